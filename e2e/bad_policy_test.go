@@ -108,8 +108,8 @@ spec:
 		setSecret(t, bed, a.namespace, "encryption", v1alpha1.EncryptionPassword, "canary-other-password")
 		failed := endOf(t, bed, a.namespace, a.start(t, "run"))
 		g.Expect([]string{string(failed.Status.Phase), failed.Status.Reason}).To(Equal([]string{"Failed", v1alpha1.ReasonPasswordChanged}))
-		waitFault(t, bed, failed, 10*time.Second, v1alpha1.ReasonPasswordChanged, "put that one back")
-		waitFault(t, bed, a.repository("run"), patience, v1alpha1.ReasonPasswordChanged, "put that one back")
+		waitFault(t, bed, failed, 10*time.Second, v1alpha1.ReasonPasswordChanged, "restore that password")
+		waitFault(t, bed, a.repository("run"), patience, v1alpha1.ReasonPasswordChanged, "restore that password")
 		g.Expect(a.snapshot(t, failed.Name).Status.Phase).To(Equal(v1alpha1.SnapshotFailed))
 		setSecret(t, bed, a.namespace, "encryption", v1alpha1.EncryptionPassword, "canary-encryption-password")
 		again := endOf(t, bed, a.namespace, a.start(t, "run"))
@@ -127,7 +127,7 @@ func badConfigurations(t *testing.T, bed *testbed.Testbed) {
 		{"no-task", "logical-backup", "physical-backup", v1alpha1.ReasonTaskNotFound, "it has logical-backup"},
 		{"no-claim", "Claim, name: data", "Claim, name: nowhere", v1alpha1.ReasonTargetNotFound, "PersistentVolumeClaim bad-configuration/nowhere does not exist"},
 		{"never-fires", "- name: manual", "- name: manual\n    scheduler: {schedule: \"0 0 30 2 *\"}", v1alpha1.ReasonInvalidSchedule, "never fires"},
-		{"no-cron", "- name: manual", "- name: manual\n    scheduler: {schedule: \"every day\"}", v1alpha1.ReasonInvalidSchedule, "does not parse"},
+		{"no-cron", "- name: manual", "- name: manual\n    scheduler: {schedule: \"every day\"}", v1alpha1.ReasonInvalidSchedule, "invalid schedule"},
 	}
 	manifests := ""
 	for _, row := range rows {

@@ -93,12 +93,12 @@ func (a *honestApp) cases() []honestCase {
 			{nil, "{unreadable: Allow}", "", "2 entries could not be read and are missing", part, 1},
 		}},
 		{"files-that-change", "torn", "", []honestRun{
-			{a.tear, "", v1alpha1.ReasonChanged, "1 files were written to each time they were read, and may be torn", torn, 0},
+			{a.tear, "", v1alpha1.ReasonChanged, "1 files changed each time they were read, and may be inconsistent", torn, 0},
 			{nil, "{changed: Allow}", "", "1 files were written to while they were read and may be torn", torn, 1},
 		}},
 		{"a-volume-that-came-up-empty", "lost", "", []honestRun{
 			{func(t *testing.T) { a.fill(t, "lost", 2, before/2) }, "", "", "", v1alpha1.ComponentCounts{Files: 2, Directories: 1}, 1},
-			{a.lose, "", v1alpha1.ReasonEmpty, "though the last backup of it holds 2.000 MiB", v1alpha1.ComponentCounts{PreviousSizeBytes: before}, 1},
+			{a.lose, "", v1alpha1.ReasonEmpty, "but its last backup holds 2.000 MiB", v1alpha1.ComponentCounts{PreviousSizeBytes: before}, 1},
 			{nil, "{empty: Allow}", v1alpha1.ReasonShrunk, "0 B are left of the 2.000 MiB of the last backup: if that is right, raise successPolicy.maxShrinkPercent",
 				v1alpha1.ComponentCounts{Directories: 1, PreviousSizeBytes: before}, 1},
 			{nil, "{empty: Allow, maxShrinkPercent: 100}", "", "", v1alpha1.ComponentCounts{Directories: 1, PreviousSizeBytes: before}, 2},

@@ -1,5 +1,5 @@
-// Command cairn checks policy, shows what the cluster made of it, and starts backups and restores. As kubectl-cairn it is a
-// plug-in of kubectl.
+// Command cairn checks policy, shows what the cluster made of it, and starts backups and restores. As kubectl-cairn
+// it is a plug-in of kubectl.
 package main
 
 import (
@@ -21,7 +21,7 @@ func main() {
 }
 
 func run() int {
-	// What the libraries log is for programs that run on; here every error is returned and said once.
+	// Libraries log for long-running programs. Here, every error is returned and printed once.
 	klog.SetLogger(logr.Discard())
 	ctrl.SetLogger(logr.Discard())
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)

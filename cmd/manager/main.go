@@ -19,7 +19,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/version"
 )
 
-// options are the flags.
+// options holds the flags.
 type options struct {
 	metricsAddr string
 	healthAddr  string
@@ -30,7 +30,7 @@ type options struct {
 	dataDir     string
 	concurrent  int
 	showVersion bool
-	// kubeStashMetrics are served too.
+	// kubeStashMetrics says whether KubeStash's metrics are served too.
 	kubeStashMetrics bool
 	arguments        []string
 
@@ -53,7 +53,7 @@ func main() {
 	logger.SetLogger(log)
 	ctrl.SetLogger(log)
 	if _, err := memlimit.Set(); err != nil {
-		log.Error(err, "the memory limit of the container is not known; only its own limit stops the manager from growing")
+		log.Error(err, "read the container's memory limit: only GOMEMLIMIT bounds the manager's memory now")
 	}
 	if err := run(ctrl.SetupSignalHandler(), &o); err != nil {
 		log.Error(err, "the manager has stopped")
@@ -61,17 +61,17 @@ func main() {
 	}
 }
 
-// check says which flag can't be worked with.
+// check refuses flags that the manager can't work with.
 func (o *options) check() error {
 	switch {
 	case len(o.arguments) > 0:
-		return fmt.Errorf("%q is not a flag, and there are no other arguments", o.arguments[0])
+		return fmt.Errorf("unexpected argument %q", o.arguments[0])
 	case o.moverImage == "":
 		return errors.New("--mover-image is required")
 	case o.clusterName != "" && len(validation.IsDNS1123Label(o.clusterName)) > 0:
-		return fmt.Errorf("--cluster-name is %q: %s", o.clusterName, validation.IsDNS1123Label(o.clusterName)[0])
+		return fmt.Errorf("invalid --cluster-name %q: %s", o.clusterName, validation.IsDNS1123Label(o.clusterName)[0])
 	case o.concurrent < 1:
-		return fmt.Errorf("--concurrent is %d: it must be 1 or more", o.concurrent)
+		return fmt.Errorf("invalid --concurrent %d: it must be 1 or more", o.concurrent)
 	case o.gatewayURL != "":
 		if _, err := pushgateway.New(o.gatewayURL); err != nil {
 			return fmt.Errorf("--pushgateway-url: %w", err)
@@ -81,15 +81,20 @@ func (o *options) check() error {
 }
 
 func (o *options) bind(fs *pflag.FlagSet) {
-	fs.StringVar(&o.metricsAddr, "metrics-addr", ":8080", "address of the metrics")
-	fs.StringVar(&o.healthAddr, "health-addr", ":9440", "address of the health checks")
-	fs.StringVar(&o.eventsAddr, "events-addr", "", "address of Flux's notification controller, which gets the events too")
+	fs.StringVar(&o.metricsAddr, "metrics-addr", ":8080", "address that serves the metrics")
+	fs.StringVar(&o.healthAddr, "health-addr", ":9440", "address that serves the health checks")
+	fs.StringVar(&o.eventsAddr, "events-addr", "",
+		"address of Flux's notification controller, to which events are sent too")
 	fs.StringVar(&o.moverImage, "mover-image", "", "image of the movers (required)")
-	fs.StringVar(&o.clusterName, "cluster-name", "", "name that begins the directories of repositories for which policy names none; the default is the first eight characters of the UID of the namespace kube-system")
-	fs.StringVar(&o.gatewayURL, "pushgateway-url", "", "URL of a Prometheus Pushgateway that is told of every BackupSession and RestoreSession that ends, for example http://localhost:9091; empty is none")
-	fs.BoolVar(&o.kubeStashMetrics, "kubestash-metrics", false, "serve the metrics of KubeStash's exporter too, with its names and labels")
-	fs.StringVar(&o.dataDir, "data-dir", "/data", "directory for what is fetched from Git; it may be lost at any time")
-	fs.IntVar(&o.concurrent, "concurrent", 4, "number of objects of a kind that are reconciled at the same time")
+	fs.StringVar(&o.clusterName, "cluster-name", "", "name of the cluster, with which inferred repository directories "+
+		"begin (default the first eight characters of the UID of the namespace kube-system)")
+	fs.StringVar(&o.gatewayURL, "pushgateway-url", "", "URL of a Prometheus Pushgateway that receives metrics of every "+
+		"ended BackupSession and RestoreSession, for example http://localhost:9091")
+	fs.BoolVar(&o.kubeStashMetrics, "kubestash-metrics", false,
+		"also serve the metrics of KubeStash's exporter, with its names and labels")
+	fs.StringVar(&o.dataDir, "data-dir", "/data",
+		"directory for what is fetched from Git; its content can be lost at any time")
+	fs.IntVar(&o.concurrent, "concurrent", 4, "number of objects of one kind that are reconciled at the same time")
 	fs.BoolVar(&o.showVersion, "version", false, "print the version and exit")
 	o.client.BindFlags(fs)
 	o.log.BindFlags(fs)

@@ -39,10 +39,10 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
 
-// asManager makes this program the manager itself, so that tests can start it as a process of its own.
+// asManager makes this program the manager, so that tests can start it as a separate process.
 const asManager = "CAIRN_TEST_AS_MANAGER"
 
-// cluster is the test's API server, seen as its administrator.
+// cluster is the API server of the tests, as its administrator sees it.
 var cluster struct {
 	config *rest.Config
 	client client.Client
@@ -78,13 +78,14 @@ func start(m *testing.M) int {
 	return m.Run()
 }
 
-// install does what "kubectl apply -k config/default" does.
+// install does the same as "kubectl apply -k config/default".
 func install(t testing.TB) {
 	t.Helper()
 	g := NewWithT(t)
 	options := krusty.MakeDefaultOptions()
 	options.Reorder = krusty.ReorderOptionLegacy // as kubectl: what others need comes first
-	built, err := krusty.MakeKustomizer(options).Run(filesys.MakeFsOnDisk(), filepath.Join("..", "..", "config", "default"))
+	built, err := krusty.MakeKustomizer(options).
+		Run(filesys.MakeFsOnDisk(), filepath.Join("..", "..", "config", "default"))
 	g.Expect(err).NotTo(HaveOccurred())
 	var crds []string
 	for _, r := range built.Resources() {
@@ -102,7 +103,8 @@ func install(t testing.TB) {
 	served(t, crds)
 }
 
-// served waits until the API server offers all of these kinds: it takes a moment, and a manager that finds some missing ends.
+// served waits until the API server offers all of these kinds. That takes a moment, and a manager that misses a kind
+// ends.
 func served(t testing.TB, crds []string) {
 	t.Helper()
 	kinds, err := discovery.NewDiscoveryClientForConfig(cluster.config)
@@ -121,7 +123,7 @@ func served(t testing.TB, crds []string) {
 	}, "60s", "100ms").Should(ContainElements(crds), "the kinds of the CRDs")
 }
 
-// kubeconfig is a file with the rights of the manager's ServiceAccount, or of the administrator where that is not there.
+// kubeconfig writes a file with the rights of the manager's ServiceAccount, or of the administrator if there is none.
 func kubeconfig(t testing.TB, asAdministrator bool) string {
 	t.Helper()
 	g := NewWithT(t)
@@ -134,7 +136,8 @@ func kubeconfig(t testing.TB, asAdministrator bool) string {
 	}
 	file := filepath.Join(t.TempDir(), "kubeconfig")
 	g.Expect(clientcmd.WriteToFile(clientcmdapi.Config{
-		Clusters:       map[string]*clientcmdapi.Cluster{"c": {Server: cluster.config.Host, CertificateAuthorityData: cluster.config.CAData}},
+		Clusters: map[string]*clientcmdapi.Cluster{
+			"c": {Server: cluster.config.Host, CertificateAuthorityData: cluster.config.CAData}},
 		AuthInfos:      map[string]*clientcmdapi.AuthInfo{"u": user},
 		Contexts:       map[string]*clientcmdapi.Context{"c": {Cluster: "c", AuthInfo: "u"}},
 		CurrentContext: "c",
@@ -142,7 +145,7 @@ func kubeconfig(t testing.TB, asAdministrator bool) string {
 	return file
 }
 
-// process is a manager that runs.
+// process is a running manager.
 type process struct {
 	health, metrics string
 	command         *exec.Cmd
@@ -150,13 +153,16 @@ type process struct {
 	log             *buffer
 }
 
-// begin starts a manager; it is killed with the test.
+// begin starts a manager. It is killed with the test.
 func begin(t testing.TB, kubeconfig string, args ...string) *process {
 	t.Helper()
 	p := &process{health: address(t), metrics: address(t), done: make(chan struct{}), log: &buffer{}}
-	args = append([]string{"--health-addr", p.health, "--metrics-addr", p.metrics, "--data-dir", t.TempDir(), "--mover-image", "mover:test"}, args...)
+	args = append([]string{"--health-addr", p.health, "--metrics-addr", p.metrics, "--data-dir", t.TempDir(),
+		"--mover-image", "mover:test"}, args...)
 	p.command = exec.Command(os.Args[0], args...)
-	p.command.Env = append(os.Environ(), asManager+"=1", "KUBECONFIG="+kubeconfig, "RUNTIME_NAMESPACE=cairn-system", "GOMEMLIMIT=409MiB") // what memlimit makes of the limit in config/manager
+	// what memlimit makes of the limit in config/manager
+	p.command.Env = append(os.Environ(), asManager+"=1", "KUBECONFIG="+kubeconfig, "RUNTIME_NAMESPACE=cairn-system",
+		"GOMEMLIMIT=409MiB")
 	p.command.Stdout, p.command.Stderr = p.log, p.log
 	NewWithT(t).Expect(p.command.Start()).To(Succeed())
 	go func() {
@@ -173,14 +179,14 @@ func begin(t testing.TB, kubeconfig string, args ...string) *process {
 	return p
 }
 
-// end tells the manager to stop and gives its exit code.
+// end tells the manager to stop and returns its exit code.
 func (p *process) end(t testing.TB) int {
 	t.Helper()
 	NewWithT(t).Expect(p.command.Process.Signal(syscall.SIGTERM)).To(Succeed())
 	return p.code(t)
 }
 
-// code waits for the manager's end.
+// code waits for the manager's end and returns its exit code.
 func (p *process) code(t testing.TB) int {
 	t.Helper()
 	NewWithT(t).Eventually(p.done, "60s").Should(BeClosed(), "the manager ends")
@@ -205,7 +211,7 @@ func (p *process) get(ctx context.Context, address, path string) (string, error)
 	return string(body), err
 }
 
-// address is one of this machine that is free.
+// address returns a free address of this machine.
 func address(t testing.TB) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -214,7 +220,7 @@ func address(t testing.TB) string {
 	return l.Addr().String()
 }
 
-// buffer may be read while it is written to.
+// buffer can be read while it is written to.
 type buffer struct {
 	mu  sync.Mutex
 	all bytes.Buffer

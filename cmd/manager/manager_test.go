@@ -20,9 +20,10 @@ func TestFlags(t *testing.T) {
 		says string
 	}{
 		"no mover image":   {[]string{"--mover-image", ""}, "read the flags: --mover-image is required"},
-		"no workers":       {[]string{"--concurrent", "0"}, "read the flags: --concurrent is 0: it must be 1 or more"},
-		"a cluster's name": {[]string{"--cluster-name", "a/b"}, `read the flags: --cluster-name is`},
-		"a gateway's key":  {[]string{"--pushgateway-url", "http://u:hunter2@gateway:9091"}, "read the flags: --pushgateway-url: the URL of the Pushgateway at gateway:9091 must hold no credential"},
+		"no workers":       {[]string{"--concurrent", "0"}, "read the flags: invalid --concurrent 0: it must be 1 or more"},
+		"a cluster's name": {[]string{"--cluster-name", "a/b"}, `read the flags: invalid --cluster-name`},
+		"a gateway's key": {[]string{"--pushgateway-url", "http://u:hunter2@gateway:9091"},
+			"read the flags: --pushgateway-url: the URL of the Pushgateway at gateway:9091 must not contain a credential"},
 		"another argument": {[]string{"now"}, `read the flags: \"now\" is not a flag`},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -49,21 +50,29 @@ func TestManager(t *testing.T) {
 		g := NewWithT(t)
 		p := begin(t, kubeconfig(t, true))
 		g.Expect(p.code(t)).To(Equal(1))
-		g.Expect(p.log.String()).To(ContainSubstring("the cluster lacks Cairn's kinds Addon, BackupBatch, BackupConfiguration, BackupSession, BackupStorage, " +
-			"Function, HookTemplate, Ledger, PolicySync, Repository, RestoreBatch, RestoreSession, RetentionPolicy, Snapshot: install the CRDs of this version (kubectl apply -k config/crd)"))
+		g.Expect(p.log.String()).
+			To(
+				ContainSubstring(
+					"the cluster lacks the kinds Addon, BackupBatch, BackupConfiguration, BackupSession, BackupStorage, " +
+						"Function, HookTemplate, Ledger, PolicySync, Repository, RestoreBatch, RestoreSession, RetentionPolicy, " +
+						"Snapshot: install the CRDs of this version with \"kubectl apply -k config/crd\""))
 	})
 	install(t)
 	t.Run("with its own rights it leads, is healthy and shows metrics", func(t *testing.T) {
 		g := NewWithT(t)
 		p := begin(t, kubeconfig(t, false), "--enable-leader-election", "--kubestash-metrics")
-		g.Eventually(func() (string, error) { return p.get(t.Context(), p.health, "/readyz") }, "60s", "100ms").Should(ContainSubstring("ok"))
-		g.Eventually(func() (string, error) { return p.get(t.Context(), p.metrics, "/metrics") }, "60s", "100ms").Should(ContainSubstring(`leader_election_master_status{name="cairn-manager"} 1`))
+		g.Eventually(func() (string, error) { return p.get(t.Context(), p.health, "/readyz") }, "60s", "100ms").
+			Should(ContainSubstring("ok"))
+		g.Eventually(func() (string, error) { return p.get(t.Context(), p.metrics, "/metrics") }, "60s", "100ms").
+			Should(ContainSubstring(`leader_election_master_status{name="cairn-manager"} 1`))
 		run := &v1alpha1.BackupSession{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "alone"}}
-		run.Spec.Invoker = v1alpha1.TypedLocalObjectReference{APIGroup: v1alpha1.Group, Kind: v1alpha1.BackupConfigurationKind, Name: "none"}
+		run.Spec.Invoker = v1alpha1.TypedLocalObjectReference{APIGroup: v1alpha1.Group,
+			Kind: v1alpha1.BackupConfigurationKind, Name: "none"}
 		run.Spec.Session = "nightly"
 		g.Expect(cluster.client.Create(t.Context(), run)).To(Succeed())
-		g.Eventually(func() (string, error) { return p.get(t.Context(), p.metrics, "/metrics") }, "60s", "100ms").Should(ContainSubstring(
-			`cairn_backup_sessions{kind="BackupConfiguration",name="none",namespace="default",phase="Failed",reason="InvokerNotFound",session="nightly"} 1`))
+		g.Eventually(func() (string, error) { return p.get(t.Context(), p.metrics, "/metrics") }, "60s", "100ms").
+			Should(ContainSubstring(
+				`cairn_backup_sessions{kind="BackupConfiguration",name="none",namespace="default",phase="Failed",reason="InvokerNotFound",session="nightly"} 1`))
 		g.Expect(p.get(t.Context(), p.metrics, "/metrics")).To(ContainSubstring(
 			`core_kubestash_com_backupsession_phase{backup_invoker_kind="BackupConfiguration",backup_invoker_name="none",invoker_kind="BackupSession",invoker_name="alone",namespace="default",phase="Failed"} 1`))
 		g.Expect(cluster.client.Delete(t.Context(), run)).To(Succeed())

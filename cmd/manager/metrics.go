@@ -13,28 +13,29 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
 
-// scrapeTimeout bounds the wait for a cache that has not been filled yet.
+// scrapeTimeout bounds the wait for a cache that is not filled yet.
 const scrapeTimeout = 2 * time.Second
 
-// readiness says at each scrape which objects are ready, from the cache: one series for each object that exists. Flux's
-// recorder does that for the kinds of which a cluster has few. It keeps about ten series for each object in memory, 10 KiB,
-// and those of an object that was deleted without a finalizer for ever.
+// readiness reports at each scrape which objects are ready. It reads the cache and gives one series for each existing
+// object. Flux's recorder does the same for kinds with few objects. It keeps about ten series (10 KiB) for each
+// object in memory, and never drops the series of an object that was deleted without a finalizer.
 type readiness struct {
 	reader client.Reader
 	desc   *prometheus.Desc
 }
 
-// newReadiness reads with reader, which is the cache. The series have the name and the labels that Flux's have.
+// newReadiness returns a readiness that reads from reader, which is the cache. Names and labels of the series are
+// Flux's.
 func newReadiness(reader client.Reader) *readiness {
 	return &readiness{reader, prometheus.NewDesc("gotk_reconcile_condition",
 		"The current condition status of a GitOps Toolkit resource reconciliation.",
 		[]string{"kind", "name", "namespace", "type", "status"}, nil)}
 }
 
-// Describe announces nothing: Flux's recorder has announced the name.
+// Describe announces nothing: Flux's recorder has announced the name already.
 func (r *readiness) Describe(chan<- *prometheus.Desc) {}
 
-// Collect gives the series. Of a kind that can't be read there are none.
+// Collect sends the series. It skips a kind that can't be read.
 func (r *readiness) Collect(out chan<- prometheus.Metric) {
 	ctx, cancel := context.WithTimeout(context.Background(), scrapeTimeout)
 	defer cancel()
@@ -73,6 +74,7 @@ func collect[T any, P interface {
 		if c := conditions.Get(o, meta.ReadyCondition); c != nil {
 			status = c.Status
 		}
-		out <- prometheus.MustNewConstMetric(r.desc, prometheus.GaugeValue, 1, kind, o.GetName(), o.GetNamespace(), meta.ReadyCondition, string(status))
+		out <- prometheus.MustNewConstMetric(r.desc, prometheus.GaugeValue, 1, kind, o.GetName(), o.GetNamespace(),
+			meta.ReadyCondition, string(status))
 	}
 }

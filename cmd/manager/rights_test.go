@@ -20,8 +20,8 @@ import (
 	"github.com/cairn-backup/cairn/internal/testbed"
 )
 
-// managerRights asks the API server what the manager's account may do: that which would make it a way into the cluster is
-// not among it. That the rest is enough is seen where the manager runs with it.
+// managerRights asks the API server what the manager's account is allowed to do. Rights that would open the cluster
+// must not be among it. The tests that run the manager show that the rest is enough.
 func managerRights(t *testing.T) {
 	for ask, want := range map[string]bool{
 		"get secrets":                            true,
@@ -46,44 +46,45 @@ func managerRights(t *testing.T) {
 		"delete volumesnapshots.snapshot.storage.k8s.io":                true,
 		"watch volumesnapshots.snapshot.storage.k8s.io":                 false,
 		"patch volumesnapshotcontents.snapshot.storage.k8s.io":          true,
-		"list volumesnapshotcontents.snapshot.storage.k8s.io":           true, // what a restore borrowed may outlive its namespace
-		"watch volumesnapshotcontents.snapshot.storage.k8s.io":          false,
-		"list resourcequotas":                                           true,
-		"get resourcequotas":                                            false,
-		"get persistentvolumes":                                         true,
-		"list persistentvolumes":                                        false,
-		"bind clusterroles.rbac.authorization.k8s.io cluster-admin":     false,
-		"create serviceaccounts/token":                                  false,
-		"impersonate users":                                             false,
-		"impersonate groups":                                            false,
-		"patch namespaces":                                              false,
-		"create persistentvolumeclaims":                                 true,
-		"delete persistentvolumeclaims":                                 true, // see claimRights
-		"get deployments.apps":                                          true,
-		"patch deployments.apps":                                        false,
-		"patch statefulsets.apps":                                       false,
-		"patch functions.backup.cairn.dev":                              false,
-		"patch addons.backup.cairn.dev":                                 false,
-		"patch hooktemplates.backup.cairn.dev":                          true,
-		"create backupsessions.backup.cairn.dev":                        true,
-		"delete backupsessions.backup.cairn.dev":                        true,
-		"update backupsessions.backup.cairn.dev":                        false,
-		"delete snapshots.backup.cairn.dev":                             true,
-		"create leases.coordination.k8s.io":                             true,
-		"list leases.coordination.k8s.io":                               false,
-		"delete leases.coordination.k8s.io":                             false,
-		"get services":                                                  true,
-		"watch services":                                                true,
-		"update deployments/scale.apps":                                 false,
-		"list horizontalpodautoscalers.autoscaling":                     false,
-		"patch services":                                                false,
-		"list endpointslices.discovery.k8s.io":                          true,
-		"get clusters.postgresql.cnpg.io":                               true,
-		"list clusters.postgresql.cnpg.io":                              false,
-		"get appbindings.appcatalog.appscode.com":                       true,
-		"delete policysyncs.backup.cairn.dev":                           false,
-		"patch snapshots/status.backup.cairn.dev":                       true,
-		"update backupsessions/finalizers.backup.cairn.dev":             true,
+		// what a restore borrowed can outlive its namespace
+		"list volumesnapshotcontents.snapshot.storage.k8s.io":  true,
+		"watch volumesnapshotcontents.snapshot.storage.k8s.io": false,
+		"list resourcequotas":    true,
+		"get resourcequotas":     false,
+		"get persistentvolumes":  true,
+		"list persistentvolumes": false,
+		"bind clusterroles.rbac.authorization.k8s.io cluster-admin": false,
+		"create serviceaccounts/token":                              false,
+		"impersonate users":                                         false,
+		"impersonate groups":                                        false,
+		"patch namespaces":                                          false,
+		"create persistentvolumeclaims":                             true,
+		"delete persistentvolumeclaims":                             true, // see claimRights
+		"get deployments.apps":                                      true,
+		"patch deployments.apps":                                    false,
+		"patch statefulsets.apps":                                   false,
+		"patch functions.backup.cairn.dev":                          false,
+		"patch addons.backup.cairn.dev":                             false,
+		"patch hooktemplates.backup.cairn.dev":                      true,
+		"create backupsessions.backup.cairn.dev":                    true,
+		"delete backupsessions.backup.cairn.dev":                    true,
+		"update backupsessions.backup.cairn.dev":                    false,
+		"delete snapshots.backup.cairn.dev":                         true,
+		"create leases.coordination.k8s.io":                         true,
+		"list leases.coordination.k8s.io":                           false,
+		"delete leases.coordination.k8s.io":                         false,
+		"get services":                                              true,
+		"watch services":                                            true,
+		"update deployments/scale.apps":                             false,
+		"list horizontalpodautoscalers.autoscaling":                 false,
+		"patch services":                                            false,
+		"list endpointslices.discovery.k8s.io":                      true,
+		"get clusters.postgresql.cnpg.io":                           true,
+		"list clusters.postgresql.cnpg.io":                          false,
+		"get appbindings.appcatalog.appscode.com":                   true,
+		"delete policysyncs.backup.cairn.dev":                       false,
+		"patch snapshots/status.backup.cairn.dev":                   true,
+		"update backupsessions/finalizers.backup.cairn.dev":         true,
 	} {
 		t.Run(ask, func(t *testing.T) {
 			g := NewWithT(t)
@@ -91,8 +92,10 @@ func managerRights(t *testing.T) {
 			resource, group, _ := strings.Cut(words[1], ".")
 			resource, sub, _ := strings.Cut(resource, "/")
 			review := &authorizationv1.SubjectAccessReview{Spec: authorizationv1.SubjectAccessReviewSpec{
-				User: "system:serviceaccount:cairn-system:" + name, Groups: []string{"system:serviceaccounts", "system:authenticated"},
-				ResourceAttributes: &authorizationv1.ResourceAttributes{Namespace: "default", Verb: words[0], Group: group, Resource: resource, Subresource: sub},
+				User:   "system:serviceaccount:cairn-system:" + name,
+				Groups: []string{"system:serviceaccounts", "system:authenticated"},
+				ResourceAttributes: &authorizationv1.ResourceAttributes{Namespace: "default", Verb: words[0], Group: group,
+					Resource: resource, Subresource: sub},
 			}}
 			if len(words) > 2 {
 				review.Spec.ResourceAttributes.Name = words[2]
@@ -103,12 +106,15 @@ func managerRights(t *testing.T) {
 	}
 }
 
-// claimRights tries which claims the manager may delete, with the shipped ClusterRole and the shipped admission policy.
+// claimRights tries which claims the manager is allowed to delete, with the shipped ClusterRole and the shipped
+// admission policy.
 func claimRights(t *testing.T) {
 	g := NewWithT(t)
-	g.Expect(cluster.client.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "claims"}})).To(Succeed())
+	g.Expect(cluster.client.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "claims"}})).
+		To(Succeed())
 	manager := as(t, "cairn-system", name, "")
-	session := metav1.OwnerReference{APIVersion: v1alpha1.GroupVersion.String(), Kind: v1alpha1.BackupSessionKind, Name: "run", UID: "u"}
+	session := metav1.OwnerReference{APIVersion: v1alpha1.GroupVersion.String(), Kind: v1alpha1.BackupSessionKind,
+		Name: "run", UID: "u"}
 	label := map[string]string{v1alpha1.LabelCopy: "run"}
 	for says, tt := range map[string]struct {
 		labels  map[string]string
@@ -116,11 +122,12 @@ func claimRights(t *testing.T) {
 		replace func(*corev1.PersistentVolumeClaim) string
 		may     bool
 	}{
-		"a copy of a run":             {label, []metav1.OwnerReference{session}, nil, true},
-		"a claim of an application":   {nil, nil, nil, false},
-		"one with the label alone":    {label, nil, nil, false},
-		"one with the owner alone":    {nil, []metav1.OwnerReference{session}, nil, false},
-		"one that a restore replaces": {nil, nil, func(c *corev1.PersistentVolumeClaim) string { return string(c.UID) }, true},
+		"a copy of a run":           {label, []metav1.OwnerReference{session}, nil, true},
+		"a claim of an application": {nil, nil, nil, false},
+		"one with the label alone":  {label, nil, nil, false},
+		"one with the owner alone":  {nil, []metav1.OwnerReference{session}, nil, false},
+		"one that a restore replaces": {nil, nil, func(c *corev1.PersistentVolumeClaim) string { return string(c.UID) },
+			true},
 		"one with the UID of another": {nil, nil, func(*corev1.PersistentVolumeClaim) string { return "another" }, false},
 	} {
 		t.Run(says, func(t *testing.T) {
@@ -139,13 +146,15 @@ func claimRights(t *testing.T) {
 			if tt.may {
 				g.Eventually(try, "60s", "100ms").Should(Succeed(), "the rights are in force")
 			} else {
-				g.Eventually(try, "60s", "100ms").Should(MatchError(ContainSubstring("is not a copy that Cairn made")), "the policy is in force")
+				g.Eventually(try, "60s", "100ms").Should(MatchError(ContainSubstring("is not a copy that Cairn made")),
+					"the policy is in force")
 			}
 		})
 	}
 }
 
-// contentRights tries which contents of VolumeSnapshots the manager may make and delete. Until here the cluster has no such kind.
+// contentRights tries which contents of VolumeSnapshots the manager is allowed to create and delete. Before it, the
+// cluster has no such kind.
 func contentRights(t *testing.T) {
 	kinds, err := testbed.SnapshotKinds()
 	NewWithT(t).Expect(err).NotTo(HaveOccurred())
@@ -157,9 +166,11 @@ func contentRights(t *testing.T) {
 		policy snapshotv1.DeletionPolicy
 		may    bool
 	}{
-		"what a restore lends":         {map[string]string{v1alpha1.LabelRestoreSession: "r"}, snapshotv1.VolumeSnapshotContentRetain, true},
-		"one that takes its data away": {map[string]string{v1alpha1.LabelRestoreSession: "r"}, snapshotv1.VolumeSnapshotContentDelete, false},
-		"one of a backup":              {nil, snapshotv1.VolumeSnapshotContentRetain, false},
+		"what a restore lends": {map[string]string{v1alpha1.LabelRestoreSession: "r"},
+			snapshotv1.VolumeSnapshotContentRetain, true},
+		"one that takes its data away": {map[string]string{v1alpha1.LabelRestoreSession: "r"},
+			snapshotv1.VolumeSnapshotContentDelete, false},
+		"one of a backup": {nil, snapshotv1.VolumeSnapshotContentRetain, false},
 	} {
 		t.Run(says, func(t *testing.T) {
 			g := NewWithT(t)
@@ -167,7 +178,8 @@ func contentRights(t *testing.T) {
 				return &snapshotv1.VolumeSnapshotContent{
 					ObjectMeta: metav1.ObjectMeta{GenerateName: name, Labels: tt.labels},
 					Spec: snapshotv1.VolumeSnapshotContentSpec{
-						VolumeSnapshotRef: corev1.ObjectReference{Namespace: "default", Name: "s"}, DeletionPolicy: tt.policy, Driver: "disk.example.com",
+						VolumeSnapshotRef: corev1.ObjectReference{Namespace: "default", Name: "s"}, DeletionPolicy: tt.policy,
+						Driver: "disk.example.com",
 						Source: snapshotv1.VolumeSnapshotContentSource{SnapshotHandle: new("h")},
 					},
 				}
@@ -181,7 +193,8 @@ func contentRights(t *testing.T) {
 				if tt.may {
 					g.Eventually(try, "60s", "100ms").Should(Succeed(), what+": the rights are in force")
 				} else {
-					g.Eventually(try, "60s", "100ms").Should(MatchError(ContainSubstring("does not lend a snapshot to a restore")), what+": the policy is in force")
+					g.Eventually(try, "60s", "100ms").Should(MatchError(ContainSubstring("does not lend a snapshot to a restore")),
+						what+": the policy is in force")
 				}
 			}
 			g.Expect(cluster.client.Delete(t.Context(), there)).To(Succeed())
@@ -189,7 +202,8 @@ func contentRights(t *testing.T) {
 	}
 }
 
-// volumeSnapshotRights tries which VolumeSnapshots the manager may delete. contentRights has installed the kind.
+// volumeSnapshotRights tries which VolumeSnapshots the manager is allowed to delete. contentRights has installed the
+// kind.
 func volumeSnapshotRights(t *testing.T) {
 	manager := as(t, "cairn-system", name, "")
 	for says, tt := range map[string]struct {
@@ -204,25 +218,28 @@ func volumeSnapshotRights(t *testing.T) {
 			g := NewWithT(t)
 			v := &snapshotv1.VolumeSnapshot{
 				ObjectMeta: metav1.ObjectMeta{GenerateName: "v-", Namespace: "default", Labels: tt.labels},
-				Spec:       snapshotv1.VolumeSnapshotSpec{Source: snapshotv1.VolumeSnapshotSource{PersistentVolumeClaimName: new("data")}},
+				Spec: snapshotv1.VolumeSnapshotSpec{
+					Source: snapshotv1.VolumeSnapshotSource{PersistentVolumeClaimName: new("data")}},
 			}
 			g.Expect(cluster.client.Create(t.Context(), v)).To(Succeed())
 			try := func() error { return manager.Delete(t.Context(), v, client.DryRunAll) }
 			if tt.may {
 				g.Eventually(try, "60s", "100ms").Should(Succeed(), "the rights are in force")
 			} else {
-				g.Eventually(try, "60s", "100ms").Should(MatchError(ContainSubstring("was not made by Cairn")), "the policy is in force")
+				g.Eventually(try, "60s", "100ms").Should(MatchError(ContainSubstring("was not made by Cairn")),
+					"the policy is in force")
 			}
 			g.Expect(cluster.client.Delete(t.Context(), v)).To(Succeed())
 		})
 	}
 }
 
-// as is a client with the token of a pod; no pod is a token that is bound to none.
+// as returns a client with the token of a pod. Without a pod the token is bound to none.
 func as(t testing.TB, namespace, account, pod string) client.Client {
 	t.Helper()
 	config := rest.CopyConfig(cluster.config)
-	config.Impersonate = rest.ImpersonationConfig{UserName: "system:serviceaccount:" + namespace + ":" + account, Extra: map[string][]string{}}
+	config.Impersonate = rest.ImpersonationConfig{UserName: "system:serviceaccount:" + namespace + ":" + account,
+		Extra: map[string][]string{}}
 	if pod != "" {
 		config.Impersonate.Extra["authentication.kubernetes.io/pod-name"] = []string{pod}
 	}
@@ -231,7 +248,7 @@ func as(t testing.TB, namespace, account, pod string) client.Client {
 	return c
 }
 
-// moverRights tries what a mover may write, with the shipped ClusterRole and the shipped admission policy.
+// moverRights tries what a mover is allowed to write, with the shipped ClusterRole and the shipped admission policy.
 func moverRights(t *testing.T) {
 	g := NewWithT(t)
 	for _, ns := range []string{"movers", "others"} {
@@ -239,7 +256,8 @@ func moverRights(t *testing.T) {
 		g.Expect(access.EnsureMover(t.Context(), cluster.client, ns)).To(Succeed())
 	}
 	snapshot := &v1alpha1.Snapshot{
-		ObjectMeta: metav1.ObjectMeta{Namespace: "movers", Name: "s", Annotations: map[string]string{v1alpha1.AnnotationMovers: "data=backup-a-b,logs=backup-a"}},
+		ObjectMeta: metav1.ObjectMeta{Namespace: "movers", Name: "s",
+			Annotations: map[string]string{v1alpha1.AnnotationMovers: "data=backup-a-b,logs=backup-a"}},
 		Spec: v1alpha1.SnapshotSpec{
 			SnapshotID: "01", Repository: "r", Session: "s", BackupSession: "b", Version: v1alpha1.SnapshotLayoutVersion,
 			AppRef: v1alpha1.TypedObjectReference{Kind: "PersistentVolumeClaim", Name: "data"},
@@ -252,22 +270,30 @@ func moverRights(t *testing.T) {
 		namespace, pod, patch string
 		denied                string
 	}{
-		"its own component":                               {"movers", "backup-a-b-x7k2p", own, ""},
-		"a component of another Job":                      {"movers", "backup-a-b-x7k2p", `{"status":{"components":{"logs":{"phase":"Running"}}}}`, "can change only its own components: data"},
-		"a Job whose name begins like another's":          {"movers", "backup-a-x7k2p", own, "can change only its own components: logs"},
-		"a component that nobody has":                     {"movers", "backup-a-b-x7k2p", `{"status":{"components":{"more":{"phase":"Running"}}}}`, "can change only its own components"},
-		"a pod of no Job of the Snapshot":                 {"movers", "backup-z-x7k2p", own, "is not a mover of s"},
-		"a pod whose name is that of the Job":             {"movers", "backup-a-b", own, "can change only its own components: logs"},
-		"a token that is bound to no pod":                 {"movers", "", own, "must be bound to its pod"},
-		"the account of another namespace":                {"others", "backup-a-b-x7k2p", own, `cannot patch resource "snapshots/status"`},
-		"what the manager writes":                         {"movers", "backup-a-b-x7k2p", `{"status":{"phase":"Succeeded"}}`, "can change only its own components in status"},
-		"the annotation that it is judged by, by the way": {"movers", "backup-a-b-x7k2p", `{"metadata":{"annotations":{"backup.cairn.dev/movers":"logs=backup-a-b"}},"status":{"components":{"logs":{"phase":"Running"}}}}`, "own components"},
+		"its own component": {"movers", "backup-a-b-x7k2p", own, ""},
+		"a component of another Job": {"movers", "backup-a-b-x7k2p",
+			`{"status":{"components":{"logs":{"phase":"Running"}}}}`, "can change only its own components: data"},
+		"a Job whose name begins like another's": {"movers", "backup-a-x7k2p", own,
+			"can change only its own components: logs"},
+		"a component that nobody has": {"movers", "backup-a-b-x7k2p",
+			`{"status":{"components":{"more":{"phase":"Running"}}}}`, "can change only its own components"},
+		"a pod of no Job of the Snapshot": {"movers", "backup-z-x7k2p", own, "is not a mover of s"},
+		"a pod whose name is that of the Job": {"movers", "backup-a-b", own,
+			"can change only its own components: logs"},
+		"a token that is bound to no pod": {"movers", "", own, "must be bound to its pod"},
+		"the account of another namespace": {"others", "backup-a-b-x7k2p", own,
+			`cannot patch resource "snapshots/status"`},
+		"what the manager writes": {"movers", "backup-a-b-x7k2p", `{"status":{"phase":"Succeeded"}}`,
+			"can change only its own components in status"},
+		"the annotation that it is judged by, by the way": {"movers", "backup-a-b-x7k2p",
+			`{"metadata":{"annotations":{"backup.cairn.dev/movers":"logs=backup-a-b"}},"status":{"components":{"logs":{"phase":"Running"}}}}`, "own components"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
 			mover := as(t, tt.namespace, v1alpha1.MoverServiceAccount, tt.pod)
 			try := func() error {
-				return mover.Status().Patch(t.Context(), snapshot.DeepCopy(), client.RawPatch("application/merge-patch+json", []byte(tt.patch)), client.DryRunAll)
+				return mover.Status().Patch(t.Context(), snapshot.DeepCopy(),
+					client.RawPatch("application/merge-patch+json", []byte(tt.patch)), client.DryRunAll)
 			}
 			if tt.denied == "" {
 				g.Eventually(try, "60s", "100ms").Should(Succeed(), "the rights are in force")
@@ -280,38 +306,49 @@ func moverRights(t *testing.T) {
 	t.Run("the Snapshot itself, a Secret and a pod are out of reach", func(t *testing.T) {
 		g := NewWithT(t)
 		mover := as(t, "movers", v1alpha1.MoverServiceAccount, "backup-a-b-x7k2p")
-		g.Expect(mover.Patch(t.Context(), snapshot.DeepCopy(), client.RawPatch("application/merge-patch+json", []byte(`{"metadata":{"labels":{"a":"b"}}}`)))).
+		g.Expect(
+			mover.Patch(t.Context(), snapshot.DeepCopy(),
+				client.RawPatch("application/merge-patch+json", []byte(`{"metadata":{"labels":{"a":"b"}}}`)))).
 			To(MatchError(ContainSubstring(`cannot patch resource "snapshots"`)))
-		g.Expect(mover.Get(t.Context(), client.ObjectKey{Namespace: "movers", Name: "x"}, &corev1.Secret{})).To(MatchError(ContainSubstring(`cannot get resource "secrets"`)))
-		g.Expect(mover.Create(t.Context(), &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "movers", Name: "x"}})).To(MatchError(ContainSubstring(`cannot create resource "pods"`)))
+		g.Expect(mover.Get(t.Context(), client.ObjectKey{Namespace: "movers", Name: "x"}, &corev1.Secret{})).
+			To(MatchError(ContainSubstring(`cannot get resource "secrets"`)))
+		g.Expect(mover.Create(t.Context(), &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "movers", Name: "x"}})).
+			To(MatchError(ContainSubstring(`cannot create resource "pods"`)))
 	})
 }
 
-// triggerRights tries which BackupSessions the pod of a CronJob may create.
+// triggerRights tries which BackupSessions the pod of a CronJob is allowed to create.
 func triggerRights(t *testing.T) {
 	g := NewWithT(t)
-	g.Expect(cluster.client.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "triggers"}})).To(Succeed())
+	g.Expect(cluster.client.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "triggers"}})).
+		To(Succeed())
 	g.Expect(access.EnsureTrigger(t.Context(), cluster.client, "triggers")).To(Succeed())
 	long := strings.Repeat("c", 52)
 	for name, tt := range map[string]struct {
 		pod, cronJob, metadata string
 		denied                 string
 	}{
-		"its own CronJob":                         {"trigger-a-29384756-x7k2p", "trigger-a", "", ""},
-		"a long CronJob, cut by Kubernetes":       {long + "-29384x7k2p", long, "", ""},
-		"another CronJob":                         {"trigger-a-29384756-x7k2p", "trigger-b", "", "is not a pod of CronJob trigger-b"},
-		"a CronJob whose name begins like it":     {"trigger-a-b-29384756-x7k2p", "trigger-a", "", "is not a pod of CronJob trigger-a"},
-		"no CronJob":                              {"trigger-a-29384756-x7k2p", "", "", "must name the CronJob of the pod"},
-		"a token that is bound to no pod":         {"", "trigger-a", "", "must be bound to its pod"},
-		"a finalizer":                             {"trigger-a-29384756-x7k2p", "trigger-a", `{"finalizers":["backup.cairn.dev/record"]}`, "must preset no finalizers"},
-		"a run that looks like a record of one":   {"trigger-a-29384756-x7k2p", "trigger-a", `{"annotations":{"backup.cairn.dev/record":"c"}}`, "must preset no finalizers"},
-		"an owner that takes it along as it goes": {"trigger-a-29384756-x7k2p", "trigger-a", `{"ownerReferences":[{"apiVersion":"v1","kind":"ConfigMap","name":"x","uid":"y"}]}`, "must preset no finalizers"},
+		"its own CronJob":                   {"trigger-a-29384756-x7k2p", "trigger-a", "", ""},
+		"a long CronJob, cut by Kubernetes": {long + "-29384x7k2p", long, "", ""},
+		"another CronJob": {"trigger-a-29384756-x7k2p", "trigger-b", "",
+			"is not a pod of CronJob trigger-b"},
+		"a CronJob whose name begins like it": {"trigger-a-b-29384756-x7k2p", "trigger-a", "",
+			"is not a pod of CronJob trigger-a"},
+		"no CronJob":                      {"trigger-a-29384756-x7k2p", "", "", "must name the CronJob of the pod"},
+		"a token that is bound to no pod": {"", "trigger-a", "", "must be bound to its pod"},
+		"a finalizer": {"trigger-a-29384756-x7k2p", "trigger-a",
+			`{"finalizers":["backup.cairn.dev/record"]}`, "must preset no finalizers"},
+		"a run that looks like a record of one": {"trigger-a-29384756-x7k2p", "trigger-a",
+			`{"annotations":{"backup.cairn.dev/record":"c"}}`, "must preset no finalizers"},
+		"an owner that takes it along as it goes": {"trigger-a-29384756-x7k2p", "trigger-a",
+			`{"ownerReferences":[{"apiVersion":"v1","kind":"ConfigMap","name":"x","uid":"y"}]}`, "must preset no finalizers"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
 			trigger := as(t, "triggers", v1alpha1.TriggerServiceAccount, tt.pod)
 			session := &v1alpha1.BackupSession{Spec: v1alpha1.BackupSessionSpec{
-				Invoker: v1alpha1.TypedLocalObjectReference{APIGroup: v1alpha1.Group, Kind: v1alpha1.BackupConfigurationKind, Name: "c"}, Session: "s",
+				Invoker: v1alpha1.TypedLocalObjectReference{APIGroup: v1alpha1.Group, Kind: v1alpha1.BackupConfigurationKind,
+					Name: "c"}, Session: "s",
 			}}
 			if tt.metadata != "" {
 				g.Expect(json.Unmarshal([]byte(tt.metadata), &session.ObjectMeta)).To(Succeed())
@@ -328,19 +365,23 @@ func triggerRights(t *testing.T) {
 			}
 		})
 	}
-	t.Run("a retry of another run is none of its business", func(t *testing.T) {
+	t.Run("it must not create a retry of another run", func(t *testing.T) {
 		session := &v1alpha1.BackupSession{Spec: v1alpha1.BackupSessionSpec{
-			Invoker: v1alpha1.TypedLocalObjectReference{APIGroup: v1alpha1.Group, Kind: v1alpha1.BackupConfigurationKind, Name: "c"}, Session: "s", RetryOf: "other",
+			Invoker: v1alpha1.TypedLocalObjectReference{APIGroup: v1alpha1.Group, Kind: v1alpha1.BackupConfigurationKind,
+				Name: "c"}, Session: "s", RetryOf: "other",
 		}}
 		session.Namespace, session.Name = "triggers", "run"
 		metav1.SetMetaDataAnnotation(&session.ObjectMeta, v1alpha1.AnnotationCronJob, "trigger-a")
 		trigger := as(t, "triggers", v1alpha1.TriggerServiceAccount, "trigger-a-29384756-x7k2p")
-		NewWithT(t).Expect(trigger.Create(t.Context(), session, client.DryRunAll)).To(MatchError(ContainSubstring("not a retry of another run")))
+		NewWithT(t).Expect(trigger.Create(t.Context(), session, client.DryRunAll)).
+			To(MatchError(ContainSubstring("not a retry of another run")))
 	})
 	t.Run("everything else is out of reach", func(t *testing.T) {
 		g := NewWithT(t)
 		trigger := as(t, "triggers", v1alpha1.TriggerServiceAccount, "trigger-a-29384756-x7k2p")
-		g.Expect(trigger.List(t.Context(), &v1alpha1.BackupSessionList{}, client.InNamespace("triggers"))).To(MatchError(ContainSubstring("forbidden")))
-		g.Expect(trigger.Get(t.Context(), client.ObjectKey{Namespace: "triggers", Name: "x"}, &corev1.Secret{})).To(MatchError(ContainSubstring("forbidden")))
+		g.Expect(trigger.List(t.Context(), &v1alpha1.BackupSessionList{}, client.InNamespace("triggers"))).
+			To(MatchError(ContainSubstring("forbidden")))
+		g.Expect(trigger.Get(t.Context(), client.ObjectKey{Namespace: "triggers", Name: "x"}, &corev1.Secret{})).
+			To(MatchError(ContainSubstring("forbidden")))
 	})
 }

@@ -4,8 +4,8 @@ import (
 	"github.com/cairn-backup/cairn/internal/kubestash"
 )
 
-// What several kinds share is shown with one of them: a RestoreSession for what shapes a pod and its volumes, a
-// BackupConfiguration for what a schedule may say of the pod that starts a run.
+// Rules that several kinds share are tested with one kind: a RestoreSession for the shape of a pod and its volumes, a
+// BackupConfiguration for the pod that starts a run.
 
 const (
 	podJob       = "a mover has no access to the node's processes"
@@ -18,7 +18,7 @@ const (
 	noBlock      = "spec.storage.swift, b2 and rest are not supported: set spec.storage.s3 with the endpoint of the service, which OpenStack Swift and Backblaze B2 have"
 )
 
-// refusedTemplates are of addon.jobTemplate, by what is said of them.
+// refusedTemplates are wrong values of addon.jobTemplate, by the expected message.
 var refusedTemplates = map[string]string{
 	"hostNetwork can't be set: a mover has no access to the node's network":              `{spec: {hostNetwork: true}}`,
 	"hostPID can't be set: " + podJob:                                                    `{spec: {hostPID: true}}`,
@@ -37,7 +37,7 @@ var refusedTemplates = map[string]string{
 	oneVolume:    `{spec: {volumes: [{name: v, emptyDir: {}, hostPath: {path: /x}}]}}`,
 }
 
-// refusedSettings are of addon.containerRuntimeSettings.
+// refusedSettings are wrong values of addon.containerRuntimeSettings, by the expected message.
 var refusedSettings = map[string]string{
 	"livenessProbe can't be set: a container in a Job ends by itself, or at the session's timeout": `{livenessProbe: {periodSeconds: 1}}`,
 	"readinessProbe can't be set: nothing calls a container in a Job":                              `{readinessProbe: {periodSeconds: 1}}`,
@@ -45,7 +45,7 @@ var refusedSettings = map[string]string{
 	"ionice can't be set: set resources, which limit a container on every node":                    `{ionice: {class: 2}}`,
 }
 
-// refusedTasks are of addon.tasks[].
+// refusedTasks are wrong values of addon.tasks[], by the expected message.
 var refusedTasks = map[string]string{
 	oneTask: `{name: logical-backup-restore, addonVolumes: [{name: v, source: {}}]}`,
 	"a claim that is restored into gets a new volume: leave volumeName out": `{name: logical-backup-restore, targetVolumes: {volumeClaimTemplates: [{metadata: {name: c}, spec: {volumeName: x}}]}}`,
@@ -53,7 +53,7 @@ var refusedTasks = map[string]string{
 	"a claim can only be restored from a VolumeSnapshot of its namespace: set dataSource or dataSourceRef with apiGroup snapshot.storage.k8s.io, kind VolumeSnapshot and a name": `{name: volume-snapshot-restore, targetVolumes: {volumeClaimTemplates: [{metadata: {name: c}, spec: {dataSource: {kind: PersistentVolumeClaim, name: x}}}]}}`,
 }
 
-// refusedTriggers are of scheduler.jobTemplate.
+// refusedTriggers are wrong values of scheduler.jobTemplate, by the expected message.
 var refusedTriggers = map[string]string{
 	"parallelism must be 1: a slot has one run":                                                                             `{parallelism: 2}`,
 	"completions must be 1: a slot has one run":                                                                             `{completions: 2}`,
@@ -65,12 +65,13 @@ var refusedTriggers = map[string]string{
 	"initContainers can't be set: use a hook of the session, or a step of an Addon's task":                                  `{template: {spec: {initContainers: [{name: x}]}}}`,
 	"hostNetwork can't be set: the pod that starts a run has no access to the node's network":                               `{template: {spec: {hostNetwork: true}}}`,
 	noPriority: `{template: {spec: {priority: 1}}}`,
-	"containerSecurityContext can't be set: the pod that starts a run has the least rights already":                               `{template: {spec: {containerSecurityContext: {runAsUser: 1}}}}`,
-	"spec.sessions[0].scheduler.jobTemplate.template.spec.securityContext.runAsUser in body should be greater than or equal to 1": `{template: {spec: {securityContext: {runAsUser: 0}}}}`,
-	"serviceAccountName can't be set: the pod that starts a run uses cairn-trigger, which is allowed nothing else":                `{template: {spec: {serviceAccountName: x}}}`,
+	"containerSecurityContext can't be set: the pod that starts a run has the least rights already": `{template: {spec: {containerSecurityContext: {runAsUser: 1}}}}`,
+	"spec.sessions[0].scheduler.jobTemplate.template.spec.securityContext.runAsUser in body should be greater than or " +
+		"equal to 1": `{template: {spec: {securityContext: {runAsUser: 0}}}}`,
+	"serviceAccountName can't be set: the pod that starts a run uses cairn-trigger, which is allowed nothing else": `{template: {spec: {serviceAccountName: x}}}`,
 }
 
-// refusedStorages are of spec of a BackupStorage.
+// refusedStorages are wrong values of a BackupStorage's spec, by the expected message.
 var refusedStorages = map[string]string{
 	noLabels:     `{runtimeSettings: {pod: {podLabels: {job-name: v}}}}`,
 	noAnnotation: `{runtimeSettings: {pod: {podAnnotations: {backup.cairn.dev/x: v}}}}`,
@@ -96,10 +97,10 @@ var refusedStorages = map[string]string{
 
 const oneDataSource = "name a Snapshot in dataSource, or leave dataSource out and name a VolumeSnapshot in spec.dataSource of each of targetVolumes.volumeClaimTemplates"
 
-// newClaims has a target of a RestoreBatch make its claims.
+// newClaims lets a target of a RestoreBatch create its claims.
 const newClaims = `addon: {name: pvc-addon, tasks: [{name: logical-backup-restore, targetVolumes: {volumeClaimTemplates: [{metadata: {name: c}, spec: {}}]}}]}`
 
-// refusedRestores are of spec of a RestoreSession.
+// refusedRestores are wrong values of a RestoreSession's spec, by the expected message.
 var refusedRestores = map[string]string{
 	"verify needs overwritePolicy Overwrite or IfNewer: it can't tell a kept file from a wrong one":         `{confirm: u, overwritePolicy: Never, verify: true}`,
 	"overwritePolicy and deleteExtraFiles are for a volume that holds data: set confirm to its claim's UID": `{overwritePolicy: Overwrite}`,
@@ -133,10 +134,13 @@ func init() {
 			refused[kind][before+shape+after] = says
 		}
 	}
-	add("RestoreSession", refusedTemplates, `{addon: {name: pvc-addon, tasks: [{name: logical-backup-restore}], jobTemplate: `, `}}`)
-	add("RestoreSession", refusedSettings, `{addon: {name: pvc-addon, tasks: [{name: logical-backup-restore}], containerRuntimeSettings: `, `}}`)
+	add("RestoreSession", refusedTemplates,
+		`{addon: {name: pvc-addon, tasks: [{name: logical-backup-restore}], jobTemplate: `, `}}`)
+	add("RestoreSession", refusedSettings,
+		`{addon: {name: pvc-addon, tasks: [{name: logical-backup-restore}], containerRuntimeSettings: `, `}}`)
 	add("RestoreSession", refusedTasks, `{addon: {name: pvc-addon, tasks: [`, `]}}`)
 	add("RestoreSession", refusedRestores, "", "")
 	add("BackupStorage", refusedStorages, "", "")
-	add("BackupConfiguration", refusedTriggers, `{sessions: [{name: s, addon: `+addonInfo+`, repositories: [`+repositoryInfo+`], scheduler: {schedule: "@daily", jobTemplate: `, `}}]}`)
+	add("BackupConfiguration", refusedTriggers, `{sessions: [{name: s, addon: `+addonInfo+`, repositories: [`+
+		repositoryInfo+`], scheduler: {schedule: "@daily", jobTemplate: `, `}}]}`)
 }

@@ -55,7 +55,7 @@ const (
 	needsKeys         = "an SSH url needs spec.secretRef with the keys identity and known_hosts"
 )
 
-// Hooks that are refused, by what is said of them.
+// Wrong hooks, by the expected message.
 var refusedHooks = map[string]string{
 	hookTimeout: `{name: a, hookTemplate: {name: t}, timeout: 25h}`,
 	preAlways:   `{name: a, hookTemplate: {name: t}, executionPolicy: OnFailure}`,
@@ -69,18 +69,21 @@ func init() {
 		if says != oneVolume { // Hooks of targets have none.
 			refused["BackupBatch"][batchSession(``, `, hooks: {preBackup: [`+h+`]}`)] = says
 		}
-		refused["BackupConfiguration"][`{sessions: [{name: s, hooks: {preBackup: [`+h+`]}, addon: `+addonInfo+`, repositories: [`+repositoryInfo+`]}]}`] = says
+		refused["BackupConfiguration"][`{sessions: [{name: s, hooks: {preBackup: [`+h+`]}, addon: `+addonInfo+
+			`, repositories: [`+repositoryInfo+`]}]}`] = says
 		refused["BackupBatch"][batchSession(`, hooks: {preBackup: [`+h+`]}`, ``)] = says
 		refused["RestoreSession"][`{hooks: {preRestore: [`+h+`]}}`] = says
 	}
 }
 
-// batchSession is a change of a batch's only session, and of what it does for its only target: fields that follow their names.
+// batchSession is a change of a batch's only session, and of what it does for its only target. Names and values of
+// fields alternate.
 func batchSession(session, target string) string {
-	return `{sessions: [{name: s` + session + `, targets: [{name: t` + target + `, addon: ` + addonInfo + `, repositories: [` + repositoryInfo + `]}]}]}`
+	return `{sessions: [{name: s` + session + `, targets: [{name: t` + target + `, addon: ` + addonInfo +
+		`, repositories: [` + repositoryInfo + `]}]}]}`
 }
 
-// refused are changes of those specs, by kind, and what the API says of them.
+// refused are wrong changes of these specs, by kind, with the expected message.
 var refused = map[string]map[string]string{
 	"PolicySync": {
 		`{url: "ssh://git@git.example.com/p"}`:                  needsKeys,
@@ -137,37 +140,49 @@ var refused = map[string]map[string]string{
 		`{path: /./}`: "the path must name a directory, not the storage's root",
 	},
 	"RetentionPolicy": {
-		`{maxRetentionPeriod: null, successfulSnapshots: null}`: "a RetentionPolicy needs maxRetentionPeriod, successfulSnapshots or both",
-		`{maxRetentionPeriod: 0d}`:                              "the period must be longer than zero",
-		`{maxRetentionPeriod: "30"}`:                            "spec.maxRetentionPeriod",
-		`{maxRetentionPeriod: -30d}`:                            "spec.maxRetentionPeriod",
-		`{successfulSnapshots: {last: 0}}`:                      "successfulSnapshots needs a number above zero: leave successfulSnapshots out to keep all",
-		`{successfulSnapshots: {daily: -1}}`:                    "spec.successfulSnapshots.daily",
-		`{usagePolicy: {allowedNamespaces: {from: Selector}}}`:  "from: Selector needs a selector",
+		`{maxRetentionPeriod: null, successfulSnapshots: null}`: "a RetentionPolicy needs maxRetentionPeriod, " +
+			"successfulSnapshots or both",
+		`{maxRetentionPeriod: 0d}`:                             "the period must be longer than zero",
+		`{maxRetentionPeriod: "30"}`:                           "spec.maxRetentionPeriod",
+		`{maxRetentionPeriod: -30d}`:                           "spec.maxRetentionPeriod",
+		`{successfulSnapshots: {last: 0}}`:                     "successfulSnapshots needs a number above zero: leave successfulSnapshots out to keep all",
+		`{successfulSnapshots: {daily: -1}}`:                   "spec.successfulSnapshots.daily",
+		`{usagePolicy: {allowedNamespaces: {from: Selector}}}`: "from: Selector needs a selector",
 	},
 	"BackupConfiguration": {
-		`{target: {kind: Pod}}`:                               onlyTargets,
-		`{target: {kind: Deployment}}`:                        onlyTargets,
-		`{target: {kind: ReplicaSet, apiGroup: apps}}`:        onlyTargets,
-		`{target: {kind: Service, apiGroup: apps}}`:           onlyTargets,
-		`{target: {kind: AppBinding}}`:                        onlyTargets,
-		`{target: {kind: Cluster, apiGroup: x.io}}`:           onlyTargets,
-		`{backends: [{name: other, storageRef: {name: s3}}]}`: "sessions[*].repositories[*].backend must be a name of spec.backends",
-		`{sessions: [{name: s, copyMethod: Clone, copyVolume: {volumeSnapshotClassName: c}, addon: ` + addonInfo + `, repositories: [` + repositoryInfo + `]}]}`: noSnapshotClass,
-		`{sessions: [{name: s, copyMethod: Direct, copyVolume: {}, addon: ` + addonInfo + `, repositories: [` + repositoryInfo + `]}]}`:                          noCopyVolume,
-		`{sessions: [{name: s, copyVolume: {}, addon: ` + addonInfo + `, repositories: [` + repositoryInfo + `]}]}`:                                              noCopyVolume,
-		`{sessions: [{name: s, backupTimeout: 0s, addon: ` + addonInfo + `, repositories: [` + repositoryInfo + `]}]}`:                                           "the timeout must be at least 1s",
+		`{target: {kind: Pod}}`:                        onlyTargets,
+		`{target: {kind: Deployment}}`:                 onlyTargets,
+		`{target: {kind: ReplicaSet, apiGroup: apps}}`: onlyTargets,
+		`{target: {kind: Service, apiGroup: apps}}`:    onlyTargets,
+		`{target: {kind: AppBinding}}`:                 onlyTargets,
+		`{target: {kind: Cluster, apiGroup: x.io}}`:    onlyTargets,
+		`{backends: [{name: other, storageRef: {name: s3}}]}`: "sessions[*].repositories[*].backend must be a name of " +
+			"spec.backends",
+		`{sessions: [{name: s, copyMethod: Clone, copyVolume: {volumeSnapshotClassName: c}, addon: ` + addonInfo +
+			`, repositories: [` + repositoryInfo + `]}]}`: noSnapshotClass,
+		`{sessions: [{name: s, copyMethod: Direct, copyVolume: {}, addon: ` + addonInfo + `, repositories: [` +
+			repositoryInfo + `]}]}`: noCopyVolume,
+		`{sessions: [{name: s, copyVolume: {}, addon: ` + addonInfo + `, repositories: [` + repositoryInfo +
+			`]}]}`: noCopyVolume,
+		`{sessions: [{name: s, backupTimeout: 0s, addon: ` + addonInfo + `, repositories: [` + repositoryInfo +
+			`]}]}`: "the timeout must be at least 1s",
 	},
 	"BackupBatch": {
-		`{targets: [{name: t, appRef: {kind: Pod, name: data}}]}`:                                                    onlyTargets,
-		batchSession(`, backupTimeout: 0s`, ``):                                                                      "the timeout must be at least 1s",
-		batchSession(``, `, copyMethod: Clone, copyVolume: {volumeSnapshotClassName: c}`):                            noSnapshotClass,
-		batchSession(``, `, copyVolume: {storageClassName: c}`):                                                      noCopyVolume,
-		batchSession(``, `, copyMethod: Rsync`):                                                                      `supported values: "Direct", "Snapshot", "Clone"`,
-		batchSession(``, `, copyMethod: Clone, copyVolume: {accessModes: [ReadWriteOncePod]}`):                       "copyVolume.accessModes[0]",
-		batchSession(``, `, backupTimeout: 0s`):                                                                      "the timeout must be at least 1s",
-		batchSession(`, executionOrder: Sequential, maxParallel: 2`, ``):                                             "maxParallel needs executionOrder Parallel: leave it out, Sequential backs up one target at a time",
-		`{targets: [{name: t}]}`:                                                                                     oneTarget,
+		`{targets: [{name: t, appRef: {kind: Pod, name: data}}]}`: onlyTargets,
+		batchSession(`, backupTimeout: 0s`,
+			``): "the timeout must be at least 1s",
+		batchSession(
+			``, `, copyMethod: Clone, copyVolume: {volumeSnapshotClassName: c}`): noSnapshotClass,
+		batchSession(
+			``, `, copyVolume: {storageClassName: c}`): noCopyVolume,
+		batchSession(
+			``, `, copyMethod: Rsync`): `supported values: "Direct", "Snapshot", "Clone"`,
+		batchSession(
+			``, `, copyMethod: Clone, copyVolume: {accessModes: [ReadWriteOncePod]}`): "copyVolume.accessModes[0]",
+		batchSession(``, `, backupTimeout: 0s`): "the timeout must be at least 1s",
+		batchSession(`, executionOrder: Sequential, maxParallel: 2`,
+			``): "maxParallel needs executionOrder Parallel: leave it out, Sequential backs up one target at a time",
+		`{targets: [{name: t}]}`: oneTarget,
 		`{targets: [{name: t, appRef: {kind: PersistentVolumeClaim, name: data}, selector: {kinds: [Deployment]}}]}`: oneTarget,
 		`{targets: [{name: t, selector: {kinds: [Pod]}}]}`:                                                           `supported values: "Deployment", "StatefulSet", "DaemonSet", "PersistentVolumeClaim", "Service"`,
 		`{targets: [{name: t, selector: {kinds: []}}]}`:                                                              "spec.targets[0].selector.kinds",
@@ -180,14 +195,16 @@ var refused = map[string]map[string]string{
 	},
 	"RestoreBatch": {
 		`{targets: [{name: web, target: {kind: Job, name: j, apiGroup: batch}}]}`: "the target of a restore must be " + targets,
-		`{restoreTimeout: 0s}`:                                                                        "the timeout must be at least 1s",
-		`{targets: [{name: web, restoreTimeout: 0s}]}`:                                                "the timeout must be at least 1s",
-		`{executionOrder: Sequential, maxParallel: 2}`:                                                "maxParallel needs executionOrder Parallel: leave it out, Sequential restores one target at a time",
-		`{dataSource: {backupSession: null}}`:                                                         "set backupSession (a name or latest) or pitr.targetTime, not both",
-		`{dataSource: {backupSession: a, mixed: true}}`:                                               "mixed needs backupSession latest or pitr: a named BackupSession is one restore point",
-		`{targets: [{name: web, confirm: u, ` + newClaims + `}]}`:                                     "confirm is for a target that exists: leave it out for new claims",
-		`{targets: [{name: web, target: {kind: PersistentVolumeClaim, name: c}, ` + newClaims + `}]}`: "name a target to restore into, or targetVolumes.volumeClaimTemplates to make new claims, not both",
-		`{targets: [{name: web, components: [pod-0], rules: [{targetHosts: [pod-1]}]}]}`:              "rules select the components to restore: leave components out",
+		`{restoreTimeout: 0s}`:                          "the timeout must be at least 1s",
+		`{targets: [{name: web, restoreTimeout: 0s}]}`:  "the timeout must be at least 1s",
+		`{executionOrder: Sequential, maxParallel: 2}`:  "maxParallel needs executionOrder Parallel: leave it out, Sequential restores one target at a time",
+		`{dataSource: {backupSession: null}}`:           "set backupSession (a name or latest) or pitr.targetTime, not both",
+		`{dataSource: {backupSession: a, mixed: true}}`: "mixed needs backupSession latest or pitr: a named BackupSession is one restore point",
+		`{targets: [{name: web, confirm: u, ` + newClaims +
+			`}]}`: "confirm is for a target that exists: leave it out for new claims",
+		`{targets: [{name: web, target: {kind: PersistentVolumeClaim, name: c}, ` + newClaims +
+			`}]}`: "name a target to restore into, or targetVolumes.volumeClaimTemplates to make new claims, not both",
+		`{targets: [{name: web, components: [pod-0], rules: [{targetHosts: [pod-1]}]}]}`: "rules select the components to restore: leave components out",
 		`{targets: [{name: web, addon: {name: pvc-addon, tasks: [{name: volume-snapshot-restore, targetVolumes: {volumeClaimTemplates: [{metadata: {name: c}, spec: {dataSource: {apiGroup: snapshot.storage.k8s.io, kind: VolumeSnapshot, name: x}}}]}}]}}]}`: "a RestoreBatch restores Snapshots: leave dataSource of volumeClaimTemplates out",
 		`{targets: [{name: web, overwritePolicy: Overwrite}]}`:                       "overwritePolicy and deleteExtraFiles are for a volume that holds data: set confirm to its claim's UID",
 		`{targets: [{name: web, confirm: u, overwritePolicy: Never, verify: true}]}`: "verify needs overwritePolicy Overwrite or IfNewer: it can't tell a kept file from a wrong one",
@@ -200,7 +217,7 @@ var refused = map[string]map[string]string{
 	},
 }
 
-// unchanging are the kinds whose spec never changes, with a change and what the API says.
+// unchanging are the kinds whose spec is immutable, with a change and the expected message.
 var unchanging = map[string][2]string{
 	"Repository":     {`{path: /other}`, "a Repository's spec never changes, except for deletionPolicy and paused: its data would be left behind. Create another Repository"},
 	"BackupSession":  {`{session: other}`, "a BackupSession's spec never changes: create another BackupSession"},
@@ -216,11 +233,12 @@ var longNames = map[string]string{
 	"RestoreSession": "the name of a RestoreSession must have at most 63 characters",
 }
 
-// apiRules shows of every rule in the CRDs what it refuses.
+// apiRules shows for every rule in the CRDs what it refuses.
 func apiRules(t *testing.T) {
 	g := NewWithT(t)
 	const namespace = "rules"
-	g.Expect(cluster.client.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}})).To(Succeed())
+	g.Expect(cluster.client.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}})).
+		To(Succeed())
 	shown := map[string]bool{}
 	for kind, good := range accepted {
 		object := func(change string) *unstructured.Unstructured {
@@ -242,7 +260,8 @@ func apiRules(t *testing.T) {
 			shown[says] = true
 			u := object(change)
 			u.SetName("b")
-			if err := cluster.client.Create(t.Context(), u, client.DryRunAll); err == nil || !strings.Contains(err.Error(), says) {
+			if err := cluster.client.Create(t.Context(), u, client.DryRunAll); err == nil ||
+				!strings.Contains(err.Error(), says) {
 				t.Errorf("%s %s: %v, want it refused with: %s", kind, change, err, says)
 			}
 		}
@@ -277,7 +296,7 @@ func apiRules(t *testing.T) {
 	}
 }
 
-// messages are those of the rules of a schema.
+// messages returns the messages of the rules of a schema.
 func messages(s *apiextensionsv1.JSONSchemaProps) map[string]bool {
 	out := map[string]bool{}
 	if s == nil {
@@ -298,7 +317,7 @@ func messages(s *apiextensionsv1.JSONSchemaProps) map[string]bool {
 	return out
 }
 
-// merge changes into as edit says; null removes.
+// merge applies edit to into. null removes a field.
 func merge(into, edit map[string]any) {
 	for key, value := range edit {
 		below, isMap := value.(map[string]any)

@@ -36,19 +36,20 @@ import (
 	cairnmetrics "github.com/cairn-backup/cairn/internal/metrics"
 )
 
-// name of the manager in events, leases and field managers.
+// name is the manager's name in events, leases and field managers.
 const name = "cairn-manager"
 
-// shutdownTimeout is how long reconciles that are under way may go on after the signal to stop. It leaves some of the pod's
-// grace period for giving the leadership back: else the next manager waits until it runs out.
+// shutdownTimeout is how long running reconciles can go on after the signal to stop. It leaves some of the pod's
+// grace period to release the lease: otherwise the next manager waits until the lease expires.
 const shutdownTimeout = 15 * time.Second
 
-// run starts the controllers and returns when ctx ends or one of them can't go on.
+// run starts the controllers. It returns when ctx ends or a controller can't go on.
 func run(ctx context.Context, o *options) error {
 	if err := o.check(); err != nil {
 		return fmt.Errorf("read the flags: %w", err)
 	}
-	if err := o.jitter.SetGlobalJitter(rand.New(&lockedSource{source: rand.NewSource(time.Now().UnixNano())})); err != nil {
+	if err := o.jitter.SetGlobalJitter(
+		rand.New(&lockedSource{source: rand.NewSource(time.Now().UnixNano())})); err != nil {
 		return fmt.Errorf("read the flags: %w", err)
 	}
 	mgr, err := newManager(o)
@@ -92,7 +93,7 @@ func run(ctx context.Context, o *options) error {
 func newManager(o *options) (ctrl.Manager, error) {
 	scheme := runtime.NewScheme()
 	utilruntime.Must(clientgoscheme.AddToScheme(scheme))
-	utilruntime.Must(snapshotv1.AddToScheme(scheme)) // a cluster need not have them: they are never cached
+	utilruntime.Must(snapshotv1.AddToScheme(scheme)) // a cluster can lack these kinds: they are never cached
 	utilruntime.Must(v1alpha1.AddToScheme(scheme))
 
 	mgr, err := ctrl.NewManager(client.GetConfigOrDie(o.client), ctrl.Options{
@@ -117,7 +118,8 @@ func newManager(o *options) (ctrl.Manager, error) {
 	return mgr, nil
 }
 
-// installed says which of Cairn's kinds the cluster lacks. A controller that waits for one would say so only after minutes.
+// installed returns an error that names the kinds of Cairn that the cluster lacks. A controller that waits for a
+// missing kind would report it only after minutes.
 func installed(scheme *runtime.Scheme, mapper meta.RESTMapper) error {
 	var missing []string
 	for kind := range scheme.KnownTypes(v1alpha1.GroupVersion) {
@@ -128,26 +130,28 @@ func installed(scheme *runtime.Scheme, mapper meta.RESTMapper) error {
 		if meta.IsNoMatchError(err) {
 			missing = append(missing, kind)
 		} else if err != nil {
-			return fmt.Errorf("look for the kind %s: %w", kind, err)
+			return fmt.Errorf("look up kind %s: %w", kind, err)
 		}
 	}
 	if len(missing) > 0 {
 		slices.Sort(missing)
-		return fmt.Errorf("the cluster lacks Cairn's kinds %s: install the CRDs of this version (kubectl apply -k config/crd)", strings.Join(missing, ", "))
+		return fmt.Errorf(
+			"the cluster lacks the kinds %s: install the CRDs of this version with \"kubectl apply -k config/crd\"",
+			strings.Join(missing, ", "))
 	}
 	return nil
 }
 
-// clusterUID is the UID of the namespace kube-system, which identifies a cluster as long as it lives.
+// clusterUID returns the UID of the namespace kube-system, which identifies a cluster for its whole life.
 func clusterUID(ctx context.Context, c ctrlclient.Reader) (string, error) {
 	var namespace corev1.Namespace
 	if err := c.Get(ctx, types.NamespacedName{Name: "kube-system"}, &namespace); err != nil {
-		return "", fmt.Errorf("read the cluster's identity: %w", err)
+		return "", fmt.Errorf("get Namespace kube-system, whose UID identifies the cluster: %w", err)
 	}
 	return string(namespace.UID), nil
 }
 
-// lockedSource makes a source usable from several goroutines, which Flux's jitter needs.
+// lockedSource makes a source safe for several goroutines. Flux's jitter needs that.
 type lockedSource struct {
 	mu     sync.Mutex
 	source rand.Source

@@ -36,14 +36,15 @@ import (
 	"github.com/cairn-backup/cairn/internal/session/lifecycle"
 )
 
-// shared is what every controller gets.
+// shared holds what every controller gets.
 type shared struct {
 	mgr        ctrl.Manager
 	recorder   record.EventRecorder
-	metrics    fluxctrl.Metrics // for kinds of which there are few, and which a finalizer holds: see readiness
+	metrics    fluxctrl.Metrics // for kinds that have few objects and a finalizer: see readiness
 	clusterUID string
 	options    *options
-	// sidecars keeps those of workloads, and sidecarsChanged tells of whose is not what it was.
+	// sidecars maintains the sidecars of workloads. sidecarsChanged delivers the policies whose sidecars have
+	// changed.
 	sidecars        *sidecar.Reconciler
 	sidecarsChanged chan event.GenericEvent
 }
@@ -70,9 +71,10 @@ func (s *shared) setup() error {
 		{"BackupSession", s.backupSession()},
 		{"copies", s.copies()},
 		{"RestoreSession", s.restoreSession()},
-		{"what restores borrow", s.loans()},
+		{"restore leftovers", s.loans()},
 		{"RestoreBatch", s.restoreBatch()},
-		{"RetentionPolicy", &retention.PolicyReconciler{Client: s.mgr.GetClient(), EventRecorder: s.recorder, FieldManager: name}},
+		{"RetentionPolicy", &retention.PolicyReconciler{Client: s.mgr.GetClient(), EventRecorder: s.recorder,
+			FieldManager: name}},
 		{"retention", s.retention()},
 		{"keepers", s.keeper()},
 		{"Snapshot", s.snapshot()},
@@ -80,13 +82,13 @@ func (s *shared) setup() error {
 		{"Ledger outbox", s.collector(outbox)},
 	} {
 		if err := c.SetupWithManager(s.mgr, controller.Options{}); err != nil {
-			return fmt.Errorf("start the controller of %s: %w", c.kind, err)
+			return fmt.Errorf("set up controller %s: %w", c.kind, err)
 		}
 	}
 	return s.pushgateway()
 }
 
-// pushgateway tells a Pushgateway of what ended, where there is one.
+// pushgateway adds the controller that pushes metrics of ended runs to a Pushgateway, if one is configured.
 func (s *shared) pushgateway() error {
 	if s.options.gatewayURL == "" {
 		return nil
@@ -95,7 +97,8 @@ func (s *shared) pushgateway() error {
 	if err != nil {
 		return fmt.Errorf("read the flags: --pushgateway-url: %w", err)
 	}
-	pusher := &pushcontroller.Pusher{Client: s.mgr.GetClient(), EventRecorder: s.recorder, Gateway: gateway, Clock: clock.RealClock{}}
+	pusher := &pushcontroller.Pusher{Client: s.mgr.GetClient(), EventRecorder: s.recorder, Gateway: gateway,
+		Clock: clock.RealClock{}}
 	return pusher.SetupWithManager(s.mgr, controller.Options{})
 }
 
@@ -121,12 +124,12 @@ func (s *shared) repository() reconciler {
 	}
 }
 
-// clusterName begins the directories that are inferred.
+// clusterName is the first part of inferred directories.
 func (s *shared) clusterName() string {
 	return cmp.Or(s.options.clusterName, defaults.ClusterName(s.clusterUID))
 }
 
-// ensureTrigger makes the account that the pods of CronJobs run as.
+// ensureTrigger creates the account that the pods of CronJobs run as.
 func (s *shared) ensureTrigger(ctx context.Context, namespace string) error {
 	return access.EnsureTrigger(ctx, s.mgr.GetClient(), namespace)
 }
@@ -139,7 +142,7 @@ func (s *shared) backupConfiguration() reconciler {
 	}
 }
 
-// prepareSidecars makes the controller that others ask about sidecars.
+// prepareSidecars makes the controller that other controllers ask about sidecars.
 func (s *shared) prepareSidecars() {
 	s.sidecarsChanged = make(chan event.GenericEvent)
 	s.sidecars = &sidecar.Reconciler{
@@ -193,14 +196,15 @@ func (s *shared) restoreBatch() reconciler {
 	}
 }
 
-// account is the manager's own, as kubectl names it.
+// account returns the manager's own service account as kubectl writes it.
 func account() string {
 	return cmp.Or(os.Getenv(fluxctrl.EnvRuntimeNamespace), "cairn-system") + ":" + name
 }
 
 func (s *shared) retention() reconciler {
 	return &retention.Reconciler{
-		Client: s.mgr.GetClient(), APIReader: s.mgr.GetAPIReader(), EventRecorder: s.recorder, Clock: clock.RealClock{}, FieldManager: name,
+		Client: s.mgr.GetClient(), APIReader: s.mgr.GetAPIReader(), EventRecorder: s.recorder, Clock: clock.RealClock{},
+		FieldManager: name,
 	}
 }
 
@@ -213,8 +217,9 @@ func (s *shared) keeper() reconciler {
 
 func (s *shared) snapshot() reconciler {
 	return &snapshot.Reconciler{
-		Client: s.mgr.GetClient(), APIReader: s.mgr.GetAPIReader(), EventRecorder: s.recorder, Clock: clock.RealClock{}, FieldManager: name,
-		Metrics: snapshot.NewMetrics(ctrlmetrics.Registry), SweepInterval: lifecycle.SweepInterval,
+		Client: s.mgr.GetClient(), APIReader: s.mgr.GetAPIReader(), EventRecorder: s.recorder, Clock: clock.RealClock{},
+		FieldManager: name,
+		Metrics:      snapshot.NewMetrics(ctrlmetrics.Registry), SweepInterval: lifecycle.SweepInterval,
 	}
 }
 

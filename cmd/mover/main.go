@@ -1,4 +1,4 @@
-// Command mover runs in the pods of Cairn's Jobs and CronJobs. Its exit codes are those of package task.
+// Command mover runs in the pods of Cairn's Jobs and CronJobs. Package task defines its exit codes.
 package main
 
 import (
@@ -27,10 +27,11 @@ import (
 	"github.com/cairn-backup/cairn/internal/version"
 )
 
-const usage = `mover does the work of one Cairn Job, or of a sidecar. It is started by the manager, not by hand.
+const usage = `mover does the work of one Cairn Job, or of a sidecar. The manager starts it; do not start it by hand.
 
   mover init-storage | init-repository | backup [--exclude=PATTERN,...] [--cache] [--scratch-dir=DIRECTORY]
-  mover restore [--set-id] [--devices] [--include=PATTERN,...] [--exclude=PATTERN,...] [--cache] [--scratch-dir=DIRECTORY]
+  mover restore [--set-id] [--devices] [--include=PATTERN,...] [--exclude=PATTERN,...]
+                [--cache] [--scratch-dir=DIRECTORY]
   mover restore --unpack=DIRECTORY [--cache] [--scratch-dir=DIRECTORY]
   mover volume-snapshot [--wait-timeout=DURATION]
   mover volume-restore [--wait-timeout=DURATION] [--bind=BOOLEAN]
@@ -42,10 +43,11 @@ const usage = `mover does the work of one Cairn Job, or of a sidecar. It is star
   mover version
 `
 
-// defaultWait is how long what is made in the cluster may take.
+// defaultWait bounds the wait for objects that others make in the cluster.
 const defaultWait = 10 * time.Minute
 
-// sharedUmask lets the group of a local storage, which all movers are in, read and write what each of them writes.
+// sharedUmask gives the group of a local storage, which all movers share, read and write access to what each mover
+// writes.
 const sharedUmask = 0o007
 
 func main() {
@@ -71,7 +73,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return install(args[1:], log, stderr)
 	case "trigger":
 		return trigger(ctx, args[1:], log, stderr)
-	case string(task.KindInitStorage), string(task.KindInitRepository), string(task.KindBackup), string(task.KindRestore), string(task.KindKeep), string(task.KindVolumeSnapshot),
+	case string(task.KindInitStorage), string(task.KindInitRepository), string(task.KindBackup), string(task.KindRestore),
+		string(task.KindKeep), string(task.KindVolumeSnapshot),
 		string(task.KindVolumeRestore), string(task.KindVolumeMount):
 		return move(ctx, task.Kind(kind), args[1:], log, stderr)
 	case sidecar.Subcommand:
@@ -80,12 +83,12 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		fmt.Fprint(stdout, usage)
 		return task.ExitSucceeded
 	default:
-		fmt.Fprintf(stderr, "mover: there is no subcommand %q\n%s", kind, usage)
+		fmt.Fprintf(stderr, "mover: unknown subcommand %q\n%s", kind, usage)
 		return task.ExitInvalidTask
 	}
 }
 
-// install copies this program to where the program of a stream runs.
+// install copies this program to the directory that a stream's program shares.
 func install(args []string, log *slog.Logger, stderr io.Writer) int {
 	if len(args) != 1 {
 		fmt.Fprintf(stderr, "mover: install needs one directory\n%s", usage)
@@ -108,7 +111,8 @@ func move(ctx context.Context, kind task.Kind, args []string, log *slog.Logger, 
 		return m.Refuse(err)
 	}
 	limitMemory(log)
-	if kind == task.KindBackup || kind == task.KindRestore || kind == task.KindVolumeSnapshot || kind == task.KindVolumeRestore {
+	if kind == task.KindBackup || kind == task.KindRestore || kind == task.KindVolumeSnapshot ||
+		kind == task.KindVolumeRestore {
 		client, namespace, err := inCluster()
 		if err != nil {
 			return m.Refuse(err)
@@ -123,7 +127,8 @@ func newMover(log *slog.Logger) *mover.Mover {
 	return &mover.Mover{Driver: kopia.Driver{}, Now: time.Now, Log: log, Privileged: os.Geteuid() == 0}
 }
 
-// limitMemory has the garbage collector work harder before the kernel kills the process.
+// limitMemory sets the soft memory limit, so that the garbage collector works harder before the kernel kills the
+// process.
 func limitMemory(log *slog.Logger) {
 	if limit, err := memlimit.Set(); err != nil {
 		log.Warn("set memory limit", "error", err)
@@ -132,7 +137,7 @@ func limitMemory(log *slog.Logger) {
 	}
 }
 
-// arguments reads those of a subcommand that moves data.
+// arguments parses the arguments of a subcommand that moves data.
 func arguments(kind task.Kind, args []string, stderr io.Writer) (mover.Flags, error) {
 	flags := flag.NewFlagSet(string(kind), flag.ContinueOnError)
 	flags.SetOutput(stderr)
@@ -141,33 +146,39 @@ func arguments(kind task.Kind, args []string, stderr io.Writer) (mover.Flags, er
 	switch kind {
 	case task.KindBackup:
 		cacheFlags(flags, &asked)
-		flags.StringVar(&exclude, "exclude", "", "comma-separated patterns, as in a .gitignore file, of what is left out")
+		flags.StringVar(&exclude, "exclude", "",
+			"leave out what matches these comma-separated patterns, written as in a .gitignore file")
 	case task.KindVolumeSnapshot:
-		flags.DurationVar(&asked.WaitTimeout, "wait-timeout", defaultWait, "how long the VolumeSnapshots may take until they can be used")
+		flags.DurationVar(&asked.WaitTimeout, "wait-timeout", defaultWait,
+			"how long to wait until the VolumeSnapshots are ready to use")
 	case task.KindVolumeRestore:
-		flags.DurationVar(&asked.WaitTimeout, "wait-timeout", defaultWait, "how long the volumes may take")
-		// The manager has read this: it says in the task which claims are waited for, and mounts the others.
-		flags.Bool("bind", true, "whether claims whose volume waits for a pod get one in the restore")
+		flags.DurationVar(&asked.WaitTimeout, "wait-timeout", defaultWait, "how long to wait for the volumes")
+		// Only the manager reads this flag: the task says which claims are awaited, and the manager mounts the
+		// others.
+		flags.Bool("bind", true, "whether the restore starts a pod for claims whose volumes wait for their first consumer")
 	case task.KindRestore:
 		cacheFlags(flags, &asked)
-		flags.StringVar(&include, "include", "", "comma-separated patterns, as in a .gitignore file, of what is restored alone")
-		flags.StringVar(&exclude, "exclude", "", "comma-separated patterns, as in a .gitignore file, of what is not restored")
-		flags.BoolVar(&asked.SetID, "set-id", false, "give back set-user-ID and set-group-ID bits of files, and file capabilities")
-		flags.BoolVar(&asked.Devices, "devices", false, "make devices")
-		flags.StringVar(&asked.Unpack, "unpack", "", "directory inside the volume into which the tar archive that a program wrote is unpacked")
+		flags.StringVar(&include, "include", "",
+			"restore only what matches these comma-separated patterns, written as in a .gitignore file")
+		flags.StringVar(&exclude, "exclude", "",
+			"leave out what matches these comma-separated patterns, written as in a .gitignore file")
+		flags.BoolVar(&asked.SetID, "set-id", false, "restore set-user-ID and set-group-ID bits and capabilities of files")
+		flags.BoolVar(&asked.Devices, "devices", false, "restore devices")
+		flags.StringVar(&asked.Unpack, "unpack", "",
+			"directory inside the volume into which a tar archive written by a program is unpacked")
 	}
 	err := parse(flags, args)
 	if err == nil && (kind == task.KindVolumeSnapshot || kind == task.KindVolumeRestore) && asked.WaitTimeout <= 0 {
-		err = fmt.Errorf("read arguments: --wait-timeout is %s: it must be longer than nothing", asked.WaitTimeout)
+		err = fmt.Errorf("invalid --wait-timeout %s: it must be longer than zero", asked.WaitTimeout)
 	}
 	asked.Exclude, asked.Include = split(exclude), split(include)
 	return asked, err
 }
 
-// cacheFlags are those that say where a repository is kept on disk.
+// cacheFlags adds the flags that control the repository's cache on disk.
 func cacheFlags(flags *flag.FlagSet, asked *mover.Flags) {
-	flags.BoolVar(&asked.Cache, "cache", false, "keep what is read of the repository on disk too")
-	flags.StringVar(&asked.ScratchDir, "scratch-dir", task.WorkDir, "directory where that lies")
+	flags.BoolVar(&asked.Cache, "cache", false, "cache on disk what is read from the repository")
+	flags.StringVar(&asked.ScratchDir, "scratch-dir", task.WorkDir, "directory of the cache")
 }
 
 // trigger creates the BackupSession of a CronJob's slot.
@@ -179,7 +190,7 @@ func trigger(ctx context.Context, args []string, log *slog.Logger, stderr io.Wri
 	flags.StringVar(&t.Invoker, "invoker", "", "name of the invoker")
 	flags.StringVar(&t.Session, "session", "", "name of the session")
 	flags.StringVar(&t.CronJob, "cronjob", "", "name of the CronJob that this pod belongs to")
-	flags.IntVar(&t.Retries, "retries", 0, "how often what failed is tried again")
+	flags.IntVar(&t.Retries, "retries", 0, "how often failed targets are tried again")
 	if err := parse(flags, args); err != nil {
 		log.Error("refused", "error", err)
 		return task.ExitInvalidTask
@@ -201,15 +212,15 @@ func trigger(ctx context.Context, args []string, log *slog.Logger, stderr io.Wri
 
 func parse(flags *flag.FlagSet, args []string) error {
 	if err := flags.Parse(args); err != nil {
-		return fmt.Errorf("read arguments: %w", err)
+		return fmt.Errorf("parse arguments: %w", err)
 	}
 	if flags.NArg() > 0 {
-		return fmt.Errorf("read arguments: %q is none", flags.Arg(0))
+		return fmt.Errorf("unexpected argument %q", flags.Arg(0))
 	}
 	return nil
 }
 
-// split reads a comma-separated list; empty parts are left out.
+// split splits a comma-separated list and drops empty parts.
 func split(list string) []string {
 	var out []string
 	for part := range strings.SplitSeq(list, ",") {
@@ -220,25 +231,25 @@ func split(list string) []string {
 	return out
 }
 
-// namespaceFile is where a pod finds its namespace.
+// namespaceFile holds the pod's namespace.
 const namespaceFile = "/var/run/secrets/kubernetes.io/serviceaccount/namespace"
 
 // inCluster connects with the pod's own token.
 func inCluster() (dynamic.Interface, string, error) {
 	config, err := rest.InClusterConfig()
 	if err != nil {
-		return nil, "", fmt.Errorf("find API server: %w", err)
+		return nil, "", fmt.Errorf("find the API server: %w", err)
 	}
 	config.UserAgent = "cairn-mover/" + version.Version
 	config.Timeout = 30 * time.Second
-	config.QPS, config.Burst = 50, 100 // a session of many volumes asks for all of them at once
+	config.QPS, config.Burst = 50, 100 // a run of many volumes asks for all of them at once
 	namespace, err := os.ReadFile(namespaceFile)
 	if err != nil {
-		return nil, "", errors.New("find namespace: the pod has no service account token")
+		return nil, "", errors.New("find the namespace: the pod has no service account token")
 	}
 	client, err := dynamic.NewForConfig(config)
 	if err != nil {
-		return nil, "", fmt.Errorf("connect to API server: %w", err)
+		return nil, "", fmt.Errorf("connect to the API server: %w", err)
 	}
 	return client, strings.TrimSpace(string(namespace)), nil
 }

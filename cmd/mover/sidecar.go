@@ -25,13 +25,14 @@ import (
 	"github.com/cairn-backup/cairn/internal/version"
 )
 
-// keysWithin is longer than a kubelet takes to bring a changed Secret into a pod: its sync period and what it caches.
+// keysWithin is longer than a kubelet takes to bring a changed Secret into a pod: its sync period plus the time for
+// which it caches Secrets.
 const keysWithin = 3 * time.Minute
 
 // stopWithin is longer than a mover takes to leave the repository in order.
 const stopWithin = time.Minute
 
-// live is a sidecar: it does what is assigned to its pod until it is told to stop.
+// live runs a sidecar: it does what is assigned to its pod until ctx ends.
 func live(ctx context.Context, args []string, log *slog.Logger, stderr io.Writer) int {
 	s := mover.Sidecar{
 		Namespace: os.Getenv(sidecar.EnvPodNamespace), PodUID: types.UID(os.Getenv(sidecar.EnvPodUID)),
@@ -41,14 +42,15 @@ func live(ctx context.Context, args []string, log *slog.Logger, stderr io.Writer
 	}
 	flags := flag.NewFlagSet(sidecar.Subcommand, flag.ContinueOnError)
 	flags.SetOutput(stderr)
-	flags.StringVar(&s.ID, "id", "", "name of the sidecar: the value of the label of what it is to work on")
-	flags.StringVar(&s.Mover.Root, "root", "", "directory that all paths are below, for a sidecar that is not in a container")
+	flags.StringVar(&s.ID, "id", "", "name of the sidecar, which labels the objects that it works on")
+	flags.StringVar(&s.Mover.Root, "root", "", "directory below which all paths lie, for a sidecar outside a container")
 	if err := parse(flags, args); err != nil {
 		log.Error("refused", "error", err)
 		return task.ExitInvalidTask
 	}
 	if s.ID == "" || s.Namespace == "" || s.PodUID == "" {
-		log.Error("refused", "error", fmt.Sprintf("--id and the environment variables %s and %s must be given", sidecar.EnvPodNamespace, sidecar.EnvPodUID))
+		log.Error("refused", "error", fmt.Sprintf("--id and the environment variables %s and %s are required",
+			sidecar.EnvPodNamespace, sidecar.EnvPodUID))
 		return task.ExitInvalidTask
 	}
 	limitMemory(log)
@@ -67,7 +69,8 @@ func live(ctx context.Context, args []string, log *slog.Logger, stderr io.Writer
 	return task.ExitSucceeded
 }
 
-// waitForToken waits until the Secret is there: no pod of a workload waits for Cairn. It is false when ctx ended.
+// waitForToken waits until the Secret exists, because no pod of a workload waits for Cairn. It returns false if ctx
+// ended.
 func waitForToken(ctx context.Context, secret string, log *slog.Logger) bool {
 	for first := true; ; first = false {
 		missing := ""
@@ -90,14 +93,15 @@ func waitForToken(ctx context.Context, secret string, log *slog.Logger) bool {
 	}
 }
 
-// ownToken connects with the token of the sidecar's Secret, which is read again when it was changed, as is the certificate
-// authority. The workload's own account is never used.
+// ownToken connects with the token of the sidecar's Secret. Token and certificate authority are read again when they
+// change. The workload's own account is never used.
 func ownToken(dir string) (dynamic.Interface, metadata.Interface, error) {
 	host, port := os.Getenv("KUBERNETES_SERVICE_HOST"), os.Getenv("KUBERNETES_SERVICE_PORT")
 	if host == "" || port == "" {
-		return nil, nil, errors.New("find API server: the pod has no KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT")
+		return nil, nil, errors.New("find the API server: the pod has no KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT")
 	}
-	// Unlike rest.Config.BearerTokenFile it reads the file at once when the API server does not take the token any more.
+	// Unlike rest.Config.BearerTokenFile, this reads the file at once when the API server no longer accepts the
+	// token.
 	source := transport.NewCachedFileTokenSource(filepath.Join(dir, sidecar.KeyToken))
 	config := &rest.Config{
 		Host:            "https://" + net.JoinHostPort(host, port),
@@ -107,11 +111,11 @@ func ownToken(dir string) (dynamic.Interface, metadata.Interface, error) {
 	}
 	client, err := dynamic.NewForConfig(config)
 	if err != nil {
-		return nil, nil, fmt.Errorf("connect to API server: %w", err)
+		return nil, nil, fmt.Errorf("connect to the API server: %w", err)
 	}
 	watcher, err := metadata.NewForConfig(config)
 	if err != nil {
-		return nil, nil, fmt.Errorf("connect to API server: %w", err)
+		return nil, nil, fmt.Errorf("connect to the API server: %w", err)
 	}
 	return client, watcher, nil
 }

@@ -29,7 +29,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/task"
 )
 
-// road is the way to the API server. It can be cut.
+// road is the connection to the API server. A test can cut it.
 type road struct {
 	listener net.Listener
 	server   string
@@ -39,7 +39,7 @@ type road struct {
 	conns []net.Conn
 }
 
-// newRoad gives a way to the API server that the workload's sidecars take.
+// newRoad returns a connection to the API server for the workload's sidecars.
 func newRoad(w *workload) *road {
 	w.t.Helper()
 	listener, err := new(net.ListenConfig).Listen(w.t.Context(), "tcp", "127.0.0.1:0")
@@ -96,13 +96,14 @@ func (r *road) mend() {
 // logged waits for a line in the sidecars' log.
 func (w *workload) logged(text, why string) {
 	w.t.Helper()
-	w.Eventually(w.log.String).WithTimeout(2*time.Minute).WithPolling(20*time.Millisecond).Should(ContainSubstring(text), why)
+	w.Eventually(w.log.String).WithTimeout(2*time.Minute).WithPolling(20*time.Millisecond).
+		Should(ContainSubstring(text), why)
 }
 
-// backups are how many backups the sidecars have begun.
+// backups returns how many backups the sidecars have begun.
 func (w *workload) backups() int { return strings.Count(w.log.String(), `"msg":"begin"`) }
 
-// records are what the backend says of a Snapshot.
+// records returns what the backend holds about a Snapshot.
 func (w *workload) records(s *v1alpha1.Snapshot) []string {
 	w.t.Helper()
 	files, err := filepath.Glob(filepath.Join(w.root, "cairn/storage/backups/shop/web/snapshots", s.Name, "*"))
@@ -110,7 +111,8 @@ func (w *workload) records(s *v1alpha1.Snapshot) []string {
 	return files
 }
 
-// The API server is away from the middle of a backup until long after it, and the token of before is worth nothing when it is back.
+// The API server is away from the middle of a backup until long after its end, and the old token is no longer valid
+// when it is back.
 func TestASidecarIsCutOffFromTheAPIServer(t *testing.T) {
 	w := newWorkload(t)
 	w.keys(password, "v1")
@@ -123,7 +125,9 @@ func TestASidecarIsCutOffFromTheAPIServer(t *testing.T) {
 	r.cut()
 	w.logged(`"msg":"report again","object":"snap-1"`, "it backed up, and nobody hears of it")
 	fresh := w.token("second")
-	w.Expect(admin.Delete(t.Context(), &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "first"}})).To(Succeed())
+	w.Expect(
+		admin.Delete(t.Context(), &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "first"}})).
+		To(Succeed())
 	before := s.DeepCopy()
 	s.Annotations[v1alpha1.AnnotationSidecarCredentials] = credential + "," + fresh
 	w.Expect(admin.Patch(t.Context(), s, client.MergeFrom(before))).To(Succeed())
@@ -138,7 +142,7 @@ func TestASidecarIsCutOffFromTheAPIServer(t *testing.T) {
 	w.discreet()
 }
 
-// The sidecar stands still, is given up, and another pod has done its work when it goes on.
+// The sidecar stands still and is given up. Another pod has done its work when it goes on.
 func TestASidecarThatStoodStillReportsOverNobody(t *testing.T) {
 	w := newWorkload(t)
 	w.keys(password, "v1")
@@ -153,14 +157,15 @@ func TestASidecarThatStoodStillReportsOverNobody(t *testing.T) {
 	s.Status.Components["data"] = v1alpha1.Component{Phase: v1alpha1.SnapshotSucceeded, ID: "of-another"}
 	w.Expect(admin.Status().Patch(t.Context(), s, client.MergeFrom(before))).To(Succeed())
 	w.Expect(cmd.Process.Signal(syscall.SIGCONT)).To(Succeed())
-	w.logged(`"msg":"stopped","resource":"snapshots","object":"snap-1","host":"target","attempt":1,"why":"the assignment was withdrawn`, "it stops")
+	w.logged(
+		`"msg":"stopped","resource":"snapshots","object":"snap-1","host":"target","attempt":1,"why":"the assignment was withdrawn`, "it stops")
 	w.Expect(w.component(s)()).To(And(HaveField("Phase", v1alpha1.SnapshotSucceeded), HaveField("ID", "of-another")))
-	w.Expect(w.records(s)).To(BeEmpty(), "nor does it write over what the other one left in the backend")
+	w.Expect(w.records(s)).To(BeEmpty(), "it does not overwrite the results of the other pod in the backend")
 	w.discreet()
 }
 
-// within runs a sidecar in this process that waits for nothing long. Its watch goes the workload's way to the API server, all else
-// straight there. What it gives waits for its end.
+// within runs a sidecar with short timeouts in this process. Its watch uses the workload's connection to the API
+// server, everything else connects directly. The returned function waits for its end.
 func (w *workload) within(pod types.UID, keys, stop time.Duration) (ended func() error) {
 	w.t.Helper()
 	log := slog.New(slog.NewJSONHandler(w.log, nil))
@@ -185,7 +190,7 @@ func (w *workload) within(pod types.UID, keys, stop time.Duration) (ended func()
 	return ended
 }
 
-// Its watch has not heard yet what the API server knows.
+// The watch has not yet seen what the API server knows.
 func TestASidecarReportsOnlyWhatItIsAskedFor(t *testing.T) {
 	w := newWorkload(t)
 	w.keys(password, "v1")
@@ -209,7 +214,8 @@ func TestWorkThatDoesNotStopEndsTheSidecar(t *testing.T) {
 	w.write("cairn/volumes/data/"+fileName, "text")
 	file := filepath.Join(w.root, "cairn/storage/backups/shop/web/repository.yaml")
 	w.Expect(os.Remove(file)).To(Succeed())
-	w.Expect(syscall.Mkfifo(file, 0o600)).To(Succeed(), "who reads it waits for ever, as for a server of files that has gone")
+	w.Expect(syscall.Mkfifo(file, 0o600)).
+		To(Succeed(), "a reader waits for ever, as for a file server that has gone")
 	ended := w.within("pod-a", time.Second, 100*time.Millisecond)
 	t.Cleanup(func() {
 		if f, err := os.OpenFile(file, os.O_RDWR, 0); err == nil {
@@ -233,12 +239,12 @@ func TestNobodyWaitsForASidecarAnyMore(t *testing.T) {
 		work.Assignments[0].Attempt, work.Assignments[0].Within = 2, metav1.Duration{Duration: time.Second}
 	})
 	w.logged(`"attempt":2,"why":"nobody waits for the work any more`, "its time is over")
-	w.Expect(w.component(s)().Phase).To(Equal(v1alpha1.SnapshotRunning), "whoever gave it up says so")
+	w.Expect(w.component(s)().Phase).To(Equal(v1alpha1.SnapshotRunning), "the one that gave it up reports it")
 	w.write("cairn/volumes/data/"+fileName, "short")
 	w.eventually(w.backup("snap-2", "v1", "any", "pod-a"), v1alpha1.SnapshotSucceeded, "it goes on with what is next")
 }
 
-// The keys were changed twice: those that the assignment was made for never come.
+// The keys were changed twice, so the keys for which the assignment was made never come.
 func TestKeysThatNeverComeAreNotWaitedForForEver(t *testing.T) {
 	w := newWorkload(t)
 	w.keys(password, "v2")

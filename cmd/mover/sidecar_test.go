@@ -59,12 +59,14 @@ func withServer(m *testing.M) int {
 	}
 	defer os.RemoveAll(dir)
 	binary = filepath.Join(dir, "mover")
-	if out, err := exec.CommandContext(context.Background(), "go", "build", "-ldflags=-s -w", "-o", binary, ".").CombinedOutput(); err != nil {
+	if out, err := exec.CommandContext(context.Background(), "go", "build", "-ldflags=-s -w", "-o", binary, ".").
+		CombinedOutput(); err != nil {
 		fmt.Fprintln(os.Stderr, "build:", err, string(out))
 		return 1
 	}
 	env := &envtest.Environment{
-		CRDDirectoryPaths: []string{filepath.Join(root, "crd", "bases")}, ErrorIfCRDPathMissing: true, ControlPlaneStartTimeout: time.Minute,
+		CRDDirectoryPaths: []string{filepath.Join(root, "crd", "bases")}, ErrorIfCRDPathMissing: true,
+		ControlPlaneStartTimeout: time.Minute,
 	}
 	defer func() { _ = env.Stop() }()
 	if config, err = env.Start(); err != nil {
@@ -87,7 +89,7 @@ func withServer(m *testing.M) int {
 	return m.Run()
 }
 
-// createAll makes the objects of a manifest.
+// createAll creates the objects of a manifest.
 func createAll(file string) error {
 	f, err := os.Open(file)
 	if err != nil {
@@ -113,7 +115,7 @@ type workload struct {
 	namespace string
 	id        string
 	root      string
-	// address of the API server.
+	// address is the address of the API server.
 	address string
 	task    task.Task
 	log     *lines
@@ -146,7 +148,8 @@ const (
 
 func newWorkload(t testing.TB) *workload {
 	t.Helper()
-	w := &workload{WithT: NewWithT(t), t: t, id: sidecar.Name(v1alpha1.KindDeployment, "web"), root: t.TempDir(), log: &lines{out: t.Output()}}
+	w := &workload{WithT: NewWithT(t), t: t, id: sidecar.Name(v1alpha1.KindDeployment, "web"), root: t.TempDir(),
+		log: &lines{out: t.Output()}}
 	address, err := url.Parse(config.Host)
 	if err != nil || address.Host == "" {
 		address, err = url.Parse("https://" + config.Host)
@@ -159,8 +162,10 @@ func newWorkload(t testing.TB) *workload {
 	name := metav1.ObjectMeta{Namespace: ns.Name, Name: v1alpha1.SidecarServiceAccount}
 	w.Expect(admin.Create(t.Context(), &corev1.ServiceAccount{ObjectMeta: name})).To(Succeed())
 	w.Expect(admin.Create(t.Context(), &rbacv1.RoleBinding{
-		ObjectMeta: name, RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: v1alpha1.SidecarServiceAccount},
-		Subjects: []rbacv1.Subject{{Kind: rbacv1.ServiceAccountKind, Namespace: ns.Name, Name: v1alpha1.SidecarServiceAccount}},
+		ObjectMeta: name, RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole",
+			Name: v1alpha1.SidecarServiceAccount},
+		Subjects: []rbacv1.Subject{
+			{Kind: rbacv1.ServiceAccountKind, Namespace: ns.Name, Name: v1alpha1.SidecarServiceAccount}},
 	})).To(Succeed())
 	app := v1alpha1.TypedObjectReference{APIGroup: "apps", Kind: v1alpha1.KindDeployment, Name: "web", Namespace: ns.Name}
 	w.task = task.Task{
@@ -168,18 +173,20 @@ func newWorkload(t testing.TB) *workload {
 		Storage: task.Storage{Namespace: ns.Name, Name: "disk", UID: "uid-storage", Spec: v1alpha1.Storage{
 			Provider: v1alpha1.ProviderLocal, Local: &v1alpha1.LocalStorage{SubPath: "backups"},
 		}},
-		Repository: &task.Repository{Name: "web", UID: "uid-repository", Directory: "shop/web", Driver: v1alpha1.DriverKopia, AppRef: app},
+		Repository: &task.Repository{Name: "web", UID: "uid-repository", Directory: "shop/web", Driver: v1alpha1.DriverKopia,
+			AppRef: app},
 	}
 	w.initialise()
 	return w
 }
 
-// initialise makes the repository, as its Job would.
+// initialise creates the repository, as its Job would.
 func (w *workload) initialise() {
 	w.t.Helper()
 	w.write("cairn/encryption/password", password)
 	w.Expect(os.MkdirAll(filepath.Join(w.root, "cairn/storage"), 0o755)).To(Succeed())
-	m := mover.Mover{Root: w.root, TerminationPath: "/nonexistent", Driver: kopia.Driver{}, Now: time.Now, Log: slog.New(slog.NewJSONHandler(w.log, nil))}
+	m := mover.Mover{Root: w.root, TerminationPath: "/nonexistent", Driver: kopia.Driver{}, Now: time.Now,
+		Log: slog.New(slog.NewJSONHandler(w.log, nil))}
 	for _, kind := range []task.Kind{task.KindInitStorage, task.KindInitRepository} {
 		t := w.task
 		t.Kind = kind
@@ -189,7 +196,7 @@ func (w *workload) initialise() {
 		w.Expect(m.Run(w.t.Context(), kind, mover.Flags{})).To(BeZero())
 	}
 	w.task.Repository.MustExist = true
-	w.Expect(os.RemoveAll(filepath.Join(w.root, "cairn/encryption"))).To(Succeed(), "a sidecar has its Secret alone")
+	w.Expect(os.RemoveAll(filepath.Join(w.root, "cairn/encryption"))).To(Succeed(), "a sidecar has nothing but its Secret")
 }
 
 func (w *workload) write(name, content string) {
@@ -206,15 +213,18 @@ func (w *workload) keys(password, version string) {
 	w.write("cairn/sidecar/"+keys.Version(), version)
 }
 
-// token makes a token that goes with the Secret of that name, and puts it into the sidecar's Secret. It gives its identity.
+// token creates a token that is bound to the Secret of that name, and puts it into the sidecar's Secret. It returns
+// the token's identity.
 func (w *workload) token(secret string) string {
 	w.t.Helper()
 	bound := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: secret}}
 	w.Expect(admin.Create(w.t.Context(), bound)).To(Succeed())
 	request := &authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{
-		BoundObjectRef: &authenticationv1.BoundObjectReference{Kind: "Secret", APIVersion: "v1", Name: secret, UID: bound.UID},
+		BoundObjectRef: &authenticationv1.BoundObjectReference{Kind: "Secret", APIVersion: "v1", Name: secret,
+			UID: bound.UID},
 	}}
-	account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: v1alpha1.SidecarServiceAccount}}
+	account := &corev1.ServiceAccount{
+		ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: v1alpha1.SidecarServiceAccount}}
 	w.Expect(admin.SubResource("token").Create(w.t.Context(), account, request)).To(Succeed())
 	w.write("cairn/sidecar/"+sidecar.KeyToken, request.Status.Token)
 	w.write("cairn/sidecar/"+sidecar.KeyCA, string(config.CAData))
@@ -223,7 +233,7 @@ func (w *workload) token(secret string) string {
 	return got.Credential
 }
 
-// start runs the sidecar of a pod. What it gives stops it as the signal says.
+// start runs the sidecar of a pod. The returned function stops it with the signal.
 func (w *workload) start(pod types.UID) (cmd *exec.Cmd, stop func(syscall.Signal)) {
 	w.t.Helper()
 	host, port, err := net.SplitHostPort(w.address)
@@ -232,7 +242,8 @@ func (w *workload) start(pod types.UID) (cmd *exec.Cmd, stop func(syscall.Signal
 	cmd.Stdout, cmd.Stderr = w.log, w.log
 	cmd.Env = []string{
 		"KUBERNETES_SERVICE_HOST=" + host, "KUBERNETES_SERVICE_PORT=" + port,
-		sidecar.EnvPodNamespace + "=" + w.namespace, sidecar.EnvPodUID + "=" + string(pod), "HOME=" + w.root, "TMPDIR=" + w.root,
+		sidecar.EnvPodNamespace + "=" + w.namespace, sidecar.EnvPodUID + "=" + string(pod), "HOME=" + w.root,
+		"TMPDIR=" + w.root,
 	}
 	w.Expect(cmd.Start()).To(Succeed())
 	var once sync.Once
@@ -246,12 +257,14 @@ func (w *workload) start(pod types.UID) (cmd *exec.Cmd, stop func(syscall.Signal
 	return cmd, stop
 }
 
-// annotations give work to the pod's sidecar.
-func (w *workload) annotations(t task.Task, version string, credential string, pod types.UID, components ...sidecar.Component) map[string]string {
+// annotations assign work to the pod's sidecar.
+func (w *workload) annotations(t task.Task, version string, credential string, pod types.UID,
+	components ...sidecar.Component) map[string]string {
 	now := metav1.Now()
 	text, err := sidecar.Encode(sidecar.Work{
 		Task: t, Keys: sidecar.KeysOf(w.namespace, t.Repository.Name), KeysVersion: version,
-		Assignments: []sidecar.Assignment{{Host: "target", Attempt: 1, Since: now, Given: &now, Pod: "web-x", PodUID: pod, Components: components}},
+		Assignments: []sidecar.Assignment{
+			{Host: "target", Attempt: 1, Since: now, Given: &now, Pod: "web-x", PodUID: pod, Components: components}},
 	})
 	w.Expect(err).NotTo(HaveOccurred())
 	movers := ""
@@ -259,7 +272,8 @@ func (w *workload) annotations(t task.Task, version string, credential string, p
 		movers += c.Name + "=any,"
 	}
 	return map[string]string{
-		v1alpha1.AnnotationSidecarTask: text, v1alpha1.AnnotationSidecarCredentials: credential, v1alpha1.AnnotationMovers: movers[:len(movers)-1],
+		v1alpha1.AnnotationSidecarTask: text, v1alpha1.AnnotationSidecarCredentials: credential,
+		v1alpha1.AnnotationMovers: movers[:len(movers)-1],
 	}
 }
 
@@ -268,19 +282,21 @@ func (w *workload) backup(name, version, credential string, pod types.UID) *v1al
 	w.t.Helper()
 	s := &v1alpha1.Snapshot{
 		ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: name},
-		Spec:       v1alpha1.SnapshotSpec{SnapshotID: "01", Repository: "web", Session: "s", BackupSession: "b", Version: "v1", AppRef: w.task.Repository.AppRef},
+		Spec: v1alpha1.SnapshotSpec{SnapshotID: "01", Repository: "web", Session: "s", BackupSession: "b",
+			Version: "v1", AppRef: w.task.Repository.AppRef},
 	}
 	w.Expect(admin.Create(w.t.Context(), s)).To(Succeed())
 	t := w.task
 	t.Kind, t.Snapshot = task.KindBackup, &task.Snapshot{Name: name, UID: s.UID, Spec: &s.Spec}
 	before := s.DeepCopy()
 	s.Labels = map[string]string{v1alpha1.LabelSidecar: w.id}
-	s.Annotations = w.annotations(t, version, credential, pod, sidecar.Component{Component: task.Component{Name: "data"}, Volume: "data"})
+	s.Annotations = w.annotations(t, version, credential, pod,
+		sidecar.Component{Component: task.Component{Name: "data"}, Volume: "data"})
 	w.Expect(admin.Patch(w.t.Context(), s, client.MergeFrom(before))).To(Succeed())
 	return s
 }
 
-// component is how the component of a Snapshot is.
+// component returns the state of the component of a Snapshot.
 func (w *workload) component(s *v1alpha1.Snapshot) func() v1alpha1.Component {
 	return func() v1alpha1.Component {
 		w.Expect(admin.Get(w.t.Context(), client.ObjectKeyFromObject(s), s)).To(Succeed())
@@ -292,7 +308,7 @@ func phase(p v1alpha1.SnapshotPhase) func(v1alpha1.Component) bool {
 	return func(c v1alpha1.Component) bool { return c.Phase == p }
 }
 
-// eventually waits for the component to come to a phase.
+// eventually waits until the component reaches a phase.
 func (w *workload) eventually(s *v1alpha1.Snapshot, p v1alpha1.SnapshotPhase, why string) v1alpha1.Component {
 	w.t.Helper()
 	w.Eventually(w.component(s)).WithTimeout(2*time.Minute).WithPolling(50*time.Millisecond).Should(Satisfy(phase(p)), why)
@@ -325,13 +341,13 @@ func (w *workload) changeRestore(r *v1alpha1.RestoreSession, edit func(*sidecar.
 	w.Expect(admin.Patch(w.t.Context(), r, client.MergeFrom(before))).To(Succeed())
 }
 
-// endless puts a file into the volume that takes minutes to read, and no room.
+// endless puts a sparse file into the volume that takes minutes to read.
 func (w *workload) endless() {
 	w.write("cairn/volumes/data/"+fileName, "")
 	w.Expect(os.Truncate(filepath.Join(w.root, "cairn/volumes/data", fileName), 1<<40)).To(Succeed())
 }
 
-// discreet says that no credential and no name of a file is in the log.
+// discreet verifies that the log contains no credential and no name of a file.
 func (w *workload) discreet() {
 	w.t.Helper()
 	token, err := os.ReadFile(filepath.Join(w.root, "cairn/sidecar", sidecar.KeyToken))
@@ -352,7 +368,8 @@ func TestASidecarBacksUpAndRestores(t *testing.T) {
 	done := w.eventually(s, v1alpha1.SnapshotSucceeded, "the sidecar of the pod backs up")
 	w.Expect(done.ID).NotTo(BeEmpty())
 	w.Expect(done.Files).To(BeEquivalentTo(1))
-	w.Expect(bytes.Count([]byte(w.log.String()), []byte(`"msg":"begin"`))).To(Equal(1), "only the sidecar that was asked works")
+	w.Expect(bytes.Count([]byte(w.log.String()), []byte(`"msg":"begin"`))).
+		To(Equal(1), "only the sidecar that was asked works")
 
 	r := w.restore("bring-back", s, done.ID, credential, "pod-a")
 	w.restored(r, v1alpha1.RestoreSessionSucceeded, "the other sidecar restores")
@@ -363,22 +380,28 @@ func TestASidecarBacksUpAndRestores(t *testing.T) {
 }
 
 // restore asks the pod's sidecar to restore a Snapshot into the volume data.
-func (w *workload) restore(name string, s *v1alpha1.Snapshot, id, credential string, pod types.UID) *v1alpha1.RestoreSession {
+func (w *workload) restore(name string, s *v1alpha1.Snapshot, id, credential string,
+	pod types.UID) *v1alpha1.RestoreSession {
 	w.t.Helper()
 	r := &v1alpha1.RestoreSession{
-		ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: name, Labels: map[string]string{v1alpha1.LabelSidecar: w.id}},
-		Spec:       v1alpha1.RestoreSessionSpec{Target: &w.task.Repository.AppRef, DataSource: &v1alpha1.RestoreDataSource{Snapshot: s.Name}},
+		ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: name,
+			Labels: map[string]string{v1alpha1.LabelSidecar: w.id}},
+		Spec: v1alpha1.RestoreSessionSpec{Target: &w.task.Repository.AppRef,
+			DataSource: &v1alpha1.RestoreDataSource{Snapshot: s.Name}},
 	}
 	w.Expect(os.MkdirAll(filepath.Join(w.root, "cairn/restore/data"), 0o755)).To(Succeed())
 	back := w.task
-	back.Kind, back.Snapshot, back.RestoreSession = task.KindRestore, &task.Snapshot{Name: s.Name, UID: s.UID}, &task.Object{Name: r.Name}
-	r.Annotations = w.annotations(back, "v1", credential, pod, sidecar.Component{Component: task.Component{Name: "data", ID: id}, Volume: "data"})
+	back.Kind, back.Snapshot, back.RestoreSession = task.KindRestore, &task.Snapshot{Name: s.Name, UID: s.UID},
+		&task.Object{Name: r.Name}
+	r.Annotations = w.annotations(back, "v1", credential, pod,
+		sidecar.Component{Component: task.Component{Name: "data", ID: id}, Volume: "data"})
 	w.Expect(admin.Create(w.t.Context(), r)).To(Succeed())
 	return r
 }
 
-// restored waits for the component of a restore to come to a phase.
-func (w *workload) restored(r *v1alpha1.RestoreSession, phase v1alpha1.RestoreSessionPhase, why string) v1alpha1.RestoredComponent {
+// restored waits until the component of a restore reaches a phase.
+func (w *workload) restored(r *v1alpha1.RestoreSession, phase v1alpha1.RestoreSessionPhase,
+	why string) v1alpha1.RestoredComponent {
 	w.t.Helper()
 	w.Eventually(func() v1alpha1.RestoreSessionPhase {
 		w.Expect(admin.Get(w.t.Context(), client.ObjectKeyFromObject(r), r)).To(Succeed())
@@ -387,7 +410,7 @@ func (w *workload) restored(r *v1alpha1.RestoreSession, phase v1alpha1.RestoreSe
 	return r.Status.Components["data"]
 }
 
-// big is a Snapshot that takes a while to restore, with its component and what is in its file.
+// big makes a Snapshot that takes a while to restore. It returns it with its component and the content of its file.
 func (w *workload) big(credential string) (s *v1alpha1.Snapshot, id string, content []byte) {
 	w.t.Helper()
 	content = make([]byte, 192<<20)
@@ -457,13 +480,16 @@ func TestASidecarTakesRotatedTokensAndKeys(t *testing.T) {
 	w.write("cairn/volumes/data/"+fileName, "text")
 	w.start("pod-a")
 	s := w.backup("snap-1", "v2", old, "pod-a")
-	w.Eventually(w.log.String).WithTimeout(time.Minute).Should(ContainSubstring(`"msg":"waiting for keys"`), "the Secret is older than the assignment")
+	w.Eventually(w.log.String).WithTimeout(time.Minute).Should(ContainSubstring(`"msg":"waiting for keys"`),
+		"the Secret is older than the assignment")
 	w.Expect(w.component(s)().Phase.Terminal()).To(BeFalse())
 	w.keys(password, "v2")
 	w.eventually(s, v1alpha1.SnapshotSucceeded, "the keys that are needed have come")
 
 	fresh := w.token("second")
-	w.Expect(admin.Delete(t.Context(), &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "first"}})).To(Succeed())
+	w.Expect(
+		admin.Delete(t.Context(), &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "first"}})).
+		To(Succeed())
 	s = w.backup("snap-2", "v2", fresh, "pod-a")
 	w.eventually(s, v1alpha1.SnapshotSucceeded, "the old token is worth nothing, and the new one is taken")
 	w.discreet()
@@ -488,8 +514,11 @@ func TestASidecarThatIsKilledGoesOn(t *testing.T) {
 	_, stop = w.start("pod-a")
 	w.eventually(s, v1alpha1.SnapshotRunning, "it works")
 	stop(syscall.SIGTERM)
-	w.Expect(w.component(s)().Phase).To(Equal(v1alpha1.SnapshotRunning), "the pod is going: another one may do it")
-	w.Expect(w.log.String()).To(ContainSubstring(`"msg":"interrupted","resource":"snapshots","object":"snap-2","host":"target","attempt":1,"reason":"Cancelled"`))
+	w.Expect(w.component(s)().Phase).To(Equal(v1alpha1.SnapshotRunning), "the pod is going: another pod can do it")
+	w.Expect(w.log.String()).
+		To(
+			ContainSubstring(
+				`"msg":"interrupted","resource":"snapshots","object":"snap-2","host":"target","attempt":1,"reason":"Cancelled"`))
 	w.discreet()
 }
 
@@ -512,7 +541,7 @@ func TestAnAssignmentIsStoppedAndWithdrawn(t *testing.T) {
 	w.change(last, func(work *sidecar.Work) { work.Assignments[0].Stop = true })
 	w.change(next, func(work *sidecar.Work) { work.Assignments = nil })
 	w.eventually(last, v1alpha1.SnapshotFailed, "what was never begun is stopped, too")
-	w.Expect(w.component(next)().Phase).To(Equal(v1alpha1.SnapshotRunning), "what was withdrawn is not its to tell")
+	w.Expect(w.component(next)().Phase).To(Equal(v1alpha1.SnapshotRunning), "it does not report on withdrawn work")
 	w.discreet()
 }
 
@@ -539,22 +568,31 @@ func TestASidecarWritesItsOwnWorkloadsSnapshotsOnly(t *testing.T) {
 	w.Eventually(func() error {
 		tries++
 		return patch(mine, map[string]any{"components": map[string]any{"data": map[string]any{"size": fmt.Sprint(tries)}}})
-	}).WithTimeout(time.Minute).Should(MatchError(ContainSubstring("has no work in mine")), "the policy is in force a moment after it was made")
-	w.Eventually(func() error { return patch(theirs, component("data", "Running")) }).WithTimeout(time.Minute).Should(Succeed(), "so is the RoleBinding")
+	}).WithTimeout(time.Minute).Should(MatchError(ContainSubstring("has no work in mine")),
+		"the policy is in force a moment after it was made")
+	w.Eventually(func() error { return patch(theirs, component("data", "Running")) }).WithTimeout(time.Minute).
+		Should(Succeed(), "so is the RoleBinding")
 	for _, status := range []map[string]any{
-		component("logs", "Succeeded"), {"phase": "Succeeded"}, {"totalComponents": 9}, {"components": nil}, {"observedGeneration": 7},
-		{"conditions": []any{map[string]any{"type": "Ready", "status": "True", "reason": "R", "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z"}}},
+		component("logs", "Succeeded"), {"phase": "Succeeded"}, {"totalComponents": 9}, {"components": nil},
+		{"observedGeneration": 7},
+		{
+			"conditions": []any{map[string]any{"type": "Ready", "status": "True", "reason": "R", "message": "",
+				"lastTransitionTime": "2026-01-01T00:00:00Z"}}},
 	} {
 		w.Expect(patch(theirs, status)).To(MatchError(ContainSubstring("own components")), "%v", status)
 	}
 	before := theirs.DeepCopy()
 	theirs.Annotations[v1alpha1.AnnotationSidecarCredentials] = other + "," + own
-	w.Expect(c.Patch(t.Context(), theirs, client.MergeFrom(before))).To(MatchError(ContainSubstring("cannot patch resource")))
-	w.Expect(c.List(t.Context(), &corev1.SecretList{}, client.InNamespace(w.namespace))).To(MatchError(ContainSubstring("cannot list resource")))
-	w.Expect(c.List(t.Context(), &v1alpha1.SnapshotList{}, client.InNamespace("default"))).To(MatchError(ContainSubstring("cannot list resource")))
+	w.Expect(c.Patch(t.Context(), theirs, client.MergeFrom(before))).
+		To(MatchError(ContainSubstring("cannot patch resource")))
+	w.Expect(c.List(t.Context(), &corev1.SecretList{}, client.InNamespace(w.namespace))).
+		To(MatchError(ContainSubstring("cannot list resource")))
+	w.Expect(c.List(t.Context(), &v1alpha1.SnapshotList{}, client.InNamespace("default"))).
+		To(MatchError(ContainSubstring("cannot list resource")))
 }
 
-// idleBar is what a sidecar that waits for work may need, in MiB: every pod of the workload pays for it all day.
+// idleBar is the most memory that a sidecar without work is allowed to use, in MiB: every pod of the workload pays
+// for it all day.
 const idleBar = 25
 
 func TestAnIdleSidecarIsSmall(t *testing.T) {
@@ -577,9 +615,12 @@ func TestAnIdleSidecarIsSmall(t *testing.T) {
 		t.Fatal("the process tells nothing of its memory")
 		return 0
 	}
-	w.Eventually(resident).WithTimeout(time.Minute).Should(BeNumerically("<=", idleBar), "what the start needs is given back")
+	w.Eventually(resident).WithTimeout(time.Minute).
+		Should(BeNumerically("<=", idleBar), "the memory of the start is returned")
 	first := resident()
 	w.eventually(w.backup("snap-1", "v1", credential, "pod-a"), v1alpha1.SnapshotSucceeded, "it works")
-	w.Eventually(resident).WithTimeout(time.Minute).Should(BeNumerically("<=", idleBar), "what a backup needs is given back")
-	t.Logf("resident memory of an idle sidecar: %.1f MiB before its first backup, %.1f MiB after it; bar %d MiB", first, resident(), idleBar)
+	w.Eventually(resident).WithTimeout(time.Minute).
+		Should(BeNumerically("<=", idleBar), "the memory of a backup is returned")
+	t.Logf("resident memory of an idle sidecar: %.1f MiB before its first backup, %.1f MiB after it; bar %d MiB", first,
+		resident(), idleBar)
 }

@@ -201,7 +201,7 @@ func TestARefusedPushIsAnEventAfterThreeTries(t *testing.T) {
 	bed.Edit(t, s, func() { s.Labels = map[string]string{"touched": "x"} })
 	g.Consistently(refusals.Load, "2s", "100ms").Should(BeNumerically("==", 1), "writes to a run do not use up its tries")
 	g.Eventually(func() []string { return events.Of(namespace) }, testbed.Patience, testbed.Interval).Should(ConsistOf(
-		And(HavePrefix("Warning MetricsNotPushed push the metrics of backupconfiguration-"+namespace+"-refused:"),
+		And(HavePrefix("Warning MetricsNotPushed push metrics of backupconfiguration-"+namespace+"-refused:"),
 			ContainSubstring("507"),
 			HaveSuffix("The metrics of this run are lost, its data is not"))), "one event reports it")
 	g.Expect(refusals.Load()).To(BeNumerically("==", attempts))

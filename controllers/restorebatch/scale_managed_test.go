@@ -77,7 +77,7 @@ func TestAWorkloadThatSomethingElseScales(t *testing.T) {
 		"a GitOps tool, but somebody scaled it by hand": {
 			happens: func(w *world) { w.applied(true); w.scaled(3); w.scaled(2) },
 			message: "its replicas were set by kubectl, perhaps less than 2 hours ago, and field manager kustomize-controller, which applies the rest of it, may reset them from its manifest",
-			left: 2,
+			left:    2,
 		},
 		"a GitOps tool, but somebody scaled it down by hand": {
 			happens: func(w *world) { w.applied(true); w.scaled(0) },

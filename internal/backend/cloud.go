@@ -14,17 +14,17 @@ import (
 
 // bucket is a flat space of named objects.
 type bucket interface {
-	// get gives an object, or ErrNotFound.
+	// get returns an object, or ErrNotFound.
 	get(ctx context.Context, key string) ([]byte, error)
-	// put writes an object. With absent it must not be there: that is ErrExists.
+	// put writes an object. With absent, it fails with ErrExists if the object exists.
 	put(ctx context.Context, key string, data []byte, absent bool) error
-	// list names each object whose key begins with prefix.
+	// list calls each for every key that begins with prefix.
 	list(ctx context.Context, prefix string, each func(key string)) error
-	// remove removes an object. One that is not there is no error.
+	// remove removes an object. A missing object is no error.
 	remove(ctx context.Context, key string) error
 }
 
-// cloudStore keeps files in a bucket of Google's or Azure's.
+// cloudStore keeps files in a bucket of Google or Azure.
 type cloudStore struct {
 	bucket bucket
 	prefix string
@@ -100,7 +100,7 @@ func (s *cloudStore) List(ctx context.Context, directory string) ([]string, erro
 	var found []string
 	err := s.bucket.list(ctx, start, func(key string) {
 		alive.answered()
-		if !strings.HasSuffix(key, "/") { // else the marker of a directory, made by other programs
+		if !strings.HasSuffix(key, "/") { // other programs make such keys as markers of directories
 			found = append(found, strings.TrimPrefix(strings.TrimPrefix(key, s.prefix), "/"))
 		}
 	})

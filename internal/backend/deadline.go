@@ -9,7 +9,8 @@ import (
 	"github.com/cairn-backup/cairn/internal/repository/cloud"
 )
 
-// deadline ends a call whose storage has not answered for a while, and tells that from the caller's own end.
+// deadline ends a call if the storage has not answered for a while. It tells that apart from the end of the caller's
+// context.
 type deadline struct {
 	caller context.Context
 	ctx    context.Context
@@ -29,7 +30,7 @@ func newDeadline(caller context.Context, within time.Duration) (context.Context,
 	return d.ctx, d
 }
 
-// answered starts the time anew.
+// answered restarts the time.
 func (d *deadline) answered() { d.timer.Reset(d.within) }
 
 func (d *deadline) stop() {

@@ -13,8 +13,8 @@ func within(s Store) *time.Duration {
 	}
 }
 
-// Within is how long a store waits for an answer.
+// Within returns how long a store waits for an answer.
 func Within(s Store) time.Duration { return *within(s) }
 
-// SetWithin makes a store wait that long.
+// SetWithin sets how long a store waits for an answer.
 func SetWithin(s Store, d time.Duration) { *within(s) = d }

@@ -14,7 +14,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/repository/remote"
 )
 
-// filesStore keeps files on a server that knows files.
+// filesStore keeps files on a file server.
 type filesStore struct {
 	tree   remote.Tree
 	prefix string
@@ -47,7 +47,7 @@ func (s *filesStore) Get(ctx context.Context, p string) ([]byte, error) {
 	return data, nil
 }
 
-// absent tells a file that is not there. A storage that is not there has its own error.
+// absent turns the error for a missing file into ErrNotFound. A missing storage keeps its own error.
 func absent(p string, err error) error {
 	if errors.Is(err, fs.ErrNotExist) && !errors.As(err, new(*repository.Error)) {
 		return fmt.Errorf("%s: %w", p, ErrNotFound)
@@ -90,7 +90,7 @@ func (s *filesStore) List(ctx context.Context, directory string) ([]string, erro
 
 func (s *filesStore) walk(ctx context.Context, alive *deadline, dir string, found *[]string) error {
 	entries, err := s.tree.List(ctx, s.name(dir))
-	if errors.Is(absent(dir, err), ErrNotFound) { // never there, or removed meanwhile
+	if errors.Is(absent(dir, err), ErrNotFound) { // it never existed, or was removed meanwhile
 		return nil
 	}
 	if err != nil {
@@ -111,7 +111,8 @@ func (s *filesStore) walk(ctx context.Context, alive *deadline, dir string, foun
 	return nil
 }
 
-// Delete implements Store. Empty directories stay: the protocols have no safe way to remove one only if it is empty.
+// Delete implements Store. Empty directories stay: the protocols have no safe way to remove a directory only if it is
+// empty.
 func (s *filesStore) Delete(ctx context.Context, p string) error {
 	return s.do(ctx, "delete "+p, checkPath(p), func(ctx context.Context, _ *deadline) error {
 		return s.tree.Remove(ctx, s.name(p))
@@ -138,7 +139,7 @@ func (s *filesStore) DeleteAll(ctx context.Context, directory string) error {
 	})
 }
 
-// do gives the call an end and classifies what went wrong.
+// do limits the time of a call and classifies its error.
 func (s *filesStore) do(ctx context.Context, op string, bad error, f func(context.Context, *deadline) error) error {
 	if bad != nil {
 		return fmt.Errorf("%s: %w", op, bad)

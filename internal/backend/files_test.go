@@ -27,7 +27,7 @@ var calls = map[string]func(context.Context, backend.Store) error{
 	},
 }
 
-// refuses says that every operation fails with the kind, in time for a status, and without a secret.
+// refuses expects that every operation fails with the kind, within the time for a status, and without a secret.
 func refuses(t *testing.T, storage repository.Storage, want error, within time.Duration, secrets ...string) {
 	t.Helper()
 	for op, call := range calls {
@@ -38,7 +38,7 @@ func refuses(t *testing.T, storage repository.Storage, want error, within time.D
 			defer cancel()
 			s, err := backend.Open(storage)
 			if err == nil {
-				g.Expect(backend.Within(s)).To(Equal(15*time.Second), "what follows waits less, to be done sooner")
+				g.Expect(backend.Within(s)).To(Equal(15*time.Second), "the following calls wait less, to save time")
 				if within > 0 {
 					backend.SetWithin(s, within)
 				}
@@ -54,7 +54,7 @@ func refuses(t *testing.T, storage repository.Storage, want error, within time.D
 	}
 }
 
-// otherPort is a port of this machine in place of the server's, with the server's key known there too.
+// otherPort is a port of this machine, for which known_hosts has the server's key too.
 func otherPort(o *repository.SFTP, addr string) {
 	port, _ := strconv.Atoi(addr[strings.LastIndexByte(addr, ':')+1:])
 	_, key, _ := strings.Cut(string(o.KnownHosts), " ")
@@ -68,15 +68,22 @@ func TestSFTPErrors(t *testing.T) {
 		want   error
 		within time.Duration
 	}{
-		"a key nobody knows":    {change: func(o *repository.SFTP) { o.Identity = other.Identity }, want: repository.ErrBadCredentials},
-		"a key that is none":    {change: func(o *repository.SFTP) { o.Identity = []byte("nonsense") }, want: repository.ErrBadCredentials},
-		"a wrong password":      {change: func(o *repository.SFTP) { o.Identity, o.Password = nil, "wrong-secret" }, want: repository.ErrBadCredentials},
-		"a user nobody knows":   {change: func(o *repository.SFTP) { o.Username = "nobody-here" }, want: repository.ErrBadCredentials},
-		"another host key":      {change: func(o *repository.SFTP) { otherKey(o, other) }, want: repository.ErrUntrusted},
-		"no host key":           {change: func(o *repository.SFTP) { o.KnownHosts = []byte("# none\n") }, want: repository.ErrUntrusted},
-		"a missing directory":   {change: func(o *repository.SFTP) { o.Path += "/missing" }, want: repository.ErrNoBucket},
-		"nobody listens":        {change: func(o *repository.SFTP) { otherPort(o, "127.0.0.1:1") }, want: repository.ErrUnreachable},
-		"a server that is mute": {change: func(o *repository.SFTP) { otherPort(o, mute(t)) }, want: repository.ErrUnreachable, within: time.Second},
+		"an unknown key": {change: func(o *repository.SFTP) { o.Identity = other.Identity },
+			want: repository.ErrBadCredentials},
+		"an invalid key": {change: func(o *repository.SFTP) { o.Identity = []byte("nonsense") },
+			want: repository.ErrBadCredentials},
+		"a wrong password": {change: func(o *repository.SFTP) { o.Identity, o.Password = nil, "wrong-secret" },
+			want: repository.ErrBadCredentials},
+		"an unknown user": {change: func(o *repository.SFTP) { o.Username = "nobody-here" },
+			want: repository.ErrBadCredentials},
+		"another host key": {change: func(o *repository.SFTP) { otherKey(o, other) }, want: repository.ErrUntrusted},
+		"no host key": {change: func(o *repository.SFTP) { o.KnownHosts = []byte("# none\n") },
+			want: repository.ErrUntrusted},
+		"a missing directory": {change: func(o *repository.SFTP) { o.Path += "/missing" }, want: repository.ErrNoBucket},
+		"nobody listens": {change: func(o *repository.SFTP) { otherPort(o, "127.0.0.1:1") },
+			want: repository.ErrUnreachable},
+		"a server that is mute": {change: func(o *repository.SFTP) { otherPort(o, mute(t)) }, want: repository.ErrUnreachable,
+			within: time.Second},
 	} {
 		t.Run(name, func(t *testing.T) {
 			o := good
@@ -84,19 +91,19 @@ func TestSFTPErrors(t *testing.T) {
 			refuses(t, repository.Storage{SFTP: &o}, c.want, c.within, "wrong-secret", string(good.Identity))
 		})
 	}
-	t.Run("nothing was made", func(t *testing.T) {
+	t.Run("nothing was created", func(t *testing.T) {
 		NewWithT(t).Expect(filepath.Join(good.Path, "missing")).NotTo(BeADirectory())
 	})
 }
 
-// otherKey is the right place with another server's key.
+// otherKey is the right server with the key of another server.
 func otherKey(o *repository.SFTP, other repository.SFTP) {
 	host, _, _ := strings.Cut(string(o.KnownHosts), " ")
 	_, key, _ := strings.Cut(string(other.KnownHosts), " ")
 	o.KnownHosts = []byte(host + " " + key)
 }
 
-// TestAFullSFTPServer: OpenSSH only says "Failure"; that the disk is full is asked for.
+// TestAFullSFTPServer: OpenSSH only answers "Failure"; the store finds out that the disk is full.
 func TestAFullSFTPServer(t *testing.T) {
 	g, o := NewWithT(t), enginetest.StartSFTP(t)
 	o.Path = fullDisk(t)
@@ -106,8 +113,8 @@ func TestAFullSFTPServer(t *testing.T) {
 	g.Expect(os.ReadDir(o.Path)).To(BeEmpty(), "nothing is left behind")
 }
 
-// TestAnSFTPServerThatRestarts: the next call connects again. What the one that finds the old connection is told depends on
-// the instant, so it is tried often.
+// TestAnSFTPServerThatRestarts: the next call connects again. The error of the call that uses the old connection
+// depends on the moment, so the test repeats it.
 func TestAnSFTPServerThatRestarts(t *testing.T) {
 	g, o := NewWithT(t), enginetest.StartSFTP(t)
 	proxy, cut := cuttable(t, o.Port)
@@ -134,16 +141,24 @@ func TestWebDAVErrors(t *testing.T) {
 		want   error
 		within time.Duration
 	}{
-		"a wrong password":       {change: func(o *repository.WebDAV) { o.Password = "wrong-secret" }, want: repository.ErrBadCredentials},
-		"nobody logs in":         {change: func(o *repository.WebDAV) { o.Username, o.Password = "", "" }, want: repository.ErrBadCredentials},
-		"a missing collection":   {change: func(o *repository.WebDAV) { o.URL += "/missing" }, want: repository.ErrNoBucket},
-		"a forbidden collection": {change: func(o *repository.WebDAV) { o.URL = root + "/forbidden" }, want: repository.ErrAccessDenied},
-		"another fingerprint":    {change: func(o *repository.WebDAV) { o.Fingerprint = strings.Repeat("ab", 32) }, want: repository.ErrUntrusted},
-		"no authority":           {change: func(o *repository.WebDAV) { o.Fingerprint = "" }, want: repository.ErrUntrusted},
-		"another authority":      {change: func(o *repository.WebDAV) { o.Fingerprint, o.CA = "", otherCA }, want: repository.ErrUntrusted},
-		"nobody listens":         {change: func(o *repository.WebDAV) { o.URL = "https://127.0.0.1:1/x" }, want: repository.ErrUnreachable},
-		"an unknown host":        {change: func(o *repository.WebDAV) { o.URL = "https://does-not-exist.invalid/x" }, want: repository.ErrUnreachable},
-		"a server that is mute":  {change: func(o *repository.WebDAV) { o.URL = "http://" + mute(t) + "/x" }, want: repository.ErrUnreachable, within: time.Second},
+		"a wrong password": {change: func(o *repository.WebDAV) { o.Password = "wrong-secret" },
+			want: repository.ErrBadCredentials},
+		"nobody logs in": {change: func(o *repository.WebDAV) { o.Username, o.Password = "", "" },
+			want: repository.ErrBadCredentials},
+		"a missing collection": {change: func(o *repository.WebDAV) { o.URL += "/missing" }, want: repository.ErrNoBucket},
+		"a forbidden collection": {change: func(o *repository.WebDAV) { o.URL = root + "/forbidden" },
+			want: repository.ErrAccessDenied},
+		"another fingerprint": {change: func(o *repository.WebDAV) { o.Fingerprint = strings.Repeat("ab", 32) },
+			want: repository.ErrUntrusted},
+		"no authority": {change: func(o *repository.WebDAV) { o.Fingerprint = "" }, want: repository.ErrUntrusted},
+		"another authority": {change: func(o *repository.WebDAV) { o.Fingerprint, o.CA = "", otherCA },
+			want: repository.ErrUntrusted},
+		"nobody listens": {change: func(o *repository.WebDAV) { o.URL = "https://127.0.0.1:1/x" },
+			want: repository.ErrUnreachable},
+		"an unknown host": {change: func(o *repository.WebDAV) { o.URL = "https://does-not-exist.invalid/x" },
+			want: repository.ErrUnreachable},
+		"a server that is mute": {change: func(o *repository.WebDAV) { o.URL = "http://" + mute(t) + "/x" },
+			want: repository.ErrUnreachable, within: time.Second},
 	} {
 		t.Run(name, func(t *testing.T) {
 			o := good

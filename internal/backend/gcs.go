@@ -19,13 +19,13 @@ type gcsBucket struct{ *storage.BucketHandle }
 func openGCS(o repository.GCS) (gcsBucket, error) {
 	var opts []option.ClientOption
 	if !o.Ambient {
-		opts = append(opts, option.WithCredentialsJSON(o.Credentials)) //nolint:staticcheck // as the engine's client does
+		opts = append(opts, option.WithCredentialsJSON(o.Credentials)) //nolint:staticcheck // like the engine's client
 	}
 	client, err := storage.NewClient(context.Background(), opts...)
 	if err != nil {
 		return gcsBucket{}, err
 	}
-	// Who calls tries again later; the client's own attempts only delay the message.
+	// The caller tries again later; the client's own attempts only delay the message.
 	client.SetRetry(storage.WithMaxAttempts(3), storage.WithPolicy(storage.RetryAlways))
 	return gcsBucket{client.Bucket(o.Bucket)}, nil
 }
@@ -45,7 +45,8 @@ func (b gcsBucket) get(ctx context.Context, key string) ([]byte, error) {
 	return readAll(r, key)
 }
 
-// there tells a bucket that does not exist: of an object in it the server says the same as of one that is not in a bucket.
+// there returns the error of a bucket that does not exist. For an object in such a bucket, the server answers as for
+// a missing object.
 func (b gcsBucket) there(ctx context.Context, key string) error {
 	_, err := b.Objects(ctx, &storage.Query{Prefix: key}).Next()
 	if errors.Is(err, iterator.Done) {

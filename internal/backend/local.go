@@ -16,14 +16,15 @@ import (
 	"github.com/cairn-backup/cairn/internal/repository"
 )
 
-// tempPrefix names files that are being written. A process that was killed leaves one; nobody reads it.
+// tempPrefix begins the names of files that are being written. A killed process leaves such a file, which nobody
+// reads.
 const tempPrefix = ".cairn-tmp-"
 
-// localStore keeps files below a directory. Every access goes through os.Root, so a symbolic link in the
-// volume leads nowhere else.
+// localStore keeps files below a directory. Every access goes through os.Root, so a symbolic link can't lead out of
+// the volume.
 type localStore struct{ path, prefix string }
 
-// root opens the volume, which must exist: one that is not mounted must not pass for an empty one.
+// root opens the volume, which must exist: a volume that is not mounted must not look like an empty one.
 func (s *localStore) root() (*os.Root, error) {
 	root, err := os.OpenRoot(s.path)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
@@ -52,7 +53,7 @@ func (s *localStore) Get(ctx context.Context, p string) ([]byte, error) {
 	return data, err
 }
 
-// readAll refuses to read without end.
+// readAll reads at most maxSize bytes.
 func readAll(r io.Reader, p string) ([]byte, error) {
 	data, err := io.ReadAll(io.LimitReader(r, maxSize+1))
 	if err == nil && len(data) > maxSize {
@@ -68,7 +69,8 @@ func (s *localStore) Put(ctx context.Context, p string, data []byte) error {
 	})
 }
 
-// PutIfAbsent implements Store. A hard link is the one way to make a complete file that fails if it is there.
+// PutIfAbsent implements Store. It uses a hard link, which creates a complete file at once and fails if the name
+// exists.
 func (s *localStore) PutIfAbsent(ctx context.Context, p string, data []byte) error {
 	return s.do(ctx, "write "+p, checkPut(p, data), func(root *os.Root) error {
 		err := s.throughTemp(root, p, data, root.Link)
@@ -82,7 +84,7 @@ func (s *localStore) PutIfAbsent(ctx context.Context, p string, data []byte) err
 	})
 }
 
-// throughTemp writes a temporary file beside p and lets place put it there.
+// throughTemp writes a temporary file beside p and lets place move it to p.
 func (s *localStore) throughTemp(root *os.Root, p string, data []byte, place func(from, to string) error) error {
 	dir := path.Dir(s.name(p))
 	if err := root.MkdirAll(dir, 0o770); err != nil {
@@ -99,7 +101,7 @@ func (s *localStore) throughTemp(root *os.Root, p string, data []byte, place fun
 	return err
 }
 
-// write creates a file and makes sure it is on the disk. A failed one is removed.
+// write creates a file and syncs it to disk. It removes a file that it could not complete.
 func write(root *os.Root, name string, data []byte) error {
 	f, err := root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o660)
 	if err != nil {
@@ -133,7 +135,7 @@ func (s *localStore) List(ctx context.Context, directory string) ([]string, erro
 			switch {
 			case ctx.Err() != nil:
 				return ctx.Err()
-			case errors.Is(err, fs.ErrNotExist): // never there, or removed meanwhile
+			case errors.Is(err, fs.ErrNotExist): // it never existed, or was removed meanwhile
 				return nil
 			case err != nil:
 				return err
@@ -162,14 +164,14 @@ func (s *localStore) Delete(ctx context.Context, p string) error {
 	})
 }
 
-// DeleteAll implements Store. A symbolic link is removed, never followed.
+// DeleteAll implements Store. It removes symbolic links and never follows them.
 func (s *localStore) DeleteAll(ctx context.Context, directory string) error {
 	return s.do(ctx, "delete "+directory, checkPath(directory), func(root *os.Root) error {
 		return root.RemoveAll(s.name(directory))
 	})
 }
 
-// do opens the volume, runs f and classifies what went wrong.
+// do opens the volume, calls f and classifies its error.
 func (s *localStore) do(ctx context.Context, op string, bad error, f func(*os.Root) error) error {
 	if bad != nil {
 		return fmt.Errorf("%s: %w", op, bad)
@@ -185,7 +187,7 @@ func (s *localStore) do(ctx context.Context, op string, bad error, f func(*os.Ro
 	return classify(op, f(root))
 }
 
-// classify leaves this package's own outcomes as they are.
+// classify attaches a kind to an error, except to this package's own errors.
 func classify(op string, err error) error {
 	if err == nil || errors.Is(err, ErrNotFound) || errors.Is(err, ErrExists) {
 		return err

@@ -37,7 +37,7 @@ func openS3(o repository.S3, prefix string) (*s3Store, error) {
 		Secure:    !o.Plain,
 		Region:    o.Region,
 		Transport: transport,
-		// Who calls tries again later; the client's ten attempts only delay the message.
+		// The caller tries again later; the client's ten attempts only delay the message.
 		MaxRetries: 3,
 	})
 	if err != nil {
@@ -56,10 +56,11 @@ func s3Credentials(o repository.S3) *credentials.Credentials {
 	}}})
 }
 
-// identityWithin is how long the cloud may take to say who the pod is. Outside of a cloud nobody answers.
+// identityWithin is how long the cloud has to answer who the pod is. Outside of a cloud nobody answers.
 const identityWithin = 5 * time.Second
 
-// ambient is the identity that the cloud gives the pod. Where there is none it says so, instead of asking as nobody.
+// ambient is the identity that the cloud gives the pod. Without one it returns an error instead of anonymous
+// credentials.
 type ambient struct{ credentials.Chain }
 
 // RetrieveWithCredContext implements credentials.Provider.
@@ -76,7 +77,8 @@ func (a *ambient) RetrieveWithCredContext(cc *credentials.CredContext) (credenti
 func (a *ambient) Retrieve() (credentials.Value, error) { return a.RetrieveWithCredContext(nil) }
 
 func s3Transport(o repository.S3) (*http.Transport, error) {
-	conf := &tls.Config{MinVersion: tls.VersionTLS12, InsecureSkipVerify: o.InsecureTLS} //nolint:gosec // asked for in the BackupStorage
+	conf := &tls.Config{MinVersion: tls.VersionTLS12,
+		InsecureSkipVerify: o.InsecureTLS} //nolint:gosec // the BackupStorage requests it
 	if len(o.CA) > 0 {
 		conf.RootCAs = x509.NewCertPool()
 		if !conf.RootCAs.AppendCertsFromPEM(o.CA) {
@@ -131,7 +133,7 @@ func (s *s3Store) Put(ctx context.Context, p string, data []byte) error {
 	return alive.classify("write "+p, s.put(ctx, p, data, false))
 }
 
-// PutIfAbsent implements Store. It looks first, since there are servers that take the condition and ignore it.
+// PutIfAbsent implements Store. It reads first, because some servers accept the condition and ignore it.
 func (s *s3Store) PutIfAbsent(ctx context.Context, p string, data []byte) error {
 	if err := checkPut(p, data); err != nil {
 		return fmt.Errorf("write %s: %w", p, err)
@@ -183,7 +185,7 @@ func (s *s3Store) List(ctx context.Context, directory string) ([]string, error) 
 			return nil, alive.classify("list "+directory, o.Err)
 		}
 		alive.answered()
-		if strings.HasSuffix(o.Key, "/") { // the marker of a directory, made by other programs
+		if strings.HasSuffix(o.Key, "/") { // other programs make such keys as markers of directories
 			continue
 		}
 		found = append(found, strings.TrimPrefix(strings.TrimPrefix(o.Key, s.prefix), "/"))
@@ -205,7 +207,8 @@ func (s *s3Store) Delete(ctx context.Context, p string) error {
 	return alive.classify("delete "+p, s.client.RemoveObject(ctx, s.bucket, s.key(p), minio.RemoveObjectOptions{}))
 }
 
-// DeleteAll implements Store. Objects go one by one: servers differ in how they answer for many at once.
+// DeleteAll implements Store. It deletes one object after another: servers differ in how they answer for many at
+// once.
 func (s *s3Store) DeleteAll(ctx context.Context, directory string) error {
 	if err := checkPath(directory); err != nil {
 		return fmt.Errorf("delete %s: %w", directory, err)
@@ -225,7 +228,7 @@ func (s *s3Store) DeleteAll(ctx context.Context, directory string) error {
 	return alive.classify("delete "+directory, ctx.Err())
 }
 
-// code is the error code of the S3 protocol, "" if there is none.
+// code returns the error code of the S3 protocol, "" if there is none.
 func code(err error) string {
 	var r minio.ErrorResponse
 	if errors.As(err, &r) {

@@ -21,7 +21,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/repository/enginetest"
 )
 
-// TestS3Errors: every operation gives each mistake its kind, in time for a status, without a key.
+// TestS3Errors: for each mistake every operation returns its kind, within the time for a status, without a key.
 func TestS3Errors(t *testing.T) {
 	good := enginetest.StartS3(t)
 	for name, c := range map[string]struct {
@@ -29,13 +29,18 @@ func TestS3Errors(t *testing.T) {
 		want   error
 		mute   bool // The store's own deadline ends the call.
 	}{
-		"a key nobody has":      {change: func(s *repository.S3) { s.AccessKey = "AKIANOBODY" }, want: repository.ErrBadCredentials},
-		"a wrong secret":        {change: func(s *repository.S3) { s.SecretKey = "wrong-secret" }, want: repository.ErrBadCredentials},
-		"a missing bucket":      {change: func(s *repository.S3) { s.Bucket = "missing" }, want: repository.ErrNoBucket},
-		"nobody listens":        {change: func(s *repository.S3) { s.Endpoint = "127.0.0.1:1" }, want: repository.ErrUnreachable},
-		"an unknown host":       {change: func(s *repository.S3) { s.Endpoint = "does-not-exist.invalid:9000" }, want: repository.ErrUnreachable},
+		"an unknown key": {change: func(s *repository.S3) { s.AccessKey = "AKIANOBODY" },
+			want: repository.ErrBadCredentials},
+		"a wrong secret": {change: func(s *repository.S3) { s.SecretKey = "wrong-secret" },
+			want: repository.ErrBadCredentials},
+		"a missing bucket": {change: func(s *repository.S3) { s.Bucket = "missing" }, want: repository.ErrNoBucket},
+		"nobody listens": {change: func(s *repository.S3) { s.Endpoint = "127.0.0.1:1" },
+			want: repository.ErrUnreachable},
+		"an unknown host": {change: func(s *repository.S3) { s.Endpoint = "does-not-exist.invalid:9000" },
+			want: repository.ErrUnreachable},
 		"TLS to a plain server": {change: func(s *repository.S3) { s.Plain = false }, want: repository.ErrUnreachable},
-		"a server that is mute": {change: func(s *repository.S3) { s.Endpoint = mute(t) }, want: repository.ErrUnreachable, mute: true},
+		"a server that is mute": {change: func(s *repository.S3) { s.Endpoint = mute(t) }, want: repository.ErrUnreachable,
+			mute: true},
 	} {
 		o := good
 		c.change(&o)
@@ -52,7 +57,7 @@ func TestS3Errors(t *testing.T) {
 				g := NewWithT(t)
 				s, err := backend.Open(repository.Storage{S3: &o})
 				g.Expect(err).NotTo(HaveOccurred())
-				g.Expect(backend.Within(s)).To(Equal(15*time.Second), "what follows waits less, to be done sooner")
+				g.Expect(backend.Within(s)).To(Equal(15*time.Second), "the following calls wait less, to save time")
 				if c.mute {
 					backend.SetWithin(s, time.Second)
 				}
@@ -97,7 +102,7 @@ func TestOpenRefuses(t *testing.T) {
 	}
 }
 
-// TestS3WithoutASecret: the identity of the pod is used; where there is none, that is said.
+// TestS3WithoutASecret: the identity of the pod is used. Without one, the error says so.
 func TestS3WithoutASecret(t *testing.T) {
 	open := func(t *testing.T) backend.Store {
 		t.Helper()
@@ -109,7 +114,8 @@ func TestS3WithoutASecret(t *testing.T) {
 	}
 	t.Run("with an identity", func(t *testing.T) {
 		cloud := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-			fmt.Fprintf(w, `{"AccessKeyId":%q,"SecretAccessKey":%q,"Expiration":%q}`, enginetest.S3AccessKey, enginetest.S3SecretKey, time.Now().Add(time.Hour).Format(time.RFC3339))
+			fmt.Fprintf(w, `{"AccessKeyId":%q,"SecretAccessKey":%q,"Expiration":%q}`, enginetest.S3AccessKey,
+				enginetest.S3SecretKey, time.Now().Add(time.Hour).Format(time.RFC3339))
 		}))
 		t.Cleanup(cloud.Close)
 		t.Setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", cloud.URL)
@@ -124,7 +130,7 @@ func TestS3WithoutASecret(t *testing.T) {
 	})
 }
 
-// TestS3TLS: a private authority is trusted only when it is given, anything only when that is asked for.
+// TestS3TLS: a private authority is trusted only if it is given, and any certificate only on request.
 func TestS3TLS(t *testing.T) {
 	cert, key, ca := enginetest.Certificate(t)
 	good := enginetest.StartS3(t, "--cert", cert, "--key", key)
@@ -156,8 +162,8 @@ func TestS3TLS(t *testing.T) {
 	}
 }
 
-// TestS3Condition: what two clients write at once is decided by a server that knows If-None-Match. versitygw
-// 1.0.14 takes the header and ignores it, so a proxy in front of it judges; another one refuses the header, as
+// TestS3Condition: a server that knows If-None-Match decides between concurrent writes of two clients. versitygw
+// 1.0.14 accepts the header and ignores it, so a proxy in front of it decides. Another proxy refuses the header, as
 // older servers do.
 func TestS3Condition(t *testing.T) {
 	for name, c := range map[string]struct {

@@ -11,7 +11,7 @@ import (
 	. "github.com/onsi/gomega"
 )
 
-// fullDisk mounts a file system of 2 MiB of memory. Needs root.
+// fullDisk mounts a file system with 2 MiB of memory. It needs root.
 func fullDisk(t testing.TB) string {
 	t.Helper()
 	dir := t.TempDir()
@@ -22,7 +22,7 @@ func fullDisk(t testing.TB) string {
 	return dir
 }
 
-// cuttable forwards connections to a port of this machine; cut ends those that are open.
+// cuttable forwards connections to a port of this machine. cut ends the open ones.
 func cuttable(t testing.TB, port int) (addr string, cut func()) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")

@@ -90,7 +90,7 @@ func TestAzure(t *testing.T) {
 			g.Expect(s.Put(t.Context(), "a", []byte("x"))).To(Succeed())
 			g.Expect(s.Get(t.Context(), "a")).To(BeEquivalentTo("x"))
 		})
-		t.Run("a cloud that is not there", func(t *testing.T) {
+		t.Run("an unreachable cloud", func(t *testing.T) {
 			o := azure
 			o.EndpointSuffix = "core.example.com"
 			refuses(t, repository.Storage{Azure: &o}, repository.ErrUnreachable, 0, o.Key)
@@ -103,7 +103,7 @@ func TestAzure(t *testing.T) {
 		t.Run("another key", func(t *testing.T) {
 			o := azure
 			o.Key = "b3RoZXI="
-			// Azure says AuthenticationFailed, azurite AuthorizationFailure.
+			// Azure answers AuthenticationFailed, azurite AuthorizationFailure.
 			refuses(t, repository.Storage{Azure: &o}, repository.ErrAccessDenied, 0, o.Key, azure.Key)
 		})
 	})
@@ -139,7 +139,7 @@ func TestWebDAV(t *testing.T) {
 	})
 }
 
-// conform holds what every Store promises.
+// conform tests what every Store promises.
 func conform(t *testing.T, fresh func(*testing.T) repository.Storage) {
 	open := func(t *testing.T) backend.Store {
 		t.Helper()
@@ -147,7 +147,7 @@ func conform(t *testing.T, fresh func(*testing.T) repository.Storage) {
 		NewWithT(t).Expect(err).NotTo(HaveOccurred())
 		return s
 	}
-	t.Run("what is written is read, and replaced", func(t *testing.T) {
+	t.Run("a written file is read and replaced", func(t *testing.T) {
 		g, ctx, s := NewWithT(t), t.Context(), open(t)
 		_, err := s.Get(ctx, "a/b.yaml")
 		g.Expect(err).To(MatchError(backend.ErrNotFound))
@@ -166,21 +166,24 @@ func conform(t *testing.T, fresh func(*testing.T) repository.Storage) {
 	})
 	t.Run("a list is below a directory, at any depth, sorted", func(t *testing.T) {
 		g, ctx, s := NewWithT(t), t.Context(), open(t)
-		for _, p := range []string{"snap/b/2.yaml", "snap/b/1.yaml", "snap/a.yaml", "snapshot/c", "metadata.yaml", "snap/mit leer ü+%.yaml"} {
+		for _, p := range []string{"snap/b/2.yaml", "snap/b/1.yaml", "snap/a.yaml", "snapshot/c", "metadata.yaml",
+			"snap/mit leer ü+%.yaml"} {
 			g.Expect(s.Put(ctx, p, []byte(p))).To(Succeed())
 		}
-		g.Expect(s.List(ctx, "snap")).To(Equal([]string{"snap/a.yaml", "snap/b/1.yaml", "snap/b/2.yaml", "snap/mit leer ü+%.yaml"}))
+		g.Expect(s.List(ctx, "snap")).
+			To(Equal([]string{"snap/a.yaml", "snap/b/1.yaml", "snap/b/2.yaml", "snap/mit leer ü+%.yaml"}))
 		g.Expect(s.List(ctx, "")).To(HaveLen(6))
 		g.Expect(s.List(ctx, "nowhere")).To(BeEmpty())
 		g.Expect(s.Get(ctx, "snap/mit leer ü+%.yaml")).To(BeEquivalentTo("snap/mit leer ü+%.yaml"))
 	})
-	t.Run("what is deleted is gone, and nothing else", func(t *testing.T) {
+	t.Run("a deletion removes the file and nothing else", func(t *testing.T) {
 		g, ctx, s := NewWithT(t), t.Context(), open(t)
-		for _, p := range []string{"shop/web/kopia/a", "shop/web/kopia/b/c", "shop/web/repository.yaml", "shop/web2/x", "shop/w", "metadata.yaml"} {
+		for _, p := range []string{"shop/web/kopia/a", "shop/web/kopia/b/c", "shop/web/repository.yaml", "shop/web2/x",
+			"shop/w", "metadata.yaml"} {
 			g.Expect(s.Put(ctx, p, []byte(p))).To(Succeed())
 		}
 		g.Expect(s.Delete(ctx, "shop/w")).To(Succeed())
-		g.Expect(s.Delete(ctx, "shop/w")).To(Succeed(), "one that is not there is no error")
+		g.Expect(s.Delete(ctx, "shop/w")).To(Succeed(), "a missing file is no error")
 		g.Expect(s.DeleteAll(ctx, "shop/web/kopia")).To(Succeed())
 		g.Expect(s.List(ctx, "")).To(Equal([]string{"metadata.yaml", "shop/web/repository.yaml", "shop/web2/x"}))
 		g.Expect(s.DeleteAll(ctx, "shop/web")).To(Succeed())
@@ -194,7 +197,8 @@ func conform(t *testing.T, fresh func(*testing.T) repository.Storage) {
 	})
 	t.Run("paths that leave the prefix are refused", func(t *testing.T) {
 		g, ctx, s := NewWithT(t), t.Context(), open(t)
-		for _, p := range []string{"", ".", "..", "../x", "a/../../x", "a/../b", "/etc/passwd", "a//b", "a/", "./a", "a\nb", "a\xff", strings.Repeat("a", 1000)} {
+		for _, p := range []string{"", ".", "..", "../x", "a/../../x", "a/../b", "/etc/passwd", "a//b", "a/", "./a", "a\nb",
+			"a\xff", strings.Repeat("a", 1000)} {
 			_, err := s.Get(ctx, p)
 			g.Expect(err).To(And(HaveOccurred(), Not(MatchError(backend.ErrNotFound))), "%q", p)
 			g.Expect(s.Put(ctx, p, nil)).NotTo(Succeed(), "%q", p)
@@ -210,7 +214,7 @@ func conform(t *testing.T, fresh func(*testing.T) repository.Storage) {
 		g, s := NewWithT(t), open(t)
 		g.Expect(s.Put(t.Context(), "big", make([]byte, 5<<20))).To(MatchError(ContainSubstring("more than")))
 	})
-	t.Run("a caller that gave up is told so", func(t *testing.T) {
+	t.Run("a cancelled call returns the cancellation", func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
 		_, err := open(t).Get(ctx, "x")
@@ -218,7 +222,8 @@ func conform(t *testing.T, fresh func(*testing.T) repository.Storage) {
 	})
 }
 
-// TestRace: of several that write a file that must not be there, one wins. On S3 the server decides, see TestS3Condition.
+// TestRace: of several concurrent writes of a file that must not exist, one wins. On S3 the server decides, see
+// TestS3Condition.
 func TestRace(t *testing.T) {
 	t.Run("local", func(t *testing.T) {
 		race(t, repository.Storage{Local: &repository.Local{Path: t.TempDir(), Prefix: "p"}})
@@ -269,7 +274,7 @@ func TestLocalErrors(t *testing.T) {
 	g.Expect(err).To(MatchError(repository.ErrNoBucket))
 	g.Expect(filepath.Join(dir, "not-mounted")).NotTo(BeAnExistingFile())
 
-	// A link somebody put into the volume leads nowhere.
+	// A link that somebody put into the volume leads nowhere.
 	outside := t.TempDir()
 	g.Expect(os.WriteFile(filepath.Join(outside, "secret"), []byte("secret"), 0o600)).To(Succeed())
 	g.Expect(os.Symlink(outside, filepath.Join(dir, "link"))).To(Succeed())

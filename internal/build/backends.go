@@ -8,8 +8,8 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
 
-// unknownBackends puts the field and the name in the place of the schema's rule about backends, which knows neither. The
-// object passed the schema, so that its types are what they should be.
+// unknownBackends replaces the schema's error about unknown backends by one that names the field and the backend. The
+// object passed the schema, so its types are right.
 func (c *check) unknownBackends(object map[string]any, errs field.ErrorList) field.ErrorList {
 	var out field.ErrorList
 	for _, e := range errs {
@@ -35,7 +35,8 @@ func (c *check) reportBackends(object map[string]any) (found bool) {
 		for j, r := range repositories {
 			name, _ := r.(map[string]any)["backend"].(string)
 			if name != "" && !known[name] {
-				c.fail(fmt.Sprintf("spec.sessions[%d].repositories[%d].backend", i, j), "spec.backends has no backend %q: it has %s", name, strings.Join(names, ", "))
+				c.fail(fmt.Sprintf("spec.sessions[%d].repositories[%d].backend", i, j),
+					"spec.backends has no backend %q: it has %s", name, strings.Join(names, ", "))
 				found = true
 			}
 		}

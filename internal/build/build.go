@@ -16,41 +16,41 @@ import (
 
 // Options say what is allowed and where objects go.
 type Options struct {
-	// Namespace of namespaced objects that name none. Empty leaves them without one.
+	// Namespace is set on namespaced objects that name none. If it is empty they stay without one.
 	Namespace string
-	// Confined allows only Cairn's namespaced policy kinds, and only in Namespace: what a PolicySync without a
-	// serviceAccountName may apply.
+	// Confined allows only Cairn's namespaced policy kinds, and only in Namespace. That is what a PolicySync without
+	// a serviceAccountName is allowed to apply.
 	Confined bool
-	// Lookup answers references that the directory does not answer itself.
+	// Lookup resolves references to objects that are not in the directory.
 	Lookup policy.Lookup
-	// Limits of the work.
+	// Limits bound the work.
 	Limits Limits
 }
 
-// Result is what a directory holds.
+// Result holds the content of a directory.
 type Result struct {
-	// Objects in the order of their files and documents, or in that of kustomize.
+	// Objects are in the order of their files and documents, or in the order of kustomize.
 	Objects []Object
 	// Warnings are findings that do not make the directory invalid, sorted.
 	Warnings []policy.Finding
 }
 
-// Object is a validated object and where it comes from.
+// Object is a validated object and its origin.
 type Object struct {
-	// Unstructured is the object as it is to be applied: with its namespace, without status and without the metadata
-	// that only the server sets.
+	// Unstructured is the object as it will be applied: with its namespace, without status, and without metadata that
+	// only the server sets.
 	Unstructured *unstructured.Unstructured
-	// File relative to the root, with slashes.
+	// File is relative to the root, with slashes.
 	File string
-	// Document in the file, from 1. It is 0 where the object was generated.
+	// Document is the number of the document in the file, from 1. It is 0 for a generated object.
 	Document int
 
 	node *yaml.Node
-	line int // of the name, once node is given up
+	line int // of the name, after Release
 }
 
-// Line is the line of a field path such as spec.sessions[0].name in the object's file, or that of the nearest field around
-// it. It is 0 where the object was generated.
+// Line returns the line of a field path such as spec.sessions[0].name in the object's file, or the line of the
+// nearest field around it. It is 0 for a generated object.
 func (o Object) Line(field string) int {
 	if o.node == nil {
 		return o.line
@@ -58,8 +58,8 @@ func (o Object) Line(field string) int {
 	return lineOf(o.node, field)
 }
 
-// Release gives up what only lines are told from, which is more than the objects themselves. From then on Line is that of an
-// object's name.
+// Release drops the data that only Line needs, which is larger than the objects themselves. Afterwards Line returns
+// the line of an object's name.
 func (r *Result) Release() {
 	for i := range r.Objects {
 		o := &r.Objects[i]
@@ -67,10 +67,10 @@ func (r *Result) Release() {
 	}
 }
 
-// Build reads the directory or file at path below root, which is where nothing may lead out of. With a kustomization in
-// the directory kustomize builds it; else all .yaml and .yml files in it and below are read, except in folders whose names
-// start with a dot. Every error that is the directory's fault is an *Error with all findings. It is safe for concurrent
-// use, but kustomize builds run one after the other.
+// Build reads the directory or file at path below root. No path may lead out of root. If the directory has a
+// kustomization, kustomize builds it. Otherwise all .yaml and .yml files in the directory and below are read, except
+// in folders whose names start with a dot. Every error that is the directory's fault is an *Error with all findings.
+// Build is safe for concurrent use, but kustomize builds run one after another.
 func Build(ctx context.Context, root, path string, opts Options) (*Result, error) {
 	opts.Limits = opts.Limits.withDefaults()
 	dir, err := os.OpenRoot(root)
@@ -129,7 +129,8 @@ func (b *builder) build(raw string) []Object {
 		return b.validate(found)
 	}
 	if len(found) == 0 {
-		b.report(v1alpha1.ReasonBuildFailed, at, 0, 0, "", "holds no object: an empty directory would remove everything. Put at least one policy file (.yaml or .yml) there, or delete the PolicySync")
+		b.report(v1alpha1.ReasonBuildFailed, at, 0, 0, "", "holds no object, and an empty directory would remove "+
+			"everything: add at least one policy file (.yaml or .yml), or delete the PolicySync")
 		return nil
 	}
 	return b.validate(found)
@@ -139,7 +140,7 @@ func (b *builder) build(raw string) []Object {
 func (b *builder) entry(raw string) (string, bool) {
 	for _, segment := range strings.Split(strings.ReplaceAll(raw, "\\", "/"), "/") {
 		if segment == ".." {
-			b.report(v1alpha1.ReasonInvalidPath, raw, 0, 0, "", "path holds \"..\": give a path inside the repository")
+			b.report(v1alpha1.ReasonInvalidPath, raw, 0, 0, "", "path contains \"..\": name a path inside the repository")
 			return "", false
 		}
 	}

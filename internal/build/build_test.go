@@ -28,7 +28,8 @@ func TestPlainDirectory(t *testing.T) {
 	g.Expect(err).NotTo(HaveOccurred())
 	var got []string
 	for _, o := range result.Objects {
-		got = append(got, fmt.Sprintf("%s#%d %s %s/%s", o.File, o.Document, o.Unstructured.GetKind(), o.Unstructured.GetNamespace(), o.Unstructured.GetName()))
+		got = append(got, fmt.Sprintf("%s#%d %s %s/%s", o.File, o.Document, o.Unstructured.GetKind(),
+			o.Unstructured.GetNamespace(), o.Unstructured.GetName()))
 	}
 	g.Expect(got).To(Equal([]string{
 		"policy/a.yaml#1 BackupStorage shop/local",
@@ -47,7 +48,8 @@ func TestPlainDirectory(t *testing.T) {
 
 func TestWhatTheServerSetsIsLeftOut(t *testing.T) {
 	g := NewWithT(t)
-	root := files{"a.yaml": replace(t, storage("s"), "  name: s\n", "  name: s\n  uid: abc\n  resourceVersion: \"5\"\n  creationTimestamp: 2026-01-01T00:00:00Z\n  generation: 3\n")}.write(t)
+	root := files{"a.yaml": replace(t, storage("s"), "  name: s\n", "  name: s\n  uid: abc\n  resourceVersion: \"5\"\n  "+
+		"creationTimestamp: 2026-01-01T00:00:00Z\n  generation: 3\n")}.write(t)
 	result, err := build.Build(t.Context(), root, "", confined)
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(result.Objects[0].Unstructured.Object["metadata"]).To(Equal(map[string]any{"name": "s", "namespace": "shop"}))
@@ -72,7 +74,8 @@ func TestALinkedFileInsideIsRead(t *testing.T) {
 
 func TestItemsOfAList(t *testing.T) {
 	g := NewWithT(t)
-	root := files{"a.yaml": "apiVersion: v1\nkind: List\nitems:\n- " + strings.TrimSpace(strings.ReplaceAll(storage("s"), "\n", "\n  ")) + "\n"}.write(t)
+	root := files{"a.yaml": "apiVersion: v1\nkind: List\nitems:\n- " +
+		strings.TrimSpace(strings.ReplaceAll(storage("s"), "\n", "\n  ")) + "\n"}.write(t)
 	result, err := build.Build(t.Context(), root, "", confined)
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(result.Objects).To(HaveLen(1))
@@ -81,7 +84,8 @@ func TestItemsOfAList(t *testing.T) {
 
 func TestAliasesWithinTheLimitAreExpanded(t *testing.T) {
 	g := NewWithT(t)
-	text := "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: x, labels: &l {a: b}, annotations: {<<: *l, c: d}}\ndata: *l\n"
+	text := "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: x, labels: &l {a: b}, annotations: {<<: *l, c: " +
+		"d}}\ndata: *l\n"
 	result, err := build.Build(t.Context(), files{"a.yaml": text}.write(t), "", build.Options{Namespace: "shop"})
 	g.Expect(err).NotTo(HaveOccurred())
 	u := result.Objects[0].Unstructured
@@ -92,11 +96,13 @@ func TestAliasesWithinTheLimitAreExpanded(t *testing.T) {
 func TestKustomizeOverlay(t *testing.T) {
 	g := NewWithT(t)
 	root := files{
-		"base/kustomization.yaml":     "resources: [s.yaml, c.yaml]\n",
-		"base/s.yaml":                 storage("local"),
-		"base/c.yaml":                 configuration("uploads"),
-		"overlay/Kustomization":       "resources: [../base]\nlabels: [{pairs: {team: shop}}]\npatches:\n- path: p.yaml\nconfigMapGenerator:\n- name: settings\n  files: [data.bin]\n",
-		"overlay/p.yaml":              "apiVersion: backup.cairn.dev/v1alpha1\nkind: BackupStorage\nmetadata: {name: local}\nspec: {storage: {local: {subPath: eu}}}\n",
+		"base/kustomization.yaml": "resources: [s.yaml, c.yaml]\n",
+		"base/s.yaml":             storage("local"),
+		"base/c.yaml":             configuration("uploads"),
+		"overlay/Kustomization": "resources: [../base]\nlabels: [{pairs: {team: shop}}]\npatches:\n- path: " +
+			"p.yaml\nconfigMapGenerator:\n- name: settings\n  files: [data.bin]\n",
+		"overlay/p.yaml": "apiVersion: backup.cairn.dev/v1alpha1\nkind: BackupStorage\nmetadata: {name: " +
+			"local}\nspec: {storage: {local: {subPath: eu}}}\n",
 		"overlay/data.bin":            "\x00\x01\xff",
 		"overlay/not-referenced.yaml": "broken: [",
 	}.write(t)
@@ -111,14 +117,18 @@ func TestKustomizeOverlay(t *testing.T) {
 	g.Expect(from).To(Equal(map[string]string{
 		"BackupStorage": "base/s.yaml#1", "BackupConfiguration": "base/c.yaml#1", "ConfigMap": "overlay/Kustomization#0",
 	}))
-	g.Expect(result.Objects[0].Unstructured.Object).To(HaveKeyWithValue("spec", HaveKeyWithValue("storage", HaveKeyWithValue("local", HaveKeyWithValue("subPath", "eu")))))
+	g.Expect(result.Objects[0].Unstructured.Object).
+		To(
+			HaveKeyWithValue("spec", HaveKeyWithValue("storage", HaveKeyWithValue("local", HaveKeyWithValue("subPath", "eu")))))
 }
 
 func TestKustomizeSeesOnlyWhatItNames(t *testing.T) {
 	g := NewWithT(t)
-	root := files{"p/kustomization.yaml": "resources: [a.yaml]\npatches:\n- path: ../../outside.yaml\n", "p/a.yaml": storage("s")}.write(t)
+	root := files{"p/kustomization.yaml": "resources: [a.yaml]\npatches:\n- path: ../../outside.yaml\n",
+		"p/a.yaml": storage("s")}.write(t)
 	f := findings(t, root, "p", confined)
-	g.Expect(build.Format(f[0])).To(Equal(`p/kustomization.yaml:3: document 1: patches: "../../outside.yaml" leads out of the repository`))
+	g.Expect(build.Format(f[0])).To(
+		Equal(`p/kustomization.yaml:3: document 1: patches: "../../outside.yaml" leads out of the repository`))
 }
 
 func TestNamespacesOfOthersNeedAnAccount(t *testing.T) {
@@ -133,7 +143,8 @@ func TestNamespacesOfOthersNeedAnAccount(t *testing.T) {
 
 func TestFindingsAreSorted(t *testing.T) {
 	g := NewWithT(t)
-	bad := replace(t, replace(t, configuration("x"), "scheduler: {schedule", "scheduler: {scheduel"), "directory: /x", "dir: /x")
+	bad := replace(t, replace(t, configuration("x"), "scheduler: {schedule", "scheduler: {scheduel"), "directory: /x",
+		"dir: /x")
 	root := files{"b.yaml": bad + "---\n" + strings.ReplaceAll(bad, "name: x", "name: y"), "a.yaml": "x"}.write(t)
 	first := findings(t, root, "", confined)
 	var at []string
@@ -142,8 +153,10 @@ func TestFindingsAreSorted(t *testing.T) {
 	}
 	g.Expect(at).To(HaveExactElements(
 		"a.yaml#1:1 ",
-		"b.yaml#1:12 spec.sessions[0].scheduler.scheduel", "b.yaml#1:12 spec.sessions[0].scheduler.schedule", "b.yaml#1:17 spec.sessions[0].repositories[0].dir",
-		"b.yaml#2:31 spec.sessions[0].scheduler.scheduel", "b.yaml#2:31 spec.sessions[0].scheduler.schedule", "b.yaml#2:36 spec.sessions[0].repositories[0].dir",
+		"b.yaml#1:12 spec.sessions[0].scheduler.scheduel", "b.yaml#1:12 spec.sessions[0].scheduler.schedule",
+		"b.yaml#1:17 spec.sessions[0].repositories[0].dir",
+		"b.yaml#2:31 spec.sessions[0].scheduler.scheduel", "b.yaml#2:31 spec.sessions[0].scheduler.schedule",
+		"b.yaml#2:36 spec.sessions[0].repositories[0].dir",
 	))
 	for range 5 {
 		g.Expect(findings(t, root, "", confined)).To(Equal(first))
@@ -153,7 +166,8 @@ func TestFindingsAreSorted(t *testing.T) {
 
 func TestNoSecretInFindings(t *testing.T) {
 	g := NewWithT(t)
-	text := "apiVersion: v1\nkind: Secret\nmetadata: {name: x}\ndata: {password: hunter2!}\nstringData: {a: {hunter2: hunter2}}\n---\n" +
+	text := "apiVersion: v1\nkind: Secret\nmetadata: {name: x}\ndata: {password: hunter2!}\nstringData: {a: {hunter2: " +
+		"hunter2}}\n---\n" +
 		"apiVersion: backup.cairn.dev/v1alpha1\nkind: PolicySync\nmetadata: {name: x}\nspec: {prune: true, url: \"https://u:hunter2@host/x\"}\n"
 	for _, f := range findings(t, files{"a.yaml": text}.write(t), "", build.Options{Namespace: "shop"}) {
 		g.Expect(build.Format(f)).NotTo(ContainSubstring("hunter2"))
@@ -178,12 +192,13 @@ func TestLimits(t *testing.T) {
 		limits build.Limits
 		says   string
 	}{
-		"files":     {build.Limits{Files: 1}, "b.yaml: is one file too many"},
-		"bytes":     {build.Limits{Bytes: 300}, "b.yaml: file brings the directory over 300 bytes"},
-		"documents": {build.Limits{Documents: 2}, "one document too many"},
+		"files":     {build.Limits{Files: 1}, "b.yaml: is beyond the limit of 1 files"},
+		"bytes":     {build.Limits{Bytes: 300}, "b.yaml: file brings the directory over the limit of 300 bytes"},
+		"documents": {build.Limits{Documents: 2}, "is beyond the limit of 2 documents"},
 		"depth":     {build.Limits{Depth: 3}, "nested more than 3 levels"},
 		"nodes":     {build.Limits{Nodes: 10}, "more than 10 values"},
-		"all nodes": {build.Limits{AllNodes: 52}, "b.yaml:10: document 2: document brings the directory over 52 values"},
+		"all nodes": {build.Limits{AllNodes: 52},
+			"b.yaml:10: document 2: document brings the directory over the limit of 52 values"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			opts := confined
@@ -194,14 +209,15 @@ func TestLimits(t *testing.T) {
 	}
 }
 
-// The batches of one revision may not be expanded to more, whatever is in the cluster.
+// The batches of one revision must not be expanded to more targets, whatever the cluster has.
 func TestLimitOfTargets(t *testing.T) {
 	batch := func(name string) string {
 		return "apiVersion: backup.cairn.dev/v1alpha1\nkind: BackupBatch\nmetadata: {name: " + name + "}\nspec:\n" +
 			"  targets: [{name: all, selector: {kinds: [Deployment]}}]\n  sessions: [{name: nightly, targets: [{name: all}]}]\n"
 	}
 	root := files{"a.yaml": batch("a"), "b.yaml": batch("b")}.write(t)
-	for limit, says := range map[int]string{200: "", 199: "b.yaml:5: document 1: spec.targets: with this batch there may be more than 199 targets"} {
+	for limit, says := range map[int]string{
+		200: "", 199: "b.yaml:5: document 1: spec.targets: with this batch there can be more than 199 targets"} {
 		opts := confined
 		opts.Limits = build.Limits{Targets: limit}
 		_, err := build.Build(t.Context(), root, "", opts)
@@ -213,7 +229,7 @@ func TestLimitOfTargets(t *testing.T) {
 	}
 }
 
-// A batch and a session have at most 500 entries, and both are said with their field.
+// A batch and a session have at most 500 entries. Both mistakes name their field.
 func TestLimitOfEntries(t *testing.T) {
 	g := NewWithT(t)
 	built := func(targets int) error {
@@ -242,9 +258,11 @@ func TestLimitsOfKustomize(t *testing.T) {
 		"kustomization.yaml":   "resources: [a, b]\n",
 		"a/kustomization.yaml": "namePrefix: a-\nresources: [../c]\n",
 		"b/kustomization.yaml": "namePrefix: b-\nresources: [../c]\n",
-		"c/kustomization.yaml": "resources: [cm.yaml]\nconfigMapGenerator: [{name: x, files: [f]}]\npatches: [{target: {kind: Nothing}, patch: \"- {op: remove, path: /a}\"}]\n",
-		"c/cm.yaml":            "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: cm}\ndata: {l: \"[" + strings.Repeat("x, ", 100) + "]\"}\n---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: dm}\nbinaryData:" + many(100),
-		"c/f":                  strings.Repeat("x", 10_000),
+		"c/kustomization.yaml": "resources: [cm.yaml]\nconfigMapGenerator: [{name: x, files: [f]}]\npatches: [{target: " +
+			"{kind: Nothing}, patch: \"- {op: remove, path: /a}\"}]\n",
+		"c/cm.yaml": "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: cm}\ndata: {l: \"[" + strings.Repeat("x, ", 100) +
+			"]\"}\n---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: dm}\nbinaryData:" + many(100),
+		"c/f": strings.Repeat("x", 10_000),
 	}.write(t)
 	const inC, inA = 3 * (3 + 1), 3*(3+1) + 3*3 // each of c's three objects with each and with the patch
 	const work = 2*inA + 6*6
@@ -252,9 +270,10 @@ func TestLimitsOfKustomize(t *testing.T) {
 		limits build.Limits
 		says   string
 	}{
-		"values":          {build.Limits{AllNodes: 350}, "kustomization comes to more than 350 values"},
-		"bytes":           {build.Limits{Bytes: 15_000}, "kustomization comes to more than 15000 bytes"},
-		"work":            {build.Limits{Work: work - 1}, fmt.Sprintf("kustomization comes to more than %d comparisons", work-1)},
+		"values": {build.Limits{AllNodes: 350}, "kustomization needs more than 350 values"},
+		"bytes":  {build.Limits{Bytes: 15_000}, "kustomization needs more than 15000 bytes"},
+		"work": {build.Limits{Work: work - 1},
+			fmt.Sprintf("kustomization needs more than %d comparisons", work-1)},
 		"just the work":   {build.Limits{Work: work}, ""},
 		"as one includes": {build.Limits{Work: inC}, "comparisons"},
 	} {

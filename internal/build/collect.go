@@ -11,21 +11,21 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
 
-// collector copies what a kustomization reaches into memory, checking each file. Whatever kustomize would read, fetch or
-// run besides is refused here.
+// collector copies the files that a kustomization reaches into memory, and checks each. It refuses everything else
+// that kustomize would read, fetch or run.
 type collector struct {
 	b       *builder
 	fs      filesys.FileSystem
-	files   map[string]*copied // that were copied
+	files   map[string]*copied // files that were copied
 	visited map[string]reach   // by directory
-	order   []document         // of the resources, in the order of discovery
+	order   []document         // documents of the resources, in the order of discovery
 }
 
 func newCollector(b *builder) *collector {
 	return &collector{b: b, fs: filesys.MakeFsInMemory(), files: map[string]*copied{}, visited: map[string]reach{}}
 }
 
-// kustomization is one kustomization file while it is checked.
+// kustomization is one kustomization file that is being checked.
 type kustomization struct {
 	*collector
 	dir, file string
@@ -34,8 +34,8 @@ type kustomization struct {
 	reach     reach
 }
 
-// visit collects a kustomization, once, and says what it reaches. One that includes itself reaches nothing there; kustomize
-// says so.
+// visit collects a kustomization once, and returns what it reaches. A kustomization that includes itself reaches
+// nothing there; kustomize reports that mistake.
 func (c *collector) visit(dir string) reach {
 	if r, ok := c.visited[dir]; ok {
 		return r
@@ -43,7 +43,8 @@ func (c *collector) visit(dir string) reach {
 	c.visited[dir] = reach{}
 	file := c.b.kustomizationIn(dir)
 	if file == "" {
-		c.b.report(v1alpha1.ReasonBuildFailed, dir, 0, 0, "", "directory has no kustomization.yaml: add one, or name its files")
+		c.b.report(v1alpha1.ReasonBuildFailed, dir, 0, 0, "",
+			"directory has no kustomization.yaml: add one, or name the files instead of the directory")
 		return reach{}
 	}
 	text := c.copy(file, true)
@@ -55,13 +56,14 @@ func (c *collector) visit(dir string) reach {
 		return reach{}
 	}
 	k := &kustomization{collector: c, dir: dir, file: file, node: text.docs[0].node}
-	// The same reader that kustomize uses, because it is lenient about the case of keys.
+	// This is the reader of kustomize, which is lenient about the case of keys.
 	data, err := c.fs.ReadFile(inMemory(file))
 	if err == nil {
 		err = k.spec.Unmarshal(data)
 	}
 	if err != nil {
-		c.b.report(v1alpha1.ReasonBuildFailed, file, 1, 0, "", "kustomization is not valid: %s", strings.Join(strings.Fields(err.Error()), " "))
+		c.b.report(v1alpha1.ReasonBuildFailed, file, 1, 0, "", "kustomization is not valid: %s",
+			strings.Join(strings.Fields(err.Error()), " "))
 		return reach{}
 	}
 	k.refusePlugins()
@@ -84,7 +86,8 @@ func (k *kustomization) refusePlugins() {
 		{"validators", len(k.spec.Validators) > 0},
 	} {
 		if p.used {
-			k.b.report(v1alpha1.ReasonBuildFailed, k.file, 1, lineOf(k.node, p.field), p.field, "Helm charts and plug-ins are not run: commit the rendered manifests instead")
+			k.b.report(v1alpha1.ReasonBuildFailed, k.file, 1, lineOf(k.node, p.field), p.field,
+				"Helm charts and plug-ins are not supported: commit the rendered manifests instead")
 		}
 	}
 }
@@ -158,7 +161,7 @@ func (k *kustomization) resource(field, p string) {
 	}
 }
 
-// yaml copies a file that is not a resource.
+// yaml copies a YAML file that is not a resource.
 func (k *kustomization) yaml(field, p string) { k.plainFile(field, p, true) }
 
 func (k *kustomization) plainFile(field, p string, isYAML bool) {
@@ -173,7 +176,7 @@ func (k *kustomization) plainFile(field, p string, isYAML bool) {
 	k.reach.add(reach{bytes: k.copy(target, isYAML).size})
 }
 
-// patch copies a patch file or checks one that is written out.
+// patch copies a patch file, or checks an inline patch.
 func (k *kustomization) patch(file, inline string) {
 	k.reach.patches++
 	if file != "" {
@@ -190,7 +193,7 @@ func (k *kustomization) patch(file, inline string) {
 	}
 }
 
-// sources copies the files of a generator, which may hold anything.
+// sources copies the files of a generator, which can hold anything.
 func (k *kustomization) sources(field string, s kustomizetypes.KvPairSources) {
 	paths := append([]string{}, s.EnvSources...)
 	if s.EnvSource != "" {
@@ -207,17 +210,19 @@ func (k *kustomization) sources(field string, s kustomizetypes.KvPairSources) {
 	}
 }
 
-// target is the path below the root that p names, if it names one there. Anything that kustomize could take for a URL or a
-// Git repository is refused, also where a file of that name exists.
+// target returns the path below the root that p names. It refuses a path outside the root, and everything that
+// kustomize could take for a URL or a Git repository, even if a file of that name exists.
 func (k *kustomization) target(field, p string) (string, bool) {
 	lower := strings.ToLower(p)
 	line := lineOfValue(k.node, p)
 	switch {
 	case strings.ContainsAny(p, ":@?") || strings.HasPrefix(lower, "github.com/"):
-		k.b.report(v1alpha1.ReasonBuildFailed, k.file, 1, line, field, "%q is not in this repository: remote bases and HTTP resources are not fetched, copy the files into the repository", redact(p))
+		k.b.report(v1alpha1.ReasonBuildFailed, k.file, 1, line, field, "%q is not in this repository: remote bases and "+
+			"HTTP resources are not fetched; copy the files into the repository", redact(p))
 		return "", false
 	case path.IsAbs(p):
-		k.b.report(v1alpha1.ReasonBuildFailed, k.file, 1, line, field, "%q is an absolute path: name the file relative to the kustomization", p)
+		k.b.report(v1alpha1.ReasonBuildFailed, k.file, 1, line, field,
+			"%q is an absolute path: name the file relative to the kustomization", p)
 		return "", false
 	}
 	target := path.Join(k.dir, p)
@@ -228,7 +233,7 @@ func (k *kustomization) target(field, p string) (string, bool) {
 	return target, true
 }
 
-// redact leaves the credentials of a URL out.
+// redact removes the credentials of a URL.
 func redact(p string) string {
 	if i := strings.LastIndex(p, "@"); i >= 0 {
 		if j := strings.Index(p, "://"); j >= 0 && j < i {

@@ -10,12 +10,13 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
 
-// sources converts documents to objects; the items of a List are objects of their own.
+// sources converts documents to objects. It returns the items of a List as separate objects.
 func (b *builder) sources(docs []document) []source {
 	var out []source
 	for _, d := range docs {
 		if d.node.Kind != yaml.MappingNode {
-			b.report(v1alpha1.ReasonValidationFailed, d.file, d.number, d.node.Line, "", "document is not an object: it must have apiVersion, kind and metadata")
+			b.report(v1alpha1.ReasonValidationFailed, d.file, d.number, d.node.Line, "",
+				"document is not an object: it must have apiVersion, kind and metadata")
 			continue
 		}
 		before := b.mistakes()
@@ -40,7 +41,8 @@ func (b *builder) items(d document, list map[string]any) []source {
 		node, _ := find(d.node, at)
 		item, ok := value.(map[string]any)
 		if !ok || node == nil {
-			b.report(v1alpha1.ReasonValidationFailed, d.file, d.number, lineOf(d.node, at), at, "is not an object: it must have apiVersion, kind and metadata")
+			b.report(v1alpha1.ReasonValidationFailed, d.file, d.number, lineOf(d.node, at), at,
+				"is not an object: it must have apiVersion, kind and metadata")
 			continue
 		}
 		out = append(out, source{content: item, file: d.file, document: d.number, node: node})
@@ -48,7 +50,8 @@ func (b *builder) items(d document, list map[string]any) []source {
 	return out
 }
 
-// converter turns nodes into what encoding/json would have read. The extent of the document was checked before.
+// converter turns nodes into the values that encoding/json would have read. The size of the document was checked
+// before.
 type converter struct {
 	b   *builder
 	doc document
@@ -84,12 +87,12 @@ func (c *converter) mapping(n *yaml.Node, field string) map[string]any {
 			continue
 		}
 		if key.Kind != yaml.ScalarNode || key.ShortTag() == "!!null" {
-			c.report(key, field, "key of a mapping is not a text")
+			c.report(key, field, "key of a mapping must be a text")
 			continue
 		}
 		child := join(field, key.Value)
 		if first, ok := lines[key.Value]; ok {
-			c.report(key, child, "key is there twice, first in line %d: remove one", first)
+			c.report(key, child, "key is defined twice, first at line %d: remove one", first)
 			continue
 		}
 		lines[key.Value] = n.Content[i].Line
@@ -101,7 +104,7 @@ func (c *converter) mapping(n *yaml.Node, field string) map[string]any {
 	return out
 }
 
-// merge adds what "<<" brings and is not there already.
+// merge adds what "<<" brings, without replacing existing keys.
 func (c *converter) merge(out map[string]any, n *yaml.Node, field string) {
 	for n.Kind == yaml.AliasNode {
 		n = n.Alias

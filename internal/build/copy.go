@@ -5,27 +5,27 @@ import "github.com/cairn-backup/cairn/api/v1alpha1"
 // copied is a file that kustomize will see.
 type copied struct {
 	docs     []document
-	isYAML   bool // and docs are what is in it
+	isYAML   bool // and docs hold its content
 	size     int64
 	valid    bool
 	resource bool
 }
 
-// reach of a file of resources.
+// reach returns the size of a file of resources.
 func (f *copied) reach() reach {
 	r := reach{bytes: f.size}
 	for _, d := range f.docs {
 		r.nodes += int64(d.nodes)
 		r.objects++
-		if items, _ := find(d.node, "items"); items != nil { // kustomize takes lists apart
+		if items, _ := find(d.node, "items"); items != nil { // kustomize splits lists into their items
 			r.objects += int64(len(items.Content))
 		}
 	}
 	return r
 }
 
-// copy reads a file into memory, once, and parses it if it is YAML. A file may be a patch in one place and a resource in
-// another.
+// copy reads a file into memory once, and parses it if it is YAML. A file can be a patch in one place and a resource
+// in another.
 func (c *collector) copy(name string, isYAML bool) *copied {
 	if f := c.files[name]; f != nil && (f.isYAML || !isYAML) {
 		return f
@@ -37,7 +37,7 @@ func (c *collector) copy(name string, isYAML bool) *copied {
 		return f
 	}
 	if err := c.fs.WriteFile(inMemory(name), data); err != nil {
-		c.b.report(v1alpha1.ReasonBuildFailed, name, 0, 0, "", "file can't be kept in memory: %s", err)
+		c.b.report(v1alpha1.ReasonBuildFailed, name, 0, 0, "", "copy file into memory: %s", err)
 		return f
 	}
 	f.size, f.valid = int64(len(data)), true
@@ -50,7 +50,7 @@ func (c *collector) copy(name string, isYAML bool) *copied {
 	return f
 }
 
-// check looks for keys that are there twice, of which kustomize takes the last.
+// check reports duplicate keys, of which kustomize would take the last.
 func (c *collector) check(docs []document) {
 	for _, d := range docs {
 		(&converter{b: c.b, doc: d}).convert(d.node, "")

@@ -11,15 +11,15 @@ import (
 	"github.com/cairn-backup/cairn/internal/policy"
 )
 
-// Error is everything that is wrong with a directory.
+// Error holds everything that is wrong with a directory.
 type Error struct {
-	// Findings, at least one and at most 1,000, in the order of files, documents and lines.
+	// Findings has at least one and at most 1,000 findings, in the order of files, documents and lines.
 	Findings []policy.Finding
 	// More is the number of findings that were left out.
 	More int
 }
 
-// Error gives the first finding and how many more there are. It is the same for the same directory.
+// Error returns the first finding and the number of the others. It is the same for the same directory.
 func (e *Error) Error() string {
 	text := Format(e.Findings[0])
 	if more := len(e.Findings) - 1 + e.More; more > 0 {
@@ -28,7 +28,8 @@ func (e *Error) Error() string {
 	return text
 }
 
-// Reason is InvalidPath, BuildFailed or ValidationFailed, after the first finding, whose own reason may say more.
+// Reason returns InvalidPath, BuildFailed or ValidationFailed, depending on the first finding, whose own reason can
+// be more precise.
 func (e *Error) Reason() string {
 	switch reason := e.Findings[0].Reason; reason {
 	case v1alpha1.ReasonInvalidPath, v1alpha1.ReasonBuildFailed:
@@ -37,7 +38,8 @@ func (e *Error) Reason() string {
 	return v1alpha1.ReasonValidationFailed
 }
 
-// Format writes a finding as "<file>:<line>: document <n>: <field>: <message>", without the parts that are not known.
+// Format formats a finding as "<file>:<line>: document <n>: <field>: <message>", without the parts that are not
+// known.
 func Format(f policy.Finding) string {
 	var parts []string
 	if f.File != "" {
@@ -72,10 +74,10 @@ func (b *builder) add(f policy.Finding) {
 	b.findings = append(b.findings, f)
 }
 
-// mistakes is how many were found so far.
+// mistakes returns the number of findings so far.
 func (b *builder) mistakes() int { return len(b.findings) + b.dropped }
 
-// cut bounds a text that may repeat what is in a file.
+// cut bounds a text that can repeat the content of a file.
 func cut(text string) string {
 	if len(text) <= maxText {
 		return text
@@ -83,7 +85,7 @@ func cut(text string) string {
 	return strings.ToValidUTF8(text[:maxText], "") + "..."
 }
 
-// outcome sorts the findings and tells errors from warnings.
+// outcome sorts the findings and separates errors from warnings.
 func (b *builder) outcome() (warnings []policy.Finding, err error) {
 	slices.SortStableFunc(b.findings, func(x, y policy.Finding) int {
 		return cmp.Or(cmp.Compare(x.File, y.File), cmp.Compare(x.Document, y.Document), cmp.Compare(x.Line, y.Line),

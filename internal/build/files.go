@@ -15,7 +15,7 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
 
-// plain reads all YAML files of a directory and below, in the order of their names.
+// plain reads all YAML files of a directory and below, sorted by name.
 func (b *builder) plain(dir string) []source {
 	var found []source
 	err := fs.WalkDir(b.root.FS(), dir, func(name string, entry fs.DirEntry, err error) error {
@@ -34,7 +34,9 @@ func (b *builder) plain(dir string) []source {
 			}
 		}
 		if name != dir && isKustomization(entry.Name()) {
-			b.report(v1alpha1.ReasonBuildFailed, name, 0, 0, "", "is a kustomization below a directory that has none, so that its files would be read as they are: name its folder as a resource in a kustomization.yaml in %s, or let the path lead to it", dir)
+			b.report(v1alpha1.ReasonBuildFailed, name, 0, 0, "", "is a kustomization below a directory that has none, so "+
+				"kustomize would not build it: name its folder as a resource in a kustomization.yaml in %s, or set the path to "+
+				"its folder", dir)
 			return nil
 		}
 		if isYAML(name) {
@@ -48,8 +50,8 @@ func (b *builder) plain(dir string) []source {
 	return found
 }
 
-// link says whether a symbolic link leads to a file. One to a directory is a mistake: to follow it could go round in
-// circles, to ignore it would leave policy out unnoticed.
+// link reports whether a symbolic link leads to a file. A link to a directory is a mistake: following it could go
+// round in circles, and ignoring it would silently leave out policy.
 func (b *builder) link(name string) bool {
 	info, err := b.root.Stat(name)
 	switch {
@@ -57,7 +59,8 @@ func (b *builder) link(name string) bool {
 		b.report(v1alpha1.ReasonBuildFailed, name, 0, 0, "", "%s", statProblem(err, "symbolic link"))
 		return false
 	case info.IsDir():
-		b.report(v1alpha1.ReasonBuildFailed, name, 0, 0, "", "symbolic link to a directory is not followed: remove it, or name the directory in a kustomization.yaml")
+		b.report(v1alpha1.ReasonBuildFailed, name, 0, 0, "",
+			"symbolic link to a directory is not followed: remove it, or name the directory in a kustomization.yaml")
 		return false
 	}
 	return true
@@ -80,11 +83,12 @@ func isYAML(name string) bool {
 	return ext == ".yaml" || ext == ".yml"
 }
 
-// read returns the content of a file within the limits. For YAML it must be text.
+// read returns the content of a file within the limits. YAML must be text.
 func (b *builder) read(name string, yaml bool) ([]byte, bool) {
 	if b.files++; b.files > b.opts.Limits.Files {
 		if b.files == b.opts.Limits.Files+1 {
-			b.report(v1alpha1.ReasonBuildFailed, name, 0, 0, "", "is one file too many: at most %d are read", b.opts.Limits.Files)
+			b.report(v1alpha1.ReasonBuildFailed, name, 0, 0, "",
+				"is beyond the limit of %d files: split the directory over several PolicySyncs", b.opts.Limits.Files)
 		}
 		return nil, false
 	}
@@ -94,11 +98,14 @@ func (b *builder) read(name string, yaml bool) ([]byte, bool) {
 		b.report(v1alpha1.ReasonBuildFailed, name, 0, 0, "", "%s", statProblem(err, "file"))
 		return nil, false
 	case int64(len(data)) > b.opts.Limits.FileBytes:
-		b.report(v1alpha1.ReasonBuildFailed, name, 0, 0, "", "file is larger than %d bytes: policy files are small, remove it", b.opts.Limits.FileBytes)
+		b.report(v1alpha1.ReasonBuildFailed, name, 0, 0, "",
+			"file is larger than %d bytes: remove it, policy files are small", b.opts.Limits.FileBytes)
 		return nil, false
 	}
 	if b.bytes += int64(len(data)); b.bytes > b.opts.Limits.Bytes {
-		b.report(v1alpha1.ReasonBuildFailed, name, 0, 0, "", "file brings the directory over %d bytes: split the directory over several PolicySyncs", b.opts.Limits.Bytes)
+		b.report(v1alpha1.ReasonBuildFailed, name, 0, 0, "",
+			"file brings the directory over the limit of %d bytes: split the directory over several PolicySyncs",
+			b.opts.Limits.Bytes)
 		return nil, false
 	}
 	if yaml {
@@ -110,13 +117,13 @@ func (b *builder) read(name string, yaml bool) ([]byte, bool) {
 	return data, true
 }
 
-// readAll reads at most one byte more than is allowed.
+// readAll reads at most one byte more than the limit.
 func (b *builder) readAll(name string) ([]byte, error) {
 	info, err := b.root.Stat(name)
 	if err != nil {
 		return nil, err
 	}
-	if !info.Mode().IsRegular() { // to open a pipe would wait for its writer
+	if !info.Mode().IsRegular() { // opening a pipe would wait for its writer
 		return nil, errors.New("not a regular file")
 	}
 	f, err := b.root.Open(name)
@@ -127,7 +134,7 @@ func (b *builder) readAll(name string) ([]byte, error) {
 	return io.ReadAll(io.LimitReader(f, b.opts.Limits.FileBytes+1))
 }
 
-// notText says why data can't be YAML that a person wrote, and in which line.
+// notText returns why data can't be YAML that a person wrote, and in which line.
 func notText(data []byte) (line int, problem string) {
 	if bytes.HasPrefix(data, []byte{0xff, 0xfe}) || bytes.HasPrefix(data, []byte{0xfe, 0xff}) || looksLikeUTF16(data) {
 		return 1, "file is UTF-16: save it as UTF-8"
@@ -141,17 +148,19 @@ func notText(data []byte) (line int, problem string) {
 			}
 			at += size
 		}
-		return 1 + bytes.Count(data[:at], []byte("\n")), "file is binary, not YAML text in UTF-8: remove it or give it another extension"
+		return 1 + bytes.Count(data[:at], []byte("\n")),
+			"file is binary, not YAML text in UTF-8: remove it or give it another extension"
 	}
 	for _, marker := range []string{"<<<<<<<", ">>>>>>>", "|||||||"} {
 		if at := bytes.Index(append([]byte("\n"), data...), []byte("\n"+marker)); at >= 0 {
-			return 1 + bytes.Count(data[:at], []byte("\n")), "file holds a merge conflict (" + marker + "): resolve it and commit again"
+			return 1 + bytes.Count(data[:at], []byte("\n")), "file contains a merge conflict (" + marker +
+				"): resolve it and commit again"
 		}
 	}
 	return 0, ""
 }
 
-// looksLikeUTF16 recognises UTF-16 without a byte order mark: every second byte of ASCII text is zero there.
+// looksLikeUTF16 recognises UTF-16 without a byte order mark: in ASCII text every second byte is zero.
 func looksLikeUTF16(data []byte) bool {
 	head := data[:min(len(data), 512)&^1]
 	var odd, even int
@@ -165,13 +174,13 @@ func looksLikeUTF16(data []byte) bool {
 	return len(head) >= 4 && max(odd, even) >= len(head)*3/8 && min(odd, even) == 0
 }
 
-// statProblem says in a sentence why something can't be opened.
+// statProblem explains why something can't be opened.
 func statProblem(err error, what string) string {
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return what + " does not exist: check its name, and that it is committed"
 	case strings.Contains(err.Error(), "escapes"): // os.Root has no sentinel for it
-		return what + " leads out of the repository: remove it or make it point inside"
+		return what + " leads out of the repository: remove it or let it point inside"
 	}
 	var p *fs.PathError
 	if errors.As(err, &p) {

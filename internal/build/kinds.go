@@ -12,15 +12,16 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
 
-// policyKinds are what a PolicySync without a serviceAccountName may apply: namespaced kinds that say what is backed up.
-// PolicySync itself is not one, so that a repository can't widen what is pulled.
+// policyKinds are the kinds that a PolicySync without a serviceAccountName is allowed to apply: namespaced kinds that
+// say what is backed up. PolicySync is not one of them, so a repository can't widen what is pulled.
 var policyKinds = []string{
 	v1alpha1.BackupBatchKind, v1alpha1.BackupConfigurationKind, v1alpha1.BackupStorageKind, v1alpha1.HookTemplateKind,
 	v1alpha1.LedgerKind,
 	v1alpha1.RepositoryKind, v1alpha1.RestoreBatchKind, v1alpha1.RestoreSessionKind, v1alpha1.RetentionPolicyKind,
 }
 
-// Confined says whether a PolicySync without a serviceAccountName may apply a kind, in its own namespace.
+// Confined reports whether a PolicySync without a serviceAccountName is allowed to apply a kind, in its own
+// namespace.
 func Confined(gk schema.GroupKind) bool {
 	return gk.Group == v1alpha1.Group && slices.Contains(policyKinds, gk.Kind)
 }
@@ -28,10 +29,11 @@ func Confined(gk schema.GroupKind) bool {
 // adminKinds are Cairn's kinds that need a serviceAccountName.
 var adminKinds = []string{v1alpha1.AddonKind, v1alpha1.FunctionKind, v1alpha1.PolicySyncKind}
 
-// recordKinds say what happened; the cluster makes them.
+// recordKinds record what happened. The cluster makes them.
 var recordKinds = []string{v1alpha1.BackupSessionKind, v1alpha1.SnapshotKind}
 
-// nativeKinds are the kinds of Kubernetes that go with policy, with an empty object of each. They need a serviceAccountName.
+// nativeKinds are the kinds of Kubernetes that go with policy, each with a function that returns an empty object.
+// They need a serviceAccountName.
 var nativeKinds = map[schema.GroupVersionKind]func() any{
 	corev1.SchemeGroupVersion.WithKind("Namespace"):      func() any { return &corev1.Namespace{} },
 	corev1.SchemeGroupVersion.WithKind("Secret"):         func() any { return &corev1.Secret{} },
@@ -41,13 +43,13 @@ var nativeKinds = map[schema.GroupVersionKind]func() any{
 	rbacv1.SchemeGroupVersion.WithKind("RoleBinding"):    func() any { return &rbacv1.RoleBinding{} },
 }
 
-// foreignGroups are those of the systems whose users come to Cairn.
+// foreignGroups are the API groups of the systems whose users migrate to Cairn.
 var foreignGroups = map[string]string{
 	"core.kubestash.com": "KubeStash", "storage.kubestash.com": "KubeStash", "addons.kubestash.com": "KubeStash",
 	"stash.appscode.com": "Stash", "repositories.stash.appscode.com": "Stash",
 }
 
-// clusterScoped says whether objects of a kind are outside of namespaces.
+// clusterScoped reports whether objects of a kind have no namespace.
 func clusterScoped(gk schema.GroupKind) bool {
 	switch gk {
 	case schema.GroupKind{Kind: "Namespace"}, schema.GroupKind{Group: v1alpha1.Group, Kind: v1alpha1.AddonKind},
@@ -57,30 +59,40 @@ func clusterScoped(gk schema.GroupKind) bool {
 	return false
 }
 
-// refusal says why a kind can't be applied, and in which field the mistake is; it is empty for a kind that can.
+// refusal returns why a kind can't be applied and which field is wrong. message is empty for a kind that can be
+// applied.
 func (o Options) refusal(gvk schema.GroupVersionKind) (field, message string) {
 	system := foreignGroups[gvk.Group]
 	all := slices.Concat(policyKinds, adminKinds)
 	known := slices.Concat(all, recordKinds)
 	switch {
 	case system != "" && slices.Contains(known, gvk.Kind):
-		return "apiVersion", fmt.Sprintf("%s is an apiVersion of %s: set it to %s and check the fields of this %s against Cairn's", gvk.GroupVersion(), system, v1alpha1.GroupVersion, gvk.Kind)
+		return "apiVersion", fmt.Sprintf(
+			"%s is an apiVersion of %s: set it to %s and check the fields of this %s against Cairn's", gvk.GroupVersion(),
+			system, v1alpha1.GroupVersion, gvk.Kind)
 	case system != "":
-		return "apiVersion", fmt.Sprintf("%s is an apiVersion of %s, and Cairn has no kind %s: write what it says as one of %s with apiVersion %s", gvk.GroupVersion(), system, gvk.Kind, list(policyKinds), v1alpha1.GroupVersion)
+		return "apiVersion", fmt.Sprintf(
+			"%s is an apiVersion of %s, and Cairn has no kind %s: express it as one of %s with apiVersion %s",
+			gvk.GroupVersion(), system, gvk.Kind, list(policyKinds), v1alpha1.GroupVersion)
 	case gvk.Group == v1alpha1.Group && gvk.Version != v1alpha1.GroupVersion.Version:
-		return "apiVersion", fmt.Sprintf("there is no version %s of %s: set %s", gvk.Version, v1alpha1.Group, v1alpha1.GroupVersion)
+		return "apiVersion", fmt.Sprintf("there is no version %s of %s: set %s", gvk.Version, v1alpha1.Group,
+			v1alpha1.GroupVersion)
 	case gvk.Group == v1alpha1.Group && !slices.Contains(known, gvk.Kind):
 		return "kind", fmt.Sprintf("there is no kind %s in %s: it has %s", gvk.Kind, v1alpha1.GroupVersion, list(all))
 	case gvk.Group == v1alpha1.Group && slices.Contains(recordKinds, gvk.Kind):
-		return "kind", fmt.Sprintf("a %s says what happened and is made by the cluster: it never comes from Git", gvk.Kind)
+		return "kind", fmt.Sprintf(
+			"the cluster makes each %s as a record of what happened: remove it, it must not come from Git", gvk.Kind)
 	case Confined(gvk.GroupKind()) || gvk.Group == v1alpha1.Group && !o.Confined:
 		return "", ""
 	case nativeKinds[gvk] != nil && !o.Confined:
 		return "", ""
 	case gvk.Group == v1alpha1.Group || nativeKinds[gvk] != nil:
-		return "kind", fmt.Sprintf("%s is applied only by a PolicySync with spec.serviceAccountName: set it to an account that may, or apply this object in another way. Without it only %s are allowed", article(gvk.Kind), list(policyKinds))
+		return "kind", fmt.Sprintf("%s is applied only by a PolicySync with spec.serviceAccountName: set it to an account "+
+			"with the necessary permissions, or apply this object in another way. Without it only %s are allowed",
+			article(gvk.Kind), list(policyKinds))
 	}
-	return "kind", fmt.Sprintf("%s of %s is not policy: only %s of Cairn, and Namespace, Secret, ConfigMap, ServiceAccount, Role and RoleBinding, are applied from Git", gvk.Kind, gvk.GroupVersion(), list(all))
+	return "kind", fmt.Sprintf("%s of %s is not policy: only %s of Cairn, and Namespace, Secret, ConfigMap, "+
+		"ServiceAccount, Role and RoleBinding, are applied from Git", gvk.Kind, gvk.GroupVersion(), list(all))
 }
 
 func list(names []string) string {

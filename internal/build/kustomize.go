@@ -18,15 +18,15 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
 
-// originAnnotation is where kustomize notes the file that an object comes from.
+// originAnnotation is the annotation in which kustomize records the file that an object comes from.
 const originAnnotation = "config.kubernetes.io/origin"
 
-// memoryRoot is where the copy of the checkout lies in memory. Kustomize can't build the root of a file system.
+// memoryRoot is the directory of the in-memory copy of the checkout. Kustomize can't build the root of a file system.
 const memoryRoot = "/checkout"
 
 func inMemory(file string) string { return path.Join(memoryRoot, file) }
 
-// kustomizationIn is the path of the kustomization in a directory, or empty.
+// kustomizationIn returns the path of the kustomization in a directory, or "".
 func (b *builder) kustomizationIn(dir string) string {
 	for _, name := range konfig.RecognizedKustomizationFileNames() {
 		if info, err := b.root.Stat(path.Join(dir, name)); err == nil && !info.IsDir() {
@@ -36,7 +36,7 @@ func (b *builder) kustomizationIn(dir string) string {
 	return ""
 }
 
-// kustomize collects what the kustomization reaches, checks it, and builds that and nothing else.
+// kustomize collects and checks the files that the kustomization reaches, and builds only these.
 func (b *builder) kustomize(dir, file string) []source {
 	c := newCollector(b)
 	reached := c.visit(dir)
@@ -69,7 +69,8 @@ func (b *builder) kustomize(dir, file string) []source {
 	return found
 }
 
-// askForOrigins makes kustomize say where objects come from. It says whether that was asked for already.
+// askForOrigins makes kustomize record where objects come from. It reports whether the kustomization requests that
+// already.
 func askForOrigins(fs filesys.FileSystem, file string) (already bool, err error) {
 	data, err := fs.ReadFile(inMemory(file))
 	if err != nil {
@@ -95,13 +96,14 @@ func askForOrigins(fs filesys.FileSystem, file string) (already bool, err error)
 		}
 	}
 	content["buildMetadata"] = append(asked, kustomizetypes.OriginAnnotations)
-	if data, err = json.Marshal(content); err != nil { // JSON is YAML
+	if data, err = json.Marshal(content); err != nil { // JSON is also YAML
 		return false, err
 	}
 	return false, fs.WriteFile(inMemory(file), data)
 }
 
-// locate finds the document that an object comes from, and removes the annotation that said so unless the user wants it.
+// locate finds the document that an object comes from. It removes the annotation that says so, unless keep is set
+// because the user requested it.
 func (c *collector) locate(content map[string]any, dir, kustomization string, keep bool) source {
 	s := source{content: content, file: kustomization}
 	meta, _ := content["metadata"].(map[string]any)
@@ -136,7 +138,7 @@ func (c *collector) locate(content map[string]any, dir, kustomization string, ke
 	return s
 }
 
-// match finds the document of a kind and a name, which kustomize may have given a prefix and a suffix.
+// match finds the document of a kind and a name, to which kustomize may have added a prefix and a suffix.
 func match(docs []document, kind any, name string) (document, bool) {
 	var best document
 	score := 0
@@ -162,7 +164,7 @@ var (
 	ourPrefix  = regexp.MustCompile(regexp.QuoteMeta(memoryRoot) + `/?`)
 )
 
-// explain turns an error of kustomize into a finding. Of an object that is there twice it names both files.
+// explain turns an error of kustomize into a finding. For a duplicate object it names both files.
 func (c *collector) explain(file string, err error) {
 	if registered.MatchString(err.Error()) && c.duplicates() {
 		return
@@ -206,5 +208,5 @@ func (b *builder) reportDuplicate(d, first document, id string) {
 		return fmt.Sprintf(":%d", n.Line)
 	}
 	b.report(v1alpha1.ReasonValidationFailed, d.file, d.number, lineOf(d.node, "metadata.name"), "metadata.name",
-		"%s is also in %s%s (document %d): an object must be in one place only", id, first.file, line(first.node), first.number)
+		"%s is defined twice, first in %s%s (document %d): remove one", id, first.file, line(first.node), first.number)
 }

@@ -11,7 +11,7 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
 
-// grouped gives 20000 as 20,000.
+// grouped formats 20000 as 20,000.
 func grouped(n int) string {
 	if n < 1000 {
 		return fmt.Sprint(n)
@@ -28,8 +28,10 @@ func TestLimitsAreDocumented(t *testing.T) {
 		"| entries of a BackupBatch, and of one of its sessions | " + grouped(v1alpha1.MaxSessionTargets) + " |",
 		"| targets of a session, what selectors find counted | " + grouped(v1alpha1.MaxSessionTargets) + " |",
 		"| targets of a BackupBatch, what selectors find counted | " + grouped(v1alpha1.MaxBatchTargets) + " |",
-		"| its `maxTargets`: " + grouped(v1alpha1.DefaultMaxTargets) + " where nothing is said, " + grouped(v1alpha1.MaxSessionTargets) + " at most |",
-		"| targets of all BackupBatches of a PolicySync, each selector counted with its `maxTargets` | " + grouped(l.Targets) + " |",
+		"| its `maxTargets`: " + grouped(v1alpha1.DefaultMaxTargets) + " where nothing is said, " +
+			grouped(v1alpha1.MaxSessionTargets) + " at most |",
+		"| targets of all BackupBatches of a PolicySync, each selector counted with its `maxTargets` | " +
+			grouped(l.Targets) + " |",
 		"| files | " + grouped(l.Files) + " |",
 		"| bytes of a file | " + grouped(int(l.FileBytes>>20)) + " MiB |",
 		"| bytes of all files | " + grouped(int(l.Bytes>>20)) + " MiB |",

@@ -7,7 +7,7 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// join adds a key to a field path as Kubernetes writes it: keys that hold a dot or slash stand in brackets.
+// join adds a key to a field path as Kubernetes writes it: a key with a dot or slash stands in brackets.
 func join(field, key string) string {
 	switch {
 	case strings.ContainsAny(key, "./[]"):
@@ -18,7 +18,7 @@ func join(field, key string) string {
 	return field + "." + key
 }
 
-// split is the reverse of join.
+// split undoes join.
 func split(field string) []string {
 	var out []string
 	for field != "" {
@@ -39,7 +39,7 @@ func split(field string) []string {
 	return out
 }
 
-// lineOf is the line of a field, or of the nearest field around it.
+// lineOf returns the line of a field, or of the nearest field around it.
 func lineOf(root *yaml.Node, field string) int {
 	if root == nil {
 		return 0
@@ -48,7 +48,7 @@ func lineOf(root *yaml.Node, field string) int {
 	return line
 }
 
-// find returns the node of a field, or nil, and its line or that of the nearest field around it.
+// find returns the node of a field, or nil. It also returns the line of the field, or of the nearest field around it.
 func find(root *yaml.Node, field string) (*yaml.Node, int) {
 	node, line := root, root.Line
 	segments := split(field)
@@ -79,8 +79,8 @@ func find(root *yaml.Node, field string) (*yaml.Node, int) {
 	return node, line
 }
 
-// entry finds the entry of a mapping by the first segments: not everybody who writes a path puts a key with dots in
-// brackets.
+// entry finds the entry of a mapping that the first segments name. Several segments can form one key, because not
+// everybody puts a key with dots in brackets.
 func entry(mapping *yaml.Node, segments []string) (key, value *yaml.Node, used int) {
 	for used = 1; used <= len(segments); used++ {
 		name := strings.Join(segments[:used], ".")
@@ -93,7 +93,7 @@ func entry(mapping *yaml.Node, segments []string) (key, value *yaml.Node, used i
 	return nil, nil, 0
 }
 
-// lineOfValue is the line of the first text that contains value, or 0.
+// lineOfValue returns the line of the first text that equals value, or 0.
 func lineOfValue(n *yaml.Node, value string) int {
 	if n == nil || n.Kind == yaml.AliasNode {
 		return 0

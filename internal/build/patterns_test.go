@@ -11,7 +11,7 @@ import (
 	"github.com/cairn-backup/cairn/config"
 )
 
-// Each sentence is of a pattern that a CRD has, so that none goes astray when a pattern changes.
+// Each sentence explains a pattern of a CRD, so that none becomes stale when a pattern changes.
 func TestSentencesAreOfPatternsThatAreThere(t *testing.T) {
 	g := NewWithT(t)
 	files, err := fs.Glob(config.CRDs, "crd/bases/*.yaml")

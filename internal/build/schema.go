@@ -19,15 +19,15 @@ import (
 	"github.com/cairn-backup/cairn/config"
 )
 
-// kindSchema is what the API server would check an object of one kind against.
+// kindSchema is the schema and the rules with which the API server checks objects of one kind.
 type kindSchema struct {
 	structural *structural.Structural
 	validator  validation.SchemaValidator
 	rules      *cel.Validator
 }
 
-// schemas holds a function for each kind that compiles its schema once: rules are slow to compile, and a directory has few
-// kinds.
+// schemas returns, by kind, functions that compile the schema of the kind once. Rules are slow to compile, and a
+// directory has few kinds.
 var schemas = sync.OnceValues(func() (map[string]func() (*kindSchema, error), error) {
 	out := map[string]func() (*kindSchema, error){}
 	files, err := fs.Glob(config.CRDs, "crd/bases/*.yaml")
@@ -54,7 +54,8 @@ func compile(crd *apiextensionsv1.CustomResourceDefinition) (*kindSchema, error)
 			continue
 		}
 		props := &apiextensions.JSONSchemaProps{}
-		if err := apiextensionsv1.Convert_v1_JSONSchemaProps_To_apiextensions_JSONSchemaProps(v.Schema.OpenAPIV3Schema, props, nil); err != nil {
+		if err := apiextensionsv1.Convert_v1_JSONSchemaProps_To_apiextensions_JSONSchemaProps(v.Schema.OpenAPIV3Schema, props,
+			nil); err != nil {
 			return nil, fmt.Errorf("convert schema of %s: %w", crd.Spec.Names.Kind, err)
 		}
 		s, err := structural.NewStructural(props)

@@ -7,7 +7,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/policy"
 )
 
-// checkSet looks for mistakes across objects that are each valid.
+// checkSet reports mistakes across objects that are valid by themselves.
 func (b *builder) checkSet(objects []Object) {
 	set := make([]policy.Object, len(objects))
 	for i, o := range objects {
@@ -17,7 +17,7 @@ func (b *builder) checkSet(objects []Object) {
 	b.targets(objects)
 }
 
-// targets bounds how many targets the BackupBatches may be expanded to, whatever their selectors find.
+// targets bounds the targets to which the BackupBatches can be expanded, whatever their selectors find.
 func (b *builder) targets(objects []Object) {
 	total := 0
 	for _, o := range objects {
@@ -25,12 +25,14 @@ func (b *builder) targets(objects []Object) {
 			continue
 		}
 		var batch v1alpha1.BackupBatch
-		if err := runtime.DefaultUnstructuredConverter.FromUnstructured(o.Unstructured.UnstructuredContent(), &batch); err != nil {
-			continue // That is a mistake of its own.
+		if err := runtime.DefaultUnstructuredConverter.FromUnstructured(o.Unstructured.UnstructuredContent(),
+			&batch); err != nil {
+			continue // validate reports it
 		}
 		if total += policy.MostTargets(&batch); total > b.opts.Limits.Targets {
 			b.report(v1alpha1.ReasonTooManyTargets, o.File, o.Document, o.Line("spec.targets"), "spec.targets",
-				"with this batch there may be more than %d targets, each selector counted with its maxTargets: lower these, or make several PolicySyncs of it",
+				"with this batch there can be more than %d targets, counting maxTargets for each selector: lower maxTargets, or "+
+					"split the directory over several PolicySyncs",
 				b.opts.Limits.Targets)
 			return
 		}

@@ -24,7 +24,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/policy"
 )
 
-// validate checks each object on its own and that none is there twice.
+// validate checks each object by itself, and that no object is defined twice.
 func (b *builder) validate(found []source) []Object {
 	objects := make([]Object, 0, len(found))
 	first := map[string]source{}
@@ -49,7 +49,7 @@ func (b *builder) validate(found []source) []Object {
 	return objects
 }
 
-// check is the validation of one object.
+// check validates one object.
 type check struct {
 	b *builder
 	source
@@ -68,12 +68,12 @@ func (c *check) fail(path, format string, args ...any) {
 	c.b.add(f)
 }
 
-// identity checks kind, name and namespace; without them there is nothing to check the rest against.
+// identity checks kind, name and namespace. Without them, the rest can't be checked.
 func (c *check) identity() bool {
 	before := c.b.mistakes()
 	for _, name := range []string{"apiVersion", "kind"} {
 		if v, ok := c.value(name).(string); !ok || v == "" {
-			c.fail(name, "is missing or not a text: every object has an %s", name)
+			c.fail(name, "is missing or not a text: every object needs %s", name)
 		}
 	}
 	if c.b.mistakes() > before {
@@ -91,11 +91,12 @@ func (c *check) identity() bool {
 	}
 	meta, ok := c.value("metadata").(map[string]any)
 	if !ok {
-		c.fail("metadata", "is missing: every object has metadata with a name")
+		c.fail("metadata", "is missing: every object needs metadata with a name")
 		return false
 	}
 	if name, ok := meta["name"].(string); !ok || name == "" {
-		c.fail("metadata.name", "is missing or not a text: give the object a name (generateName would make a new object each time)")
+		c.fail(
+			"metadata.name", "is missing or not a text: give the object a name (generateName would make a new object each time)")
 		return false
 	}
 	if ns, ok := meta["namespace"]; ok {
@@ -113,30 +114,34 @@ func (c *check) value(key string) any { return c.source.content[key] }
 func (c *check) namespace() {
 	switch want := c.b.opts.Namespace; {
 	case clusterScoped(c.gvk.GroupKind()):
-		unstructured.RemoveNestedField(c.u.Object, "metadata", "namespace") // kustomize's namespace transformer sets it
+		unstructured.RemoveNestedField(c.u.Object, "metadata", "namespace") // set by kustomize's namespace transformer
 	case c.u.GetNamespace() == "" && want != "":
 		c.u.SetNamespace(want)
 	case c.b.opts.Confined && c.u.GetNamespace() != want:
-		c.fail("metadata.namespace", "%s is another namespace than %s, the PolicySync's: a PolicySync without spec.serviceAccountName applies only into its own", c.u.GetNamespace(), want)
+		c.fail("metadata.namespace", "%s is not %s, the namespace of the PolicySync: without spec.serviceAccountName a "+
+			"PolicySync applies only to its own namespace", c.u.GetNamespace(), want)
 	}
 }
 
-// serverFields are set by the API server; whoever copied an object out of a cluster has them in the file.
-var serverFields = []string{"uid", "resourceVersion", "generation", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "managedFields"}
+// serverFields are set by the API server. A file that was copied out of a cluster contains them.
+var serverFields = []string{"uid", "resourceVersion", "generation", "creationTimestamp", "deletionTimestamp",
+	"deletionGracePeriodSeconds", "selfLink", "managedFields"}
 
-// reservedMetadata would be enforced on an object that others have to let go.
+// reservedMetadata are fields that the apply would enforce on objects that others must be able to delete.
 var reservedMetadata = map[string]string{
-	"finalizers":      "are set by controllers, which could never remove them: remove them from the file",
-	"ownerReferences": "would delete the object together with another one: remove them",
+	"finalizers":      "are set by controllers, and policy would prevent their removal: remove them from the file",
+	"ownerReferences": "would delete the object together with another one: remove them from the file",
 }
 
-// reservedAnnotations are never policy: they hand out privilege, stop controllers from acting, or are Cairn's own notes.
+// reservedAnnotations are never policy: they grant privileges, keep controllers from acting, or are Cairn's own
+// records.
 var reservedAnnotations = map[string]string{
-	v1alpha1.AnnotationPrivilegedMovers: "is granted by an administrator of the cluster and never by policy: remove it",
-	v1alpha1.AnnotationRecord:           "marks a record of what happened, on which no controller acts: records don't belong into policy",
-	v1alpha1.AnnotationMovers:           "is set by Cairn: remove it",
-	v1alpha1.AnnotationRestored:         "is set by Cairn: remove it",
-	v1alpha1.AnnotationMade:             "is set by Cairn: remove it",
+	v1alpha1.AnnotationPrivilegedMovers: "must be granted by an administrator of the cluster, never by policy: remove it",
+	v1alpha1.AnnotationRecord: "marks a record of what happened, on which no controller acts: remove the " +
+		"record from policy",
+	v1alpha1.AnnotationMovers:   "is set by Cairn: remove it",
+	v1alpha1.AnnotationRestored: "is set by Cairn: remove it",
+	v1alpha1.AnnotationMade:     "is set by Cairn: remove it",
 }
 
 func (c *check) metadata() {
@@ -174,17 +179,17 @@ func (c *check) metadata() {
 	}
 	for name := range typed.Labels {
 		if strings.HasPrefix(name, "kustomize.toolkit.fluxcd.io/") || strings.HasPrefix(name, "helm.toolkit.fluxcd.io/") {
-			c.fail(join("metadata.labels", name), "says that Flux owns the object: remove it")
+			c.fail(join("metadata.labels", name), "claims that Flux owns the object: remove it")
 		}
 	}
 }
 
 var nativeNamespace = schema.GroupVersionKind{Version: "v1", Kind: "Namespace"}
 
-// pathSegment is the rule for names of roles, which may hold colons.
+// pathSegment is the rule for names of roles, which can contain colons.
 func pathSegment(name string, _ bool) []string {
 	if name == "." || name == ".." || strings.ContainsAny(name, "/%") {
-		return []string{`may not be "." or ".." and may not contain "/" or "%"`}
+		return []string{`must not be "." or ".." and must not contain "/" or "%"`}
 	}
 	return nil
 }
@@ -209,19 +214,20 @@ func (c *check) content() {
 		return
 	}
 	object := c.u.DeepCopy().Object
-	unknown := pruning.PruneWithOptions(object, s.structural, true, structural.UnknownFieldPathOptions{TrackUnknownFieldPaths: true})
+	unknown := pruning.PruneWithOptions(object, s.structural, true,
+		structural.UnknownFieldPathOptions{TrackUnknownFieldPaths: true})
 	for _, path := range unknown {
 		if advice := kubestash.Advice(c.gvk.Kind, path); advice != "" {
 			c.fail(path, "is a field of KubeStash that Cairn does not have: %s", advice)
 			continue
 		}
-		c.fail(path, "unknown field: check its name and where it stands")
+		c.fail(path, "unknown field: check its name and its place")
 	}
 	defaulting.Default(object, s.structural)
 	errs := validation.ValidateCustomResource(nil, object, s.validator)
 	c.errors(errs)
 	c.errors(listtype.ValidateListSetsAndMaps(nil, s.structural, object))
-	if len(errs) == 0 && s.rules != nil { // rules take the types for granted
+	if len(errs) == 0 && s.rules != nil { // rules rely on the types
 		errs, _ = s.rules.Validate(c.b.ctx, nil, s.structural, object, nil, celconfig.RuntimeCELCostBudget)
 		c.errors(c.unknownBackends(object, errs))
 	}
@@ -229,7 +235,7 @@ func (c *check) content() {
 
 var inBody = regexp.MustCompile(`^\S* ?in body `)
 
-// errors reports field errors. A wrong value is in the file, whose line is said; it is not repeated, as it may be secret.
+// errors reports field errors. It gives the line of a wrong value but does not repeat the value, which can be secret.
 func (c *check) errors(errs field.ErrorList) {
 	for _, e := range errs {
 		path := strings.TrimPrefix(strings.TrimPrefix(e.Field, "<nil>"), ".")
@@ -242,7 +248,7 @@ func (c *check) errors(errs field.ErrorList) {
 		case field.ErrorTypeNotSupported:
 			detail = fmt.Sprintf("%q is not allowed: %s", fmt.Sprint(e.BadValue), detail)
 		case field.ErrorTypeDuplicate:
-			detail = "is there twice: remove one"
+			detail = "is defined twice: remove one"
 		case field.ErrorTypeTypeInvalid:
 			detail = typeDetail.ReplaceAllString(detail, `is of type $2, must be of type $1`)
 		}
@@ -258,17 +264,17 @@ var (
 	unknownField = regexp.MustCompile(`unknown field "([^"]*)"`)
 )
 
-// conversion reports what the strict reader of a Kubernetes kind found.
+// conversion reports the errors of the strict decoder of a Kubernetes kind.
 func (c *check) conversion(prefix string, err error) {
 	if strict, ok := runtime.AsStrictDecodingError(err); ok {
 		for _, e := range strict.Errors() {
 			if m := unknownField.FindStringSubmatch(e.Error()); m != nil {
-				c.fail(strings.TrimPrefix(prefix+"."+m[1], "."), "unknown field: check its name and where it stands")
+				c.fail(strings.TrimPrefix(prefix+"."+m[1], "."), "unknown field: check its name and its place")
 			} else {
 				c.fail(prefix, "%s", e)
 			}
 		}
 		return
 	}
-	c.fail(prefix, "does not fit %s: %s", article(c.gvk.Kind), err)
+	c.fail(prefix, "is not valid for %s: %s", article(c.gvk.Kind), err)
 }

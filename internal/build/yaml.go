@@ -23,16 +23,17 @@ type document struct {
 
 var yamlLine = regexp.MustCompile(`^yaml: (?:line (\d+): )?(.*)`)
 
-// parse splits a stream into its documents, without those that are empty, and checks each against the limits. Aliases are
-// not expanded yet.
+// parse splits a stream into its documents, drops empty ones, and checks each against the limits. It does not expand
+// aliases.
 func (b *builder) parse(file string, data []byte) (docs []document) {
 	if separators(data) > separatorsPerNode*b.opts.Limits.Nodes {
-		b.report(v1alpha1.ReasonBuildFailed, file, 0, 0, "", "file has too many values: split it, or keep data that is not policy elsewhere")
+		b.report(v1alpha1.ReasonBuildFailed, file, 0, 0, "",
+			"file has too many values: split it, or keep data that is not policy elsewhere")
 		return nil
 	}
 	number := 1
 	defer func() {
-		if r := recover(); r != nil { // the parser is not ours, and the file is a stranger's
+		if r := recover(); r != nil { // the parser is not ours, and a stranger wrote the file
 			b.report(v1alpha1.ReasonBuildFailed, file, number, 0, "", "file is not valid YAML: %v", r)
 			docs = nil
 		}
@@ -53,7 +54,8 @@ func (b *builder) parse(file string, data []byte) (docs []document) {
 			return docs
 		}
 		if b.documents++; b.documents > b.opts.Limits.Documents {
-			b.report(v1alpha1.ReasonBuildFailed, file, number, node.Line, "", "is one document too many: at most %d are read", b.opts.Limits.Documents)
+			b.report(v1alpha1.ReasonBuildFailed, file, number, node.Line, "",
+				"is beyond the limit of %d documents: split the directory over several PolicySyncs", b.opts.Limits.Documents)
 			return nil
 		}
 		if len(node.Content) == 0 || node.Content[0].ShortTag() == "!!null" {
@@ -66,14 +68,16 @@ func (b *builder) parse(file string, data []byte) (docs []document) {
 			continue
 		}
 		if b.nodes += size.nodes; b.nodes > b.opts.Limits.AllNodes {
-			b.report(v1alpha1.ReasonBuildFailed, file, number, node.Line, "", "document brings the directory over %d values: split the directory over several PolicySyncs", b.opts.Limits.AllNodes)
+			b.report(v1alpha1.ReasonBuildFailed, file, number, node.Line, "",
+				"document brings the directory over the limit of %d values: split the directory over several PolicySyncs",
+				b.opts.Limits.AllNodes)
 			return nil
 		}
 		docs = append(docs, document{file: file, number: number, node: node.Content[0], nodes: size.nodes})
 	}
 }
 
-// separators counts what can begin a value in YAML.
+// separators counts the tokens that can begin a value in YAML.
 func separators(data []byte) (n int) {
 	for _, s := range []string{"\n", ",", "[", "{", ": ", "- ", "? "} {
 		n += bytes.Count(data, []byte(s))
@@ -81,14 +85,14 @@ func separators(data []byte) (n int) {
 	return n
 }
 
-// extent is how large a node is with its aliases expanded.
+// extent is the size of a node with its aliases expanded.
 type extent struct{ nodes, height int }
 
-// meter computes extents without expanding anything.
+// meter computes extents without expanding aliases.
 type meter struct {
 	limits  Limits
 	aliases int
-	line    int // of the error
+	line    int // line of the error
 	done    map[*yaml.Node]extent
 	open    map[*yaml.Node]bool
 }

@@ -21,16 +21,16 @@ import (
 	"github.com/cairn-backup/cairn/internal/repository/kopia"
 )
 
-// backendReader opens repositories from this machine, with what the user may read in the cluster. Nothing is written to a
-// repository, and no credential to this machine's disk.
+// backendReader opens repositories from this machine, with the objects and Secrets that the user is allowed to read
+// in the cluster. It writes nothing to a repository and no credential to this machine's disk.
 type backendReader struct {
 	api       client.Client
 	namespace string
-	// endpoint takes the place of an S3 storage's, for one that only the cluster knows by name.
+	// endpoint replaces the endpoint of an S3 storage whose own name only the cluster resolves.
 	endpoint string
 }
 
-// snapshot reads a Snapshot and the data of one of its components.
+// snapshot reads a Snapshot and returns it with the engine's id of one of its components.
 func (b backendReader) snapshot(ctx context.Context, name, component string) (*v1alpha1.Snapshot, string, error) {
 	var snap v1alpha1.Snapshot
 	if err := b.get(ctx, "Snapshot", client.ObjectKey{Namespace: b.namespace, Name: name}, &snap); err != nil {
@@ -41,9 +41,10 @@ func (b backendReader) snapshot(ctx context.Context, name, component string) (*v
 	case component == "" && len(have) == 1:
 		component = have[0]
 	case component == "":
-		return nil, "", usagef("Snapshot %s has several components: name one with --component: %s", name, strings.Join(have, ", "))
+		return nil, "", usagef("Snapshot %s has several components: choose one of them with --component: %s", name,
+			strings.Join(have, ", "))
 	case !slices.Contains(have, component):
-		return nil, "", fmt.Errorf("the Snapshot %s has no component %s: it has %s", name, component, strings.Join(have, ", "))
+		return nil, "", fmt.Errorf("Snapshot %s has no component %s: it has %s", name, component, strings.Join(have, ", "))
 	}
 	id := snap.Status.Components[component].ID
 	if id == "" {
@@ -52,14 +53,16 @@ func (b backendReader) snapshot(ctx context.Context, name, component string) (*v
 	return &snap, id, nil
 }
 
-// open connects to the repository of a Snapshot. What it returns beside the engine must be called in the end.
+// open connects to the repository of a Snapshot. The caller must call the returned function in the end.
 func (b backendReader) open(ctx context.Context, snap *v1alpha1.Snapshot) (repository.Engine, func(), error) {
 	var repo v1alpha1.Repository
-	if err := b.get(ctx, "Repository", client.ObjectKey{Namespace: b.namespace, Name: snap.Spec.Repository}, &repo); err != nil {
+	if err := b.get(ctx, "Repository", client.ObjectKey{Namespace: b.namespace, Name: snap.Spec.Repository},
+		&repo); err != nil {
 		return nil, nil, err
 	}
 	if policy.HoldsVolumeSnapshots(&repo) {
-		return nil, nil, fmt.Errorf("the Snapshot %s is made of VolumeSnapshots, and only its storage system can read them: restore it with cairn restore, into new volumes, and look at these", snap.Name)
+		return nil, nil, fmt.Errorf("Snapshot %s is made of VolumeSnapshots, which only the storage system can read: "+
+			"restore it into new volumes with \"cairn restore\" and look at them", snap.Name)
 	}
 	storage, err := b.storage(ctx, repo.Spec.StorageRef)
 	if err != nil {
@@ -78,7 +81,8 @@ func (b backendReader) open(ctx context.Context, snap *v1alpha1.Snapshot) (repos
 		return nil, nil, err
 	}
 	engine, err := kopia.Driver{}.Open(ctx, repository.Repository{
-		Storage: storage.Sub(strings.TrimSuffix(layout.EnginePath(directory), "/")), Password: password, WorkDir: work, ReadOnly: true,
+		Storage: storage.Sub(strings.TrimSuffix(layout.EnginePath(directory), "/")), Password: password, WorkDir: work,
+		ReadOnly: true,
 	})
 	if err != nil {
 		_ = os.RemoveAll(work)
@@ -90,15 +94,17 @@ func (b backendReader) open(ctx context.Context, snap *v1alpha1.Snapshot) (repos
 	}, nil
 }
 
-// unopened says what to do about a repository that can't be opened.
+// unopened explains why a repository can't be opened, and what to do.
 func (b backendReader) unopened(name string, err error) error {
 	if errors.Is(err, repository.ErrUnreachable) && b.endpoint == "" {
-		return fmt.Errorf("open repository %s: %v: if only the cluster reaches the storage, make a port-forward to it and name that with --endpoint", name, err)
+		return fmt.Errorf("open repository %s: %v: if only the cluster reaches the storage, start a port-forward and pass "+
+			"its address with --endpoint", name, err)
 	}
 	return fmt.Errorf("open repository %s: %v", name, err)
 }
 
-// ofStorage is an error of the storage, told apart from one on the way to the cluster, of which the program says other things.
+// ofStorage hides the type of a storage's error. Otherwise explain would take it for an error of the connection to
+// the cluster.
 func ofStorage(err error) error {
 	if err == nil || errors.Is(err, context.Canceled) {
 		return err
@@ -106,7 +112,7 @@ func ofStorage(err error) error {
 	return errors.New(err.Error())
 }
 
-// storage is the storage with its credentials.
+// storage returns the storage with its credentials.
 func (b backendReader) storage(ctx context.Context, ref v1alpha1.ObjectReference) (repository.Storage, error) {
 	key := client.ObjectKey{Namespace: ref.Namespace, Name: ref.Name}
 	if key.Namespace == "" {
@@ -118,11 +124,12 @@ func (b backendReader) storage(ctx context.Context, ref v1alpha1.ObjectReference
 	}
 	spec := *object.Spec.Storage.DeepCopy()
 	if spec.Local != nil {
-		return repository.Storage{}, fmt.Errorf("BackupStorage %s is a volume of the cluster, which this machine can't read: restore what you need into a new claim with \"cairn restore --new-claim\"", key)
+		return repository.Storage{}, fmt.Errorf("BackupStorage %s is a volume in the cluster, which this machine can't "+
+			"read: restore what you need into a new claim with \"cairn restore --new-claim\"", key)
 	}
 	if b.endpoint != "" {
 		if spec.S3 == nil {
-			return repository.Storage{}, usagef("--endpoint is for an S3 storage: BackupStorage %s is none", key)
+			return repository.Storage{}, usagef("--endpoint needs an S3 storage: BackupStorage %s is of another kind", key)
 		}
 		spec.S3.Endpoint = b.endpoint
 	}
@@ -134,13 +141,13 @@ func (b backendReader) storage(ctx context.Context, ref v1alpha1.ObjectReference
 		}
 		data = s.Data
 		if missing := secret.Missing(func(k string) int { return len(data[k]) }); missing != "" {
-			return repository.Storage{}, fmt.Errorf("the Secret %s/%s lacks %s", key.Namespace, secret.Name, missing)
+			return repository.Storage{}, fmt.Errorf("Secret %s/%s lacks %s", key.Namespace, secret.Name, missing)
 		}
 	}
 	return backend.FromSpec(spec, "", func(k string) (string, error) { return strings.TrimSpace(string(data[k])), nil })
 }
 
-// password of the repository. A trailing newline, which editors add, is not part of it.
+// password reads the password of the repository. It drops a trailing newline, which editors add.
 func (b backendReader) password(ctx context.Context, ref v1alpha1.ObjectReference) (string, error) {
 	key := client.ObjectKey{Namespace: ref.Namespace, Name: ref.Name}
 	if key.Namespace == "" {
@@ -155,10 +162,11 @@ func (b backendReader) password(ctx context.Context, ref v1alpha1.ObjectReferenc
 			return p, nil
 		}
 	}
-	return "", fmt.Errorf("encryption Secret %s has neither %s nor %s", key, v1alpha1.EncryptionPassword, v1alpha1.EncryptionResticPassword)
+	return "", fmt.Errorf("encryption Secret %s has neither %s nor %s", key, v1alpha1.EncryptionPassword,
+		v1alpha1.EncryptionResticPassword)
 }
 
-// get reads an object, and says of one that is not there what it was.
+// get reads an object. If the object does not exist, the error names its kind, name and namespace.
 func (b backendReader) get(ctx context.Context, kind string, key client.ObjectKey, o client.Object) error {
 	err := b.api.Get(ctx, key, o)
 	if apierrors.IsNotFound(err) {

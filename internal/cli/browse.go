@@ -15,12 +15,12 @@ import (
 	"github.com/cairn-backup/cairn/internal/repository"
 )
 
-const snapshotText = `Look into snapshots: list their files, print, download and compare them.
+const snapshotText = `Look into Snapshots: list, print, download and compare their files.
 
-The repository is opened from this machine, with the Secrets of storage and encryption that you may read in the cluster.
-Where only the cluster reaches an S3 storage, make a port-forward to it and name that with --endpoint.`
+This machine opens the repository, with the storage and encryption Secrets that you are allowed to read in the cluster.
+If only the cluster reaches the S3 storage, start a port-forward and pass its address with --endpoint.`
 
-// browsing is what the commands that look into snapshots have in common.
+// browsing holds what the commands that look into Snapshots have in common.
 type browsing struct {
 	cluster             *cluster
 	component, endpoint string
@@ -28,19 +28,21 @@ type browsing struct {
 
 func newSnapshot(o Options) *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "snapshot", Aliases: []string{"snap"}, Short: "Look into snapshots", Long: snapshotText,
+		Use: "snapshot", Aliases: []string{"snap"}, Short: "Look into Snapshots", Long: snapshotText,
 		Args: noCommand, RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(newSnapshotLs(o), newSnapshotCat(o), newSnapshotDownload(o), newSnapshotDiff(o))
 	return cmd
 }
 
-// command makes one of them, whose first arguments are Snapshots.
+// command completes a command whose first arguments are Snapshots.
 func (b *browsing) command(cmd *cobra.Command, snapshots int) *cobra.Command {
 	b.cluster = newCluster(cmd, true)
-	cmd.Flags().StringVar(&b.component, "component", "", "the component; needed where the Snapshot has several")
-	cmd.Flags().StringVar(&b.endpoint, "endpoint", "", "reach the S3 storage at this address, for example http://localhost:9000")
-	cmd.ValidArgsFunction = func(cmd *cobra.Command, args []string, toComplete string) ([]cobra.Completion, cobra.ShellCompDirective) {
+	cmd.Flags().StringVar(&b.component, "component", "", "the component; required if the Snapshot has several")
+	cmd.Flags().StringVar(&b.endpoint, "endpoint", "",
+		"the address at which this machine reaches the S3 storage, for example http://localhost:9000")
+	cmd.ValidArgsFunction = func(cmd *cobra.Command, args []string, toComplete string) (
+		[]cobra.Completion, cobra.ShellCompDirective) {
 		if len(args) >= snapshots {
 			return nil, cobra.ShellCompDirectiveNoFileComp
 		}
@@ -49,7 +51,7 @@ func (b *browsing) command(cmd *cobra.Command, snapshots int) *cobra.Command {
 	return cmd
 }
 
-// open connects to the repository of the Snapshots that are named, and gives the ids of their data.
+// open connects to the repository of the named Snapshots, and returns the engine's ids of their data.
 func (b *browsing) open(ctx context.Context, names ...string) (repository.Engine, []string, func(), error) {
 	api, namespace, err := b.cluster.both()
 	if err != nil {
@@ -64,7 +66,9 @@ func (b *browsing) open(ctx context.Context, names ...string) (repository.Engine
 			return nil, nil, nil, err
 		}
 		if i > 0 && snap.Spec.Repository != repo {
-			return nil, nil, nil, fmt.Errorf("the Snapshot %s is in Repository %s and %s in %s: only Snapshots of one Repository can be compared", names[0], repo, name, snap.Spec.Repository)
+			return nil, nil, nil, fmt.Errorf(
+				"Snapshot %s is in Repository %s, but %s is in %s: only Snapshots of one Repository can be compared", names[0],
+				repo, name, snap.Spec.Repository)
 		}
 		repo = snap.Spec.Repository
 		if ids = append(ids, id); i < len(names)-1 {
@@ -73,18 +77,18 @@ func (b *browsing) open(ctx context.Context, names ...string) (repository.Engine
 		engine, done, err := reader.open(ctx, snap)
 		return engine, ids, done, err
 	}
-	return nil, nil, nil, errors.New("no Snapshot is named")
+	return nil, nil, nil, errors.New("name a Snapshot")
 }
 
 func newSnapshotLs(o Options) *cobra.Command {
 	var b browsing
 	var recursive bool
 	cmd := b.command(&cobra.Command{
-		Use: "ls SNAPSHOT [PATH]", Short: "List a directory of a snapshot",
+		Use: "ls SNAPSHOT [PATH]", Short: "List a directory of a Snapshot",
 		Example: fmt.Sprintf("  %s snapshot ls photos-photos-hourly-1795154820 /2026 -n photos", o.name()),
 		Args:    argsBetween(1, 2, "SNAPSHOT [PATH]"),
 	}, 1)
-	cmd.Flags().BoolVarP(&recursive, "recursive", "R", false, "list what is in directories, too")
+	cmd.Flags().BoolVarP(&recursive, "recursive", "R", false, "list subdirectories recursively")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		engine, ids, done, err := b.open(cmd.Context(), args[0])
 		if err != nil {
@@ -100,7 +104,7 @@ func newSnapshotLs(o Options) *cobra.Command {
 	return cmd
 }
 
-// list prints a directory, one entry a line.
+// list prints a directory, one entry per line.
 func (o Options) list(ctx context.Context, engine repository.Engine, id, dir, shown string, recursive bool) error {
 	entries, err := engine.ReadDir(ctx, id, dir)
 	if err != nil {
@@ -111,7 +115,8 @@ func (o Options) list(ctx context.Context, engine repository.Engine, id, dir, sh
 		if e.Mode.IsDir() {
 			name += "/"
 		}
-		fmt.Fprintf(o.Out, "%s %5d:%-5d %12d %s %s\n", e.Mode, e.UID, e.GID, e.Size, e.ModTime.UTC().Format(time.RFC3339), printableName(name))
+		fmt.Fprintf(o.Out, "%s %5d:%-5d %12d %s %s\n", e.Mode, e.UID, e.GID, e.Size, e.ModTime.UTC().Format(time.RFC3339),
+			printableName(name))
 		if recursive && e.Mode.IsDir() {
 			if err := o.list(ctx, engine, id, path.Join(dir, e.Name), path.Join(shown, e.Name), true); err != nil {
 				return err
@@ -121,7 +126,7 @@ func (o Options) list(ctx context.Context, engine repository.Engine, id, dir, sh
 	return nil
 }
 
-// printableName shows a name as it is, unless it could steer the terminal: then as Go would quote it.
+// printableName returns a name as it is. A name that could steer the terminal is quoted as in Go.
 func printableName(name string) string {
 	if quoted := strconv.Quote(name); quoted[1:len(quoted)-1] != name && !strings.ContainsAny(name, `"\`) {
 		return quoted
@@ -132,7 +137,7 @@ func printableName(name string) string {
 func newSnapshotCat(o Options) *cobra.Command {
 	var b browsing
 	cmd := b.command(&cobra.Command{
-		Use: "cat SNAPSHOT PATH", Short: "Print a file of a snapshot",
+		Use: "cat SNAPSHOT PATH", Short: "Print a file of a Snapshot",
 		Args: argsBetween(2, 2, "SNAPSHOT PATH"),
 	}, 1)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
@@ -151,14 +156,17 @@ func newSnapshotDownload(o Options) *cobra.Command {
 	var include, exclude []string
 	var overwrite bool
 	cmd := b.command(&cobra.Command{
-		Use: "download SNAPSHOT DIRECTORY", Short: "Download the files of a snapshot",
-		Long: "Download the files of a snapshot into a directory of this machine, which is made if it is not there. Owners are not\n" +
-			"given back, and devices and set-id bits neither.",
+		Use: "download SNAPSHOT DIRECTORY", Short: "Download the files of a Snapshot",
+		Long: "Download the files of a Snapshot into a directory of this machine. The directory is created if it does not " +
+			"exist.\n" +
+			"Owners, devices and set-id bits are not restored.",
 		Args: argsBetween(2, 2, "SNAPSHOT DIRECTORY"),
 	}, 1)
-	cmd.Flags().StringSliceVar(&include, "include", nil, "patterns, as in a .gitignore file, of what is downloaded alone")
-	cmd.Flags().StringSliceVar(&exclude, "exclude", nil, "patterns, as in a .gitignore file, of what is not downloaded")
-	cmd.Flags().BoolVar(&overwrite, "overwrite", false, "replace files that are there already")
+	cmd.Flags().StringSliceVar(&include, "include", nil,
+		"download only what matches these patterns, written as in a .gitignore file")
+	cmd.Flags().StringSliceVar(&exclude, "exclude", nil,
+		"leave out what matches these patterns, written as in a .gitignore file")
+	cmd.Flags().BoolVar(&overwrite, "overwrite", false, "replace files that exist already")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		engine, ids, done, err := b.open(cmd.Context(), args[0])
 		if err != nil {
@@ -175,11 +183,13 @@ func newSnapshotDownload(o Options) *cobra.Command {
 		got, err := engine.Restore(cmd.Context(), ids[0], args[1], options)
 		if err != nil {
 			if errors.Is(err, os.ErrExist) && !overwrite {
-				return fmt.Errorf("%s holds files of these names: choose another directory, or --overwrite", args[1])
+				return fmt.Errorf("%s already holds files of the same names: choose another directory, or pass --overwrite",
+					args[1])
 			}
 			return ofStorage(err)
 		}
-		fmt.Fprintf(o.Out, "%s in %s downloaded to %s\n", shortSize(float64(got.Bytes)), count(int(got.Files+got.Links), "file"), args[1])
+		fmt.Fprintf(o.Out, "%s in %s downloaded to %s\n", shortSize(float64(got.Bytes)),
+			count(int(got.Files+got.Links), "file"), args[1])
 		return nil
 	}
 	return cmd
@@ -188,9 +198,9 @@ func newSnapshotDownload(o Options) *cobra.Command {
 func newSnapshotDiff(o Options) *cobra.Command {
 	var b browsing
 	cmd := b.command(&cobra.Command{
-		Use: "diff SNAPSHOT SNAPSHOT", Short: "Show what changed from one snapshot to another",
-		Long: "Show what changed from one snapshot to another of the same repository:\n\n" +
-			"  +  added    -  removed    M  other content    a  same content; mode, owner or time is another",
+		Use: "diff SNAPSHOT SNAPSHOT", Short: "Show what changed from one Snapshot to another",
+		Long: "Show what changed from one Snapshot to another of the same Repository:\n\n" +
+			"  +  added    -  removed    M  content changed    a  only mode, owner or time changed",
 		Args: argsBetween(2, 2, "SNAPSHOT SNAPSHOT"),
 	}, 2)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
@@ -215,10 +225,11 @@ func newSnapshotDiff(o Options) *cobra.Command {
 	return cmd
 }
 
-// difference is one in a line.
+// difference formats one difference as a line.
 func difference(d repository.Difference) string {
 	sign := map[repository.Change]string{
-		repository.ChangeAdded: "+", repository.ChangeRemoved: "-", repository.ChangeContent: "M", repository.ChangeAttributes: "a",
+		repository.ChangeAdded: "+", repository.ChangeRemoved: "-", repository.ChangeContent: "M",
+		repository.ChangeAttributes: "a",
 	}[d.Change]
 	name, size := d.Path, ""
 	switch {

@@ -17,8 +17,8 @@ import (
 	"github.com/cairn-backup/cairn/internal/repository/kopia"
 )
 
-// photos is a namespace with a repository on a real S3 server whose name only a cluster knows, and the Snapshots one and
-// two in it. It returns the server's address.
+// photos is a namespace with a repository on a real S3 server whose name only the cluster knows, and its Snapshots
+// one and two. It returns the server's address.
 func photos(t *testing.T, ns string) string {
 	t.Helper()
 	g := NewWithT(t)
@@ -53,13 +53,22 @@ func photos(t *testing.T, ns string) string {
 	g.Expect(api.Create(t.Context(), &corev1.Secret{ObjectMeta: meta("s3"), StringData: map[string]string{
 		v1alpha1.S3AccessKeyID: s3.AccessKey, v1alpha1.S3SecretAccessKey: s3.SecretKey,
 	}})).To(Succeed())
-	g.Expect(api.Create(t.Context(), &corev1.Secret{ObjectMeta: meta("enc"), StringData: map[string]string{"password": r.Password + "\n"}})).To(Succeed())
-	g.Expect(api.Create(t.Context(), &v1alpha1.BackupStorage{ObjectMeta: meta("s3"), Spec: v1alpha1.BackupStorageSpec{Storage: v1alpha1.Storage{
-		Provider: v1alpha1.ProviderS3, S3: &v1alpha1.S3Storage{Endpoint: "http://s3.invalid:9000", Bucket: s3.Bucket, Region: s3.Region, SecretName: "s3"},
-	}}})).To(Succeed())
+	g.Expect(
+		api.Create(
+			t.Context(), &corev1.Secret{ObjectMeta: meta("enc"), StringData: map[string]string{"password": r.Password + "\n"}})).
+		To(Succeed())
+	g.Expect(
+		api.Create(
+			t.Context(), &v1alpha1.BackupStorage{ObjectMeta: meta("s3"),
+				Spec: v1alpha1.BackupStorageSpec{Storage: v1alpha1.Storage{
+					Provider: v1alpha1.ProviderS3,
+					S3: &v1alpha1.S3Storage{Endpoint: "http://s3.invalid:9000", Bucket: s3.Bucket, Region: s3.Region,
+						SecretName: "s3"},
+				}}})).To(Succeed())
 	g.Expect(api.Create(t.Context(), &v1alpha1.Repository{ObjectMeta: meta("photos"), Spec: v1alpha1.RepositorySpec{
-		AppRef: v1alpha1.TypedObjectReference{Kind: "PersistentVolumeClaim", Name: "photos"}, StorageRef: v1alpha1.ObjectReference{Name: "s3"},
-		Path: "/photos", EncryptionSecret: v1alpha1.ObjectReference{Name: "enc"},
+		AppRef:     v1alpha1.TypedObjectReference{Kind: "PersistentVolumeClaim", Name: "photos"},
+		StorageRef: v1alpha1.ObjectReference{Name: "s3"},
+		Path:       "/photos", EncryptionSecret: v1alpha1.ObjectReference{Name: "enc"},
 	}})).To(Succeed())
 	for name, id := range ids {
 		snap := &v1alpha1.Snapshot{ObjectMeta: meta(name), Spec: v1alpha1.SnapshotSpec{
@@ -80,7 +89,8 @@ func TestLookingIntoSnapshots(t *testing.T) {
 	cairn := func(args ...string) result {
 		t.Helper()
 		r := runIn(t, append([]string{"snapshot"}, append(args, "-n", ns, "--endpoint", endpoint)...)...)
-		NewWithT(t).Expect(r.out + r.err).NotTo(Or(ContainSubstring("correct horse"), ContainSubstring(enginetest.S3SecretKey)))
+		NewWithT(t).Expect(r.out + r.err).
+			NotTo(Or(ContainSubstring("correct horse"), ContainSubstring(enginetest.S3SecretKey)))
 		return r
 	}
 	g := NewWithT(t)
@@ -96,8 +106,9 @@ func TestLookingIntoSnapshots(t *testing.T) {
 	g.Expect(cairn("cat", "one", "2025").code).To(Equal(1))
 
 	r = cairn("diff", "one", "two")
-	g.Expect(r).To(Equal(result{out: "M 2025/two.jpg (27 B, was 16 B)\n+ 2026/\n+ 2026/three.jpg (9 B)\n- \"odd\\x1b[31m\" (1 B)\n" +
-		"2 added, 1 removed, 1 changed, 0 with other attributes\n"}))
+	g.Expect(r).
+		To(Equal(result{out: "M 2025/two.jpg (27 B, was 16 B)\n+ 2026/\n+ 2026/three.jpg (9 B)\n- \"odd\\x1b[31m\" (1 B)\n" +
+			"2 added, 1 removed, 1 changed, 0 with other attributes\n"}))
 
 	out := filepath.Join(t.TempDir(), "new", "dir")
 	g.Expect(os.MkdirAll(filepath.Dir(out), 0o755)).To(Succeed())
@@ -114,21 +125,28 @@ func TestLookingIntoSnapshots(t *testing.T) {
 	g.Expect(cairn("ls", "one", "--component", "other").err).To(ContainSubstring("it has pvc"))
 	r = runIn(t, "snapshot", "ls", "one", "-n", ns)
 	g.Expect(r.code).To(Equal(1))
-	g.Expect(r.err).To(ContainSubstring("--endpoint"), "it is said how to reach a storage that only the cluster reaches")
+	g.Expect(r.err).To(ContainSubstring("--endpoint"),
+		"the error says how to reach a storage that only the cluster reaches")
 }
 
 func TestAVolumeOfTheClusterCantBeReadFromHere(t *testing.T) {
 	g, ns := NewWithT(t), namespace(t, "browse-local")
 	meta := func(name string) metav1.ObjectMeta { return metav1.ObjectMeta{Namespace: ns, Name: name} }
 	app := v1alpha1.TypedObjectReference{Kind: "PersistentVolumeClaim", Name: "photos"}
-	g.Expect(api.Create(t.Context(), &v1alpha1.BackupStorage{ObjectMeta: meta("disk"), Spec: v1alpha1.BackupStorageSpec{Storage: v1alpha1.Storage{
-		Provider: v1alpha1.ProviderLocal, Local: &v1alpha1.LocalStorage{PersistentVolumeClaim: &v1alpha1.ClaimVolumeSource{ClaimName: "disk"}},
-	}}})).To(Succeed())
+	g.Expect(
+		api.Create(
+			t.Context(), &v1alpha1.BackupStorage{ObjectMeta: meta("disk"),
+				Spec: v1alpha1.BackupStorageSpec{Storage: v1alpha1.Storage{
+					Provider: v1alpha1.ProviderLocal,
+					Local:    &v1alpha1.LocalStorage{PersistentVolumeClaim: &v1alpha1.ClaimVolumeSource{ClaimName: "disk"}},
+				}}})).To(Succeed())
 	g.Expect(api.Create(t.Context(), &v1alpha1.Repository{ObjectMeta: meta("photos"), Spec: v1alpha1.RepositorySpec{
-		AppRef: app, StorageRef: v1alpha1.ObjectReference{Name: "disk"}, Path: "/photos", EncryptionSecret: v1alpha1.ObjectReference{Name: "enc"},
+		AppRef: app, StorageRef: v1alpha1.ObjectReference{Name: "disk"}, Path: "/photos",
+		EncryptionSecret: v1alpha1.ObjectReference{Name: "enc"},
 	}})).To(Succeed())
 	snap := &v1alpha1.Snapshot{ObjectMeta: meta("one"), Spec: v1alpha1.SnapshotSpec{
-		SnapshotID: "one", Repository: "photos", Session: "s", BackupSession: "b", Version: v1alpha1.SnapshotLayoutVersion, AppRef: app,
+		SnapshotID: "one", Repository: "photos", Session: "s", BackupSession: "b", Version: v1alpha1.SnapshotLayoutVersion,
+		AppRef: app,
 	}}
 	g.Expect(api.Create(t.Context(), snap)).To(Succeed())
 	snap.Status.Components = map[string]v1alpha1.Component{"pvc": {ID: "k"}}
@@ -146,12 +164,14 @@ func TestVolumeSnapshotsCantBeReadFromHere(t *testing.T) {
 		AppRef: app, Driver: v1alpha1.DriverVolumeSnapshotter,
 	}})).To(Succeed())
 	snap := &v1alpha1.Snapshot{ObjectMeta: meta("one"), Spec: v1alpha1.SnapshotSpec{
-		SnapshotID: "one", Repository: "photos", Session: "s", BackupSession: "b", Version: v1alpha1.SnapshotLayoutVersion, AppRef: app,
+		SnapshotID: "one", Repository: "photos", Session: "s", BackupSession: "b", Version: v1alpha1.SnapshotLayoutVersion,
+		AppRef: app,
 	}}
 	g.Expect(api.Create(t.Context(), snap)).To(Succeed())
 	snap.Status.Components = map[string]v1alpha1.Component{"pvc": {ID: "k"}}
 	g.Expect(api.Status().Update(t.Context(), snap)).To(Succeed())
-	for _, args := range [][]string{{"ls", "one"}, {"cat", "one", "x"}, {"download", "one", t.TempDir()}, {"diff", "one", "one"}} {
+	for _, args := range [][]string{{"ls", "one"}, {"cat", "one", "x"}, {"download", "one", t.TempDir()},
+		{"diff", "one", "one"}} {
 		r := runIn(t, append(append([]string{"snapshot"}, args...), "-n", ns)...)
 		g.Expect(r.code).To(Equal(1))
 		g.Expect(r.err).To(ContainSubstring("the Snapshot one is made of VolumeSnapshots"), args[0])

@@ -16,8 +16,8 @@ import (
 	"github.com/cairn-backup/cairn/policies"
 )
 
-// catalog knows the built-in Addons and Functions, and what is in these files, which say what a cluster has. Of everything else it can't
-// tell.
+// catalog returns a lookup that knows the built-in Addons and Functions and the objects in the files, which hold what
+// a cluster has. It can't tell whether any other object exists.
 func catalog(files ...string) (policy.Lookup, error) {
 	known := known{}
 	err := fs.WalkDir(policies.Catalog, ".", func(path string, entry fs.DirEntry, err error) error {
@@ -48,10 +48,10 @@ func catalog(files ...string) (policy.Lookup, error) {
 	}, nil
 }
 
-// known are objects by what refers to them.
+// known holds objects by the reference that names them.
 type known map[policy.Reference]*unstructured.Unstructured
 
-// add takes the objects of a file in, those of a List one by one.
+// add adds the objects of a file. It adds the items of a List one by one.
 func (k known) add(file string, raw []byte) error {
 	decoder := utilyaml.NewYAMLOrJSONDecoder(bytes.NewReader(raw), len(raw))
 	for {

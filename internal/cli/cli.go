@@ -15,20 +15,21 @@ import (
 	"k8s.io/utils/clock"
 )
 
-// Options are what the program gets from outside of its arguments. Zero fields but the streams have defaults.
+// Options are the program's inputs other than its arguments. Every zero field except the streams has a default.
 type Options struct {
 	genericiooptions.IOStreams
-	// Program is the name it was called by. kubectl-cairn makes the help speak of "kubectl cairn".
+	// Program is the name by which the program was called. With kubectl-cairn, the help says "kubectl cairn".
 	Program string
-	// Clock tells ages and the slots of what is triggered. The default is the system's.
+	// Clock gives ages and the slots of triggered runs. The default is the system's clock.
 	Clock clock.PassiveClock
-	// Poll is the interval in which --wait looks again. The default is a second.
+	// Poll is the interval at which --wait looks again. The default is one second.
 	Poll time.Duration
-	// Width of the terminal in characters. The default is that of Out, or 120 where it is not a terminal.
+	// Width is the width of the terminal in characters. The default is that of Out, or 120 if Out is no terminal.
 	Width int
 }
 
-// Run runs the program with its arguments, without its name, and returns the exit code. It prints errors itself.
+// Run runs the program and returns its exit code. The arguments do not include the program's name. Run prints errors
+// itself.
 func Run(ctx context.Context, o Options, args []string) int {
 	root := newRoot(o.withDefaults())
 	root.SetArgs(args)
@@ -52,7 +53,7 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
-// name is what the user types.
+// name returns the command as the user types it.
 func (o Options) name() string {
 	if strings.HasPrefix(filepath.Base(o.Program), "kubectl-") {
 		return "kubectl cairn"
@@ -73,8 +74,8 @@ func terminalWidth(out io.Writer) int {
 
 const rootText = `Cairn keeps backup policy in Git, runs it in Kubernetes and commits what happened back to Git.
 
-This program checks policy before it is merged, shows what a cluster made of it, and starts backups and restores.
-"%s help exit-codes" says what its exit codes mean.`
+cairn checks policy before it is merged, shows what a cluster made of it, and starts backups and restores.
+Run "%s help exit-codes" to see what the exit codes mean.`
 
 func newRoot(o Options) *cobra.Command {
 	name := o.name()
@@ -94,22 +95,25 @@ func newRoot(o Options) *cobra.Command {
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usagef("%s: see %q", err, cmd.CommandPath()+" --help")
 	})
-	root.AddCommand(newValidate(o), newGet(o), newTrigger(o), newPause(o), newResume(o), newRestore(o), newSnapshot(o), newLedger(o), newRetention(o), newVersion(o), exitCodesTopic())
+	root.AddCommand(newValidate(o), newGet(o), newTrigger(o), newPause(o), newResume(o), newRestore(o), newSnapshot(o),
+		newLedger(o), newRetention(o), newVersion(o), exitCodesTopic())
 	root.SetHelpCommand(newHelp(root))
 	root.InitDefaultCompletionCmd()
-	if completion, _, err := root.Find([]string{"completion"}); err == nil { // by itself it takes an unknown shell for none
+	// cobra's own command ignores an unknown shell
+	if completion, _, err := root.Find([]string{"completion"}); err == nil {
 		completion.Args = noCommand
 		completion.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
 	}
 	return root
 }
 
-// newHelp is cobra's own, but what it does not know is a mistake.
+// newHelp returns cobra's help command, except that an unknown topic is an error.
 func newHelp(root *cobra.Command) *cobra.Command {
 	find := func(args []string) (*cobra.Command, error) {
 		cmd, rest, err := root.Find(args)
 		if err != nil || len(rest) > 0 {
-			return nil, usagef("there is no help about %q: %q lists the commands", strings.Join(args, " "), root.CommandPath()+" help")
+			return nil, usagef("unknown help topic %q: %q lists the commands", strings.Join(args, " "), root.CommandPath()+
+				" help")
 		}
 		return cmd, nil
 	}
@@ -124,7 +128,8 @@ func newHelp(root *cobra.Command) *cobra.Command {
 			cmd.InitDefaultHelpFlag()
 			return cmd.Help()
 		},
-		ValidArgsFunction: func(_ *cobra.Command, args []string, toComplete string) ([]cobra.Completion, cobra.ShellCompDirective) {
+		ValidArgsFunction: func(_ *cobra.Command, args []string, toComplete string) (
+			[]cobra.Completion, cobra.ShellCompDirective) {
 			cmd, err := find(args)
 			if err != nil {
 				return nil, cobra.ShellCompDirectiveNoFileComp
@@ -140,7 +145,7 @@ func newHelp(root *cobra.Command) *cobra.Command {
 	}
 }
 
-// noCommand refuses the arguments of a command that only holds others.
+// noCommand refuses the arguments of a command that only groups other commands.
 func noCommand(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
@@ -151,10 +156,10 @@ func noCommand(cmd *cobra.Command, args []string) error {
 			known = append(known, c.Name())
 		}
 	}
-	return usagef("there is no %q in %q: it has %s", args[0], cmd.CommandPath(), strings.Join(known, ", "))
+	return usagef("unknown command %q for %q: it has %s", args[0], cmd.CommandPath(), strings.Join(known, ", "))
 }
 
-// argsBetween takes between least and most arguments; usage names them.
+// argsBetween accepts between least and most arguments, without upper limit if most is negative. usage names them.
 func argsBetween(least, most int, usage string) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		if len(args) < least || most >= 0 && len(args) > most {

@@ -33,35 +33,57 @@ func TestExitCodes(t *testing.T) {
 		code int
 		err  string
 	}{
-		"help is fine":                      {"help", 0, ""},
-		"an unknown command":                {"frobnicate", 2, `there is no "frobnicate" in "cairn": it has completion, get, ledger, pause, restore, resume, retention, snapshot, trigger, validate, version`},
-		"an unknown flag":                   {"get policies --frob", 2, `unknown flag: --frob: see "cairn get policies --help"`},
-		"get of nothing":                    {"get", 2, "say what to show: policies, backupsessions, snapshots, repositories, restorebatches or restoresessions"},
-		"get of something unknown":          {"get pods", 2, `there is no "pods" in "cairn get": it has backupsessions, policies, repositories, restorebatches, restoresessions, snapshots`},
-		"two names":                         {"get policies a b", 2, `wrong number of arguments: usage is "cairn get policies [NAME]"`},
-		"an unknown output":                 {"get policies -o wide", 2, "-o wide is not known: it is table, json or yaml"},
-		"validate of nothing":               {"validate", 2, `wrong number of arguments: usage is "cairn validate PATH..."`},
-		"restore to nowhere":                {"restore --snapshot s", 2, "say what to restore into: --target for what exists, --new-claim for a new PersistentVolumeClaim"},
-		"restore of nothing":                {"restore --target p", 2, "say what to restore: --snapshot SNAPSHOT, or --repository REPOSITORY for its newest"},
-		"restore of the latest of nothing":  {"restore --target p --snapshot latest", 2, "--snapshot latest needs --repository"},
-		"restore as nobody":                 {"restore --target p --snapshot s --run-as-user -1", 2, "--run-as-user is a user ID: it is 0 or more"},
-		"a sidecar of a claim":              {"restore --target p --snapshot s --sidecar", 2, "--sidecar is for the volumes of a workload: --target deployment/NAME, statefulset/NAME or daemonset/NAME"},
-		"a sidecar without a word":          {"restore --target sts/p --snapshot s --sidecar", 2, "--sidecar restores into volumes that are in use: name the workload's UID with --confirm"},
-		"a sidecar as another user":         {"restore --target sts/p --snapshot s --sidecar --confirm u --run-as-user 1", 2, "--sidecar and --run-as-user exclude each other: the sidecar runs already"},
-		"a wait without end":                {"restore --target p --snapshot s --timeout 0", 2, "--timeout is how long to wait: give a time such as 10m"},
-		"a ledger without namespace":        {"ledger log --ledger records", 2, "--ledger records is not NAMESPACE/NAME"},
-		"a ledger and a clone":              {"ledger log --ledger a/b --dir c", 2, "--ledger knows its branch and path: leave out --dir, --branch and --path"},
-		"a url without ledger":              {"ledger log --url https://x", 2, "--url goes with --ledger; for a clone use --dir"},
-		"no commits":                        {"ledger log -n 0", 2, "--limit is a number of commits: 1 or more"},
-		"help about nothing we know":        {"help frobnicate", 2, `there is no help about "frobnicate": "cairn help" lists the commands`},
-		"help about a command of another":   {"help get policies", 0, ""},
-		"completion for an unknown shell":   {"completion tcsh", 2, `there is no "tcsh" in "cairn completion": it has bash, fish, powershell, zsh`},
-		"no cluster at all":                 {"get policies --kubeconfig EMPTY", 1, "no cluster is configured: set --kubeconfig or KUBECONFIG"},
-		"version without any cluster":       {"version --kubeconfig EMPTY", 0, ""},
-		"a cluster that does not answer":    {"get policies --kubeconfig UNREACHABLE", 1, "reach the cluster: dial tcp 127.0.0.1:1: connect: connection refused: check --kubeconfig and --context"},
-		"a context that is not there":       {"get policies --kubeconfig UNREACHABLE --context x", 1, `read the kubeconfig: invalid configuration: context was not found for specified context: x`},
-		"a kubeconfig that is not there":    {"get policies --kubeconfig /nonexistent/k", 1, "read the kubeconfig: stat /nonexistent/k: no such file or directory"},
-		"trigger where no cluster is":       {"trigger bc/a --session s --kubeconfig UNREACHABLE", 1, "reach the cluster: dial tcp 127.0.0.1:1: connect: connection refused: check --kubeconfig and --context"},
+		"help is fine": {"help", 0, ""},
+		"an unknown command": {"frobnicate", 2,
+			`unknown command "frobnicate" for "cairn": it has completion, get, ledger, pause, restore, resume, retention, snapshot, trigger, validate, version`},
+		"an unknown flag": {"get policies --frob", 2,
+			`unknown flag: --frob: see "cairn get policies --help"`},
+		"get of nothing": {
+			"get", 2, "say what to show: policies, backupsessions, snapshots, repositories, restorebatches or restoresessions"},
+		"get of something unknown": {"get pods", 2,
+			`unknown command "pods" for "cairn get": it has backupsessions, policies, repositories, restorebatches, restoresessions, snapshots`},
+		"two names": {"get policies a b", 2,
+			`wrong number of arguments: usage is "cairn get policies [NAME]"`},
+		"an unknown output": {"get policies -o wide", 2,
+			"unknown output format \"wide\": -o must be table, json or yaml"},
+		"validate of nothing": {"validate", 2, `wrong number of arguments: usage is "cairn validate PATH..."`},
+		"restore to nowhere": {"restore --snapshot s", 2, "say where to restore to: pass --target for an " +
+			"existing object, or --new-claim for a new PersistentVolumeClaim"},
+		"restore of nothing": {"restore --target p", 2,
+			"say what to restore: pass --snapshot SNAPSHOT, or --repository REPOSITORY for its newest Snapshot"},
+		"restore of the latest of nothing": {"restore --target p --snapshot latest", 2,
+			"--snapshot latest needs --repository"},
+		"restore as nobody": {"restore --target p --snapshot s --run-as-user -1", 2,
+			"--run-as-user must be 0 or more"},
+		"a sidecar of a claim": {"restore --target p --snapshot s --sidecar", 2,
+			"--sidecar needs a workload: pass --target deployment/NAME, statefulset/NAME or daemonset/NAME"},
+		"a sidecar without a word": {"restore --target sts/p --snapshot s --sidecar", 2,
+			"--sidecar restores into volumes that are in use: pass --confirm with the UID of the workload"},
+		"a sidecar as another user": {"restore --target sts/p --snapshot s --sidecar --confirm u --run-as-user 1", 2,
+			"--sidecar and --run-as-user cannot be used together: the sidecar runs already"},
+		"a wait without end": {"restore --target p --snapshot s --timeout 0", 2,
+			"--timeout must be longer than zero, for example 10m"},
+		"a ledger without namespace": {"ledger log --ledger records", 2, "--ledger records is not NAMESPACE/NAME"},
+		"a ledger and a clone": {"ledger log --ledger a/b --dir c", 2,
+			"--ledger cannot be used together with --dir, --branch and --path: the Ledger says its branch and path"},
+		"a url without ledger": {"ledger log --url https://x", 2, "--url needs --ledger; for a clone use --dir"},
+		"no commits":           {"ledger log -n 0", 2, "--limit must be 1 or more"},
+		"help about nothing we know": {"help frobnicate", 2,
+			`unknown help topic "frobnicate": "cairn help" lists the commands`},
+		"help about a subcommand of another command": {"help get policies", 0, ""},
+		"completion for an unknown shell": {"completion tcsh", 2,
+			`unknown command "tcsh" for "cairn completion": it has bash, fish, powershell, zsh`},
+		"no cluster at all": {"get policies --kubeconfig EMPTY", 1,
+			"no cluster is configured: set --kubeconfig or KUBECONFIG"},
+		"version without any cluster": {"version --kubeconfig EMPTY", 0, ""},
+		"a cluster that does not answer": {"get policies --kubeconfig UNREACHABLE", 1,
+			"reach the cluster: dial tcp 127.0.0.1:1: connect: connection refused: check --kubeconfig and --context"},
+		"a context that is not there": {"get policies --kubeconfig UNREACHABLE --context x", 1,
+			`read the kubeconfig: invalid configuration: context was not found for specified context: x`},
+		"a kubeconfig that is not there": {"get policies --kubeconfig /nonexistent/k", 1,
+			"read the kubeconfig: stat /nonexistent/k: no such file or directory"},
+		"trigger where no cluster is": {"trigger bc/a --session s --kubeconfig UNREACHABLE", 1,
+			"reach the cluster: dial tcp 127.0.0.1:1: connect: connection refused: check --kubeconfig and --context"},
 		"version does not need the cluster": {"version --kubeconfig UNREACHABLE", 0, ""},
 	}
 	for name, tt := range tests {
@@ -78,16 +100,20 @@ func TestExitCodes(t *testing.T) {
 	}
 }
 
-// TestErrorsAreOneLine asks a real API server for what a user may not do.
+// TestErrorsAreOneLine asks a real API server for what a user is not allowed to do.
 func TestErrorsAreOneLine(t *testing.T) {
 	g := NewWithT(t)
 	r := runIn(t, "get", "policies", "-n", "default", "--as", "nobody")
 	g.Expect(r.code).To(Equal(1))
-	g.Expect(r.err).To(MatchRegexp(`^error: get policies: policysyncs.backup.cairn.dev is forbidden: User "nobody" cannot list .*: ask for this right, or use another --context\n$`))
+	g.Expect(r.err).
+		To(
+			MatchRegexp(
+				`^error: get policies: policysyncs.backup.cairn.dev is forbidden: User "nobody" cannot list .*: ask for this permission, or choose another --context\n$`))
 	r = runIn(t, "restore", "A b", "-n", "default", "--snapshot", "s", "--target", "p")
 	g.Expect(r.code).To(Equal(1))
 	g.Expect(strings.Count(r.err, "\n")).To(Equal(1))
-	g.Expect(r.err).To(HavePrefix(`error: create the RestoreSession: RestoreSession.backup.cairn.dev "A b" is invalid: metadata.name:`))
+	g.Expect(r.err).
+		To(HavePrefix(`error: create the RestoreSession: RestoreSession.backup.cairn.dev "A b" is invalid: metadata.name:`))
 }
 
 func TestHelp(t *testing.T) {
@@ -123,10 +149,13 @@ func TestVersion(t *testing.T) {
 			Selector: &metav1.LabelSelector{MatchLabels: labels},
 			Template: corev1.PodTemplateSpec{
 				ObjectMeta: metav1.ObjectMeta{Labels: labels},
-				Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: "manager", Image: "registry.example.com/manager:v1"}}},
+				Spec: corev1.PodSpec{
+					Containers: []corev1.Container{{Name: "manager", Image: "registry.example.com/manager:v1"}}},
 			},
 		},
 	})).To(Succeed())
-	g.Expect(runIn(t, "version").out).To(Equal("client: " + version.Version + "\nserver: registry.example.com/manager:v1\n"))
-	g.Expect(runIn(t, "version", "-o", "json").out).To(MatchJSON(`{"client": "` + version.Version + `", "server": "registry.example.com/manager:v1"}`))
+	g.Expect(runIn(t, "version").out).
+		To(Equal("client: " + version.Version + "\nserver: registry.example.com/manager:v1\n"))
+	g.Expect(runIn(t, "version", "-o", "json").out).
+		To(MatchJSON(`{"client": "` + version.Version + `", "server": "registry.example.com/manager:v1"}`))
 }

@@ -13,16 +13,18 @@ import (
 	"github.com/cairn-backup/cairn/internal/ledger"
 )
 
-// readClone reads the records branch of a clone. Which commits are the Ledgers' is told by the folders that they changed.
+// readClone reads the records branch of a clone. A commit is a Ledger's if it changed the folder of the records.
 func readClone(ctx context.Context, f *ledgerLogFlags) ([]entry, error) {
 	repository, err := git.PlainOpenWithOptions(f.dir, &git.PlainOpenOptions{EnableDotGitCommonDir: true})
-	if errors.Is(err, git.ErrRepositoryNotExists) { // looking upwards for .git finds no bare clone, so it comes second
-		repository, err = git.PlainOpenWithOptions(f.dir, &git.PlainOpenOptions{DetectDotGit: true, EnableDotGitCommonDir: true})
+	if errors.Is(err, git.ErrRepositoryNotExists) { // the search upwards for .git finds no bare clone, so it comes second
+		repository, err = git.PlainOpenWithOptions(
+			f.dir, &git.PlainOpenOptions{DetectDotGit: true, EnableDotGitCommonDir: true})
 	}
 	if errors.Is(err, git.ErrRepositoryNotExists) {
-		return nil, fmt.Errorf("%s is not a clone: give one with --dir, or read a Ledger's remote with --ledger", f.dir)
+		return nil, fmt.Errorf("%s is not a Git clone: name one with --dir, or read the remote of a Ledger with --ledger",
+			f.dir)
 	} else if err != nil {
-		return nil, fmt.Errorf("open the clone %s: %w", f.dir, err)
+		return nil, fmt.Errorf("open clone %s: %w", f.dir, err)
 	}
 	commit, err := tipOf(repository, f.branch)
 	if err != nil {
@@ -30,7 +32,7 @@ func readClone(ctx context.Context, f *ledgerLogFlags) ([]entry, error) {
 	}
 	folder := ledger.Folder(f.path, f.cluster)
 	if f.cluster == "" {
-		folder = path.Dir(ledger.Folder(f.path, "any")) // the one of all clusters
+		folder = path.Dir(ledger.Folder(f.path, "any")) // the folder of all clusters
 	}
 	var out []entry
 	for commit != nil && len(out) < f.limit {
@@ -55,9 +57,10 @@ func readClone(ctx context.Context, f *ledgerLogFlags) ([]entry, error) {
 	return out, nil
 }
 
-// tipOf finds the branch, of the clone itself or as it was last fetched.
+// tipOf returns the tip of the branch: of the remote-tracking branch, else of the clone's own.
 func tipOf(repository *git.Repository, branch string) (*object.Commit, error) {
-	for _, name := range []plumbing.ReferenceName{plumbing.NewRemoteReferenceName(git.DefaultRemoteName, branch), plumbing.NewBranchReferenceName(branch)} {
+	for _, name := range []plumbing.ReferenceName{plumbing.NewRemoteReferenceName(git.DefaultRemoteName, branch),
+		plumbing.NewBranchReferenceName(branch)} {
 		ref, err := repository.Reference(name, true)
 		if errors.Is(err, plumbing.ErrReferenceNotFound) {
 			continue
@@ -71,10 +74,11 @@ func tipOf(repository *git.Repository, branch string) (*object.Commit, error) {
 		}
 		return commit, nil
 	}
-	return nil, fmt.Errorf("the clone has no branch %s: fetch it (git fetch origin %s:%s), or name another with --branch", branch, branch, branch)
+	return nil, fmt.Errorf("the clone has no branch %s: fetch it with \"git fetch origin %s:%s\", or name another "+
+		"branch with --branch", branch, branch, branch)
 }
 
-// parentOf is nil at the beginning of the history, and where a shallow clone ends.
+// parentOf returns the first parent. It is nil at the beginning of the history and where a shallow clone ends.
 func parentOf(c *object.Commit) (*object.Commit, error) {
 	if c.NumParents() == 0 {
 		return nil, nil
@@ -89,7 +93,7 @@ func parentOf(c *object.Commit) (*object.Commit, error) {
 	return parent, nil
 }
 
-// changes says whether a commit has another content of a folder than its parent.
+// changes reports whether a commit changed the content of a folder.
 func changes(c, parent *object.Commit, folder string) (bool, error) {
 	now, err := treeAt(c, folder)
 	if err != nil || parent == nil {

@@ -19,13 +19,13 @@ import (
 	"github.com/cairn-backup/cairn/internal/version"
 )
 
-// cluster is the way to the API server that the flags of a command describe.
+// cluster connects to the API server as the flags of a command say.
 type cluster struct {
 	flags *genericclioptions.ConfigFlags
 }
 
-// newCluster adds kubectl's flags for a connection to a command; the namespace only where it is asked for. Those that
-// hold a credential are left out: arguments are seen by everybody on the machine.
+// newCluster adds kubectl's connection flags to a command, and the namespace flag if namespaced. It leaves out flags
+// that hold a credential: everybody on the machine can see arguments.
 func newCluster(cmd *cobra.Command, namespaced bool) *cluster {
 	f := genericclioptions.NewConfigFlags(true)
 	f.CacheDir, f.ClusterName, f.AuthInfoName, f.APIServer, f.TLSServerName, f.Insecure = nil, nil, nil, nil, nil, nil
@@ -34,7 +34,7 @@ func newCluster(cmd *cobra.Command, namespaced bool) *cluster {
 	f.WrapConfigFn = func(c *rest.Config) *rest.Config {
 		c.UserAgent = "cairn/" + version.Version
 		c.WarningHandler = rest.NoWarnings{}
-		c.QPS = -1 // the API server limits clients itself, and a limit here would end a wait as an error
+		c.QPS = -1 // the API server limits clients itself; a limit here could end a wait with an error
 		return c
 	}
 	if !namespaced {
@@ -48,7 +48,7 @@ func newCluster(cmd *cobra.Command, namespaced bool) *cluster {
 	return c
 }
 
-// namespace is that of the flag, else that of the kubeconfig's context.
+// namespace returns the namespace of the flag, else that of the kubeconfig's context.
 func (c *cluster) namespace() (string, error) {
 	ns, _, err := c.flags.ToRawKubeConfigLoader().Namespace()
 	if err != nil {
@@ -62,8 +62,9 @@ func (c *cluster) client() (client.Client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read the kubeconfig: %w", err)
 	}
-	// Without any cluster the library asks this machine, whose refusal would say nothing of the reason.
-	if raw, err := c.flags.ToRawKubeConfigLoader().RawConfig(); err == nil && len(raw.Clusters) == 0 && strings.HasSuffix(config.Host, nowhere) {
+	// Without a configured cluster the library connects to this machine, and its error would not tell the reason.
+	if raw, err := c.flags.ToRawKubeConfigLoader().RawConfig(); err == nil && len(raw.Clusters) == 0 &&
+		strings.HasSuffix(config.Host, nowhere) {
 		return nil, errors.New("no cluster is configured: set --kubeconfig or KUBECONFIG")
 	}
 	scheme := runtime.NewScheme()
@@ -76,10 +77,10 @@ func (c *cluster) client() (client.Client, error) {
 	return client.New(config, client.Options{Scheme: scheme})
 }
 
-// nowhere is the server that kubectl's libraries ask where none is configured.
+// nowhere is the server that kubectl's libraries use if none is configured.
 const nowhere = "localhost:8080"
 
-// both are the client and the namespace.
+// both returns the client and the namespace.
 func (c *cluster) both() (client.Client, string, error) {
 	ns, err := c.namespace()
 	if err != nil {
@@ -89,17 +90,19 @@ func (c *cluster) both() (client.Client, string, error) {
 	return api, ns, err
 }
 
-// explain says of errors on the way to the API server what to do about them.
+// explain returns the text of an error. For an error of the connection to the API server it adds what to do.
 func explain(err error) string {
 	var noKind *apimeta.NoKindMatchError
 	var network *url.Error
 	switch {
 	case errors.As(err, &noKind):
-		return fmt.Sprintf("this cluster does not have the kind %s: install Cairn in it, or choose another cluster with --context", noKind.GroupKind.Kind)
+		return fmt.Sprintf(
+			"the cluster does not know the kind %s: install Cairn in it, or choose another cluster with --context",
+			noKind.GroupKind.Kind)
 	case apierrors.IsUnauthorized(err):
-		return "the API server does not accept the credentials of the kubeconfig: log in again, or choose another --context"
+		return "the API server refused the credentials of the kubeconfig: log in again, or choose another --context"
 	case apierrors.IsForbidden(err):
-		return err.Error() + ": ask for this right, or use another --context"
+		return err.Error() + ": ask for this permission, or choose another --context"
 	case errors.As(err, &network):
 		return fmt.Sprintf("reach the cluster: %s: check --kubeconfig and --context", network.Err)
 	}

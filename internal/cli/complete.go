@@ -15,11 +15,12 @@ import (
 // completionTimeout bounds how long a shell waits for names.
 const completionTimeout = 3 * time.Second
 
-// names reads what can be completed.
+// names reads the names that a completion offers.
 type names func(ctx context.Context, api client.Client, namespace string) ([]string, error)
 
-// complete gives the names that start with what was typed. A cluster that does not answer has none.
-func (c *cluster) complete(cmd *cobra.Command, toComplete string, read names) ([]cobra.Completion, cobra.ShellCompDirective) {
+// complete returns the names that start with what was typed. It returns none if the cluster does not answer.
+func (c *cluster) complete(cmd *cobra.Command, toComplete string, read names) (
+	[]cobra.Completion, cobra.ShellCompDirective) {
 	parent := cmd.Context()
 	if parent == nil {
 		parent = context.Background()
@@ -43,7 +44,7 @@ func (c *cluster) complete(cmd *cobra.Command, toComplete string, read names) ([
 	return out, cobra.ShellCompDirectiveNoFileComp
 }
 
-// completeFirst completes the first argument.
+// completeFirst completes the first argument only.
 func (c *cluster) completeFirst(read names) cobra.CompletionFunc {
 	return func(cmd *cobra.Command, args []string, toComplete string) ([]cobra.Completion, cobra.ShellCompDirective) {
 		if len(args) > 0 {
@@ -55,19 +56,22 @@ func (c *cluster) completeFirst(read names) cobra.CompletionFunc {
 
 // completeFlag completes a flag's value; args are the command's arguments so far.
 func (c *cluster) completeFlag(cmd *cobra.Command, flag string, read func(args []string) names) {
-	_ = cmd.RegisterFlagCompletionFunc(flag, func(cmd *cobra.Command, args []string, toComplete string) ([]cobra.Completion, cobra.ShellCompDirective) {
-		return c.complete(cmd, toComplete, read(args))
-	})
+	_ = cmd.RegisterFlagCompletionFunc(
+		flag, func(cmd *cobra.Command, args []string, toComplete string) ([]cobra.Completion, cobra.ShellCompDirective) {
+			return c.complete(cmd, toComplete, read(args))
+		})
 }
 
-func (c *cluster) completeNamespaces(cmd *cobra.Command, _ []string, toComplete string) ([]cobra.Completion, cobra.ShellCompDirective) {
+func (c *cluster) completeNamespaces(cmd *cobra.Command, _ []string, toComplete string) (
+	[]cobra.Completion, cobra.ShellCompDirective) {
 	return c.complete(cmd, toComplete, func(ctx context.Context, api client.Client, _ string) ([]string, error) {
 		var list corev1.NamespaceList
 		return listed(ctx, api, "", &list, func() []string { return namesOf(list.Items) })
 	})
 }
 
-func listed(ctx context.Context, api client.Client, namespace string, list client.ObjectList, read func() []string) ([]string, error) {
+func listed(ctx context.Context, api client.Client, namespace string, list client.ObjectList, read func() []string) (
+	[]string, error) {
 	if err := api.List(ctx, list, client.InNamespace(namespace)); err != nil {
 		return nil, err
 	}
@@ -106,7 +110,9 @@ func invokerNames(ctx context.Context, api client.Client, namespace string) ([]s
 
 func snapshotNames(ctx context.Context, api client.Client, namespace string) ([]string, error) {
 	var list v1alpha1.SnapshotList
-	return listed(ctx, api, namespace, &list, func() []string { return append(namesOf(list.Items), v1alpha1.LatestSnapshot) })
+	return listed(ctx, api, namespace, &list, func() []string {
+		return append(namesOf(list.Items), v1alpha1.LatestSnapshot)
+	})
 }
 
 func repositoryNames(ctx context.Context, api client.Client, namespace string) ([]string, error) {

@@ -10,38 +10,38 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// The exit codes. "cairn help exit-codes" documents them.
+// Exit codes, documented by "cairn help exit-codes".
 const (
-	// ExitOK is success; warnings of validate do not change it.
+	// ExitOK means success. Warnings of validate do not change it.
 	ExitOK = 0
-	// ExitError is an error, or findings of validate.
+	// ExitError means an error, or that validate found errors.
 	ExitError = 1
-	// ExitUsage is a command line that can't be understood.
+	// ExitUsage means that the command line is wrong.
 	ExitUsage = 2
-	// ExitFailed is a backup or restore that was waited for and failed.
+	// ExitFailed means that the awaited backup or restore failed.
 	ExitFailed = 3
-	// ExitSkipped is a backup or restore that was waited for and skipped.
+	// ExitSkipped means that the awaited backup or restore was skipped.
 	ExitSkipped = 4
-	// ExitTimeout is a wait that took too long. What was waited for goes on.
+	// ExitTimeout means that the wait took too long. The backup or restore goes on.
 	ExitTimeout = 5
 )
 
 const exitCodesText = `The exit codes of cairn:
 
-  0  it worked; for validate: there are no errors (there may be warnings);
+  0  success; for validate: there are no errors (there can be warnings);
      with --wait: the backup or restore succeeded
-  1  an error, said in one line on standard error; for validate: there are errors
-  2  the command line can't be understood
+  1  an error, in one line on standard error; for validate: there are errors
+  2  the command line is wrong
   3  with --wait: the backup or restore failed, is invalid, or was deleted
   4  with --wait: the backup or restore was skipped
-  5  with --wait: it has not ended within --timeout; it goes on in the cluster
+  5  with --wait: the backup or restore did not end within --timeout; it goes on in the cluster
 `
 
 func exitCodesTopic() *cobra.Command {
-	return &cobra.Command{Use: "exit-codes", Short: "What the exit codes mean", Long: exitCodesText}
+	return &cobra.Command{Use: "exit-codes", Short: "Meaning of the exit codes", Long: exitCodesText}
 }
 
-// exitError ends the program with a code. An empty message says nothing more than was already printed.
+// exitError ends the program with a code. If the message is empty, nothing is printed.
 type exitError struct {
 	code    int
 	message string
@@ -53,7 +53,7 @@ func usagef(format string, args ...any) error {
 	return &exitError{code: ExitUsage, message: fmt.Sprintf(format, args...)}
 }
 
-// exitCode is the code of an error and the line to print, which may be empty.
+// exitCode returns the exit code of an error, and the line to print, which can be empty.
 func exitCode(err error) (code int, line string) {
 	if err == nil {
 		return ExitOK, ""
@@ -68,10 +68,10 @@ func exitCode(err error) (code int, line string) {
 	return ExitError, oneLine(explain(err))
 }
 
-// oneLine is a text in one line, safe for a terminal.
+// oneLine returns a text as one line that is safe for a terminal.
 func oneLine(s string) string { return strings.Join(strings.Fields(printable(s)), " ") }
 
-// printable keeps what a cluster or a Git history says from steering the terminal.
+// printable removes control characters, with which a cluster or a Git history could steer the terminal.
 func printable(s string) string {
 	return strings.Map(func(r rune) rune {
 		if unicode.IsControl(r) {

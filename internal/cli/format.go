@@ -13,7 +13,7 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
 
-// none stands in a table where there is nothing to say.
+// none stands for an empty cell of a table.
 const none = "-"
 
 func orNone(s string) string {
@@ -23,7 +23,7 @@ func orNone(s string) string {
 	return s
 }
 
-// age of a time, as kubectl writes it.
+// age formats the age of a time as kubectl does.
 func age(now time.Time, t *metav1.Time) string {
 	if t == nil || t.IsZero() {
 		return none
@@ -31,7 +31,7 @@ func age(now time.Time, t *metav1.Time) string {
 	return duration.HumanDuration(max(now.Sub(t.Time), 0))
 }
 
-// shortHash is the length to which commits are cut.
+// shortHash is the length of shortened commit hashes.
 const shortHash = 7
 
 func shortCommit(hash string) string {
@@ -41,7 +41,7 @@ func shortCommit(hash string) string {
 	return hash
 }
 
-// shortRevision cuts the hash of <branch>@sha1:<hash>.
+// shortRevision shortens the hash of <branch>@sha1:<hash>.
 func shortRevision(revision string) string {
 	if at := strings.LastIndex(revision, ":"); at >= 0 {
 		return revision[:at+1] + shortCommit(revision[at+1:])
@@ -49,7 +49,7 @@ func shortRevision(revision string) string {
 	return revision
 }
 
-// shortRecords are the commits of a result, each once.
+// shortRecords lists the commits of a result, each once.
 func shortRecords(records []v1alpha1.RecordStatus) string {
 	var commits []string
 	for _, r := range records {
@@ -62,7 +62,7 @@ func shortRecords(records []v1alpha1.RecordStatus) string {
 
 const sizeUnits = "KMGTPE"
 
-// parseSize reads a size of a status, such as "12.222 MiB", in bytes.
+// parseSize parses a size from a status, such as "12.222 MiB", into bytes.
 func parseSize(s string) (float64, bool) {
 	number, unit, ok := strings.Cut(s, " ")
 	n, err := strconv.ParseFloat(number, 64)
@@ -82,7 +82,7 @@ func parseSize(s string) (float64, bool) {
 	return n, true
 }
 
-// shortSize writes bytes with one decimal.
+// shortSize formats bytes with one decimal.
 func shortSize(n float64) string {
 	if n < 1024 {
 		return fmt.Sprintf("%.0f B", n)
@@ -94,7 +94,7 @@ func shortSize(n float64) string {
 	return fmt.Sprintf("%.1f %ciB", n, sizeUnits[i])
 }
 
-// sumSizes adds sizes of a status; it is none where there is not one.
+// sumSizes adds sizes from a status. It returns none if none of them is a size.
 func sumSizes(sizes ...string) string {
 	var sum float64
 	found := false
@@ -109,7 +109,7 @@ func sumSizes(sizes ...string) string {
 	return shortSize(sum)
 }
 
-// count writes "1 file" and "2 files".
+// count formats a number with its noun: "1 file", "2 files".
 func count(n int, word string) string {
 	if n == 1 {
 		return "1 " + word

@@ -29,7 +29,9 @@ func TestShortForms(t *testing.T) {
 	g := NewWithT(t)
 	g.Expect(shortRevision("feature/a:b@sha1:4be2a1f0c3d4e5f6")).To(Equal("feature/a:b@sha1:4be2a1f"))
 	g.Expect(shortRevision("")).To(BeEmpty())
-	g.Expect(shortRecords([]v1alpha1.RecordStatus{{Commit: "9c1f0aa3d4"}, {Ledger: "a/b"}, {Commit: "9c1f0aa3d4"}, {Commit: "1234567890"}})).
+	g.Expect(
+		shortRecords([]v1alpha1.RecordStatus{{Commit: "9c1f0aa3d4"}, {Ledger: "a/b"}, {Commit: "9c1f0aa3d4"},
+			{Commit: "1234567890"}})).
 		To(Equal("9c1f0aa,1234567"))
 }
 

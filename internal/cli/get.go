@@ -15,17 +15,17 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
 )
 
-// scope says which objects are asked for.
+// scope selects the objects to show.
 type scope struct {
 	api       client.Client
-	namespace string // empty: all
-	name      string // empty: all
+	namespace string // empty means all
+	name      string // empty means all
 	now       time.Time
-	// whole are the objects that were read as the server has them, with fields that this program does not know.
+	// whole holds the objects as the server returned them, with fields that this program does not know.
 	whole map[types.UID]*unstructured.Unstructured
 }
 
-// list reads the objects of a kind, by namespace and, where named is true, by name.
+// list reads the objects of a kind from the namespace and, if named, with the name of the scope.
 func (s scope) list(ctx context.Context, into client.ObjectList, named bool) error {
 	opts := []client.ListOption{client.InNamespace(s.namespace)}
 	if named && s.name != "" {
@@ -44,12 +44,12 @@ func (s scope) list(ctx context.Context, into client.ObjectList, named bool) err
 		s.whole[read.Items[i].GetUID()] = &read.Items[i]
 	}
 	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(read.UnstructuredContent(), into); err != nil {
-		return fmt.Errorf("read the answer of the API server: %w", err)
+		return fmt.Errorf("decode the answer of the API server: %w", err)
 	}
 	return nil
 }
 
-// header and cells put the namespace first where several are shown.
+// header and cells put the namespace first if all namespaces are shown.
 func (s scope) header(columns ...string) []string { return s.cells("NAMESPACE", columns...) }
 
 func (s scope) cells(namespace string, cells ...string) []string {
@@ -59,13 +59,13 @@ func (s scope) cells(namespace string, cells ...string) []string {
 	return cells
 }
 
-// found is what a resource shows.
+// found is what get shows of a resource.
 type found struct {
 	objects []client.Object
 	tables  []*table
 }
 
-// resource is something that get shows.
+// resource is a kind of object that get shows.
 type resource struct {
 	name    string
 	aliases []string
@@ -75,12 +75,15 @@ type resource struct {
 
 func resources() []resource {
 	return []resource{
-		{"policies", []string{"policy"}, "Show PolicySyncs, BackupBatches with their targets, and BackupConfigurations", loadPolicies},
-		{"backupsessions", []string{"backupsession", "bsess"}, "Show runs of backups, the newest first", loadBackupSessions},
-		{"snapshots", []string{"snapshot", "snap"}, "Show backups of targets, the newest first", loadSnapshots},
+		{"policies", []string{"policy"}, "Show PolicySyncs, BackupBatches with their targets, and BackupConfigurations",
+			loadPolicies},
+		{"backupsessions", []string{"backupsession", "bsess"}, "Show runs of backups, newest first", loadBackupSessions},
+		{"snapshots", []string{"snapshot", "snap"}, "Show backups of targets, newest first", loadSnapshots},
 		{"repositories", []string{"repository", "repo"}, "Show where the backups of each target are kept", loadRepositories},
-		{"restorebatches", []string{"restorebatch", "rb"}, "Show restores of several targets, the newest first", loadRestoreBatches},
-		{"restoresessions", []string{"restoresession", "restores"}, "Show restores, the newest first", loadRestoreSessions},
+		{"restorebatches", []string{"restorebatch", "rb"}, "Show restores of several targets, newest first",
+			loadRestoreBatches},
+		{"restoresessions", []string{"restoresession", "restores"}, "Show restores of one target, newest first",
+			loadRestoreSessions},
 	}
 }
 
@@ -90,7 +93,8 @@ func newGet(o Options) *cobra.Command {
 		Short: "Show policies, backups, repositories and restores",
 		Args:  noCommand,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return usagef("say what to show: policies, backupsessions, snapshots, repositories, restorebatches or restoresessions")
+			return usagef(
+				"say what to show: policies, backupsessions, snapshots, repositories, restorebatches or restoresessions")
 		},
 	}
 	for _, r := range resources() {
@@ -110,7 +114,7 @@ func newGetResource(o Options, r resource) *cobra.Command {
 	}
 	c := newCluster(cmd, true)
 	addOutput(cmd, &output)
-	cmd.Flags().BoolVarP(&all, "all-namespaces", "A", false, "show those of all namespaces")
+	cmd.Flags().BoolVarP(&all, "all-namespaces", "A", false, "show the objects of all namespaces")
 	cmd.ValidArgsFunction = c.completeFirst(r.complete)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if err := checkOutput(output); err != nil {
@@ -143,7 +147,7 @@ func (r resource) show(ctx context.Context, o Options, s scope, output string) e
 	}
 	switch {
 	case len(f.objects) == 0 && s.name != "":
-		return fmt.Errorf("there is no %s %s %s: without a name, all are shown", r.aliases[0], s.name, where)
+		return fmt.Errorf("there is no %s %s %s: leave out the name to list all", r.aliases[0], s.name, where)
 	case output != outputTable:
 		return s.encode(o.Out, output, f.objects)
 	case len(f.objects) == 0:
@@ -166,7 +170,7 @@ func (r resource) show(ctx context.Context, o Options, s scope, output string) e
 	return nil
 }
 
-// encode writes objects whole: the only one of a name as itself, else a List.
+// encode writes whole objects: the object itself if a name selected exactly one, else a List.
 func (s scope) encode(out io.Writer, output string, objects []client.Object) error {
 	items := make([]map[string]any, len(objects))
 	for i, o := range objects {
@@ -180,7 +184,7 @@ func (s scope) encode(out io.Writer, output string, objects []client.Object) err
 	return encode(out, output, map[string]any{"apiVersion": "v1", "kind": "List", "items": items})
 }
 
-// complete are the names of the resource.
+// complete returns the names of the resource's objects.
 func (r resource) complete(ctx context.Context, api client.Client, namespace string) ([]string, error) {
 	f, err := r.load(ctx, scope{api: api, namespace: namespace, whole: map[types.UID]*unstructured.Unstructured{}})
 	if err != nil {
@@ -194,7 +198,7 @@ func (r resource) complete(ctx context.Context, api client.Client, namespace str
 	return slices.Compact(names), nil
 }
 
-// newestFirst orders what happens again and again; those of one moment by namespace and name.
+// newestFirst sorts by creation time. Objects of the same time keep their order, by namespace and name.
 func newestFirst[T any, P interface {
 	*T
 	client.Object

@@ -22,8 +22,8 @@ import (
 
 var relativeTime = regexp.MustCompile(`"@([+-][0-9a-z]+)"`)
 
-// load creates the objects of a file with their status. "@-5m" in it is five minutes before the program's time. Those of one
-// kind are created in different seconds where lists show them by age.
+// load creates the objects of a file with their status. "@-5m" in it is five minutes before the program's time.
+// Objects of one kind are created in different seconds if lists show them by age.
 func load(t testing.TB, file, namespace string) {
 	t.Helper()
 	g := NewWithT(t)
@@ -55,7 +55,7 @@ func load(t testing.TB, file, namespace string) {
 	}
 }
 
-// read gives the objects of a file.
+// read returns the objects of a file.
 func read(t testing.TB, file string) []*unstructured.Unstructured {
 	t.Helper()
 	g := NewWithT(t)
@@ -126,7 +126,8 @@ func TestGet(t *testing.T) {
 			g.Expect(o.GetAPIVersion()).To(Equal("backup.cairn.dev/v1alpha1"))
 			g.Expect(o.GetManagedFields()).To(BeEmpty())
 		}
-		g.Expect(kinds).To(Equal([]string{"PolicySync/calm", "PolicySync/shop", "BackupBatch/shop", "BackupConfiguration/photos"}))
+		g.Expect(kinds).
+			To(Equal([]string{"PolicySync/calm", "PolicySync/shop", "BackupBatch/shop", "BackupConfiguration/photos"}))
 		g.Expect(r.out).To(ContainSubstring("main@sha1:4be2a1f0c3d4e5f60718293a4b5c6d7e8f901234"))
 	})
 
@@ -143,7 +144,10 @@ func TestGet(t *testing.T) {
 	t.Run("a name that is not there is an error", func(t *testing.T) {
 		g := NewWithT(t)
 		r := runIn(t, "get", "snapshots", "nosuch", "-n", ns)
-		g.Expect(r).To(Equal(result{code: 1, err: "error: there is no snapshot nosuch in namespace shop: without a name, all are shown\n"}))
+		g.Expect(r).
+			To(
+				Equal(
+					result{code: 1, err: "error: there is no snapshot nosuch in namespace shop: leave out the name to list all\n"}))
 	})
 
 	t.Run("nothing there is said beside the output", func(t *testing.T) {

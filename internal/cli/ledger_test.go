@@ -24,7 +24,8 @@ import (
 )
 
 func backup(name, phase, reason string) ledger.Object {
-	return ledger.Object{Kind: "BackupSession", Namespace: "shop", Name: name, UID: "u", Phase: phase, Reason: reason, Revision: "main@sha1:4be2"}
+	return ledger.Object{Kind: "BackupSession", Namespace: "shop", Name: name, UID: "u", Phase: phase, Reason: reason,
+		Revision: "main@sha1:4be2"}
 }
 
 // records makes a repository with the commits of two clusters and one of somebody else, and returns the hashes.
@@ -32,7 +33,9 @@ func records(t testing.TB, prefix string) (*git.Repository, string, []string) {
 	t.Helper()
 	g := NewWithT(t)
 	dir := t.TempDir()
-	r, err := git.PlainInitWithOptions(dir, &git.PlainInitOptions{InitOptions: git.InitOptions{DefaultBranch: plumbing.NewBranchReferenceName("backup-records")}})
+	r, err := git.PlainInitWithOptions(
+		dir,
+		&git.PlainInitOptions{InitOptions: git.InitOptions{DefaultBranch: plumbing.NewBranchReferenceName("backup-records")}})
 	g.Expect(err).NotTo(HaveOccurred())
 	w, err := r.Worktree()
 	g.Expect(err).NotTo(HaveOccurred())
@@ -40,14 +43,17 @@ func records(t testing.TB, prefix string) (*git.Repository, string, []string) {
 	for i, c := range []struct{ file, message string }{
 		{"README.md", "Begin\n"},
 		{ledger.Folder(prefix, "one") + "/records/a", ledger.Message("one", []ledger.Object{backup("a", "Succeeded", "")})},
-		{ledger.Folder(prefix, "two") + "/records/b", ledger.Message("two", []ledger.Object{backup("b", "Failed", "TargetsFailed"), backup("c", "Succeeded", "Succeeded")})},
+		{ledger.Folder(prefix, "two") + "/records/b",
+			ledger.Message(
+				"two", []ledger.Object{backup("b", "Failed", "TargetsFailed"), backup("c", "Succeeded", "Succeeded")})},
 		{ledger.Folder(prefix, "one") + "/STATUS.md", ledger.Message("one", nil)},
 	} {
 		g.Expect(os.MkdirAll(filepath.Join(dir, filepath.Dir(c.file)), 0o750)).To(Succeed())
 		g.Expect(os.WriteFile(filepath.Join(dir, c.file), []byte(c.message), 0o600)).To(Succeed())
 		_, err := w.Add(c.file)
 		g.Expect(err).NotTo(HaveOccurred())
-		who := object.Signature{Name: "Cairn", Email: "cairn@example.com", When: time.Date(2026, 11, 20, 8, i, 0, 0, time.UTC)}
+		who := object.Signature{Name: "Cairn", Email: "cairn@example.com",
+			When: time.Date(2026, 11, 20, 8, i, 0, 0, time.UTC)}
 		hash, err := w.Commit(c.message, &git.CommitOptions{Author: &who, Committer: &who})
 		g.Expect(err).NotTo(HaveOccurred())
 		hashes = append(hashes, hash.String()[:7])
@@ -55,7 +61,7 @@ func records(t testing.TB, prefix string) (*git.Repository, string, []string) {
 	return r, dir, hashes
 }
 
-// log is what ledger log prints, with the hashes as #<index>.
+// log returns the output of ledger log, with the hashes as #<index>.
 func (r result) log(hashes []string) string {
 	out := r.out
 	for i, h := range hashes {
@@ -93,14 +99,18 @@ func TestLedgerLogOfClone(t *testing.T) {
 		"all, with objects": {"-v --dir " + dir, hashes, verboseLog},
 		"a bare clone":      {"-v --dir " + bare, hashes, verboseLog},
 		"a clone that is shallow and only fetched": {
-			"--dir " + fetched, hashes, "2026-11-20T08:03:00Z  #3  bring STATUS.md up to date\n2026-11-20T08:02:00Z  #2  shop: 1 succeeded, 1 failed\n",
+			"--dir " + fetched, hashes, "2026-11-20T08:03:00Z  #3  bring STATUS.md up to date\n2026-11-20T08:02:00Z  #2  " +
+				"shop: 1 succeeded, 1 failed\n",
 		},
-		"one cluster":               {"--cluster two --dir " + dir, hashes, "2026-11-20T08:02:00Z  #2  shop: 1 succeeded, 1 failed\n"},
-		"the newest one":            {"-n 1 --dir " + dir, hashes, "2026-11-20T08:03:00Z  #3  bring STATUS.md up to date\n"},
-		"a folder inside the clone": {"-n 1 --dir " + filepath.Join(dir, "clusters", "one"), hashes, "2026-11-20T08:03:00Z  #3  bring STATUS.md up to date\n"},
-		"below a path":              {"-v --path ./deep/er --dir " + below, belowHashes, verboseLog},
+		"one cluster": {"--cluster two --dir " + dir, hashes,
+			"2026-11-20T08:02:00Z  #2  shop: 1 succeeded, 1 failed\n"},
+		"the newest one": {"-n 1 --dir " + dir, hashes, "2026-11-20T08:03:00Z  #3  bring STATUS.md up to date\n"},
+		"a folder inside the clone": {"-n 1 --dir " + filepath.Join(dir, "clusters", "one"), hashes,
+			"2026-11-20T08:03:00Z  #3  bring STATUS.md up to date\n"},
+		"below a path": {"-v --path ./deep/er --dir " + below, belowHashes, verboseLog},
 		"below a path, of one cluster": {
-			"--path deep/er --cluster two --dir " + below, belowHashes, "2026-11-20T08:02:00Z  #2  shop: 1 succeeded, 1 failed\n",
+			"--path deep/er --cluster two --dir " + below, belowHashes,
+			"2026-11-20T08:02:00Z  #2  shop: 1 succeeded, 1 failed\n",
 		},
 	}
 	for name, tt := range tests {
@@ -124,14 +134,16 @@ func TestLedgerLogOfClone(t *testing.T) {
 			HaveKeyWithValue("objects", []any{"BackupSession shop/a Succeeded"}), HaveKeyWithValue("commit", HaveLen(40))))
 	})
 
-	t.Run("what is not there is said", func(t *testing.T) {
+	t.Run("errors name what is missing", func(t *testing.T) {
 		g := NewWithT(t)
 		empty := t.TempDir()
 		g.Expect(run(t, "ledger", "log", "--dir", empty)).To(Equal(result{
-			code: 1, err: "error: " + empty + " is not a clone: give one with --dir, or read a Ledger's remote with --ledger\n",
+			code: 1, err: "error: " + empty +
+				" is not a Git clone: name one with --dir, or read the remote of a Ledger with --ledger\n",
 		}))
 		g.Expect(run(t, "ledger", "log", "--dir", dir, "--branch", "x")).To(Equal(result{
-			code: 1, err: "error: the clone has no branch x: fetch it (git fetch origin x:x), or name another with --branch\n",
+			code: 1, err: "error: the clone has no branch x: fetch it with \"git fetch origin x:x\", or name another branch " +
+				"with --branch\n",
 		}))
 		g.Expect(run(t, "ledger", "log", "--dir", dir, "--cluster", "three")).To(Equal(result{err: "no records\n"}))
 	})
@@ -156,7 +168,8 @@ func TestLedgerLogOfRemote(t *testing.T) {
 
 	secret := func(name, password string) {
 		g.Expect(api.Create(t.Context(), &corev1.Secret{
-			ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: name}, StringData: map[string]string{"username": "cairn", "password": password},
+			ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: name},
+			StringData: map[string]string{"username": "cairn", "password": password},
 		})).To(Succeed())
 	}
 	secret("good", "top-secret")
@@ -194,7 +207,7 @@ func TestLedgerLogOfRemote(t *testing.T) {
 		host, err := url.Parse(address)
 		NewWithT(t).Expect(err).NotTo(HaveOccurred())
 		for name, want := range map[string]string{
-			"inside":  "where the Ledger's URL works only inside the cluster, give --url",
+			"inside":  "if the Ledger's URL works only inside the cluster, pass another with --url",
 			"refused": "authentication",
 			"bare":    `get Secret ` + ns + `/nosuch, which holds the Ledger's credentials`,
 			"nosuch":  "there is no Ledger " + ns + "/nosuch",

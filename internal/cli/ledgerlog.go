@@ -17,19 +17,19 @@ import (
 	"github.com/cairn-backup/cairn/internal/ledger"
 )
 
-// entry is a commit of the records branch as it is shown.
+// entry is a commit of the records branch as the command shows it.
 type entry struct {
 	Commit  string    `json:"commit"`
 	Time    time.Time `json:"time"`
 	Subject string    `json:"subject"`
 	Cluster string    `json:"cluster,omitempty"`
-	// Revisions of the policy that were in force.
+	// Revisions are the policy revisions that were in force.
 	Revisions []string `json:"revisions,omitempty"`
-	// Objects whose records it added: "<kind> <namespace>/<name> <phase> (<reason>)".
+	// Objects are the objects whose records the commit added: "<kind> <namespace>/<name> <phase> (<reason>)".
 	Objects []string `json:"objects"`
 }
 
-// ledgerLogFlags say where the records are and which of them to show.
+// ledgerLogFlags select where the records are read and which of them are shown.
 type ledgerLogFlags struct {
 	dir, branch, path, cluster string
 	ledger, url                string
@@ -43,11 +43,11 @@ const (
 	defaultLimit  = 20
 )
 
-const ledgerLogText = `Show the commits that say what happened, the newest first.
+const ledgerLogText = `Show the commits of the records branch, newest first.
 
 By default they are read from the clone in the current directory. With --ledger they are read from the remote, with the
-URL and the Secret of that Ledger; --url says how to reach the remote from here where the Ledger's own URL works only
-inside the cluster. The credentials are sent there.`
+URL and the Secret of the Ledger. If that URL works only inside the cluster, pass one that works from here with --url.
+The credentials are sent to it.`
 
 func newLedger(o Options) *cobra.Command {
 	cmd := &cobra.Command{
@@ -73,11 +73,12 @@ func newLedgerLog(o Options) *cobra.Command {
 	flags := cmd.Flags()
 	flags.StringVar(&f.dir, "dir", ".", "a clone of the repository, bare or not")
 	flags.StringVar(&f.branch, "branch", defaultBranch, "branch that holds the records")
-	flags.StringVar(&f.path, "path", "", "spec.path of the Ledger, with --dir")
+	flags.StringVar(&f.path, "path", "", "spec.path of the Ledger; goes with --dir")
 	flags.StringVar(&f.cluster, "cluster", "", "show only the records of this cluster (spec.clusterName of its Ledger)")
-	flags.StringVar(&f.ledger, "ledger", "", "NAMESPACE/NAME of a Ledger: read its remote instead of a clone")
-	flags.StringVar(&f.url, "url", "", "URL of the remote, with --ledger, where the Ledger's own can't be reached from here")
-	flags.IntVarP(&f.limit, "limit", "n", defaultLimit, "show at most this many commits")
+	flags.StringVar(&f.ledger, "ledger", "", "NAMESPACE/NAME of a Ledger whose remote is read instead of a clone")
+	flags.StringVar(&f.url, "url", "",
+		"URL of the remote if the Ledger's own can't be reached from here; goes with --ledger")
+	flags.IntVarP(&f.limit, "limit", "n", defaultLimit, "the greatest number of commits to show")
 	flags.BoolVarP(&f.verbose, "verbose", "v", false, "show a line for each object")
 	c.completeFlag(cmd, "ledger", func([]string) names { return ledgerNames })
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
@@ -97,13 +98,13 @@ func (f *ledgerLogFlags) check(cmd *cobra.Command) error {
 	namespace, name, ok := strings.Cut(f.ledger, "/")
 	switch {
 	case f.limit <= 0:
-		return usagef("--limit is a number of commits: 1 or more")
+		return usagef("--limit must be 1 or more")
 	case f.ledger != "" && (!ok || namespace == "" || name == "" || strings.Contains(name, "/")):
 		return usagef("--ledger %s is not NAMESPACE/NAME", f.ledger)
 	case f.ledger != "" && (cmd.Flags().Changed("dir") || cmd.Flags().Changed("path") || cmd.Flags().Changed("branch")):
-		return usagef("--ledger knows its branch and path: leave out --dir, --branch and --path")
+		return usagef("--ledger cannot be used together with --dir, --branch and --path: the Ledger says its branch and path")
 	case f.ledger == "" && f.url != "":
-		return usagef("--url goes with --ledger; for a clone use --dir")
+		return usagef("--url needs --ledger; for a clone use --dir")
 	}
 	return checkOutput(f.output)
 }
@@ -119,12 +120,12 @@ func (f *ledgerLogFlags) read(cmd *cobra.Command, c *cluster) ([]entry, error) {
 	return f.remote(cmd.Context(), api)
 }
 
-// remote reads the branch of a Ledger from where it is pushed to.
+// remote reads the branch of a Ledger from its remote.
 func (f *ledgerLogFlags) remote(ctx context.Context, api client.Client) ([]entry, error) {
 	namespace, name, _ := strings.Cut(f.ledger, "/")
 	var l v1alpha1.Ledger
 	if err := api.Get(ctx, client.ObjectKey{Namespace: namespace, Name: name}, &l); apierrors.IsNotFound(err) {
-		return nil, fmt.Errorf("there is no Ledger %s: \"kubectl get ledgers -A\" shows which there are", f.ledger)
+		return nil, fmt.Errorf("there is no Ledger %s: \"kubectl get ledgers -A\" lists them", f.ledger)
 	} else if err != nil {
 		return nil, fmt.Errorf("get Ledger %s: %w", f.ledger, err)
 	}
@@ -151,7 +152,7 @@ func (f *ledgerLogFlags) remote(ctx context.Context, api client.Client) ([]entry
 		return nil, err
 	}
 	defer remote.Close()
-	// With a choice of clusters, how many commits hold enough of theirs is not known.
+	// With --cluster, the number of commits that hold enough entries of that cluster is not known beforehand.
 	limit := f.limit
 	if f.cluster != "" {
 		limit = max(limit, maxRemoteCommits)
@@ -159,7 +160,7 @@ func (f *ledgerLogFlags) remote(ctx context.Context, api client.Client) ([]entry
 	commits, err := ledger.Log(ctx, remote, l.Spec.Branch, limit)
 	if err != nil {
 		if errors.Is(err, gitstore.ErrUnreachable) && f.url == "" {
-			return nil, fmt.Errorf("%w: where the Ledger's URL works only inside the cluster, give --url", err)
+			return nil, fmt.Errorf("%w: if the Ledger's URL works only inside the cluster, pass another with --url", err)
 		}
 		return nil, err
 	}
@@ -181,7 +182,8 @@ func (f *ledgerLogFlags) entries(commits []ledger.Commit) []entry {
 }
 
 func entryOf(c ledger.Commit) entry {
-	e := entry{Commit: c.Hash, Time: c.Time, Subject: c.Subject, Cluster: c.Cluster, Revisions: c.Revisions, Objects: []string{}}
+	e := entry{Commit: c.Hash, Time: c.Time, Subject: c.Subject, Cluster: c.Cluster, Revisions: c.Revisions,
+		Objects: []string{}}
 	for _, x := range c.Objects {
 		e.Objects = append(e.Objects, x.Kind+" "+x.Namespace+"/"+x.Name+" "+x.Phase+because(x.Phase, x.Reason, ""))
 	}

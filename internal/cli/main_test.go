@@ -31,8 +31,8 @@ var (
 	update     = flag.Bool("update", false, "write the golden files")
 )
 
-// pinned is the time of the program in all tests. It is so much later than every creation that all of them have one age, though
-// the API server took minutes to start.
+// pinned is the time of the program in all tests. It is so much later than every creation that all objects have the
+// same age, even if the API server took minutes to start.
 var pinned = time.Now().Add(12*time.Hour + 30*time.Minute).Truncate(time.Second)
 
 func TestMain(m *testing.M) { os.Exit(start(m)) }
@@ -72,7 +72,7 @@ func start(m *testing.M) int {
 	return m.Run()
 }
 
-// result is what a run of the program gave.
+// result is the outcome of a run of the program.
 type result struct {
 	code     int
 	out, err string
@@ -89,7 +89,7 @@ func run(t testing.TB, args ...string) result {
 	return result{code, out.String(), errOut.String()}
 }
 
-// runIn runs it against the test's API server.
+// runIn runs it against the API server of the tests.
 func runIn(t testing.TB, args ...string) result {
 	t.Helper()
 	return run(t, append(args, "--kubeconfig", kubeconfig)...)

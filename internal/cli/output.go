@@ -18,8 +18,9 @@ const (
 
 // addOutput adds -o.
 func addOutput(cmd *cobra.Command, output *string) {
-	cmd.Flags().StringVarP(output, "output", "o", outputTable, "table, json or yaml")
-	_ = cmd.RegisterFlagCompletionFunc("output", cobra.FixedCompletions([]string{outputTable, outputJSON, outputYAML}, cobra.ShellCompDirectiveNoFileComp))
+	cmd.Flags().StringVarP(output, "output", "o", outputTable, "the output format: table, json or yaml")
+	_ = cmd.RegisterFlagCompletionFunc(
+		"output", cobra.FixedCompletions([]string{outputTable, outputJSON, outputYAML}, cobra.ShellCompDirectiveNoFileComp))
 }
 
 func checkOutput(output string) error {
@@ -27,7 +28,7 @@ func checkOutput(output string) error {
 	case outputTable, outputJSON, outputYAML:
 		return nil
 	}
-	return usagef("-o %s is not known: it is table, json or yaml", output)
+	return usagef("unknown output format %q: -o must be table, json or yaml", output)
 }
 
 // encode writes v as JSON or YAML.

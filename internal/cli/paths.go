@@ -13,9 +13,9 @@ import (
 	"github.com/cairn-backup/cairn/internal/policy"
 )
 
-// policyPath is a path to validate and how its files are shown: as the user wrote them.
+// policyPath is a path to validate. It remembers how the user wrote it, so that files are shown in the same way.
 type policyPath struct {
-	root   string // nothing leads out of it
+	root   string // no path may lead out of it
 	inside string // the path below root, with slashes
 	dir    string // the directory of the path, absolute
 	argDir string // the same as the user wrote it
@@ -47,7 +47,7 @@ func locate(arg string) (policyPath, error) {
 	return p, err
 }
 
-// pathCause leaves out the path, which the finding names already.
+// pathCause drops the path from an error, because the finding names it already.
 func pathCause(err error) error {
 	var p *fs.PathError
 	if errors.As(err, &p) {
@@ -56,7 +56,7 @@ func pathCause(err error) error {
 	return err
 }
 
-// workingCopy is the closest directory above that Git knows, else dir.
+// workingCopy returns the closest directory at or above dir that holds .git, else dir.
 func workingCopy(dir string) string {
 	for at := dir; ; at = filepath.Dir(at) {
 		if _, err := os.Lstat(filepath.Join(at, ".git")); err == nil {
@@ -68,7 +68,7 @@ func workingCopy(dir string) string {
 	}
 }
 
-// build builds the path. The namespace of a PolicySync that is not known is the one that the objects name.
+// build builds the path. If the namespace of the PolicySync is not given, it is the namespace that the objects name.
 func (p policyPath) build(ctx context.Context, opts validateOptions, lookup policy.Lookup) ([]build.Object, error) {
 	with := build.Options{Namespace: opts.namespace, Lookup: lookup}
 	if opts.namespace == "" && !opts.serviceAccount {
@@ -82,7 +82,7 @@ func (p policyPath) build(ctx context.Context, opts validateOptions, lookup poli
 	return result.Objects, nil
 }
 
-// confined builds with only the kinds that are allowed without a service account, in whatever one namespace.
+// confined builds only the kinds that are allowed without a service account, all in one namespace, whichever it is.
 func (p policyPath) confined(ctx context.Context, with build.Options) ([]build.Object, error) {
 	free, err := build.Build(ctx, p.root, p.inside, with)
 	with.Confined = true
@@ -92,7 +92,7 @@ func (p policyPath) confined(ctx context.Context, with build.Options) ([]build.O
 	result, confinedErr := build.Build(ctx, p.root, p.inside, with)
 	var freely, invalid *build.Error
 	if errors.As(confinedErr, &invalid) && errors.As(err, &freely) {
-		// As the namespace is not known, only what is wrong with namespaces anywhere counts.
+		// The namespace is not known, so findings about namespaces count only if they hold for any namespace.
 		invalid.Findings = slices.DeleteFunc(invalid.Findings, func(f policy.Finding) bool {
 			return f.Field == "metadata.namespace" && !slices.Contains(freely.Findings, f)
 		})
@@ -115,7 +115,7 @@ func firstNamespace(objects []build.Object) string {
 	return ""
 }
 
-// show turns a file below root into what the user would write.
+// show returns the path of a file below root as the user would write it.
 func (p policyPath) show(file string) string {
 	if file == "" {
 		return ""

@@ -12,10 +12,10 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
 
-const pauseExample = `  # Stop the schedules of the batch shop, for example while it is migrated
+const pauseExample = `  # Stop the schedules of the batch shop, for example during a migration
   %[1]s pause batch/shop -n shop
 
-  # Let them go on
+  # Resume them
   %[1]s resume batch/shop -n shop`
 
 func newPause(o Options) *cobra.Command {
@@ -23,16 +23,16 @@ func newPause(o Options) *cobra.Command {
 }
 
 func newResume(o Options) *cobra.Command {
-	return newPausing(o, false, "resume", "Let the schedules of a paused policy go on")
+	return newPausing(o, false, "resume", "Resume the schedules of a paused policy")
 }
 
-// newPausing is a command that sets spec.paused.
+// newPausing returns a command that sets spec.paused.
 func newPausing(o Options, paused bool, verb, short string) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   verb + " bc/NAME|batch/NAME",
 		Short: short,
-		Long: short + `: it sets spec.paused. Runs that are under way go on, and "trigger" starts
-a run all the same. Where the policy in Git sets spec.paused, the next change of policy has the last word.`,
+		Long: short + `: set spec.paused. Runs that have started go on, and "trigger" still starts runs.
+If the policy in Git sets spec.paused, the next change of policy overrides this.`,
 		Example: fmt.Sprintf(pauseExample, o.name()),
 		Args:    argsBetween(1, 1, "bc/NAME|batch/NAME"),
 	}
@@ -52,8 +52,9 @@ a run all the same. Where the policy in Git sets spec.paused, the next change of
 	return cmd
 }
 
-// pause sets spec.paused of an invoker. The child of a batch has no schedule: its batch has.
-func pause(ctx context.Context, o Options, api client.Client, namespace string, ref v1alpha1.TypedLocalObjectReference, paused bool) error {
+// pause sets spec.paused of an invoker. It refuses the child of a batch, whose schedule belongs to the batch.
+func pause(ctx context.Context, o Options, api client.Client, namespace string, ref v1alpha1.TypedLocalObjectReference,
+	paused bool) error {
 	var invoker client.Object
 	var field *bool
 	if ref.Kind == v1alpha1.BackupBatchKind {
@@ -65,13 +66,13 @@ func pause(ctx context.Context, o Options, api client.Client, namespace string, 
 	}
 	err := api.Get(ctx, client.ObjectKey{Namespace: namespace, Name: ref.Name}, invoker)
 	if apierrors.IsNotFound(err) {
-		return fmt.Errorf("there is no %s %s in namespace %s: \"get policies\" shows which there are", ref.Kind, ref.Name, namespace)
+		return fmt.Errorf("there is no %s %s in namespace %s: \"get policies\" lists them", ref.Kind, ref.Name, namespace)
 	}
 	if err != nil {
 		return fmt.Errorf("get %s: %w", ref, err)
 	}
 	if owner := metav1.GetControllerOf(invoker); owner != nil && owner.Kind == v1alpha1.BackupBatchKind {
-		return fmt.Errorf("%s has no schedule of its own: name its batch, batch/%s", ref, owner.Name)
+		return fmt.Errorf("%s has no schedule of its own: pause or resume its batch, batch/%s", ref, owner.Name)
 	}
 	state := "goes on"
 	if paused {
@@ -83,11 +84,11 @@ func pause(ctx context.Context, o Options, api client.Client, namespace string, 
 	}
 	before, ok := invoker.DeepCopyObject().(client.Object)
 	if !ok {
-		return fmt.Errorf("copy %s: it is no object", ref)
+		return fmt.Errorf("copy %s: unexpected type", ref)
 	}
 	*field = paused
 	if err := api.Patch(ctx, invoker, client.MergeFrom(before)); err != nil {
-		return fmt.Errorf("change %s: %w", ref, err)
+		return fmt.Errorf("patch %s: %w", ref, err)
 	}
 	fmt.Fprintf(o.Out, "%s %s\n", ref, state)
 	return nil

@@ -16,7 +16,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/policy"
 )
 
-// The short forms of invokers, before a slash and the name.
+// Short forms of the kinds of invokers, before a slash and the name.
 const (
 	prefixConfiguration = "bc/"
 	prefixBatch         = "batch/"
@@ -47,7 +47,8 @@ func loadPolicies(ctx context.Context, s scope) (found, error) {
 			alone = append(alone, *c)
 		}
 	}
-	policies := &table{header: s.header("NAME", "CONFIGURATION", "TARGET", "PHASE", "REPOSITORIES", "NEXT", "AGE"), optional: []string{"CONFIGURATION"}}
+	policies := &table{header: s.header("NAME", "CONFIGURATION", "TARGET", "PHASE", "REPOSITORIES", "NEXT", "AGE"),
+		optional: []string{"CONFIGURATION"}}
 	for i := range batches.Items {
 		batchRows(policies, s, &batches.Items[i], children)
 	}
@@ -69,29 +70,37 @@ func syncTable(s scope, syncs []v1alpha1.PolicySync) *table {
 		}
 		t.add(s.cells(p.Namespace, "policysync/"+p.Name, orNone(shortRevision(p.Status.LastAppliedRevision)),
 			readyStatus(p.Status.Conditions), suspended, age(s.now, &p.CreationTimestamp))...)
-		if tried := p.Status.LastAttemptedRevision; tried != p.Status.LastAppliedRevision && p.Status.LastAppliedRevision != "" {
-			t.note(fmt.Sprintf("%s was tried, %s stays in force", shortRevision(tried), shortRevision(p.Status.LastAppliedRevision)))
+		if tried := p.Status.LastAttemptedRevision; tried != p.Status.LastAppliedRevision &&
+			p.Status.LastAppliedRevision != "" {
+			t.note(fmt.Sprintf("%s was tried, %s stays in force", shortRevision(tried),
+				shortRevision(p.Status.LastAppliedRevision)))
 		}
 		t.note(notReady(p.Status.Conditions))
-		if c := apimeta.FindStatusCondition(p.Status.Conditions, v1alpha1.ConditionDeletionBlocked); c != nil && c.Status == metav1.ConditionTrue && c.Message != readyMessage(p.Status.Conditions) {
+		if c := apimeta.FindStatusCondition(p.Status.Conditions, v1alpha1.ConditionDeletionBlocked); c != nil &&
+			c.Status == metav1.ConditionTrue && c.Message != readyMessage(p.Status.Conditions) {
 			t.note(c.Reason + ": " + c.Message)
 		}
 	}
 	return t
 }
 
-// batchRows adds a batch and a row for each of its targets, in the order of the policy.
-func batchRows(t *table, s scope, b *v1alpha1.BackupBatch, children map[client.ObjectKey]*v1alpha1.BackupConfiguration) {
-	t.add(s.cells(b.Namespace, prefixBatch+b.Name, "", "", orNone(b.Status.Phase), "", next(s, b.Status.Sessions, b.Spec.Paused), age(s.now, &b.CreationTimestamp))...)
+// batchRows adds a row for a batch and one for each of its targets, in the order of the policy.
+func batchRows(t *table, s scope, b *v1alpha1.BackupBatch,
+	children map[client.ObjectKey]*v1alpha1.BackupConfiguration) {
+	t.add(s.cells(b.Namespace, prefixBatch+b.Name, "", "", orNone(b.Status.Phase), "",
+		next(s, b.Status.Sessions, b.Spec.Paused), age(s.now, &b.CreationTimestamp))...)
 	t.note(notReady(b.Status.Conditions))
 	scheduleNotes(t, b.Status.Conditions, b.Status.Sessions)
 	for _, target := range policy.KnownTargets(b) {
 		var status v1alpha1.BatchTargetStatus
-		if i := slices.IndexFunc(b.Status.Targets, func(x v1alpha1.BatchTargetStatus) bool { return x.Name == target.Name }); i >= 0 {
+		if i := slices.IndexFunc(b.Status.Targets, func(x v1alpha1.BatchTargetStatus) bool {
+			return x.Name == target.Name
+		}); i >= 0 {
 			status = b.Status.Targets[i]
 		}
 		child := children[client.ObjectKey{Namespace: b.Namespace, Name: policy.ChildName(b.Name, target.Name)}]
-		t.add(s.cells(b.Namespace, "  "+target.Name, orNone(status.Configuration), target.AppRef.String(), orNone(status.Phase),
+		t.add(s.cells(b.Namespace, "  "+target.Name, orNone(status.Configuration), target.AppRef.String(),
+			orNone(status.Phase),
 			orNone(strings.Join(policy.RepositoryNames(b, target), ",")), "", "")...)
 		if child != nil && status.Phase != v1alpha1.PhaseReady {
 			t.note(notReady(child.Status.Conditions))
@@ -118,24 +127,27 @@ func configurationRow(t *table, s scope, c *v1alpha1.BackupConfiguration) {
 		target = c.Spec.Target.String()
 	}
 	t.add(s.cells(c.Namespace, prefixConfiguration+c.Name, "", target, orNone(c.Status.Phase),
-		orNone(strings.Join(repositories, ",")), next(s, c.Status.Sessions, c.Spec.Paused), age(s.now, &c.CreationTimestamp))...)
+		orNone(strings.Join(repositories, ",")), next(s, c.Status.Sessions, c.Spec.Paused),
+		age(s.now, &c.CreationTimestamp))...)
 	t.note(notReady(c.Status.Conditions))
 	scheduleNotes(t, c.Status.Conditions, c.Status.Sessions)
 }
 
-// scheduleNotes say that the last success is too old, and which sessions miss their slots.
+// scheduleNotes notes that the last success is too old, and which sessions miss their slots.
 func scheduleNotes(t *table, conditions []metav1.Condition, sessions []v1alpha1.SessionStatus) {
-	if c := apimeta.FindStatusCondition(conditions, v1alpha1.ConditionProtected); c != nil && c.Status == metav1.ConditionFalse {
+	if c := apimeta.FindStatusCondition(conditions, v1alpha1.ConditionProtected); c != nil &&
+		c.Status == metav1.ConditionFalse {
 		t.note(c.Reason + ": " + c.Message)
 	}
 	for i := range sessions {
-		if c := apimeta.FindStatusCondition(sessions[i].Conditions, v1alpha1.ConditionSlotsMissed); c != nil && c.Status == metav1.ConditionTrue {
+		if c := apimeta.FindStatusCondition(sessions[i].Conditions, v1alpha1.ConditionSlotsMissed); c != nil &&
+			c.Status == metav1.ConditionTrue {
 			t.note("session " + sessions[i].Name + ": " + c.Message)
 		}
 	}
 }
 
-// next is the earliest slot and its session.
+// next returns the earliest slot and its session.
 func next(s scope, sessions []v1alpha1.SessionStatus, paused bool) string {
 	if paused {
 		return "paused"
@@ -167,7 +179,7 @@ func readyMessage(conditions []metav1.Condition) string {
 	return ""
 }
 
-// notReady says why an object is not ready. It is empty for one that is.
+// notReady returns why an object is not ready. It is empty for a ready object.
 func notReady(conditions []metav1.Condition) string {
 	c := apimeta.FindStatusCondition(conditions, meta.ReadyCondition)
 	if c == nil || c.Status == metav1.ConditionTrue {

@@ -21,42 +21,45 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
 
-const restoreExample = `  # Restore the newest backup of a repository into an empty volume, and wait for its end
+const restoreExample = `  # Restore the newest Snapshot of a Repository into an empty volume, and wait for its end
   %[1]s restore web-again --repository shop-web --snapshot latest --target web-restored -n shop --wait
 
-  # As it was in the evening of a day, into a new volume
+  # Restore the state of a given evening into a new volume
   %[1]s restore --repository shop-web --at 2026-11-19T20:00:00Z --new-claim web-evening --size 10Gi -n shop
 
-  # Restore the second pod's volume of one snapshot
+  # Restore the volume of the second pod from one Snapshot
   %[1]s restore --snapshot shop-db-shop-hourly-1795154820 --component pod-1 --target db-copy -n shop
 
-  # Make new volumes of the VolumeSnapshots of a StatefulSet's pods
+  # Create new volumes from the VolumeSnapshots of a StatefulSet's pods
   %[1]s restore --repository shop-db --new-claim 'data-db-copy-${POD_ORDINAL}' -n shop
 
-  # Bring one directory back into a volume that is in use: the UID is that of the claim
+  # Restore one directory into a volume that is in use; --confirm takes the UID of the claim
   %[1]s restore --repository shop-web --target web --include /uploads --confirm 3f1c9f2e-… --overwrite IfNewer -n shop
 
-  # Restore one database of a dump into a server, which the Service db stands for
-  %[1]s restore --repository shop-db --component dump-orders --target service/db --addon postgres-addon --param secretName=db -n shop
+  # Restore one database of a dump into the server behind the Service db
+  %[1]s restore --repository shop-db --component dump-orders --target service/db \
+    --addon postgres-addon --param secretName=db -n shop
 
-  # Bring all parts of an application back from its newest backup, into a namespace that its owner allows
+  # Restore all targets of an application from its newest restore point, into another namespace
   %[1]s restore --batch shop --from-namespace shop --encryption-secret shop-key -n shop-copy --wait
 
-  # What that would create, with the Addons and parameters of its databases as its policy has them
+  # Show what a restore would create, with Addons and parameters of the databases taken from the policy
   %[1]s restore --batch shop --param db/secretName=db-copy -n shop --dry-run`
 
 func newRestore(o Options) *cobra.Command {
 	var f restoreFlags
 	var batch batchFlags
 	var w waiting
-	const usage = "[NAME] ((--target TARGET | --new-claim CLAIM [--size SIZE]) (--snapshot SNAPSHOT | --repository REPOSITORY [--at TIME]) | --batch BATCH)"
+	const usage = "[NAME] ((--target TARGET | --new-claim CLAIM [--size SIZE]) (--snapshot SNAPSHOT | --repository " +
+		"REPOSITORY [--at TIME]) | --batch BATCH)"
 	cmd := &cobra.Command{
 		Use:   "restore " + usage,
-		Short: "Restore a snapshot, or a whole application",
-		Long: "Restore a snapshot into a PersistentVolumeClaim, into the volumes of a workload, into a database, or into a new claim;\n" +
-			"or with --batch all targets of a BackupBatch from one run.\n\n" +
-			"What holds data, and a volume in use, is written to only with --confirm. NAME is that of the RestoreSession or\n" +
-			"RestoreBatch; without it, the name is made of the target and the time.",
+		Short: "Restore a Snapshot, or a whole application",
+		Long: "Restore a Snapshot into a PersistentVolumeClaim, into the volumes of a workload, into a database, or into " +
+			"a new\n" +
+			"claim. With --batch, restore all targets of a BackupBatch from one run.\n\n" +
+			"A volume or database that holds data, and a volume in use, is written to only with --confirm. NAME names the\n" +
+			"RestoreSession or RestoreBatch; by default it is made of the target and the time.",
 		Example: fmt.Sprintf(restoreExample, o.name()),
 		Args:    argsBetween(0, 1, usage),
 	}
@@ -66,7 +69,8 @@ func newRestore(o Options) *cobra.Command {
 	w.addFlags(cmd, "restore")
 	cmd.ValidArgsFunction = cobra.NoFileCompletions
 	for flag, read := range map[string]names{
-		"target": claimNames, "snapshot": snapshotNames, "repository": repositoryNames, "component": componentNames(&f), "batch": batchNames,
+		"target": claimNames, "snapshot": snapshotNames, "repository": repositoryNames, "component": componentNames(&f),
+		"batch": batchNames,
 	} {
 		c.completeFlag(cmd, flag, func([]string) names { return read })
 	}
@@ -75,7 +79,7 @@ func newRestore(o Options) *cobra.Command {
 			return err
 		}
 		if f.dryRun && w.wait {
-			return usagef("--dry-run restores nothing that --wait could wait for")
+			return usagef("--dry-run and --wait cannot be used together: a dry run restores nothing")
 		}
 		if batch.batch != "" {
 			return runRestoreBatch(cmd.Context(), o, c, args, &batch, &f, &w)
@@ -108,7 +112,8 @@ func newRestore(o Options) *cobra.Command {
 }
 
 // runRestoreBatch restores the targets of a BackupBatch.
-func runRestoreBatch(ctx context.Context, o Options, c *cluster, args []string, f *batchFlags, common *restoreFlags, w *waiting) error {
+func runRestoreBatch(ctx context.Context, o Options, c *cluster, args []string, f *batchFlags, common *restoreFlags,
+	w *waiting) error {
 	api, namespace, err := c.both()
 	if err != nil {
 		return err
@@ -127,10 +132,10 @@ func runRestoreBatch(ctx context.Context, o Options, c *cluster, args []string, 
 	return followRestoreBatch(ctx, o, api, key, w.timeout)
 }
 
-// maxRestoreName is what the API allows.
+// maxRestoreName is the longest name that the API allows.
 const maxRestoreName = 63
 
-// restoreName is <target>-<unix seconds>, with the target cut where that is too long.
+// restoreName returns <target>-<unix seconds>. It cuts the target if the name would be too long.
 func restoreName(target string, now time.Time) string {
 	tail := "-" + strconv.FormatInt(now.Unix(), 10)
 	if limit := maxRestoreName - len(tail); len(target) > limit {
@@ -139,8 +144,9 @@ func restoreName(target string, now time.Time) string {
 	return target + tail
 }
 
-// restore creates the RestoreSession, or finds the one that says the same.
-func restore(ctx context.Context, o Options, api client.Client, key client.ObjectKey, spec v1alpha1.RestoreSessionSpec, dryRun bool) error {
+// restore creates the RestoreSession, or finds an existing one with the same spec.
+func restore(ctx context.Context, o Options, api client.Client, key client.ObjectKey, spec v1alpha1.RestoreSessionSpec,
+	dryRun bool) error {
 	var existing v1alpha1.RestoreSession
 	object := &v1alpha1.RestoreSession{
 		TypeMeta:   metav1.TypeMeta{APIVersion: v1alpha1.GroupVersion.String(), Kind: v1alpha1.RestoreSessionKind},
@@ -152,8 +158,10 @@ func restore(ctx context.Context, o Options, api client.Client, key client.Objec
 	})
 }
 
-// createRestore creates an object, or only shows it. One of its name that is there is read into existing, and will do where same says so.
-func createRestore(ctx context.Context, o Options, api client.Client, object, existing client.Object, dryRun bool, same func() bool) error {
+// createRestore creates an object, or with dryRun only prints it. If an object of that name exists, createRestore
+// reads it into existing and accepts it if same reports that both are alike.
+func createRestore(ctx context.Context, o Options, api client.Client, object, existing client.Object, dryRun bool,
+	same func() bool) error {
 	kind := object.GetObjectKind().GroupVersionKind().Kind
 	name := strings.ToLower(kind) + "/" + object.GetName()
 	asked, options := object.DeepCopyObject(), []client.CreateOption{}
@@ -168,19 +176,19 @@ func createRestore(ctx context.Context, o Options, api client.Client, object, ex
 		fmt.Fprintf(o.Out, "%s created\n", name)
 		return nil
 	case !apierrors.IsAlreadyExists(err):
-		return fmt.Errorf("create the %s: %w", kind, err)
+		return fmt.Errorf("create %s: %w", kind, err)
 	}
 	if err := api.Get(ctx, client.ObjectKeyFromObject(object), existing); err != nil {
 		return fmt.Errorf("get %s %s: %w", kind, object.GetName(), err)
 	}
 	if !same() {
-		return fmt.Errorf("%s exists and restores something else: choose another name", name)
+		return fmt.Errorf("%s exists already and restores something else: choose another name", name)
 	}
-	fmt.Fprintf(o.Out, "%s is already there: nothing is restored again. For another restore choose another name\n", name)
+	fmt.Fprintf(o.Out, "%s exists already: nothing is restored again. Choose another name for another restore\n", name)
 	return nil
 }
 
-// showManifest writes an object as it can be applied.
+// showManifest prints an object so that it can be applied.
 func showManifest(o Options, object runtime.Object) error {
 	manifest, err := runtime.DefaultUnstructuredConverter.ToUnstructured(object)
 	if err != nil {
@@ -192,7 +200,8 @@ func showManifest(o Options, object runtime.Object) error {
 }
 
 // followRestore waits for the end of a RestoreSession.
-func followRestore(ctx context.Context, o Options, api client.Client, key client.ObjectKey, timeout time.Duration) error {
+func followRestore(ctx context.Context, o Options, api client.Client, key client.ObjectKey,
+	timeout time.Duration) error {
 	return follow(ctx, o, "restoresession/"+key.Name, timeout, func(ctx context.Context) (progress, error) {
 		var s v1alpha1.RestoreSession
 		if err := api.Get(ctx, key, &s); err != nil {
@@ -212,7 +221,7 @@ func followRestore(ctx context.Context, o Options, api client.Client, key client
 	})
 }
 
-// componentNames are those of the chosen Snapshot, else of all Snapshots of the chosen Repository.
+// componentNames returns the components of the chosen Snapshot, else of all Snapshots of the chosen Repository.
 func componentNames(f *restoreFlags) names {
 	return func(ctx context.Context, api client.Client, namespace string) ([]string, error) {
 		var list v1alpha1.SnapshotList
@@ -222,7 +231,8 @@ func componentNames(f *restoreFlags) names {
 		found := map[string]bool{}
 		for i := range list.Items {
 			s := &list.Items[i]
-			if s.Name != f.snapshot && (f.snapshot != "" && f.snapshot != v1alpha1.LatestSnapshot || s.Spec.Repository != f.repository) {
+			if s.Name != f.snapshot && (f.snapshot != "" && f.snapshot != v1alpha1.LatestSnapshot ||
+				s.Spec.Repository != f.repository) {
 				continue
 			}
 			for name := range s.Status.Components {
@@ -233,7 +243,8 @@ func componentNames(f *restoreFlags) names {
 	}
 }
 
-// sameRestore says whether two restores say the same; the parameters of tasks may be written in two ways.
+// sameRestore reports whether two restores are the same. It compares JSON because the parameters of tasks can be
+// written in two ways.
 func sameRestore(a, b v1alpha1.RestoreSessionSpec) bool {
 	x, errX := json.Marshal(a)
 	y, errY := json.Marshal(b)

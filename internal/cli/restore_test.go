@@ -18,7 +18,8 @@ func TestRestore(t *testing.T) {
 
 	t.Run("the newest of a repository, as a user", func(t *testing.T) {
 		g := NewWithT(t)
-		args := []string{"restore", "web-again", "-n", ns, "--repository", "shop-web", "--snapshot", "latest", "--target", "web-restored", "--run-as-user", "1000"}
+		args := []string{"restore", "web-again", "-n", ns, "--repository", "shop-web", "--snapshot", "latest", "--target",
+			"web-restored", "--run-as-user", "1000"}
 		g.Expect(runIn(t, args...)).To(Equal(result{out: "restoresession/web-again created\n"}))
 		var s v1alpha1.RestoreSession
 		g.Expect(api.Get(t.Context(), client.ObjectKey{Namespace: ns, Name: "web-again"}, &s)).To(Succeed())
@@ -27,10 +28,15 @@ func TestRestore(t *testing.T) {
 		g.Expect(*s.Spec.Addon.JobTemplate.Spec.SecurityContext.RunAsUser).To(Equal(int64(1000)))
 
 		g.Expect(runIn(t, args...)).To(Equal(result{
-			out: "restoresession/web-again is already there: nothing is restored again. For another restore choose another name\n",
+			out: "restoresession/web-again exists already: nothing is restored again. Choose another name for another restore\n",
 		}))
 		r := runIn(t, "restore", "web-again", "-n", ns, "--repository", "shop-web", "--target", "other")
-		g.Expect(r).To(Equal(result{code: 1, err: "error: restoresession/web-again exists and restores something else: choose another name\n"}))
+		g.Expect(r).
+			To(
+				Equal(
+					result{
+						code: 1,
+						err:  "error: restoresession/web-again exists already and restores something else: choose another name\n"}))
 	})
 
 	t.Run("a component of a snapshot, with a name made of target and time", func(t *testing.T) {
@@ -46,8 +52,10 @@ func TestRestore(t *testing.T) {
 
 	t.Run("everything that can be said", func(t *testing.T) {
 		g := NewWithT(t)
-		r := runIn(t, "restore", "all", "-n", ns, "--repository", "shop-db", "--at", "2026-11-19T21:00:00+01:00", "--target", "sts/db",
-			"--component", "pod-0,pod-1", "--include", "/a,*.txt", "--exclude", "b", "--confirm", "uid", "--overwrite", "IfNewer", "--delete-extra", "--verify",
+		r := runIn(t, "restore", "all", "-n", ns, "--repository", "shop-db", "--at", "2026-11-19T21:00:00+01:00", "--target",
+			"sts/db",
+			"--component", "pod-0,pod-1", "--include", "/a,*.txt", "--exclude", "b", "--confirm", "uid", "--overwrite",
+			"IfNewer", "--delete-extra", "--verify",
 			"--sidecar", "--retries", "2", "--from-namespace", "other", "--encryption-secret", "enc")
 		g.Expect(r).To(Equal(result{out: "restoresession/all created\n"}))
 		var s v1alpha1.RestoreSession
@@ -73,16 +81,26 @@ func TestRestore(t *testing.T) {
 			kind  v1alpha1.TypedObjectReference
 			addon string // and its parameters
 		}{
-			"service/db":      {"--addon postgres-addon --param secretName=db,sslMode=require --param args=--no-owner", v1alpha1.TypedObjectReference{Kind: "Service", Name: "db"}, `postgres-addon {"args":"--no-owner","secretName":"db","sslMode":"require"}`},
-			"svc/redis":       {"--addon redis-addon --param secretName=redis --confirm uid", v1alpha1.TypedObjectReference{Kind: "Service", Name: "redis"}, `redis-addon {"secretName":"redis"}`},
-			"secret/binding":  {"", v1alpha1.TypedObjectReference{Kind: "Secret", Name: "binding"}, ""},
-			"secret/login":    {"--addon mariadb-addon", v1alpha1.TypedObjectReference{Kind: "Secret", Name: "login"}, "mariadb-addon "},
-			"appbinding/shop": {"--addon mysql-addon", v1alpha1.TypedObjectReference{APIGroup: "appcatalog.appscode.com", Kind: "AppBinding", Name: "shop"}, "mysql-addon "},
-			"cluster/pg":      {"", v1alpha1.TypedObjectReference{APIGroup: "postgresql.cnpg.io", Kind: "Cluster", Name: "pg"}, ""},
-			"Cluster/other":   {"--param args=--no-owner", v1alpha1.TypedObjectReference{APIGroup: "postgresql.cnpg.io", Kind: "Cluster", Name: "other"}, `postgres-addon {"args":"--no-owner"}`},
+			"service/db": {"--addon postgres-addon --param secretName=db,sslMode=require --param args=--no-owner",
+				v1alpha1.TypedObjectReference{Kind: "Service", Name: "db"},
+				`postgres-addon {"args":"--no-owner","secretName":"db","sslMode":"require"}`},
+			"svc/redis": {"--addon redis-addon --param secretName=redis --confirm uid",
+				v1alpha1.TypedObjectReference{Kind: "Service", Name: "redis"}, `redis-addon {"secretName":"redis"}`},
+			"secret/binding": {"", v1alpha1.TypedObjectReference{Kind: "Secret", Name: "binding"}, ""},
+			"secret/login": {"--addon mariadb-addon", v1alpha1.TypedObjectReference{Kind: "Secret", Name: "login"},
+				"mariadb-addon "},
+			"appbinding/shop": {"--addon mysql-addon",
+				v1alpha1.TypedObjectReference{APIGroup: "appcatalog.appscode.com", Kind: "AppBinding", Name: "shop"},
+				"mysql-addon "},
+			"cluster/pg": {"", v1alpha1.TypedObjectReference{APIGroup: "postgresql.cnpg.io", Kind: "Cluster", Name: "pg"},
+				""},
+			"Cluster/other": {"--param args=--no-owner",
+				v1alpha1.TypedObjectReference{APIGroup: "postgresql.cnpg.io", Kind: "Cluster", Name: "other"},
+				`postgres-addon {"args":"--no-owner"}`},
 		} {
 			g := NewWithT(t)
-			r := runIn(t, append([]string{"restore", "-n", ns, "--snapshot", "dumps", "--component", "dump", "--target", target}, strings.Fields(tt.args)...)...)
+			r := runIn(t, append([]string{"restore", "-n", ns, "--snapshot", "dumps", "--component", "dump", "--target", target},
+				strings.Fields(tt.args)...)...)
 			name := fmt.Sprintf("%s-%d", tt.kind.Name, pinned.Unix())
 			g.Expect(r).To(Equal(result{out: "restoresession/" + name + " created\n"}), target)
 			var s v1alpha1.RestoreSession
@@ -102,7 +120,8 @@ func TestRestore(t *testing.T) {
 
 	t.Run("a new claim, twice", func(t *testing.T) {
 		g := NewWithT(t)
-		args := []string{"restore", "new", "-n", ns, "--snapshot", "db-1", "--new-claim", "copy-${POD_ORDINAL}", "--size", "1024Mi", "--storage-class", "fast"}
+		args := []string{"restore", "new", "-n", ns, "--snapshot", "db-1", "--new-claim", "copy-${POD_ORDINAL}", "--size",
+			"1024Mi", "--storage-class", "fast"}
 		g.Expect(runIn(t, args...)).To(Equal(result{out: "restoresession/new created\n"}))
 		var s v1alpha1.RestoreSession
 		g.Expect(api.Get(t.Context(), client.ObjectKey{Namespace: ns, Name: "new"}, &s)).To(Succeed())
@@ -118,10 +137,12 @@ func TestRestore(t *testing.T) {
 		g := NewWithT(t)
 		shots := &v1alpha1.Repository{
 			ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "shots"},
-			Spec:       v1alpha1.RepositorySpec{Driver: v1alpha1.DriverVolumeSnapshotter, AppRef: v1alpha1.TypedObjectReference{Kind: v1alpha1.KindPersistentVolumeClaim, Name: "a"}},
+			Spec: v1alpha1.RepositorySpec{Driver: v1alpha1.DriverVolumeSnapshotter,
+				AppRef: v1alpha1.TypedObjectReference{Kind: v1alpha1.KindPersistentVolumeClaim, Name: "a"}},
 		}
 		g.Expect(api.Create(t.Context(), shots)).To(Succeed())
-		g.Expect(runIn(t, "restore", "volumes", "-n", ns, "--repository", "shots", "--new-claim", "data-${POD_ORDINAL}", "--replace", "u1,u2")).To(Equal(result{out: "restoresession/volumes created\n"}))
+		g.Expect(runIn(t, "restore", "volumes", "-n", ns, "--repository", "shots", "--new-claim", "data-${POD_ORDINAL}",
+			"--replace", "u1,u2")).To(Equal(result{out: "restoresession/volumes created\n"}))
 		var s v1alpha1.RestoreSession
 		g.Expect(api.Get(t.Context(), client.ObjectKey{Namespace: ns, Name: "volumes"}, &s)).To(Succeed())
 		g.Expect(s.Spec.Addon.Name).To(Equal("pvc-addon"))
@@ -140,13 +161,14 @@ func TestRestore(t *testing.T) {
 			r := runIn(t, append([]string{"restore", "-n", ns, "--repository", "shots"}, strings.Fields(args)...)...)
 			g.Expect(r.err).To(ContainSubstring(says), args)
 		}
-		g.Expect(runIn(t, "restore", "-n", ns, "--snapshot", "db-1", "--new-claim", "b", "--size", "1Gi", "--replace", "u").err).To(ContainSubstring("--replace is for VolumeSnapshots"))
+		g.Expect(runIn(t, "restore", "-n", ns, "--snapshot", "db-1", "--new-claim", "b", "--size", "1Gi", "--replace", "u").
+			err).To(ContainSubstring("--replace is for VolumeSnapshots"))
 	})
 
-	t.Run("what does not go together", func(t *testing.T) {
+	t.Run("flags that cannot be used together", func(t *testing.T) {
 		for _, tt := range []struct{ args, err string }{
 			{"--snapshot s", "--target"},
-			{"--snapshot s --target a --new-claim b", "exclude each other"},
+			{"--snapshot s --target a --new-claim b", "cannot be used together"},
 			{"--snapshot s --new-claim b", "--size"},
 			{"--snapshot s --new-claim b --size big", "not a size"},
 			{"--snapshot s --target a --size 1Gi", "--new-claim"},
@@ -159,7 +181,7 @@ func TestRestore(t *testing.T) {
 			{"--repository r --target cluster/db --include a", "--include is for files"},
 			{"--repository r --target cluster/db --verify", "are for volumes"},
 			{"--repository r --target cluster/db --confirm uid --overwrite Never", "are for volumes"},
-			{"--repository r --target a --include a --param include=b", "exclude each other"},
+			{"--repository r --target a --include a --param include=b", "cannot be used together"},
 			{"--repository r --target a --param b", "must be formatted as key=value"},
 		} {
 			g := NewWithT(t)
@@ -171,8 +193,10 @@ func TestRestore(t *testing.T) {
 
 	t.Run("a long target's name is cut", func(t *testing.T) {
 		g := NewWithT(t)
-		r := runIn(t, "restore", "-n", ns, "--snapshot", "db-1", "--target", strings.Repeat("a", 51)+"-"+strings.Repeat("b", 60))
-		g.Expect(r).To(Equal(result{out: fmt.Sprintf("restoresession/%s-%d created\n", strings.Repeat("a", 51), pinned.Unix())}))
+		r := runIn(t, "restore", "-n", ns, "--snapshot", "db-1", "--target", strings.Repeat("a", 51)+"-"+
+			strings.Repeat("b", 60))
+		g.Expect(r).
+			To(Equal(result{out: fmt.Sprintf("restoresession/%s-%d created\n", strings.Repeat("a", 51), pinned.Unix())}))
 	})
 }
 
@@ -190,15 +214,18 @@ func TestRestoreWait(t *testing.T) {
 		},
 		"failed is 3": {
 			v1alpha1.RestoreSessionFailed, "VolumeNotEmpty", 3,
-			"component data: failed (VolumeNotEmpty): it holds files\n", "error: restoresession/NAME failed in 3s (VolumeNotEmpty): it holds files\n",
+			"component data: failed (VolumeNotEmpty): it holds files\n",
+			"error: restoresession/NAME failed in 3s (VolumeNotEmpty): it holds files\n",
 		},
 		"invalid is 3": {
 			v1alpha1.RestoreSessionInvalid, "SnapshotNotFound", 3,
-			"component data: invalid (SnapshotNotFound): it holds files\n", "error: restoresession/NAME invalid in 3s (SnapshotNotFound): it holds files\n",
+			"component data: invalid (SnapshotNotFound): it holds files\n",
+			"error: restoresession/NAME invalid in 3s (SnapshotNotFound): it holds files\n",
 		},
 		"skipped is 4": {
 			v1alpha1.RestoreSessionSkipped, "AlreadyRestored", 4,
-			"component data: skipped (AlreadyRestored): it holds files\n", "error: restoresession/NAME skipped in 3s (AlreadyRestored): it holds files\n",
+			"component data: skipped (AlreadyRestored): it holds files\n",
+			"error: restoresession/NAME skipped in 3s (AlreadyRestored): it holds files\n",
 		},
 	}
 	for name, tt := range tests {
@@ -207,17 +234,20 @@ func TestRestoreWait(t *testing.T) {
 			name := strings.ToLower(string(tt.phase))
 			s := &v1alpha1.RestoreSession{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: name}}
 			whenThere(t, s, func(ctx context.Context) error {
-				c := v1alpha1.RestoredComponent{Phase: tt.phase, Reason: tt.reason, Error: "it holds files", SizeBytes: 12 << 20, Files: 40, OwnersNotRestored: 2}
+				c := v1alpha1.RestoredComponent{Phase: tt.phase, Reason: tt.reason, Error: "it holds files", SizeBytes: 12 << 20,
+					Files: 40, OwnersNotRestored: 2}
 				s.Status.Phase, s.Status.Reason, s.Status.Duration = tt.phase, tt.reason, "3s"
 				s.Status.Components = map[string]v1alpha1.RestoredComponent{"data": c}
 				if tt.code != 0 {
 					s.Status.Conditions = []metav1.Condition{{
-						Type: "Ready", Status: metav1.ConditionFalse, Reason: tt.reason, Message: "it holds files", LastTransitionTime: metav1.NewTime(pinned),
+						Type: "Ready", Status: metav1.ConditionFalse, Reason: tt.reason, Message: "it holds files",
+						LastTransitionTime: metav1.NewTime(pinned),
 					}}
 				}
 				return api.Status().Update(ctx, s)
 			})
-			r := runIn(t, "restore", name, "-n", ns, "--repository", "shop-web", "--target", "web-restored", "--wait", "--timeout", "30s")
+			r := runIn(t, "restore", name, "-n", ns, "--repository", "shop-web", "--target", "web-restored", "--wait",
+				"--timeout", "30s")
 			g.Expect(r.code).To(Equal(tt.code))
 			out := strings.Replace(strings.TrimPrefix(r.out, "restoresession/"+name+" created\n"), "pending\n", "", 1)
 			g.Expect(out).To(Equal(strings.ReplaceAll(tt.out, "NAME", name)))

@@ -13,7 +13,7 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
 
-// batchFlags say what of a BackupBatch is restored. Each target goes back to where it was backed up.
+// batchFlags select what of a BackupBatch is restored. Each target is restored to where it was backed up.
 type batchFlags struct {
 	batch, backupSession, session string
 	only, scaleDown               []string
@@ -22,29 +22,36 @@ type batchFlags struct {
 
 func (f *batchFlags) add(cmd *cobra.Command) {
 	flags := cmd.Flags()
-	flags.StringVar(&f.batch, "batch", "", "restore the targets of this BackupBatch from one restore point, each into the object of its kind and name here")
-	flags.StringVar(&f.backupSession, "backup-session", "", `with --batch, the run to restore, or "latest" (the default): the newest in which all the targets succeeded`)
-	flags.StringVar(&f.session, "session", "", "with --batch, the session whose runs are looked at (default all)")
-	flags.StringSliceVar(&f.only, "only", nil, "with --batch, the targets to restore (default all that the BackupBatch has)")
-	flags.StringSliceVar(&f.scaleDown, "scale-down", nil, "with --batch, workloads that have no pods while it restores: deployment/NAME or statefulset/NAME")
-	flags.BoolVar(&f.mixed, "mixed", false, "with --batch, take the newest backup of each target, of whatever run")
-	flags.BoolVar(&f.sequential, "sequential", false, "with --batch, restore one target after the other")
+	flags.StringVar(&f.batch, "batch", "", "the BackupBatch whose targets are restored from one restore point, each "+
+		"into the object of the same kind and name in this namespace")
+	flags.StringVar(&f.backupSession, "backup-session", "",
+		"with --batch, the run to restore, or \"latest\" (the default) for the newest run in which all requested targets "+
+			"succeeded")
+	flags.StringVar(&f.session, "session", "", "with --batch, consider only runs of this session (default all sessions)")
+	flags.StringSliceVar(&f.only, "only", nil,
+		"with --batch, the targets to restore (default all targets of the BackupBatch)")
+	flags.StringSliceVar(&f.scaleDown, "scale-down", nil,
+		"with --batch, workloads that are scaled to zero during the restore: deployment/NAME or statefulset/NAME")
+	flags.BoolVar(&f.mixed, "mixed", false,
+		"with --batch, restore the newest backup of each target, even if they come from different runs")
+	flags.BoolVar(&f.sequential, "sequential", false, "with --batch, restore one target after another")
 }
 
-// ofOneTarget are the flags that do not go with --batch.
+// ofOneTarget lists the flags that cannot be used with --batch.
 var ofOneTarget = []string{
-	"target", "new-claim", "size", "storage-class", "access-mode", "replace", "snapshot", "repository", "component", "include", "exclude",
+	"target", "new-claim", "size", "storage-class", "access-mode", "replace", "snapshot", "repository", "component",
+	"include", "exclude",
 	"overwrite", "delete-extra", "sidecar", "run-as-user",
 }
 
-// ofBatch are the flags that need --batch.
+// ofBatch lists the flags that need --batch.
 var ofBatch = []string{"backup-session", "session", "only", "scale-down", "mixed", "sequential"}
 
-// check refuses flags that do not go together.
+// check refuses combinations of flags that make no sense.
 func (f *batchFlags) check(cmd *cobra.Command) error {
-	wrong, advice := ofBatch, "--%s goes with --batch"
+	wrong, advice := ofBatch, "--%s needs --batch"
 	if f.batch != "" {
-		wrong, advice = ofOneTarget, "--%s is for one target, and --batch restores several: write a RestoreBatch for that"
+		wrong, advice = ofOneTarget, "--%s is for one target and cannot be used with --batch: write a RestoreBatch instead"
 	}
 	for _, name := range wrong {
 		if cmd.Flags().Changed(name) {
@@ -54,26 +61,28 @@ func (f *batchFlags) check(cmd *cobra.Command) error {
 	return nil
 }
 
-// spec of the RestoreBatch. The targets are those of the BackupBatch unless they were named.
-func (f *batchFlags) spec(ctx context.Context, api client.Client, namespace string, common *restoreFlags) (v1alpha1.RestoreBatchSpec, error) {
+// spec returns the spec of the RestoreBatch. It restores all targets of the BackupBatch unless --only names some.
+func (f *batchFlags) spec(ctx context.Context, api client.Client, namespace string, common *restoreFlags) (
+	v1alpha1.RestoreBatchSpec, error) {
 	spec := v1alpha1.RestoreBatchSpec{DataSource: v1alpha1.RestoreBatchDataSource{
-		Namespace: common.fromNamespace, BackupBatch: f.batch, Session: f.session, BackupSession: f.backupSession, Mixed: f.mixed,
+		Namespace: common.fromNamespace, BackupBatch: f.batch, Session: f.session, BackupSession: f.backupSession,
+		Mixed: f.mixed,
 	}}
 	source := &spec.DataSource
 	switch {
 	case common.at != "" && f.backupSession != "":
-		return spec, usagef("--at and --backup-session exclude each other")
+		return spec, usagef("--at and --backup-session cannot be used together")
 	case common.at != "":
 		at, err := time.Parse(time.RFC3339, common.at)
 		if err != nil {
-			return spec, usagef("--at %s is not a time like 2026-11-19T20:00:00Z", common.at)
+			return spec, usagef("invalid --at %s: write a time like 2026-11-19T20:00:00Z", common.at)
 		}
 		source.PITR = &v1alpha1.PITR{TargetTime: &metav1.Time{Time: at.UTC()}}
 	default:
 		source.BackupSession = cmp.Or(f.backupSession, v1alpha1.LatestBackupSession)
 	}
 	if common.retries < 0 {
-		return spec, usagef("--retries is 0 or more")
+		return spec, usagef("--retries must be 0 or more")
 	}
 	if common.retries > 0 {
 		spec.RetryConfig = &v1alpha1.RetryConfig{MaxRetry: common.retries}
@@ -87,7 +96,7 @@ func (f *batchFlags) spec(ctx context.Context, api client.Client, namespace stri
 	for _, workload := range f.scaleDown {
 		w, err := targetOf(workload)
 		if err != nil || w.Kind != v1alpha1.KindDeployment && w.Kind != v1alpha1.KindStatefulSet {
-			return spec, usagef("--scale-down %s: it is deployment/NAME or statefulset/NAME", workload)
+			return spec, usagef("invalid --scale-down %s: write deployment/NAME or statefulset/NAME", workload)
 		}
 		spec.ScaleDown = append(spec.ScaleDown, v1alpha1.ScaleDown{Kind: w.Kind, Name: w.Name})
 	}
@@ -97,15 +106,16 @@ func (f *batchFlags) spec(ctx context.Context, api client.Client, namespace stri
 	return spec, err
 }
 
-// restoreBatch creates the RestoreBatch, or finds the one that says the same.
-func restoreBatch(ctx context.Context, o Options, api client.Client, key client.ObjectKey, spec v1alpha1.RestoreBatchSpec, dryRun bool) error {
+// restoreBatch creates the RestoreBatch, or finds an existing one with the same spec.
+func restoreBatch(ctx context.Context, o Options, api client.Client, key client.ObjectKey,
+	spec v1alpha1.RestoreBatchSpec, dryRun bool) error {
 	var existing v1alpha1.RestoreBatch
 	object := &v1alpha1.RestoreBatch{
 		TypeMeta:   metav1.TypeMeta{APIVersion: v1alpha1.GroupVersion.String(), Kind: v1alpha1.RestoreBatchKind},
 		ObjectMeta: metav1.ObjectMeta{Namespace: key.Namespace, Name: key.Name}, Spec: spec,
 	}
 	return createRestore(ctx, o, api, object, &existing, dryRun, func() bool {
-		// The API server has set what is left out.
+		// The API server has filled in what the spec leaves out.
 		spec.RestoreTimeout = existing.Spec.RestoreTimeout
 		spec.ExecutionOrder = cmp.Or(spec.ExecutionOrder, v1alpha1.ExecutionParallel)
 		said, errSaid := json.Marshal(spec)
@@ -115,7 +125,8 @@ func restoreBatch(ctx context.Context, o Options, api client.Client, key client.
 }
 
 // followRestoreBatch waits for the end of a RestoreBatch.
-func followRestoreBatch(ctx context.Context, o Options, api client.Client, key client.ObjectKey, timeout time.Duration) error {
+func followRestoreBatch(ctx context.Context, o Options, api client.Client, key client.ObjectKey,
+	timeout time.Duration) error {
 	return follow(ctx, o, "restorebatch/"+key.Name, timeout, func(ctx context.Context) (progress, error) {
 		var b v1alpha1.RestoreBatch
 		if err := api.Get(ctx, key, &b); err != nil {

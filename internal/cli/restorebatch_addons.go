@@ -15,8 +15,9 @@ import (
 	"github.com/cairn-backup/cairn/internal/policy"
 )
 
-// addonReader reads Addons and Functions. They belong to the cluster, and who may read only a namespace gets those that are built in,
-// which the manager's cluster has too unless somebody changed them there. Then the manager refuses what does not fit.
+// addonReader reads Addons and Functions, which belong to the cluster. A user who is allowed to read only a namespace
+// gets the built-in ones. The manager's cluster has the same unless somebody changed them there; then the manager
+// refuses what does not fit.
 type addonReader struct {
 	api client.Client
 }
@@ -47,8 +48,8 @@ func (a *addonReader) read(ctx context.Context, kind, name string, into client.O
 	return runtime.DefaultUnstructuredConverter.FromUnstructured(found.UnstructuredContent(), into)
 }
 
-// complete gives the Addon of a target its parameters, and checks it as the manager will. databases says whether the parameters of all
-// databases are meant for it too.
+// complete adds the parameters to the Addon of a target and checks the result as the manager will. databases says
+// whether the Addon also gets the parameters that are meant for all databases.
 func (r *batchRestore) complete(ctx context.Context, name string, info *v1alpha1.AddonInfo, databases bool) error {
 	addon, err := r.addons.addon(ctx, info.Name)
 	if err != nil {
@@ -77,10 +78,13 @@ func (r *batchRestore) complete(ctx context.Context, name string, info *v1alpha1
 		}
 		mover := functions[policy.MoverStep(policy.FindTask(addon, reference.Name, true)).Name]
 		if r.addon[name] == "" && target.AppRef.IsDatabase() && (mover.Spec.Stream == nil || policy.Unpacks(mover)) {
-			return usagef("target %s: what was backed up of it is restored into a PersistentVolumeClaim, by the task %s: leave it out with --only and restore it by itself, or choose another session with --session",
+			return usagef("target %s: its backup is restored into a PersistentVolumeClaim by the task %s: leave the target "+
+				"out with --only and restore it by itself, or choose another session with --session",
 				name, reference.Name)
 		}
-		mistakes = policy.StreamMistakes("addon", addon, info, true, &target.AppRef, func(name string) *v1alpha1.Function { return functions[name] })
+		mistakes = policy.StreamMistakes("addon", addon, info, true, &target.AppRef, func(name string) *v1alpha1.Function {
+			return functions[name]
+		})
 	}
 	if len(mistakes) > 0 {
 		return usagef("target %s: %s", name, mistakes[0].Message)
@@ -88,7 +92,7 @@ func (r *batchRestore) complete(ctx context.Context, name string, info *v1alpha1
 	return nil
 }
 
-// paramsOf are the parameters of the task of an Addon, which may be nil.
+// paramsOf returns the parameters of an Addon's task. info can be nil.
 func paramsOf(info *v1alpha1.AddonInfo) *apiextensionsv1.JSON {
 	if info == nil {
 		return nil

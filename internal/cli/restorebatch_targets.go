@@ -15,23 +15,26 @@ import (
 	"github.com/cairn-backup/cairn/internal/policy"
 )
 
-// batchRestore is what is known of the targets that a RestoreBatch is to have.
+// batchRestore collects what is known of the targets of a RestoreBatch that is being made.
 type batchRestore struct {
 	addons *addonReader
-	// batch is the policy, nil where it is gone and --only says what there was.
+	// batch is the policy. It is nil if the policy is gone and --only names the targets.
 	batch   *v1alpha1.BackupBatch
 	session string
 	targets map[string]policy.Target
-	// addon, confirm and params are what the flags say of one target, databases the parameters of all that are databases.
+	// addon, confirm and params hold what the flags say of single targets; databases holds the parameters for all
+	// databases.
 	addon, confirm map[string]string
 	params         map[string]map[string]string
 	databases      map[string]string
-	// taken are those of databases that a target has.
+	// taken holds the parameters of databases that at least one target takes.
 	taken map[string]bool
 }
 
-// targets are those of the BackupBatch unless they were named. Databases have the Addon and the parameters of its policy.
-func (f *batchFlags) targets(ctx context.Context, addons *addonReader, key client.ObjectKey, common *restoreFlags) ([]v1alpha1.RestoreBatchTarget, error) {
+// targets returns the targets of the BackupBatch, or those that --only names. Databases get the Addon and the
+// parameters of the policy.
+func (f *batchFlags) targets(ctx context.Context, addons *addonReader, key client.ObjectKey, common *restoreFlags) (
+	[]v1alpha1.RestoreBatchTarget, error) {
 	r := batchRestore{addons: addons, session: f.session, targets: map[string]policy.Target{}, taken: map[string]bool{}}
 	names := slices.Clone(f.only)
 	var err error
@@ -61,14 +64,15 @@ func (f *batchFlags) targets(ctx context.Context, addons *addonReader, key clien
 	}
 	for _, param := range slices.Sorted(maps.Keys(r.databases)) {
 		if !r.taken[param] {
-			return nil, usagef("--param %s: no database that is restored takes it. That of one target is TARGET/%s", param, param)
+			return nil, usagef("invalid --param %s: no restored database takes it. For one target write TARGET/%s", param, param)
 		}
 	}
 	return out, nil
 }
 
-// readBatch reads the policy. One that is gone, or may not be read, is nil where it is not needed.
-func readBatch(ctx context.Context, api client.Client, key client.ObjectKey, optional bool) (*v1alpha1.BackupBatch, error) {
+// readBatch reads the policy. If it is optional and is gone or must not be read, readBatch returns nil.
+func readBatch(ctx context.Context, api client.Client, key client.ObjectKey, optional bool) (
+	*v1alpha1.BackupBatch, error) {
 	var batch v1alpha1.BackupBatch
 	err := api.Get(ctx, key, &batch)
 	switch {
@@ -77,13 +81,14 @@ func readBatch(ctx context.Context, api client.Client, key client.ObjectKey, opt
 	case optional && (apierrors.IsNotFound(err) || apierrors.IsForbidden(err)):
 		return nil, nil
 	case apierrors.IsNotFound(err):
-		return nil, fmt.Errorf("there is no BackupBatch %s in namespace %s to say what its targets are: name them with --only", key.Name, key.Namespace)
+		return nil, fmt.Errorf("there is no BackupBatch %s in namespace %s that lists the targets: name them with --only",
+			key.Name, key.Namespace)
 	default:
 		return nil, fmt.Errorf("get BackupBatch %s: %w", key.Name, err)
 	}
 }
 
-// read takes the flags apart that name a target.
+// read parses the flags that name a target.
 func (r *batchRestore) read(common *restoreFlags, names []string) error {
 	var err error
 	if r.addon, err = ofTargets("addon", common.addons, names); err != nil {
@@ -99,7 +104,7 @@ func (r *batchRestore) read(common *restoreFlags, names []string) error {
 		case !found:
 			r.databases[key] = common.params[key]
 		case !slices.Contains(names, target):
-			return usagef("--param %s: the target %q is not restored", key, target)
+			return usagef("invalid --param %s: target %q is not restored", key, target)
 		default:
 			if r.params[target] == nil {
 				r.params[target] = map[string]string{}
@@ -110,25 +115,25 @@ func (r *batchRestore) read(common *restoreFlags, names []string) error {
 	return nil
 }
 
-// ofTargets reads the values of a flag, each TARGET/VALUE, by target.
+// ofTargets parses the values of a flag, each TARGET/VALUE, into a map by target.
 func ofTargets(flag string, values, names []string) (map[string]string, error) {
 	out := map[string]string{}
 	for _, v := range values {
 		target, value, found := strings.Cut(v, "/")
 		switch {
 		case !found || value == "":
-			return nil, usagef("--%s %s: with --batch it is TARGET/%s", flag, v, v)
+			return nil, usagef("invalid --%s %s: with --batch write TARGET/%s", flag, v, v)
 		case !slices.Contains(names, target):
-			return nil, usagef("--%s %s: the target %q is not restored", flag, v, target)
+			return nil, usagef("invalid --%s %s: target %q is not restored", flag, v, target)
 		case out[target] != "":
-			return nil, usagef("--%s is given twice for the target %q", flag, target)
+			return nil, usagef("--%s is given twice for target %q", flag, target)
 		}
 		out[target] = value
 	}
 	return out, nil
 }
 
-// addonOf is the Addon of a target, nil where the default does.
+// addonOf returns the Addon of a target. It is nil if the default applies.
 func (r *batchRestore) addonOf(ctx context.Context, name string) (*v1alpha1.AddonInfo, error) {
 	target, known := r.targets[name]
 	database := known && target.AppRef.IsDatabase()
@@ -142,13 +147,14 @@ func (r *batchRestore) addonOf(ctx context.Context, name string) (*v1alpha1.Addo
 	}
 	switch asked := r.addon[name]; {
 	case asked != "" && (info == nil || info.Name != asked):
-		info = &v1alpha1.AddonInfo{Name: asked, Tasks: []v1alpha1.TaskReference{{Name: policy.RestoreTask, Params: paramsOf(info)}}}
+		info = &v1alpha1.AddonInfo{Name: asked,
+			Tasks: []v1alpha1.TaskReference{{Name: policy.RestoreTask, Params: paramsOf(info)}}}
 	case info == nil && database && policy.Tells(target.AppRef) && len(r.params[name])+len(r.databases) == 0:
-		return nil, nil // The cluster knows.
+		return nil, nil // The controller infers it in the cluster.
 	case info == nil && database && inferred == "":
-		return nil, usagef("target %s: %s: --addon %s/ADDON", name, whichAddon(target.AppRef), name)
+		return nil, usagef("target %s: %s: pass --addon %s/ADDON", name, whichAddon(target.AppRef), name)
 	case info == nil && inferred == "" && len(r.params[name]) > 0:
-		return nil, usagef("--param %s/…: no policy says which Addon that is for: --addon %s/ADDON", name, name)
+		return nil, usagef("invalid --param %s/…: no policy says which Addon takes it: pass --addon %s/ADDON", name, name)
 	case info == nil && len(r.params[name]) == 0 && (!database || len(r.databases) == 0):
 		return nil, nil
 	case info == nil:
@@ -157,8 +163,10 @@ func (r *batchRestore) addonOf(ctx context.Context, name string) (*v1alpha1.Addo
 	return info, r.complete(ctx, name, info, database || !known)
 }
 
-// ofPolicy says how is restored what the sessions of the policy back up of a database; nil where they say nothing.
-func (r *batchRestore) ofPolicy(ctx context.Context, target *policy.Target, database bool) (*v1alpha1.AddonInfo, error) {
+// ofPolicy returns the Addon that restores the backups which the sessions of the policy make of a database. It is nil
+// if the sessions name none.
+func (r *batchRestore) ofPolicy(ctx context.Context, target *policy.Target, database bool) (
+	*v1alpha1.AddonInfo, error) {
 	if !database {
 		return nil, nil
 	}
@@ -183,9 +191,11 @@ func (r *batchRestore) ofPolicy(ctx context.Context, target *policy.Target, data
 		case err != nil && r.addon[target.Name] != "":
 			continue
 		case err != nil:
-			return nil, usagef("target %s: %s: --addon %s/ADDON, or leave it out with --only", target.Name, err, target.Name)
+			return nil, usagef("target %s: %s: pass --addon %s/ADDON, or leave the target out with --only", target.Name, err,
+				target.Name)
 		case out != nil && !sameAddon(out, info):
-			return nil, usagef("target %s: the sessions %s and %s back it up in different ways: choose one with --session", target.Name, first, s.Name)
+			return nil, usagef("target %s: sessions %s and %s back it up in different ways: choose one with --session",
+				target.Name, first, s.Name)
 		}
 		out, first = info, s.Name
 	}

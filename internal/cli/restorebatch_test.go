@@ -24,7 +24,8 @@ func TestRestoreOfABatch(t *testing.T) {
 				{Name: "uploads", AppRef: v1alpha1.TypedObjectReference{Kind: "PersistentVolumeClaim", Name: "uploads"}},
 			},
 			Sessions: []v1alpha1.BackupBatchSession{{
-				SessionConfig: v1alpha1.SessionConfig{Name: "hourly"}, Targets: []v1alpha1.BatchSessionTarget{{Name: "web"}, {Name: "uploads"}},
+				SessionConfig: v1alpha1.SessionConfig{Name: "hourly"},
+				Targets:       []v1alpha1.BatchSessionTarget{{Name: "web"}, {Name: "uploads"}},
 			}},
 		},
 	})).To(Succeed())
@@ -42,19 +43,22 @@ func TestRestoreOfABatch(t *testing.T) {
 		g.Expect(runIn(t, args...)).To(Equal(result{out: "restorebatch/" + name + " created\n"}))
 		b := get(name)
 		g.Expect(b.Spec.DataSource).To(Equal(v1alpha1.RestoreBatchDataSource{BackupBatch: "shop", BackupSession: "latest"}))
-		g.Expect(b.Spec.Targets).To(Equal([]v1alpha1.RestoreBatchTarget{{Name: "web", Verify: true}, {Name: "uploads", Verify: true}}))
+		g.Expect(b.Spec.Targets).
+			To(Equal([]v1alpha1.RestoreBatchTarget{{Name: "web", Verify: true}, {Name: "uploads", Verify: true}}))
 		g.Expect(b.Spec.RetryConfig.MaxRetry).To(Equal(int32(2)))
 
 		g.Expect(runIn(t, args...)).To(Equal(result{
-			out: "restorebatch/" + name + " is already there: nothing is restored again. For another restore choose another name\n",
+			out: "restorebatch/" + name +
+				" exists already: nothing is restored again. Choose another name for another restore\n",
 		}))
 		g.Expect(runIn(t, "restore", name, "-n", ns, "--batch", "shop")).To(Equal(result{
-			code: 1, err: "error: restorebatch/" + name + " exists and restores something else: choose another name\n",
+			code: 1, err: "error: restorebatch/" + name + " exists already and restores something else: choose another name\n",
 		}))
 	})
 	t.Run("some, of a BackupBatch that is gone, from elsewhere", func(t *testing.T) {
 		g := NewWithT(t)
-		r := runIn(t, "restore", "old", "-n", ns, "--batch", "blog", "--only", "db,web", "--from-namespace", "elsewhere", "--encryption-secret", "key",
+		r := runIn(t, "restore", "old", "-n", ns, "--batch", "blog", "--only", "db,web", "--from-namespace", "elsewhere",
+			"--encryption-secret", "key",
 			"--at", "2026-11-19T21:00:00+01:00", "--session", "hourly", "--mixed", "--sequential",
 			"--scale-down", "deployment/web,sts/db")
 		g.Expect(r).To(Equal(result{out: "restorebatch/old created\n"}))
@@ -62,10 +66,12 @@ func TestRestoreOfABatch(t *testing.T) {
 		g.Expect(b.Spec.DataSource.PITR.TargetTime.UTC().Hour()).To(Equal(20))
 		b.Spec.DataSource.PITR = nil
 		g.Expect(b.Spec.DataSource).To(Equal(v1alpha1.RestoreBatchDataSource{
-			Namespace: "elsewhere", BackupBatch: "blog", Session: "hourly", Mixed: true, EncryptionSecret: &v1alpha1.ObjectReference{Name: "key"},
+			Namespace: "elsewhere", BackupBatch: "blog", Session: "hourly", Mixed: true,
+			EncryptionSecret: &v1alpha1.ObjectReference{Name: "key"},
 		}))
 		g.Expect(b.Spec.Targets).To(Equal([]v1alpha1.RestoreBatchTarget{{Name: "db"}, {Name: "web"}}))
-		g.Expect(b.Spec.ScaleDown).To(Equal([]v1alpha1.ScaleDown{{Kind: "Deployment", Name: "web"}, {Kind: "StatefulSet", Name: "db"}}))
+		g.Expect(b.Spec.ScaleDown).To(
+			Equal([]v1alpha1.ScaleDown{{Kind: "Deployment", Name: "web"}, {Kind: "StatefulSet", Name: "db"}}))
 		g.Expect(b.Spec.ExecutionOrder).To(Equal(v1alpha1.ExecutionSequential))
 	})
 	t.Run("of a BackupBatch that is gone, with no targets named", func(t *testing.T) {
@@ -74,12 +80,12 @@ func TestRestoreOfABatch(t *testing.T) {
 		g.Expect(r.code).To(Equal(1))
 		g.Expect(r.err).To(ContainSubstring("name them with --only"))
 	})
-	t.Run("what does not go together", func(t *testing.T) {
+	t.Run("flags that cannot be used together", func(t *testing.T) {
 		for _, tt := range []struct{ args, err string }{
 			{"--batch shop --target web", "--target is for one target"},
 			{"--batch shop --snapshot s", "--snapshot is for one target"},
-			{"--snapshot s --target a --mixed", "--mixed goes with --batch"},
-			{"--batch shop --at 2026-11-19T20:00:00Z --backup-session s", "exclude each other"},
+			{"--snapshot s --target a --mixed", "--mixed needs --batch"},
+			{"--batch shop --at 2026-11-19T20:00:00Z --backup-session s", "cannot be used together"},
 			{"--batch shop --at yesterday", "not a time"},
 			{"--batch shop --scale-down daemonset/web", "deployment/NAME or statefulset/NAME"},
 			{"--batch shop --retries -1", "0 or more"},
@@ -95,28 +101,35 @@ func TestRestoreOfABatch(t *testing.T) {
 		b := &v1alpha1.RestoreBatch{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "waits"}}
 		whenThere(t, b, func(ctx context.Context) error {
 			b.Status = v1alpha1.RestoreBatchStatus{
-				Phase: v1alpha1.RestoreSessionFailed, Reason: v1alpha1.ReasonTargetsFailed, Duration: "3s", RestorePoint: "shop-hourly-1",
-				Resolved: &v1alpha1.ResolvedRestoreBatch{Targets: []v1alpha1.ResolvedRestoreTarget{}},
+				Phase: v1alpha1.RestoreSessionFailed, Reason: v1alpha1.ReasonTargetsFailed, Duration: "3s",
+				RestorePoint: "shop-hourly-1",
+				Resolved:     &v1alpha1.ResolvedRestoreBatch{Targets: []v1alpha1.ResolvedRestoreTarget{}},
 				Targets: []v1alpha1.RestoreTargetStatus{
 					{Name: "web", Phase: v1alpha1.RestoreSessionSucceeded, Reason: "Succeeded", Snapshot: "shop-web-1"},
 					{Name: "uploads", Phase: v1alpha1.RestoreSessionFailed, Reason: "VolumeNotEmpty", Message: "it holds files"},
 				},
-				ScaledDown: []v1alpha1.ScaledWorkload{{Kind: "Deployment", Name: "web", UID: "1", Before: 2, Replicas: 2, Phase: v1alpha1.ScaleLeft, Message: "scale it up"}},
+				ScaledDown: []v1alpha1.ScaledWorkload{
+					{Kind: "Deployment", Name: "web", UID: "1", Before: 2, Replicas: 2, Phase: v1alpha1.ScaleLeft,
+						Message: "scale it up"}},
 				Conditions: []metav1.Condition{{
-					Type: "Ready", Status: metav1.ConditionFalse, Reason: "TargetsFailed", Message: "not restored: target uploads", LastTransitionTime: metav1.NewTime(pinned),
+					Type: "Ready", Status: metav1.ConditionFalse, Reason: "TargetsFailed", Message: "not restored: target uploads",
+					LastTransitionTime: metav1.NewTime(pinned),
 				}},
 			}
 			return api.Status().Update(ctx, b)
 		})
 		r := runIn(t, "restore", "waits", "-n", ns, "--batch", "shop", "--wait", "--timeout", "30s")
 		g.Expect(r.code).To(Equal(3))
-		g.Expect(r.out).To(HaveSuffix("target web: succeeded, Snapshot shop-web-1\ntarget uploads: failed (VolumeNotEmpty): it holds files\n"))
+		g.Expect(r.out).
+			To(
+				HaveSuffix("target web: succeeded, Snapshot shop-web-1\ntarget uploads: failed (VolumeNotEmpty): it holds files\n"))
 		g.Expect(r.err).To(Equal("error: restorebatch/waits failed in 3s (TargetsFailed): not restored: target uploads\n"))
 
 		r = runIn(t, "get", "restorebatches", "waits", "-n", ns)
 		g.Expect(r.out).To(MatchRegexp(`(?m)^waits +shop +shop-hourly-1 +1/2 +Failed +TargetsFailed`))
 		g.Expect(r.out).To(ContainSubstring("target uploads: failed (VolumeNotEmpty): it holds files"))
 		g.Expect(r.out).To(ContainSubstring("Deployment/web: scale it up"))
-		g.Expect(runIn(t, "get", "rb", "old", "-n", ns).out).To(MatchRegexp(`(?m)^old +blog +by 2026-11-19T20:00:00Z +0/2 +Pending`))
+		g.Expect(runIn(t, "get", "rb", "old", "-n", ns).out).
+			To(MatchRegexp(`(?m)^old +blog +by 2026-11-19T20:00:00Z +0/2 +Pending`))
 	})
 }

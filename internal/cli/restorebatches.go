@@ -24,7 +24,8 @@ func loadRestoreBatches(ctx context.Context, s scope) (found, error) {
 		b := &list.Items[i]
 		t.add(s.cells(b.Namespace, b.Name, b.Spec.DataSource.BackupBatch, restorePoint(b), restoredTargets(b),
 			phase(string(b.Status.Phase)), reason(string(b.Status.Phase), b.Status.Reason), age(s.now, &b.CreationTimestamp),
-			took(s.now, b.Status.Duration, b.Status.StartTime, b.Status.CompletionTime), orNone(shortRecords(b.Status.Records)))...)
+			took(s.now, b.Status.Duration, b.Status.StartTime, b.Status.CompletionTime),
+			orNone(shortRecords(b.Status.Records)))...)
 		if s.name == "" {
 			continue
 		}
@@ -43,7 +44,7 @@ func loadRestoreBatches(ctx context.Context, s scope) (found, error) {
 	return found{objects: objectsOf(list.Items), tables: []*table{t}}, nil
 }
 
-// restorePoint is what is restored from: as resolved, else as asked for.
+// restorePoint returns the restore point as resolved, else as requested.
 func restorePoint(b *v1alpha1.RestoreBatch) string {
 	source := &b.Spec.DataSource
 	switch {
@@ -56,7 +57,7 @@ func restorePoint(b *v1alpha1.RestoreBatch) string {
 	}
 }
 
-// restoredTargets is how many are restored, of how many.
+// restoredTargets formats how many targets are restored, out of how many.
 func restoredTargets(b *v1alpha1.RestoreBatch) string {
 	restored := 0
 	for _, t := range b.Status.Targets {
@@ -67,7 +68,7 @@ func restoredTargets(b *v1alpha1.RestoreBatch) string {
 	return fmt.Sprintf("%d/%d", restored, len(b.Spec.Targets))
 }
 
-// restoredTargetState is how a target of a RestoreBatch is doing, in words.
+// restoredTargetState describes how a target of a RestoreBatch is doing.
 func restoredTargetState(t v1alpha1.RestoreTargetStatus) string {
 	state := strings.ToLower(phase(string(t.Phase)))
 	if t.Phase == v1alpha1.RestoreSessionSucceeded {

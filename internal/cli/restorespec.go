@@ -15,18 +15,19 @@ import (
 	"github.com/cairn-backup/cairn/internal/policy"
 )
 
-// spec of the RestoreSession. withUser says whether --run-as-user was given.
+// spec returns the spec of the RestoreSession. withUser says whether --run-as-user was given.
 func (f *restoreFlags) spec(withUser bool) (v1alpha1.RestoreSessionSpec, error) {
 	var spec v1alpha1.RestoreSessionSpec
 	if err := f.checkVolumes(withUser); err != nil {
 		return spec, err
 	}
-	source := &v1alpha1.RestoreDataSource{Namespace: f.fromNamespace, Repository: f.repository, Snapshot: f.snapshot, Components: f.components}
+	source := &v1alpha1.RestoreDataSource{Namespace: f.fromNamespace, Repository: f.repository, Snapshot: f.snapshot,
+		Components: f.components}
 	switch {
 	case f.at != "":
 		at, err := time.Parse(time.RFC3339, f.at)
 		if err != nil {
-			return spec, usagef("--at %s is not a time like 2026-11-19T20:00:00Z", f.at)
+			return spec, usagef("invalid --at %s: write a time like 2026-11-19T20:00:00Z", f.at)
 		}
 		source.PITR = &v1alpha1.PITR{TargetTime: &metav1.Time{Time: at.UTC()}}
 	case source.Snapshot == "":
@@ -53,7 +54,7 @@ func (f *restoreFlags) spec(withUser bool) (v1alpha1.RestoreSessionSpec, error) 
 	return spec, err
 }
 
-// addon is nil where the default does.
+// addon returns the Addon of the restore. It is nil if the default applies.
 func (f *restoreFlags) addon(target *v1alpha1.TypedObjectReference, withUser bool) (*v1alpha1.AddonInfo, error) {
 	task := v1alpha1.TaskReference{Name: policy.RestoreTask}
 	if f.volumes {
@@ -74,9 +75,9 @@ func (f *restoreFlags) addon(target *v1alpha1.TypedObjectReference, withUser boo
 	name := cmp.Or(f.addonName(), inferredAddon(target))
 	switch {
 	case name == "" && policy.Tells(*target) && task.Params == nil && !withUser:
-		return nil, nil // The cluster knows.
+		return nil, nil // The controller infers it in the cluster.
 	case name == "":
-		return nil, usagef("%s: --addon", whichAddon(*target))
+		return nil, usagef("%s: pass --addon", whichAddon(*target))
 	case f.addonName() == "" && task.Params == nil && task.TargetVolumes == nil && !withUser:
 		return nil, nil
 	}
@@ -89,15 +90,16 @@ func (f *restoreFlags) addon(target *v1alpha1.TypedObjectReference, withUser boo
 	return out, nil
 }
 
-// whichAddon says why the Addon must be named of a target whose kind does not tell.
+// whichAddon explains why the user must name the Addon for a target whose kind does not tell it.
 func whichAddon(target v1alpha1.TypedObjectReference) string {
 	if policy.Tells(target) {
-		return fmt.Sprintf("only the cluster knows which database %s is of: name the Addon that is to have what is said for it, such as postgres-addon", target)
+		return fmt.Sprintf("only the cluster knows which database %s stands for: name the Addon that the parameters and "+
+			"flags are for, such as postgres-addon", target)
 	}
 	return policy.NoAddon(target)
 }
 
-// inferredAddon is that for a kind of target; without a target, a claim is made.
+// inferredAddon returns the Addon for a kind of target. Without a target, the restore makes a claim.
 func inferredAddon(target *v1alpha1.TypedObjectReference) string {
 	if target == nil {
 		return policy.VolumeAddon
@@ -105,8 +107,8 @@ func inferredAddon(target *v1alpha1.TypedObjectReference) string {
 	return policy.InferredAddon(*target)
 }
 
-// allParams are those that are given, and those that flags of their own stand for. A database has neither files nor what a mover could
-// read back.
+// allParams returns the parameters from --param, and those for which flags such as --include stand. A database has
+// neither files nor data that a mover could read back.
 func (f *restoreFlags) allParams(target *v1alpha1.TypedObjectReference) (map[string]string, error) {
 	params := maps.Clone(f.params)
 	if params == nil {
@@ -114,15 +116,16 @@ func (f *restoreFlags) allParams(target *v1alpha1.TypedObjectReference) (map[str
 	}
 	database := target != nil && target.IsDatabase()
 	if database && (f.overwrite != "" || f.deleteExtra || f.verify) {
-		return nil, usagef("--overwrite, --delete-extra and --verify are for volumes: with --confirm a restore into a database replaces what the dump has")
+		return nil, usagef("--overwrite, --delete-extra and --verify are for volumes: a restore into a database with " +
+			"--confirm replaces what the dump contains")
 	}
 	for name, patterns := range map[string][]string{"include": f.include, "exclude": f.exclude} {
 		switch _, given := params[name]; {
 		case len(patterns) == 0:
 		case database:
-			return nil, usagef("--%s is for files, and the target is a database: --component names what is restored of it", name)
+			return nil, usagef("--%s is for files, but the target is a database: choose what to restore with --component", name)
 		case given:
-			return nil, usagef("--%s and --param %s exclude each other", name, name)
+			return nil, usagef("--%s and --param %s cannot be used together", name, name)
 		default:
 			params[name] = strings.Join(patterns, ",")
 		}
@@ -130,14 +133,14 @@ func (f *restoreFlags) allParams(target *v1alpha1.TypedObjectReference) (map[str
 	return params, nil
 }
 
-// template is that of the new claim.
+// template returns the template of the new claim.
 func (f *restoreFlags) template() (v1alpha1.RestoreClaimTemplate, error) {
 	var out v1alpha1.RestoreClaimTemplate
 	out.Metadata.Name = f.newClaim
 	if f.size != "" {
 		size, err := quantity.ParseQuantity(f.size)
 		if err != nil || size.Sign() <= 0 {
-			return out, usagef("--size %s is not a size like 10Gi", f.size)
+			return out, usagef("invalid --size %s: write a size like 10Gi", f.size)
 		}
 		out.Spec.Resources.Requests = corev1.ResourceList{corev1.ResourceStorage: size}
 	}

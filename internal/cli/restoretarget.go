@@ -6,7 +6,7 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
 
-// targetOf reads KIND/NAME; a name alone is that of a claim.
+// targetOf parses KIND/NAME. A name without a kind is that of a PersistentVolumeClaim.
 func targetOf(target string) (*v1alpha1.TypedObjectReference, error) {
 	kind, name, typed := strings.Cut(target, "/")
 	if !typed {
@@ -31,7 +31,8 @@ func targetOf(target string) (*v1alpha1.TypedObjectReference, error) {
 	case "cluster":
 		out.APIGroup, out.Kind = v1alpha1.GroupCluster, v1alpha1.KindCluster
 	default:
-		return nil, usagef("--target %s: the kind is pvc, deployment, statefulset, daemonset, service, secret, appbinding or cluster", target)
+		return nil, usagef("invalid --target %s: the kind must be pvc, deployment, statefulset, daemonset, service, "+
+			"secret, appbinding or cluster", target)
 	}
 	return out, nil
 }

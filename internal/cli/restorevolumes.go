@@ -12,8 +12,8 @@ import (
 	"github.com/cairn-backup/cairn/internal/session"
 )
 
-// askVolumes finds out whether what is restored is kept as VolumeSnapshots. Where the cluster does not tell, it is files: the manager
-// knows better.
+// askVolumes finds out whether the Snapshot consists of VolumeSnapshots. If the cluster does not tell, askVolumes
+// assumes files: the manager checks it again.
 func (f *restoreFlags) askVolumes(ctx context.Context, api client.Client, namespace string) error {
 	namespace = cmp.Or(f.fromNamespace, namespace)
 	if f.snapshot != "" && f.snapshot != v1alpha1.LatestSnapshot {
@@ -28,7 +28,7 @@ func (f *restoreFlags) askVolumes(ctx context.Context, api client.Client, namesp
 	return wrapped(err, "get Repository "+f.repository)
 }
 
-// hidden is nil for what is not there, and for what the user may not see.
+// hidden drops the error of an object that does not exist or that the user is not allowed to see.
 func hidden(err error) error {
 	if apierrors.IsNotFound(err) || apierrors.IsForbidden(err) {
 		return nil
@@ -43,21 +43,22 @@ func wrapped(err error, what string) error {
 	return nil
 }
 
-// checkVolumes refuses flags that do not go with how the data is kept.
+// checkVolumes refuses flags that do not suit how the data is kept.
 func (f *restoreFlags) checkVolumes(withUser bool) error {
 	switch {
 	case !f.volumes && f.newClaim != "" && f.size == "":
-		return usagef("say how large the new claim is with --size, for example --size 10Gi")
+		return usagef("--new-claim needs the size of the claim: pass --size, for example --size 10Gi")
 	case !f.volumes && len(f.replace) > 0:
 		return usagef("--replace is for VolumeSnapshots: to restore files into a claim that exists, name it with --target")
 	case !f.volumes:
 		return nil
 	case f.newClaim == "":
-		return usagef("the Snapshot is kept as VolumeSnapshots, of which only new volumes are made: name the new claim with --new-claim in place of --target. A claim of that name is deleted for it with --replace and its UID")
+		return usagef("the Snapshot consists of VolumeSnapshots, which can only be restored into new volumes: pass " +
+			"--new-claim instead of --target. To replace an existing claim of that name, pass its UID with --replace")
 	case len(f.include) > 0 || len(f.exclude) > 0 || f.verify:
-		return usagef("--include, --exclude and --verify are for files, and the Snapshot is kept as VolumeSnapshots")
+		return usagef("--include, --exclude and --verify are for files, but the Snapshot consists of VolumeSnapshots")
 	case withUser:
-		return usagef("--run-as-user is for files: the storage system makes volumes of VolumeSnapshots")
+		return usagef("--run-as-user is for files, but the storage system restores VolumeSnapshots")
 	}
 	return nil
 }

@@ -32,33 +32,33 @@ func newRetention(o Options) *cobra.Command {
 	return cmd
 }
 
-const retentionExplainText = `Show for each Snapshot of a Repository which rules of its RetentionPolicy keep it, or why it goes.
+const retentionExplainText = `Show which retention rules keep each Snapshot of a Repository, or why it is removed.
 
-With --policy another RetentionPolicy is tried. Nothing is changed, and the answer is the one that the cluster would give now: a
-Snapshot stays while a restore works with it, also one of another namespace. Who may not list the RestoreSessions of all
-namespaces is told that those are not known.`
+With --policy, another RetentionPolicy is tried. Nothing is changed. The answer is the one that the cluster would give
+now: a Snapshot stays while a restore uses it, even a restore of another namespace. If you are not allowed to list the
+RestoreSessions of all namespaces, a warning says that the restores of other namespaces are not known.`
 
-// explained is what becomes of one Snapshot.
+// explained is the verdict on one Snapshot.
 type explained struct {
 	Name  string                 `json:"name"`
 	Time  time.Time              `json:"time"`
 	Phase v1alpha1.SnapshotPhase `json:"phase"`
 	Stays bool                   `json:"stays"`
-	// KeptBy are all rules that keep it.
+	// KeptBy are all rules that keep the Snapshot.
 	KeptBy []retention.Keep `json:"keptBy,omitempty"`
-	// Reason and Message say why it goes.
+	// Reason and Message say why the Snapshot goes.
 	Reason  string `json:"reason,omitempty"`
 	Message string `json:"message,omitempty"`
-	// Until is when it goes even if no other Snapshot is made.
+	// Until is when the Snapshot goes even if no other Snapshot is made.
 	Until *time.Time `json:"until,omitempty"`
 }
 
 // explanation is the answer for a Repository.
 type explanation struct {
 	Repository string `json:"repository"`
-	// Policy that the answer is by: <namespace>/<name>, or the file.
+	// Policy is the RetentionPolicy that was applied: <namespace>/<name>, or the file.
 	Policy string `json:"policy"`
-	// RemovesAfter is when a default policy that is new to the Repository begins to remove what goes.
+	// RemovesAfter is when a default policy that is new to the Repository begins to remove Snapshots.
 	RemovesAfter *time.Time  `json:"removesAfter,omitempty"`
 	Snapshots    []explained `json:"snapshots"`
 	// unseen says why the restores of other namespaces are not known.
@@ -75,7 +75,7 @@ func newRetentionExplain(o Options) *cobra.Command {
 	}
 	c := newCluster(cmd, true)
 	addOutput(cmd, &output)
-	cmd.Flags().StringVar(&file, "policy", "", "file with a RetentionPolicy to try instead of the one in force")
+	cmd.Flags().StringVar(&file, "policy", "", "the file of a RetentionPolicy to try instead of the one in force")
 	cmd.ValidArgsFunction = c.completeFirst(resource{load: loadRepositories}.complete)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		if err := checkOutput(output); err != nil {
@@ -85,12 +85,14 @@ func newRetentionExplain(o Options) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		e, err := explainRetention(cmd.Context(), api, client.ObjectKey{Namespace: namespace, Name: args[0]}, file, o.Clock.Now())
+		e, err := explainRetention(cmd.Context(), api, client.ObjectKey{Namespace: namespace, Name: args[0]}, file,
+			o.Clock.Now())
 		if err != nil {
 			return err
 		}
 		if e.unseen != nil {
-			fmt.Fprintf(o.ErrOut, "warning: a Snapshot that only a restore of another namespace keeps is shown as one that goes: %v\n", e.unseen)
+			fmt.Fprintf(o.ErrOut, "warning: the restores of other namespaces are not known, so a Snapshot that only such a "+
+				"restore keeps is shown as going: %v\n", e.unseen)
 		}
 		if output != outputTable {
 			return encode(o.Out, output, e)
@@ -100,13 +102,15 @@ func newRetentionExplain(o Options) *cobra.Command {
 	return cmd
 }
 
-// explainRetention decides as the controller does, from what the API server says now.
-func explainRetention(ctx context.Context, api client.Client, key client.ObjectKey, file string, now time.Time) (*explanation, error) {
+// explainRetention decides as the controller does, from the present state of the API server.
+func explainRetention(ctx context.Context, api client.Client, key client.ObjectKey, file string, now time.Time) (
+	*explanation, error) {
 	var repository v1alpha1.Repository
 	if err := api.Get(ctx, key, &repository); apierrors.IsNotFound(err) {
-		return nil, fmt.Errorf("there is no repository %s in namespace %s: \"cairn get repositories\" lists them", key.Name, key.Namespace)
+		return nil, fmt.Errorf("there is no Repository %s in namespace %s: \"cairn get repositories\" lists them", key.Name,
+			key.Namespace)
 	} else if err != nil {
-		return nil, fmt.Errorf("get repository %s: %w", key.Name, err)
+		return nil, fmt.Errorf("get Repository %s: %w", key.Name, err)
 	}
 	var configurations v1alpha1.BackupConfigurationList
 	if err := api.List(ctx, &configurations, client.InNamespace(key.Namespace)); err != nil {
@@ -142,7 +146,8 @@ func explainRetention(ctx context.Context, api client.Client, key client.ObjectK
 		if v.Repository != key.Name {
 			continue
 		}
-		e := explained{Name: v.Name, Time: v.Time.UTC(), Phase: v.Phase, Stays: !v.Goes(), KeptBy: v.Kept, Reason: v.Reason, Message: v.Message}
+		e := explained{Name: v.Name, Time: v.Time.UTC(), Phase: v.Phase, Stays: !v.Goes(), KeptBy: v.Kept, Reason: v.Reason,
+			Message: v.Message}
 		if !v.Until.IsZero() && !v.Goes() {
 			e.Until = new(v.Until.UTC())
 		}
@@ -151,8 +156,9 @@ func explainRetention(ctx context.Context, api client.Client, key client.ObjectK
 	return out, nil
 }
 
-// retentionSpec is the policy to decide by: that of the file, else the one in force.
-func retentionSpec(ctx context.Context, api client.Client, resolved retention.Resolved, file string) (*v1alpha1.RetentionPolicySpec, string, error) {
+// retentionSpec returns the policy of the file, else the one in force.
+func retentionSpec(ctx context.Context, api client.Client, resolved retention.Resolved, file string) (
+	*v1alpha1.RetentionPolicySpec, string, error) {
 	if file != "" {
 		raw, err := os.ReadFile(file)
 		if err != nil {
@@ -163,7 +169,7 @@ func retentionSpec(ctx context.Context, api client.Client, resolved retention.Re
 			return nil, "", fmt.Errorf("read --policy %s: %w", file, err)
 		}
 		if p.Kind != v1alpha1.RetentionPolicyKind || p.APIVersion != v1alpha1.GroupVersion.String() {
-			return nil, "", fmt.Errorf("read --policy %s: it holds no RetentionPolicy of %s", file, v1alpha1.GroupVersion)
+			return nil, "", fmt.Errorf("read --policy %s: the file holds no RetentionPolicy of %s", file, v1alpha1.GroupVersion)
 		}
 		return &p.Spec, file, nil
 	}
@@ -171,7 +177,8 @@ func retentionSpec(ctx context.Context, api client.Client, resolved retention.Re
 	case resolved.Conflict != "":
 		return nil, "", errors.New("nothing is removed, because " + resolved.Conflict + ": try one with --policy")
 	case resolved.Ref == nil:
-		return nil, "", errors.New("no BackupConfiguration names a RetentionPolicy for this repository, and no default is in force: everything is kept. Try one with --policy")
+		return nil, "", errors.New("no BackupConfiguration names a RetentionPolicy for this Repository, and no default is " +
+			"in force: everything is kept. Try one with --policy")
 	}
 	name := resolved.Ref.Namespace + "/" + resolved.Ref.Name
 	var p v1alpha1.RetentionPolicy
@@ -181,8 +188,10 @@ func retentionSpec(ctx context.Context, api client.Client, resolved retention.Re
 	return &p.Spec, name, nil
 }
 
-// siblingsOf are the Repositories whose restore points are kept whole together with this one's.
-func siblingsOf(ctx context.Context, api client.Client, key client.ObjectKey, resolved retention.Resolved, fallback *v1alpha1.ObjectReference) ([]string, error) {
+// siblingsOf returns the Repositories whose restore points are kept or removed as a whole with those of this
+// Repository.
+func siblingsOf(ctx context.Context, api client.Client, key client.ObjectKey, resolved retention.Resolved,
+	fallback *v1alpha1.ObjectReference) ([]string, error) {
 	if resolved.Child == nil || resolved.Ref == nil {
 		return nil, nil
 	}
@@ -201,8 +210,10 @@ func siblingsOf(ctx context.Context, api client.Client, key client.ObjectKey, re
 	return retention.Together(children, key.Name, *resolved.Ref, fallback), nil
 }
 
-// restoresUnderWay are those of all namespaces, or of the one alone for somebody who may see no others: unseen says so.
-func restoresUnderWay(ctx context.Context, api client.Client, namespace string) (used inuse.Snapshots, unseen, err error) {
+// restoresUnderWay returns the Snapshots that restores of all namespaces use. If the user is allowed to see only this
+// namespace, unseen says so.
+func restoresUnderWay(ctx context.Context, api client.Client, namespace string) (used inuse.Snapshots, unseen,
+	err error) {
 	var restores v1alpha1.RestoreSessionList
 	var batches v1alpha1.RestoreBatchList
 	for _, list := range []client.ObjectList{&batches, &restores} {
@@ -217,8 +228,9 @@ func restoresUnderWay(ctx context.Context, api client.Client, namespace string) 
 	return inuse.Of(restores.Items, batches.Items), unseen, nil
 }
 
-// retentionInput are the Snapshots that are decided upon.
-func retentionInput(ctx context.Context, api client.Client, key client.ObjectKey, together []string, used inuse.Snapshots) ([]retention.Snapshot, error) {
+// retentionInput returns the Snapshots to decide on.
+func retentionInput(ctx context.Context, api client.Client, key client.ObjectKey, together []string,
+	used inuse.Snapshots) ([]retention.Snapshot, error) {
 	var list v1alpha1.SnapshotList
 	if err := api.List(ctx, &list, client.InNamespace(key.Namespace)); err != nil {
 		return nil, fmt.Errorf("list Snapshots: %w", err)
@@ -237,11 +249,12 @@ func retentionInput(ctx context.Context, api client.Client, key client.ObjectKey
 
 func (e *explanation) table(o Options) error {
 	if len(e.Snapshots) == 0 {
-		fmt.Fprintf(o.ErrOut, "no snapshots in repository %s\n", e.Repository)
+		fmt.Fprintf(o.ErrOut, "no Snapshots in Repository %s\n", e.Repository)
 		return nil
 	}
 	if e.RemovesAfter != nil {
-		fmt.Fprintf(o.ErrOut, "RetentionPolicy %s is a default that is new here or was changed: what it lets go is removed after %s\n",
+		fmt.Fprintf(o.ErrOut, "RetentionPolicy %s is a default that is new here or was changed: Snapshots that it does not "+
+			"keep are removed after %s\n",
 			e.Policy, e.RemovesAfter.Format("2006-01-02 15:04"))
 	}
 	t := &table{header: []string{"NAME", "TIME", "PHASE", "STAYS", "UNTIL", "BECAUSE"}, optional: []string{"UNTIL"}}

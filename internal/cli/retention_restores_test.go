@@ -11,7 +11,8 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
 
-// A restore in another namespace keeps the Snapshot that it works with, as the cluster sees it. Who may not look there is told.
+// A restore in another namespace keeps the Snapshot that it uses, according to the cluster. A user who must not see
+// that namespace is warned.
 func TestRetentionExplainSeesRestoresElsewhere(t *testing.T) {
 	g := NewWithT(t)
 	ns, elsewhere := namespace(t, "in-use"), namespace(t, "in-use-elsewhere")
@@ -32,10 +33,11 @@ func TestRetentionExplainSeesRestoresElsewhere(t *testing.T) {
 	g.Expect(r.out).To(MatchRegexp(`(?m)^web-2 .* yes .*RestoreSession in-use-elsewhere/copy`))
 	g.Expect(r.err).To(BeEmpty())
 
-	// Somebody with rights in the one namespace.
+	// A user with rights in only one namespace.
 	role := &rbacv1.Role{
 		ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "reader"},
-		Rules:      []rbacv1.PolicyRule{{APIGroups: []string{v1alpha1.Group}, Resources: []string{"*"}, Verbs: []string{"get", "list"}}},
+		Rules: []rbacv1.PolicyRule{
+			{APIGroups: []string{v1alpha1.Group}, Resources: []string{"*"}, Verbs: []string{"get", "list"}}},
 	}
 	g.Expect(api.Create(t.Context(), role)).To(Succeed())
 	g.Expect(api.Create(t.Context(), &rbacv1.RoleBinding{
@@ -47,7 +49,9 @@ func TestRetentionExplainSeesRestoresElsewhere(t *testing.T) {
 		r := explain("--as", "ann")
 		g.Expect(r.code).To(Equal(0), r.err)
 		g.Expect(r.out).To(MatchRegexp(`(?m)^web-2 .* no .*no rule of successfulSnapshots keeps it`))
-		g.Expect(r.err).To(HavePrefix("warning: a Snapshot that only a restore of another namespace keeps is shown as one that goes: "))
+		g.Expect(r.err).
+			To(HavePrefix("warning: the restores of other namespaces are not known, so a Snapshot that only such a restore " +
+				"keeps is shown as going: "))
 		g.Expect(r.err).To(ContainSubstring(`cannot list resource "restoresessions"`))
 	}, time.Minute, 100*time.Millisecond).Should(Succeed(), "until the API server has seen the role")
 }

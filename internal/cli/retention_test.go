@@ -36,7 +36,7 @@ func TestRetentionExplain(t *testing.T) {
 	g := NewWithT(t)
 	ns := namespace(t, "keeping")
 	load(t, "testdata/retention.yaml", ns)
-	// One that runs has no time of its own yet: that of its creation is shown, which is now.
+	// A running Snapshot has no time of its own yet. Its creation is shown, which is now.
 	var running v1alpha1.Snapshot
 	key := types.NamespacedName{Namespace: ns, Name: "web-5"}
 	g.Expect(api.Get(t.Context(), client.ObjectKey(key), &running)).To(Succeed())
@@ -67,7 +67,9 @@ func TestRetentionExplain(t *testing.T) {
 	g.Expect(answer.Snapshots[4].Reason).To(Equal("TooOld"))
 
 	file := filepath.Join(t.TempDir(), "policy.yaml")
-	g.Expect(os.WriteFile(file, []byte("apiVersion: backup.cairn.dev/v1alpha1\nkind: RetentionPolicy\nmetadata: {name: try}\nspec: {maxRetentionPeriod: 1y}\n"), 0o600)).To(Succeed())
+	g.Expect(
+		os.WriteFile(file, []byte("apiVersion: backup.cairn.dev/v1alpha1\nkind: RetentionPolicy\nmetadata: {name: "+
+			"try}\nspec: {maxRetentionPeriod: 1y}\n"), 0o600)).To(Succeed())
 	r = explainAt(t, now, "web", "-n", ns, "--policy", file)
 	g.Expect(r.code).To(Equal(0), r.err)
 	g.Expect(r.out).NotTo(MatchRegexp(`(?m) no +`), "all of them are younger than a year")
@@ -77,7 +79,7 @@ func TestRetentionExplain(t *testing.T) {
 		args []string
 		want string
 	}{
-		{[]string{"nosuch"}, "there is no repository nosuch in namespace keeping"},
+		{[]string{"nosuch"}, "there is no Repository nosuch in namespace keeping"},
 		{[]string{"other"}, "everything is kept. Try one with --policy"},
 		{[]string{"web", "--policy", "nosuch.yaml"}, "read --policy"},
 		{[]string{"web", "--policy", "testdata/batch.yaml"}, "read --policy testdata/batch.yaml"},
@@ -88,7 +90,7 @@ func TestRetentionExplain(t *testing.T) {
 	}
 }
 
-// explainDefault asks about a Repository of which no policy names a RetentionPolicy, and that knows a default.
+// explainDefault asks about a Repository for which no policy names a RetentionPolicy, and that has a default.
 func explainDefault(t testing.TB, ns string, now time.Time) {
 	t.Helper()
 	g := NewWithT(t)
@@ -97,7 +99,8 @@ func explainDefault(t testing.TB, ns string, now time.Time) {
 	configuration.Spec.Backends[0].RetentionPolicy = nil
 	g.Expect(api.Update(t.Context(), &configuration)).To(Succeed())
 	r := explainAt(t, now, "web", "-n", ns)
-	g.Expect(r.err).To(ContainSubstring("names a RetentionPolicy for this repository, and no default is in force: everything is kept"))
+	g.Expect(r.err).
+		To(ContainSubstring("names a RetentionPolicy for this Repository, and no default is in force: everything is kept"))
 
 	var repository v1alpha1.Repository
 	g.Expect(api.Get(t.Context(), client.ObjectKey{Namespace: ns, Name: "web"}, &repository)).To(Succeed())
@@ -107,7 +110,9 @@ func explainDefault(t testing.TB, ns string, now time.Time) {
 	g.Expect(api.Status().Update(t.Context(), &repository)).To(Succeed())
 	r = explainAt(t, now, "web", "-n", ns)
 	g.Expect(r.code).To(Equal(0), r.err)
-	g.Expect(r.err).To(Equal("RetentionPolicy keeping/keep is a default that is new here or was changed: what it lets go is removed after 2026-11-19 17:00\n"))
+	g.Expect(r.err).
+		To(Equal("RetentionPolicy keeping/keep is a default that is new here or was changed: Snapshots that it does not " +
+			"keep are removed after 2026-11-19 17:00\n"))
 	golden(t, filepath.Join("get", "retention-explain.txt"), r.out)
 	r = explainAt(t, now, "web", "-n", ns, "-o", "json")
 	g.Expect(r.out).To(ContainSubstring(`"removesAfter": "2026-11-19T17:00:00Z"`))

@@ -24,8 +24,10 @@ func loadBackupSessions(ctx context.Context, s scope) (found, error) {
 	}
 	for i := range list.Items {
 		b := &list.Items[i]
-		t.add(s.cells(b.Namespace, b.Name, targets(b.Status.Targets), phase(string(b.Status.Phase)), reason(string(b.Status.Phase), b.Status.Reason),
-			age(s.now, &b.CreationTimestamp), took(s.now, b.Status.Duration, b.Status.StartTime, b.Status.CompletionTime), uploaded(b.Status.Targets),
+		t.add(s.cells(b.Namespace, b.Name, targets(b.Status.Targets), phase(string(b.Status.Phase)),
+			reason(string(b.Status.Phase), b.Status.Reason),
+			age(s.now, &b.CreationTimestamp), took(s.now, b.Status.Duration, b.Status.StartTime, b.Status.CompletionTime),
+			uploaded(b.Status.Targets),
 			orNone(policyOf(b.Status.Resolved)), orNone(shortRecords(b.Status.Records)))...)
 		if s.name == "" {
 			continue
@@ -42,7 +44,7 @@ func loadBackupSessions(ctx context.Context, s scope) (found, error) {
 
 func phase(p string) string { return cmp.Or(p, string(v1alpha1.BackupSessionPending)) }
 
-// reason of a phase, where it says more than the phase does.
+// reason returns the reason of a phase if it says more than the phase.
 func reason(phase, reason string) string {
 	if reason == phase {
 		return ""
@@ -50,7 +52,7 @@ func reason(phase, reason string) string {
 	return reason
 }
 
-// targets is how many came through, of how many.
+// targets formats how many targets succeeded, out of how many.
 func targets(all []v1alpha1.BackupTargetStatus) string {
 	if len(all) == 0 {
 		return none
@@ -79,7 +81,7 @@ func policyOf(resolved *v1alpha1.ResolvedBackup) string {
 	return shortRevision(resolved.Policy.Revision)
 }
 
-// took is how long something ran, or has been running.
+// took formats how long something ran, or has been running.
 func took(now time.Time, said string, start, end *metav1.Time) string {
 	switch {
 	case said != "":
@@ -113,7 +115,8 @@ func loadRestoreSessions(ctx context.Context, s scope) (found, error) {
 		for _, c := range r.Status.Components {
 			sizes = append(sizes, c.Size)
 		}
-		t.add(s.cells(r.Namespace, r.Name, target, snapshot, component, phase(string(r.Status.Phase)), reason(string(r.Status.Phase), r.Status.Reason),
+		t.add(s.cells(r.Namespace, r.Name, target, snapshot, component, phase(string(r.Status.Phase)),
+			reason(string(r.Status.Phase), r.Status.Reason),
 			age(s.now, &r.CreationTimestamp), took(s.now, r.Status.Duration, r.Status.StartTime, r.Status.CompletionTime),
 			sumSizes(sizes...), orNone(shortRecords(r.Status.Records)))...)
 		t.note(notReady(r.Status.Conditions))
@@ -121,7 +124,7 @@ func loadRestoreSessions(ctx context.Context, s scope) (found, error) {
 	return found{objects: objectsOf(list.Items), tables: []*table{t}}, nil
 }
 
-// restored is what is restored: as resolved, else as asked for.
+// restored returns what is restored: as resolved, else as requested.
 func restored(r *v1alpha1.RestoreSession) (snapshot, component string) {
 	var components []string
 	if resolved := r.Status.Resolved; resolved != nil {
@@ -146,7 +149,7 @@ func restored(r *v1alpha1.RestoreSession) (snapshot, component string) {
 	return source.Snapshot, component
 }
 
-// someOf are names, with a number in place of most of many.
+// someOf lists names. If there are many, it lists the first and counts the rest.
 func someOf(names []string) string {
 	if len(names) > 3 {
 		return fmt.Sprintf("%s and %d more", names[0], len(names)-1)

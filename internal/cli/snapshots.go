@@ -17,11 +17,13 @@ func loadSnapshots(ctx context.Context, s scope) (found, error) {
 		return found{}, err
 	}
 	newestFirst(list.Items)
-	t := &table{header: s.header("NAME", "REPOSITORY", "TARGET", "COMPONENTS", "SIZE", "UPLOADED", "FILES", "PHASE", "AGE")}
+	t := &table{header: s.header("NAME", "REPOSITORY", "TARGET", "COMPONENTS", "SIZE", "UPLOADED", "FILES", "PHASE",
+		"AGE")}
 	for i := range list.Items {
 		snapshot := &list.Items[i]
 		c := componentsOf(&snapshot.Status)
-		t.add(s.cells(snapshot.Namespace, snapshot.Name, snapshot.Spec.Repository, snapshot.Spec.AppRef.String(), c.done, c.size, c.uploaded, c.files,
+		t.add(s.cells(snapshot.Namespace, snapshot.Name, snapshot.Spec.Repository, snapshot.Spec.AppRef.String(), c.done,
+			c.size, c.uploaded, c.files,
 			phase(string(snapshot.Status.Phase)), age(s.now, &snapshot.CreationTimestamp))...)
 		if snapshot.Status.Phase == v1alpha1.SnapshotFailed {
 			t.note(notReady(snapshot.Status.Conditions))
@@ -36,7 +38,7 @@ func loadSnapshots(ctx context.Context, s scope) (found, error) {
 	return found{objects: objectsOf(list.Items), tables: []*table{t}}, nil
 }
 
-// components is what a Snapshot holds, as a table shows it.
+// components sums up the components of a Snapshot for a table.
 type components struct {
 	done, size, uploaded, files string
 }
@@ -55,7 +57,8 @@ func componentsOf(s *v1alpha1.SnapshotStatus) components {
 		out.done = fmt.Sprintf("%d/%d", done, total)
 	}
 	if done > 0 {
-		out.size, out.uploaded, out.files = shortSize(float64(size)), shortSize(float64(uploaded)), strconv.FormatInt(files, 10)
+		out.size, out.uploaded, out.files = shortSize(float64(size)), shortSize(float64(uploaded)), strconv.FormatInt(
+			files, 10)
 	}
 	return out
 }
@@ -65,7 +68,8 @@ func loadRepositories(ctx context.Context, s scope) (found, error) {
 	if err := s.list(ctx, &list, true); err != nil {
 		return found{}, err
 	}
-	t := &table{header: s.header("NAME", "TARGET", "STORAGE", "DIRECTORY", "SNAPSHOTS", "SIZE", "LAST-BACKUP", "PHASE", "AGE")}
+	t := &table{header: s.header("NAME", "TARGET", "STORAGE", "DIRECTORY", "SNAPSHOTS", "SIZE", "LAST-BACKUP", "PHASE",
+		"AGE")}
 	for i := range list.Items {
 		r := &list.Items[i]
 		storage, directory := r.Spec.StorageRef.Name, r.Spec.Path
@@ -75,7 +79,7 @@ func loadRepositories(ctx context.Context, s scope) (found, error) {
 		if ns := r.Spec.StorageRef.Namespace; ns != "" && ns != r.Namespace {
 			storage = ns + "/" + storage
 		}
-		target := none // Its first policy names it.
+		target := none // its first policy will name it
 		if r.Spec.AppRef.Name != "" {
 			target = r.Spec.AppRef.String()
 		}

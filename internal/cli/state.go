@@ -7,7 +7,7 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
 
-// targetState is how a target of a BackupSession is doing, in words.
+// targetState describes how a target of a BackupSession is doing.
 func targetState(t v1alpha1.BackupTargetStatus) string {
 	state := strings.ToLower(phase(string(t.Phase)))
 	if t.Phase == v1alpha1.BackupSessionSucceeded {
@@ -21,23 +21,24 @@ func targetState(t v1alpha1.BackupTargetStatus) string {
 	}
 	if h := t.Hooks; t.Phase == v1alpha1.BackupSessionRunning && h != nil && len(h.PostHooks) > 0 {
 		if t.Reason == v1alpha1.ReasonSucceeded {
-			return state + ", backed up, its postBackup hooks run"
+			return state + ", backed up, its postBackup hooks are running"
 		}
-		return state + ", its postBackup hooks run" + because(string(t.Phase), t.Reason, t.Message)
+		return state + ", its postBackup hooks are running" + because(string(t.Phase), t.Reason, t.Message)
 	}
 	return state + because(string(t.Phase), t.Reason, t.Message)
 }
 
-// componentState is how a component of a Snapshot is doing, in words.
+// componentState describes how a component of a Snapshot is doing.
 func componentState(c v1alpha1.Component) string {
 	state := strings.ToLower(phase(string(c.Phase)))
 	if c.Phase == v1alpha1.SnapshotSucceeded {
-		return fmt.Sprintf("%s, %s in %s, %s uploaded", state, shortSize(float64(c.SizeBytes)), count(int(c.Files), "file"), shortSize(float64(c.UploadedBytes)))
+		return fmt.Sprintf("%s, %s in %s, %s uploaded", state, shortSize(float64(c.SizeBytes)), count(int(c.Files), "file"),
+			shortSize(float64(c.UploadedBytes)))
 	}
 	return state + because(string(c.Phase), c.Reason, c.Error)
 }
 
-// restoredState is how a component of a RestoreSession is doing, in words.
+// restoredState describes how a component of a RestoreSession is doing.
 func restoredState(c v1alpha1.RestoredComponent) string {
 	state := strings.ToLower(phase(string(c.Phase)))
 	if p := c.Progress; p != nil && c.Phase == v1alpha1.RestoreSessionRunning {
@@ -67,7 +68,7 @@ func restoredState(c v1alpha1.RestoredComponent) string {
 	return state
 }
 
-// because says why a phase is as it is, as far as the phase does not say it.
+// because explains a phase with its reason and message, unless the phase says the same.
 func because(phase, why, message string) string {
 	text := ""
 	if why = reason(phase, why); why != "" {

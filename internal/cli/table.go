@@ -8,11 +8,11 @@ import (
 	"unicode/utf8"
 )
 
-// table is rows of cells below a header, with notes below rows.
+// table consists of rows of cells below a header, with notes below rows.
 type table struct {
 	header []string
 	rows   []row
-	// optional are the columns that are left out where no row has anything in them.
+	// optional lists the columns that are left out if they are empty in every row.
 	optional []string
 }
 
@@ -29,7 +29,7 @@ func (t *table) add(cells ...string) {
 	t.rows = append(t.rows, row{cells: cells})
 }
 
-// note puts a text below the last row. An empty text is none.
+// note adds a note below the last row. It ignores an empty text.
 func (t *table) note(text string) {
 	if text = oneLine(text); text != "" {
 		last := &t.rows[len(t.rows)-1]
@@ -39,7 +39,7 @@ func (t *table) note(text string) {
 
 const columnGap = "  "
 
-// write prints the table. Notes are wrapped to width; rows are not, as a wrapped row can't be read.
+// write prints the table. It wraps notes to width, but not rows: a wrapped row is unreadable.
 func (t *table) write(out io.Writer, width int) error {
 	t.dropEmpty()
 	widths := make([]int, len(t.header))
@@ -72,7 +72,8 @@ func (t *table) write(out io.Writer, width int) error {
 
 func (t *table) dropEmpty() {
 	for i := len(t.header) - 1; i >= 0; i-- {
-		if !slices.Contains(t.optional, t.header[i]) || slices.ContainsFunc(t.rows, func(r row) bool { return r.cells[i] != "" && r.cells[i] != none }) {
+		if !slices.Contains(t.optional, t.header[i]) ||
+			slices.ContainsFunc(t.rows, func(r row) bool { return r.cells[i] != "" && r.cells[i] != none }) {
 			continue
 		}
 		t.header = slices.Delete(slices.Clone(t.header), i, i+1)
@@ -82,10 +83,10 @@ func (t *table) dropEmpty() {
 	}
 }
 
-// minWrap keeps a text readable in a very narrow terminal.
+// minWrap keeps notes readable in a very narrow terminal.
 const minWrap = 40
 
-// wrap breaks a text between words into lines that start with indent. No word is cut.
+// wrap breaks a text between words into lines that start with indent. It never cuts a word.
 func wrap(text string, width int, indent string) string {
 	width = max(width, minWrap)
 	var b strings.Builder

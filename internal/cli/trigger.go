@@ -56,7 +56,7 @@ func newTrigger(o Options) *cobra.Command {
 	return cmd
 }
 
-// parseInvoker reads bc/NAME and batch/NAME, also with the kind's other names.
+// parseInvoker parses bc/NAME and batch/NAME, and accepts the other names of the kinds.
 func parseInvoker(arg string) (v1alpha1.TypedLocalObjectReference, error) {
 	ref := v1alpha1.TypedLocalObjectReference{APIGroup: v1alpha1.Group}
 	kind, name, ok := strings.Cut(arg, "/")
@@ -67,14 +67,15 @@ func parseInvoker(arg string) (v1alpha1.TypedLocalObjectReference, error) {
 		ref.Kind = v1alpha1.BackupBatchKind
 	}
 	if !ok || ref.Kind == "" || name == "" || strings.Contains(name, "/") {
-		return ref, usagef("%q is not a policy: write bc/NAME for a BackupConfiguration, batch/NAME for a BackupBatch", arg)
+		return ref, usagef("%q is not a policy: write bc/NAME for a BackupConfiguration or batch/NAME for a BackupBatch", arg)
 	}
 	ref.Name = name
 	return ref, nil
 }
 
-// sessionsOf are the names of the sessions of an invoker.
-func sessionsOf(ctx context.Context, api client.Client, namespace string, ref v1alpha1.TypedLocalObjectReference) ([]string, error) {
+// sessionsOf returns the names of the sessions of an invoker.
+func sessionsOf(ctx context.Context, api client.Client, namespace string, ref v1alpha1.TypedLocalObjectReference) (
+	[]string, error) {
 	var sessions []v1alpha1.SessionConfig
 	key := client.ObjectKey{Namespace: namespace, Name: ref.Name}
 	var err error
@@ -88,7 +89,8 @@ func sessionsOf(ctx context.Context, api client.Client, namespace string, ref v1
 		sessions = policy.ConfigurationSessions(&configuration)
 	}
 	if apierrors.IsNotFound(err) {
-		return nil, fmt.Errorf("there is no %s %s in namespace %s: \"get policies\" shows which there are", ref.Kind, ref.Name, namespace)
+		return nil, fmt.Errorf("there is no %s %s in namespace %s: \"get policies\" lists them", ref.Kind, ref.Name,
+			namespace)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("get %s: %w", ref, err)
@@ -113,8 +115,9 @@ func sessionNames(args []string) names {
 	}
 }
 
-// trigger creates the BackupSession of this moment, or finds it, and returns its name.
-func trigger(ctx context.Context, o Options, api client.Client, namespace string, ref v1alpha1.TypedLocalObjectReference, session string) (string, error) {
+// trigger creates the BackupSession of this second, or finds it, and returns its name.
+func trigger(ctx context.Context, o Options, api client.Client, namespace string,
+	ref v1alpha1.TypedLocalObjectReference, session string) (string, error) {
 	known, err := sessionsOf(ctx, api, namespace, ref)
 	if err != nil {
 		return "", err
@@ -146,22 +149,23 @@ func trigger(ctx context.Context, o Options, api client.Client, namespace string
 			return name, nil
 		}
 		if !apierrors.IsAlreadyExists(err) {
-			return "", fmt.Errorf("create the BackupSession: %w", err)
+			return "", fmt.Errorf("create BackupSession: %w", err)
 		}
 		var existing v1alpha1.BackupSession
 		if err := api.Get(ctx, client.ObjectKeyFromObject(object), &existing); err != nil {
 			return "", fmt.Errorf("get BackupSession %s: %w", name, err)
 		}
 		if existing.Spec.Invoker == ref && existing.Spec.Session == session {
-			fmt.Fprintf(o.Out, "backupsession/%s is already there: this session was started a moment ago\n", name)
+			fmt.Fprintf(o.Out, "backupsession/%s exists already: this session was started a moment ago\n", name)
 			return name, nil
 		}
 	}
-	return "", fmt.Errorf("the names for a run of %s in this second are in use: try again", ref)
+	return "", fmt.Errorf("the names for a run of %s in this second are taken: try again", ref)
 }
 
 // followBackup waits for the end of a BackupSession.
-func followBackup(ctx context.Context, o Options, api client.Client, key client.ObjectKey, timeout time.Duration) error {
+func followBackup(ctx context.Context, o Options, api client.Client, key client.ObjectKey,
+	timeout time.Duration) error {
 	return follow(ctx, o, "backupsession/"+key.Name, timeout, func(ctx context.Context) (progress, error) {
 		var s v1alpha1.BackupSession
 		if err := api.Get(ctx, key, &s); err != nil {
@@ -181,7 +185,7 @@ func followBackup(ctx context.Context, o Options, api client.Client, key client.
 	})
 }
 
-// waitingState says what something that has no parts yet is doing.
+// waitingState describes a run or restore that has no parts yet.
 func waitingState(p, message string) string {
 	state := strings.ToLower(phase(p))
 	if message != "" {
@@ -190,7 +194,7 @@ func waitingState(p, message string) string {
 	return state
 }
 
-// ending says how long something took and, where it did not succeed, why.
+// ending says how long a run or restore took and, if it did not succeed, why.
 func ending(phase, why, duration, message string) string {
 	text := ""
 	if duration != "" {

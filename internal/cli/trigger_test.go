@@ -18,8 +18,8 @@ import (
 	"github.com/cairn-backup/cairn/internal/policy"
 )
 
-// whenThere runs act on an object as soon as it exists, as a controller does. What act asks for may be in effect before its answer
-// is there: the test may end meanwhile, and its context with it, which is not act's.
+// whenThere calls act on an object as soon as it exists, as a controller does. The effect of act can come before its
+// answer. The test and its context can end meanwhile, so act has its own context.
 func whenThere(t testing.TB, o client.Object, act func(context.Context) error) {
 	t.Helper()
 	done := make(chan error, 1)
@@ -45,11 +45,13 @@ func ends(t testing.TB, ns, name string, phase v1alpha1.BackupSessionPhase, reas
 	t.Helper()
 	s := &v1alpha1.BackupSession{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: name}}
 	whenThere(t, s, func(ctx context.Context) error {
-		ready := metav1.Condition{Type: "Ready", Status: metav1.ConditionFalse, Reason: reason, Message: message, LastTransitionTime: metav1.NewTime(pinned)}
+		ready := metav1.Condition{Type: "Ready", Status: metav1.ConditionFalse, Reason: reason, Message: message,
+			LastTransitionTime: metav1.NewTime(pinned)}
 		if phase == v1alpha1.BackupSessionSucceeded {
 			ready.Status = metav1.ConditionTrue
 		}
-		target := v1alpha1.BackupTargetStatus{Name: "web", Phase: phase, Reason: reason, Size: "12.222 MiB", Uploaded: "1.500 MiB"}
+		target := v1alpha1.BackupTargetStatus{Name: "web", Phase: phase, Reason: reason, Size: "12.222 MiB",
+			Uploaded: "1.500 MiB"}
 		target.AppRef = v1alpha1.TypedObjectReference{APIGroup: "apps", Kind: "Deployment", Name: "web"}
 		s.Status.Phase, s.Status.Reason, s.Status.Duration = phase, reason, "41s"
 		s.Status.Targets, s.Status.Conditions = []v1alpha1.BackupTargetStatus{target}, []metav1.Condition{ready}
@@ -73,7 +75,8 @@ func TestTrigger(t *testing.T) {
 		g.Expect(r).To(Equal(result{out: "backupsession/" + name + " created\n"}))
 		var s v1alpha1.BackupSession
 		g.Expect(api.Get(t.Context(), client.ObjectKey{Namespace: ns, Name: name}, &s)).To(Succeed())
-		g.Expect(s.Spec.Invoker).To(Equal(v1alpha1.TypedLocalObjectReference{APIGroup: v1alpha1.Group, Kind: "BackupBatch", Name: "shop"}))
+		g.Expect(s.Spec.Invoker).
+			To(Equal(v1alpha1.TypedLocalObjectReference{APIGroup: v1alpha1.Group, Kind: "BackupBatch", Name: "shop"}))
 		g.Expect(s.Spec.Session).To(Equal("nightly"))
 		g.Expect(s.Spec.ScheduledTime.Time).To(BeTemporally("==", pinned))
 	})
@@ -81,7 +84,8 @@ func TestTrigger(t *testing.T) {
 	t.Run("the same moment is not run twice", func(t *testing.T) {
 		g := NewWithT(t)
 		r := runIn(t, "trigger", "backupbatch/shop", "--session", "nightly", "-n", ns)
-		g.Expect(r).To(Equal(result{out: "backupsession/" + name + " is already there: this session was started a moment ago\n"}))
+		g.Expect(r).
+			To(Equal(result{out: "backupsession/" + name + " exists already: this session was started a moment ago\n"}))
 	})
 
 	t.Run("a name in use by another policy is qualified", func(t *testing.T) {
@@ -90,7 +94,8 @@ func TestTrigger(t *testing.T) {
 		other := &v1alpha1.BackupSession{
 			ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: taken},
 			Spec: v1alpha1.BackupSessionSpec{
-				Invoker: v1alpha1.TypedLocalObjectReference{APIGroup: v1alpha1.Group, Kind: "BackupConfiguration", Name: "photos-by"}, Session: "hand",
+				Invoker: v1alpha1.TypedLocalObjectReference{APIGroup: v1alpha1.Group, Kind: "BackupConfiguration",
+					Name: "photos-by"}, Session: "hand",
 			},
 		}
 		g.Expect(api.Create(t.Context(), other)).To(Succeed())
@@ -104,16 +109,22 @@ func TestTrigger(t *testing.T) {
 		want result
 	}{
 		"a session that is not there": {
-			"trigger batch/shop --session weekly", result{code: 1, err: "error: BackupBatch/shop has no session weekly: it has hourly, nightly\n"},
+			"trigger batch/shop --session weekly",
+			result{code: 1, err: "error: BackupBatch/shop has no session weekly: it has hourly, nightly\n"},
 		},
 		"no session": {
-			"trigger batch/shop", result{code: 2, err: "error: say which session to run with --session: BackupBatch/shop has hourly, nightly\n"},
+			"trigger batch/shop",
+			result{code: 2, err: "error: say which session to run with --session: BackupBatch/shop has hourly, nightly\n"},
 		},
 		"a policy that is not there": {
-			"trigger bc/nosuch --session hourly", result{code: 1, err: "error: there is no BackupConfiguration nosuch in namespace trigger: \"get policies\" shows which there are\n"},
+			"trigger bc/nosuch --session hourly",
+			result{
+				code: 1, err: "error: there is no BackupConfiguration nosuch in namespace trigger: \"get policies\" lists them\n"},
 		},
 		"not a policy": {
-			"trigger shop --session hourly", result{code: 2, err: "error: \"shop\" is not a policy: write bc/NAME for a BackupConfiguration, batch/NAME for a BackupBatch\n"},
+			"trigger shop --session hourly",
+			result{code: 2, err: "error: \"shop\" is not a policy: write bc/NAME for a BackupConfiguration or batch/NAME for " +
+				"a BackupBatch\n"},
 		},
 	}
 	for name, tt := range mistakes {
@@ -137,11 +148,13 @@ func TestTriggerWait(t *testing.T) {
 		},
 		"a run that fails is 3": {
 			v1alpha1.BackupSessionFailed, "TargetsFailed", "1 of 1 targets failed", 3,
-			"target web: failed (TargetsFailed)\n", "error: backupsession/" + hourly + " failed in 41s (TargetsFailed): 1 of 1 targets failed\n",
+			"target web: failed (TargetsFailed)\n", "error: backupsession/" + hourly +
+				" failed in 41s (TargetsFailed): 1 of 1 targets failed\n",
 		},
 		"a run that is skipped is 4": {
 			v1alpha1.BackupSessionSkipped, "RestoreInProgress", "a restore is in progress", 4,
-			"target web: skipped (RestoreInProgress)\n", "error: backupsession/" + hourly + " skipped in 41s (RestoreInProgress): a restore is in progress\n",
+			"target web: skipped (RestoreInProgress)\n", "error: backupsession/" + hourly +
+				" skipped in 41s (RestoreInProgress): a restore is in progress\n",
 		},
 	}
 	for name, tt := range tests {
@@ -152,7 +165,7 @@ func TestTriggerWait(t *testing.T) {
 			ends(t, ns, hourly, tt.phase, tt.reason, tt.message)
 			r := runIn(t, "trigger", "batch/shop", "--session", "hourly", "-n", ns, "--wait", "--timeout", "30s")
 			g.Expect(r.code).To(Equal(tt.code))
-			// Whether the program looks before the status is written is chance.
+			// It is chance whether the program looks before the status is written.
 			out := strings.Replace(strings.TrimPrefix(r.out, "backupsession/"+hourly+" created\n"), "pending\n", "", 1)
 			g.Expect(out).To(Equal(tt.out))
 			g.Expect(r.err).To(Equal(tt.err))
@@ -166,7 +179,7 @@ func TestTriggerWait(t *testing.T) {
 		r.out = strings.Replace(r.out, "pending\n", "", 1) // whether its first look is answered in time is chance
 		NewWithT(t).Expect(r).To(Equal(result{
 			5, "backupsession/" + hourly + " created\n",
-			"error: backupsession/" + hourly + " has not ended in 200ms and goes on in the cluster\n",
+			"error: backupsession/" + hourly + " has not ended within 200ms and goes on in the cluster\n",
 		}))
 	})
 
@@ -190,7 +203,8 @@ func TestTriggerWait(t *testing.T) {
 		out.then = interrupt
 		var errOut bytes.Buffer
 		code := cli.Run(ctx, cli.Options{
-			IOStreams: genericiooptions.IOStreams{Out: &out, ErrOut: &errOut}, Clock: clocktesting.NewFakePassiveClock(pinned), Poll: 20 * time.Millisecond,
+			IOStreams: genericiooptions.IOStreams{Out: &out, ErrOut: &errOut}, Clock: clocktesting.NewFakePassiveClock(pinned),
+			Poll: 20 * time.Millisecond,
 		}, []string{"trigger", "batch/shop", "--session", "hourly", "-n", ns, "--wait", "--kubeconfig", kubeconfig})
 		g.Expect(code).To(Equal(1))
 		g.Expect(errOut.String()).To(Equal("error: interrupted: backupsession/" + hourly + " goes on in the cluster\n"))
@@ -198,7 +212,7 @@ func TestTriggerWait(t *testing.T) {
 	})
 }
 
-// firstLook calls then when the program says what it saw at its first look.
+// firstLook calls then when the program prints what it saw at its first look.
 type firstLook struct {
 	then func()
 }

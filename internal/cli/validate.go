@@ -15,14 +15,15 @@ import (
 	"github.com/cairn-backup/cairn/internal/policy"
 )
 
-const validateText = `Check policy as a PolicySync would, without a cluster and without the network.
+const validateText = `Check policy files as a PolicySync would, without a cluster and without the network.
 
-PATH is a directory or one file. A directory with a kustomization is built with kustomize; else all .yaml and .yml files
-in it and below are read. Each PATH is what one PolicySync applies; references from one to another are followed. Nothing
-may lead out of the Git working copy that holds PATH, or out of PATH where there is none.
+PATH is a directory or a file. A directory with a kustomization is built with kustomize. Of any other directory, all
+.yaml and .yml files in it and below are read. Each PATH is what one PolicySync applies; objects of one PATH can refer
+to objects of another. No file may lead out of the Git working copy that holds PATH, or out of PATH if there is none.
 
-What only a cluster can tell is a warning. A file of --known tells some of it, for example what
-kubectl get volumesnapshotclasses -o yaml says: that a session keeps VolumeSnapshots of a class that deletes their data is then a warning. Each finding is <file>:<line>: document <n>: <field>: <message>.`
+Each finding is printed as <file>:<line>: document <n>: <field>: <message>. Some checks need the cluster, for example
+whether a Secret exists. They are summed up in one line; --verbose lists them as warnings. A file that is passed with
+--known answers some of them, for example the output of "kubectl get volumesnapshotclasses -o yaml".`
 
 func newValidate(o Options) *cobra.Command {
 	var opts validateOptions
@@ -35,9 +36,13 @@ func newValidate(o Options) *cobra.Command {
 			return validate(cmd.Context(), o, opts, args)
 		},
 	}
-	cmd.Flags().StringVarP(&opts.namespace, "namespace", "n", "", "namespace of the PolicySync, and of objects that name none (default: the one that the objects name)")
-	cmd.Flags().BoolVar(&opts.serviceAccount, "service-account", false, "allow what a PolicySync with spec.serviceAccountName may apply: further kinds, other namespaces")
-	cmd.Flags().StringArrayVar(&opts.known, "known", nil, "a file with manifests of what the cluster has, such as its VolumeSnapshotClasses: policy may refer to them, and they are not checked")
+	cmd.Flags().StringVarP(&opts.namespace, "namespace", "n", "",
+		"the namespace of the PolicySync, and of objects that name none (default the one that the objects name)")
+	cmd.Flags().BoolVar(&opts.serviceAccount, "service-account", false,
+		"allow what a PolicySync with spec.serviceAccountName can apply: further kinds and other namespaces")
+	cmd.Flags().StringArrayVar(&opts.known, "known", nil, "a file with manifests of objects that exist in the cluster, "+
+		"such as VolumeSnapshotClasses; policy can refer to them, and they are not checked themselves")
+	cmd.Flags().BoolVarP(&opts.verbose, "verbose", "v", false, "list the checks that need the cluster, as warnings")
 	_ = cmd.RegisterFlagCompletionFunc("namespace", cobra.NoFileCompletions)
 	return cmd
 }
@@ -46,9 +51,10 @@ type validateOptions struct {
 	namespace      string
 	serviceAccount bool
 	known          []string
+	verbose        bool
 }
 
-// validate prints what is wrong with the paths, and a summary.
+// validate prints the findings about the paths, and a summary.
 func validate(ctx context.Context, o Options, opts validateOptions, args []string) error {
 	lookup, err := catalog(opts.known...)
 	if err != nil {
@@ -76,12 +82,13 @@ func validate(ctx context.Context, o Options, opts validateOptions, args []strin
 		findings = append(twice(objects), across(objects, opts, lookup)...)
 	}
 	slices.SortStableFunc(findings, func(a, b policy.Finding) int {
-		return cmp.Or(cmp.Compare(a.File, b.File), cmp.Compare(a.Document, b.Document), cmp.Compare(a.Line, b.Line), cmp.Compare(a.Field, b.Field))
+		return cmp.Or(cmp.Compare(a.File, b.File), cmp.Compare(a.Document, b.Document), cmp.Compare(a.Line, b.Line),
+			cmp.Compare(a.Field, b.Field))
 	})
-	return report(o, slices.Compact(findings), objects)
+	return report(o, slices.Compact(findings), objects, opts.verbose)
 }
 
-// across checks all objects as one set, so that one path may refer to another.
+// across checks all objects as one set, so that objects of one path can refer to objects of another.
 func across(objects []build.Object, opts validateOptions, lookup policy.Lookup) []policy.Finding {
 	set := make([]policy.Object, len(objects))
 	for i, x := range objects {
@@ -90,7 +97,8 @@ func across(objects []build.Object, opts validateOptions, lookup policy.Lookup) 
 	return policy.CheckObjects(set, opts.namespace, lookup)
 }
 
-// twice finds objects that are in two of the paths: two PolicySyncs can't both own one. Inside one path it was checked.
+// twice finds objects that are in two of the paths: two PolicySyncs can't own the same object. build has checked each
+// path by itself.
 func twice(objects []build.Object) []policy.Finding {
 	var out []policy.Finding
 	first := map[string]build.Object{}
@@ -101,7 +109,7 @@ func twice(objects []build.Object) []policy.Finding {
 			out = append(out, policy.Finding{
 				Severity: policy.SeverityError, Reason: v1alpha1.ReasonValidationFailed, File: x.File, Document: x.Document,
 				Line: x.Line("metadata.name"), Field: "metadata.name",
-				Message: fmt.Sprintf("%s %s is in %s too: leave it in one of them", u.GetKind(), u.GetName(), other.File),
+				Message: fmt.Sprintf("%s %s is defined twice, first in %s: remove one", u.GetKind(), u.GetName(), other.File),
 			})
 			continue
 		}
@@ -110,21 +118,33 @@ func twice(objects []build.Object) []policy.Finding {
 	return out
 }
 
-// report prints findings and summary. Errors end the program with ExitError.
-func report(o Options, findings []policy.Finding, objects []build.Object) error {
-	wrong := 0
+// report prints the findings and a summary. Errors end the program with ExitError. Unless verbose is set, it sums up in
+// one line the warnings about what only the cluster can tell: a long list of them would hide the others.
+func report(o Options, findings []policy.Finding, objects []build.Object, verbose bool) error {
+	wrong, warned, unchecked := 0, 0, 0
 	for _, f := range findings {
 		prefix := ""
-		if f.Severity == policy.SeverityError {
+		switch {
+		case f.Severity == policy.SeverityError:
 			wrong++
-		} else {
+		case f.OnlyCluster && !verbose:
+			unchecked++
+			continue
+		default:
+			warned++
 			prefix = "warning: "
 		}
 		fmt.Fprintln(o.Out, prefix+oneLine(build.Format(f)))
 	}
+	switch {
+	case unchecked == 1:
+		fmt.Fprintln(o.Out, "1 check needs the cluster: --verbose shows it")
+	case unchecked > 1:
+		fmt.Fprintf(o.Out, "%d checks need the cluster: --verbose lists them\n", unchecked)
+	}
 	warnings := ""
-	if n := len(findings) - wrong; n > 0 {
-		warnings = ", " + count(n, "warning")
+	if warned > 0 {
+		warnings = ", " + count(warned, "warning")
 	}
 	if wrong > 0 {
 		fmt.Fprintln(o.Out, count(wrong, "error")+warnings)

@@ -12,7 +12,7 @@ import (
 	. "github.com/onsi/gomega"
 )
 
-// tree writes files below a new directory that Git does not know, and makes it the working directory.
+// tree writes files below a new directory that Git does not know, and returns it.
 func tree(t testing.TB, files map[string]string) string {
 	t.Helper()
 	g := NewWithT(t)
@@ -24,7 +24,7 @@ func tree(t testing.TB, files map[string]string) string {
 	return dir
 }
 
-// example is a copy of the example in policies, which may change without this package.
+// example is a copy of the example in policies, which can change independently of this package.
 func example(t testing.TB, name string) string {
 	t.Helper()
 	raw, err := os.ReadFile(filepath.Join("testdata", "policy", name))
@@ -39,16 +39,19 @@ func namespaced(manifest, namespace string) string {
 	return strings.Replace(manifest, "metadata:\n", "metadata:\n  namespace: "+namespace+"\n", 1)
 }
 
-// orders is a policy for a database, with these parameters.
+// orders is the policy of a database with these parameters.
 func orders(params string) string {
-	return head + "BackupConfiguration\nmetadata:\n  name: orders\nspec:\n  target: {kind: Service, name: db}\n  backends: [{name: main, storageRef: {name: s3}}]\n" +
-		"  sessions:\n  - name: hourly\n    addon: {name: postgres-addon, tasks: [{name: logical-backup, params: {secretName: db, " + params + "}}]}\n" +
+	return head + "BackupConfiguration\nmetadata:\n  name: orders\nspec:\n  target: {kind: Service, name: db}\n  " +
+		"backends: [{name: main, storageRef: {name: s3}}]\n" +
+		"  sessions:\n  - name: hourly\n    addon: {name: postgres-addon, tasks: [{name: logical-backup, params: " +
+		"{secretName: db, " + params + "}}]}\n" +
 		"    repositories: [{name: orders, backend: main, directory: /orders, encryptionSecret: {name: key}}]\n"
 }
 
-// A policy of VolumeSnapshots, the Addon that makes them, and what kubectl says of the classes of a cluster.
+// A policy of VolumeSnapshots, the Addon that makes them, and kubectl's output about the classes of a cluster.
 const (
-	snapshots = head + "BackupConfiguration\nmetadata:\n  name: orders\nspec:\n  target: {kind: PersistentVolumeClaim, name: orders}\n" +
+	snapshots = head + "BackupConfiguration\nmetadata:\n  name: orders\nspec:\n  target: {kind: PersistentVolumeClaim, " +
+		"name: orders}\n" +
 		"  sessions:\n  - name: hourly\n    addon: {name: own, tasks: [{name: volume-snapshot, params: {volumeSnapshotClassName: fast}}]}\n"
 	ownAddon = head + "Addon\nmetadata:\n  name: own\nspec:\n  backupTasks:\n" +
 		"  - {name: volume-snapshot, function: pvc-backup, driver: VolumeSnapshotter, parameters: [{name: volumeSnapshotClassName}]}\n"
@@ -65,36 +68,71 @@ func TestValidate(t *testing.T) {
 		args  string
 		code  int
 	}{
-		"valid directory":                    {map[string]string{"shop/shop.yaml": shop, "shop/storage.yaml": storage}, "shop", 0},
-		"a class that deletes the data":      {map[string]string{"a/snaps.yaml": snapshots, "own.yaml": ownAddon, "classes.yaml": snapshotClasses}, "a --known own.yaml --known classes.yaml", 0},
-		"a class that nobody knows":          {map[string]string{"a/snaps.yaml": snapshots, "own.yaml": ownAddon}, "a --known own.yaml", 0},
-		"valid single file in a namespace":   {map[string]string{"shop/storage.yaml": storage}, "shop/storage.yaml -n shop", 0},
-		"mistakes of one file":               {map[string]string{"shop/shop.yaml": broken, "shop/storage.yaml": storage}, "shop", 1},
-		"mistakes seen from inside":          {map[string]string{"shop.yaml": broken}, ".", 1},
-		"a path that is not there":           {nil, "nosuch", 1},
-		"an empty directory":                 {map[string]string{"shop/README.md": "no policy"}, "shop", 1},
-		"a kind that needs an account":       {map[string]string{"a/sync.yaml": sync, "a/shop.yaml": broken}, "a", 1},
-		"a kind with an account":             {map[string]string{"a/sync.yaml": sync}, "a --service-account", 0},
-		"one namespace, not said":            {map[string]string{"a/s.yaml": namespaced(storage, "shop")}, "a", 0},
-		"another namespace than said":        {map[string]string{"a/s.yaml": namespaced(storage, "shop")}, "a -n blog", 1},
-		"two namespaces":                     {map[string]string{"a/s.yaml": namespaced(storage, "shop") + "---\n" + namespaced(storage, "blog")}, "a", 1},
-		"two namespaces and a mistake":       {map[string]string{"a/s.yaml": namespaced(broken, "shop") + "---\n" + namespaced(storage, "blog")}, "a", 1},
-		"two namespaces with an account":     {map[string]string{"a/s.yaml": namespaced(storage, "shop") + "---\n" + namespaced(storage, "blog")}, "a --service-account", 0},
+		"valid directory": {map[string]string{"shop/shop.yaml": shop, "shop/storage.yaml": storage},
+			"shop", 0},
+		"valid directory, verbose": {map[string]string{"shop/shop.yaml": shop, "shop/storage.yaml": storage},
+			"shop --verbose", 0},
+		"a class that deletes the data": {
+			map[string]string{"a/snaps.yaml": snapshots, "own.yaml": ownAddon, "classes.yaml": snapshotClasses},
+			"a --known own.yaml --known classes.yaml", 0},
+		"a class that nobody knows": {map[string]string{"a/snaps.yaml": snapshots, "own.yaml": ownAddon},
+			"a --known own.yaml", 0},
+		"valid single file in a namespace": {map[string]string{"shop/storage.yaml": storage}, "shop/storage.yaml -n shop",
+			0},
+		"mistakes of one file": {map[string]string{"shop/shop.yaml": broken, "shop/storage.yaml": storage},
+			"shop", 1},
+		"mistakes seen from inside":    {map[string]string{"shop.yaml": broken}, ".", 1},
+		"a path that is not there":     {nil, "nosuch", 1},
+		"an empty directory":           {map[string]string{"shop/README.md": "no policy"}, "shop", 1},
+		"a kind that needs an account": {map[string]string{"a/sync.yaml": sync, "a/shop.yaml": broken}, "a", 1},
+		"a kind with an account":       {map[string]string{"a/sync.yaml": sync}, "a --service-account", 0},
+		"one namespace, not said":      {map[string]string{"a/s.yaml": namespaced(storage, "shop")}, "a", 0},
+		"another namespace than said":  {map[string]string{"a/s.yaml": namespaced(storage, "shop")}, "a -n blog", 1},
+		"two namespaces": {
+			map[string]string{"a/s.yaml": namespaced(storage, "shop") + "---\n" + namespaced(storage, "blog")}, "a", 1},
+		"two namespaces and a mistake": {
+			map[string]string{"a/s.yaml": namespaced(broken, "shop") + "---\n" + namespaced(storage, "blog")}, "a", 1},
+		"two namespaces with an account": {
+			map[string]string{"a/s.yaml": namespaced(storage, "shop") + "---\n" + namespaced(storage, "blog")},
+			"a --service-account", 0},
 		"a reference from one path to other": {map[string]string{"a/shop.yaml": shop, "b/storage.yaml": storage}, "a b", 0},
-		"an object in two paths":             {map[string]string{"a/storage.yaml": storage, "b/storage.yaml": storage}, "a b", 1},
+		"an object in two paths": {map[string]string{"a/storage.yaml": storage, "b/storage.yaml": storage}, "a b",
+			1},
 		"one directory in two paths": {map[string]string{
 			"a/shop.yaml": shop, "a/storage.yaml": storage,
-			"b/shop.yaml": strings.NewReplacer("name: shop\n", "name: shop2\n", "shop-web", "shop2-web", "shop-db", "shop2-db", "shop-uploads", "shop2-uploads", "/shop/db", "/shop2/db", "/shop/uploads", "/shop2/uploads", "directory: /shop/web", "directory: shop/web/").Replace(shop),
+			"b/shop.yaml": strings.NewReplacer("name: shop\n", "name: shop2\n", "shop-web", "shop2-web", "shop-db", "shop2-db",
+				"shop-uploads", "shop2-uploads", "/shop/db", "/shop2/db", "/shop/uploads", "/shop2/uploads", "directory: /shop/web",
+				"directory: shop/web/").Replace(shop),
 		}, "a b", 1},
 		"an overlay of a base beside it in a working copy": {map[string]string{
-			".git/HEAD": "ref: refs/heads/main\n", "base/storage.yaml": storage, "base/kustomization.yaml": "resources: [storage.yaml]\n",
+			".git/HEAD": "ref: refs/heads/main\n", "base/storage.yaml": storage,
+			"base/kustomization.yaml": "resources: [storage.yaml]\n",
 			"prod/kustomization.yaml": "namespace: prod\nresources: [../base]\n",
 		}, "prod", 0},
 		"a part of no database": {map[string]string{"orders.yaml": orders("schemas: public")}, "orders.yaml -n shop", 1},
-		"a part of a database":  {map[string]string{"orders.yaml": orders("schemas: public, databases: orders")}, "orders.yaml -n shop", 0},
-		"what only a cluster tells": {map[string]string{"orders.yaml": strings.NewReplacer("kind: Service", "kind: Secret", "    addon: {name: postgres-addon, tasks: [{name: logical-backup, params: {secretName: db, }}]}\n", "").Replace(orders("")),
-			"restore.yaml": head + "RestoreSession\nmetadata:\n  name: r\nspec:\n  target: {kind: Secret, name: db}\n  dataSource: {snapshot: latest, repository: orders}\n"}, ". -n shop", 0},
-		"what nothing tells": {map[string]string{"restore.yaml": head + "RestoreBatch\nmetadata:\n  name: r\nspec:\n  dataSource: {backupBatch: b, backupSession: latest}\n  targets: [{name: db, target: {kind: Service, name: db}}]\n"}, ". -n shop", 1},
+		"a part of a database": {map[string]string{"orders.yaml": orders("schemas: public, databases: orders")},
+			"orders.yaml -n shop", 0},
+		"what only a cluster tells": {
+			map[string]string{"orders.yaml": strings.NewReplacer("kind: Service", "kind: Secret",
+				"    addon: {name: postgres-addon, tasks: [{name: logical-backup, params: {secretName: db, }}]}\n",
+				"").Replace(orders("")),
+				"restore.yaml": head + "RestoreSession\nmetadata:\n  name: r\nspec:\n  target: {kind: Secret, name: db}\n  " +
+					"dataSource: {snapshot: latest, repository: orders}\n"}, ". -n shop", 0},
+		"what only a cluster tells, verbose": {
+			map[string]string{"orders.yaml": strings.NewReplacer("kind: Service", "kind: Secret",
+				"    addon: {name: postgres-addon, tasks: [{name: logical-backup, params: {secretName: db, }}]}\n",
+				"").Replace(orders("")),
+				"restore.yaml": head + "RestoreSession\nmetadata:\n  name: r\nspec:\n  target: {kind: Secret, name: db}\n  " +
+					"dataSource: {snapshot: latest, repository: orders}\n"}, ". -n shop -v", 0},
+		"one directory in two paths, verbose": {map[string]string{
+			"a/shop.yaml": shop, "a/storage.yaml": storage,
+			"b/shop.yaml": strings.NewReplacer("name: shop\n", "name: shop2\n", "shop-web", "shop2-web", "shop-db", "shop2-db",
+				"shop-uploads", "shop2-uploads", "/shop/db", "/shop2/db", "/shop/uploads", "/shop2/uploads", "directory: /shop/web",
+				"directory: shop/web/").Replace(shop),
+		}, "a b --verbose", 1},
+		"what nothing tells": {map[string]string{"restore.yaml": head + "RestoreBatch\nmetadata:\n  name: r\nspec:\n  " +
+			"dataSource: {backupBatch: b, backupSession: latest}\n  targets: [{name: db, target: {kind: Service, name: db}}]\n"},
+			". -n shop", 1},
 		"an overlay that leads out": {map[string]string{
 			"base/storage.yaml": storage, "base/kustomization.yaml": "resources: [storage.yaml]\n",
 			"prod/kustomization.yaml": "resources: [../base]\n",
@@ -122,7 +160,8 @@ func TestAFileOfKnownObjectsMustBeThere(t *testing.T) {
 	g.Expect(r.err).To(ContainSubstring("nosuch.yaml"))
 }
 
-// TestValidateIsOffline proves that a kubeconfig is not even looked at: the server in it would be asked otherwise.
+// TestValidateIsOffline proves that validate does not even read a kubeconfig: otherwise it would contact the server
+// in it.
 func TestValidateIsOffline(t *testing.T) {
 	g := NewWithT(t)
 	var asked atomic.Int32
@@ -132,8 +171,11 @@ func TestValidateIsOffline(t *testing.T) {
 	}))
 	t.Cleanup(server.Close)
 	config := filepath.Join(t.TempDir(), "kubeconfig")
-	g.Expect(os.WriteFile(config, []byte("apiVersion: v1\nkind: Config\ncurrent-context: c\nclusters: [{name: c, cluster: {server: '"+server.URL+
-		"'}}]\ncontexts: [{name: c, context: {cluster: c, namespace: elsewhere}}]\n"), 0o600)).To(Succeed())
+	g.Expect(
+		os.WriteFile(
+			config, []byte("apiVersion: v1\nkind: Config\ncurrent-context: c\nclusters: [{name: c, cluster: {server: '"+
+				server.URL+
+				"'}}]\ncontexts: [{name: c, context: {cluster: c, namespace: elsewhere}}]\n"), 0o600)).To(Succeed())
 	t.Setenv("KUBECONFIG", config)
 	r := run(t, "validate", filepath.Join("testdata", "policy"))
 	g.Expect(r.code).To(Equal(0), r.out)

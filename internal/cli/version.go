@@ -12,14 +12,14 @@ import (
 	"github.com/cairn-backup/cairn/internal/version"
 )
 
-// Where the manager runs, and how long version waits for an answer.
+// Where the manager runs, and how long the command waits for an answer.
 const (
 	managerNamespace = "cairn-system"
 	managerName      = "cairn-manager"
 	versionTimeout   = 3 * time.Second
 )
 
-// versions are those of both sides. Server is the manager's image; empty where the cluster does not say.
+// versions are the versions of both sides. Server is the manager's image. It is empty if the cluster does not tell.
 type versions struct {
 	Client string `json:"client"`
 	Server string `json:"server,omitempty"`
@@ -29,7 +29,7 @@ func newVersion(o Options) *cobra.Command {
 	var output string
 	cmd := &cobra.Command{
 		Use:   "version",
-		Short: "Show the version of this program and, where it can be reached, the manager's image",
+		Short: "Show the version of this program and, if the cluster can be reached, the manager's image",
 		Args:  argsBetween(0, 0, ""),
 	}
 	c := newCluster(cmd, false)
@@ -51,7 +51,8 @@ func newVersion(o Options) *cobra.Command {
 	return cmd
 }
 
-// managerImage is empty where the cluster can't be asked: the client's own version must not depend on one.
+// managerImage returns the manager's image. It is empty if the cluster can't be asked: the client's version must not
+// depend on a cluster.
 func (c *cluster) managerImage(ctx context.Context) string {
 	ctx, cancel := context.WithTimeout(ctx, versionTimeout)
 	defer cancel()
@@ -60,7 +61,8 @@ func (c *cluster) managerImage(ctx context.Context) string {
 		return ""
 	}
 	var d appsv1.Deployment
-	if err := api.Get(ctx, client.ObjectKey{Namespace: managerNamespace, Name: managerName}, &d); err != nil || len(d.Spec.Template.Spec.Containers) == 0 {
+	if err := api.Get(ctx, client.ObjectKey{Namespace: managerNamespace, Name: managerName}, &d); err != nil ||
+		len(d.Spec.Template.Spec.Containers) == 0 {
 		return ""
 	}
 	return d.Spec.Template.Spec.Containers[0].Image

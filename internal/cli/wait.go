@@ -13,7 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/wait"
 )
 
-// waiting are the flags of commands that can wait.
+// waiting holds the flags of commands that can wait.
 type waiting struct {
 	wait    bool
 	timeout time.Duration
@@ -22,32 +22,34 @@ type waiting struct {
 const defaultTimeout = 10 * time.Minute
 
 func (w *waiting) addFlags(cmd *cobra.Command, what string) {
-	cmd.Flags().BoolVar(&w.wait, "wait", false, "wait until the "+what+" has ended, and show how it goes on")
-	cmd.Flags().DurationVar(&w.timeout, "timeout", defaultTimeout, "how long to wait; the "+what+" itself goes on after that")
+	cmd.Flags().BoolVar(&w.wait, "wait", false, "wait until the "+what+" has ended, and show its progress")
+	cmd.Flags().DurationVar(&w.timeout, "timeout", defaultTimeout, "how long to wait; the "+what+
+		" itself goes on afterwards")
 }
 
 func (w *waiting) check() error {
 	if w.timeout <= 0 {
-		return usagef("--timeout is how long to wait: give a time such as 10m")
+		return usagef("--timeout must be longer than zero, for example 10m")
 	}
 	return nil
 }
 
-// progress is how something is doing.
+// progress describes how a run or restore is doing.
 type progress struct {
-	// parts and how each is doing, in order. A change of the text is printed.
+	// parts describes each part, in order. A changed text is printed.
 	parts []part
-	// phase of the whole, and whether it is a last one.
+	// phase is the phase of the whole. ended says whether it is terminal.
 	phase string
 	ended bool
-	// end says how it ended.
+	// end describes how it ended.
 	end string
 }
 
 type part struct{ name, text string }
 
-// follow looks until what has ended, prints what changes, and turns the last phase into an exit code.
-func follow(ctx context.Context, o Options, what string, timeout time.Duration, look func(context.Context) (progress, error)) error {
+// follow calls look until the object has ended, prints what changes, and turns the terminal phase into an exit code.
+func follow(ctx context.Context, o Options, what string, timeout time.Duration,
+	look func(context.Context) (progress, error)) error {
 	limited, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	seen := map[string]string{}
@@ -76,13 +78,13 @@ func follow(ctx context.Context, o Options, what string, timeout time.Duration, 
 	case err != nil && ctx.Err() != nil:
 		return &exitError{ExitError, "interrupted: " + what + " goes on in the cluster"}
 	case err != nil && limited.Err() != nil:
-		message := fmt.Sprintf("%s has not ended in %s and goes on in the cluster", what, timeout)
+		message := fmt.Sprintf("%s has not ended within %s and goes on in the cluster", what, timeout)
 		if trouble != nil && !errors.Is(trouble, context.DeadlineExceeded) {
-			message += "; the last look at it failed: " + explain(trouble)
+			message += "; the last attempt to read it failed: " + explain(trouble)
 		}
 		return &exitError{ExitTimeout, message}
 	case err != nil:
-		return fmt.Errorf("look at %s: %w", what, err)
+		return fmt.Errorf("get %s: %w", what, err)
 	}
 	return last.result(o, what)
 }
@@ -99,7 +101,7 @@ func (p progress) result(o Options, what string) error {
 	return &exitError{ExitFailed, said}
 }
 
-// passing says whether an error may be gone at the next look.
+// passing reports whether an error can be gone at the next attempt.
 func passing(err error) bool {
 	var network *url.Error
 	return errors.As(err, &network) || apierrors.IsServerTimeout(err) || apierrors.IsTimeout(err) ||

@@ -9,14 +9,13 @@ import (
 	"github.com/fluxcd/pkg/git"
 )
 
-// Secret is a text that no formatting verb, logger or encoder shows. Convert it
-// with string(s) where the value itself is needed.
+// Secret is a text that no formatting verb, logger or encoder shows. Convert it with string(s) to get the value.
 type Secret string
 
-// Format writes three stars, whatever the verb.
+// Format writes three stars for every verb.
 func (s Secret) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, s.String()) }
 
-// String is three stars, or empty for an empty secret.
+// String returns three stars, or "" for an empty secret.
 func (s Secret) String() string {
 	if s == "" {
 		return ""
@@ -27,11 +26,11 @@ func (s Secret) String() string {
 // MarshalText keeps the value out of JSON, YAML and structured logs.
 func (s Secret) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 
-// Auth is how to reach a remote. The zero value is anonymous access over HTTP.
-// No value in it appears in an error.
+// Auth says how to log in to a remote. The zero value is anonymous access over HTTP. No value in it appears in an
+// error.
 type Auth struct {
 	Username    string // HTTP basic; the user of an SSH URL is in the URL
-	Password    Secret // HTTP basic, for forges a token; for SSH the passphrase of Identity
+	Password    Secret // HTTP basic (a token for forges); for SSH the passphrase of Identity
 	BearerToken Secret
 	CAFile      []byte // PEM, in addition to the system's roots
 	ClientCert  []byte // PEM, with ClientKey
@@ -44,15 +43,13 @@ type Auth struct {
 	AllowPlainHTTP bool
 }
 
-// AuthFromSecretData reads the data of a Secret with the keys and rules of Flux:
-// username and password, or bearerToken, with ca.crt, tls.crt and tls.key; for
-// an ssh URL identity, known_hosts and, as passphrase, password. Other keys
-// (identity.pub) are ignored. Data may be empty for an http or https URL. The
-// error is ErrHostKey if known_hosts is missing, else ErrAuth, and says which
-// key to mend.
+// AuthFromSecretData reads the data of a Secret with the keys and rules of Flux: username and password, or
+// bearerToken, with ca.crt, tls.crt and tls.key; for an ssh URL identity, known_hosts and, as passphrase, password.
+// It ignores other keys (identity.pub). Data can be empty for an http or https URL. The error is ErrHostKey if
+// known_hosts is missing, else ErrAuth, and says which key to correct.
 //
-// Credentials are allowed over plain HTTP, because Git servers inside a cluster
-// use it; whoever writes http:// in a URL decides that.
+// Credentials are allowed over plain HTTP, because Git servers inside a cluster use it. Whoever writes http:// in a
+// URL decides that.
 func AuthFromSecretData(u *url.URL, data map[string][]byte) (Auth, error) {
 	ssh := u.Scheme == string(git.SSH)
 	switch {
@@ -67,7 +64,7 @@ func AuthFromSecretData(u *url.URL, data map[string][]byte) (Auth, error) {
 	case (len(data["tls.crt"]) == 0) != (len(data["tls.key"]) == 0):
 		return Auth{}, fmt.Errorf("%w: the Secret has only one of tls.crt and tls.key", ErrAuth)
 	}
-	// What is left cannot fail by a value, so its text is not worth the risk.
+	// The remaining errors do not depend on a value, so their text is not worth the risk.
 	o, err := git.NewAuthOptions(*u, data)
 	if err != nil {
 		return Auth{}, fmt.Errorf("%w: the Secret does not fit a URL with scheme %q", ErrAuth, u.Scheme)
@@ -83,7 +80,7 @@ func AuthFromSecretData(u *url.URL, data map[string][]byte) (Auth, error) {
 	return auth, nil
 }
 
-// fits reports why auth cannot be used with the endpoint.
+// fits returns why auth can't be used with the endpoint.
 func (a Auth) fits(e endpoint) error {
 	switch {
 	case a.BearerToken != "" && (a.Username != "" || a.Password != ""):

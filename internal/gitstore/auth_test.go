@@ -18,22 +18,26 @@ func TestAuthFromSecretData(t *testing.T) {
 		kind   error
 		reason string
 	}{
-		"anonymous":  {"https://h/x", nil, Auth{}, nil, ""},
-		"basic":      {"https://h/x", data{"username": b("u"), "password": b("p")}, Auth{Username: "u", Password: "p"}, nil, ""},
-		"bearer":     {"https://h/x", data{"bearerToken": b("t")}, Auth{BearerToken: "t"}, nil, ""},
-		"plain HTTP": {"http://h/x", data{"username": b("u"), "password": b("p")}, Auth{Username: "u", Password: "p"}, nil, ""},
+		"anonymous": {"https://h/x", nil, Auth{}, nil, ""},
+		"basic": {"https://h/x", data{"username": b("u"), "password": b("p")}, Auth{Username: "u", Password: "p"}, nil,
+			""},
+		"bearer": {"https://h/x", data{"bearerToken": b("t")}, Auth{BearerToken: "t"}, nil, ""},
+		"plain HTTP": {"http://h/x", data{"username": b("u"), "password": b("p")}, Auth{Username: "u", Password: "p"}, nil,
+			""},
 		"private CA": {"https://h/x", data{"ca.crt": b("c"), "caFile": b("old")}, Auth{CAFile: b("c")}, nil, ""},
 		"old CA key": {"https://h/x", data{"caFile": b("c")}, Auth{CAFile: b("c")}, nil, ""},
 		"client certificate": {"https://h/x", data{"tls.crt": b("c"), "tls.key": b("k")},
 			Auth{ClientCert: b("c"), ClientKey: "k"}, nil, ""},
 		"ssh": {"ssh://git@h/x", data{"identity": b("i"), "identity.pub": b("i"), "known_hosts": b("k"), "password": b("p")},
 			Auth{Identity: "i", KnownHosts: b("k"), Password: "p"}, nil, ""},
-		"ssh without key":         {"ssh://git@h/x", data{"known_hosts": b("k")}, Auth{}, ErrAuth, "no key identity"},
-		"ssh without a Secret":    {"ssh://git@h/x", nil, Auth{}, ErrAuth, "no key identity"},
-		"ssh without known_hosts": {"ssh://git@h/x", data{"identity": b("CANARY")}, Auth{}, ErrHostKey, "no key known_hosts with the host key of h"},
-		"basic and bearer":        {"https://h/x", data{"bearerToken": b("CANARY"), "username": b("CANARY")}, Auth{}, ErrAuth, "keep one"},
-		"password without user":   {"https://h/x", data{"password": b("CANARY")}, Auth{}, ErrAuth, "no username"},
-		"half a certificate":      {"https://h/x", data{"tls.crt": b("c")}, Auth{}, ErrAuth, "only one of"},
+		"ssh without key":      {"ssh://git@h/x", data{"known_hosts": b("k")}, Auth{}, ErrAuth, "no key identity"},
+		"ssh without a Secret": {"ssh://git@h/x", nil, Auth{}, ErrAuth, "no key identity"},
+		"ssh without known_hosts": {"ssh://git@h/x", data{"identity": b("CANARY")}, Auth{}, ErrHostKey,
+			"no key known_hosts with the host key of h"},
+		"basic and bearer": {"https://h/x", data{"bearerToken": b("CANARY"), "username": b("CANARY")}, Auth{}, ErrAuth,
+			"keep one"},
+		"password without user": {"https://h/x", data{"password": b("CANARY")}, Auth{}, ErrAuth, "no username"},
+		"half a certificate":    {"https://h/x", data{"tls.crt": b("c")}, Auth{}, ErrAuth, "only one of"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)

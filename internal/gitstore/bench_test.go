@@ -13,8 +13,7 @@ import (
 	. "github.com/onsi/gomega"
 )
 
-// benchSizes are numbers of records that are present; GITSTORE_BENCH_SIZES, as
-// in 1000,100000,1000000, changes them.
+// benchSizes are numbers of existing records. GITSTORE_BENCH_SIZES, such as 1000,100000,1000000, changes them.
 func benchSizes(b *testing.B) []int {
 	b.Helper()
 	text := os.Getenv("GITSTORE_BENCH_SIZES")
@@ -32,19 +31,17 @@ func benchSizes(b *testing.B) []int {
 	return out
 }
 
-// recordPath is the layout of the records branch, for an invoker with one record
-// a day: a folder a month.
+// recordPath is the layout of the records branch, for an invoker with one record per day: one folder per month.
 func recordPath(invoker, day int, uid string) string {
 	d := time.Date(2025, 1, 1, 2, 0, 0, 0, time.UTC).AddDate(0, 0, day)
 	return fmt.Sprintf("%s/ns-%d/backupconfiguration.app-%d/%s/app-%d-nightly-%d-%s.yaml",
 		records, invoker/10, invoker, d.Format("2006-01"), invoker, d.Unix(), uid)
 }
 
-// recordText has the size of a record, and no two are equal.
+// recordText has the size of a record. No two are equal.
 func recordText(i int) []byte { return fmt.Appendf(nil, "%0900d\n", i) }
 
-// generate fills the branch with n records in the given number of commits, a
-// year of each invoker.
+// generate fills the branch with n records in the given number of commits, covering a year for each invoker.
 func generate(r *remote, n, commits int) {
 	r.t.Helper()
 	in, w := io.Pipe()
@@ -54,7 +51,8 @@ func generate(r *remote, n, commits int) {
 			fmt.Fprintf(out, "commit refs/heads/%s\ncommitter t <t@t> %d +0000\ndata 1\nx\n", branch, 1750000000+c)
 			for i := c * n / commits; i < (c+1)*n/commits; i++ {
 				text := recordText(i)
-				fmt.Fprintf(out, "M 100644 inline %s\ndata %d\n%s\n", recordPath(i/365, i%365, fmt.Sprintf("%08x", i)), len(text), text)
+				fmt.Fprintf(out, "M 100644 inline %s\ndata %d\n%s\n", recordPath(i/365, i%365, fmt.Sprintf("%08x", i)), len(text),
+					text)
 			}
 		}
 		w.CloseWithError(out.Flush())
@@ -62,8 +60,8 @@ func generate(r *remote, n, commits int) {
 	runInput(r.t, r.repo, in, "git", "fast-import", "--quiet")
 }
 
-// benchRemote has n records in as many commits as a Ledger would have made of
-// them at a hundred a commit, packed as a forge keeps a repository.
+// benchRemote has n records in as many commits as a Ledger would have made of them at a hundred per commit, packed as
+// a forge keeps a repository.
 func benchRemote(b *testing.B, n int) *remote {
 	b.Helper()
 	r := newRemote(b, lazyAll)
@@ -76,11 +74,12 @@ func benchRemote(b *testing.B, n int) *remote {
 	return r
 }
 
-// newRecords are k records of one more day, one for each of k invokers.
+// newRecords returns k records of one more day, one for each of k invokers.
 func newRecords(k, invokers, i int) []Edit {
 	out := make([]Edit, 0, k)
 	for j := range k {
-		out = append(out, Put(recordPath((i*k+j)%invokers, 364, fmt.Sprintf("n%d-%d", i, j)), recordText(1_000_000_000+i*k+j)))
+		out = append(out, Put(recordPath((i*k+j)%invokers, 364, fmt.Sprintf("n%d-%d", i, j)),
+			recordText(1_000_000_000+i*k+j)))
 	}
 	return out
 }
@@ -92,7 +91,7 @@ func report(b *testing.B, before, after Stats) {
 	b.ReportMetric(float64(after.Requests-before.Requests)/n, "requests/op")
 }
 
-// warm is a store that has the directories of the invokers that are written to.
+// warm returns a store that has the directories of the invokers that are written to.
 func warm(b *testing.B, r *remote, invokers int) *Store {
 	b.Helper()
 	s := r.open(b)
@@ -105,7 +104,7 @@ func warm(b *testing.B, r *remote, invokers int) *Store {
 	return s
 }
 
-// BenchmarkCommit is a commit of 1 and of 100 records, not pushed.
+// BenchmarkCommit measures a commit of 1 and of 100 records, without a push.
 func BenchmarkCommit(b *testing.B) {
 	for _, n := range benchSizes(b) {
 		r := benchRemote(b, n)
@@ -128,8 +127,8 @@ func BenchmarkCommit(b *testing.B) {
 	}
 }
 
-// BenchmarkPush is the push of a commit of 1 and of 100 records, the server's
-// work over loopback HTTP included and the commit excluded.
+// BenchmarkPush measures the push of a commit of 1 and of 100 records, including the server's work over loopback HTTP
+// and excluding the commit.
 func BenchmarkPush(b *testing.B) {
 	for _, n := range benchSizes(b) {
 		r := benchRemote(b, n)
@@ -142,7 +141,8 @@ func BenchmarkPush(b *testing.B) {
 				b.ResetTimer()
 				for i := range b.N {
 					b.StopTimer()
-					if _, err := s.Commit(b.Context(), newRecords(k, invokers, i+int(time.Now().UnixNano()%1e9)), Meta{When: when}); err != nil {
+					if _, err := s.Commit(b.Context(), newRecords(k, invokers, i+int(time.Now().UnixNano()%1e9)),
+						Meta{When: when}); err != nil {
 						b.Fatal(err)
 					}
 					before := s.Stats()
@@ -161,7 +161,7 @@ func BenchmarkPush(b *testing.B) {
 	}
 }
 
-// BenchmarkFirstFetch is what a manager pays after it lost its directory.
+// BenchmarkFirstFetch measures the first fetch of a manager that lost its directory.
 func BenchmarkFirstFetch(b *testing.B) {
 	for _, n := range benchSizes(b) {
 		r := benchRemote(b, n)

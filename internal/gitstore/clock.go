@@ -7,11 +7,11 @@ import (
 	"time"
 )
 
-// Clock is the time as the store sees it.
+// Clock is the source of time of a Store.
 type Clock interface {
-	// Now is the time for commits and for durations given to Observe.
+	// Now returns the time for commits and for durations passed to Observe.
 	Now() time.Time
-	// Sleep waits for d or until ctx ends, and then returns its error.
+	// Sleep waits for d. If ctx ends before, it returns the error of ctx.
 	Sleep(ctx context.Context, d time.Duration) error
 }
 

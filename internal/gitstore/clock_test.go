@@ -12,7 +12,7 @@ import (
 	. "github.com/onsi/gomega"
 )
 
-// instant is a clock whose sleeps are only noted.
+// instant is a clock that only records its sleeps.
 type instant struct {
 	mu     sync.Mutex
 	sleeps []time.Duration

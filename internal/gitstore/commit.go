@@ -12,13 +12,12 @@ import (
 	"github.com/go-git/go-git/v5/plumbing/object"
 )
 
-// Meta is what a commit says about itself. The texts may come from users of the
-// cluster; they are cleaned, not refused, because a record must not be lost to
-// an odd name.
+// Meta is the author, message and time of a commit. The texts can come from users of the cluster. They are cleaned
+// instead of refused, because a record must not be lost to an odd name.
 type Meta struct {
 	Author, AuthorEmail string
 	Message             string
-	When                time.Time // of the author; zero: the store's clock
+	When                time.Time // of the author; zero means the store's clock
 }
 
 // Signer signs the encoded commit and returns an armoured signature.
@@ -31,9 +30,8 @@ const (
 	maxCommitMessage = 64 << 10 // bytes
 )
 
-// Commit puts edits on top of Head as one commit and returns its hash, or
-// Head's hash if the edits change nothing. Nothing leaves the machine before
-// Push. On error nothing has changed.
+// Commit puts edits on top of Head as one commit and returns its hash. If the edits change nothing, it returns Head's
+// hash. Nothing leaves the machine before Push. On an error nothing has changed.
 func (s *Store) Commit(ctx context.Context, edits []Edit, meta Meta) (plumbing.Hash, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -84,7 +82,7 @@ func (s *Store) commit(ctx context.Context, edits []Edit, meta Meta) (_ plumbing
 	return h, nil
 }
 
-// root is the tree of Head, or zero on a branch that does not exist yet.
+// root returns the tree of Head, or zero on a branch that does not exist yet.
 func (s *Store) root() (plumbing.Hash, error) {
 	if s.head.IsZero() {
 		return plumbing.ZeroHash, nil
@@ -116,8 +114,8 @@ func (s *Store) writeCommit(tree plumbing.Hash, meta Meta) (plumbing.Hash, error
 		if err != nil {
 			return plumbing.ZeroHash, err
 		}
-		// Git stops searching a history by date where the dates run backwards,
-		// and two managers' clocks differ. The author's date stays what it is.
+		// Git stops a search by date where the dates run backwards, and the clocks of two managers differ. The
+		// author's date stays as it is.
 		if parent != nil && parent.Committer.When.After(who.When) {
 			c.Committer.When = parent.Committer.When.UTC()
 		}
@@ -138,8 +136,8 @@ func (s *Store) writeCommit(tree plumbing.Hash, meta Meta) (plumbing.Hash, error
 	return s.objects.encode(c)
 }
 
-// cleanIdentity makes a text safe inside an author line. A newline there would
-// start a header of the sender's choice; angle brackets would end the name.
+// cleanIdentity makes a text safe for an author line. A newline there would start a header that the sender chooses;
+// angle brackets would end the name.
 func cleanIdentity(text, otherwise string) string {
 	text = strings.Map(func(r rune) rune {
 		if unicode.IsSpace(r) {
@@ -158,9 +156,8 @@ func cleanIdentity(text, otherwise string) string {
 	return text
 }
 
-// cleanMessage keeps line feeds, drops other control characters (an escape
-// sequence would act on the terminal of whoever reads the log) and ends the
-// message with one line feed.
+// cleanMessage keeps line feeds and drops other control characters: an escape sequence would act on the terminal of
+// whoever reads the log. It ends the message with one line feed.
 func cleanMessage(text string) string {
 	text = strings.ReplaceAll(strings.ToValidUTF8(text, "?"), "\r\n", "\n")
 	text = strings.Map(func(r rune) rune {

@@ -9,19 +9,21 @@ import (
 	. "github.com/onsi/gomega"
 )
 
-// servers are the ways in which a server lets us fetch and the two transports.
+// servers are the ways in which a server lets us fetch, and the two transports.
 var servers = map[string]struct {
 	opts []serverOption
 	ssh  bool
 }{
-	"HTTP, no filter":                         {},
-	"HTTP, filter":                            {opts: []serverOption{blobless}},
-	"HTTP, filter and objects by hash":        {opts: []serverOption{lazyAll}},
-	"HTTP, filter and reachable objects":      {opts: []serverOption{withConfig("uploadpack.allowFilter=true", "uploadpack.allowReachableSHA1InWant=true")}},
-	"HTTP, filter advertised but refused":     {opts: []serverOption{lazyAll, withConfig("uploadpackfilter.allow=false")}},
-	"HTTP, tree filter refused, blob granted": {opts: []serverOption{blobless, withConfig("uploadpackfilter.tree.allow=false")}},
-	"SSH, no filter":                          {ssh: true},
-	"SSH, filter":                             {ssh: true, opts: []serverOption{lazyAll}},
+	"HTTP, no filter":                  {},
+	"HTTP, filter":                     {opts: []serverOption{blobless}},
+	"HTTP, filter and objects by hash": {opts: []serverOption{lazyAll}},
+	"HTTP, filter and reachable objects": {
+		opts: []serverOption{withConfig("uploadpack.allowFilter=true", "uploadpack.allowReachableSHA1InWant=true")}},
+	"HTTP, filter advertised but refused": {opts: []serverOption{lazyAll, withConfig("uploadpackfilter.allow=false")}},
+	"HTTP, tree filter refused, blob granted": {
+		opts: []serverOption{blobless, withConfig("uploadpackfilter.tree.allow=false")}},
+	"SSH, no filter": {ssh: true},
+	"SSH, filter":    {ssh: true, opts: []serverOption{lazyAll}},
 }
 
 func TestConformance(t *testing.T) {
@@ -51,7 +53,7 @@ func TestConformance(t *testing.T) {
 			g.Expect(s.LastPushed()).To(Equal(res.Commit))
 			r.check(g, want)
 
-			// A second directory sees it, whatever it fetched.
+			// A second directory sees it, whatever it fetches.
 			other := r.open(t, reach)
 			g.Expect(other.Fetch(ctx)).To(Succeed())
 			g.Expect(other.Head()).To(Equal(res.Commit))
@@ -90,7 +92,7 @@ func TestConformance(t *testing.T) {
 	}
 }
 
-// restartAndDelete shows that a directory survives a restart, and a deletion.
+// restartAndDelete shows that a directory survives a restart and a deletion.
 func restartAndDelete(t *testing.T, g *WithT, s *Store, reach func(*Options)) {
 	t.Helper()
 	ctx := t.Context()
@@ -115,10 +117,11 @@ func TestReadFileInBloblessStore(t *testing.T) {
 		opts []serverOption
 		want error
 	}{
-		"objects by hash":   {[]serverOption{lazyAll}, nil},
-		"reachable objects": {[]serverOption{withConfig("uploadpack.allowFilter=true", "uploadpack.allowReachableSHA1InWant=true")}, nil},
-		"filter only":       {[]serverOption{blobless}, ErrNoBlob},
-		"no filter at all":  {nil, nil},
+		"objects by hash": {[]serverOption{lazyAll}, nil},
+		"reachable objects": {
+			[]serverOption{withConfig("uploadpack.allowFilter=true", "uploadpack.allowReachableSHA1InWant=true")}, nil},
+		"filter only":      {[]serverOption{blobless}, ErrNoBlob},
+		"no filter at all": {nil, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -171,7 +174,7 @@ func TestAppendOnly(t *testing.T) {
 			g.Expect(s.Push(ctx)).To(Equal(Unchanged))
 		})
 	}
-	// What is allowed: the same again, new files, and changes elsewhere.
+	// Allowed are the same edit again, new files, and changes elsewhere.
 	want["free.yaml"], want[record(2)] = "y", "two"
 	_, err = s.Update(ctx, put(want))
 	g.Expect(err).NotTo(HaveOccurred())
@@ -201,6 +204,7 @@ func TestCommitTextsAreCleaned(t *testing.T) {
 		}, nil
 	})
 	g.Expect(err).NotTo(HaveOccurred())
-	g.Expect(r.git("log", "-1", "--format=%an|%ae|%P|%B", branch)).To(Equal("Eve root@x parent 0000|ab @x||[31mred\n\nsecond?\nthird\n\n"))
+	g.Expect(r.git("log", "-1", "--format=%an|%ae|%P|%B", branch)).
+		To(Equal("Eve root@x parent 0000|ab @x||[31mred\n\nsecond?\nthird\n\n"))
 	r.check(g, map[string]string{"a": ""})
 }

@@ -1,13 +1,11 @@
-// Package gitstore appends small files to one branch of a remote Git
-// repository and can tell, after any failure, whether they arrived. It is the
-// one place that knows the traps of go-git, and so it also reads repositories
-// for others (Remote).
+// Package gitstore appends small files to one branch of a remote Git repository and can tell, after any failure,
+// whether they arrived. It is the only package that knows the traps of go-git, so it also reads repositories for
+// others (Remote).
 //
-// A Store owns one private directory for one (URL, branch). It builds commits
-// as objects (blobs, the trees on the edited paths, one commit), never as a
-// work tree, and pushes exactly those objects in a request whose ref update is
-// a compare-and-swap. What it costs depends on the size of the edit, not on
-// the number of files or commits in the repository.
+// A Store owns one private directory for one (URL, branch). It builds commits as objects (blobs, the trees on the
+// edited paths, one commit), never as a work tree, and pushes exactly those objects in a request whose ref update is
+// a compare-and-swap. Its cost depends on the size of the edit, not on the number of files or commits in the
+// repository.
 //
 // # Invariants, and the tests that break when they are broken
 //
@@ -16,10 +14,10 @@
 //   - Never a forced update: each push names the old value of the ref, so
 //     another writer's commit cannot be overwritten (TestRace,
 //     TestMovedUnderThePush).
-//   - Update may be repeated after any error: equal content makes no commit, so
+//   - Update can be repeated after any error: equal content makes no commit, so
 //     a record is present exactly once (TestLostReply, TestLostReplyThenMoved,
 //     TestErrorEndsSkipping, TestRace).
-//   - "Unchanged" is said only of a head that was just asked for
+//   - "Unchanged" is reported only for a head that the server has just confirmed
 //     (TestFetchIsSkippedWhileAlone).
 //   - Existing files under an append-only prefix are never changed or deleted
 //     (TestAppendOnly).
@@ -42,21 +40,18 @@
 //   - The directory is a cache: deleting or damaging it loses nothing that was
 //     pushed (TestCorruptStore), it does not grow for ever (TestRecycling), and
 //     nobody else's directory is touched (TestOpenRefuses,
-//     TestDirectoryBelongsToOneBranch). What was not pushed is not kept at all;
-//     the caller's queue is the one place where pending records live.
+//     TestDirectoryBelongsToOneBranch). Commits that were not pushed are not
+//     kept; pending records live only in the caller's queue.
 //
 // # Servers
 //
-// HTTP and SSH servers with and without partial clone behave alike
-// (TestConformance); what differs is how little is fetched: single trees where
-// the server hands out objects by hash, commits and trees where it filters,
-// everything at depth 1 elsewhere.
+// HTTP and SSH servers with and without partial clone behave alike (TestConformance). They differ in how little is
+// fetched: single trees if the server hands out objects by hash, commits and trees if it filters, everything at depth
+// 1 otherwise.
 //
 // # Concurrency and freshness
 //
-// All methods are safe for concurrent use and run one at a time
-// (TestConcurrentUse). A second Store on the same directory, in this or another
-// process, is refused with ErrLocked. Head, ReadFile, Lookup, List and Commit
-// speak of the state at the last Fetch or Push plus local commits; Fetch drops
-// local commits that were not pushed.
+// All methods are safe for concurrent use and run one at a time (TestConcurrentUse). A second Store on the same
+// directory, in this or another process, is refused with ErrLocked. Head, ReadFile, Lookup, List and Commit describe
+// the state at the last Fetch or Push plus local commits. Fetch drops local commits that were not pushed.
 package gitstore

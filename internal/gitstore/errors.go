@@ -12,29 +12,28 @@ import (
 	"github.com/go-git/go-git/v5/plumbing/format/pktline"
 )
 
-// What a caller may branch on with errors.Is. Errors that involve the remote
-// are *RemoteError and carry one of the first group.
+// Errors on which a caller can branch with errors.Is. Errors of an exchange with the remote are *RemoteError and
+// carry one of the first group.
 var (
-	// ErrMoved: the branch is not where the commit was based. Fetch, re-apply.
+	// ErrMoved: the branch is no longer where the commit was based. Fetch and re-apply.
 	ErrMoved = errors.New("branch has moved")
-	// ErrRefused: the server, a hook or a branch rule said no. Retrying is futile.
+	// ErrRefused: the server, a hook or a branch rule refused. Retrying is futile.
 	ErrRefused = errors.New("push refused by the server")
-	// ErrURL: the URL is not one of a remote repository, or holds a credential.
+	// ErrURL: the URL is not that of a remote repository, or holds a credential.
 	ErrURL = errors.New("URL is not usable")
-	// ErrAuth: credentials were not accepted, lack a permission, or cannot be read.
+	// ErrAuth: credentials were refused, lack a permission, or can't be read.
 	ErrAuth = errors.New("authentication or authorisation failed")
-	// ErrHostKey: the SSH host key is not the one in known_hosts, or none is there.
+	// ErrHostKey: the SSH host key is not the one in known_hosts, or known_hosts is missing.
 	ErrHostKey = errors.New("host key is not trusted")
 	// ErrNotServed: the server does not hand out the wanted commit by its hash.
 	ErrNotServed = errors.New("commit is not handed out by the server")
-	// ErrNoRepository: no Git repository at the URL (or none that we may see).
+	// ErrNoRepository: no Git repository at the URL, or none that the credentials can see.
 	ErrNoRepository = errors.New("repository not found")
-	// ErrUnreachable: the server did not answer, or answered with a fault.
-	// Nothing was sent, or the branch was read back and does not have the
-	// commit (yet: see Push).
+	// ErrUnreachable: the server did not answer, or answered with a fault. Either nothing was sent, or the branch was
+	// read back and does not have the commit (yet: see Push).
 	ErrUnreachable = errors.New("server unreachable")
-	// ErrOutcomeUnknown: the push was sent, its reply was lost, and the branch
-	// could not be read back. Repeat Update: it finds out.
+	// ErrOutcomeUnknown: the push was sent, its reply was lost, and the branch could not be read back. Repeat Update:
+	// it finds out.
 	ErrOutcomeUnknown = errors.New("outcome of the push is unknown")
 	// ErrHistoryRewritten: the branch does not contain the last pushed commit.
 	ErrHistoryRewritten = errors.New("history was rewritten")
@@ -45,24 +44,23 @@ var (
 	ErrLocked = errors.New("store is in use by another process")
 	// ErrForeign: the directory holds files that no Store of this branch put there.
 	ErrForeign = errors.New("directory belongs to something else")
-	// ErrCorrupt: objects in the directory are damaged, again after a recycling.
+	// ErrCorrupt: objects in the directory are damaged, even after the directory was recycled.
 	ErrCorrupt = errors.New("local objects are damaged")
 	// ErrNotFetched: call Fetch or Update first.
 	ErrNotFetched = errors.New("nothing was fetched yet")
-	// ErrInvalidEdit: a path or a content may not be written. The caller's fault.
+	// ErrInvalidEdit: a path or a content is not allowed. The caller made a mistake.
 	ErrInvalidEdit = errors.New("invalid edit")
 	// ErrAppendOnly: an edit would change or delete a file under AppendOnly.
 	ErrAppendOnly = errors.New("existing record would be changed")
 	// ErrNoFile: the branch has no such file or directory.
 	ErrNoFile = errors.New("no such file in the branch")
-	// ErrNoBlob: the store is blob-less and the server does not hand out single
-	// objects. Open the store with FullBlobs to read file contents.
+	// ErrNoBlob: the store has no blobs and the server does not hand out single objects. Open the store with
+	// FullBlobs to read file contents.
 	ErrNoBlob = errors.New("content is not available in a blob-less store")
 )
 
-// RemoteError is a failed exchange with the server. Its text is safe to show:
-// credentials are removed and its length is bounded. The transport's own error
-// is not part of the chain, because its text is not safe; context errors are.
+// RemoteError is a failed exchange with the server. Its text is safe to show: credentials are removed and its length
+// is bounded. The transport's own error is not part of the chain, because its text is not safe. Context errors are.
 type RemoteError struct {
 	Op         string        // what was attempted: "fetch", "push", "read back"
 	Kind       error         // one of the sentinels above
@@ -86,7 +84,7 @@ func (e *RemoteError) Unwrap() []error {
 	return []error{e.Kind, e.context}
 }
 
-// httpStatus is any answer outside 2xx.
+// httpStatus is any HTTP answer outside 2xx.
 type httpStatus struct {
 	code       int
 	retryAfter time.Duration
@@ -98,7 +96,7 @@ func (e *httpStatus) Error() string {
 	return strings.TrimSuffix(text, ": ")
 }
 
-// refusal is a reply that says no to the ref update or to the pack.
+// refusal is a reply that refuses the ref update or the pack.
 type refusal struct{ reason, output string }
 
 func (e *refusal) Error() string {
@@ -108,9 +106,8 @@ func (e *refusal) Error() string {
 	return e.reason + ": " + e.output
 }
 
-// observed lists words that servers and libraries were seen to use; the first
-// match wins. They only choose between kinds that read-back cannot tell apart:
-// whether a push landed is never decided by text.
+// observed lists words that servers and libraries were seen to use. The first match wins. The words only choose
+// between kinds that a read-back can't tell apart: text never decides whether a push landed.
 var observed = []struct {
 	words string
 	kind  error
@@ -166,7 +163,7 @@ func (r *Remote) classify(op string, err error) error {
 	case errors.Is(err, context.DeadlineExceeded):
 		out.context = context.DeadlineExceeded
 	case errors.Is(err, ErrTooLarge), errors.Is(err, ErrCorrupt), errors.Is(err, os.ErrClosed), errors.Is(err, errLocal):
-		return err // ours: no text of the transport in it
+		return err // our own errors contain no text of the transport
 	case errors.As(err, &status):
 		out.Kind, out.RetryAfter = kindOfStatus(status), status.retryAfter
 	case errors.As(err, &no):

@@ -14,7 +14,7 @@ import (
 	. "github.com/onsi/gomega"
 )
 
-// faults is a middleware that treats the next matching requests badly.
+// faults is a middleware that disturbs the next matching requests.
 type faults struct {
 	mu    sync.Mutex
 	match string
@@ -156,8 +156,9 @@ func TestFaults(t *testing.T) {
 		"429 on fetch":        {"service=git-upload-pack", status(429, "slow down"), ErrUnreachable},
 		"500 on push":         {post, status(500, "oops"), ErrUnreachable},
 		"login page":          {"service=git-upload-pack", status(200, "<html>sign in</html>"), ErrNoRepository},
-		"cut before the push": {post, func(http.Handler, http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, ErrUnreachable},
-		"cut in the listing":  {"service=git-upload-pack", dropped(30), ErrUnreachable},
+		"cut before the push": {post, func(http.Handler, http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) },
+			ErrUnreachable},
+		"cut in the listing": {"service=git-upload-pack", dropped(30), ErrUnreachable},
 		"redirect to another host": {"service=git-upload-pack", func(_ http.Handler, w http.ResponseWriter, r *http.Request) {
 			http.Redirect(w, r, "http://elsewhere.invalid/repo.git/info/refs", http.StatusFound)
 		}, ErrUnreachable},
@@ -228,8 +229,7 @@ func TestHookRefuses(t *testing.T) {
 	}
 }
 
-// The branch moves after the listing and before the pack: only the server's
-// compare-and-swap sees it.
+// The branch moves after the listing and before the pack: only the server's compare-and-swap sees it.
 func TestMovedUnderThePush(t *testing.T) {
 	t.Parallel()
 	g, ctx := NewWithT(t), t.Context()
@@ -247,7 +247,7 @@ func TestMovedUnderThePush(t *testing.T) {
 	r.check(g, map[string]string{record(1): "one", record(2): "two"})
 }
 
-// A server that accepts the connection and then says nothing.
+// A server that accepts the connection and then stays silent.
 func TestSilentServerObeysContext(t *testing.T) {
 	t.Parallel()
 	for _, scheme := range []string{"http", "ssh"} {

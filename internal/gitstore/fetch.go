@@ -13,19 +13,18 @@ import (
 	"github.com/go-git/go-git/v5/storage/memory"
 )
 
-// Fetch makes Head the tip of the remote branch and drops local commits that
-// were not pushed. It costs one small request when nothing moved. Otherwise it
-// gets, in order of what the server allows: commits alone (trees follow when a
-// commit needs them), commits and trees, everything. The first Fetch is of
-// depth 1, later ones bring the commits since the last.
+// Fetch makes Head the tip of the remote branch and drops local commits that were not pushed. If nothing moved, it
+// costs one small request. Otherwise it gets the least that the server allows: commits alone (trees follow when a
+// commit needs them), commits and trees, or everything. The first Fetch has depth 1; later ones get the commits since
+// the last.
 func (s *Store) Fetch(ctx context.Context) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.healing(func() error { return s.fetch(ctx) })
 }
 
-// healing runs do, and once more on an empty directory if objects in it turned
-// out to be damaged or missing.
+// healing calls do. If objects in the directory turn out to be damaged or missing, it empties the directory and calls
+// do once more.
 func (s *Store) healing(do func() error) error {
 	err := do()
 	if !errors.Is(err, ErrCorrupt) {
@@ -86,7 +85,7 @@ func (s *Store) fetchTip(ctx context.Context) error {
 	return s.save()
 }
 
-// fetchCommits stores tip: since base if we have one, else alone.
+// fetchCommits stores tip: the commits since base if there is one, else tip alone.
 func (s *Store) fetchCommits(ctx context.Context, c conversation, tip plumbing.Hash) error {
 	s.objects.packs++
 	s.objects.stats.Requests++
@@ -98,13 +97,13 @@ func (s *Store) fetchCommits(ctx context.Context, c conversation, tip plumbing.H
 	if err != nil || known {
 		return err
 	}
-	// The server does not know our base: whatever is there now, it is not a
-	// continuation. Start over; checkHistory decides what it means.
+	// The server does not know our base, so its branch does not continue it. Start over; checkHistory decides what
+	// that means.
 	s.base = plumbing.ZeroHash
 	return fmt.Errorf("%w: the server does not know the base", ErrCorrupt)
 }
 
-// filter chooses the least that will do.
+// filter returns the filter that fetches least.
 func (s *Store) filter(c conversation) packp.Filter {
 	switch {
 	case s.fullBlobs || !s.filters || !c.refs().Capabilities.Supports(capability.Filter):
@@ -116,7 +115,7 @@ func (s *Store) filter(c conversation) packp.Filter {
 	}
 }
 
-// refusedFilter notes that the server advertises filters but refuses ours.
+// refusedFilter records that the server advertises filters but refuses ours.
 func (s *Store) refusedFilter(err error) bool {
 	var line *pktline.ErrorLine
 	if !s.filters || !errors.As(err, &line) || !strings.Contains(line.Text, "filter") {
@@ -131,8 +130,8 @@ func handsOutObjects(c conversation) bool {
 	return caps.Supports(capability.Filter) && caps.Supports(capability.AllowReachableSHA1InWant)
 }
 
-// fetchObjects gets single objects by hash and stores them loose: they are few
-// and small, and a pack a request would make every later lookup slower.
+// fetchObjects gets single objects by hash and stores them loose: they are few and small, and one pack per request
+// would make every later lookup slower.
 func (s *Store) fetchObjects(ctx context.Context, hashes ...plumbing.Hash) error {
 	if s.lazy == nil {
 		return fmt.Errorf("%w: object %s is missing", ErrCorrupt, hashes[0])
@@ -141,7 +140,7 @@ func (s *Store) fetchObjects(ctx context.Context, hashes ...plumbing.Hash) error
 	ctx, cancel := context.WithTimeout(ctx, s.limits.Timeout)
 	defer cancel()
 	got := memory.NewStorage()
-	r := request{want: hashes, filter: packp.FilterTreeDepth(0)} // what is named is sent all the same
+	r := request{want: hashes, filter: packp.FilterTreeDepth(0)} // wanted objects are sent in spite of the filter
 	if _, err := download(ctx, s.lazy, r, s.limits.PackBytes, got); err != nil {
 		return s.remote.classify("fetch objects", err)
 	}

@@ -22,9 +22,8 @@ const (
 	treeCache = 100_000
 )
 
-// objects is the object directory. It counts what it does (for benchmarks and
-// for housekeeping) and turns every way in which a damaged file shows into
-// ErrCorrupt, panics of the decoder included.
+// objects is the object directory. It counts its operations, for benchmarks and housekeeping. It turns every way in
+// which a damaged file shows, including panics of the decoder, into ErrCorrupt.
 type objects struct {
 	*filesystem.Storage
 	dir    string
@@ -32,11 +31,11 @@ type objects struct {
 	packs  int
 	bytes  int64 // of packs
 	stats  Stats
-	trees  map[plumbing.Hash]*object.Tree // never changed once in here
+	trees  map[plumbing.Hash]*object.Tree // entries never change
 	cached int                            // entries in trees
 }
 
-// Stats counts since the store was opened; nothing is ever subtracted.
+// Stats counts since the store was opened. Nothing is ever subtracted.
 type Stats struct {
 	Reads    int // objects read from the directory
 	Writes   int // objects written to it, one by one
@@ -56,7 +55,7 @@ func openObjects(dir string) (*objects, error) {
 	return o, o.count()
 }
 
-// count measures the directory and removes what an interrupted write left.
+// count measures the directory and removes leftovers of interrupted writes.
 func (o *objects) count() error {
 	o.loose, o.packs, o.bytes = 0, 0, 0
 	return filepath.WalkDir(filepath.Join(o.dir, "objects"), func(p string, d os.DirEntry, err error) error {
@@ -78,13 +77,13 @@ func (o *objects) count() error {
 	})
 }
 
-// EncodedObject counts every read, those of go-git's pack encoder included.
+// EncodedObject counts every read, including those of go-git's pack encoder.
 func (o *objects) EncodedObject(t plumbing.ObjectType, h plumbing.Hash) (plumbing.EncodedObject, error) {
 	o.stats.Reads++
 	return o.Storage.EncodedObject(t, h)
 }
 
-// read returns nil and no error for an object that is not there.
+// read returns nil and no error for a missing object.
 func (o *objects) read(t plumbing.ObjectType, h plumbing.Hash) (_ plumbing.EncodedObject, err error) {
 	defer corrupt(&err)
 	obj, err := o.EncodedObject(t, h)
@@ -133,7 +132,7 @@ func (o *objects) commit(h plumbing.Hash) (_ *object.Commit, err error) {
 	return object.DecodeCommit(o, obj)
 }
 
-// encoder is what go-git's object types have in common.
+// encoder is the common part of go-git's object types.
 type encoder interface {
 	Encode(plumbing.EncodedObject) error
 }
@@ -173,8 +172,8 @@ func content(obj plumbing.EncodedObject) (_ []byte, err error) {
 	return io.ReadAll(r)
 }
 
-// corrupt marks the error or panic of a local read. The remote has everything,
-// so the answer to any local damage is the same: recycle the directory.
+// corrupt marks the error or panic of a local read. The remote has everything, so every local damage has the same
+// remedy: recycle the directory.
 func corrupt(err *error) {
 	if p := recover(); p != nil {
 		*err = fmt.Errorf("%w: decoder panicked: %v", ErrCorrupt, p)

@@ -7,13 +7,13 @@ import (
 	"time"
 )
 
-// Observe is told of each operation that ended. Op is "fetch", "commit" or
-// "push"; result is what Reason says of its error; d is by the store's clock. It is
-// called with the store locked: it must be quick and must not call the store.
+// Observe is called after each operation. op is "fetch", "commit" or "push". result is the Reason of its error. d is
+// measured by the store's clock. Observe is called with the store locked: it must be quick and must not call the
+// store.
 type Observe func(op, result string, d time.Duration)
 
-// reasons give each kind of error a word. The set is closed, so that it can be
-// the label of a metric. The first match wins.
+// reasons gives each kind of error a word. The set is closed, so the word can be the label of a metric. The first
+// match wins.
 var reasons = []struct {
 	err  error
 	word string
@@ -35,8 +35,8 @@ var reasons = []struct {
 	{os.ErrClosed, "closed"},
 }
 
-// Reason is one word for an error of this package: "ok" for nil, "error" for
-// one that is not listed among the sentinels.
+// Reason returns one word for an error of this package: "ok" for nil, "error" for an error that is not among the
+// sentinels.
 func Reason(err error) string {
 	if err == nil {
 		return "ok"

@@ -14,7 +14,7 @@ import (
 // errLocal marks a fault of this machine's disk.
 var errLocal = errors.New("local file")
 
-// writeTo is a sink for receive that copies the pack to a file.
+// writeTo returns a sink for receive that copies the pack to a file.
 func writeTo(f *os.File) func(*boundedReader) error {
 	return func(pack *boundedReader) error {
 		_, err := io.Copy(f, pack)
@@ -28,9 +28,8 @@ func writeTo(f *os.File) func(*boundedReader) error {
 	}
 }
 
-// measurePack adds up the sizes that the objects of a pack will have in memory
-// and leaves f at its start. The scanner itself fails on an object that inflates
-// to more than it declares.
+// measurePack adds up the sizes that the objects of a pack will have in memory, and leaves f at its start. The
+// scanner itself fails on an object that inflates to more than it declares.
 func measurePack(f *os.File, d Download) error {
 	if _, err := f.Seek(0, io.SeekStart); err != nil {
 		return fmt.Errorf("%w: %w", errLocal, err)
@@ -56,8 +55,8 @@ func measurePack(f *os.File, d Download) error {
 	return nil
 }
 
-// objectSize reads the next object and returns its size; of a delta, the larger
-// of its own and that of its result.
+// objectSize reads the next object and returns its size. For a delta it returns the larger of the delta's size and
+// its result's size.
 func objectSize(scanner *packfile.Scanner, limit int64) (int64, error) {
 	header, err := scanner.NextObjectHeader()
 	if err != nil {
@@ -75,15 +74,14 @@ func objectSize(scanner *packfile.Scanner, limit int64) (int64, error) {
 		return 0, err
 	}
 	rest := bytes.NewReader(delta.kept)
-	if _, err := readSize(rest); err != nil { // of the base
+	if _, err := readSize(rest); err != nil { // the size of the base
 		return 0, err
 	}
 	size, err := readSize(rest)
 	return max(size, header.Length), err
 }
 
-// readSize reads a number as deltas begin with two of: seven bits a byte, the
-// lowest first.
+// readSize reads one of the two sizes at the beginning of a delta: seven bits per byte, the lowest first.
 func readSize(r io.ByteReader) (size int64, err error) {
 	for shift := 0; shift < 63; shift += 7 {
 		b, err := r.ReadByte()

@@ -14,21 +14,20 @@ import (
 	"github.com/go-git/go-git/v5/plumbing/protocol/packp/sideband"
 )
 
-// Outcome is how a push that succeeded came to be known.
+// Outcome says how a successful push came to be known.
 type Outcome string
 
 const (
-	// Accepted: the server said so.
+	// Accepted: the server reported it.
 	Accepted Outcome = "Accepted"
-	// AlreadyThere: the branch was read and is our commit.
+	// AlreadyThere: the branch was read and is at our commit.
 	AlreadyThere Outcome = "AlreadyThere"
 	// Unchanged: there was nothing to push.
 	Unchanged Outcome = "Unchanged"
 )
 
-// Push makes Head the tip of the remote branch if the branch still is where
-// Head's history starts. On any error the branch is read back before an answer
-// is given, so that a lost reply is not taken for a failure, nor silence for
+// Push makes Head the tip of the remote branch if the branch still is where Head's history starts. After any error
+// Push reads the branch back before it returns, so that a lost reply does not count as a failure, nor silence as
 // success.
 func (s *Store) Push(ctx context.Context) (Outcome, error) {
 	s.mu.Lock()
@@ -63,22 +62,21 @@ func (s *Store) push(ctx context.Context) (_ Outcome, err error) {
 	tip, err := s.readBack(ctx)
 	switch {
 	case err != nil:
-		return "", &RemoteError{Op: "push", Kind: ErrOutcomeUnknown, Message: s.remote.secrets.scrub(said.Error() + "; " + err.Error())}
+		return "", &RemoteError{Op: "push", Kind: ErrOutcomeUnknown,
+			Message: s.remote.secrets.scrub(said.Error() + "; " + err.Error())}
 	case tip == s.head:
 		s.landed()
 		return AlreadyThere, nil
 	case tip != s.base:
 		return "", s.moved(tip)
 	}
-	// Not there, or not yet: a server with a slow hook may still take it. That
-	// is no danger. A later push names the same old value and then fails, and
-	// the Update after it finds its content in place.
+	// The commit is not there, or not yet: a server with a slow hook can still accept it. That is no danger. A later
+	// push names the same old value and then fails, and the Update after it finds its content in place.
 	return "", said
 }
 
-// landed records that the remote has head. A state file that cannot be written
-// does not make the push less true, and an older LastPushed is still an
-// ancestor; the next Fetch writes the file again and reports the fault.
+// landed records that the remote has head. If the state file can't be written, the push still happened, and an older
+// LastPushed is still an ancestor. The next Fetch writes the file again and reports the fault.
 func (s *Store) landed() {
 	s.base, s.last, s.pending, s.fresh = s.head, s.head, nil, true
 	_ = s.save()
@@ -90,7 +88,7 @@ func (s *Store) moved(tip plumbing.Hash) error {
 
 var errAlreadyThere = errors.New("branch is already at the commit")
 
-// send runs the request. sent is false while the server cannot have acted.
+// send makes the request. sent is false as long as the server can't have acted.
 func (s *Store) send(ctx context.Context) (sent bool, err error) {
 	c, ctx, done, err := s.conversation(ctx, receivePack)
 	if err != nil {
@@ -117,11 +115,11 @@ func (s *Store) send(ctx context.Context) (sent bool, err error) {
 	return true, s.readReply(reply, c.refs().Capabilities)
 }
 
-// updateRequest is the compare-and-swap of the ref and a pack with just the new
-// objects. It is built in memory: a batch of records is small.
+// updateRequest returns the compare-and-swap of the ref and a pack with just the new objects. It is built in memory:
+// a batch of records is small.
 func (s *Store) updateRequest(caps *capability.List) ([]byte, error) {
 	req := packp.NewReferenceUpdateRequest()
-	// Without a side band hook output would be mixed into the report.
+	// Without a side band, the output of hooks would be mixed into the report.
 	for _, cap := range []capability.Capability{capability.ReportStatus, capability.Sideband64k} {
 		if caps.Supports(cap) {
 			_ = req.Capabilities.Set(cap)
@@ -141,7 +139,7 @@ func (s *Store) updateRequest(caps *capability.List) ([]byte, error) {
 
 func (s *Store) readReply(reply io.Reader, caps *capability.List) error {
 	if !caps.Supports(capability.ReportStatus) {
-		return errors.New("server gives no report") // reading back will tell
+		return errors.New("server gives no report") // reading back finds out
 	}
 	var output tail
 	if caps.Supports(capability.Sideband64k) {
@@ -172,9 +170,8 @@ func (s *Store) readReport(r io.Reader, output *tail) error {
 	return errors.New("report does not mention the branch")
 }
 
-// readBack asks for the branch's tip on the receiving service, because replicas
-// that serve fetches may lag. It outlives ctx by at most one time limit: a
-// shutdown in the middle of a push should still learn what happened.
+// readBack reads the branch's tip from the receiving service, because replicas that serve fetches can lag. It
+// outlives ctx by at most one time limit: a shutdown in the middle of a push should still learn what happened.
 func (s *Store) readBack(ctx context.Context) (plumbing.Hash, error) {
 	c, _, done, err := s.conversation(context.WithoutCancel(ctx), receivePack)
 	if err != nil {

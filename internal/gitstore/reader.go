@@ -13,15 +13,14 @@ import (
 
 // Reader is a view of one commit.
 type Reader interface {
-	// Head is the commit, or zero if the branch does not exist yet.
+	// Head returns the commit, or zero if the branch does not exist yet.
 	Head() plumbing.Hash
-	// Lookup returns a file or directory, or ErrNoFile. Its hash answers "is
-	// this content there" without reading it: compare with BlobHash.
+	// Lookup returns a file or directory, or ErrNoFile. Compare its hash with BlobHash to find out whether a content
+	// is there without reading it.
 	Lookup(ctx context.Context, path string) (Entry, error)
 	// ReadFile returns the content of a file, ErrNoFile, or ErrNoBlob.
 	ReadFile(ctx context.Context, path string) ([]byte, error)
-	// List returns a directory's entries in Git's order; "" is the top. A
-	// directory that is not there is empty.
+	// List returns a directory's entries in Git's order. "" is the root. A missing directory is empty.
 	List(ctx context.Context, dir string) ([]Entry, error)
 }
 
@@ -32,7 +31,7 @@ type Entry struct {
 	Dir  bool
 }
 
-// BlobHash is the hash that a file with this content has.
+// BlobHash returns the hash of a file with this content.
 func BlobHash(content []byte) plumbing.Hash {
 	return plumbing.ComputeHash(plumbing.BlobObject, content)
 }
@@ -67,7 +66,7 @@ func locked[T any](s *Store, f func(view) T) T {
 	return f(view{s})
 }
 
-// view reads with the store's mutex held by somebody else.
+// view reads while its caller holds the store's mutex.
 type view struct{ s *Store }
 
 func (v view) Head() plumbing.Hash { return v.s.head }

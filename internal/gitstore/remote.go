@@ -14,8 +14,8 @@ import (
 	"github.com/go-git/go-git/v5/plumbing/storer"
 )
 
-// Remote is one repository on a server, for reading. It is safe for concurrent
-// use. Its errors are *RemoteError, ErrURL, ErrAuth or ErrHostKey.
+// Remote is a repository on a server, for reading. It is safe for concurrent use. Its errors are *RemoteError,
+// ErrURL, ErrAuth or ErrHostKey.
 type Remote struct {
 	endpoint endpoint
 	dialer   dialer
@@ -38,14 +38,14 @@ func NewRemote(rawURL string, auth Auth) (*Remote, error) {
 	return &Remote{endpoint: ep, dialer: d, secrets: newSecrets(auth)}, nil
 }
 
-// URL is the address without credentials, for messages.
+// URL returns the address without credentials, for messages.
 func (r *Remote) URL() string { return r.endpoint.String() }
 
-// Close drops idle connections.
+// Close closes idle connections.
 func (r *Remote) Close() { r.dialer.close() }
 
-// List asks for the refs: one request over HTTP, one connection over SSH. It and
-// everything done with the Listing end with ctx. Close the Listing.
+// List asks for the refs: one request over HTTP, one connection over SSH. The call and everything done with the
+// Listing end with ctx. The caller must close the Listing.
 func (r *Remote) List(ctx context.Context) (*Listing, error) {
 	c, err := r.dialer.dial(ctx, uploadPack)
 	if err != nil {
@@ -54,18 +54,16 @@ func (r *Remote) List(ctx context.Context) (*Listing, error) {
 	return &Listing{remote: r, conversation: c}, nil
 }
 
-// Listing is the refs of a repository at one moment, and the way to download
-// what they name. It is for one goroutine.
+// Listing holds the refs of a repository at one moment, and downloads what they name. It is for one goroutine.
 type Listing struct {
 	remote       *Remote
 	conversation conversation
 }
 
-// Close ends the connection if it is one of its own.
+// Close closes the connection if the Listing has its own.
 func (l *Listing) Close() { _ = l.conversation.Close() }
 
-// Ref returns the object that a ref names and the commit behind it. They differ
-// for an annotated tag only.
+// Ref returns the object that a ref names and the commit behind it. They differ only for an annotated tag.
 func (l *Listing) Ref(name plumbing.ReferenceName) (object, commit plumbing.Hash, ok bool) {
 	refs := l.conversation.refs()
 	if object, ok = refs.References[name.String()]; !ok {
@@ -77,9 +75,8 @@ func (l *Listing) Ref(name plumbing.ReferenceName) (object, commit plumbing.Hash
 	return object, commit, true
 }
 
-// Tips are the objects that any server hands out: those that branches and tags
-// name, each once and in the order of their hashes. Over HTTP C git also hands
-// out the commits behind them, over SSH only where it is configured.
+// Tips returns the objects that any server hands out: those that branches and tags name, each once, sorted by hash.
+// Over HTTP C git also hands out the commits behind them; over SSH only if that is configured.
 func (l *Listing) Tips() []plumbing.Hash {
 	var tips []plumbing.Hash
 	for name, h := range l.conversation.refs().References {
@@ -91,32 +88,30 @@ func (l *Listing) Tips() []plumbing.Hash {
 	return slices.Compact(tips)
 }
 
-// ServesCommits says that the server advertises to hand out any commit behind a
-// ref. Without it the server may do so all the same.
+// ServesCommits reports whether the server advertises that it hands out any commit behind a ref. Without it the
+// server can do so all the same.
 func (l *Listing) ServesCommits() bool {
 	return l.conversation.refs().Capabilities.Supports(capability.AllowReachableSHA1InWant)
 }
 
-// CanFilter says whether the server leaves out large files if asked to.
+// CanFilter reports whether the server can leave out large files.
 func (l *Listing) CanFilter() bool {
 	return l.conversation.refs().Capabilities.Supports(capability.Filter)
 }
 
-// Download is what to get and how much of it at most. All sizes are in bytes
-// and must be set.
+// Download says what to get, and how much at most. All sizes are in bytes and must be set.
 type Download struct {
 	Want      []plumbing.Hash
-	Depth     int   // commits of history; 0: all
-	OmitFiles int64 // leave out files of this size and larger; 0: none. Needs CanFilter
+	Depth     int   // commits of history; 0 means all
+	OmitFiles int64 // leave out files of this size and larger; 0 means none. Needs CanFilter
 	Pack      int64 // of the answer
 	Object    int64 // of one object after decompression
 	Unpacked  int64 // of all objects after decompression
 	TempDir   string
 }
 
-// Download stores the objects in into. On SSH it may be called once. ErrNotServed
-// says that the server does not hand out what was wanted, ErrTooLarge that the
-// answer is over a limit; in both cases nothing was stored.
+// Download stores the objects in into. On SSH it can be called only once. ErrNotServed means that the server does not
+// hand out the wanted objects, ErrTooLarge that the answer exceeds a limit. In both cases nothing was stored.
 func (l *Listing) Download(ctx context.Context, d Download, into storer.Storer) error {
 	r := request{want: d.Want, depth: d.Depth}
 	if d.OmitFiles > 0 {
@@ -128,8 +123,8 @@ func (l *Listing) Download(ctx context.Context, d Download, into storer.Storer) 
 	return nil
 }
 
-// download keeps the pack in a file until its sizes are known: go-git inflates
-// each object in memory, and a kilobyte can inflate to a megabyte.
+// download keeps the pack in a file until its sizes are known: go-git inflates each object in memory, and a kilobyte
+// can inflate to a megabyte.
 func (l *Listing) download(ctx context.Context, r request, d Download, into storer.Storer) error {
 	f, err := os.CreateTemp(d.TempDir, "pack-")
 	if err != nil {

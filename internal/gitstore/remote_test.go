@@ -42,7 +42,7 @@ func TestMain(m *testing.M) {
 	for k, v := range map[string]string{
 		"GIT_CONFIG_GLOBAL": os.DevNull, "GIT_CONFIG_NOSYSTEM": "1", "GIT_TERMINAL_PROMPT": "0",
 		"GIT_AUTHOR_NAME": "t", "GIT_AUTHOR_EMAIL": "t@t", "GIT_COMMITTER_NAME": "t", "GIT_COMMITTER_EMAIL": "t@t",
-		// No server does its housekeeping in the middle of a push.
+		// No server does housekeeping during a push.
 		"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": "receive.autogc", "GIT_CONFIG_VALUE_0": "false",
 		"TMPDIR": tempDir(),
 	} {
@@ -51,14 +51,14 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// tempDir is in memory where there is room: a push of a small commit makes and
-// deletes dozens of files, which costs a disk more than all the rest. What is
-// measured is measured on the disk.
+// tempDir is in memory if there is room: a push of a small commit creates and deletes dozens of files, which costs a
+// disk more than everything else. Benchmarks use the disk.
 func tempDir() string {
 	const shm, room = "/dev/shm", 1 << 30
 	var fs syscall.Statfs_t
 	measured := flag.Lookup("test.bench").Value.String() != ""
-	if measured || os.Getenv("TMPDIR") != "" || syscall.Statfs(shm, &fs) != nil || uint64(fs.Bavail)*uint64(fs.Bsize) < room {
+	if measured || os.Getenv("TMPDIR") != "" || syscall.Statfs(shm, &fs) != nil ||
+		uint64(fs.Bavail)*uint64(fs.Bsize) < room {
 		return os.TempDir()
 	}
 	return shm
@@ -101,8 +101,8 @@ func newRemote(t testing.TB, opts ...serverOption) *remote {
 	return r
 }
 
-// copyOf is a server of its own with what r has. The copy of a store's directory
-// at dir is a store of that server.
+// copyOf is a separate server with the content of r. The copy of a store's directory at dir is a store of that
+// server.
 func (r *remote) copyOf(t testing.TB, dir string) (_ *remote, copied string) {
 	t.Helper()
 	c := prepared(t)
@@ -173,8 +173,7 @@ func (r *remote) startSSH() {
 	}
 }
 
-// greet waits for an SSH server; the test server cannot be stopped before it
-// serves.
+// greet waits for an SSH server, because the test server can't be stopped before it serves.
 func greet(t testing.TB, addr string) {
 	t.Helper()
 	c, err := net.Dial("tcp", addr)
@@ -210,8 +209,8 @@ func (r *remote) tip() string {
 	return strings.TrimSpace(string(out))
 }
 
-// check is the whole-store checker that ends most tests: fsck is silent, the
-// history is one line, and exactly these files are there.
+// check is the whole-store checker that ends most tests: fsck is silent, the history is one line, and exactly these
+// files exist.
 func (r *remote) check(g *WithT, want map[string]string) {
 	r.t.Helper()
 	g.Expect(r.git("fsck", "--full", "--strict", "--no-dangling")).To(BeEmpty())
@@ -236,7 +235,8 @@ func (r *remote) contents(paths []string) []string {
 	for _, p := range paths {
 		names.WriteString(branch + ":" + p + "\n")
 	}
-	out := runInput(r.t, r.repo, strings.NewReader(names.String()), "git", "cat-file", "--batch=%(objecttype) %(objectsize)")
+	out := runInput(r.t, r.repo, strings.NewReader(names.String()), "git", "cat-file",
+		"--batch=%(objecttype) %(objectsize)")
 	var all []string
 	for range paths {
 		header, rest, _ := strings.Cut(out, "\n")
@@ -271,7 +271,7 @@ func (r *remote) open(t testing.TB, change ...func(*Options)) *Store {
 	return s
 }
 
-// put is an EditFunc that writes files.
+// put returns an EditFunc that writes files.
 func put(files map[string]string) EditFunc {
 	return func(context.Context, Reader) ([]Edit, Meta, error) {
 		var edits []Edit

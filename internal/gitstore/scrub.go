@@ -10,22 +10,20 @@ import (
 	"unicode/utf8"
 )
 
-// maxMessage bounds texts that came from a server, in bytes: they end up in
-// conditions and events.
+// maxMessage bounds texts that came from a server, in bytes. They end up in conditions and events.
 const maxMessage = 1024
 
-// tokenLength is from where on a user name is taken for a token: forges accept
-// one there. Shorter names (git, oauth2) appear in ordinary words.
+// tokenLength is the length from which a user name counts as a token, which forges accept there. Shorter names (git,
+// oauth2) appear in ordinary words.
 const tokenLength = 16
 
 var userinfo = regexp.MustCompile(`(?i)\b([a-z][a-z0-9+.-]*://)[^/\s@]+@`)
 
-// changing are parts of a transport's error that differ from one try to the next
-// (the port at our end), or repeat the URL: a condition with them would change
-// at every retry.
+// changing matches the parts of a transport's error that differ between tries (the port at our end) or repeat the
+// URL. A condition with them would change at every retry.
 var changing = regexp.MustCompile(`\b(?:Get|Post) "[^"]*": |((?:read|write) (?:tcp|udp) )\S+->`)
 
-// secrets are the strings that must not appear in any text we return.
+// secrets holds the strings that must not appear in any returned text.
 type secrets []string
 
 func newSecrets(a Auth) secrets {
@@ -44,13 +42,13 @@ func newSecrets(a Auth) secrets {
 	if a.Password != "" {
 		out = append(out, base64.StdEncoding.EncodeToString([]byte(a.Username+":"+string(a.Password))))
 	}
-	// Longest first, so that no tail of a longer form is left standing.
+	// Longest first, so that no tail of a longer form remains.
 	slices.SortFunc(out, func(x, y string) int { return len(y) - len(x) })
 	return slices.Compact(out)
 }
 
-// scrub removes secrets, URL user information, what changes by itself and terminal control sequences,
-// joins lines with "; ", and bounds the length without splitting a rune.
+// scrub removes secrets, URL user information, parts that differ between tries, and terminal control sequences. It
+// joins lines with "; " and bounds the length without splitting a rune.
 func (s secrets) scrub(text string) string {
 	for _, v := range s {
 		text = strings.ReplaceAll(text, v, "***")

@@ -16,7 +16,7 @@ import (
 	"golang.org/x/crypto/ssh"
 )
 
-// C git verifies what we signed, and fails to after a change.
+// C git verifies our signature, and refuses it after a change.
 func TestSSHSignature(t *testing.T) {
 	t.Parallel()
 	rsaKey, err := rsa.GenerateKey(rand.Reader, 2048)

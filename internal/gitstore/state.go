@@ -10,16 +10,16 @@ import (
 	"github.com/go-git/go-git/v5/plumbing"
 )
 
-// The directory of a store. Everything in it can be rebuilt from the remote
-// except LastPushed, which the caller keeps too.
+// Files in the directory of a store. Everything in it can be rebuilt from the remote, except LastPushed, which the
+// caller keeps too.
 const (
 	lockName    = "lock"
 	stateName   = "store.json"
 	objectsName = "objects.git"
 )
 
-// state is what survives a restart. It is written after the push was accepted;
-// a crash in between leaves an older LastPushed, which is still an ancestor.
+// state survives a restart. It is written after the push was accepted; a crash in between leaves an older LastPushed,
+// which is still an ancestor.
 type state struct {
 	Version    int    `json:"version"`
 	URL        string `json:"url"`
@@ -28,8 +28,7 @@ type state struct {
 	LastPushed string `json:"lastPushed"`
 }
 
-// checkOwned refuses a directory with files that no store put there, because a
-// store deletes in its directory.
+// checkOwned refuses a directory with files that no store wrote, because a store deletes files in its directory.
 func checkOwned(dir string) error {
 	names, err := os.ReadDir(dir)
 	if err != nil {
@@ -37,7 +36,7 @@ func checkOwned(dir string) error {
 	}
 	for _, n := range names {
 		switch n.Name() {
-		case lockName, stateName, objectsName, stateName + ".new", "lost+found": // the last: a volume of its own
+		case lockName, stateName, objectsName, stateName + ".new", "lost+found": // lost+found is on a volume of its own
 		default:
 			return fmt.Errorf("%w: %s has %q", ErrForeign, dir, n.Name())
 		}
@@ -45,8 +44,8 @@ func checkOwned(dir string) error {
 	return nil
 }
 
-// load reads the state and opens the objects. A state that cannot be read
-// counts as none; a state of another branch is refused.
+// load reads the state and opens the objects. An unreadable state counts as missing. The state of another branch is
+// refused.
 func (s *Store) load() error {
 	var st state
 	raw, err := os.ReadFile(filepath.Join(s.dir, stateName))
@@ -56,18 +55,17 @@ func (s *Store) load() error {
 	if json.Unmarshal(raw, &st) != nil || st.Version != 1 {
 		st = state{}
 	} else if st.URL != s.remote.URL() || st.Ref != s.ref.String() {
-		return fmt.Errorf("%w: it holds %s of %s", ErrForeign, st.Ref, st.URL)
+		return fmt.Errorf("%w: it belongs to %s of %s", ErrForeign, st.Ref, st.URL)
 	}
-	// A base is only worth something together with the last push that was
-	// found in its history.
+	// A base is of use only together with the last push that was found in its history.
 	if s.last.IsZero() {
 		s.last = plumbing.NewHash(st.LastPushed)
 	}
 	if s.last == plumbing.NewHash(st.LastPushed) {
 		s.base = plumbing.NewHash(st.Base)
 	}
-	// Objects without a base that can be read are worth nothing, and a damaged
-	// pack would be in the way of the same pack fetched again.
+	// Without a readable base, objects are of no use, and a damaged pack would be in the way of the same pack fetched
+	// again.
 	s.objects, err = openObjects(filepath.Join(s.dir, objectsName))
 	if err != nil || s.base.IsZero() && s.objects.loose+s.objects.packs > 0 {
 		return s.recycle()
@@ -81,7 +79,7 @@ func (s *Store) load() error {
 	return nil
 }
 
-// save replaces the state in one step and makes it durable.
+// save replaces the state atomically and makes it durable.
 func (s *Store) save() error {
 	raw, err := json.Marshal(state{1, s.remote.URL(), s.ref.String(), s.base.String(), s.last.String()})
 	if err != nil {
@@ -102,9 +100,8 @@ func (s *Store) save() error {
 	return nil
 }
 
-// recycle drops all objects. The next Fetch gets the tip again, which is cheap
-// (a commit, or the trees of one snapshot) and cleaner than repacking a store
-// that has holes by design. It also is the cure for any damage.
+// recycle drops all objects. The next Fetch gets the tip again, which is cheap (a commit, or the trees of one
+// snapshot) and cleaner than repacking a store that has holes by design. It also repairs any damage.
 func (s *Store) recycle() error {
 	dir := filepath.Join(s.dir, objectsName)
 	if err := os.RemoveAll(dir); err != nil {
@@ -123,8 +120,9 @@ func (s *Store) recycle() error {
 	return s.save()
 }
 
-// overgrown says that the directory is due for recycling: it collects about
-// seven loose objects a commit and one pack a fetch.
+// overgrown reports whether the directory is due for recycling. It collects about seven loose objects per commit and
+// one pack per fetch.
 func (s *Store) overgrown() bool {
-	return s.objects.loose > s.limits.LooseFiles || s.objects.packs > s.limits.Packs || s.objects.bytes > s.limits.StoreBytes
+	return s.objects.loose > s.limits.LooseFiles || s.objects.packs > s.limits.Packs ||
+		s.objects.bytes > s.limits.StoreBytes
 }

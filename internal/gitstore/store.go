@@ -14,34 +14,34 @@ import (
 	"github.com/go-git/go-git/v5/plumbing"
 )
 
-// agent is what servers see in their logs.
+// agent is the name that servers see in their logs.
 const agent = "cairn"
 
 // Options describe a store. Dir, URL and Branch are required.
 type Options struct {
-	Dir    string // private directory, made if it is not there
-	URL    string // as ParseURL takes it: https, http, ssh or user@host:path, no credentials
-	Branch string // without refs/heads/; made as an orphan if it is not there
+	Dir    string // private directory; created if it is missing
+	URL    string // for ParseURL: https, http, ssh or user@host:path, no credentials
+	Branch string // without refs/heads/; created as an orphan if it is missing
 	Auth   Auth
 
-	// LastPushed is what the caller remembers of an earlier Push, so that a
-	// rewritten branch is noticed even when Dir was lost. Zero: Dir's memory.
+	// LastPushed is what the caller remembers of an earlier Push, so that a rewritten branch is noticed even if Dir
+	// was lost. Zero means what Dir remembers.
 	LastPushed plumbing.Hash
 	AppendOnly []string // directories whose files are never changed or deleted
 	FullBlobs  bool     // keep file contents locally, for ReadFile on any server
-	Signer     Signer   // nil: unsigned
+	Signer     Signer   // nil means unsigned commits
 
-	Clock   Clock         // nil: the system's
-	Jitter  *rand.ChaCha8 // nil: seeded by the system
-	Observe Observe       // nil: nobody is told
+	Clock   Clock         // nil means the system's
+	Jitter  *rand.ChaCha8 // nil means seeded by the system
+	Observe Observe       // nil means no observer
 	Limits  Limits
 }
 
-// Limits bound what a store uses. Zero fields get the default in brackets.
+// Limits bound the resources of a store. Zero fields get the default in brackets.
 type Limits struct {
-	Timeout    time.Duration // of one exchange with the server, hooks included (1m)
+	Timeout    time.Duration // of one exchange with the server, including its hooks (1m)
 	PackBytes  int64         // of one download (1 GiB)
-	History    int           // commits looked at to find LastPushed (100,000)
+	History    int           // commits that are searched for LastPushed (100,000)
 	Attempts   int           // of one Update when the branch keeps moving (10)
 	LooseFiles int           // before the directory is recycled (20,000, about 2,500 commits)
 	Packs      int           // the same (64)
@@ -65,18 +65,17 @@ type Store struct {
 	limits     Limits
 
 	fetched bool            // base is the remote's tip as of the last Fetch
-	base    plumbing.Hash   // remote tip that local objects belong to; zero: none
+	base    plumbing.Hash   // remote tip that local objects belong to; zero means none
 	head    plumbing.Hash   // base plus local commits
-	last    plumbing.Hash   // newest commit of ours known to have been accepted
+	last    plumbing.Hash   // newest commit of ours that is known to be accepted
 	pending []plumbing.Hash // objects between base and head
 	filters bool            // the server has not yet refused a filter
-	lazy    conversation    // hands out single objects; nil: the server does not
+	lazy    conversation    // hands out single objects; nil if the server does not
 	alone   bool            // the last fetch found the branch where we had left it
 	fresh   bool            // the last exchange with the server was a push of ours that landed
 }
 
-// Open locks the directory and reads what it remembers. It does not talk to
-// the server.
+// Open locks the directory and reads its state. It does not connect to the server.
 func Open(o Options) (_ *Store, err error) {
 	remote, err := NewRemote(o.URL, o.Auth)
 	if err != nil {
@@ -92,7 +91,7 @@ func Open(o Options) (_ *Store, err error) {
 	}
 	// An empty path would be the working directory, and recycling deletes.
 	if o.Dir == "" {
-		return nil, errors.New("store directory is empty")
+		return nil, errors.New("store directory is not set")
 	}
 	dir, err := filepath.Abs(o.Dir)
 	if err != nil {
@@ -100,7 +99,8 @@ func Open(o Options) (_ *Store, err error) {
 	}
 	s := &Store{
 		dir: dir, remote: remote, ref: ref, appendOnly: guard, fullBlobs: o.FullBlobs,
-		signer: o.Signer, clock: o.Clock, observe: o.Observe, limits: o.Limits.withDefaults(), last: o.LastPushed, filters: true,
+		signer: o.Signer, clock: o.Clock, observe: o.Observe, limits: o.Limits.withDefaults(), last: o.LastPushed,
+		filters: true,
 	}
 	if s.clock == nil {
 		s.clock = systemClock{}
@@ -140,8 +140,8 @@ func (s *Store) Close() error {
 	return err
 }
 
-// LastPushed is the newest commit of ours that is known to have been accepted.
-// Keep it outside the directory too and pass it to Open.
+// LastPushed returns the newest commit of ours that is known to be accepted. Keep it outside the directory too and
+// pass it to Open.
 func (s *Store) LastPushed() plumbing.Hash {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -156,8 +156,8 @@ func (s *Store) Stats() Stats {
 	return s.objects.stats
 }
 
-// AcceptRewrite forgets LastPushed after a person decided that the rewritten
-// branch is right. Records may be gone from it; the next Update appends to it.
+// AcceptRewrite forgets LastPushed after a person decided that the rewritten branch is right. The branch can lack
+// records; the next Update appends to it.
 func (s *Store) AcceptRewrite() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -165,9 +165,10 @@ func (s *Store) AcceptRewrite() error {
 	return s.recycle()
 }
 
-// conversation opens a service within the time limit of one exchange. The
-// returned context ends with cancel and belongs to the whole exchange.
-func (s *Store) conversation(ctx context.Context, svc service) (conversation, context.Context, context.CancelFunc, error) {
+// conversation opens a service within the time limit of one exchange. The returned context belongs to the whole
+// exchange and ends with cancel.
+func (s *Store) conversation(ctx context.Context, svc service) (conversation, context.Context, context.CancelFunc,
+	error) {
 	if s.lock == nil {
 		return nil, ctx, nil, os.ErrClosed
 	}

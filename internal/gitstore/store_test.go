@@ -37,7 +37,8 @@ func TestOpenRefuses(t *testing.T) {
 		"full name as branch":    {func(o *Options) { o.Branch = "refs/heads/x" }, "not valid"},
 		"branch with a newline":  {func(o *Options) { o.Branch = "x\ny" }, "not valid"},
 		"no branch":              {func(o *Options) { o.Branch = "" }, "not valid"},
-		"SSH without known host": {func(o *Options) { o.URL, o.Auth = "git@h:r.git", Auth{Identity: newSSHKey(t)} }, "known_hosts is required"},
+		"SSH without known host": {func(o *Options) { o.URL, o.Auth = "git@h:r.git", Auth{Identity: newSSHKey(t)} },
+			"known_hosts is required"},
 		"SSH, host not known": {func(o *Options) {
 			o.URL, o.Auth = "git@h:r.git", Auth{Identity: newSSHKey(t), KnownHosts: []byte(knownHost(t, "other:22"))}
 		}, "known_hosts has no key of h:22"},
@@ -83,8 +84,7 @@ func TestDirectoryBelongsToOneBranch(t *testing.T) {
 	g.Expect(string(raw)).NotTo(ContainSubstring(password))
 }
 
-// A child process that was forked and has not executed its program yet holds
-// copies of our open files.
+// A child process that was forked and has not executed its program yet holds copies of our open files.
 func TestCloseUnlocksWhoeverHasACopy(t *testing.T) {
 	t.Parallel()
 	g := NewWithT(t)
@@ -98,8 +98,8 @@ func TestCloseUnlocksWhoeverHasACopy(t *testing.T) {
 	g.Expect(again.Close()).To(Succeed())
 }
 
-// TestCorruptStore damages the directory in many ways. The next Update must
-// succeed and the remote must stay whole; nothing may panic.
+// TestCorruptStore damages the directory in many ways. The next Update must succeed and the remote must stay whole.
+// Nothing may panic.
 func TestCorruptStore(t *testing.T) {
 	t.Parallel()
 	damage := map[string]func(t *testing.T, path string, rnd *rand.Rand){
@@ -108,7 +108,8 @@ func TestCorruptStore(t *testing.T) {
 		"deleted":   func(t *testing.T, p string, _ *rand.Rand) { must(t, os.Remove(p)) },
 		"scrambled": scramble,
 	}
-	patterns := []string{"objects.git/objects/??/*", "objects.git/objects/pack/*.pack", "objects.git/objects/pack/*.idx", "objects.git/objects/*/*", "store.json"}
+	patterns := []string{"objects.git/objects/??/*", "objects.git/objects/pack/*.pack", "objects.git/objects/pack/*.idx",
+		"objects.git/objects/*/*", "store.json"}
 	for config, opts := range map[string][]serverOption{"plain": nil, "lazy": {lazyAll}} {
 		base, dir := packAndLoose(t, opts)
 		for what, do := range damage {

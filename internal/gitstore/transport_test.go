@@ -13,7 +13,7 @@ import (
 	. "github.com/onsi/gomega"
 )
 
-// Another server, on another port or under another name, must not even be asked.
+// Another server, on another port or under another name, must not even be contacted.
 func TestRedirectsCarryNoCredentials(t *testing.T) {
 	t.Parallel()
 	for name, host := range map[string]string{"another port": "127.0.0.1", "another name": "localhost"} {
@@ -61,14 +61,15 @@ func TestHostKey(t *testing.T) {
 		known string
 		want  error
 	}{
-		"right":                          {string(r.ssh.Auth.KnownHosts), nil},
-		"right, among others":            {knownHost(t, "other:22") + string(r.ssh.Auth.KnownHosts), nil},
-		"another key of the same sort":   {knownHost(t, u.Host), ErrHostKey},
-		"only another host":              {knownHost(t, "other:22"), ErrHostKey},
-		"a comment":                      {"# none\n", ErrHostKey},
-		"not a known_hosts file":         {"CANARY CANARY\n", ErrHostKey},
-		"empty":                          {"", ErrHostKey},
-		"a key of the host is withdrawn": {"@revoked * " + keyOf(string(r.ssh.Auth.KnownHosts)) + "\n" + string(r.ssh.Auth.KnownHosts), ErrHostKey},
+		"right":                        {string(r.ssh.Auth.KnownHosts), nil},
+		"right, among others":          {knownHost(t, "other:22") + string(r.ssh.Auth.KnownHosts), nil},
+		"another key of the same sort": {knownHost(t, u.Host), ErrHostKey},
+		"only another host":            {knownHost(t, "other:22"), ErrHostKey},
+		"a comment":                    {"# none\n", ErrHostKey},
+		"not a known_hosts file":       {"CANARY CANARY\n", ErrHostKey},
+		"empty":                        {"", ErrHostKey},
+		"a key of the host is withdrawn": {"@revoked * " + keyOf(string(r.ssh.Auth.KnownHosts)) + "\n" +
+			string(r.ssh.Auth.KnownHosts), ErrHostKey},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
@@ -103,8 +104,7 @@ func TestWrongIdentity(t *testing.T) {
 	g.Expect(err.Error()).NotTo(ContainSubstring("CANARY"))
 }
 
-// Sizes are checked after decompression and before anything is stored, also
-// where deltas hide them.
+// Sizes are checked after decompression and before anything is stored, even if deltas hide them.
 func TestRemoteDownloadLimits(t *testing.T) {
 	t.Parallel()
 	g, ctx := NewWithT(t), t.Context()

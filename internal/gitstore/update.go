@@ -8,32 +8,30 @@ import (
 	"github.com/go-git/go-git/v5/plumbing"
 )
 
-// Back-off between attempts of one Update: doubling, half of it random, so that
-// writers that collided once do not collide again.
+// Back-off between attempts of one Update: doubling, half of it random, so that writers that collided once do not
+// collide again.
 const (
 	firstPause = 100 * time.Millisecond
 	maxPause   = 5 * time.Second
 )
 
-// Result is what an Update achieved.
+// Result says what an Update achieved.
 type Result struct {
 	Commit   plumbing.Hash // the tip that contains the edits
 	Outcome  Outcome
 	Attempts int
 }
 
-// EditFunc computes edits for a head. It may be called several times and must
-// not call the store; the Reader is valid during the call only.
+// EditFunc computes edits for a head. It can be called several times and must not call the store. The Reader is valid
+// only during the call.
 type EditFunc func(ctx context.Context, head Reader) ([]Edit, Meta, error)
 
-// Update fetches, asks edit what to change on that head, commits and pushes,
-// and does all of it again while other writers move the branch. It is safe to
-// repeat after any error: edits whose content is there already change nothing.
-// Only ErrMoved is retried here; every other error is for the caller's own
-// back-off to handle.
+// Update fetches, asks edit what to change on that head, commits and pushes. It repeats all of it while other writers
+// move the branch. It is safe to repeat after any error: edits whose content exists already change nothing. Only
+// ErrMoved is retried here; for every other error the caller needs its own back-off.
 //
-// While nobody else writes, the fetch is skipped: the push's own listing finds
-// a branch that has moved, and then the whole way is gone.
+// While nobody else writes, Update skips the fetch: the push lists the refs and finds a branch that has moved, and
+// then Update takes the whole way.
 func (s *Store) Update(ctx context.Context, edit EditFunc) (Result, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -41,8 +39,8 @@ func (s *Store) Update(ctx context.Context, edit EditFunc) (Result, error) {
 		result := Result{Attempts: 1}
 		s.fresh = false // until the push lands: any error makes the next Update fetch
 		err := s.once(ctx, edit, &result)
-		// Only what the server had a part in is an answer. "Unchanged", or an
-		// edit's own error, would be said of a head that nobody looked at.
+		// Only an answer of the server counts. "Unchanged", or an edit's own error, would describe a head that nobody
+		// has confirmed.
 		var remote *RemoteError
 		if err == nil && result.Outcome != Unchanged || errors.As(err, &remote) && !errors.Is(err, ErrMoved) {
 			return result, err
@@ -68,7 +66,7 @@ func (s *Store) Update(ctx context.Context, edit EditFunc) (Result, error) {
 	}
 }
 
-// once edits, commits and pushes on the head at hand.
+// once edits, commits and pushes on the present head.
 func (s *Store) once(ctx context.Context, edit EditFunc, result *Result) error {
 	edits, meta, err := edit(ctx, view{s})
 	if err != nil {

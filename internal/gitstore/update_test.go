@@ -11,7 +11,7 @@ import (
 	. "github.com/onsi/gomega"
 )
 
-// While nobody else writes, an Update is a listing and a post, no fetch.
+// While nobody else writes, an Update is a listing and a post without a fetch.
 func TestFetchIsSkippedWhileAlone(t *testing.T) {
 	t.Parallel()
 	g, ctx := NewWithT(t), t.Context()
@@ -34,7 +34,7 @@ func TestFetchIsSkippedWhileAlone(t *testing.T) {
 	g.Expect(update(s, 48)).To(BeNumerically(">=", 3), "somebody else writes: ask first")
 	g.Expect(update(s, 60)).To(Equal(2), "nobody did")
 
-	// "Unchanged" is never said of a head that nobody looked at.
+	// "Unchanged" is never reported for a head that nobody has confirmed.
 	update(s, 72)
 	r.git("update-ref", "-d", "refs/heads/"+branch)
 	_, err := s.Update(ctx, put(want))

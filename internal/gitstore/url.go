@@ -14,7 +14,7 @@ type endpoint struct {
 	scheme string // http, https or ssh
 	user   string // SSH only
 	host   string // lower case, with the port unless it is the default
-	path   string // HTTP: escaped, starts with a slash. SSH: as the server wants it
+	path   string // HTTP: escaped, starts with a slash. SSH: as the server expects it
 }
 
 var (
@@ -26,11 +26,10 @@ func urlError(format string, args ...any) error {
 	return fmt.Errorf("%w: %s", ErrURL, fmt.Sprintf(format, args...))
 }
 
-// ParseURL accepts https://, http://, ssh:// and user@host:path (which becomes
-// ssh://). Anything else is ErrURL: local paths and file:// on purpose, because
-// they would make a policy object read the manager's disk, and user names or
-// passwords in it, because a URL is shown to everybody who may read the object.
-// The name of an SSH user is no credential.
+// ParseURL accepts https://, http://, ssh:// and user@host:path (which becomes ssh://). Anything else is ErrURL.
+// Local paths and file:// are refused because they would let a policy object read the manager's disk. User names and
+// passwords are refused because everybody who is allowed to read the object sees the URL. The name of an SSH user is
+// no credential.
 func ParseURL(raw string) (*url.URL, error) {
 	ep, err := parseStrict(raw)
 	if err != nil {
@@ -47,8 +46,8 @@ func parseStrict(raw string) (endpoint, error) {
 	return ep, err
 }
 
-// parseURL also says whether the URL carries what may be a credential. Its
-// errors quote nothing of the URL but the scheme.
+// parseURL also reports whether the URL carries something that can be a credential. Its errors quote only the scheme
+// of the URL.
 func parseURL(raw string) (ep endpoint, secret bool, err error) {
 	if m := scpLike.FindStringSubmatch(raw); m != nil && !strings.Contains(raw, "://") {
 		ep, err = endpoint{scheme: "ssh", user: m[1], host: strings.ToLower(m[2]), path: m[3]}.checked()
@@ -91,7 +90,7 @@ func (e endpoint) checked() (endpoint, error) {
 	case strings.ContainsFunc(e.path+e.user, func(r rune) bool { return r < ' ' || r == 0x7f }):
 		return e, urlError("it contains a control character")
 	case strings.HasPrefix(e.path, "-"), strings.HasPrefix(e.host, "-"), strings.HasPrefix(e.user, "-"):
-		return e, urlError("a part of it starts with a hyphen") // an option to some program on the way
+		return e, urlError("a part of it starts with a hyphen") // a program on the way could take it for an option
 	}
 	if e.scheme == "ssh" && e.user == "" {
 		e.user = "git"
@@ -99,19 +98,19 @@ func (e endpoint) checked() (endpoint, error) {
 	return e, nil
 }
 
-// String is the URL in one spelling, without credentials.
+// String returns the URL in one spelling, without credentials.
 func (e endpoint) String() string {
 	if e.scheme == "ssh" {
-		return (&url.URL{Scheme: "ssh", User: url.User(e.user), Host: e.host, Path: "/" + strings.TrimLeft(e.path, "/")}).String()
+		return (&url.URL{Scheme: "ssh", User: url.User(e.user), Host: e.host, Path: "/" + strings.TrimLeft(e.path, "/")}).
+			String()
 	}
 	return e.scheme + "://" + e.host + e.path
 }
 
-// NormalizeURL reduces a URL to host and path, so that the spellings of one
-// repository compare equal: scheme, user, port, letter case, escapes, trailing
-// slash, .git and a cluster's .svc and .svc.cluster.local do not count. It errs
-// towards "same": use it to refuse a writer on a watched branch and to count
-// pushes to one server, never to reach a repository.
+// NormalizeURL reduces a URL to host and path, so that the spellings of one repository compare equal. It ignores
+// scheme, user, port, letter case, escapes, trailing slash, .git, and a cluster's .svc and .svc.cluster.local. It
+// errs towards "same": use it to refuse a writer on a watched branch and to count pushes to one server, never to
+// connect to a repository.
 func NormalizeURL(raw string) (string, error) {
 	ep, _, err := parseURL(raw)
 	if err != nil {

@@ -16,10 +16,10 @@ import (
 	"github.com/go-git/go-git/v5/plumbing/storer"
 )
 
-// This file and its two implementations replace go-git's transport package,
-// which ignores the context while an SSH connection is made, reads error bodies
-// of any size, returns a nil report for an empty HTTP reply, and keeps status
-// codes as text. The messages themselves are go-git's (package packp).
+// service is a service of a Git server. This file and its two implementations replace go-git's transport package.
+// That package ignores the context while it makes an SSH connection, reads error bodies of any size, returns a nil
+// report for an empty HTTP reply, and keeps status codes as text. The messages themselves are go-git's (package
+// packp).
 
 type service string
 
@@ -41,12 +41,12 @@ func newDialer(ep endpoint, auth Auth) (dialer, error) {
 	return newHTTPDialer(ep, auth)
 }
 
-// conversation is one service of one repository, its refs already read.
+// conversation is one service of one repository, with its refs already read.
 type conversation interface {
 	refs() *packp.AdvRefs
 	// exchange sends one request and returns the reply, which ends with ctx.
 	exchange(ctx context.Context, body []byte) (io.ReadCloser, error)
-	// repeatable says that exchange may be called more than once.
+	// repeatable reports whether exchange can be called more than once.
 	repeatable() bool
 	Close() error
 }
@@ -57,7 +57,7 @@ const maxAdvertisement = 32 << 20
 func readAdvertisement(r io.Reader) (*packp.AdvRefs, error) {
 	adv := packp.NewAdvRefs()
 	err := adv.Decode(bounded(r, maxAdvertisement))
-	if err != nil && !errors.Is(err, packp.ErrEmptyAdvRefs) { // an empty repository is fine
+	if err != nil && !errors.Is(err, packp.ErrEmptyAdvRefs) { // an empty repository is no error
 		return nil, fmt.Errorf("read refs: %w", err)
 	}
 	if f := adv.Capabilities.Get(capability.ObjectFormat); len(f) > 0 && f[0] != "sha1" {
@@ -66,16 +66,16 @@ func readAdvertisement(r io.Reader) (*packp.AdvRefs, error) {
 	return adv, nil
 }
 
-// request is what to download.
+// request says what to download.
 type request struct {
 	want   []plumbing.Hash
-	have   plumbing.Hash // send only what is not reachable from it; zero: nothing
-	depth  int           // commits, counted from want; 0: all
+	have   plumbing.Hash // send only what is not reachable from it; zero means send all
+	depth  int           // commits, counted from want; 0 means all
 	filter packp.Filter
 }
 
-// download runs one request and stores the pack in into. It returns false,
-// having stored nothing, when have was given and the server does not know it.
+// download makes one request and stores the pack in into. If have is set and the server does not know it, download
+// returns false and stores nothing.
 func download(ctx context.Context, c conversation, r request, limit int64, into storer.Storer) (bool, error) {
 	return receive(ctx, c, r, limit, func(pack *boundedReader) error {
 		err := packfile.UpdateObjectStorage(into, pack)
@@ -87,13 +87,14 @@ func download(ctx context.Context, c conversation, r request, limit int64, into 
 		case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 			return fmt.Errorf("read pack: %w", err)
 		}
-		return fmt.Errorf("%w: store pack: %w", ErrCorrupt, err) // ours, not the server's
+		return fmt.Errorf("%w: store pack: %w", ErrCorrupt, err) // our fault, not the server's
 	})
 }
 
-// receive runs one request and hands the pack to sink. It returns false, and
-// sink is not called, when have was given and the server does not know it.
-func receive(ctx context.Context, c conversation, r request, limit int64, sink func(*boundedReader) error) (bool, error) {
+// receive makes one request and passes the pack to sink. If have is set and the server does not know it, receive
+// returns false and does not call sink.
+func receive(ctx context.Context, c conversation, r request, limit int64, sink func(*boundedReader) error) (
+	bool, error) {
 	req := uploadRequest(c, r)
 	body, err := encodeRequest(req)
 	if err != nil {
@@ -121,7 +122,8 @@ func receive(ctx context.Context, c conversation, r request, limit int64, sink f
 func uploadRequest(c conversation, r request) *packp.UploadPackRequest {
 	req := packp.NewUploadPackRequest()
 	caps := c.refs().Capabilities
-	for _, cap := range []capability.Capability{capability.OFSDelta, capability.Shallow, capability.Sideband64k, capability.NoProgress} {
+	for _, cap := range []capability.Capability{capability.OFSDelta, capability.Shallow, capability.Sideband64k,
+		capability.NoProgress} {
 		if caps.Supports(cap) {
 			_ = req.Capabilities.Set(cap)
 		}
@@ -133,7 +135,7 @@ func uploadRequest(c conversation, r request) *packp.UploadPackRequest {
 	if !r.have.IsZero() {
 		req.Haves = []plumbing.Hash{r.have}
 		if caps.Supports(capability.Shallow) {
-			req.Shallows = []plumbing.Hash{r.have} // our copy may end there
+			req.Shallows = []plumbing.Hash{r.have} // our copy can end there
 		}
 	}
 	if r.filter != "" {
@@ -143,7 +145,7 @@ func uploadRequest(c conversation, r request) *packp.UploadPackRequest {
 	return req
 }
 
-// encodeRequest is a fetch request as both transports send it.
+// encodeRequest encodes a fetch request for both transports.
 func encodeRequest(req *packp.UploadPackRequest) ([]byte, error) {
 	var body bytes.Buffer
 	if err := req.UploadRequest.Encode(&body); err != nil {
@@ -156,7 +158,7 @@ func encodeRequest(req *packp.UploadPackRequest) ([]byte, error) {
 	return body.Bytes(), err
 }
 
-// bounded fails with ErrTooLarge instead of cutting silently as io.LimitReader.
+// bounded returns a reader that fails with ErrTooLarge instead of ending silently like io.LimitReader.
 func bounded(r io.Reader, limit int64) *boundedReader { return &boundedReader{r: r, left: limit} }
 
 type boundedReader struct {

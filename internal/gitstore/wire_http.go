@@ -23,7 +23,7 @@ type httpDialer struct {
 }
 
 func newHTTPDialer(ep endpoint, auth Auth) (dialer, error) {
-	transport := http.DefaultTransport.(*http.Transport).Clone() // keeps the proxy of the environment
+	transport := http.DefaultTransport.(*http.Transport).Clone() // uses the proxy of the environment
 	transport.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS12}
 	if len(auth.CAFile) > 0 {
 		pool, err := x509.SystemCertPool()
@@ -48,14 +48,14 @@ func newHTTPDialer(ep endpoint, auth Auth) (dialer, error) {
 	}, nil
 }
 
-// checkRedirect follows only what keeps credentials where they belong: the
-// listing of refs, on the same host and port (or from http to https), never
-// from https to http. Another port may be another owner's server.
+// checkRedirect follows only redirects that keep credentials where they belong: for the listing of refs, on the same
+// host and port (or from http to https), and never from https to http. Another port can be the server of another
+// owner.
 func checkRedirect(req *http.Request, via []*http.Request) error {
 	first := via[0].URL
 	switch {
 	case len(via) > 5, req.Method != http.MethodGet:
-		return errors.New("redirected: set the URL to where the server points")
+		return errors.New("redirected: set the URL to the address to which the server redirects")
 	case !strings.EqualFold(req.URL.Hostname(), first.Hostname()):
 		return errors.New("redirected to another host: set the URL to it")
 	case first.Scheme == "https" && req.URL.Scheme != "https":
@@ -79,7 +79,8 @@ func (d *httpDialer) dial(ctx context.Context, svc service) (conversation, error
 	if err != nil {
 		return nil, err
 	}
-	base := strings.TrimSuffix(resp.Request.URL.Scheme+"://"+resp.Request.URL.Host+resp.Request.URL.EscapedPath(), "/info/refs")
+	base := strings.TrimSuffix(resp.Request.URL.Scheme+"://"+resp.Request.URL.Host+resp.Request.URL.EscapedPath(),
+		"/info/refs")
 	return &httpConversation{d, svc, base, adv}, nil
 }
 
@@ -113,7 +114,7 @@ func (d *httpDialer) do(ctx context.Context, method, url string, body []byte, sv
 	return nil, &httpStatus{resp.StatusCode, retryAfter(resp.Header.Get("Retry-After")), string(text)}
 }
 
-// retryAfter reads the form in seconds, capped at an hour; forges use that one.
+// retryAfter parses the form in seconds, which forges use. It returns at most one hour.
 func retryAfter(v string) time.Duration {
 	n, err := strconv.Atoi(v)
 	if err != nil || n < 0 {

@@ -36,12 +36,13 @@ func newSSHDialer(ep endpoint, auth Auth) (dialer, error) {
 	if auth.Password != "" {
 		key, err = ssh.ParsePrivateKeyWithPassphrase([]byte(auth.Identity), []byte(auth.Password))
 	}
-	// A password may also stand beside a key that has none.
+	// A password can also stand beside a key without a passphrase.
 	if key == nil || err != nil {
 		key, err = ssh.ParsePrivateKey([]byte(auth.Identity))
 	}
 	if err != nil {
-		return nil, fmt.Errorf("%w: the SSH private key in identity cannot be read, or password is not its passphrase", ErrAuth)
+		return nil, fmt.Errorf("%w: the SSH private key in identity can't be read, or password is not its passphrase",
+			ErrAuth)
 	}
 	return &sshDialer{ep, addr, &ssh.ClientConfig{
 		User: ep.user, Auth: []ssh.AuthMethod{ssh.PublicKeys(key)},
@@ -49,22 +50,23 @@ func newSSHDialer(ep endpoint, auth Auth) (dialer, error) {
 	}}, nil
 }
 
-// hostKeys reads known_hosts. The algorithms of this host's keys are the only
-// ones to offer: with another one the server would show a key that is not listed.
+// hostKeys reads known_hosts. It returns only the algorithms of this host's keys: with another algorithm, the server
+// would present a key that is not listed.
 func hostKeys(known []byte, addr string) (ssh.HostKeyCallback, []string, error) {
 	if len(bytes.TrimSpace(known)) == 0 {
 		return nil, nil, fmt.Errorf("%w: known_hosts is required for SSH; put the server's host key there", ErrHostKey)
 	}
 	check, _, err := knownhosts.New(known)
 	if err != nil {
-		return nil, nil, fmt.Errorf("%w: known_hosts cannot be read", ErrHostKey)
+		return nil, nil, fmt.Errorf("%w: known_hosts can't be read", ErrHostKey)
 	}
 	var miss *xknownhosts.KeyError
 	if err := check(addr, &net.TCPAddr{}, noKey{}); !errors.As(err, &miss) || len(miss.Want) == 0 {
 		if bytes.Contains(known, []byte("@cert-authority")) {
 			return check, nil, nil // certificates are not listed one by one
 		}
-		return nil, nil, fmt.Errorf("%w: known_hosts has no key of %s; add the one that the server shows", ErrHostKey, addr)
+		return nil, nil, fmt.Errorf("%w: known_hosts has no key of %s; add the key that the server presents", ErrHostKey,
+			addr)
 	}
 	var algorithms []string
 	for _, k := range miss.Want {
@@ -78,7 +80,7 @@ func hostKeys(known []byte, addr string) (ssh.HostKeyCallback, []string, error) 
 	return check, slices.Compact(algorithms), nil
 }
 
-// noKey is a key that no host has; asking for it lists those that it has.
+// noKey is a key that no host has. The error of a check with it lists the keys that the host has.
 type noKey struct{}
 
 func (noKey) Type() string                        { return "none" }
@@ -93,7 +95,7 @@ func (d *sshDialer) dial(ctx context.Context, svc service) (_ conversation, err 
 		return nil, err
 	}
 	c := &sshConversation{conn: conn}
-	// Closing the connection is what makes every later step obey ctx.
+	// Closing the connection makes every later step obey ctx.
 	c.stop = context.AfterFunc(ctx, func() { _ = conn.Close() })
 	defer func() {
 		if err != nil {
@@ -144,7 +146,7 @@ func (c *sshConversation) exchange(ctx context.Context, body []byte) (io.ReadClo
 	stop := context.AfterFunc(ctx, func() { _ = c.conn.Close() })
 	_, err := c.in.Write(body)
 	if err = errors.Join(err, c.in.Close()); errors.Is(err, io.EOF) {
-		err = nil // the server has hung up already; what it said is still to be read
+		err = nil // the server has hung up already, but its output can still be read
 	}
 	if err = errors.Join(context.Cause(ctx), err); err != nil {
 		stop()
@@ -153,7 +155,7 @@ func (c *sshConversation) exchange(ctx context.Context, body []byte) (io.ReadClo
 	return sshReply{c.out, stop}, nil
 }
 
-// Close says goodbye with a flush, so that the server does not log a fault.
+// Close sends a flush, so that the server does not log a fault.
 func (c *sshConversation) Close() error {
 	if c.in != nil && !c.used {
 		_, _ = io.WriteString(c.in, "0000")
@@ -169,7 +171,7 @@ type sshReply struct {
 
 func (r sshReply) Close() error { r.stop(); return nil }
 
-// tail keeps the first bytes written to it, up to a small bound.
+// tail keeps the first bytes written to it, up to a small limit.
 type tail struct {
 	mu  sync.Mutex
 	buf bytes.Buffer

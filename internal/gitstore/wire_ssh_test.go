@@ -14,13 +14,14 @@ import (
 	"golang.org/x/crypto/ssh/knownhosts"
 )
 
-// A server that refuses hangs up while we still write. Its words must be read
-// all the same, or a refusal would look like a fault of the network.
+// A server that refuses hangs up while we still write. Its answer must be read all the same, or a refusal would look
+// like a fault of the network.
 func TestSSHServerHangsUpEarly(t *testing.T) {
 	t.Parallel()
 	g, ctx := NewWithT(t), t.Context()
 	tip := strings.Repeat("12", 20)
-	said := pkt(tip+" HEAD\x00side-band-64k\n") + pkt(tip+" refs/heads/main\n") + "0000" + pkt("ERR upload-pack: not our ref "+tip)
+	said := pkt(tip+" HEAD\x00side-band-64k\n") + pkt(tip+" refs/heads/main\n") + "0000" +
+		pkt("ERR upload-pack: not our ref "+tip)
 	addr, known, gone := talker(t, said)
 	remote, err := NewRemote("ssh://git@"+addr+"/x", Auth{Identity: newSSHKey(t), KnownHosts: []byte(known)})
 	g.Expect(err).NotTo(HaveOccurred())
@@ -36,8 +37,8 @@ func TestSSHServerHangsUpEarly(t *testing.T) {
 
 func pkt(s string) string { return fmt.Sprintf("%04x%s", len(s)+4, s) }
 
-// talker is an SSH server that says its text to whatever is run, reads nothing
-// and closes the channel; gone is closed once the client knows.
+// talker is an SSH server that sends its text to every command, reads nothing and closes the channel. gone is closed
+// once the client knows.
 func talker(t *testing.T, text string) (addr, known string, gone <-chan struct{}) {
 	t.Helper()
 	host, err := ssh.ParsePrivateKey([]byte(newSSHKey(t)))

@@ -1,12 +1,11 @@
-// Package ledger turns what ended in a cluster into what lies in Git: records,
-// the message of the commit that brings them, the page that people read and the
-// outbox in which they wait. It also reads the history back.
+// Package ledger turns what ended in a cluster into files for Git: the records, the message of their commit, and the
+// page that people read. It also packs the outbox in which records wait, and reads the history back.
 //
-// Everything here is a function of its arguments. The same object gives the same
-// path and the same bytes on every day and in every process, which is why a
-// record can be collected and pushed any number of times and is there once.
+// Everything here is a pure function of its arguments and safe for concurrent use. The same object always gives the
+// same path and the same bytes, in every process. So a record can be collected and pushed any number of times and is
+// still present once.
 //
-// Paths in this package are relative to the cluster's folder; Folder gives that.
+// Paths in this package are relative to the cluster's folder, which Folder returns.
 package ledger
 
 import (
@@ -14,7 +13,7 @@ import (
 	"strings"
 )
 
-// The files and folders below a cluster's folder.
+// Files and folders below a cluster's folder.
 const (
 	// RecordsDir holds the records. Files in it are only added.
 	RecordsDir = "records"
@@ -24,8 +23,8 @@ const (
 	PageFile = "STATUS.md"
 )
 
-// Folder is the folder of a cluster in the branch, without a slash at either end.
-// Prefix is a Ledger's spec.path; "", "." and "./" are the top.
+// Folder returns the folder of a cluster in the branch, without a slash at either end. prefix is a Ledger's
+// spec.path; "", "." and "./" mean the root.
 func Folder(prefix, cluster string) string {
 	return strings.TrimPrefix(path.Join("/", prefix, "clusters", cluster), "/")
 }

@@ -9,13 +9,13 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
 
-// The functions of this file list every field that a record holds. They build new values instead of clearing fields of
-// old ones: a field that is added to the API is left out until somebody decides that it is fit for publication. What is
-// left out on purpose: parameters, arguments and pod templates (they may hold credentials), what hooks are made of and what
-// they wrote (the same), paths inside volumes, security contexts, progress, what the record itself would change, and what
-// only repeats another field in other words, as the times of targets do those of components.
+// The functions of this file list every field that a record holds. They build new values instead of clearing fields
+// of old ones: a field that is added to the API stays out until somebody decides that it can be published. Left out
+// on purpose are: parameters, arguments and pod templates, which can hold credentials; the definitions and the output
+// of hooks, for the same reason; paths inside volumes, security contexts and progress; what the record itself would
+// change; and what only repeats another field, such as the times of targets, which follow from those of components.
 
-// backupDocument leaves out the short form of the Snapshots whose own documents follow.
+// backupDocument leaves out the short form of Snapshots whose own documents follow.
 func backupDocument(cluster string, s *v1alpha1.BackupSession, full []v1alpha1.Snapshot) document {
 	spec := v1alpha1.BackupSessionSpec{
 		Invoker: s.Spec.Invoker, Session: s.Spec.Session,
@@ -56,7 +56,8 @@ func snapshotDocument(cluster string, s *v1alpha1.Snapshot) document {
 	return newDocument(cluster, v1alpha1.SnapshotKind, &s.ObjectMeta, spec, status)
 }
 
-// keptVolumeSnapshots are what a volume is made of again, in this cluster or another that reaches the same storage system.
+// keptVolumeSnapshots keeps what is needed to make a volume again, in this cluster or in another one that reaches the
+// same storage system.
 func keptVolumeSnapshots(in []v1alpha1.VolumeSnapshotterStats) []v1alpha1.VolumeSnapshotterStats {
 	var out []v1alpha1.VolumeSnapshotterStats
 	for _, s := range in {
@@ -70,7 +71,7 @@ func keptVolumeSnapshots(in []v1alpha1.VolumeSnapshotterStats) []v1alpha1.Volume
 	return out
 }
 
-// keptCounts are those that say how much there is, and what is missing. A record has no room for the rest.
+// keptCounts keeps the counts of what is there and what is missing. A record has no room for the others.
 func keptCounts(c v1alpha1.ComponentCounts) v1alpha1.ComponentCounts {
 	return v1alpha1.ComponentCounts{
 		Files: c.Files, Sockets: c.Sockets,
@@ -87,7 +88,8 @@ func restoreDocument(cluster string, s *v1alpha1.RestoreSession) document {
 	}
 	if d := s.Spec.DataSource; d != nil {
 		spec.DataSource = &v1alpha1.RestoreDataSource{
-			Namespace: d.Namespace, Repository: d.Repository, Snapshot: d.Snapshot, PITR: d.PITR, Components: d.Components, Rules: keptRules(d.Rules),
+			Namespace: d.Namespace, Repository: d.Repository, Snapshot: d.Snapshot, PITR: d.PITR, Components: d.Components,
+			Rules:            keptRules(d.Rules),
 			EncryptionSecret: d.EncryptionSecret,
 		}
 	}
@@ -115,7 +117,7 @@ func restoreDocument(cluster string, s *v1alpha1.RestoreSession) document {
 	return newDocument(cluster, v1alpha1.RestoreSessionKind, &s.ObjectMeta, spec, status)
 }
 
-// keptConditions are the conditions without what says only which generation was looked at.
+// keptConditions drops Reconciling, and of each condition the observed generation.
 func keptConditions(in []metav1.Condition) []metav1.Condition {
 	var out []metav1.Condition
 	for _, c := range in {
@@ -136,7 +138,8 @@ func keptSnapshots(in []v1alpha1.SnapshotStatusInfo, full []v1alpha1.Snapshot) [
 		if slices.ContainsFunc(full, func(f v1alpha1.Snapshot) bool { return f.Name == s.Name }) {
 			continue
 		}
-		out = append(out, v1alpha1.SnapshotStatusInfo{Name: s.Name, Phase: s.Phase, AppRef: s.AppRef, Repository: s.Repository})
+		out = append(out, v1alpha1.SnapshotStatusInfo{Name: s.Name, Phase: s.Phase, AppRef: s.AppRef,
+			Repository: s.Repository})
 	}
 	return out
 }

@@ -2,7 +2,7 @@ package ledger
 
 import "github.com/cairn-backup/cairn/api/v1alpha1"
 
-// keptHooks is how hooks ended. What a command wrote is not fit for publication.
+// keptHooks keeps how hooks ended. The output of a command must not be published.
 func keptHooks(in *v1alpha1.HookStatuses) *v1alpha1.HookStatuses {
 	if in == nil {
 		return nil
@@ -21,7 +21,7 @@ func keptHookStatus(in []v1alpha1.HookStatus) []v1alpha1.HookStatus {
 	return out
 }
 
-// keptRestoreHooks keeps names and bounds: the values of parameters and variables are the user's.
+// keptRestoreHooks keeps names and limits. The values of parameters and variables are the user's.
 func keptRestoreHooks(in *v1alpha1.RestoreHooks) *v1alpha1.RestoreHooks {
 	if in == nil {
 		return nil
@@ -33,7 +33,8 @@ func keptHookInfos(in []v1alpha1.HookInfo) []v1alpha1.HookInfo {
 	var out []v1alpha1.HookInfo
 	for _, h := range in {
 		out = append(out, v1alpha1.HookInfo{
-			Name: h.Name, HookTemplate: h.HookTemplate, MaxRetry: h.MaxRetry, Timeout: h.Timeout, ExecutionPolicy: h.ExecutionPolicy,
+			Name: h.Name, HookTemplate: h.HookTemplate, MaxRetry: h.MaxRetry, Timeout: h.Timeout,
+			ExecutionPolicy: h.ExecutionPolicy,
 		})
 	}
 	return out

@@ -10,7 +10,8 @@ func keptBackup(in *v1alpha1.ResolvedBackup) *v1alpha1.ResolvedBackup {
 	if in == nil {
 		return nil
 	}
-	out := &v1alpha1.ResolvedBackup{Policy: keptPolicy(in.Policy), Schedule: in.Schedule, RestorePoint: in.RestorePoint, Timeout: in.Timeout, SuccessPolicy: keptSuccessPolicy(in.SuccessPolicy)}
+	out := &v1alpha1.ResolvedBackup{Policy: keptPolicy(in.Policy), Schedule: in.Schedule, RestorePoint: in.RestorePoint,
+		Timeout: in.Timeout, SuccessPolicy: keptSuccessPolicy(in.SuccessPolicy)}
 	out.ExecutionOrder, out.MaxParallel = in.ExecutionOrder, in.MaxParallel
 	for _, t := range in.Targets {
 		kept := v1alpha1.ResolvedTarget{
@@ -31,7 +32,8 @@ func keptSuccessPolicy(p *v1alpha1.SuccessPolicy) *v1alpha1.SuccessPolicy {
 	if p == nil {
 		return nil
 	}
-	return &v1alpha1.SuccessPolicy{Empty: p.Empty, Unreadable: p.Unreadable, Changed: p.Changed, MaxShrinkPercent: p.MaxShrinkPercent}
+	return &v1alpha1.SuccessPolicy{Empty: p.Empty, Unreadable: p.Unreadable, Changed: p.Changed,
+		MaxShrinkPercent: p.MaxShrinkPercent}
 }
 
 func keptRestore(in *v1alpha1.ResolvedRestore) *v1alpha1.ResolvedRestore {
@@ -40,14 +42,16 @@ func keptRestore(in *v1alpha1.ResolvedRestore) *v1alpha1.ResolvedRestore {
 	}
 	out := &v1alpha1.ResolvedRestore{
 		Policy: keptPolicy(in.Policy), Timeout: in.Timeout, SpecDigest: in.SpecDigest,
-		Namespace: in.Namespace, Snapshot: in.Snapshot, SnapshotUID: in.SnapshotUID, Repository: keptRepository(in.Repository),
-		TargetUID: in.TargetUID, Task: keptTask(in.Task),
+		Namespace: in.Namespace, Snapshot: in.Snapshot, SnapshotUID: in.SnapshotUID,
+		Repository: keptRepository(in.Repository),
+		TargetUID:  in.TargetUID, Task: keptTask(in.Task),
 	}
 	for _, h := range in.Hosts {
 		kept := v1alpha1.ResolvedRestoreHost{Name: h.Name}
 		for _, v := range h.Volumes {
 			kept.Volumes = append(kept.Volumes, v1alpha1.ResolvedRestoreVolume{
-				Component: v.Component, Source: v.Source, ID: v.ID, ClaimName: v.ClaimName, ClaimUID: v.ClaimUID, Template: v.Template,
+				Component: v.Component, Source: v.Source, ID: v.ID, ClaimName: v.ClaimName, ClaimUID: v.ClaimUID,
+				Template:  v.Template,
 				Provision: v.Provision.DeepCopy(),
 			})
 		}
@@ -67,7 +71,7 @@ func keptRepository(r v1alpha1.ResolvedRepository) v1alpha1.ResolvedRepository {
 	}
 }
 
-// keptAddon keeps the names: the values of parameters are the user's.
+// keptAddon keeps the names. The values of parameters are the user's.
 func keptAddon(in *v1alpha1.AddonInfo) *v1alpha1.AddonInfo {
 	if in == nil {
 		return nil
@@ -79,7 +83,7 @@ func keptAddon(in *v1alpha1.AddonInfo) *v1alpha1.AddonInfo {
 	return out
 }
 
-// keptVolumes keeps the claims that a restore makes, by name: a record without them would not be valid.
+// keptVolumes keeps the claims that a restore makes, by name. A record without them would not be valid.
 func keptVolumes(in *v1alpha1.TargetVolumes) *v1alpha1.TargetVolumes {
 	if in == nil {
 		return nil

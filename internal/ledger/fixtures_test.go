@@ -46,7 +46,7 @@ func ready(status metav1.ConditionStatus, reason, message string) []metav1.Condi
 	}
 }
 
-// run is a batch of three targets, of which the last failed, with everything set that an object can have.
+// run is a batch of three targets, of which the last failed, with every field set that an object can have.
 func run() (*v1alpha1.BackupSession, []v1alpha1.Snapshot) {
 	s := &v1alpha1.BackupSession{
 		ObjectMeta: metav1.ObjectMeta{
@@ -99,8 +99,9 @@ func runTarget(i int, name string) (v1alpha1.BackupTargetStatus, v1alpha1.Snapsh
 	c := v1alpha1.Component{
 		Phase: v1alpha1.SnapshotSucceeded, Driver: v1alpha1.DriverKopia, ID: fmt.Sprintf("%032x", 0x6b7f9c0ffee0+i*7919),
 		Path: "var/www", Size: "12.222 MiB", SizeBytes: 12815695 + int64(i), Uploaded: "1.500 MiB", UploadedBytes: 1572864,
-		ComponentCounts: v1alpha1.ComponentCounts{Files: 1200 + int64(i), Directories: 80, Symlinks: 3, HardLinks: 2, PreviousSizeBytes: 12815600},
-		StartTime:       at(4 + i), CompletionTime: at(39 + i), Duration: "35.120s",
+		ComponentCounts: v1alpha1.ComponentCounts{Files: 1200 + int64(i), Directories: 80, Symlinks: 3, HardLinks: 2,
+			PreviousSizeBytes: 12815600},
+		StartTime: at(4 + i), CompletionTime: at(39 + i), Duration: "35.120s",
 		Progress: &v1alpha1.ComponentProgress{FilesDone: 5},
 	}
 	phase := v1alpha1.SnapshotSucceeded
@@ -117,7 +118,8 @@ func runTarget(i int, name string) (v1alpha1.BackupTargetStatus, v1alpha1.Snapsh
 			Name: info.Name, Namespace: "shop", UID: types.UID(fmt.Sprintf("7b1c2d3e-0000-4000-8000-00000000000%d", i)),
 			Finalizers:  []string{"x"},
 			Annotations: map[string]string{v1alpha1.AnnotationMovers: "pvc=job-x"},
-			Labels:      map[string]string{v1alpha1.LabelRepository: info.Repository, v1alpha1.LabelConfiguration: "shop-" + name},
+			Labels: map[string]string{v1alpha1.LabelRepository: info.Repository, v1alpha1.LabelConfiguration: "shop-" +
+				name},
 		},
 		Spec: v1alpha1.SnapshotSpec{
 			SnapshotID: fmt.Sprintf("01J4A6Z8Q3M5N7P9R1S3T5V7X%d", i), Repository: info.Repository, Session: "hourly",
@@ -131,7 +133,8 @@ func runTarget(i int, name string) (v1alpha1.BackupTargetStatus, v1alpha1.Snapsh
 	return t, info, snapshot
 }
 
-func resolvedTarget(name string, t v1alpha1.BackupTargetStatus, info v1alpha1.SnapshotStatusInfo) v1alpha1.ResolvedTarget {
+func resolvedTarget(name string, t v1alpha1.BackupTargetStatus,
+	info v1alpha1.SnapshotStatusInfo) v1alpha1.ResolvedTarget {
 	user := int64(33)
 	return v1alpha1.ResolvedTarget{
 		Name: name, AppRef: t.AppRef, Configuration: t.Configuration,
@@ -139,10 +142,12 @@ func resolvedTarget(name string, t v1alpha1.BackupTargetStatus, info v1alpha1.Sn
 			Addon: "pvc-addon", Task: "logical-backup", Function: "pvc-backup", Driver: v1alpha1.DriverKopia,
 			Image: "registry.example/cairn-mover:v0.1.0", Args: []string{"--password=s3cr3t"},
 			Job: &v1alpha1.JobPodSpec{NodeSelector: map[string]string{"a": "s3cr3t"}},
-			Steps: []v1alpha1.ResolvedStep{{Function: "app-export", TargetAccess: v1alpha1.TargetAccessReadWrite, Container: corev1.Container{
-				Name: "app-export-0", Image: "registry.example/app:v2", Args: []string{"--password=s3cr3t"}, Command: []string{"s3cr3t"},
-				Env: []corev1.EnvVar{{Name: "PASSWORD", Value: "s3cr3t"}}, WorkingDir: "s3cr3t",
-			}}},
+			Steps: []v1alpha1.ResolvedStep{
+				{Function: "app-export", TargetAccess: v1alpha1.TargetAccessReadWrite, Container: corev1.Container{
+					Name: "app-export-0", Image: "registry.example/app:v2", Args: []string{"--password=s3cr3t"},
+					Command: []string{"s3cr3t"},
+					Env:     []corev1.EnvVar{{Name: "PASSWORD", Value: "s3cr3t"}}, WorkingDir: "s3cr3t",
+				}}},
 			Container:   &corev1.Container{Env: []corev1.EnvVar{{Name: "A", Value: "s3cr3t"}}},
 			Volumes:     []corev1.Volume{{Name: "s3cr3t"}},
 			PodMetadata: &v1alpha1.TemplateMetadata{Annotations: map[string]string{"a": "s3cr3t"}},
@@ -153,7 +158,8 @@ func resolvedTarget(name string, t v1alpha1.BackupTargetStatus, info v1alpha1.Sn
 		}},
 		Repositories: []v1alpha1.ResolvedRepository{{
 			Name: info.Repository, StorageRef: v1alpha1.ObjectReference{Name: "s3", Namespace: "backup"},
-			Directory: "shop/" + name, EncryptionSecret: v1alpha1.ObjectReference{Name: "enc", Namespace: "shop"}, Snapshot: info.Name,
+			Directory: "shop/" + name, EncryptionSecret: v1alpha1.ObjectReference{Name: "enc", Namespace: "shop"},
+			Snapshot: info.Name,
 		}},
 	}
 }

@@ -13,31 +13,32 @@ import (
 	"github.com/cairn-backup/cairn/internal/gitstore"
 )
 
-// Commit is one of our commits, read back.
+// Commit is a commit of a Ledger, read back.
 type Commit struct {
-	// Hash of the commit, in hexadecimal.
+	// Hash is the hash of the commit, in hexadecimal.
 	Hash string
-	// Time of the commit, UTC.
+	// Time is the time of the commit, in UTC.
 	Time time.Time
 	// Subject is the first line of the message.
 	Subject string
-	// Cluster that wrote it.
+	// Cluster is the cluster that wrote the commit.
 	Cluster string
-	// Revisions of the policy that were in force.
+	// Revisions are the policy revisions that were in force.
 	Revisions []string
-	// Objects whose records it added; at most 200 are named by a message. UIDs and revisions of single objects are not.
+	// Objects are the objects whose records the commit added. A message names at most 200, without their UIDs and
+	// revisions.
 	Objects []Object
 }
 
-// Bounds of what Log downloads, in bytes. With a server that filters, it gets no content of files.
+// Bounds of what Log downloads, in bytes. If the server can filter, Log downloads no content of files.
 const (
 	logPack     = 256 << 20
 	logObject   = 64 << 20
 	logUnpacked = 1 << 30
 )
 
-// Log returns the newest commits of a branch that a Ledger made, newest first, from at most limit commits. A branch
-// that does not exist has none. Errors are gitstore's.
+// Log returns those of the newest limit commits of a branch that a Ledger made, newest first. A branch that does not
+// exist has none. Errors are gitstore's.
 func Log(ctx context.Context, remote *gitstore.Remote, branch string, limit int) ([]Commit, error) {
 	listing, err := remote.List(ctx)
 	if err != nil {
@@ -48,7 +49,8 @@ func Log(ctx context.Context, remote *gitstore.Remote, branch string, limit int)
 	if !ok || limit <= 0 {
 		return nil, nil
 	}
-	d := gitstore.Download{Want: []plumbing.Hash{tip}, Depth: limit, Pack: logPack, Object: logObject, Unpacked: logUnpacked}
+	d := gitstore.Download{Want: []plumbing.Hash{tip}, Depth: limit, Pack: logPack, Object: logObject,
+		Unpacked: logUnpacked}
 	if listing.CanFilter() {
 		d.OmitFiles = 1
 	}
@@ -63,7 +65,7 @@ func Log(ctx context.Context, remote *gitstore.Remote, branch string, limit int)
 			if n == 0 {
 				return nil, fmt.Errorf("read commit %s: %w", h, err)
 			}
-			break // the edge of what was asked for
+			break // the end of the downloaded history
 		}
 		if parsed, ours := ParseMessage(c.Message); ours {
 			parsed.Hash, parsed.Time = h.String(), c.Committer.When.UTC()
@@ -77,8 +79,8 @@ func Log(ctx context.Context, remote *gitstore.Remote, branch string, limit int)
 	return out, nil
 }
 
-// ParseMessage reads what Message wrote; hash and time are not in it. A message without the trailer of a cluster is somebody
-// else's.
+// ParseMessage parses the result of Message. Hash and time are not part of it. A message without the trailer of a
+// cluster is not ours.
 func ParseMessage(message string) (c Commit, ours bool) {
 	subject, body, _ := strings.Cut(strings.TrimSpace(message), "\n")
 	c.Subject = strings.TrimSpace(subject)

@@ -12,8 +12,8 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
 
-// document is one object of a record. It is its own type, and not the API's, so that owners, finalizers and the like
-// cannot get into a record.
+// document is one object of a record. It is a type of its own instead of the API's, so that owners, finalizers and
+// the like can't get into a record.
 type document struct {
 	APIVersion string   `json:"apiVersion"`
 	Kind       string   `json:"kind"`
@@ -29,8 +29,8 @@ type metadata struct {
 	Annotations map[string]string `json:"annotations"`
 }
 
-// recordedLabels are the labels that a record keeps. Those of a PolicySync are not among them: a record that somebody
-// applies must not look like policy.
+// recordedLabels are the labels that a record keeps. The labels of a PolicySync are not among them: a record that
+// somebody applies must not look like policy.
 var recordedLabels = []string{
 	v1alpha1.LabelInvokerKind, v1alpha1.LabelInvokerName, v1alpha1.LabelSession, v1alpha1.LabelConfiguration,
 	v1alpha1.LabelRestorePoint, v1alpha1.LabelRestoreBatch,
@@ -55,7 +55,7 @@ func newDocument(cluster, kind string, o *metav1.ObjectMeta, spec, status any) d
 	}
 }
 
-// manifest writes documents with sorted keys, separated by "---".
+// manifest encodes documents with sorted keys, separated by "---".
 func manifest(docs []document) (string, error) {
 	var out bytes.Buffer
 	for i, d := range docs {
@@ -84,14 +84,14 @@ func sortedSnapshots(in []v1alpha1.Snapshot) []*v1alpha1.Snapshot {
 type Cluster struct {
 	// Name of the cluster's folder.
 	Name string `json:"name"`
-	// UID of the cluster that owns the folder: that of its namespace kube-system.
+	// UID is the UID of the cluster that owns the folder: that of its namespace kube-system.
 	UID types.UID `json:"uid"`
 }
 
-// Bytes is the file.
+// Bytes returns the content of the file.
 func (c Cluster) Bytes() ([]byte, error) { return yaml.Marshal(c) }
 
-// ParseCluster reads the file.
+// ParseCluster parses the content of the file.
 func ParseCluster(raw []byte) (Cluster, error) {
 	var c Cluster
 	return c, yaml.UnmarshalStrict(raw, &c)

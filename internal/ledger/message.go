@@ -10,14 +10,15 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
 
-// The trailers of our commits.
+// Trailers of our commits.
 const (
 	trailerCluster  = "Cairn-Cluster"
 	trailerRevision = "Cairn-Policy-Revision"
 )
 
-// maxSubject is the length that Git's tools show of a subject; maxObjects and maxLines, in bytes, bound the lines below
-// it, and maxRevisions the trailers: what is longer than 64 KiB would lose its end, by which a message is known to be ours.
+// Bounds of a message. maxSubject is the length of a subject that Git's tools show. maxObjects (lines) and maxLines
+// (bytes) bound the lines below it, and maxRevisions the trailers: a message longer than 64 KiB would lose its end,
+// which identifies it as ours.
 const (
 	maxSubject   = 72
 	maxObjects   = 200
@@ -25,9 +26,9 @@ const (
 	maxRevisions = 100
 )
 
-// Message is the message of a commit that adds the records of these objects: what happened in one line, a line per
-// object, and as trailers the cluster and each policy revision that was in force. Without objects it is the message of a
-// commit that only brings the page up to date.
+// Message returns the message of a commit that adds the records of these objects: one line that sums up what
+// happened, one line per object, and as trailers the cluster and each policy revision that was in force. Without
+// objects it is the message of a commit that only updates the page.
 func Message(cluster string, objects []Object) string {
 	objects = slices.Clone(objects)
 	slices.SortFunc(objects, func(a, b Object) int {
@@ -86,7 +87,7 @@ var phaseWords = []struct{ phase, word string }{
 // subject names as many namespaces as fit: "shop, blog and 3 more: 5 succeeded, 1 failed".
 func subject(objects []Object) string {
 	if len(objects) == 0 {
-		return "bring " + PageFile + " up to date"
+		return "update " + PageFile
 	}
 	var namespaces []string
 	count := map[string]int{}
@@ -114,7 +115,7 @@ func subject(objects []Object) string {
 	return fmt.Sprintf("%d results in %d namespaces", len(objects), len(namespaces))
 }
 
-// oneLine keeps a text from starting a line, and so a trailer, of its own.
+// oneLine keeps a text from starting a line of its own, which could be a trailer.
 func oneLine(s string) string {
 	return strings.TrimSpace(strings.Map(func(r rune) rune {
 		if unicode.IsControl(r) || unicode.IsSpace(r) {

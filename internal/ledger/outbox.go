@@ -15,13 +15,13 @@ import (
 	"github.com/cairn-backup/cairn/internal/gitstore"
 )
 
-// Parcel is what one ConfigMap of an outbox holds.
+// Parcel is the content of one ConfigMap of an outbox.
 type Parcel struct {
-	// Name of the ConfigMap: a function of the Ledger's name and of the records.
+	// Name is the name of the ConfigMap: a function of the Ledger's name and of the records.
 	Name string
 	// Data is the value of ParcelKey: gzip of JSON.
 	Data []byte
-	// Records is the number of records in it.
+	// Records is the number of records in the parcel.
 	Records int
 }
 
@@ -29,7 +29,7 @@ type Parcel struct {
 const ParcelKey = "records.json.gz"
 
 const (
-	// parcelSize is the size, in bytes, that no Data exceeds, unless a single record does: a ConfigMap holds 1 MiB.
+	// parcelSize is the greatest size of Data in bytes, unless a single record is larger. A ConfigMap holds 1 MiB.
 	parcelSize = 700 << 10
 	// maxParcel bounds what Unpack inflates.
 	maxParcel = 64 << 20
@@ -37,7 +37,7 @@ const (
 	outboxVersion = 1
 )
 
-// ErrParcel is what Unpack says of data that is not a parcel.
+// ErrParcel is the error of Unpack for data that is not a parcel.
 var ErrParcel = errors.New("not a parcel of records")
 
 type parcelBody struct {
@@ -45,8 +45,8 @@ type parcelBody struct {
 	Records []Record `json:"records"`
 }
 
-// Pack puts records into as few parcels as their size allows. The same set of records gives the same parcels, whatever
-// its order, so that packing again finds what is there.
+// Pack puts records into as few parcels as their size allows. The same set of records gives the same parcels in any
+// order, so packing again finds existing parcels.
 func Pack(ledger string, records []Record) ([]Parcel, error) {
 	records = slices.Clone(records)
 	slices.SortFunc(records, func(a, b Record) int { return strings.Compare(a.Path, b.Path) })
@@ -54,7 +54,7 @@ func Pack(ledger string, records []Record) ([]Parcel, error) {
 	return pack(ledger, records)
 }
 
-// pack halves what is too large: the size is known only after compression.
+// pack halves a set of records that is too large: the size is known only after compression.
 func pack(ledger string, records []Record) ([]Parcel, error) {
 	if len(records) == 0 {
 		return nil, nil
@@ -87,7 +87,7 @@ func compress(w io.Writer, raw []byte) error {
 	return z.Close()
 }
 
-// Unpack reads what Pack wrote. Its error is ErrParcel.
+// Unpack unpacks the result of Pack. Its error is ErrParcel.
 func Unpack(data []byte) ([]Record, error) {
 	z, err := gzip.NewReader(bytes.NewReader(data))
 	if err != nil {
@@ -105,9 +105,10 @@ func Unpack(data []byte) ([]Record, error) {
 		return nil, fmt.Errorf("%w: %w", ErrParcel, err)
 	}
 	if body.Version != outboxVersion {
-		return nil, fmt.Errorf("%w: version %d is not known", ErrParcel, body.Version)
+		return nil, fmt.Errorf("%w: unknown version %d", ErrParcel, body.Version)
 	}
-	for _, r := range body.Records { // whoever may write ConfigMaps must not write the other files of the branch
+	// who is allowed to write ConfigMaps must not be able to write other files of the branch
+	for _, r := range body.Records {
 		if !strings.HasPrefix(r.Path, RecordsDir+"/") || gitstore.CheckPath(r.Path) != nil {
 			return nil, fmt.Errorf("%w: %q is not the path of a record", ErrParcel, r.Path)
 		}
@@ -115,7 +116,8 @@ func Unpack(data []byte) ([]Record, error) {
 	return body.Records, nil
 }
 
-// parcelName hashes what is packed and not its compressed form, which another version of Go may write differently.
+// parcelName hashes the packed records instead of their compressed form, which another version of Go can write
+// differently.
 func parcelName(ledger string, raw []byte) string {
 	sum := sha256.Sum256(raw)
 	tail := "-outbox-" + hex.EncodeToString(sum[:8])

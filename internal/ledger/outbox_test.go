@@ -99,7 +99,8 @@ func TestUnpackRefuses(t *testing.T) {
 	for name, data := range map[string]string{
 		"what is not gzip": "x", "what is not JSON": garbage.String(), "a version of the future": future.String(),
 		"what was cut off":        future.String()[:15],
-		"the claim of the folder": forged("cluster.yaml"), "the page": forged("STATUS.md"), "a file elsewhere": forged("records/../../x"),
+		"the claim of the folder": forged("cluster.yaml"), "the page": forged("STATUS.md"),
+		"a file elsewhere": forged("records/../../x"),
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := Unpack([]byte(data))

@@ -8,17 +8,17 @@ import (
 	"time"
 )
 
-// Policy is a row of the page: a BackupConfiguration or BackupBatch and how its last run went. Times are absolute, so
-// that the page changes only when something happened.
+// Policy is a row of the page: a BackupConfiguration or BackupBatch and the result of its last run. Times are
+// absolute, so that the page changes only when something happened.
 type Policy struct {
 	Namespace, Kind, Name string
-	// Targets in the form "<kind>/<name>", in the order of the policy.
+	// Targets are in the form "<kind>/<name>", in the order of the policy.
 	Targets []string
-	// LastSuccess is when the last run that succeeded ended. Zero: none is known.
+	// LastSuccess is when the last successful run ended. Zero means that none is known.
 	LastSuccess time.Time
-	// LastResult is the phase of the last run that ended, LastReason its reason. Empty: none is known.
+	// LastResult is the phase of the last run that ended, LastReason its reason. Empty means that none is known.
 	LastResult, LastReason string
-	// Next slot. Zero: there is none.
+	// Next is the next slot. Zero means that there is none.
 	Next time.Time
 	// Late says that a run that should have succeeded by now has not.
 	Late bool
@@ -27,7 +27,7 @@ type Policy struct {
 // maxTargets is the number of targets that a row names.
 const maxTargets = 10
 
-// Page is the page for people, in Markdown. It is a function of the set of policies, whatever their order.
+// Page returns the page for people, in Markdown. It is a function of the set of policies, in any order.
 func Page(cluster string, policies []Policy) []byte {
 	policies = slices.Clone(policies)
 	slices.SortFunc(policies, func(a, b Policy) int {
@@ -89,7 +89,7 @@ func late(is bool) string {
 	return "no"
 }
 
-// escape makes a text mean itself inside a cell of a Markdown table.
+// escape returns a text so that it is literal inside a cell of a Markdown table.
 func escape(s string) string {
 	var out strings.Builder
 	for _, r := range oneLine(s) {

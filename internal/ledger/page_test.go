@@ -17,7 +17,8 @@ func TestPage(t *testing.T) {
 	}
 	policies := []Policy{
 		{
-			Namespace: "shop", Kind: "BackupBatch", Name: "shop", Targets: many, LastResult: "Failed", LastReason: "TargetsFailed",
+			Namespace: "shop", Kind: "BackupBatch", Name: "shop", Targets: many, LastResult: "Failed",
+			LastReason:  "TargetsFailed",
 			LastSuccess: slot.Add(-48 * time.Hour), Next: slot.In(time.FixedZone("x", 7200)), Late: true,
 		},
 		{

@@ -7,18 +7,19 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
 
-// PhaseRemoved is the phase that a commit's message gives a Snapshot whose data was removed.
+// PhaseRemoved is the phase of a Snapshot whose data was removed, in the message of a commit.
 const PhaseRemoved = "Removed"
 
-// PruneRecord is the record of a Snapshot whose data was removed from its repository. Its condition Retained says which
-// rule let it go. It lies in the folder of the Repository: the invoker may be gone long since.
+// PruneRecord returns the record of a Snapshot whose data was removed from its repository. Its condition Retained
+// says which rule let it go. The record lies in the folder of the Repository, because the invoker can be long gone.
 func PruneRecord(cluster string, snapshot *v1alpha1.Snapshot) (Record, error) {
 	content, err := manifest([]document{pruneDocument(cluster, snapshot)})
 	if err != nil {
-		return Record{}, fmt.Errorf("write record of Snapshot %s/%s: %w", snapshot.Namespace, snapshot.Name, err)
+		return Record{}, fmt.Errorf("encode record of Snapshot %s/%s: %w", snapshot.Namespace, snapshot.Name, err)
 	}
 	object := Object{
-		Kind: v1alpha1.SnapshotKind, Namespace: snapshot.Namespace, Name: snapshot.Name, UID: snapshot.UID, Phase: PhaseRemoved,
+		Kind: v1alpha1.SnapshotKind, Namespace: snapshot.Namespace, Name: snapshot.Name, UID: snapshot.UID,
+		Phase: PhaseRemoved,
 	}
 	for _, c := range snapshot.Status.Conditions {
 		if c.Type == v1alpha1.ConditionRetained {
@@ -29,7 +30,7 @@ func PruneRecord(cluster string, snapshot *v1alpha1.Snapshot) (Record, error) {
 	return Record{Path: recordPath(folder, &snapshot.ObjectMeta), Content: content, Object: object}, nil
 }
 
-// prunedAt is when the Snapshot was deleted, which never changes.
+// prunedAt returns when the Snapshot was deleted, which never changes.
 func prunedAt(s *v1alpha1.Snapshot) time.Time {
 	if s.DeletionTimestamp != nil {
 		return s.DeletionTimestamp.Time
@@ -37,7 +38,7 @@ func prunedAt(s *v1alpha1.Snapshot) time.Time {
 	return s.CreationTimestamp.Time
 }
 
-// pruneDocument is the Snapshot with what became of it.
+// pruneDocument returns the document of the Snapshot with its deletion policy.
 func pruneDocument(cluster string, s *v1alpha1.Snapshot) document {
 	d := snapshotDocument(cluster, s)
 	if spec, ok := d.Spec.(v1alpha1.SnapshotSpec); ok {

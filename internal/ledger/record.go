@@ -14,17 +14,17 @@ import (
 	"github.com/cairn-backup/cairn/internal/schedule"
 )
 
-// Record is one file of the branch, with what the message of its commit says of it.
+// Record is one file of the branch, with the object that the message of its commit names.
 type Record struct {
-	// Path of the file below the cluster's folder.
+	// Path is the path of the file below the cluster's folder.
 	Path string `json:"path"`
-	// Content of the file: a YAML manifest of one or more documents.
+	// Content is the content of the file: a YAML manifest of one or more documents.
 	Content string `json:"content"`
-	// Object that the record is of.
+	// Object is the object that the record describes.
 	Object Object `json:"object"`
 }
 
-// Object is what ended, as a commit's message shows it.
+// Object is an object that ended, as the message of a commit shows it.
 type Object struct {
 	Kind      string    `json:"kind"`
 	Namespace string    `json:"namespace"`
@@ -33,12 +33,13 @@ type Object struct {
 	// Phase is the terminal phase, Reason its reason.
 	Phase  string `json:"phase"`
 	Reason string `json:"reason,omitempty"`
-	// Revision of the policy that was in force, in Flux's form. Empty when it was applied by hand.
+	// Revision is the policy revision that was in force, in Flux's form. It is empty if the policy was applied by
+	// hand.
 	Revision string `json:"revision,omitempty"`
 }
 
-// BackupRecord is the record of a BackupSession that ended and of its Snapshots, which may be in any order. Cluster is
-// the name of the cluster's folder. What is not listed in this package as a field of a record does not get into one.
+// BackupRecord returns the record of a BackupSession that ended and of its Snapshots, in any order. cluster is the
+// name of the cluster's folder. Only fields that this package lists get into a record.
 func BackupRecord(cluster string, session *v1alpha1.BackupSession, snapshots []v1alpha1.Snapshot) (Record, error) {
 	docs := make([]document, 0, 1+len(snapshots))
 	docs = append(docs, backupDocument(cluster, session, snapshots))
@@ -47,7 +48,7 @@ func BackupRecord(cluster string, session *v1alpha1.BackupSession, snapshots []v
 	}
 	content, err := manifest(docs)
 	if err != nil {
-		return Record{}, fmt.Errorf("write record of BackupSession %s/%s: %w", session.Namespace, session.Name, err)
+		return Record{}, fmt.Errorf("encode record of BackupSession %s/%s: %w", session.Namespace, session.Name, err)
 	}
 	object := Object{
 		Kind: v1alpha1.BackupSessionKind, Namespace: session.Namespace, Name: session.Name, UID: session.UID,
@@ -69,11 +70,11 @@ func BackupRecord(cluster string, session *v1alpha1.BackupSession, snapshots []v
 	return Record{Path: recordPath(folder, &session.ObjectMeta), Content: content, Object: object}, nil
 }
 
-// RestoreRecord is the record of a RestoreSession that ended.
+// RestoreRecord returns the record of a RestoreSession that ended.
 func RestoreRecord(cluster string, session *v1alpha1.RestoreSession) (Record, error) {
 	content, err := manifest([]document{restoreDocument(cluster, session)})
 	if err != nil {
-		return Record{}, fmt.Errorf("write record of RestoreSession %s/%s: %w", session.Namespace, session.Name, err)
+		return Record{}, fmt.Errorf("encode record of RestoreSession %s/%s: %w", session.Namespace, session.Name, err)
 	}
 	object := Object{
 		Kind: v1alpha1.RestoreSessionKind, Namespace: session.Namespace, Name: session.Name, UID: session.UID,
@@ -87,7 +88,7 @@ func RestoreRecord(cluster string, session *v1alpha1.RestoreSession) (Record, er
 	return Record{Path: recordPath(folder, &session.ObjectMeta), Content: content, Object: object}, nil
 }
 
-// endOf is when a session ended. One that ended before it started may have no completion time.
+// endOf returns when a run or restore ended. One that ended before it started can have no completion time.
 func endOf(completion *metav1.Time, creation metav1.Time) time.Time {
 	if completion != nil {
 		return completion.Time
@@ -95,7 +96,7 @@ func endOf(completion *metav1.Time, creation metav1.Time) time.Time {
 	return creation.Time
 }
 
-// folderOf is the folder below the namespace's: "backupbatch.shop/2026-07".
+// folderOf returns the folder below the namespace's: "backupbatch.shop/2026-07".
 func folderOf(kind, name string, ended time.Time) string {
 	folder := strings.ToLower(kind) + "." + name
 	if len(folder) > maxFolder {
@@ -105,11 +106,12 @@ func folderOf(kind, name string, ended time.Time) string {
 	return folder + "/" + ended.UTC().Format("2006-01")
 }
 
-// maxFolder is the length that the folder of an invoker is cut to: a name may be longer than a file system's names.
+// maxFolder is the length to which the folder of an invoker is cut. A name can be longer than the names of a file
+// system.
 const maxFolder = 200
 
-// recordPath ends in the beginning of the UID: a name can come back, a UID cannot. That also tells names apart that were
-// cut.
+// recordPath ends with the beginning of the UID, because a name can come back but a UID can't. The UID also
+// distinguishes names that were cut.
 func recordPath(folder string, o *metav1.ObjectMeta) string {
 	name := o.Name
 	if len(name) > maxName {
@@ -118,8 +120,8 @@ func recordPath(folder string, o *metav1.ObjectMeta) string {
 	return RecordsDir + "/" + o.Namespace + "/" + folder + "/" + name + "-" + uid8(o.UID) + ".yaml"
 }
 
-// maxName is the length that an object's name is cut to, so that the file's has at most 255 bytes: one record that cannot
-// be written would keep all others from being pushed.
+// maxName is the length to which an object's name is cut, so that the name of the file has at most 255 bytes. One
+// record that can't be written would keep all others from being pushed.
 const maxName = 255 - len("-01234567.yaml")
 
 func uid8(uid types.UID) string {
@@ -130,12 +132,12 @@ func uid8(uid types.UID) string {
 	return s
 }
 
-// perDay is the number of runs a day from which on a month of records would be more than a folder should hold: one
-// every 15 minutes makes 2,976.
+// perDay is the number of runs per day above which one folder per month would hold too many records: a run every 15
+// minutes makes 2,976.
 const perDay = 24 * 4
 
-// frequent says whether a schedule has more than perDay slots in the day that follows slot. It is decided from what
-// the session froze when it started, so that it never changes for a run.
+// frequent reports whether a schedule has more than perDay slots in the day after slot. It depends only on what the
+// run froze at its start, so it never changes for a run.
 func frequent(line string, slot time.Time) bool {
 	if line == "" {
 		return false

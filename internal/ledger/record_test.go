@@ -31,21 +31,24 @@ func TestRecords(t *testing.T) {
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(backup.Path).To(Equal("records/shop/backupbatch.shop/2026-07/shop-hourly-1795154820-0d9ab5f3.yaml"))
 	g.Expect(backup.Object).To(Equal(Object{
-		Kind: "BackupSession", Namespace: "shop", Name: session.Name, UID: session.UID, Phase: "Failed", Reason: "TargetsFailed",
+		Kind: "BackupSession", Namespace: "shop", Name: session.Name, UID: session.UID, Phase: "Failed",
+		Reason:   "TargetsFailed",
 		Revision: session.Status.Resolved.Policy.Revision,
 	}))
 	golden(t, "backupsession.yaml", backup.Content)
 
 	restored, err := RestoreRecord("production", restore())
 	g.Expect(err).NotTo(HaveOccurred())
-	g.Expect(restored.Path).To(Equal("records/shop/restoresession.drill/2026-08/drill-aa9ab5f3.yaml"), "the month of its end, in UTC")
+	g.Expect(restored.Path).To(Equal("records/shop/restoresession.drill/2026-08/drill-aa9ab5f3.yaml"),
+		"the month of its end, in UTC")
 	golden(t, "restoresession.yaml", restored.Content)
 
 	application, err := RestoreBatchRecord("production", restoreBatch())
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(application.Path).To(Equal("records/shop/restorebatch.back/2026-08/back-bb9ab5f3.yaml"))
 	g.Expect(application.Object).To(Equal(Object{
-		Kind: "RestoreBatch", Namespace: "shop", Name: "back", UID: "bb9ab5f3-8c1e-4f07-9f43-0d1f0a4dd001", Phase: "Failed", Reason: "TargetsFailed",
+		Kind: "RestoreBatch", Namespace: "shop", Name: "back", UID: "bb9ab5f3-8c1e-4f07-9f43-0d1f0a4dd001", Phase: "Failed",
+		Reason:   "TargetsFailed",
 		Revision: "main@sha1:1111",
 	}))
 	golden(t, "restorebatch.yaml", application.Content)
@@ -69,7 +72,7 @@ func TestRecords(t *testing.T) {
 	}
 }
 
-// A record of an ordinary run takes no more than a kilobyte of the repository.
+// The record of an ordinary run takes no more than a kilobyte of the repository.
 func TestRecordSize(t *testing.T) {
 	for name, targets := range map[string]int{"one target": 1, "a batch of three": 3} {
 		t.Run(name, func(t *testing.T) {
@@ -238,21 +241,25 @@ func BenchmarkBackupRecord(b *testing.B) {
 	}
 }
 
-// A VolumeSnapshot is found again by what the record says of it, without the cluster that made it.
+// The record has enough to find a VolumeSnapshot again without the cluster that made it.
 func TestTheRecordOfAVolumeSnapshot(t *testing.T) {
 	g := NewWithT(t)
 	session, snapshots := run()
 	snapshots[0].Status.Components["pvc"] = v1alpha1.Component{
 		Phase: v1alpha1.SnapshotSucceeded, Driver: v1alpha1.DriverVolumeSnapshotter, ID: "uid",
 		VolumeSnapshotterStats: []v1alpha1.VolumeSnapshotterStats{{
-			PVCName: "data", VolumeSnapshotName: "data-1795154820", VolumeSnapshotTime: at(5), VolumeSnapshotContentName: "snapcontent-1",
-			SnapshotHandle: "snap-17", Driver: "disk.example.com", DeletionPolicy: "Retain", ContentDeletionPolicy: "Delete", RestoreSize: 1 << 30,
-			StorageClassName: "disk", AccessModes: []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOnce}, VolumeMode: corev1.PersistentVolumeFilesystem,
+			PVCName: "data", VolumeSnapshotName: "data-1795154820", VolumeSnapshotTime: at(5),
+			VolumeSnapshotContentName: "snapcontent-1",
+			SnapshotHandle:            "snap-17", Driver: "disk.example.com", DeletionPolicy: "Retain",
+			ContentDeletionPolicy: "Delete", RestoreSize: 1 << 30,
+			StorageClassName: "disk", AccessModes: []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOnce},
+			VolumeMode: corev1.PersistentVolumeFilesystem,
 		}},
 	}
 	record, err := BackupRecord("production", session, snapshots)
 	g.Expect(err).NotTo(HaveOccurred())
-	for _, says := range []string{"snapshotHandle: snap-17", "driver: disk.example.com", "volumeSnapshotName: data-1795154820", "restoreSize: 1073741824", "storageClassName: disk"} {
+	for _, says := range []string{"snapshotHandle: snap-17", "driver: disk.example.com",
+		"volumeSnapshotName: data-1795154820", "restoreSize: 1073741824", "storageClassName: disk"} {
 		g.Expect(record.Content).To(ContainSubstring(says))
 	}
 }

@@ -6,11 +6,11 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
 
-// RestoreBatchRecord is the record of a RestoreBatch that ended. Each of its RestoreSessions has a record of its own.
+// RestoreBatchRecord returns the record of a RestoreBatch that ended. Each of its RestoreSessions has its own record.
 func RestoreBatchRecord(cluster string, batch *v1alpha1.RestoreBatch) (Record, error) {
 	content, err := manifest([]document{restoreBatchDocument(cluster, batch)})
 	if err != nil {
-		return Record{}, fmt.Errorf("write record of RestoreBatch %s/%s: %w", batch.Namespace, batch.Name, err)
+		return Record{}, fmt.Errorf("encode record of RestoreBatch %s/%s: %w", batch.Namespace, batch.Name, err)
 	}
 	object := Object{
 		Kind: v1alpha1.RestoreBatchKind, Namespace: batch.Namespace, Name: batch.Name, UID: batch.UID,
@@ -23,7 +23,7 @@ func RestoreBatchRecord(cluster string, batch *v1alpha1.RestoreBatch) (Record, e
 	return Record{Path: recordPath(folder, &batch.ObjectMeta), Content: content, Object: object}, nil
 }
 
-// restoreBatchDocument says what was asked for and what became of each target.
+// restoreBatchDocument says what was requested and what became of each target.
 func restoreBatchDocument(cluster string, b *v1alpha1.RestoreBatch) document {
 	d := b.Spec.DataSource
 	spec := v1alpha1.RestoreBatchSpec{
@@ -36,15 +36,19 @@ func restoreBatchDocument(cluster string, b *v1alpha1.RestoreBatch) document {
 	}
 	for _, t := range b.Spec.Targets {
 		spec.Targets = append(spec.Targets, v1alpha1.RestoreBatchTarget{
-			Name: t.Name, Target: t.Target, Repository: t.Repository, Components: t.Components, Rules: keptRules(t.Rules), EncryptionSecret: t.EncryptionSecret,
-			Addon: keptAddon(t.Addon), Confirm: t.Confirm, OverwritePolicy: t.OverwritePolicy, DeleteExtraFiles: t.DeleteExtraFiles,
-			Verify: t.Verify, RetryConfig: t.RetryConfig, RestoreTimeout: t.RestoreTimeout, Hooks: keptRestoreHooks(t.Hooks),
+			Name: t.Name, Target: t.Target, Repository: t.Repository, Components: t.Components, Rules: keptRules(t.Rules),
+			EncryptionSecret: t.EncryptionSecret,
+			Addon:            keptAddon(t.Addon), Confirm: t.Confirm, OverwritePolicy: t.OverwritePolicy,
+			DeleteExtraFiles: t.DeleteExtraFiles,
+			Verify:           t.Verify, RetryConfig: t.RetryConfig, RestoreTimeout: t.RestoreTimeout,
+			Hooks: keptRestoreHooks(t.Hooks),
 		})
 	}
 	in := &b.Status
 	status := v1alpha1.RestoreBatchStatus{
 		Conditions: keptConditions(in.Conditions),
-		Phase:      in.Phase, Reason: in.Reason, StartTime: in.StartTime, CompletionTime: in.CompletionTime, Duration: in.Duration,
+		Phase:      in.Phase, Reason: in.Reason, StartTime: in.StartTime, CompletionTime: in.CompletionTime,
+		Duration:     in.Duration,
 		RestorePoint: in.RestorePoint, Hooks: keptHooks(in.Hooks),
 	}
 	for _, t := range in.Targets {
@@ -54,10 +58,12 @@ func restoreBatchDocument(cluster string, b *v1alpha1.RestoreBatch) document {
 		})
 	}
 	if r := in.Resolved; r != nil {
-		status.Resolved = &v1alpha1.ResolvedRestoreBatch{Policy: keptPolicy(r.Policy), Timeout: r.Timeout, SpecDigest: r.SpecDigest, Namespace: r.Namespace}
+		status.Resolved = &v1alpha1.ResolvedRestoreBatch{Policy: keptPolicy(r.Policy), Timeout: r.Timeout,
+			SpecDigest: r.SpecDigest, Namespace: r.Namespace}
 		for _, t := range r.Targets {
 			status.Resolved.Targets = append(status.Resolved.Targets, v1alpha1.ResolvedRestoreTarget{
-				Name: t.Name, RestoreSession: t.RestoreSession, Target: t.Target, Repository: t.Repository, Snapshot: t.Snapshot, RestorePoint: t.RestorePoint,
+				Name: t.Name, RestoreSession: t.RestoreSession, Target: t.Target, Repository: t.Repository, Snapshot: t.Snapshot,
+				RestorePoint: t.RestorePoint,
 			})
 		}
 	}

@@ -9,24 +9,24 @@ import (
 // Source is an object that follows a Git branch.
 type Source struct {
 	Kind, Namespace, Name string
-	// URL of the repository.
+	// URL is the URL of the repository.
 	URL string
-	// Ref is the branch, as a name or as refs/heads/<name>. Empty for a source that follows none: a tag or a commit.
+	// Ref is the branch, as a name or as refs/heads/<name>. It is empty for a source that follows a tag or a commit.
 	Ref string
 }
 
-// Watched says whether one of the sources follows the branch a Ledger wants to write to, and which:
-// "<kind>/<namespace>/<name>". All spellings of one repository count as the same, whatever the path of the source: what a
-// Ledger writes must never be able to become policy.
+// Watched reports whether one of the sources follows the branch to which a Ledger wants to write, and which one:
+// "<kind>/<namespace>/<name>". All spellings of one repository count as the same, whatever the path of the source:
+// what a Ledger writes must never become policy.
 func Watched(ledgerURL, branch string, sources []Source) (who string, watched bool) {
 	where, err := gitstore.NormalizeURL(ledgerURL)
 	if err != nil {
-		return "", false // a repository that cannot be named cannot be written to either
+		return "", false // a URL that does not parse can't be written to either
 	}
 	branch = strings.TrimPrefix(branch, "refs/heads/")
 	for _, s := range sources {
 		ref := strings.TrimPrefix(s.Ref, "refs/heads/")
-		if ref == "" || !strings.EqualFold(ref, branch) { // servers keep refs as files, some on file systems without case
+		if ref == "" || !strings.EqualFold(ref, branch) { // some servers keep refs as files on file systems that ignore case
 			continue
 		}
 		if u, err := gitstore.NormalizeURL(s.URL); err == nil && u == where {

@@ -68,7 +68,8 @@ func run(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, "make client:", err)
 		return 1
 	}
-	for _, file := range []string{"admission/mover_policy.yaml", "admission/trigger_policy.yaml", "admission/snapshotter_policy.yaml", "rbac/mover_role.yaml", "rbac/snapshotter_role.yaml", "rbac/trigger_role.yaml"} {
+	for _, file := range []string{"admission/mover_policy.yaml", "admission/trigger_policy.yaml",
+		"admission/snapshotter_policy.yaml", "rbac/mover_role.yaml", "rbac/snapshotter_role.yaml", "rbac/trigger_role.yaml"} {
 		if err := create(filepath.Join(root, file)); err != nil {
 			fmt.Fprintln(os.Stderr, "create", file, err)
 			return 1
@@ -77,7 +78,7 @@ func run(m *testing.M) int {
 	return m.Run()
 }
 
-// create makes the objects of a manifest.
+// create creates the objects of a manifest.
 func create(file string) error {
 	f, err := os.Open(file)
 	if err != nil {
@@ -121,7 +122,8 @@ func namespace(t testing.TB) string {
 	return ns.Name
 }
 
-// as connects with a token of the account that is bound to a pod of that name; without a name it is bound to none.
+// as connects with a token of the account that is bound to a pod of that name. Without a name the token is bound to
+// none.
 func as(t testing.TB, namespace, account, podName string) dynamic.Interface {
 	t.Helper()
 	g := NewWithT(t)
@@ -129,10 +131,12 @@ func as(t testing.TB, namespace, account, podName string) dynamic.Interface {
 	if podName != "" {
 		pod := &corev1.Pod{
 			ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: podName},
-			Spec:       corev1.PodSpec{ServiceAccountName: account, Containers: []corev1.Container{{Name: "mover", Image: "none"}}},
+			Spec: corev1.PodSpec{ServiceAccountName: account,
+				Containers: []corev1.Container{{Name: "mover", Image: "none"}}},
 		}
 		g.Expect(admin.Create(t.Context(), pod)).To(Succeed())
-		request.Spec.BoundObjectRef = &authenticationv1.BoundObjectReference{Kind: "Pod", APIVersion: "v1", Name: pod.Name, UID: pod.UID}
+		request.Spec.BoundObjectRef = &authenticationv1.BoundObjectReference{Kind: "Pod", APIVersion: "v1", Name: pod.Name,
+			UID: pod.UID}
 	}
 	sa := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: account}}
 	g.Expect(admin.SubResource("token").Create(t.Context(), sa, request)).To(Succeed())
@@ -146,7 +150,8 @@ func as(t testing.TB, namespace, account, podName string) dynamic.Interface {
 func snapshot(t testing.TB, namespace, name, movers string) *v1alpha1.Snapshot {
 	t.Helper()
 	s := &v1alpha1.Snapshot{
-		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name, Annotations: map[string]string{v1alpha1.AnnotationMovers: movers}},
+		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name,
+			Annotations: map[string]string{v1alpha1.AnnotationMovers: movers}},
 		Spec: v1alpha1.SnapshotSpec{SnapshotID: "01", Repository: "r", Session: "s", BackupSession: "b", Version: "v1",
 			AppRef: v1alpha1.TypedObjectReference{Kind: "PersistentVolumeClaim", Name: "data"}},
 	}
@@ -164,20 +169,26 @@ func TestAMoverReportsItsOwnComponentsOnly(t *testing.T) {
 	own := mover.APIStatus{Client: as(t, ns, v1alpha1.MoverServiceAccount, "backup-a-vwxyz"), Namespace: ns}
 	g.Eventually(func() error {
 		return own.Snapshot(t.Context(), theirs.Name, "data", done)
-	}).WithTimeout(time.Minute).Should(MatchError(ContainSubstring("is not a mover of theirs")), "the policy is in force a moment after it was created")
+	}).WithTimeout(time.Minute).Should(MatchError(ContainSubstring("is not a mover of theirs")),
+		"the policy is in force a moment after it was created")
 
-	g.Expect(own.Snapshot(t.Context(), mine.Name, "data", v1alpha1.Component{Phase: v1alpha1.SnapshotRunning, Progress: &v1alpha1.ComponentProgress{FilesDone: 1}})).To(Succeed())
+	g.Expect(own.Snapshot(t.Context(), mine.Name, "data",
+		v1alpha1.Component{Phase: v1alpha1.SnapshotRunning, Progress: &v1alpha1.ComponentProgress{FilesDone: 1}})).
+		To(Succeed())
 	g.Expect(own.Snapshot(t.Context(), mine.Name, "data", done)).To(Succeed())
 	g.Expect(own.Snapshot(t.Context(), mine.Name, "logs", done)).To(Succeed())
-	g.Expect(own.Snapshot(t.Context(), mine.Name, "other", done)).To(MatchError(ContainSubstring("can change only its own components: data, logs")))
+	g.Expect(own.Snapshot(t.Context(), mine.Name, "other", done)).
+		To(MatchError(ContainSubstring("can change only its own components: data, logs")))
 
 	other := mover.APIStatus{Client: as(t, ns, v1alpha1.MoverServiceAccount, "backup-a-b-vwxyz"), Namespace: ns}
 	forged := v1alpha1.Component{Phase: v1alpha1.SnapshotFailed}
-	g.Expect(other.Snapshot(t.Context(), mine.Name, "data", forged)).NotTo(Succeed(), "a Job's name is no prefix of another's pod")
+	g.Expect(other.Snapshot(t.Context(), mine.Name, "data", forged)).
+		NotTo(Succeed(), "a Job's name is no prefix of another's pod")
 	g.Expect(other.Snapshot(t.Context(), mine.Name, "other", done)).To(Succeed())
 
 	unbound := mover.APIStatus{Client: as(t, ns, v1alpha1.MoverServiceAccount, ""), Namespace: ns}
-	g.Expect(unbound.Snapshot(t.Context(), mine.Name, "data", done)).To(MatchError(ContainSubstring("must be bound to its pod")))
+	g.Expect(unbound.Snapshot(t.Context(), mine.Name, "data", done)).
+		To(MatchError(ContainSubstring("must be bound to its pod")))
 
 	var got v1alpha1.Snapshot
 	g.Expect(admin.Get(t.Context(), client.ObjectKeyFromObject(mine), &got)).To(Succeed())
@@ -192,7 +203,8 @@ func TestAMoverChangesNothingElse(t *testing.T) {
 	c := as(t, ns, v1alpha1.MoverServiceAccount, "backup-a-vwxyz")
 	snapshots := c.Resource(v1alpha1.GroupVersion.WithResource("snapshots")).Namespace(ns)
 	patch := func(body string, subresources ...string) error {
-		_, err := snapshots.Patch(t.Context(), s.Name, "application/merge-patch+json", []byte(body), metav1.PatchOptions{}, subresources...)
+		_, err := snapshots.Patch(t.Context(), s.Name, "application/merge-patch+json", []byte(body), metav1.PatchOptions{},
+			subresources...)
 		return err
 	}
 	tries := 0 // each asks for a change: before the policy is in force they are let through
@@ -212,22 +224,27 @@ func TestAMoverChangesNothingElse(t *testing.T) {
 	g.Expect(patch(`{"status":{"phase":null,"components":{"data":{"phase":"Failed"},"x":null}}}`, "status")).To(Succeed())
 	g.Expect(patch(`{"status":{"components":null}}`, "status")).NotTo(Succeed(), "also its own component stays")
 	g.Expect(patch(`{"status":null}`, "status")).NotTo(Succeed())
-	g.Expect(patch(`{"metadata":{"annotations":{"` + v1alpha1.AnnotationMovers + `":"x=backup-a"}}}`)).To(MatchError(ContainSubstring("cannot patch resource")))
+	g.Expect(patch(`{"metadata":{"annotations":{"` + v1alpha1.AnnotationMovers + `":"x=backup-a"}}}`)).
+		To(MatchError(ContainSubstring("cannot patch resource")))
 	_ = patch(`{"metadata":{"annotations":{"`+v1alpha1.AnnotationMovers+`":"x=backup-a"}}}`, "status")
 	var got v1alpha1.Snapshot
 	g.Expect(admin.Get(t.Context(), client.ObjectKeyFromObject(s), &got)).To(Succeed())
 	g.Expect(got.Annotations).To(Equal(s.Annotations))
 
-	_, err := c.Resource(corev1.SchemeGroupVersion.WithResource("secrets")).Namespace(ns).List(t.Context(), metav1.ListOptions{})
+	_, err := c.Resource(corev1.SchemeGroupVersion.WithResource("secrets")).Namespace(ns).
+		List(t.Context(), metav1.ListOptions{})
 	g.Expect(err).To(MatchError(ContainSubstring("cannot list resource \"secrets\"")))
-	_, err = c.Resource(corev1.SchemeGroupVersion.WithResource("secrets")).Namespace(ns).Get(t.Context(), "any", metav1.GetOptions{})
+	_, err = c.Resource(corev1.SchemeGroupVersion.WithResource("secrets")).Namespace(ns).
+		Get(t.Context(), "any", metav1.GetOptions{})
 	g.Expect(err).To(MatchError(ContainSubstring("cannot get resource \"secrets\"")))
-	pod := &unstructured.Unstructured{Object: map[string]any{"apiVersion": "v1", "kind": "Pod", "metadata": map[string]any{"name": "p"}}}
-	_, err = c.Resource(corev1.SchemeGroupVersion.WithResource("pods")).Namespace(ns).Create(t.Context(), pod, metav1.CreateOptions{})
+	pod := &unstructured.Unstructured{
+		Object: map[string]any{"apiVersion": "v1", "kind": "Pod", "metadata": map[string]any{"name": "p"}}}
+	_, err = c.Resource(corev1.SchemeGroupVersion.WithResource("pods")).Namespace(ns).
+		Create(t.Context(), pod, metav1.CreateOptions{})
 	g.Expect(err).To(MatchError(ContainSubstring("cannot create resource \"pods\"")))
 }
 
-// What is written down of a VolumeSnapshot counts as seen by the manager.
+// Recorded properties of a VolumeSnapshot count as seen by the manager.
 func TestAMoverDoesNotSayWhatBecameOfAVolumeSnapshot(t *testing.T) {
 	g := NewWithT(t)
 	ns := namespace(t)
@@ -237,12 +254,16 @@ func TestAMoverDoesNotSayWhatBecameOfAVolumeSnapshot(t *testing.T) {
 	tries := 0
 	forge := func(stats string) error {
 		tries++
-		body := fmt.Sprintf(`{"status":{"components":{"data":{"phase":"Succeeded","id":"%d","volumeSnapshotterStats":%s}}}}`, tries, stats)
-		_, err := snapshots.Patch(t.Context(), s.Name, "application/merge-patch+json", []byte(body), metav1.PatchOptions{}, "status")
+		body := fmt.Sprintf(`{"status":{"components":{"data":{"phase":"Succeeded","id":"%d","volumeSnapshotterStats":%s}}}}`,
+			tries, stats)
+		_, err := snapshots.Patch(t.Context(), s.Name, "application/merge-patch+json", []byte(body), metav1.PatchOptions{},
+			"status")
 		return err
 	}
 	const forged = `[{"pvcName":"data","volumeSnapshotName":"data-1"}]`
-	g.Eventually(func() error { return forge(forged) }).WithTimeout(time.Minute).Should(MatchError(ContainSubstring("only the manager can")), "the policy is in force a moment after it was created")
+	g.Eventually(func() error { return forge(forged) }).WithTimeout(time.Minute).
+		Should(MatchError(ContainSubstring("only the manager can")),
+			"the policy is in force a moment after it was created")
 	g.Expect(forge(`[]`)).To(Succeed(), "nothing is said")
 
 	seen := func(status *v1alpha1.SnapshotStatus) {
@@ -256,9 +277,11 @@ func TestAMoverDoesNotSayWhatBecameOfAVolumeSnapshot(t *testing.T) {
 	g.Expect(admin.Status().Update(t.Context(), &live)).To(Succeed())
 	g.Expect(forge(forged)).To(MatchError(ContainSubstring("only the manager can")))
 	mine := mover.APIStatus{Client: api, Namespace: ns}
-	g.Expect(mine.Snapshot(t.Context(), s.Name, "data", v1alpha1.Component{Phase: v1alpha1.SnapshotSucceeded, ID: "u"})).To(Succeed(), "what the manager wrote stays")
+	g.Expect(mine.Snapshot(t.Context(), s.Name, "data", v1alpha1.Component{Phase: v1alpha1.SnapshotSucceeded, ID: "u"})).
+		To(Succeed(), "what the manager wrote stays")
 	theirs := mover.APIStatus{Client: as(t, ns, v1alpha1.SnapshotterServiceAccount, "backup-b-vwxyz"), Namespace: ns}
-	g.Expect(theirs.Snapshot(t.Context(), s.Name, "logs", v1alpha1.Component{Phase: v1alpha1.SnapshotRunning})).To(Succeed(), "a component beside it")
+	g.Expect(theirs.Snapshot(t.Context(), s.Name, "logs", v1alpha1.Component{Phase: v1alpha1.SnapshotRunning})).
+		To(Succeed(), "a component beside it")
 	g.Expect(admin.Get(t.Context(), client.ObjectKeyFromObject(s), &live)).To(Succeed())
 	g.Expect(live.Status.Components["data"].VolumeSnapshotterStats).To(HaveLen(1))
 }
@@ -267,7 +290,8 @@ func TestAMoverOfARestoreReportsToItsRestoreSession(t *testing.T) {
 	g := NewWithT(t)
 	ns := namespace(t)
 	r := &v1alpha1.RestoreSession{
-		ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "r", Annotations: map[string]string{v1alpha1.AnnotationMovers: "data=restore-a"}},
+		ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "r",
+			Annotations: map[string]string{v1alpha1.AnnotationMovers: "data=restore-a"}},
 		Spec: v1alpha1.RestoreSessionSpec{
 			Target:     &v1alpha1.TypedObjectReference{Kind: "PersistentVolumeClaim", Name: "data"},
 			DataSource: &v1alpha1.RestoreDataSource{Snapshot: "s"},
@@ -331,7 +355,8 @@ func TestATriggerCreatesTheBackupSessionOfItsSlotOnce(t *testing.T) {
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(name).To(Equal("web-hourly-1800000000"))
 
-	_, err = mover.Trigger{Client: c, Namespace: ns, InvokerKind: "Pod", Invoker: "a", Session: "b", CronJob: "c"}.Run(t.Context())
+	_, err = mover.Trigger{Client: c, Namespace: ns, InvokerKind: "Pod", Invoker: "a", Session: "b", CronJob: "c"}.Run(
+		t.Context())
 	g.Expect(err).To(HaveOccurred())
 }
 
@@ -339,14 +364,16 @@ func TestATriggerPresetsNothingAndSpeaksForItsOwnCronJob(t *testing.T) {
 	ns := namespace(t)
 	long := strings.Repeat("c", 52)
 	clients := map[string]dynamic.Interface{}
-	for _, pod := range []string{"trigger-web-hourly-29588888-vwxyz", "trigger-web-29588888-vwxyz", "trigger-web-hourly-nodigits-vwxyz", "trigger-web-hourly-29588888", (long + "-29588888")[:58] + "vwxyz", ""} {
+	for _, pod := range []string{"trigger-web-hourly-29588888-vwxyz", "trigger-web-29588888-vwxyz",
+		"trigger-web-hourly-nodigits-vwxyz", "trigger-web-hourly-29588888", (long + "-29588888")[:58] + "vwxyz", ""} {
 		clients[pod] = as(t, ns, v1alpha1.TriggerServiceAccount, pod)
 	}
 	session := func(change func(*unstructured.Unstructured)) *unstructured.Unstructured {
 		u := &unstructured.Unstructured{Object: map[string]any{
 			"apiVersion": v1alpha1.GroupVersion.String(), "kind": "BackupSession",
 			"metadata": map[string]any{"generateName": "x-"},
-			"spec":     map[string]any{"session": "hourly", "invoker": map[string]any{"apiGroup": v1alpha1.Group, "kind": "BackupConfiguration", "name": "web"}},
+			"spec": map[string]any{"session": "hourly",
+				"invoker": map[string]any{"apiGroup": v1alpha1.Group, "kind": "BackupConfiguration", "name": "web"}},
 		}}
 		u.SetAnnotations(map[string]string{v1alpha1.AnnotationCronJob: "trigger-web-hourly"})
 		if change != nil {
@@ -360,19 +387,25 @@ func TestATriggerPresetsNothingAndSpeaksForItsOwnCronJob(t *testing.T) {
 		message string
 	}{
 		"its own CronJob": {pod: "trigger-web-hourly-29588888-vwxyz"},
-		"its own CronJob of a long name": {pod: (long + "-29588888")[:58] + "vwxyz", change: func(u *unstructured.Unstructured) {
-			u.SetAnnotations(map[string]string{v1alpha1.AnnotationCronJob: long})
-		}},
+		"its own CronJob of a long name": {pod: (long + "-29588888")[:58] + "vwxyz",
+			change: func(u *unstructured.Unstructured) {
+				u.SetAnnotations(map[string]string{v1alpha1.AnnotationCronJob: long})
+			}},
 		"another CronJob": {pod: "trigger-web-29588888-vwxyz", message: "is not a pod of CronJob"},
-		"a CronJob that its own begins with": {pod: "trigger-web-hourly-29588888-vwxyz", change: func(u *unstructured.Unstructured) {
-			u.SetAnnotations(map[string]string{v1alpha1.AnnotationCronJob: "trigger-web"})
-		}, message: "is not a pod of CronJob"},
+		"a CronJob that its own begins with": {pod: "trigger-web-hourly-29588888-vwxyz",
+			change: func(u *unstructured.Unstructured) {
+				u.SetAnnotations(map[string]string{v1alpha1.AnnotationCronJob: "trigger-web"})
+			}, message: "is not a pod of CronJob"},
 		"a Job without a slot":   {pod: "trigger-web-hourly-nodigits-vwxyz", message: "is not a pod of CronJob"},
 		"a pod without a suffix": {pod: "trigger-web-hourly-29588888", message: "is not a pod of CronJob"},
 		"no pod":                 {pod: "", message: "must be bound to its pod"},
-		"no CronJob": {pod: "trigger-web-hourly-29588888-vwxyz", change: func(u *unstructured.Unstructured) { u.SetAnnotations(nil) },
+		"no CronJob": {pod: "trigger-web-hourly-29588888-vwxyz", change: func(u *unstructured.Unstructured) {
+			u.SetAnnotations(nil)
+		},
 			message: "must name the CronJob"},
-		"a finalizer": {pod: "trigger-web-hourly-29588888-vwxyz", change: func(u *unstructured.Unstructured) { u.SetFinalizers([]string{v1alpha1.FinalizerRecord}) },
+		"a finalizer": {pod: "trigger-web-hourly-29588888-vwxyz", change: func(u *unstructured.Unstructured) {
+			u.SetFinalizers([]string{v1alpha1.FinalizerRecord})
+		},
 			message: "must preset no finalizers"},
 		"an owner": {pod: "trigger-web-hourly-29588888-vwxyz", change: func(u *unstructured.Unstructured) {
 			u.SetOwnerReferences([]metav1.OwnerReference{{APIVersion: "v1", Kind: "ConfigMap", Name: "c", UID: "u"}})
@@ -392,7 +425,8 @@ func TestATriggerPresetsNothingAndSpeaksForItsOwnCronJob(t *testing.T) {
 				g.Expect(create()).To(Succeed())
 				return
 			}
-			g.Eventually(create).WithTimeout(time.Minute).Should(MatchError(ContainSubstring(tc.message)), "the policy is in force a moment after it was created")
+			g.Eventually(create).WithTimeout(time.Minute).
+				Should(MatchError(ContainSubstring(tc.message)), "the policy is in force a moment after it was created")
 		})
 	}
 }

@@ -16,24 +16,25 @@ import (
 	"github.com/cairn-backup/cairn/internal/task"
 )
 
-// Tags of the engine's snapshots. By the first two a mover finds what one before it finished but did not report.
+// Tags of the engine's snapshots. With the first two, a mover finds a snapshot that an earlier mover finished but did
+// not report.
 const (
 	TagSnapshotUID   = "snapshot-uid"
 	TagComponent     = "component"
 	TagBackupSession = "backup-session"
-	// TagScope tells which part of the volume was backed up.
+	// TagScope identifies which part of the volume was backed up.
 	TagScope = "scope"
 )
 
 const (
 	progressEvery = 10 * time.Second
-	// The API server gets this long to take a report. The work waits meanwhile.
+	// reportWithin is the time that the API server gets to accept a report. The work waits meanwhile.
 	reportWithin = 5 * time.Second
-	// What is left to do after a mover was told to stop gets this long.
+	// afterStop is the time for the remaining work after a mover was told to stop.
 	afterStop = 10 * time.Second
 )
 
-// backup does one component after the other; one that fails does not stop the others.
+// backup backs up one component after another. A component that fails does not stop the others.
 func (m *Mover) backup(ctx context.Context, t task.Task, flags Flags) task.Result {
 	b := &backup{m: m, t: t, exclude: flags.Exclude}
 	setup := b.open(ctx, flags)
@@ -56,7 +57,7 @@ func (m *Mover) backup(ctx context.Context, t task.Task, flags Flags) task.Resul
 	return summary(results, "backed up")
 }
 
-// backup is one backup at work.
+// backup is a backup in progress.
 type backup struct {
 	m         *Mover
 	t         task.Task
@@ -66,7 +67,7 @@ type backup struct {
 	directory string
 }
 
-// open connects to storage and repository. Only an init Job creates one.
+// open connects to storage and repository. It never creates a repository: only an init Job does.
 func (b *backup) open(ctx context.Context, flags Flags) *failure {
 	storage, err := b.m.storage(b.t)
 	if err != nil {
@@ -95,7 +96,8 @@ func (b *backup) open(ctx context.Context, flags Flags) *failure {
 	return nil
 }
 
-// component backs one volume or stream up, or finds that an earlier mover has: what that one left was judged under the same policy.
+// component backs up one volume or stream, unless an earlier mover has done it. The earlier mover judged its snapshot
+// under the same policy.
 func (b *backup) component(ctx context.Context, c task.Component, began time.Time) (task.ComponentResult, *failure) {
 	r := task.ComponentResult{Name: c.Name, Path: c.Path}
 	all, err := b.engine.List(ctx, b.sourceName(c))
@@ -105,7 +107,7 @@ func (b *backup) component(ctx context.Context, c task.Component, began time.Tim
 	uid, part, policy := string(b.t.Snapshot.UID), scope(c, b.exclude), b.t.SuccessPolicy
 	done, previous := found(all, uid, part)
 	if done != nil {
-		b.m.Log.Info("an earlier mover has done it", "component", c.Name)
+		b.m.Log.Info("an earlier mover has backed it up", "component", c.Name)
 		return withSnapshot(r, *done, previous), nil
 	}
 	source, release, f := b.source(ctx, c, previous)
@@ -121,7 +123,7 @@ func (b *backup) component(ctx context.Context, c task.Component, began time.Tim
 			TagSnapshotUID: uid, TagComponent: c.Name, TagBackupSession: b.t.Snapshot.Spec.BackupSession, TagScope: part,
 		},
 		Exclude: b.exclude, AllowPartial: policy.AllowsUnreadable(), AllowChanged: policy.AllowsChanged(),
-		// Judged before it becomes a snapshot: what is refused can neither be restored nor be found by another mover.
+		// Judge before the snapshot exists: a refused one can then neither be restored nor be found by another mover.
 		Accept: func(s repository.Snapshot) error {
 			if f := judge(policy, s, previous); f != nil {
 				return f
@@ -138,8 +140,10 @@ func (b *backup) component(ctx context.Context, c task.Component, began time.Tim
 	return r, nil
 }
 
-// source is what a component backs up: a directory of its volume, or what its program writes. Release is for when it was read.
-func (b *backup) source(ctx context.Context, c task.Component, previous *repository.Snapshot) (_ repository.Source, release func(), _ *failure) {
+// source returns what a component backs up: a directory of its volume, or what its program writes. The caller calls
+// release after reading it.
+func (b *backup) source(ctx context.Context, c task.Component, previous *repository.Snapshot) (
+	_ repository.Source, release func(), _ *failure) {
 	if c.Stream != nil {
 		if f := b.m.answers(ctx, c.Stream, v1alpha1.ReasonDumpFailed); f != nil {
 			return repository.Source{}, nil, f
@@ -157,7 +161,7 @@ func (b *backup) source(ctx context.Context, c task.Component, previous *reposit
 	return repository.Source{Name: b.sourceName(c), Dir: dir.path()}, func() { dir.Close() }, nil
 }
 
-// sourceName ties the backups of a component together. Never part of it is a pod or a node that could be another tomorrow.
+// sourceName ties the backups of a component together. It never contains a pod or node, because these can change.
 func (b *backup) sourceName(c task.Component) string {
 	ref := b.t.Snapshot.Spec.AppRef
 	namespace := ref.Namespace
@@ -167,7 +171,7 @@ func (b *backup) sourceName(c task.Component) string {
 	return path.Join(namespace, ref.Kind, ref.Name, c.Name)
 }
 
-// progress reports what is done, at most once in progressEvery.
+// progress reports how far the backup is, at most once per progressEvery.
 func (b *backup) progress(ctx context.Context, c task.Component, began time.Time) func(repository.Progress) {
 	last := began
 	return func(p repository.Progress) {
@@ -178,13 +182,14 @@ func (b *backup) progress(ctx context.Context, c task.Component, began time.Time
 		last = now
 		b.m.report(ctx, b.t, c.Name, v1alpha1.Component{
 			Phase: v1alpha1.SnapshotRunning, Path: c.Path, Driver: b.t.Repository.Driver, StartTime: timeOf(began),
-			Progress: &v1alpha1.ComponentProgress{FilesDone: p.FilesDone + p.FilesUnchanged, BytesDone: p.BytesRead + p.BytesUnchanged},
+			Progress: &v1alpha1.ComponentProgress{FilesDone: p.FilesDone + p.FilesUnchanged, BytesDone: p.BytesRead +
+				p.BytesUnchanged},
 		})
 	}
 }
 
-// finish completes a component's result and leaves it in the backend, then in the status. One that was interrupted is left
-// open in both: another mover may do it, or has.
+// finish completes a component's result and writes it to the backend, then to the status. It leaves an interrupted
+// component open in both: another mover will back it up, or has.
 func (b *backup) finish(ctx context.Context, r task.ComponentResult, f *failure, began time.Time) task.ComponentResult {
 	r = ended(r, f, began, b.m.Now())
 	if r.Reason == v1alpha1.ReasonCancelled {
@@ -204,7 +209,7 @@ func (b *backup) finish(ctx context.Context, r task.ComponentResult, f *failure,
 // record writes snapshots/<snapshot>/<component>.yaml.
 func (b *backup) record(ctx context.Context, r task.ComponentResult) error {
 	if b.engine == nil {
-		return nil // what could not be opened is not written to
+		return nil // nothing is written to a repository that could not be opened
 	}
 	text, err := layout.ComponentResult{
 		Snapshot: b.t.Snapshot.Name, SnapshotUID: string(b.t.Snapshot.UID), Component: r.Name,
@@ -213,12 +218,12 @@ func (b *backup) record(ctx context.Context, r task.ComponentResult) error {
 		Start: r.StartTime.Time, End: r.CompletionTime.Time, Error: r.Error,
 	}.Marshal()
 	if err != nil {
-		return fmt.Errorf("write component result: %w", err)
+		return fmt.Errorf("encode component result: %w", err)
 	}
 	return b.store.Put(ctx, layout.SnapshotComponentPath(b.directory, b.t.Snapshot.Name, r.Name), text)
 }
 
-// report tells the Snapshot's status. What can't be told now is told by the Result.
+// report writes a component to the Snapshot's status. If that fails, the Result says the same later.
 func (m *Mover) report(ctx context.Context, t task.Task, name string, c v1alpha1.Component) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), reportWithin)
 	defer cancel()
@@ -227,11 +232,12 @@ func (m *Mover) report(ctx context.Context, t task.Task, name string, c v1alpha1
 	}
 }
 
-// withSnapshot copies the figures of the engine.
+// withSnapshot copies the figures of the engine's snapshot.
 func withSnapshot(r task.ComponentResult, s repository.Snapshot, previous *repository.Snapshot) task.ComponentResult {
 	r.ID, r.SizeBytes, r.UploadedBytes = s.ID, s.Bytes, s.BytesSent
 	r.ComponentCounts = v1alpha1.ComponentCounts{
-		Files: s.Files, Directories: s.Dirs, Symlinks: s.Symlinks, HardLinks: s.HardLinks, Special: s.Special, Sockets: s.Sockets,
+		Files: s.Files, Directories: s.Dirs, Symlinks: s.Symlinks, HardLinks: s.HardLinks, Special: s.Special,
+		Sockets:    s.Sockets,
 		Unreadable: s.Unreadable, AttributesUnreadable: s.AttributesUnreadable, Vanished: s.Vanished, Changed: s.Changed,
 	}
 	if previous != nil {
@@ -240,7 +246,7 @@ func withSnapshot(r task.ComponentResult, s repository.Snapshot, previous *repos
 	return r
 }
 
-// ended adds times and outcome.
+// ended adds times and outcome to a result.
 func ended(r task.ComponentResult, f *failure, began, now time.Time) task.ComponentResult {
 	r.StartTime, r.CompletionTime = timeOf(began), timeOf(now)
 	r.Duration = now.Sub(began).Round(time.Millisecond).String()
@@ -253,7 +259,7 @@ func ended(r task.ComponentResult, f *failure, began, now time.Time) task.Compon
 	return r
 }
 
-// summary is the Result of several components: the first failure stands for all.
+// summary combines the results of several components. The first failure stands for all.
 func summary(results []task.ComponentResult, verb string) task.Result {
 	out := task.Result{Outcome: task.OutcomeSucceeded, Reason: v1alpha1.ReasonSucceeded, Components: results}
 	var bad int
@@ -266,10 +272,10 @@ func summary(results []task.ComponentResult, verb string) task.Result {
 		}
 	}
 	if bad > 0 && len(results) > 1 {
-		out.Message = fmt.Sprintf("%d of %d components were not %s, the first: %s", bad, len(results), verb, out.Message)
+		out.Message = fmt.Sprintf("%d of %d components were not %s, first: %s", bad, len(results), verb, out.Message)
 	}
 	return out
 }
 
-// timeOf is t as status has it, in seconds.
+// timeOf returns t in seconds, as in the status.
 func timeOf(t time.Time) *metav1.Time { return new(metav1.NewTime(t.UTC().Truncate(time.Second))) }

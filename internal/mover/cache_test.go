@@ -12,7 +12,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/task"
 )
 
-// A cache lies where it was asked for, one for each repository, and only if it was asked for.
+// A cache lies where it was requested, one for each repository, and only on request.
 func TestACacheLiesInTheScratchDirectory(t *testing.T) {
 	g := NewWithT(t)
 	p := initialised(t)
@@ -49,7 +49,7 @@ func TestACacheLiesInTheScratchDirectory(t *testing.T) {
 	for _, work := range []task.Task{backupTask("snap-3"), restoreTask("k1")} {
 		r = do(work, mover.Flags{Cache: true, ScratchDir: "/taken"})
 		g.Expect(r.Components[0].Reason).To(Equal(v1alpha1.ReasonInvalidTask))
-		g.Expect(r.Components[0].Error).To(Equal("there can be no cache in /taken: not a directory: " +
-			"set scratchDir to a directory that the mover may write to, or enableCache to false"))
+		g.Expect(r.Components[0].Error).To(Equal("can't create a cache in /taken: not a directory: " +
+			"set scratchDir to a directory that the mover is allowed to write to, or enableCache to false"))
 	}
 }

@@ -22,19 +22,23 @@ func TestMariaDBTasks(t *testing.T) {
 		CREATE DATABASE crm; USE crm; CREATE TABLE clients (n int); INSERT INTO clients VALUES (1), (2);
 		CREATE USER clerk IDENTIFIED BY 'of the clerk'; GRANT SELECT ON shop.* TO clerk`))
 	base := catalogTask{addon: "mariadb-addon", server: s}
-	const sum = "USE shop; SELECT count(*), md5(group_concat(id, hex(name), hex(photo), price, born, note ORDER BY id)) FROM people; SELECT f(); SELECT hex(x) FROM old_text; SELECT md5(x) FROM large;" +
+	const sum = "USE shop; SELECT count(*), md5(group_concat(id, hex(name), hex(photo), price, born, note ORDER BY id)) " +
+		"FROM people; SELECT f(); SELECT hex(x) FROM old_text; SELECT md5(x) FROM large;" +
 		"SELECT table_name FROM information_schema.tables WHERE table_schema = 'shop' ORDER BY 1; SELECT event_name FROM information_schema.events; SELECT trigger_name FROM information_schema.triggers; SELECT routine_name FROM information_schema.routines WHERE routine_schema = 'shop' ORDER BY 1"
 
 	for name, tc := range map[string]struct {
 		task         catalogTask
 		holds, lacks string
 	}{
-		"tables":            {base.with("databases", "shop", "tables", "people,other"), "CREATE TABLE `other`", "CREATE TABLE `large`"},
-		"further arguments": {base.with("databases", "shop", "args", "--no-data '--ignore-table=shop.people'"), "CREATE TABLE `other`", "INSERT INTO"},
+		"tables": {base.with("databases", "shop", "tables", "people,other"), "CREATE TABLE `other`",
+			"CREATE TABLE `large`"},
+		"further arguments": {base.with("databases", "shop", "args", "--no-data '--ignore-table=shop.people'"),
+			"CREATE TABLE `other`", "INSERT INTO"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			made := tc.task.backedUp(p, name)
-			NewWithT(t).Expect(p.content(made.Components[0].ID)).To(And(ContainSubstring(tc.holds), Not(ContainSubstring(tc.lacks))))
+			NewWithT(t).Expect(p.content(made.Components[0].ID)).
+				To(And(ContainSubstring(tc.holds), Not(ContainSubstring(tc.lacks))))
 		})
 	}
 
@@ -42,7 +46,8 @@ func TestMariaDBTasks(t *testing.T) {
 		for says, task := range map[string]catalogTask{
 			`Couldn't find table: "absent"`: base.with("databases", "shop", "tables", "people,absent"),
 			"Unknown database 'absent'":     base.with("databases", "shop,absent"),
-			"Unknown column 'nonsense'":     base.with("databases", "shop", "tables", "people", "args", "--force --where=nonsense"),
+			"Unknown column 'nonsense'": base.with("databases", "shop", "tables", "people", "args",
+				"--force --where=nonsense"),
 		} {
 			g := NewWithT(t)
 			result := task.backup(p, says)
@@ -90,14 +95,16 @@ func TestMariaDBTasks(t *testing.T) {
 			to.must(to.mariadb("CREATE DATABASE shop"))
 			result := there.on(to).restore(p, made)
 			g.Expect(result.Reason).To(Equal(v1alpha1.ReasonLoadFailed), name)
-			g.Expect(to.mariadb("SELECT table_name FROM information_schema.tables WHERE table_schema = 'shop' AND table_name IN ('other', 'people')")).NotTo(ContainSubstring("people"), name)
+			g.Expect(to.mariadb("SELECT table_name FROM information_schema.tables WHERE table_schema = 'shop' AND table_name "+
+				"IN ('other', 'people')")).NotTo(ContainSubstring("people"), name)
 		}
 	})
 
 	t.Run("a dump that holds commands of the client", func(t *testing.T) {
 		g := NewWithT(t)
 		to := startMariaDB(t)
-		id := p.backUp("commands", dumpOf("printf 'CREATE TABLE a (x int);\\n\\\\! touch "+p.root+"/escaped\\nCREATE TABLE b (x int);\\n'"))
+		id := p.backUp(
+			"commands", dumpOf("printf 'CREATE TABLE a (x int);\\n\\\\! touch "+p.root+"/escaped\\nCREATE TABLE b (x int);\\n'"))
 		to.must(to.mariadb("CREATE DATABASE shop"))
 		component := base.on(to).with().components(p, true, "dump-shop")[0]
 		result := p.restoreInto(id, component)
@@ -110,12 +117,16 @@ func TestMariaDBTasks(t *testing.T) {
 		made := base.with("databases", "crm").backedUp(p, "before")
 		defer p.login("username", account, "password", accountPassword)
 		p.login("username", account, "password", "of another")
-		g.Expect(base.backup(p, "wrong")).To(And(HaveField("Reason", v1alpha1.ReasonDumpFailed), HaveField("Message", ContainSubstring("Access denied"))))
+		g.Expect(base.backup(p, "wrong")).
+			To(And(HaveField("Reason", v1alpha1.ReasonDumpFailed), HaveField("Message", ContainSubstring("Access denied"))))
 		for _, task := range []catalogTask{base, base.confirmed()} {
-			g.Expect(task.restore(p, made)).To(And(HaveField("Reason", v1alpha1.ReasonLoadFailed), HaveField("Message", ContainSubstring("Access denied"))))
+			g.Expect(task.restore(p, made)).
+				To(And(HaveField("Reason", v1alpha1.ReasonLoadFailed), HaveField("Message", ContainSubstring("Access denied"))))
 		}
 		p.login("username", account)
-		g.Expect(base.backup(p, "none")).To(And(HaveField("Reason", v1alpha1.ReasonDatabaseSecretNotAvailable), HaveField("Message", ContainSubstring("lacks password"))))
+		g.Expect(base.backup(p, "none")).
+			To(And(HaveField("Reason", v1alpha1.ReasonDatabaseSecretNotAvailable),
+				HaveField("Message", ContainSubstring("lacks password"))))
 	})
 	p.secretIsNowhere(accountPassword, strings.ReplaceAll(accountPassword, `\`, `\\`))
 }

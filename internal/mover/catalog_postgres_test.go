@@ -17,21 +17,26 @@ func TestPostgreSQLTasks(t *testing.T) {
 		s.must(s.psql(database, postgresTables+`CREATE SCHEMA audit; CREATE TABLE audit.events (n int); INSERT INTO audit.events VALUES (1), (2);
 			CREATE TABLE secrets (n int); INSERT INTO secrets VALUES (7);`))
 	}
-	s.must(s.psql("postgres", "CREATE ROLE clerk; CREATE ROLE seller LOGIN PASSWORD 'of the seller'; GRANT clerk TO seller"))
+	s.must(
+		s.psql("postgres", "CREATE ROLE clerk; CREATE ROLE seller LOGIN PASSWORD 'of the seller'; GRANT clerk TO seller"))
 	s.must(s.psql("shop", "GRANT SELECT ON people TO clerk; ALTER TABLE audit.events OWNER TO clerk"))
 	base := catalogTask{addon: "postgres-addon", server: s}
-	const tables = "SELECT string_agg(schemaname || '.' || tablename, ' ' ORDER BY 1) FROM (SELECT * FROM pg_tables WHERE schemaname IN ('public', 'audit') ORDER BY 1, 2) t"
+	const tables = "SELECT string_agg(schemaname || '.' || tablename, ' ' ORDER BY 1) FROM (SELECT * FROM pg_tables " +
+		"WHERE schemaname IN ('public', 'audit') ORDER BY 1, 2) t"
 
 	for name, tc := range map[string]struct {
 		task  catalogTask
 		holds string
 	}{
-		"a database":           {base.with("databases", "shop"), "audit.events public.people public.secrets\n"},
-		"schemas":              {base.with("databases", "shop", "schemas", "audit"), "audit.events\n"},
-		"tables":               {base.with("databases", "shop", "tables", "people,audit.*", "args", "--no-owner --no-privileges"), "audit.events public.people\n"},
-		"schemas and tables":   {base.with("databases", "shop", "schemas", "public", "tables", "peop*"), "public.people\n"},
-		"further arguments":    {base.with("databases", "shop", "args", "--exclude-table=secrets '--exclude-table=audit.e*'"), "public.people\n"},
-		"arguments as a shell": {base.with("databases", "shop", "args", `"--exclude-table=secrets" --exclude-schema='audit'`), "public.people\n"},
+		"a database": {base.with("databases", "shop"), "audit.events public.people public.secrets\n"},
+		"schemas":    {base.with("databases", "shop", "schemas", "audit"), "audit.events\n"},
+		"tables": {base.with("databases", "shop", "tables", "people,audit.*", "args",
+			"--no-owner --no-privileges"), "audit.events public.people\n"},
+		"schemas and tables": {base.with("databases", "shop", "schemas", "public", "tables", "peop*"), "public.people\n"},
+		"further arguments": {base.with("databases", "shop", "args", "--exclude-table=secrets '--exclude-table=audit.e*'"),
+			"public.people\n"},
+		"arguments as a shell": {base.with("databases", "shop", "args", `"--exclude-table=secrets" --exclude-schema='audit'`),
+			"public.people\n"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
@@ -51,12 +56,15 @@ func TestPostgreSQLTasks(t *testing.T) {
 
 	t.Run("what can't be done fails", func(t *testing.T) {
 		for says, task := range map[string]catalogTask{
-			`no matching tables were found for pattern "absent"`:         base.with("databases", "shop", "tables", "people,absent"),
-			`no matching schemas were found for pattern "absent"`:        base.with("databases", "shop", "schemas", "public,absent"),
-			`database "absent" does not exist`:                           base.with("databases", "absent"),
-			`no matching tables were found for pattern "public.pe;ople"`: base.with("databases", "shop", "tables", "public.pe;ople"),
-			`invalid sslmode value: "verify-none"`:                       base.with("databases", "shop", "sslMode", "verify-none"),
-			"server does not support SSL":                                base.with("databases", "shop", "sslMode", "require"),
+			`no matching tables were found for pattern "absent"`: base.with("databases", "shop", "tables",
+				"people,absent"),
+			`no matching schemas were found for pattern "absent"`: base.with("databases", "shop", "schemas",
+				"public,absent"),
+			`database "absent" does not exist`: base.with("databases", "absent"),
+			`no matching tables were found for pattern "public.pe;ople"`: base.with("databases", "shop", "tables",
+				"public.pe;ople"),
+			`invalid sslmode value: "verify-none"`: base.with("databases", "shop", "sslMode", "verify-none"),
+			"server does not support SSL":          base.with("databases", "shop", "sslMode", "require"),
 		} {
 			g := NewWithT(t)
 			result := task.backup(p, says)
@@ -71,7 +79,8 @@ func TestPostgreSQLTasks(t *testing.T) {
 		made := base.with("databases", "shop,crm").backedUp(p, "two")
 		there := base.on(to).with()
 		result := there.restore(p, made)
-		g.Expect(result.Message).To(ContainSubstring(`database "shop" does not exist`), "it is not created: its encoding and owner are not in its dump")
+		g.Expect(result.Message).To(ContainSubstring(`database "shop" does not exist`),
+			"it is not created: its encoding and owner are not in its dump")
 		to.must(to.psql("postgres", "CREATE DATABASE shop"))
 		to.must(to.psql("postgres", "CREATE DATABASE crm"))
 
@@ -84,7 +93,8 @@ func TestPostgreSQLTasks(t *testing.T) {
 
 		without := there.with("args", "--no-owner --no-privileges")
 		without.restored(p, made)
-		sum := "SELECT count(*), md5(string_agg(people::text, '|' ORDER BY id)) FROM people; SELECT f(), last_value FROM s; SELECT md5(data) FROM pg_largeobject"
+		sum := "SELECT count(*), md5(string_agg(people::text, '|' ORDER BY id)) FROM people; SELECT f(), last_value FROM " +
+			"s; SELECT md5(data) FROM pg_largeobject"
 		for _, database := range []string{"shop", "crm"} {
 			g.Expect(to.psql(database, sum)).To(Equal(s.must(s.psql(database, sum))), database)
 		}
@@ -94,7 +104,7 @@ func TestPostgreSQLTasks(t *testing.T) {
 		g.Expect(to.psql("crm", "SELECT count(*) FROM people")).To(Equal("0\n"), "nothing was written")
 		without.confirmed().restored(p, made)
 		g.Expect(to.psql("crm", sum)).To(Equal(s.must(s.psql("crm", sum))))
-		g.Expect(to.psql("crm", "SELECT count(*) FROM mine")).To(Equal("0\n"), "what the dump does not know stays")
+		g.Expect(to.psql("crm", "SELECT count(*) FROM mine")).To(Equal("0\n"), "objects that are not in the dump stay")
 	})
 
 	t.Run("everything into another server", func(t *testing.T) {
@@ -103,7 +113,8 @@ func TestPostgreSQLTasks(t *testing.T) {
 		made := base.with().backedUp(p, "everything")
 		g.Expect(made.Components[0].Name).To(Equal("dump"))
 		base.on(to).with().restored(p, made)
-		const rights = "SELECT has_table_privilege('seller', 'people', 'SELECT'), tableowner, rolpassword IS NOT NULL FROM pg_tables, pg_authid WHERE tablename = 'events' AND rolname = 'seller'"
+		const rights = "SELECT has_table_privilege('seller', 'people', 'SELECT'), tableowner, rolpassword IS NOT NULL FROM " +
+			"pg_tables, pg_authid WHERE tablename = 'events' AND rolname = 'seller'"
 		g.Expect(to.psql("shop", rights)).To(Equal("t|clerk|t\n"))
 		g.Expect(to.psql("crm", tables)).To(Equal("audit.events public.people public.secrets\n"))
 		result := base.on(to).with().restore(p, made)
@@ -112,7 +123,8 @@ func TestPostgreSQLTasks(t *testing.T) {
 		base.on(to).with().confirmed().restored(p, made)
 		g.Expect(to.psql("shop", "SELECT count(*) FROM people")).To(Equal("5000\n"))
 		narrow := base.with("args", "--exclude-database=crm --exclude-database=postgres").backedUp(p, "narrow")
-		g.Expect(p.content(narrow.Components[0].ID)).To(And(ContainSubstring("\\connect shop"), Not(ContainSubstring("\\connect crm"))))
+		g.Expect(p.content(narrow.Components[0].ID)).
+			To(And(ContainSubstring("\\connect shop"), Not(ContainSubstring("\\connect crm"))))
 	})
 
 	t.Run("a password that is wrong, or none", func(t *testing.T) {
@@ -120,14 +132,24 @@ func TestPostgreSQLTasks(t *testing.T) {
 		made := base.with("databases", "shop").backedUp(p, "before")
 		defer p.login("username", account, "password", accountPassword)
 		p.login("username", account, "password", "of another")
-		g.Expect(base.backup(p, "wrong")).To(And(HaveField("Reason", v1alpha1.ReasonDumpFailed), HaveField("Message", ContainSubstring("password authentication failed"))))
+		g.Expect(base.backup(p, "wrong")).
+			To(
+				And(HaveField("Reason", v1alpha1.ReasonDumpFailed),
+					HaveField("Message", ContainSubstring("password authentication failed"))))
 		for _, task := range []catalogTask{base, base.confirmed()} {
-			g.Expect(task.restore(p, made)).To(And(HaveField("Reason", v1alpha1.ReasonLoadFailed), HaveField("Message", ContainSubstring("password authentication failed"))))
+			g.Expect(task.restore(p, made)).
+				To(
+					And(HaveField("Reason", v1alpha1.ReasonLoadFailed),
+						HaveField("Message", ContainSubstring("password authentication failed"))))
 		}
 		p.login("username", account)
-		g.Expect(base.backup(p, "none")).To(And(HaveField("Reason", v1alpha1.ReasonDumpFailed), HaveField("Message", ContainSubstring("no password supplied"))))
+		g.Expect(base.backup(p, "none")).
+			To(
+				And(HaveField("Reason", v1alpha1.ReasonDumpFailed), HaveField("Message", ContainSubstring("no password supplied"))))
 		p.login("password", accountPassword)
-		g.Expect(base.backup(p, "nobody")).To(And(HaveField("Reason", v1alpha1.ReasonDatabaseSecretNotAvailable), HaveField("Message", ContainSubstring("lacks username"))))
+		g.Expect(base.backup(p, "nobody")).
+			To(And(HaveField("Reason", v1alpha1.ReasonDatabaseSecretNotAvailable),
+				HaveField("Message", ContainSubstring("lacks username"))))
 	})
 	p.secretIsNowhere(accountPassword, `p\:a`)
 }

@@ -42,11 +42,13 @@ func TestRedisTasks(t *testing.T) {
 		to.must(to.redis("ACL", "SETUSER", "reader", "on", ">of the reader", "+@read", "+@connection", "+info", "~*"))
 		defer p.login("password", password)
 		p.login("password", "of the keeper")
-		g.Expect(base.backup(p, "default")).To(HaveField("Reason", v1alpha1.ReasonDumpFailed), "it is not the password of default")
+		g.Expect(base.backup(p, "default")).
+			To(HaveField("Reason", v1alpha1.ReasonDumpFailed), "it is not the password of default")
 		again := base.with("user", "keeper").backedUp(p, "keeper")
 		p.login("password", "of the reader")
 		result := base.on(to).with("user", "reader").restore(p, again)
-		g.Expect(result).To(And(HaveField("Reason", v1alpha1.ReasonLoadFailed), HaveField("Message", ContainSubstring("NOPERM"))))
+		g.Expect(result).
+			To(And(HaveField("Reason", v1alpha1.ReasonLoadFailed), HaveField("Message", ContainSubstring("NOPERM"))))
 		p.login("password", "of the keeper")
 		base.on(to).with("user", "keeper").restored(p, again)
 		g.Expect(to.redis("DEBUG", "DIGEST")).To(Equal(digest))
@@ -62,7 +64,8 @@ func TestRedisTasks(t *testing.T) {
 			g.Expect(result.Reason).To(Equal(v1alpha1.ReasonDumpFailed), says)
 			g.Expect(result.Message).To(ContainSubstring(says))
 			result = base.on(to).restore(p, made)
-			g.Expect(result.Reason).NotTo(Equal(v1alpha1.ReasonSucceeded), "what can't be asked is not taken for empty")
+			g.Expect(result.Reason).NotTo(Equal(v1alpha1.ReasonSucceeded),
+				"a database that can't be asked does not count as empty")
 			if says == "WRONGPASS" {
 				g.Expect(result.Message).To(ContainSubstring(says))
 			}
@@ -78,7 +81,7 @@ func TestRedisTasks(t *testing.T) {
 		for name, tc := range map[string]struct{ content, says string }{
 			"newer than the server": {good[:5] + "9999" + good[9:], "its checksum is wrong"},
 			"cut off":               {good[:len(good)/2], "it ends too early"},
-			"no RDB file":           {"-- MariaDB dump", "it does not begin as one"},
+			"no RDB file":           {"-- MariaDB dump", "its header is wrong"},
 		} {
 			g := NewWithT(t)
 			file := filepath.Join(t.TempDir(), "dump.rdb")
@@ -93,8 +96,9 @@ func TestRedisTasks(t *testing.T) {
 
 	t.Run("further arguments", func(t *testing.T) {
 		g := NewWithT(t)
-		g.Expect(base.with("args", "--no-such-option").backup(p, "bad")).To(And(HaveField("Reason", v1alpha1.ReasonDumpFailed),
-			HaveField("Message", ContainSubstring("'--no-such-option'"))))
+		g.Expect(base.with("args", "--no-such-option").backup(p, "bad")).
+			To(And(HaveField("Reason", v1alpha1.ReasonDumpFailed),
+				HaveField("Message", ContainSubstring("'--no-such-option'"))))
 		base.with("args", "-n 3 --verbose").backedUp(p, "good")
 	})
 	p.secretIsNowhere(password)

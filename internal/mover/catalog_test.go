@@ -63,7 +63,7 @@ type catalogTask struct {
 	confirm bool
 }
 
-// components are what the manager makes of a task, with the paths of p and the programs of this machine in it.
+// components returns what the manager makes of a task, with the paths of p and the programs of this machine.
 func (c catalogTask) components(p *pod, restore bool, names ...string) []task.Component {
 	p.t.Helper()
 	g := NewWithT(p.t)
@@ -80,7 +80,8 @@ func (c catalogTask) components(p *pod, restore bool, names ...string) []task.Co
 		reference.Name = restoreOf
 	}
 	info := v1alpha1.AddonInfo{Name: c.addon, Tasks: []v1alpha1.TaskReference{reference}}
-	vars := task.Variables{MoverImage: "mover", TargetImage: "database", TargetHost: "127.0.0.1", TargetPort: c.server.port}
+	vars := task.Variables{MoverImage: "mover", TargetImage: "database", TargetHost: "127.0.0.1",
+		TargetPort: c.server.port}
 	if c.host != "" {
 		vars.TargetHost = c.host
 	}
@@ -98,10 +99,11 @@ func (c catalogTask) components(p *pod, restore bool, names ...string) []task.Co
 	return out
 }
 
-// here puts the paths of a stream below the root of the pod, and the programs where this machine has them.
+// here puts the paths of a stream below the root of the pod, and uses the programs of this machine.
 func (p *pod) here(s *v1alpha1.ResolvedStream) *v1alpha1.ResolvedStream {
 	p.t.Helper()
-	paths := strings.NewReplacer(task.StreamDir, filepath.Join(p.root, task.StreamDir), task.DatabaseDir, filepath.Join(p.root, task.DatabaseDir))
+	paths := strings.NewReplacer(task.StreamDir, filepath.Join(p.root, task.StreamDir), task.DatabaseDir,
+		filepath.Join(p.root, task.DatabaseDir))
 	program := func(command []string, args []v1alpha1.ResolvedStreamArgument) {
 		command[0] = databaseProgram(p.t, command[0])
 		for i := range command[1:] {
@@ -132,7 +134,7 @@ func (c catalogTask) backup(p *pod, snapshot string) *task.Result {
 	return result
 }
 
-// backedUp runs the backup, which has to succeed.
+// backedUp runs the backup, which must succeed.
 func (c catalogTask) backedUp(p *pod, snapshot string) *task.Result {
 	p.t.Helper()
 	result := c.backup(p, snapshot)
@@ -140,7 +142,7 @@ func (c catalogTask) backedUp(p *pod, snapshot string) *task.Result {
 	return result
 }
 
-// restore runs the restore of all that a backup made.
+// restore restores everything that a backup made.
 func (c catalogTask) restore(p *pod, made *task.Result) *task.Result {
 	p.t.Helper()
 	var names []string
@@ -159,14 +161,14 @@ func (c catalogTask) restore(p *pod, made *task.Result) *task.Result {
 	return result
 }
 
-// restored runs the restore, which has to succeed.
+// restored runs the restore, which must succeed.
 func (c catalogTask) restored(p *pod, made *task.Result) {
 	p.t.Helper()
 	result := c.restore(p, made)
 	NewWithT(p.t).Expect(result.Reason).To(Equal(v1alpha1.ReasonSucceeded), result.Message)
 }
 
-// with is the task with other parameters: names and values by turns.
+// with returns the task with other parameters: names and values alternate.
 func (c catalogTask) with(params ...string) catalogTask {
 	c.params = map[string]string{}
 	for i := 0; i < len(params); i += 2 {
@@ -175,13 +177,13 @@ func (c catalogTask) with(params ...string) catalogTask {
 	return c
 }
 
-// on is the task for another server.
+// on returns the task for another server.
 func (c catalogTask) on(s *databaseServer) catalogTask {
 	c.server = s
 	return c
 }
 
-// confirmed is the task with the consent to replace what is there.
+// confirmed returns the task with the consent to replace existing data.
 func (c catalogTask) confirmed() catalogTask {
 	c.confirm = true
 	return c

@@ -12,14 +12,14 @@ import (
 	"github.com/cairn-backup/cairn/internal/task"
 )
 
-// login is who logs in, and what a connection comes to.
+// login is an account, and the expected result of a connection.
 type login struct {
 	task   catalogTask
 	secret []string
 	says   string // empty where the connection is made
 }
 
-// logins tries each of them: a backup, and the restore of what was backed up before.
+// logins tries each account: a backup, and the restore of an earlier backup.
 func logins(t *testing.T, p *pod, tries map[string]login) {
 	made := backUpFirst(t, p, tries)
 	for name, try := range tries {
@@ -42,7 +42,7 @@ func logins(t *testing.T, p *pod, tries map[string]login) {
 	}
 }
 
-// backUpFirst gives a backup to restore.
+// backUpFirst returns a backup to restore.
 func backUpFirst(t *testing.T, p *pod, tries map[string]login) map[string]*task.Result {
 	t.Helper()
 	for name, try := range tries {
@@ -60,9 +60,12 @@ func TestPostgreSQLTasksOverTLS(t *testing.T) {
 	ours, other := newAuthority(t, "ours"), newAuthority(t, "another")
 	dir := ours.server()
 	NewWithT(t).Expect(os.WriteFile(filepath.Join(dir, "hba"), []byte(
-		"host all app all scram-sha-256\nhostssl all sealed all scram-sha-256\nhostssl all certified all cert\n"), 0o644)).To(Succeed())
-	s := startPostgreSQL(t, "-c", "ssl=on", "-c", "ssl_ca_file="+dir+"/ca.crt", "-c", "ssl_cert_file="+dir+"/tls.crt", "-c", "ssl_key_file="+dir+"/tls.key", "-c", "hba_file="+dir+"/hba")
-	s.must(s.psql("postgres", "CREATE ROLE sealed SUPERUSER LOGIN PASSWORD 'word of sealed'; CREATE ROLE certified SUPERUSER LOGIN; CREATE DATABASE shop"))
+		"host all app all scram-sha-256\nhostssl all sealed all scram-sha-256\nhostssl all certified all cert\n"),
+		0o644)).To(Succeed())
+	s := startPostgreSQL(t, "-c", "ssl=on", "-c", "ssl_ca_file="+dir+"/ca.crt", "-c", "ssl_cert_file="+dir+"/tls.crt",
+		"-c", "ssl_key_file="+dir+"/tls.key", "-c", "hba_file="+dir+"/hba")
+	s.must(s.psql("postgres", "CREATE ROLE sealed SUPERUSER LOGIN PASSWORD 'word of sealed'; CREATE ROLE certified "+
+		"SUPERUSER LOGIN; CREATE DATABASE shop"))
 	s.must(s.psql("shop", postgresTables))
 	cert, key := ours.client("certified")
 	foreignCert, foreignKey := other.client("certified")
@@ -73,17 +76,23 @@ func TestPostgreSQLTasksOverTLS(t *testing.T) {
 	trusting := append(sealed[:4:4], "ca.crt", ours.pem)
 
 	logins(t, withSecret(t), map[string]login{
-		"encrypted, as far as that goes":     {task: base, secret: sealed},
-		"verified by default with a CA":      {task: base, secret: trusting},
-		"another authority":                  {base, append(sealed[:4:4], "ca.crt", other.pem), "certificate verify failed"},
-		"another name":                       {elsewhere(base), trusting, `does not match host name "127.0.0.1"`},
-		"another name, which is asked for":   {task: elsewhere(with("sslMode", "verify-ca")), secret: trusting},
-		"another authority, not looked at":   {with("sslMode", "require"), append(sealed[:4:4], "ca.crt", other.pem), "certificate verify failed"},
-		"no encryption":                      {with("sslMode", "disable"), sealed, `user "sealed", database "shop", no encryption`},
-		"verification without a CA":          {with("sslMode", "verify-full"), sealed, "root certificate file"},
-		"a certificate instead of password":  {task: base, secret: []string{"username", "certified", "ca.crt", ours.pem, "tls.crt", cert, "tls.key", key}},
-		"no certificate":                     {base, []string{"username", "certified", "password", "x", "ca.crt", ours.pem}, "connection requires a valid client certificate"},
-		"a certificate of another authority": {base, []string{"username", "certified", "ca.crt", ours.pem, "tls.crt", foreignCert, "tls.key", foreignKey}, "unknown ca"},
+		"encrypted, as far as that goes":   {task: base, secret: sealed},
+		"verified by default with a CA":    {task: base, secret: trusting},
+		"another authority":                {base, append(sealed[:4:4], "ca.crt", other.pem), "certificate verify failed"},
+		"another name":                     {elsewhere(base), trusting, `does not match host name "127.0.0.1"`},
+		"another name, which is asked for": {task: elsewhere(with("sslMode", "verify-ca")), secret: trusting},
+		"another authority, not looked at": {with("sslMode", "require"), append(sealed[:4:4], "ca.crt", other.pem),
+			"certificate verify failed"},
+		"no encryption": {with("sslMode", "disable"), sealed,
+			`user "sealed", database "shop", no encryption`},
+		"verification without a CA": {with("sslMode", "verify-full"), sealed, "root certificate file"},
+		"a certificate instead of password": {
+			task: base, secret: []string{"username", "certified", "ca.crt", ours.pem, "tls.crt", cert, "tls.key", key}},
+		"no certificate": {base, []string{"username", "certified", "password", "x", "ca.crt", ours.pem},
+			"connection requires a valid client certificate"},
+		"a certificate of another authority": {
+			base, []string{"username", "certified", "ca.crt", ours.pem, "tls.crt", foreignCert, "tls.key", foreignKey},
+			"unknown ca"},
 	})
 }
 
@@ -97,20 +106,26 @@ func TestMariaDBTasksOverTLS(t *testing.T) {
 		CREATE USER certified IDENTIFIED BY 'word of certified' REQUIRE SUBJECT '/CN=certified'; GRANT ALL PRIVILEGES ON *.* TO certified`))
 	cert, key := ours.client("certified")
 	foreignCert, foreignKey := other.client("certified")
-	base := catalogTask{addon: "mariadb-addon", server: s, host: "localhost"}.with("databases", "shop", "args", "--protocol=tcp") // localhost alone is a socket
+	// localhost alone is a socket
+	base := catalogTask{addon: "mariadb-addon", server: s, host: "localhost"}.with("databases", "shop", "args",
+		"--protocol=tcp")
 	elsewhere := base
 	elsewhere.host = "127.0.0.1"
-	sealed, certified := []string{"username", "sealed", "password", "word of sealed"}, []string{"username", "certified", "password", "word of certified"}
+	sealed, certified := []string{"username", "sealed", "password", "word of sealed"}, []string{"username", "certified",
+		"password", "word of certified"}
 	trusting := append(sealed[:4:4], "ca.crt", ours.pem)
 
 	logins(t, withSecret(t), map[string]login{
-		"verified with a CA":                 {task: base, secret: trusting},
-		"no encryption":                      {base.with("databases", "shop", "args", "--protocol=tcp --skip-ssl"), sealed, "Access denied"},
-		"another name":                       {elsewhere, trusting, "TLS/SSL error"},
-		"another authority":                  {base, append(sealed[:4:4], "ca.crt", other.pem), "TLS/SSL error"},
-		"a certificate":                      {task: base, secret: append(certified[:4:4], "ca.crt", ours.pem, "tls.crt", cert, "tls.key", key)},
-		"no certificate":                     {base, append(certified[:4:4], "ca.crt", ours.pem), "Access denied"},
-		"a certificate of another authority": {base, append(certified[:4:4], "ca.crt", ours.pem, "tls.crt", foreignCert, "tls.key", foreignKey), "mariadb"},
+		"verified with a CA": {task: base, secret: trusting},
+		"no encryption": {base.with("databases", "shop", "args", "--protocol=tcp --skip-ssl"), sealed,
+			"Access denied"},
+		"another name":      {elsewhere, trusting, "TLS/SSL error"},
+		"another authority": {base, append(sealed[:4:4], "ca.crt", other.pem), "TLS/SSL error"},
+		"a certificate": {
+			task: base, secret: append(certified[:4:4], "ca.crt", ours.pem, "tls.crt", cert, "tls.key", key)},
+		"no certificate": {base, append(certified[:4:4], "ca.crt", ours.pem), "Access denied"},
+		"a certificate of another authority": {
+			base, append(certified[:4:4], "ca.crt", ours.pem, "tls.crt", foreignCert, "tls.key", foreignKey), "mariadb"},
 	})
 }
 
@@ -118,7 +133,8 @@ func TestRedisTasksOverTLS(t *testing.T) {
 	t.Parallel()
 	ours, other := newAuthority(t, "ours"), newAuthority(t, "another")
 	dir, port := ours.server(), unusedPort(t)
-	s := startRedis(t, "--tls-port", port, "--tls-ca-cert-file", dir+"/ca.crt", "--tls-cert-file", dir+"/tls.crt", "--tls-key-file", dir+"/tls.key", "--tls-auth-clients", "yes")
+	s := startRedis(t, "--tls-port", port, "--tls-ca-cert-file", dir+"/ca.crt", "--tls-cert-file", dir+"/tls.crt",
+		"--tls-key-file", dir+"/tls.key", "--tls-auth-clients", "yes")
 	s.must(s.redis("SET", "a", "b"))
 	cert, key := ours.client("certified")
 	foreignCert, foreignKey := other.client("certified")
@@ -134,12 +150,17 @@ func TestRedisTasksOverTLS(t *testing.T) {
 	p := withSecret(t)
 	p.mover.ProbeTimeout = 10 * time.Second
 	logins(t, p, map[string]login{
-		"verified with a CA":                 {task: base, secret: append(certified[:6:6], "ca.crt", ours.pem)},
-		"a port without TLS":                 {plain, append(certified[:6:6], "ca.crt", ours.pem), "redis-cli"}, // waits or, where the server takes a byte for the end of a line, is told so
-		"a CA that the arguments leave out":  {task: base.with("args", "--tls --insecure"), secret: certified},
-		"another authority":                  {base, append(certified[:6:6], "ca.crt", other.pem), "certificate verify failed"},
-		"another name, unseen by redis-cli":  {task: elsewhere, secret: append(certified[:6:6], "ca.crt", ours.pem)},
-		"no certificate":                     {base, []string{"password", "hunter2secret", "ca.crt", ours.pem}, "redis-cli ended with exit code 1"},
-		"a certificate of another authority": {base, []string{"password", "hunter2secret", "ca.crt", ours.pem, "tls.crt", foreignCert, "tls.key", foreignKey}, "redis-cli ended with exit code 1"},
+		"verified with a CA": {task: base, secret: append(certified[:6:6], "ca.crt", ours.pem)},
+		// waits or, where the server takes a byte for the end of a line, is told so
+		"a port without TLS":                {plain, append(certified[:6:6], "ca.crt", ours.pem), "redis-cli"},
+		"a CA that the arguments leave out": {task: base.with("args", "--tls --insecure"), secret: certified},
+		"another authority": {base, append(certified[:6:6], "ca.crt", other.pem),
+			"certificate verify failed"},
+		"another name, unseen by redis-cli": {task: elsewhere, secret: append(certified[:6:6], "ca.crt", ours.pem)},
+		"no certificate": {base, []string{"password", "hunter2secret", "ca.crt", ours.pem},
+			"redis-cli ended with exit code 1"},
+		"a certificate of another authority": {
+			base, []string{"password", "hunter2secret", "ca.crt", ours.pem, "tls.crt", foreignCert, "tls.key", foreignKey},
+			"redis-cli ended with exit code 1"},
 	})
 }

@@ -24,15 +24,16 @@ type authority struct {
 	pem  string
 }
 
-// newAuthority makes one.
+// newAuthority makes an authority.
 func newAuthority(t testing.TB, name string) *authority {
 	t.Helper()
 	a := &authority{t: t}
-	a.pem, _ = a.sign(&x509.Certificate{Subject: pkix.Name{CommonName: name}, IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign})
+	a.pem, _ = a.sign(&x509.Certificate{Subject: pkix.Name{CommonName: name}, IsCA: true, BasicConstraintsValid: true,
+		KeyUsage: x509.KeyUsageCertSign})
 	return a
 }
 
-// sign gives a certificate and its key.
+// sign returns a certificate and its key.
 func (a *authority) sign(c *x509.Certificate) (cert, key string) {
 	a.t.Helper()
 	g := NewWithT(a.t)
@@ -48,15 +49,18 @@ func (a *authority) sign(c *x509.Certificate) (cert, key string) {
 	g.Expect(err).NotTo(HaveOccurred())
 	pkcs8, err := x509.MarshalPKCS8PrivateKey(private)
 	g.Expect(err).NotTo(HaveOccurred())
-	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})), string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: pkcs8}))
+	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})), string(
+		pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: pkcs8}))
 }
 
-// client gives the certificate of a client.
+// client returns the certificate of a client.
 func (a *authority) client(name string) (cert, key string) {
-	return a.sign(&x509.Certificate{Subject: pkix.Name{CommonName: name}, KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}})
+	return a.sign(&x509.Certificate{Subject: pkix.Name{CommonName: name}, KeyUsage: x509.KeyUsageDigitalSignature,
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}})
 }
 
-// server puts a certificate for localhost, and for no other name, where a server reads it: ca.crt, tls.crt and tls.key.
+// server puts a certificate for localhost, and for no other name, where a server reads it: ca.crt, tls.crt and
+// tls.key.
 func (a *authority) server() (dir string) {
 	a.t.Helper()
 	g := NewWithT(a.t)
@@ -64,7 +68,8 @@ func (a *authority) server() (dir string) {
 	g.Expect(err).NotTo(HaveOccurred())
 	a.t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	cert, key := a.sign(&x509.Certificate{
-		Subject: pkix.Name{CommonName: "localhost"}, DNSNames: []string{"localhost"}, KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+		Subject: pkix.Name{CommonName: "localhost"}, DNSNames: []string{"localhost"}, KeyUsage: x509.KeyUsageDigitalSignature,
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 	})
 	for name, content := range map[string]string{"ca.crt": a.pem, "tls.crt": cert, "tls.key": key} {
 		g.Expect(os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600)).To(Succeed())

@@ -15,10 +15,11 @@ import (
 	"github.com/cairn-backup/cairn/internal/task"
 )
 
-// database is the Secret of a database: how to log in. A line break at the end of a value, which editors add, is no part of it.
+// database holds the Secret of a database, with which programs log in. A line break at the end of a value, which
+// editors add, is dropped.
 type database map[string]string
 
-// database reads the Secret. One that is not mounted has no keys.
+// database reads the Secret. A Secret that is not mounted has no keys.
 func (m *Mover) database() (database, *failure) {
 	dir := m.path(task.DatabaseDir)
 	entries, err := os.ReadDir(dir)
@@ -27,7 +28,7 @@ func (m *Mover) database() (database, *failure) {
 	}
 	out := database{}
 	for _, e := range entries {
-		if strings.HasPrefix(e.Name(), "..") { // the kubelet's own
+		if strings.HasPrefix(e.Name(), "..") { // directories of the kubelet
 			continue
 		}
 		b, err := os.ReadFile(filepath.Join(dir, e.Name()))
@@ -43,13 +44,13 @@ func noDatabaseSecret(message string) *failure {
 	return &failure{v1alpha1.ReasonDatabaseSecretNotAvailable, message}
 }
 
-// has says whether what hangs on a key is wanted.
+// has reports whether the Secret has the key, or the key is empty.
 func (d database) has(key string) bool {
 	_, there := d[key]
 	return key == "" || there
 }
 
-// value of a key that must be there.
+// value returns the value of a required key.
 func (d database) value(key string) (string, *failure) {
 	v, there := d[key]
 	if !there {
@@ -58,7 +59,7 @@ func (d database) value(key string) (string, *failure) {
 	return v, nil
 }
 
-// expand puts values in for $(key).
+// expand replaces each $(key) in text with the value of the key.
 func (d database) expand(text string, escape v1alpha1.StreamEscape) (string, *failure) {
 	var out strings.Builder
 	for {
@@ -87,18 +88,18 @@ func (d database) expand(text string, escape v1alpha1.StreamEscape) (string, *fa
 // pgPass escapes what separates the fields of a PostgreSQL password file.
 var pgPass = strings.NewReplacer(`\`, `\\`, `:`, `\:`)
 
-// optionFile escapes what an option file of MariaDB or MySQL reads otherwise inside of double quotes.
+// optionFile escapes characters that are special inside double quotes in an option file of MariaDB or MySQL.
 var optionFile = strings.NewReplacer(`\`, `\\`, `"`, `\"`, "\n", `\n`, "\r", `\r`, "\t", `\t`, "\b", `\b`)
 
-// escaped writes a value as its file wants it.
+// escaped returns a value as its file needs it.
 func escaped(v string, escape v1alpha1.StreamEscape) (string, error) {
 	if strings.ContainsRune(v, 0) && escape != v1alpha1.StreamEscapeNone && escape != "" {
-		return "", errors.New("holds a zero byte, which the file can't")
+		return "", errors.New("holds a zero byte, which the file can't hold")
 	}
 	switch escape {
 	case v1alpha1.StreamEscapePgPass:
 		if strings.ContainsAny(v, "\r\n") {
-			return "", errors.New("holds a line break, which a password file can't")
+			return "", errors.New("holds a line break, which a password file can't hold")
 		}
 		return pgPass.Replace(v), nil
 	case v1alpha1.StreamEscapeOptionFile:
@@ -106,16 +107,17 @@ func escaped(v string, escape v1alpha1.StreamEscape) (string, error) {
 	case v1alpha1.StreamEscapeNone, "":
 		return v, nil
 	}
-	return "", fmt.Errorf("is to be escaped as %q, which this mover does not know", escape)
+	return "", fmt.Errorf("must be escaped as %q, which this mover does not know", escape)
 }
 
-// open are the keys of which nothing is secret: messages name what they hold.
+// open lists the keys whose values are not secret. Messages can show their values.
 var open = []string{"type", "provider", "host", "hostname", "port", "username", "user", "database", "dbname", "db"}
 
-// shortest is the length of what is looked for in messages. Something shorter is in every other word.
+// shortest is the length of the shortest secret that is looked for in messages. A shorter text is part of many other
+// words.
 const shortest = 3
 
-// scrubber replaces all that is secret, in every form in which it was given to the program.
+// scrubber returns a function that replaces all secrets in a text, in every form in which a program received them.
 func (d database) scrubber() func(string) string {
 	var secrets []string
 	for key, v := range d {
@@ -132,7 +134,8 @@ func (d database) scrubber() func(string) string {
 		secrets = append(secrets, forms...)
 	}
 	secrets = slices.DeleteFunc(secrets, func(s string) bool { return len(s) < shortest })
-	slices.SortFunc(secrets, func(a, b string) int { return cmp.Or(len(b)-len(a), strings.Compare(a, b)) }) // one may hold another
+	// longest first: a secret can contain another
+	slices.SortFunc(secrets, func(a, b string) int { return cmp.Or(len(b)-len(a), strings.Compare(a, b)) })
 	var pairs []string
 	for _, s := range slices.Compact(secrets) {
 		pairs = append(pairs, s, "***")

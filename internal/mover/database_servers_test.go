@@ -20,7 +20,8 @@ import (
 // unpacked is the environment variable that names the directory where hack/databases put real servers and clients.
 const unpacked = "CAIRN_DATABASES"
 
-// The account of the databases of the tests. The password has what shells, password files and option files read otherwise.
+// The account of the databases of the tests. The password contains characters that are special in shells, password
+// files and option files.
 const (
 	account         = "app"
 	accountPassword = `p:a\s"s#w'o rd;$(id)`
@@ -40,11 +41,12 @@ func databaseProgram(t testing.TB, name string) string {
 			return found[len(found)-1]
 		}
 	}
-	t.Skipf("there is no program %s: run make test on Debian or Ubuntu, or set %s to what hack/databases prints", name, unpacked)
+	t.Skipf("there is no program %s: run make test on Debian or Ubuntu, or set %s to what hack/databases prints", name,
+		unpacked)
 	return ""
 }
 
-// databaseServer is a real one, on a port of this machine.
+// databaseServer is a real server on a port of this machine.
 type databaseServer struct {
 	t    testing.TB
 	dir  string
@@ -54,7 +56,7 @@ type databaseServer struct {
 	kill func()
 }
 
-// newServer makes a directory for a server, which may not run as root.
+// newServer makes a directory for a server, which must not run as root.
 func newServer(t testing.TB) *databaseServer {
 	t.Helper()
 	g := NewWithT(t)
@@ -74,7 +76,8 @@ func newServer(t testing.TB) *databaseServer {
 	return s
 }
 
-// unusedPort lies below those that systems give to whoever asks for any: until the server listens nobody gets it.
+// unusedPort returns a port below those that systems hand out on request, so nobody gets it before the server
+// listens.
 func unusedPort(t testing.TB) string {
 	t.Helper()
 	for range 100 {
@@ -84,11 +87,11 @@ func unusedPort(t testing.TB) string {
 			return port
 		}
 	}
-	t.Fatal("no port is unused")
+	t.Fatal("find an unused port")
 	return ""
 }
 
-// command is one of the server's side.
+// command returns a command of the server's side.
 func (s *databaseServer) command(name string, args ...string) *exec.Cmd {
 	cmd := exec.Command(databaseProgram(s.t, name), args...)
 	cmd.Dir = s.dir
@@ -109,7 +112,7 @@ func (s *databaseServer) prepare(stdin, name string, args ...string) {
 	NewWithT(s.t).Expect(err).NotTo(HaveOccurred(), string(out))
 }
 
-// start starts the server and waits until ready says nothing. It ends with kill, at the latest with the test.
+// start starts the server and waits until ready returns nothing. kill ends the server, at the latest with the test.
 func (s *databaseServer) start(ready func() error, name string, args ...string) {
 	s.t.Helper()
 	g := NewWithT(s.t)
@@ -124,7 +127,7 @@ func (s *databaseServer) start(ready func() error, name string, args ...string) 
 	g.Eventually(ready).WithTimeout(2*time.Minute).WithPolling(50*time.Millisecond).Should(Succeed(), "the server starts")
 }
 
-// client runs a client's program and gives what it wrote.
+// client runs a client's program and returns its output.
 func (s *databaseServer) client(env []string, stdin, name string, args ...string) (string, error) {
 	s.t.Helper()
 	cmd := exec.Command(databaseProgram(s.t, name), args...)
@@ -139,19 +142,20 @@ func (s *databaseServer) client(env []string, stdin, name string, args ...string
 	return string(out), nil
 }
 
-// must is client where it has to work.
+// must is client for a program that must succeed.
 func (s *databaseServer) must(out string, err error) string {
 	s.t.Helper()
 	NewWithT(s.t).Expect(err).NotTo(HaveOccurred())
 	return out
 }
 
-// startPostgreSQL makes and starts a server with one account.
+// startPostgreSQL creates and starts a server with one account.
 func startPostgreSQL(t testing.TB, options ...string) *databaseServer {
 	s := newServer(t)
 	password, data := filepath.Join(s.dir, "password"), filepath.Join(s.dir, "data")
 	NewWithT(t).Expect(os.WriteFile(password, []byte(accountPassword), 0o644)).To(Succeed())
-	s.prepare("", "initdb", "--pgdata="+data, "--username="+account, "--pwfile="+password, "--auth=scram-sha-256", "--encoding=UTF8", "--locale=C", "--no-sync")
+	s.prepare("", "initdb", "--pgdata="+data, "--username="+account, "--pwfile="+password, "--auth=scram-sha-256",
+		"--encoding=UTF8", "--locale=C", "--no-sync")
 	s.startOn(data, options...)
 	return s
 }
@@ -160,17 +164,19 @@ func startPostgreSQL(t testing.TB, options ...string) *databaseServer {
 func (s *databaseServer) startOn(data string, options ...string) {
 	s.t.Helper()
 	s.start(func() error { _, err := s.psql("postgres", "SELECT 1"); return err }, "postgres", append([]string{"-D", data,
-		"-c", "listen_addresses=127.0.0.1", "-c", "port=" + s.port, "-c", "unix_socket_directories=", "-c", "fsync=off"}, options...)...)
+		"-c", "listen_addresses=127.0.0.1", "-c", "port=" + s.port, "-c", "unix_socket_directories=", "-c", "fsync=off"},
+		options...)...)
 }
 
 // psql runs statements.
 func (s *databaseServer) psql(database, statements string) (string, error) {
 	s.t.Helper()
-	return s.client([]string{"PGPASSWORD=" + accountPassword}, statements, "psql", "--no-psqlrc", "--quiet", "--tuples-only", "--no-align",
+	return s.client([]string{"PGPASSWORD=" + accountPassword}, statements, "psql", "--no-psqlrc", "--quiet",
+		"--tuples-only", "--no-align",
 		"--set=ON_ERROR_STOP=1", "--host=127.0.0.1", "--port="+s.port, "--username="+account, "--dbname="+database)
 }
 
-// startMariaDB makes and starts a server with one account.
+// startMariaDB creates and starts a server with one account.
 func startMariaDB(t testing.TB, more ...string) *databaseServer {
 	s := newServer(t)
 	data, first := filepath.Join(s.dir, "data"), filepath.Join(s.dir, "first.sql")
@@ -189,13 +195,16 @@ func startMariaDB(t testing.TB, more ...string) *databaseServer {
 		g.Expect(os.Chown(data, 65534, 65534)).To(Succeed())
 	}
 	quoted := strings.NewReplacer(`\`, `\\`, `'`, `\'`).Replace(accountPassword)
-	g.Expect(os.WriteFile(first, []byte("CREATE USER app@'%' IDENTIFIED BY '"+quoted+"';\nGRANT ALL PRIVILEGES ON *.* TO app@'%' WITH GRANT OPTION;\n"), 0o644)).To(Succeed())
+	g.Expect(
+		os.WriteFile(
+			first, []byte("CREATE USER app@'%' IDENTIFIED BY '"+quoted+
+				"';\nGRANT ALL PRIVILEGES ON *.* TO app@'%' WITH GRANT OPTION;\n"), 0o644)).To(Succeed())
 	s.prepare(sql, "mariadbd", append(s.mariadbOptions(data), "--bootstrap", "--skip-log-bin")...)
 	s.startMariaDBOn(data, append(more, "--init-file="+first)...)
 	return s
 }
 
-// mariadbShare is where MariaDB's own scripts and messages are.
+// mariadbShare is the directory of MariaDB's scripts and messages.
 func mariadbShare() string {
 	if dir := os.Getenv(unpacked); dir != "" {
 		return filepath.Join(dir, "root/usr/share/mysql")
@@ -205,34 +214,41 @@ func mariadbShare() string {
 
 func (s *databaseServer) mariadbOptions(data string) []string {
 	share := mariadbShare()
-	return []string{"--no-defaults", "--datadir=" + data, "--tmpdir=" + s.dir, "--lc-messages-dir=" + share, "--character-sets-dir=" + filepath.Join(share, "charsets"),
-		"--pid-file=" + filepath.Join(s.dir, "pid"), "--innodb-buffer-pool-size=32M", "--innodb-log-file-size=8M", "--innodb-flush-log-at-trx-commit=0", "--plugin-dir=" + s.dir}
+	return []string{"--no-defaults", "--datadir=" + data, "--tmpdir=" + s.dir, "--lc-messages-dir=" + share,
+		"--character-sets-dir=" + filepath.Join(share, "charsets"),
+		"--pid-file=" + filepath.Join(s.dir, "pid"), "--innodb-buffer-pool-size=32M", "--innodb-log-file-size=8M",
+		"--innodb-flush-log-at-trx-commit=0", "--plugin-dir=" + s.dir}
 }
 
 // startMariaDBOn starts a MariaDB server on a directory with its data.
 func (s *databaseServer) startMariaDBOn(data string, more ...string) {
 	s.t.Helper()
-	options := append(s.mariadbOptions(data), "--bind-address=127.0.0.1", "--port="+s.port, "--skip-name-resolve", "--socket="+filepath.Join(s.dir, "s"))
+	options := append(s.mariadbOptions(data), "--bind-address=127.0.0.1", "--port="+s.port, "--skip-name-resolve",
+		"--socket="+filepath.Join(s.dir, "s"))
 	s.start(func() error { _, err := s.mariadb("SELECT 1"); return err }, "mariadbd", append(options, more...)...)
 }
 
 // mariadb runs statements.
 func (s *databaseServer) mariadb(statements string) (string, error) {
 	s.t.Helper()
-	return s.client([]string{"MYSQL_PWD=" + accountPassword}, statements, "mariadb", "--no-defaults", "--batch", "--skip-column-names",
+	return s.client([]string{"MYSQL_PWD=" + accountPassword}, statements, "mariadb", "--no-defaults", "--batch",
+		"--skip-column-names",
 		"--default-character-set=utf8mb4", "--host=127.0.0.1", "--port="+s.port, "--user="+account)
 }
 
 // startRedis starts an empty server.
 func startRedis(t testing.TB, options ...string) *databaseServer {
 	s := newServer(t)
-	s.start(func() error { _, err := s.redis("PING"); return err }, "redis-server", append([]string{"--bind", "127.0.0.1", "--port", s.port,
-		"--dir", s.dir, "--save", "", "--enable-debug-command", "local", "--databases", "20", "--requirepass", "hunter2secret", "--repl-diskless-sync-delay", "0"}, options...)...)
+	s.start(func() error { _, err := s.redis("PING"); return err }, "redis-server",
+		append([]string{"--bind", "127.0.0.1", "--port", s.port,
+			"--dir", s.dir, "--save", "", "--enable-debug-command", "local", "--databases", "20", "--requirepass",
+			"hunter2secret", "--repl-diskless-sync-delay", "0"}, options...)...)
 	return s
 }
 
 // redis runs one command.
 func (s *databaseServer) redis(args ...string) (string, error) {
 	s.t.Helper()
-	return s.client([]string{"REDISCLI_AUTH=hunter2secret"}, "", "redis-cli", append([]string{"-e", "-p", s.port}, args...)...)
+	return s.client([]string{"REDISCLI_AUTH=hunter2secret"}, "", "redis-cli",
+		append([]string{"-e", "-p", s.port}, args...)...)
 }

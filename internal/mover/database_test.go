@@ -20,7 +20,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/task"
 )
 
-// streamOf is a component of a program with its arguments.
+// streamOf returns a component of a program with its arguments.
 func streamOf(p *pod, name string, args ...string) task.Component {
 	s := &v1alpha1.ResolvedStream{Command: []string{databaseProgram(p.t, name)}, FileName: "dump"}
 	for _, a := range args {
@@ -29,7 +29,7 @@ func streamOf(p *pod, name string, args ...string) task.Component {
 	return task.Component{Name: "dump", Stream: s}
 }
 
-// withSecret is a pod with the Secret of the databases.
+// withSecret returns a pod with the Secret of the databases.
 func withSecret(t testing.TB) *pod {
 	p := streaming(t)
 	p.mover.ProgramGrace = 10 * time.Second
@@ -38,24 +38,30 @@ func withSecret(t testing.TB) *pod {
 	return p
 }
 
-// postgres is a component of one of PostgreSQL's programs.
+// postgres returns a component of one of PostgreSQL's programs.
 func (p *pod) postgres(s *databaseServer, name string, args ...string) task.Component {
 	c := streamOf(p, name, append([]string{"--host=127.0.0.1", "--port=" + s.port, "--no-password"}, args...)...)
 	c.Stream.Env = []v1alpha1.StreamEnv{
 		{Name: "PGUSER", SecretKey: "username"}, {Name: "PGPASSFILE", Value: filepath.Join(p.root, task.StreamDir, "pgpass")},
 	}
-	c.Stream.Files = []v1alpha1.StreamFile{{Name: "pgpass", Content: "*:*:*:$(username):$(password)\n", Escape: v1alpha1.StreamEscapePgPass}}
+	c.Stream.Files = []v1alpha1.StreamFile{
+		{Name: "pgpass", Content: "*:*:*:$(username):$(password)\n", Escape: v1alpha1.StreamEscapePgPass}}
 	return c
 }
 
-// mariadb is a component of one of MariaDB's programs.
+// mariadb returns a component of one of MariaDB's programs.
 func (p *pod) mariadb(s *databaseServer, name string, args ...string) task.Component {
-	c := streamOf(p, name, append([]string{"--defaults-file=" + filepath.Join(p.root, task.StreamDir, "my.cnf"), "--host=127.0.0.1", "--port=" + s.port}, args...)...)
-	c.Stream.Files = []v1alpha1.StreamFile{{Name: "my.cnf", Content: "[client]\nuser=$(username)\npassword=$(password)\n", Escape: v1alpha1.StreamEscapeOptionFile}}
+	c := streamOf(
+		p, name,
+		append([]string{"--defaults-file=" + filepath.Join(p.root, task.StreamDir, "my.cnf"), "--host=127.0.0.1",
+			"--port=" + s.port}, args...)...)
+	c.Stream.Files = []v1alpha1.StreamFile{
+		{Name: "my.cnf", Content: "[client]\nuser=$(username)\npassword=$(password)\n",
+			Escape: v1alpha1.StreamEscapeOptionFile}}
 	return c
 }
 
-// backUp gives the ID of a backup that has to succeed.
+// backUp returns the ID of a backup that must succeed.
 func (p *pod) backUp(snapshot string, c task.Component) string {
 	p.t.Helper()
 	code, result := p.run(p.t.Context(), backupTask(snapshot, c))
@@ -63,7 +69,7 @@ func (p *pod) backUp(snapshot string, c task.Component) string {
 	return result.Components[0].ID
 }
 
-// restoreInto gives what a restore came to.
+// restoreInto returns the result of a restore.
 func (p *pod) restoreInto(id string, c task.Component) *task.Result {
 	p.t.Helper()
 	c.ID = id
@@ -73,7 +79,7 @@ func (p *pod) restoreInto(id string, c task.Component) *task.Result {
 	return result
 }
 
-// content of a backup, as its program wrote it.
+// content returns a backup as its program wrote it.
 func (p *pod) content(id string) string {
 	p.t.Helper()
 	out := filepath.Join(p.t.TempDir(), "content")
@@ -84,7 +90,7 @@ func (p *pod) content(id string) string {
 	return string(b)
 }
 
-// filler is text that does not compress, for statements.
+// filler is text for statements that does not compress.
 func filler(n int) string {
 	b := make([]byte, n)
 	_, _ = rand.Read(b)
@@ -109,34 +115,37 @@ func TestPostgreSQLIsDumpedAndLoaded(t *testing.T) {
 	s.must(s.psql("shop", postgresTables))
 
 	id := p.backUp("snap-1", p.postgres(s, "pg_dump", "--no-owner", "shop"))
-	load := p.postgres(s, "psql", "--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", "--single-transaction", "--dbname=copy")
+	load := p.postgres(s, "psql", "--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", "--single-transaction",
+		"--dbname=copy")
 	result := p.restoreInto(id, load)
 	g.Expect(result.Reason).To(Equal(v1alpha1.ReasonSucceeded), result.Message)
-	sum := "SELECT count(*), md5(string_agg(people::text, '|' ORDER BY id)) FROM people; SELECT f(), last_value FROM s; SELECT count(*) FROM old; SELECT md5(data) FROM pg_largeobject"
+	sum := "SELECT count(*), md5(string_agg(people::text, '|' ORDER BY id)) FROM people; SELECT f(), last_value FROM s; " +
+		"SELECT count(*) FROM old; SELECT md5(data) FROM pg_largeobject"
 	g.Expect(s.psql("copy", sum)).To(Equal(s.must(s.psql("shop", sum))))
 	again := p.backUp("snap-2", p.postgres(s, "pg_dump", "--no-owner", "copy"))
 	g.Expect(ordered(p.content(again))).To(Equal(ordered(p.content(id))), "the copy's dump is the same")
 
-	// Once more fails, as a whole: nothing is added.
+	// A second restore fails as a whole: nothing is added.
 	result = p.restoreInto(id, load)
 	g.Expect(result.Reason).To(Equal(v1alpha1.ReasonLoadFailed))
 	g.Expect(result.Message).To(And(ContainSubstring("psql ended with exit code 3"), ContainSubstring("already exists")))
 	g.Expect(s.psql("copy", sum)).To(Equal(s.must(s.psql("shop", sum))))
 
-	// The custom format goes the same way.
+	// The custom format works in the same way.
 	s.must(s.psql("postgres", "CREATE DATABASE other"))
 	id = p.backUp("snap-3", p.postgres(s, "pg_dump", "--format=custom", "--compress=0", "shop"))
 	result = p.restoreInto(id, p.postgres(s, "pg_restore", "--exit-on-error", "--no-owner", "--dbname=other"))
 	g.Expect(result.Reason).To(Equal(v1alpha1.ReasonSucceeded), result.Message)
 	g.Expect(s.psql("other", sum)).To(Equal(s.must(s.psql("shop", sum))))
 
-	// All of the server, with its roles.
+	// The whole server, with its roles.
 	s.must(s.psql("postgres", "CREATE ROLE clerk"))
-	g.Expect(p.content(p.backUp("snap-4", p.postgres(s, "pg_dumpall")))).To(And(ContainSubstring("CREATE ROLE clerk"), ContainSubstring("\\connect shop")))
+	g.Expect(p.content(p.backUp("snap-4", p.postgres(s, "pg_dumpall")))).
+		To(And(ContainSubstring("CREATE ROLE clerk"), ContainSubstring("\\connect shop")))
 	p.secretIsNowhere(accountPassword, `p\:a`)
 }
 
-// ordered drops what differs between two dumps of equal databases: a token that newer versions make up for each.
+// ordered drops what differs between two dumps of equal databases: a random token of newer versions.
 func ordered(dump string) string {
 	lines := strings.Split(dump, "\n")
 	out := lines[:0]
@@ -148,7 +157,7 @@ func ordered(dump string) string {
 	return strings.Join(out, "\n")
 }
 
-// secretIsNowhere looks at all that leaves the pod.
+// secretIsNowhere checks everything that leaves the pod.
 func (p *pod) secretIsNowhere(secrets ...string) {
 	p.t.Helper()
 	message, err := os.ReadFile(p.mover.TerminationPath)
@@ -167,12 +176,14 @@ func TestAPostgreSQLDumpThatBreaksOffIsNone(t *testing.T) {
 		"INSERT INTO large SELECT string_agg(md5(random()::text), '') FROM generate_series(1, 300000) n GROUP BY n % 1000"))
 	dump := p.postgres(s, "pg_dump", "shop")
 	busy := func() (string, error) {
-		return s.psql("postgres", "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'COPY public.large%' AND state = 'active'")
+		return s.psql(
+			"postgres", "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'COPY public.large%' AND state = 'active'")
 	}
 	p.breaksOff("pg_dump", dump, busy, map[string]func(){
 		"the program is killed": func() { p.killChild("pg_dump") },
 		"the server ends the session": func() {
-			s.must(s.psql("postgres", "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'COPY public.large%'"))
+			s.must(
+				s.psql("postgres", "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'COPY public.large%'"))
 		},
 		"the server is killed, at last": s.kill,
 	})
@@ -183,8 +194,8 @@ func TestAPostgreSQLDumpThatBreaksOffIsNone(t *testing.T) {
 	p.secretIsNowhere(accountPassword, `p\:a`)
 }
 
-// breaksOff breaks a dump off while its server is busy with it, and looks that nothing is left. The mover does not read before it
-// has reported that it runs: what does not fit into the pipe waits in the server.
+// breaksOff interrupts a dump while its server is busy with it, and checks that nothing is left. The mover does not
+// read before it has reported that it runs: data that does not fit into the pipe waits in the server.
 func (p *pod) breaksOff(name string, dump task.Component, busy func() (string, error), ways map[string]func()) {
 	p.t.Helper()
 	order := 0
@@ -195,7 +206,8 @@ func (p *pod) breaksOff(name string, dump task.Component, busy func() (string, e
 			}
 			order++
 			g := NewWithT(p.t)
-			g.Eventually(busy).WithTimeout(time.Minute).Should(HavePrefix("0"), "%s: the server is done with the one before", way)
+			g.Eventually(busy).WithTimeout(time.Minute).Should(HavePrefix("0"), "%s: the server is done with the one before",
+				way)
 			once := false
 			p.reports.told = func() {
 				if once {
@@ -220,7 +232,7 @@ func (p *pod) breaksOff(name string, dump task.Component, busy func() (string, e
 	}
 }
 
-// killChild kills the program of this pod with a name. Other tests may run one of the same name.
+// killChild kills the program with this name that this pod started. Other tests can run a program of the same name.
 func (p *pod) killChild(name string) {
 	p.t.Helper()
 	g := NewWithT(p.t)
@@ -237,7 +249,8 @@ func (p *pod) killChild(name string) {
 		if len(fields) < 2 || !bytes.HasSuffix(before, []byte("("+name)) || string(fields[1]) != strconv.Itoa(os.Getpid()) {
 			continue
 		}
-		if environment, err := os.ReadFile(filepath.Join(filepath.Dir(file), "environ")); err != nil || !bytes.Contains(environment, []byte("HOME="+p.root+"/")) {
+		if environment, err := os.ReadFile(filepath.Join(filepath.Dir(file), "environ")); err != nil ||
+			!bytes.Contains(environment, []byte("HOME="+p.root+"/")) {
 			continue
 		}
 		pid, err := strconv.Atoi(filepath.Base(filepath.Dir(file)))

@@ -1,3 +1,10 @@
-// Package mover is what runs in the pods of Jobs: it initialises storages and repositories, backs volumes up and restores
-// them, and creates BackupSessions in the pods of CronJobs. What it is told and what it answers is package task.
+// Package mover is the program that runs in the pods of Jobs and in sidecars. It initialises storages and
+// repositories, backs up and restores volumes and streams, and keeps repositories in order. In the pods of CronJobs
+// it creates BackupSessions. Package task defines its input and output.
+//
+// Concurrency: a Mover does one task in one goroutine. A Sidecar does one assignment at a time, while watches fill
+// its board from other goroutines.
+//
+// Invariants: no credential and no name of a user's file appears in a log line, a message or a Result. Only an init
+// task creates a repository.
 package mover

@@ -9,41 +9,51 @@ import (
 	"github.com/cairn-backup/cairn/internal/repository"
 )
 
-// kinds of the engine's and the storage's errors, with the API's reasons and what to do.
+// kinds maps errors of engine and storage to the API's reasons and to messages that say what to do.
 var kinds = []struct {
 	kind            error
 	reason, message string
 }{
 	{repository.ErrCanceled, v1alpha1.ReasonCancelled, "the mover was told to stop"},
-	{repository.ErrWrongPassword, v1alpha1.ReasonWrongPassword, "the repository has another password than the encryption Secret says"},
-	{repository.ErrNotInitialized, v1alpha1.ReasonRepositoryDamaged, "the repository is not there any more: its format blob is missing"},
+	{repository.ErrWrongPassword, v1alpha1.ReasonWrongPassword,
+		"the password in the encryption Secret does not open the repository"},
+	{repository.ErrNotInitialized, v1alpha1.ReasonRepositoryDamaged, "the repository is gone: its format blob is missing"},
 	{repository.ErrCorrupt, v1alpha1.ReasonRepositoryDamaged, "data of the repository is damaged or missing"},
 	{repository.ErrTooNew, v1alpha1.ReasonRepositoryNotReady, "the repository was written by a newer version"},
 	{repository.ErrBusy, v1alpha1.ReasonRepositoryNotReady, "the repository is in exclusive use"},
 	{repository.ErrNoBucket, v1alpha1.ReasonBucketNotFound, "the bucket or volume of the storage does not exist"},
-	{repository.ErrBadCredentials, v1alpha1.ReasonBadCredentials, "the storage refused the credential: check the keys of its Secret"},
-	{repository.ErrAccessDenied, v1alpha1.ReasonAccessDenied, "the storage denied access: check what its credential may do"},
+	{repository.ErrBadCredentials, v1alpha1.ReasonBadCredentials,
+		"the storage refused the credential: check the keys of its Secret"},
+	{repository.ErrAccessDenied, v1alpha1.ReasonAccessDenied,
+		"the storage denied access: check what its credential may do"},
 	{repository.ErrStorageFull, v1alpha1.ReasonStorageFull, "the storage is full"},
 	{repository.ErrClockSkew, v1alpha1.ReasonClockSkew, "the clocks of node and storage differ too much"},
-	{repository.ErrUntrusted, v1alpha1.ReasonStorageNotTrusted, "the storage's server showed a certificate or host key that is not trusted: check the CA, the fingerprint or known_hosts"},
+	{repository.ErrUntrusted, v1alpha1.ReasonStorageNotTrusted, "the storage's server presented a certificate or host " +
+		"key that is not trusted: check the CA, the fingerprint or known_hosts"},
 	{repository.ErrUnreachable, v1alpha1.ReasonUnreachable, "the storage can't be reached"},
 	{repository.ErrPartial, v1alpha1.ReasonUnreadable, unreadable},
 	{repository.ErrSource, v1alpha1.ReasonUnreadable, "the volume could not be read"},
-	{repository.ErrInTheWay, v1alpha1.ReasonTargetUnwritable, "a directory of the volume has the name of a file of the Snapshot, or a file that of a directory: remove it, or set overwritePolicy Overwrite and deleteExtraFiles"},
-	{repository.ErrTarget, v1alpha1.ReasonTargetUnwritable, "the volume could not be written: run as a user who may write to it (jobTemplate.spec.securityContext), or give it more room"},
-	{repository.ErrNotFound, v1alpha1.ReasonSnapshotNotFound, "the data is not in the repository any more"},
+	{repository.ErrInTheWay, v1alpha1.ReasonTargetUnwritable, "a directory of the volume has the name of a file in the " +
+		"Snapshot, or a file has the name of a directory: remove it, or set overwritePolicy: Overwrite and " +
+		"deleteExtraFiles: true"},
+	{repository.ErrTarget, v1alpha1.ReasonTargetUnwritable, "the volume could not be written: run as a user who is " +
+		"allowed to write to it (jobTemplate.spec.securityContext), or give it more room"},
+	{repository.ErrNotFound, v1alpha1.ReasonSnapshotNotFound, "the repository no longer holds the data"},
 }
 
-const unreadable = "some files could not be read: run as a user who may read them (jobTemplate.spec.securityContext); " +
+const unreadable = "some files could not be read: run as a user who is allowed to read them " +
+	"(jobTemplate.spec.securityContext); " +
 	"successPolicy.unreadable: Allow would accept a backup of the others"
 
-// classifyInit turns an error of an init task into a failure. Its whole text is shown: no user's file is at hand.
+// classifyInit turns an error of an init task into a failure. It shows the whole text, which can't name a user's
+// file.
 func classifyInit(err error) *failure {
 	return classify(err, err)
 }
 
-// classifyMove turns an error of a backup or restore into a failure. Of its text only the root cause is shown: what is
-// around it may name a user's file. Of the errors of source and target that is the number of the system's error, if any.
+// classifyMove turns an error of a backup or restore into a failure. It shows only the root cause of an error,
+// because the text around it can name a user's file. Of an error of source or target it shows only the system's error
+// number, if there is one.
 func classifyMove(err error) *failure {
 	switch {
 	case errors.Is(err, repository.ErrPartial) || errors.Is(err, repository.ErrInTheWay):
@@ -58,8 +68,8 @@ func classifyMove(err error) *failure {
 	return classify(err, rootCause(err))
 }
 
-// classifyOpen turns an error of opening a repository that was initialised. The password in its Secret fitted then, and a
-// Repository never names another Secret.
+// classifyOpen turns an error of opening an initialised repository into a failure. The password in its Secret fitted
+// once, and a Repository never names another Secret.
 func classifyOpen(err error) *failure {
 	if errors.Is(err, repository.ErrWrongPassword) {
 		return passwordChanged()
@@ -69,7 +79,8 @@ func classifyOpen(err error) *failure {
 
 func passwordChanged() *failure {
 	return &failure{v1alpha1.ReasonPasswordChanged,
-		"the password in the encryption Secret is not the one any more that the repository was initialised with: put that one back"}
+		"the password in the encryption Secret is no longer the one with which the repository was initialised: restore " +
+			"that password"}
 }
 
 func classify(err, shown error) *failure {
@@ -87,7 +98,7 @@ func classify(err, shown error) *failure {
 	return &failure{v1alpha1.ReasonFailed, withCause("the mover failed", nil, shown)}
 }
 
-// withCause adds the cause where it says more than its kind.
+// withCause adds the cause if it says more than its kind.
 func withCause(message string, kind, cause error) string {
 	if cause == nil || cause == kind || errors.Is(kind, repository.ErrCanceled) {
 		return message
@@ -95,7 +106,7 @@ func withCause(message string, kind, cause error) string {
 	return message + ": " + repository.Redact(cause.Error())
 }
 
-// rootCause follows err to its end: of several branches the last, where package repository keeps the cause.
+// rootCause follows err to its end. Of several branches it takes the last, where package repository puts the cause.
 func rootCause(err error) error {
 	for {
 		switch e := err.(type) {

@@ -23,7 +23,7 @@ func (p *pod) mount(component, dir string) {
 	g.Expect(os.Symlink(dir, mount)).To(Succeed())
 }
 
-// restores the data of an id into a directory and gives what is said of it.
+// restores restores the data of an id into a directory and returns the result.
 func (p *pod) restores(id, dir string, flags mover.Flags) task.ComponentResult {
 	p.t.Helper()
 	g := NewWithT(p.t)
@@ -40,9 +40,10 @@ func (p *pod) restores(id, dir string, flags mover.Flags) task.ComponentResult {
 	return result.Components[0]
 }
 
-// TestARestoredVolumeEqualsTheOriginal: 10,000 hard links, holes, extended attributes, ACLs, capabilities, special mode bits, FIFOs
-// and devices, names that are not UTF-8 or of 255 bytes, paths longer than the kernel takes in one piece, times before 1970 and
-// with nanoseconds. Root and another user each back up what they may make; rsync and tar find no difference.
+// TestARestoredVolumeEqualsTheOriginal: 10,000 hard links, holes, extended attributes, ACLs, capabilities, special
+// mode bits, FIFOs and devices, names that are not UTF-8 or have 255 bytes, paths longer than the kernel accepts at
+// once, times before 1970 and with nanoseconds. Root and another user each back up what they are able to make. rsync
+// and tar find no difference.
 func TestARestoredVolumeEqualsTheOriginal(t *testing.T) {
 	enginetest.Needs(t, enginetest.Comparers...)
 	t.Run("as root", func(t *testing.T) {
@@ -80,7 +81,7 @@ func equalsTheOriginal(t *testing.T) {
 	enginetest.Compare(t, src, out)
 }
 
-// TestWhatIsNotAskedForIsCounted: neither set-id bits nor capabilities nor devices come back unasked.
+// TestWhatIsNotAskedForIsCounted: set-id bits, capabilities and devices are restored only on request.
 func TestWhatIsNotAskedForIsCounted(t *testing.T) {
 	enginetest.Needs(t, "setcap")
 	if os.Geteuid() != 0 {
@@ -108,7 +109,8 @@ func TestWhatIsNotAskedForIsCounted(t *testing.T) {
 	g.Expect(r.AttributesNotRestored + r.DevicesNotRestored).To(BeZero())
 }
 
-// TestAFileSystemThatRefusesAttributesIsSaid restores into one that keeps neither extended attributes nor ACLs.
+// TestAFileSystemThatRefusesAttributesIsSaid restores into a file system that keeps neither extended attributes nor
+// ACLs.
 func TestAFileSystemThatRefusesAttributesIsSaid(t *testing.T) {
 	enginetest.Needs(t, "setfattr", "setfacl")
 	g := NewWithT(t)

@@ -16,7 +16,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/task"
 )
 
-// faulty makes the n-th call of one operation of the pod's engine go wrong.
+// faulty makes the n-th call of one operation of the pod's engine fail.
 func (p *pod) faulty(op string, n int, fault enginetest.Fault) *enginetest.Faults {
 	f := &enginetest.Faults{Driver: kopia.Driver{}, Plan: func(called string, times int) enginetest.Fault {
 		if called == op && times == n {
@@ -28,7 +28,8 @@ func (p *pod) faulty(op string, n int, fault enginetest.Fault) *enginetest.Fault
 	return f
 }
 
-// TestNoFaultPassesForSuccess fails every call of the engine that a backup and a restore make, with every kind of error.
+// TestNoFaultPassesForSuccess fails every call of the engine that a backup and a restore make, with every kind of
+// error.
 func TestNoFaultPassesForSuccess(t *testing.T) {
 	p := initialised(t)
 	p.write("cairn/volumes/pvc/f", "1")
@@ -66,7 +67,7 @@ func TestNoFaultPassesForSuccess(t *testing.T) {
 	}
 }
 
-// TestALostReplyMakesNoSecondBackup: the data is complete, but the mover was told that it is not.
+// TestALostReplyMakesNoSecondBackup: the data is complete, but the mover got an error.
 func TestALostReplyMakesNoSecondBackup(t *testing.T) {
 	g := NewWithT(t)
 	p := initialised(t)
@@ -87,7 +88,7 @@ func TestALostReplyMakesNoSecondBackup(t *testing.T) {
 	g.Expect(faults.Calls("backup")).To(BeZero())
 }
 
-// TestAnEngineThatCannotCloseFailsNoBackup: what is in the repository is there.
+// TestAnEngineThatCannotCloseFailsNoBackup: the data is in the repository.
 func TestAnEngineThatCannotCloseFailsNoBackup(t *testing.T) {
 	g := NewWithT(t)
 	p := initialised(t)

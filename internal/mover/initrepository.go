@@ -12,7 +12,8 @@ import (
 	"github.com/cairn-backup/cairn/internal/task"
 )
 
-// initRepository finds a repository or creates it. repository.yaml comes last: where it is, the engine's data must be.
+// initRepository finds a repository or creates it. It writes repository.yaml last, so where that file is, the
+// engine's data exists too.
 func (m *Mover) initRepository(ctx context.Context, t task.Task) (string, error) {
 	storage, err := m.storage(t)
 	if err != nil {
@@ -28,9 +29,9 @@ func (m *Mover) initRepository(ctx context.Context, t task.Task) (string, error)
 	}
 	i := initialisation{m: m, t: t, store: store, rep: rep}
 	if i.directory, err = layout.NormalizeDirectory(t.Repository.Directory); err != nil {
-		return "", err // repository has said it before
+		return "", err // m.repository has refused it before
 	}
-	for range 2 { // a second time when somebody else was faster
+	for range 2 { // once more if another init was faster
 		found, err := store.Get(ctx, layout.RepositoryPath(i.directory))
 		if err == nil {
 			return i.existing(ctx, found)
@@ -43,10 +44,11 @@ func (m *Mover) initRepository(ctx context.Context, t task.Task) (string, error)
 			return message, err
 		}
 	}
-	return "", &failure{v1alpha1.ReasonDirectoryTaken, "repository.yaml comes and goes: another cluster may be initialising the directory"}
+	return "", &failure{v1alpha1.ReasonDirectoryTaken,
+		"repository.yaml appears and disappears: another cluster may be initialising the directory"}
 }
 
-// initialisation is one init of a repository at work.
+// initialisation is the init of a repository in progress.
 type initialisation struct {
 	m         *Mover
 	t         task.Task
@@ -55,26 +57,28 @@ type initialisation struct {
 	directory string
 }
 
-// existing checks who owns the directory and that the password opens the repository in it.
+// existing checks who owns the directory and whether the password opens the repository in it.
 func (i initialisation) existing(ctx context.Context, text []byte) (string, error) {
 	meta, err := layout.ParseRepositoryMetadata(text)
 	if err != nil {
-		return "", &failure{v1alpha1.ReasonRepositoryDamaged, "repository.yaml is there but can't be used: " + err.Error()}
+		return "", &failure{v1alpha1.ReasonRepositoryDamaged, "repository.yaml exists but can't be used: " + err.Error()}
 	}
 	ours := i.metadata(meta)
 	same := meta.ClusterUID == ours.ClusterUID && (meta.RepositoryUID == ours.RepositoryUID ||
-		sameApp(meta.AppRef, ours.AppRef) && meta.RepositoryNamespace == ours.RepositoryNamespace && meta.RepositoryName == ours.RepositoryName)
+		sameApp(meta.AppRef, ours.AppRef) && meta.RepositoryNamespace == ours.RepositoryNamespace &&
+			meta.RepositoryName == ours.RepositoryName)
 	if !same && i.t.Repository.Adopt != i.directory {
 		owner := "Repository " + meta.RepositoryNamespace + "/" + meta.RepositoryName
 		if meta.ClusterUID != ours.ClusterUID {
 			owner += " of another cluster"
 		}
-		return "", &failure{v1alpha1.ReasonDirectoryTaken, fmt.Sprintf("directory %s belongs to %s. Choose another directory, or take it over with the annotation %s: %s",
-			i.directory, owner, v1alpha1.AnnotationAdopt, i.directory)}
+		return "", &failure{v1alpha1.ReasonDirectoryTaken,
+			fmt.Sprintf("directory %s belongs to %s. Choose another directory, or adopt this one with the annotation %s: %s",
+				i.directory, owner, v1alpha1.AnnotationAdopt, i.directory)}
 	}
 	if err := i.open(ctx); err != nil {
 		if errors.Is(err, repository.ErrWrongPassword) && meta.KeyID == ours.KeyID && meta.ClusterUID == ours.ClusterUID {
-			return "", passwordChanged() // repository.yaml was written when this Secret's password fitted
+			return "", passwordChanged() // this Secret's password fitted when repository.yaml was written
 		}
 		return "", err
 	}
@@ -82,21 +86,23 @@ func (i initialisation) existing(ctx context.Context, text []byte) (string, erro
 		return "the repository was initialised before", nil
 	}
 	if text, err = ours.Marshal(); err != nil {
-		return "", fmt.Errorf("write metadata of repository: %w", err)
+		return "", fmt.Errorf("encode metadata of repository: %w", err)
 	}
 	if err := i.store.Put(ctx, layout.RepositoryPath(i.directory), text); err != nil {
 		return "", err
 	}
-	return "the repository was found and taken over", nil
+	return "an existing repository was adopted", nil
 }
 
-// sameApp says whether two may be the same target. A Repository that was never used may have none.
+// sameApp reports whether both can be the same target. A Repository that was never used can have none.
 func sameApp(a, b layout.AppRef) bool { return a == b || a.Name == "" || b.Name == "" }
 
-// absent creates the repository. One that an interrupted init left is completed.
+// absent creates the repository, or completes one that an interrupted init left.
 func (i initialisation) absent(ctx context.Context) (string, error) {
 	if i.t.Repository.MustExist {
-		return "", &failure{v1alpha1.ReasonRepositoryNotFound, fmt.Sprintf("directory %s holds no repository, but did once: bring its data back, or make a new Repository in another directory", i.directory)}
+		return "", &failure{v1alpha1.ReasonRepositoryNotFound,
+			fmt.Sprintf("directory %s no longer holds its repository: restore the data of the directory, or create a new "+
+				"Repository with another directory", i.directory)}
 	}
 	err := i.m.Driver.Init(ctx, i.rep)
 	if errors.Is(err, repository.ErrAlreadyInitialized) {
@@ -107,7 +113,7 @@ func (i initialisation) absent(ctx context.Context) (string, error) {
 	}
 	text, err := i.metadata(layout.RepositoryMetadata{Created: i.m.Now()}).Marshal()
 	if err != nil {
-		return "", fmt.Errorf("write metadata of repository: %w", err)
+		return "", fmt.Errorf("encode metadata of repository: %w", err)
 	}
 	if err := i.store.PutIfAbsent(ctx, layout.RepositoryPath(i.directory), text); err != nil {
 		return "", err
@@ -115,7 +121,7 @@ func (i initialisation) absent(ctx context.Context) (string, error) {
 	return "the repository was initialised", nil
 }
 
-// open proves that the password fits.
+// open verifies that the password fits.
 func (i initialisation) open(ctx context.Context) error {
 	engine, err := i.m.Driver.Open(ctx, i.rep)
 	if err != nil {
@@ -124,11 +130,12 @@ func (i initialisation) open(ctx context.Context) error {
 	return engine.Close(ctx)
 }
 
-// metadata is what repository.yaml says of this task, on top of what it said before.
+// metadata returns the content of repository.yaml for this task, based on its old content.
 func (i initialisation) metadata(old layout.RepositoryMetadata) layout.RepositoryMetadata {
 	r := i.t.Repository
 	old.Driver = string(r.Driver)
-	old.AppRef = layout.AppRef{APIGroup: r.AppRef.APIGroup, Kind: r.AppRef.Kind, Namespace: r.AppRef.Namespace, Name: r.AppRef.Name}
+	old.AppRef = layout.AppRef{APIGroup: r.AppRef.APIGroup, Kind: r.AppRef.Kind, Namespace: r.AppRef.Namespace,
+		Name: r.AppRef.Name}
 	if old.AppRef.Namespace == "" {
 		old.AppRef.Namespace = i.t.Namespace
 	}

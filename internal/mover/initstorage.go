@@ -11,8 +11,8 @@ import (
 	"github.com/cairn-backup/cairn/internal/task"
 )
 
-// initStorage finds metadata.yaml or writes it. A storage that another cluster has is shared with it: the directories in
-// it decide who owns what.
+// initStorage finds metadata.yaml or writes it. Clusters can share a storage: ownership is decided for each directory
+// in it.
 func (m *Mover) initStorage(ctx context.Context, t task.Task) (string, error) {
 	storage, err := m.storage(t)
 	if err != nil {
@@ -22,7 +22,7 @@ func (m *Mover) initStorage(ctx context.Context, t task.Task) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	for range 2 { // a second time when somebody else was faster
+	for range 2 { // once more if another init was faster
 		found, err := store.Get(ctx, layout.StorageMetadataPath())
 		if err == nil {
 			return readStorageMetadata(found, t.Cluster)
@@ -32,7 +32,7 @@ func (m *Mover) initStorage(ctx context.Context, t task.Task) (string, error) {
 		}
 		text, err := layout.StorageMetadata{UID: string(t.Storage.UID), ClusterUID: t.Cluster, Created: m.Now()}.Marshal()
 		if err != nil {
-			return "", fmt.Errorf("write metadata of storage: %w", err)
+			return "", fmt.Errorf("encode metadata of storage: %w", err)
 		}
 		err = store.PutIfAbsent(ctx, layout.StorageMetadataPath(), text)
 		if err == nil {
@@ -42,15 +42,18 @@ func (m *Mover) initStorage(ctx context.Context, t task.Task) (string, error) {
 			return "", err
 		}
 	}
-	return "", &failure{v1alpha1.ReasonBackendInitializationFailed, "metadata.yaml comes and goes: two clusters may be initialising the storage"}
+	return "", &failure{v1alpha1.ReasonBackendInitializationFailed,
+		"metadata.yaml appears and disappears: two clusters may be initialising the storage"}
 }
 
-// readStorageMetadata says whose storage was found. A file that can't be read is not overwritten: it may be a newer one.
+// readStorageMetadata describes whose storage was found. It never overwrites a file that it can't read, because a
+// newer version could have written it.
 func readStorageMetadata(text []byte, cluster string) (string, error) {
 	meta, err := layout.ParseStorageMetadata(text)
 	switch {
 	case err != nil:
-		return "", &failure{v1alpha1.ReasonBackendInitializationFailed, "metadata.yaml is there but can't be used: " + err.Error()}
+		return "", &failure{v1alpha1.ReasonBackendInitializationFailed, "metadata.yaml exists but can't be used: " +
+			err.Error()}
 	case meta.ClusterUID != cluster:
 		return "the storage is shared with the cluster that initialised it", nil
 	}

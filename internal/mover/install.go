@@ -9,20 +9,21 @@ import (
 	"path/filepath"
 )
 
-// What Install leaves in a directory.
+// Files that Install writes to a directory.
 const (
 	installedMover        = "mover"
 	installedCertificates = "ca-certificates.crt"
 )
 
-// certificates are where images keep those that they trust.
-var certificates = []string{"/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt", "/etc/ssl/cert.pem"}
+// certificates lists where images keep their trusted certificates.
+var certificates = []string{"/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt",
+	"/etc/ssl/cert.pem"}
 
-// trustVariable names, for package crypto/x509, the file with the certificates that are trusted.
+// trustVariable is the environment variable that names the file of trusted certificates for package crypto/x509.
 const trustVariable = "SSL_CERT_FILE"
 
-// Install copies this program into a directory, as "mover", with the certificates it trusts: an image of a database has often
-// none. Whatever user may run it there. What is there already is replaced at once, never half.
+// Install copies this program into a directory, as "mover", with the certificates that it trusts: images of databases
+// often have none. Every user can run it there. Install replaces existing files atomically.
 func Install(dir string) error {
 	self, err := os.Executable()
 	if err != nil {
@@ -43,7 +44,7 @@ func Install(dir string) error {
 	return nil
 }
 
-// TrustInstalled makes a mover that was installed trust the certificates that were installed with it. It must come before the
+// TrustInstalled makes an installed mover trust the certificates that were installed with it. Call it before the
 // first connection.
 func TrustInstalled() {
 	self, err := os.Executable()
@@ -59,12 +60,13 @@ func TrustInstalled() {
 func copyFile(from, to string, mode os.FileMode) error {
 	in, err := os.Open(from)
 	if err != nil {
-		return fmt.Errorf("open what is installed: %w", err)
+		return fmt.Errorf("open the file to install: %w", err)
 	}
 	defer in.Close()
 	out, err := os.CreateTemp(filepath.Dir(to), ".install-*")
 	if err != nil {
-		return fmt.Errorf("write to the directory: %v", err) //nolint:errorlint // a missing directory is no missing source
+		return fmt.Errorf("write to the directory: %v",
+			err) //nolint:errorlint // a missing directory must not look like a missing source
 	}
 	defer os.Remove(out.Name())
 	_, err = io.Copy(out, in)

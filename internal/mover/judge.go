@@ -11,7 +11,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/task"
 )
 
-// scope is what was chosen of a volume. Sizes of another choice say nothing about loss.
+// scope identifies which part of a volume was chosen. Sizes of different scopes can't be compared.
 func scope(c task.Component, exclude []string) string {
 	if s := c.Stream; s != nil {
 		sum := sha256.Sum256(fmt.Appendf(nil, "%q\x00%q", s.Command, s.Args))
@@ -21,8 +21,8 @@ func scope(c task.Component, exclude []string) string {
 	return hex.EncodeToString(sum[:8])
 }
 
-// found sorts a source's snapshots, which come oldest first: the one that an earlier mover of this run left, and the newest
-// other one of the same scope. Each may be nil.
+// found sorts the snapshots of a source, which come oldest first. It returns the one that an earlier mover of this
+// run left, and the newest other one of the same scope. Each can be nil.
 func found(all []repository.Snapshot, uid, scope string) (done, previous *repository.Snapshot) {
 	for i := range all {
 		switch s := &all[i]; {
@@ -35,30 +35,34 @@ func found(all []repository.Snapshot, uid, scope string) (done, previous *reposi
 	return done, previous
 }
 
-// judge says why what was read is no backup, nil when it is one. An error of judgement on the side of success could not be
-// mended: the data may be gone from the volume when it is noticed.
+// judge returns why the data that was read is no backup, nil if it is one. Wrong leniency could not be repaired: when
+// somebody notices, the data can be gone from the volume.
 func judge(p *v1alpha1.SuccessPolicy, s repository.Snapshot, previous *repository.Snapshot) *failure {
 	missing := s.Unreadable + s.AttributesUnreadable
 	switch {
 	case missing > 0 && (!p.AllowsUnreadable() || nothing(s)):
 		return &failure{v1alpha1.ReasonUnreadable, unreadable}
 	case nothing(s) && !p.AllowsEmpty():
-		return &failure{v1alpha1.ReasonEmpty, "there is no file to back up: the volume is empty, or everything in it is excluded" +
-			lastTime(previous) + "; successPolicy.empty: Allow would accept that"}
+		return &failure{v1alpha1.ReasonEmpty,
+			"there is no file to back up: the volume is empty, or everything in it is excluded" +
+				lastTime(previous) + "; successPolicy.empty: Allow would accept that"}
 	case s.Changed > 0 && !p.AllowsChanged():
-		return &failure{v1alpha1.ReasonChanged, fmt.Sprintf("%d files were written to each time they were read, and may be torn: stop their writers "+
-			"with a hook, or back up a snapshot of the volume; successPolicy.changed: Allow would accept that", s.Changed)}
+		return &failure{v1alpha1.ReasonChanged,
+			fmt.Sprintf("%d files changed each time they were read, and may be inconsistent: stop their writers "+
+				"with a hook, or back up a snapshot of the volume; successPolicy.changed: Allow would accept that", s.Changed)}
 	case previous != nil && shrunk(s, *previous, p.MaxShrink()):
-		return &failure{v1alpha1.ReasonShrunk, fmt.Sprintf("%s are left of the %s of the last backup: if that is right, raise successPolicy.maxShrinkPercent (100 accepts everything)",
-			task.FormatSize(s.Bytes), task.FormatSize(previous.Bytes))}
+		return &failure{v1alpha1.ReasonShrunk,
+			fmt.Sprintf("only %s are left of the %s of the last backup: if that is right, raise "+
+				"successPolicy.maxShrinkPercent (100 accepts everything)",
+				task.FormatSize(s.Bytes), task.FormatSize(previous.Bytes))}
 	}
 	return nil
 }
 
-// nothing says whether there is nothing but directories.
+// nothing reports whether a snapshot holds only directories.
 func nothing(s repository.Snapshot) bool { return s.Files+s.Symlinks+s.Special == 0 }
 
-// shrunk says whether more than percent of the last backup is gone.
+// shrunk reports whether more than percent of the last backup is gone.
 func shrunk(s, previous repository.Snapshot, percent int64) bool {
 	if percent >= 100 {
 		return false
@@ -69,10 +73,10 @@ func shrunk(s, previous repository.Snapshot, percent int64) bool {
 	return float64(previous.Bytes-s.Bytes)*100 > float64(previous.Bytes)*float64(percent)
 }
 
-// lastTime tells an empty volume from one that came up empty.
+// lastTime adds to a message that the last backup was not empty: the volume was perhaps mounted without its data.
 func lastTime(previous *repository.Snapshot) string {
 	if previous == nil || nothing(*previous) {
 		return ""
 	}
-	return ", though the last backup of it holds " + task.FormatSize(previous.Bytes)
+	return ", but its last backup holds " + task.FormatSize(previous.Bytes)
 }

@@ -15,7 +15,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/task"
 )
 
-// keep does what is due in one repository after the other; one that fails does not stop the others.
+// keep does the due work in one repository after another. A repository that fails does not stop the others.
 func (m *Mover) keep(ctx context.Context, t task.Task) task.Result {
 	storage, err := m.storage(t)
 	if err != nil {
@@ -40,10 +40,10 @@ func (m *Mover) keep(ctx context.Context, t task.Task) task.Result {
 			"maintained", k.work.Maintain, "failed", f != nil)
 		results = append(results, ended(r, f, began, m.Now()))
 	}
-	return summary(results, "kept in order")
+	return summary(results, "maintained")
 }
 
-// keeper is a keeper at work in one repository.
+// keeper is the work in one repository.
 type keeper struct {
 	m         *Mover
 	t         task.Task
@@ -87,14 +87,14 @@ func (k *keeper) do(ctx context.Context, storage repository.Storage, r *task.Com
 }
 
 const (
-	// checkTimeout bounds a check: one that takes longer is given up, and nothing is said.
+	// checkTimeout bounds a check. A check that takes longer is given up and has no result.
 	checkTimeout = 2 * time.Hour
-	// maxDamaged is how many damaged components the result of a repository has room for.
+	// maxDamaged is the number of damaged components for which the result of a repository has room.
 	maxDamaged = 16
 )
 
-// check finds out which components have everything in the repository that they need. Where more are damaged than there is room
-// for, nothing is said of those that come after.
+// check finds out which components have all their data in the repository. If more are damaged than the result has
+// room for, it covers only the components up to the last one that fits.
 func (k *keeper) check(ctx context.Context, r *task.ComponentResult) error {
 	if len(k.work.Check) == 0 {
 		return nil
@@ -107,7 +107,7 @@ func (k *keeper) check(ctx context.Context, r *task.ComponentResult) error {
 	defer cancel()
 	damaged, err := k.engine.Check(bounded, ids)
 	if err != nil && bounded.Err() != nil && ctx.Err() == nil {
-		k.m.Log.Info("the check took too long", "repository", k.work.Repository.Name, "components", len(ids))
+		k.m.Log.Info("give up the check, which took too long", "repository", k.work.Repository.Name, "components", len(ids))
 		return nil
 	}
 	if err != nil {
@@ -126,7 +126,8 @@ func (k *keeper) check(ctx context.Context, r *task.ComponentResult) error {
 	return nil
 }
 
-// owned makes sure that the directory is still that of the Repository: nothing is removed from another one's.
+// owned verifies that the directory still belongs to the Repository: nothing is removed from the directory of another
+// one.
 func (k *keeper) owned(ctx context.Context) error {
 	text, err := k.store.Get(ctx, layout.RepositoryPath(k.directory))
 	if errors.Is(err, backend.ErrNotFound) {
@@ -137,16 +138,18 @@ func (k *keeper) owned(ctx context.Context) error {
 	}
 	meta, err := layout.ParseRepositoryMetadata(text)
 	if err != nil {
-		return &failure{v1alpha1.ReasonRepositoryDamaged, "repository.yaml is there but can't be used: " + err.Error()}
+		return &failure{v1alpha1.ReasonRepositoryDamaged, "repository.yaml exists but can't be used: " + err.Error()}
 	}
 	if meta.ClusterUID != k.t.Cluster || meta.RepositoryUID != string(k.work.Repository.UID) {
-		return &failure{v1alpha1.ReasonDirectoryTaken, fmt.Sprintf("directory %s belongs to Repository %s/%s, or to another cluster, by now: nothing was removed",
-			k.directory, meta.RepositoryNamespace, meta.RepositoryName)}
+		return &failure{v1alpha1.ReasonDirectoryTaken,
+			fmt.Sprintf("directory %s now belongs to Repository %s/%s, or to another cluster: nothing was removed",
+				k.directory, meta.RepositoryNamespace, meta.RepositoryName)}
 	}
 	return nil
 }
 
-// wipe removes the directory. repository.yaml, which says whose it is, goes last: one that was interrupted can go on.
+// wipe removes the directory. repository.yaml, which names the owner, goes last, so that an interrupted wipe can go
+// on.
 func (k *keeper) wipe(ctx context.Context) error {
 	files, err := k.store.List(ctx, k.directory)
 	if err != nil || len(files) == 0 {
@@ -154,7 +157,7 @@ func (k *keeper) wipe(ctx context.Context) error {
 	}
 	if !slices.Contains(files, layout.RepositoryPath(k.directory)) {
 		return &failure{v1alpha1.ReasonRepositoryNotFound, fmt.Sprintf(
-			"directory %s holds files but no repository.yaml that says whose they are: remove it by hand", k.directory)}
+			"directory %s holds files but no repository.yaml that names their owner: remove it by hand", k.directory)}
 	}
 	if err := k.owned(ctx); err != nil {
 		return err
@@ -176,18 +179,20 @@ func (k *keeper) wipe(ctx context.Context) error {
 			return err
 		}
 	}
-	return k.store.Delete(ctx, layout.RepositoryPath(k.directory)) // from here on the directory may be another one's
+	// from here on the directory can belong to another Repository
+	return k.store.Delete(ctx, layout.RepositoryPath(k.directory))
 }
 
 const (
-	// deletions is how often what comes back is deleted in one run.
+	// deletions is how often one run deletes data that comes back.
 	deletions = 3
-	// remembered is how long a removal is looked after: longer than any writer may hold an old state of the repository.
+	// remembered is how long a removal is watched. It is longer than any writer can hold an old state of the
+	// repository.
 	remembered = 72 * time.Hour
 )
 
-// remove deletes the Snapshots and what earlier removals left or what came back of them, and makes sure that it is gone.
-// What is to go is written down first.
+// remove deletes the Snapshots, and what earlier removals left or what came back of them, and verifies that all of it
+// is gone. It writes down what to remove before it removes anything.
 func (k *keeper) remove(ctx context.Context) error {
 	removals, err := k.removals(ctx)
 	if err != nil {
@@ -222,7 +227,7 @@ func (k *keeper) remove(ctx context.Context) error {
 	return k.forget(ctx, removals)
 }
 
-// removals are those that are remembered, by the UIDs of their Snapshots.
+// removals reads the remembered removals, by the UIDs of their Snapshots.
 func (k *keeper) removals(ctx context.Context) (map[string]*layout.Removal, error) {
 	files, err := k.store.List(ctx, layout.RemovedPath(k.directory))
 	if err != nil {
@@ -239,24 +244,24 @@ func (k *keeper) removals(ctx context.Context) (map[string]*layout.Removal, erro
 		}
 		r, err := layout.ParseRemoval(text)
 		if err != nil {
-			return nil, &failure{v1alpha1.ReasonRepositoryDamaged, file + " is there but can't be used: " + err.Error()}
+			return nil, &failure{v1alpha1.ReasonRepositoryDamaged, file + " exists but can't be used: " + err.Error()}
 		}
 		out[r.SnapshotUID] = &r
 	}
 	return out, nil
 }
 
-// remember writes a removal down as one whose data was there a moment ago.
+// remember writes a removal down, with the present time as the last time its data was seen.
 func (k *keeper) remember(ctx context.Context, r *layout.Removal) error {
 	r.Seen = k.m.Now().Truncate(time.Second)
 	text, err := r.Marshal()
 	if err != nil {
-		return fmt.Errorf("write removal: %w", err)
+		return fmt.Errorf("encode removal: %w", err)
 	}
 	return k.store.Put(ctx, layout.RemovalPath(k.directory, r.SnapshotUID), text)
 }
 
-// delete deletes what the removals name until a listing shows nothing of it.
+// delete deletes what the removals name until a listing no longer shows any of it.
 func (k *keeper) delete(ctx context.Context, removals map[string]*layout.Removal) error {
 	for range deletions {
 		present, err := k.present(ctx, removals)
@@ -277,12 +282,13 @@ func (k *keeper) delete(ctx context.Context, removals map[string]*layout.Removal
 	}
 	present, err := k.present(ctx, removals)
 	if err == nil && len(present) > 0 {
-		err = &failure{v1alpha1.ReasonRemovalPending, "deleted data came back while others wrote: it is deleted again later"}
+		err = &failure{v1alpha1.ReasonRemovalPending,
+			"deleted data came back while another client wrote to the repository: it will be deleted again later"}
 	}
 	return err
 }
 
-// present are the engine's snapshots that are to be gone and are not.
+// present returns the engine's snapshots that still exist but are to be removed.
 func (k *keeper) present(ctx context.Context, removals map[string]*layout.Removal) (map[string]*layout.Removal, error) {
 	all, err := k.engine.List(ctx, "")
 	if err != nil {
@@ -307,7 +313,7 @@ func (k *keeper) present(ctx context.Context, removals map[string]*layout.Remova
 	return out, nil
 }
 
-// forget the removals of which nothing was seen for long enough.
+// forget drops the removals whose data was not seen for long enough.
 func (k *keeper) forget(ctx context.Context, removals map[string]*layout.Removal) error {
 	for _, r := range removals {
 		if k.m.Now().Sub(r.Seen) < remembered {

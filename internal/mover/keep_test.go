@@ -30,7 +30,7 @@ func keepTask(snapshots ...string) task.Task {
 	return t
 }
 
-// backedUp is a pod whose repository has these Snapshots, each of two components.
+// backedUp returns a pod whose repository has these Snapshots, each with two components.
 func backedUp(t *testing.T, snapshots ...string) *pod {
 	t.Helper()
 	g, p := NewWithT(t), newPod(t)
@@ -47,7 +47,7 @@ func backedUp(t *testing.T, snapshots ...string) *pod {
 	return p
 }
 
-// held are the UIDs of the Snapshots whose data is in the repository.
+// held returns the UIDs of the Snapshots whose data is in the repository.
 func (p *pod) held() []string {
 	var out []string
 	for _, s := range p.snapshots() {
@@ -57,7 +57,7 @@ func (p *pod) held() []string {
 	return out
 }
 
-// files are the names in a directory of the repository's.
+// files returns the names in a directory of the repository.
 func (p *pod) files(directory string) []string {
 	p.t.Helper()
 	entries, err := os.ReadDir(filepath.Join(p.root, "cairn/storage/backups/shop/web", directory))
@@ -83,7 +83,7 @@ func TestKeepRemovesSnapshots(t *testing.T) {
 		g.Expect(r.Components).To(HaveLen(1))
 		g.Expect(p.held()).To(Equal([]string{"uid-three", "uid-three"}))
 		g.Expect(p.files("snapshots")).To(Equal([]string{"three"}))
-		g.Expect(p.files("removed")).To(Equal([]string{"uid-one.yaml", "uid-two.yaml"}), "they may come back")
+		g.Expect(p.files("removed")).To(Equal([]string{"uid-one.yaml", "uid-two.yaml"}), "they can come back")
 	}
 	now := time.Now().Add(73 * time.Hour)
 	p.mover.Now = func() time.Time { return now }
@@ -95,7 +95,7 @@ func TestKeepRemovesSnapshots(t *testing.T) {
 	g.Expect(r.Components[0].SizeBytes).To(BeNumerically(">", 1000), "what the repository takes in the storage")
 }
 
-// Data that a driver lets come back, as kopia does while others write.
+// A driver whose deleted data comes back, as with kopia while others write.
 type comesBack struct {
 	repository.Driver
 	times *int
@@ -131,8 +131,8 @@ func TestKeepDeletesAgainWhatComesBack(t *testing.T) {
 	code, r = p.run(t.Context(), keepTask("two"))
 	g.Expect(code).To(Equal(task.ExitFailed))
 	g.Expect(r.Reason).To(Equal(v1alpha1.ReasonRemovalPending))
-	g.Expect(p.files("snapshots")).To(Equal([]string{"two"}), "what is not gone is not said to be gone")
-	// The next keeper has another task, and remembers.
+	g.Expect(p.files("snapshots")).To(Equal([]string{"two"}), "existing data is not reported as gone")
+	// The next keeper has another task, and remembers the removal.
 	times = 0
 	code, r = p.run(t.Context(), keepTask())
 	g.Expect(code).To(BeZero(), "%+v", r)
@@ -160,9 +160,11 @@ func TestKeepTouchesOnlyItsOwn(t *testing.T) {
 		change func(*pod, *task.Task)
 		reason string
 	}{
-		"another Repository":    {func(_ *pod, t *task.Task) { t.Keep[0].Repository.UID = "other" }, v1alpha1.ReasonDirectoryTaken},
-		"another cluster":       {func(_ *pod, t *task.Task) { t.Cluster = "other" }, v1alpha1.ReasonDirectoryTaken},
-		"nobody says whose":     {func(p *pod, _ *task.Task) { p.remove("cairn/storage/backups/shop/web/repository.yaml") }, v1alpha1.ReasonRepositoryNotFound},
+		"another Repository": {func(_ *pod, t *task.Task) { t.Keep[0].Repository.UID = "other" },
+			v1alpha1.ReasonDirectoryTaken},
+		"another cluster": {func(_ *pod, t *task.Task) { t.Cluster = "other" }, v1alpha1.ReasonDirectoryTaken},
+		"nobody says whose": {func(p *pod, _ *task.Task) { p.remove("cairn/storage/backups/shop/web/repository.yaml") },
+			v1alpha1.ReasonRepositoryNotFound},
 		"a volume that is gone": {func(p *pod, _ *task.Task) { p.remove("cairn/storage") }, v1alpha1.ReasonBucketNotFound},
 	} {
 		for _, wipe := range []bool{false, true} {
@@ -184,7 +186,7 @@ func TestKeepTouchesOnlyItsOwn(t *testing.T) {
 	}
 }
 
-// One repository that fails keeps none of the others from being looked after.
+// A repository that fails does not keep the others from being maintained.
 func TestKeepDoesTheOthers(t *testing.T) {
 	t.Parallel()
 	g, p := NewWithT(t), backedUp(t, "one")
@@ -242,14 +244,14 @@ func TestKeepChecksWhatItIsToldTo(t *testing.T) {
 	}
 	_, r = p.run(t.Context(), work)
 	g.Expect(r.Components[0].Damaged).To(HaveLen(16))
-	g.Expect(r.Components[0].Verified).To(BeEquivalentTo(19), "of the rest nothing is said")
+	g.Expect(r.Components[0].Verified).To(BeEquivalentTo(19), "nothing is reported about the rest")
 
 	p.mover.Driver = cannotCheck{kopia.Driver{}}
 	code, r = p.run(t.Context(), work)
 	g.Expect(code).NotTo(BeZero())
 	g.Expect(r.Components[0].Reason).To(Equal(v1alpha1.ReasonUnreachable))
 	g.Expect(r.Components[0].Verified).To(BeZero())
-	g.Expect(r.Components[0].Damaged).To(BeEmpty(), "what can't be read is not damaged")
+	g.Expect(r.Components[0].Damaged).To(BeEmpty(), "unreadable data does not count as damaged")
 }
 
 // cannotCheck is a driver whose storage goes away.

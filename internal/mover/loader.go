@@ -9,27 +9,27 @@ import (
 	"github.com/cairn-backup/cairn/internal/program"
 )
 
-// loader feeds the program of a restore, and runs the one that finishes its work.
+// loader feeds the program of a restore, and runs the program that finishes its work.
 type loader struct {
 	ctx    context.Context //nolint:containedctx // an io.Writer has none
 	m      *Mover
 	stream *v1alpha1.ResolvedStream
-	// dir that the programs are started in. Empty: a directory of their own.
+	// dir is the directory in which the programs are started. Empty means a directory of their own.
 	dir string
-	// begin is done before the program is started.
+	// begin runs before the program is started.
 	begin func() error
 
 	in *program.Input
-	// err that the start failed with.
+	// err is the error with which the start failed.
 	err error
 }
 
-// loader of a stream. It must be closed.
+// loader returns a loader for a stream. The caller must close it.
 func (m *Mover) loader(ctx context.Context, s *v1alpha1.ResolvedStream) *loader {
 	return &loader{ctx: ctx, m: m, stream: s, begin: func() error { return nil }}
 }
 
-// start starts the program, once.
+// start starts the program once.
 func (l *loader) start() error {
 	if l.in == nil && l.err == nil {
 		l.err = l.run()
@@ -45,7 +45,7 @@ func (l *loader) run() error {
 	return err
 }
 
-// feed starts a program.
+// feed starts a program that reads its input from the mover.
 func (l *loader) feed(s *v1alpha1.ResolvedStream) (*program.Input, error) {
 	spec, f := l.m.prepare(s)
 	if f != nil {
@@ -54,12 +54,12 @@ func (l *loader) feed(s *v1alpha1.ResolvedStream) (*program.Input, error) {
 	spec.Dir = cmp.Or(l.dir, spec.Dir)
 	in, err := program.Feed(l.ctx, spec)
 	if err == nil {
-		l.m.Log.Info("a program runs", "program", filepath.Base(spec.Args[0]))
+		l.m.Log.Info("started a program", "program", filepath.Base(spec.Args[0]))
 	}
 	return in, err
 }
 
-// Write gives the program, which is started with the first of it, something to read.
+// Write passes b to the program. The first call starts it.
 func (l *loader) Write(b []byte) (int, error) {
 	if err := l.start(); err != nil {
 		return 0, err
@@ -67,7 +67,7 @@ func (l *loader) Write(b []byte) (int, error) {
 	return l.in.Write(b)
 }
 
-// finish says that everything was written. Nil means that the program, and the one after it, ended well.
+// finish ends the program's input. It returns nil if the program, and the one after it, ended well.
 func (l *loader) finish() error {
 	if err := l.start(); err != nil {
 		return err
@@ -86,7 +86,7 @@ func (l *loader) finish() error {
 	return second.Finish()
 }
 
-// written is how much was handed to the program.
+// written returns how much was passed to the program.
 func (l *loader) written() int64 {
 	if l.in == nil {
 		return 0
@@ -94,7 +94,8 @@ func (l *loader) written() int64 {
 	return l.in.Written()
 }
 
-// close kills the program unless it ended, for it must not take a part for the whole, and removes its files.
+// close kills the program unless it has ended, because it must not take a part of the data for all of it. It also
+// removes the program's files.
 func (l *loader) close() {
 	if l.in != nil {
 		l.in.Close()

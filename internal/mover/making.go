@@ -21,22 +21,22 @@ import (
 	"github.com/cairn-backup/cairn/internal/task"
 )
 
-// How often objects that are awaited are looked at: often as long as most CSI drivers take, and then seldom.
+// Intervals at which awaited objects are read: short for as long as most CSI drivers take, then longer.
 const (
 	lookFast    = 500 * time.Millisecond
 	lookSlow    = 3 * time.Second
 	lookFastFor = 30 * time.Second
-	// atOnce is how many are asked for at once.
+	// atOnce is how many objects are requested concurrently.
 	atOnce = 16
 )
 
-// making is one run of a mover that makes an object for each component, and waits for what others make of it.
+// making is the work of a mover that makes an object for each component and waits for what others make of it.
 type making struct {
 	m      *Mover
 	t      task.Task
 	client dynamic.ResourceInterface
 	began  time.Time
-	// made are the UIDs of the objects by component, and done how components ended.
+	// made holds the UIDs of the objects by component. done holds how components ended.
 	made map[string]types.UID
 	done map[string]task.ComponentResult
 }
@@ -48,7 +48,8 @@ func (m *Mover) making(t task.Task, objects schema.GroupVersionResource) making 
 	}
 }
 
-// makeAll makes the objects of all components at once with one, and ends those that could not be made.
+// makeAll makes the objects of all components concurrently with one, and ends the components whose objects could not
+// be made.
 func (w *making) makeAll(one func(task.Component) (types.UID, *failure), end func(task.Component, *failure)) {
 	type outcome struct {
 		uid types.UID
@@ -63,7 +64,7 @@ func (w *making) makeAll(one func(task.Component) (types.UID, *failure), end fun
 			return nil
 		})
 	}
-	_ = group.Wait() // how each went is in outcomes
+	_ = group.Wait() // outcomes hold the errors
 	for i, c := range w.t.Components {
 		w.made[c.Name] = outcomes[i].uid
 		if f := outcomes[i].f; f != nil {
@@ -72,18 +73,19 @@ func (w *making) makeAll(one func(task.Component) (types.UID, *failure), end fun
 	}
 }
 
-// create asks the API server for an object. What may pass is tried again. One that was made although the answer was lost exists already
-// then: it is found by its name.
+// create creates an object in the API server. It retries errors that can pass. If an answer was lost, the object
+// exists at the next try and the caller finds it by its name.
 func (w *making) create(ctx context.Context, object any) (types.UID, error) {
 	fields, err := runtime.DefaultUnstructuredConverter.ToUnstructured(object)
 	if err != nil {
-		return "", fmt.Errorf("encode it: %w", err)
+		return "", fmt.Errorf("encode object: %w", err)
 	}
 	var uid types.UID
 	var last error
 	err = wait.ExponentialBackoffWithContext(ctx, again, func(ctx context.Context) (bool, error) {
 		var created *unstructured.Unstructured
-		created, last = w.client.Create(ctx, &unstructured.Unstructured{Object: fields}, metav1.CreateOptions{FieldManager: FieldManager})
+		created, last = w.client.Create(ctx, &unstructured.Unstructured{Object: fields},
+			metav1.CreateOptions{FieldManager: FieldManager})
 		switch {
 		case last == nil:
 			uid = created.GetUID()
@@ -96,17 +98,17 @@ func (w *making) create(ctx context.Context, object any) (types.UID, error) {
 	return uid, cmp.Or(last, err)
 }
 
-// again is how often what the API server could not do is asked for: for about a minute.
+// again retries for about a minute.
 var again = wait.Backoff{Duration: time.Second, Factor: 2, Jitter: 0.2, Steps: 7}
 
-// passing says whether the API server may take the same object in a moment: also one that it forbade, for a RoleBinding is in
-// force a moment after it was made, and a quota may become free.
+// passing reports whether the API server can accept the same object a moment later. That includes a forbidden one: a
+// RoleBinding takes effect a moment after it was made, and a quota can become free.
 func passing(err error) bool {
 	return apierrors.IsForbidden(err) || transient(err) && !apierrors.IsNotFound(err)
 }
 
-// wait looks at the objects until look has ended all components, as it does at the latest when it is late. When the mover is told to stop,
-// stop ends the rest.
+// wait calls look until it has ended all components. When late is true, look must end the rest. If the mover is told
+// to stop, stop ends the rest.
 func (w *making) wait(ctx context.Context, timeout time.Duration, look func(late bool), stop func(*failure)) {
 	deadline := w.m.Now().Add(timeout)
 	for {
@@ -127,7 +129,7 @@ func (w *making) wait(ctx context.Context, timeout time.Duration, look func(late
 	}
 }
 
-// pending are the components that have not ended.
+// pending returns the components that have not ended.
 func (w *making) pending() []task.Component {
 	return slices.DeleteFunc(slices.Clone(w.t.Components), func(c task.Component) bool {
 		_, ended := w.done[c.Name]
@@ -135,7 +137,7 @@ func (w *making) pending() []task.Component {
 	})
 }
 
-// results are how the components ended, in their order.
+// results returns how the components ended, in their order.
 func (w *making) results() []task.ComponentResult {
 	var out []task.ComponentResult
 	for _, c := range w.t.Components {
@@ -144,16 +146,16 @@ func (w *making) results() []task.ComponentResult {
 	return out
 }
 
-// toldToStop is why work did not end: another mover goes on with it.
+// toldToStop is the failure of interrupted work. Another mover continues it.
 func toldToStop() *failure {
 	return &failure{v1alpha1.ReasonCancelled, "the mover was told to stop"}
 }
 
-// typed is an object as its Go type.
+// typed converts an object to its Go type.
 func typed[T any](u *unstructured.Unstructured) (*T, error) {
 	out := new(T)
 	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(u.Object, out); err != nil {
-		return nil, fmt.Errorf("read %s %s: %w", u.GetKind(), u.GetName(), err)
+		return nil, fmt.Errorf("decode %s %s: %w", u.GetKind(), u.GetName(), err)
 	}
 	return out, nil
 }

@@ -17,7 +17,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/task"
 )
 
-// making is a mover that makes objects with the rights of its pod, while the test plays who works on them.
+// making is a mover that makes objects with the rights of its pod. The test plays the controllers of these objects.
 type making struct {
 	testing.TB
 	*WithT
@@ -26,7 +26,7 @@ type making struct {
 	task      task.Task
 }
 
-// newMaking is that of a Job's pod in a namespace.
+// newMaking returns the mover of a Job's pod in a namespace.
 func newMaking(t testing.TB, namespace, job string, work task.Task) *making {
 	t.Helper()
 	m := &making{TB: t, WithT: NewWithT(t), namespace: namespace, pod: newPod(t), task: work}
@@ -37,14 +37,14 @@ func newMaking(t testing.TB, namespace, job string, work task.Task) *making {
 	return m
 }
 
-// run does the task and gives the mover's Result.
+// run does the task and returns the mover's Result.
 func (m *making) run(ctx context.Context, wait time.Duration) *task.Result {
 	m.Helper()
 	_, result := m.pod.with(ctx, m.task, mover.Flags{WaitTimeout: wait})
 	return result
 }
 
-// meanwhile does something with an object of a name as soon as it is there.
+// meanwhile does something with an object of a name as soon as it exists.
 func meanwhile[T any, O interface {
 	*T
 	client.Object
@@ -57,7 +57,8 @@ func meanwhile[T any, O interface {
 		defer close(done)
 		for ctx.Err() == nil {
 			found := O(new(T))
-			if err := admin.Get(ctx, client.ObjectKey{Namespace: m.namespace, Name: name}, found); err == nil && do(ctx, found) == nil {
+			if err := admin.Get(ctx, client.ObjectKey{Namespace: m.namespace, Name: name}, found); err == nil &&
+				do(ctx, found) == nil {
 				return
 			}
 			select {
@@ -68,7 +69,7 @@ func meanwhile[T any, O interface {
 	}()
 }
 
-// admitted: the API server takes an object from a mover, which can't delete it, or it refuses it.
+// admitted: the API server accepts an object from a mover, which can't delete it, or refuses it.
 func admitted(t *testing.T, api dynamic.NamespaceableResourceInterface, object client.Object, refusal string) {
 	t.Helper()
 	g := NewWithT(t)

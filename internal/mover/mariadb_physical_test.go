@@ -16,14 +16,15 @@ import (
 	"github.com/cairn-backup/cairn/internal/task"
 )
 
-// physical is a component of one of mariadb-addon's tasks for the server's files.
+// physical returns a component of one of mariadb-addon's tasks for the server's files.
 func (p *pod) physical(s *databaseServer, host string, restore bool, params map[string]string) task.Component {
 	p.t.Helper()
 	g := NewWithT(p.t)
 	addons, functions := shipped()
 	lookup := func(name string) *v1alpha1.Function { return functions[name] }
 	text := must(json.Marshal(params))
-	info := v1alpha1.AddonInfo{Name: "mariadb-addon", Tasks: []v1alpha1.TaskReference{{Name: "physical-backup", Params: &apiextensionsv1.JSON{Raw: text}}}}
+	info := v1alpha1.AddonInfo{Name: "mariadb-addon",
+		Tasks: []v1alpha1.TaskReference{{Name: "physical-backup", Params: &apiextensionsv1.JSON{Raw: text}}}}
 	if restore {
 		info.Tasks[0].Name = "physical-backup-restore"
 		vars := task.Variables{MoverImage: "mover", TargetKind: "PersistentVolumeClaim", TargetName: "data"}
@@ -39,7 +40,7 @@ func (p *pod) physical(s *databaseServer, host string, restore bool, params map[
 	g.Expect(refusal).To(BeNil(), "%+v", refusal)
 	g.Expect(streams).To(HaveLen(1))
 	g.Expect(streams[0].Stream.DataDirectory).To(Equal("/var/lib/mysql"))
-	// A Job has the files where the server's container has them.
+	// A Job sees the files where the server's container has them.
 	data := filepath.Join(p.root, streams[0].Stream.DataDirectory)
 	g.Expect(os.RemoveAll(data)).To(Succeed())
 	g.Expect(os.MkdirAll(filepath.Dir(data), 0o755)).To(Succeed())
@@ -56,7 +57,8 @@ func (p *pod) unpacksMariaDB(id string, params map[string]string) *task.Result {
 	c := p.physical(nil, "", true, params)
 	c.ID = id
 	result := p.unpacks(id, mover.Flags{Unpack: "data"}, func(t *task.Task) { t.Components = []task.Component{c} })
-	for dir := p.in("."); dir != filepath.Dir(filepath.Dir(p.root)); dir = filepath.Dir(dir) { // the test's own directories let no other user in
+	// the test's own directories let no other user in
+	for dir := p.in("."); dir != filepath.Dir(filepath.Dir(p.root)); dir = filepath.Dir(dir) {
 		g.Expect(os.Chmod(dir, 0o755)).To(Succeed())
 	}
 	g.Expect(filepath.WalkDir(p.in("data"), func(path string, _ fs.DirEntry, err error) error {
@@ -68,18 +70,19 @@ func (p *pod) unpacksMariaDB(id string, params map[string]string) *task.Result {
 	return result
 }
 
-// TestAMariaDBServerStartsFromItsPhysicalBackup goes the whole way: a server that is written to is backed up with its files, they are
-// made ready in another volume, and a server that starts on them has the rows.
+// TestAMariaDBServerStartsFromItsPhysicalBackup goes the whole way: a server that is written to is backed up with its
+// files, they are prepared in another volume, and a server that starts on them has the rows.
 func TestAMariaDBServerStartsFromItsPhysicalBackup(t *testing.T) {
 	t.Parallel()
 	g := NewWithT(t)
 	s, p := startMariaDB(t), withSecret(t)
 	s.must(s.mariadb(mariadbTables + `CREATE TABLE log (n int); CREATE TABLE aria (n int) ENGINE = Aria; INSERT INTO aria VALUES (1), (2); CREATE TABLE mine (n int) ENGINE = MyISAM; INSERT INTO mine VALUES (3);
 		CREATE USER clerk IDENTIFIED BY 'of the clerk'; GRANT SELECT ON shop.* TO clerk`))
-	const sum = "USE shop; SET group_concat_max_len = 100000000; SELECT count(*), md5(group_concat(concat_ws('|', id, name, hex(photo), price, born, note) ORDER BY id)) FROM people; SELECT f(); SELECT count(*) FROM old; SELECT sum(n) FROM aria; SELECT n FROM mine; SHOW GRANTS FOR clerk"
+	const sum = "USE shop; SET group_concat_max_len = 100000000; SELECT count(*), md5(group_concat(concat_ws('|', id, " +
+		"name, hex(photo), price, born, note) ORDER BY id)) FROM people; SELECT f(); SELECT count(*) FROM old; SELECT sum(n) FROM aria; SELECT n FROM mine; SHOW GRANTS FOR clerk"
 	before := s.must(s.mariadb(sum))
 
-	// Rows are written all along: the backup has those from before it, and is none of them half.
+	// Rows are written all the time. The backup has the rows from before it, and none of them half.
 	first := true
 	p.reports.told = func() {
 		if first {
@@ -99,10 +102,11 @@ func TestAMariaDBServerStartsFromItsPhysicalBackup(t *testing.T) {
 	copied.startMariaDBOn(p.in("data"))
 	g.Expect(copied.mariadb(sum)).To(Equal(before))
 	g.Expect(copied.must(copied.mariadb("SELECT count(*) FROM shop.log"))).To(BeElementOf("0\n", "20000\n"))
-	copied.must(copied.mariadb("CHECK TABLE shop.people, shop.log, shop.aria, shop.mine; INSERT INTO shop.log VALUES (1)")) // it is a server like any other
+	// it is a server like any other
+	copied.must(copied.mariadb("CHECK TABLE shop.people, shop.log, shop.aria, shop.mine; INSERT INTO shop.log VALUES (1)"))
 	copied.kill()
 
-	// What is no such backup ends badly.
+	// A stream that is no such backup ends badly.
 	result = p.unpacksMariaDB(p.archived("other", []byte("CREATE TABLE a (x int);\n")), map[string]string{})
 	g.Expect(result.Reason).To(Equal(v1alpha1.ReasonLoadFailed))
 	g.Expect(result.Message).To(HavePrefix("mbstream ended with exit code 1"))
@@ -115,9 +119,11 @@ func TestAMariaDBPhysicalBackupThatCannotBe(t *testing.T) {
 	t.Parallel()
 	g := NewWithT(t)
 	s, p := startMariaDB(t), withSecret(t)
-	s.must(s.mariadb("CREATE DATABASE shop; USE shop; CREATE TABLE large (id int PRIMARY KEY, x mediumtext); CREATE USER reader IDENTIFIED BY 'sesame-123'"))
+	s.must(s.mariadb("CREATE DATABASE shop; USE shop; CREATE TABLE large (id int PRIMARY KEY, x mediumtext); CREATE " +
+		"USER reader IDENTIFIED BY 'sesame-123'"))
 	for range 4 {
-		s.must(s.mariadb("USE shop; INSERT INTO large SELECT coalesce(max(id), 0) + 1, '" + filler(3_000_000) + "' FROM large"))
+		s.must(s.mariadb("USE shop; INSERT INTO large SELECT coalesce(max(id), 0) + 1, '" + filler(3_000_000) +
+			"' FROM large"))
 	}
 	fails := func(snapshot, message string, c task.Component) {
 		t.Helper()
@@ -130,7 +136,7 @@ func TestAMariaDBPhysicalBackupThatCannotBe(t *testing.T) {
 	component := func() task.Component { return p.physical(s, "127.0.0.1", false, nil) }
 	elsewhere := component()
 	elsewhere.Stream.DataDirectory = "/var/lib/absent"
-	fails("absent", "there is nothing in the server's directory /var/lib/absent", elsewhere)
+	fails("absent", "the server's directory /var/lib/absent is empty or missing", elsewhere)
 
 	p.login("username", "reader", "password", "sesame-123")
 	fails("rights", "mariadb-backup ended with exit code 1", component())
@@ -152,8 +158,10 @@ func TestAMariaDBPhysicalBackupOverTLS(t *testing.T) {
 	g := NewWithT(t)
 	ours, other := newAuthority(t, "ours"), newAuthority(t, "another")
 	dir := ours.server()
-	s, p := startMariaDB(t, "--ssl-ca="+dir+"/ca.crt", "--ssl-cert="+dir+"/tls.crt", "--ssl-key="+dir+"/tls.key"), withSecret(t)
-	s.must(s.mariadb("CREATE USER sealed IDENTIFIED BY 'word of sealed' REQUIRE SSL; GRANT ALL PRIVILEGES ON *.* TO sealed"))
+	s, p := startMariaDB(t, "--ssl-ca="+dir+"/ca.crt", "--ssl-cert="+dir+"/tls.crt", "--ssl-key="+dir+"/tls.key"),
+		withSecret(t)
+	s.must(
+		s.mariadb("CREATE USER sealed IDENTIFIED BY 'word of sealed' REQUIRE SSL; GRANT ALL PRIVILEGES ON *.* TO sealed"))
 	for name, try := range map[string]struct{ host, ca, says string }{
 		"the server's own name":  {"localhost", ours.pem, ""},
 		"another name":           {"127.0.0.1", ours.pem, "SSL connection error"},
@@ -164,7 +172,8 @@ func TestAMariaDBPhysicalBackupOverTLS(t *testing.T) {
 		if try.ca != "" {
 			p.login("username", "sealed", "password", "word of sealed", "ca.crt", try.ca)
 		}
-		_, result := p.run(t.Context(), backupTask(name, p.physical(s, try.host, false, map[string]string{"args": "--protocol=tcp"})))
+		_, result := p.run(t.Context(),
+			backupTask(name, p.physical(s, try.host, false, map[string]string{"args": "--protocol=tcp"})))
 		if try.says == "" {
 			g.Expect(result.Reason).To(Equal(v1alpha1.ReasonSucceeded), "%s: %s", name, result.Message)
 			continue

@@ -22,41 +22,44 @@ import (
 type Mover struct {
 	// Root is put before every path of package task. It is empty in a pod.
 	Root string
-	// Places are where things lie below Root. The zero value is a Job's pod.
+	// Places are where things lie below Root. The zero value suits the pod of a Job.
 	Places Places
-	// TerminationPath is the file that the kubelet reads the Result from.
+	// TerminationPath is the file from which the kubelet reads the Result.
 	TerminationPath string
-	// Driver of the repositories.
+	// Driver opens the repositories.
 	Driver repository.Driver
-	// Status is where components are reported to while they are worked on. A failing one never fails the work: the Result
-	// says the same.
+	// Status receives reports on components while they are worked on. A failing report never fails the work: the
+	// Result says the same.
 	Status StatusWriter
-	// Client of the API server, for those that make objects there (task.KindVolumeSnapshot, task.KindVolumeRestore), and Job that they mark these with.
+	// Client of the API server is for tasks that make objects there (task.KindVolumeSnapshot,
+	// task.KindVolumeRestore). Job is the name with which they mark these objects.
 	Client dynamic.Interface
 	Job    string
 	// Now is the clock.
 	Now func() time.Time
-	// Log gets short lines without names of files.
+	// Log gets short lines without names of user files.
 	Log *slog.Logger
-	// Privileged says that the mover runs as root, and so may give files to their owners.
+	// Privileged says that the mover runs as root, so it is able to change the owners of files.
 	Privileged bool
-	// ProgramGrace is how long the program of a stream may go on when it should have ended. 0 is program.DefaultGrace.
+	// ProgramGrace is how long a stream's program can go on after it should have ended. 0 means program.DefaultGrace.
 	ProgramGrace time.Duration
-	// ProbeTimeout is how long a database may take to answer the probe of a stream. 0 is two minutes.
+	// ProbeTimeout is how long a database can take to answer the probe of a stream. 0 means two minutes.
 	ProbeTimeout time.Duration
 }
 
-// Places are where a mover finds what it works with.
+// Places are where a mover finds keys and volumes.
 type Places struct {
-	// Credentials is what is put before the name of a key of the storage's Secret. Empty: task.CredentialsDir and a slash.
+	// Credentials is the path prefix of the keys of the storage's Secret. Empty means task.CredentialsDir and a
+	// slash.
 	Credentials string
-	// Encryption is the same for the encryption Secret. Empty: task.EncryptionDir, and the directory that the task names.
+	// Encryption is the path prefix of the keys of the encryption Secret. Empty means task.EncryptionDir and the
+	// directory that the task names.
 	Encryption string
-	// Volume is the root of a component's volume. Nil: the component's directory in task.VolumesDir.
+	// Volume returns the root of a component's volume. Nil means the component's directory in task.VolumesDir.
 	Volume func(component string) string
 }
 
-// StatusWriter reports one component. It is called from one goroutine at a time.
+// StatusWriter reports single components. It is called from one goroutine at a time.
 type StatusWriter interface {
 	// Snapshot reports a component of a backup to the Snapshot of that name.
 	Snapshot(ctx context.Context, object, name string, c v1alpha1.Component) error
@@ -66,32 +69,32 @@ type StatusWriter interface {
 
 // Flags are the arguments of the subcommands backup and restore.
 type Flags struct {
-	// Exclude are patterns, as in a .gitignore file, of what a backup or restore leaves out.
+	// Exclude holds patterns, as in a .gitignore file. Backup and restore leave out what matches.
 	Exclude []string
-	// Include are patterns of what a restore restores alone. None means all.
+	// Include holds patterns. A restore restores only what matches. Empty means all.
 	Include []string
-	// SetID lets a restore give back set-user-ID and set-group-ID bits of files, and file capabilities.
+	// SetID lets a restore set the set-user-ID and set-group-ID bits and the capabilities of files.
 	SetID bool
-	// Devices lets a restore make devices.
+	// Devices lets a restore create devices.
 	Devices bool
-	// Unpack is a directory inside the volume into which a restore unpacks the tar archive that a program wrote. Empty: what was
-	// kept is restored as it is.
+	// Unpack is a directory inside the volume into which a restore unpacks a tar archive that a program wrote. Empty
+	// means that the data is restored as it is.
 	Unpack string
-	// Cache keeps what is read of the repository in ScratchDir too.
+	// Cache also keeps on disk, in ScratchDir, what is read from the repository.
 	Cache      bool
 	ScratchDir string
-	// WaitTimeout is how long what is made in the cluster may take.
+	// WaitTimeout bounds the wait for objects that others make in the cluster.
 	WaitTimeout time.Duration
 }
 
-// Run does what the task at task.Path says and leaves the Result. It returns the exit code.
+// Run does the task at task.Path, writes the Result and returns the exit code.
 func (m *Mover) Run(ctx context.Context, kind task.Kind, flags Flags) int {
 	began := m.Now()
 	result := m.do(ctx, kind, flags)
 	m.Log.Info("done", "task", kind, "outcome", result.Outcome, "reason", result.Reason, "message", result.Message,
 		"took", m.Now().Sub(began).Round(time.Millisecond).String())
 	if err := m.leave(result); err != nil {
-		m.Log.Error("leave the result", "error", err)
+		m.Log.Error("write the result", "error", err)
 	}
 	if result.Outcome == task.OutcomeSucceeded {
 		return task.ExitSucceeded
@@ -99,12 +102,12 @@ func (m *Mover) Run(ctx context.Context, kind task.Kind, flags Flags) int {
 	return task.ExitCode(result.Reason)
 }
 
-// Refuse leaves the Result of a mover that was called in a wrong way. It returns the exit code.
+// Refuse writes the Result of a mover that was called in a wrong way. It returns the exit code.
 func (m *Mover) Refuse(err error) int {
 	result := failed(&failure{v1alpha1.ReasonInvalidTask, err.Error()})
 	m.Log.Error("refused", "error", err)
 	if err := m.leave(result); err != nil {
-		m.Log.Error("leave the result", "error", err)
+		m.Log.Error("write the result", "error", err)
 	}
 	return task.ExitCode(result.Reason)
 }
@@ -139,16 +142,16 @@ func (m *Mover) do(ctx context.Context, kind task.Kind, flags Flags) task.Result
 	case task.KindVolumeSnapshot:
 		return m.volumeSnapshots(ctx, t, flags)
 	}
-	return failed(&failure{v1alpha1.ReasonInvalidTask, fmt.Sprintf("there is no task %q", kind)})
+	return failed(&failure{v1alpha1.ReasonInvalidTask, fmt.Sprintf("unknown task %q", kind)})
 }
 
-// leave writes the termination message.
+// leave writes the Result as the termination message.
 func (m *Mover) leave(r task.Result) error {
 	b, err := task.EncodeResult(r)
 	if err != nil {
 		return err
 	}
-	// The kubelet makes the file. Where there is none nobody reads it.
+	// The kubelet creates the file. If there is none, nobody reads it.
 	f, err := os.OpenFile(m.TerminationPath, os.O_WRONLY|os.O_TRUNC, 0)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
@@ -163,15 +166,15 @@ func (m *Mover) leave(r task.Result) error {
 	return nil
 }
 
-// path is where a path of package task is.
+// path returns where a path of package task lies for this mover.
 func (m *Mover) path(p string) string { return filepath.Join(m.Root, p) }
 
-// credentialFile is where a key of the storage's Secret is.
+// credentialFile returns the file of a key of the storage's Secret.
 func (m *Mover) credentialFile(key string) string {
 	return m.path(cmp.Or(m.Places.Credentials, task.CredentialsDir+"/") + key)
 }
 
-// encryptionFile is where a key of the encryption Secret is; directory is what the task says of it.
+// encryptionFile returns the file of a key of the encryption Secret. directory is the one that the task names.
 func (m *Mover) encryptionFile(directory, key string) string {
 	if m.Places.Encryption != "" {
 		return m.path(m.Places.Encryption + key)
@@ -179,7 +182,7 @@ func (m *Mover) encryptionFile(directory, key string) string {
 	return m.path(filepath.Join(task.EncryptionDir, directory, key))
 }
 
-// volume is the root of a component's volume.
+// volume returns the root of a component's volume.
 func (m *Mover) volume(component string) string {
 	if m.Places.Volume != nil {
 		return m.path(m.Places.Volume(component))
@@ -187,7 +190,7 @@ func (m *Mover) volume(component string) string {
 	return m.path(filepath.Join(task.VolumesDir, component))
 }
 
-// outcome is the Result of a task without components.
+// outcome returns the Result of a task without components.
 func outcome(message string, err error) task.Result {
 	if err != nil {
 		return failed(classifyInit(err))
@@ -199,10 +202,11 @@ func failed(f *failure) task.Result {
 	return task.Result{Outcome: task.OutcomeFailed, Reason: f.reason, Message: f.message}
 }
 
-// failure is an error with a reason and a message that may be shown to anybody: no credential, no name of a user's file.
+// failure is an error with a reason, and with a message that anybody is allowed to read: it has no credential and no
+// name of a user's file.
 type failure struct{ reason, message string }
 
-// Error gives the message.
+// Error returns the message.
 func (f *failure) Error() string { return f.message }
 
 // asFailure finds a failure in err's chain.

@@ -39,7 +39,7 @@ func TestAStorageIsInitialisedOnceAndSharedByClusters(t *testing.T) {
 	code, result = p.run(t.Context(), storageTask())
 	g.Expect(code).To(Equal(task.ExitFailed))
 	g.Expect(result.Reason).To(Equal(v1alpha1.ReasonBackendInitializationFailed))
-	g.Expect(os.ReadFile(file)).To(Equal([]byte("garbage: [")), "what can't be read is not overwritten")
+	g.Expect(os.ReadFile(file)).To(Equal([]byte("garbage: [")), "an unreadable file is not overwritten")
 
 	g.Expect(os.RemoveAll(filepath.Join(p.root, "cairn/storage"))).To(Succeed())
 	code, result = p.run(t.Context(), storageTask())
@@ -54,8 +54,9 @@ func TestARepositoryIsFoundBeforeItIsCreated(t *testing.T) {
 		reason string
 		code   int
 	}{
-		"by the same Repository":                     {reason: v1alpha1.ReasonSucceeded},
-		"by a Repository object that was made again": {change: func(_ *pod, t *task.Task) { t.Repository.UID = "again" }, reason: v1alpha1.ReasonSucceeded},
+		"by the same Repository": {reason: v1alpha1.ReasonSucceeded},
+		"by a Repository object that was made again": {change: func(_ *pod, t *task.Task) { t.Repository.UID = "again" },
+			reason: v1alpha1.ReasonSucceeded},
 		"by another Repository of the cluster": {
 			change: func(_ *pod, t *task.Task) { t.Repository.UID, t.Repository.Name = "other", "other" },
 			reason: v1alpha1.ReasonDirectoryTaken, code: task.ExitRepository,
@@ -65,7 +66,9 @@ func TestARepositoryIsFoundBeforeItIsCreated(t *testing.T) {
 			reason: v1alpha1.ReasonDirectoryTaken, code: task.ExitRepository,
 		},
 		"by another cluster that takes it over": {
-			change: func(_ *pod, t *task.Task) { t.Cluster, t.Repository.Adopt = "cluster-2", "shop/web" }, reason: v1alpha1.ReasonSucceeded,
+			change: func(_ *pod, t *task.Task) {
+				t.Cluster, t.Repository.Adopt = "cluster-2", "shop/web"
+			}, reason: v1alpha1.ReasonSucceeded,
 		},
 		"by another cluster that takes another directory over": {
 			change: func(_ *pod, t *task.Task) { t.Cluster, t.Repository.Adopt = "cluster-2", "shop" },
@@ -118,7 +121,9 @@ func TestARepositoryIsFoundBeforeItIsCreated(t *testing.T) {
 			reason: v1alpha1.ReasonRepositoryDamaged, code: task.ExitRepository,
 		},
 		"in a directory with a reserved name": {
-			change: func(_ *pod, t *task.Task) { t.Repository.Directory = "shop/kopia" }, reason: v1alpha1.ReasonInvalidPath, code: task.ExitFailed,
+			change: func(_ *pod, t *task.Task) {
+				t.Repository.Directory = "shop/kopia"
+			}, reason: v1alpha1.ReasonInvalidPath, code: task.ExitFailed,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -136,7 +141,9 @@ func TestARepositoryIsFoundBeforeItIsCreated(t *testing.T) {
 			if tc.code == 0 {
 				meta, err := os.ReadFile(filepath.Join(p.root, directory, "repository.yaml"))
 				g.Expect(err).NotTo(HaveOccurred())
-				g.Expect(string(meta)).To(And(ContainSubstring("clusterUID: "+again.Cluster), ContainSubstring("repositoryUID: "+string(again.Repository.UID)), ContainSubstring("keyID: shop/enc")))
+				g.Expect(string(meta)).
+					To(And(ContainSubstring("clusterUID: "+again.Cluster),
+						ContainSubstring("repositoryUID: "+string(again.Repository.UID)), ContainSubstring("keyID: shop/enc")))
 			}
 		})
 	}
@@ -158,7 +165,8 @@ func TestABackupIsRestoredAsItWas(t *testing.T) {
 	g.Expect(told[0].Phase).To(Equal(v1alpha1.SnapshotRunning))
 	last := told[len(told)-1]
 	g.Expect(last.Phase).To(Equal(v1alpha1.SnapshotSucceeded))
-	g.Expect(json.Marshal(last)).To(MatchJSON(must(json.Marshal(result.Components[0].Component(v1alpha1.DriverKopia)))), "status and termination message say the same")
+	g.Expect(json.Marshal(last)).To(MatchJSON(must(json.Marshal(result.Components[0].Component(v1alpha1.DriverKopia)))),
+		"status and termination message say the same")
 	g.Expect(last.Files).To(Equal(int64(1)))
 	g.Expect(last.SizeBytes).To(Equal(int64(5)))
 	record, err := os.ReadFile(filepath.Join(p.root, "cairn/storage/backups/shop/web/snapshots/snap-1/pvc.yaml"))
@@ -170,7 +178,8 @@ func TestABackupIsRestoredAsItWas(t *testing.T) {
 	restore.Components[0].Path = "../data/here"
 	code, result = p.run(t.Context(), restore)
 	g.Expect(code).To(BeZero(), result.Message)
-	g.Expect(os.ReadFile(filepath.Join(p.root, "cairn/volumes/new/data/here/a/secret file.txt"))).To(Equal([]byte("hello")))
+	g.Expect(os.ReadFile(filepath.Join(p.root, "cairn/volumes/new/data/here/a/secret file.txt"))).
+		To(Equal([]byte("hello")))
 	g.Expect(filepath.Join(p.root, "cairn/volumes/new/data/here/skip.tmp")).NotTo(BeAnExistingFile())
 	info, err := os.Stat(filepath.Join(p.root, "cairn/volumes/new/data/here/empty"))
 	g.Expect(err).NotTo(HaveOccurred())
@@ -206,22 +215,27 @@ func TestOneFailingComponentDoesNotStopTheOthers(t *testing.T) {
 	p.write("cairn/volumes/two/f", "1")
 	p.write("cairn/volumes/three/skip.tmp", "1")
 	p.write("cairn/volumes/four/f", "1")
-	g.Expect(os.Symlink(filepath.Join(p.root, "cairn/encryption"), filepath.Join(p.root, "cairn/volumes/four/out"))).To(Succeed())
+	g.Expect(os.Symlink(filepath.Join(p.root, "cairn/encryption"), filepath.Join(p.root, "cairn/volumes/four/out"))).
+		To(Succeed())
 	code, result := p.run(t.Context(), backupTask("snap-1",
 		task.Component{Name: "one"}, task.Component{Name: "two"}, task.Component{Name: "three"},
-		task.Component{Name: "four", Path: "out"}, task.Component{Name: "four", Path: "absent"}, task.Component{Name: "none"}), "*.tmp")
+		task.Component{Name: "four", Path: "out"}, task.Component{Name: "four", Path: "absent"},
+		task.Component{Name: "none"}), "*.tmp")
 	g.Expect(code).To(Equal(task.ExitSource))
 	var reasons []string
 	for _, c := range result.Components {
 		reasons = append(reasons, c.Reason)
 	}
-	g.Expect(reasons).To(Equal([]string{v1alpha1.ReasonEmpty, "", v1alpha1.ReasonEmpty, v1alpha1.ReasonInvalidPath, v1alpha1.ReasonPathNotFound, v1alpha1.ReasonUnreadable}))
+	g.Expect(reasons).
+		To(
+			Equal([]string{v1alpha1.ReasonEmpty, "", v1alpha1.ReasonEmpty, v1alpha1.ReasonInvalidPath,
+				v1alpha1.ReasonPathNotFound, v1alpha1.ReasonUnreadable}))
 	g.Expect(result.Message).To(HavePrefix("5 of 6 components were not backed up"))
 	for name, all := range p.reports.snapshots {
 		g.Expect(all[len(all)-1].Phase == v1alpha1.SnapshotSucceeded).To(Equal(name == "two"), name)
 	}
 
-	// An empty snapshot must not be taken for a backup by the next mover.
+	// The next mover must not take an empty snapshot for a backup.
 	code, result = p.run(t.Context(), backupTask("snap-1", task.Component{Name: "three"}), "*.tmp")
 	g.Expect(code).To(Equal(task.ExitSource))
 	g.Expect(result.Reason).To(Equal(v1alpha1.ReasonEmpty))
@@ -286,7 +300,8 @@ func TestAnS3StorageNeedsItsKeys(t *testing.T) {
 	g := NewWithT(t)
 	p := newPod(t)
 	in := storageTask()
-	in.Storage.Spec = v1alpha1.Storage{Provider: v1alpha1.ProviderS3, S3: &v1alpha1.S3Storage{Endpoint: "http://127.0.0.1:1", Bucket: "b-b", SecretName: "key"}}
+	in.Storage.Spec = v1alpha1.Storage{Provider: v1alpha1.ProviderS3,
+		S3: &v1alpha1.S3Storage{Endpoint: "http://127.0.0.1:1", Bucket: "b-b", SecretName: "key"}}
 	code, result := p.run(t.Context(), in)
 	g.Expect(code).To(Equal(task.ExitCredentials))
 	g.Expect(result.Reason).To(Equal(v1alpha1.ReasonBackendSecretNotAvailable))
@@ -299,7 +314,7 @@ func TestAnS3StorageNeedsItsKeys(t *testing.T) {
 	g.Expect(result.Message + p.log.String()).NotTo(ContainSubstring("very-secret-value"))
 }
 
-// rerun marks the process that one test runs again in, without an API server: as another user, or to be killed.
+// rerun marks the process in which a test runs again without an API server: as another user, or to be killed.
 const rerun = "CAIRN_TEST_RERUN"
 
 func TestWhatAUserMayNotDoIsSaid(t *testing.T) {

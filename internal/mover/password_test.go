@@ -14,7 +14,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/task"
 )
 
-// contents are the digests of all files of a storage, by path.
+// contents returns the digests of all files of a storage, by path.
 func contents(t testing.TB, dir string) map[string]string {
 	t.Helper()
 	out := map[string]string{}
@@ -30,8 +30,8 @@ func contents(t testing.TB, dir string) map[string]string {
 	return out
 }
 
-// TestAPasswordThatDoesNotFitDamagesNothing: whatever a mover is to do with a wrong password or none, it says which of the
-// two it is, and changes no byte of the storage. With the right password all goes on.
+// TestAPasswordThatDoesNotFitDamagesNothing: with a wrong or missing password, a mover reports which of the two it
+// is, whatever its task, and changes no byte of the storage. With the right password everything works.
 func TestAPasswordThatDoesNotFitDamagesNothing(t *testing.T) {
 	g, ctx := NewWithT(t), t.Context()
 	p := initialised(t)
@@ -51,13 +51,15 @@ func TestAPasswordThatDoesNotFitDamagesNothing(t *testing.T) {
 		reason   string
 		code     int
 	}{
-		"backup, changed":               {"changed", backupTask("snap-2"), v1alpha1.ReasonPasswordChanged, task.ExitRepository},
+		"backup, changed": {"changed", backupTask("snap-2"), v1alpha1.ReasonPasswordChanged,
+			task.ExitRepository},
 		"restore, changed":              {"changed", restore, v1alpha1.ReasonPasswordChanged, task.ExitRepository},
 		"init, changed":                 {"changed", repositoryTask(), v1alpha1.ReasonPasswordChanged, task.ExitRepository},
 		"init, wrong in another Secret": {"wrong", other, v1alpha1.ReasonWrongPassword, task.ExitRepository},
-		"backup, none":                  {"", backupTask("snap-2"), v1alpha1.ReasonEncryptionSecretNotAvailable, task.ExitCredentials},
-		"restore, none":                 {"", restore, v1alpha1.ReasonEncryptionSecretNotAvailable, task.ExitCredentials},
-		"init, none":                    {"", repositoryTask(), v1alpha1.ReasonEncryptionSecretNotAvailable, task.ExitCredentials},
+		"backup, none": {"", backupTask("snap-2"), v1alpha1.ReasonEncryptionSecretNotAvailable,
+			task.ExitCredentials},
+		"restore, none": {"", restore, v1alpha1.ReasonEncryptionSecretNotAvailable, task.ExitCredentials},
+		"init, none":    {"", repositoryTask(), v1alpha1.ReasonEncryptionSecretNotAvailable, task.ExitCredentials},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)

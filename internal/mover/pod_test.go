@@ -21,7 +21,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/task"
 )
 
-// reports keeps what a mover told the API server.
+// reports keeps what a mover reported to the API server.
 type reports struct {
 	mu        sync.Mutex
 	snapshots map[string][]v1alpha1.Component
@@ -65,7 +65,8 @@ type pod struct {
 
 func newPod(t testing.TB) *pod {
 	t.Helper()
-	p := &pod{t: t, root: t.TempDir(), reports: &reports{snapshots: map[string][]v1alpha1.Component{}, restores: map[string][]v1alpha1.RestoredComponent{}}}
+	p := &pod{t: t, root: t.TempDir(),
+		reports: &reports{snapshots: map[string][]v1alpha1.Component{}, restores: map[string][]v1alpha1.RestoredComponent{}}}
 	for _, dir := range []string{"cairn/storage", "cairn/encryption", "cairn/task", "tmp"} {
 		NewWithT(t).Expect(os.MkdirAll(filepath.Join(p.root, dir), 0o755)).To(Succeed())
 	}
@@ -88,7 +89,7 @@ func (p *pod) write(name, content string) {
 	g.Expect(os.WriteFile(file, []byte(content), 0o644)).To(Succeed())
 }
 
-// run does a task and gives its exit code and Result.
+// run does a task and returns its exit code and Result.
 func (p *pod) run(ctx context.Context, t task.Task, flags ...string) (int, *task.Result) {
 	p.t.Helper()
 	return p.with(ctx, t, mover.Flags{Exclude: flags})
@@ -133,7 +134,8 @@ func backupTask(snapshot string, components ...task.Component) task.Task {
 	t.Kind = task.KindBackup
 	t.Repository.MustExist = true
 	t.Snapshot = &task.Snapshot{Name: snapshot, UID: types.UID("uid-" + snapshot), Spec: &v1alpha1.SnapshotSpec{
-		SnapshotID: "01", Repository: "shop-web", Session: "s", BackupSession: "run-1", Version: "v1", AppRef: t.Repository.AppRef,
+		SnapshotID: "01", Repository: "shop-web", Session: "s", BackupSession: "run-1", Version: "v1",
+		AppRef: t.Repository.AppRef,
 	}}
 	t.Components = components
 	if len(components) == 0 {
@@ -150,7 +152,7 @@ func restoreTask(id string) task.Task {
 	return t
 }
 
-// initialised is a pod whose storage holds the repository.
+// initialised returns a pod whose storage holds the repository.
 func initialised(t testing.TB) *pod {
 	t.Helper()
 	p := newPod(t)

@@ -13,27 +13,29 @@ import (
 	"github.com/cairn-backup/cairn/internal/mover"
 )
 
-// ownerOf a file.
+// ownerOf returns the owner of a file.
 func ownerOf(stat os.FileInfo) [2]uint32 {
 	sys := stat.Sys().(*syscall.Stat_t)
 	return [2]uint32{sys.Uid, sys.Gid}
 }
 
-// baseBackup is what the catalog's Function runs, but for TLS.
-var baseBackup = []string{"--pgdata=-", "--format=tar", "--wal-method=fetch", "--checkpoint=fast", "--dbname=dbname=postgres sslmode=prefer"}
+// baseBackup is the program of the catalog's Function, without TLS.
+var baseBackup = []string{"--pgdata=-", "--format=tar", "--wal-method=fetch", "--checkpoint=fast",
+	"--dbname=dbname=postgres sslmode=prefer"}
 
-// TestAPostgreSQLServerStartsFromItsBaseBackup goes the whole way: a server that is written to is backed up, its files are restored,
-// PostgreSQL's own tool finds each of them right, and a server that starts on them has the rows.
+// TestAPostgreSQLServerStartsFromItsBaseBackup goes the whole way: a server that is written to is backed up, its
+// files are restored, PostgreSQL's own tool finds each of them right, and a server that starts on them has the rows.
 func TestAPostgreSQLServerStartsFromItsBaseBackup(t *testing.T) {
 	t.Parallel()
 	g := NewWithT(t)
 	s, p := startPostgreSQL(t), withSecret(t)
 	s.must(s.psql("postgres", "CREATE DATABASE shop"))
 	s.must(s.psql("shop", postgresTables+"CREATE TABLE log (n int);"))
-	sum := "SELECT count(*), md5(string_agg(people::text, '|' ORDER BY id)) FROM people; SELECT f(), last_value FROM s; SELECT count(*) FROM old; SELECT md5(data) FROM pg_largeobject"
+	sum := "SELECT count(*), md5(string_agg(people::text, '|' ORDER BY id)) FROM people; SELECT f(), last_value FROM s; " +
+		"SELECT count(*) FROM old; SELECT md5(data) FROM pg_largeobject"
 	before := s.must(s.psql("shop", sum))
 
-	// Rows are written all along: the backup has those from before it, and is none of them half.
+	// Rows are written all the time. The backup has the rows from before it, and none of them half.
 	first := true
 	p.reports.told = func() {
 		if first {
@@ -46,18 +48,19 @@ func TestAPostgreSQLServerStartsFromItsBaseBackup(t *testing.T) {
 	p.secretIsNowhere(accountPassword, `p\:a`)
 	s.must(s.psql("shop", "DROP TABLE people CASCADE"))
 
-	// It is no dump, and no server takes it for one.
+	// It is no dump, and no server accepts it as one.
 	psql := p.postgres(s, "psql", "--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", "--dbname=shop")
 	psql.Stream.Filter = v1alpha1.StreamFilterPostgresRoles
 	result := p.restoreInto(id, psql)
 	g.Expect(result.Reason).To(Equal(v1alpha1.ReasonLoadFailed))
-	g.Expect(result.Message).To(HavePrefix("what was kept is a physical backup"))
+	g.Expect(result.Message).To(HavePrefix("the component is a physical backup"))
 	g.Expect(result.Components[0].TargetWritten).To(BeFalse(), "nothing was given to the server")
 
 	result = p.unpacks(id, mover.Flags{Unpack: "pgdata"}, nil)
 	g.Expect(result.Reason).To(Equal(v1alpha1.ReasonSucceeded), result.Message)
 	g.Expect(result.Components[0].OwnersNotRestored).To(BeZero())
-	for dir := p.in("."); dir != filepath.Dir(p.root); dir = filepath.Dir(dir) { // the test's own directories let no other user in
+	// the test's own directories let no other user in
+	for dir := p.in("."); dir != filepath.Dir(p.root); dir = filepath.Dir(dir) {
 		g.Expect(os.Chmod(dir, 0o755)).To(Succeed())
 	}
 	g.Expect(os.Chmod(filepath.Dir(p.root), 0o755)).To(Succeed())
@@ -74,7 +77,9 @@ func TestAPostgreSQLServerStartsFromItsBaseBackup(t *testing.T) {
 func TestAPostgreSQLBaseBackupThatBreaksOffIsNone(t *testing.T) {
 	t.Parallel()
 	s, p := startPostgreSQL(t), withSecret(t)
-	s.must(s.psql("postgres", "CREATE TABLE large AS SELECT n, repeat(md5(n::text), 50) AS text FROM generate_series(1, 20000) n"))
+	s.must(
+		s.psql(
+			"postgres", "CREATE TABLE large AS SELECT n, repeat(md5(n::text), 50) AS text FROM generate_series(1, 20000) n"))
 	busy := func() (string, error) {
 		return s.psql("postgres", "SELECT count(*) FROM pg_stat_progress_basebackup WHERE phase = 'streaming database files'")
 	}
@@ -89,7 +94,7 @@ func TestAPostgreSQLBaseBackupThatBreaksOffIsNone(t *testing.T) {
 	p.secretIsNowhere(accountPassword, `p\:a`)
 }
 
-// What pg_basebackup can't write to its standard output it refuses itself, and its word is what the backup ends with.
+// pg_basebackup itself refuses what it can't write to its standard output, and the backup ends with its message.
 func TestAPostgreSQLBaseBackupThatCannotBe(t *testing.T) {
 	t.Parallel()
 	g := NewWithT(t)

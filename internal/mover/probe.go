@@ -16,13 +16,14 @@ import (
 	"github.com/cairn-backup/cairn/internal/task"
 )
 
-// defaultProbeTimeout is long for what only asks, and short for a night.
+// defaultProbeTimeout is long for a query, and short compared with a night.
 const defaultProbeTimeout = 2 * time.Minute
 
 // errNoAnswer ends a probe that takes too long.
 var errNoAnswer = errors.New("the database does not answer")
 
-// ask runs the probe of a stream, for as long as it may take. Without a failure the caller ends it.
+// ask starts the probe of a stream, limited to ProbeTimeout. If it returns no error, the caller must call the
+// returned function.
 func (m *Mover) ask(ctx context.Context, s *v1alpha1.ResolvedStream) (*program.Output, func(), error) {
 	spec, f := m.prepare(running(s, s.Probe))
 	if f != nil {
@@ -40,12 +41,14 @@ func (m *Mover) ask(ctx context.Context, s *v1alpha1.ResolvedStream) (*program.O
 
 // noAnswer is the failure of a stream whose probe took too long.
 func (m *Mover) noAnswer(s *v1alpha1.ResolvedStream, reason string) *failure {
-	return &failure{reason, fmt.Sprintf("%s: %s was still waiting after %s. A client that encrypts waits for ever at a port that does not",
-		errNoAnswer, filepath.Base(s.Probe.Command[0]), cmp.Or(m.ProbeTimeout, defaultProbeTimeout))}
+	return &failure{
+		reason,
+		fmt.Sprintf("%s: %s was still waiting after %s. A client that encrypts waits for ever at a port without encryption",
+			errNoAnswer, filepath.Base(s.Probe.Command[0]), cmp.Or(m.ProbeTimeout, defaultProbeTimeout))}
 }
 
-// answers is a failure of this reason where a database does not answer its probe, whatever the answer is. A probe that could not
-// connect counts, too: the next attempt of the same might wait.
+// answers returns a failure with this reason if a database does not answer its probe. The content of the answer does
+// not matter. A probe that could not connect is a failure too: the next attempt could hang.
 func (m *Mover) answers(ctx context.Context, s *v1alpha1.ResolvedStream, reason string) *failure {
 	if s.Probe == nil {
 		return nil
@@ -70,8 +73,9 @@ func (m *Mover) answers(ctx context.Context, s *v1alpha1.ResolvedStream, reason 
 	return classifyMove(err)
 }
 
-// probe is a failure where a database holds data that nobody allowed to overwrite, or where that can't be told. What an attempt before
-// wrote into a database that was empty is its own. The manager asks for a confirmation where there is no probe.
+// probe returns a failure if a database holds data that nobody allowed to overwrite, or if that can't be found out.
+// Data that an earlier attempt wrote into an empty database is no obstacle. Without a probe, the manager asks for a
+// confirmation.
 func (m *Mover) probe(ctx context.Context, t task.Task, c task.Component) *failure {
 	if c.Stream.Probe == nil || c.Resume || t.Restore != nil && t.Restore.Overwrite != "" {
 		return m.answers(ctx, c.Stream, v1alpha1.ReasonLoadFailed)
@@ -88,7 +92,7 @@ func (m *Mover) probe(ctx context.Context, t task.Task, c task.Component) *failu
 	full := func() *failure {
 		out.Close()
 		message := "the database holds data already"
-		if said := out.Said(); len(said) > 0 { // A client that was not let in may print the answer where data would be.
+		if said := out.Said(); len(said) > 0 { // a client that was refused can print the error where data would be
 			message += "; the program said: " + strings.Join(said, "; ")
 		}
 		return &failure{v1alpha1.ReasonVolumeNotEmpty, message}
@@ -115,6 +119,6 @@ func (m *Mover) probe(ctx context.Context, t task.Task, c task.Component) *failu
 // unseen is the failure of a probe.
 func unseen(err error) *failure {
 	f := loadFailure(err)
-	f.message = "whether the database holds data can't be seen: " + f.message
+	f.message = "can't find out whether the database holds data: " + f.message
 	return f
 }

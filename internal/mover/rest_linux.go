@@ -10,14 +10,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// rest gives memory back that is of no use until there is work again: what the collector can free, and the pages of the program
-// itself, most of which were read once, when it started. The kernel brings back those that are needed.
+// rest returns memory that is of no use until there is work again: what the collector can free, and the pages of the
+// program itself, which were mostly read only once, at its start. The kernel loads pages again when they are needed.
 func rest() {
 	debug.FreeOSMemory()
-	_ = dropProgram() // then they stay
+	_ = dropProgram() // on an error the pages stay
 }
 
-// dropProgram unmaps the pages of the program's file, but for mappings with a page that was changed: that is nowhere else.
+// dropProgram unmaps the pages of the program's file. It skips mappings with a changed page, whose content is nowhere
+// else.
 func dropProgram() error {
 	program, err := os.Readlink("/proc/self/exe")
 	if err != nil {

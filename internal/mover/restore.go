@@ -11,7 +11,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/task"
 )
 
-// restore does one component after the other.
+// restore restores one component after another.
 func (m *Mover) restore(ctx context.Context, t task.Task, flags Flags) task.Result {
 	engine, setup := m.openForRestore(ctx, t, flags)
 	if engine != nil {
@@ -41,7 +41,7 @@ func (m *Mover) restore(ctx context.Context, t task.Task, flags Flags) task.Resu
 	return summary(results, "restored")
 }
 
-// openForRestore connects to the repository. Nothing is written to it.
+// openForRestore connects to the repository read-only.
 func (m *Mover) openForRestore(ctx context.Context, t task.Task, flags Flags) (repository.Engine, *failure) {
 	storage, err := m.storage(t)
 	if err != nil {
@@ -69,9 +69,10 @@ func (m *Mover) openForRestore(ctx context.Context, t task.Task, flags Flags) (r
 	return engine, nil
 }
 
-// restoreComponent writes one component into its volume. Owners are given back where the mover may do that, set-id bits of
-// files and devices where that was asked for, for a volume's content is not trusted. What is missing is counted.
-func (m *Mover) restoreComponent(ctx context.Context, t task.Task, flags Flags, engine repository.Engine, c task.Component, began time.Time) (task.ComponentResult, *failure) {
+// restoreComponent writes one component into its volume. It restores owners if the mover is able to, and set-id bits
+// and devices only if requested, because the content of a volume is not trusted. It counts what it did not restore.
+func (m *Mover) restoreComponent(ctx context.Context, t task.Task, flags Flags, engine repository.Engine,
+	c task.Component, began time.Time) (task.ComponentResult, *failure) {
 	r, rules := task.ComponentResult{Name: c.Name, Path: c.Path, ID: c.ID}, rulesOf(t)
 	dir, empty, f := m.target(c, rules)
 	if f != nil {
@@ -94,14 +95,16 @@ func (m *Mover) restoreComponent(ctx context.Context, t task.Task, flags Flags, 
 	r.OwnersNotRestored, r.AttributesNotRestored = got.OwnersNotRestored, got.AttributesNotRestored+got.ModesNotRestored
 	if err != nil {
 		f := classifyMove(err)
-		// Where nothing at all could be written, the volume is as empty as before.
-		if untouched := empty && got.Files+got.Links+got.Special == 0 && got.Dirs <= 1; untouched && f.reason == v1alpha1.ReasonTargetUnwritable {
+		// If nothing could be written, the volume is as empty as before.
+		if untouched := empty && got.Files+got.Links+got.Special == 0 && got.Dirs <= 1; untouched &&
+			f.reason == v1alpha1.ReasonTargetUnwritable {
 			r.TargetEmpty, r.TargetWritten = !rules.Group, false
 		}
 		return r, f
 	}
 	if got.Files+got.Links+got.Special+got.Skipped == 0 && len(flags.Include) > 0 {
-		return r, &failure{v1alpha1.ReasonEmpty, "nothing in the component matches the parameter include: nothing was restored"}
+		return r, &failure{v1alpha1.ReasonEmpty,
+			"nothing in the component matches the parameter include, so nothing was restored"}
 	}
 	if rules.Verify {
 		return m.verify(ctx, engine, r, dir, options)
@@ -109,26 +112,31 @@ func (m *Mover) restoreComponent(ctx context.Context, t task.Task, flags Flags, 
 	return r, nil
 }
 
-// verify reads back what was restored. A mover that can't do that says so: the outcome is not known.
-func (m *Mover) verify(ctx context.Context, engine repository.Engine, r task.ComponentResult, dir place, options repository.RestoreOptions) (task.ComponentResult, *failure) {
+// verify reads back what was restored. If it can't, the outcome is unknown.
+func (m *Mover) verify(ctx context.Context, engine repository.Engine, r task.ComponentResult, dir place,
+	options repository.RestoreOptions) (task.ComponentResult, *failure) {
 	got, err := engine.Compare(ctx, r.ID, dir.path(), options)
 	r.Verified, r.Different = got.Files, got.Different
 	switch {
 	case got.Different > 0:
-		return r, &failure{v1alpha1.ReasonVerificationFailed, fmt.Sprintf("%d entries differ from the repository: something else may be writing to the volume, or its disk is failing", got.Different)}
+		return r, &failure{v1alpha1.ReasonVerificationFailed,
+			fmt.Sprintf("%d entries differ from the repository: something else may be writing to the volume, or its disk is "+
+				"failing", got.Different)}
 	case err != nil:
 		f := classifyMove(err)
 		r.Outcome = task.OutcomeUnknown
-		return r, &failure{f.reason, "all was written, but could not be verified: " + f.message}
+		return r, &failure{f.reason, "all data was written, but could not be verified: " + f.message}
 	case got.Unreadable > 0:
 		r.Outcome = task.OutcomeUnknown
-		return r, &failure{v1alpha1.ReasonUnreadable, fmt.Sprintf("all was written, but %d entries could not be read back: restore as a user who may read them (jobTemplate.spec.securityContext)", got.Unreadable)}
+		return r, &failure{v1alpha1.ReasonUnreadable,
+			fmt.Sprintf("all data was written, but %d entries could not be read back: restore as a user who is allowed to "+
+				"read them (jobTemplate.spec.securityContext)", got.Unreadable)}
 	}
 	return r, nil
 }
 
-// onConflict is what becomes of a file that is there. A volume that was empty holds nothing but the work of an attempt
-// before.
+// onConflict returns what happens to existing files. A volume that was empty before holds only the work of an earlier
+// attempt.
 func onConflict(rules task.Restore, resume bool) repository.Conflict {
 	switch {
 	case rules.Overwrite == v1alpha1.OverwriteIfNewer:
@@ -142,7 +150,7 @@ func onConflict(rules task.Restore, resume bool) repository.Conflict {
 	}
 }
 
-// restoring reports a component that is at work.
+// restoring reports a component that is being restored.
 type restoring struct {
 	m           *Mover
 	t           task.Task
@@ -157,7 +165,7 @@ func (r *restoring) tell(ctx context.Context, p *v1alpha1.RestoreProgress) {
 	})
 }
 
-// progress reports what is done, at most once in progressEvery.
+// progress reports how far the restore is, at most once per progressEvery.
 func (r *restoring) progress(ctx context.Context) func(repository.RestoreProgress) {
 	return func(p repository.RestoreProgress) {
 		now := r.m.Now()
@@ -168,7 +176,8 @@ func (r *restoring) progress(ctx context.Context) func(repository.RestoreProgres
 		seconds := max(1, int64(now.Sub(r.began)/time.Second))
 		out := &v1alpha1.RestoreProgress{
 			SecondsElapsed: seconds, TotalFiles: r.c.Files, FilesDone: p.FilesDone, BytesDone: p.BytesDone,
-			RestoreDone: task.FormatSize(p.BytesDone), Total: task.FormatSize(r.c.Bytes), Speed: task.FormatSize(p.BytesDone/seconds) + "/s",
+			RestoreDone: task.FormatSize(p.BytesDone), Total: task.FormatSize(r.c.Bytes),
+			Speed: task.FormatSize(p.BytesDone/seconds) + "/s",
 		}
 		if r.c.Bytes > 0 {
 			out.PercentDone = int32(min(100, p.BytesDone*100/r.c.Bytes))
@@ -177,7 +186,7 @@ func (r *restoring) progress(ctx context.Context) func(repository.RestoreProgres
 	}
 }
 
-// reportRestore tells the RestoreSession's status. What can't be told now is told by the Result.
+// reportRestore writes a component to the RestoreSession's status. If that fails, the Result says the same later.
 func (m *Mover) reportRestore(ctx context.Context, t task.Task, name string, c v1alpha1.RestoredComponent) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), reportWithin)
 	defer cancel()

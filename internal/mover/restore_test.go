@@ -22,7 +22,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/task"
 )
 
-// meddler lets something happen to the volume between the restore and the verification.
+// meddler changes the volume between the restore and the verification.
 type meddler struct {
 	repository.Driver
 	after func()
@@ -38,13 +38,14 @@ type meddled struct {
 	after func()
 }
 
-func (e meddled) Restore(ctx context.Context, id, target string, opt repository.RestoreOptions) (repository.RestoreResult, error) {
+func (e meddled) Restore(ctx context.Context, id, target string, opt repository.RestoreOptions) (
+	repository.RestoreResult, error) {
 	r, err := e.Engine.Restore(ctx, id, target, opt)
 	e.after()
 	return r, err
 }
 
-// TestARestoreIsVerified reads back what was restored, and what does not equal the repository is no success.
+// TestARestoreIsVerified reads back what was restored. A difference from the repository is no success.
 func TestARestoreIsVerified(t *testing.T) {
 	unreachable := &repository.Error{Op: "compare", Kind: repository.ErrUnreachable, Err: errors.New("no route")}
 	for name, tc := range map[string]struct {
@@ -77,7 +78,8 @@ func TestARestoreIsVerified(t *testing.T) {
 			outcome: task.OutcomeSucceeded,
 		},
 		"a storage that went away": {
-			compare: unreachable, reason: v1alpha1.ReasonUnreachable, outcome: task.OutcomeUnknown, message: "could not be verified",
+			compare: unreachable, reason: v1alpha1.ReasonUnreachable, outcome: task.OutcomeUnknown,
+			message: "could not be verified",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -134,12 +136,13 @@ type uncomparable struct {
 	err error
 }
 
-func (e uncomparable) Compare(context.Context, string, string, repository.RestoreOptions) (repository.CompareResult, error) {
+func (e uncomparable) Compare(context.Context, string, string, repository.RestoreOptions) (repository.CompareResult,
+	error) {
 	return repository.CompareResult{}, e.err
 }
 
-// TestAUsedVolumeIsOverwrittenAsItIsSaid: without the word of a user nothing in it is touched, with it the policy holds. All
-// that is done to what was there is counted.
+// TestAUsedVolumeIsOverwrittenAsItIsSaid: without the confirmation of a user nothing in it is touched; with it the
+// policy applies. All changes of existing files are counted.
 func TestAUsedVolumeIsOverwrittenAsItIsSaid(t *testing.T) {
 	before := map[string]string{"older": "theirs", "newer": "theirs", "sub/extra": "theirs"}
 	for name, tc := range map[string]struct {
@@ -165,8 +168,9 @@ func TestAUsedVolumeIsOverwrittenAsItIsSaid(t *testing.T) {
 			want: map[string]string{"older": "theirs", "newer": "theirs", "missing": "ours", "sub/extra": "theirs"},
 		},
 		"Overwrite, extra files deleted": {
-			rules: task.Restore{Overwrite: v1alpha1.OverwriteAlways, DeleteExtra: true, Verify: true}, overwritten: 2, deleted: 2,
-			want: map[string]string{"older": "ours", "newer": "ours", "missing": "ours"},
+			rules: task.Restore{Overwrite: v1alpha1.OverwriteAlways, DeleteExtra: true, Verify: true}, overwritten: 2,
+			deleted: 2,
+			want:    map[string]string{"older": "ours", "newer": "ours", "missing": "ours"},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -198,12 +202,14 @@ func TestAUsedVolumeIsOverwrittenAsItIsSaid(t *testing.T) {
 			told := p.reports.restores["new"]
 			last := told[len(told)-1]
 			g.Expect(last.Phase == v1alpha1.RestoreSessionSucceeded).To(Equal(tc.reason == ""))
-			g.Expect([]int64{last.Overwritten, last.Kept, last.Deleted}).To(Equal([]int64{tc.overwritten, tc.kept, tc.deleted}), "the status says it")
+			g.Expect([]int64{last.Overwritten, last.Kept, last.Deleted}).To(Equal([]int64{tc.overwritten, tc.kept, tc.deleted}),
+				"the status says it")
 		})
 	}
 }
 
-// TestAVolumeWithoutRoomIsToldFromOneOfAnotherUser: the system's own words are shown, for the two need different things done.
+// TestAVolumeWithoutRoomIsToldFromOneOfAnotherUser: the message contains the system's own error, because the two need
+// different remedies.
 func TestAVolumeWithoutRoomIsToldFromOneOfAnotherUser(t *testing.T) {
 	g := NewWithT(t)
 	p := initialised(t)
@@ -224,7 +230,7 @@ func TestAVolumeWithoutRoomIsToldFromOneOfAnotherUser(t *testing.T) {
 	g.Expect(result.Message).NotTo(ContainSubstring("private-name"))
 }
 
-// files are what lies below a directory.
+// files returns the files below a directory.
 func files(t *testing.T, dir string) map[string]string {
 	t.Helper()
 	out := map[string]string{}
@@ -239,11 +245,11 @@ func files(t *testing.T, dir string) map[string]string {
 	return out
 }
 
-// killedAt is where the mover that restores is killed: in the middle of the big file.
+// killedAt is where the restoring mover is killed: in the middle of the big file.
 const killedAt = 1 << 20
 
-// TestAKilledRestoreIsResumed: what a mover that died leaves is half a volume with a torn file. The next may go on only if it is
-// told that the volume was empty before, and then makes it whole.
+// TestAKilledRestoreIsResumed: a mover that died leaves half a volume with a torn file. The next mover is allowed to
+// go on only if it knows that the volume was empty before, and then completes it.
 func TestAKilledRestoreIsResumed(t *testing.T) {
 	if root := os.Getenv("MOVER_KILLED_ROOT"); root != "" {
 		restoreUntilKilled(t, root, os.Getenv("MOVER_KILLED_ID"))
@@ -285,13 +291,14 @@ func TestAKilledRestoreIsResumed(t *testing.T) {
 	enginetest.Same(t, p.volume(), out)
 }
 
-// restoreUntilKilled is a mover whom the kernel ends when a file grows beyond killedAt.
+// restoreUntilKilled is a mover that the kernel kills when a file grows beyond killedAt.
 func restoreUntilKilled(t *testing.T, root, id string) {
 	g := NewWithT(t)
 	p := newPod(t)
 	p.root, p.mover.Root = root, root
 	var kill [32]byte // struct sigaction with SIG_DFL; Go would go on
-	_, _, errno := unix.RawSyscall6(unix.SYS_RT_SIGACTION, uintptr(unix.SIGXFSZ), uintptr(unsafe.Pointer(&kill)), 0, 8, 0, 0)
+	_, _, errno := unix.RawSyscall6(unix.SYS_RT_SIGACTION, uintptr(unix.SIGXFSZ), uintptr(unsafe.Pointer(&kill)), 0, 8, 0,
+		0)
 	g.Expect(errno).To(BeZero())
 	g.Expect(unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{})).To(Succeed())
 	g.Expect(unix.Setrlimit(unix.RLIMIT_FSIZE, &unix.Rlimit{Cur: killedAt, Max: killedAt})).To(Succeed())

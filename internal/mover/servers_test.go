@@ -12,7 +12,8 @@ import (
 	"github.com/cairn-backup/cairn/internal/task"
 )
 
-// TestStoragesOnServers goes the whole way of each provider with a server: from the keys in files to the restored volume.
+// TestStoragesOnServers goes the whole way for each provider with a server: from the keys in files to the restored
+// volume.
 func TestStoragesOnServers(t *testing.T) {
 	for name, start := range map[string]func(t *testing.T, p *pod) v1alpha1.Storage{
 		"s3": func(t *testing.T, p *pod) v1alpha1.Storage {
@@ -20,12 +21,14 @@ func TestStoragesOnServers(t *testing.T) {
 			p.write("cairn/credentials/"+v1alpha1.S3AccessKeyID, s.AccessKey)
 			p.write("cairn/credentials/"+v1alpha1.S3SecretAccessKey, s.SecretKey)
 			return v1alpha1.Storage{Provider: v1alpha1.ProviderS3, S3: &v1alpha1.S3Storage{
-				Endpoint: "http://" + s.Endpoint, Bucket: s.Bucket, Region: s.Region, Prefix: "/cairn/", SecretName: "key", MaxConnections: 4,
+				Endpoint: "http://" + s.Endpoint, Bucket: s.Bucket, Region: s.Region, Prefix: "/cairn/", SecretName: "key",
+				MaxConnections: 4,
 			}}
 		},
 		"gcs": func(t *testing.T, _ *pod) v1alpha1.Storage {
 			s := enginetest.StartGCS(t)
-			return v1alpha1.Storage{Provider: v1alpha1.ProviderGCS, GCS: &v1alpha1.GCSStorage{Bucket: s.Bucket, Prefix: "/cairn/"}}
+			return v1alpha1.Storage{Provider: v1alpha1.ProviderGCS,
+				GCS: &v1alpha1.GCSStorage{Bucket: s.Bucket, Prefix: "/cairn/"}}
 		},
 		"sftp": func(t *testing.T, p *pod) v1alpha1.Storage {
 			s := enginetest.StartSFTP(t)
@@ -40,7 +43,8 @@ func TestStoragesOnServers(t *testing.T) {
 			p.write("cairn/credentials/"+v1alpha1.WebDAVUsername, s.Username)
 			p.write("cairn/credentials/"+v1alpha1.WebDAVPassword, s.Password)
 			p.write("cairn/credentials/"+v1alpha1.StorageCACertData, string(ca))
-			return v1alpha1.Storage{Provider: v1alpha1.ProviderWebDAV, WebDAV: &v1alpha1.WebDAVStorage{URL: s.URL, Prefix: "cairn", SecretName: "key"}}
+			return v1alpha1.Storage{Provider: v1alpha1.ProviderWebDAV,
+				WebDAV: &v1alpha1.WebDAVStorage{URL: s.URL, Prefix: "cairn", SecretName: "key"}}
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -66,7 +70,7 @@ func TestStoragesOnServers(t *testing.T) {
 			other := repositoryTask()
 			other.Repository.UID, other.Repository.Name = "other", "other"
 			_, result = p.run(ctx, on(other))
-			g.Expect(result.Reason).To(Equal(v1alpha1.ReasonDirectoryTaken), "what was written is found again")
+			g.Expect(result.Reason).To(Equal(v1alpha1.ReasonDirectoryTaken), "the written data is found again")
 		})
 	}
 }

@@ -18,46 +18,47 @@ import (
 	"github.com/cairn-backup/cairn/internal/task"
 )
 
-// Sidecar is a mover that lives in a pod of a workload. It does what Snapshots and RestoreSessions assign to its pod, one
-// assignment after the other, with the code that a Job's mover does it with.
+// Sidecar is a mover that lives in a pod of a workload. It does the work that Snapshots and RestoreSessions assign to
+// its pod, one assignment after another, with the same code as the mover of a Job.
 type Sidecar struct {
-	// ID is the value of v1alpha1.LabelSidecar that it looks for.
+	// ID is the value of v1alpha1.LabelSidecar on the objects that it works on.
 	ID string
-	// Namespace and PodUID of its pod.
+	// Namespace and PodUID identify its pod.
 	Namespace string
 	PodUID    types.UID
-	// Mover is what works. Its Places, Status and TerminationPath are set for each assignment.
+	// Mover does the work. Its Places, Status and TerminationPath are set for each assignment.
 	Mover Mover
-	// SecretDir, VolumesDir and RestoreDir are where sidecar.SecretDir, VolumesDir and RestoreDir are below the mover's root.
+	// SecretDir, VolumesDir and RestoreDir are where sidecar.SecretDir, VolumesDir and RestoreDir lie below the
+	// mover's root.
 	SecretDir, VolumesDir, RestoreDir string
 	// Client reads assignments and reports. Metadata watches for them, without a timeout.
 	Client   dynamic.Interface
 	Metadata metadata.Interface
-	// Flags reads the arguments of a subcommand.
+	// Flags parses the arguments of a subcommand.
 	Flags func(kind task.Kind, args []string) (Flags, error)
-	// WaitForKeys is how long keys are waited for that the kubelet has not brought yet.
+	// WaitForKeys bounds the wait for keys that the kubelet has not brought yet.
 	WaitForKeys time.Duration
-	// WaitForStop is how long work may take to stop when it should.
+	// WaitForStop bounds the wait for work that should stop.
 	WaitForStop time.Duration
-	// Log gets short lines without names of files.
+	// Log gets short lines without names of user files.
 	Log *slog.Logger
 }
 
-// Why the work on an assignment ends before it is done. To whoever works they are what every interruption is.
+// Reasons why work on an assignment ends before it is done. For the worker each of them is an interruption.
 var (
 	errWithdrawn = fmt.Errorf("the assignment was withdrawn: %w", context.Canceled)
 	errLate      = fmt.Errorf("nobody waits for the work any more: %w", errWithdrawn)
-	errStop      = fmt.Errorf("the assignment is to be stopped: %w", context.Canceled)
+	errStop      = fmt.Errorf("the assignment must stop: %w", context.Canceled)
 )
 
-// ErrStuck says that work did not stop when it should, as a read of a file system does that has gone. Only the end of the process
-// stops it: the kubelet starts the container again.
+// ErrStuck means that work did not stop when it should, for example a read from a file system that has gone. Only the
+// end of the process stops it: the kubelet restarts the container.
 var ErrStuck = errors.New("the work does not stop")
 
-// settleEvery is how often it is tried again to report what the API server did not take.
+// settleEvery is the interval at which a report that the API server did not accept is tried again.
 const settleEvery = 5 * time.Second
 
-// Run works until ctx ends, which interrupts the work as it does a Job's. After ErrStuck the process must end.
+// Run works until ctx ends, which interrupts the work as in a Job. After ErrStuck the process must end.
 func (s *Sidecar) Run(ctx context.Context) error {
 	b := newBoard(s.PodUID)
 	for _, resource := range []string{snapshots, restoreSessions} {
@@ -85,7 +86,7 @@ func (s *Sidecar) Run(ctx context.Context) error {
 	return nil
 }
 
-// A sidecar without work gives back the memory that it does not need, and later what its watches needed since.
+// A sidecar without work returns the memory that it does not need, and later what its watches have used since.
 const (
 	restAfter = 5 * time.Second
 	restEvery = 10 * time.Minute
@@ -93,14 +94,15 @@ const (
 
 // do works on one assignment until it is done, withdrawn, or ctx ends.
 func (s *Sidecar) do(ctx context.Context, b *board, p posting) error {
-	log := s.Log.With("resource", p.resource, "object", p.object, "host", p.assignment.Host, "attempt", p.assignment.Attempt)
+	log := s.Log.With("resource", p.resource, "object", p.object, "host", p.assignment.Host, "attempt",
+		p.assignment.Attempt)
 	work, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	go b.follow(work, p, cancel)
 	current, err := s.current(work, p)
 	if err != nil {
 		if context.Cause(work) == nil {
-			log.Warn("read the assignment", "error", err)
+			log.Warn("get the assignment", "error", err)
 			b.later(work, p)
 		}
 		return nil
@@ -135,7 +137,7 @@ func (s *Sidecar) do(ctx context.Context, b *board, p posting) error {
 	return nil
 }
 
-// await gives what work gives. It fails with ErrStuck when that does not come back although ctx ended.
+// await returns the result of work. It fails with ErrStuck if work does not return although ctx ended.
 func (s *Sidecar) await(ctx context.Context, work func() task.Result) (task.Result, error) {
 	done := make(chan task.Result, 1)
 	go func() { done <- work() }()
@@ -152,7 +154,7 @@ func (s *Sidecar) await(ctx context.Context, work func() task.Result) (task.Resu
 	}
 }
 
-// carryOut has the mover do what is left of an assignment. Its Result is what a Job would have left behind.
+// carryOut lets the mover do the rest of an assignment. It returns the Result that a Job would have left.
 func (s *Sidecar) carryOut(ctx context.Context, status StatusWriter, c *current, log *slog.Logger) task.Result {
 	if c.assignment.Stop {
 		return stopped()
@@ -165,7 +167,7 @@ func (s *Sidecar) carryOut(ctx context.Context, status StatusWriter, c *current,
 	if err != nil {
 		return failed(&failure{v1alpha1.ReasonInvalidTask, err.Error()})
 	}
-	flags.ScratchDir = task.WorkDir // the only one that a sidecar has
+	flags.ScratchDir = task.WorkDir // a sidecar has no other
 	if !s.waitForKeys(ctx, c.work.Keys, c.work.KeysVersion) {
 		return stopped()
 	}
@@ -178,12 +180,12 @@ func (s *Sidecar) carryOut(ctx context.Context, status StatusWriter, c *current,
 	return m.backup(ctx, t, flags)
 }
 
-// stopped is the Result of what was not begun because it was to be stopped.
+// stopped is the Result of work that was stopped before it began.
 func stopped() task.Result {
 	return failed(classifyMove(context.Canceled))
 }
 
-// places are where this assignment's keys and volumes lie.
+// places returns where the keys and volumes of an assignment lie.
 func (s *Sidecar) places(c *current) Places {
 	dir := s.VolumesDir
 	if c.work.Task.Kind == task.KindRestore {
@@ -200,8 +202,9 @@ func (s *Sidecar) places(c *current) Places {
 	}
 }
 
-// waitForKeys waits until the Secret holds the version of the repository's keys that the assignment was made for, but not for
-// ever: if they don't fit, the mover says so. It is false when the work is to be stopped.
+// waitForKeys waits until the Secret holds the version of the repository's keys for which the assignment was made. It
+// waits no longer than WaitForKeys: if the keys don't fit, the mover reports it. It returns false if the work must
+// stop.
 func (s *Sidecar) waitForKeys(ctx context.Context, keys sidecar.RepositoryKeys, version string) bool {
 	ctx, cancel := context.WithTimeout(ctx, s.WaitForKeys)
 	defer cancel()
@@ -221,5 +224,5 @@ func (s *Sidecar) waitForKeys(ctx context.Context, keys sidecar.RepositoryKeys, 
 	}
 }
 
-// sidecarManager is the beginning of the field managers of sidecars.
+// sidecarManager begins the field managers of sidecars.
 const sidecarManager = v1alpha1.SidecarServiceAccount

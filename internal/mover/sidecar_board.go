@@ -19,39 +19,40 @@ import (
 	"github.com/cairn-backup/cairn/internal/sidecar"
 )
 
-// The resources that give work.
+// Resources that assign work.
 const (
 	snapshots       = "snapshots"
 	restoreSessions = "restoresessions"
 )
 
-// posting is an assignment of this pod.
+// posting is an assignment to this pod.
 type posting struct {
 	resource, object string
 	uid              types.UID
 	assignment       sidecar.Assignment
 }
 
-// same says whether two postings ask for the same work. That it is to be stopped does not make it another.
+// same reports whether two postings ask for the same work. A request to stop does not make it other work.
 func (p posting) same(o posting) bool {
-	return p.resource == o.resource && p.uid == o.uid && p.assignment.Host == o.assignment.Host && p.assignment.Attempt == o.assignment.Attempt
+	return p.resource == o.resource && p.uid == o.uid && p.assignment.Host == o.assignment.Host &&
+		p.assignment.Attempt == o.assignment.Attempt
 }
 
-// board holds the assignments of this pod, and of them alone: what else the watches bring is dropped at once.
+// board holds the assignments of this pod only. It drops everything else that the watches bring.
 type board struct {
 	pod types.UID
 
 	mu       sync.Mutex
 	postings map[string]posting // by resource and name
 	done     []posting
-	change   chan struct{} // closed when something changed
+	change   chan struct{} // closed at the next change
 }
 
 func newBoard(pod types.UID) *board {
 	return &board{pod: pod, postings: map[string]posting{}, change: make(chan struct{})}
 }
 
-// changed gives a channel that is closed with the next change.
+// changed returns a channel that is closed at the next change.
 func (b *board) changed() <-chan struct{} {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -63,7 +64,7 @@ func (b *board) tell() {
 	b.change = make(chan struct{})
 }
 
-// next is the assignment that is not done and was given first.
+// next returns the oldest assignment that is not done.
 func (b *board) next() *posting {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -82,7 +83,7 @@ func (b *board) next() *posting {
 	return &first
 }
 
-// given is when the pod was chosen.
+// given returns when the pod was chosen.
 func given(p posting) time.Time {
 	if p.assignment.Given != nil {
 		return p.assignment.Given.Time
@@ -90,7 +91,7 @@ func given(p posting) time.Time {
 	return p.assignment.Since.Time
 }
 
-// finished keeps an assignment from being done again for as long as it stands.
+// finished marks an assignment as done for as long as it stands, so that it is not done again.
 func (b *board) finished(p posting) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -98,7 +99,7 @@ func (b *board) finished(p posting) {
 	b.forget()
 }
 
-// forget what is done and does not stand any more.
+// forget drops finished assignments that no longer stand.
 func (b *board) forget() {
 	b.done = slices.DeleteFunc(b.done, func(p posting) bool {
 		now, ok := b.postings[key(p.resource, p.object)]
@@ -106,7 +107,7 @@ func (b *board) forget() {
 	})
 }
 
-// later waits before the assignment is looked at again.
+// later waits before the assignment is read again.
 func (b *board) later(ctx context.Context, p posting) {
 	select {
 	case <-ctx.Done():
@@ -114,7 +115,7 @@ func (b *board) later(ctx context.Context, p posting) {
 	}
 }
 
-// stands says whether the assignment is still there.
+// stands reports whether the assignment still exists.
 func (b *board) stands(p posting) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -122,14 +123,14 @@ func (b *board) stands(p posting) bool {
 	return ok && now.same(p)
 }
 
-// stop says whether the assignment is to be stopped.
+// stop reports whether the assignment must stop.
 func (b *board) stop(p posting) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.postings[key(p.resource, p.object)].assignment.Stop
 }
 
-// follow cancels the work on an assignment when that is withdrawn or to be stopped.
+// follow cancels the work on an assignment when the assignment is withdrawn or must stop.
 func (b *board) follow(ctx context.Context, p posting, cancel context.CancelCauseFunc) {
 	for {
 		changed := b.changed()
@@ -151,7 +152,7 @@ func (b *board) follow(ctx context.Context, p posting, cancel context.CancelCaus
 
 func key(resource, name string) string { return resource + "/" + name }
 
-// put takes what the watch brings of an object.
+// put takes in what the watch reports of an object.
 func (b *board) put(resource string, o *metav1.PartialObjectMetadata) {
 	p := posting{resource: resource, object: o.Name, uid: o.UID}
 	b.mu.Lock()
@@ -180,7 +181,7 @@ func (b *board) remove(resource, name string) {
 	b.put(resource, &metav1.PartialObjectMetadata{ObjectMeta: metav1.ObjectMeta{Name: name}})
 }
 
-// only drops everything of a resource that is not among names.
+// only drops all assignments of a resource except those of the named objects.
 func (b *board) only(resource string, names map[string]bool) {
 	b.mu.Lock()
 	var gone []string
@@ -195,7 +196,7 @@ func (b *board) only(resource string, names map[string]bool) {
 	}
 }
 
-// shelf is the part of the board that a watch of one resource fills. It keeps no object.
+// shelf is the part of the board that the watch of one resource fills. It stores no object.
 type shelf struct {
 	*board
 	resource string
@@ -216,7 +217,7 @@ func (s shelf) Add(o any) error {
 // Update implements cache.ReflectorStore.
 func (s shelf) Update(o any) error { return s.Add(o) }
 
-// Delete implements cache.ReflectorStore. An object that loses the label is deleted for the watch.
+// Delete implements cache.ReflectorStore. For the watch, an object that loses the label is deleted.
 func (s shelf) Delete(o any) error {
 	object, ok := o.(*metav1.PartialObjectMetadata)
 	if !ok {
@@ -242,7 +243,7 @@ func (s shelf) Replace(list []any, _ string) error {
 // Resync implements cache.ReflectorStore.
 func (s shelf) Resync() error { return nil }
 
-// watch keeps the board's part of one resource as the API server has it, until ctx ends.
+// watch keeps the board's part of one resource in step with the API server until ctx ends.
 func (s *Sidecar) watch(ctx context.Context, b *board, resource string) {
 	client := s.Metadata.Resource(v1alpha1.GroupVersion.WithResource(resource)).Namespace(s.Namespace)
 	selector := v1alpha1.LabelSidecar + "=" + s.ID

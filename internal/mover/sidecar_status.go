@@ -17,17 +17,20 @@ import (
 	"github.com/cairn-backup/cairn/internal/task"
 )
 
-// current is an assignment as the API server has it now, with what of it is left to do.
+// current is an assignment as the API server has it now, reduced to the components that are left to do.
 type current struct {
 	work       sidecar.Work
 	assignment sidecar.Assignment
 }
 
-// read gives an object with the assignment of this pod in it, past the watch. The assignment is nil where it does not stand any more.
-func (s *Sidecar) read(ctx context.Context, p posting) (object *unstructured.Unstructured, work sidecar.Work, a *sidecar.Assignment, err error) {
+// read returns an object with the assignment of this pod, from the API server instead of the watch. The assignment is
+// nil if it no longer stands.
+func (s *Sidecar) read(ctx context.Context, p posting) (object *unstructured.Unstructured, work sidecar.Work,
+	a *sidecar.Assignment, err error) {
 	ctx, cancel := context.WithTimeout(ctx, reportWithin)
 	defer cancel()
-	object, err = s.Client.Resource(v1alpha1.GroupVersion.WithResource(p.resource)).Namespace(s.Namespace).Get(ctx, p.object, metav1.GetOptions{})
+	object, err = s.Client.Resource(v1alpha1.GroupVersion.WithResource(p.resource)).Namespace(s.Namespace).
+		Get(ctx, p.object, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
 		return nil, work, nil, nil
 	}
@@ -36,19 +39,21 @@ func (s *Sidecar) read(ctx context.Context, p posting) (object *unstructured.Uns
 	}
 	work, err = sidecar.Decode(object.GetAnnotations()[v1alpha1.AnnotationSidecarTask])
 	a = work.For(s.PodUID)
-	if err != nil || a == nil || object.GetUID() != p.uid || a.Host != p.assignment.Host || a.Attempt != p.assignment.Attempt {
-		return object, work, nil, nil // what can't be read is not for this one
+	if err != nil || a == nil || object.GetUID() != p.uid || a.Host != p.assignment.Host ||
+		a.Attempt != p.assignment.Attempt {
+		return object, work, nil, nil // an unreadable annotation assigns nothing to this pod
 	}
 	return object, work, a, nil
 }
 
-// stands says whether an assignment still does.
+// stands reports whether an assignment still exists, according to the API server.
 func (s *Sidecar) stands(ctx context.Context, p posting) (bool, error) {
 	_, _, a, err := s.read(ctx, p)
 	return a != nil, err
 }
 
-// current reads an assignment past the watch. It is nil where there is nothing left to do, or it does not stand any more.
+// current reads an assignment from the API server instead of the watch. It returns nil if nothing is left to do or
+// the assignment no longer stands.
 func (s *Sidecar) current(ctx context.Context, p posting) (*current, error) {
 	object, work, a, err := s.read(ctx, p)
 	if err != nil || a == nil {
@@ -72,15 +77,15 @@ func (s *Sidecar) current(ctx context.Context, p posting) (*current, error) {
 	return out, nil
 }
 
-// told says of which components the status holds how they ended, and into whose volumes this sidecar began to write before its
-// container was restarted.
+// told returns the components whose end the status holds, and those into whose volumes this sidecar began to write
+// before its container was restarted.
 func told(resource string, object map[string]any) (done, resume map[string]bool, err error) {
 	done, resume = map[string]bool{}, map[string]bool{}
 	convert := runtime.DefaultUnstructuredConverter.FromUnstructured
 	if resource == snapshots {
 		var s v1alpha1.Snapshot
 		if err := convert(object, &s); err != nil {
-			return nil, nil, fmt.Errorf("read snapshot: %w", err)
+			return nil, nil, fmt.Errorf("decode Snapshot: %w", err)
 		}
 		for name, c := range s.Status.Components {
 			done[name] = c.Phase.Terminal()
@@ -89,7 +94,7 @@ func told(resource string, object map[string]any) (done, resume map[string]bool,
 	}
 	var r v1alpha1.RestoreSession
 	if err := convert(object, &r); err != nil {
-		return nil, nil, fmt.Errorf("read restore session: %w", err)
+		return nil, nil, fmt.Errorf("decode RestoreSession: %w", err)
 	}
 	for name, c := range r.Status.Components {
 		done[name], resume[name] = c.Phase.Terminal(), c.TargetWritten
@@ -97,13 +102,13 @@ func told(resource string, object map[string]any) (done, resume map[string]bool,
 	return done, resume, nil
 }
 
-// sidecarStatus reports for an assignment, as long as it stands, and remembers of which components it told how they ended: a
-// sidecar has no termination message to say it with. The watch may lag behind: a pod that was cut off from the API server, or
-// stood still, must not report over what the one says that took its place.
+// sidecarStatus reports for an assignment as long as it stands, and remembers for which components it reported the
+// end: a sidecar has no termination message. The watch can lag behind. A pod that was cut off from the API server, or
+// stood still, must not overwrite the reports of the pod that took its place.
 type sidecarStatus struct {
 	StatusWriter
 	work context.Context //nolint:containedctx // it ends with the assignment
-	// stands asks whether the assignment does, and withdraw ends the work when it does not.
+	// stands asks whether the assignment still stands. withdraw ends the work if it does not.
 	stands   func(context.Context) (bool, error)
 	withdraw func()
 
@@ -116,7 +121,8 @@ func (s *sidecarStatus) Snapshot(ctx context.Context, object, name string, c v1a
 	return s.report(ctx, name, c.Phase.Terminal(), func() error { return s.StatusWriter.Snapshot(ctx, object, name, c) })
 }
 
-// Restore implements StatusWriter. That a restore was interrupted is for its pod's end to tell, unless it was to be stopped.
+// Restore implements StatusWriter. It does not report an interruption unless the assignment must stop: the end of the
+// pod shows it.
 func (s *sidecarStatus) Restore(ctx context.Context, object, name string, c v1alpha1.RestoredComponent) error {
 	if c.Reason == v1alpha1.ReasonCancelled && !errors.Is(context.Cause(s.work), errStop) {
 		return nil
@@ -135,7 +141,7 @@ func (s *sidecarStatus) report(ctx context.Context, name string, terminal bool, 
 	return err
 }
 
-// whileItStands sends a report unless the assignment is not this one's any more.
+// whileItStands sends a report unless the assignment no longer belongs to this pod.
 func (s *sidecarStatus) whileItStands(ctx context.Context, send func() error) error {
 	if errors.Is(context.Cause(s.work), errWithdrawn) {
 		return nil
@@ -150,7 +156,7 @@ func (s *sidecarStatus) whileItStands(ctx context.Context, send func() error) er
 	return send()
 }
 
-// unsaid are the reports of components that the API server was not told the end of.
+// unsaid returns the reports of components whose end the API server has not accepted yet.
 func (s *sidecarStatus) unsaid(c *current, result task.Result) []func(context.Context) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -166,7 +172,8 @@ func (s *sidecarStatus) unsaid(c *current, result task.Result) []func(context.Co
 		r, ok := results[component.Name]
 		if !ok {
 			r = task.ComponentResult{
-				Name: component.Name, Path: component.Path, Outcome: task.OutcomeFailed, Reason: result.Reason, Error: result.Message,
+				Name: component.Name, Path: component.Path, Outcome: task.OutcomeFailed, Reason: result.Reason,
+				Error: result.Message,
 			}
 		}
 		out = append(out, func(ctx context.Context) error {
@@ -182,7 +189,8 @@ func (s *sidecarStatus) unsaid(c *current, result task.Result) []func(context.Co
 	return out
 }
 
-// settle reports what the API server did not take while the work went on, until it takes it or the assignment is withdrawn.
+// settle sends the reports that the API server did not accept during the work, until it accepts them or the
+// assignment is withdrawn.
 func (s *Sidecar) settle(ctx context.Context, b *board, p posting, reports []func(context.Context) error) {
 	for len(reports) > 0 {
 		try, cancel := context.WithTimeout(ctx, reportWithin)
@@ -193,11 +201,11 @@ func (s *Sidecar) settle(ctx context.Context, b *board, p posting, reports []fun
 			continue
 		}
 		if apierrors.IsInvalid(err) {
-			s.Log.Error("the API server does not take the report", "object", p.object, "error", err)
+			s.Log.Error("the API server refused the report", "object", p.object, "error", err)
 			reports = reports[1:]
 			continue
 		}
-		s.Log.Warn("report again", "object", p.object, "error", err)
+		s.Log.Warn("retry the report", "object", p.object, "error", err)
 		select {
 		case <-ctx.Done():
 			return

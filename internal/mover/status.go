@@ -14,17 +14,17 @@ import (
 	"github.com/cairn-backup/cairn/internal/policy"
 )
 
-// FieldManager is the beginning of the field managers of movers: each component has one of its own, since a manager gives
-// up what it does not apply again.
+// FieldManager begins the field managers of movers. Each component has its own, because server-side apply removes
+// fields that a manager no longer applies.
 const FieldManager = v1alpha1.MoverServiceAccount
 
-// APIStatus reports with server-side apply of the status: the mover needs the right to patch it, and no other.
+// APIStatus reports with server-side apply of the status. The mover needs only the right to patch it.
 type APIStatus struct {
 	// Client of the API server.
 	Client dynamic.Interface
-	// Namespace of the Job.
+	// Namespace is the namespace of the Job.
 	Namespace string
-	// Manager is the beginning of the field managers, one a component. Empty: FieldManager.
+	// Manager begins the field managers, of which each component has one. Empty means FieldManager.
 	Manager string
 }
 
@@ -38,7 +38,7 @@ func (s APIStatus) Restore(ctx context.Context, object, name string, c v1alpha1.
 	return s.apply(ctx, v1alpha1.RestoreSessionKind, "restoresessions", object, name, &c)
 }
 
-// apply sends one component.
+// apply applies one component.
 func (s APIStatus) apply(ctx context.Context, kind, resource, object, name string, component any) error {
 	fields, err := runtime.DefaultUnstructuredConverter.ToUnstructured(component)
 	if err != nil {
@@ -51,14 +51,15 @@ func (s APIStatus) apply(ctx context.Context, kind, resource, object, name strin
 		"status":     map[string]any{"components": map[string]any{name: fields}},
 	}}
 	_, err = s.Client.Resource(v1alpha1.GroupVersion.WithResource(resource)).Namespace(s.Namespace).
-		ApplyStatus(ctx, object, patch, metav1.ApplyOptions{FieldManager: manager(cmp.Or(s.Manager, FieldManager), name), Force: true})
+		ApplyStatus(ctx, object, patch,
+			metav1.ApplyOptions{FieldManager: manager(cmp.Or(s.Manager, FieldManager), name), Force: true})
 	if err != nil {
 		return fmt.Errorf("apply status of %s: %w", object, err)
 	}
 	return nil
 }
 
-// Manager is the field manager of a component, at most 128 characters.
+// Manager returns the field manager of a component. It has at most 128 characters.
 func Manager(component string) string {
 	return manager(FieldManager, component)
 }

@@ -17,7 +17,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/task"
 )
 
-// storage puts the backend together from task and credentials.
+// storage builds the storage from task and credentials.
 func (m *Mover) storage(t task.Task) (repository.Storage, error) {
 	spec := t.Storage.Spec
 	if missing := m.missingKeys(spec); missing != nil {
@@ -34,7 +34,7 @@ func (m *Mover) storage(t task.Task) (repository.Storage, error) {
 	return out, err
 }
 
-// missingKeys says which keys the storage's Secret lacks.
+// missingKeys returns an error that names the keys that the storage's Secret lacks.
 func (m *Mover) missingKeys(spec v1alpha1.Storage) error {
 	secret := policy.SecretOf(spec)
 	if secret.Name == "" {
@@ -54,7 +54,8 @@ func (m *Mover) missingKeys(spec v1alpha1.Storage) error {
 	return nil
 }
 
-// credential reads one key of the storage's Secret, "" where it is absent. White space around a key never belongs to it.
+// credential reads one key of the storage's Secret. It returns "" if the key is absent, and drops white space around
+// the value.
 func (m *Mover) credential(key string) (string, error) {
 	b, err := os.ReadFile(m.credentialFile(key))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -66,7 +67,7 @@ func (m *Mover) credential(key string) (string, error) {
 	return strings.TrimSpace(string(b)), nil
 }
 
-// password of the repository. A trailing newline, which editors add, is not part of it.
+// password reads the password of the repository. It drops a trailing newline, which editors add.
 func (m *Mover) password(directory string) (string, error) {
 	for _, key := range []string{v1alpha1.EncryptionPassword, v1alpha1.EncryptionResticPassword} {
 		b, err := os.ReadFile(m.encryptionFile(directory, key))
@@ -81,13 +82,15 @@ func (m *Mover) password(directory string) (string, error) {
 		}
 	}
 	return "", &failure{v1alpha1.ReasonEncryptionSecretNotAvailable,
-		fmt.Sprintf("the encryption Secret has neither %s nor %s", v1alpha1.EncryptionPassword, v1alpha1.EncryptionResticPassword)}
+		fmt.Sprintf("the encryption Secret has neither %s nor %s", v1alpha1.EncryptionPassword,
+			v1alpha1.EncryptionResticPassword)}
 }
 
-// repository says where the task's repository is and how to reach it.
+// repository returns where the task's repository lies and how to open it.
 func (m *Mover) repository(t task.Task, storage repository.Storage) (repository.Repository, error) {
 	if t.Repository.Driver != v1alpha1.DriverKopia {
-		return repository.Repository{}, &failure{v1alpha1.ReasonInvalidTask, fmt.Sprintf("this mover has no driver %q", t.Repository.Driver)}
+		return repository.Repository{}, &failure{v1alpha1.ReasonInvalidTask,
+			fmt.Sprintf("this mover has no driver %q", t.Repository.Driver)}
 	}
 	directory, err := layout.NormalizeDirectory(t.Repository.Directory)
 	if err != nil {
@@ -99,7 +102,7 @@ func (m *Mover) repository(t task.Task, storage repository.Storage) (repository.
 	}
 	work := m.path(filepath.Join(task.WorkDir, "engine"))
 	if err := os.MkdirAll(work, 0o700); err != nil {
-		return repository.Repository{}, fmt.Errorf("make work directory: %w", err)
+		return repository.Repository{}, fmt.Errorf("create work directory: %w", err)
 	}
 	return repository.Repository{
 		Storage:  storage.Sub(strings.TrimSuffix(layout.EnginePath(directory), "/")),
@@ -109,8 +112,8 @@ func (m *Mover) repository(t task.Task, storage repository.Storage) (repository.
 	}, nil
 }
 
-// cacheDir makes the directory where the repository is kept on disk, where that was asked for. The volume may be one that outlives
-// the pod and that other repositories use too.
+// cacheDir creates the repository's cache directory, if one is requested. Its volume can outlive the pod, and other
+// repositories can use it too.
 func (m *Mover) cacheDir(t task.Task, flags Flags) (string, error) {
 	if !flags.Cache {
 		return "", nil
@@ -118,13 +121,14 @@ func (m *Mover) cacheDir(t task.Task, flags Flags) (string, error) {
 	dir := m.path(filepath.Join(flags.ScratchDir, "cache", string(t.Repository.UID)))
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return "", &failure{v1alpha1.ReasonInvalidTask,
-			fmt.Sprintf("there can be no cache in %s: %v: set scratchDir to a directory that the mover may write to, or enableCache to false", flags.ScratchDir, errors.Unwrap(err))}
+			fmt.Sprintf("can't create a cache in %s: %v: set scratchDir to a directory that the mover is allowed to write to, "+
+				"or enableCache to false", flags.ScratchDir, errors.Unwrap(err))}
 	}
 	return dir, nil
 }
 
-// reach asks the storage for the repository's metadata before the engine does: what is wrong with the storage is told within
-// seconds, while an engine has more patience.
+// reach reads the repository's metadata before the engine opens the repository. It reports a problem with the storage
+// within seconds, while an engine has more patience.
 func reach(ctx context.Context, store backend.Store, directory string) error {
 	directory, err := layout.NormalizeDirectory(directory)
 	if err != nil {
@@ -132,7 +136,7 @@ func reach(ctx context.Context, store backend.Store, directory string) error {
 	}
 	_, err = store.Get(ctx, layout.RepositoryPath(directory))
 	if errors.Is(err, backend.ErrNotFound) {
-		return nil // the engine tells what is there
+		return nil // the engine finds out what exists
 	}
 	return err
 }

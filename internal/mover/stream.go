@@ -16,10 +16,10 @@ import (
 	"github.com/cairn-backup/cairn/internal/task"
 )
 
-// defaultPath is where programs are looked for in an image that says nothing.
+// defaultPath is the PATH of programs in an image that sets none.
 const defaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
-// streams prepares a mover for programs, if the task has any, and says what can't be done with what they write.
+// streams prepares the mover for programs, if the task has any. It refuses flags and rules that don't suit a stream.
 func (m *Mover) streams(t task.Task, flags Flags) *failure {
 	if !slices.ContainsFunc(t.Components, func(c task.Component) bool { return c.Stream != nil }) {
 		return nil
@@ -29,12 +29,12 @@ func (m *Mover) streams(t task.Task, flags Flags) *failure {
 	case len(flags.Include)+len(flags.Exclude) > 0:
 		return &failure{v1alpha1.ReasonInvalidTask, "a stream has no files to include or exclude"}
 	case t.Restore != nil && t.Restore.Verify:
-		return &failure{v1alpha1.ReasonInvalidTask, "what a program was fed can't be read back: a stream can't be verified"}
+		return &failure{v1alpha1.ReasonInvalidTask, "a stream can't be verified: the input of a program can't be read back"}
 	}
 	return nil
 }
 
-// dump runs the program of a stream that is backed up. The result ends it and removes its files.
+// dump starts the program of a stream that is backed up. Closing the result ends the program and removes its files.
 func (m *Mover) dump(ctx context.Context, s *v1alpha1.ResolvedStream) (*dump, *failure) {
 	if f := m.filesOfServer(s.DataDirectory); f != nil {
 		return nil, f
@@ -48,11 +48,12 @@ func (m *Mover) dump(ctx context.Context, s *v1alpha1.ResolvedStream) (*dump, *f
 		m.tidy()
 		return nil, broken(err, v1alpha1.ReasonDumpFailed)
 	}
-	m.Log.Info("a program runs", "program", filepath.Base(spec.Args[0]))
+	m.Log.Info("started a program", "program", filepath.Base(spec.Args[0]))
 	return &dump{m: m, out: out}, nil
 }
 
-// filesOfServer says why a program will not find the files of its server, in a clearer way than it would.
+// filesOfServer returns a failure if a program would not find the files of its server. Its message is clearer than
+// the program's.
 func (m *Mover) filesOfServer(dir string) *failure {
 	if dir == "" {
 		return nil
@@ -60,20 +61,23 @@ func (m *Mover) filesOfServer(dir string) *failure {
 	entries, err := os.ReadDir(m.path(dir))
 	switch {
 	case errors.Is(err, fs.ErrNotExist), err == nil && len(entries) == 0:
-		return &failure{v1alpha1.ReasonPathNotFound, fmt.Sprintf("there is nothing in the server's directory %s: correct the parameter dataDirectory", dir)}
+		return &failure{v1alpha1.ReasonPathNotFound,
+			fmt.Sprintf("the server's directory %s is empty or missing: correct the parameter dataDirectory", dir)}
 	case err != nil:
-		return &failure{v1alpha1.ReasonUnreadable, fmt.Sprintf("the server's directory %s can't be read: run as the server's user (jobTemplate.spec.securityContext)", dir)}
+		return &failure{v1alpha1.ReasonUnreadable,
+			fmt.Sprintf("the server's directory %s can't be read: run as the server's user (jobTemplate.spec.securityContext)",
+				dir)}
 	}
 	return nil
 }
 
-// dump is a program that is backed up.
+// dump is a program whose output is backed up.
 type dump struct {
 	m   *Mover
 	out *program.Output
 }
 
-// Read gives what the program writes. It ends well only if the program did.
+// Read returns what the program writes. It returns io.EOF only if the program ended well.
 func (d *dump) Read(b []byte) (int, error) {
 	n, err := d.out.Read(b)
 	if f := broken(err, v1alpha1.ReasonDumpFailed); f != nil {
@@ -89,7 +93,7 @@ func (d *dump) Close() {
 	d.m.said(d.out.Said())
 }
 
-// broken is the failure of a program, nil for any other error.
+// broken returns the failure of a program. It is nil for any other error.
 func broken(err error, reason string) *failure {
 	var bad *program.Error
 	if !errors.As(err, &bad) {
@@ -101,14 +105,14 @@ func broken(err error, reason string) *failure {
 	return &failure{reason, bad.Message}
 }
 
-// said logs what a program said last.
+// said logs the last lines that a program printed.
 func (m *Mover) said(lines []string) {
 	for _, line := range lines {
-		m.Log.Info("the program said", "line", line)
+		m.Log.Info("program output", "line", line)
 	}
 }
 
-// prepare writes the files of a stream's program and says how to run it.
+// prepare writes the files of a stream's program and returns how to run it.
 func (m *Mover) prepare(s *v1alpha1.ResolvedStream) (program.Spec, *failure) {
 	secret, f := m.database()
 	if f != nil {
@@ -137,7 +141,7 @@ func (m *Mover) prepare(s *v1alpha1.ResolvedStream) (program.Spec, *failure) {
 		spec.Env = append(spec.Env, e.Name+"="+value)
 	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return program.Spec{}, &failure{v1alpha1.ReasonInvalidTask, "the directory for the program's files can't be made"}
+		return program.Spec{}, &failure{v1alpha1.ReasonInvalidTask, "the directory for the program's files can't be created"}
 	}
 	for _, file := range s.Files {
 		if !secret.has(file.IfKey) {
@@ -151,14 +155,14 @@ func (m *Mover) prepare(s *v1alpha1.ResolvedStream) (program.Spec, *failure) {
 	return spec, nil
 }
 
-// running is a stream with another program in place of its own.
+// running returns a stream with another program instead of its own.
 func running(s *v1alpha1.ResolvedStream, p *v1alpha1.ResolvedProgram) *v1alpha1.ResolvedStream {
 	out := *s
 	out.Command, out.Args = p.Command, p.Args
 	return &out
 }
 
-// file writes one of a program's files, for its user alone.
+// file writes one of a program's files, readable only for its user.
 func (m *Mover) file(dir string, file v1alpha1.StreamFile, secret database) *failure {
 	content, f := secret.expand(file.Content, file.Escape)
 	if f != nil {
@@ -176,9 +180,9 @@ func (m *Mover) file(dir string, file v1alpha1.StreamFile, secret database) *fai
 	return nil
 }
 
-// tidy removes the files of a program. What can't be removed goes with the pod.
+// tidy removes the files of a program. A file that can't be removed disappears with the pod.
 func (m *Mover) tidy() {
 	if err := os.RemoveAll(m.path(task.StreamDir)); err != nil {
-		m.Log.Warn("remove the program's files")
+		m.Log.Warn("can't remove the program's files")
 	}
 }

@@ -15,15 +15,16 @@ import (
 	"github.com/cairn-backup/cairn/internal/task"
 )
 
-// restoreStream feeds what was kept of a stream to its program.
-func (m *Mover) restoreStream(ctx context.Context, t task.Task, engine repository.Engine, c task.Component, began time.Time) (task.ComponentResult, *failure) {
+// restoreStream feeds the backup of a stream to its program.
+func (m *Mover) restoreStream(ctx context.Context, t task.Task, engine repository.Engine, c task.Component,
+	began time.Time) (task.ComponentResult, *failure) {
 	r := task.ComponentResult{Name: c.Name, ID: c.ID}
 	if f := m.probe(ctx, t, c); f != nil {
 		return r, f
 	}
 	l := m.loader(ctx, c.Stream)
 	defer l.close()
-	if err := l.start(); err != nil { // before anything is read of the repository: a database that can't be reached needs none of it
+	if err := l.start(); err != nil { // before reading from the repository, in case the database can't be reached
 		return r, loadFailure(err)
 	}
 	report := restoring{m: m, t: t, c: c, began: began, last: began}
@@ -41,8 +42,9 @@ func (m *Mover) restoreStream(ctx context.Context, t task.Task, engine repositor
 	return r, nil
 }
 
-// feed writes what was kept to the program, through the stream's filter.
-func (m *Mover) feed(ctx context.Context, engine repository.Engine, c task.Component, in io.Writer, kept *counted) error {
+// feed writes the backup to the program, through the stream's filter.
+func (m *Mover) feed(ctx context.Context, engine repository.Engine, c task.Component, in io.Writer,
+	kept *counted) error {
 	switch c.Stream.Filter {
 	case v1alpha1.StreamFilterNone, "":
 		kept.to = in
@@ -64,15 +66,15 @@ func (m *Mover) feed(ctx context.Context, engine repository.Engine, c task.Compo
 	return &failure{v1alpha1.ReasonInvalidTask, fmt.Sprintf("this mover has no filter %q", c.Stream.Filter)}
 }
 
-// statements passes a dump on, but no archive: psql would look for commands in the files of a physical backup, which hold what
-// anybody wrote into a table.
+// statements passes on a dump but no archive. psql would look for commands in the files of a physical backup, which
+// hold what anybody wrote into a table.
 type statements struct {
 	to    io.Writer
 	first []byte
 	known bool
 }
 
-// Write keeps the first bytes back until they say what it is. Less than them are no archive.
+// Write holds back the first bytes until they show what the data is. Fewer bytes are no archive.
 func (s *statements) Write(b []byte) (int, error) {
 	if s.known {
 		return s.to.Write(b)
@@ -82,12 +84,13 @@ func (s *statements) Write(b []byte) (int, error) {
 		return len(b), nil
 	}
 	if bytes.HasPrefix(s.first[archiveAt:], []byte(archiveMark)) {
-		return 0, &failure{v1alpha1.ReasonLoadFailed, "what was kept is a physical backup, no dump: restore it into a PersistentVolumeClaim with the task physical-backup-restore"}
+		return 0, &failure{v1alpha1.ReasonLoadFailed, "the component is a physical backup, not a dump: restore it into a " +
+			"PersistentVolumeClaim with the task physical-backup-restore"}
 	}
 	return len(b), s.Flush()
 }
 
-// Flush passes on what was kept back.
+// Flush passes on the bytes that were held back.
 func (s *statements) Flush() error {
 	s.known = true
 	_, err := s.to.Write(s.first)
@@ -95,7 +98,7 @@ func (s *statements) Flush() error {
 	return err
 }
 
-// Where a tar archive says that it is one, and how.
+// Position and content of the mark of a tar archive.
 const (
 	archiveAt   = 257
 	archiveMark = "ustar"
@@ -112,8 +115,10 @@ func (m *Mover) feedRedis(ctx context.Context, engine repository.Engine, id stri
 	})
 }
 
-// through has read look at what was kept. Whichever side fails ends the other, and what it failed with is the error.
-func through(ctx context.Context, engine repository.Engine, id string, kept *counted, read func(io.Reader) error) error {
+// through restores a stream into a pipe that read reads. If one side fails, the other ends, and through returns the
+// error of the side that failed first.
+func through(ctx context.Context, engine repository.Engine, id string, kept *counted,
+	read func(io.Reader) error) error {
 	r, w := io.Pipe()
 	kept.to = w
 	wrote := make(chan error, 1)
@@ -123,29 +128,29 @@ func through(ctx context.Context, engine repository.Engine, id string, kept *cou
 		wrote <- err
 	}()
 	err := read(r)
-	r.CloseWithError(errors.Join(errStopped, err)) // a reader that has all says nothing
+	r.CloseWithError(errors.Join(errStopped, err)) // a reader that got everything returns no error
 	if from := <-wrote; from != nil && !errors.Is(from, errStopped) {
 		return from
 	}
 	return err
 }
 
-// errStopped says that nobody reads on.
+// errStopped means that nobody reads the rest.
 var errStopped = errors.New("the reader ended")
 
-// loadFailure is why a stream was not restored. What the program and the filter say holds no secret and may be shown.
+// loadFailure returns why a stream was not restored. Messages of program and filter hold no secret and can be shown.
 func loadFailure(err error) *failure {
 	if f := broken(err, v1alpha1.ReasonLoadFailed); f != nil {
 		return f
 	}
 	var unfit *rdb.Error
 	if errors.As(err, &unfit) {
-		return &failure{v1alpha1.ReasonLoadFailed, "what was kept can't be turned into commands: " + unfit.Message}
+		return &failure{v1alpha1.ReasonLoadFailed, "the component can't be turned into commands: " + unfit.Message}
 	}
 	return classifyMove(err)
 }
 
-// counted counts what was kept on its way to the program.
+// counted counts the bytes on their way to the program.
 type counted struct {
 	to       io.Writer
 	bytes    int64

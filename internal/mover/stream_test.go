@@ -15,19 +15,20 @@ import (
 	"github.com/cairn-backup/cairn/internal/task"
 )
 
-// dumpOf is a component that a shell, which stands for any program, writes or reads.
+// dumpOf returns a component that a shell, which stands for any program, writes or reads.
 func dumpOf(lines string) task.Component {
-	return task.Component{Name: "dump", Stream: &v1alpha1.ResolvedStream{Command: []string{"/bin/sh", "-c", lines}, FileName: "dump.sql"}}
+	return task.Component{Name: "dump",
+		Stream: &v1alpha1.ResolvedStream{Command: []string{"/bin/sh", "-c", lines}, FileName: "dump.sql"}}
 }
 
-// streaming is a pod whose programs are given little time to end.
+// streaming returns a pod whose programs have little time to end.
 func streaming(t testing.TB) *pod {
 	p := initialised(t)
 	p.mover.ProgramGrace = 300 * time.Millisecond
 	return p
 }
 
-// load runs a restore of a dump by lines of a shell.
+// load restores a dump with lines of a shell.
 func (p *pod) load(ctx context.Context, id, lines string) (int, *task.Result) {
 	t := restoreTask(id)
 	t.Components = []task.Component{dumpOf(lines)}
@@ -35,7 +36,7 @@ func (p *pod) load(ctx context.Context, id, lines string) (int, *task.Result) {
 	return p.run(ctx, t)
 }
 
-// ids of the engine's snapshots of the dump.
+// ids returns the IDs of the engine's snapshots of the dump.
 func (p *pod) records(snapshot string) string {
 	b, err := os.ReadFile(filepath.Join(p.root, "cairn/storage/backups/shop/web/snapshots", snapshot, "dump.yaml"))
 	NewWithT(p.t).Expect(err).NotTo(HaveOccurred())
@@ -61,7 +62,8 @@ func TestADumpIsKeptAndFedBack(t *testing.T) {
 	code, result = p.load(t.Context(), c.ID, "cat >"+out)
 	g.Expect(code).To(BeZero(), result.Message)
 	g.Expect(os.ReadFile(out)).To(BeEquivalentTo("some rows\n"))
-	g.Expect(result.Components[0]).To(And(HaveField("SizeBytes", BeEquivalentTo(10)), HaveField("Files", BeEquivalentTo(1))))
+	g.Expect(result.Components[0]).
+		To(And(HaveField("SizeBytes", BeEquivalentTo(10)), HaveField("Files", BeEquivalentTo(1))))
 	restored := p.reports.restores["dump"]
 	g.Expect(restored[len(restored)-1].Phase).To(Equal(v1alpha1.RestoreSessionSucceeded))
 	g.Expect(filepath.Join(p.root, task.StreamDir)).NotTo(BeADirectory(), "nothing is left behind")
@@ -69,12 +71,15 @@ func TestADumpIsKeptAndFedBack(t *testing.T) {
 
 func TestADumpThatEndsBadlyIsNone(t *testing.T) {
 	for name, tc := range map[string]struct{ lines, reason, says string }{
-		"exit code 1 after everything":      {"head -c 9000000 /dev/urandom; echo lost connection >&2; exit 1", v1alpha1.ReasonDumpFailed, "sh ended with exit code 1: lost connection"},
-		"killed after everything":           {"head -c 9000000 /dev/urandom; kill -9 $$", v1alpha1.ReasonDumpFailed, "sh was killed"},
-		"its output closed, but it goes on": {"echo x; exec >&-; sleep 60", v1alpha1.ReasonDumpFailed, "sh closed its output, but did not end"},
-		"a process left behind":             {"echo x; sleep 60 &", v1alpha1.ReasonDumpFailed, "left a process behind"},
-		"messages alone":                    {"echo nothing to do >&2", v1alpha1.ReasonEmpty, "wrote nothing: nothing to do"},
-		"nothing":                           {":", v1alpha1.ReasonEmpty, "wrote nothing"},
+		"exit code 1 after everything": {"head -c 9000000 /dev/urandom; echo lost connection >&2; exit 1",
+			v1alpha1.ReasonDumpFailed, "sh ended with exit code 1: lost connection"},
+		"killed after everything": {"head -c 9000000 /dev/urandom; kill -9 $$", v1alpha1.ReasonDumpFailed,
+			"sh was killed"},
+		"its output closed, but it goes on": {"echo x; exec >&-; sleep 60", v1alpha1.ReasonDumpFailed,
+			"sh closed its output, but did not end"},
+		"a process left behind": {"echo x; sleep 60 &", v1alpha1.ReasonDumpFailed, "left a process behind"},
+		"messages alone":        {"echo nothing to do >&2", v1alpha1.ReasonEmpty, "wrote nothing: nothing to do"},
+		"nothing":               {":", v1alpha1.ReasonEmpty, "wrote nothing"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -82,7 +87,8 @@ func TestADumpThatEndsBadlyIsNone(t *testing.T) {
 			p := streaming(t)
 			in := backupTask("snap-1", dumpOf(tc.lines), dumpOf("echo fine"))
 			in.Components[1].Name = "other"
-			in.SuccessPolicy = &v1alpha1.SuccessPolicy{Empty: v1alpha1.DoubtAllow, Unreadable: v1alpha1.DoubtAllow, Changed: v1alpha1.DoubtAllow}
+			in.SuccessPolicy = &v1alpha1.SuccessPolicy{Empty: v1alpha1.DoubtAllow, Unreadable: v1alpha1.DoubtAllow,
+				Changed: v1alpha1.DoubtAllow}
 			code, result := p.run(t.Context(), in)
 			g.Expect(code).To(Equal(task.ExitSource))
 			c := result.Components[0]
@@ -92,11 +98,11 @@ func TestADumpThatEndsBadlyIsNone(t *testing.T) {
 			g.Expect(result.Components[1].Outcome).To(Equal(task.OutcomeSucceeded), "the others go on")
 			g.Expect(p.records("snap-1")).To(And(ContainSubstring("phase: Failed"), Not(ContainSubstring("id:"))))
 
-			// Nothing is there that another mover could take for a backup.
+			// There is nothing that another mover could take for a backup.
 			code, result = p.run(t.Context(), backupTask("snap-1", dumpOf("echo again; exit 7")))
 			g.Expect(code).To(Equal(task.ExitSource))
 			g.Expect(result.Reason).To(Equal(v1alpha1.ReasonDumpFailed))
-			g.Expect(p.log.String()).NotTo(ContainSubstring("an earlier mover has done it"))
+			g.Expect(p.log.String()).NotTo(ContainSubstring("an earlier mover has backed it up"))
 		})
 	}
 }
@@ -155,10 +161,12 @@ func TestALoadThatEndsBadlyIsNone(t *testing.T) {
 	id := result.Components[0].ID
 	NewWithT(t).Expect(id).NotTo(BeEmpty())
 	for name, tc := range map[string]struct{ lines, reason, says string }{
-		"exit code 3 after everything": {"cat >/dev/null; echo 'ERROR: no such role' >&2; exit 3", v1alpha1.ReasonLoadFailed, "sh ended with exit code 3: ERROR: no such role"},
-		"exit code 3 in the middle":    {"head -c 100 >/dev/null; exit 3", v1alpha1.ReasonLoadFailed, "sh ended with exit code 3"},
-		"exit code 0 in the middle":    {"head -c 100 >/dev/null", v1alpha1.ReasonLoadFailed, "before it had read everything"},
-		"killed":                       {"kill -9 $$", v1alpha1.ReasonLoadFailed, "sh was killed"},
+		"exit code 3 after everything": {"cat >/dev/null; echo 'ERROR: no such role' >&2; exit 3", v1alpha1.ReasonLoadFailed,
+			"sh ended with exit code 3: ERROR: no such role"},
+		"exit code 3 in the middle": {"head -c 100 >/dev/null; exit 3", v1alpha1.ReasonLoadFailed,
+			"sh ended with exit code 3"},
+		"exit code 0 in the middle": {"head -c 100 >/dev/null", v1alpha1.ReasonLoadFailed, "before it had read everything"},
+		"killed":                    {"kill -9 $$", v1alpha1.ReasonLoadFailed, "sh was killed"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
@@ -173,7 +181,8 @@ func TestALoadThatEndsBadlyIsNone(t *testing.T) {
 	}
 }
 
-// TestAPartIsNeverTakenForTheWhole: a program that commits at the end of its input does not see one when the repository fails.
+// TestAPartIsNeverTakenForTheWhole: a program that commits at the end of its input sees no end when the repository
+// fails.
 func TestAPartIsNeverTakenForTheWhole(t *testing.T) {
 	g := NewWithT(t)
 	p := streaming(t)
@@ -214,8 +223,11 @@ func TestAProgramIsGivenItsSecretAndNobodyElse(t *testing.T) {
 		ls -A "$HOME"; env | grep -c KUBERNETES
 		cat "$HOME/.pgpass" >&2; cat "$HOME/my.cnf" >&2; echo "$PGPASSWORD app" >&2; exit 1`)
 	component.Stream.Command = append(component.Stream.Command, "sh")
-	component.Stream.Args = []v1alpha1.ResolvedStreamArgument{{Value: "--all"}, {Value: "--tls", IfKey: "ca.crt"}, {Value: "--client", IfKey: "tls.crt"}}
-	component.Stream.Env = []v1alpha1.StreamEnv{{Name: "PGUSER", SecretKey: "username"}, {Name: "PGPASSWORD", SecretKey: "password"}, {Name: "PGSSL", Value: "on", IfKey: "ca.crt"}, {Name: "PGKEY", SecretKey: "tls.key", IfKey: "tls.key"}}
+	component.Stream.Args = []v1alpha1.ResolvedStreamArgument{{Value: "--all"}, {Value: "--tls", IfKey: "ca.crt"},
+		{Value: "--client", IfKey: "tls.crt"}}
+	component.Stream.Env = []v1alpha1.StreamEnv{{Name: "PGUSER", SecretKey: "username"},
+		{Name: "PGPASSWORD", SecretKey: "password"}, {Name: "PGSSL", Value: "on", IfKey: "ca.crt"},
+		{Name: "PGKEY", SecretKey: "tls.key", IfKey: "tls.key"}}
 	component.Stream.Files = []v1alpha1.StreamFile{
 		{Name: ".pgpass", Content: "*:*:*:$(username):$(password)\n", Escape: v1alpha1.StreamEscapePgPass},
 		{Name: "my.cnf", Content: "[client]\npassword=$(password)\n", Escape: v1alpha1.StreamEscapeOptionFile},
@@ -226,13 +238,15 @@ func TestAProgramIsGivenItsSecretAndNobodyElse(t *testing.T) {
 	_, result := p.run(t.Context(), backupTask("snap-1", component))
 	g.Expect(result.Reason).To(Equal(v1alpha1.ReasonDumpFailed))
 	g.Expect(result.Message).To(ContainSubstring("*:*:*:app:***; [client]; password=\"***\"; *** app"))
-	everything := result.Message + p.log.String() + p.records("snap-1") + string(must(json.Marshal(p.reports.snapshots))) + p.fileText("cairn/task/task.json")
+	everything := result.Message + p.log.String() + p.records("snap-1") + string(must(json.Marshal(p.reports.snapshots))) +
+		p.fileText("cairn/task/task.json")
 	for _, secret := range []string{password, `p\:a`, `p:a\\s`, "MIIBverysecretnot"} {
 		g.Expect(everything).NotTo(ContainSubstring(secret))
 	}
 	g.Expect(filepath.Join(p.root, task.StreamDir)).NotTo(BeADirectory())
 
-	component.Stream.Command[2] = component.Stream.Command[2][:len(component.Stream.Command[2])-len("; exit 1")] + "; exit 0"
+	component.Stream.Command[2] = component.Stream.Command[2][:len(component.Stream.Command[2])-len("; exit 1")] +
+		"; exit 0"
 	_, result = p.run(t.Context(), backupTask("snap-2", component))
 	g.Expect(result.Reason).To(Equal(v1alpha1.ReasonSucceeded), result.Message)
 	out := filepath.Join(t.TempDir(), "out")
@@ -270,21 +284,30 @@ func TestAProgramThatCantBeGivenWhatItNeedsDoesNotStart(t *testing.T) {
 		reason, says string
 		code         int
 	}{
-		"a key of its environment": {func(s *v1alpha1.ResolvedStream) { s.Env = []v1alpha1.StreamEnv{{Name: "A", SecretKey: "absent"}} },
+		"a key of its environment": {func(s *v1alpha1.ResolvedStream) {
+			s.Env = []v1alpha1.StreamEnv{{Name: "A", SecretKey: "absent"}}
+		},
 			v1alpha1.ReasonDatabaseSecretNotAvailable, "the database's Secret lacks absent", task.ExitCredentials},
-		"a key of a file": {func(s *v1alpha1.ResolvedStream) { s.Files = []v1alpha1.StreamFile{{Name: "f", Content: "x$(absent)"}} },
+		"a key of a file": {func(s *v1alpha1.ResolvedStream) {
+			s.Files = []v1alpha1.StreamFile{{Name: "f", Content: "x$(absent)"}}
+		},
 			v1alpha1.ReasonDatabaseSecretNotAvailable, "the database's Secret lacks absent", task.ExitCredentials},
 		"a value that a password file can't hold": {func(s *v1alpha1.ResolvedStream) {
 			s.Files = []v1alpha1.StreamFile{{Name: "f", Content: "$(lines)", Escape: v1alpha1.StreamEscapePgPass}}
-		}, v1alpha1.ReasonDatabaseSecretNotAvailable, "key lines of the database's Secret holds a line break", task.ExitCredentials},
+		}, v1alpha1.ReasonDatabaseSecretNotAvailable, "key lines of the database's Secret holds a line break",
+			task.ExitCredentials},
 		"an escape of tomorrow": {func(s *v1alpha1.ResolvedStream) {
 			s.Files = []v1alpha1.StreamFile{{Name: "f", Content: "$(lines)", Escape: "JSON"}}
 		}, v1alpha1.ReasonDatabaseSecretNotAvailable, `escaped as "JSON"`, task.ExitCredentials},
-		"a file elsewhere": {func(s *v1alpha1.ResolvedStream) { s.Files = []v1alpha1.StreamFile{{Name: "../f", Content: "x"}} },
+		"a file elsewhere": {func(s *v1alpha1.ResolvedStream) {
+			s.Files = []v1alpha1.StreamFile{{Name: "../f", Content: "x"}}
+		},
 			v1alpha1.ReasonInvalidTask, `file "../f" can't be written`, task.ExitInvalidTask},
-		"a content that does not end": {func(s *v1alpha1.ResolvedStream) { s.Files = []v1alpha1.StreamFile{{Name: "f", Content: "$(x"}} },
+		"a content that does not end": {func(s *v1alpha1.ResolvedStream) {
+			s.Files = []v1alpha1.StreamFile{{Name: "f", Content: "$(x"}}
+		},
 			v1alpha1.ReasonInvalidTask, "$( without )", task.ExitInvalidTask},
-		"a program that the image has not": {func(s *v1alpha1.ResolvedStream) { s.Command = []string{"pg_dump_of_tomorrow"} },
+		"a program that the image lacks": {func(s *v1alpha1.ResolvedStream) { s.Command = []string{"pg_dump_of_tomorrow"} },
 			v1alpha1.ReasonDumpFailed, "the image has no program pg_dump_of_tomorrow", task.ExitSource},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -316,7 +339,8 @@ func TestAFilterOfTomorrowIsRefused(t *testing.T) {
 	in.Components[0].Stream.Filter = v1alpha1.StreamFilterRedisCommands
 	_, result = p.run(t.Context(), in)
 	g.Expect(result.Reason).To(Equal(v1alpha1.ReasonLoadFailed))
-	g.Expect(result.Message).To(ContainSubstring("can't be turned into commands: the RDB file is damaged: it does not begin as one"))
+	g.Expect(result.Message).
+		To(ContainSubstring("can't be turned into commands: the RDB file is damaged: its header is wrong"))
 }
 
 func TestAStreamHasNoFiles(t *testing.T) {
@@ -340,7 +364,8 @@ func TestAPasswordInAURLIsScrubbed(t *testing.T) {
 	p := streaming(t)
 	p.write("cairn/database/uri", "postgres://app:very%2Fsecret@db/shop")
 	p.write("cairn/database/host", "db.example.com")
-	component := dumpOf(`echo "can't log in to $URI as app at db.example.com with very/secret or very%2Fsecret" >&2; exit 1`)
+	component := dumpOf(
+		`echo "can't log in to $URI as app at db.example.com with very/secret or very%2Fsecret" >&2; exit 1`)
 	component.Stream.Env = []v1alpha1.StreamEnv{{Name: "URI", SecretKey: "uri"}}
 	_, result := p.run(t.Context(), backupTask("snap-1", component))
 	g.Expect(result.Message).To(HaveSuffix("can't log in to *** as app at db.example.com with *** or ***"))
@@ -356,7 +381,7 @@ func TestAMoverIsInstalled(t *testing.T) {
 	}
 	info, err := os.Stat(filepath.Join(dir, "mover"))
 	g.Expect(err).NotTo(HaveOccurred())
-	g.Expect(info.Mode().Perm()).To(Equal(os.FileMode(0o755)), "whoever the database's image runs as may run it")
+	g.Expect(info.Mode().Perm()).To(Equal(os.FileMode(0o755)), "every user of the database's image can run it")
 	self, err := os.Executable()
 	g.Expect(err).NotTo(HaveOccurred())
 	own, err := os.Stat(self)
@@ -369,7 +394,7 @@ func TestAMoverIsInstalled(t *testing.T) {
 	g.Expect(mover.Install(filepath.Join(dir, "absent"))).To(MatchError(ContainSubstring("write to the directory")))
 }
 
-// What nobody allowed to overwrite is not touched: the program that loads does not even start.
+// Data that nobody allowed to overwrite is not touched: the loading program does not even start.
 func TestADatabaseThatHoldsDataIsLeftAlone(t *testing.T) {
 	g := NewWithT(t)
 	p := streaming(t)
@@ -380,14 +405,18 @@ func TestADatabaseThatHoldsDataIsLeftAlone(t *testing.T) {
 		restore             *task.Restore
 		resume, loads       bool
 	}{
-		"it is empty":                         {probe: "echo; echo '# Keyspace'", loads: true},
-		"it says nothing at all":              {probe: ":", loads: true},
-		"it holds data":                       {probe: "echo '#'; echo 1; sleep 60", reason: v1alpha1.ReasonVolumeNotEmpty, says: "the database holds data already"},
-		"it holds very much":                  {probe: "head -c 1000000 /dev/zero", reason: v1alpha1.ReasonVolumeNotEmpty, says: "the database holds data already"},
-		"it holds data, and that is known":    {probe: "echo 1", restore: &task.Restore{Overwrite: v1alpha1.OverwriteAlways}, loads: true},
-		"it holds what an attempt before did": {probe: "echo 1", resume: true, loads: true},
-		"it can't be asked":                   {probe: "echo no route >&2; exit 2", reason: v1alpha1.ReasonLoadFailed, says: "whether the database holds data can't be seen: sh ended with exit code 2: no route"},
-		"it has no such program":              {probe: "exit 127", reason: v1alpha1.ReasonLoadFailed, says: "can't be seen"},
+		"it is empty":            {probe: "echo; echo '# Keyspace'", loads: true},
+		"it says nothing at all": {probe: ":", loads: true},
+		"it holds data": {probe: "echo '#'; echo 1; sleep 60", reason: v1alpha1.ReasonVolumeNotEmpty,
+			says: "the database holds data already"},
+		"it holds very much": {probe: "head -c 1000000 /dev/zero", reason: v1alpha1.ReasonVolumeNotEmpty,
+			says: "the database holds data already"},
+		"it holds data, and that is known": {probe: "echo 1", restore: &task.Restore{Overwrite: v1alpha1.OverwriteAlways},
+			loads: true},
+		"it holds the work of an earlier attempt": {probe: "echo 1", resume: true, loads: true},
+		"it can't be asked": {probe: "echo no route >&2; exit 2", reason: v1alpha1.ReasonLoadFailed,
+			says: "can't find out whether the database holds data: sh ended with exit code 2: no route"},
+		"it has no such program": {probe: "exit 127", reason: v1alpha1.ReasonLoadFailed, says: "can't be seen"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
@@ -414,11 +443,12 @@ func TestADatabaseThatHoldsDataIsLeftAlone(t *testing.T) {
 	g.Expect(filepath.Join(p.root, task.StreamDir)).NotTo(BeADirectory())
 }
 
-// A server that reads a dump of another one has some of its roles.
+// A server that reads a dump of another server has some of its roles already.
 func TestRolesOfADumpAreMadeWhereTheyAreMissing(t *testing.T) {
 	g := NewWithT(t)
 	p := streaming(t)
-	_, result := p.run(t.Context(), backupTask("snap-1", dumpOf(`printf -- '--\n-- PostgreSQL database cluster dump\nCREATE ROLE a;\n'`)))
+	_, result := p.run(t.Context(),
+		backupTask("snap-1", dumpOf(`printf -- '--\n-- PostgreSQL database cluster dump\nCREATE ROLE a;\n'`)))
 	id, out := result.Components[0].ID, filepath.Join(t.TempDir(), "out")
 	in := restoreTask(id)
 	in.Components = []task.Component{dumpOf("cat >" + out)}
@@ -427,5 +457,6 @@ func TestRolesOfADumpAreMadeWhereTheyAreMissing(t *testing.T) {
 	g.Expect(code).To(BeZero(), result.Message)
 	text, err := os.ReadFile(out)
 	g.Expect(err).NotTo(HaveOccurred())
-	g.Expect(string(text)).To(ContainSubstring("IF NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = 'a') THEN CREATE ROLE a;"))
+	g.Expect(string(text)).
+		To(ContainSubstring("IF NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = 'a') THEN CREATE ROLE a;"))
 }

@@ -22,19 +22,20 @@ import (
 	"github.com/cairn-backup/cairn/internal/task"
 )
 
-// judged is a task of a backup with a success policy.
+// judged returns a backup task with a success policy.
 func judged(snapshot string, p *v1alpha1.SuccessPolicy, components ...task.Component) task.Task {
 	t := backupTask(snapshot, components...)
 	t.SuccessPolicy = p
 	return t
 }
 
-// snapshots are what the repository holds, as a restore or another mover would find it.
+// snapshots returns what the repository holds, as a restore or another mover would find it.
 func (p *pod) snapshots() []repository.Snapshot {
 	p.t.Helper()
 	g := NewWithT(p.t)
 	engine, err := kopia.Driver{}.Open(p.t.Context(), repository.Repository{
-		Storage:  repository.Storage{Local: &repository.Local{Path: filepath.Join(p.root, "cairn/storage"), Prefix: "backups/shop/web/kopia"}},
+		Storage: repository.Storage{Local: &repository.Local{Path: filepath.Join(p.root, "cairn/storage"),
+			Prefix: "backups/shop/web/kopia"}},
 		Password: "correct horse", WorkDir: p.t.TempDir(),
 	})
 	g.Expect(err).NotTo(HaveOccurred())
@@ -44,8 +45,10 @@ func (p *pod) snapshots() []repository.Snapshot {
 	return all
 }
 
-// backs one component up and checks how that ends: empty is success. What is refused must have left nothing.
-func (p *pod) backs(snapshot string, policy *v1alpha1.SuccessPolicy, reason string, flags ...string) task.ComponentResult {
+// backs backs up one component and checks how that ends. An empty reason means success. A refused backup must have
+// left nothing.
+func (p *pod) backs(snapshot string, policy *v1alpha1.SuccessPolicy, reason string,
+	flags ...string) task.ComponentResult {
 	p.t.Helper()
 	g := NewWithT(p.t)
 	before := len(p.snapshots())
@@ -61,7 +64,7 @@ func (p *pod) backs(snapshot string, policy *v1alpha1.SuccessPolicy, reason stri
 	}
 	g.Expect(code).To(Equal(task.ExitSource))
 	g.Expect(c.ID).To(BeEmpty())
-	g.Expect(p.snapshots()).To(HaveLen(before), "what is refused is no snapshot")
+	g.Expect(p.snapshots()).To(HaveLen(before), "a refused backup leaves no snapshot")
 	told := p.reports.snapshots["pvc"]
 	g.Expect(told[len(told)-1].Phase).To(Equal(v1alpha1.SnapshotFailed))
 	return c
@@ -87,7 +90,8 @@ func TestAnEmptyVolumeIsNoSuccess(t *testing.T) {
 	g.Expect(os.MkdirAll(filepath.Join(p.volume(), "only/directories"), 0o755)).To(Succeed())
 	p.backs("snap-1", nil, v1alpha1.ReasonEmpty)
 	p.write("cairn/volumes/pvc/skip.tmp", "1")
-	p.backs("snap-1", &v1alpha1.SuccessPolicy{Unreadable: v1alpha1.DoubtAllow, Changed: v1alpha1.DoubtAllow}, v1alpha1.ReasonEmpty, "*.tmp")
+	p.backs("snap-1", &v1alpha1.SuccessPolicy{Unreadable: v1alpha1.DoubtAllow, Changed: v1alpha1.DoubtAllow},
+		v1alpha1.ReasonEmpty, "*.tmp")
 
 	c := p.backs("snap-1", allowEmpty, "", "*.tmp")
 	g.Expect(c.Files).To(BeZero())
@@ -118,7 +122,7 @@ func TestAVolumeThatCameUpEmptyIsNoSuccess(t *testing.T) {
 	g.Expect(shrunk.SizeBytes).To(Equal(int64(4000)))
 	p.remove("cairn/volumes/pvc/b")
 	c := p.backs("snap-2", nil, v1alpha1.ReasonEmpty)
-	g.Expect(c.Error).To(ContainSubstring("though the last backup of it holds 9.766 KiB"))
+	g.Expect(c.Error).To(ContainSubstring("but its last backup holds 9.766 KiB"))
 	g.Expect(c.PreviousSizeBytes).To(Equal(int64(10_000)))
 	p.write("cairn/volumes/pvc/skip.tmp", "1")
 	c = p.backs("snap-2", nil, v1alpha1.ReasonEmpty, "*.tmp")
@@ -176,7 +180,7 @@ func TestFilesThatChangeWhileTheyAreReadAreNoSuccess(t *testing.T) {
 	g.Expect(c.Changed).To(BeZero())
 }
 
-// whilePacked does something whenever a pack of what files hold is stored: in the middle of a file of several packs.
+// whilePacked does something whenever a pack of file contents is stored: in the middle of a file of several packs.
 type whilePacked struct {
 	blob.Storage
 	mu sync.Mutex
@@ -273,17 +277,18 @@ func TestUnreadableFilesAreNoSuccess(t *testing.T) {
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(string(record)).To(ContainSubstring("unreadable: 2"))
 
-	// A mover that was killed before it could report says the same.
+	// The mover after a mover that was killed before it could report says the same.
 	code, result := p.run(t.Context(), judged("snap-1", allow))
 	g.Expect(code).To(BeZero())
 	g.Expect(result.Components[0].Unreadable).To(Equal(int64(2)))
 	g.Expect(result.Components[0].ID).To(Equal(c.ID))
 
 	p.remove("cairn/volumes/pvc/open")
-	p.backs("snap-2", &v1alpha1.SuccessPolicy{Unreadable: v1alpha1.DoubtAllow, Empty: v1alpha1.DoubtAllow, MaxShrinkPercent: new(int32(100))}, v1alpha1.ReasonUnreadable)
+	p.backs("snap-2", &v1alpha1.SuccessPolicy{Unreadable: v1alpha1.DoubtAllow, Empty: v1alpha1.DoubtAllow,
+		MaxShrinkPercent: new(int32(100))}, v1alpha1.ReasonUnreadable)
 }
 
-// TestWhatAComponentCounts says what is in it and what was left out.
+// TestWhatAComponentCounts counts what is in the component and what was left out.
 func TestWhatAComponentCounts(t *testing.T) {
 	g := NewWithT(t)
 	p := initialised(t)
@@ -293,13 +298,14 @@ func TestWhatAComponentCounts(t *testing.T) {
 	g.Expect(os.Symlink("dir/a", filepath.Join(dir, "c"))).To(Succeed())
 	p.special()
 	c := p.backs("snap-1", nil, "")
-	g.Expect(c.ComponentCounts).To(Equal(v1alpha1.ComponentCounts{Files: 2, Directories: 2, Symlinks: 1, HardLinks: 2, Special: 1, Sockets: 1}))
-	// The next run finds, and says the same.
+	g.Expect(c.ComponentCounts).To(
+		Equal(v1alpha1.ComponentCounts{Files: 2, Directories: 2, Symlinks: 1, HardLinks: 2, Special: 1, Sockets: 1}))
+	// The next run finds the same counts.
 	_, again := p.run(t.Context(), judged("snap-1", nil))
 	g.Expect(again.Components[0].ComponentCounts).To(Equal(c.ComponentCounts))
 }
 
-// special makes a FIFO and a socket, below a path short enough for one.
+// special makes a FIFO and a socket, below a path that is short enough.
 func (p *pod) special() {
 	p.t.Helper()
 	g := NewWithT(p.t)

@@ -18,31 +18,31 @@ import (
 	"github.com/cairn-backup/cairn/internal/schedule"
 )
 
-// triggerWithin is how long the trigger tries to reach the API server.
+// triggerWithin bounds the tries to reach the API server.
 const triggerWithin = time.Minute
 
 // Trigger creates the BackupSession of one slot.
 type Trigger struct {
 	// Client of the API server.
 	Client dynamic.Interface
-	// Namespace of the invoker.
+	// Namespace is the namespace of the invoker.
 	Namespace string
-	// Job of the CronJob, whose name tells the slot.
+	// Job is the name of the CronJob's Job, which contains the slot.
 	Job string
-	// CronJob that the pod belongs to.
+	// CronJob is the name of the CronJob that the pod belongs to.
 	CronJob string
-	// InvokerKind, Invoker and Session say what runs.
+	// InvokerKind, Invoker and Session say what to run.
 	InvokerKind, Invoker, Session string
-	// Retries is how often what failed is tried again.
+	// Retries is how often failed targets are tried again.
 	Retries int
-	// Now is the clock, for a Job whose name tells no slot.
+	// Now is the clock, for a Job whose name contains no slot.
 	Now func() time.Time
-	// Backoff between tries. The zero value is a good one.
+	// Backoff is the delay between tries. The zero value is a good one.
 	Backoff wait.Backoff
 }
 
-// Run creates the BackupSession and gives its name. One that is there already for the same invoker and session is a
-// success: the pod before this one was killed after it created it.
+// Run creates the BackupSession and returns its name. An existing BackupSession of the same invoker and session is a
+// success: an earlier pod was killed after it created it.
 func (t Trigger) Run(ctx context.Context) (string, error) {
 	if err := t.check(); err != nil {
 		return "", err
@@ -66,27 +66,28 @@ func (t Trigger) Run(ctx context.Context) (string, error) {
 			return name, nil
 		}
 	}
-	return "", fmt.Errorf("create backup session: %s and %s are in use by other invokers", names[0], names[1])
+	return "", fmt.Errorf("create BackupSession: the names %s and %s are taken by other invokers", names[0], names[1])
 }
 
-// check says which argument is missing.
+// check refuses missing or wrong arguments.
 func (t Trigger) check() error {
 	var missing []string
-	for name, value := range map[string]string{"namespace": t.Namespace, "--cronjob": t.CronJob, "--invoker": t.Invoker, "--session": t.Session} {
+	for name, value := range map[string]string{"namespace": t.Namespace, "--cronjob": t.CronJob, "--invoker": t.Invoker,
+		"--session": t.Session} {
 		if value == "" {
 			missing = append(missing, name)
 		}
 	}
 	switch {
 	case len(missing) > 0:
-		return fmt.Errorf("create backup session: %s must be given", strings.Join(missing, ", "))
+		return fmt.Errorf("create BackupSession: %s is required", strings.Join(missing, ", "))
 	case t.InvokerKind != v1alpha1.BackupConfigurationKind && t.InvokerKind != v1alpha1.BackupBatchKind:
-		return fmt.Errorf("create backup session: there is no invoker of kind %q", t.InvokerKind)
+		return fmt.Errorf("create BackupSession: unknown kind of invoker %q", t.InvokerKind)
 	}
 	return nil
 }
 
-// create makes the object and says whether the one of that name is ours. What may pass is tried again.
+// create creates the BackupSession and reports whether the one of that name is ours. It retries errors that can pass.
 func (t Trigger) create(ctx context.Context, name string, slot time.Time) (ours bool, err error) {
 	sessions := t.Client.Resource(v1alpha1.GroupVersion.WithResource("backupsessions")).Namespace(t.Namespace)
 	backoff := t.Backoff
@@ -95,7 +96,8 @@ func (t Trigger) create(ctx context.Context, name string, slot time.Time) (ours 
 	}
 	var last error
 	err = wait.ExponentialBackoffWithContext(ctx, backoff, func(ctx context.Context) (bool, error) {
-		_, last = sessions.Create(ctx, t.object(name, slot), metav1.CreateOptions{FieldManager: v1alpha1.TriggerServiceAccount})
+		_, last = sessions.Create(ctx, t.object(name, slot),
+			metav1.CreateOptions{FieldManager: v1alpha1.TriggerServiceAccount})
 		if last == nil {
 			ours = true
 			return true, nil
@@ -116,12 +118,12 @@ func (t Trigger) create(ctx context.Context, name string, slot time.Time) (ours 
 		if last != nil {
 			err = last
 		}
-		return false, fmt.Errorf("create backup session %s: %w", name, err)
+		return false, fmt.Errorf("create BackupSession %s: %w", name, err)
 	}
 	return ours, nil
 }
 
-// same says whether a BackupSession is a run of the same session.
+// same reports whether a BackupSession is a run of the same session.
 func (t Trigger) same(found *unstructured.Unstructured) bool {
 	kind, _, _ := unstructured.NestedString(found.Object, "spec", "invoker", "kind")
 	invoker, _, _ := unstructured.NestedString(found.Object, "spec", "invoker", "name")
@@ -129,7 +131,8 @@ func (t Trigger) same(found *unstructured.Unstructured) bool {
 	return kind == t.InvokerKind && invoker == t.Invoker && session == t.Session
 }
 
-// transient says whether the same request can work in a moment: not one that the API server understood and refused.
+// transient reports whether the same request can succeed a moment later. It is false if the API server understood and
+// refused it.
 func transient(err error) bool {
 	var status apierrors.APIStatus
 	if !errors.As(err, &status) {
@@ -139,7 +142,7 @@ func transient(err error) bool {
 		apierrors.IsInternalError(err) || apierrors.IsServiceUnavailable(err) || apierrors.IsNotFound(err)
 }
 
-// object is the BackupSession. Nothing is preset that its controller decides on.
+// object returns the BackupSession. It sets nothing that the controller decides.
 func (t Trigger) object(name string, slot time.Time) *unstructured.Unstructured {
 	object := &unstructured.Unstructured{Object: map[string]any{
 		"apiVersion": v1alpha1.GroupVersion.String(),

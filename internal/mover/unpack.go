@@ -17,7 +17,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/task"
 )
 
-// unpackable says what of a task can't be done to an archive that is unpacked.
+// unpackable refuses flags and rules that don't suit an archive that is unpacked.
 func unpackable(t task.Task, flags Flags) *failure {
 	if flags.Unpack == "" {
 		return nil
@@ -25,12 +25,13 @@ func unpackable(t task.Task, flags Flags) *failure {
 	rules := rulesOf(t)
 	wrong := ""
 	switch {
-	case !filepath.IsLocal(flags.Unpack) || below(flags.Unpack) == "" && slices.ContainsFunc(t.Components, func(c task.Component) bool { return c.Stream == nil }):
-		wrong = "an archive is unpacked into a directory inside the volume, such as pgdata"
+	case !filepath.IsLocal(flags.Unpack) || below(flags.Unpack) == "" &&
+		slices.ContainsFunc(t.Components, func(c task.Component) bool { return c.Stream == nil }):
+		wrong = "the parameter unpack must name a directory inside the volume, such as pgdata"
 	case len(flags.Include)+len(flags.Exclude) > 0:
 		wrong = "an archive is unpacked as a whole: include and exclude are not possible"
 	case rules.Verify:
-		wrong = "an archive that is unpacked can't be verified"
+		wrong = "an unpacked archive can't be verified"
 	case rules.Overwrite != "" && rules.Overwrite != v1alpha1.OverwriteAlways:
 		wrong = "an archive is unpacked as a whole: overwritePolicy can only be Overwrite"
 	default:
@@ -39,7 +40,7 @@ func unpackable(t task.Task, flags Flags) *failure {
 	return &failure{v1alpha1.ReasonInvalidTask, wrong}
 }
 
-// rulesOf a restore; a task that says nothing has the strictest.
+// rulesOf returns the rules of a restore. A task without rules has the strictest.
 func rulesOf(t task.Task) task.Restore {
 	if t.Restore == nil {
 		return task.Restore{}
@@ -47,10 +48,12 @@ func rulesOf(t task.Task) task.Restore {
 	return *t.Restore
 }
 
-// restoreArchive makes files, in a directory of the component's volume, of what a program wrote: of a tar archive the mover does, of
-// anything else the component's own program. The directory must be empty, for files of two databases in one make none: one that is
-// not is emptied where deleteExtraFiles was confirmed, and where it holds what an attempt before left.
-func (m *Mover) restoreArchive(ctx context.Context, t task.Task, flags Flags, engine repository.Engine, c task.Component, began time.Time) (task.ComponentResult, *failure) {
+// restoreArchive makes files in a directory of the component's volume from what a program wrote: the mover unpacks a
+// tar archive, and the component's own program reads anything else. The directory must be empty, because the files of
+// two databases in one directory are of no use. A directory that is not empty is emptied if deleteExtraFiles was
+// confirmed, or if an earlier attempt left its content.
+func (m *Mover) restoreArchive(ctx context.Context, t task.Task, flags Flags, engine repository.Engine,
+	c task.Component, began time.Time) (task.ComponentResult, *failure) {
 	c.Path = below(path.Join(c.Path, flags.Unpack))
 	r, rules := task.ComponentResult{Name: c.Name, Path: c.Path, ID: c.ID}, rulesOf(t)
 	dir, volumeEmpty, f := m.target(c, rules)
@@ -65,7 +68,8 @@ func (m *Mover) restoreArchive(ctx context.Context, t task.Task, flags Flags, en
 	}
 	if replace := c.Resume || rules.DeleteExtra && rules.Overwrite != ""; !empty && !replace {
 		return r, &failure{v1alpha1.ReasonVolumeNotEmpty,
-			fmt.Sprintf("the directory /%s of the volume is not empty: restore into another one, or set deleteExtraFiles beside confirm to have all that is in it replaced", c.Path)}
+			fmt.Sprintf("directory /%s of the volume is not empty: restore into another directory, or set confirm and "+
+				"deleteExtraFiles to replace its whole content", c.Path)}
 	}
 	root, err := os.OpenRoot(dir.path())
 	if err != nil {
@@ -93,9 +97,10 @@ func (m *Mover) restoreArchive(ctx context.Context, t task.Task, flags Flags, en
 	return r, nil
 }
 
-// unpackBy has the component's program make the files, which is started in their directory with the first of what was kept. It gives
-// their number.
-func (m *Mover) unpackBy(ctx context.Context, engine repository.Engine, c task.Component, root *os.Root, dir place, kept *counted) (files int64, err error) {
+// unpackBy lets the component's program make the files, and returns their number. The program starts in the directory
+// when the first data arrives.
+func (m *Mover) unpackBy(ctx context.Context, engine repository.Engine, c task.Component, root *os.Root, dir place,
+	kept *counted) (files int64, err error) {
 	l := m.loader(ctx, c.Stream)
 	defer l.close()
 	l.dir = dir.path()
@@ -113,12 +118,12 @@ func (m *Mover) unpackBy(ctx context.Context, engine repository.Engine, c task.C
 		return err
 	})
 	if err == nil && files == 0 {
-		return 0, &failure{v1alpha1.ReasonLoadFailed, "the program made no file of what was kept"}
+		return 0, &failure{v1alpha1.ReasonLoadFailed, "the program made no files from the component"}
 	}
 	return files, unwritable(err)
 }
 
-// clear removes what an attempt before left, or what was confirmed to go.
+// clear removes what an earlier attempt left, or what the user confirmed to replace.
 func (m *Mover) clear(root *os.Root) error {
 	f, err := root.Open(".")
 	if err != nil {

@@ -23,7 +23,7 @@ func (p *pod) archived(snapshot string, content []byte) string {
 	return p.backUp(snapshot, dumpOf("exec cat "+file))
 }
 
-// archive of a data directory, with entries more.
+// archive returns the archive of a data directory with more entries.
 func archive(t testing.TB, more ...*tar.Header) []byte {
 	t.Helper()
 	var out bytes.Buffer
@@ -72,7 +72,7 @@ func (p *pod) unpacks(id string, flags mover.Flags, change func(*task.Task)) *ta
 	return result
 }
 
-// in is a path in the volume of the component dump.
+// in returns a path in the volume of the component dump.
 func (p *pod) in(name string) string { return filepath.Join(p.root, "cairn/volumes/dump", name) }
 
 func confirmed(r task.Restore) func(*task.Task) {
@@ -87,7 +87,8 @@ func TestAnArchiveIsUnpacked(t *testing.T) {
 	result := p.unpacks(id, mover.Flags{}, nil)
 	g.Expect(result.Reason).To(Equal(v1alpha1.ReasonSucceeded), result.Message)
 	g.Expect(os.ReadFile(p.in("data/base/1/table"))).To(BeEquivalentTo("xxxxx"))
-	for name, mode := range map[string]os.FileMode{"data": 0o700, "data/base": 0o750, "data/base/1": 0o700, "data/label": 0o600, "data/base/1/table": 0o640} {
+	for name, mode := range map[string]os.FileMode{"data": 0o700, "data/base": 0o750, "data/base/1": 0o700,
+		"data/label": 0o600, "data/base/1/table": 0o640} {
 		stat, err := os.Stat(p.in(name))
 		g.Expect(err).NotTo(HaveOccurred())
 		g.Expect(stat.Mode()&^os.ModeDir).To(Equal(mode), "%s: nothing is lost, and no set-id bit comes back", name)
@@ -96,19 +97,22 @@ func TestAnArchiveIsUnpacked(t *testing.T) {
 		}
 	}
 	c := result.Components[0]
-	g.Expect([]int64{c.Files, c.OwnersNotRestored, int64(c.Restored().SizeBytes)}).To(Equal([]int64{2, 0, int64(len(archive(t)) + 1<<20)}))
+	g.Expect([]int64{c.Files, c.OwnersNotRestored, int64(c.Restored().SizeBytes)}).
+		To(Equal([]int64{2, 0, int64(len(archive(t)) + 1<<20)}))
 	g.Expect(c.TargetWritten).To(BeTrue())
 	told := p.reports.restores["dump"]
-	g.Expect(told[0].TargetWritten).To(BeTrue(), "it is said before the first byte: what another attempt finds is its own")
+	g.Expect(told[0].TargetWritten).
+		To(BeTrue(), "it is reported before the first byte, so that another attempt knows whose data it finds")
 
 	if os.Geteuid() == 0 {
 		p.mover.Privileged = false
 		g.Expect(os.RemoveAll(p.in("data"))).To(Succeed())
-		g.Expect(p.unpacks(id, mover.Flags{}, nil).Components[0].OwnersNotRestored).To(BeEquivalentTo(5), "the directory and what is in it")
+		g.Expect(p.unpacks(id, mover.Flags{}, nil).Components[0].OwnersNotRestored).
+			To(BeEquivalentTo(5), "the directory and what is in it")
 	}
 }
 
-// Files of two databases in one directory make none.
+// Files of two databases in one directory are no database.
 func TestADirectoryWithDataIsReplacedAsAWholeOrNotAtAll(t *testing.T) {
 	g := NewWithT(t)
 	p := streaming(t)
@@ -123,16 +127,18 @@ func TestADirectoryWithDataIsReplacedAsAWholeOrNotAtAll(t *testing.T) {
 	p.write("cairn/volumes/dump/data/old", "precious")
 	p.write("cairn/volumes/dump/beside", "something else")
 	kept(p.unpacks(id, mover.Flags{}, nil), v1alpha1.ReasonVolumeNotEmpty, "the volume is not empty")
-	kept(p.unpacks(id, mover.Flags{}, confirmed(task.Restore{})), v1alpha1.ReasonVolumeNotEmpty, "the directory /data of the volume is not empty")
+	kept(p.unpacks(id, mover.Flags{}, confirmed(task.Restore{})), v1alpha1.ReasonVolumeNotEmpty,
+		"directory /data of the volume is not empty")
 	everything := confirmed(task.Restore{DeleteExtra: true})
 	kept(p.unpacks(other, mover.Flags{}, everything), v1alpha1.ReasonLoadFailed, "it is no tar archive")
 
 	g.Expect(p.unpacks(id, mover.Flags{}, everything).Reason).To(Equal(v1alpha1.ReasonSucceeded))
 	g.Expect(p.in("data/old")).NotTo(BeAnExistingFile())
 	g.Expect(p.in("data/base/1/table")).To(BeARegularFile())
-	g.Expect(p.in("beside")).To(BeARegularFile(), "what is beside the directory is left alone")
+	g.Expect(p.in("beside")).To(BeARegularFile(), "files beside the directory stay")
 
-	// Another directory of a volume with data takes the confirmation alone, and a second attempt goes on where it is.
+	// Another directory of a volume with data needs only the confirmation. A second attempt continues in the same
+	// directory.
 	result := p.unpacks(id, mover.Flags{Unpack: "new/data"}, confirmed(task.Restore{}))
 	g.Expect(result.Reason).To(Equal(v1alpha1.ReasonSucceeded), result.Message)
 	g.Expect(result.Components[0].TargetWritten).To(BeTrue())
@@ -151,16 +157,19 @@ func TestWhatIsNoWholeArchiveIsNeverRestored(t *testing.T) {
 		content []byte
 		says    string
 	}{
-		"no end":               {whole[:end], "the archive breaks off"},
-		"half of the end":      {whole[:end+512], "the archive breaks off"},
-		"a file breaks off":    {whole[:end-100], "the archive breaks off"},
-		"between two files":    {whole[:1024], "the archive breaks off"},
-		"a header breaks off":  {whole[:1100], "a broken one"},
-		"text":                 {[]byte(strings.Repeat("SELECT 1;\n", 1000)), "it is no tar archive"},
-		"only an end":          {make([]byte, 10240), "an empty one"},
-		"a link":               {archive(t, &tar.Header{Name: "link", Typeflag: tar.TypeSymlink, Linkname: "/etc"}), "neither a file nor a directory"},
-		"a hard link":          {archive(t, &tar.Header{Name: "link", Typeflag: tar.TypeLink, Linkname: "../secret"}), "neither a file nor a directory"},
-		"a name that leads up": {archive(t, &tar.Header{Name: "base/../../up", Typeflag: tar.TypeReg}), "leads out of the directory"},
+		"no end":              {whole[:end], "the archive is cut off"},
+		"half of the end":     {whole[:end+512], "the archive is cut off"},
+		"a file is cut off":   {whole[:end-100], "the archive is cut off"},
+		"between two files":   {whole[:1024], "the archive is cut off"},
+		"a header breaks off": {whole[:1100], "a broken one"},
+		"text":                {[]byte(strings.Repeat("SELECT 1;\n", 1000)), "it is no tar archive"},
+		"only an end":         {make([]byte, 10240), "an empty one"},
+		"a link": {archive(t, &tar.Header{Name: "link", Typeflag: tar.TypeSymlink, Linkname: "/etc"}),
+			"neither a file nor a directory"},
+		"a hard link": {archive(t, &tar.Header{Name: "link", Typeflag: tar.TypeLink, Linkname: "../secret"}),
+			"neither a file nor a directory"},
+		"a name that leads up": {archive(t, &tar.Header{Name: "base/../../up", Typeflag: tar.TypeReg}),
+			"leads out of the directory"},
 		"a name from the root": {archive(t, &tar.Header{Name: "/up", Typeflag: tar.TypeReg}), "leads out of the directory"},
 	} {
 		result := p.unpacks(p.archived("snap-"+strings.ReplaceAll(name, " ", "-"), tc.content), mover.Flags{}, nil)
@@ -171,11 +180,12 @@ func TestWhatIsNoWholeArchiveIsNeverRestored(t *testing.T) {
 		g.Expect(os.RemoveAll(p.in("data"))).To(Succeed())
 	}
 
-	// What is no stream, and what can't be kept.
+	// A component that is no stream, and flags that don't suit an archive.
 	p.write("cairn/volumes/pvc/file", "content")
 	code, backup := p.run(t.Context(), backupTask("snap-volume"))
 	g.Expect(code).To(BeZero(), backup.Message)
-	g.Expect(p.unpacks(backup.Components[0].ID, mover.Flags{}, nil).Message).To(ContainSubstring("not a snapshot of a stream"))
+	g.Expect(p.unpacks(backup.Components[0].ID, mover.Flags{}, nil).Message).
+		To(ContainSubstring("not a snapshot of a stream"))
 }
 
 func TestWhatCannotBeDoneToAnArchive(t *testing.T) {
@@ -201,7 +211,7 @@ func TestWhatCannotBeDoneToAnArchive(t *testing.T) {
 	g.Expect(os.ReadDir(p.in("."))).To(BeEmpty())
 }
 
-// What psql is fed is text: a part of it that is short is passed on like any other.
+// psql reads text. A short part of it is passed on like any other.
 func TestStatementsThatAreShortArePassedOn(t *testing.T) {
 	g := NewWithT(t)
 	p := streaming(t)
@@ -215,13 +225,14 @@ func TestStatementsThatAreShortArePassedOn(t *testing.T) {
 	}
 }
 
-// by has a program unpack into the volume, and one finish its work.
+// by lets a program unpack into the volume, and another one finish its work.
 func by(lines, finish string, more ...func(*task.Task)) func(*task.Task) {
 	return func(t *task.Task) {
 		t.Components[0].Stream = dumpOf(lines).Stream
 		if finish != "" {
 			t.Components[0].Stream.Finish = &v1alpha1.ResolvedProgram{
-				Command: []string{"/bin/sh", "-c", finish, "sh"}, Args: []v1alpha1.ResolvedStreamArgument{{Value: "an argument"}, {Value: "no", IfKey: "absent"}},
+				Command: []string{"/bin/sh", "-c", finish, "sh"},
+				Args:    []v1alpha1.ResolvedStreamArgument{{Value: "an argument"}, {Value: "no", IfKey: "absent"}},
 			}
 		}
 		for _, change := range more {
@@ -236,13 +247,17 @@ func TestAProgramUnpacks(t *testing.T) {
 	id := p.archived("snap-1", []byte("what was kept"))
 	read := func(name string) string { return string(must(os.ReadFile(p.in(name)))) }
 
-	result := p.unpacks(id, mover.Flags{}, by("cat >kept; mkdir sub; echo sub >sub/file", `test "$#" = 1; mv kept "$1"; test -d "$HOME"`))
+	result := p.unpacks(id, mover.Flags{},
+		by("cat >kept; mkdir sub; echo sub >sub/file", `test "$#" = 1; mv kept "$1"; test -d "$HOME"`))
 	g.Expect(result.Reason).To(Equal(v1alpha1.ReasonSucceeded), result.Message)
 	g.Expect(read("data/an argument")).To(Equal("what was kept"))
-	g.Expect(result.Components[0]).To(And(HaveField("Files", int64(2)), HaveField("SizeBytes", int64(13)), HaveField("Path", "data"), HaveField("TargetWritten", true)))
-	g.Expect(p.reports.restores["dump"][0].TargetWritten).To(BeTrue(), "an attempt after it may write over what this one left")
+	g.Expect(result.Components[0]).
+		To(And(HaveField("Files", int64(2)), HaveField("SizeBytes", int64(13)), HaveField("Path", "data"),
+			HaveField("TargetWritten", true)))
+	g.Expect(p.reports.restores["dump"][0].TargetWritten).
+		To(BeTrue(), "a later attempt is allowed to overwrite what this one left")
 
-	// Where there is something nothing is done, unless it was confirmed, or is from an attempt before.
+	// A directory with content is not touched, unless the user confirmed it or an earlier attempt wrote the content.
 	for name, change := range map[string]func(*task.Task){
 		"the volume":    nil,
 		"the directory": confirmed(task.Restore{}),
@@ -284,14 +299,18 @@ func TestAProgramThatDoesNotUnpack(t *testing.T) {
 		change       func(*task.Task)
 		reason, says string
 	}{
-		"it fails":         {by("head -c 1000 >part; echo wrong >&2; exit 3", "touch finished"), v1alpha1.ReasonLoadFailed, "sh ended with exit code 3: wrong"},
-		"it stops early":   {by("head -c 1000 >part", "touch finished"), v1alpha1.ReasonLoadFailed, "before it had read everything"},
-		"the second fails": {by("cat >part", "echo 'no log' >&2; exit 4"), v1alpha1.ReasonLoadFailed, "sh ended with exit code 4: no log"},
+		"it fails": {by("head -c 1000 >part; echo wrong >&2; exit 3", "touch finished"), v1alpha1.ReasonLoadFailed,
+			"sh ended with exit code 3: wrong"},
+		"it stops early": {by("head -c 1000 >part", "touch finished"), v1alpha1.ReasonLoadFailed,
+			"before it had read everything"},
+		"the second fails": {by("cat >part", "echo 'no log' >&2; exit 4"), v1alpha1.ReasonLoadFailed,
+			"sh ended with exit code 4: no log"},
 		"the second is none": {by("cat >part", "", func(t *task.Task) {
 			t.Components[0].Stream.Finish = &v1alpha1.ResolvedProgram{Command: []string{"absent"}}
 		}), v1alpha1.ReasonLoadFailed, "the image has no program absent"},
-		"it makes nothing":    {by("cat >/dev/null", ""), v1alpha1.ReasonLoadFailed, "made no file"},
-		"it is none":          {by("", "", func(t *task.Task) { t.Components[0].Stream.Command = []string{"absent"} }), v1alpha1.ReasonLoadFailed, "the image has no program absent"},
+		"it makes nothing": {by("cat >/dev/null", ""), v1alpha1.ReasonLoadFailed, "made no file"},
+		"it is none": {by("", "", func(t *task.Task) { t.Components[0].Stream.Command = []string{"absent"} }),
+			v1alpha1.ReasonLoadFailed, "the image has no program absent"},
 		"nothing can be read": {by("touch part", "", func(t *task.Task) { t.Components[0].ID = "absent" }), "", ""},
 	} {
 		p.write("cairn/volumes/dump/data/old", "content")

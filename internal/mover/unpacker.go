@@ -12,23 +12,23 @@ import (
 	"github.com/cairn-backup/cairn/internal/repository"
 )
 
-// unpacker writes the files of a tar archive into a directory, and nowhere else.
+// unpacker writes the files of a tar archive into one directory and nowhere else.
 type unpacker struct {
 	root *os.Root
-	// owners has all given to whom the first entry belonged to. The archive of a server's files has one owner, but for files that the
-	// program at the other end adds, with a number that means nothing: pg_basebackup does.
+	// owners gives every entry to the owner of the first one. The archive of a server's files has one owner, except
+	// for files that the program at the other end adds with a meaningless number, as pg_basebackup does.
 	owners   bool
 	uid, gid int
-	// files that were written, and entries that belong to another one than that now.
+	// files counts the files that were written, foreign the entries that now have another owner.
 	files, foreign int64
 }
 
-// errArchive is what is kept and can't be unpacked.
+// errArchive is the failure for an archive that can't be unpacked.
 func errArchive(why string) error {
-	return &failure{v1alpha1.ReasonLoadFailed, "what was kept can't be unpacked: " + why}
+	return &failure{v1alpha1.ReasonLoadFailed, "the component can't be unpacked: " + why}
 }
 
-// unwritable marks an error of the volume.
+// unwritable marks an error as one of the volume.
 func unwritable(err error) error {
 	if err == nil {
 		return nil
@@ -36,7 +36,7 @@ func unwritable(err error) error {
 	return &repository.Error{Op: "restore", Kind: repository.ErrTarget, Err: err}
 }
 
-// unpack reads the archive to its end. What is in the directory goes when it is known that there is an archive.
+// unpack reads the archive to its end. It empties the directory only once it has seen that there is an archive.
 func (u *unpacker) unpack(r io.Reader) error {
 	source := &ending{r: r}
 	archive := tar.NewReader(source)
@@ -44,14 +44,14 @@ func (u *unpacker) unpack(r io.Reader) error {
 		h, err := archive.Next()
 		switch {
 		case err == io.EOF && first:
-			return errArchive("it is no tar archive, or an empty one")
+			return errArchive("it is no tar archive, or it is empty")
 		case err == io.EOF && source.ended:
-			return errArchive("the archive breaks off")
+			return errArchive("the archive is cut off")
 		case err == io.EOF:
-			_, err = io.Copy(io.Discard, source) // what pads the archive
+			_, err = io.Copy(io.Discard, source) // padding
 			return err
 		case err != nil:
-			return cutOff(err, "it is no tar archive, or a broken one")
+			return cutOff(err, "it is no tar archive, or it is damaged")
 		}
 		if first {
 			if err := u.begin(h); err != nil {
@@ -64,7 +64,7 @@ func (u *unpacker) unpack(r io.Reader) error {
 	}
 }
 
-// cutOff is the error of reading an archive. What stopped the reading says itself what it is.
+// cutOff returns the error of reading an archive. An error that stopped the reading stays as it is.
 func cutOff(err error, why string) error {
 	if errors.Is(err, tar.ErrHeader) || errors.Is(err, io.ErrUnexpectedEOF) {
 		return errArchive(why)
@@ -72,7 +72,7 @@ func cutOff(err error, why string) error {
 	return err
 }
 
-// begin empties the directory and makes it that of the archive's owner alone, as servers of databases want it.
+// begin empties the directory and gives it to the archive's owner alone, as database servers need it.
 func (u *unpacker) begin(h *tar.Header) error {
 	f, err := u.root.Open(".")
 	if err != nil {
@@ -89,7 +89,7 @@ func (u *unpacker) begin(h *tar.Header) error {
 	return f.Chmod(0o700)
 }
 
-// clearPlace removes what is in a directory, which f is, too.
+// clearPlace removes the content of the directory root, which is also open as f.
 func clearPlace(root *os.Root, f *os.File) error {
 	names, err := f.Readdirnames(-1)
 	if err != nil {
@@ -111,7 +111,7 @@ func (u *unpacker) entry(h *tar.Header, content io.Reader) error {
 	name := path.Clean(h.Name)
 	switch {
 	case !filepath.IsLocal(name):
-		return errArchive("a name in it leads out of the directory")
+		return errArchive("the name of an entry leads out of the directory")
 	case name == ".":
 		return nil
 	case h.Typeflag == tar.TypeDir:
@@ -119,7 +119,7 @@ func (u *unpacker) entry(h *tar.Header, content io.Reader) error {
 	case h.Typeflag == tar.TypeReg:
 		return u.file(name, h, content)
 	}
-	return errArchive("it holds something that is neither a file nor a directory")
+	return errArchive("an entry is neither a file nor a directory")
 }
 
 func (u *unpacker) directory(name string, h *tar.Header) error {
@@ -134,7 +134,7 @@ func (u *unpacker) directory(name string, h *tar.Header) error {
 	if err := u.own(f); err != nil {
 		return err
 	}
-	return f.Chmod(0o700 | h.FileInfo().Mode().Perm()) // files are still to come into it
+	return f.Chmod(0o700 | h.FileInfo().Mode().Perm()) // files will be written into it
 }
 
 func (u *unpacker) file(name string, h *tar.Header, content io.Reader) error {
@@ -151,7 +151,7 @@ func (u *unpacker) file(name string, h *tar.Header, content io.Reader) error {
 		if to.err != nil {
 			return unwritable(to.err)
 		}
-		return cutOff(err, "the archive breaks off")
+		return cutOff(err, "the archive is cut off")
 	}
 	if err := u.own(f); err != nil {
 		return unwritable(err)
@@ -163,7 +163,7 @@ func (u *unpacker) file(name string, h *tar.Header, content io.Reader) error {
 	return unwritable(f.Close())
 }
 
-// own gives what was written to its owner, or counts that it belongs to another one.
+// own gives a file to its owner, or counts that it belongs to another one.
 func (u *unpacker) own(f *os.File) error {
 	if u.owners {
 		return f.Chown(u.uid, u.gid)
@@ -174,20 +174,21 @@ func (u *unpacker) own(f *os.File) error {
 	return nil
 }
 
-// ending knows whether its end was seen. A tar archive says itself where it ends: who sees the end before that has a part of one.
+// ending records whether its reader has ended. A tar archive marks its own end: a reader that ends before the mark
+// holds only a part.
 type ending struct {
 	r     io.Reader
 	ended bool
 }
 
-// Read gives what there is.
+// Read reads from the reader.
 func (e *ending) Read(b []byte) (int, error) {
 	n, err := e.r.Read(b)
 	e.ended = e.ended || err == io.EOF
 	return n, err
 }
 
-// writing keeps the error of its writer apart from that of the reader.
+// writing keeps its writer's error, so that it can be told from a reader's.
 type writing struct {
 	to  io.Writer
 	err error

@@ -17,14 +17,15 @@ import (
 	"github.com/cairn-backup/cairn/internal/task"
 )
 
-// lostAndFound is what some file systems have in a volume from the start.
+// lostAndFound is a directory that some file systems create in a new volume.
 const lostAndFound = "lost+found"
 
-// place is an open directory of a volume. The engine gets it by its descriptor, never by a path: who can write to the volume
-// could put a symbolic link into that path between the check and the use, and the mover's container holds credentials.
+// place is an open directory of a volume. The engine gets its descriptor, never a path: whoever is able to write to
+// the volume could put a symbolic link into the path between check and use, and the mover's container holds
+// credentials.
 type place struct{ *os.File }
 
-// path is good for as long as the place is open.
+// path is valid as long as the place is open.
 func (p place) path() string { return "/proc/self/fd/" + strconv.Itoa(int(p.Fd())) }
 
 // openPlace opens a directory of a volume. It follows symbolic links that stay in the volume.
@@ -38,11 +39,11 @@ func openPlace(volume, below string) (place, error) {
 	return place{f}, err
 }
 
-// below is a path of a task, as one that is relative to the volume; "" is the volume itself.
+// below returns a path of a task relative to the volume. "" is the volume itself.
 func below(p string) string { return strings.TrimPrefix(path.Clean("/"+p), "/") }
 
-// source is the directory that a component backs up. A path that leaves the volume through a symbolic link is refused. Previous
-// is its last backup, nil where there is none.
+// source returns the directory that a component backs up. It refuses a path that leaves the volume through a symbolic
+// link. previous is the last backup of the component, nil if there is none.
 func (m *Mover) source(c task.Component, allowEmpty bool, previous *repository.Snapshot) (place, *failure) {
 	volume := m.volume(c.Name)
 	if _, err := os.Stat(volume); err != nil {
@@ -54,10 +55,11 @@ func (m *Mover) source(c task.Component, allowEmpty bool, previous *repository.S
 	case below(c.Path) == "":
 		return place{}, &failure{v1alpha1.ReasonUnreadable, volumeUnreadable}
 	case errors.Is(err, fs.ErrNotExist):
-		return place{}, &failure{v1alpha1.ReasonPathNotFound, fmt.Sprintf("path %s is not in the volume: correct the parameter paths", c.Path)}
+		return place{}, &failure{v1alpha1.ReasonPathNotFound,
+			fmt.Sprintf("path %s does not exist in the volume: correct the parameter paths", c.Path)}
 	case errors.As(err, new(syscall.Errno)):
 		return place{}, &failure{v1alpha1.ReasonUnreadable, fmt.Sprintf("path %s of the volume can't be read", c.Path)}
-	default: // package os types every error but this one
+	default: // the only error of package os without a type
 		return place{}, &failure{v1alpha1.ReasonInvalidPath, fmt.Sprintf("path %s leads out of the volume", c.Path)}
 	}
 	empty, err := isEmpty(dir.File)
@@ -73,12 +75,15 @@ func (m *Mover) source(c task.Component, allowEmpty bool, previous *repository.S
 	return dir, nil
 }
 
-const volumeUnreadable = "the volume can't be read: run as a user who may read it (jobTemplate.spec.securityContext)"
+const volumeUnreadable = "the volume can't be read: run as a user who is allowed to read it " +
+	"(jobTemplate.spec.securityContext)"
 
-const volumeUnwritable = "the volume can't be written to: run as a user who may write to it (jobTemplate.spec.securityContext)"
+const volumeUnwritable = "the volume can't be written to: run as a user who is allowed to write to it " +
+	"(jobTemplate.spec.securityContext)"
 
-// target is the directory that a component is restored to, and whether its volume is empty. A volume that is not may be
-// written to only where that was confirmed, or where an attempt before left what is there. The path in it is made.
+// target returns the directory into which a component is restored, and whether its volume is empty. A volume that is
+// not empty is written to only if the user confirmed it, or if an earlier attempt wrote its content. target creates
+// the path in the volume.
 func (m *Mover) target(c task.Component, rules task.Restore) (place, bool, *failure) {
 	volume := m.volume(c.Name)
 	top, err := openPlace(volume, "")
@@ -102,7 +107,9 @@ func (m *Mover) target(c task.Component, rules task.Restore) (place, bool, *fail
 	defer top.Close()
 	dir, err := makePlace(top.path(), below(c.Path))
 	if err != nil {
-		return place{}, empty, &failure{v1alpha1.ReasonTargetUnwritable, fmt.Sprintf("path %s can't be made in the volume: run as a user who may write to it (jobTemplate.spec.securityContext)", c.Path)}
+		return place{}, empty, &failure{v1alpha1.ReasonTargetUnwritable,
+			fmt.Sprintf("path %s can't be created in the volume: run as a user who is allowed to write to it "+
+				"(jobTemplate.spec.securityContext)", c.Path)}
 	}
 	return dir, empty, nil
 }
@@ -110,7 +117,7 @@ func (m *Mover) target(c task.Component, rules task.Restore) (place, bool, *fail
 // accessWrite is W_OK and X_OK of access(2).
 const accessWrite = 2 | 1
 
-// makePlace makes a directory of a volume and opens it.
+// makePlace creates a directory of a volume and opens it.
 func makePlace(volume, below string) (place, error) {
 	root, err := os.OpenRoot(volume)
 	if err != nil {
@@ -123,7 +130,7 @@ func makePlace(volume, below string) (place, error) {
 	return openPlace(volume, below)
 }
 
-// isEmpty says whether a directory holds nothing but lost+found.
+// isEmpty reports whether a directory holds nothing except lost+found.
 func isEmpty(f *os.File) (bool, error) {
 	for {
 		names, err := f.Readdirnames(2)

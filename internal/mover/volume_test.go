@@ -11,7 +11,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/task"
 )
 
-// swap replaces a directory by a symbolic link, as a workload can that shares the volume.
+// swap replaces a directory by a symbolic link, as a workload that shares the volume can do.
 func (p *pod) swap(name, to string) func() {
 	return func() {
 		dir := filepath.Join(p.root, name)
@@ -65,7 +65,8 @@ func TestALinkThatStaysInTheVolumeIsFollowed(t *testing.T) {
 	g.Expect(os.Symlink("../..", filepath.Join(p.root, "cairn/volumes/pvc/up"))).To(Succeed())
 	for path, reason := range map[string]string{
 		"current": "", "/current/": "", "../current": "", "file": v1alpha1.ReasonUnreadable,
-		"up": v1alpha1.ReasonInvalidPath, "up/encryption": v1alpha1.ReasonInvalidPath, "releases/3": v1alpha1.ReasonPathNotFound,
+		"up": v1alpha1.ReasonInvalidPath, "up/encryption": v1alpha1.ReasonInvalidPath,
+		"releases/3": v1alpha1.ReasonPathNotFound,
 	} {
 		_, result := p.run(t.Context(), backupTask("snap-"+reason, task.Component{Name: "pvc", Path: path}))
 		g.Expect(result.Components[0].Reason).To(Equal(reason), path)

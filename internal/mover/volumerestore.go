@@ -15,15 +15,15 @@ import (
 	"github.com/cairn-backup/cairn/internal/task"
 )
 
-// volumeRestore makes the claims of all components, and waits until those have their volumes that get them without a pod. One that a
-// mover of the same restore made before is taken as it is. Nothing is deleted here, and nothing is reported but the Result: what the
-// manager sees of a claim is what counts.
+// volumeRestore makes the claims of all components. Then it waits for the volumes of those claims that are bound
+// without a pod. A claim that an earlier mover of the same restore made is accepted. It deletes nothing and reports
+// only the Result: what the manager sees of a claim counts.
 func (m *Mover) volumeRestore(ctx context.Context, t task.Task, flags Flags) task.Result {
 	p := &provisioning{m.making(t, corev1.SchemeGroupVersion.WithResource("persistentvolumeclaims"))}
 	p.makeAll(func(c task.Component) (types.UID, *failure) { return p.make(ctx, c.Claim.Object) }, p.end)
 	for _, c := range p.pending() {
 		if !c.Claim.Wait {
-			p.end(c, nil) // it gets its volume later
+			p.end(c, nil) // its volume comes with its first pod
 		}
 	}
 	p.wait(ctx, flags.WaitTimeout, func(late bool) {
@@ -38,7 +38,7 @@ func (m *Mover) volumeRestore(ctx context.Context, t task.Task, flags Flags) tas
 	return summary(p.results(), "restored")
 }
 
-// volumeMount ends: that its pod runs says that all claims are mounted.
+// volumeMount succeeds at once: its pod runs only if all claims are mounted.
 func (m *Mover) volumeMount(t task.Task) task.Result {
 	var results []task.ComponentResult
 	for _, c := range t.Components {
@@ -47,10 +47,10 @@ func (m *Mover) volumeMount(t task.Task) task.Result {
 	return summary(results, "mounted")
 }
 
-// provisioning is one run of a mover that makes claims.
+// provisioning is the work of a mover that makes claims.
 type provisioning struct{ making }
 
-// make makes a claim, or finds the one that this restore made.
+// make creates a claim, or finds the one that this restore made.
 func (p *provisioning) make(ctx context.Context, claim *corev1.PersistentVolumeClaim) (types.UID, *failure) {
 	uid, err := p.create(ctx, claim)
 	if err == nil {
@@ -64,16 +64,18 @@ func (p *provisioning) make(ctx context.Context, claim *corev1.PersistentVolumeC
 	case err != nil:
 		return "", classifyClaim(ctx, claim.Name, err)
 	case !ours(found, claim):
-		return "", &failure{v1alpha1.ReasonNameConflict, fmt.Sprintf("PersistentVolumeClaim %s exists already, and another made it", claim.Name)}
+		return "", &failure{v1alpha1.ReasonNameConflict,
+			fmt.Sprintf("PersistentVolumeClaim %s exists already, and this restore did not create it", claim.Name)}
 	}
-	p.m.Log.Info("an earlier mover has made it", "claim", claim.Name)
+	p.m.Log.Info("an earlier mover has created it", "claim", claim.Name)
 	return found.UID, nil
 }
 
-// ours says whether a claim is what this restore makes.
+// ours reports whether this restore made a claim.
 func ours(found, wanted *corev1.PersistentVolumeClaim) bool {
 	key, from := v1alpha1.AnnotationRestoreSession, found.Spec.DataSource
-	return found.DeletionTimestamp == nil && found.Annotations[key] != "" && found.Annotations[key] == wanted.Annotations[key] &&
+	return found.DeletionTimestamp == nil && found.Annotations[key] != "" &&
+		found.Annotations[key] == wanted.Annotations[key] &&
 		from != nil && from.Kind == wanted.Spec.DataSource.Kind && from.Name == wanted.Spec.DataSource.Name
 }
 
@@ -85,15 +87,17 @@ func (p *provisioning) get(ctx context.Context, name string) (*corev1.Persistent
 	return typed[corev1.PersistentVolumeClaim](u)
 }
 
-// look ends a component whose claim says enough.
+// look ends a component once its claim has reached a final state, or when it is late.
 func (p *provisioning) look(ctx context.Context, c task.Component, late bool) {
 	name := c.Claim.Object.Name
 	claim, err := p.get(ctx, name)
 	switch {
 	case apierrors.IsNotFound(err) || err == nil && (claim.UID != p.made[c.Name] || claim.DeletionTimestamp != nil):
-		p.end(c, &failure{v1alpha1.ReasonTargetNotFound, fmt.Sprintf("PersistentVolumeClaim %s was deleted while it waited for its volume", name)})
+		p.end(
+			c, &failure{v1alpha1.ReasonTargetNotFound,
+				fmt.Sprintf("PersistentVolumeClaim %s was deleted while it waited for its volume", name)})
 	case err != nil && late:
-		p.end(c, &failure{v1alpha1.ReasonVolumeNotBound, fmt.Sprintf("the API server could not be asked for PersistentVolumeClaim %s: %v", name, err)})
+		p.end(c, &failure{v1alpha1.ReasonVolumeNotBound, fmt.Sprintf("get PersistentVolumeClaim %s: %v", name, err)})
 	case err != nil:
 	case claim.Status.Phase == corev1.ClaimBound:
 		p.end(c, nil)
@@ -101,25 +105,26 @@ func (p *provisioning) look(ctx context.Context, c task.Component, late bool) {
 		p.end(c, &failure{v1alpha1.ReasonVolumeNotBound, fmt.Sprintf("PersistentVolumeClaim %s has lost its volume", name)})
 	case late:
 		p.end(c, &failure{v1alpha1.ReasonVolumeNotBound, fmt.Sprintf(
-			"PersistentVolumeClaim %s has no volume after %s (parameter waitTimeout)", name, p.m.Now().Sub(p.began).Round(time.Second))})
+			"PersistentVolumeClaim %s has no volume after %s: check its storage class and CSI driver, or raise the parameter "+
+				"waitTimeout", name, p.m.Now().Sub(p.began).Round(time.Second))})
 	}
 }
 
-// end completes a component. All share the little room of a Result.
+// end completes a component. It leaves out the times, because all components share the small room of a Result.
 func (p *provisioning) end(c task.Component, f *failure) {
 	r := ended(task.ComponentResult{Name: c.Name}, f, p.began, p.m.Now())
 	r.StartTime, r.CompletionTime = nil, nil
 	p.done[c.Name] = r
 }
 
-// classifyClaim says why the API server did not take a claim.
+// classifyClaim returns why the API server refused a claim.
 func classifyClaim(ctx context.Context, name string, err error) *failure {
 	switch {
 	case ctx.Err() != nil:
 		return toldToStop()
 	case apierrors.IsForbidden(err) && strings.Contains(err.Error(), "exceeded quota"):
-		return &failure{v1alpha1.ReasonQuotaExceeded, fmt.Sprintf("make PersistentVolumeClaim %s: %v", name, err)}
+		return &failure{v1alpha1.ReasonQuotaExceeded, fmt.Sprintf("create PersistentVolumeClaim %s: %v", name, err)}
 	default:
-		return &failure{v1alpha1.ReasonJobFailed, fmt.Sprintf("make PersistentVolumeClaim %s: %v", name, err)}
+		return &failure{v1alpha1.ReasonJobFailed, fmt.Sprintf("create PersistentVolumeClaim %s: %v", name, err)}
 	}
 }

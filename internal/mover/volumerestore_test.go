@@ -18,28 +18,32 @@ import (
 
 const provisioner = "restore-r-target"
 
-// claimOf is the claim that the Job provisioner makes.
+// claimOf returns the claim that the Job provisioner makes.
 func claimOf(namespace, name string) *corev1.PersistentVolumeClaim {
 	return &corev1.PersistentVolumeClaim{
 		TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "PersistentVolumeClaim"},
 		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name, Annotations: map[string]string{
-			v1alpha1.AnnotationJob: provisioner, v1alpha1.AnnotationRestoreSession: "uid-restore", v1alpha1.AnnotationRestoring: "uid-restore",
+			v1alpha1.AnnotationJob: provisioner, v1alpha1.AnnotationRestoreSession: "uid-restore",
+			v1alpha1.AnnotationRestoring: "uid-restore",
 		}},
 		Spec: corev1.PersistentVolumeClaimSpec{
 			AccessModes: []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOnce}, StorageClassName: new("fast"),
-			DataSource: &corev1.TypedLocalObjectReference{APIGroup: new("snapshot.storage.k8s.io"), Kind: "VolumeSnapshot", Name: name + "-1795154820"},
-			Resources:  corev1.VolumeResourceRequirements{Requests: corev1.ResourceList{corev1.ResourceStorage: resource.MustParse("1Gi")}},
+			DataSource: &corev1.TypedLocalObjectReference{APIGroup: new("snapshot.storage.k8s.io"), Kind: "VolumeSnapshot",
+				Name: name + "-1795154820"},
+			Resources: corev1.VolumeResourceRequirements{
+				Requests: corev1.ResourceList{corev1.ResourceStorage: resource.MustParse("1Gi")}},
 		},
 	}
 }
 
-// newProvisioning is a mover that makes claims.
+// newProvisioning returns a mover that makes claims.
 func newProvisioning(t testing.TB, wait bool, names ...string) *making {
 	t.Helper()
 	ns := namespace(t)
 	work := task.Task{Kind: task.KindVolumeRestore, RestoreSession: &task.Object{Name: "r", UID: "uid-restore"}}
 	for _, name := range names {
-		work.Components = append(work.Components, task.Component{Name: name, Claim: &task.Claim{Object: claimOf(ns, name), Wait: wait}})
+		work.Components = append(work.Components,
+			task.Component{Name: name, Claim: &task.Claim{Object: claimOf(ns, name), Wait: wait}})
 	}
 	return newMaking(t, ns, provisioner, work)
 }
@@ -76,13 +80,15 @@ func TestWhatKeepsAClaimFromItsVolume(t *testing.T) {
 		reason    string
 	}{
 		"nothing happens": {reason: v1alpha1.ReasonVolumeNotBound},
-		"it is deleted": {reason: v1alpha1.ReasonTargetNotFound, meanwhile: func(ctx context.Context, c *corev1.PersistentVolumeClaim) error {
-			return admin.Delete(ctx, c)
-		}},
-		"it loses its volume": {reason: v1alpha1.ReasonVolumeNotBound, meanwhile: func(ctx context.Context, c *corev1.PersistentVolumeClaim) error {
-			c.Status.Phase = corev1.ClaimLost
-			return admin.Status().Update(ctx, c)
-		}},
+		"it is deleted": {reason: v1alpha1.ReasonTargetNotFound,
+			meanwhile: func(ctx context.Context, c *corev1.PersistentVolumeClaim) error {
+				return admin.Delete(ctx, c)
+			}},
+		"it loses its volume": {reason: v1alpha1.ReasonVolumeNotBound,
+			meanwhile: func(ctx context.Context, c *corev1.PersistentVolumeClaim) error {
+				c.Status.Phase = corev1.ClaimLost
+				return admin.Status().Update(ctx, c)
+			}},
 		"another has its name": {reason: v1alpha1.ReasonNameConflict, before: func(p *making) {
 			other := claimOf(p.namespace, "data")
 			other.Annotations[v1alpha1.AnnotationRestoreSession] = "uid-other"
@@ -110,18 +116,19 @@ func TestWhatKeepsAClaimFromItsVolume(t *testing.T) {
 	}
 }
 
-// A mover has half a minute to end: less than it waits in the end before it asks for the same another time.
+// A mover has half a minute to end, which is less than its last pause between two attempts.
 func TestAMoverThatIsToldToStopAsksNoMore(t *testing.T) {
 	p := newProvisioning(t, true, "data")
 	fullQuota(p)
-	ctx, cancel := context.WithTimeout(t.Context(), 4500*time.Millisecond) // while it waits, from the third to the seventh second
+	// while it waits, from the third to the seventh second
+	ctx, cancel := context.WithTimeout(t.Context(), 4500*time.Millisecond)
 	defer cancel()
 	began := time.Now()
 	p.Expect(p.run(ctx, time.Minute).Components[0].Reason).To(Equal(v1alpha1.ReasonCancelled))
 	p.Expect(time.Since(began)).To(BeNumerically("<", 6500*time.Millisecond))
 }
 
-// fullQuota lets no claim be made.
+// fullQuota is a quota that allows no claim.
 func fullQuota(p *making) {
 	quota := &corev1.ResourceQuota{ObjectMeta: metav1.ObjectMeta{Namespace: p.namespace, Name: "none"},
 		Spec: corev1.ResourceQuotaSpec{Hard: corev1.ResourceList{"persistentvolumeclaims": resource.MustParse("0")}}}
@@ -132,20 +139,27 @@ func fullQuota(p *making) {
 
 func TestTheAdmissionPolicyOfClaims(t *testing.T) {
 	ns := namespace(t)
-	api := as(t, ns, v1alpha1.SnapshotterServiceAccount, provisioner+"-abcde").Resource(corev1.SchemeGroupVersion.WithResource("persistentvolumeclaims"))
+	api := as(t, ns, v1alpha1.SnapshotterServiceAccount, provisioner+"-abcde").
+		Resource(corev1.SchemeGroupVersion.WithResource("persistentvolumeclaims"))
 	for name, tc := range map[string]struct {
 		change  func(*corev1.PersistentVolumeClaim)
 		refusal string
 	}{
-		"its own":              {change: func(*corev1.PersistentVolumeClaim) {}},
-		"of another Job":       {func(c *corev1.PersistentVolumeClaim) { c.Annotations[v1alpha1.AnnotationJob] = "restore-r" }, "must name the Job"},
-		"of no restore":        {func(c *corev1.PersistentVolumeClaim) { delete(c.Annotations, v1alpha1.AnnotationRestoreSession) }, "must be the UID of the RestoreSession"},
-		"of no VolumeSnapshot": {func(c *corev1.PersistentVolumeClaim) { c.Spec.DataSource = nil }, "made from a VolumeSnapshot"},
+		"its own": {change: func(*corev1.PersistentVolumeClaim) {}},
+		"of another Job": {func(c *corev1.PersistentVolumeClaim) {
+			c.Annotations[v1alpha1.AnnotationJob] = "restore-r"
+		}, "must name the Job"},
+		"of no restore": {func(c *corev1.PersistentVolumeClaim) {
+			delete(c.Annotations, v1alpha1.AnnotationRestoreSession)
+		}, "must be the UID of the RestoreSession"},
+		"of no VolumeSnapshot": {func(c *corev1.PersistentVolumeClaim) { c.Spec.DataSource = nil },
+			"made from a VolumeSnapshot"},
 		"of another claim": {func(c *corev1.PersistentVolumeClaim) {
 			c.Spec.DataSource = &corev1.TypedLocalObjectReference{Kind: "PersistentVolumeClaim", Name: "other"}
 		}, "made from a VolumeSnapshot"},
-		"of a volume":          {func(c *corev1.PersistentVolumeClaim) { c.Spec.VolumeName = "pv" }, "must not name a volume"},
-		"with a finalizer":     {func(c *corev1.PersistentVolumeClaim) { c.Finalizers = []string{"example.com/hold"} }, "neither finalizers"},
+		"of a volume": {func(c *corev1.PersistentVolumeClaim) { c.Spec.VolumeName = "pv" }, "must not name a volume"},
+		"with a finalizer": {func(c *corev1.PersistentVolumeClaim) { c.Finalizers = []string{"example.com/hold"} },
+			"neither finalizers"},
 		"in another namespace": {func(c *corev1.PersistentVolumeClaim) { c.Namespace = "default" }, "forbidden"},
 	} {
 		t.Run(name, func(t *testing.T) {

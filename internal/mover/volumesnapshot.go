@@ -18,11 +18,12 @@ import (
 	"github.com/cairn-backup/cairn/internal/volumesnapshot"
 )
 
-// sayRunning is when it is told that VolumeSnapshots are under way: most are ready before that.
+// sayRunning is the time after which unfinished VolumeSnapshots are reported as running. Most are ready before that.
 const sayRunning = 5 * time.Second
 
-// volumeSnapshots makes the VolumeSnapshots of all components at once, so that they are of the same moment as far as the storage system
-// allows, and waits until each can be used or has failed. One that a mover before it made is taken as it is. Nothing is deleted here.
+// volumeSnapshots makes the VolumeSnapshots of all components concurrently, so that they show the same moment as far
+// as the storage system allows. It waits until each is ready or has failed. A VolumeSnapshot that an earlier mover
+// made is accepted. Nothing is deleted.
 func (m *Mover) volumeSnapshots(ctx context.Context, t task.Task, flags Flags) task.Result {
 	w := &snapshotting{
 		making: m.making(t, snapshotv1.SchemeGroupVersion.WithResource(volumesnapshot.Resource)),
@@ -34,18 +35,18 @@ func (m *Mover) volumeSnapshots(ctx context.Context, t task.Task, flags Flags) t
 	return summary(w.results(), "snapshotted")
 }
 
-// snapshotting is one run of a mover that makes VolumeSnapshots.
+// snapshotting is the work of a mover that makes VolumeSnapshots.
 type snapshotting struct {
 	making
 	// label is the value of v1alpha1.LabelSnapshot.
 	label string
 	// since is when the driver began to report an error, by component.
 	since map[string]time.Time
-	// said is whether it was told that they are under way.
+	// said says whether the unfinished VolumeSnapshots were reported as running.
 	said bool
 }
 
-// make makes the VolumeSnapshot of a component, or finds the one that was made.
+// make creates the VolumeSnapshot of a component, or finds the one that an earlier mover made.
 func (w *snapshotting) make(ctx context.Context, c task.Component) (types.UID, *failure) {
 	for _, name := range c.Snapshot.Names {
 		created, err := w.shoot(ctx, c, name)
@@ -56,7 +57,7 @@ func (w *snapshotting) make(ctx context.Context, c task.Component) (types.UID, *
 			return "", classifySnapshot(ctx, err)
 		}
 		found, err := w.client.Get(ctx, name, metav1.GetOptions{})
-		if apierrors.IsNotFound(err) { // somebody deleted it in this moment
+		if apierrors.IsNotFound(err) { // somebody has just deleted it
 			if created, err = w.shoot(ctx, c, name); err == nil {
 				return created, nil
 			}
@@ -68,34 +69,38 @@ func (w *snapshotting) make(ctx context.Context, c task.Component) (types.UID, *
 		if err != nil {
 			return "", &failure{v1alpha1.ReasonVolumeSnapshotFailed, err.Error()}
 		}
-		if volumesnapshot.Belongs(s, w.label, w.t.Snapshot.UID) && s.Spec.Source.PersistentVolumeClaimName != nil && *s.Spec.Source.PersistentVolumeClaimName == c.Snapshot.Claim {
-			w.m.Log.Info("an earlier mover has made it", "component", c.Name)
+		if volumesnapshot.Belongs(s, w.label, w.t.Snapshot.UID) && s.Spec.Source.PersistentVolumeClaimName != nil &&
+			*s.Spec.Source.PersistentVolumeClaimName == c.Snapshot.Claim {
+			w.m.Log.Info("an earlier mover has created it", "component", c.Name)
 			return s.UID, nil
 		}
 	}
-	return "", &failure{v1alpha1.ReasonNameConflict, fmt.Sprintf("VolumeSnapshots of the names %s exist already, and belong to something else: delete or rename them",
-		strings.Join(c.Snapshot.Names, " and "))}
+	return "", &failure{v1alpha1.ReasonNameConflict,
+		fmt.Sprintf("VolumeSnapshots %s exist already and belong to something else: delete them",
+			strings.Join(c.Snapshot.Names, " and "))}
 }
 
-// shoot asks the API server for a VolumeSnapshot of a name.
+// shoot creates a VolumeSnapshot with this name.
 func (w *snapshotting) shoot(ctx context.Context, c task.Component, name string) (types.UID, error) {
 	marks := map[string]string{v1alpha1.LabelManagedBy: v1alpha1.ManagedByCairn}
 	for key, value := range w.t.Snapshot.Labels {
 		marks[key] = value
 	}
 	marks[v1alpha1.LabelSnapshot] = w.label
-	return w.create(ctx, volumesnapshot.New(w.t.Namespace, name, c.Snapshot.Claim, c.Snapshot.Class, marks, map[string]string{
-		v1alpha1.AnnotationSnapshotUID: string(w.t.Snapshot.UID), v1alpha1.AnnotationJob: w.m.Job,
-	}))
+	return w.create(ctx, volumesnapshot.New(w.t.Namespace, name, c.Snapshot.Claim, c.Snapshot.Class, marks,
+		map[string]string{
+			v1alpha1.AnnotationSnapshotUID: string(w.t.Snapshot.UID), v1alpha1.AnnotationJob: w.m.Job,
+		}))
 }
 
-// look ends the components whose VolumeSnapshots say enough, and tells once that the others are under way.
+// look ends the components whose VolumeSnapshots have reached a final state, and reports once that the others are
+// running.
 func (w *snapshotting) look(ctx context.Context, late bool) {
 	found, trouble := w.list(ctx)
 	if trouble == nil {
 		w.judge(ctx, found, late)
 	} else if late {
-		w.rest(ctx, &failure{v1alpha1.ReasonVolumeSnapshotNotReady, "the API server could not be asked for VolumeSnapshots: " + trouble.Error()})
+		w.rest(ctx, &failure{v1alpha1.ReasonVolumeSnapshotNotReady, "list VolumeSnapshots: " + trouble.Error()})
 	}
 	if !w.said && w.m.Now().Sub(w.began) > sayRunning {
 		w.said = true
@@ -103,16 +108,18 @@ func (w *snapshotting) look(ctx context.Context, late bool) {
 	}
 }
 
-// sayRunning tells that what has not ended is under way.
+// sayRunning reports the pending components as running.
 func (w *snapshotting) sayRunning(ctx context.Context) {
 	for _, c := range w.pending() {
-		w.m.report(ctx, w.t, c.Name, v1alpha1.Component{Phase: v1alpha1.SnapshotRunning, Driver: v1alpha1.DriverVolumeSnapshotter, StartTime: timeOf(w.began)})
+		w.m.report(ctx, w.t, c.Name, v1alpha1.Component{Phase: v1alpha1.SnapshotRunning,
+			Driver: v1alpha1.DriverVolumeSnapshotter, StartTime: timeOf(w.began)})
 	}
 }
 
 // list reads the VolumeSnapshots of the Snapshot, by UID.
 func (w *snapshotting) list(ctx context.Context) (map[types.UID]*snapshotv1.VolumeSnapshot, error) {
-	list, err := w.client.List(ctx, metav1.ListOptions{LabelSelector: labels.Set{v1alpha1.LabelSnapshot: w.label}.String()})
+	list, err := w.client.List(ctx,
+		metav1.ListOptions{LabelSelector: labels.Set{v1alpha1.LabelSnapshot: w.label}.String()})
 	if err != nil {
 		return nil, err
 	}
@@ -127,7 +134,7 @@ func (w *snapshotting) list(ctx context.Context) (map[types.UID]*snapshotv1.Volu
 	return out, nil
 }
 
-// judge ends the components whose VolumeSnapshots say enough.
+// judge ends the components whose VolumeSnapshots have reached a final state, or all when it is late.
 func (w *snapshotting) judge(ctx context.Context, found map[types.UID]*snapshotv1.VolumeSnapshot, late bool) {
 	for _, c := range w.pending() {
 		s := found[w.made[c.Name]]
@@ -136,17 +143,20 @@ func (w *snapshotting) judge(ctx context.Context, found map[types.UID]*snapshotv
 		lasts := w.failing(c.Name, message)
 		switch {
 		case s == nil || s.DeletionTimestamp != nil:
-			w.end(ctx, c, r, &failure{v1alpha1.ReasonVolumeSnapshotNotFound, "the VolumeSnapshot was deleted while it was made"})
+			w.end(
+				ctx, c, r, &failure{v1alpha1.ReasonVolumeSnapshotNotFound, "the VolumeSnapshot was deleted before it was ready"})
 		case volumesnapshot.Ready(s):
 			if size := s.Status.RestoreSize; size != nil {
 				r.SizeBytes = size.Value()
 			}
 			w.end(ctx, c, r, nil)
 		case message != "" && (late || lasts):
-			w.end(ctx, c, r, &failure{v1alpha1.ReasonVolumeSnapshotFailed, fmt.Sprintf("VolumeSnapshot %s: %s", s.Name, message)})
+			w.end(
+				ctx, c, r, &failure{v1alpha1.ReasonVolumeSnapshotFailed, fmt.Sprintf("VolumeSnapshot %s: %s", s.Name, message)})
 		case late:
 			w.end(ctx, c, r, &failure{v1alpha1.ReasonVolumeSnapshotNotReady, fmt.Sprintf(
-				"VolumeSnapshot %s is not ready to use after %s: look at the snapshot controller and the CSI driver, or raise the parameter waitTimeout", s.Name, w.m.Now().Sub(w.began).Round(time.Second))})
+				"VolumeSnapshot %s is not ready to use after %s: check the snapshot controller and the CSI driver, or raise the "+
+					"parameter waitTimeout", s.Name, w.m.Now().Sub(w.began).Round(time.Second))})
 		}
 	}
 }
@@ -159,7 +169,7 @@ func failureOf(s *snapshotv1.VolumeSnapshot) string {
 	return message
 }
 
-// failing says whether the CSI driver reports an error for longer than one may still go away.
+// failing reports whether the CSI driver has reported an error for so long that it will not pass.
 func (w *snapshotting) failing(component, message string) bool {
 	if message == "" {
 		delete(w.since, component)
@@ -171,14 +181,14 @@ func (w *snapshotting) failing(component, message string) bool {
 	return w.m.Now().Sub(w.since[component]) >= volumesnapshot.ErrorGrace
 }
 
-// rest ends what has not ended.
+// rest ends all pending components.
 func (w *snapshotting) rest(ctx context.Context, f *failure) {
 	for _, c := range w.pending() {
 		w.end(ctx, c, task.ComponentResult{ID: string(w.made[c.Name])}, f)
 	}
 }
 
-// end completes a component and reports it, unless the mover was told to stop: another one goes on with it.
+// end completes a component and reports it, unless the mover was told to stop: another mover continues the work then.
 func (w *snapshotting) end(ctx context.Context, c task.Component, r task.ComponentResult, f *failure) {
 	r.Name = c.Name
 	r = ended(r, f, w.began, w.m.Now())
@@ -188,14 +198,15 @@ func (w *snapshotting) end(ctx context.Context, c task.Component, r task.Compone
 	}
 }
 
-// classifySnapshot says why the API server did not take a VolumeSnapshot.
+// classifySnapshot returns why the API server refused a VolumeSnapshot.
 func classifySnapshot(ctx context.Context, err error) *failure {
 	switch {
 	case ctx.Err() != nil:
 		return toldToStop()
 	case apierrors.IsNotFound(err):
-		return &failure{v1alpha1.ReasonVolumeSnapshotsNotSupported, "the cluster has no kind VolumeSnapshot: install the snapshot controller of the CSI project and its CRDs"}
+		return &failure{v1alpha1.ReasonVolumeSnapshotsNotSupported,
+			"the cluster has no kind VolumeSnapshot: install the snapshot controller of the CSI project and its CRDs"}
 	default:
-		return &failure{v1alpha1.ReasonVolumeSnapshotFailed, fmt.Sprintf("make the VolumeSnapshot: %v", err)}
+		return &failure{v1alpha1.ReasonVolumeSnapshotFailed, fmt.Sprintf("create VolumeSnapshot: %v", err)}
 	}
 }

@@ -17,7 +17,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/volumesnapshot"
 )
 
-// shooting is a mover that makes VolumeSnapshots, and a CSI driver that the test plays.
+// shooting is a mover that makes VolumeSnapshots. The test plays the CSI driver.
 type shooting struct {
 	*making
 	snap *v1alpha1.Snapshot
@@ -32,18 +32,21 @@ func newShooting(t testing.TB, claims ...string) *shooting {
 	}
 	snap := snapshot(t, ns, "s", strings.Join(movers, ","))
 	work := task.Task{
-		Kind: task.KindVolumeSnapshot, Snapshot: &task.Snapshot{Name: snap.Name, UID: snap.UID, Labels: map[string]string{v1alpha1.LabelRepository: "r"}, Spec: &snap.Spec},
+		Kind: task.KindVolumeSnapshot,
+		Snapshot: &task.Snapshot{Name: snap.Name, UID: snap.UID, Labels: map[string]string{v1alpha1.LabelRepository: "r"},
+			Spec: &snap.Spec},
 	}
 	at := time.Unix(1795154820, 0)
 	for _, c := range claims {
 		work.Components = append(work.Components, task.Component{Name: c, Snapshot: &task.VolumeSnapshot{
-			Names: []string{policy.VolumeSnapshotName(c, at), policy.QualifiedVolumeSnapshotName(c, at, ns, "s")}, Claim: c, Class: "fast",
+			Names: []string{policy.VolumeSnapshotName(c, at), policy.QualifiedVolumeSnapshotName(c, at, ns, "s")}, Claim: c,
+			Class: "fast",
 		}})
 	}
 	return &shooting{making: newMaking(t, ns, "backup-s-target", work), snap: snap}
 }
 
-// driver answers for a VolumeSnapshot as soon as it is there.
+// driver answers for a VolumeSnapshot as soon as it exists.
 func (s *shooting) driver(name string, status snapshotv1.VolumeSnapshotStatus) {
 	s.Helper()
 	meanwhile(s.making, name, func(ctx context.Context, found *snapshotv1.VolumeSnapshot) error {
@@ -53,7 +56,8 @@ func (s *shooting) driver(name string, status snapshotv1.VolumeSnapshotStatus) {
 }
 
 func ready(size string) snapshotv1.VolumeSnapshotStatus {
-	return snapshotv1.VolumeSnapshotStatus{ReadyToUse: new(true), RestoreSize: new(resource.MustParse(size)), BoundVolumeSnapshotContentName: new("content")}
+	return snapshotv1.VolumeSnapshotStatus{ReadyToUse: new(true), RestoreSize: new(resource.MustParse(size)),
+		BoundVolumeSnapshotContentName: new("content")}
 }
 
 func (s *shooting) made(name string) *snapshotv1.VolumeSnapshot {
@@ -86,10 +90,11 @@ func TestVolumeSnapshotsAreMadeTogetherAndAwaited(t *testing.T) {
 	s.Expect(result.Components[0].ID).To(Equal(string(made.UID)))
 	s.Expect(result.Components[0].SizeBytes).To(Equal(int64(1 << 30)))
 	s.Expect(s.component("logs")).To(And(
-		HaveField("Phase", v1alpha1.SnapshotSucceeded), HaveField("Driver", v1alpha1.DriverVolumeSnapshotter), HaveField("SizeBytes", int64(2<<30))))
+		HaveField("Phase", v1alpha1.SnapshotSucceeded), HaveField("Driver", v1alpha1.DriverVolumeSnapshotter),
+		HaveField("SizeBytes", int64(2<<30))))
 }
 
-// A mover that was killed before it reported is followed by another one.
+// Another mover follows a mover that was killed before it reported.
 func TestAnotherMoverFindsItsVolumeSnapshots(t *testing.T) {
 	s := newShooting(t, "data")
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
@@ -126,7 +131,8 @@ func TestBothNamesOfAVolumeSnapshotAreTaken(t *testing.T) {
 	for _, name := range s.task.Components[0].Snapshot.Names {
 		s.Expect(admin.Create(t.Context(), volumesnapshot.New(s.namespace, name, "data", "fast", nil, nil))).To(Succeed())
 	}
-	s.Expect(s.run(t.Context(), time.Minute).Components[0]).To(And(HaveField("Reason", v1alpha1.ReasonNameConflict), HaveField("ID", "")))
+	s.Expect(s.run(t.Context(), time.Minute).Components[0]).
+		To(And(HaveField("Reason", v1alpha1.ReasonNameConflict), HaveField("ID", "")))
 }
 
 func TestAVolumeSnapshotThatIsNeverReady(t *testing.T) {
@@ -134,13 +140,16 @@ func TestAVolumeSnapshotThatIsNeverReady(t *testing.T) {
 	s.driver("logs-1795154820", ready("1Gi"))
 	result := s.run(t.Context(), 2*time.Second)
 	s.Expect(result.Outcome).To(Equal(task.OutcomeFailed))
-	s.Expect(result.Components[0]).To(And(HaveField("Reason", v1alpha1.ReasonVolumeSnapshotNotReady), HaveField("Error", ContainSubstring("waitTimeout"))))
+	s.Expect(result.Components[0]).
+		To(
+			And(HaveField("Reason", v1alpha1.ReasonVolumeSnapshotNotReady), HaveField("Error", ContainSubstring("waitTimeout"))))
 	s.Expect(result.Components[1].Outcome).To(Equal(task.OutcomeSucceeded), "one that fails does not fail the others")
 	s.Expect(s.component("data").Phase).To(Equal(v1alpha1.SnapshotFailed))
 }
 
 func TestWhatTheDriverSaysIsTheError(t *testing.T) {
-	status := snapshotv1.VolumeSnapshotStatus{ReadyToUse: new(false), Error: &snapshotv1.VolumeSnapshotError{Message: new("the array is full")}}
+	status := snapshotv1.VolumeSnapshotStatus{ReadyToUse: new(false),
+		Error: &snapshotv1.VolumeSnapshotError{Message: new("the array is full")}}
 	t.Run("it lasts for a minute", func(t *testing.T) {
 		s := newShooting(t, "data")
 		began, looks := time.Now(), 0
@@ -150,7 +159,8 @@ func TestWhatTheDriverSaysIsTheError(t *testing.T) {
 		}
 		s.driver("data-1795154820", status)
 		s.Expect(s.run(t.Context(), time.Hour).Components[0]).To(And(
-			HaveField("Reason", v1alpha1.ReasonVolumeSnapshotFailed), HaveField("Error", Equal("VolumeSnapshot data-1795154820: the array is full"))))
+			HaveField("Reason", v1alpha1.ReasonVolumeSnapshotFailed),
+			HaveField("Error", Equal("VolumeSnapshot data-1795154820: the array is full"))))
 	})
 	t.Run("it is there when the time is over", func(t *testing.T) {
 		s := newShooting(t, "data")
@@ -162,11 +172,13 @@ func TestWhatTheDriverSaysIsTheError(t *testing.T) {
 
 func TestAVolumeSnapshotThatSomebodyDeletes(t *testing.T) {
 	s := newShooting(t, "data")
-	meanwhile(s.making, "data-1795154820", func(ctx context.Context, found *snapshotv1.VolumeSnapshot) error { return admin.Delete(ctx, found) })
+	meanwhile(s.making, "data-1795154820", func(ctx context.Context, found *snapshotv1.VolumeSnapshot) error {
+		return admin.Delete(ctx, found)
+	})
 	s.Expect(s.run(t.Context(), time.Minute).Components[0].Reason).To(Equal(v1alpha1.ReasonVolumeSnapshotNotFound))
 }
 
-// The right to make VolumeSnapshots is narrowed to what a Job marks as its own.
+// Movers are allowed to make only VolumeSnapshots that are marked as their Job's own.
 func TestTheAdmissionPolicyOfSnapshotters(t *testing.T) {
 	ns := namespace(t)
 	api := as(t, ns, v1alpha1.SnapshotterServiceAccount, "backup-s-target-abcde").
@@ -175,19 +187,23 @@ func TestTheAdmissionPolicyOfSnapshotters(t *testing.T) {
 		change  func(*snapshotv1.VolumeSnapshot)
 		refusal string
 	}{
-		"its own":          {change: func(*snapshotv1.VolumeSnapshot) {}},
-		"of another Job":   {func(s *snapshotv1.VolumeSnapshot) { s.Annotations[v1alpha1.AnnotationJob] = "backup-s" }, "must name the Job"},
-		"of no Job":        {func(s *snapshotv1.VolumeSnapshot) { s.Annotations = nil }, "must name the Job"},
-		"not as Cairn's":   {func(s *snapshotv1.VolumeSnapshot) { s.Labels = nil }, "must be cairn"},
-		"with a finalizer": {func(s *snapshotv1.VolumeSnapshot) { s.Finalizers = []string{"example.com/hold"} }, "neither finalizers"},
+		"its own": {change: func(*snapshotv1.VolumeSnapshot) {}},
+		"of another Job": {func(s *snapshotv1.VolumeSnapshot) { s.Annotations[v1alpha1.AnnotationJob] = "backup-s" },
+			"must name the Job"},
+		"of no Job":      {func(s *snapshotv1.VolumeSnapshot) { s.Annotations = nil }, "must name the Job"},
+		"not as Cairn's": {func(s *snapshotv1.VolumeSnapshot) { s.Labels = nil }, "must be cairn"},
+		"with a finalizer": {func(s *snapshotv1.VolumeSnapshot) { s.Finalizers = []string{"example.com/hold"} },
+			"neither finalizers"},
 		"of a content": {func(s *snapshotv1.VolumeSnapshot) {
 			s.Spec.Source = snapshotv1.VolumeSnapshotSource{VolumeSnapshotContentName: new("c")}
 		}, "not of a VolumeSnapshotContent"},
 		"in another namespace": {func(s *snapshotv1.VolumeSnapshot) { s.Namespace = "default" }, "forbidden"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := volumesnapshot.New(ns, "s-"+strings.ToLower(strings.NewReplacer(" ", "-", "'", "").Replace(name)), "data", "fast",
-				map[string]string{v1alpha1.LabelManagedBy: v1alpha1.ManagedByCairn}, map[string]string{v1alpha1.AnnotationJob: "backup-s-target"})
+			s := volumesnapshot.New(ns, "s-"+strings.ToLower(strings.NewReplacer(" ", "-", "'", "").Replace(name)), "data",
+				"fast",
+				map[string]string{v1alpha1.LabelManagedBy: v1alpha1.ManagedByCairn},
+				map[string]string{v1alpha1.AnnotationJob: "backup-s-target"})
 			tc.change(s)
 			admitted(t, api, s, tc.refusal)
 		})

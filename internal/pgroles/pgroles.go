@@ -1,5 +1,6 @@
-// Package pgroles changes the beginning of what pg_dumpall wrote, where it makes roles, so that it can be read by a server that has
-// some of them: the role that reads it is always there, and a client that stops at the first error would stop at it.
+// Package pgroles changes the beginning of a dump of pg_dumpall, which creates roles, so that a server that has some
+// of them can read it. The role that reads the dump always exists, and a client that stops at the first error would
+// stop there. A Writer is for one goroutine.
 package pgroles
 
 import (
@@ -8,26 +9,27 @@ import (
 	"strings"
 )
 
-// header begins every dump of a cluster. A dump of one database has another, and may hold anything behind it.
+// header begins every dump of a cluster. The dump of a single database begins differently, and anything can follow
+// it.
 const header = "--\n-- PostgreSQL database cluster dump\n"
 
-// longest is how long a line of the beginning may be. Something longer is no such line.
+// longest is how long a line of the beginning can be. A longer line is not part of it.
 const longest = 1 << 20
 
-// Writer passes a dump on to another writer: CREATE ROLE makes the role only where it is missing, and DROP ROLE is left out. From the
-// first line on that connects to a database, behind which data may stand, nothing is changed, and nothing at all of what is no dump
-// of a cluster. It is for one goroutine.
+// Writer passes a dump on to another writer. CREATE ROLE creates only a missing role, and DROP ROLE is left out.
+// Nothing is changed from the first line that connects to a database, after which data can follow. A stream that is
+// no dump of a cluster stays as it is. A Writer is for one goroutine.
 type Writer struct {
 	to    io.Writer
 	rest  []byte
-	known bool // that it is a dump of a cluster
+	known bool // the stream is a dump of a cluster
 	body  bool
 }
 
-// NewWriter changes what is written to it and passes it on to w.
+// NewWriter returns a Writer that passes its changed input on to w.
 func NewWriter(w io.Writer) *Writer { return &Writer{to: w} }
 
-// Write takes b. What it keeps for later is less than a line.
+// Write passes b on. It keeps less than one line for later.
 func (w *Writer) Write(b []byte) (int, error) {
 	if w.body {
 		return w.to.Write(b)
@@ -59,14 +61,14 @@ func (w *Writer) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// Flush passes on what is kept: the dump is at its end.
+// Flush passes on the kept rest at the end of the dump.
 func (w *Writer) Flush() error {
 	_, err := w.to.Write(w.rest)
 	w.rest = nil
 	return err
 }
 
-// changed is what stands for a line.
+// changed returns the replacement of a line.
 func changed(line string) string {
 	statement := strings.TrimRight(line, "\r\n")
 	if strings.HasPrefix(statement, "DROP ROLE ") && strings.HasSuffix(statement, ";") {
@@ -81,11 +83,12 @@ func changed(line string) string {
 	if !ok {
 		return line
 	}
-	return "DO $cairn$BEGIN IF NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = '" + strings.ReplaceAll(name, "'", "''") +
+	return "DO $cairn$BEGIN IF NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = '" +
+		strings.ReplaceAll(name, "'", "''") +
 		"') THEN CREATE ROLE " + role + "; END IF; END$cairn$;\n"
 }
 
-// unquoted is the name that an identifier stands for.
+// unquoted returns the name that an identifier stands for.
 func unquoted(identifier string) (string, bool) {
 	inner, quoted := strings.CutPrefix(identifier, `"`)
 	switch {

@@ -31,11 +31,15 @@ const (
 	SeverityError Severity = "error"
 	// SeverityWarning means that only a cluster can tell, or that the set works in a way that is hardly intended.
 	SeverityWarning Severity = "warning"
+	// unknown is a warning about what only the cluster can tell.
+	unknown Severity = "unknown"
 )
 
 // Finding is a mistake in a set of manifests with its position.
 type Finding struct {
 	Severity Severity
+	// OnlyCluster marks a warning about what only the cluster can tell.
+	OnlyCluster bool
 	// File, Document and Line as in Object.
 	File     string
 	Document int
@@ -151,8 +155,12 @@ func (c *checker) add(severity Severity, o *Object, m Mistake) {
 	if o.LineOf != nil {
 		line = o.LineOf(m.Field)
 	}
+	onlyCluster := severity == unknown
+	if onlyCluster {
+		severity = SeverityWarning
+	}
 	c.findings = append(c.findings, Finding{
-		Severity: severity, File: o.File, Document: o.Document, Line: line, Object: c.referenceOf(o).String(),
+		Severity: severity, OnlyCluster: onlyCluster, File: o.File, Document: o.Document, Line: line, Object: c.referenceOf(o).String(),
 		Field: m.Field, Reason: m.Reason, Message: m.Message,
 	})
 }
@@ -191,7 +199,7 @@ func (c *checker) find(o *Object, field, reason string, reference Reference) *un
 			return nil
 		}
 	}
-	c.add(SeverityWarning, o, Mistake{Field: field, Reason: reason,
+	c.add(unknown, o, Mistake{Field: field, Reason: reason,
 		Message: fmt.Sprintf("%s is not among these files: only the cluster can tell whether it exists", reference)})
 	return nil
 }

@@ -78,7 +78,7 @@ func (c *checker) usage(o *Object, field string, reference Reference, usage *v1a
 		*usage.AllowedNamespaces.From == v1alpha1.NamespacesFromSelector
 	switch {
 	case bySelector && !known:
-		c.add(SeverityWarning, o, Mistake{Field: field, Reason: reason,
+		c.add(unknown, o, Mistake{Field: field, Reason: reason,
 			Message: fmt.Sprintf("%s is for namespaces with certain labels: only the cluster knows the labels of %s",
 				reference, user)})
 	case !Allowed(usage, reference.Namespace, user, labels):

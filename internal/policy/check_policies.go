@@ -148,7 +148,7 @@ func (c *checker) noAddon(o *Object, field string, target v1alpha1.TypedObjectRe
 	switch {
 	case InferredAddon(target) != "":
 	case Tells(target):
-		c.add(SeverityWarning, o, Mistake{Field: field, Reason: v1alpha1.ReasonAddonNotFound,
+		c.add(unknown, o, Mistake{Field: field, Reason: v1alpha1.ReasonAddonNotFound,
 			Message: OnlyClusterTells(target)})
 	default:
 		c.add(SeverityError, o, Mistake{Field: field, Reason: v1alpha1.ReasonAddonNotFound, Message: NoAddon(target)})

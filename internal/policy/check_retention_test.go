@@ -23,11 +23,11 @@ func TestRetentionIsChecked(t *testing.T) {
 		"a valid policy": {"shop", "{maxRetentionPeriod: 30d}", "", ""},
 		"an unknown time zone": {
 			"shop", "{maxRetentionPeriod: 30d, timeZone: Mars/Olympus}", "spec.timeZone",
-			`there is no time zone "Mars/Olympus": write one as Europe/Berlin, or leave it out for UTC`,
+			`unknown time zone "Mars/Olympus": write a name such as Europe/Berlin, or leave it out for UTC`,
 		},
 		"a unit that occurs twice": {
 			"shop", "{maxRetentionPeriod: 1d2d}", "spec.maxRetentionPeriod",
-			`"1d2d" is not a period: the unit d is there twice`,
+			`"1d2d" is not a period: the unit d occurs twice`,
 		},
 		"a policy that is not for everyone": {
 			"vault", "{maxRetentionPeriod: 30d}", "spec.backends[0].retentionPolicy",

@@ -178,7 +178,7 @@ func (c *checker) defaultStorage(o *Object, field string) {
 	user := c.referenceOf(o).Namespace
 	labels, _ := c.namespaceLabels(user)
 	if ChooseDefault(DefaultStorages(c.storages), user, labels) == nil {
-		c.add(SeverityWarning, o, Mistake{Field: field, Reason: v1alpha1.ReasonStorageNotFound,
+		c.add(unknown, o, Mistake{Field: field, Reason: v1alpha1.ReasonStorageNotFound,
 			Message: fmt.Sprintf("these files have no default BackupStorage that the namespace %s can use: only the cluster can tell whether there is one", user)})
 	}
 }

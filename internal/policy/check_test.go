@@ -135,7 +135,7 @@ spec:
 		"a schedule that does not parse": {
 			replace: `"0 2 * * *"`, by: `"0 2 * *"`, document: 7,
 			field: "spec.sessions[0].scheduler.schedule", reason: v1alpha1.ReasonInvalidSchedule,
-			message: "does not parse",
+			message: "invalid schedule",
 		},
 		"a schedule that never fires": {
 			replace: `"17 * * * *"`, by: `"0 0 30 2 *"`, document: 8,

@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// Input is the standard input of a program. What was written was taken only once Finish says so.
+// Input is the standard input of a program. The program has read all data only if Finish returns nil.
 type Input struct {
 	ctx     context.Context //nolint:containedctx // an io.Writer has none
 	p       *process
@@ -22,8 +22,8 @@ type Input struct {
 	watch   chan struct{}
 }
 
-// Feed runs a program that reads what is written to the Input. What it writes to its standard output is
-// thrown away: it may be data. The program is told to stop when ctx ends. The caller must Close the Input.
+// Feed starts a program that reads what is written to the Input. It discards the program's standard output, which can
+// be data. When ctx ends, it stops the program. The caller must Close the Input.
 func Feed(ctx context.Context, spec Spec) (*Input, error) {
 	r, w, err := pipe()
 	if err != nil {
@@ -39,7 +39,7 @@ func Feed(ctx context.Context, spec Spec) (*Input, error) {
 	return i, nil
 }
 
-// follow stops the program with the context, and wakes a Write to one that ended.
+// follow stops the program when the context ends, and wakes a Write to a program that has ended.
 func (i *Input) follow() {
 	defer close(i.watch)
 	select {
@@ -49,10 +49,11 @@ func (i *Input) follow() {
 	case <-i.ctx.Done():
 		i.p.stop()
 	}
-	_ = i.pipe.SetWriteDeadline(time.Now().Add(i.p.spec.Grace)) // a process that was left behind may hold the other end
+	// a process that the program left behind can hold the other end
+	_ = i.pipe.SetWriteDeadline(time.Now().Add(i.p.spec.Grace))
 }
 
-// Write gives the program something to read. After an error the program has ended, or is about to.
+// Write passes b to the program. After an error the program has ended, or is about to end.
 func (i *Input) Write(b []byte) (int, error) {
 	if i.err != nil {
 		return 0, i.err
@@ -66,7 +67,7 @@ func (i *Input) Write(b []byte) (int, error) {
 	return n, nil
 }
 
-// broken says why the program reads no more.
+// broken returns why the program reads no more.
 func (i *Input) broken() error {
 	if !i.p.within(i.ctx) {
 		i.p.kill()
@@ -81,14 +82,15 @@ func (i *Input) broken() error {
 	return i.p.failed(endedEarly)
 }
 
-// Written is how much was handed over. It may not have been read yet.
+// Written returns how many bytes were passed on. The program may not have read all of them.
 func (i *Input) Written() int64 { return i.written }
 
-// Err is what the program, or the end of the context, broke the stream with, nil if it did not.
+// Err returns the error with which the program, or the end of the context, ended the stream. It is nil if neither
+// did.
 func (i *Input) Err() error { return i.err }
 
-// Finish says that everything was written, and waits until the program ended, as long as that takes. Nil means that it ended with
-// exit code 0.
+// Finish ends the input and waits until the program has ended, however long that takes. It returns nil if the program
+// ended with exit code 0 and has read everything.
 func (i *Input) Finish() error {
 	if i.err != nil {
 		return i.err
@@ -110,14 +112,14 @@ func (i *Input) Finish() error {
 	return i.err
 }
 
-// endedEarly is what a program did that left something unread. That it says it ended well means nothing then.
+// endedEarly describes a program that left data unread. Its exit code means nothing then.
 const endedEarly = "ended with exit code 0 before it had read everything"
 
-// unread is another end of the pipe to read from: what is in it when all programs are gone was read by none.
+// unread opens another reading end of the pipe. Data that is still in it when all programs are gone was read by none.
 func unread(w *os.File) (*os.File, error) {
 	conn, err := w.SyscallConn()
 	if err != nil {
-		return nil, fmt.Errorf("look at what a program leaves: %w", err)
+		return nil, fmt.Errorf("look for data that a program did not read: %w", err)
 	}
 	var r *os.File
 	var opened error
@@ -125,27 +127,27 @@ func unread(w *os.File) (*os.File, error) {
 		r, opened = os.OpenFile(fmt.Sprintf("/proc/self/fd/%d", fd), os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	})
 	if err = errors.Join(err, opened); err != nil {
-		return nil, fmt.Errorf("look at what a program leaves: %w", err)
+		return nil, fmt.Errorf("look for data that a program did not read: %w", err)
 	}
 	return r, nil
 }
 
-// pending says whether there is something in a pipe whose writers are gone.
+// pending reports whether a pipe whose writers are gone still holds data.
 func pending(r *os.File) bool {
 	n, err := r.Read(make([]byte, 1))
 	return n > 0 || err != nil && !errors.Is(err, io.EOF)
 }
 
-// Close ends the program if it still runs, and waits for its end. It is killed before its input ends: the end of the input could
-// make it commit what it has read so far.
+// Close ends the program if it still runs, and waits for its end. It kills the program before it closes the input:
+// the end of the input could make the program commit what it has read so far.
 func (i *Input) Close() {
 	i.close.Do(func() {
 		i.p.kill()
-		_ = i.p.reap() // nobody wants to know any more
+		_ = i.p.reap() // the result does not matter any more
 		<-i.watch
 		closeAll(i.pipe)
 	})
 }
 
-// Said are the last lines of the program's standard error, scrubbed. It is for after the end.
+// Said returns the last lines of the program's standard error, scrubbed. Call it after the program's end.
 func (i *Input) Said() []string { return i.p.said.lines }

@@ -10,21 +10,22 @@ import (
 	"time"
 )
 
-// Output is what a program writes to its standard output. Read gives io.EOF only after the program ended with exit code 0 and
-// wrote something; else its last error is an *Error, or what ended the context.
+// Output is the standard output of a program. Read returns io.EOF only after the program wrote something and ended
+// with exit code 0. Otherwise its last error is an *Error, or what ended the context.
 type Output struct {
 	ctx   context.Context //nolint:containedctx // an io.Reader has none
 	p     *process
 	pipe  *os.File
 	read  int64
 	err   error
-	mu    sync.Mutex // of the pipe's deadline
-	done  bool       // the deadline is now, and stays
+	mu    sync.Mutex // guards the pipe's deadline
+	done  bool       // the deadline has passed and must not change
 	close sync.Once
 	watch chan struct{}
 }
 
-// Start runs a program. Its standard input is empty. The program is told to stop when ctx ends. The caller must Close the Output.
+// Start starts a program with an empty standard input. When ctx ends, it stops the program. The caller must Close the
+// Output.
 func Start(ctx context.Context, spec Spec) (*Output, error) {
 	r, w, err := pipe()
 	if err != nil {
@@ -40,7 +41,7 @@ func Start(ctx context.Context, spec Spec) (*Output, error) {
 	return o, nil
 }
 
-// follow wakes a Read that waits for nothing.
+// follow wakes a Read that would wait for nothing.
 func (o *Output) follow() {
 	defer close(o.watch)
 	select {
@@ -51,13 +52,14 @@ func (o *Output) follow() {
 	case <-o.ctx.Done():
 		o.mu.Lock()
 		o.done = true
-		_ = o.pipe.SetReadDeadline(time.Unix(1, 0)) // a pipe of package os has deadlines
+		_ = o.pipe.SetReadDeadline(time.Unix(1, 0)) // a pipe of package os supports deadlines
 		o.mu.Unlock()
 		o.p.stop()
 	}
 }
 
-// patience lets Read wait for what is in the pipe of a program that ended, but not for a process that it left behind.
+// patience lets Read wait for the rest of the output of a program that ended, but not for a process that it left
+// behind.
 func (o *Output) patience() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -66,7 +68,7 @@ func (o *Output) patience() {
 	}
 }
 
-// Read reads what the program wrote.
+// Read reads the output of the program.
 func (o *Output) Read(b []byte) (int, error) {
 	if o.err != nil {
 		return 0, o.err
@@ -76,7 +78,7 @@ func (o *Output) Read(b []byte) (int, error) {
 		return 0, o.err
 	}
 	select {
-	case <-o.p.ended: // whoever reads slowly must not run out of patience
+	case <-o.p.ended: // a slow reader gets more time
 		o.patience()
 	default:
 	}
@@ -89,7 +91,7 @@ func (o *Output) Read(b []byte) (int, error) {
 	return 0, o.err
 }
 
-// end says what a stream that ended with err was.
+// end returns the error for a stream that ended with err.
 func (o *Output) end(err error) error {
 	switch {
 	case o.ctx.Err() != nil:
@@ -107,7 +109,7 @@ func (o *Output) end(err error) error {
 			return fmt.Errorf("read from %s: %w", o.p.name(), context.Cause(o.ctx))
 		}
 		o.p.kill()
-		_ = o.p.reap() // it was killed
+		_ = o.p.reap() // it fails because of the kill
 		return o.p.failed("closed its output, but did not end")
 	}
 	if bad := o.p.reap(); bad != nil {
@@ -126,10 +128,10 @@ func (o *Output) Close() {
 	o.close.Do(func() {
 		closeAll(o.pipe)
 		o.p.stop()
-		_ = o.p.reap() // nobody wants to know any more
+		_ = o.p.reap() // the result does not matter any more
 		<-o.watch
 	})
 }
 
-// Said are the last lines of the program's standard error, scrubbed. It is for after the end.
+// Said returns the last lines of the program's standard error, scrubbed. Call it after the program's end.
 func (o *Output) Said() []string { return o.p.said.lines }

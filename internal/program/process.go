@@ -18,58 +18,59 @@ import (
 
 // Spec says what to run.
 type Spec struct {
-	// Args are the program, which is looked for in this process' PATH, and its arguments.
+	// Args are the program, which is looked up in this process' PATH, and its arguments.
 	Args []string
-	// Env is its whole environment.
+	// Env is its complete environment.
 	Env []string
-	// Dir it runs in.
+	// Dir is its working directory.
 	Dir string
-	// Scrub removes what must not be shown from a line that the program wrote to its standard error. Nil removes nothing.
+	// Scrub removes secrets from a line of the program's standard error. Nil removes nothing.
 	Scrub func(line string) string
-	// Grace is how long the program may go on when its work must be over: its output is closed but it has not ended, or the
-	// other way round, or it was told to stop. 0 is DefaultGrace.
+	// Grace is how long the program can go on when its work must be over: its output is closed but it has not ended,
+	// it has ended but its output is not closed, or it was told to stop. 0 means DefaultGrace.
 	Grace time.Duration
 }
 
-// DefaultGrace leaves a mover, which gets 45 s to end, the time to save what was done.
+// DefaultGrace leaves a mover, which has 45 s to end, enough time to save what was done.
 const DefaultGrace = 10 * time.Second
 
-// Error is how a program ended badly. Its text holds what Scrub left of the last lines of the program's standard error.
+// Error is the bad end of a program. Its text contains what Scrub left of the last lines of the program's standard
+// error.
 type Error struct {
-	// Message says it.
+	// Message says how the program ended.
 	Message string
 	// Empty says that the program ended well but wrote nothing at all.
 	Empty bool
 }
 
-// Error gives the message.
+// Error returns the message.
 func (e *Error) Error() string { return e.Message }
 
-// process is a program that was started.
+// process is a started program.
 type process struct {
 	spec   Spec
 	cmd    *exec.Cmd
 	said   *tail
-	ended  chan struct{} // closed when the program ended; its process is kept as a zombie until over
-	over   chan struct{} // closed when nobody needs its process group any more
+	ended  chan struct{} // closed when the program has ended; its process stays a zombie until over
+	over   chan struct{} // closed when nobody needs its process group any longer
 	reaped chan struct{} // closed when it and its group are gone
 	once   sync.Once
-	state  error // from Wait, once reaped
+	state  error // result of Wait, valid once reaped
 	mu     sync.Mutex
-	gone   bool // the number of its group may be another's
+	gone   bool // its group's number can belong to another process now
 }
 
-// name of the program, as messages have it.
+// name returns the name of the program for messages.
 func (p *process) name() string { return filepath.Base(p.spec.Args[0]) }
 
-// start starts the program. It takes both files over.
+// start starts the program. It takes over both files.
 func start(spec Spec, stdin, stdout *os.File) (*process, error) {
-	defer closeAll(stdin, stdout) // the program has its own
+	defer closeAll(stdin, stdout) // the program has its own copies
 	if spec.Grace == 0 {
 		spec.Grace = DefaultGrace
 	}
 	if len(spec.Args) == 0 || spec.Args[0] == "" {
-		return nil, &Error{Message: "there is no program to run"}
+		return nil, &Error{Message: "no program to run"}
 	}
 	p := &process{spec: spec, ended: make(chan struct{}), over: make(chan struct{}), reaped: make(chan struct{})}
 	stderr, err := p.newTail()
@@ -77,8 +78,10 @@ func start(spec Spec, stdin, stdout *os.File) (*process, error) {
 		return nil, err
 	}
 	defer closeAll(stderr)
-	p.cmd = exec.Command(spec.Args[0], spec.Args[1:]...)                                   //nolint:noctx // told to stop by stop, which knows its group
-	p.cmd.Env, p.cmd.Dir, p.cmd.Stderr = append([]string{}, spec.Env...), spec.Dir, stderr // nil would be this process' own
+	p.cmd = exec.Command(spec.Args[0],
+		spec.Args[1:]...) //nolint:noctx // stop ends it, together with its group
+	// nil would mean this process' own
+	p.cmd.Env, p.cmd.Dir, p.cmd.Stderr = append([]string{}, spec.Env...), spec.Dir, stderr
 	if stdin != nil {
 		p.cmd.Stdin = stdin
 	}
@@ -94,7 +97,8 @@ func start(spec Spec, stdin, stdout *os.File) (*process, error) {
 	return p, nil
 }
 
-// run starts the program and waits for it, on one thread: the kernel kills the program with the thread that started it.
+// run starts the program and waits for it on one thread: the kernel kills the program together with the thread that
+// started it.
 func (p *process) run(started chan<- error) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
@@ -105,7 +109,7 @@ func (p *process) run(started chan<- error) {
 		return
 	}
 	pid := p.cmd.Process.Pid
-	for { // without reaping it: as long as it is a zombie the number of its group is nobody else's
+	for { // without reaping it: while it is a zombie, no other group can have its number
 		if err := unix.Waitid(unix.P_PID, pid, nil, unix.WEXITED|unix.WNOWAIT, nil); !errors.Is(err, unix.EINTR) {
 			break
 		}
@@ -115,21 +119,21 @@ func (p *process) run(started chan<- error) {
 	p.mu.Lock()
 	p.gone = true
 	p.mu.Unlock()
-	_ = syscall.Kill(-pid, syscall.SIGKILL) // whatever it left behind
+	_ = syscall.Kill(-pid, syscall.SIGKILL) // processes that it left behind
 	p.state = p.cmd.Wait()
 }
 
-// signal tells the whole group.
+// signal sends a signal to the whole group.
 func (p *process) signal(s syscall.Signal) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.gone {
 		return
 	}
-	_ = syscall.Kill(-p.cmd.Process.Pid, s) // whoever is gone needs no signal
+	_ = syscall.Kill(-p.cmd.Process.Pid, s) // a process that is gone needs no signal
 }
 
-// stop ends the program, kindly at first.
+// stop ends the program: first with SIGTERM, after Grace with SIGKILL.
 func (p *process) stop() {
 	p.signal(syscall.SIGTERM)
 	if !p.within(context.Background()) {
@@ -140,7 +144,8 @@ func (p *process) stop() {
 // kill ends the program and its group at once.
 func (p *process) kill() { p.signal(syscall.SIGKILL) }
 
-// reap waits for the program's end, kills what it left behind, and says how it ended, nil for well.
+// reap waits for the program's end, kills what it left behind, and returns how it ended. It returns nil for a good
+// end.
 func (p *process) reap() error {
 	<-p.ended
 	p.once.Do(func() { close(p.over) })
@@ -163,7 +168,7 @@ func (p *process) reap() error {
 	return p.failed(fmt.Sprintf("ended with exit code %d", exit.ExitCode()))
 }
 
-// failed is the error of a program that did what is said.
+// failed returns the error of a program that ended as what says.
 func (p *process) failed(what string) error {
 	message := p.name() + " " + what
 	if lines := p.said.text(); lines != "" {
@@ -172,7 +177,7 @@ func (p *process) failed(what string) error {
 	return &Error{Message: message}
 }
 
-// within waits for the program's end, but not longer than its grace. It says whether it came.
+// within waits for the program's end, but no longer than Grace. It reports whether the program ended.
 func (p *process) within(ctx context.Context) bool {
 	timer := time.NewTimer(p.spec.Grace)
 	defer timer.Stop()
@@ -185,13 +190,13 @@ func (p *process) within(ctx context.Context) bool {
 	return false
 }
 
-// notStarted says why a program did not start. No argument is in it.
+// notStarted returns why a program did not start. The error contains no argument.
 func notStarted(name string, err error) error {
 	switch {
 	case errors.Is(err, exec.ErrNotFound), errors.Is(err, fs.ErrNotExist):
 		return &Error{Message: fmt.Sprintf("the image has no program %s", name)}
 	case errors.Is(err, fs.ErrPermission):
-		return &Error{Message: fmt.Sprintf("program %s may not be run", name)}
+		return &Error{Message: fmt.Sprintf("program %s is not executable", name)}
 	}
 	var errno syscall.Errno
 	if errors.As(err, &errno) {
@@ -200,14 +205,15 @@ func notStarted(name string, err error) error {
 	return &Error{Message: fmt.Sprintf("program %s can't be started", name)}
 }
 
-// pipe makes a pipe with as much room as an unprivileged process may have.
+// pipe creates a pipe with as much room as an unprivileged process can have.
 func pipe() (r, w *os.File, err error) {
 	if r, w, err = os.Pipe(); err != nil {
-		return nil, nil, fmt.Errorf("make pipe: %w", err)
+		return nil, nil, fmt.Errorf("create pipe: %w", err)
 	}
 	conn, err := w.SyscallConn()
 	if err == nil {
-		_ = conn.Control(func(fd uintptr) { _, _ = unix.FcntlInt(fd, unix.F_SETPIPE_SZ, pipeSize) }) // less room will do
+		// less room is good enough
+		_ = conn.Control(func(fd uintptr) { _, _ = unix.FcntlInt(fd, unix.F_SETPIPE_SZ, pipeSize) })
 	}
 	return r, w, nil
 }
@@ -217,7 +223,7 @@ const pipeSize = 1 << 20
 func closeAll(files ...*os.File) {
 	for _, f := range files {
 		if f != nil {
-			_ = f.Close() // of a pipe: nothing is lost with it
+			_ = f.Close() // closing a pipe loses nothing
 		}
 	}
 }

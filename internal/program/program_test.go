@@ -19,9 +19,11 @@ import (
 	"github.com/cairn-backup/cairn/internal/program"
 )
 
-// script runs lines in a shell, which stands for any program. Grace is short: what does not end is waited for.
+// script runs lines in a shell, which stands for any program. Grace is short, because tests wait for programs that do
+// not end.
 func script(lines string) program.Spec {
-	return program.Spec{Args: []string{"/bin/sh", "-c", lines}, Env: []string{"PATH=" + os.Getenv("PATH")}, Grace: 300 * time.Millisecond}
+	return program.Spec{Args: []string{"/bin/sh", "-c", lines}, Env: []string{"PATH=" + os.Getenv("PATH")},
+		Grace: 300 * time.Millisecond}
 }
 
 func TestAnOutputEndsWellOnlyIfItsProgramDid(t *testing.T) {
@@ -31,28 +33,39 @@ func TestAnOutputEndsWellOnlyIfItsProgramDid(t *testing.T) {
 		says  string // empty: it ended well
 		empty bool
 	}{
-		"exit code 0":                            {spec: script("echo data"), wrote: "data\n"},
-		"exit code 0, with warnings":             {spec: script("echo warning >&2; echo data"), wrote: "data\n"},
-		"exit code 1 after everything":           {spec: script("echo data; echo connection lost >&2; exit 1"), wrote: "data\n", says: "sh ended with exit code 1: connection lost"},
-		"exit code 1, silent":                    {spec: script("exit 1"), says: "sh ended with exit code 1"},
-		"killed after everything":                {spec: script("echo data; kill -9 $$"), wrote: "data\n", says: "sh was killed: it may have run out of memory (jobTemplate.spec.resources.limits)"},
-		"ended by another signal":                {spec: script("echo data; kill -11 $$"), wrote: "data\n", says: "sh was ended by signal 11 (segmentation fault)"},
-		"nothing, and exit code 0":               {spec: script(":"), says: "sh ended with exit code 0, but wrote nothing", empty: true},
-		"only messages, and exit code 0":         {spec: script("echo no tables >&2"), says: "sh ended with exit code 0, but wrote nothing: no tables", empty: true},
-		"its output closed, but it goes on":      {spec: script("echo data; exec >&-; sleep 60"), wrote: "data\n", says: "sh closed its output, but did not end"},
-		"its output closed, and it fails later":  {spec: script("echo data; exec >&-; sleep 0.1; exit 3"), wrote: "data\n", says: "sh ended with exit code 3"},
-		"its output closed, and it ends later":   {spec: script("echo data; exec >&-; sleep 0.1"), wrote: "data\n"},
-		"a process left behind, silent":          {spec: script("echo data; sleep 60 &"), wrote: "data\n", says: "sh ended, but left a process behind that did not close its output"},
-		"a process left behind, after a failure": {spec: script("echo data; sleep 60 & exit 4"), wrote: "data\n", says: "sh ended with exit code 4"},
+		"exit code 0":                {spec: script("echo data"), wrote: "data\n"},
+		"exit code 0, with warnings": {spec: script("echo warning >&2; echo data"), wrote: "data\n"},
+		"exit code 1 after everything": {spec: script("echo data; echo connection lost >&2; exit 1"),
+			wrote: "data\n", says: "sh ended with exit code 1: connection lost"},
+		"exit code 1, silent": {spec: script("exit 1"), says: "sh ended with exit code 1"},
+		"killed after everything": {spec: script("echo data; kill -9 $$"), wrote: "data\n",
+			says: "sh was killed: it may have run out of memory (jobTemplate.spec.resources.limits)"},
+		"ended by another signal": {spec: script("echo data; kill -11 $$"), wrote: "data\n",
+			says: "sh was ended by signal 11 (segmentation fault)"},
+		"nothing, and exit code 0": {spec: script(":"), says: "sh ended with exit code 0, but wrote nothing",
+			empty: true},
+		"only messages, and exit code 0": {spec: script("echo no tables >&2"),
+			says: "sh ended with exit code 0, but wrote nothing: no tables", empty: true},
+		"its output closed, but it goes on": {spec: script("echo data; exec >&-; sleep 60"), wrote: "data\n",
+			says: "sh closed its output, but did not end"},
+		"its output closed, and it fails later": {spec: script("echo data; exec >&-; sleep 0.1; exit 3"), wrote: "data\n",
+			says: "sh ended with exit code 3"},
+		"its output closed, and it ends later": {spec: script("echo data; exec >&-; sleep 0.1"), wrote: "data\n"},
+		"a process left behind, silent": {spec: script("echo data; sleep 60 &"), wrote: "data\n",
+			says: "sh ended, but left a process behind that did not close its output"},
+		"a process left behind, after a failure": {spec: script("echo data; sleep 60 & exit 4"), wrote: "data\n",
+			says: "sh ended with exit code 4"},
 		"a process left behind that ends in time": {
 			spec: script("echo data; (sleep 0.1; echo more) &"), wrote: "data\nmore\n",
 		},
-		"no such program": {spec: program.Spec{Args: []string{"pg_dump_of_tomorrow", "--password=x"}}, says: "the image has no program pg_dump_of_tomorrow"},
-		"no such path":    {spec: program.Spec{Args: []string{"/nowhere/pg_dump"}}, says: "the image has no program pg_dump"},
-		"no program":      {spec: program.Spec{}, says: "there is no program to run"},
-		"not executable":  {spec: program.Spec{Args: []string{"/etc/passwd"}}, says: "program passwd may not be run"},
+		"no such program": {spec: program.Spec{Args: []string{"pg_dump_of_tomorrow", "--password=x"}},
+			says: "the image has no program pg_dump_of_tomorrow"},
+		"no such path":   {spec: program.Spec{Args: []string{"/nowhere/pg_dump"}}, says: "the image has no program pg_dump"},
+		"no program":     {spec: program.Spec{}, says: "no program to run"},
+		"not executable": {spec: program.Spec{Args: []string{"/etc/passwd"}}, says: "program passwd is not executable"},
 		"data in what it says": {
-			spec:  script(`printf 'ERROR:  duplicate key\nDETAIL:  Key (email)=(joe)\nCONTEXT:  COPY users, line 1\nLINE 1: select secret\n' >&2; exit 1`),
+			spec: script(
+				`printf 'ERROR:  duplicate key\nDETAIL:  Key (email)=(joe)\nCONTEXT:  COPY users, line 1\nLINE 1: select secret\n' >&2; exit 1`),
 			says:  "sh ended with exit code 1: ERROR:  duplicate key",
 			wrote: "",
 		},
@@ -74,7 +87,7 @@ func TestAnOutputEndsWellOnlyIfItsProgramDid(t *testing.T) {
 	}
 }
 
-// read gives all that a program writes, and its last error but for io.EOF.
+// read returns everything that a program writes, and its last error except io.EOF.
 func read(ctx context.Context, spec program.Spec) (string, error) {
 	out, err := program.Start(ctx, spec)
 	if err != nil {
@@ -88,7 +101,7 @@ func read(ctx context.Context, spec program.Spec) (string, error) {
 	return string(b), err
 }
 
-// TestASlowReaderLosesNothing: what a program left in the pipe when it ended is read, however long that takes.
+// TestASlowReaderLosesNothing: data that a program left in the pipe at its end is read, however long that takes.
 func TestASlowReaderLosesNothing(t *testing.T) {
 	g := NewWithT(t)
 	spec := script("head -c 500000 /dev/zero")
@@ -128,14 +141,16 @@ func TestAProgramSeesItsOwnEnvironmentAlone(t *testing.T) {
 	wrote, err := read(t.Context(), program.Spec{Args: []string{"/usr/bin/env"}, Env: []string{"A=b c"}})
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(wrote).To(Equal("A=b c\n"))
-	wrote, err = read(t.Context(), program.Spec{Args: []string{"/bin/sh", "-c", `echo "$#" "$1"; cat`, "sh", "$(id) `id` ; $HOME *"}})
+	wrote, err = read(t.Context(),
+		program.Spec{Args: []string{"/bin/sh", "-c", `echo "$#" "$1"; cat`, "sh", "$(id) `id` ; $HOME *"}})
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(wrote).To(Equal("1 $(id) `id` ; $HOME *\n"), "no shell has read it, and the standard input is empty")
 }
 
 func TestAProgramIsToldToStop(t *testing.T) {
 	for name, tc := range map[string]struct{ lines, left string }{
-		"and does":           {lines: `trap 'echo stopped >> left; exit 0' TERM; echo $$; while :; do sleep 0.01; done`, left: "stopped\n"},
+		"and does": {lines: `trap 'echo stopped >> left; exit 0' TERM; echo $$; while :; do sleep 0.01; done`,
+			left: "stopped\n"},
 		"and is killed else": {lines: `trap 'echo no >> left' TERM; echo $$; while :; do sleep 0.01; done`, left: "no\n"},
 		"with its children":  {lines: `sh -c 'trap "" TERM; echo $$; while :; do sleep 0.01; done' & wait`},
 	} {
@@ -191,13 +206,18 @@ func TestAnInputWasTakenOnlyIfItsProgramSaysSo(t *testing.T) {
 		says  string // empty: it ended well
 		large bool   // what it does not read has to fill the pipe
 	}{
-		"all of it":                              {spec: script("cat >taken")},
-		"all of it, and exit code 2":             {spec: script("cat >taken; echo syntax error >&2; exit 2"), says: "sh ended with exit code 2: syntax error"},
-		"a part, and exit code 0":                {spec: script("head -c 10 >taken"), says: "sh ended with exit code 0 before it had read everything"},
-		"a part, and exit code 3":                {spec: script("head -c 10 >taken; exit 3"), says: "sh ended with exit code 3"},
-		"a part, and goes on":                    {spec: script("head -c 10 >taken; exec <&-; sleep 60"), large: true, says: "sh was killed: it may have run out of memory (jobTemplate.spec.resources.limits)"},
-		"nothing":                                {spec: script("exit 1"), says: "sh ended with exit code 1"},
-		"all of it, and killed then":             {spec: script("cat >taken; kill -9 $$"), says: "sh was killed: it may have run out of memory (jobTemplate.spec.resources.limits)"},
+		"all of it": {spec: script("cat >taken")},
+		"all of it, and exit code 2": {spec: script("cat >taken; echo syntax error >&2; exit 2"),
+			says: "sh ended with exit code 2: syntax error"},
+		"a part, and exit code 0": {spec: script("head -c 10 >taken"),
+			says: "sh ended with exit code 0 before it had read everything"},
+		"a part, and exit code 3": {spec: script("head -c 10 >taken; exit 3"),
+			says: "sh ended with exit code 3"},
+		"a part, and goes on": {spec: script("head -c 10 >taken; exec <&-; sleep 60"), large: true,
+			says: "sh was killed: it may have run out of memory (jobTemplate.spec.resources.limits)"},
+		"nothing": {spec: script("exit 1"), says: "sh ended with exit code 1"},
+		"all of it, and killed then": {spec: script("cat >taken; kill -9 $$"),
+			says: "sh was killed: it may have run out of memory (jobTemplate.spec.resources.limits)"},
 		"all of it, and data on standard output": {spec: script("cat; exit 1"), says: "sh ended with exit code 1"},
 	} {
 		for size, data := range map[string][]byte{
@@ -215,7 +235,7 @@ func TestAnInputWasTakenOnlyIfItsProgramSaysSo(t *testing.T) {
 	}
 }
 
-// taken feeds data to a program and looks at what is said of it.
+// taken feeds data to a program and checks the result.
 func taken(t *testing.T, spec program.Spec, data []byte, says string) {
 	g := NewWithT(t)
 	spec.Dir = t.TempDir()
@@ -237,7 +257,7 @@ func taken(t *testing.T, spec program.Spec, data []byte, says string) {
 	g.Expect(err).To(MatchError(says))
 }
 
-// TestAnInputThatIsGivenUpDoesNotEnd: a program that commits at the end of its input must not see one.
+// TestAnInputThatIsGivenUpDoesNotEnd: a program that commits at the end of its input must see no end.
 func TestAnInputThatIsGivenUpDoesNotEnd(t *testing.T) {
 	for name, cancels := range map[string]bool{"by Close": false, "by its context": true} {
 		t.Run(name, func(t *testing.T) {
@@ -251,10 +271,12 @@ func TestAnInputThatIsGivenUpDoesNotEnd(t *testing.T) {
 			g.Expect(err).NotTo(HaveOccurred())
 			_, err = in.Write([]byte("a part"))
 			g.Expect(err).NotTo(HaveOccurred())
-			g.Eventually(func() ([]byte, error) { return os.ReadFile(filepath.Join(spec.Dir, "taken")) }).Should(BeEquivalentTo("a part"), "the program has it")
+			g.Eventually(func() ([]byte, error) { return os.ReadFile(filepath.Join(spec.Dir, "taken")) }).
+				Should(BeEquivalentTo("a part"), "the program has it")
 			if cancels {
 				cancel()
-				g.Eventually(func() error { _, err := in.Write([]byte("more")); return err }).Should(MatchError(context.Canceled), "the program ends soon")
+				g.Eventually(func() error { _, err := in.Write([]byte("more")); return err }).
+					Should(MatchError(context.Canceled), "the program ends soon")
 			}
 			in.Close()
 			g.Expect(filepath.Join(spec.Dir, "committed")).NotTo(BeAnExistingFile())
@@ -275,7 +297,8 @@ func TestAProgramEndsWithItsParent(t *testing.T) {
 	self, err := os.Executable()
 	g.Expect(err).NotTo(HaveOccurred())
 	out, err := program.Start(t.Context(), program.Spec{
-		Args: []string{self, "-test.run=^" + t.Name() + "$"}, Env: []string{"CAIRN_TEST_PARENT=1", "PATH=" + os.Getenv("PATH")},
+		Args: []string{self, "-test.run=^" + t.Name() + "$"},
+		Env:  []string{"CAIRN_TEST_PARENT=1", "PATH=" + os.Getenv("PATH")},
 	})
 	g.Expect(err).NotTo(HaveOccurred())
 	pid := firstNumber(g, out)
@@ -285,7 +308,7 @@ func TestAProgramEndsWithItsParent(t *testing.T) {
 	g.Eventually(gone).WithArguments(pid).Should(BeTrue(), "the kernel kills it")
 }
 
-// gone says whether a process has ended. One whose parent has gone may wait for somebody to ask how.
+// gone reports whether a process has ended. A process whose parent has gone can wait to be reaped.
 func gone(pid int) bool {
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	return err != nil || bytes.Contains(b, []byte(") Z "))

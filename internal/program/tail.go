@@ -9,19 +9,20 @@ import (
 	"unicode/utf8"
 )
 
-// How much of what a program says is kept.
+// How much of a program's messages is kept.
 const (
 	linesKept  = 8
 	lineLength = 240
 	textLength = 900
-	// longLine is how long a line may be to be looked at at all: scrubbing a part of one could leave a part of a secret.
+	// longLine is the length up to which a line is kept at all: scrubbing a part of a line could leave a part of a
+	// secret.
 	longLine = 64 << 10
 )
 
-// contents are lines that show data of the database beside an error.
+// contents matches lines that show data of the database beside an error.
 var contents = regexp.MustCompile(`^\s*(DETAIL|CONTEXT|STATEMENT|QUERY|LINE \d+):`)
 
-// tail keeps the last lines of what a program says. Only whole lines are scrubbed and kept.
+// tail keeps the last lines of a program's standard error. It scrubs and keeps only whole lines.
 type tail struct {
 	pipe  *os.File
 	scrub func(string) string
@@ -31,11 +32,11 @@ type tail struct {
 	long  bool
 }
 
-// newTail begins to read what the program says, and gives the file that it is to say it to.
+// newTail starts to read the program's standard error, and returns the file to which the program writes it.
 func (p *process) newTail() (*os.File, error) {
 	r, w, err := os.Pipe()
 	if err != nil {
-		return nil, &Error{Message: "no pipe can be made for the program"}
+		return nil, &Error{Message: "can't create a pipe for the program"}
 	}
 	p.said = &tail{pipe: r, scrub: p.spec.Scrub, done: make(chan struct{})}
 	go p.said.read()
@@ -56,9 +57,9 @@ func (t *tail) read() {
 	}
 }
 
-// finish waits until everything was read that the program said. Who has left its group does not hold it up.
+// finish waits until all messages of the program were read. A process that has left its group does not delay it.
 func (t *tail) finish() {
-	_ = t.pipe.SetReadDeadline(time.Now().Add(time.Second)) // it may be closed already
+	_ = t.pipe.SetReadDeadline(time.Now().Add(time.Second)) // it can be closed already
 	<-t.done
 }
 
@@ -78,7 +79,7 @@ func (t *tail) take(b []byte) {
 	}
 }
 
-// keep ends a line.
+// keep completes a line.
 func (t *tail) keep() {
 	line := strings.TrimRight(string(t.line), " \t\r")
 	if t.long {
@@ -96,7 +97,7 @@ func (t *tail) keep() {
 	}
 }
 
-// text is what was said last, in one line.
+// text returns the last messages in one line.
 func (t *tail) text() string {
 	var out string
 	for i := len(t.lines) - 1; i >= 0; i-- {
@@ -112,7 +113,7 @@ func (t *tail) text() string {
 	return out
 }
 
-// printable replaces what is no text.
+// printable replaces control characters and invalid text.
 func printable(s string) string {
 	return strings.Map(func(r rune) rune {
 		if r < ' ' || r == utf8.RuneError || r == 0x7f {
@@ -122,7 +123,7 @@ func printable(s string) string {
 	}, s)
 }
 
-// cut keeps whole characters.
+// cut cuts a text without splitting a character.
 func cut(s string, limit int) string {
 	if len(s) <= limit {
 		return s

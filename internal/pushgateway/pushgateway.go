@@ -1,4 +1,6 @@
-// Package pushgateway pushes what ended to a Prometheus Pushgateway, with the names and labels that Stash has.
+// Package pushgateway pushes metrics of ended runs and restores to a Prometheus Pushgateway, with the names and
+// labels of Stash. A Client is safe for concurrent use; a Set is for one goroutine. No credential is part of a URL or
+// an error.
 package pushgateway
 
 import (
@@ -15,7 +17,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/push"
 )
 
-// timeout of one push.
+// timeout bounds one push.
 const timeout = 10 * time.Second
 
 // Client pushes to one Pushgateway. It is safe for concurrent use.
@@ -24,19 +26,20 @@ type Client struct {
 	http *http.Client
 }
 
-// New checks the URL of a Pushgateway. It must hold no credential: it stands in the arguments of a program.
+// New checks the URL of a Pushgateway. It must contain no credential, because it stands in the arguments of a
+// program.
 func New(address string) (*Client, error) {
 	u, err := url.Parse(address)
 	switch {
 	case err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https":
-		return nil, fmt.Errorf("%q is not a URL such as http://pushgateway:9091", address)
+		return nil, fmt.Errorf("invalid URL %q: write a URL such as http://pushgateway:9091", address)
 	case u.User != nil:
-		return nil, fmt.Errorf("the URL of the Pushgateway at %s must hold no credential", u.Host)
+		return nil, fmt.Errorf("the URL of the Pushgateway at %s must not contain a credential", u.Host)
 	}
 	return &Client{url: strings.TrimSuffix(address, "/"), http: &http.Client{Timeout: timeout}}, nil
 }
 
-// Push pushes every group of the Set. To push a Set again changes nothing.
+// Push pushes every group of the Set. Pushing a Set again changes nothing.
 func (c *Client) Push(ctx context.Context, set *Set) error {
 	for _, g := range set.groups {
 		pusher := push.New(c.url, set.job).Client(c.http).Gatherer(g.registry)
@@ -48,20 +51,21 @@ func (c *Client) Push(ctx context.Context, set *Set) error {
 			do = pusher.PushContext
 		}
 		if err := do(ctx); err != nil {
-			return fmt.Errorf("push the metrics of %s: %w", set.job, err)
+			return fmt.Errorf("push metrics of %s: %w", set.job, err)
 		}
 	}
 	return nil
 }
 
-// Set is the metrics of one session or restore.
+// Set holds the metrics of one run or restore.
 type Set struct {
 	job    string
 	groups []*group
 }
 
-// group is what a Pushgateway takes together: series of the job with the labels of a key. A push takes every series away that
-// has the name of a pushed one and is not pushed, and where the group is whole every series at all. So whether something
+// group is a group of a Pushgateway: series of the job with the labels of a key. A push removes every series that has
+// the name of a pushed series and is not pushed. If the group is whole, a push removes every other series. So success
+// is in a group that is whole, and what stays true after a failure is in another group of the same target or host.
 // succeeded stands in a group that is whole, and what stays true after a failure in a group of what can fail alone.
 type group struct {
 	key      []string // names and values of labels
@@ -70,7 +74,7 @@ type group struct {
 	gauges   map[string]*prometheus.GaugeVec
 }
 
-// group is that of the labels with these names. It is made when it is asked for first.
+// group returns the group of the labels with these names. The first call creates it.
 func (s *Set) group(whole bool, labels prometheus.Labels, names []string) *group {
 	var key []string
 	for _, name := range names {
@@ -86,13 +90,13 @@ func (s *Set) group(whole bool, labels prometheus.Labels, names []string) *group
 	return g
 }
 
-// jobOf is the job that Stash pushes under: <kind>-<namespace>-<name>, the kind in lower case.
+// jobOf returns the job under which Stash pushes: <kind>-<namespace>-<name>, the kind in lower case.
 func jobOf(kind, namespace, name string) string {
 	return strings.ToLower(kind) + "-" + namespace + "-" + name
 }
 
-// gauge sets a series under both of Stash's names. All series of a name have the same labels; those of the group's key are
-// the Pushgateway's to set.
+// gauge sets a series under both of Stash's names. All series of a name have the same labels; the Pushgateway sets
+// those of the group's key.
 func (g *group) gauge(name, legacy, help string, value float64, labels prometheus.Labels) {
 	labels = with(labels)
 	for i := 0; i < len(g.key); i += 2 {
@@ -109,7 +113,7 @@ func (g *group) gauge(name, legacy, help string, value float64, labels prometheu
 	}
 }
 
-// with adds labels to a copy.
+// with returns a copy of labels with more labels.
 func with(labels prometheus.Labels, more ...string) prometheus.Labels {
 	out := make(prometheus.Labels, len(labels)+len(more)/2)
 	for key, value := range labels {

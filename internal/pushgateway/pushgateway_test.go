@@ -49,7 +49,7 @@ func newGateway(t testing.TB) *gateway {
 	return &gateway{client, store}
 }
 
-// pushed is what a scrape of the gateway gives, without its own metrics of when it was pushed to.
+// pushed returns a scrape of the gateway, without the gateway's own metrics of pushes.
 func (g *gateway) pushed(t testing.TB) string {
 	t.Helper()
 	var text bytes.Buffer
@@ -82,10 +82,11 @@ func at(minute, second int) *metav1.Time {
 	return &metav1.Time{Time: time.Date(2026, 11, 20, 2, minute, second, 0, time.UTC)}
 }
 
-// backup of a claim of two hosts' components into one repository.
+// backup is a run for a claim with components of two hosts in one repository.
 func backup(phase v1alpha1.BackupSessionPhase) Backup {
 	s := &v1alpha1.BackupSession{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "files-nightly-1"}}
-	s.Spec.Invoker = v1alpha1.TypedLocalObjectReference{APIGroup: v1alpha1.Group, Kind: v1alpha1.BackupConfigurationKind, Name: "files"}
+	s.Spec.Invoker = v1alpha1.TypedLocalObjectReference{APIGroup: v1alpha1.Group, Kind: v1alpha1.BackupConfigurationKind,
+		Name: "files"}
 	s.Spec.Session = "nightly"
 	s.Status = v1alpha1.BackupSessionStatus{Phase: phase, StartTime: at(0, 0), CompletionTime: at(1, 30)}
 	s.Status.Targets = []v1alpha1.BackupTargetStatus{{Name: "files"}}
@@ -98,11 +99,15 @@ func backup(phase v1alpha1.BackupSessionPhase) Backup {
 			{Name: "pod-1", Volumes: []v1alpha1.ResolvedVolume{{Component: "c"}}},
 		},
 	}}}
-	snapshot := &v1alpha1.Snapshot{Status: v1alpha1.SnapshotStatus{Phase: v1alpha1.SnapshotPhase(phase), SnapshotTime: at(1, 20)}}
+	snapshot := &v1alpha1.Snapshot{
+		Status: v1alpha1.SnapshotStatus{Phase: v1alpha1.SnapshotPhase(phase), SnapshotTime: at(1, 20)}}
 	snapshot.Status.Components = map[string]v1alpha1.Component{
-		"a": {Phase: v1alpha1.SnapshotSucceeded, SizeBytes: 100, UploadedBytes: 10, ComponentCounts: v1alpha1.ComponentCounts{Files: 3}, StartTime: at(0, 10), CompletionTime: at(0, 30)},
-		"b": {Phase: v1alpha1.SnapshotSucceeded, SizeBytes: 200, UploadedBytes: 20, ComponentCounts: v1alpha1.ComponentCounts{Files: 4}, StartTime: at(0, 5), CompletionTime: at(1, 0)},
-		"c": {Phase: v1alpha1.SnapshotPhase(phase), SizeBytes: 7, UploadedBytes: 1, ComponentCounts: v1alpha1.ComponentCounts{Files: 1}, StartTime: at(0, 5), CompletionTime: at(0, 6)},
+		"a": {Phase: v1alpha1.SnapshotSucceeded, SizeBytes: 100, UploadedBytes: 10,
+			ComponentCounts: v1alpha1.ComponentCounts{Files: 3}, StartTime: at(0, 10), CompletionTime: at(0, 30)},
+		"b": {Phase: v1alpha1.SnapshotSucceeded, SizeBytes: 200, UploadedBytes: 20,
+			ComponentCounts: v1alpha1.ComponentCounts{Files: 4}, StartTime: at(0, 5), CompletionTime: at(1, 0)},
+		"c": {Phase: v1alpha1.SnapshotPhase(phase), SizeBytes: 7, UploadedBytes: 1,
+			ComponentCounts: v1alpha1.ComponentCounts{Files: 1}, StartTime: at(0, 5), CompletionTime: at(0, 6)},
 	}
 	storage := &v1alpha1.BackupStorage{}
 	storage.Spec.Storage = v1alpha1.Storage{Provider: v1alpha1.ProviderS3, S3: &v1alpha1.S3Storage{Bucket: "backups"}}
@@ -110,7 +115,8 @@ func backup(phase v1alpha1.BackupSessionPhase) Backup {
 		Session: s, Snapshots: map[string]*v1alpha1.Snapshot{"snap": snapshot},
 		Repositories: map[string]*v1alpha1.Repository{"r": {
 			ObjectMeta: metav1.ObjectMeta{Namespace: "shop"}, Spec: v1alpha1.RepositorySpec{Path: "/shop/files"},
-			Status: v1alpha1.RepositoryStatus{SnapshotCount: ptr.To(int32(5)), StoredBytes: new(int64(4096)), Integrity: new(true)},
+			Status: v1alpha1.RepositoryStatus{SnapshotCount: ptr.To(int32(5)), StoredBytes: new(int64(4096)),
+				Integrity: new(true)},
 		}},
 		Storages: map[string]*v1alpha1.BackupStorage{"r": storage},
 	}
@@ -120,9 +126,12 @@ func restored(phase v1alpha1.RestoreSessionPhase) *v1alpha1.RestoreSession {
 	r := &v1alpha1.RestoreSession{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "back"}}
 	r.Spec.Target = &v1alpha1.TypedObjectReference{Kind: v1alpha1.KindPersistentVolumeClaim, Name: "files"}
 	r.Status = v1alpha1.RestoreSessionStatus{Phase: phase, StartTime: at(0, 0), CompletionTime: at(0, 40)}
-	r.Status.Resolved = &v1alpha1.ResolvedRestore{Task: v1alpha1.ResolvedTask{Driver: v1alpha1.DriverKopia}, Repository: v1alpha1.ResolvedRepository{Name: "r"}}
-	r.Status.Resolved.Hosts = []v1alpha1.ResolvedRestoreHost{{Name: "target", Volumes: []v1alpha1.ResolvedRestoreVolume{{Component: "data"}}}}
-	r.Status.Components = map[string]v1alpha1.RestoredComponent{"data": {Phase: phase, StartTime: at(0, 2), CompletionTime: at(0, 37)}}
+	r.Status.Resolved = &v1alpha1.ResolvedRestore{Task: v1alpha1.ResolvedTask{Driver: v1alpha1.DriverKopia},
+		Repository: v1alpha1.ResolvedRepository{Name: "r"}}
+	r.Status.Resolved.Hosts = []v1alpha1.ResolvedRestoreHost{
+		{Name: "target", Volumes: []v1alpha1.ResolvedRestoreVolume{{Component: "data"}}}}
+	r.Status.Components = map[string]v1alpha1.RestoredComponent{
+		"data": {Phase: phase, StartTime: at(0, 2), CompletionTime: at(0, 37)}}
 	return r
 }
 
@@ -157,7 +166,7 @@ func TestAFailureKeepsWhenTheLastSuccessWas(t *testing.T) {
 	g.Expect(failed.pushed(t)).NotTo(ContainSubstring("session_duration_seconds"), "a failure has its success alone")
 }
 
-// batch of two targets with a repository each.
+// batch is a run of two targets with one repository each.
 func batch(phase v1alpha1.BackupSessionPhase) Backup {
 	b := backup(phase)
 	targets := &b.Session.Status.Resolved.Targets
@@ -166,11 +175,12 @@ func batch(phase v1alpha1.BackupSessionPhase) Backup {
 		Task:         v1alpha1.ResolvedTask{Driver: v1alpha1.DriverKopia},
 		Repositories: []v1alpha1.ResolvedRepository{{Name: "w", Snapshot: "web"}},
 	})
-	b.Snapshots["web"] = &v1alpha1.Snapshot{Status: v1alpha1.SnapshotStatus{Phase: v1alpha1.SnapshotSucceeded, SnapshotTime: at(1, 20)}}
+	b.Snapshots["web"] = &v1alpha1.Snapshot{
+		Status: v1alpha1.SnapshotStatus{Phase: v1alpha1.SnapshotSucceeded, SnapshotTime: at(1, 20)}}
 	return b
 }
 
-// lines of a metric, without what its labels have in common.
+// lines returns the lines of a metric, without the labels that they share.
 func lines(text, metric string) []string {
 	var out []string
 	for line := range strings.Lines(text) {
@@ -186,7 +196,7 @@ func lines(text, metric string) []string {
 	return out
 }
 
-// What a push leaves out is taken away where it has the name of what is pushed.
+// A push removes series that have the name of a pushed series and are not pushed.
 func TestATargetThatFailsKeepsItsLastSuccessBesideOneThatSucceeds(t *testing.T) {
 	g := NewWithT(t)
 	gateway := newGateway(t)
@@ -194,7 +204,8 @@ func TestATargetThatFailsKeepsItsLastSuccessBesideOneThatSucceeds(t *testing.T) 
 	g.Expect(gateway.Push(t.Context(), OfBackup(batch(v1alpha1.BackupSessionFailed)))).To(Succeed())
 	text := gateway.pushed(t)
 	g.Expect(lines(text, "stash_backup_target_success")).To(ConsistOf("nightly r 0", "nightly w 1"))
-	g.Expect(lines(text, "stash_backup_target_last_success_time_seconds")).To(ConsistOf("nightly r 1.79514008e+09", "nightly w 1.79514008e+09"))
+	g.Expect(lines(text, "stash_backup_target_last_success_time_seconds")).
+		To(ConsistOf("nightly r 1.79514008e+09", "nightly w 1.79514008e+09"))
 	g.Expect(lines(text, "stash_backup_session_success")).To(ConsistOf("nightly r 0", "nightly w 0"))
 	g.Expect(lines(text, "stash_backup_last_success_time_seconds")).To(HaveLen(2))
 }
@@ -218,7 +229,8 @@ func TestARunThatTriesOneTargetAgainLeavesTheOther(t *testing.T) {
 	g.Expect(gateway.Push(t.Context(), OfBackup(again))).To(Succeed())
 	text := gateway.pushed(t)
 	g.Expect(lines(text, "stash_backup_target_success")).To(ConsistOf("nightly r 1", "nightly w 1"))
-	g.Expect(lines(text, "stash_backup_session_success")).To(ConsistOf("nightly r 1"), "it is what the session's last run says")
+	g.Expect(lines(text, "stash_backup_session_success")).
+		To(ConsistOf("nightly r 1"), "it is what the session's last run says")
 }
 
 func TestARunThatMovedNothingTakesTheSuccessAway(t *testing.T) {
@@ -227,8 +239,10 @@ func TestARunThatMovedNothingTakesTheSuccessAway(t *testing.T) {
 		undo   func(*v1alpha1.BackupSessionStatus)
 		target string
 	}{
-		"nothing is resolved": {func(s *v1alpha1.BackupSessionStatus) { s.Resolved = nil }, "nightly r 1"}, // no backup of the target began
-		"the target is wrong": {func(s *v1alpha1.BackupSessionStatus) { s.Resolved.Targets[0].Repositories = nil }, "nightly  0"},
+		// no backup of the target began
+		"nothing is resolved": {func(s *v1alpha1.BackupSessionStatus) { s.Resolved = nil }, "nightly r 1"},
+		"the target is wrong": {func(s *v1alpha1.BackupSessionStatus) { s.Resolved.Targets[0].Repositories = nil },
+			"nightly  0"},
 	} {
 		gateway := newGateway(t)
 		g.Expect(gateway.Push(t.Context(), OfBackup(backup(v1alpha1.BackupSessionSucceeded)))).To(Succeed())
@@ -252,13 +266,14 @@ func TestARestoreThatFailsHasItsFailureAlone(t *testing.T) {
 	gateway := newGateway(t)
 	g.Expect(gateway.Push(t.Context(), OfRestore(restored(v1alpha1.RestoreSessionFailed)))).To(Succeed())
 	text := gateway.pushed(t)
-	for _, metric := range []string{"stash_restore_session_success", "stash_restore_target_success", "stash_restore_host_restore_success"} {
+	for _, metric := range []string{"stash_restore_session_success", "stash_restore_target_success",
+		"stash_restore_host_restore_success"} {
 		g.Expect(lines(text, metric)).To(ConsistOf(" r 0"), metric)
 	}
 	g.Expect(text).NotTo(ContainSubstring("duration"))
 }
 
-// The labels of a repository say where it is, as Stash's do.
+// The labels of a repository say where it is, like Stash's.
 func TestWhereARepositoryIs(t *testing.T) {
 	for name, tc := range map[string]struct {
 		storage        v1alpha1.Storage
@@ -275,8 +290,9 @@ func TestWhereARepositoryIs(t *testing.T) {
 		gateway := newGateway(t)
 		g := NewWithT(t)
 		g.Expect(gateway.Push(t.Context(), OfBackup(b))).To(Succeed())
-		g.Expect(gateway.pushed(t)).To(ContainSubstring(`stash_repository_snapshot_count{backend="` + name + `",bucket="` + tc.bucket +
-			`",instance="",job="backupconfiguration-shop-files",name="r",namespace="shop",prefix="` + tc.prefix + `"} 5`))
+		g.Expect(gateway.pushed(t)).To(
+			ContainSubstring(`stash_repository_snapshot_count{backend="` + name + `",bucket="` + tc.bucket +
+				`",instance="",job="backupconfiguration-shop-files",name="r",namespace="shop",prefix="` + tc.prefix + `"} 5`))
 	}
 }
 
@@ -284,9 +300,9 @@ func TestTheAddressOfAPushgateway(t *testing.T) {
 	for address, says := range map[string]string{
 		"http://gateway:9091":           "",
 		"https://gateway/base/":         "",
-		"gateway:9091":                  "is not a URL such as http://pushgateway:9091",
+		"gateway:9091":                  "write a URL such as http://pushgateway:9091",
 		"ftp://gateway":                 "is not a URL",
-		"http://user:hunter2@gateway:1": "the URL of the Pushgateway at gateway:1 must hold no credential",
+		"http://user:hunter2@gateway:1": "the URL of the Pushgateway at gateway:1 must not contain a credential",
 	} {
 		_, err := New(address)
 		g := NewWithT(t)

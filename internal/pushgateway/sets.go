@@ -11,18 +11,18 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
 
-// Backup is a BackupSession that ended, and what is known of what it made.
+// Backup is an ended BackupSession and what is known of the objects that it made.
 type Backup struct {
 	Session *v1alpha1.BackupSession
 	// Snapshots by name.
 	Snapshots map[string]*v1alpha1.Snapshot
-	// Repositories by name, and their Storages by the name of the Repository.
+	// Repositories by name, and Storages by the name of the Repository.
 	Repositories map[string]*v1alpha1.Repository
 	Storages     map[string]*v1alpha1.BackupStorage
 }
 
-// OfBackup are Stash's metrics of a backup, with the label session beside Stash's: an invoker has several. What failed has only
-// its success, which is 0.
+// OfBackup returns Stash's metrics of a backup. They have the additional label session, because an invoker has
+// several sessions. What failed has only its success, which is 0.
 func OfBackup(b Backup) *Set {
 	s, invoker := &b.Session.Status, b.Session.Spec.Invoker
 	set := &Set{job: jobOf(invoker.Kind, b.Session.Namespace, invoker.Name)}
@@ -38,7 +38,7 @@ func OfBackup(b Backup) *Set {
 		target := &s.Resolved.Targets[i]
 		run = with(run, "driver", string(target.Task.Driver))
 		repositories := target.Repositories
-		if len(repositories) == 0 { // of a mistake that was found before any pod started
+		if len(repositories) == 0 { // a mistake was found before any pod started
 			repositories = []v1alpha1.ResolvedRepository{{}}
 		}
 		for _, repository := range repositories {
@@ -52,39 +52,44 @@ func OfBackup(b Backup) *Set {
 	return set
 }
 
-// outcome is the group with these labels that says how it went last, whatever was pushed before.
+// outcome returns the group with these labels that holds the result of the last run. A push replaces all of it.
 func (s *Set) outcome(labels prometheus.Labels, names ...string) *group {
 	return s.group(true, labels, names)
 }
 
-// lasting is the group with these labels that a failure leaves as it is.
+// lasting returns the group with these labels that a failure does not change.
 func (s *Set) lasting(labels prometheus.Labels, names ...string) *group {
 	return s.group(false, labels, names)
 }
 
 func (s *Set) session(labels prometheus.Labels, status *v1alpha1.BackupSessionStatus) {
 	ok := status.Phase == v1alpha1.BackupSessionSucceeded
-	s.outcome(labels, "session").gauge("backupsession_success", "backup_session_success", "Whether the last session succeeded.", success(ok), labels)
+	s.outcome(labels, "session").gauge("backupsession_success", "backup_session_success",
+		"Whether the last session succeeded.", success(ok), labels)
 	if !ok || status.StartTime == nil || status.CompletionTime == nil {
 		return
 	}
 	g := s.lasting(labels, "session", "repository")
 	g.gauge("backupsession_duration_seconds", "backup_session_duration_seconds", "Duration of the session.",
 		took(status.StartTime, status.CompletionTime), labels)
-	g.gauge("backupsession_target_count_total", "backup_target_count_total", "Targets of the session.", float64(len(status.Targets)), labels)
-	g.gauge("backupsession_last_success_time_seconds", "backup_last_success_time_seconds", "When the last session that succeeded ended.",
+	g.gauge("backupsession_target_count_total", "backup_target_count_total", "Targets of the session.",
+		float64(len(status.Targets)), labels)
+	g.gauge("backupsession_last_success_time_seconds", "backup_last_success_time_seconds",
+		"When the last session that succeeded ended.",
 		float64(status.CompletionTime.Unix()), labels)
 }
 
-// ofTarget are the labels that only a target has. A run that tries again what failed has not all targets of its session.
+// ofTarget lists the labels that identify a target. A retry does not have all targets of its session.
 var ofTarget = []string{"session", "kind", "group", "name"}
 
 func (s *Set) target(labels prometheus.Labels, target *v1alpha1.ResolvedTarget, snapshot *v1alpha1.Snapshot) {
 	ok := snapshot != nil && snapshot.Status.Phase == v1alpha1.SnapshotSucceeded
-	s.outcome(labels, ofTarget...).gauge("backupsession_target_success", "backup_target_success", "Whether the last backup of the target succeeded.", success(ok), labels)
+	s.outcome(labels, ofTarget...).gauge("backupsession_target_success", "backup_target_success",
+		"Whether the last backup of the target succeeded.", success(ok), labels)
 	if ok {
 		g := s.lasting(labels, append(ofTarget, "repository")...)
-		g.gauge("backupsession_target_host_count_total", "backup_target_host_count_total", "Hosts of the target.", float64(len(target.Hosts)), labels)
+		g.gauge("backupsession_target_host_count_total", "backup_target_host_count_total", "Hosts of the target.",
+			float64(len(target.Hosts)), labels)
 		if at := snapshot.Status.SnapshotTime; at != nil {
 			g.gauge("backupsession_target_last_success_time_seconds", "backup_target_last_success_time_seconds",
 				"When the last backup of the target that succeeded ended.", float64(at.Unix()), labels)
@@ -108,16 +113,22 @@ func (s *Set) host(labels prometheus.Labels, host *v1alpha1.ResolvedHost, snapsh
 		size, uploaded, files = size+component.SizeBytes, uploaded+component.UploadedBytes, files+component.Files
 		over.add(component.StartTime, component.CompletionTime)
 	}
-	s.outcome(labels, ofTarget...).gauge("backupsession_host_backup_success", "backup_host_backup_success", "Whether the last backup of the host succeeded.", success(ok), labels)
+	s.outcome(labels, ofTarget...).gauge("backupsession_host_backup_success", "backup_host_backup_success",
+		"Whether the last backup of the host succeeded.", success(ok), labels)
 	if !ok {
 		return
 	}
 	g := s.lasting(labels, append(ofTarget, "repository")...)
-	g.gauge("backupsession_host_backup_duration_seconds", "backup_host_backup_duration_seconds", "Duration of the host's backup.", over.seconds(), labels)
-	g.gauge("backupsession_host_data_size_bytes", "backup_host_data_size_bytes", "What the host's backup restores to.", float64(size), labels)
-	g.gauge("backupsession_host_data_uploaded_bytes", "backup_host_data_uploaded_bytes", "What the host's backup has added to the repository.", float64(uploaded), labels)
-	g.gauge("backupsession_host_data_processing_time_seconds", "backup_host_data_processing_time_seconds", "Time that the mover worked.", over.seconds(), labels)
-	g.gauge("backupsession_host_files_total", "backup_host_files_total", "Files in the host's backup.", float64(files), labels)
+	g.gauge("backupsession_host_backup_duration_seconds", "backup_host_backup_duration_seconds",
+		"Duration of the host's backup.", over.seconds(), labels)
+	g.gauge("backupsession_host_data_size_bytes", "backup_host_data_size_bytes", "What the host's backup restores to.",
+		float64(size), labels)
+	g.gauge("backupsession_host_data_uploaded_bytes", "backup_host_data_uploaded_bytes",
+		"What the host's backup has added to the repository.", float64(uploaded), labels)
+	g.gauge("backupsession_host_data_processing_time_seconds", "backup_host_data_processing_time_seconds",
+		"Time that the mover worked.", over.seconds(), labels)
+	g.gauge("backupsession_host_files_total", "backup_host_files_total", "Files in the host's backup.", float64(files),
+		labels)
 }
 
 func (s *Set) repository(b Backup, name string) {
@@ -125,7 +136,8 @@ func (s *Set) repository(b Backup, name string) {
 	if r == nil {
 		return
 	}
-	labels := prometheus.Labels{"name": name, "namespace": r.Namespace, "backend": "", "bucket": "", "prefix": strings.Trim(r.Spec.Path, "/")}
+	labels := prometheus.Labels{"name": name, "namespace": r.Namespace, "backend": "", "bucket": "",
+		"prefix": strings.Trim(r.Spec.Path, "/")}
 	if storage := b.Storages[name]; storage != nil {
 		bucket, prefix := place(&storage.Spec.Storage)
 		labels["backend"], labels["bucket"] = string(storage.Spec.Storage.Provider), bucket
@@ -133,10 +145,12 @@ func (s *Set) repository(b Backup, name string) {
 	}
 	g := s.lasting(labels, "name")
 	if n := r.Status.SnapshotCount; n != nil {
-		g.gauge("repository_snapshot_count", "repository_snapshot_count", "Snapshots of the repository that succeeded.", float64(*n), labels)
+		g.gauge("repository_snapshot_count", "repository_snapshot_count", "Snapshots of the repository that succeeded.",
+			float64(*n), labels)
 	}
 	if n := r.Status.StoredBytes; n != nil {
-		g.gauge("repository_size_bytes", "repository_size_bytes", "What the repository held when it was maintained last.", float64(*n), labels)
+		g.gauge("repository_size_bytes", "repository_size_bytes", "What the repository held when it was maintained last.",
+			float64(*n), labels)
 	}
 	if ok := r.Status.Integrity; ok != nil {
 		g.gauge("repository_integrity", "repository_integrity", "Whether the last check of the repository found everything.",
@@ -144,7 +158,7 @@ func (s *Set) repository(b Backup, name string) {
 	}
 }
 
-// place is where a storage begins: its bucket, and the prefix in it.
+// place returns where a storage begins: its bucket, and the prefix in it.
 func place(s *v1alpha1.Storage) (bucket, prefix string) {
 	switch {
 	case s.S3 != nil:
@@ -163,7 +177,7 @@ func place(s *v1alpha1.Storage) (bucket, prefix string) {
 	return "", ""
 }
 
-// span is from the first beginning to the last end of several.
+// span reaches from the first beginning to the last end of several components.
 type span struct{ from, until *metav1.Time }
 
 func (s *span) add(from, until *metav1.Time) {
@@ -177,7 +191,7 @@ func (s *span) add(from, until *metav1.Time) {
 
 func (s *span) seconds() float64 { return took(s.from, s.until) }
 
-// took is the time between two, 0 where one is not known.
+// took returns the seconds between two times, 0 if one is not known.
 func took(from, until *metav1.Time) float64 {
 	if from == nil || until == nil {
 		return 0
@@ -185,13 +199,14 @@ func took(from, until *metav1.Time) float64 {
 	return until.Sub(from.Time).Round(time.Second).Seconds()
 }
 
-// OfRestore are Stash's metrics of a RestoreSession that ended. One that failed has only its success, which is 0.
+// OfRestore returns Stash's metrics of an ended RestoreSession. A failed one has only its success, which is 0.
 func OfRestore(r *v1alpha1.RestoreSession) *Set {
 	set := &Set{job: jobOf(v1alpha1.RestoreSessionKind, r.Namespace, r.Name)}
 	g := set.outcome(nil)
 	ok := r.Status.Phase == v1alpha1.RestoreSessionSucceeded
 	labels := prometheus.Labels{
-		"invoker_kind": v1alpha1.RestoreSessionKind, "invoker_name": r.Name, "namespace": r.Namespace, "driver": "", "repository": "",
+		"invoker_kind": v1alpha1.RestoreSessionKind, "invoker_name": r.Name, "namespace": r.Namespace, "driver": "",
+		"repository": "",
 	}
 	var hosts []v1alpha1.ResolvedRestoreHost
 	if resolved := r.Status.Resolved; resolved != nil {
@@ -199,16 +214,19 @@ func OfRestore(r *v1alpha1.RestoreSession) *Set {
 	}
 	g.gauge("restoresession_success", "restore_session_success", "Whether the restore succeeded.", success(ok), labels)
 	if ok {
-		g.gauge("restoresession_duration_seconds", "restore_session_duration_seconds", "Duration of the restore.", took(r.Status.StartTime, r.Status.CompletionTime), labels)
+		g.gauge("restoresession_duration_seconds", "restore_session_duration_seconds", "Duration of the restore.",
+			took(r.Status.StartTime, r.Status.CompletionTime), labels)
 		g.gauge("restoresession_target_count_total", "restore_target_count_total", "Targets of the restore.", 1, labels)
 	}
 	if r.Spec.Target == nil {
 		return set
 	}
 	target := with(labels, "kind", r.Spec.Target.Kind, "group", r.Spec.Target.APIGroup, "name", r.Spec.Target.Name)
-	g.gauge("restoresession_target_success", "restore_target_success", "Whether the restore of the target succeeded.", success(ok), target)
+	g.gauge("restoresession_target_success", "restore_target_success", "Whether the restore of the target succeeded.",
+		success(ok), target)
 	if ok {
-		g.gauge("restoresession_target_host_count_total", "restore_target_host_count_total", "Hosts of the target.", float64(len(hosts)), target)
+		g.gauge("restoresession_target_host_count_total", "restore_target_host_count_total", "Hosts of the target.",
+			float64(len(hosts)), target)
 	}
 	for i := range hosts {
 		g.restoredHost(with(target, "hostname", hosts[i].Name), &hosts[i], r.Status.Components)
@@ -216,7 +234,8 @@ func OfRestore(r *v1alpha1.RestoreSession) *Set {
 	return set
 }
 
-func (g *group) restoredHost(labels prometheus.Labels, host *v1alpha1.ResolvedRestoreHost, components map[string]v1alpha1.RestoredComponent) {
+func (g *group) restoredHost(labels prometheus.Labels, host *v1alpha1.ResolvedRestoreHost,
+	components map[string]v1alpha1.RestoredComponent) {
 	var over span
 	ok := len(host.Volumes) > 0
 	for _, volume := range host.Volumes {
@@ -224,9 +243,11 @@ func (g *group) restoredHost(labels prometheus.Labels, host *v1alpha1.ResolvedRe
 		ok = ok && found && component.Phase == v1alpha1.RestoreSessionSucceeded
 		over.add(component.StartTime, component.CompletionTime)
 	}
-	g.gauge("restoresession_host_restore_success", "restore_host_restore_success", "Whether the restore of the host succeeded.", success(ok), labels)
+	g.gauge("restoresession_host_restore_success", "restore_host_restore_success",
+		"Whether the restore of the host succeeded.", success(ok), labels)
 	if ok {
-		g.gauge("restoresession_host_restore_duration_seconds", "restore_host_restore_duration_seconds", "Duration of the host's restore.",
+		g.gauge("restoresession_host_restore_duration_seconds", "restore_host_restore_duration_seconds",
+			"Duration of the host's restore.",
 			over.seconds(), labels)
 	}
 }

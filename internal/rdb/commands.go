@@ -9,7 +9,7 @@ import (
 	"strconv"
 )
 
-// The marks in a file that are no types of values.
+// Marks in a file that are not types of values.
 const (
 	markSlotInfo    = 244
 	markFunction    = 245
@@ -25,11 +25,13 @@ const (
 	markEnd         = 255
 )
 
-// trailer is how much may follow the end of a file: redis-cli writes the mark that the server ends it with.
+// trailer is how many bytes can follow the end of a file: redis-cli also writes the mark with which the server ends
+// it.
 const trailer = 40
 
-// Commands reads an RDB file and writes the commands that restore it, as clients send them, to w. Each key replaces the one of
-// its name, in the database it was in, and keeps its expiry. It returns how many keys there were. After an error what was written
+// Commands reads an RDB file and writes the commands that restore it to w, as clients send them. Each key replaces
+// the key of its name, in the same database, and keeps its expiry. Commands returns the number of keys. After an
+// error, w has received only a part.
 // is not the whole file.
 func Commands(r io.Reader, w io.Writer) (keys int64, _ error) {
 	f := &file{in: newReader(r), out: bufio.NewWriterSize(w, bufferSize)}
@@ -54,7 +56,7 @@ func Commands(r io.Reader, w io.Writer) (keys int64, _ error) {
 	return f.keys, f.out.Flush()
 }
 
-// file is an RDB file at work.
+// file is an RDB file that is being read.
 type file struct {
 	in      *reader
 	out     *bufio.Writer
@@ -62,12 +64,12 @@ type file struct {
 	valkey  bool
 	keys    int64
 	value   payload
-	next    attributes // of the next key
+	next    attributes // attributes of the next key
 }
 
 // attributes stand before a key.
 type attributes struct {
-	expires    int64 // in milliseconds since 1970; 0: never
+	expires    int64 // in milliseconds since 1970; 0 means never
 	idle, freq []byte
 }
 
@@ -81,8 +83,9 @@ func (f *file) header() error {
 	if f.valkey = bytes.HasPrefix(b, []byte("VALKEY")); f.valkey {
 		magic, digits = b[:6], b[6:]
 	}
-	if f.version, err = strconv.Atoi(string(digits)); err != nil || !f.valkey && string(magic) != "REDIS" || f.version < 1 {
-		return damaged("it does not begin as one")
+	if f.version, err = strconv.Atoi(string(digits)); err != nil || !f.valkey && string(magic) != "REDIS" ||
+		f.version < 1 {
+		return damaged("its header is wrong")
 	}
 	return nil
 }
@@ -132,18 +135,19 @@ func (f *file) entry(mark byte) (err error) {
 		if err != nil {
 			return err
 		}
-		return unfit("module %s keeps data outside of keys in the RDB file: no command can restore it, load the file itself into a server", moduleName(id))
+		return unfit("module %s keeps data outside of keys in the RDB file, which no command can restore: load the file "+
+			"itself into a server", moduleName(id))
 	}
 	if mark >= 240 || mark == markFunctionOld {
-		return unfit("a part of kind %d is in the RDB file, of version %d, which this mover does not know", mark, f.version)
+		return unfit("the RDB file, of version %d, has a part of kind %d, which this mover does not know", f.version, mark)
 	}
 	return f.key(mark)
 }
 
-// atLeastOne keeps what expired long ago apart from what never does.
+// atLeastOne distinguishes a key that expired long ago from a key that never expires.
 func atLeastOne(n int64) int64 { return max(n, 1) }
 
-// aux reads a property of the file. One of them is data: a script that clients call by its digest.
+// aux reads a property of the file. One property is data: a script that clients call by its digest.
 func (f *file) aux() error {
 	name, err := f.in.string()
 	if err != nil {
@@ -178,7 +182,7 @@ func (f *file) key(kind byte) error {
 	return f.restore(name)
 }
 
-// restore writes the command that brings a key back.
+// restore writes the command that restores a key.
 func (f *file) restore(name []byte) error {
 	options := [][]byte{[]byte("REPLACE"), []byte("ABSTTL")}
 	switch {
@@ -187,7 +191,7 @@ func (f *file) restore(name []byte) error {
 	case f.next.freq != nil:
 		options = append(options, []byte("FREQ"), f.next.freq)
 	}
-	fmt.Fprintf(f.out, "*%d\r\n", 4+len(options)) // an error of a bufio.Writer comes again
+	fmt.Fprintf(f.out, "*%d\r\n", 4+len(options)) // a bufio.Writer returns its error again
 	f.argument([]byte("RESTORE"))
 	f.argument(name)
 	f.argument(strconv.AppendInt(nil, f.next.expires, 10))
@@ -203,7 +207,7 @@ func (f *file) restore(name []byte) error {
 	return err
 }
 
-// command writes one.
+// command writes one command.
 func (f *file) command(name string, args ...[]byte) error {
 	fmt.Fprintf(f.out, "*%d\r\n", 1+len(args))
 	err := f.argument([]byte(name))
@@ -215,12 +219,12 @@ func (f *file) command(name string, args ...[]byte) error {
 
 func (f *file) argument(b []byte) error {
 	fmt.Fprintf(f.out, "$%d\r\n", len(b))
-	f.out.Write(b) //nolint:errcheck // it comes again below
+	f.out.Write(b) //nolint:errcheck // the next write returns it again
 	_, err := f.out.WriteString("\r\n")
 	return err
 }
 
-// end compares the checksum, which a server may have been told not to write, and looks whether anything follows.
+// end compares the checksum, which a server can be configured not to write, and checks that nothing follows.
 func (f *file) end() error {
 	if f.version >= 5 {
 		want := f.in.crc
@@ -237,7 +241,7 @@ func (f *file) end() error {
 		return err
 	}
 	if len(rest) > trailer {
-		return damaged("it goes on after its end")
+		return damaged("data follows its end")
 	}
 	return nil
 }

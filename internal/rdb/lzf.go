@@ -1,8 +1,8 @@
 package rdb
 
-// unpack undoes the compression of a string, LZF, whose result has size bytes. A control byte below 32 is followed by one more
-// literal byte than it says; another one holds in its upper three bits how long a repetition is, less 2, and in the others, with
-// the byte at the end, how far back it begins, less 1.
+// unpack undoes LZF, the compression of a string whose result has size bytes. A control byte below 32 is followed by
+// one more literal byte than it says. Any other control byte begins a repetition: its upper three bits hold the
+// length less 2, and its other bits, together with the last byte, hold how far back the repetition begins, less 1.
 func unpack(in []byte, size uint64) ([]byte, error) {
 	if size > maxValue {
 		return nil, tooLarge()
@@ -37,7 +37,7 @@ func unpack(in []byte, size uint64) ([]byte, error) {
 		if from < 0 || uint64(len(out)+length+2) > size {
 			return nil, bad
 		}
-		for n := range length + 2 { // byte by byte: a repetition may go on in what it wrote itself
+		for n := range length + 2 { // byte by byte: a repetition can continue in its own output
 			out = append(out, out[from+n])
 		}
 	}

@@ -6,29 +6,30 @@ import (
 	"io"
 )
 
-// maxValue is the longest argument that a server takes, unless its proto-max-bulk-len says otherwise.
+// maxValue is the longest argument that a server accepts, unless its proto-max-bulk-len differs.
 const maxValue = 512 << 20
 
 func tooLarge() error {
-	return unfit("a value of more than %d MiB is in the RDB file: no command can restore it, load the file itself into a server", maxValue>>20)
+	return unfit("the RDB file has a value of more than %d MiB, which no command can restore: load the file itself into "+
+		"a server", maxValue>>20)
 }
 
-// payload is what RESTORE takes: a value with its type, the version of the file and a checksum. It is kept in pieces, which are
-// used again: growing one buffer would take several times the memory of a large value.
+// payload is the argument of RESTORE: a value with its type, the version of the file and a checksum. It consists of
+// pieces that are reused: growing one buffer would take several times the memory of a large value.
 type payload struct {
 	pieces [][]byte
-	used   int // pieces in use; of the last one, len is
+	used   int // pieces in use; the last one is filled up to its len
 	size   uint64
 	crc    uint64
 }
 
-// pieceSize is that of a piece, piecesKept the number of those that are kept for the next value.
+// pieceSize is the size of a piece. piecesKept is how many pieces are kept for the next value.
 const (
 	pieceSize  = 256 << 10
 	piecesKept = 64
 )
 
-// begin forgets the value before.
+// begin forgets the previous value.
 func (p *payload) begin(kind byte) error {
 	if len(p.pieces) > piecesKept {
 		p.pieces = p.pieces[:piecesKept:piecesKept]
@@ -58,9 +59,10 @@ func (p *payload) add(b []byte) error {
 	return nil
 }
 
-// end adds what follows a value: the version and the checksum of it all.
+// end adds the version and the checksum of everything to a value.
 func (p *payload) end(version uint16) error {
-	return errors.Join(p.add(binary.LittleEndian.AppendUint16(nil, version)), p.add(binary.LittleEndian.AppendUint64(nil, p.crc)))
+	return errors.Join(p.add(binary.LittleEndian.AppendUint16(nil, version)),
+		p.add(binary.LittleEndian.AppendUint64(nil, p.crc)))
 }
 
 func (p *payload) writeTo(w io.Writer) error {

@@ -13,39 +13,40 @@ import (
 // jones is the polynomial of Redis' checksums, reflected.
 var jones = crc64.MakeTable(0x95ac9329ac4bc9b5)
 
-// checksum goes on from crc. Redis, unlike package crc64, neither inverts it at the beginning nor at the end.
+// checksum continues from crc. Redis, unlike package crc64, inverts it neither at the beginning nor at the end.
 func checksum(crc uint64, b []byte) uint64 { return ^crc64.Update(^crc, jones, b) }
 
-// Error says what of an RDB file can't be turned into commands. Errors of reading and writing are not of this type.
+// Error says which part of an RDB file can't be turned into commands. Errors of reading and writing are not of this
+// type.
 type Error struct {
-	// Message says it. It names no key.
+	// Message says what is wrong. It names no key.
 	Message string
 }
 
-// Error gives the message.
+// Error returns the message.
 func (e *Error) Error() string { return e.Message }
 
-// unfit is an Error.
+// unfit returns an Error.
 func unfit(format string, args ...any) error { return &Error{Message: fmt.Sprintf(format, args...)} }
 
-// damaged is the Error of a file that is none, or damaged.
+// damaged returns the Error of a file that is damaged or no RDB file.
 func damaged(format string, args ...any) error {
 	return unfit("the RDB file is damaged: "+format, args...)
 }
 
-// reader reads an RDB file, keeps its checksum and, between keep and kept, what it read.
+// reader reads an RDB file, computes its checksum and, while value is set, keeps what it reads.
 type reader struct {
 	in    *bufio.Reader
 	crc   uint64
-	value *payload // nil: nothing is kept
+	value *payload // nil means that nothing is kept
 }
 
-// bufferSize is how much of the file is looked at at once.
+// bufferSize is how many bytes of the file are buffered.
 const bufferSize = 1 << 20
 
 func newReader(r io.Reader) *reader { return &reader{in: bufio.NewReaderSize(r, bufferSize)} }
 
-// pass reads n bytes and shows them to see, which may be nil, piece by piece.
+// pass reads n bytes and passes them to see piece by piece. see can be nil.
 func (r *reader) pass(n uint64, see func([]byte)) error {
 	for n > 0 {
 		if r.in.Buffered() == 0 {
@@ -74,7 +75,7 @@ func (r *reader) pass(n uint64, see func([]byte)) error {
 	return nil
 }
 
-// early tells a file that ends too early from one that can't be read.
+// early turns the early end of a file into an Error. Other errors of reading stay.
 func early(err error) error {
 	if errors.Is(err, io.EOF) {
 		return damaged("it ends too early")
@@ -84,12 +85,12 @@ func early(err error) error {
 
 func (r *reader) skip(n uint64) error { return r.pass(n, nil) }
 
-// bytes reads n bytes, which become no value.
+// bytes reads n bytes, which are not part of a value.
 func (r *reader) bytes(n uint64) ([]byte, error) {
 	if n > maxValue {
 		return nil, tooLarge()
 	}
-	out := make([]byte, 0, min(n, bufferSize)) // a damaged length must not take memory for what is not there
+	out := make([]byte, 0, min(n, bufferSize)) // a damaged length must not allocate memory for missing data
 	err := r.pass(n, func(b []byte) { out = append(out, b...) })
 	return out, err
 }
@@ -109,7 +110,7 @@ func (r *reader) fixed() (uint64, error) {
 	return binary.LittleEndian.Uint64(b), nil
 }
 
-// The special encodings of a string.
+// Special encodings of a string.
 const (
 	int8Encoding = iota
 	int16Encoding
@@ -147,7 +148,7 @@ func (r *reader) length() (n uint64, special bool, _ error) {
 	return 0, false, damaged("a length begins with %#x", first)
 }
 
-// number reads a length that is no special encoding.
+// number reads a length that must not be a special encoding.
 func (r *reader) number() (uint64, error) {
 	n, special, err := r.length()
 	if err == nil && special {
@@ -156,7 +157,7 @@ func (r *reader) number() (uint64, error) {
 	return n, err
 }
 
-// numbers reads n of them and forgets them.
+// numbers reads n numbers and drops them.
 func (r *reader) numbers(n int) error {
 	for range n {
 		if _, err := r.number(); err != nil {
@@ -166,7 +167,7 @@ func (r *reader) numbers(n int) error {
 	return nil
 }
 
-// skipString reads a string and forgets it.
+// skipString reads a string and drops it.
 func (r *reader) skipString() error {
 	n, special, err := r.length()
 	switch {
@@ -221,7 +222,7 @@ func (r *reader) string() ([]byte, error) {
 	return nil, damaged("a string has the encoding %d", n)
 }
 
-// integer is a signed number of 1, 2 or 4 bytes, lowest first.
+// integer decodes a signed number of 1, 2 or 4 bytes, lowest first.
 func integer(b []byte) int64 {
 	switch len(b) {
 	case 1:

@@ -1,6 +1,6 @@
 package rdb
 
-// The types of values that are more than strings in a row. Each family of servers has numbers of its own from 22 on.
+// Types of values that are more than a row of strings. From 22 on, each family of servers has its own numbers.
 const (
 	typeString          = 0
 	typeList            = 1
@@ -24,7 +24,7 @@ const (
 	typeRedisHashPackEx = 25
 )
 
-// skipValue reads a value of a type, so that it is known where it ends.
+// skipValue reads a value of a type, to find its end.
 func (f *file) skipValue(kind byte) error {
 	r := f.in
 	switch {
@@ -61,10 +61,10 @@ func (f *file) skipValue(kind byte) error {
 		}
 		return r.skipString()
 	}
-	return unfit("a value of type %d is in the RDB file, of version %d, which this mover does not know", kind, f.version)
+	return unfit("the RDB file, of version %d, has a value of type %d, which this mover does not know", f.version, kind)
 }
 
-// each reads a number and as many times what parts read.
+// each reads a number, and then parts as many times.
 func (r *reader) each(parts ...func() error) error {
 	n, err := r.number()
 	if err != nil {
@@ -92,10 +92,10 @@ func (r *reader) skipOldFloat() error {
 	return r.skip(uint64(n))
 }
 
-// streamID is how an entry of a stream is named in the lists of what was delivered, in bytes.
+// streamID is the size in bytes of the ID of a stream's entry, in the lists of delivered entries.
 const streamID = 16
 
-// skipStream reads the entries of a stream, what is known of it, and its consumer groups.
+// skipStream reads the entries of a stream, its properties and its consumer groups.
 func (r *reader) skipStream(kind byte) error {
 	if err := r.each(r.skipString, r.skipString); err != nil {
 		return err
@@ -148,7 +148,7 @@ func (r *reader) skipModule() error {
 	}
 }
 
-// moduleName is the name in a module's type: nine characters of six bits each, and a version.
+// moduleName returns the name in a module's type: nine characters of six bits each, followed by a version.
 func moduleName(id uint64) string {
 	const letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 	name := make([]byte, 9)

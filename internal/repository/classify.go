@@ -10,22 +10,29 @@ import (
 	"syscall"
 )
 
-// byText maps what storage clients say and do not type. Order matters: the first match wins. Every row is
-// covered by a text of classify_test.go.
+// byText maps the texts of untyped errors of storage clients to kinds. The first match wins, so order matters.
+// classify_test.go covers every row.
 var byText = []struct {
 	re   *regexp.Regexp
 	kind error
 }{
 	{regexp.MustCompile(`(?i)x509:|certificate fingerprint|knownhosts:|no common algorithm for host key`), ErrUntrusted},
-	{regexp.MustCompile(`(?i)ssh: unable to authenticate|could not find default credentials|cannot fetch token|InvalidAccessKeyId|SignatureDoesNotMatch|access key id you provided does not exist|no user exists with the provided access key|request signature we calculated|provided token has expired|ExpiredToken|InvalidTokenId|401 Unauthorized`), ErrBadCredentials},
+	{regexp.MustCompile(`(?i)ssh: unable to authenticate|could not find default credentials|cannot fetch token|` +
+		`InvalidAccessKeyId|SignatureDoesNotMatch|access key id you provided does not exist|` +
+		`no user exists with the provided access key|request signature we calculated|provided token has expired|` +
+		`ExpiredToken|InvalidTokenId|401 Unauthorized`), ErrBadCredentials},
 	{regexp.MustCompile(`(?i)NoSuchBucket|bucket does not exist`), ErrNoBucket},
-	{regexp.MustCompile(`(?i)RequestTimeTooSkewed|clock skew detected|difference between the request time and`), ErrClockSkew},
+	{regexp.MustCompile(`(?i)RequestTimeTooSkewed|clock skew detected|difference between the request time and`),
+		ErrClockSkew},
 	{regexp.MustCompile(`(?i)Access ?Denied|AllAccessDisabled|403 Forbidden|permission denied`), ErrAccessDenied},
-	{regexp.MustCompile(`(?i)no space left on device|disk quota exceeded|QuotaExceeded|507 Insufficient|XMinioStorageFull`), ErrStorageFull},
-	{regexp.MustCompile(`(?i)connection refused|no such host|i/o timeout|no route to host|network is unreachable|connection reset|broken pipe|TLS handshake|server gave HTTP response to HTTPS|unexpected EOF|connection lost|use of closed network connection|503 Service|SlowDown|InternalError|Bad Gateway|Gateway Time`), ErrUnreachable},
+	{regexp.MustCompile(`(?i)no space left on device|disk quota exceeded|QuotaExceeded|507 Insufficient|` +
+		`XMinioStorageFull`), ErrStorageFull},
+	{regexp.MustCompile(`(?i)connection refused|no such host|i/o timeout|no route to host|network is unreachable|` +
+		`connection reset|broken pipe|TLS handshake|server gave HTTP response to HTTPS|unexpected EOF|connection lost|` +
+		`use of closed network connection|503 Service|SlowDown|InternalError|Bad Gateway|Gateway Time`), ErrUnreachable},
 }
 
-// s3Kinds maps the error codes of the S3 protocol. The texts beside them are each server's own.
+// s3Kinds maps the error codes of the S3 protocol. The texts beside the codes differ between servers.
 var s3Kinds = map[string]error{
 	"InvalidAccessKeyId":    ErrBadCredentials,
 	"SignatureDoesNotMatch": ErrBadCredentials,
@@ -42,10 +49,10 @@ var s3Kinds = map[string]error{
 	"XMinioStorageFull":     ErrStorageFull,
 }
 
-// S3Kind returns the kind of an error code of the S3 protocol, nil for one that says nothing to act on.
+// S3Kind returns the kind of an error code of the S3 protocol. It is nil for a code without a kind.
 func S3Kind(code string) error { return s3Kinds[code] }
 
-// Classify wraps err with its kind. Kinds that are already attached stay; nil stays nil.
+// Classify wraps err with its kind. A kind that is already attached stays. Nil stays nil.
 func Classify(op string, err error) error {
 	if err == nil {
 		return nil
@@ -56,8 +63,7 @@ func Classify(op string, err error) error {
 	return &Error{Op: op, Kind: KindOf(err), Err: err}
 }
 
-// KindOf finds the kind of an error of a storage client or the operating system, nil if it is none of those
-// known.
+// KindOf returns the kind of an error of a storage client or the operating system, nil if the error is unknown.
 func KindOf(err error) error {
 	switch {
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):

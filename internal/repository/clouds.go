@@ -9,7 +9,7 @@ import (
 type GCS struct {
 	Bucket, Prefix string
 	Credentials    []byte // JSON key of a service account
-	Ambient        bool   // in place of a key: the identity that the cloud gives this process
+	Ambient        bool   // use the identity that the cloud gives this process instead of a key
 }
 
 func (g *GCS) prefix() string { return g.Prefix }
@@ -25,7 +25,7 @@ func (g *GCS) validate() error {
 	case g.Bucket == "":
 		return errors.New("gcs storage needs a bucket")
 	case g.Ambient == (len(g.Credentials) > 0):
-		return errors.New("gcs storage has a key, or the cloud's identity")
+		return errors.New("gcs storage needs either a key or the cloud's identity")
 	}
 	return nil
 }
@@ -33,13 +33,14 @@ func (g *GCS) validate() error {
 // Azure is a container of Azure Blob Storage.
 type Azure struct {
 	Account, Container, Prefix string
-	EndpointSuffix             string // of the account's cloud; empty: core.windows.net
+	EndpointSuffix             string // of the account's cloud; empty means core.windows.net
 	Key                        string
-	// In place of a key: the application that this process is, and the file with the token that says so.
+	// TenantID, ClientID and TokenFile are used instead of a key. They name the application that this process runs
+	// as, and the file with the token that proves it.
 	TenantID, ClientID, TokenFile string
 }
 
-// Domain is what follows the account in the name of its server.
+// Domain returns the part of the server's name that follows the account.
 func (a *Azure) Domain() string { return "blob." + cmp.Or(a.EndpointSuffix, "core.windows.net") }
 
 func (a *Azure) prefix() string { return a.Prefix }
@@ -56,7 +57,7 @@ func (a *Azure) validate() error {
 	case a.Account == "" || a.Container == "":
 		return errors.New("azure storage needs an account and a container")
 	case federated == (a.Key != ""):
-		return errors.New("azure storage has a key, or the cloud's identity")
+		return errors.New("azure storage needs either a key or the cloud's identity")
 	}
 	return nil
 }

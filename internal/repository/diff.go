@@ -7,34 +7,36 @@ import (
 	"strings"
 )
 
-// Change says how an entry of one snapshot differs from that of another.
+// Change says how an entry differs between two snapshots.
 type Change string
 
 // The values of Change.
 const (
 	ChangeAdded   Change = "added"
 	ChangeRemoved Change = "removed"
-	// ChangeContent is for another content, type or target of a symbolic link.
+	// ChangeContent means that content, type or the target of a symbolic link differs.
 	ChangeContent Change = "changed"
-	// ChangeAttributes is for equal content of which mode, owner or time is another.
+	// ChangeAttributes means that the content is equal, but mode, owner or time differs.
 	ChangeAttributes Change = "attributes"
 )
 
-// Difference is an entry that is not the same in two snapshots.
+// Difference is an entry that differs between two snapshots.
 type Difference struct {
 	Path   string
 	Change Change
-	// Before and After are nil where the entry is not there.
+	// Before and After are nil if the entry does not exist there.
 	Before, After *Entry
 }
 
-// Diff calls each for every entry that differs between two snapshots of one repository, by path, a directory before what is
-// in it. What lies in a directory that is in one of them only is told, too. Directories that are the same are not read.
+// Diff calls each for every entry that differs between two snapshots of one repository. It goes by path, a directory
+// before its content. It includes the content of a directory that exists in only one of them. It does not read
+// directories that are equal.
 func Diff(ctx context.Context, e Engine, before, after string, each func(Difference) error) error {
 	return diffDir(ctx, e, before, after, "", true, true, each)
 }
 
-func diffDir(ctx context.Context, e Engine, before, after, dir string, inBefore, inAfter bool, each func(Difference) error) error {
+func diffDir(ctx context.Context, e Engine, before, after, dir string, inBefore, inAfter bool,
+	each func(Difference) error) error {
 	a, err := entries(ctx, e, before, dir, inBefore)
 	if err != nil {
 		return err
@@ -63,7 +65,8 @@ func diffDir(ctx context.Context, e Engine, before, after, dir string, inBefore,
 	return nil
 }
 
-func diffEntry(ctx context.Context, e Engine, before, after, dir string, x, y *Entry, each func(Difference) error) error {
+func diffEntry(ctx context.Context, e Engine, before, after, dir string, x, y *Entry,
+	each func(Difference) error) error {
 	d := Difference{Before: x, After: y}
 	switch {
 	case x == nil:
@@ -85,7 +88,7 @@ func diffEntry(ctx context.Context, e Engine, before, after, dir string, x, y *E
 	return diffDir(ctx, e, before, after, d.Path, isDir(x), isDir(y), each)
 }
 
-// changeOf is "" for entries that are the same. A directory whose content changed is not itself a change.
+// changeOf returns "" for equal entries. A directory is not changed because its content changed.
 func changeOf(x, y *Entry) Change {
 	switch {
 	case x.Mode.Type() != y.Mode.Type(), !x.Mode.IsDir() && (x.Content != y.Content || x.Size != y.Size):

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// Entry is one entry of a directory of a snapshot.
+// Entry is an entry of a directory in a snapshot.
 type Entry struct {
 	Name string
 	// Mode has the type and the permission bits.
@@ -13,12 +13,13 @@ type Entry struct {
 	Size     int64 // of a file
 	ModTime  time.Time
 	UID, GID uint32
-	// Content identifies what is in a file, a symbolic link or, with all that is below it, a directory. Equal ones have equal
-	// content; of files with different ones it is as good as certain that they differ. It means nothing in another repository.
+	// Content identifies the content of a file, of a symbolic link, or of a directory with everything below it. Equal
+	// values mean equal content. Files with different values almost certainly differ. Values of different
+	// repositories can't be compared.
 	Content string
 }
 
-// CompareResult counts what Compare looked at.
+// CompareResult counts what Compare found.
 type CompareResult struct {
 	Files, Bytes int64 // that are equal
 	Different    int64 // entries that are missing, of another type, or hold something else

@@ -7,7 +7,7 @@ import (
 	"strings"
 )
 
-// The typed errors a caller may act on. Test with errors.Is.
+// Errors on which a caller can act. Test for them with errors.Is.
 var (
 	ErrWrongPassword      = errors.New("wrong repository password")
 	ErrNotInitialized     = errors.New("no repository here")
@@ -25,17 +25,17 @@ var (
 	ErrRefused            = errors.New("the backup was refused")
 	ErrSource             = errors.New("reading the source failed")
 	ErrTarget             = errors.New("writing the restore target failed")
-	ErrInTheWay           = errors.New("a directory is where a file belongs, or a file where a directory does")
+	ErrInTheWay           = errors.New("a directory is in the place of a file, or a file in the place of a directory")
 	ErrCanceled           = errors.New("canceled")
 	ErrBusy               = errors.New("repository is in exclusive use")
 	ErrTooNew             = errors.New("repository needs a newer version")
 	ErrNotOwner           = errors.New("repository is maintained by another owner")
 )
 
-// Error carries one of the kinds above beside what was really seen.
+// Error attaches one of the kinds above to the error that was seen.
 type Error struct {
 	Op   string // the operation, a verb
-	Kind error  // nil: not classified
+	Kind error  // nil means not classified
 	Err  error
 }
 
@@ -47,7 +47,7 @@ func (e *Error) Error() string {
 	return fmt.Sprintf("%s: %v: %s", e.Op, e.Kind, Redact(e.Err.Error()))
 }
 
-// Unwrap gives errors.Is both the kind and the cause.
+// Unwrap returns both the kind and the cause, for errors.Is.
 func (e *Error) Unwrap() []error {
 	if e.Kind == nil {
 		return []error{e.Err}
@@ -55,15 +55,16 @@ func (e *Error) Unwrap() []error {
 	return []error{e.Kind, e.Err}
 }
 
-// secretParam finds parameters of signed URLs and passwords in URLs.
-var secretParam = regexp.MustCompile(`(?i)((?:sig|signature|token|X-Amz-[A-Za-z-]+|password|secret[a-z]*|sv)=)[^&\s"]+|(://[^/\s:@]+:)[^@/\s]+@`)
+// secretParam matches parameters of signed URLs, and passwords in URLs.
+var secretParam = regexp.MustCompile(
+	`(?i)((?:sig|signature|token|X-Amz-[A-Za-z-]+|password|secret[a-z]*|sv)=)[^&\s"]+|(://[^/\s:@]+:)[^@/\s]+@`)
 
-// localAddress finds the own end of a connection, whose port is another one each time.
+// localAddress matches the local end of a connection, whose port differs each time.
 var localAddress = regexp.MustCompile(`(\btcp[46]? )\S+->`)
 
-// Redact removes what storage clients put into error texts and must not be shown: signed URL parameters and
-// passwords in URLs. What would make two errors of one cause differ goes too: a status that changes with every try is
-// written with every try.
+// Redact removes secrets that storage clients put into error texts: parameters of signed URLs and passwords in URLs.
+// It also removes what makes two errors of the same cause differ: a status that changes with every attempt is written
+// with every attempt.
 func Redact(s string) string {
 	s = localAddress.ReplaceAllString(s, "$1")
 	if !strings.ContainsAny(s, "=@") {

@@ -6,11 +6,11 @@ import (
 	"strings"
 )
 
-// SFTP is a directory on an SSH server. Path must exist, Prefix below it need not.
+// SFTP is a directory on an SSH server. Path must exist. Prefix below it need not exist.
 type SFTP struct {
 	Host, Username string
 	Port           int
-	Path           string // empty: where the server puts who logs in
+	Path           string // empty means the directory of the login
 	Prefix         string
 	Password       string
 	Identity       []byte // private key in PEM, without a passphrase
@@ -39,12 +39,12 @@ func (s *SFTP) validate() error {
 	return nil
 }
 
-// WebDAV is a collection on a WebDAV server. URL must exist, Prefix below it need not.
+// WebDAV is a collection on a WebDAV server. URL must exist. Prefix below it need not exist.
 type WebDAV struct {
 	URL, Prefix        string
 	Username, Password string
-	CA                 []byte // PEM bundle trusted in place of the system's
-	Fingerprint        string // SHA-256 of the one certificate that is trusted, in hex
+	CA                 []byte // PEM bundle that is trusted instead of the system's
+	Fingerprint        string // SHA-256 of the only trusted certificate, in hex
 }
 
 func (w *WebDAV) prefix() string { return w.Prefix }
@@ -57,15 +57,15 @@ func (w *WebDAV) at(prefix string) Storage {
 
 func (w *WebDAV) validate() error {
 	u, err := url.Parse(w.URL)
-	switch { // the parser's own error repeats the text, which may hold a password
+	switch { // the parser's own error repeats the text, which can hold a password
 	case err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https":
 		return errors.New("webdav storage needs a URL: https://host/path")
 	case u.User != nil:
 		return errors.New("the URL of a webdav storage must not hold a user name or password")
 	case u.RawQuery != "" || u.Fragment != "":
-		return errors.New("the URL of a webdav storage ends with its path")
+		return errors.New("the URL of a webdav storage must not have a query or a fragment")
 	case w.Fingerprint != "" && len(strings.ReplaceAll(w.Fingerprint, ":", "")) != 64:
-		return errors.New("the TLS fingerprint of a webdav storage has 64 hexadecimal digits")
+		return errors.New("the TLS fingerprint of a webdav storage must have 64 hexadecimal digits")
 	}
 	return nil
 }

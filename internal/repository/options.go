@@ -5,22 +5,22 @@ import (
 	"time"
 )
 
-// Source is a directory or a stream, under a stable name that ties successive snapshots together. The name is
-// "<namespace>/<kind>/<name>/<component>": never part of it is a pod or a node, whose change would make the
-// next backup the first one of a new source.
+// Source is a directory or a stream. Its stable name ties successive snapshots together. The name is
+// "<namespace>/<kind>/<name>/<component>". It never contains a pod or node: when that changes, the next backup would
+// be the first one of a new source.
 type Source struct {
 	Name string
 	Dir  string // a directory tree, or
-	// Stream is a stream, which may be empty. Its Read must return an error other than io.EOF if the producer failed, and an
-	// error when ctx ends.
+	// Stream is a stream, which can be empty. Its Read must return an error other than io.EOF if the producer failed,
+	// and an error when ctx ends.
 	Stream io.Reader
 	File   string // the stream's file name
 }
 
-// Compression names a trade between speed and size, not an algorithm.
+// Compression names a trade-off between speed and size, not an algorithm.
 type Compression string
 
-// The compressions; the zero value is a fast one that is worth its time on any data.
+// Compressions. The zero value is a fast one that pays off on any data.
 const (
 	CompressionDefault Compression = ""
 	CompressionNone    Compression = "none"
@@ -28,57 +28,58 @@ const (
 	CompressionBetter  Compression = "better"
 )
 
-// BackupOptions tune one backup; the zero value is good.
+// BackupOptions tune one backup. The zero value is a good one.
 type BackupOptions struct {
-	// Tags are kept with the snapshot and found by FindByTags.
+	// Tags are stored with the snapshot. FindByTags finds them.
 	Tags          map[string]string
 	Exclude       []string // patterns as in a .gitignore; names that are not UTF-8 match none
-	Parallel      int      // files read at once; 0: the driver's choice
+	Parallel      int      // files read concurrently; 0 means the driver's choice
 	Compression   Compression
 	OneFileSystem bool
 	// AllowPartial keeps a snapshot in which some entries or attributes could not be read.
 	AllowPartial bool
-	// AllowChanged says that files which were written to while they were read will do: much of them is not read again,
-	// which otherwise may take several times as long.
+	// AllowChanged accepts files that were written to while they were read. Most of them are then not read again,
+	// which otherwise can take several times as long.
 	AllowChanged bool
-	// Accept, if set, judges what is about to become a snapshot; it has no ID yet. Its error refuses it: no snapshot
-	// is left, and Backup returns the error with the kind ErrRefused.
+	// Accept, if set, judges a backup before it becomes a snapshot, when it has no ID yet. If Accept returns an
+	// error, no snapshot is left, and Backup returns the error with the kind ErrRefused.
 	Accept func(Snapshot) error
-	// CheckpointEvery bounds what an interrupted backup has to do again (default 10 min, at most 45 min).
+	// CheckpointEvery bounds the work that an interrupted backup has to repeat (default 10 min, at most 45 min).
 	CheckpointEvery time.Duration
 	// Progress is called from one goroutine, every ProgressEvery (default 1 s) and once at the end.
 	Progress      func(Progress)
 	ProgressEvery time.Duration
-	// NoAttributes switches the capture of extended attributes, hard links and special files off.
+	// NoAttributes switches off the capture of extended attributes, hard links and special files.
 	NoAttributes bool
 }
 
-// Progress counts are monotonic within one backup, but for Unreadable: what is read again may be readable then.
+// Progress counts grow monotonically within one backup, except Unreadable: an entry can become readable at the next
+// attempt.
 type Progress struct {
 	FilesDone, FilesUnchanged            int64
 	BytesRead, BytesUnchanged, BytesSent int64
 	Unreadable                           int64
-	Current                              string // the directory at work
+	Current                              string // the directory that is being read
 }
 
-// Conflict says what a restore does when a file is already there.
+// Conflict says what a restore does with an existing file.
 type Conflict int
 
-// The conflict rules. Directories that exist are always entered. A directory that is where a file belongs, or the other way
-// round, is a file that is there; but a directory with something in it makes way only with DeleteExtra.
+// Conflict rules. Existing directories are always entered. A directory in the place of a file, or a file in the place
+// of a directory, counts as an existing file. But a directory that is not empty is replaced only with DeleteExtra.
 const (
-	// ConflictFail makes the restore an error.
+	// ConflictFail makes the restore fail.
 	ConflictFail Conflict = iota
-	// ConflictReplace puts the snapshot's file in its place.
+	// ConflictReplace replaces the existing file.
 	ConflictReplace
-	// ConflictSkip keeps it.
+	// ConflictSkip keeps the existing file.
 	ConflictSkip
-	// ConflictNewer keeps it unless the snapshot's file was changed later.
+	// ConflictNewer keeps the existing file unless the snapshot's file was changed later.
 	ConflictNewer
 )
 
-// RestoreOptions tune one restore; the zero value restores data, modes, times and attributes as the
-// current user may, but neither owners, nor set-id bits and capabilities, nor devices.
+// RestoreOptions tune one restore. The zero value restores data, modes, times and attributes as far as the current
+// user is allowed to, but no owners, no set-id bits and capabilities, and no devices.
 type RestoreOptions struct {
 	Parallel   int
 	Owners     bool
@@ -86,21 +87,21 @@ type RestoreOptions struct {
 	Devices    bool
 	OnConflict Conflict
 	Path       string // restore only this path of the snapshot
-	// Include and Exclude choose what is restored, and what DeleteExtra looks at: see NewSelection.
+	// Include and Exclude choose what is restored, and what DeleteExtra considers: see NewSelection.
 	Include, Exclude []string
-	// DeleteExtra deletes what is in the target and not in the snapshot. Other file systems that are mounted there, and a
-	// lost+found, stay.
+	// DeleteExtra deletes what is in the target but not in the snapshot. It keeps mounted file systems and
+	// lost+found.
 	DeleteExtra bool
 	// Progress is called from one goroutine, every ProgressEvery (default 1 s) and once at the end.
 	Progress      func(RestoreProgress)
 	ProgressEvery time.Duration
 }
 
-// RestoreProgress counts are monotonic within one restore. What was kept counts as done.
+// RestoreProgress counts grow monotonically within one restore. Kept files count as done.
 type RestoreProgress struct{ FilesDone, BytesDone int64 }
 
 // MaintainOptions choose the kind of maintenance.
 type MaintainOptions struct {
-	// Full also collects garbage; without it only indexes are compacted.
+	// Full also collects garbage. Without it only indexes are compacted.
 	Full bool
 }

@@ -1,6 +1,9 @@
-// Package repository is the only door between Cairn and whatever stores the backups. Nothing in it names a
-// particular backup program: a driver implements Driver and Engine and must pass the tests of package
-// enginetest.
+// Package repository is the only door between Cairn and the programs that store backups. It names no particular
+// backup program: a driver implements Driver and Engine and must pass the tests of package enginetest.
+//
+// Concurrency: a Driver and an Engine are safe for concurrent use.
+//
+// Invariants: secrets live in memory only; errors are classified and hold no secret.
 package repository
 
 import (
@@ -9,82 +12,84 @@ import (
 	"time"
 )
 
-// Driver creates and opens repositories of one format. It may be used concurrently.
+// Driver creates and opens repositories of one format. It is safe for concurrent use.
 type Driver interface {
-	// Init creates the repository. It fails with ErrAlreadyInitialized, and changes nothing, if a complete one
-	// is there; one whose Init was interrupted is completed. It fails with ErrCorrupt where parts of a damaged
-	// repository lie. At most one process may run it for one place at a time: of two, the second would replace
-	// the key of the first.
+	// Init creates the repository. If a complete one exists, it fails with ErrAlreadyInitialized and changes nothing.
+	// It completes one whose Init was interrupted. If it finds parts of a damaged repository, it fails with
+	// ErrCorrupt. At most one process at a time may call it for one place: a second one would replace the key of the
+	// first.
 	Init(ctx context.Context, r Repository) error
-	// Open connects to an existing repository and never creates one: it fails with ErrNotInitialized where the
-	// storage is fine but holds none, with ErrNoBucket where bucket or directory is missing.
+	// Open connects to an existing repository and never creates one. It fails with ErrNotInitialized if the storage
+	// is fine but holds no repository, and with ErrNoBucket if bucket or directory is missing.
 	Open(ctx context.Context, r Repository) (Engine, error)
 }
 
-// Engine works on one open repository. Its methods may be called concurrently. Their errors are classified:
-// test them with errors.Is against the Err variables of this package.
+// Engine works on one open repository. Its methods are safe for concurrent use. Their errors are classified: test
+// them with errors.Is against the Err variables of this package.
 type Engine interface {
-	// Backup stores src and returns the snapshot. It returns an error and leaves no snapshot when the source
-	// could not be read completely, unless opt.AllowPartial, or when opt.Accept refuses it. What was uploaded stays,
-	// so a retry is cheap. The counts of the snapshot that might have been come also beside an error. A file that was
-	// written to while it was read is read again, a few times. After an error of the storage a snapshot may exist all
-	// the same (a reply was lost): look with FindByTags.
+	// Backup stores src and returns the snapshot. If the source could not be read completely, unless
+	// opt.AllowPartial, or if opt.Accept refuses the backup, it returns an error and leaves no snapshot. Uploaded
+	// data stays, so a retry is cheap. The counts are also returned beside an error. A file that was written to while
+	// it was read is read again, a few times. After an error of the storage a snapshot can exist all the same, if a
+	// reply was lost: look with FindByTags.
 	Backup(ctx context.Context, src Source, opt BackupOptions) (Snapshot, error)
-	// List returns the complete snapshots of a source, oldest first; an empty source means all.
+	// List returns the complete snapshots of a source, oldest first. An empty source means all.
 	List(ctx context.Context, source string) ([]Snapshot, error)
-	// FindByTags returns the complete snapshots that carry all of tags, oldest first. At least one tag is needed.
+	// FindByTags returns the complete snapshots that carry all of tags, oldest first. It needs at least one tag.
 	FindByTags(ctx context.Context, tags map[string]string) ([]Snapshot, error)
-	// Restore writes a snapshot of a directory below the existing directory target, and nowhere else. The
-	// result tells what was written also beside an error.
+	// Restore writes a snapshot of a directory below the existing directory target, and nowhere else. The result also
+	// says beside an error what was written.
 	Restore(ctx context.Context, id, target string, opt RestoreOptions) (RestoreResult, error)
-	// Compare reads what a restore with the same options wrote below target, as far as it can from the disk, and compares it
-	// with the snapshot. What the restore kept because it was newer is left out. Differences are counted, not an error.
+	// Compare reads what a restore with the same options wrote below target, from the disk as far as possible, and
+	// compares it with the snapshot. It leaves out files that the restore kept because they were newer. Differences
+	// are counted and are no error.
 	Compare(ctx context.Context, id, target string, opt RestoreOptions) (CompareResult, error)
 	// ReadDir lists a directory of a snapshot, by name. Path "" is its root.
 	ReadDir(ctx context.Context, id, path string) ([]Entry, error)
 	// ReadFile writes the content of a file of a snapshot to w.
 	ReadFile(ctx context.Context, id, path string, w io.Writer) error
-	// RestoreStream writes a snapshot made from Source.Stream to w, piece by piece. It fails with ErrTarget, and the error of w,
-	// where w does. A part may have been written also before other errors. A w that blocks must end by itself when ctx does.
+	// RestoreStream writes a snapshot made from Source.Stream to w, piece by piece. If w fails, it fails with
+	// ErrTarget and the error of w. Before any error, a part can have been written already. A w that blocks must
+	// return when ctx ends.
 	RestoreStream(ctx context.Context, id string, w io.Writer) error
-	// Verify checks that everything the snapshot needs is there, and reads percent % of its files back.
+	// Verify checks that everything the snapshot needs exists, and reads percent % of its files back.
 	Verify(ctx context.Context, id string, percent float64) (VerifyResult, error)
-	// Check looks whether everything that the snapshots need is there, without reading their files back: much is shared, and
-	// what is looked at for one is done for all. It gives those that are damaged or not there at all. An error says that nothing
-	// is known.
+	// Check checks whether everything that the snapshots need exists, without reading their files back. Snapshots
+	// share much, and shared data is checked once. It returns the snapshots that are damaged or missing. An error
+	// means that nothing is known.
 	Check(ctx context.Context, ids []string) (damaged []string, err error)
-	// Delete forgets snapshots; their space comes back in a later Maintain. Unknown ids are not an error. A
-	// deleted snapshot can come back while others write: a deletion holds once a later List confirms it.
+	// Delete removes snapshots. A later Maintain frees their space. Unknown ids are no error. A deleted snapshot can
+	// come back while others write: a deletion is final only when a later List confirms it.
 	Delete(ctx context.Context, ids ...string) error
-	// Maintain compacts and collects garbage, beside writers if need be. It fails with ErrNotOwner unless
-	// Repository.Owner is the one given to Init. One process per repository may run it at a time.
+	// Maintain compacts and collects garbage. Others can write meanwhile. It fails with ErrNotOwner unless
+	// Repository.Owner is the one that was given to Init. At most one process per repository may call it at a time.
 	Maintain(ctx context.Context, opt MaintainOptions) error
-	// Usage is how many bytes the repository takes in the storage, garbage included.
+	// Usage returns how many bytes the repository takes in the storage, including garbage.
 	Usage(ctx context.Context) (int64, error)
-	// Close ends the connection; the Engine cannot be used any more.
+	// Close ends the connection. The Engine can't be used afterwards.
 	Close(ctx context.Context) error
 }
 
-// Repository says where a repository is and how to reach it. Secrets live in memory only: a driver must not
-// write them to disk.
+// Repository says where a repository lies and how to open it. Secrets live in memory only: a driver must not write
+// them to disk.
 type Repository struct {
 	Storage  Storage
 	Password string
-	// Owner is who maintains the repository, "cairn@<cluster uid>": required by Init, which records it, and
-	// needed for Maintain. It takes no part in the identity of sources.
+	// Owner is who maintains the repository, "cairn@<cluster uid>". Init requires and records it, and Maintain needs
+	// it. It is not part of the identity of sources.
 	Owner    string
 	WorkDir  string // private directory of this process: connection file, locks. Required.
-	CacheDir string // empty: no cache on disk
+	CacheDir string // empty means no cache on disk
 	Cache    CacheLimits
 	ReadOnly bool
-	// Log receives the driver's messages of level info and above; it may be nil and is called concurrently.
+	// Log receives the driver's messages of level info and above. It can be nil. It is called concurrently.
 	Log func(level, component, msg string)
 }
 
-// CacheLimits are soft sizes in bytes (0: the driver's default) of the local caches.
+// CacheLimits are soft sizes of the local caches in bytes. 0 means the driver's default.
 type CacheLimits struct{ Data, Metadata int64 }
 
-// Snapshot is one restorable point.
+// Snapshot is one backup of a source that can be restored.
 type Snapshot struct {
 	ID         string
 	Source     string
@@ -93,36 +98,36 @@ type Snapshot struct {
 	Files      int64
 	Bytes      int64
 	BytesSent  int64 // new data uploaded by this run (only in Backup's result)
-	Dirs       int64 // directories, the uppermost one included
+	Dirs       int64 // directories, including the root
 	Symlinks   int64
-	HardLinks  int64 // names of files that have several
+	HardLinks  int64 // names of files that have several names
 	Special    int64 // FIFOs and devices
 	Sockets    int64 // left out: they hold no data
 	Unreadable int64 // entries missing from the snapshot
 	Vanished   int64 // entries deleted while the backup ran
-	Changed    int64 // entries written to while they were read, which may be torn
+	Changed    int64 // entries written to while they were read, which can be inconsistent
 	Attributes int64 // entries with attributes captured beside the data
-	// AttributesUnreadable are attributes missing from the snapshot.
+	// AttributesUnreadable counts the attributes that are missing from the snapshot.
 	AttributesUnreadable int64
-	// Problems are the first few of the entries counted above (only in Backup's result).
+	// Problems holds the first few of the entries counted above (only in Backup's result).
 	Problems []Problem
 }
 
-// Problem names an entry that is not, or not surely, in a snapshot or restore.
+// Problem names an entry that is missing from a snapshot or restore, or not surely right in it.
 type Problem struct {
 	Path string
 	Err  error
 }
 
-// RestoreResult counts what was written. A non-empty Problems means the tree is not the original.
+// RestoreResult counts what was written. If Problems is not empty, the tree differs from the original.
 type RestoreResult struct {
 	Files, Dirs, Links, Special, Bytes, Skipped int64
-	Overwritten                                 int64 // files among them that took the place of another
+	Overwritten                                 int64 // written files that replaced another
 	Deleted                                     int64 // entries that the snapshot does not have
-	OwnersNotRestored                           int64 // entries whose owner or group differs, asked for or not
+	OwnersNotRestored                           int64 // entries whose owner or group differs, requested or not
 	ModesNotRestored                            int64 // entries whose mode differs, set-id bits included
 	AttributesNotRestored                       int64 // extended attributes, ACLs, capabilities, times, FIFOs
-	DevicesNotRestored                          int64 // devices, asked for or not
+	DevicesNotRestored                          int64 // devices, requested or not
 	Problems                                    []Problem
 }
 

@@ -6,13 +6,13 @@ import (
 	"github.com/go-git/go-git/v5/plumbing/format/gitignore"
 )
 
-// Selection chooses entries of a tree by patterns as in a .gitignore. The zero value takes all.
+// Selection chooses entries of a tree by patterns as in a .gitignore. The zero value chooses all.
 type Selection struct {
 	include, exclude gitignore.Matcher
 }
 
-// NewSelection takes what matches a pattern of include, or lies in a directory that does, and matches none of exclude. No
-// include means all. A name that is not UTF-8 is compared byte by byte.
+// NewSelection chooses what matches a pattern of include, or lies in a directory that does, and matches no pattern of
+// exclude. An empty include means all. A name that is not UTF-8 is compared byte by byte.
 func NewSelection(include, exclude []string) Selection {
 	return Selection{include: matcher(include), exclude: matcher(exclude)}
 }
@@ -30,14 +30,14 @@ func matcher(patterns []string) gitignore.Matcher {
 	return gitignore.NewMatcher(parsed)
 }
 
-// All says whether everything is taken.
+// All reports whether everything is chosen.
 func (s Selection) All() bool { return s.include == nil && s.exclude == nil }
 
-// Root says whether the root of the tree itself is taken, as what lies in it is unless it is excluded.
+// Root reports whether the root of the tree is chosen, and with it everything that is not excluded.
 func (s Selection) Root() bool { return s.include == nil }
 
-// Takes says of an entry at path, of whose directory taken was said, whether it is taken, and of a directory that is not
-// whether there may be something in it that is.
+// Takes reports whether the entry at path is chosen, and whether to enter it: a directory that is not chosen can
+// contain chosen entries. taken says whether the directory of the entry is chosen.
 func (s Selection) Takes(path string, dir, taken bool) (selected, enter bool) {
 	if s.All() {
 		return true, dir

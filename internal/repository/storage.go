@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// Storage is a one-of: exactly one member is set.
+// Storage is a union: exactly one pointer is set.
 type Storage struct {
 	Local  *Local
 	S3     *S3
@@ -16,21 +16,21 @@ type Storage struct {
 	Azure  *Azure
 	SFTP   *SFTP
 	WebDAV *WebDAV
-	// MaxConnections is how many requests may be under way at once; 0 is no bound.
+	// MaxConnections limits the concurrent requests. 0 means no limit.
 	MaxConnections int
 }
 
 // place is what the members have in common.
 type place interface {
-	// prefix as it was given.
+	// prefix returns the prefix as it was given.
 	prefix() string
-	// at is the same place with another prefix.
+	// at returns the same place with another prefix.
 	at(prefix string) Storage
-	// validate tells what is missing or contradictory.
+	// validate returns what is missing or contradictory.
 	validate() error
 }
 
-// place is the member that is set. There must be exactly one.
+// place returns the member that is set. Exactly one must be set.
 func (s Storage) place() (place, error) {
 	var all []place
 	if s.Local != nil {
@@ -52,7 +52,7 @@ func (s Storage) place() (place, error) {
 		all = append(all, s.WebDAV)
 	}
 	if len(all) != 1 {
-		return nil, errors.New("exactly one storage must be given")
+		return nil, errors.New("exactly one kind of storage must be set")
 	}
 	return all[0], nil
 }
@@ -77,7 +77,7 @@ func (s Storage) Prefix() string {
 	return joinPrefix(p.prefix())
 }
 
-// Validate tells what is missing or contradictory, before anything is dialed.
+// Validate returns what is missing or contradictory. It connects to nothing.
 func (s Storage) Validate() error {
 	p, err := s.place()
 	if err != nil {
@@ -91,13 +91,13 @@ func (s Storage) Validate() error {
 	return p.validate()
 }
 
-// joinPrefix joins clean parts; "" stays "".
+// joinPrefix joins clean parts. "" stays "".
 func joinPrefix(parts ...string) string {
 	return strings.Trim(path.Join(parts...), "/")
 }
 
-// Local is a directory, usually the mount point of a volume. Path must exist, Prefix below it need not. Files
-// are made with mode 0660 and directories with 0770, less the umask of the process.
+// Local is a directory, usually the mount point of a volume. Path must exist. Prefix below it need not exist. Files
+// are created with mode 0660 and directories with 0770, less the umask of the process.
 type Local struct{ Path, Prefix string }
 
 func (l *Local) prefix() string { return l.Prefix }
@@ -113,15 +113,15 @@ func (l *Local) validate() error {
 	return nil
 }
 
-// S3 is a bucket of an S3 service. Path-style requests are used for every endpoint but those of the public
-// clouds known to want the bucket in the host name.
+// S3 is a bucket of an S3 service. Requests are path-style, except for the endpoints of public clouds that need the
+// bucket in the host name.
 type S3 struct {
 	Endpoint, Bucket, Prefix, Region   string // Endpoint is host[:port] without a scheme; see ParseEndpoint
 	AccessKey, SecretKey, SessionToken string
-	Ambient                            bool   // in place of keys: the identity that the cloud gives this process
+	Ambient                            bool   // use the identity that the cloud gives this process instead of keys
 	Plain                              bool   // http instead of https
 	InsecureTLS                        bool   // any certificate is accepted
-	CA                                 []byte // PEM bundle trusted in place of the system's
+	CA                                 []byte // PEM bundle that is trusted instead of the system's
 }
 
 func (s *S3) prefix() string { return s.Prefix }
@@ -142,16 +142,16 @@ func (s *S3) validate() error {
 	case !keys && !s.Ambient:
 		return errors.New("s3 storage needs an access key and a secret key")
 	case s.Ambient && (s.AccessKey != "" || s.SecretKey != ""):
-		return errors.New("s3 storage has keys, or the cloud's identity, but not both")
+		return errors.New("s3 storage needs either keys or the cloud's identity, not both")
 	}
 	return nil
 }
 
-// defaultEndpoint is the service meant by an S3 storage without an endpoint.
+// defaultEndpoint is the service of an S3 storage without an endpoint.
 const defaultEndpoint = "s3.amazonaws.com"
 
-// ParseEndpoint splits what a user writes, "https://host:port", "http://host:port" or "host:port", into the
-// host and whether plain HTTP is meant. Empty means Amazon's.
+// ParseEndpoint splits an endpoint as users write it, "https://host:port", "http://host:port" or "host:port", into
+// the host and whether plain HTTP is meant. An empty endpoint means Amazon's.
 func ParseEndpoint(endpoint string) (host string, plain bool, err error) {
 	if endpoint == "" {
 		return defaultEndpoint, false, nil
@@ -161,7 +161,7 @@ func ParseEndpoint(endpoint string) (host string, plain bool, err error) {
 	}
 	u, err := url.Parse(endpoint)
 	switch {
-	case err != nil, u.Host == "": // the parser's own error repeats the text, which may hold a password
+	case err != nil, u.Host == "": // the parser's own error repeats the text, which can hold a password
 		return "", false, errors.New("endpoint is not a URL: want https://host[:port]")
 	case u.Scheme != "http" && u.Scheme != "https":
 		return "", false, fmt.Errorf("endpoint has scheme %q: want http or https", u.Scheme)

@@ -45,7 +45,8 @@ func TestSub(t *testing.T) {
 	sub := s.Sub("shop/web/kopia/")
 	g.Expect(sub.Prefix()).To(Equal("cairn/shop/web/kopia"))
 	g.Expect(s.Prefix()).To(Equal("cairn"), "the original is untouched")
-	g.Expect(repository.Storage{Local: &repository.Local{Path: "/x"}}.Sub("a/b").Local).To(Equal(&repository.Local{Path: "/x", Prefix: "a/b"}))
+	g.Expect(repository.Storage{Local: &repository.Local{Path: "/x"}}.Sub("a/b").Local).
+		To(Equal(&repository.Local{Path: "/x", Prefix: "a/b"}))
 }
 
 func TestValidateStorage(t *testing.T) {
@@ -53,15 +54,18 @@ func TestValidateStorage(t *testing.T) {
 		s     repository.Storage
 		fails string
 	}{
-		"none":              {repository.Storage{}, "exactly one"},
-		"two":               {repository.Storage{Local: &repository.Local{}, S3: &repository.S3{}}, "exactly one"},
-		"local":             {repository.Storage{Local: &repository.Local{Path: "/x"}}, ""},
-		"local, no path":    {repository.Storage{Local: &repository.Local{}}, "path"},
-		"local, upwards":    {repository.Storage{Local: &repository.Local{Path: "/x", Prefix: "../y"}}, `".."`},
-		"s3":                {repository.Storage{S3: &repository.S3{Endpoint: "e:1", Bucket: "b", AccessKey: "k", SecretKey: "s"}}, ""},
+		"none":           {repository.Storage{}, "exactly one"},
+		"two":            {repository.Storage{Local: &repository.Local{}, S3: &repository.S3{}}, "exactly one"},
+		"local":          {repository.Storage{Local: &repository.Local{Path: "/x"}}, ""},
+		"local, no path": {repository.Storage{Local: &repository.Local{}}, "path"},
+		"local, upwards": {repository.Storage{Local: &repository.Local{Path: "/x", Prefix: "../y"}}, `".."`},
+		"s3": {
+			repository.Storage{S3: &repository.S3{Endpoint: "e:1", Bucket: "b", AccessKey: "k", SecretKey: "s"}}, ""},
 		"s3, no keys":       {repository.Storage{S3: &repository.S3{Endpoint: "e:1", Bucket: "b"}}, "access key"},
 		"s3, the pod's own": {repository.Storage{S3: &repository.S3{Endpoint: "e:1", Bucket: "b", Ambient: true}}, ""},
-		"s3, both":          {repository.Storage{S3: &repository.S3{Endpoint: "e:1", Bucket: "b", Ambient: true, AccessKey: "k", SecretKey: "s"}}, "not both"},
+		"s3, both": {
+			repository.Storage{S3: &repository.S3{Endpoint: "e:1", Bucket: "b", Ambient: true, AccessKey: "k", SecretKey: "s"}},
+			"not both"},
 		"s3, no bucket":     {repository.Storage{S3: &repository.S3{Endpoint: "e"}}, "bucket"},
 		"s3, URL":           {repository.Storage{S3: &repository.S3{Endpoint: "http://e", Bucket: "b"}}, "host[:port]"},
 		"s3, prefix climbs": {repository.Storage{S3: &repository.S3{Endpoint: "e", Bucket: "b", Prefix: "../a"}}, `".."`},

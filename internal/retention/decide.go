@@ -10,35 +10,35 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
 
-// Snapshot is what a decision needs of one.
+// Snapshot holds what a decision needs to know about a Snapshot.
 type Snapshot struct {
-	// Name of the Snapshot, unique among those that are decided upon together.
+	// Name is unique among the Snapshots that are decided on together.
 	Name string
-	// Repository it lies in.
+	// Repository is the Repository that holds it.
 	Repository string
-	// Point is the restore point that it belongs to: all Snapshots of a point stay or go together. Empty: it stands for
-	// itself.
+	// Point is the restore point to which it belongs. All Snapshots of a point stay or go together. Empty means that
+	// the Snapshot is a point by itself.
 	Point string
-	// Time it was made.
+	// Time is when it was made.
 	Time time.Time
-	// Phase of it. Pending and Running ones stay.
+	// Phase is its phase. Pending and Running Snapshots stay.
 	Phase v1alpha1.SnapshotPhase
-	// Held says why it stays whatever the policy says. Empty: nothing holds it.
+	// Held says why it stays whatever the policy says. Empty means that nothing holds it.
 	Held string
-	// Damaged says that a check found that data it needs is gone. It takes nobody's place: as many whole ones stay as if it were not
-	// there.
+	// Damaged says that a check found that data is missing. A damaged Snapshot takes nobody's place: as many
+	// undamaged ones stay as if it did not exist.
 	Damaged bool
 }
 
-// Keep is a reason for which a Snapshot stays.
+// Keep is a reason why a Snapshot stays.
 type Keep struct {
-	// Rule that keeps it: one of a Policy, or one of those that hold for all policies.
+	// Rule is the rule that keeps it: one of a Policy, or one that applies to all policies.
 	Rule string `json:"rule"`
-	// Of says of which period, or of which other Snapshot.
+	// Of names the period, or the other Snapshot, that the rule refers to.
 	Of string `json:"of,omitempty"`
 }
 
-// String is the rule, and what it is of in brackets.
+// String returns the rule, followed by Of in parentheses.
 func (k Keep) String() string {
 	if k.Of == "" {
 		return k.Rule
@@ -46,38 +46,39 @@ func (k Keep) String() string {
 	return k.Rule + " (" + k.Of + ")"
 }
 
-// The rules that hold beside those of a Policy.
+// Rules that apply beside those of a Policy.
 const (
-	// KeepNewest keeps the newest Snapshot of a Repository that succeeded, and the newest of those that are not damaged.
+	// KeepNewest keeps the newest successful Snapshot of a Repository, and the newest undamaged one.
 	KeepNewest = "newest success"
-	// KeepHeld keeps what is in use.
+	// KeepHeld keeps a Snapshot that is in use.
 	KeepHeld = "in use"
-	// KeepUnfinished keeps what is being made.
+	// KeepUnfinished keeps a Snapshot that is being made.
 	KeepUnfinished = "unfinished"
-	// KeepFailed keeps the newest that failed.
+	// KeepFailed keeps the newest failed Snapshots.
 	KeepFailed = "failed last"
-	// KeepPeriod keeps what is younger than maxRetentionPeriod, where nothing else is said.
+	// KeepPeriod keeps a Snapshot that is younger than maxRetentionPeriod, if the policy has no other rule.
 	KeepPeriod = "maxRetentionPeriod"
-	// KeepPoint keeps what belongs to a restore point of which another Snapshot stays.
+	// KeepPoint keeps a Snapshot whose restore point has another Snapshot that stays.
 	KeepPoint = "restore point"
 )
 
-// Verdict is what becomes of one Snapshot.
+// Verdict says what happens to one Snapshot.
 type Verdict struct {
 	Snapshot
-	// Kept are all reasons for which it stays. Empty: it goes.
+	// Kept are all reasons why it stays. Empty means that it goes.
 	Kept []Keep
-	// Reason it goes for, one of the API's, and the same as a sentence.
+	// Reason is one of the API's reasons why it goes, and Message the same as a sentence.
 	Reason, Message string
-	// Until is when the policy lets go of it even if no other Snapshot is made. Zero: never.
+	// Until is when the policy lets it go even if no other Snapshot is made. Zero means never.
 	Until time.Time
 }
 
-// Goes says whether the Snapshot goes.
+// Goes reports whether the Snapshot goes.
 func (v Verdict) Goes() bool { return len(v.Kept) == 0 }
 
-// Decide gives a verdict for each Snapshot, newest first. Time alone never brings back what was let go, a more generous
-// policy keeps all that a stricter one keeps, and deciding again about what stayed changes nothing.
+// Decide returns a verdict for each Snapshot, newest first. Time alone never brings back a Snapshot that went. A more
+// generous policy keeps everything that a stricter one keeps. Deciding again about the Snapshots that stayed changes
+// nothing.
 func (p Policy) Decide(snapshots []Snapshot, now time.Time) []Verdict {
 	verdicts := make([]Verdict, len(snapshots))
 	for i := range snapshots {
@@ -103,7 +104,7 @@ func (p Policy) Decide(snapshots []Snapshot, now time.Time) []Verdict {
 	return verdicts
 }
 
-// Next is when the first of the Snapshots that stay will go without a new one being made; zero is never.
+// Next returns when the first of the staying Snapshots will go although no new one is made. Zero means never.
 func Next(verdicts []Verdict) time.Time {
 	var next time.Time
 	for _, v := range verdicts {
@@ -114,7 +115,7 @@ func Next(verdicts []Verdict) time.Time {
 	return next
 }
 
-// judge gives the reasons for which the Snapshots of one Repository stay. They come newest first.
+// judge collects the reasons why the Snapshots of one Repository stay. They come newest first.
 func (p Policy) judge(verdicts []*Verdict, now time.Time) {
 	rules, undamaged := p.counters(), p.counters()
 	var succeeded, intact, failed int
@@ -151,7 +152,7 @@ func (p Policy) judge(verdicts []*Verdict, now time.Time) {
 	}
 }
 
-// success asks each rule whether it keeps a Snapshot that succeeded and is not too old.
+// success applies each rule to a successful Snapshot that is not too old.
 func (p Policy) success(v *Verdict, rules []counter) {
 	if len(rules) == 0 {
 		of := ""
@@ -168,7 +169,7 @@ func (p Policy) success(v *Verdict, rules []counter) {
 	}
 }
 
-// intact asks each rule whether it keeps a Snapshot among those that are not damaged.
+// intact applies each rule to a Snapshot among those that are not damaged.
 func (p Policy) intact(v *Verdict, rules []counter) {
 	for i := range rules {
 		of, ok := rules[i].keeps(v.Time)
@@ -178,10 +179,10 @@ func (p Policy) intact(v *Verdict, rules []counter) {
 	}
 }
 
-// notDamaged says of what a Snapshot is that stays because newer ones are damaged.
+// notDamaged explains a Snapshot that stays because newer ones are damaged.
 const notDamaged = "of those that are not damaged"
 
-// counters of the rules, at their beginning.
+// counters returns new counters of the rules.
 func (p Policy) counters() []counter {
 	out := make([]counter, len(p.Rules))
 	for i, r := range p.Rules {
@@ -190,7 +191,7 @@ func (p Policy) counters() []counter {
 	return out
 }
 
-// expire says when age alone lets the Snapshot go, as far as it can.
+// expire sets when age alone lets the Snapshot go, if it can.
 func (p Policy) expire(v *Verdict) {
 	for _, k := range v.Kept {
 		if k.Rule == KeepNewest || k.Rule == KeepHeld || k.Rule == KeepUnfinished {
@@ -212,7 +213,7 @@ type counter struct {
 	last string
 }
 
-// keeps says whether the rule keeps a Snapshot of this time, and of which period it is.
+// keeps reports whether the rule keeps a Snapshot of this time, and returns its period.
 func (c *counter) keeps(t time.Time) (string, bool) {
 	if c.used >= c.rule.Count {
 		return "", false
@@ -227,8 +228,8 @@ func (c *counter) keeps(t time.Time) (string, bool) {
 	return period, true
 }
 
-// periodOf names the period of a rule that a local time lies in. An hour is named with its offset: when clocks are set back
-// one comes twice.
+// periodOf returns the period of a rule that contains a local time. The name of an hour includes its offset: when
+// clocks are set back, one hour occurs twice.
 func periodOf(rule string, t time.Time) string {
 	switch rule {
 	case RuleHourly:
@@ -245,7 +246,7 @@ func periodOf(rule string, t time.Time) string {
 	}
 }
 
-// whole keeps every Snapshot of a restore point of which one stays.
+// whole keeps every Snapshot of a restore point that has a Snapshot which stays.
 func whole(verdicts []Verdict) {
 	kept := map[string]*Verdict{}
 	for i := range verdicts {
@@ -253,7 +254,7 @@ func whole(verdicts []Verdict) {
 		if v.Point == "" || v.Goes() {
 			continue
 		}
-		// Of several the one that stays longest speaks for the point.
+		// Of several Snapshots of a point, the one that stays longest decides.
 		if other := kept[v.Point]; other == nil || !other.Until.IsZero() && (v.Until.IsZero() || v.Until.After(other.Until)) {
 			kept[v.Point] = v
 		}
@@ -271,7 +272,7 @@ func whole(verdicts []Verdict) {
 	}
 }
 
-// because says why a Snapshot goes.
+// because returns why a Snapshot goes.
 func (p Policy) because(v *Verdict, now time.Time) (reason, message string) {
 	switch {
 	case p.tooOld(v.Time, now):

@@ -30,7 +30,7 @@ func at(t testing.TB, text, zone string) time.Time {
 	return out
 }
 
-// series are Snapshots that succeeded at these times; their names are the times.
+// series returns successful Snapshots of these times, which are also their names.
 func series(t testing.TB, zone string, times ...string) []Snapshot {
 	t.Helper()
 	out := make([]Snapshot, len(times))
@@ -40,7 +40,7 @@ func series(t testing.TB, zone string, times ...string) []Snapshot {
 	return out
 }
 
-// kept are the names of what stays, newest first, each with its reasons.
+// kept returns the names of the Snapshots that stay, newest first, each with its reasons.
 func kept(verdicts []Verdict) []string {
 	var out []string
 	for _, v := range verdicts {
@@ -84,8 +84,9 @@ func TestTheCalendar(t *testing.T) {
 		// 2026-01-01 is a Thursday: its ISO week 2026-W01 began on Monday, 2025-12-29. 2025-12-28 is the Sunday of 2025-W52.
 		"ISO weeks at the end of a year": {
 			rules: []Rule{{RuleWeekly, 2}}, now: "2026-01-05 12:00",
-			times: []string{"2026-01-04 23:00", "2026-01-01 12:00", "2025-12-29 00:00", "2025-12-28 23:59", "2025-12-22 00:00", "2025-12-21 12:00"},
-			want:  []string{"2026-01-04 23:00: newest success weekly (2026-W01)", "2025-12-28 23:59: weekly (2025-W52)"},
+			times: []string{"2026-01-04 23:00", "2026-01-01 12:00", "2025-12-29 00:00", "2025-12-28 23:59", "2025-12-22 00:00",
+				"2025-12-21 12:00"},
+			want: []string{"2026-01-04 23:00: newest success weekly (2026-W01)", "2025-12-28 23:59: weekly (2025-W52)"},
 		},
 		// 2020 has 53 weeks: 2021-01-03 is the Sunday of 2020-W53, 2021-01-04 the Monday of 2021-W01.
 		"a year of 53 weeks": {
@@ -176,10 +177,11 @@ func TestWhatStaysWhateverThePolicySays(t *testing.T) {
 	}
 }
 
-// A Snapshot whose data is known to be gone takes no place of one that can be restored.
+// A Snapshot with missing data takes no place of one that can be restored.
 func TestDamagedOnesTakeNobodysPlace(t *testing.T) {
 	g := NewWithT(t)
-	all := series(t, "UTC", "2026-07-01 02:00", "2026-07-02 02:00", "2026-07-03 02:00", "2026-07-04 02:00", "2026-07-05 02:00")
+	all := series(t, "UTC", "2026-07-01 02:00", "2026-07-02 02:00", "2026-07-03 02:00", "2026-07-04 02:00",
+		"2026-07-05 02:00")
 	all[3].Damaged, all[4].Damaged = true, true
 	p := Policy{Rules: []Rule{{RuleLast, 2}}, Zone: time.UTC}
 	g.Expect(kept(p.Decide(all, at(t, "2026-07-05 03:00", "UTC")))).To(Equal([]string{
@@ -198,7 +200,7 @@ func TestWholeRestorePoints(t *testing.T) {
 	hour := func(n int) time.Time { return now.Add(-time.Duration(n) * time.Hour) }
 	p := Policy{Rules: []Rule{{RuleLast, 1}}, Zone: time.UTC}
 	g := NewWithT(t)
-	// db failed in the newest run: its newest success is of run 2, so that all of run 2 stays.
+	// db failed in the newest run. Its newest success is of run 2, so all of run 2 stays.
 	verdicts := p.Decide([]Snapshot{
 		{Name: "web-3", Repository: "web", Point: "3", Time: hour(1), Phase: good},
 		{Name: "db-3", Repository: "db", Point: "3", Time: hour(1), Phase: bad},
@@ -213,24 +215,28 @@ func TestWholeRestorePoints(t *testing.T) {
 	}))
 }
 
-// What failed of a run and was tried again is of the same restore point as the retry: the run, what failed in it and what
-// healed it stay together, and go together when a later point is whole.
+// A run and its retry are one restore point: the run, what failed in it and what the retry healed stay together, and
+// go together when a later point is whole.
 func TestARestorePointWithARetryIsWhole(t *testing.T) {
 	now := at(t, "2026-11-20 12:00", "UTC")
 	p := Policy{Rules: []Rule{{RuleLast, 1}}, Zone: time.UTC}
 	point := func(run, name, repository string, hour int, phase v1alpha1.SnapshotPhase) Snapshot {
-		return Snapshot{Name: name, Repository: repository, Point: run, Time: now.Add(time.Duration(hour-24) * time.Hour), Phase: phase}
+		return Snapshot{Name: name, Repository: repository, Point: run, Time: now.Add(time.Duration(hour-24) * time.Hour),
+			Phase: phase}
 	}
 	first := []Snapshot{
 		point("1", "web-1", "web", 1, good), point("1", "db-1", "db", 1, bad), point("1", "db-1-r1", "db", 2, good),
 	}
 	g := NewWithT(t)
-	g.Expect(kept(p.Decide(first, now))).To(ConsistOf("web-1: newest success last", "db-1: restore point (db-1-r1)", "db-1-r1: newest success last"))
+	g.Expect(kept(p.Decide(first, now))).
+		To(ConsistOf("web-1: newest success last", "db-1: restore point (db-1-r1)", "db-1-r1: newest success last"))
 	second := append(slices.Clone(first), point("2", "web-2", "web", 3, good), point("2", "db-2", "db", 3, bad))
-	g.Expect(kept(p.Decide(second, now))).To(ContainElements("web-1: restore point (db-1-r1)", "db-1-r1: newest success last"),
-		"the last success of the database is of the first point: all of it stays")
+	g.Expect(kept(p.Decide(second, now))).
+		To(ContainElements("web-1: restore point (db-1-r1)", "db-1-r1: newest success last"),
+			"the last success of the database is of the first point: all of it stays")
 	healed := append(slices.Clone(second), point("2", "db-2-r1", "db", 4, good))
-	g.Expect(kept(p.Decide(healed, now))).To(ConsistOf("web-2: newest success last", "db-2: restore point (db-2-r1)", "db-2-r1: newest success last"))
+	g.Expect(kept(p.Decide(healed, now))).
+		To(ConsistOf("web-2: newest success last", "db-2: restore point (db-2-r1)", "db-2-r1: newest success last"))
 }
 
 func TestWhenTheNextOneGoes(t *testing.T) {
@@ -245,14 +251,15 @@ func TestWhenTheNextOneGoes(t *testing.T) {
 	due := Next(p.Decide(snapshots, now))
 	g.Expect(due).To(Equal(now.Add(time.Hour)))
 	g.Expect(kept(p.Decide(snapshots, due.Add(-time.Nanosecond)))).To(HaveLen(3))
-	g.Expect(kept(p.Decide(snapshots, due))).To(HaveLen(2), "at the instant that was told it goes")
+	g.Expect(kept(p.Decide(snapshots, due))).To(HaveLen(2), "it goes at the announced instant")
 }
 
 func BenchmarkDecide(b *testing.B) {
 	now := time.Date(2026, 11, 20, 12, 0, 0, 0, time.UTC)
 	snapshots := make([]Snapshot, 10_000)
 	for i := range snapshots {
-		snapshots[i] = Snapshot{Name: fmt.Sprintf("shop-db-hourly-%06d", i), Repository: "shop-db", Time: now.Add(-time.Duration(i) * time.Hour), Phase: good}
+		snapshots[i] = Snapshot{Name: fmt.Sprintf("shop-db-hourly-%06d", i), Repository: "shop-db",
+			Time: now.Add(-time.Duration(i) * time.Hour), Phase: good}
 		if i%97 == 3 {
 			snapshots[i].Phase = bad
 		}

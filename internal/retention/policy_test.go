@@ -26,7 +26,7 @@ func TestParsePeriod(t *testing.T) {
 		"":               "not longer than zero",
 		"0d":             "not longer than zero",
 		"-1d":            "is not a period: write numbers with the units",
-		"1d2d":           "the unit d is there twice",
+		"1d2d":           "the unit d occurs twice",
 		"1x":             "1 has no unit",
 		"d":              "write numbers with the units",
 		"300y":           "longer than 290 years",
@@ -41,8 +41,9 @@ func TestRead(t *testing.T) {
 	g := NewWithT(t)
 	p, err := Read(&v1alpha1.RetentionPolicySpec{
 		MaxRetentionPeriod: "30d", TimeZone: new("Europe/Berlin"),
-		SuccessfulSnapshots: &v1alpha1.SuccessfulSnapshotsKeepPolicy{Last: new(int32(3)), Daily: new(int32(0)), Yearly: new(int32(2))},
-		FailedSnapshots:     &v1alpha1.FailedSnapshotsKeepPolicy{Last: new(int32(0))},
+		SuccessfulSnapshots: &v1alpha1.SuccessfulSnapshotsKeepPolicy{Last: new(int32(3)), Daily: new(int32(0)),
+			Yearly: new(int32(2))},
+		FailedSnapshots: &v1alpha1.FailedSnapshotsKeepPolicy{Last: new(int32(0))},
 	})
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(p.Zone.String()).To(Equal("Europe/Berlin"))
@@ -54,9 +55,10 @@ func TestRead(t *testing.T) {
 	g.Expect(p.Failed).To(Equal(1))
 
 	for want, spec := range map[string]v1alpha1.RetentionPolicySpec{
-		`spec.timeZone: there is no time zone "Mars/Olympus"`: {MaxRetentionPeriod: "1h", TimeZone: new("Mars/Olympus")},
-		`spec.maxRetentionPeriod: "1"`:                        {MaxRetentionPeriod: "1"},
-		"nothing says how long Snapshots stay":                {SuccessfulSnapshots: &v1alpha1.SuccessfulSnapshotsKeepPolicy{Last: new(int32(0))}},
+		`spec.timeZone: unknown time zone "Mars/Olympus"`: {MaxRetentionPeriod: "1h", TimeZone: new("Mars/Olympus")},
+		`spec.maxRetentionPeriod: "1"`:                    {MaxRetentionPeriod: "1"},
+		"nothing says how long Snapshots stay": {
+			SuccessfulSnapshots: &v1alpha1.SuccessfulSnapshotsKeepPolicy{Last: new(int32(0))}},
 	} {
 		_, err := Read(&spec)
 		g.Expect(err).To(MatchError(ContainSubstring(want)))

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// world is a random set of Snapshots of a few Repositories, with failures, runs under way, restores and ties.
+// world is a random set of Snapshots of a few Repositories, with failures, unfinished runs, restores and ties.
 func world(r *rand.Rand) ([]Snapshot, time.Time) {
 	now := time.Date(2026, 11, 20, 12, 0, 0, 0, time.UTC)
 	var out []Snapshot
@@ -21,7 +21,8 @@ func world(r *rand.Rand) ([]Snapshot, time.Time) {
 			when = now.Add(-time.Duration(i) * time.Hour)
 		}
 		for repository := range 1 + r.IntN(3) {
-			s := Snapshot{Name: fmt.Sprintf("%d-%d", i, repository), Repository: fmt.Sprint(repository), Time: when.Add(time.Duration(r.IntN(90)) * time.Second), Phase: good}
+			s := Snapshot{Name: fmt.Sprintf("%d-%d", i, repository), Repository: fmt.Sprint(repository),
+				Time: when.Add(time.Duration(r.IntN(90)) * time.Second), Phase: good}
 			if r.IntN(2) == 0 {
 				s.Point = fmt.Sprint(i)
 			}
@@ -57,7 +58,7 @@ func randomPolicy(r *rand.Rand) Policy {
 	return p
 }
 
-// generous is p with more kept.
+// generous returns p with more kept.
 func generous(r *rand.Rand, p Policy) Policy {
 	out := p
 	out.Failed += r.IntN(3)
@@ -86,7 +87,8 @@ func names(verdicts []Verdict) map[string]bool {
 	return out
 }
 
-// TestProperties holds the properties against the same 3,000 random worlds each time; FuzzProperties goes on from there.
+// TestProperties checks the properties against the same 3,000 random worlds each time. FuzzProperties goes on from
+// there.
 func TestProperties(t *testing.T) {
 	for seed := range uint64(3000) {
 		if err := properties(rand.New(rand.NewPCG(seed, 1))); err != nil {
@@ -95,7 +97,8 @@ func TestProperties(t *testing.T) {
 	}
 }
 
-// drawn gives the numbers of the fuzzer, so that it learns which of them matter, and others when those are used up.
+// drawn returns the numbers of the fuzzer, so that it learns which of them matter, and other numbers when those are
+// used up.
 type drawn struct {
 	numbers []byte
 	more    *rand.PCG
@@ -119,7 +122,7 @@ func FuzzProperties(f *testing.F) {
 	})
 }
 
-// properties decides in a random world under a random policy and says which promise does not hold.
+// properties decides in a random world under a random policy and returns which promise is broken.
 func properties(r *rand.Rand) error {
 	snapshots, now := world(r)
 	p := randomPolicy(r)
@@ -141,7 +144,8 @@ func properties(r *rand.Rand) error {
 	return nil
 }
 
-// keepsWhatItMust: the last good one of each Repository, what is unfinished or in use, and restore points as a whole.
+// keepsWhatItMust: the newest success of each Repository, unfinished or used Snapshots, and whole restore points
+// stay.
 func keepsWhatItMust(snapshots []Snapshot, stay map[string]bool, verdicts []Verdict) error {
 	if len(verdicts) != len(snapshots) {
 		return fmt.Errorf("%d verdicts for %d snapshots", len(verdicts), len(snapshots))
@@ -150,10 +154,12 @@ func keepsWhatItMust(snapshots []Snapshot, stay map[string]bool, verdicts []Verd
 	intact := map[string]Snapshot{}
 	points := map[string]bool{}
 	for _, s := range snapshots {
-		if n, ok := newest[s.Repository]; s.Phase == good && (!ok || s.Time.After(n.Time) || s.Time.Equal(n.Time) && s.Name > n.Name) {
+		if n, ok := newest[s.Repository]; s.Phase == good &&
+			(!ok || s.Time.After(n.Time) || s.Time.Equal(n.Time) && s.Name > n.Name) {
 			newest[s.Repository] = s
 		}
-		if n, ok := intact[s.Repository]; s.Phase == good && !s.Damaged && (!ok || s.Time.After(n.Time) || s.Time.Equal(n.Time) && s.Name > n.Name) {
+		if n, ok := intact[s.Repository]; s.Phase == good && !s.Damaged &&
+			(!ok || s.Time.After(n.Time) || s.Time.Equal(n.Time) && s.Name > n.Name) {
 			intact[s.Repository] = s
 		}
 		if (!s.Phase.Terminal() || s.Held != "") && !stay[s.Name] {
@@ -174,7 +180,8 @@ func keepsWhatItMust(snapshots []Snapshot, stay map[string]bool, verdicts []Verd
 	return nil
 }
 
-// monotonic: more generous keeps more; neither time, nor another backup, nor deciding again brings back what was let go.
+// monotonic: a more generous policy keeps more. Neither time, nor another backup, nor deciding again brings back a
+// Snapshot that went.
 func monotonic(r *rand.Rand, p Policy, snapshots []Snapshot, now time.Time, stay map[string]bool) error {
 	if more := names(generous(r, p).Decide(snapshots, now)); !superset(more, stay) {
 		return errors.New("a more generous policy lets go of more")
@@ -198,7 +205,7 @@ func monotonic(r *rand.Rand, p Policy, snapshots []Snapshot, now time.Time, stay
 	return nil
 }
 
-// announced: what goes without a new backup goes at the instant that was told, not before.
+// announced: a Snapshot that goes without a new backup goes at the announced instant, not before.
 func announced(p Policy, snapshots []Snapshot, now time.Time, verdicts []Verdict, stay map[string]bool) error {
 	next := Next(verdicts)
 	switch {

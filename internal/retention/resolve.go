@@ -9,9 +9,9 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
 
-// Refs are the RetentionPolicies, with namespace, that a BackupConfiguration names for its Repositories; an empty one where
-// it names none. What is left out means what it means everywhere: a repository has the configuration's own name, and the only
-// backend.
+// Refs returns the RetentionPolicies, with namespace, that a BackupConfiguration names for its Repositories. A
+// Repository without a policy has an empty reference. The usual defaults apply: a repository without a name has the
+// configuration's name, and a repository without a backend has the only backend.
 func Refs(c *v1alpha1.BackupConfiguration) map[string]v1alpha1.ObjectReference {
 	refs := map[string]v1alpha1.ObjectReference{}
 	for _, b := range c.Spec.Backends {
@@ -42,21 +42,23 @@ func Refs(c *v1alpha1.BackupConfiguration) map[string]v1alpha1.ObjectReference {
 	return out
 }
 
-// Resolved is the policy of a Repository as the BackupConfigurations of its namespace have it.
+// Resolved is the policy of a Repository according to the BackupConfigurations of its namespace.
 type Resolved struct {
-	// Ref names the policy; nil: there is none, and everything is kept.
+	// Ref names the policy. Nil means that there is none and everything is kept.
 	Ref *v1alpha1.ObjectReference
-	// Default says that nobody names it: it is the default.
+	// Default says that no BackupConfiguration names the policy: it is the default.
 	Default bool
-	// Child is one of the BackupConfigurations, where a batch made it.
+	// Child is one of the BackupConfigurations that a batch made.
 	Child *v1alpha1.BackupConfiguration
-	// Conflict says who names what, where they name different ones; nothing is removed then.
+	// Conflict says which BackupConfigurations name different policies. Nothing is removed then.
 	Conflict string
 }
 
-// Resolve finds the one policy of a Repository; fallback is the default one for those that name none, nil is none. One that
-// some name and that is not the default of the others is a conflict too.
-func Resolve(repository string, configurations []v1alpha1.BackupConfiguration, fallback *v1alpha1.ObjectReference) Resolved {
+// Resolve finds the policy of a Repository. fallback is the default policy for BackupConfigurations that name none;
+// nil means that there is no default. It is also a conflict if some name a policy that is not the default of the
+// others.
+func Resolve(repository string, configurations []v1alpha1.BackupConfiguration,
+	fallback *v1alpha1.ObjectReference) Resolved {
 	out := Resolved{Default: true}
 	refs := map[v1alpha1.ObjectReference]string{}
 	for i := range configurations {
@@ -102,9 +104,10 @@ func refName(ref v1alpha1.ObjectReference) string {
 	return ref.Namespace + "/" + ref.Name
 }
 
-// Together are the other Repositories of these BackupConfigurations, a batch's children, under the same policy: restore
-// points are kept or dropped whole among them. Fallback as Resolve has it.
-func Together(configurations []v1alpha1.BackupConfiguration, repository string, ref v1alpha1.ObjectReference, fallback *v1alpha1.ObjectReference) []string {
+// Together returns the other Repositories of these BackupConfigurations, the children of a batch, that have the same
+// policy. Their restore points are kept or dropped as a whole. fallback is as for Resolve.
+func Together(configurations []v1alpha1.BackupConfiguration, repository string, ref v1alpha1.ObjectReference,
+	fallback *v1alpha1.ObjectReference) []string {
 	var out []string
 	for i := range configurations {
 		for name, other := range Refs(&configurations[i]) {

@@ -6,8 +6,8 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
 
-// Of is what a decision needs of a Snapshot; user is who works with it, empty for nobody. The Snapshots that one run of a
-// BackupBatch made, and those that tried again what failed of it, are a restore point.
+// Of returns what a decision needs to know about a Snapshot. user says who uses it; it is empty if nobody does. The
+// Snapshots of one run of a BackupBatch, together with those of the runs that retried it, are a restore point.
 func Of(s *v1alpha1.Snapshot, user string) Snapshot {
 	out := Snapshot{
 		Name: s.Name, Repository: s.Spec.Repository, Time: s.CreationTimestamp.Time, Phase: s.Status.Phase, Held: user,
@@ -25,7 +25,7 @@ func Of(s *v1alpha1.Snapshot, user string) Snapshot {
 	return out
 }
 
-// Point is the name of the run that began the restore point of a Snapshot.
+// Point returns the name of the run that began the restore point of a Snapshot.
 func Point(s *v1alpha1.Snapshot) string {
 	return cmp.Or(s.Labels[v1alpha1.LabelRestorePoint], s.Spec.BackupSession)
 }

@@ -10,7 +10,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/retention"
 )
 
-// A run and those that tried again what failed of it stay or go together; each run of a BackupConfiguration stands for itself.
+// A run and its retries stay or go together. Each run of a BackupConfiguration stands for itself.
 func TestTheRestorePointOfASnapshot(t *testing.T) {
 	g := NewWithT(t)
 	point := func(kind, run, label string) string {

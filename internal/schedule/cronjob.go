@@ -13,11 +13,11 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
 
-// CronJobInput is what a session's CronJob is made of.
+// CronJobInput describes the CronJob of a session.
 type CronJobInput struct {
-	// Name of the CronJob: policy.CronJobName of the invoker and the session.
+	// Name is the name of the CronJob: policy.CronJobName of the invoker and the session.
 	Name string
-	// Namespace of the invoker.
+	// Namespace is the namespace of the invoker.
 	Namespace string
 	// Invoker is the owner reference to the BackupConfiguration or BackupBatch.
 	Invoker metav1.OwnerReference
@@ -25,21 +25,21 @@ type CronJobInput struct {
 	InvokerLabel string
 	// Session is the name of the session.
 	Session string
-	// Scheduler of the session.
+	// Scheduler is the scheduler of the session.
 	Scheduler v1alpha1.SchedulerSpec
-	// Times are its slots.
+	// Times are the slots of the session.
 	Times Times
-	// Suspended says that no run is to be started for now.
+	// Suspended says that no run must start for now.
 	Suspended bool
-	// Retries is how often what failed of a run is tried again.
+	// Retries is how often the failed targets of a run are tried again.
 	Retries int32
 	// MoverImage is the image of the pod that creates the BackupSession.
 	MoverImage string
 }
 
-// The environment of the trigger's pod, from the downward API.
+// Environment variables of the trigger's pod, from the downward API.
 const (
-	// EnvPodNamespace is the namespace of the pod, and so of the invoker.
+	// EnvPodNamespace is the namespace of the pod, which is also the invoker's.
 	EnvPodNamespace = "POD_NAMESPACE"
 	// EnvJobName is the name of the pod's Job, from which SlotFromJobName reads the slot.
 	EnvJobName = "JOB_NAME"
@@ -47,17 +47,18 @@ const (
 
 const (
 	triggerUser = 65532
-	// A pod that can't reach the API server is tried again by its Job; the name of the BackupSession is a function of the
-	// slot, so that a second try makes no second run.
+	// triggerRetries is how often the Job tries again if a pod can't reach the API server. The name of the
+	// BackupSession is a function of the slot, so a second try makes no second run.
 	triggerRetries = 3
-	// Long enough to read a pod's log after a failure, short enough that a schedule of a minute leaves few pods.
+	// triggerTTLSeconds is long enough to read a pod's log after a failure, and short enough that a schedule of every
+	// minute leaves few pods.
 	triggerTTLSeconds = 300
-	// Bounds a pod whose image can't be pulled, which no retry counts.
+	// triggerDeadlineSeconds bounds a pod whose image can't be pulled, which no retry counts.
 	triggerDeadlineSeconds = 600
 )
 
-// CronJob is the CronJob that triggers a session: in each slot its pod creates the slot's BackupSession and ends. Runs may
-// overlap as far as the CronJob is concerned; the BackupSession's controller decides on that.
+// CronJob returns the CronJob that triggers a session: in each slot its pod creates the BackupSession of the slot and
+// ends. The CronJob lets runs overlap; the BackupSession's controller decides whether they do.
 func CronJob(in CronJobInput) *batchv1.CronJob {
 	labels := map[string]string{
 		v1alpha1.LabelManagedBy:   v1alpha1.ManagedByCairn,
@@ -98,10 +99,11 @@ func CronJob(in CronJobInput) *batchv1.CronJob {
 	}
 }
 
-// or is the value that policy sets, else the default.
+// or returns the value that policy sets, else the default.
 func or[T int32 | int64](set *T, otherwise T) *T { return ptr.To(ptr.Deref(set, otherwise)) }
 
-// ttl is how long a finished Job stays: what policy says, and as long as the history limits say where it sets one of them.
+// ttl returns how long a finished Job stays: what policy says. If policy sets a history limit instead, there is no
+// TTL.
 func ttl(scheduler *v1alpha1.SchedulerSpec, template *v1alpha1.TriggerJobTemplate) *int32 {
 	switch {
 	case template.TTLSecondsAfterFinished != nil:
@@ -113,7 +115,7 @@ func ttl(scheduler *v1alpha1.SchedulerSpec, template *v1alpha1.TriggerJobTemplat
 	}
 }
 
-// metadata is what policy says with our labels over it.
+// metadata returns the metadata that policy sets, overlaid with our labels.
 func metadata(set v1alpha1.TriggerMetadata, ours map[string]string) metav1.ObjectMeta {
 	labels := map[string]string{}
 	maps.Copy(labels, set.Labels)
@@ -175,7 +177,7 @@ func triggerPod(in CronJobInput, template *v1alpha1.TriggerPodSpec) corev1.PodSp
 	}
 }
 
-// resources are those that policy sets, else little.
+// resources returns the resources that policy sets, else small ones.
 func resources(set *corev1.ResourceRequirements) corev1.ResourceRequirements {
 	if len(set.Requests)+len(set.Limits)+len(set.Claims) > 0 {
 		return *set.DeepCopy()

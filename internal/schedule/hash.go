@@ -9,31 +9,32 @@ import (
 	"strings"
 )
 
-// Identity names a session of a policy object: H means the same for it as long as none of these changes.
+// Identity names a session of a policy object. H keeps its meaning as long as none of these parts changes.
 func Identity(kind, namespace, name, session string) string {
 	return strings.Join([]string{kind, namespace, name, session}, "/")
 }
 
-// field of a cron line. H takes lowest to hashed, a range that is written out lowest to highest.
+// field is a field of a cron line. H ranges from lowest to hashed, an explicit range from lowest to highest.
 type field struct {
 	name                    string
 	lowest, highest, hashed uint64
 }
 
-// Days end at the 28th for H, so that every month has the day.
+// For H, days end at the 28th, so that every month has the day.
 var fields = [...]field{
-	{"minute", 0, 59, 59}, {"hour", 0, 23, 23}, {"day of the month", 1, 31, 28}, {"month", 1, 12, 12}, {"day of the week", 0, 6, 6},
+	{"minute", 0, 59, 59}, {"hour", 0, 23, 23}, {"day of the month", 1, 31, 28}, {"month", 1, 12, 12},
+	{"day of the week", 0, 6, 6},
 }
 
-// hashed are the forms of H: alone, with a step, within a range, or both.
+// hashed matches the forms of H: alone, with a step, with a range, or with both.
 var hashed = regexp.MustCompile(`^H(?:\(([0-9]{1,4})-([0-9]{1,4})\))?(?:/([0-9]{1,4}))?$`)
 
-// resolve gives the line without H: each H is a number that depends on the identity and the field alone, so that many
-// sessions with the same line do not start together and each starts at the same minute every time.
+// resolve returns the line without H. Each H becomes a number that depends only on the identity and the field, so
+// that many sessions with the same line do not start together, and each starts at the same minute every time.
 func resolve(line, identity string) (string, error) {
 	words := strings.Fields(line)
 	if len(words) != len(fields) {
-		return line, nil // The parser says what is wrong, or it is a name such as @hourly.
+		return line, nil // either a name such as @hourly, or the parser reports the mistake
 	}
 	for i, word := range words {
 		parts := strings.Split(word, ",")
@@ -43,7 +44,7 @@ func resolve(line, identity string) (string, error) {
 			}
 			number, err := fields[i].number(part, hash(identity, i))
 			if err != nil {
-				return "", fmt.Errorf("the schedule %q does not parse: %w", line, err)
+				return "", fmt.Errorf("invalid schedule %q: %w", line, err)
 			}
 			parts[j] = number
 		}
@@ -52,11 +53,11 @@ func resolve(line, identity string) (string, error) {
 	return strings.Join(words, " "), nil
 }
 
-// number gives what one H stands for.
+// number returns the number or range that one H stands for.
 func (f field) number(part string, hash uint64) (string, error) {
 	groups := hashed.FindStringSubmatch(part)
 	if groups == nil {
-		return "", fmt.Errorf("%s %q is no form of H: write H, H/15, H(0-29) or H(0-29)/10", f.name, part)
+		return "", fmt.Errorf("%s %q is not valid: write H, H/15, H(0-29) or H(0-29)/10", f.name, part)
 	}
 	from, to := f.lowest, f.hashed
 	if groups[1] != "" {
@@ -76,7 +77,7 @@ func (f field) number(part string, hash uint64) (string, error) {
 	return fmt.Sprintf("%d-%d/%d", from+hash%step, to, step), nil
 }
 
-// digits reads what the expression has found to be at most four digits.
+// digits parses what the regular expression has matched as at most four digits.
 func digits(s string) uint64 {
 	n, _ := strconv.ParseUint(s, 10, 16)
 	return n

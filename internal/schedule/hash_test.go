@@ -10,8 +10,8 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
 
-// What H stands for must never change from one version to the next: every schedule of every cluster would move. So the
-// numbers are written out here.
+// The meaning of H must never change between versions: every schedule of every cluster would move. So the numbers are
+// written out here.
 func TestHIsStable(t *testing.T) {
 	tests := map[string]struct{ line, want string }{
 		"a minute":            {"H * * * *", "32 * * * *"},
@@ -31,7 +31,7 @@ func TestHIsStable(t *testing.T) {
 	}
 }
 
-// A thousand sessions of one line are spread over the hour, and each stays within what its H allows.
+// A thousand sessions with the same line are spread over the hour, and each stays within what its H allows.
 func TestHSpreads(t *testing.T) {
 	g := NewWithT(t)
 	tests := map[string]func(minute int) bool{
@@ -42,7 +42,8 @@ func TestHSpreads(t *testing.T) {
 	for line, within := range tests {
 		count := map[int]int{}
 		for i := range 1000 {
-			s, err := New(&v1alpha1.SchedulerSpec{Schedule: line}, Identity("BackupConfiguration", "shop", fmt.Sprintf("c%d", i), "nightly"))
+			s, err := New(&v1alpha1.SchedulerSpec{Schedule: line},
+				Identity("BackupConfiguration", "shop", fmt.Sprintf("c%d", i), "nightly"))
 			g.Expect(err).NotTo(HaveOccurred())
 			minute := s.Next(time.Date(2026, 11, 20, 8, 59, 0, 0, time.UTC)).Minute()
 			g.Expect(within(minute)).To(BeTrue(), "%s: minute %d", line, minute)

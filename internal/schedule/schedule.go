@@ -13,17 +13,17 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
 
-// Times are the slots of one session. The zero value has none; New makes a useful one. A day on which the clock is put
-// forward or back has the slots that a CronJob has: one that the clock jumps over is left out, one in the hour that comes
-// twice comes twice.
+// Times are the slots of one session. The zero value has none; New returns a useful one. On a day on which the clock
+// changes, the slots are those of a CronJob: a slot that the clock skips is left out, and a slot in the repeated hour
+// occurs twice.
 type Times struct {
 	text string
 	line cron.Schedule
 	zone *time.Location
 }
 
-// New reads a scheduler. identity decides what H stands for. The error says why the schedule can't be used: the line does
-// not parse, it never fires (0 0 30 2 *), or the time zone is unknown. No time zone is UTC.
+// New parses a scheduler. identity decides what H stands for. The error says why the schedule can't be used: the line
+// does not parse, it never fires (0 0 30 2 *), or the time zone is unknown. An empty time zone means UTC.
 func New(scheduler *v1alpha1.SchedulerSpec, identity string) (Times, error) {
 	zone, err := location(ptr.Deref(scheduler.TimeZone, ""))
 	if err != nil {
@@ -40,7 +40,7 @@ func New(scheduler *v1alpha1.SchedulerSpec, identity string) (Times, error) {
 	return Times{text: text, line: line, zone: zone}, nil
 }
 
-// Read reads what String gave.
+// Read parses the result of String.
 func Read(text string) (Times, error) {
 	scheduler := &v1alpha1.SchedulerSpec{Schedule: text}
 	if line, zone, ok := cutZone(text); ok {
@@ -49,7 +49,7 @@ func Read(text string) (Times, error) {
 	return New(scheduler, "")
 }
 
-// cutZone separates the time zone behind a line of five fields or a name such as @daily.
+// cutZone separates the time zone from a line of five fields or a name such as @daily.
 func cutZone(text string) (line, zone string, ok bool) {
 	words := strings.Fields(text)
 	last := len(words) - 1
@@ -59,10 +59,10 @@ func cutZone(text string) (line, zone string, ok bool) {
 	return strings.Join(words[:last], " "), words[last], true
 }
 
-// Line is the cron line, with a number for each H.
+// Line returns the cron line, with a number for each H.
 func (t Times) Line() string { return t.text }
 
-// TimeZone of the line.
+// TimeZone returns the time zone of the line.
 func (t Times) TimeZone() string {
 	if t.zone == time.UTC {
 		return utc
@@ -70,7 +70,7 @@ func (t Times) TimeZone() string {
 	return t.zone.String()
 }
 
-// String is the line, and its time zone where that is not UTC.
+// String returns the line, followed by its time zone unless that is UTC.
 func (t Times) String() string {
 	if zone := t.TimeZone(); zone != utc {
 		return t.text + " " + zone
@@ -81,15 +81,16 @@ func (t Times) String() string {
 // utc is the name of the zone in the IANA database.
 const utc = "Etc/UTC"
 
-// Next is the first slot after from, in UTC. Slots are whole minutes.
+// Next returns the first slot after from, in UTC. Slots are whole minutes.
 func (t Times) Next(from time.Time) time.Time { return t.line.Next(from.In(t.zone)).UTC() }
 
-// Is says whether at is a slot.
+// Is reports whether at is a slot.
 func (t Times) Is(at time.Time) bool { return t.Next(at.Add(-time.Second)).Equal(at) }
 
-// Newest is the newest slot that is later than after and not later than until; false where there is none.
+// Newest returns the newest slot that is later than after and not later than until. It returns false if there is
+// none.
 func (t Times) Newest(after, until time.Time) (time.Time, bool) {
-	// The search begins at the end: years of slots may lie behind it.
+	// The search begins at the end, because the interval can contain years of slots.
 	for back := time.Minute; ; back *= 2 {
 		from := until.Add(-back)
 		if !from.After(after) {
@@ -112,7 +113,7 @@ func (t Times) Newest(after, until time.Time) (time.Time, bool) {
 	}
 }
 
-// Between is the number of slots that are later than after and earlier than before. It counts to most.
+// Between returns the number of slots that are later than after and earlier than before, at most most.
 func (t Times) Between(after, before time.Time, most int) int {
 	n := 0
 	for slot := t.Next(after); !slot.IsZero() && slot.Before(before) && n < most; slot = t.Next(slot) {
@@ -121,10 +122,10 @@ func (t Times) Between(after, before time.Time, most int) int {
 	return n
 }
 
-// Due is when the first slot after from, and a run of it that may take as long as timeout, must have come to a good end.
+// Due returns when the first slot after from must have led to a success, if a run can take as long as timeout.
 func (t Times) Due(from time.Time, timeout time.Duration) time.Time { return t.Next(from).Add(timeout) }
 
-// Next is the first slot of a line without H after from, in UTC.
+// Next returns the first slot after from of a line without H, in UTC.
 func Next(line string, from time.Time) (time.Time, error) {
 	parsed, err := parse(line)
 	if err != nil {
@@ -133,38 +134,39 @@ func Next(line string, from time.Time) (time.Time, error) {
 	return parsed.Next(from.UTC()), nil
 }
 
-// beforeLeapYear is where the search for a first slot starts: cron looks five years ahead, so that 29 February is found.
+// beforeLeapYear is where the search for a first slot starts. cron looks five years ahead, so it finds 29 February.
 var beforeLeapYear = time.Date(2001, time.January, 1, 0, 0, 0, 0, time.UTC)
 
-// parse reads a line without H.
+// parse parses a line without H.
 func parse(text string) (cron.Schedule, error) {
-	// The CronJob API refuses a zone inside the line, and the parser panics where nothing follows it.
+	// The CronJob API refuses a zone inside the line, and the parser panics if nothing follows it.
 	if strings.Contains(text, "TZ=") {
-		return nil, fmt.Errorf("the schedule %q holds a time zone: say it in scheduler.timeZone", text)
+		return nil, fmt.Errorf("the schedule %q contains a time zone: set scheduler.timeZone instead", text)
 	}
-	// Its slots would depend on when somebody last looked, and runs are named after their slot.
+	// The slots of @every would depend on when somebody last looked, and runs are named after their slot.
 	if strings.HasPrefix(strings.TrimSpace(text), "@every") {
 		return nil, fmt.Errorf("the schedule %q has no fixed slots: write five fields, for example */15 * * * *", text)
 	}
 	line, err := cron.ParseStandard(text)
 	if err != nil {
-		return nil, fmt.Errorf("the schedule %q does not parse: %w. Write five fields (minute hour day month weekday) or @hourly, @daily, @weekly, @monthly, @yearly",
+		return nil, fmt.Errorf("invalid schedule %q: %w. Write five fields (minute hour day month weekday) or @hourly, "+
+			"@daily, @weekly, @monthly, @yearly",
 			text, err)
 	}
 	if line.Next(beforeLeapYear).IsZero() {
-		return nil, fmt.Errorf("the schedule %q never fires: no year has such a day", text)
+		return nil, fmt.Errorf("the schedule %q never fires: its day exists in no year", text)
 	}
 	return line, nil
 }
 
 func location(timeZone string) (*time.Location, error) {
-	// The zone of the machine that reads it means something else on every machine.
+	// "Local" would mean a different zone on every machine.
 	if strings.EqualFold(timeZone, "local") {
-		return nil, errors.New(`the time zone "Local" is not the same everywhere: name one, for example Europe/Berlin`)
+		return nil, errors.New(`the time zone "Local" differs between machines: write a name such as Europe/Berlin`)
 	}
 	zone, err := time.LoadLocation(timeZone)
 	if err != nil {
-		return nil, fmt.Errorf("the time zone %q is unknown: name one of the IANA database, for example Europe/Berlin", timeZone)
+		return nil, fmt.Errorf("unknown time zone %q: write a name of the IANA database, for example Europe/Berlin", timeZone)
 	}
 	return zone, nil
 }

@@ -29,12 +29,12 @@ func TestNew(t *testing.T) {
 		"31 April":                      {"0 0 31 4 *", "", "never fires"},
 		"31 of short months":            {"0 0 31 2,4,6,9,11 *", "", "never fires"},
 		"a field without values":        {"0 0 , * *", "", "never fires"},
-		"four fields":                   {"0 2 * *", "", "does not parse"},
-		"six fields":                    {"0 0 2 * * *", "", "does not parse"},
-		"a minute out of range":         {"60 * * * *", "", "does not parse"},
-		"words":                         {"every night", "", "does not parse"},
-		"nothing":                       {"", "", "does not parse"},
-		"an unknown name":               {"@nightly", "", "does not parse"},
+		"four fields":                   {"0 2 * *", "", "invalid schedule"},
+		"six fields":                    {"0 0 2 * * *", "", "invalid schedule"},
+		"a minute out of range":         {"60 * * * *", "", "invalid schedule"},
+		"words":                         {"every night", "", "invalid schedule"},
+		"nothing":                       {"", "", "invalid schedule"},
+		"an unknown name":               {"@nightly", "", "invalid schedule"},
 		"no fixed slots":                {"@every 5m", "", "no fixed slots"},
 		"a zone in the line":            {"CRON_TZ=Europe/Berlin 0 2 * * *", "", "say it in scheduler.timeZone"},
 		"a zone and nothing else":       {"TZ=Europe/Berlin", "", "say it in scheduler.timeZone"},
@@ -54,12 +54,13 @@ func TestNew(t *testing.T) {
 		"H in a range beyond the field": {"* H(0-24) * * *", "", `hour "H(0-24)": the range must lie between 0 and 23`},
 		"H in a range that is empty":    {"* H(9-3) * * *", "", "the range must lie between 0 and 23"},
 		"H in days that no month has":   {"0 0 H(30-31) 2 *", "", "never fires"},
-		"H in lower case":               {"h * * * *", "", "does not parse"},
+		"H in lower case":               {"h * * * *", "", "invalid schedule"},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
-			_, err := New(&v1alpha1.SchedulerSpec{Schedule: test.schedule, TimeZone: &test.zone}, "BackupConfiguration/shop/uploads/nightly")
+			_, err := New(&v1alpha1.SchedulerSpec{Schedule: test.schedule, TimeZone: &test.zone},
+				"BackupConfiguration/shop/uploads/nightly")
 			if test.message == "" {
 				g.Expect(err).NotTo(HaveOccurred())
 				return
@@ -135,25 +136,33 @@ func TestCronJob(t *testing.T) {
 				Controller: ptr.To(true), BlockOwnerDeletion: ptr.To(true),
 			},
 			Scheduler: v1alpha1.SchedulerSpec{Schedule: "H 2 * * *", JobTemplate: &v1alpha1.TriggerJobTemplate{
-				BackoffLimit: ptr.To[int32](1), ActiveDeadlineSeconds: ptr.To[int64](60), TTLSecondsAfterFinished: ptr.To[int32](10),
+				BackoffLimit: ptr.To[int32](1), ActiveDeadlineSeconds: ptr.To[int64](60),
+				TTLSecondsAfterFinished: ptr.To[int32](10),
 				Template: v1alpha1.TriggerPodTemplate{
-					Metadata:   v1alpha1.TriggerMetadata{Labels: map[string]string{"team": "shop"}, Annotations: map[string]string{"mesh": "off"}},
+					Metadata: v1alpha1.TriggerMetadata{Labels: map[string]string{"team": "shop"},
+						Annotations: map[string]string{"mesh": "off"}},
 					Controller: v1alpha1.TriggerMetadata{Labels: map[string]string{"team": "jobs"}},
 					Spec: v1alpha1.TriggerPodSpec{
-						Resources:         corev1.ResourceRequirements{Limits: corev1.ResourceList{corev1.ResourceMemory: resource.MustParse("64Mi")}},
+						Resources: corev1.ResourceRequirements{
+							Limits: corev1.ResourceList{corev1.ResourceMemory: resource.MustParse("64Mi")}},
 						NodeSelector:      map[string]string{"pool": "small"},
 						Tolerations:       []corev1.Toleration{{Key: "small", Operator: corev1.TolerationOpExists}},
 						PriorityClassName: "low", SchedulerName: "slow", RuntimeClassName: ptr.To("sandbox"),
 						ImagePullSecrets: []corev1.LocalObjectReference{{Name: "pull"}},
 						SecurityContext:  &v1alpha1.TriggerSecurityContext{RunAsUser: ptr.To[int64](1000)},
-						Affinity: &corev1.Affinity{NodeAffinity: &corev1.NodeAffinity{PreferredDuringSchedulingIgnoredDuringExecution: []corev1.PreferredSchedulingTerm{{
-							Weight: 1, Preference: corev1.NodeSelectorTerm{MatchExpressions: []corev1.NodeSelectorRequirement{{Key: "disk", Operator: corev1.NodeSelectorOpExists}}},
-						}}}},
-						TopologySpreadConstraints:     []corev1.TopologySpreadConstraint{{MaxSkew: 1, TopologyKey: "zone", WhenUnsatisfiable: corev1.ScheduleAnyway}},
+						Affinity: &corev1.Affinity{
+							NodeAffinity: &corev1.NodeAffinity{
+								PreferredDuringSchedulingIgnoredDuringExecution: []corev1.PreferredSchedulingTerm{{
+									Weight: 1, Preference: corev1.NodeSelectorTerm{
+										MatchExpressions: []corev1.NodeSelectorRequirement{{Key: "disk", Operator: corev1.NodeSelectorOpExists}}},
+								}}}},
+						TopologySpreadConstraints: []corev1.TopologySpreadConstraint{
+							{MaxSkew: 1, TopologyKey: "zone", WhenUnsatisfiable: corev1.ScheduleAnyway}},
 						Priority:                      ptr.To[int32](7),
 						TerminationGracePeriodSeconds: ptr.To[int64](5),
-						DNSPolicy:                     corev1.DNSDefault, DNSConfig: &corev1.PodDNSConfig{Searches: []string{"example.com"}},
-						EnableServiceLinks: ptr.To(true),
+						DNSPolicy:                     corev1.DNSDefault,
+						DNSConfig:                     &corev1.PodDNSConfig{Searches: []string{"example.com"}},
+						EnableServiceLinks:            ptr.To(true),
 					},
 				},
 			}},

@@ -6,15 +6,15 @@ import (
 	"time"
 )
 
-// The minutes since 1970 that a slot may have: eight digits, from 2020 on. A date at the end of a name that somebody chose
-// (report-20261120) is smaller.
+// Bounds of a slot in minutes since 1970: eight digits, from the year 2020 on. A date at the end of a name that
+// somebody chose (report-20261120) is smaller.
 const (
 	slotDigits  = 8
 	firstMinute = 26297280
 )
 
-// SlotFromJobName is the slot that a CronJob's Job was made for: Kubernetes names it <cronjob>-<minutes since 1970>. It is
-// false for a Job that somebody made from the CronJob by hand.
+// SlotFromJobName returns the slot for which a CronJob's Job was made. Kubernetes names the Job <cronjob>-<minutes
+// since 1970>. It returns false for a Job that somebody made from the CronJob by hand.
 func SlotFromJobName(jobName string) (time.Time, bool) {
 	at := strings.LastIndexByte(jobName, '-')
 	if at < 1 || len(jobName)-at-1 != slotDigits {

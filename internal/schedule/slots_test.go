@@ -16,14 +16,20 @@ func at(t testing.TB, s string) time.Time {
 
 func TestNewest(t *testing.T) {
 	tests := map[string]struct{ line, zone, after, until, want string }{
-		"one slot":                    {"17 * * * *", "", "2026-11-20T08:00:00Z", "2026-11-20T08:30:00Z", "2026-11-20T08:17:00Z"},
-		"none":                        {"17 * * * *", "", "2026-11-20T08:17:00Z", "2026-11-20T09:16:59Z", ""},
-		"one that is now":             {"17 * * * *", "", "2026-11-20T08:00:00Z", "2026-11-20T08:17:00Z", "2026-11-20T08:17:00Z"},
-		"the last of many":            {"* * * * *", "", "2020-01-01T00:00:00Z", "2026-11-20T08:17:30Z", "2026-11-20T08:17:00Z"},
-		"the last of a burst":         {"* * 1 1 *", "", "2020-01-01T00:00:00Z", "2026-11-20T08:17:30Z", "2026-01-01T23:59:00Z"},
-		"years ago":                   {"0 0 29 2 *", "", "2020-01-01T00:00:00Z", "2026-11-20T08:00:00Z", "2024-02-29T00:00:00Z"},
-		"nothing passed":              {"* * * * *", "", "2026-11-20T08:00:00Z", "2026-11-20T07:00:00Z", ""},
-		"in another zone":             {"0 2 * * *", "Europe/Berlin", "2026-11-19T00:00:00Z", "2026-11-20T08:00:00Z", "2026-11-20T01:00:00Z"},
+		"one slot": {"17 * * * *", "", "2026-11-20T08:00:00Z", "2026-11-20T08:30:00Z",
+			"2026-11-20T08:17:00Z"},
+		"none": {"17 * * * *", "", "2026-11-20T08:17:00Z", "2026-11-20T09:16:59Z", ""},
+		"one that is now": {"17 * * * *", "", "2026-11-20T08:00:00Z", "2026-11-20T08:17:00Z",
+			"2026-11-20T08:17:00Z"},
+		"the last of many": {"* * * * *", "", "2020-01-01T00:00:00Z", "2026-11-20T08:17:30Z",
+			"2026-11-20T08:17:00Z"},
+		"the last of a burst": {"* * 1 1 *", "", "2020-01-01T00:00:00Z", "2026-11-20T08:17:30Z",
+			"2026-01-01T23:59:00Z"},
+		"years ago": {"0 0 29 2 *", "", "2020-01-01T00:00:00Z", "2026-11-20T08:00:00Z",
+			"2024-02-29T00:00:00Z"},
+		"nothing passed": {"* * * * *", "", "2026-11-20T08:00:00Z", "2026-11-20T07:00:00Z", ""},
+		"in another zone": {"0 2 * * *", "Europe/Berlin", "2026-11-19T00:00:00Z", "2026-11-20T08:00:00Z",
+			"2026-11-20T01:00:00Z"},
 		"an hour that does not exist": {"30 2 * * *", "Europe/Berlin", "2026-03-28T12:00:00Z", "2026-03-29T12:00:00Z", ""},
 	}
 	for name, test := range tests {
@@ -38,15 +44,16 @@ func TestNewest(t *testing.T) {
 	}
 }
 
-// The slots around the days on which the clock of a zone is put forward and back, by the calendar: Berlin's clock goes from
-// 02:00 to 03:00 on 29 March 2026 at 01:00 UTC, and from 03:00 to 02:00 on 25 October 2026 at 01:00 UTC; New York's on
-// 8 March and 1 November.
+// The slots around the days on which the clock of a zone changes, according to the calendar: Berlin's clock goes from
+// 02:00 to 03:00 on 29 March 2026 at 01:00 UTC, and from 03:00 to 02:00 on 25 October 2026 at 01:00 UTC; New York's
+// on 8 March and 1 November.
 func TestSlotsWhenTheClockIsPut(t *testing.T) {
 	tests := map[string]struct {
 		line, zone, from string
 		want             []string
 	}{
-		"forward: a slot in the hour that is left out waits for the next day": {"30 2 * * *", "Europe/Berlin", "2026-03-28T00:00:00Z",
+		"forward: a slot in the hour that is left out waits for the next day": {"30 2 * * *", "Europe/Berlin",
+			"2026-03-28T00:00:00Z",
 			[]string{"2026-03-28T01:30:00Z", "2026-03-30T00:30:00Z"}},
 		"forward: a slot after it comes an hour earlier": {"0 4 * * *", "Europe/Berlin", "2026-03-28T00:00:00Z",
 			[]string{"2026-03-28T03:00:00Z", "2026-03-29T02:00:00Z"}},
@@ -80,7 +87,8 @@ func TestSlotsWhenTheClockIsPut(t *testing.T) {
 
 func TestReadGivesWhatStringWrote(t *testing.T) {
 	for _, test := range []struct{ line, zone, text string }{
-		{"17 2 * * *", "", "17 2 * * *"}, {"17 2 * * *", "UTC", "17 2 * * *"}, {"H 2 * * *", "Europe/Berlin", "32 2 * * * Europe/Berlin"},
+		{"17 2 * * *", "", "17 2 * * *"}, {"17 2 * * *", "UTC", "17 2 * * *"},
+		{"H 2 * * *", "Europe/Berlin", "32 2 * * * Europe/Berlin"},
 		{"@daily", "", "@daily"}, {"@daily", "Asia/Tokyo", "@daily Asia/Tokyo"},
 	} {
 		g := NewWithT(t)

@@ -15,14 +15,14 @@ import (
 	"github.com/go-git/go-git/v5/plumbing/storer"
 )
 
-// entry is one thing to write.
+// entry is a file, directory or link to write.
 type entry struct {
 	path string
 	mode filemode.FileMode
 	hash plumbing.Hash
 }
 
-// plan is a tree, read and checked, with nothing written yet.
+// plan is a tree that was read and checked. Nothing of it is written yet.
 type plan struct {
 	store   storer.EncodedObjectStorer
 	limits  Limits
@@ -31,9 +31,10 @@ type plan struct {
 	bytes   int64             // of all files
 }
 
-// checkout checks the whole tree, then writes directories and files, and links
-// last, so that no file is ever written through a link.
-func checkout(ctx context.Context, store storer.EncodedObjectStorer, tree *object.Tree, dir string, limits Limits) error {
+// checkout checks the whole tree. Then it writes directories and files, and links last, so that it never writes a
+// file through a link.
+func checkout(ctx context.Context, store storer.EncodedObjectStorer, tree *object.Tree, dir string,
+	limits Limits) error {
 	p := &plan{store: store, limits: limits, links: map[string]string{}}
 	if err := p.read(tree, ""); err != nil {
 		return err
@@ -76,13 +77,14 @@ func (p *plan) read(tree *object.Tree, dir string) error {
 		e := entry{path.Join(dir, te.Name), te.Mode, te.Hash}
 		if why := badName(te.Name); why != "" || seen[te.Name] || len(dir)+len(te.Name) >= maxPath {
 			if why == "" {
-				why = "there twice or too long"
+				why = "duplicate or too long"
 			}
 			return fail(ErrPath, "file name %q in directory %q is %s: rename it in the repository", te.Name, "/"+dir, why)
 		}
 		seen[te.Name] = true
 		if p.entries = append(p.entries, e); len(p.entries) > p.limits.Files {
-			return fail(ErrTooLarge, "revision has more than %d files and directories, the first too many being %s: keep policy in a smaller repository", p.limits.Files, e.path)
+			return fail(ErrTooLarge, "revision has more than %d files and directories, %s is the first beyond the limit: keep "+
+				"policy in a smaller repository", p.limits.Files, e.path)
 		}
 		if err := p.readEntry(e); err != nil {
 			return err
@@ -102,13 +104,17 @@ func (p *plan) readEntry(e entry) error {
 	size, err := p.store.EncodedObjectSize(e.hash)
 	switch {
 	case errors.Is(err, plumbing.ErrObjectNotFound), err == nil && size > p.limits.FileBytes:
-		// Not there means that the server was asked to leave out what is larger.
-		return fail(ErrTooLarge, "file %s is larger than %d bytes: remove it from the repository or keep policy in another one", e.path, p.limits.FileBytes)
+		// A missing object is too large: the server was asked to leave out larger ones.
+		return fail(
+			ErrTooLarge, "file %s is larger than %d bytes: remove it from the repository or keep policy in another one", e.path,
+			p.limits.FileBytes)
 	case err != nil:
 		return fmt.Errorf("read size of %s: %w", e.path, err)
 	}
 	if p.bytes += size; p.bytes > p.limits.Bytes {
-		return fail(ErrTooLarge, "revision is larger than %d bytes, of which file %s is the last: keep policy in a smaller repository", p.limits.Bytes, e.path)
+		return fail(
+			ErrTooLarge, "revision is larger than %d bytes, file %s exceeds the limit: keep policy in a smaller repository",
+			p.limits.Bytes, e.path)
 	}
 	if e.mode != filemode.Symlink {
 		return nil
@@ -124,8 +130,8 @@ func (p *plan) readEntry(e entry) error {
 	return nil
 }
 
-// badName says why a name is not written, or nothing. A .git would make the
-// checkout a repository whose configuration a stranger wrote.
+// badName returns why a name is not written, "" if it is. A .git would make the checkout a repository whose
+// configuration a stranger wrote.
 func badName(name string) string {
 	switch {
 	case name == "" || name == "." || name == "..":
@@ -153,7 +159,7 @@ func (p *plan) content(h plumbing.Hash) ([]byte, error) {
 	return io.ReadAll(io.LimitReader(r, p.limits.FileBytes))
 }
 
-// write creates one entry; root refuses whatever would leave the directory.
+// write creates one entry. root refuses everything that would leave the directory.
 func (p *plan) write(root *os.Root, e entry) error {
 	switch e.mode {
 	case filemode.Dir:

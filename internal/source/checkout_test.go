@@ -9,7 +9,7 @@ import (
 	. "github.com/onsi/gomega"
 )
 
-// filters are the ways in which a server deals with "leave out large files".
+// filters are the ways in which a server handles "leave out large files".
 var filters = map[string][]string{
 	"no filter":                  nil,
 	"filter":                     {"uploadpack.allowFilter=true"},
@@ -27,12 +27,14 @@ func TestLimits(t *testing.T) {
 	}{
 		"11 MiB file": {map[string]string{"apps/ok.yaml": "a: b", "apps/huge.yaml": strings.Repeat("x", 11*mib)}, Limits{},
 			"file apps/huge.yaml is larger than 10485760 bytes"},
-		"10 MiB file":          {map[string]string{"full.yaml": strings.Repeat("x", 10*mib)}, Limits{}, ""},
-		"one byte too many":    {map[string]string{"a": "123456"}, Limits{FileBytes: 5}, "file a is larger than 5 bytes"},
-		"just fits":            {map[string]string{"a": "12345"}, Limits{FileBytes: 5}, ""},
-		"too many files":       {map[string]string{"a": "1", "b/c": "2"}, Limits{Files: 2}, "more than 2 files and directories, the first too many being b/c"},
-		"as many as allowed":   {map[string]string{"a": "1", "b/c": "2"}, Limits{Files: 3}, ""},
-		"too much together":    {map[string]string{"a": "12345", "b": "678"}, Limits{Bytes: 7}, "larger than 7 bytes, of which file b is the last"},
+		"10 MiB file":       {map[string]string{"full.yaml": strings.Repeat("x", 10*mib)}, Limits{}, ""},
+		"one byte too many": {map[string]string{"a": "123456"}, Limits{FileBytes: 5}, "file a is larger than 5 bytes"},
+		"just fits":         {map[string]string{"a": "12345"}, Limits{FileBytes: 5}, ""},
+		"too many files": {map[string]string{"a": "1", "b/c": "2"}, Limits{Files: 2},
+			"more than 2 files and directories, b/c is the first beyond the limit"},
+		"as many as allowed": {map[string]string{"a": "1", "b/c": "2"}, Limits{Files: 3}, ""},
+		"too much together": {map[string]string{"a": "12345", "b": "678"}, Limits{Bytes: 7},
+			"larger than 7 bytes, file b exceeds the limit"},
 		"as much as allowed":   {map[string]string{"a": "1234", "b": "678"}, Limits{Bytes: 7}, ""},
 		"a decompression bomb": {map[string]string{"bomb": strings.Repeat("\x00", 60*mib)}, Limits{}, "large"},
 	}
@@ -45,7 +47,8 @@ func TestLimits(t *testing.T) {
 		t.Run(config, func(t *testing.T) {
 			t.Parallel()
 			s := newServer(t)
-			NewWithT(t).Expect(os.CopyFS(filepath.Join(s.bare, "objects"), os.DirFS(filepath.Join(made.bare, "objects")))).To(Succeed())
+			NewWithT(t).Expect(os.CopyFS(filepath.Join(s.bare, "objects"), os.DirFS(filepath.Join(made.bare, "objects")))).
+				To(Succeed())
 			for _, c := range kv {
 				k, v, _ := strings.Cut(c, "=")
 				s.run(s.bare, "config", k, v)
@@ -85,11 +88,12 @@ func TestSymlinks(t *testing.T) {
 		"out":               {map[string]string{"sub/b": "-> ../../x"}, `sub/b (to "../../x")`},
 		"out and in again":  {map[string]string{"b": "-> ../repo/a"}, `b (to "../repo/a")`},
 		"out of nothing":    {map[string]string{"b": "-> none/../../x"}, `b (to "none/../../x")`},
-		"looks inside, through a link to a shallower place": {map[string]string{"d/e/up": "-> ../..", "b": "-> d/e/up/../x"}, `b (to "d/e/up/../x")`},
-		"chain that ends outside":                           {map[string]string{"a": "-> b", "b": "-> c", "c": "-> /x"}, "leads out"},
-		"circle":                                            {map[string]string{"a": "-> b", "b": "-> a"}, "circle"},
-		"itself":                                            {map[string]string{"a": "-> a"}, "circle"},
-		"git directory's place":                             {map[string]string{"a": "-> .git/config"}, ""},
+		"looks inside, through a link to a shallower place": {map[string]string{"d/e/up": "-> ../..", "b": "-> d/e/up/../x"},
+			`b (to "d/e/up/../x")`},
+		"chain that ends outside": {map[string]string{"a": "-> b", "b": "-> c", "c": "-> /x"}, "leads out"},
+		"circle":                  {map[string]string{"a": "-> b", "b": "-> a"}, "circle"},
+		"itself":                  {map[string]string{"a": "-> a"}, "circle"},
+		"git directory's place":   {map[string]string{"a": "-> .git/config"}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -129,7 +133,8 @@ func TestUnsafeNames(t *testing.T) {
 				"LINK", s.run(s.work, "rev-parse", "HEAD:link"), "TREE", s.run(s.work, "rev-parse", "HEAD^{tree}")).Replace(tc.tree)
 			file := filepath.Join(t.TempDir(), "tree")
 			g.Expect(os.WriteFile(file, []byte(text), 0o600)).To(Succeed())
-			tree := s.run(s.work, "-c", "core.protectNTFS=false", "hash-object", "-t", "tree", "-w", "--literally", rawTree(t, file))
+			tree := s.run(s.work, "-c", "core.protectNTFS=false", "hash-object", "-t", "tree", "-w", "--literally",
+				rawTree(t, file))
 			commit := s.run(s.work, "commit-tree", "-m", "x", tree)
 			s.run(s.work, "push", "-q", "-f", "origin", commit+":refs/heads/main")
 			_, err := Fetch(t.Context(), s.url(), Ref{}, s.auth(), Revision{}, t.TempDir(), Limits{})

@@ -1,9 +1,8 @@
-// Package source turns a Git reference into a directory at a revision. It does
-// not know Kubernetes, keeps nothing between calls, and every function is safe
-// for concurrent use.
+// Package source turns a Git reference into a directory at a revision. It does not know Kubernetes and keeps nothing
+// between calls. Every function is safe for concurrent use.
 //
-// Resolve asks what a reference stands for and costs one request, so that a
-// reconcile with nothing new is one ls-remote; Fetch checks that revision out.
+// Resolve asks what a reference stands for and costs one request, so a reconcile with nothing new is one ls-remote.
+// Fetch checks that revision out.
 //
 // # Invariants, and the tests that break when they are broken
 //

@@ -10,28 +10,27 @@ import (
 	"github.com/cairn-backup/cairn/internal/gitstore"
 )
 
-// The kinds of failure, for errors.Is. Every error of this package that is not
-// of one of these kinds is a fault of the machine it runs on.
+// Kinds of failure, for errors.Is. Every other error of this package is a fault of the machine that it runs on.
 var (
-	// ErrURL: the URL cannot be used at all, or holds a credential.
+	// ErrURL: the URL can't be used at all, or holds a credential.
 	ErrURL = errors.New("URL is not usable")
 	// ErrAuth: the credentials are wrong, missing or lack a permission.
 	ErrAuth = errors.New("credentials were not accepted")
-	// ErrSecret is beside ErrAuth and ErrHostKey where the data of the Secret is at fault: no server was asked.
+	// ErrSecret accompanies ErrAuth and ErrHostKey if the data of the Secret is at fault: no server was asked.
 	ErrSecret = errors.New("secret is not usable")
 	// ErrHostKey: the SSH host key is not the one in known_hosts.
 	ErrHostKey = errors.New("host key is not trusted")
-	// ErrRepositoryNotFound: there is no repository, or none that we may see.
+	// ErrRepositoryNotFound: there is no repository, or none that the credentials can see.
 	ErrRepositoryNotFound = errors.New("repository not found")
 	// ErrRefNotFound: the repository has no such branch, tag or commit.
 	ErrRefNotFound = errors.New("reference not found")
 	// ErrUnreachable: the server did not answer or answered with a fault. Retry.
 	ErrUnreachable = errors.New("server unreachable")
-	// ErrTooLarge: the revision, a file of it or the server's answer is over a limit.
+	// ErrTooLarge: the revision, one of its files, or the server's answer exceeds a limit.
 	ErrTooLarge = errors.New("over a size limit")
 	// ErrSymlink: a symbolic link leads out of the checkout or nowhere.
 	ErrSymlink = errors.New("unsafe symbolic link")
-	// ErrPath: the name of a file cannot be written safely.
+	// ErrPath: the name of a file can't be written safely.
 	ErrPath = errors.New("unsafe file name")
 )
 
@@ -41,7 +40,7 @@ type Error struct {
 	Kind       error         // one of the kinds above
 	Message    string        // what happened and what to do
 	RetryAfter time.Duration // what the server asked for, or zero
-	secret     bool          // ErrSecret, too
+	secret     bool          // also ErrSecret
 	context    error
 }
 
@@ -64,22 +63,26 @@ func fail(kind error, format string, args ...any) error {
 	return &Error{Kind: kind, Message: fmt.Sprintf(format, args...)}
 }
 
-// advice turns kinds of gitstore into ours and says what to do. The verbs get
-// the URL and what the server said.
+// advice maps kinds of gitstore to ours and says what to do. The verbs are the URL and what the server said.
 var advice = []struct {
 	from, kind error
 	sentence   string
 }{
-	{gitstore.ErrHostKey, ErrHostKey, "SSH host key of %s is not trusted (%s): put the server's present key into known_hosts of the Secret"},
-	{gitstore.ErrAuth, ErrAuth, "%s did not accept the credentials (%s): check the Secret and that its account may read the repository"},
-	{gitstore.ErrNoRepository, ErrRepositoryNotFound, "no repository at %s that these credentials may see (%s): check the URL and the Secret"},
-	{gitstore.ErrTooLarge, ErrTooLarge, "answer of %s is over a limit (%s): keep policy in a smaller repository"},
-	{gitstore.ErrNotServed, ErrRefNotFound, "%s does not hand out the commit (%s): check ref.commit, or set ref.branch beside it"},
-	{gitstore.ErrUnreachable, ErrUnreachable, "%s does not answer as it should (%s): check the URL, the network and the server"},
+	{gitstore.ErrHostKey, ErrHostKey,
+		"SSH host key of %s is not trusted (%s): put the server's present key into known_hosts of the Secret"},
+	{gitstore.ErrAuth, ErrAuth, "%s did not accept the credentials (%s): check the Secret, and that its account is " +
+		"allowed to read the repository"},
+	{gitstore.ErrNoRepository, ErrRepositoryNotFound,
+		"no repository at %s that these credentials can see (%s): check the URL and the Secret"},
+	{gitstore.ErrTooLarge, ErrTooLarge, "answer of %s exceeds a limit (%s): keep policy in a smaller repository"},
+	{gitstore.ErrNotServed, ErrRefNotFound,
+		"%s does not hand out the commit (%s): check ref.commit, or set ref.branch beside it"},
+	{gitstore.ErrUnreachable, ErrUnreachable,
+		"%s does not answer as it should (%s): check the URL, the network and the server"},
 	{gitstore.ErrRefused, ErrUnreachable, "%s refused to answer (%s): check the URL and the server's configuration"},
 }
 
-// explain is the only way in which an error of gitstore leaves this package.
+// explain turns an error of gitstore into one of this package. No other error of gitstore leaves this package.
 func explain(url string, err error) error {
 	if err == nil {
 		return nil
@@ -102,7 +105,8 @@ func explain(url string, err error) error {
 		}
 	}
 	if out.RetryAfter == 0 && strings.Contains(said, "x509: ") {
-		out.Kind, out.Message = ErrUnreachable, fmt.Sprintf("certificate of %s is not trusted (%s): put its authority into ca.crt of the Secret, or mend the server's certificate", url, said)
+		out.Kind, out.Message = ErrUnreachable, fmt.Sprintf("certificate of %s is not trusted (%s): put its authority into "+
+			"ca.crt of the Secret, or replace the server's certificate", url, said)
 		return out
 	}
 	for _, a := range advice {

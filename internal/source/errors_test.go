@@ -30,7 +30,7 @@ func both(t *testing.T, url string, ref Ref, auth Auth, check func(error)) {
 	check(err)
 }
 
-// sentence is what every message must be.
+// sentence is the form of every message.
 func sentence(g *WithT, err error, kind error, says string) {
 	g.Expect(err).To(MatchError(kind))
 	g.Expect(err.Error()).To(ContainSubstring(says))
@@ -53,16 +53,20 @@ func TestErrors(t *testing.T) {
 		kind error
 		says string
 	}{
-		"wrong password":          {"/repo.git", Ref{}, wrong, ErrAuth, "did not accept the credentials"},
-		"no password":             {"/repo.git", Ref{}, none, ErrAuth, "check the Secret"},
-		"two sorts of auth":       {"/repo.git", Ref{}, odd, ErrAuth, "together"},
-		"no such repository":      {"/none.git", Ref{}, s.auth(), ErrRepositoryNotFound, "/none.git that these credentials may see"},
-		"no such branch":          {"/repo.git", Ref{Branch: "nope"}, s.auth(), ErrRefNotFound, `branch "nope" does not exist`},
-		"no such tag":             {"/repo.git", Ref{Tag: "v9"}, s.auth(), ErrRefNotFound, `tag "v9" does not exist`},
-		"short commit":            {"/repo.git", Ref{Commit: "abc123"}, s.auth(), ErrRefNotFound, "all 40 hexadecimal digits"},
-		"branch by its full name": {"/repo.git", Ref{Branch: "refs/heads/main"}, s.auth(), ErrRefNotFound, "without refs/heads/"},
-		"not a branch name":       {"/repo.git", Ref{Branch: "a..b"}, s.auth(), ErrRefNotFound, `"a..b"`},
-		"an option":               {"/repo.git", Ref{Branch: "--upload-pack=x"}, s.auth(), ErrRefNotFound, "cannot be the name"},
+		"wrong password":    {"/repo.git", Ref{}, wrong, ErrAuth, "did not accept the credentials"},
+		"no password":       {"/repo.git", Ref{}, none, ErrAuth, "check the Secret"},
+		"two sorts of auth": {"/repo.git", Ref{}, odd, ErrAuth, "together"},
+		"no such repository": {"/none.git", Ref{}, s.auth(), ErrRepositoryNotFound,
+			"/none.git that these credentials can see"},
+		"no such branch": {"/repo.git", Ref{Branch: "nope"}, s.auth(), ErrRefNotFound,
+			`branch "nope" does not exist`},
+		"no such tag": {"/repo.git", Ref{Tag: "v9"}, s.auth(), ErrRefNotFound, `tag "v9" does not exist`},
+		"short commit": {"/repo.git", Ref{Commit: "abc123"}, s.auth(), ErrRefNotFound,
+			"all 40 hexadecimal digits"},
+		"branch by its full name": {"/repo.git", Ref{Branch: "refs/heads/main"}, s.auth(), ErrRefNotFound,
+			"without refs/heads/"},
+		"not a branch name": {"/repo.git", Ref{Branch: "a..b"}, s.auth(), ErrRefNotFound, `"a..b"`},
+		"an option":         {"/repo.git", Ref{Branch: "--upload-pack=x"}, s.auth(), ErrRefNotFound, "cannot be the name"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			both(t, s.HTTPAddress()+tc.path, tc.ref, tc.auth, func(err error) {
@@ -92,7 +96,8 @@ func TestEmptyRepository(t *testing.T) {
 	both(t, s.url(), Ref{}, s.auth(), func(err error) {
 		sentence(NewWithT(t), err, ErrRefNotFound, `branch "main" does not exist`)
 	})
-	_, err := Fetch(t.Context(), s.url(), Ref{Commit: strings.Repeat("12", 20)}, s.auth(), Revision{}, t.TempDir(), Limits{})
+	_, err := Fetch(t.Context(), s.url(), Ref{Commit: strings.Repeat("12", 20)}, s.auth(), Revision{}, t.TempDir(),
+		Limits{})
 	sentence(NewWithT(t), err, ErrRefNotFound, "")
 }
 
@@ -108,12 +113,17 @@ func TestSSHErrors(t *testing.T) {
 		kind error
 		says string
 	}{
-		"no known_hosts":      {url, change(func(a *Auth) { a.KnownHosts = nil }), ErrHostKey, "known_hosts is required for SSH"},
-		"wrong host key":      {url, change(func(a *Auth) { a.KnownHosts = otherHostKey(t, host) }), ErrHostKey, "put the server's present key into known_hosts"},
-		"another host's key":  {url, change(func(a *Auth) { a.KnownHosts = otherHostKey(t, "other:22") }), ErrHostKey, "known_hosts has no key of " + host},
-		"no identity":         {url, change(func(a *Auth) { a.Identity = "" }), ErrAuth, "private key in identity cannot be read"},
-		"unreadable identity": {url, change(func(a *Auth) { a.Identity = "CANARY" }), ErrAuth, "private key in identity cannot be read"},
-		"no such repository":  {strings.Replace(url, "repo.git", "none.git", 1), auth, ErrRepositoryNotFound, "none.git"},
+		"no known_hosts": {url, change(func(a *Auth) { a.KnownHosts = nil }), ErrHostKey,
+			"known_hosts is required for SSH"},
+		"wrong host key": {url, change(func(a *Auth) { a.KnownHosts = otherHostKey(t, host) }), ErrHostKey,
+			"put the server's present key into known_hosts"},
+		"another host's key": {url, change(func(a *Auth) { a.KnownHosts = otherHostKey(t, "other:22") }), ErrHostKey,
+			"known_hosts has no key of " + host},
+		"no identity": {url, change(func(a *Auth) { a.Identity = "" }), ErrAuth,
+			"private key in identity can't be read"},
+		"unreadable identity": {url, change(func(a *Auth) { a.Identity = "CANARY" }), ErrAuth,
+			"private key in identity can't be read"},
+		"no such repository": {strings.Replace(url, "repo.git", "none.git", 1), auth, ErrRepositoryNotFound, "none.git"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			both(t, tc.url, Ref{}, tc.auth, func(err error) { sentence(NewWithT(t), err, tc.kind, tc.says) })
@@ -203,7 +213,7 @@ func TestASecretForHTTPNeedsAKeyThatCounts(t *testing.T) {
 	}
 }
 
-// What a server refuses is no fault of the Secret's form.
+// A refusal of the server is no fault of the Secret's form.
 func TestASecretThatCannotBeReadIsNotARefusal(t *testing.T) {
 	s := newServer(t)
 	s.commit(policy)
@@ -228,7 +238,7 @@ func TestHostDown(t *testing.T) {
 	both(t, "http://"+closed+"/x", Ref{}, Auth{}, func(err error) { sentence(g, err, ErrUnreachable, "does not answer") })
 	both(t, "ssh://git@"+closed+"/x", Ref{}, auth, func(err error) { sentence(g, err, ErrUnreachable, "does not answer") })
 
-	// A server that says nothing ends with the context.
+	// A call to a silent server ends with the context.
 	silent, err := net.Listen("tcp", "127.0.0.1:0")
 	g.Expect(err).NotTo(HaveOccurred())
 	defer silent.Close()

@@ -15,14 +15,13 @@ import (
 	"github.com/cairn-backup/cairn/internal/gitstore"
 )
 
-// Fetch checks out rev below dir, which must be empty or not exist, and returns
-// it. A zero rev means what ref stands for now. Submodules are left out, there
-// is no .git, symbolic links stay links. Over HTTP it costs two requests, and two
-// more where the server takes back a filter or does not hand out the commit.
+// Fetch checks out rev below dir and returns it. dir must be empty or not exist. A zero rev means what ref stands for
+// now. Submodules are left out, there is no .git, and symbolic links stay links. Over HTTP it costs two requests, and
+// two more if the server refuses its own filter or does not hand out the commit.
 //
-// On error dir may hold a part of the revision: throw it away. Errors are of the
-// kinds of this package.
-func Fetch(ctx context.Context, url string, ref Ref, auth Auth, rev Revision, dir string, limits Limits) (Revision, error) {
+// On an error dir can hold a part of the revision: throw it away. Errors are of the kinds of this package.
+func Fetch(ctx context.Context, url string, ref Ref, auth Auth, rev Revision, dir string, limits Limits) (
+	Revision, error) {
 	remote, err := open(url, auth)
 	if err != nil {
 		return Revision{}, err
@@ -38,7 +37,7 @@ func Fetch(ctx context.Context, url string, ref Ref, auth Auth, rev Revision, di
 	if err := makeEmpty(dir); err != nil {
 		return Revision{}, err
 	}
-	// Inside dir, because it is the one place that the caller lets us write to.
+	// The files lie inside dir, because the caller lets us write nowhere else.
 	tmp, err := os.MkdirTemp(dir, ".fetch-")
 	if err != nil {
 		return Revision{}, fmt.Errorf("create object directory: %w", err)
@@ -88,9 +87,8 @@ type fetcher struct {
 	byHash bool // the server promises commits by hash, so that a refusal is final
 }
 
-// fetch downloads the revision and returns its tree. It asks for the commit
-// alone; where the server does not hand that out, for the history of the branch
-// or, without one, of every branch and tag.
+// fetch downloads the revision and returns its tree. It asks for the commit alone. If the server does not hand that
+// out, it asks for the history of the branch or, without a branch, of every branch and tag.
 func (f *fetcher) fetch(ctx context.Context) (*object.Tree, error) {
 	err := f.download(ctx, f.tip)
 	if errors.Is(err, gitstore.ErrNotServed) && !f.byHash {
@@ -106,7 +104,8 @@ func (f *fetcher) fetch(ctx context.Context) (*object.Tree, error) {
 	commit, err := object.GetCommit(f.store, plumbing.NewHash(f.rev.Hash))
 	switch {
 	case errors.Is(err, plumbing.ErrObjectNotFound):
-		return nil, fail(ErrRefNotFound, "commit %s does not exist in %s or is not a commit: check spec.ref and what the repository has", f.rev.Hash, f.remote.URL())
+		return nil, fail(ErrRefNotFound,
+			"commit %s does not exist in %s or is not a commit: check spec.ref and the repository", f.rev.Hash, f.remote.URL())
 	case err != nil:
 		return nil, fmt.Errorf("read commit %s: %w", f.rev.Hash, err)
 	}
@@ -117,7 +116,7 @@ func (f *fetcher) fetch(ctx context.Context) (*object.Tree, error) {
 	return tree, nil
 }
 
-// download lists the refs, because an SSH connection is good for one download.
+// download lists the refs each time, because an SSH connection allows only one download.
 func (f *fetcher) download(ctx context.Context, choose func(*gitstore.Listing) (gitstore.Download, error)) error {
 	listing, err := f.remote.List(ctx)
 	if err != nil {
@@ -128,8 +127,8 @@ func (f *fetcher) download(ctx context.Context, choose func(*gitstore.Listing) (
 	if err != nil {
 		return err
 	}
-	// A large file is not downloaded at all where the server can leave it out;
-	// its absence is noticed and it is named.
+	// If the server can leave out large files, they are not downloaded at all. checkout notices and names a missing
+	// file.
 	if listing.CanFilter() && !f.plain {
 		d.OmitFiles = f.limits.FileBytes + 1
 	}
@@ -145,8 +144,8 @@ func (f *fetcher) download(ctx context.Context, choose func(*gitstore.Listing) (
 	return err
 }
 
-// tip wants the revision without history. An annotated tag is asked for by its
-// own object, since that is what the server advertises.
+// tip asks for the revision without history. It asks for an annotated tag by the tag's own object, because that is
+// what the server advertises.
 func (f *fetcher) tip(l *gitstore.Listing) (gitstore.Download, error) {
 	f.byHash = l.ServesCommits()
 	want := plumbing.NewHash(f.rev.Hash)
@@ -167,7 +166,7 @@ func (f *fetcher) tip(l *gitstore.Listing) (gitstore.Download, error) {
 	return gitstore.Download{Want: []plumbing.Hash{want}, Depth: 1}, nil
 }
 
-// history wants what leads to the revision.
+// history asks for the commits that lead to the revision.
 func (f *fetcher) history(l *gitstore.Listing) (gitstore.Download, error) {
 	name, depth := f.name, searchDepth
 	if name == "" {
@@ -185,7 +184,8 @@ func (f *fetcher) history(l *gitstore.Listing) (gitstore.Download, error) {
 		want = []plumbing.Hash{object}
 	}
 	if len(want) == 0 {
-		return gitstore.Download{}, fail(ErrRefNotFound, "commit %s does not exist in %s: the repository is empty", f.rev.Hash, f.remote.URL())
+		return gitstore.Download{}, fail(ErrRefNotFound, "commit %s does not exist in %s: the repository is empty",
+			f.rev.Hash, f.remote.URL())
 	}
 	return gitstore.Download{Want: want, Depth: depth}, nil
 }

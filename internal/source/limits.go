@@ -7,24 +7,23 @@ type Limits struct {
 	FileBytes int64 // of one file (10 MiB)
 }
 
-// Beside what a checkout may hold, these bound what a server can make us do.
+// Further bounds on what a server can make us do, beside the size of a checkout.
 const (
-	// objectFactor times FileBytes is the most that one object may have for us
-	// to look for its name; go-git holds an object in memory.
+	// objectFactor times FileBytes is the size up to which an object is read to find its name. go-git holds an object
+	// in memory.
 	objectFactor = 4
-	// unpackFactor times Bytes is the most that all objects may have: without
-	// commits by hash, history comes along.
+	// unpackFactor times Bytes bounds all objects together: if the server does not hand out commits by hash, history
+	// is downloaded too.
 	unpackFactor = 4
-	// metadata is added to both for commits and directories, which no limit of a
-	// caller counts.
+	// metadata is added to both for commits and directories, which the caller's limits do not count.
 	metadata = 16 << 20
-	// searchDepth is how many commits are searched for a revision that was
-	// resolved a moment ago and is not the tip any more.
+	// searchDepth is how many commits are searched for a revision that was resolved a moment ago and is no longer the
+	// tip.
 	searchDepth = 100
-	// maxPath and maxTarget are bytes of a path and of a link's target.
+	// maxPath and maxTarget bound a path and the target of a link, in bytes.
 	maxPath   = 4096
 	maxTarget = 4096
-	// maxHops is how many links one path may go through, as in Linux.
+	// maxHops is how many links one path can go through, as in Linux.
 	maxHops = 40
 )
 

@@ -9,9 +9,9 @@ import (
 	"github.com/cairn-backup/cairn/internal/gitstore"
 )
 
-// Resolve asks which revision ref stands for now: one request over HTTP, one
-// connection over SSH, none for a commit, whose revision cannot change. It ends
-// with ctx; give ctx a deadline. Errors are of the kinds of this package.
+// Resolve asks which revision ref stands for now. It costs one request over HTTP or one connection over SSH, and
+// nothing for a commit, whose revision can't change. It ends with ctx: give ctx a deadline. Errors are of the kinds
+// of this package.
 func Resolve(ctx context.Context, url string, ref Ref, auth Auth) (Revision, error) {
 	remote, err := open(url, auth)
 	if err != nil {
@@ -34,7 +34,7 @@ func Resolve(ctx context.Context, url string, ref Ref, auth Auth) (Revision, err
 	return rev, err
 }
 
-// open checks URL and credentials without asking the server.
+// open checks URL and credentials without contacting the server.
 func open(url string, auth Auth) (*gitstore.Remote, error) {
 	remote, err := gitstore.NewRemote(url, auth)
 	switch {
@@ -54,7 +54,8 @@ func lookup(l *gitstore.Listing, url string, ref Ref, name plumbing.ReferenceNam
 		if name.IsTag() {
 			kind = "tag"
 		}
-		return object, Revision{}, fail(ErrRefNotFound, "%s %q does not exist in %s: check spec.ref and what the repository has", kind, ref.short(), url)
+		return object, Revision{}, fail(ErrRefNotFound, "%s %q does not exist in %s: check spec.ref and the repository", kind,
+			ref.short(), url)
 	}
 	return object, Revision{Name: ref.short(), Hash: commit.String()}, nil
 }

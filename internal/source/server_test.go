@@ -37,7 +37,7 @@ func TestMain(m *testing.M) {
 	for k, v := range map[string]string{
 		"GIT_CONFIG_GLOBAL": os.DevNull, "GIT_CONFIG_NOSYSTEM": "1", "GIT_TERMINAL_PROMPT": "0",
 		"GIT_AUTHOR_NAME": "t", "GIT_AUTHOR_EMAIL": "t@t", "GIT_COMMITTER_NAME": "t", "GIT_COMMITTER_EMAIL": "t@t",
-		// No server does its housekeeping in the middle of a push.
+		// No server does housekeeping during a push.
 		"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": "receive.autogc", "GIT_CONFIG_VALUE_0": "false",
 		"TMPDIR": tempDir(),
 	} {
@@ -46,8 +46,7 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// tempDir is in memory where there is room: a push makes and deletes dozens of
-// files.
+// tempDir is in memory if there is room: a push creates and deletes dozens of files.
 func tempDir() string {
 	const shm, room = "/dev/shm", 2 << 30
 	var fs syscall.Statfs_t
@@ -57,8 +56,8 @@ func tempDir() string {
 	return shm
 }
 
-// server is a real Git server, over HTTP with a password and over SSH, with one
-// bare repository and a work tree to fill it from.
+// server is a real Git server, over HTTP with a password and over SSH, with one bare repository and a work tree to
+// fill it from.
 type server struct {
 	*gittestserver.GitServer
 	t         testing.TB
@@ -99,8 +98,7 @@ func newServer(t testing.TB) *server {
 	return s
 }
 
-// startOver gives the rest of the test an empty work tree; what it commits
-// replaces what main was.
+// startOver gives the rest of the test an empty work tree, whose commits replace what main was.
 func (s *server) startOver(t testing.TB) {
 	t.Helper()
 	s.t, s.work = t, t.TempDir()
@@ -119,7 +117,7 @@ func (s *server) run(dir string, args ...string) string {
 	return strings.TrimSpace(out.String())
 }
 
-// write puts files into the work tree; content starting with "-> " is a link.
+// write puts files into the work tree. Content that starts with "-> " is a link.
 func (s *server) write(files map[string]string) {
 	s.t.Helper()
 	for name, content := range files {
@@ -152,7 +150,7 @@ func (s *server) auth() Auth {
 	return Auth{Username: user, Password: password, AllowPlainHTTP: true}
 }
 
-// asked returns the requests since it was last called.
+// asked returns the requests since its last call.
 func (s *server) asked() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -175,7 +173,7 @@ func (s *server) ssh() (string, Auth) {
 	}
 	go func() { _ = s.StartSSH() }()
 	s.t.Cleanup(func() { _ = s.StopSSH() })
-	// The test server cannot be stopped before it serves: wait for its greeting.
+	// The test server can't be stopped before it serves: wait for its greeting.
 	c, err := net.Dial("tcp", strings.TrimPrefix(s.SSHAddress(), "ssh://git@"))
 	if err == nil {
 		_, err = io.ReadFull(c, make([]byte, len("SSH-2.0-")))
@@ -211,8 +209,8 @@ func newKey(t testing.TB) gitstore.Secret {
 	return gitstore.Secret(pem.EncodeToMemory(block))
 }
 
-// content reads a directory the way write takes it; an executable file has a
-// leading "#!", which git add does not care about but the tests do.
+// content reads a directory in the form of write. An executable file has a leading "#!", which the tests need and git
+// add ignores.
 func content(t testing.TB, dir string) map[string]string {
 	t.Helper()
 	out := map[string]string{}

@@ -6,10 +6,9 @@ import (
 	"strings"
 )
 
-// checkLink follows a link as the kernel would, through every other link of the
-// revision, and fails if any step leaves the checkout. Cleaning the text would
-// not do: with up -> a/b/.., "up/.." is not what it looks like. What does not
-// exist is followed by its text.
+// checkLink follows a link as the kernel would, through every other link of the revision, and fails if any step
+// leaves the checkout. It is not enough to clean the text: with up -> a/b/.., "up/.." is not what it looks like. A
+// path that does not exist is followed by its text.
 func (p *plan) checkLink(link string) error {
 	at := split(path.Dir(link)) // where we are, as real directories
 	todo := split(link)[len(at):]
@@ -21,7 +20,8 @@ func (p *plan) checkLink(link string) error {
 			continue
 		case "..":
 			if len(at) == 0 {
-				return fail(ErrSymlink, "symbolic link %s (to %q) leads out of the repository: remove it or make it point inside", link, p.links[link])
+				return fail(ErrSymlink, "symbolic link %s (to %q) leads out of the repository: remove it or let it point inside",
+					link, p.links[link])
 			}
 			at = at[:len(at)-1]
 			continue
@@ -33,10 +33,12 @@ func (p *plan) checkLink(link string) error {
 			at = next
 			continue
 		case path.IsAbs(target):
-			return fail(ErrSymlink, "symbolic link %s (to %q) leads out of the repository: remove it or make it point inside", link, p.links[link])
+			return fail(ErrSymlink, "symbolic link %s (to %q) leads out of the repository: remove it or let it point inside",
+				link, p.links[link])
 		}
 		if hops++; hops > maxHops {
-			return fail(ErrSymlink, "symbolic link %s (to %q) goes round in a circle: remove it", link, p.links[link])
+			return fail(ErrSymlink, "symbolic link %s (to %q) points to itself through other links: remove it", link,
+				p.links[link])
 		}
 		todo = append(strings.Split(target, "/"), todo...)
 	}

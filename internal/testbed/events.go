@@ -8,13 +8,13 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 )
 
-// Events is an EventRecorder that keeps what it is told. The zero value is ready; it is safe for concurrent use.
+// Events is an EventRecorder that keeps all events. The zero value is ready to use. It is safe for concurrent use.
 type Events struct {
 	mu   sync.Mutex
 	said map[string][]string
 }
 
-// Event keeps "<type> <reason> <message>" for the object's namespace.
+// Event keeps "<type> <reason> <message>" under the object's namespace.
 func (e *Events) Event(object runtime.Object, kind, reason, message string) {
 	namespace := ""
 	if accessor, err := meta.Accessor(object); err == nil {
@@ -33,12 +33,12 @@ func (e *Events) Eventf(object runtime.Object, kind, reason, format string, args
 	e.Event(object, kind, reason, fmt.Sprintf(format, args...))
 }
 
-// AnnotatedEventf is Eventf; the annotations are not kept.
+// AnnotatedEventf is Eventf. It drops the annotations.
 func (e *Events) AnnotatedEventf(object runtime.Object, _ map[string]string, kind, reason, format string, args ...any) {
 	e.Eventf(object, kind, reason, format, args...)
 }
 
-// Of gives what was said about objects of a namespace, in order.
+// Of returns the events of objects of a namespace, in order.
 func (e *Events) Of(namespace string) []string {
 	e.mu.Lock()
 	defer e.mu.Unlock()

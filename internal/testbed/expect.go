@@ -21,7 +21,7 @@ import (
 const (
 	// Patience is how long a test waits for what must happen.
 	Patience = time.Minute
-	// Interval is how often it looks.
+	// Interval is how often a test looks.
 	Interval = 50 * time.Millisecond
 	// quiet is how long a test watches that something does not happen.
 	quiet = time.Second
@@ -36,8 +36,8 @@ func (b *Bed) Eventually(t testing.TB, object client.Object, expect func(g Gomeg
 	}, Patience, Interval).Should(Succeed(), reason)
 }
 
-// ExpectReason waits until the object's generation is observed, with this phase, this reason of its Ready condition and a
-// message that holds this text, and asks Flux's checker whether its conditions follow kstatus.
+// ExpectReason waits until the object's generation is observed, and it has this phase, this reason of its Ready
+// condition and a message that contains this text. Then Flux's checker verifies that its conditions follow kstatus.
 func (b *Bed) ExpectReason(t testing.TB, object conditions.Getter, phase, reason, message string) {
 	t.Helper()
 	b.Eventually(t, object, func(g Gomega) {
@@ -50,21 +50,22 @@ func (b *Bed) ExpectReason(t testing.TB, object conditions.Getter, phase, reason
 		g.Expect(status).To(HaveKeyWithValue("phase", phase))
 	}, reason)
 	if reason == v1alpha1.ReasonProgressing {
-		return // Ready is Unknown then, which the checker does not know.
+		return // Ready is Unknown then, which the checker does not know
 	}
-	checker := check.NewChecker(b.Client, &check.Conditions{NegativePolarity: []string{meta.StalledCondition, meta.ReconcilingCondition}})
+	checker := check.NewChecker(b.Client,
+		&check.Conditions{NegativePolarity: []string{meta.StalledCondition, meta.ReconcilingCondition}})
 	checker.DisableFetch = true
 	checker.WithT(NewWithT(t)).CheckErr(t.Context(), object)
 }
 
-// StaysQuiet watches for a while that the manager writes nothing more in a namespace than these writes.
+// StaysQuiet verifies for a while that the manager makes no writes in a namespace beyond these.
 func (b *Bed) StaysQuiet(t testing.TB, namespace string, before []string, reason string) {
 	t.Helper()
 	NewWithT(t).Consistently(func() []string { return b.Writes(namespace) }, quiet, Interval).Should(Equal(before), reason)
 }
 
-// NoOp waits until the controllers have come to rest, reconciles an object to which nothing has happened three times and
-// gives the last result. Nothing may be written, and nothing said.
+// NoOp waits until the controllers have come to rest, reconciles an unchanged object three times and returns the last
+// result. It fails if the reconciles write anything or record an event.
 func (b *Bed) NoOp(t testing.TB, r reconcile.Reconciler, events *Events, object client.Object) ctrl.Result {
 	t.Helper()
 	g := NewWithT(t)
@@ -81,14 +82,15 @@ func (b *Bed) NoOp(t testing.TB, r reconcile.Reconciler, events *Events, object 
 	}
 
 	g.Expect(b.Writes(object.GetNamespace())).To(Equal(before))
-	g.Expect(events.Of(object.GetNamespace())).To(Equal(said), "events tell of transitions only")
+	g.Expect(events.Of(object.GetNamespace())).To(Equal(said), "events report only transitions")
 	version := object.GetResourceVersion()
 	g.Expect(b.Client.Get(t.Context(), key, object)).To(Succeed())
 	g.Expect(object.GetResourceVersion()).To(Equal(version))
 	return result
 }
 
-// ASecondLater waits until what is created now is younger than the object: creation has a resolution of seconds.
+// ASecondLater waits until a newly created object would be younger than this one: creation has a resolution of
+// seconds.
 func ASecondLater(t testing.TB, than client.Object) {
 	t.Helper()
 	NewWithT(t).Eventually(func() bool {

@@ -14,40 +14,42 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
 
-// S3 is a storage "s3" in a bucket of the namespace's name, open to all namespaces, with the Secret "key".
+// S3 returns the storage "s3" with a bucket of the namespace's name, open to all namespaces, with the Secret "key".
 func S3(namespace string) *v1alpha1.BackupStorage {
 	all := v1alpha1.NamespacesFromAll
 	return &v1alpha1.BackupStorage{
 		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "s3"},
 		Spec: v1alpha1.BackupStorageSpec{
-			Storage:     v1alpha1.Storage{Provider: v1alpha1.ProviderS3, S3: &v1alpha1.S3Storage{Bucket: namespace, SecretName: "key"}},
+			Storage: v1alpha1.Storage{Provider: v1alpha1.ProviderS3,
+				S3: &v1alpha1.S3Storage{Bucket: namespace, SecretName: "key"}},
 			UsagePolicy: &v1alpha1.UsagePolicy{AllowedNamespaces: v1alpha1.AllowedNamespaces{From: &all}},
 		},
 	}
 }
 
-// S3Key is the Secret of S3.
+// S3Key returns the Secret of S3.
 func S3Key(namespace string) *corev1.Secret {
 	return Secret(namespace, "key", map[string]string{v1alpha1.S3AccessKeyID: "id", v1alpha1.S3SecretAccessKey: "secret"})
 }
 
-// Secret holds data.
+// Secret returns a Secret with data.
 func Secret(namespace, name string, data map[string]string) *corev1.Secret {
 	return &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}, StringData: data}
 }
 
-// Claim is a PersistentVolumeClaim.
+// Claim returns a PersistentVolumeClaim.
 func Claim(namespace, name string) *corev1.PersistentVolumeClaim {
 	return &corev1.PersistentVolumeClaim{
 		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name},
 		Spec: corev1.PersistentVolumeClaimSpec{
 			AccessModes: []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOnce},
-			Resources:   corev1.VolumeResourceRequirements{Requests: corev1.ResourceList{corev1.ResourceStorage: resource.MustParse("1Gi")}},
+			Resources: corev1.VolumeResourceRequirements{
+				Requests: corev1.ResourceList{corev1.ResourceStorage: resource.MustParse("1Gi")}},
 		},
 	}
 }
 
-// MarkReady writes the status that a BackupStorage's or Repository's own controller writes in real life.
+// MarkReady writes the status that the controller of a BackupStorage or Repository writes in real life.
 func (b *Bed) MarkReady(t testing.TB, object conditions.Setter) {
 	t.Helper()
 	b.EditStatus(t, object, func() {
@@ -63,7 +65,7 @@ func (b *Bed) MarkReady(t testing.TB, object conditions.Setter) {
 	})
 }
 
-// ReadyStorage makes an S3 that is ready.
+// ReadyStorage creates a ready S3 storage.
 func (b *Bed) ReadyStorage(t testing.TB, namespace string) *v1alpha1.BackupStorage {
 	t.Helper()
 	storage := S3(namespace)

@@ -11,13 +11,13 @@ import (
 const (
 	quietPatience = time.Minute
 	quietLook     = 200 * time.Millisecond
-	// quietLooks is how often in a row nothing new is to be seen. Together they last longer than the pauses of a reconcile that
-	// meets a conflict.
+	// quietLooks is how often in a row nothing new must be seen. Together these looks last longer than the pauses of
+	// a reconcile that meets a conflict.
 	quietLooks = 4
 )
 
-// Quiet waits until the manager neither reads nor writes in a namespace for a while, and gives what it has written there so
-// far. A reconcile that reads an old cache may write once more after the state that a test waited for.
+// Quiet waits until the manager has neither read nor written in a namespace for a while, and returns its writes there
+// so far. A reconcile that reads an old cache can write once more after the state for which a test waited.
 func (b *Bed) Quiet(t testing.TB, namespace string) []string {
 	t.Helper()
 	last, still := -1, 0
@@ -32,8 +32,8 @@ func (b *Bed) Quiet(t testing.TB, namespace string) []string {
 	return b.Writes(namespace)
 }
 
-// Cached waits until the manager's cache has objects as the API server has them. The caches of two kinds may lag differently: what
-// a controller is to see together must be there before that which wakes it.
+// Cached waits until the manager's cache holds objects as the API server has them. The caches of two kinds can lag
+// differently: objects that a controller must see together must be there before the event that wakes it.
 func (b *Bed) Cached(t testing.TB, objects ...client.Object) {
 	t.Helper()
 	for _, object := range objects {

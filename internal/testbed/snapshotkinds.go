@@ -7,11 +7,11 @@ import (
 	"strings"
 )
 
-// snapshotModule is the module whose CRDs the kinds of snapshot.storage.k8s.io are.
+// snapshotModule is the module with the CRDs of snapshot.storage.k8s.io.
 const snapshotModule = "github.com/kubernetes-csi/external-snapshotter/client/v8"
 
-// SnapshotKinds are the files with the CRDs of VolumeSnapshot, VolumeSnapshotContent and VolumeSnapshotClass: those that a cluster's
-// snapshot controller brings along, of the version that Cairn is built with.
+// SnapshotKinds returns the files with the CRDs of VolumeSnapshot, VolumeSnapshotContent and VolumeSnapshotClass. A
+// cluster's snapshot controller brings them along. Their version is the one with which Cairn is built.
 func SnapshotKinds() ([]string, error) {
 	out, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", snapshotModule).Output()
 	if err != nil {
@@ -19,7 +19,8 @@ func SnapshotKinds() ([]string, error) {
 	}
 	var files []string
 	for _, resource := range []string{"volumesnapshots", "volumesnapshotcontents", "volumesnapshotclasses"} {
-		files = append(files, filepath.Join(strings.TrimSpace(string(out)), "config", "crd", "snapshot.storage.k8s.io_"+resource+".yaml"))
+		files = append(files, filepath.Join(strings.TrimSpace(string(out)), "config", "crd", "snapshot.storage.k8s.io_"+
+			resource+".yaml"))
 	}
 	return files, nil
 }

@@ -1,4 +1,5 @@
-// Package testbed runs controllers of a test package against a real API server.
+// Package testbed runs the controllers of a test package against a real API server. A Bed is safe for concurrent use
+// by tests, which each have a namespace of their own.
 package testbed
 
 import (
@@ -38,21 +39,22 @@ import (
 	"github.com/cairn-backup/cairn/policies"
 )
 
-// Bed is an API server with Cairn's CRDs and catalog and the kinds of CSI snapshots, and a manager that runs the controllers under test.
+// Bed is an API server with Cairn's CRDs and catalog and the kinds of CSI snapshots, and a manager that runs the
+// controllers under test.
 type Bed struct {
-	// Client of the test: it reads and writes without a cache.
+	// Client is the client of the tests. It reads and writes without a cache.
 	Client client.Client
-	// Manager that runs the controllers.
+	// Manager runs the controllers.
 	Manager ctrl.Manager
 
 	mu     sync.Mutex
 	writes []string
-	// asked is how many requests the manager has begun, by namespace, and underWay how many of them have no answer yet. Watches
-	// are not among them.
+	// asked counts the requests that the manager has begun, by namespace. underWay counts those without an answer
+	// yet. Watches are not counted.
 	asked, underWay map[string]int
 }
 
-// Scheme has Kubernetes' kinds, those of CSI snapshots and Cairn's.
+// Scheme returns a scheme with the kinds of Kubernetes, of CSI snapshots and of Cairn.
 func Scheme() *runtime.Scheme {
 	scheme := runtime.NewScheme()
 	utilruntime.Must(clientgoscheme.AddToScheme(scheme))
@@ -61,11 +63,11 @@ func Scheme() *runtime.Scheme {
 	return scheme
 }
 
-// sideBySide is how many of the tests that allow it run at once. Go's own choice is the number of processors.
+// sideBySide is how many parallel tests run at once. Go's own default is the number of processors.
 const sideBySide = "16"
 
-// Run starts the bed, registers controllers with setup, runs the tests and stops all. Its result is the exit code. Call it
-// from TestMain.
+// Run starts the bed, registers controllers with setup, runs the tests and stops everything. It returns the exit
+// code. Call it from TestMain.
 func (b *Bed) Run(m *testing.M, setup func(mgr ctrl.Manager) error) int {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
@@ -86,9 +88,9 @@ func (b *Bed) Run(m *testing.M, setup func(mgr ctrl.Manager) error) int {
 		fmt.Fprintln(os.Stderr, "start the test bed:", err)
 		return 1
 	}
-	// They wait much more than they compute; -parallel still has the last word.
+	// Tests wait much more than they compute. The flag -parallel overrides this.
 	if err := flag.Set("test.parallel", sideBySide); err != nil {
-		fmt.Fprintln(os.Stderr, "set how many tests run side by side:", err)
+		fmt.Fprintln(os.Stderr, "set the number of parallel tests:", err)
 		return 1
 	}
 	code := m.Run()
@@ -113,7 +115,7 @@ func (b *Bed) start(ctx context.Context, env *envtest.Environment, setup func(mg
 	b.Manager, err = ctrl.NewManager(&managed, ctrl.Options{
 		Scheme:  scheme,
 		Metrics: metricsserver.Options{BindAddress: "0"},
-		// As the real manager: what goes wrong side by side must go wrong here.
+		// Concurrent like the real manager, so that races between reconciles show here.
 		Controller: ctrlconfig.Controller{MaxConcurrentReconciles: 4},
 		Cache:      footprint.Cache(),
 		Client:     footprint.Client(),
@@ -135,7 +137,7 @@ func (b *Bed) start(ctx context.Context, env *envtest.Environment, setup func(mg
 	return nil
 }
 
-// InstallCatalog puts the built-in Addons and Functions into a cluster that c writes to.
+// InstallCatalog applies the built-in Addons and Functions with c.
 func InstallCatalog(ctx context.Context, c client.Client) error {
 	files, err := policies.Catalog.ReadDir("catalog")
 	if err != nil {
@@ -154,7 +156,8 @@ func InstallCatalog(ctx context.Context, c client.Client) error {
 			} else if err != nil {
 				return fmt.Errorf("read catalog/%s: %w", file.Name(), err)
 			}
-			// An apply, because the API server makes a creation wait for two seconds where a kind is that new.
+			// Apply instead of Create, because the API server delays a creation by two seconds if the kind is that
+			// new.
 			if err := c.Apply(ctx, client.ApplyConfigurationFromUnstructured(object), client.FieldOwner("testbed")); err != nil {
 				return err
 			}
@@ -163,7 +166,7 @@ func InstallCatalog(ctx context.Context, c client.Client) error {
 	return nil
 }
 
-// Namespace makes a namespace for a test.
+// Namespace creates a namespace for a test.
 func (b *Bed) Namespace(t testing.TB, labels map[string]string) string {
 	t.Helper()
 	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "test-", Labels: labels}}
@@ -183,7 +186,8 @@ func (b *Bed) Create(t testing.TB, objects ...client.Object) {
 	}
 }
 
-// Remove deletes an object. The controllers that its finalizers wait for are not in the tests that ask for this.
+// Remove deletes an object. It drops finalizers, because the controllers that would remove them do not run in the
+// tests that call this.
 func (b *Bed) Remove(t testing.TB, object client.Object) {
 	t.Helper()
 	b.Edit(t, object, func() { object.SetFinalizers(nil) })
@@ -195,7 +199,7 @@ func (b *Bed) Remove(t testing.TB, object client.Object) {
 // patient outlasts a controller that writes the same object again and again.
 var patient = wait.Backoff{Steps: 20, Duration: 10 * time.Millisecond, Factor: 1.3, Jitter: 0.5}
 
-// Edit changes an object as somebody with kubectl would, and tries again where another write came between.
+// Edit changes an object like a user of kubectl, and tries again after a conflict.
 func (b *Bed) Edit(t testing.TB, object client.Object, edit func()) {
 	t.Helper()
 	err := retry.RetryOnConflict(patient, func() error {
@@ -210,7 +214,7 @@ func (b *Bed) Edit(t testing.TB, object client.Object, edit func()) {
 	}
 }
 
-// EditStatus changes an object's status as the controller that writes it would.
+// EditStatus changes an object's status like its controller.
 func (b *Bed) EditStatus(t testing.TB, object client.Object, edit func()) {
 	t.Helper()
 	err := retry.RetryOnConflict(patient, func() error {
@@ -225,8 +229,8 @@ func (b *Bed) EditStatus(t testing.TB, object client.Object, edit func()) {
 	}
 }
 
-// Writes are the manager's requests so far that change something in the namespace, as "<method> <path>". Events are left
-// out.
+// Writes returns the manager's requests so far that change something in the namespace, as "<method> <path>", except
+// events.
 func (b *Bed) Writes(namespace string) []string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -274,21 +278,21 @@ func (b *Bed) end(namespace string) {
 	b.underWay[namespace]--
 }
 
-// requests are how many the manager has begun in a namespace, and how many of these have no answer yet.
+// requests returns how many requests the manager has begun in a namespace, and how many of them have no answer yet.
 func (b *Bed) requests(namespace string) (asked, underWay int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.asked[namespace], b.underWay[namespace]
 }
 
-// namespaceOf is the namespace in a request's path, "" where there is none.
+// namespaceOf returns the namespace in a request's path, "" if there is none.
 func namespaceOf(path string) string {
 	_, after, _ := strings.Cut(path, "/namespaces/")
 	namespace, _, _ := strings.Cut(after, "/")
 	return namespace
 }
 
-// root is the top of the repository.
+// root returns the root of the repository.
 func root() string {
 	dir, err := os.Getwd()
 	if err != nil {

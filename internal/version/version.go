@@ -1,5 +1,5 @@
-// Package version says which build of Cairn this is.
+// Package version holds the version of this build of Cairn. The linker sets it, and nothing changes it afterwards.
 package version
 
-// Version is set by the linker: the Git description of the checkout.
+// Version is the Git description of the checkout.
 var Version = "unknown"

@@ -60,7 +60,9 @@ func TestPaths(t *testing.T) {
 	snapshot, component, ok := layout.ParseSnapshotComponentPath("shop/web", p)
 	g.Expect(ok).To(BeTrue())
 	g.Expect([]string{snapshot, component}).To(Equal([]string{"web-1795154820", "volume-data"}))
-	for _, other := range []string{"", "shop/web/repository.yaml", "shop/web/snapshots/x.yaml", "shop/web/snapshots/a/b/c.yaml", "shop/web/snapshots/a/.yaml", "shop/webx/snapshots/a/b.yaml", "shop/web/snapshots/a/b.txt"} {
+	for _, other := range []string{"", "shop/web/repository.yaml", "shop/web/snapshots/x.yaml",
+		"shop/web/snapshots/a/b/c.yaml", "shop/web/snapshots/a/.yaml", "shop/webx/snapshots/a/b.yaml",
+		"shop/web/snapshots/a/b.txt"} {
 		_, _, ok := layout.ParseSnapshotComponentPath("shop/web", other)
 		g.Expect(ok).To(BeFalse(), other)
 	}
@@ -93,7 +95,8 @@ func TestRepositoryMetadata(t *testing.T) {
 	g := NewWithT(t)
 	want := layout.RepositoryMetadata{
 		Driver: "Kopia", AppRef: layout.AppRef{APIGroup: "apps", Kind: "Deployment", Namespace: "shop", Name: "web"},
-		ClusterUID: "0f6c", RepositoryUID: "9b", RepositoryNamespace: "shop", RepositoryName: "shop-web", Created: created.UTC(), KeyID: "k1",
+		ClusterUID: "0f6c", RepositoryUID: "9b", RepositoryNamespace: "shop", RepositoryName: "shop-web",
+		Created: created.UTC(), KeyID: "k1",
 	}
 	b, err := want.Marshal()
 	g.Expect(err).NotTo(HaveOccurred())
@@ -107,7 +110,8 @@ func TestComponentResult(t *testing.T) {
 	g := NewWithT(t)
 	want := layout.ComponentResult{
 		Snapshot: "s", SnapshotUID: "u", Component: "volume-data", Phase: "Failed", ID: "k0", Path: "/data",
-		Size: 1 << 40, Uploaded: 3, Files: 7, Start: created.UTC(), End: created.UTC().Add(time.Minute), Error: "exit status 1: \"x\"",
+		Size: 1 << 40, Uploaded: 3, Files: 7, Start: created.UTC(), End: created.UTC().Add(time.Minute),
+		Error: "exit status 1: \"x\"",
 	}
 	b, err := want.Marshal()
 	g.Expect(err).NotTo(HaveOccurred())
@@ -121,13 +125,15 @@ func TestParseRefuses(t *testing.T) {
 	for name, c := range map[string]struct{ file, fails string }{
 		"an unknown field":    {storageFile + "extra: 1\n", "extra"},
 		"a field given twice": {storageFile + "uid: other\n", "uid"},
-		"another kind":        {strings.Replace(storageFile, "StorageMetadata", "RepositoryMetadata", 1), "RepositoryMetadata"},
-		"a newer version":     {strings.Replace(storageFile, "formatVersion: 1", "formatVersion: 2\nnewField: x", 1), "format version 2"},
-		"no version":          {strings.Replace(storageFile, "formatVersion: 1\n", "", 1), "format version 0"},
-		"a missing owner":     {strings.Replace(storageFile, "clusterUID: 0f6c\n", "", 1), "clusterUID is missing"},
-		"no YAML":             {"{", "parse StorageMetadata"},
-		"nothing":             {"", "parse StorageMetadata"},
-		"a wrong type":        {strings.Replace(storageFile, "uid: 7e1a", "uid: [a]", 1), "uid"},
+		"another kind": {strings.Replace(storageFile, "StorageMetadata", "RepositoryMetadata", 1),
+			"RepositoryMetadata"},
+		"a newer version": {strings.Replace(storageFile, "formatVersion: 1", "formatVersion: 2\nnewField: x", 1),
+			"format version 2"},
+		"no version":      {strings.Replace(storageFile, "formatVersion: 1\n", "", 1), "format version 0"},
+		"a missing owner": {strings.Replace(storageFile, "clusterUID: 0f6c\n", "", 1), "clusterUID is missing"},
+		"no YAML":         {"{", "parse StorageMetadata"},
+		"nothing":         {"", "parse StorageMetadata"},
+		"a wrong type":    {strings.Replace(storageFile, "uid: 7e1a", "uid: [a]", 1), "uid"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := layout.ParseStorageMetadata([]byte(c.file))

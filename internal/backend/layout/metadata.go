@@ -7,10 +7,10 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// FormatVersion is the version of the files this package writes. A reader refuses higher ones.
+// FormatVersion is the version of the files that this package writes. A reader refuses higher versions.
 const FormatVersion = 1
 
-// APIVersion and the kinds of the files.
+// API version and kinds of the files.
 const (
 	APIVersion     = "storage.cairn.dev/v1"
 	KindStorage    = "StorageMetadata"
@@ -29,7 +29,7 @@ type Header struct {
 // StorageMetadata says who owns a storage.
 type StorageMetadata struct {
 	Header `json:",inline"`
-	// UID identifies the storage itself; it is made once and survives clusters.
+	// UID identifies the storage itself. It is created once and outlives clusters.
 	UID        string    `json:"uid"`
 	Cluster    string    `json:"cluster"` // the cluster's name, for people
 	ClusterUID string    `json:"clusterUID"`
@@ -54,13 +54,13 @@ type RepositoryMetadata struct {
 	RepositoryNamespace string    `json:"repositoryNamespace"`
 	RepositoryName      string    `json:"repositoryName"`
 	Created             time.Time `json:"created"`
-	// KeyID tells which encryption key is needed. It is never the key, nor made from it in a way that helps to
+	// KeyID says which encryption key is needed. It is neither the key nor derived from it in a way that helps to
 	// guess it.
 	KeyID string `json:"keyID"`
 }
 
-// ComponentResult says how the backup of one component of a Snapshot ended. With those of the other components
-// a Snapshot can be rebuilt without a cluster. No name of a user's file is in it.
+// ComponentResult says how the backup of one component of a Snapshot ended. From the results of all components, a
+// Snapshot can be rebuilt without a cluster. It holds no name of a user's file.
 type ComponentResult struct {
 	Header      `json:",inline"`
 	Snapshot    string `json:"snapshot"`
@@ -72,7 +72,7 @@ type ComponentResult struct {
 	Size        int64  `json:"size"`           // bytes
 	Uploaded    int64  `json:"uploaded"`       // bytes sent by this run
 	Files       int64  `json:"files"`
-	// What of the source is missing from it, or may be torn.
+	// Counts of entries and attributes that are missing from the backup, and of entries that can be inconsistent.
 	Unreadable           int64 `json:"unreadable,omitempty"`
 	AttributesUnreadable int64 `json:"attributesUnreadable,omitempty"`
 	Changed              int64 `json:"changed,omitempty"`
@@ -82,17 +82,17 @@ type ComponentResult struct {
 	Error string    `json:"error,omitempty"`
 }
 
-// Removal remembers a Snapshot that was removed: what an engine has deleted may come back while others write, and is then
+// Removal remembers a removed Snapshot. What an engine has deleted can come back while others write, and is then
 // deleted again.
 type Removal struct {
 	Header      `json:",inline"`
 	Snapshot    string    `json:"snapshot"`
 	SnapshotUID string    `json:"snapshotUID"`
 	IDs         []string  `json:"ids,omitempty"` // of the engine's snapshots
-	Seen        time.Time `json:"seen"`          // when they were there last
+	Seen        time.Time `json:"seen"`          // when they were last seen
 }
 
-// Marshal gives the file's bytes. Times are written in UTC.
+// Marshal returns the content of the file. Times are in UTC.
 func (m Removal) Marshal() ([]byte, error) {
 	m.Header, m.Seen = header(KindRemoval), m.Seen.UTC()
 	return yaml.Marshal(m)
@@ -106,19 +106,19 @@ func ParseRemoval(b []byte) (m Removal, err error) {
 	return m, err
 }
 
-// Marshal gives the file's bytes. Times are written in UTC.
+// Marshal returns the content of the file. Times are in UTC.
 func (m StorageMetadata) Marshal() ([]byte, error) {
 	m.Header, m.Created = header(KindStorage), m.Created.UTC()
 	return yaml.Marshal(m)
 }
 
-// Marshal gives the file's bytes. Times are written in UTC.
+// Marshal returns the content of the file. Times are in UTC.
 func (m RepositoryMetadata) Marshal() ([]byte, error) {
 	m.Header, m.Created = header(KindRepository), m.Created.UTC()
 	return yaml.Marshal(m)
 }
 
-// Marshal gives the file's bytes. Times are written in UTC.
+// Marshal returns the content of the file. Times are in UTC.
 func (m ComponentResult) Marshal() ([]byte, error) {
 	m.Header, m.Start, m.End = header(KindComponent), m.Start.UTC(), m.End.UTC()
 	return yaml.Marshal(m)
@@ -152,7 +152,7 @@ func ParseComponentResult(b []byte) (m ComponentResult, err error) {
 	return m, err
 }
 
-// parse looks at the header first: of a newer version the unknown fields are not what is wrong.
+// parse checks the header first: in a file of a newer version, the unknown fields are not the mistake.
 func parse(b []byte, kind string, into any) error {
 	var h Header
 	if err := yaml.Unmarshal(b, &h); err != nil {
@@ -162,7 +162,7 @@ func parse(b []byte, kind string, into any) error {
 	case h.APIVersion != APIVersion || h.Kind != kind:
 		return fmt.Errorf("parse %s: found %q %q", kind, h.APIVersion, h.Kind)
 	case h.FormatVersion < 1 || h.FormatVersion > FormatVersion:
-		return fmt.Errorf("parse %s: format version %d is not supported, %d is", kind, h.FormatVersion, FormatVersion)
+		return fmt.Errorf("parse %s: format version %d is not supported, want %d", kind, h.FormatVersion, FormatVersion)
 	}
 	if err := yaml.UnmarshalStrict(b, into); err != nil {
 		return fmt.Errorf("parse %s: %w", kind, err)

@@ -1,5 +1,6 @@
-// Package layout says what lies in a backend beside the backups: where each file is, and what is in it. It is
-// pure. All paths are relative to the storage's prefix, without a leading slash.
+// Package layout describes what lies in a backend beside the backups: where each file is, and what it contains. All
+// paths are relative to the storage's prefix, without a leading slash. The package is pure, so it is safe for
+// concurrent use.
 package layout
 
 import (
@@ -14,19 +15,21 @@ import (
 // maxDirectory bounds a directory in bytes, so that every path below it fits into an S3 key.
 const maxDirectory = 512
 
-// reserved are the names that have a meaning inside a repository's directory: another repository must not lie
-// in one of them.
-var reserved = map[string]bool{"kopia": true, "snapshots": true, "removed": true, "repository": true, "repository.yaml": true, "metadata.yaml": true}
+// reserved holds the names that have a meaning inside a repository's directory. Another repository must not lie in
+// one of them.
+var reserved = map[string]bool{"kopia": true, "snapshots": true, "removed": true, "repository": true,
+	"repository.yaml": true, "metadata.yaml": true}
 
-// NormalizeDirectory gives the one spelling of a repository's directory: "/a", "a/" and "//a//" are all "a".
-// It refuses what is empty, "." and "..", control characters, text that is not UTF-8, and elements that have a
+// NormalizeDirectory returns the only spelling of a repository's directory: "/a", "a/" and "//a//" are all "a". It
+// refuses an empty directory, "." and "..", control characters, text that is not UTF-8, and elements with a meaning
+// of their own ("kopia", "snapshots", ...).
 // meaning of their own ("kopia", "snapshots", ...).
 func NormalizeDirectory(dir string) (string, error) {
 	if !utf8.ValidString(dir) {
 		return "", fmt.Errorf("directory %q is not UTF-8", dir)
 	}
 	if strings.ContainsFunc(dir, unicode.IsControl) {
-		return "", fmt.Errorf("directory %q holds a control character", dir)
+		return "", fmt.Errorf("directory %q contains a control character", dir)
 	}
 	var elements []string
 	for e := range strings.SplitSeq(dir, "/") {
@@ -38,7 +41,7 @@ func NormalizeDirectory(dir string) (string, error) {
 		case strings.TrimSpace(e) != e:
 			return "", fmt.Errorf("directory %q has an element that begins or ends with a space", dir)
 		case reserved[e]:
-			return "", fmt.Errorf("directory %q must not contain %q: the name has a meaning there", dir, e)
+			return "", fmt.Errorf("directory %q must not contain %q: the name is reserved", dir, e)
 		}
 		elements = append(elements, e)
 	}
@@ -47,29 +50,29 @@ func NormalizeDirectory(dir string) (string, error) {
 	}
 	out := strings.Join(elements, "/")
 	if len(out) > maxDirectory {
-		return "", fmt.Errorf("directory has %d bytes, more than %d", len(out), maxDirectory)
+		return "", fmt.Errorf("directory has %d bytes, the limit is %d", len(out), maxDirectory)
 	}
 	return out, nil
 }
 
-// StorageMetadataPath is where a StorageMetadata lies.
+// StorageMetadataPath returns the path of the StorageMetadata.
 func StorageMetadataPath() string { return "metadata.yaml" }
 
-// RepositoryPath is where the RepositoryMetadata of a normalized directory lies.
+// RepositoryPath returns the path of the RepositoryMetadata of a normalized directory.
 func RepositoryPath(directory string) string { return path.Join(directory, "repository.yaml") }
 
-// EnginePath is the prefix of the engine's own data; it ends with a slash.
+// EnginePath returns the prefix of the engine's own data. It ends with a slash.
 func EnginePath(directory string) string { return path.Join(directory, "kopia") + "/" }
 
-// SnapshotsPath is the directory that holds one directory per Snapshot.
+// SnapshotsPath returns the directory that holds one directory per Snapshot.
 func SnapshotsPath(directory string) string { return path.Join(directory, "snapshots") }
 
-// SnapshotComponentPath is where the ComponentResult of a component of a Snapshot lies.
+// SnapshotComponentPath returns the path of the ComponentResult of a component of a Snapshot.
 func SnapshotComponentPath(directory, snapshot, component string) string {
 	return path.Join(SnapshotsPath(directory), snapshot, component+".yaml")
 }
 
-// ParseSnapshotComponentPath undoes SnapshotComponentPath; ok is false for any other path.
+// ParseSnapshotComponentPath undoes SnapshotComponentPath. ok is false for any other path.
 func ParseSnapshotComponentPath(directory, p string) (snapshot, component string, ok bool) {
 	rest, ok := strings.CutPrefix(p, SnapshotsPath(directory)+"/")
 	if !ok {
@@ -83,20 +86,21 @@ func ParseSnapshotComponentPath(directory, p string) (snapshot, component string
 	return snapshot, component, true
 }
 
-// SnapshotPath is the directory of one Snapshot.
+// SnapshotPath returns the directory of one Snapshot.
 func SnapshotPath(directory, snapshot string) string {
 	return path.Join(SnapshotsPath(directory), snapshot)
 }
 
-// RemovedPath is the directory that holds one Removal for each Snapshot that was removed lately.
+// RemovedPath returns the directory that holds one Removal for each recently removed Snapshot.
 func RemovedPath(directory string) string { return path.Join(directory, "removed") }
 
-// RemovalPath is where the Removal of the Snapshot with this UID lies.
+// RemovalPath returns the path of the Removal of the Snapshot with this UID.
 func RemovalPath(directory, uid string) string {
 	return path.Join(RemovedPath(directory), uid+".yaml")
 }
 
-// Parts are the directories that make up a repository's directory, beside RepositoryPath.
+// Parts returns the directories inside a repository's directory. RepositoryPath lies beside them.
 func Parts(directory string) []string {
-	return []string{SnapshotsPath(directory), path.Join(directory, "kopia"), path.Join(directory, "repository"), RemovedPath(directory)}
+	return []string{SnapshotsPath(directory), path.Join(directory, "kopia"), path.Join(directory, "repository"),
+		RemovedPath(directory)}
 }

@@ -1,4 +1,5 @@
-// Package cloud knows what the clients of Google's and Azure's storages say when something is wrong.
+// Package cloud classifies the errors of the clients of Google's and Azure's storages. It is stateless and safe for
+// concurrent use.
 package cloud
 
 import (
@@ -15,7 +16,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/repository"
 )
 
-// byStatus maps the statuses of HTTP that mean the same to both.
+// byStatus maps the HTTP statuses that mean the same to both.
 var byStatus = map[int]error{
 	http.StatusUnauthorized:        repository.ErrBadCredentials,
 	http.StatusForbidden:           repository.ErrAccessDenied,
@@ -27,7 +28,7 @@ var byStatus = map[int]error{
 	http.StatusGatewayTimeout:      repository.ErrUnreachable,
 }
 
-// byCode maps the codes of Azure whose status says something else.
+// byCode maps the codes of Azure that are more precise than their status.
 var byCode = map[string]error{
 	string(bloberror.ContainerNotFound):         repository.ErrNoBucket,
 	string(bloberror.AuthenticationFailed):      repository.ErrBadCredentials,
@@ -35,7 +36,8 @@ var byCode = map[string]error{
 	string(bloberror.AccountIsDisabled):         repository.ErrAccessDenied,
 }
 
-// Named gives an error of these clients its kind and a short text that is the same each time; nil for any other error.
+// Named attaches the kind to an error of these clients, with a short text that does not change between attempts. It
+// returns nil for any other error.
 func Named(op string, err error) error {
 	var google *googleapi.Error
 	var azure *azcore.ResponseError
@@ -43,15 +45,18 @@ func Named(op string, err error) error {
 	case errors.Is(err, storage.ErrBucketNotExist):
 		return &repository.Error{Op: op, Kind: repository.ErrNoBucket, Err: storage.ErrBucketNotExist}
 	case errors.As(err, new(*azidentity.AuthenticationFailedError)):
-		return &repository.Error{Op: op, Kind: repository.ErrBadCredentials, Err: errors.New("the storage does not know the identity of the pod")}
+		return &repository.Error{Op: op, Kind: repository.ErrBadCredentials,
+			Err: errors.New("the storage does not know the identity of the pod")}
 	case errors.As(err, &google):
-		return &repository.Error{Op: op, Kind: byStatus[google.Code], Err: fmt.Errorf("the storage said %d %s", google.Code, google.Message)}
+		return &repository.Error{Op: op, Kind: byStatus[google.Code],
+			Err: fmt.Errorf("the storage said %d %s", google.Code, google.Message)}
 	case errors.As(err, &azure):
 		kind, ok := byCode[azure.ErrorCode]
 		if !ok {
 			kind = byStatus[azure.StatusCode]
 		}
-		return &repository.Error{Op: op, Kind: kind, Err: fmt.Errorf("the storage said %d %s", azure.StatusCode, azure.ErrorCode)}
+		return &repository.Error{Op: op, Kind: kind,
+			Err: fmt.Errorf("the storage said %d %s", azure.StatusCode, azure.ErrorCode)}
 	}
 	return nil
 }

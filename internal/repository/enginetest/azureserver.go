@@ -19,15 +19,15 @@ import (
 const (
 	azureAccount   = "cairntest"
 	azureContainer = "backups"
-	// AzureGovernment is the endpoint suffix of a second cloud.
+	// AzureGovernment is the endpoint suffix of a second Azure cloud.
 	AzureGovernment = "core.usgovcloudapi.net"
 )
 
 // azureKey is the key of the account on azurite.
 var azureKey = base64.StdEncoding.EncodeToString([]byte("the key of an account that is gone after the test"))
 
-// OnAzure runs test with a container of azurite, Microsoft's emulator, which the variable AZURITE names. It is there in Azure's
-// own cloud and in AzureGovernment, as the clients see it.
+// OnAzure runs test with a container of azurite, Microsoft's emulator, which the variable AZURITE names. To the
+// clients, the container is in Azure's own cloud and in AzureGovernment.
 func OnAzure(t *testing.T, test func(*testing.T, repository.Azure)) {
 	t.Helper()
 	container := repository.Azure{Account: azureAccount, Container: azureContainer, Key: azureKey}
@@ -38,26 +38,28 @@ func OnAzure(t *testing.T, test func(*testing.T, repository.Azure)) {
 	}
 	bin := os.Getenv("AZURITE")
 	if bin == "" {
-		t.Skip("no Azure: run `npm install azurite@3.35.0` in an empty directory, and set AZURITE to its node_modules/.bin/azurite-blob")
+		t.Skip("no Azure: run `npm install azurite@3.35.0` in an empty directory, and set AZURITE to its " +
+			"node_modules/.bin/azurite-blob")
 	}
 	names := []string{azureAccount + "." + container.Domain(), azureAccount + ".blob." + AzureGovernment}
 	cert, key, _ := Certificate(t, names...)
 	standIn(t, startAzurite(t, bin, cert, key), cert, names)
 }
 
-// startAzurite gives the address of azurite, which stops with the test.
+// startAzurite starts azurite, which stops with the test, and returns its address.
 func startAzurite(t *testing.T, bin, cert, key string) string {
 	t.Helper()
 	g := NewWithT(t)
 	addr := unusedAddress(t)
 	address, port := addr.String(), strconv.Itoa(addr.Port)
-	cmd := exec.Command(bin, "--blobHost", "127.0.0.1", "--blobPort", port, "--location", t.TempDir(), "--silent", "--disableTelemetry",
+	cmd := exec.Command(bin, "--blobHost", "127.0.0.1", "--blobPort", port, "--location", t.TempDir(), "--silent",
+		"--disableTelemetry",
 		"--skipApiVersionCheck", "--cert", cert, "--key", key)
 	cmd.Env = append(os.Environ(), "AZURITE_ACCOUNTS="+azureAccount+":"+azureKey)
 	g.Expect(cmd.Start()).To(Succeed())
 	t.Cleanup(func() {
 		_ = cmd.Process.Kill()
-		_ = cmd.Wait() // it was killed: the error says so
+		_ = cmd.Wait() // fails because it was killed
 	})
 	g.Eventually(func() error {
 		c, err := net.Dial("tcp", address)

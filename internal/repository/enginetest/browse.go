@@ -24,16 +24,21 @@ func (c Config) compare(t *testing.T) {
 		opt       repository.RestoreOptions
 		different int
 	}{
-		"nothing changed":              {change: func(tree) {}},
-		"a byte at the end":            {change: func(r tree) { r.file("a", strings.Repeat("a", 299_999)+"b", 5) }, different: 1},
-		"a file is longer":             {change: func(r tree) { r.file("dir/b", "backup!", 5) }, different: 1},
-		"a file is gone":               {change: func(r tree) { r.Expect(os.Remove(r.path("empty"))).To(Succeed()) }, different: 1},
-		"a directory is gone":          {change: func(r tree) { r.Expect(os.RemoveAll(r.path("dir"))).To(Succeed()) }, different: 1},
+		"nothing changed": {change: func(tree) {}},
+		"a byte at the end": {change: func(r tree) { r.file("a", strings.Repeat("a", 299_999)+"b", 5) },
+			different: 1},
+		"a file is longer": {change: func(r tree) { r.file("dir/b", "backup!", 5) }, different: 1},
+		"a file is gone": {change: func(r tree) { r.Expect(os.Remove(r.path("empty"))).To(Succeed()) },
+			different: 1},
+		"a directory is gone": {change: func(r tree) { r.Expect(os.RemoveAll(r.path("dir"))).To(Succeed()) },
+			different: 1},
 		"a file is a link":             {change: func(r tree) { r.swap("a", "dir/b") }, different: 1},
-		"a link leads elsewhere":       {change: func(r tree) { r.swap("link", "b") }, different: 1},
+		"a link has another target":    {change: func(r tree) { r.swap("link", "b") }, different: 1},
 		"more files are no difference": {change: func(r tree) { r.file("more", "x", 1) }},
 		"a newer file was kept": {
-			change: func(r tree) { r.file("dir/b", "volume", 6) }, opt: repository.RestoreOptions{OnConflict: repository.ConflictNewer},
+			change: func(r tree) {
+				r.file("dir/b", "volume", 6)
+			}, opt: repository.RestoreOptions{OnConflict: repository.ConflictNewer},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -55,7 +60,7 @@ func (c Config) compare(t *testing.T) {
 	src.Expect(err).To(MatchError(repository.ErrNotFound))
 }
 
-// swap puts a symbolic link in the place of an entry.
+// swap replaces an entry by a symbolic link.
 func (r tree) swap(name, to string) {
 	r.Expect(os.Remove(r.path(name))).To(Succeed())
 	r.Expect(os.Symlink(to, r.path(name))).To(Succeed())
@@ -130,7 +135,8 @@ func (c Config) diff(t *testing.T) {
 		return out
 	}
 	src.Expect(diff(before, after)).To(Equal([]string{
-		"added dir/added", "changed dir/changed", "removed dir/removed", "removed gone", "removed gone/a", "attributes mode", "added new", "added new/b", "changed type",
+		"added dir/added", "changed dir/changed", "removed dir/removed", "removed gone", "removed gone/a", "attributes mode",
+		"added new", "added new/b", "changed type",
 	}))
 	src.Expect(diff(after, before)).To(ContainElement("added gone/a"))
 	src.Expect(diff(after, after)).To(BeEmpty())

@@ -12,7 +12,7 @@ import (
 // Comparers are the programs that OddTree and Compare need.
 var Comparers = []string{"setfacl", "setfattr", "setcap", "rsync", "tar"}
 
-// Needs skips a test without its programs.
+// Needs skips a test if a program is missing.
 func Needs(t testing.TB, programs ...string) {
 	t.Helper()
 	for _, p := range programs {
@@ -29,15 +29,17 @@ func Program(t testing.TB, name string, args ...string) {
 	NewWithT(t).Expect(err).NotTo(HaveOccurred(), "%s %v: %s", name, args, out)
 }
 
-// Compare compares two trees with tools that know nothing of us: rsync -aHAXS and tar --xattrs --acls.
+// Compare compares two trees with independent tools: rsync -aHAXS and tar --xattrs --acls.
 func Compare(t testing.TB, a, b string) {
 	t.Helper()
 	g := NewWithT(t)
-	out, err := exec.CommandContext(t.Context(), "rsync", "-aHAXSn", "--checksum", "--delete", "--itemize-changes", "--specials", "--devices", a+"/", b+"/").CombinedOutput()
+	out, err := exec.CommandContext(t.Context(), "rsync", "-aHAXSn", "--checksum", "--delete", "--itemize-changes",
+		"--specials", "--devices", a+"/", b+"/").CombinedOutput()
 	compared := false
 	for line := range strings.Lines(string(out)) {
-		// rsync cannot name what is beyond PATH_MAX; that is left to tar
-		if strings.Contains(line, "overflows") || strings.Contains(line, "File name too long") || strings.Contains(line, "IO error") || strings.Contains(line, "code 23") {
+		// rsync can't name paths beyond PATH_MAX; tar compares those
+		if strings.Contains(line, "overflows") || strings.Contains(line, "File name too long") ||
+			strings.Contains(line, "IO error") || strings.Contains(line, "code 23") {
 			compared = true
 			continue
 		}
@@ -47,10 +49,12 @@ func Compare(t testing.TB, a, b string) {
 	g.Expect(tarList(t, b)).To(Equal(tarList(t, a)))
 }
 
-// tarList lists with all metadata. Attributes come in the order of the inode; here they are sorted.
+// tarList lists a tree with all metadata. It sorts the attributes, which come in the order of the inode.
 func tarList(t testing.TB, dir string) []string {
 	t.Helper()
-	sh := `cd "$1" && tar --format=posix --sort=name --xattrs --xattrs-include='*' --acls --numeric-owner --pax-option=delete=atime,delete=ctime,exthdr.name=x -S -cf - . | tar --xattrs --xattrs-include='*' --acls --numeric-owner --full-time -tvvf -`
+	sh := `cd "$1" && tar --format=posix --sort=name --xattrs --xattrs-include='*' --acls --numeric-owner ` +
+		`--pax-option=delete=atime,delete=ctime,exthdr.name=x -S -cf - . | ` +
+		`tar --xattrs --xattrs-include='*' --acls --numeric-owner --full-time -tvvf -`
 	out, err := exec.CommandContext(t.Context(), "bash", "-o", "pipefail", "-c", sh, "-", dir).CombinedOutput()
 	NewWithT(t).Expect(err).NotTo(HaveOccurred(), "%.500s", out)
 	var keep []string

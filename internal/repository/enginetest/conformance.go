@@ -1,5 +1,6 @@
-// Package enginetest holds the tests every driver must pass on every storage, and what such tests need: trees
-// of files, their comparison, a real S3 server.
+// Package enginetest holds the tests that every driver must pass on every storage, and what such tests need: trees of
+// files, their comparison, and real servers of storages. Its functions belong to one test; the tests of Run are
+// parallel, each with its own repository.
 package enginetest
 
 import (
@@ -13,18 +14,18 @@ import (
 	"github.com/cairn-backup/cairn/internal/repository"
 )
 
-// Owner is the maintenance owner of the repositories made here.
+// Owner is the maintenance owner of the repositories that the tests create.
 const Owner = "cairn@0f6c2f4e-cluster-uid"
 
 const unknownID = "0123456789abcdef0123456789abcdef"
 
-// Config is a driver and a place for one repository. Each call of New gives an unused place.
+// Config is a driver and a source of places for repositories. Each call of New returns an unused place.
 type Config struct {
 	Driver repository.Driver
 	New    func(t *testing.T) repository.Storage
 }
 
-// Repo returns settings for a place, without a cache on disk, as movers have none.
+// Repo returns settings for a place. They have no cache on disk, like those of movers.
 func Repo(t testing.TB, s repository.Storage) repository.Repository {
 	return repository.Repository{Storage: s, Password: "correct horse", Owner: Owner, WorkDir: t.TempDir()}
 }
@@ -34,38 +35,38 @@ func Open(t testing.TB, d repository.Driver, r repository.Repository) repository
 	t.Helper()
 	e, err := d.Open(t.Context(), r)
 	NewWithT(t).Expect(err).NotTo(HaveOccurred())
-	// The test's own context is canceled before cleanups run.
+	// The context of the test is cancelled before cleanups run.
 	t.Cleanup(func() { e.Close(context.WithoutCancel(t.Context())) })
 	return e
 }
 
-// Run runs them all, side by side: each has a repository of its own.
+// Run runs all tests in parallel. Each has its own repository.
 func Run(t *testing.T, c Config) {
 	for name, test := range map[string]func(*testing.T){
-		"init and open tell what is there":                      c.initAndOpen,
-		"a tree comes back, whole and in part":                  c.roundTrip,
-		"a restored tree equals the original":                   c.fidelity,
-		"existing files are kept, skipped or replaced as asked": c.conflicts,
-		"newer files are kept, others replaced":                 c.newer,
-		"extra entries are deleted as asked":                    c.extra,
-		"a restore takes what is included and not excluded":     c.selection,
-		"an interrupted restore is taken up":                    c.resumed,
-		"a restored tree is compared with its snapshot":         c.compare,
-		"a snapshot is listed and read":                         c.browse,
-		"two snapshots are compared":                            c.diff,
-		"a stream comes back, and only what is new is sent":     c.stream,
-		"a stream that fails leaves no snapshot":                c.failedStream,
-		"a canceled stream leaves no snapshot":                  c.canceledStream,
-		"a stream's target that fails is told from the storage": c.brokenRestore,
-		"snapshots are found by their tags":                     c.tags,
-		"a source that is missing is an error":                  c.missingSource,
-		"what is refused is no snapshot":                        c.refused,
-		"a wrong key does no damage":                            c.noDamage,
-		"what changed while it was read is read again":          c.readAgain,
-		"a canceled backup leaves no snapshot":                  c.cancel,
-		"only the owner maintains":                              c.owner,
-		"a read-only connection restores and writes nothing":    c.readOnly,
-		"several writers share a repository":                    c.concurrent,
+		"init and open report the state of the place":               c.initAndOpen,
+		"a tree is restored, whole and in part":                     c.roundTrip,
+		"a restored tree equals the original":                       c.fidelity,
+		"existing files are kept, skipped or replaced as asked":     c.conflicts,
+		"newer files are kept, others replaced":                     c.newer,
+		"extra entries are deleted as asked":                        c.extra,
+		"a restore writes what is included and not excluded":        c.selection,
+		"an interrupted restore is continued":                       c.resumed,
+		"a restored tree is compared with its snapshot":             c.compare,
+		"a snapshot is listed and read":                             c.browse,
+		"two snapshots are compared":                                c.diff,
+		"a stream is restored, and only new data is sent":           c.stream,
+		"a stream that fails leaves no snapshot":                    c.failedStream,
+		"a canceled stream leaves no snapshot":                      c.canceledStream,
+		"a failing target of a stream is not taken for the storage": c.brokenRestore,
+		"snapshots are found by their tags":                         c.tags,
+		"a source that is missing is an error":                      c.missingSource,
+		"a refused backup leaves no snapshot":                       c.refused,
+		"a wrong key does no damage":                                c.noDamage,
+		"a file that changed while it was read is read again":       c.readAgain,
+		"a canceled backup leaves no snapshot":                      c.cancel,
+		"only the owner maintains":                                  c.owner,
+		"a read-only connection restores and writes nothing":        c.readOnly,
+		"several writers share a repository":                        c.concurrent,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -74,7 +75,7 @@ func Run(t *testing.T, c Config) {
 	}
 }
 
-// fresh opens a new repository.
+// fresh creates and opens a new repository.
 func (c Config) fresh(t *testing.T) repository.Engine {
 	t.Helper()
 	r := Repo(t, c.New(t))
@@ -85,7 +86,7 @@ func (c Config) fresh(t *testing.T) repository.Engine {
 func (c Config) initAndOpen(t *testing.T) {
 	g, ctx := NewWithT(t), t.Context()
 	r := Repo(t, c.New(t))
-	for range 2 { // the first must not have created anything
+	for range 2 { // the first attempt must not create anything
 		_, err := c.Driver.Open(ctx, r)
 		g.Expect(err).To(MatchError(repository.ErrNotInitialized))
 	}
@@ -105,7 +106,7 @@ func (c Config) initAndOpen(t *testing.T) {
 	g.Expect(err).To(MatchError(repository.ErrNotFound))
 	_, err = e.Verify(ctx, unknownID, 100)
 	g.Expect(err).To(MatchError(repository.ErrNotFound))
-	g.Expect(e.Delete(ctx, unknownID)).To(Succeed(), "deleting what is not there is no error")
+	g.Expect(e.Delete(ctx, unknownID)).To(Succeed(), "deleting an unknown snapshot is no error")
 }
 
 func (c Config) roundTrip(t *testing.T) {
@@ -115,16 +116,18 @@ func (c Config) roundTrip(t *testing.T) {
 	g.Expect(c.Driver.Init(ctx, r)).To(Succeed())
 	e := Open(t, c.Driver, r)
 	Tree(t, src, 300)
-	first, err := e.Backup(ctx, repository.Source{Name: "data", Dir: src}, repository.BackupOptions{Tags: map[string]string{"session": "one"}})
+	first, err := e.Backup(ctx, repository.Source{Name: "data", Dir: src},
+		repository.BackupOptions{Tags: map[string]string{"session": "one"}})
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(first.Files).To(BeEquivalentTo(300))
 	g.Expect(first.BytesSent).To(BeNumerically(">", 1<<20))
 	g.Expect(os.WriteFile(filepath.Join(src, "new"), []byte("new"), 0o644)).To(Succeed())
 	var last repository.Progress
-	second, err := e.Backup(ctx, repository.Source{Name: "data", Dir: src}, repository.BackupOptions{Progress: func(p repository.Progress) { last = p }})
+	second, err := e.Backup(ctx, repository.Source{Name: "data", Dir: src},
+		repository.BackupOptions{Progress: func(p repository.Progress) { last = p }})
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(second.Files).To(BeEquivalentTo(301))
-	g.Expect(last.FilesUnchanged).To(BeEquivalentTo(300), "only what changed is read again")
+	g.Expect(last.FilesUnchanged).To(BeEquivalentTo(300), "unchanged files are not read again")
 	g.Expect(second.BytesSent).To(BeNumerically("<", first.BytesSent/10))
 
 	l, err := e.List(ctx, "data")
@@ -150,7 +153,8 @@ func (c Config) roundTrip(t *testing.T) {
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(ids(l)).To(Equal([]string{second.ID}))
 	g.Expect(e.Check(ctx, []string{second.ID})).To(BeEmpty())
-	g.Expect(e.Check(ctx, []string{unknownID, second.ID, first.ID})).To(Equal([]string{unknownID, first.ID}), "what is not there is damaged")
+	g.Expect(e.Check(ctx, []string{unknownID, second.ID, first.ID})).
+		To(Equal([]string{unknownID, first.ID}), "missing snapshots count as damaged")
 	v, err := e.Verify(ctx, second.ID, 100)
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(v.FilesRead).To(BeNumerically(">=", 301))
@@ -195,15 +199,17 @@ func (c Config) tags(t *testing.T) {
 		g.Expect(err).NotTo(HaveOccurred())
 		return ids(l)
 	}
-	g.Expect(find(map[string]string{"snapshot-uid": "u1", "component": "volume-b"})).To(Equal([]string{byComponent["volume-b"]}))
+	g.Expect(find(map[string]string{"snapshot-uid": "u1", "component": "volume-b"})).
+		To(Equal([]string{byComponent["volume-b"]}))
 	g.Expect(find(map[string]string{"snapshot-uid": "u1"})).To(HaveLen(2))
 	g.Expect(find(map[string]string{"snapshot-uid": "u2", "component": "volume-b"})).To(BeEmpty())
 	_, err := e.FindByTags(ctx, nil)
 	g.Expect(err).To(HaveOccurred(), "no tags must not mean all snapshots")
 
-	// An interrupted backup with the same tags is not a complete one.
+	// An interrupted backup with the same tags must not count as complete.
 	stop, cancel := context.WithCancelCause(ctx)
-	_, err = e.Backup(stop, repository.Source{Name: "s", Stream: &cancelingReader{after: 2, cancel: func() { cancel(nil) }}},
+	_, err = e.Backup(
+		stop, repository.Source{Name: "s", Stream: &cancelingReader{after: 2, cancel: func() { cancel(nil) }}},
 		repository.BackupOptions{Tags: map[string]string{"snapshot-uid": "u3"}})
 	g.Expect(err).To(MatchError(repository.ErrCanceled))
 	g.Expect(find(map[string]string{"snapshot-uid": "u3"})).To(BeEmpty())

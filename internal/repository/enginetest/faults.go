@@ -8,25 +8,25 @@ import (
 	"github.com/cairn-backup/cairn/internal/repository"
 )
 
-// Fault is what happens to one call of an Engine or Driver. The zero value lets it through.
+// Fault is what happens to one call of an Engine or Driver. The zero value changes nothing.
 type Fault struct {
 	Before func()
-	Err    error // returned instead of the call
-	Lose   error // returned after the call was done, with an empty result
+	Err    error // returned without making the call
+	Lose   error // returned after the call, with an empty result
 }
 
-// Faults is a Driver around another, whatever that is, in which a test decides the fate of every call.
+// Faults wraps any Driver. A test decides with Plan what happens to every call.
 type Faults struct {
 	repository.Driver
-	// Plan is asked before every call for its name in lower case, such as "open" or "backup", and how often that was called,
-	// from 1. It is called under a lock.
+	// Plan is asked before every call. op is the call's name in lower case, such as "open" or "backup". n counts the
+	// calls of that name, from 1. Plan is called under a lock.
 	Plan func(op string, n int) Fault
 
 	mu    sync.Mutex
 	calls map[string]int
 }
 
-// Calls says how often an operation was called.
+// Calls returns how often an operation was called.
 func (f *Faults) Calls(op string) int {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -43,7 +43,7 @@ func (f *Faults) plan(op string) Fault {
 	return f.Plan(op, f.calls[op])
 }
 
-// fate lets a call happen, or not.
+// fate makes a call as its Fault says.
 func fate[T any](f *Faults, op string, call func() (T, error)) (T, error) {
 	var none T
 	x := f.plan(op)
@@ -81,13 +81,14 @@ func (f *Faults) Open(ctx context.Context, r repository.Repository) (repository.
 	})
 }
 
-// faultyEngine is an Engine of Faults.
+// faultyEngine is the Engine of a Faults.
 type faultyEngine struct {
 	repository.Engine
 	f *Faults
 }
 
-func (e *faultyEngine) Backup(ctx context.Context, src repository.Source, opt repository.BackupOptions) (repository.Snapshot, error) {
+func (e *faultyEngine) Backup(ctx context.Context, src repository.Source, opt repository.BackupOptions) (
+	repository.Snapshot, error) {
 	return fate(e.f, "backup", func() (repository.Snapshot, error) { return e.Engine.Backup(ctx, src, opt) })
 }
 
@@ -99,7 +100,8 @@ func (e *faultyEngine) FindByTags(ctx context.Context, tags map[string]string) (
 	return fate(e.f, "find", func() ([]repository.Snapshot, error) { return e.Engine.FindByTags(ctx, tags) })
 }
 
-func (e *faultyEngine) Restore(ctx context.Context, id, target string, opt repository.RestoreOptions) (repository.RestoreResult, error) {
+func (e *faultyEngine) Restore(ctx context.Context, id, target string, opt repository.RestoreOptions) (
+	repository.RestoreResult, error) {
 	return fate(e.f, "restore", func() (repository.RestoreResult, error) { return e.Engine.Restore(ctx, id, target, opt) })
 }
 

@@ -13,7 +13,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/repository"
 )
 
-// fidelity is about what every volume has; what only some have is each driver's own test.
+// fidelity tests what every volume has. Each driver tests by itself what only some volumes have.
 func (c Config) fidelity(t *testing.T) {
 	g, ctx, e, src, out := NewWithT(t), t.Context(), c.fresh(t), t.TempDir(), t.TempDir()
 	volume(t, src)
@@ -25,7 +25,8 @@ func (c Config) fidelity(t *testing.T) {
 	g.Expect(res.Problems).To(BeEmpty())
 	Same(t, src, out)
 	for _, name := range []string{"sparse", "all hole"} {
-		g.Expect(blocks(t, filepath.Join(out, name))).To(BeNumerically("<=", blocks(t, filepath.Join(src, name))), "%s: holes come back as holes", name)
+		g.Expect(blocks(t, filepath.Join(out, name))).To(BeNumerically("<=", blocks(t, filepath.Join(src, name))),
+			"%s: holes are restored as holes", name)
 	}
 	if os.Getuid() != 0 {
 		return
@@ -33,7 +34,7 @@ func (c Config) fidelity(t *testing.T) {
 	other := t.TempDir()
 	res, err = e.Restore(ctx, s.ID, other, repository.RestoreOptions{SetID: true})
 	g.Expect(err).NotTo(HaveOccurred())
-	g.Expect(res.OwnersNotRestored).To(BeEquivalentTo(2), "owners that were not asked for are counted")
+	g.Expect(res.OwnersNotRestored).To(BeEquivalentTo(2), "owners that were not requested are counted")
 }
 
 // volume makes a tree with one of everything that volumes hold.
@@ -50,7 +51,8 @@ func volume(t testing.TB, dir string) {
 	for _, mode := range []os.FileMode{0o644, 0o600, 0o755, 0o444, 0o640, 0o755 | os.ModeSetuid, 0o755 | os.ModeSetgid} {
 		file("mode "+mode.String(), []byte(mode.String()), mode)
 	}
-	for _, name := range []string{"Überraschung mit Leerzeichen.txt", "日本語 ファイル", "emoji 🗻", " leading", "trailing ", "a/b c/d é/ф"} {
+	for _, name := range []string{"Überraschung mit Leerzeichen.txt", "日本語 ファイル", "emoji 🗻", " leading", "trailing ",
+		"a/b c/d é/ф"} {
 		file(name, []byte(name), 0o644)
 	}
 	file("empty file", nil, 0o644)
@@ -86,7 +88,7 @@ func volume(t testing.TB, dir string) {
 	stamp(".", 1333333333, 333333333)
 }
 
-// blocks returns how much of the disk a file takes.
+// blocks returns the number of disk blocks of a file.
 func blocks(t testing.TB, p string) int64 {
 	t.Helper()
 	fi, err := os.Stat(p)

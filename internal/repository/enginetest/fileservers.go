@@ -27,17 +27,17 @@ import (
 	"github.com/cairn-backup/cairn/internal/repository/enginetest/sftpserver"
 )
 
-// The user of the servers of files.
+// Credentials of the user of the file servers.
 const (
 	FilesUser     = "cairn"
 	FilesPassword = "files-secret"
 )
 
-// sftpServer is where Debian's openssh-sftp-server has OpenSSH's end of the protocol.
+// sftpServer is where Debian's openssh-sftp-server installs OpenSSH's server program.
 const sftpServer = "/usr/lib/openssh/sftp-server"
 
-// StartSFTP starts an SSH server on which OpenSSH's sftp-server answers, which stops with the test, and returns a directory on
-// it. FilesUser logs in with a key or with FilesPassword.
+// StartSFTP starts an SSH server with OpenSSH's sftp-server behind it. The server stops with the test. StartSFTP
+// returns a directory on it. FilesUser logs in with a key or with FilesPassword.
 func StartSFTP(t testing.TB) repository.SFTP {
 	t.Helper()
 	g := NewWithT(t)
@@ -77,7 +77,7 @@ func StartSFTP(t testing.TB) repository.SFTP {
 			go sftpserver.Serve(ctx, conn, config, func(ch ssh.Channel) {
 				cmd := exec.CommandContext(ctx, sftpServer)
 				cmd.Stdin, cmd.Stdout = ch, ch
-				_ = cmd.Run() // how it ended is of no use to anybody
+				_ = cmd.Run() // the exit status does not matter
 			})
 		}
 	}()
@@ -100,8 +100,8 @@ func keyPair(t testing.TB) (private []byte, public ssh.PublicKey) {
 	return pem.EncodeToMemory(block), public
 }
 
-// StartWebDAV starts a WebDAV server that stops with the test, and returns a collection on it and its certificate's authority.
-// It trusts its certificate by fingerprint.
+// StartWebDAV starts a WebDAV server that stops with the test. It returns a collection on it, which trusts the
+// server's certificate by fingerprint, and the authority of that certificate.
 func StartWebDAV(t testing.TB) (dav repository.WebDAV, ca []byte) {
 	t.Helper()
 	g := NewWithT(t)

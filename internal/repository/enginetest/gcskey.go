@@ -24,7 +24,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/repository"
 )
 
-// gcsNames are those that Google's clients know.
+// gcsNames are the host names that Google's clients use.
 var gcsNames = []string{"storage.googleapis.com", "oauth2.googleapis.com"}
 
 const (
@@ -32,8 +32,8 @@ const (
 	gcsToken   = "a token of this test"
 )
 
-// OnGCSWithKey runs test with a bucket on fake-gcs-server that only who has the JSON key of its service account may use. In front of
-// it stands what Google has there: who asks for a token must have signed the question with the key.
+// OnGCSWithKey runs test with a bucket on fake-gcs-server that needs the JSON key of its service account. A guard in
+// front of the server behaves like Google's: it gives tokens only for requests that the key has signed.
 func OnGCSWithKey(t *testing.T, test func(*testing.T, repository.GCS)) {
 	t.Helper()
 	g := NewWithT(t)
@@ -45,7 +45,8 @@ func OnGCSWithKey(t *testing.T, test func(*testing.T, repository.GCS)) {
 	}
 	private, err := rsa.GenerateKey(rand.Reader, 2048)
 	g.Expect(err).NotTo(HaveOccurred())
-	server, err := fakestorage.NewServerWithOptions(fakestorage.Options{NoListener: true, ExternalURL: "https://" + gcsNames[0]})
+	server, err := fakestorage.NewServerWithOptions(
+		fakestorage.Options{NoListener: true, ExternalURL: "https://" + gcsNames[0]})
 	g.Expect(err).NotTo(HaveOccurred())
 	t.Cleanup(server.Stop)
 	server.CreateBucketWithOpts(fakestorage.CreateBucketOpts{Name: "bucket"})
@@ -60,15 +61,16 @@ func OnGCSWithKey(t *testing.T, test func(*testing.T, repository.GCS)) {
 	standIn(t, front.Listener.Addr().(*net.TCPAddr).String(), cert, gcsNames, gcsKeyFile+"="+GCSKey(t, private))
 }
 
-// GCSKey writes the JSON key of a service account.
+// GCSKey writes the JSON key of a service account and returns the name of the file.
 func GCSKey(t testing.TB, private *rsa.PrivateKey) string {
 	t.Helper()
 	g := NewWithT(t)
 	der, err := x509.MarshalPKCS8PrivateKey(private)
 	g.Expect(err).NotTo(HaveOccurred())
 	key, err := json.Marshal(map[string]string{
-		"type": "service_account", "project_id": "test", "private_key_id": "1", "client_email": "cairn@test.iam.gserviceaccount.com",
-		"private_key": string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})), "client_id": "1",
+		"type": "service_account", "project_id": "test", "private_key_id": "1",
+		"client_email": "cairn@test.iam.gserviceaccount.com",
+		"private_key":  string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})), "client_id": "1",
 		"token_uri": "https://oauth2.googleapis.com/token", "universe_domain": "googleapis.com",
 	})
 	g.Expect(err).NotTo(HaveOccurred())
@@ -80,7 +82,8 @@ func GCSKey(t testing.TB, private *rsa.PrivateKey) string {
 	return file.Name()
 }
 
-// guarded gives a token to who has the key, and lets requests with that token pass, or with one that the key signed.
+// guarded gives a token to the owner of the key. It passes on requests with that token, or with a token that the key
+// has signed.
 func guarded(public *rsa.PublicKey, behind http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Host == "oauth2.googleapis.com" {
@@ -105,7 +108,7 @@ func guarded(public *rsa.PublicKey, behind http.Handler) http.Handler {
 	})
 }
 
-// signed says whether a JSON web token bears the signature of the key.
+// signed reports whether a JSON web token has the signature of the key.
 func signed(public *rsa.PublicKey, token string) bool {
 	text, signature, found := strings.Cut(token, ".")
 	payload, signature, more := strings.Cut(signature, ".")

@@ -13,14 +13,15 @@ import (
 	"github.com/cairn-backup/cairn/internal/repository"
 )
 
-// refused: what the caller does not accept is no snapshot, and costs nothing to send again.
+// refused tests that a backup which the caller refuses leaves no snapshot, and that its data is not sent again.
 func (c Config) refused(t *testing.T) {
 	g, ctx, e, src := NewWithT(t), t.Context(), c.fresh(t), t.TempDir()
 	Incompressible(t, src, 20, 100<<10)
 	g.Expect(os.Symlink("x", filepath.Join(src, "link"))).To(Succeed())
 	tags := map[string]string{"snapshot-uid": "u"}
 	no := errors.New("not good enough")
-	for _, source := range []repository.Source{{Name: "tree", Dir: src}, {Name: "stream", Stream: strings.NewReader("data")}} {
+	for _, source := range []repository.Source{{Name: "tree", Dir: src},
+		{Name: "stream", Stream: strings.NewReader("data")}} {
 		var asked repository.Snapshot
 		s, err := e.Backup(ctx, source, repository.BackupOptions{Tags: tags, Accept: func(s repository.Snapshot) error {
 			asked = s
@@ -28,25 +29,26 @@ func (c Config) refused(t *testing.T) {
 		}})
 		g.Expect(err).To(And(MatchError(repository.ErrRefused), MatchError(no)))
 		g.Expect(s.ID + asked.ID).To(BeEmpty())
-		g.Expect(s.Files).To(And(Equal(asked.Files), BeNumerically(">=", 1)), "the counts come all the same")
+		g.Expect(s.Files).To(And(Equal(asked.Files), BeNumerically(">=", 1)), "the counts are returned all the same")
 		g.Expect(e.List(ctx, "")).To(BeEmpty())
 		g.Expect(e.FindByTags(ctx, tags)).To(BeEmpty())
 	}
-	s, err := e.Backup(ctx, repository.Source{Name: "tree", Dir: src}, repository.BackupOptions{Accept: func(s repository.Snapshot) error {
-		g.Expect(s.Files).To(BeEquivalentTo(20))
-		g.Expect(s.Symlinks).To(BeEquivalentTo(1))
-		g.Expect(s.Dirs).To(BeEquivalentTo(2))
-		return nil
-	}})
+	s, err := e.Backup(ctx, repository.Source{Name: "tree", Dir: src},
+		repository.BackupOptions{Accept: func(s repository.Snapshot) error {
+			g.Expect(s.Files).To(BeEquivalentTo(20))
+			g.Expect(s.Symlinks).To(BeEquivalentTo(1))
+			g.Expect(s.Dirs).To(BeEquivalentTo(2))
+			return nil
+		}})
 	g.Expect(err).NotTo(HaveOccurred())
-	g.Expect(s.BytesSent).To(BeNumerically("<", 1<<20), "what was sent for the refused one is there")
+	g.Expect(s.BytesSent).To(BeNumerically("<", 1<<20), "the data of the refused backup is not sent again")
 	l, err := e.List(ctx, "tree")
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(ids(l)).To(Equal([]string{s.ID}))
 	g.Expect(l[0].Symlinks).To(BeEquivalentTo(1), "counts are kept")
 }
 
-// noDamage: whoever has no key, or a wrong one, changes nothing that is there.
+// noDamage tests that a client with a wrong key changes nothing.
 func (c Config) noDamage(t *testing.T) {
 	g, ctx, src := NewWithT(t), t.Context(), t.TempDir()
 	r := Repo(t, c.New(t))
@@ -61,17 +63,18 @@ func (c Config) noDamage(t *testing.T) {
 		for range 2 {
 			_, err := c.Driver.Open(ctx, other)
 			g.Expect(err).To(MatchError(repository.ErrWrongPassword))
-			g.Expect(c.Driver.Init(ctx, other)).To(Or(MatchError(repository.ErrWrongPassword), MatchError(repository.ErrAlreadyInitialized)))
+			g.Expect(c.Driver.Init(ctx, other)).
+				To(Or(MatchError(repository.ErrWrongPassword), MatchError(repository.ErrAlreadyInitialized)))
 		}
 	}
 	e = Open(t, c.Driver, r)
 	_, err = e.Verify(ctx, s.ID, 100)
 	g.Expect(err).NotTo(HaveOccurred())
 	_, err = e.Backup(ctx, repository.Source{Name: "d", Dir: src}, repository.BackupOptions{})
-	g.Expect(err).NotTo(HaveOccurred(), "its owner goes on")
+	g.Expect(err).NotTo(HaveOccurred(), "the owner can still back up")
 }
 
-// readAgain: a file that is written to once, while it is read, is whole in the snapshot.
+// readAgain tests that a file which is written once while it is read is consistent in the snapshot.
 func (c Config) readAgain(t *testing.T) {
 	g, e, src, out := NewWithT(t), c.fresh(t), InMemory(t), t.TempDir()
 	file := filepath.Join(src, "busy")
@@ -83,7 +86,7 @@ func (c Config) readAgain(t *testing.T) {
 		go func() { written <- keepWriting(ctx, file) }()
 		s, err := e.Backup(t.Context(), repository.Source{Name: "d", Dir: src}, repository.BackupOptions{
 			ProgressEvery: 1, Progress: func(p repository.Progress) {
-				if p.FilesDone > 0 { // it was read once
+				if p.FilesDone > 0 { // it has been read once
 					stop()
 				}
 			},
@@ -94,7 +97,7 @@ func (c Config) readAgain(t *testing.T) {
 		return s
 	}
 	s := once()
-	for range 20 { // on a busy machine the writer may learn too late that the file was read once
+	for range 20 { // on a busy machine the writer can learn too late that the file has been read once
 		if s.Changed > 0 {
 			s = once()
 		}
@@ -108,7 +111,7 @@ func (c Config) readAgain(t *testing.T) {
 	steps := 0
 	for off := step; off < len(got); off += step {
 		if before := got[off-step]; got[off] != before {
-			g.Expect(got[off]).To(Equal(before-1), "only what comes next in the file may be a round behind")
+			g.Expect(got[off]).To(Equal(before-1), "only the rest of the file can be a round behind")
 			steps++
 		}
 	}

@@ -13,22 +13,22 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// oddNames are names that have given backup programs trouble, this one's own included.
+// oddNames are names that have given trouble to backup programs, including Cairn.
 var oddNames = []string{
 	"\xff\xfe", "\xff\xfd", "caf\xe9", "new\nline", " lead", "trail ", "-dash", "back\\slash", "quote\"'", "\u202e", "%41",
 	".cairn~a", ".cairn~nx", "x.kopia-entry", ".kopiaignore", "CACHEDIR.TAG", "e\u0301", "\u00e9", "tab\t", "\x01",
 	strings.Repeat("n", 255), strings.Repeat("\xf0", 255),
 }
 
-// odd is a tree in the making.
+// odd is a tree that is being made.
 type odd struct {
 	t    testing.TB
 	dir  string
 	root bool
 }
 
-// OddTree makes a tree of everything unusual that the user may make: root more than others. It needs the programs of
-// Comparers.
+// OddTree makes a tree of everything unusual that the user is able to make. Root is able to make more. It needs the
+// programs of Comparers.
 func OddTree(t testing.TB) string {
 	o := odd{t, t.TempDir(), os.Geteuid() == 0}
 	o.modes()
@@ -62,7 +62,7 @@ func (o odd) modes() {
 		if o.root {
 			o.do(unix.Chown(p, 1000+i, 2000+i))
 		} else {
-			mode |= 0o400 // what its owner may not read is no backup's to keep
+			mode |= 0o400 // an unprivileged backup can't read a file that its owner can't read
 		}
 		o.do(unix.Chmod(p, mode))
 	}
@@ -71,7 +71,7 @@ func (o odd) modes() {
 	o.do(os.Mkdir(o.path("empty"), 0o500))
 }
 
-// links: in one directory, across directories, to a symbolic link, and of an empty file.
+// links makes hard links in one directory, across directories, to a symbolic link, and to an empty file.
 func (o odd) links() {
 	a := o.file("link-a", strings.Repeat("linked", 1000))
 	o.do(os.Link(a, o.path("link-b")))
@@ -81,7 +81,7 @@ func (o odd) links() {
 	o.do(os.Link(o.file("empty-a", ""), o.path("empty-b")))
 }
 
-// manyLinks: a hundred files of a hundred names each, one in every directory.
+// manyLinks makes a hundred files with a hundred names each, one name in every directory.
 func (o odd) manyLinks() {
 	for d := range 100 {
 		o.do(os.MkdirAll(o.path(fmt.Sprint("links/", d)), 0o755))
@@ -173,7 +173,7 @@ func (o odd) deep() {
 	o.do(unix.Close(fd))
 }
 
-// times sets children before parents.
+// times sets times, children before parents.
 func (o odd) times() {
 	set := func(name string, sec, nsec int64) {
 		ts := []unix.Timespec{{Sec: sec, Nsec: nsec}, {Sec: sec, Nsec: nsec}}

@@ -11,7 +11,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/repository"
 )
 
-// tree is a directory that is written to by name.
+// tree is a directory whose entries are written by name.
 type tree struct {
 	*WithT
 	t   testing.TB
@@ -22,7 +22,7 @@ func newTree(t testing.TB) tree { return tree{NewWithT(t), t, t.TempDir()} }
 
 func (r tree) path(name string) string { return filepath.Join(r.dir, name) }
 
-// file writes a file that was changed so many hours after a fixed time.
+// file writes a file whose modification time is hour hours after a fixed time.
 func (r tree) file(name, content string, hour int) {
 	r.t.Helper()
 	r.Expect(os.MkdirAll(filepath.Dir(r.path(name)), 0o755)).To(Succeed())
@@ -32,7 +32,7 @@ func (r tree) file(name, content string, hour int) {
 	r.Expect(os.Chtimes(r.path(name), at, at)).To(Succeed())
 }
 
-// has expects files with their content, and nothing else but directories.
+// has expects exactly these files with their content. It ignores directories.
 func (r tree) has(want map[string]string) {
 	r.t.Helper()
 	got := map[string]string{}
@@ -53,7 +53,7 @@ func (r tree) has(want map[string]string) {
 	r.Expect(got).To(Equal(want))
 }
 
-// snapshot backs the tree up.
+// snapshot backs up the tree and returns the snapshot's ID.
 func (r tree) snapshot(e repository.Engine) string {
 	r.t.Helper()
 	s, err := e.Backup(r.t.Context(), repository.Source{Name: "data", Dir: r.dir}, repository.BackupOptions{})
@@ -81,7 +81,8 @@ func (c Config) newer(t *testing.T) {
 	out.file("dir/newer", "volume", 6)
 	out.file("extra", "volume", 1)
 	res := out.restore(e, id, repository.RestoreOptions{OnConflict: repository.ConflictNewer})
-	out.has(map[string]string{"same": "volume", "older": "backup", "newer": "volume", "missing": "backup", "dir/newer": "volume", "extra": "volume"})
+	out.has(map[string]string{"same": "volume", "older": "backup", "newer": "volume", "missing": "backup",
+		"dir/newer": "volume", "extra": "volume"})
 	out.Expect(res.Files).To(BeEquivalentTo(2))
 	out.Expect(res.Overwritten).To(BeEquivalentTo(1))
 	out.Expect(res.Skipped).To(BeEquivalentTo(3))
@@ -107,13 +108,16 @@ func (c Config) extra(t *testing.T) {
 	}
 	fill()
 	_, err := e.Restore(t.Context(), id, out.dir, repository.RestoreOptions{OnConflict: repository.ConflictReplace})
-	out.Expect(err).To(MatchError(repository.ErrInTheWay), "a directory with something in it goes only if that is asked for")
+	out.Expect(err).To(MatchError(repository.ErrInTheWay), "a directory that is not empty is deleted only on request")
 	out.Expect(out.path("was a directory/x")).To(BeAnExistingFile())
 
-	res := out.restore(e, id, repository.RestoreOptions{OnConflict: repository.ConflictReplace, DeleteExtra: true, Exclude: []string{"*.log"}})
-	out.has(map[string]string{"a": "backup", "was a directory": "backup", "was a file/b": "backup", "keep.log": "volume", "extra/keep.log": "volume"})
+	res := out.restore(e, id, repository.RestoreOptions{OnConflict: repository.ConflictReplace, DeleteExtra: true,
+		Exclude: []string{"*.log"}})
+	out.has(map[string]string{"a": "backup", "was a directory": "backup", "was a file/b": "backup", "keep.log": "volume",
+		"extra/keep.log": "volume"})
 	out.Expect(out.path("lost+found")).To(BeADirectory())
-	out.Expect(res.Deleted).To(BeEquivalentTo(5), "the directory in the way and x in it, the directory deep, its file, and the link")
+	out.Expect(res.Deleted).To(BeEquivalentTo(5),
+		"the directory in the way and x in it, the directory deep, its file, and the link")
 	away.has(map[string]string{"precious": "outside"})
 	out.restore(e, id, repository.RestoreOptions{OnConflict: repository.ConflictReplace, DeleteExtra: true})
 	out.has(map[string]string{"a": "backup", "was a directory": "backup", "was a file/b": "backup"})
@@ -121,7 +125,8 @@ func (c Config) extra(t *testing.T) {
 
 func (c Config) selection(t *testing.T) {
 	e, src := c.fresh(t), newTree(t)
-	for _, name := range []string{"a.txt", "b.md", "docs/c.txt", "docs/d.md", "docs/old/e.txt", "src/f.go", "deep/er/g.go"} {
+	for _, name := range []string{"a.txt", "b.md", "docs/c.txt", "docs/d.md", "docs/old/e.txt", "src/f.go",
+		"deep/er/g.go"} {
 		src.file(name, name, 1)
 	}
 	id := src.snapshot(e)
@@ -129,14 +134,18 @@ func (c Config) selection(t *testing.T) {
 		include, exclude []string
 		want             []string
 	}{
-		"a directory":               {include: []string{"docs"}, want: []string{"docs/c.txt", "docs/d.md", "docs/old/e.txt"}},
-		"a directory of the root":   {include: []string{"/docs/old/"}, want: []string{"docs/old/e.txt"}},
-		"a pattern at any depth":    {include: []string{"*.go"}, want: []string{"src/f.go", "deep/er/g.go"}},
-		"several":                   {include: []string{"*.go", "b.md"}, want: []string{"src/f.go", "deep/er/g.go", "b.md"}},
-		"exclude wins":              {include: []string{"docs"}, exclude: []string{"old", "*.md"}, want: []string{"docs/c.txt"}},
-		"exclude alone":             {exclude: []string{"docs", "*.go", "deep"}, want: []string{"a.txt", "b.md"}},
-		"nothing that is there":     {include: []string{"nothing"}},
-		"only what is blank is all": {include: []string{" "}, want: []string{"a.txt", "b.md", "docs/c.txt", "docs/d.md", "docs/old/e.txt", "src/f.go", "deep/er/g.go"}},
+		"a directory": {include: []string{"docs"},
+			want: []string{"docs/c.txt", "docs/d.md", "docs/old/e.txt"}},
+		"a directory of the root": {include: []string{"/docs/old/"}, want: []string{"docs/old/e.txt"}},
+		"a pattern at any depth":  {include: []string{"*.go"}, want: []string{"src/f.go", "deep/er/g.go"}},
+		"several": {include: []string{"*.go", "b.md"},
+			want: []string{"src/f.go", "deep/er/g.go", "b.md"}},
+		"exclude wins": {include: []string{"docs"}, exclude: []string{"old", "*.md"},
+			want: []string{"docs/c.txt"}},
+		"exclude alone": {exclude: []string{"docs", "*.go", "deep"}, want: []string{"a.txt", "b.md"}},
+		"no match":      {include: []string{"nothing"}},
+		"a blank pattern includes all": {include: []string{" "},
+			want: []string{"a.txt", "b.md", "docs/c.txt", "docs/d.md", "docs/old/e.txt", "src/f.go", "deep/er/g.go"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			out := newTree(t)
@@ -148,7 +157,7 @@ func (c Config) selection(t *testing.T) {
 			out.has(want)
 			for _, dir := range []string{"src", "docs", "deep"} {
 				if entries, err := os.ReadDir(out.path(dir)); err == nil {
-					out.Expect(len(entries) > 0 || len(tc.include) == 0).To(BeTrue(), "%s is there for nothing", dir)
+					out.Expect(len(entries) > 0 || len(tc.include) == 0).To(BeTrue(), "%s is empty and should not exist", dir)
 				}
 			}
 			got, err := e.Compare(t.Context(), id, out.dir, repository.RestoreOptions{Include: tc.include, Exclude: tc.exclude})
@@ -159,7 +168,8 @@ func (c Config) selection(t *testing.T) {
 	}
 }
 
-// resumed is about what a restore that was killed leaves: half of the files, and one that was not moved into place.
+// resumed tests the continuation of a killed restore, which left half of the files and one that was not moved into
+// place.
 func (c Config) resumed(t *testing.T) {
 	e, src, out := c.fresh(t), newTree(t), newTree(t)
 	src.file("dir/a", "backup", 5)
@@ -169,9 +179,10 @@ func (c Config) resumed(t *testing.T) {
 	out.file("dir/a", "half", 5)
 	out.file("dir/.cairn~rkilled", "half", 5)
 	var last repository.RestoreProgress
-	res := out.restore(e, id, repository.RestoreOptions{OnConflict: repository.ConflictReplace, Progress: func(p repository.RestoreProgress) { last = p }})
+	res := out.restore(e, id, repository.RestoreOptions{OnConflict: repository.ConflictReplace,
+		Progress: func(p repository.RestoreProgress) { last = p }})
 	out.has(map[string]string{"dir/a": "backup", "dir/b": "backup", "dir/linked": "backup"})
-	out.Expect(res.Deleted).To(BeZero(), "that was no file of the user")
+	out.Expect(res.Deleted).To(BeZero(), "the leftover was no file of the user")
 	out.Expect(last).To(Equal(repository.RestoreProgress{FilesDone: 3, BytesDone: int64(2 * len("backup"))}))
 	Same(t, src.dir, out.dir)
 }

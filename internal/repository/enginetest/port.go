@@ -9,8 +9,8 @@ import (
 	. "github.com/onsi/gomega"
 )
 
-// unusedAddress is an address of this machine for a server that is told where to listen. It lies below the ports that systems
-// give to whoever asks for any: until the server listens no other test gets it.
+// unusedAddress returns an address of this machine for a server that must be told where to listen. Its port is below
+// the ports that systems hand out on request, so no other test gets it before the server listens.
 func unusedAddress(t testing.TB) *net.TCPAddr {
 	t.Helper()
 	const lowest, highest, tries = 16_000, 30_000, 100
@@ -22,6 +22,6 @@ func unusedAddress(t testing.TB) *net.TCPAddr {
 			return l.Addr().(*net.TCPAddr)
 		}
 	}
-	t.Fatalf("no port is unused: %v", err)
+	t.Fatalf("find an unused port: %v", err)
 	return nil
 }

@@ -13,7 +13,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/repository"
 )
 
-// The keys of the S3 server.
+// Keys of the S3 server.
 const (
 	S3AccessKey = "testkey"
 	S3SecretKey = "testsecret"
@@ -21,8 +21,8 @@ const (
 	connectTimeout = time.Minute
 )
 
-// StartS3 starts a real S3 server (versitygw) that stops with the test, and returns its bucket. Further
-// arguments go to the program. The program is the one VERSITYGW names, or the one `make cluster-up` builds.
+// StartS3 starts a real S3 server (versitygw) that stops with the test, and returns its bucket. It passes args to the
+// program. The program is the one that VERSITYGW names, or the one that `make cluster-up` builds.
 func StartS3(t testing.TB, args ...string) repository.S3 {
 	t.Helper()
 	g := NewWithT(t)
@@ -35,7 +35,7 @@ func StartS3(t testing.TB, args ...string) repository.S3 {
 	g.Expect(cmd.Start()).To(Succeed())
 	t.Cleanup(func() {
 		_ = cmd.Process.Kill()
-		_ = cmd.Wait() // it was killed: the error says so
+		_ = cmd.Wait() // fails because it was killed
 	})
 	g.Eventually(func() error {
 		c, err := net.Dial("tcp", addr)
@@ -44,7 +44,8 @@ func StartS3(t testing.TB, args ...string) repository.S3 {
 		}
 		return c.Close()
 	}).WithTimeout(connectTimeout).Should(Succeed(), "the S3 server listens")
-	return repository.S3{Endpoint: addr, Bucket: "bucket", Region: "us-east-1", AccessKey: S3AccessKey, SecretKey: S3SecretKey, Plain: len(args) == 0}
+	return repository.S3{Endpoint: addr, Bucket: "bucket", Region: "us-east-1", AccessKey: S3AccessKey,
+		SecretKey: S3SecretKey, Plain: len(args) == 0}
 }
 
 func s3Program(t testing.TB) string {

@@ -25,13 +25,13 @@ func (c Config) owner(t *testing.T) {
 		e := Open(t, c.Driver, r)
 		g.Expect(e.Maintain(ctx, repository.MaintainOptions{Full: true})).To(MatchError(repository.ErrNotOwner))
 		_, err := e.Backup(ctx, repository.Source{Name: "d", Dir: src}, repository.BackupOptions{})
-		g.Expect(err).NotTo(HaveOccurred(), "who backs up need not own")
+		g.Expect(err).NotTo(HaveOccurred(), "a client that backs up need not be the owner")
 	}
 	e := Open(t, c.Driver, r)
 	g.Expect(e.Maintain(ctx, repository.MaintainOptions{Full: true})).To(Succeed())
 	l, err := e.List(ctx, "d")
 	g.Expect(err).NotTo(HaveOccurred())
-	g.Expect(l).To(HaveLen(2), "the owner is no part of a source's identity")
+	g.Expect(l).To(HaveLen(2), "the owner is not part of a source's identity")
 }
 
 func (c Config) concurrent(t *testing.T) {
@@ -40,7 +40,7 @@ func (c Config) concurrent(t *testing.T) {
 	g.Expect(c.Driver.Init(ctx, Repo(t, s))).To(Succeed())
 	var wg sync.WaitGroup
 	errs := make(chan error, 100)
-	for w := range 4 { // each with its own connection, as pods have
+	for w := range 4 { // each with its own connection, like pods
 		src, r := t.TempDir(), Repo(t, s)
 		Tree(t, src, 50)
 		wg.Go(func() {

@@ -40,8 +40,8 @@ func Incompressible(t testing.TB, dir string, n, size int) {
 	}
 }
 
-// InMemory is a directory in memory where there is room for one. Who writes to it all the time is not held up by a disk, and
-// so writes while somebody reads, too.
+// InMemory returns a directory in memory if there is room for one. There, a disk does not slow down a writer, so it
+// writes while another process reads.
 func InMemory(t testing.TB) string {
 	t.Helper()
 	const shm, room = "/dev/shm", 1 << 30
@@ -57,8 +57,8 @@ func InMemory(t testing.TB) string {
 	return dir
 }
 
-// Same compares two trees, their roots included: names, types, modes, owners, times in nanoseconds, sizes,
-// contents and the targets of symbolic links.
+// Same compares two trees including their roots: names, types, modes, owners, times in nanoseconds, sizes, contents,
+// and targets of symbolic links.
 func Same(t testing.TB, a, b string) {
 	t.Helper()
 	NewWithT(t).Expect(describe(t, b)).To(Equal(describe(t, a)))

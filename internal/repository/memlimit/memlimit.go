@@ -1,5 +1,6 @@
-// Package memlimit sets the soft memory limit of the Go runtime from the container's control group, so that
-// the garbage collector works harder before the kernel kills the process.
+// Package memlimit sets the soft memory limit of the Go runtime from the container's control group, so that the
+// garbage collector works harder before the kernel kills the process. The limit belongs to the process; all functions
+// are safe for concurrent use.
 package memlimit
 
 import (
@@ -15,16 +16,16 @@ import (
 	"sync"
 )
 
-// percent of the container's limit become the soft limit; the rest is for stacks, the kernel's share of the
-// group (page cache counts too) and the delay of the collector.
+// percent of the container's limit become the soft limit. The rest is for stacks, for the kernel's share of the group
+// (which includes the page cache), and for the delay of the collector.
 const percent = 80
 
-// unlimited is what cgroup v1 reports without a limit: the largest multiple of the page size below 2^63.
-// Anything of that order means none.
+// unlimited is half of what cgroup v1 reports without a limit, which is the largest multiple of the page size below
+// 2^63. Larger values mean no limit.
 const unlimited = math.MaxInt64 / 2
 
-// Set reads the limit of this process's control group, version 1 or 2, and makes 80 % of it the soft memory
-// limit. It returns the limit set in bytes; 0 if there is none, or if GOMEMLIMIT is set, which wins.
+// Set reads the limit of this process's control group, version 1 or 2, and makes 80 % of it the soft memory limit. It
+// returns that limit in bytes. It returns 0 if there is no limit, or if GOMEMLIMIT is set, which takes precedence.
 func Set() (int64, error) {
 	if os.Getenv("GOMEMLIMIT") != "" {
 		return 0, nil
@@ -38,10 +39,10 @@ func Set() (int64, error) {
 	return soft, nil
 }
 
-// share is done once: the soft limit is the process's.
+// share makes Share work once: the soft limit belongs to the process.
 var share sync.Once
 
-// Share leaves half of what Set set to programs that this process runs in its control group.
+// Share halves the limit of Set, for the programs that this process runs in its control group.
 func Share() {
 	share.Do(func() {
 		if soft := debug.SetMemoryLimit(-1); soft < unlimited {
@@ -50,8 +51,8 @@ func Share() {
 	})
 }
 
-// Read returns the smallest memory limit in bytes of the process's control group and the groups above it, 0
-// if there is none. root is the root of the file system.
+// Read returns the smallest memory limit in bytes of the process's control group and of the groups above it, 0 if
+// there is none. root is the root of the file system.
 func Read(root fs.FS) (int64, error) {
 	b, err := fs.ReadFile(root, "proc/self/cgroup")
 	if errors.Is(err, fs.ErrNotExist) {
@@ -94,9 +95,9 @@ func contains(list, want string) bool {
 	return false
 }
 
-// smallestAbove looks at the group and at every one above it. In a container without a control group
-// namespace the path is the host's and does not exist here: then the walk ends at the mount's root, which is
-// the container's group.
+// smallestAbove returns the smallest limit of the group and of every group above it. In a container without a control
+// group namespace the path is the host's and does not exist here. The walk then ends at the root of the mount, which
+// is the container's group.
 func smallestAbove(root fs.FS, base, group, file string) (smallest int64, _ error) {
 	for group = path.Clean("/" + group); ; group = path.Dir(group) {
 		n, err := readLimit(root, path.Join(base, group, file))

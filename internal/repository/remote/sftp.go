@@ -26,7 +26,7 @@ import (
 
 const (
 	connectWithin = 15 * time.Second
-	// aliveEvery is how often the server is asked whether it is there, and how long it may take to say so.
+	// aliveEvery is the interval at which the server is asked whether it is alive, and the time it has to answer.
 	aliveEvery = 15 * time.Second
 )
 
@@ -37,7 +37,7 @@ const (
 	extensionSync   = "fsync@openssh.com"
 )
 
-// sftpTree is a directory behind SFTP. All calls share one connection, which is made anew after it broke.
+// sftpTree is a directory behind SFTP. All calls share one connection, which is replaced after it broke.
 type sftpTree struct {
 	root, addr string
 	config     *ssh.ClientConfig
@@ -61,7 +61,8 @@ func newSFTP(o repository.SFTP) (*sftpTree, error) {
 	if len(o.Identity) > 0 {
 		key, err := ssh.ParsePrivateKey(o.Identity)
 		if err != nil {
-			return nil, &repository.Error{Op: "open storage", Kind: repository.ErrBadCredentials, Err: errors.New("the SSH private key in identity can't be read: it must have no passphrase")}
+			return nil, &repository.Error{Op: "open storage", Kind: repository.ErrBadCredentials,
+				Err: errors.New("the SSH private key in identity can't be read: it must have no passphrase")}
 		}
 		auth = append(auth, ssh.PublicKeys(key))
 	}
@@ -70,15 +71,15 @@ func newSFTP(o repository.SFTP) (*sftpTree, error) {
 	}
 	root := o.Path
 	if root == "" {
-		root = "." // where the server puts who logs in
+		root = "." // the directory of the login
 	}
 	return &sftpTree{root: root, addr: addr, config: &ssh.ClientConfig{
 		User: o.Username, Auth: auth, HostKeyCallback: check, HostKeyAlgorithms: algorithms,
 	}}, nil
 }
 
-// hostKeys reads known_hosts. The algorithms of this host's keys are the only ones to offer: with another one the server
-// would show a key that is not listed.
+// hostKeys reads known_hosts. It returns only the algorithms of this host's keys: with another algorithm, the server
+// would present a key that is not listed.
 func hostKeys(known []byte, addr string) (ssh.HostKeyCallback, []string, error) {
 	untrusted := func(text string) error {
 		return &repository.Error{Op: "open storage", Kind: repository.ErrUntrusted, Err: errors.New(text)}
@@ -89,7 +90,7 @@ func hostKeys(known []byte, addr string) (ssh.HostKeyCallback, []string, error) 
 	}
 	var miss *xknownhosts.KeyError
 	if err := check(addr, &net.TCPAddr{}, noKey{}); !errors.As(err, &miss) || len(miss.Want) == 0 {
-		return nil, nil, untrusted("known_hosts has no key of " + addr + ": add the one that the server shows")
+		return nil, nil, untrusted("known_hosts has no key of " + addr + ": add the key that the server presents")
 	}
 	var algorithms []string
 	for _, k := range miss.Want {
@@ -103,14 +104,14 @@ func hostKeys(known []byte, addr string) (ssh.HostKeyCallback, []string, error) 
 	return check, slices.Compact(algorithms), nil
 }
 
-// noKey is a key that no host has; asking for it lists those that it has.
+// noKey is a key that no host has. The error of a check with it lists the keys that the host has.
 type noKey struct{}
 
 func (noKey) Type() string                        { return "none" }
 func (noKey) Marshal() []byte                     { return nil }
 func (noKey) Verify([]byte, *ssh.Signature) error { return errors.New("no key") }
 
-// connection is the one that is there, or a new one.
+// connection returns the existing connection, or a new one.
 func (t *sftpTree) connection(ctx context.Context) (*sftpConn, error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -123,7 +124,7 @@ func (t *sftpTree) connection(ctx context.Context) (*sftpConn, error) {
 	if err != nil {
 		return nil, reached(err)
 	}
-	stop := context.AfterFunc(ctx, func() { _ = tcp.Close() }) // the handshake knows no context
+	stop := context.AfterFunc(ctx, func() { _ = tcp.Close() }) // the handshake takes no context
 	conn, err := t.handshake(tcp)
 	if !stop() && err == nil {
 		err = context.Cause(ctx)
@@ -144,10 +145,12 @@ func (t *sftpTree) connection(ctx context.Context) (*sftpConn, error) {
 	return conn, nil
 }
 
-// reached tells a server that did not answer in time.
+// reached classifies the error of a server that did not answer in time.
 func reached(err error) error {
-	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, net.ErrClosed) || errors.Is(err, os.ErrDeadlineExceeded) {
-		return &repository.Error{Op: "reach storage", Kind: repository.ErrUnreachable, Err: fmt.Errorf("no answer within %v", connectWithin)}
+	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, net.ErrClosed) ||
+		errors.Is(err, os.ErrDeadlineExceeded) {
+		return &repository.Error{Op: "reach storage", Kind: repository.ErrUnreachable,
+			Err: fmt.Errorf("no answer within %v", connectWithin)}
 	}
 	return err
 }
@@ -168,11 +171,11 @@ func (t *sftpTree) handshake(tcp net.Conn) (*sftpConn, error) {
 	return &sftpConn{files, client}, nil
 }
 
-// watch ends a connection whose server does not answer any more.
+// watch closes the connection when its server no longer answers.
 func (c *sftpConn) watch() {
 	gone := make(chan struct{})
 	go func() {
-		_ = c.Wait() // why it ended is told by the calls
+		_ = c.Wait() // the calls return why it ended
 		close(gone)
 	}()
 	tick := time.NewTicker(aliveEvery)
@@ -193,7 +196,7 @@ func (c *sftpConn) watch() {
 	}
 }
 
-// drop forgets a connection.
+// drop closes a connection and forgets it.
 func (t *sftpTree) drop(c *sftpConn) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -215,7 +218,7 @@ func (t *sftpTree) Close() error {
 	return err
 }
 
-// overSFTP does f over the connection. One that broke, or whose server did not answer, is not used again.
+// overSFTP calls f with the connection. A connection that broke, or whose server did not answer, is not used again.
 func overSFTP[T any](ctx context.Context, t *sftpTree, f func(*sftpConn) (T, error)) (T, error) {
 	c, err := t.connection(ctx)
 	if err != nil {
@@ -226,14 +229,15 @@ func overSFTP[T any](ctx context.Context, t *sftpTree, f func(*sftpConn) (T, err
 	if ctx.Err() != nil || broken(err) {
 		t.drop(c)
 	}
-	if errors.Is(err, io.EOF) { // what the connection says while it ends: the server is away, as far as anybody can tell
+	if errors.Is(err, io.EOF) { // a connection that ends returns EOF: the server counts as gone
 		err = fmt.Errorf("connection lost: %w", err)
 	}
 	return value, err
 }
 
 func broken(err error) bool {
-	return errors.Is(err, sftp.ErrSSHFxConnectionLost) || errors.Is(err, sftp.ErrSSHFxNoConnection) || errors.Is(err, io.EOF) ||
+	return errors.Is(err, sftp.ErrSSHFxConnectionLost) || errors.Is(err, sftp.ErrSSHFxNoConnection) ||
+		errors.Is(err, io.EOF) ||
 		errors.Is(err, net.ErrClosed) || errors.As(err, new(*net.OpError))
 }
 
@@ -311,8 +315,8 @@ func (t *sftpTree) write(c *sftpConn, name string, data []byte, absent bool) err
 	return err
 }
 
-// place puts the file there if nothing is. A hard link is the one way that fails for a file that is there, and shows a whole
-// one; where there are none the file itself is written.
+// place moves the file to its name unless the name exists. A hard link fails if the name exists, and shows only a
+// whole file. Without hard links place writes the file itself.
 func (c *sftpConn) place(temp, name string, data []byte) error {
 	if _, ok := c.HasExtension(extensionLink); ok {
 		if err := c.existing(name, c.Link(temp, name)); err == nil || errors.Is(err, fs.ErrExist) {
@@ -322,7 +326,7 @@ func (c *sftpConn) place(temp, name string, data []byte) error {
 	return c.existing(name, c.create(name, data))
 }
 
-// existing makes fs.ErrExist of a failure that has no name of its own in the protocol.
+// existing turns a failure into fs.ErrExist if the file exists: the protocol has no code for that.
 func (c *sftpConn) existing(name string, err error) error {
 	if err == nil {
 		return nil
@@ -333,7 +337,8 @@ func (c *sftpConn) existing(name string, err error) error {
 	return err
 }
 
-// create writes a new file and makes sure, where the server can, that it is on the disk. A failed one is removed.
+// create writes a new file and, if the server supports it, syncs it to disk. It removes a file that it could not
+// complete.
 func (c *sftpConn) create(name string, data []byte) error {
 	f, err := c.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL)
 	if err != nil {
@@ -352,7 +357,7 @@ func (c *sftpConn) create(name string, data []byte) error {
 	return err
 }
 
-// makeDirectory makes a directory and those it lies in, but never the root.
+// makeDirectory creates a directory and its parents, but never the root.
 func (t *sftpTree) makeDirectory(c *sftpConn, dir string) error {
 	at := ""
 	for e := range strings.SplitSeq(dir, "/") {
@@ -366,13 +371,15 @@ func (t *sftpTree) makeDirectory(c *sftpConn, dir string) error {
 	return nil
 }
 
-// whyNot says that the server's disk has no room for so many bytes, which the protocol of most servers has no word for.
+// whyNot returns ErrStorageFull if the server's disk has no room for size bytes. The protocol of most servers has no
+// code for that.
 func (c *sftpConn) whyNot(dir string, size int, err error) error {
 	var status *sftp.StatusError
 	if !errors.As(err, &status) || status.FxCode() != sftp.ErrSSHFxFailure {
 		return err
 	}
-	if free, serr := c.StatVFS(dir); serr == nil && (free.Bavail*free.Frsize <= uint64(size) || free.Files > 0 && free.Favail == 0) {
+	if free, serr := c.StatVFS(dir); serr == nil &&
+		(free.Bavail*free.Frsize <= uint64(size) || free.Files > 0 && free.Favail == 0) {
 		return &repository.Error{Op: "write", Kind: repository.ErrStorageFull, Err: err}
 	}
 	return err

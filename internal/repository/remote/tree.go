@@ -1,5 +1,5 @@
-// Package remote reads and writes directories on servers that know files: SFTP and WebDAV. What it writes appears whole
-// or not at all.
+// Package remote reads and writes directories on file servers: SFTP and WebDAV. Every file that it writes appears
+// whole or not at all. A Tree is safe for concurrent use.
 package remote
 
 import (
@@ -12,29 +12,31 @@ import (
 	"github.com/cairn-backup/cairn/internal/repository"
 )
 
-// TempPrefix begins the names of files that are being written. A process that was killed leaves one; nobody reads it.
+// TempPrefix begins the names of files that are being written. A killed process leaves such a file, which nobody
+// reads.
 const TempPrefix = ".cairn-tmp-"
 
-// Tree is a directory on a server. Names are relative to it, with slashes; "" is the directory itself. A name that is not
-// there is fs.ErrNotExist. Its errors hold no secret. It may be used concurrently.
+// Tree is a directory on a server. Names are relative to it, with slashes; "" is the directory itself. The error for
+// a missing name is fs.ErrNotExist. Errors hold no secret. A Tree is safe for concurrent use.
 type Tree interface {
-	// Read gives length bytes of a file from offset on, fewer where the file ends; a negative length means to its end.
+	// Read returns length bytes of a file from offset on, or fewer if the file ends. A negative length means to the
+	// end.
 	Read(ctx context.Context, name string, offset, length int64) ([]byte, error)
 	// Stat describes a file or directory.
 	Stat(ctx context.Context, name string) (fs.FileInfo, error)
-	// List gives the entries of a directory.
+	// List returns the entries of a directory.
 	List(ctx context.Context, name string) ([]fs.FileInfo, error)
-	// Write writes or replaces a file, and makes the directories that it lies in. With absent it must not be there, which is
-	// fs.ErrExist; of several at once one wins.
+	// Write writes or replaces a file and creates its parent directories. With absent, it fails with fs.ErrExist if
+	// the file exists; of several concurrent calls one wins.
 	Write(ctx context.Context, name string, data []byte, absent bool) error
-	// Remove removes a file. One that is not there is no error.
+	// Remove removes a file. A missing file is no error.
 	Remove(ctx context.Context, name string) error
-	// Close ends the connections.
+	// Close closes the connections.
 	Close() error
 }
 
-// Open prepares access to an SFTP or WebDAV storage. The directory itself is looked for with the first call: where it is
-// missing, that is repository.ErrNoBucket, and nothing is made in its place.
+// Open prepares access to an SFTP or WebDAV storage. The first call looks for the directory: if it is missing, the
+// call fails with repository.ErrNoBucket and creates nothing.
 func Open(s repository.Storage) (Tree, error) {
 	if err := s.Validate(); err != nil {
 		return nil, err
@@ -48,8 +50,8 @@ func Open(s repository.Storage) (Tree, error) {
 	return nil, errors.New("not a storage of files")
 }
 
-// abandon waits for f no longer than ctx. The clients of both protocols know no context: f goes on, and ends when the
-// connection does. What it uses must be its own.
+// abandon waits for f no longer than ctx. The clients of both protocols take no context, so f goes on until the
+// connection ends. f must not share what it uses.
 func abandon[T any](ctx context.Context, f func() (T, error)) (T, error) {
 	type result struct {
 		value T
@@ -69,7 +71,7 @@ func abandon[T any](ctx context.Context, f func() (T, error)) (T, error) {
 	}
 }
 
-// temporary is a name beside name.
+// temporary returns a temporary name beside name.
 func temporary(name string) string { return path.Join(path.Dir(name), TempPrefix+rand.Text()) }
 
 func noDirectory(err error) error {

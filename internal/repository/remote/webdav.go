@@ -22,14 +22,14 @@ import (
 	"github.com/cairn-backup/cairn/internal/repository"
 )
 
-// silentFor is how long no byte may come or go.
+// silentFor is how long a connection can be silent.
 const silentFor = time.Minute
 
 // davTree is a collection behind WebDAV.
 type davTree struct {
 	client    *gowebdav.Client
 	transport *http.Transport
-	rooted    atomic.Bool // the root is known to be there
+	rooted    atomic.Bool // the root is known to exist
 }
 
 func newWebDAV(o repository.WebDAV) (*davTree, error) {
@@ -61,7 +61,8 @@ func newWebDAV(o repository.WebDAV) (*davTree, error) {
 	return &davTree{client: client, transport: transport}, nil
 }
 
-// davTLS trusts the one certificate that was named, or those of the given authorities, or of the system's.
+// davTLS returns a configuration that trusts only the named certificate, else the given authorities, else those of
+// the system.
 func davTLS(o repository.WebDAV) (*tls.Config, error) {
 	conf := &tls.Config{MinVersion: tls.VersionTLS12}
 	if len(o.CA) > 0 {
@@ -85,7 +86,7 @@ func davTLS(o repository.WebDAV) (*tls.Config, error) {
 	return conf, nil
 }
 
-// patientConn fails when no byte came or went for a while.
+// patientConn fails after it was silent for silentFor.
 type patientConn struct {
 	net.Conn
 	now func() time.Time
@@ -111,7 +112,7 @@ func (t *davTree) Close() error {
 	return nil
 }
 
-// named gives a status of the protocol its meaning.
+// named attaches the meaning to a status of the protocol.
 func named(err error) error {
 	var status gowebdav.StatusError
 	if err == nil || !errors.As(err, &status) {
@@ -137,12 +138,12 @@ func named(err error) error {
 	return &repository.Error{Op: "ask the WebDAV server", Kind: kind, Err: said}
 }
 
-// overDAV does f, once it is known that the root is there: the client would make it.
+// overDAV calls f once the root is known to exist. The client would create the root otherwise.
 func overDAV[T any](ctx context.Context, t *davTree, f func() (T, error)) (T, error) {
 	value, err := abandon(ctx, func() (none T, _ error) {
 		if !t.rooted.Load() {
 			if _, err := t.stat("/"); errors.Is(named(err), fs.ErrNotExist) {
-				return none, noDirectory(errors.New("the server has nothing at the URL"))
+				return none, noDirectory(errors.New("nothing exists at the URL"))
 			} else if err != nil {
 				return none, err
 			}
@@ -153,7 +154,7 @@ func overDAV[T any](ctx context.Context, t *davTree, f func() (T, error)) (T, er
 	return value, named(err)
 }
 
-// stat is the client's, which may find nothing and say nothing.
+// stat calls the client's Stat, which can return nil without an error for a missing file.
 func (t *davTree) stat(name string) (fs.FileInfo, error) {
 	fi, err := t.client.Stat(name)
 	if err != nil {
@@ -182,7 +183,7 @@ func (t *davTree) Read(ctx context.Context, name string, offset, length int64) (
 		if err != nil {
 			var status gowebdav.StatusError
 			if errors.As(err, &status) && status.Status == http.StatusRequestedRangeNotSatisfiable {
-				return nil, nil // the file ends before
+				return nil, nil // the file ends before the offset
 			}
 			return nil, err
 		}
@@ -201,8 +202,8 @@ func (t *davTree) List(ctx context.Context, name string) ([]fs.FileInfo, error) 
 	return overDAV(ctx, t, func() ([]fs.FileInfo, error) { return t.client.ReadDir("/" + name) })
 }
 
-// Remove implements Tree. Why it failed is asked of the server again: the client says of every broken connection that the
-// request was bad.
+// Remove implements Tree. If it fails, it asks the server again for the reason: the client reports every broken
+// connection as a bad request.
 func (t *davTree) Remove(ctx context.Context, name string) error {
 	_, err := overDAV(ctx, t, func() (struct{}, error) {
 		err := t.client.Remove("/" + name)
@@ -219,12 +220,13 @@ func (t *davTree) Remove(ctx context.Context, name string) error {
 	return err
 }
 
-// Write implements Tree. What is moved into place is complete.
+// Write implements Tree. It moves only complete files into place.
 func (t *davTree) Write(ctx context.Context, name string, data []byte, absent bool) error {
 	temp := temporary(name)
 	_, err := overDAV(ctx, t, func() (struct{}, error) {
 		err := t.client.Write("/"+temp, data, 0)
-		if gowebdav.IsErrCode(err, http.StatusConflict) || gowebdav.IsErrCode(err, http.StatusNotFound) || gowebdav.IsErrCode(err, http.StatusForbidden) {
+		if gowebdav.IsErrCode(err, http.StatusConflict) || gowebdav.IsErrCode(err, http.StatusNotFound) ||
+			gowebdav.IsErrCode(err, http.StatusForbidden) {
 			if err = t.makeDirectory(path.Dir(name)); err == nil {
 				err = t.client.Write("/"+temp, data, 0)
 			}
@@ -234,14 +236,14 @@ func (t *davTree) Write(ctx context.Context, name string, data []byte, absent bo
 		}
 		err = t.client.Rename("/"+temp, "/"+name, !absent)
 		if err != nil {
-			_ = t.client.Remove("/" + temp) // what failed before counts
+			_ = t.client.Remove("/" + temp) // the error of Rename counts
 		}
 		return struct{}{}, err
 	})
 	return err
 }
 
-// makeDirectory makes a collection and those it lies in, but never the root.
+// makeDirectory creates a collection and its parents, but never the root.
 func (t *davTree) makeDirectory(dir string) error {
 	at := ""
 	for e := range strings.SplitSeq(dir, "/") {

@@ -1,4 +1,5 @@
-// Package sftpserver is the SSH side of a server of files that tests keep backups on. What answers SFTP is up to the caller.
+// Package sftpserver is the SSH side of a file server on which tests keep backups. The caller decides what answers
+// SFTP. Serve is safe for concurrent use.
 package sftpserver
 
 import (
@@ -9,14 +10,14 @@ import (
 	"golang.org/x/crypto/ssh"
 )
 
-// Serve serves one connection until it ends, or until the context does. Each channel that asks for SFTP is handed to
-// answer, and closed when answer returns.
+// Serve serves one connection until the connection or ctx ends. It passes each channel that requests SFTP to answer,
+// and closes the channel when answer returns.
 func Serve(ctx context.Context, conn net.Conn, config *ssh.ServerConfig, answer func(ssh.Channel)) {
 	defer conn.Close()
 	defer context.AfterFunc(ctx, func() { conn.Close() })()
 	_, channels, requests, err := ssh.NewServerConn(conn, config)
 	if err != nil {
-		return // a probe, or somebody who is not known and was told so
+		return // a probe, or a client that was refused
 	}
 	go ssh.DiscardRequests(requests)
 	for c := range channels {
@@ -28,7 +29,7 @@ func Serve(ctx context.Context, conn net.Conn, config *ssh.ServerConfig, answer 
 			defer ch.Close()
 			for r := range requests {
 				sftp := r.Type == "subsystem" && strings.HasSuffix(string(r.Payload), "sftp")
-				_ = r.Reply(sftp, nil) // a broken connection shows in the next request
+				_ = r.Reply(sftp, nil) // the next request shows a broken connection
 				if sftp {
 					answer(ch)
 					return
