@@ -55,13 +55,13 @@ type BackupBatchSession struct {
 	SessionConfig `json:",inline"`
 
 	// ExecutionOrder of the targets. Parallel backs up several at once. Sequential backs up one after the other, in the
-	// order of the list below. A target that fails does not stop the targets after it.
+	// order of the field targets. A target that fails does not stop the targets after it.
 	// +optional
 	// +kubebuilder:default=Parallel
 	ExecutionOrder ExecutionOrder `json:"executionOrder,omitempty"`
 
 	// MaxParallel is how many targets are backed up at once, hooks included. The other targets wait and start in the
-	// order of the list below. The default is all targets at once. Only for executionOrder Parallel.
+	// order of the field targets. The default is all targets. Only for executionOrder Parallel.
 	// +optional
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=500
@@ -100,7 +100,7 @@ type BatchSessionTarget struct {
 
 	// Executor that moves the data: a Job for each run, or a Sidecar in the pods of a Deployment, StatefulSet or
 	// DaemonSet. Adding or removing the sidecar replaces the pods of the workload. It is removed when no session asks
-	// for it any more. The default is the executor of the Addon's task.
+	// for it. The default is the executor of the Addon's task.
 	// +optional
 	Executor Executor `json:"executor,omitempty"`
 

@@ -49,7 +49,7 @@ type BackupConfigurationSession struct {
 
 	// Executor that moves the data: a Job for each run, or a Sidecar in the pods of a Deployment, StatefulSet or
 	// DaemonSet. Adding or removing the sidecar replaces the pods of the workload. It is removed when no session asks
-	// for it any more. The default is the executor of the Addon's task.
+	// for it. The default is the executor of the Addon's task.
 	// +optional
 	Executor Executor `json:"executor,omitempty"`
 

@@ -44,7 +44,7 @@ type TargetHook struct {
 	// +kubebuilder:pruning:PreserveUnknownFields
 	Params *apiextensionsv1.JSON `json:"params,omitempty"`
 
-	// MaxRetry is how often the hook is retried when it fails.
+	// MaxRetry is how often the hook is retried when it fails. The default is 0.
 	// +optional
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=20

@@ -192,7 +192,7 @@ type JobPodSpec struct {
 	// +kubebuilder:validation:XValidation:rule="false",message="readinessProbe can't be set: nothing calls a mover"
 	ReadinessProbe *Refused `json:"readinessProbe,omitempty"`
 
-	// Lifecycle is refused: use a step of the task, or a hook of the session.
+	// Lifecycle is refused: use a step of the task or a hook.
 	// +optional
 	// +kubebuilder:validation:XValidation:rule="false",message="lifecycle can't be set: use a step of the task, or a hook of the session"
 	Lifecycle *Refused `json:"lifecycle,omitempty"`

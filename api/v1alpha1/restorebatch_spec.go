@@ -30,7 +30,7 @@ type RestoreBatchSpec struct {
 	ExecutionOrder ExecutionOrder `json:"executionOrder,omitempty"`
 
 	// MaxParallel is how many targets are restored at once. The other targets wait and start in the order of the list.
-	// The default is all targets at once. Only for executionOrder Parallel.
+	// The default is all targets. Only for executionOrder Parallel.
 	// +optional
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=500

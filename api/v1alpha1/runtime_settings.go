@@ -28,7 +28,7 @@ type ContainerRuntimeSettings struct {
 	// +kubebuilder:validation:MaxItems=16
 	EnvFrom []corev1.EnvFromSource `json:"envFrom,omitempty"`
 
-	// LivenessProbe is refused: a container in a Job ends by itself, or at the session's timeout.
+	// LivenessProbe is refused: a container in a Job ends by itself.
 	// +optional
 	// +kubebuilder:validation:XValidation:rule="false",message="livenessProbe can't be set: a container in a Job ends by itself, or at the session's timeout"
 	LivenessProbe *Refused `json:"livenessProbe,omitempty"`
@@ -38,7 +38,7 @@ type ContainerRuntimeSettings struct {
 	// +kubebuilder:validation:XValidation:rule="false",message="readinessProbe can't be set: nothing calls a container in a Job"
 	ReadinessProbe *Refused `json:"readinessProbe,omitempty"`
 
-	// Lifecycle is refused: use a step of the task, or a hook of the session.
+	// Lifecycle is refused: use a step of the task or a hook.
 	// +optional
 	// +kubebuilder:validation:XValidation:rule="false",message="lifecycle can't be set: use a step of the task, or a hook of the session"
 	Lifecycle *Refused `json:"lifecycle,omitempty"`

@@ -26,11 +26,11 @@ type VolumeSource struct {
 	// +optional
 	CSI *corev1.CSIVolumeSource `json:"csi,omitempty"`
 
-	// NFS share. It needs the annotation on the Namespace.
+	// NFS share. It needs the annotation privileged-movers on the Namespace.
 	// +optional
 	NFS *corev1.NFSVolumeSource `json:"nfs,omitempty"`
 
-	// HostPath of the node. It needs the annotation on the Namespace.
+	// HostPath of the node. It needs the annotation privileged-movers on the Namespace.
 	// +optional
 	HostPath *corev1.HostPathVolumeSource `json:"hostPath,omitempty"`
 }
