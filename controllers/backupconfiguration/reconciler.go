@@ -50,8 +50,9 @@ type Reconciler struct {
 	EnsureTrigger func(ctx context.Context, namespace string) error
 	// Sidecars returns the state of a workload's sidecar. SidecarsChanged receives the BackupConfigurations whose
 	// sidecar has changed.
-	Sidecars func(ctx context.Context, namespace string,
-		target v1alpha1.TypedObjectReference) (*sidecar.State, error)
+	Sidecars func(
+		ctx context.Context, namespace string, target v1alpha1.TypedObjectReference,
+	) (*sidecar.State, error)
 	SidecarsChanged <-chan event.GenericEvent
 }
 

@@ -18,9 +18,7 @@ func TestLostReplyIsCounted(t *testing.T) {
 	for name, after := range map[string]func(*WithT, *world){
 		"by the same process": func(*WithT, *world) {},
 		"by the next":         func(_ *WithT, w *world) { w.restart() },
-		"by the next, the directory is lost": func(g *WithT,
-			w *world,
-		) {
+		"by the next, the directory is lost": func(g *WithT, w *world) {
 			w.restart()
 			g.Expect(os.RemoveAll(w.data)).To(Succeed())
 		},

@@ -32,8 +32,8 @@ func (p *Pusher) SetupWithManager(mgr ctrl.Manager, opts controller.Options) err
 		err := ctrl.NewControllerManagedBy(mgr).
 			Named(c.name).
 			For(c.object, builder.WithPredicates(ends)).
-			Watches(c.object, handler.Funcs{DeleteFunc: func(_ context.Context, e event.DeleteEvent,
-				_ workqueue.TypedRateLimitingInterface[reconcile.Request],
+			Watches(c.object, handler.Funcs{DeleteFunc: func(
+				_ context.Context, e event.DeleteEvent, _ workqueue.TypedRateLimitingInterface[reconcile.Request],
 			) {
 				p.forget(e.Object)
 			}}).

@@ -71,10 +71,11 @@ func TestAPathThatCanNotBeADirectoryStandsInNobodysWay(t *testing.T) {
 // first.
 func TestAnInitWaitsForThatOfADeletedRepository(t *testing.T) {
 	t.Parallel()
-	for name, next := range map[string]func(t *testing.T, s *v1alpha1.BackupStorage,
-		was *v1alpha1.Repository) *v1alpha1.Repository{
-		"of another name in its directory": func(t *testing.T, s *v1alpha1.BackupStorage,
-			_ *v1alpha1.Repository,
+	for name, next := range map[string]func(
+		t *testing.T, s *v1alpha1.BackupStorage, was *v1alpha1.Repository,
+	) *v1alpha1.Repository{
+		"of another name in its directory": func(
+			t *testing.T, s *v1alpha1.BackupStorage, _ *v1alpha1.Repository,
 		) *v1alpha1.Repository {
 			return repositoryOf(t, s)
 		},

@@ -70,8 +70,8 @@ func TestAClaimStaysThatCanNotBeReplaced(t *testing.T) {
 			})).To(Succeed())
 		}, want: "Failed/InvalidParameters", says: "maximum storage usage per PersistentVolumeClaim is 512Mi"},
 		"a quota without room for more": {
-			size: "2Gi", meanwhile: func(w *world,
-				_ *storagev1.StorageClass,
+			size: "2Gi", meanwhile: func(
+				w *world, _ *storagev1.StorageClass,
 			) {
 				w.quota("2Gi", "2Gi")
 			},

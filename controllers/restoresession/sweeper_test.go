@@ -127,8 +127,8 @@ func TestContentsOfOthersAreNotGivenBack(t *testing.T) {
 	w := newVolumes(t, "")
 	labels := map[string]string{v1alpha1.LabelManagedBy: v1alpha1.ManagedByCairn, v1alpha1.LabelRestoreSession: "restore"}
 	made := map[string]string{v1alpha1.AnnotationRestoreSession: "uid-of-none"}
-	content := func(name string, annotations map[string]string, refers string,
-		source snapshotv1.VolumeSnapshotContentSource,
+	content := func(
+		name string, annotations map[string]string, refers string, source snapshotv1.VolumeSnapshotContentSource,
 	) *snapshotv1.VolumeSnapshotContent {
 		return &snapshotv1.VolumeSnapshotContent{
 			ObjectMeta: metav1.ObjectMeta{Name: name, Labels: labels, Annotations: annotations},
