@@ -28,8 +28,8 @@ import (
 	"github.com/cairn-backup/cairn/controllers/repository"
 	"github.com/cairn-backup/cairn/controllers/retention"
 	"github.com/cairn-backup/cairn/controllers/snapshot"
-	"github.com/cairn-backup/cairn/internal/access"
-	"github.com/cairn-backup/cairn/internal/session/sessiontest"
+	"github.com/cairn-backup/cairn/internal/kube/access"
+	"github.com/cairn-backup/cairn/internal/testbed/sessiontest"
 )
 
 var bed sessiontest.Bed

@@ -14,6 +14,7 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 
 	"github.com/cairn-backup/cairn/internal/cli"
+	"github.com/cairn-backup/cairn/internal/cli/command"
 )
 
 func main() {
@@ -27,5 +28,5 @@ func run() int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	streams := genericiooptions.IOStreams{In: os.Stdin, Out: os.Stdout, ErrOut: os.Stderr}
-	return cli.Run(ctx, cli.Options{IOStreams: streams, Program: os.Args[0]}, os.Args[1:])
+	return cli.Run(ctx, command.Options{IOStreams: streams, Program: os.Args[0]}, os.Args[1:])
 }

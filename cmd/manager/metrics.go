@@ -16,27 +16,27 @@ import (
 // scrapeTimeout bounds the wait for a cache that is not filled yet.
 const scrapeTimeout = 2 * time.Second
 
-// readiness reports at each scrape which objects are ready. It reads the cache and gives one series for each existing
+// readyCollector reports at each scrape which objects are ready. It reads the cache and gives one series for each existing
 // object. Flux's recorder does the same for kinds with few objects. It keeps about ten series (10 KiB) for each
 // object in memory, and never drops the series of an object that was deleted without a finalizer.
-type readiness struct {
+type readyCollector struct {
 	reader client.Reader
 	desc   *prometheus.Desc
 }
 
 // newReadiness returns a readiness that reads from reader, which is the cache. Names and labels of the series are
 // Flux's.
-func newReadiness(reader client.Reader) *readiness {
-	return &readiness{reader, prometheus.NewDesc("gotk_reconcile_condition",
+func newReadiness(reader client.Reader) *readyCollector {
+	return &readyCollector{reader, prometheus.NewDesc("gotk_reconcile_condition",
 		"The current condition status of a GitOps Toolkit resource reconciliation.",
 		[]string{"kind", "name", "namespace", "type", "status"}, nil)}
 }
 
 // Describe announces nothing: Flux's recorder has announced the name already.
-func (r *readiness) Describe(chan<- *prometheus.Desc) {}
+func (r *readyCollector) Describe(chan<- *prometheus.Desc) {}
 
 // Collect sends the series. It skips a kind that can't be read.
-func (r *readiness) Collect(out chan<- prometheus.Metric) {
+func (r *readyCollector) Collect(out chan<- prometheus.Metric) {
 	ctx, cancel := context.WithTimeout(context.Background(), scrapeTimeout)
 	defer cancel()
 	var storages v1alpha1.BackupStorageList
@@ -57,14 +57,14 @@ func (r *readiness) Collect(out chan<- prometheus.Metric) {
 	}
 }
 
-func (r *readiness) list(ctx context.Context, list client.ObjectList) bool {
+func (r *readyCollector) list(ctx context.Context, list client.ObjectList) bool {
 	return r.reader.List(ctx, list, client.UnsafeDisableDeepCopy) == nil
 }
 
 func collect[T any, P interface {
 	*T
 	conditions.Getter
-}](r *readiness, out chan<- prometheus.Metric, kind string, items []T) {
+}](r *readyCollector, out chan<- prometheus.Metric, kind string, items []T) {
 	for i := range items {
 		o := P(&items[i])
 		if v1alpha1.HasRecordAnnotation(o.GetAnnotations()) {

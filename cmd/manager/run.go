@@ -32,8 +32,8 @@ import (
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
-	"github.com/cairn-backup/cairn/internal/footprint"
-	cairnmetrics "github.com/cairn-backup/cairn/internal/metrics"
+	"github.com/cairn-backup/cairn/internal/kube/footprint"
+	cairnmetrics "github.com/cairn-backup/cairn/internal/kube/metrics"
 )
 
 // name is the manager's name in events, leases and field managers.
@@ -56,7 +56,7 @@ func run(ctx context.Context, o *options) error {
 	if err != nil {
 		return err
 	}
-	if err := installed(mgr.GetScheme(), mgr.GetRESTMapper()); err != nil {
+	if err := checkCRDs(mgr.GetScheme(), mgr.GetRESTMapper()); err != nil {
 		return err
 	}
 	recorder, err := events.NewRecorder(mgr, ctrl.Log, o.eventsAddr, name)
@@ -118,9 +118,9 @@ func newManager(o *options) (ctrl.Manager, error) {
 	return mgr, nil
 }
 
-// installed returns an error that names the kinds of Cairn that the cluster lacks. A controller that waits for a
+// checkCRDs returns an error that names the kinds of Cairn that the cluster lacks. A controller that waits for a
 // missing kind would report it only after minutes.
-func installed(scheme *runtime.Scheme, mapper meta.RESTMapper) error {
+func checkCRDs(scheme *runtime.Scheme, mapper meta.RESTMapper) error {
 	var missing []string
 	for kind := range scheme.KnownTypes(v1alpha1.GroupVersion) {
 		if !scheme.Recognizes(v1alpha1.GroupVersion.WithKind(kind + "List")) {

@@ -30,10 +30,11 @@ import (
 	"github.com/cairn-backup/cairn/controllers/retention"
 	"github.com/cairn-backup/cairn/controllers/sidecar"
 	"github.com/cairn-backup/cairn/controllers/snapshot"
-	"github.com/cairn-backup/cairn/internal/access"
-	"github.com/cairn-backup/cairn/internal/defaults"
+	"github.com/cairn-backup/cairn/internal/kube/access"
+	"github.com/cairn-backup/cairn/internal/kube/borrowed"
+	"github.com/cairn-backup/cairn/internal/kube/defaults"
+	"github.com/cairn-backup/cairn/internal/kube/sweep"
 	"github.com/cairn-backup/cairn/internal/pushgateway"
-	"github.com/cairn-backup/cairn/internal/session/lifecycle"
 )
 
 // shared holds what every controller gets.
@@ -183,9 +184,9 @@ func (s *shared) restoreSession() reconciler {
 }
 
 func (s *shared) loans() reconciler {
-	return &restoresession.Sweeper{
+	return &borrowed.Sweeper{
 		Client: s.mgr.GetClient(), APIReader: s.mgr.GetAPIReader(), EventRecorder: s.recorder, FieldManager: name,
-		Metrics: restoresession.NewMetrics(ctrlmetrics.Registry),
+		Metrics: borrowed.NewMetrics(ctrlmetrics.Registry),
 	}
 }
 
@@ -219,7 +220,7 @@ func (s *shared) snapshot() reconciler {
 	return &snapshot.Reconciler{
 		Client: s.mgr.GetClient(), APIReader: s.mgr.GetAPIReader(), EventRecorder: s.recorder, Clock: clock.RealClock{},
 		FieldManager: name,
-		Metrics:      snapshot.NewMetrics(ctrlmetrics.Registry), SweepInterval: lifecycle.SweepInterval,
+		Metrics:      snapshot.NewMetrics(ctrlmetrics.Registry), SweepInterval: sweep.SweepInterval,
 	}
 }
 

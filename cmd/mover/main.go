@@ -19,6 +19,9 @@ import (
 	"k8s.io/client-go/rest"
 
 	"github.com/cairn-backup/cairn/internal/mover"
+	"github.com/cairn-backup/cairn/internal/mover/install"
+	"github.com/cairn-backup/cairn/internal/mover/report"
+	"github.com/cairn-backup/cairn/internal/mover/trigger"
 	"github.com/cairn-backup/cairn/internal/repository/kopia"
 	"github.com/cairn-backup/cairn/internal/repository/memlimit"
 	"github.com/cairn-backup/cairn/internal/schedule"
@@ -53,7 +56,7 @@ const sharedUmask = 0o007
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	syscall.Umask(sharedUmask)
-	mover.TrustInstalled()
+	install.TrustInstalled()
 	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
 	stop()
 	os.Exit(code)
@@ -70,15 +73,15 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		fmt.Fprintln(stdout, version.Version)
 		return task.ExitSucceeded
 	case "install":
-		return install(args[1:], log, stderr)
+		return runInstall(args[1:], log, stderr)
 	case "trigger":
-		return trigger(ctx, args[1:], log, stderr)
+		return runTrigger(ctx, args[1:], log, stderr)
 	case string(task.KindInitStorage), string(task.KindInitRepository), string(task.KindBackup), string(task.KindRestore),
 		string(task.KindKeep), string(task.KindVolumeSnapshot),
 		string(task.KindVolumeRestore), string(task.KindVolumeMount):
-		return move(ctx, task.Kind(kind), args[1:], log, stderr)
+		return runTask(ctx, task.Kind(kind), args[1:], log, stderr)
 	case sidecar.Subcommand:
-		return live(ctx, args[1:], log, stderr)
+		return runSidecar(ctx, args[1:], log, stderr)
 	case "help", "-h", "--help":
 		fmt.Fprint(stdout, usage)
 		return task.ExitSucceeded
@@ -88,13 +91,13 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	}
 }
 
-// install copies this program to the directory that a stream's program shares.
-func install(args []string, log *slog.Logger, stderr io.Writer) int {
+// runInstall copies this program to the directory that a stream's program shares.
+func runInstall(args []string, log *slog.Logger, stderr io.Writer) int {
 	if len(args) != 1 {
 		fmt.Fprintf(stderr, "mover: install needs one directory\n%s", usage)
 		return task.ExitInvalidTask
 	}
-	if err := mover.Install(args[0]); err != nil {
+	if err := install.Install(args[0]); err != nil {
 		log.Error("install", "error", err)
 		return task.ExitFailed
 	}
@@ -102,8 +105,8 @@ func install(args []string, log *slog.Logger, stderr io.Writer) int {
 	return task.ExitSucceeded
 }
 
-// move does the task of a Job.
-func move(ctx context.Context, kind task.Kind, args []string, log *slog.Logger, stderr io.Writer) int {
+// runTask does the task of a Job.
+func runTask(ctx context.Context, kind task.Kind, args []string, log *slog.Logger, stderr io.Writer) int {
 	m := newMover(log)
 	m.TerminationPath = corev1.TerminationMessagePathDefault
 	asked, err := arguments(kind, args, stderr)
@@ -117,7 +120,7 @@ func move(ctx context.Context, kind task.Kind, args []string, log *slog.Logger, 
 		if err != nil {
 			return m.Refuse(err)
 		}
-		m.Status = mover.APIStatus{Client: client, Namespace: namespace}
+		m.Status = report.APIStatus{Client: client, Namespace: namespace}
 		m.Client, m.Job = client, os.Getenv(task.EnvJob)
 	}
 	return m.Run(ctx, kind, asked)
@@ -181,9 +184,9 @@ func cacheFlags(flags *flag.FlagSet, asked *mover.Flags) {
 	flags.StringVar(&asked.ScratchDir, "scratch-dir", task.WorkDir, "directory of the cache")
 }
 
-// trigger creates the BackupSession of a CronJob's slot.
-func trigger(ctx context.Context, args []string, log *slog.Logger, stderr io.Writer) int {
-	t := mover.Trigger{Now: time.Now, Namespace: os.Getenv(schedule.EnvPodNamespace), Job: os.Getenv(schedule.EnvJobName)}
+// runTrigger creates the BackupSession of a CronJob's slot.
+func runTrigger(ctx context.Context, args []string, log *slog.Logger, stderr io.Writer) int {
+	t := trigger.Trigger{Now: time.Now, Namespace: os.Getenv(schedule.EnvPodNamespace), Job: os.Getenv(schedule.EnvJobName)}
 	flags := flag.NewFlagSet("trigger", flag.ContinueOnError)
 	flags.SetOutput(stderr)
 	flags.StringVar(&t.InvokerKind, "invoker-kind", "", "BackupConfiguration or BackupBatch")

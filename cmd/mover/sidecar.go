@@ -20,23 +20,24 @@ import (
 	"k8s.io/client-go/transport"
 
 	"github.com/cairn-backup/cairn/internal/mover"
+	"github.com/cairn-backup/cairn/internal/mover/agent"
 	"github.com/cairn-backup/cairn/internal/sidecar"
 	"github.com/cairn-backup/cairn/internal/task"
 	"github.com/cairn-backup/cairn/internal/version"
 )
 
-// keysWithin is longer than a kubelet takes to bring a changed Secret into a pod: its sync period plus the time for
+// keysTimeout is longer than a kubelet takes to bring a changed Secret into a pod: its sync period plus the time for
 // which it caches Secrets.
-const keysWithin = 3 * time.Minute
+const keysTimeout = 3 * time.Minute
 
-// stopWithin is longer than a mover takes to leave the repository in order.
-const stopWithin = time.Minute
+// stopTimeout is longer than a mover takes to leave the repository in order.
+const stopTimeout = time.Minute
 
-// live runs a sidecar: it does what is assigned to its pod until ctx ends.
-func live(ctx context.Context, args []string, log *slog.Logger, stderr io.Writer) int {
-	s := mover.Sidecar{
+// runSidecar runs a sidecar: it does what is assigned to its pod until ctx ends.
+func runSidecar(ctx context.Context, args []string, log *slog.Logger, stderr io.Writer) int {
+	s := agent.Sidecar{
 		Namespace: os.Getenv(sidecar.EnvPodNamespace), PodUID: types.UID(os.Getenv(sidecar.EnvPodUID)),
-		Mover: *newMover(log), Log: log, WaitForKeys: keysWithin, WaitForStop: stopWithin,
+		Mover: *newMover(log), Log: log, WaitForKeys: keysTimeout, WaitForStop: stopTimeout,
 		SecretDir: sidecar.SecretDir, VolumesDir: sidecar.VolumesDir, RestoreDir: sidecar.RestoreDir,
 		Flags: func(kind task.Kind, args []string) (mover.Flags, error) { return arguments(kind, args, io.Discard) },
 	}
@@ -59,7 +60,7 @@ func live(ctx context.Context, args []string, log *slog.Logger, stderr io.Writer
 		return task.ExitSucceeded
 	}
 	var err error
-	if s.Client, s.Metadata, err = ownToken(secret); err != nil {
+	if s.Client, s.Metadata, err = connectWithSidecarToken(secret); err != nil {
 		log.Error("connect", "error", err)
 		return task.ExitFailed
 	}
@@ -93,9 +94,9 @@ func waitForToken(ctx context.Context, secret string, log *slog.Logger) bool {
 	}
 }
 
-// ownToken connects with the token of the sidecar's Secret. Token and certificate authority are read again when they
+// connectWithSidecarToken connects with the token of the sidecar's Secret. Token and certificate authority are read again when they
 // change. The workload's own account is never used.
-func ownToken(dir string) (dynamic.Interface, metadata.Interface, error) {
+func connectWithSidecarToken(dir string) (dynamic.Interface, metadata.Interface, error) {
 	host, port := os.Getenv("KUBERNETES_SERVICE_HOST"), os.Getenv("KUBERNETES_SERVICE_PORT")
 	if host == "" || port == "" {
 		return nil, nil, errors.New("find the API server: the pod has no KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT")

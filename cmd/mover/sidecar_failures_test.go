@@ -24,6 +24,7 @@ import (
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/mover"
+	"github.com/cairn-backup/cairn/internal/mover/agent"
 	"github.com/cairn-backup/cairn/internal/repository/kopia"
 	"github.com/cairn-backup/cairn/internal/sidecar"
 	"github.com/cairn-backup/cairn/internal/task"
@@ -169,7 +170,7 @@ func TestASidecarThatStoodStillReportsOverNobody(t *testing.T) {
 func (w *workload) within(pod types.UID, keys, stop time.Duration) (ended func() error) {
 	w.t.Helper()
 	log := slog.New(slog.NewJSONHandler(w.log, nil))
-	s := mover.Sidecar{
+	s := agent.Sidecar{
 		ID: w.id, Namespace: w.namespace, PodUID: pod, Log: log, WaitForKeys: keys, WaitForStop: stop,
 		Mover:     mover.Mover{Root: w.root, Driver: kopia.Driver{}, Now: time.Now, Log: log},
 		SecretDir: sidecar.SecretDir, VolumesDir: sidecar.VolumesDir, RestoreDir: sidecar.RestoreDir,
@@ -225,7 +226,7 @@ func TestWorkThatDoesNotStopEndsTheSidecar(t *testing.T) {
 	s := w.backup("snap-1", "v1", "any", "pod-a")
 	w.logged(`"msg":"begin"`, "it works")
 	w.change(s, func(work *sidecar.Work) { work.Assignments = nil })
-	w.Expect(ended()).To(MatchError(mover.ErrStuck), "its container is started again")
+	w.Expect(ended()).To(MatchError(agent.ErrStuck), "its container is started again")
 }
 
 func TestNobodyWaitsForASidecarAnyMore(t *testing.T) {

@@ -18,16 +18,16 @@ import (
 	"github.com/fluxcd/pkg/runtime/conditions"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
-	"github.com/cairn-backup/cairn/internal/apply"
+	"github.com/cairn-backup/cairn/internal/kube/apply"
+	"github.com/cairn-backup/cairn/internal/kube/read"
 	"github.com/cairn-backup/cairn/internal/policy"
-	"github.com/cairn-backup/cairn/internal/session/lifecycle"
 )
 
-// ensureChildren writes up to fewChildren children one after the other. It writes more of them in parallel, sideBySide
+// ensureChildren writes up to fewChildren children one after the other. It writes more of them in parallel, parallelWrites
 // at a time.
 const (
-	fewChildren = 16
-	sideBySide  = 8
+	fewChildren    = 16
+	parallelWrites = 8
 )
 
 // ensureChildren makes the batch's children match policy.Expand, deletes the children of targets that are gone, and
@@ -62,7 +62,7 @@ func (r *Reconciler) ensureChildren(
 	}
 	var group errgroup.Group
 	if group.SetLimit(1); len(open) > fewChildren {
-		group.SetLimit(sideBySide)
+		group.SetLimit(parallelWrites)
 	}
 	for _, i := range open {
 		group.Go(func() error {
@@ -121,7 +121,7 @@ func upToDate(actual, wanted *v1alpha1.BackupConfiguration) bool {
 // once which of them exist.
 func (r *Reconciler) reader(ctx context.Context, namespace string, children int) (client.Reader, error) {
 	if children <= fewChildren {
-		return lifecycle.Sure{Reader: r.Client, Live: r.APIReader}, nil
+		return read.FallbackReader{Reader: r.Client, Live: r.APIReader}, nil
 	}
 	list := &metav1.PartialObjectMetadataList{}
 	list.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind(v1alpha1.BackupConfigurationKind))
@@ -132,17 +132,17 @@ func (r *Reconciler) reader(ctx context.Context, namespace string, children int)
 	for i := range list.Items {
 		names[list.Items[i].Name] = true
 	}
-	return listed{Reader: lifecycle.Sure{Reader: r.Client, Live: r.APIReader}, names: names}, nil
+	return namesReader{Reader: read.FallbackReader{Reader: r.Client, Live: r.APIReader}, names: names}, nil
 }
 
-// listed reads objects of one namespace whose names it knows.
-type listed struct {
+// namesReader reads objects of one namespace whose names it knows.
+type namesReader struct {
 	client.Reader
 	names map[string]bool
 }
 
 // Get reads the object, or returns NotFound if no object has its name.
-func (l listed) Get(ctx context.Context, key client.ObjectKey, o client.Object, opts ...client.GetOption) error {
+func (l namesReader) Get(ctx context.Context, key client.ObjectKey, o client.Object, opts ...client.GetOption) error {
 	if !l.names[key.Name] {
 		return apierrors.NewNotFound(schema.GroupResource{Group: v1alpha1.Group, Resource: "backupconfigurations"}, key.Name)
 	}

@@ -9,8 +9,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/kube/read"
 	"github.com/cairn-backup/cairn/internal/policy"
-	"github.com/cairn-backup/cairn/internal/session/lifecycle"
 )
 
 // checkHooks checks the hooks of all sessions. It returns what is wrong with them, and what they name that does not
@@ -20,12 +20,12 @@ func (r *Reconciler) checkHooks(
 ) (wrong, missing []policy.Mistake, err error) {
 	for i := range batch.Spec.Sessions {
 		hooks, builtin := policy.BatchHooks(batch, i)
-		mistakes, err := lifecycle.HookMistakes(ctx, r.Client, batch.Namespace, hooks, builtin)
+		mistakes, err := read.HookMistakes(ctx, r.Client, batch.Namespace, hooks, builtin)
 		if err != nil {
 			return nil, nil, err
 		}
 		for _, m := range mistakes {
-			if lifecycle.MayCome(m.Reason) {
+			if read.MayCome(m.Reason) {
 				missing = append(missing, m)
 			} else {
 				wrong = append(wrong, m)
@@ -55,7 +55,7 @@ func (r *Reconciler) ofHookTemplate(ctx context.Context, o client.Object) []reco
 
 // ofFunction returns a request for each batch whose HookTemplates run the Function.
 func (r *Reconciler) ofFunction(ctx context.Context, o client.Object) []reconcile.Request {
-	return lifecycle.RequestsOfFunction(ctx, r.Client, o, r.ofHookTemplate)
+	return read.RequestsOfFunction(ctx, r.Client, o, r.ofHookTemplate)
 }
 
 // ofNamespace returns a request for each batch of the Namespace: the usagePolicy of a HookTemplate can judge it by the

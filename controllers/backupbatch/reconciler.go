@@ -15,10 +15,10 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
-	"github.com/cairn-backup/cairn/internal/kstatus"
+	"github.com/cairn-backup/cairn/internal/kube/selection"
+	"github.com/cairn-backup/cairn/internal/kube/status"
+	"github.com/cairn-backup/cairn/internal/kube/trigger"
 	"github.com/cairn-backup/cairn/internal/policy"
-	"github.com/cairn-backup/cairn/internal/selection"
-	"github.com/cairn-backup/cairn/internal/trigger"
 )
 
 // Reconciler reconciles BackupBatches.
@@ -49,7 +49,7 @@ const maxDependencies = 1000
 // the garbage collector removes the children; Repositories and data stay.
 func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
 	batch := &v1alpha1.BackupBatch{}
-	reporter := kstatus.Reporter{Client: r.Client, Events: r.EventRecorder, FieldManager: r.FieldManager}
+	reporter := status.Reporter{Client: r.Client, Events: r.EventRecorder, FieldManager: r.FieldManager}
 	return reporter.Reconcile(ctx, req.NamespacedName, batch, func(ctx context.Context) (ctrl.Result, error) {
 		return r.reconcile(ctx, batch)
 	})
@@ -67,7 +67,7 @@ func (r *Reconciler) reconcile(ctx context.Context, batch *v1alpha1.BackupBatch)
 	if err != nil {
 		return ctrl.Result{}, err
 	}
-	find := policy.Among(batch, candidates)
+	find := policy.FindAmong(batch, candidates)
 	mistakes := policy.BatchMistakes(batch, find)
 	var missing []policy.Mistake
 	if len(mistakes) == 0 {

@@ -12,8 +12,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/kube/selection"
 	"github.com/cairn-backup/cairn/internal/policy"
-	"github.com/cairn-backup/cairn/internal/selection"
 )
 
 // selectedKinds returns the values of a batch in indexSelects.
@@ -28,9 +28,9 @@ func selectedKinds(o client.Object) []string {
 	return out
 }
 
-// selectable lets through an update that changes what a selector finds: the labels, the start of a deletion, or the
+// selectionChanged lets through an update that changes what a selector finds: the labels, the start of a deletion, or the
 // generation, which covers the volumes of a workload's pods.
-var selectable = predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
+var selectionChanged = predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
 	return !maps.Equal(e.ObjectOld.GetLabels(), e.ObjectNew.GetLabels()) ||
 		e.ObjectOld.GetDeletionTimestamp().IsZero() != e.ObjectNew.GetDeletionTimestamp().IsZero() ||
 		e.ObjectOld.GetGeneration() != e.ObjectNew.GetGeneration() || e.ObjectOld.GetUID() != e.ObjectNew.GetUID()

@@ -16,9 +16,9 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/kube/selection"
+	"github.com/cairn-backup/cairn/internal/kube/trigger"
 	"github.com/cairn-backup/cairn/internal/policy"
-	"github.com/cairn-backup/cairn/internal/selection"
-	"github.com/cairn-backup/cairn/internal/trigger"
 )
 
 // The indexes of the cache. BackupConfigurations are indexed by the UID of their batch, BackupBatches by the names of
@@ -80,7 +80,7 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, opts controller.Options)
 		// out a part of the status, and nothing else would restore it.
 		For(&v1alpha1.BackupBatch{}).
 		Owns(&batchv1.CronJob{}, builder.WithPredicates(written)).
-		Watches(&v1alpha1.BackupSession{}, runs.Invoker(), builder.WithPredicates(trigger.Matters())).
+		Watches(&v1alpha1.BackupSession{}, runs.Invoker(), builder.WithPredicates(trigger.RunChanges())).
 		Watches(&v1alpha1.BackupConfiguration{}, handler.EnqueueRequestsFromMapFunc(r.ofConfiguration)).
 		Watches(&v1alpha1.HookTemplate{}, handler.EnqueueRequestsFromMapFunc(r.ofHookTemplate)).
 		Watches(&v1alpha1.Function{}, handler.EnqueueRequestsFromMapFunc(r.ofFunction),
@@ -91,7 +91,7 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, opts controller.Options)
 		object := &metav1.PartialObjectMetadata{}
 		object.SetGroupVersionKind(selection.GroupVersionKind(kind))
 		b = b.WatchesMetadata(object, handler.EnqueueRequestsFromMapFunc(r.ofSelected(kind)),
-			builder.WithPredicates(selectable))
+			builder.WithPredicates(selectionChanged))
 	}
 	return b.WithOptions(opts).Complete(r)
 }

@@ -10,7 +10,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
-	"github.com/cairn-backup/cairn/internal/kstatus"
+	"github.com/cairn-backup/cairn/internal/kube/status"
 	"github.com/cairn-backup/cairn/internal/policy"
 )
 
@@ -20,10 +20,10 @@ func markInvalid(batch *v1alpha1.BackupBatch, mistakes []policy.Mistake) {
 	for i, m := range mistakes {
 		messages[i] = m.Field + ": " + m.Message
 	}
-	message := kstatus.Join(messages)
+	message := status.Join(messages)
 	batch.Status.Phase = v1alpha1.PhaseInvalid
 	conditions.MarkFalse(batch, v1alpha1.ConditionValidationPassed, v1alpha1.ReasonResourceValidationFailed, "%s", message)
-	kstatus.Stalled(batch, mistakes[0].Reason, message)
+	status.Stalled(batch, mistakes[0].Reason, message)
 }
 
 // tellOverlaps sets the condition TargetsOverlap for the objects that a session backs up twice, and emits an event when
@@ -37,15 +37,15 @@ func (r *Reconciler) tellOverlaps(batch *v1alpha1.BackupBatch, overlaps []policy
 	for i, o := range overlaps {
 		messages[i] = o.Message
 	}
-	message := kstatus.Join(messages)
+	message := status.Join(messages)
 	if conditions.GetMessage(batch, v1alpha1.ConditionTargetsOverlap) != message {
 		r.Event(batch, corev1.EventTypeWarning, v1alpha1.ReasonBackedUpTwice, message)
 	}
 	conditions.MarkTrue(batch, v1alpha1.ConditionTargetsOverlap, v1alpha1.ReasonBackedUpTwice, "%s", message)
 }
 
-// nothingFound names the targets whose selectors find nothing. It returns "" if there are none.
-func nothingFound(batch *v1alpha1.BackupBatch) string {
+// emptySelectors names the targets whose selectors find nothing. It returns "" if there are none.
+func emptySelectors(batch *v1alpha1.BackupBatch) string {
 	var names []string
 	for i := range batch.Spec.Targets {
 		t := &batch.Spec.Targets[i]
@@ -100,13 +100,13 @@ func summarize(
 
 	if len(messages) == 0 {
 		batch.Status.Phase = v1alpha1.PhaseReady
-		kstatus.Ready(batch, cmp.Or(nothingFound(batch), "every target can be backed up"))
+		status.Ready(batch, cmp.Or(emptySelectors(batch), "every target can be backed up"))
 		return
 	}
 	batch.Status.Phase = v1alpha1.PhaseNotReady
 	if stalled {
-		kstatus.Stalled(batch, reason, kstatus.Join(messages))
+		status.Stalled(batch, reason, status.Join(messages))
 	} else {
-		kstatus.NotReady(batch, reason, kstatus.Join(messages))
+		status.NotReady(batch, reason, status.Join(messages))
 	}
 }

@@ -8,7 +8,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
-	"github.com/cairn-backup/cairn/internal/policy"
+	"github.com/cairn-backup/cairn/internal/policy/check"
 )
 
 // checkCopies checks, for each session that reads copies of the volumes, whether its task can do so.
@@ -26,7 +26,7 @@ func (r *Reconciler) checkCopies(
 		} else if err != nil {
 			return fmt.Errorf("get Addon %s: %w", session.Addon.Name, err)
 		}
-		for _, m := range policy.CopyMistakes(fmt.Sprintf("spec.sessions[%d]", i), *configuration.Spec.Target,
+		for _, m := range check.CopyMistakes(fmt.Sprintf("spec.sessions[%d]", i), *configuration.Spec.Target,
 			session, addon) {
 			findings.invalid(m.Reason, m.Field+": "+m.Message)
 		}

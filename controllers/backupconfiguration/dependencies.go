@@ -5,8 +5,8 @@ import (
 	"context"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/kube/read"
 	"github.com/cairn-backup/cairn/internal/policy"
-	"github.com/cairn-backup/cairn/internal/session/lifecycle"
 )
 
 // depends records whether a cluster-wide object of ours exists.
@@ -18,7 +18,7 @@ func (f *findings) depends(kind, name string, found bool) {
 // run.
 func (r *Reconciler) noteHooks(ctx context.Context, namespace string, hooks []policy.Hook, findings *findings) error {
 	for _, h := range hooks {
-		template, refusal, err := lifecycle.HookTemplate(ctx, r.Client, namespace, *h.HookTemplate)
+		template, refusal, err := read.HookTemplate(ctx, r.Client, namespace, *h.HookTemplate)
 		if err != nil {
 			return err
 		}
@@ -29,7 +29,7 @@ func (r *Reconciler) noteHooks(ctx context.Context, namespace string, hooks []po
 		if refusal != nil || template.Spec.Executor == nil || template.Spec.Executor.Type != v1alpha1.HookExecutorFunction {
 			continue
 		}
-		function, _, err := lifecycle.HookFunction(ctx, r.Client, template)
+		function, _, err := read.HookFunction(ctx, r.Client, template)
 		if err != nil {
 			return err
 		}

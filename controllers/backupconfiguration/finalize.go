@@ -12,7 +12,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
-	"github.com/cairn-backup/cairn/internal/defaults"
+	"github.com/cairn-backup/cairn/internal/kube/defaults"
 )
 
 // bound maintains what binds a configuration to its Repositories. done reports that this reconcile has nothing else to
@@ -38,7 +38,7 @@ func (r *Reconciler) bound(
 func (r *Reconciler) hold(ctx context.Context, configuration *v1alpha1.BackupConfiguration) error {
 	before := configuration.DeepCopy()
 	changed := false
-	if len(leaving(configuration)) > 0 {
+	if len(repositoriesToDelete(configuration)) > 0 {
 		changed = controllerutil.AddFinalizer(configuration, v1alpha1.FinalizerRepositories)
 	} else {
 		changed = controllerutil.RemoveFinalizer(configuration, v1alpha1.FinalizerRepositories)
@@ -53,8 +53,8 @@ func (r *Reconciler) hold(ctx context.Context, configuration *v1alpha1.BackupCon
 	return nil
 }
 
-// leaving returns the repositories that are to be deleted with the configuration.
-func leaving(configuration *v1alpha1.BackupConfiguration) []*v1alpha1.RepositoryInfo {
+// repositoriesToDelete returns the repositories that are to be deleted with the configuration.
+func repositoriesToDelete(configuration *v1alpha1.BackupConfiguration) []*v1alpha1.RepositoryInfo {
 	var out []*v1alpha1.RepositoryInfo
 	for i := range configuration.Spec.Sessions {
 		for j := range configuration.Spec.Sessions[i].Repositories {
@@ -79,12 +79,12 @@ func (r *Reconciler) finalize(ctx context.Context, configuration *v1alpha1.Backu
 		return fmt.Errorf("get Namespace %s: %w", configuration.Namespace, err)
 	}
 	if err == nil && namespace.DeletionTimestamp.IsZero() {
-		for _, info := range leaving(configuration) {
+		for _, info := range repositoriesToDelete(configuration) {
 			if err := r.letRepositoryGo(ctx, configuration, info); err != nil {
 				return err
 			}
 		}
-	} else if len(leaving(configuration)) > 0 {
+	} else if len(repositoriesToDelete(configuration)) > 0 {
 		r.Event(configuration, corev1.EventTypeWarning, v1alpha1.ReasonDataKept,
 			"Cairn removes no data: the namespace is being deleted")
 	}

@@ -8,8 +8,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/kube/read"
 	"github.com/cairn-backup/cairn/internal/policy"
-	"github.com/cairn-backup/cairn/internal/session/lifecycle"
 )
 
 // checkHooks checks for each hook that its HookTemplate exists, that the configuration is allowed to use it, and that
@@ -25,12 +25,12 @@ func (r *Reconciler) checkHooks(
 		if err := r.noteHooks(ctx, configuration.Namespace, hooks, findings); err != nil {
 			return err
 		}
-		mistakes, err := lifecycle.HookMistakes(ctx, r.Client, configuration.Namespace, hooks, builtin)
+		mistakes, err := read.HookMistakes(ctx, r.Client, configuration.Namespace, hooks, builtin)
 		if err != nil {
 			return err
 		}
 		for _, m := range mistakes {
-			if lifecycle.MayCome(m.Reason) {
+			if read.MayCome(m.Reason) {
 				findings.notReady(m.Reason, m.Field+": "+m.Message)
 			} else {
 				findings.invalid(m.Reason, m.Field+": "+m.Message)
@@ -59,5 +59,5 @@ func (r *Reconciler) ofHookTemplate(ctx context.Context, o client.Object) []reco
 
 // ofHookFunction returns a request for each configuration whose HookTemplates run the Function.
 func (r *Reconciler) ofHookFunction(ctx context.Context, o client.Object) []reconcile.Request {
-	return lifecycle.RequestsOfFunction(ctx, r.Client, o, r.ofHookTemplate)
+	return read.RequestsOfFunction(ctx, r.Client, o, r.ofHookTemplate)
 }

@@ -23,11 +23,12 @@ import (
 	"github.com/fluxcd/pkg/runtime/conditions"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
-	"github.com/cairn-backup/cairn/internal/defaults"
-	"github.com/cairn-backup/cairn/internal/kstatus"
-	"github.com/cairn-backup/cairn/internal/policy"
+	"github.com/cairn-backup/cairn/internal/catalog"
+	"github.com/cairn-backup/cairn/internal/kube/defaults"
+	"github.com/cairn-backup/cairn/internal/kube/status"
+	"github.com/cairn-backup/cairn/internal/kube/trigger"
+	"github.com/cairn-backup/cairn/internal/policy/check"
 	"github.com/cairn-backup/cairn/internal/sidecar"
-	"github.com/cairn-backup/cairn/internal/trigger"
 )
 
 // Reconciler reconciles BackupConfigurations.
@@ -62,7 +63,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	if done, err := r.bound(ctx, req, configuration); done || err != nil {
 		return ctrl.Result{}, err
 	}
-	reporter := kstatus.Reporter{Client: r.Client, Events: r.EventRecorder, FieldManager: r.FieldManager}
+	reporter := status.Reporter{Client: r.Client, Events: r.EventRecorder, FieldManager: r.FieldManager}
 	return reporter.Reconcile(ctx, req.NamespacedName, configuration, func(ctx context.Context) (ctrl.Result, error) {
 		return r.reconcile(ctx, configuration)
 	})
@@ -72,7 +73,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 // state.
 func (r *Reconciler) reconcile(ctx context.Context, configuration *v1alpha1.BackupConfiguration) (ctrl.Result, error) {
 	found := findings{}
-	for _, m := range policy.ConfigurationMistakes(configuration) {
+	for _, m := range check.ConfigurationMistakes(configuration) {
 		found.invalid(m.Reason, m.Field+": "+m.Message)
 	}
 	// The next checks follow references that a spec with mistakes can lack.
@@ -112,7 +113,7 @@ func (r *Reconciler) check(ctx context.Context, configuration *v1alpha1.BackupCo
 			invalid: m.Reason == v1alpha1.ReasonRepositoryConflict,
 		})
 		// No watch reports the object that tells the type of the target's database: such objects are not watched.
-		findings.lookAgain = findings.lookAgain || policy.Tells(*configuration.Spec.Target)
+		findings.lookAgain = findings.lookAgain || catalog.RevealsDatabaseType(*configuration.Spec.Target)
 	}
 	complete := completion.Configuration
 	if err := r.checkComplete(ctx, complete, completion.Drivers, findings); err != nil {
@@ -124,7 +125,7 @@ func (r *Reconciler) check(ctx context.Context, configuration *v1alpha1.BackupCo
 	r.warn(configuration, findings)
 	if len(completion.Changed) > 0 {
 		conditions.MarkTrue(configuration, v1alpha1.ConditionResolvedBackendChanged, v1alpha1.ReasonDefaultsChanged, "%s",
-			kstatus.Join(completion.Changed)+
+			status.Join(completion.Changed)+
 				". To move, name another repository in policy; existing backups stay where they are")
 	} else {
 		conditions.Delete(configuration, v1alpha1.ConditionResolvedBackendChanged)
@@ -140,7 +141,7 @@ func (r *Reconciler) warn(configuration *v1alpha1.BackupConfiguration, findings 
 		conditions.Delete(configuration, condition)
 		return
 	}
-	message := kstatus.Join(findings.atRisk)
+	message := status.Join(findings.atRisk)
 	if !conditions.IsTrue(configuration, condition) {
 		r.Event(configuration, corev1.EventTypeWarning, v1alpha1.ReasonVolumeSnapshotClassDeletes, message)
 	}

@@ -14,9 +14,9 @@ import (
 	"github.com/fluxcd/pkg/runtime/conditions"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
-	"github.com/cairn-backup/cairn/internal/access"
-	"github.com/cairn-backup/cairn/internal/policy"
-	"github.com/cairn-backup/cairn/internal/session/lifecycle"
+	"github.com/cairn-backup/cairn/internal/catalog"
+	"github.com/cairn-backup/cairn/internal/kube/access"
+	"github.com/cairn-backup/cairn/internal/kube/read"
 )
 
 // targetKinds maps the kinds of targets to their versions.
@@ -31,7 +31,7 @@ var targetKinds = map[schema.GroupKind]schema.GroupVersionKind{
 func (r *Reconciler) checkDatabase(
 	ctx context.Context, configuration *v1alpha1.BackupConfiguration, findings *findings,
 ) error {
-	_, refusal, err := lifecycle.DatabaseObject(ctx, r.APIReader, configuration.Namespace, *configuration.Spec.Target)
+	_, refusal, err := read.DatabaseObject(ctx, r.APIReader, configuration.Namespace, *configuration.Spec.Target)
 	if err != nil {
 		return err
 	}
@@ -161,19 +161,19 @@ func (r *Reconciler) checkAddons(
 			return fmt.Errorf("get Addon %s: %w", info.Name, err)
 		}
 		field := fmt.Sprintf("spec.sessions[%d].addon", i)
-		mistakes := policy.TaskMistakes(field, addon, info, false)
+		mistakes := catalog.TaskMistakes(field, addon, info, false)
 		functions, err := r.functions(ctx, addon, info, findings)
-		for _, name := range policy.TaskFunctions(addon, info, false) {
+		for _, name := range catalog.TaskFunctions(addon, info, false) {
 			findings.depends(v1alpha1.FunctionKind, name, functions[name] != nil)
 		}
 		if err != nil {
 			return err
 		}
 		if len(mistakes) == 0 {
-			builtin := policy.LaterKnownOfBackup(configuration.Spec.Target, len(configuration.Spec.Sessions[i].Repositories))
-			mistakes = policy.FunctionMistakes(field, addon, info, false, builtin,
+			builtin := catalog.PlaceholdersOfBackup(configuration.Spec.Target, len(configuration.Spec.Sessions[i].Repositories))
+			mistakes = catalog.FunctionMistakes(field, addon, info, false, builtin,
 				func(name string) *v1alpha1.Function { return functions[name] })
-			mistakes = append(mistakes, policy.StreamMistakes(field, addon, info, false, configuration.Spec.Target,
+			mistakes = append(mistakes, catalog.StreamMistakes(field, addon, info, false, configuration.Spec.Target,
 				func(name string) *v1alpha1.Function { return functions[name] })...)
 		}
 		for _, m := range mistakes {
@@ -188,7 +188,7 @@ func (r *Reconciler) functions(
 	ctx context.Context, addon *v1alpha1.Addon, info *v1alpha1.AddonInfo, findings *findings,
 ) (map[string]*v1alpha1.Function, error) {
 	out := map[string]*v1alpha1.Function{}
-	for _, name := range policy.TaskFunctions(addon, info, false) {
+	for _, name := range catalog.TaskFunctions(addon, info, false) {
 		function := &v1alpha1.Function{}
 		if err := r.Get(ctx, types.NamespacedName{Name: name}, function); apierrors.IsNotFound(err) {
 			findings.notReady(v1alpha1.ReasonFunctionNotFound,

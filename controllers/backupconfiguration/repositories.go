@@ -12,9 +12,9 @@ import (
 	"github.com/fluxcd/pkg/runtime/conditions"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
-	"github.com/cairn-backup/cairn/internal/apply"
-	"github.com/cairn-backup/cairn/internal/defaults"
-	"github.com/cairn-backup/cairn/internal/directory"
+	"github.com/cairn-backup/cairn/internal/kube/apply"
+	"github.com/cairn-backup/cairn/internal/kube/defaults"
+	"github.com/cairn-backup/cairn/internal/kube/index"
 	"github.com/cairn-backup/cairn/internal/policy"
 )
 
@@ -65,7 +65,7 @@ func (r *Reconciler) ensureRepository(
 		status.Reason = v1alpha1.ReasonRepositoryConflict
 		return status, &finding{
 			reason: status.Reason, invalid: true,
-			message: policy.OtherDriver(actual.Name, actual.Spec.Driver, wanted.Spec.Driver),
+			message: policy.OtherDriverMessage(actual.Name, actual.Spec.Driver, wanted.Spec.Driver),
 		}, nil
 	}
 	if actual != nil && !sameSpec(actual, wanted) {
@@ -85,7 +85,7 @@ func (r *Reconciler) ensureRepository(
 	if elder != nil {
 		status.Reason = v1alpha1.ReasonDirectoryTaken
 		return status, &finding{reason: status.Reason, invalid: true, message: fmt.Sprintf(
-			"the directory %q can't be used: %s, choose another directory", info.Directory, directory.Taken(wanted, elder))}, nil
+			"the directory %q can't be used: %s, choose another directory", info.Directory, index.Taken(wanted, elder))}, nil
 	}
 	if actual == nil {
 		if !makes {
@@ -172,10 +172,10 @@ func sameSpec(actual, wanted *v1alpha1.Repository) bool {
 		actual = actual.DeepCopy()
 		actual.Spec.AppRef = wanted.Spec.AppRef
 	}
-	return meaning(actual) == meaning(wanted)
+	return normalizedSpec(actual) == normalizedSpec(wanted)
 }
 
-func meaning(repository *v1alpha1.Repository) v1alpha1.RepositorySpec {
+func normalizedSpec(repository *v1alpha1.Repository) v1alpha1.RepositorySpec {
 	spec := repository.Spec
 	spec.DeletionPolicy, spec.Paused = "", false // both are allowed to change
 	for _, namespace := range []*string{

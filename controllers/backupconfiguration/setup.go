@@ -19,10 +19,12 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
-	"github.com/cairn-backup/cairn/internal/defaults"
-	"github.com/cairn-backup/cairn/internal/directory"
+	"github.com/cairn-backup/cairn/internal/catalog"
+	"github.com/cairn-backup/cairn/internal/kube/defaults"
+	"github.com/cairn-backup/cairn/internal/kube/index"
+	"github.com/cairn-backup/cairn/internal/kube/trigger"
 	"github.com/cairn-backup/cairn/internal/policy"
-	"github.com/cairn-backup/cairn/internal/trigger"
+	"github.com/cairn-backup/cairn/internal/policy/complete"
 )
 
 // The indexes of the cache. BackupConfigurations are indexed by what they refer to, Repositories by their directory.
@@ -33,7 +35,7 @@ const (
 	indexRepository   = "backupconfiguration.repository"
 	indexDirectory    = "backupconfiguration.directory"
 	indexInfers       = "backupconfiguration.infers"
-	directories       = directory.Index("backupconfiguration.directory")
+	directories       = index.Directories("backupconfiguration.directory")
 	indexHookTemplate = "backupconfiguration.hooktemplate"
 	indexRetention    = "backupconfiguration.retention"
 )
@@ -67,7 +69,7 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, opts controller.Options)
 		// have left out a part of the status, and nothing else would restore it.
 		For(&v1alpha1.BackupConfiguration{}).
 		Owns(&batchv1.CronJob{}, builder.WithPredicates(written)).
-		Watches(&v1alpha1.BackupSession{}, runs.Invoker(), builder.WithPredicates(trigger.Matters())).
+		Watches(&v1alpha1.BackupSession{}, runs.Invoker(), builder.WithPredicates(trigger.RunChanges())).
 		Watches(&v1alpha1.BackupStorage{}, handler.EnqueueRequestsFromMapFunc(r.ofStorage)).
 		Watches(&v1alpha1.BackupStorage{}, handler.EnqueueRequestsFromMapFunc(r.inferring(infersStorage)),
 			builder.WithPredicates(defaults.Changes)).
@@ -86,7 +88,7 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, opts controller.Options)
 		target := &metav1.PartialObjectMetadata{}
 		target.SetGroupVersionKind(gvk)
 		b = b.WatchesMetadata(target, handler.EnqueueRequestsFromMapFunc(r.ofTarget(gvk.Group, gvk.Kind)),
-			builder.WithPredicates(appearance))
+			builder.WithPredicates(createdOrDeleted))
 	}
 	if r.SidecarsChanged != nil {
 		b = b.WatchesRawSource(source.Channel(r.SidecarsChanged, &handler.EnqueueRequestForObject{}))
@@ -100,8 +102,8 @@ const (
 	infersRetention = "retention"
 )
 
-// appearance lets through only that an object appears or disappears.
-var appearance = predicate.Funcs{UpdateFunc: func(event.UpdateEvent) bool { return false }}
+// createdOrDeleted lets through only that an object appears or disappears.
+var createdOrDeleted = predicate.Funcs{UpdateFunc: func(event.UpdateEvent) bool { return false }}
 
 // indexes holds, for each index, the function that returns a configuration's values. A value names the namespace, as in
 // "<namespace>/<name>", only where the object can be in another namespace.
@@ -114,7 +116,7 @@ var indexes = map[string]func(*v1alpha1.BackupConfiguration) []string{
 	},
 	indexStorage: func(c *v1alpha1.BackupConfiguration) []string {
 		var keys []string
-		for _, backend := range policy.AsResolved(c).Backends {
+		for _, backend := range complete.SpecWithResolved(c).Backends {
 			if backend.StorageRef != nil {
 				keys = append(keys, storageKey(c.Namespace, *backend.StorageRef))
 			}
@@ -148,7 +150,7 @@ var indexes = map[string]func(*v1alpha1.BackupConfiguration) []string{
 	},
 	indexAddon: func(c *v1alpha1.BackupConfiguration) []string {
 		var names []string
-		for _, session := range policy.AsResolved(c).Sessions {
+		for _, session := range complete.SpecWithResolved(c).Sessions {
 			if session.Addon != nil {
 				names = append(names, session.Addon.Name)
 			}
@@ -158,7 +160,7 @@ var indexes = map[string]func(*v1alpha1.BackupConfiguration) []string{
 	indexHookTemplate: hookTemplates,
 	indexRepository: func(c *v1alpha1.BackupConfiguration) []string {
 		var names []string
-		for _, session := range policy.AsResolved(c).Sessions {
+		for _, session := range complete.SpecWithResolved(c).Sessions {
 			for _, repository := range session.Repositories {
 				names = append(names, repository.Name)
 			}
@@ -167,19 +169,19 @@ var indexes = map[string]func(*v1alpha1.BackupConfiguration) []string{
 	},
 	indexDirectory: func(c *v1alpha1.BackupConfiguration) []string {
 		storages := map[string]v1alpha1.ObjectReference{}
-		for _, backend := range policy.AsResolved(c).Backends {
+		for _, backend := range complete.SpecWithResolved(c).Backends {
 			if backend.StorageRef != nil {
 				storages[backend.Name] = *backend.StorageRef
 			}
 		}
 		var keys []string
-		for _, session := range policy.AsResolved(c).Sessions {
+		for _, session := range complete.SpecWithResolved(c).Sessions {
 			for _, repository := range session.Repositories {
 				if repository.Directory == "" {
 					continue // VolumeSnapshots have no directory; for others it is not known yet.
 				}
 				keys = append(keys,
-					directory.Entries(policy.DirectoryKeys(c.Namespace, storages[repository.Backend], repository.Directory))...)
+					index.DirectoryEntries(policy.DirectoryKeys(c.Namespace, storages[repository.Backend], repository.Directory))...)
 			}
 		}
 		return unique(keys)
@@ -240,7 +242,7 @@ func (r *Reconciler) ofRetentionPolicy(ctx context.Context, o client.Object) []r
 // Repository blocks.
 func (r *Reconciler) ofRepository(ctx context.Context, o client.Object) []reconcile.Request {
 	requests := r.requests(ctx, client.InNamespace(o.GetNamespace()), client.MatchingFields{indexRepository: o.GetName()})
-	for _, query := range directory.Queries(directory.Keys(o.(*v1alpha1.Repository))) {
+	for _, query := range index.DirectoryQueries(index.DirectoryKeys(o.(*v1alpha1.Repository))) {
 		for _, request := range r.requests(ctx, client.MatchingFields{indexDirectory: query}) {
 			if !slices.Contains(requests, request) {
 				requests = append(requests, request)
@@ -264,16 +266,16 @@ func (r *Reconciler) ofFunction(ctx context.Context, o client.Object) []reconcil
 	var requests []reconcile.Request
 	for i := range addons.Items {
 		if slices.ContainsFunc(addons.Items[i].Spec.BackupTasks,
-			func(t v1alpha1.Task) bool { return names(&t, o.GetName()) }) {
+			func(t v1alpha1.Task) bool { return usesFunction(&t, o.GetName()) }) {
 			requests = append(requests, r.ofAddon(ctx, &addons.Items[i])...)
 		}
 	}
 	return append(requests, r.ofHookFunction(ctx, o)...)
 }
 
-// names reports whether a task uses a Function.
-func names(t *v1alpha1.Task, function string) bool {
-	return slices.ContainsFunc(policy.TaskSteps(t), func(s v1alpha1.TaskStep) bool { return s.Name == function })
+// usesFunction reports whether a task uses a Function.
+func usesFunction(t *v1alpha1.Task, function string) bool {
+	return slices.ContainsFunc(catalog.TaskSteps(t), func(s v1alpha1.TaskStep) bool { return s.Name == function })
 }
 
 // ofNamespace returns a request for each configuration of the Namespace: the usagePolicy of a storage can judge it by

@@ -8,8 +8,8 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
-	"github.com/cairn-backup/cairn/internal/defaults"
-	"github.com/cairn-backup/cairn/internal/policy"
+	"github.com/cairn-backup/cairn/internal/catalog"
+	"github.com/cairn-backup/cairn/internal/kube/defaults"
 )
 
 // checkSidecar checks, for each session that runs in a sidecar, whether a sidecar can carry it out, and then whether
@@ -29,7 +29,7 @@ func (r *Reconciler) checkSidecar(
 		} else if err != nil {
 			return fmt.Errorf("get Addon %s: %w", session.Addon.Name, err)
 		}
-		if policy.Executor(session.Executor, addon, session.Addon, false) != v1alpha1.ExecutorSidecar {
+		if catalog.Executor(session.Executor, addon, session.Addon, false) != v1alpha1.ExecutorSidecar {
 			continue
 		}
 		any = true
@@ -37,7 +37,7 @@ func (r *Reconciler) checkSidecar(
 		if err != nil {
 			return err
 		}
-		for _, m := range policy.SidecarMistakes(fmt.Sprintf("spec.sessions[%d]", i), *configuration.Spec.Target, session,
+		for _, m := range catalog.SidecarMistakes(fmt.Sprintf("spec.sessions[%d]", i), *configuration.Spec.Target, session,
 			addon, storage) {
 			findings.invalid(m.Reason, m.Field+": "+m.Message)
 		}

@@ -6,7 +6,7 @@ import (
 	"github.com/fluxcd/pkg/runtime/conditions"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
-	"github.com/cairn-backup/cairn/internal/kstatus"
+	"github.com/cairn-backup/cairn/internal/kube/status"
 	"github.com/cairn-backup/cairn/internal/policy"
 )
 
@@ -57,7 +57,7 @@ func messageOf(some []finding) string {
 	for i, found := range some {
 		messages[i] = found.message
 	}
-	return kstatus.Join(messages)
+	return status.Join(messages)
 }
 
 // summarize sets phase and conditions. Findings that need a change of policy come before those that can pass.
@@ -67,16 +67,16 @@ func summarize(configuration *v1alpha1.BackupConfiguration, f *findings) {
 		message := messageOf(wrong)
 		conditions.MarkFalse(configuration, v1alpha1.ConditionValidationPassed, v1alpha1.ReasonResourceValidationFailed,
 			"%s", message)
-		kstatus.Stalled(configuration, wrong[0].reason, message)
+		status.Stalled(configuration, wrong[0].reason, message)
 		return
 	}
 	conditions.MarkTrue(configuration, v1alpha1.ConditionValidationPassed, v1alpha1.ReasonResourceValidationPassed,
 		"the policy is valid")
 	if missing := f.only(false); len(missing) > 0 {
 		configuration.Status.Phase = v1alpha1.PhaseNotReady
-		kstatus.NotReady(configuration, missing[0].reason, messageOf(missing))
+		status.NotReady(configuration, missing[0].reason, messageOf(missing))
 		return
 	}
 	configuration.Status.Phase = v1alpha1.PhaseReady
-	kstatus.Ready(configuration, fmt.Sprintf("%s can be backed up", configuration.Spec.Target))
+	status.Ready(configuration, fmt.Sprintf("%s can be backed up", configuration.Spec.Target))
 }

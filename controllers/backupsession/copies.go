@@ -9,12 +9,13 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
-	"github.com/cairn-backup/cairn/internal/policy"
-	"github.com/cairn-backup/cairn/internal/session"
-	"github.com/cairn-backup/cairn/internal/session/copies"
-	"github.com/cairn-backup/cairn/internal/session/lifecycle"
-	"github.com/cairn-backup/cairn/internal/session/movers"
+	"github.com/cairn-backup/cairn/internal/kube/copies"
+	"github.com/cairn-backup/cairn/internal/kube/movers"
+	"github.com/cairn-backup/cairn/internal/kube/read"
+	"github.com/cairn-backup/cairn/internal/policy/check"
+	"github.com/cairn-backup/cairn/internal/run/backup"
 	"github.com/cairn-backup/cairn/internal/volumesnapshot"
+	"github.com/cairn-backup/cairn/internal/workload"
 )
 
 func (r *Reconciler) copies() copies.Maker {
@@ -24,10 +25,10 @@ func (r *Reconciler) copies() copies.Maker {
 // copyRefusal explains why no copies can be made for a target. It returns nil if they can be made or are not asked for.
 func copyRefusal(method v1alpha1.CopyMethod, t *v1alpha1.ResolvedTarget) *v1alpha1.ResolvedError {
 	executor := v1alpha1.ExecutorJob
-	if session.IsSidecar(t) {
+	if workload.IsSidecar(t) {
 		executor = v1alpha1.ExecutorSidecar
 	}
-	if why := policy.NoCopies(method, t.AppRef, t.Task.Driver, executor); why != "" {
+	if why := check.WhyNoCopies(method, t.AppRef, t.Task.Driver, executor); why != "" {
 		return &v1alpha1.ResolvedError{Reason: v1alpha1.ReasonCopyNotPossible, Message: why}
 	}
 	return nil
@@ -45,11 +46,11 @@ func (r *resolution) resolveCopies(
 	if err != nil {
 		return nil, nil, err
 	}
-	in := session.Copies{
+	in := workload.Copies{
 		Run: r.session.UID, Settings: settings, Sources: map[string]volumesnapshot.Source{},
 		StorageClasses: map[string]*storagev1.StorageClass{},
 	}
-	for _, claim := range session.CopiedClaims(hosts) {
+	for _, claim := range workload.ClaimsOf(hosts) {
 		source, err := r.volumeSource(ctx, state, claim)
 		if err != nil {
 			return nil, nil, err
@@ -61,7 +62,7 @@ func (r *resolution) resolveCopies(
 	}
 	if v := settings.CopyVolume; v != nil && v.StorageClassName != "" {
 		var class storagev1.StorageClass
-		if err := lifecycle.Get(ctx, r.APIReader, client.ObjectKey{Name: v.StorageClassName}, &class); err == nil {
+		if err := read.Get(ctx, r.APIReader, client.ObjectKey{Name: v.StorageClassName}, &class); err == nil {
 			in.StorageClasses[class.Name] = &class
 		} else if client.IgnoreNotFound(err) != nil {
 			return nil, nil, fmt.Errorf("get StorageClass %s: %w", v.StorageClassName, err)
@@ -80,13 +81,13 @@ func (r *resolution) resolveCopies(
 		}
 		in.Classes = classes.Items
 	}
-	out, refusal := session.ResolveCopies(hosts, in)
+	out, refusal := workload.ResolveCopies(hosts, in)
 	return out, refusal, nil
 }
 
 // writeCopies deletes and creates the copies of a decision. If a copy can't be made, it adds the reason to in.Refused:
 // the next decision takes that into account.
-func (r *Reconciler) writeCopies(ctx context.Context, in session.Input, d session.Decision) error {
+func (r *Reconciler) writeCopies(ctx context.Context, in backup.Input, d backup.Decision) error {
 	for _, name := range d.Discard {
 		if err := r.copies().Discard(ctx, in.Copies[name]); err != nil {
 			return err
@@ -104,7 +105,7 @@ func (r *Reconciler) writeCopies(ctx context.Context, in session.Input, d sessio
 		return err
 	}
 	for _, request := range d.Copies {
-		refusal := restoringClaim(restores, request)
+		refusal := restoreIntoCopy(restores, request)
 		if refusal == nil {
 			err := r.copies().Make(ctx, in.Session, request, in.Copies[request.Copy.Name])
 			if refusal = movers.RefusalOf(err); refusal == nil && err != nil {
@@ -120,11 +121,11 @@ func (r *Reconciler) writeCopies(ctx context.Context, in session.Input, d sessio
 	return nil
 }
 
-// restoringClaim reports whether a restore writes into a volume that is about to be copied.
-func restoringClaim(restores []v1alpha1.RestoreSession, request session.CopyRequest) *v1alpha1.ResolvedError {
+// restoreIntoCopy reports whether a restore writes into a volume that is about to be copied.
+func restoreIntoCopy(restores []v1alpha1.RestoreSession, request backup.CopyRequest) *v1alpha1.ResolvedError {
 	if !request.Snapshot && request.Copy.VolumeSnapshotClassName != "" {
 		return nil // the snapshot of the claim already exists
 	}
-	return restoring(restores,
+	return restoreInto(restores,
 		&v1alpha1.ResolvedHost{Volumes: []v1alpha1.ResolvedVolume{{ClaimName: request.Copy.ClaimName}}})
 }

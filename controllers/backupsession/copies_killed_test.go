@@ -7,7 +7,7 @@ import (
 	batchv1 "k8s.io/api/batch/v1"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
-	"github.com/cairn-backup/cairn/internal/session/sessiontest"
+	"github.com/cairn-backup/cairn/internal/testbed/sessiontest"
 )
 
 // However a run with copies ends, it leaves none behind, also if the manager is killed at any write.
@@ -41,7 +41,7 @@ func TestKilledWhileCopiesGo(t *testing.T) {
 			want := summary(w.settle("run"))
 			w.Expect(want[0]).To(HavePrefix("Failed/"))
 			w.clean()
-			for name, killer := range sessiontest.Kills(undisturbed.Count()) {
+			for name, killer := range sessiontest.KillPoints(undisturbed.Count()) {
 				t.Run(name, func(t *testing.T) {
 					t.Parallel()
 					w := start(t)

@@ -17,7 +17,7 @@ import (
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/policy"
-	"github.com/cairn-backup/cairn/internal/session/sessiontest"
+	"github.com/cairn-backup/cairn/internal/testbed/sessiontest"
 )
 
 // copied returns a world with the policy of a claim whose copy is backed up into two repositories.
@@ -41,7 +41,7 @@ func copied(t *testing.T, method v1alpha1.CopyMethod, edit ...func(*v1alpha1.Bac
 	for _, e := range edit {
 		e(c)
 	}
-	sessiontest.Create(t, w.Client, c, sessiontest.OfDriver(t, w.Client, claim),
+	sessiontest.Create(t, w.Client, c, sessiontest.OnDriver(t, w.Client, claim),
 		sessiontest.Repository(w.Namespace, "uploads", w.Storage, uploads),
 		sessiontest.Repository(w.Namespace, "second", w.Storage, uploads),
 		sessiontest.Pod(w.Namespace, "web-0", "node-a", "uploads", nil),
@@ -255,7 +255,7 @@ func TestKilledWhileCopying(t *testing.T) {
 	g := NewWithT(t)
 	g.Expect(want[0]).To(Equal("Succeeded/Succeeded"))
 	g.Expect(undisturbed.Count()).To(BeNumerically(">", 15))
-	for name, killer := range sessiontest.Kills(undisturbed.Count()) {
+	for name, killer := range sessiontest.KillPoints(undisturbed.Count()) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			w := start(t, killer)

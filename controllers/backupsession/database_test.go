@@ -11,8 +11,9 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
-	"github.com/cairn-backup/cairn/internal/session"
-	"github.com/cairn-backup/cairn/internal/session/sessiontest"
+	"github.com/cairn-backup/cairn/internal/run"
+	"github.com/cairn-backup/cairn/internal/testbed/sessiontest"
+	"github.com/cairn-backup/cairn/internal/workload"
 )
 
 // ofDatabase makes the target of a policy a database.
@@ -41,7 +42,7 @@ func TestADatabaseIsBackedUp(t *testing.T) {
 		MoverImage: "mover:test", SecretName: "db-auth", ImagePullSecrets: []corev1.LocalObjectReference{{Name: "registry"}},
 	}))
 	w.Expect(target.Hosts).To(HaveLen(1))
-	w.Expect(target.Hosts[0].Name).To(Equal(session.HostTarget))
+	w.Expect(target.Hosts[0].Name).To(Equal(workload.HostTarget))
 	w.Expect(target.Hosts[0].Volumes).To(HaveLen(2))
 	w.Expect(target.Hosts[0].Volumes[0].Component).To(Equal("dump-shop"))
 	stream := target.Hosts[0].Volumes[0].Stream
@@ -100,7 +101,7 @@ func TestAnAddonThatCantBeInferred(t *testing.T) {
 				func(c *v1alpha1.BackupConfiguration) { c.Spec.Sessions[0].Addon = nil })
 			w.run(v1alpha1.BackupConfigurationKind, "uploads", "run")
 			w.Reconcile("run")
-			w.Clock.SetTime(w.Clock.Now().Add(2 * session.WaitForRepository))
+			w.Clock.SetTime(w.Clock.Now().Add(2 * run.WaitForRepository))
 			s := w.settle("run")
 			w.Expect(summary(s)).To(Equal([]string{"Failed/" + s.Status.Reason, "uploads: Failed/" + tc.reason}))
 			w.Expect(s.Status.Targets[0].Message).To(ContainSubstring(tc.says))
@@ -152,7 +153,7 @@ func TestDatabasesThatAreNotBackedUp(t *testing.T) {
 			w.configuration(ofDatabase(w, tc.kind, tc.name, tc.params))
 			w.run(v1alpha1.BackupConfigurationKind, "uploads", "run")
 			w.Reconcile("run")
-			w.Clock.SetTime(w.Clock.Now().Add(2 * session.WaitForDatabase))
+			w.Clock.SetTime(w.Clock.Now().Add(2 * run.WaitForDatabase))
 			s := w.settle("run")
 			w.Expect(summary(s)).To(Equal([]string{"Failed/" + s.Status.Reason, "uploads: Failed/" + tc.reason}))
 			w.Expect(s.Status.Targets[0].Message).To(ContainSubstring(tc.says))

@@ -6,8 +6,8 @@ import (
 	. "github.com/onsi/gomega"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
-	"github.com/cairn-backup/cairn/internal/session"
-	"github.com/cairn-backup/cairn/internal/session/sessiontest"
+	"github.com/cairn-backup/cairn/internal/run"
+	"github.com/cairn-backup/cairn/internal/testbed/sessiontest"
 )
 
 // nothingButTheTarget removes from a policy everything that Cairn can infer.
@@ -42,7 +42,7 @@ func TestAPolicyThatCanNotBeCompletedIsWaitedForAndThenRefused(t *testing.T) {
 	w.run(v1alpha1.BackupConfigurationKind, "uploads", "run")
 	w.Reconcile("run")
 	w.Expect(w.session("run").Status.Phase).To(Equal(v1alpha1.BackupSessionPending))
-	w.Clock.SetTime(w.Clock.Now().Add(2 * session.WaitForRepository))
+	w.Clock.SetTime(w.Clock.Now().Add(2 * run.WaitForRepository))
 	s := w.settle("run")
 	w.Expect(summary(s)).To(Equal([]string{"Failed/StorageNotFound", "uploads: Failed/StorageNotFound"}))
 	w.Expect(s.Status.Targets[0].Message).

@@ -7,14 +7,14 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/kube/read"
 	"github.com/cairn-backup/cairn/internal/policy"
-	"github.com/cairn-backup/cairn/internal/session"
-	"github.com/cairn-backup/cairn/internal/session/lifecycle"
+	"github.com/cairn-backup/cairn/internal/run/backup"
 )
 
 // hooks resolves the hooks of a session that run around all of its targets.
 func (r *Reconciler) hooks(
-	ctx context.Context, s *v1alpha1.BackupSession, config *v1alpha1.SessionConfig, start *session.Start,
+	ctx context.Context, s *v1alpha1.BackupSession, config *v1alpha1.SessionConfig, start *backup.Start,
 ) error {
 	var target *v1alpha1.TypedObjectReference
 	if len(start.Targets) == 1 {
@@ -34,13 +34,13 @@ func (r *Reconciler) hooksOf(
 	}
 	builtin := policy.BackupHookValues(s.Namespace, s.Spec.Invoker.Kind, s.Spec.Invoker.Name, s.Spec.Session, target)
 	builtin["backupSession"] = s.Name
-	return lifecycle.Hooks(ctx, lifecycle.Sure{Reader: r.Client, Live: r.APIReader}, s.Namespace,
+	return read.Hooks(ctx, read.FallbackReader{Reader: r.Client, Live: r.APIReader}, s.Namespace,
 		hooks.PreBackup, hooks.PostBackup, builtin, r.MoverImage)
 }
 
 // others looks past the cache for the runs beside which this run must not start.
 func (r *Reconciler) others(
-	ctx context.Context, s *v1alpha1.BackupSession, invoker client.Object, start *session.Start,
+	ctx context.Context, s *v1alpha1.BackupSession, invoker client.Object, start *backup.Start,
 ) error {
 	if start.Rivals.Judged() {
 		var err error
@@ -55,7 +55,7 @@ func (r *Reconciler) others(
 }
 
 // lookForHooks looks past the cache for a run that has hooks on a target on which this run has hooks too.
-func (r *Reconciler) lookForHooks(ctx context.Context, s *v1alpha1.BackupSession, start *session.Start) error {
+func (r *Reconciler) lookForHooks(ctx context.Context, s *v1alpha1.BackupSession, start *backup.Start) error {
 	var list v1alpha1.BackupSessionList
 	if err := r.APIReader.List(ctx, &list, client.InNamespace(s.Namespace)); err != nil {
 		return fmt.Errorf("list BackupSessions: %w", err)

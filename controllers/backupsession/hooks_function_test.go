@@ -15,7 +15,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
-	"github.com/cairn-backup/cairn/internal/session/sessiontest"
+	"github.com/cairn-backup/cairn/internal/testbed/sessiontest"
 )
 
 // ran holds the Jobs of a world in the order in which the cluster first saw each: the hook's name, or "backup".
@@ -29,8 +29,8 @@ type ran struct {
 func (w *world) functions(edit ...func(*v1alpha1.BackupHooks)) *ran {
 	w.T.Helper()
 	hooks := &v1alpha1.BackupHooks{
-		PreBackup:  []v1alpha1.HookInfo{sessiontest.Use("freeze")},
-		PostBackup: []v1alpha1.HookInfo{sessiontest.Use("thaw")},
+		PreBackup:  []v1alpha1.HookInfo{sessiontest.UseTemplate("freeze")},
+		PostBackup: []v1alpha1.HookInfo{sessiontest.UseTemplate("thaw")},
 	}
 	for _, e := range edit {
 		e(hooks)
@@ -112,7 +112,7 @@ func TestFunctionsFreezeAndThawWithTheManagerKilled(t *testing.T) {
 
 	writes := undisturbed.Count()
 	w.Expect(writes).To(BeNumerically(">", 12))
-	for name, killer := range sessiontest.Kills(writes) {
+	for name, killer := range sessiontest.KillPoints(writes) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			w, r := start(t, killer)

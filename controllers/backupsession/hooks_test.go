@@ -13,7 +13,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
-	"github.com/cairn-backup/cairn/internal/session/sessiontest"
+	"github.com/cairn-backup/cairn/internal/testbed/sessiontest"
 )
 
 const (
@@ -26,8 +26,8 @@ const (
 func (w *world) frozenDuring(l *sessiontest.Listener, edit ...func(*v1alpha1.BackupHooks)) {
 	w.T.Helper()
 	hooks := &v1alpha1.BackupHooks{
-		PreBackup:  []v1alpha1.HookInfo{sessiontest.Use("freeze")},
-		PostBackup: []v1alpha1.HookInfo{sessiontest.Use("thaw")},
+		PreBackup:  []v1alpha1.HookInfo{sessiontest.UseTemplate("freeze")},
+		PostBackup: []v1alpha1.HookInfo{sessiontest.UseTemplate("thaw")},
 	}
 	for _, e := range edit {
 		e(hooks)
@@ -85,7 +85,7 @@ func TestFreezeAndThawWithTheManagerKilled(t *testing.T) {
 			HaveField("Reason", "SuccessfullyExecutedPostBackupHooks"))))
 	writes := undisturbed.Count()
 	w.Expect(writes).To(BeNumerically(">", 12))
-	for name, killer := range sessiontest.Kills(writes) {
+	for name, killer := range sessiontest.KillPoints(writes) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			w, l := start(t, killer)
@@ -221,9 +221,9 @@ func TestHooksThatCannotRunAreRefusedBeforeTheStart(t *testing.T) {
 		reason string
 		says   string
 	}{
-		"no template": {sessiontest.Use("none"), v1alpha1.ReasonHookTemplateNotFound, "there is no HookTemplate"},
+		"no template": {sessiontest.UseTemplate("none"), v1alpha1.ReasonHookTemplateNotFound, "there is no HookTemplate"},
 		"a parameter too many": {
-			sessiontest.Use("freeze",
+			sessiontest.UseTemplate("freeze",
 				func(h *v1alpha1.HookInfo) {
 					h.Params = &apiextensionsv1.JSON{
 						Raw: []byte(`{"user":"u"}`),
@@ -232,7 +232,7 @@ func TestHooksThatCannotRunAreRefusedBeforeTheStart(t *testing.T) {
 			`hook freeze: params.user: the HookTemplate "freeze" has no parameter "user"`,
 		},
 		"a template of another namespace": {
-			sessiontest.Use("theirs",
+			sessiontest.UseTemplate("theirs",
 				func(h *v1alpha1.HookInfo) { h.HookTemplate.Namespace = "default" }), v1alpha1.ReasonHookTemplateNotAllowed,
 			"the usagePolicy of HookTemplate default/theirs does not allow the namespace",
 		},
@@ -274,8 +274,8 @@ func TestABatchHasItsHooksAroundAllTargets(t *testing.T) {
 	var b v1alpha1.BackupBatch
 	w.Get("shop", &b)
 	b.Spec.Sessions[0].Hooks = &v1alpha1.BackupHooks{
-		PreBackup:  []v1alpha1.HookInfo{sessiontest.Use("freeze")},
-		PostBackup: []v1alpha1.HookInfo{sessiontest.Use("thaw")},
+		PreBackup:  []v1alpha1.HookInfo{sessiontest.UseTemplate("freeze")},
+		PostBackup: []v1alpha1.HookInfo{sessiontest.UseTemplate("thaw")},
 	}
 	w.Expect(w.Client.Update(t.Context(), &b)).To(Succeed())
 	b.Status.ObservedGeneration = b.Generation

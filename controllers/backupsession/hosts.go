@@ -10,9 +10,11 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
-	"github.com/cairn-backup/cairn/internal/access"
-	"github.com/cairn-backup/cairn/internal/session"
-	"github.com/cairn-backup/cairn/internal/session/lifecycle"
+	"github.com/cairn-backup/cairn/internal/kube/access"
+	"github.com/cairn-backup/cairn/internal/kube/read"
+	"github.com/cairn-backup/cairn/internal/run/backup"
+	"github.com/cairn-backup/cairn/internal/run/restore"
+	"github.com/cairn-backup/cairn/internal/workload"
 )
 
 // namespaceState is the state from which all targets of a namespace are resolved. It is read past the cache: a manager
@@ -59,27 +61,27 @@ func (r *resolution) state(ctx context.Context) (*namespaceState, error) {
 
 // hosts resolves which Jobs back up a target. It refuses a volume that a restore writes into.
 func (r *resolution) hosts(
-	ctx context.Context, app v1alpha1.TypedObjectReference, moving *moving, resolved *v1alpha1.ResolvedTarget,
+	ctx context.Context, app v1alpha1.TypedObjectReference, moving *targetInput, resolved *v1alpha1.ResolvedTarget,
 ) ([]v1alpha1.ResolvedHost, *v1alpha1.ResolvedError, error) {
 	state, err := r.state(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
-	t := session.Target{
-		Pods: state.pods, Claims: state.claims, Paths: moving.params[session.ParamPaths], Job: resolved.Task.Job,
+	t := workload.Target{
+		Pods: state.pods, Claims: state.claims, Paths: moving.params[workload.ParamPaths], Job: resolved.Task.Job,
 		Privileged: state.privileged,
-		Singleton:  resolved.Task.Singleton, Sidecar: session.IsSidecar(resolved),
-		VolumeSnapshots: session.IsVolumeSnapshots(resolved),
+		Singleton:  resolved.Task.Singleton, Sidecar: workload.IsSidecar(resolved),
+		VolumeSnapshots: backup.IsVolumeSnapshots(resolved),
 		Copied:          moving.copied,
 	}
 	if moving.database != nil {
-		if restore := session.RestoringDatabase(state.restores, moving.database.UID(), ""); restore != nil {
+		if restore := restore.RestoreIntoDatabase(state.restores, moving.database.UID(), ""); restore != nil {
 			return nil, &v1alpha1.ResolvedError{
 				Reason:  v1alpha1.ReasonRestoreInProgress,
 				Message: fmt.Sprintf("RestoreSession %s writes into %s", restore.Name, app),
 			}, nil
 		}
-		if batch := session.RestoringTarget(state.batches, app); batch != nil {
+		if batch := restore.BatchRestoring(state.batches, app); batch != nil {
 			return nil, &v1alpha1.ResolvedError{
 				Reason:  v1alpha1.ReasonRestoreInProgress,
 				Message: fmt.Sprintf("RestoreBatch %s restores %s", batch.Name, app),
@@ -90,14 +92,14 @@ func (r *resolution) hosts(
 		hosts, refusal := resolveHosts(t, state)
 		return hosts, refusal, nil
 	}
-	object := workload(&t, app.Kind)
+	object := objectOf(&t, app.Kind)
 	if object == nil {
 		return nil, &v1alpha1.ResolvedError{
 			Reason:  v1alpha1.ReasonTargetNotFound,
 			Message: fmt.Sprintf("%s is of a kind that can't be backed up", app),
 		}, nil
 	}
-	err = lifecycle.Get(ctx, r.APIReader, client.ObjectKey{Namespace: r.session.Namespace, Name: app.Name}, object)
+	err = read.Get(ctx, r.APIReader, client.ObjectKey{Namespace: r.session.Namespace, Name: app.Name}, object)
 	if apierrors.IsNotFound(err) {
 		return nil, &v1alpha1.ResolvedError{
 			Reason:  v1alpha1.ReasonTargetNotFound,
@@ -107,7 +109,7 @@ func (r *resolution) hosts(
 	if err != nil {
 		return nil, nil, fmt.Errorf("get %s: %w", app, err)
 	}
-	if batch := session.RestoringTarget(state.batches, app); batch != nil {
+	if batch := restore.BatchRestoring(state.batches, app); batch != nil {
 		return nil, &v1alpha1.ResolvedError{
 			Reason:  v1alpha1.ReasonRestoreInProgress,
 			Message: fmt.Sprintf("RestoreBatch %s restores %s", batch.Name, app),
@@ -121,18 +123,18 @@ func (r *resolution) hosts(
 }
 
 // resolveHosts resolves the hosts and refuses those whose volumes a restore writes into now.
-func resolveHosts(t session.Target, state *namespaceState) ([]v1alpha1.ResolvedHost, *v1alpha1.ResolvedError) {
-	hosts, refusal := session.ResolveHosts(t)
+func resolveHosts(t workload.Target, state *namespaceState) ([]v1alpha1.ResolvedHost, *v1alpha1.ResolvedError) {
+	hosts, refusal := workload.ResolveHosts(t)
 	for i := range hosts {
 		if refusal == nil {
-			refusal = restoring(state.restores, &hosts[i])
+			refusal = restoreInto(state.restores, &hosts[i])
 		}
 	}
 	return hosts, refusal
 }
 
-// workload returns the empty object of t to read the target into. It returns nil for an unknown kind.
-func workload(t *session.Target, kind string) client.Object {
+// objectOf returns the empty object of t to read the target into. It returns nil for an unknown kind.
+func objectOf(t *workload.Target, kind string) client.Object {
 	switch kind {
 	case v1alpha1.KindPersistentVolumeClaim:
 		t.Claim = &corev1.PersistentVolumeClaim{}
@@ -161,13 +163,13 @@ func (r *Reconciler) restores(ctx context.Context, namespace string) ([]v1alpha1
 	return list.Items, nil
 }
 
-// restoring returns a refusal if one of the restores writes into a volume of the host now.
-func restoring(restores []v1alpha1.RestoreSession, h *v1alpha1.ResolvedHost) *v1alpha1.ResolvedError {
+// restoreInto returns a refusal if one of the restores writes into a volume of the host now.
+func restoreInto(restores []v1alpha1.RestoreSession, h *v1alpha1.ResolvedHost) *v1alpha1.ResolvedError {
 	for _, v := range h.Volumes {
 		if v.ClaimName == "" {
 			continue
 		}
-		if restore := session.Restoring(restores, v.ClaimName, ""); restore != nil {
+		if restore := restore.RestoreInto(restores, v.ClaimName, ""); restore != nil {
 			return &v1alpha1.ResolvedError{
 				Reason:  v1alpha1.ReasonRestoreInProgress,
 				Message: fmt.Sprintf("RestoreSession %s writes into PersistentVolumeClaim %s", restore.Name, v.ClaimName),

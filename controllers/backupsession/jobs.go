@@ -7,15 +7,16 @@ import (
 	batchv1 "k8s.io/api/batch/v1"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/kube/movers"
 	"github.com/cairn-backup/cairn/internal/policy"
-	"github.com/cairn-backup/cairn/internal/session"
-	"github.com/cairn-backup/cairn/internal/session/movers"
-	"github.com/cairn-backup/cairn/internal/task"
+	"github.com/cairn-backup/cairn/internal/run/backup"
+	"github.com/cairn-backup/cairn/internal/task/moverjob"
+	"github.com/cairn-backup/cairn/internal/workload"
 )
 
 // writeJobs deletes and creates the Jobs of a decision. If a Job must not be created, it adds the reason to in.Refused:
 // the next decision takes that into account.
-func (r *Reconciler) writeJobs(ctx context.Context, in session.Input, d session.Decision) error {
+func (r *Reconciler) writeJobs(ctx context.Context, in backup.Input, d backup.Decision) error {
 	s := in.Session
 	for _, name := range d.Delete {
 		if in.Jobs[name].Sidecar {
@@ -37,10 +38,10 @@ func (r *Reconciler) writeJobs(ctx context.Context, in session.Input, d session.
 		return err
 	}
 	for _, m := range d.Create {
-		if refusal := restoring(restores, m.Host); refusal != nil && len(m.Target.Copies) == 0 {
+		if refusal := restoreInto(restores, m.Host); refusal != nil && len(m.Target.Copies) == 0 {
 			in.Refused[m.Repository.Snapshot] = refusal
 		}
-		if in.Refused[m.Repository.Snapshot] != nil || session.IsSidecar(m.Target) {
+		if in.Refused[m.Repository.Snapshot] != nil || workload.IsSidecar(m.Target) {
 			continue
 		}
 		err := r.create(ctx, s, in.Snapshots[m.Repository.Snapshot], m)
@@ -55,7 +56,7 @@ func (r *Reconciler) writeJobs(ctx context.Context, in session.Input, d session.
 
 // create creates the Job of one mover.
 func (r *Reconciler) create(
-	ctx context.Context, s *v1alpha1.BackupSession, snap *v1alpha1.Snapshot, m session.Mover,
+	ctx context.Context, s *v1alpha1.BackupSession, snap *v1alpha1.Snapshot, m backup.Mover,
 ) error {
 	job, err := r.job(ctx, s, snap, m)
 	if err != nil {
@@ -67,18 +68,18 @@ func (r *Reconciler) create(
 // job builds the Job of one mover. Everything comes from the frozen session, except that the storage's usagePolicy is
 // checked again.
 func (r *Reconciler) job(
-	ctx context.Context, s *v1alpha1.BackupSession, snap *v1alpha1.Snapshot, m session.Mover,
+	ctx context.Context, s *v1alpha1.BackupSession, snap *v1alpha1.Snapshot, m backup.Mover,
 ) (*batchv1.Job, error) {
-	if session.IsVolumeSnapshots(m.Target) {
+	if backup.IsVolumeSnapshots(m.Target) {
 		return r.volumeSnapshotJob(ctx, s, snap, m)
 	}
-	means, err := movers.Provide(ctx, r.Client, s, *m.Repository, policy.JobName("backup", s.Name, m.Repository.Name))
+	means, err := movers.ProvideAccess(ctx, r.Client, s, *m.Repository, policy.JobName("backup", s.Name, m.Repository.Name))
 	if err != nil {
 		return nil, err
 	}
-	job, err := task.BackupJob(task.BackupJobInput{
+	job, err := moverjob.BackupJob(moverjob.BackupJobInput{
 		Session: s, Snapshot: snap, Target: *m.Target, Host: *m.Host, Repository: *m.Repository, Storage: &means.Storage,
-		Credentials: means.Credentials, Timeout: movers.Timeout(session.DeadlineOf(s, m.Target.Name), r.Clock.Now()),
+		Credentials: means.Credentials, Timeout: movers.Timeout(backup.DeadlineOf(s, m.Target.Name), r.Clock.Now()),
 		Privileged: means.Privileged, ClusterUID: r.ClusterUID,
 	})
 	if err != nil {

@@ -7,7 +7,7 @@ import (
 	batchv1 "k8s.io/api/batch/v1"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
-	"github.com/cairn-backup/cairn/internal/session/sessiontest"
+	"github.com/cairn-backup/cairn/internal/testbed/sessiontest"
 )
 
 // A run ends in the same way, with the same Jobs and Snapshots, if the manager is killed at any of its writes.
@@ -60,7 +60,7 @@ func TestKilledAtAnyWrite(t *testing.T) {
 	g.Expect(want.jobs).To(HaveLen(5), "four movers and one repetition")
 	writes := undisturbed.Count()
 	g.Expect(writes).To(BeNumerically(">", 20))
-	for name, killer := range sessiontest.Kills(writes) {
+	for name, killer := range sessiontest.KillPoints(writes) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			w := start(t, killer)
@@ -89,7 +89,7 @@ func TestKilledWhileCancelling(t *testing.T) {
 	undisturbed := w.Killer
 	want := summary(w.settle("run"))
 	w.Expect(want[0]).To(Equal("Failed/Cancelled"))
-	for name, killer := range sessiontest.Kills(undisturbed.Count()) {
+	for name, killer := range sessiontest.KillPoints(undisturbed.Count()) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			w := start(t)

@@ -12,10 +12,11 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/kube/read"
 	"github.com/cairn-backup/cairn/internal/policy"
+	"github.com/cairn-backup/cairn/internal/run"
+	"github.com/cairn-backup/cairn/internal/run/backup"
 	"github.com/cairn-backup/cairn/internal/schedule"
-	"github.com/cairn-backup/cairn/internal/session"
-	"github.com/cairn-backup/cairn/internal/session/lifecycle"
 )
 
 // leastStartingDeadline is the minimum delay that a run is allowed if its session names no deadline: what a run waits
@@ -26,9 +27,9 @@ const leastStartingDeadline = 15 * time.Minute
 const unscheduledDeadline = 24 * time.Hour
 
 // lookUp collects everything that the start of a session depends on. The invoker is nil if it does not exist.
-func (r *Reconciler) lookUp(ctx context.Context, s *v1alpha1.BackupSession) (*session.Start, client.Object, error) {
-	start := &session.Start{
-		Since:   session.Since(s.Status.Conditions, r.Clock.Now()),
+func (r *Reconciler) lookUp(ctx context.Context, s *v1alpha1.BackupSession) (*backup.Start, client.Object, error) {
+	start := &backup.Start{
+		Since:   run.Since(s.Status.Conditions, r.Clock.Now()),
 		CronJob: policy.CronJobName(s.Spec.Invoker.Kind, s.Spec.Invoker.Name, s.Spec.Session),
 	}
 	invoker, err := r.invoker(ctx, s)
@@ -87,10 +88,10 @@ func (r *Reconciler) lookUp(ctx context.Context, s *v1alpha1.BackupSession) (*se
 func (r *Reconciler) invoker(ctx context.Context, s *v1alpha1.BackupSession) (client.Object, error) {
 	key := client.ObjectKey{Namespace: s.Namespace, Name: s.Spec.Invoker.Name}
 	invoker := newInvoker(s)
-	err := lifecycle.Get(ctx, r.Client, key, invoker)
+	err := read.Get(ctx, r.Client, key, invoker)
 	if config, _ := sessionOf(invoker, s.Spec.Session); apierrors.IsNotFound(err) || err == nil && config == nil {
 		invoker = newInvoker(s)
-		err = lifecycle.Get(ctx, r.APIReader, key, invoker)
+		err = read.Get(ctx, r.APIReader, key, invoker)
 	}
 	switch {
 	case apierrors.IsNotFound(err):
@@ -146,7 +147,7 @@ func timeoutOf(durations ...*metav1.Duration) time.Duration {
 			return d.Duration
 		}
 	}
-	return session.DefaultTimeout
+	return run.DefaultTimeout
 }
 
 // startingDeadline returns when it is too late to start: the scheduler's deadline, else the next slot, so that a run
@@ -187,12 +188,12 @@ func (r *Reconciler) policyLabels(ctx context.Context, invoker client.Object) (m
 }
 
 // source finds which revision of which PolicySync is in force, and whether the PolicySync is applying another one.
-func (r *Reconciler) source(ctx context.Context, invoker client.Object, start *session.Start) error {
+func (r *Reconciler) source(ctx context.Context, invoker client.Object, start *backup.Start) error {
 	labels, err := r.policyLabels(ctx, invoker)
 	if err != nil {
 		return err
 	}
-	inForce, sync, err := lifecycle.Policy(ctx, r.Client, labels)
+	inForce, sync, err := read.Policy(ctx, r.Client, labels)
 	if err != nil {
 		return err
 	}

@@ -10,8 +10,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
-	"github.com/cairn-backup/cairn/internal/session"
-	"github.com/cairn-backup/cairn/internal/session/sessiontest"
+	"github.com/cairn-backup/cairn/internal/run"
+	"github.com/cairn-backup/cairn/internal/testbed/sessiontest"
 )
 
 func TestARepositoryThatIsMissingIsExplained(t *testing.T) {
@@ -55,7 +55,7 @@ func TestChildrenOfABatch(t *testing.T) {
 		w.run(v1alpha1.BackupBatchKind, "shop", "run")
 		w.Reconcile("run")
 		w.Expect(w.session("run").Status.Reason).To(Equal(v1alpha1.ReasonChildrenNotReady))
-		w.Clock.SetTime(w.Clock.Now().Add(session.WaitForChild))
+		w.Clock.SetTime(w.Clock.Now().Add(run.WaitForChild))
 		w.Expect(summary(w.settle("run"))).To(Equal([]string{
 			"Failed/TargetsFailed", "web: Succeeded/Succeeded", "uploads: Succeeded/Succeeded", "db: Failed/ChildrenNotReady",
 		}))

@@ -12,7 +12,7 @@ import (
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/policy"
-	"github.com/cairn-backup/cairn/internal/session/sessiontest"
+	"github.com/cairn-backup/cairn/internal/testbed/sessiontest"
 )
 
 func sequential(b *v1alpha1.BackupBatch) {
@@ -56,7 +56,7 @@ func (w *world) hooksAround(l *sessiontest.Listener) func(*v1alpha1.BackupBatch)
 		l.Template(w.Namespace, "post", "{{.Status.Phase}}"))
 	return func(b *v1alpha1.BackupBatch) {
 		b.Spec.Sessions[0].Hooks = &v1alpha1.BackupHooks{
-			PreBackup: []v1alpha1.HookInfo{sessiontest.Use("pre")}, PostBackup: []v1alpha1.HookInfo{sessiontest.Use("post")},
+			PreBackup: []v1alpha1.HookInfo{sessiontest.UseTemplate("pre")}, PostBackup: []v1alpha1.HookInfo{sessiontest.UseTemplate("post")},
 		}
 	}
 }
@@ -118,7 +118,7 @@ func TestKilledAtAnyWriteOfASequentialBatch(t *testing.T) {
 	w.Expect(s.Status.Targets[1].StartTime.Before(s.Status.Targets[0].CompletionTime)).To(BeFalse())
 	writes := undisturbed.Count()
 	w.Expect(writes).To(BeNumerically(">", 20))
-	for name, killer := range sessiontest.Kills(writes) {
+	for name, killer := range sessiontest.KillPoints(writes) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			w, l := start(t, killer)
@@ -253,7 +253,7 @@ func TestKilledWhileCancellingASequentialBatch(t *testing.T) {
 		"pre Running", "freeze-web web Running", "thaw-web web Succeeded", "freeze-uploads uploads Running",
 		"thaw-uploads uploads Failed", "post Failed",
 	}))
-	for name, killer := range sessiontest.Kills(undisturbed.Count()) {
+	for name, killer := range sessiontest.KillPoints(undisturbed.Count()) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			w, l := start(t)

@@ -19,11 +19,11 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
-	"github.com/cairn-backup/cairn/internal/hook/execute"
-	"github.com/cairn-backup/cairn/internal/selection"
-	"github.com/cairn-backup/cairn/internal/session"
-	"github.com/cairn-backup/cairn/internal/session/lifecycle"
-	"github.com/cairn-backup/cairn/internal/session/movers"
+	"github.com/cairn-backup/cairn/internal/kube/hookexec"
+	"github.com/cairn-backup/cairn/internal/kube/movers"
+	"github.com/cairn-backup/cairn/internal/kube/oneshot"
+	"github.com/cairn-backup/cairn/internal/kube/selection"
+	"github.com/cairn-backup/cairn/internal/run/backup"
 )
 
 // Reconciler reconciles BackupSessions. Its fields are set before SetupWithManager and never change.
@@ -46,7 +46,7 @@ type Reconciler struct {
 	// FieldManager owns all writes.
 	FieldManager string
 	// Hooks runs the hooks of the sessions.
-	Hooks *execute.Hooks
+	Hooks *hookexec.Hooks
 
 	// starting serializes starts. A run that must not start beside its rivals or beside other runs with hooks holds it
 	// from its look at those runs until its start is written.
@@ -62,8 +62,8 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	return r.keeper().Reconcile(ctx, req, s, func() (time.Duration, error) { return r.reconcile(ctx, s) })
 }
 
-func (r *Reconciler) keeper() lifecycle.Keeper {
-	return lifecycle.Keeper{
+func (r *Reconciler) keeper() oneshot.Keeper {
+	return oneshot.Keeper{
 		Client: r.Client, EventRecorder: r.EventRecorder,
 		Live: r.APIReader, Owner: client.FieldOwner(r.FieldManager),
 	}
@@ -88,7 +88,7 @@ func (r *Reconciler) reconcile(ctx context.Context, s *v1alpha1.BackupSession) (
 
 // start makes a session that is not frozen wait, end or freeze.
 func (r *Reconciler) start(ctx context.Context, s *v1alpha1.BackupSession) (time.Duration, error) {
-	in := session.Input{Now: r.Clock.Now(), Session: s, Start: &session.Start{}}
+	in := backup.Input{Now: r.Clock.Now(), Session: s, Start: &backup.Start{}}
 	if s.DeletionTimestamp == nil {
 		start, invoker, err := r.lookUp(ctx, s)
 		if err != nil {
@@ -107,14 +107,14 @@ func (r *Reconciler) start(ctx context.Context, s *v1alpha1.BackupSession) (time
 		}
 	}
 	before := s.Status
-	d := session.Next(in)
+	d := backup.Next(in)
 	if err := r.replace(ctx, s, in.Start.Rivals.Runs, d.Replace); err != nil {
 		return 0, err
 	}
 	after, err := r.writeStatus(ctx, s, d)
-	if refusal := movers.RefusalOf(movers.Rejected(err)); refusal != nil {
-		s.Status, in.Start = before, &session.Start{Refused: refusal}
-		return r.writeStatus(ctx, s, session.Next(in))
+	if refusal := movers.RefusalOf(movers.AsRefusal(err)); refusal != nil {
+		s.Status, in.Start = before, &backup.Start{Refused: refusal}
+		return r.writeStatus(ctx, s, backup.Next(in))
 	}
 	return after, err
 }
@@ -131,7 +131,7 @@ func (r *Reconciler) run(ctx context.Context, s *v1alpha1.BackupSession) (time.D
 		if err != nil {
 			return 0, err
 		}
-		d := session.Next(in)
+		d := backup.Next(in)
 		if d.Look && !look {
 			look = true
 			continue
@@ -164,8 +164,8 @@ func (r *Reconciler) run(ctx context.Context, s *v1alpha1.BackupSession) (time.D
 // created, it adds the reason to refused.
 func (r *Reconciler) observe(
 	ctx context.Context, reader client.Reader, s *v1alpha1.BackupSession, refused map[string]*v1alpha1.ResolvedError,
-) (session.Input, error) {
-	in := session.Input{Now: r.Clock.Now(), Session: s, Refused: refused, Hooks: r.Hooks.Results(s.UID)}
+) (backup.Input, error) {
+	in := backup.Input{Now: r.Clock.Now(), Session: s, Refused: refused, Hooks: r.Hooks.Results(s.UID)}
 	var err error
 	if in.Snapshots, err = r.snapshots(ctx, reader, s, refused); err != nil {
 		return in, err

@@ -9,8 +9,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
-	"github.com/cairn-backup/cairn/internal/session"
-	"github.com/cairn-backup/cairn/internal/session/sessiontest"
+	"github.com/cairn-backup/cairn/internal/run"
+	"github.com/cairn-backup/cairn/internal/testbed/sessiontest"
 )
 
 func TestARunThatCannotStart(t *testing.T) {
@@ -123,7 +123,7 @@ func TestARunThatCannotStart(t *testing.T) {
 			want: "Failed/PrivilegeRequired",
 		},
 		"a repository that never becomes ready": {
-			change: func(w *world) { w.repositoryPhase(v1alpha1.PhaseNotReady) }, later: session.WaitForRepository,
+			change: func(w *world) { w.repositoryPhase(v1alpha1.PhaseNotReady) }, later: run.WaitForRepository,
 			pending: v1alpha1.ReasonRepositoryNotReady, want: "Failed/RepositoryNotReady",
 		},
 		"a repository of another directory": {

@@ -15,23 +15,24 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
-	"github.com/cairn-backup/cairn/internal/defaults"
+	"github.com/cairn-backup/cairn/internal/catalog"
+	"github.com/cairn-backup/cairn/internal/kube/defaults"
+	"github.com/cairn-backup/cairn/internal/kube/read"
 	"github.com/cairn-backup/cairn/internal/policy"
-	"github.com/cairn-backup/cairn/internal/session"
-	"github.com/cairn-backup/cairn/internal/session/lifecycle"
-	"github.com/cairn-backup/cairn/internal/task"
+	"github.com/cairn-backup/cairn/internal/run"
+	"github.com/cairn-backup/cairn/internal/run/backup"
 )
 
 // targets resolves every target of a session, in the order of the session. Mistakes of policy are in the targets; an
 // error is temporary.
 func (r *Reconciler) targets(
 	ctx context.Context, s *v1alpha1.BackupSession, invoker client.Object, since time.Time,
-) ([]session.StartTarget, error) {
+) ([]backup.StartTarget, error) {
 	res := &resolution{Reconciler: r, session: s}
 	switch o := invoker.(type) {
 	case *v1alpha1.BackupConfiguration:
 		t, err := res.target(ctx, o.Name, *o.Spec.Target, o)
-		return []session.StartTarget{t}, err
+		return []backup.StartTarget{t}, err
 	case *v1alpha1.BackupBatch:
 		return res.batch(ctx, o, since)
 	default:
@@ -49,14 +50,14 @@ type resolution struct {
 // batch resolves the targets of a batch through its children, in the order of the session.
 func (r *resolution) batch(
 	ctx context.Context, b *v1alpha1.BackupBatch, since time.Time,
-) ([]session.StartTarget, error) {
+) ([]backup.StartTarget, error) {
 	i := slices.IndexFunc(b.Spec.Sessions,
 		func(c v1alpha1.BackupBatchSession) bool { return c.Name == r.session.Spec.Session })
 	targets, err := r.targetsOf(ctx, b)
 	if err != nil {
 		return nil, err
 	}
-	var out []session.StartTarget
+	var out []backup.StartTarget
 	says := map[string]*v1alpha1.BatchSessionTarget{}
 	for k := range b.Spec.Sessions[i].Targets {
 		says[b.Spec.Sessions[i].Targets[k].Name] = &b.Spec.Sessions[i].Targets[k]
@@ -83,37 +84,37 @@ func (r *Reconciler) targetsOf(ctx context.Context, b *v1alpha1.BackupBatch) ([]
 	if err != nil {
 		return nil, err
 	}
-	return policy.TargetsInForce(b, policy.Among(b, candidates)), nil
+	return policy.TargetsInForce(b, policy.FindAmong(b, candidates)), nil
 }
 
 // child resolves one target of a batch. The run waits for a child that is missing or older than the batch.
 func (r *resolution) child(
 	ctx context.Context, b *v1alpha1.BackupBatch, bt policy.Target, since time.Time,
-) (session.StartTarget, error) {
+) (backup.StartTarget, error) {
 	name := policy.ChildName(b.Name, bt.Name)
 	var child v1alpha1.BackupConfiguration
 	err := r.Get(ctx, client.ObjectKey{Namespace: b.Namespace, Name: name}, &child)
-	waiting := r.Clock.Now().Before(since.Add(session.WaitForChild))
+	waiting := r.Clock.Now().Before(since.Add(run.WaitForChild))
 	switch {
 	case err != nil && !apierrors.IsNotFound(err):
-		return session.StartTarget{}, fmt.Errorf("get BackupConfiguration %s: %w", name, err)
+		return backup.StartTarget{}, fmt.Errorf("get BackupConfiguration %s: %w", name, err)
 	case err != nil || b.Status.ObservedGeneration < b.Generation && waiting:
-		return broken(bt.Name, bt.AppRef, name, session.WaitForChild, v1alpha1.ReasonChildrenNotReady,
+		return refusedTarget(bt.Name, bt.AppRef, name, run.WaitForChild, v1alpha1.ReasonChildrenNotReady,
 			"BackupConfiguration %s does not exist yet", name), nil
 	case !metav1.IsControlledBy(&child, b):
-		return broken(bt.Name, bt.AppRef, name, 0, v1alpha1.ReasonNameConflict,
+		return refusedTarget(bt.Name, bt.AppRef, name, 0, v1alpha1.ReasonNameConflict,
 			"BackupConfiguration %s does not belong to BackupBatch %s", name, b.Name), nil
 	default:
 		return r.target(ctx, bt.Name, bt.AppRef, &child)
 	}
 }
 
-// broken returns a target that can't be backed up, or not yet.
-func broken(
+// refusedTarget returns a target that can't be backed up, or not yet.
+func refusedTarget(
 	name string, app v1alpha1.TypedObjectReference, configuration string, wait time.Duration, reason, format string,
 	args ...any,
-) session.StartTarget {
-	return session.StartTarget{
+) backup.StartTarget {
+	return backup.StartTarget{
 		Resolved: v1alpha1.ResolvedTarget{
 			Name: name, AppRef: app, Configuration: configuration,
 			Error: &v1alpha1.ResolvedError{Reason: reason, Message: fmt.Sprintf(format, args...)},
@@ -125,13 +126,13 @@ func broken(
 // target resolves one target from its BackupConfiguration.
 func (r *resolution) target(
 	ctx context.Context, name string, app v1alpha1.TypedObjectReference, c *v1alpha1.BackupConfiguration,
-) (session.StartTarget, error) {
+) (backup.StartTarget, error) {
 	app.Namespace = ""
-	out := session.StartTarget{Resolved: v1alpha1.ResolvedTarget{
+	out := backup.StartTarget{Resolved: v1alpha1.ResolvedTarget{
 		Name: name, AppRef: app, Configuration: c.Name,
 		ConfigurationUID: c.UID,
 	}}
-	fail := func(e *v1alpha1.ResolvedError, wait time.Duration) (session.StartTarget, error) {
+	fail := func(e *v1alpha1.ResolvedError, wait time.Duration) (backup.StartTarget, error) {
 		out.Resolved.Error, out.Wait = e, wait
 		return out, nil
 	}
@@ -142,7 +143,7 @@ func (r *resolution) target(
 			Reason: v1alpha1.ReasonSessionNotFound,
 			Message: fmt.Sprintf("BackupConfiguration %s has no session %q", c.Name,
 				r.session.Spec.Session),
-		}, session.WaitForChild)
+		}, run.WaitForChild)
 	}
 	completer := defaults.Completer{Reader: r.Client, Live: r.APIReader, ClusterName: r.ClusterName}
 	completion, err := completer.Configuration(ctx, c)
@@ -152,7 +153,7 @@ func (r *resolution) target(
 	for _, m := range completion.Missing {
 		if strings.HasPrefix(m.Field, fmt.Sprintf("spec.sessions[%d].", i)) {
 			return fail(&v1alpha1.ResolvedError{Reason: m.Reason, Message: m.Field + ": " + m.Message},
-				session.WaitForRepository)
+				run.WaitForRepository)
 		}
 	}
 	c = completion.Configuration
@@ -161,7 +162,7 @@ func (r *resolution) target(
 	if refusal != nil || err != nil {
 		out.Resolved.Error = refusal
 		if refusal != nil && refusal.Reason == v1alpha1.ReasonTargetNotReady {
-			out.Wait = session.WaitForDatabase
+			out.Wait = run.WaitForDatabase
 		}
 		return out, err
 	}
@@ -183,7 +184,7 @@ func (r *resolution) target(
 
 // volumes resolves which Jobs read which volumes of the target, or copies of them.
 func (r *resolution) volumes(
-	ctx context.Context, moving *moving, settings v1alpha1.CopySettings, t *v1alpha1.ResolvedTarget,
+	ctx context.Context, moving *targetInput, settings v1alpha1.CopySettings, t *v1alpha1.ResolvedTarget,
 ) (*v1alpha1.ResolvedError, error) {
 	if refusal := copyRefusal(settings.CopyMethod, t); refusal != nil {
 		return refusal, nil
@@ -200,21 +201,21 @@ func (r *resolution) volumes(
 	return nil, nil
 }
 
-// moving holds what the resolution needs to know beside the task.
-type moving struct {
+// targetInput holds what the resolution needs to know beside the task.
+type targetInput struct {
 	params map[string]string
 	// copied reports that movers read copies of the volumes.
 	copied bool
 	// database and streams are set if the target is a database.
-	database *lifecycle.Database
-	streams  []task.ComponentStream
+	database *read.Database
+	streams  []catalog.ComponentStream
 }
 
 // task resolves Addon, task and Function, and finds the database if the target is one.
 func (r *resolution) task(
 	ctx context.Context, t *v1alpha1.ResolvedTarget, c *v1alpha1.BackupConfigurationSession,
-) (*moving, *v1alpha1.ResolvedError, error) {
-	vars := task.Variables{
+) (*targetInput, *v1alpha1.ResolvedError, error) {
+	vars := catalog.Variables{
 		MoverImage: r.MoverImage, Namespace: r.session.Namespace, BackupSession: r.session.Name,
 		InvokerKind: r.session.Spec.Invoker.Kind, InvokerName: r.session.Spec.Invoker.Name,
 		TargetKind: t.AppRef.Kind, TargetName: t.AppRef.Name,
@@ -222,13 +223,13 @@ func (r *resolution) task(
 	if len(c.Repositories) == 1 {
 		vars.Snapshot = policy.SnapshotName(c.Repositories[0].Name, r.session.Name)
 	}
-	out, catalog := &moving{}, lifecycle.Sure{Reader: r.Client, Live: r.APIReader}
+	out, reader := &targetInput{}, read.FallbackReader{Reader: r.Client, Live: r.APIReader}
 	var refusal *v1alpha1.ResolvedError
 	var err error
 	if !t.AppRef.IsDatabase() || len(c.Addon.Tasks) != 1 {
-		t.Task, out.params, refusal, err = lifecycle.Task(ctx, catalog, *c.Addon, vars)
+		t.Task, out.params, refusal, err = read.Task(ctx, reader, *c.Addon, vars)
 		if refusal == nil && err == nil {
-			t.Executor, err = lifecycle.Executor(ctx, catalog, c.Executor, *c.Addon, false)
+			t.Executor, err = read.Executor(ctx, reader, c.Executor, *c.Addon, false)
 		}
 		return out, refusal, err
 	}
@@ -236,11 +237,11 @@ func (r *resolution) task(
 	if err != nil {
 		return nil, nil, err
 	}
-	out.database, refusal, err = lifecycle.FindDatabase(ctx, r.APIReader, r.session.Namespace, t.AppRef,
-		policy.Params(&c.Addon.Tasks[0]), state.pods)
+	out.database, refusal, err = read.FindDatabase(ctx, r.APIReader, r.session.Namespace, t.AppRef,
+		catalog.Params(&c.Addon.Tasks[0]), state.pods)
 	if refusal == nil && err == nil {
 		t.Executor = v1alpha1.ExecutorJob
-		t.Task, out.streams, refusal, err = lifecycle.DatabaseTask(ctx, catalog, *c.Addon, false, vars, out.database, nil)
+		t.Task, out.streams, refusal, err = read.DatabaseTask(ctx, reader, *c.Addon, false, vars, out.database, nil)
 	}
 	return out, refusal, err
 }
@@ -261,7 +262,7 @@ func (r *resolution) repository(
 		if conditions.IsFalse(c, meta.ReadyCondition) {
 			message += ": " + conditions.GetMessage(c, meta.ReadyCondition)
 		}
-		return refuse(session.WaitForRepository, v1alpha1.ReasonRepositoryNotReady, "%s", message)
+		return refuse(run.WaitForRepository, v1alpha1.ReasonRepositoryNotReady, "%s", message)
 	}
 	if err != nil {
 		return nil, nil, 0, fmt.Errorf("get Repository %s: %w", info.Name, err)
@@ -271,11 +272,11 @@ func (r *resolution) repository(
 			"Repository %s is of driver %s, and the task is of driver %s: give the repository in policy another name", info.Name,
 			repo.Spec.Driver, driver)
 	}
-	if refusal := elsewhere(c, &repo, info); refusal != nil {
+	if refusal := checkRepositoryPlace(c, &repo, info); refusal != nil {
 		return nil, refusal, 0, nil
 	}
 	if repo.Spec.AppRef.Name == "" {
-		return refuse(session.WaitForRepository, v1alpha1.ReasonRepositoryNotReady,
+		return refuse(run.WaitForRepository, v1alpha1.ReasonRepositoryNotReady,
 			"Repository %s has no target yet: BackupConfiguration %s takes it", info.Name, c.Name)
 	}
 	if repo.Spec.AppRef.Kind != c.Spec.Target.Kind || repo.Spec.AppRef.Name != c.Spec.Target.Name {
@@ -283,11 +284,11 @@ func (r *resolution) repository(
 			"Repository %s keeps the backups of %s: one repository has one target", info.Name, repo.Spec.AppRef)
 	}
 	if repo.Status.Phase != v1alpha1.PhaseReady {
-		wait := session.WaitForRepository
+		wait := run.WaitForRepository
 		if conditions.IsStalled(&repo) {
 			wait = 0
 		}
-		return refuse(wait, session.RepositoryReason(&repo), "Repository %s is not ready: %s", info.Name,
+		return refuse(wait, run.RepositoryReason(&repo), "Repository %s is not ready: %s", info.Name,
 			cmp.Or(conditions.GetMessage(&repo, meta.ReadyCondition), "it is being initialised"))
 	}
 	out := &v1alpha1.ResolvedRepository{
@@ -304,9 +305,9 @@ func (r *resolution) repository(
 	return out, nil, 0, nil
 }
 
-// elsewhere returns a refusal if a Repository has another storage or directory than policy says. VolumeSnapshots have
+// checkRepositoryPlace returns a refusal if a Repository has another storage or directory than policy says. VolumeSnapshots have
 // neither.
-func elsewhere(
+func checkRepositoryPlace(
 	c *v1alpha1.BackupConfiguration, repo *v1alpha1.Repository, info v1alpha1.RepositoryInfo,
 ) *v1alpha1.ResolvedError {
 	if repo.Spec.Driver == v1alpha1.DriverVolumeSnapshotter {

@@ -12,24 +12,25 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/kube/read"
 	"github.com/cairn-backup/cairn/internal/policy"
-	"github.com/cairn-backup/cairn/internal/session"
-	"github.com/cairn-backup/cairn/internal/session/lifecycle"
+	"github.com/cairn-backup/cairn/internal/run"
+	"github.com/cairn-backup/cairn/internal/run/backup"
 )
 
 // again completes the start of a run that retries the failed targets of another run.
-func (r *Reconciler) again(ctx context.Context, s *v1alpha1.BackupSession, start *session.Start) error {
+func (r *Reconciler) again(ctx context.Context, s *v1alpha1.BackupSession, start *backup.Start) error {
 	if s.Spec.RetryOf == "" {
 		return nil
 	}
 	of := &v1alpha1.BackupSession{}
-	err := lifecycle.Get(ctx, r.APIReader, client.ObjectKey{Namespace: s.Namespace, Name: s.Spec.RetryOf}, of)
+	err := read.Get(ctx, r.APIReader, client.ObjectKey{Namespace: s.Namespace, Name: s.Spec.RetryOf}, of)
 	if apierrors.IsNotFound(err) || err == nil && v1alpha1.HasRecordAnnotation(of.Annotations) {
 		of = nil
 	} else if err != nil {
 		return fmt.Errorf("get BackupSession %s: %w", s.Spec.RetryOf, err)
 	}
-	if why := session.Retryable(s, of); why != "" {
+	if why := backup.WhyNotRetryable(s, of); why != "" {
 		start.Refused = &v1alpha1.ResolvedError{Reason: v1alpha1.ReasonNothingToRetry, Message: why}
 		return nil
 	}
@@ -39,7 +40,7 @@ func (r *Reconciler) again(ctx context.Context, s *v1alpha1.BackupSession, start
 
 // retry creates the run that retries the failed targets of s, once it is due. It returns how long that takes.
 func (r *Reconciler) retry(ctx context.Context, s *v1alpha1.BackupSession) (time.Duration, error) {
-	if !session.RetryPending(s) || s.DeletionTimestamp != nil {
+	if !backup.RetryPending(s) || s.DeletionTimestamp != nil {
 		return 0, nil
 	}
 	if left := s.Status.NextRetry.Sub(r.Clock.Now()); left > 0 {
@@ -52,9 +53,9 @@ func (r *Reconciler) retry(ctx context.Context, s *v1alpha1.BackupSession) (time
 	if err := r.APIReader.List(ctx, &all, client.InNamespace(s.Namespace)); err != nil {
 		return 0, fmt.Errorf("list BackupSessions: %w", err)
 	}
-	event := &session.Event{Type: corev1.EventTypeNormal}
+	event := &run.Event{Type: corev1.EventTypeNormal}
 	before := s.DeepCopy()
-	if by := session.Superseded(s, all.Items); by != nil {
+	if by := backup.Superseded(s, all.Items); by != nil {
 		s.Status.NextRetry = nil
 		event.Reason, event.Message = v1alpha1.ReasonRetryDropped,
 			"not retried: BackupSession "+by.Name+" is a later run of the session"

@@ -10,8 +10,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
-	"github.com/cairn-backup/cairn/internal/session/sessiontest"
 	"github.com/cairn-backup/cairn/internal/testbed"
+	"github.com/cairn-backup/cairn/internal/testbed/sessiontest"
 )
 
 func retries(left int32) func(*v1alpha1.BackupSession) {
@@ -95,7 +95,7 @@ func TestARunIsTriedAgain(t *testing.T) {
 	w.Expect(point.Items).To(HaveLen(5), "the three Snapshots of the run and those of its retries are one restore point")
 	w.Expect(third.Status.Snapshots).To(ConsistOf(HaveField("Name", "shop-uploads-run-r2")))
 	w.Expect(w.Told()).To(ContainElements("Retried"))
-	for name, killer := range sessiontest.Kills(undisturbed.Count()) {
+	for name, killer := range sessiontest.KillPoints(undisturbed.Count()) {
 		if killer.At < 30 && killer.Written {
 			continue // TestKilledAtAnyWrite covers the first run.
 		}

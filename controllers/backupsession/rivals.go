@@ -12,7 +12,7 @@ import (
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/policy"
-	"github.com/cairn-backup/cairn/internal/session"
+	"github.com/cairn-backup/cairn/internal/run/backup"
 )
 
 // concurrency returns the concurrencyPolicy of a session. The child of a batch has no schedule: its batch has the
@@ -87,7 +87,7 @@ func (r *Reconciler) replace(
 			}
 			before := other.DeepCopy()
 			metav1.SetMetaDataAnnotation(&other.ObjectMeta, v1alpha1.AnnotationReplacedBy,
-				session.FormatReplacedBy(s.Name, r.Clock.Now()))
+				backup.FormatReplacedBy(s.Name, r.Clock.Now()))
 			if err := r.keeper().WriteMetadata(ctx, before, other); err != nil && !apierrors.IsNotFound(err) {
 				return err
 			}

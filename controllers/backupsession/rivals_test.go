@@ -8,7 +8,7 @@ import (
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/policy"
-	"github.com/cairn-backup/cairn/internal/session/sessiontest"
+	"github.com/cairn-backup/cairn/internal/testbed/sessiontest"
 )
 
 func concurrency(p v1alpha1.ConcurrencyPolicy) func(*v1alpha1.BackupConfiguration) {
@@ -124,7 +124,7 @@ func TestReplaceEndsTheEarlierRun(t *testing.T) {
 	w = start(t)
 	w.Killer = undisturbed
 	w.Expect(both(w)).To(Equal(want))
-	for name, killer := range sessiontest.Kills(undisturbed.Count()) {
+	for name, killer := range sessiontest.KillPoints(undisturbed.Count()) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			w := start(t)

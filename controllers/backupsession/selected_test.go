@@ -13,7 +13,7 @@ import (
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/policy"
-	"github.com/cairn-backup/cairn/internal/session/sessiontest"
+	"github.com/cairn-backup/cairn/internal/testbed/sessiontest"
 )
 
 // selecting creates an expanded batch that selects all claims with a label, and creates claims of these names with the
@@ -45,7 +45,7 @@ func (w *world) selecting(claims ...string) *v1alpha1.BackupBatch {
 		repo.Spec.Path = "/shop/" + target
 		sessiontest.Create(w.T, w.Client, claim, repo)
 	}
-	find := policy.Among(b, candidates)
+	find := policy.FindAmong(b, candidates)
 	for _, t := range policy.Targets(b, find) {
 		b.Status.Targets = append(b.Status.Targets, v1alpha1.BatchTargetStatus{
 			Name: t.Name, FoundBy: t.FoundBy,

@@ -15,7 +15,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
-	"github.com/cairn-backup/cairn/internal/session/lifecycle"
+	"github.com/cairn-backup/cairn/internal/kube/oneshot"
 )
 
 // SetupWithManager starts the controller with mgr. The manager should cache only pods with the label LabelManagedBy:
@@ -26,11 +26,11 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, opts controller.Options)
 	}
 	return ctrl.NewControllerManagedBy(mgr).
 		Named("backupsession").
-		For(&v1alpha1.BackupSession{}, builder.WithPredicates(lifecycle.NoRecord())).
+		For(&v1alpha1.BackupSession{}, builder.WithPredicates(oneshot.IgnoreRecords())).
 		Owns(&batchv1.Job{}).
-		Watches(&corev1.Pod{}, lifecycle.ByLabel(v1alpha1.LabelBackupSession)).
-		Watches(&v1alpha1.Snapshot{}, lifecycle.ByLabel(v1alpha1.LabelBackupSession),
-			builder.WithPredicates(lifecycle.NoRecord())).
+		Watches(&corev1.Pod{}, oneshot.EnqueueByLabel(v1alpha1.LabelBackupSession)).
+		Watches(&v1alpha1.Snapshot{}, oneshot.EnqueueByLabel(v1alpha1.LabelBackupSession),
+			builder.WithPredicates(oneshot.IgnoreRecords())).
 		Watches(&v1alpha1.BackupSession{}, handler.EnqueueRequestsFromMapFunc(r.pending), builder.WithPredicates(ended)).
 		Watches(&v1alpha1.Repository{}, handler.EnqueueRequestsFromMapFunc(r.pending)).
 		Watches(&v1alpha1.BackupConfiguration{}, handler.EnqueueRequestsFromMapFunc(r.pending)).

@@ -11,16 +11,20 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
-	"github.com/cairn-backup/cairn/internal/access"
-	"github.com/cairn-backup/cairn/internal/session"
-	"github.com/cairn-backup/cairn/internal/session/movers"
+	"github.com/cairn-backup/cairn/internal/kube/access"
+	"github.com/cairn-backup/cairn/internal/kube/movers"
+	"github.com/cairn-backup/cairn/internal/run"
+	"github.com/cairn-backup/cairn/internal/run/backup"
 	"github.com/cairn-backup/cairn/internal/sidecar"
 	"github.com/cairn-backup/cairn/internal/task"
+	"github.com/cairn-backup/cairn/internal/task/moverjob"
+	"github.com/cairn-backup/cairn/internal/task/observe"
+	"github.com/cairn-backup/cairn/internal/workload"
 )
 
 // sidecarRefusal explains why a sidecar can't carry out what was resolved. It returns nil for a target of Jobs.
 func (r *resolution) sidecarRefusal(ctx context.Context, t *v1alpha1.ResolvedTarget) (*v1alpha1.ResolvedError, error) {
-	if !session.IsSidecar(t) {
+	if !workload.IsSidecar(t) {
 		return nil, nil
 	}
 	refuse := func(format string, args ...any) (*v1alpha1.ResolvedError, error) {
@@ -51,16 +55,16 @@ func (r *resolution) sidecarRefusal(ctx context.Context, t *v1alpha1.ResolvedTar
 }
 
 // observeSidecars adds the assignments of sidecars to in.Jobs.
-func (r *Reconciler) observeSidecars(ctx context.Context, in *session.Input) error {
-	crews := crews{Reconciler: r, namespace: in.Session.Namespace}
+func (r *Reconciler) observeSidecars(ctx context.Context, in *backup.Input) error {
+	crews := sidecarPods{Reconciler: r, namespace: in.Session.Namespace}
 	for i := range in.Session.Status.Resolved.Targets {
 		t := &in.Session.Status.Resolved.Targets[i]
 		for _, repo := range t.Repositories {
 			snap := in.Snapshots[repo.Snapshot]
-			if snap == nil || !session.IsSidecar(t) {
+			if snap == nil || !workload.IsSidecar(t) {
 				continue
 			}
-			work := movers.WorkOf(snap)
+			work := movers.ReadSidecarWork(snap)
 			for j := range work.Assignments {
 				crew, err := crews.of(ctx, t)
 				if err != nil {
@@ -68,7 +72,7 @@ func (r *Reconciler) observeSidecars(ctx context.Context, in *session.Input) err
 				}
 				a := &work.Assignments[j]
 				begun, _ := progressOf(a, snap.Status)
-				in.Jobs[session.JobName(snap.Name, a.Host, a.Attempt)] = crew.Observe(snap.UID, a, begun, in.Now)
+				in.Jobs[run.JobName(snap.Name, a.Host, a.Attempt)] = crew.Observe(snap.UID, a, begun, in.Now)
 			}
 		}
 	}
@@ -86,23 +90,23 @@ func progressOf(a *sidecar.Assignment, status v1alpha1.SnapshotStatus) (begun, e
 	return begun, ended
 }
 
-// crews finds the pods of workloads, each workload once.
-type crews struct {
+// sidecarPods finds the pods of workloads, each workload once.
+type sidecarPods struct {
 	*Reconciler
 	namespace string
-	found     map[string]*session.Crew
+	found     map[string]*run.SidecarPods
 }
 
-func (c *crews) of(ctx context.Context, t *v1alpha1.ResolvedTarget) (*session.Crew, error) {
+func (c *sidecarPods) of(ctx context.Context, t *v1alpha1.ResolvedTarget) (*run.SidecarPods, error) {
 	if crew := c.found[t.Name]; crew != nil {
 		return crew, nil
 	}
-	crew, err := movers.Muster(ctx, c.Client, c.APIReader, c.namespace, t.AppRef)
+	crew, err := movers.FindSidecarPods(ctx, c.Client, c.APIReader, c.namespace, t.AppRef)
 	if err != nil {
 		return nil, err
 	}
 	if c.found == nil {
-		c.found = map[string]*session.Crew{}
+		c.found = map[string]*run.SidecarPods{}
 	}
 	c.found[t.Name] = crew
 	return crew, nil
@@ -110,11 +114,11 @@ func (c *crews) of(ctx context.Context, t *v1alpha1.ResolvedTarget) (*session.Cr
 
 // writeSidecars writes the decision to the sidecars: their assignments, what to stop and what to withdraw. If an
 // assignment is impossible, it adds the reason to in.Refused.
-func (r *Reconciler) writeSidecars(ctx context.Context, in session.Input, d session.Decision) error {
-	crews := crews{Reconciler: r, namespace: in.Session.Namespace}
+func (r *Reconciler) writeSidecars(ctx context.Context, in backup.Input, d backup.Decision) error {
+	crews := sidecarPods{Reconciler: r, namespace: in.Session.Namespace}
 	for i := range in.Session.Status.Resolved.Targets {
 		t := &in.Session.Status.Resolved.Targets[i]
-		if !session.IsSidecar(t) {
+		if !workload.IsSidecar(t) {
 			continue
 		}
 		for j := range t.Repositories {
@@ -132,10 +136,10 @@ func (r *Reconciler) writeSidecars(ctx context.Context, in session.Input, d sess
 
 // writeSidecar does what writeSidecars does for one Snapshot.
 func (r *Reconciler) writeSidecar(
-	ctx context.Context, in session.Input, d session.Decision, t *v1alpha1.ResolvedTarget, snap *v1alpha1.Snapshot,
-	crews *crews,
+	ctx context.Context, in backup.Input, d backup.Decision, t *v1alpha1.ResolvedTarget, snap *v1alpha1.Snapshot,
+	crews *sidecarPods,
 ) error {
-	work := movers.WorkOf(snap)
+	work := movers.ReadSidecarWork(snap)
 	withdraw(&work, in, d, snap)
 	for _, m := range d.Create {
 		if m.Repository.Snapshot != snap.Name || in.Refused[snap.Name] != nil {
@@ -155,11 +159,11 @@ func (r *Reconciler) writeSidecar(
 		if err != nil {
 			return err
 		}
-		movers.ChoosePods(&work, crew, movers.Assigned{
+		movers.ChoosePods(&work, crew, movers.AssignInput{
 			Object: snap.UID, Now: in.Now,
 			Node:  func(host string) string { return hostOf(t, host).Node },
 			Begun: func(a *sidecar.Assignment) bool { begun, _ := progressOf(a, snap.Status); return begun },
-			Fits:  func(p *corev1.Pod, a *sidecar.Assignment) bool { return session.Mounted(p, hostOf(t, a.Host)) },
+			Fits:  func(p *corev1.Pod, a *sidecar.Assignment) bool { return workload.Mounted(p, hostOf(t, a.Host)) },
 		})
 		credentials = crew.Credentials
 	}
@@ -172,13 +176,13 @@ func (r *Reconciler) writeSidecar(
 }
 
 // withdraw removes assignments that ended or are given up, and asks the sidecar to stop those that are to be given up.
-func withdraw(work *sidecar.Work, in session.Input, d session.Decision, snap *v1alpha1.Snapshot) {
+func withdraw(work *sidecar.Work, in backup.Input, d backup.Decision, snap *v1alpha1.Snapshot) {
 	for _, a := range slices.Clone(work.Assignments) {
-		name := session.JobName(snap.Name, a.Host, a.Attempt)
+		name := run.JobName(snap.Name, a.Host, a.Attempt)
 		_, ended := progressOf(&a, snap.Status)
 		asked := slices.Contains(d.Delete, name)
 		switch {
-		case ended, asked && (a.PodUID == "" || in.Jobs[name].State == task.StateFailed):
+		case ended, asked && (a.PodUID == "" || in.Jobs[name].State == observe.StateFailed):
 			work.Withdraw(a.Host)
 		case asked:
 			work.Host(a.Host).Stop = true
@@ -198,7 +202,7 @@ func hostOf(t *v1alpha1.ResolvedTarget, name string) *v1alpha1.ResolvedHost {
 // assign adds the work of a host, without a pod yet. Everything comes from the frozen session, except that the
 // storage's usagePolicy is checked again.
 func (r *Reconciler) assign(
-	ctx context.Context, in session.Input, work *sidecar.Work, snap *v1alpha1.Snapshot, m session.Mover,
+	ctx context.Context, in backup.Input, work *sidecar.Work, snap *v1alpha1.Snapshot, m backup.Mover,
 ) error {
 	namespace := in.Session.Namespace
 	var storage v1alpha1.BackupStorage
@@ -215,13 +219,13 @@ func (r *Reconciler) assign(
 	if err != nil {
 		return err
 	}
-	t := task.BackupTask(task.BackupJobInput{
+	t := moverjob.BackupTask(moverjob.BackupJobInput{
 		Session: in.Session, Snapshot: snap, Target: *m.Target, Host: *m.Host, Repository: *m.Repository, Storage: &storage,
 		ClusterUID: r.ClusterUID,
 	})
 	a := sidecar.Assignment{
 		Host: m.Host.Name, Attempt: m.Attempt, Since: metav1.NewTime(in.Now).Rfc3339Copy(),
-		Within: metav1.Duration{Duration: movers.Timeout(session.DeadlineOf(in.Session, m.Target.Name), in.Now)},
+		Within: metav1.Duration{Duration: movers.Timeout(backup.DeadlineOf(in.Session, m.Target.Name), in.Now)},
 	}
 	for i, c := range t.Components {
 		a.Components = append(a.Components, sidecar.Component{Component: c, Volume: m.Host.Volumes[i].Volume})

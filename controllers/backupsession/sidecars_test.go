@@ -12,11 +12,11 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
-	"github.com/cairn-backup/cairn/internal/access"
-	"github.com/cairn-backup/cairn/internal/session/movers"
-	"github.com/cairn-backup/cairn/internal/session/sessiontest"
+	"github.com/cairn-backup/cairn/internal/kube/access"
+	"github.com/cairn-backup/cairn/internal/kube/movers"
 	"github.com/cairn-backup/cairn/internal/sidecar"
 	"github.com/cairn-backup/cairn/internal/task"
+	"github.com/cairn-backup/cairn/internal/testbed/sessiontest"
 )
 
 // sidecarWorld is a StatefulSet of two pods with sidecars, and a run of its policy.
@@ -113,7 +113,7 @@ func (w *sidecarWorld) sidecars() {
 		if s.Labels[v1alpha1.LabelSidecar] != sidecarID {
 			continue
 		}
-		work := movers.WorkOf(s)
+		work := movers.ReadSidecarWork(s)
 		before := s.DeepCopy()
 		for _, a := range work.Assignments {
 			var p corev1.Pod
@@ -178,7 +178,7 @@ func TestSidecarsBackUpAStatefulSet(t *testing.T) {
 	w.Expect(target.Hosts[0].Node).To(BeEmpty())
 	w.Expect(target.Hosts[0].Volumes[0].Volume).To(Equal("data"))
 	snap := w.snapshot("db-run")
-	work := movers.WorkOf(snap)
+	work := movers.ReadSidecarWork(snap)
 	w.Expect(work.Keys).To(Equal(sidecar.KeysOf(w.Namespace, "db")))
 	var storage v1alpha1.BackupStorage
 	w.Expect(w.Client.Get(t.Context(), client.ObjectKey{Namespace: w.Storage, Name: sessiontest.StorageName}, &storage)).
@@ -398,7 +398,7 @@ func TestKilledWhileSidecarsWork(t *testing.T) {
 	want := summary(w.settleSidecars())
 	w.Expect(want).To(Equal([]string{"Succeeded/Succeeded", "db: Succeeded/Succeeded"}))
 	given := w.given
-	for name, killer := range sessiontest.Kills(undisturbed.Count()) {
+	for name, killer := range sessiontest.KillPoints(undisturbed.Count()) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			w := start(t, killer)

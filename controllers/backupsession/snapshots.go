@@ -13,9 +13,10 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/kube/movers"
 	"github.com/cairn-backup/cairn/internal/policy"
-	"github.com/cairn-backup/cairn/internal/session"
-	"github.com/cairn-backup/cairn/internal/session/movers"
+	"github.com/cairn-backup/cairn/internal/run"
+	"github.com/cairn-backup/cairn/internal/run/backup"
 )
 
 // snapshots reads the Snapshots of a frozen session and creates the missing ones. If a Snapshot can't be created, it
@@ -51,7 +52,7 @@ func (r *Reconciler) snapshot(
 	snap := &v1alpha1.Snapshot{}
 	err := reader.Get(ctx, client.ObjectKeyFromObject(want), snap)
 	if apierrors.IsNotFound(err) {
-		if !session.MayBackUp(s, t.Name, r.Clock.Now()) {
+		if !backup.MayBackUp(s, t.Name, r.Clock.Now()) {
 			return nil, nil
 		}
 		if err := r.checkRepository(ctx, s.Namespace, repo); err != nil {
@@ -63,7 +64,7 @@ func (r *Reconciler) snapshot(
 		}
 	}
 	if err != nil {
-		return nil, movers.Rejected(fmt.Errorf("create Snapshot %s: %w", want.Name, err))
+		return nil, movers.AsRefusal(fmt.Errorf("create Snapshot %s: %w", want.Name, err))
 	}
 	if snap.Spec.SnapshotID != want.Spec.SnapshotID || v1alpha1.HasRecordAnnotation(snap.Annotations) {
 		return nil, movers.Refuse(v1alpha1.ReasonNameConflict, "a Snapshot %s of another run already exists", snap.Name)
@@ -108,12 +109,12 @@ func newSnapshot(
 			// They are removed when the Snapshot is deleted: at once if its data stays.
 			Finalizers:  []string{v1alpha1.FinalizerWipe, v1alpha1.FinalizerRecord},
 			Labels:      labels,
-			Annotations: map[string]string{v1alpha1.AnnotationMovers: session.FirstMovers(repo.Snapshot, t.Hosts)},
+			Annotations: map[string]string{v1alpha1.AnnotationMovers: run.FirstMovers(repo.Snapshot, t.Hosts)},
 			OwnerReferences: []metav1.OwnerReference{*metav1.NewControllerRef(
 				&metav1.ObjectMeta{Name: repo.Name, UID: repo.UID}, v1alpha1.GroupVersion.WithKind(v1alpha1.RepositoryKind))},
 		},
 		Spec: v1alpha1.SnapshotSpec{
-			SnapshotID:    session.SnapshotID(slot(s), string(s.UID), repo.Snapshot),
+			SnapshotID:    backup.SnapshotID(slotOf(s), string(s.UID), repo.Snapshot),
 			Repository:    repo.Name,
 			Session:       s.Spec.Session,
 			BackupSession: s.Name,
@@ -124,8 +125,8 @@ func newSnapshot(
 	}
 }
 
-// slot returns the time that a session belongs to.
-func slot(s *v1alpha1.BackupSession) time.Time {
+// slotOf returns the time that a session belongs to.
+func slotOf(s *v1alpha1.BackupSession) time.Time {
 	if s.Spec.ScheduledTime != nil {
 		return s.Spec.ScheduledTime.Time
 	}
@@ -133,7 +134,7 @@ func slot(s *v1alpha1.BackupSession) time.Time {
 }
 
 // writeSnapshots writes the Snapshots of a decision: first who is allowed to write into them, then their status.
-func (r *Reconciler) writeSnapshots(ctx context.Context, in session.Input, d session.Decision) error {
+func (r *Reconciler) writeSnapshots(ctx context.Context, in backup.Input, d backup.Decision) error {
 	for _, name := range slices.Sorted(maps.Keys(d.Snapshots)) {
 		before := in.Snapshots[name]
 		snap := before.DeepCopy()

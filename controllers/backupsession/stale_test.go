@@ -9,8 +9,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
-	"github.com/cairn-backup/cairn/internal/session/lifecycle"
-	"github.com/cairn-backup/cairn/internal/session/sessiontest"
+	"github.com/cairn-backup/cairn/internal/kube/oneshot"
+	"github.com/cairn-backup/cairn/internal/testbed/sessiontest"
 )
 
 // reconcileStale reconciles the run once through a stale cache.
@@ -36,7 +36,7 @@ func TestAStaleCacheFreezesNothingTwice(t *testing.T) {
 	frozen := w.session("run")
 
 	result := w.reconcileStale(stale, sessiontest.Stale{Old: []client.Object{stale}})
-	w.Expect(result.RequeueAfter).To(Equal(lifecycle.Again))
+	w.Expect(result.RequeueAfter).To(Equal(oneshot.RetryAfterConflict))
 	w.Expect(w.session("run")).To(Equal(frozen))
 }
 
@@ -77,7 +77,7 @@ func TestAStaleCacheMakesNoJobOfAnEndedRun(t *testing.T) {
 	w.Expect(summary(ended)[0]).To(Equal("Failed/JobVanished"))
 
 	result := w.reconcileStale(stale, sessiontest.Stale{Old: []client.Object{stale, snap}})
-	w.Expect(result.RequeueAfter).To(Equal(lifecycle.Again))
+	w.Expect(result.RequeueAfter).To(Equal(oneshot.RetryAfterConflict))
 	w.Expect(w.Jobs()).To(BeEmpty(), "an ended run backs up nothing")
 	w.Expect(w.session("run")).To(Equal(ended))
 }

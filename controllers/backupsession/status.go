@@ -13,12 +13,12 @@ import (
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/policy"
-	"github.com/cairn-backup/cairn/internal/session"
+	"github.com/cairn-backup/cairn/internal/run/backup"
 )
 
 // writeStatus writes the status of a decision, and releases a session that has ended. It returns when to look again.
 func (r *Reconciler) writeStatus(
-	ctx context.Context, s *v1alpha1.BackupSession, d session.Decision,
+	ctx context.Context, s *v1alpha1.BackupSession, d backup.Decision,
 ) (time.Duration, error) {
 	before := s.DeepCopy()
 	s.Status = d.Status

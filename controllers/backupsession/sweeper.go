@@ -12,8 +12,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/controller"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
-	"github.com/cairn-backup/cairn/internal/session/copies"
-	"github.com/cairn-backup/cairn/internal/session/lifecycle"
+	"github.com/cairn-backup/cairn/internal/kube/copies"
+	"github.com/cairn-backup/cairn/internal/kube/sweep"
 )
 
 // Sweeper removes the temporary volumes and VolumeSnapshots that ended BackupSessions left behind: when the manager
@@ -33,7 +33,7 @@ type Sweeper struct {
 
 // SetupWithManager starts the sweeper with mgr, in the manager that leads.
 func (s *Sweeper) SetupWithManager(mgr ctrl.Manager, _ controller.Options) error {
-	return lifecycle.AddSweep(mgr, "remove leftover copies", lifecycle.SweepInterval, s.Sweep)
+	return sweep.AddSweep(mgr, "remove leftover copies", sweep.SweepInterval, s.Sweep)
 }
 
 // Sweep looks once for leftover copies and deletes them.

@@ -12,11 +12,11 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
-	"github.com/cairn-backup/cairn/internal/access"
-	"github.com/cairn-backup/cairn/internal/session"
-	"github.com/cairn-backup/cairn/internal/session/lifecycle"
-	"github.com/cairn-backup/cairn/internal/session/movers"
-	"github.com/cairn-backup/cairn/internal/task"
+	"github.com/cairn-backup/cairn/internal/kube/access"
+	"github.com/cairn-backup/cairn/internal/kube/movers"
+	"github.com/cairn-backup/cairn/internal/kube/read"
+	"github.com/cairn-backup/cairn/internal/run/backup"
+	"github.com/cairn-backup/cairn/internal/task/moverjob"
 	"github.com/cairn-backup/cairn/internal/volumesnapshot"
 )
 
@@ -39,7 +39,7 @@ func (r *resolution) planVolumeSnapshots(
 	} else if err != nil {
 		return nil, fmt.Errorf("list VolumeSnapshotClasses: %w", err)
 	}
-	in := session.Shooting{
+	in := backup.VolumeSnapshotInput{
 		Created: r.session.CreationTimestamp.Time, Params: params,
 		Sources: map[string]volumesnapshot.Source{}, Classes: classes.Items,
 	}
@@ -50,7 +50,7 @@ func (r *resolution) planVolumeSnapshots(
 			}
 		}
 	}
-	return session.PlanVolumeSnapshots(hosts, in), nil
+	return backup.PlanVolumeSnapshots(hosts, in), nil
 }
 
 // volumeSource returns the volume behind a claim, as far as it exists.
@@ -65,7 +65,7 @@ func (r *resolution) volumeSource(
 		}
 	}
 	var err error
-	if out.Volume, err = lifecycle.VolumeOf(ctx, r.APIReader, out.Claim); err != nil {
+	if out.Volume, err = read.VolumeOf(ctx, r.APIReader, out.Claim); err != nil {
 		return out, err
 	}
 	if name := ptr.Deref(out.Claim.Spec.StorageClassName, ""); name != "" {
@@ -80,8 +80,8 @@ func (r *resolution) volumeSource(
 }
 
 // volumeSnapshots reads the VolumeSnapshots that the run has made, with their contents and claims.
-func (r *Reconciler) volumeSnapshots(ctx context.Context, s *v1alpha1.BackupSession) (session.MadeSnapshots, error) {
-	out := session.MadeSnapshots{}
+func (r *Reconciler) volumeSnapshots(ctx context.Context, s *v1alpha1.BackupSession) (backup.MadeSnapshots, error) {
+	out := backup.MadeSnapshots{}
 	var list snapshotv1.VolumeSnapshotList
 	marks := client.MatchingLabels{v1alpha1.LabelManagedBy: v1alpha1.ManagedByCairn, v1alpha1.LabelBackupSession: s.Name}
 	if err := r.APIReader.List(ctx, &list, client.InNamespace(s.Namespace), marks); volumesnapshot.NoKind(err) {
@@ -94,14 +94,14 @@ func (r *Reconciler) volumeSnapshots(ctx context.Context, s *v1alpha1.BackupSess
 		return nil, fmt.Errorf("list PersistentVolumeClaims: %w", err)
 	}
 	for i := range list.Items {
-		made := session.MadeSnapshot{Snapshot: &list.Items[i]}
+		made := backup.ObservedVolumeSnapshot{Snapshot: &list.Items[i]}
 		for j := range claims.Items {
 			if claims.Items[j].Name == ptr.Deref(made.Snapshot.Spec.Source.PersistentVolumeClaimName, "") {
 				made.Claim = &claims.Items[j]
 			}
 		}
 		var err error
-		if made.Content, err = lifecycle.Content(ctx, r.APIReader, made.Snapshot); err != nil {
+		if made.Content, err = read.BoundContent(ctx, r.APIReader, made.Snapshot); err != nil {
 			return nil, err
 		}
 		out[made.Snapshot.UID] = made
@@ -111,7 +111,7 @@ func (r *Reconciler) volumeSnapshots(ctx context.Context, s *v1alpha1.BackupSess
 
 // volumeSnapshotJob builds the Job that makes the VolumeSnapshots of one host.
 func (r *Reconciler) volumeSnapshotJob(
-	ctx context.Context, s *v1alpha1.BackupSession, snap *v1alpha1.Snapshot, m session.Mover,
+	ctx context.Context, s *v1alpha1.BackupSession, snap *v1alpha1.Snapshot, m backup.Mover,
 ) (*batchv1.Job, error) {
 	if err := access.EnsureSnapshotter(ctx, r.Client, s.Namespace); err != nil {
 		return nil, err
@@ -120,9 +120,9 @@ func (r *Reconciler) volumeSnapshotJob(
 	if err != nil {
 		return nil, err
 	}
-	job, err := task.VolumeSnapshotJob(task.BackupJobInput{
+	job, err := moverjob.VolumeSnapshotJob(moverjob.BackupJobInput{
 		Session: s, Snapshot: snap, Target: *m.Target, Host: *m.Host, Repository: *m.Repository,
-		Timeout: movers.Timeout(session.DeadlineOf(s, m.Target.Name), r.Clock.Now()), Privileged: privileged,
+		Timeout: movers.Timeout(backup.DeadlineOf(s, m.Target.Name), r.Clock.Now()), Privileged: privileged,
 		ClusterUID: r.ClusterUID,
 	})
 	if err != nil {

@@ -14,7 +14,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
-	"github.com/cairn-backup/cairn/internal/session/sessiontest"
+	"github.com/cairn-backup/cairn/internal/testbed/sessiontest"
 	"github.com/cairn-backup/cairn/internal/volumesnapshot"
 )
 
@@ -35,7 +35,7 @@ func (w *world) disk(params string, edit ...func(*corev1.PersistentVolume)) {
 			}},
 		},
 	}
-	sessiontest.Disk(w.T, w.Client, w.Namespace, "disk", edit...)
+	sessiontest.ClaimOnDisk(w.T, w.Client, w.Namespace, "disk", edit...)
 	sessiontest.Create(w.T, w.Client, c, &v1alpha1.Repository{
 		ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: "disk"},
 		Spec:       v1alpha1.RepositorySpec{Driver: v1alpha1.DriverVolumeSnapshotter, AppRef: *c.Spec.Target},
@@ -45,7 +45,7 @@ func (w *world) disk(params string, edit ...func(*corev1.PersistentVolume)) {
 
 // shoot lets the Jobs that make VolumeSnapshots do their work.
 func (w *world) shoot() {
-	w.Outcome = func(job *batchv1.Job) sessiontest.Outcome { return sessiontest.Shoot(w.T, w.Client, job) }
+	w.Outcome = func(job *batchv1.Job) sessiontest.Outcome { return sessiontest.TakeVolumeSnapshots(w.T, w.Client, job) }
 }
 
 func (w *world) volumeSnapshots() []snapshotv1.VolumeSnapshot {
@@ -132,7 +132,7 @@ func TestWhatNoVolumeSnapshotCanBeMadeOf(t *testing.T) {
 
 // Wherever the manager is killed, it makes no second VolumeSnapshot and loses none.
 func TestAManagerThatIsKilledBacksUpOnceByVolumeSnapshots(t *testing.T) {
-	for name, killer := range sessiontest.Kills(12) {
+	for name, killer := range sessiontest.KillPoints(12) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t)
@@ -143,7 +143,7 @@ func TestAManagerThatIsKilledBacksUpOnceByVolumeSnapshots(t *testing.T) {
 			w.Expect(summary(w.settle("run"))[0]).To(Equal("Succeeded/Succeeded"))
 			all := w.volumeSnapshots()
 			w.Expect(all).To(HaveLen(1))
-			w.Expect(volumesnapshot.Belongs(&all[0], "disk-run", w.snapshot("disk-run").UID)).To(BeTrue())
+			w.Expect(volumesnapshot.MadeBySnapshotJob(&all[0], "disk-run", w.snapshot("disk-run").UID)).To(BeTrue())
 		})
 	}
 }

@@ -10,8 +10,8 @@ import (
 	"github.com/fluxcd/pkg/runtime/conditions"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
-	"github.com/cairn-backup/cairn/internal/defaults"
-	"github.com/cairn-backup/cairn/internal/policy"
+	"github.com/cairn-backup/cairn/internal/kube/defaults"
+	"github.com/cairn-backup/cairn/internal/policy/complete"
 )
 
 // judgeDefault marks a default storage whose namespace has an older default. The storage can be used anyway.
@@ -24,7 +24,7 @@ func (r *Reconciler) judgeDefault(ctx context.Context, storage *v1alpha1.BackupS
 	if err := r.List(ctx, &list, client.InNamespace(storage.Namespace)); err != nil {
 		return fmt.Errorf("list BackupStorages of Namespace %s: %w", storage.Namespace, err)
 	}
-	defaults.Judge(storage, v1alpha1.BackupStorageKind, policy.DefaultStorages(list.Items))
+	defaults.MarkSecondDefault(storage, v1alpha1.BackupStorageKind, complete.DefaultStorages(list.Items))
 	return nil
 }
 

@@ -17,7 +17,7 @@ import (
 	"github.com/fluxcd/pkg/runtime/conditions"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
-	"github.com/cairn-backup/cairn/internal/kstatus"
+	"github.com/cairn-backup/cairn/internal/kube/status"
 )
 
 // goingInterval is the interval at which a storage is checked whose users or Repositories still exist.
@@ -62,7 +62,7 @@ func (r *Reconciler) finalize(ctx context.Context, storage *v1alpha1.BackupStora
 	if len(users) > 0 {
 		return ctrl.Result{RequeueAfter: goingInterval}, r.say(ctx, storage, v1alpha1.ReasonInUse, fmt.Sprintf(
 			"the BackupStorage is released once nothing uses it: %s. Delete these users first, or annotate the BackupStorage "+
-				"with %s=true", some(users), v1alpha1.AnnotationGiveUp))
+				"with %s=true", firstThree(users), v1alpha1.AnnotationGiveUp))
 	}
 	var names []string
 	for i := range repositories {
@@ -72,7 +72,7 @@ func (r *Reconciler) finalize(ctx context.Context, storage *v1alpha1.BackupStora
 		names = append(names, "Repository "+repositories[i].Namespace+"/"+repositories[i].Name)
 	}
 	return ctrl.Result{RequeueAfter: goingInterval}, r.say(ctx, storage, v1alpha1.ReasonRemovalPending,
-		"the BackupStorage is released after its Repositories: "+some(names))
+		"the BackupStorage is released after its Repositories: "+firstThree(names))
 }
 
 // keeps returns why the storage goes at once and leaves everything as it is, or "" if it does not.
@@ -122,8 +122,8 @@ func (r *Reconciler) users(ctx context.Context, storage *v1alpha1.BackupStorage)
 	return out, nil
 }
 
-// some joins at most three names.
-func some(names []string) string {
+// firstThree joins at most three names.
+func firstThree(names []string) string {
 	if len(names) > 3 {
 		return strings.Join(names[:3], ", ") + " and others"
 	}
@@ -159,7 +159,7 @@ func (r *Reconciler) letRepositoryGo(
 func (r *Reconciler) say(ctx context.Context, storage *v1alpha1.BackupStorage, reason, message string) error {
 	before := storage.DeepCopy()
 	storage.Status.Phase, storage.Status.ObservedGeneration = v1alpha1.PhaseNotReady, storage.Generation
-	kstatus.NotReady(storage, reason, message)
+	status.NotReady(storage, reason, message)
 	if equality.Semantic.DeepEqual(before.Status, storage.Status) {
 		return nil
 	}

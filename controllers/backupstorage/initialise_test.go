@@ -16,10 +16,10 @@ import (
 	"github.com/fluxcd/pkg/runtime/conditions"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
-	"github.com/cairn-backup/cairn/internal/initjob"
-	"github.com/cairn-backup/cairn/internal/initjob/initjobtest"
-	"github.com/cairn-backup/cairn/internal/kstatus"
-	"github.com/cairn-backup/cairn/internal/task"
+	"github.com/cairn-backup/cairn/internal/kube/initjob"
+	"github.com/cairn-backup/cairn/internal/kube/initjob/initjobtest"
+	"github.com/cairn-backup/cairn/internal/kube/status"
+	"github.com/cairn-backup/cairn/internal/task/observe"
 	"github.com/cairn-backup/cairn/internal/testbed"
 )
 
@@ -91,7 +91,7 @@ func TestAnErrorLeavesTheGenerationUnobserved(t *testing.T) {
 			Local:    &v1alpha1.LocalStorage{PersistentVolumeClaim: &v1alpha1.ClaimVolumeSource{ClaimName: "b"}},
 		}},
 	}
-	kstatus.Ready(s, "the backend can be used")
+	status.Ready(s, "the backend can be used")
 	s.Status.Phase, s.Status.ObservedGeneration = v1alpha1.PhaseReady, 1
 	before := s.Status.DeepCopy()
 	down := listing{
@@ -122,7 +122,7 @@ func TestAJobThatTheCacheDoesNotHaveIsNotJoinedByAnother(t *testing.T) {
 	})
 
 	g.Expect(err).NotTo(HaveOccurred())
-	g.Expect(progress.State).To(Equal(task.StateRunning))
+	g.Expect(progress.State).To(Equal(observe.StateRunning))
 	g.Expect(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(first), first)).To(Succeed())
 	g.Expect(first.DeletionTimestamp).NotTo(BeNil(), "the first Job goes: its spec is outdated")
 }

@@ -22,11 +22,12 @@ import (
 	"github.com/fluxcd/pkg/runtime/conditions"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
-	"github.com/cairn-backup/cairn/internal/access"
-	"github.com/cairn-backup/cairn/internal/initjob"
-	"github.com/cairn-backup/cairn/internal/kstatus"
+	"github.com/cairn-backup/cairn/internal/kube/access"
+	"github.com/cairn-backup/cairn/internal/kube/initjob"
+	"github.com/cairn-backup/cairn/internal/kube/status"
 	"github.com/cairn-backup/cairn/internal/policy"
-	"github.com/cairn-backup/cairn/internal/task"
+	"github.com/cairn-backup/cairn/internal/task/moverjob"
+	"github.com/cairn-backup/cairn/internal/task/observe"
 )
 
 // Reconciler reconciles BackupStorages.
@@ -70,7 +71,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	case !controllerutil.ContainsFinalizer(storage, v1alpha1.FinalizerWipe):
 		return ctrl.Result{}, r.hold(ctx, storage) // the patch triggers another reconcile
 	}
-	reporter := kstatus.Reporter{Client: r.Client, Events: r.EventRecorder, FieldManager: r.FieldManager}
+	reporter := status.Reporter{Client: r.Client, Events: r.EventRecorder, FieldManager: r.FieldManager}
 	return reporter.Reconcile(ctx, req.NamespacedName, storage, func(ctx context.Context) (ctrl.Result, error) {
 		return r.reconcile(ctx, storage)
 	})
@@ -126,7 +127,7 @@ func (r *Reconciler) initialise(
 	ctx context.Context, storage *v1alpha1.BackupStorage, digest string,
 ) (ctrl.Result, error) {
 	request := initjob.Request{
-		Owner: storage, Label: v1alpha1.LabelStorage, Name: task.InitStorageJobName(storage.Name, digest),
+		Owner: storage, Label: v1alpha1.LabelStorage, Name: moverjob.InitStorageJobName(storage.Name, digest),
 		Build: func(ctx context.Context) (*batchv1.Job, error) { return r.job(ctx, storage, digest) },
 	}
 	runner := initjob.Runner{Client: r.Client, Reader: r.APIReader, Clock: r.Clock, FieldManager: r.FieldManager}
@@ -142,7 +143,7 @@ func (r *Reconciler) initialise(
 		return ctrl.Result{}, err
 	}
 	statusOf(storage).Follow(progress)
-	if progress.State == task.StateSucceeded {
+	if progress.State == observe.StateSucceeded {
 		storage.Status.InitializedSpec = digest
 		return r.later(storage), nil
 	}
@@ -154,7 +155,7 @@ func (r *Reconciler) job(ctx context.Context, storage *v1alpha1.BackupStorage, d
 	if err := access.EnsureMover(ctx, r.Client, storage.Namespace); err != nil {
 		return nil, err
 	}
-	name := task.InitStorageJobName(storage.Name, digest)
+	name := moverjob.InitStorageJobName(storage.Name, digest)
 	credentials, err := access.EnsureCredentials(ctx, r.Client, storage, storage.Namespace, storage,
 		v1alpha1.ObjectReference{}, name)
 	if err != nil {
@@ -164,7 +165,7 @@ func (r *Reconciler) job(ctx context.Context, storage *v1alpha1.BackupStorage, d
 	if err != nil {
 		return nil, err
 	}
-	job, err := task.InitStorageJob(task.InitStorageJobInput{
+	job, err := moverjob.InitStorageJob(moverjob.InitStorageJobInput{
 		Storage: storage, Credentials: credentials, Digest: digest, Image: r.MoverImage, Privileged: privileged,
 		ClusterUID: r.ClusterUID,
 	})

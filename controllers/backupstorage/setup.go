@@ -19,6 +19,7 @@ import (
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/policy"
+	"github.com/cairn-backup/cairn/internal/policy/complete"
 )
 
 // indexPlace finds the storages that keep their data in one place.
@@ -64,7 +65,7 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, opts controller.Options)
 		Watches(&v1alpha1.BackupStorage{}, handler.EnqueueRequestsFromMapFunc(r.neighbours)).
 		Watches(&v1alpha1.BackupStorage{}, handler.EnqueueRequestsFromMapFunc(r.otherDefaults),
 			builder.WithPredicates(predicate.GenerationChangedPredicate{})).
-		Watches(&v1alpha1.Repository{}, handler.EnqueueRequestsFromMapFunc(ofRepository), builder.WithPredicates(counted)).
+		Watches(&v1alpha1.Repository{}, handler.EnqueueRequestsFromMapFunc(ofRepository), builder.WithPredicates(repositoryChanged)).
 		WithOptions(opts).
 		Complete(r)
 }
@@ -79,7 +80,7 @@ func storageKey(namespace string, ref v1alpha1.ObjectReference) string {
 func storagesOf(o client.Object) []string {
 	seen := map[string]bool{}
 	var out []string
-	for _, backend := range policy.AsResolved(o.(*v1alpha1.BackupConfiguration)).Backends {
+	for _, backend := range complete.SpecWithResolved(o.(*v1alpha1.BackupConfiguration)).Backends {
 		if backend.StorageRef == nil {
 			continue
 		}
@@ -91,8 +92,8 @@ func storagesOf(o client.Object) []string {
 	return out
 }
 
-// counted lets through what a storage's status shows of a Repository.
-var counted = predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
+// repositoryChanged lets through what a storage's status shows of a Repository.
+var repositoryChanged = predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
 	before, after := e.ObjectOld.(*v1alpha1.Repository), e.ObjectNew.(*v1alpha1.Repository)
 	return before.Status.Size != after.Status.Size || before.Status.Phase != after.Status.Phase ||
 		before.DeletionTimestamp.IsZero() != after.DeletionTimestamp.IsZero() ||

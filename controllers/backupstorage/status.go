@@ -2,7 +2,7 @@ package backupstorage
 
 import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
-	"github.com/cairn-backup/cairn/internal/initjob"
+	"github.com/cairn-backup/cairn/internal/kube/initjob"
 )
 
 // statusOf returns the fields and messages with which a storage reports its init Job.

@@ -7,17 +7,18 @@ import (
 	batchv1 "k8s.io/api/batch/v1"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
-	"github.com/cairn-backup/cairn/internal/access"
+	"github.com/cairn-backup/cairn/internal/kube/access"
 	"github.com/cairn-backup/cairn/internal/task"
+	"github.com/cairn-backup/cairn/internal/task/moverjob"
 )
 
 // credentials copies the Secrets for one Repository: the credentials that are allowed to remove data, and the password
 // if it is needed.
 func (r *Reconciler) credentials(
 	ctx context.Context, p place, storage *v1alpha1.BackupStorage, l *lease, w *work, index int,
-) (task.Credentials, error) {
+) (moverjob.Credentials, error) {
 	return access.EnsureCredentials(ctx, r.Client, &l.Lease, p.namespace, access.ForMaintenance(storage), passwordOf(w),
-		copies(p.name(), index))
+		copyName(p.name(), index))
 }
 
 // passwordOf names the Secret with the password that the work needs. Wiping a directory needs no password.
@@ -28,8 +29,8 @@ func passwordOf(w *work) v1alpha1.ObjectReference {
 	return w.repository.Spec.EncryptionSecret
 }
 
-// copies returns the prefix of the names of the Secrets that are copied for a repository of a Job.
-func copies(job string, index int) string { return job + "-" + strconv.Itoa(index) }
+// copyName returns the prefix of the names of the Secrets that are copied for a repository of a Job.
+func copyName(job string, index int) string { return job + "-" + strconv.Itoa(index) }
 
 // removeCopies deletes the Secrets that were copied for a Job.
 func (r *Reconciler) removeCopies(ctx context.Context, job *batchv1.Job) error {
@@ -38,7 +39,7 @@ func (r *Reconciler) removeCopies(ctx context.Context, job *batchv1.Job) error {
 		return err
 	}
 	for i := range max(len(t.Keep), 1) {
-		if err := access.RemoveCopies(ctx, r.Client, job.Namespace, copies(job.Name, i)); err != nil {
+		if err := access.RemoveCopies(ctx, r.Client, job.Namespace, copyName(job.Name, i)); err != nil {
 			return err
 		}
 	}

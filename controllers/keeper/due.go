@@ -15,7 +15,7 @@ import (
 	"github.com/fluxcd/pkg/runtime/conditions"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
-	"github.com/cairn-backup/cairn/internal/inuse"
+	"github.com/cairn-backup/cairn/internal/kube/index"
 	"github.com/cairn-backup/cairn/internal/maintenance"
 	"github.com/cairn-backup/cairn/internal/task"
 )
@@ -67,7 +67,7 @@ func (r *Reconciler) due(ctx context.Context, p place, now time.Time) ([]work, t
 
 // dueIn returns the work in one Repository, or nil if there is none.
 func (r *Reconciler) dueIn(
-	ctx context.Context, repository *v1alpha1.Repository, used inuse.Snapshots, now time.Time,
+	ctx context.Context, repository *v1alpha1.Repository, used index.InUse, now time.Time,
 ) (*work, time.Time, error) {
 	switch {
 	case v1alpha1.HasRecordAnnotation(repository.Annotations), repository.Status.InitializedSpec == "":
@@ -132,7 +132,7 @@ func stateOf(r *v1alpha1.Repository) maintenance.State {
 // toRemove returns the deleted Snapshots whose data is to be removed. held reports that some have to wait: a restore
 // reads them, or their backup has not ended.
 func (r *Reconciler) toRemove(
-	ctx context.Context, repository *v1alpha1.Repository, used inuse.Snapshots,
+	ctx context.Context, repository *v1alpha1.Repository, used index.InUse,
 ) (out []*v1alpha1.Snapshot, held bool, err error) {
 	var list v1alpha1.SnapshotList
 	if err := r.List(ctx, &list, client.InNamespace(repository.Namespace),
@@ -226,8 +226,8 @@ func (r *Reconciler) old(ctx context.Context, o, into client.Object) (bool, erro
 	return err != nil || into.GetResourceVersion() != o.GetResourceVersion(), nil
 }
 
-// fit returns as much of the work as fits into one Job.
-func fit(all []work) []work {
+// limitToJob returns as much of the work as fits into one Job.
+func limitToJob(all []work) []work {
 	var out []work
 	snapshots, bytes := 0, 0
 	for _, w := range all {

@@ -66,7 +66,7 @@ func (l *lease) ready(all []work, now time.Time) (due []work, next time.Time) {
 		}
 		due = append(due, w)
 	}
-	return fit(due), next
+	return limitToJob(due), next
 }
 
 // hold takes the Lease for a Job that is about to be created.

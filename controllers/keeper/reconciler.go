@@ -23,9 +23,10 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
-	"github.com/cairn-backup/cairn/internal/access"
+	"github.com/cairn-backup/cairn/internal/kube/access"
 	"github.com/cairn-backup/cairn/internal/policy"
-	"github.com/cairn-backup/cairn/internal/task"
+	"github.com/cairn-backup/cairn/internal/task/moverjob"
+	"github.com/cairn-backup/cairn/internal/task/observe"
 )
 
 // Reconciler runs the keepers. A request names the namespace of the Repositories and, as "<namespace>/<name>", the
@@ -172,17 +173,17 @@ func (r *Reconciler) observe(ctx context.Context, p place, job *batchv1.Job) (ct
 }
 
 // outcome returns the state of the Job and its pods.
-func (r *Reconciler) outcome(ctx context.Context, reader client.Reader, job *batchv1.Job) (task.Observation, error) {
+func (r *Reconciler) outcome(ctx context.Context, reader client.Reader, job *batchv1.Job) (observe.Observation, error) {
 	var pods corev1.PodList
 	if err := reader.List(ctx, &pods, client.InNamespace(job.Namespace),
 		client.MatchingLabels{batchv1.JobNameLabel: job.Name}); err != nil {
-		return task.Observation{}, fmt.Errorf("list Pods of Job %s/%s: %w", job.Namespace, job.Name, err)
+		return observe.Observation{}, fmt.Errorf("list Pods of Job %s/%s: %w", job.Namespace, job.Name, err)
 	}
-	return task.Observe(job, pods.Items, r.Clock.Now()), nil
+	return observe.Observe(job, pods.Items, r.Clock.Now()), nil
 }
 
-func final(o task.Observation) bool {
-	return o.State == task.StateSucceeded || o.State == task.StateFailed
+func final(o observe.Observation) bool {
+	return o.State == observe.StateSucceeded || o.State == observe.StateFailed
 }
 
 // remove deletes the Job with its pods, and the credentials that were copied for it.
@@ -229,7 +230,7 @@ func (r *Reconciler) start(
 	if err := r.hold(ctx, p, lease); err != nil {
 		return ctrl.Result{}, err
 	}
-	in := task.KeepJobInput{
+	in := moverjob.KeepJobInput{
 		Owner: lease.owner(), Name: p.name(), Namespace: p.namespace, Label: p.name(), Storage: storage,
 		Image: r.MoverImage, ClusterUID: r.ClusterUID, Privileged: privileged,
 	}
@@ -240,12 +241,12 @@ func (r *Reconciler) start(
 			return ctrl.Result{}, err
 		}
 		in.StorageSecret = credentials.StorageSecret
-		in.Work = append(in.Work, task.KeepWork{
+		in.Work = append(in.Work, moverjob.KeepWork{
 			Repository: w.repository, EncryptionSecret: credentials.EncryptionSecret, Remove: removed(w.snapshots), Wipe: w.wipe,
 			Maintain: w.maintain, Check: w.check,
 		})
 	}
-	job, err := task.KeepJob(in)
+	job, err := moverjob.KeepJob(in)
 	if err != nil {
 		return ctrl.Result{}, err
 	}

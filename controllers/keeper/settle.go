@@ -18,10 +18,11 @@ import (
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/task"
+	"github.com/cairn-backup/cairn/internal/task/observe"
 )
 
 // settle writes the result of an ended Job. It can be repeated after an interruption.
-func (r *Reconciler) settle(ctx context.Context, p place, job *batchv1.Job, o task.Observation) error {
+func (r *Reconciler) settle(ctx context.Context, p place, job *batchv1.Job, o observe.Observation) error {
 	t, err := taskOf(job)
 	if err != nil {
 		return fmt.Errorf("read task of Job %s/%s: %w", job.Namespace, job.Name, err)
@@ -50,7 +51,7 @@ func (r *Reconciler) settle(ctx context.Context, p place, job *batchv1.Job, o ta
 
 // resultOf returns the result of the Job's i-th repository. A repository without a result failed with the reason of the
 // Job.
-func resultOf(o task.Observation, i int) task.ComponentResult {
+func resultOf(o observe.Observation, i int) task.ComponentResult {
 	if o.Result != nil {
 		for _, c := range o.Result.Components {
 			if c.Name == strconv.Itoa(i) {
@@ -61,7 +62,7 @@ func resultOf(o task.Observation, i int) task.ComponentResult {
 		}
 	}
 	reason := cmp.Or(o.Reason, v1alpha1.ReasonFailed)
-	if o.State == task.StateSucceeded {
+	if o.State == observe.StateSucceeded {
 		reason = v1alpha1.ReasonFailed
 	}
 	return task.ComponentResult{

@@ -17,7 +17,7 @@ import (
 	"github.com/fluxcd/pkg/runtime/conditions"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
-	"github.com/cairn-backup/cairn/internal/inuse"
+	"github.com/cairn-backup/cairn/internal/kube/index"
 	"github.com/cairn-backup/cairn/internal/policy"
 )
 
@@ -26,7 +26,7 @@ const (
 	indexStorage   = "keeper.storage"
 	indexWipe      = "keeper.wipe"
 	indexSnapshots = "keeper.snapshots"
-	restores       = inuse.Index("keeper.restores")
+	restores       = index.Restores("keeper.restores")
 )
 
 // SetupWithManager registers the controller, its indexes and its watches.

@@ -24,7 +24,7 @@ import (
 	"github.com/cairn-backup/cairn/controllers/repository"
 	"github.com/cairn-backup/cairn/controllers/retention"
 	"github.com/cairn-backup/cairn/controllers/snapshot"
-	"github.com/cairn-backup/cairn/internal/initjob/initjobtest"
+	"github.com/cairn-backup/cairn/internal/kube/initjob/initjobtest"
 	"github.com/cairn-backup/cairn/internal/policy"
 	"github.com/cairn-backup/cairn/internal/task"
 	"github.com/cairn-backup/cairn/internal/testbed"

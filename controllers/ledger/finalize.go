@@ -14,7 +14,7 @@ import (
 	logf "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
-	"github.com/cairn-backup/cairn/internal/kstatus"
+	"github.com/cairn-backup/cairn/internal/kube/status"
 )
 
 const (
@@ -28,7 +28,7 @@ const (
 // reconcileDelete pushes the records that wait. It gives them up if that was asked for, or if the namespace is being
 // deleted and the push fails for too long.
 func (r *Reconciler) reconcileDelete(
-	ctx context.Context, patcher *kstatus.Patcher, l *v1alpha1.Ledger,
+	ctx context.Context, patcher *status.Patcher, l *v1alpha1.Ledger,
 ) (ctrl.Result, error) {
 	if !controllerutil.ContainsFinalizer(l, v1alpha1.FinalizerFlush) {
 		return ctrl.Result{}, nil
@@ -66,7 +66,7 @@ func (r *Reconciler) reconcileDelete(
 
 // flush pushes the records that wait, if a push is due.
 func (r *Reconciler) flush(
-	ctx context.Context, patcher *kstatus.Patcher, l *v1alpha1.Ledger, s *memory, parcels []parcel,
+	ctx context.Context, patcher *status.Patcher, l *v1alpha1.Ledger, s *memory, parcels []parcel,
 ) (ctrl.Result, error) {
 	if l.Spec.Suspend {
 		return r.failed(ctx, l, s, &fault{

@@ -16,7 +16,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/controller"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
-	"github.com/cairn-backup/cairn/internal/footprint"
+	"github.com/cairn-backup/cairn/internal/kube/footprint"
 )
 
 // Both controllers run in a manager, with its cache and real time; nobody calls them.

@@ -21,7 +21,7 @@ import (
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/gitstore"
-	"github.com/cairn-backup/cairn/internal/kstatus"
+	"github.com/cairn-backup/cairn/internal/kube/status"
 	"github.com/cairn-backup/cairn/internal/ledger"
 )
 
@@ -74,7 +74,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (result ct
 	if v1alpha1.HasRecordAnnotation(l.Annotations) {
 		return ctrl.Result{}, nil
 	}
-	patcher := kstatus.NewPatcher(l, r.Client)
+	patcher := status.NewPatcher(l, r.Client)
 	old := conditions.Get(l, meta.ReadyCondition).DeepCopy()
 	defer func() {
 		r.Metrics.RecordDuration(ctx, l, start)
@@ -98,7 +98,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (result ct
 }
 
 // reconcile checks whether a push is needed and due, and pushes.
-func (r *Reconciler) reconcile(ctx context.Context, patcher *kstatus.Patcher, l *v1alpha1.Ledger) (ctrl.Result, error) {
+func (r *Reconciler) reconcile(ctx context.Context, patcher *status.Patcher, l *v1alpha1.Ledger) (ctrl.Result, error) {
 	parcels, err := r.Outbox.list(ctx, l)
 	if err != nil {
 		return ctrl.Result{}, err
@@ -157,7 +157,7 @@ func (r *Reconciler) pause(l *v1alpha1.Ledger, s *memory, pending, forced bool) 
 
 // attempt pushes once and writes the result to the Ledger.
 func (r *Reconciler) attempt(
-	ctx context.Context, patcher *kstatus.Patcher, l *v1alpha1.Ledger, s *memory, where string, parcels []parcel,
+	ctx context.Context, patcher *status.Patcher, l *v1alpha1.Ledger, s *memory, where string, parcels []parcel,
 ) (ctrl.Result, error) {
 	var last time.Time
 	if t := l.Status.LastPushedTime; t != nil {
@@ -196,7 +196,7 @@ func (r *Reconciler) check(ctx context.Context, l *v1alpha1.Ledger) (where strin
 	if err != nil {
 		return "", err
 	}
-	if who, watched := ledger.Watched(l.Spec.URL, l.Spec.Branch, sources); watched {
+	if who, watched := ledger.FollowsBranch(l.Spec.URL, l.Spec.Branch, sources); watched {
 		return "", stalled(v1alpha1.ReasonWatchedBranch, fmt.Sprintf(
 			"%s follows the branch %s of this repository: records would become policy; choose another spec.branch", who,
 			l.Spec.Branch))
@@ -260,7 +260,7 @@ func (r *Reconciler) count(l *v1alpha1.Ledger, parcels []parcel) {
 	r.LedgerMetrics.setPending(l, n)
 }
 
-func (r *Reconciler) patch(ctx context.Context, patcher *kstatus.Patcher, l *v1alpha1.Ledger) error {
+func (r *Reconciler) patch(ctx context.Context, patcher *status.Patcher, l *v1alpha1.Ledger) error {
 	err := patcher.Patch(ctx, l, client.FieldOwner(r.FieldManager), ownedConditions...)
 	if client.IgnoreNotFound(err) != nil {
 		return fmt.Errorf("write status: %w", err)

@@ -15,7 +15,7 @@ import (
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/gitstore"
-	"github.com/cairn-backup/cairn/internal/kstatus"
+	"github.com/cairn-backup/cairn/internal/kube/status"
 	"github.com/cairn-backup/cairn/internal/ledger"
 	"github.com/cairn-backup/cairn/internal/policy"
 )
@@ -23,7 +23,7 @@ import (
 // push brings the branch up to date and settles what arrived, in the order of the package comment. It returns the
 // parcels that are left.
 func (r *Reconciler) push(
-	ctx context.Context, patcher *kstatus.Patcher, l *v1alpha1.Ledger, s *memory, where string, parcels []parcel,
+	ctx context.Context, patcher *status.Patcher, l *v1alpha1.Ledger, s *memory, where string, parcels []parcel,
 ) ([]parcel, error) {
 	taken, records, counted, err := r.gather(ctx, l, parcels)
 	if err != nil {

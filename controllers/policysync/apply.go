@@ -220,8 +220,8 @@ func (e *objectError) Error() string {
 // Unwrap returns the API server's error.
 func (e *objectError) Unwrap() error { return e.err }
 
-// where returns "<file>:<line>: " of the object that an error is about, or "" if no object is known.
-func where(err error, objects []build.Object) string {
+// position returns "<file>:<line>: " of the object that an error is about, or "" if no object is known.
+func position(err error, objects []build.Object) string {
 	var about key
 	var dry *ssaerrors.DryRunErr
 	var ours *objectError

@@ -22,7 +22,7 @@ import (
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/controllers/backupbatch"
-	"github.com/cairn-backup/cairn/internal/footprint"
+	"github.com/cairn-backup/cairn/internal/kube/footprint"
 	"github.com/cairn-backup/cairn/internal/policy"
 	"github.com/cairn-backup/cairn/internal/testbed"
 )
@@ -116,7 +116,7 @@ func batchManager(b *testing.B) ctrl.Manager {
 }
 
 // volumes creates the application, and waits until the manager knows it.
-func (r *room) volumes(manager ctrl.Manager) {
+func (r *testNamespace) volumes(manager ctrl.Manager) {
 	r.t.Helper()
 	for half := range halves {
 		for i := range volumesEach {
@@ -136,7 +136,7 @@ func (r *room) volumes(manager ctrl.Manager) {
 }
 
 // expanded waits until the status of the batch lists all children. It reads the cache, so that waiting adds no load.
-func (r *room) expanded(manager ctrl.Manager) {
+func (r *testNamespace) expanded(manager ctrl.Manager) {
 	r.t.Helper()
 	batch := &v1alpha1.BackupBatch{}
 	r.g.Eventually(func(g Gomega) {
@@ -147,7 +147,7 @@ func (r *room) expanded(manager ctrl.Manager) {
 }
 
 // children returns the children of the batch, as a user who has them as files would apply them.
-func (r *room) children() []*unstructured.Unstructured {
+func (r *testNamespace) children() []*unstructured.Unstructured {
 	r.t.Helper()
 	var list v1alpha1.BackupConfigurationList
 	r.g.Expect(r.List(r.t.Context(), &list, client.InNamespace(r.namespace))).To(Succeed())

@@ -36,12 +36,12 @@ func BenchmarkSync1000(b *testing.B) {
 		files[fmt.Sprintf("policy/%02d/c%03d.yaml", i%20, i)] = configuration(fmt.Sprintf("c%03d", i), "0 2 * * *")
 	}
 	timeout := metav1.Duration{Duration: 5 * time.Minute}
-	prepare := func(b *testing.B) *room {
+	prepare := func(b *testing.B) *testNamespace {
 		r := newRoom(b, func(p *v1alpha1.PolicySync) { p.Spec.Timeout = &timeout })
 		r.push(files)
 		return r
 	}
-	report := func(b *testing.B, r *room, before requests, times int) {
+	report := func(b *testing.B, r *testNamespace, before requests, times int) {
 		n, after := float64(times), r.requests()
 		b.ReportMetric(float64(after.git-before.git)/n, "git-requests/op")
 		b.ReportMetric(float64(after.reads-before.reads)/n, "reads/op")
@@ -54,8 +54,8 @@ func BenchmarkSync1000(b *testing.B) {
 	b.Run("first", func(b *testing.B) {
 		ways := []struct {
 			name string
-			run  func(*room)
-		}{{"ours", func(r *room) { r.reconcile() }}, {"theirs", func(r *room) { r.asKustomizeController(objects) }}}
+			run  func(*testNamespace)
+		}{{"ours", func(r *testNamespace) { r.reconcile() }}, {"theirs", func(r *testNamespace) { r.asKustomizeController(objects) }}}
 		fastest := make([]time.Duration, len(ways))
 		for range rounds {
 			for i, way := range ways {
@@ -125,7 +125,7 @@ type requests struct {
 	reads, dry, writes int
 }
 
-func (r *room) requests() requests {
+func (r *testNamespace) requests() requests {
 	return requests{
 		git: r.gitCalls.Load(), reads: r.api.count[http.MethodGet], dry: r.api.count["DRY"],
 		writes: r.api.writes(),
@@ -138,7 +138,7 @@ const theirConcurrency = 4
 // asKustomizeController does what source-controller and kustomize-controller do by default, as far as libraries offer
 // it: a shallow clone, a generated kustomization, its build, an apply, and the status with the inventory. In their
 // favour it leaves out the artifact between the two, and the time until kustomize-controller sees it.
-func (r *room) asKustomizeController(objects int) {
+func (r *testNamespace) asKustomizeController(objects int) {
 	ctx, dir := r.t.Context(), r.t.TempDir()
 	_, err := gogit.PlainCloneContext(ctx, dir, false,
 		&gogit.CloneOptions{URL: r.sync.Spec.URL, ReferenceName: "refs/heads/main", SingleBranch: true, Depth: 1})

@@ -78,7 +78,7 @@ func TestEditsByHandAreRevertedWhileABadRevisionStands(t *testing.T) {
 }
 
 // takeForFlux makes Flux own the storage "theirs".
-func (r *room) takeForFlux(s *v1alpha1.BackupStorage) {
+func (r *testNamespace) takeForFlux(s *v1alpha1.BackupStorage) {
 	r.t.Helper()
 	s.Name, s.Namespace = "theirs", r.namespace
 	s.Labels = map[string]string{
@@ -111,12 +111,12 @@ func TestAnotherSpecDoesNotBringTheOldRevisionBack(t *testing.T) {
 
 // While an object belongs to somebody else, an interval costs only one look at it.
 func TestAnObjectThatIsGivenUpIsTakenAtTheNextInterval(t *testing.T) {
-	for name, give := range map[string]func(*room, *v1alpha1.BackupStorage) error{
-		"labels removed": func(r *room, s *v1alpha1.BackupStorage) error {
+	for name, give := range map[string]func(*testNamespace, *v1alpha1.BackupStorage) error{
+		"labels removed": func(r *testNamespace, s *v1alpha1.BackupStorage) error {
 			s.Labels = nil
 			return r.Update(r.t.Context(), s)
 		},
-		"deleted": func(r *room, s *v1alpha1.BackupStorage) error { return r.Delete(r.t.Context(), s) },
+		"deleted": func(r *testNamespace, s *v1alpha1.BackupStorage) error { return r.Delete(r.t.Context(), s) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := newRoom(t)

@@ -9,14 +9,14 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
-	"github.com/cairn-backup/cairn/internal/policy"
+	"github.com/cairn-backup/cairn/internal/policy/check"
 )
 
 // lookup resolves references with the cluster's objects of Cairn's own kinds. A missing object is no mistake of the
 // revision: it can come later, and the object that refers to it reports it in its conditions.
-func (s *run) lookup(ctx context.Context) policy.Lookup {
-	found := map[policy.Reference]*unstructured.Unstructured{}
-	return func(ref policy.Reference) (*unstructured.Unstructured, bool) {
+func (s *run) lookup(ctx context.Context) check.Lookup {
+	found := map[check.Reference]*unstructured.Unstructured{}
+	return func(ref check.Reference) (*unstructured.Unstructured, bool) {
 		if u, ok := found[ref]; ok {
 			return u, u != nil
 		}
@@ -26,7 +26,7 @@ func (s *run) lookup(ctx context.Context) policy.Lookup {
 	}
 }
 
-func (s *run) find(ctx context.Context, ref policy.Reference) *unstructured.Unstructured {
+func (s *run) find(ctx context.Context, ref check.Reference) *unstructured.Unstructured {
 	gvk := ref.WithVersion(v1alpha1.GroupVersion.Version)
 	if ref.Group != v1alpha1.Group {
 		return nil

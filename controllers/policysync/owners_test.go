@@ -82,7 +82,7 @@ func TestAnObjectOfAPolicySyncThatIsGoneIsTakenOver(t *testing.T) {
 }
 
 // allow creates a ServiceAccount that is allowed to do everything with some resources of the room.
-func (r *room) allow(account string, rules ...rbacv1.PolicyRule) {
+func (r *testNamespace) allow(account string, rules ...rbacv1.PolicyRule) {
 	r.t.Helper()
 	at := metav1.ObjectMeta{Name: account, Namespace: r.namespace}
 	r.g.Expect(r.Create(r.t.Context(), &corev1.ServiceAccount{ObjectMeta: at})).To(Succeed())

@@ -42,7 +42,7 @@ func (s *run) pass(ctx context.Context, o origin) *fault {
 		return fault
 	}
 	s.obj.Status.LastAppliedRevision = o.revision.String()
-	s.inForce.put(client.ObjectKeyFromObject(s.obj), inForce{
+	s.inForce.put(client.ObjectKeyFromObject(s.obj), appliedRevision{
 		uid: s.obj.UID, at: s.Clock.Now(), revision: o.revision,
 		generation: s.obj.Generation,
 	})
@@ -172,7 +172,7 @@ func (s *run) begin(ctx context.Context, revision string, inventory []v1alpha1.R
 func applyFault(ctx context.Context, err error, objects []build.Object) *fault {
 	f := &fault{
 		reason:  v1alpha1.ReasonReconcileFailed,
-		message: where(err, objects) + strings.Join(strings.Fields(err.Error()), " "),
+		message: position(err, objects) + strings.Join(strings.Fields(err.Error()), " "),
 	}
 	switch {
 	case ctx.Err() != nil:

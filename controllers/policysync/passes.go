@@ -23,8 +23,8 @@ type pass struct {
 	foreign *key
 }
 
-// inForce is a revision that a pass of this process applied. at is when it was last compared with the cluster.
-type inForce struct {
+// appliedRevision is a revision that a pass of this process applied. at is when it was last compared with the cluster.
+type appliedRevision struct {
 	uid        types.UID
 	at         time.Time
 	revision   source.Revision

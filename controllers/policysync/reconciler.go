@@ -20,7 +20,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
-	"github.com/cairn-backup/cairn/internal/kstatus"
+	"github.com/cairn-backup/cairn/internal/kube/status"
 	"github.com/cairn-backup/cairn/internal/source"
 )
 
@@ -54,7 +54,7 @@ type Reconciler struct {
 
 	passes  store[pass]
 	applied store[map[key]fingerprint] // what each PolicySync applied
-	inForce store[inForce]
+	inForce store[appliedRevision]
 }
 
 // Reconcile makes the cluster match the repository.
@@ -70,7 +70,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (result ct
 	if v1alpha1.HasRecordAnnotation(obj.Annotations) {
 		return ctrl.Result{}, nil
 	}
-	s := &run{Reconciler: r, obj: obj, before: obj.DeepCopy(), patcher: kstatus.NewPatcher(obj, r.Client)}
+	s := &run{Reconciler: r, obj: obj, before: obj.DeepCopy(), patcher: status.NewPatcher(obj, r.Client)}
 	defer func() {
 		// Not with the run's own deadline: the status must be written even if the run took too long.
 		err = errors.Join(err, s.write(ctx))
@@ -95,7 +95,7 @@ type run struct {
 	*Reconciler
 	obj     *v1alpha1.PolicySync
 	before  *v1alpha1.PolicySync
-	patcher *kstatus.Patcher
+	patcher *status.Patcher
 }
 
 // sync looks for a new revision and makes a pass if there is one.

@@ -16,7 +16,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
-	"github.com/cairn-backup/cairn/internal/footprint"
+	"github.com/cairn-backup/cairn/internal/kube/footprint"
 )
 
 func TestSourceFaults(t *testing.T) {

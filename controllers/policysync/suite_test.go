@@ -99,8 +99,8 @@ func (c *counter) writes() int {
 	return c.count[http.MethodPatch] + c.count[http.MethodPost] + c.count[http.MethodPut] + c.count[http.MethodDelete]
 }
 
-// room is a namespace with a PolicySync, its repository and a reconciler of its own.
-type room struct {
+// testNamespace is a namespace with a PolicySync, its repository and a reconciler of its own.
+type testNamespace struct {
 	*Reconciler
 	t         testing.TB
 	g         *WithT
@@ -115,12 +115,12 @@ type room struct {
 	server    *gittestserver.GitServer
 }
 
-func newRoom(t testing.TB, change ...func(*v1alpha1.PolicySync)) *room {
+func newRoom(t testing.TB, change ...func(*v1alpha1.PolicySync)) *testNamespace {
 	t.Helper()
 	if test, ok := t.(*testing.T); ok { // rooms share only the API server
 		test.Parallel()
 	}
-	r := &room{t: t, g: NewWithT(t), clock: testclock.NewFakeClock(time.Now()), events: record.NewFakeRecorder(100)}
+	r := &testNamespace{t: t, g: NewWithT(t), clock: testclock.NewFakeClock(time.Now()), events: record.NewFakeRecorder(100)}
 	r.startGit()
 	admin, err := client.New(config, client.Options{Scheme: scheme})
 	r.g.Expect(err).NotTo(HaveOccurred())
@@ -153,7 +153,7 @@ func newRoom(t testing.TB, change ...func(*v1alpha1.PolicySync)) *room {
 	return r
 }
 
-func (r *room) startGit() {
+func (r *testNamespace) startGit() {
 	server, err := gittestserver.NewTempGitServer()
 	r.g.Expect(err).NotTo(HaveOccurred())
 	r.server = server
@@ -179,7 +179,7 @@ func (r *room) startGit() {
 	r.git("remote", "add", "origin", bare)
 }
 
-func (r *room) git(args ...string) string {
+func (r *testNamespace) git(args ...string) string {
 	r.t.Helper()
 	cmd := exec.Command("git", args...)
 	cmd.Dir = r.work
@@ -191,7 +191,7 @@ func (r *room) git(args ...string) string {
 }
 
 // push makes the repository hold exactly these files and returns the revision.
-func (r *room) push(files map[string]string) string {
+func (r *testNamespace) push(files map[string]string) string {
 	r.t.Helper()
 	entries, err := os.ReadDir(r.work)
 	r.g.Expect(err).NotTo(HaveOccurred())
@@ -212,7 +212,7 @@ func (r *room) push(files map[string]string) string {
 }
 
 // reconcile runs once and reads the result.
-func (r *room) reconcile() ctrl.Result {
+func (r *testNamespace) reconcile() ctrl.Result {
 	r.t.Helper()
 	result, err := r.Reconcile(r.t.Context(), ctrl.Request{NamespacedName: client.ObjectKeyFromObject(r.sync)})
 	r.g.Expect(err).NotTo(HaveOccurred())
@@ -222,21 +222,21 @@ func (r *room) reconcile() ctrl.Result {
 	return result
 }
 
-func (r *room) update(change func(*v1alpha1.PolicySync)) {
+func (r *testNamespace) update(change func(*v1alpha1.PolicySync)) {
 	r.t.Helper()
 	r.g.Expect(r.Get(r.t.Context(), client.ObjectKeyFromObject(r.sync), r.sync)).To(Succeed())
 	change(r.sync)
 	r.g.Expect(r.Update(r.t.Context(), r.sync)).To(Succeed())
 }
 
-func (r *room) exists(obj client.Object, name string) bool {
+func (r *testNamespace) exists(obj client.Object, name string) bool {
 	r.t.Helper()
 	err := r.Get(r.t.Context(), types.NamespacedName{Namespace: r.namespace, Name: name}, obj)
 	r.g.Expect(client.IgnoreNotFound(err)).To(Succeed())
 	return err == nil
 }
 
-func (r *room) emitted() []string {
+func (r *testNamespace) emitted() []string {
 	var out []string
 	for {
 		select {

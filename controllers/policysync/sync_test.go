@@ -15,14 +15,14 @@ import (
 )
 
 // conform asserts the rules of kstatus.
-func (r *room) conform() {
+func (r *testNamespace) conform() {
 	r.t.Helper()
 	checker := check.NewChecker(r.Client,
 		&check.Conditions{NegativePolarity: []string{meta.StalledCondition, meta.ReconcilingCondition}})
 	checker.WithT(r.g).CheckErr(r.t.Context(), r.sync)
 }
 
-func (r *room) expectReady(revision string) {
+func (r *testNamespace) expectReady(revision string) {
 	r.t.Helper()
 	r.g.Expect(conditions.IsReady(r.sync)).To(BeTrue(), "%v", r.sync.Status.Conditions)
 	r.g.Expect(r.sync.Status.LastAppliedRevision).To(Equal(revision))
@@ -30,7 +30,7 @@ func (r *room) expectReady(revision string) {
 	r.conform()
 }
 
-func (r *room) expectNotReady(reason, says string) {
+func (r *testNamespace) expectNotReady(reason, says string) {
 	r.t.Helper()
 	r.g.Expect(conditions.IsFalse(r.sync, meta.ReadyCondition)).To(BeTrue(), "%v", r.sync.Status.Conditions)
 	r.g.Expect(conditions.GetReason(r.sync, meta.ReadyCondition)).

@@ -75,7 +75,7 @@ func (p *Pusher) backup(ctx context.Context, req ctrl.Request) (ctrl.Result, err
 	if p.Clock.Since(s.Status.CompletionTime.Time) < patience && behind(b) {
 		return ctrl.Result{RequeueAfter: lookAfter}, nil
 	}
-	return p.push(ctx, s, pushgateway.OfBackup(b)), nil
+	return p.push(ctx, s, pushgateway.BackupSet(b)), nil
 }
 
 // restore pushes a RestoreSession that ended.
@@ -87,7 +87,7 @@ func (p *Pusher) restore(ctx context.Context, req ctrl.Request) (ctrl.Result, er
 	if !ended(r) || !p.due(r, r.Status.CompletionTime) {
 		return ctrl.Result{}, nil
 	}
-	return p.push(ctx, r, pushgateway.OfRestore(r)), nil
+	return p.push(ctx, r, pushgateway.RestoreSet(r)), nil
 }
 
 // ended reports whether a run or a restore has a result to push: a skipped run has none.

@@ -11,10 +11,12 @@ import (
 	"github.com/fluxcd/pkg/runtime/conditions"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
-	"github.com/cairn-backup/cairn/internal/access"
-	"github.com/cairn-backup/cairn/internal/initjob"
+	"github.com/cairn-backup/cairn/internal/kube/access"
+	"github.com/cairn-backup/cairn/internal/kube/initjob"
 	"github.com/cairn-backup/cairn/internal/policy"
 	"github.com/cairn-backup/cairn/internal/task"
+	"github.com/cairn-backup/cairn/internal/task/moverjob"
+	"github.com/cairn-backup/cairn/internal/task/observe"
 )
 
 // missingInterval is the delay before an unusable Secret is read again: Secrets are not watched.
@@ -53,8 +55,8 @@ func (r *Reconciler) initialise(
 		place, credential, repository.Annotations[v1alpha1.AnnotationAdopt],
 		storage.Spec.Storage, storage.Spec.RuntimeSettings, doubt,
 	})
-	request.Name = task.InitRepositoryJobName(repository.Name, digest)
-	request.Turn = &initjob.Turn{
+	request.Name = moverjob.InitRepositoryJobName(repository.Name, digest)
+	request.Turn = &initjob.Position{
 		Place: placeInTurns(repository), Created: repository.CreationTimestamp.Time,
 		Again: conditions.IsFalse(repository, v1alpha1.ConditionRepositoryInitialized),
 	}
@@ -71,7 +73,7 @@ func (r *Reconciler) initialise(
 		return ctrl.Result{}, err
 	}
 	status.Follow(progress)
-	if progress.State == task.StateSucceeded {
+	if progress.State == observe.StateSucceeded {
 		repository.Status.InitializedSpec, repository.Status.ProvedAfter = place, doubt
 		return ctrl.Result{}, nil
 	}
@@ -94,7 +96,7 @@ func (r *Reconciler) job(
 	if err != nil {
 		return nil, err
 	}
-	job, err := task.InitRepositoryJob(task.InitRepositoryJobInput{
+	job, err := moverjob.InitRepositoryJob(moverjob.InitRepositoryJobInput{
 		Repository: repository, Storage: storage, Credentials: credentials, Digest: digest,
 		MustExist: repository.Status.InitializedSpec != "", Image: r.MoverImage, Privileged: privileged,
 		ClusterUID: r.ClusterUID,

@@ -20,11 +20,11 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
-	"github.com/cairn-backup/cairn/internal/access"
 	"github.com/cairn-backup/cairn/internal/backend/layout"
-	"github.com/cairn-backup/cairn/internal/directory"
-	"github.com/cairn-backup/cairn/internal/initjob"
-	"github.com/cairn-backup/cairn/internal/kstatus"
+	"github.com/cairn-backup/cairn/internal/kube/access"
+	"github.com/cairn-backup/cairn/internal/kube/index"
+	"github.com/cairn-backup/cairn/internal/kube/initjob"
+	"github.com/cairn-backup/cairn/internal/kube/status"
 	"github.com/cairn-backup/cairn/internal/policy"
 )
 
@@ -44,7 +44,7 @@ type Reconciler struct {
 	// FieldManager owns all writes.
 	FieldManager string
 
-	turns *initjob.Turns
+	turns *initjob.Queue
 }
 
 // Reconcile brings one Repository's init Job and status up to date.
@@ -66,7 +66,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	if !controllerutil.ContainsFinalizer(repository, v1alpha1.FinalizerWipe) {
 		return ctrl.Result{}, r.hold(ctx, repository) // the patch triggers another reconcile
 	}
-	reporter := kstatus.Reporter{Client: r.Client, Events: r.EventRecorder, FieldManager: r.FieldManager}
+	reporter := status.Reporter{Client: r.Client, Events: r.EventRecorder, FieldManager: r.FieldManager}
 	return reporter.Reconcile(ctx, req.NamespacedName, repository, func(ctx context.Context) (ctrl.Result, error) {
 		return r.reconcile(ctx, repository)
 	})
@@ -97,7 +97,7 @@ func (r *Reconciler) reconcile(ctx context.Context, repository *v1alpha1.Reposit
 	}
 	if elder != nil {
 		statusOf(repository).Stalled(v1alpha1.ReasonDirectoryTaken,
-			directory.Taken(repository, elder)+": create another Repository in another directory")
+			index.Taken(repository, elder)+": create another Repository in another directory")
 		return ctrl.Result{}, nil
 	}
 	storage, err := r.storage(ctx, repository)

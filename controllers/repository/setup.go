@@ -21,18 +21,17 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
-	"github.com/cairn-backup/cairn/internal/directory"
-	"github.com/cairn-backup/cairn/internal/initjob"
-	"github.com/cairn-backup/cairn/internal/inuse"
+	"github.com/cairn-backup/cairn/internal/kube/index"
+	"github.com/cairn-backup/cairn/internal/kube/initjob"
 	"github.com/cairn-backup/cairn/internal/policy"
 )
 
 // The indexes of the cache: Repositories by directory and storage, Snapshots by repository, and the running restores.
 const (
-	directories    = directory.Index("repository.directory")
+	directories    = index.Directories("repository.directory")
 	indexStorage   = "repository.storage"
 	indexSnapshots = "repository.snapshots"
-	restores       = inuse.Index("repository.restores")
+	restores       = index.Restores("repository.restores")
 )
 
 const (
@@ -69,7 +68,7 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, opts controller.Options)
 		}
 	}
 	called := make(chan event.GenericEvent, callsInFlight)
-	r.turns = &initjob.Turns{
+	r.turns = &initjob.Queue{
 		Clock: r.Clock, Limit: initialisedAtOnce, Label: v1alpha1.LabelInitStorage,
 		Call: func(owner client.ObjectKey) {
 			select {

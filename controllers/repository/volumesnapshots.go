@@ -15,6 +15,7 @@ import (
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/policy"
+	"github.com/cairn-backup/cairn/internal/policy/check"
 )
 
 // deletes is the deletionPolicy of a VolumeSnapshotContent that goes with its VolumeSnapshot.
@@ -28,7 +29,7 @@ func (r *Reconciler) warn(repository *v1alpha1.Repository, snapshots []v1alpha1.
 		conditions.Delete(repository, v1alpha1.ConditionVolumeSnapshotsAtRisk)
 		return
 	}
-	message := policy.DeletesData("VolumeSnapshotClass " + class + " has")
+	message := check.DeletesData("VolumeSnapshotClass " + class + " has")
 	if !conditions.IsTrue(repository, v1alpha1.ConditionVolumeSnapshotsAtRisk) {
 		r.Event(repository, corev1.EventTypeWarning, v1alpha1.ReasonVolumeSnapshotClassDeletes, message)
 	}

@@ -9,9 +9,9 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/kube/movers"
 	"github.com/cairn-backup/cairn/internal/policy"
-	"github.com/cairn-backup/cairn/internal/session"
-	"github.com/cairn-backup/cairn/internal/session/movers"
+	"github.com/cairn-backup/cairn/internal/run/restorebatch"
 )
 
 // children returns the RestoreSessions of a RestoreBatch by name.
@@ -38,10 +38,10 @@ func (r *Reconciler) create(ctx context.Context, b *v1alpha1.RestoreBatch, i int
 	if err := r.keeper().Newest(ctx, b); err != nil {
 		return err
 	}
-	child := session.NewRestoreSession(b, i, r.Clock.Now())
+	child := restorebatch.NewRestoreSession(b, i, r.Clock.Now())
 	err := r.Create(ctx, child, client.FieldOwner(r.FieldManager))
 	if !apierrors.IsAlreadyExists(err) {
-		return movers.Rejected(wrap("create RestoreSession", child.Name, err))
+		return movers.AsRefusal(wrap("create RestoreSession", child.Name, err))
 	}
 	var there v1alpha1.RestoreSession
 	if err := r.APIReader.Get(ctx, client.ObjectKeyFromObject(child), &there); err != nil {

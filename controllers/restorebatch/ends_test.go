@@ -11,7 +11,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
-	"github.com/cairn-backup/cairn/internal/session/sessiontest"
+	"github.com/cairn-backup/cairn/internal/testbed/sessiontest"
 )
 
 func hanging(*batchv1.Job) sessiontest.Outcome { return sessiontest.Outcome{Hang: true} }

@@ -10,7 +10,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
-	"github.com/cairn-backup/cairn/internal/session/sessiontest"
+	"github.com/cairn-backup/cairn/internal/testbed/sessiontest"
 )
 
 // hooked creates a restore with hooks around all targets, which report to l. l hears of the movers, too.
@@ -26,9 +26,9 @@ func (w *world) hooked(l *sessiontest.Listener, edit ...func(*v1alpha1.RestoreBa
 	}
 	w.restore("back", append(edit, func(b *v1alpha1.RestoreBatch) {
 		b.Spec.Hooks = &v1alpha1.RestoreHooks{
-			PreRestore: []v1alpha1.HookInfo{sessiontest.Use("stop")},
+			PreRestore: []v1alpha1.HookInfo{sessiontest.UseTemplate("stop")},
 			PostRestore: []v1alpha1.HookInfo{
-				sessiontest.Use("start"), sessiontest.Use("tell",
+				sessiontest.UseTemplate("start"), sessiontest.UseTemplate("tell",
 					func(h *v1alpha1.HookInfo) { h.ExecutionPolicy = v1alpha1.HookOnFailure }),
 			},
 		}
@@ -66,7 +66,7 @@ func TestHooksRunAroundAllTargetsWithTheManagerKilled(t *testing.T) {
 	w.Expect(slices.Compact(l.Heard())).To(Equal(want))
 	w.Expect(b.Status.Hooks.PostHooks).
 		To(HaveExactElements(HaveField("Phase", v1alpha1.HookSucceeded), HaveField("Phase", v1alpha1.HookSkipped)))
-	for name, killer := range sessiontest.Kills(undisturbed.Count()) {
+	for name, killer := range sessiontest.KillPoints(undisturbed.Count()) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			w, l := start(t, killer)

@@ -9,20 +9,22 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/catalog"
+	"github.com/cairn-backup/cairn/internal/kube/read"
 	"github.com/cairn-backup/cairn/internal/policy"
-	"github.com/cairn-backup/cairn/internal/session"
-	"github.com/cairn-backup/cairn/internal/session/lifecycle"
+	"github.com/cairn-backup/cairn/internal/run"
+	"github.com/cairn-backup/cairn/internal/run/restorebatch"
 )
 
 // lookUp collects everything that the start of a RestoreBatch depends on.
-func (r *Reconciler) lookUp(ctx context.Context, b *v1alpha1.RestoreBatch) (*session.RestoreBatchStart, error) {
-	start := &session.RestoreBatchStart{Since: session.Since(b.Status.Conditions, r.Clock.Now())}
+func (r *Reconciler) lookUp(ctx context.Context, b *v1alpha1.RestoreBatch) (*restorebatch.Start, error) {
+	start := &restorebatch.Start{Since: run.Since(b.Status.Conditions, r.Clock.Now())}
 	if b.Spec.RestoreTimeout != nil {
 		start.Timeout = b.Spec.RestoreTimeout.Duration
 	}
 	resolved := &start.Resolved
 	var err error
-	if resolved.Policy, _, err = lifecycle.Policy(ctx, r.Client, b.Labels); err != nil {
+	if resolved.Policy, _, err = read.Policy(ctx, r.Client, b.Labels); err != nil {
 		return nil, err
 	}
 	resolved.SpecDigest = policy.Digest(b.Spec)
@@ -33,7 +35,7 @@ func (r *Reconciler) lookUp(ctx context.Context, b *v1alpha1.RestoreBatch) (*ses
 		return nil, err
 	}
 	var chosen map[string]*v1alpha1.Snapshot
-	if chosen, start.Error = session.ChooseSnapshots(snapshots, &b.Spec); start.Error != nil {
+	if chosen, start.Error = restorebatch.ChooseSnapshots(snapshots, &b.Spec); start.Error != nil {
 		// The Snapshots can have been deleted after the restore.
 		start.AlreadyRestored, err = r.stamped(ctx, b, resolved.SpecDigest)
 		if resolved.Namespace != b.Namespace && len(snapshots) == 0 {
@@ -44,7 +46,7 @@ func (r *Reconciler) lookUp(ctx context.Context, b *v1alpha1.RestoreBatch) (*ses
 		}
 		return start, err
 	}
-	resolved.Targets = session.ResolveRestoreTargets(b, chosen)
+	resolved.Targets = restorebatch.ResolveRestoreTargets(b, chosen)
 	if start.Error = databaseMistakes(b, resolved.Targets); start.Error != nil {
 		return start, nil
 	}
@@ -61,7 +63,7 @@ func databaseMistakes(b *v1alpha1.RestoreBatch, targets []v1alpha1.ResolvedResto
 	var mistakes []policy.Mistake
 	for i := range targets {
 		t := &b.Spec.Targets[i]
-		mistakes = append(mistakes, policy.DatabaseRestoreMistakes(fmt.Sprintf("spec.targets[%d]", i),
+		mistakes = append(mistakes, catalog.DatabaseRestoreMistakes(fmt.Sprintf("spec.targets[%d]", i),
 			&v1alpha1.RestoreSessionSpec{
 				Target: targets[i].Target, Addon: t.Addon, Verify: t.Verify, DeleteExtraFiles: t.DeleteExtraFiles,
 				OverwritePolicy: t.OverwritePolicy,
@@ -96,7 +98,7 @@ func (r *Reconciler) snapshots(
 	}
 	allowed := map[string]bool{}
 	for i := range repositories.Items {
-		allowed[repositories.Items[i].Name] = session.AllowsRestoreTo(&repositories.Items[i], b.Namespace)
+		allowed[repositories.Items[i].Name] = restorebatch.AllowsRestoreTo(&repositories.Items[i], b.Namespace)
 	}
 	var out []v1alpha1.Snapshot
 	for _, s := range list.Items {
@@ -118,7 +120,7 @@ func (r *Reconciler) stamped(ctx context.Context, b *v1alpha1.RestoreBatch, dige
 		filled[claims.Items[i].Annotations[v1alpha1.AnnotationRestored]] = true
 	}
 	for i := range b.Spec.Targets {
-		if !filled[session.TargetDigest(digest, b.Spec.Targets[i].Name)] {
+		if !filled[restorebatch.TargetDigest(digest, b.Spec.Targets[i].Name)] {
 			return false, nil
 		}
 	}
@@ -127,12 +129,12 @@ func (r *Reconciler) stamped(ctx context.Context, b *v1alpha1.RestoreBatch, dige
 
 // resolveHooks resolves the hooks around all targets.
 func (r *Reconciler) resolveHooks(
-	ctx context.Context, b *v1alpha1.RestoreBatch, start *session.RestoreBatchStart,
+	ctx context.Context, b *v1alpha1.RestoreBatch, start *restorebatch.Start,
 ) error {
 	if b.Spec.Hooks == nil {
 		return nil
 	}
-	hooks, refusal, err := lifecycle.Hooks(ctx, lifecycle.Sure{Reader: r.Client, Live: r.APIReader}, b.Namespace,
+	hooks, refusal, err := read.Hooks(ctx, read.FallbackReader{Reader: r.Client, Live: r.APIReader}, b.Namespace,
 		b.Spec.Hooks.PreRestore, b.Spec.Hooks.PostRestore,
 		policy.RestoreBatchHookValues(b, b.Namespace), r.MoverImage)
 	for i := range start.Resolved.Targets {
@@ -141,8 +143,8 @@ func (r *Reconciler) resolveHooks(
 		}
 	}
 	start.Resolved.Hooks, start.Error = hooks, refusal
-	if refusal != nil && lifecycle.MayCome(refusal.Reason) {
-		start.Wait = session.WaitForChild
+	if refusal != nil && read.MayCome(refusal.Reason) {
+		start.Wait = run.WaitForChild
 	}
 	return err
 }

@@ -18,10 +18,10 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
-	"github.com/cairn-backup/cairn/internal/hook/execute"
-	"github.com/cairn-backup/cairn/internal/session"
-	"github.com/cairn-backup/cairn/internal/session/lifecycle"
-	"github.com/cairn-backup/cairn/internal/session/movers"
+	"github.com/cairn-backup/cairn/internal/kube/hookexec"
+	"github.com/cairn-backup/cairn/internal/kube/movers"
+	"github.com/cairn-backup/cairn/internal/kube/oneshot"
+	"github.com/cairn-backup/cairn/internal/run/restorebatch"
 )
 
 // Reconciler reconciles RestoreBatches. Its fields are set before SetupWithManager and never change.
@@ -38,7 +38,7 @@ type Reconciler struct {
 	// FieldManager owns all writes.
 	FieldManager string
 	// Hooks runs the hooks around all targets.
-	Hooks *execute.Hooks
+	Hooks *hookexec.Hooks
 	// Account is the manager's ServiceAccount, "<namespace>:<name>". The owner of a namespace binds ClusterRole
 	// cairn-scaler to it.
 	Account string
@@ -50,8 +50,8 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	return r.keeper().Reconcile(ctx, req, b, func() (time.Duration, error) { return r.reconcile(ctx, b) })
 }
 
-func (r *Reconciler) keeper() lifecycle.Keeper {
-	return lifecycle.Keeper{
+func (r *Reconciler) keeper() oneshot.Keeper {
+	return oneshot.Keeper{
 		Client: r.Client, EventRecorder: r.EventRecorder,
 		Live: r.APIReader, Owner: client.FieldOwner(r.FieldManager),
 	}
@@ -70,7 +70,7 @@ func (r *Reconciler) reconcile(ctx context.Context, b *v1alpha1.RestoreBatch) (t
 
 // start makes a RestoreBatch that is not frozen wait, end or freeze.
 func (r *Reconciler) start(ctx context.Context, b *v1alpha1.RestoreBatch) (time.Duration, error) {
-	in := session.RestoreBatchInput{Now: r.Clock.Now(), Batch: b, Start: &session.RestoreBatchStart{}}
+	in := restorebatch.Input{Now: r.Clock.Now(), Batch: b, Start: &restorebatch.Start{}}
 	if b.DeletionTimestamp == nil {
 		if err := r.adopt(ctx, b); err != nil {
 			return 0, err
@@ -82,10 +82,10 @@ func (r *Reconciler) start(ctx context.Context, b *v1alpha1.RestoreBatch) (time.
 		in.Start = start
 	}
 	before := b.Status
-	after, err := r.writeStatus(ctx, b, session.NextRestoreBatch(in))
-	if refusal := movers.RefusalOf(movers.Rejected(err)); refusal != nil {
-		b.Status, in.Start = before, &session.RestoreBatchStart{Error: refusal}
-		return r.writeStatus(ctx, b, session.NextRestoreBatch(in))
+	after, err := r.writeStatus(ctx, b, restorebatch.Next(in))
+	if refusal := movers.RefusalOf(movers.AsRefusal(err)); refusal != nil {
+		b.Status, in.Start = before, &restorebatch.Start{Error: refusal}
+		return r.writeStatus(ctx, b, restorebatch.Next(in))
 	}
 	return after, err
 }
@@ -100,13 +100,13 @@ func (r *Reconciler) run(ctx context.Context, b *v1alpha1.RestoreBatch) (time.Du
 			return 0, err
 		}
 		in.Refused = refused
-		d := session.NextRestoreBatch(in)
+		d := restorebatch.Next(in)
 		var found map[string]*workload
 		if d.Look {
 			if found, in.Workloads, err = r.workloads(ctx, b); err != nil {
 				return 0, err
 			}
-			d = session.NextRestoreBatch(in)
+			d = restorebatch.Next(in)
 		}
 		if d.Verify && !live {
 			reader, live = r.APIReader, true
@@ -115,7 +115,7 @@ func (r *Reconciler) run(ctx context.Context, b *v1alpha1.RestoreBatch) (time.Du
 		if refused, err := r.scale(ctx, b, &in, found, d.Scale); err != nil {
 			return 0, err
 		} else if refused {
-			d = session.NextRestoreBatch(in)
+			d = restorebatch.Next(in)
 		}
 		target, err := r.carryOut(ctx, b, d)
 		if err == nil {
@@ -136,8 +136,8 @@ func (r *Reconciler) run(ctx context.Context, b *v1alpha1.RestoreBatch) (time.Du
 // observe reads everything that the next step depends on.
 func (r *Reconciler) observe(
 	ctx context.Context, reader client.Reader, b *v1alpha1.RestoreBatch,
-) (session.RestoreBatchInput, error) {
-	in := session.RestoreBatchInput{Now: r.Clock.Now(), Batch: b, Hooks: r.Hooks.Results(b.UID)}
+) (restorebatch.Input, error) {
+	in := restorebatch.Input{Now: r.Clock.Now(), Batch: b, Hooks: r.Hooks.Results(b.UID)}
 	var err error
 	if in.Children, err = children(ctx, reader, b); err != nil {
 		return in, err
@@ -151,7 +151,7 @@ func (r *Reconciler) observe(
 // carryOut carries out a decision, except for the status. With an error it also returns the target whose RestoreSession
 // could not be created.
 func (r *Reconciler) carryOut(
-	ctx context.Context, b *v1alpha1.RestoreBatch, d session.RestoreBatchDecision,
+	ctx context.Context, b *v1alpha1.RestoreBatch, d restorebatch.Decision,
 ) (target string, err error) {
 	for _, name := range d.Delete {
 		if err := r.cancel(ctx, b, name); err != nil {

@@ -13,8 +13,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
-	"github.com/cairn-backup/cairn/internal/session"
-	"github.com/cairn-backup/cairn/internal/session/sessiontest"
+	"github.com/cairn-backup/cairn/internal/run/restorebatch"
+	"github.com/cairn-backup/cairn/internal/testbed/sessiontest"
 )
 
 func succeed() types.GomegaMatcher { return Succeed() }
@@ -114,7 +114,7 @@ func TestTheRestoreSessions(t *testing.T) {
 		w.Expect(metav1.IsControlledBy(&s, b)).To(BeTrue())
 		w.Expect(s.Spec.RetryConfig.MaxRetry).To(Equal(int32(3)))
 		w.Expect(s.Status.Resolved.SpecDigest).
-			To(Equal(session.TargetDigest(b.Status.Resolved.SpecDigest, strings.TrimPrefix(s.Name, "back-"))))
+			To(Equal(restorebatch.TargetDigest(b.Status.Resolved.SpecDigest, strings.TrimPrefix(s.Name, "back-"))))
 	}
 	w.Expect(children[0].Name).To(Equal("back-uploads"))
 	w.Expect(children[0].Spec.Target.Name).To(Equal("db"))
@@ -199,7 +199,7 @@ func TestKilledAtAnyWrite(t *testing.T) {
 	undisturbed.Expect(want).To(Equal(whole("second")))
 	writes := killer.Count()
 	undisturbed.Expect(writes).To(BeNumerically(">", 7))
-	for name, killer := range sessiontest.Kills(writes) {
+	for name, killer := range sessiontest.KillPoints(writes) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t)

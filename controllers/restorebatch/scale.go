@@ -14,8 +14,9 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/run"
+	"github.com/cairn-backup/cairn/internal/run/restorebatch"
 	"github.com/cairn-backup/cairn/internal/scaling"
-	"github.com/cairn-backup/cairn/internal/session"
 )
 
 // workload is a Deployment or a StatefulSet.
@@ -26,7 +27,7 @@ type workload struct {
 	// settled reports that the workload's controller has seen the newest spec, and that no more pods exist than the
 	// spec wants.
 	settled bool
-	// managed names who manages the replicas: see session.Workload. It is set before the replicas are changed.
+	// managed names who manages the replicas: see restorebatch.Workload. It is set before the replicas are changed.
 	managed string
 }
 
@@ -74,7 +75,7 @@ func (r *Reconciler) scaleTo(
 
 // resolveScaling resolves which workloads are scaled down, or why one can't be. It touches nothing.
 func (r *Reconciler) resolveScaling(
-	ctx context.Context, b *v1alpha1.RestoreBatch, start *session.RestoreBatchStart,
+	ctx context.Context, b *v1alpha1.RestoreBatch, start *restorebatch.Start,
 ) error {
 	if len(b.Spec.ScaleDown) == 0 || start.Error != nil {
 		return nil
@@ -103,7 +104,7 @@ func (r *Reconciler) resolveScaling(
 		}
 		if w == nil {
 			refuse(v1alpha1.ReasonTargetNotFound, "there is no %s %s, which spec.scaleDown names", asked.Kind, asked.Name)
-			start.Wait = session.WaitForChild
+			start.Wait = run.WaitForChild
 			return nil
 		}
 		err = findManager(asked.Kind, w, autoscalers)
@@ -117,7 +118,7 @@ func (r *Reconciler) resolveScaling(
 		case err != nil:
 			return err
 		case w.managed != "":
-			refuse(v1alpha1.ReasonReplicasManaged, "%s", session.ReplicasManaged(asked.Kind, asked.Name, w.managed))
+			refuse(v1alpha1.ReasonReplicasManaged, "%s", restorebatch.ReplicasManaged(asked.Kind, asked.Name, w.managed))
 			return nil
 		}
 		switch err := r.scaleTo(ctx, w, w.replicas, client.DryRunAll); {
@@ -148,8 +149,8 @@ func (r *Reconciler) notPermitted(namespace string, err error) string {
 // workloads reads the workloads that are scaled down, and returns them as they are and as a decision needs them.
 func (r *Reconciler) workloads(
 	ctx context.Context, b *v1alpha1.RestoreBatch,
-) (map[string]*workload, map[string]session.Workload, error) {
-	found, out := map[string]*workload{}, map[string]session.Workload{}
+) (map[string]*workload, map[string]restorebatch.Workload, error) {
+	found, out := map[string]*workload{}, map[string]restorebatch.Workload{}
 	autoscalers := r.autoscalers(ctx, b.Namespace)
 	for i := range b.Status.ScaledDown {
 		frozen := &b.Status.ScaledDown[i]
@@ -158,10 +159,10 @@ func (r *Reconciler) workloads(
 			return nil, nil, err
 		}
 		if w == nil {
-			out[frozen.String()] = session.Workload{}
+			out[frozen.String()] = restorebatch.Workload{}
 			continue
 		}
-		is := session.Workload{UID: w.GetUID(), Generation: w.GetGeneration(), Replicas: w.replicas, Settled: w.settled}
+		is := restorebatch.Workload{UID: w.GetUID(), Generation: w.GetGeneration(), Replicas: w.replicas, Settled: w.settled}
 		if is.Pods, err = r.pods(ctx, w); err != nil {
 			return nil, nil, err
 		}
@@ -207,7 +208,7 @@ func (r *Reconciler) pods(ctx context.Context, w *workload) (int, error) {
 // scale gives workloads the replicas of a decision, unless they have changed since they were read: a decision holds
 // only for what it was made on. If a workload can't get them, scale adds the reason to in, for another decision.
 func (r *Reconciler) scale(
-	ctx context.Context, b *v1alpha1.RestoreBatch, in *session.RestoreBatchInput, found map[string]*workload,
+	ctx context.Context, b *v1alpha1.RestoreBatch, in *restorebatch.Input, found map[string]*workload,
 	replicas map[string]int32,
 ) (refused bool, err error) {
 	if len(replicas) == 0 {

@@ -9,10 +9,10 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
-	"github.com/cairn-backup/cairn/internal/policy"
+	"github.com/cairn-backup/cairn/internal/catalog"
+	"github.com/cairn-backup/cairn/internal/kube/read"
+	"github.com/cairn-backup/cairn/internal/run/restorebatch"
 	"github.com/cairn-backup/cairn/internal/scaling"
-	"github.com/cairn-backup/cairn/internal/session"
-	"github.com/cairn-backup/cairn/internal/session/lifecycle"
 )
 
 // autoscalers returns a function that reads the autoscalers of a namespace at its first call.
@@ -43,7 +43,7 @@ func (r *Reconciler) findTaken(ctx context.Context, w *workload) error {
 	if w.managed != "" {
 		return nil
 	}
-	w.managed = scaling.Taken(w.Object, r.Clock.Now())
+	w.managed = scaling.PossibleManager(w.Object, r.Clock.Now())
 	if w.managed == "" || w.replicas != 0 {
 		return nil
 	}
@@ -64,15 +64,15 @@ func (r *Reconciler) findTaken(ctx context.Context, w *workload) error {
 // restoredInPods returns the target that the sidecar in the pods of a workload is to restore, because the batch or the
 // Addon's task says so. It returns "" if there is none.
 func (r *Reconciler) restoredInPods(
-	ctx context.Context, b *v1alpha1.RestoreBatch, start *session.RestoreBatchStart, w v1alpha1.ScaleDown,
+	ctx context.Context, b *v1alpha1.RestoreBatch, start *restorebatch.Start, w v1alpha1.ScaleDown,
 ) (string, error) {
-	catalog := lifecycle.Sure{Reader: r.Client, Live: r.APIReader}
+	reader := read.FallbackReader{Reader: r.Client, Live: r.APIReader}
 	for i := range start.Resolved.Targets {
 		t, asked := start.Resolved.Targets[i].Target, &b.Spec.Targets[i]
 		if t == nil || t.Kind != w.Kind || t.Name != w.Name {
 			continue
 		}
-		executor, err := lifecycle.Executor(ctx, catalog, asked.Executor, policy.AddonOfRestore(t, asked.Addon), true)
+		executor, err := read.Executor(ctx, reader, asked.Executor, catalog.AddonOfRestore(t, asked.Addon), true)
 		if err != nil {
 			return "", err
 		}

@@ -17,7 +17,7 @@ import (
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/scaling"
-	"github.com/cairn-backup/cairn/internal/session/sessiontest"
+	"github.com/cairn-backup/cairn/internal/testbed/sessiontest"
 )
 
 // autoscaler creates a HorizontalPodAutoscaler for the Deployment.
@@ -116,7 +116,7 @@ func TestAWorkloadWhoseReplicasAreNotInGit(t *testing.T) {
 	w.gone(w.deployment("kubectl"))
 	w.applied(false)
 	w.scaled(2)
-	w.Clock.SetTime(w.Clock.Now().Add(scaling.Doubt + time.Minute))
+	w.Clock.SetTime(w.Clock.Now().Add(scaling.ResetWindow + time.Minute))
 	w.restore("back", scalesWeb)
 	w.Expect(summary(w.settle("back"))).To(Equal(whole("second")))
 	w.Expect(w.replicas()).To(Equal(int32(2)))
@@ -131,7 +131,7 @@ func TestAWorkloadWhoseStatusChangesMeanwhile(t *testing.T) {
 	w.scaled(3)
 	w.scaled(2)
 	now := w.Clock.Now()
-	w.Clock.SetTime(now.Add(scaling.Doubt + time.Minute)) // The status was written long ago.
+	w.Clock.SetTime(now.Add(scaling.ResetWindow + time.Minute)) // The status was written long ago.
 	w.restore("back", scalesWeb)
 	for w.batch("back").Status.Resolved == nil {
 		w.Reconcile("back")

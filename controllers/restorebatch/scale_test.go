@@ -13,7 +13,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
-	"github.com/cairn-backup/cairn/internal/session/sessiontest"
+	"github.com/cairn-backup/cairn/internal/testbed/sessiontest"
 )
 
 // deployment creates a Deployment with two replicas, as a user or a tool applies it, and a pod of it.
@@ -254,7 +254,7 @@ func TestKilledWhileItScales(t *testing.T) {
 	w.Expect(summary(w.settle("back"))).To(Equal(whole("second")))
 	writes := undisturbed.Count()
 	w.Expect(writes).To(BeNumerically(">", 10))
-	for name, killer := range sessiontest.Kills(writes) {
+	for name, killer := range sessiontest.KillPoints(writes) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			w := start(t, killer)

@@ -11,7 +11,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
-	"github.com/cairn-backup/cairn/internal/session/lifecycle"
+	"github.com/cairn-backup/cairn/internal/kube/oneshot"
 )
 
 // SetupWithManager starts the controller with mgr. It wakes when one of its RestoreSessions or a Job of its hooks
@@ -22,8 +22,8 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, opts controller.Options)
 	}
 	return ctrl.NewControllerManagedBy(mgr).
 		Named("restorebatch").
-		For(&v1alpha1.RestoreBatch{}, builder.WithPredicates(lifecycle.NoRecord())).
-		Owns(&v1alpha1.RestoreSession{}, builder.WithPredicates(lifecycle.NoRecord())).
+		For(&v1alpha1.RestoreBatch{}, builder.WithPredicates(oneshot.IgnoreRecords())).
+		Owns(&v1alpha1.RestoreSession{}, builder.WithPredicates(oneshot.IgnoreRecords())).
 		Owns(&batchv1.Job{}).
 		WatchesRawSource(source.Channel(r.Hooks.Ended(), &handler.EnqueueRequestForObject{})).
 		WithOptions(opts).

@@ -7,13 +7,13 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
-	"github.com/cairn-backup/cairn/internal/session"
+	"github.com/cairn-backup/cairn/internal/run/restorebatch"
 )
 
 // writeStatus writes the status of a decision, and releases a RestoreBatch that has ended. It returns when to look
 // again.
 func (r *Reconciler) writeStatus(
-	ctx context.Context, b *v1alpha1.RestoreBatch, d session.RestoreBatchDecision,
+	ctx context.Context, b *v1alpha1.RestoreBatch, d restorebatch.Decision,
 ) (time.Duration, error) {
 	before := b.DeepCopy()
 	b.Status = d.Status

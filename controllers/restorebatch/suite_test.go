@@ -17,7 +17,7 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/controllers/restoresession"
 	"github.com/cairn-backup/cairn/internal/policy"
-	"github.com/cairn-backup/cairn/internal/session/sessiontest"
+	"github.com/cairn-backup/cairn/internal/testbed/sessiontest"
 )
 
 var bed sessiontest.Bed
@@ -37,7 +37,7 @@ var names = []string{"web", "uploads", "db"}
 // newWorld has three restore points: first and second are complete; in third, db failed.
 func newWorld(t testing.TB) *world {
 	t.Helper()
-	w := &world{bed.World(t, func(w *sessiontest.World) reconcile.Reconciler { return both{w} })}
+	w := &world{bed.World(t, func(w *sessiontest.World) reconcile.Reconciler { return reconcileAll{w} })}
 	for _, name := range names {
 		app := v1alpha1.TypedObjectReference{Kind: v1alpha1.KindPersistentVolumeClaim, Name: name}
 		sessiontest.Create(t, w.Client, sessiontest.Repository(w.Namespace, "shop-"+name, w.Storage, app),
@@ -99,10 +99,10 @@ func (w *world) restore(name string, edit ...func(*v1alpha1.RestoreBatch)) {
 	w.Expect(w.Client.Create(w.T.Context(), b)).To(succeed())
 }
 
-// both reconciles the RestoreSessions of the namespace, and then the RestoreBatch.
-type both struct{ w *sessiontest.World }
+// reconcileAll reconciles the RestoreSessions of the namespace, and then the RestoreBatch.
+type reconcileAll struct{ w *sessiontest.World }
 
-func (b both) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
+func (b reconcileAll) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
 	w := b.w
 	children := &restoresession.Reconciler{
 		Client: w.Client, APIReader: w.Client, EventRecorder: w.Events,

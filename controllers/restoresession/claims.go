@@ -12,16 +12,18 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
-	"github.com/cairn-backup/cairn/internal/access"
-	"github.com/cairn-backup/cairn/internal/session"
-	"github.com/cairn-backup/cairn/internal/session/lifecycle"
-	"github.com/cairn-backup/cairn/internal/session/movers"
+	"github.com/cairn-backup/cairn/internal/kube/access"
+	"github.com/cairn-backup/cairn/internal/kube/movers"
+	"github.com/cairn-backup/cairn/internal/kube/read"
+	"github.com/cairn-backup/cairn/internal/run"
+	"github.com/cairn-backup/cairn/internal/run/restore"
+	"github.com/cairn-backup/cairn/internal/workload/destination"
 )
 
 // claim reads a PersistentVolumeClaim past the cache. It returns nil if the claim does not exist.
 func (r *Reconciler) claim(ctx context.Context, namespace, name string) (*corev1.PersistentVolumeClaim, error) {
 	claim := &corev1.PersistentVolumeClaim{}
-	err := lifecycle.Get(ctx, r.APIReader, client.ObjectKey{Namespace: namespace, Name: name}, claim)
+	err := read.Get(ctx, r.APIReader, client.ObjectKey{Namespace: namespace, Name: name}, claim)
 	switch {
 	case apierrors.IsNotFound(err):
 		return nil, nil
@@ -32,10 +34,10 @@ func (r *Reconciler) claim(ctx context.Context, namespace, name string) (*corev1
 	}
 }
 
-// errBusy marks a refusal that passes when a mover ends.
-var errBusy = errors.New("a mover is at work")
+// errMoverRuns marks a refusal that passes when a mover ends.
+var errMoverRuns = errors.New("a mover is at work")
 
-func isBusy(err error) bool { return errors.Is(err, errBusy) }
+func moverRuns(err error) bool { return errors.Is(err, errMoverRuns) }
 
 // usable returns an error that says why the volumes of a host must not be written to now. With take, it also creates
 // the claims that are to be created, and reserves the others for this restore: from then on no other restore writes
@@ -65,11 +67,11 @@ func (r *Reconciler) usable(
 		if err != nil {
 			return err
 		}
-		if run := session.Reading(backups.Items, v.ClaimName); run != nil {
+		if run := run.SidecarRunReading(backups.Items, v.ClaimName); run != nil {
 			refusal := movers.Refuse(v1alpha1.ReasonVolumeInUse,
 				"a sidecar backs up PersistentVolumeClaim %s for BackupSession %s: try again when that BackupSession has ended",
 				v.ClaimName, run.Name)
-			return errors.Join(refusal, errBusy)
+			return errors.Join(refusal, errMoverRuns)
 		}
 		if claim == nil && v.Template > 0 {
 			if take {
@@ -80,10 +82,10 @@ func (r *Reconciler) usable(
 			}
 			continue
 		}
-		if err := claimOf(s, v, claim); err != nil {
+		if err := checkClaimIdentity(s, v, claim); err != nil {
 			return err
 		}
-		if err := free(s, resolved, claim, restores.Items, pods.Items, take); err != nil {
+		if err := checkUnused(s, resolved, claim, restores.Items, pods.Items, take); err != nil {
 			return err
 		}
 		if take {
@@ -95,8 +97,8 @@ func (r *Reconciler) usable(
 	return nil
 }
 
-// claimOf returns an error if the claim of a volume is neither the frozen claim nor one that this restore created.
-func claimOf(s *v1alpha1.RestoreSession, v *v1alpha1.ResolvedRestoreVolume, claim *corev1.PersistentVolumeClaim) error {
+// checkClaimIdentity returns an error if the claim of a volume is neither the frozen claim nor one that this restore created.
+func checkClaimIdentity(s *v1alpha1.RestoreSession, v *v1alpha1.ResolvedRestoreVolume, claim *corev1.PersistentVolumeClaim) error {
 	switch {
 	case claim == nil || v.Template == 0 && claim.UID != v.ClaimUID:
 		return movers.Refuse(v1alpha1.ReasonTargetNotFound, "PersistentVolumeClaim %s was deleted", v.ClaimName)
@@ -105,35 +107,35 @@ func claimOf(s *v1alpha1.RestoreSession, v *v1alpha1.ResolvedRestoreVolume, clai
 			"PersistentVolumeClaim %s already exists: give volumeClaimTemplates another name, delete the claim, or name it "+
 				"as the target", v.ClaimName)
 	}
-	if refusal := session.UsableClaim(claim); refusal != nil && v.Provision == nil {
+	if refusal := destination.UsableClaim(claim); refusal != nil && v.Provision == nil {
 		return movers.Refuse(refusal.Reason, "%s", refusal.Message)
 	}
 	return nil
 }
 
-// free returns an error if something else uses a claim.
-func free(
+// checkUnused returns an error if something else uses a claim.
+func checkUnused(
 	s *v1alpha1.RestoreSession, resolved *v1alpha1.ResolvedRestore, claim *corev1.PersistentVolumeClaim,
 	restores []v1alpha1.RestoreSession, pods []corev1.Pod, frozen bool,
 ) error {
-	other := session.Restoring(restores, claim.Name, s.UID)
+	other := restore.RestoreInto(restores, claim.Name, s.UID)
 	if frozen {
-		other = session.MayTake(restores, s, claim.Name, claim.Annotations[v1alpha1.AnnotationRestoring])
+		other = restore.ClaimBlockedBy(restores, s, claim.Name, claim.Annotations[v1alpha1.AnnotationRestoring])
 	}
 	if other != nil {
 		return movers.Refuse(v1alpha1.ReasonRestoreInProgress, "RestoreSession %s writes into PersistentVolumeClaim %s",
 			other.Name, claim.Name)
 	}
-	users := func(p *corev1.Pod) bool { return !session.IsMover(p) }
-	if p := session.InUse(pods, claim.Name, users); p != nil {
+	users := func(p *corev1.Pod) bool { return !destination.IsMover(p) }
+	if p := destination.InUse(pods, claim.Name, users); p != nil {
 		refusal := movers.Refuse(v1alpha1.ReasonVolumeInUse,
 			"pod %s of a backup or restore uses PersistentVolumeClaim %s: try again when the pod has ended", p.Name, claim.Name)
-		return errors.Join(refusal, errBusy)
+		return errors.Join(refusal, errMoverRuns)
 	}
-	if p := session.InUse(pods, claim.Name, nil); p != nil && s.Spec.Confirm == "" {
+	if p := destination.InUse(pods, claim.Name, nil); p != nil && s.Spec.Confirm == "" {
 		advice := ""
 		if resolved.TargetUID != "" {
-			advice = session.ConfirmAdvice(resolved.TargetUID)
+			advice = restore.ConfirmAdvice(resolved.TargetUID)
 		}
 		return movers.Refuse(v1alpha1.ReasonVolumeInUse,
 			"pod %s uses PersistentVolumeClaim %s: a restore writes only into a volume that nothing uses%s", p.Name,
@@ -156,7 +158,7 @@ func (r *Reconciler) take(ctx context.Context, s *v1alpha1.RestoreSession, claim
 func (r *Reconciler) makeClaim(
 	ctx context.Context, s *v1alpha1.RestoreSession, v *v1alpha1.ResolvedRestoreVolume,
 ) error {
-	all := session.ClaimTemplates(s)
+	all := destination.ClaimTemplates(s)
 	if int(v.Template) > len(all) {
 		return movers.Refuse(v1alpha1.ReasonInvalidTask, "there is no volumeClaimTemplate %d", v.Template)
 	}
@@ -175,7 +177,7 @@ func (r *Reconciler) makeClaim(
 	claim.Annotations[v1alpha1.AnnotationRestoreSession] = string(s.UID)
 	claim.Annotations[v1alpha1.AnnotationRestoring] = string(s.UID)
 	if err := r.Create(ctx, claim, client.FieldOwner(access.FieldManager)); err != nil {
-		return movers.Rejected(fmt.Errorf("create PersistentVolumeClaim %s: %w", claim.Name, err))
+		return movers.AsRefusal(fmt.Errorf("create PersistentVolumeClaim %s: %w", claim.Name, err))
 	}
 	return nil
 }
@@ -197,7 +199,7 @@ func (r *Reconciler) stamp(ctx context.Context, s *v1alpha1.RestoreSession) erro
 // stampMade marks, like stamp, the claims that were created and left to their first pods.
 func (r *Reconciler) stampMade(ctx context.Context, s *v1alpha1.RestoreSession) error {
 	return r.eachClaim(ctx, s, func(claim *corev1.PersistentVolumeClaim, v *v1alpha1.ResolvedRestoreVolume) {
-		claim.Annotations[v1alpha1.AnnotationMade] = session.MadeMark(s.Status.Resolved.SpecDigest, v)
+		claim.Annotations[v1alpha1.AnnotationMade] = restore.FormatMade(s.Status.Resolved.SpecDigest, v)
 	})
 }
 
@@ -224,7 +226,7 @@ func (r *Reconciler) eachClaim(
 			if err != nil {
 				return err
 			}
-			if claim == nil || claimOf(s, &h.Volumes[i], claim) != nil {
+			if claim == nil || checkClaimIdentity(s, &h.Volumes[i], claim) != nil {
 				continue
 			}
 			before := claim.DeepCopy()

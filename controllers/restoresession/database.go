@@ -11,24 +11,25 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/catalog"
+	"github.com/cairn-backup/cairn/internal/kube/movers"
+	"github.com/cairn-backup/cairn/internal/kube/read"
 	"github.com/cairn-backup/cairn/internal/policy"
-	"github.com/cairn-backup/cairn/internal/session"
-	"github.com/cairn-backup/cairn/internal/session/lifecycle"
-	"github.com/cairn-backup/cairn/internal/session/movers"
+	"github.com/cairn-backup/cairn/internal/run/restore"
 )
 
 // findDatabase looks for a target that is a database. The restore waits for a database that is not ready.
-func (r *Reconciler) findDatabase(ctx context.Context, look *search) error {
-	if mistakes := policy.DatabaseRestoreMistakes("spec", &look.session.Spec); len(mistakes) > 0 {
+func (r *Reconciler) findDatabase(ctx context.Context, look *lookup) error {
+	if mistakes := catalog.DatabaseRestoreMistakes("spec", &look.session.Spec); len(mistakes) > 0 {
 		look.TargetFound = true
 		look.refuse(0, mistakes[0].Reason, "%s", (&policy.InvalidError{Mistakes: mistakes}).Error())
 		return nil
 	}
 	ref, params := look.session.Spec.Target, map[string]string{}
 	if addon := look.session.Spec.Addon; addon != nil && len(addon.Tasks) == 1 {
-		params = policy.Params(&addon.Tasks[0])
+		params = catalog.Params(&addon.Tasks[0])
 	}
-	found, refusal, err := lifecycle.FindDatabase(ctx, r.APIReader, look.session.Namespace, *ref, params, look.target.Pods)
+	found, refusal, err := read.FindDatabase(ctx, r.APIReader, look.session.Namespace, *ref, params, look.target.Pods)
 	if err != nil {
 		return err
 	}
@@ -49,8 +50,8 @@ func (r *Reconciler) findDatabase(ctx context.Context, look *search) error {
 	return nil
 }
 
-// unprobed reports whether a component goes into a database whose content no program reports.
-func unprobed(hosts []v1alpha1.ResolvedRestoreHost) bool {
+// hasUnprobedDatabase reports whether a component goes into a database whose content no program reports.
+func hasUnprobedDatabase(hosts []v1alpha1.ResolvedRestoreHost) bool {
 	for _, h := range hosts {
 		for _, v := range h.Volumes {
 			if !v.Mounted() && v.Stream.Probe == nil {
@@ -66,17 +67,17 @@ func unprobed(hosts []v1alpha1.ResolvedRestoreHost) bool {
 // allowed to write it. mark returns nil if the Lease does not exist.
 func (r *Reconciler) mark(ctx context.Context, namespace string, target types.UID) (*coordinationv1.Lease, error) {
 	mark := &coordinationv1.Lease{}
-	err := r.APIReader.Get(ctx, client.ObjectKey{Namespace: namespace, Name: markName(target)}, mark)
+	err := r.APIReader.Get(ctx, client.ObjectKey{Namespace: namespace, Name: databaseLeaseName(target)}, mark)
 	if apierrors.IsNotFound(err) {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("get Lease %s: %w", markName(target), err)
+		return nil, fmt.Errorf("get Lease %s: %w", databaseLeaseName(target), err)
 	}
 	return mark, nil
 }
 
-func markName(target types.UID) string { return "cairn-restore-" + string(target) }
+func databaseLeaseName(target types.UID) string { return "cairn-restore-" + string(target) }
 
 // intoDatabase reports whether a frozen restore writes into a database.
 func intoDatabase(resolved *v1alpha1.ResolvedRestore) bool { return resolved.Task.Database != nil }
@@ -87,7 +88,7 @@ func (r *Reconciler) usableDatabase(
 	ctx context.Context, s *v1alpha1.RestoreSession, resolved *v1alpha1.ResolvedRestore,
 	restores []v1alpha1.RestoreSession, take bool,
 ) error {
-	target, refusal, err := lifecycle.DatabaseObject(ctx, r.APIReader, s.Namespace, *s.Spec.Target)
+	target, refusal, err := read.DatabaseObject(ctx, r.APIReader, s.Namespace, *s.Spec.Target)
 	switch {
 	case err != nil:
 		return err
@@ -98,13 +99,13 @@ func (r *Reconciler) usableDatabase(
 	if err != nil {
 		return err
 	}
-	other := session.RestoringDatabase(restores, resolved.TargetUID, s.UID)
+	other := restore.RestoreIntoDatabase(restores, resolved.TargetUID, s.UID)
 	if take {
 		holder := ""
 		if mark != nil {
 			holder = mark.Annotations[v1alpha1.AnnotationRestoring]
 		}
-		other = session.MayTakeDatabase(restores, s, resolved.TargetUID, holder)
+		other = restore.DatabaseBlockedBy(restores, s, resolved.TargetUID, holder)
 	}
 	if other != nil {
 		return movers.Refuse(v1alpha1.ReasonRestoreInProgress, "RestoreSession %s writes into %s", other.Name, s.Spec.Target)
@@ -126,7 +127,7 @@ func (r *Reconciler) makeMark(ctx context.Context, s *v1alpha1.RestoreSession, t
 		return fmt.Errorf("get kind of %s: %w", target.GetName(), err)
 	}
 	mark := &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{
-		Namespace: s.Namespace, Name: markName(target.GetUID()),
+		Namespace: s.Namespace, Name: databaseLeaseName(target.GetUID()),
 		Labels:      map[string]string{v1alpha1.LabelManagedBy: v1alpha1.ManagedByCairn},
 		Annotations: map[string]string{v1alpha1.AnnotationRestoring: string(s.UID)},
 		OwnerReferences: []metav1.OwnerReference{{
@@ -138,7 +139,7 @@ func (r *Reconciler) makeMark(ctx context.Context, s *v1alpha1.RestoreSession, t
 		return apierrors.NewConflict(coordinationv1.Resource("leases"), mark.Name, err)
 	}
 	if err != nil {
-		return movers.Rejected(fmt.Errorf("create Lease %s: %w", mark.Name, err))
+		return movers.AsRefusal(fmt.Errorf("create Lease %s: %w", mark.Name, err))
 	}
 	return nil
 }

@@ -11,7 +11,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
-	"github.com/cairn-backup/cairn/internal/session/sessiontest"
+	"github.com/cairn-backup/cairn/internal/testbed/sessiontest"
 )
 
 // intoService restores the Snapshot dumps into the Service db.
@@ -39,7 +39,7 @@ func databaseWorld(t testing.TB, ready bool) (*world, *corev1.Service) {
 func (w *world) mark(service *corev1.Service) *coordinationv1.Lease {
 	w.T.Helper()
 	mark := &coordinationv1.Lease{}
-	w.Get(markName(service.UID), mark)
+	w.Get(databaseLeaseName(service.UID), mark)
 	return mark
 }
 
@@ -217,7 +217,7 @@ func TestARestoreIntoADatabaseKilledAtAnyWrite(t *testing.T) {
 	killer := undisturbed.Killer
 	undisturbed.restore("restore", intoService(auth))
 	undisturbed.Expect(ending(undisturbed.settle("restore"))).To(Equal("Succeeded/Succeeded"))
-	for name, killer := range sessiontest.Kills(killer.Count()) {
+	for name, killer := range sessiontest.KillPoints(killer.Count()) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			w, service := databaseWorld(t, true)

@@ -9,7 +9,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
-	"github.com/cairn-backup/cairn/internal/session/sessiontest"
+	"github.com/cairn-backup/cairn/internal/testbed/sessiontest"
 )
 
 // Functions stop an application before a restore and start it afterwards, also if the manager is killed at any write:
@@ -44,8 +44,8 @@ func TestFunctionsRunAroundARestoreWithTheManagerKilled(t *testing.T) {
 		w.Killer = killer
 		w.restore("restore", func(s *v1alpha1.RestoreSession) {
 			s.Spec.Hooks = &v1alpha1.RestoreHooks{
-				PreRestore:  []v1alpha1.HookInfo{sessiontest.Use("stop")},
-				PostRestore: []v1alpha1.HookInfo{sessiontest.Use("start")},
+				PreRestore:  []v1alpha1.HookInfo{sessiontest.UseTemplate("stop")},
+				PostRestore: []v1alpha1.HookInfo{sessiontest.UseTemplate("start")},
 			}
 		})
 		return w, ran
@@ -62,7 +62,7 @@ func TestFunctionsRunAroundARestoreWithTheManagerKilled(t *testing.T) {
 			w.Expect(job.Spec.Template.Spec.Containers[0].Args).To(Equal([]string{"stop", "restore", s.Spec.Target.Name}))
 		}
 	}
-	for name, killer := range sessiontest.Kills(undisturbed.Count()) {
+	for name, killer := range sessiontest.KillPoints(undisturbed.Count()) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			w, ran := start(t, killer)
@@ -90,7 +90,7 @@ func TestAFunctionThatFailsStopsARestore(t *testing.T) {
 		return sessiontest.Outcome{Function: &sessiontest.FunctionEnd{Code: 1, Log: "no"}}
 	}
 	w.restore("restore", func(s *v1alpha1.RestoreSession) {
-		s.Spec.Hooks = &v1alpha1.RestoreHooks{PreRestore: []v1alpha1.HookInfo{sessiontest.Use("stop")}}
+		s.Spec.Hooks = &v1alpha1.RestoreHooks{PreRestore: []v1alpha1.HookInfo{sessiontest.UseTemplate("stop")}}
 	})
 	s := w.drive("restore")
 	w.Expect(ending(s)).To(Equal("Failed/FailedToExecutePreRestoreHooks"))

@@ -10,16 +10,16 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
-	"github.com/cairn-backup/cairn/internal/session/sessiontest"
+	"github.com/cairn-backup/cairn/internal/testbed/sessiontest"
 )
 
 // hooked creates a restore with hooks before and after it, which report to l. l hears of the mover, too.
 func (w *world) hooked(l *sessiontest.Listener, name string, edit ...func(*v1alpha1.RestoreHooks)) {
 	w.T.Helper()
 	hooks := &v1alpha1.RestoreHooks{
-		PreRestore: []v1alpha1.HookInfo{sessiontest.Use("stop")},
+		PreRestore: []v1alpha1.HookInfo{sessiontest.UseTemplate("stop")},
 		PostRestore: []v1alpha1.HookInfo{
-			sessiontest.Use("start"), sessiontest.Use("tell",
+			sessiontest.UseTemplate("start"), sessiontest.UseTemplate("tell",
 				func(h *v1alpha1.HookInfo) { h.ExecutionPolicy = v1alpha1.HookOnFailure }),
 		},
 	}
@@ -73,7 +73,7 @@ func TestHooksRunAroundARestoreWithTheManagerKilled(t *testing.T) {
 		And(HaveField("Type", "PostRestoreHooksExecutionSucceeded"),
 			HaveField("Reason", "SuccessfullyExecutedPostRestoreHooks"))))
 	w.Expect(w.stamp()).NotTo(BeEmpty())
-	for name, killer := range sessiontest.Kills(undisturbed.Count()) {
+	for name, killer := range sessiontest.KillPoints(undisturbed.Count()) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			w, l := start(t, killer)
@@ -136,7 +136,7 @@ func TestARestoreWithoutItsHookTemplateDoesNotStart(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.restore("restore", func(s *v1alpha1.RestoreSession) {
-		s.Spec.Hooks = &v1alpha1.RestoreHooks{PreRestore: []v1alpha1.HookInfo{sessiontest.Use("none")}}
+		s.Spec.Hooks = &v1alpha1.RestoreHooks{PreRestore: []v1alpha1.HookInfo{sessiontest.UseTemplate("none")}}
 	})
 	w.Reconcile("restore")
 	w.Expect(ending(w.session("restore"))).To(Equal("Pending/HookTemplateNotFound"))

@@ -12,16 +12,17 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
-	"github.com/cairn-backup/cairn/internal/access"
+	"github.com/cairn-backup/cairn/internal/kube/access"
+	"github.com/cairn-backup/cairn/internal/kube/borrowed"
+	"github.com/cairn-backup/cairn/internal/kube/movers"
 	"github.com/cairn-backup/cairn/internal/policy"
-	"github.com/cairn-backup/cairn/internal/session"
-	"github.com/cairn-backup/cairn/internal/session/movers"
+	"github.com/cairn-backup/cairn/internal/run/restore"
 	"github.com/cairn-backup/cairn/internal/volumesnapshot"
 )
 
-// lookAtImports is the interval at which an ended restore checks whether claims still need the VolumeSnapshots that it
+// importInterval is the interval at which an ended restore checks whether claims still need the VolumeSnapshots that it
 // imported.
-const lookAtImports = 30 * time.Second
+const importInterval = 30 * time.Second
 
 // ensureImport makes a VolumeSnapshot of another namespace usable in the namespace of the restore. It creates a
 // VolumeSnapshotContent that names the same snapshot in the storage system, and a VolumeSnapshot that is bound to that
@@ -38,7 +39,7 @@ func (r *Reconciler) ensureImport(
 	for _, o := range []client.Object{content, snapshot} {
 		err := r.Create(ctx, o, client.FieldOwner(access.FieldManager))
 		if err != nil && !apierrors.IsAlreadyExists(err) {
-			return 0, movers.Rejected(fmt.Errorf("import VolumeSnapshot %s: %w", from.VolumeSnapshot, err))
+			return 0, movers.AsRefusal(fmt.Errorf("import VolumeSnapshot %s: %w", from.VolumeSnapshot, err))
 		}
 	}
 	if err := r.APIReader.Get(ctx, client.ObjectKeyFromObject(snapshot), snapshot); err != nil {
@@ -55,12 +56,12 @@ func (r *Reconciler) ensureImport(
 		return 0, movers.Refuse(v1alpha1.ReasonVolumeSnapshotNotReady, "VolumeSnapshot %s can't be used in namespace %s: %s",
 			from.VolumeSnapshot, s.Namespace, message)
 	}
-	if wait := session.WaitTimeout(s.Status.Resolved.Task); age > wait {
+	if wait := restore.WaitTimeout(s.Status.Resolved.Task); age > wait {
 		return 0, movers.Refuse(v1alpha1.ReasonVolumeSnapshotNotReady,
 			"VolumeSnapshot %s is not ready in namespace %s after %s: check the snapshot controller and the CSI driver",
 			from.VolumeSnapshot, s.Namespace, wait)
 	}
-	return lookAgain, nil
+	return prepareInterval, nil
 }
 
 // imported returns the content and the VolumeSnapshot that a restore creates for as long as it needs them.
@@ -100,7 +101,7 @@ func imported(
 // needs it: a time other than 0 says when to look again.
 func (r *Reconciler) dropImports(ctx context.Context, s *v1alpha1.RestoreSession) (time.Duration, error) {
 	var after time.Duration
-	if !session.ProvisionsClaims(s.Status.Resolved) {
+	if !restore.ProvisionsClaims(s.Status.Resolved) {
 		return 0, nil
 	}
 	needed := map[string]bool{}
@@ -121,17 +122,21 @@ func (r *Reconciler) dropImports(ctx context.Context, s *v1alpha1.RestoreSession
 			}
 			if claim != nil && claim.DeletionTimestamp == nil && claim.Status.Phase == corev1.ClaimPending &&
 				claim.Annotations[v1alpha1.AnnotationRestoreSession] == string(s.UID) {
-				needed[v.Provision.VolumeSnapshot], after = true, lookAtImports
+				needed[v.Provision.VolumeSnapshot], after = true, importInterval
 			}
 		}
 	}
 	for i := range all {
 		if v := &all[i]; !needed[v.Provision.VolumeSnapshot] {
 			needed[v.Provision.VolumeSnapshot] = true // several claims can come from one VolumeSnapshot
-			if _, err := r.loans().giveBack(ctx, loan{s.Namespace, v.Provision.VolumeSnapshot, s.UID}); err != nil {
+			if _, err := r.loans().GiveBack(ctx, borrowed.Snapshot{Namespace: s.Namespace, Name: v.Provision.VolumeSnapshot, Restore: s.UID}); err != nil {
 				return 0, err
 			}
 		}
 	}
 	return after, nil
+}
+
+func (r *Reconciler) loans() borrowed.Snapshots {
+	return borrowed.Snapshots{Client: r.Client, Live: r.APIReader, Owner: client.FieldOwner(r.FieldManager)}
 }

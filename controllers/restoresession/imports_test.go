@@ -13,7 +13,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
-	"github.com/cairn-backup/cairn/internal/session/sessiontest"
+	"github.com/cairn-backup/cairn/internal/testbed/sessiontest"
 )
 
 // elsewhere creates a namespace with the Snapshot shots, which the world is allowed to restore.
@@ -129,7 +129,7 @@ func TestWhatWasLentStaysUntilTheVolumeIsMade(t *testing.T) {
 	w.Expect(contents).To(HaveLen(2))
 
 	sessiontest.Bind(t, w.Client, w.Namespace, "late-0")
-	w.Expect(w.Reconcile("restore").RequeueAfter).To(Equal(lookAtImports))
+	w.Expect(w.Reconcile("restore").RequeueAfter).To(Equal(importInterval))
 	_, contents = w.imports()
 	w.Expect(contents).To(HaveLen(1))
 	w.Expect(w.Client.Delete(t.Context(), w.claim("late-1"))).To(Succeed())
@@ -164,7 +164,7 @@ func TestWhatIsNeverReadyIsNotWaitedForForEver(t *testing.T) {
 
 func TestAManagerThatIsKilledMakesVolumesOnce(t *testing.T) {
 	t.Parallel()
-	for name, killer := range sessiontest.Kills(40) { // more than the number of writes
+	for name, killer := range sessiontest.KillPoints(40) { // more than the number of writes
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			w, ns := elsewhere(t)

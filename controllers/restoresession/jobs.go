@@ -9,9 +9,10 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
-	"github.com/cairn-backup/cairn/internal/session"
-	"github.com/cairn-backup/cairn/internal/session/movers"
+	"github.com/cairn-backup/cairn/internal/kube/movers"
+	"github.com/cairn-backup/cairn/internal/run/restore"
 	"github.com/cairn-backup/cairn/internal/task"
+	"github.com/cairn-backup/cairn/internal/task/moverjob"
 )
 
 // create creates the Job of one host of a frozen restore. The state can have been frozen long ago, and another restore
@@ -36,28 +37,28 @@ func (r *Reconciler) create(
 // It checks again that the restore is allowed to read the Snapshot.
 func (r *Reconciler) jobInput(
 	ctx context.Context, s *v1alpha1.RestoreSession, h *v1alpha1.ResolvedRestoreHost,
-) (task.RestoreJobInput, error) {
+) (moverjob.RestoreJobInput, error) {
 	resolved := s.Status.Resolved
 	namespace := sourceNamespace(s)
 	if err := r.consent(ctx, s.Namespace, namespace, resolved.Repository.Name); err != nil {
-		return task.RestoreJobInput{}, err
+		return moverjob.RestoreJobInput{}, err
 	}
 	var snap v1alpha1.Snapshot
 	err := r.APIReader.Get(ctx, client.ObjectKey{Namespace: namespace, Name: resolved.Snapshot}, &snap)
 	if apierrors.IsNotFound(err) || err == nil && snap.UID != resolved.SnapshotUID {
-		return task.RestoreJobInput{}, movers.Refuse(v1alpha1.ReasonSnapshotNotFound, "Snapshot %s was deleted",
+		return moverjob.RestoreJobInput{}, movers.Refuse(v1alpha1.ReasonSnapshotNotFound, "Snapshot %s was deleted",
 			resolved.Snapshot)
 	}
 	if err != nil {
-		return task.RestoreJobInput{}, fmt.Errorf("get Snapshot %s: %w", resolved.Snapshot, err)
+		return moverjob.RestoreJobInput{}, fmt.Errorf("get Snapshot %s: %w", resolved.Snapshot, err)
 	}
 	resume := map[string]bool{}
 	for _, v := range h.Volumes {
 		resume[v.Component] = s.Status.Components[v.Component].TargetWritten
 	}
-	return task.RestoreJobInput{
+	return moverjob.RestoreJobInput{
 		Session: s, Resolved: *resolved, Host: *h, Resume: resume, AppRef: snap.Spec.AppRef, ClusterUID: r.ClusterUID,
-		Restore: task.Restore{Overwrite: session.Overwrites(s), DeleteExtra: s.Spec.DeleteExtraFiles, Verify: s.Spec.Verify},
+		Restore: task.Restore{Overwrite: restore.Overwrites(s), DeleteExtra: s.Spec.DeleteExtraFiles, Verify: s.Spec.Verify},
 	}, nil
 }
 
@@ -71,8 +72,8 @@ func (r *Reconciler) job(
 		return nil, err
 	}
 	resolved := s.Status.Resolved
-	in.Name = session.RestoreJobName(s.Name, h.Name, attempt)
-	means, err := movers.Provide(ctx, r.Client, s, resolved.Repository, in.Name)
+	in.Name = restore.JobName(s.Name, h.Name, attempt)
+	means, err := movers.ProvideAccess(ctx, r.Client, s, resolved.Repository, in.Name)
 	if err != nil {
 		return nil, err
 	}
@@ -80,10 +81,10 @@ func (r *Reconciler) job(
 	for _, v := range h.Volumes {
 		empty = empty && v.Mounted() && (v.Template > 0 || s.Status.Components[v.Component].TargetEmpty)
 	}
-	in.Restore.Group = empty && task.CanTakeGroup(h.SecurityContext, resolved.Task, &means.Storage)
+	in.Restore.Group = empty && moverjob.CanTakeGroup(h.SecurityContext, resolved.Task, &means.Storage)
 	in.Storage, in.Credentials, in.Privileged = &means.Storage, means.Credentials, means.Privileged
 	in.Timeout = movers.Timeout(s.Status.RestoreDeadline.Time, r.Clock.Now())
-	job, err := task.RestoreJob(in)
+	job, err := moverjob.RestoreJob(in)
 	if err != nil {
 		return nil, fmt.Errorf("build Job of RestoreSession %s: %w", s.Name, err)
 	}

@@ -11,8 +11,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
-	"github.com/cairn-backup/cairn/internal/session/lifecycle"
-	"github.com/cairn-backup/cairn/internal/session/sessiontest"
+	"github.com/cairn-backup/cairn/internal/kube/oneshot"
+	"github.com/cairn-backup/cairn/internal/testbed/sessiontest"
 )
 
 func TestAStaleCache(t *testing.T) {
@@ -39,7 +39,7 @@ func TestAStaleCache(t *testing.T) {
 		w.Reconcile("restore")
 		ended := w.session("restore")
 		w.Expect(ending(ended)).To(Equal("Failed/JobVanished"))
-		w.Expect(reconcile(w, sessiontest.Stale{Old: []client.Object{stale}})).To(Equal(lifecycle.Again))
+		w.Expect(reconcile(w, sessiontest.Stale{Old: []client.Object{stale}})).To(Equal(oneshot.RetryAfterConflict))
 		w.Expect(w.Jobs()).To(BeEmpty())
 		w.Expect(w.session("restore")).To(Equal(ended))
 	})
@@ -84,7 +84,7 @@ func TestKilledAtAnyWrite(t *testing.T) {
 	want := ending(undisturbed.settle("restore"))
 	writes := killer.Count()
 	undisturbed.Expect(writes).To(BeNumerically(">", 7))
-	for name, killer := range sessiontest.Kills(writes) {
+	for name, killer := range sessiontest.KillPoints(writes) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t)

@@ -8,11 +8,14 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
-	"github.com/cairn-backup/cairn/internal/access"
+	"github.com/cairn-backup/cairn/internal/kube/access"
+	"github.com/cairn-backup/cairn/internal/kube/movers"
+	"github.com/cairn-backup/cairn/internal/kube/read"
 	"github.com/cairn-backup/cairn/internal/policy"
-	"github.com/cairn-backup/cairn/internal/session"
-	"github.com/cairn-backup/cairn/internal/session/lifecycle"
-	"github.com/cairn-backup/cairn/internal/session/movers"
+	"github.com/cairn-backup/cairn/internal/run"
+	"github.com/cairn-backup/cairn/internal/run/restore"
+	"github.com/cairn-backup/cairn/internal/run/restorebatch"
+	"github.com/cairn-backup/cairn/internal/workload/destination"
 )
 
 // How long a restore waits for something that is missing.
@@ -23,39 +26,39 @@ const (
 	waitForMover = 10 * time.Minute
 )
 
-// search collects what the start of a restore depends on.
-type search struct {
-	*session.RestoreStart
+// lookup collects what the start of a restore depends on.
+type lookup struct {
+	*restore.Start
 	session  *v1alpha1.RestoreSession
-	target   session.RestoreTarget
+	target   destination.Target
 	claims   []corev1.PersistentVolumeClaim
 	snapshot *v1alpha1.Snapshot
 	// database is set if the target is a database.
-	database *lifecycle.Database
+	database *read.Database
 }
 
 // refuse records why the restore can't start, and how long to wait for that to pass.
-func (s *search) refuse(wait time.Duration, reason, format string, args ...any) {
+func (s *lookup) refuse(wait time.Duration, reason, format string, args ...any) {
 	s.Error, s.Wait = &v1alpha1.ResolvedError{Reason: reason, Message: fmt.Sprintf(format, args...)}, wait
 }
 
 // lookUp collects everything that the start of a restore depends on.
-func (r *Reconciler) lookUp(ctx context.Context, s *v1alpha1.RestoreSession) (*session.RestoreStart, error) {
-	look := &search{
-		session:      s,
-		RestoreStart: &session.RestoreStart{Since: session.Since(s.Status.Conditions, r.Clock.Now())},
+func (r *Reconciler) lookUp(ctx context.Context, s *v1alpha1.RestoreSession) (*restore.Start, error) {
+	look := &lookup{
+		session: s,
+		Start:   &restore.Start{Since: run.Since(s.Status.Conditions, r.Clock.Now())},
 	}
 	if s.Spec.RestoreTimeout != nil {
 		look.Timeout = s.Spec.RestoreTimeout.Duration
 	}
 	resolved := &look.Resolved
-	resolved.SpecDigest = session.RestoreDigest(s)
+	resolved.SpecDigest = restorebatch.RestoreDigest(s)
 	var err error
-	if resolved.Policy, _, err = lifecycle.Policy(ctx, r.Client, s.Labels); err != nil {
+	if resolved.Policy, _, err = read.Policy(ctx, r.Client, s.Labels); err != nil {
 		return nil, err
 	}
 	resolved.Policy.Generation, resolved.Policy.Digest = s.Generation, policy.Digest(s.Spec)
-	for _, step := range []func(context.Context, *search) error{
+	for _, step := range []func(context.Context, *lookup) error{
 		r.findTarget, r.findSnapshot, r.findRepository, r.resolveTask, r.resolveSidecar, r.resolveHosts, r.resolveHooks,
 		r.findPaused,
 	} {
@@ -69,12 +72,12 @@ func (r *Reconciler) lookUp(ctx context.Context, s *v1alpha1.RestoreSession) (*s
 	if look.Error != nil && look.Error.Reason == v1alpha1.ReasonSnapshotNotFound && look.anyStamped() {
 		look.AlreadyRestored = true // The Snapshot was deleted after the restore.
 	}
-	return look.RestoreStart, nil
+	return look.Start, nil
 }
 
 // resolveHosts resolves which volumes take which components, and checks whether the restore is allowed to write to them
 // now.
-func (r *Reconciler) resolveHosts(ctx context.Context, look *search) error {
+func (r *Reconciler) resolveHosts(ctx context.Context, look *lookup) error {
 	resolved := &look.Resolved
 	privileged, err := access.Privileged(ctx, r.Client, look.session.Namespace)
 	if err != nil {
@@ -87,12 +90,12 @@ func (r *Reconciler) resolveHosts(ctx context.Context, look *search) error {
 	if look.snapshot == nil {
 		return r.resolveClaims(ctx, look)
 	}
-	if look.target.Components, look.Error = session.ChooseComponents(look.snapshot,
+	if look.target.Components, look.Error = restore.ChooseComponents(look.snapshot,
 		look.session.Spec.DataSource.Components); look.Error != nil {
 		return nil
 	}
 	if rules := look.session.Spec.DataSource.Rules; len(rules) > 0 {
-		if look.target.Components, look.target.Sources, look.Error = session.ApplyRules(rules,
+		if look.target.Components, look.target.Sources, look.Error = restore.ApplyRules(rules,
 			look.target.Components); look.Error != nil {
 			return nil
 		}
@@ -100,7 +103,7 @@ func (r *Reconciler) resolveHosts(ctx context.Context, look *search) error {
 	if resolved.Task.Driver == v1alpha1.DriverVolumeSnapshotter {
 		return r.resolveClaims(ctx, look)
 	}
-	if resolved.Hosts, look.Error = session.ResolveRestore(look.target); look.Error != nil {
+	if resolved.Hosts, look.Error = destination.Resolve(look.target); look.Error != nil {
 		return nil
 	}
 	if look.AlreadyRestored = look.database == nil && look.allStamped(); look.AlreadyRestored {
@@ -112,22 +115,22 @@ func (r *Reconciler) resolveHosts(ctx context.Context, look *search) error {
 			confirm, look.session.Spec.Target, resolved.TargetUID)
 		return nil
 	}
-	if step := session.WritesFirst(resolved.Task); step != "" && look.session.Spec.Confirm == "" &&
+	if step := restore.StepThatWritesFirst(resolved.Task); step != "" && look.session.Spec.Confirm == "" &&
 		resolved.TargetUID != "" {
 		look.refuse(0, v1alpha1.ReasonConfirmationMissing,
 			"step %s of the task can write into the volumes before the mover has checked what they hold%s",
-			step, session.ConfirmAdvice(resolved.TargetUID))
+			step, restore.ConfirmAdvice(resolved.TargetUID))
 		return nil
 	}
-	if look.session.Spec.Confirm == "" && unprobed(resolved.Hosts) {
+	if look.session.Spec.Confirm == "" && hasUnprobedDatabase(resolved.Hosts) {
 		look.refuse(0, v1alpha1.ReasonConfirmationMissing, "the task has no way to see whether %s holds data%s",
-			look.session.Spec.Target, session.ConfirmAdvice(resolved.TargetUID))
+			look.session.Spec.Target, restore.ConfirmAdvice(resolved.TargetUID))
 		return nil
 	}
 	for i := range resolved.Hosts {
 		err := r.usable(ctx, look.session, resolved, &resolved.Hosts[i], false)
 		if look.Error = movers.RefusalOf(err); look.Error != nil {
-			if look.Error.Reason == v1alpha1.ReasonVolumeInUse && isBusy(err) {
+			if look.Error.Reason == v1alpha1.ReasonVolumeInUse && moverRuns(err) {
 				look.Wait = waitForMover
 			}
 			return nil
@@ -140,13 +143,13 @@ func (r *Reconciler) resolveHosts(ctx context.Context, look *search) error {
 }
 
 // stamped reports whether a claim carries the digest of this restore and still has the volume that the restore filled.
-func (s *search) stamped(claim *corev1.PersistentVolumeClaim) bool {
+func (s *lookup) stamped(claim *corev1.PersistentVolumeClaim) bool {
 	return claim.DeletionTimestamp == nil && claim.Status.Phase != corev1.ClaimLost &&
 		claim.Annotations[v1alpha1.AnnotationRestored] == s.Resolved.SpecDigest
 }
 
 // anyStamped reports whether an identical earlier restore filled any claim.
-func (s *search) anyStamped() bool {
+func (s *lookup) anyStamped() bool {
 	for i := range s.claims {
 		if s.stamped(&s.claims[i]) {
 			return true
@@ -156,7 +159,7 @@ func (s *search) anyStamped() bool {
 }
 
 // allStamped reports whether an identical earlier restore filled every claim of the restore.
-func (s *search) allStamped() bool {
+func (s *lookup) allStamped() bool {
 	filled := map[string]bool{}
 	for i := range s.claims {
 		filled[s.claims[i].Name] = s.stamped(&s.claims[i])

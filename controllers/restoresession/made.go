@@ -11,15 +11,17 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
-	"github.com/cairn-backup/cairn/internal/session"
-	"github.com/cairn-backup/cairn/internal/session/lifecycle"
-	"github.com/cairn-backup/cairn/internal/task"
+	"github.com/cairn-backup/cairn/internal/kube/borrowed"
+	"github.com/cairn-backup/cairn/internal/kube/read"
+	"github.com/cairn-backup/cairn/internal/run/restore"
+	"github.com/cairn-backup/cairn/internal/task/observe"
 	"github.com/cairn-backup/cairn/internal/volumesnapshot"
+	"github.com/cairn-backup/cairn/internal/workload/destination"
 )
 
 // findMade looks for claims that an identical earlier restore created and left to their first pods. The restore is done
 // once all these claims have their volumes; until then nothing is created again.
-func (r *Reconciler) findMade(ctx context.Context, look *search, plan []session.PlannedClaim) error {
+func (r *Reconciler) findMade(ctx context.Context, look *lookup, plan []destination.PlannedClaim) error {
 	unbound := ""
 	for _, p := range plan {
 		i := slices.IndexFunc(look.claims, func(c corev1.PersistentVolumeClaim) bool { return c.Name == p.Claim })
@@ -32,10 +34,10 @@ func (r *Reconciler) findMade(ctx context.Context, look *search, plan []session.
 		if err != nil {
 			return err
 		}
-		if !session.MadeBefore(claim, look.Resolved.SpecDigest, source) {
+		if !restore.MadeByIdenticalRestore(claim, look.Resolved.SpecDigest, source) {
 			return nil
 		}
-		volume, err := lifecycle.VolumeOf(ctx, r.APIReader, claim)
+		volume, err := read.VolumeOf(ctx, r.APIReader, claim)
 		if err != nil {
 			return err
 		}
@@ -54,16 +56,16 @@ func (r *Reconciler) findMade(ctx context.Context, look *search, plan []session.
 
 // observeClaims adds the claims that a restore creates from VolumeSnapshots, if one of its Jobs has ended and so can
 // have created some.
-func (r *Reconciler) observeClaims(ctx context.Context, in *session.RestoreInput) error {
+func (r *Reconciler) observeClaims(ctx context.Context, in *restore.Input) error {
 	s := in.Session
 	ended := false
 	for _, job := range in.Jobs {
-		ended = ended || job.Result != nil || job.Finished || job.State == task.StateFailed
+		ended = ended || job.Result != nil || job.Finished || job.State == observe.StateFailed
 	}
-	if !ended || !session.ProvisionsClaims(s.Status.Resolved) {
+	if !ended || !restore.ProvisionsClaims(s.Status.Resolved) {
 		return nil
 	}
-	in.Claims = map[string]session.MadeClaim{}
+	in.Claims = map[string]restore.ObservedClaim{}
 	for i := range s.Status.Resolved.Hosts {
 		h := &s.Status.Resolved.Hosts[i]
 		for j := range h.Volumes {
@@ -84,24 +86,24 @@ func (r *Reconciler) observeClaims(ctx context.Context, in *session.RestoreInput
 // madeClaim returns the state of one claim that the restore creates.
 func (r *Reconciler) madeClaim(
 	ctx context.Context, s *v1alpha1.RestoreSession, v *v1alpha1.ResolvedRestoreVolume,
-) (session.MadeClaim, error) {
+) (restore.ObservedClaim, error) {
 	claim, err := r.claim(ctx, s.Namespace, v.ClaimName)
 	if err != nil {
-		return session.MadeClaim{}, err
+		return restore.ObservedClaim{}, err
 	}
 	source, err := r.snapshotUID(ctx, s.Namespace, v.Provision.VolumeSnapshot)
 	if err != nil {
-		return session.MadeClaim{}, err
+		return restore.ObservedClaim{}, err
 	}
 	var volume *corev1.PersistentVolume
 	if claim != nil {
-		if volume, err = lifecycle.VolumeOf(ctx, r.APIReader, claim); err != nil {
-			return session.MadeClaim{}, err
+		if volume, err = read.VolumeOf(ctx, r.APIReader, claim); err != nil {
+			return restore.ObservedClaim{}, err
 		}
 	}
-	made := session.LookAtClaim(s, v, claim, source, volume)
+	made := restore.ObserveClaim(s, v, claim, source, volume)
 	if claim != nil && made.Wrong == "" && !made.Bound {
-		made.Warning, err = lifecycle.LastEvent(ctx, r.APIReader, claim,
+		made.Warning, err = read.LastEvent(ctx, r.APIReader, claim,
 			client.MatchingFields{"type": corev1.EventTypeWarning})
 	}
 	return made, err
@@ -111,7 +113,7 @@ func (r *Reconciler) madeClaim(
 // exist.
 func (r *Reconciler) snapshotUID(ctx context.Context, namespace, name string) (types.UID, error) {
 	found := &snapshotv1.VolumeSnapshot{}
-	if err := r.APIReader.Get(ctx, client.ObjectKey{Namespace: namespace, Name: name}, found); err != nil && !gone(err) {
+	if err := r.APIReader.Get(ctx, client.ObjectKey{Namespace: namespace, Name: name}, found); err != nil && !borrowed.NotFoundOrNoKind(err) {
 		return "", fmt.Errorf("get VolumeSnapshot %s: %w", name, err)
 	}
 	return found.UID, nil

@@ -12,14 +12,15 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
-	"github.com/cairn-backup/cairn/internal/access"
-	"github.com/cairn-backup/cairn/internal/session"
-	"github.com/cairn-backup/cairn/internal/session/movers"
-	"github.com/cairn-backup/cairn/internal/task"
+	"github.com/cairn-backup/cairn/internal/kube/access"
+	"github.com/cairn-backup/cairn/internal/kube/movers"
+	"github.com/cairn-backup/cairn/internal/run/restore"
+	"github.com/cairn-backup/cairn/internal/task/moverjob"
+	"github.com/cairn-backup/cairn/internal/workload/destination"
 )
 
-// lookAgain is the delay before the controller checks again what a Job needs first.
-const lookAgain = 2 * time.Second
+// prepareInterval is the delay before the controller checks again what a Job needs first.
+const prepareInterval = 2 * time.Second
 
 // provision creates the Job that a host of a restore from VolumeSnapshots needs now: the Job that creates its claims,
 // or the Job that mounts them. A time other than 0 says that something else must happen first, and when to look again.
@@ -34,11 +35,11 @@ func (r *Reconciler) provision(
 	if err != nil {
 		return 0, err
 	}
-	build, ensure, mounting := task.VolumeRestoreJob, access.EnsureSnapshotter, session.Mounting(h, status.Components)
-	in.Name = session.RestoreJobName(s.Name, h.Name, status.Attempt)
+	build, ensure, mounting := moverjob.VolumeRestoreJob, access.EnsureSnapshotter, restore.Mounting(h, status.Components)
+	in.Name = restore.JobName(s.Name, h.Name, status.Attempt)
 	if mounting {
-		build, ensure, in.Name = task.VolumeMountJob, access.EnsureMover,
-			session.ConsumerJobName(s.Name, h.Name, status.Attempt)
+		build, ensure, in.Name = moverjob.VolumeMountJob, access.EnsureMover,
+			restore.ConsumerJobName(s.Name, h.Name, status.Attempt)
 		if in.Host.Volumes, err = r.waiting(ctx, s, h, status); err != nil {
 			return 0, err
 		}
@@ -62,9 +63,9 @@ func (r *Reconciler) provision(
 // Snapshot.
 func (r *Reconciler) volumeInput(
 	ctx context.Context, s *v1alpha1.RestoreSession, h *v1alpha1.ResolvedRestoreHost,
-) (task.VolumeRestoreInput, error) {
-	in := task.VolumeRestoreInput{Templates: session.ClaimTemplates(s)}
-	in.RestoreJobInput = task.RestoreJobInput{Session: s, Resolved: *s.Status.Resolved, Host: *h, ClusterUID: r.ClusterUID}
+) (moverjob.VolumeRestoreInput, error) {
+	in := moverjob.VolumeRestoreInput{Templates: destination.ClaimTemplates(s)}
+	in.RestoreJobInput = moverjob.RestoreJobInput{Session: s, Resolved: *s.Status.Resolved, Host: *h, ClusterUID: r.ClusterUID}
 	if s.Status.Resolved.Snapshot != "" {
 		var err error
 		if in.RestoreJobInput, err = r.jobInput(ctx, s, h); err != nil {
@@ -86,7 +87,7 @@ func (r *Reconciler) waiting(
 	var out []v1alpha1.ResolvedRestoreVolume
 	for i := range h.Volumes {
 		v := &h.Volumes[i]
-		if !session.AwaitingConsumer(status.Components[v.Component]) {
+		if !restore.AwaitingConsumer(status.Components[v.Component]) {
 			continue
 		}
 		made, err := r.madeClaim(ctx, s, v)
@@ -105,7 +106,7 @@ func (r *Reconciler) waiting(
 // usable here, and that the names of the claims are free. It deletes a claim that is to be replaced only after every
 // other check has passed.
 func (r *Reconciler) ready(
-	ctx context.Context, s *v1alpha1.RestoreSession, in task.VolumeRestoreInput, job *batchv1.Job,
+	ctx context.Context, s *v1alpha1.RestoreSession, in moverjob.VolumeRestoreInput, job *batchv1.Job,
 ) (time.Duration, error) {
 	var after time.Duration
 	volumes := in.Host.Volumes
@@ -167,11 +168,11 @@ func (r *Reconciler) freeName(
 		return 0, movers.Refuse(v1alpha1.ReasonNameConflict,
 			"somebody else created PersistentVolumeClaim %s while the restore began", v.ClaimName)
 	case claim.DeletionTimestamp != nil:
-		if wait := session.WaitTimeout(s.Status.Resolved.Task); r.Clock.Since(claim.DeletionTimestamp.Time) > wait {
+		if wait := restore.WaitTimeout(s.Status.Resolved.Task); r.Clock.Since(claim.DeletionTimestamp.Time) > wait {
 			return 0, movers.Refuse(v1alpha1.ReasonVolumeInUse,
 				"PersistentVolumeClaim %s has been terminating for more than %s: something still uses it", v.ClaimName, wait)
 		}
-		return lookAgain, nil
+		return prepareInterval, nil
 	}
 	if err := r.unused(ctx, s, claim); err != nil {
 		return 0, err
@@ -189,7 +190,7 @@ func (r *Reconciler) freeName(
 	if err != nil && !apierrors.IsNotFound(err) {
 		return 0, fmt.Errorf("delete PersistentVolumeClaim %s: %w", claim.Name, err)
 	}
-	return lookAgain, nil
+	return prepareInterval, nil
 }
 
 // unused returns an error if something uses a claim that is to be replaced.
@@ -200,7 +201,7 @@ func (r *Reconciler) unused(
 	if err := r.APIReader.List(ctx, &pods, client.InNamespace(s.Namespace)); err != nil {
 		return fmt.Errorf("list Pods: %w", err)
 	}
-	if p := session.InUse(pods.Items, claim.Name, nil); p != nil {
+	if p := destination.InUse(pods.Items, claim.Name, nil); p != nil {
 		return movers.Refuse(v1alpha1.ReasonVolumeInUse,
 			"pod %s uses PersistentVolumeClaim %s, which is to be replaced: stop that pod", p.Name, claim.Name)
 	}
@@ -208,7 +209,7 @@ func (r *Reconciler) unused(
 	if err := r.APIReader.List(ctx, &restores, client.InNamespace(s.Namespace)); err != nil {
 		return fmt.Errorf("list RestoreSessions: %w", err)
 	}
-	if other := session.MayTake(restores.Items, s, claim.Name,
+	if other := restore.ClaimBlockedBy(restores.Items, s, claim.Name,
 		claim.Annotations[v1alpha1.AnnotationRestoring]); other != nil {
 		return movers.Refuse(v1alpha1.ReasonRestoreInProgress, "RestoreSession %s writes into PersistentVolumeClaim %s",
 			other.Name, claim.Name)

@@ -18,10 +18,11 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
-	"github.com/cairn-backup/cairn/internal/hook/execute"
-	"github.com/cairn-backup/cairn/internal/session"
-	"github.com/cairn-backup/cairn/internal/session/lifecycle"
-	"github.com/cairn-backup/cairn/internal/session/movers"
+	"github.com/cairn-backup/cairn/internal/kube/hookexec"
+	"github.com/cairn-backup/cairn/internal/kube/movers"
+	"github.com/cairn-backup/cairn/internal/kube/oneshot"
+	"github.com/cairn-backup/cairn/internal/run"
+	"github.com/cairn-backup/cairn/internal/run/restore"
 )
 
 // Reconciler reconciles RestoreSessions. Its fields are set before SetupWithManager and never change.
@@ -40,7 +41,7 @@ type Reconciler struct {
 	// FieldManager owns all writes.
 	FieldManager string
 	// Hooks runs the hooks of the restores.
-	Hooks *execute.Hooks
+	Hooks *hookexec.Hooks
 }
 
 // Reconcile takes a RestoreSession as far as possible now.
@@ -49,8 +50,8 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	return r.keeper().Reconcile(ctx, req, s, func() (time.Duration, error) { return r.reconcile(ctx, s) })
 }
 
-func (r *Reconciler) keeper() lifecycle.Keeper {
-	return lifecycle.Keeper{
+func (r *Reconciler) keeper() oneshot.Keeper {
+	return oneshot.Keeper{
 		Client: r.Client, EventRecorder: r.EventRecorder,
 		Live: r.APIReader, Owner: client.FieldOwner(r.FieldManager),
 	}
@@ -72,7 +73,7 @@ func (r *Reconciler) reconcile(ctx context.Context, s *v1alpha1.RestoreSession) 
 
 // start makes a restore that is not frozen wait, end or freeze.
 func (r *Reconciler) start(ctx context.Context, s *v1alpha1.RestoreSession) (time.Duration, error) {
-	in := session.RestoreInput{Now: r.Clock.Now(), Session: s, Start: &session.RestoreStart{}}
+	in := restore.Input{Now: r.Clock.Now(), Session: s, Start: &restore.Start{}}
 	if s.DeletionTimestamp == nil {
 		if err := r.adopt(ctx, s); err != nil {
 			return 0, err
@@ -84,10 +85,10 @@ func (r *Reconciler) start(ctx context.Context, s *v1alpha1.RestoreSession) (tim
 		in.Start = start
 	}
 	before := s.Status
-	after, err := r.writeStatus(ctx, s, session.NextRestore(in))
-	if refusal := movers.RefusalOf(movers.Rejected(err)); refusal != nil {
-		s.Status, in.Start = before, &session.RestoreStart{TargetFound: in.Start.TargetFound, Error: refusal}
-		return r.writeStatus(ctx, s, session.NextRestore(in))
+	after, err := r.writeStatus(ctx, s, restore.Next(in))
+	if refusal := movers.RefusalOf(movers.AsRefusal(err)); refusal != nil {
+		s.Status, in.Start = before, &restore.Start{TargetFound: in.Start.TargetFound, Error: refusal}
+		return r.writeStatus(ctx, s, restore.Next(in))
 	}
 	return after, err
 }
@@ -102,7 +103,7 @@ func (r *Reconciler) run(ctx context.Context, s *v1alpha1.RestoreSession) (time.
 			return 0, err
 		}
 		in.Refused = refused
-		d := session.NextRestore(in)
+		d := restore.Next(in)
 		if d.Verify && !live {
 			reader, live = r.APIReader, true
 			// The mover reports in the session itself.
@@ -130,8 +131,8 @@ func (r *Reconciler) run(ctx context.Context, s *v1alpha1.RestoreSession) (time.
 // observe reads everything that the next step depends on.
 func (r *Reconciler) observe(
 	ctx context.Context, reader client.Reader, s *v1alpha1.RestoreSession,
-) (session.RestoreInput, error) {
-	in := session.RestoreInput{Now: r.Clock.Now(), Session: s, Hooks: r.Hooks.Results(s.UID)}
+) (restore.Input, error) {
+	in := restore.Input{Now: r.Clock.Now(), Session: s, Hooks: r.Hooks.Results(s.UID)}
 	var err error
 	if in.Jobs, in.Pods, err = movers.Observe(ctx, reader, s, v1alpha1.LabelRestoreSession, in.Now); err != nil {
 		return in, err
@@ -148,7 +149,7 @@ func (r *Reconciler) observe(
 // carryOut carries out a decision, except for the status. With an error it also returns the host whose Job could not be
 // created.
 func (r *Reconciler) carryOut(
-	ctx context.Context, s *v1alpha1.RestoreSession, in session.RestoreInput, d *session.RestoreDecision,
+	ctx context.Context, s *v1alpha1.RestoreSession, in restore.Input, d *restore.Decision,
 ) (host string, err error) {
 	if err := r.writeMovers(ctx, s, *d); err != nil {
 		return "", err
@@ -165,11 +166,11 @@ func (r *Reconciler) carryOut(
 		}
 	}
 	for _, i := range d.Create {
-		if session.RestoredBySidecars(s) {
+		if run.RestoredBySidecars(s) {
 			break
 		}
 		h := &s.Status.Resolved.Hosts[i]
-		if session.ProvisionsClaims(s.Status.Resolved) {
+		if restore.ProvisionsClaims(s.Status.Resolved) {
 			after, err := r.provision(ctx, s, h, &d.Status)
 			if err != nil {
 				return h.Name, err

@@ -12,8 +12,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
-	"github.com/cairn-backup/cairn/internal/session/sessiontest"
-	"github.com/cairn-backup/cairn/internal/task"
+	"github.com/cairn-backup/cairn/internal/task/moverjob"
+	"github.com/cairn-backup/cairn/internal/testbed/sessiontest"
 )
 
 // negative holds the conditions that exist only while they matter.
@@ -30,7 +30,7 @@ func TestARestoreSucceeds(t *testing.T) {
 	w.Expect(s.Status.Resolved.Snapshot).To(Equal("second"), "the newest successful Snapshot")
 	w.Expect(s.Status.Resolved.Hosts).To(HaveLen(1))
 	w.Expect(s.Status.Resolved.Hosts[0].Volumes[0].ID).To(Equal("k-second-pvc"))
-	w.Expect(*s.Status.Resolved.Hosts[0].SecurityContext.RunAsUser).To(Equal(task.DefaultUser))
+	w.Expect(*s.Status.Resolved.Hosts[0].SecurityContext.RunAsUser).To(Equal(moverjob.DefaultUser))
 	w.Expect(s.Status.Resolved.Task.Image).To(Equal("mover:test"))
 	jobs := w.Jobs()
 	w.Expect(jobs).To(HaveLen(1))

@@ -10,9 +10,10 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
-	"github.com/cairn-backup/cairn/internal/policy"
-	"github.com/cairn-backup/cairn/internal/session"
-	"github.com/cairn-backup/cairn/internal/session/sessiontest"
+	"github.com/cairn-backup/cairn/internal/catalog"
+	"github.com/cairn-backup/cairn/internal/run"
+	"github.com/cairn-backup/cairn/internal/run/restore"
+	"github.com/cairn-backup/cairn/internal/testbed/sessiontest"
 )
 
 func TestARestoreThatIsRefused(t *testing.T) {
@@ -70,7 +71,7 @@ func TestARestoreThatIsRefused(t *testing.T) {
 				repo := &v1alpha1.Repository{ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: "uploads"}}
 				bed.EditStatus(w.T, repo, func() { repo.Status.Phase = v1alpha1.PhaseNotReady })
 			},
-			later: session.WaitForRepository, want: "Failed/RepositoryNotReady",
+			later: run.WaitForRepository, want: "Failed/RepositoryNotReady",
 		},
 		"a claim that a pod uses": {
 			change: func(w *world) {
@@ -111,7 +112,7 @@ func TestARestoreThatIsRefused(t *testing.T) {
 		"root that the namespace does not allow": {
 			restore: func(s *v1alpha1.RestoreSession) {
 				s.Spec.Addon = &v1alpha1.AddonInfo{
-					Name: policy.VolumeAddon, Tasks: []v1alpha1.TaskReference{{Name: policy.RestoreTask}},
+					Name: catalog.VolumeAddon, Tasks: []v1alpha1.TaskReference{{Name: catalog.RestoreTask}},
 					JobTemplate: &v1alpha1.PodTemplateSpec{Spec: v1alpha1.JobPodSpec{
 						SecurityContext: &v1alpha1.MoverSecurityContext{RunAsUser: new(int64(0))},
 					}},
@@ -122,7 +123,7 @@ func TestARestoreThatIsRefused(t *testing.T) {
 		"a Job that the API server refuses": {
 			restore: func(s *v1alpha1.RestoreSession) {
 				s.Spec.Addon = &v1alpha1.AddonInfo{
-					Name: policy.VolumeAddon, Tasks: []v1alpha1.TaskReference{{Name: policy.RestoreTask}},
+					Name: catalog.VolumeAddon, Tasks: []v1alpha1.TaskReference{{Name: catalog.RestoreTask}},
 					JobTemplate: sessiontest.MoreThanItsLimit(),
 				}
 			},
@@ -248,7 +249,7 @@ func TestOfTwoRestoresOfTheSameMomentOneWrites(t *testing.T) {
 	w.Expect(w.session("restore").Status.Resolved).NotTo(BeNil())
 	w.freezeToo("other")
 	loser, winner := "other", "restore"
-	if a, b := w.session("restore"), w.session("other"); session.Older(b, a) {
+	if a, b := w.session("restore"), w.session("other"); restore.Older(b, a) {
 		loser, winner = winner, loser
 	}
 	w.Expect(ending(w.settle(loser))).To(Equal("Failed/RestoreInProgress"))

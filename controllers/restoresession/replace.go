@@ -14,11 +14,11 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
-	"github.com/cairn-backup/cairn/internal/access"
-	"github.com/cairn-backup/cairn/internal/session"
-	"github.com/cairn-backup/cairn/internal/session/lifecycle"
-	"github.com/cairn-backup/cairn/internal/session/movers"
-	"github.com/cairn-backup/cairn/internal/task"
+	"github.com/cairn-backup/cairn/internal/kube/access"
+	"github.com/cairn-backup/cairn/internal/kube/movers"
+	"github.com/cairn-backup/cairn/internal/kube/read"
+	"github.com/cairn-backup/cairn/internal/task/moverjob"
+	"github.com/cairn-backup/cairn/internal/workload/destination"
 )
 
 // checkPrefix begins the generated name of an object that is only validated by a dry run.
@@ -28,7 +28,7 @@ const checkPrefix = "cairn-check-"
 // old claim goes before the new one exists. It first checks everything that can prevent the new claim. It creates and
 // deletes nothing.
 func (r *Reconciler) replaceable(
-	ctx context.Context, s *v1alpha1.RestoreSession, in task.VolumeRestoreInput, job *batchv1.Job,
+	ctx context.Context, s *v1alpha1.RestoreSession, in moverjob.VolumeRestoreInput, job *batchv1.Job,
 ) error {
 	claims, err := in.Claims()
 	if err != nil {
@@ -41,7 +41,7 @@ func (r *Reconciler) replaceable(
 		if err != nil {
 			return err
 		}
-		if !session.Replaces(v, old) {
+		if !destination.Replaces(v, old) {
 			continue
 		}
 		asked = true
@@ -71,12 +71,12 @@ func (r *Reconciler) makeable(
 	}
 	class := &storagev1.StorageClass{}
 	name := ptr.Deref(v.Provision.StorageClassName, "")
-	if err := lifecycle.Get(ctx, r.APIReader, client.ObjectKey{Name: name}, class); apierrors.IsNotFound(err) {
+	if err := read.Get(ctx, r.APIReader, client.ObjectKey{Name: name}, class); apierrors.IsNotFound(err) {
 		class = nil
 	} else if err != nil {
 		return fmt.Errorf("get StorageClass %s: %w", name, err)
 	}
-	if refusal := session.Makeable(v, found, class); refusal != nil {
+	if refusal := destination.WhyNotMakeable(v, found, class); refusal != nil {
 		return movers.Refuse(refusal.Reason, "%s: PersistentVolumeClaim %s stays", refusal.Message, v.ClaimName)
 	}
 	return nil
@@ -118,7 +118,7 @@ func (r *Reconciler) room(ctx context.Context, s *v1alpha1.RestoreSession) error
 	}
 	var goes, comes []*corev1.PersistentVolumeClaim
 	for i := range s.Status.Resolved.Hosts {
-		in := task.VolumeRestoreInput{Templates: session.ClaimTemplates(s)}
+		in := moverjob.VolumeRestoreInput{Templates: destination.ClaimTemplates(s)}
 		in.Session, in.Host = s, s.Status.Resolved.Hosts[i]
 		claims, err := in.Claims()
 		if err != nil {
@@ -139,7 +139,7 @@ func (r *Reconciler) room(ctx context.Context, s *v1alpha1.RestoreSession) error
 			}
 		}
 	}
-	if refusal := session.QuotaRoom(quotas.Items, goes, comes); refusal != nil {
+	if refusal := destination.CheckQuotas(quotas.Items, goes, comes); refusal != nil {
 		return movers.Refuse(refusal.Reason, "%s", refusal.Message)
 	}
 	return nil

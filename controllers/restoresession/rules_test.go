@@ -6,7 +6,7 @@ import (
 	. "github.com/onsi/gomega"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
-	"github.com/cairn-backup/cairn/internal/session/sessiontest"
+	"github.com/cairn-backup/cairn/internal/testbed/sessiontest"
 )
 
 // Three pods get the data of one pod, as the rules say; pods that no rule names get nothing.

@@ -12,7 +12,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
-	"github.com/cairn-backup/cairn/internal/session/lifecycle"
+	"github.com/cairn-backup/cairn/internal/kube/oneshot"
 )
 
 // SetupWithManager starts the controller with mgr. The manager should cache only pods with the label LabelManagedBy:
@@ -23,9 +23,9 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, opts controller.Options)
 	}
 	return ctrl.NewControllerManagedBy(mgr).
 		Named("restoresession").
-		For(&v1alpha1.RestoreSession{}, builder.WithPredicates(lifecycle.NoRecord())).
+		For(&v1alpha1.RestoreSession{}, builder.WithPredicates(oneshot.IgnoreRecords())).
 		Owns(&batchv1.Job{}).
-		Watches(&corev1.Pod{}, lifecycle.ByLabel(v1alpha1.LabelRestoreSession)).
+		Watches(&corev1.Pod{}, oneshot.EnqueueByLabel(v1alpha1.LabelRestoreSession)).
 		WatchesRawSource(source.Channel(r.Hooks.Ended(), &handler.EnqueueRequestForObject{})).
 		WithOptions(opts).
 		Complete(r)

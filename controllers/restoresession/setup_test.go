@@ -9,8 +9,8 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
 
-	"github.com/cairn-backup/cairn/internal/session/sessiontest"
 	"github.com/cairn-backup/cairn/internal/testbed"
+	"github.com/cairn-backup/cairn/internal/testbed/sessiontest"
 )
 
 // With caches that lag and watches that wake it, a restore completes without further requests.

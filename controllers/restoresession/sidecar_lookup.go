@@ -9,14 +9,14 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
-	"github.com/cairn-backup/cairn/internal/policy"
-	"github.com/cairn-backup/cairn/internal/session/movers"
+	"github.com/cairn-backup/cairn/internal/catalog"
+	"github.com/cairn-backup/cairn/internal/kube/movers"
 	"github.com/cairn-backup/cairn/internal/sidecar"
 	"github.com/cairn-backup/cairn/internal/task"
 )
 
 // resolveSidecar refuses a restore that only a Job can carry out.
-func (r *Reconciler) resolveSidecar(ctx context.Context, look *search) error {
+func (r *Reconciler) resolveSidecar(ctx context.Context, look *lookup) error {
 	if look.Resolved.Executor != v1alpha1.ExecutorSidecar {
 		return nil
 	}
@@ -26,7 +26,7 @@ func (r *Reconciler) resolveSidecar(ctx context.Context, look *search) error {
 		return nil
 	}
 	s, resolved := look.session, &look.Resolved
-	if mistakes := policy.SidecarRestoreMistakes(&s.Spec); len(mistakes) > 0 {
+	if mistakes := catalog.SidecarRestoreMistakes(&s.Spec); len(mistakes) > 0 {
 		look.refuse(0, mistakes[0].Reason, "%s: %s", mistakes[0].Field, mistakes[0].Message)
 		return nil
 	}

@@ -11,21 +11,24 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
-	"github.com/cairn-backup/cairn/internal/access"
-	"github.com/cairn-backup/cairn/internal/session"
-	"github.com/cairn-backup/cairn/internal/session/movers"
+	"github.com/cairn-backup/cairn/internal/kube/access"
+	"github.com/cairn-backup/cairn/internal/kube/movers"
+	"github.com/cairn-backup/cairn/internal/run"
+	"github.com/cairn-backup/cairn/internal/run/restore"
 	"github.com/cairn-backup/cairn/internal/sidecar"
-	"github.com/cairn-backup/cairn/internal/task"
+	"github.com/cairn-backup/cairn/internal/task/moverjob"
+	"github.com/cairn-backup/cairn/internal/task/observe"
+	"github.com/cairn-backup/cairn/internal/workload"
 )
 
 // observeSidecars adds the assignments of sidecars to in.Jobs.
-func (r *Reconciler) observeSidecars(ctx context.Context, in *session.RestoreInput) error {
+func (r *Reconciler) observeSidecars(ctx context.Context, in *restore.Input) error {
 	s := in.Session
-	work := movers.WorkOf(s)
-	if !session.RestoredBySidecars(s) || len(work.Assignments) == 0 {
+	work := movers.ReadSidecarWork(s)
+	if !run.RestoredBySidecars(s) || len(work.Assignments) == 0 {
 		return nil
 	}
-	crew, err := movers.Muster(ctx, r.Client, r.APIReader, s.Namespace, *s.Spec.Target)
+	crew, err := movers.FindSidecarPods(ctx, r.Client, r.APIReader, s.Namespace, *s.Spec.Target)
 	if err != nil {
 		return err
 	}
@@ -39,7 +42,7 @@ func (r *Reconciler) observeSidecars(ctx context.Context, in *session.RestoreInp
 
 // jobOf returns the name of the Job whose place an assignment takes.
 func jobOf(s *v1alpha1.RestoreSession, a *sidecar.Assignment) string {
-	return session.RestoreJobName(s.Name, a.Host, int32(a.Attempt))
+	return restore.JobName(s.Name, a.Host, int32(a.Attempt))
 }
 
 // progressOf reports whether a component of an assignment has begun, and whether all have ended.
@@ -56,9 +59,9 @@ func progressOf(a *sidecar.Assignment, components map[string]v1alpha1.RestoredCo
 // writeSidecars writes the decision to the sidecars. With a refusal it also returns the host whose work could not be
 // assigned.
 func (r *Reconciler) writeSidecars(
-	ctx context.Context, s *v1alpha1.RestoreSession, in session.RestoreInput, d session.RestoreDecision,
+	ctx context.Context, s *v1alpha1.RestoreSession, in restore.Input, d restore.Decision,
 ) (host string, err error) {
-	if !session.RestoredBySidecars(s) {
+	if !run.RestoredBySidecars(s) {
 		return "", nil
 	}
 	if len(d.Create) > 0 {
@@ -66,8 +69,8 @@ func (r *Reconciler) writeSidecars(
 			return "", err
 		}
 	}
-	work := movers.WorkOf(s)
-	withdraw(&work, in, d)
+	work := movers.ReadSidecarWork(s)
+	Progress(&work, in, d)
 	hosts := s.Status.Resolved.Hosts
 	for _, i := range d.Create {
 		if err := r.assign(ctx, s, &work, &hosts[i], d.Status.Attempt, in); err != nil {
@@ -76,11 +79,11 @@ func (r *Reconciler) writeSidecars(
 	}
 	credentials := ""
 	if len(work.Assignments) > 0 {
-		crew, err := movers.Muster(ctx, r.Client, r.APIReader, s.Namespace, *s.Spec.Target)
+		crew, err := movers.FindSidecarPods(ctx, r.Client, r.APIReader, s.Namespace, *s.Spec.Target)
 		if err != nil {
 			return "", err
 		}
-		movers.ChoosePods(&work, crew, movers.Assigned{
+		movers.ChoosePods(&work, crew, movers.AssignInput{
 			Object: s.UID, Now: in.Now,
 			Node:  func(name string) string { return hostOf(hosts, name).Node },
 			Begun: func(a *sidecar.Assignment) bool { begun, _ := progressOf(a, s.Status.Components); return begun },
@@ -102,16 +105,16 @@ func (r *Reconciler) writeSidecars(
 	return "", r.keeper().WriteMetadata(ctx, before, s)
 }
 
-// withdraw removes assignments whose end the status already holds, and asks the sidecar to stop those that are to be
+// Progress removes assignments whose end the status already holds, and asks the sidecar to stop those that are to be
 // given up. Until the status reports the end, too, the assignment stays, so that a manager that is killed in between
 // decides the same again.
-func withdraw(work *sidecar.Work, in session.RestoreInput, d session.RestoreDecision) {
+func Progress(work *sidecar.Work, in restore.Input, d restore.Decision) {
 	for _, a := range slices.Clone(work.Assignments) {
 		name := jobOf(in.Session, &a)
 		_, ended := progressOf(&a, in.Session.Status.Components)
 		asked := slices.Contains(d.Delete, name)
 		switch {
-		case ended, asked && a.PodUID == "" && in.Jobs[name].State != task.StateFailed:
+		case ended, asked && a.PodUID == "" && in.Jobs[name].State != observe.StateFailed:
 			work.Withdraw(a.Host)
 		case asked:
 			work.Host(a.Host).Stop = true
@@ -132,7 +135,7 @@ func hostOf(hosts []v1alpha1.ResolvedRestoreHost, name string) *v1alpha1.Resolve
 // was created before the workload got other claims would restore into the old ones.
 func mountsAll(p *corev1.Pod, h *v1alpha1.ResolvedRestoreHost) bool {
 	return len(h.Volumes) > 0 && !slices.ContainsFunc(h.Volumes, func(v v1alpha1.ResolvedRestoreVolume) bool {
-		return !session.MountsAs(p, v.Volume, v.ClaimName)
+		return !workload.MountsAs(p, v.Volume, v.ClaimName)
 	})
 }
 
@@ -140,7 +143,7 @@ func mountsAll(p *corev1.Pod, h *v1alpha1.ResolvedRestoreHost) bool {
 // created.
 func (r *Reconciler) assign(
 	ctx context.Context, s *v1alpha1.RestoreSession, work *sidecar.Work, h *v1alpha1.ResolvedRestoreHost, attempt int32,
-	in session.RestoreInput,
+	in restore.Input,
 ) error {
 	resolved := s.Status.Resolved
 	storage, err := r.storageOf(ctx, resolved.Repository)
@@ -166,7 +169,7 @@ func (r *Reconciler) assign(
 	if err := r.usable(ctx, s, resolved, h, true); err != nil {
 		return err
 	}
-	t := task.RestoreTask(input)
+	t := moverjob.RestoreTask(input)
 	a := sidecar.Assignment{
 		Host: h.Name, Attempt: int(attempt), Since: metav1.NewTime(in.Now).Rfc3339Copy(),
 		Within: metav1.Duration{Duration: movers.Timeout(s.Status.RestoreDeadline.Time, in.Now)},

@@ -15,12 +15,12 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
-	"github.com/cairn-backup/cairn/internal/access"
-	"github.com/cairn-backup/cairn/internal/policy"
-	"github.com/cairn-backup/cairn/internal/session/movers"
-	"github.com/cairn-backup/cairn/internal/session/sessiontest"
+	"github.com/cairn-backup/cairn/internal/catalog"
+	"github.com/cairn-backup/cairn/internal/kube/access"
+	"github.com/cairn-backup/cairn/internal/kube/movers"
 	"github.com/cairn-backup/cairn/internal/sidecar"
 	"github.com/cairn-backup/cairn/internal/task"
+	"github.com/cairn-backup/cairn/internal/testbed/sessiontest"
 )
 
 // sidecarWorld is a StatefulSet of two pods whose sidecars restore into its volumes.
@@ -116,7 +116,7 @@ func (w *sidecarWorld) sidecars() {
 	}
 	w.Expect(s.Annotations).To(HaveKeyWithValue(v1alpha1.AnnotationSidecarCredentials, "JTI=1"))
 	before := s.DeepCopy()
-	for _, a := range movers.WorkOf(s).Assignments {
+	for _, a := range movers.ReadSidecarWork(s).Assignments {
 		var p corev1.Pod
 		if a.Pod == "" || w.Client.Get(w.T.Context(), client.ObjectKey{Namespace: w.Namespace, Name: a.Pod}, &p) != nil ||
 			p.UID != a.PodUID {
@@ -187,7 +187,7 @@ func TestSidecarsRestoreAStatefulSet(t *testing.T) {
 	w.Expect(s.Status.Resolved.Executor).To(Equal(v1alpha1.ExecutorSidecar))
 	w.Expect(s.Status.Resolved.Hosts[0].Node).To(BeEmpty())
 	w.Expect(s.Status.Resolved.Hosts[0].Volumes[0].Volume).To(Equal("data"))
-	work := movers.WorkOf(s)
+	work := movers.ReadSidecarWork(s)
 	w.Expect(work.Keys).To(Equal(sidecar.KeysOf(w.Namespace, "uploads")))
 	var storage v1alpha1.BackupStorage
 	w.Expect(w.Client.Get(t.Context(), client.ObjectKey{Namespace: w.Storage, Name: sessiontest.StorageName}, &storage)).
@@ -243,7 +243,7 @@ func TestTheAddonSaysThatASidecarRestores(t *testing.T) {
 	sessiontest.Create(t, w.Client, addon)
 	w.restored(func(s *v1alpha1.RestoreSession) {
 		s.Spec.Executor = ""
-		s.Spec.Addon = &v1alpha1.AddonInfo{Name: w.Namespace, Tasks: []v1alpha1.TaskReference{{Name: policy.RestoreTask}}}
+		s.Spec.Addon = &v1alpha1.AddonInfo{Name: w.Namespace, Tasks: []v1alpha1.TaskReference{{Name: catalog.RestoreTask}}}
 	})
 	w.Expect(ending(w.settleSidecars())).To(Equal("Succeeded/Succeeded"))
 	w.Expect(w.given).To(Equal([]string{"db-0/1", "db-1/1"}))
@@ -255,7 +255,7 @@ func TestWhatASidecarCannotRestore(t *testing.T) {
 		return func(_ *sidecarWorld, s *v1alpha1.RestoreSession) {
 			s.Spec.Addon = &v1alpha1.AddonInfo{
 				Name:  "workload-addon",
-				Tasks: []v1alpha1.TaskReference{{Name: policy.RestoreTask}},
+				Tasks: []v1alpha1.TaskReference{{Name: catalog.RestoreTask}},
 			}
 			edit(s.Spec.Addon)
 		}
@@ -321,11 +321,11 @@ func TestWhatASidecarCannotRestore(t *testing.T) {
 				}, &v1alpha1.Addon{
 					ObjectMeta: metav1.ObjectMeta{Name: w.Namespace},
 					Spec: v1alpha1.AddonSpec{RestoreTasks: []v1alpha1.Task{{
-						Name:   policy.RestoreTask,
+						Name:   catalog.RestoreTask,
 						Driver: v1alpha1.DriverKopia, Function: w.Namespace,
 					}}},
 				})
-				s.Spec.Addon = &v1alpha1.AddonInfo{Name: w.Namespace, Tasks: []v1alpha1.TaskReference{{Name: policy.RestoreTask}}}
+				s.Spec.Addon = &v1alpha1.AddonInfo{Name: w.Namespace, Tasks: []v1alpha1.TaskReference{{Name: catalog.RestoreTask}}}
 			},
 			want: "Invalid/SidecarNotPossible", message: "does more than the mover of a sidecar can",
 		},
@@ -527,7 +527,7 @@ func TestKilledWhileSidecarsRestore(t *testing.T) {
 	want := ending(w.settleSidecars())
 	w.Expect(want).To(Equal("Succeeded/Succeeded"))
 	given := w.given
-	for name, killer := range sessiontest.Kills(undisturbed.Count()) {
+	for name, killer := range sessiontest.KillPoints(undisturbed.Count()) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			w := start(t, killer)

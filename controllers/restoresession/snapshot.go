@@ -10,10 +10,12 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/kube/movers"
+	"github.com/cairn-backup/cairn/internal/kube/read"
 	"github.com/cairn-backup/cairn/internal/policy"
-	"github.com/cairn-backup/cairn/internal/session"
-	"github.com/cairn-backup/cairn/internal/session/lifecycle"
-	"github.com/cairn-backup/cairn/internal/session/movers"
+	"github.com/cairn-backup/cairn/internal/run"
+	"github.com/cairn-backup/cairn/internal/run/restore"
+	"github.com/cairn-backup/cairn/internal/run/restorebatch"
 )
 
 // sourceNamespace returns the namespace of Snapshot and Repository.
@@ -25,7 +27,7 @@ func sourceNamespace(s *v1alpha1.RestoreSession) string {
 }
 
 // depends records whether an object that the restore depends on exists.
-func (s *search) depends(group, kind, namespace, name string, found bool) {
+func (s *lookup) depends(group, kind, namespace, name string, found bool) {
 	s.Dependencies = append(s.Dependencies, v1alpha1.ResourceFoundStatus{
 		TypedObjectReference: v1alpha1.TypedObjectReference{APIGroup: group, Kind: kind, Namespace: namespace, Name: name},
 		Found:                &found,
@@ -33,7 +35,7 @@ func (s *search) depends(group, kind, namespace, name string, found bool) {
 }
 
 // findSnapshot chooses the Snapshot. It reveals nothing about another namespace before the Repository there consents.
-func (r *Reconciler) findSnapshot(ctx context.Context, look *search) error {
+func (r *Reconciler) findSnapshot(ctx context.Context, look *lookup) error {
 	source, namespace := look.session.Spec.DataSource, sourceNamespace(look.session)
 	if source == nil {
 		return nil // The templates name VolumeSnapshots.
@@ -74,7 +76,7 @@ func ignoreRefusal(err error) error {
 }
 
 // chooseSnapshot returns the Snapshot that the data source names, or nil if the Snapshot was refused.
-func (r *Reconciler) chooseSnapshot(ctx context.Context, look *search, namespace string) (*v1alpha1.Snapshot, error) {
+func (r *Reconciler) chooseSnapshot(ctx context.Context, look *lookup, namespace string) (*v1alpha1.Snapshot, error) {
 	source := look.session.Spec.DataSource
 	if source.PITR == nil && source.Snapshot != v1alpha1.LatestSnapshot {
 		return r.namedSnapshot(ctx, look, namespace)
@@ -85,13 +87,13 @@ func (r *Reconciler) chooseSnapshot(ctx context.Context, look *search, namespace
 	if err := r.APIReader.List(ctx, &list, client.InNamespace(namespace), selector); err != nil {
 		return nil, fmt.Errorf("list Snapshots of Repository %s: %w", source.Repository, err)
 	}
-	var moment session.Moment
+	var moment restore.Before
 	which := ""
 	if source.PITR != nil && source.PITR.TargetTime != nil {
-		moment = session.Moment{At: source.PITR.TargetTime.Time, Exclusive: source.PITR.Exclusive}
+		moment = restore.Before{At: source.PITR.TargetTime.Time, Exclusive: source.PITR.Exclusive}
 		which = " by " + source.PITR.TargetTime.UTC().Format("2006-01-02T15:04:05Z")
 	}
-	snap := session.Latest(list.Items, source.Repository, moment)
+	snap := restore.Latest(list.Items, source.Repository, moment)
 	if snap == nil {
 		look.refuse(0, v1alpha1.ReasonSnapshotNotFound, "Repository %s has no successful Snapshot%s",
 			source.Repository, which)
@@ -100,9 +102,9 @@ func (r *Reconciler) chooseSnapshot(ctx context.Context, look *search, namespace
 }
 
 // namedSnapshot reads the Snapshot that the data source names.
-func (r *Reconciler) namedSnapshot(ctx context.Context, look *search, namespace string) (*v1alpha1.Snapshot, error) {
+func (r *Reconciler) namedSnapshot(ctx context.Context, look *lookup, namespace string) (*v1alpha1.Snapshot, error) {
 	source, snap := look.session.Spec.DataSource, &v1alpha1.Snapshot{}
-	err := lifecycle.Get(ctx, r.APIReader, client.ObjectKey{Namespace: namespace, Name: source.Snapshot}, snap)
+	err := read.Get(ctx, r.APIReader, client.ObjectKey{Namespace: namespace, Name: source.Snapshot}, snap)
 	switch {
 	case apierrors.IsNotFound(err):
 		look.depends(v1alpha1.Group, v1alpha1.SnapshotKind, namespace, source.Snapshot, false)
@@ -136,11 +138,11 @@ func (r *Reconciler) consent(ctx context.Context, to, from, repository string) e
 		return nil
 	}
 	var repo v1alpha1.Repository
-	err := lifecycle.Get(ctx, r.APIReader, client.ObjectKey{Namespace: from, Name: repository}, &repo)
+	err := read.Get(ctx, r.APIReader, client.ObjectKey{Namespace: from, Name: repository}, &repo)
 	if err != nil && !apierrors.IsNotFound(err) {
 		return fmt.Errorf("get Repository %s/%s: %w", from, repository, err)
 	}
-	if err == nil && session.AllowsRestoreTo(&repo, to) {
+	if err == nil && restorebatch.AllowsRestoreTo(&repo, to) {
 		return nil
 	}
 	return movers.Refuse(v1alpha1.ReasonRestoreNotAllowed,
@@ -149,7 +151,7 @@ func (r *Reconciler) consent(ctx context.Context, to, from, repository string) e
 }
 
 // findRepository freezes the Repository of the Snapshot.
-func (r *Reconciler) findRepository(ctx context.Context, look *search) error {
+func (r *Reconciler) findRepository(ctx context.Context, look *lookup) error {
 	if look.snapshot == nil {
 		return nil
 	}
@@ -163,12 +165,12 @@ func (r *Reconciler) findRepository(ctx context.Context, look *search) error {
 	if err != nil || repo.Status.Phase != v1alpha1.PhaseReady {
 		reason, message := v1alpha1.ReasonRepositoryNotReady, fmt.Sprintf("there is no Repository %s", name)
 		if err == nil {
-			reason = session.RepositoryReason(&repo)
+			reason = run.RepositoryReason(&repo)
 			message = fmt.Sprintf("Repository %s is not ready: %s", name, conditions.GetMessage(&repo, meta.ReadyCondition))
 		}
 		look.refuse(0, reason, "%s", message)
 		if !conditions.IsStalled(&repo) {
-			look.Wait = session.WaitForRepository
+			look.Wait = run.WaitForRepository
 		}
 		return nil
 	}

@@ -7,12 +7,12 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
-	"github.com/cairn-backup/cairn/internal/session"
+	"github.com/cairn-backup/cairn/internal/run/restore"
 )
 
 // writeStatus writes the status of a decision, and releases a restore that has ended. It returns when to look again.
 func (r *Reconciler) writeStatus(
-	ctx context.Context, s *v1alpha1.RestoreSession, d session.RestoreDecision,
+	ctx context.Context, s *v1alpha1.RestoreSession, d restore.Decision,
 ) (time.Duration, error) {
 	before := s.DeepCopy()
 	s.Status = d.Status
@@ -34,7 +34,7 @@ func (r *Reconciler) adopt(ctx context.Context, s *v1alpha1.RestoreSession) erro
 }
 
 // writeMovers writes which Job is allowed to write each component.
-func (r *Reconciler) writeMovers(ctx context.Context, s *v1alpha1.RestoreSession, d session.RestoreDecision) error {
+func (r *Reconciler) writeMovers(ctx context.Context, s *v1alpha1.RestoreSession, d restore.Decision) error {
 	if d.Movers == nil {
 		return nil
 	}

@@ -9,7 +9,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
-	"github.com/cairn-backup/cairn/internal/session/sessiontest"
+	"github.com/cairn-backup/cairn/internal/testbed/sessiontest"
 )
 
 // stepsTask creates an Addon of two steps with the name of the namespace, and names its task.

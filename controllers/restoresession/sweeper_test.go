@@ -15,14 +15,15 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
-	"github.com/cairn-backup/cairn/internal/session/sessiontest"
+	"github.com/cairn-backup/cairn/internal/kube/borrowed"
+	"github.com/cairn-backup/cairn/internal/testbed/sessiontest"
 )
 
 // holder keeps a content that is being deleted, as the CSI sidecar does until it has finished.
 const holder = "test.cairn.dev/holder"
 
-// swept counts what the sweeps of all tests have removed: each sweep sees the leftovers of all tests.
-var swept = NewMetrics(prometheus.NewRegistry())
+// sweptTotal counts what the sweeps of all tests have removed: each sweep sees the leftovers of all tests.
+var sweptTotal = borrowed.NewMetrics(prometheus.NewRegistry())
 
 // sweeping is held by the test that sweeps.
 var sweeping sync.Mutex
@@ -32,9 +33,9 @@ func (w *world) sweep() {
 	sweeping.Lock()
 	defer sweeping.Unlock()
 	r := reconciler(w.World)
-	s := &Sweeper{
+	s := &borrowed.Sweeper{
 		Client: r.Client, APIReader: r.APIReader, EventRecorder: w.Events, FieldManager: r.FieldManager,
-		Metrics: swept,
+		Metrics: sweptTotal,
 	}
 	w.Expect(s.Sweep(w.T.Context())).To(Succeed())
 }
@@ -85,7 +86,7 @@ func TestWhatARestoreLeftBehindIsGivenBack(t *testing.T) {
 			w.Expect(w.Client.Delete(t.Context(), w.claim("late-1"))).To(Succeed())
 			w.letGo()
 			w.sweep()
-			w.Expect(testutil.ToFloat64(swept.removed)).To(BeNumerically(">=", 1))
+			w.Expect(testutil.ToFloat64(sweptTotal.Removed)).To(BeNumerically(">=", 1))
 			snapshots, contents := w.imports()
 			w.Expect(snapshots).To(BeEmpty())
 			w.Expect(contents).To(HaveLen(1))

@@ -10,14 +10,15 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/kube/read"
 	"github.com/cairn-backup/cairn/internal/policy"
-	"github.com/cairn-backup/cairn/internal/session"
-	"github.com/cairn-backup/cairn/internal/session/lifecycle"
+	"github.com/cairn-backup/cairn/internal/policy/check"
+	"github.com/cairn-backup/cairn/internal/workload/destination"
 )
 
 // findTarget reads the target, and the users of its namespace's volumes, past the cache: it decides where data is
 // written.
-func (r *Reconciler) findTarget(ctx context.Context, look *search) error {
+func (r *Reconciler) findTarget(ctx context.Context, look *lookup) error {
 	namespace := client.InNamespace(look.session.Namespace)
 	var claims corev1.PersistentVolumeClaimList
 	if err := r.APIReader.List(ctx, &claims, namespace); err != nil {
@@ -31,18 +32,18 @@ func (r *Reconciler) findTarget(ctx context.Context, look *search) error {
 	look.target.Claims, look.target.Pods = claims.Items, pods.Items
 	ref := look.session.Spec.Target
 	if ref == nil {
-		look.target.Templates, look.TargetFound = session.ClaimTemplates(look.session), true
+		look.target.Templates, look.TargetFound = destination.ClaimTemplates(look.session), true
 		return nil
 	}
-	if !policy.OwnNamespace(*ref, look.session.Namespace) {
-		look.refuse(0, v1alpha1.ReasonTargetNotFound, "%s", policy.OtherNamespace(*ref))
+	if !check.OwnNamespace(*ref, look.session.Namespace) {
+		look.refuse(0, v1alpha1.ReasonTargetNotFound, "%s", check.OtherNamespaceMessage(*ref))
 		return nil
 	}
 	if ref.IsDatabase() {
 		return r.findDatabase(ctx, look)
 	}
 	object := look.newTarget(ref.Kind)
-	err := lifecycle.Get(ctx, r.APIReader, client.ObjectKey{Namespace: look.session.Namespace, Name: ref.Name}, object)
+	err := read.Get(ctx, r.APIReader, client.ObjectKey{Namespace: look.session.Namespace, Name: ref.Name}, object)
 	switch {
 	case apierrors.IsNotFound(err):
 		look.refuse(waitForTarget, v1alpha1.ReasonTargetNotFound, "there is no %s %s", ref.Kind, ref.Name)
@@ -57,7 +58,7 @@ func (r *Reconciler) findTarget(ctx context.Context, look *search) error {
 }
 
 // newTarget returns the empty object to read a target of this kind into.
-func (s *search) newTarget(kind string) client.Object {
+func (s *lookup) newTarget(kind string) client.Object {
 	switch kind {
 	case v1alpha1.KindDeployment:
 		s.target.Deployment = &appsv1.Deployment{}
@@ -75,7 +76,7 @@ func (s *search) newTarget(kind string) client.Object {
 }
 
 // findPaused lists the policies that back up the target: their runs are skipped during the restore.
-func (r *Reconciler) findPaused(ctx context.Context, look *search) error {
+func (r *Reconciler) findPaused(ctx context.Context, look *lookup) error {
 	ref := look.session.Spec.Target
 	if ref == nil {
 		return nil

@@ -12,17 +12,18 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
-	"github.com/cairn-backup/cairn/internal/policy"
-	"github.com/cairn-backup/cairn/internal/session/sessiontest"
+	"github.com/cairn-backup/cairn/internal/catalog"
 	"github.com/cairn-backup/cairn/internal/task"
+	"github.com/cairn-backup/cairn/internal/task/moverjob"
+	"github.com/cairn-backup/cairn/internal/testbed/sessiontest"
 )
 
 // newClaims makes a restore create claims from a template instead of naming a target.
 func newClaims(name string) func(*v1alpha1.RestoreSession) {
 	return func(s *v1alpha1.RestoreSession) {
 		s.Spec.Target = nil
-		s.Spec.Addon = &v1alpha1.AddonInfo{Name: policy.VolumeAddon, Tasks: []v1alpha1.TaskReference{{
-			Name: policy.RestoreTask,
+		s.Spec.Addon = &v1alpha1.AddonInfo{Name: catalog.VolumeAddon, Tasks: []v1alpha1.TaskReference{{
+			Name: catalog.RestoreTask,
 			TargetVolumes: &v1alpha1.TargetVolumes{VolumeClaimTemplates: []v1alpha1.RestoreClaimTemplate{{
 				Metadata: v1alpha1.ClaimMetadata{Name: name, Labels: map[string]string{"app": "copy"}},
 				Spec:     sessiontest.Claim("", "").Spec,
@@ -63,7 +64,7 @@ func TestNewClaimsAreMadeOnceAndKept(t *testing.T) {
 	for i := range jobs {
 		w.Expect(restoreOf(&jobs[i]).Group).To(BeTrue())
 		w.Expect(*jobs[i].Spec.Template.Spec.SecurityContext.FSGroup).
-			To(Equal(task.DefaultUser), "a volume that is new belongs to nobody else")
+			To(Equal(moverjob.DefaultUser), "a volume that is new belongs to nobody else")
 	}
 	w.restore("again", newClaims("copy-${POD_ORDINAL}"), ofPods)
 	w.Expect(ending(w.settle("again"))).To(Equal("Skipped/AlreadyRestored"))
@@ -80,7 +81,7 @@ func TestNewClaimsKilledAtAnyWrite(t *testing.T) {
 	killer := undisturbed.Killer
 	undisturbed.restore("restore", newClaims("copy-${POD_ORDINAL}"), ofPods)
 	undisturbed.Expect(ending(undisturbed.settle("restore"))).To(Equal("Succeeded/Succeeded"))
-	for name, killer := range sessiontest.Kills(killer.Count()) {
+	for name, killer := range sessiontest.KillPoints(killer.Count()) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t)
@@ -129,7 +130,7 @@ func TestAStatefulSetIsRestoredPodByPod(t *testing.T) {
 	w.Expect(ending(s)).To(Equal("Succeeded/Succeeded"))
 	w.Expect(s.Status.TotalComponents).To(BeEquivalentTo(2))
 	w.Expect(s.Status.Resolved.Hosts[1].Node).To(Equal("node-b"), "where its pod holds the volume")
-	w.Expect(s.Status.Resolved.Task.Addon).To(Equal(policy.WorkloadAddon))
+	w.Expect(s.Status.Resolved.Task.Addon).To(Equal(catalog.WorkloadAddon))
 	w.Expect(*s.Status.Resolved.Hosts[0].SecurityContext.RunAsUser).To(BeEquivalentTo(999), "as the owner of the files")
 	w.Expect(s.Status.Resolved.Hosts[0].SecurityContext.SupplementalGroups).To(ConsistOf(int64(998)))
 	w.Expect(w.Jobs()).To(HaveLen(2))

@@ -12,39 +12,40 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
-	"github.com/cairn-backup/cairn/internal/policy"
-	"github.com/cairn-backup/cairn/internal/session"
-	"github.com/cairn-backup/cairn/internal/session/lifecycle"
+	"github.com/cairn-backup/cairn/internal/catalog"
+	"github.com/cairn-backup/cairn/internal/kube/read"
+	"github.com/cairn-backup/cairn/internal/run/restore"
 	"github.com/cairn-backup/cairn/internal/volumesnapshot"
+	"github.com/cairn-backup/cairn/internal/workload/destination"
 )
 
 // noTarget refuses a target for a Snapshot of VolumeSnapshots: they become new volumes only.
-func (s *search) noTarget(snap *v1alpha1.Snapshot) bool {
-	if s.session.Spec.Target == nil || !session.FromVolumeSnapshots(snap) {
+func (s *lookup) noTarget(snap *v1alpha1.Snapshot) bool {
+	if s.session.Spec.Target == nil || !destination.FromVolumeSnapshots(snap) {
 		return false
 	}
 	s.refuse(0, v1alpha1.ReasonInvalidParameters,
 		"Snapshot %s is kept as VolumeSnapshots, and these become new volumes: leave target out, and name task %s of %s "+
 			"with targetVolumes.volumeClaimTemplates. The annotation %s on a template makes Cairn replace an existing claim",
-		snap.Name, policy.VolumeRestoreTask, policy.VolumeAddon, v1alpha1.AnnotationReplace)
+		snap.Name, catalog.VolumeRestoreTask, catalog.VolumeAddon, v1alpha1.AnnotationReplace)
 	return true
 }
 
 // misfit refuses a task that does not fit the Snapshot.
-func (s *search) misfit() bool {
+func (s *lookup) misfit() bool {
 	provisions := s.Resolved.Task.Driver == v1alpha1.DriverVolumeSnapshotter
-	kept := s.snapshot == nil || session.FromVolumeSnapshots(s.snapshot)
+	kept := s.snapshot == nil || destination.FromVolumeSnapshots(s.snapshot)
 	switch {
 	case kept && !provisions:
 		what := "the templates name VolumeSnapshots"
 		if s.snapshot != nil {
 			what = "Snapshot " + s.snapshot.Name + " is kept as VolumeSnapshots"
 		}
-		s.refuse(0, v1alpha1.ReasonInvalidTask, "%s: name task %s of %s", what, policy.VolumeRestoreTask, policy.VolumeAddon)
+		s.refuse(0, v1alpha1.ReasonInvalidTask, "%s: name task %s of %s", what, catalog.VolumeRestoreTask, catalog.VolumeAddon)
 	case provisions && !kept:
 		s.refuse(0, v1alpha1.ReasonInvalidTask,
 			"task %s of Addon %s makes volumes of VolumeSnapshots, and Snapshot %s is not kept as VolumeSnapshots: name task %s",
-			s.Resolved.Task.Task, s.Resolved.Task.Addon, s.snapshot.Name, policy.RestoreTask)
+			s.Resolved.Task.Task, s.Resolved.Task.Addon, s.snapshot.Name, catalog.RestoreTask)
 	case provisions && s.session.Spec.Target != nil:
 		s.refuse(0, v1alpha1.ReasonInvalidTask,
 			"task %s of Addon %s makes new volumes: leave target out, and write targetVolumes.volumeClaimTemplates",
@@ -59,8 +60,8 @@ func (s *search) misfit() bool {
 }
 
 // resolveClaims resolves which claims are made of which VolumeSnapshots, and checks whether that is possible now.
-func (r *Reconciler) resolveClaims(ctx context.Context, look *search) error {
-	plan, refusal := session.PlanClaims(look.target, session.Replicas(look.session))
+func (r *Reconciler) resolveClaims(ctx context.Context, look *lookup) error {
+	plan, refusal := destination.PlanClaims(look.target, destination.Replicas(look.session))
 	if look.Error = refusal; refusal != nil {
 		return nil
 	}
@@ -74,7 +75,7 @@ func (r *Reconciler) resolveClaims(ctx context.Context, look *search) error {
 	if err != nil || look.Error != nil {
 		return err
 	}
-	if look.Resolved.Hosts, look.Error = session.ResolveClaims(look.target, plan, known); look.Error != nil {
+	if look.Resolved.Hosts, look.Error = destination.ResolveClaims(look.target, plan, known); look.Error != nil {
 		switch look.Error.Reason {
 		case v1alpha1.ReasonVolumeSnapshotNotReady:
 			look.Wait = waitForMover
@@ -85,7 +86,7 @@ func (r *Reconciler) resolveClaims(ctx context.Context, look *search) error {
 		}
 		return nil
 	}
-	if look.Error = session.ReplaceClaims(look.Resolved.Hosts, look.target); look.Error != nil &&
+	if look.Error = destination.ReplaceClaims(look.Resolved.Hosts, look.target); look.Error != nil &&
 		look.Error.Reason == v1alpha1.ReasonVolumeInUse {
 		look.Wait = waitForTarget // the user has probably just scaled the workload down
 	}
@@ -93,7 +94,7 @@ func (r *Reconciler) resolveClaims(ctx context.Context, look *search) error {
 }
 
 // planStamped reports whether an identical earlier restore filled every planned claim.
-func (s *search) planStamped(plan []session.PlannedClaim) bool {
+func (s *lookup) planStamped(plan []destination.PlannedClaim) bool {
 	filled := map[string]bool{}
 	for i := range s.claims {
 		filled[s.claims[i].Name] = s.stamped(&s.claims[i])
@@ -108,13 +109,13 @@ func (s *search) planStamped(plan []session.PlannedClaim) bool {
 
 // provisioning reads what the planned claims are made of, past the cache, which holds none of these kinds.
 func (r *Reconciler) provisioning(
-	ctx context.Context, look *search, plan []session.PlannedClaim,
-) (session.Provisioning, error) {
+	ctx context.Context, look *lookup, plan []destination.PlannedClaim,
+) (destination.ClaimSources, error) {
 	namespace := sourceNamespace(look.session)
-	bind, err := strconv.ParseBool(session.Argument(look.Resolved.Task, "--bind"))
-	known := session.Provisioning{
+	bind, err := strconv.ParseBool(restore.Argument(look.Resolved.Task, "--bind"))
+	known := destination.ClaimSources{
 		Restore: look.session.UID, Elsewhere: namespace != look.session.Namespace, Bind: err != nil ||
-			bind, Snapshots: map[string]session.KnownSnapshot{},
+			bind, Snapshots: map[string]destination.SnapshotState{},
 	}
 	var classes storagev1.StorageClassList
 	if err := r.APIReader.List(ctx, &classes); err != nil {
@@ -148,10 +149,10 @@ func (r *Reconciler) provisioning(
 }
 
 // volumeSnapshot reads a VolumeSnapshot and its bound content.
-func (r *Reconciler) volumeSnapshot(ctx context.Context, namespace, name string) (session.KnownSnapshot, error) {
-	var out session.KnownSnapshot
+func (r *Reconciler) volumeSnapshot(ctx context.Context, namespace, name string) (destination.SnapshotState, error) {
+	var out destination.SnapshotState
 	s := &snapshotv1.VolumeSnapshot{}
-	err := lifecycle.Get(ctx, r.APIReader, client.ObjectKey{Namespace: namespace, Name: name}, s)
+	err := read.Get(ctx, r.APIReader, client.ObjectKey{Namespace: namespace, Name: name}, s)
 	switch {
 	case apierrors.IsNotFound(err):
 		return out, nil
@@ -159,6 +160,6 @@ func (r *Reconciler) volumeSnapshot(ctx context.Context, namespace, name string)
 		return out, fmt.Errorf("get VolumeSnapshot %s: %w", name, err)
 	}
 	out.Snapshot = s
-	out.Content, err = lifecycle.Content(ctx, r.APIReader, s)
+	out.Content, err = read.BoundContent(ctx, r.APIReader, s)
 	return out, err
 }

@@ -16,8 +16,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
-	"github.com/cairn-backup/cairn/internal/policy"
-	"github.com/cairn-backup/cairn/internal/session/sessiontest"
+	"github.com/cairn-backup/cairn/internal/catalog"
+	"github.com/cairn-backup/cairn/internal/testbed/sessiontest"
 	"github.com/cairn-backup/cairn/internal/volumesnapshot"
 )
 
@@ -26,7 +26,7 @@ func (w *world) shot(namespace, claim string) (*snapshotv1.VolumeSnapshot, v1alp
 	w.T.Helper()
 	s := volumesnapshot.New(namespace, claim+"-1795154820", claim, sessiontest.SnapshotClass, nil, nil)
 	w.Expect(w.Client.Create(w.T.Context(), s)).To(Succeed())
-	return s, sessiontest.Shot(s, sessiontest.Develop(w.T, w.Client, s))
+	return s, sessiontest.VolumeSnapshotComponent(s, sessiontest.MakeReady(w.T, w.Client, s))
 }
 
 // newVolumes returns a world with the Snapshot shots of the VolumeSnapshots of a StatefulSet's two pods, in a
@@ -84,7 +84,7 @@ func intoVolumes(name string, edit ...func(*v1alpha1.RestoreClaimTemplate)) func
 			Repository: "disks",
 			Snapshot:   v1alpha1.LatestSnapshot,
 		}
-		s.Spec.Addon = &v1alpha1.AddonInfo{Name: policy.VolumeAddon, Tasks: []v1alpha1.TaskReference{{
+		s.Spec.Addon = &v1alpha1.AddonInfo{Name: catalog.VolumeAddon, Tasks: []v1alpha1.TaskReference{{
 			Name:          "volume-snapshot-restore",
 			TargetVolumes: &v1alpha1.TargetVolumes{VolumeClaimTemplates: []v1alpha1.RestoreClaimTemplate{template}},
 		}}}
@@ -100,7 +100,7 @@ func (w *world) settleVolumes(name string) *v1alpha1.RestoreSession {
 	w.T.Helper()
 	for range 60 {
 		w.Reconcile(name)
-		sessiontest.DevelopImports(w.T, w.Client, w.Namespace)
+		sessiontest.MakeImportsReady(w.T, w.Client, w.Namespace)
 		w.letGo()
 		w.Cluster()
 		s := w.session(name)
@@ -278,7 +278,7 @@ func TestVolumesThatWereLeftToTheirFirstPodAreKnownAgain(t *testing.T) {
 						return w.session(name)
 					}
 					w.Reconcile(name)
-					sessiontest.DevelopImports(t, w.Client, w.Namespace)
+					sessiontest.MakeImportsReady(t, w.Client, w.Namespace)
 					w.Cluster()
 				}
 				t.Fatalf("%s did not end", name)
@@ -437,7 +437,7 @@ func TestWhatNoVolumeIsMadeOf(t *testing.T) {
 		},
 		"a task for files": {edit: func(s *v1alpha1.RestoreSession) {
 			intoVolumes("c-${POD_ORDINAL}")(s)
-			s.Spec.Addon.Tasks[0].Name = policy.RestoreTask
+			s.Spec.Addon.Tasks[0].Name = catalog.RestoreTask
 		}, want: "Invalid/InvalidTask", says: "name task volume-snapshot-restore of pvc-addon"},
 		"a target": {
 			edit: func(s *v1alpha1.RestoreSession) { s.Spec.DataSource.Repository = "disks" },
@@ -454,7 +454,7 @@ func TestWhatNoVolumeIsMadeOf(t *testing.T) {
 					Name: "data-web-0-1795154820",
 				}
 			})(s)
-			s.Spec.DataSource, s.Spec.Addon.Tasks[0].Name = nil, policy.RestoreTask
+			s.Spec.DataSource, s.Spec.Addon.Tasks[0].Name = nil, catalog.RestoreTask
 		}, want: "Invalid/InvalidTask", says: "the templates name VolumeSnapshots: name task volume-snapshot-restore"},
 		"files into a raw device": {edit: func(s *v1alpha1.RestoreSession) {
 			newClaims("c")(s)

@@ -13,8 +13,8 @@ import (
 	"github.com/fluxcd/pkg/runtime/conditions"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
-	"github.com/cairn-backup/cairn/internal/access"
-	"github.com/cairn-backup/cairn/internal/defaults"
+	"github.com/cairn-backup/cairn/internal/kube/access"
+	"github.com/cairn-backup/cairn/internal/kube/defaults"
 	"github.com/cairn-backup/cairn/internal/policy"
 	"github.com/cairn-backup/cairn/internal/retention"
 )
@@ -160,7 +160,7 @@ func (r *Reconciler) siblings(
 	if means := retention.Resolve(s.repository.Name, children, fallback).Ref; means == nil || *means != *s.ref {
 		return nil, behind(v1alpha1.BackupConfigurationKind, child.Name)
 	}
-	return retention.Together(children, s.repository.Name, *s.ref, fallback), nil
+	return retention.SiblingRepositories(children, s.repository.Name, *s.ref, fallback), nil
 }
 
 // childrensRepositories returns the other Repositories under the same policy of the existing children of a batch that
@@ -174,7 +174,7 @@ func (r *Reconciler) childrensRepositories(
 	if err != nil {
 		return nil, fmt.Errorf("list children of BackupBatch %s: %w", child.Labels[v1alpha1.LabelBatch], err)
 	}
-	return retention.Together(children.Items, s.repository.Name, *s.ref, fallback), nil
+	return retention.SiblingRepositories(children.Items, s.repository.Name, *s.ref, fallback), nil
 }
 
 // snapshots lists the Snapshots of a Repository, without records.
@@ -202,7 +202,7 @@ func (r *Reconciler) input(ctx context.Context, s *state, siblings []string) ([]
 	}
 	var out []retention.Snapshot
 	for _, snapshot := range s.snapshots {
-		out = append(out, retention.Of(snapshot, used.By(snapshot)))
+		out = append(out, retention.FromSnapshot(snapshot, used.By(snapshot)))
 	}
 	for _, name := range siblings {
 		others, err := r.snapshots(ctx, s.repository.Namespace, name)
@@ -211,7 +211,7 @@ func (r *Reconciler) input(ctx context.Context, s *state, siblings []string) ([]
 		}
 		for _, snapshot := range others {
 			if snapshot.DeletionTimestamp.IsZero() {
-				out = append(out, retention.Of(snapshot, used.By(snapshot)))
+				out = append(out, retention.FromSnapshot(snapshot, used.By(snapshot)))
 			}
 		}
 	}

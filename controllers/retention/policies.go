@@ -14,9 +14,9 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
-	"github.com/cairn-backup/cairn/internal/defaults"
-	"github.com/cairn-backup/cairn/internal/kstatus"
-	"github.com/cairn-backup/cairn/internal/policy"
+	"github.com/cairn-backup/cairn/internal/kube/defaults"
+	"github.com/cairn-backup/cairn/internal/kube/status"
+	"github.com/cairn-backup/cairn/internal/policy/complete"
 	"github.com/cairn-backup/cairn/internal/retention"
 )
 
@@ -32,16 +32,16 @@ type PolicyReconciler struct {
 // Reconcile checks one RetentionPolicy.
 func (r *PolicyReconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
 	p := &v1alpha1.RetentionPolicy{}
-	reporter := kstatus.Reporter{Client: r.Client, Events: r.EventRecorder, FieldManager: r.FieldManager}
+	reporter := status.Reporter{Client: r.Client, Events: r.EventRecorder, FieldManager: r.FieldManager}
 	return reporter.Reconcile(ctx, req.NamespacedName, p, func(ctx context.Context) (ctrl.Result, error) {
 		if err := r.judgeDefault(ctx, p); err != nil {
 			return ctrl.Result{}, err
 		}
 		p.Status.ObservedGeneration = p.Generation
 		if _, err := retention.Read(&p.Spec); err != nil {
-			kstatus.Stalled(p, v1alpha1.ReasonInvalidRetentionPolicy, err.Error())
+			status.Stalled(p, v1alpha1.ReasonInvalidRetentionPolicy, err.Error())
 		} else {
-			kstatus.Ready(p, "the policy can be used")
+			status.Ready(p, "the policy can be used")
 		}
 		return ctrl.Result{}, nil
 	})
@@ -53,7 +53,7 @@ func (r *PolicyReconciler) judgeDefault(ctx context.Context, p *v1alpha1.Retenti
 	if err := r.List(ctx, &list, client.InNamespace(p.Namespace)); err != nil {
 		return fmt.Errorf("list RetentionPolicies of Namespace %s: %w", p.Namespace, err)
 	}
-	defaults.Judge(p, v1alpha1.RetentionPolicyKind, policy.DefaultPolicies(list.Items))
+	defaults.MarkSecondDefault(p, v1alpha1.RetentionPolicyKind, complete.DefaultPolicies(list.Items))
 	return nil
 }
 

@@ -19,8 +19,8 @@ import (
 	"github.com/fluxcd/pkg/runtime/conditions"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
-	"github.com/cairn-backup/cairn/internal/defaults"
-	"github.com/cairn-backup/cairn/internal/inuse"
+	"github.com/cairn-backup/cairn/internal/kube/defaults"
+	"github.com/cairn-backup/cairn/internal/kube/index"
 	"github.com/cairn-backup/cairn/internal/retention"
 )
 
@@ -30,7 +30,7 @@ const (
 	indexPolicy     = "retention.policy"
 	indexSnapshots  = "retention.snapshots"
 	indexSessions   = "retention.sessions"
-	restores        = inuse.Index("retention.restores")
+	restores        = index.Restores("retention.restores")
 )
 
 // infers is the value in indexPolicy of configurations that name no policy for one of their Repositories. No policy has
@@ -80,7 +80,7 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, opts controller.Options)
 
 func repositoriesOf(o client.Object) []string {
 	var out []string
-	for name := range retention.Refs(o.(*v1alpha1.BackupConfiguration)) {
+	for name := range retention.PoliciesByRepository(o.(*v1alpha1.BackupConfiguration)) {
 		out = append(out, name)
 	}
 	return out
@@ -89,7 +89,7 @@ func repositoriesOf(o client.Object) []string {
 func policiesOf(o client.Object) []string {
 	seen := map[string]bool{}
 	var out []string
-	for _, ref := range retention.Refs(o.(*v1alpha1.BackupConfiguration)) {
+	for _, ref := range retention.PoliciesByRepository(o.(*v1alpha1.BackupConfiguration)) {
 		name := refName(ref)
 		if ref.Name == "" {
 			name = infers

@@ -12,9 +12,9 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
-	"github.com/cairn-backup/cairn/internal/access"
+	"github.com/cairn-backup/cairn/internal/kube/access"
 	"github.com/cairn-backup/cairn/internal/sidecar"
-	"github.com/cairn-backup/cairn/internal/task"
+	"github.com/cairn-backup/cairn/internal/task/moverjob"
 )
 
 const (
@@ -30,7 +30,7 @@ const (
 
 // looking is what one look at a workload found and did.
 type looking struct {
-	workload *workload
+	workload *podOwner
 	found    sidecar.Found
 	wanted   *wanted
 	secret   *corev1.Secret
@@ -165,7 +165,7 @@ func (r *Reconciler) settle(ctx context.Context, l *looking) (sidecar.Wanted, er
 func (r *Reconciler) inject(ctx context.Context, l *looking, settings *sidecar.Settings, image string) error {
 	w := l.workload
 	container, err := sidecar.NewContainer(w.id, image, settings)
-	if errors.Is(err, task.ErrPrivilegeRequired) {
+	if errors.Is(err, moverjob.ErrPrivilegeRequired) {
 		l.refuse(v1alpha1.ReasonPrivilegeRequired, "%v", err)
 		return nil
 	} else if err != nil {

@@ -26,9 +26,9 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/event"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
-	"github.com/cairn-backup/cairn/internal/session"
-	"github.com/cairn-backup/cairn/internal/session/lifecycle"
+	"github.com/cairn-backup/cairn/internal/kube/read"
 	"github.com/cairn-backup/cairn/internal/sidecar"
+	"github.com/cairn-backup/cairn/internal/workload"
 )
 
 // Reconciler keeps the sidecars of workloads.
@@ -59,12 +59,12 @@ type Reconciler struct {
 // workloadKinds are the kinds of workloads that can have a sidecar.
 var workloadKinds = []string{v1alpha1.KindDeployment, v1alpha1.KindStatefulSet, v1alpha1.KindDaemonSet}
 
-// workload is a workload that can have a sidecar, as the API server has it now.
-type workload struct {
+// podOwner is a workload that can have a sidecar, as the API server has it now.
+type podOwner struct {
 	client.Object
 	gvk      schema.GroupVersionKind
 	id       string
-	target   session.Target
+	target   workload.Target
 	template *corev1.PodTemplateSpec
 }
 
@@ -99,8 +99,8 @@ func (r *Reconciler) State(
 }
 
 // read reads a workload past the cache. It returns nil if the workload does not exist or is being deleted.
-func (r *Reconciler) read(ctx context.Context, kind string, key client.ObjectKey) (*workload, error) {
-	w := &workload{gvk: appsv1.SchemeGroupVersion.WithKind(kind), id: sidecar.Name(kind, key.Name)}
+func (r *Reconciler) read(ctx context.Context, kind string, key client.ObjectKey) (*podOwner, error) {
+	w := &podOwner{gvk: appsv1.SchemeGroupVersion.WithKind(kind), id: sidecar.Name(kind, key.Name)}
 	switch kind {
 	case v1alpha1.KindDeployment:
 		w.target.Deployment = &appsv1.Deployment{}
@@ -114,7 +114,7 @@ func (r *Reconciler) read(ctx context.Context, kind string, key client.ObjectKey
 	default:
 		return nil, nil
 	}
-	err := lifecycle.Get(ctx, r.APIReader, key, w.Object)
+	err := read.Get(ctx, r.APIReader, key, w.Object)
 	if apierrors.IsNotFound(err) || err == nil && !w.GetDeletionTimestamp().IsZero() {
 		return nil, nil
 	}
@@ -126,7 +126,7 @@ func (r *Reconciler) read(ctx context.Context, kind string, key client.ObjectKey
 }
 
 // from replaces the workload with the version that the API server has now.
-func (w *workload) from(u *unstructured.Unstructured) error {
+func (w *podOwner) from(u *unstructured.Unstructured) error {
 	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(u.Object, w.Object); err != nil {
 		return fmt.Errorf("convert %s: %w", w.describe(), err)
 	}
@@ -134,6 +134,6 @@ func (w *workload) from(u *unstructured.Unstructured) error {
 }
 
 // describe names a workload for a message.
-func (w *workload) describe() string {
+func (w *podOwner) describe() string {
 	return w.gvk.Kind + " " + w.GetNamespace() + "/" + w.GetName()
 }

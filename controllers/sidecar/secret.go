@@ -17,7 +17,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
-	"github.com/cairn-backup/cairn/internal/access"
+	"github.com/cairn-backup/cairn/internal/kube/access"
 	"github.com/cairn-backup/cairn/internal/sidecar"
 )
 
@@ -40,7 +40,7 @@ func (r *Reconciler) secret(ctx context.Context, key client.ObjectKey) (*corev1.
 }
 
 // owned reports whether the Secret belongs to the sidecar of this workload.
-func owned(secret *corev1.Secret, w *workload) bool {
+func owned(secret *corev1.Secret, w *podOwner) bool {
 	return ours(secret) && slices.ContainsFunc(secret.OwnerReferences,
 		func(o metav1.OwnerReference) bool { return o.UID == w.GetUID() })
 }

@@ -12,13 +12,14 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/event"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
-	"github.com/cairn-backup/cairn/internal/access"
-	"github.com/cairn-backup/cairn/internal/defaults"
+	"github.com/cairn-backup/cairn/internal/catalog"
+	"github.com/cairn-backup/cairn/internal/kube/access"
+	"github.com/cairn-backup/cairn/internal/kube/defaults"
+	"github.com/cairn-backup/cairn/internal/kube/read"
 	"github.com/cairn-backup/cairn/internal/policy"
-	"github.com/cairn-backup/cairn/internal/session"
-	"github.com/cairn-backup/cairn/internal/session/lifecycle"
+	"github.com/cairn-backup/cairn/internal/policy/check"
 	"github.com/cairn-backup/cairn/internal/sidecar"
-	"github.com/cairn-backup/cairn/internal/task"
+	"github.com/cairn-backup/cairn/internal/workload"
 )
 
 // wanted is what the BackupConfigurations of a workload want of its sidecar, in the order of their names.
@@ -99,14 +100,14 @@ func (r *Reconciler) wantedBy(ctx context.Context, c *v1alpha1.BackupConfigurati
 		said := &c.Spec.Sessions[i]
 		if addon == nil && said.Executor == "" {
 			out.notKnown(c) // the missing Addon decides who runs the session
-		} else if policy.Executor(said.Executor, addon, infoOf(c, i), false) == v1alpha1.ExecutorSidecar {
+		} else if catalog.Executor(said.Executor, addon, infoOf(c, i), false) == v1alpha1.ExecutorSidecar {
 			chosen = append(chosen, said.Name)
 		}
 	}
 	if len(chosen) == 0 {
 		return nil
 	}
-	if len(policy.ConfigurationMistakes(c)) > 0 {
+	if len(check.ConfigurationMistakes(c)) > 0 {
 		out.notKnown(c)
 		return nil
 	}
@@ -137,8 +138,8 @@ func infoOf(c *v1alpha1.BackupConfiguration, i int) *v1alpha1.AddonInfo {
 		return info
 	}
 	return &v1alpha1.AddonInfo{
-		Name:  policy.InferredAddon(*c.Spec.Target),
-		Tasks: []v1alpha1.TaskReference{{Name: policy.BackupTask}},
+		Name:  catalog.InferredAddon(*c.Spec.Target),
+		Tasks: []v1alpha1.TaskReference{{Name: catalog.BackupTask}},
 	}
 }
 
@@ -161,7 +162,7 @@ func (r *Reconciler) settings(ctx context.Context, l *looking) (*sidecar.Setting
 	if err != nil {
 		return nil, err
 	}
-	var wishes []sidecar.Wish
+	var wishes []sidecar.SessionSettings
 	for _, s := range l.wanted.sessions {
 		wish, err := r.wish(ctx, l, s, privileged)
 		if err != nil {
@@ -177,7 +178,7 @@ func (r *Reconciler) settings(ctx context.Context, l *looking) (*sidecar.Setting
 }
 
 // wish returns what one session wants.
-func (r *Reconciler) wish(ctx context.Context, l *looking, s wantedSession, privileged bool) (*sidecar.Wish, error) {
+func (r *Reconciler) wish(ctx context.Context, l *looking, s wantedSession, privileged bool) (*sidecar.SessionSettings, error) {
 	by := "session " + s.session.Name + " of BackupConfiguration " + s.configuration.Name
 	mistakes, err := r.mistakes(ctx, s)
 	if err != nil {
@@ -189,7 +190,7 @@ func (r *Reconciler) wish(ctx context.Context, l *looking, s wantedSession, priv
 			Message: by + ": " + mistakes[0].Field + ": " + mistakes[0].Message,
 		}
 	}
-	resolved, params, refusal, err := lifecycle.Task(ctx, r.Client, *s.session.Addon, task.Variables{
+	resolved, params, refusal, err := read.Task(ctx, r.Client, *s.session.Addon, catalog.Variables{
 		MoverImage: r.MoverImage, Namespace: s.configuration.Namespace,
 		InvokerKind: v1alpha1.BackupConfigurationKind, InvokerName: s.configuration.Name,
 		TargetKind: s.configuration.Spec.Target.Kind, TargetName: s.configuration.Spec.Target.Name,
@@ -198,10 +199,10 @@ func (r *Reconciler) wish(ctx context.Context, l *looking, s wantedSession, priv
 		return nil, err
 	}
 	target := l.workload.target
-	target.Privileged, target.Paths = privileged, params[session.ParamPaths]
-	wish := &sidecar.Wish{By: by}
+	target.Privileged, target.Paths = privileged, params[workload.ParamPaths]
+	wish := &sidecar.SessionSettings{By: by}
 	if refusal == nil {
-		wish.Volumes, wish.User, refusal = session.SidecarVolumes(target)
+		wish.Volumes, wish.User, refusal = workload.SidecarVolumes(target)
 	}
 	if refusal != nil {
 		return nil, &access.Error{Reason: refusal.Reason, Message: by + ": " + refusal.Message}
@@ -225,7 +226,7 @@ func (r *Reconciler) mistakes(ctx context.Context, s wantedSession) ([]policy.Mi
 		return nil, fmt.Errorf("get Addon %s: %w", s.session.Addon.Name, err)
 	}
 	var failed error
-	mistakes := policy.SidecarMistakes("spec.sessions["+s.session.Name+"]", *s.configuration.Spec.Target, s.session, known,
+	mistakes := catalog.SidecarMistakes("spec.sessions["+s.session.Name+"]", *s.configuration.Spec.Target, s.session, known,
 		func(backend string) *v1alpha1.BackupStorage {
 			i := slices.IndexFunc(s.configuration.Spec.Backends,
 				func(b v1alpha1.BackendReference) bool { return b.Name == backend })

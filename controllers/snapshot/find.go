@@ -16,8 +16,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/kube/read"
 	"github.com/cairn-backup/cairn/internal/policy"
-	"github.com/cairn-backup/cairn/internal/session/lifecycle"
 	"github.com/cairn-backup/cairn/internal/volumesnapshot"
 )
 
@@ -86,7 +86,7 @@ func (r *Reconciler) find(ctx context.Context, s *v1alpha1.Snapshot) (volumeSnap
 	seen := map[string]bool{}
 	judge := func(v *snapshotv1.VolumeSnapshot) {
 		uid, known := uids[v.Name]
-		if seen[v.Name] = true; volumesnapshot.Belongs(v, label, s.UID) && (!known || v.UID == uid) {
+		if seen[v.Name] = true; volumesnapshot.MadeBySnapshotJob(v, label, s.UID) && (!known || v.UID == uid) {
 			out.ours = append(out.ours, *v)
 		} else {
 			out.foreign = append(out.foreign, v.Name)
@@ -150,7 +150,7 @@ func (r *Reconciler) remove(ctx context.Context, v *snapshotv1.VolumeSnapshot, w
 	if v.DeletionTimestamp != nil {
 		return nil
 	}
-	content, err := lifecycle.Content(ctx, r.APIReader, v)
+	content, err := read.BoundContent(ctx, r.APIReader, v)
 	if err != nil {
 		return err
 	}
@@ -201,7 +201,7 @@ func (r *Reconciler) borrowed(ctx context.Context, ours []snapshotv1.VolumeSnaps
 	type snapshot struct{ driver, handle string }
 	has := map[snapshot]string{}
 	for i := range ours {
-		content, err := lifecycle.Content(ctx, r.APIReader, &ours[i])
+		content, err := read.BoundContent(ctx, r.APIReader, &ours[i])
 		if err != nil {
 			return "", err
 		}
@@ -212,7 +212,7 @@ func (r *Reconciler) borrowed(ctx context.Context, ours []snapshotv1.VolumeSnaps
 	if len(has) == 0 {
 		return "", nil
 	}
-	contents, err := lifecycle.LentContents(ctx, r.APIReader)
+	contents, err := read.ImportedContents(ctx, r.APIReader)
 	if err != nil {
 		return "", err
 	}

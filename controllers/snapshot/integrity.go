@@ -15,12 +15,12 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
-	"github.com/cairn-backup/cairn/internal/session/lifecycle"
+	"github.com/cairn-backup/cairn/internal/kube/read"
 	"github.com/cairn-backup/cairn/internal/volumesnapshot"
 )
 
-// sayChecked is the interval at which the status is updated although a Snapshot is still intact.
-const sayChecked = 24 * time.Hour
+// checkReportInterval is the interval at which the status is updated although a Snapshot is still intact.
+const checkReportInterval = 24 * time.Hour
 
 // pair is a VolumeSnapshot with its bound content; the content is nil if there is none.
 type pair struct {
@@ -132,7 +132,7 @@ func (r *Reconciler) checked(
 	}
 	out.Status.Integrity = new(len(lost) == 0)
 	now := metav1.NewTime(r.Clock.Now()).Rfc3339Copy()
-	if at := out.Status.LastCheckTime; !changed && at != nil && now.Sub(at.Time) < sayChecked {
+	if at := out.Status.LastCheckTime; !changed && at != nil && now.Sub(at.Time) < checkReportInterval {
 		return nil, nil, nil
 	}
 	out.Status.LastCheckTime = &now
@@ -154,7 +154,7 @@ func (r *Reconciler) there(
 			return false, fmt.Errorf("get VolumeSnapshot %s/%s: %w", namespace, stats.VolumeSnapshotName, err)
 		}
 		if err == nil && v.UID == types.UID(c.ID) {
-			content, err := lifecycle.Content(ctx, r.APIReader, v)
+			content, err := read.BoundContent(ctx, r.APIReader, v)
 			return err == nil && (&pair{v, content}).usable(c), err
 		}
 	}

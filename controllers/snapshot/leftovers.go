@@ -37,10 +37,10 @@ func (r *Reconciler) holdsVolumeSnapshots(ctx context.Context, s *v1alpha1.Snaps
 	return err == nil && policy.HoldsVolumeSnapshots(&repository), nil
 }
 
-// needless reports whether a VolumeSnapshot of an ended Snapshot belongs to no successful component: it never was a
+// neverBackup reports whether a VolumeSnapshot of an ended Snapshot belongs to no successful component: it never was a
 // backup.
-func needless(s *v1alpha1.Snapshot, v *snapshotv1.VolumeSnapshot) bool {
-	return s.Status.Phase.Terminal() && volumesnapshot.Belongs(v, policy.LabelValue(s.Name), s.UID) &&
+func neverBackup(s *v1alpha1.Snapshot, v *snapshotv1.VolumeSnapshot) bool {
+	return s.Status.Phase.Terminal() && volumesnapshot.MadeBySnapshotJob(v, policy.LabelValue(s.Name), s.UID) &&
 		!slices.ContainsFunc(components(s), func(c v1alpha1.Component) bool {
 			return c.Phase == v1alpha1.SnapshotSucceeded && types.UID(c.ID) == v.UID
 		})
@@ -74,7 +74,7 @@ func (r *Reconciler) clean(ctx context.Context, s *v1alpha1.Snapshot) (ctrl.Resu
 	var names []string
 	for i := range found.ours {
 		v := &found.ours[i]
-		if v.DeletionTimestamp != nil || !needless(&live, v) {
+		if v.DeletionTimestamp != nil || !neverBackup(&live, v) {
 			continue
 		}
 		if err := r.remove(ctx, v, snapshotv1.VolumeSnapshotContentDelete); err != nil {
@@ -122,7 +122,7 @@ func (r *Reconciler) sweep(ctx context.Context) error {
 			s := known[types.UID(v.Annotations[v1alpha1.AnnotationSnapshotUID])]
 			if s == nil {
 				alone++
-			} else if needless(s, v) {
+			} else if neverBackup(s, v) {
 				r.call(ctx, s)
 			}
 		}

@@ -25,8 +25,8 @@ import (
 	"github.com/fluxcd/pkg/runtime/conditions"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/kube/read"
 	"github.com/cairn-backup/cairn/internal/policy"
-	"github.com/cairn-backup/cairn/internal/session/lifecycle"
 )
 
 // Reconciler finalizes Snapshots.
@@ -114,7 +114,7 @@ func kept(volumeSnapshots bool, why string) string {
 func (r *Reconciler) ofRepository(ctx context.Context, s *v1alpha1.Snapshot) (ctrl.Result, error) {
 	var repository v1alpha1.Repository
 	key := client.ObjectKey{Namespace: s.Namespace, Name: s.Spec.Repository}
-	err := lifecycle.Sure{Reader: r.Client, Live: r.APIReader}.Get(ctx, key, &repository)
+	err := read.FallbackReader{Reader: r.Client, Live: r.APIReader}.Get(ctx, key, &repository)
 	switch {
 	case apierrors.IsNotFound(err):
 		r.Event(s, corev1.EventTypeWarning, v1alpha1.ReasonDataKept, kept(ofVolumeSnapshots(s), "its Repository is gone"))

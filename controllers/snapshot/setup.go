@@ -16,14 +16,14 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
-	"github.com/cairn-backup/cairn/internal/inuse"
-	"github.com/cairn-backup/cairn/internal/session/lifecycle"
+	"github.com/cairn-backup/cairn/internal/kube/index"
+	"github.com/cairn-backup/cairn/internal/kube/sweep"
 )
 
 // The indexes of the cache: the Snapshots of a Repository that are being deleted, and the running restores.
 const (
 	indexRepository = "snapshot.repository"
-	restores        = inuse.Index("snapshot.restores")
+	restores        = index.Restores("snapshot.restores")
 )
 
 // SetupWithManager registers the controller, its index and its watches.
@@ -43,7 +43,7 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, opts controller.Options)
 	}
 	r.called = make(chan event.GenericEvent)
 	if r.SweepInterval > 0 {
-		if err := lifecycle.AddSweep(mgr, "find leftover VolumeSnapshots", r.SweepInterval, r.sweep); err != nil {
+		if err := sweep.AddSweep(mgr, "find leftover VolumeSnapshots", r.SweepInterval, r.sweep); err != nil {
 			return err
 		}
 	}

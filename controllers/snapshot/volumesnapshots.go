@@ -17,8 +17,8 @@ import (
 	"github.com/fluxcd/pkg/runtime/conditions"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/kube/read"
 	"github.com/cairn-backup/cairn/internal/policy"
-	"github.com/cairn-backup/cairn/internal/session/lifecycle"
 )
 
 const (
@@ -43,7 +43,7 @@ func (r *Reconciler) mark(ctx context.Context, s *v1alpha1.Snapshot) error {
 	}
 	var repository v1alpha1.Repository
 	key := client.ObjectKey{Namespace: s.Namespace, Name: s.Spec.Repository}
-	err := lifecycle.Sure{Reader: r.Client, Live: r.APIReader}.Get(ctx, key, &repository)
+	err := read.FallbackReader{Reader: r.Client, Live: r.APIReader}.Get(ctx, key, &repository)
 	if err == nil && policy.HoldsVolumeSnapshots(&repository) {
 		err = r.APIReader.Get(ctx, key, &repository) // The cache can lack that it is being deleted.
 	}
@@ -150,7 +150,7 @@ func (r *Reconciler) going(
 
 // stuck returns why a VolumeSnapshot that is being deleted still exists.
 func (r *Reconciler) stuck(ctx context.Context, v *snapshotv1.VolumeSnapshot) (string, error) {
-	content, err := lifecycle.Content(ctx, r.APIReader, v)
+	content, err := read.BoundContent(ctx, r.APIReader, v)
 	if err != nil {
 		return "", err
 	}

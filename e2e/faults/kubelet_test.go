@@ -17,7 +17,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
-	"github.com/cairn-backup/cairn/internal/mover"
+	"github.com/cairn-backup/cairn/internal/mover/report"
 	"github.com/cairn-backup/cairn/internal/task"
 )
 
@@ -136,7 +136,7 @@ func (k *kubelet) move(ctx context.Context, job *batchv1.Job) (*task.Result, err
 	if t.Kind != task.KindBackup {
 		return r, nil
 	}
-	status := mover.APIStatus{Client: k.movers, Namespace: t.Namespace}
+	status := report.APIStatus{Client: k.movers, Namespace: t.Namespace}
 	silent := k.silent(t)
 	for _, c := range t.Components {
 		if err := status.Snapshot(ctx, t.Snapshot.Name, c.Name, v1alpha1.Component{Phase: v1alpha1.SnapshotRunning}); err != nil {

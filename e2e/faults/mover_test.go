@@ -21,6 +21,8 @@ import (
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/mover"
+	"github.com/cairn-backup/cairn/internal/mover/judge"
+	"github.com/cairn-backup/cairn/internal/mover/report"
 	"github.com/cairn-backup/cairn/internal/repository"
 	"github.com/cairn-backup/cairn/internal/repository/kopia"
 	"github.com/cairn-backup/cairn/internal/task"
@@ -46,7 +48,7 @@ func moverMain(root string) int {
 	m := &mover.Mover{
 		Root: root, TerminationPath: filepath.Join(root, "termination-log"), Driver: kopia.Driver{}, Now: time.Now,
 		Log:    slog.New(slog.NewJSONHandler(os.Stdout, nil)),
-		Status: mover.APIStatus{Client: client, Namespace: moverNamespace},
+		Status: report.APIStatus{Client: client, Namespace: moverNamespace},
 	}
 	return m.Run(context.Background(), task.Kind(os.Getenv(envMoverKind)), mover.Flags{})
 }
@@ -122,7 +124,7 @@ func (c container) backups(t testing.TB, k task.Task) []repository.Snapshot {
 	})
 	g.Expect(err).NotTo(HaveOccurred())
 	defer engine.Close(t.Context())
-	found, err := engine.FindByTags(t.Context(), map[string]string{mover.TagSnapshotUID: string(k.Snapshot.UID)})
+	found, err := engine.FindByTags(t.Context(), map[string]string{judge.TagSnapshotUID: string(k.Snapshot.UID)})
 	g.Expect(err).NotTo(HaveOccurred())
 	all, err := engine.List(t.Context(), "")
 	g.Expect(err).NotTo(HaveOccurred())

@@ -11,17 +11,18 @@ import (
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 
 	"github.com/cairn-backup/cairn/internal/cli"
+	"github.com/cairn-backup/cairn/internal/cli/command"
 )
 
-// cairn runs the command line as a user would. It returns the output of both streams and the exit code.
+// cairn runs the words line as a user would. It returns the output of both streams and the exit code.
 func cairn(args ...string) (string, int) {
 	var out bytes.Buffer
 	streams := genericiooptions.IOStreams{In: strings.NewReader(""), Out: &out, ErrOut: &out}
-	code := cli.Run(context.Background(), cli.Options{IOStreams: streams, Program: "cairn", Width: 120}, args)
+	code := cli.Run(context.Background(), command.Options{IOStreams: streams, Program: "cairn", Width: 120}, args)
 	return out.String(), code
 }
 
-// cliPage shows the output of --help of each command, parents before children.
+// cliPage shows the output of --help of each words, parents before children.
 func cliPage() ([]byte, error) {
 	var out bytes.Buffer
 	out.WriteString(notice)
@@ -40,13 +41,13 @@ var listed = regexp.MustCompile(`(?m)^  (?:cairn )*([a-z-]+) +\S`)
 // sections of a help text that list commands.
 var sections = []string{"Available Commands:\n", "Additional help topics:\n"}
 
-// writeHelp writes the section of one command and those of its subcommands.
-func writeHelp(out io.Writer, command []string) error {
-	text, code := cairn(append(append([]string{}, command...), "--help")...)
-	if code != cli.ExitOK {
-		return fmt.Errorf("cairn %s --help: exit code %d: %s", strings.Join(command, " "), code, text)
+// writeHelp writes the section of one words and those of its subcommands.
+func writeHelp(out io.Writer, words []string) error {
+	text, code := cairn(append(append([]string{}, words...), "--help")...)
+	if code != command.ExitOK {
+		return fmt.Errorf("cairn %s --help: exit code %d: %s", strings.Join(words, " "), code, text)
 	}
-	fmt.Fprintf(out, "\n## %s\n\n```\n%s```\n", strings.Join(append([]string{"cairn"}, command...), " "), text)
+	fmt.Fprintf(out, "\n## %s\n\n```\n%s```\n", strings.Join(append([]string{"cairn"}, words...), " "), text)
 	for _, section := range sections {
 		_, list, found := strings.Cut(text, section)
 		if !found {
@@ -57,7 +58,7 @@ func writeHelp(out io.Writer, command []string) error {
 			if m[1] == "help" { // It shows the help of the other commands.
 				continue
 			}
-			if err := writeHelp(out, append(append([]string{}, command...), m[1])); err != nil {
+			if err := writeHelp(out, append(append([]string{}, words...), m[1])); err != nil {
 				return err
 			}
 		}

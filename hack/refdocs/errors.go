@@ -7,7 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 
-	"github.com/cairn-backup/cairn/internal/cli"
+	"github.com/cairn-backup/cairn/internal/cli/command"
 )
 
 // mistake is bad input for "cairn validate".
@@ -64,9 +64,9 @@ func (m mistake) said() (string, error) {
 		path = "policy"
 	}
 	text, code := cairn("validate", "--verbose", "--namespace", "shop", dir+"/"+path)
-	want := cli.ExitError
+	want := command.ExitError
 	if m.warning {
-		want = cli.ExitOK
+		want = command.ExitOK
 	}
 	if code != want {
 		return "", fmt.Errorf("exit code %d, want %d: %s", code, want, text)

@@ -29,7 +29,7 @@ func kubestashPage() ([]byte, error) {
 	refusals := refusalsOf(crds)
 	for _, owner := range append(slices.Clone(kubestash.Kinds), kubestash.Types()...) {
 		fmt.Fprintf(&out, "\n## %s\n\n%s", owner, head("Field", "Type", "In Cairn"))
-		for _, f := range kubestash.Own(owner) {
+		for _, f := range kubestash.OwnFields(owner) {
 			out.WriteString(row(code(f.Path), typeLink(f.Type), became(f, refusals[owner+" "+f.Own])))
 		}
 	}
@@ -51,8 +51,8 @@ func refusalsOf(crds []apiextensionsv1.CustomResourceDefinition) map[string]stri
 			continue
 		}
 		for _, f := range kubestash.Fields(crd.Spec.Names.Kind) {
-			if field, ok := kubestash.At(schemaOf(crd), f.Path); ok && kubestash.Refusal(field) != "" {
-				out[f.Owner+" "+f.Own] = kubestash.Refusal(field)
+			if field, ok := kubestash.At(schemaOf(crd), f.Path); ok && kubestash.RefusalMessage(field) != "" {
+				out[f.Owner+" "+f.Own] = kubestash.RefusalMessage(field)
 			}
 		}
 	}

@@ -42,7 +42,7 @@ func openCloud(s repository.Storage) (*cloudStore, error) {
 	if err != nil {
 		return nil, repository.Classify("open storage", err)
 	}
-	return &cloudStore{bucket: b, prefix: s.Prefix(), within: answerWithin}, nil
+	return &cloudStore{bucket: b, prefix: s.Prefix(), within: answerTimeout}, nil
 }
 
 func (s *cloudStore) key(p string) string { return path.Join(s.prefix, p) }

@@ -45,7 +45,7 @@ func (d *deadline) classify(op string, err error) error {
 	if d.caller.Err() == nil && d.ctx.Err() != nil {
 		return &repository.Error{Op: op, Kind: repository.ErrUnreachable, Err: fmt.Errorf("no answer within %v", d.within)}
 	}
-	if named := cloud.Named(op, err); named != nil {
+	if named := cloud.Classify(op, err); named != nil {
 		return named
 	}
 	if kind := repository.S3Kind(code(err)); kind != nil {

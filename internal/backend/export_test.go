@@ -2,7 +2,7 @@ package backend
 
 import "time"
 
-func within(s Store) *time.Duration {
+func timeout(s Store) *time.Duration {
 	switch s := s.(type) {
 	case *filesStore:
 		return &s.within
@@ -14,7 +14,7 @@ func within(s Store) *time.Duration {
 }
 
 // Within returns how long a store waits for an answer.
-func Within(s Store) time.Duration { return *within(s) }
+func Within(s Store) time.Duration { return *timeout(s) }
 
 // SetWithin sets how long a store waits for an answer.
-func SetWithin(s Store, d time.Duration) { *within(s) = d }
+func SetWithin(s Store, d time.Duration) { *timeout(s) = d }

@@ -26,7 +26,7 @@ func openFiles(s repository.Storage) (*filesStore, error) {
 	if err != nil {
 		return nil, repository.Classify("open storage", err)
 	}
-	return &filesStore{tree: tree, prefix: s.Prefix(), within: answerWithin}, nil
+	return &filesStore{tree: tree, prefix: s.Prefix(), within: answerTimeout}, nil
 }
 
 func (s *filesStore) name(p string) string { return path.Join(s.prefix, p) }
@@ -39,7 +39,7 @@ func (s *filesStore) Get(ctx context.Context, p string) ([]byte, error) {
 		if err == nil && len(data) > maxSize {
 			err = fmt.Errorf("%s has more than %d bytes", p, maxSize)
 		}
-		return absent(p, err)
+		return notFound(p, err)
 	})
 	if err != nil {
 		return nil, err
@@ -47,8 +47,8 @@ func (s *filesStore) Get(ctx context.Context, p string) ([]byte, error) {
 	return data, nil
 }
 
-// absent turns the error for a missing file into ErrNotFound. A missing storage keeps its own error.
-func absent(p string, err error) error {
+// notFound turns the error for a missing file into ErrNotFound. A missing storage keeps its own error.
+func notFound(p string, err error) error {
 	if errors.Is(err, fs.ErrNotExist) && !errors.As(err, new(*repository.Error)) {
 		return fmt.Errorf("%s: %w", p, ErrNotFound)
 	}
@@ -90,7 +90,7 @@ func (s *filesStore) List(ctx context.Context, directory string) ([]string, erro
 
 func (s *filesStore) walk(ctx context.Context, alive *deadline, dir string, found *[]string) error {
 	entries, err := s.tree.List(ctx, s.name(dir))
-	if errors.Is(absent(dir, err), ErrNotFound) { // it never existed, or was removed meanwhile
+	if errors.Is(notFound(dir, err), ErrNotFound) { // it never existed, or was removed meanwhile
 		return nil
 	}
 	if err != nil {

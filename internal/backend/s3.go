@@ -43,7 +43,7 @@ func openS3(o repository.S3, prefix string) (*s3Store, error) {
 	if err != nil {
 		return nil, repository.Classify("open storage", err)
 	}
-	return &s3Store{client: client, bucket: o.Bucket, prefix: prefix, within: answerWithin}, nil
+	return &s3Store{client: client, bucket: o.Bucket, prefix: prefix, within: answerTimeout}, nil
 }
 
 func s3Credentials(o repository.S3) *credentials.Credentials {
@@ -52,12 +52,12 @@ func s3Credentials(o repository.S3) *credentials.Credentials {
 	}
 	return credentials.New(&ambient{Chain: credentials.Chain{Providers: []credentials.Provider{
 		&credentials.EnvAWS{},
-		&credentials.IAM{Client: &http.Client{Timeout: identityWithin}},
+		&credentials.IAM{Client: &http.Client{Timeout: identityTimeout}},
 	}}})
 }
 
-// identityWithin is how long the cloud has to answer who the pod is. Outside of a cloud nobody answers.
-const identityWithin = 5 * time.Second
+// identityTimeout is how long the cloud has to answer who the pod is. Outside of a cloud nobody answers.
+const identityTimeout = 5 * time.Second
 
 // ambient is the identity that the cloud gives the pod. Without one it returns an error instead of anonymous
 // credentials.

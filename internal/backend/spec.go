@@ -51,7 +51,7 @@ func FromSpec(spec v1alpha1.Storage, local string, key func(string) (string, err
 			Ambient:     spec.GCS.SecretName == "",
 		}}
 	case spec.Azure != nil:
-		azure, err := ofAzure(*spec.Azure, c.get(v1alpha1.AzureAccountKey))
+		azure, err := azureStorage(*spec.Azure, c.get(v1alpha1.AzureAccountKey))
 		if err != nil {
 			return out, err
 		}
@@ -66,9 +66,9 @@ func FromSpec(spec v1alpha1.Storage, local string, key func(string) (string, err
 	return out, c.err
 }
 
-// ofAzure returns a container with the key of its Secret, or with the workload identity of the pod, which Azure's
+// azureStorage returns a container with the key of its Secret, or with the workload identity of the pod, which Azure's
 // webhook describes in the environment.
-func ofAzure(spec v1alpha1.AzureStorage, key string) (*repository.Azure, error) {
+func azureStorage(spec v1alpha1.AzureStorage, key string) (*repository.Azure, error) {
 	out := &repository.Azure{
 		Account: spec.StorageAccount, EndpointSuffix: spec.EndpointSuffix, Container: spec.Container,
 		Prefix: strings.Trim(spec.Prefix, "/"), Key: key,

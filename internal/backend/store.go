@@ -25,9 +25,9 @@ var (
 // maxSize bounds what Get reads and Put accepts, in bytes. These files have a few kilobytes.
 const maxSize = 4 << 20
 
-// answerWithin bounds every call, and each page of a List. A storage that does not answer must show in a status;
+// answerTimeout bounds every call, and each page of a List. A storage that does not answer must show in a status;
 // nobody waits for it.
-const answerWithin = 15 * time.Second
+const answerTimeout = 15 * time.Second
 
 // Store holds small files under slash-separated paths relative to the storage's prefix. Paths are clean: no "." or
 // "..", no empty elements, no control characters. A Store is safe for concurrent use.

@@ -10,7 +10,7 @@ import (
 
 // unknownBackends replaces the schema's error about unknown backends by one that names the field and the backend. The
 // object passed the schema, so its types are right.
-func (c *check) unknownBackends(object map[string]any, errs field.ErrorList) field.ErrorList {
+func (c *objectCheck) unknownBackends(object map[string]any, errs field.ErrorList) field.ErrorList {
 	var out field.ErrorList
 	for _, e := range errs {
 		if !strings.Contains(e.Detail, "must be a name of spec.backends") || !c.reportBackends(object) {
@@ -20,7 +20,7 @@ func (c *check) unknownBackends(object map[string]any, errs field.ErrorList) fie
 	return out
 }
 
-func (c *check) reportBackends(object map[string]any) (found bool) {
+func (c *objectCheck) reportBackends(object map[string]any) (found bool) {
 	known := map[string]bool{}
 	var names []string
 	backends, _, _ := unstructured.NestedSlice(object, "spec", "backends")

@@ -11,7 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
-	"github.com/cairn-backup/cairn/internal/policy"
+	"github.com/cairn-backup/cairn/internal/policy/check"
 )
 
 // Options say what is allowed and where objects go.
@@ -22,7 +22,7 @@ type Options struct {
 	// a serviceAccountName is allowed to apply.
 	Confined bool
 	// Lookup resolves references to objects that are not in the directory.
-	Lookup policy.Lookup
+	Lookup check.Lookup
 	// Limits bound the work.
 	Limits Limits
 }
@@ -32,7 +32,7 @@ type Result struct {
 	// Objects are in the order of their files and documents, or in the order of kustomize.
 	Objects []Object
 	// Warnings are findings that do not make the directory invalid, sorted.
-	Warnings []policy.Finding
+	Warnings []check.Finding
 }
 
 // Object is a validated object and its origin.
@@ -98,7 +98,7 @@ type builder struct {
 	ctx       context.Context
 	root      *os.Root
 	opts      Options
-	findings  []policy.Finding
+	findings  []check.Finding
 	dropped   int // findings beyond maxFindings
 	bytes     int64
 	files     int

@@ -11,7 +11,7 @@ import (
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/build"
-	"github.com/cairn-backup/cairn/internal/policy"
+	"github.com/cairn-backup/cairn/internal/policy/check"
 )
 
 func TestPlainDirectory(t *testing.T) {
@@ -181,7 +181,7 @@ func TestReferencesAreLookedUp(t *testing.T) {
 		result, err := build.Build(t.Context(), root, "", confined)
 		g.Expect(err).NotTo(HaveOccurred())
 		g.Expect(result.Warnings).NotTo(BeEmpty())
-		g.Expect(result.Warnings[0].Severity).To(Equal(policy.SeverityWarning))
+		g.Expect(result.Warnings[0].Severity).To(Equal(check.SeverityWarning))
 		g.Expect(result.Warnings[0].Line).To(BeNumerically(">", 0))
 	})
 }

@@ -16,13 +16,13 @@ import (
 type collector struct {
 	b       *builder
 	fs      filesys.FileSystem
-	files   map[string]*copied // files that were copied
-	visited map[string]reach   // by directory
-	order   []document         // documents of the resources, in the order of discovery
+	files   map[string]*copiedFile // files that were copied
+	visited map[string]reach       // by directory
+	order   []document             // documents of the resources, in the order of discovery
 }
 
 func newCollector(b *builder) *collector {
-	return &collector{b: b, fs: filesys.MakeFsInMemory(), files: map[string]*copied{}, visited: map[string]reach{}}
+	return &collector{b: b, fs: filesys.MakeFsInMemory(), files: map[string]*copiedFile{}, visited: map[string]reach{}}
 }
 
 // kustomization is one kustomization file that is being checked.

@@ -2,8 +2,8 @@ package build
 
 import "github.com/cairn-backup/cairn/api/v1alpha1"
 
-// copied is a file that kustomize will see.
-type copied struct {
+// copiedFile is a file that kustomize will see.
+type copiedFile struct {
 	docs     []document
 	isYAML   bool // and docs hold its content
 	size     int64
@@ -12,7 +12,7 @@ type copied struct {
 }
 
 // reach returns the size of a file of resources.
-func (f *copied) reach() reach {
+func (f *copiedFile) reach() reach {
 	r := reach{bytes: f.size}
 	for _, d := range f.docs {
 		r.nodes += int64(d.nodes)
@@ -26,11 +26,11 @@ func (f *copied) reach() reach {
 
 // copy reads a file into memory once, and parses it if it is YAML. A file can be a patch in one place and a resource
 // in another.
-func (c *collector) copy(name string, isYAML bool) *copied {
+func (c *collector) copy(name string, isYAML bool) *copiedFile {
 	if f := c.files[name]; f != nil && (f.isYAML || !isYAML) {
 		return f
 	}
-	f := &copied{isYAML: isYAML}
+	f := &copiedFile{isYAML: isYAML}
 	c.files[name] = f
 	data, ok := c.b.read(name, isYAML)
 	if !ok {

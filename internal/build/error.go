@@ -8,13 +8,13 @@ import (
 	"strings"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
-	"github.com/cairn-backup/cairn/internal/policy"
+	"github.com/cairn-backup/cairn/internal/policy/check"
 )
 
 // Error holds everything that is wrong with a directory.
 type Error struct {
 	// Findings has at least one and at most 1,000 findings, in the order of files, documents and lines.
-	Findings []policy.Finding
+	Findings []check.Finding
 	// More is the number of findings that were left out.
 	More int
 }
@@ -40,7 +40,7 @@ func (e *Error) Reason() string {
 
 // Format formats a finding as "<file>:<line>: document <n>: <field>: <message>", without the parts that are not
 // known.
-func Format(f policy.Finding) string {
+func Format(f check.Finding) string {
 	var parts []string
 	if f.File != "" {
 		at := f.File
@@ -59,13 +59,13 @@ func Format(f policy.Finding) string {
 }
 
 func (b *builder) report(reason, file string, document, line int, field, format string, args ...any) {
-	b.add(policy.Finding{
-		Severity: policy.SeverityError, Reason: reason, File: file, Document: document, Line: line, Field: field,
+	b.add(check.Finding{
+		Severity: check.SeverityError, Reason: reason, File: file, Document: document, Line: line, Field: field,
 		Message: fmt.Sprintf(format, args...),
 	})
 }
 
-func (b *builder) add(f policy.Finding) {
+func (b *builder) add(f check.Finding) {
 	if len(b.findings) >= maxFindings { // a file can hold as many mistakes as values
 		b.dropped++
 		return
@@ -86,15 +86,15 @@ func cut(text string) string {
 }
 
 // outcome sorts the findings and separates errors from warnings.
-func (b *builder) outcome() (warnings []policy.Finding, err error) {
-	slices.SortStableFunc(b.findings, func(x, y policy.Finding) int {
+func (b *builder) outcome() (warnings []check.Finding, err error) {
+	slices.SortStableFunc(b.findings, func(x, y check.Finding) int {
 		return cmp.Or(cmp.Compare(x.File, y.File), cmp.Compare(x.Document, y.Document), cmp.Compare(x.Line, y.Line),
 			cmp.Compare(x.Field, y.Field), cmp.Compare(x.Message, y.Message))
 	})
 	b.findings = slices.Compact(b.findings)
-	var errors []policy.Finding
+	var errors []check.Finding
 	for _, f := range b.findings {
-		if f.Severity == policy.SeverityError {
+		if f.Severity == check.SeverityError {
 			errors = append(errors, f)
 		} else {
 			warnings = append(warnings, f)

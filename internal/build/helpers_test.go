@@ -10,7 +10,7 @@ import (
 	. "github.com/onsi/gomega"
 
 	"github.com/cairn-backup/cairn/internal/build"
-	"github.com/cairn-backup/cairn/internal/policy"
+	"github.com/cairn-backup/cairn/internal/policy/check"
 )
 
 // files maps paths to contents. A content that begins with "-> " makes a symbolic link.
@@ -35,7 +35,7 @@ func (f files) write(t testing.TB) string {
 
 var confined = build.Options{Namespace: "shop", Confined: true}
 
-func findings(t testing.TB, root, path string, opts build.Options) []policy.Finding {
+func findings(t testing.TB, root, path string, opts build.Options) []check.Finding {
 	t.Helper()
 	_, err := build.Build(t.Context(), root, path, opts)
 	var found *build.Error

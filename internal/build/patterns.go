@@ -29,8 +29,8 @@ var patterns = map[string]string{
 
 var shouldMatch = regexp.MustCompile(`^should match '(.*)'$`)
 
-// sentence explains the error of a schema whose own words need a reader of regular expressions.
-func sentence(detail string) string {
+// explainSchemaError explains the error of a schema whose own words need a reader of regular expressions.
+func explainSchemaError(detail string) string {
 	if m := shouldMatch.FindStringSubmatch(detail); m != nil {
 		if s, known := patterns[m[1]]; known {
 			return s

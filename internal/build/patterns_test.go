@@ -29,5 +29,5 @@ func TestSentencesAreOfPatternsThatAreThere(t *testing.T) {
 	for pattern := range patterns {
 		g.Expect(there).To(HaveKey(pattern))
 	}
-	g.Expect(sentence("should match '^other$'")).To(Equal("should match '^other$'"))
+	g.Expect(explainSchemaError("should match '^other$'")).To(Equal("should match '^other$'"))
 }

@@ -5,15 +5,16 @@ import (
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/policy"
+	"github.com/cairn-backup/cairn/internal/policy/check"
 )
 
 // checkSet reports mistakes across objects that are valid by themselves.
 func (b *builder) checkSet(objects []Object) {
-	set := make([]policy.Object, len(objects))
+	set := make([]check.Object, len(objects))
 	for i, o := range objects {
-		set[i] = policy.Object{Unstructured: o.Unstructured, File: o.File, Document: o.Document, LineOf: o.Line}
+		set[i] = check.Object{Unstructured: o.Unstructured, File: o.File, Document: o.Document, LineOf: o.Line}
 	}
-	b.findings = append(b.findings, policy.CheckObjects(set, b.opts.Namespace, b.opts.Lookup)...)
+	b.findings = append(b.findings, check.Objects(set, b.opts.Namespace, b.opts.Lookup)...)
 	b.targets(objects)
 }
 
@@ -29,7 +30,7 @@ func (b *builder) targets(objects []Object) {
 			&batch); err != nil {
 			continue // validate reports it
 		}
-		if total += policy.MostTargets(&batch); total > b.opts.Limits.Targets {
+		if total += policy.MaxBatchTargets(&batch); total > b.opts.Limits.Targets {
 			b.report(v1alpha1.ReasonTooManyTargets, o.File, o.Document, o.Line("spec.targets"), "spec.targets",
 				"with this batch there can be more than %d targets, counting maxTargets for each selector: lower maxTargets, or "+
 					"split the directory over several PolicySyncs",

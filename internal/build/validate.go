@@ -21,7 +21,7 @@ import (
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/kubestash"
-	"github.com/cairn-backup/cairn/internal/policy"
+	"github.com/cairn-backup/cairn/internal/policy/check"
 )
 
 // validate checks each object by itself, and that no object is defined twice.
@@ -32,7 +32,7 @@ func (b *builder) validate(found []source) []Object {
 		if b.ctx.Err() != nil {
 			return nil
 		}
-		c := &check{b: b, source: s, u: &unstructured.Unstructured{Object: s.content}}
+		c := &objectCheck{b: b, source: s, u: &unstructured.Unstructured{Object: s.content}}
 		if !c.identity() {
 			continue
 		}
@@ -49,27 +49,27 @@ func (b *builder) validate(found []source) []Object {
 	return objects
 }
 
-// check validates one object.
-type check struct {
+// objectCheck validates one object.
+type objectCheck struct {
 	b *builder
 	source
 	u   *unstructured.Unstructured
 	gvk schema.GroupVersionKind
 }
 
-func (c *check) fail(path, format string, args ...any) {
-	f := policy.Finding{
-		Severity: policy.SeverityError, Reason: v1alpha1.ReasonValidationFailed, File: c.file, Document: c.document,
+func (c *objectCheck) fail(path, format string, args ...any) {
+	f := check.Finding{
+		Severity: check.SeverityError, Reason: v1alpha1.ReasonValidationFailed, File: c.file, Document: c.document,
 		Line: lineOf(c.node, path), Field: path, Message: fmt.Sprintf(format, args...),
 	}
 	if c.gvk.Kind != "" {
-		f.Object = policy.Reference{GroupKind: c.gvk.GroupKind(), Namespace: c.u.GetNamespace(), Name: c.u.GetName()}.String()
+		f.Object = check.Reference{GroupKind: c.gvk.GroupKind(), Namespace: c.u.GetNamespace(), Name: c.u.GetName()}.String()
 	}
 	c.b.add(f)
 }
 
 // identity checks kind, name and namespace. Without them, the rest can't be checked.
-func (c *check) identity() bool {
+func (c *objectCheck) identity() bool {
 	before := c.b.mistakes()
 	for _, name := range []string{"apiVersion", "kind"} {
 		if v, ok := c.value(name).(string); !ok || v == "" {
@@ -109,9 +109,9 @@ func (c *check) identity() bool {
 	return true
 }
 
-func (c *check) value(key string) any { return c.source.content[key] }
+func (c *objectCheck) value(key string) any { return c.source.content[key] }
 
-func (c *check) namespace() {
+func (c *objectCheck) namespace() {
 	switch want := c.b.opts.Namespace; {
 	case clusterScoped(c.gvk.GroupKind()):
 		unstructured.RemoveNestedField(c.u.Object, "metadata", "namespace") // set by kustomize's namespace transformer
@@ -144,7 +144,7 @@ var reservedAnnotations = map[string]string{
 	v1alpha1.AnnotationMade:     "is set by Cairn: remove it",
 }
 
-func (c *check) metadata() {
+func (c *objectCheck) metadata() {
 	meta, _ := c.value("metadata").(map[string]any)
 	for _, name := range serverFields {
 		delete(meta, name)
@@ -195,7 +195,7 @@ func pathSegment(name string, _ bool) []string {
 }
 
 // content checks the object against its schema.
-func (c *check) content() {
+func (c *objectCheck) content() {
 	if empty := nativeKinds[c.gvk]; empty != nil {
 		rest := map[string]any{}
 		for k, v := range c.u.Object {
@@ -236,10 +236,10 @@ func (c *check) content() {
 var inBody = regexp.MustCompile(`^\S* ?in body `)
 
 // errors reports field errors. It gives the line of a wrong value but does not repeat the value, which can be secret.
-func (c *check) errors(errs field.ErrorList) {
+func (c *objectCheck) errors(errs field.ErrorList) {
 	for _, e := range errs {
 		path := strings.TrimPrefix(strings.TrimPrefix(e.Field, "<nil>"), ".")
-		detail := sentence(inBody.ReplaceAllString(e.Detail, ""))
+		detail := explainSchemaError(inBody.ReplaceAllString(e.Detail, ""))
 		switch e.Type {
 		case field.ErrorTypeRequired:
 			if detail == "" {
@@ -265,7 +265,7 @@ var (
 )
 
 // conversion reports the errors of the strict decoder of a Kubernetes kind.
-func (c *check) conversion(prefix string, err error) {
+func (c *objectCheck) conversion(prefix string, err error) {
 	if strict, ok := runtime.AsStrictDecodingError(err); ok {
 		for _, e := range strict.Errors() {
 			if m := unknownField.FindStringSubmatch(e.Error()); m != nil {

@@ -61,7 +61,7 @@ func (b *builder) parse(file string, data []byte) (docs []document) {
 		if len(node.Content) == 0 || node.Content[0].ShortTag() == "!!null" {
 			continue
 		}
-		m := meter{limits: b.opts.Limits, done: map[*yaml.Node]extent{}, open: map[*yaml.Node]bool{}}
+		m := sizeMeter{limits: b.opts.Limits, done: map[*yaml.Node]nodeSize{}, open: map[*yaml.Node]bool{}}
 		size, err := m.measure(node.Content[0], 0)
 		if err != nil {
 			b.report(v1alpha1.ReasonBuildFailed, file, number, m.line, "", "%s", err)
@@ -85,26 +85,26 @@ func separators(data []byte) (n int) {
 	return n
 }
 
-// extent is the size of a node with its aliases expanded.
-type extent struct{ nodes, height int }
+// nodeSize is the size of a node with its aliases expanded.
+type nodeSize struct{ nodes, height int }
 
-// meter computes extents without expanding aliases.
-type meter struct {
+// sizeMeter computes extents without expanding aliases.
+type sizeMeter struct {
 	limits  Limits
 	aliases int
 	line    int // line of the error
-	done    map[*yaml.Node]extent
+	done    map[*yaml.Node]nodeSize
 	open    map[*yaml.Node]bool
 }
 
-func (m *meter) measure(n *yaml.Node, depth int) (extent, error) {
+func (m *sizeMeter) measure(n *yaml.Node, depth int) (nodeSize, error) {
 	if e, ok := m.done[n]; ok {
 		return e, m.check(n, e, depth)
 	}
 	if m.open[n] {
-		return extent{}, m.fail(n, "alias *%s refers to itself", n.Anchor)
+		return nodeSize{}, m.fail(n, "alias *%s refers to itself", n.Anchor)
 	}
-	e := extent{nodes: 1, height: 1}
+	e := nodeSize{nodes: 1, height: 1}
 	if n.Kind == yaml.AliasNode {
 		if m.aliases++; m.aliases > m.limits.Aliases {
 			return e, m.fail(n, "document has more than %d YAML aliases: write the values out", m.limits.Aliases)
@@ -136,7 +136,7 @@ func (m *meter) measure(n *yaml.Node, depth int) (extent, error) {
 	return e, nil
 }
 
-func (m *meter) check(n *yaml.Node, e extent, depth int) error {
+func (m *sizeMeter) check(n *yaml.Node, e nodeSize, depth int) error {
 	switch {
 	case depth+e.height > m.limits.Depth:
 		return m.fail(n, "document is nested more than %d levels deep", m.limits.Depth)
@@ -146,7 +146,7 @@ func (m *meter) check(n *yaml.Node, e extent, depth int) error {
 	return nil
 }
 
-func (m *meter) fail(n *yaml.Node, format string, args ...any) error {
+func (m *sizeMeter) fail(n *yaml.Node, format string, args ...any) error {
 	m.line = n.Line
 	return fmt.Errorf(format, args...)
 }

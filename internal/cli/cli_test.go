@@ -14,6 +14,7 @@ import (
 	"k8s.io/cli-runtime/pkg/genericiooptions"
 
 	"github.com/cairn-backup/cairn/internal/cli"
+	"github.com/cairn-backup/cairn/internal/cli/command"
 	"github.com/cairn-backup/cairn/internal/version"
 )
 
@@ -124,7 +125,7 @@ func TestHelp(t *testing.T) {
 		g.Expect(codes.out).To(ContainSubstring("\n" + line))
 	}
 	var out bytes.Buffer
-	code := cli.Run(t.Context(), cli.Options{
+	code := cli.Run(t.Context(), command.Options{
 		IOStreams: genericiooptions.IOStreams{In: &out, Out: &out, ErrOut: &out}, Program: "/usr/local/bin/kubectl-cairn",
 	}, []string{"help", "trigger"})
 	g.Expect(code).To(Equal(0))

@@ -23,6 +23,7 @@ import (
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/cli"
+	"github.com/cairn-backup/cairn/internal/cli/command"
 )
 
 var (
@@ -82,7 +83,7 @@ type result struct {
 func run(t testing.TB, args ...string) result {
 	t.Helper()
 	var out, errOut bytes.Buffer
-	code := cli.Run(t.Context(), cli.Options{
+	code := cli.Run(t.Context(), command.Options{
 		IOStreams: genericiooptions.IOStreams{In: new(bytes.Buffer), Out: &out, ErrOut: &errOut},
 		Program:   "cairn", Clock: clocktesting.NewFakePassiveClock(pinned), Poll: 20 * time.Millisecond, Width: 100,
 	}, args)

@@ -10,6 +10,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/cli/command"
 )
 
 const pauseExample = `  # Stop the schedules of the batch shop, for example during a migration
@@ -18,32 +19,32 @@ const pauseExample = `  # Stop the schedules of the batch shop, for example duri
   # Resume them
   %[1]s resume batch/shop -n shop`
 
-func newPause(o Options) *cobra.Command {
+func newPause(o command.Options) *cobra.Command {
 	return newPausing(o, true, "pause", "Stop the schedules of a policy")
 }
 
-func newResume(o Options) *cobra.Command {
+func newResume(o command.Options) *cobra.Command {
 	return newPausing(o, false, "resume", "Resume the schedules of a paused policy")
 }
 
 // newPausing returns a command that sets spec.paused.
-func newPausing(o Options, paused bool, verb, short string) *cobra.Command {
+func newPausing(o command.Options, paused bool, verb, short string) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   verb + " bc/NAME|batch/NAME",
 		Short: short,
 		Long: short + `: set spec.paused. Runs that have started go on, and "trigger" still starts runs.
 If the policy in Git sets spec.paused, the next change of policy overrides this.`,
-		Example: fmt.Sprintf(pauseExample, o.name()),
-		Args:    argsBetween(1, 1, "bc/NAME|batch/NAME"),
+		Example: fmt.Sprintf(pauseExample, o.Name()),
+		Args:    command.ArgsBetween(1, 1, "bc/NAME|batch/NAME"),
 	}
-	c := newCluster(cmd, true)
-	cmd.ValidArgsFunction = c.completeFirst(invokerNames)
+	c := command.NewCluster(cmd, true)
+	cmd.ValidArgsFunction = c.CompleteFirst(command.InvokerNames)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		ref, err := parseInvoker(args[0])
 		if err != nil {
 			return err
 		}
-		api, namespace, err := c.both()
+		api, namespace, err := c.Both()
 		if err != nil {
 			return err
 		}
@@ -53,7 +54,7 @@ If the policy in Git sets spec.paused, the next change of policy overrides this.
 }
 
 // pause sets spec.paused of an invoker. It refuses the child of a batch, whose schedule belongs to the batch.
-func pause(ctx context.Context, o Options, api client.Client, namespace string, ref v1alpha1.TypedLocalObjectReference,
+func pause(ctx context.Context, o command.Options, api client.Client, namespace string, ref v1alpha1.TypedLocalObjectReference,
 	paused bool) error {
 	var invoker client.Object
 	var field *bool

@@ -12,7 +12,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
-	"github.com/cairn-backup/cairn/internal/policy"
+	"github.com/cairn-backup/cairn/internal/catalog"
 	"github.com/cairn-backup/cairn/internal/testbed"
 )
 
@@ -22,7 +22,7 @@ func addon(name, task string, params ...string) *v1alpha1.AddonInfo {
 	for i := 0; i < len(params); i += 2 {
 		given[params[i]] = params[i+1]
 	}
-	return &v1alpha1.AddonInfo{Name: name, Tasks: []v1alpha1.TaskReference{{Name: task, Params: policy.NewParams(given)}}}
+	return &v1alpha1.AddonInfo{Name: name, Tasks: []v1alpha1.TaskReference{{Name: task, Params: catalog.NewParams(given)}}}
 }
 
 func TestRestoreOfABatchWithDatabases(t *testing.T) {

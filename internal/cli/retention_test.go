@@ -19,13 +19,14 @@ import (
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/cli"
+	"github.com/cairn-backup/cairn/internal/cli/command"
 )
 
 // explainAt runs "cairn retention explain" at a time.
 func explainAt(t testing.TB, now time.Time, args ...string) result {
 	t.Helper()
 	var out, errOut bytes.Buffer
-	code := cli.Run(t.Context(), cli.Options{
+	code := cli.Run(t.Context(), command.Options{
 		IOStreams: genericiooptions.IOStreams{In: new(bytes.Buffer), Out: &out, ErrOut: &errOut},
 		Program:   "cairn", Clock: clocktesting.NewFakePassiveClock(now), Width: 100,
 	}, append(append([]string{"retention", "explain"}, args...), "--kubeconfig", kubeconfig))

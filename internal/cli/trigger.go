@@ -12,6 +12,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/cli/command"
+	"github.com/cairn-backup/cairn/internal/cli/get"
 	"github.com/cairn-backup/cairn/internal/policy"
 )
 
@@ -21,37 +23,37 @@ const triggerExample = `  # Run the session hourly of the batch shop now, and wa
   # The same for a BackupConfiguration
   %[1]s trigger bc/uploads --session nightly -n shop`
 
-func newTrigger(o Options) *cobra.Command {
+func newTrigger(o command.Options) *cobra.Command {
 	var session string
-	var w waiting
+	var w command.Waiting
 	cmd := &cobra.Command{
 		Use:     "trigger bc/NAME|batch/NAME --session SESSION",
 		Short:   "Run a session of a policy now",
-		Example: fmt.Sprintf(triggerExample, o.name()),
-		Args:    argsBetween(1, 1, "bc/NAME|batch/NAME --session SESSION"),
+		Example: fmt.Sprintf(triggerExample, o.Name()),
+		Args:    command.ArgsBetween(1, 1, "bc/NAME|batch/NAME --session SESSION"),
 	}
-	c := newCluster(cmd, true)
+	c := command.NewCluster(cmd, true)
 	cmd.Flags().StringVar(&session, "session", "", "the session to run (required)")
-	w.addFlags(cmd, "backup")
-	cmd.ValidArgsFunction = c.completeFirst(invokerNames)
-	c.completeFlag(cmd, "session", sessionNames)
+	w.AddFlags(cmd, "backup")
+	cmd.ValidArgsFunction = c.CompleteFirst(command.InvokerNames)
+	c.CompleteFlag(cmd, "session", sessionNames)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		ref, err := parseInvoker(args[0])
 		if err != nil {
 			return err
 		}
-		if err := w.check(); err != nil {
+		if err := w.Check(); err != nil {
 			return err
 		}
-		api, namespace, err := c.both()
+		api, namespace, err := c.Both()
 		if err != nil {
 			return err
 		}
 		name, err := trigger(cmd.Context(), o, api, namespace, ref, session)
-		if err != nil || !w.wait {
+		if err != nil || !w.Wait {
 			return err
 		}
-		return followBackup(cmd.Context(), o, api, client.ObjectKey{Namespace: namespace, Name: name}, w.timeout)
+		return followBackup(cmd.Context(), o, api, client.ObjectKey{Namespace: namespace, Name: name}, w.Timeout)
 	}
 	return cmd
 }
@@ -67,7 +69,7 @@ func parseInvoker(arg string) (v1alpha1.TypedLocalObjectReference, error) {
 		ref.Kind = v1alpha1.BackupBatchKind
 	}
 	if !ok || ref.Kind == "" || name == "" || strings.Contains(name, "/") {
-		return ref, usagef("%q is not a policy: write bc/NAME for a BackupConfiguration or batch/NAME for a BackupBatch", arg)
+		return ref, command.Usagef("%q is not a policy: write bc/NAME for a BackupConfiguration or batch/NAME for a BackupBatch", arg)
 	}
 	ref.Name = name
 	return ref, nil
@@ -102,7 +104,7 @@ func sessionsOf(ctx context.Context, api client.Client, namespace string, ref v1
 	return out, nil
 }
 
-func sessionNames(args []string) names {
+func sessionNames(args []string) command.NameReader {
 	return func(ctx context.Context, api client.Client, namespace string) ([]string, error) {
 		if len(args) == 0 {
 			return nil, nil
@@ -116,7 +118,7 @@ func sessionNames(args []string) names {
 }
 
 // trigger creates the BackupSession of this second, or finds it, and returns its name.
-func trigger(ctx context.Context, o Options, api client.Client, namespace string,
+func trigger(ctx context.Context, o command.Options, api client.Client, namespace string,
 	ref v1alpha1.TypedLocalObjectReference, session string) (string, error) {
 	known, err := sessionsOf(ctx, api, namespace, ref)
 	if err != nil {
@@ -128,7 +130,7 @@ func trigger(ctx context.Context, o Options, api client.Client, namespace string
 	}
 	switch list := strings.Join(known, ", "); {
 	case session == "":
-		return "", usagef("say which session to run with --session: %s has %s", ref, list)
+		return "", command.Usagef("say which session to run with --session: %s has %s", ref, list)
 	case !has:
 		return "", fmt.Errorf("%s has no session %s: it has %s", ref, session, list)
 	}
@@ -164,44 +166,23 @@ func trigger(ctx context.Context, o Options, api client.Client, namespace string
 }
 
 // followBackup waits for the end of a BackupSession.
-func followBackup(ctx context.Context, o Options, api client.Client, key client.ObjectKey,
+func followBackup(ctx context.Context, o command.Options, api client.Client, key client.ObjectKey,
 	timeout time.Duration) error {
-	return follow(ctx, o, "backupsession/"+key.Name, timeout, func(ctx context.Context) (progress, error) {
+	return command.Follow(ctx, o, "backupsession/"+key.Name, timeout, func(ctx context.Context) (command.Progress, error) {
 		var s v1alpha1.BackupSession
 		if err := api.Get(ctx, key, &s); err != nil {
-			return progress{}, err
+			return command.Progress{}, err
 		}
-		p := progress{phase: string(s.Status.Phase), ended: s.Status.Phase.Terminal()}
-		if !p.ended && len(s.Status.Targets) == 0 {
-			p.parts = []part{{text: waitingState(p.phase, readyMessage(s.Status.Conditions))}}
+		p := command.Progress{Phase: string(s.Status.Phase), Ended: s.Status.Phase.Terminal()}
+		if !p.Ended && len(s.Status.Targets) == 0 {
+			p.Parts = []command.Part{{Text: command.WaitingState(p.Phase, get.ReadyMessage(s.Status.Conditions))}}
 		}
 		for _, t := range s.Status.Targets {
-			p.parts = append(p.parts, part{"target " + t.Name + ": ", targetState(t)})
+			p.Parts = append(p.Parts, command.Part{Name: "target " + t.Name + ": ", Text: command.TargetState(t)})
 		}
-		if p.ended {
-			p.end = ending(p.phase, s.Status.Reason, s.Status.Duration, notReady(s.Status.Conditions))
+		if p.Ended {
+			p.End = command.Ending(p.Phase, s.Status.Reason, s.Status.Duration, get.NotReady(s.Status.Conditions))
 		}
 		return p, nil
 	})
-}
-
-// waitingState describes a run or restore that has no parts yet.
-func waitingState(p, message string) string {
-	state := strings.ToLower(phase(p))
-	if message != "" {
-		state += ": " + message
-	}
-	return state
-}
-
-// ending says how long a run or restore took and, if it did not succeed, why.
-func ending(phase, why, duration, message string) string {
-	text := ""
-	if duration != "" {
-		text = " in " + duration
-	}
-	if phase == "Succeeded" {
-		return text
-	}
-	return text + because(phase, why, strings.TrimPrefix(message, why+": "))
 }

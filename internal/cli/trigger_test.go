@@ -15,6 +15,7 @@ import (
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/cli"
+	"github.com/cairn-backup/cairn/internal/cli/command"
 	"github.com/cairn-backup/cairn/internal/policy"
 )
 
@@ -202,7 +203,7 @@ func TestTriggerWait(t *testing.T) {
 		var out firstLook
 		out.then = interrupt
 		var errOut bytes.Buffer
-		code := cli.Run(ctx, cli.Options{
+		code := cli.Run(ctx, command.Options{
 			IOStreams: genericiooptions.IOStreams{Out: &out, ErrOut: &errOut}, Clock: clocktesting.NewFakePassiveClock(pinned),
 			Poll: 20 * time.Millisecond,
 		}, []string{"trigger", "batch/shop", "--session", "hourly", "-n", ns, "--wait", "--kubeconfig", kubeconfig})

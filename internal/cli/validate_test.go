@@ -153,7 +153,7 @@ func TestValidate(t *testing.T) {
 
 var packageDir, _ = os.Getwd()
 
-func TestAFileOfKnownObjectsMustBeThere(t *testing.T) {
+func TestKnownFileMustExist(t *testing.T) {
 	g := NewWithT(t)
 	r := run(t, "validate", filepath.Join("testdata", "policy"), "--known", "nosuch.yaml")
 	g.Expect(r.code).To(Equal(1))

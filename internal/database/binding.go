@@ -12,7 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
-	"github.com/cairn-backup/cairn/internal/policy"
+	"github.com/cairn-backup/cairn/internal/catalog"
 )
 
 // Binding describes how to reach a database, according to a policy and the objects that it names. It holds no
@@ -49,14 +49,14 @@ func OfAppBinding(u *unstructured.Unstructured, params map[string]string) (Bindi
 		Version: text(u, "spec", "version"),
 	}
 	if transforms, found, _ := unstructured.NestedSlice(u.Object, "spec", "secretTransforms"); found &&
-		len(transforms) > 0 && params[policy.ParamSecretName] == "" {
+		len(transforms) > 0 && params[catalog.ParamSecretName] == "" {
 		if refusal := b.renamed(u.GetName(), transforms); refusal != nil {
 			return b, refusal
 		}
 	}
 	if ca := text(u, "spec", "clientConfig", "caBundle"); ca != "" && b.TLSSecret == "" &&
-		params[policy.ParamTLSSecretName] == "" {
-		return b, unknown("AppBinding %s has a caBundle and no tlsSecret: name a Secret with the certificate in the key ca.crt in the parameter %s", u.GetName(), policy.ParamTLSSecretName)
+		params[catalog.ParamTLSSecretName] == "" {
+		return b, unknown("AppBinding %s has a caBundle and no tlsSecret: name a Secret with the certificate in the key ca.crt in the parameter %s", u.GetName(), catalog.ParamTLSSecretName)
 	}
 	if service := text(u, "spec", "clientConfig", "service", "name"); service != "" {
 		if ns := text(u, "spec", "clientConfig", "service", "namespace"); ns != "" && ns != u.GetNamespace() {
@@ -93,7 +93,7 @@ func (b *Binding) renamed(name string, transforms []any) *v1alpha1.ResolvedError
 			b.PasswordKey = from
 		default:
 			return unknown("AppBinding %s transforms its Secret in another way than by renaming keys to username and password: create a Secret with these keys, and name it in the parameter %s",
-				name, policy.ParamSecretName)
+				name, catalog.ParamSecretName)
 		}
 	}
 	return nil
@@ -103,7 +103,7 @@ func (b *Binding) renamed(name string, transforms []any) *v1alpha1.ResolvedError
 func OfSecret(s *corev1.Secret) (Binding, *v1alpha1.ResolvedError) {
 	if !strings.HasPrefix(string(s.Type), serviceBinding) {
 		return Binding{}, unknown("Secret %s is of type %q, not %s<type>: name the Service of the database as the target, and the Secret in the parameter %s",
-			s.Name, s.Type, serviceBinding, policy.ParamSecretName)
+			s.Name, s.Type, serviceBinding, catalog.ParamSecretName)
 	}
 	host := string(s.Data["host"])
 	if !isHost(host) {
@@ -137,9 +137,9 @@ func OfCluster(u *unstructured.Unstructured) (Binding, *v1alpha1.ResolvedError) 
 // With overrides the Binding by the parameters of a task.
 func (b Binding) With(params map[string]string) Binding {
 	for name, at := range map[string]*string{
-		policy.ParamSecretName: &b.Secret, policy.ParamUsernameKey: &b.UsernameKey,
-		policy.ParamPasswordKey:   &b.PasswordKey,
-		policy.ParamTLSSecretName: &b.TLSSecret, policy.ParamPort: &b.Port, policy.ParamImage: &b.Image,
+		catalog.ParamSecretName: &b.Secret, catalog.ParamUsernameKey: &b.UsernameKey,
+		catalog.ParamPasswordKey:   &b.PasswordKey,
+		catalog.ParamTLSSecretName: &b.TLSSecret, catalog.ParamPort: &b.Port, catalog.ParamImage: &b.Image,
 	} {
 		*at = cmp.Or(params[name], *at)
 	}

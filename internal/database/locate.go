@@ -11,7 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/intstr"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
-	"github.com/cairn-backup/cairn/internal/policy"
+	"github.com/cairn-backup/cairn/internal/catalog"
 )
 
 // Surroundings are the objects around a Binding in its namespace.
@@ -81,12 +81,12 @@ func Locate(b Binding, in Surroundings) (Location, *v1alpha1.ResolvedError) {
 	}
 	if pod == nil {
 		return Location{}, unknown("no pod of namespace %s is behind Service %s, so the image with the database's programs is unknown: name one in the parameter %s",
-			in.Namespace, service.Name, policy.ParamImage)
+			in.Namespace, service.Name, catalog.ParamImage)
 	}
 	container := serving(pod, port.TargetPort, number)
 	if container == nil {
 		return Location{}, unknown("no container of Pod %s declares port %s of Service %s: name an image with the database's programs in the parameter %s",
-			pod.Name, port.TargetPort.String(), service.Name, policy.ParamImage)
+			pod.Name, port.TargetPort.String(), service.Name, catalog.ParamImage)
 	}
 	out.Image, out.PullSecrets = imageOf(pod, container), slices.Clone(pod.Spec.ImagePullSecrets)
 	out.Version = cmp.Or(b.Version, versionOf(container.Image))
@@ -101,9 +101,9 @@ func (b Binding) elsewhere(host string) (Location, *v1alpha1.ResolvedError) {
 		return Location{}, unknown("%q is not a valid host name", host)
 	case err != nil || number == 0:
 		return Location{}, unknown("the port of the database on %s is unknown: name it in the parameter %s", host,
-			policy.ParamPort)
+			catalog.ParamPort)
 	case b.Image == "":
-		return Location{}, unknown("the database on %s runs outside of the namespace: name an image with its programs in the parameter %s", host, policy.ParamImage)
+		return Location{}, unknown("the database on %s runs outside of the namespace: name an image with its programs in the parameter %s", host, catalog.ParamImage)
 	}
 	return Location{Host: host, Port: b.Port, Image: b.Image, Version: cmp.Or(b.Version, versionOf(b.Image))}, nil
 }
@@ -120,7 +120,7 @@ func choosePort(b Binding, s *corev1.Service) (*corev1.ServicePort, *v1alpha1.Re
 		names = append(names, cmp.Or(p.Name, strconv.Itoa(int(p.Port))))
 	}
 	return nil, unknown("Service %s has the ports %s: name one of them in the parameter %s", s.Name,
-		strings.Join(names, ", "), policy.ParamPort)
+		strings.Join(names, ", "), catalog.ParamPort)
 }
 
 // readyEndpoint returns the first ready endpoint, by the name of its pod and its address, and the number of its port.

@@ -8,7 +8,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
-	"github.com/cairn-backup/cairn/internal/policy"
+	"github.com/cairn-backup/cairn/internal/catalog"
 )
 
 // TypeOf returns the type of a database according to the object that describes it: spec.type of an AppBinding, or the
@@ -20,7 +20,7 @@ func TypeOf(o runtime.Object) string {
 		if !strings.HasPrefix(string(o.Type), serviceBinding) {
 			return ""
 		}
-		if inside := string(o.Data["type"]); policy.ToldAddon(string(o.Type)) == "" && policy.ToldAddon(inside) != "" {
+		if inside := string(o.Data["type"]); catalog.AddonForDatabaseType(string(o.Type)) == "" && catalog.AddonForDatabaseType(inside) != "" {
 			return inside
 		}
 		return string(o.Type)

@@ -106,9 +106,9 @@ func (e *refusal) Error() string {
 	return e.reason + ": " + e.output
 }
 
-// observed lists words that servers and libraries were seen to use. The first match wins. The words only choose
+// startTimer lists words that servers and libraries were seen to use. The first match wins. The words only choose
 // between kinds that a read-back can't tell apart: text never decides whether a push landed.
-var observed = []struct {
+var startTimer = []struct {
 	words string
 	kind  error
 }{
@@ -138,7 +138,7 @@ var observed = []struct {
 
 func kindOfText(text string, otherwise error) error {
 	text = strings.ToLower(text)
-	for _, o := range observed {
+	for _, o := range startTimer {
 		if strings.Contains(text, o.words) {
 			return o.kind
 		}

@@ -19,9 +19,9 @@ const tokenLength = 16
 
 var userinfo = regexp.MustCompile(`(?i)\b([a-z][a-z0-9+.-]*://)[^/\s@]+@`)
 
-// changing matches the parts of a transport's error that differ between tries (the port at our end) or repeat the
+// volatileParts matches the parts of a transport's error that differ between tries (the port at our end) or repeat the
 // URL. A condition with them would change at every retry.
-var changing = regexp.MustCompile(`\b(?:Get|Post) "[^"]*": |((?:read|write) (?:tcp|udp) )\S+->`)
+var volatileParts = regexp.MustCompile(`\b(?:Get|Post) "[^"]*": |((?:read|write) (?:tcp|udp) )\S+->`)
 
 // secrets holds the strings that must not appear in any returned text.
 type secrets []string
@@ -54,7 +54,7 @@ func (s secrets) scrub(text string) string {
 		text = strings.ReplaceAll(text, v, "***")
 	}
 	text = userinfo.ReplaceAllString(text, "${1}***@")
-	text = changing.ReplaceAllString(text, "${1}")
+	text = volatileParts.ReplaceAllString(text, "${1}")
 	text = strings.ToValidUTF8(text, "?")
 	lines := strings.FieldsFunc(text, func(r rune) bool { return r == '\n' || r == '\r' })
 	kept := lines[:0]

@@ -23,8 +23,8 @@ type Container struct {
 	MoverImage string
 }
 
-// Filled is the input for the Job of a hook's Function. Everything is filled in but the Function itself.
-type Filled struct {
+// FilledFunction is the input for the Job of a hook's Function. Everything is filled in but the Function itself.
+type FilledFunction struct {
 	// Function is the Function, and Values are those of the variables that it names.
 	Function *v1alpha1.Function
 	Values   variables.Values
@@ -36,9 +36,9 @@ type Filled struct {
 }
 
 // Fill fills in the values of a frozen hook with a Function.
-func Fill(h *v1alpha1.ResolvedHook) (Filled, error) {
+func Fill(h *v1alpha1.ResolvedHook) (FilledFunction, error) {
 	executor := h.Executor.Function.DeepCopy()
-	out := Filled{
+	out := FilledFunction{
 		Function:  &v1alpha1.Function{Spec: *h.Function.Spec.DeepCopy()},
 		Values:    functionValues(h),
 		Variables: environment(h),
@@ -46,10 +46,10 @@ func Fill(h *v1alpha1.ResolvedHook) (Filled, error) {
 	out.Function.Name = executor.Name
 	c := corev1.Container{Env: executor.Env, VolumeMounts: executor.VolumeMounts}
 	if err := out.Values.Container(&c); err != nil {
-		return Filled{}, fmt.Errorf("executor.function: %w", err)
+		return FilledFunction{}, fmt.Errorf("executor.function: %w", err)
 	}
 	if err := out.Values.Object(&executor.Volumes); err != nil {
-		return Filled{}, fmt.Errorf("executor.function.volumes%w", err)
+		return FilledFunction{}, fmt.Errorf("executor.function.volumes%w", err)
 	}
 	out.Env = c.Env
 	out.Volumes = slices.Concat(executor.Volumes, h.Function.Volumes)

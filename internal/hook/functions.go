@@ -9,9 +9,9 @@ import (
 	"github.com/Masterminds/sprig/v3"
 )
 
-// kept lists the sprig functions that templates can call. Missing are those that read the environment or the network,
+// allowedFunctions lists the sprig functions that templates can call. Missing are those that read the environment or the network,
 // create keys, or turn a small input into a large output.
-var kept = []string{
+var allowedFunctions = []string{
 	"abbrev", "add", "add1", "ago", "all", "any", "append", "atoi", "b64dec", "b64enc", "camelcase", "cat", "ceil",
 	"coalesce", "compact", "concat", "contains", "date", "dateInZone", "date_in_zone", "deepEqual", "default", "dict",
 	"div",
@@ -33,8 +33,8 @@ var kept = []string{
 
 // The functions that count. They are inserted into each template.
 const (
-	tickName   = "cairnTick"
-	outputName = "cairnOutput"
+	iterationName = "cairnTick"
+	outputName    = "cairnOutput"
 )
 
 // limits counts the work of a template.
@@ -47,25 +47,25 @@ func (l *limits) functions() template.FuncMap {
 		"print": l.bounded(fmt.Sprint), "println": l.bounded(fmt.Sprintln), "printf": l.bounded(printf),
 		"html": l.bounded(template.HTMLEscaper), "js": l.bounded(template.JSEscaper),
 		"urlquery": l.bounded(template.URLQueryEscaper),
-		tickName: func() (string, error) {
-			if l.turns++; l.turns > maxTurns {
+		iterationName: func() (string, error) {
+			if l.turns++; l.turns > maxIterations {
 				return "", errTooMuch
 			}
 			return "", nil
 		},
 		outputName: l.bounded(func(v any) any { return v }),
 	}
-	for _, name := range kept {
+	for _, name := range allowedFunctions {
 		out[name] = l.bounded(all[name])
 	}
 	return out
 }
 
-// wide matches a width or precision that would fill memory.
-var wide = regexp.MustCompile(`%[^a-zA-Z%]*(\d{4,}|\*)`)
+// wideFormat matches a width or precision that would fill memory.
+var wideFormat = regexp.MustCompile(`%[^a-zA-Z%]*(\d{4,}|\*)`)
 
 func printf(format string, args ...any) (string, error) {
-	if wide.MatchString(format) {
+	if wideFormat.MatchString(format) {
 		return "", errTooMuch
 	}
 	return fmt.Sprintf(format, args...), nil
@@ -79,7 +79,7 @@ func (l *limits) bounded(function any) any {
 		for _, arg := range args {
 			left = rest(arg, left)
 		}
-		if l.spent += maxValue - left; left < 0 || l.spent > maxWork {
+		if l.spent += maxValue - left; left < 0 || l.spent > maxTotalSize {
 			panic(errTooMuch)
 		}
 		var out []reflect.Value

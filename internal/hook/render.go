@@ -47,7 +47,7 @@ func Render(h *v1alpha1.ResolvedHook, later map[string]string, summary Summary) 
 	if pod := h.Executor.Pod; pod != nil {
 		text, err := f.text(pod.Selector)
 		if err == nil {
-			out.Selector, err = Selector(text)
+			out.Selector, err = parseSelector(text)
 		}
 		f.failed("executor.pod.selector", err)
 	}

@@ -51,7 +51,7 @@ func Resolve(
 			r.values[name] = value
 		}
 	}
-	if builtin["targetName"] == "" && MeansTarget(template.Spec.Executor) {
+	if builtin["targetName"] == "" && usesTargetPods(template.Spec.Executor) {
 		r.add("hookTemplate",
 			"the HookTemplate %q names no pods, but the session has several targets: set executor.pod.selector or "+
 				"executor.pod.owner", template.Name)
@@ -169,7 +169,7 @@ func (r *resolver) dryRun(builtin Builtin) {
 		if selector, err := f.text(pod.Selector); err != nil {
 			f.failed("executor.pod.selector", err)
 		} else if len(r.later) == 0 {
-			if _, err := Selector(selector); err != nil {
+			if _, err := parseSelector(selector); err != nil {
 				f.failed("executor.pod.selector", err)
 			}
 		}
@@ -210,8 +210,8 @@ func (r *resolver) frozen() v1alpha1.ResolvedHook {
 	return out
 }
 
-// MeansTarget reports whether the executor uses the pods of the target, because it names none itself.
-func MeansTarget(e *v1alpha1.HookExecutor) bool {
+// usesTargetPods reports whether the executor uses the pods of the target, because it names none itself.
+func usesTargetPods(e *v1alpha1.HookExecutor) bool {
 	return e.Type == v1alpha1.HookExecutorPod &&
 		(e.Pod == nil || strings.TrimSpace(e.Pod.Selector) == "" && e.Pod.Owner == nil)
 }
@@ -246,8 +246,8 @@ func portOf(a *v1alpha1.HookAction) *intstr.IntOrString {
 	}
 }
 
-// Selector parses "key=value, key=value". Every part must have this form.
-func Selector(text string) (map[string]string, error) {
+// parseSelector parses "key=value, key=value". Every part must have this form.
+func parseSelector(text string) (map[string]string, error) {
 	out := map[string]string{}
 	if strings.TrimSpace(text) == "" {
 		return out, nil

@@ -13,10 +13,10 @@ import (
 // The limits of a template: its output, the size of one value between functions, the size of all values together, and
 // the number of iterations.
 const (
-	maxOutput = 1 << 20
-	maxValue  = 16 << 10
-	maxWork   = 16 << 20
-	maxTurns  = 10_000
+	maxOutput     = 1 << 20
+	maxValue      = 16 << 10
+	maxTotalSize  = 16 << 20
+	maxIterations = 10_000
 )
 
 var errTooMuch = errors.New("the template exceeds the limits of a hook")
@@ -33,7 +33,7 @@ func execute(text string, values lookup, summary *Summary) (string, error) {
 		if t.Tree == nil || t.Root == nil {
 			continue
 		}
-		w := walker{values: values, tick: limits.tick(), output: limits.output()}
+		w := templateRewriter{values: values, tick: limits.tick(), output: limits.output()}
 		w.list(t.Root)
 		w.prepend(t.Root)
 		if w.err != nil {
@@ -67,15 +67,15 @@ func (l *limitedWriter) Write(p []byte) (int, error) {
 	return l.w.Write(p)
 }
 
-// walker fills in the texts of a parsed template, and inserts the counting of iterations and output.
-type walker struct {
+// templateRewriter fills in the texts of a parsed template, and inserts the counting of iterations and output.
+type templateRewriter struct {
 	values lookup
 	tick   *parse.ActionNode
 	output *parse.CommandNode
 	err    error
 }
 
-func (w *walker) list(l *parse.ListNode) {
+func (w *templateRewriter) list(l *parse.ListNode) {
 	if l == nil {
 		return
 	}
@@ -84,11 +84,11 @@ func (w *walker) list(l *parse.ListNode) {
 	}
 }
 
-func (w *walker) prepend(l *parse.ListNode) {
+func (w *templateRewriter) prepend(l *parse.ListNode) {
 	l.Nodes = append([]parse.Node{w.tick.Copy()}, l.Nodes...)
 }
 
-func (w *walker) node(n parse.Node) {
+func (w *templateRewriter) node(n parse.Node) {
 	switch n := n.(type) {
 	case *parse.TextNode:
 		text := w.expand(string(n.Text))
@@ -120,13 +120,13 @@ func (w *walker) node(n parse.Node) {
 	}
 }
 
-func (w *walker) branch(b *parse.BranchNode) {
+func (w *templateRewriter) branch(b *parse.BranchNode) {
 	w.pipe(b.Pipe)
 	w.list(b.List)
 	w.list(b.ElseList)
 }
 
-func (w *walker) pipe(p *parse.PipeNode) {
+func (w *templateRewriter) pipe(p *parse.PipeNode) {
 	if p == nil {
 		return
 	}
@@ -135,7 +135,7 @@ func (w *walker) pipe(p *parse.PipeNode) {
 	}
 }
 
-func (w *walker) expand(text string) string {
+func (w *templateRewriter) expand(text string) string {
 	out, err := expand(text, w.values)
 	if err != nil && w.err == nil {
 		w.err = err
@@ -154,7 +154,7 @@ func (l *limits) snippet(text string) *parse.ActionNode {
 }
 
 // tick returns an action that counts an iteration.
-func (l *limits) tick() *parse.ActionNode { return l.snippet("{{" + tickName + "}}") }
+func (l *limits) tick() *parse.ActionNode { return l.snippet("{{" + iterationName + "}}") }
 
 // output returns a command that counts its input and passes it on.
 func (l *limits) output() *parse.CommandNode {

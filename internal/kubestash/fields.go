@@ -45,9 +45,9 @@ var types = sync.OnceValue(func() []string {
 	return out
 })
 
-// Own lists the fields of a kind or of a shared type. It does not list the fields of shared types, nor those below a
+// OwnFields lists the fields of a kind or of a shared type. It does not list the fields of shared types, nor those below a
 // field that differs as a whole.
-func Own(owner string) []Field {
+func OwnFields(owner string) []Field {
 	var out []Field
 	for _, l := range lines() {
 		if l.owner == owner && !covered(out, l.path) {
@@ -99,7 +99,7 @@ var lines = sync.OnceValue(func() []line {
 // expand lists the fields of owner below prefix. It stops at a type that contains itself.
 func expand(owner, prefix string, around []string) []Field {
 	var out []Field
-	for _, f := range Own(owner) {
+	for _, f := range OwnFields(owner) {
 		element, list := strings.CutPrefix(f.Type, "[]")
 		f.Path = prefix + f.Path
 		if !slices.Contains(Types(), element) || slices.Contains(around, element) {

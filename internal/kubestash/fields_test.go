@@ -39,7 +39,7 @@ func TestEveryField(t *testing.T) {
 				case f.Difference != nil:
 				case !found:
 					wrong = append(wrong, f.Path+" "+f.Type+": not in Cairn")
-				case kubestash.Refusal(have) != "":
+				case kubestash.RefusalMessage(have) != "":
 					refused = f.Path
 				case !matches(f.Type, have):
 					wrong = append(wrong, fmt.Sprintf("%s: %s in KubeStash, %s here", f.Path, f.Type, have.Type))

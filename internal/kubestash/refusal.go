@@ -10,8 +10,8 @@ import (
 // never lists the rules by which a CRD refuses every value of a field that it knows.
 var never = []string{"false", "!self", "size(self) == 0"}
 
-// Refusal returns the sentence with which a CRD refuses every meaningful value of a field, or "".
-func Refusal(field apiextensionsv1.JSONSchemaProps) string {
+// RefusalMessage returns the sentence with which a CRD refuses every meaningful value of a field, or "".
+func RefusalMessage(field apiextensionsv1.JSONSchemaProps) string {
 	for _, rule := range field.XValidations {
 		if slices.Contains(never, rule.Rule) {
 			return rule.Message

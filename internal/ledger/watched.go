@@ -15,10 +15,10 @@ type Source struct {
 	Ref string
 }
 
-// Watched reports whether one of the sources follows the branch to which a Ledger wants to write, and which one:
+// FollowsBranch reports whether one of the sources follows the branch to which a Ledger wants to write, and which one:
 // "<kind>/<namespace>/<name>". All spellings of one repository count as the same, whatever the path of the source:
 // what a Ledger writes must never become policy.
-func Watched(ledgerURL, branch string, sources []Source) (who string, watched bool) {
+func FollowsBranch(ledgerURL, branch string, sources []Source) (who string, watched bool) {
 	where, err := gitstore.NormalizeURL(ledgerURL)
 	if err != nil {
 		return "", false // a URL that does not parse can't be written to either

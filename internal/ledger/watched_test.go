@@ -35,7 +35,7 @@ func TestWatched(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
 			tt.source.Kind, tt.source.Namespace, tt.source.Name = "PolicySync", "shop", "policy"
-			who, watched := Watched(tt.url, tt.branch,
+			who, watched := FollowsBranch(tt.url, tt.branch,
 				[]Source{{Kind: "PolicySync", Name: "x", URL: "https://other.example/x", Ref: "main"}, tt.source})
 			g.Expect(watched).To(Equal(tt.want))
 			if tt.want {

@@ -26,8 +26,9 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
-	"github.com/cairn-backup/cairn/internal/access"
-	"github.com/cairn-backup/cairn/internal/mover"
+	"github.com/cairn-backup/cairn/internal/kube/access"
+	"github.com/cairn-backup/cairn/internal/mover/report"
+	"github.com/cairn-backup/cairn/internal/mover/trigger"
 	"github.com/cairn-backup/cairn/internal/repository/kopia/cheapkeys"
 	"github.com/cairn-backup/cairn/internal/testbed"
 )
@@ -166,7 +167,7 @@ func TestAMoverReportsItsOwnComponentsOnly(t *testing.T) {
 	theirs := snapshot(t, ns, "theirs", "data=backup-x")
 	done := v1alpha1.Component{Phase: v1alpha1.SnapshotSucceeded, ID: "k1", SizeBytes: 5 << 30}
 
-	own := mover.APIStatus{Client: as(t, ns, v1alpha1.MoverServiceAccount, "backup-a-vwxyz"), Namespace: ns}
+	own := report.APIStatus{Client: as(t, ns, v1alpha1.MoverServiceAccount, "backup-a-vwxyz"), Namespace: ns}
 	g.Eventually(func() error {
 		return own.Snapshot(t.Context(), theirs.Name, "data", done)
 	}).WithTimeout(time.Minute).Should(MatchError(ContainSubstring("is not a mover of theirs")),
@@ -180,13 +181,13 @@ func TestAMoverReportsItsOwnComponentsOnly(t *testing.T) {
 	g.Expect(own.Snapshot(t.Context(), mine.Name, "other", done)).
 		To(MatchError(ContainSubstring("can change only its own components: data, logs")))
 
-	other := mover.APIStatus{Client: as(t, ns, v1alpha1.MoverServiceAccount, "backup-a-b-vwxyz"), Namespace: ns}
+	other := report.APIStatus{Client: as(t, ns, v1alpha1.MoverServiceAccount, "backup-a-b-vwxyz"), Namespace: ns}
 	forged := v1alpha1.Component{Phase: v1alpha1.SnapshotFailed}
 	g.Expect(other.Snapshot(t.Context(), mine.Name, "data", forged)).
 		NotTo(Succeed(), "a Job's name is no prefix of another's pod")
 	g.Expect(other.Snapshot(t.Context(), mine.Name, "other", done)).To(Succeed())
 
-	unbound := mover.APIStatus{Client: as(t, ns, v1alpha1.MoverServiceAccount, ""), Namespace: ns}
+	unbound := report.APIStatus{Client: as(t, ns, v1alpha1.MoverServiceAccount, ""), Namespace: ns}
 	g.Expect(unbound.Snapshot(t.Context(), mine.Name, "data", done)).
 		To(MatchError(ContainSubstring("must be bound to its pod")))
 
@@ -276,10 +277,10 @@ func TestAMoverDoesNotSayWhatBecameOfAVolumeSnapshot(t *testing.T) {
 	seen(&live.Status)
 	g.Expect(admin.Status().Update(t.Context(), &live)).To(Succeed())
 	g.Expect(forge(forged)).To(MatchError(ContainSubstring("only the manager can")))
-	mine := mover.APIStatus{Client: api, Namespace: ns}
+	mine := report.APIStatus{Client: api, Namespace: ns}
 	g.Expect(mine.Snapshot(t.Context(), s.Name, "data", v1alpha1.Component{Phase: v1alpha1.SnapshotSucceeded, ID: "u"})).
 		To(Succeed(), "what the manager wrote stays")
-	theirs := mover.APIStatus{Client: as(t, ns, v1alpha1.SnapshotterServiceAccount, "backup-b-vwxyz"), Namespace: ns}
+	theirs := report.APIStatus{Client: as(t, ns, v1alpha1.SnapshotterServiceAccount, "backup-b-vwxyz"), Namespace: ns}
 	g.Expect(theirs.Snapshot(t.Context(), s.Name, "logs", v1alpha1.Component{Phase: v1alpha1.SnapshotRunning})).
 		To(Succeed(), "a component beside it")
 	g.Expect(admin.Get(t.Context(), client.ObjectKeyFromObject(s), &live)).To(Succeed())
@@ -298,8 +299,8 @@ func TestAMoverOfARestoreReportsToItsRestoreSession(t *testing.T) {
 		},
 	}
 	g.Expect(admin.Create(t.Context(), r)).To(Succeed())
-	own := mover.APIStatus{Client: as(t, ns, v1alpha1.MoverServiceAccount, "restore-a-vwxyz"), Namespace: ns}
-	other := mover.APIStatus{Client: as(t, ns, v1alpha1.MoverServiceAccount, "restore-b-vwxyz"), Namespace: ns}
+	own := report.APIStatus{Client: as(t, ns, v1alpha1.MoverServiceAccount, "restore-a-vwxyz"), Namespace: ns}
+	other := report.APIStatus{Client: as(t, ns, v1alpha1.MoverServiceAccount, "restore-b-vwxyz"), Namespace: ns}
 	done := v1alpha1.RestoredComponent{Phase: v1alpha1.RestoreSessionSucceeded, Files: 3}
 	g.Eventually(func() error { return other.Restore(t.Context(), r.Name, "data", done) }).WithTimeout(time.Minute).
 		Should(MatchError(ContainSubstring("is not a mover of r")))
@@ -315,7 +316,7 @@ func TestAMoverOfAnotherNamespaceIsRefusedEvenWithTheRight(t *testing.T) {
 		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: v1alpha1.MoverServiceAccount},
 		Subjects:   []rbacv1.Subject{{Kind: rbacv1.ServiceAccountKind, Name: v1alpha1.MoverServiceAccount, Namespace: away}},
 	})).To(Succeed())
-	foreign := mover.APIStatus{Client: as(t, away, v1alpha1.MoverServiceAccount, "backup-a-vwxyz"), Namespace: home}
+	foreign := report.APIStatus{Client: as(t, away, v1alpha1.MoverServiceAccount, "backup-a-vwxyz"), Namespace: home}
 	g.Eventually(func() error {
 		return foreign.Snapshot(t.Context(), s.Name, "data", v1alpha1.Component{Phase: v1alpha1.SnapshotSucceeded})
 	}).WithTimeout(time.Minute).Should(MatchError(ContainSubstring("only to objects of its own namespace")))
@@ -325,14 +326,14 @@ func TestATriggerCreatesTheBackupSessionOfItsSlotOnce(t *testing.T) {
 	g := NewWithT(t)
 	ns := namespace(t)
 	c := as(t, ns, v1alpha1.TriggerServiceAccount, "trigger-web-hourly-29588888-vwxyz")
-	trigger := mover.Trigger{
+	run := trigger.Trigger{
 		Client: c, Namespace: ns, Job: "trigger-web-hourly-29588888", CronJob: "trigger-web-hourly",
 		InvokerKind: "BackupConfiguration", Invoker: "web", Session: "hourly", Now: time.Now,
 	}
-	name, err := trigger.Run(t.Context())
+	name, err := run.Run(t.Context())
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(name).To(Equal("web-hourly-1775333280"))
-	again, err := trigger.Run(t.Context())
+	again, err := run.Run(t.Context())
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(again).To(Equal(name), "a second pod of the slot finds, not duplicates")
 
@@ -342,20 +343,20 @@ func TestATriggerCreatesTheBackupSessionOfItsSlotOnce(t *testing.T) {
 	g.Expect(got.Spec.ScheduledTime.Unix()).To(Equal(int64(29588888 * 60)))
 	g.Expect(got.Labels).To(HaveKeyWithValue(v1alpha1.LabelInvokerName, "web"))
 
-	batch := trigger
+	batch := run
 	batch.InvokerKind = "BackupBatch"
 	qualified, err := batch.Run(t.Context())
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(qualified).NotTo(Equal(name), "another invoker of the name takes the qualified name")
 	g.Expect(qualified).To(HavePrefix("web-hourly-"))
 
-	hand := trigger
+	hand := run
 	hand.Job, hand.Now = "", func() time.Time { return time.Unix(1800000000, 5) }
 	name, err = hand.Run(t.Context())
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(name).To(Equal("web-hourly-1800000000"))
 
-	_, err = mover.Trigger{Client: c, Namespace: ns, InvokerKind: "Pod", Invoker: "a", Session: "b", CronJob: "c"}.Run(
+	_, err = trigger.Trigger{Client: c, Namespace: ns, InvokerKind: "Pod", Invoker: "a", Session: "b", CronJob: "c"}.Run(
 		t.Context())
 	g.Expect(err).To(HaveOccurred())
 }

@@ -12,36 +12,28 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/backend"
 	"github.com/cairn-backup/cairn/internal/backend/layout"
+	"github.com/cairn-backup/cairn/internal/mover/failure"
+	"github.com/cairn-backup/cairn/internal/mover/judge"
 	"github.com/cairn-backup/cairn/internal/repository"
 	"github.com/cairn-backup/cairn/internal/task"
 )
 
-// Tags of the engine's snapshots. With the first two, a mover finds a snapshot that an earlier mover finished but did
-// not report.
-const (
-	TagSnapshotUID   = "snapshot-uid"
-	TagComponent     = "component"
-	TagBackupSession = "backup-session"
-	// TagScope identifies which part of the volume was backed up.
-	TagScope = "scope"
-)
-
 const (
 	progressEvery = 10 * time.Second
-	// reportWithin is the time that the API server gets to accept a report. The work waits meanwhile.
-	reportWithin = 5 * time.Second
+	// ReportWithin is the time that the API server gets to accept a report. The work waits meanwhile.
+	ReportWithin = 5 * time.Second
 	// afterStop is the time for the remaining work after a mover was told to stop.
 	afterStop = 10 * time.Second
 )
 
-// backup backs up one component after another. A component that fails does not stop the others.
-func (m *Mover) backup(ctx context.Context, t task.Task, flags Flags) task.Result {
+// Backup backs up one component after another. A component that fails does not stop the others.
+func (m *Mover) Backup(ctx context.Context, t task.Task, flags Flags) task.Result {
 	b := &backup{m: m, t: t, exclude: flags.Exclude}
 	setup := b.open(ctx, flags)
 	if b.engine != nil {
 		defer func() {
 			if err := b.engine.Close(context.WithoutCancel(ctx)); err != nil {
-				m.Log.Warn("close repository", "reason", classifyMove(err).reason)
+				m.Log.Warn("close repository", "reason", failure.ClassifyMove(err).Reason)
 			}
 		}()
 	}
@@ -68,44 +60,44 @@ type backup struct {
 }
 
 // open connects to storage and repository. It never creates a repository: only an init Job does.
-func (b *backup) open(ctx context.Context, flags Flags) *failure {
+func (b *backup) open(ctx context.Context, flags Flags) *failure.Failure {
 	storage, err := b.m.storage(b.t)
 	if err != nil {
-		return classifyInit(err)
+		return failure.ClassifyInit(err)
 	}
 	if b.store, err = backend.Open(storage); err != nil {
-		return classifyInit(err)
+		return failure.ClassifyInit(err)
 	}
 	rep, err := b.m.repository(b.t, storage)
 	if err != nil {
-		return classifyInit(err)
+		return failure.ClassifyInit(err)
 	}
 	if b.directory, err = layout.NormalizeDirectory(b.t.Repository.Directory); err != nil {
-		return classifyInit(err)
+		return failure.ClassifyInit(err)
 	}
 	if err := reach(ctx, b.store, b.directory); err != nil {
-		return classifyInit(err)
+		return failure.ClassifyInit(err)
 	}
 	if rep.CacheDir, err = b.m.cacheDir(b.t, flags); err != nil {
-		return classifyInit(err)
+		return failure.ClassifyInit(err)
 	}
 	if b.engine, err = b.m.Driver.Open(ctx, rep); err != nil {
 		b.engine = nil
-		return classifyOpen(err)
+		return failure.ClassifyOpen(err)
 	}
 	return nil
 }
 
 // component backs up one volume or stream, unless an earlier mover has done it. The earlier mover judged its snapshot
 // under the same policy.
-func (b *backup) component(ctx context.Context, c task.Component, began time.Time) (task.ComponentResult, *failure) {
+func (b *backup) component(ctx context.Context, c task.Component, began time.Time) (task.ComponentResult, *failure.Failure) {
 	r := task.ComponentResult{Name: c.Name, Path: c.Path}
 	all, err := b.engine.List(ctx, b.sourceName(c))
 	if err != nil {
-		return r, classifyMove(err)
+		return r, failure.ClassifyMove(err)
 	}
-	uid, part, policy := string(b.t.Snapshot.UID), scope(c, b.exclude), b.t.SuccessPolicy
-	done, previous := found(all, uid, part)
+	uid, part, policy := string(b.t.Snapshot.UID), judge.Scope(c, b.exclude), b.t.SuccessPolicy
+	done, previous := judge.FindPrevious(all, uid, part)
 	if done != nil {
 		b.m.Log.Info("an earlier mover has backed it up", "component", c.Name)
 		return withSnapshot(r, *done, previous), nil
@@ -120,12 +112,12 @@ func (b *backup) component(ctx context.Context, c task.Component, began time.Tim
 	})
 	snapshot, err := b.engine.Backup(ctx, source, repository.BackupOptions{
 		Tags: map[string]string{
-			TagSnapshotUID: uid, TagComponent: c.Name, TagBackupSession: b.t.Snapshot.Spec.BackupSession, TagScope: part,
+			judge.TagSnapshotUID: uid, judge.TagComponent: c.Name, judge.TagBackupSession: b.t.Snapshot.Spec.BackupSession, judge.TagScope: part,
 		},
 		Exclude: b.exclude, AllowPartial: policy.AllowsUnreadable(), AllowChanged: policy.AllowsChanged(),
 		// Judge before the snapshot exists: a refused one can then neither be restored nor be found by another mover.
 		Accept: func(s repository.Snapshot) error {
-			if f := judge(policy, s, previous); f != nil {
+			if f := judge.Judge(policy, s, previous); f != nil {
 				return f
 			}
 			return nil
@@ -135,7 +127,7 @@ func (b *backup) component(ctx context.Context, c task.Component, began time.Tim
 	r = withSnapshot(r, snapshot, previous)
 	if err != nil {
 		r.ID = ""
-		return r, classifyMove(err)
+		return r, failure.ClassifyMove(err)
 	}
 	return r, nil
 }
@@ -143,7 +135,7 @@ func (b *backup) component(ctx context.Context, c task.Component, began time.Tim
 // source returns what a component backs up: a directory of its volume, or what its program writes. The caller calls
 // release after reading it.
 func (b *backup) source(ctx context.Context, c task.Component, previous *repository.Snapshot) (
-	_ repository.Source, release func(), _ *failure) {
+	_ repository.Source, release func(), _ *failure.Failure) {
 	if c.Stream != nil {
 		if f := b.m.answers(ctx, c.Stream, v1alpha1.ReasonDumpFailed); f != nil {
 			return repository.Source{}, nil, f
@@ -190,7 +182,7 @@ func (b *backup) progress(ctx context.Context, c task.Component, began time.Time
 
 // finish completes a component's result and writes it to the backend, then to the status. It leaves an interrupted
 // component open in both: another mover will back it up, or has.
-func (b *backup) finish(ctx context.Context, r task.ComponentResult, f *failure, began time.Time) task.ComponentResult {
+func (b *backup) finish(ctx context.Context, r task.ComponentResult, f *failure.Failure, began time.Time) task.ComponentResult {
 	r = ended(r, f, began, b.m.Now())
 	if r.Reason == v1alpha1.ReasonCancelled {
 		return r
@@ -199,7 +191,7 @@ func (b *backup) finish(ctx context.Context, r task.ComponentResult, f *failure,
 	defer cancel()
 	if b.store != nil {
 		if err := b.record(ctx, r); err != nil {
-			b.m.Log.Warn("write component result", "component", r.Name, "reason", classifyMove(err).reason)
+			b.m.Log.Warn("write component result", "component", r.Name, "reason", failure.ClassifyMove(err).Reason)
 		}
 	}
 	b.m.report(ctx, b.t, r.Name, r.Component(b.t.Repository.Driver))
@@ -225,7 +217,7 @@ func (b *backup) record(ctx context.Context, r task.ComponentResult) error {
 
 // report writes a component to the Snapshot's status. If that fails, the Result says the same later.
 func (m *Mover) report(ctx context.Context, t task.Task, name string, c v1alpha1.Component) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), reportWithin)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), ReportWithin)
 	defer cancel()
 	if err := m.Status.Snapshot(ctx, t.Snapshot.Name, name, c); err != nil {
 		m.Log.Warn("report to the Snapshot", "component", name, "error", err)
@@ -247,14 +239,14 @@ func withSnapshot(r task.ComponentResult, s repository.Snapshot, previous *repos
 }
 
 // ended adds times and outcome to a result.
-func ended(r task.ComponentResult, f *failure, began, now time.Time) task.ComponentResult {
+func ended(r task.ComponentResult, f *failure.Failure, began, now time.Time) task.ComponentResult {
 	r.StartTime, r.CompletionTime = timeOf(began), timeOf(now)
 	r.Duration = now.Sub(began).Round(time.Millisecond).String()
 	switch {
 	case f == nil:
 		r.Outcome = task.OutcomeSucceeded
 	default:
-		r.Outcome, r.Reason, r.Error = cmp.Or(r.Outcome, task.OutcomeFailed), f.reason, f.message
+		r.Outcome, r.Reason, r.Error = cmp.Or(r.Outcome, task.OutcomeFailed), f.Reason, f.Message
 	}
 	return r
 }

@@ -13,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/yaml"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/catalog"
 	"github.com/cairn-backup/cairn/internal/task"
 	"github.com/cairn-backup/cairn/policies"
 )
@@ -80,7 +81,7 @@ func (c catalogTask) components(p *pod, restore bool, names ...string) []task.Co
 		reference.Name = restoreOf
 	}
 	info := v1alpha1.AddonInfo{Name: c.addon, Tasks: []v1alpha1.TaskReference{reference}}
-	vars := task.Variables{MoverImage: "mover", TargetImage: "database", TargetHost: "127.0.0.1",
+	vars := catalog.Variables{MoverImage: "mover", TargetImage: "database", TargetHost: "127.0.0.1",
 		TargetPort: c.server.port}
 	if c.host != "" {
 		vars.TargetHost = c.host
@@ -88,9 +89,9 @@ func (c catalogTask) components(p *pod, restore bool, names ...string) []task.Co
 	if c.confirm {
 		vars.Confirm = "uid"
 	}
-	_, _, refusal := task.Resolve(addons[c.addon], lookup, info, restore, vars)
+	_, _, refusal := catalog.Resolve(addons[c.addon], lookup, info, restore, vars)
 	g.Expect(refusal).To(BeNil(), "%+v", refusal)
-	streams, refusal := task.Streams(addons[c.addon], lookup, info, restore, vars, names)
+	streams, refusal := catalog.Streams(addons[c.addon], lookup, info, restore, vars, names)
 	g.Expect(refusal).To(BeNil(), "%+v", refusal)
 	var out []task.Component
 	for _, s := range streams {

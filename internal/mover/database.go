@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/mover/failure"
 	"github.com/cairn-backup/cairn/internal/task"
 )
 
@@ -20,8 +21,8 @@ import (
 type database map[string]string
 
 // database reads the Secret. A Secret that is not mounted has no keys.
-func (m *Mover) database() (database, *failure) {
-	dir := m.path(task.DatabaseDir)
+func (m *Mover) database() (database, *failure.Failure) {
+	dir := m.Path(task.DatabaseDir)
 	entries, err := os.ReadDir(dir)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, noDatabaseSecret("the database's Secret can't be read")
@@ -40,8 +41,8 @@ func (m *Mover) database() (database, *failure) {
 	return out, nil
 }
 
-func noDatabaseSecret(message string) *failure {
-	return &failure{v1alpha1.ReasonDatabaseSecretNotAvailable, message}
+func noDatabaseSecret(message string) *failure.Failure {
+	return &failure.Failure{v1alpha1.ReasonDatabaseSecretNotAvailable, message}
 }
 
 // has reports whether the Secret has the key, or the key is empty.
@@ -51,7 +52,7 @@ func (d database) has(key string) bool {
 }
 
 // value returns the value of a required key.
-func (d database) value(key string) (string, *failure) {
+func (d database) value(key string) (string, *failure.Failure) {
 	v, there := d[key]
 	if !there {
 		return "", noDatabaseSecret(fmt.Sprintf("the database's Secret lacks %s", key))
@@ -60,7 +61,7 @@ func (d database) value(key string) (string, *failure) {
 }
 
 // expand replaces each $(key) in text with the value of the key.
-func (d database) expand(text string, escape v1alpha1.StreamEscape) (string, *failure) {
+func (d database) expand(text string, escape v1alpha1.StreamEscape) (string, *failure.Failure) {
 	var out strings.Builder
 	for {
 		before, rest, found := strings.Cut(text, "$(")
@@ -70,7 +71,7 @@ func (d database) expand(text string, escape v1alpha1.StreamEscape) (string, *fa
 		}
 		key, after, closed := strings.Cut(rest, ")")
 		if !closed {
-			return "", &failure{v1alpha1.ReasonInvalidTask, "the content of a file has $( without )"}
+			return "", &failure.Failure{v1alpha1.ReasonInvalidTask, "the content of a file has $( without )"}
 		}
 		v, f := d.value(key)
 		if f != nil {
@@ -110,18 +111,18 @@ func escaped(v string, escape v1alpha1.StreamEscape) (string, error) {
 	return "", fmt.Errorf("must be escaped as %q, which this mover does not know", escape)
 }
 
-// open lists the keys whose values are not secret. Messages can show their values.
-var open = []string{"type", "provider", "host", "hostname", "port", "username", "user", "database", "dbname", "db"}
+// publicKeys lists the keys whose values are not secret. Messages can show their values.
+var publicKeys = []string{"type", "provider", "host", "hostname", "port", "username", "user", "database", "dbname", "db"}
 
-// shortest is the length of the shortest secret that is looked for in messages. A shorter text is part of many other
+// minSecretLength is the length of the shortest secret that is looked for in messages. A shorter text is part of many other
 // words.
-const shortest = 3
+const minSecretLength = 3
 
 // scrubber returns a function that replaces all secrets in a text, in every form in which a program received them.
 func (d database) scrubber() func(string) string {
 	var secrets []string
 	for key, v := range d {
-		if slices.Contains(open, strings.ToLower(key)) {
+		if slices.Contains(publicKeys, strings.ToLower(key)) {
 			continue
 		}
 		forms := append(strings.FieldsFunc(v, func(r rune) bool { return r == '\n' || r == '\r' }),
@@ -133,7 +134,7 @@ func (d database) scrubber() func(string) string {
 		}
 		secrets = append(secrets, forms...)
 	}
-	secrets = slices.DeleteFunc(secrets, func(s string) bool { return len(s) < shortest })
+	secrets = slices.DeleteFunc(secrets, func(s string) bool { return len(s) < minSecretLength })
 	// longest first: a secret can contain another
 	slices.SortFunc(secrets, func(a, b string) int { return cmp.Or(len(b)-len(a), strings.Compare(a, b)) })
 	var pairs []string

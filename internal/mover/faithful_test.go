@@ -81,8 +81,8 @@ func equalsTheOriginal(t *testing.T) {
 	enginetest.Compare(t, src, out)
 }
 
-// TestWhatIsNotAskedForIsCounted: set-id bits, capabilities and devices are restored only on request.
-func TestWhatIsNotAskedForIsCounted(t *testing.T) {
+// TestOmittedPropertiesAreCounted: set-id bits, capabilities and devices are restored only on request.
+func TestOmittedPropertiesAreCounted(t *testing.T) {
 	enginetest.Needs(t, "setcap")
 	if os.Geteuid() != 0 {
 		t.Skip("needs root: owners, devices and capabilities")
@@ -109,9 +109,9 @@ func TestWhatIsNotAskedForIsCounted(t *testing.T) {
 	g.Expect(r.AttributesNotRestored + r.DevicesNotRestored).To(BeZero())
 }
 
-// TestAFileSystemThatRefusesAttributesIsSaid restores into a file system that keeps neither extended attributes nor
+// TestMissingAttributesAreReported restores into a file system that keeps neither extended attributes nor
 // ACLs.
-func TestAFileSystemThatRefusesAttributesIsSaid(t *testing.T) {
+func TestMissingAttributesAreReported(t *testing.T) {
 	enginetest.Needs(t, "setfattr", "setfacl")
 	g := NewWithT(t)
 	p := initialised(t)

@@ -8,6 +8,7 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/backend"
 	"github.com/cairn-backup/cairn/internal/backend/layout"
+	"github.com/cairn-backup/cairn/internal/mover/failure"
 	"github.com/cairn-backup/cairn/internal/repository"
 	"github.com/cairn-backup/cairn/internal/task"
 )
@@ -44,7 +45,7 @@ func (m *Mover) initRepository(ctx context.Context, t task.Task) (string, error)
 			return message, err
 		}
 	}
-	return "", &failure{v1alpha1.ReasonDirectoryTaken,
+	return "", &failure.Failure{v1alpha1.ReasonDirectoryTaken,
 		"repository.yaml appears and disappears: another cluster may be initialising the directory"}
 }
 
@@ -61,7 +62,7 @@ type initialisation struct {
 func (i initialisation) existing(ctx context.Context, text []byte) (string, error) {
 	meta, err := layout.ParseRepositoryMetadata(text)
 	if err != nil {
-		return "", &failure{v1alpha1.ReasonRepositoryDamaged, "repository.yaml exists but can't be used: " + err.Error()}
+		return "", &failure.Failure{v1alpha1.ReasonRepositoryDamaged, "repository.yaml exists but can't be used: " + err.Error()}
 	}
 	ours := i.metadata(meta)
 	same := meta.ClusterUID == ours.ClusterUID && (meta.RepositoryUID == ours.RepositoryUID ||
@@ -72,13 +73,13 @@ func (i initialisation) existing(ctx context.Context, text []byte) (string, erro
 		if meta.ClusterUID != ours.ClusterUID {
 			owner += " of another cluster"
 		}
-		return "", &failure{v1alpha1.ReasonDirectoryTaken,
+		return "", &failure.Failure{v1alpha1.ReasonDirectoryTaken,
 			fmt.Sprintf("directory %s belongs to %s. Choose another directory, or adopt this one with the annotation %s: %s",
 				i.directory, owner, v1alpha1.AnnotationAdopt, i.directory)}
 	}
 	if err := i.open(ctx); err != nil {
 		if errors.Is(err, repository.ErrWrongPassword) && meta.KeyID == ours.KeyID && meta.ClusterUID == ours.ClusterUID {
-			return "", passwordChanged() // this Secret's password fitted when repository.yaml was written
+			return "", failure.PasswordChanged() // this Secret's password fitted when repository.yaml was written
 		}
 		return "", err
 	}
@@ -100,7 +101,7 @@ func sameApp(a, b layout.AppRef) bool { return a == b || a.Name == "" || b.Name 
 // absent creates the repository, or completes one that an interrupted init left.
 func (i initialisation) absent(ctx context.Context) (string, error) {
 	if i.t.Repository.MustExist {
-		return "", &failure{v1alpha1.ReasonRepositoryNotFound,
+		return "", &failure.Failure{v1alpha1.ReasonRepositoryNotFound,
 			fmt.Sprintf("directory %s no longer holds its repository: restore the data of the directory, or create a new "+
 				"Repository with another directory", i.directory)}
 	}

@@ -8,6 +8,7 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/backend"
 	"github.com/cairn-backup/cairn/internal/backend/layout"
+	"github.com/cairn-backup/cairn/internal/mover/failure"
 	"github.com/cairn-backup/cairn/internal/task"
 )
 
@@ -42,7 +43,7 @@ func (m *Mover) initStorage(ctx context.Context, t task.Task) (string, error) {
 			return "", err
 		}
 	}
-	return "", &failure{v1alpha1.ReasonBackendInitializationFailed,
+	return "", &failure.Failure{v1alpha1.ReasonBackendInitializationFailed,
 		"metadata.yaml appears and disappears: two clusters may be initialising the storage"}
 }
 
@@ -52,7 +53,7 @@ func readStorageMetadata(text []byte, cluster string) (string, error) {
 	meta, err := layout.ParseStorageMetadata(text)
 	switch {
 	case err != nil:
-		return "", &failure{v1alpha1.ReasonBackendInitializationFailed, "metadata.yaml exists but can't be used: " +
+		return "", &failure.Failure{v1alpha1.ReasonBackendInitializationFailed, "metadata.yaml exists but can't be used: " +
 			err.Error()}
 	case meta.ClusterUID != cluster:
 		return "the storage is shared with the cluster that initialised it", nil

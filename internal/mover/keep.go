@@ -11,6 +11,8 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/backend"
 	"github.com/cairn-backup/cairn/internal/backend/layout"
+	"github.com/cairn-backup/cairn/internal/mover/failure"
+	"github.com/cairn-backup/cairn/internal/mover/judge"
 	"github.com/cairn-backup/cairn/internal/repository"
 	"github.com/cairn-backup/cairn/internal/task"
 )
@@ -19,11 +21,11 @@ import (
 func (m *Mover) keep(ctx context.Context, t task.Task) task.Result {
 	storage, err := m.storage(t)
 	if err != nil {
-		return failed(classifyInit(err))
+		return Failed(failure.ClassifyInit(err))
 	}
 	store, err := backend.Open(storage)
 	if err != nil {
-		return failed(classifyInit(err))
+		return Failed(failure.ClassifyInit(err))
 	}
 	var results []task.ComponentResult
 	for i := range t.Keep {
@@ -32,9 +34,9 @@ func (m *Mover) keep(ctx context.Context, t task.Task) task.Result {
 		k.t.Repository = &k.work.Repository
 		r := task.ComponentResult{Name: strconv.Itoa(i)}
 		err := k.do(ctx, storage, &r)
-		var f *failure
+		var f *failure.Failure
 		if err != nil {
-			f = classifyMove(err)
+			f = failure.ClassifyMove(err)
 		}
 		m.Log.Info("kept", "repository", k.work.Repository.Name, "removed", len(k.work.Remove), "wiped", k.work.Wipe,
 			"maintained", k.work.Maintain, "failed", f != nil)
@@ -55,7 +57,7 @@ type keeper struct {
 
 func (k *keeper) do(ctx context.Context, storage repository.Storage, r *task.ComponentResult) (err error) {
 	if k.directory, err = layout.NormalizeDirectory(k.work.Repository.Directory); err != nil {
-		return &failure{v1alpha1.ReasonInvalidPath, err.Error()}
+		return &failure.Failure{v1alpha1.ReasonInvalidPath, err.Error()}
 	}
 	if k.work.Wipe {
 		return k.wipe(ctx)
@@ -131,17 +133,17 @@ func (k *keeper) check(ctx context.Context, r *task.ComponentResult) error {
 func (k *keeper) owned(ctx context.Context) error {
 	text, err := k.store.Get(ctx, layout.RepositoryPath(k.directory))
 	if errors.Is(err, backend.ErrNotFound) {
-		return &failure{v1alpha1.ReasonRepositoryNotFound, fmt.Sprintf("directory %s holds no repository.yaml", k.directory)}
+		return &failure.Failure{v1alpha1.ReasonRepositoryNotFound, fmt.Sprintf("directory %s holds no repository.yaml", k.directory)}
 	}
 	if err != nil {
 		return err
 	}
 	meta, err := layout.ParseRepositoryMetadata(text)
 	if err != nil {
-		return &failure{v1alpha1.ReasonRepositoryDamaged, "repository.yaml exists but can't be used: " + err.Error()}
+		return &failure.Failure{v1alpha1.ReasonRepositoryDamaged, "repository.yaml exists but can't be used: " + err.Error()}
 	}
 	if meta.ClusterUID != k.t.Cluster || meta.RepositoryUID != string(k.work.Repository.UID) {
-		return &failure{v1alpha1.ReasonDirectoryTaken,
+		return &failure.Failure{v1alpha1.ReasonDirectoryTaken,
 			fmt.Sprintf("directory %s now belongs to Repository %s/%s, or to another cluster: nothing was removed",
 				k.directory, meta.RepositoryNamespace, meta.RepositoryName)}
 	}
@@ -156,7 +158,7 @@ func (k *keeper) wipe(ctx context.Context) error {
 		return err
 	}
 	if !slices.Contains(files, layout.RepositoryPath(k.directory)) {
-		return &failure{v1alpha1.ReasonRepositoryNotFound, fmt.Sprintf(
+		return &failure.Failure{v1alpha1.ReasonRepositoryNotFound, fmt.Sprintf(
 			"directory %s holds files but no repository.yaml that names their owner: remove it by hand", k.directory)}
 	}
 	if err := k.owned(ctx); err != nil {
@@ -184,11 +186,11 @@ func (k *keeper) wipe(ctx context.Context) error {
 }
 
 const (
-	// deletions is how often one run deletes data that comes back.
-	deletions = 3
-	// remembered is how long a removal is watched. It is longer than any writer can hold an old state of the
+	// maxDeletions is how often one run deletes data that comes back.
+	maxDeletions = 3
+	// rememberFor is how long a removal is watched. It is longer than any writer can hold an old state of the
 	// repository.
-	remembered = 72 * time.Hour
+	rememberFor = 72 * time.Hour
 )
 
 // remove deletes the Snapshots, and what earlier removals left or what came back of them, and verifies that all of it
@@ -244,7 +246,7 @@ func (k *keeper) removals(ctx context.Context) (map[string]*layout.Removal, erro
 		}
 		r, err := layout.ParseRemoval(text)
 		if err != nil {
-			return nil, &failure{v1alpha1.ReasonRepositoryDamaged, file + " exists but can't be used: " + err.Error()}
+			return nil, &failure.Failure{v1alpha1.ReasonRepositoryDamaged, file + " exists but can't be used: " + err.Error()}
 		}
 		out[r.SnapshotUID] = &r
 	}
@@ -263,7 +265,7 @@ func (k *keeper) remember(ctx context.Context, r *layout.Removal) error {
 
 // delete deletes what the removals name until a listing no longer shows any of it.
 func (k *keeper) delete(ctx context.Context, removals map[string]*layout.Removal) error {
-	for range deletions {
+	for range maxDeletions {
 		present, err := k.present(ctx, removals)
 		if err != nil || len(present) == 0 {
 			return err
@@ -282,7 +284,7 @@ func (k *keeper) delete(ctx context.Context, removals map[string]*layout.Removal
 	}
 	present, err := k.present(ctx, removals)
 	if err == nil && len(present) > 0 {
-		err = &failure{v1alpha1.ReasonRemovalPending,
+		err = &failure.Failure{v1alpha1.ReasonRemovalPending,
 			"deleted data came back while another client wrote to the repository: it will be deleted again later"}
 	}
 	return err
@@ -302,7 +304,7 @@ func (k *keeper) present(ctx context.Context, removals map[string]*layout.Remova
 	}
 	out := map[string]*layout.Removal{}
 	for _, s := range all {
-		r := removals[s.Tags[TagSnapshotUID]]
+		r := removals[s.Tags[judge.TagSnapshotUID]]
 		if r == nil {
 			r = byID[s.ID]
 		}
@@ -316,7 +318,7 @@ func (k *keeper) present(ctx context.Context, removals map[string]*layout.Remova
 // forget drops the removals whose data was not seen for long enough.
 func (k *keeper) forget(ctx context.Context, removals map[string]*layout.Removal) error {
 	for _, r := range removals {
-		if k.m.Now().Sub(r.Seen) < remembered {
+		if k.m.Now().Sub(r.Seen) < rememberFor {
 			continue
 		}
 		if err := k.store.Delete(ctx, layout.RemovalPath(k.directory, r.SnapshotUID)); err != nil {

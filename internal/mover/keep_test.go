@@ -12,7 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
-	"github.com/cairn-backup/cairn/internal/mover"
+	"github.com/cairn-backup/cairn/internal/mover/judge"
 	"github.com/cairn-backup/cairn/internal/repository"
 	"github.com/cairn-backup/cairn/internal/repository/kopia"
 	"github.com/cairn-backup/cairn/internal/task"
@@ -51,7 +51,7 @@ func backedUp(t *testing.T, snapshots ...string) *pod {
 func (p *pod) held() []string {
 	var out []string
 	for _, s := range p.snapshots() {
-		out = append(out, s.Tags[mover.TagSnapshotUID])
+		out = append(out, s.Tags[judge.TagSnapshotUID])
 	}
 	slices.Sort(out)
 	return out
@@ -221,9 +221,9 @@ func TestKeepChecksWhatItIsToldTo(t *testing.T) {
 	work.Keep[0].Maintain = task.MaintainFull
 	for _, snapshot := range []string{"one", "two"} {
 		for _, s := range p.snapshots() {
-			if s.Tags[mover.TagSnapshotUID] == "uid-"+snapshot {
+			if s.Tags[judge.TagSnapshotUID] == "uid-"+snapshot {
 				work.Keep[0].Check = append(work.Keep[0].Check, task.Checked{
-					Snapshot: snapshot, UID: types.UID("uid-" + snapshot), Component: s.Tags[mover.TagComponent], ID: s.ID})
+					Snapshot: snapshot, UID: types.UID("uid-" + snapshot), Component: s.Tags[judge.TagComponent], ID: s.ID})
 			}
 		}
 	}

@@ -9,8 +9,8 @@ import (
 	"github.com/cairn-backup/cairn/internal/program"
 )
 
-// loader feeds the program of a restore, and runs the program that finishes its work.
-type loader struct {
+// loadStream feeds the program of a restore, and runs the program that finishes its work.
+type loadStream struct {
 	ctx    context.Context //nolint:containedctx // an io.Writer has none
 	m      *Mover
 	stream *v1alpha1.ResolvedStream
@@ -25,19 +25,19 @@ type loader struct {
 }
 
 // loader returns a loader for a stream. The caller must close it.
-func (m *Mover) loader(ctx context.Context, s *v1alpha1.ResolvedStream) *loader {
-	return &loader{ctx: ctx, m: m, stream: s, begin: func() error { return nil }}
+func (m *Mover) loader(ctx context.Context, s *v1alpha1.ResolvedStream) *loadStream {
+	return &loadStream{ctx: ctx, m: m, stream: s, begin: func() error { return nil }}
 }
 
 // start starts the program once.
-func (l *loader) start() error {
+func (l *loadStream) start() error {
 	if l.in == nil && l.err == nil {
 		l.err = l.run()
 	}
 	return l.err
 }
 
-func (l *loader) run() error {
+func (l *loadStream) run() error {
 	err := l.begin()
 	if err == nil {
 		l.in, err = l.feed(l.stream)
@@ -46,7 +46,7 @@ func (l *loader) run() error {
 }
 
 // feed starts a program that reads its input from the mover.
-func (l *loader) feed(s *v1alpha1.ResolvedStream) (*program.Input, error) {
+func (l *loadStream) feed(s *v1alpha1.ResolvedStream) (*program.Input, error) {
 	spec, f := l.m.prepare(s)
 	if f != nil {
 		return nil, f
@@ -60,7 +60,7 @@ func (l *loader) feed(s *v1alpha1.ResolvedStream) (*program.Input, error) {
 }
 
 // Write passes b to the program. The first call starts it.
-func (l *loader) Write(b []byte) (int, error) {
+func (l *loadStream) Write(b []byte) (int, error) {
 	if err := l.start(); err != nil {
 		return 0, err
 	}
@@ -68,7 +68,7 @@ func (l *loader) Write(b []byte) (int, error) {
 }
 
 // finish ends the program's input. It returns nil if the program, and the one after it, ended well.
-func (l *loader) finish() error {
+func (l *loadStream) finish() error {
 	if err := l.start(); err != nil {
 		return err
 	}
@@ -87,7 +87,7 @@ func (l *loader) finish() error {
 }
 
 // written returns how much was passed to the program.
-func (l *loader) written() int64 {
+func (l *loadStream) written() int64 {
 	if l.in == nil {
 		return 0
 	}
@@ -96,7 +96,7 @@ func (l *loader) written() int64 {
 
 // close kills the program unless it has ended, because it must not take a part of the data for all of it. It also
 // removes the program's files.
-func (l *loader) close() {
+func (l *loadStream) close() {
 	if l.in != nil {
 		l.in.Close()
 		l.m.said(l.in.Said())

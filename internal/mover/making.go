@@ -18,6 +18,9 @@ import (
 	"k8s.io/client-go/dynamic"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/mover/failure"
+	"github.com/cairn-backup/cairn/internal/mover/report"
+	"github.com/cairn-backup/cairn/internal/mover/trigger"
 	"github.com/cairn-backup/cairn/internal/task"
 )
 
@@ -50,10 +53,10 @@ func (m *Mover) making(t task.Task, objects schema.GroupVersionResource) making 
 
 // makeAll makes the objects of all components concurrently with one, and ends the components whose objects could not
 // be made.
-func (w *making) makeAll(one func(task.Component) (types.UID, *failure), end func(task.Component, *failure)) {
+func (w *making) makeAll(one func(task.Component) (types.UID, *failure.Failure), end func(task.Component, *failure.Failure)) {
 	type outcome struct {
 		uid types.UID
-		f   *failure
+		f   *failure.Failure
 	}
 	outcomes := make([]outcome, len(w.t.Components))
 	var group errgroup.Group
@@ -82,15 +85,15 @@ func (w *making) create(ctx context.Context, object any) (types.UID, error) {
 	}
 	var uid types.UID
 	var last error
-	err = wait.ExponentialBackoffWithContext(ctx, again, func(ctx context.Context) (bool, error) {
+	err = wait.ExponentialBackoffWithContext(ctx, createBackoff, func(ctx context.Context) (bool, error) {
 		var created *unstructured.Unstructured
 		created, last = w.client.Create(ctx, &unstructured.Unstructured{Object: fields},
-			metav1.CreateOptions{FieldManager: FieldManager})
+			metav1.CreateOptions{FieldManager: report.FieldManager})
 		switch {
 		case last == nil:
 			uid = created.GetUID()
 			return true, nil
-		case passing(last):
+		case isRetriable(last):
 			return false, nil
 		}
 		return false, last
@@ -98,18 +101,18 @@ func (w *making) create(ctx context.Context, object any) (types.UID, error) {
 	return uid, cmp.Or(last, err)
 }
 
-// again retries for about a minute.
-var again = wait.Backoff{Duration: time.Second, Factor: 2, Jitter: 0.2, Steps: 7}
+// createBackoff retries for about a minute.
+var createBackoff = wait.Backoff{Duration: time.Second, Factor: 2, Jitter: 0.2, Steps: 7}
 
-// passing reports whether the API server can accept the same object a moment later. That includes a forbidden one: a
+// isRetriable reports whether the API server can accept the same object a moment later. That includes a forbidden one: a
 // RoleBinding takes effect a moment after it was made, and a quota can become free.
-func passing(err error) bool {
-	return apierrors.IsForbidden(err) || transient(err) && !apierrors.IsNotFound(err)
+func isRetriable(err error) bool {
+	return apierrors.IsForbidden(err) || trigger.Transient(err) && !apierrors.IsNotFound(err)
 }
 
 // wait calls look until it has ended all components. When late is true, look must end the rest. If the mover is told
 // to stop, stop ends the rest.
-func (w *making) wait(ctx context.Context, timeout time.Duration, look func(late bool), stop func(*failure)) {
+func (w *making) wait(ctx context.Context, timeout time.Duration, look func(late bool), stop func(*failure.Failure)) {
 	deadline := w.m.Now().Add(timeout)
 	for {
 		look(!w.m.Now().Before(deadline))
@@ -122,7 +125,7 @@ func (w *making) wait(ctx context.Context, timeout time.Duration, look func(late
 		}
 		select {
 		case <-ctx.Done():
-			stop(toldToStop())
+			stop(interruptedFailure())
 			return
 		case <-time.After(pause):
 		}
@@ -146,9 +149,9 @@ func (w *making) results() []task.ComponentResult {
 	return out
 }
 
-// toldToStop is the failure of interrupted work. Another mover continues it.
-func toldToStop() *failure {
-	return &failure{v1alpha1.ReasonCancelled, "the mover was told to stop"}
+// interruptedFailure is the failure of interrupted work. Another mover continues it.
+func interruptedFailure() *failure.Failure {
+	return &failure.Failure{v1alpha1.ReasonCancelled, "the mover was told to stop"}
 }
 
 // typed converts an object to its Go type.

@@ -14,6 +14,7 @@ import (
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/mover"
+	"github.com/cairn-backup/cairn/internal/mover/report"
 	"github.com/cairn-backup/cairn/internal/task"
 )
 
@@ -33,7 +34,7 @@ func newMaking(t testing.TB, namespace, job string, work task.Task) *making {
 	m.task.Cluster, m.task.Namespace = "cluster", namespace
 	api := as(t, namespace, v1alpha1.SnapshotterServiceAccount, job+"-abcde")
 	m.pod.mover.Client, m.pod.mover.Job = api, job
-	m.pod.mover.Status = mover.APIStatus{Client: api, Namespace: namespace}
+	m.pod.mover.Status = report.APIStatus{Client: api, Namespace: namespace}
 	return m
 }
 

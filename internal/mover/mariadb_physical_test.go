@@ -12,6 +12,7 @@ import (
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/catalog"
 	"github.com/cairn-backup/cairn/internal/mover"
 	"github.com/cairn-backup/cairn/internal/task"
 )
@@ -27,16 +28,16 @@ func (p *pod) physical(s *databaseServer, host string, restore bool, params map[
 		Tasks: []v1alpha1.TaskReference{{Name: "physical-backup", Params: &apiextensionsv1.JSON{Raw: text}}}}
 	if restore {
 		info.Tasks[0].Name = "physical-backup-restore"
-		vars := task.Variables{MoverImage: "mover", TargetKind: "PersistentVolumeClaim", TargetName: "data"}
-		resolved, _, refusal := task.Resolve(addons[info.Name], lookup, info, true, vars)
+		vars := catalog.Variables{MoverImage: "mover", TargetKind: "PersistentVolumeClaim", TargetName: "data"}
+		resolved, _, refusal := catalog.Resolve(addons[info.Name], lookup, info, true, vars)
 		g.Expect(refusal).To(BeNil(), "%+v", refusal)
 		g.Expect(resolved).To(And(HaveField("Image", "the server's"), HaveField("MoverImage", "mover")))
-		stream, refusal := task.Unpacker(addons[info.Name], lookup, info, vars)
+		stream, refusal := catalog.Unpacker(addons[info.Name], lookup, info, vars)
 		g.Expect(refusal).To(BeNil(), "%+v", refusal)
 		return task.Component{Name: "dump", Stream: p.here(stream)}
 	}
-	vars := task.Variables{MoverImage: "mover", TargetImage: "database", TargetHost: host, TargetPort: s.port}
-	streams, refusal := task.Streams(addons[info.Name], lookup, info, false, vars, nil)
+	vars := catalog.Variables{MoverImage: "mover", TargetImage: "database", TargetHost: host, TargetPort: s.port}
+	streams, refusal := catalog.Streams(addons[info.Name], lookup, info, false, vars, nil)
 	g.Expect(refusal).To(BeNil(), "%+v", refusal)
 	g.Expect(streams).To(HaveLen(1))
 	g.Expect(streams[0].Stream.DataDirectory).To(Equal("/var/lib/mysql"))

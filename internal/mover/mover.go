@@ -14,6 +14,7 @@ import (
 	"k8s.io/client-go/dynamic"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/mover/failure"
 	"github.com/cairn-backup/cairn/internal/repository"
 	"github.com/cairn-backup/cairn/internal/task"
 )
@@ -104,7 +105,7 @@ func (m *Mover) Run(ctx context.Context, kind task.Kind, flags Flags) int {
 
 // Refuse writes the Result of a mover that was called in a wrong way. It returns the exit code.
 func (m *Mover) Refuse(err error) int {
-	result := failed(&failure{v1alpha1.ReasonInvalidTask, err.Error()})
+	result := Failed(&failure.Failure{v1alpha1.ReasonInvalidTask, err.Error()})
 	m.Log.Error("refused", "error", err)
 	if err := m.leave(result); err != nil {
 		m.Log.Error("write the result", "error", err)
@@ -113,16 +114,16 @@ func (m *Mover) Refuse(err error) int {
 }
 
 func (m *Mover) do(ctx context.Context, kind task.Kind, flags Flags) task.Result {
-	raw, err := os.ReadFile(m.path(task.Path))
+	raw, err := os.ReadFile(m.Path(task.Path))
 	if err != nil {
-		return failed(&failure{v1alpha1.ReasonInvalidTask, fmt.Sprintf("read task: %v", err)})
+		return Failed(&failure.Failure{v1alpha1.ReasonInvalidTask, fmt.Sprintf("read task: %v", err)})
 	}
 	t, err := task.Decode(raw, kind)
 	if err != nil {
-		return failed(&failure{v1alpha1.ReasonInvalidTask, err.Error()})
+		return Failed(&failure.Failure{v1alpha1.ReasonInvalidTask, err.Error()})
 	}
 	if f := cmp.Or(m.streams(t, flags), unpackable(t, flags)); f != nil {
-		return failed(f)
+		return Failed(f)
 	}
 	switch kind {
 	case task.KindInitStorage:
@@ -132,9 +133,9 @@ func (m *Mover) do(ctx context.Context, kind task.Kind, flags Flags) task.Result
 	case task.KindKeep:
 		return m.keep(ctx, t)
 	case task.KindBackup:
-		return m.backup(ctx, t, flags)
+		return m.Backup(ctx, t, flags)
 	case task.KindRestore:
-		return m.restore(ctx, t, flags)
+		return m.Restore(ctx, t, flags)
 	case task.KindVolumeRestore:
 		return m.volumeRestore(ctx, t, flags)
 	case task.KindVolumeMount:
@@ -142,7 +143,7 @@ func (m *Mover) do(ctx context.Context, kind task.Kind, flags Flags) task.Result
 	case task.KindVolumeSnapshot:
 		return m.volumeSnapshots(ctx, t, flags)
 	}
-	return failed(&failure{v1alpha1.ReasonInvalidTask, fmt.Sprintf("unknown task %q", kind)})
+	return Failed(&failure.Failure{v1alpha1.ReasonInvalidTask, fmt.Sprintf("unknown task %q", kind)})
 }
 
 // leave writes the Result as the termination message.
@@ -166,54 +167,38 @@ func (m *Mover) leave(r task.Result) error {
 	return nil
 }
 
-// path returns where a path of package task lies for this mover.
-func (m *Mover) path(p string) string { return filepath.Join(m.Root, p) }
+// Path returns where a path of package task lies for this mover.
+func (m *Mover) Path(p string) string { return filepath.Join(m.Root, p) }
 
 // credentialFile returns the file of a key of the storage's Secret.
 func (m *Mover) credentialFile(key string) string {
-	return m.path(cmp.Or(m.Places.Credentials, task.CredentialsDir+"/") + key)
+	return m.Path(cmp.Or(m.Places.Credentials, task.CredentialsDir+"/") + key)
 }
 
 // encryptionFile returns the file of a key of the encryption Secret. directory is the one that the task names.
 func (m *Mover) encryptionFile(directory, key string) string {
 	if m.Places.Encryption != "" {
-		return m.path(m.Places.Encryption + key)
+		return m.Path(m.Places.Encryption + key)
 	}
-	return m.path(filepath.Join(task.EncryptionDir, directory, key))
+	return m.Path(filepath.Join(task.EncryptionDir, directory, key))
 }
 
 // volume returns the root of a component's volume.
 func (m *Mover) volume(component string) string {
 	if m.Places.Volume != nil {
-		return m.path(m.Places.Volume(component))
+		return m.Path(m.Places.Volume(component))
 	}
-	return m.path(filepath.Join(task.VolumesDir, component))
+	return m.Path(filepath.Join(task.VolumesDir, component))
 }
 
 // outcome returns the Result of a task without components.
 func outcome(message string, err error) task.Result {
 	if err != nil {
-		return failed(classifyInit(err))
+		return Failed(failure.ClassifyInit(err))
 	}
 	return task.Result{Outcome: task.OutcomeSucceeded, Reason: v1alpha1.ReasonSucceeded, Message: message}
 }
 
-func failed(f *failure) task.Result {
-	return task.Result{Outcome: task.OutcomeFailed, Reason: f.reason, Message: f.message}
-}
-
-// failure is an error with a reason, and with a message that anybody is allowed to read: it has no credential and no
-// name of a user's file.
-type failure struct{ reason, message string }
-
-// Error returns the message.
-func (f *failure) Error() string { return f.message }
-
-// asFailure finds a failure in err's chain.
-func asFailure(err error) *failure {
-	var f *failure
-	if errors.As(err, &f) {
-		return f
-	}
-	return nil
+func Failed(f *failure.Failure) task.Result {
+	return task.Result{Outcome: task.OutcomeFailed, Reason: f.Reason, Message: f.Message}
 }

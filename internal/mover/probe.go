@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/mover/failure"
 	"github.com/cairn-backup/cairn/internal/program"
 	"github.com/cairn-backup/cairn/internal/task"
 )
@@ -40,8 +41,8 @@ func (m *Mover) ask(ctx context.Context, s *v1alpha1.ResolvedStream) (*program.O
 }
 
 // noAnswer is the failure of a stream whose probe took too long.
-func (m *Mover) noAnswer(s *v1alpha1.ResolvedStream, reason string) *failure {
-	return &failure{
+func (m *Mover) noAnswer(s *v1alpha1.ResolvedStream, reason string) *failure.Failure {
+	return &failure.Failure{
 		reason,
 		fmt.Sprintf("%s: %s was still waiting after %s. A client that encrypts waits for ever at a port without encryption",
 			errNoAnswer, filepath.Base(s.Probe.Command[0]), cmp.Or(m.ProbeTimeout, defaultProbeTimeout))}
@@ -49,7 +50,7 @@ func (m *Mover) noAnswer(s *v1alpha1.ResolvedStream, reason string) *failure {
 
 // answers returns a failure with this reason if a database does not answer its probe. The content of the answer does
 // not matter. A probe that could not connect is a failure too: the next attempt could hang.
-func (m *Mover) answers(ctx context.Context, s *v1alpha1.ResolvedStream, reason string) *failure {
+func (m *Mover) answers(ctx context.Context, s *v1alpha1.ResolvedStream, reason string) *failure.Failure {
 	if s.Probe == nil {
 		return nil
 	}
@@ -58,7 +59,7 @@ func (m *Mover) answers(ctx context.Context, s *v1alpha1.ResolvedStream, reason 
 		defer end()
 		_, err = io.Copy(io.Discard, out)
 	}
-	var own *failure
+	var own *failure.Failure
 	var bad *program.Error
 	switch {
 	case errors.As(err, &own):
@@ -68,34 +69,34 @@ func (m *Mover) answers(ctx context.Context, s *v1alpha1.ResolvedStream, reason 
 	case errors.Is(err, errNoAnswer):
 		return m.noAnswer(s, reason)
 	case bad != nil:
-		return broken(err, reason)
+		return programFailure(err, reason)
 	}
-	return classifyMove(err)
+	return failure.ClassifyMove(err)
 }
 
 // probe returns a failure if a database holds data that nobody allowed to overwrite, or if that can't be found out.
 // Data that an earlier attempt wrote into an empty database is no obstacle. Without a probe, the manager asks for a
 // confirmation.
-func (m *Mover) probe(ctx context.Context, t task.Task, c task.Component) *failure {
+func (m *Mover) probe(ctx context.Context, t task.Task, c task.Component) *failure.Failure {
 	if c.Stream.Probe == nil || c.Resume || t.Restore != nil && t.Restore.Overwrite != "" {
 		return m.answers(ctx, c.Stream, v1alpha1.ReasonLoadFailed)
 	}
 	out, end, err := m.ask(ctx, c.Stream)
-	var own *failure
+	var own *failure.Failure
 	if errors.As(err, &own) {
 		return own
 	}
 	if err != nil {
-		return unseen(err)
+		return probeFailure(err)
 	}
 	defer end()
-	full := func() *failure {
+	full := func() *failure.Failure {
 		out.Close()
 		message := "the database holds data already"
 		if said := out.Said(); len(said) > 0 { // a client that was refused can print the error where data would be
 			message += "; the program said: " + strings.Join(said, "; ")
 		}
-		return &failure{v1alpha1.ReasonVolumeNotEmpty, message}
+		return &failure.Failure{v1alpha1.ReasonVolumeNotEmpty, message}
 	}
 	lines := bufio.NewScanner(out)
 	for lines.Scan() {
@@ -112,13 +113,13 @@ func (m *Mover) probe(ctx context.Context, t task.Task, c task.Component) *failu
 	case errors.Is(err, errNoAnswer):
 		return m.noAnswer(c.Stream, v1alpha1.ReasonLoadFailed)
 	default:
-		return unseen(err)
+		return probeFailure(err)
 	}
 }
 
-// unseen is the failure of a probe.
-func unseen(err error) *failure {
+// probeFailure is the failure of a probe.
+func probeFailure(err error) *failure.Failure {
 	f := loadFailure(err)
-	f.message = "can't find out whether the database holds data: " + f.message
+	f.Message = "can't find out whether the database holds data: " + f.Message
 	return f
 }

@@ -10,9 +10,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// rest returns memory that is of no use until there is work again: what the collector can free, and the pages of the
+// Rest returns memory that is of no use until there is work again: what the collector can free, and the pages of the
 // program itself, which were mostly read only once, at its start. The kernel loads pages again when they are needed.
-func rest() {
+func Rest() {
 	debug.FreeOSMemory()
 	_ = dropProgram() // on an error the pages stay
 }

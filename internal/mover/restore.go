@@ -7,17 +7,18 @@ import (
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/backend"
+	"github.com/cairn-backup/cairn/internal/mover/failure"
 	"github.com/cairn-backup/cairn/internal/repository"
 	"github.com/cairn-backup/cairn/internal/task"
 )
 
-// restore restores one component after another.
-func (m *Mover) restore(ctx context.Context, t task.Task, flags Flags) task.Result {
+// Restore restores one component after another.
+func (m *Mover) Restore(ctx context.Context, t task.Task, flags Flags) task.Result {
 	engine, setup := m.openForRestore(ctx, t, flags)
 	if engine != nil {
 		defer func() {
 			if err := engine.Close(context.WithoutCancel(ctx)); err != nil {
-				m.Log.Warn("close repository", "reason", classifyMove(err).reason)
+				m.Log.Warn("close repository", "reason", failure.ClassifyMove(err).Reason)
 			}
 		}()
 	}
@@ -42,29 +43,29 @@ func (m *Mover) restore(ctx context.Context, t task.Task, flags Flags) task.Resu
 }
 
 // openForRestore connects to the repository read-only.
-func (m *Mover) openForRestore(ctx context.Context, t task.Task, flags Flags) (repository.Engine, *failure) {
+func (m *Mover) openForRestore(ctx context.Context, t task.Task, flags Flags) (repository.Engine, *failure.Failure) {
 	storage, err := m.storage(t)
 	if err != nil {
-		return nil, classifyInit(err)
+		return nil, failure.ClassifyInit(err)
 	}
 	rep, err := m.repository(t, storage)
 	if err != nil {
-		return nil, classifyInit(err)
+		return nil, failure.ClassifyInit(err)
 	}
 	store, err := backend.Open(storage)
 	if err != nil {
-		return nil, classifyInit(err)
+		return nil, failure.ClassifyInit(err)
 	}
 	if err := reach(ctx, store, t.Repository.Directory); err != nil {
-		return nil, classifyInit(err)
+		return nil, failure.ClassifyInit(err)
 	}
 	rep.ReadOnly = true
 	if rep.CacheDir, err = m.cacheDir(t, flags); err != nil {
-		return nil, classifyInit(err)
+		return nil, failure.ClassifyInit(err)
 	}
 	engine, err := m.Driver.Open(ctx, rep)
 	if err != nil {
-		return nil, classifyOpen(err)
+		return nil, failure.ClassifyOpen(err)
 	}
 	return engine, nil
 }
@@ -72,7 +73,7 @@ func (m *Mover) openForRestore(ctx context.Context, t task.Task, flags Flags) (r
 // restoreComponent writes one component into its volume. It restores owners if the mover is able to, and set-id bits
 // and devices only if requested, because the content of a volume is not trusted. It counts what it did not restore.
 func (m *Mover) restoreComponent(ctx context.Context, t task.Task, flags Flags, engine repository.Engine,
-	c task.Component, began time.Time) (task.ComponentResult, *failure) {
+	c task.Component, began time.Time) (task.ComponentResult, *failure.Failure) {
 	r, rules := task.ComponentResult{Name: c.Name, Path: c.Path, ID: c.ID}, rulesOf(t)
 	dir, empty, f := m.target(c, rules)
 	if f != nil {
@@ -94,16 +95,16 @@ func (m *Mover) restoreComponent(ctx context.Context, t task.Task, flags Flags, 
 	r.Overwritten, r.Kept, r.Deleted = got.Overwritten, got.Skipped, got.Deleted
 	r.OwnersNotRestored, r.AttributesNotRestored = got.OwnersNotRestored, got.AttributesNotRestored+got.ModesNotRestored
 	if err != nil {
-		f := classifyMove(err)
+		f := failure.ClassifyMove(err)
 		// If nothing could be written, the volume is as empty as before.
 		if untouched := empty && got.Files+got.Links+got.Special == 0 && got.Dirs <= 1; untouched &&
-			f.reason == v1alpha1.ReasonTargetUnwritable {
+			f.Reason == v1alpha1.ReasonTargetUnwritable {
 			r.TargetEmpty, r.TargetWritten = !rules.Group, false
 		}
 		return r, f
 	}
 	if got.Files+got.Links+got.Special+got.Skipped == 0 && len(flags.Include) > 0 {
-		return r, &failure{v1alpha1.ReasonEmpty,
+		return r, &failure.Failure{v1alpha1.ReasonEmpty,
 			"nothing in the component matches the parameter include, so nothing was restored"}
 	}
 	if rules.Verify {
@@ -114,21 +115,21 @@ func (m *Mover) restoreComponent(ctx context.Context, t task.Task, flags Flags, 
 
 // verify reads back what was restored. If it can't, the outcome is unknown.
 func (m *Mover) verify(ctx context.Context, engine repository.Engine, r task.ComponentResult, dir place,
-	options repository.RestoreOptions) (task.ComponentResult, *failure) {
+	options repository.RestoreOptions) (task.ComponentResult, *failure.Failure) {
 	got, err := engine.Compare(ctx, r.ID, dir.path(), options)
 	r.Verified, r.Different = got.Files, got.Different
 	switch {
 	case got.Different > 0:
-		return r, &failure{v1alpha1.ReasonVerificationFailed,
+		return r, &failure.Failure{v1alpha1.ReasonVerificationFailed,
 			fmt.Sprintf("%d entries differ from the repository: something else may be writing to the volume, or its disk is "+
 				"failing", got.Different)}
 	case err != nil:
-		f := classifyMove(err)
+		f := failure.ClassifyMove(err)
 		r.Outcome = task.OutcomeUnknown
-		return r, &failure{f.reason, "all data was written, but could not be verified: " + f.message}
+		return r, &failure.Failure{f.Reason, "all data was written, but could not be verified: " + f.Message}
 	case got.Unreadable > 0:
 		r.Outcome = task.OutcomeUnknown
-		return r, &failure{v1alpha1.ReasonUnreadable,
+		return r, &failure.Failure{v1alpha1.ReasonUnreadable,
 			fmt.Sprintf("all data was written, but %d entries could not be read back: restore as a user who is allowed to "+
 				"read them (jobTemplate.spec.securityContext)", got.Unreadable)}
 	}
@@ -188,7 +189,7 @@ func (r *restoring) progress(ctx context.Context) func(repository.RestoreProgres
 
 // reportRestore writes a component to the RestoreSession's status. If that fails, the Result says the same later.
 func (m *Mover) reportRestore(ctx context.Context, t task.Task, name string, c v1alpha1.RestoredComponent) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), reportWithin)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), ReportWithin)
 	defer cancel()
 	if err := m.Status.Restore(ctx, t.RestoreSession.Name, name, c); err != nil {
 		m.Log.Warn("report to the RestoreSession", "component", name, "error", err)

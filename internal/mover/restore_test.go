@@ -141,9 +141,9 @@ func (e uncomparable) Compare(context.Context, string, string, repository.Restor
 	return repository.CompareResult{}, e.err
 }
 
-// TestAUsedVolumeIsOverwrittenAsItIsSaid: without the confirmation of a user nothing in it is touched; with it the
+// TestOverwriteFollowsThePolicy: without the confirmation of a user nothing in it is touched; with it the
 // policy applies. All changes of existing files are counted.
-func TestAUsedVolumeIsOverwrittenAsItIsSaid(t *testing.T) {
+func TestOverwriteFollowsThePolicy(t *testing.T) {
 	before := map[string]string{"older": "theirs", "newer": "theirs", "sub/extra": "theirs"}
 	for name, tc := range map[string]struct {
 		rules                      task.Restore
@@ -208,9 +208,9 @@ func TestAUsedVolumeIsOverwrittenAsItIsSaid(t *testing.T) {
 	}
 }
 
-// TestAVolumeWithoutRoomIsToldFromOneOfAnotherUser: the message contains the system's own error, because the two need
+// TestFullVolumeAndMissingRightsDiffer: the message contains the system's own error, because the two need
 // different remedies.
-func TestAVolumeWithoutRoomIsToldFromOneOfAnotherUser(t *testing.T) {
+func TestFullVolumeAndMissingRightsDiffer(t *testing.T) {
 	g := NewWithT(t)
 	p := initialised(t)
 	p.write("cairn/volumes/pvc/private-name", strings.Repeat("0123456789abcdef", 1<<17))

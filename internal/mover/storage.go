@@ -12,9 +12,11 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/backend"
 	"github.com/cairn-backup/cairn/internal/backend/layout"
+	"github.com/cairn-backup/cairn/internal/mover/failure"
 	"github.com/cairn-backup/cairn/internal/policy"
 	"github.com/cairn-backup/cairn/internal/repository"
 	"github.com/cairn-backup/cairn/internal/task"
+	"github.com/cairn-backup/cairn/internal/task/moverjob"
 )
 
 // storage builds the storage from task and credentials.
@@ -25,11 +27,11 @@ func (m *Mover) storage(t task.Task) (repository.Storage, error) {
 	}
 	local := ""
 	if spec.Local != nil {
-		local = m.path(task.StorageMount(spec.Local))
+		local = m.Path(moverjob.StorageMount(spec.Local))
 	}
 	out, err := backend.FromSpec(spec, local, m.credential)
-	if err != nil && asFailure(err) == nil && !errors.Is(err, repository.ErrBadCredentials) {
-		err = &failure{v1alpha1.ReasonInvalidTask, err.Error()}
+	if err != nil && failure.AsFailure(err) == nil && !errors.Is(err, repository.ErrBadCredentials) {
+		err = &failure.Failure{v1alpha1.ReasonInvalidTask, err.Error()}
 	}
 	return out, err
 }
@@ -49,7 +51,7 @@ func (m *Mover) missingKeys(spec v1alpha1.Storage) error {
 		sizes[key] = len(value)
 	}
 	if missing := secret.Missing(func(key string) int { return sizes[key] }); missing != "" {
-		return &failure{v1alpha1.ReasonBackendSecretNotAvailable, "the storage's Secret lacks " + missing}
+		return &failure.Failure{v1alpha1.ReasonBackendSecretNotAvailable, "the storage's Secret lacks " + missing}
 	}
 	return nil
 }
@@ -62,7 +64,7 @@ func (m *Mover) credential(key string) (string, error) {
 		return "", nil
 	}
 	if err != nil {
-		return "", &failure{v1alpha1.ReasonBackendSecretNotAvailable, fmt.Sprintf("key %s can't be read: %v", key, err)}
+		return "", &failure.Failure{v1alpha1.ReasonBackendSecretNotAvailable, fmt.Sprintf("key %s can't be read: %v", key, err)}
 	}
 	return strings.TrimSpace(string(b)), nil
 }
@@ -75,13 +77,13 @@ func (m *Mover) password(directory string) (string, error) {
 			continue
 		}
 		if err != nil {
-			return "", &failure{v1alpha1.ReasonEncryptionSecretNotAvailable, fmt.Sprintf("key %s can't be read: %v", key, err)}
+			return "", &failure.Failure{v1alpha1.ReasonEncryptionSecretNotAvailable, fmt.Sprintf("key %s can't be read: %v", key, err)}
 		}
 		if p := strings.TrimRight(string(b), "\r\n"); p != "" {
 			return p, nil
 		}
 	}
-	return "", &failure{v1alpha1.ReasonEncryptionSecretNotAvailable,
+	return "", &failure.Failure{v1alpha1.ReasonEncryptionSecretNotAvailable,
 		fmt.Sprintf("the encryption Secret has neither %s nor %s", v1alpha1.EncryptionPassword,
 			v1alpha1.EncryptionResticPassword)}
 }
@@ -89,18 +91,18 @@ func (m *Mover) password(directory string) (string, error) {
 // repository returns where the task's repository lies and how to open it.
 func (m *Mover) repository(t task.Task, storage repository.Storage) (repository.Repository, error) {
 	if t.Repository.Driver != v1alpha1.DriverKopia {
-		return repository.Repository{}, &failure{v1alpha1.ReasonInvalidTask,
+		return repository.Repository{}, &failure.Failure{v1alpha1.ReasonInvalidTask,
 			fmt.Sprintf("this mover has no driver %q", t.Repository.Driver)}
 	}
 	directory, err := layout.NormalizeDirectory(t.Repository.Directory)
 	if err != nil {
-		return repository.Repository{}, &failure{v1alpha1.ReasonInvalidPath, err.Error()}
+		return repository.Repository{}, &failure.Failure{v1alpha1.ReasonInvalidPath, err.Error()}
 	}
 	password, err := m.password(t.Repository.Encryption)
 	if err != nil {
 		return repository.Repository{}, err
 	}
-	work := m.path(filepath.Join(task.WorkDir, "engine"))
+	work := m.Path(filepath.Join(task.WorkDir, "engine"))
 	if err := os.MkdirAll(work, 0o700); err != nil {
 		return repository.Repository{}, fmt.Errorf("create work directory: %w", err)
 	}
@@ -118,9 +120,9 @@ func (m *Mover) cacheDir(t task.Task, flags Flags) (string, error) {
 	if !flags.Cache {
 		return "", nil
 	}
-	dir := m.path(filepath.Join(flags.ScratchDir, "cache", string(t.Repository.UID)))
+	dir := m.Path(filepath.Join(flags.ScratchDir, "cache", string(t.Repository.UID)))
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return "", &failure{v1alpha1.ReasonInvalidTask,
+		return "", &failure.Failure{v1alpha1.ReasonInvalidTask,
 			fmt.Sprintf("can't create a cache in %s: %v: set scratchDir to a directory that the mover is allowed to write to, "+
 				"or enableCache to false", flags.ScratchDir, errors.Unwrap(err))}
 	}
@@ -132,7 +134,7 @@ func (m *Mover) cacheDir(t task.Task, flags Flags) (string, error) {
 func reach(ctx context.Context, store backend.Store, directory string) error {
 	directory, err := layout.NormalizeDirectory(directory)
 	if err != nil {
-		return &failure{v1alpha1.ReasonInvalidPath, err.Error()}
+		return &failure.Failure{v1alpha1.ReasonInvalidPath, err.Error()}
 	}
 	_, err = store.Get(ctx, layout.RepositoryPath(directory))
 	if errors.Is(err, backend.ErrNotFound) {

@@ -11,6 +11,7 @@ import (
 	"slices"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/mover/failure"
 	"github.com/cairn-backup/cairn/internal/program"
 	"github.com/cairn-backup/cairn/internal/repository/memlimit"
 	"github.com/cairn-backup/cairn/internal/task"
@@ -20,22 +21,22 @@ import (
 const defaultPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 // streams prepares the mover for programs, if the task has any. It refuses flags and rules that don't suit a stream.
-func (m *Mover) streams(t task.Task, flags Flags) *failure {
+func (m *Mover) streams(t task.Task, flags Flags) *failure.Failure {
 	if !slices.ContainsFunc(t.Components, func(c task.Component) bool { return c.Stream != nil }) {
 		return nil
 	}
 	memlimit.Share()
 	switch {
 	case len(flags.Include)+len(flags.Exclude) > 0:
-		return &failure{v1alpha1.ReasonInvalidTask, "a stream has no files to include or exclude"}
+		return &failure.Failure{v1alpha1.ReasonInvalidTask, "a stream has no files to include or exclude"}
 	case t.Restore != nil && t.Restore.Verify:
-		return &failure{v1alpha1.ReasonInvalidTask, "a stream can't be verified: the input of a program can't be read back"}
+		return &failure.Failure{v1alpha1.ReasonInvalidTask, "a stream can't be verified: the input of a program can't be read back"}
 	}
 	return nil
 }
 
 // dump starts the program of a stream that is backed up. Closing the result ends the program and removes its files.
-func (m *Mover) dump(ctx context.Context, s *v1alpha1.ResolvedStream) (*dump, *failure) {
+func (m *Mover) dump(ctx context.Context, s *v1alpha1.ResolvedStream) (*dumpStream, *failure.Failure) {
 	if f := m.filesOfServer(s.DataDirectory); f != nil {
 		return nil, f
 	}
@@ -46,55 +47,55 @@ func (m *Mover) dump(ctx context.Context, s *v1alpha1.ResolvedStream) (*dump, *f
 	out, err := program.Start(ctx, spec)
 	if err != nil {
 		m.tidy()
-		return nil, broken(err, v1alpha1.ReasonDumpFailed)
+		return nil, programFailure(err, v1alpha1.ReasonDumpFailed)
 	}
 	m.Log.Info("started a program", "program", filepath.Base(spec.Args[0]))
-	return &dump{m: m, out: out}, nil
+	return &dumpStream{m: m, out: out}, nil
 }
 
 // filesOfServer returns a failure if a program would not find the files of its server. Its message is clearer than
 // the program's.
-func (m *Mover) filesOfServer(dir string) *failure {
+func (m *Mover) filesOfServer(dir string) *failure.Failure {
 	if dir == "" {
 		return nil
 	}
-	entries, err := os.ReadDir(m.path(dir))
+	entries, err := os.ReadDir(m.Path(dir))
 	switch {
 	case errors.Is(err, fs.ErrNotExist), err == nil && len(entries) == 0:
-		return &failure{v1alpha1.ReasonPathNotFound,
+		return &failure.Failure{v1alpha1.ReasonPathNotFound,
 			fmt.Sprintf("the server's directory %s is empty or missing: correct the parameter dataDirectory", dir)}
 	case err != nil:
-		return &failure{v1alpha1.ReasonUnreadable,
+		return &failure.Failure{v1alpha1.ReasonUnreadable,
 			fmt.Sprintf("the server's directory %s can't be read: run as the server's user (jobTemplate.spec.securityContext)",
 				dir)}
 	}
 	return nil
 }
 
-// dump is a program whose output is backed up.
-type dump struct {
+// dumpStream is a program whose output is backed up.
+type dumpStream struct {
 	m   *Mover
 	out *program.Output
 }
 
 // Read returns what the program writes. It returns io.EOF only if the program ended well.
-func (d *dump) Read(b []byte) (int, error) {
+func (d *dumpStream) Read(b []byte) (int, error) {
 	n, err := d.out.Read(b)
-	if f := broken(err, v1alpha1.ReasonDumpFailed); f != nil {
+	if f := programFailure(err, v1alpha1.ReasonDumpFailed); f != nil {
 		return n, f
 	}
 	return n, err
 }
 
 // Close ends the program.
-func (d *dump) Close() {
+func (d *dumpStream) Close() {
 	d.out.Close()
 	d.m.tidy()
 	d.m.said(d.out.Said())
 }
 
-// broken returns the failure of a program. It is nil for any other error.
-func broken(err error, reason string) *failure {
+// programFailure returns the failure of a program. It is nil for any other error.
+func programFailure(err error, reason string) *failure.Failure {
 	var bad *program.Error
 	if !errors.As(err, &bad) {
 		return nil
@@ -102,7 +103,7 @@ func broken(err error, reason string) *failure {
 	if bad.Empty {
 		reason = v1alpha1.ReasonEmpty
 	}
-	return &failure{reason, bad.Message}
+	return &failure.Failure{reason, bad.Message}
 }
 
 // said logs the last lines that a program printed.
@@ -113,12 +114,12 @@ func (m *Mover) said(lines []string) {
 }
 
 // prepare writes the files of a stream's program and returns how to run it.
-func (m *Mover) prepare(s *v1alpha1.ResolvedStream) (program.Spec, *failure) {
+func (m *Mover) prepare(s *v1alpha1.ResolvedStream) (program.Spec, *failure.Failure) {
 	secret, f := m.database()
 	if f != nil {
 		return program.Spec{}, f
 	}
-	dir := m.path(task.StreamDir)
+	dir := m.Path(task.StreamDir)
 	spec := program.Spec{
 		Args: append([]string{}, s.Command...), Dir: dir, Scrub: secret.scrubber(), Grace: m.ProgramGrace,
 		Env: []string{"HOME=" + dir, "TMPDIR=" + dir, "LANG=C", "PATH=" + cmp.Or(os.Getenv("PATH"), defaultPath)},
@@ -141,7 +142,7 @@ func (m *Mover) prepare(s *v1alpha1.ResolvedStream) (program.Spec, *failure) {
 		spec.Env = append(spec.Env, e.Name+"="+value)
 	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return program.Spec{}, &failure{v1alpha1.ReasonInvalidTask, "the directory for the program's files can't be created"}
+		return program.Spec{}, &failure.Failure{v1alpha1.ReasonInvalidTask, "the directory for the program's files can't be created"}
 	}
 	for _, file := range s.Files {
 		if !secret.has(file.IfKey) {
@@ -163,12 +164,12 @@ func running(s *v1alpha1.ResolvedStream, p *v1alpha1.ResolvedProgram) *v1alpha1.
 }
 
 // file writes one of a program's files, readable only for its user.
-func (m *Mover) file(dir string, file v1alpha1.StreamFile, secret database) *failure {
+func (m *Mover) file(dir string, file v1alpha1.StreamFile, secret database) *failure.Failure {
 	content, f := secret.expand(file.Content, file.Escape)
 	if f != nil {
 		return f
 	}
-	bad := &failure{v1alpha1.ReasonInvalidTask, fmt.Sprintf("file %q can't be written for the program", file.Name)}
+	bad := &failure.Failure{v1alpha1.ReasonInvalidTask, fmt.Sprintf("file %q can't be written for the program", file.Name)}
 	root, err := os.OpenRoot(dir)
 	if err != nil {
 		return bad
@@ -182,7 +183,7 @@ func (m *Mover) file(dir string, file v1alpha1.StreamFile, secret database) *fai
 
 // tidy removes the files of a program. A file that can't be removed disappears with the pod.
 func (m *Mover) tidy() {
-	if err := os.RemoveAll(m.path(task.StreamDir)); err != nil {
+	if err := os.RemoveAll(m.Path(task.StreamDir)); err != nil {
 		m.Log.Warn("can't remove the program's files")
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/mover/failure"
 	"github.com/cairn-backup/cairn/internal/pgroles"
 	"github.com/cairn-backup/cairn/internal/rdb"
 	"github.com/cairn-backup/cairn/internal/repository"
@@ -17,7 +18,7 @@ import (
 
 // restoreStream feeds the backup of a stream to its program.
 func (m *Mover) restoreStream(ctx context.Context, t task.Task, engine repository.Engine, c task.Component,
-	began time.Time) (task.ComponentResult, *failure) {
+	began time.Time) (task.ComponentResult, *failure.Failure) {
 	r := task.ComponentResult{Name: c.Name, ID: c.ID}
 	if f := m.probe(ctx, t, c); f != nil {
 		return r, f
@@ -29,7 +30,7 @@ func (m *Mover) restoreStream(ctx context.Context, t task.Task, engine repositor
 	}
 	report := restoring{m: m, t: t, c: c, began: began, last: began}
 	report.tell(ctx, nil)
-	kept := &counted{progress: report.progress(ctx)}
+	kept := &countingWriter{progress: report.progress(ctx)}
 	err := m.feed(ctx, engine, c, l, kept)
 	if err == nil {
 		err = l.finish()
@@ -44,7 +45,7 @@ func (m *Mover) restoreStream(ctx context.Context, t task.Task, engine repositor
 
 // feed writes the backup to the program, through the stream's filter.
 func (m *Mover) feed(ctx context.Context, engine repository.Engine, c task.Component, in io.Writer,
-	kept *counted) error {
+	kept *countingWriter) error {
 	switch c.Stream.Filter {
 	case v1alpha1.StreamFilterNone, "":
 		kept.to = in
@@ -63,7 +64,7 @@ func (m *Mover) feed(ctx context.Context, engine repository.Engine, c task.Compo
 		}
 		return to.Flush()
 	}
-	return &failure{v1alpha1.ReasonInvalidTask, fmt.Sprintf("this mover has no filter %q", c.Stream.Filter)}
+	return &failure.Failure{v1alpha1.ReasonInvalidTask, fmt.Sprintf("this mover has no filter %q", c.Stream.Filter)}
 }
 
 // statements passes on a dump but no archive. psql would look for commands in the files of a physical backup, which
@@ -84,7 +85,7 @@ func (s *statements) Write(b []byte) (int, error) {
 		return len(b), nil
 	}
 	if bytes.HasPrefix(s.first[archiveAt:], []byte(archiveMark)) {
-		return 0, &failure{v1alpha1.ReasonLoadFailed, "the component is a physical backup, not a dump: restore it into a " +
+		return 0, &failure.Failure{v1alpha1.ReasonLoadFailed, "the component is a physical backup, not a dump: restore it into a " +
 			"PersistentVolumeClaim with the task physical-backup-restore"}
 	}
 	return len(b), s.Flush()
@@ -105,8 +106,8 @@ const (
 )
 
 // feedRedis turns an RDB file into commands.
-func (m *Mover) feedRedis(ctx context.Context, engine repository.Engine, id string, in io.Writer, kept *counted) error {
-	return through(ctx, engine, id, kept, func(r io.Reader) error {
+func (m *Mover) feedRedis(ctx context.Context, engine repository.Engine, id string, in io.Writer, kept *countingWriter) error {
+	return restoreThroughPipe(ctx, engine, id, kept, func(r io.Reader) error {
 		keys, err := rdb.Commands(r, in)
 		if err == nil {
 			m.Log.Info("keys were turned into commands", "keys", keys)
@@ -115,9 +116,9 @@ func (m *Mover) feedRedis(ctx context.Context, engine repository.Engine, id stri
 	})
 }
 
-// through restores a stream into a pipe that read reads. If one side fails, the other ends, and through returns the
+// restoreThroughPipe restores a stream into a pipe that read reads. If one side fails, the other ends, and through returns the
 // error of the side that failed first.
-func through(ctx context.Context, engine repository.Engine, id string, kept *counted,
+func restoreThroughPipe(ctx context.Context, engine repository.Engine, id string, kept *countingWriter,
 	read func(io.Reader) error) error {
 	r, w := io.Pipe()
 	kept.to = w
@@ -139,26 +140,26 @@ func through(ctx context.Context, engine repository.Engine, id string, kept *cou
 var errStopped = errors.New("the reader ended")
 
 // loadFailure returns why a stream was not restored. Messages of program and filter hold no secret and can be shown.
-func loadFailure(err error) *failure {
-	if f := broken(err, v1alpha1.ReasonLoadFailed); f != nil {
+func loadFailure(err error) *failure.Failure {
+	if f := programFailure(err, v1alpha1.ReasonLoadFailed); f != nil {
 		return f
 	}
 	var unfit *rdb.Error
 	if errors.As(err, &unfit) {
-		return &failure{v1alpha1.ReasonLoadFailed, "the component can't be turned into commands: " + unfit.Message}
+		return &failure.Failure{v1alpha1.ReasonLoadFailed, "the component can't be turned into commands: " + unfit.Message}
 	}
-	return classifyMove(err)
+	return failure.ClassifyMove(err)
 }
 
-// counted counts the bytes on their way to the program.
-type counted struct {
+// countingWriter counts the bytes on their way to the program.
+type countingWriter struct {
 	to       io.Writer
 	bytes    int64
 	progress func(repository.RestoreProgress)
 }
 
 // Write passes b on.
-func (c *counted) Write(b []byte) (int, error) {
+func (c *countingWriter) Write(b []byte) (int, error) {
 	n, err := c.to.Write(b)
 	c.bytes += int64(n)
 	c.progress(repository.RestoreProgress{BytesDone: c.bytes})

@@ -11,7 +11,7 @@ import (
 	. "github.com/onsi/gomega"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
-	"github.com/cairn-backup/cairn/internal/mover"
+	"github.com/cairn-backup/cairn/internal/mover/install"
 	"github.com/cairn-backup/cairn/internal/task"
 )
 
@@ -377,7 +377,7 @@ func TestAMoverIsInstalled(t *testing.T) {
 	g.Expect(os.WriteFile(ca, []byte("certificates"), 0o600)).To(Succeed())
 	t.Setenv("SSL_CERT_FILE", ca)
 	for range 2 {
-		g.Expect(mover.Install(dir)).To(Succeed())
+		g.Expect(install.Install(dir)).To(Succeed())
 	}
 	info, err := os.Stat(filepath.Join(dir, "mover"))
 	g.Expect(err).NotTo(HaveOccurred())
@@ -391,7 +391,7 @@ func TestAMoverIsInstalled(t *testing.T) {
 	entries, err := os.ReadDir(dir)
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(entries).To(HaveLen(2))
-	g.Expect(mover.Install(filepath.Join(dir, "absent"))).To(MatchError(ContainSubstring("write to the directory")))
+	g.Expect(install.Install(filepath.Join(dir, "absent"))).To(MatchError(ContainSubstring("write to the directory")))
 }
 
 // Data that nobody allowed to overwrite is not touched: the loading program does not even start.

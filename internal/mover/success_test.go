@@ -288,8 +288,8 @@ func TestUnreadableFilesAreNoSuccess(t *testing.T) {
 		MaxShrinkPercent: new(int32(100))}, v1alpha1.ReasonUnreadable)
 }
 
-// TestWhatAComponentCounts counts what is in the component and what was left out.
-func TestWhatAComponentCounts(t *testing.T) {
+// TestComponentCounts counts what is in the component and what was left out.
+func TestComponentCounts(t *testing.T) {
 	g := NewWithT(t)
 	p := initialised(t)
 	p.write("cairn/volumes/pvc/dir/a", "1")

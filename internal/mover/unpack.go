@@ -13,19 +13,22 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/mover/failure"
+	"github.com/cairn-backup/cairn/internal/mover/judge"
+	"github.com/cairn-backup/cairn/internal/mover/unpack"
 	"github.com/cairn-backup/cairn/internal/repository"
 	"github.com/cairn-backup/cairn/internal/task"
 )
 
 // unpackable refuses flags and rules that don't suit an archive that is unpacked.
-func unpackable(t task.Task, flags Flags) *failure {
+func unpackable(t task.Task, flags Flags) *failure.Failure {
 	if flags.Unpack == "" {
 		return nil
 	}
 	rules := rulesOf(t)
 	wrong := ""
 	switch {
-	case !filepath.IsLocal(flags.Unpack) || below(flags.Unpack) == "" &&
+	case !filepath.IsLocal(flags.Unpack) || judge.Below(flags.Unpack) == "" &&
 		slices.ContainsFunc(t.Components, func(c task.Component) bool { return c.Stream == nil }):
 		wrong = "the parameter unpack must name a directory inside the volume, such as pgdata"
 	case len(flags.Include)+len(flags.Exclude) > 0:
@@ -37,7 +40,7 @@ func unpackable(t task.Task, flags Flags) *failure {
 	default:
 		return nil
 	}
-	return &failure{v1alpha1.ReasonInvalidTask, wrong}
+	return &failure.Failure{v1alpha1.ReasonInvalidTask, wrong}
 }
 
 // rulesOf returns the rules of a restore. A task without rules has the strictest.
@@ -53,8 +56,8 @@ func rulesOf(t task.Task) task.Restore {
 // two databases in one directory are of no use. A directory that is not empty is emptied if deleteExtraFiles was
 // confirmed, or if an earlier attempt left its content.
 func (m *Mover) restoreArchive(ctx context.Context, t task.Task, flags Flags, engine repository.Engine,
-	c task.Component, began time.Time) (task.ComponentResult, *failure) {
-	c.Path = below(path.Join(c.Path, flags.Unpack))
+	c task.Component, began time.Time) (task.ComponentResult, *failure.Failure) {
+	c.Path = judge.Below(path.Join(c.Path, flags.Unpack))
 	r, rules := task.ComponentResult{Name: c.Name, Path: c.Path, ID: c.ID}, rulesOf(t)
 	dir, volumeEmpty, f := m.target(c, rules)
 	if f != nil {
@@ -64,31 +67,31 @@ func (m *Mover) restoreArchive(ctx context.Context, t task.Task, flags Flags, en
 	defer dir.Close()
 	empty, err := isEmpty(dir.File)
 	if err != nil {
-		return r, &failure{v1alpha1.ReasonTargetUnwritable, volumeUnwritable}
+		return r, &failure.Failure{v1alpha1.ReasonTargetUnwritable, volumeUnwritable}
 	}
 	if replace := c.Resume || rules.DeleteExtra && rules.Overwrite != ""; !empty && !replace {
-		return r, &failure{v1alpha1.ReasonVolumeNotEmpty,
+		return r, &failure.Failure{v1alpha1.ReasonVolumeNotEmpty,
 			fmt.Sprintf("directory /%s of the volume is not empty: restore into another directory, or set confirm and "+
 				"deleteExtraFiles to replace its whole content", c.Path)}
 	}
 	root, err := os.OpenRoot(dir.path())
 	if err != nil {
-		return r, &failure{v1alpha1.ReasonTargetUnwritable, volumeUnwritable}
+		return r, &failure.Failure{v1alpha1.ReasonTargetUnwritable, volumeUnwritable}
 	}
 	defer root.Close()
 	r.TargetWritten = empty || c.Resume
 	report := restoring{m: m, t: t, c: c, began: began, last: began, written: r.TargetWritten}
 	report.tell(ctx, nil)
-	kept := &counted{progress: report.progress(ctx)}
+	kept := &countingWriter{progress: report.progress(ctx)}
 	if c.Stream != nil {
 		r.Files, err = m.unpackBy(ctx, engine, c, root, dir, kept)
 	} else {
-		u := unpacker{root: root, owners: m.Privileged}
-		err = through(ctx, engine, c.ID, kept, u.unpack)
-		r.Files, r.OwnersNotRestored = u.files, u.foreign
+		u := unpack.Unpacker{Root: root, Owners: m.Privileged}
+		err = restoreThroughPipe(ctx, engine, c.ID, kept, u.Unpack)
+		r.Files, r.OwnersNotRestored = u.Files, u.Foreign
 	}
 	if err == nil {
-		err = unwritable(unix.Syncfs(int(dir.Fd())))
+		err = unpack.Unwritable(unix.Syncfs(int(dir.Fd())))
 	}
 	r.SizeBytes = kept.bytes
 	if err != nil {
@@ -100,7 +103,7 @@ func (m *Mover) restoreArchive(ctx context.Context, t task.Task, flags Flags, en
 // unpackBy lets the component's program make the files, and returns their number. The program starts in the directory
 // when the first data arrives.
 func (m *Mover) unpackBy(ctx context.Context, engine repository.Engine, c task.Component, root *os.Root, dir place,
-	kept *counted) (files int64, err error) {
+	kept *countingWriter) (files int64, err error) {
 	l := m.loader(ctx, c.Stream)
 	defer l.close()
 	l.dir = dir.path()
@@ -118,17 +121,17 @@ func (m *Mover) unpackBy(ctx context.Context, engine repository.Engine, c task.C
 		return err
 	})
 	if err == nil && files == 0 {
-		return 0, &failure{v1alpha1.ReasonLoadFailed, "the program made no files from the component"}
+		return 0, &failure.Failure{v1alpha1.ReasonLoadFailed, "the program made no files from the component"}
 	}
-	return files, unwritable(err)
+	return files, unpack.Unwritable(err)
 }
 
 // clear removes what an earlier attempt left, or what the user confirmed to replace.
 func (m *Mover) clear(root *os.Root) error {
 	f, err := root.Open(".")
 	if err != nil {
-		return unwritable(err)
+		return unpack.Unwritable(err)
 	}
 	defer f.Close()
-	return unwritable(clearPlace(root, f))
+	return unpack.Unwritable(unpack.ClearVolumeDir(root, f))
 }

@@ -7,18 +7,16 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"path"
 	"strconv"
-	"strings"
 	"syscall"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/mover/failure"
+	"github.com/cairn-backup/cairn/internal/mover/judge"
+	"github.com/cairn-backup/cairn/internal/mover/unpack"
 	"github.com/cairn-backup/cairn/internal/repository"
 	"github.com/cairn-backup/cairn/internal/task"
 )
-
-// lostAndFound is a directory that some file systems create in a new volume.
-const lostAndFound = "lost+found"
 
 // place is an open directory of a volume. The engine gets its descriptor, never a path: whoever is able to write to
 // the volume could put a symbolic link into the path between check and use, and the mover's container holds
@@ -39,37 +37,34 @@ func openPlace(volume, below string) (place, error) {
 	return place{f}, err
 }
 
-// below returns a path of a task relative to the volume. "" is the volume itself.
-func below(p string) string { return strings.TrimPrefix(path.Clean("/"+p), "/") }
-
 // source returns the directory that a component backs up. It refuses a path that leaves the volume through a symbolic
 // link. previous is the last backup of the component, nil if there is none.
-func (m *Mover) source(c task.Component, allowEmpty bool, previous *repository.Snapshot) (place, *failure) {
+func (m *Mover) source(c task.Component, allowEmpty bool, previous *repository.Snapshot) (place, *failure.Failure) {
 	volume := m.volume(c.Name)
 	if _, err := os.Stat(volume); err != nil {
-		return place{}, &failure{v1alpha1.ReasonUnreadable, "the volume is not mounted"}
+		return place{}, &failure.Failure{v1alpha1.ReasonUnreadable, "the volume is not mounted"}
 	}
-	dir, err := openPlace(volume, below(c.Path))
+	dir, err := openPlace(volume, judge.Below(c.Path))
 	switch {
 	case err == nil:
-	case below(c.Path) == "":
-		return place{}, &failure{v1alpha1.ReasonUnreadable, volumeUnreadable}
+	case judge.Below(c.Path) == "":
+		return place{}, &failure.Failure{v1alpha1.ReasonUnreadable, volumeUnreadable}
 	case errors.Is(err, fs.ErrNotExist):
-		return place{}, &failure{v1alpha1.ReasonPathNotFound,
+		return place{}, &failure.Failure{v1alpha1.ReasonPathNotFound,
 			fmt.Sprintf("path %s does not exist in the volume: correct the parameter paths", c.Path)}
 	case errors.As(err, new(syscall.Errno)):
-		return place{}, &failure{v1alpha1.ReasonUnreadable, fmt.Sprintf("path %s of the volume can't be read", c.Path)}
+		return place{}, &failure.Failure{v1alpha1.ReasonUnreadable, fmt.Sprintf("path %s of the volume can't be read", c.Path)}
 	default: // the only error of package os without a type
-		return place{}, &failure{v1alpha1.ReasonInvalidPath, fmt.Sprintf("path %s leads out of the volume", c.Path)}
+		return place{}, &failure.Failure{v1alpha1.ReasonInvalidPath, fmt.Sprintf("path %s leads out of the volume", c.Path)}
 	}
 	empty, err := isEmpty(dir.File)
 	switch {
 	case err != nil:
 		dir.Close()
-		return place{}, &failure{v1alpha1.ReasonUnreadable, volumeUnreadable}
+		return place{}, &failure.Failure{v1alpha1.ReasonUnreadable, volumeUnreadable}
 	case empty && !allowEmpty:
 		dir.Close()
-		return place{}, &failure{v1alpha1.ReasonEmpty, "there is nothing in the volume to back up" + lastTime(previous) +
+		return place{}, &failure.Failure{v1alpha1.ReasonEmpty, "there is nothing in the volume to back up" + judge.LastBackupText(previous) +
 			"; successPolicy.empty: Allow would accept that"}
 	}
 	return dir, nil
@@ -84,30 +79,30 @@ const volumeUnwritable = "the volume can't be written to: run as a user who is a
 // target returns the directory into which a component is restored, and whether its volume is empty. A volume that is
 // not empty is written to only if the user confirmed it, or if an earlier attempt wrote its content. target creates
 // the path in the volume.
-func (m *Mover) target(c task.Component, rules task.Restore) (place, bool, *failure) {
+func (m *Mover) target(c task.Component, rules task.Restore) (place, bool, *failure.Failure) {
 	volume := m.volume(c.Name)
 	top, err := openPlace(volume, "")
 	if err != nil {
-		return place{}, false, &failure{v1alpha1.ReasonTargetUnwritable, "the volume can't be read"}
+		return place{}, false, &failure.Failure{v1alpha1.ReasonTargetUnwritable, "the volume can't be read"}
 	}
 	empty, err := isEmpty(top.File)
 	switch {
 	case err != nil:
 		top.Close()
-		return place{}, false, &failure{v1alpha1.ReasonTargetUnwritable, "the volume can't be read"}
+		return place{}, false, &failure.Failure{v1alpha1.ReasonTargetUnwritable, "the volume can't be read"}
 	case !empty && rules.Overwrite == "" && !c.Resume:
 		top.Close()
-		return place{}, false, &failure{v1alpha1.ReasonVolumeNotEmpty, "the volume is not empty: restore into an empty one"}
+		return place{}, false, &failure.Failure{v1alpha1.ReasonVolumeNotEmpty, "the volume is not empty: restore into an empty one"}
 	case syscall.Access(top.path(), accessWrite) != nil:
 		top.Close()
-		return place{}, empty, &failure{v1alpha1.ReasonTargetUnwritable, volumeUnwritable}
-	case below(c.Path) == "":
+		return place{}, empty, &failure.Failure{v1alpha1.ReasonTargetUnwritable, volumeUnwritable}
+	case judge.Below(c.Path) == "":
 		return top, empty, nil
 	}
 	defer top.Close()
-	dir, err := makePlace(top.path(), below(c.Path))
+	dir, err := createVolumeDir(top.path(), judge.Below(c.Path))
 	if err != nil {
-		return place{}, empty, &failure{v1alpha1.ReasonTargetUnwritable,
+		return place{}, empty, &failure.Failure{v1alpha1.ReasonTargetUnwritable,
 			fmt.Sprintf("path %s can't be created in the volume: run as a user who is allowed to write to it "+
 				"(jobTemplate.spec.securityContext)", c.Path)}
 	}
@@ -117,8 +112,8 @@ func (m *Mover) target(c task.Component, rules task.Restore) (place, bool, *fail
 // accessWrite is W_OK and X_OK of access(2).
 const accessWrite = 2 | 1
 
-// makePlace creates a directory of a volume and opens it.
-func makePlace(volume, below string) (place, error) {
+// createVolumeDir creates a directory of a volume and opens it.
+func createVolumeDir(volume, below string) (place, error) {
 	root, err := os.OpenRoot(volume)
 	if err != nil {
 		return place{}, err
@@ -135,7 +130,7 @@ func isEmpty(f *os.File) (bool, error) {
 	for {
 		names, err := f.Readdirnames(2)
 		for _, name := range names {
-			if name != lostAndFound {
+			if name != unpack.LostAndFound {
 				return false, nil
 			}
 		}

@@ -12,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/mover/failure"
 	"github.com/cairn-backup/cairn/internal/task"
 )
 
@@ -20,7 +21,7 @@ import (
 // only the Result: what the manager sees of a claim counts.
 func (m *Mover) volumeRestore(ctx context.Context, t task.Task, flags Flags) task.Result {
 	p := &provisioning{m.making(t, corev1.SchemeGroupVersion.WithResource("persistentvolumeclaims"))}
-	p.makeAll(func(c task.Component) (types.UID, *failure) { return p.make(ctx, c.Claim.Object) }, p.end)
+	p.makeAll(func(c task.Component) (types.UID, *failure.Failure) { return p.make(ctx, c.Claim.Object) }, p.end)
 	for _, c := range p.pending() {
 		if !c.Claim.Wait {
 			p.end(c, nil) // its volume comes with its first pod
@@ -30,7 +31,7 @@ func (m *Mover) volumeRestore(ctx context.Context, t task.Task, flags Flags) tas
 		for _, c := range p.pending() {
 			p.look(ctx, c, late)
 		}
-	}, func(f *failure) {
+	}, func(f *failure.Failure) {
 		for _, c := range p.pending() {
 			p.end(c, f)
 		}
@@ -51,7 +52,7 @@ func (m *Mover) volumeMount(t task.Task) task.Result {
 type provisioning struct{ making }
 
 // make creates a claim, or finds the one that this restore made.
-func (p *provisioning) make(ctx context.Context, claim *corev1.PersistentVolumeClaim) (types.UID, *failure) {
+func (p *provisioning) make(ctx context.Context, claim *corev1.PersistentVolumeClaim) (types.UID, *failure.Failure) {
 	uid, err := p.create(ctx, claim)
 	if err == nil {
 		return uid, nil
@@ -64,7 +65,7 @@ func (p *provisioning) make(ctx context.Context, claim *corev1.PersistentVolumeC
 	case err != nil:
 		return "", classifyClaim(ctx, claim.Name, err)
 	case !ours(found, claim):
-		return "", &failure{v1alpha1.ReasonNameConflict,
+		return "", &failure.Failure{v1alpha1.ReasonNameConflict,
 			fmt.Sprintf("PersistentVolumeClaim %s exists already, and this restore did not create it", claim.Name)}
 	}
 	p.m.Log.Info("an earlier mover has created it", "claim", claim.Name)
@@ -94,37 +95,37 @@ func (p *provisioning) look(ctx context.Context, c task.Component, late bool) {
 	switch {
 	case apierrors.IsNotFound(err) || err == nil && (claim.UID != p.made[c.Name] || claim.DeletionTimestamp != nil):
 		p.end(
-			c, &failure{v1alpha1.ReasonTargetNotFound,
+			c, &failure.Failure{v1alpha1.ReasonTargetNotFound,
 				fmt.Sprintf("PersistentVolumeClaim %s was deleted while it waited for its volume", name)})
 	case err != nil && late:
-		p.end(c, &failure{v1alpha1.ReasonVolumeNotBound, fmt.Sprintf("get PersistentVolumeClaim %s: %v", name, err)})
+		p.end(c, &failure.Failure{v1alpha1.ReasonVolumeNotBound, fmt.Sprintf("get PersistentVolumeClaim %s: %v", name, err)})
 	case err != nil:
 	case claim.Status.Phase == corev1.ClaimBound:
 		p.end(c, nil)
 	case claim.Status.Phase == corev1.ClaimLost:
-		p.end(c, &failure{v1alpha1.ReasonVolumeNotBound, fmt.Sprintf("PersistentVolumeClaim %s has lost its volume", name)})
+		p.end(c, &failure.Failure{v1alpha1.ReasonVolumeNotBound, fmt.Sprintf("PersistentVolumeClaim %s has lost its volume", name)})
 	case late:
-		p.end(c, &failure{v1alpha1.ReasonVolumeNotBound, fmt.Sprintf(
+		p.end(c, &failure.Failure{v1alpha1.ReasonVolumeNotBound, fmt.Sprintf(
 			"PersistentVolumeClaim %s has no volume after %s: check its storage class and CSI driver, or raise the parameter "+
 				"waitTimeout", name, p.m.Now().Sub(p.began).Round(time.Second))})
 	}
 }
 
 // end completes a component. It leaves out the times, because all components share the small room of a Result.
-func (p *provisioning) end(c task.Component, f *failure) {
+func (p *provisioning) end(c task.Component, f *failure.Failure) {
 	r := ended(task.ComponentResult{Name: c.Name}, f, p.began, p.m.Now())
 	r.StartTime, r.CompletionTime = nil, nil
 	p.done[c.Name] = r
 }
 
 // classifyClaim returns why the API server refused a claim.
-func classifyClaim(ctx context.Context, name string, err error) *failure {
+func classifyClaim(ctx context.Context, name string, err error) *failure.Failure {
 	switch {
 	case ctx.Err() != nil:
-		return toldToStop()
+		return interruptedFailure()
 	case apierrors.IsForbidden(err) && strings.Contains(err.Error(), "exceeded quota"):
-		return &failure{v1alpha1.ReasonQuotaExceeded, fmt.Sprintf("create PersistentVolumeClaim %s: %v", name, err)}
+		return &failure.Failure{v1alpha1.ReasonQuotaExceeded, fmt.Sprintf("create PersistentVolumeClaim %s: %v", name, err)}
 	default:
-		return &failure{v1alpha1.ReasonJobFailed, fmt.Sprintf("create PersistentVolumeClaim %s: %v", name, err)}
+		return &failure.Failure{v1alpha1.ReasonJobFailed, fmt.Sprintf("create PersistentVolumeClaim %s: %v", name, err)}
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/mover/failure"
 	"github.com/cairn-backup/cairn/internal/policy"
 	"github.com/cairn-backup/cairn/internal/task"
 	"github.com/cairn-backup/cairn/internal/volumesnapshot"
@@ -29,9 +30,9 @@ func (m *Mover) volumeSnapshots(ctx context.Context, t task.Task, flags Flags) t
 		making: m.making(t, snapshotv1.SchemeGroupVersion.WithResource(volumesnapshot.Resource)),
 		label:  policy.LabelValue(t.Snapshot.Name), since: map[string]time.Time{},
 	}
-	w.makeAll(func(c task.Component) (types.UID, *failure) { return w.make(ctx, c) },
-		func(c task.Component, f *failure) { w.end(ctx, c, task.ComponentResult{}, f) })
-	w.wait(ctx, flags.WaitTimeout, func(late bool) { w.look(ctx, late) }, func(f *failure) { w.rest(ctx, f) })
+	w.makeAll(func(c task.Component) (types.UID, *failure.Failure) { return w.make(ctx, c) },
+		func(c task.Component, f *failure.Failure) { w.end(ctx, c, task.ComponentResult{}, f) })
+	w.wait(ctx, flags.WaitTimeout, func(late bool) { w.look(ctx, late) }, func(f *failure.Failure) { w.rest(ctx, f) })
 	return summary(w.results(), "snapshotted")
 }
 
@@ -47,7 +48,7 @@ type snapshotting struct {
 }
 
 // make creates the VolumeSnapshot of a component, or finds the one that an earlier mover made.
-func (w *snapshotting) make(ctx context.Context, c task.Component) (types.UID, *failure) {
+func (w *snapshotting) make(ctx context.Context, c task.Component) (types.UID, *failure.Failure) {
 	for _, name := range c.Snapshot.Names {
 		created, err := w.shoot(ctx, c, name)
 		if err == nil {
@@ -67,15 +68,15 @@ func (w *snapshotting) make(ctx context.Context, c task.Component) (types.UID, *
 		}
 		s, err := typed[snapshotv1.VolumeSnapshot](found)
 		if err != nil {
-			return "", &failure{v1alpha1.ReasonVolumeSnapshotFailed, err.Error()}
+			return "", &failure.Failure{v1alpha1.ReasonVolumeSnapshotFailed, err.Error()}
 		}
-		if volumesnapshot.Belongs(s, w.label, w.t.Snapshot.UID) && s.Spec.Source.PersistentVolumeClaimName != nil &&
+		if volumesnapshot.MadeBySnapshotJob(s, w.label, w.t.Snapshot.UID) && s.Spec.Source.PersistentVolumeClaimName != nil &&
 			*s.Spec.Source.PersistentVolumeClaimName == c.Snapshot.Claim {
 			w.m.Log.Info("an earlier mover has created it", "component", c.Name)
 			return s.UID, nil
 		}
 	}
-	return "", &failure{v1alpha1.ReasonNameConflict,
+	return "", &failure.Failure{v1alpha1.ReasonNameConflict,
 		fmt.Sprintf("VolumeSnapshots %s exist already and belong to something else: delete them",
 			strings.Join(c.Snapshot.Names, " and "))}
 }
@@ -100,7 +101,7 @@ func (w *snapshotting) look(ctx context.Context, late bool) {
 	if trouble == nil {
 		w.judge(ctx, found, late)
 	} else if late {
-		w.rest(ctx, &failure{v1alpha1.ReasonVolumeSnapshotNotReady, "list VolumeSnapshots: " + trouble.Error()})
+		w.rest(ctx, &failure.Failure{v1alpha1.ReasonVolumeSnapshotNotReady, "list VolumeSnapshots: " + trouble.Error()})
 	}
 	if !w.said && w.m.Now().Sub(w.began) > sayRunning {
 		w.said = true
@@ -144,7 +145,7 @@ func (w *snapshotting) judge(ctx context.Context, found map[types.UID]*snapshotv
 		switch {
 		case s == nil || s.DeletionTimestamp != nil:
 			w.end(
-				ctx, c, r, &failure{v1alpha1.ReasonVolumeSnapshotNotFound, "the VolumeSnapshot was deleted before it was ready"})
+				ctx, c, r, &failure.Failure{v1alpha1.ReasonVolumeSnapshotNotFound, "the VolumeSnapshot was deleted before it was ready"})
 		case volumesnapshot.Ready(s):
 			if size := s.Status.RestoreSize; size != nil {
 				r.SizeBytes = size.Value()
@@ -152,9 +153,9 @@ func (w *snapshotting) judge(ctx context.Context, found map[types.UID]*snapshotv
 			w.end(ctx, c, r, nil)
 		case message != "" && (late || lasts):
 			w.end(
-				ctx, c, r, &failure{v1alpha1.ReasonVolumeSnapshotFailed, fmt.Sprintf("VolumeSnapshot %s: %s", s.Name, message)})
+				ctx, c, r, &failure.Failure{v1alpha1.ReasonVolumeSnapshotFailed, fmt.Sprintf("VolumeSnapshot %s: %s", s.Name, message)})
 		case late:
-			w.end(ctx, c, r, &failure{v1alpha1.ReasonVolumeSnapshotNotReady, fmt.Sprintf(
+			w.end(ctx, c, r, &failure.Failure{v1alpha1.ReasonVolumeSnapshotNotReady, fmt.Sprintf(
 				"VolumeSnapshot %s is not ready to use after %s: check the snapshot controller and the CSI driver, or raise the "+
 					"parameter waitTimeout", s.Name, w.m.Now().Sub(w.began).Round(time.Second))})
 		}
@@ -182,14 +183,14 @@ func (w *snapshotting) failing(component, message string) bool {
 }
 
 // rest ends all pending components.
-func (w *snapshotting) rest(ctx context.Context, f *failure) {
+func (w *snapshotting) rest(ctx context.Context, f *failure.Failure) {
 	for _, c := range w.pending() {
 		w.end(ctx, c, task.ComponentResult{ID: string(w.made[c.Name])}, f)
 	}
 }
 
 // end completes a component and reports it, unless the mover was told to stop: another mover continues the work then.
-func (w *snapshotting) end(ctx context.Context, c task.Component, r task.ComponentResult, f *failure) {
+func (w *snapshotting) end(ctx context.Context, c task.Component, r task.ComponentResult, f *failure.Failure) {
 	r.Name = c.Name
 	r = ended(r, f, w.began, w.m.Now())
 	w.done[c.Name] = r
@@ -199,14 +200,14 @@ func (w *snapshotting) end(ctx context.Context, c task.Component, r task.Compone
 }
 
 // classifySnapshot returns why the API server refused a VolumeSnapshot.
-func classifySnapshot(ctx context.Context, err error) *failure {
+func classifySnapshot(ctx context.Context, err error) *failure.Failure {
 	switch {
 	case ctx.Err() != nil:
-		return toldToStop()
+		return interruptedFailure()
 	case apierrors.IsNotFound(err):
-		return &failure{v1alpha1.ReasonVolumeSnapshotsNotSupported,
+		return &failure.Failure{v1alpha1.ReasonVolumeSnapshotsNotSupported,
 			"the cluster has no kind VolumeSnapshot: install the snapshot controller of the CSI project and its CRDs"}
 	default:
-		return &failure{v1alpha1.ReasonVolumeSnapshotFailed, fmt.Sprintf("create VolumeSnapshot: %v", err)}
+		return &failure.Failure{v1alpha1.ReasonVolumeSnapshotFailed, fmt.Sprintf("create VolumeSnapshot: %v", err)}
 	}
 }

@@ -85,7 +85,7 @@ func TestVolumeSnapshotsAreMadeTogetherAndAwaited(t *testing.T) {
 	s.Expect(*made.Spec.Source.PersistentVolumeClaimName).To(Equal("data"))
 	s.Expect(*made.Spec.VolumeSnapshotClassName).To(Equal("fast"))
 	s.Expect(made.OwnerReferences).To(BeEmpty(), "it outlives everything")
-	s.Expect(volumesnapshot.Belongs(made, "s", s.snap.UID)).To(BeTrue())
+	s.Expect(volumesnapshot.MadeBySnapshotJob(made, "s", s.snap.UID)).To(BeTrue())
 	s.Expect(made.Labels).To(HaveKeyWithValue(v1alpha1.LabelRepository, "r"))
 	s.Expect(result.Components[0].ID).To(Equal(string(made.UID)))
 	s.Expect(result.Components[0].SizeBytes).To(Equal(int64(1 << 30)))

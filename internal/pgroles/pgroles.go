@@ -48,7 +48,7 @@ func (w *Writer) Write(b []byte) (int, error) {
 		}
 		line := string(w.rest[:end+1])
 		w.body = strings.HasPrefix(line, `\connect `)
-		out.WriteString(changed(line))
+		out.WriteString(rewriteLine(line))
 		w.rest = w.rest[end+1:]
 	}
 	if w.body {
@@ -68,8 +68,8 @@ func (w *Writer) Flush() error {
 	return err
 }
 
-// changed returns the replacement of a line.
-func changed(line string) string {
+// rewriteLine returns the replacement of a line.
+func rewriteLine(line string) string {
 	statement := strings.TrimRight(line, "\r\n")
 	if strings.HasPrefix(statement, "DROP ROLE ") && strings.HasSuffix(statement, ";") {
 		return "\n"

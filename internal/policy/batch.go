@@ -160,7 +160,7 @@ func (c *batchCheck) session(field string, session *v1alpha1.BackupBatchSession)
 			slices.ContainsFunc(stands, func(t *Target) bool { return t.FoundBy != "" }))
 		from := at
 		if len(target.Repositories) == 0 && len(session.Repositories) == 0 {
-			c.mistakes = append(c.mistakes, backendMistakes(at+".repositories", c.batch.Spec.Backends, "")...)
+			c.mistakes = append(c.mistakes, BackendMistakes(at+".repositories", c.batch.Spec.Backends, "")...)
 		} else if len(target.Repositories) == 0 {
 			from = field
 		}
@@ -170,7 +170,7 @@ func (c *batchCheck) session(field string, session *v1alpha1.BackupBatchSession)
 		}
 		count += len(stands)
 		for _, t := range stands {
-			infos := targetRepositories(session, target, t)
+			infos := TargetRepositories(session, target, t)
 			for j := range infos {
 				c.repository(fmt.Sprintf("%s.repositories[%d]", from, j), t.Name, &infos[j])
 			}
@@ -187,8 +187,8 @@ func (c *batchCheck) session(field string, session *v1alpha1.BackupBatchSession)
 func (c *batchCheck) infos(field string, infos []v1alpha1.RepositoryInfo, template bool) {
 	for i := range infos {
 		at := fmt.Sprintf("%s[%d]", field, i)
-		c.mistakes = append(c.mistakes, backendMistakes(at+".backend", c.batch.Spec.Backends, infos[i].Backend)...)
-		c.mistakes = append(c.mistakes, directoryMistakes(at+".directory", infos[i].Directory)...)
+		c.mistakes = append(c.mistakes, BackendMistakes(at+".backend", c.batch.Spec.Backends, infos[i].Backend)...)
+		c.mistakes = append(c.mistakes, DirectoryMistakes(at+".directory", infos[i].Directory)...)
 		if template && len(infos[i].Directory) > maxTemplateDirectory {
 			c.add(at+".directory", v1alpha1.ReasonResourceValidationFailed,
 				"the name of each target is added to the directory, which can have at most %d characters here", maxTemplateDirectory)
@@ -250,14 +250,14 @@ func (c *batchCheck) repository(field, target string, info *v1alpha1.RepositoryI
 	case first.target != target:
 		c.add(field+".name", v1alpha1.ReasonRepositoryConflict,
 			"the repository %q already holds the backups of the target %q: give the target %q a repository of its own", info.Name, first.target, target)
-	case !sameRepository(&first.info, info):
+	case !SameRepository(&first.info, info):
 		c.add(field, v1alpha1.ReasonRepositoryConflict,
 			"the repository %q has another backend, directory, encryptionSecret or deletionPolicy in an earlier session: use the same in both", info.Name)
 	}
 }
 
-// sameRepository reports whether two settings of a repository agree, as far as both set something.
-func sameRepository(a, b *v1alpha1.RepositoryInfo) bool {
+// SameRepository reports whether two settings of a repository agree, as far as both set something.
+func SameRepository(a, b *v1alpha1.RepositoryInfo) bool {
 	return (a.Backend == "" || b.Backend == "" || a.Backend == b.Backend) &&
 		(a.Directory == "" || b.Directory == "" ||
 			NormalizeDirectory(a.Directory) == NormalizeDirectory(b.Directory)) &&

@@ -30,10 +30,10 @@ type PodVolumes struct {
 	None bool
 }
 
-// Among returns a Find that selects among these objects. If no session names an Addon for a target, the backup of a
+// FindAmong returns a Find that selects among these objects. If no session names an Addon for a target, the backup of a
 // workload includes the volumes of its pods. Then Find leaves out a claim that is mounted by a workload which the same
 // selector finds, and a workload that keeps no data. What one target finds does not depend on the other targets.
-func Among(batch *v1alpha1.BackupBatch, candidates []Candidate) Find {
+func FindAmong(batch *v1alpha1.BackupBatch, candidates []Candidate) Find {
 	return func(target *v1alpha1.BatchTarget) []v1alpha1.TypedObjectReference {
 		match, err := newMatcher(target.Selector)
 		if err != nil {

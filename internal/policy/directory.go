@@ -40,8 +40,8 @@ func DirectoryKeys(namespace string, storage v1alpha1.ObjectReference, directory
 	return keys
 }
 
-// directoryMistakes explains why a directory cannot hold a repository.
-func directoryMistakes(field, directory string) []Mistake {
+// DirectoryMistakes explains why a directory cannot hold a repository.
+func DirectoryMistakes(field, directory string) []Mistake {
 	if directory == "" {
 		return nil // The directory is inferred.
 	}

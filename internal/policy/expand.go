@@ -90,13 +90,13 @@ func childSession(
 	return v1alpha1.BackupConfigurationSession{
 		SessionConfig: *config, Addon: says.Addon.DeepCopy(), Executor: says.Executor,
 		CopySettings: *says.CopySettings.DeepCopy(),
-		Repositories: targetRepositories(session, says, target),
+		Repositories: TargetRepositories(session, says, target),
 	}
 }
 
-// targetRepositories returns the repositories of a target in a session: its own, else those of the session. The
+// TargetRepositories returns the repositories of a target in a session: its own, else those of the session. The
 // session's repositories, and the own ones of a target with a selector, are templates.
-func targetRepositories(
+func TargetRepositories(
 	session *v1alpha1.BackupBatchSession, says *v1alpha1.BatchSessionTarget, target *Target,
 ) []v1alpha1.RepositoryInfo {
 	infos, template := says.Repositories, target.FoundBy != ""
@@ -126,8 +126,8 @@ func usedBackends(
 	var used []v1alpha1.BackendReference
 	for i := range backends {
 		if slices.ContainsFunc(sessions, func(s v1alpha1.BackupConfigurationSession) bool {
-			return slices.ContainsFunc(repositoriesOf(&s), func(r v1alpha1.RepositoryInfo) bool {
-				chosen := chosenBackend(backends, r.Backend)
+			return slices.ContainsFunc(RepositoriesOf(&s), func(r v1alpha1.RepositoryInfo) bool {
+				chosen := ChosenBackend(backends, r.Backend)
 				return chosen != nil && chosen.Name == backends[i].Name
 			})
 		}) {

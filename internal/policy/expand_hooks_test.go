@@ -1,4 +1,4 @@
-package policy
+package policy_test
 
 import (
 	"fmt"
@@ -9,6 +9,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/policy"
+	"github.com/cairn-backup/cairn/internal/policy/policytest"
 )
 
 func hookNames(hooks []v1alpha1.HookInfo) []string {
@@ -37,7 +39,7 @@ func targetHooks(pre, post []string) *v1alpha1.TargetHooks {
 // timeout.
 func TestExpandGivesAChildTheHooksAndTheTimeOfItsTarget(t *testing.T) {
 	g := NewWithT(t)
-	batch := batchOf("web", "db")
+	batch := policytest.BatchOf("web", "db")
 	s := &batch.Spec.Sessions[0]
 	s.Hooks = &v1alpha1.BackupHooks{PreBackup: []v1alpha1.HookInfo{{Name: "pre"}},
 		PostBackup: []v1alpha1.HookInfo{{Name: "post"}}}
@@ -45,7 +47,7 @@ func TestExpandGivesAChildTheHooksAndTheTimeOfItsTarget(t *testing.T) {
 	s.Targets[0].BackupTimeout = &metav1.Duration{Duration: time.Minute}
 	s.Targets[1].BackupTimeout = &metav1.Duration{Duration: 24 * time.Hour}
 
-	children, err := Expand(batch, nil)
+	children, err := policy.Expand(batch, nil)
 
 	g.Expect(err).NotTo(HaveOccurred())
 	web, db := children[0].Spec.Sessions[0], children[1].Spec.Sessions[0]
@@ -62,7 +64,7 @@ func TestExpandGivesAChildTheHooksAndTheTimeOfItsTarget(t *testing.T) {
 }
 
 func TestExpandRefusesHooksThatCannotBeToldApart(t *testing.T) {
-	many := make([]string, maxHooks-7)
+	many := make([]string, policy.MaxHooks-7)
 	for i := range many {
 		many[i] = fmt.Sprintf("h%d", i)
 	}
@@ -85,14 +87,14 @@ func TestExpandRefusesHooksThatCannotBeToldApart(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
-			batch := batchOf("web")
+			batch := policytest.BatchOf("web")
 			s := &batch.Spec.Sessions[0]
 			s.Hooks = &v1alpha1.BackupHooks{}
 			for _, name := range tt.session {
 				s.Hooks.PreBackup = append(s.Hooks.PreBackup, v1alpha1.HookInfo{Name: name})
 			}
 			s.Targets[0].Hooks = tt.target
-			mistakes := batchMistakes(batch, nil)
+			mistakes := policy.BatchMistakes(batch, nil)
 			if tt.field == "" {
 				g.Expect(mistakes).To(BeEmpty())
 				return

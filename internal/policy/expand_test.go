@@ -1,4 +1,4 @@
-package policy
+package policy_test
 
 import (
 	"errors"
@@ -8,60 +8,18 @@ import (
 	"time"
 
 	. "github.com/onsi/gomega"
-	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/policy"
+	"github.com/cairn-backup/cairn/internal/policy/policytest"
 )
-
-// batchOf returns a valid batch: every target is in the session "hourly", every second one also in "nightly".
-func batchOf(targets ...string) *v1alpha1.BackupBatch {
-	batch := &v1alpha1.BackupBatch{ObjectMeta: metav1.ObjectMeta{Name: "shop", Namespace: "shop", UID: "uid"}}
-	batch.Spec.Backends = []v1alpha1.BackendReference{
-		{Name: "main", StorageRef: &v1alpha1.ObjectReference{Name: "s3", Namespace: "backup"}},
-		{Name: "away", StorageRef: &v1alpha1.ObjectReference{Name: "far", Namespace: "backup"}},
-	}
-	hourly, nightly := newSession("hourly", "17 * * * *"), newSession("nightly", "0 2 * * *")
-	for i, name := range targets {
-		batch.Spec.Targets = append(batch.Spec.Targets, v1alpha1.BatchTarget{
-			Name: name, AppRef: v1alpha1.TypedObjectReference{APIGroup: "apps", Kind: "Deployment", Name: name},
-		})
-		hourly.Targets = append(hourly.Targets, sessionTarget(name, "main"))
-		if i%2 == 0 {
-			nightly.Targets = append(nightly.Targets, sessionTarget(name, "away"))
-		}
-	}
-	batch.Spec.Sessions = []v1alpha1.BackupBatchSession{hourly, nightly}
-	return batch
-}
-
-func newSession(name, schedule string) v1alpha1.BackupBatchSession {
-	return v1alpha1.BackupBatchSession{SessionConfig: v1alpha1.SessionConfig{
-		Name:          name,
-		Scheduler:     &v1alpha1.SchedulerSpec{Schedule: schedule},
-		BackupTimeout: &metav1.Duration{Duration: 30 * time.Minute},
-	}}
-}
-
-func sessionTarget(name, backend string) v1alpha1.BatchSessionTarget {
-	return v1alpha1.BatchSessionTarget{
-		Name: name,
-		Addon: &v1alpha1.AddonInfo{Name: "workload-addon", Tasks: []v1alpha1.TaskReference{{
-			Name: "logical-backup", Params: &apiextensionsv1.JSON{Raw: []byte(`{"paths": "/var", "exclude": "*.tmp"}`)},
-		}}},
-		Repositories: []v1alpha1.RepositoryInfo{{
-			Name: name + "-" + backend, Backend: backend, Directory: "/shop/" + name,
-			EncryptionSecret: &v1alpha1.ObjectReference{Name: "enc"},
-		}},
-	}
-}
 
 func TestExpandMakesOneChildPerTarget(t *testing.T) {
 	g := NewWithT(t)
-	batch := batchOf("web", "db")
+	batch := policytest.BatchOf("web", "db")
 	before := batch.DeepCopy()
 
-	children, err := Expand(batch, nil)
+	children, err := policy.Expand(batch, nil)
 
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(children).To(HaveLen(2))
@@ -72,7 +30,7 @@ func TestExpandMakesOneChildPerTarget(t *testing.T) {
 	g.Expect(web.Labels).To(Equal(map[string]string{"app.kubernetes.io/managed-by": "cairn",
 		"backup.cairn.dev/batch": "shop"}))
 	g.Expect(web.OwnerReferences).To(BeEmpty())
-	g.Expect(web.Annotations).To(HaveKeyWithValue(v1alpha1.AnnotationSpecDigest, Digest(web.Spec)))
+	g.Expect(web.Annotations).To(HaveKeyWithValue(v1alpha1.AnnotationSpecDigest, policy.Digest(web.Spec)))
 	g.Expect(*web.Spec.Target).To(Equal(batch.Spec.Targets[0].AppRef))
 
 	g.Expect(web.Spec.Sessions).To(HaveLen(2))
@@ -108,14 +66,14 @@ func TestExpandRefusesBadBatches(t *testing.T) {
 		},
 		"a session of an unknown target": {
 			edit: func(b *v1alpha1.BackupBatch) {
-				b.Spec.Sessions[1].Targets = append(b.Spec.Sessions[1].Targets, sessionTarget("cache", "main"))
+				b.Spec.Sessions[1].Targets = append(b.Spec.Sessions[1].Targets, policytest.SessionTarget("cache", "main"))
 			},
 			field: "spec.sessions[1].targets[1].name", reason: v1alpha1.ReasonTargetNotFound,
 			message: `no target "cache"`,
 		},
 		"a session that names a target twice": {
 			edit: func(b *v1alpha1.BackupBatch) {
-				b.Spec.Sessions[0].Targets = append(b.Spec.Sessions[0].Targets, sessionTarget("web", "main"))
+				b.Spec.Sessions[0].Targets = append(b.Spec.Sessions[0].Targets, policytest.SessionTarget("web", "main"))
 			},
 			field: "spec.sessions[0].targets[2].name", reason: v1alpha1.ReasonResourceValidationFailed,
 			message: `names the target "web" twice`,
@@ -162,13 +120,13 @@ func TestExpandRefusesBadBatches(t *testing.T) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
-			batch := batchOf("web", "db")
+			batch := policytest.BatchOf("web", "db")
 			test.edit(batch)
 
-			children, err := Expand(batch, nil)
+			children, err := policy.Expand(batch, nil)
 
 			g.Expect(children).To(BeEmpty())
-			var invalid *InvalidError
+			var invalid *policy.InvalidError
 			g.Expect(errors.As(err, &invalid)).To(BeTrue(), "%v", err)
 			g.Expect(invalid.Mistakes).To(HaveLen(1), "%v", err)
 			g.Expect(invalid.Mistakes[0].Field).To(Equal(test.field))
@@ -180,12 +138,12 @@ func TestExpandRefusesBadBatches(t *testing.T) {
 
 func TestExpandListsEveryMistake(t *testing.T) {
 	g := NewWithT(t)
-	batch := batchOf("web", "db")
+	batch := policytest.BatchOf("web", "db")
 	batch.Spec.Targets = append(batch.Spec.Targets, *batch.Spec.Targets[0].DeepCopy())
 	batch.Spec.Sessions[0].Targets[1].Name = "cache"
 	batch.Spec.Sessions[0].Targets[0].Repositories[0].Backend = "mian"
 
-	_, err := Expand(batch, nil)
+	_, err := policy.Expand(batch, nil)
 
 	g.Expect(err).To(MatchError(And(
 		ContainSubstring(`target "web" is defined twice`),
@@ -197,11 +155,11 @@ func TestExpandListsEveryMistake(t *testing.T) {
 
 func TestExpandAllowsOneRepositoryInTwoSessionsOfATarget(t *testing.T) {
 	g := NewWithT(t)
-	batch := batchOf("web")
+	batch := policytest.BatchOf("web")
 	batch.Spec.Sessions[1].Targets[0].Repositories[0] = batch.Spec.Sessions[0].Targets[0].Repositories[0]
 	batch.Spec.Sessions[1].Targets[0].Repositories[0].Directory = "shop//web/"
 
-	_, err := Expand(batch, nil)
+	_, err := policy.Expand(batch, nil)
 
 	g.Expect(err).NotTo(HaveOccurred(), "it is the same directory in another spelling")
 }
@@ -216,8 +174,8 @@ func TestExpandChangesAsLittleAsPossible(t *testing.T) {
 		for i := range names {
 			names[i] = fmt.Sprintf("target-%d", i)
 		}
-		batch := batchOf(names...)
-		before, err := Expand(batch, nil)
+		batch := policytest.BatchOf(names...)
+		before, err := policy.Expand(batch, nil)
 		g.Expect(err).NotTo(HaveOccurred())
 
 		shuffled := batch.DeepCopy()
@@ -226,15 +184,15 @@ func TestExpandChangesAsLittleAsPossible(t *testing.T) {
 		for i := range shuffled.Spec.Sessions {
 			shuffle(random, shuffled.Spec.Sessions[i].Targets)
 		}
-		g.Expect(Expand(shuffled, nil)).To(Equal(before))
+		g.Expect(policy.Expand(shuffled, nil)).To(Equal(before))
 
 		added := batch.DeepCopy()
 		at := random.IntN(len(names) + 1)
 		added.Spec.Targets = append(added.Spec.Targets[:at:at], append([]v1alpha1.BatchTarget{
 			{Name: "new", AppRef: v1alpha1.TypedObjectReference{Kind: "PersistentVolumeClaim", Name: "new"}},
 		}, added.Spec.Targets[at:]...)...)
-		added.Spec.Sessions[0].Targets = append(added.Spec.Sessions[0].Targets, sessionTarget("new", "away"))
-		children, err := Expand(added, nil)
+		added.Spec.Sessions[0].Targets = append(added.Spec.Sessions[0].Targets, policytest.SessionTarget("new", "away"))
+		children, err := policy.Expand(added, nil)
 		g.Expect(err).NotTo(HaveOccurred())
 		g.Expect(children[at].Name).To(Equal("shop-new"))
 		g.Expect(append(children[:at:at], children[at+1:]...)).To(Equal(before))
@@ -251,10 +209,10 @@ func BenchmarkExpand(b *testing.B) {
 	for i := range names {
 		names[i] = fmt.Sprintf("target-%d", i)
 	}
-	batch := batchOf(names...)
+	batch := policytest.BatchOf(names...)
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := Expand(batch, nil); err != nil {
+		if _, err := policy.Expand(batch, nil); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -123,17 +123,3 @@ func hooksAt(field string, infos []v1alpha1.HookInfo) []Hook {
 	}
 	return out
 }
-
-// HookMistakes checks the HookTemplate, its Function, and the hook's settings for them. A nil function is not checked.
-func HookMistakes(
-	h Hook, template *v1alpha1.HookTemplate, function *v1alpha1.Function, builtin hook.Builtin,
-) []Mistake {
-	var out []Mistake
-	_, mistakes := hook.Resolve(h.HookInfo, template, builtin,
-		hook.Container{Function: function, MoverImage: laterKnown(nil).MoverImage})
-	for _, m := range mistakes {
-		out = append(out, Mistake{Field: h.Field + "." + m.Field, Reason: v1alpha1.ReasonInvalidHook,
-			Message: m.Message})
-	}
-	return out
-}

@@ -34,8 +34,8 @@ func asError(mistakes []Mistake) error {
 	return &InvalidError{Mistakes: mistakes}
 }
 
-// join lists names in a sentence.
-func join(names []string) string {
+// Join lists names in a sentence.
+func Join(names []string) string {
 	if len(names) == 0 {
 		return "none"
 	}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"k8s.io/apimachinery/pkg/types"
 )
 
 // Length limits of names. The name of a BackupSession becomes a label value of its Jobs and Snapshots. Kubernetes
@@ -155,4 +156,15 @@ func trim(name string, limit int) string {
 func hash(parts ...string) string {
 	sum := sha256.Sum256([]byte(strings.Join(parts, "\x00")))
 	return hex.EncodeToString(sum[:])[:hashLength]
+}
+
+// ImportPrefix is the prefix of all names that ImportName returns.
+const ImportPrefix = "cairn-import-"
+
+// ImportName returns the name of the VolumeSnapshot, and of its VolumeSnapshotContent, that a RestoreSession makes for
+// the time of the restore from a VolumeSnapshot of another namespace. It depends on both UIDs, because contents have no
+// namespace.
+func ImportName(restore, snapshot types.UID) string {
+	sum := sha256.Sum256([]byte(string(restore) + "\x00" + string(snapshot)))
+	return ImportPrefix + hex.EncodeToString(sum[:16])
 }

@@ -46,8 +46,8 @@ func TargetsInForce(batch *v1alpha1.BackupBatch, find Find) []Target {
 	return Targets(batch, find)
 }
 
-// MostTargets returns how many targets a batch can have, whatever its selectors find.
-func MostTargets(batch *v1alpha1.BackupBatch) int {
+// MaxBatchTargets returns how many targets a batch can have, whatever its selectors find.
+func MaxBatchTargets(batch *v1alpha1.BackupBatch) int {
 	most := 0
 	for i := range batch.Spec.Targets {
 		if s := batch.Spec.Targets[i].Selector; s != nil {
@@ -95,7 +95,7 @@ func RepositoryNames(batch *v1alpha1.BackupBatch, target Target) []string {
 			if session.Targets[j].Name != target.Entry() {
 				continue
 			}
-			for _, info := range targetRepositories(session, &session.Targets[j], &target) {
+			for _, info := range TargetRepositories(session, &session.Targets[j], &target) {
 				if !slices.Contains(names, info.Name) {
 					names = append(names, info.Name)
 				}

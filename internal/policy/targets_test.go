@@ -1,4 +1,4 @@
-package policy
+package policy_test
 
 import (
 	"errors"
@@ -13,6 +13,8 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/policy"
+	"github.com/cairn-backup/cairn/internal/policy/policytest"
 )
 
 const (
@@ -22,31 +24,7 @@ const (
 	service     = v1alpha1.TargetKind(v1alpha1.KindService)
 )
 
-// selecting adds a target with a selector to both sessions of a batch, with a template for the repositories.
-func selecting(batch *v1alpha1.BackupBatch, name string, selector v1alpha1.TargetSelector) *v1alpha1.BackupBatch {
-	batch.Spec.Targets = append(batch.Spec.Targets, v1alpha1.BatchTarget{Name: name, Selector: &selector})
-	for i := range batch.Spec.Sessions {
-		session := &batch.Spec.Sessions[i]
-		session.Targets = append(session.Targets, v1alpha1.BatchSessionTarget{Name: name})
-		session.Repositories = []v1alpha1.RepositoryInfo{{Name: "kept", Backend: "main", Directory: "/kept/"}}
-	}
-	return batch
-}
-
-func labelled(app string) *metav1.LabelSelector {
-	return &metav1.LabelSelector{MatchLabels: map[string]string{"app": app}}
-}
-
-func candidate(kind v1alpha1.TargetKind, name, app string) Candidate {
-	return Candidate{Kind: kind, Name: name, Labels: map[string]string{"app": app}}
-}
-
-func mounting(c Candidate, claims ...string) Candidate {
-	c.Volumes = &PodVolumes{Claims: claims, None: len(claims) == 0}
-	return c
-}
-
-func targetNames(targets []Target) []string {
+func targetNames(targets []policy.Target) []string {
 	var out []string
 	for _, t := range targets {
 		out = append(out, t.Name)
@@ -56,34 +34,34 @@ func targetNames(targets []Target) []string {
 
 func TestSelectorsFind(t *testing.T) {
 	shop := v1alpha1.TargetSelector{Kinds: []v1alpha1.TargetKind{claim, deployment, statefulSet},
-		LabelSelector: labelled("shop")}
+		LabelSelector: policytest.Labelled("shop")}
 	tests := map[string]struct {
 		selector   v1alpha1.TargetSelector
-		candidates []Candidate
+		candidates []policy.Candidate
 		addon      *v1alpha1.AddonInfo
 		want       []string
 		reason     string
 	}{
 		"kinds and labels": {
-			selector: v1alpha1.TargetSelector{Kinds: []v1alpha1.TargetKind{claim}, LabelSelector: labelled("shop")},
-			candidates: []Candidate{
-				candidate(claim, "b", "shop"), candidate(claim, "a", "shop"), candidate(claim, "c", "bank"),
-				candidate(deployment, "d", "shop"),
+			selector: v1alpha1.TargetSelector{Kinds: []v1alpha1.TargetKind{claim}, LabelSelector: policytest.Labelled("shop")},
+			candidates: []policy.Candidate{
+				policytest.Candidate(claim, "b", "shop"), policytest.Candidate(claim, "a", "shop"), policytest.Candidate(claim, "c", "bank"),
+				policytest.Candidate(deployment, "d", "shop"),
 			},
 			want:   []string{"all-persistentvolumeclaim-a", "all-persistentvolumeclaim-b"},
 			reason: "ordered by kind and name",
 		},
 		"all objects of a kind": {
 			selector:   v1alpha1.TargetSelector{Kinds: []v1alpha1.TargetKind{claim}},
-			candidates: []Candidate{candidate(claim, "a", "shop"), {Kind: claim, Name: "b"}},
+			candidates: []policy.Candidate{policytest.Candidate(claim, "a", "shop"), {Kind: claim, Name: "b"}},
 			want:       []string{"all-persistentvolumeclaim-a", "all-persistentvolumeclaim-b"},
 			reason:     "a selector without labels finds all objects",
 		},
 		"databases": {
-			selector: v1alpha1.TargetSelector{Kinds: []v1alpha1.TargetKind{service}, LabelSelector: labelled("shop")},
-			candidates: []Candidate{
-				candidate(service, "orders", "shop"), candidate(service, "front", "bank"),
-				candidate(claim, "orders", "shop"),
+			selector: v1alpha1.TargetSelector{Kinds: []v1alpha1.TargetKind{service}, LabelSelector: policytest.Labelled("shop")},
+			candidates: []policy.Candidate{
+				policytest.Candidate(service, "orders", "shop"), policytest.Candidate(service, "front", "bank"),
+				policytest.Candidate(claim, "orders", "shop"),
 			},
 			addon: &v1alpha1.AddonInfo{Name: "postgres-addon"},
 			want:  []string{"all-service-orders"}, reason: "a Service stands for its database",
@@ -94,58 +72,58 @@ func TestSelectorsFind(t *testing.T) {
 					{Key: "app", Operator: metav1.LabelSelectorOpIn, Values: []string{"a", "b"}},
 				},
 			}},
-			candidates: []Candidate{candidate(claim, "x", "a"), candidate(claim, "y", "b"), candidate(claim, "z", "c")},
+			candidates: []policy.Candidate{policytest.Candidate(claim, "x", "a"), policytest.Candidate(claim, "y", "b"), policytest.Candidate(claim, "z", "c")},
 			want:       []string{"all-persistentvolumeclaim-x", "all-persistentvolumeclaim-y"},
 		},
 		"exclusions": {
 			selector: v1alpha1.TargetSelector{Kinds: []v1alpha1.TargetKind{claim, deployment},
 				Exclude: &v1alpha1.TargetExclusion{
-					LabelSelector: labelled("cache"), Names: []v1alpha1.ExcludedTarget{{Kind: claim, Name: "scratch"}},
+					LabelSelector: policytest.Labelled("cache"), Names: []v1alpha1.ExcludedTarget{{Kind: claim, Name: "scratch"}},
 				}},
-			candidates: []Candidate{
-				candidate(claim, "a", "shop"), candidate(claim, "b", "cache"), candidate(claim, "scratch", "shop"),
-				candidate(deployment, "scratch", "shop"),
+			candidates: []policy.Candidate{
+				policytest.Candidate(claim, "a", "shop"), policytest.Candidate(claim, "b", "cache"), policytest.Candidate(claim, "scratch", "shop"),
+				policytest.Candidate(deployment, "scratch", "shop"),
 			},
 			want:   []string{"all-deployment-scratch", "all-persistentvolumeclaim-a"},
 			reason: "an exclusion names a kind too",
 		},
 		"an object that is being deleted, and a claim of a pod": {
 			selector: shop,
-			candidates: []Candidate{
+			candidates: []policy.Candidate{
 				{Kind: claim, Name: "going", Labels: map[string]string{"app": "shop"}, Deleting: true},
 				{Kind: claim, Name: "scratch", Labels: map[string]string{"app": "shop"}, OfPod: true},
-				candidate(claim, "stays", "shop"),
+				policytest.Candidate(claim, "stays", "shop"),
 			},
 			want: []string{"all-persistentvolumeclaim-stays"},
 		},
 		"a claim that a found workload mounts": {
 			selector: shop,
-			candidates: []Candidate{
-				mounting(candidate(deployment, "web", "shop"), "pages"), candidate(claim, "pages", "shop"),
-				candidate(claim, "alone", "shop"),
+			candidates: []policy.Candidate{
+				policytest.Mounting(policytest.Candidate(deployment, "web", "shop"), "pages"), policytest.Candidate(claim, "pages", "shop"),
+				policytest.Candidate(claim, "alone", "shop"),
 			},
 			want:   []string{"all-deployment-web", "all-persistentvolumeclaim-alone"},
 			reason: "the backup of the workload holds it",
 		},
 		"a claim whose workload no selector finds": {
 			selector: shop,
-			candidates: []Candidate{
-				mounting(candidate(deployment, "web", "bank"), "pages"), candidate(claim, "pages", "shop"),
+			candidates: []policy.Candidate{
+				policytest.Mounting(policytest.Candidate(deployment, "web", "bank"), "pages"), policytest.Candidate(claim, "pages", "shop"),
 			},
 			want: []string{"all-persistentvolumeclaim-pages"}, reason: "no other target backs it up",
 		},
 		"a workload without data": {
 			selector: shop,
-			candidates: []Candidate{
-				mounting(candidate(deployment, "front", "shop")), candidate(statefulSet, "unread", "shop"),
+			candidates: []policy.Candidate{
+				policytest.Mounting(policytest.Candidate(deployment, "front", "shop")), policytest.Candidate(statefulSet, "unread", "shop"),
 			},
 			want: []string{"all-statefulset-unread"}, reason: "a workload with unknown volumes can have data",
 		},
 		"an explicit Addon can need all objects": {
 			selector: shop, addon: &v1alpha1.AddonInfo{Name: "dump"},
-			candidates: []Candidate{
-				mounting(candidate(deployment, "front", "shop")), mounting(candidate(deployment, "web", "shop"),
-					"pages"), candidate(claim, "pages", "shop"),
+			candidates: []policy.Candidate{
+				policytest.Mounting(policytest.Candidate(deployment, "front", "shop")), policytest.Mounting(policytest.Candidate(deployment, "web", "shop"),
+					"pages"), policytest.Candidate(claim, "pages", "shop"),
 			},
 			want: []string{"all-deployment-front", "all-deployment-web", "all-persistentvolumeclaim-pages"},
 		},
@@ -153,10 +131,10 @@ func TestSelectorsFind(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
-			batch := selecting(batchOf("explicit"), "all", tt.selector)
+			batch := policytest.Selecting(policytest.BatchOf("explicit"), "all", tt.selector)
 			batch.Spec.Sessions[0].Targets[1].Addon = tt.addon
 
-			targets := Targets(batch, Among(batch, tt.candidates))
+			targets := policy.Targets(batch, policy.FindAmong(batch, tt.candidates))
 
 			g.Expect(targets[0].Name).To(Equal("explicit"), "targets come in the order of spec.targets")
 			g.Expect(targetNames(targets[1:])).To(Equal(tt.want), tt.reason)
@@ -169,7 +147,7 @@ func TestSelectorsFind(t *testing.T) {
 
 func TestExpandMakesRepositoriesOfTemplates(t *testing.T) {
 	g := NewWithT(t)
-	batch := selecting(batchOf("web"), "all", v1alpha1.TargetSelector{Kinds: []v1alpha1.TargetKind{claim}})
+	batch := policytest.Selecting(policytest.BatchOf("web"), "all", v1alpha1.TargetSelector{Kinds: []v1alpha1.TargetKind{claim}})
 	session := &batch.Spec.Sessions[0]
 	secret := &v1alpha1.ObjectReference{Name: "enc"}
 	session.Repositories = []v1alpha1.RepositoryInfo{
@@ -184,13 +162,13 @@ func TestExpandMakesRepositoriesOfTemplates(t *testing.T) {
 			Name: "db"}})
 	session.Targets = append(session.Targets, v1alpha1.BatchSessionTarget{Name: "db"})
 
-	children, err := Expand(batch, Among(batch, []Candidate{candidate(claim, "data.v1", "shop")}))
+	children, err := policy.Expand(batch, policy.FindAmong(batch, []policy.Candidate{policytest.Candidate(claim, "data.v1", "shop")}))
 
 	g.Expect(err).NotTo(HaveOccurred())
 	hourly := func(i int) v1alpha1.BackupConfigurationSession { return children[i].Spec.Sessions[0] }
 	g.Expect(hourly(0).Repositories[0].Name).To(Equal("web-main"), "a target's own repositories win")
 	g.Expect(hourly(0).Repositories[0].Directory).To(Equal("/shop/web"))
-	name := "all-persistentvolumeclaim-data-v1-" + hash("all", "persistentvolumeclaim", "data.v1")
+	name := "all-persistentvolumeclaim-data-v1-" + policy.Hash("all", "persistentvolumeclaim", "data.v1")
 	g.Expect(children[1].Name).To(Equal("shop-" + name))
 	g.Expect(hourly(1).Repositories).To(Equal([]v1alpha1.RepositoryInfo{
 		{
@@ -203,8 +181,8 @@ func TestExpandMakesRepositoriesOfTemplates(t *testing.T) {
 
 	batch.Spec.Sessions[0].Targets[1].Repositories = []v1alpha1.RepositoryInfo{{Name: "own", Backend: "main",
 		Directory: "/own"}}
-	children, err = Expand(batch,
-		Among(batch, []Candidate{candidate(claim, "a", "shop"), candidate(claim, "b", "shop")}))
+	children, err = policy.Expand(batch,
+		policy.FindAmong(batch, []policy.Candidate{policytest.Candidate(claim, "a", "shop"), policytest.Candidate(claim, "b", "shop")}))
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(hourly(1).Repositories).To(Equal([]v1alpha1.RepositoryInfo{
 		{Name: "own-all-persistentvolumeclaim-a", Backend: "main", Directory: "/own/all-persistentvolumeclaim-a"},
@@ -213,16 +191,16 @@ func TestExpandMakesRepositoriesOfTemplates(t *testing.T) {
 }
 
 func TestExpandRefusesWhatSelectorsCannotBe(t *testing.T) {
-	many := func(n int) []Candidate {
-		var out []Candidate
+	many := func(n int) []policy.Candidate {
+		var out []policy.Candidate
 		for i := range n {
-			out = append(out, candidate(claim, fmt.Sprintf("c%d", i), "shop"))
+			out = append(out, policytest.Candidate(claim, fmt.Sprintf("c%d", i), "shop"))
 		}
 		return out
 	}
 	tests := map[string]struct {
 		edit       func(*v1alpha1.BackupBatch)
-		candidates []Candidate
+		candidates []policy.Candidate
 		field      string
 		reason     string
 		message    string
@@ -262,7 +240,7 @@ func TestExpandRefusesWhatSelectorsCannotBe(t *testing.T) {
 				b.Spec.Targets[0].Name, b.Spec.Sessions[0].Targets[0].Name, b.Spec.Sessions[1].Targets[0].Name =
 					"all-persistentvolumeclaim-a", "all-persistentvolumeclaim-a", "all-persistentvolumeclaim-a"
 			},
-			candidates: []Candidate{candidate(claim, "a", "shop")},
+			candidates: []policy.Candidate{policytest.Candidate(claim, "a", "shop")},
 			field:      "spec.targets[1].name", reason: v1alpha1.ReasonNameConflict,
 			message: `Deployment/web and PersistentVolumeClaim/a would both be the target`,
 		},
@@ -272,8 +250,8 @@ func TestExpandRefusesWhatSelectorsCannotBe(t *testing.T) {
 				b.Spec.Sessions[1].Repositories = []v1alpha1.RepositoryInfo{{Name: "x-all-persistentvolumeclaim-x",
 					Backend: "main"}}
 			},
-			candidates: []Candidate{
-				candidate(claim, "x", "shop"), candidate(claim, "x-all-persistentvolumeclaim-x", "shop"),
+			candidates: []policy.Candidate{
+				policytest.Candidate(claim, "x", "shop"), policytest.Candidate(claim, "x-all-persistentvolumeclaim-x", "shop"),
 			},
 			field: "spec.sessions[1].repositories[0].name", reason: v1alpha1.ReasonRepositoryConflict,
 			message: "give",
@@ -314,7 +292,7 @@ func TestExpandRefusesWhatSelectorsCannotBe(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
-			batch := selecting(batchOf("web"), "all", v1alpha1.TargetSelector{Kinds: []v1alpha1.TargetKind{claim}})
+			batch := policytest.Selecting(policytest.BatchOf("web"), "all", v1alpha1.TargetSelector{Kinds: []v1alpha1.TargetKind{claim}})
 			if name == "a template's directory without room" || name == "a template's missing backend" {
 				batch.Spec.Sessions[1].Targets[1].Repositories = []v1alpha1.RepositoryInfo{{Name: "other",
 					Backend: "main"}}
@@ -323,10 +301,10 @@ func TestExpandRefusesWhatSelectorsCannotBe(t *testing.T) {
 				tt.edit(batch)
 			}
 
-			children, err := Expand(batch, Among(batch, tt.candidates))
+			children, err := policy.Expand(batch, policy.FindAmong(batch, tt.candidates))
 
 			g.Expect(children).To(BeEmpty())
-			var invalid *InvalidError
+			var invalid *policy.InvalidError
 			g.Expect(errors.As(err, &invalid)).To(BeTrue(), "%v", err)
 			g.Expect(invalid.Mistakes).To(HaveLen(1), "%v", err)
 			g.Expect(invalid.Mistakes[0].Field).To(Equal(tt.field))
@@ -338,21 +316,21 @@ func TestExpandRefusesWhatSelectorsCannotBe(t *testing.T) {
 
 func TestWhatWasFoundStaysInForceWhileABatchHasMistakes(t *testing.T) {
 	g := NewWithT(t)
-	batch := selecting(batchOf("web"), "all", v1alpha1.TargetSelector{Kinds: []v1alpha1.TargetKind{claim},
+	batch := policytest.Selecting(policytest.BatchOf("web"), "all", v1alpha1.TargetSelector{Kinds: []v1alpha1.TargetKind{claim},
 		MaxTargets: 1})
-	one, two := []Candidate{candidate(claim, "a", "")}, []Candidate{candidate(claim, "a", ""),
-		candidate(claim, "b", "")}
-	for _, target := range Targets(batch, Among(batch, one)) {
+	one, two := []policy.Candidate{policytest.Candidate(claim, "a", "")}, []policy.Candidate{policytest.Candidate(claim, "a", ""),
+		policytest.Candidate(claim, "b", "")}
+	for _, target := range policy.Targets(batch, policy.FindAmong(batch, one)) {
 		batch.Status.Targets = append(batch.Status.Targets, v1alpha1.BatchTargetStatus{Name: target.Name,
 			FoundBy: target.FoundBy, AppRef: target.AppRef})
 	}
 
-	g.Expect(TargetsInForce(batch, Among(batch, two))).To(Equal(KnownTargets(batch)))
-	g.Expect(targetNames(KnownTargets(batch))).To(Equal([]string{"web", "all-persistentvolumeclaim-a"}))
-	g.Expect(TargetsInForce(batch, Among(batch, nil))).To(HaveLen(1), "without mistakes the present objects count")
-	known, err := KnownChildren(batch)
+	g.Expect(policy.TargetsInForce(batch, policy.FindAmong(batch, two))).To(Equal(policy.KnownTargets(batch)))
+	g.Expect(targetNames(policy.KnownTargets(batch))).To(Equal([]string{"web", "all-persistentvolumeclaim-a"}))
+	g.Expect(policy.TargetsInForce(batch, policy.FindAmong(batch, nil))).To(HaveLen(1), "without mistakes the present objects count")
+	known, err := policy.KnownChildren(batch)
 	g.Expect(err).NotTo(HaveOccurred())
-	fresh, err := Expand(batch, Among(batch, one))
+	fresh, err := policy.Expand(batch, policy.FindAmong(batch, one))
 	g.Expect(err).NotTo(HaveOccurred())
 	for i := range fresh {
 		fresh[i].Annotations = nil
@@ -363,11 +341,11 @@ func TestWhatWasFoundStaysInForceWhileABatchHasMistakes(t *testing.T) {
 // world is a batch with named targets and selectors, and the objects that these can find.
 type world struct {
 	batch      *v1alpha1.BackupBatch
-	candidates []Candidate
+	candidates []policy.Candidate
 }
 
 func (w world) children(g *WithT) map[string]v1alpha1.BackupConfiguration {
-	children, err := Expand(w.batch, Among(w.batch, w.candidates))
+	children, err := policy.Expand(w.batch, policy.FindAmong(w.batch, w.candidates))
 	g.Expect(err).NotTo(HaveOccurred())
 	out := map[string]v1alpha1.BackupConfiguration{}
 	for _, c := range children {
@@ -382,13 +360,13 @@ func randomWorld(random *rand.Rand) world {
 	for i := range named {
 		named[i] = fmt.Sprintf("named-%d%s", i, strings.Repeat("x", random.IntN(40)))
 	}
-	w := world{batch: batchOf(named...)}
+	w := world{batch: policytest.BatchOf(named...)}
 	kinds := []v1alpha1.TargetKind{claim, deployment, statefulSet, service}
 	for i := range 1 + random.IntN(4) {
 		shuffle(random, kinds)
-		selecting(w.batch, fmt.Sprintf("selects-%d%s", i, strings.Repeat("y", random.IntN(50))),
+		policytest.Selecting(w.batch, fmt.Sprintf("selects-%d%s", i, strings.Repeat("y", random.IntN(50))),
 			v1alpha1.TargetSelector{
-				Kinds: slices.Clone(kinds[:1+random.IntN(3)]), LabelSelector: labelled(fmt.Sprint(random.IntN(3))),
+				Kinds: slices.Clone(kinds[:1+random.IntN(3)]), LabelSelector: policytest.Labelled(fmt.Sprint(random.IntN(3))),
 			})
 	}
 	for i := range random.IntN(30) {
@@ -397,11 +375,11 @@ func randomWorld(random *rand.Rand) world {
 	return w
 }
 
-func randomCandidate(random *rand.Rand, i int, kinds []v1alpha1.TargetKind) Candidate {
-	c := candidate(kinds[random.IntN(3)], fmt.Sprintf("o%d.%s", i, strings.Repeat("z", random.IntN(100))),
+func randomCandidate(random *rand.Rand, i int, kinds []v1alpha1.TargetKind) policy.Candidate {
+	c := policytest.Candidate(kinds[random.IntN(3)], fmt.Sprintf("o%d.%s", i, strings.Repeat("z", random.IntN(100))),
 		fmt.Sprint(random.IntN(3)))
 	if c.Kind != claim && random.IntN(2) == 0 {
-		c = mounting(c, fmt.Sprintf("not-there-%d", i))
+		c = policytest.Mounting(c, fmt.Sprintf("not-there-%d", i))
 	}
 	return c
 }
@@ -441,7 +419,7 @@ func TestExpandOfSelectorsChangesAsLittleAsPossible(t *testing.T) {
 		}
 		g.Expect(len(object.children(g))).To(BeNumerically(">=", len(before)))
 
-		target := world{selecting(w.batch.DeepCopy(), "another",
+		target := world{policytest.Selecting(w.batch.DeepCopy(), "another",
 			v1alpha1.TargetSelector{Kinds: []v1alpha1.TargetKind{claim, statefulSet}}), w.candidates}
 		for name, child := range target.children(g) {
 			if old, ok := before[name]; ok {
@@ -470,7 +448,7 @@ func FuzzFoundTargetName(f *testing.F) {
 		if !valid(target, kind, object) || !valid(target2, kind2, object2) {
 			return
 		}
-		name, other := FoundTargetName(target, kind, object), FoundTargetName(target2, kind2, object2)
+		name, other := policy.FoundTargetName(target, kind, object), policy.FoundTargetName(target2, kind2, object2)
 		if problems := validation.IsDNS1123Label(name); len(problems) > 0 {
 			t.Errorf("%q: %v", name, problems)
 		}
@@ -482,8 +460,8 @@ func FuzzFoundTargetName(f *testing.F) {
 		if !same || name != other {
 			return
 		}
-		if repository := templateName(strings.Repeat("r", 250), name); len(repository) > 253 ||
-			len(ChildName(strings.Repeat("b", 63), name)) > 63 {
+		if repository := policy.TemplateName(strings.Repeat("r", 250), name); len(repository) > 253 ||
+			len(policy.ChildName(strings.Repeat("b", 63), name)) > 63 {
 			t.Errorf("%q is too long for its child or Repository %q", name, repository)
 		}
 	})
@@ -492,28 +470,28 @@ func FuzzFoundTargetName(f *testing.F) {
 // BenchmarkExpandSelected is BenchmarkExpand for a batch with two selectors that each find 500 of 2,000 objects.
 func BenchmarkExpandSelected(b *testing.B) {
 	const found = 500
-	batch := batchOf()
-	var candidates []Candidate
+	batch := policytest.BatchOf()
+	var candidates []policy.Candidate
 	batch.Spec.Sessions = nil
 	for i, app := range []string{"shop", "bank"} {
-		session := newSession(app, "17 * * * *")
+		session := policytest.NewSession(app, "17 * * * *")
 		session.Targets = []v1alpha1.BatchSessionTarget{{Name: app}}
 		session.Repositories = []v1alpha1.RepositoryInfo{{Name: "kept", Backend: "main", Directory: "/kept",
 			EncryptionSecret: &v1alpha1.ObjectReference{Name: "enc"}}}
 		batch.Spec.Sessions = append(batch.Spec.Sessions, session)
 		batch.Spec.Targets = append(batch.Spec.Targets,
 			v1alpha1.BatchTarget{Name: app, Selector: &v1alpha1.TargetSelector{
-				Kinds: []v1alpha1.TargetKind{claim, deployment}, LabelSelector: labelled(app), MaxTargets: found,
-				Exclude: &v1alpha1.TargetExclusion{LabelSelector: labelled("cache")},
+				Kinds: []v1alpha1.TargetKind{claim, deployment}, LabelSelector: policytest.Labelled(app), MaxTargets: found,
+				Exclude: &v1alpha1.TargetExclusion{LabelSelector: policytest.Labelled("cache")},
 			}})
 		for j := range found {
-			candidates = append(candidates, candidate(claim, fmt.Sprintf("data-%d-%d", i, j), app),
-				candidate(claim, fmt.Sprintf("other-%d-%d", i, j), "cache"))
+			candidates = append(candidates, policytest.Candidate(claim, fmt.Sprintf("data-%d-%d", i, j), app),
+				policytest.Candidate(claim, fmt.Sprintf("other-%d-%d", i, j), "cache"))
 		}
 	}
 	b.ReportAllocs()
 	for b.Loop() {
-		if children, err := Expand(batch, Among(batch, candidates)); err != nil || len(children) != 2*found {
+		if children, err := policy.Expand(batch, policy.FindAmong(batch, candidates)); err != nil || len(children) != 2*found {
 			b.Fatal(len(children), err)
 		}
 	}

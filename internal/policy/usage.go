@@ -33,13 +33,13 @@ func Allowed(usage *v1alpha1.UsagePolicy, owner, user string, userLabels map[str
 	}
 }
 
-// NotAllowed returns the message about a reference from namespace user to an object, given as "<kind>
+// NotAllowedMessage returns the message about a reference from namespace user to an object, given as "<kind>
 // <namespace>/<name>", that the object's usagePolicy does not allow.
-func NotAllowed(object, user string) string {
+func NotAllowedMessage(object, user string) string {
 	return fmt.Sprintf("the usagePolicy of %s does not allow the namespace %s", object, user)
 }
 
-// NotAllowedVolume returns the message about a reference from another namespace to a storage that is a volume.
-func NotAllowedVolume(object string) string {
+// NotAllowedVolumeMessage returns the message about a reference from another namespace to a storage that is a volume.
+func NotAllowedVolumeMessage(object string) string {
 	return object + " is a volume: it can be used only from its own namespace"
 }

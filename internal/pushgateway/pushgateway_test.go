@@ -137,8 +137,8 @@ func restored(phase v1alpha1.RestoreSessionPhase) *v1alpha1.RestoreSession {
 
 func TestWhatEndedIsPushedWithStashsNames(t *testing.T) {
 	for name, set := range map[string]*Set{
-		"backup.txt":  OfBackup(backup(v1alpha1.BackupSessionSucceeded)),
-		"restore.txt": OfRestore(restored(v1alpha1.RestoreSessionSucceeded)),
+		"backup.txt":  BackupSet(backup(v1alpha1.BackupSessionSucceeded)),
+		"restore.txt": RestoreSet(restored(v1alpha1.RestoreSessionSucceeded)),
 	} {
 		t.Run(name, func(t *testing.T) {
 			gateway := newGateway(t)
@@ -153,8 +153,8 @@ func TestWhatEndedIsPushedWithStashsNames(t *testing.T) {
 func TestAFailureKeepsWhenTheLastSuccessWas(t *testing.T) {
 	g := NewWithT(t)
 	gateway := newGateway(t)
-	g.Expect(gateway.Push(t.Context(), OfBackup(backup(v1alpha1.BackupSessionSucceeded)))).To(Succeed())
-	g.Expect(gateway.Push(t.Context(), OfBackup(backup(v1alpha1.BackupSessionFailed)))).To(Succeed())
+	g.Expect(gateway.Push(t.Context(), BackupSet(backup(v1alpha1.BackupSessionSucceeded)))).To(Succeed())
+	g.Expect(gateway.Push(t.Context(), BackupSet(backup(v1alpha1.BackupSessionFailed)))).To(Succeed())
 	text := gateway.pushed(t)
 	const labels = `{driver="Kopia",instance="",invoker_kind="BackupConfiguration",invoker_name="files",job="backupconfiguration-shop-files",namespace="shop",repository="r",session="nightly"}`
 	g.Expect(text).To(ContainSubstring("\nstash_backup_session_success" + labels + " 0\n"))
@@ -162,7 +162,7 @@ func TestAFailureKeepsWhenTheLastSuccessWas(t *testing.T) {
 	g.Expect(text).To(ContainSubstring("\nstash_backup_last_success_time_seconds" + labels + " 1.79514009e+09\n"))
 	g.Expect(text).To(ContainSubstring(`hostname="pod-0"`))
 	failed := newGateway(t)
-	g.Expect(failed.Push(t.Context(), OfBackup(backup(v1alpha1.BackupSessionFailed)))).To(Succeed())
+	g.Expect(failed.Push(t.Context(), BackupSet(backup(v1alpha1.BackupSessionFailed)))).To(Succeed())
 	g.Expect(failed.pushed(t)).NotTo(ContainSubstring("session_duration_seconds"), "a failure has its success alone")
 }
 
@@ -200,8 +200,8 @@ func lines(text, metric string) []string {
 func TestATargetThatFailsKeepsItsLastSuccessBesideOneThatSucceeds(t *testing.T) {
 	g := NewWithT(t)
 	gateway := newGateway(t)
-	g.Expect(gateway.Push(t.Context(), OfBackup(batch(v1alpha1.BackupSessionSucceeded)))).To(Succeed())
-	g.Expect(gateway.Push(t.Context(), OfBackup(batch(v1alpha1.BackupSessionFailed)))).To(Succeed())
+	g.Expect(gateway.Push(t.Context(), BackupSet(batch(v1alpha1.BackupSessionSucceeded)))).To(Succeed())
+	g.Expect(gateway.Push(t.Context(), BackupSet(batch(v1alpha1.BackupSessionFailed)))).To(Succeed())
 	text := gateway.pushed(t)
 	g.Expect(lines(text, "stash_backup_target_success")).To(ConsistOf("nightly r 0", "nightly w 1"))
 	g.Expect(lines(text, "stash_backup_target_last_success_time_seconds")).
@@ -215,8 +215,8 @@ func TestASessionLeavesTheOthersOfItsInvoker(t *testing.T) {
 	gateway := newGateway(t)
 	weekly := backup(v1alpha1.BackupSessionFailed)
 	weekly.Session.Spec.Session = "weekly"
-	g.Expect(gateway.Push(t.Context(), OfBackup(weekly))).To(Succeed())
-	g.Expect(gateway.Push(t.Context(), OfBackup(backup(v1alpha1.BackupSessionSucceeded)))).To(Succeed())
+	g.Expect(gateway.Push(t.Context(), BackupSet(weekly))).To(Succeed())
+	g.Expect(gateway.Push(t.Context(), BackupSet(backup(v1alpha1.BackupSessionSucceeded)))).To(Succeed())
 	g.Expect(lines(gateway.pushed(t), "stash_backup_session_success")).To(ConsistOf("nightly r 1", "weekly r 0"))
 	g.Expect(lines(gateway.pushed(t), "stash_backup_target_success")).To(ConsistOf("nightly r 1", "weekly r 0"))
 }
@@ -224,9 +224,9 @@ func TestASessionLeavesTheOthersOfItsInvoker(t *testing.T) {
 func TestARunThatTriesOneTargetAgainLeavesTheOther(t *testing.T) {
 	g := NewWithT(t)
 	gateway := newGateway(t)
-	g.Expect(gateway.Push(t.Context(), OfBackup(batch(v1alpha1.BackupSessionFailed)))).To(Succeed())
+	g.Expect(gateway.Push(t.Context(), BackupSet(batch(v1alpha1.BackupSessionFailed)))).To(Succeed())
 	again := backup(v1alpha1.BackupSessionSucceeded)
-	g.Expect(gateway.Push(t.Context(), OfBackup(again))).To(Succeed())
+	g.Expect(gateway.Push(t.Context(), BackupSet(again))).To(Succeed())
 	text := gateway.pushed(t)
 	g.Expect(lines(text, "stash_backup_target_success")).To(ConsistOf("nightly r 1", "nightly w 1"))
 	g.Expect(lines(text, "stash_backup_session_success")).
@@ -245,16 +245,16 @@ func TestARunThatMovedNothingTakesTheSuccessAway(t *testing.T) {
 			"nightly  0"},
 	} {
 		gateway := newGateway(t)
-		g.Expect(gateway.Push(t.Context(), OfBackup(backup(v1alpha1.BackupSessionSucceeded)))).To(Succeed())
+		g.Expect(gateway.Push(t.Context(), BackupSet(backup(v1alpha1.BackupSessionSucceeded)))).To(Succeed())
 		b := backup(v1alpha1.BackupSessionFailed)
 		tc.undo(&b.Session.Status)
-		g.Expect(gateway.Push(t.Context(), OfBackup(b))).To(Succeed())
+		g.Expect(gateway.Push(t.Context(), BackupSet(b))).To(Succeed())
 		text := gateway.pushed(t)
 		g.Expect(lines(text, "stash_backup_session_success")).To(ConsistOf("nightly  0"), name)
 		g.Expect(lines(text, "stash_backup_target_success")).To(ConsistOf(tc.target), name)
 		g.Expect(lines(text, "stash_backup_last_success_time_seconds")).To(HaveLen(1), name)
 
-		g.Expect(gateway.Push(t.Context(), OfBackup(backup(v1alpha1.BackupSessionSucceeded)))).To(Succeed())
+		g.Expect(gateway.Push(t.Context(), BackupSet(backup(v1alpha1.BackupSessionSucceeded)))).To(Succeed())
 		text = gateway.pushed(t)
 		g.Expect(lines(text, "stash_backup_session_success")).To(ConsistOf("nightly r 1"), name)
 		g.Expect(lines(text, "stash_backup_target_success")).To(ConsistOf("nightly r 1"), name)
@@ -264,7 +264,7 @@ func TestARunThatMovedNothingTakesTheSuccessAway(t *testing.T) {
 func TestARestoreThatFailsHasItsFailureAlone(t *testing.T) {
 	g := NewWithT(t)
 	gateway := newGateway(t)
-	g.Expect(gateway.Push(t.Context(), OfRestore(restored(v1alpha1.RestoreSessionFailed)))).To(Succeed())
+	g.Expect(gateway.Push(t.Context(), RestoreSet(restored(v1alpha1.RestoreSessionFailed)))).To(Succeed())
 	text := gateway.pushed(t)
 	for _, metric := range []string{"stash_restore_session_success", "stash_restore_target_success",
 		"stash_restore_host_restore_success"} {
@@ -289,7 +289,7 @@ func TestWhereARepositoryIs(t *testing.T) {
 		b.Storages["r"].Spec.Storage = tc.storage
 		gateway := newGateway(t)
 		g := NewWithT(t)
-		g.Expect(gateway.Push(t.Context(), OfBackup(b))).To(Succeed())
+		g.Expect(gateway.Push(t.Context(), BackupSet(b))).To(Succeed())
 		g.Expect(gateway.pushed(t)).To(
 			ContainSubstring(`stash_repository_snapshot_count{backend="` + name + `",bucket="` + tc.bucket +
 				`",instance="",job="backupconfiguration-shop-files",name="r",namespace="shop",prefix="` + tc.prefix + `"} 5`))

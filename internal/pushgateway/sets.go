@@ -21,9 +21,9 @@ type Backup struct {
 	Storages     map[string]*v1alpha1.BackupStorage
 }
 
-// OfBackup returns Stash's metrics of a backup. They have the additional label session, because an invoker has
+// BackupSet returns Stash's metrics of a backup. They have the additional label session, because an invoker has
 // several sessions. What failed has only its success, which is 0.
-func OfBackup(b Backup) *Set {
+func BackupSet(b Backup) *Set {
 	s, invoker := &b.Session.Status, b.Session.Spec.Invoker
 	set := &Set{job: jobOf(invoker.Kind, b.Session.Namespace, invoker.Name)}
 	run := prometheus.Labels{
@@ -199,8 +199,8 @@ func took(from, until *metav1.Time) float64 {
 	return until.Sub(from.Time).Round(time.Second).Seconds()
 }
 
-// OfRestore returns Stash's metrics of an ended RestoreSession. A failed one has only its success, which is 0.
-func OfRestore(r *v1alpha1.RestoreSession) *Set {
+// RestoreSet returns Stash's metrics of an ended RestoreSession. A failed one has only its success, which is 0.
+func RestoreSet(r *v1alpha1.RestoreSession) *Set {
 	set := &Set{job: jobOf(v1alpha1.RestoreSessionKind, r.Namespace, r.Name)}
 	g := set.outcome(nil)
 	ok := r.Status.Phase == v1alpha1.RestoreSessionSucceeded

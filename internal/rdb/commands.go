@@ -85,7 +85,7 @@ func (f *file) header() error {
 	}
 	if f.version, err = strconv.Atoi(string(digits)); err != nil || !f.valkey && string(magic) != "REDIS" ||
 		f.version < 1 {
-		return damaged("its header is wrong")
+		return damagedError("its header is wrong")
 	}
 	return nil
 }
@@ -135,11 +135,11 @@ func (f *file) entry(mark byte) (err error) {
 		if err != nil {
 			return err
 		}
-		return unfit("module %s keeps data outside of keys in the RDB file, which no command can restore: load the file "+
+		return newError("module %s keeps data outside of keys in the RDB file, which no command can restore: load the file "+
 			"itself into a server", moduleName(id))
 	}
 	if mark >= 240 || mark == markFunctionOld {
-		return unfit("the RDB file, of version %d, has a part of kind %d, which this mover does not know", f.version, mark)
+		return newError("the RDB file, of version %d, has a part of kind %d, which this mover does not know", f.version, mark)
 	}
 	return f.key(mark)
 }
@@ -233,7 +233,7 @@ func (f *file) end() error {
 			return err
 		}
 		if got != 0 && got != want {
-			return damaged("its checksum is wrong")
+			return damagedError("its checksum is wrong")
 		}
 	}
 	rest, err := io.ReadAll(io.LimitReader(f.in.in, trailer+1))
@@ -241,7 +241,7 @@ func (f *file) end() error {
 		return err
 	}
 	if len(rest) > trailer {
-		return damaged("data follows its end")
+		return damagedError("data follows its end")
 	}
 	return nil
 }

@@ -7,7 +7,7 @@ func unpack(in []byte, size uint64) ([]byte, error) {
 	if size > maxValue {
 		return nil, tooLarge()
 	}
-	bad := damaged("a compressed string can't be unpacked")
+	bad := damagedError("a compressed string can't be unpacked")
 	out := make([]byte, 0, min(size, bufferSize))
 	for i := 0; i < len(in); {
 		control := int(in[i])

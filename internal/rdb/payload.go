@@ -10,7 +10,7 @@ import (
 const maxValue = 512 << 20
 
 func tooLarge() error {
-	return unfit("the RDB file has a value of more than %d MiB, which no command can restore: load the file itself into "+
+	return newError("the RDB file has a value of more than %d MiB, which no command can restore: load the file itself into "+
 		"a server", maxValue>>20)
 }
 

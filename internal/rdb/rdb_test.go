@@ -218,8 +218,8 @@ func TestValkeyIsRead(t *testing.T) {
 	g.Expect(out.String()).To(ContainSubstring(text("f") + text("v") + fixed(7) + "\x50\x00"))
 }
 
-// TestErrorsOfOthersAreTheirOwn: errors of reading or writing are not taken for a damaged file.
-func TestErrorsOfOthersAreTheirOwn(t *testing.T) {
+// TestReadAndWriteErrorsStayAsTheyAre: errors of reading or writing are not taken for a damaged file.
+func TestReadAndWriteErrorsStayAsTheyAre(t *testing.T) {
 	g := NewWithT(t)
 	away := errors.New("the storage is away")
 	file := dump("REDIS0011", "\x00"+text("k")+text("v"))

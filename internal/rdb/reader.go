@@ -26,12 +26,12 @@ type Error struct {
 // Error returns the message.
 func (e *Error) Error() string { return e.Message }
 
-// unfit returns an Error.
-func unfit(format string, args ...any) error { return &Error{Message: fmt.Sprintf(format, args...)} }
+// newError returns an Error.
+func newError(format string, args ...any) error { return &Error{Message: fmt.Sprintf(format, args...)} }
 
-// damaged returns the Error of a file that is damaged or no RDB file.
-func damaged(format string, args ...any) error {
-	return unfit("the RDB file is damaged: "+format, args...)
+// damagedError returns the Error of a file that is damaged or no RDB file.
+func damagedError(format string, args ...any) error {
+	return newError("the RDB file is damaged: "+format, args...)
 }
 
 // reader reads an RDB file, computes its checksum and, while value is set, keeps what it reads.
@@ -78,7 +78,7 @@ func (r *reader) pass(n uint64, see func([]byte)) error {
 // early turns the early end of a file into an Error. Other errors of reading stay.
 func early(err error) error {
 	if errors.Is(err, io.EOF) {
-		return damaged("it ends too early")
+		return damagedError("it ends too early")
 	}
 	return err
 }
@@ -145,14 +145,14 @@ func (r *reader) length() (n uint64, special bool, _ error) {
 	case first>>6 == 3:
 		return uint64(first & 0x3f), true, nil
 	}
-	return 0, false, damaged("a length begins with %#x", first)
+	return 0, false, damagedError("a length begins with %#x", first)
 }
 
 // number reads a length that must not be a special encoding.
 func (r *reader) number() (uint64, error) {
 	n, special, err := r.length()
 	if err == nil && special {
-		err = damaged("a number has the encoding of a string")
+		err = damagedError("a number has the encoding of a string")
 	}
 	return n, err
 }
@@ -187,7 +187,7 @@ func (r *reader) skipString() error {
 		}
 		return r.skip(packed)
 	}
-	return damaged("a string has the encoding %d", n)
+	return damagedError("a string has the encoding %d", n)
 }
 
 // string reads a string, such as a key.
@@ -219,7 +219,7 @@ func (r *reader) string() ([]byte, error) {
 		}
 		return unpack(b, size)
 	}
-	return nil, damaged("a string has the encoding %d", n)
+	return nil, damagedError("a string has the encoding %d", n)
 }
 
 // integer decodes a signed number of 1, 2 or 4 bytes, lowest first.

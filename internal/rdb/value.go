@@ -61,7 +61,7 @@ func (f *file) skipValue(kind byte) error {
 		}
 		return r.skipString()
 	}
-	return unfit("the RDB file, of version %d, has a value of type %d, which this mover does not know", f.version, kind)
+	return newError("the RDB file, of version %d, has a value of type %d, which this mover does not know", f.version, kind)
 }
 
 // each reads a number, and then parts as many times.
@@ -140,7 +140,7 @@ func (r *reader) skipModule() error {
 		case 5:
 			err = r.skipString()
 		default:
-			err = damaged("a module's value has a part of kind %d", part)
+			err = damagedError("a module's value has a part of kind %d", part)
 		}
 		if err != nil {
 			return err

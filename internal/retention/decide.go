@@ -95,7 +95,7 @@ func (p Policy) Decide(snapshots []Snapshot, now time.Time) []Verdict {
 	for _, repository := range byRepository {
 		p.judge(repository, now)
 	}
-	whole(verdicts)
+	completeRestorePoints(verdicts)
 	for i := range verdicts {
 		if v := &verdicts[i]; v.Goes() {
 			v.Reason, v.Message = p.because(v, now)
@@ -246,8 +246,8 @@ func periodOf(rule string, t time.Time) string {
 	}
 }
 
-// whole keeps every Snapshot of a restore point that has a Snapshot which stays.
-func whole(verdicts []Verdict) {
+// completeRestorePoints keeps every Snapshot of a restore point that has a Snapshot which stays.
+func completeRestorePoints(verdicts []Verdict) {
 	kept := map[string]*Verdict{}
 	for i := range verdicts {
 		v := &verdicts[i]

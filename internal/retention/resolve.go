@@ -9,10 +9,10 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
 
-// Refs returns the RetentionPolicies, with namespace, that a BackupConfiguration names for its Repositories. A
+// PoliciesByRepository returns the RetentionPolicies, with namespace, that a BackupConfiguration names for its Repositories. A
 // Repository without a policy has an empty reference. The usual defaults apply: a repository without a name has the
 // configuration's name, and a repository without a backend has the only backend.
-func Refs(c *v1alpha1.BackupConfiguration) map[string]v1alpha1.ObjectReference {
+func PoliciesByRepository(c *v1alpha1.BackupConfiguration) map[string]v1alpha1.ObjectReference {
 	refs := map[string]v1alpha1.ObjectReference{}
 	for _, b := range c.Spec.Backends {
 		if b.RetentionPolicy == nil || b.RetentionPolicy.Name == "" {
@@ -66,7 +66,7 @@ func Resolve(repository string, configurations []v1alpha1.BackupConfiguration,
 		if v1alpha1.HasRecordAnnotation(c.Annotations) || !c.DeletionTimestamp.IsZero() {
 			continue
 		}
-		ref, uses := Refs(c)[repository]
+		ref, uses := PoliciesByRepository(c)[repository]
 		if !uses {
 			continue
 		}
@@ -104,13 +104,13 @@ func refName(ref v1alpha1.ObjectReference) string {
 	return ref.Namespace + "/" + ref.Name
 }
 
-// Together returns the other Repositories of these BackupConfigurations, the children of a batch, that have the same
+// SiblingRepositories returns the other Repositories of these BackupConfigurations, the children of a batch, that have the same
 // policy. Their restore points are kept or dropped as a whole. fallback is as for Resolve.
-func Together(configurations []v1alpha1.BackupConfiguration, repository string, ref v1alpha1.ObjectReference,
+func SiblingRepositories(configurations []v1alpha1.BackupConfiguration, repository string, ref v1alpha1.ObjectReference,
 	fallback *v1alpha1.ObjectReference) []string {
 	var out []string
 	for i := range configurations {
-		for name, other := range Refs(&configurations[i]) {
+		for name, other := range PoliciesByRepository(&configurations[i]) {
 			if other.Name == "" && fallback != nil {
 				other = *fallback
 			}

@@ -68,6 +68,6 @@ func TestRepositoriesTogetherUnderADefault(t *testing.T) {
 	web, db, own := naming("web", nil), naming("db", nil), naming("own", &v1alpha1.ObjectReference{Name: "other"})
 	db.Spec.Sessions[0].Repositories[0].Name, own.Spec.Sessions[0].Repositories[0].Name = "db", "own"
 	children := []v1alpha1.BackupConfiguration{web, db, own}
-	g.Expect(retention.Together(children, "web", *fallback, fallback)).To(Equal([]string{"db"}))
-	g.Expect(retention.Together(children, "web", *fallback, nil)).To(BeEmpty())
+	g.Expect(retention.SiblingRepositories(children, "web", *fallback, fallback)).To(Equal([]string{"db"}))
+	g.Expect(retention.SiblingRepositories(children, "web", *fallback, nil)).To(BeEmpty())
 }

@@ -21,7 +21,7 @@ func TestTheRestorePointOfASnapshot(t *testing.T) {
 		if label != "" {
 			s.Labels[v1alpha1.LabelRestorePoint] = label
 		}
-		return retention.Of(s, "").Point
+		return retention.FromSnapshot(s, "").Point
 	}
 	g.Expect(point(v1alpha1.BackupBatchKind, "run", "run")).To(Equal("run"))
 	g.Expect(point(v1alpha1.BackupBatchKind, "run-r2", "run")).To(Equal("run"))

@@ -22,10 +22,10 @@ const FieldManager = "cairn-scaler"
 // controllers is the field manager of the workload controllers and of the autoscaler.
 const controllers = "kube-controller-manager"
 
-// Doubt is how long a tool that applies a workload can take to reset replicas that somebody else set. Tools that apply
+// ResetWindow is how long a tool that applies a workload can take to reset replicas that somebody else set. Tools that apply
 // on their own do so within minutes, or an hour. A tool that has not reset the replicas by then has none in its
 // manifest, or does not apply the workload at present.
-const Doubt = 2 * time.Hour
+const ResetWindow = 2 * time.Hour
 
 var (
 	// replicas is the field whose manager is sought.
@@ -56,10 +56,10 @@ func Manager(kind string, workload metav1.Object, autoscalers []autoscalingv2.Ho
 	}
 	for _, e := range workload.GetManagedFields() {
 		switch {
-		case person(e.Manager):
-		case has(e, replicas):
+		case neverResets(e.Manager):
+		case hasField(e, replicas):
 			return "are managed by field manager " + e.Manager
-		case applies(e) && has(e, lastApplied) &&
+		case applies(e) && hasField(e, lastApplied) &&
 			manifestHasReplicas(workload.GetAnnotations()[corev1.LastAppliedConfigAnnotation]):
 			return "are in what field manager " + e.Manager + " applied"
 		}
@@ -67,20 +67,20 @@ func Manager(kind string, workload metav1.Object, autoscalers []autoscalingv2.Ho
 	return ""
 }
 
-// Taken explains who can still reset the replicas of a workload although its managed fields do not list the replicas as
+// PossibleManager explains who can still reset the replicas of a workload although its managed fields do not list the replicas as
 // theirs. Whoever changes a field takes it from its manager. So after a person, or a former autoscaler, changed the
 // replicas, the object no longer shows whether the manifest of a GitOps tool has them. Taken assumes that it has until
 // Doubt has passed, unless the tool has applied the workload since the change, which would have reset the replicas.
-func Taken(workload metav1.Object, now time.Time) string {
+func PossibleManager(workload metav1.Object, now time.Time) string {
 	taker, taken := takenBy(workload, now)
-	if taker == "" || now.Sub(taken) >= Doubt {
+	if taker == "" || now.Sub(taken) >= ResetWindow {
 		return ""
 	}
 	for _, e := range workload.GetManagedFields() {
 		since := e.Time != nil && e.Time.After(taken)
-		if !person(e.Manager) && applies(e) && !has(e, lastApplied) && !since {
+		if !neverResets(e.Manager) && applies(e) && !hasField(e, lastApplied) && !since {
 			return fmt.Sprintf("were set by %s, perhaps less than %.0f hours ago, and field manager %s, which applies the rest of it, may reset them from its manifest",
-				taker, Doubt.Hours(), e.Manager)
+				taker, ResetWindow.Hours(), e.Manager)
 		}
 	}
 	return ""
@@ -92,14 +92,14 @@ func Taken(workload metav1.Object, now time.Time) string {
 func takenBy(workload metav1.Object, now time.Time) (taker string, taken time.Time) {
 	had := false
 	for _, e := range workload.GetManagedFields() {
-		if !has(e, replicas) {
+		if !hasField(e, replicas) {
 			continue
 		}
-		if !person(e.Manager) {
+		if !neverResets(e.Manager) {
 			return "", time.Time{} // This manager has the replicas.
 		}
 		had = true
-		at := seen(workload, now)
+		at := lastObserved(workload, now)
 		if e.Time != nil {
 			at = e.Time.Time
 		}
@@ -108,13 +108,13 @@ func takenBy(workload metav1.Object, now time.Time) (taker string, taken time.Ti
 		}
 	}
 	if wanted, _ := state(workload); !had && wanted != 1 { // The default is 1.
-		return "somebody", seen(workload, now)
+		return "somebody", lastObserved(workload, now)
 	}
 	return taker, taken
 }
 
-// seen returns the latest time at which the workload's controller is known to have seen its newest generation.
-func seen(workload metav1.Object, now time.Time) time.Time {
+// lastObserved returns the latest time at which the workload's controller is known to have seen its newest generation.
+func lastObserved(workload metav1.Object, now time.Time) time.Time {
 	_, observed := state(workload)
 	for _, e := range workload.GetManagedFields() {
 		if e.Subresource == "status" && e.Manager == controllers && e.Time != nil &&
@@ -139,7 +139,7 @@ func state(workload metav1.Object) (wanted int32, observed int64) {
 
 // applies reports whether an entry belongs to a manager that applies the whole workload.
 func applies(e metav1.ManagedFieldsEntry) bool {
-	return e.Subresource == "" && has(e, selector)
+	return e.Subresource == "" && hasField(e, selector)
 }
 
 // manifestHasReplicas reports whether the manifest that was applied last sets the replicas. An unreadable manifest
@@ -153,15 +153,15 @@ func manifestHasReplicas(manifest string) bool {
 	return json.Unmarshal([]byte(manifest), &m) != nil || m.Spec.Replicas != nil
 }
 
-// person reports whether a field manager never resets a field that it has set.
-func person(manager string) bool {
+// neverResets reports whether a field manager never resets a field that it has set.
+func neverResets(manager string) bool {
 	return strings.HasPrefix(manager, "kubectl") || manager == FieldManager || manager == "before-first-apply" ||
 		manager == controllers
 }
 
-// has reports whether an entry of managed fields includes the field. An unreadable entry includes every field: refusing
+// hasField reports whether an entry of managed fields includes the field. An unreadable entry includes every field: refusing
 // to scale is better than fighting over the replicas.
-func has(e metav1.ManagedFieldsEntry, field fieldpath.Path) bool {
+func hasField(e metav1.ManagedFieldsEntry, field fieldpath.Path) bool {
 	if e.FieldsV1 == nil {
 		return false
 	}

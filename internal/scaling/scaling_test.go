@@ -225,7 +225,7 @@ func TestManagerAndTaken(t *testing.T) {
 				d.Annotations = map[string]string{corev1.LastAppliedConfigAnnotation: tt.applied}
 			}
 			d.Spec.Replicas = tt.replicas
-			manager, taken := Manager("Deployment", d, tt.autoscalers), Taken(d, now)
+			manager, taken := Manager("Deployment", d, tt.autoscalers), PossibleManager(d, now)
 			if strings.Contains(tt.want, "perhaps") {
 				g.Expect(manager).To(BeEmpty())
 				g.Expect(taken).To(Equal(tt.want))
@@ -245,9 +245,9 @@ func TestTakenOfAStatefulSet(t *testing.T) {
 			of("status", managed(controllers, template, 3*time.Hour)),
 		}}}
 	s.Status.ObservedGeneration = 3
-	g.Expect(Taken(s, now)).To(BeEmpty(), "it has the default number")
+	g.Expect(PossibleManager(s, now)).To(BeEmpty(), "it has the default number")
 	s.Spec.Replicas = new(int32(0))
-	g.Expect(Taken(s, now)).To(BeEmpty(), "the tool had time to reset them")
+	g.Expect(PossibleManager(s, now)).To(BeEmpty(), "the tool had time to reset them")
 	s.Generation = 4
-	g.Expect(Taken(s, now)).To(HavePrefix("were set by somebody, perhaps"), "its controller has not seen it yet")
+	g.Expect(PossibleManager(s, now)).To(HavePrefix("were set by somebody, perhaps"), "its controller has not seen it yet")
 }

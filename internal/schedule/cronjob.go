@@ -81,13 +81,13 @@ func CronJob(in CronJobInput) *batchv1.CronJob {
 			StartingDeadlineSeconds:    in.Scheduler.StartingDeadlineSeconds,
 			Suspend:                    ptr.To(in.Suspended),
 			ConcurrencyPolicy:          batchv1.AllowConcurrent,
-			SuccessfulJobsHistoryLimit: or(in.Scheduler.SuccessfulJobsHistoryLimit, 3),
-			FailedJobsHistoryLimit:     or(in.Scheduler.FailedJobsHistoryLimit, 1),
+			SuccessfulJobsHistoryLimit: valueOr(in.Scheduler.SuccessfulJobsHistoryLimit, 3),
+			FailedJobsHistoryLimit:     valueOr(in.Scheduler.FailedJobsHistoryLimit, 1),
 			JobTemplate: batchv1.JobTemplateSpec{
 				ObjectMeta: metadata(template.Template.Controller, labels),
 				Spec: batchv1.JobSpec{
-					BackoffLimit:            or(template.BackoffLimit, triggerRetries),
-					ActiveDeadlineSeconds:   or(template.ActiveDeadlineSeconds, triggerDeadlineSeconds),
+					BackoffLimit:            valueOr(template.BackoffLimit, triggerRetries),
+					ActiveDeadlineSeconds:   valueOr(template.ActiveDeadlineSeconds, triggerDeadlineSeconds),
 					TTLSecondsAfterFinished: ttl(&in.Scheduler, &template),
 					Template: corev1.PodTemplateSpec{
 						ObjectMeta: metadata(template.Template.Metadata, labels),
@@ -99,8 +99,8 @@ func CronJob(in CronJobInput) *batchv1.CronJob {
 	}
 }
 
-// or returns the value that policy sets, else the default.
-func or[T int32 | int64](set *T, otherwise T) *T { return ptr.To(ptr.Deref(set, otherwise)) }
+// valueOr returns the value that policy sets, else the default.
+func valueOr[T int32 | int64](set *T, otherwise T) *T { return ptr.To(ptr.Deref(set, otherwise)) }
 
 // ttl returns how long a finished Job stays: what policy says. If policy sets a history limit instead, there is no
 // TTL.
@@ -136,7 +136,7 @@ func triggerPod(in CronJobInput, template *v1alpha1.TriggerPodSpec) corev1.PodSp
 	}
 	template = template.DeepCopy()
 	as := ptr.Deref(template.SecurityContext, v1alpha1.TriggerSecurityContext{})
-	user := or(as.RunAsUser, triggerUser)
+	user := valueOr(as.RunAsUser, triggerUser)
 	return corev1.PodSpec{
 		NodeSelector:                  template.NodeSelector,
 		Tolerations:                   template.Tolerations,
@@ -156,7 +156,7 @@ func triggerPod(in CronJobInput, template *v1alpha1.TriggerPodSpec) corev1.PodSp
 		SecurityContext: &corev1.PodSecurityContext{
 			RunAsNonRoot:   ptr.To(true),
 			RunAsUser:      user,
-			RunAsGroup:     or(as.RunAsGroup, *user),
+			RunAsGroup:     valueOr(as.RunAsGroup, *user),
 			SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault},
 		},
 		Containers: []corev1.Container{{

@@ -11,7 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
-	"github.com/cairn-backup/cairn/internal/task"
+	"github.com/cairn-backup/cairn/internal/task/moverjob"
 )
 
 // FieldManager is the field manager of what Cairn applies to workloads. It owns nothing else.
@@ -27,10 +27,10 @@ const (
 var ownVolumes = []string{SecretVolume, WorkVolume}
 
 // NewContainer returns the container of the sidecar with this name. It mounts the workload's own volumes by their
-// names: a second volume for the same claim would keep the pod from starting. It fails with task.ErrPrivilegeRequired
+// names: a second volume for the same claim would keep the pod from starting. It fails with moverjob.ErrPrivilegeRequired
 // if the settings need rights that the namespace does not grant.
 func NewContainer(id, image string, s *Settings) (corev1.Container, error) {
-	security, err := task.SidecarSecurity(s.User, s.Privileged, s.Security)
+	security, err := moverjob.SidecarSecurity(s.User, s.Privileged, s.Security)
 	if err != nil {
 		return corev1.Container{}, err
 	}
@@ -54,7 +54,7 @@ func NewContainer(id, image string, s *Settings) (corev1.Container, error) {
 			fromPod(EnvPodName, "metadata.name"), fromPod(EnvPodUID, "metadata.uid"),
 			fromPod(EnvPodNamespace, "metadata.namespace"),
 		}, env...),
-		EnvFrom: s.EnvFrom, Resources: task.SidecarResources(s.Resources), SecurityContext: security,
+		EnvFrom: s.EnvFrom, Resources: moverjob.SidecarResources(s.Resources), SecurityContext: security,
 		VolumeMounts: mounts,
 	}, nil
 }

@@ -12,7 +12,7 @@ import (
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/sidecar"
-	"github.com/cairn-backup/cairn/internal/task"
+	"github.com/cairn-backup/cairn/internal/task/moverjob"
 )
 
 func TestDecide(t *testing.T) {
@@ -125,14 +125,14 @@ func TestSettingsOfSeveralSessions(t *testing.T) {
 		return corev1.ResourceList{corev1.ResourceMemory: resource.MustParse(memory)}
 	}
 	user := v1alpha1.MoverSecurityContext{RunAsUser: new(int64(1000))}
-	wish := func(by string, change func(c *corev1.Container), volumes ...string) sidecar.Wish {
-		w := sidecar.Wish{By: by, Volumes: volumes, User: user}
+	wish := func(by string, change func(c *corev1.Container), volumes ...string) sidecar.SessionSettings {
+		w := sidecar.SessionSettings{By: by, Volumes: volumes, User: user}
 		if change != nil {
 			change(&w.Container)
 		}
 		return w
 	}
-	got, err := sidecar.Merge([]sidecar.Wish{
+	got, err := sidecar.Merge([]sidecar.SessionSettings{
 		wish("a", func(c *corev1.Container) {
 			c.Resources = corev1.ResourceRequirements{Requests: list("64Mi"), Limits: list("2Gi")}
 			c.Env = []corev1.EnvVar{{Name: "HTTPS_PROXY", Value: "http://proxy"}}
@@ -156,7 +156,7 @@ func TestSettingsOfSeveralSessions(t *testing.T) {
 		"envFrom":         func(c *corev1.Container) { c.EnvFrom = []corev1.EnvFromSource{{Prefix: "x"}} },
 		"securityContext": func(c *corev1.Container) { c.SecurityContext = &corev1.SecurityContext{RunAsUser: new(int64(1))} },
 	} {
-		_, err := sidecar.Merge([]sidecar.Wish{
+		_, err := sidecar.Merge([]sidecar.SessionSettings{
 			wish("session a", func(c *corev1.Container) {
 				c.Env = []corev1.EnvVar{{Name: "HTTPS_PROXY",
 					Value: "http://proxy"}}
@@ -194,7 +194,7 @@ func TestTheContainer(t *testing.T) {
 
 	settings.Security = &corev1.SecurityContext{RunAsUser: new(int64(0))}
 	_, err = sidecar.NewContainer("id", "mover:1", settings)
-	g.Expect(err).To(MatchError(task.ErrPrivilegeRequired))
+	g.Expect(err).To(MatchError(moverjob.ErrPrivilegeRequired))
 	settings.Privileged = true
 	c, err = sidecar.NewContainer("id", "mover:1", settings)
 	g.Expect(err).NotTo(HaveOccurred())

@@ -11,8 +11,8 @@ import (
 	"github.com/cairn-backup/cairn/internal/policy"
 )
 
-// Wish is what one session of a BackupConfiguration asks of a workload's sidecar.
-type Wish struct {
+// SessionSettings is what one session of a BackupConfiguration asks of a workload's sidecar.
+type SessionSettings struct {
 	// By names the session in messages.
 	By string
 	// Volumes of the pod, by name, that the session backs up.
@@ -42,7 +42,7 @@ func (s *Settings) Digest() string { return policy.Digest(s) }
 // Merge returns the settings of the one sidecar that all wishes share: all volumes, the largest amount of each
 // resource, and the user of the first wish. The order of the wishes must depend on policy alone. Merge fails if two
 // wishes contradict each other. Privileged means that the namespace allows root.
-func Merge(wishes []Wish, privileged bool) (*Settings, error) {
+func Merge(wishes []SessionSettings, privileged bool) (*Settings, error) {
 	out := &Settings{Privileged: privileged}
 	for i, w := range wishes {
 		if i == 0 {
@@ -52,8 +52,8 @@ func Merge(wishes []Wish, privileged bool) (*Settings, error) {
 			return nil, fmt.Errorf("%s and %s share one sidecar but set another %s: set the same in both, or use executor Job in one", wishes[0].By, w.By, what)
 		}
 		out.Volumes = append(out.Volumes, w.Volumes...)
-		most(&out.Resources.Requests, w.Container.Resources.Requests)
-		most(&out.Resources.Limits, w.Container.Resources.Limits)
+		raiseTo(&out.Resources.Requests, w.Container.Resources.Requests)
+		raiseTo(&out.Resources.Limits, w.Container.Resources.Limits)
 		for _, e := range w.Container.Env {
 			if find(out.Env, e.Name) == nil {
 				out.Env = append(out.Env, e)
@@ -90,8 +90,8 @@ func find(env []corev1.EnvVar, name string) *corev1.EnvVar {
 	return nil
 }
 
-// most raises the quantities in to that are smaller than those in from.
-func most(to *corev1.ResourceList, from corev1.ResourceList) {
+// raiseTo raises the quantities in to that are smaller than those in from.
+func raiseTo(to *corev1.ResourceList, from corev1.ResourceList) {
 	for name, quantity := range from {
 		if known, ok := (*to)[name]; ok && known.Cmp(quantity) >= 0 {
 			continue

@@ -63,8 +63,8 @@ func fail(kind error, format string, args ...any) error {
 	return &Error{Kind: kind, Message: fmt.Sprintf(format, args...)}
 }
 
-// advice maps kinds of gitstore to ours and says what to do. The verbs are the URL and what the server said.
-var advice = []struct {
+// errorTexts maps kinds of gitstore to ours and says what to do. The verbs are the URL and what the server said.
+var errorTexts = []struct {
 	from, kind error
 	sentence   string
 }{
@@ -109,7 +109,7 @@ func explain(url string, err error) error {
 			"ca.crt of the Secret, or replace the server's certificate", url, said)
 		return out
 	}
-	for _, a := range advice {
+	for _, a := range errorTexts {
 		if errors.Is(err, a.from) {
 			out.Kind, out.Message = a.kind, fmt.Sprintf(a.sentence, url, said)
 			return out

@@ -90,10 +90,10 @@ func EncodeResult(r Result) ([]byte, error) {
 
 // encodeShort cuts each text to limit bytes; the Result's own message keeps at least 128.
 func encodeShort(r Result, limit int) ([]byte, error) {
-	r.Message = cut(r.Message, max(limit, 128))
+	r.Message = Cut(r.Message, max(limit, 128))
 	short := make([]ComponentResult, len(r.Components))
 	for i, c := range r.Components {
-		c.Error = cut(c.Error, limit)
+		c.Error = Cut(c.Error, limit)
 		if limit == 0 {
 			c.Path = ""
 		}
@@ -107,8 +107,8 @@ func encodeShort(r Result, limit int) ([]byte, error) {
 	return b, nil
 }
 
-// cut shortens s to at most limit bytes of whole characters.
-func cut(s string, limit int) string {
+// Cut shortens s to at most limit bytes of whole characters.
+func Cut(s string, limit int) string {
 	s = strings.ToValidUTF8(s, "\uFFFD")
 	if len(s) <= limit {
 		return s

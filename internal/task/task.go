@@ -8,7 +8,6 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
-	"github.com/cairn-backup/cairn/internal/policy"
 )
 
 // Version of the Task's and the Result's JSON. A mover refuses a Task of another version.
@@ -42,7 +41,7 @@ const (
 	// StreamDir is where a stream's program finds its files.
 	StreamDir = WorkDir + "/stream"
 	// WorkDir is writable. It is lost with the pod.
-	WorkDir = policy.MoverWorkDir
+	WorkDir = MoverWorkDir
 	// Container is the name of the mover's container.
 	Container = "mover"
 )

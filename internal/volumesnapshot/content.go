@@ -21,15 +21,15 @@ func ContentName(s *snapshotv1.VolumeSnapshot) string {
 	return "snapcontent-" + string(s.UID)
 }
 
-// LentContent reports whether the restore with this UID made the content from a snapshot of another namespace, for as
+// BorrowedContent reports whether the restore with this UID made the content from a snapshot of another namespace, for as
 // long as it runs.
-func LentContent(content *snapshotv1.VolumeSnapshotContent, restore types.UID) bool {
+func BorrowedContent(content *snapshotv1.VolumeSnapshotContent, restore types.UID) bool {
 	return lentTo(content, restore) && content.Spec.Source.SnapshotHandle != nil &&
 		content.Spec.VolumeSnapshotRef.Name == content.Name
 }
 
-// Lent reports whether a VolumeSnapshot is bound to a content for which LentContent holds.
-func Lent(s *snapshotv1.VolumeSnapshot, restore types.UID) bool {
+// Borrowed reports whether a VolumeSnapshot is bound to a content for which BorrowedContent holds.
+func Borrowed(s *snapshotv1.VolumeSnapshot, restore types.UID) bool {
 	return lentTo(s, restore) && ptr.Deref(s.Spec.Source.VolumeSnapshotContentName, "") == s.Name
 }
 

@@ -36,9 +36,9 @@ var byCode = map[string]error{
 	string(bloberror.AccountIsDisabled):         repository.ErrAccessDenied,
 }
 
-// Named attaches the kind to an error of these clients, with a short text that does not change between attempts. It
+// Classify attaches the kind to an error of these clients, with a short text that does not change between attempts. It
 // returns nil for any other error.
-func Named(op string, err error) error {
+func Classify(op string, err error) error {
 	var google *googleapi.Error
 	var azure *azcore.ResponseError
 	switch {

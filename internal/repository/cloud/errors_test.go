@@ -30,11 +30,11 @@ func TestNamed(t *testing.T) {
 		"Azure, busy": {&azcore.ResponseError{StatusCode: 503, ErrorCode: "ServerBusy"}, repository.ErrUnreachable},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got := cloud.Named("op", c.err)
+			got := cloud.Classify("op", c.err)
 			g := NewWithT(t)
 			g.Expect(got).To(MatchError(c.want))
 			g.Expect(got.Error()).NotTo(ContainSubstring("\n"))
 		})
 	}
-	NewWithT(t).Expect(cloud.Named("op", errors.New("something else"))).To(Succeed())
+	NewWithT(t).Expect(cloud.Classify("op", errors.New("something else"))).To(Succeed())
 }

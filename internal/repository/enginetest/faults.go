@@ -43,8 +43,8 @@ func (f *Faults) plan(op string) Fault {
 	return f.Plan(op, f.calls[op])
 }
 
-// fate makes a call as its Fault says.
-func fate[T any](f *Faults, op string, call func() (T, error)) (T, error) {
+// applyFault makes a call as its Fault says.
+func applyFault[T any](f *Faults, op string, call func() (T, error)) (T, error) {
 	var none T
 	x := f.plan(op)
 	if x.Before != nil {
@@ -61,7 +61,7 @@ func fate[T any](f *Faults, op string, call func() (T, error)) (T, error) {
 }
 
 func fateOf(f *Faults, op string, call func() error) error {
-	_, err := fate(f, op, func() (struct{}, error) { return struct{}{}, call() })
+	_, err := applyFault(f, op, func() (struct{}, error) { return struct{}{}, call() })
 	return err
 }
 
@@ -72,7 +72,7 @@ func (f *Faults) Init(ctx context.Context, r repository.Repository) error {
 
 // Open implements repository.Driver.
 func (f *Faults) Open(ctx context.Context, r repository.Repository) (repository.Engine, error) {
-	return fate(f, "open", func() (repository.Engine, error) {
+	return applyFault(f, "open", func() (repository.Engine, error) {
 		e, err := f.Driver.Open(ctx, r)
 		if err != nil {
 			return nil, err
@@ -89,20 +89,20 @@ type faultyEngine struct {
 
 func (e *faultyEngine) Backup(ctx context.Context, src repository.Source, opt repository.BackupOptions) (
 	repository.Snapshot, error) {
-	return fate(e.f, "backup", func() (repository.Snapshot, error) { return e.Engine.Backup(ctx, src, opt) })
+	return applyFault(e.f, "backup", func() (repository.Snapshot, error) { return e.Engine.Backup(ctx, src, opt) })
 }
 
 func (e *faultyEngine) List(ctx context.Context, source string) ([]repository.Snapshot, error) {
-	return fate(e.f, "list", func() ([]repository.Snapshot, error) { return e.Engine.List(ctx, source) })
+	return applyFault(e.f, "list", func() ([]repository.Snapshot, error) { return e.Engine.List(ctx, source) })
 }
 
 func (e *faultyEngine) FindByTags(ctx context.Context, tags map[string]string) ([]repository.Snapshot, error) {
-	return fate(e.f, "find", func() ([]repository.Snapshot, error) { return e.Engine.FindByTags(ctx, tags) })
+	return applyFault(e.f, "find", func() ([]repository.Snapshot, error) { return e.Engine.FindByTags(ctx, tags) })
 }
 
 func (e *faultyEngine) Restore(ctx context.Context, id, target string, opt repository.RestoreOptions) (
 	repository.RestoreResult, error) {
-	return fate(e.f, "restore", func() (repository.RestoreResult, error) { return e.Engine.Restore(ctx, id, target, opt) })
+	return applyFault(e.f, "restore", func() (repository.RestoreResult, error) { return e.Engine.Restore(ctx, id, target, opt) })
 }
 
 func (e *faultyEngine) RestoreStream(ctx context.Context, id string, w io.Writer) error {
@@ -110,11 +110,11 @@ func (e *faultyEngine) RestoreStream(ctx context.Context, id string, w io.Writer
 }
 
 func (e *faultyEngine) Verify(ctx context.Context, id string, percent float64) (repository.VerifyResult, error) {
-	return fate(e.f, "verify", func() (repository.VerifyResult, error) { return e.Engine.Verify(ctx, id, percent) })
+	return applyFault(e.f, "verify", func() (repository.VerifyResult, error) { return e.Engine.Verify(ctx, id, percent) })
 }
 
 func (e *faultyEngine) Check(ctx context.Context, ids []string) ([]string, error) {
-	return fate(e.f, "check", func() ([]string, error) { return e.Engine.Check(ctx, ids) })
+	return applyFault(e.f, "check", func() ([]string, error) { return e.Engine.Check(ctx, ids) })
 }
 
 func (e *faultyEngine) Delete(ctx context.Context, ids ...string) error {

@@ -20,8 +20,8 @@ var oddNames = []string{
 	strings.Repeat("n", 255), strings.Repeat("\xf0", 255),
 }
 
-// odd is a tree that is being made.
-type odd struct {
+// oddTree is a tree that is being made.
+type oddTree struct {
 	t    testing.TB
 	dir  string
 	root bool
@@ -30,7 +30,7 @@ type odd struct {
 // OddTree makes a tree of everything unusual that the user is able to make. Root is able to make more. It needs the
 // programs of Comparers.
 func OddTree(t testing.TB) string {
-	o := odd{t, t.TempDir(), os.Geteuid() == 0}
+	o := oddTree{t, t.TempDir(), os.Geteuid() == 0}
 	o.modes()
 	o.links()
 	o.manyLinks()
@@ -43,20 +43,20 @@ func OddTree(t testing.TB) string {
 	return o.dir
 }
 
-func (o odd) do(err error) {
+func (o oddTree) do(err error) {
 	o.t.Helper()
 	NewWithT(o.t).Expect(err).NotTo(HaveOccurred())
 }
 
-func (o odd) path(name string) string { return filepath.Join(o.dir, name) }
+func (o oddTree) path(name string) string { return filepath.Join(o.dir, name) }
 
-func (o odd) file(name, data string) string {
+func (o oddTree) file(name, data string) string {
 	o.t.Helper()
 	o.do(os.WriteFile(o.path(name), []byte(data), 0o644))
 	return o.path(name)
 }
 
-func (o odd) modes() {
+func (o oddTree) modes() {
 	for i, mode := range []uint32{0o4755, 0o2755, 0o6711, 0o1644, 0o7777, 0o000, 0o200} {
 		p := o.file(fmt.Sprint("mode", i), "x")
 		if o.root {
@@ -72,7 +72,7 @@ func (o odd) modes() {
 }
 
 // links makes hard links in one directory, across directories, to a symbolic link, and to an empty file.
-func (o odd) links() {
+func (o oddTree) links() {
 	a := o.file("link-a", strings.Repeat("linked", 1000))
 	o.do(os.Link(a, o.path("link-b")))
 	o.do(os.Link(a, o.path("sgid/link-c")))
@@ -82,7 +82,7 @@ func (o odd) links() {
 }
 
 // manyLinks makes a hundred files with a hundred names each, one name in every directory.
-func (o odd) manyLinks() {
+func (o oddTree) manyLinks() {
 	for d := range 100 {
 		o.do(os.MkdirAll(o.path(fmt.Sprint("links/", d)), 0o755))
 		for i := range 100 {
@@ -96,7 +96,7 @@ func (o odd) manyLinks() {
 	}
 }
 
-func (o odd) attributes() {
+func (o oddTree) attributes() {
 	t, x := o.t, o.file("xattr", "x")
 	Program(t, "setfattr", "-n", "user.note", "-v", "value", x)
 	Program(t, "setfattr", "-n", "user.binary", "-v", "0x00ff0a", x)
@@ -114,7 +114,7 @@ func (o odd) attributes() {
 	Program(t, "setfacl", "-m", "u:77:r", o.dir)
 }
 
-func (o odd) specials() {
+func (o oddTree) specials() {
 	o.do(unix.Mkfifo(o.path("fifo"), 0o620))
 	Program(o.t, "setfacl", "-m", "u:1234:rw", o.path("fifo"))
 	if !o.root {
@@ -125,7 +125,7 @@ func (o odd) specials() {
 	o.do(unix.Mknod(o.path("block"), unix.S_IFBLK|0o600, int(unix.Mkdev(7, 200))))
 }
 
-func (o odd) names() {
+func (o oddTree) names() {
 	for i, n := range oddNames {
 		o.file(n, fmt.Sprint("name", i))
 	}
@@ -135,7 +135,7 @@ func (o odd) names() {
 	o.file("dir\xff/in\xfe", "x")
 }
 
-func (o odd) holes() {
+func (o oddTree) holes() {
 	h := o.file("holes", "")
 	o.do(os.Truncate(h, 64<<20))
 	w, err := os.OpenFile(h, os.O_WRONLY, 0)
@@ -153,7 +153,7 @@ func (o odd) holes() {
 }
 
 // deep makes a path longer than PATH_MAX.
-func (o odd) deep() {
+func (o oddTree) deep() {
 	fd, err := unix.Open(o.dir, unix.O_RDONLY|unix.O_DIRECTORY, 0)
 	o.do(err)
 	for i := range 22 {
@@ -174,7 +174,7 @@ func (o odd) deep() {
 }
 
 // times sets times, children before parents.
-func (o odd) times() {
+func (o oddTree) times() {
 	set := func(name string, sec, nsec int64) {
 		ts := []unix.Timespec{{Sec: sec, Nsec: nsec}, {Sec: sec, Nsec: nsec}}
 		o.do(unix.UtimesNanoAt(unix.AT_FDCWD, o.path(name), ts, unix.AT_SYMLINK_NOFOLLOW))

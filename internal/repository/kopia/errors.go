@@ -24,7 +24,7 @@ func classify(op string, err error) error {
 	if err == nil || errors.As(err, new(*repository.Error)) {
 		return err
 	}
-	if named := cloud.Named(op, err); named != nil {
+	if named := cloud.Classify(op, err); named != nil {
 		return named
 	}
 	return &repository.Error{Op: op, Kind: kindOf(err), Err: err}

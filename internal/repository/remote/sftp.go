@@ -122,7 +122,7 @@ func (t *sftpTree) connection(ctx context.Context) (*sftpConn, error) {
 	defer cancel()
 	tcp, err := (&net.Dialer{}).DialContext(ctx, "tcp", t.addr)
 	if err != nil {
-		return nil, reached(err)
+		return nil, connectError(err)
 	}
 	stop := context.AfterFunc(ctx, func() { _ = tcp.Close() }) // the handshake takes no context
 	conn, err := t.handshake(tcp)
@@ -131,7 +131,7 @@ func (t *sftpTree) connection(ctx context.Context) (*sftpConn, error) {
 	}
 	if err != nil {
 		_ = tcp.Close()
-		return nil, reached(err)
+		return nil, connectError(err)
 	}
 	if _, err := conn.Stat(t.root); err != nil {
 		_ = conn.ssh.Close()
@@ -145,8 +145,8 @@ func (t *sftpTree) connection(ctx context.Context) (*sftpConn, error) {
 	return conn, nil
 }
 
-// reached classifies the error of a server that did not answer in time.
-func reached(err error) error {
+// connectError classifies the error of a server that did not answer in time.
+func connectError(err error) error {
 	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, net.ErrClosed) ||
 		errors.Is(err, os.ErrDeadlineExceeded) {
 		return &repository.Error{Op: "reach storage", Kind: repository.ErrUnreachable,
@@ -225,7 +225,7 @@ func overSFTP[T any](ctx context.Context, t *sftpTree, f func(*sftpConn) (T, err
 		var none T
 		return none, err
 	}
-	value, err := abandon(ctx, func() (T, error) { return f(c) })
+	value, err := withContext(ctx, func() (T, error) { return f(c) })
 	if ctx.Err() != nil || broken(err) {
 		t.drop(c)
 	}

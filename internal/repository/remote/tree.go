@@ -50,9 +50,9 @@ func Open(s repository.Storage) (Tree, error) {
 	return nil, errors.New("not a storage of files")
 }
 
-// abandon waits for f no longer than ctx. The clients of both protocols take no context, so f goes on until the
+// withContext waits for f no longer than ctx. The clients of both protocols take no context, so f goes on until the
 // connection ends. f must not share what it uses.
-func abandon[T any](ctx context.Context, f func() (T, error)) (T, error) {
+func withContext[T any](ctx context.Context, f func() (T, error)) (T, error) {
 	type result struct {
 		value T
 		err   error

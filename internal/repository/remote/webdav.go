@@ -22,8 +22,8 @@ import (
 	"github.com/cairn-backup/cairn/internal/repository"
 )
 
-// silentFor is how long a connection can be silent.
-const silentFor = time.Minute
+// silenceTimeout is how long a connection can be silent.
+const silenceTimeout = time.Minute
 
 // davTree is a collection behind WebDAV.
 type davTree struct {
@@ -41,7 +41,7 @@ func newWebDAV(o repository.WebDAV) (*davTree, error) {
 		Proxy:               http.ProxyFromEnvironment,
 		TLSClientConfig:     conf,
 		TLSHandshakeTimeout: connectWithin,
-		IdleConnTimeout:     silentFor / 2,
+		IdleConnTimeout:     silenceTimeout / 2,
 		MaxIdleConnsPerHost: 16,
 		DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
 			c, err := (&net.Dialer{Timeout: connectWithin}).DialContext(ctx, network, addr)
@@ -86,21 +86,21 @@ func davTLS(o repository.WebDAV) (*tls.Config, error) {
 	return conf, nil
 }
 
-// patientConn fails after it was silent for silentFor.
+// patientConn fails after it was silent for silenceTimeout.
 type patientConn struct {
 	net.Conn
 	now func() time.Time
 }
 
 func (c *patientConn) Read(b []byte) (int, error) {
-	if err := c.SetReadDeadline(c.now().Add(silentFor)); err != nil {
+	if err := c.SetReadDeadline(c.now().Add(silenceTimeout)); err != nil {
 		return 0, err
 	}
 	return c.Conn.Read(b)
 }
 
 func (c *patientConn) Write(b []byte) (int, error) {
-	if err := c.SetWriteDeadline(c.now().Add(silentFor)); err != nil {
+	if err := c.SetWriteDeadline(c.now().Add(silenceTimeout)); err != nil {
 		return 0, err
 	}
 	return c.Conn.Write(b)
@@ -112,8 +112,8 @@ func (t *davTree) Close() error {
 	return nil
 }
 
-// named attaches the meaning to a status of the protocol.
-func named(err error) error {
+// statusError attaches the meaning to a status of the protocol.
+func statusError(err error) error {
 	var status gowebdav.StatusError
 	if err == nil || !errors.As(err, &status) {
 		return err
@@ -140,9 +140,9 @@ func named(err error) error {
 
 // overDAV calls f once the root is known to exist. The client would create the root otherwise.
 func overDAV[T any](ctx context.Context, t *davTree, f func() (T, error)) (T, error) {
-	value, err := abandon(ctx, func() (none T, _ error) {
+	value, err := withContext(ctx, func() (none T, _ error) {
 		if !t.rooted.Load() {
-			if _, err := t.stat("/"); errors.Is(named(err), fs.ErrNotExist) {
+			if _, err := t.stat("/"); errors.Is(statusError(err), fs.ErrNotExist) {
 				return none, noDirectory(errors.New("nothing exists at the URL"))
 			} else if err != nil {
 				return none, err
@@ -151,7 +151,7 @@ func overDAV[T any](ctx context.Context, t *davTree, f func() (T, error)) (T, er
 		}
 		return f()
 	})
-	return value, named(err)
+	return value, statusError(err)
 }
 
 // stat calls the client's Stat, which can return nil without an error for a missing file.

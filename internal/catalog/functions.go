@@ -1,0 +1,114 @@
+package catalog
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/policy"
+	"github.com/cairn-backup/cairn/internal/variables"
+)
+
+// FunctionMistakes fills in the variables of every Function that info's tasks name. It reports variables that cannot be
+// filled in, and parameters that lack another parameter that they require. It skips a Function that lookup does not
+// know. builtin holds at least the names that will be known when the task runs; its values do not matter.
+func FunctionMistakes(
+	field string, addon *v1alpha1.Addon, info *v1alpha1.AddonInfo, restore bool, builtin variables.Builtin,
+	lookup func(string) *v1alpha1.Function,
+) []policy.Mistake {
+	var mistakes []policy.Mistake
+	for i, reference := range info.Tasks {
+		found := FindTask(addon, reference.Name, restore)
+		if found == nil {
+			continue
+		}
+		at := fmt.Sprintf("%s.tasks[%d]", field, i)
+		mistakes = append(mistakes, requirementMistakes(at, found, &reference, builtin)...)
+		for _, step := range TaskSteps(found) {
+			function := lookup(step.Name)
+			if function == nil {
+				continue
+			}
+			values, err := StepValues(found, step, &reference, builtin)
+			if err == nil {
+				var c corev1.Container
+				if c, err = variables.FunctionContainer(function, values); err == nil {
+					err = cmp.Or(MoverArguments(function, &c), streamMistake(function, values, restore))
+				}
+			}
+			if err != nil {
+				mistakes = append(mistakes, invalidParameter(at, "task %q of Addon %q: %v", found.Name, addon.Name,
+					err))
+			}
+		}
+	}
+	return mistakes
+}
+
+// streamMistake finds an unknown variable in a Function's stream, or a value of its list that cannot be the name of a
+// component.
+func streamMistake(f *v1alpha1.Function, values variables.Values, restore bool) error {
+	if f.Spec.Stream == nil {
+		return nil
+	}
+	wrong := func(err error) error { return fmt.Errorf("Function %q: %w", f.Name, err) }
+	switch {
+	case restore && f.Spec.Stream.DataDirectory != "":
+		return wrong(errors.New("stream.dataDirectory is for backups: name the directory of a restore in the argument --unpack"))
+	case !restore && f.Spec.Stream.Finish != nil:
+		return wrong(errors.New("stream.finish is for restores"))
+	}
+	if !restore {
+		each, err := values.Each(f.Spec.Stream)
+		if err != nil {
+			return wrong(err)
+		}
+		for _, value := range each {
+			if why := EachMistake(value); why != "" {
+				return wrong(errors.New(why))
+			}
+		}
+	}
+	if _, err := values.Stream(f.Spec.Stream, ""); err != nil {
+		return wrong(err)
+	}
+	return nil
+}
+
+// known stands for the value of a variable that is known only when the task runs.
+const known = "known-later"
+
+// PlaceholdersOfBackup returns the built-in variables that a backup task can count on, with placeholder values. The
+// Snapshot is known only with a single Repository; zero repositories means one that is inferred.
+func PlaceholdersOfBackup(target *v1alpha1.TypedObjectReference, repositories int) variables.Builtin {
+	b := LaterKnown(target)
+	b.BackupSession, b.InvokerKind, b.InvokerName = known, known, known
+	if repositories <= 1 {
+		b.Snapshot = known
+	}
+	return b
+}
+
+// PlaceholdersOfRestore returns the built-in variables that a restore task can count on. target can be nil.
+func PlaceholdersOfRestore(target *v1alpha1.TypedObjectReference) variables.Builtin {
+	b := LaterKnown(target)
+	b.RestoreSession, b.Snapshot = known, known
+	return b
+}
+
+func LaterKnown(target *v1alpha1.TypedObjectReference) variables.Builtin {
+	b := variables.Builtin{MoverImage: known + "/mover:v1", Namespace: known, TargetKind: known, TargetName: known}
+	if target != nil {
+		b.TargetKind, b.TargetName = target.Kind, target.Name
+		if target.IsDatabase() {
+			b.TargetHost, b.TargetPort, b.TargetImage = known, known, known
+			if target.Kind == v1alpha1.KindSecret || target.Kind == v1alpha1.KindCluster { // Other targets never name a database.
+				b.TargetDatabase = known
+			}
+		}
+	}
+	return b
+}

@@ -1,0 +1,130 @@
+package command
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/util/wait"
+)
+
+// Waiting holds the flags of commands that can wait.
+type Waiting struct {
+	Wait    bool
+	Timeout time.Duration
+}
+
+const defaultTimeout = 10 * time.Minute
+
+func (w *Waiting) AddFlags(cmd *cobra.Command, what string) {
+	cmd.Flags().BoolVar(&w.Wait, "wait", false, "wait until the "+what+" has ended, and show its progress")
+	cmd.Flags().DurationVar(&w.Timeout, "timeout", defaultTimeout, "how long to wait; the "+what+
+		" itself goes on afterwards")
+}
+
+func (w *Waiting) Check() error {
+	if w.Timeout <= 0 {
+		return Usagef("--timeout must be longer than zero, for example 10m")
+	}
+	return nil
+}
+
+// Progress describes how a run or restore is doing.
+type Progress struct {
+	// Parts describes each part, in order. A changed text is printed.
+	Parts []Part
+	// Phase is the phase of the whole. ended says whether it is terminal.
+	Phase string
+	Ended bool
+	// End describes how it ended.
+	End string
+}
+
+type Part struct{ Name, Text string }
+
+// Follow calls look until the object has ended, prints what changes, and turns the terminal phase into an exit code.
+func Follow(ctx context.Context, o Options, what string, timeout time.Duration,
+	look func(context.Context) (Progress, error)) error {
+	limited, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	seen := map[string]string{}
+	var last Progress
+	var trouble error
+	err := wait.PollUntilContextCancel(limited, o.Poll, true, func(ctx context.Context) (bool, error) {
+		p, err := look(ctx)
+		if trouble = err; err != nil {
+			if isTransient(err) {
+				return false, nil
+			}
+			return false, err
+		}
+		last = p
+		for _, x := range p.Parts {
+			if seen[x.Name] != x.Text {
+				seen[x.Name] = x.Text
+				fmt.Fprintln(o.Out, OneLine(x.Name+x.Text))
+			}
+		}
+		return p.Ended, nil
+	})
+	switch {
+	case apierrors.IsNotFound(err):
+		return &CodedError{ExitFailed, what + " was deleted before it ended"}
+	case err != nil && ctx.Err() != nil:
+		return &CodedError{ExitError, "interrupted: " + what + " goes on in the cluster"}
+	case err != nil && limited.Err() != nil:
+		message := fmt.Sprintf("%s has not ended within %s and goes on in the cluster", what, timeout)
+		if trouble != nil && !errors.Is(trouble, context.DeadlineExceeded) {
+			message += "; the last attempt to read it failed: " + explain(trouble)
+		}
+		return &CodedError{ExitTimeout, message}
+	case err != nil:
+		return fmt.Errorf("get %s: %w", what, err)
+	}
+	return last.result(o, what)
+}
+
+func (p Progress) result(o Options, what string) error {
+	said := what + " " + strings.ToLower(p.Phase) + p.End
+	switch p.Phase {
+	case "Succeeded":
+		fmt.Fprintln(o.Out, OneLine(said))
+		return nil
+	case "Skipped":
+		return &CodedError{ExitSkipped, said}
+	}
+	return &CodedError{ExitFailed, said}
+}
+
+// isTransient reports whether an error can be gone at the next attempt.
+func isTransient(err error) bool {
+	var network *url.Error
+	return errors.As(err, &network) || apierrors.IsServerTimeout(err) || apierrors.IsTimeout(err) ||
+		apierrors.IsTooManyRequests(err) || apierrors.IsInternalError(err) || apierrors.IsServiceUnavailable(err)
+}
+
+// WaitingState describes a run or restore that has no parts yet.
+func WaitingState(p, message string) string {
+	state := strings.ToLower(Phase(p))
+	if message != "" {
+		state += ": " + message
+	}
+	return state
+}
+
+// Ending says how long a run or restore took and, if it did not succeed, why.
+func Ending(phase, why, duration, message string) string {
+	text := ""
+	if duration != "" {
+		text = " in " + duration
+	}
+	if phase == "Succeeded" {
+		return text
+	}
+	return text + ReasonText(phase, why, strings.TrimPrefix(message, why+": "))
+}

@@ -1,0 +1,164 @@
+package validate
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/build"
+	"github.com/cairn-backup/cairn/internal/cli/command"
+	"github.com/cairn-backup/cairn/internal/policy/check"
+)
+
+const validateText = `Check policy files as a PolicySync would, without a cluster and without the network.
+
+PATH is a directory or a file. A directory with a kustomization is built with kustomize. Of any other directory, all
+.yaml and .yml files in it and below are read. Each PATH is what one PolicySync applies; objects of one PATH can refer
+to objects of another. No file may lead out of the Git working copy that holds PATH, or out of PATH if there is none.
+
+Each finding is printed as <file>:<line>: document <n>: <field>: <message>. Some checks need the cluster, for example
+whether a Secret exists. They are summed up in one line; --verbose lists them as warnings. A file that is passed with
+--known answers some of them, for example the output of "kubectl get volumesnapshotclasses -o yaml".`
+
+func New(o command.Options) *cobra.Command {
+	var opts validateOptions
+	cmd := &cobra.Command{
+		Use:   "validate PATH...",
+		Short: "Check policy files, without a cluster",
+		Long:  validateText,
+		Args:  command.ArgsBetween(1, -1, "PATH..."),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return validate(cmd.Context(), o, opts, args)
+		},
+	}
+	cmd.Flags().StringVarP(&opts.namespace, "namespace", "n", "",
+		"the namespace of the PolicySync, and of objects that name none (default the one that the objects name)")
+	cmd.Flags().BoolVar(&opts.serviceAccount, "service-account", false,
+		"allow what a PolicySync with spec.serviceAccountName can apply: further kinds and other namespaces")
+	cmd.Flags().StringArrayVar(&opts.known, "known", nil, "a file with manifests of objects that exist in the cluster, "+
+		"such as VolumeSnapshotClasses; policy can refer to them, and they are not checked themselves")
+	cmd.Flags().BoolVarP(&opts.verbose, "verbose", "v", false, "list the checks that need the cluster, as warnings")
+	_ = cmd.RegisterFlagCompletionFunc("namespace", cobra.NoFileCompletions)
+	return cmd
+}
+
+type validateOptions struct {
+	namespace      string
+	serviceAccount bool
+	known          []string
+	verbose        bool
+}
+
+// validate prints the findings about the paths, and a summary.
+func validate(ctx context.Context, o command.Options, opts validateOptions, args []string) error {
+	lookup, err := command.ReadCatalog(opts.known...)
+	if err != nil {
+		return err
+	}
+	var objects []build.Object
+	var findings []check.Finding
+	for _, arg := range args {
+		p, err := locate(arg)
+		if err != nil {
+			findings = append(findings, check.Finding{Severity: check.SeverityError, File: arg, Message: err.Error()})
+			continue
+		}
+		built, err := p.build(ctx, opts, lookup)
+		var invalid *build.Error
+		if errors.As(err, &invalid) {
+			findings = append(findings, p.shown(invalid.Findings)...)
+		} else if err != nil {
+			return err
+		} else {
+			objects = append(objects, p.shownObjects(built)...)
+		}
+	}
+	if len(findings) == 0 {
+		findings = append(duplicates(objects), checkTogether(objects, opts, lookup)...)
+	}
+	slices.SortStableFunc(findings, func(a, b check.Finding) int {
+		return cmp.Or(cmp.Compare(a.File, b.File), cmp.Compare(a.Document, b.Document), cmp.Compare(a.Line, b.Line),
+			cmp.Compare(a.Field, b.Field))
+	})
+	return report(o, slices.Compact(findings), objects, opts.verbose)
+}
+
+// checkTogether checks all objects as one set, so that objects of one path can refer to objects of another.
+func checkTogether(objects []build.Object, opts validateOptions, lookup check.Lookup) []check.Finding {
+	set := make([]check.Object, len(objects))
+	for i, x := range objects {
+		set[i] = check.Object{Unstructured: x.Unstructured, File: x.File, Document: x.Document, LineOf: x.Line}
+	}
+	return check.Objects(set, opts.namespace, lookup)
+}
+
+// duplicates finds objects that are in two of the paths: two PolicySyncs can't own the same object. build has checked each
+// path by itself.
+func duplicates(objects []build.Object) []check.Finding {
+	var out []check.Finding
+	first := map[string]build.Object{}
+	for _, x := range objects {
+		u := x.Unstructured
+		id := strings.Join([]string{u.GroupVersionKind().GroupKind().String(), u.GetNamespace(), u.GetName()}, "/")
+		if other, ok := first[id]; ok {
+			out = append(out, check.Finding{
+				Severity: check.SeverityError, Reason: v1alpha1.ReasonValidationFailed, File: x.File, Document: x.Document,
+				Line: x.Line("metadata.name"), Field: "metadata.name",
+				Message: fmt.Sprintf("%s %s is defined twice, first in %s: remove one", u.GetKind(), u.GetName(), other.File),
+			})
+			continue
+		}
+		first[id] = x
+	}
+	return out
+}
+
+// report prints the findings and a summary. Errors end the program with command.ExitError. Unless verbose is set, it sums up in
+// one line the warnings about what only the cluster can tell: a long list of them would hide the others.
+func report(o command.Options, findings []check.Finding, objects []build.Object, verbose bool) error {
+	wrong, warned, unchecked := 0, 0, 0
+	for _, f := range findings {
+		prefix := ""
+		switch {
+		case f.Severity == check.SeverityError:
+			wrong++
+		case f.OnlyCluster && !verbose:
+			unchecked++
+			continue
+		default:
+			warned++
+			prefix = "warning: "
+		}
+		fmt.Fprintln(o.Out, prefix+command.OneLine(build.Format(f)))
+	}
+	switch {
+	case unchecked == 1:
+		fmt.Fprintln(o.Out, "1 check needs the cluster: --verbose shows it")
+	case unchecked > 1:
+		fmt.Fprintf(o.Out, "%d checks need the cluster: --verbose lists them\n", unchecked)
+	}
+	warnings := ""
+	if warned > 0 {
+		warnings = ", " + command.Count(warned, "warning")
+	}
+	if wrong > 0 {
+		fmt.Fprintln(o.Out, command.Count(wrong, "error")+warnings)
+		return &command.CodedError{Code: command.ExitError}
+	}
+	files := map[string]bool{}
+	for _, x := range objects {
+		files[x.File] = true
+	}
+	verb := "are"
+	if len(objects) == 1 {
+		verb = "is"
+	}
+	fmt.Fprintf(o.Out, "%s in %s %s valid%s\n", command.Count(len(objects), "object"), command.Count(len(files), "file"), verb, warnings)
+	return nil
+}

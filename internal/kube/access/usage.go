@@ -1,0 +1,60 @@
+package access
+
+import (
+	"context"
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/policy"
+)
+
+// Allowed returns an *Error if namespace is not allowed to use storage.
+func Allowed(ctx context.Context, c client.Reader, storage *v1alpha1.BackupStorage, namespace string) error {
+	if storage.Spec.Storage.Local != nil && storage.Namespace != namespace {
+		return &Error{v1alpha1.ReasonStorageNotAllowed,
+			policy.NotAllowedVolumeMessage(describe(v1alpha1.BackupStorageKind, storage))}
+	}
+	if local := storage.Spec.Storage.Local; local != nil && local.HostPath != nil {
+		return hostPathAllowed(ctx, c, storage)
+	}
+	return MayUse(ctx, c, v1alpha1.BackupStorageKind, storage, storage.Spec.UsagePolicy, namespace,
+		v1alpha1.ReasonStorageNotAllowed)
+}
+
+// hostPathAllowed returns an *Error if the storage's namespace is not allowed to use directories of nodes.
+func hostPathAllowed(ctx context.Context, c client.Reader, storage *v1alpha1.BackupStorage) error {
+	privileged, err := Privileged(ctx, c, storage.Namespace)
+	if err != nil || privileged {
+		return err
+	}
+	return refuse(v1alpha1.ReasonPrivilegeRequired,
+		"%s is a hostPath, which needs the annotation %s: \"true\" on the Namespace",
+		describe(v1alpha1.BackupStorageKind, storage), v1alpha1.AnnotationPrivilegedMovers)
+}
+
+// MayUse returns an *Error with the given reason if namespace is not allowed to refer to an object with this usage
+// policy. Every reference across namespaces is checked here: when policy is reconciled and again before a Job is
+// created.
+func MayUse(
+	ctx context.Context, c client.Reader, kind string, object client.Object, usage *v1alpha1.UsagePolicy, namespace,
+	reason string,
+) error {
+	if object.GetNamespace() == namespace {
+		return nil
+	}
+	var ns corev1.Namespace
+	if err := c.Get(ctx, client.ObjectKey{Name: namespace}, &ns); err != nil {
+		return fmt.Errorf("get Namespace %s: %w", namespace, err)
+	}
+	if !policy.Allowed(usage, object.GetNamespace(), namespace, ns.Labels) {
+		return &Error{reason, policy.NotAllowedMessage(describe(kind, object), namespace)}
+	}
+	return nil
+}
+
+func describe(kind string, object client.Object) string {
+	return kind + " " + object.GetNamespace() + "/" + object.GetName()
+}

@@ -1,0 +1,139 @@
+package apply_test
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	. "github.com/onsi/gomega"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/rest"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/envtest"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/kube/apply"
+)
+
+const manager = "cairn-test"
+
+var config *rest.Config
+
+func TestMain(m *testing.M) { os.Exit(testMain(m)) }
+
+func testMain(m *testing.M) int {
+	env := &envtest.Environment{
+		CRDDirectoryPaths: []string{filepath.Join("..", "..", "config", "crd", "bases")}, ErrorIfCRDPathMissing: true,
+		ControlPlaneStartTimeout: time.Minute,
+	}
+	var err error
+	if config, err = env.Start(); err != nil {
+		fmt.Fprintln(os.Stderr, "start the API server:", err)
+		return 1
+	}
+	defer func() { _ = env.Stop() }()
+	return m.Run()
+}
+
+func newClient(t *testing.T) client.Client {
+	t.Helper()
+	scheme := runtime.NewScheme()
+	g := NewWithT(t)
+	g.Expect(corev1.AddToScheme(scheme)).To(Succeed())
+	g.Expect(v1alpha1.AddToScheme(scheme)).To(Succeed())
+	c, err := client.New(config, client.Options{Scheme: scheme})
+	g.Expect(err).NotTo(HaveOccurred())
+	return c
+}
+
+func storage(name string) *v1alpha1.BackupStorage {
+	return &v1alpha1.BackupStorage{
+		ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: "default"},
+		Spec: v1alpha1.BackupStorageSpec{
+			Storage: v1alpha1.Storage{
+				Provider: v1alpha1.ProviderLocal, Local: &v1alpha1.LocalStorage{
+					PersistentVolumeClaim: &v1alpha1.ClaimVolumeSource{ClaimName: "a"},
+				},
+			},
+		},
+	}
+}
+
+func TestObjectIsCreatedAndTakenOver(t *testing.T) {
+	g, c := NewWithT(t), newClient(t)
+	s := storage("taken")
+	s.Labels = map[string]string{"by": "us", "old": "x"}
+	g.Expect(apply.Object(t.Context(), c, manager, s)).To(Succeed())
+	g.Expect(s.UID).NotTo(BeEmpty(), "afterwards the argument holds what the API server has")
+
+	live := s.DeepCopy()
+	live.Labels["by"], live.Labels["theirs"] = "them", "x"
+	g.Expect(c.Update(t.Context(), live)).To(Succeed())
+	again := storage("taken")
+	again.Labels = map[string]string{"by": "us"}
+	g.Expect(apply.Object(t.Context(), c, manager, again)).To(Succeed())
+	g.Expect(again.Labels).To(Equal(map[string]string{"by": "us", "theirs": "x"}),
+		"our label wins, the label that we no longer set goes, their label stays")
+
+	same := storage("taken")
+	same.Labels = map[string]string{"by": "us"}
+	g.Expect(apply.Object(t.Context(), c, manager, same)).To(Succeed())
+	g.Expect(same.ResourceVersion).To(Equal(again.ResourceVersion), "applying the same object again changes nothing")
+}
+
+func TestStatusIsNotApplied(t *testing.T) {
+	g, c := NewWithT(t), newClient(t)
+	s := storage("status")
+	s.Status.ObservedGeneration = 7
+	g.Expect(apply.Object(t.Context(), c, manager, s)).To(Succeed())
+	g.Expect(s.Status.ObservedGeneration).NotTo(Equal(int64(7)))
+}
+
+func TestObjectLeavesAnotherUIDAlone(t *testing.T) {
+	g, c := NewWithT(t), newClient(t)
+	s := storage("uid")
+	g.Expect(apply.Object(t.Context(), c, manager, s)).To(Succeed())
+	other := storage("uid")
+	other.UID, other.Labels = "00000000-0000-0000-0000-000000000000", map[string]string{"by": "us"}
+	g.Expect(apply.Object(t.Context(), c, manager, other)).To(MatchError(apierrors.IsInvalid, "is invalid"))
+	g.Expect(c.Get(t.Context(), client.ObjectKeyFromObject(s), s)).To(Succeed())
+	g.Expect(s.Labels).To(BeEmpty())
+
+	g.Expect(c.Delete(t.Context(), s)).To(Succeed())
+	g.Expect(apply.Object(t.Context(), c, manager, s)).To(MatchError(apierrors.IsConflict, "is a conflict"),
+		"a deleted object does not come back")
+	g.Expect(apierrors.IsNotFound(c.Get(t.Context(), client.ObjectKeyFromObject(s), s))).To(BeTrue())
+}
+
+func TestMetadataDiffers(t *testing.T) {
+	have := func() *corev1.ConfigMap {
+		return &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{
+			Labels: map[string]string{"a": "1", "b": ""}, Annotations: map[string]string{"c": "2"},
+			OwnerReferences: []metav1.OwnerReference{{UID: "x"}},
+		}}
+	}
+	for name, tc := range map[string]struct {
+		wanted  metav1.ObjectMeta
+		differs bool
+	}{
+		"nothing is wanted": {metav1.ObjectMeta{}, false},
+		"a part of what there is": {
+			metav1.ObjectMeta{Labels: map[string]string{"b": ""}, OwnerReferences: []metav1.OwnerReference{{UID: "x"}}},
+			false,
+		},
+		"another label":      {metav1.ObjectMeta{Labels: map[string]string{"a": "2"}}, true},
+		"an empty label":     {metav1.ObjectMeta{Labels: map[string]string{"d": ""}}, true},
+		"another annotation": {metav1.ObjectMeta{Annotations: map[string]string{"c": "3"}}, true},
+		"another owner":      {metav1.ObjectMeta{OwnerReferences: []metav1.OwnerReference{{UID: "y"}}}, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			NewWithT(t).Expect(apply.MetadataDiffers(have(),
+				&corev1.ConfigMap{ObjectMeta: tc.wanted})).To(Equal(tc.differs))
+		})
+	}
+}

@@ -1,0 +1,208 @@
+package hookexec
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+)
+
+// maxAnswer is how much of an answer is read. The content is discarded.
+const maxAnswer = 64 << 10
+
+// RefuseLocal refuses the addresses of the manager's own machine and of its cloud's metadata service. Nobody's hook is
+// allowed to call them in the manager's name.
+func RefuseLocal(a netip.Addr) error {
+	if a = a.Unmap(); a.IsLoopback() || a.IsLinkLocalUnicast() || a.IsUnspecified() || a.IsMulticast() {
+		return errors.New("hooks must not connect to local addresses")
+	}
+	return nil
+}
+
+// connect makes a request or opens a connection. If the action names no host, it goes to the pod. Messages use the
+// words of the template, because filled-in values can be secret.
+func (e *Executor) connect(ctx context.Context, action, template *v1alpha1.HookAction, pod *corev1.Pod) error {
+	switch {
+	case action.HTTPGet != nil:
+		return e.request(ctx, http.MethodGet, action, action.HTTPGet, template.HTTPGet, pod)
+	case action.HTTPPost != nil:
+		return e.request(ctx, http.MethodPost, action, &action.HTTPPost.HookHTTPGetAction,
+			&template.HTTPPost.HookHTTPGetAction, pod)
+	case action.TCPSocket != nil:
+		host, port, err := address(action.TCPSocket.Host, action.TCPSocket.Port, action.ContainerName, pod)
+		if err != nil {
+			return err
+		}
+		conn, err := e.dialer().DialContext(ctx, "tcp", net.JoinHostPort(host, port))
+		if err != nil {
+			return failed(v1alpha1.ReasonRequestFailed, "connect to %s: %v", serverName(template.TCPSocket.Host, port, pod),
+				withoutAddress(err))
+		}
+		_ = conn.Close()
+		return nil
+	default:
+		return refused(v1alpha1.ReasonInvalidHook, "the action needs httpGet, httpPost or tcpSocket")
+	}
+}
+
+func (e *Executor) dialer() *net.Dialer {
+	refuse := e.Refuse
+	if refuse == nil {
+		refuse = RefuseLocal
+	}
+	return &net.Dialer{Control: func(_, address string, _ syscall.RawConn) error {
+		to, err := netip.ParseAddrPort(address)
+		if err != nil {
+			return fmt.Errorf("parse address: %w", err)
+		}
+		return refuse(to.Addr())
+	}}
+}
+
+// request makes one request. Any status from 200 to 399 is success.
+func (e *Executor) request(
+	ctx context.Context, method string, action *v1alpha1.HookAction, r, template *v1alpha1.HookHTTPGetAction,
+	pod *corev1.Pod,
+) error {
+	host, port, err := address(r.Host, r.Port, action.ContainerName, pod)
+	if err != nil {
+		return err
+	}
+	at := method + " " + serverName(template.Host, port, pod)
+	scheme := strings.ToLower(string(r.Scheme))
+	if scheme == "" {
+		scheme = "http"
+	}
+	target, err := url.Parse("/" + strings.TrimPrefix(r.Path, "/"))
+	if err != nil {
+		return refused(v1alpha1.ReasonInvalidHook, "%s: the path is not valid", at)
+	}
+	target.Scheme, target.Host = scheme, net.JoinHostPort(host, port)
+	body, kind := bodyOf(action.HTTPPost)
+	request, err := http.NewRequestWithContext(ctx, method, target.String(), strings.NewReader(body))
+	if err != nil {
+		return refused(v1alpha1.ReasonInvalidHook, "%s: the request is not valid", at)
+	}
+	request.Header.Set("User-Agent", "cairn-hook")
+	if kind != "" {
+		request.Header.Set("Content-Type", kind)
+	}
+	for _, h := range r.HTTPHeaders {
+		if http.CanonicalHeaderKey(h.Name) == "Host" {
+			request.Host = h.Value
+			continue
+		}
+		request.Header.Set(h.Name, h.Value)
+	}
+	answer, err := e.httpClient(r.Host == "").Do(request)
+	if err != nil {
+		return failed(v1alpha1.ReasonRequestFailed, "%s: %v", at, withoutAddress(err))
+	}
+	defer answer.Body.Close()
+	_, _ = io.CopyN(io.Discard, answer.Body, maxAnswer)
+	if answer.StatusCode < 200 || answer.StatusCode > 399 {
+		return failed(v1alpha1.ReasonRequestFailed, "%s: the answer is %d %s", at, answer.StatusCode,
+			http.StatusText(answer.StatusCode))
+	}
+	return nil
+}
+
+// httpClient returns a client for one request. It follows redirects only on the same server, and does not check the
+// certificate of a pod, which has no name.
+func (e *Executor) httpClient(pod bool) *http.Client {
+	return &http.Client{
+		Transport: &http.Transport{
+			DialContext: e.dialer().DialContext, DisableKeepAlives: true, MaxResponseHeaderBytes: maxAnswer,
+			TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS12, InsecureSkipVerify: pod},
+			Proxy:           http.ProxyFromEnvironment,
+		},
+		CheckRedirect: func(next *http.Request, before []*http.Request) error {
+			first := before[0].URL
+			if next.URL.Scheme != first.Scheme || next.URL.Host != first.Host || len(before) > 5 {
+				return http.ErrUseLastResponse
+			}
+			return nil
+		},
+	}
+}
+
+// bodyOf returns the body of a POST and its content type.
+func bodyOf(p *v1alpha1.HookHTTPPostAction) (body, kind string) {
+	switch {
+	case p == nil:
+		return "", ""
+	case len(p.Form) > 0:
+		form := url.Values{}
+		for _, f := range p.Form {
+			form[f.Key] = append(form[f.Key], f.Values...)
+		}
+		return form.Encode(), "application/x-www-form-urlencoded"
+	default:
+		return p.Body, "application/json"
+	}
+}
+
+// address returns the host and port of a server. If no host is given, it is that of the pod.
+func address(host string, port intstr.IntOrString, container string, pod *corev1.Pod) (string, string, error) {
+	if pod == nil {
+		if port.Type == intstr.String {
+			return "", "", refused(v1alpha1.ReasonInvalidHook,
+				"the port %q is a name, which only works for a port of a pod's container: use a number", port.StrVal)
+		}
+		return host, strconv.Itoa(int(port.IntVal)), nil
+	}
+	if host == "" {
+		host = pod.Status.PodIP
+	}
+	if host == "" {
+		return "", "", failed(v1alpha1.ReasonNoRunningPod, "pod %s has no address", pod.Name)
+	}
+	if port.Type == intstr.Int {
+		return host, strconv.Itoa(int(port.IntVal)), nil
+	}
+	for _, c := range slices.Concat(pod.Spec.Containers, pod.Spec.InitContainers) {
+		for _, p := range c.Ports {
+			if c.Name == container && p.Name == port.StrVal {
+				return host, strconv.Itoa(int(p.ContainerPort)), nil
+			}
+		}
+	}
+	return "", "", refused(v1alpha1.ReasonInvalidHook, "pod %s has no port %q in container %q", pod.Name, port.StrVal,
+		container)
+}
+
+// serverName names a server in the words of the template.
+func serverName(host, port string, pod *corev1.Pod) string {
+	if host == "" && pod != nil {
+		host = "pod " + pod.Name
+	}
+	return host + ":" + port
+}
+
+// withoutAddress returns a network error without the address of the request, because the path of the address can contain a
+// secret.
+func withoutAddress(err error) error {
+	var u *url.Error
+	if errors.As(err, &u) {
+		err = u.Err
+	}
+	var op *net.OpError
+	if errors.As(err, &op) {
+		return op.Err
+	}
+	return err
+}

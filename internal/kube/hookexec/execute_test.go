@@ -1,0 +1,334 @@
+package hookexec_test
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"net/url"
+	"os"
+	"strconv"
+	"sync"
+	"testing"
+	"time"
+
+	. "github.com/onsi/gomega"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/hook"
+	"github.com/cairn-backup/cairn/internal/kube/hookexec"
+	"github.com/cairn-backup/cairn/internal/run/hookstage"
+	"github.com/cairn-backup/cairn/internal/testbed"
+)
+
+var bed testbed.Bed
+
+func TestMain(m *testing.M) {
+	os.Exit(bed.Run(m, func(ctrl.Manager) error { return nil }))
+}
+
+// executor is allowed to connect to this machine, where the servers of the tests run.
+func executor() *hookexec.Executor {
+	return &hookexec.Executor{
+		Client: bed.Client, APIReader: bed.Client, Config: bed.Manager.GetConfig(), Refuse: func(netip.Addr) error {
+			return nil
+		},
+	}
+}
+
+// server records the requests that it receives.
+type server struct {
+	*httptest.Server
+	mu    sync.Mutex
+	asked []string
+	host  string
+	port  intstr.IntOrString
+}
+
+func serve(t *testing.T, answer http.HandlerFunc) *server {
+	t.Helper()
+	s := &server{}
+	s.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.asked = append(s.asked, fmt.Sprintf("%s %s %s %s %s", r.Method, r.URL, r.Header.Get("Content-Type"),
+			r.Header.Get("Authorization"), body))
+		answer(w, r)
+	}))
+	t.Cleanup(s.Close)
+	at, err := url.Parse(s.URL)
+	NewWithT(t).Expect(err).NotTo(HaveOccurred())
+	port, _ := strconv.Atoi(at.Port())
+	s.host, s.port = at.Hostname(), intstr.FromInt(port)
+	return s
+}
+
+func (s *server) get(path string) v1alpha1.HookHTTPGetAction {
+	return v1alpha1.HookHTTPGetAction{Host: s.host, Port: s.port, Path: path}
+}
+
+func operator(action v1alpha1.HookAction, edit ...func(*v1alpha1.ResolvedHook)) hookstage.Run {
+	h := &v1alpha1.ResolvedHook{
+		Name: "h", Action: &action, Executor: v1alpha1.HookExecutor{Type: v1alpha1.HookExecutorOperator},
+		Timeout: &metav1.Duration{Duration: time.Minute},
+	}
+	for _, e := range edit {
+		e(h)
+	}
+	return hookstage.Run{
+		Attempt: hookstage.Attempt{Stage: hookstage.Post, Name: "h", Number: 1}, Hook: h,
+		Summary: hook.Summary{Name: "run", Target: hook.Object{Name: "db"}, Status: hook.Status{Phase: "Succeeded"}},
+	}
+}
+
+func status(code int) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(code) }
+}
+
+func TestARequestSucceedsWithAStatusBelow400(t *testing.T) {
+	for code, reason := range map[int]string{200: "", 204: "", 304: "", 399: "", 400: v1alpha1.ReasonRequestFailed,
+		503: v1alpha1.ReasonRequestFailed} {
+		g := NewWithT(t)
+		s := serve(t, status(code))
+		get := s.get("healthz?a=b")
+		out := executor().Execute(t.Context(), "default", operator(v1alpha1.HookAction{HTTPGet: &get}))
+		g.Expect(out.Reason).To(Equal(reason), "%d", code)
+		g.Expect(s.asked).To(Equal([]string{"GET /healthz?a=b   "}))
+		if reason != "" {
+			g.Expect(out.Message).To(Equal(fmt.Sprintf(
+				"GET 127.0.0.1:%s: the answer is %d %s", s.port.String(), code, http.StatusText(code))))
+			g.Expect(out.Final).To(BeFalse())
+		}
+	}
+}
+
+func TestAPostHasABodyAFormAndSecrets(t *testing.T) {
+	g := NewWithT(t)
+	namespace := bed.Namespace(t, nil)
+	g.Expect(bed.Client.Create(t.Context(), &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "slack"}, StringData: map[string]string{
+			"token": "geheim",
+		},
+	})).To(Succeed())
+	g.Expect(bed.Client.Create(t.Context(), &corev1.ConfigMap{
+		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "names"}, Data: map[string]string{"team": "storage"},
+	})).To(Succeed())
+	variables := func(h *v1alpha1.ResolvedHook) {
+		h.Variables = []v1alpha1.HookVariable{
+			{
+				Name: "TOKEN",
+				ValueFrom: &v1alpha1.HookVariableSource{
+					SecretKeyRef: &v1alpha1.KeySelector{Name: "slack", Key: "token"},
+				},
+			},
+			{
+				Name: "TEAM",
+				ValueFrom: &v1alpha1.HookVariableSource{
+					ConfigMapKeyRef: &v1alpha1.KeySelector{Name: "names", Key: "team"},
+				},
+			},
+		}
+	}
+	code := 200
+	s := serve(t, func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(code) })
+	post := &v1alpha1.HookHTTPPostAction{
+		HookHTTPGetAction: s.get("/services/${TOKEN}"),
+		Body:              `{"text": {{ printf "%s: %s" .Target.Name .Status.Phase | toJson }}, "team": "${TEAM}"}`,
+	}
+	post.HTTPHeaders = []v1alpha1.HookHTTPHeader{{Name: "Authorization", Value: "Bearer ${TOKEN}"}}
+	out := executor().Execute(t.Context(), namespace, operator(v1alpha1.HookAction{HTTPPost: post}, variables))
+	g.Expect(out).To(Equal(hookstage.Outcome{}))
+	g.Expect(s.asked).To(Equal([]string{
+		`POST /services/geheim application/json Bearer geheim {"text": "db: Succeeded", "team": "storage"}`,
+	}))
+
+	form := &v1alpha1.HookHTTPPostAction{HookHTTPGetAction: s.get("/"), Form: []v1alpha1.HookFormEntry{
+		{Key: "a", Values: []string{"${TEAM}", "x&y"}},
+	}}
+	out = executor().Execute(t.Context(), namespace, operator(v1alpha1.HookAction{HTTPPost: form}, variables))
+	g.Expect(out).To(Equal(hookstage.Outcome{}))
+	g.Expect(s.asked[1]).To(Equal("POST / application/x-www-form-urlencoded  a=storage&a=x%26y"))
+
+	code = 403
+	out = executor().Execute(t.Context(), namespace, operator(v1alpha1.HookAction{HTTPPost: post}, variables))
+	g.Expect(out.Message).To(ContainSubstring("the answer is 403 Forbidden"))
+	g.Expect(out.Message).NotTo(ContainSubstring("geheim"))
+	s.Close()
+	out = executor().Execute(t.Context(), namespace, operator(v1alpha1.HookAction{HTTPPost: post}, variables))
+	g.Expect(out.Reason).To(Equal(v1alpha1.ReasonRequestFailed))
+	g.Expect(out.Message).To(ContainSubstring("connection refused"))
+	g.Expect(out.Message).NotTo(ContainSubstring("geheim"), "errors of Go's client contain the path")
+}
+
+func TestAMissingSecretIsNamed(t *testing.T) {
+	g := NewWithT(t)
+	namespace := bed.Namespace(t, nil)
+	out := executor().Execute(t.Context(), namespace, operator(v1alpha1.HookAction{
+		TCPSocket: &v1alpha1.HookTCPSocketAction{Host: "127.0.0.1", Port: intstr.FromInt32(1)},
+	},
+		func(h *v1alpha1.ResolvedHook) {
+			h.Variables = []v1alpha1.HookVariable{
+				{
+					Name:      "T",
+					ValueFrom: &v1alpha1.HookVariableSource{SecretKeyRef: &v1alpha1.KeySelector{Name: "s", Key: "k"}},
+				},
+			}
+		}))
+	g.Expect(out).To(Equal(hookstage.Outcome{
+		Reason: v1alpha1.ReasonSecretNotFound, Message: "there is no Secret s, which the variable T names",
+	}))
+}
+
+// Redirects are followed only on the same server, because the request can contain a secret.
+func TestRedirectsStayOnTheServer(t *testing.T) {
+	g := NewWithT(t)
+	other := serve(t, status(500))
+	s := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		switch r.URL.Path {
+		case "/near":
+			http.Redirect(w, r, "/there", http.StatusTemporaryRedirect)
+		case "/far":
+			http.Redirect(w, r, other.URL, http.StatusTemporaryRedirect)
+		default:
+			w.WriteHeader(http.StatusTeapot)
+		}
+	})
+	near, far := s.get("/near"), s.get("/far")
+	out := executor().Execute(t.Context(), "default", operator(v1alpha1.HookAction{HTTPGet: &near}))
+	g.Expect(out.Message).To(ContainSubstring("418"), "it was followed")
+	out = executor().Execute(t.Context(), "default", operator(v1alpha1.HookAction{HTTPGet: &far}))
+	g.Expect(out).To(Equal(hookstage.Outcome{}), "307 is below 400")
+	g.Expect(other.asked).To(BeEmpty())
+}
+
+func TestATCPHookConnects(t *testing.T) {
+	g := NewWithT(t)
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	g.Expect(err).NotTo(HaveOccurred())
+	port := listener.Addr().(*net.TCPAddr).Port
+	action := v1alpha1.HookAction{
+		TCPSocket: &v1alpha1.HookTCPSocketAction{Host: "localhost", Port: intstr.FromInt(port)},
+	}
+	g.Expect(executor().Execute(t.Context(), "default", operator(action))).To(Equal(hookstage.Outcome{}))
+	g.Expect(listener.Close()).To(Succeed())
+	out := executor().Execute(t.Context(), "default", operator(action))
+	g.Expect(out.Reason).To(Equal(v1alpha1.ReasonRequestFailed))
+	g.Expect(out.Message).To(HavePrefix(fmt.Sprintf("connect to localhost:%d: ", port)))
+}
+
+func TestTheManagersOwnMachineIsOutOfReach(t *testing.T) {
+	g := NewWithT(t)
+	s := serve(t, status(200))
+	get := s.get("/")
+	e := executor()
+	e.Refuse = nil
+	out := e.Execute(t.Context(), "default", operator(v1alpha1.HookAction{HTTPGet: &get}))
+	g.Expect(out.Message).To(ContainSubstring("hooks must not connect to local addresses"))
+	g.Expect(s.asked).To(BeEmpty())
+	for address, refused := range map[string]bool{
+		"127.0.0.1": true, "::1": true, "::ffff:127.0.0.1": true, "169.254.169.254": true, "fe80::1": true,
+		"0.0.0.0":  true,
+		"10.0.0.1": false, "192.168.1.1": false, "8.8.8.8": false, "fd00::1": false,
+	} {
+		g.Expect(hookexec.RefuseLocal(netip.MustParseAddr(address)) != nil).To(Equal(refused), address)
+	}
+}
+
+func TestATimeoutEndsAnAttempt(t *testing.T) {
+	g := NewWithT(t)
+	release := make(chan struct{})
+	s := serve(t, func(http.ResponseWriter, *http.Request) { <-release })
+	t.Cleanup(func() { close(release) })
+	get := s.get("/")
+	runner := hookexec.NewRunner()
+	hooks := &hookexec.Hooks{Runner: runner, Executor: executor()}
+	owner := &v1alpha1.BackupSession{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "run", UID: "1"}}
+	run := operator(v1alpha1.HookAction{HTTPGet: &get}, func(h *v1alpha1.ResolvedHook) {
+		h.Timeout = &metav1.Duration{Duration: 200 * time.Millisecond}
+	})
+	newest := func(context.Context, client.Object) error { return nil }
+	g.Expect(hooks.CarryOut(t.Context(), owner, []hookstage.Run{run}, nil, newest)).To(Succeed())
+	g.Eventually(runner.Ended()).WithTimeout(time.Minute).Should(Receive(HaveField("Object.GetName()", "run")))
+	g.Expect(runner.Results("1")(run.Attempt)).To(Equal(&hookstage.Outcome{
+		Reason: v1alpha1.ReasonHookTimeout, Message: "it did not end within 200ms",
+	}))
+	g.Expect(hooks.CarryOut(t.Context(), owner, []hookstage.Run{run}, nil,
+		func(context.Context, client.Object) error { panic("a known attempt must not be made again") })).To(Succeed())
+}
+
+// Thawing one target goes on while freezing another target is stopped.
+func TestOneAttemptIsStoppedAlone(t *testing.T) {
+	g := NewWithT(t)
+	runner := hookexec.NewRunner()
+	owner := &v1alpha1.BackupSession{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "run", UID: "1"}}
+	freeze := hookstage.Attempt{Target: "a", Stage: hookstage.Pre, Name: "x", Number: 1}
+	thaw := hookstage.Attempt{Target: "b", Stage: hookstage.Post, Name: "x", Number: 1}
+	release := make(chan struct{})
+	for _, a := range []hookstage.Attempt{freeze, thaw} {
+		runner.Ensure(owner, a, time.Minute, func(ctx context.Context) hookstage.Outcome {
+			select {
+			case <-ctx.Done():
+				return hookstage.Outcome{Reason: v1alpha1.ReasonCancelled}
+			case <-release:
+				return hookstage.Outcome{}
+			}
+		})
+	}
+	runner.Stop("1", freeze)
+	g.Eventually(runner.Ended()).WithTimeout(time.Minute).Should(Receive())
+	g.Expect(runner.Results("1")(freeze)).To(HaveValue(HaveField("Reason", v1alpha1.ReasonCancelled)))
+	g.Expect(runner.Results("1")(thaw)).To(BeNil())
+	close(release)
+	g.Eventually(runner.Ended()).WithTimeout(time.Minute).Should(Receive())
+	g.Expect(runner.Results("1")(thaw)).To(HaveValue(Equal(hookstage.Outcome{})))
+}
+
+// An attempt that is stopped before it has begun ends, too: its owner waits for it. It is random which of the two the
+// runner sees first, so the test repeats it often.
+func TestAnAttemptThatIsStoppedBeforeItsTurnEnds(t *testing.T) {
+	g := NewWithT(t)
+	runner := hookexec.NewRunner()
+	owner := &v1alpha1.BackupSession{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "run", UID: "1"}}
+	for i := range int32(50) {
+		a := hookstage.Attempt{Target: "a", Stage: hookstage.Pre, Name: "x", Number: i}
+		runner.Ensure(owner, a, time.Minute, func(ctx context.Context) hookstage.Outcome {
+			<-ctx.Done()
+			return hookstage.Outcome{Reason: v1alpha1.ReasonCancelled}
+		})
+		runner.Stop("1", a)
+		g.Eventually(runner.Ended()).WithTimeout(time.Minute).Should(Receive())
+		g.Expect(runner.Results("1")(a)).To(HaveValue(HaveField("Reason", v1alpha1.ReasonCancelled)))
+	}
+}
+
+// makePod creates a pod that no kubelet knows.
+func makePod(t *testing.T, namespace, name string, ready bool, edit ...func(*corev1.Pod)) {
+	t.Helper()
+	p := &corev1.Pod{
+		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name, Labels: map[string]string{"app": "db"}},
+		Spec: corev1.PodSpec{
+			Containers: []corev1.Container{
+				{Name: "db", Image: "db", Ports: []corev1.ContainerPort{{Name: "admin", ContainerPort: 80}}},
+			},
+		},
+	}
+	for _, e := range edit {
+		e(p)
+	}
+	g := NewWithT(t)
+	g.Expect(bed.Client.Create(t.Context(), p)).To(Succeed())
+	p.Status = corev1.PodStatus{Phase: corev1.PodRunning, PodIP: "127.0.0.1"}
+	if ready {
+		p.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionTrue}}
+	}
+	g.Expect(bed.Client.Status().Update(t.Context(), p)).To(Succeed())
+}

@@ -1,0 +1,184 @@
+package hookexec
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/client-go/rest"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/hook"
+	"github.com/cairn-backup/cairn/internal/kube/access"
+	"github.com/cairn-backup/cairn/internal/run/hookstage"
+)
+
+// Executor carries out the hooks of sessions. Its fields never change.
+type Executor struct {
+	// Client reads HookTemplates and Namespaces.
+	client.Client
+	// APIReader reads past the cache.
+	APIReader client.Reader
+	// Config connects to the API server with the manager's own identity. Commands run with the identity of
+	// HookServiceAccount.
+	Config *rest.Config
+	// Refuse explains why requests must not go to an address. Nil means RefuseLocal.
+	Refuse func(netip.Addr) error
+}
+
+// failure is a failed attempt with a reason.
+type failure struct {
+	reason, message, stderr string
+	final                   bool
+}
+
+func (f *failure) Error() string { return f.message }
+
+func failed(reason, format string, args ...any) error {
+	return &failure{reason: reason, message: fmt.Sprintf(format, args...)}
+}
+
+// refused returns a failure that no further attempt can fix.
+func refused(reason, format string, args ...any) error {
+	return &failure{reason: reason, message: fmt.Sprintf(format, args...), final: true}
+}
+
+// Execute makes one attempt of a hook of a session in namespace.
+func (e *Executor) Execute(ctx context.Context, namespace string, run hookstage.Run) hookstage.Outcome {
+	secrets := map[string]string{}
+	err := e.execute(ctx, namespace, run, secrets)
+	var f *failure
+	switch {
+	case err == nil:
+		return hookstage.Outcome{}
+	case errors.Is(ctx.Err(), context.DeadlineExceeded):
+		return hookstage.Outcome{Reason: v1alpha1.ReasonHookTimeout, Message: timeoutMessage(run.Hook)}
+	case errors.Is(ctx.Err(), context.Canceled):
+		return hookstage.Outcome{Reason: v1alpha1.ReasonCancelled, Message: "it was stopped"}
+	case !errors.As(err, &f):
+		f = &failure{reason: v1alpha1.ReasonFailed, message: err.Error()}
+	}
+	return hookstage.Outcome{
+		Reason: f.reason, Message: hook.Redact(f.message, secrets), Stderr: hook.Redact(f.stderr, secrets),
+		Final: f.final,
+	}
+}
+
+// timeoutMessage returns the message of an attempt that did not end in time. Kubernetes has no way to stop a command in a
+// container.
+func timeoutMessage(h *v1alpha1.ResolvedHook) string {
+	message := fmt.Sprintf("it did not end within %s", h.Timeout.Duration)
+	if h.Action != nil && h.Action.Exec != nil {
+		message += "; the command can still run in its pod: let it limit its own time, for example with the program " +
+			"timeout"
+	}
+	return message
+}
+
+// execute makes the attempt, and fills secrets with the values that must stay secret.
+func (e *Executor) execute(
+	ctx context.Context, namespace string, run hookstage.Run, secrets map[string]string,
+) error {
+	if run.Stage == hookstage.Pre {
+		if err := e.mayUse(ctx, namespace, run.Hook.Template); err != nil {
+			return err
+		}
+	}
+	values, err := e.values(ctx, namespace, run.Hook.Variables, secrets)
+	if err != nil {
+		return err
+	}
+	rendered, err := hook.Render(run.Hook, values, run.Summary)
+	if err != nil {
+		return refused(v1alpha1.ReasonInvalidHook, "%v", err)
+	}
+	if run.Hook.Executor.Type == v1alpha1.HookExecutorOperator {
+		return e.connect(ctx, rendered.Action, run.Hook.Action, nil)
+	}
+	return e.inPods(ctx, namespace, run, rendered)
+}
+
+// mayUse checks again whether the namespace is allowed to use a template. Hooks after the work must run, so they are
+// not checked again. A deleted template was frozen while it was allowed.
+func (e *Executor) mayUse(ctx context.Context, namespace string, ref v1alpha1.ObjectReference) error {
+	var template v1alpha1.HookTemplate
+	err := e.Get(ctx, client.ObjectKey{Namespace: ref.Namespace, Name: ref.Name}, &template)
+	if apierrors.IsNotFound(err) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("get HookTemplate %s/%s: %w", ref.Namespace, ref.Name, err)
+	}
+	err = access.MayUse(ctx, e, v1alpha1.HookTemplateKind, &template, template.Spec.UsagePolicy, namespace,
+		v1alpha1.ReasonHookTemplateNotAllowed)
+	if reason, message, ok := access.ReasonOf(err); ok {
+		return refused(reason, "%s", message)
+	}
+	return err
+}
+
+// values reads the variables from Secrets and ConfigMaps.
+func (e *Executor) values(
+	ctx context.Context, namespace string, variables []v1alpha1.HookVariable, secrets map[string]string,
+) (map[string]string, error) {
+	out := map[string]string{}
+	for _, v := range variables {
+		var value string
+		var err error
+		switch from := v.ValueFrom; {
+		case from.SecretKeyRef != nil:
+			if value, err = e.secretValue(ctx, namespace, v.Name, from.SecretKeyRef); err == nil {
+				secrets[v.Name] = value
+			}
+		case from.ConfigMapKeyRef != nil:
+			value, err = e.configMapValue(ctx, namespace, v.Name, from.ConfigMapKeyRef)
+		}
+		if err != nil {
+			return nil, err
+		}
+		out[v.Name] = value
+	}
+	return out, nil
+}
+
+func (e *Executor) secretValue(ctx context.Context, namespace, name string, ref *v1alpha1.KeySelector) (string, error) {
+	var secret corev1.Secret
+	err := e.APIReader.Get(ctx, client.ObjectKey{Namespace: namespace, Name: ref.Name}, &secret)
+	if apierrors.IsNotFound(err) {
+		return "", failed(v1alpha1.ReasonSecretNotFound, "there is no Secret %s, which the variable %s names", ref.Name,
+			name)
+	}
+	if err != nil {
+		return "", fmt.Errorf("get Secret %s: %w", ref.Name, err)
+	}
+	value, ok := secret.Data[ref.Key]
+	if !ok {
+		return "", failed(v1alpha1.ReasonInvalidSecret, "Secret %s has no key %s, which the variable %s names",
+			ref.Name, ref.Key, name)
+	}
+	return string(value), nil
+}
+
+func (e *Executor) configMapValue(
+	ctx context.Context, namespace, name string, ref *v1alpha1.KeySelector,
+) (string, error) {
+	var m corev1.ConfigMap
+	err := e.APIReader.Get(ctx, client.ObjectKey{Namespace: namespace, Name: ref.Name}, &m)
+	if apierrors.IsNotFound(err) {
+		return "", failed(v1alpha1.ReasonInvalidHook, "there is no ConfigMap %s, which the variable %s names", ref.Name,
+			name)
+	}
+	if err != nil {
+		return "", fmt.Errorf("get ConfigMap %s: %w", ref.Name, err)
+	}
+	value, ok := m.Data[ref.Key]
+	if !ok {
+		return "", failed(v1alpha1.ReasonInvalidHook, "ConfigMap %s has no key %s, which the variable %s names",
+			ref.Name, ref.Key, name)
+	}
+	return value, nil
+}

@@ -1,0 +1,55 @@
+package hookexec
+
+import (
+	"context"
+	"errors"
+	"slices"
+
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/cairn-backup/cairn/internal/run/hookstage"
+)
+
+// Hooks makes the attempts that sessions decide upon.
+type Hooks struct {
+	*Runner
+	*Executor
+}
+
+// CarryOut starts the attempts of runs that are not known, or creates their Jobs, and stops the attempts of stop.
+// Before it starts anything, it calls newest to check that the owner has not changed since the decision. An error
+// prevents the start.
+func (h *Hooks) CarryOut(
+	ctx context.Context, owner client.Object, runs []hookstage.Run, stop []hookstage.Attempt,
+	newest func(context.Context, client.Object) error,
+) error {
+	for _, attempt := range stop {
+		h.Stop(owner.GetUID(), attempt)
+	}
+	runs = slices.DeleteFunc(slices.Clone(runs), func(run hookstage.Run) bool {
+		return h.Known(owner.GetUID(), run.Attempt)
+	})
+	if len(runs) == 0 {
+		return nil
+	}
+	if err := newest(ctx, owner); err != nil {
+		return err
+	}
+	var errs []error
+	for i := range runs {
+		errs = append(errs, h.begin(ctx, owner, &runs[i]))
+	}
+	return errors.Join(errs...)
+}
+
+// begin starts one attempt.
+func (h *Hooks) begin(ctx context.Context, owner client.Object, run *hookstage.Run) error {
+	if run.Hook.Function != nil {
+		return h.makeJob(ctx, owner, run)
+	}
+	namespace, made := owner.GetNamespace(), *run
+	h.Ensure(owner, run.Attempt, run.Hook.Timeout.Duration, func(ctx context.Context) hookstage.Outcome {
+		return h.Execute(ctx, namespace, made)
+	})
+	return nil
+}

@@ -1,0 +1,212 @@
+package hookexec
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/hook"
+	"github.com/cairn-backup/cairn/internal/run/hookstage"
+	"github.com/cairn-backup/cairn/internal/workload"
+)
+
+// maxPods is the number of pods in which one attempt acts at once.
+const maxPods = 8
+
+// inPods carries an action out in the pods that the executor chooses. It finishes in all pods, even if it fails in
+// some.
+func (e *Executor) inPods(ctx context.Context, namespace string, run hookstage.Run, rendered hook.Rendered) error {
+	config := rest.CopyConfig(e.Config)
+	config.Impersonate = rest.ImpersonationConfig{
+		UserName: "system:serviceaccount:" + namespace + ":" + v1alpha1.HookServiceAccount,
+	}
+	api, err := kubernetes.NewForConfig(config)
+	if err != nil {
+		return fmt.Errorf("create client for ServiceAccount %s: %w", v1alpha1.HookServiceAccount, err)
+	}
+	pods, err := e.pods(ctx, api, namespace, run, rendered)
+	if err != nil {
+		return err
+	}
+	errs := make([]error, len(pods))
+	var wait sync.WaitGroup
+	places := make(chan struct{}, maxPods)
+	for i := range pods {
+		places <- struct{}{}
+		wait.Go(func() {
+			defer func() { <-places }()
+			if rendered.Action.Exec != nil {
+				errs[i] = command(ctx, config, api, &pods[i], rendered.Action)
+			} else {
+				errs[i] = e.connect(ctx, rendered.Action, run.Hook.Action, &pods[i])
+			}
+		})
+	}
+	wait.Wait()
+	for _, err := range errs {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// pods returns the pods in which the action is carried out, ordered by name. There is at least one.
+func (e *Executor) pods(
+	ctx context.Context, api kubernetes.Interface, namespace string, run hookstage.Run, rendered hook.Rendered,
+) ([]corev1.Pod, error) {
+	executor := v1alpha1.HookPodExecutor{}
+	if run.Hook.Executor.Pod != nil {
+		executor = *run.Hook.Executor.Pod
+	}
+	selector, err := labels.ValidatedSelectorFromSet(rendered.Selector)
+	if err != nil {
+		return nil, refused(v1alpha1.ReasonInvalidHook, "executor.pod.selector: %v", err)
+	}
+	// Pods that Cairn runs do not belong to the target.
+	foreign := func(p *corev1.Pod) bool { return p.Labels[v1alpha1.LabelManagedBy] != v1alpha1.ManagedByCairn }
+	chosen := func(*corev1.Pod) bool { return true }
+	which := fmt.Sprintf("the selector %q", selector)
+	switch {
+	case executor.Owner != nil:
+		chosen = func(p *corev1.Pod) bool { return owned(p, executor.Owner) }
+		which += fmt.Sprintf(" and the owner %s/%s", executor.Owner.Kind, executor.Owner.Name)
+	case selector.Empty():
+		if chosen, which, err = e.ofTarget(ctx, namespace, run.Targets); err != nil {
+			return nil, err
+		}
+	}
+	list, err := api.CoreV1().Pods(namespace).List(ctx, metav1.ListOptions{LabelSelector: selector.String()})
+	if apierrors.IsForbidden(err) {
+		return nil, notPermitted(namespace)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("list Pods: %w", err)
+	}
+	running := slices.DeleteFunc(list.Items, func(p corev1.Pod) bool {
+		return p.Status.Phase != corev1.PodRunning || p.DeletionTimestamp != nil || !foreign(&p) || !chosen(&p)
+	})
+	slices.SortFunc(running, func(a, b corev1.Pod) int { return strings.Compare(a.Name, b.Name) })
+	if executor.Strategy != v1alpha1.ExecuteOnAll {
+		running = one(running, run)
+	}
+	if len(running) == 0 {
+		return nil, failed(v1alpha1.ReasonNoRunningPod, "no pod runs for %s", which)
+	}
+	return running, nil
+}
+
+// one keeps one pod. It prefers the first pod that was ready when the run began. So a hook after the work, or a
+// repeated one, uses the pod that was frozen before, although freezing can have made that pod unready. If no such pod
+// is left, one keeps the first that is ready now, and after the work the first of all.
+func one(running []corev1.Pod, run hookstage.Run) []corev1.Pod {
+	for _, fits := range []func(*corev1.Pod) bool{
+		func(p *corev1.Pod) bool { return wasReady(p, run.Since) },
+		isReady,
+		func(*corev1.Pod) bool { return run.Stage == hookstage.Post },
+	} {
+		for i := range running {
+			if fits(&running[i]) {
+				return running[i : i+1]
+			}
+		}
+	}
+	return nil
+}
+
+// readiness returns the condition Ready of a pod. It is empty if the pod has none.
+func readiness(p *corev1.Pod) corev1.PodCondition {
+	i := slices.IndexFunc(p.Status.Conditions, func(c corev1.PodCondition) bool { return c.Type == corev1.PodReady })
+	if i < 0 {
+		return corev1.PodCondition{}
+	}
+	return p.Status.Conditions[i]
+}
+
+func isReady(p *corev1.Pod) bool { return readiness(p).Status == corev1.ConditionTrue }
+
+// wasReady reports whether a pod was ready at a time, as far as the last change of its condition tells. Times of
+// changes are cut to seconds.
+func wasReady(p *corev1.Pod, at time.Time) bool {
+	switch c := readiness(p); c.Status {
+	case corev1.ConditionTrue:
+		return !c.LastTransitionTime.After(at)
+	case corev1.ConditionFalse:
+		return p.CreationTimestamp.Time.Before(at) && !c.LastTransitionTime.Time.Before(at.Truncate(time.Second))
+	default:
+		return false
+	}
+}
+
+// owned reports whether a pod has the wanted owner.
+func owned(p *corev1.Pod, want *v1alpha1.HookPodOwner) bool {
+	fits := func(want, have string) bool { return want == "" || want == have }
+	return slices.ContainsFunc(p.OwnerReferences, func(o metav1.OwnerReference) bool {
+		isController := o.Controller != nil && *o.Controller
+		return fits(want.APIVersion, o.APIVersion) && fits(want.Kind, o.Kind) && fits(want.Name, o.Name) &&
+			fits(want.UID, string(o.UID)) && (want.Controller == nil || *want.Controller == isController)
+	})
+}
+
+// ofTarget returns a function that chooses the pods of the run's only target, and the name of that target.
+func (e *Executor) ofTarget(
+	ctx context.Context, namespace string, targets []v1alpha1.TypedObjectReference,
+) (func(*corev1.Pod) bool, string, error) {
+	if len(targets) != 1 {
+		return nil, "", refused(v1alpha1.ReasonInvalidHook,
+			"the run has %d targets: choose the pods with executor.pod.selector or executor.pod.owner", len(targets))
+	}
+	target := targets[0]
+	var object client.Object
+	var selector func() *metav1.LabelSelector
+	switch target.Kind {
+	case v1alpha1.KindPersistentVolumeClaim:
+		return func(p *corev1.Pod) bool { return workload.Mounts(p, target.Name) }, target.String(), nil
+	case v1alpha1.KindDeployment:
+		o := &appsv1.Deployment{}
+		object, selector = o, func() *metav1.LabelSelector { return o.Spec.Selector }
+	case v1alpha1.KindStatefulSet:
+		o := &appsv1.StatefulSet{}
+		object, selector = o, func() *metav1.LabelSelector { return o.Spec.Selector }
+	case v1alpha1.KindDaemonSet:
+		o := &appsv1.DaemonSet{}
+		object, selector = o, func() *metav1.LabelSelector { return o.Spec.Selector }
+	default:
+		return nil, "", refused(v1alpha1.ReasonInvalidHook,
+			"%s has no pods: choose the pods with executor.pod.selector or executor.pod.owner", target)
+	}
+	err := e.APIReader.Get(ctx, client.ObjectKey{Namespace: namespace, Name: target.Name}, object)
+	if apierrors.IsNotFound(err) {
+		return nil, "", failed(v1alpha1.ReasonTargetNotFound, "there is no %s", target)
+	}
+	if err != nil {
+		return nil, "", fmt.Errorf("get %s: %w", target, err)
+	}
+	fits, err := metav1.LabelSelectorAsSelector(selector())
+	if err != nil {
+		return nil, "", refused(v1alpha1.ReasonInvalidHook, "the selector of %s is not valid: %v", target, err)
+	}
+	return func(p *corev1.Pod) bool { return fits.Matches(labels.Set(p.Labels)) }, target.String(), nil
+}
+
+// notPermitted says which RoleBinding is missing.
+func notPermitted(namespace string) error {
+	return refused(v1alpha1.ReasonHookNotPermitted,
+		"ServiceAccount %[1]s is not allowed to use the pods of namespace %[2]s: create a RoleBinding there from it "+
+			"to ClusterRole %[3]s (kubectl create rolebinding %[1]s -n %[2]s --clusterrole=%[3]s "+
+			"--serviceaccount=%[2]s:%[1]s)",
+		v1alpha1.HookServiceAccount, namespace, v1alpha1.HookClusterRole)
+}

@@ -1,0 +1,145 @@
+// Package execute carries out the actions of hooks: commands in pods, requests, connections, and Jobs of Functions.
+//
+// Executor has no state. Runner makes attempts in goroutines of its own. Both are safe for concurrent use.
+//
+// Invariants: actions use only what was frozen before, except the values of Secrets and ConfigMaps, which are read at
+// the time of the attempt and never appear in an outcome. Commands run with the rights of ServiceAccount cairn-hook of
+// the target's namespace, not with those of the manager.
+package hookexec
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+
+	"github.com/cairn-backup/cairn/internal/run/hookstage"
+)
+
+// maxRunning is how many attempts a Runner makes at once. Further attempts wait, and their timeouts start when they
+// begin.
+const maxRunning = 100
+
+// Work is one attempt. It ends soon after ctx.
+type Work func(ctx context.Context) hookstage.Outcome
+
+// Runner makes attempts outside the reconcilers, which only start them and read how they ended. Its knowledge is lost
+// with the process: an unknown attempt is made again.
+type Runner struct {
+	ended   chan event.GenericEvent
+	running chan struct{}
+	base    context.Context
+	stop    context.CancelFunc
+
+	mu   sync.Mutex
+	runs map[types.UID]map[hookstage.Attempt]*attempt
+}
+
+type attempt struct {
+	cancel  context.CancelFunc
+	outcome *hookstage.Outcome
+}
+
+// NewRunner returns a Runner that works until the context of Start ends.
+func NewRunner() *Runner {
+	r := &Runner{
+		ended: make(chan event.GenericEvent, maxRunning), running: make(chan struct{}, maxRunning),
+		runs: map[types.UID]map[hookstage.Attempt]*attempt{},
+	}
+	r.base, r.stop = context.WithCancel(context.Background())
+	return r
+}
+
+// Start waits for the end of ctx and then stops the running attempts. A manager calls it.
+func (r *Runner) Start(ctx context.Context) error {
+	<-ctx.Done()
+	r.stop()
+	return nil
+}
+
+// Ended returns a channel that receives the owner of each attempt that has ended.
+func (r *Runner) Ended() <-chan event.GenericEvent { return r.ended }
+
+// Results returns how the attempts of an owner ended, if this process made them.
+func (r *Runner) Results(owner types.UID) hookstage.Results {
+	return func(a hookstage.Attempt) *hookstage.Outcome {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		if run := r.runs[owner][a]; run != nil {
+			return run.outcome
+		}
+		return nil
+	}
+}
+
+// Known reports whether this process has made or is making an attempt.
+func (r *Runner) Known(owner types.UID, a hookstage.Attempt) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.runs[owner][a] != nil
+}
+
+// Ensure starts an attempt, unless it is known.
+func (r *Runner) Ensure(owner client.Object, a hookstage.Attempt, timeout time.Duration, work Work) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	uid := owner.GetUID()
+	if r.runs[uid][a] != nil || r.base.Err() != nil {
+		return
+	}
+	if r.runs[uid] == nil {
+		r.runs[uid] = map[hookstage.Attempt]*attempt{}
+	}
+	ctx, cancel := context.WithCancel(r.base)
+	run := &attempt{cancel: cancel}
+	r.runs[uid][a] = run
+	object, _ := owner.DeepCopyObject().(client.Object)
+	go func() {
+		defer cancel()
+		r.do(ctx, object, run, timeout, work)
+	}()
+}
+
+// Stop stops a running attempt of an owner.
+func (r *Runner) Stop(owner types.UID, a hookstage.Attempt) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if run := r.runs[owner][a]; run != nil {
+		run.cancel()
+	}
+}
+
+// Forget stops the running attempts of an owner and forgets how the others ended.
+func (r *Runner) Forget(owner types.UID) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, run := range r.runs[owner] {
+		run.cancel()
+	}
+	delete(r.runs, owner)
+}
+
+// do makes one attempt and reports its end. If the process ends first, the attempt counts as never made.
+func (r *Runner) do(ctx context.Context, owner client.Object, run *attempt, timeout time.Duration, work Work) {
+	select {
+	case r.running <- struct{}{}:
+		defer func() { <-r.running }()
+	case <-ctx.Done(): // stopped before its turn: work ends at once and its owner learns the outcome
+	}
+	timed, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	outcome := work(timed)
+	if r.base.Err() != nil {
+		return
+	}
+	r.mu.Lock()
+	run.outcome = &outcome
+	r.mu.Unlock()
+	select {
+	case r.ended <- event.GenericEvent{Object: owner}:
+	case <-r.base.Done():
+	}
+}

@@ -1,0 +1,53 @@
+package index_test
+
+import (
+	"testing"
+
+	. "github.com/onsi/gomega"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/kube/index"
+)
+
+// A restore may name VolumeSnapshots themselves, and no Snapshot.
+func TestARestoreKeepsTheVolumeSnapshotsThatItNames(t *testing.T) {
+	g := NewWithT(t)
+	template := v1alpha1.RestoreClaimTemplate{Metadata: v1alpha1.ClaimMetadata{Name: "again-${POD_ORDINAL}"}}
+	template.Spec.DataSource = &corev1.TypedLocalObjectReference{Kind: "VolumeSnapshot",
+		Name: "data-${POD_ORDINAL}-1795154820"}
+	r := v1alpha1.RestoreSession{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "back"}}
+	r.Spec.Addon = &v1alpha1.AddonInfo{Tasks: []v1alpha1.TaskReference{{TargetVolumes: &v1alpha1.TargetVolumes{
+		Replicas: new(int32(2)), VolumeClaimTemplates: []v1alpha1.RestoreClaimTemplate{template},
+	}}}}
+	by := func(namespace, volumeSnapshot string) string {
+		s := &v1alpha1.Snapshot{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "s"}}
+		s.Status.Components = map[string]v1alpha1.Component{"pvc": {VolumeSnapshotterStats: []v1alpha1.VolumeSnapshotterStats{{VolumeSnapshotName: volumeSnapshot}}}}
+		return index.Of([]v1alpha1.RestoreSession{r}, nil).By(s)
+	}
+	g.Expect(by("shop", "data-1-1795154820")).To(Equal("RestoreSession shop/back"))
+	g.Expect(by("shop", "data-2-1795154820")).To(BeEmpty(), "there are two replicas")
+	g.Expect(by("other", "data-1-1795154820")).To(BeEmpty(), "it is of another namespace")
+	r.Status.Phase = v1alpha1.RestoreSessionSucceeded
+	g.Expect(by("shop", "data-1-1795154820")).To(BeEmpty(), "it has ended")
+}
+
+// A RestoreBatch keeps the Snapshots that it has not come to yet.
+func TestARestoreBatchKeepsWhatItChose(t *testing.T) {
+	g := NewWithT(t)
+	b := v1alpha1.RestoreBatch{ObjectMeta: metav1.ObjectMeta{Namespace: "copy", Name: "back"}}
+	b.Status.Resolved = &v1alpha1.ResolvedRestoreBatch{Namespace: "shop"}
+	b.Status.Targets = []v1alpha1.RestoreTargetStatus{
+		{Name: "web", Snapshot: "web-1", Phase: v1alpha1.RestoreSessionSucceeded},
+		{Name: "db", Snapshot: "db-1", Phase: v1alpha1.RestoreSessionPending},
+	}
+	by := func(namespace, name string) string {
+		return index.Of(nil, []v1alpha1.RestoreBatch{b}).By(&v1alpha1.Snapshot{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}})
+	}
+	g.Expect(by("shop", "db-1")).To(Equal("RestoreBatch copy/back"))
+	g.Expect(by("shop", "web-1")).To(BeEmpty(), "it is restored")
+	g.Expect(by("copy", "db-1")).To(BeEmpty(), "it is of another namespace")
+	b.Status.Phase = v1alpha1.RestoreSessionFailed
+	g.Expect(by("shop", "db-1")).To(BeEmpty(), "it has ended")
+}

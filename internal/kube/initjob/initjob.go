@@ -1,0 +1,304 @@
+// Package initjob runs the Jobs that initialise storages and repositories. A Runner and its Turns are safe for
+// concurrent use. Invariants: an owner has at most one Job at work; a failed Job is tried again after a while; no Job
+// follows a success. The Job itself remembers when it failed.
+package initjob
+
+import (
+	"context"
+	"fmt"
+	"hash/fnv"
+	"slices"
+	"time"
+
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/clock"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/cairn-backup/cairn/internal/kube/access"
+	"github.com/cairn-backup/cairn/internal/policy"
+	"github.com/cairn-backup/cairn/internal/task/observe"
+)
+
+const (
+	retryAfter  = time.Minute
+	retryJitter = 15 * time.Second
+	// stuckAfter is when a Job that cannot start is replaced: before its deadline hides the reason.
+	stuckAfter = 4 * time.Minute
+	// lookAgain is how often a running Job is observed, and a failed Job before its retry is due: neither its pod nor
+	// the Secret that it reads is watched.
+	lookAgain = 10 * time.Second
+	// takenAgain is how soon the Runner tries again while a deleted Job still has the name.
+	takenAgain = 2 * time.Second
+)
+
+// Runner runs init Jobs. It is safe for concurrent use.
+type Runner struct {
+	// Client reads Jobs and Pods from a cache.
+	Client client.Client
+	// Reader reads from the API server: before a Job is created, and to find out why a Job failed.
+	Reader client.Reader
+	// Clock decides when a retry is due.
+	Clock clock.PassiveClock
+	// FieldManager is the field manager of what is created.
+	FieldManager string
+	// Turns bounds how many Jobs of requests with a Turn run at once; nil for no bound.
+	Turns *Queue
+}
+
+// Request asks for one initialisation.
+type Request struct {
+	// Owner of the Job, which is created in the owner's namespace.
+	Owner client.Object
+	// Label of the owner's init Jobs; its value is the owner's name.
+	Label string
+	// Name of the Job. It contains a digest of everything that the Job depends on.
+	Name string
+	// Build prepares what the Job needs and returns the Job.
+	Build func(ctx context.Context) (*batchv1.Job, error)
+	// Rival reports whether a pod with the label, of any namespace and owner, initialises the same place; nil if no pod
+	// does.
+	Rival func(pod *corev1.Pod) bool
+	// Turn that the Job waits for; nil if it waits for none.
+	Turn *Position
+}
+
+// Progress is how far an initialisation has come.
+type Progress struct {
+	// State is observe.StateRunning while the outcome is not known.
+	State observe.State
+	// Reason and Message explain a failure. A Message alone explains what a Job waits for that was not created yet.
+	Reason, Message string
+	// After is when to look again; 0 means when the Job changes.
+	After time.Duration
+}
+
+// Run observes the Job of the request and creates or replaces it where that is due. It removes Jobs of other names,
+// which belong to another spec or credential. A failed Job is removed when it is tried again. A successful Job stays
+// until the caller has written its status and calls Clean: otherwise a caller with an old status would start over.
+func (r Runner) Run(ctx context.Context, req Request) (Progress, error) {
+	jobs, err := r.jobs(ctx, r.Client, req)
+	if err != nil {
+		return Progress{}, err
+	}
+	if named(jobs, req.Name) != nil {
+		return r.proceed(ctx, req, jobs)
+	}
+	if turn, err := r.enter(ctx, req); err != nil || !turn {
+		return r.Turns.wait(), err
+	}
+	// The cache can lack a Job that was just created.
+	progress := notYet
+	if jobs, err = r.jobs(ctx, r.Reader, req); err == nil {
+		progress, err = r.proceed(ctx, req, jobs)
+	}
+	if err != nil || progress == notYet {
+		r.leave(ctx, req)
+	}
+	return progress, err
+}
+
+// notYet is the progress of a Job that cannot be created now.
+var notYet = Progress{State: observe.StateRunning, After: takenAgain}
+
+// proceed removes the owner's Jobs of other names, then observes or creates the Job of the request.
+func (r Runner) proceed(ctx context.Context, req Request, jobs []batchv1.Job) (Progress, error) {
+	for i := range jobs {
+		if jobs[i].Name == req.Name {
+			continue
+		}
+		if err := r.remove(ctx, &jobs[i]); err != nil {
+			return Progress{}, err
+		}
+		// Two Jobs at once could both create the repository, and the second would replace the key of the first.
+		if !ended(&jobs[i]) {
+			return notYet, nil
+		}
+	}
+	if current := named(jobs, req.Name); current != nil {
+		if !current.DeletionTimestamp.IsZero() {
+			return notYet, nil
+		}
+		return r.observe(ctx, current)
+	}
+	if busy, err := r.busy(ctx, req); err != nil || busy {
+		return notYet, err
+	}
+	return r.create(ctx, req)
+}
+
+func named(jobs []batchv1.Job, name string) *batchv1.Job {
+	for i := range jobs {
+		if jobs[i].Name == name {
+			return &jobs[i]
+		}
+	}
+	return nil
+}
+
+// busy reports whether something else still works in the owner's place: a Job of an earlier owner with this name, a pod
+// that outlives its Job for a while, or a rival.
+func (r Runner) busy(ctx context.Context, req Request) (bool, error) {
+	here, label := client.InNamespace(req.Owner.GetNamespace()), client.MatchingLabels{req.Label: policy.LabelValue(req.Owner.GetName())}
+	var jobs batchv1.JobList
+	if err := r.Reader.List(ctx, &jobs, here, label); err != nil {
+		return false, fmt.Errorf("list init Jobs of %s: %w", req.Owner.GetName(), err)
+	}
+	for i := range jobs.Items {
+		if !metav1.IsControlledBy(&jobs.Items[i], req.Owner) && !ended(&jobs.Items[i]) {
+			return true, nil
+		}
+	}
+	var pods corev1.PodList
+	if err := r.Reader.List(ctx, &pods, here, label); err != nil {
+		return false, fmt.Errorf("list init pods of %s: %w", req.Owner.GetName(), err)
+	}
+	if slices.ContainsFunc(pods.Items, alive) {
+		return true, nil
+	}
+	if req.Rival == nil {
+		return false, nil
+	}
+	if err := r.Client.List(ctx, &pods, client.HasLabels{req.Label}); err != nil {
+		return false, fmt.Errorf("list init pods: %w", err)
+	}
+	return slices.ContainsFunc(pods.Items, func(pod corev1.Pod) bool { return alive(pod) && req.Rival(&pod) }), nil
+}
+
+func alive(pod corev1.Pod) bool {
+	return pod.Status.Phase != corev1.PodSucceeded && pod.Status.Phase != corev1.PodFailed
+}
+
+// Clean removes the owner's init Jobs.
+func (r Runner) Clean(ctx context.Context, req Request) error {
+	jobs, err := r.jobs(ctx, r.Client, req)
+	if err != nil {
+		return err
+	}
+	for i := range jobs {
+		if err := r.remove(ctx, &jobs[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// jobs returns the owner's init Jobs.
+func (r Runner) jobs(ctx context.Context, reader client.Reader, req Request) ([]batchv1.Job, error) {
+	var list batchv1.JobList
+	if err := reader.List(ctx, &list, client.InNamespace(req.Owner.GetNamespace()),
+		client.MatchingLabels{req.Label: policy.LabelValue(req.Owner.GetName())}); err != nil {
+		return nil, fmt.Errorf("list init Jobs of %s: %w", req.Owner.GetName(), err)
+	}
+	var own []batchv1.Job
+	for _, job := range list.Items {
+		if metav1.IsControlledBy(&job, req.Owner) {
+			own = append(own, job)
+		}
+	}
+	return own, nil
+}
+
+// create creates the Job. If a Job of the name exists, which the cache lacks or which is being deleted, it waits.
+func (r Runner) create(ctx context.Context, req Request) (Progress, error) {
+	job, err := req.Build(ctx)
+	if err != nil {
+		return Progress{}, err
+	}
+	switch err := r.Client.Create(ctx, job, client.FieldOwner(r.FieldManager)); {
+	case apierrors.IsAlreadyExists(err):
+		return notYet, nil
+	case err != nil:
+		return Progress{}, fmt.Errorf("create Job %s/%s: %w", job.Namespace, job.Name, err)
+	}
+	return Progress{State: observe.StateRunning}, nil
+}
+
+// observe returns the progress of an existing Job, and removes a failed Job whose retry is due.
+func (r Runner) observe(ctx context.Context, job *batchv1.Job) (Progress, error) {
+	now := r.Clock.Now()
+	o, err := outcome(ctx, r.Client, job, now)
+	if err == nil && o.State == observe.StateFailed && o.Result == nil {
+		// The cache can show the end of a Job before the end of its pod, which has the reason.
+		o, err = outcome(ctx, r.Reader, job, now)
+	}
+	if err != nil {
+		return Progress{}, err
+	}
+	switch o.State {
+	case observe.StateSucceeded:
+		return Progress{State: o.State}, nil
+	case observe.StateFailed:
+		due := retryAt(job)
+		if now.Before(due) {
+			return Progress{State: o.State, Reason: o.Reason, Message: o.Message, After: min(due.Sub(now), lookAgain)},
+				nil
+		}
+		if err := r.remove(ctx, job); err != nil {
+			return Progress{}, err
+		}
+		return Progress{State: o.State, Reason: o.Reason, Message: o.Message, After: takenAgain}, nil
+	}
+	// Pods are not watched here.
+	return Progress{State: observe.StateRunning, After: lookAgain}, nil
+}
+
+// outcome observes a Job and its pods.
+func outcome(ctx context.Context, reader client.Reader, job *batchv1.Job, now time.Time) (observe.Observation, error) {
+	var pods corev1.PodList
+	if err := reader.List(ctx, &pods, client.InNamespace(job.Namespace),
+		client.MatchingLabels{batchv1.JobNameLabel: job.Name}); err != nil {
+		return observe.Observation{}, fmt.Errorf("list pods of Job %s/%s: %w", job.Namespace, job.Name, err)
+	}
+	return observe.Observe(job, pods.Items, now), nil
+}
+
+// retryAt returns when a failed Job is tried again: a minute after its end plus up to 15 seconds that depend on its
+// UID, so that the Jobs of a server that was down do not return all at once.
+func retryAt(job *batchv1.Job) time.Time {
+	for _, c := range job.Status.Conditions {
+		if c.Type == batchv1.JobFailed && c.Status == corev1.ConditionTrue {
+			return c.LastTransitionTime.Add(retryAfter + jitter(job.UID))
+		}
+	}
+	return job.CreationTimestamp.Add(stuckAfter + jitter(job.UID))
+}
+
+func jitter(uid types.UID) time.Duration {
+	h := fnv.New64a()
+	_, _ = h.Write([]byte(uid))
+	return time.Duration(h.Sum64() % uint64(retryJitter))
+}
+
+// remove deletes the Job, its pods and the credentials that were copied for it. A Job that has not ended stays until
+// its pods are gone.
+func (r Runner) remove(ctx context.Context, job *batchv1.Job) error {
+	if err := access.RemoveCopies(ctx, r.Client, job.Namespace, job.Name); err != nil {
+		return err
+	}
+	if !job.DeletionTimestamp.IsZero() {
+		return nil
+	}
+	how := metav1.DeletePropagationForeground
+	if ended(job) {
+		how = metav1.DeletePropagationBackground
+	}
+	err := r.Client.Delete(ctx, job, client.PropagationPolicy(how), client.Preconditions{UID: &job.UID})
+	if client.IgnoreNotFound(err) != nil && !apierrors.IsConflict(err) {
+		return fmt.Errorf("delete Job %s/%s: %w", job.Namespace, job.Name, err)
+	}
+	return nil
+}
+
+// ended reports whether the Job has ended, so that none of its pods runs.
+func ended(job *batchv1.Job) bool {
+	for _, c := range job.Status.Conditions {
+		if (c.Type == batchv1.JobFailed || c.Type == batchv1.JobComplete) && c.Status == corev1.ConditionTrue {
+			return true
+		}
+	}
+	return false
+}

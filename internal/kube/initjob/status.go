@@ -1,0 +1,72 @@
+package initjob
+
+import (
+	"cmp"
+	"github.com/fluxcd/pkg/runtime/conditions"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/kube/status"
+	"github.com/cairn-backup/cairn/internal/task/observe"
+)
+
+// Status is the part of an owner's status that shows whether the owner can be used. Each of its methods sets all of
+// that part.
+type Status struct {
+	// Object is what the Job makes ready.
+	Object conditions.Setter
+	// Phase and ObservedGeneration point into the Object's status.
+	Phase              *string
+	ObservedGeneration *int64
+	// Condition is true once the Job has succeeded. Succeeded and Failed are its reasons.
+	Condition, Succeeded, Failed string
+	// Done is the message of the true Condition, Usable that of Ready, Begun that of both while the Job runs.
+	Done, Usable, Begun string
+	// Proved means that the owner stays ready while a Job for the same spec runs: that Job only checks a credential
+	// again.
+	Proved bool
+}
+
+func (s Status) settle(phase string) {
+	*s.Phase, *s.ObservedGeneration = phase, s.Object.GetGeneration()
+}
+
+// Ready reports that the owner can be used.
+func (s Status) Ready() {
+	s.settle(v1alpha1.PhaseReady)
+	conditions.MarkTrue(s.Object, s.Condition, s.Succeeded, "%s", s.Done)
+	status.Ready(s.Object, s.Usable)
+}
+
+// NotReady reports a problem after which Cairn tries again.
+func (s Status) NotReady(reason, message string) {
+	s.settle(v1alpha1.PhaseNotReady)
+	status.NotReady(s.Object, reason, message)
+}
+
+// Stalled reports a problem that only a change of policy can solve.
+func (s Status) Stalled(reason, message string) {
+	s.settle(v1alpha1.PhaseNotReady)
+	status.Stalled(s.Object, reason, message)
+}
+
+// Follow reports the progress of the Job. While a Job for the same spec runs, the failure of its predecessor stays
+// visible.
+func (s Status) Follow(p Progress) {
+	switch p.State {
+	case observe.StateSucceeded:
+		s.Ready()
+		return
+	case observe.StateFailed:
+		conditions.MarkFalse(s.Object, s.Condition, s.Failed, "%s", p.Message)
+		s.NotReady(p.Reason, p.Message)
+		return
+	}
+	keeps := status.Because(s.Object, s.Condition) || s.Proved && conditions.IsReady(s.Object)
+	if keeps && *s.ObservedGeneration == s.Object.GetGeneration() {
+		return
+	}
+	begun := cmp.Or(p.Message, s.Begun)
+	s.settle(v1alpha1.PhaseNotReady)
+	conditions.MarkUnknown(s.Object, s.Condition, v1alpha1.ReasonProgressing, "%s", begun)
+	status.Progressing(s.Object, begun)
+}

@@ -1,0 +1,128 @@
+// Package movers observes the Jobs, pods and sidecars of a session, and makes and deletes Jobs.
+//
+// It keeps no state and is safe for concurrent use; each operation can be repeated. It acts only on Jobs that the
+// session controls.
+package movers
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/run"
+	"github.com/cairn-backup/cairn/internal/task/observe"
+)
+
+// Observe lists the Jobs that owner controls, by name, and counts the mover pods that have not ended. label is the
+// label that holds the owner's name. A Job whose deletion has not finished within run.WaitForPods counts as gone.
+func Observe(
+	ctx context.Context, c client.Reader, owner client.Object, label string, now time.Time,
+) (map[string]run.Job, int, error) {
+	selector := client.MatchingLabels{v1alpha1.LabelManagedBy: v1alpha1.ManagedByCairn, label: owner.GetName()}
+	var jobs batchv1.JobList
+	if err := c.List(ctx, &jobs, client.InNamespace(owner.GetNamespace()), selector); err != nil {
+		return nil, 0, fmt.Errorf("list Jobs of %s: %w", owner.GetName(), err)
+	}
+	var pods corev1.PodList
+	if err := c.List(ctx, &pods, client.InNamespace(owner.GetNamespace()), selector); err != nil {
+		return nil, 0, fmt.Errorf("list Pods of %s: %w", owner.GetName(), err)
+	}
+	out := map[string]run.Job{}
+	for i := range jobs.Items {
+		if job := &jobs.Items[i]; metav1.IsControlledBy(job, owner) && !deletionStuck(job, now) {
+			out[job.Name] = observeJob(job, pods.Items, now)
+		}
+	}
+	return out, unfinishedMoverPods(pods.Items, owner), nil
+}
+
+func observeJob(job *batchv1.Job, pods []corev1.Pod, now time.Time) run.Job {
+	out := run.Job{
+		Observation: observe.Observe(job, pods, now), Hook: isHook(job), Created: job.CreationTimestamp.Time,
+	}
+	for _, c := range job.Status.Conditions {
+		switch {
+		case c.Status != corev1.ConditionTrue:
+		case c.Type == batchv1.JobComplete, c.Type == batchv1.JobFailed:
+			out.Finished = true
+		case c.Type == batchv1.JobFailureTarget:
+			// The Job will certainly fail. If somebody deletes a pod, the pod is gone before the Job says that it has
+			// failed.
+			out.Finished = out.Finished || job.Status.Active == 0 && ptr.Deref(job.Status.Terminating, 0) == 0
+		}
+	}
+	return out
+}
+
+// deletionStuck reports whether a deleted Job waits for something that can stay away, such as a report from a dead node.
+func deletionStuck(job *batchv1.Job, now time.Time) bool {
+	return job.DeletionTimestamp != nil && now.After(job.DeletionTimestamp.Add(run.WaitForPods))
+}
+
+func isHook(o client.Object) bool { return o.GetLabels()[v1alpha1.LabelHook] != "" }
+
+// unfinishedMoverPods counts the mover pods that have not ended and were made after the owner. A deleted owner of the same name can
+// have left older pods.
+func unfinishedMoverPods(pods []corev1.Pod, owner client.Object) int {
+	n := 0
+	for i := range pods {
+		p := &pods[i]
+		if !isHook(p) && p.Status.Phase != corev1.PodSucceeded && p.Status.Phase != corev1.PodFailed &&
+			!p.CreationTimestamp.Before(new(owner.GetCreationTimestamp())) {
+			n++
+		}
+	}
+	return n
+}
+
+// graceAfterRun is added to the time of a Job, so that its run always ends first. Kubernetes counts whole seconds from the last
+// whole second before the Job started, and the controller can look at the run a second late.
+const graceAfterRun = 10 * time.Second
+
+// Timeout returns the timeout of a Job whose run ends at deadline. It takes effect only if the manager does not end the
+// run: usually the run ends its Jobs and says why. A mover that Kubernetes stops earlier reports only that it was told
+// to stop.
+func Timeout(deadline, now time.Time) time.Duration {
+	return max(deadline.Sub(now), 0) + graceAfterRun
+}
+
+// Create makes a Job, or finds that it was made before. If a Job of another owner still has the name, that owner was
+// deleted and its Job is being deleted, too: the error asks to try again later. A Job that the API server will never
+// accept is refused.
+func Create(ctx context.Context, c client.Client, live client.Reader, owner client.Object, job *batchv1.Job) error {
+	err := c.Create(ctx, job)
+	if err == nil {
+		return nil
+	}
+	if !apierrors.IsAlreadyExists(err) {
+		return AsRefusal(fmt.Errorf("create Job %s/%s: %w", job.Namespace, job.Name, err))
+	}
+	var found batchv1.Job
+	if err := live.Get(ctx, client.ObjectKeyFromObject(job), &found); err != nil {
+		return fmt.Errorf("get Job %s/%s: %w", job.Namespace, job.Name, err)
+	}
+	if !metav1.IsControlledBy(&found, owner) {
+		return fmt.Errorf("create Job %s/%s: the name is still in use by a Job of a session that was deleted",
+			job.Namespace, job.Name)
+	}
+	return nil
+}
+
+// Delete deletes a Job and its pods, if the Job exists. The Job stays until its pods are gone, so a missing Job means
+// that there are no pods.
+func Delete(ctx context.Context, c client.Client, namespace, name string) error {
+	job := &batchv1.Job{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}}
+	err := c.Delete(ctx, job, client.PropagationPolicy(metav1.DeletePropagationForeground))
+	if client.IgnoreNotFound(err) != nil {
+		return fmt.Errorf("delete Job %s/%s: %w", namespace, name, err)
+	}
+	return nil
+}

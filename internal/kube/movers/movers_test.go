@@ -1,0 +1,67 @@
+package movers
+
+import (
+	"testing"
+	"time"
+
+	. "github.com/onsi/gomega"
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/utils/ptr"
+
+	"github.com/cairn-backup/cairn/internal/task/observe"
+)
+
+func TestWhenKubernetesIsDoneWithAJob(t *testing.T) {
+	for name, tc := range map[string]struct {
+		status batchv1.JobStatus
+		want   bool
+	}{
+		"it runs":      {status: batchv1.JobStatus{Active: 1}},
+		"it succeeded": {status: with(batchv1.JobComplete), want: true},
+		"it failed":    {status: with(batchv1.JobFailed), want: true},
+		"it is about to fail, and its pod was deleted": {status: with(batchv1.JobFailureTarget), want: true},
+		"it is about to fail, and its pod has not ended": {
+			status: batchv1.JobStatus{Active: 1, Conditions: with(batchv1.JobFailureTarget).Conditions},
+		},
+		"it is about to fail, and its pod is just being stopped": {
+			status: batchv1.JobStatus{
+				Terminating: ptr.To[int32](1), Conditions: with(batchv1.JobFailureTarget).Conditions,
+			},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := observeJob(&batchv1.Job{Status: tc.status}, nil, time.Time{})
+			NewWithT(t).Expect(got.Finished).To(Equal(tc.want))
+			if tc.want && tc.status.Conditions[0].Type != batchv1.JobComplete {
+				NewWithT(t).Expect(got.State).To(Equal(observe.StateFailed))
+			}
+		})
+	}
+}
+
+// Whatever ends first determines the reason: if Kubernetes ended a Job before the deadline of its run, the run would
+// seem stopped instead of too slow.
+func TestTheRunEndsBeforeItsJobs(t *testing.T) {
+	second := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	for name, tc := range map[string]struct{ frozen, made, timeout time.Duration }{
+		"begun with a second":        {0, 100 * time.Millisecond, 10 * time.Second},
+		"begun with a second's end":  {950 * time.Millisecond, 1050 * time.Millisecond, 10 * time.Second},
+		"a Job late in its second":   {100 * time.Millisecond, 990 * time.Millisecond, 10 * time.Second},
+		"less than a second is left": {0, 9500 * time.Millisecond, 10 * time.Second},
+		"none is left":               {0, 11 * time.Second, 10 * time.Second},
+	} {
+		t.Run(name, func(t *testing.T) {
+			deadline := second.Add(tc.frozen).Truncate(time.Second).Add(tc.timeout)
+			made := second.Add(tc.made)
+			seconds := int64(Timeout(deadline, made) / time.Second) // as in the Job's spec
+			ended := made.Truncate(time.Second).Add(time.Duration(seconds) * time.Second)
+			const look = 2 * time.Second // when the run is looked at after its deadline
+			NewWithT(t).Expect(ended).To(BeTemporally(">", deadline.Add(look)))
+		})
+	}
+}
+
+func with(kind batchv1.JobConditionType) batchv1.JobStatus {
+	return batchv1.JobStatus{Conditions: []batchv1.JobCondition{{Type: kind, Status: corev1.ConditionTrue}}}
+}

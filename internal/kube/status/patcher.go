@@ -1,0 +1,139 @@
+package status
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/client-go/util/retry"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/fluxcd/pkg/runtime/conditions"
+)
+
+// Patcher writes the changes of an object. It sends the whole status in one request: a reader who waits for Ready must
+// not find an outdated phase beside it, as happens with Flux's patcher, which writes the conditions before the rest.
+// Conditions and fields of other writers stay as they are.
+type Patcher struct {
+	client client.Client
+	before conditions.Setter
+}
+
+// NewPatcher returns a Patcher that compares with the present state of the object.
+func NewPatcher(object conditions.Setter, c client.Client) *Patcher {
+	return &Patcher{client: c, before: object.DeepCopyObject().(conditions.Setter)}
+}
+
+// conflicts bounds how often and how soon a write is tried again after another writer was faster.
+var conflicts = wait.Backoff{Steps: 5, Duration: 100 * time.Millisecond, Jitter: 1}
+
+// Patch writes what has changed since the last successful Patch: first the status, then metadata and spec. It
+// overwrites the conditions in owned whatever other writers did to them. For any other condition, a change by another
+// writer in the meantime is an error.
+func (p *Patcher) Patch(ctx context.Context, object conditions.Setter, owner client.FieldOwner, owned ...string) error {
+	changes, err := p.changes(object)
+	if err != nil {
+		return err
+	}
+	status := fields{}
+	if raw, ok := changes["status"]; ok {
+		if err := json.Unmarshal(raw, &status); err != nil {
+			return fmt.Errorf("read the changes of %s: %w", object.GetName(), err)
+		}
+		delete(changes, "status")
+	}
+	err = p.patchStatus(ctx, object, status, owner, owned)
+	if len(changes) > 0 {
+		err = errors.Join(err, p.patchRest(ctx, object, changes, owner))
+	}
+	if err != nil {
+		return err
+	}
+	p.before = copyOf(object)
+	return nil
+}
+
+// fields is a merge patch. Values stay as they were encoded: a number can be too large for a float.
+type fields map[string]json.RawMessage
+
+// changes returns a merge patch of everything but the conditions.
+func (p *Patcher) changes(object conditions.Setter) (fields, error) {
+	before, after := copyOf(p.before), copyOf(object)
+	before.SetConditions(nil)
+	after.SetConditions(nil)
+	data, err := client.MergeFrom(before).Data(after)
+	if err != nil {
+		return nil, fmt.Errorf("compare %s with what it was: %w", object.GetName(), err)
+	}
+	changes := fields{}
+	if err := json.Unmarshal(data, &changes); err != nil {
+		return nil, fmt.Errorf("read the changes of %s: %w", object.GetName(), err)
+	}
+	return changes, nil
+}
+
+// patchStatus sends the changes of the status. The conditions form one list of which other writers own parts: the
+// changes are merged into the newest list, and written only over that one.
+func (p *Patcher) patchStatus(
+	ctx context.Context, object conditions.Setter, status fields, owner client.FieldOwner, owned []string,
+) error {
+	diff := conditions.NewPatch(p.before, object)
+	if diff.IsZero() && len(status) == 0 {
+		return nil
+	}
+	send := func(into conditions.Setter, metadata map[string]string) error {
+		patch, err := mergePatch(map[string]any{"metadata": metadata, "status": status})
+		if err != nil {
+			return err
+		}
+		return p.client.Status().Patch(ctx, into, patch, owner)
+	}
+	if diff.IsZero() {
+		return send(copyOf(object), map[string]string{})
+	}
+	return retry.OnError(conflicts, apierrors.IsConflict, func() error {
+		latest := copyOf(object)
+		if err := p.client.Get(ctx, client.ObjectKeyFromObject(object), latest); err != nil {
+			return err
+		}
+		// The conditions describe the generation that was observed, even if the spec has changed since.
+		latest.SetGeneration(object.GetGeneration())
+		if err := diff.Apply(latest, conditions.WithOwnedConditions(owned...)); err != nil {
+			return err
+		}
+		merged, err := json.Marshal(latest.GetConditions())
+		if err != nil {
+			return fmt.Errorf("encode the conditions of %s: %w", object.GetName(), err)
+		}
+		status["conditions"] = merged
+		return send(latest, map[string]string{"resourceVersion": latest.GetResourceVersion()})
+	})
+}
+
+// patchRest sends the changes of metadata and spec.
+func (p *Patcher) patchRest(
+	ctx context.Context, object conditions.Setter, changes fields, owner client.FieldOwner,
+) error {
+	patch, err := mergePatch(changes)
+	if err != nil {
+		return err
+	}
+	return p.client.Patch(ctx, copyOf(object), patch, owner)
+}
+
+func mergePatch(changes any) (client.Patch, error) {
+	data, err := json.Marshal(changes)
+	if err != nil {
+		return nil, fmt.Errorf("encode changes: %w", err)
+	}
+	return client.RawPatch(types.MergePatchType, data), nil
+}
+
+func copyOf(object conditions.Setter) conditions.Setter {
+	return object.DeepCopyObject().(conditions.Setter)
+}

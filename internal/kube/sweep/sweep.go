@@ -1,0 +1,34 @@
+package sweep
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"k8s.io/apimachinery/pkg/util/wait"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/manager"
+)
+
+// SweepInterval is how often the manager looks for objects that were left behind.
+const SweepInterval = time.Hour
+
+// sweepJitter spreads the sweeps over time.
+const sweepJitter = 0.2
+
+// AddSweep makes the leading manager call look when it starts and then at each interval of every. Sessions remove what
+// they made themselves; a sweep finds what an interruption left behind. what names the sweep in logged errors.
+func AddSweep(mgr ctrl.Manager, what string, every time.Duration, look func(context.Context) error) error {
+	run := func(ctx context.Context) error {
+		wait.JitterUntilWithContext(ctx, func(ctx context.Context) {
+			if err := look(ctx); err != nil && ctx.Err() == nil {
+				ctrl.LoggerFrom(ctx).Error(err, what)
+			}
+		}, every, sweepJitter, true)
+		return nil
+	}
+	if err := mgr.Add(manager.RunnableFunc(run)); err != nil {
+		return fmt.Errorf("%s: %w", what, err)
+	}
+	return nil
+}

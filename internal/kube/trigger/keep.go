@@ -1,0 +1,145 @@
+package trigger
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/fluxcd/pkg/runtime/conditions"
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/policy"
+	"github.com/cairn-backup/cairn/internal/schedule"
+)
+
+var errUntouched = errors.New("the policy is invalid: the previous schedule stays in force")
+
+// conflictRetry is how soon a name in use is tried again: no event reports that its owner gives it up.
+const conflictRetry = time.Minute
+
+// view is what a Keeper needs of a BackupConfiguration or BackupBatch.
+type view struct {
+	kind     string
+	object   conditions.Setter
+	sessions []v1alpha1.SessionConfig
+	paused   bool
+	status   *[]v1alpha1.SessionStatus
+	handled  *string
+}
+
+func viewOf(o any) (view, error) {
+	switch o := o.(type) {
+	case *v1alpha1.BackupConfiguration:
+		return view{
+			kind: v1alpha1.BackupConfigurationKind, object: o, sessions: policy.ConfigurationSessions(o),
+			paused: o.Spec.Paused,
+			status: &o.Status.Sessions, handled: &o.Status.LastHandledTrigger,
+		}, nil
+	case *v1alpha1.BackupBatch:
+		return view{
+			kind: v1alpha1.BackupBatchKind, object: o, sessions: policy.BatchSessions(o), paused: o.Spec.Paused,
+			status: &o.Status.Sessions, handled: &o.Status.LastHandledTrigger,
+		}, nil
+	default:
+		return view{}, fmt.Errorf("a %T has no sessions", o)
+	}
+}
+
+// Keep does everything that the sessions of a BackupConfiguration or BackupBatch ask for: it creates their CronJobs,
+// the runs that the manager starts itself and the run that an annotation asks for, and it deletes runs beyond the
+// history limit. It sets the status of the sessions and the condition Protected. With an invalid policy, the previous
+// schedules stay in force, except those of removed sessions. The conflicts are the sessions whose CronJob's name is in
+// use. After says how soon to call Keep again; zero means never.
+func (k *Keeper) Keep(
+	ctx context.Context, invoker conditions.Setter, invalid bool, now time.Time,
+) (conflicts map[string]error, after time.Duration, err error) {
+	v, err := viewOf(invoker)
+	if err != nil {
+		return nil, 0, err
+	}
+	unscheduled := map[string]error{}
+	if invalid {
+		if err := k.prune(ctx, v); err != nil {
+			return nil, 0, err
+		}
+		for _, s := range v.sessions {
+			unscheduled[s.Name] = errUntouched
+		}
+	} else {
+		if conflicts, err = k.ensureAll(ctx, v); err != nil {
+			return nil, 0, err
+		}
+		unscheduled = conflicts
+	}
+	look, err := k.judge(ctx, v, unscheduled, now)
+	if err != nil {
+		return nil, 0, err
+	}
+	if !invalid {
+		if err := k.asked(ctx, v, now); err != nil {
+			return nil, 0, err
+		}
+	}
+	if !look.IsZero() {
+		after = look.Sub(now)
+	}
+	if len(conflicts) > 0 && (after == 0 || after > conflictRetry) {
+		after = conflictRetry
+	}
+	return conflicts, after, nil
+}
+
+// judge judges every session and acts on the result.
+func (k *Keeper) judge(
+	ctx context.Context, v view, unscheduled map[string]error, now time.Time,
+) (look time.Time, err error) {
+	runs, err := k.runs(ctx, v.object)
+	if err != nil {
+		return look, err
+	}
+	statuses := make([]v1alpha1.SessionStatus, 0, len(v.sessions))
+	counted := map[string]time.Time{}
+	var protections []*protection
+	for i := range v.sessions {
+		config := &v.sessions[i]
+		previous := previousOf(*v.status, config.Name)
+		if previous.LastScheduleTime != nil {
+			counted[config.Name] = previous.LastScheduleTime.Time
+		}
+		j := judge(sessionFacts{
+			previous: previous, config: *config, paused: v.paused, runs: runs[config.Name],
+			unscheduled: unscheduled[config.Name],
+			identity:    schedule.Identity(v.kind, v.object.GetNamespace(), v.object.GetName(), config.Name),
+			generation:  v.object.GetGeneration(), now: now,
+		})
+		if !j.start.IsZero() {
+			if err := k.start(ctx, v, config, j.start); err != nil {
+				return look, err
+			}
+		}
+		if j.missed != "" {
+			k.Events.Event(v.object, corev1.EventTypeWarning, v1alpha1.ReasonSlotsMissed, j.missed)
+		}
+		if !j.look.IsZero() && (look.IsZero() || j.look.Before(look)) {
+			look = j.look
+		}
+		if j.protection != nil {
+			protections = append(protections, j.protection)
+		}
+		statuses = append(statuses, j.status)
+	}
+	*v.status = statuses
+	protected(v.object, protections)
+	return look, k.forget(ctx, v, runs, counted)
+}
+
+// previousOf returns the status of a session, or an empty one.
+func previousOf(all []v1alpha1.SessionStatus, name string) v1alpha1.SessionStatus {
+	if i := slices.IndexFunc(all, func(s v1alpha1.SessionStatus) bool { return s.Name == name }); i >= 0 {
+		return all[i]
+	}
+	return v1alpha1.SessionStatus{}
+}

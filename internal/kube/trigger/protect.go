@@ -1,0 +1,77 @@
+package trigger
+
+import (
+	"strings"
+	"time"
+
+	"github.com/fluxcd/pkg/runtime/conditions"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/run"
+	"github.com/cairn-backup/cairn/internal/schedule"
+)
+
+// protection describes how old the last success of a session is allowed to become.
+type protection struct {
+	session string
+	// due is when the next success must be there.
+	due time.Time
+	// late reports that it is not there, suspended that no run will come.
+	late, suspended bool
+	// none reports that the session never had a success.
+	none bool
+}
+
+// protect judges the last success: the run of the slot after it must succeed within its timeout. If the successful run
+// is deleted, its end stands for its slot. If there never was a success, the time when the schedule came into force
+// does.
+func protect(b *sessionFacts, times schedule.Times, last success, since time.Time) *protection {
+	p := &protection{session: b.config.Name, suspended: b.suspended()}
+	slot := last.slot
+	if known := b.previous.LastSuccessTime; known != nil && known.After(last.ended) {
+		slot = known.Time
+	}
+	p.none = slot.IsZero()
+	if p.none {
+		slot = since
+	}
+	timeout := run.DefaultTimeout
+	if b.config.BackupTimeout != nil {
+		timeout = b.config.BackupTimeout.Duration
+	}
+	p.due = times.Due(slot, timeout)
+	p.late = b.now.After(p.due)
+	return p
+}
+
+// protected sets the condition Protected from the protections of all sessions with a schedule. Without such a session
+// it removes the condition: nobody promised a backup.
+func protected(o conditions.Setter, all []*protection) {
+	var late, none []string
+	suspended := true
+	for _, p := range all {
+		switch {
+		case p.late:
+			late = append(late, p.session)
+			suspended = suspended && p.suspended
+		case p.none:
+			none = append(none, p.session)
+		}
+	}
+	switch {
+	case len(all) == 0:
+		conditions.Delete(o, v1alpha1.ConditionProtected)
+	case len(late) > 0 && suspended:
+		conditions.MarkFalse(o, v1alpha1.ConditionProtected, v1alpha1.ReasonSuspended,
+			"the last success is too old, and the schedule is suspended: %s", strings.Join(late, ", "))
+	case len(late) > 0:
+		conditions.MarkFalse(o, v1alpha1.ConditionProtected, v1alpha1.ReasonLate,
+			"a run that was due has not succeeded within its timeout: %s. See the BackupSessions of the session", strings.Join(late, ", "))
+	case len(none) > 0:
+		conditions.MarkUnknown(o, v1alpha1.ConditionProtected, v1alpha1.ReasonNoBackupYet,
+			"no run has succeeded yet: %s", strings.Join(none, ", "))
+	default:
+		conditions.MarkTrue(o, v1alpha1.ConditionProtected, v1alpha1.ReasonProtected,
+			"the last run of every session succeeded in time")
+	}
+}

@@ -1,0 +1,219 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/mover"
+	"github.com/cairn-backup/cairn/internal/sidecar"
+	"github.com/cairn-backup/cairn/internal/task"
+)
+
+// current is an assignment as the API server has it now, reduced to the components that are left to do.
+type current struct {
+	work       sidecar.Work
+	assignment sidecar.Assignment
+}
+
+// read returns an object with the assignment of this pod, from the API server instead of the watch. The assignment is
+// nil if it no longer stands.
+func (s *Sidecar) read(ctx context.Context, p posting) (object *unstructured.Unstructured, work sidecar.Work,
+	a *sidecar.Assignment, err error) {
+	ctx, cancel := context.WithTimeout(ctx, mover.ReportWithin)
+	defer cancel()
+	object, err = s.Client.Resource(v1alpha1.GroupVersion.WithResource(p.resource)).Namespace(s.Namespace).
+		Get(ctx, p.object, metav1.GetOptions{})
+	if apierrors.IsNotFound(err) {
+		return nil, work, nil, nil
+	}
+	if err != nil {
+		return nil, work, nil, fmt.Errorf("get %s: %w", p.object, err)
+	}
+	work, err = sidecar.Decode(object.GetAnnotations()[v1alpha1.AnnotationSidecarTask])
+	a = work.For(s.PodUID)
+	if err != nil || a == nil || object.GetUID() != p.uid || a.Host != p.assignment.Host ||
+		a.Attempt != p.assignment.Attempt {
+		return object, work, nil, nil // an unreadable annotation assigns nothing to this pod
+	}
+	return object, work, a, nil
+}
+
+// stands reports whether an assignment still exists, according to the API server.
+func (s *Sidecar) stands(ctx context.Context, p posting) (bool, error) {
+	_, _, a, err := s.read(ctx, p)
+	return a != nil, err
+}
+
+// current reads an assignment from the API server instead of the watch. It returns nil if nothing is left to do or
+// the assignment no longer stands.
+func (s *Sidecar) current(ctx context.Context, p posting) (*current, error) {
+	object, work, a, err := s.read(ctx, p)
+	if err != nil || a == nil {
+		return nil, err
+	}
+	out := &current{work: work, assignment: *a}
+	done, resume, err := reportedComponents(p.resource, object.Object)
+	if err != nil {
+		return nil, err
+	}
+	out.assignment.Components = nil
+	for _, c := range a.Components {
+		if !done[c.Name] {
+			c.Resume = c.Resume || resume[c.Name]
+			out.assignment.Components = append(out.assignment.Components, c)
+		}
+	}
+	if len(out.assignment.Components) == 0 {
+		return nil, nil
+	}
+	return out, nil
+}
+
+// reportedComponents returns the components whose end the status holds, and those into whose volumes this sidecar began to write
+// before its container was restarted.
+func reportedComponents(resource string, object map[string]any) (done, resume map[string]bool, err error) {
+	done, resume = map[string]bool{}, map[string]bool{}
+	convert := runtime.DefaultUnstructuredConverter.FromUnstructured
+	if resource == snapshots {
+		var s v1alpha1.Snapshot
+		if err := convert(object, &s); err != nil {
+			return nil, nil, fmt.Errorf("decode Snapshot: %w", err)
+		}
+		for name, c := range s.Status.Components {
+			done[name] = c.Phase.Terminal()
+		}
+		return done, resume, nil
+	}
+	var r v1alpha1.RestoreSession
+	if err := convert(object, &r); err != nil {
+		return nil, nil, fmt.Errorf("decode RestoreSession: %w", err)
+	}
+	for name, c := range r.Status.Components {
+		done[name], resume[name] = c.Phase.Terminal(), c.TargetWritten
+	}
+	return done, resume, nil
+}
+
+// sidecarStatus reports for an assignment as long as it stands, and remembers for which components it reported the
+// end: a sidecar has no termination message. The watch can lag behind. A pod that was cut off from the API server, or
+// stood still, must not overwrite the reports of the pod that took its place.
+type sidecarStatus struct {
+	mover.StatusWriter
+	work context.Context //nolint:containedctx // it ends with the assignment
+	// stands asks whether the assignment still stands. withdraw ends the work if it does not.
+	stands   func(context.Context) (bool, error)
+	withdraw func()
+
+	mu   sync.Mutex
+	said map[string]bool
+}
+
+// Snapshot implements StatusWriter.
+func (s *sidecarStatus) Snapshot(ctx context.Context, object, name string, c v1alpha1.Component) error {
+	return s.report(ctx, name, c.Phase.Terminal(), func() error { return s.StatusWriter.Snapshot(ctx, object, name, c) })
+}
+
+// Restore implements StatusWriter. It does not report an interruption unless the assignment must stop: the end of the
+// pod shows it.
+func (s *sidecarStatus) Restore(ctx context.Context, object, name string, c v1alpha1.RestoredComponent) error {
+	if c.Reason == v1alpha1.ReasonCancelled && !errors.Is(context.Cause(s.work), errStop) {
+		return nil
+	}
+	return s.report(ctx, name, c.Phase.Terminal(), func() error { return s.StatusWriter.Restore(ctx, object, name, c) })
+}
+
+func (s *sidecarStatus) report(ctx context.Context, name string, terminal bool, send func() error) error {
+	err := s.whileItStands(ctx, send)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.said == nil {
+		s.said = map[string]bool{}
+	}
+	s.said[name] = err == nil && terminal
+	return err
+}
+
+// whileItStands sends a report unless the assignment no longer belongs to this pod.
+func (s *sidecarStatus) whileItStands(ctx context.Context, send func() error) error {
+	if errors.Is(context.Cause(s.work), errWithdrawn) {
+		return nil
+	}
+	switch stands, err := s.stands(ctx); {
+	case err != nil:
+		return err
+	case !stands:
+		s.withdraw()
+		return nil
+	}
+	return send()
+}
+
+// unsaid returns the reports of components whose end the API server has not accepted yet.
+func (s *sidecarStatus) unsaid(c *current, result task.Result) []func(context.Context) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	results := map[string]task.ComponentResult{}
+	for _, r := range result.Components {
+		results[r.Name] = r
+	}
+	var out []func(context.Context) error
+	for _, component := range c.assignment.Components {
+		if s.said[component.Name] {
+			continue
+		}
+		r, ok := results[component.Name]
+		if !ok {
+			r = task.ComponentResult{
+				Name: component.Name, Path: component.Path, Outcome: task.OutcomeFailed, Reason: result.Reason,
+				Error: result.Message,
+			}
+		}
+		out = append(out, func(ctx context.Context) error {
+			return s.whileItStands(ctx, func() error {
+				if c.work.Task.Kind == task.KindRestore {
+					r.ID = component.ID
+					return s.StatusWriter.Restore(ctx, c.work.Task.RestoreSession.Name, r.Name, r.Restored())
+				}
+				return s.StatusWriter.Snapshot(ctx, c.work.Task.Snapshot.Name, r.Name, r.Component(c.work.Task.Repository.Driver))
+			})
+		})
+	}
+	return out
+}
+
+// settle sends the reports that the API server did not accept during the work, until it accepts them or the
+// assignment is withdrawn.
+func (s *Sidecar) settle(ctx context.Context, b *assignmentBoard, p posting, reports []func(context.Context) error) {
+	for len(reports) > 0 {
+		try, cancel := context.WithTimeout(ctx, mover.ReportWithin)
+		err := reports[0](try)
+		cancel()
+		if err == nil || apierrors.IsNotFound(err) {
+			reports = reports[1:]
+			continue
+		}
+		if apierrors.IsInvalid(err) {
+			s.Log.Error("the API server refused the report", "object", p.object, "error", err)
+			reports = reports[1:]
+			continue
+		}
+		s.Log.Warn("retry the report", "object", p.object, "error", err)
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(settleEvery):
+		}
+		if !b.stands(p) {
+			return
+		}
+	}
+}

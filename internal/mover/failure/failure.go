@@ -1,0 +1,145 @@
+package failure
+
+import (
+	"context"
+	"errors"
+	"syscall"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/repository"
+)
+
+// kinds maps errors of engine and storage to the API's reasons and to messages that say what to do.
+var kinds = []struct {
+	kind            error
+	reason, message string
+}{
+	{repository.ErrCanceled, v1alpha1.ReasonCancelled, "the mover was told to stop"},
+	{repository.ErrWrongPassword, v1alpha1.ReasonWrongPassword,
+		"the password in the encryption Secret does not open the repository"},
+	{repository.ErrNotInitialized, v1alpha1.ReasonRepositoryDamaged, "the repository is gone: its format blob is missing"},
+	{repository.ErrCorrupt, v1alpha1.ReasonRepositoryDamaged, "data of the repository is damaged or missing"},
+	{repository.ErrTooNew, v1alpha1.ReasonRepositoryNotReady, "the repository was written by a newer version"},
+	{repository.ErrBusy, v1alpha1.ReasonRepositoryNotReady, "the repository is in exclusive use"},
+	{repository.ErrNoBucket, v1alpha1.ReasonBucketNotFound, "the bucket or volume of the storage does not exist"},
+	{repository.ErrBadCredentials, v1alpha1.ReasonBadCredentials,
+		"the storage refused the credential: check the keys of its Secret"},
+	{repository.ErrAccessDenied, v1alpha1.ReasonAccessDenied,
+		"the storage denied access: check what its credential may do"},
+	{repository.ErrStorageFull, v1alpha1.ReasonStorageFull, "the storage is full"},
+	{repository.ErrClockSkew, v1alpha1.ReasonClockSkew, "the clocks of node and storage differ too much"},
+	{repository.ErrUntrusted, v1alpha1.ReasonStorageNotTrusted, "the storage's server presented a certificate or host " +
+		"key that is not trusted: check the CA, the fingerprint or known_hosts"},
+	{repository.ErrUnreachable, v1alpha1.ReasonUnreachable, "the storage can't be reached"},
+	{repository.ErrPartial, v1alpha1.ReasonUnreadable, Unreadable},
+	{repository.ErrSource, v1alpha1.ReasonUnreadable, "the volume could not be read"},
+	{repository.ErrInTheWay, v1alpha1.ReasonTargetUnwritable, "a directory of the volume has the name of a file in the " +
+		"Snapshot, or a file has the name of a directory: remove it, or set overwritePolicy: Overwrite and " +
+		"deleteExtraFiles: true"},
+	{repository.ErrTarget, v1alpha1.ReasonTargetUnwritable, "the volume could not be written: run as a user who is " +
+		"allowed to write to it (jobTemplate.spec.securityContext), or give it more room"},
+	{repository.ErrNotFound, v1alpha1.ReasonSnapshotNotFound, "the repository no longer holds the data"},
+}
+
+const Unreadable = "some files could not be read: run as a user who is allowed to read them " +
+	"(jobTemplate.spec.securityContext); " +
+	"successPolicy.unreadable: Allow would accept a backup of the others"
+
+// ClassifyInit turns an error of an init task into a failure. It shows the whole text, which can't name a user's
+// file.
+func ClassifyInit(err error) *Failure {
+	return classify(err, err)
+}
+
+// ClassifyMove turns an error of a backup or restore into a failure. It shows only the root cause of an error,
+// because the text around it can name a user's file. Of an error of source or target it shows only the system's error
+// number, if there is one.
+func ClassifyMove(err error) *Failure {
+	switch {
+	case errors.Is(err, repository.ErrPartial) || errors.Is(err, repository.ErrInTheWay):
+		return classify(err, nil)
+	case errors.Is(err, repository.ErrSource) || errors.Is(err, repository.ErrTarget):
+		var number syscall.Errno
+		if errors.As(err, &number) {
+			return classify(err, number)
+		}
+		return classify(err, nil)
+	}
+	return classify(err, rootCause(err))
+}
+
+// ClassifyOpen turns an error of opening an initialised repository into a failure. The password in its Secret fitted
+// once, and a Repository never names another Secret.
+func ClassifyOpen(err error) *Failure {
+	if errors.Is(err, repository.ErrWrongPassword) {
+		return PasswordChanged()
+	}
+	return ClassifyInit(err)
+}
+
+func PasswordChanged() *Failure {
+	return &Failure{v1alpha1.ReasonPasswordChanged,
+		"the password in the encryption Secret is no longer the one with which the repository was initialised: restore " +
+			"that password"}
+}
+
+func classify(err, shown error) *Failure {
+	if f := AsFailure(err); f != nil {
+		return f
+	}
+	if errors.Is(err, context.Canceled) {
+		err, shown = repository.ErrCanceled, nil
+	}
+	for _, k := range kinds {
+		if errors.Is(err, k.kind) {
+			return &Failure{k.reason, withCause(k.message, k.kind, shown)}
+		}
+	}
+	return &Failure{v1alpha1.ReasonFailed, withCause("the mover failed", nil, shown)}
+}
+
+// withCause adds the cause if it says more than its kind.
+func withCause(message string, kind, cause error) string {
+	if cause == nil || cause == kind || errors.Is(kind, repository.ErrCanceled) {
+		return message
+	}
+	return message + ": " + repository.Redact(cause.Error())
+}
+
+// rootCause follows err to its end. Of several branches it takes the last, where package repository puts the cause.
+func rootCause(err error) error {
+	for {
+		switch e := err.(type) {
+		case interface{ Unwrap() error }:
+			next := e.Unwrap()
+			if next == nil {
+				return err
+			}
+			err = next
+		case interface{ Unwrap() []error }:
+			branches := e.Unwrap()
+			if len(branches) == 0 {
+				return err
+			}
+			err = branches[len(branches)-1]
+		default:
+			return err
+		}
+	}
+}
+
+// Failure is an error with a reason, and with a message that anybody is allowed to read: it has no credential and no
+// name of a user's file.
+type Failure struct{ Reason, Message string }
+
+// Error returns the message.
+func (f *Failure) Error() string { return f.Message }
+
+// AsFailure finds a failure in err's chain.
+func AsFailure(err error) *Failure {
+	var f *Failure
+	if errors.As(err, &f) {
+		return f
+	}
+	return nil
+}

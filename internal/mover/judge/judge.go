@@ -1,0 +1,97 @@
+package judge
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"path"
+	"strings"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/mover/failure"
+	"github.com/cairn-backup/cairn/internal/repository"
+	"github.com/cairn-backup/cairn/internal/task"
+)
+
+// Scope identifies which part of a volume was chosen. Sizes of different scopes can't be compared.
+func Scope(c task.Component, exclude []string) string {
+	if s := c.Stream; s != nil {
+		sum := sha256.Sum256(fmt.Appendf(nil, "%q\x00%q", s.Command, s.Args))
+		return hex.EncodeToString(sum[:8])
+	}
+	sum := sha256.Sum256([]byte(Below(c.Path) + "\x00" + strings.Join(exclude, "\x00")))
+	return hex.EncodeToString(sum[:8])
+}
+
+// FindPrevious sorts the snapshots of a source, which come oldest first. It returns the one that an earlier mover of this
+// run left, and the newest other one of the same scope. Each can be nil.
+func FindPrevious(all []repository.Snapshot, uid, scope string) (done, previous *repository.Snapshot) {
+	for i := range all {
+		switch s := &all[i]; {
+		case s.Tags[TagSnapshotUID] == uid:
+			done = s
+		case s.Tags[TagScope] == scope:
+			previous = s
+		}
+	}
+	return done, previous
+}
+
+// Judge returns why the data that was read is no backup, nil if it is one. Wrong leniency could not be repaired: when
+// somebody notices, the data can be gone from the volume.
+func Judge(p *v1alpha1.SuccessPolicy, s repository.Snapshot, previous *repository.Snapshot) *failure.Failure {
+	missing := s.Unreadable + s.AttributesUnreadable
+	switch {
+	case missing > 0 && (!p.AllowsUnreadable() || isEmptySnapshot(s)):
+		return &failure.Failure{v1alpha1.ReasonUnreadable, failure.Unreadable}
+	case isEmptySnapshot(s) && !p.AllowsEmpty():
+		return &failure.Failure{v1alpha1.ReasonEmpty,
+			"there is no file to back up: the volume is empty, or everything in it is excluded" +
+				LastBackupText(previous) + "; successPolicy.empty: Allow would accept that"}
+	case s.Changed > 0 && !p.AllowsChanged():
+		return &failure.Failure{v1alpha1.ReasonChanged,
+			fmt.Sprintf("%d files changed each time they were read, and may be inconsistent: stop their writers "+
+				"with a hook, or back up a snapshot of the volume; successPolicy.changed: Allow would accept that", s.Changed)}
+	case previous != nil && hasShrunk(s, *previous, p.MaxShrink()):
+		return &failure.Failure{v1alpha1.ReasonShrunk,
+			fmt.Sprintf("only %s are left of the %s of the last backup: if that is right, raise "+
+				"successPolicy.maxShrinkPercent (100 accepts everything)",
+				task.FormatSize(s.Bytes), task.FormatSize(previous.Bytes))}
+	}
+	return nil
+}
+
+// isEmptySnapshot reports whether a snapshot holds only directories.
+func isEmptySnapshot(s repository.Snapshot) bool { return s.Files+s.Symlinks+s.Special == 0 }
+
+// hasShrunk reports whether more than percent of the last backup is gone.
+func hasShrunk(s, previous repository.Snapshot, percent int64) bool {
+	if percent >= 100 {
+		return false
+	}
+	if isEmptySnapshot(s) {
+		return !isEmptySnapshot(previous)
+	}
+	return float64(previous.Bytes-s.Bytes)*100 > float64(previous.Bytes)*float64(percent)
+}
+
+// LastBackupText adds to a message that the last backup was not empty: the volume was perhaps mounted without its data.
+func LastBackupText(previous *repository.Snapshot) string {
+	if previous == nil || isEmptySnapshot(*previous) {
+		return ""
+	}
+	return ", but its last backup holds " + task.FormatSize(previous.Bytes)
+}
+
+// Below returns a path of a task relative to the volume. "" is the volume itself.
+func Below(p string) string { return strings.TrimPrefix(path.Clean("/"+p), "/") }
+
+// Tags of the engine's snapshots. With the first two, a mover finds a snapshot that an earlier mover finished but did
+// not report.
+const (
+	TagSnapshotUID   = "snapshot-uid"
+	TagComponent     = "component"
+	TagBackupSession = "backup-session"
+	// TagScope identifies which part of the volume was backed up.
+	TagScope = "scope"
+)

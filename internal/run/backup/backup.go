@@ -1,0 +1,179 @@
+package backup
+
+import (
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/run"
+	"github.com/cairn-backup/cairn/internal/run/hookstage"
+	"github.com/cairn-backup/cairn/internal/text"
+)
+
+// Input is everything that the next step of a run depends on.
+type Input struct {
+	// Now is the time of the decision.
+	Now time.Time
+	// Session is the run. Next does not change it.
+	Session *v1alpha1.BackupSession
+	// Start is what was found out about a run that is not frozen yet. It is nil for a frozen run.
+	Start *Start
+	// Snapshots holds the existing Snapshots of the run, by name.
+	Snapshots map[string]*v1alpha1.Snapshot
+	// Refused explains, by the name of a Snapshot, why it or its Jobs can no longer be made, for example because the
+	// usage policy of the storage changed.
+	Refused map[string]*v1alpha1.ResolvedError
+	// Jobs holds the existing Jobs of the run, by name.
+	Jobs map[string]run.Job
+	// VolumeSnapshots holds the VolumeSnapshots of the run. Nil means that they were not read; Decision.Look asks for
+	// them.
+	VolumeSnapshots MadeSnapshots
+	// Pods is the number of mover pods of the run that have not ended.
+	Pods int
+	// Copies holds the existing copies of volumes, by name.
+	Copies map[string]Copy
+	// Hooks returns how attempts of hooks ended. It is called only where the run or a target has hooks.
+	Hooks hookstage.Results
+}
+
+// Start is what was found out about a run before it is frozen.
+type Start struct {
+	// Since is when the run was first seen.
+	Since time.Time
+	// CronJob is the only value that the annotation AnnotationCronJob is allowed to have.
+	CronJob string
+	// Refused explains why there can be no such run, for example because its invoker or session does not exist.
+	Refused *v1alpha1.ResolvedError
+	// Deadline is the time after which the run must not start any more. Zero means that there is none.
+	Deadline time.Time
+	// PolicyApplying means that the PolicySync of the invoker is in the middle of a revision.
+	PolicyApplying bool
+	// Policy is the policy in force.
+	Policy v1alpha1.ResolvedPolicy
+	// RestorePoint is the run that began the restore point to which this run adds. It is empty for a run that begins
+	// one.
+	RestorePoint string
+	// Schedule is the schedule of the session, empty where it has none.
+	Schedule string
+	// Timeout is the timeout of the run.
+	Timeout time.Duration
+	// RetryDelay is how long after a failure the failed targets are tried again. It is nil where the session does not
+	// say.
+	RetryDelay *metav1.Duration
+	// Rivals are the runs beside which this run must not start.
+	Rivals Rivals
+	// SuccessPolicy is that of the session, nil where it has none.
+	SuccessPolicy *v1alpha1.SuccessPolicy
+	// ExecutionOrder is the order of the targets. MaxParallel is how many of them are backed up at once; nil means all.
+	ExecutionOrder v1alpha1.ExecutionOrder
+	MaxParallel    *int32
+	// Targets are in the order of the policy.
+	Targets []StartTarget
+	// Hooks are those of the session, nil where it has none.
+	Hooks *v1alpha1.ResolvedHooks
+	// HookError explains why the hooks can't be run. Nothing is backed up without them.
+	HookError *v1alpha1.ResolvedError
+	// HooksOf names an unfinished run with hooks on one of the targets. This run waits for it to end.
+	HooksOf string
+}
+
+// StartTarget is one target of a run that is not frozen yet.
+type StartTarget struct {
+	// Resolved is the resolved target, with its error if it has one.
+	Resolved v1alpha1.ResolvedTarget
+	// Wait is how long Resolved.Error can still go away by itself, counted from Start.Since.
+	Wait time.Duration
+	// HookError explains why the hooks of the target can't be run. The target is not backed up without them.
+	HookError *v1alpha1.ResolvedError
+}
+
+// trouble returns what keeps the target from being backed up, and how long that can still go away by itself.
+func (t *StartTarget) trouble() (*v1alpha1.ResolvedError, time.Duration) {
+	switch {
+	case t.Resolved.Error != nil || t.HookError == nil:
+		return t.Resolved.Error, t.Wait
+	case mayCome(t.HookError.Reason):
+		return t.HookError, run.WaitForChild
+	default:
+		return t.HookError, 0
+	}
+}
+
+// Decision is the next step of a run. The caller carries it out in this order: Replace, Movers, Snapshots, Discard,
+// Copies, Delete, Create, Status. Each part can be repeated: a caller that is killed between two parts asks again.
+type Decision struct {
+	// Status is the status that the run must have.
+	Status v1alpha1.BackupSessionStatus
+	// Replace names the runs that must end because this run takes their place.
+	Replace []string
+	// Movers holds the value that AnnotationMovers must have, by the name of the Snapshot. A mover that is not in it
+	// can no longer write.
+	Movers map[string]string
+	// Snapshots holds the status that Snapshots must have, by name. It contains only Snapshots that exist.
+	Snapshots map[string]v1alpha1.SnapshotStatus
+	// Delete names the Jobs that must be deleted.
+	Delete []string
+	// Discard names the copies that must be deleted.
+	Discard []string
+	// Copies are the copies to make, or the next part of them.
+	Copies []CopyRequest
+	// Create are the Jobs to make.
+	Create []Mover
+	// Verify means that this decision gives up or repeats a mover. The caller's cache can be older than what the mover
+	// wrote, so the caller observes again without the cache, asks again, and carries out the second decision.
+	Verify bool
+	// Look means that a mover reports VolumeSnapshots. The caller reads them past every cache, asks again, and carries
+	// out the second decision.
+	Look bool
+	// Hooks are the attempts that must be under way once Status is written.
+	Hooks []hookstage.Run
+	// StopHooks are the attempts that must be stopped.
+	StopHooks []hookstage.Attempt
+	// Event is emitted once Status is written. Nil means that nothing happened that anybody must know.
+	Event *run.Event
+	// After is when to ask again if nothing else happens. Zero means never.
+	After time.Duration
+}
+
+// Mover identifies one Job of a run: one host of one target into one Repository.
+type Mover struct {
+	// Name is the name of the Job.
+	Name string
+	// Attempt is 1 or 2.
+	Attempt    int
+	Target     *v1alpha1.ResolvedTarget
+	Repository *v1alpha1.ResolvedRepository
+	Host       *v1alpha1.ResolvedHost
+}
+
+// Next returns the next step of a run. For a run that has ended it returns the status unchanged.
+func Next(in Input) Decision {
+	switch {
+	case in.Session.Status.Phase.Terminal():
+		return Decision{Status: *in.Session.Status.DeepCopy()}
+	case in.Session.Status.Resolved == nil:
+		return start(in)
+	default:
+		return advance(in)
+	}
+}
+
+// end ends a run for good.
+func end(in Input, d *Decision, phase v1alpha1.BackupSessionPhase, reason, message string) {
+	s := &d.Status
+	now := metav1.NewTime(in.Now).Rfc3339Copy()
+	s.Phase, s.Reason, s.CompletionTime = phase, reason, &now
+	if s.StartTime != nil {
+		s.Duration = text.Duration(now.Sub(s.StartTime.Time))
+	}
+	s.ObservedGeneration = in.Session.Generation
+	planRetry(in.Session, s)
+	run.Conclude(&s.Conditions, phase == v1alpha1.BackupSessionSucceeded, reason, message, in.Session.Generation, in.Now)
+	d.After = 0
+	d.Event = &run.Event{Type: corev1.EventTypeNormal, Reason: reason, Message: message}
+	if phase == v1alpha1.BackupSessionFailed {
+		d.Event.Type = corev1.EventTypeWarning
+	}
+}

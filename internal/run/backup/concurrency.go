@@ -1,0 +1,115 @@
+package backup
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/run"
+)
+
+// Rivals are the runs beside which a run must not start.
+type Rivals struct {
+	// Policy is the concurrencyPolicy of the session. Empty means Allow.
+	Policy v1alpha1.ConcurrencyPolicy
+	// Runs are the other runs of the same session that have not ended.
+	Runs []*v1alpha1.BackupSession
+}
+
+// Judged reports whether the rivals of a run matter at all.
+func (r Rivals) Judged() bool {
+	return r.Policy == v1alpha1.ConcurrencyForbid || r.Policy == v1alpha1.ConcurrencyReplace
+}
+
+// inTheWay returns the rivals that have started or were made before s. Of two runs that wait, the one that was made
+// first goes first.
+func (r Rivals) inTheWay(s *v1alpha1.BackupSession) []*v1alpha1.BackupSession {
+	if !r.Judged() {
+		return nil
+	}
+	return slices.DeleteFunc(slices.Clone(r.Runs), func(other *v1alpha1.BackupSession) bool {
+		return other.Status.Resolved == nil && compareRuns(other, s) > 0
+	})
+}
+
+func compareRuns(a, b *v1alpha1.BackupSession) int {
+	return cmp.Or(a.CreationTimestamp.Compare(b.CreationTimestamp.Time), cmp.Compare(a.Name, b.Name))
+}
+
+// replaces reports whether s takes the place of its rivals. A retry never does.
+func (r Rivals) replaces(s *v1alpha1.BackupSession) bool {
+	return r.Policy == v1alpha1.ConcurrencyReplace && s.Spec.RetryOf == ""
+}
+
+// Replaces reports whether s already ends another run. If so, s has begun its work and can no longer be too late.
+func (r Rivals) Replaces(s *v1alpha1.BackupSession) bool {
+	return slices.ContainsFunc(r.Runs, func(other *v1alpha1.BackupSession) bool {
+		by, _ := ReplacedBy(other)
+		return by == s.Name
+	})
+}
+
+// ReplacedBy returns the run that takes the place of s, and since when. The name is empty where there is none.
+func ReplacedBy(s *v1alpha1.BackupSession) (string, time.Time) {
+	name, seconds, _ := strings.Cut(s.Annotations[v1alpha1.AnnotationReplacedBy], "/")
+	since, err := strconv.ParseInt(seconds, 10, 64)
+	if err != nil {
+		return name, s.CreationTimestamp.Time
+	}
+	return name, time.Unix(since, 0).UTC()
+}
+
+// FormatReplacedBy returns the value of the annotation that ReplacedBy reads.
+func FormatReplacedBy(name string, since time.Time) string {
+	return name + "/" + strconv.FormatInt(since.Unix(), 10)
+}
+
+// Stopped reports whether somebody ends a run: it is deleted, or another run takes its place.
+func Stopped(s *v1alpha1.BackupSession) bool {
+	name, _ := ReplacedBy(s)
+	return s.DeletionTimestamp != nil || name != ""
+}
+
+// stoppedAt returns when a run was stopped and a message that says why.
+func stoppedAt(s *v1alpha1.BackupSession) (since time.Time, message string) {
+	if s.DeletionTimestamp != nil {
+		return s.DeletionTimestamp.Time, "the run was deleted"
+	}
+	name, since := ReplacedBy(s)
+	return since, fmt.Sprintf("BackupSession %s replaces this run (concurrencyPolicy Replace)", name)
+}
+
+// handleRivals handles the rivals of a run that can start. It returns false if there are none in the way. Otherwise the run
+// gives way or ends them first.
+func handleRivals(in Input, d *Decision) bool {
+	rivals := in.Start.Rivals.inTheWay(in.Session)
+	if len(rivals) == 0 {
+		return false
+	}
+	if !in.Start.Rivals.replaces(in.Session) {
+		end(in, d, v1alpha1.BackupSessionSkipped, v1alpha1.ReasonConcurrencyForbidden,
+			fmt.Sprintf("BackupSession %s of the same session has not ended, and concurrencyPolicy is %s",
+				rivals[0].Name, in.Start.Rivals.Policy))
+		return true
+	}
+	for _, other := range rivals {
+		if compareRuns(other, in.Session) > 0 {
+			end(in, d, v1alpha1.BackupSessionFailed, v1alpha1.ReasonReplaced,
+				fmt.Sprintf("BackupSession %s started while this run waited, and replaces it (concurrencyPolicy "+
+					"Replace)", other.Name))
+			return true
+		}
+	}
+	for _, other := range rivals {
+		if name, _ := ReplacedBy(other); name == "" {
+			d.Replace = append(d.Replace, other.Name)
+		}
+	}
+	wait(in, d, v1alpha1.ReasonReplacing,
+		"waiting for BackupSession "+rivals[0].Name+" to end, which this run replaces", in.Now.Add(run.PollInterval))
+	return true
+}

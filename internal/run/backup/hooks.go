@@ -1,0 +1,259 @@
+package backup
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/hook"
+	"github.com/cairn-backup/cairn/internal/run"
+	"github.com/cairn-backup/cairn/internal/run/hookstage"
+	"github.com/cairn-backup/cairn/internal/text"
+)
+
+// HasHooks reports whether a run that is not frozen yet, or one of its targets, has hooks.
+func (start *Start) HasHooks() bool {
+	return slices.ContainsFunc(start.Targets, func(t StartTarget) bool { return hasHooksOn(start.Hooks, &t.Resolved) })
+}
+
+// hasHooksOn reports whether the run or the target has hooks that touch the target.
+func hasHooksOn(ofRun *v1alpha1.ResolvedHooks, t *v1alpha1.ResolvedTarget) bool {
+	return len(hookstage.PreOf(ofRun))+len(hookstage.PostOf(ofRun))+len(hookstage.PreOf(t.Hooks))+len(hookstage.PostOf(t.Hooks)) > 0
+}
+
+// SharesHooks returns an unfinished run of the list that has hooks on a target on which start has hooks, too, or nil.
+// Two such runs at once would freeze and thaw each other's target.
+func (start *Start) SharesHooks(sessions []v1alpha1.BackupSession) *v1alpha1.BackupSession {
+	for i := range sessions {
+		s := &sessions[i]
+		if s.Status.Phase.Terminal() || s.Status.Resolved == nil || v1alpha1.HasRecordAnnotation(s.Annotations) {
+			continue
+		}
+		for j := range s.Status.Resolved.Targets {
+			other := &s.Status.Resolved.Targets[j]
+			if hasHooksOn(s.Status.Resolved.Hooks, other) && slices.ContainsFunc(start.Targets, func(t StartTarget) bool {
+				return t.Resolved.AppRef == other.AppRef && hasHooksOn(start.Hooks, &t.Resolved)
+			}) {
+				return s
+			}
+		}
+	}
+	return nil
+}
+
+// mayCome reports whether the missing object for which a hook was refused can still arrive with the policy.
+func mayCome(reason string) bool {
+	return reason == v1alpha1.ReasonHookTemplateNotFound || reason == v1alpha1.ReasonFunctionNotFound
+}
+
+// hookError ends a run whose hooks can't be run. It waits a moment first if a missing HookTemplate or Function can
+// still arrive with the policy.
+func hookError(in Input, d *Decision) {
+	e, until := in.Start.HookError, in.Start.Since.Add(run.WaitForChild)
+	if mayCome(e.Reason) && in.Now.Before(until) {
+		wait(in, d, e.Reason, "waiting: "+e.Message, until)
+		return
+	}
+	end(in, d, v1alpha1.BackupSessionFailed, e.Reason, e.Message)
+}
+
+// hooksForRetry returns the frozen hooks of a failed run for the retry with this name.
+func hooksForRetry(frozen *v1alpha1.ResolvedHooks, name string) *v1alpha1.ResolvedHooks {
+	out := frozen.DeepCopy()
+	if out == nil {
+		return nil
+	}
+	out.Targets = nil
+	for _, list := range [][]v1alpha1.ResolvedHook{out.Pre, out.Post} {
+		for i := range list {
+			for j := range list[i].Values {
+				if list[i].Values[j].Name == hook.BackupSessionName {
+					list[i].Values[j].Value = name
+				}
+			}
+		}
+	}
+	return out
+}
+
+// hooksOf returns the hooks to freeze, with the targets that they concern.
+func hooksOf(s *Start) *v1alpha1.ResolvedHooks {
+	if s.Hooks == nil {
+		return nil
+	}
+	out := s.Hooks.DeepCopy()
+	for _, t := range s.Targets {
+		out.Targets = append(out.Targets, t.Resolved.AppRef)
+	}
+	return out
+}
+
+// ending reports whether the work is over and the postBackup hooks have begun. From then on nothing of the backup
+// changes.
+func (r *runner) ending() bool { return postHooksBegun(r.d.Status.Hooks) }
+
+// preBackup advances the preBackup hooks and reports whether they have ended. A failed hook stops the run.
+func (r *runner) preBackup() bool {
+	s := &r.d.Status
+	if len(hookstage.PreOf(s.Resolved.Hooks)) == 0 {
+		return true
+	}
+	status := hookstage.Statuses(&s.Hooks)
+	if !hookstage.Ended(status.PreHooks) || r.hookJobs().Lingering(hookstage.Pre, status.PreHooks) {
+		able := slices.ContainsFunc(s.Resolved.Targets, func(t v1alpha1.ResolvedTarget) bool { return t.Error == nil })
+		stage := hookstage.Hooks{
+			Stage: hookstage.Pre, Now: r.Now, Hooks: s.Resolved.Hooks.Pre, Results: r.Hooks, Status: status.PreHooks,
+			Stop:      r.stop,
+			Functions: r.hookJobs(),
+			Applies:   func(*v1alpha1.ResolvedHook) bool { return able },
+		}
+		ended := stage.Advance()
+		status.PreHooks = stage.Status
+		r.take(&stage)
+		if !ended {
+			r.hooksRun(&stage, "the preBackup hooks run")
+			r.d.After = run.EarlierOf(r.d.After, max(s.BackupDeadline.Sub(r.Now), time.Second))
+			return false
+		}
+		r.hooksEnded(v1alpha1.ConditionPreBackupHooksExecutionSucceeded, status.PreHooks, "preBackup",
+			v1alpha1.ReasonSuccessfullyExecutedPreBackupHooks, v1alpha1.ReasonFailedToExecutePreBackupHooks)
+	}
+	if failures := hookstage.Failures(status.PreHooks); failures != "" {
+		if r.stop == "" {
+			r.stop = v1alpha1.ReasonFailedToExecutePreBackupHooks
+		}
+		r.why = "not backed up because a preBackup hook failed: " + failures
+	}
+	return true
+}
+
+// postBackup advances the postBackup hooks once every target has ended, and reports whether they have ended, too.
+func (r *runner) postBackup() bool {
+	s := &r.d.Status
+	if len(hookstage.PostOf(s.Resolved.Hooks)) == 0 {
+		return true
+	}
+	status := hookstage.Statuses(&s.Hooks)
+	if hookstage.Ended(status.PostHooks) && !r.hookJobs().Lingering(hookstage.Post, status.PostHooks) {
+		return true
+	}
+	failed, done := r.outcome()
+	stage := hookstage.Hooks{
+		Stage: hookstage.Post, Now: r.Now, Hooks: s.Resolved.Hooks.Post, Results: r.Hooks, Status: status.PostHooks,
+		Functions: r.hookJobs(),
+		Applies: func(h *v1alpha1.ResolvedHook) bool {
+			return (failed || done) && hookstage.AppliesAfter(h.ExecutionPolicy, failed, r.lastTry())
+		},
+	}
+	ended := stage.Advance()
+	status.PostHooks = stage.Status
+	r.take(&stage)
+	if !ended {
+		s.Phase, s.Reason = v1alpha1.BackupSessionRunning, v1alpha1.ReasonRunning
+		r.hooksRun(&stage, "the postBackup hooks run")
+		return false
+	}
+	r.hooksEnded(v1alpha1.ConditionPostBackupHooksExecutionSucceeded, status.PostHooks, "postBackup",
+		v1alpha1.ReasonSuccessfullyExecutedPostBackupHooks, v1alpha1.ReasonFailedToExecutePostBackupHooks)
+	return true
+}
+
+func (r *runner) hookJobs() hookstage.Jobs {
+	return hookstage.Jobs{Kind: v1alpha1.BackupSessionKind, Owner: r.Session.Name, Jobs: r.Jobs}
+}
+
+// take adds what a hook stage requests to the decision: Jobs to delete, a second look, and attempts to stop.
+func (r *runner) take(stage *hookstage.Hooks) {
+	r.d.Delete = append(r.d.Delete, stage.Functions.Remove...)
+	r.d.Verify = r.d.Verify || stage.Functions.Verify
+	r.d.StopHooks = append(r.d.StopHooks, stage.Stopped...)
+}
+
+// postFailures names the postBackup hooks that failed, and why.
+func (r *runner) postFailures() string {
+	if r.d.Status.Hooks == nil {
+		return ""
+	}
+	return hookstage.Failures(r.d.Status.Hooks.PostHooks)
+}
+
+// lastTry reports whether no other run will retry what this run could not do.
+func (r *runner) lastTry() bool { return r.Session.Spec.RetryLeft <= 0 || Stopped(r.Session) }
+
+// outcome reports whether a target has failed, and whether one was backed up.
+func (r *runner) outcome() (failed, done bool) {
+	for _, t := range r.d.Status.Targets {
+		failed = failed || t.Phase == v1alpha1.BackupSessionFailed
+		done = done || t.Phase == v1alpha1.BackupSessionSucceeded
+	}
+	return failed || len(r.d.Status.Targets) == 0, done
+}
+
+// hooksRun puts running hooks into the decision and the conditions.
+func (r *runner) hooksRun(stage *hookstage.Hooks, message string) {
+	r.d.Hooks = stage.Run(r.d.Status.Resolved.Hooks.Targets, r.d.Status.StartTime, r.summary())
+	r.d.After = run.EarlierOf(r.d.After, stage.After)
+	run.Progress(&r.d.Status.Conditions, v1alpha1.ReasonRunning, message, r.Session.Generation, r.Now)
+}
+
+// hooksEnded sets the condition that says how the hooks of a stage ended.
+func (r *runner) hooksEnded(condition string, status []v1alpha1.HookStatus, name, succeeded, failed string) {
+	hookstage.SetCondition(&r.d.Status.Conditions, condition, status, name, succeeded, failed, r.Session.Generation, r.Now)
+	if !r.ending() {
+		run.Progress(&r.d.Status.Conditions, v1alpha1.ReasonRunning, "the backup runs", r.Session.Generation, r.Now)
+	}
+}
+
+// about returns the part of the summary that all hooks of the run share.
+func (r *runner) about() hook.Summary {
+	return hook.Summary{
+		Name: r.Session.Name, Namespace: r.Session.Namespace, Session: r.Session.Spec.Session,
+		Invoker: hook.Object{
+			APIGroup: r.Session.Spec.Invoker.APIGroup, Kind: r.Session.Spec.Invoker.Kind,
+			Namespace: r.Session.Namespace, Name: r.Session.Spec.Invoker.Name,
+		},
+		RetryLeft: r.Session.Spec.RetryLeft,
+		Status:    hook.Status{Phase: string(v1alpha1.BackupSessionRunning)},
+	}
+}
+
+func hookObject(namespace string, app v1alpha1.TypedObjectReference) hook.Object {
+	return hook.Object{APIGroup: app.APIGroup, Kind: app.Kind, Namespace: namespace, Name: app.Name}
+}
+
+// summary returns the run as its own hooks see it.
+func (r *runner) summary() hook.Summary {
+	s := &r.d.Status
+	out := r.about()
+	if s.StartTime != nil {
+		out.Status.Duration = text.Duration(r.Now.Sub(s.StartTime.Time))
+	}
+	for _, t := range s.Targets {
+		out.Targets = append(out.Targets, hookObject(r.Session.Namespace, t.AppRef))
+	}
+	if len(out.Targets) > 0 {
+		out.Target = out.Targets[0]
+	}
+	if !r.ending() {
+		return out
+	}
+	failed, _ := r.outcome()
+	if out.Status.Phase = string(v1alpha1.BackupSessionSucceeded); failed {
+		out.Status.Phase = string(v1alpha1.BackupSessionFailed)
+		out.Status.Error = strings.Join(messagesOf(s.Targets), "; ")
+	}
+	return out
+}
+
+// messagesOf returns the messages of the targets that did not succeed.
+func messagesOf(targets []v1alpha1.BackupTargetStatus) []string {
+	var out []string
+	for _, t := range targets {
+		if t.Phase != v1alpha1.BackupSessionSucceeded {
+			out = append(out, t.Name+": "+cmp.Or(t.Message, t.Reason))
+		}
+	}
+	return out
+}

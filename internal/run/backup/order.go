@@ -1,0 +1,111 @@
+package backup
+
+import (
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/run"
+	"github.com/cairn-backup/cairn/internal/run/hookstage"
+)
+
+// maxParallel returns how many targets of a frozen run are allowed to be at work at once.
+func maxParallel(r *v1alpha1.ResolvedBackup) int {
+	switch {
+	case r.ExecutionOrder == v1alpha1.ExecutionSequential:
+		return 1
+	case r.MaxParallel != nil:
+		return int(max(*r.MaxParallel, 1))
+	default:
+		return len(r.Targets)
+	}
+}
+
+// begin starts as many targets, in their order, as are allowed to be at work at once, and reports whether it started
+// any. The start is written to the status before anything is done for the target, because its timeout counts from then.
+func begin(targets []v1alpha1.BackupTargetStatus, r *v1alpha1.ResolvedBackup, now time.Time) bool {
+	free := maxParallel(r)
+	for i := range targets {
+		if targets[i].Phase == v1alpha1.BackupSessionRunning {
+			free--
+		}
+	}
+	any := false
+	for i := range targets {
+		if t := &targets[i]; free > 0 && t.Phase == v1alpha1.BackupSessionPending {
+			at := metav1.NewTime(now).Rfc3339Copy()
+			t.Phase, t.Reason, t.StartTime = v1alpha1.BackupSessionRunning, v1alpha1.ReasonRunning, &at
+			any = true
+			free--
+		}
+	}
+	return any
+}
+
+// room returns the length limit for a text of one target, where limit applies to a run with few targets.
+func (r *runner) room(limit int) int { return textLimitOf(len(r.d.Status.Resolved.Targets), limit) }
+
+func textLimitOf(targets, limit int) int {
+	return limit * run.ManyTargets / max(targets, run.ManyTargets)
+}
+
+// DeadlineOf returns when the backup of one begun target of a frozen run must end: no later than the run.
+func DeadlineOf(s *v1alpha1.BackupSession, target string) time.Time {
+	var deadline time.Time
+	if d := s.Status.BackupDeadline; d != nil {
+		deadline = d.Time
+	}
+	frozen, status := frozenTarget(s, target), targetStatus(s, target)
+	if frozen == nil || frozen.Timeout == nil || status == nil || status.StartTime == nil {
+		return deadline
+	}
+	if own := status.StartTime.Add(frozen.Timeout.Duration); deadline.IsZero() || own.Before(deadline) {
+		return own
+	}
+	return deadline
+}
+
+// MayBackUp reports whether Snapshots and Jobs of one target of a frozen run can be made now. The target must have
+// begun and not ended, its preBackup hooks and those of the run must have succeeded, no postBackup hooks of either have
+// begun, and nothing stops the run.
+func MayBackUp(s *v1alpha1.BackupSession, target string, now time.Time) bool {
+	frozen, status := frozenTarget(s, target), targetStatus(s, target)
+	if frozen == nil || status == nil || status.Phase != v1alpha1.BackupSessionRunning || Stopped(s) {
+		return false
+	}
+	deadline := DeadlineOf(s, target)
+	return betweenHooks(s.Status.Resolved.Hooks, s.Status.Hooks) && betweenHooks(frozen.Hooks, status.Hooks) &&
+		(deadline.IsZero() || now.Before(deadline))
+}
+
+// betweenHooks reports whether the preBackup hooks have succeeded and the postBackup hooks have not begun.
+func betweenHooks(h *v1alpha1.ResolvedHooks, status *v1alpha1.HookStatuses) bool {
+	if postHooksBegun(status) {
+		return false
+	}
+	return len(hookstage.PreOf(h)) == 0 || status != nil && hookstage.Ended(status.PreHooks) && hookstage.Failures(status.PreHooks) == ""
+}
+
+// postHooksBegun reports whether the postBackup hooks have begun. From then on nothing of the backup changes.
+func postHooksBegun(status *v1alpha1.HookStatuses) bool {
+	return status != nil && len(status.PostHooks) > 0
+}
+
+func frozenTarget(s *v1alpha1.BackupSession, name string) *v1alpha1.ResolvedTarget {
+	for i := range s.Status.Resolved.Targets {
+		if t := &s.Status.Resolved.Targets[i]; t.Name == name {
+			return t
+		}
+	}
+	return nil
+}
+
+func targetStatus(s *v1alpha1.BackupSession, name string) *v1alpha1.BackupTargetStatus {
+	for i := range s.Status.Targets {
+		if t := &s.Status.Targets[i]; t.Name == name {
+			return t
+		}
+	}
+	return nil
+}

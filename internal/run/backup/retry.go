@@ -1,0 +1,104 @@
+package backup
+
+import (
+	"cmp"
+	"slices"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/policy"
+	"github.com/cairn-backup/cairn/internal/workload"
+)
+
+// planRetry sets when the failed targets of a run that has just ended are tried again.
+func planRetry(s *v1alpha1.BackupSession, status *v1alpha1.BackupSessionStatus) {
+	if s.Spec.RetryLeft <= 0 || status.Phase != v1alpha1.BackupSessionFailed || Stopped(s) ||
+		len(failedTargets(status)) == 0 {
+		return
+	}
+	at := *status.CompletionTime
+	if delay := status.Resolved.RetryDelay; delay != nil {
+		at = metav1.NewTime(at.Add(delay.Duration)).Rfc3339Copy()
+	}
+	status.NextRetry, status.Retried = &at, ptr.To(false)
+}
+
+// failedTargets returns the frozen targets that failed.
+func failedTargets(status *v1alpha1.BackupSessionStatus) []v1alpha1.ResolvedTarget {
+	if status.Resolved == nil {
+		return nil
+	}
+	return slices.DeleteFunc(slices.Clone(status.Resolved.Targets), func(t v1alpha1.ResolvedTarget) bool {
+		return !slices.ContainsFunc(status.Targets, func(s v1alpha1.BackupTargetStatus) bool {
+			return s.Name == t.Name && s.Phase == v1alpha1.BackupSessionFailed
+		})
+	})
+}
+
+// WhyNotRetryable explains why s can't retry the failed targets of the run of. It returns "" if s can.
+func WhyNotRetryable(s, of *v1alpha1.BackupSession) string {
+	switch {
+	case of == nil:
+		return "there is no BackupSession " + s.Spec.RetryOf
+	case of.Spec.Invoker != s.Spec.Invoker || of.Spec.Session != s.Spec.Session:
+		return "BackupSession " + of.Name + " is a run of another session"
+	case of.Status.Phase != v1alpha1.BackupSessionFailed || len(failedTargets(&of.Status)) == 0:
+		return "nothing failed in BackupSession " + of.Name
+	default:
+		return ""
+	}
+}
+
+// Again turns start into a retry of the run of, for the targets that failed in it. now are the same targets as the
+// policy has them now. They are used, with their present pods and volumes, if the policy has not changed. Otherwise the
+// frozen targets are tried again unchanged.
+func (start *Start) Again(s, of *v1alpha1.BackupSession, now []StartTarget) {
+	frozen := of.Status.Resolved
+	same := frozen.Policy.Digest == start.Policy.Digest
+	start.Policy, start.PolicyApplying = frozen.Policy, false
+	start.RestorePoint = cmp.Or(frozen.RestorePoint, of.Name)
+	start.Schedule, start.RetryDelay, start.SuccessPolicy = frozen.Schedule, frozen.RetryDelay, frozen.SuccessPolicy
+	if s.Spec.BackupTimeout == nil && frozen.Timeout != nil {
+		start.Timeout = frozen.Timeout.Duration
+	}
+	start.Hooks, start.HookError = hooksForRetry(frozen.Hooks, s.Name), nil
+	start.ExecutionOrder, start.MaxParallel = frozen.ExecutionOrder, frozen.MaxParallel
+	start.Targets = nil
+	for _, t := range failedTargets(&of.Status) {
+		i := slices.IndexFunc(now, func(n StartTarget) bool { return n.Resolved.Name == t.Name })
+		if same && i >= 0 {
+			target := now[i]
+			if t.Error == nil {
+				target.Resolved.Hooks, target.HookError = hooksForRetry(t.Hooks, s.Name), nil
+			}
+			start.Targets = append(start.Targets, target)
+			continue
+		}
+		target := *t.DeepCopy()
+		target.Hooks = hooksForRetry(t.Hooks, s.Name)
+		workload.RenameCopies(target.Copies, s.UID)
+		renameVolumeSnapshots(target.Hosts, s.CreationTimestamp.Time)
+		for j := range target.Repositories {
+			repo := &target.Repositories[j]
+			repo.Snapshot = policy.SnapshotName(repo.Name, s.Name)
+		}
+		start.Targets = append(start.Targets, StartTarget{Resolved: target})
+	}
+}
+
+// Superseded returns another run of the session that makes a retry of s needless: it is newer than s, is no retry
+// itself, and was not skipped. It returns nil if there is none.
+func Superseded(s *v1alpha1.BackupSession, others []v1alpha1.BackupSession) *v1alpha1.BackupSession {
+	for i := range others {
+		o := &others[i]
+		if o.UID != s.UID && o.Spec.Invoker == s.Spec.Invoker && o.Spec.Session == s.Spec.Session &&
+			o.Spec.RetryOf == "" &&
+			o.Status.Phase != v1alpha1.BackupSessionSkipped && o.DeletionTimestamp == nil &&
+			!v1alpha1.HasRecordAnnotation(o.Annotations) && compareRuns(o, s) > 0 {
+			return o
+		}
+	}
+	return nil
+}

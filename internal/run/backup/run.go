@@ -1,0 +1,252 @@
+package backup
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/run"
+	"github.com/cairn-backup/cairn/internal/run/hookstage"
+	"github.com/cairn-backup/cairn/internal/task/observe"
+)
+
+// advance takes one step of a frozen run: for every component of every Snapshot, then for the Snapshots, the targets and
+// the run itself.
+func advance(in Input) Decision {
+	d := Decision{
+		Status:    *in.Session.Status.DeepCopy(),
+		Movers:    map[string]string{},
+		Snapshots: map[string]v1alpha1.SnapshotStatus{},
+	}
+	d.Status.ObservedGeneration = in.Session.Generation
+	r := runner{Input: in, d: &d, stop: stopReason(in)}
+	if r.ending() {
+		if r.stop == "" && hookstage.Failures(d.Status.Hooks.PreHooks) != "" {
+			r.stop = v1alpha1.ReasonFailedToExecutePreBackupHooks
+		}
+		r.conclude()
+		return d
+	}
+	if !r.preBackup() {
+		return d
+	}
+	targets := r.targets()
+	for _, t := range targets {
+		t.work()
+	}
+	r.cancel()
+	r.finish(targets)
+	return d
+}
+
+// stopReason returns why the run must stop: it was deleted, another run takes its place, or its deadline has passed. It
+// returns "" if the run can go on.
+func stopReason(in Input) string {
+	s := in.Session
+	switch {
+	case s.DeletionTimestamp != nil:
+		return v1alpha1.ReasonCancelled
+	case Stopped(s):
+		return v1alpha1.ReasonReplaced
+	case s.Status.BackupDeadline != nil && !in.Now.Before(s.Status.BackupDeadline.Time):
+		return v1alpha1.ReasonDeadlineExceeded
+	default:
+		return ""
+	}
+}
+
+type runner struct {
+	Input
+	d *Decision
+	// stop is the reason why the run is being ended.
+	stop string
+	// why explains stop in words where the reason alone is not enough.
+	why string
+	// busy is the number of hosts that can still succeed.
+	busy int
+}
+
+// snapshot takes one step for the target in one Repository.
+func (t *targetRun) snapshot(repo *v1alpha1.ResolvedRepository) {
+	r := t.run
+	snap := r.Snapshots[repo.Snapshot]
+	if snap == nil {
+		return // The Snapshot can't be made, or the run is being ended: finish reports that.
+	}
+	status := *snap.Status.DeepCopy()
+	ended := status.Phase.Terminal()
+	if status.Components == nil {
+		status.Components = map[string]v1alpha1.Component{}
+	}
+	movers := run.ParseMovers(snap.Annotations[v1alpha1.AnnotationMovers])
+	wanted := map[string]string{}
+	for i := range t.frozen.Hosts {
+		h := host{
+			Mover: Mover{Target: t.frozen, Repository: repo, Host: &t.frozen.Hosts[i]}, components: status.Components,
+		}
+		h.attempt(r.Jobs, movers)
+		if !ended {
+			t.host(&h)
+			h.refuseClaims()
+			t.refuseCopies(&h)
+			h.verify(snap, r.Input, r.d)
+			h.blame(t.stop)
+		}
+		for _, v := range h.Host.Volumes {
+			if c := status.Components[v.Component]; !run.GivenUp(c) {
+				wanted[v.Component] = h.Name
+			} else {
+				r.remove(h.Name)
+			}
+		}
+		if h.Attempt > 1 {
+			r.remove(run.JobName(repo.Snapshot, h.Host.Name, 1))
+		}
+	}
+	if ended {
+		return
+	}
+	finishSnapshot(&status, t.frozen, snap.Generation, r.Now)
+	r.d.Movers[snap.Name] = run.FormatMovers(wanted)
+	r.d.Snapshots[snap.Name] = status
+}
+
+// host decides about one host: leave it alone, fill in what its mover reported, make its Job, repeat it, or give it up.
+func (t *targetRun) host(h *host) {
+	r := t.run
+	pending, seen := h.pending()
+	if !pending {
+		return
+	}
+	if wrong := t.wrongCopy(h); wrong != "" { // The mover can't know that, whatever it reports.
+		r.giveUp(h, v1alpha1.ReasonCopyFailed, wrong)
+		return
+	}
+	job, exists := r.Jobs[h.Name]
+	refused := r.Refused[h.Repository.Snapshot]
+	switch {
+	case exists && job.Result != nil:
+		h.report(job.Result)
+		if pending, _ = h.pending(); pending {
+			t.ended(h, job)
+		}
+	case exists && (job.State == observe.StateSucceeded || job.State == observe.StateFailed):
+		t.ended(h, job)
+	case t.stop == v1alpha1.ReasonDeadlineExceeded:
+		r.giveUp(h, t.stop, t.late())
+	case t.stop != "":
+		r.busy++
+	case exists && job.State == observe.StateWaiting && t.trouble(h) != "":
+		r.giveUp(h, v1alpha1.ReasonCopyFailed, t.trouble(h))
+	case exists:
+		h.mark()
+		r.busy++
+		r.d.After = run.EarlierOf(r.d.After, job.Recheck)
+	case refused != nil:
+		r.giveUp(h, refused.Reason, refused.Message)
+	case seen && h.Attempt == 1:
+		r.giveUp(h, v1alpha1.ReasonJobVanished, "the Job was deleted before it ended")
+	case t.copied(h):
+		r.d.Create = append(r.d.Create, h.Mover)
+		r.busy++
+	}
+}
+
+// ended handles a Job that ended without having done its work: its mover was killed, was told to stop, or never
+// started.
+func (t *targetRun) ended(h *host, job run.Job) {
+	r := t.run
+	reason := cmp.Or(job.Reason, v1alpha1.ReasonJobFailed)
+	message := cmp.Or(job.Message, "the mover ended without saying how")
+	switch {
+	case job.State == observe.StateSucceeded:
+		reason = v1alpha1.ReasonJobFailed
+	case t.stop != "" && job.Result != nil:
+		reason = t.stop
+	}
+	if h.Attempt > 1 || !run.WorthRepeating(job) || t.stop != "" {
+		r.giveUp(h, reason, message)
+		return
+	}
+	h.Attempt, h.Name = 2, run.JobName(h.Repository.Snapshot, h.Host.Name, 2)
+	r.d.Verify = true
+	if t.copied(h) {
+		r.d.Create = append(r.d.Create, h.Mover)
+		r.busy++
+	}
+}
+
+// giveUp fails a host for a reason that its mover did not report.
+func (r *runner) giveUp(h *host, reason, message string) {
+	h.fail(reason, message)
+	r.d.Verify = true
+}
+
+// remove asks for the deletion of a Job that still runs.
+func (r *runner) remove(name string) {
+	if job, ok := r.Jobs[name]; ok && !job.Finished && !slices.Contains(r.d.Delete, name) {
+		r.d.Delete = append(r.d.Delete, name)
+	}
+}
+
+// cancel ends a deleted or replaced run that has unfinished work: first its Jobs go, then its pods, then its components
+// fail.
+func (r *runner) cancel() {
+	if !Stopped(r.Session) || r.busy == 0 {
+		return
+	}
+	since, _ := stoppedAt(r.Session)
+	// The Jobs of hooks that must still run are left alone.
+	jobs := r.moverJobs()
+	gone := len(jobs) == 0 && r.Pods == 0
+	if until := since.Add(run.WaitForPods); !gone && r.Now.Before(until) {
+		for _, name := range jobs {
+			if !slices.Contains(r.d.Delete, name) {
+				r.d.Delete = append(r.d.Delete, name)
+			}
+		}
+		r.d.After = min(until.Sub(r.Now), 5*time.Second)
+		return
+	}
+	r.busy, r.d.Verify = 0, true
+	targets := r.Session.Status.Resolved.Targets
+	for i := range targets {
+		for j := range targets[i].Repositories {
+			r.cancelSnapshot(&targets[i], &targets[i].Repositories[j])
+		}
+	}
+}
+
+// moverJobs returns the names of the mover Jobs that exist.
+func (r *runner) moverJobs() []string {
+	var out []string
+	for _, name := range slices.Sorted(maps.Keys(r.Jobs)) {
+		if !r.Jobs[name].Hook {
+			out = append(out, name)
+		}
+	}
+	return out
+}
+
+func (r *runner) cancelSnapshot(t *v1alpha1.ResolvedTarget, repo *v1alpha1.ResolvedRepository) {
+	status, ok := r.d.Snapshots[repo.Snapshot]
+	if !ok {
+		return
+	}
+	_, message := stoppedAt(r.Session)
+	for i := range t.Hosts {
+		h := host{Mover: Mover{Target: t, Repository: repo, Host: &t.Hosts[i]}, components: status.Components}
+		h.fail(r.stop, message)
+	}
+	finishSnapshot(&status, t, r.Snapshots[repo.Snapshot].Generation, r.Now)
+	r.d.Snapshots[repo.Snapshot] = status
+	r.d.Movers[repo.Snapshot] = ""
+}
+
+// String names a mover in messages.
+func (m Mover) String() string {
+	return fmt.Sprintf("target %s, host %s, repository %s", m.Target.Name, m.Host.Name, m.Repository.Name)
+}

@@ -1,0 +1,152 @@
+package backup
+
+import (
+	"cmp"
+	"fmt"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/run"
+	"github.com/cairn-backup/cairn/internal/run/hookstage"
+	"github.com/cairn-backup/cairn/internal/text"
+)
+
+// start decides whether a run waits, ends at once, or is frozen. Later steps look only at what is frozen.
+func start(in Input) Decision {
+	d := Decision{Status: *in.Session.Status.DeepCopy()}
+	d.Status.ObservedGeneration = in.Session.Generation
+	s := in.Start
+	switch {
+	case in.Session.DeletionTimestamp != nil:
+		end(in, &d, v1alpha1.BackupSessionFailed, v1alpha1.ReasonCancelled, "deleted before it started")
+	case Stopped(in.Session):
+		_, message := stoppedAt(in.Session)
+		end(in, &d, v1alpha1.BackupSessionFailed, v1alpha1.ReasonReplaced, message)
+	case s.Refused != nil:
+		end(in, &d, v1alpha1.BackupSessionFailed, s.Refused.Reason, s.Refused.Message)
+	case wrongCronJob(in.Session, s.CronJob):
+		end(in, &d, v1alpha1.BackupSessionFailed, v1alpha1.ReasonNotPermitted,
+			fmt.Sprintf("the annotation %s names a CronJob that does not belong to this session",
+				v1alpha1.AnnotationCronJob))
+	case !s.Deadline.IsZero() && in.Now.After(s.Deadline) && !s.Rivals.Replaces(in.Session):
+		end(in, &d, v1alpha1.BackupSessionSkipped, v1alpha1.ReasonStartingDeadlineExceeded,
+			"the starting deadline of the run has passed since its slot")
+	case s.PolicyApplying && in.Now.Before(s.Since.Add(run.WaitForPolicy)):
+		wait(in, &d, v1alpha1.ReasonProgressing, "waiting for the PolicySync to apply its revision",
+			s.Since.Add(run.WaitForPolicy))
+	case s.HookError != nil:
+		hookError(in, &d)
+	default:
+		if t, until := waitsFor(in.Now, s); t != nil {
+			wait(in, &d, t.Error.Reason, fmt.Sprintf("waiting for target %s: %s", t.Name, t.Error.Message), until)
+			return d
+		}
+		switch {
+		case len(s.Targets) == 0:
+			end(in, &d, v1alpha1.BackupSessionFailed, v1alpha1.ReasonTargetNotFound,
+				"the selectors of the session's targets match nothing, so there is nothing to back up: correct them")
+		case handleRivals(in, &d):
+		case s.HooksOf != "":
+			wait(in, &d, v1alpha1.ReasonHooksInProgress,
+				fmt.Sprintf("waiting for the end of BackupSession %s, which has hooks on the same target", s.HooksOf),
+				in.Now.Add(run.PollInterval))
+		default:
+			freeze(in, &d)
+		}
+	}
+	return d
+}
+
+func wrongCronJob(s *v1alpha1.BackupSession, want string) bool {
+	name, ok := s.Annotations[v1alpha1.AnnotationCronJob]
+	return ok && name != want
+}
+
+// waitsFor returns the first target whose error can still go away, and until when to wait for it.
+func waitsFor(now time.Time, s *Start) (*v1alpha1.ResolvedTarget, time.Time) {
+	for i := range s.Targets {
+		trouble, wait := s.Targets[i].trouble()
+		if until := s.Since.Add(wait); trouble != nil && now.Before(until) {
+			return &v1alpha1.ResolvedTarget{Name: s.Targets[i].Resolved.Name, Error: trouble}, until
+		}
+	}
+	return nil, time.Time{}
+}
+
+// wait leaves the run Pending and reports at once what it waits for.
+func wait(in Input, d *Decision, reason, message string, until time.Time) {
+	d.Status.Phase, d.Status.Reason = v1alpha1.BackupSessionPending, reason
+	d.Event = run.Waiting(d.Status.Conditions, reason, message)
+	run.Progress(&d.Status.Conditions, reason, message, in.Session.Generation, in.Now)
+	if s := in.Start; !s.Deadline.IsZero() && s.Deadline.Before(until) {
+		until = s.Deadline.Add(time.Second)
+	}
+	d.After = min(max(until.Sub(in.Now), time.Second), run.PollInterval)
+}
+
+// freeze writes down the inputs of the run.
+func freeze(in Input, d *Decision) {
+	s := in.Start
+	now := metav1.NewTime(in.Now).Rfc3339Copy()
+	timeout := cmp.Or(s.Timeout, run.DefaultTimeout)
+	deadline := metav1.NewTime(now.Add(timeout))
+	resolved := &v1alpha1.ResolvedBackup{
+		Policy: s.Policy, Schedule: s.Schedule, Timeout: &metav1.Duration{Duration: timeout},
+		SuccessPolicy: s.SuccessPolicy.DeepCopy(),
+		RetryDelay:    s.RetryDelay, RestorePoint: s.RestorePoint, Hooks: hooksOf(s),
+		ExecutionOrder: s.ExecutionOrder, MaxParallel: s.MaxParallel,
+	}
+	var snapshots int32
+	for _, t := range s.Targets {
+		target := t.Resolved
+		target.Hooks = target.Hooks.DeepCopy()
+		if target.Error, _ = t.trouble(); target.Error != nil {
+			target.Error.Message = text.Cut(target.Error.Message, textLimitOf(len(s.Targets), text.MaxMessage))
+			target.Hosts, target.Copies, target.Repositories, target.Hooks = nil, nil, nil, nil
+		}
+		if target.Hooks != nil {
+			target.Hooks.Targets = []v1alpha1.TypedObjectReference{target.AppRef}
+		}
+		snapshots += int32(len(target.Repositories))
+		resolved.Targets = append(resolved.Targets, target)
+	}
+	d.Status.Resolved = resolved
+	d.Status.StartTime, d.Status.BackupDeadline, d.Status.TotalSnapshots = &now, &deadline, &snapshots
+	d.Status.Phase, d.Status.Reason = v1alpha1.BackupSessionRunning, v1alpha1.ReasonRunning
+	d.Status.Targets = targetsOf(resolved)
+	if tooLarge(&d.Status) {
+		d.Status = *in.Session.Status.DeepCopy()
+		d.Status.ObservedGeneration = in.Session.Generation
+		end(in, d, v1alpha1.BackupSessionFailed, v1alpha1.ReasonTooManyTargets,
+			"the run has too many targets to fit into one object: spread them over several sessions")
+		return
+	}
+	if len(hookstage.PreOf(resolved.Hooks)) == 0 {
+		begin(d.Status.Targets, resolved, in.Now)
+	}
+	run.Progress(&d.Status.Conditions, v1alpha1.ReasonRunning, "the backup runs", in.Session.Generation, in.Now)
+	d.Event = &run.Event{Type: corev1.EventTypeNormal, Reason: run.ReasonStarted, Message: "the backup has started"}
+}
+
+// targetsOf returns the status of targets before any of them begins.
+func targetsOf(r *v1alpha1.ResolvedBackup) []v1alpha1.BackupTargetStatus {
+	var out []v1alpha1.BackupTargetStatus
+	for i := range r.Targets {
+		t := &r.Targets[i]
+		s := v1alpha1.BackupTargetStatus{
+			Name: t.Name, AppRef: t.AppRef, Configuration: t.Configuration,
+			Phase: v1alpha1.BackupSessionPending, Reason: v1alpha1.ReasonPending,
+		}
+		if t.Error != nil {
+			s.Phase, s.Reason, s.Message = v1alpha1.BackupSessionFailed, t.Error.Reason, t.Error.Message
+			if t.Error.Reason == v1alpha1.ReasonRestoreInProgress {
+				s.Phase = v1alpha1.BackupSessionSkipped
+			}
+		}
+		out = append(out, s)
+	}
+	return out
+}

@@ -1,0 +1,51 @@
+package backup
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+)
+
+// unreadableOf lists what is missing from, or possibly torn in, components that succeeded only because the success policy
+// allows it. It returns one text for each component, ordered by name.
+func unreadableOf(components map[string]v1alpha1.Component) []string {
+	var out []string
+	for _, name := range slices.Sorted(maps.Keys(components)) {
+		c := components[name]
+		if c.Phase != v1alpha1.SnapshotSucceeded {
+			continue
+		}
+		var parts []string
+		for _, p := range []struct {
+			n    int64
+			text string
+		}{
+			{c.Unreadable, "%d entries could not be read and are missing"},
+			{c.AttributesUnreadable, "%d attributes could not be read and are missing"},
+			{c.Changed, "%d files were written to while they were read and may be torn"},
+		} {
+			if p.n > 0 {
+				parts = append(parts, fmt.Sprintf(p.text, p.n))
+			}
+		}
+		if len(parts) > 0 {
+			out = append(out, fmt.Sprintf("component %s: %s", name, strings.Join(parts, ", ")))
+		}
+	}
+	return out
+}
+
+// doubts returns the doubts about all Snapshots of the run.
+func (r *runner) doubts() []string {
+	var out []string
+	for _, info := range r.d.Status.Snapshots {
+		status, _ := r.status(info.Name)
+		for _, d := range unreadableOf(status.Components) {
+			out = append(out, "Snapshot "+info.Name+", "+d)
+		}
+	}
+	return out
+}

@@ -1,0 +1,75 @@
+package backup_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/fluxcd/pkg/runtime/conditions"
+	. "github.com/onsi/gomega"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/run/backup"
+	"github.com/cairn-backup/cairn/internal/run/runtest"
+)
+
+// TestWhatASuccessPolicyAllowsIsSaid tests that a run that succeeded with flaws is Partial, as are the Snapshots
+// concerned.
+func TestWhatASuccessPolicyAllowsIsSaid(t *testing.T) {
+	for name, tc := range map[string]struct {
+		counts  v1alpha1.ComponentCounts
+		message string
+	}{
+		"nothing was wrong": {
+			counts: v1alpha1.ComponentCounts{Files: 3, Vanished: 2, Sockets: 1, PreviousSizeBytes: 9 << 20},
+		},
+		"unreadable files": {
+			counts:  v1alpha1.ComponentCounts{Files: 3, Unreadable: 2},
+			message: "component pod-1: 2 entries could not be read and are missing",
+		},
+		"unreadable attributes and torn files": {
+			counts: v1alpha1.ComponentCounts{Files: 3, AttributesUnreadable: 1, Changed: 4},
+			message: "component pod-1: 1 attributes could not be read and are missing, 4 files were written to while " +
+				"they were read and may be torn",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			f := frozen(runtest.Target("a", "pod-0", "pod-1"), runtest.Target("b", "pod-0"))
+			for _, job := range []struct{ name, component string }{{runtest.Job("a", "pod-0", 1), "pod-0"},
+				{runtest.Job("b", "pod-0", 1), "pod-0"}} {
+				f.jobs[job.name] = runtest.Succeeded(job.component)
+			}
+			flawed := runtest.Succeeded("pod-1")
+			flawed.Result.Components[0].ComponentCounts = tc.counts
+			f.jobs[runtest.Job("a", "pod-1", 1)] = flawed
+			d := f.step()
+			g.Expect(d.Status.Phase).To(Equal(backupSucceeded))
+			run := &v1alpha1.BackupSession{Status: d.Status}
+			g.Expect(conditions.IsTrue(run, "Ready")).To(BeTrue())
+			g.Expect(f.component("a", "pod-1").ComponentCounts).To(Equal(tc.counts))
+			g.Expect(conditions.Has(f.snapshots["snap-b"], v1alpha1.ConditionPartial)).To(BeFalse())
+			if tc.message == "" {
+				g.Expect(conditions.Has(run, v1alpha1.ConditionPartial)).To(BeFalse())
+				g.Expect(conditions.Has(f.snapshots["snap-a"], v1alpha1.ConditionPartial)).To(BeFalse())
+				return
+			}
+			g.Expect(conditions.IsTrue(run, v1alpha1.ConditionPartial)).To(BeTrue())
+			g.Expect(conditions.GetMessage(run, v1alpha1.ConditionPartial)).To(Equal("Snapshot snap-a, " + tc.message))
+			g.Expect(conditions.GetMessage(f.snapshots["snap-a"], v1alpha1.ConditionPartial)).To(Equal(tc.message))
+		})
+	}
+}
+
+func TestASuccessPolicyIsFrozen(t *testing.T) {
+	g := NewWithT(t)
+	policy := &v1alpha1.SuccessPolicy{Unreadable: v1alpha1.DoubtAllow, MaxShrinkPercent: new(int32(50))}
+	s := &v1alpha1.BackupSession{ObjectMeta: metav1.ObjectMeta{Name: "run", Generation: 1}}
+	d := backup.Next(backup.Input{Now: runtest.Now, Session: s, Start: &backup.Start{
+		Timeout: time.Hour, SuccessPolicy: policy, Targets: []backup.StartTarget{{Resolved: runtest.Target("a", "pod-0")}},
+	}})
+	g.Expect(d.Status.Resolved.SuccessPolicy).To(Equal(policy))
+	policy.Unreadable = v1alpha1.DoubtFail
+	g.Expect(d.Status.Resolved.SuccessPolicy.AllowsUnreadable()).To(
+		BeTrue(), "a later change of the policy must have no effect")
+}

@@ -1,0 +1,65 @@
+package run
+
+import (
+	"time"
+
+	"github.com/fluxcd/pkg/apis/meta"
+	corev1 "k8s.io/api/core/v1"
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/text"
+)
+
+// Progress sets the conditions of something that is under way.
+func Progress(cs *[]metav1.Condition, reason, message string, generation int64, now time.Time) {
+	Set(cs, meta.ReconcilingCondition, metav1.ConditionTrue, reason, message, generation, now)
+	Set(cs, meta.ReadyCondition, metav1.ConditionUnknown, reason, message, generation, now)
+}
+
+// Waiting returns the event that something waits for this reason, or nil when its conditions say so already.
+func Waiting(cs []metav1.Condition, reason, message string) *Event {
+	if c := apimeta.FindStatusCondition(cs, meta.ReadyCondition); c != nil && c.Reason == reason &&
+		c.Message == text.Shorten(message) {
+		return nil
+	}
+	return &Event{Type: corev1.EventTypeNormal, Reason: reason, Message: message}
+}
+
+// Conclude sets the conditions of something that has ended. If it did not end well it is Stalled, because nothing more
+// will come of it.
+func Conclude(cs *[]metav1.Condition, ok bool, reason, message string, generation int64, now time.Time) {
+	apimeta.RemoveStatusCondition(cs, meta.ReconcilingCondition)
+	if ok {
+		apimeta.RemoveStatusCondition(cs, meta.StalledCondition)
+		Set(cs, meta.ReadyCondition, metav1.ConditionTrue, reason, message, generation, now)
+		return
+	}
+	Set(cs, meta.StalledCondition, metav1.ConditionTrue, reason, message, generation, now)
+	Set(cs, meta.ReadyCondition, metav1.ConditionFalse, reason, message, generation, now)
+}
+
+// Partial sets the condition that only a part succeeded.
+func Partial(cs *[]metav1.Condition, message string, generation int64, now time.Time) {
+	Set(cs, v1alpha1.ConditionPartial, metav1.ConditionTrue, v1alpha1.ReasonPartial, message, generation, now)
+}
+
+func Set(
+	cs *[]metav1.Condition, kind string, status metav1.ConditionStatus, reason, message string, generation int64,
+	now time.Time,
+) {
+	apimeta.SetStatusCondition(cs, metav1.Condition{
+		Type: kind, Status: status, Reason: reason, Message: text.Shorten(message), ObservedGeneration: generation,
+		LastTransitionTime: metav1.NewTime(now).Rfc3339Copy(),
+	})
+}
+
+// Since returns when a run or restore was first seen, which is when its Reconciling condition was set. Before that it
+// returns now.
+func Since(cs []metav1.Condition, now time.Time) time.Time {
+	if c := apimeta.FindStatusCondition(cs, meta.ReconcilingCondition); c != nil {
+		return c.LastTransitionTime.Time
+	}
+	return now
+}

@@ -1,0 +1,41 @@
+package hookstage
+
+import (
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+)
+
+func PreOf(h *v1alpha1.ResolvedHooks) []v1alpha1.ResolvedHook {
+	if h == nil {
+		return nil
+	}
+	return h.Pre
+}
+
+func PostOf(h *v1alpha1.ResolvedHooks) []v1alpha1.ResolvedHook {
+	if h == nil {
+		return nil
+	}
+	return h.Post
+}
+
+// Statuses returns the statuses of hooks and creates them where they are missing.
+func Statuses(h **v1alpha1.HookStatuses) *v1alpha1.HookStatuses {
+	if *h == nil {
+		*h = &v1alpha1.HookStatuses{}
+	}
+	return *h
+}
+
+// AppliesAfter reports whether a hook runs after an outcome.
+func AppliesAfter(p v1alpha1.HookExecutionPolicy, failed, last bool) bool {
+	switch p {
+	case v1alpha1.HookOnSuccess:
+		return !failed
+	case v1alpha1.HookOnFailure:
+		return failed
+	case v1alpha1.HookOnFinalRetryFailure:
+		return failed && last
+	default:
+		return true
+	}
+}

@@ -1,0 +1,228 @@
+package hookstage
+
+import (
+	"cmp"
+	"fmt"
+	"strings"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/hook"
+	"github.com/cairn-backup/cairn/internal/text"
+)
+
+// Stage is the time at which hooks run.
+type Stage string
+
+// The stages of hooks.
+const (
+	// Pre run before the work.
+	Pre Stage = "pre"
+	// Post run after the work.
+	Post Stage = "post"
+)
+
+// Attempt is one attempt of one hook of a run or restore.
+type Attempt struct {
+	// Target is the target that the hook belongs to. It is empty for a hook of the run or restore.
+	Target string
+	Stage  Stage
+	Name   string
+	// Number counts attempts from 1.
+	Number int32
+}
+
+// Outcome is how an attempt ended.
+type Outcome struct {
+	// Reason is the reason of a failure, one word. It is empty after a success.
+	Reason string
+	// Message is the message of a failure. It holds nothing that the hook wrote.
+	Message string
+	// Stderr is the end of what a command wrote to its standard error.
+	Stderr string
+	// Final means that no further attempt can succeed.
+	Final bool
+}
+
+// Results returns how an attempt ended. It returns nil if the attempt has not ended or is unknown; an unknown
+// attempt must be made.
+type Results func(Attempt) *Outcome
+
+// Run is an attempt that must be under way. Its beginning is already in the status, so a restarted manager makes it
+// again.
+type Run struct {
+	Attempt
+	// Hook is the frozen hook.
+	Hook *v1alpha1.ResolvedHook
+	// Targets are the targets whose pods are used where the hook names none.
+	Targets []v1alpha1.TypedObjectReference
+	// Since is when the run, its target or the restore began.
+	Since time.Time
+	// Summary is the state of the run, its target or the restore so far.
+	Summary hook.Summary
+}
+
+// retryDelay returns the delay after a failed attempt: a second, doubled each time, at most a minute.
+func retryDelay(attempts int32) time.Duration {
+	return min(time.Second<<min(max(attempts-1, 0), 6), time.Minute)
+}
+
+// MaxText limits each text of a hook, so that it fits into the limits of the API.
+const MaxText = 1000
+
+// Hooks is one stage of hooks during a step of the run or restore.
+type Hooks struct {
+	Target    string // owner of the hooks; empty: the run or restore
+	Stage     Stage
+	Now       time.Time
+	Hooks     []v1alpha1.ResolvedHook
+	Results   Results
+	Functions Jobs // Jobs of hooks with a Function
+	Status    []v1alpha1.HookStatus
+	Applies   func(*v1alpha1.ResolvedHook) bool
+	Stop      string    // why pre hooks must end; empty: they go on
+	Stopped   []Attempt // attempts that must be stopped
+	attempt   *Attempt
+	After     time.Duration
+	underWay  int // index of the hook that the others wait for
+	Room      int // longest text of a hook; 0: the limit of the API
+}
+
+// Advance takes the stage as far as it can go now, and reports whether the stage has ended. Hooks run one after the
+// other.
+func (s *Hooks) Advance() bool {
+	if len(s.Status) == 0 {
+		for i := range s.Hooks {
+			s.Status = append(s.Status, v1alpha1.HookStatus{Name: s.Hooks[i].Name, Phase: v1alpha1.HookPending})
+		}
+	}
+	stopped := false
+	for i := range s.Hooks {
+		st, pre := &s.Status[i], s.Stage == Pre
+		before := st.Phase
+		switch {
+		case s.Hooks[i].Function != nil && s.Functions.lingers(s.Stage, st, true):
+			s.wait(i, 5*time.Second)
+			return false
+		case st.Phase.Terminal():
+		case pre && (stopped || s.Stop != "") && st.Attempts == 0, !s.Applies(&s.Hooks[i]):
+			st.Phase = v1alpha1.HookSkipped
+		case pre && s.Stop != "":
+			s.Stopped = append(s.Stopped, Attempt{
+				Target: s.Target, Stage: s.Stage, Name: st.Name, Number: st.Attempts,
+			})
+			s.fail(st, Outcome{Reason: s.Stop, Message: "the hook was stopped"})
+			if s.Hooks[i].Function != nil {
+				s.Functions.Verify = true
+				s.Functions.lingers(s.Stage, st, true)
+			}
+		case !s.step(&s.Hooks[i], st):
+			s.underWay = i
+			return false
+		}
+		if before != st.Phase && s.Hooks[i].Function != nil && s.Functions.lingers(s.Stage, st, false) {
+			s.wait(i, time.Second)
+			return false
+		}
+		stopped = stopped || pre && st.Phase == v1alpha1.HookFailed
+	}
+	return true
+}
+
+// wait makes later hooks wait for the remaining Job of hook i.
+func (s *Hooks) wait(i int, after time.Duration) { s.underWay, s.After = i, after }
+
+// outcome returns the outcome of the running attempt, or nil while it has none.
+func (s *Hooks) outcome(h *v1alpha1.ResolvedHook, st *v1alpha1.HookStatus, attempt Attempt) *Outcome {
+	known := s.Results(attempt)
+	if h.Function == nil {
+		return known
+	}
+	out, after := s.Functions.outcome(h, s.Stage, st, known, s.Now)
+	s.After = after
+	return out
+}
+
+// step advances one hook and reports whether it has ended.
+func (s *Hooks) step(h *v1alpha1.ResolvedHook, st *v1alpha1.HookStatus) bool {
+	if st.Phase == v1alpha1.HookRunning {
+		attempt := Attempt{Target: s.Target, Stage: s.Stage, Name: h.Name, Number: st.Attempts}
+		out := s.outcome(h, st, attempt)
+		switch {
+		case out == nil && h.Function != nil && st.Job == JobName(s.Functions.Kind, s.Functions.Owner, attempt):
+			return false // Its Job exists.
+		case out == nil:
+			s.attempt = &attempt
+			return false
+		case out.Reason == "":
+			st.Phase, st.CompletionTime = v1alpha1.HookSucceeded, s.stamp()
+			st.Reason, st.Message, st.Stderr = "", "", ""
+			return true
+		case out.Final || st.Attempts > h.MaxRetry:
+			s.fail(st, *out)
+			return true
+		default:
+			s.fail(st, *out)
+			st.Phase = v1alpha1.HookPending
+		}
+	}
+	if st.CompletionTime != nil {
+		if wait := st.CompletionTime.Add(retryDelay(st.Attempts)).Sub(s.Now); wait > 0 {
+			s.After = wait
+			return false
+		}
+	}
+	// The status is written before the attempt is made.
+	st.Phase, st.StartTime, st.CompletionTime = v1alpha1.HookRunning, s.stamp(), nil
+	st.Attempts++
+	s.After = time.Second
+	return false
+}
+
+func (s *Hooks) fail(st *v1alpha1.HookStatus, out Outcome) {
+	st.Phase, st.CompletionTime = v1alpha1.HookFailed, s.stamp()
+	limit := cmp.Or(s.Room, MaxText)
+	st.Reason, st.Message, st.Stderr = out.Reason, text.Cut(out.Message, limit), text.Cut(out.Stderr, limit)
+}
+
+func (s *Hooks) stamp() *metav1.Time {
+	t := metav1.NewTime(s.Now).Rfc3339Copy()
+	return &t
+}
+
+// Run returns the attempt that must be under way, if there is one.
+func (s *Hooks) Run(targets []v1alpha1.TypedObjectReference, since *metav1.Time, summary hook.Summary) []Run {
+	if s.attempt == nil {
+		return nil
+	}
+	return []Run{
+		{
+			Attempt: *s.attempt, Hook: &s.Hooks[s.underWay], Targets: targets,
+			Since: ptr.Deref(since, metav1.Time{}).Time, Summary: summary,
+		},
+	}
+}
+
+// Failures names the failed hooks and why, in one line. It returns "" if none failed.
+func Failures(status []v1alpha1.HookStatus) string {
+	var out []string
+	for _, st := range status {
+		if st.Phase == v1alpha1.HookFailed {
+			out = append(out, fmt.Sprintf("hook %s: %s", st.Name, st.Message))
+		}
+	}
+	return strings.Join(out, "; ")
+}
+
+// Ended reports whether hooks have begun and all of them have ended.
+func Ended(status []v1alpha1.HookStatus) bool {
+	for _, st := range status {
+		if !st.Phase.Terminal() {
+			return false
+		}
+	}
+	return len(status) > 0
+}

@@ -1,0 +1,67 @@
+package restore
+
+import (
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/workload"
+)
+
+// ChooseComponents returns the names of the components of a Snapshot to restore: those in asked, or all if asked is
+// empty. It refuses components that do not exist or have no data.
+func ChooseComponents(s *v1alpha1.Snapshot, asked []string) ([]string, *v1alpha1.ResolvedError) {
+	have := slices.Sorted(maps.Keys(s.Status.Components))
+	if len(have) == 0 {
+		return nil, workload.Fail(v1alpha1.ReasonComponentNotFound, "Snapshot %s has no components", s.Name)
+	}
+	chosen := have
+	if len(asked) > 0 {
+		chosen = slices.Sorted(slices.Values(asked))
+	}
+	for _, name := range chosen {
+		c, there := s.Status.Components[name]
+		switch {
+		case !there:
+			return nil, workload.Fail(v1alpha1.ReasonComponentNotFound, "Snapshot %s has no component %q; it has: %s", s.Name,
+				name, strings.Join(have, ", "))
+		case c.Phase != v1alpha1.SnapshotSucceeded || c.ID == "":
+			return nil, workload.Fail(v1alpha1.ReasonComponentNotFound, "component %s of Snapshot %s has no data", name, s.Name)
+		}
+	}
+	return chosen, nil
+}
+
+// Before limits the time of a Snapshot. The zero value allows any time.
+type Before struct {
+	// At is the latest time.
+	At time.Time
+	// Exclusive excludes At itself.
+	Exclusive bool
+}
+
+func (m Before) Allows(t time.Time) bool {
+	return m.At.IsZero() || t.Before(m.At) || !m.Exclusive && t.Equal(m.At)
+}
+
+// Latest returns the newest successful Snapshot of a Repository within moment, or nil. Of two with the same time the
+// one with the greater ID counts as newer.
+func Latest(snapshots []v1alpha1.Snapshot, repository string, moment Before) *v1alpha1.Snapshot {
+	var best *v1alpha1.Snapshot
+	for i := range snapshots {
+		s := &snapshots[i]
+		if s.Spec.Repository != repository || s.Status.Phase != v1alpha1.SnapshotSucceeded ||
+			s.DeletionTimestamp != nil ||
+			s.Status.SnapshotTime == nil || v1alpha1.HasRecordAnnotation(s.Annotations) ||
+			!moment.Allows(s.Status.SnapshotTime.Time) {
+			continue
+		}
+		if best == nil || best.Status.SnapshotTime.Before(s.Status.SnapshotTime) ||
+			best.Status.SnapshotTime.Equal(s.Status.SnapshotTime) && best.Spec.SnapshotID < s.Spec.SnapshotID {
+			best = s
+		}
+	}
+	return best
+}

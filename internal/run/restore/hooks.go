@@ -1,0 +1,158 @@
+package restore
+
+import (
+	"time"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/hook"
+	"github.com/cairn-backup/cairn/internal/run"
+	"github.com/cairn-backup/cairn/internal/run/hookstage"
+	"github.com/cairn-backup/cairn/internal/text"
+)
+
+// ending reports whether the work is over and the postRestore hooks have begun. From then on nothing is restored.
+func (r *runner) ending() bool {
+	return r.d.Status.Hooks != nil && len(r.d.Status.Hooks.PostHooks) > 0
+}
+
+// preRestore advances the preRestore hooks and reports whether they have ended. If a hook failed, it has failed the
+// components by then.
+func (r *runner) preRestore() bool {
+	s := &r.d.Status
+	if len(hookstage.PreOf(s.Resolved.Hooks)) == 0 {
+		return true
+	}
+	status := hookstage.Statuses(&s.Hooks)
+	if hookstage.Ended(status.PreHooks) && !r.hookJobs().Lingering(hookstage.Pre, status.PreHooks) {
+		r.refuse(hookstage.Failures(status.PreHooks))
+		return true
+	}
+	stage := hookstage.Hooks{
+		Stage: hookstage.Pre, Now: r.Now, Hooks: s.Resolved.Hooks.Pre, Results: r.Hooks, Status: status.PreHooks,
+		Stop:      r.stopReason(),
+		Functions: r.hookJobs(),
+		Applies:   func(*v1alpha1.ResolvedHook) bool { return true },
+	}
+	ended := stage.Advance()
+	status.PreHooks = stage.Status
+	r.take(&stage)
+	if !ended {
+		r.hooksRun(&stage, "the preRestore hooks run")
+		r.d.After = run.EarlierOf(r.d.After, max(s.RestoreDeadline.Sub(r.Now), time.Second))
+		return false
+	}
+	hookstage.SetCondition(&s.Conditions, v1alpha1.ConditionPreRestoreHooksExecutionSucceeded, status.PreHooks, "preRestore",
+		v1alpha1.ReasonSuccessfullyExecutedPreRestoreHooks, v1alpha1.ReasonFailedToExecutePreRestoreHooks,
+		r.Session.Generation, r.Now)
+	run.Progress(&s.Conditions, v1alpha1.ReasonRunning, "the restore runs", r.Session.Generation, r.Now)
+	if stage.Stop != "" {
+		return true // the restore ends for that reason
+	}
+	// The success of the hooks is written to the status before anything is restored. Otherwise a manager that is killed
+	// in between would run the hooks again while a mover writes.
+	r.d.After = run.EarlierOf(r.d.After, time.Second)
+	failure := hookstage.Failures(status.PreHooks)
+	r.refuse(failure)
+	return failure != ""
+}
+
+// refuse fails everything that is not done because a preRestore hook failed.
+func (r *runner) refuse(failure string) {
+	if failure == "" || r.stopReason() != "" {
+		return
+	}
+	for i := range r.d.Status.Resolved.Hosts {
+		r.giveUp(&r.d.Status.Resolved.Hosts[i], v1alpha1.ReasonFailedToExecutePreRestoreHooks,
+			"not restored because a preRestore hook failed: "+failure)
+	}
+}
+
+// postRestore advances the postRestore hooks once all components have ended. It returns which of them failed, and
+// whether they have ended, too.
+func (r *runner) postRestore() (failure string, ended bool) {
+	s := &r.d.Status
+	if len(hookstage.PostOf(s.Resolved.Hooks)) == 0 {
+		return "", true
+	}
+	status := hookstage.Statuses(&s.Hooks)
+	if hookstage.Ended(status.PostHooks) && !r.hookJobs().Lingering(hookstage.Post, status.PostHooks) {
+		return hookstage.Failures(status.PostHooks), true
+	}
+	failed := r.failed()
+	stage := hookstage.Hooks{
+		Stage: hookstage.Post, Now: r.Now, Hooks: s.Resolved.Hooks.Post, Results: r.Hooks, Status: status.PostHooks,
+		Functions: r.hookJobs(),
+		Applies:   func(h *v1alpha1.ResolvedHook) bool { return hookstage.AppliesAfter(h.ExecutionPolicy, failed, true) },
+	}
+	ended = stage.Advance()
+	status.PostHooks = stage.Status
+	r.take(&stage)
+	if !ended {
+		r.hooksRun(&stage, "the postRestore hooks run")
+		return "", false
+	}
+	hookstage.SetCondition(&s.Conditions, v1alpha1.ConditionPostRestoreHooksExecutionSucceeded, status.PostHooks, "postRestore",
+		v1alpha1.ReasonSuccessfullyExecutedPostRestoreHooks, v1alpha1.ReasonFailedToExecutePostRestoreHooks,
+		r.Session.Generation, r.Now)
+	return hookstage.Failures(status.PostHooks), true
+}
+
+// take adds what a hook stage requests to the decision.
+func (r *runner) take(stage *hookstage.Hooks) {
+	r.d.Delete = append(r.d.Delete, stage.Functions.Remove...)
+	r.d.Verify = r.d.Verify || stage.Functions.Verify
+	r.d.StopHooks = append(r.d.StopHooks, stage.Stopped...)
+}
+
+func (r *runner) hookJobs() hookstage.Jobs {
+	return hookstage.Jobs{Kind: v1alpha1.RestoreSessionKind, Owner: r.Session.Name, Jobs: r.Jobs}
+}
+
+// failed reports whether a component did not succeed.
+func (r *runner) failed() bool {
+	for _, h := range r.d.Status.Resolved.Hosts {
+		for _, v := range h.Volumes {
+			if r.d.Status.Components[v.Component].Phase != v1alpha1.RestoreSessionSucceeded {
+				return true
+			}
+		}
+	}
+	return len(r.d.Status.Resolved.Hosts) == 0
+}
+
+// stopReason returns why a restore that has not begun must not begin, or "".
+func (r *runner) stopReason() string {
+	switch {
+	case r.Session.DeletionTimestamp != nil:
+		return v1alpha1.ReasonCancelled
+	case r.late():
+		return v1alpha1.ReasonDeadlineExceeded
+	default:
+		return ""
+	}
+}
+
+// hooksRun puts running hooks into the decision and the conditions.
+func (r *runner) hooksRun(stage *hookstage.Hooks, message string) {
+	s := &r.d.Status
+	summary := hook.Summary{
+		Name: r.Session.Name, Namespace: r.Session.Namespace,
+		Status: hook.Status{
+			Phase: string(v1alpha1.RestoreSessionRunning), Duration: text.Duration(r.Now.Sub(s.StartTime.Time)),
+		},
+	}
+	if t := r.Session.Spec.Target; t != nil {
+		summary.Target = hook.Object{APIGroup: t.APIGroup, Kind: t.Kind, Namespace: r.Session.Namespace, Name: t.Name}
+		summary.Targets = []hook.Object{summary.Target}
+	}
+	if r.ending() {
+		summary.Status.Phase = string(v1alpha1.RestoreSessionSucceeded)
+		if r.failed() {
+			summary.Status.Phase = string(v1alpha1.RestoreSessionFailed)
+			_, summary.Status.Error = r.failure()
+		}
+	}
+	r.d.Hooks = stage.Run(s.Resolved.Hooks.Targets, s.StartTime, summary)
+	r.d.After = run.EarlierOf(stage.After, r.d.After)
+	run.Progress(&s.Conditions, v1alpha1.ReasonRunning, message, r.Session.Generation, r.Now)
+}

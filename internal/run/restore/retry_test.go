@@ -1,0 +1,223 @@
+package restore_test
+
+import (
+	"testing"
+	"time"
+
+	. "github.com/onsi/gomega"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/run"
+	"github.com/cairn-backup/cairn/internal/run/restore"
+	"github.com/cairn-backup/cairn/internal/run/runtest"
+	"github.com/cairn-backup/cairn/internal/task"
+	"github.com/cairn-backup/cairn/internal/task/observe"
+)
+
+// restoring is a frozen restore of two hosts with its observed state.
+type restoring struct {
+	session *v1alpha1.RestoreSession
+	jobs    map[string]run.Job
+	pods    int
+	at      time.Time
+}
+
+func newRestoring(retry *v1alpha1.RetryConfig) *restoring {
+	s := &v1alpha1.RestoreSession{
+		ObjectMeta: metav1.ObjectMeta{Name: "r"}, Spec: v1alpha1.RestoreSessionSpec{RetryConfig: retry},
+	}
+	start := restore.Start{Timeout: time.Hour, Resolved: v1alpha1.ResolvedRestore{
+		TargetUID: "uid-target", Hosts: []v1alpha1.ResolvedRestoreHost{
+			restoreHost("pod-0", "pod-0"), restoreHost("pod-1", "pod-1"),
+		},
+	}}
+	s.Status = restore.Next(restore.Input{Now: runtest.Now, Session: s, Start: &start}).Status
+	return &restoring{session: s, jobs: map[string]run.Job{}, at: runtest.Now}
+}
+
+// step decides and carries the decision out, as the controller does.
+func (r *restoring) step() restore.Decision {
+	d := restore.Next(restore.Input{Now: r.at, Session: r.session, Jobs: r.jobs, Pods: r.pods})
+	for _, name := range d.Delete {
+		delete(r.jobs, name)
+	}
+	for _, i := range d.Create {
+		r.jobs[restore.JobName("r", d.Status.Resolved.Hosts[i].Name, d.Status.Attempt)] = runtest.Running()
+	}
+	r.session.Status = d.Status
+	return d
+}
+
+func restored(component string, c task.ComponentResult) run.Job {
+	c.Name = component
+	out := run.Job{
+		Finished: true,
+		Observation: observe.Observation{
+			State:  observe.StateSucceeded,
+			Result: &task.Result{Outcome: c.Outcome, Reason: c.Reason, Components: []task.ComponentResult{c}},
+		},
+	}
+	if c.Outcome == task.OutcomeFailed {
+		out.State = observe.StateFailed
+	}
+	return out
+}
+
+func TestWhatFailedIsRestoredAgain(t *testing.T) {
+	g := NewWithT(t)
+	r := newRestoring(&v1alpha1.RetryConfig{MaxRetry: 1, Delay: metav1.Duration{Duration: time.Minute}})
+	r.step()
+	g.Expect(r.jobs).To(HaveLen(2))
+	r.jobs[restore.JobName("r", "pod-0", 1)] = restored("pod-0", task.ComponentResult{
+		Outcome: task.OutcomeSucceeded,
+	})
+	r.jobs[restore.JobName("r", "pod-1", 1)] = restored("pod-1", task.ComponentResult{
+		Outcome: task.OutcomeFailed, Reason: v1alpha1.ReasonUnreachable, TargetWritten: true,
+	})
+	d := r.step()
+	g.Expect(d.Status.Phase).To(Equal(restoreRunning))
+	g.Expect(d.Status.Reason).To(Equal(v1alpha1.ReasonRetrying))
+	g.Expect(d.Status.NextRetry.Time).To(BeTemporally("==", runtest.Now.Add(time.Minute)))
+	g.Expect(d.After).To(Equal(time.Minute))
+	g.Expect(*d.Movers).To(BeEmpty())
+
+	r.at, r.pods = runtest.Now.Add(2*time.Minute), 1
+	g.Expect(r.step().Create).To(BeEmpty(), "its pod can still write")
+	r.pods = 0
+	d = r.step()
+	g.Expect(d.Create).To(Equal([]int{1}), "only the failed host")
+	g.Expect(d.Verify).To(BeTrue(), "an observation through a cache is not enough to write again")
+	g.Expect(d.Status.Attempt).To(BeEquivalentTo(2))
+	g.Expect(d.Status.Components["pod-1"]).To(
+		Equal(v1alpha1.RestoredComponent{TargetWritten: true}), "the status must keep who wrote into the volume")
+	g.Expect(d.Status.Components["pod-0"].Phase).To(Equal(restoreSucceeded))
+	g.Expect(r.jobs).To(HaveKey(restore.JobName("r", "pod-1", 2)))
+
+	r.jobs[restore.JobName("r", "pod-1", 2)] = restored("pod-1", task.ComponentResult{
+		Outcome: task.OutcomeFailed, Reason: v1alpha1.ReasonUnreachable,
+	})
+	d = r.step()
+	g.Expect(d.Status.Phase).To(Equal(restoreFailed), "that was the last attempt")
+	g.Expect(d.Status.Reason).To(Equal(v1alpha1.ReasonUnreachable))
+	g.Expect(d.Status.Retried).To(BeEquivalentTo(1))
+	g.Expect(d.Status.Components["pod-1"].TargetWritten).To(BeTrue())
+	g.Expect(d.Stamp).To(BeFalse())
+	g.Expect(d.Release).To(BeTrue())
+}
+
+func TestWhatNoRepetitionMendsIsNotRepeated(t *testing.T) {
+	for name, tt := range map[string]struct {
+		retry   *v1alpha1.RetryConfig
+		confirm string
+		result  task.ComponentResult
+	}{
+		"a directory that is not empty and was confirmed": {
+			confirm: "uid-target", result: task.ComponentResult{Reason: v1alpha1.ReasonVolumeNotEmpty},
+		},
+		"without retryConfig": {result: task.ComponentResult{Reason: v1alpha1.ReasonUnreachable}},
+		"a volume that is not empty": {
+			retry:  &v1alpha1.RetryConfig{MaxRetry: 3},
+			result: task.ComponentResult{Reason: v1alpha1.ReasonVolumeNotEmpty},
+		},
+		"a delay that is after the deadline": {
+			retry:  &v1alpha1.RetryConfig{MaxRetry: 3, Delay: metav1.Duration{Duration: time.Hour}},
+			result: task.ComponentResult{Reason: v1alpha1.ReasonUnreachable},
+		},
+		"a volume that is not empty and can't be written to": {
+			result: task.ComponentResult{Reason: v1alpha1.ReasonTargetUnwritable},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			r := newRestoring(tt.retry)
+			r.session.Spec.Confirm = tt.confirm
+			r.step()
+			tt.result.Outcome = task.OutcomeFailed
+			r.jobs[restore.JobName("r", "pod-0", 1)] = restored("pod-0", tt.result)
+			r.jobs[restore.JobName("r", "pod-1", 1)] = restored("pod-1", tt.result)
+			d := r.step()
+			g.Expect(d.Status.Phase).To(Equal(restoreFailed))
+			g.Expect(d.Status.Reason).To(Equal(tt.result.Reason))
+			switch advice := ContainSubstring("spec.confirm: uid-target"); {
+			case tt.confirm != "":
+				g.Expect(d.Status.Components["pod-0"].Error).NotTo(advice, "the confirmation was given")
+			case tt.result.Reason == v1alpha1.ReasonVolumeNotEmpty:
+				g.Expect(d.Status.Components["pod-0"].Error).To(advice, "the message must say what to write")
+			}
+		})
+	}
+}
+
+func TestAnEmptyVolumeIsGivenToTheMoversGroupOnce(t *testing.T) {
+	g := NewWithT(t)
+	r := newRestoring(nil)
+	r.step()
+	unwritable := task.ComponentResult{
+		Outcome: task.OutcomeFailed, Reason: v1alpha1.ReasonTargetUnwritable, TargetEmpty: true,
+	}
+	r.jobs[restore.JobName("r", "pod-0", 1)] = restored("pod-0", unwritable)
+	r.jobs[restore.JobName("r", "pod-1", 1)] = restored("pod-1", unwritable)
+	g.Expect(r.step().Status.NextRetry).NotTo(BeNil())
+	r.at = runtest.Now.Add(time.Second)
+	d := r.step()
+	g.Expect(d.Create).To(Equal([]int{0, 1}))
+	g.Expect(d.Status.Components["pod-0"].TargetEmpty).To(BeTrue())
+	g.Expect(d.Status.Retried).To(BeZero(), "it does not count as a retry")
+	unwritable.TargetEmpty = false // the second mover knows that it had the group
+	r.jobs[restore.JobName("r", "pod-0", 2)] = restored("pod-0", unwritable)
+	r.jobs[restore.JobName("r", "pod-1", 2)] = restored("pod-1", unwritable)
+	g.Expect(r.step().Status.Phase).To(Equal(restoreFailed))
+}
+
+func TestARestoreThatCouldNotBeVerifiedIsUnknown(t *testing.T) {
+	g := NewWithT(t)
+	r := newRestoring(nil)
+	r.step()
+	r.jobs[restore.JobName("r", "pod-0", 1)] = restored("pod-0", task.ComponentResult{
+		Outcome: task.OutcomeSucceeded,
+	})
+	r.jobs[restore.JobName("r", "pod-1", 1)] = restored("pod-1", task.ComponentResult{
+		Outcome: task.OutcomeUnknown, Reason: v1alpha1.ReasonUnreadable, Error: "could not be verified",
+	})
+	d := r.step()
+	g.Expect(d.Status.Phase).To(Equal(v1alpha1.RestoreSessionUnknown))
+	g.Expect(d.Status.Reason).To(Equal(v1alpha1.ReasonUnreadable))
+	g.Expect(d.Stamp).To(BeFalse())
+}
+
+func TestOfTwoRestoresFrozenAtOnceTheOlderOneWins(t *testing.T) {
+	g := NewWithT(t)
+	make := func(uid string, age time.Duration) v1alpha1.RestoreSession {
+		r := newRestoring(nil)
+		r.session.UID, r.session.CreationTimestamp = types.UID(uid), metav1.NewTime(runtest.Now.Add(-age))
+		return *r.session
+	}
+	older, newer := make("b", time.Minute), make("a", time.Second)
+	all := []v1alpha1.RestoreSession{newer, older}
+	g.Expect(restore.ClaimBlockedBy(all, &older, "pod-0", "")).To(BeNil())
+	g.Expect(restore.ClaimBlockedBy(all, &newer, "pod-0", "")).To(HaveField("UID", older.UID))
+	g.Expect(restore.ClaimBlockedBy(all, &newer, "other", "")).To(BeNil(), "another claim")
+	g.Expect(restore.ClaimBlockedBy(all, &older, "pod-0", "a")).To(HaveField("UID", newer.UID), "a taken claim stays taken")
+	g.Expect(restore.ClaimBlockedBy(all, &newer, "pod-0", "a")).To(BeNil())
+	g.Expect(restore.ClaimBlockedBy(all, &older, "pod-0", "gone")).To(BeNil(), "a holder that does not exist holds nothing")
+	newer.Status.Phase = restoreFailed
+	g.Expect(restore.ClaimBlockedBy([]v1alpha1.RestoreSession{newer, older}, &older, "pod-0", "a")).To(
+		BeNil(), "a holder that has ended holds nothing")
+}
+
+func TestNothingIsNotSuccess(t *testing.T) {
+	g := NewWithT(t)
+	r := newRestoring(nil)
+	r.session.Status.TotalComponents = 0
+	r.session.Status.Components = map[string]v1alpha1.RestoredComponent{
+		"pod-0": {Phase: restoreFailed}, "pod-1": {Phase: restoreSucceeded},
+	}
+	g.Expect(r.step().Status.Phase).To(Equal(restoreFailed), "only the frozen components count")
+	r = newRestoring(nil)
+	r.session.Status.Resolved.Hosts = nil
+	d := r.step()
+	g.Expect(d.Status.Phase).To(Equal(restoreFailed))
+	g.Expect(d.Stamp).To(BeFalse())
+}

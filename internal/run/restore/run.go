@@ -1,0 +1,242 @@
+package restore
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/policy"
+	"github.com/cairn-backup/cairn/internal/run"
+	"github.com/cairn-backup/cairn/internal/task"
+	"github.com/cairn-backup/cairn/internal/task/moverjob"
+	"github.com/cairn-backup/cairn/internal/task/observe"
+	"github.com/cairn-backup/cairn/internal/text"
+)
+
+// maybePartly ends messages about movers that could have written before they ended.
+const maybePartly = "; the target may hold a part of the data"
+
+// JobName returns the name of the Job that restores one host in one attempt of a RestoreSession.
+func JobName(session, host string, attempt int32) string {
+	if attempt > 1 {
+		return policy.JobName("restore", session, host, strconv.Itoa(int(attempt)))
+	}
+	return moverjob.RestoreJobName(session, host)
+}
+
+// runner is one step of a frozen restore.
+type runner struct {
+	Input
+	d *Decision
+	// movers holds the movers that are still allowed to write, by component.
+	movers map[string]string
+	// open is the number of hosts that are not done.
+	open int
+}
+
+// advance takes one step for every host. When no host is open it ends the attempt or the restore.
+func advance(in Input, d *Decision) {
+	d.Status.ObservedGeneration = in.Session.Generation
+	if d.Status.Components == nil {
+		d.Status.Components = map[string]v1alpha1.RestoredComponent{}
+	}
+	r := runner{Input: in, d: d, movers: map[string]string{}}
+	if r.ending() {
+		r.finish()
+		return
+	}
+	if !r.preRestore() || r.waitsForRetry() {
+		return
+	}
+	hosts := d.Status.Resolved.Hosts
+	for i := range hosts {
+		r.host(i, &hosts[i])
+	}
+	movers := run.FormatMovers(r.movers)
+	d.Movers = &movers
+	switch {
+	case r.open > 0:
+		d.After = run.EarlierOf(d.After, max(d.Status.RestoreDeadline.Sub(in.Now), time.Second))
+	case !r.retry():
+		r.finish()
+	}
+}
+
+// late reports whether the deadline has passed.
+func (r *runner) late() bool { return !r.Now.Before(r.d.Status.RestoreDeadline.Time) }
+
+// host takes one step for one host and updates its components in the decision's status.
+func (r *runner) host(i int, h *v1alpha1.ResolvedRestoreHost) {
+	name := r.jobName(h)
+	job, exists := r.Jobs[name]
+	if pending, _ := r.pending(h); pending {
+		r.step(i, h, name)
+	}
+	pending, _ := r.pending(h)
+	for _, v := range h.Volumes {
+		c := r.d.Status.Components[v.Component]
+		if c.Phase != v1alpha1.RestoreSessionFailed {
+			if v.Provision == nil { // a Job that makes claims reports only its Result
+				r.movers[v.Component] = name
+			}
+			continue
+		}
+		c.Error = text.Shorten(r.advise(c.Reason, c.Error))
+		r.d.Status.Components[v.Component] = c
+	}
+	// Whoever waits for a restore wants to mount the volume, which is in use until the pod has ended.
+	if pending || exists && !job.Finished && !r.late() && r.Session.DeletionTimestamp == nil &&
+		!slices.Contains(r.d.Delete, name) {
+		r.open++
+	}
+}
+
+// pending reports whether a component of the host is not terminal, and whether its present Job was seen in this
+// attempt. The present Job is the second one if that mounts the claims.
+func (r *runner) pending(h *v1alpha1.ResolvedRestoreHost) (pending, seen bool) {
+	mounting := Mounting(h, r.d.Status.Components)
+	for _, v := range h.Volumes {
+		c := r.d.Status.Components[v.Component]
+		pending = pending || !c.Phase.Terminal()
+		seen = seen || c.Phase != "" && (!mounting || AwaitingConsumer(c))
+	}
+	return pending, seen
+}
+
+// step decides about a host that is not done, and asks for its Job to be made or deleted.
+func (r *runner) step(i int, h *v1alpha1.ResolvedRestoreHost, name string) {
+	job, exists := r.Jobs[name]
+	deleted := r.Session.DeletionTimestamp
+	_, seen := r.pending(h)
+	switch {
+	case exists && job.Result != nil:
+		r.report(h, job.Result)
+	case exists && r.mayStillBind(h, job):
+		r.mark(h)
+		r.d.After = run.EarlierOf(r.d.After, run.PollInterval)
+	case exists && (job.State == observe.StateSucceeded || job.State == observe.StateFailed):
+		if !job.Finished {
+			r.d.Delete = append(r.d.Delete, name)
+		}
+		reason := cmp.Or(job.Reason, v1alpha1.ReasonJobFailed)
+		if job.State == observe.StateSucceeded {
+			reason = v1alpha1.ReasonJobFailed
+		}
+		r.giveUp(h, reason, cmp.Or(job.Message, "the mover ended without saying how")+r.unbound(h)+maybePartly)
+	case deleted != nil:
+		gone := len(r.Jobs) == 0 && r.Pods == 0
+		if until := deleted.Add(run.WaitForPods); !gone && r.Now.Before(until) {
+			r.d.Delete = slices.Sorted(maps.Keys(r.Jobs))
+			r.d.After = run.EarlierOf(r.d.After, min(until.Sub(r.Now), 5*time.Second))
+			return
+		}
+		r.giveUp(h, v1alpha1.ReasonCancelled, "the RestoreSession was deleted"+maybePartly)
+	case r.late():
+		if exists {
+			r.d.Delete = append(r.d.Delete, name)
+		}
+		r.giveUp(h, v1alpha1.ReasonDeadlineExceeded, "the deadline of the restore passed"+maybePartly)
+	case exists:
+		r.mark(h)
+		r.d.After = run.EarlierOf(r.d.After, job.Recheck)
+	case r.Refused[h.Name] != nil:
+		r.giveUp(h, r.Refused[h.Name].Reason, r.Refused[h.Name].Message)
+	case seen:
+		what := "the Job was deleted before it ended"
+		if run.RestoredBySidecars(r.Session) {
+			what = "the work of the sidecar was removed before it ended"
+		}
+		r.giveUp(h, v1alpha1.ReasonJobVanished, what+maybePartly)
+	default:
+		r.d.Create = append(r.d.Create, i)
+	}
+}
+
+// mark records in the components that their Job existed. If the Job is missing later, somebody deleted it.
+func (r *runner) mark(h *v1alpha1.ResolvedRestoreHost) {
+	for _, v := range h.Volumes {
+		if c := r.d.Status.Components[v.Component]; c.Phase == "" {
+			c.Phase, c.ID = v1alpha1.RestoreSessionPending, v.ID
+			r.d.Status.Components[v.Component] = c
+		}
+	}
+}
+
+// giveUp fails the unfinished components of a host. Their mover is no longer allowed to write.
+func (r *runner) giveUp(h *v1alpha1.ResolvedRestoreHost, reason, message string) {
+	r.d.Verify = true
+	for _, v := range h.Volumes {
+		c := r.d.Status.Components[v.Component]
+		if c.Phase.Terminal() {
+			continue
+		}
+		c.Phase, c.ID, c.Progress = v1alpha1.RestoreSessionFailed, v.ID, nil
+		c.Reason, c.Error = reason, text.Shorten(message)
+		r.d.Status.Components[v.Component] = c
+	}
+}
+
+// report fills in the unfinished components from the mover's Result.
+func (r *runner) report(h *v1alpha1.ResolvedRestoreHost, result *task.Result) {
+	reported := map[string]task.ComponentResult{}
+	for _, c := range result.Components {
+		reported[c.Name] = c
+	}
+	for i := range h.Volumes {
+		v := &h.Volumes[i]
+		before := r.d.Status.Components[v.Component]
+		if before.Phase.Terminal() {
+			continue
+		}
+		out := v1alpha1.RestoredComponent{
+			Phase:  v1alpha1.RestoreSessionFailed,
+			Reason: cmp.Or(run.FailureReason(result), v1alpha1.ReasonJobFailed),
+			Error:  cmp.Or(result.Message, "the mover did not report this component"),
+		}
+		if c, ok := reported[v.Component]; ok {
+			out = c.Restored()
+		}
+		if out.Phase != v1alpha1.RestoreSessionSucceeded {
+			out.Reason = cmp.Or(out.Reason, result.Reason, v1alpha1.ReasonFailed)
+			out.Error = text.Shorten(cmp.Or(out.Error, result.Message))
+		}
+		if v.Provision != nil {
+			r.d.Status.Components[v.Component] = r.provisioned(v, before, out)
+			continue
+		}
+		out.ID = v.ID
+		out.TargetWritten = out.TargetWritten || before.TargetWritten
+		r.d.Status.Components[v.Component] = out
+	}
+}
+
+// advise adds to the mover's message what only the controller knows: what to write so that the volume is overwritten.
+// If that was written already, the mover refused for another reason.
+func (r *runner) advise(reason, message string) string {
+	uid := r.d.Status.Resolved.TargetUID
+	if reason != v1alpha1.ReasonVolumeNotEmpty || uid == "" || Overwrites(r.Session) != "" ||
+		strings.Contains(message, string(uid)) {
+		return message
+	}
+	return message + ConfirmAdvice(uid)
+}
+
+// ConfirmAdvice ends a refusal to write into a used volume. It says which spec.confirm allows it.
+func ConfirmAdvice(target types.UID) string {
+	return fmt.Sprintf("; to restore into it anyway, create another RestoreSession with spec.confirm: %s", target)
+}
+
+// Overwrites returns how a restore treats existing files in its volumes, or "" if the volumes must be empty.
+func Overwrites(s *v1alpha1.RestoreSession) v1alpha1.OverwritePolicy {
+	if s.Spec.Confirm == "" {
+		return ""
+	}
+	return cmp.Or(s.Spec.OverwritePolicy, v1alpha1.OverwriteAlways)
+}

@@ -1,0 +1,105 @@
+package restorebatch
+
+import (
+	"cmp"
+	"slices"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/policy"
+	"github.com/cairn-backup/cairn/internal/retention"
+)
+
+// RestoreDigest returns the digest with which the target of a restore is stamped. If a RestoreBatch made the restore,
+// it is the digest of the RestoreBatch's spec, not of the chosen Snapshot: creating the RestoreBatch again with the
+// same spec gives the same digest.
+func RestoreDigest(s *v1alpha1.RestoreSession) string {
+	owner := metav1.GetControllerOf(s)
+	if digest := s.Annotations[v1alpha1.AnnotationSpecDigest]; digest != "" && owner != nil &&
+		owner.Kind == v1alpha1.RestoreBatchKind && owner.APIVersion == v1alpha1.GroupVersion.String() {
+		return digest
+	}
+	return policy.Digest(s.Spec)
+}
+
+// TargetDigest returns RestoreDigest of the RestoreSession for a target of a RestoreBatch with this digest of its spec.
+func TargetDigest(specDigest, target string) string {
+	return policy.Digest([]string{specDigest, target})
+}
+
+// ResolveRestoreTargets returns the targets of a RestoreBatch with their Snapshots, in the order of the spec.
+func ResolveRestoreTargets(
+	b *v1alpha1.RestoreBatch, chosen map[string]*v1alpha1.Snapshot,
+) []v1alpha1.ResolvedRestoreTarget {
+	var out []v1alpha1.ResolvedRestoreTarget
+	for i := range b.Spec.Targets {
+		t := &b.Spec.Targets[i]
+		s := chosen[t.Name]
+		resolved := v1alpha1.ResolvedRestoreTarget{
+			Name: t.Name, RestoreSession: policy.RestoreSessionName(b.Name, t.Name), Target: t.Target.DeepCopy(),
+			Repository: s.Spec.Repository, Snapshot: s.Name, RestorePoint: retention.Point(s),
+		}
+		if t.Target == nil && !makesClaims(t.Addon) {
+			resolved.Target = &v1alpha1.TypedObjectReference{
+				APIGroup: s.Spec.AppRef.APIGroup, Kind: s.Spec.AppRef.Kind, Name: s.Spec.AppRef.Name,
+			}
+		}
+		out = append(out, resolved)
+	}
+	return out
+}
+
+// makesClaims reports whether a restore makes the claims that it restores into.
+func makesClaims(info *v1alpha1.AddonInfo) bool {
+	if info == nil {
+		return false
+	}
+	for _, t := range info.Tasks {
+		if t.TargetVolumes != nil && len(t.TargetVolumes.VolumeClaimTemplates) > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// NewRestoreSession returns the RestoreSession that a frozen RestoreBatch makes for its target with index i. Only its
+// timeout depends on now.
+func NewRestoreSession(b *v1alpha1.RestoreBatch, i int, now time.Time) *v1alpha1.RestoreSession {
+	resolved := b.Status.Resolved
+	t, frozen := &b.Spec.Targets[i], &resolved.Targets[i]
+	source := &v1alpha1.RestoreDataSource{
+		Namespace: b.Spec.DataSource.Namespace, Repository: frozen.Repository, Snapshot: frozen.Snapshot,
+		Components: t.Components, Rules: slices.Clone(t.Rules),
+		EncryptionSecret: t.EncryptionSecret.DeepCopy(),
+	}
+	if source.EncryptionSecret == nil {
+		source.EncryptionSecret = b.Spec.DataSource.EncryptionSecret.DeepCopy()
+	}
+	// A mover can use all the remaining time: the RestoreBatch ends it a moment later.
+	left := max(b.Status.RestoreDeadline.Sub(now).Round(time.Second), time.Second)
+	if t.RestoreTimeout != nil {
+		left = min(left, t.RestoreTimeout.Duration)
+	}
+	return &v1alpha1.RestoreSession{
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: b.Namespace, Name: frozen.RestoreSession,
+			Labels: map[string]string{
+				v1alpha1.LabelManagedBy: v1alpha1.ManagedByCairn, v1alpha1.LabelRestoreBatch: policy.LabelValue(b.Name),
+			},
+			Annotations: map[string]string{v1alpha1.AnnotationSpecDigest: TargetDigest(resolved.SpecDigest, t.Name)},
+			OwnerReferences: []metav1.OwnerReference{*metav1.NewControllerRef(
+				b, v1alpha1.GroupVersion.WithKind(v1alpha1.RestoreBatchKind))},
+		},
+		Spec: v1alpha1.RestoreSessionSpec{
+			Target: frozen.Target.DeepCopy(), DataSource: source, Addon: t.Addon.DeepCopy(), Executor: t.Executor,
+			Confirm: t.Confirm, OverwritePolicy: t.OverwritePolicy, DeleteExtraFiles: t.DeleteExtraFiles,
+			Verify:      t.Verify,
+			RetryConfig: cmp.Or(t.RetryConfig, b.Spec.RetryConfig).DeepCopy(), RestoreTimeout: &metav1.Duration{
+				Duration: left,
+			},
+			Hooks: t.Hooks.DeepCopy(),
+		},
+	}
+}

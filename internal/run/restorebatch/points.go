@@ -1,0 +1,207 @@
+package restorebatch
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/policy"
+	"github.com/cairn-backup/cairn/internal/retention"
+	"github.com/cairn-backup/cairn/internal/run/restore"
+	"github.com/cairn-backup/cairn/internal/workload"
+)
+
+// AllowsRestoreTo reports whether a Repository's owner lets another namespace restore from it.
+func AllowsRestoreTo(repo *v1alpha1.Repository, namespace string) bool {
+	for _, allowed := range strings.Split(repo.Annotations[v1alpha1.AnnotationRestoreTo], ",") {
+		if slices.Contains([]string{namespace, "*"}, strings.TrimSpace(allowed)) {
+			return true
+		}
+	}
+	return false
+}
+
+// restorePoint holds the requested targets of one restore point.
+type restorePoint struct {
+	name      string
+	snapshots map[string]*v1alpha1.Snapshot // by target
+}
+
+// ChooseSnapshots returns the Snapshots that a RestoreBatch restores, by target. They belong to one restore point
+// unless the spec asks for a mix. The list can hold Snapshots of other BackupBatches. The result does not depend on the
+// order of the list.
+func ChooseSnapshots(
+	list []v1alpha1.Snapshot, spec *v1alpha1.RestoreBatchSpec,
+) (map[string]*v1alpha1.Snapshot, *v1alpha1.ResolvedError) {
+	source := &spec.DataSource
+	named := source.PITR == nil && source.BackupSession != v1alpha1.LatestBackupSession
+	var moment restore.Before
+	if source.PITR != nil && source.PITR.TargetTime != nil {
+		moment = restore.Before{At: source.PITR.TargetTime.Time, Exclusive: source.PITR.Exclusive}
+	}
+	points, known := map[string]*restorePoint{}, ""
+	for i := range list {
+		s := &list[i]
+		if !ofBatch(s, source) {
+			continue
+		}
+		if named && (s.Spec.BackupSession == source.BackupSession || retention.Point(s) == source.BackupSession) {
+			known = retention.Point(s)
+		}
+		target := wantedTarget(spec, s)
+		if target == "" || !restorable(s, moment) {
+			continue
+		}
+		point := points[retention.Point(s)]
+		if point == nil {
+			point = &restorePoint{retention.Point(s), map[string]*v1alpha1.Snapshot{}}
+			points[point.name] = point
+		}
+		if before := point.snapshots[target]; before == nil || preferred(s, before) {
+			point.snapshots[target] = s
+		}
+	}
+	all := slices.SortedFunc(maps.Values(points), newestPoint)
+	switch {
+	case source.Mixed:
+		return mix(all, spec)
+	case named:
+		return pointOf(points, known, spec)
+	default:
+		return newestWhole(all, spec)
+	}
+}
+
+// ofBatch reports whether a Snapshot belongs to the BackupBatch, and to the session if source names one.
+func ofBatch(s *v1alpha1.Snapshot, source *v1alpha1.RestoreBatchDataSource) bool {
+	return s.Labels[v1alpha1.LabelInvokerKind] == v1alpha1.BackupBatchKind &&
+		s.Labels[v1alpha1.LabelInvokerName] == policy.LabelValue(source.BackupBatch) &&
+		(source.Session == "" || s.Spec.Session == source.Session) && !v1alpha1.HasRecordAnnotation(s.Annotations)
+}
+
+// wantedTarget returns the target that a Snapshot belongs to, or "" if that target is not requested, or not from this
+// Repository.
+func wantedTarget(spec *v1alpha1.RestoreBatchSpec, s *v1alpha1.Snapshot) string {
+	for i := range spec.Targets {
+		t := &spec.Targets[i]
+		child := policy.LabelValue(policy.ChildName(spec.DataSource.BackupBatch, t.Name))
+		if s.Labels[v1alpha1.LabelConfiguration] == child && (t.Repository == "" || t.Repository == s.Spec.Repository) {
+			return t.Name
+		}
+	}
+	return ""
+}
+
+// restorable reports whether a Snapshot can be restored and was complete within moment.
+func restorable(s *v1alpha1.Snapshot, moment restore.Before) bool {
+	return s.Status.Phase == v1alpha1.SnapshotSucceeded && s.DeletionTimestamp == nil && s.Status.SnapshotTime != nil &&
+		moment.Allows(s.Status.SnapshotTime.Time)
+}
+
+// preferred reports whether s is taken rather than than, where both are of the same target and restore point. The first
+// Repository by name wins, then the newer Snapshot.
+func preferred(s, than *v1alpha1.Snapshot) bool {
+	if s.Spec.Repository != than.Spec.Repository {
+		return s.Spec.Repository < than.Spec.Repository
+	}
+	return newerSnapshot(s, than) > 0
+}
+
+func newerSnapshot(a, b *v1alpha1.Snapshot) int {
+	return cmp.Or(a.Status.SnapshotTime.Compare(b.Status.SnapshotTime.Time),
+		cmp.Compare(a.Spec.SnapshotID, b.Spec.SnapshotID))
+}
+
+// since returns when the first Snapshot of the point was complete. A later retry does not make a point newer.
+func (p *restorePoint) since() time.Time {
+	var out time.Time
+	for _, s := range p.snapshots {
+		if t := s.Status.SnapshotTime.Time; out.IsZero() || t.Before(out) {
+			out = t
+		}
+	}
+	return out
+}
+
+// newestPoint orders restore points, the newest first.
+func newestPoint(a, b *restorePoint) int {
+	return cmp.Or(b.since().Compare(a.since()), cmp.Compare(b.name, a.name))
+}
+
+// missing returns the targets that a point lacks, in the order of the spec.
+func (p *restorePoint) missing(spec *v1alpha1.RestoreBatchSpec) []string {
+	var out []string
+	for i := range spec.Targets {
+		if p == nil || p.snapshots[spec.Targets[i].Name] == nil {
+			out = append(out, spec.Targets[i].Name)
+		}
+	}
+	return out
+}
+
+// mix takes for each target the newest Snapshot of all points.
+func mix(
+	all []*restorePoint, spec *v1alpha1.RestoreBatchSpec,
+) (map[string]*v1alpha1.Snapshot, *v1alpha1.ResolvedError) {
+	out := &restorePoint{snapshots: map[string]*v1alpha1.Snapshot{}}
+	for _, p := range all {
+		for name, s := range p.snapshots {
+			if before := out.snapshots[name]; before == nil || newerSnapshot(s, before) > 0 {
+				out.snapshots[name] = s
+			}
+		}
+	}
+	if missing := out.missing(spec); len(missing) > 0 {
+		return nil, workload.Fail(v1alpha1.ReasonSnapshotNotFound, "BackupBatch %s has no successful Snapshot%s of target %s",
+			spec.DataSource.BackupBatch, byWhen(spec), strings.Join(missing, ", "))
+	}
+	return out.snapshots, nil
+}
+
+// pointOf returns the restore point with this name.
+func pointOf(
+	points map[string]*restorePoint, name string, spec *v1alpha1.RestoreBatchSpec,
+) (map[string]*v1alpha1.Snapshot, *v1alpha1.ResolvedError) {
+	source := &spec.DataSource
+	if name == "" {
+		return nil, workload.Fail(v1alpha1.ReasonSnapshotNotFound, "BackupSession %[2]s made no Snapshot of BackupBatch %[1]s",
+			source.BackupBatch, source.BackupSession)
+	}
+	if missing := points[name].missing(spec); len(missing) > 0 {
+		return nil, workload.Fail(v1alpha1.ReasonSnapshotNotFound,
+			"the restore point of BackupSession %s has no successful Snapshot of target %s: leave the target out, or "+
+				"name another restore point",
+			source.BackupSession, strings.Join(missing, ", "))
+	}
+	return points[name].snapshots, nil
+}
+
+// newestWhole returns the newest restore point in which every target succeeded.
+func newestWhole(
+	all []*restorePoint, spec *v1alpha1.RestoreBatchSpec,
+) (map[string]*v1alpha1.Snapshot, *v1alpha1.ResolvedError) {
+	for _, p := range all {
+		if len(p.missing(spec)) == 0 {
+			return p.snapshots, nil
+		}
+	}
+	if len(all) == 0 {
+		return nil, workload.Fail(v1alpha1.ReasonSnapshotNotFound,
+			"BackupBatch %s has no successful Snapshot%s of any of these targets", spec.DataSource.BackupBatch,
+			byWhen(spec))
+	}
+	return nil, workload.Fail(v1alpha1.ReasonSnapshotNotFound,
+		"BackupBatch %s has no restore point%s in which all of these targets succeeded: the newest, of BackupSession "+
+			"%s, lacks %s. Leave that target out, or ask for a mix of restore points with dataSource.mixed",
+		spec.DataSource.BackupBatch, byWhen(spec), all[0].name, strings.Join(all[0].missing(spec), ", "))
+}
+
+func byWhen(spec *v1alpha1.RestoreBatchSpec) string {
+	if p := spec.DataSource.PITR; p != nil && p.TargetTime != nil {
+		return " by " + p.TargetTime.UTC().Format(time.RFC3339)
+	}
+	return ""
+}

@@ -1,0 +1,190 @@
+package restorebatch
+
+import (
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	. "github.com/onsi/gomega"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/policy"
+)
+
+// pointSnapshot returns a Snapshot of the BackupBatch shop that was complete at this hour.
+func pointSnapshot(point, run, target string, hour int, edit ...func(*v1alpha1.Snapshot)) v1alpha1.Snapshot {
+	s := v1alpha1.Snapshot{
+		ObjectMeta: metav1.ObjectMeta{Name: target + "-" + run, Labels: map[string]string{
+			v1alpha1.LabelInvokerKind: v1alpha1.BackupBatchKind, v1alpha1.LabelInvokerName: "shop",
+			v1alpha1.LabelConfiguration: policy.ChildName("shop", target), v1alpha1.LabelRestorePoint: point,
+		}},
+		Spec: v1alpha1.SnapshotSpec{
+			SnapshotID: target + run, Repository: "shop-" + target, Session: "hourly", BackupSession: run,
+		},
+		Status: v1alpha1.SnapshotStatus{
+			Phase: v1alpha1.SnapshotSucceeded, SnapshotTime: &metav1.Time{
+				Time: time.Date(2026, 7, 1, hour, 0, 0, 0, time.UTC),
+			},
+		},
+	}
+	for _, e := range edit {
+		e(&s)
+	}
+	return s
+}
+
+func failedSnapshot(s *v1alpha1.Snapshot) { s.Status.Phase = v1alpha1.SnapshotFailed }
+
+func in(repository string) func(*v1alpha1.Snapshot) {
+	return func(s *v1alpha1.Snapshot) {
+		s.Spec.Repository = repository
+		s.Name += "-" + repository
+	}
+}
+
+func TestChooseSnapshots(t *testing.T) {
+	latest := v1alpha1.RestoreBatchDataSource{BackupBatch: "shop", BackupSession: v1alpha1.LatestBackupSession}
+	by := func(hour int, exclusive bool) v1alpha1.RestoreBatchDataSource {
+		return v1alpha1.RestoreBatchDataSource{BackupBatch: "shop", PITR: &v1alpha1.PITR{
+			TargetTime: &metav1.Time{Time: time.Date(2026, 7, 1, hour, 0, 0, 0, time.UTC)}, Exclusive: exclusive,
+		}}
+	}
+	named := func(run string) v1alpha1.RestoreBatchDataSource {
+		return v1alpha1.RestoreBatchDataSource{BackupBatch: "shop", BackupSession: run}
+	}
+	two := []v1alpha1.Snapshot{
+		pointSnapshot("a", "a", "web", 1), pointSnapshot("a", "a", "db", 1),
+		pointSnapshot("b", "b", "web", 2), pointSnapshot("b", "b", "db", 2),
+	}
+	with := func(more ...v1alpha1.Snapshot) []v1alpha1.Snapshot {
+		return append(append([]v1alpha1.Snapshot{}, two...), more...)
+	}
+	for name, tt := range map[string]struct {
+		list    []v1alpha1.Snapshot
+		source  v1alpha1.RestoreBatchDataSource
+		edit    func(*v1alpha1.RestoreBatchSpec)
+		web, db string
+		message string
+	}{
+		"the newest": {list: two, source: latest, web: "web-b", db: "db-b"},
+		"not a point in which a target failed": {
+			list:   with(pointSnapshot("c", "c", "web", 3), pointSnapshot("c", "c", "db", 3, failedSnapshot)),
+			source: latest, web: "web-b", db: "db-b",
+		},
+		"not an incomplete point": {
+			list: with(pointSnapshot("c", "c", "web", 3)), source: latest, web: "web-b", db: "db-b",
+		},
+		"with the Snapshot of a retry": {
+			list: with(pointSnapshot("c", "c", "web", 3), pointSnapshot("c", "c", "db", 3, failedSnapshot),
+				pointSnapshot("c", "c-r1", "db", 4)),
+			source: latest, web: "web-c", db: "db-c-r1",
+		},
+		"a retry makes a point no newer": {
+			list: with(pointSnapshot("a", "a-r1", "db", 9)), source: latest, web: "web-b", db: "db-b",
+		},
+		"not a point that is being removed": {
+			list: with(pointSnapshot("c", "c", "db", 3), pointSnapshot("c", "c", "web", 3,
+				func(s *v1alpha1.Snapshot) { s.DeletionTimestamp = new(metav1.Now()) })),
+			source: latest, web: "web-b", db: "db-b",
+		},
+		"not a record": {
+			list: with(pointSnapshot("c", "c", "db", 3), pointSnapshot("c", "c", "web", 3, func(s *v1alpha1.Snapshot) {
+				s.Annotations = map[string]string{v1alpha1.AnnotationRecord: "production"}
+			})), source: latest, web: "web-b", db: "db-b",
+		},
+		"not a point of another batch": {
+			list: with(pointSnapshot("c", "c", "db", 3), pointSnapshot("c", "c", "web", 3, func(s *v1alpha1.Snapshot) {
+				s.Labels[v1alpha1.LabelInvokerName] = "blog"
+			})), source: latest, web: "web-b", db: "db-b",
+		},
+		"of a session": {
+			list: with(pointSnapshot("c", "c", "web", 3, func(s *v1alpha1.Snapshot) { s.Spec.Session = "weekly" }),
+				pointSnapshot("c", "c", "db", 3)),
+			source: latest, edit: func(s *v1alpha1.RestoreBatchSpec) { s.DataSource.Session = "hourly" }, web: "web-b",
+			db: "db-b",
+		},
+		"by a time": {list: two, source: by(1, false), web: "web-a", db: "db-a"},
+		"by a time, with a later retry": {
+			list: with(pointSnapshot("a", "a-r1", "db", 9)), source: by(1, false), web: "web-a", db: "db-a",
+		},
+		"before a time": {list: two, source: by(2, true), web: "web-a", db: "db-a"},
+		"before all": {
+			list: two, source: by(1, true),
+			message: "no successful Snapshot by 2026-07-01T01:00:00Z of any of these targets",
+		},
+		"by name": {list: two, source: named("a"), web: "web-a", db: "db-a"},
+		"by the name of a retry": {
+			list: with(pointSnapshot("a", "a-r1", "db", 9)), source: named("a-r1"), web: "web-a", db: "db-a-r1",
+		},
+		"by an unknown name": {
+			list: two, source: named("z"), message: "BackupSession z made no Snapshot of BackupBatch shop",
+		},
+		"by the name of a point that lacks a target": {
+			list: with(pointSnapshot("c", "c", "web", 3)), source: named("c"),
+			message: "the restore point of BackupSession c has no successful Snapshot of target db",
+		},
+		"no point is complete": {
+			list: []v1alpha1.Snapshot{two[0], two[3]}, source: latest,
+			message: "no restore point in which all of these targets succeeded: the newest, of BackupSession b, " +
+				"lacks web",
+		},
+		"a mix": {
+			list: []v1alpha1.Snapshot{two[0], two[3]}, source: latest, web: "web-a", db: "db-b",
+			edit: func(s *v1alpha1.RestoreBatchSpec) { s.DataSource.Mixed = true },
+		},
+		"a mix without any Snapshot of a target": {
+			list: []v1alpha1.Snapshot{two[0]}, source: latest, message: "of target db",
+			edit: func(s *v1alpha1.RestoreBatchSpec) { s.DataSource.Mixed = true },
+		},
+		"of several Repositories the first by name": {
+			list:   with(pointSnapshot("b", "b", "web", 9, in("z")), pointSnapshot("b", "b", "web", 1, in("a"))),
+			source: named("b"), web: "web-b-a", db: "db-b",
+		},
+		"of the Repository that is named": {
+			list: with(pointSnapshot("b", "b", "web", 9, in("z"))), source: named("b"),
+			edit: func(s *v1alpha1.RestoreBatchSpec) { s.Targets[0].Repository = "z" }, web: "web-b-z", db: "db-b",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			spec := v1alpha1.RestoreBatchSpec{
+				DataSource: tt.source, Targets: []v1alpha1.RestoreBatchTarget{{Name: "web"}, {Name: "db"}},
+			}
+			if tt.edit != nil {
+				tt.edit(&spec)
+			}
+			for range 5 { // The order of the list must not matter.
+				rand.Shuffle(len(tt.list), func(i, j int) { tt.list[i], tt.list[j] = tt.list[j], tt.list[i] })
+				chosen, err := ChooseSnapshots(tt.list, &spec)
+				if tt.message != "" {
+					g.Expect(err).NotTo(BeNil())
+					g.Expect(err.Reason).To(Equal(v1alpha1.ReasonSnapshotNotFound))
+					g.Expect(err.Message).To(ContainSubstring(tt.message))
+					continue
+				}
+				g.Expect(err).To(BeNil())
+				g.Expect([]string{chosen["web"].Name, chosen["db"].Name}).To(Equal([]string{tt.web, tt.db}))
+			}
+		})
+	}
+}
+
+// A target is stamped with a digest of the RestoreBatch's spec, and nobody else can choose that digest.
+func TestRestoreDigest(t *testing.T) {
+	g := NewWithT(t)
+	b := &v1alpha1.RestoreBatch{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "back", UID: "1"}}
+	b.Spec.Targets = []v1alpha1.RestoreBatchTarget{{Name: "web"}}
+	deadline := metav1.NewTime(time.Unix(3600, 0))
+	b.Status.RestoreDeadline = &deadline
+	b.Status.Resolved = &v1alpha1.ResolvedRestoreBatch{
+		SpecDigest: "sha256:1", Targets: []v1alpha1.ResolvedRestoreTarget{{Name: "web", RestoreSession: "back-web"}},
+	}
+	s := NewRestoreSession(b, 0, time.Unix(0, 0))
+	g.Expect(RestoreDigest(s)).To(Equal(TargetDigest("sha256:1", "web")))
+	later := NewRestoreSession(b, 0, time.Unix(1800, 0))
+	g.Expect(later.Spec.RestoreTimeout.Duration).To(Equal(30 * time.Minute))
+	g.Expect(RestoreDigest(later)).To(Equal(RestoreDigest(s)))
+	s.OwnerReferences = nil
+	g.Expect(RestoreDigest(s)).To(Equal(policy.Digest(s.Spec)), "the annotation alone must not count")
+}

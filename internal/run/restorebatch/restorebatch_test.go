@@ -1,0 +1,195 @@
+package restorebatch
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	. "github.com/onsi/gomega"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/run/restore"
+)
+
+// restoreBatchOf returns a RestoreBatch of these targets that was frozen at second 0 and has an hour.
+func restoreBatchOf(targets ...string) *v1alpha1.RestoreBatch {
+	start, deadline := metav1.NewTime(time.Unix(0, 0)), metav1.NewTime(time.Unix(3600, 0))
+	b := &v1alpha1.RestoreBatch{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "back", UID: "1", Generation: 1}}
+	b.Spec.DataSource = v1alpha1.RestoreBatchDataSource{
+		BackupBatch: "shop", BackupSession: v1alpha1.LatestBackupSession,
+	}
+	b.Status = v1alpha1.RestoreBatchStatus{
+		Phase: v1alpha1.RestoreSessionRunning, StartTime: &start, RestoreDeadline: &deadline, RestorePoint: "run",
+		Resolved: &v1alpha1.ResolvedRestoreBatch{},
+	}
+	for _, name := range targets {
+		b.Spec.Targets = append(b.Spec.Targets, v1alpha1.RestoreBatchTarget{Name: name})
+		b.Status.Targets = append(b.Status.Targets, v1alpha1.RestoreTargetStatus{
+			Name: name, Phase: v1alpha1.RestoreSessionPending,
+		})
+		b.Status.Resolved.Targets = append(b.Status.Resolved.Targets, v1alpha1.ResolvedRestoreTarget{
+			Name: name, RestoreSession: "back-" + name,
+		})
+	}
+	return b
+}
+
+func restoredChild(name string, phase v1alpha1.RestoreSessionPhase, reason string) *v1alpha1.RestoreSession {
+	s := &v1alpha1.RestoreSession{ObjectMeta: metav1.ObjectMeta{Name: name}}
+	s.Status.Phase, s.Status.Reason = phase, reason
+	s.Status.Conditions = []metav1.Condition{{Type: "Ready", Message: "says why"}}
+	return s
+}
+
+func TestHowARestoreBatchEnds(t *testing.T) {
+	const good, bad, skipped, unknown = v1alpha1.RestoreSessionSucceeded, v1alpha1.RestoreSessionFailed,
+		v1alpha1.RestoreSessionSkipped, v1alpha1.RestoreSessionUnknown
+	for name, tt := range map[string]struct {
+		web, db v1alpha1.RestoreSessionPhase
+		edit    func(*v1alpha1.RestoreBatch)
+		want    string
+		partial bool
+	}{
+		"all restored": {web: good, db: good, want: "Succeeded/Succeeded"},
+		"one failed":   {web: good, db: bad, want: "Failed/TargetsFailed", partial: true},
+		"one was invalid": {
+			web: good, db: v1alpha1.RestoreSessionInvalid, want: "Failed/TargetsFailed", partial: true,
+		},
+		"all failed": {web: bad, db: bad, want: "Failed/TargetsFailed"},
+		"one could not be verified": {
+			web: good, db: unknown, want: "Unknown/TargetsFailed", partial: true,
+		},
+		"one failed, another could not be verified": {web: bad, db: unknown, want: "Failed/TargetsFailed"},
+		"all were filled before":                    {web: skipped, db: skipped, want: "Skipped/AlreadyRestored"},
+		"one was filled before, perhaps from another point": {
+			web: good, db: skipped, want: "Failed/MixedRestorePoints", partial: true,
+		},
+		"one was filled before, from the same point": {
+			web: good, db: skipped, edit: func(b *v1alpha1.RestoreBatch) { b.Spec.DataSource.BackupSession = "run" },
+			want: "Succeeded/Succeeded",
+		},
+		"one was filled before, and a mix will do": {
+			web: good, db: skipped, edit: func(b *v1alpha1.RestoreBatch) { b.Spec.DataSource.Mixed = true },
+			want: "Succeeded/Succeeded",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			b := restoreBatchOf("web", "db")
+			if tt.edit != nil {
+				tt.edit(b)
+			}
+			d := Next(Input{Now: time.Unix(60, 0), Batch: b,
+				Children: map[string]*v1alpha1.RestoreSession{
+					"back-web": restoredChild("back-web", tt.web, "Why"),
+					"back-db":  restoredChild("back-db", tt.db, "Why"),
+				}})
+			g.Expect(string(d.Status.Phase) + "/" + d.Status.Reason).To(Equal(tt.want))
+			g.Expect(d.Status.Duration).To(Equal("1m0s"))
+			g.Expect(d.Status.Targets).To(HaveEach(HaveField("Message", "says why")))
+			partial := ContainElement(And(HaveField("Type", "Partial"), HaveField("Status", metav1.ConditionTrue)))
+			if !tt.partial {
+				partial = Not(partial)
+			}
+			g.Expect(d.Status.Conditions).To(partial)
+			again := *b
+			again.Status = d.Status
+			g.Expect(Next(Input{Now: time.Unix(9999, 0), Batch: &again}).Status).To(
+				Equal(d.Status), "it ends once")
+		})
+	}
+}
+
+func TestNextOfARestoreBatch(t *testing.T) {
+	t.Run("a RestoreSession missing in the cache is made again, within maxParallel", func(t *testing.T) {
+		g := NewWithT(t)
+		b := restoreBatchOf("web", "uploads", "db")
+		b.Spec.MaxParallel = new(int32(2))
+		d := Next(Input{Now: time.Unix(60, 0), Batch: b,
+			Children: map[string]*v1alpha1.RestoreSession{
+				"back-db": restoredChild("back-db", v1alpha1.RestoreSessionRunning, "Running"),
+			}})
+		g.Expect(d.Create).To(Equal([]int{0}), "targets at work count")
+		g.Expect(d.Status.Targets[2].RestoreSession).To(Equal("back-db"))
+	})
+	t.Run("a missing RestoreSession is verified past the cache", func(t *testing.T) {
+		g := NewWithT(t)
+		b := restoreBatchOf("web")
+		b.Status.Targets[0].RestoreSession = "back-web"
+		d := Next(Input{Now: time.Unix(60, 0), Batch: b})
+		g.Expect(d.Verify).To(BeTrue())
+		g.Expect(d.Create).To(BeEmpty())
+		g.Expect(d.Status.Targets[0].Reason).To(Equal(v1alpha1.ReasonCancelled))
+	})
+	t.Run("a RestoreSession that does not end is ended after the deadline", func(t *testing.T) {
+		g := NewWithT(t)
+		b := restoreBatchOf("web")
+		running := map[string]*v1alpha1.RestoreSession{
+			"back-web": restoredChild("back-web", v1alpha1.RestoreSessionRunning, "Running"),
+		}
+		d := Next(Input{Now: time.Unix(3600, 0), Batch: b, Children: running})
+		g.Expect(d.Delete).To(BeEmpty(), "it can still report its own deadline")
+		g.Expect(d.After).To(Equal(childGrace))
+		d = Next(Input{Now: time.Unix(3661, 0), Batch: b, Children: running})
+		g.Expect(d.Delete).To(Equal([]string{"back-web"}))
+		b.Status = d.Status
+		d = Next(Input{Now: time.Unix(3670, 0), Batch: b})
+		g.Expect(d.Status.Reason).To(Equal(v1alpha1.ReasonDeadlineExceeded))
+	})
+	t.Run("a refused RestoreSession fails its target", func(t *testing.T) {
+		g := NewWithT(t)
+		d := Next(Input{Now: time.Unix(60, 0), Batch: restoreBatchOf("web"),
+			Refused: map[string]*v1alpha1.ResolvedError{
+				"web": {Reason: v1alpha1.ReasonNameConflict, Message: "there is one"},
+			}})
+		g.Expect(d.Status.Phase).To(Equal(v1alpha1.RestoreSessionFailed))
+		g.Expect(d.Status.Targets[0].Reason).To(Equal(v1alpha1.ReasonNameConflict))
+	})
+}
+
+func TestWhatATargetSaysGoesIntoItsRestoreSession(t *testing.T) {
+	g := NewWithT(t)
+	b := restoreBatchOf("web")
+	b.Spec.Targets[0].Executor, b.Spec.Targets[0].Confirm = v1alpha1.ExecutorSidecar, "uid"
+	spec := NewRestoreSession(b, 0, time.Unix(0, 0)).Spec
+	g.Expect(spec.Executor).To(Equal(v1alpha1.ExecutorSidecar))
+	g.Expect(spec.Confirm).To(Equal("uid"))
+}
+
+func TestATargetOfARestoreBatchIsNotBackedUp(t *testing.T) {
+	g := NewWithT(t)
+	app := v1alpha1.TypedObjectReference{APIGroup: "apps", Kind: "Deployment", Name: "web"}
+	b := restoreBatchOf("web")
+	b.Status.Resolved.Targets[0].Target = &app
+	here := app
+	here.Namespace = "shop"
+	g.Expect(restore.BatchRestoring([]v1alpha1.RestoreBatch{*b}, here)).To(HaveField("Name", "back"))
+	here.Name = "other"
+	g.Expect(restore.BatchRestoring([]v1alpha1.RestoreBatch{*b}, here)).To(BeNil())
+	b.Status.Phase = v1alpha1.RestoreSessionFailed
+	g.Expect(restore.BatchRestoring([]v1alpha1.RestoreBatch{*b}, app)).To(BeNil(), "it has ended")
+}
+
+// The failures of very many targets fit into one object. Otherwise the end of the batch could never be written.
+func TestTheFailuresOfManyRestoredTargetsFitIntoOneObject(t *testing.T) {
+	g := NewWithT(t)
+	var names []string
+	for i := range 500 {
+		names = append(names, fmt.Sprintf("target-%04d", i))
+	}
+	b := restoreBatchOf(names...)
+	children := map[string]*v1alpha1.RestoreSession{}
+	for _, name := range names {
+		child := restoredChild("back-"+name, v1alpha1.RestoreSessionFailed, "Why")
+		child.Status.Conditions[0].Message = strings.Repeat("x", 2048)
+		children["back-"+name] = child
+	}
+	d := Next(Input{Now: time.Unix(60, 0), Batch: b, Children: children})
+	g.Expect(d.Status.Phase).To(Equal(v1alpha1.RestoreSessionFailed))
+	raw, err := json.Marshal(d.Status)
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(len(raw)).To(BeNumerically("<", 400<<10))
+}

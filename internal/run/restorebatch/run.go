@@ -1,0 +1,265 @@
+package restorebatch
+
+import (
+	"cmp"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/fluxcd/pkg/apis/meta"
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/run"
+	"github.com/cairn-backup/cairn/internal/text"
+)
+
+// childGrace is how long after the deadline of the RestoreBatch a RestoreSession can still report its own deadline.
+const childGrace = time.Minute
+
+// runner is one step of a frozen RestoreBatch.
+type runner struct {
+	Input
+	d *Decision
+}
+
+func (r *runner) late() bool {
+	return !r.Now.Before(r.d.Status.RestoreDeadline.Time)
+}
+
+// stopReason returns why nothing more is allowed to begin, or "".
+func (r *runner) stopReason() string {
+	switch {
+	case r.Batch.DeletionTimestamp != nil:
+		return v1alpha1.ReasonCancelled
+	case r.late():
+		return v1alpha1.ReasonDeadlineExceeded
+	default:
+		return ""
+	}
+}
+
+func (r *runner) run() {
+	if !r.ending() && !r.preRestore() {
+		return
+	}
+	if r.scaleDown() && r.targets() && r.scaleUp() {
+		r.finish()
+	}
+}
+
+// targets advances each target as far as it can go now, and reports whether all have ended.
+func (r *runner) targets() bool {
+	s, active, open := &r.d.Status, 0, 0
+	for i := range s.Targets {
+		if child := r.Children[s.Resolved.Targets[i].RestoreSession]; child != nil && !child.Status.Phase.Terminal() {
+			active++
+		}
+	}
+	for i := range s.Targets {
+		t := &s.Targets[i]
+		if t.Phase.Terminal() {
+			continue
+		}
+		if r.target(i, t, active) {
+			active++
+		}
+		if !t.Phase.Terminal() {
+			open++
+		}
+	}
+	if open > 0 {
+		wake := s.RestoreDeadline.Sub(r.Now)
+		if r.late() {
+			wake = s.RestoreDeadline.Add(childGrace).Sub(r.Now)
+		}
+		r.d.After = run.EarlierOf(r.d.After, max(wake, time.Second))
+	}
+	return open == 0
+}
+
+// target advances a target and reports whether it begins now. active is how many other targets are being restored.
+func (r *runner) target(i int, t *v1alpha1.RestoreTargetStatus, active int) (begins bool) {
+	name := r.d.Status.Resolved.Targets[i].RestoreSession
+	child, stop := r.Children[name], r.stopReason()
+	switch {
+	case child != nil:
+		r.follow(t, child)
+		overdue := !r.Now.Before(r.d.Status.RestoreDeadline.Add(childGrace))
+		if !t.Phase.Terminal() && (r.Batch.DeletionTimestamp != nil || overdue) {
+			r.d.Delete = append(r.d.Delete, name)
+			r.d.After = run.EarlierOf(r.d.After, 5*time.Second)
+		}
+	case t.RestoreSession != "":
+		r.d.Verify = true
+		reason, message := cmp.Or(stop, v1alpha1.ReasonCancelled),
+			"RestoreSession "+name+" was deleted before it ended: the target may be restored only in part"
+		r.fail(t, reason, message)
+	case r.Refused[t.Name] != nil:
+		r.fail(t, r.Refused[t.Name].Reason, r.Refused[t.Name].Message)
+	case stop == v1alpha1.ReasonCancelled:
+		r.d.Verify = true
+		r.fail(t, stop, "not restored: the RestoreBatch was deleted")
+	case stop != "":
+		r.d.Verify = true
+		r.fail(t, stop, "not restored: the deadline of the restore passed before it began")
+	case active < r.limit():
+		r.d.Create = append(r.d.Create, i)
+		return true
+	}
+	return false
+}
+
+// follow copies the state of a target from its RestoreSession.
+func (r *runner) follow(t *v1alpha1.RestoreTargetStatus, child *v1alpha1.RestoreSession) {
+	t.RestoreSession = child.Name
+	t.Phase, t.Reason = cmp.Or(child.Status.Phase, v1alpha1.RestoreSessionPending),
+		cmp.Or(child.Status.Reason, v1alpha1.ReasonPending)
+	t.Message = ""
+	if c := apimeta.FindStatusCondition(child.Status.Conditions, meta.ReadyCondition); c != nil {
+		t.Message = r.cut(c.Message)
+	}
+}
+
+// cut shortens the message of a target, so that the messages of all targets fit into one object.
+func (r *runner) cut(message string) string {
+	return text.Cut(message, text.MaxMessage*run.ManyTargets/max(len(r.d.Status.Targets), run.ManyTargets))
+}
+
+// limit returns how many targets can be restored at once.
+func (r *runner) limit() int {
+	spec := &r.Batch.Spec
+	switch {
+	case spec.ExecutionOrder == v1alpha1.ExecutionSequential:
+		return 1
+	case spec.MaxParallel != nil:
+		return int(*spec.MaxParallel)
+	default:
+		return len(spec.Targets)
+	}
+}
+
+func (r *runner) fail(t *v1alpha1.RestoreTargetStatus, reason, message string) {
+	t.Phase, t.Reason, t.Message = v1alpha1.RestoreSessionFailed, reason, r.cut(message)
+}
+
+// outcome sums up how the targets ended.
+func (r *runner) outcome() (phase v1alpha1.RestoreSessionPhase, reason, message string) {
+	by := map[v1alpha1.RestoreSessionPhase][]string{}
+	for _, t := range r.d.Status.Targets {
+		by[t.Phase] = append(by[t.Phase], t.Name)
+	}
+	total := len(r.d.Status.Targets)
+	succeeded, skipped, unknown := by[v1alpha1.RestoreSessionSucceeded], by[v1alpha1.RestoreSessionSkipped],
+		by[v1alpha1.RestoreSessionUnknown]
+	source := &r.Batch.Spec.DataSource
+	switch {
+	case len(succeeded)+len(skipped)+len(unknown) < total:
+		return v1alpha1.RestoreSessionFailed, r.failedReason(), "not restored: " + r.failures()
+	case r.disturbed() != "" && len(skipped) < total:
+		return v1alpha1.RestoreSessionFailed, v1alpha1.ReasonReplicasChanged, "all was written, but " + r.disturbed()
+	case len(unknown) > 0:
+		return v1alpha1.RestoreSessionUnknown, v1alpha1.ReasonTargetsFailed,
+			"all was written, but not all could be verified: " + r.failures()
+	case len(skipped) == total:
+		return v1alpha1.RestoreSessionSkipped, v1alpha1.ReasonAlreadyRestored,
+			"the targets were filled by an equal RestoreBatch before"
+	case len(skipped) > 0 && !source.Mixed &&
+		(source.PITR != nil || source.BackupSession == v1alpha1.LatestBackupSession):
+		// Nobody knows any more from which restore point that was.
+		return v1alpha1.RestoreSessionFailed, v1alpha1.ReasonMixedRestorePoints, fmt.Sprintf(
+			"%s: an identical RestoreBatch has filled this before, perhaps from another restore point than that of "+
+				"%s, BackupSession %s. Check whether they fit together; to restore all from one restore point, "+
+				"create a RestoreBatch that names it in dataSource.backupSession",
+			strings.Join(skipped, ", "), strings.Join(succeeded, ", "), r.d.Status.RestorePoint)
+	case r.d.Status.RestorePoint == "":
+		return v1alpha1.RestoreSessionSucceeded, v1alpha1.ReasonSucceeded,
+			fmt.Sprintf("restored %d targets of BackupBatch %s, from different restore points", total,
+				source.BackupBatch)
+	default:
+		return v1alpha1.RestoreSessionSucceeded, v1alpha1.ReasonSucceeded,
+			fmt.Sprintf("restored %d targets of BackupBatch %s from the restore point of BackupSession %s",
+				total, source.BackupBatch, r.d.Status.RestorePoint)
+	}
+}
+
+// failedReason returns the reason that all failed targets share, or else TargetsFailed.
+func (r *runner) failedReason() string {
+	if reason := r.stopReason(); reason == v1alpha1.ReasonCancelled {
+		return reason
+	}
+	reason := ""
+	for _, t := range r.d.Status.Targets {
+		if wellEnded(t.Phase) {
+			continue
+		}
+		if reason != "" && reason != t.Reason || t.Phase != v1alpha1.RestoreSessionFailed {
+			return v1alpha1.ReasonTargetsFailed
+		}
+		reason = t.Reason
+	}
+	if reason == v1alpha1.ReasonFailedToExecutePreRestoreHooks || reason == v1alpha1.ReasonDeadlineExceeded {
+		return reason
+	}
+	return v1alpha1.ReasonTargetsFailed
+}
+
+func wellEnded(p v1alpha1.RestoreSessionPhase) bool {
+	return p == v1alpha1.RestoreSessionSucceeded || p == v1alpha1.RestoreSessionSkipped
+}
+
+// failures names the targets that did not end well, and why, in one line.
+func (r *runner) failures() string {
+	var out []string
+	for _, t := range r.d.Status.Targets {
+		if !wellEnded(t.Phase) {
+			out = append(out, fmt.Sprintf("target %s: %s: %s", t.Name, t.Reason, t.Message))
+		}
+	}
+	return strings.Join(out, "; ")
+}
+
+// finish ends the RestoreBatch according to its targets, once its postRestore hooks have ended.
+func (r *runner) finish() {
+	hooks, ended := r.postRestore()
+	if !ended {
+		return
+	}
+	phase, reason, message := r.outcome()
+	well := 0
+	for _, t := range r.d.Status.Targets {
+		if t.Phase == v1alpha1.RestoreSessionSucceeded {
+			well++
+		}
+	}
+	switch {
+	case !wellEnded(phase) && well > 0:
+		run.Partial(&r.d.Status.Conditions, "some targets are restored and some are not: see status.targets",
+			r.Batch.Generation, r.Now)
+	case wellEnded(phase) && r.left() != "":
+		run.Partial(&r.d.Status.Conditions,
+			"all data is restored, but not all workloads have their replicas again: "+r.left(), r.Batch.Generation,
+			r.Now)
+	case wellEnded(phase) && r.incomplete() != "":
+		run.Partial(&r.d.Status.Conditions,
+			"all data is restored, but not all owners and attributes: see the condition Partial of RestoreSession "+
+				""+r.incomplete(), r.Batch.Generation, r.Now)
+	}
+	if wellEnded(phase) && hooks != "" {
+		phase, reason, message = v1alpha1.RestoreSessionFailed, v1alpha1.ReasonFailedToExecutePostRestoreHooks,
+			message+", but a postRestore hook failed: "+hooks
+	}
+	end(r.Input, r.d, phase, reason, message)
+}
+
+// incomplete returns the first RestoreSession that could not restore all owners or attributes, or "".
+func (r *runner) incomplete() string {
+	for i := range r.d.Status.Resolved.Targets {
+		name := r.d.Status.Resolved.Targets[i].RestoreSession
+		if child := r.Children[name]; child != nil &&
+			apimeta.IsStatusConditionTrue(child.Status.Conditions, v1alpha1.ConditionPartial) {
+			return name
+		}
+	}
+	return ""
+}

@@ -1,0 +1,199 @@
+package restorebatch
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/run"
+	"github.com/cairn-backup/cairn/internal/workload"
+)
+
+// podsInterval is how often the pods of a workload that is being scaled down are counted.
+const podsInterval = 2 * time.Second
+
+// scaleDown advances the workloads that must have no pods during the restore. It reports whether the targets can go on:
+// the pods are gone, or the targets have failed.
+func (r *runner) scaleDown() bool {
+	s := &r.d.Status
+	open := func(t v1alpha1.RestoreTargetStatus) bool { return !t.Phase.Terminal() }
+	pending := func(w v1alpha1.ScaledWorkload) bool { return w.Phase == v1alpha1.ScalePending }
+	if r.stopReason() != "" || !slices.ContainsFunc(s.Targets, open) || !slices.ContainsFunc(s.ScaledDown, pending) {
+		return true
+	}
+	if r.Workloads == nil {
+		r.d.Look = true
+		return false
+	}
+	var waiting []string
+	for i := range s.ScaledDown {
+		w := &s.ScaledDown[i]
+		if w.Phase != v1alpha1.ScalePending {
+			continue
+		}
+		is := r.Workloads[w.String()]
+		switch problem := problemOf(w, is); {
+		case problem != nil:
+			r.refuseScaled(problem)
+			return true
+		case is.Replicas > 0:
+			r.scale(w, 0)
+			waiting = append(waiting, w.String())
+		case is.Pods > 0 || !is.Settled:
+			waiting = append(waiting, w.String())
+		default:
+			w.Phase, w.Generation = v1alpha1.ScaleDownDone, is.Generation
+		}
+	}
+	if len(waiting) > 0 {
+		run.Progress(&s.Conditions, v1alpha1.ReasonRunning, "waiting for the pods of "+strings.Join(waiting, ", ")+
+			" to end", r.Batch.Generation, r.Now)
+		r.d.After = run.EarlierOf(r.d.After, podsInterval)
+		return false
+	}
+	run.Progress(&s.Conditions, v1alpha1.ReasonRunning, "the restore runs", r.Batch.Generation, r.Now)
+	// The scale-down is written to the status before anything is restored. A pod that exists later was made by somebody
+	// else.
+	r.d.After = run.EarlierOf(r.d.After, time.Second)
+	return false
+}
+
+// problemOf explains what keeps a workload from being scaled down. Nil means that nothing does.
+func problemOf(w *v1alpha1.ScaledWorkload, is Workload) *v1alpha1.ResolvedError {
+	switch {
+	case is.UID != w.UID:
+		return workload.Fail(v1alpha1.ReasonReplicasChanged, "%s was deleted or replaced", w)
+	case is.Refused != "":
+		return workload.Fail(v1alpha1.ReasonScalingNotPermitted, "%s", is.Refused)
+	case is.Managed != "":
+		return workload.Fail(v1alpha1.ReasonReplicasManaged, "%s", ReplicasManaged(w.Kind, w.Name, is.Managed))
+	case is.Replicas != 0 && is.Replicas != w.Before:
+		return workload.Fail(v1alpha1.ReasonReplicasChanged, "somebody scaled %s from %d to %d replicas in the meantime", w,
+			w.Before, is.Replicas)
+	default:
+		return nil
+	}
+}
+
+// ReplicasManaged returns the message that a workload is not scaled down because somebody manages its replicas: see
+// Workload.
+func ReplicasManaged(kind, name, managed string) string {
+	return fmt.Sprintf(
+		"%s/%s is not scaled down: its replicas %s, so it can be scaled up in the middle of the restore. Scale it "+
+			"down there, or suspend that and scale it down by hand, and leave it out of scaleDown",
+		kind, name, managed)
+}
+
+// refuseScaled fails every target because a workload can't be scaled down.
+func (r *runner) refuseScaled(problem *v1alpha1.ResolvedError) {
+	for i := range r.d.Status.Targets {
+		if t := &r.d.Status.Targets[i]; !t.Phase.Terminal() {
+			r.fail(t, problem.Reason, "not restored: "+problem.Message)
+		}
+	}
+}
+
+// scale asks for a number of replicas of a workload.
+func (r *runner) scale(w *v1alpha1.ScaledWorkload, replicas int32) {
+	if r.d.Scale == nil {
+		r.d.Scale = map[string]int32{}
+	}
+	r.d.Scale[w.String()] = replicas
+}
+
+// scaleUp scales the workloads up again once all targets have ended, and reports whether that is done. If the targets
+// were restored only in part, the workloads stay down, because their pods would start on that data.
+func (r *runner) scaleUp() bool {
+	s := &r.d.Status
+	if !slices.ContainsFunc(s.ScaledDown, func(w v1alpha1.ScaledWorkload) bool { return !scaled(w.Phase) }) {
+		return true
+	}
+	if r.Workloads == nil {
+		r.d.Look = true
+		return false
+	}
+	touched := slices.ContainsFunc(s.Targets, func(t v1alpha1.RestoreTargetStatus) bool {
+		return t.RestoreSession != ""
+	})
+	well := !slices.ContainsFunc(s.Targets, func(t v1alpha1.RestoreTargetStatus) bool { return !wellEnded(t.Phase) })
+	ended := true
+	for i := range s.ScaledDown {
+		w := &s.ScaledDown[i]
+		if !scaled(w.Phase) {
+			r.bringBack(w, r.Workloads[w.String()], well || !touched)
+		}
+		ended = ended && scaled(w.Phase)
+	}
+	if !ended {
+		r.d.After = run.EarlierOf(r.d.After, time.Second)
+	}
+	return ended
+}
+
+// scaled reports whether nothing more is done about a workload.
+func scaled(p v1alpha1.ScalePhase) bool {
+	return p == v1alpha1.ScaleUpDone || p == v1alpha1.ScaleLeft || p == v1alpha1.ScaleDisturbed
+}
+
+// bringBack decides what becomes of a workload at the end.
+func (r *runner) bringBack(w *v1alpha1.ScaledWorkload, is Workload, may bool) {
+	was := w.Phase
+	w.Phase = v1alpha1.ScaleLeft
+	switch {
+	case is.UID != w.UID:
+		w.Message = "it was deleted or replaced"
+	case is.Replicas > 0 && was == v1alpha1.ScalePending:
+		w.Message = "it was not scaled down"
+	case is.Replicas > 0 && was == v1alpha1.ScaleDownDone:
+		w.Phase = v1alpha1.ScaleDisturbed
+		w.Message = fmt.Sprintf(
+			"somebody scaled it to %d replicas while it had to have none: its pods may have written into the "+
+				"restored data", is.Replicas)
+	case was == v1alpha1.ScaleDownDone && is.Generation != w.Generation:
+		w.Phase = v1alpha1.ScaleDisturbed
+		w.Message = "somebody changed it while it had to have no pods: if it had any, they may have written into the " +
+			"restored data" + advice(r.Batch.Namespace, w)
+	case is.Replicas > 0:
+		w.Phase = v1alpha1.ScaleUpDone
+	case w.Replicas == 0:
+		w.Message = "it had no replicas before"
+	case !may:
+		w.Message = "not everything was restored, and its pods would start on incomplete data" +
+			advice(r.Batch.Namespace, w)
+	case is.Refused != "":
+		w.Message = is.Refused + advice(r.Batch.Namespace, w)
+	case was != v1alpha1.ScalingUp:
+		w.Phase = v1alpha1.ScalingUp
+	default:
+		r.scale(w, w.Replicas)
+		w.Phase = v1alpha1.ScaleUpDone
+	}
+}
+
+func advice(namespace string, w *v1alpha1.ScaledWorkload) string {
+	return fmt.Sprintf(": scale it up with \"kubectl scale -n %s %s/%s --replicas=%d\"", namespace,
+		strings.ToLower(w.Kind), w.Name, w.Replicas)
+}
+
+// left names the workloads that should have been scaled up but were left as they are.
+func (r *runner) left() string {
+	return r.inPhase(v1alpha1.ScaleLeft)
+}
+
+// disturbed names the workloads that had pods while they should have had none. It returns "" if there are none.
+func (r *runner) disturbed() string {
+	return r.inPhase(v1alpha1.ScaleDisturbed)
+}
+
+// inPhase names the workloads in a phase, and why. Workloads that had no replicas before don't count as left.
+func (r *runner) inPhase(p v1alpha1.ScalePhase) string {
+	var out []string
+	for i := range r.d.Status.ScaledDown {
+		if w := &r.d.Status.ScaledDown[i]; w.Phase == p && (w.Replicas > 0 || p != v1alpha1.ScaleLeft) {
+			out = append(out, w.String()+": "+w.Message)
+		}
+	}
+	return strings.Join(out, "; ")
+}

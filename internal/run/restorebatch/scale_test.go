@@ -1,0 +1,217 @@
+package restorebatch
+
+import (
+	"cmp"
+	"testing"
+	"time"
+
+	. "github.com/onsi/gomega"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+)
+
+// scalingBatch returns a frozen RestoreBatch of one target that scales down a Deployment with two replicas.
+func scalingBatch(phase v1alpha1.ScalePhase) *v1alpha1.RestoreBatch {
+	b := restoreBatchOf("web")
+	b.Status.ScaledDown = []v1alpha1.ScaledWorkload{
+		{Kind: "Deployment", Name: "web", UID: "u", Before: 2, Replicas: 2, Phase: phase},
+	}
+	return b
+}
+
+// decideScaling decides with the present state of the workload, and checks that the decision asked for it first.
+func decideScaling(g Gomega, in Input, is Workload) Decision {
+	if in.Now.IsZero() {
+		in.Now = time.Unix(60, 0)
+	}
+	d := Next(in)
+	g.Expect(d.Look).To(BeTrue(), "the workloads must be read before anything is decided")
+	g.Expect(d.Create).To(BeEmpty())
+	g.Expect(d.Scale).To(BeEmpty())
+	in.Workloads = map[string]Workload{"Deployment/web": is}
+	d = Next(in)
+	g.Expect(d.Look).To(BeFalse())
+	return d
+}
+
+func TestScalingDown(t *testing.T) {
+	for name, tt := range map[string]struct {
+		is     Workload
+		scale  map[string]int32
+		phase  v1alpha1.ScalePhase
+		reason string // of the target
+	}{
+		"it has pods": {
+			is: Workload{UID: "u", Replicas: 2, Pods: 2}, scale: map[string]int32{"Deployment/web": 0},
+			phase: v1alpha1.ScalePending,
+		},
+		"its pods end":             {is: Workload{UID: "u", Pods: 1}, phase: v1alpha1.ScalePending},
+		"its controller is behind": {is: Workload{UID: "u"}, phase: v1alpha1.ScalePending},
+		"its pods have ended":      {is: Workload{UID: "u", Settled: true}, phase: v1alpha1.ScaleDownDone},
+		"somebody scales it in the meantime": {
+			is: Workload{UID: "u", Replicas: 5}, phase: v1alpha1.ScaleLeft, reason: v1alpha1.ReasonReplicasChanged,
+		},
+		"it does not exist": {phase: v1alpha1.ScaleLeft, reason: v1alpha1.ReasonReplicasChanged},
+		"it was replaced": {
+			is: Workload{UID: "v", Replicas: 2}, phase: v1alpha1.ScaleLeft, reason: v1alpha1.ReasonReplicasChanged,
+		},
+		"somebody manages it now": {
+			is:    Workload{UID: "u", Replicas: 2, Managed: "are managed by HorizontalPodAutoscaler busy"},
+			phase: v1alpha1.ScaleLeft, reason: v1alpha1.ReasonReplicasManaged,
+		},
+		"somebody manages it now and has scaled it": {
+			is:    Workload{UID: "u", Replicas: 5, Managed: "are managed by HorizontalPodAutoscaler busy"},
+			phase: v1alpha1.ScaleLeft, reason: v1alpha1.ReasonReplicasManaged,
+		},
+		"scaling it is no longer allowed": {
+			is: Workload{UID: "u", Replicas: 2, Refused: "no"}, phase: v1alpha1.ScaleLeft,
+			reason: v1alpha1.ReasonScalingNotPermitted,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			d := decideScaling(g, Input{Batch: scalingBatch(v1alpha1.ScalePending)}, tt.is)
+			g.Expect(d.Scale).To(Equal(tt.scale))
+			g.Expect(d.Status.ScaledDown[0].Phase).To(Equal(tt.phase))
+			g.Expect(d.Create).To(BeEmpty(), "the status must say that the pods are gone before anything is restored")
+			if tt.reason != "" {
+				g.Expect(d.Status.Phase).To(Equal(v1alpha1.RestoreSessionFailed))
+				g.Expect(d.Status.Targets[0].Reason).To(Equal(tt.reason))
+			} else {
+				g.Expect(d.After).To(BeNumerically(">", 0))
+			}
+		})
+	}
+	t.Run("somebody manages it when it is down: it is scaled up again", func(t *testing.T) {
+		g := NewWithT(t)
+		is := Workload{UID: "u", Managed: "are managed by HorizontalPodAutoscaler busy"}
+		b := scalingBatch(v1alpha1.ScalePending)
+		d := decideScaling(g, Input{Batch: b}, is)
+		g.Expect(d.Status.Targets[0].Reason).To(Equal(v1alpha1.ReasonReplicasManaged))
+		g.Expect(d.Status.ScaledDown[0].Phase).To(Equal(v1alpha1.ScalingUp))
+		b.Status = d.Status
+		d = decideScaling(g, Input{Batch: b}, is)
+		g.Expect(d.Scale).To(Equal(map[string]int32{"Deployment/web": 2}))
+		g.Expect(d.Status.Phase).To(Equal(v1alpha1.RestoreSessionFailed))
+	})
+	t.Run("then targets are restored", func(t *testing.T) {
+		g := NewWithT(t)
+		d := Next(Input{Now: time.Unix(60, 0), Batch: scalingBatch(v1alpha1.ScaleDownDone)})
+		g.Expect(d.Create).To(Equal([]int{0}))
+		g.Expect(d.Look).To(BeFalse())
+	})
+}
+
+func TestScalingUp(t *testing.T) {
+	const good, bad = v1alpha1.RestoreSessionSucceeded, v1alpha1.RestoreSessionFailed
+	down := Workload{UID: "u"}
+	up := map[string]int32{"Deployment/web": 2}
+	for name, tt := range map[string]struct {
+		was       v1alpha1.ScalePhase // empty: ScaleDownDone
+		child     v1alpha1.RestoreSessionPhase
+		is        Workload
+		edit      func(*v1alpha1.ScaledWorkload)
+		scale     map[string]int32
+		phase     v1alpha1.ScalePhase
+		message   string
+		want      string // empty: Running
+		partial   bool
+		untouched bool // the deadline passed before the target began
+	}{
+		"all is restored: the status is written before it is scaled up": {
+			child: good, is: down, phase: v1alpha1.ScalingUp,
+		},
+		"then it is scaled up": {
+			was: v1alpha1.ScalingUp, child: good, is: down, scale: up, phase: v1alpha1.ScaleUpDone,
+			want: "Succeeded/Succeeded",
+		},
+		"it is up already": {
+			was: v1alpha1.ScalingUp, child: good, is: Workload{UID: "u", Replicas: 2}, phase: v1alpha1.ScaleUpDone,
+			want: "Succeeded/Succeeded",
+		},
+		"another number is requested": {
+			was: v1alpha1.ScalingUp, child: good, is: down, edit: func(w *v1alpha1.ScaledWorkload) { w.Replicas = 3 },
+			scale: map[string]int32{"Deployment/web": 3}, phase: v1alpha1.ScaleUpDone, want: "Succeeded/Succeeded",
+		},
+		"it had none before": {
+			child: good, is: down, edit: func(w *v1alpha1.ScaledWorkload) { w.Before, w.Replicas = 0, 0 },
+			phase: v1alpha1.ScaleLeft, message: "no replicas before", want: "Succeeded/Succeeded",
+		},
+		"it had none and gets some": {
+			child: good, is: down, edit: func(w *v1alpha1.ScaledWorkload) { w.Before = 0 }, phase: v1alpha1.ScalingUp,
+		},
+		"not all is restored": {
+			child: bad, is: down, phase: v1alpha1.ScaleLeft,
+			message: "kubectl scale -n shop deployment/web --replicas=2", want: "Failed/TargetsFailed",
+		},
+		"nothing was touched": {
+			was: v1alpha1.ScalingUp, is: down, untouched: true, scale: up, phase: v1alpha1.ScaleUpDone,
+			want: "Failed/DeadlineExceeded",
+		},
+		"somebody scaled it up meanwhile": {
+			child: good, is: Workload{UID: "u", Replicas: 1}, phase: v1alpha1.ScaleDisturbed,
+			message: "may have written", want: "Failed/ReplicasChanged", partial: true,
+		},
+		"somebody scaled it up and down": {
+			child: good, is: Workload{UID: "u", Generation: 9}, phase: v1alpha1.ScaleDisturbed,
+			message: "if it had any", want: "Failed/ReplicasChanged", partial: true,
+		},
+		"somebody scaled it up after that": {
+			was: v1alpha1.ScalingUp, child: good, is: Workload{UID: "u", Replicas: 1}, phase: v1alpha1.ScaleUpDone,
+			want: "Succeeded/Succeeded",
+		},
+		"it does not exist": {
+			child: good, phase: v1alpha1.ScaleLeft, message: "deleted", want: "Succeeded/Succeeded", partial: true,
+		},
+		"scaling it is no longer allowed": {
+			was: v1alpha1.ScalingUp, child: good, is: Workload{UID: "u", Refused: "no"}, phase: v1alpha1.ScaleLeft,
+			message: "kubectl scale", want: "Succeeded/Succeeded", partial: true,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			b := scalingBatch(cmp.Or(tt.was, v1alpha1.ScaleDownDone))
+			if tt.edit != nil {
+				tt.edit(&b.Status.ScaledDown[0])
+			}
+			in := Input{Batch: b}
+			if tt.untouched {
+				in.Now = time.Unix(3601, 0)
+			} else {
+				in.Children = map[string]*v1alpha1.RestoreSession{
+					"back-web": restoredChild("back-web", tt.child, "Why"),
+				}
+			}
+			d := decideScaling(g, in, tt.is)
+			g.Expect(d.Scale).To(Equal(tt.scale))
+			g.Expect(d.Status.ScaledDown[0].Phase).To(Equal(tt.phase))
+			g.Expect(d.Status.ScaledDown[0].Message).To(ContainSubstring(tt.message))
+			g.Expect(string(d.Status.Phase) + "/" + d.Status.Reason).To(Equal(cmp.Or(tt.want, "Running/")))
+			partial := ContainElement(And(HaveField("Type", "Partial"), HaveField("Status", metav1.ConditionTrue)))
+			if !tt.partial {
+				partial = Not(partial)
+			}
+			g.Expect(d.Status.Conditions).To(partial)
+		})
+	}
+	t.Run("a RestoreBatch that is deleted before anything was restored", func(t *testing.T) {
+		g := NewWithT(t)
+		b := scalingBatch(v1alpha1.ScalePending)
+		b.DeletionTimestamp = &metav1.Time{Time: time.Unix(50, 0)}
+		d := decideScaling(g, Input{Batch: b}, Workload{UID: "u", Pods: 1})
+		g.Expect(d.Status.ScaledDown[0].Phase).To(Equal(v1alpha1.ScalingUp))
+		b.Status = d.Status
+		d = decideScaling(g, Input{Batch: b}, Workload{UID: "u", Pods: 1})
+		g.Expect(d.Scale).To(Equal(up))
+		g.Expect(d.Status.Reason).To(Equal(v1alpha1.ReasonCancelled))
+	})
+	t.Run("a workload that was never scaled down", func(t *testing.T) {
+		g := NewWithT(t)
+		b := scalingBatch(v1alpha1.ScalePending)
+		b.DeletionTimestamp = &metav1.Time{Time: time.Unix(50, 0)}
+		d := decideScaling(g, Input{Batch: b}, Workload{UID: "u", Replicas: 2, Pods: 2})
+		g.Expect(d.Scale).To(BeEmpty())
+		g.Expect(d.Status.ScaledDown[0].Message).To(Equal("it was not scaled down"))
+	})
+}

@@ -1,0 +1,72 @@
+package run
+
+import (
+	"time"
+
+	"github.com/cairn-backup/cairn/internal/task"
+	"github.com/cairn-backup/cairn/internal/task/observe"
+)
+
+// How long a run waits for something that can still appear, counted from when the run was first seen.
+const (
+	// WaitForPolicy is how long a run waits for a PolicySync that is applying a revision.
+	WaitForPolicy = 30 * time.Second
+	// WaitForChild is how long a run waits for the BackupConfiguration that a BackupBatch makes for a target.
+	WaitForChild = time.Minute
+	// WaitForRepository is how long a run waits for a Repository that is being initialised.
+	WaitForRepository = 5 * time.Minute
+	// WaitForDatabase is how long a run waits for a database that is not ready.
+	WaitForDatabase = time.Minute
+	// WaitForPods is how long a cancelled run waits for its pods to end.
+	WaitForPods = 2 * time.Minute
+	// DefaultTimeout is the timeout of a run or restore that names none.
+	DefaultTimeout = 6 * time.Hour
+	// PollInterval is how often a waiting run looks again.
+	PollInterval = 10 * time.Second
+)
+
+// Job is an observed Job of a run or restore. The work of a sidecar is represented as a Job, too.
+type Job struct {
+	observe.Observation
+	// Hook means that the Job belongs to a hook, not to a mover.
+	Hook bool
+	// Created is when the Job was made.
+	Created time.Time
+	// Finished means that Kubernetes is done with the Job.
+	Finished bool
+	// Sidecar means that this is the work of a sidecar, not a Job.
+	Sidecar bool
+}
+
+// Event is something that happened to a run or restore.
+type Event struct {
+	// Type is corev1.EventTypeNormal or corev1.EventTypeWarning.
+	Type string
+	// Reason is one word.
+	Reason string
+	// Message is the text of the event.
+	Message string
+}
+
+// ReasonStarted is the reason of the event that a run or restore has started.
+const ReasonStarted = "Started"
+
+// EarlierOf returns the shorter of two durations, where 0 means never.
+func EarlierOf(a, b time.Duration) time.Duration {
+	if a == 0 || b != 0 && b < a {
+		return b
+	}
+	return a
+}
+
+// FailureReason returns the reason of a failed Result, or "".
+func FailureReason(r *task.Result) string {
+	if r.Outcome == task.OutcomeFailed {
+		return r.Reason
+	}
+	return ""
+}
+
+// ManyTargets is the number of targets above which their texts are cut, so that the status of all targets fits into one
+// object.
+const ManyTargets = 50

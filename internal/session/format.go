@@ -1,9 +1,0 @@
-package session
-
-import "time"
-
-// FormatDuration formats a duration rounded to seconds ("41s", "1h2m3s"). A negative duration, as after a clock step,
-// becomes "0s".
-func FormatDuration(d time.Duration) string {
-	return max(d, 0).Round(time.Second).String()
-}

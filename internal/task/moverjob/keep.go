@@ -1,0 +1,82 @@
+package moverjob
+
+import (
+	"path"
+	"strconv"
+	"time"
+
+	batchv1 "k8s.io/api/batch/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/task"
+)
+
+// keepTimeout bounds a keeper: garbage collection in a big repository takes long.
+const keepTimeout = 6 * time.Hour
+
+// KeepJobInput is the input for a keeper's Job.
+type KeepJobInput struct {
+	// Owner of the Job: the Lease that lets only one keeper work at a time.
+	Owner metav1.OwnerReference
+	// Name and Namespace of the Job.
+	Name, Namespace string
+	// Label is the value of v1alpha1.LabelKeeper.
+	Label string
+	// Storage that holds all the repositories.
+	Storage *v1alpha1.BackupStorage
+	// StorageSecret that the keeper reads, in the Job's namespace; empty for a local storage.
+	StorageSecret string
+	// Work to do.
+	Work []KeepWork
+	// Image of the mover.
+	Image string
+	// Privileged reports whether the Namespace allows root and host paths.
+	Privileged bool
+	// ClusterUID is the UID of the namespace kube-system.
+	ClusterUID string
+}
+
+// KeepWork is the work in one repository.
+type KeepWork struct {
+	Repository *v1alpha1.Repository
+	// EncryptionSecret with its password, in the Job's namespace; empty if the directory is wiped.
+	EncryptionSecret string
+	Remove           []task.Removed
+	Wipe             bool
+	Maintain         task.Maintenance
+	Check            []task.Checked
+}
+
+// KeepJob builds the Job of a keeper.
+func KeepJob(in KeepJobInput) (*batchv1.Job, error) {
+	t := task.Task{Kind: task.KindKeep, Cluster: in.ClusterUID, Namespace: in.Namespace, Storage: storageOf(in.Storage)}
+	passwords := make([]string, len(in.Work))
+	for i, w := range in.Work {
+		k := task.Keep{Repository: repositoryOf(w.Repository), Remove: w.Remove, Wipe: w.Wipe, Maintain: w.Maintain,
+			Check: w.Check}
+		if w.EncryptionSecret != "" {
+			k.Repository.Encryption = strconv.Itoa(i)
+		}
+		passwords[i] = w.EncryptionSecret
+		t.Keep = append(t.Keep, k)
+	}
+	return blueprint{
+		name:         in.Name,
+		namespace:    in.Namespace,
+		owner:        in.Owner,
+		resolved:     initTask(in.Image, task.KindKeep, in.Storage),
+		credentials:  Credentials{StorageSecret: in.StorageSecret},
+		passwords:    passwords,
+		timeout:      keepTimeout,
+		security:     securityOf(v1alpha1.MoverSecurityContext{}, podOf(in.Storage.Spec.RuntimeSettings)),
+		privileged:   in.Privileged,
+		node:         nodeOf(in.Storage.Spec.RuntimeSettings),
+		storageGroup: true,
+		labels:       map[string]string{v1alpha1.LabelKeeper: in.Label},
+		task:         t,
+	}.job()
+}
+
+// passwordDir returns the directory with the password of a keeper's repository.
+func passwordDir(index int) string { return path.Join(task.EncryptionDir, strconv.Itoa(index)) }

@@ -1,0 +1,205 @@
+package moverjob
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"path"
+	"strconv"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/policy"
+	"github.com/cairn-backup/cairn/internal/task"
+	"github.com/cairn-backup/cairn/internal/variables"
+)
+
+// volume of the target, mounted at task.VolumesDir/<component> unless mountPath is set.
+type volume struct {
+	component, claim, hostPath string
+	mountPath, subPath         string
+	readOnly                   bool
+	// readOnlyClaim means that nobody can write to the claim.
+	readOnlyClaim bool
+	// block means a raw device, which appears at the same path.
+	block bool
+}
+
+// volumeName returns the name of the volume of component i in the blueprint.
+func volumeName(i int) string { return "component-" + strconv.Itoa(i) }
+
+// mount returns the mount of component i in the blueprint.
+func (v volume) mount(i int, readOnly bool) corev1.VolumeMount {
+	return corev1.VolumeMount{Name: volumeName(i), MountPath: cmp.Or(v.mountPath, path.Join(task.VolumesDir, v.component)),
+		SubPath: v.subPath, ReadOnly: readOnly}
+}
+
+// mounts returns the volumes of the pod and their mounts in the mover's container.
+func (b blueprint) mounts() ([]corev1.Volume, []corev1.VolumeMount, error) {
+	volumes := []corev1.Volume{
+		{Name: "task", VolumeSource: taskSource()},
+		b.shared(variables.WorkVolume),
+		{Name: "token", VolumeSource: tokenSource()},
+	}
+	mounts := []corev1.VolumeMount{
+		{Name: "task", MountPath: path.Dir(task.Path), ReadOnly: true},
+		{Name: variables.WorkVolume, MountPath: task.WorkDir},
+		{Name: "token", MountPath: tokenDir, ReadOnly: true},
+	}
+	add := func(name, dir string, readOnly bool, source corev1.VolumeSource) {
+		volumes = append(volumes, corev1.Volume{Name: name, VolumeSource: source})
+		mounts = append(mounts, corev1.VolumeMount{Name: name, MountPath: dir, ReadOnly: readOnly})
+	}
+	if b.credentials.StorageSecret != "" {
+		add("credentials", task.CredentialsDir, true, secretSource(b.credentials.StorageSecret,
+			policy.SecretOf(b.task.Storage.Spec).Keys()...))
+	}
+	if b.credentials.EncryptionSecret != "" {
+		add("encryption", task.EncryptionDir, true, secretSource(b.credentials.EncryptionSecret, v1alpha1.EncryptionPassword,
+			v1alpha1.EncryptionResticPassword))
+	}
+	if d := b.resolved.Database; d != nil {
+		add(databaseVolume, task.DatabaseDir, true, databaseSource(d))
+	}
+	if b.moverImage() != "" {
+		add(binVolume, binDir, true, corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}})
+	}
+	for i, secret := range b.passwords {
+		if secret != "" {
+			add("encryption-"+strconv.Itoa(i), passwordDir(i), true, secretSource(secret, v1alpha1.EncryptionPassword,
+				v1alpha1.EncryptionResticPassword))
+		}
+	}
+	if local := b.task.Storage.Spec.Local; local != nil {
+		source, err := b.storageSource(local)
+		if err != nil {
+			return nil, nil, err
+		}
+		add("storage", StorageMount(local), false, source)
+	}
+	for i, v := range b.volumes {
+		source := claimSource(v.claim)
+		if v.readOnlyClaim {
+			source.PersistentVolumeClaim.ReadOnly = true
+		}
+		if v.hostPath != "" {
+			if !b.privileged {
+				return nil, nil, fmt.Errorf("host path of component %s %w", v.component, ErrPrivilegeRequired)
+			}
+			directory := corev1.HostPathDirectory
+			source = corev1.VolumeSource{HostPath: &corev1.HostPathVolumeSource{Path: v.hostPath, Type: &directory}}
+		}
+		volumes = append(volumes, corev1.Volume{Name: volumeName(i), VolumeSource: source})
+		if !v.block {
+			mounts = append(mounts, v.mount(i, v.readOnly))
+		}
+	}
+	if len(b.resolved.Steps) > 0 || b.asked(variables.ScratchVolume) != nil {
+		volumes = append(volumes, b.shared(variables.ScratchVolume))
+		mounts = append(mounts, corev1.VolumeMount{Name: variables.ScratchVolume, MountPath: variables.ScratchDir})
+	}
+	if err := privilegedVolumes(b.resolved.Volumes, b.privileged); err != nil {
+		return nil, nil, err
+	}
+	for _, v := range b.resolved.Volumes {
+		if v.Name != variables.ScratchVolume && v.Name != variables.WorkVolume {
+			volumes = append(volumes, *v.DeepCopy())
+		}
+	}
+	return volumes, mounts, nil
+}
+
+// asked returns the source that the policy or the Addon set for one of Cairn's volumes, or nil.
+func (b blueprint) asked(name string) *corev1.Volume {
+	for i := range b.resolved.Volumes {
+		if b.resolved.Volumes[i].Name == name {
+			return b.resolved.Volumes[i].DeepCopy()
+		}
+	}
+	return nil
+}
+
+// shared returns one of Cairn's volumes: empty when the pod starts, unless the policy or the Addon set another source.
+func (b blueprint) shared(name string) corev1.Volume {
+	if v := b.asked(name); v != nil {
+		return *v
+	}
+	return corev1.Volume{Name: name, VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}}
+}
+
+// taskSource returns the volume with the task, which is an annotation of the pod, as a file.
+func taskSource() corev1.VolumeSource {
+	return corev1.VolumeSource{DownwardAPI: &corev1.DownwardAPIVolumeSource{
+		Items: []corev1.DownwardAPIVolumeFile{{
+			Path: path.Base(task.Path),
+			FieldRef: &corev1.ObjectFieldSelector{
+				APIVersion: "v1", FieldPath: "metadata.annotations['" + v1alpha1.AnnotationTask + "']",
+			},
+		}},
+		DefaultMode: new(int32(0o444)),
+	}}
+}
+
+// tokenDir is where clients look for the token of the pod.
+const tokenDir = "/var/run/secrets/kubernetes.io/serviceaccount"
+
+// tokenSource returns the volume that Kubernetes mounts into every container of a pod. Cairn mounts it only into the
+// mover, because a step must not use the mover's right to report.
+func tokenSource() corev1.VolumeSource {
+	return corev1.VolumeSource{Projected: &corev1.ProjectedVolumeSource{
+		DefaultMode: new(int32(0o444)),
+		Sources: []corev1.VolumeProjection{
+			{
+				ServiceAccountToken: &corev1.ServiceAccountTokenProjection{
+					Path: "token", ExpirationSeconds: new(int64(3607)),
+				},
+			},
+			{ConfigMap: &corev1.ConfigMapProjection{
+				LocalObjectReference: corev1.LocalObjectReference{Name: "kube-root-ca.crt"},
+				Items:                []corev1.KeyToPath{{Key: "ca.crt", Path: "ca.crt"}},
+			}},
+			{DownwardAPI: &corev1.DownwardAPIProjection{Items: []corev1.DownwardAPIVolumeFile{{
+				Path: "namespace", FieldRef: &corev1.ObjectFieldSelector{
+					APIVersion: "v1", FieldPath: "metadata.namespace",
+				},
+			}}}},
+		},
+	}}
+}
+
+// StorageMount returns where the volume of a local storage is mounted.
+func StorageMount(l *v1alpha1.LocalStorage) string { return cmp.Or(l.MountPath, task.StorageDir) }
+
+// storageSource returns the volume of a local storage.
+func (b blueprint) storageSource(l *v1alpha1.LocalStorage) (corev1.VolumeSource, error) {
+	switch {
+	case l.NFS != nil:
+		return corev1.VolumeSource{NFS: &corev1.NFSVolumeSource{Server: l.NFS.Server, Path: l.NFS.Path}}, nil
+	case l.HostPath != nil && !b.privileged:
+		return corev1.VolumeSource{}, fmt.Errorf("host path of the storage %w", ErrPrivilegeRequired)
+	case l.HostPath != nil:
+		return corev1.VolumeSource{HostPath: &corev1.HostPathVolumeSource{
+			Path: l.HostPath.Path, Type: new(cmp.Or(l.HostPath.Type, corev1.HostPathDirectory)),
+		}}, nil
+	case l.PersistentVolumeClaim != nil:
+		return claimSource(l.PersistentVolumeClaim.ClaimName), nil
+	}
+	return corev1.VolumeSource{}, errors.New("the local storage has no volume")
+}
+
+// secretSource returns a volume with the given keys of a Secret. Secret and keys are optional: a mover that starts
+// without them reports what is missing, whereas the kubelet would wait for ever.
+func secretSource(name string, keys ...string) corev1.VolumeSource {
+	s := &corev1.SecretVolumeSource{SecretName: name, Optional: new(true), DefaultMode: new(int32(0o444))}
+	for _, k := range keys {
+		s.Items = append(s.Items, corev1.KeyToPath{Key: k, Path: k})
+	}
+	return corev1.VolumeSource{Secret: s}
+}
+
+// claimSource returns a volume for a claim. The claim is not read-only here, because a driver could then refuse to
+// share the volume with the pod that writes to it. The mount is read-only instead.
+func claimSource(name string) corev1.VolumeSource {
+	return corev1.VolumeSource{PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: name}}
+}

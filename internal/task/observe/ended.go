@@ -1,0 +1,134 @@
+package observe
+
+import (
+	"fmt"
+
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/task"
+	"github.com/cairn-backup/cairn/internal/task/moverjob"
+)
+
+// completed observes a Job whose pod ended with exit code 0.
+func completed(pod *corev1.Pod) Observation {
+	o := Observation{State: StateSucceeded, Reason: v1alpha1.ReasonSucceeded, Result: resultOf(pod)}
+	if o.Result != nil && o.Result.Outcome == task.OutcomeFailed {
+		o.State, o.Reason, o.Message = StateFailed, o.Result.Reason, o.Result.Message
+	}
+	return o
+}
+
+// failed observes a Job that ended in any other way.
+func failed(c *batchv1.JobCondition, pod *corev1.Pod) Observation {
+	end := terminated(pod)
+	o := Observation{State: StateFailed, Result: resultOf(pod)}
+	o.Reason, o.Message = v1alpha1.ReasonJobFailed, "the mover ended without a result: see the log of its pod while the pod exists"
+	switch {
+	case o.Result != nil && o.Result.Outcome == task.OutcomeSucceeded: // The mover was done when it was killed.
+		o.State, o.Reason, o.Message = StateSucceeded, v1alpha1.ReasonSucceeded, ""
+	case c.Reason == batchv1.JobReasonDeadlineExceeded:
+		o.Reason, o.Message = v1alpha1.ReasonDeadlineExceeded, "the Job did not end within its deadline"+inStep(pod)
+	case o.Result != nil && o.Result.Reason == v1alpha1.ReasonCancelled && fromOutside(pod) != "":
+		o.Reason, o.Message = fromOutside(pod), outsideReasons[fromOutside(pod)]
+	case o.Result != nil:
+		o.Reason, o.Message = o.Result.Reason, o.Result.Message
+	case failedStep(pod) != nil && fromOutside(pod) == "":
+		o.Reason, o.Message = stepFailure(pod, failedStep(pod))
+	case end != nil && end.Reason == "OOMKilled" && isFunction(pod):
+		o.Reason, o.Message = v1alpha1.ReasonOutOfMemory, "the Function's container needed more memory than its limit: raise runtimeSettings.resources.limits.memory of the Function"
+	case end != nil && end.Reason == "OOMKilled":
+		o.Reason, o.Message = v1alpha1.ReasonOutOfMemory, "the mover needed more memory than its limit: raise jobTemplate.spec.resources.limits.memory"
+	case pod == nil:
+		o.Reason, o.Message = v1alpha1.ReasonPodDeleted, outsideReasons[v1alpha1.ReasonPodDeleted]
+	case fromOutside(pod) != "":
+		o.Reason, o.Message = fromOutside(pod), outsideReasons[fromOutside(pod)]+inStep(pod)
+	case end != nil && isFunction(pod):
+		o.Message = fmt.Sprintf("the Function's container ended with exit code %d", end.ExitCode)
+	case end != nil:
+		o.Reason, o.Message = ofExitCode(end.ExitCode)
+	}
+	if end != nil && isFunction(pod) {
+		o.Output = end.Message
+	}
+	return o
+}
+
+// isFunction reports whether a pod belongs to a moverjob.FunctionJob.
+func isFunction(pod *corev1.Pod) bool {
+	return len(pod.Status.ContainerStatuses) > 0 && pod.Status.ContainerStatuses[0].Name == moverjob.FunctionContainerName
+}
+
+// outsideReasons explains what happened to a pod that was ended from outside.
+var outsideReasons = map[string]string{
+	v1alpha1.ReasonNodeLost:   "the node of the pod was lost",
+	v1alpha1.ReasonEvicted:    "the pod was evicted from its node: the node is being drained, lacks memory or disk, or a pod of higher priority needs the room",
+	v1alpha1.ReasonPodDeleted: "the pod was deleted before it ended",
+}
+
+// fromOutside returns the reason why a pod was ended from outside; "" if it ended by itself.
+func fromOutside(pod *corev1.Pod) string {
+	switch pod.Status.Reason {
+	case "Evicted":
+		return v1alpha1.ReasonEvicted
+	case "NodeLost", "Shutdown", "NodeShutdown", "Terminated", "NodeAffinity":
+		return v1alpha1.ReasonNodeLost
+	}
+	if c := podCondition(pod, corev1.DisruptionTarget); c != nil && c.Status == corev1.ConditionTrue {
+		switch c.Reason {
+		case corev1.PodReasonPreemptionByScheduler, corev1.PodReasonTerminationByKubelet, "EvictionByEvictionAPI":
+			return v1alpha1.ReasonEvicted
+		default: // The taint manager or the garbage collector of pods.
+			return v1alpha1.ReasonNodeLost
+		}
+	}
+	if pod.DeletionTimestamp == nil {
+		return ""
+	}
+	// With any other exit code, the mover had ended before the deletion.
+	if end := terminated(pod); end == nil || end.ExitCode == task.ExitCancelled || end.ExitCode == 137 ||
+		end.ExitCode == 143 {
+		return v1alpha1.ReasonPodDeleted
+	}
+	return ""
+}
+
+// terminated returns how the mover's container ended, or the only container of a moverjob.FunctionJob.
+func terminated(pod *corev1.Pod) *corev1.ContainerStateTerminated {
+	if pod == nil {
+		return nil
+	}
+	for _, s := range pod.Status.ContainerStatuses {
+		if s.Name == task.Container || s.Name == moverjob.FunctionContainerName {
+			return s.State.Terminated
+		}
+	}
+	return nil
+}
+
+// resultOf returns the mover's termination message. It ignores the message of any other program, whatever that looks
+// like.
+func resultOf(pod *corev1.Pod) *task.Result {
+	end := terminated(pod)
+	if end == nil || end.Message == "" || isFunction(pod) {
+		return nil
+	}
+	r, err := task.DecodeResult(end.Message)
+	if err != nil {
+		return nil
+	}
+	return r
+}
+
+// ofExitCode explains the end of a mover without a Result by its exit code. task.ExitInvalidTask is also the exit code of a
+// Go panic.
+func ofExitCode(code int32) (reason, message string) {
+	switch code {
+	case task.ExitCancelled:
+		return v1alpha1.ReasonCancelled, "the mover was told to stop"
+	case 137:
+		return v1alpha1.ReasonJobFailed, "the mover was killed"
+	}
+	return v1alpha1.ReasonJobFailed, "the mover ended without a result: see the log of its pod while the pod exists"
+}

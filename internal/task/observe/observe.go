@@ -1,0 +1,211 @@
+package observe
+
+import (
+	"slices"
+	"time"
+
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/task"
+)
+
+// State is how far a Job has come.
+type State string
+
+// The values of State. Succeeded and Failed are final for the caller, even if the Job object does not show it yet:
+// after the death of its node it never will.
+const (
+	StateWaiting   State = "Waiting"
+	StateRunning   State = "Running"
+	StateSucceeded State = "Succeeded"
+	StateFailed    State = "Failed"
+)
+
+// How long a Job is allowed to stay in a state that rarely ends by itself.
+const (
+	imagePullLimit   = 2 * time.Minute
+	unscheduledLimit = 5 * time.Minute
+	nodeLostLimit    = 5 * time.Minute
+	noPodLimit       = 5 * time.Minute
+	// mountLimit is long because a volume can first have to be detached from a dead node, which takes six minutes.
+	mountLimit = 15 * time.Minute
+)
+
+// Observation is what a Job and its pods show.
+type Observation struct {
+	State State
+	// Reason and Message of a failure or a wait.
+	Reason, Message string
+	// Result of the mover; nil if it left none.
+	Result *task.Result
+	// Output is the end of what the container of a moverjob.FunctionJob wrote before it failed. It can hold anything, including
+	// secrets.
+	Output string
+	// Recheck is when the same objects can mean something else; 0 means never.
+	Recheck time.Duration
+}
+
+// Observe returns the state of a Job. It ignores pods of other Jobs. The caller must notice when a Job vanishes.
+func Observe(job *batchv1.Job, pods []corev1.Pod, now time.Time) Observation {
+	pod := newest(job, pods)
+	var o Observation
+	switch {
+	case finished(job, batchv1.JobComplete) != nil:
+		o = completed(pod)
+	case finished(job, batchv1.JobFailed) != nil:
+		o = failed(finished(job, batchv1.JobFailed), pod)
+	case pod == nil && finished(job, batchv1.JobFailureTarget) != nil:
+		o = failed(finished(job, batchv1.JobFailureTarget), nil)
+	case pod == nil:
+		o = noPod(job, now)
+	case pod.Status.Phase == corev1.PodFailed && job.DeletionTimestamp == nil && fromOutside(pod) != "":
+		// The Job shows it only once the pod, and with it the reason, is gone. Whoever deletes the Job waits for that.
+		o = failed(&batchv1.JobCondition{}, pod)
+	default:
+		o = alive(pod, now)
+	}
+	return o
+}
+
+// newest returns the newest pod of the Job.
+func newest(job *batchv1.Job, pods []corev1.Pod) *corev1.Pod {
+	var own []*corev1.Pod
+	for i := range pods {
+		if metav1.IsControlledBy(&pods[i], job) {
+			own = append(own, &pods[i])
+		}
+	}
+	if len(own) == 0 {
+		return nil
+	}
+	return slices.MaxFunc(own,
+		func(a, b *corev1.Pod) int { return a.CreationTimestamp.Compare(b.CreationTimestamp.Time) })
+}
+
+// finished returns the condition of the type if it is true.
+func finished(job *batchv1.Job, kind batchv1.JobConditionType) *batchv1.JobCondition {
+	for i, c := range job.Status.Conditions {
+		if c.Type == kind && c.Status == corev1.ConditionTrue {
+			return &job.Status.Conditions[i]
+		}
+	}
+	return nil
+}
+
+// noPod observes a Job without a pod.
+func noPod(job *batchv1.Job, now time.Time) Observation {
+	if job.Spec.Suspend != nil && *job.Spec.Suspend {
+		return Observation{State: StateWaiting, Reason: v1alpha1.ReasonPending, Message: "the Job is suspended"}
+	}
+	return limited(Observation{Reason: v1alpha1.ReasonPodNotCreated,
+		Message: "no pod could be created: see the events of the Job (most often a quota or an admission policy)"},
+		job.CreationTimestamp.Time, noPodLimit, now)
+}
+
+// alive observes a Job that has not ended.
+func alive(pod *corev1.Pod, now time.Time) Observation {
+	if since, lost := lostSince(pod); lost {
+		o := limited(Observation{Reason: v1alpha1.ReasonNodeLost, Message: "the node of the pod no longer answers"},
+			since, nodeLostLimit, now)
+		if o.State == StateWaiting {
+			o.State = StateRunning
+		}
+		return o
+	}
+	if pod.Status.Phase == corev1.PodPending {
+		o := pending(pod, now)
+		if o.State == StateWaiting && stepping(pod) {
+			o.State, o.Reason = StateRunning, v1alpha1.ReasonRunning
+		}
+		return o
+	}
+	return Observation{State: StateRunning, Reason: v1alpha1.ReasonRunning}
+}
+
+// pending observes a pod whose container has not started.
+func pending(pod *corev1.Pod, now time.Time) Observation {
+	if c := podCondition(pod, corev1.PodScheduled); c != nil && c.Status == corev1.ConditionFalse {
+		// The creation time counts, because the scheduler rewrites its condition when the message changes.
+		return limited(Observation{Reason: v1alpha1.ReasonUnschedulable, Message: "no node can take the pod: " +
+			task.Cut(c.Message, 512)}, pod.CreationTimestamp.Time, unscheduledLimit, now)
+	}
+	since, mounted := prepared(pod)
+	since = latest(since, stepEnded(pod)) // An image is pulled when the previous step has ended.
+	for _, s := range append(slices.Clone(pod.Status.InitContainerStatuses), pod.Status.ContainerStatuses...) {
+		if s.State.Waiting == nil {
+			continue
+		}
+		switch s.State.Waiting.Reason {
+		case "ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "RegistryUnavailable",
+			"ImageInspectError":
+			return limited(Observation{Reason: v1alpha1.ReasonImagePullFailed, Message: "image " + s.Image +
+				" cannot be pulled: " + s.State.Waiting.Reason}, since, imagePullLimit, now)
+		case "CreateContainerConfigError", "CreateContainerError", "RunContainerError":
+			return limited(Observation{Reason: v1alpha1.ReasonPodNotStarted,
+				Message: task.Cut(s.State.Waiting.Reason+": "+s.State.Waiting.Message, 512)}, since, imagePullLimit, now)
+		}
+	}
+	if !mounted {
+		stuck := limited(Observation{Reason: v1alpha1.ReasonPodNotStarted,
+			Message: "the node cannot mount the volumes of the pod or give it a network: see the events of the pod"}, since, mountLimit, now)
+		if stuck.State == StateFailed {
+			return stuck
+		}
+		// Every pod starts this way.
+		return Observation{State: StateWaiting, Reason: v1alpha1.ReasonPending, Recheck: stuck.Recheck}
+	}
+	return Observation{State: StateWaiting, Reason: v1alpha1.ReasonPending}
+}
+
+// prepared returns since when the pod's node has had its volumes mounted and can pull images. If the node has not
+// mounted them yet, it returns false and since when the node has had the pod. A node that does not report this counts
+// as prepared from the start.
+func prepared(pod *corev1.Pod) (since time.Time, mounted bool) {
+	since = pod.CreationTimestamp.Time
+	if c := podCondition(pod, corev1.PodScheduled); c != nil {
+		since = c.LastTransitionTime.Time
+	}
+	c := podCondition(pod, corev1.PodReadyToStartContainers)
+	switch {
+	case c == nil:
+		return since, true
+	case c.Status == corev1.ConditionTrue:
+		return c.LastTransitionTime.Time, true
+	}
+	return since, false
+}
+
+// podCondition returns the condition of the type, or nil.
+func podCondition(pod *corev1.Pod, kind corev1.PodConditionType) *corev1.PodCondition {
+	for i, c := range pod.Status.Conditions {
+		if c.Type == kind {
+			return &pod.Status.Conditions[i]
+		}
+	}
+	return nil
+}
+
+// limited returns o as Failed once the state has lasted limit; until then as Waiting with a time to look again.
+func limited(o Observation, since time.Time, limit time.Duration, now time.Time) Observation {
+	o.State = StateFailed
+	if left := limit - now.Sub(since); left > 0 {
+		o.State, o.Recheck = StateWaiting, left
+	}
+	return o
+}
+
+// lostSince returns since when the pod's node has not reported.
+func lostSince(pod *corev1.Pod) (time.Time, bool) {
+	if c := podCondition(pod, corev1.PodReady); c != nil && (c.Status == corev1.ConditionUnknown ||
+		c.Reason == "NodeStatusUnknown" || c.Reason == "NodeNotReady") {
+		return c.LastTransitionTime.Time, true
+	}
+	if pod.DeletionTimestamp != nil && (pod.Status.Phase == corev1.PodPending ||
+		pod.Status.Phase == corev1.PodRunning) {
+		return pod.DeletionTimestamp.Time, true
+	}
+	return time.Time{}, pod.Status.Reason == "NodeLost"
+}

@@ -1,0 +1,75 @@
+package observe
+
+import (
+	"fmt"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+)
+
+// failedStep returns the step that did not end with exit code 0, or nil.
+func failedStep(pod *corev1.Pod) *corev1.ContainerStatus {
+	if pod == nil {
+		return nil
+	}
+	for i, s := range pod.Status.InitContainerStatuses {
+		if end := s.State.Terminated; end != nil && end.ExitCode != 0 {
+			return &pod.Status.InitContainerStatuses[i]
+		}
+	}
+	return nil
+}
+
+// stepFailure returns the reason and message of a task that ended in a step before its mover. It does not repeat the output
+// of the step, which can name the user's files.
+func stepFailure(pod *corev1.Pod, s *corev1.ContainerStatus) (reason, message string) {
+	reason, what := v1alpha1.ReasonStepFailed, fmt.Sprintf("failed with exit code %d", s.State.Terminated.ExitCode)
+	if s.State.Terminated.Reason == "OOMKilled" {
+		what = "needed more memory than its limit: raise runtimeSettings.resources.limits.memory of its Function"
+	}
+	return reason, fmt.Sprintf("step %s of the task %s; the mover did not run. While the pod exists, see: kubectl logs -n %s %s -c %s",
+		s.Name, what, pod.Namespace, pod.Name, s.Name)
+}
+
+// stepping reports whether a step has started.
+func stepping(pod *corev1.Pod) bool {
+	for _, s := range pod.Status.InitContainerStatuses {
+		if s.State.Running != nil || s.State.Terminated != nil {
+			return true
+		}
+	}
+	return false
+}
+
+// inStep names the step that a pod was in, as the end of a sentence.
+func inStep(pod *corev1.Pod) string {
+	if pod == nil {
+		return ""
+	}
+	for _, s := range pod.Status.InitContainerStatuses {
+		if end := s.State.Terminated; s.State.Running != nil || end != nil && end.ExitCode != 0 {
+			return ", in step " + s.Name
+		}
+	}
+	return ""
+}
+
+// stepEnded returns when the last step to end did so.
+func stepEnded(pod *corev1.Pod) time.Time {
+	var last time.Time
+	for _, s := range pod.Status.InitContainerStatuses {
+		if s.State.Terminated != nil {
+			last = latest(last, s.State.Terminated.FinishedAt.Time)
+		}
+	}
+	return last
+}
+
+func latest(a, b time.Time) time.Time {
+	if b.After(a) {
+		return b
+	}
+	return a
+}

@@ -1,0 +1,120 @@
+package sessiontest
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/onsi/gomega"
+	batchv1 "k8s.io/api/batch/v1"
+	"k8s.io/client-go/tools/record"
+	clocktesting "k8s.io/utils/clock/testing"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+)
+
+// World is a namespace with a BackupStorage in another one, and a reconciler that the test calls directly.
+type World struct {
+	*gomega.WithT
+	// T is the test that the World belongs to.
+	T testing.TB
+	// Namespace is that of the test, and Storage that of its BackupStorage.
+	Namespace, Storage string
+	// Clock is the clock of the reconciler.
+	Clock *clocktesting.FakePassiveClock
+	// Client has no cache.
+	Client client.WithWatch
+	// Events holds the emitted events that Told has not returned yet.
+	Events *record.FakeRecorder
+	// Killer is that of the reconciler.
+	Killer *Killer
+	// Outcome returns how a Job ends.
+	Outcome func(*batchv1.Job) Outcome
+	// CSI makes volumes and VolumeSnapshots. Nil means that nothing makes them.
+	CSI *CSI
+
+	reconciler func(*World) reconcile.Reconciler
+}
+
+// World creates a World. It calls reconciler before each reconcile, as after a restart, so the result can't depend on
+// anything that a reconciler remembers.
+func (b *Bed) World(t testing.TB, reconciler func(*World) reconcile.Reconciler) *World {
+	t.Helper()
+	w := &World{
+		WithT: gomega.NewWithT(t), T: t, Namespace: b.Namespace(t, nil), Storage: b.Namespace(t, nil),
+		Clock: clocktesting.NewFakePassiveClock(time.Now()), Client: b.connected(),
+		Events: record.NewFakeRecorder(1000),
+		Killer: &Killer{}, Outcome: Succeed, reconciler: reconciler,
+	}
+	Storage(t, w.Client, w.Storage, w.Namespace)
+	return w
+}
+
+// Reconcile reconciles the object with this name once. The next call starts a killed manager again.
+func (w *World) Reconcile(name string) ctrl.Result {
+	w.T.Helper()
+	result, err := w.reconciler(w).Reconcile(w.T.Context(), ctrl.Request{
+		NamespacedName: client.ObjectKey{Namespace: w.Namespace, Name: name},
+	})
+	if w.Killer.Dead() {
+		w.Expect(err).To(gomega.MatchError(ErrKilled), "a killed manager reports nothing else")
+		w.Killer = &Killer{}
+		return result
+	}
+	w.Expect(err).NotTo(gomega.HaveOccurred())
+	return result
+}
+
+// Settle reconciles the object with this name and runs the cluster until ended returns true and the finalizer
+// FinalizerCancel is gone. It reads the object into s before each call of ended.
+func (w *World) Settle(name string, s client.Object, ended func() bool) {
+	w.T.Helper()
+	for range 50 {
+		w.Reconcile(name)
+		w.Cluster()
+		w.Get(name, s)
+		if ended() && !controllerutil.ContainsFinalizer(s, v1alpha1.FinalizerCancel) {
+			return
+		}
+	}
+	w.T.Fatalf("%s did not end: %+v", name, s)
+}
+
+// Get reads the object with this name into o.
+func (w *World) Get(name string, o client.Object) {
+	w.T.Helper()
+	w.Expect(w.Client.Get(w.T.Context(), client.ObjectKey{Namespace: w.Namespace, Name: name}, o)).To(gomega.Succeed())
+}
+
+// Cluster runs the cluster once: see the function Cluster.
+func (w *World) Cluster() int {
+	w.T.Helper()
+	changed := runCluster(w.T, w.Client, w.Namespace, w.Outcome)
+	if w.CSI != nil {
+		w.CSI.work(w.T, w.Client, w.Namespace)
+	}
+	return changed
+}
+
+// Jobs returns the Jobs of the namespace.
+func (w *World) Jobs() []batchv1.Job {
+	w.T.Helper()
+	return Jobs(w.T, w.Client, w.Namespace)
+}
+
+// Told returns the reasons of the events since the last call, in order.
+func (w *World) Told() []string {
+	var out []string
+	for {
+		select {
+		case e := <-w.Events.Events:
+			out = append(out, strings.Fields(e)[1])
+		default:
+			return out
+		}
+	}
+}

@@ -1,0 +1,27 @@
+package workload_test
+
+import (
+	"fmt"
+	"os"
+	"testing"
+
+	. "github.com/onsi/gomega"
+
+	"github.com/cairn-backup/cairn/internal/run/backup"
+	"github.com/cairn-backup/cairn/internal/workload"
+)
+
+// The page of limits must state the limits in force for the volumes of a target.
+func TestLimitsOfVolumesAreDocumented(t *testing.T) {
+	page, err := os.ReadFile("../../docs/reference/limits.md")
+	NewWithT(t).Expect(err).NotTo(HaveOccurred())
+	for what, limit := range map[string]any{
+		"pods or nodes of a target, one Job each":                                 workload.MaxHosts,
+		"volumes that one Job mounts, and claims that one Job of a restore makes": workload.MaxVolumes,
+		"VolumeSnapshots that one Job makes":                                      workload.MaxSnapshots,
+		"time until a temporary VolumeSnapshot of `copyMethod` can be used":       backup.SnapshotLimit,
+		"time until a temporary volume of `copyMethod` is there":                  backup.ClaimLimit,
+	} {
+		NewWithT(t).Expect(string(page)).To(ContainSubstring(fmt.Sprintf("| %s | %v |", what, limit)))
+	}
+}

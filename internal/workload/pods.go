@@ -1,0 +1,152 @@
+package workload
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+)
+
+// keepsMounted reports whether a pod keeps its volumes mounted: it has a node and has not ended.
+func keepsMounted(p *corev1.Pod) bool {
+	return p.Spec.NodeName != "" && p.Status.Phase != corev1.PodSucceeded && p.Status.Phase != corev1.PodFailed
+}
+
+// Mounts reports whether a pod uses a PersistentVolumeClaim, directly or through an ephemeral volume.
+func Mounts(p *corev1.Pod, claim string) bool {
+	return slices.ContainsFunc(p.Spec.Volumes, func(v corev1.Volume) bool { return claimOf(v, p.Name) == claim })
+}
+
+// claimOf returns the name of the claim behind a volume of a pod, or "".
+func claimOf(v corev1.Volume, pod string) string {
+	switch {
+	case v.PersistentVolumeClaim != nil:
+		return v.PersistentVolumeClaim.ClaimName
+	case v.Ephemeral != nil:
+		return pod + "-" + v.Name
+	default:
+		return ""
+	}
+}
+
+// volumeOf returns the name of the volume of a pod that uses this claim, or "".
+func volumeOf(spec *corev1.PodSpec, claim string) string {
+	for _, v := range spec.Volumes {
+		if v.PersistentVolumeClaim != nil && v.PersistentVolumeClaim.ClaimName == claim {
+			return v.Name
+		}
+	}
+	return ""
+}
+
+// comparePods sorts the pod that says most about a workload first: running pods before starting ones, staying pods
+// before those being deleted. Ties are sorted by name, so the order never depends on the API server.
+func comparePods(a, b corev1.Pod) int {
+	rank := func(p *corev1.Pod) int {
+		switch {
+		case p.DeletionTimestamp != nil:
+			return 2
+		case p.Status.Phase != corev1.PodRunning:
+			return 1
+		default:
+			return 0
+		}
+	}
+	return cmp.Or(cmp.Compare(rank(&a), rank(&b)), strings.Compare(a.Name, b.Name))
+}
+
+// IsMover reports whether Cairn made the pod. Such a pod mounts volumes like others, but says nothing about the
+// workload.
+func IsMover(p *corev1.Pod) bool {
+	return p.Labels[v1alpha1.LabelManagedBy] == v1alpha1.ManagedByCairn
+}
+
+// podsOf returns the pods that match a workload's selector and keep their volumes mounted.
+func (r *Resolver) podsOf(selector *metav1.LabelSelector) []*corev1.Pod {
+	s, err := metav1.LabelSelectorAsSelector(selector)
+	if err != nil {
+		return nil // The API server accepts no workload whose selector does not parse.
+	}
+	var out []*corev1.Pod
+	for i := range r.Pods {
+		p := &r.Pods[i]
+		if keepsMounted(p) && !IsMover(p) && s.Matches(labels.Set(p.Labels)) {
+			out = append(out, p)
+		}
+	}
+	return out
+}
+
+// mounter returns the pod that provides the user for backing up a claim, or nil.
+func (r *Resolver) mounter(claim string) *corev1.Pod {
+	for i := range r.Pods {
+		if p := &r.Pods[i]; keepsMounted(p) && !IsMover(p) && Mounts(p, claim) {
+			return p
+		}
+	}
+	return nil
+}
+
+// node returns the node on which all these volumes can be mounted, or "" for any node. A claim that only one node can
+// mount decides. A shared claim that pods on several nodes use does not.
+func (r *Resolver) node(volumes []v1alpha1.ResolvedVolume) (string, *v1alpha1.ResolvedError) {
+	node, decidedBy, wish := "", "", ""
+	if r.Sidecar {
+		return "", nil // a sidecar runs where its pod is
+	}
+	for _, v := range volumes {
+		if v.ClaimName == "" {
+			continue
+		}
+		claim := r.Claims[v.ClaimName]
+		if claim == nil || claim.Status.Phase != corev1.ClaimBound {
+			return "", Fail(v1alpha1.ReasonVolumeNotBound,
+				"PersistentVolumeClaim %s is not bound to a volume: there is nothing to back up yet", v.ClaimName)
+		}
+		if r.VolumeSnapshots {
+			continue // nothing is mounted
+		}
+		nodes := r.NodesOf(v.ClaimName)
+		switch {
+		case len(nodes) == 0, r.Copied:
+		case slices.Contains(claim.Spec.AccessModes, corev1.ReadWriteOncePod):
+			return "", Fail(v1alpha1.ReasonVolumeInUse,
+				"PersistentVolumeClaim %s is ReadWriteOncePod and in use, so no second pod can mount it: set "+
+					"copyMethod Snapshot or Clone, or back it up while no pod uses it", v.ClaimName)
+		case Shared(claim):
+			if wish == "" && len(nodes) == 1 {
+				wish = nodes[0]
+			}
+		case node != "" && node != nodes[0]:
+			return "", Fail(v1alpha1.ReasonVolumeInUse,
+				"PersistentVolumeClaims %s and %s are in use on different nodes, so no pod can mount both: set "+
+					"copyMethod Snapshot or Clone", decidedBy, v.ClaimName)
+		default:
+			node, decidedBy = nodes[0], v.ClaimName
+		}
+	}
+	return cmp.Or(node, wish), nil
+}
+
+// NodesOf returns the nodes of the pods that mount a claim, each once.
+func (r *Resolver) NodesOf(claim string) []string {
+	var nodes []string
+	for i := range r.Pods {
+		p := &r.Pods[i]
+		if keepsMounted(p) && Mounts(p, claim) && !slices.Contains(nodes, p.Spec.NodeName) {
+			nodes = append(nodes, p.Spec.NodeName)
+		}
+	}
+	return nodes
+}
+
+// Shared reports whether several nodes can mount a claim at the same time.
+func Shared(c *corev1.PersistentVolumeClaim) bool {
+	return slices.Contains(c.Spec.AccessModes, corev1.ReadWriteMany) ||
+		slices.Contains(c.Spec.AccessModes, corev1.ReadOnlyMany)
+}

@@ -1,0 +1,11 @@
+package workload
+
+import (
+	"fmt"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+)
+
+func Fail(reason, format string, args ...any) *v1alpha1.ResolvedError {
+	return &v1alpha1.ResolvedError{Reason: reason, Message: fmt.Sprintf(format, args...)}
+}

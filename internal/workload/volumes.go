@@ -1,0 +1,185 @@
+package workload
+
+import (
+	"path"
+	"slices"
+	"strings"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/utils/ptr"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/policy"
+)
+
+// Volume is a volume of a pod template that can be backed up.
+type Volume struct {
+	Name     string
+	claim    string // the same for every pod
+	template bool   // from volumeClaimTemplates: <name>-<pod>
+	PerPod   bool   // ephemeral: <pod>-<name>
+	hostPath string
+	path     string // inside the volume
+}
+
+// resolved returns the volume of one pod as one component.
+func (v Volume) resolved(component, pod string) v1alpha1.ResolvedVolume {
+	out := v1alpha1.ResolvedVolume{Component: component, ClaimName: v.claim, HostPath: v.hostPath, Path: v.path}
+	switch {
+	case v.template:
+		out.ClaimName = v.Name + "-" + pod
+	case v.PerPod:
+		out.ClaimName = pod + "-" + v.Name
+	}
+	return out
+}
+
+// Resolved returns the volume of one pod as one component, with the volume's name if a sidecar backs it up.
+func (r *Resolver) Resolved(v Volume, component, pod string) v1alpha1.ResolvedVolume {
+	out := v.resolved(component, pod)
+	if r.Sidecar {
+		out.Volume = v.Name
+	}
+	return out
+}
+
+// Volumes returns the volumes of a pod template that are backed up, in the template's order, limited by the parameter
+// paths. There is at least one.
+func (r *Resolver) Volumes(
+	target string, spec *corev1.PodSpec, templates ...corev1.PersistentVolumeClaim,
+) ([]Volume, *v1alpha1.ResolvedError) {
+	var all []Volume
+	for _, t := range templates {
+		all = append(all, Volume{Name: t.Name, template: true})
+	}
+	for _, v := range spec.Volumes {
+		switch {
+		case slices.ContainsFunc(all, func(a Volume) bool { return a.Name == v.Name }):
+			// A volumeClaimTemplate replaces a volume with its name.
+		case v.PersistentVolumeClaim != nil:
+			all = append(all, Volume{Name: v.Name, claim: v.PersistentVolumeClaim.ClaimName})
+		case v.Ephemeral != nil:
+			all = append(all, Volume{Name: v.Name, PerPod: true})
+		case v.HostPath != nil && r.Privileged && !r.VolumeSnapshots:
+			all = append(all, Volume{Name: v.Name, hostPath: v.HostPath.Path})
+		}
+	}
+	var device string
+	if !r.VolumeSnapshots { // VolumeSnapshots include raw block devices
+		all = slices.DeleteFunc(all, func(v Volume) bool {
+			is := policy.IsDevice(spec, v.Name)
+			if is {
+				device = v.Name
+			}
+			return is
+		})
+	}
+	if device != "" && strings.TrimSpace(r.Paths) == "" { // Leaving it out unasked would look like a complete backup.
+		return nil, Fail(v1alpha1.ReasonNoVolumes,
+			"volume %s of %s is %s; leave it out by naming the directories that are backed up with the parameter paths",
+			device, target, rawDevice)
+	}
+	if len(all) == 0 && r.VolumeSnapshots {
+		return nil, Fail(v1alpha1.ReasonNoVolumes,
+			"%s has no PersistentVolumeClaim, so there is nothing to make a VolumeSnapshot of", target)
+	}
+	if len(all) == 0 {
+		return nil, Fail(v1alpha1.ReasonNoVolumes,
+			"%s has no volume that can be backed up: a PersistentVolumeClaim, or in a Namespace with the annotation "+
+				"%s a hostPath", target, v1alpha1.AnnotationPrivilegedMovers)
+	}
+	if strings.TrimSpace(r.Paths) != "" {
+		return choose(all, spec, r.Paths)
+	}
+	seen := map[string]bool{}
+	return slices.DeleteFunc(all, func(v Volume) bool {
+		twice := v.claim != "" && seen[v.claim]
+		seen[v.claim] = true
+		return twice
+	}), nil
+}
+
+// rawDevice describes a volume without a file system and says what to do about it.
+const rawDevice = "a raw block device, which holds no files: back it up with the task volume-snapshot"
+
+// deviceClaim refuses to back up files of a claim that is a raw block device, because no container can mount it.
+func (r *Resolver) deviceClaim(v v1alpha1.ResolvedVolume) *v1alpha1.ResolvedError {
+	claim := r.Claims[v.ClaimName]
+	if r.VolumeSnapshots || claim == nil ||
+		ptr.Deref(claim.Spec.VolumeMode, corev1.PersistentVolumeFilesystem) != corev1.PersistentVolumeBlock {
+		return nil
+	}
+	return Fail(v1alpha1.ReasonNoVolumes, "PersistentVolumeClaim %s is %s", v.ClaimName, rawDevice)
+}
+
+// choose keeps the volumes that contain the container paths, and sets the directory inside each volume.
+func choose(all []Volume, spec *corev1.PodSpec, paths string) ([]Volume, *v1alpha1.ResolvedError) {
+	chosen := map[string]string{}
+	for _, p := range strings.Split(paths, ",") {
+		p = strings.TrimSpace(p)
+		if !path.IsAbs(p) {
+			return nil, Fail(v1alpha1.ReasonInvalidParameters, "paths: %q is not an absolute path in a container", p)
+		}
+		p = path.Clean(p)
+		mount, ok := mountOf(spec, p)
+		if !ok || !slices.ContainsFunc(all, func(v Volume) bool { return v.Name == mount.Name }) {
+			return nil, Fail(v1alpha1.ReasonInvalidParameters,
+				"paths: %s is on no volume that can be backed up; the target has: %s", p, Names(all))
+		}
+		if mount.SubPathExpr != "" {
+			return nil, Fail(v1alpha1.ReasonInvalidParameters,
+				"paths: %s is on volume %s, which is mounted with subPathExpr: name a path of another mount of it", p,
+				mount.Name)
+		}
+		if other, twice := chosen[mount.Name]; twice {
+			return nil, Fail(v1alpha1.ReasonInvalidParameters,
+				"paths: /%s and %s are both on volume %s: name one directory per volume", other, p, mount.Name)
+		}
+		chosen[mount.Name] = path.Join("/", mount.SubPath, strings.TrimPrefix(p, path.Clean(mount.MountPath)))[1:]
+	}
+	var out []Volume
+	for _, v := range all {
+		if dir, ok := chosen[v.Name]; ok {
+			v.path = dir
+			out = append(out, v)
+		}
+	}
+	return out, nil
+}
+
+// mountOf returns the mount that holds a container's path: the one with the longest path, as in the kernel. Among
+// several containers the first wins.
+func mountOf(spec *corev1.PodSpec, p string) (corev1.VolumeMount, bool) {
+	var best corev1.VolumeMount
+	longest := -1
+	for _, c := range slices.Concat(spec.Containers, spec.InitContainers) {
+		for _, m := range c.VolumeMounts {
+			at := strings.TrimSuffix(path.Clean(m.MountPath), "/")
+			if (p == at || strings.HasPrefix(p, at+"/")) && len(at) > longest {
+				best, longest = m, len(at)
+			}
+		}
+	}
+	return best, longest >= 0
+}
+
+func Names(all []Volume) string {
+	var out []string
+	for _, v := range all {
+		out = append(out, v.Name)
+	}
+	return strings.Join(out, ", ")
+}
+
+// claimPath reads the parameter paths of a PersistentVolumeClaim, one directory inside it.
+func claimPath(paths string) (string, *v1alpha1.ResolvedError) {
+	p := strings.TrimSpace(paths)
+	if strings.Contains(p, ",") {
+		return "", Fail(v1alpha1.ReasonInvalidParameters,
+			"paths: %q names several directories: name one directory per volume", p)
+	}
+	if slices.Contains(strings.Split(p, "/"), "..") {
+		return "", Fail(v1alpha1.ReasonInvalidParameters, "paths: %q leads out of the volume", p)
+	}
+	return strings.TrimPrefix(path.Clean("/"+p), "/"), nil
+}
