@@ -45,6 +45,7 @@ func (a *hookApp) thawedAfterKill(t *testing.T) {
 	applyTo(t, a.bed, a.namespace, freezeTemplates)
 	a.hooked(t, "frozen", slowly("100m"), freezeAndThaw) // there is time to kill the manager
 	a.write(t)
+	takeAway(t)
 	killer := a.readyToKill(t)
 	run := a.start(t, "frozen")
 	a.waitReading(t, run)
@@ -68,6 +69,7 @@ func (a *hookApp) thawedAfterKillAndFailure(t *testing.T) {
 	applyTo(t, a.bed, a.namespace, freezeTemplates)
 	a.hooked(t, "broken", failingBackup(t, a, 15), freezeAndThaw)
 	a.write(t)
+	takeAway(t)
 	killer := a.readyToKill(t)
 	run := a.start(t, "broken")
 	a.waitStep(t, run)
@@ -145,7 +147,8 @@ func (a *hookApp) write(t *testing.T) {
 	})
 }
 
-// thawedOnce checks that every pod was frozen and thawed once by a run that has ended, and that the application writes again.
+// thawedOnce checks that every pod was frozen and thawed once by a run that has ended, and that the application writes
+// again.
 func (a *hookApp) thawedOnce(t *testing.T, run *v1alpha1.BackupSession) {
 	t.Helper()
 	g := NewWithT(t)
@@ -175,8 +178,8 @@ type managerKiller struct {
 	leader  string
 }
 
-// killScript kills the process of the pod with the UID $1 whose program is the manager's, as SIGKILL does. Where systemd makes
-// the cgroups, $2 is the UID in their names.
+// killScript kills the process of the pod with the UID $1 whose program is the manager's, as SIGKILL does. Where
+// systemd makes the cgroups, $2 is the UID in their names.
 const killScript = `
 for p in /proc/[0-9]*; do
   case "$(cat "$p/cgroup" 2>/dev/null || :)" in *"pod$1"*|*"pod$2"*) ;; *) continue;; esac

@@ -162,9 +162,10 @@ func (a *shotApp) made(t *testing.T, configuration string, s *v1alpha1.BackupSes
 	return snap
 }
 
-// TestVolumeSnapshotFlow: a Deployment, a StatefulSet of three pods and a stand-alone volume are backed up by VolumeSnapshots, without
-// a storage, a Secret or a Repository of the user's, and come back as new claims.
+// TestVolumeSnapshotFlow: a Deployment, a StatefulSet of three pods and a stand-alone volume are backed up by
+// VolumeSnapshots, without a storage, a Secret or a Repository of the user's, and come back as new claims.
 func TestVolumeSnapshotFlow(t *testing.T) {
+	t.Parallel()
 	bed := deployed(t)
 	a := deployShotApp(t, bed)
 	g := NewWithT(t)

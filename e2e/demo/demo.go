@@ -1,5 +1,6 @@
-// Package demo shows the whole way of Cairn on a real cluster: policy in Git, a batch that is expanded, backups, a restore,
-// records in Git, and what happens when policy changes for good or bad. What it prints is what really happened.
+// Package demo shows the whole way of Cairn on a real cluster: policy in Git, a batch that is expanded, backups, a
+// restore, records in Git, and what happens when policy changes for good or bad. What it prints is what really
+// happened.
 package demo
 
 import (
