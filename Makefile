@@ -121,7 +121,7 @@ test: clusterctl ## Run the unit tests and those against a real API server.
 	@$(STEP) "test the cluster's own programs" $(GO) test -C hack/cluster $$($(GO) list -C hack/cluster -f '$(TESTED)' ./...)
 
 # How many scenarios run at a time: they wait more than they work.
-E2E_PARALLEL ?= 6
+E2E_PARALLEL ?= 10
 
 # The packages run beside each other, because those without a cluster have API servers of their own. "make lint" vets them.
 .PHONY: e2e

@@ -32,9 +32,9 @@ var hookSteps = map[string][]hookStep{
 		{"a POST with variables and templates", (*hookApp).posts},
 		{"a GET and a connection", (*hookApp).connects},
 		{"a HookTemplate of another namespace", (*hookApp).otherNamespace},
-		{"a Function", (*hookApp).runsFunction},
 		{"hooks around a restore", (*hookApp).aroundRestore}, // of a backup of the steps before
 		{"a failing preRestore hook stops the restore", (*hookApp).failingPreRestore},
+		{"a Function", (*hookApp).runsFunction}, // it adds a file to the volume
 	},
 	"outcomes": {
 		{"execution policies", (*hookApp).executionPolicies},

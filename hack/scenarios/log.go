@@ -14,7 +14,6 @@ type event struct {
 	Action  string
 	Package string
 	Test    string
-	Elapsed float64 // of a test that has ended, without its parallel parts
 	Output  string
 }
 
@@ -24,10 +23,10 @@ type test struct {
 	output    strings.Builder
 	failed    bool
 	parallel  bool          // it waited for its turn
-	parts     bool          // it has parallel parts
 	begun     time.Time     // when it last began to run; zero while it waits or has ended
 	took      time.Duration // while it ran
-	elapsed   time.Duration // as Go says
+	partsFrom time.Time     // when the first of its parallel parts was there; zero where it has none
+	partsTo   time.Time     // when the last of them ended
 }
 
 // log is what "go test -json" has said.
@@ -69,15 +68,19 @@ func (l *log) add(line []byte) string {
 		t.begun = e.Time
 	case "cont":
 		t.begun, t.parallel = e.Time, true
-		for name := parent(e.Test); name != ""; name = parent(name) {
-			l.test(e.Package, name).parts = true
-		}
 	case "pause":
 		t.stop(e.Time)
+		for name := parent(e.Test); name != ""; name = parent(name) {
+			if whole := l.test(e.Package, name); whole.partsFrom.IsZero() {
+				whole.partsFrom = e.Time
+			}
+		}
 	case "pass", "fail", "skip":
 		t.stop(e.Time)
 		t.failed = e.Action == "fail"
-		t.elapsed = time.Duration(e.Elapsed * float64(time.Second))
+		for name := parent(e.Test); name != "" && t.parallel; name = parent(name) {
+			l.test(e.Package, name).partsTo = e.Time
+		}
 	case "output":
 		if !strings.HasPrefix(e.Output, "=== ") && !strings.HasPrefix(strings.TrimLeft(e.Output, " "), "--- ") {
 			t.output.WriteString(e.Output)
@@ -138,8 +141,8 @@ func (l *log) table() string {
 		}
 		t.stop(l.last) // where it was cut off
 		r := row{t.took, t.name}
-		if t.parts {
-			r = row{t.elapsed, t.name + ", without its parallel parts"}
+		if !t.partsFrom.IsZero() {
+			r = row{t.took - t.partsTo.Sub(t.partsFrom), t.name + ", without its parallel parts"}
 		}
 		if sum += r.took; r.took < time.Second {
 			continue
