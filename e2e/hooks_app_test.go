@@ -209,7 +209,7 @@ func (a *hookApp) nothingBackedUp(t *testing.T, run string) {
 func pre(hook string) string  { return "{preBackup: [" + hook + "]}" }
 func post(hook string) string { return "{postBackup: [" + hook + "]}" }
 
-// use is the use of a template; more is what else stands in it.
+// use is a hook that uses a template; more is the rest of the hook.
 func use(name, template, more string) string {
 	return fmt.Sprintf("{name: %s, hookTemplate: {name: %s}%s}", name, template, more)
 }

@@ -131,7 +131,7 @@ func (a *hookApp) ofWorkload(t *testing.T) {
 	}
 }
 
-// odd is an argument that a shell would make something else of.
+// odd is an argument that a shell would change.
 const odd = `$(echo pwned) "two words" 'it''s' ; rm -rf * \n $HOME`
 
 func (a *hookApp) literalArguments(t *testing.T) {

@@ -63,7 +63,7 @@ spec:
 `
 
 // TestVolumeSnapshotsOfABatch: a BackupBatch of a DaemonSet and a stand-alone volume is one restore point of
-// VolumeSnapshots, and a RestoreBatch makes new claims of it, whose size, modes and class nobody has to say.
+// VolumeSnapshots, and a RestoreBatch makes new claims of it without being told size, modes or class.
 func TestVolumeSnapshotsOfABatch(t *testing.T) {
 	t.Parallel()
 	bed := deployed(t)

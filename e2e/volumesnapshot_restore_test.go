@@ -17,8 +17,8 @@ import (
 
 const borrower = "volumes-elsewhere"
 
-// lender is a namespace with the volume photos, which a run backed up as a VolumeSnapshot and somebody has spoilt
-// since.
+// lender is a namespace with the volume photos, which a run backed up as a VolumeSnapshot and which
+// was damaged afterwards.
 type lender struct {
 	*volumeApp
 	before string // what was in it
@@ -170,7 +170,7 @@ func (l *lender) lend(t *testing.T) {
 	g.Expect(volumesnapshot.Ready(lent)).To(BeTrue(), "what was lent is still the lender's")
 }
 
-// free: Kubernetes binds a claim to a volume that is there and free, whatever the claim is to be made of.
+// free: Kubernetes binds a claim to a free volume if there is one, whatever data source the claim names.
 func (l *lender) free(t *testing.T) {
 	g := NewWithT(t)
 	applyToCluster(t, l.bed, `

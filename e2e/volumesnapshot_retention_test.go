@@ -14,8 +14,8 @@ import (
 	"github.com/cairn-backup/cairn/internal/volumesnapshot"
 )
 
-// TestVolumeSnapshotRetention has a policy let VolumeSnapshots go beside some of a user, and then wipes their
-// Repository out. Nobody but Cairn could delete the data: the class says Retain.
+// TestVolumeSnapshotRetention lets a policy remove VolumeSnapshots beside a user's own, and then wipes their
+// Repository. Only Cairn can delete the data, because the class says Retain.
 func TestVolumeSnapshotRetention(t *testing.T) {
 	t.Parallel()
 	bed := deployed(t)

@@ -36,7 +36,7 @@ type show struct {
 	policy *testbed.Checkout
 }
 
-// Run shows the demo in a testbed that is deployed. It may be run again on the same one.
+// Run shows the demo in a testbed that is deployed. It can be run again on the same testbed.
 func Run(ctx context.Context, bed *testbed.Testbed, root string, out io.Writer) error {
 	work, err := os.MkdirTemp("", "cairn-demo-")
 	if err != nil {

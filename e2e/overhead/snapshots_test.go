@@ -28,7 +28,7 @@ const (
 	// turns is how often each way is measured; the median counts. One takes more than half a minute: the snapshot
 	// controller and its sidecar run with the rate limits that they have by default, five requests a second.
 	turns = 3
-	// rest is how long nothing is asked for between two measurements, so that none is slowed down by what the one
+	// rest is the pause between two measurements, so that none is slowed down by what the one
 	// before has used up.
 	rest = 10 * time.Second
 	// snapshotPatience bounds one measurement.

@@ -1,5 +1,5 @@
-// Command listener stands for a service that hooks tell things to: it writes each request to its standard output, as a line of
-// JSON, and answers with the status that the request asks for with the parameter "answer".
+// Command listener stands for a service that hooks send requests to. It writes each request to its standard output, as
+// a line of JSON, and answers with the status that the request asks for with the parameter "answer".
 package main
 
 import (
