@@ -120,7 +120,7 @@ test: clusterctl ## Run the unit tests and those against a real API server.
 	@$(STEP) "test" env KUBEBUILDER_ASSETS="$${KUBEBUILDER_ASSETS:-$(CLUSTER_BIN)}" VERSITYGW=$(CLUSTER_BIN)/versitygw CAIRN_DATABASES="$$(hack/databases)" $(GO) test -vet=off -p $(TEST_PACKAGES) $$($(GO) list ./... | grep -Ev '$(ON_CLUSTER)')
 	@$(STEP) "test the cluster's own programs" $(GO) test -C hack/cluster $$($(GO) list -C hack/cluster -f '$(TESTED)' ./...)
 
-# How many scenarios run at a time: they wait more than they work.
+# How many scenarios run at a time: they wait more than they work. At least as many as TestOutages has.
 E2E_PARALLEL ?= 10
 
 # The packages run beside each other, because those without a cluster have API servers of their own. "make lint" vets them.

@@ -16,7 +16,7 @@ func TestOutages(t *testing.T) {
 		name string
 		run  func(t *testing.T, bed *testbed.Testbed)
 	}{
-		// The slowest come first: Go starts them in this order.
+		// All of them run at once: E2E_PARALLEL of the Makefile is at least their number.
 		{"schedules", schedules},
 		{"Job failures", jobFailures},
 		{"a killed manager in a schedule", killedManagerInSchedule},
