@@ -109,8 +109,8 @@ TESTED := {{if or .TestGoFiles .XTestGoFiles}}{{.ImportPath}}{{end}}
 # The packages that only "make e2e" and "make bench" run: elsewhere all of their tests are skipped.
 ON_CLUSTER := /e2e$$|/e2e/faults$$|/e2e/overhead$$
 
-# Many packages wait for an API server of their own, so more of them run at a time than there are processors.
-TEST_PACKAGES ?= 4
+# Packages with an API server of their own wait about a fifth of their time, so one more runs than CI has processors.
+TEST_PACKAGES ?= 3
 
 .PHONY: test
 test: clusterctl ## Run the unit tests and those against a real API server.
