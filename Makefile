@@ -67,6 +67,15 @@ images: build clusterctl ## Write the container images of the manager and the mo
 testbed-images: images cluster-programs
 	@$(STEP) "write the images of the testbed" hack/images testbed
 
+.PHONY: e2e-images
+e2e-images: clusterctl
+	@$(STEP) "write the image of the Pushgateway" hack/images pushgateway
+	@$(STEP) "write the images of the databases" hack/images databases
+
+# Everything that the demo, the tests and the end-to-end scenarios run, so that it can be built beside something else.
+.PHONY: programs
+programs: preflight testbed-images e2e-images testbed
+
 .PHONY: testbed
 testbed:
 	@mkdir -p bin
@@ -97,20 +106,28 @@ demo-down: cluster-down ## Remove what the demo left, also after it was interrup
 # ours more thoroughly, so that "make test" need not.
 TESTED := {{if or .TestGoFiles .XTestGoFiles}}{{.ImportPath}}{{end}}
 
+# The packages that only "make e2e" and "make bench" run: elsewhere all of their tests are skipped.
+ON_CLUSTER := /e2e$$|/e2e/faults$$|/e2e/overhead$$
+
+# Packages with an API server of their own wait about a fifth of their time, so one more runs than CI has processors.
+TEST_PACKAGES ?= 3
+
 .PHONY: test
 test: clusterctl ## Run the unit tests and those against a real API server.
 	@$(CLUSTERCTL) preflight --install --for=test
 	@$(STEP) "build etcd, kube-apiserver and the S3 server (minutes the first time, cached after that)" $(CLUSTERCTL) build --only=test
 	@$(STEP) "unpack the databases" hack/databases >/dev/null
-	@$(STEP) "test" env KUBEBUILDER_ASSETS="$${KUBEBUILDER_ASSETS:-$(CLUSTER_BIN)}" VERSITYGW=$(CLUSTER_BIN)/versitygw CAIRN_DATABASES="$$(hack/databases)" $(GO) test -vet=off ./...
+	@$(STEP) "test" env KUBEBUILDER_ASSETS="$${KUBEBUILDER_ASSETS:-$(CLUSTER_BIN)}" VERSITYGW=$(CLUSTER_BIN)/versitygw CAIRN_DATABASES="$$(hack/databases)" $(GO) test -vet=off -p $(TEST_PACKAGES) $$($(GO) list ./... | grep -Ev '$(ON_CLUSTER)')
 	@$(STEP) "test the cluster's own programs" $(GO) test -C hack/cluster $$($(GO) list -C hack/cluster -f '$(TESTED)' ./...)
 
+# How many scenarios run at a time: they wait more than they work. At least as many as TestOutages has.
+E2E_PARALLEL ?= 10
+
+# The packages run beside each other, because those without a cluster have API servers of their own. "make lint" vets them.
 .PHONY: e2e
-e2e: preflight testbed-images testbed ## Run the end-to-end scenarios on a real cluster; RUN=regexp for some of them.
-	@$(STEP) "write the image of the Pushgateway" hack/images pushgateway
-	@$(STEP) "write the images of the databases" hack/images databases
+e2e: preflight testbed-images e2e-images testbed ## Run the end-to-end scenarios on a real cluster; RUN=regexp for some of them.
 	@$(STEP) "start the cluster" bin/testbed up
-	@$(STEP) "run the scenarios" env CAIRN_E2E=1 CAIRN_BIN=$(CURDIR)/bin CLUSTER_BIN=$(CLUSTER_BIN) KUBEBUILDER_ASSETS="$${KUBEBUILDER_ASSETS:-$(CLUSTER_BIN)}" hack/failures $(GO) test -p 1 -count=1 -timeout 60m -v -run '$(RUN)' ./e2e/...
+	@$(STEP) "run the scenarios" env CAIRN_E2E=1 CAIRN_BIN=$(CURDIR)/bin CLUSTER_BIN=$(CLUSTER_BIN) KUBEBUILDER_ASSETS="$${KUBEBUILDER_ASSETS:-$(CLUSTER_BIN)}" $(GO) run ./hack/scenarios -table dist/scenarios.txt $(GO) test -json -vet=off -p 2 -parallel $(E2E_PARALLEL) -count=1 -timeout 45m -run '$(RUN)' ./e2e/...
 
 .PHONY: bench
 bench: clusterctl ## Measure, and print each figure beside its bar; ONLY=regexp for some, and for those that take very long.

@@ -14,7 +14,8 @@ import (
 	"github.com/cairn-backup/cairn/e2e/testbed"
 )
 
-// userFunctions are Functions as a user writes them, in an image without anything of Cairn's. The last one has a mistake.
+// userFunctions are Functions as a user writes them, in an image without anything of Cairn's. The last one has a
+// mistake.
 const userFunctions = `
 apiVersion: backup.cairn.dev/v1alpha1
 kind: Function
@@ -94,10 +95,12 @@ func addonConfiguration(name, task string) string {
 	return strings.Replace(configurationManifest(name), wholeVolume, "addon: {name: e2e-addon, tasks: ["+task+"]}", 1)
 }
 
-// TestUserAddons backs up and restores with Functions and an Addon that a user wrote, in a namespace that enforces the restricted
-// Pod Security profile: a step prepares the application's volume before a backup, a step clears what is broken before a restore,
-// a step that fails names itself, and a mistake is told before any pod starts.
+// TestUserAddons backs up and restores with Functions and an Addon that a user wrote, in a namespace that enforces the
+// restricted Pod Security profile: a step prepares the application's volume before a backup, a step clears what is
+// broken before a restore, the message of a step that fails names the step, and a mistake is reported before any pod
+// starts.
 func TestUserAddons(t *testing.T) {
+	t.Parallel()
 	const namespace = "user-addons"
 	bed := deployed(t)
 	a := deployVolumeApp(t, bed, namespace, 3, 1024)
@@ -108,7 +111,7 @@ func TestUserAddons(t *testing.T) {
 	t.Run("a step prepares the application", a.preparedBackup)
 	t.Run("a step clears what is broken", a.clearedRestore)
 	t.Run("a step that fails names itself", a.failingStep)
-	t.Run("an unknown variable is told before any pod", a.unknownVariable)
+	t.Run("an unknown variable is reported before any pod starts", a.unknownVariable)
 }
 
 func (a *volumeApp) preparedBackup(t *testing.T) {

@@ -14,9 +14,11 @@ import (
 	"github.com/cairn-backup/cairn/e2e/testbed"
 )
 
-// TestBadInput makes the mistakes that need a cluster to be seen. Each gives one error, as condition and as event, and
-// nothing is applied or lost. Each part makes all its mistakes first and then looks at what became of them.
+// TestBadInput makes the mistakes that only a cluster can find. Each mistake leads to one error, as a condition and as
+// an event; nothing is applied and nothing is lost. Each part makes all its mistakes first and then checks what became
+// of them.
 func TestBadInput(t *testing.T) {
+	t.Parallel()
 	bed := deployed(t)
 	for name, part := range map[string]func(*testing.T, *testbed.Testbed){
 		"where policy comes from":     badSources,
@@ -78,7 +80,7 @@ func badSources(t *testing.T, bed *testbed.Testbed) {
 	repository := "bad-source-" + started
 	pushPolicy(t, bed, repository, map[string]string{"policy/storage.yaml": storageManifest("never", "never", "never")})
 	http, secure := bed.Git.URL+"/"+repository+".git", bed.Git.SSHURL+"/"+repository+".git"
-	// The cluster itself knows that there is no such host: what the network outside says of one may change.
+	// The cluster itself knows that this host does not exist. The answer of an outside network can change.
 	rows := []struct{ name, manifest, reason, message string }{
 		{"unknown-branch", syncManifest("unknown-branch", http, "git-credentials", "  ref: {branch: nowhere}\n"),
 			v1alpha1.ReasonRefNotFound, `branch "nowhere" does not exist`},
@@ -103,7 +105,7 @@ func badSources(t *testing.T, bed *testbed.Testbed) {
 	}
 	manifests := ""
 	for _, row := range rows {
-		manifests += row.manifest + "  retryInterval: 5s\n" // tried again, each says the same
+		manifests += row.manifest + "  retryInterval: 5s\n" // each attempt reports the same
 	}
 	applyTo(t, bed, namespace, manifests)
 	for _, row := range rows {
@@ -173,7 +175,7 @@ func badRevisions(t *testing.T, bed *testbed.Testbed) {
 			g.Expect(storages.Items[0].Spec.Storage.S3.Prefix).To(Equal("good"), "the last good revision stays in force")
 		})
 	}
-	for _, row := range rows { // taken back, all is well again
+	for _, row := range rows { // without its mistake, each is ready again
 		bad[row.name+"/zz.yaml"] = ""
 	}
 	third := "main@sha1:" + pushPolicy(t, bed, repository, bad)
@@ -195,7 +197,7 @@ func badLedgers(t *testing.T, bed *testbed.Testbed) {
 	commit := pushPolicy(t, bed, repository, map[string]string{"policy/storage.yaml": storageManifest("s3", repository, "s3-credentials")})
 	applyTo(t, bed, namespace, syncManifest("policy", bed.Git.SSHURL+"/"+repository+".git", "git-credentials", "  path: policy\n"))
 	waitReady(t, bed, &v1alpha1.PolicySync{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "policy"}}, metav1.ConditionTrue, "")
-	// The same repository by another protocol, and below another path: it is watched all the same.
+	// The same repository by another protocol, and below another path, is still watched.
 	applyTo(t, bed, namespace, ledgerManifest(bed, "watched", namespace, "git-credentials")+"  branch: main\n  path: records\n")
 	ledger := &v1alpha1.Ledger{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "watched"}}
 	waitFault(t, bed, ledger, 30*time.Second, v1alpha1.ReasonWatchedBranch, "PolicySync/bad-ledger/policy follows the branch main")

@@ -97,7 +97,7 @@ spec:
 	t.Run("an existing repository has another password", func(t *testing.T) {
 		g := NewWithT(t)
 		g.Expect(bed.Client.Delete(t.Context(), a.repository("existing"))).To(Succeed())
-		waitGone(t.Context(), t, bed, a.repository("existing"), patience) // else the new one is written into it, and goes with it
+		waitGone(t.Context(), t, bed, a.repository("existing"), patience) // a new Repository made before that would go with the old one
 		applyTo(t, bed, a.namespace, setup("existing", "existing", "other"))
 		waitFault(t, bed, a.repository("existing"), patience, v1alpha1.ReasonWrongPassword, "another password")
 		setSecret(t, bed, a.namespace, "other", v1alpha1.EncryptionPassword, "canary-encryption-password")

@@ -87,10 +87,11 @@ spec:
 `
 }
 
-// TestBackupBatchFlow backs up an application of several parts in one session: a workload with a volume from within its pod, a
-// volume that stands alone, and a database. Each part has its own status; the database, killed in the middle of its dump, fails alone, and a retry
-// heals it. A RestoreBatch brings rows and files back in another namespace.
+// TestBackupBatchFlow backs up an application of several parts in one session: a workload with a volume from within its
+// pod, a volume that stands alone, and a database. Each part has its own status. The database is killed in the middle
+// of its dump: it alone fails, and a retry heals it. A RestoreBatch brings rows and files back in another namespace.
 func TestBackupBatchFlow(t *testing.T) {
+	t.Parallel()
 	bed := deployed(t)
 	loadDatabases(t, bed, "mariadb")
 	a := &batchApp{volumeApp: deployVolumeApp(t, bed, "batch-flow", 16, 1<<20)}
@@ -129,7 +130,7 @@ func (a *batchApp) startDatabase(t *testing.T, namespace string) *databaseServer
 	return server
 }
 
-// begin starts a run of the batch that may be tried again.
+// begin starts a run of the batch that has one retry.
 func (a *batchApp) begin(t *testing.T) string {
 	t.Helper()
 	now := metav1.Now()
@@ -144,7 +145,7 @@ func (a *batchApp) begin(t *testing.T) string {
 	return session.Name
 }
 
-// noted is what hooks noted in the workload's pod since the last call.
+// noted returns what hooks wrote in the workload's pod since the last call.
 func (a *batchApp) noted(t *testing.T) []string {
 	t.Helper()
 	out, err := a.bed.Exec(t.Context(), a.namespace, podOf(t, a.bed, a.namespace, "web"), nil,
@@ -153,7 +154,7 @@ func (a *batchApp) noted(t *testing.T) []string {
 	return strings.FieldsFunc(out, func(r rune) bool { return r == '\n' })
 }
 
-// states are how the targets of a run stand, as "<name>: <phase>/<reason>".
+// states returns the states of the targets of a run, as "<name>: <phase>/<reason>".
 func states(s *v1alpha1.BackupSession) []string {
 	var out []string
 	for _, t := range s.Status.Targets {

@@ -25,10 +25,11 @@ import (
 // contextT is short for the many functions that take one.
 type contextT = context.Context
 
-// patience is how long the tests wait for what takes seconds on an idle machine, where its speed is not what they are about.
+// patience is how long the tests wait for something that takes seconds on an idle machine. Tests of a time limit do not
+// use it.
 const patience = 3 * time.Minute
 
-// removeNamespace removes a namespace, where it is there, with everything in it.
+// removeNamespace removes a namespace with everything in it, if it exists.
 func removeNamespace(t *testing.T, bed *testbed.Testbed, name string) {
 	t.Helper()
 	g := NewWithT(t)
@@ -40,7 +41,8 @@ func removeNamespace(t *testing.T, bed *testbed.Testbed, name string) {
 	})).To(Succeed())
 }
 
-// freshNamespace makes a namespace anew. Before its default ServiceAccount is there, the API server refuses pods.
+// freshNamespace makes a namespace anew. It waits for the default ServiceAccount, before which the API server refuses
+// pods.
 func freshNamespace(t *testing.T, bed *testbed.Testbed, name string, annotations map[string]string) {
 	t.Helper()
 	removeNamespace(t, bed, name)
@@ -86,7 +88,7 @@ func program(t *testing.T, bed *testbed.Testbed, stdin, name string, args ...str
 	return string(out), nil
 }
 
-// lookPath finds a program in programs, where this process' own PATH may not have it.
+// lookPath finds a program in the directories of programs, which are not all in this process' own PATH.
 func lookPath(t *testing.T, name string) (string, error) {
 	t.Helper()
 	for _, dir := range filepath.SplitList(programs(t)) {
@@ -105,7 +107,7 @@ func applyTo(t *testing.T, bed *testbed.Testbed, namespace, manifests string) {
 	NewWithT(t).Expect(err).NotTo(HaveOccurred())
 }
 
-// applyToCluster applies YAML of kinds without a namespace. It goes with the test, unless the test failed.
+// applyToCluster applies YAML of cluster-scoped kinds. The objects are deleted with the test, unless the test failed.
 func applyToCluster(t *testing.T, bed *testbed.Testbed, manifests string) {
 	t.Helper()
 	objects, err := ssautil.ReadObjects(strings.NewReader(manifests))
@@ -121,7 +123,7 @@ func applyToCluster(t *testing.T, bed *testbed.Testbed, manifests string) {
 	applyTo(t, bed, "default", manifests)
 }
 
-// podOf is the first pod with the label app, which it waits for.
+// podOf waits for a pod with this label app and returns the name of the first.
 func podOf(t *testing.T, bed *testbed.Testbed, namespace, app string) string {
 	t.Helper()
 	var name string
@@ -141,8 +143,8 @@ func podOf(t *testing.T, bed *testbed.Testbed, namespace, app string) string {
 	return name
 }
 
-// waitReady waits until an object's Ready condition has the status and the reason; an empty reason means any. Who waits
-// for what comes later than Ready gives what else must be so.
+// waitReady waits until an object's condition Ready has the status and the reason; an empty reason means any. The
+// functions in also must return true as well, for what comes later than Ready.
 func waitReady(t *testing.T, bed *testbed.Testbed, object conditioned, status metav1.ConditionStatus, reason string, also ...func() bool) {
 	t.Helper()
 	var seen string
@@ -166,7 +168,7 @@ func waitReady(t *testing.T, bed *testbed.Testbed, object conditioned, status me
 	NewWithT(t).Expect(err).NotTo(HaveOccurred(), "last seen: "+seen)
 }
 
-// conditioned is any kind of Cairn's.
+// conditioned is an object of any of Cairn's kinds.
 type conditioned interface {
 	client.Object
 	GetConditions() []metav1.Condition

@@ -16,11 +16,13 @@ import (
 	"github.com/cairn-backup/cairn/e2e/testbed"
 )
 
-// TestCopies backs up copies of a volume that one pod alone may mount, and which that pod goes on writing to. Whatever becomes of a
-// run, nothing temporary is left.
+// TestCopies backs up copies of a volume that only one pod can mount, while that pod goes on writing to it. However a
+// run ends, it leaves nothing temporary behind.
 func TestCopies(t *testing.T) {
+	t.Parallel()
 	bed := deployed(t)
 	a := &copiesApp{volumeApp{bed: bed, namespace: "e2e-copies"}}
+	applyToCluster(t, bed, snapshotClass("copies-fail", `fail: "true"`))
 	a.deploy(t)
 	a.policy(t, "fails", "Snapshot", "volumeSnapshotClassName: copies-fail")
 	fails := a.start(t, "fails") // it takes a minute
@@ -37,7 +39,6 @@ func TestCopies(t *testing.T) {
 			a.policy(t, "clone", "Clone", "accessModes: [ReadOnlyMany]")
 			a.consistent(t, "clone")
 		}},
-		{"a manager that is killed while it copies", a.killed},
 		{"a driver that fails", func(t *testing.T) {
 			g, ended := NewWithT(t), endOf(t, bed, a.namespace, fails)
 			g.Expect(ended.Status.Phase).To(Equal(v1alpha1.BackupSessionFailed))
@@ -55,7 +56,6 @@ type copiesApp struct{ volumeApp }
 
 func (a *copiesApp) deploy(t *testing.T) {
 	t.Helper()
-	applyToCluster(t, a.bed, snapshotClass("copies-fail", `fail: "true"`)+snapshotClass("copies-slow", "readyAfter: 8s"))
 	scratchNamespace(t, a.bed, a.namespace)
 	spineSecrets(t, a.bed, a.namespace)
 	applyTo(t, a.bed, a.namespace, `
@@ -111,7 +111,7 @@ func (a *copiesApp) direct(t *testing.T) {
 	NewWithT(t).Expect(ended.Status.Targets[0].Message).To(ContainSubstring("copyMethod"))
 }
 
-// consistent backs up while pairs are written, restores, and looks whether all are of one moment.
+// consistent backs up while pairs are written, restores, and checks that all pairs are of one moment.
 func (a *copiesApp) consistent(t *testing.T, name string) {
 	t.Helper()
 	g := NewWithT(t)
@@ -135,7 +135,7 @@ func (a *copiesApp) consistent(t *testing.T, name string) {
 	})).To(Succeed())
 }
 
-// pointInTime says whether the cluster's driver makes snapshots of one moment.
+// pointInTime reports whether the cluster's driver makes snapshots of one moment.
 func (a *copiesApp) pointInTime(t *testing.T) bool {
 	t.Helper()
 	var driver storagev1.CSIDriver
@@ -143,9 +143,13 @@ func (a *copiesApp) pointInTime(t *testing.T) bool {
 	return driver.Annotations["cairn.local/snapshots"] == "point-in-time"
 }
 
-// killed kills the manager while the driver makes the snapshot.
-func (a *copiesApp) killed(t *testing.T) {
+// killedManagerInCopy kills the manager while the driver makes the snapshot.
+func killedManagerInCopy(t *testing.T, bed *testbed.Testbed) {
 	g := NewWithT(t)
+	a := &copiesApp{volumeApp{bed: bed, namespace: "e2e-copies-killed"}}
+	applyToCluster(t, bed, snapshotClass("copies-slow", "readyAfter: 8s"))
+	a.deploy(t)
+	takeAway(t)
 	a.policy(t, "killed", "Snapshot", "volumeSnapshotClassName: copies-slow")
 	name := a.start(t, "killed")
 	g.Expect(testbed.Poll(t.Context(), patience, "the temporary VolumeSnapshot", func(ctx contextT) (bool, error) {
@@ -160,8 +164,8 @@ func (a *copiesApp) killed(t *testing.T) {
 	a.clean(t)
 }
 
-// clean waits until nothing temporary is left of runs that have ended: claims, VolumeSnapshots and what these took in the storage
-// system. The run of the driver that fails may be at work.
+// clean waits until runs that have ended leave nothing temporary: no claims, no VolumeSnapshots, and nothing in the
+// storage system. The run with the failing driver may still be at work.
 func (a *copiesApp) clean(t *testing.T) {
 	t.Helper()
 	var left []string

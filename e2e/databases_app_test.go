@@ -18,28 +18,29 @@ import (
 	"github.com/cairn-backup/cairn/e2e/testbed"
 )
 
-// The user of the test's servers and its password, which has all that needs an escape somewhere.
+// The user of the test's servers and its password, with every character that needs an escape somewhere.
 const (
 	databaseUser     = "keeper"
 	databasePassword = `canary p:a\s's"w$o{r}d#%`
 )
 
-// databaseServer is a real server, and what a person does to it in its own shell.
+// databaseServer is a real server with what the test does to it in its own shell.
 type databaseServer struct {
 	testbed.Database
 	bed *testbed.Testbed
 	// shell reads statements from standard input, in a database where the server has several.
 	shell func(database string) []string
-	// before is said to the shell first.
+	// before is what the shell reads first.
 	before string
-	// fill makes databases, users and rows of all sorts; drop loses them; look tells all of it, one query for each database.
+	// fill makes databases, users and rows of all sorts; drop removes them; look shows all of them, with one query for
+	// each database.
 	fill, drop, look []statement
 }
 
 // statement is for one database.
 type statement struct{ database, text string }
 
-// loadDatabases loads the images of servers. On a machine that can't make them the test is skipped.
+// loadDatabases loads the images of servers. It skips the test on a machine that can't make them.
 func loadDatabases(t *testing.T, bed *testbed.Testbed, images ...string) {
 	t.Helper()
 	for _, image := range images {
@@ -96,8 +97,8 @@ func (s *databaseServer) replace(t *testing.T) {
 	g.Expect(s.bed.WaitPod(t.Context(), key)).To(Succeed())
 }
 
-// lock keeps a table of the database archive, the last of its tables, from being read until the server dies. It is for MariaDB, where
-// a dump waits for such a table after it has written those before it.
+// lock keeps the last table of the database archive from being read until the server dies. It is for MariaDB: its dump
+// waits for a locked table after it has written the tables before.
 func (s *databaseServer) lock(t *testing.T) {
 	t.Helper()
 	s.say(t, statement{"archive", "CREATE TABLE IF NOT EXISTS zebra (n int);"})
@@ -113,7 +114,7 @@ func (s *databaseServer) lock(t *testing.T) {
 	})).To(Succeed())
 }
 
-// waits waits until a dump stands before the locked table.
+// waits waits until a dump waits for the locked table.
 func (s *databaseServer) waits(t *testing.T) {
 	t.Helper()
 	NewWithT(t).Expect(testbed.Poll(t.Context(), 2*patience, "a dump in the middle", func(ctx contextT) (bool, error) {
@@ -121,7 +122,7 @@ func (s *databaseServer) waits(t *testing.T) {
 	})).To(Succeed())
 }
 
-// any says whether a query of MariaDB counts something.
+// any reports whether a query of MariaDB counts more than zero.
 func (s *databaseServer) any(ctx contextT, query string) (bool, error) {
 	out, err := s.bed.Exec(ctx, s.Namespace, s.Pod(), strings.NewReader(query), s.shell("mysql")...)
 	return err == nil && strings.TrimSpace(out) != "0", err

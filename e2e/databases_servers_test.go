@@ -9,14 +9,16 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// TestDatabaseServers starts the testbed's servers in a namespace that enforces the Pod Security level restricted, fills them and
-// replaces their pods: what they are told must be there again, or the tests of databases would prove nothing.
+// TestDatabaseServers starts the testbed's servers in a namespace that enforces the Pod Security level restricted,
+// fills them and replaces their pods. The servers must keep their data, or the tests of databases would prove nothing.
 func TestDatabaseServers(t *testing.T) {
+	t.Parallel()
 	const namespace = "database-servers"
 	bed := deployed(t)
 	databaseNamespace(t, bed, namespace)
 	for _, s := range []*databaseServer{newPostgreSQL(bed, namespace), newMariaDB(bed, namespace), newRedis(bed, namespace)} {
 		t.Run(s.Name, func(t *testing.T) {
+			t.Parallel()
 			loadDatabases(t, bed, s.Image)
 			g := NewWithT(t)
 			s.start(t)

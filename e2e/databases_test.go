@@ -16,18 +16,18 @@ import (
 // databasesApp is a namespace with real servers, each with a name of its own.
 type databasesApp struct{ *volumeApp }
 
-// databaseKind is a server with what its Addon is told.
+// databaseKind is a server with the parameters of its Addon.
 type databaseKind struct {
 	*databaseServer
 	addon  string
 	params string // of both tasks
 	// one database of the server and what is in it; Redis has none.
 	part databasePart
-	// limited is a user without the right to read what comes last, and what its dump fails with.
+	// limited is a user without the right to read the last table, and the message that its dump fails with.
 	limited limitedUser
-	// grow makes the server hold so much that a dump takes seconds; dumping asks whether one is under way.
+	// grow fills the server until a dump takes seconds; dumping counts the dumps under way.
 	grow, dumping statement
-	// killed is what a dump says whose server went away.
+	// killed is what a dump says when its server goes away.
 	killed string
 }
 
@@ -43,10 +43,12 @@ type limitedUser struct {
 	message string
 }
 
-// TestDatabases backs up PostgreSQL, MariaDB and Redis servers and restores them after they lost everything: rows, large objects,
-// views, functions, accounts are equal. A dump that breaks, for whatever reason and however late, ends Failed with what the program
-// said, and leaves nothing that looks like a backup. No password is anywhere but in its Secret.
+// TestDatabases backs up PostgreSQL, MariaDB and Redis servers and restores them after they lost everything: rows,
+// large objects, views, functions and accounts are equal. A dump that breaks, for any reason and however late, fails
+// the run with what the program said, and leaves nothing that looks like a backup. Passwords are in their Secrets and
+// nowhere else.
 func TestDatabases(t *testing.T) {
+	t.Parallel()
 	bed := deployed(t)
 	a := &databasesApp{&volumeApp{bed: bed, namespace: "databases"}}
 	databaseNamespace(t, bed, a.namespace)
@@ -54,7 +56,7 @@ func TestDatabases(t *testing.T) {
 	t.Run("servers", func(t *testing.T) {
 		for _, k := range a.kinds() {
 			t.Run(k.Name, func(t *testing.T) {
-				t.Parallel() // the cluster waits more than it works
+				t.Parallel()
 				loadDatabases(t, bed, k.Image)
 				k.start(t)
 				k.say(t, k.fill...)
@@ -99,7 +101,7 @@ func (a *databasesApp) kinds() []databaseKind {
 	}}
 }
 
-// limitedPassword is that of the users who may not read everything.
+// limitedPassword is the password of the users who are not allowed to read everything.
 const limitedPassword = "canary of who is limited"
 
 // configure makes a BackupConfiguration of a database, with a repository of its own name.
@@ -108,7 +110,7 @@ func (a *databasesApp) configure(t *testing.T, name string, k databaseKind, para
 	a.configureWith(t, name, k, params, "500m")
 }
 
-// configureWith is configure with a mover that has so much of a processor.
+// configureWith is configure with a limit on the processor time of the mover.
 func (a *databasesApp) configureWith(t *testing.T, name string, k databaseKind, params, cpu string) {
 	t.Helper()
 	applyTo(t, a.bed, a.namespace, `
@@ -130,7 +132,7 @@ spec:
 	waitReady(t, a.bed, a.configuration(name), metav1.ConditionTrue, "")
 }
 
-// backUp runs the session to its success.
+// backUp runs the session, which must succeed.
 func (a *databasesApp) backUp(t *testing.T, configuration string) *v1alpha1.Snapshot {
 	t.Helper()
 	g := NewWithT(t)
@@ -156,14 +158,14 @@ spec:
 	return endOfRestore(t, a.bed, a.namespace, name)
 }
 
-// restored is restore to its success.
+// restored is a restore that must succeed.
 func (a *databasesApp) restored(t *testing.T, name string, k databaseKind, snapshot *v1alpha1.Snapshot, more string) {
 	t.Helper()
 	s := a.restore(t, name, k, snapshot, more)
 	NewWithT(t).Expect(s.Status.Phase).To(Equal(v1alpha1.RestoreSessionSucceeded), "%s: %+v", s.Status.Reason, s.Status.Components)
 }
 
-// whole loses everything that the server holds.
+// whole brings everything back that the server held.
 func (a *databasesApp) whole(t *testing.T, k databaseKind) {
 	g := NewWithT(t)
 	before := k.say(t, k.look...)
@@ -182,7 +184,7 @@ func (a *databasesApp) whole(t *testing.T, k databaseKind) {
 	g.Expect(again.Status.Components["dump"].SizeBytes).To(BeNumerically(">", snapshot.Status.Components["dump"].SizeBytes/2))
 }
 
-// one loses a table of one database, and gets this database alone back, over what is there.
+// one brings one database back that lost a table, and no other, over what is there.
 func (a *databasesApp) one(t *testing.T, k databaseKind) {
 	if k.part.database == "" {
 		t.Skip("it has no databases with names")
@@ -206,7 +208,7 @@ func (a *databasesApp) uid(t *testing.T, k databaseKind) string {
 	return string(service.UID)
 }
 
-// failed looks at a session that must have failed over its dump: nothing of it may look like a backup.
+// failed checks a run whose dump must have failed: it leaves nothing that looks like a backup.
 func (a *databasesApp) failed(t *testing.T, configuration, session, message string, others int) {
 	t.Helper()
 	g := NewWithT(t)
@@ -246,14 +248,14 @@ func (a *databasesApp) limitedUser(t *testing.T, k databaseKind) {
 	a.failed(t, name, a.start(t, name), k.limited.message, 0)
 }
 
-// serverDies kills the server's pod while it is read. The backup after that is whole again.
+// serverDies kills the server's pod during a dump. The next backup is whole again.
 func (a *databasesApp) serverDies(t *testing.T, k databaseKind) {
 	if k.grow.text == "" {
 		t.Skip("its dumps take no time")
 	}
 	g, name := NewWithT(t), k.Name+"-killed"
 	k.say(t, k.grow)
-	a.configureWith(t, name, k, k.params+", "+k.part.params, "150m") // there must be time to disturb it
+	a.configureWith(t, name, k, k.params+", "+k.part.params, "150m") // so that there is time to kill the server
 	session := a.start(t, name)
 	g.Expect(testbed.Poll(t.Context(), patience, "a dump under way", func(ctx contextT) (bool, error) {
 		out, err := a.bed.Exec(ctx, k.Namespace, k.Pod(), strings.NewReader(k.before+k.dumping.text), k.shell(k.dumping.database)...)
@@ -266,7 +268,7 @@ func (a *databasesApp) serverDies(t *testing.T, k databaseKind) {
 	a.backUp(t, name)
 }
 
-// noPassword looks for the passwords in everything that Cairn made and said.
+// noPassword looks for the passwords in all objects and logs of Cairn.
 func (a *databasesApp) noPassword(t *testing.T) {
 	g := NewWithT(t)
 	secrets := map[string]string{}

@@ -15,8 +15,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-// encrypted backs up a server that takes encrypted connections alone, over one that checks the server's certificate. A certificate
-// of somebody else is refused.
+// encrypted backs up a server that takes only encrypted connections. The mover checks the server's certificate and
+// refuses that of another authority.
 func (a *databasesApp) encrypted(t *testing.T) {
 	loadDatabases(t, a.bed, "postgresql")
 	g, k := NewWithT(t), a.kinds()[0]

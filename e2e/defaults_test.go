@@ -14,8 +14,9 @@ import (
 	"github.com/cairn-backup/cairn/e2e/testbed"
 )
 
-// TestSmallestPolicy backs a volume up with a policy that says only which, into the default storage.
+// TestSmallestPolicy backs a volume up into the default storage, with a policy that names nothing but the volume.
 func TestSmallestPolicy(t *testing.T) {
+	t.Parallel()
 	bed := deployed(t)
 	g := NewWithT(t)
 	app := deployVolumeApp(t, bed, "smallest", 3, 1000)

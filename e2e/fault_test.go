@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -20,11 +21,11 @@ import (
 	"github.com/cairn-backup/cairn/e2e/testbed"
 )
 
-// afterTest is a context for what is put right when the test's own has ended.
+// afterTest is a context for cleanups, which run after the test's own context has ended.
 func afterTest(t *testing.T) context.Context { return context.WithoutCancel(t.Context()) }
 
-// waitFault waits until an object's condition Ready and one event say a reason, and checks that both hold the message. The
-// object is as it was after the event.
+// waitFault waits until an object's condition Ready is False and a warning event was sent, both for this reason, and
+// checks that both hold the message. Then it reads the object again.
 func waitFault(t *testing.T, bed *testbed.Testbed, object conditioned, within time.Duration, reason, message string) {
 	t.Helper()
 	g := NewWithT(t)
@@ -49,7 +50,7 @@ func waitFault(t *testing.T, bed *testbed.Testbed, object conditioned, within ti
 	g.Expect(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(object), object)).To(Succeed())
 }
 
-// warnings are the different messages of an object's warnings with a reason.
+// warnings returns the different messages of an object's warning events with this reason.
 func warnings(ctx context.Context, bed *testbed.Testbed, object client.Object, reason string) ([]string, error) {
 	var events corev1.EventList
 	if err := bed.Client.List(ctx, &events, client.InNamespace(object.GetNamespace())); err != nil {
@@ -74,7 +75,7 @@ func setSecret(t *testing.T, bed *testbed.Testbed, namespace, name, key, value s
 	g.Expect(bed.Client.Update(t.Context(), secret)).To(Succeed())
 }
 
-// scale gives a Deployment another number of replicas and waits until exactly these are there and ready.
+// scale sets the replicas of a Deployment and waits until exactly so many are there and ready.
 func scale(ctx context.Context, bed *testbed.Testbed, key client.ObjectKey, replicas int32) error {
 	deployment := &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Namespace: key.Namespace, Name: key.Name}}
 	patch := client.RawPatch("application/merge-patch+json", fmt.Appendf(nil, `{"spec":{"replicas":%d}}`, replicas))
@@ -99,7 +100,7 @@ func waitReplicas(ctx context.Context, bed *testbed.Testbed, key client.ObjectKe
 	})
 }
 
-// kill deletes a pod without letting it end in its own time.
+// kill deletes a pod without its grace period.
 func kill(t *testing.T, bed *testbed.Testbed, pod *corev1.Pod) {
 	t.Helper()
 	NewWithT(t).Expect(client.IgnoreNotFound(bed.Client.Delete(t.Context(), pod, client.GracePeriodSeconds(0)))).To(Succeed())
@@ -119,7 +120,8 @@ func killManager(t *testing.T, bed *testbed.Testbed) {
 	}
 }
 
-// managerLeader is the manager that holds the lease, which it waits for where nobody does or where it is the given one.
+// managerLeader waits until a manager whose pod exists holds the lease, and another manager than the given one. It
+// returns the holder.
 func managerLeader(t *testing.T, bed *testbed.Testbed, not string) string {
 	t.Helper()
 	var leader string
@@ -132,12 +134,14 @@ func managerLeader(t *testing.T, bed *testbed.Testbed, not string) string {
 			return false, fmt.Errorf("there are %d leases", len(leases.Items))
 		}
 		leader = ptr.Deref(leases.Items[0].Spec.HolderIdentity, "")
-		return leader != "" && leader != not, nil
+		pod, _, _ := strings.Cut(leader, "_")
+		err := bed.Client.Get(ctx, client.ObjectKey{Namespace: managerKey.Namespace, Name: pod}, &corev1.Pod{})
+		return err == nil && leader != not, client.IgnoreNotFound(err)
 	})).To(Succeed(), "a manager that was not killed proves nothing")
 	return leader
 }
 
-// waitGone waits until an object does not exist any more.
+// waitGone waits until an object is gone.
 func waitGone(ctx context.Context, t *testing.T, bed *testbed.Testbed, object client.Object, within time.Duration) {
 	t.Helper()
 	NewWithT(t).Expect(testbed.Poll(ctx, within, fmt.Sprintf("the end of %T %s", object, object.GetName()), func(ctx contextT) (bool, error) {

@@ -8,7 +8,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// since is when a condition became true.
+// since returns when a condition became true.
 func since(t *testing.T, object conditioned, kind string) metav1.Time {
 	t.Helper()
 	g := NewWithT(t)

@@ -15,11 +15,13 @@ import (
 // shellBlock is a fenced block of shell commands in a guide.
 var shellBlock = regexp.MustCompile("(?ms)^```sh\n(.*?)^```$")
 
-// TestGuides runs every shell command of the guides, one block after the other, in one directory, as a reader would.
+// TestGuides runs every shell command of each guide, one block after the other, in one directory, as a reader would.
 func TestGuides(t *testing.T) {
+	t.Parallel()
 	bed := deployed(t)
 	for name, namespace := range map[string]string{"stand-alone-volume.md": "photos", "application.md": "blog", "functions-and-addons.md": "notes", "restore.md": "albums", "retention.md": "keeping", "hooks.md": "till", "sidecar.md": "notebook", "databases.md": "shop", "physical-backups.md": "register", "volume-snapshots.md": "gallery"} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			g := NewWithT(t)
 			switch name {
 			case "databases.md":
@@ -46,7 +48,7 @@ func TestGuides(t *testing.T) {
 	}
 }
 
-// removeBranch removes the branch main of a repository, where it is there.
+// removeBranch removes the branch main of a repository, if it exists.
 func removeBranch(t *testing.T, bed *testbed.Testbed, repository string) {
 	t.Helper()
 	g := NewWithT(t)

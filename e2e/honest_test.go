@@ -26,12 +26,12 @@ type honestRun struct {
 	before  func(t *testing.T) // what happens to the volume first
 	policy  string             // of the session; empty is the default
 	reason  string             // of the failure; empty is success
-	message string             // part of what is said: of a success in the condition Partial
+	message string             // part of the message; of a success it is in the condition Partial
 	counts  v1alpha1.ComponentCounts
 	stored  int // backups in the repository after it
 }
 
-// honestCase is a doubtful volume, and runs of it one after the other.
+// honestCase is a doubtful volume and its runs, one after the other.
 type honestCase struct {
 	name, claim, params string
 	runs                []honestRun
@@ -43,10 +43,11 @@ type honestApp struct {
 	sessions []*v1alpha1.BackupSession // that ended
 }
 
-// TestHonestSuccess backs up what looks like a success and is none: nothing, a part, a torn file, a volume that lost its data.
-// By default each is a failure that says why and leaves no restore point; where a successPolicy permits it, it is a success
-// that says what is missing. The records in Git say the same.
+// TestHonestSuccess makes backups that only look successful: of nothing, of a part, of a torn file, of a volume that
+// lost its data. By default each fails, says why, and leaves no restore point. Where a successPolicy permits it, the
+// run succeeds and says what is missing. The records in Git say the same.
 func TestHonestSuccess(t *testing.T) {
+	t.Parallel()
 	bed := deployed(t)
 	a := &honestApp{volumeApp: deployVolumeApp(t, bed, "honest", 3, 1000)}
 	pushPolicy(t, bed, a.namespace+"-"+started, map[string]string{"README.md": "The server has no repository before somebody pushes to it.\n"})
@@ -134,7 +135,7 @@ spec:
 	return out
 }
 
-// judged runs a session and looks at everything that tells how it ended.
+// judged runs a session and checks everything that reports how the run ended.
 func (a *honestApp) judged(t *testing.T, configuration string, number int, want honestRun) {
 	t.Helper()
 	g, now := NewWithT(t), metav1.Now()
@@ -167,7 +168,7 @@ func (a *honestApp) judged(t *testing.T, configuration string, number int, want 
 	g.Expect(a.inBackend(t, configuration)).To(HaveLen(want.stored), "what is refused is in no repository")
 }
 
-// recordsAgree compares what the cluster says of the runs with what is in Git.
+// recordsAgree compares the runs in the cluster with their records in Git.
 func (a *honestApp) recordsAgree(t *testing.T) {
 	g := NewWithT(t)
 	recorded(t, a.bed, a.namespace, a.namespace+"/records")
@@ -192,10 +193,10 @@ func (a *honestApp) recordsAgree(t *testing.T) {
 	}
 }
 
-// bind lets a volume be used once: it is bound then.
+// bind mounts a volume once, which binds its claim.
 func (a *honestApp) bind(t *testing.T) { a.inShell(t, "empty", 65532, "ls /data") }
 
-// close makes a volume with a file and a directory that the mover may not read, and one that it may.
+// close fills a volume with a file and a directory that the mover is not allowed to read, and a file that it is.
 func (a *honestApp) close(t *testing.T) {
 	a.inShell(t, "closed", 1000, `echo mine > /data/open; umask 077; mkdir /data/private; echo mine > /data/private/f`)
 	a.inShell(t, "closed", 65532, `umask 0777; echo mine > /data/none`)

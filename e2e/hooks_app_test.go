@@ -15,9 +15,9 @@ import (
 	"github.com/cairn-backup/cairn/e2e/testbed"
 )
 
-// hookPods are the application, two pods on the volume data, and the listener. While there is /state/writing and no
-// /state/frozen, a pod writes the same number to two files, again and again; /state/still says that it saw /state/frozen,
-// with which it is not ready.
+// hookPods are the application, two pods on the volume data, and the listener. While /state/writing exists and
+// /state/frozen does not, a pod writes the same number to two files, again and again. Once it sees /state/frozen it
+// writes /state/still, and it is not ready.
 const hookPods = `
 apiVersion: apps/v1
 kind: Deployment
@@ -72,7 +72,7 @@ metadata: {name: listener}
 spec: {selector: {app: listener}, ports: [{port: 80, targetPort: 8080}]}
 `
 
-// hookTemplates are what most hooks of the scenario are made of.
+// hookTemplates are the HookTemplates of most hooks of the scenario.
 const hookTemplates = `
 apiVersion: backup.cairn.dev/v1alpha1
 kind: HookTemplate
@@ -110,10 +110,10 @@ type hookApp struct {
 	pods []string // of the application, ordered by name
 }
 
-func deployHookApp(t *testing.T, bed *testbed.Testbed) *hookApp {
+func deployHookApp(t *testing.T, bed *testbed.Testbed, namespace string) *hookApp {
 	t.Helper()
 	g := NewWithT(t)
-	a := &hookApp{volumeApp: deployVolumeApp(t, bed, "hooks", 128, 1<<20)}
+	a := &hookApp{volumeApp: deployVolumeApp(t, bed, namespace, 128, 1<<20)}
 	applyTo(t, bed, a.namespace, hookPods+"---"+hookTemplates)
 	for _, name := range []string{"app", "listener"} {
 		g.Expect(waitReplicas(t.Context(), bed, client.ObjectKey{Namespace: a.namespace, Name: name})).To(Succeed())
@@ -127,7 +127,7 @@ func deployHookApp(t *testing.T, bed *testbed.Testbed) *hookApp {
 	return a
 }
 
-// hooked applies a configuration with hooks that backs up as addon says, and waits until it is accepted.
+// hooked applies a configuration with this addon and these hooks, and waits until it is ready.
 func (a *hookApp) hooked(t *testing.T, name, addon, hooks string) {
 	t.Helper()
 	session := addon + "\n    sessionHistoryLimit: 100\n    hooks: " + hooks
@@ -158,7 +158,7 @@ func (a *hookApp) atExec(t *testing.T, pod string, command ...string) string {
 	return out
 }
 
-// events are what hooks noted in a pod since the last call.
+// events returns what hooks wrote in a pod since the last call.
 func (a *hookApp) events(t *testing.T, pod string) []string {
 	t.Helper()
 	return strings.Fields(a.atExec(t, pod, "/bin/sh", "-euc", "if [ -e /state/events ]; then cat /state/events; rm /state/events; fi"))
@@ -169,7 +169,7 @@ type told struct {
 	Method, Path, Type, Authorization, Body string
 }
 
-// heard is what the listener was told, of everything or of one run: paths and phases.
+// heard returns all requests that the listener had, and of those of one run the paths, targets and phases.
 func (a *hookApp) heard(t *testing.T, g Gomega, run string) (all []told, ofRun []string) {
 	t.Helper()
 	out, err := kubectl(t, a.bed, "", "logs", "-n", a.namespace, "deployment/listener")
@@ -186,7 +186,7 @@ func (a *hookApp) heard(t *testing.T, g Gomega, run string) (all []told, ofRun [
 	return all, ofRun
 }
 
-// hears waits until the listener was told exactly this by a run.
+// hears waits until a run has sent exactly these requests to the listener.
 func (a *hookApp) hears(t *testing.T, run string, want ...string) {
 	t.Helper()
 	NewWithT(t).Eventually(func(g Gomega) []string { _, told := a.heard(t, g, run); return told }, patience, "200ms").
@@ -209,7 +209,7 @@ func (a *hookApp) nothingBackedUp(t *testing.T, run string) {
 func pre(hook string) string  { return "{preBackup: [" + hook + "]}" }
 func post(hook string) string { return "{postBackup: [" + hook + "]}" }
 
-// use is the use of a template; more is what else stands in it.
+// use is a hook that uses a template; more is the rest of the hook.
 func use(name, template, more string) string {
 	return fmt.Sprintf("{name: %s, hookTemplate: {name: %s}%s}", name, template, more)
 }

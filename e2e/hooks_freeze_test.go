@@ -12,7 +12,7 @@ import (
 	"github.com/cairn-backup/cairn/e2e/testbed"
 )
 
-// freezeTemplates stop the application's writes, as a freeze of its file system would, and let it go on.
+// freezeTemplates stop the application's writes, as a freeze of its file system would, and let them go on.
 const freezeTemplates = `
 apiVersion: backup.cairn.dev/v1alpha1
 kind: HookTemplate
@@ -45,6 +45,7 @@ func (a *hookApp) thawedAfterKill(t *testing.T) {
 	applyTo(t, a.bed, a.namespace, freezeTemplates)
 	a.hooked(t, "frozen", slowly("100m"), freezeAndThaw) // there is time to kill the manager
 	a.write(t)
+	takeAway(t)
 	killer := a.readyToKill(t)
 	run := a.start(t, "frozen")
 	a.waitReading(t, run)
@@ -68,6 +69,7 @@ func (a *hookApp) thawedAfterKillAndFailure(t *testing.T) {
 	applyTo(t, a.bed, a.namespace, freezeTemplates)
 	a.hooked(t, "broken", failingBackup(t, a, 15), freezeAndThaw)
 	a.write(t)
+	takeAway(t)
 	killer := a.readyToKill(t)
 	run := a.start(t, "broken")
 	a.waitStep(t, run)
@@ -95,7 +97,7 @@ func (a *hookApp) thawedAfterCancel(t *testing.T) {
 	}
 }
 
-// thawedWhileUnready freezes one pod, which is not ready from then on. That and no other pod must be thawed.
+// thawedWhileUnready freezes one pod, which is not ready from then on. Only that pod must be thawed.
 func (a *hookApp) thawedWhileUnready(t *testing.T) {
 	g := NewWithT(t)
 	one := strings.NewReplacer("ExecuteOnAll", "ExecuteOnOne", "{name: freeze}", "{name: freeze-one}", "{name: thaw}", "{name: thaw-one}")
@@ -145,7 +147,8 @@ func (a *hookApp) write(t *testing.T) {
 	})
 }
 
-// thawedOnce checks that every pod was frozen and thawed once by a run that has ended, and that the application writes again.
+// thawedOnce checks that every pod was frozen and thawed once by a run that has ended, and that the application writes
+// again.
 func (a *hookApp) thawedOnce(t *testing.T, run *v1alpha1.BackupSession) {
 	t.Helper()
 	g := NewWithT(t)
@@ -159,7 +162,7 @@ func (a *hookApp) thawedOnce(t *testing.T, run *v1alpha1.BackupSession) {
 	g.Eventually(func() string { return a.atExec(t, a.pods[0], "/bin/cat", "/data/right") }, patience, "200ms").ShouldNot(Equal(before), "the application writes again")
 }
 
-// backedUp is what a Snapshot has in a file.
+// backedUp returns the content of a file in a Snapshot.
 func (a *hookApp) backedUp(t *testing.T, snapshot, file string) string {
 	t.Helper()
 	out, err := program(t, a.bed, "", "cairn", "snapshot", "cat", snapshot, file, "-n", a.namespace, "--endpoint", a.bed.S3.HostURL)
@@ -167,7 +170,7 @@ func (a *hookApp) backedUp(t *testing.T, snapshot, file string) string {
 	return strings.TrimSpace(out)
 }
 
-// managerKiller is a pod that can kill the manager's process without a word.
+// managerKiller is a pod that can kill the manager's process without warning.
 type managerKiller struct {
 	bed     *testbed.Testbed
 	pod     client.ObjectKey
@@ -175,15 +178,15 @@ type managerKiller struct {
 	leader  string
 }
 
-// killScript kills the process of the pod with the UID $1 whose program is the manager's, as SIGKILL does. Where systemd makes
-// the cgroups, $2 is the UID in their names.
+// killScript kills the process of the pod with the UID $1 whose program is the manager's, as SIGKILL does. Where
+// systemd makes the cgroups, $2 is the UID in their names.
 const killScript = `
 for p in /proc/[0-9]*; do
   case "$(cat "$p/cgroup" 2>/dev/null || :)" in *"pod$1"*|*"pod$2"*) ;; *) continue;; esac
   case "$(cat "$p/cmdline" 2>/dev/null || :)" in /manager*) kill -9 "${p#/proc/}"; echo "killed ${p#/proc/}";; esac
 done`
 
-// readyToKill starts such a pod on the manager's node: with the node's processes, as the manager's user.
+// readyToKill starts such a pod on the manager's node. It sees the node's processes and runs as the manager's user.
 func (a *hookApp) readyToKill(t *testing.T) *managerKiller {
 	t.Helper()
 	g := NewWithT(t)
@@ -228,7 +231,7 @@ func (k *managerKiller) kill(t *testing.T) {
 	g.Expect(strings.Count(out, "killed")).To(Equal(1), "one manager was killed: %s", out)
 }
 
-// waitAnother waits until the kubelet has seen the kill, and until the manager leads that came after it.
+// waitAnother waits until the kubelet has seen the kill and the next manager leads.
 func (k *managerKiller) waitAnother(t *testing.T) {
 	t.Helper()
 	restarts := k.manager.Status.ContainerStatuses[0].RestartCount

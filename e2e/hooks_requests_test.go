@@ -54,7 +54,7 @@ kind: HookTemplate
 metadata: {name: connect-host}
 spec:
   params: [{name: port, required: true}]
-  action: {tcpSocket: {host: listener.hooks.svc, port: "${port}"}}
+  action: {tcpSocket: {host: "listener.${namespace}.svc", port: "${port}"}}
   executor: {type: Operator}
 ---
 apiVersion: v1

@@ -9,40 +9,77 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/e2e/testbed"
 )
 
-// TestHooks runs hooks in every way that HookTemplates know, against an application of two pods and a listener.
+// hookStep is a step of a hookApp.
+type hookStep struct {
+	name string
+	run  func(*hookApp, *testing.T)
+}
+
+// hookSteps are the steps of TestHooks. Those of a group share an application and follow each other.
+var hookSteps = map[string][]hookStep{
+	"commands": {
+		{"a command needs a RoleBinding", (*hookApp).needsRoleBinding}, // which the other commands use
+		{"a command in one pod and in all", (*hookApp).inOneAndAll},
+		{"a command in the pods of a workload", (*hookApp).ofWorkload},
+		{"arguments arrive as they are", (*hookApp).literalArguments},
+		{"timeout", (*hookApp).timesOut},
+		{"retries", (*hookApp).retries},
+	},
+	"requests": {
+		{"a POST with variables and templates", (*hookApp).posts},
+		{"a GET and a connection", (*hookApp).connects},
+		{"a HookTemplate of another namespace", (*hookApp).otherNamespace},
+		{"hooks around a restore", (*hookApp).aroundRestore}, // of a backup of the steps before
+		{"a failing preRestore hook stops the restore", (*hookApp).failingPreRestore},
+		{"a Function", (*hookApp).runsFunction}, // it adds a file to the volume
+	},
+	"outcomes": {
+		{"execution policies", (*hookApp).executionPolicies},
+		{"a failing preBackup hook stops the backup", (*hookApp).failingPreBackup},
+		{"a failing postBackup hook keeps the backup", (*hookApp).failingPostBackup},
+		{"freeze and thaw of a cancelled backup", (*hookApp).thawedAfterCancel},
+		{"freeze and thaw of a pod that is no longer ready", (*hookApp).thawedWhileUnready},
+	},
+}
+
+// TestHooks runs hooks in every way that HookTemplates know, each group against an application of two pods and a
+// listener.
 func TestHooks(t *testing.T) {
+	t.Parallel()
 	bed := deployed(t)
-	a := deployHookApp(t, bed)
-	for _, step := range []struct {
-		name string
-		run  func(*testing.T)
-	}{
-		{"a command needs a RoleBinding", a.needsRoleBinding}, // which the other commands use
-		{"a command in one pod and in all", a.inOneAndAll},
-		{"a command in the pods of a workload", a.ofWorkload},
-		{"arguments arrive as they are", a.literalArguments},
-		{"a POST with variables and templates", a.posts},
-		{"a GET and a connection", a.connects},
-		{"execution policies", a.executionPolicies},
-		{"timeout", a.timesOut},
-		{"retries", a.retries},
-		{"a failing preBackup hook stops the backup", a.failingPreBackup},
-		{"a failing postBackup hook keeps the backup", a.failingPostBackup},
-		{"hooks around a restore", a.aroundRestore},
-		{"a failing preRestore hook stops the restore", a.failingPreRestore},
-		{"a HookTemplate of another namespace", a.otherNamespace},
-		{"a Function", a.runsFunction},
-		{"freeze and thaw with the manager killed", a.thawedAfterKill},
-		{"freeze and thaw of a failing backup with the manager killed", a.thawedAfterKillAndFailure},
-		{"freeze and thaw of a cancelled backup", a.thawedAfterCancel},
-		{"freeze and thaw of a pod that is no longer ready", a.thawedWhileUnready},
-	} {
-		if !t.Run(step.name, step.run) && step.name == "a command needs a RoleBinding" {
-			return
-		}
+	for group, steps := range hookSteps {
+		t.Run(group, func(t *testing.T) {
+			t.Parallel()
+			a := deployHookApp(t, bed, "hooks-"+group)
+			if group != "commands" {
+				a.permitHooks(t)
+			}
+			for i, step := range steps {
+				if !t.Run(step.name, func(t *testing.T) { step.run(a, t) }) && i == 0 && group == "commands" {
+					return
+				}
+			}
+		})
 	}
+}
+
+// killedManagerBetweenHooks kills the manager between the hook that freezes an application and the one that thaws it.
+func killedManagerBetweenHooks(t *testing.T, bed *testbed.Testbed) {
+	a := deployHookApp(t, bed, "hooks-killed")
+	a.permitHooks(t)
+	t.Run("freeze and thaw", a.thawedAfterKill)
+	t.Run("freeze and thaw of a failing backup", a.thawedAfterKillAndFailure)
+}
+
+// permitHooks lets hooks run commands in the application's pods.
+func (a *hookApp) permitHooks(t *testing.T) {
+	t.Helper()
+	_, err := kubectl(t, a.bed, "", "create", "rolebinding", "cairn-hook", "-n", a.namespace, "--clusterrole=cairn-hook-exec",
+		"--serviceaccount="+a.namespace+":cairn-hook")
+	NewWithT(t).Expect(err).NotTo(HaveOccurred())
 }
 
 // toDo is the command that the message of ReasonHookNotPermitted gives.
@@ -94,7 +131,7 @@ func (a *hookApp) ofWorkload(t *testing.T) {
 	}
 }
 
-// odd is an argument that a shell would make something else of.
+// odd is an argument that a shell would change.
 const odd = `$(echo pwned) "two words" 'it''s' ; rm -rf * \n $HOME`
 
 func (a *hookApp) literalArguments(t *testing.T) {
@@ -126,7 +163,7 @@ func (a *hookApp) otherNamespace(t *testing.T) {
 	session := wholeVolume + "\n    hooks: " + borrowed
 	applyTo(t, a.bed, a.namespace, strings.Replace(configurationManifest("borrowed"), wholeVolume, session, 1))
 	configuration := a.configuration("borrowed")
-	const refusal = "the usagePolicy of HookTemplate hooks-shared/tell does not allow the namespace hooks"
+	refusal := "the usagePolicy of HookTemplate hooks-shared/tell does not allow the namespace " + a.namespace
 	waitFault(t, a.bed, configuration, patience, v1alpha1.ReasonHookTemplateNotAllowed, refusal)
 	ended := a.ended(t, a.start(t, "borrowed"))
 	g.Expect([]string{string(ended.Status.Phase), ended.Status.Reason}).To(Equal([]string{"Failed", v1alpha1.ReasonHookTemplateNotAllowed}))

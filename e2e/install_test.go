@@ -9,6 +9,7 @@ import (
 
 // TestInstall applies config/default with kubectl, in both ways that users have. The API server checks all of it.
 func TestInstall(t *testing.T) {
+	t.Parallel()
 	bed := deployed(t)
 	dir := filepath.Join(root(t), "config", "default")
 	for name, flags := range map[string][]string{

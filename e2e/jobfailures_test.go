@@ -33,12 +33,11 @@ spec:
   - {name: logical-backup, function: no-such-image, driver: Kopia, executor: Job}
 `
 
-// TestJobFailures lets a mover's Job come to nothing in every way that a cluster can bring about, but for the loss of its only
-// node. Each ends the run as Failed with its own reason. It mostly waits, beside TestSchedules: what this one does stays in its
-// namespaces, and it must stand the loss of the manager that the other one kills.
-func TestJobFailures(t *testing.T) {
-	t.Parallel()
-	bed := deployed(t)
+// jobFailures lets a mover's Job come to nothing in every way that a cluster can bring about, but for the loss of its
+// only node. Each ends the run as Failed with its own reason. After the first of them it stands the loss of the
+// manager.
+func jobFailures(t *testing.T, bed *testbed.Testbed) {
+	release := keep(t)
 	a := deployVolumeApp(t, bed, "job-failures", 200, 1<<20)
 	applyTo(t, bed, "", noSuchImage)
 	shaped := func(spec string) string {
@@ -49,8 +48,8 @@ func TestJobFailures(t *testing.T) {
 		wrong           func(t *testing.T, a *volumeApp, session string)
 		reason, message string
 	}{
-		// First what a loss of the manager would change, which comes after a minute at least: nobody else keeps the deadline, and
-		// why a pod was evicted is gone with it.
+		// First what a loss of the manager would change: nobody else keeps the deadline, and the reason of an eviction
+		// goes with its pod.
 		{"deadline", "backupTimeout: 10s\n    " + slowly("50m"), nil, v1alpha1.ReasonDeadlineExceeded, "the deadline of the run passed"},
 		{"evicted", slowly("250m"), evictTwice, v1alpha1.ReasonEvicted, "evicted from its node"},
 		{"deleted", slowly("250m"), deleteJob, v1alpha1.ReasonJobVanished, "the Job was deleted before it ended"},
@@ -72,6 +71,10 @@ func TestJobFailures(t *testing.T) {
 	quota.configure(t, "quota")
 	quota.allowNoPods(t)
 	without := quota.start(t, "quota")
+	for _, row := range rows[:3] {
+		waitEnd(t, a, sessions[row.name])
+	}
+	release()
 	for _, row := range rows {
 		t.Run(row.name, func(t *testing.T) { a.endsFailed(t, sessions[row.name], row.reason, row.message) })
 	}

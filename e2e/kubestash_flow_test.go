@@ -20,12 +20,12 @@ import (
 // kubestashNamespace is the namespace of the manifests in testdata/kubestash.
 const kubestashNamespace = "kubestash-flow"
 
-// TestKubeStashVolumeFlow goes KubeStash's way for a stand-alone volume, step by step, with manifests of KubeStash of which
-// only the apiVersion was changed: Secret, BackupStorage with metadata.yaml, BackupConfiguration with several sessions and
-// repositories, Repository with repository.yaml, CronJob for each session, BackupSession, Snapshot in each Repository, Job,
-// components; and RestoreSession.
-func TestKubeStashVolumeFlow(t *testing.T) {
-	bed := deployed(t)
+// kubestashVolumeFlow goes KubeStash's way for a stand-alone volume, step by step, with manifests of KubeStash in which
+// only the apiVersion was changed: Secret, BackupStorage with metadata.yaml, BackupConfiguration with several sessions
+// and repositories, Repository with repository.yaml, CronJob for each session, BackupSession, Snapshot in each
+// Repository, Job, components; and RestoreSession.
+func kubestashVolumeFlow(t *testing.T, bed *testbed.Testbed) {
+	keep(t)
 	f := &kubestashFlow{bed: bed, prefix: "kubestash-" + started}
 	f.prepare(t)
 	t.Run("the policy is taken as it is", f.policy)
@@ -57,7 +57,7 @@ func (f *kubestashFlow) manifests(t *testing.T, file string) string {
 // prepare makes the volume with its data and the Secrets, with the keys that KubeStash's have.
 func (f *kubestashFlow) prepare(t *testing.T) {
 	t.Helper()
-	scratchNamespace(t, f.bed, kubestashNamespace) // its defaults are the whole cluster's
+	scratchNamespace(t, f.bed, kubestashNamespace) // its defaults hold for every namespace
 	applyTo(t, f.bed, kubestashNamespace, claimManifest("uploads")+"---"+claimManifest("store")+"---"+claimManifest("restored")+`
 ---
 apiVersion: v1
@@ -162,7 +162,7 @@ func (f *kubestashFlow) backup(t *testing.T) {
 	}
 }
 
-// snapshot looks at what a run left in one repository.
+// snapshot checks what a run left in one repository.
 func (f *kubestashFlow) snapshot(t *testing.T, repository string) {
 	t.Helper()
 	g := NewWithT(t)

@@ -1,4 +1,5 @@
-// Package e2e holds the scenarios that prove Cairn on a real cluster. "make e2e" runs them, "make e2e RUN=TestSpine" one.
+// Package e2e holds the scenarios that prove Cairn on a real cluster. "make e2e" runs them, "make e2e RUN=TestSpine"
+// one.
 package e2e
 
 import (
@@ -53,7 +54,7 @@ func root(t *testing.T) string {
 	return dir
 }
 
-// programs is a PATH with the built programs and with kubectl, where the local cluster brings one.
+// programs is a PATH with the built programs, and with kubectl where the local cluster has one.
 func programs(t *testing.T) string {
 	t.Helper()
 	return filepath.Join(root(t), "bin") + ":" + os.Getenv("CLUSTER_BIN") + ":" + os.Getenv("PATH")

@@ -19,12 +19,15 @@ import (
 
 var gitKey = client.ObjectKey{Namespace: testbed.Namespace, Name: "git"}
 
-// TestOutageGit takes the Git server away before a session starts and brings it back when the session's namespace is gone.
-func TestOutageGit(t *testing.T) {
-	bed := deployed(t)
+// noGitServer takes the Git server away before a session starts and brings it back when the session's namespace is
+// gone. It needs the manager all the time.
+func noGitServer(t *testing.T, bed *testbed.Testbed) {
 	g := NewWithT(t)
 	const namespace = "outage-git"
 	a := deployVolumeApp(t, bed, namespace, 10, 10_000)
+	gitServer.Lock()
+	t.Cleanup(gitServer.Unlock)
+	keep(t)
 	a.configure(t, "run")
 	ledger := systemLedger(t, bed, namespace)
 	waitReady(t, bed, ledger, metav1.ConditionTrue, "")
@@ -101,13 +104,13 @@ func onlyRecord(t *testing.T, bed *testbed.Testbed, namespace, session string) s
 	return string(data)
 }
 
-// TestOutageManager kills the manager at several moments of a session.
-func TestOutageManager(t *testing.T) {
-	bed := deployed(t)
+// killedManagerInSession kills the manager at several moments of a session.
+func killedManagerInSession(t *testing.T, bed *testbed.Testbed) {
 	const namespace = "outage-manager"
 	a := deployVolumeApp(t, bed, namespace, 300, 1<<20)
+	gitServer.Lock()
+	t.Cleanup(gitServer.Unlock)
 	ledger := systemLedger(t, bed, namespace)
-	t.Cleanup(func() { NewWithT(t).Expect(scale(afterTest(t), bed, managerKey, 1)).To(Succeed()) })
 	for _, moment := range []struct {
 		name string
 		kill func(t *testing.T, session string)
@@ -124,6 +127,7 @@ func TestOutageManager(t *testing.T) {
 		{"jobs-ended", func(t *testing.T, session string) {
 			a.waitReading(t, session)
 			killManager(t, bed)
+			t.Cleanup(func() { NewWithT(t).Expect(scale(afterTest(t), bed, managerKey, 1)).To(Succeed()) })
 			NewWithT(t).Expect(scale(t.Context(), bed, managerKey, 0)).To(Succeed())
 			waitJobs(t, a, session)
 			NewWithT(t).Expect(scale(t.Context(), bed, managerKey, 1)).To(Succeed())
@@ -131,6 +135,7 @@ func TestOutageManager(t *testing.T) {
 	} {
 		t.Run(moment.name, func(t *testing.T) {
 			g := NewWithT(t)
+			takeAway(t)
 			a.configureSlow(t, moment.name)
 			leader := managerLeader(t, bed, "")
 			session := a.start(t, moment.name)
@@ -150,8 +155,8 @@ func TestOutageManager(t *testing.T) {
 	}
 }
 
-// backedUpOnce checks that a session has one complete Snapshot, and that the repository of its configuration, which no other
-// session used, holds just that.
+// backedUpOnce checks that a session has one complete Snapshot, and that the repository of its configuration, which no
+// other session used, holds just that.
 func (a *volumeApp) backedUpOnce(t *testing.T, configuration, session string) {
 	t.Helper()
 	g := NewWithT(t)
@@ -190,9 +195,10 @@ func waitJobs(t *testing.T, a *volumeApp, session string) {
 	})).To(Succeed())
 }
 
-// TestOutageMover deletes a mover's pod while it reads: with notice, as a drained node does, and without. One more mover must
-// make the backup whole.
+// TestOutageMover deletes a mover's pod while it reads: with notice, as a drained node does, and without. One more
+// mover must make the backup whole.
 func TestOutageMover(t *testing.T) {
+	t.Parallel()
 	bed := deployed(t)
 	a := deployVolumeApp(t, bed, "outage-mover", 300, 1<<20)
 	for name, grace := range map[string]client.GracePeriodSeconds{"drained": 30, "killed": 0} {
@@ -234,6 +240,7 @@ func (a *volumeApp) runningPod(t *testing.T, session string) *corev1.Pod {
 
 // TestCancel deletes a session while its mover reads, and then its namespace.
 func TestCancel(t *testing.T) {
+	t.Parallel()
 	bed := deployed(t)
 	g := NewWithT(t)
 	const namespace = "outage-cancel"

@@ -30,6 +30,7 @@ type restoreApp struct {
 
 // TestRestore restores in every way that a RestoreSession knows, and looks into the backups.
 func TestRestore(t *testing.T) {
+	t.Parallel()
 	bed := deployed(t)
 	a := deployRestoreApp(t, bed)
 	for _, step := range []struct {

@@ -14,8 +14,8 @@ import (
 	"github.com/cairn-backup/cairn/e2e/testbed"
 )
 
-// managed asks for the workload to be scaled down while an autoscaler has it, while a GitOps tool applies its replicas, and when a
-// person took these from the tool: it is refused, naming each, and nothing is touched.
+// managed asks for the workload to be scaled down while an autoscaler or a GitOps tool manages its replicas, and after
+// a person took them over from the tool. Each time the RestoreBatch is refused, names the manager, and touches nothing.
 func (a *batchApp) managed(t *testing.T) {
 	g := NewWithT(t)
 	_, err := kubectl(t, a.bed, "", "create", "rolebinding", "cairn-scaler", "-n", blogCopy, "--clusterrole="+v1alpha1.ScalerClusterRole,

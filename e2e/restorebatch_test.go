@@ -17,8 +17,8 @@ import (
 // blogCopy is the namespace that the application is restored into.
 const blogCopy = "batch-flow-copy"
 
-// restored brings the application back into a namespace where nothing of it runs: from the newest restore point that is whole,
-// though there is a newer one, and from the one that a retry healed.
+// restored brings the application back into a namespace where nothing of it runs: from the newest restore point that is
+// whole, though there is a newer one, and from the one that a retry healed.
 func (a *batchApp) restored(t *testing.T) {
 	g := NewWithT(t)
 	pages, data := a.tree(t, a.namespace, "pages"), a.tree(t, a.namespace, "data")
@@ -75,7 +75,8 @@ spec:
 	a.managed(t)
 }
 
-// healedBack restores what one run and its retry have between them: into new claims, and into the database, which has lost some.
+// healedBack restores what one run and its retry backed up together: into new claims, and into a database that lost
+// rows.
 func (a *batchApp) healedBack(t *testing.T, database *databaseServer, rows string) {
 	g := NewWithT(t)
 	database.say(t, statement{"shop", "DROP TABLE orders;"}, statement{"archive", "DELETE FROM old;"})
@@ -138,7 +139,7 @@ func (a *batchApp) tree(t *testing.T, namespace, claim string) string {
 	return out
 }
 
-// newestRun is the name of the last run of the batch.
+// newestRun returns the name of the last run of the batch.
 func (a *batchApp) newestRun(t *testing.T) string {
 	t.Helper()
 	var list v1alpha1.BackupSessionList
@@ -152,7 +153,8 @@ func (a *batchApp) newestRun(t *testing.T) string {
 	return newest.Name
 }
 
-// disturbed is a run in which the database is not backed up, because its password is wrong meanwhile, and which is not tried again.
+// disturbed is a run that does not back the database up, because the password is wrong meanwhile, and that has no
+// retry.
 func (a *batchApp) disturbed(t *testing.T) {
 	t.Helper()
 	g := NewWithT(t)

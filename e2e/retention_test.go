@@ -17,6 +17,7 @@ import (
 
 // TestRetention follows Snapshots to their end: in the repository, in the cluster and in the records.
 func TestRetention(t *testing.T) {
+	t.Parallel()
 	bed := deployed(t)
 	a := deployVolumeApp(t, bed, "retention", 3, 4<<10)
 	pushPolicy(t, bed, a.namespace+"-"+started, map[string]string{"README.md": "The server has no repository before somebody pushes to it.\n"})
@@ -33,7 +34,7 @@ spec:
 	t.Run("a backend that is gone", func(t *testing.T) { a.backendIsGone(t) })
 }
 
-// policyLetsGo runs three backups under last: 1.
+// policyLetsGo makes three backups under the rule last: 1.
 func (a *volumeApp) policyLetsGo(t *testing.T) {
 	g := NewWithT(t)
 	a.configure(t, "kept")
@@ -72,8 +73,8 @@ func (a *volumeApp) policyLetsGo(t *testing.T) {
 	g.Expect(out).To(MatchRegexp(snapshots[2].Name + ` .*Succeeded +yes +newest success, last`))
 }
 
-// pruneRecord waits for the record of a Snapshot that was removed, in the folder of its Repository, and gives it on one line:
-// YAML folds long messages.
+// pruneRecord waits for the record of a Snapshot that was removed, in the folder of its Repository. It returns the
+// record on one line, because YAML folds long messages.
 func (a *volumeApp) pruneRecord(t *testing.T, s *v1alpha1.Snapshot) string {
 	t.Helper()
 	g := NewWithT(t)
@@ -125,7 +126,7 @@ func (a *volumeApp) deleteWithData(t *testing.T, name string) {
 	g.Expect(a.bed.Client.Delete(t.Context(), a.repository(name))).To(Succeed())
 }
 
-// backendIsGone deletes a Repository whose storage does not take the credential any more.
+// backendIsGone deletes a Repository whose storage no longer takes the credential.
 func (a *volumeApp) backendIsGone(t *testing.T) {
 	g := NewWithT(t)
 	a.configure(t, "lost")

@@ -17,8 +17,8 @@ import (
 	"github.com/cairn-backup/cairn/internal/policy"
 )
 
-// scheduled is the configuration of that name with a session that runs every minute, by this type of scheduler, and tries
-// again what failed.
+// scheduled is a configuration of this name with a session that runs every minute, by this type of scheduler, and
+// retries a failed run.
 func scheduled(name, scheduler string) string {
 	return `
 apiVersion: backup.cairn.dev/v1alpha1
@@ -37,27 +37,42 @@ spec:
 `
 }
 
-// TestSchedules runs a session by a CronJob and by the manager: one run for each slot, whoever starts it, also when the
-// manager is killed and when the one takes over from the other. Then it is paused, and started by hand. It mostly waits, beside
-// other scenarios: none that counts on one manager may be one of them.
-func TestSchedules(t *testing.T) {
-	t.Parallel()
-	bed := deployed(t)
+// schedules runs a session by the manager and then by a CronJob: one run for each slot, whoever starts it, also when
+// the CronJob takes over. Then the session is paused, and started by hand.
+func schedules(t *testing.T, bed *testbed.Testbed) {
 	a := deployVolumeApp(t, bed, "schedules", 3, 1000)
 	for _, scheduler := range []string{"Controller", "CronJob"} {
-		applyTo(t, bed, a.namespace, scheduled("uploads", scheduler))
-		waitReady(t, bed, a.configuration("uploads"), metav1.ConditionTrue, "")
-		slots := a.slots(t, 2)
-		if scheduler == "Controller" {
-			killManager(t, bed)
-			slots = append(slots, a.slots(t, 3)...)
-		}
-		t.Logf("%s: %v", scheduler, slots)
+		a.scheduledBy(t, scheduler)
+		t.Logf("%s: %v", scheduler, a.slots(t, 2))
 	}
 	a.pausedAndAsked(t)
 }
 
-// slots waits until runs of so many slots have succeeded, checks that no slot has two, and gives the slots.
+// killedManagerInSchedule kills the manager that starts the runs of a session. Each slot still has one run.
+func killedManagerInSchedule(t *testing.T, bed *testbed.Testbed) {
+	a := deployVolumeApp(t, bed, "schedules-killed", 3, 1000)
+	a.scheduledBy(t, "Controller")
+	before := a.slots(t, 2)
+	t.Run("kill", func(t *testing.T) {
+		takeAway(t)
+		leader := managerLeader(t, bed, "")
+		killManager(t, bed)
+		managerLeader(t, bed, leader)
+	})
+	t.Logf("before %v, after %v", before, a.slots(t, 3))
+	// A CronJob takes over from the manager that came after the killed one.
+	a.scheduledBy(t, "CronJob")
+	t.Logf("CronJob: %v", a.slots(t, 2))
+}
+
+// scheduledBy runs the session of the configuration uploads every minute.
+func (a *volumeApp) scheduledBy(t *testing.T, scheduler string) {
+	t.Helper()
+	applyTo(t, a.bed, a.namespace, scheduled("uploads", scheduler))
+	waitReady(t, a.bed, a.configuration("uploads"), metav1.ConditionTrue, "")
+}
+
+// slots waits until runs of so many slots have succeeded, checks that no slot has two runs, and returns the slots.
 func (a *volumeApp) slots(t *testing.T, want int) []string {
 	t.Helper()
 	g := NewWithT(t)
@@ -115,7 +130,7 @@ func (a *volumeApp) pausedAndAsked(t *testing.T) {
 			return false, err
 		}
 		for _, s := range list.Items {
-			// By its name: it may be asked for in the very second of a slot.
+			// Its name tells: the run can be asked for in the very second of a slot.
 			byHand := s.Name != policy.BackupSessionName("uploads", "minutely", s.Spec.ScheduledTime.Time)
 			if byHand && s.Status.Phase == v1alpha1.BackupSessionSucceeded {
 				return true, nil

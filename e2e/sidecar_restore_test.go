@@ -11,7 +11,7 @@ import (
 	"github.com/cairn-backup/cairn/e2e/testbed"
 )
 
-// killedInRestore loses files, damages others, and has the sidecar bring all of it back into the pod that runs.
+// killedInRestore deletes files, damages others, and lets the sidecar restore all of them into the running pod.
 func (a *sidecarApp) killedInRestore(t *testing.T) {
 	g := NewWithT(t)
 	original := a.manifest(t)

@@ -77,9 +77,10 @@ spec:
 // spooled lists everything below /spool, with modes and contents.
 const spooled = "cd /spool && ls -lR --time-style=+ . && cat letter a/link a/b/note"
 
-// TestSidecarsOfSeveralPods: each pod of a StatefulSet and each of a DaemonSet is backed up by its own sidecar, and what a pod had
-// comes back into that pod.
+// TestSidecarsOfSeveralPods: each pod of a StatefulSet and of a DaemonSet is backed up by its own sidecar, and its data
+// comes back into the same pod.
 func TestSidecarsOfSeveralPods(t *testing.T) {
+	t.Parallel()
 	bed := deployed(t)
 	a := &volumeApp{bed: bed, namespace: "sidecar-sets"}
 	g := NewWithT(t)

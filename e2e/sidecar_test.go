@@ -25,7 +25,8 @@ import (
 // applyEvery is how often the GitOps tool of TestSidecar applies its manifest.
 const applyEvery = 10 * time.Second
 
-// sidecarWorkload is what stands in Git. Its pods share their processes, so that one container can kill the other's.
+// sidecarWorkload is the manifest in Git. The containers of its pods share their processes, so that one can kill the
+// other's.
 const sidecarWorkload = `
 apiVersion: apps/v1
 kind: Deployment
@@ -61,8 +62,10 @@ type sidecarApp struct {
 	failed error
 }
 
-// TestSidecar follows a sidecar through its life, while a GitOps tool applies the workload's manifest by force every ten seconds.
+// TestSidecar follows a sidecar through its life, while a GitOps tool applies the workload's manifest by force every
+// ten seconds.
 func TestSidecar(t *testing.T) {
+	t.Parallel()
 	bed := deployed(t)
 	a := &sidecarApp{volumeApp: deployVolumeApp(t, bed, "sidecars", 80, 4<<20)}
 	a.gitOps(t)
@@ -83,7 +86,7 @@ func TestSidecar(t *testing.T) {
 	}
 }
 
-// gitOps applies the manifest as Flux does, at once and then every ten seconds, until it is told to stop.
+// gitOps applies the manifest as Flux does, at once and then every ten seconds, until stop is called.
 func (a *sidecarApp) gitOps(t *testing.T) {
 	t.Helper()
 	g := NewWithT(t)
@@ -148,7 +151,7 @@ func (a *sidecarApp) policy(t *testing.T, name string) {
 		wholeVolume, session).Replace(configurationManifest(name)))
 }
 
-// container is the sidecar in the workload, nil where there is none.
+// container returns the sidecar in the workload, nil without one.
 func (a *sidecarApp) container(t *testing.T) *corev1.Container {
 	t.Helper()
 	d := a.deployment(t)
@@ -167,7 +170,7 @@ func (a *sidecarApp) deployment(t *testing.T) *appsv1.Deployment {
 	return d
 }
 
-// pod is the only one of the workload that is not about to go.
+// pod waits until the workload has one pod, which is not being deleted, and returns it.
 func (a *sidecarApp) pod(t *testing.T) *corev1.Pod {
 	t.Helper()
 	var out *corev1.Pod
@@ -184,7 +187,7 @@ func (a *sidecarApp) pod(t *testing.T) *corev1.Pod {
 	return out
 }
 
-// runs backs up and expects that all is in the repository, which then has this many backups.
+// runs backs up, and checks that the repository then has this many backups.
 func (a *sidecarApp) runs(t *testing.T, backups int) *v1alpha1.BackupSession {
 	t.Helper()
 	g := NewWithT(t)

@@ -13,7 +13,7 @@ import (
 	"github.com/cairn-backup/cairn/e2e/testbed"
 )
 
-// spineNamespace has movers that may run as root: its files have many owners, and its DaemonSet a host path.
+// spineNamespace allows its movers to run as root: its files have many owners, and its DaemonSet has a host path.
 const spineNamespace = "spine"
 
 // spineApp is one of each sort of target.
@@ -129,7 +129,7 @@ func deploySpineApp(t *testing.T, bed *testbed.Testbed) {
 	spineSecrets(t, bed, spineNamespace)
 }
 
-// spineSecrets are the storage's credential, the encryption password and the Git account.
+// spineSecrets makes the Secrets of the storage's credential, the encryption password and the Git account.
 func spineSecrets(t *testing.T, bed *testbed.Testbed, namespace string) {
 	t.Helper()
 	g := NewWithT(t)
@@ -146,8 +146,8 @@ func spineSecrets(t *testing.T, bed *testbed.Testbed, namespace string) {
 	}
 }
 
-// spineStorage and spineBatch are the policy. Directories hold the test's start, so that a second run on one cluster finds none
-// of the first one's.
+// spineStorage and spineBatch are the policy. The prefix holds the time at which the test started, so that a second run
+// on the same cluster does not find the data of the first.
 func spineStorage() string {
 	return `apiVersion: backup.cairn.dev/v1alpha1
 kind: BackupStorage

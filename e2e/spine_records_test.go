@@ -42,8 +42,9 @@ func recordFiles(t *testing.T, clone *testbed.Checkout, cluster string) map[stri
 	return files
 }
 
-// recorded waits until every session and restore of a namespace says which commit of a Ledger, "<namespace>/<name>", holds its
-// record. That of the demo records them too, at its own time.
+// recorded waits until the status of every BackupSession and RestoreSession of a namespace names the commit of its
+// record in this Ledger, "<namespace>/<name>". The Ledger of the demo records them too, in its own time. It returns the
+// names.
 func recorded(t *testing.T, bed *testbed.Testbed, namespace, ledger string) []string {
 	t.Helper()
 	committed := func(records []v1alpha1.RecordStatus) bool {
@@ -81,7 +82,7 @@ func (s *spine) records(t *testing.T) {
 	clone := recordsBranch(t, s.bed, "spine-"+started)
 	files := recordFiles(t, clone, "e2e")
 	for _, name := range names {
-		// The RestoreSession "again" was deleted and made anew: two objects, two records.
+		// The RestoreSession "again" was deleted and made anew: it is two objects with two records.
 		if name != "again" {
 			g.Expect(files).To(HaveKeyWithValue(name, HaveLen(1)), "exactly one record for each ended object")
 		}
@@ -99,7 +100,7 @@ func (s *spine) records(t *testing.T) {
 	out, err := kubectl(t, s.bed, "", "apply", "--dry-run=server", "-f", file)
 	g.Expect(err).NotTo(HaveOccurred(), out)
 
-	// Applied in earnest, somewhere else, a record starts nothing.
+	// A record that is applied to another namespace starts nothing.
 	freshNamespace(t, s.bed, "spine-record", nil)
 	moved := strings.ReplaceAll(string(data), "namespace: "+spineNamespace+"\n", "namespace: spine-record\n")
 	_, err = kubectl(t, s.bed, moved, "apply", "--server-side", "-f", "-")

@@ -19,6 +19,7 @@ import (
 
 // TestSpine goes the whole way: policy in Git, expanded, backups of each sort of target, restore, records in Git.
 func TestSpine(t *testing.T) {
+	t.Parallel()
 	bed := deployed(t)
 	deploySpineApp(t, bed)
 	s := &spine{bed: bed, policy: commitSpinePolicy(t, bed)}

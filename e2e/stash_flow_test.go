@@ -17,15 +17,16 @@ import (
 	"github.com/cairn-backup/cairn/e2e/testbed"
 )
 
-// TestStashVolumeFlow goes Stash's way for a stand-alone volume, step by step: Secret, Repository made by the user,
-// BackupConfiguration with a Task, CronJob, BackupSession, Task and Functions resolved into a Job with the volume, metrics pushed to
-// a Pushgateway beside the manager, status of BackupSession and Repository; and RestoreSession in the same way.
-func TestStashVolumeFlow(t *testing.T) {
-	bed := deployed(t)
+// stashVolumeFlow goes Stash's way for a stand-alone volume, step by step: Secret, Repository made by the user,
+// BackupConfiguration with a Task, CronJob, BackupSession, Task and Functions resolved into a Job with the volume,
+// metrics pushed to a Pushgateway beside the manager, status of BackupSession and Repository; and RestoreSession in the
+// same way.
+func stashVolumeFlow(t *testing.T, bed *testbed.Testbed) {
 	f := &stashFlow{volumeApp: &volumeApp{bed: bed, namespace: "stash-flow"}}
+	f.prepare(t)
+	takeAway(t) // the Pushgateway is in the manager's pod
 	t.Cleanup(func() { NewWithT(t).Expect(bed.RemovePushgateway(afterTest(t))).To(Succeed()) })
 	NewWithT(t).Expect(bed.DeployPushgateway(t.Context())).To(Succeed())
-	f.prepare(t)
 	for _, step := range []struct {
 		name string
 		run  func(*testing.T)

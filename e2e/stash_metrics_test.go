@@ -23,7 +23,8 @@ type stashMetric struct {
 	want         any // a value or a matcher
 }
 
-// series is the value of the one series of a metric with exactly these labels. Prometheus takes an empty label for none.
+// series returns the value of the only series of a metric with exactly these labels. For Prometheus an empty label is
+// no label.
 func series(families map[string]*dto.MetricFamily, name string, labels map[string]string) (float64, error) {
 	var others []string
 	for _, m := range families[name].GetMetric() {
@@ -56,7 +57,7 @@ func (f *stashFlow) pushed(t *testing.T, metrics ...stashMetric) {
 	NewWithT(t).Expect(err).NotTo(HaveOccurred(), "last seen: %v", seen)
 }
 
-// matchPushed says which metric is not there or has another value.
+// matchPushed returns an error that names the first metric that is missing or has another value.
 func matchPushed(families map[string]*dto.MetricFamily, metrics []stashMetric) error {
 	for _, m := range metrics {
 		matcher, ok := m.want.(OmegaMatcher)
@@ -131,7 +132,7 @@ func (f *stashFlow) backupMetrics(t *testing.T) {
 
 var createdSession = regexp.MustCompile(`backupsession/(\S+) created`)
 
-// run starts the session by hand, as a user does, and gives its end.
+// run starts the session by hand, as a user does, and returns the run when it has ended.
 func (f *stashFlow) run(t *testing.T) *v1alpha1.BackupSession {
 	t.Helper()
 	out, err := program(t, f.bed, "", "cairn", "trigger", "bc/uploads", "--session", "backup", "-n", f.namespace)

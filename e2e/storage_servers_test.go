@@ -63,6 +63,7 @@ stringData: {RESTIC_PASSWORD: a password for this test}
 
 // TestStoragesOnServers backs up to and restores from an SFTP and a WebDAV server.
 func TestStoragesOnServers(t *testing.T) {
+	t.Parallel()
 	bed := deployed(t)
 	for name, storage := range map[string]string{
 		"sftp": `
@@ -75,6 +76,7 @@ func TestStoragesOnServers(t *testing.T) {
 `,
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			g, namespace := NewWithT(t), "storage-"+name
 			freshNamespace(t, bed, namespace, nil)
 			g.Expect(bed.Client.Create(t.Context(), filesSecret(t, namespace))).To(Succeed())

@@ -12,11 +12,13 @@ import (
 	"github.com/cairn-backup/cairn/e2e/testbed"
 )
 
-// TestStorages backs up to and restores from the storages that TestSpine does not use: a volume of the namespace, and a bucket
-// whose BackupStorage, key and encryption password are in another namespace.
+// TestStorages backs up to and restores from the storages that TestSpine does not use: a volume of the namespace, and a
+// bucket whose BackupStorage, key and encryption password are in another namespace.
 func TestStorages(t *testing.T) {
+	t.Parallel()
 	bed := deployed(t)
 	t.Run("a volume", func(t *testing.T) {
+		t.Parallel()
 		const namespace = "storage-local"
 		freshNamespace(t, bed, namespace, nil)
 		applyTo(t, bed, namespace, claimManifest("store")+"---"+`
@@ -38,6 +40,7 @@ spec:
 		backUpAndRestore(t, bed, namespace, "{name: store}", "{name: encryption}")
 	})
 	t.Run("a bucket of another namespace", func(t *testing.T) {
+		t.Parallel()
 		const namespace, home = "storage-user", "storage-home"
 		freshNamespace(t, bed, namespace, map[string]string{})
 		freshNamespace(t, bed, home, nil)

@@ -20,14 +20,16 @@ import (
 	"github.com/cairn-backup/cairn/internal/repository/kopia"
 )
 
-// volumeApp is a namespace with the filled volume "data", the credentials of spineSecrets and the ready BackupStorage "s3".
+// volumeApp is a namespace with the filled volume "data", the credentials of spineSecrets and the ready BackupStorage
+// "s3".
 type volumeApp struct {
 	bed       *testbed.Testbed
 	namespace string
 	files     int // in the volume
 }
 
-// deployVolumeApp makes one with files of this many bytes each, whose content no compression and no other file helps with.
+// deployVolumeApp makes a volumeApp with files of this many bytes each. Nothing can compress or deduplicate their
+// content.
 func deployVolumeApp(t *testing.T, bed *testbed.Testbed, namespace string, files, bytes int) *volumeApp {
 	t.Helper()
 	a := &volumeApp{bed: bed, namespace: namespace, files: files}
@@ -55,7 +57,7 @@ func (a *volumeApp) fill(t *testing.T, claim string, files, bytes int) {
 	})).To(Succeed())
 }
 
-// scratchNamespace makes a namespace anew that goes with the test, unless the test failed.
+// scratchNamespace makes a namespace anew. It is deleted with the test, unless the test failed.
 func scratchNamespace(t *testing.T, bed *testbed.Testbed, name string) {
 	t.Helper()
 	freshNamespace(t, bed, name, nil)
@@ -68,7 +70,8 @@ func scratchNamespace(t *testing.T, bed *testbed.Testbed, name string) {
 	})
 }
 
-// prefix in the bucket. It holds the test's start, so that a second run on one cluster finds nothing of the first one's.
+// prefix in the bucket. It holds the time at which the test started, so that a second run on the same cluster does not
+// find the data of the first.
 func (a *volumeApp) prefix() string { return a.namespace + "-" + started }
 
 func (a *volumeApp) meta(name string) metav1.ObjectMeta {
@@ -187,7 +190,7 @@ spec:
 // wholeVolume is how configurationManifest backs up.
 const wholeVolume = "addon: {name: pvc-addon, tasks: [{name: logical-backup}]}"
 
-// slowly is wholeVolume with a mover that has so much of a processor. With a quarter it reads some 40 MiB a second.
+// slowly is wholeVolume with this limit on the mover's processor time. With a quarter it reads about 40 MiB a second.
 func slowly(cpu string) string {
 	return "addon: {name: pvc-addon, tasks: [{name: logical-backup}], jobTemplate: {spec: {resources: {limits: {cpu: " + cpu + "}}}}}"
 }
@@ -209,7 +212,7 @@ spec:
 `
 }
 
-// ledgerManifest records what ends in one namespace, in a repository of that name.
+// ledgerManifest records the runs and restores of one namespace, in a repository of its name.
 func ledgerManifest(bed *testbed.Testbed, name, namespace, secret string) string {
 	return `
 apiVersion: backup.cairn.dev/v1alpha1

@@ -10,7 +10,8 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
 
-// shotSets are a DaemonSet, whose pods share a claim, and the policy of it and of a stand-alone volume as one application.
+// shotSets are a DaemonSet, whose pods share a claim, and the policy of it and of a stand-alone volume as one
+// application.
 const shotSets = `
 apiVersion: apps/v1
 kind: DaemonSet
@@ -61,9 +62,10 @@ spec:
       - {name: volume-snapshot-restore, targetVolumes: {volumeClaimTemplates: [{metadata: {name: photos-back}, spec: {}}]}}
 `
 
-// TestVolumeSnapshotsOfABatch: a BackupBatch of a DaemonSet and a stand-alone volume is one restore point of VolumeSnapshots, and a
-// RestoreBatch makes new claims of it, whose size, modes and class nobody has to say.
+// TestVolumeSnapshotsOfABatch: a BackupBatch of a DaemonSet and a stand-alone volume is one restore point of
+// VolumeSnapshots, and a RestoreBatch makes new claims of it without being told size, modes or class.
 func TestVolumeSnapshotsOfABatch(t *testing.T) {
+	t.Parallel()
 	bed := deployed(t)
 	a := &shotApp{&volumeApp{bed: bed, namespace: "volumesnapshot-sets"}}
 	g := NewWithT(t)

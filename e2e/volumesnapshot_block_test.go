@@ -13,7 +13,7 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
 
-// machine is a Deployment with a file system and a raw block device, which it writes without one.
+// machine is a Deployment with a volume that has a file system and with a raw block device.
 const machine = `
 apiVersion: v1
 kind: PersistentVolumeClaim
@@ -47,9 +47,10 @@ func filesOf(name, target, addon, more string) string {
 	return strings.Replace(m, wholeVolume, "addon: {name: "+addon+", tasks: [{name: logical-backup"+more, 1) + "---"
 }
 
-// TestVolumeSnapshotOfADevice: a raw block device is backed up by a VolumeSnapshot and comes back as one, byte for byte. A backup of
-// files says that it can't have it, whatever else the target has.
+// TestVolumeSnapshotOfADevice: a raw block device is backed up by a VolumeSnapshot and comes back as one, byte for
+// byte. A backup of files reports that it can't include the device, whatever else the target has.
 func TestVolumeSnapshotOfADevice(t *testing.T) {
+	t.Parallel()
 	bed := deployed(t)
 	l := &lender{volumeApp: &volumeApp{bed: bed, namespace: "e2e-devices"}}
 	g := NewWithT(t)

@@ -17,16 +17,18 @@ import (
 
 const borrower = "volumes-elsewhere"
 
-// lender is a namespace with the volume photos, which a run backed up as a VolumeSnapshot and somebody has spoilt since.
+// lender is a namespace with the volume photos, which a run backed up as a VolumeSnapshot and which
+// was damaged afterwards.
 type lender struct {
 	*volumeApp
 	before string // what was in it
 	shot   string // the VolumeSnapshot
 }
 
-// TestVolumeSnapshotRestore makes volumes of VolumeSnapshots in every way but the plain one: in another namespace, in the place of a
-// claim, and without a Snapshot.
+// TestVolumeSnapshotRestore makes volumes of VolumeSnapshots in every way but the plain one: in another namespace, in
+// the place of a claim, and without a Snapshot.
 func TestVolumeSnapshotRestore(t *testing.T) {
+	t.Parallel()
 	bed := deployed(t)
 	l := deployLender(t, bed)
 	scratchNamespace(t, bed, borrower)
@@ -82,7 +84,7 @@ func (l *lender) look(t *testing.T, namespace, claim string, command ...string) 
 	return out
 }
 
-// restore makes a claim as a template says, of the newest Snapshot unless source says otherwise, and gives the end.
+// restore makes a claim of a template, from the data of source, and returns the RestoreSession when it has ended.
 func (l *lender) restore(t *testing.T, namespace, name, source, template string) *v1alpha1.RestoreSession {
 	t.Helper()
 	applyTo(t, l.bed, namespace, fmt.Sprintf(`
@@ -120,7 +122,7 @@ func (l *lender) tooSmall(t *testing.T) {
 	l.made(t, l.namespace, "small", nil)
 }
 
-// made asserts of which VolumeSnapshot a claim was made; nil: there is none.
+// made checks which VolumeSnapshot a claim was made of; nil means that the claim must not exist.
 func (l *lender) made(t *testing.T, namespace, claim string, of any) *corev1.PersistentVolumeClaim {
 	t.Helper()
 	g, found := NewWithT(t), &corev1.PersistentVolumeClaim{}
@@ -155,14 +157,20 @@ func (l *lender) lend(t *testing.T) {
 			return 0, err
 		}
 		err := l.bed.Client.List(t.Context(), &snapshots, client.InNamespace(borrower))
-		return len(contents.Items) + len(snapshots.Items), err
+		lent := len(snapshots.Items)
+		for _, c := range contents.Items {
+			if c.Spec.VolumeSnapshotRef.Namespace == borrower {
+				lent++
+			}
+		}
+		return lent, err
 	}, "60s", "1s").Should(BeZero(), "what was lent is given back")
 	lent := &snapshotv1.VolumeSnapshot{}
 	g.Expect(l.bed.Client.Get(t.Context(), client.ObjectKey{Namespace: l.namespace, Name: l.shot}, lent)).To(Succeed())
 	g.Expect(volumesnapshot.Ready(lent)).To(BeTrue(), "what was lent is still the lender's")
 }
 
-// free: Kubernetes binds a claim to a volume that is there and free, whatever the claim is to be made of.
+// free: Kubernetes binds a claim to a free volume if there is one, whatever data source the claim names.
 func (l *lender) free(t *testing.T) {
 	g := NewWithT(t)
 	applyToCluster(t, l.bed, `

@@ -14,9 +14,10 @@ import (
 	"github.com/cairn-backup/cairn/internal/volumesnapshot"
 )
 
-// TestVolumeSnapshotRetention has a policy let VolumeSnapshots go beside some of a user, and then wipes their Repository out. Nobody
-// but Cairn could delete the data: the class says Retain.
+// TestVolumeSnapshotRetention lets a policy remove VolumeSnapshots beside a user's own, and then wipes their
+// Repository. Only Cairn can delete the data, because the class says Retain.
 func TestVolumeSnapshotRetention(t *testing.T) {
+	t.Parallel()
 	bed := deployed(t)
 	a := &snapshotsApp{volumeApp: volumeApp{bed: bed, namespace: "e2e-snapshots-kept", files: 3}}
 	a.before = a.contents(t)
@@ -64,7 +65,8 @@ spec:
 // snapshotsApp is a volumeApp whose volume "data" is kept as VolumeSnapshots.
 type snapshotsApp struct {
 	volumeApp
-	// before are the VolumeSnapshotContents of the cluster before the test: a class that retains leaves some of earlier ones.
+	// before are the VolumeSnapshotContents of the cluster before the test: a class that retains leaves some of earlier
+	// ones.
 	before map[string]bool
 }
 
@@ -80,7 +82,7 @@ func (a *snapshotsApp) contents(t *testing.T) map[string]bool {
 	return out
 }
 
-// backup gives the name of the VolumeSnapshot that a run makes.
+// backup returns the name of the VolumeSnapshot that a run makes.
 func (a *snapshotsApp) backup(t *testing.T) string {
 	t.Helper()
 	g := NewWithT(t)
@@ -96,7 +98,8 @@ func (a *snapshotsApp) backup(t *testing.T) string {
 	return ""
 }
 
-// are waits until the namespace has these VolumeSnapshots, and the cluster the contents of these alone, and no Job has to be there for it.
+// are waits until the namespace has exactly these VolumeSnapshots, and the cluster no other new contents of the
+// namespace than theirs.
 func (a *snapshotsApp) are(t *testing.T, why string, want ...string) {
 	t.Helper()
 	slices.Sort(want)

@@ -101,7 +101,7 @@ func (a *shotApp) in(t *testing.T, pod string, commands ...[]string) (out string
 	return out
 }
 
-// inClaim does that in a pod that has nothing but a claim.
+// inClaim runs the toolbox in a new pod with this claim.
 func (a *shotApp) inClaim(t *testing.T, claim string, commands ...[]string) (out string) {
 	t.Helper()
 	pod := testbed.VolumePod{Namespace: a.namespace, Name: "look-" + claim, Claim: claim, User: 65532}
@@ -132,7 +132,7 @@ func (a *shotApp) volumeSnapshots(t *testing.T) map[string]snapshotv1.VolumeSnap
 	return out
 }
 
-// made asserts what a run made of its claims: the names to the letter, and what is kept of each.
+// made checks what a run made of its claims: the exact names, and what is kept of each.
 func (a *shotApp) made(t *testing.T, configuration string, s *v1alpha1.BackupSession, claims map[string]string) *v1alpha1.Snapshot {
 	t.Helper()
 	g := NewWithT(t)
@@ -162,9 +162,10 @@ func (a *shotApp) made(t *testing.T, configuration string, s *v1alpha1.BackupSes
 	return snap
 }
 
-// TestVolumeSnapshotFlow: a Deployment, a StatefulSet of three pods and a stand-alone volume are backed up by VolumeSnapshots, without
-// a storage, a Secret or a Repository of the user's, and come back as new claims.
+// TestVolumeSnapshotFlow: a Deployment, a StatefulSet of three pods and a stand-alone volume are backed up by
+// VolumeSnapshots, without a storage, a Secret or a Repository of the user's, and come back as new claims.
 func TestVolumeSnapshotFlow(t *testing.T) {
+	t.Parallel()
 	bed := deployed(t)
 	a := deployShotApp(t, bed)
 	g := NewWithT(t)

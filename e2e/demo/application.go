@@ -17,7 +17,7 @@ import (
 	"github.com/cairn-backup/cairn/e2e/testbed"
 )
 
-// uploadsUser owns the files of the stand-alone volume: the user that movers run as where nothing says otherwise.
+// uploadsUser owns the files of the stand-alone volume. Movers run as this user by default.
 const uploadsUser = 65532
 
 // clean removes what an earlier run left in the cluster, and its backups, so that each run shows the same.
@@ -79,7 +79,7 @@ func (s *show) application(ctx context.Context) error {
 	return s.secrets(ctx)
 }
 
-// secrets are what never stands in Git: they are put into the cluster by hand, or by a secret manager.
+// secrets are never in Git: a person or a secret manager puts them into the cluster.
 func (s *show) secrets(ctx context.Context) error {
 	git := map[string][]byte{
 		"username": []byte(s.bed.Git.Username), "password": []byte(s.bed.Git.Password),

@@ -1,5 +1,6 @@
-// Package demo shows the whole way of Cairn on a real cluster: policy in Git, a batch that is expanded, backups, a restore,
-// records in Git, and what happens when policy changes for good or bad. What it prints is what really happened.
+// Package demo shows the whole way of Cairn on a real cluster: policy in Git, a batch that is expanded, backups, a
+// restore, records in Git, and what happens when policy changes for good or bad. What it prints is what really
+// happened.
 package demo
 
 import (
@@ -35,7 +36,7 @@ type show struct {
 	policy *testbed.Checkout
 }
 
-// Run shows the demo in a testbed that is deployed. It may be run again on the same one.
+// Run shows the demo in a testbed that is deployed. It can be run again on the same testbed.
 func Run(ctx context.Context, bed *testbed.Testbed, root string, out io.Writer) error {
 	work, err := os.MkdirTemp("", "cairn-demo-")
 	if err != nil {

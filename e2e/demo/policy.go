@@ -15,7 +15,7 @@ import (
 	"github.com/cairn-backup/cairn/e2e/testbed"
 )
 
-// commitPolicy commits policies/examples/shop and tells the cluster where it is.
+// commitPolicy commits policies/examples/shop and makes the PolicySync that watches it.
 func (s *show) commitPolicy(ctx context.Context) error {
 	s.say("The backup policy, committed to Git")
 	checkout, err := s.bed.Clone(ctx, filepath.Join(s.work, "policy"), "policy", "main")

@@ -93,7 +93,7 @@ func (c *cluster) stop() error {
 	return c.env.Stop()
 }
 
-// reverse forwards what it gets at once, as watches need it.
+// reverse forwards each part of an answer at once, as watches need it.
 func reverse(target *url.URL, transport http.RoundTripper) http.Handler {
 	return &httputil.ReverseProxy{
 		Rewrite:       func(r *httputil.ProxyRequest) { r.SetURL(target) },
@@ -127,14 +127,15 @@ func (c *cluster) namespace(t testing.TB) string {
 	return n.Name
 }
 
-// named makes a namespace of a name.
+// named makes a namespace of this name.
 func (c *cluster) named(t testing.TB, name string) string {
 	t.Helper()
 	c.create(t, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}})
 	return name
 }
 
-// ledger of one namespace, without a credential. When the test ends it goes without a flush: its branch is gone, too.
+// ledger makes a Ledger of one namespace, without a credential. When the test ends it is deleted without a last push,
+// because its branch is gone, too.
 func (c *cluster) ledger(t testing.TB, namespace, clusterName, url string) *v1alpha1.Ledger {
 	t.Helper()
 	l := &v1alpha1.Ledger{
@@ -160,7 +161,8 @@ func (c *cluster) ledger(t testing.TB, namespace, clusterName, url string) *v1al
 	return l
 }
 
-// refused makes a BackupSession that ends at once, because what it asks for is not there. It is recorded like any other.
+// refused makes a BackupSession that fails at once, because what it asks for does not exist. It is recorded like any
+// other.
 func (c *cluster) refused(t testing.TB, namespace, name string) *v1alpha1.BackupSession {
 	t.Helper()
 	s := session(namespace, name, v1alpha1.BackupConfigurationKind, "none")
@@ -185,7 +187,7 @@ func (c *cluster) parcels(g Gomega, t testing.TB, namespace string) []corev1.Con
 	return list.Items
 }
 
-// settled says that all these sessions are recorded and that nothing waits.
+// settled checks that all these BackupSessions are recorded and that nothing waits.
 func (c *cluster) settled(g Gomega, t testing.TB, l *v1alpha1.Ledger, sessions ...*v1alpha1.BackupSession) {
 	t.Helper()
 	var list v1alpha1.BackupSessionList

@@ -19,8 +19,8 @@ const (
 	perWave = 25
 )
 
-// crossing lets the pushes of two writers go on only together, so that they race for the branch. Each writer has a URL of
-// its own: /<writer>/<repository>.
+// crossing lets the pushes of two writers go on only together, so that they race for the branch. Each writer has a URL
+// of its own: /<writer>/<repository>.
 type crossing struct {
 	mu      sync.Mutex
 	missing map[string]bool
@@ -37,7 +37,7 @@ func (c *crossing) expect(writers ...string) {
 	}
 }
 
-// crossed says whether all who were expected have met.
+// crossed reports whether all expected writers have met.
 func (c *crossing) crossed() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -49,7 +49,7 @@ func (c *crossing) crossed() bool {
 	}
 }
 
-// arrive returns when all who are expected are here, or at once for one who is not.
+// arrive returns when all expected writers are here, or at once for a writer that is not expected.
 func (c *crossing) arrive(r *http.Request, writer string) {
 	c.mu.Lock()
 	open := c.open
@@ -65,7 +65,7 @@ func (c *crossing) arrive(r *http.Request, writer string) {
 	select {
 	case <-open:
 	case <-r.Context().Done():
-	case <-time.After(50 * time.Second): // less than the writer has patience; the test then fails
+	case <-time.After(50 * time.Second): // less than the writer waits; the test then fails
 	}
 }
 
@@ -88,8 +88,8 @@ type writer struct {
 	sessions []*v1alpha1.BackupSession
 }
 
-// Two managers of two clusters write a hundred records each to one branch, and their pushes meet: nothing is lost and nothing is
-// there twice.
+// Two managers of two clusters write a hundred records each to one branch, and their pushes meet: nothing is lost and
+// nothing is there twice.
 func TestTwoManagers(t *testing.T) {
 	begun(t)
 	g := NewWithT(t)
@@ -137,7 +137,7 @@ func (w *writer) wave(t testing.TB, wave int) {
 	}
 }
 
-// recorded waits until all so far is in the branch.
+// recorded waits until all records so far are in the branch.
 func (w *writer) recorded(t testing.TB) {
 	t.Helper()
 	NewWithT(t).Eventually(func(g Gomega) {

@@ -14,14 +14,14 @@ import (
 type gate struct {
 	mu     sync.Mutex
 	stops  []*stop
-	passes func(*http.Request) // is told of each request that is let through, before it is
+	passes func(*http.Request) // is called before each request that is let through
 }
 
-// stop is a point at which requests get stuck, until the one who sent them is gone.
+// stop is a point at which requests get stuck until their sender is gone.
 type stop struct {
-	// match says whether a request is meant. It is called for one request at a time.
+	// match reports whether a request gets stuck. It is called for one request at a time.
 	match func(*http.Request) bool
-	// after says that the first such request takes effect and only its answer is withheld.
+	// after means that the first such request takes effect and only its answer is withheld.
 	after bool
 	// reached is closed when a request is stuck.
 	reached chan struct{}
@@ -39,14 +39,14 @@ func (g *gate) arm(after bool, match func(*http.Request) bool) *stop {
 	return s
 }
 
-// disarm lets requests pass again. What is stuck stays so.
+// disarm lets requests pass again. Requests that are stuck stay stuck.
 func (g *gate) disarm(stops ...*stop) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.stops = slices.DeleteFunc(g.stops, func(s *stop) bool { return slices.Contains(stops, s) })
 }
 
-// find gives the stop that a request runs into. First says that it is the first one there.
+// find returns the stop that a request runs into; first reports that no other request got there before.
 func (g *gate) find(r *http.Request) (s *stop, first bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -91,7 +91,7 @@ func (g *gate) wrap(next http.Handler) http.Handler {
 	})
 }
 
-// has says whether the body of a request has a text. The body stays readable.
+// has reports whether the body of a request contains a text. The body stays readable.
 func has(r *http.Request, text string) bool {
 	body, err := io.ReadAll(r.Body)
 	r.Body = io.NopCloser(bytes.NewReader(body))

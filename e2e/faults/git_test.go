@@ -28,7 +28,7 @@ type gitServer struct {
 	proxy *httptest.Server
 }
 
-// newGitServer starts one. Wrap, if any, is put before the proxy.
+// newGitServer starts a Git server. The handler wrap, if any, is put before the proxy.
 func newGitServer(t testing.TB, wrap func(http.Handler) http.Handler) *gitServer {
 	t.Helper()
 	s := &gitServer{root: t.TempDir()}
@@ -62,7 +62,7 @@ type remote struct {
 	policy string
 }
 
-// repository makes one, with the branch of policies.
+// repository makes a repository with the branch of policies.
 func (s *gitServer) repository(t testing.TB, name string) *remote {
 	t.Helper()
 	r := &remote{t: t, dir: filepath.Join(s.root, name+".git"), url: s.proxy.URL + "/" + name + ".git"}
@@ -96,8 +96,8 @@ func (r *remote) commits(clusterName string) []string {
 	return lines(r.git("rev-list", branch, "--", "clusters/"+clusterName+"/records"))
 }
 
-// check says that the branch has exactly these records of a cluster, each added once and never changed, in a history that
-// is sound; and that no other branch was touched.
+// check fails the test unless the branch has exactly these records of a cluster, each added once and never changed, in
+// a sound history, and no other branch was touched.
 func (r *remote) check(t testing.TB, clusterName string, sessions ...*v1alpha1.BackupSession) {
 	t.Helper()
 	g := NewWithT(t)
@@ -117,7 +117,7 @@ func (r *remote) check(t testing.TB, clusterName string, sessions ...*v1alpha1.B
 	r.sound(t)
 }
 
-// sound says that Git finds no fault with the repository.
+// sound fails the test unless Git finds no fault with the repository.
 func (r *remote) sound(t testing.TB) {
 	t.Helper()
 	g := NewWithT(t)

@@ -27,7 +27,7 @@ type kubelet struct {
 	cluster   *cluster
 	namespace string
 	movers    dynamic.Interface
-	// silent says whether the mover of a Job dies without a word.
+	// silent reports whether the mover of a Job dies without a report.
 	silent func(task.Task) bool
 
 	mu   sync.Mutex
@@ -35,7 +35,7 @@ type kubelet struct {
 	err  error
 }
 
-// startKubelet runs one for the length of the test.
+// startKubelet runs a kubelet until the test ends.
 func startKubelet(t testing.TB, c *cluster, namespace string, silent func(task.Task) bool) *kubelet {
 	t.Helper()
 	movers, err := dynamic.NewForConfig(c.env.Config)
@@ -126,7 +126,7 @@ func (k *kubelet) handle(ctx context.Context, job *batchv1.Job) error {
 	return k.end(ctx, job, pod, result)
 }
 
-// move does what a mover does to the API. No result is a mover that died.
+// move does what a mover does to the API. Without a result the mover died.
 func (k *kubelet) move(ctx context.Context, job *batchv1.Job) (*task.Result, error) {
 	t, err := taskOf(job)
 	if err != nil {
@@ -193,7 +193,7 @@ func (k *kubelet) end(ctx context.Context, job *batchv1.Job, pod *corev1.Pod, re
 	return k.cluster.client.Status().Patch(ctx, job, client.MergeFrom(before))
 }
 
-// ran gives the Jobs that ran, by name.
+// ran returns the Jobs that ran, by name.
 func (k *kubelet) ran() map[string][]types.UID {
 	k.mu.Lock()
 	defer k.mu.Unlock()

@@ -28,8 +28,8 @@ import (
 	"github.com/cairn-backup/cairn/internal/task"
 )
 
-// The environment of a test program that is to be a mover: the root of its container, its task's kind and the API server.
-// The mover's own program knows but the paths of a container, so here its main is this one.
+// The environment that makes the test program a mover: the root of its container, its task's kind and the API server.
+// The mover's own program only knows the paths of a container, so moverMain takes the place of its main.
 const (
 	envMoverRoot = "CAIRN_FAULTS_MOVER_ROOT"
 	envMoverKind = "CAIRN_FAULTS_MOVER_KIND"
@@ -85,7 +85,7 @@ func (c container) start(t testing.TB, k task.Task) *exec.Cmd {
 	return cmd
 }
 
-// run does a task and gives its Result.
+// run does a task and returns its Result.
 func (c container) run(t testing.TB, k task.Task) *task.Result {
 	t.Helper()
 	g := NewWithT(t)
@@ -147,8 +147,8 @@ func moverTask(snapshot *v1alpha1.Snapshot) task.Task {
 	}
 }
 
-// A mover that is killed when its data is written and its first word of that is on the way, is not repeated by the next:
-// that one finds the backup, sends nothing, and reports it.
+// A mover is killed when its data is written and its first report is on the way. The next mover does not repeat the
+// work: it finds the backup, sends no data, and reports the backup.
 func TestMoverKilledBeforeReport(t *testing.T) {
 	begun(t)
 	t.Parallel()

@@ -20,7 +20,7 @@ import (
 // pushPoint is a moment around a push.
 type pushPoint struct {
 	name string
-	// took says that the server has the push by then.
+	// took reports that the server has the push by then.
 	took bool
 	// at makes the stop.
 	at func(*pushCase) *stop
@@ -29,7 +29,7 @@ type pushPoint struct {
 // pushCase is a Ledger that the manager is killed under, with two records on their way.
 type pushCase struct {
 	pushPoint
-	// lost says that the manager's directory does not survive.
+	// lost means that the manager's directory does not survive.
 	lost bool
 
 	server   *gitServer
@@ -40,8 +40,8 @@ type pushCase struct {
 	stop     *stop
 }
 
-// pushPoints are the moments around a push: each request of the manager from the one that pushes to the one that empties
-// the outbox, before it is sent on and after it was.
+// pushPoints are the moments around a push: each request of the manager from the one that pushes to the one that
+// empties the outbox, before it is sent on and after it was.
 var pushPoints = []pushPoint{
 	{name: "before the push is sent on", at: func(c *pushCase) *stop { return c.server.gate.arm(false, c.push) }},
 	{name: "after the push was accepted, its reply withheld", took: true, at: func(c *pushCase) *stop { return c.server.gate.arm(true, c.push) }},
@@ -76,8 +76,8 @@ func (c *pushCase) api(method, what string) func(*http.Request) bool {
 
 // Killed at any point around a push, with its directory kept or lost, the manager records everything once.
 //
-// Every case has a Ledger, a namespace and a repository of its own, and they all share one manager: it gets stuck at all
-// points at once and is killed there.
+// Every case has a Ledger, a namespace and a repository of its own, and they all share one manager: it gets stuck at
+// all points at once and is killed there.
 func TestPushKilled(t *testing.T) {
 	begun(t)
 	t.Parallel()
@@ -106,7 +106,7 @@ func TestPushKilled(t *testing.T) {
 			g.Expect(get(g, t, &west, c.ledger).Status.LastPushedCommit).NotTo(BeEmpty())
 		}, patience, glance).Should(Succeed(), "the branch exists: %s", c.name)
 	}
-	// Both records are to be in one push, however slow the machine is: it starts when all are in the outbox.
+	// Both records must be in one push, however slow the machine is, so the push starts when both are in the outbox.
 	for _, c := range cases {
 		c.suspend(t, true)
 		c.sessions = append(c.sessions, west.refused(t, c.ledger.Namespace, "a"), west.refused(t, c.ledger.Namespace, "b"))

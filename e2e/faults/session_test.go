@@ -36,8 +36,8 @@ var moments = []struct {
 	writes   int
 }{{"backupsessions", 8}, {"snapshots", 6}, {"jobs", 4}, {"backupsessions", 8}, {"configmaps", 1}}
 
-// A manager that is killed at ten of its writes, before or after they take effect, while runs of a configuration and of a
-// batch go through all their phases: nothing is done twice and nothing is lost.
+// A manager that is killed at ten of its writes, before or after they take effect, while runs of a configuration and of
+// a batch go through all their phases: nothing is done twice and nothing is lost.
 func TestManagerKilledMidSession(t *testing.T) {
 	begun(t)
 	t.Parallel()
@@ -87,8 +87,8 @@ func nthWrite(resource string, n int) func(*http.Request) bool {
 	}
 }
 
-// shop is a namespace with two policies: a configuration of a claim, and a batch of a claim, a Deployment and a StatefulSet
-// of two pods.
+// shop is a namespace with two policies: a configuration of a claim, and a batch of a claim, a Deployment and a
+// StatefulSet of two pods.
 type shop struct {
 	cluster  *cluster
 	kubelet  *kubelet
@@ -136,7 +136,7 @@ func (s *shop) start(t testing.TB, n int) {
 	s.sessions = append(s.sessions, run)
 }
 
-// check says that a run succeeded, with one Snapshot in each repository.
+// check fails the test unless a run succeeded, with one Snapshot in each repository.
 func (s *shop) check(t testing.TB, run *v1alpha1.BackupSession) {
 	t.Helper()
 	g := NewWithT(t)
@@ -160,7 +160,7 @@ func (s *shop) check(t testing.TB, run *v1alpha1.BackupSession) {
 	g.Expect(have).To(Equal(want), "the Snapshots of %s", run.Name)
 }
 
-// once says that no mover ran twice, but those that died.
+// once fails the test if a mover ran twice, except the movers that died.
 func (s *shop) once(t testing.TB) {
 	t.Helper()
 	g := NewWithT(t)

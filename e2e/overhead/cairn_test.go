@@ -9,8 +9,8 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
 
-// cairnPolicy backs the namespace's volume up in two sessions, one for each sort of trigger. %[1]s is the endpoint, %[2]s the
-// bucket, %[3]s and %[4]s are the schedules.
+// cairnPolicy backs the namespace's volume up in two sessions, one for each sort of trigger. %[1]s is the endpoint,
+// %[2]s the bucket, %[3]s and %[4]s are the schedules.
 const cairnPolicy = `
 apiVersion: backup.cairn.dev/v1alpha1
 kind: BackupStorage
@@ -40,7 +40,7 @@ spec:
     - {name: uploads, backend: main, directory: /uploads, encryptionSecret: {name: encryption}}
 `
 
-// cairnRuns gives the runs of one session, by name, with whether each has succeeded.
+// cairnRuns returns the runs of one session, by name, and whether each has succeeded.
 func cairnRuns(session string) func(context.Context, client.Client) (map[string]bool, error) {
 	return func(ctx context.Context, c client.Client) (map[string]bool, error) {
 		var list v1alpha1.BackupSessionList

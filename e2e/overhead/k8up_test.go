@@ -91,7 +91,7 @@ func installK8up(ctx context.Context, b testing.TB, bed *testbed.Testbed, root s
 	must(b, bed.Apply(ctx, []byte(k8upOperator)))
 }
 
-// k8upRuns gives the Backups that K8up made, by name, with whether each has succeeded.
+// k8upRuns returns the Backups that K8up made, by name, and whether each has succeeded.
 func k8upRuns(ctx context.Context, c client.Client) (map[string]bool, error) {
 	list := &unstructured.UnstructuredList{}
 	list.SetAPIVersion("k8up.io/v1")

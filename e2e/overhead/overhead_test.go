@@ -36,8 +36,8 @@ var ways = []way{
 // schedule of a way.
 func (w way) schedule() string { return fmt.Sprintf("%d-59/3 * * * *", w.minute) }
 
-// BenchmarkSlotToSucceeded runs each way in its slots, after a first run that makes the repositories, and reports the median
-// time from slot to success. One iteration is all of it.
+// BenchmarkSlotToSucceeded runs each way in its slots, after a first run that makes the repositories, and reports the
+// median time from slot to success. One iteration is all of it.
 func BenchmarkSlotToSucceeded(b *testing.B) {
 	if os.Getenv("CAIRN_E2E") == "" {
 		b.Skip("needs a cluster: \"make bench\" brings one")
@@ -93,8 +93,8 @@ func nextRun(ctx context.Context, c client.Client, w way) (time.Duration, error)
 	}
 }
 
-// nextSlot is the next whole minute that is minute modulo three. One that is less than five seconds away is left out: who
-// waits for it may not have seen the schedule yet.
+// nextSlot is the next whole minute that is minute modulo three. One that is less than five seconds away is left out:
+// who waits for it may not have seen the schedule yet.
 func nextSlot(now time.Time, minute int) time.Time {
 	slot := now.Add(5 * time.Second).Truncate(time.Minute).Add(time.Minute)
 	for slot.Minute()%3 != minute {

@@ -25,10 +25,11 @@ import (
 const (
 	// claims is how many volumes are snapshotted at once.
 	claims = 20
-	// turns is how often each way is measured; the median counts. One takes more than half a minute: the snapshot controller and
-	// its sidecar run with the rate limits that they have by default, five requests a second.
+	// turns is how often each way is measured; the median counts. One takes more than half a minute: the snapshot
+	// controller and its sidecar run with the rate limits that they have by default, five requests a second.
 	turns = 3
-	// rest is how long nothing is asked for between two measurements, so that none is slowed down by what the one before has used up.
+	// rest is the pause between two measurements, so that none is slowed down by what the one
+	// before has used up.
 	rest = 10 * time.Second
 	// snapshotPatience bounds one measurement.
 	snapshotPatience = 3 * time.Minute
@@ -54,9 +55,9 @@ type disks struct {
 	runs      int
 }
 
-// BenchmarkVolumeSnapshots20 reports the median times of 20 VolumeSnapshots that are made with the API, as "kubectl create -f" of
-// one file does, and of a BackupSession that makes them. Both are measured on the same volumes, in turns, after a first round of
-// each. One iteration is all of it.
+// BenchmarkVolumeSnapshots20 reports the median times of 20 VolumeSnapshots that are made with the API, as "kubectl
+// create -f" of one file does, and of a BackupSession that makes them. Both are measured on the same volumes, in turns,
+// after a first round of each. One iteration is all of it.
 func BenchmarkVolumeSnapshots20(b *testing.B) {
 	if os.Getenv("CAIRN_E2E") == "" {
 		b.Skip("needs a cluster: \"make bench\" brings one")
@@ -148,7 +149,7 @@ func (d *disks) session(ctx context.Context, name string) (time.Duration, error)
 	return took, d.complete(ctx, name)
 }
 
-// complete says whether the session has made a VolumeSnapshot of every claim: else its time means nothing.
+// complete reports whether the run has made a VolumeSnapshot of every claim. Without that its time means nothing.
 func (d *disks) complete(ctx context.Context, session string) error {
 	var list v1alpha1.SnapshotList
 	if err := d.bed.Client.List(ctx, &list, client.InNamespace(d.namespace), client.MatchingLabels{v1alpha1.LabelBackupSession: session}); err != nil {
@@ -160,7 +161,7 @@ func (d *disks) complete(ctx context.Context, session string) error {
 	return nil
 }
 
-// since polls until done, and gives the time since begin.
+// since polls until done, and returns the time since begin.
 func since(ctx context.Context, begin time.Time, what string, done func() (bool, error)) (time.Duration, error) {
 	tick := time.NewTicker(25 * time.Millisecond)
 	defer tick.Stop()

@@ -75,7 +75,8 @@ func (t *Testbed) ApplyObjects(ctx context.Context, objects ...*unstructured.Uns
 	return nil
 }
 
-// Poll calls done every 200 ms until it says true, fails, or the time is over; then what is said.
+// Poll calls done every 200 ms until it returns true. When the time is over it returns the last error of done, or an
+// error that names what.
 func Poll(ctx context.Context, timeout time.Duration, what string, done func(context.Context) (bool, error)) error {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()

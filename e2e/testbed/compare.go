@@ -7,9 +7,9 @@ import (
 	"strings"
 )
 
-// SameTree compares two manifests of toolbox. It returns the digest of what both hold: names, types, modes, owners, times,
-// sizes, link targets and content. A restore writes blocks of zeros as holes, so a file may have become sparse; one that
-// was sparse must still be.
+// SameTree compares two manifests of toolbox. It returns the digest of what both hold: names, types, modes, owners,
+// times, sizes, link targets and content. A restore writes blocks of zeros as holes, so a file can have become sparse.
+// A file that was sparse must still be sparse.
 func SameTree(original, restored string) (digest string, entries int, err error) {
 	want, got := manifestLines(original), manifestLines(restored)
 	if len(want) != len(got) {
@@ -31,7 +31,7 @@ func manifestLines(manifest string) []string {
 	return lines[:len(lines)-1]
 }
 
-// sparse is the line of a file as it would be if the file was sparse: the seventh field says so.
+// sparse returns the line of a file as it would be if the file were sparse, which is the seventh field.
 func sparse(line string) string {
 	fields := strings.SplitN(line, " ", 8)
 	if len(fields) < 8 || fields[0] != "file" {

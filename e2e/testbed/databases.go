@@ -13,8 +13,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// DatabaseImages are the archives that "hack/images databases" writes, each with the servers and the clients of one database. Deploy
-// does not load them: a scenario loads what it needs with LoadImage.
+// DatabaseImages are the archives that "hack/images databases" writes, each with the servers and the clients of one
+// database. Deploy does not load them: a scenario loads what it needs with LoadImage.
 var DatabaseImages = []string{"postgresql", "mariadb", "redis"}
 
 // databasePorts are where the servers listen.
@@ -23,7 +23,7 @@ var databasePorts = map[string]int32{"postgresql": 5432, "mariadb": 3306, "redis
 // databaseUser is the user of the databases' images.
 const databaseUser = 65532
 
-// Database is a real server with its volume, in a namespace that may enforce the Pod Security level restricted.
+// Database is a real server with its volume, in a namespace that can enforce the Pod Security level restricted.
 type Database struct {
 	// Image is one of DatabaseImages.
 	Image string
@@ -31,15 +31,15 @@ type Database struct {
 	Namespace, Name string
 	// Secret with username and password, the server's own user.
 	Secret string
-	// TLS is a Secret with tls.crt and tls.key. With it the server takes encrypted connections alone.
+	// TLS is a Secret with tls.crt and tls.key. With it the server takes only encrypted connections.
 	TLS string
 }
 
 // Pod is the name of the server's pod.
 func (d Database) Pod() string { return d.Name + "-0" }
 
-// DeployDatabase makes the Service and the StatefulSet of a database and waits until it answers. The image must be loaded and the
-// Secrets must be there.
+// DeployDatabase makes the Service and the StatefulSet of a database and waits until it answers. The image must be
+// loaded and the Secrets must exist.
 func (t *Testbed) DeployDatabase(ctx context.Context, d Database) error {
 	set := d.statefulSet()
 	for _, o := range []client.Object{d.service(), set} {

@@ -32,8 +32,8 @@ func (t *Testbed) LoadImage(ctx context.Context, name string) error {
 // annotationArchive is the digest of the archives that a pod's images were loaded from.
 const annotationArchive = "testbed.backup.cairn.dev/archive"
 
-// pinImages writes the digests of the images into each Deployment's pods: the tag is always the same, and Kubernetes would
-// keep the pods of older images.
+// pinImages writes the digests of the images into each Deployment's pods: the tag is always the same, and Kubernetes
+// would keep the pods of older images.
 func (t *Testbed) pinImages(objects []*unstructured.Unstructured) error {
 	for _, o := range objects {
 		if o.GetKind() != "Deployment" {

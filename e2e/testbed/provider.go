@@ -8,11 +8,11 @@ import (
 	"os/exec"
 )
 
-// Provider brings a cluster up and down. Up and Down may be repeated.
+// Provider brings a cluster up and down. Up and Down can be repeated.
 type Provider interface {
 	// Name of the provider, as E2E_PROVIDER has it.
 	Name() string
-	// Up starts the cluster where it does not run and returns the path of a kubeconfig for it.
+	// Up starts the cluster unless it runs and returns the path of a kubeconfig for it.
 	Up(ctx context.Context) (kubeconfig string, err error)
 	// LoadImages makes the images of these archives known to the cluster's nodes.
 	LoadImages(ctx context.Context, archives ...string) error

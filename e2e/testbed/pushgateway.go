@@ -18,14 +18,15 @@ import (
 // manager is the Deployment of the manager.
 var manager = client.ObjectKey{Namespace: SystemNamespace, Name: "cairn-manager"}
 
-// pushgateway is the image, the container and the port of config/pushgateway; its Service has the name of the manager's.
+// pushgateway is the image, the container and the port of config/pushgateway; its Service has the name of the
+// manager's.
 const (
 	pushgateway        = "pushgateway"
 	pushgatewayService = "cairn-pushgateway"
 )
 
-// DeployPushgateway puts a Pushgateway beside the manager with the component of config/pushgateway, as a user does. The manager
-// starts anew.
+// DeployPushgateway puts a Pushgateway beside the manager with the component of config/pushgateway, as a user does. The
+// manager starts anew.
 func (t *Testbed) DeployPushgateway(ctx context.Context) error {
 	if err := t.LoadImage(ctx, pushgateway); err != nil {
 		return err

@@ -55,7 +55,7 @@ const (
 	s3Secret  = "s3-server"
 )
 
-// ensureSecrets makes passwords and keys once. They never leave the cluster but for this process.
+// ensureSecrets makes passwords and keys once. Only the cluster and this process have them.
 func (t *Testbed) ensureSecrets(ctx context.Context) error {
 	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: Namespace}}
 	if err := t.Client.Create(ctx, namespace); err != nil && !apierrors.IsAlreadyExists(err) {
@@ -158,7 +158,7 @@ func (t *Testbed) waitGit(ctx context.Context) error {
 	})
 }
 
-// EnsureBucket makes a bucket where it does not exist.
+// EnsureBucket makes a bucket unless it exists.
 func (t *Testbed) EnsureBucket(ctx context.Context, bucket string) error {
 	c, err := t.S3Client()
 	if err != nil {
@@ -204,7 +204,7 @@ func (t *Testbed) EmptyBucket(ctx context.Context, bucket string) error {
 	return nil
 }
 
-// ObjectCount is the number of objects of a bucket below a prefix.
+// ObjectCount returns the number of objects of a bucket below a prefix.
 func (t *Testbed) ObjectCount(ctx context.Context, bucket, prefix string) (int, error) {
 	c, err := t.S3Client()
 	if err != nil {

@@ -12,9 +12,9 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
-// SnapshotDriver is the CSI driver of the local provider's cluster. Its StorageClasses are minihostpath, the default one, which
-// binds on first use, and minihostpath-immediate; its VolumeSnapshotClasses are minihostpath, the default one, and
-// minihostpath-retain, of deletionPolicy Retain.
+// SnapshotDriver is the CSI driver of the local provider's cluster. Its StorageClasses are minihostpath, the default
+// one, which binds on first use, and minihostpath-immediate; its VolumeSnapshotClasses are minihostpath, the default
+// one, and minihostpath-retain, of deletionPolicy Retain.
 const SnapshotDriver = "minihostpath.csi.cairn.local"
 
 // SnapshotClass is a VolumeSnapshotClass of SnapshotDriver that is not the default one.
@@ -22,13 +22,13 @@ type SnapshotClass struct {
 	Name string
 	// Retain keeps the snapshots in the storage system when their VolumeSnapshots are deleted.
 	Retain bool
-	// Parameters of the driver, which make it fail on purpose: readyAfter with a duration, fail, failTimes with a number of
-	// calls for each snapshot, and hang. hack/cluster/README.md says what they do.
+	// Parameters of the driver, which make it fail on purpose: readyAfter with a duration, fail, failTimes with a
+	// number of calls for each snapshot, and hang. hack/cluster/README.md says what they do.
 	Parameters map[string]string
 }
 
-// ApplySnapshotClass makes the class, or gives one that is there these parameters: the driver sees them at its next call, also
-// for a snapshot that is asked for already.
+// ApplySnapshotClass makes the class, or changes its parameters. The driver sees them at its next call, also for a
+// snapshot that somebody has already asked for.
 func (t *Testbed) ApplySnapshotClass(ctx context.Context, c SnapshotClass) error {
 	policy := "Delete"
 	if c.Retain {
@@ -50,11 +50,11 @@ func (t *Testbed) ApplySnapshotClass(ctx context.Context, c SnapshotClass) error
 	return t.ApplyObjects(ctx, object)
 }
 
-// snapshotsAnnotation of the CSIDriver says what SnapshotDriver's snapshots are: "point-in-time", or "copies" where the machine
-// has no btrfs or no loop devices.
+// snapshotsAnnotation of the CSIDriver says what SnapshotDriver's snapshots are: "point-in-time", or "copies" where the
+// machine has no btrfs or no loop devices.
 const snapshotsAnnotation = "cairn.local/snapshots"
 
-// PointInTime says whether the cluster's snapshots are points in time, and if not, why not.
+// PointInTime reports whether the cluster's snapshots are points in time, and if not, why not.
 func (t *Testbed) PointInTime(ctx context.Context) (bool, string, error) {
 	var driver storagev1.CSIDriver
 	if err := t.Client.Get(ctx, client.ObjectKey{Name: SnapshotDriver}, &driver); err != nil {
@@ -67,7 +67,7 @@ func (t *Testbed) PointInTime(ctx context.Context) (bool, string, error) {
 }
 
 // StopSnapshotDriver kills the driver of volumes and snapshots and keeps it away: its socket refuses every call, until
-// StartSnapshotDriver or the next run of the tests. Volumes stay mounted. Other providers than the local one cannot do it.
+// StartSnapshotDriver or the next run of the tests. Volumes stay mounted. Only the local provider can do it.
 func (t *Testbed) StopSnapshotDriver(ctx context.Context) error {
 	return t.component(ctx, "stop", "minihostpath")
 }
@@ -85,10 +85,10 @@ func (t *Testbed) component(ctx context.Context, verb, name string) error {
 	return l.run(ctx, l.clusterctl(), verb, name)
 }
 
-// PairsContainer is an application that writes paired files to a volume, mounted at /data, as long as it runs: a number to
-// /data/a/<i>, then the same to /data/b/<i>, one pair after the other, each forced to the disk. At any point in time b is the
-// same as a or one write behind. A copy made file by file from under it is not. The container is ready when all pairs are there, and it does
-// not start on a volume whose pairs are broken. It runs as user 65532.
+// PairsContainer is an application that writes paired files to a volume, mounted at /data, as long as it runs: a number
+// to /data/a/<i>, then the same to /data/b/<i>, one pair after the other, each forced to the disk. At any point in time
+// b is the same as a or one write behind. A copy that was made file by file meanwhile is not. The container is ready
+// when all pairs are there. It does not start on a volume whose pairs are broken. It runs as user 65532.
 func PairsContainer(volume string) corev1.Container {
 	return corev1.Container{
 		Name: "pairs", Image: "cairn.local/toolbox:dev", Args: []string{"pairs", "/data"},
@@ -105,8 +105,8 @@ func PairsContainer(volume string) corev1.Container {
 	}
 }
 
-// CheckPairs is an error unless the paired files below a directory of a pod that runs the toolbox are as they were at one point
-// in time. Nobody may write them meanwhile. It returns what they are.
+// CheckPairs returns an error unless the paired files below a directory of a pod that runs the toolbox are of one point
+// in time. Nobody must write them meanwhile. It returns a summary of the pairs.
 func (t *Testbed) CheckPairs(ctx context.Context, namespace, pod, dir string) (string, error) {
 	return t.Exec(ctx, namespace, pod, nil, "/toolbox", "check-pairs", dir)
 }

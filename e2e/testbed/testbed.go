@@ -31,7 +31,7 @@ const (
 // Bucket that Deploy makes on the S3 server.
 const Bucket = "backups"
 
-// Testbed is a cluster with Cairn, a Git server and an S3 server in it. Its methods may be called concurrently.
+// Testbed is a cluster with Cairn, a Git server and an S3 server in it. Its methods can be called concurrently.
 type Testbed struct {
 	// Client of an administrator of the cluster.
 	Client client.Client
@@ -74,8 +74,8 @@ func Connect(ctx context.Context, p Provider, root string, out io.Writer) (*Test
 	return &Testbed{Client: c, Config: config, Kubeconfig: kubeconfig, provider: p, root: root, out: out}, nil
 }
 
-// Deploy loads the images, installs Cairn and the servers and waits until all of them are ready. It may be repeated: what
-// is there already stays, with its data and its passwords; pods of older images are replaced.
+// Deploy loads the images, installs Cairn and the servers and waits until all of them are ready. It can be repeated:
+// what is there already stays, with its data and its passwords, and only pods of older images are replaced.
 func (t *Testbed) Deploy(ctx context.Context) error {
 	var archives []string
 	for _, name := range Images {

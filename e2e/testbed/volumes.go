@@ -107,8 +107,8 @@ func (t *Testbed) Fill(ctx context.Context, namespace, pod, local, remote string
 	return errors.Join(err, reader.Close())
 }
 
-// Manifest lists every entry below a directory of a pod that runs the toolbox: type, mode, owner, time, size, content. The
-// last line is the digest of the others.
+// Manifest lists every entry below a directory of a pod that runs the toolbox: type, mode, owner, time, size, content.
+// The last line is the digest of the others.
 func (t *Testbed) Manifest(ctx context.Context, namespace, pod, dir string) (string, error) {
 	return t.Exec(ctx, namespace, pod, nil, "/toolbox", "manifest", dir)
 }

@@ -1,6 +1,6 @@
-// Command database is the entry point of the testbed's database servers: it initialises the data directory where it is empty,
-// with the user that a mounted Secret names, and becomes the server. It runs as any user. No password is in an argument or in the
-// environment: servers read passwords from files.
+// Command database is the entry point of the testbed's database servers: it initialises the data directory where it is
+// empty, with the user that a mounted Secret names, and becomes the server. It runs as any user. No password is in an
+// argument or in the environment: servers read passwords from files.
 //
 //	database postgresql|mariadb|redis
 package main
@@ -27,11 +27,11 @@ const (
 
 // server is what a database needs.
 type server struct {
-	// marker is what there is below data once it is initialised.
+	// marker is the path below data that exists once the server is initialised.
 	marker string
 	// initialise makes the directory that becomes marker.
 	initialise func(a account, dir string) error
-	// command of the server. It may write files below scratch.
+	// command of the server. It can write files below scratch.
 	command func(a account, encrypted bool) ([]string, error)
 }
 

@@ -10,8 +10,8 @@ import (
 	"strings"
 )
 
-// postgresql listens at its usual port. With certificates, only encrypted connections come in from elsewhere. Who is in its
-// container needs no password.
+// postgresql listens at its usual port. With certificates, only encrypted connections come in from elsewhere. In its
+// container nobody needs a password.
 var postgresql = server{
 	marker: "postgresql",
 	initialise: func(a account, dir string) error {
@@ -41,8 +41,8 @@ var postgresql = server{
 	},
 }
 
-// mariadb gives its user, from anywhere, all rights. At each start the user gets the Secret's password. Who is in its container, as
-// its user, needs none.
+// mariadb gives its user all rights, from anywhere. At each start the user gets the Secret's password. In its container
+// the container's own user needs no password.
 var mariadb = server{
 	marker: "mariadb",
 	initialise: func(_ account, dir string) error {
@@ -91,8 +91,8 @@ func quote(s string) string {
 	return "'" + strings.NewReplacer(`\`, `\\`, `'`, `\'`).Replace(s) + "'"
 }
 
-// redis saves to the volume when it is told to stop, and as often as is its default. It knows its user by the hash of the
-// password alone.
+// redis saves to the volume when it stops, and as often as its default says. It knows only the hash of its user's
+// password.
 var redis = server{
 	command: func(a account, encrypted bool) ([]string, error) {
 		conf := filepath.Join(scratch, "redis.conf")

@@ -1,5 +1,5 @@
-// Command fileserver serves one directory over SFTP and, with TLS, over WebDAV, to one user: what the end-to-end tests keep
-// backups on beside the S3 server.
+// Command fileserver serves one directory to one user, over SFTP and, with TLS, over WebDAV. The end-to-end tests keep
+// backups on it as on the S3 server.
 package main
 
 import (

@@ -1,5 +1,5 @@
-// Command listener stands for a service that hooks tell things to: it writes each request to its standard output, as a line of
-// JSON, and gives the answer that the request asks for with the parameter "answer".
+// Command listener stands for a service that hooks send requests to. It writes each request to its standard output, as
+// a line of JSON, and answers with the status that the request asks for with the parameter "answer".
 package main
 
 import (
@@ -33,7 +33,7 @@ func main() {
 	log.Fatalln("listener:", server.ListenAndServe())
 }
 
-// newHandler writes what it is asked to out.
+// newHandler returns a handler that writes each request to out.
 func newHandler(out io.Writer) http.Handler {
 	lines := json.NewEncoder(out)
 	lines.SetEscapeHTML(false)

@@ -1,5 +1,5 @@
-// Command testbed starts a cluster, deploys Cairn with a Git and an S3 server into it, shows the demo there and removes it
-// again. It is called by the Makefile, from the top of the checkout.
+// Command testbed starts a cluster, deploys Cairn with a Git and an S3 server into it, shows the demo there and removes
+// it again. It is called by the Makefile, from the top of the checkout.
 //
 //	testbed up | deploy | demo | down
 package main
