@@ -2,8 +2,11 @@ package kopia
 
 import (
 	"context"
+	"io"
 	"time"
 
+	"github.com/kopia/kopia/repo"
+	"github.com/kopia/kopia/repo/blob"
 	"github.com/kopia/kopia/repo/maintenance"
 	"github.com/kopia/kopia/snapshot"
 	"github.com/kopia/kopia/snapshot/policy"
@@ -130,8 +133,26 @@ func Unfinished(ctx context.Context, e repository.Engine) (out []string, _ error
 	return out, err
 }
 
-// PackBuffer takes a pack.
-type PackBuffer = packBuffer
+// NewPartBuffer takes what room has room for.
+func NewPartBuffer(room []byte) interface {
+	blob.OutputBuffer
+	io.ReaderFrom
+} {
+	return &partBuffer{room: room}
+}
 
-// Data is what it took.
-func (b *packBuffer) Data() []byte { return b.data }
+// ReadPacks returns what a restore reads packs with, until end is called.
+func ReadPacks(st blob.Storage) (read func(context.Context, blob.ID, int64, int64, blob.OutputBuffer) error, end func()) {
+	p := &packReader{Storage: st}
+	return p.GetBlob, p.begin()
+}
+
+// OpenLocal opens the storage in a directory.
+func OpenLocal(ctx context.Context, dir string) (blob.Storage, error) {
+	return openLocal(ctx, repository.Local{Path: dir}, true)
+}
+
+// UploadWriter returns the writer that the uploader gets for w.
+func UploadWriter(w repo.RepositoryWriter) repo.RepositoryWriter {
+	return &uploadWriter{RepositoryWriter: w}
+}
