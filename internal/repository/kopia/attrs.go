@@ -11,9 +11,9 @@ import (
 )
 
 // Attributes that kopia drops are kept in one hidden file per directory, attrName. The file exists only where there
-// is something to keep. For kopia it is an ordinary file of the snapshot: it is reachable, so it is never garbage; it
-// is deleted with the snapshot; it is deduplicated while it does not change; it is restored with any subdirectory; and
-// memory never holds the attributes of more than one directory.
+// is something to keep. For kopia it is an ordinary file of the snapshot: it is reachable, so it is never garbage;
+// it is deleted with the snapshot; it is deduplicated while it does not change; it is restored with any
+// subdirectory; and memory never holds the attributes of more than one directory.
 const (
 	attrName   = ".cairn~a"
 	namePrefix = ".cairn~n" // + name with % escapes: kopia's JSON can hold only UTF-8 names

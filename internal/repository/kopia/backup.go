@@ -30,7 +30,8 @@ var compressors = map[repository.Compression]compression.Name{
 	repository.CompressionBetter:  "zstd",
 }
 
-// neverCompress are the extensions of files that are compressed already. kopia does a binary search: keep them sorted.
+// neverCompress are the extensions of files that are compressed already. kopia does a binary search: keep them
+// sorted.
 var neverCompress = []string{".7z", ".avif", ".br", ".bz2", ".docx", ".gz", ".heic", ".jpeg", ".jpg", ".lz4", ".m4a", ".mkv", ".mov", ".mp3", ".mp4", ".png", ".rar", ".tgz", ".webm", ".webp", ".xlsx", ".xz", ".zip", ".zst"}
 
 // details are counts that kopia's manifest has no field for. They are kept in the description of the snapshot.
@@ -115,8 +116,8 @@ func (b *backup) accept(ctx context.Context, w repo.RepositoryWriter, man *snaps
 	return b.keepForNext(ctx, w, man, "refused", err)
 }
 
-// keepForNext saves the manifest as incomplete: it is no restore point, but the next run skips the files that it lists.
-// It replaces the incomplete manifests of earlier runs, because it covers the whole tree. It returns err.
+// keepForNext saves the manifest as incomplete: it is no restore point, but the next run skips the files that it
+// lists. It replaces the incomplete manifests of earlier runs, because it covers the whole tree. It returns err.
 func (b *backup) keepForNext(ctx context.Context, w repo.RepositoryWriter, man *snapshot.Manifest, reason string, err error) error {
 	man.IncompleteReason = reason
 	_, err2 := snapshot.SaveSnapshot(ctx, w, man)
@@ -146,8 +147,8 @@ func dropUnfinished(ctx context.Context, w repo.RepositoryWriter, man *snapshot.
 	return nil
 }
 
-// commit saves the manifest and flushes. The snapshot exists only after the flush has returned. The same flush deletes
-// what interrupted runs of this source left.
+// commit saves the manifest and flushes. The snapshot exists only after the flush has returned. The same flush
+// deletes what interrupted runs of this source left.
 func (b *backup) commit(ctx context.Context, w repo.RepositoryWriter, man *snapshot.Manifest, d details) error {
 	text, err := json.Marshal(d)
 	if err != nil {

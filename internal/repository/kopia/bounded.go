@@ -52,8 +52,8 @@ func (b *bounded) DeleteBlob(ctx context.Context, id blob.ID) error {
 	return b.do(ctx, func(ctx context.Context) error { return b.Storage.DeleteBlob(ctx, id) })
 }
 
-// ListBlobs implements blob.Storage. The time starts anew with each blob. A listing takes no slot, because each may need
-// one.
+// ListBlobs implements blob.Storage. The time starts anew with each blob. A listing takes no slot, because each may
+// need one.
 func (b *bounded) ListBlobs(ctx context.Context, prefix blob.ID, each func(blob.Metadata) error) error {
 	inner, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)

@@ -169,12 +169,12 @@ func (it *dirIter) Next(context.Context) (fs.Entry, error) {
 // errListed must not be os.ErrNotExist: that means an entry which was deleted.
 var errListed = errors.New("is listed, but cannot be found")
 
-// maxLooks limits how often a listed name is looked up until it is found. There is no pause between the tries: they are
-// for programs that replace a file again and again.
+// maxLooks limits how often a listed name is looked up until it is found. There is no pause between the tries: they
+// are for programs that replace a file again and again.
 const maxLooks = 5
 
-// missed looks again for names that were listed and then not found. A name that is no longer listed was deleted. A listed
-// name that is found now was replaced. A listed name that still cannot be found is data that cannot be read.
+// missed looks again for names that were listed and then not found. A name that is no longer listed was deleted. A
+// listed name that is found now was replaced. A listed name that still cannot be found is data that cannot be read.
 func (it *dirIter) missed() (fs.Entry, error) {
 	for look := 1; len(it.missing) > 0; look++ {
 		listed, err := it.ref.names()

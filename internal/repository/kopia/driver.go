@@ -101,9 +101,9 @@ func (d Driver) create(ctx context.Context, r repository.Repository) (bool, erro
 	return err == nil, err
 }
 
-// clearWay reports whether a format blob exists. Without a format blob the storage must be empty: with new keys the data
-// of a damaged repository would be lost for ever. The only exception is the first blob that Init writes. An interrupted
-// Init leaves it, it holds no data, and kopia fails on it, so clearWay deletes it.
+// clearWay reports whether a format blob exists. Without a format blob the storage must be empty: with new keys the
+// data of a damaged repository would be lost for ever. The only exception is the first blob that Init writes. An
+// interrupted Init leaves it, it holds no data, and kopia fails on it, so clearWay deletes it.
 func clearWay(ctx context.Context, st blob.Storage) (there bool, _ error) {
 	const first = blob.ID(format.KopiaBlobCfgBlobID)
 	leftover := false
@@ -131,7 +131,8 @@ func clearWay(ctx context.Context, st blob.Storage) (there bool, _ error) {
 	return false, nil
 }
 
-// settle completes a new repository in one flush. It writes the owner last: where an owner is found, the policy exists too.
+// settle completes a new repository in one flush. It writes the owner last: where an owner is found, the policy
+// exists too.
 func settle(ctx context.Context, w repo.RepositoryWriter, owner string) error {
 	// kopia must not expire snapshots: its retention runs at every checkpoint of an upload. Zero in all fields means
 	// "keep all" (policy.EffectiveKeepLatest).

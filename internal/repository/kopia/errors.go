@@ -19,7 +19,8 @@ import (
 	"github.com/cairn-backup/cairn/internal/repository/cloud"
 )
 
-// classify gives an error its kind. It knows kopia's own errors; repository.KindOf knows those of the storage clients.
+// classify gives an error its kind. It knows kopia's own errors; repository.KindOf knows those of the storage
+// clients.
 func classify(op string, err error) error {
 	if err == nil || errors.As(err, new(*repository.Error)) {
 		return err

@@ -19,8 +19,8 @@ import (
 // listedAtOnce is how many directories of a file server are listed in parallel.
 const listedAtOnce = 8
 
-// filesStorage keeps blobs as files on a server, in the layout of kopia's own file storages: kopia's program can open the
-// repository over the same protocol, or from the disk of the server.
+// filesStorage keeps blobs as files on a server, in the layout of kopia's own file storages: kopia's program can
+// open the repository over the same protocol, or from the disk of the server.
 type filesStorage struct {
 	sharded.Storage
 	blob.DefaultProviderImplementation
@@ -129,8 +129,8 @@ func (f *filesImpl) DeleteBlobInPath(ctx context.Context, _, path string) error 
 	return f.tree.Remove(ctx, name(path))
 }
 
-// ReadDir implements sharded.Impl. A directory that was deleted meanwhile is empty. So is the directory of a repository
-// that Init is about to create.
+// ReadDir implements sharded.Impl. A directory that was deleted meanwhile is empty. So is the directory of a
+// repository that Init is about to create.
 func (f *filesImpl) ReadDir(ctx context.Context, dir string) ([]os.FileInfo, error) {
 	entries, err := f.tree.List(ctx, name(dir))
 	if missing(err) == blob.ErrBlobNotFound && (f.create || name(dir) != f.root) {

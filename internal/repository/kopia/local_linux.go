@@ -15,9 +15,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// localStorage adds durability to kopia's file system storage: PutBlob returns when the blob is on the disk. Without it
-// a power failure could lose data after a success was reported. And an index that reached the disk before its pack would
-// make every later backup refer to missing data.
+// localStorage adds durability to kopia's file system storage: PutBlob returns when the blob is on the disk.
+// Without it a power failure could lose data after a success was reported. And an index that reached the disk
+// before its pack would make every later backup refer to missing data.
 type localStorage struct {
 	blob.Storage
 	root    string
@@ -41,8 +41,8 @@ func newLocalStorage(st blob.Storage, root, dir string) (blob.Storage, error) {
 	return &localStorage{Storage: st, root: filepath.Clean(root), shards: filepath.Join(dir, sharded.ParametersFile), paths: paths}, nil
 }
 
-// PutBlob writes a blob and waits for the disk. On a full disk it fails at once: kopia would try ten times, half a minute
-// apart.
+// PutBlob writes a blob and waits for the disk. On a full disk it fails at once: kopia would try ten times, half a
+// minute apart.
 func (s *localStorage) PutBlob(ctx context.Context, id blob.ID, data blob.Bytes, o blob.PutOptions) error {
 	dir, file, err := s.paths.GetShardedPathAndFilePath(ctx, id)
 	if err != nil {
@@ -93,8 +93,8 @@ func (s *localStorage) room(n int) error {
 	return nil
 }
 
-// removeLeftovers removes the temporary files of a blob that could not be written: on a full disk they would hold the last
-// free space for ever. The name of a blob is random, so nobody else writes it.
+// removeLeftovers removes the temporary files of a blob that could not be written: on a full disk they would hold
+// the last free space for ever. The name of a blob is random, so nobody else writes it.
 func removeLeftovers(file string) {
 	dir, name := filepath.Split(file)
 	entries, _ := os.ReadDir(dir) // what cannot be listed cannot be removed

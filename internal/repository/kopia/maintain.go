@@ -11,9 +11,9 @@ import (
 	"github.com/cairn-backup/cairn/internal/repository"
 )
 
-// Maintain keeps kopia's safety windows, so it never removes what a concurrent backup needs: contents live for 24 h and
-// are dropped only after two collections that are 4 h apart; blobs live for 24 h. Without these windows a running backup
-// loses its data, so there is no option to skip them.
+// Maintain keeps kopia's safety windows, so it never removes what a concurrent backup needs: contents live for 24 h
+// and are dropped only after two collections that are 4 h apart; blobs live for 24 h. Without these windows a
+// running backup loses its data, so there is no option to skip them.
 func (e *repoEngine) Maintain(ctx context.Context, opt repository.MaintainOptions) error {
 	ctx, stop := e.ctx(ctx)
 	defer stop()

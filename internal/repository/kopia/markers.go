@@ -13,8 +13,8 @@ import (
 // sessionMarker is the first letter of the blobs with which kopia marks a running writer.
 const sessionMarker = "s"
 
-// markers lets a writer finish that is not allowed to delete, and so cannot remove its session marker. Maintenance removes
-// the marker after four days.
+// markers lets a writer finish that is not allowed to delete, and so cannot remove its session marker. Maintenance
+// removes the marker after four days.
 type markers struct{ blob.Storage }
 
 // DeleteBlob implements blob.Storage.

@@ -130,8 +130,8 @@ func (e *repoEngine) giveUp(err error) {
 	}
 }
 
-// whyNotFound distinguishes a missing bucket from a missing repository. kopia's S3 client returns "blob not found" for
-// both, but a listing fails only without the bucket.
+// whyNotFound distinguishes a missing bucket from a missing repository. kopia's S3 client returns "blob not found"
+// for both, but a listing fails only without the bucket.
 func (d Driver) whyNotFound(ctx context.Context, f storageFunc, err error) error {
 	st, err2 := f(ctx, false)
 	if err2 != nil {

@@ -11,8 +11,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// packFiles keeps the files of the most recently read packs open. kopia opens the file of a pack for each content, which
-// takes four system calls in place of two.
+// packFiles keeps the files of the most recently read packs open. kopia opens the file of a pack for each content,
+// which takes four system calls in place of two.
 type packFiles struct {
 	mu   sync.Mutex
 	open map[blob.ID]*list.Element
@@ -28,8 +28,8 @@ type packFile struct {
 // packFilesKept is more than the number of packs that a restore reads at a time.
 const packFilesKept = 8
 
-// read reads a part of a pack into out. It reports whether it succeeded. If not, kopia's storage returns the data or the
-// right error.
+// read reads a part of a pack into out. It reports whether it succeeded. If not, kopia's storage returns the data
+// or the right error.
 func (p *packFiles) read(id blob.ID, file string, off, n int64, out blob.OutputBuffer) bool {
 	f := p.get(id, file)
 	if f == nil {
@@ -52,8 +52,8 @@ func (p *packFiles) read(id blob.ID, file string, off, n int64, out blob.OutputB
 	return true
 }
 
-// get returns the open file of a pack, or nil if it cannot be opened. Another goroutine may close it at any time; then
-// reading from it fails.
+// get returns the open file of a pack, or nil if it cannot be opened. Another goroutine may close it at any time;
+// then reading from it fails.
 func (p *packFiles) get(id blob.ID, file string) *os.File {
 	p.mu.Lock()
 	defer p.mu.Unlock()

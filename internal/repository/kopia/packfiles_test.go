@@ -51,8 +51,8 @@ func fileOf(t *testing.T, dir, name string) string {
 	return found
 }
 
-// TestPackFiles: a pack is read through a file that stays open, and yet a pack that was replaced, shortened or deleted meanwhile
-// is read as it is now. Far more packs than are kept open can be read in turns.
+// TestPackFiles checks that open files of packs do not hide changes: a pack that was replaced, shortened or deleted
+// is read as it is now. It reads more packs in turns than are kept open.
 func TestPackFiles(t *testing.T) {
 	g, ctx, dir := NewWithT(t), t.Context(), t.TempDir()
 	st, err := kopia.OpenLocal(ctx, dir)
@@ -89,7 +89,7 @@ func TestPackFiles(t *testing.T) {
 	g.Expect(st.Close(ctx)).To(Succeed())
 }
 
-// writers takes the options of object writers.
+// writers records the AsyncWrites of object writers.
 type writers struct {
 	repo.RepositoryWriter
 	async []int
@@ -104,7 +104,7 @@ func (w *writers) NewObjectWriter(_ context.Context, opt object.WriterOptions) o
 	return noWriter{}
 }
 
-// TestUploadWriter: a file is written in a goroutine of its own only while a core is idle.
+// TestUploadWriter checks that a file is written in a goroutine of its own only while a core is idle.
 func TestUploadWriter(t *testing.T) {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(3))
 	g, w := NewWithT(t), &writers{}

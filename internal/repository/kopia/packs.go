@@ -11,12 +11,12 @@ import (
 	"github.com/kopia/kopia/repo/blob"
 )
 
-// packReader reads whole packs where kopia asks for one content after the other. Without it a restore of small files makes
-// one request per file. kopia's own data cache writes a file per content, which costs more than it saves in a process that
-// restores once, so a restore is best opened without a cache directory.
+// packReader reads whole packs where kopia asks for one content after the other. Without it a restore of small
+// files makes one request per file. kopia's own data cache writes a file per content, which costs more than it
+// saves in a process that restores once, so a restore is best opened without a cache directory.
 //
-// A pack is read in ranges, several at a time, because one connection to a bucket is slow. A content is available as soon
-// as its ranges are, so a restore works on the first ranges of a pack while the others arrive.
+// A pack is read in ranges, several at a time, because one connection to a bucket is slow. A content is available
+// as soon as its ranges are, so a restore works on the first ranges of a pack while the others arrive.
 type packReader struct {
 	blob.Storage
 	direct  bool         // the storage reads parts of packs as cheaply as whole packs: never read whole packs
@@ -133,8 +133,8 @@ func (p *packReader) recycle(pk *pack) {
 	}
 }
 
-// lookup returns a pack that is read whole. It starts with the range of off. It returns nil until enough parts of the pack
-// were asked for.
+// lookup returns a pack that is read whole. It starts with the range of off. It returns nil until enough parts of
+// the pack were asked for.
 func (p *packReader) lookup(ctx context.Context, id blob.ID, off int64) *pack {
 	p.mu.Lock()
 	if p.seen == nil {

@@ -17,8 +17,8 @@ import (
 	"github.com/cairn-backup/cairn/internal/repository/kopia"
 )
 
-// TestPartBuffer: whatever way a part comes in, it is whole, also after an attempt that failed; more than was asked for is
-// an error.
+// TestPartBuffer checks that a part is complete whether it is written or read, also after a failed attempt, and
+// that more data than was asked for is an error.
 func TestPartBuffer(t *testing.T) {
 	g := NewWithT(t)
 	data := make([]byte, 300<<10+1)
@@ -74,8 +74,8 @@ type buffer struct{ bytes.Buffer }
 
 func (b *buffer) Length() int { return b.Len() }
 
-// TestPacks reads every content of some packs, on several goroutines, in the order in which a restore reads them: each is as it
-// was stored, and most cost no request of their own, also where ranges of a pack cannot be had.
+// TestPacks reads every content of some packs in several goroutines, in the order of a restore. Each content must
+// be as it was stored, also where ranges of a pack cannot be read, and most must cost no request.
 func TestPacks(t *testing.T) {
 	broken := errors.New("broken")
 	for name, fail := range map[string]func(blob.ID, int64, int64) error{

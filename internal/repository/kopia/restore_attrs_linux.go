@@ -11,15 +11,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// place is where an entry was restored. fd is the file or directory itself. It is -1 for symbolic links, FIFOs and devices,
-// which cannot be opened; dfd, the descriptor of the directory, and name lead to them.
+// place is where an entry was restored. fd is the file or directory itself. It is -1 for symbolic links, FIFOs and
+// devices, which cannot be opened; dfd, the descriptor of the directory, and name lead to them.
 type place struct {
 	fd, dfd   int
 	name, rel string
 }
 
-// setAttrs sets the attributes of an entry. The order matters: chown clears set-id bits and capabilities, an ACL changes
-// the mode, and everything changes the time.
+// setAttrs sets the attributes of an entry. The order matters: chown clears set-id bits and capabilities, an ACL
+// changes the mode, and everything changes the time.
 func (r *restorer) setAttrs(p place, de *snapshot.DirEntry, rec *record) {
 	r.setOwner(p, de)
 	if rec != nil {

@@ -122,8 +122,8 @@ func (r *restorer) mkdir(dfd int, rel, name string, t timeRec, selected bool) (i
 	return fd, at, err
 }
 
-// put calls create with a name that must not exist, and moves the result into place as OnConflict says. The entry of the
-// snapshot was modified at t.
+// put calls create with a name that must not exist, and moves the result into place as OnConflict says. The entry
+// of the snapshot was modified at t.
 func (r *restorer) put(dfd int, rel, name string, t timeRec, create func(name string) error) error {
 	err := create(name)
 	if err != unix.EEXIST {
@@ -159,7 +159,8 @@ func (r *restorer) put(dfd int, rel, name string, t timeRec, create func(name st
 	return nil
 }
 
-// clear removes a directory from the place of a file. It empties the directory first only if extra entries are deleted.
+// clear removes a directory from the place of a file. It empties the directory first only if extra entries are
+// deleted.
 func (r *restorer) clear(dfd int, rel, name string) error {
 	if r.opt.DeleteExtra {
 		r.remove(dfd, path.Dir(rel), name, true)

@@ -34,8 +34,8 @@ func (e *repoEngine) newRestorer(ctx context.Context, op, id, target string, opt
 	}, nil
 }
 
-// each calls do for the selected entries of a directory, in parallel where workers are free, and waits for all calls. It
-// calls bad for malformed names. It ends at the first error of do or bad.
+// each calls do for the selected entries of a directory, in parallel where workers are free, and waits for all
+// calls. It calls bad for malformed names. It ends at the first error of do or bad.
 func (r *restorer) each(ctx context.Context, rel string, dm *snapshot.DirManifest, taken bool,
 	bad func(*snapshot.DirEntry, error) error, do func(name string, x *snapshot.DirEntry, selected bool) error,
 ) error {

@@ -15,8 +15,8 @@ import (
 	"github.com/cairn-backup/cairn/internal/repository"
 )
 
-// tidy removes entries that the snapshot does not have from a restored directory, if DeleteExtra asks for it. It always
-// removes temporary files of a restore that was killed.
+// tidy removes entries that the snapshot does not have from a restored directory, if DeleteExtra asks for it. It
+// always removes temporary files of a restore that was killed.
 func (r *restorer) tidy(fd int, rel string, dm *snapshot.DirManifest, recs map[string]*record, at treatment) {
 	if !at.existed || r.opt.OnConflict == repository.ConflictFail {
 		return
@@ -71,8 +71,8 @@ func names(fd int, want func(string) bool) ([]string, error) {
 	}
 }
 
-// remove deletes the selected part of an entry that the snapshot does not have. It follows no symbolic link and enters no
-// other file system. An entry that cannot be deleted makes the restore fail.
+// remove deletes the selected part of an entry that the snapshot does not have. It follows no symbolic link and
+// enters no other file system. An entry that cannot be deleted makes the restore fail.
 func (r *restorer) remove(dfd int, relDir, name string, parent bool) {
 	rel := path.Join(relDir, name)
 	var st unix.Stat_t

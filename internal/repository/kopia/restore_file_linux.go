@@ -63,8 +63,8 @@ func (r *restorer) content(ctx context.Context, fd int, de *snapshot.DirEntry) e
 	return nil
 }
 
-// copyObject writes an object to s. Most objects are a single content, which is written without the copy that a reader
-// makes.
+// copyObject writes an object to s. Most objects are a single content, which is written without the copy that a
+// reader makes.
 func (r *restorer) copyObject(ctx context.Context, s *sparse, oid object.ID) error {
 	if id, compressed, single := oid.ContentID(); single && !compressed {
 		b, err := r.e.rep.ContentReader().GetContent(ctx, id)
@@ -130,8 +130,8 @@ func (s *sparse) write(b []byte) error {
 	return nil
 }
 
-// nonZero returns the length of the leading blocks that hold data, 0 if the first block is zero. The blocks are aligned in
-// the file because every buffer but the last is full.
+// nonZero returns the length of the leading blocks that hold data, 0 if the first block is zero. The blocks are
+// aligned in the file because every buffer but the last is full.
 func nonZero(b []byte) int {
 	n := 0
 	for n < len(b) {

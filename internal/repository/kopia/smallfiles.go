@@ -10,9 +10,9 @@ import (
 	"github.com/kopia/kopia/repo/object"
 )
 
-// uploadWriter is the repository writer of kopia's uploader. The uploader compresses and encrypts each file in a goroutine
-// of its own, and copies the contents for it. That is faster for one big file. Where the uploader writes as many files at
-// a time as there are cores, it only costs.
+// uploadWriter is the repository writer of kopia's uploader. The uploader compresses and encrypts each file in a
+// goroutine of its own, and copies the contents for it. That is faster for one big file. Where the uploader writes
+// as many files at a time as there are cores, it only costs.
 type uploadWriter struct {
 	repo.RepositoryWriter
 	open atomic.Int64 // files that are being written

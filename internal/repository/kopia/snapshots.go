@@ -72,7 +72,8 @@ func (e *repoEngine) list(ctx context.Context, si *snapshot.SourceInfo, tags map
 	return out, nil
 }
 
-// parseDetails returns the details of a snapshot. For snapshots of kopia's own program it takes them from the summary.
+// parseDetails returns the details of a snapshot. For snapshots of kopia's own program it takes them from the
+// summary.
 func parseDetails(m *snapshot.Manifest) (d details) {
 	if json.Unmarshal([]byte(m.Description), &d) != nil && m.RootEntry != nil && m.RootEntry.DirSummary != nil {
 		d.Files, d.Bytes = m.RootEntry.DirSummary.TotalFileCount, m.RootEntry.DirSummary.TotalFileSize

@@ -15,8 +15,8 @@ import (
 	"github.com/cairn-backup/cairn/internal/repository"
 )
 
-// stream stores one file without the uploader: after a read error the uploader returns a snapshot without the file, and no
-// error.
+// stream stores one file without the uploader: after a read error the uploader returns a snapshot without the file,
+// and no error.
 func (b *backup) stream(ctx, kctx context.Context, w repo.RepositoryWriter) (*snapshot.Manifest, details, error) {
 	start := w.Time()
 	ow := w.NewObjectWriter(kctx, object.WriterOptions{Description: "STREAM:" + b.src.Name, Compressor: b.comp,

@@ -17,8 +17,8 @@ import (
 	"github.com/cairn-backup/cairn/internal/repository"
 )
 
-// tree stores a directory. ctx is the context of the caller. kctx outlives it by cancelGrace, so that a canceled backup
-// can still save what it has.
+// tree stores a directory. ctx is the context of the caller. kctx outlives it by cancelGrace, so that a canceled
+// backup can still save what it has.
 func (b *backup) tree(ctx, kctx context.Context, w repo.RepositoryWriter) (*snapshot.Manifest, details, error) {
 	previous, err := snapshot.FindPreviousManifests(kctx, w, source(b.src.Name), nil)
 	if err != nil {
@@ -67,8 +67,8 @@ const (
 	maxReadAgain = 1 << 30
 )
 
-// upload reads the tree, and then again while files change during the pass. A later pass opens only files that changed
-// since.
+// upload reads the tree, and then again while files change during the pass. A later pass opens only files that
+// changed since.
 func (b *backup) upload(ctx context.Context, u *upload.Uploader, previous []*snapshot.Manifest) (*snapshot.Manifest, *walk, error) {
 	var start fs.UTCTimestamp
 	var distrusted map[string]bool
@@ -133,8 +133,8 @@ func (b *backup) count(man *snapshot.Manifest, wk *walk) details {
 // errUnfinished means that kopia ended the upload early. Unless the caller canceled it, kopia only logged the reason.
 var errUnfinished = errors.New("the upload was not finished")
 
-// verdict returns why the upload is no restore point, or nil. kopia returns no error where files failed or the upload was
-// canceled.
+// verdict returns why the upload is no restore point, or nil. kopia returns no error where files failed or the
+// upload was canceled.
 func (b *backup) verdict(ctx context.Context, man *snapshot.Manifest, d details) error {
 	switch {
 	case man.IncompleteReason != "":
@@ -146,8 +146,8 @@ func (b *backup) verdict(ctx context.Context, man *snapshot.Manifest, d details)
 	return nil
 }
 
-// flushByCount limits memory. kopia keeps the index of everything written since the last flush in memory, about 700 bytes
-// per file, and flushes by itself only at checkpoints.
+// flushByCount limits memory. kopia keeps the index of everything written since the last flush in memory, about 700
+// bytes per file, and flushes by itself only at checkpoints.
 func (b *backup) flushByCount(ctx context.Context, w repo.RepositoryWriter, u *upload.Uploader) func() error {
 	ctx, cancel := context.WithCancel(ctx)
 	done := make(chan error, 1)

@@ -134,7 +134,7 @@ func (e *repoEngine) load(ctx context.Context, id string) (fs.Entry, *snapshot.M
 		return nil, nil, err
 	}
 	if man.IncompleteReason != "" {
-		return nil, nil, &repository.Error{Op: "open snapshot", Kind: repository.ErrNotFound, Err: fmt.Errorf("what has this id was never finished: %s", man.IncompleteReason)}
+		return nil, nil, &repository.Error{Op: "open snapshot", Kind: repository.ErrNotFound, Err: fmt.Errorf("snapshot %s was never finished: %s", id, man.IncompleteReason)}
 	}
 	root, err := snapshotfs.SnapshotRoot(e.rep, man)
 	return root, man, err
