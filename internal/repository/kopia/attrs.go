@@ -10,10 +10,10 @@ import (
 	"strings"
 )
 
-// What kopia drops is kept in one hidden file per directory, attrName, which exists only where there is
-// something to keep. It is an ordinary file of the snapshot for kopia: reachable, so never garbage; deleted
-// with the snapshot; deduplicated while it does not change; restored with any subdirectory; and nobody ever
-// holds more than one directory of it in memory.
+// Attributes that kopia drops are kept in one hidden file per directory, attrName. The file exists only where there
+// is something to keep. For kopia it is an ordinary file of the snapshot: it is reachable, so it is never garbage;
+// it is deleted with the snapshot; it is deduplicated while it does not change; it is restored with any
+// subdirectory; and memory never holds the attributes of more than one directory.
 const (
 	attrName   = ".cairn~a"
 	namePrefix = ".cairn~n" // + name with % escapes: kopia's JSON can hold only UTF-8 names
@@ -139,7 +139,7 @@ func decodeAttrs(b []byte) ([]record, error) {
 	return recs, nil
 }
 
-// attrReader reads until something is wrong, and then nothing but zero values.
+// attrReader reads values. After the first error it returns only zero values.
 type attrReader struct {
 	rest []byte
 	bad  bool
@@ -202,8 +202,8 @@ func (d *attrReader) record() record {
 	return r
 }
 
-// attrStamp turns the content into a modification time, because kopia skips a file whose time, size, mode and
-// owner are those of last time. It lies before 1970 so that it never is a directory's newest time.
+// attrStamp turns the content into a modification time: kopia skips a file whose time, size, mode and owner are the
+// same as in the previous snapshot. The time lies before 1970, so it is never the newest time of a directory.
 func attrStamp(b []byte) int64 {
 	h := sha256.Sum256(b)
 	return -int64(binary.BigEndian.Uint64(h[:8]) >> 2)

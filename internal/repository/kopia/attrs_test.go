@@ -10,7 +10,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/repository/kopia"
 )
 
-// FuzzNames: every name a directory can hold survives, as one that kopia can store.
+// FuzzNames checks that every name of a directory survives as a name that kopia can store.
 func FuzzNames(f *testing.F) {
 	for _, s := range []string{"plain", "mit Leerzeichen ü", "\xff\xfe", ".cairn~a", ".cairn~nx", "%41", "caf\xe9 100%"} {
 		f.Add(s)
@@ -28,7 +28,9 @@ func FuzzNames(f *testing.F) {
 }
 
 func TestNamesFromASnapshotAreConfined(t *testing.T) {
-	for _, name := range []string{"", ".", "..", "a/b", "a\x00b", ".cairn~n", ".cairn~n%2e%2e", ".cairn~na%2fb", ".cairn~n%2", ".cairn~n%zz"} {
+	for _, name := range []string{
+		"", ".", "..", "a/b", "a\x00b", ".cairn~n", ".cairn~n%2e%2e", ".cairn~na%2fb", ".cairn~n%2", ".cairn~n%zz",
+	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := kopia.DecodeName(name)
 			NewWithT(t).Expect(err).To(HaveOccurred())
@@ -36,7 +38,7 @@ func TestNamesFromASnapshotAreConfined(t *testing.T) {
 	}
 }
 
-// FuzzAttributes: an attribute file is data of the repository and may hold anything.
+// FuzzAttributes checks that no content of an attribute file does harm: it comes from the repository.
 func FuzzAttributes(f *testing.F) {
 	f.Add([]byte("cairn-attributes 1\n"))
 	f.Add([]byte("cairn-attributes 1\n\x01a\x02\x01\x04user\x01v"))

@@ -16,9 +16,9 @@ import (
 
 const (
 	maxProblems       = 100
-	defaultParallel   = 4 // also hides the storage's latency, so not the number of cores
+	defaultParallel   = 4 // not the number of cores: it also hides the latency of the storage
 	defaultCheckpoint = 10 * time.Minute
-	flushEvery        = 100_000          // files; more would be memory: 2 million files have to fit in 450 MiB
+	flushEvery        = 100_000          // files; more would take more memory: 2 million files must fit in 450 MiB
 	cancelGrace       = 20 * time.Second // to save what is done; a pod has 30 s from SIGTERM to SIGKILL
 	tagPrefix         = "tag:"           // as kopia's own program, so that `kopia snapshot list --tags` works
 )
@@ -30,10 +30,11 @@ var compressors = map[repository.Compression]compression.Name{
 	repository.CompressionBetter:  "zstd",
 }
 
-// neverCompress are compressed already; sorted, as kopia does a binary search.
+// neverCompress are the extensions of files that are compressed already. kopia does a binary search: keep them
+// sorted.
 var neverCompress = []string{".7z", ".avif", ".br", ".bz2", ".docx", ".gz", ".heic", ".jpeg", ".jpg", ".lz4", ".m4a", ".mkv", ".mov", ".mp3", ".mp4", ".png", ".rar", ".tgz", ".webm", ".webp", ".xlsx", ".xz", ".zip", ".zst"}
 
-// details is kept in the snapshot's description: what kopia's manifest has no place for.
+// details are counts that kopia's manifest has no field for. They are kept in the description of the snapshot.
 type details struct {
 	Files, Bytes, Dirs, Symlinks, HardLinks, Special, Sockets       int64 `json:",omitempty"`
 	Unreadable, AttributesUnreadable, Vanished, Changed, Attributes int64 `json:",omitempty"`
@@ -74,11 +75,11 @@ func (e *repoEngine) Backup(ctx context.Context, src repository.Source, opt repo
 	}
 	if err != nil {
 		err = cause(kctx, err)
-		// Keep what was uploaded: without an index of it the next run could not reuse it. Best effort.
+		// Write the index of the uploaded contents, so that the next run can reuse them. Best effort.
 		kctx, cancel := context.WithTimeout(kctx, cancelGrace)
 		defer cancel()
 		if ferr := w.Flush(kctx); ferr != nil && errors.Is(err, errUnfinished) {
-			err = ferr // a checkpoint failed, and most likely of this
+			err = ferr // a checkpoint failed, most likely for the same reason
 		}
 		if ctx.Err() != nil {
 			err = &repository.Error{Op: "backup", Kind: repository.ErrCanceled, Err: err}
@@ -99,7 +100,7 @@ type backup struct {
 	progress *progress
 }
 
-// accept asks the caller whether it becomes a snapshot.
+// accept asks the caller whether the upload becomes a snapshot.
 func (b *backup) accept(ctx context.Context, w repo.RepositoryWriter, man *snapshot.Manifest, d details) error {
 	if b.opt.Accept == nil {
 		return nil
@@ -115,8 +116,8 @@ func (b *backup) accept(ctx context.Context, w repo.RepositoryWriter, man *snaps
 	return b.keepForNext(ctx, w, man, "refused", err)
 }
 
-// keepForNext saves what is no restore point for the next run, which skips the files it has. It replaces what earlier
-// runs left in that way: it is of the whole tree. The result is err.
+// keepForNext saves the manifest as incomplete: it is no restore point, but the next run skips the files that it
+// lists. It replaces the incomplete manifests of earlier runs, because it covers the whole tree. It returns err.
 func (b *backup) keepForNext(ctx context.Context, w repo.RepositoryWriter, man *snapshot.Manifest, reason string, err error) error {
 	man.IncompleteReason = reason
 	_, err2 := snapshot.SaveSnapshot(ctx, w, man)
@@ -130,7 +131,7 @@ func (b *backup) keepForNext(ctx context.Context, w repo.RepositoryWriter, man *
 	return err
 }
 
-// dropUnfinished deletes what interrupted and refused runs of the source left before man.
+// dropUnfinished deletes the incomplete manifests that earlier runs of the source left before man.
 func dropUnfinished(ctx context.Context, w repo.RepositoryWriter, man *snapshot.Manifest) error {
 	old, err := snapshot.ListSnapshots(ctx, w, man.Source)
 	if err != nil {
@@ -146,8 +147,8 @@ func dropUnfinished(ctx context.Context, w repo.RepositoryWriter, man *snapshot.
 	return nil
 }
 
-// commit saves the manifest and flushes; the snapshot exists only once the flush returned. Leftovers of
-// interrupted runs of this source go in the same flush.
+// commit saves the manifest and flushes. The snapshot exists only after the flush has returned. The same flush
+// deletes what interrupted runs of this source left.
 func (b *backup) commit(ctx context.Context, w repo.RepositoryWriter, man *snapshot.Manifest, d details) error {
 	text, err := json.Marshal(d)
 	if err != nil {
@@ -155,7 +156,7 @@ func (b *backup) commit(ctx context.Context, w repo.RepositoryWriter, man *snaps
 	}
 	man.Description = string(text)
 	man.Tags = prefixed(b.opt.Tags)
-	man.Pins = []string{"cairn"} // kopia's own expiry must not touch it, whoever runs it
+	man.Pins = []string{"cairn"} // protects the snapshot from kopia's own expiry, whoever runs it
 	if _, err := snapshot.SaveSnapshot(ctx, w, man); err != nil {
 		return err
 	}
@@ -165,7 +166,7 @@ func (b *backup) commit(ctx context.Context, w repo.RepositoryWriter, man *snaps
 	return w.Flush(ctx)
 }
 
-// prefixed are tags as they are stored.
+// prefixed returns tags with the prefix under which they are stored.
 func prefixed(tags map[string]string) map[string]string {
 	t := make(map[string]string, len(tags))
 	for k, v := range tags {
@@ -184,7 +185,7 @@ func (b *backup) result(man *snapshot.Manifest, d details) repository.Snapshot {
 	return s
 }
 
-// firstError prefers a.
+// firstError returns a, or b where a is nil.
 func firstError(a, b error) error {
 	if a != nil {
 		return a

@@ -10,15 +10,15 @@ import (
 	"github.com/cairn-backup/cairn/internal/repository"
 )
 
-// answerWithin is how long one request may take, with the client's own retries. A pack of 20 MiB goes through a line of
-// 0.3 Mbit/s in that time; a server that is mute must not hold a backup until its deadline.
+// answerWithin limits one request together with the retries of the client. A line of 0.3 Mbit/s transfers a pack of
+// 20 MiB in that time. A server that never answers must not hold a backup until its deadline.
 const answerWithin = 10 * time.Minute
 
-// bounded gives every request an end, and lets only so many be under way at once.
+// bounded limits the time of each request and the number of requests at a time.
 type bounded struct {
 	blob.Storage
 	within time.Duration
-	slots  chan struct{} // nil: no bound
+	slots  chan struct{} // nil means no limit
 }
 
 func newBounded(st blob.Storage, within time.Duration, connections int) blob.Storage {
@@ -52,8 +52,8 @@ func (b *bounded) DeleteBlob(ctx context.Context, id blob.ID) error {
 	return b.do(ctx, func(ctx context.Context) error { return b.Storage.DeleteBlob(ctx, id) })
 }
 
-// ListBlobs implements blob.Storage. Each blob starts the time anew. It takes no slot: what is called for each blob may
-// want one.
+// ListBlobs implements blob.Storage. The time starts anew with each blob. A listing takes no slot, because each may
+// need one.
 func (b *bounded) ListBlobs(ctx context.Context, prefix blob.ID, each func(blob.Metadata) error) error {
 	inner, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -83,12 +83,12 @@ func (b *bounded) do(ctx context.Context, request func(context.Context) error) e
 	return because(ctx, inner, request(inner), silence)
 }
 
-// silent is what is said of a storage that did not answer.
+// silent returns the error for a storage that did not answer.
 func silent(within time.Duration) error {
 	return &repository.Error{Op: "reach storage", Kind: repository.ErrUnreachable, Err: fmt.Errorf("no answer within %v", within)}
 }
 
-// because tells the end of the time from the caller's own end.
+// because returns silence where the time limit ended the request, and err where the caller did.
 func because(caller, inner context.Context, err, silence error) error {
 	if err != nil && caller.Err() == nil && context.Cause(inner) == silence {
 		return silence

@@ -17,7 +17,8 @@ import (
 	"github.com/cairn-backup/cairn/internal/repository/kopia"
 )
 
-// TestAMuteServer: one that accepts connections and never answers is told as unreachable, by Init and by Open.
+// TestAMuteServer checks that Init and Open report a server as unreachable that accepts connections and never
+// answers.
 func TestAMuteServer(t *testing.T) {
 	t.Parallel()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -31,7 +32,7 @@ func TestAMuteServer(t *testing.T) {
 	g.Expect(d.Init(t.Context(), enginetest.Repo(t, s3))).To(MatchError(repository.ErrUnreachable))
 }
 
-// TestMaxConnections counts the requests that a server has at hand at once.
+// TestMaxConnections counts the requests that a server handles at a time.
 func TestMaxConnections(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
@@ -74,7 +75,7 @@ func TestMaxConnections(t *testing.T) {
 	}
 }
 
-// TestS3WithTheIdentityOfThePod: without keys those are used that the cloud hands out.
+// TestS3WithTheIdentityOfThePod checks that, without keys, the keys of the cloud are used.
 func TestS3WithTheIdentityOfThePod(t *testing.T) {
 	g := NewWithT(t)
 	cloud := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {

@@ -16,7 +16,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/repository"
 )
 
-// ReadDir lists a directory of a snapshot, by name.
+// ReadDir lists a directory of a snapshot, sorted by name.
 func (e *repoEngine) ReadDir(ctx context.Context, id, p string) ([]repository.Entry, error) {
 	ctx, stop := e.ctx(ctx)
 	defer stop()
@@ -67,7 +67,7 @@ func (e *repoEngine) listDir(ctx context.Context, id, p string) ([]repository.En
 	return out, nil
 }
 
-// manifest loads a snapshot. Only for one that is not known it asks the storage what is new, which is slow.
+// manifest loads a snapshot. It refreshes from the storage, which is slow, only where the snapshot is not known yet.
 func (e *repoEngine) manifest(ctx context.Context, id string) (*snapshot.Manifest, error) {
 	if man, err := snapshot.LoadSnapshot(ctx, e.rep, manifest.ID(id)); err == nil && man.IncompleteReason == "" && man.RootEntry != nil {
 		return man, nil
@@ -76,7 +76,7 @@ func (e *repoEngine) manifest(ctx context.Context, id string) (*snapshot.Manifes
 	return man, err
 }
 
-// toEntry is an entry with what its directory knows of it.
+// toEntry returns an entry with the attributes that its directory keeps for it.
 func toEntry(name string, x *snapshot.DirEntry, rec *record) repository.Entry {
 	out := repository.Entry{
 		Name: name, Mode: os.FileMode(x.Permissions), Size: x.FileSize, UID: x.UserID, GID: x.GroupID,
@@ -95,7 +95,7 @@ func toEntry(name string, x *snapshot.DirEntry, rec *record) repository.Entry {
 	return out
 }
 
-// The types of special files in a record's mode, as Linux has them.
+// The types of special files in the mode of a record, as in Linux.
 const (
 	typeMask  = 0o170000
 	typeFIFO  = 0o010000

@@ -15,7 +15,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/repository"
 )
 
-// Compare reads what a restore wrote and compares it with the snapshot, depth first like Restore.
+// Compare compares a restored tree with the snapshot. It goes depth first, like Restore.
 func (e *repoEngine) Compare(ctx context.Context, id, target string, opt repository.RestoreOptions) (repository.CompareResult, error) {
 	ctx, stop := e.ctx(ctx)
 	defer stop()
@@ -41,13 +41,13 @@ func (e *repoEngine) Compare(ctx context.Context, id, target string, opt reposit
 	return res, classify("compare", cause(ctx, err))
 }
 
-// comparer is one comparison at work. Of the restorer it uses the counts and the rules.
+// comparer is one comparison. It uses the counts and rules of the restorer.
 type comparer struct {
 	*restorer
 	different, unreadable atomic.Int64
 }
 
-// dir compares what is in an open directory. It returns only errors of the repository.
+// dir compares the entries of an open directory. It returns only errors of the repository.
 func (c *comparer) dir(ctx context.Context, fd int, rel string, de *snapshot.DirEntry, taken bool) error {
 	dm, err := c.e.readDir(ctx, de.ObjectID)
 	if err != nil {
@@ -64,7 +64,7 @@ func (c *comparer) dir(ctx context.Context, fd int, rel string, de *snapshot.Dir
 	return firstError(err, ctx.Err())
 }
 
-// compare compares one entry. A directory that is only on the way to what is selected need not be there.
+// compare compares one entry. A directory that only leads to selected entries need not exist.
 func (c *comparer) compare(ctx context.Context, dfd int, relDir, name string, de *snapshot.DirEntry, rec *record, selected bool) error {
 	rel := path.Join(relDir, name)
 	var st unix.Stat_t
@@ -78,7 +78,7 @@ func (c *comparer) compare(ctx context.Context, dfd int, relDir, name string, de
 	typ := st.Mode & unix.S_IFMT
 	if c.opt.OnConflict == repository.ConflictNewer && typ != unix.S_IFDIR {
 		if t := changed(de, rec); st.Mtim.Sec > t.sec || st.Mtim.Sec == t.sec && st.Mtim.Nsec > t.nsec {
-			return nil // The restore kept it.
+			return nil // the restore kept it
 		}
 	}
 	switch {
@@ -101,7 +101,7 @@ func (c *comparer) compare(ctx context.Context, dfd int, relDir, name string, de
 	return nil
 }
 
-// miss counts an entry that is not there or can't be read.
+// miss counts an entry that does not exist or cannot be read.
 func (c *comparer) miss(rel string, err error) error {
 	if err == unix.ENOENT {
 		c.differs(rel, "missing")
@@ -140,7 +140,7 @@ func (c *comparer) link(ctx context.Context, dfd int, rel, name string, de *snap
 	return nil
 }
 
-// file compares content. What the page cache has of it is dropped first, where the kernel does that.
+// file compares content. It asks the kernel to drop the cached pages first, so that the disk is read.
 func (c *comparer) file(ctx context.Context, dfd int, rel, name string, de *snapshot.DirEntry) error {
 	fd, err := unix.Openat(dfd, name, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
 	if err != nil {

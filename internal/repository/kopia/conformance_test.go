@@ -10,7 +10,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/repository/kopia"
 )
 
-// local is an unused place below an existing directory, as on a volume.
+// local returns a storage in an unused path below an existing directory, as on a volume.
 func local(t testing.TB) repository.Storage {
 	return repository.Storage{Local: &repository.Local{Path: t.TempDir(), Prefix: "shop/web/kopia"}}
 }

@@ -17,9 +17,9 @@ import (
 // dirRef is an open directory. Its entries hold references because kopia may open them after it closed the
 // iterator.
 type dirRef struct {
-	f      *os.File // has a finalizer, should kopia forget to close an entry (it does when canceled)
+	f      *os.File // has a finalizer: kopia forgets to close entries when it is canceled
 	fd     int
-	proc   string // /proc/self/fd/N/: the way to name an entry to the l*xattr calls
+	proc   string // /proc/self/fd/N/, the prefix of an entry's path in l*xattr calls
 	refs   atomic.Int32
 	parent *dirRef
 	raw    string
@@ -49,7 +49,7 @@ func (r *dirRef) path() string {
 	return path.Join(r.parent.path(), r.raw)
 }
 
-// lostAndFound is what ext file systems have in their root from the start, for root's eyes only.
+// lostAndFound is a directory that ext file systems create in their root. Only root can read it.
 const lostAndFound = "lost+found"
 
 func (d *dirNode) SupportsMultipleIterations() bool { return true }
@@ -65,7 +65,7 @@ func (d *dirNode) open() (*dirRef, error) {
 		fd, err = openNode(&d.node, unix.O_RDONLY|unix.O_DIRECTORY)
 	}
 	if err == unix.EACCES && d.dir != nil && d.dir.parent == nil && d.raw == lostAndFound {
-		// What the file system keeps for itself is nobody's data: as if it had just vanished.
+		// The file system keeps nobody's data here: treat the directory as if it had just vanished.
 		err = unix.ENOENT
 	}
 	if err != nil {
@@ -113,7 +113,7 @@ type dirIter struct {
 	recs  []record
 	done  bool
 	seen  xattrList
-	// missing names were listed and then not found; back are the entries of those that were found later.
+	// missing are names that were listed and then not found; back are the entries of those that were found later.
 	missing []string
 	back    []fs.Entry
 }
@@ -131,7 +131,7 @@ func (it *dirIter) keep(r record) {
 	}
 }
 
-// outOfRange notes a time that kopia's nanoseconds since 1970 cannot hold, by whole years.
+// outOfRange records a time that does not fit into kopia's nanoseconds since 1970. The limits are whole years.
 func (r *record) outOfRange(sec, nsec int64) {
 	if sec < minKopiaTime || sec >= maxKopiaTime {
 		r.time = &timeRec{sec, nsec}
@@ -166,14 +166,15 @@ func (it *dirIter) Next(context.Context) (fs.Entry, error) {
 	}
 }
 
-// errListed is not os.ErrNotExist: that would be an entry which is rightly missing.
+// errListed must not be os.ErrNotExist: that means an entry which was deleted.
 var errListed = errors.New("is listed, but cannot be found")
 
-// maxLooks is how often a name that is listed is looked up, at once, until it is found: programs replace a file again and again.
+// maxLooks limits how often a listed name is looked up until it is found. There is no pause between the tries: they
+// are for programs that replace a file again and again.
 const maxLooks = 5
 
-// missed looks again for what was listed and then not found. What is not listed any more was deleted. What is,
-// and is found now, was replaced; what is and still cannot be found is data that cannot be read.
+// missed looks again for names that were listed and then not found. A name that is no longer listed was deleted. A
+// listed name that is found now was replaced. A listed name that still cannot be found is data that cannot be read.
 func (it *dirIter) missed() (fs.Entry, error) {
 	for look := 1; len(it.missing) > 0; look++ {
 		listed, err := it.ref.names()
@@ -196,7 +197,7 @@ func (it *dirIter) missed() (fs.Entry, error) {
 	return e, nil
 }
 
-// lookAgain looks one name up that was missing, and notes it once more if it still is.
+// lookAgain looks up one missing name. A name that is still missing is recorded again.
 func (it *dirIter) lookAgain(raw string, listed bool, look int) error {
 	switch {
 	case !listed:
@@ -214,11 +215,11 @@ func (it *dirIter) lookAgain(raw string, listed bool, look int) error {
 	return err
 }
 
-// names lists the directory from its start.
+// names returns the names in the directory, listed from its start.
 func (r *dirRef) names() (map[string]bool, error) {
 	fd, err := unix.Openat(r.fd, ".", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err == unix.ENOENT {
-		return nil, nil // the directory is gone, and with it all in it
+		return nil, nil // the directory is gone with all its entries
 	}
 	if err != nil {
 		return nil, &os.PathError{Op: "open", Path: r.path(), Err: err}
@@ -236,7 +237,7 @@ func (r *dirRef) names() (map[string]bool, error) {
 	return listed, nil
 }
 
-// openNode opens an entry of a directory. Nothing but an entry that is not there any more gives ENOENT.
+// openNode opens an entry of a directory. It returns ENOENT only where the entry no longer exists.
 func openNode(n *node, flags int) (int, error) {
 	for try := 0; ; try++ {
 		fd, err := unix.Openat(n.dir.fd, n.raw, flags|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
@@ -246,13 +247,13 @@ func openNode(n *node, flags int) (int, error) {
 		if err := n.w.lstat(n.dir.fd, n.raw, &unix.Stat_t{}); err != nil {
 			return -1, unix.ENOENT
 		}
-		if try == maxLooks { // it may have been replaced in between
+		if try == maxLooks { // the entry may have been replaced in between
 			return -1, errListed
 		}
 	}
 }
 
-// last yields the attribute file, if there is one, and then the end.
+// last returns the attribute file, if there is one, and then the end.
 func (it *dirIter) last() (fs.Entry, error) {
 	if it.done || len(it.recs) == 0 {
 		return nil, nil
@@ -263,5 +264,6 @@ func (it *dirIter) last() (fs.Entry, error) {
 	it.w.files.Add(1)
 	it.w.bytes.Add(int64(len(b)))
 	it.recs = nil
-	return &memFile{node{w: it.w, raw: attrName, name: attrName, mode: 0o600, size: int64(len(b)), mtime: time.Unix(0, attrStamp(b))}, b}, nil
+	n := node{w: it.w, raw: attrName, name: attrName, mode: 0o600, size: int64(len(b)), mtime: time.Unix(0, attrStamp(b))}
+	return &memFile{n, b}, nil
 }

@@ -14,7 +14,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/repository"
 )
 
-// readDir reads a directory object. snapshotfs would overwrite the times of subdirectories.
+// readDir reads a directory object. It does not use snapshotfs, which overwrites the times of subdirectories.
 func (e *repoEngine) readDir(ctx context.Context, oid object.ID) (*snapshot.DirManifest, error) {
 	rd, err := e.rep.OpenObject(ctx, oid)
 	if err != nil {
@@ -65,7 +65,7 @@ func (e *repoEngine) attrsAt(ctx context.Context, root *snapshot.DirEntry, p str
 	return e.attrs(ctx, dm)
 }
 
-// attrs reads the attribute file of a directory.
+// attrs returns the records of a directory's attribute file, by name.
 func (e *repoEngine) attrs(ctx context.Context, dm *snapshot.DirManifest) (map[string]*record, error) {
 	for _, x := range dm.Entries {
 		if x.Name != attrName {

@@ -17,7 +17,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/repository/kopia"
 )
 
-// memory mounts a file system of so many bytes of memory. Needs root.
+// memory mounts a file system in memory of the given size. It needs root.
 func memory(t testing.TB, options string) string {
 	t.Helper()
 	needs(t)
@@ -29,8 +29,8 @@ func memory(t testing.TB, options string) string {
 	return dir
 }
 
-// thinDisk mounts an ext4 of 200 MiB for which only room bytes are really there, as on a thin volume or a
-// network disk that fails: write(2) succeeds, and what it wrote never reaches the disk.
+// thinDisk mounts an ext4 of 200 MiB that has only room bytes of real space, as on a thin volume or a failing network
+// disk: write(2) succeeds, but the data never reaches the disk.
 func thinDisk(t testing.TB, room string) string {
 	t.Helper()
 	needs(t, "mkfs.ext4", "losetup", "mount")
@@ -45,8 +45,8 @@ func thinDisk(t testing.TB, room string) string {
 	return dir
 }
 
-// TestADiskThatTakesNoMore: what a write reported is not yet on the disk. Neither a backup into such a volume
-// nor a restore into it may pass for done.
+// TestADiskThatTakesNoMore checks that neither a backup nor a restore succeeds where write(2) succeeds but the data
+// does not reach the disk.
 func TestADiskThatTakesNoMore(t *testing.T) {
 	t.Parallel()
 	src := t.TempDir()
@@ -83,7 +83,7 @@ func TestLeftoversOfABlobGoWithoutTheOthers(t *testing.T) {
 	g.Expect(left).To(ConsistOf(HaveSuffix("/abcd.f.tmp.1"), HaveSuffix("/abc.f"), HaveSuffix("/b.f.tmp.1")))
 }
 
-// TestAFullVolume: the error says so, and the room that was left is free again afterwards.
+// TestAFullVolume checks that the error names the full volume, and that the remaining space is free again afterwards.
 func TestAFullVolume(t *testing.T) {
 	t.Parallel()
 	g, ctx, src := NewWithT(t), t.Context(), t.TempDir()

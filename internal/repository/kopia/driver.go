@@ -1,5 +1,5 @@
-// Package kopia implements repository.Driver with github.com/kopia/kopia used as a library. What that library
-// drops (hard links, extended attributes, special files, names that are not UTF-8) it keeps beside the data.
+// Package kopia implements repository.Driver with github.com/kopia/kopia as a library. That library drops hard links,
+// extended attributes, special files and names that are not UTF-8. This package keeps them beside the data.
 package kopia
 
 import (
@@ -18,12 +18,12 @@ import (
 	"github.com/cairn-backup/cairn/internal/repository"
 )
 
-// identity is the user and host of every snapshot source: a pod's host name would make each backup the first
-// one of a new source.
+// identity is the user and host of every snapshot source. With the host name of a pod each backup would be the first
+// backup of a new source.
 const identity = "cairn"
 
-// Format chosen at Init; it cannot be changed later. BLAKE3 hashes about twice as fast as kopia's default
-// BLAKE2B on machines with AVX2 and every kopia since 0.10 reads it.
+// The format is chosen at Init and cannot be changed later. On machines with AVX2, BLAKE3 is about twice as fast as
+// BLAKE2B, kopia's default. Every kopia since 0.10 reads it.
 const (
 	formatHash     = "BLAKE3-256-128"
 	formatCipher   = "AES256-GCM-HMAC-SHA256"
@@ -32,21 +32,21 @@ const (
 
 // Driver is ready to use as its zero value.
 type Driver struct {
-	// Wrap, if set, is put around the storage (fault injection, accounting).
+	// Wrap, if set, wraps the storage, for example to inject faults or to count requests.
 	Wrap func(blob.Storage) blob.Storage
 	// Now is the clock; nil means the system's.
 	Now func() time.Time
-	// safety replaces the waiting periods of garbage collection; tests only.
+	// safety replaces the waiting periods of garbage collection. Only tests set it.
 	safety *maintenance.SafetyParameters
-	// patience replaces listPatience; tests only.
+	// patience replaces listPatience. Only tests set it.
 	patience time.Duration
-	// within replaces answerWithin; tests only.
+	// within replaces answerWithin. Only tests set it.
 	within time.Duration
-	// readAgain replaces maxReadAgain; tests only.
+	// readAgain replaces maxReadAgain. Only tests set it.
 	readAgain int64
-	// lstat replaces the look-up of names in a source; tests only.
+	// lstat replaces the lookup of names in a source. Only tests set it.
 	lstat lstatFunc
-	// fileTime replaces the clock that the times of files are compared with; tests only.
+	// fileTime replaces the clock that file times are compared with. Only tests set it.
 	fileTime func() time.Time
 }
 
@@ -78,7 +78,7 @@ func (d Driver) Init(ctx context.Context, r repository.Repository) error {
 	}))
 }
 
-// create writes the format blobs and reports whether it did: false means that they were there.
+// create writes the format blobs. It reports false where they existed already.
 func (d Driver) create(ctx context.Context, r repository.Repository) (bool, error) {
 	ctx = withLog(ctx, r.Log)
 	_, open := d.storage(r, nil, nil)
@@ -101,9 +101,9 @@ func (d Driver) create(ctx context.Context, r repository.Repository) (bool, erro
 	return err == nil, err
 }
 
-// clearWay reports whether a format blob exists. Without one nothing may be there: new keys over the data of
-// a damaged repository would end every hope for it. The one exception is what an interrupted Init writes
-// first and kopia then stumbles over: it holds nothing.
+// clearWay reports whether a format blob exists. Without a format blob the storage must be empty: with new keys the
+// data of a damaged repository would be lost for ever. The only exception is the first blob that Init writes. An
+// interrupted Init leaves it, it holds no data, and kopia fails on it, so clearWay deletes it.
 func clearWay(ctx context.Context, st blob.Storage) (there bool, _ error) {
 	const first = blob.ID(format.KopiaBlobCfgBlobID)
 	leftover := false
@@ -131,11 +131,11 @@ func clearWay(ctx context.Context, st blob.Storage) (there bool, _ error) {
 	return false, nil
 }
 
-// settle writes what makes a repository complete, in one flush. The owner comes last: its presence says that
-// the policy is there too.
+// settle completes a new repository in one flush. It writes the owner last: where an owner is found, the policy
+// exists too.
 func settle(ctx context.Context, w repo.RepositoryWriter, owner string) error {
-	// Nothing of kopia's own may expire snapshots: its retention runs at every checkpoint of an upload. All zero
-	// means "keep all" (policy.EffectiveKeepLatest).
+	// kopia must not expire snapshots: its retention runs at every checkpoint of an upload. Zero in all fields means
+	// "keep all" (policy.EffectiveKeepLatest).
 	zero := policy.OptionalInt(0)
 	keepAll := &policy.Policy{RetentionPolicy: policy.RetentionPolicy{
 		KeepLatest: &zero, KeepHourly: &zero, KeepDaily: &zero, KeepWeekly: &zero, KeepMonthly: &zero, KeepAnnual: &zero,

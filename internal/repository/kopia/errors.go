@@ -19,7 +19,8 @@ import (
 	"github.com/cairn-backup/cairn/internal/repository/cloud"
 )
 
-// classify knows kopia's own errors; repository.KindOf those of the storage clients.
+// classify gives an error its kind. It knows kopia's own errors; repository.KindOf knows those of the storage
+// clients.
 func classify(op string, err error) error {
 	if err == nil || errors.As(err, new(*repository.Error)) {
 		return err
@@ -30,7 +31,7 @@ func classify(op string, err error) error {
 	return &repository.Error{Op: op, Kind: kindOf(err), Err: err}
 }
 
-// bySentinel maps the errors kopia types.
+// bySentinel maps the errors that kopia exports as values.
 var bySentinel = []struct{ sentinel, kind error }{
 	{format.ErrInvalidPassword, repository.ErrWrongPassword},
 	{repo.ErrRepositoryNotInitialized, repository.ErrNotInitialized},
@@ -40,13 +41,16 @@ var bySentinel = []struct{ sentinel, kind error }{
 	{repo.ErrRepositoryUnavailableDueToUpgradeInProgress, repository.ErrBusy},
 }
 
-// byText maps the ones it only describes.
+// byText maps the errors that can be recognised only by their text.
 var byText = []struct {
 	re   *regexp.Regexp
 	kind error
 }{
-	{regexp.MustCompile(`(?i)unable to decrypt|message authentication failed|invalid (content )?hash|checksum|cannot decrypt|error verifying content|backed by missing blob|content .*not found|invalid blob offset or length|invalid length|unexpected content error|malformed|BLOB not found|possible corruption`), repository.ErrCorrupt},
-	{regexp.MustCompile(`(?i)requires feature|unsupported format|not supported by this version|unable to handle required`), repository.ErrTooNew},
+	{regexp.MustCompile(`(?i)unable to decrypt|message authentication failed|invalid (content )?hash|checksum|cannot decrypt|` +
+		`error verifying content|backed by missing blob|content .*not found|invalid blob offset or length|invalid length|` +
+		`unexpected content error|malformed|BLOB not found|possible corruption`), repository.ErrCorrupt},
+	{regexp.MustCompile(`(?i)requires feature|unsupported format|not supported by this version|unable to handle required`),
+		repository.ErrTooNew},
 }
 
 func kindOf(err error) error {
@@ -58,7 +62,7 @@ func kindOf(err error) error {
 	if errors.As(err, new(maintenance.NotOwnedError)) {
 		return repository.ErrNotOwner
 	}
-	// The texts of S3 servers are free, their codes are not; errors print only the text.
+	// S3 servers choose their texts, but not their codes, and the error prints only the text.
 	var s3 minio.ErrorResponse
 	if errors.As(err, &s3) {
 		if k := repository.S3Kind(s3.Code); k != nil {
@@ -76,8 +80,8 @@ func kindOf(err error) error {
 	return nil
 }
 
-// bareErrno reports whether err comes from a system call of this package, on the source of a backup or the
-// target of a restore. The errors of a storage name more than a number: a local one a path, the others a connection.
+// bareErrno reports whether err comes from a system call of this package on the source of a backup or the target of a
+// restore. An error of a storage holds more than a number: a path for local storage, a connection for the others.
 func bareErrno(err error) bool {
 	return errors.As(err, new(syscall.Errno)) && !errors.As(err, new(*fs.PathError)) && !errors.As(err, new(*os.LinkError)) &&
 		!errors.As(err, new(*os.SyscallError)) && !errors.As(err, new(*net.OpError))

@@ -20,7 +20,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/repository/kopia"
 )
 
-// TestS3Errors: each must get its kind, and quickly enough for a status.
+// TestS3Errors checks that each error gets its kind, and quickly enough for a status.
 func TestS3Errors(t *testing.T) {
 	t.Parallel()
 	good := enginetest.StartS3(t)
@@ -71,7 +71,8 @@ func TestLocalErrors(t *testing.T) {
 	g.Expect(os.ReadDir(there.Local.Path)).To(BeEmpty(), "Open created something")
 }
 
-// TestMissingFormatBlob: the repository is damaged; a new one over it would make its data unreadable for ever.
+// TestMissingFormatBlob checks that Init refuses a damaged repository: a new one would make its data unreadable for
+// ever.
 func TestMissingFormatBlob(t *testing.T) {
 	t.Parallel()
 	g := NewWithT(t)
@@ -90,7 +91,7 @@ func TestMissingFormatBlob(t *testing.T) {
 	enginetest.Open(t, kopia.Driver{}, r)
 }
 
-// TestDamage: a pack that is torn is found by Verify and named corrupt, and the rest still restores.
+// TestDamage checks that Verify finds a torn pack and reports it as corrupt, and that the other data can be restored.
 func TestDamage(t *testing.T) {
 	t.Parallel()
 	g, ctx := NewWithT(t), t.Context()
@@ -122,7 +123,7 @@ func TestDamage(t *testing.T) {
 	g.Expect(err).To(MatchError(repository.ErrCorrupt))
 }
 
-// TestCheckNamesWhatIsDamaged: what several snapshots share is walked once, and yet each is judged by itself.
+// TestCheckNamesWhatIsDamaged checks that Check judges each snapshot by itself, although it walks shared data once.
 func TestCheckNamesWhatIsDamaged(t *testing.T) {
 	t.Parallel()
 	g, ctx := NewWithT(t), t.Context()
@@ -148,7 +149,8 @@ func TestCheckNamesWhatIsDamaged(t *testing.T) {
 	g.Expect(enginetest.Open(t, kopia.Driver{}, r).Check(ctx, all)).To(BeEmpty())
 	removed := 0
 	for _, p := range packs {
-		if strings.HasPrefix(p, filepath.Join(r.Storage.Local.Path, r.Storage.Local.Prefix, "q")) { // Its list of snapshots is there, and without it none can be read.
+		if strings.HasPrefix(p, filepath.Join(r.Storage.Local.Path, r.Storage.Local.Prefix, "q")) {
+			// It holds the list of snapshots. Without it no snapshot can be read.
 			continue
 		}
 		removed++
@@ -167,7 +169,7 @@ func TestCheckNamesWhatIsDamaged(t *testing.T) {
 	g.Expect(damaged).To(BeEmpty())
 }
 
-// packFiles are the files of a local repository that hold data and directories.
+// packFiles returns the files of a local repository that hold data and directories.
 func packFiles(t *testing.T, r repository.Repository) []string {
 	t.Helper()
 	var out []string
@@ -216,7 +218,7 @@ type zeros struct{}
 
 func (zeros) Read(p []byte) (int, error) { clear(p); return len(p), nil }
 
-// initialized is a new local repository.
+// initialized returns a new local repository.
 func initialized(t testing.TB) repository.Repository {
 	t.Helper()
 	r := enginetest.Repo(t, local(t))

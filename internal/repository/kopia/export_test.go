@@ -2,8 +2,11 @@ package kopia
 
 import (
 	"context"
+	"io"
 	"time"
 
+	"github.com/kopia/kopia/repo"
+	"github.com/kopia/kopia/repo/blob"
 	"github.com/kopia/kopia/repo/maintenance"
 	"github.com/kopia/kopia/snapshot"
 	"github.com/kopia/kopia/snapshot/policy"
@@ -12,14 +15,14 @@ import (
 	"github.com/cairn-backup/cairn/internal/repository"
 )
 
-// WithoutWaiting makes Maintain collect garbage at once. Nobody may write meanwhile.
+// WithoutWaiting makes Maintain collect garbage at once. There must be no writers meanwhile.
 func WithoutWaiting(d Driver) Driver {
 	none := maintenance.SafetyNone
 	d.safety = &none
 	return d
 }
 
-// RemoveLeftovers of a blob's file.
+// RemoveLeftovers removes what is left of a blob's file.
 var RemoveLeftovers = removeLeftovers
 
 // The encodings, for the fuzz tests.
@@ -56,7 +59,8 @@ func KeepsAll(ctx context.Context, e repository.Engine) (bool, error) {
 	return true, nil
 }
 
-// WithLstat is asked before the driver looks a name up in a source; its error is what the driver then sees.
+// WithLstat calls before for each name that the driver looks up in a source. The driver sees the error that it
+// returns.
 func WithLstat(d Driver, before func(name string) error) Driver {
 	d.lstat = func(fd int, name string, st *unix.Stat_t) error {
 		if err := before(name); err != nil {
@@ -73,8 +77,8 @@ func WithFileTime(d Driver, now func() time.Time) Driver {
 	return d
 }
 
-// OpenTwice opens a file of a source twice, as kopia does for the parts of a big one, and returns how many changes
-// were noticed.
+// OpenTwice opens a file of a source twice, as kopia does for the parts of a big file, and returns the number of
+// changes that the driver noticed.
 func OpenTwice(ctx context.Context, dir, name string, between func()) (int64, error) {
 	w, root, err := newWalk(dir, repository.BackupOptions{}, fstatat)
 	if err != nil {
@@ -102,7 +106,7 @@ func WithAnswer(d Driver, within time.Duration) Driver {
 	return d
 }
 
-// WithReadAgain sets how many bytes of files that changed are read again where such files are allowed.
+// WithReadAgain sets how many bytes of changed files are read again where such files are allowed.
 func WithReadAgain(d Driver, bytes int64) Driver {
 	d.readAgain = bytes
 	return d
@@ -114,7 +118,7 @@ func WithPatience(d Driver, p time.Duration) Driver {
 	return d
 }
 
-// Unfinished returns the ids of what is no complete snapshot.
+// Unfinished returns the ids of incomplete manifests.
 func Unfinished(ctx context.Context, e repository.Engine) (out []string, _ error) {
 	rep := e.(*repoEngine).rep
 	ids, err := snapshot.ListSnapshotManifests(ctx, rep, nil, nil)
@@ -130,8 +134,26 @@ func Unfinished(ctx context.Context, e repository.Engine) (out []string, _ error
 	return out, err
 }
 
-// PackBuffer takes a pack.
-type PackBuffer = packBuffer
+// NewPartBuffer returns a partBuffer that fills room.
+func NewPartBuffer(room []byte) interface {
+	blob.OutputBuffer
+	io.ReaderFrom
+} {
+	return &partBuffer{room: room}
+}
 
-// Data is what it took.
-func (b *packBuffer) Data() []byte { return b.data }
+// ReadPacks returns the function with which a restore reads packs, until end is called.
+func ReadPacks(st blob.Storage) (read func(context.Context, blob.ID, int64, int64, blob.OutputBuffer) error, end func()) {
+	p := &packReader{Storage: st}
+	return p.GetBlob, p.begin()
+}
+
+// OpenLocal opens the storage in a directory.
+func OpenLocal(ctx context.Context, dir string) (blob.Storage, error) {
+	return openLocal(ctx, repository.Local{Path: dir}, true)
+}
+
+// UploadWriter returns the writer that the uploader gets for w.
+func UploadWriter(w repo.RepositoryWriter) repo.RepositoryWriter {
+	return &uploadWriter{RepositoryWriter: w}
+}

@@ -17,7 +17,8 @@ import (
 	"github.com/cairn-backup/cairn/internal/repository/kopia/faultstore"
 )
 
-// failingFrom is a driver whose writes fail from the n-th on while armed. With lost they are done all the same.
+// failingFrom returns a driver whose writes fail from the n-th on while armed. With lost they happen, but report an
+// error.
 func failingFrom(n int64, lost bool, armed *atomic.Bool, hit *atomic.Int64) kopia.Driver {
 	var puts atomic.Int64
 	plan := func(c faultstore.Call) faultstore.Fault {
@@ -33,8 +34,8 @@ func failingFrom(n int64, lost bool, armed *atomic.Bool, hit *atomic.Int64) kopi
 	return kopia.Driver{Wrap: func(st blob.Storage) blob.Storage { return faultstore.Wrap(st, plan) }}
 }
 
-// TestInterruptedInit stops Init at every write. The next one must complete the repository: with an owner, and
-// with kopia's own retention switched off.
+// TestInterruptedInit stops Init at every write. The next Init must complete the repository: with an owner, and with
+// kopia's own retention switched off.
 func TestInterruptedInit(t *testing.T) {
 	t.Parallel()
 	for _, lost := range []bool{false, true} {
@@ -60,8 +61,8 @@ func TestInterruptedInit(t *testing.T) {
 	}
 }
 
-// TestAStorageThatBreaksOff: a connection that ends in the middle is the storage's, not the volume's. Else a restore would
-// ask for more room in a volume that has nothing wrong.
+// TestAStorageThatBreaksOff checks that a broken connection counts as an error of the storage, not of the volume.
+// Otherwise a restore would ask for more space in a healthy volume.
 func TestAStorageThatBreaksOff(t *testing.T) {
 	t.Parallel()
 	reset := fmt.Errorf("get blob: %w", &net.OpError{Op: "read", Net: "tcp", Err: os.NewSyscallError("read", syscall.ECONNRESET)})
@@ -119,7 +120,7 @@ func TestFaults(t *testing.T) {
 				e, err := failingFrom(n, lost, &armed, &hit).Open(ctx, r)
 				g.Expect(err).NotTo(HaveOccurred())
 				armed.Store(true)
-				// AllowPartial is for the source: a failing storage must not pass for an unreadable file.
+				// AllowPartial is about the source: a failing storage must not count as an unreadable file.
 				s, failure := e.Backup(ctx, source, repository.BackupOptions{AllowPartial: true, Tags: tags})
 				armed.Store(false)
 				other, err := e.Backup(ctx, repository.Source{Name: "other", Dir: src}, repository.BackupOptions{})

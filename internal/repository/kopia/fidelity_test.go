@@ -15,8 +15,8 @@ import (
 
 var everything = repository.RestoreOptions{Owners: true, SetID: true, Devices: true}
 
-// TestFidelity restores a tree with everything kopia drops and compares it with tools that know nothing of us:
-// rsync -aHAX and tar --xattrs --acls. Needs root, setfacl, setfattr, setcap, rsync.
+// TestFidelity restores a tree with everything that kopia drops, and compares it with independent tools: rsync
+// -aHAX and tar --xattrs --acls. It needs root, setfacl, setfattr, setcap and rsync.
 func TestFidelity(t *testing.T) {
 	t.Parallel()
 	needs(t, enginetest.Comparers...)
@@ -42,17 +42,17 @@ func TestFidelity(t *testing.T) {
 	g.Expect(second.Attributes).To(And(BeNumerically(">", 10), Equal(first.Attributes)))
 	same(second)
 
-	// An attribute alone changes: kopia sees no change of the file, the next snapshot must have it.
+	// Only an attribute changes. kopia sees no change of the file, but the next snapshot must have the new value.
 	enginetest.Program(t, "setfattr", "-n", "user.note", "-v", "changed", filepath.Join(src, "xattr"))
 	last := backup()
 	same(last)
 
-	// The attribute files survive a garbage collection, and go with their snapshots.
+	// The attribute files survive a garbage collection, and are deleted with their snapshots.
 	g.Expect(e.Delete(ctx, first.ID, second.ID)).To(Succeed())
 	g.Expect(e.Maintain(ctx, repository.MaintainOptions{Full: true})).To(Succeed())
 	same(last)
 
-	// Without being asked for, nothing dangerous comes back, and it is said.
+	// Set-id bits and devices come back only where they are asked for. The result counts the ones left out.
 	out := t.TempDir()
 	res, err := e.Restore(ctx, last.ID, out, repository.RestoreOptions{})
 	g.Expect(err).NotTo(HaveOccurred())

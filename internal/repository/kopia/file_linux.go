@@ -15,7 +15,7 @@ import (
 )
 
 func (f *fileNode) Open(context.Context) (fs.Reader, error) {
-	// O_NONBLOCK: what was a file may be a FIFO by now.
+	// O_NONBLOCK: a FIFO may have replaced the file.
 	fd, err := openNode(&f.node, unix.O_RDONLY|unix.O_NONBLOCK)
 	if err != nil {
 		return nil, &sourceError{&os.PathError{Op: "open", Path: f.path(), Err: err}}
@@ -39,7 +39,7 @@ func same(a, b *unix.Stat_t) bool {
 	return a.Dev == b.Dev && a.Ino == b.Ino && a.Mtim == b.Mtim && a.Size == b.Size
 }
 
-// changed notes that what was read may be torn.
+// changed records that the content which was read may be torn.
 func (f *fileNode) changed() {
 	p := f.path()
 	f.w.changed.Add(1)
@@ -48,18 +48,19 @@ func (f *fileNode) changed() {
 	f.w.distrust(p)
 }
 
-// fileReader notices that a file was written to between its opening and its closing.
+// fileReader notices when a file is written to between Open and Close.
 type fileReader struct {
 	fd     int
 	n      *fileNode
 	before unix.Stat_t
-	racy   bool      // what is written now may leave the time of the last write as it is
-	sum    hash.Hash // of the size bytes that were read in one go; nil where they were not
+	racy   bool      // a write now may leave the time of the last write unchanged
+	sum    hash.Hash // of the first size bytes; nil where the file was not read from its start to its end
 	size   int64
+	pos    int64
 }
 
-// clockStep is longer than the time for which file systems give the same time to all writes: up to 10 ms before Linux 6.13,
-// and a write takes its time before it copies its data.
+// clockStep is longer than the time in which a file system gives all writes the same time. That is up to 10 ms before
+// Linux 6.13, and a write takes its time before it copies its data.
 const clockStep = 50 * time.Millisecond
 
 func (r *fileReader) mtime() time.Time { return time.Unix(r.before.Mtim.Sec, r.before.Mtim.Nsec) }
@@ -78,21 +79,26 @@ func (r *fileReader) Read(p []byte) (int, error) {
 				r.sum.Write(p[:n])
 				r.size += int64(n)
 			}
+			if r.pos += int64(n); n < len(p) && r.pos == r.before.Size {
+				return n, io.EOF // what another call would say
+			}
 			return n, nil
 		}
 	}
 }
 
-// Seek is for the parts of a big file.
+// Seek implements io.Seeker. kopia calls it for the parts of a big file.
 func (r *fileReader) Seek(o int64, whence int) (int64, error) {
 	r.sum = nil
-	return unix.Seek(r.fd, o, whence)
+	pos, err := unix.Seek(r.fd, o, whence)
+	r.pos = pos
+	return pos, err
 }
 
 func (r *fileReader) Entry() (fs.Entry, error) { return r.n, nil }
 
-// whole says whether what was read is what the file held at one moment, though it was written to: then the same bytes are
-// still there now. So it is with a log that is only appended to.
+// whole reports whether the bytes that were read are what the file held at one moment, though it was written to: it
+// reads them again and finds the same. A log that is only appended to is whole.
 func (r *fileReader) whole() bool {
 	if r.sum == nil {
 		return false
@@ -100,10 +106,11 @@ func (r *fileReader) whole() bool {
 	if _, err := unix.Seek(r.fd, 0, io.SeekStart); err != nil {
 		return false
 	}
+	r.pos = 0
 	first := r.sum.Sum(nil)
 	r.sum.Reset()
 	size := r.size
-	n, err := io.Copy(io.Discard, io.LimitReader(r, size)) // the reader sums
+	n, err := io.Copy(io.Discard, io.LimitReader(r, size)) // Read adds to sum
 	return err == nil && n == size && bytes.Equal(first, r.sum.Sum(nil))
 }
 
@@ -115,7 +122,8 @@ func (r *fileReader) Close() error {
 	if unix.Fstat(r.fd, &after) == nil {
 		written := !same(&after, &r.before)
 		if !written && r.racy {
-			time.Sleep(r.mtime().Add(clockStep).Sub(r.n.w.now())) // from now on a write is seen by its time, by the next backup too
+			// From then on a write changes the file's time, also for the next backup.
+			time.Sleep(r.mtime().Add(clockStep).Sub(r.n.w.now()))
 		}
 		if (written || r.racy) && !r.whole() {
 			r.n.changed()

@@ -16,18 +16,18 @@ import (
 	"github.com/cairn-backup/cairn/internal/repository/remote"
 )
 
-// listedAtOnce is how many directories of a server of files are listed at once.
+// listedAtOnce is how many directories of a file server are listed in parallel.
 const listedAtOnce = 8
 
-// filesStorage keeps blobs as files on a server. They lie as kopia's own storages of files lay them: a repository can be
-// opened with kopia's program over the same protocol, or from the server's own disk.
+// filesStorage keeps blobs as files on a server, in the layout of kopia's own file storages: kopia's program can
+// open the repository over the same protocol, or from the disk of the server.
 type filesStorage struct {
 	sharded.Storage
 	blob.DefaultProviderImplementation
 	tree remote.Tree
 }
 
-// openFiles never creates the root of the storage, and the repository's directory only for Init.
+// openFiles creates the directory of the repository only for Init. It never creates the root of the storage.
 func openFiles(ctx context.Context, s repository.Storage, create bool) (blob.Storage, error) {
 	tree, err := remote.Open(s)
 	if err != nil {
@@ -47,7 +47,7 @@ func openFiles(ctx context.Context, s repository.Storage, create bool) (blob.Sto
 	}), nil
 }
 
-// ConnectionInfo implements blob.Storage. Nothing of the storage gets into a file: see handleStorage.
+// ConnectionInfo implements blob.Storage. It is empty: no setting may get into a file, see handleStorage.
 func (s *filesStorage) ConnectionInfo() blob.ConnectionInfo { return blob.ConnectionInfo{} }
 
 // DisplayName implements blob.Storage.
@@ -56,14 +56,14 @@ func (s *filesStorage) DisplayName() string { return "files" }
 // Close implements blob.Storage.
 func (s *filesStorage) Close(context.Context) error { return s.tree.Close() }
 
-// filesImpl is what kopia's storage of sharded files asks for.
+// filesImpl implements sharded.Impl, the file operations of kopia's sharded storage.
 type filesImpl struct {
 	tree   remote.Tree
 	root   string
 	create bool
 }
 
-// name is a path as a Tree wants it: kopia joins an empty root with a slash.
+// name returns the path for a Tree, without the slash that kopia puts before it where the root is empty.
 func name(path string) string { return strings.TrimPrefix(path, "/") }
 
 // GetBlobFromPath implements sharded.Impl.
@@ -82,7 +82,7 @@ func (f *filesImpl) GetBlobFromPath(ctx context.Context, _, path string, offset,
 	return blob.EnsureLengthExactly(out.Length(), length)
 }
 
-// missing tells a blob that is not there. A storage that is not there has its own error.
+// missing turns "not found" into blob.ErrBlobNotFound, except for a missing storage, which has its own error.
 func missing(err error) error {
 	if errors.Is(err, fs.ErrNotExist) && !errors.As(err, new(*repository.Error)) {
 		return blob.ErrBlobNotFound
@@ -99,7 +99,7 @@ func (f *filesImpl) GetMetadataFromPath(ctx context.Context, _, path string) (bl
 	return blob.Metadata{Length: fi.Size(), Timestamp: fi.ModTime()}, nil
 }
 
-// PutBlobInPath implements sharded.Impl. The data is copied: a call that is given up may still be sending it.
+// PutBlobInPath implements sharded.Impl. It copies the data, because a call that timed out may still be sending it.
 func (f *filesImpl) PutBlobInPath(ctx context.Context, dir, path string, data blob.Bytes, opts blob.PutOptions) error {
 	switch {
 	case opts.HasRetentionOptions(), opts.DoNotRecreate:
@@ -129,8 +129,8 @@ func (f *filesImpl) DeleteBlobInPath(ctx context.Context, _, path string) error 
 	return f.tree.Remove(ctx, name(path))
 }
 
-// ReadDir implements sharded.Impl. A directory that went meanwhile is empty, as is that of a repository that is about to be
-// created.
+// ReadDir implements sharded.Impl. A directory that was deleted meanwhile is empty. So is the directory of a
+// repository that Init is about to create.
 func (f *filesImpl) ReadDir(ctx context.Context, dir string) ([]os.FileInfo, error) {
 	entries, err := f.tree.List(ctx, name(dir))
 	if missing(err) == blob.ErrBlobNotFound && (f.create || name(dir) != f.root) {

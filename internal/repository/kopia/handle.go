@@ -14,8 +14,8 @@ import (
 	"github.com/cairn-backup/cairn/internal/repository"
 )
 
-// kopia insists on reading its storage settings, secrets included, from a file. The storage type registered
-// here puts only a handle there; the settings stay in this process.
+// kopia reads its storage settings, with their secrets, from a file. The storage type that is registered here writes
+// only a handle to that file. The settings stay in this process.
 type handleOptions struct {
 	Handle string `json:"handle"`
 }
@@ -30,8 +30,8 @@ var (
 const storageType = "cairn"
 
 func init() {
-	// A writer whose clock is off by more than 5 minutes confuses the age limits of garbage collection and the
-	// order of snapshots. kopia checks it, against the storage's clock, only if told so this way.
+	// A writer whose clock is wrong by more than 5 minutes breaks the age limits of garbage collection and the order of
+	// snapshots. kopia compares the clock with that of the storage only where this variable is set.
 	if _, set := os.LookupEnv("KOPIA_ENABLE_CLOCK_SKEW_CHECK"); !set {
 		os.Setenv("KOPIA_ENABLE_CLOCK_SKEW_CHECK", "true")
 	}
@@ -44,7 +44,7 @@ func init() {
 	})
 }
 
-// handleStorage answers ConnectionInfo without secrets.
+// handleStorage returns a ConnectionInfo without secrets.
 type handleStorage struct {
 	blob.Storage
 	handle string
@@ -69,7 +69,7 @@ func (d Driver) storage(r repository.Repository, packs **packReader, watch func(
 		if watch != nil {
 			st = watch(st)
 		}
-		p := &packReader{Storage: markers{st}}
+		p := &packReader{Storage: markers{st}, direct: r.Storage.Local != nil}
 		if packs != nil {
 			*packs = p
 		}

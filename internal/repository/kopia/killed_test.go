@@ -21,8 +21,8 @@ import (
 
 const killedFiles, killedSize = 1500, 24 << 10
 
-// stuckStore takes five sixths of what is in the source and then no more: whoever writes to it does not finish before it is
-// killed. The blobs beside that are not counted: the longer a backup takes, the more of them its checkpoints leave.
+// stuckStore takes five sixths of the source's data and then blocks, so that a writer cannot finish before it is
+// killed. It counts only packs of data: the longer a backup takes, the more other blobs its checkpoints leave.
 type stuckStore struct {
 	blob.Storage
 	room atomic.Int64
@@ -35,7 +35,7 @@ func (s *stuckStore) PutBlob(ctx context.Context, id blob.ID, data blob.Bytes, o
 	return s.Storage.PutBlob(ctx, id, data, o)
 }
 
-// TestKilled kills a backup (SIGKILL) at several moments. Nothing that looks like a snapshot may be left, and
+// TestKilled kills a backup with SIGKILL at several moments. It must leave nothing that looks like a snapshot, and
 // the next run must work.
 func TestKilled(t *testing.T) {
 	if path := os.Getenv("ENGINE_CHILD"); path != "" {

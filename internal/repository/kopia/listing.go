@@ -14,8 +14,8 @@ import (
 // listPatience is how long a storage may refuse to list blobs.
 const listPatience = time.Minute
 
-// listWatch ends what kopia would try for ever: it repeats a failing listing until its context is canceled, so that
-// a credential without the right to list, or a storage that goes away, would be a backup that never ends.
+// listWatch ends listings that fail for too long. kopia repeats a failing listing until its context is canceled, so a
+// backup would never end with a credential that is not allowed to list, or with a storage that goes away.
 type listWatch struct {
 	blob.Storage
 	patience time.Duration
@@ -49,7 +49,7 @@ func (l *listWatch) ListBlobs(ctx context.Context, prefix blob.ID, each func(blo
 	return err
 }
 
-// hopeless errors do not pass by themselves.
+// hopeless reports whether repeating the request cannot help.
 func hopeless(err error) bool {
 	kind := kindOf(err)
 	for _, k := range []error{repository.ErrAccessDenied, repository.ErrBadCredentials, repository.ErrNoBucket} {
@@ -60,7 +60,7 @@ func hopeless(err error) bool {
 	return false
 }
 
-// cause is why an operation ended: the engine may have canceled it for a reason.
+// cause returns why the engine canceled ctx, or err where the engine did not cancel it.
 func cause(ctx context.Context, err error) error {
 	if c := context.Cause(ctx); err != nil && c != nil && !errors.Is(c, context.Canceled) {
 		return c

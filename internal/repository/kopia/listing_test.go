@@ -16,8 +16,9 @@ import (
 	"github.com/cairn-backup/cairn/internal/repository/kopia/faultstore"
 )
 
-// TestAStorageThatDoesNotList: kopia repeats a failing listing for ever. Whatever was at work must end, with the
-// storage's reason and not as if somebody had canceled it, and the next operation must work once the storage does.
+// TestAStorageThatDoesNotList checks that a running operation ends where the storage fails to list: kopia would
+// repeat the listing for ever. The error must be that of the storage, not a cancelation, and the next operation
+// must work as soon as the storage does.
 func TestAStorageThatDoesNotList(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct{ err, kind error }{

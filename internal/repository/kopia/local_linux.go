@@ -15,15 +15,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// localStorage adds to kopia's file system storage what it leaves out: a blob that was written is on the disk.
-// Without that, what the kernel still held could be lost after a success was reported; and an index that came
-// to the disk before its pack would make every later backup refer to data that is not there.
+// localStorage adds durability to kopia's file system storage: PutBlob returns when the blob is on the disk.
+// Without it a power failure could lose data after a success was reported. And an index that reached the disk
+// before its pack would make every later backup refer to missing data.
 type localStorage struct {
 	blob.Storage
 	root    string
 	shards  string
 	paths   shardedPaths
-	durable sync.Map // what needs to be brought to the disk once, and was
+	durable sync.Map // paths that were synced and need no second sync
+	packs   packFiles
 }
 
 // shardedPaths is the part of kopia's file system storage that knows where a blob lies.
@@ -40,8 +41,8 @@ func newLocalStorage(st blob.Storage, root, dir string) (blob.Storage, error) {
 	return &localStorage{Storage: st, root: filepath.Clean(root), shards: filepath.Join(dir, sharded.ParametersFile), paths: paths}, nil
 }
 
-// PutBlob writes a blob and waits for the disk. A disk without room for it is said at once: kopia would fill it,
-// ten times, with half a minute in between.
+// PutBlob writes a blob and waits for the disk. On a full disk it fails at once: kopia would try ten times, half a
+// minute apart.
 func (s *localStorage) PutBlob(ctx context.Context, id blob.ID, data blob.Bytes, o blob.PutOptions) error {
 	dir, file, err := s.paths.GetShardedPathAndFilePath(ctx, id)
 	if err != nil {
@@ -54,7 +55,7 @@ func (s *localStorage) PutBlob(ctx context.Context, id blob.ID, data blob.Bytes,
 		removeLeftovers(file)
 		return err
 	}
-	// kopia itself writes how it spreads the blobs over directories. Without that file it would find none of them.
+	// kopia writes this file, which says how blobs are spread over directories. Without the file kopia finds no blob.
 	if err := s.once(s.shards, syncPath); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
@@ -64,7 +65,7 @@ func (s *localStorage) PutBlob(ctx context.Context, id blob.ID, data blob.Bytes,
 	return s.syncDirs(filepath.Clean(dir))
 }
 
-// once does something for a path that needs to be done once.
+// once calls do for a path until a call succeeds.
 func (s *localStorage) once(name string, do func(string) error) error {
 	if _, done := s.durable.Load(name); done {
 		return nil
@@ -76,11 +77,11 @@ func (s *localStorage) once(name string, do func(string) error) error {
 	return err
 }
 
-// room fails if the file system says that n bytes do not fit.
+// room returns ENOSPC if the file system reports less than n free bytes.
 func (s *localStorage) room(n int) error {
 	var st unix.Statfs_t
 	if err := unix.Statfs(s.root, &st); err != nil || st.Blocks == 0 {
-		return nil //nolint:nilerr // then writing will show
+		return nil //nolint:nilerr // the write will fail if there is no space
 	}
 	free := st.Bavail
 	if os.Geteuid() == 0 {
@@ -92,24 +93,24 @@ func (s *localStorage) room(n int) error {
 	return nil
 }
 
-// removeLeftovers removes what kopia leaves of a blob that could not be written: on a full disk it would hold
-// the last of the room for ever. The name of a blob is random, so nobody else is writing it.
+// removeLeftovers removes the temporary files of a blob that could not be written: on a full disk they would hold
+// the last free space for ever. The name of a blob is random, so nobody else writes it.
 func removeLeftovers(file string) {
 	dir, name := filepath.Split(file)
 	entries, _ := os.ReadDir(dir) // what cannot be listed cannot be removed
 	for _, e := range entries {
 		if strings.HasPrefix(e.Name(), name+".tmp.") {
 			left := filepath.Join(dir, e.Name())
-			_ = os.Truncate(left, 0) // kopia also leaves it open
+			_ = os.Truncate(left, 0) // kopia leaves the file open, so removing it alone would free nothing
 			_ = os.Remove(left)
 		}
 	}
 }
 
-// syncDirs brings the entry of a blob to the disk, and those of the directories above it that may be new.
+// syncDirs syncs the directory of a blob, and the directories above it that may be new.
 func (s *localStorage) syncDirs(dir string) error {
 	for {
-		if err := syncPath(dir); err != nil && !errors.Is(err, fs.ErrPermission) { // ours can be read
+		if err := syncPath(dir); err != nil && !errors.Is(err, fs.ErrPermission) { // directories of our own are readable
 			return err
 		}
 		if _, known := s.durable.LoadOrStore(dir, true); known || dir == s.root || len(dir) < len(s.root) {
@@ -119,7 +120,7 @@ func (s *localStorage) syncDirs(dir string) error {
 	}
 }
 
-// syncPath waits until a file or directory is on the disk.
+// syncPath syncs a file or directory.
 func syncPath(name string) error {
 	f, err := os.Open(name)
 	if err != nil {
@@ -128,7 +129,7 @@ func syncPath(name string) error {
 	defer f.Close()
 	err = f.Sync()
 	if errors.Is(err, syscall.EINVAL) || errors.Is(err, errors.ErrUnsupported) {
-		return nil // a file system that cannot do more than it did
+		return nil // this file system has no sync
 	}
 	return err
 }

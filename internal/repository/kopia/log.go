@@ -10,7 +10,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/repository"
 )
 
-// withLog routes kopia's zap loggers, one per component, to f. kopia logs nothing without it.
+// withLog sends the messages of kopia's zap loggers, one per component, to f. Without f kopia logs nothing.
 func withLog(ctx context.Context, f func(level, component, msg string)) context.Context {
 	if f == nil {
 		return ctx

@@ -15,7 +15,8 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// TestKeyDerivation: what is cheap in the tests is what the product asks for, and there it is not cheap.
+// TestKeyDerivation checks that the key derivation which is cheap in the tests is the one of the product, and
+// expensive there.
 func TestKeyDerivation(t *testing.T) {
 	t.Parallel()
 	l := initialized(t).Storage.Local

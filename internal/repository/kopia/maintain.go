@@ -11,9 +11,9 @@ import (
 	"github.com/cairn-backup/cairn/internal/repository"
 )
 
-// Maintain with kopia's safety windows never removes what a concurrent backup may need, whatever runs when:
-// contents live 24 h, are dropped only after two collections 4 h apart, blobs 24 h. Without these windows a
-// writer at work loses its data, so there is no option to drop them.
+// Maintain keeps kopia's safety windows, so it never removes what a concurrent backup needs: contents live for 24 h
+// and are dropped only after two collections that are 4 h apart; blobs live for 24 h. Without these windows a
+// running backup loses its data, so there is no option to skip them.
 func (e *repoEngine) Maintain(ctx context.Context, opt repository.MaintainOptions) error {
 	ctx, stop := e.ctx(ctx)
 	defer stop()
@@ -21,14 +21,14 @@ func (e *repoEngine) Maintain(ctx context.Context, opt repository.MaintainOption
 	if opt.Full {
 		mode = maintenance.ModeFull
 	}
-	// kopia's lock is a file beside the connection file, thus only good within one machine: the caller holds
-	// a lease. The owner check keeps kopia's own program from running it by itself.
+	// kopia's lock is a file beside the connection file and works only within one machine, so the caller holds a lease.
+	// The owner check stops kopia's own program from running maintenance.
 	return classify("maintain", cause(ctx, repo.DirectWriteSession(ctx, e.rep, repo.WriteSessionOptions{Purpose: "maintain"}, func(ctx context.Context, w repo.DirectRepositoryWriter) error {
 		return snapshotmaintenance.Run(ctx, w, mode, false, e.safety)
 	})))
 }
 
-// Usage adds up the sizes of all blobs: a listing, without reading any.
+// Usage returns the total size of all blobs. It lists them and reads none.
 func (e *repoEngine) Usage(ctx context.Context) (int64, error) {
 	ctx, stop := e.ctx(ctx)
 	defer stop()

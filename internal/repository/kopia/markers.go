@@ -10,11 +10,11 @@ import (
 	"github.com/cairn-backup/cairn/internal/repository"
 )
 
-// sessionMarker begins the ids of the blobs by which kopia marks a writer at work.
+// sessionMarker is the first letter of the blobs with which kopia marks a running writer.
 const sessionMarker = "s"
 
-// markers lets a writer without the right to delete finish: it can't take its session marker away. Maintenance removes one
-// that is left after four days.
+// markers lets a writer finish that is not allowed to delete, and so cannot remove its session marker. Maintenance
+// removes the marker after four days.
 type markers struct{ blob.Storage }
 
 // DeleteBlob implements blob.Storage.

@@ -14,7 +14,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/repository/kopia/faultstore"
 )
 
-// A credential without the right to delete is enough to back up and to restore; to maintain takes another.
+// A credential without the right to delete is enough to back up and to restore. Maintenance needs another credential.
 func TestAWriterWithoutTheRightToDelete(t *testing.T) {
 	t.Parallel()
 	g, ctx := NewWithT(t), t.Context()

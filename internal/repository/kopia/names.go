@@ -7,14 +7,14 @@ import (
 	"unicode/utf8"
 )
 
-// errBadName does not repeat the name: it may be shown to those who may not see the names of files.
+// errBadName does not hold the name: people who are not allowed to see file names may read the error.
 var errBadName = errors.New("malformed name in the snapshot")
 
 func validName(n string) bool {
 	return n != "" && n != "." && n != ".." && !strings.ContainsAny(n, "/\x00")
 }
 
-// encodeName makes a name kopia can store: UTF-8, and not one of ours.
+// encodeName returns a name that kopia can store: it is UTF-8, and not a name that this package reserves.
 func encodeName(raw string) string {
 	if utf8.ValidString(raw) && !strings.HasPrefix(raw, reserved) {
 		return raw

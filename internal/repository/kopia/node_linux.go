@@ -52,8 +52,8 @@ func (n *node) path() string {
 type (
 	fileNode struct {
 		node
-		first atomic.Pointer[unix.Stat_t] // what the first opening saw: kopia opens a big file once for each part
-		// distrusted: what the pass before read of it does not count, though its time is the same.
+		first atomic.Pointer[unix.Stat_t] // as of the first Open: kopia opens a big file once for each part
+		// distrusted files are read again, though their times are the same as in the pass before.
 		distrusted bool
 	}
 	linkNode struct{ node }
@@ -67,7 +67,7 @@ type (
 	}
 )
 
-// ModTime is what kopia compares with the snapshot before, and, once the file is open, what it keeps.
+// ModTime returns the time that kopia compares with the previous snapshot, and stores once the file was opened.
 func (f *fileNode) ModTime() time.Time {
 	if f.distrusted && f.first.Load() == nil {
 		return f.mtime.Add(-1)

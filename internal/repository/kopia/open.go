@@ -20,9 +20,9 @@ import (
 )
 
 const (
-	// A mover's cache starts empty and dies with the pod. The metadata cache holds the previous snapshot's
-	// directories; for data see packReader.
-	defaultDataCache     = 64 << 20 // 0 makes kopia 0.21 crash when there is a cache directory
+	// The cache of a mover starts empty and ends with the pod. The metadata cache holds the directories of the previous
+	// snapshot. For data see packReader.
+	defaultDataCache     = 64 << 20 // not 0: with a cache directory kopia 0.21 would crash
 	defaultMetadataCache = 512 << 20
 )
 
@@ -40,9 +40,9 @@ type repoEngine struct {
 	safety maintenance.SafetyParameters
 	now    func() time.Time
 	lstat  lstatFunc
-	// fileTime is the clock of this machine, which the kernel gives files their times by, whatever now says.
+	// fileTime is the clock of this machine, from which the kernel takes file times, whatever now returns.
 	fileTime func() time.Time
-	// readAgain is maxReadAgain, or what a test sets.
+	// readAgain is maxReadAgain, or the value of a test.
 	readAgain int64
 }
 
@@ -100,7 +100,7 @@ func (d Driver) open(ctx context.Context, r repository.Repository) (_ *repoEngin
 	return e, nil
 }
 
-// engine is one that is not connected yet.
+// engine returns an engine that is not connected yet.
 func (d Driver) engine(r repository.Repository) *repoEngine {
 	e := &repoEngine{log: r.Log, safety: maintenance.SafetyFull, now: time.Now, fatal: make(chan error, 1), refuse: make(chan error, 1), lstat: fstatat,
 		fileTime: time.Now, readAgain: cmp.Or(d.readAgain, maxReadAgain)}
@@ -119,7 +119,7 @@ func (d Driver) engine(r repository.Repository) *repoEngine {
 	return e
 }
 
-// giveUp ends what waits for a storage that refuses to list blobs.
+// giveUp ends the operations that wait for a storage which refuses to list blobs.
 func (e *repoEngine) giveUp(err error) {
 	if !e.opened.Load() {
 		e.cancel(err)
@@ -130,8 +130,8 @@ func (e *repoEngine) giveUp(err error) {
 	}
 }
 
-// whyNotFound tells a missing bucket from a missing repository: kopia's S3 client maps both 404s to "blob not
-// found", but its listing does not.
+// whyNotFound distinguishes a missing bucket from a missing repository. kopia's S3 client returns "blob not found"
+// for both, but a listing fails only without the bucket.
 func (d Driver) whyNotFound(ctx context.Context, f storageFunc, err error) error {
 	st, err2 := f(ctx, false)
 	if err2 != nil {
@@ -144,15 +144,16 @@ func (d Driver) whyNotFound(ctx context.Context, f storageFunc, err error) error
 	return &repository.Error{Op: "open", Kind: repository.ErrNotInitialized, Err: err}
 }
 
-// clientIdentity splits an owner into what kopia joins with "@" and compares with the maintenance owner.
+// clientIdentity splits an owner into user and host. kopia joins them with "@" and compares the result with the
+// maintenance owner.
 func clientIdentity(owner string) (user, host string) {
 	if user, host, _ = strings.Cut(owner, "@"); user == "" || host == "" {
-		return identity, "-" // nobody's: such a connection cannot maintain
+		return identity, "-" // owns nothing: this connection cannot run maintenance
 	}
 	return user, host
 }
 
-// writeConfig writes what repo.Connect would, without opening the repository a second time.
+// writeConfig writes the same file as repo.Connect, but does not open the repository a second time.
 func writeConfig(path, handle string, r repository.Repository) error {
 	user, host := clientIdentity(r.Owner)
 	lc := repo.LocalConfig{
@@ -169,7 +170,7 @@ func writeConfig(path, handle string, r repository.Repository) error {
 			return err
 		}
 		data, meta := cmp.Or(r.Cache.Data, defaultDataCache), cmp.Or(r.Cache.Metadata, defaultMetadataCache)
-		// The soft limit is enforced only for entries older than the sweep age; the hard limit always.
+		// kopia enforces the soft limit only for entries older than the sweep age, and the hard limit always.
 		lc.Caching = &content.CachingOptions{
 			CacheDirectory:        abs,
 			ContentCacheSizeBytes: data, ContentCacheSizeLimitBytes: data + data/2,
@@ -196,12 +197,12 @@ func (e *repoEngine) Close(ctx context.Context) error {
 	return classify("close", err)
 }
 
-// ctx adds logging and turns kopia's fatal errors, and a storage that refuses to list blobs, into a cancelation of
-// the operation; cause tells what it was.
+// ctx returns a context with logging. It is canceled on a fatal error of kopia, and when the storage refuses to list
+// blobs; cause returns the reason.
 func (e *repoEngine) ctx(ctx context.Context) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancelCause(withLog(ctx, e.log))
 	select {
-	case <-e.refuse: // of an operation before this one
+	case <-e.refuse: // from an earlier operation
 	default:
 	}
 	go func() {

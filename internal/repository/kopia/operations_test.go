@@ -19,8 +19,8 @@ import (
 	"github.com/cairn-backup/cairn/internal/repository/kopia"
 )
 
-// TestPartial: unreadable entries make a backup fail unless they are allowed. Root can read everything, so it
-// runs itself as nobody.
+// TestPartial checks that unreadable entries make a backup fail unless they are allowed. Root can read everything,
+// so the test runs itself as nobody.
 func TestPartial(t *testing.T) {
 	t.Parallel()
 	if os.Getuid() == 0 {
@@ -47,8 +47,8 @@ func TestPartial(t *testing.T) {
 	g.Expect(s.Files).To(BeEquivalentTo(99))
 }
 
-// TestLostAndFound: what a file system keeps in its root for itself fails neither a backup nor a restore of those
-// who may not read it. Everywhere else the name is a directory's like any other.
+// TestLostAndFound checks that lost+found in the root of a file system fails neither the backup nor the restore of
+// a user who is not allowed to read it. Everywhere else the name is that of an ordinary directory.
 func TestLostAndFound(t *testing.T) {
 	t.Parallel()
 	if os.Getuid() == 0 {
@@ -172,14 +172,14 @@ func TestMaintainBesideBackups(t *testing.T) {
 		delete(kept, s.ID)
 	}
 	g.Expect(kept).NotTo(ContainElement(true), "a snapshot was lost")
-	// Writers compact manifests on their own; one that had not seen a deletion brings the snapshot back.
-	// Deleting again, in peace, must hold. Whoever deletes has to remember what it deleted.
+	// Writers compact manifests on their own. A writer that had not seen a deletion brings the snapshot back. A second
+	// deletion without other writers must last. The caller has to remember what it deleted.
 	t.Logf("%d maintenance runs; %d deleted snapshots came back", runs, len(back))
 	g.Expect(e.Delete(ctx, back...)).To(Succeed())
 	g.Expect(e.List(ctx, "")).To(HaveLen(12))
 }
 
-// TestClockSkew: a writer two days ahead, or behind, must be refused before it leaves a snapshot.
+// TestClockSkew checks that a writer whose clock is two days wrong is refused before it leaves a snapshot.
 func TestClockSkew(t *testing.T) {
 	t.Parallel()
 	for skew, refused := range map[time.Duration]bool{48 * time.Hour: true, -48 * time.Hour: true, time.Minute: false} {
@@ -206,7 +206,8 @@ func TestClockSkew(t *testing.T) {
 	}
 }
 
-// TestCheckpointsKeepSnapshots: every checkpoint runs kopia's own retention, which keeps ten at its defaults.
+// TestCheckpointsKeepSnapshots checks that checkpoints delete no snapshot: each runs kopia's own retention, which
+// keeps ten by default.
 func TestCheckpointsKeepSnapshots(t *testing.T) {
 	t.Parallel()
 	g, ctx := NewWithT(t), t.Context()

@@ -3,6 +3,7 @@ package kopia
 import (
 	"container/list"
 	"context"
+	"errors"
 	"io"
 	"sync"
 	"sync/atomic"
@@ -10,36 +11,49 @@ import (
 	"github.com/kopia/kopia/repo/blob"
 )
 
-// packReader reads whole packs where kopia asks for one content after the other: a restore of small files
-// makes one request per file without it. kopia's own data cache writes a file per content, which costs more
-// than it saves in a process that restores once; so a restore is best opened without a cache directory.
+// packReader reads whole packs where kopia asks for one content after the other. Without it a restore of small
+// files makes one request per file. kopia's own data cache writes a file per content, which costs more than it
+// saves in a process that restores once, so a restore is best opened without a cache directory.
+//
+// A pack is read in ranges, several at a time, because one connection to a bucket is slow. A content is available
+// as soon as its ranges are, so a restore works on the first ranges of a pack while the others arrive.
 type packReader struct {
 	blob.Storage
-	on   atomic.Int32 // restores and verifications at work; data packs are read whole only for them
-	mu   sync.Mutex
-	seen map[blob.ID]*pack
-	lru  list.List // of *pack with data, most recent first
-	free [][]byte  // their memory, for the next one: the collector would let it double
+	direct  bool         // the storage reads parts of packs as cheaply as whole packs: never read whole packs
+	on      atomic.Int32 // running restores and verifications; data packs are read whole only for them
+	fetches sync.WaitGroup
+	mu      sync.Mutex
+	seen    map[blob.ID]*pack
+	lru     list.List // of *pack with data, most recent first
+	free    [][]byte  // memory of dropped packs for the next packs: with the garbage collector it would double
 }
 
 type pack struct {
 	id     blob.ID
-	asked  int // requests since it was dropped last
-	enough int // requests that make it worth reading; doubles each time it was dropped hardly used
+	asked  int // requests since the pack was dropped last
+	enough int // requests after which the pack is read whole; doubles each time it was dropped hardly used
 	served int64
-	users  int  // readers at work
+	users  int  // running readers and fetches
 	gone   bool // dropped
 	elem   *list.Element
-	ready  chan struct{} // closed when data or err is there
+	sized  chan struct{} // closed when data has its length, or err is set
 	data   []byte
+	parts  []packPart
 	err    error
+}
+
+// packPart is a range of a pack.
+type packPart struct {
+	ready chan struct{} // closed when the range was read, or err is set
+	err   error
 }
 
 const (
 	packsKept  = 4 // of about 20 MiB each
 	packEnough = 3
 	packAlloc  = 23 << 20 // more than a usual pack
-	packStep   = 1 << 20
+	packRange  = 4 << 20
+	packAtOnce = 4 // ranges of one pack that are read in parallel
 )
 
 func (p *packReader) begin() func() {
@@ -53,22 +67,55 @@ func (p *packReader) begin() func() {
 	}
 }
 
+// Close implements blob.Storage. It waits for fetches of operations that are over.
+func (p *packReader) Close(ctx context.Context) error {
+	p.fetches.Wait()
+	return p.Storage.Close(ctx)
+}
+
+// isPack reports whether a blob is a pack of contents: its bytes never change.
+func isPack(id blob.ID) bool { return id != "" && (id[0] == 'p' || id[0] == 'q') }
+
 func (p *packReader) GetBlob(ctx context.Context, id blob.ID, off, n int64, out blob.OutputBuffer) error {
-	if n <= 0 || id[0] != 'q' && (id[0] != 'p' || p.on.Load() == 0) {
+	if n <= 0 || p.direct || !isPack(id) || id[0] == 'p' && p.on.Load() == 0 {
 		return p.Storage.GetBlob(ctx, id, off, n, out)
 	}
-	pk := p.lookup(ctx, id)
+	pk := p.lookup(ctx, id, off)
 	if pk == nil {
 		return p.Storage.GetBlob(ctx, id, off, n, out)
 	}
-	<-pk.ready
 	defer p.release(pk, n)
-	if pk.err != nil || off+n > int64(len(pk.data)) {
-		return p.Storage.GetBlob(ctx, id, off, n, out) // it knows the right error
+	part, err := pk.wait(ctx, off, n)
+	if err != nil {
+		return p.Storage.GetBlob(ctx, id, off, n, out) // it returns the right error
 	}
 	out.Reset()
-	_, err := out.Write(pk.data[off : off+n])
+	_, err = out.Write(part)
 	return err
+}
+
+var errNoPart = errors.New("the pack is shorter than its index says")
+
+// wait waits until a part of a pack was read, and returns it.
+func (k *pack) wait(ctx context.Context, off, n int64) ([]byte, error) {
+	<-k.sized
+	switch {
+	case k.err != nil:
+		return nil, k.err
+	case off < 0 || off+n > int64(len(k.data)):
+		return nil, errNoPart
+	}
+	for i := off / packRange; i <= (off+n-1)/packRange; i++ {
+		select {
+		case <-k.parts[i].ready:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+		if err := k.parts[i].err; err != nil {
+			return nil, err
+		}
+	}
+	return k.data[off : off+n], nil
 }
 
 func (p *packReader) release(pk *pack, n int64) {
@@ -80,14 +127,15 @@ func (p *packReader) release(pk *pack, n int64) {
 }
 
 func (p *packReader) recycle(pk *pack) {
-	if pk.gone && pk.users == 0 && cap(pk.data) <= packAlloc+4*packStep && cap(pk.data) >= packAlloc && len(p.free) < packsKept {
+	if pk.gone && pk.users == 0 && cap(pk.data) == packAlloc && len(p.free) < packsKept {
 		p.free = append(p.free, pk.data[:0])
 		pk.data = nil
 	}
 }
 
-// lookup returns a pack that is, or is being, read whole; nil if it is not worth it yet.
-func (p *packReader) lookup(ctx context.Context, id blob.ID) *pack {
+// lookup returns a pack that is read whole. It starts with the range of off. It returns nil until enough parts of
+// the pack were asked for.
+func (p *packReader) lookup(ctx context.Context, id blob.ID, off int64) *pack {
 	p.mu.Lock()
 	if p.seen == nil {
 		p.seen = map[blob.ID]*pack{}
@@ -110,7 +158,7 @@ func (p *packReader) lookup(ctx context.Context, id blob.ID) *pack {
 	for p.lru.Len() >= packsKept {
 		p.drop(p.lru.Remove(p.lru.Back()).(*pack))
 	}
-	fresh := &pack{id: id, enough: pk.enough, users: 1, ready: make(chan struct{})}
+	fresh := &pack{id: id, enough: pk.enough, users: 1, sized: make(chan struct{})}
 	fresh.elem = p.lru.PushFront(fresh)
 	p.seen[id] = fresh
 	var mem []byte
@@ -119,23 +167,64 @@ func (p *packReader) lookup(ctx context.Context, id blob.ID) *pack {
 	}
 	p.mu.Unlock()
 
-	defer close(fresh.ready)
-	b := packBuffer{data: mem, first: packStep}
-	if id[0] == 'p' {
-		b.first = packAlloc
-	}
-	fresh.err = p.Storage.GetBlob(ctx, id, 0, -1, &b)
-	fresh.data = b.data
+	defer close(fresh.sized)
+	p.fetch(ctx, fresh, mem, off)
 	return fresh
 }
 
-// drop forgets the data of a pack. Its memory is used again when the last reader is done with it.
+// fetch gets the size of a pack and starts to read its ranges.
+func (p *packReader) fetch(ctx context.Context, pk *pack, mem []byte, off int64) {
+	m, err := p.Storage.GetMetadata(ctx, pk.id)
+	if err != nil || m.Length <= 0 || off < 0 || off >= m.Length {
+		pk.err = firstError(err, errNoPart)
+		return
+	}
+	if int64(cap(mem)) < m.Length {
+		size := m.Length
+		if pk.id[0] == 'p' && size < packAlloc {
+			size = packAlloc // the next pack will fit too
+		}
+		mem = make([]byte, size)
+	}
+	pk.data = mem[:m.Length]
+	pk.parts = make([]packPart, (m.Length+packRange-1)/packRange)
+	for i := range pk.parts {
+		pk.parts[i].ready = make(chan struct{})
+	}
+	var next atomic.Int64
+	first := off / packRange
+	workers := min(packAtOnce, len(pk.parts))
+	p.mu.Lock()
+	pk.users += workers
+	p.mu.Unlock()
+	for range workers {
+		p.fetches.Go(func() {
+			defer p.release(pk, 0)
+			for i := next.Add(1) - 1; i < int64(len(pk.parts)); i = next.Add(1) - 1 {
+				p.part(ctx, pk, (first+i)%int64(len(pk.parts)))
+			}
+		})
+	}
+}
+
+// part reads a range of a pack.
+func (p *packReader) part(ctx context.Context, pk *pack, i int64) {
+	part := &pk.parts[i]
+	defer close(part.ready)
+	lo, hi := i*packRange, min((i+1)*packRange, int64(len(pk.data)))
+	b := partBuffer{room: pk.data[lo:hi:hi]}
+	if part.err = p.Storage.GetBlob(ctx, pk.id, lo, hi-lo, &b); part.err == nil && b.n != len(b.room) {
+		part.err = errNoPart
+	}
+}
+
+// drop forgets the data of a pack. Its memory is reused when the last reader is done.
 func (p *packReader) drop(pk *pack) {
 	pk.gone = true
 	defer p.recycle(pk)
 	next := &pack{id: pk.id, enough: pk.enough}
 	select {
-	case <-pk.ready:
+	case <-pk.sized:
 		if pk.served*4 < int64(len(pk.data)) {
 			next.enough *= 2
 		}
@@ -144,49 +233,46 @@ func (p *packReader) drop(pk *pack) {
 	p.seen[pk.id] = next
 }
 
-// packBuffer takes a pack whose size is not known. It starts as big as is usual and grows in small steps: doubling, as
-// bytes.Buffer does, would take twice the memory of most.
-type packBuffer struct {
-	data  []byte
-	first int // bytes to begin with
+// partBuffer is a blob.OutputBuffer of fixed size.
+type partBuffer struct {
+	room []byte
+	n    int
 }
 
 // Length implements blob.OutputBuffer.
-func (b *packBuffer) Length() int { return len(b.data) }
+func (b *partBuffer) Length() int { return b.n }
 
 // Reset implements blob.OutputBuffer.
-func (b *packBuffer) Reset() { b.data = b.data[:0] }
+func (b *partBuffer) Reset() { b.n = 0 }
 
 // Write implements blob.OutputBuffer.
-func (b *packBuffer) Write(p []byte) (int, error) {
-	b.room(len(p))
-	b.data = append(b.data, p...)
-	return len(p), nil
+func (b *partBuffer) Write(p []byte) (int, error) {
+	k := copy(b.room[b.n:], p)
+	b.n += k
+	if k < len(p) {
+		return k, io.ErrShortBuffer
+	}
+	return k, nil
 }
 
-// ReadFrom saves io.Copy a buffer in between.
-func (b *packBuffer) ReadFrom(r io.Reader) (total int64, _ error) {
+// ReadFrom implements io.ReaderFrom: it saves io.Copy a buffer in between.
+func (b *partBuffer) ReadFrom(r io.Reader) (total int64, _ error) {
 	for {
-		b.room(1)
-		n, err := r.Read(b.data[len(b.data):cap(b.data)])
-		b.data = b.data[:len(b.data)+n]
-		total += int64(n)
+		to := b.room[b.n:]
+		if len(to) == 0 {
+			to = make([]byte, 1) // only the end is expected
+		}
+		k, err := r.Read(to)
+		total += int64(k)
+		if b.n += k; b.n > len(b.room) {
+			b.n = len(b.room)
+			return total, io.ErrShortBuffer
+		}
 		if err == io.EOF {
 			return total, nil
 		}
 		if err != nil {
 			return total, err
 		}
-	}
-}
-
-// room makes room for n bytes more.
-func (b *packBuffer) room(n int) {
-	if need := len(b.data) + n; need > cap(b.data) {
-		size := b.first
-		if cap(b.data) > 0 {
-			size = cap(b.data) + cap(b.data)/8 + packStep
-		}
-		b.data = append(make([]byte, 0, max(size, need)), b.data...)
 	}
 }

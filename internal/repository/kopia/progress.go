@@ -15,7 +15,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/repository"
 )
 
-// progress implements upload.Progress: counters only, so that it costs nothing per file, and a ticker.
+// progress implements upload.Progress. It only counts, so a file costs next to nothing; a ticker reports the counts.
 type progress struct {
 	upload.NullUploadProgress                               // Enabled is false: no second walk to estimate sizes
 	done, unchanged, read, same, sent, unreadable, vanished atomic.Int64
@@ -23,13 +23,13 @@ type progress struct {
 	mu                                                      sync.Mutex
 	problems                                                []repository.Problem
 	stop                                                    func()
-	flush                                                   chan struct{}         // told every 10,000 files
+	flush                                                   chan struct{}         // receives every 10,000 files
 	storage                                                 atomic.Pointer[error] // the first error of the repository
-	muted                                                   atomic.Bool           // files that were counted are looked at again
+	muted                                                   atomic.Bool           // counted files are read again
 	cancel                                                  func()
 }
 
-// readAgain forgets what was wrong with the source, for it is read once more. What was done stays counted, once.
+// readAgain forgets the problems of the source before it is read once more. Finished files stay counted, once.
 func (p *progress) readAgain() {
 	p.muted.Store(true)
 	p.unreadable.Store(0)

@@ -11,14 +11,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// place is where an entry was restored: fd is the file or directory itself, or -1 if it cannot be opened
-// (symbolic links, FIFOs, devices); then dfd, its directory's descriptor, and name lead to it.
+// place is where an entry was restored. fd is the file or directory itself. It is -1 for symbolic links, FIFOs and
+// devices, which cannot be opened; dfd, the descriptor of the directory, and name lead to them.
 type place struct {
 	fd, dfd   int
 	name, rel string
 }
 
-// setAttrs sets what the entry has. The order matters: chown clears set-id bits and capabilities, an ACL
+// setAttrs sets the attributes of an entry. The order matters: chown clears set-id bits and capabilities, an ACL
 // changes the mode, and everything changes the time.
 func (r *restorer) setAttrs(p place, de *snapshot.DirEntry, rec *record) {
 	r.setOwner(p, de)
@@ -52,7 +52,7 @@ func (r *restorer) setXattrs(p place, xattrs []xattr) {
 		var err error
 		if p.fd >= 0 {
 			err = unix.Fsetxattr(p.fd, x.name, []byte(x.value), 0)
-		} else { // the directory's descriptor pins the place, and l*xattr does not follow the last name
+		} else { // the descriptor pins the directory, and l*xattr does not follow the last name
 			err = unix.Lsetxattr("/proc/self/fd/"+strconv.Itoa(p.dfd)+"/"+p.name, x.name, []byte(x.value), 0)
 		}
 		if err != nil {
@@ -86,7 +86,7 @@ func (r *restorer) setTime(p place, de *snapshot.DirEntry, rec *record) {
 	}
 }
 
-// lost counts and notes something of an entry that is not as it was.
+// lost counts and records an attribute of an entry that was not restored.
 func (r *restorer) lost(count *atomic.Int64, rel string, err error) {
 	count.Add(1)
 	r.problem(rel, err)

@@ -16,17 +16,17 @@ import (
 
 var errSkipped = errors.New("skipped")
 
-// leftover begins the names of files that take the place of others once they are whole.
+// leftover is the prefix of temporary files. They replace other files once they are whole.
 const leftover = reserved + "r"
 
-// treatment says how a directory of the target is treated.
+// treatment is how a directory of the target is treated.
 type treatment struct {
-	selected bool // what lies in it is restored unless it is excluded
-	attrs    bool // it gets the attributes that it has in the snapshot
+	selected bool // its entries are restored unless they are excluded
+	attrs    bool // it gets its attributes from the snapshot
 	existed  bool
 }
 
-// changed is when an entry of the snapshot was changed.
+// changed returns the modification time of an entry of the snapshot.
 func changed(de *snapshot.DirEntry, rec *record) timeRec {
 	if rec != nil && rec.time != nil {
 		return *rec.time
@@ -35,7 +35,7 @@ func changed(de *snapshot.DirEntry, rec *record) timeRec {
 	return timeRec{t.Unix(), int64(t.Nanosecond())}
 }
 
-// keeps says whether what is there stays, of which one in the snapshot was changed at t.
+// keeps reports whether an existing entry stays. The entry of the snapshot was modified at t.
 func (r *restorer) keeps(st *unix.Stat_t, t timeRec) bool {
 	switch r.opt.OnConflict {
 	case repository.ConflictSkip:
@@ -61,16 +61,17 @@ func (r *restorer) top(ctx context.Context) error {
 		at.attrs = at.selected && !r.keeps(&st, changed(r.entry, nil))
 	}
 	if at.attrs {
-		unix.Fremovexattr(r.fd, "system.posix_acl_default") // else every new file inherits it; ours comes at the end
+		unix.Fremovexattr(r.fd, "system.posix_acl_default") // else every new file inherits it; the ACL of the snapshot is set at the end
 	}
 	return r.dir(ctx, r.fd, "", r.entry, nil, at)
 }
 
-// subdir restores a directory and what is in it. One that is only on the way to what is selected does not stay empty.
+// subdir restores a directory and its entries. A directory that only leads to selected entries is removed if it stays
+// empty.
 func (r *restorer) subdir(ctx context.Context, dfd int, rel, name string, de *snapshot.DirEntry, rec *record, selected bool) error {
 	fd, at, err := r.mkdir(dfd, rel, name, changed(de, rec), selected)
 	if err == unix.EACCES && rel == lostAndFound && r.empty(ctx, de) {
-		return nil // the file system has its own
+		return nil // the file system has a lost+found of its own
 	}
 	if err != nil {
 		r.fail(rel, err)
@@ -79,7 +80,7 @@ func (r *restorer) subdir(ctx context.Context, dfd int, rel, name string, de *sn
 	err = r.dir(ctx, fd, rel, de, rec, at)
 	unix.Close(fd)
 	if !selected && !at.existed {
-		_ = unix.Unlinkat(dfd, name, unix.AT_REMOVEDIR) // fails where it holds something
+		_ = unix.Unlinkat(dfd, name, unix.AT_REMOVEDIR) // fails where the directory is not empty
 	}
 	return err
 }
@@ -99,7 +100,7 @@ func (r *restorer) mkdir(dfd int, rel, name string, t timeRec, selected bool) (i
 			switch {
 			case st.Mode&unix.S_IFMT == unix.S_IFDIR:
 				at.attrs = selected && !keeps
-			case keeps: // what lies in the directory would be missing
+			case keeps: // the entries of the directory would be missing
 				return -1, at, &repository.Error{Op: "restore", Kind: repository.ErrInTheWay, Err: unix.ENOTDIR}
 			default:
 				if err := unix.Unlinkat(dfd, name, 0); err != nil {
@@ -121,8 +122,8 @@ func (r *restorer) mkdir(dfd int, rel, name string, t timeRec, selected bool) (i
 	return fd, at, err
 }
 
-// put calls create with a name that must not exist, and moves the result into place as OnConflict says. In the snapshot it
-// was changed at t.
+// put calls create with a name that must not exist, and moves the result into place as OnConflict says. The entry
+// of the snapshot was modified at t.
 func (r *restorer) put(dfd int, rel, name string, t timeRec, create func(name string) error) error {
 	err := create(name)
 	if err != unix.EEXIST {
@@ -153,12 +154,13 @@ func (r *restorer) put(dfd int, rel, name string, t timeRec, create func(name st
 		_ = unix.Unlinkat(dfd, tmp, 0)
 		return err
 	}
-	_ = unix.Unlinkat(dfd, tmp, 0) // still there only where both were the same file
+	_ = unix.Unlinkat(dfd, tmp, 0) // exists only where both were the same file
 	r.overwritten.Add(1)
 	return nil
 }
 
-// clear removes a directory that is where a file belongs. With something in it, it goes only if extra entries are deleted.
+// clear removes a directory from the place of a file. It empties the directory first only if extra entries are
+// deleted.
 func (r *restorer) clear(dfd int, rel, name string) error {
 	if r.opt.DeleteExtra {
 		r.remove(dfd, path.Dir(rel), name, true)

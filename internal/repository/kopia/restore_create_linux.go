@@ -45,7 +45,7 @@ func (r *restorer) hardlink(dfd int, rel, name string, id *linkID, time timeRec,
 		}
 		return err
 	}
-	<-st.done // its owner is at work in another goroutine and waits for nothing
+	<-st.done // the goroutine that writes the file waits for nobody
 	if st.rel == "" {
 		return write()
 	}

@@ -14,7 +14,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/repository"
 )
 
-// newRestorer finds what is asked for in a snapshot and opens the target, which the caller closes.
+// newRestorer finds the requested path in a snapshot and opens the target. The caller closes the target.
 func (e *repoEngine) newRestorer(ctx context.Context, op, id, target string, opt repository.RestoreOptions) (*restorer, error) {
 	_, man, err := e.root(ctx, id)
 	if err != nil {
@@ -34,8 +34,8 @@ func (e *repoEngine) newRestorer(ctx context.Context, op, id, target string, opt
 	}, nil
 }
 
-// each does something with the selected entries of a directory, on several at once where workers are free, and waits for them.
-// It ends at the first error, also one of bad, which is told of names that cannot be.
+// each calls do for the selected entries of a directory, in parallel where workers are free, and waits for all
+// calls. It calls bad for malformed names. It ends at the first error of do or bad.
 func (r *restorer) each(ctx context.Context, rel string, dm *snapshot.DirManifest, taken bool,
 	bad func(*snapshot.DirEntry, error) error, do func(name string, x *snapshot.DirEntry, selected bool) error,
 ) error {

@@ -15,8 +15,8 @@ import (
 	"github.com/cairn-backup/cairn/internal/repository"
 )
 
-// tidy removes from a directory that was filled what the snapshot does not have, if that was asked for, and in any case what
-// a restore that was killed had not moved into place.
+// tidy removes entries that the snapshot does not have from a restored directory, if DeleteExtra asks for it. It
+// always removes temporary files of a restore that was killed.
 func (r *restorer) tidy(fd int, rel string, dm *snapshot.DirManifest, recs map[string]*record, at treatment) {
 	if !at.existed || r.opt.OnConflict == repository.ConflictFail {
 		return
@@ -46,7 +46,7 @@ func (r *restorer) tidy(fd int, rel string, dm *snapshot.DirManifest, recs map[s
 	}
 }
 
-// names lists those of an open directory that are wanted.
+// names returns the names in an open directory for which want returns true.
 func names(fd int, want func(string) bool) ([]string, error) {
 	d, err := unix.Openat(fd, ".", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
@@ -71,8 +71,8 @@ func names(fd int, want func(string) bool) ([]string, error) {
 	}
 }
 
-// remove deletes an entry that the snapshot does not have, as far as it is selected, without following a symbolic link and
-// without entering another file system. What can't be deleted makes the restore an error.
+// remove deletes the selected part of an entry that the snapshot does not have. It follows no symbolic link and
+// enters no other file system. An entry that cannot be deleted makes the restore fail.
 func (r *restorer) remove(dfd int, relDir, name string, parent bool) {
 	rel := path.Join(relDir, name)
 	var st unix.Stat_t
@@ -103,13 +103,13 @@ func (r *restorer) remove(dfd int, relDir, name string, parent bool) {
 	case nil:
 		r.deleted.Add(1)
 	case unix.ENOENT:
-	case unix.ENOTEMPTY, unix.EEXIST: // something in it stays: it is excluded, or was made just now
+	case unix.ENOTEMPTY, unix.EEXIST: // an entry stays: it is excluded, or was created just now
 	default:
 		r.fail(rel, err)
 	}
 }
 
-// removeAll empties a directory.
+// removeAll removes the selected entries of a directory. It reports whether it could list them.
 func (r *restorer) removeAll(dfd int, rel, name string, selected bool) bool {
 	fd, err := unix.Openat(dfd, name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	if err == nil {
@@ -126,7 +126,7 @@ func (r *restorer) removeAll(dfd int, rel, name string, selected bool) bool {
 	return false
 }
 
-// tellProgress reports now and then until what it returns is called.
+// tellProgress reports progress at intervals until the returned function is called.
 func (r *restorer) tellProgress() func() {
 	if r.opt.Progress == nil {
 		return func() {}

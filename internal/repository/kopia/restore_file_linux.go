@@ -2,10 +2,13 @@ package kopia
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"sync"
 
+	"github.com/kopia/kopia/repo/content"
+	"github.com/kopia/kopia/repo/object"
 	"github.com/kopia/kopia/snapshot"
 	"golang.org/x/sys/unix"
 )
@@ -47,55 +50,87 @@ func (r *restorer) content(ctx context.Context, fd int, de *snapshot.DirEntry) e
 	if de.FileSize == 0 {
 		return nil
 	}
-	rd, err := r.e.rep.OpenObject(ctx, de.ObjectID)
+	s := sparse{fd: fd}
+	if err := r.copyObject(ctx, &s, de.ObjectID); err != nil {
+		return err
+	}
+	if s.off != de.FileSize {
+		return fmt.Errorf("content has %d bytes instead of %d: malformed snapshot", s.off, de.FileSize)
+	}
+	if s.hole {
+		return unix.Ftruncate(fd, s.off)
+	}
+	return nil
+}
+
+// copyObject writes an object to s. Most objects are a single content, which is written without the copy that a
+// reader makes.
+func (r *restorer) copyObject(ctx context.Context, s *sparse, oid object.ID) error {
+	if id, compressed, single := oid.ContentID(); single && !compressed {
+		b, err := r.e.rep.ContentReader().GetContent(ctx, id)
+		if errors.Is(err, content.ErrContentNotFound) {
+			err = fmt.Errorf("content %v: %w", id, object.ErrObjectNotFound) // as OpenObject returns
+		}
+		if err != nil {
+			return err
+		}
+		r.bytes.Add(int64(len(b)))
+		return s.write(b)
+	}
+	rd, err := r.e.rep.OpenObject(ctx, oid)
 	if err != nil {
 		return err
 	}
 	defer rd.Close()
 	bp := buffers.Get().(*[256 << 10]byte)
 	defer buffers.Put(bp)
-	var off int64
-	hole := false
 	for {
 		n, err := io.ReadFull(rd, bp[:])
-		b := bp[:n]
-		for len(b) > 0 {
-			run := nonZero(b)
-			if run == 0 {
-				z := min(holeSize, len(b))
-				off, b, hole = off+int64(z), b[z:], true
-				continue
-			}
-			for w := b[:run]; len(w) > 0; {
-				k, err := unix.Pwrite(fd, w, off)
-				if err == unix.EINTR {
-					continue
-				}
-				if err != nil {
-					return err
-				}
-				off, w = off+int64(k), w[k:]
-			}
-			b, hole = b[run:], false
-		}
 		r.bytes.Add(int64(n))
+		if err := s.write(bp[:n]); err != nil {
+			return err
+		}
 		if err == io.EOF || err == io.ErrUnexpectedEOF {
-			break
+			return nil
 		}
 		if err != nil {
 			return err
 		}
 	}
-	if off != de.FileSize {
-		return fmt.Errorf("content has %d bytes instead of %d: malformed snapshot", off, de.FileSize)
-	}
-	if hole {
-		return unix.Ftruncate(fd, off)
+}
+
+// sparse writes a file from its start, leaving holes where it is zero.
+type sparse struct {
+	fd   int
+	off  int64
+	hole bool // at the end
+}
+
+// write appends b. The length of every b but the last is a multiple of holeSize.
+func (s *sparse) write(b []byte) error {
+	for len(b) > 0 {
+		run := nonZero(b)
+		if run == 0 {
+			z := min(holeSize, len(b))
+			s.off, b, s.hole = s.off+int64(z), b[z:], true
+			continue
+		}
+		for w := b[:run]; len(w) > 0; {
+			k, err := unix.Pwrite(s.fd, w, s.off)
+			if err == unix.EINTR {
+				continue
+			}
+			if err != nil {
+				return err
+			}
+			s.off, w = s.off+int64(k), w[k:]
+		}
+		b, s.hole = b[run:], false
 	}
 	return nil
 }
 
-// nonZero returns the length of the leading blocks that hold data, 0 if the first is zero. The blocks are
+// nonZero returns the length of the leading blocks that hold data, 0 if the first block is zero. The blocks are
 // aligned in the file because every buffer but the last is full.
 func nonZero(b []byte) int {
 	n := 0

@@ -45,14 +45,14 @@ func (e *repoEngine) Restore(ctx context.Context, id, target string, opt reposit
 	case r.failed.Load() > 0:
 		return res, restoreError(r.firstErr)
 	}
-	// The disk may be behind with what was written, and have no room for it: only this would tell.
+	// The kernel may not have written everything to the disk yet. Only a sync shows that the disk has no room for it.
 	if err := unix.Syncfs(r.fd); err != nil {
 		return res, restoreError(fmt.Errorf("bring %s to the disk: %w", target, err))
 	}
 	return res, nil
 }
 
-// one restores an entry that is not a directory, with what its directory knows of it.
+// one restores an entry that is not a directory, with the attributes that its directory keeps for it.
 func (r *restorer) one(ctx context.Context) error {
 	recs, err := r.e.attrsAt(ctx, r.root, r.opt.Path)
 	if err != nil {
@@ -65,7 +65,7 @@ func (r *restorer) one(ctx context.Context) error {
 	return r.restore(ctx, r.fd, "", name, r.entry, recs[name], true)
 }
 
-// restoreError tells the target from the repository.
+// restoreError gives an error of the target the kind ErrTarget, and classifies errors of the repository.
 func restoreError(err error) error {
 	if bareErrno(err) {
 		return &repository.Error{Op: "restore", Kind: repository.ErrTarget, Err: err}
@@ -73,30 +73,30 @@ func restoreError(err error) error {
 	return classify("restore", err)
 }
 
-// restorer is one restore at work.
+// restorer is one restore.
 type restorer struct {
 	e     *repoEngine
 	opt   repository.RestoreOptions
 	fd    int                // target
 	root  *snapshot.DirEntry // of the snapshot
-	entry *snapshot.DirEntry // of it, that is restored
-	slots chan struct{}      // held by the extra goroutines
+	entry *snapshot.DirEntry // of the snapshot; it is restored
+	slots chan struct{}      // one for each extra goroutine
 	mu    sync.Mutex
 	links map[linkID]*linkState
 	sel   repository.Selection
 	dev   uint64 // of the target
 
 	files, dirs, linked, special, bytes, skipped, failed atomic.Int64
-	overwritten, deleted, passed                         atomic.Int64 // passed: bytes of what was kept
+	overwritten, deleted, passed                         atomic.Int64 // passed: bytes of entries that were kept
 	ownersLost, modesLost, attrsLost, devicesLost        atomic.Int64
 	problems                                             []repository.Problem
 	firstErr                                             error
 }
 
-// linkState is one file with several names: the first to come writes it, the others wait and link.
+// linkState is one file with several names: the first goroutine writes the file, the others wait and link to it.
 type linkState struct {
 	done chan struct{}
-	rel  string // where it was written; empty if that failed
+	rel  string // path of the written file; empty if writing failed
 }
 
 func (r *restorer) result() repository.RestoreResult {
@@ -111,7 +111,7 @@ func (r *restorer) result() repository.RestoreResult {
 	}
 }
 
-// problem notes what is missing from the restored tree; fail also makes the restore an error.
+// problem records what is missing from the restored tree; fail also makes the restore fail.
 func (r *restorer) problem(rel string, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -129,7 +129,8 @@ func (r *restorer) fail(rel string, err error) {
 	r.problem(rel, err)
 }
 
-// dir fills an open directory, of which at tells how it is to be treated. It returns only what makes going on pointless.
+// dir restores the entries of an open directory, as at says. It returns only errors after which nothing more can be
+// restored.
 func (r *restorer) dir(ctx context.Context, fd int, rel string, de *snapshot.DirEntry, rec *record, at treatment) error {
 	dm, err := r.e.readDir(ctx, de.ObjectID)
 	if err != nil {
@@ -166,7 +167,7 @@ func (r *restorer) dir(ctx context.Context, fd int, rel string, de *snapshot.Dir
 	return ctx.Err()
 }
 
-// empty says whether there is nothing in a directory of the snapshot.
+// empty reports whether a directory of the snapshot has no entries.
 func (r *restorer) empty(ctx context.Context, de *snapshot.DirEntry) bool {
 	dm, err := r.e.readDir(ctx, de.ObjectID)
 	return err == nil && len(dm.Entries) == 0

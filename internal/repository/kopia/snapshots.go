@@ -72,7 +72,8 @@ func (e *repoEngine) list(ctx context.Context, si *snapshot.SourceInfo, tags map
 	return out, nil
 }
 
-// parseDetails also gives sensible numbers for snapshots kopia's own program made.
+// parseDetails returns the details of a snapshot. For snapshots of kopia's own program it takes them from the
+// summary.
 func parseDetails(m *snapshot.Manifest) (d details) {
 	if json.Unmarshal([]byte(m.Description), &d) != nil && m.RootEntry != nil && m.RootEntry.DirSummary != nil {
 		d.Files, d.Bytes = m.RootEntry.DirSummary.TotalFileCount, m.RootEntry.DirSummary.TotalFileSize
@@ -80,13 +81,13 @@ func parseDetails(m *snapshot.Manifest) (d details) {
 	return d
 }
 
-// Delete forgets snapshots, and nothing else that has an id.
+// Delete deletes snapshots. It never deletes another kind of manifest. An unknown id is no error.
 func (e *repoEngine) Delete(ctx context.Context, ids ...string) error {
 	ctx, stop := e.ctx(ctx)
 	defer stop()
 	return classify("delete", cause(ctx, repo.WriteSession(ctx, e.rep, repo.WriteSessionOptions{Purpose: "delete"}, func(ctx context.Context, w repo.RepositoryWriter) error {
 		for _, id := range ids {
-			// DeleteManifest deletes any manifest, policies too: look first.
+			// DeleteManifest deletes any manifest, policies too, so check first that the id is a snapshot's.
 			if _, err := snapshot.LoadSnapshot(ctx, w, manifest.ID(id)); errors.Is(err, snapshot.ErrSnapshotNotFound) {
 				continue
 			} else if err != nil {

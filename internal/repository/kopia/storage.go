@@ -16,8 +16,8 @@ import (
 	"github.com/cairn-backup/cairn/internal/repository"
 )
 
-// openWithin is openStorage with an end. The storage does not end with the context that it was opened with: clients keep that
-// for their tokens.
+// openWithin calls openStorage with a time limit. The storage outlives ctx: clients use their context later, to renew
+// tokens.
 func openWithin(ctx context.Context, within time.Duration, s repository.Storage, create bool) (blob.Storage, error) {
 	silence := silent(within)
 	inner, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
@@ -32,22 +32,22 @@ func openWithin(ctx context.Context, within time.Duration, s repository.Storage,
 	return st, err
 }
 
-// openStorage translates repository.Storage. The clients of the clouds come with kopia's retries inside (10 attempts,
-// 0.1 s to 32 s apart); the local filesystem retries only what is temporary.
+// openStorage opens a repository.Storage. In the cloud clients kopia retries 10 times, 0.1 s to 32 s apart. The local
+// file system retries only temporary errors.
 func openStorage(ctx context.Context, s repository.Storage, create bool) (blob.Storage, error) {
 	if err := s.Validate(); err != nil {
 		return nil, err
 	}
 	prefix := s.Prefix()
 	if prefix != "" {
-		prefix += "/" // kopia prepends it as it is
+		prefix += "/" // kopia prepends the prefix unchanged
 	}
 	switch {
 	case s.Local != nil:
 		return openLocal(ctx, *s.Local, create)
 	case s.S3 != nil:
 		o := s.S3
-		// Without keys kopia takes those that the cloud gives the pod.
+		// Without keys kopia uses the keys that the cloud gives to the pod.
 		return s3.New(ctx, &s3.Options{
 			BucketName: o.Bucket, Prefix: prefix, Endpoint: o.Endpoint, Region: o.Region,
 			DoNotUseTLS: o.Plain, DoNotVerifyTLS: o.InsecureTLS, RootCA: o.CA,
@@ -66,7 +66,7 @@ func openStorage(ctx context.Context, s repository.Storage, create bool) (blob.S
 	return openFiles(ctx, s, create)
 }
 
-// openLocal never creates the path itself: a volume that is not mounted must not pass for an empty one.
+// openLocal never creates the path itself: a volume that is not mounted must not look like an empty volume.
 func openLocal(ctx context.Context, l repository.Local, create bool) (blob.Storage, error) {
 	if fi, err := os.Stat(l.Path); err != nil || !fi.IsDir() {
 		if err == nil {
@@ -81,7 +81,7 @@ func openLocal(ctx context.Context, l repository.Local, create bool) (blob.Stora
 	if _, err := os.Stat(dir); !create && os.IsNotExist(err) {
 		return nil, &repository.Error{Op: "open storage", Kind: repository.ErrNotInitialized, Err: err}
 	}
-	// Movers of different users may share the volume: the umask of the process decides what the group may.
+	// Movers of different users can share the volume: the umask of the process decides what the group is allowed to do.
 	st, err := filesystem.New(ctx, &filesystem.Options{Path: dir, FileMode: 0o660, DirectoryMode: 0o770}, create)
 	if err != nil {
 		return nil, err

@@ -15,8 +15,8 @@ import (
 	"github.com/cairn-backup/cairn/internal/repository"
 )
 
-// stream stores one file without the uploader, which would turn a read error into a snapshot without the file
-// and return no error.
+// stream stores one file without the uploader: after a read error the uploader returns a snapshot without the file,
+// and no error.
 func (b *backup) stream(ctx, kctx context.Context, w repo.RepositoryWriter) (*snapshot.Manifest, details, error) {
 	start := w.Time()
 	ow := w.NewObjectWriter(kctx, object.WriterOptions{Description: "STREAM:" + b.src.Name, Compressor: b.comp,
@@ -44,7 +44,7 @@ func (b *backup) stream(ctx, kctx context.Context, w repo.RepositoryWriter) (*sn
 	}, details{Files: 1, Bytes: n, Stream: true}, nil
 }
 
-// flusher makes what was uploaded so far usable for a retry, now and then.
+// flusher returns a function that flushes at intervals, so that a retry can reuse the uploaded contents.
 func (b *backup) flusher(ctx context.Context, w repo.RepositoryWriter) func() error {
 	every := cmp.Or(b.opt.CheckpointEvery, defaultCheckpoint)
 	next := b.e.now().Add(every)
@@ -75,7 +75,7 @@ func copyStream(ctx context.Context, w io.Writer, r io.Reader, p *progress, flus
 				return total, err
 			}
 		}
-		if rerr == io.EOF { // exactly: a wrapped EOF is an error of the producer
+		if rerr == io.EOF { // only io.EOF itself: a wrapped EOF is an error of the producer
 			p.done.Add(1)
 			return total, nil
 		}
@@ -116,7 +116,7 @@ func (e *repoEngine) RestoreStream(ctx context.Context, id string, w io.Writer) 
 	return classify("restore", cause(ctx, err))
 }
 
-// targetWriter marks the errors of the target, which are none of the storage.
+// targetWriter gives write errors the kind ErrTarget: they are not errors of the storage.
 type targetWriter struct{ w io.Writer }
 
 func (t targetWriter) Write(b []byte) (int, error) {

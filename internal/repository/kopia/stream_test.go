@@ -16,7 +16,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/repository/kopia"
 )
 
-// TestAStreamTakesBoundedMemory runs itself in a process of its own, whose peak tells of nothing else.
+// TestAStreamTakesBoundedMemory runs itself in a separate process, so that the peak is that of the stream alone.
 func TestAStreamTakesBoundedMemory(t *testing.T) {
 	const alone, length, bound = "CAIRN_TEST_ALONE", 768 << 20, 350 << 20
 	g := NewWithT(t)
@@ -44,7 +44,7 @@ func TestAStreamTakesBoundedMemory(t *testing.T) {
 	g.Expect(peak(t)).To(BeNumerically("<", bound), "after the backup it was %d", backedUp)
 }
 
-// peak is the most memory that this process has had, in bytes.
+// peak returns the peak memory of this process in bytes.
 func peak(t *testing.T) int64 {
 	t.Helper()
 	status, err := os.ReadFile("/proc/self/status")
@@ -56,7 +56,7 @@ func peak(t *testing.T) int64 {
 	return kib << 10
 }
 
-// rows are lines of 64 bytes, each with a number of its own, without an end.
+// rows is an endless reader of numbered lines of 64 bytes.
 type rows struct{ n uint64 }
 
 func (r *rows) Read(p []byte) (int, error) {
@@ -74,7 +74,7 @@ func (r *rows) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// counter counts what is written to it.
+// counter counts the bytes written to it.
 type counter int64
 
 func (c *counter) Write(b []byte) (int, error) {

@@ -17,8 +17,8 @@ import (
 	"github.com/cairn-backup/cairn/internal/repository"
 )
 
-// tree stores a directory. ctx is the caller's; kctx outlives it by cancelGrace, so that a canceled backup can
-// still save what it has.
+// tree stores a directory. ctx is the context of the caller. kctx outlives it by cancelGrace, so that a canceled
+// backup can still save what it has.
 func (b *backup) tree(ctx, kctx context.Context, w repo.RepositoryWriter) (*snapshot.Manifest, details, error) {
 	previous, err := snapshot.FindPreviousManifests(kctx, w, source(b.src.Name), nil)
 	if err != nil {
@@ -39,7 +39,7 @@ func (b *backup) tree(ctx, kctx context.Context, w repo.RepositoryWriter) (*snap
 		return nil, details{}, *failed
 	}
 	if err != nil {
-		if errors.As(err, new(*sourceError)) || bareErrno(err) { // Upload strips a root's error to the errno
+		if errors.As(err, new(*sourceError)) || bareErrno(err) { // Upload reduces an error of the root to its errno
 			err = &repository.Error{Op: "backup", Kind: repository.ErrSource, Err: err}
 		}
 		return nil, details{}, err
@@ -51,7 +51,7 @@ func (b *backup) tree(ctx, kctx context.Context, w repo.RepositoryWriter) (*snap
 	case man.IncompleteReason == "":
 		return man, d, b.keepForNext(kctx, w, man, "unreadable", err)
 	default:
-		// Saved as incomplete it is no restore point, but the next run skips the files it has.
+		// An incomplete manifest is no restore point, but the next run skips the files that it lists.
 		if _, err2 := snapshot.SaveSnapshot(kctx, w, man); err2 != nil {
 			err = errors.Join(err, err2)
 		}
@@ -63,11 +63,12 @@ func (b *backup) tree(ctx, kctx context.Context, w repo.RepositoryWriter) (*snap
 const (
 	// maxPasses is how often a tree is read at most.
 	maxPasses = 3
-	// maxReadAgain is how many bytes of files that may be torn are read again where such files are allowed.
+	// maxReadAgain limits the bytes of possibly torn files that are read again where AllowChanged accepts such files.
 	maxReadAgain = 1 << 30
 )
 
-// upload reads the tree, and once more what changed while it was read: files that are unchanged since are not opened again.
+// upload reads the tree, and then again while files change during the pass. A later pass opens only files that
+// changed since.
 func (b *backup) upload(ctx context.Context, u *upload.Uploader, previous []*snapshot.Manifest) (*snapshot.Manifest, *walk, error) {
 	var start fs.UTCTimestamp
 	var distrusted map[string]bool
@@ -95,7 +96,7 @@ func (b *backup) upload(ctx context.Context, u *upload.Uploader, previous []*sna
 }
 
 func (b *backup) uploader(w repo.RepositoryWriter) *upload.Uploader {
-	u := upload.NewUploader(w)
+	u := upload.NewUploader(&uploadWriter{RepositoryWriter: w})
 	u.Progress = b.progress
 	u.EnableActions = false // policies in the repository could name programs to run
 	u.DisableIgnoreRules = len(b.opt.Exclude) == 0
@@ -107,7 +108,7 @@ func (b *backup) uploader(w repo.RepositoryWriter) *upload.Uploader {
 	return u
 }
 
-// count leaves the attribute files out: they are no files of the user's.
+// count returns the counts without the attribute files, which are not files of the user.
 func (b *backup) count(man *snapshot.Manifest, wk *walk) details {
 	for _, p := range wk.problems {
 		b.progress.addProblem(p)
@@ -129,11 +130,11 @@ func (b *backup) count(man *snapshot.Manifest, wk *walk) details {
 	}
 }
 
-// errUnfinished is an upload that kopia ended early. Unless the caller asked for that it has only logged why.
+// errUnfinished means that kopia ended the upload early. Unless the caller canceled it, kopia only logged the reason.
 var errUnfinished = errors.New("the upload was not finished")
 
-// verdict tells whether the upload is a restore point: kopia returns no error when files failed or when it was
-// canceled.
+// verdict returns why the upload is no restore point, or nil. kopia returns no error where files failed or the
+// upload was canceled.
 func (b *backup) verdict(ctx context.Context, man *snapshot.Manifest, d details) error {
 	switch {
 	case man.IncompleteReason != "":
@@ -145,8 +146,8 @@ func (b *backup) verdict(ctx context.Context, man *snapshot.Manifest, d details)
 	return nil
 }
 
-// flushByCount bounds memory: kopia keeps the index of everything written since the last flush (about 700 bytes
-// per file) in memory, and flushes by itself only at checkpoints.
+// flushByCount limits memory. kopia keeps the index of everything written since the last flush in memory, about 700
+// bytes per file, and flushes by itself only at checkpoints.
 func (b *backup) flushByCount(ctx context.Context, w repo.RepositoryWriter, u *upload.Uploader) func() error {
 	ctx, cancel := context.WithCancel(ctx)
 	done := make(chan error, 1)
@@ -172,17 +173,17 @@ func (b *backup) flushByCount(ctx context.Context, w repo.RepositoryWriter, u *u
 	return func() error { cancel(); return <-done }
 }
 
-// policy replaces every default of kopia's that would let data or repository choose what is backed up.
+// policy replaces every default of kopia with which the data or the repository could choose what is backed up.
 func (b *backup) policy() *policy.Tree {
 	yes, no := policy.NewOptionalBool(true), policy.NewOptionalBool(false)
 	p := *policy.DefaultPolicy
-	// Not kopia's defaults: a file named .kopiaignore or CACHEDIR.TAG in the data must not hide data.
-	// Patterns of the user's see the names that are stored: one of all hidden files must not hide ours, which may
-	// stand for any name. So what has such a name is never left out by its own.
+	// By default kopia lets a file named .kopiaignore or CACHEDIR.TAG hide data.
+	// Patterns of the user are matched with the stored names. A pattern for hidden files must not hide reserved names,
+	// which can stand for any name, so the last pattern always includes them.
 	exclude := append(slices.Clone(b.opt.Exclude), "!"+reserved+"*")
 	p.FilesPolicy = policy.FilesPolicy{IgnoreRules: exclude, IgnoreCacheDirectories: no}
 	p.CompressionPolicy = policy.CompressionPolicy{CompressorName: b.comp, NeverCompress: neverCompress}
-	// All errors go on: progress counts them, and tree decides.
+	// No error stops the upload: progress counts errors, and tree decides.
 	p.ErrorHandlingPolicy = policy.ErrorHandlingPolicy{IgnoreFileErrors: yes, IgnoreDirectoryErrors: yes, IgnoreUnknownTypes: no}
 	return policy.BuildTree(map[string]*policy.Policy{".": &p}, &p)
 }

@@ -40,7 +40,7 @@ func (e *repoEngine) Verify(ctx context.Context, id string, percent float64) (re
 	return res, classify("verify", cause(ctx, err))
 }
 
-// walk verifies the trees below some roots, what they share once.
+// walk verifies the trees below some roots. Subtrees that they share are verified once.
 func (e *repoEngine) walk(ctx context.Context, blobs map[blob.ID]blob.Metadata, percent float64, roots ...fs.Entry) (snapshotfs.VerifierResult, error) {
 	v := snapshotfs.NewVerifier(ctx, e.rep, snapshotfs.VerifierOptions{VerifyFilesPercent: percent, Parallelism: defaultParallel, FileQueueLength: 1000, MaxErrors: maxProblems, BlobMap: blobs})
 	return v.InParallel(ctx, func(tw *snapshotfs.TreeWalker) error {
@@ -53,7 +53,8 @@ func (e *repoEngine) walk(ctx context.Context, blobs map[blob.ID]blob.Metadata, 
 	})
 }
 
-// Check walks all snapshots at once, and each by itself only where something is wrong: what they share is walked once.
+// Check walks all snapshots together, so that it walks shared subtrees once. Only where it finds damage it walks each
+// snapshot by itself.
 func (e *repoEngine) Check(ctx context.Context, ids []string) ([]string, error) {
 	ctx, stop := e.ctx(ctx)
 	defer stop()
@@ -95,7 +96,7 @@ func (e *repoEngine) Check(ctx context.Context, ids []string) ([]string, error) 
 	return damaged, nil
 }
 
-// whole says whether nothing is missing below the roots. An error says that it can't be told.
+// whole reports whether nothing is missing below the roots. It returns an error where it cannot find out.
 func (e *repoEngine) whole(ctx context.Context, blobs map[blob.ID]blob.Metadata, roots ...fs.Entry) (bool, error) {
 	r, err := e.walk(ctx, blobs, 0, roots...)
 	if ctx.Err() != nil {
@@ -112,13 +113,13 @@ func (e *repoEngine) whole(ctx context.Context, blobs map[blob.ID]blob.Metadata,
 	return r.ErrorCount == 0, nil
 }
 
-// damage says whether an error means that data is damaged or missing, and not that it could not be read now.
+// damage reports whether an error means that data is damaged or missing. An error that may pass is not damage.
 func damage(err error) bool {
 	err = classify("check", err)
 	return errors.Is(err, repository.ErrCorrupt) || errors.Is(err, repository.ErrNotFound)
 }
 
-// root loads a snapshot, also one made after Open.
+// root loads a snapshot, also a snapshot that was made after Open.
 func (e *repoEngine) root(ctx context.Context, id string) (fs.Entry, *snapshot.Manifest, error) {
 	if err := e.rep.Refresh(ctx); err != nil { // see what other writers did since Open
 		return nil, nil, err
@@ -126,14 +127,14 @@ func (e *repoEngine) root(ctx context.Context, id string) (fs.Entry, *snapshot.M
 	return e.load(ctx, id)
 }
 
-// load loads a snapshot that was there at the last refresh.
+// load loads a snapshot that existed at the last refresh.
 func (e *repoEngine) load(ctx context.Context, id string) (fs.Entry, *snapshot.Manifest, error) {
 	man, err := snapshot.LoadSnapshot(ctx, e.rep, manifest.ID(id))
 	if err != nil {
 		return nil, nil, err
 	}
 	if man.IncompleteReason != "" {
-		return nil, nil, &repository.Error{Op: "open snapshot", Kind: repository.ErrNotFound, Err: fmt.Errorf("what has this id was never finished: %s", man.IncompleteReason)}
+		return nil, nil, &repository.Error{Op: "open snapshot", Kind: repository.ErrNotFound, Err: fmt.Errorf("snapshot %s was never finished: %s", id, man.IncompleteReason)}
 	}
 	root, err := snapshotfs.SnapshotRoot(e.rep, man)
 	return root, man, err

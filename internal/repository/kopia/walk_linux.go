@@ -12,9 +12,9 @@ import (
 	"github.com/cairn-backup/cairn/internal/repository"
 )
 
-// walk implements kopia's fs interfaces over a live directory tree, in place of its localfs, and records
-// attributes in the same pass. Everything is opened relative to its directory's descriptor: no path is ever
-// longer than a name, and a directory swapped for a symbolic link is not followed.
+// walk implements kopia's fs interfaces for a live directory tree, in place of kopia's localfs, and records
+// attributes in the same pass. It opens every entry relative to the descriptor of its directory: no path is longer
+// than a name, and a symbolic link that replaces a directory is not followed.
 type walk struct {
 	lstat    lstatFunc
 	now      func() time.Time
@@ -34,12 +34,12 @@ type walk struct {
 
 	mu       sync.Mutex
 	problems []repository.Problem
-	// written are the paths of files that were written to while they were read; distrusted are those of the pass before:
-	// kopia takes them for unchanged where the time of the last write is the same.
+	// written are the paths of files that were written to while they were read. distrusted are the written paths of the
+	// previous pass: kopia would take such a file for unchanged where the time of the last write is the same.
 	written, distrusted map[string]bool
 }
 
-// distrust has a file read again by the next pass, whatever its time says.
+// distrust makes the next pass read a file again, whatever its time is.
 func (w *walk) distrust(path string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -49,8 +49,8 @@ func (w *walk) distrust(path string) {
 	w.written[path] = true
 }
 
-// sourceError marks what went wrong with the source. kopia reports errors of the storage through the same
-// callback, and a full disk must not look like an unreadable file.
+// sourceError marks an error of the source. kopia reports errors of the storage through the same callback, and a
+// full disk must not look like an unreadable file.
 type sourceError struct{ err error }
 
 func (e *sourceError) Error() string { return e.err.Error() }
@@ -103,7 +103,7 @@ func fileMode(m uint32) os.FileMode {
 	return mode
 }
 
-// entry looks one name up. Both results may be empty: the name vanished, or is a socket.
+// entry looks up one name. Both results are empty where the name vanished or is a socket.
 func (w *walk) entry(ref *dirRef, raw string, it *dirIter) (fs.Entry, record, error) {
 	var st unix.Stat_t
 	rec := record{name: raw}
@@ -151,14 +151,16 @@ func (w *walk) entry(ref *dirRef, raw string, it *dirIter) (fs.Entry, record, er
 	default:
 		if w.attrs && it != nil {
 			w.special.Add(1)
-			rec.special = &specialRec{mode: st.Mode, uid: st.Uid, gid: st.Gid, rdev: st.Rdev, time: timeRec{st.Mtim.Sec, st.Mtim.Nsec}}
+			rec.special = &specialRec{
+				mode: st.Mode, uid: st.Uid, gid: st.Gid, rdev: st.Rdev, time: timeRec{st.Mtim.Sec, st.Mtim.Nsec},
+			}
 			rec.time = nil
 		}
 		return nil, rec, nil
 	}
 }
 
-// bad is an entry that cannot be read.
+// bad returns an entry that cannot be read.
 func (w *walk) bad(ref *dirRef, raw string, err error) fs.Entry {
 	b := &badNode{err: &sourceError{&os.PathError{Op: "lstat", Path: raw, Err: err}}}
 	w.fill(&b.node, ref, raw, &unix.Stat_t{})

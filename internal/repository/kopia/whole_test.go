@@ -21,7 +21,8 @@ import (
 	"github.com/cairn-backup/cairn/internal/repository/kopia/faultstore"
 )
 
-// TestExcludingHiddenFiles: what the driver itself hides behind names with a dot is not hidden by the user.
+// TestExcludingHiddenFiles checks that a pattern of the user for hidden files does not exclude the driver's own
+// files.
 func TestExcludingHiddenFiles(t *testing.T) {
 	t.Parallel()
 	g, ctx, src, out := NewWithT(t), t.Context(), t.TempDir(), t.TempDir()
@@ -52,7 +53,7 @@ func TestExcludingHiddenFiles(t *testing.T) {
 	g.Expect(os.SameFile(plain, linked)).To(BeTrue(), "hard links stay hard links")
 }
 
-// TestAnUnfinishedSnapshotIsNone: what a canceled backup left is there for the next backup only.
+// TestAnUnfinishedSnapshotIsNone checks that only the next backup sees what a canceled backup left.
 func TestAnUnfinishedSnapshotIsNone(t *testing.T) {
 	t.Parallel()
 	g, src, out := NewWithT(t), t.TempDir(), t.TempDir()
@@ -75,8 +76,8 @@ func TestAnUnfinishedSnapshotIsNone(t *testing.T) {
 	g.Expect(err).To(MatchError(repository.ErrNotFound))
 }
 
-// TestNamesThatCannotBeFound: a file system that lists what it cannot find (a network mount with names it cannot
-// translate, a driver whose backend is away) is not one whose files were just deleted.
+// TestNamesThatCannotBeFound checks that files do not count as deleted where a file system lists names that it
+// cannot find, such as a network mount with names that it cannot translate, or a driver whose backend is away.
 func TestNamesThatCannotBeFound(t *testing.T) {
 	t.Parallel()
 	setup := func(t *testing.T, lstat func(src, name string) error) (repository.Snapshot, error) {
@@ -142,7 +143,7 @@ func TestNamesThatCannotBeFound(t *testing.T) {
 	})
 }
 
-// TestMuchThatChangesIsNotReadAgain where the caller says that it will do.
+// TestMuchThatChangesIsNotReadAgain checks that AllowChanged limits how much is read again.
 func TestMuchThatChangesIsNotReadAgain(t *testing.T) {
 	t.Parallel()
 	const size = 1 << 20
@@ -153,14 +154,14 @@ func TestMuchThatChangesIsNotReadAgain(t *testing.T) {
 			g.Expect(os.WriteFile(file, make([]byte, size), 0o644)).To(Succeed())
 			old := time.Now().Add(-time.Hour)
 			g.Expect(os.Chtimes(file, old, old)).To(Succeed())
-			looks := 0 // each time the tree is read the name is looked up once
+			looks := 0 // one lookup for each time that the tree is read
 			d := kopia.WithLstat(kopia.WithReadAgain(kopia.Driver{}, limit), func(name string) error {
 				if name == "busy" {
 					looks++
 				}
 				return nil
 			})
-			d = kopia.WithFileTime(d, func() time.Time { // it is asked when a file was just opened
+			d = kopia.WithFileTime(d, func() time.Time { // called when a file was just opened
 				g.Expect(os.WriteFile(file, make([]byte, size), 0o644)).To(Succeed())
 				return old.Add(-time.Hour)
 			})
@@ -175,7 +176,8 @@ func TestMuchThatChangesIsNotReadAgain(t *testing.T) {
 	}
 }
 
-// TestPartsOfTwoFiles: kopia opens a file above 2 GiB once for each part. One that was replaced in between is torn.
+// TestPartsOfTwoFiles checks that a file counts as torn that was replaced between two parts. kopia opens a file
+// above 2 GiB once for each part.
 func TestPartsOfTwoFiles(t *testing.T) {
 	t.Parallel()
 	g, dir := NewWithT(t), t.TempDir()
@@ -186,8 +188,9 @@ func TestPartsOfTwoFiles(t *testing.T) {
 	g.Expect(kopia.OpenTwice(t.Context(), dir, "big", func() { _ = os.Rename(fresh, old) })).To(BeEquivalentTo(1))
 }
 
-// TestAWriteThatLeavesTheTime: file systems count time in steps. A file that is written to twice within one has the time
-// of the first write, and what was read between the two is not what the file holds.
+// TestAWriteThatLeavesTheTime checks a file that is written to twice within one time step of the file system. The
+// second write leaves the time unchanged, so content that was read between the two writes must not count as
+// current.
 func TestAWriteThatLeavesTheTime(t *testing.T) {
 	t.Parallel()
 	g, src, out := NewWithT(t), t.TempDir(), t.TempDir()
@@ -205,8 +208,8 @@ func TestAWriteThatLeavesTheTime(t *testing.T) {
 		}
 		return nil
 	})
-	// The clock is asked when the file is open, and again when it was read. For it the file was always written to just now,
-	// however slow this machine is.
+	// The clock is read after the file was opened, and again after it was read. It always returns the time of the last
+	// write, however slow this machine is.
 	d = kopia.WithFileTime(d, func() time.Time {
 		if passes == 1 {
 			write()
@@ -228,8 +231,8 @@ func TestAWriteThatLeavesTheTime(t *testing.T) {
 	g.Expect(bytes.Equal(got, want)).To(BeTrue(), "the file is restored as it was left")
 }
 
-// TestASourceThatIsWrittenTo: files come, go, grow, shrink and are replaced all the time. What a backup calls a
-// success is all there and comes back, and what nobody touches comes back as it was.
+// TestASourceThatIsWrittenTo backs up a tree whose files come, go, grow, shrink and are replaced all the time. A
+// successful backup must be complete and restorable, and untouched files must come back unchanged.
 func TestASourceThatIsWrittenTo(t *testing.T) {
 	t.Parallel()
 	g, ctx, src := NewWithT(t), t.Context(), t.TempDir()
@@ -261,11 +264,11 @@ func TestASourceThatIsWrittenTo(t *testing.T) {
 	out := t.TempDir()
 	_, err = e.Restore(ctx, s.ID, out, repository.RestoreOptions{Owners: os.Getuid() == 0})
 	g.Expect(err).NotTo(HaveOccurred())
-	enginetest.Same(t, src, out) // also what was written to during a backup before
+	enginetest.Same(t, src, out) // also files that were written to during an earlier backup
 }
 
-// churn changes the files of a Tree of n until it is told to stop. Its errors are part of the game: two of it work
-// on the same files.
+// churn changes the files of a Tree of n until it is stopped. It ignores errors, because two calls work on the same
+// files.
 func churn(stop context.Context, src string, n int, rnd *rand.Rand) {
 	for stop.Err() == nil {
 		p := filepath.Join(src, fmt.Sprint("dir", rnd.Intn(n/100)), fmt.Sprint("file", rnd.Intn(n)))
@@ -292,7 +295,8 @@ func churn(stop context.Context, src string, n int, rnd *rand.Rand) {
 	}
 }
 
-// TestACheckpointThatFails says why: kopia only cancels the upload, as if somebody had asked for that.
+// TestACheckpointThatFails checks that the error has the reason: kopia only cancels the upload, as if the caller
+// had asked for it.
 func TestACheckpointThatFails(t *testing.T) {
 	t.Parallel()
 	g, ctx, src := NewWithT(t), t.Context(), t.TempDir()

@@ -11,24 +11,24 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// skipXattr lists what belongs to the host, not to the data: labels are set by the container runtime.
+// skipXattr reports whether an attribute belongs to the host, not to the data: the container runtime sets labels.
 func skipXattr(n string) bool {
 	return n == "security.selinux" || n == "security.ima" || n == "security.evm" || strings.HasPrefix(n, "trusted.overlay.")
 }
 
-// xattrList is the memory with which a directory's entries are asked for their attributes, one after the other.
+// xattrList is the memory with which the attributes of a directory's entries are listed, one after the other.
 type xattrList struct {
 	name []byte // of the entry, with the zero that ends it
 	buf  []byte // for the names of its attributes
-	some bool   // the entry before had some: so will this one
+	some bool   // the previous entry had attributes, so this one probably has too
 }
 
 const (
 	firstList = 1 << 10
-	longest   = 1 << 16 // that the kernel makes a list
+	longest   = 1 << 16 // the kernel's limit for a list
 )
 
-// readXattrs reads those of an entry of ref, or of ref itself for raw "".
+// readXattrs reads the attributes of an entry of ref, or of ref itself for raw "".
 func (w *walk) readXattrs(ref *dirRef, raw string, l *xattrList) []xattr {
 	if w.noXattrs.Load() {
 		return nil
@@ -71,11 +71,11 @@ func (w *walk) readXattrs(ref *dirRef, raw string, l *xattrList) []xattr {
 	return out
 }
 
-// noListxattrat is set once the kernel (before 6.13) turns out not to have listxattrat, which costs a third of
-// the way through /proc.
+// noListxattrat is set where the kernel, before 6.13, has no listxattrat. That call costs a third of the way
+// through /proc.
 var noListxattrat atomic.Bool
 
-// read lists the names. Most entries have none, and for that answer the kernel needs no buffer.
+// read lists the names of attributes. Most entries have none; the kernel needs no buffer to say so.
 func (l *xattrList) read(ref *dirRef, name string) ([]byte, error) {
 	if !l.some {
 		n, err := l.list(ref, name, nil)
@@ -95,7 +95,7 @@ func (l *xattrList) read(ref *dirRef, name string) ([]byte, error) {
 	return l.buf[:max(n, 0)], err
 }
 
-// list is one call of the kernel.
+// list makes one system call.
 func (l *xattrList) list(ref *dirRef, name string, buf []byte) (int, error) {
 	if noListxattrat.Load() {
 		return unix.Llistxattr(ref.proc+name, buf)

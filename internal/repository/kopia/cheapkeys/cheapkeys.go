@@ -1,5 +1,5 @@
-// Package cheapkeys lets tests open repositories without paying for their passwords: kopia derives a key with
-// scrypt, on purpose at 64 MiB and a good part of a second, at every Init twice and at every Open once.
+// Package cheapkeys lets tests open repositories without an expensive key derivation. kopia derives a key with
+// scrypt, which on purpose takes 64 MiB and a good part of a second: twice at every Init and once at every Open.
 package cheapkeys
 
 import (
@@ -11,23 +11,23 @@ import (
 	_ "github.com/kopia/kopia/repo" // registers the key derivations
 )
 
-// Algorithm is the derivation that becomes cheap, as format blobs name it.
+// Algorithm is the name of the derivation in format blobs. Use makes it cheap.
 const Algorithm = "scrypt-65536-8-1"
 
 const cheapest = 2 // scrypt's N
 
-// keyDeriver is kopia's interface of a derivation. Its method is kopia's own: nothing here implements it.
+// keyDeriver is kopia's interface of a derivation. Its method is private to kopia: nothing here implements it.
 type keyDeriver interface {
 	deriveKeyFromPassword(password string, salt []byte, keySize int) ([]byte, error)
 }
 
-// kopia has a cheap derivation of its own behind a build tag, which whoever types `go test` would have to know.
+// kopia has a cheap derivation behind a build tag, which a plain `go test` does not set.
 //
 //go:linkname keyDerivers github.com/kopia/kopia/internal/crypto.keyDerivers
 var keyDerivers map[string]keyDeriver
 
-// Use makes the cost of Algorithm next to nothing for the rest of this process. It takes what only a test
-// program has, so that the product cannot call it. Repositories made so open only in processes that called it.
+// Use makes Algorithm cheap for the rest of this process. Its parameter exists only in test programs, so that the
+// product cannot call it. Repositories that were created after Use open only in processes that called it.
 func Use(*testing.M) {
 	d := reflect.ValueOf(keyDerivers[Algorithm])
 	if d.Kind() != reflect.Pointer || d.Elem().Kind() != reflect.Struct {

@@ -1,0 +1,126 @@
+package kopia_test
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+
+	. "github.com/onsi/gomega"
+
+	"github.com/kopia/kopia/repo"
+	"github.com/kopia/kopia/repo/blob"
+	"github.com/kopia/kopia/repo/object"
+
+	"github.com/cairn-backup/cairn/internal/repository/kopia"
+)
+
+// blobBytes is the content of a blob.
+type blobBytes string
+
+func (b blobBytes) Length() int { return len(b) }
+
+func (b blobBytes) WriteTo(w io.Writer) (int64, error) {
+	n, err := io.WriteString(w, string(b))
+	return int64(n), err
+}
+
+func (b blobBytes) Reader() io.ReadSeekCloser {
+	return struct {
+		io.ReadSeeker
+		io.Closer
+	}{strings.NewReader(string(b)), io.NopCloser(nil)}
+}
+
+// fileOf returns the file of a blob.
+func fileOf(t *testing.T, dir, name string) string {
+	t.Helper()
+	g, found := NewWithT(t), ""
+	g.Expect(filepath.WalkDir(dir, func(p string, _ os.DirEntry, err error) error {
+		rel, _ := filepath.Rel(dir, p)
+		if strings.HasPrefix(strings.ReplaceAll(rel, "/", ""), name) && strings.HasSuffix(p, ".f") {
+			found = p
+		}
+		return err
+	})).To(Succeed())
+	g.Expect(found).NotTo(BeEmpty(), "the file of blob %s", name)
+	return found
+}
+
+// TestPackFiles checks that open files of packs do not hide changes: a pack that was replaced, shortened or deleted
+// is read as it is now. It reads more packs in turns than are kept open.
+func TestPackFiles(t *testing.T) {
+	g, ctx, dir := NewWithT(t), t.Context(), t.TempDir()
+	st, err := kopia.OpenLocal(ctx, dir)
+	g.Expect(err).NotTo(HaveOccurred())
+	read := func(id blob.ID, off, n int64) (string, error) {
+		var out buffer
+		_, _ = out.WriteString("left from an attempt before")
+		err := st.GetBlob(ctx, id, off, n, &out)
+		return out.String(), err
+	}
+	content := strings.Repeat("0123456789abcdef", 50_000)
+	for i := range 20 {
+		g.Expect(st.PutBlob(ctx, blob.ID(fmt.Sprintf("pack%04d", i)), blobBytes(content), blob.PutOptions{})).To(Succeed())
+	}
+	for range 4 {
+		for i := range 20 {
+			off := int64(i * 1001)
+			g.Expect(read(blob.ID(fmt.Sprintf("pack%04d", i)), off, 700_001)).To(Equal(content[off : off+700_001]))
+		}
+	}
+	_, err = read("pack0019", int64(len(content))-3, 4)
+	g.Expect(err).To(HaveOccurred(), "past the end")
+
+	file := fileOf(t, dir, "pack0019")
+	g.Expect(os.WriteFile(file+".new", []byte("replaced"), 0o600)).To(Succeed())
+	g.Expect(os.Rename(file+".new", file)).To(Succeed())
+	g.Expect(read("pack0019", 0, 8)).To(Equal("replaced"))
+	g.Expect(os.Truncate(file, 4)).To(Succeed())
+	_, err = read("pack0019", 0, 8)
+	g.Expect(err).To(HaveOccurred(), "shortened")
+	g.Expect(os.Remove(file)).To(Succeed())
+	_, err = read("pack0019", 0, 4)
+	g.Expect(err).To(MatchError(blob.ErrBlobNotFound))
+	g.Expect(st.Close(ctx)).To(Succeed())
+}
+
+// writers records the AsyncWrites of object writers.
+type writers struct {
+	repo.RepositoryWriter
+	async []int
+}
+
+type noWriter struct{ object.Writer }
+
+func (noWriter) Close() error { return nil }
+
+func (w *writers) NewObjectWriter(_ context.Context, opt object.WriterOptions) object.Writer {
+	w.async = append(w.async, opt.AsyncWrites)
+	return noWriter{}
+}
+
+// TestUploadWriter checks that a file is written in a goroutine of its own only while a core is idle.
+func TestUploadWriter(t *testing.T) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(3))
+	g, w := NewWithT(t), &writers{}
+	u := kopia.UploadWriter(w)
+	open := func() object.Writer { return u.NewObjectWriter(t.Context(), object.WriterOptions{AsyncWrites: 1}) }
+	first, second, third := open(), open(), open()
+	g.Expect(w.async).To(Equal([]int{1, 1, 0}))
+	g.Expect(second.Close()).To(Succeed())
+	g.Expect(second.Close()).To(Succeed(), "closing twice counts once")
+	open()
+	g.Expect(w.async).To(Equal([]int{1, 1, 0, 0}))
+	g.Expect(first.Close()).To(Succeed())
+	g.Expect(third.Close()).To(Succeed())
+	open()
+	g.Expect(w.async).To(Equal([]int{1, 1, 0, 0, 1}))
+	u.NewObjectWriter(t.Context(), object.WriterOptions{})
+	open()
+	g.Expect(w.async).To(Equal([]int{1, 1, 0, 0, 1, 0, 0}), "directories do not count")
+}
