@@ -212,7 +212,7 @@ func conform(t *testing.T, fresh func(*testing.T) repository.Storage) {
 	})
 	t.Run("sizes are bounded", func(t *testing.T) {
 		g, s := NewWithT(t), open(t)
-		g.Expect(s.Put(t.Context(), "big", make([]byte, 5<<20))).To(MatchError(ContainSubstring("more than")))
+		g.Expect(s.Put(t.Context(), "big", make([]byte, 5<<20))).To(MatchError(ContainSubstring("the limit is")))
 	})
 	t.Run("a cancelled call returns the cancellation", func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())

@@ -23,7 +23,7 @@ func TestOpenRefuses(t *testing.T) {
 		change func(*Options)
 		want   string
 	}{
-		"no directory":           {func(o *Options) { o.Dir = "" }, "directory is empty"},
+		"no directory":           {func(o *Options) { o.Dir = "" }, "directory is not set"},
 		"a directory in use":     {func(o *Options) { o.Dir = held.dir }, ErrLocked.Error()},
 		"somebody's directory":   {func(o *Options) { o.Dir = foreign }, ErrForeign.Error()},
 		"local path":             {func(o *Options) { o.URL = r.repo }, ErrURL.Error()},

@@ -87,7 +87,7 @@ var phaseWords = []struct{ phase, word string }{
 // subject names as many namespaces as fit: "shop, blog and 3 more: 5 succeeded, 1 failed".
 func subject(objects []Object) string {
 	if len(objects) == 0 {
-		return "update " + PageFile
+		return "bring " + PageFile + " up to date"
 	}
 	var namespaces []string
 	count := map[string]int{}

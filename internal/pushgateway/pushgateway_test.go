@@ -301,7 +301,7 @@ func TestTheAddressOfAPushgateway(t *testing.T) {
 		"http://gateway:9091":           "",
 		"https://gateway/base/":         "",
 		"gateway:9091":                  "write a URL such as http://pushgateway:9091",
-		"ftp://gateway":                 "is not a URL",
+		"ftp://gateway":                 "invalid URL",
 		"http://user:hunter2@gateway:1": "the URL of the Pushgateway at gateway:1 must not contain a credential",
 	} {
 		_, err := New(address)

@@ -23,8 +23,8 @@ func TestParsePeriod(t *testing.T) {
 	}
 	for text, want := range map[string]string{
 		"30":             `30 has no unit`,
-		"":               "not longer than zero",
-		"0d":             "not longer than zero",
+		"":               "must be longer than zero",
+		"0d":             "must be longer than zero",
 		"-1d":            "is not a period: write numbers with the units",
 		"1d2d":           "the unit d occurs twice",
 		"1x":             "1 has no unit",

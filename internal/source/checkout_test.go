@@ -91,8 +91,8 @@ func TestSymlinks(t *testing.T) {
 		"looks inside, through a link to a shallower place": {map[string]string{"d/e/up": "-> ../..", "b": "-> d/e/up/../x"},
 			`b (to "d/e/up/../x")`},
 		"chain that ends outside": {map[string]string{"a": "-> b", "b": "-> c", "c": "-> /x"}, "leads out"},
-		"circle":                  {map[string]string{"a": "-> b", "b": "-> a"}, "circle"},
-		"itself":                  {map[string]string{"a": "-> a"}, "circle"},
+		"circle":                  {map[string]string{"a": "-> b", "b": "-> a"}, "points to itself"},
+		"itself":                  {map[string]string{"a": "-> a"}, "points to itself"},
 		"git directory's place":   {map[string]string{"a": "-> .git/config"}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -122,7 +122,7 @@ func TestUnsafeNames(t *testing.T) {
 		"git directory":        {"040000 tree TREE\t.git\n", "reserved by Git"},
 		"git directory, GIT":   {"040000 tree TREE\t.GIT\n", "reserved by Git"},
 		"path":                 {"100644 blob BLOB\tx\\y\n", "a path, not a name"},
-		"file and link of one": {"120000 blob LINK\tx\n040000 tree TREE\tx\n", "there twice"},
+		"file and link of one": {"120000 blob LINK\tx\n040000 tree TREE\tx\n", "duplicate"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -66,7 +66,7 @@ func TestErrors(t *testing.T) {
 		"branch by its full name": {"/repo.git", Ref{Branch: "refs/heads/main"}, s.auth(), ErrRefNotFound,
 			"without refs/heads/"},
 		"not a branch name": {"/repo.git", Ref{Branch: "a..b"}, s.auth(), ErrRefNotFound, `"a..b"`},
-		"an option":         {"/repo.git", Ref{Branch: "--upload-pack=x"}, s.auth(), ErrRefNotFound, "cannot be the name"},
+		"an option":         {"/repo.git", Ref{Branch: "--upload-pack=x"}, s.auth(), ErrRefNotFound, "can't be the name"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			both(t, s.HTTPAddress()+tc.path, tc.ref, tc.auth, func(err error) {
