@@ -53,7 +53,7 @@ func addonTaskMistakes(field string, t *v1alpha1.Task) []policy.Mistake {
 		}
 	}
 	for i, v := range t.VolumeTemplate {
-		if ReservedVolume(v.Name) && v.Name != variables.ScratchVolume && v.Name != variables.WorkVolume {
+		if reservedVolume(v.Name) && v.Name != variables.ScratchVolume && v.Name != variables.WorkVolume {
 			mistakes = append(mistakes, invalidTask(fmt.Sprintf("%s.volumeTemplate[%d].name", field, i),
 				"a volume of Cairn has the name %q: choose another", v.Name))
 		}
@@ -63,7 +63,7 @@ func addonTaskMistakes(field string, t *v1alpha1.Task) []policy.Mistake {
 		if !templated(m) && !hasVolume(t, m.Name) {
 			mistakes = append(mistakes, invalidTask(at+".name", "there is no volume %q in volumeTemplate", m.Name))
 		}
-		if why := ReservedPath(m.MountPath); why != "" && !strings.Contains(m.MountPath, "${") {
+		if why := reservedPath(m.MountPath); why != "" && !strings.Contains(m.MountPath, "${") {
 			mistakes = append(mistakes, invalidTask(at+".mountPath", "%s", why))
 		}
 	}

@@ -22,9 +22,9 @@ const moverUnpack = "--unpack"
 // moverWait is the argument that bounds how long the mover waits for objects that it creates in the cluster.
 const moverWait = "--wait-timeout"
 
-// MoverArguments finds an invalid argument of a Function that runs the mover. c is the Function's container with all
+// moverArguments finds an invalid argument of a Function that runs the mover. c is the Function's container with all
 // variables filled in. The mover would refuse the argument too, but only when it runs.
-func MoverArguments(f *v1alpha1.Function, c *corev1.Container) error {
+func moverArguments(f *v1alpha1.Function, c *corev1.Container) error {
 	if f.Spec.Image != "${moverImage}" && f.Spec.Stream == nil {
 		return nil
 	}

@@ -116,8 +116,8 @@ func DatabaseRestoreMistakes(field string, restore *v1alpha1.RestoreSessionSpec)
 	return mistakes
 }
 
-// EachMistake explains why a value of a stream's list cannot be a part of a component's name; "" if it can.
-func EachMistake(value string) string {
+// eachMistake explains why a value of a stream's list cannot be a part of a component's name; "" if it can.
+func eachMistake(value string) string {
 	if value == "" || len(value) > maxEach ||
 		strings.IndexFunc(value, func(r rune) bool { return !eachRune(r) }) >= 0 ||
 		strings.ContainsRune("-.", rune(value[0])) {

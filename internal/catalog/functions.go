@@ -32,11 +32,11 @@ func FunctionMistakes(
 			if function == nil {
 				continue
 			}
-			values, err := StepValues(found, step, &reference, builtin)
+			values, err := stepValues(found, step, &reference, builtin)
 			if err == nil {
 				var c corev1.Container
 				if c, err = variables.FunctionContainer(function, values); err == nil {
-					err = cmp.Or(MoverArguments(function, &c), streamMistake(function, values, restore))
+					err = cmp.Or(moverArguments(function, &c), streamMistake(function, values, restore))
 				}
 			}
 			if err != nil {
@@ -67,7 +67,7 @@ func streamMistake(f *v1alpha1.Function, values variables.Values, restore bool) 
 			return wrong(err)
 		}
 		for _, value := range each {
-			if why := EachMistake(value); why != "" {
+			if why := eachMistake(value); why != "" {
 				return wrong(errors.New(why))
 			}
 		}

@@ -18,8 +18,8 @@ type DatabaseInfo struct {
 
 // databaseAddons maps types of databases, in lower case and without their group, to Addons.
 var databaseAddons = map[string]string{
-	"postgres": PostgresAddon, "postgresql": PostgresAddon, "mariadb": MariaDBAddon, "mysql": MySQLAddon,
-	"redis": RedisAddon,
+	"postgres": postgresAddon, "postgresql": postgresAddon, "mariadb": mariaDBAddon, "mysql": mySQLAddon,
+	"redis": redisAddon,
 }
 
 // RevealsDatabaseType reports whether the object behind a target can reveal the type of its database: an AppBinding or a Secret.
@@ -77,10 +77,10 @@ func typesOf(target v1alpha1.TypedObjectReference) string {
 const (
 	VolumeAddon   = "pvc-addon"
 	WorkloadAddon = "workload-addon"
-	PostgresAddon = "postgres-addon"
-	MariaDBAddon  = "mariadb-addon"
-	MySQLAddon    = "mysql-addon"
-	RedisAddon    = "redis-addon"
+	postgresAddon = "postgres-addon"
+	mariaDBAddon  = "mariadb-addon"
+	mySQLAddon    = "mysql-addon"
+	redisAddon    = "redis-addon"
 	BackupTask    = "logical-backup"
 )
 
@@ -90,7 +90,7 @@ func InferredAddon(target v1alpha1.TypedObjectReference) string {
 	case target.Kind == v1alpha1.KindPersistentVolumeClaim:
 		return VolumeAddon
 	case target.Kind == v1alpha1.KindCluster && target.IsDatabase():
-		return PostgresAddon
+		return postgresAddon
 	case target.IsDatabase():
 		return ""
 	}

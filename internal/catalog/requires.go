@@ -35,7 +35,7 @@ func RequirementMistakes(field string, task *v1alpha1.Task, values variables.Val
 func requirementMistakes(
 	field string, task *v1alpha1.Task, reference *v1alpha1.TaskReference, builtin variables.Builtin,
 ) []policy.Mistake {
-	values, err := StepValues(task, MoverStep(task), reference, builtin)
+	values, err := stepValues(task, MoverStep(task), reference, builtin)
 	if err != nil {
 		return nil // FunctionMistakes reports it.
 	}

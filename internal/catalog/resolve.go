@@ -124,13 +124,13 @@ func (r *resolution) step(step v1alpha1.TaskStep, i int, last bool) *v1alpha1.Re
 			"task %q of Addon %q: Function %q runs a program of a database: it can only be the last step of a task whose target is a database",
 			r.task.Name, r.addon.Name, function.Name)
 	}
-	values, err := StepValues(r.task, step, r.reference, r.builtin)
+	values, err := stepValues(r.task, step, r.reference, r.builtin)
 	if err != nil {
 		return refuse(v1alpha1.ReasonInvalidParameters, "task %q of Addon %q: %v", r.task.Name, r.addon.Name, err)
 	}
 	c, err := variables.FunctionContainer(function, values)
 	if err == nil {
-		err = MoverArguments(function, &c)
+		err = moverArguments(function, &c)
 	}
 	if err != nil {
 		return refuse(v1alpha1.ReasonInvalidParameters, "task %q of Addon %q: %v", r.task.Name, r.addon.Name, err)

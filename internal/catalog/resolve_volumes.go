@@ -13,7 +13,7 @@ import (
 
 // volumes resolves the volumes of the task and the policy, and the mounts that every container gets.
 func (r *resolution) volumes() *v1alpha1.ResolvedError {
-	values, err := StepValues(r.task, v1alpha1.TaskStep{}, r.reference, r.builtin)
+	values, err := stepValues(r.task, v1alpha1.TaskStep{}, r.reference, r.builtin)
 	if err != nil {
 		return refuse(v1alpha1.ReasonInvalidParameters, "task %q of Addon %q: %v", r.task.Name, r.addon.Name, err)
 	}
@@ -74,7 +74,7 @@ func (r *resolution) ofTemplate(values variables.Values) *v1alpha1.ResolvedError
 		case source == nil:
 			return refuse(v1alpha1.ReasonInvalidTask,
 				"task %q of Addon %q: the volume %q has no source: give it one in addonVolumes", r.task.Name, r.addon.Name, v.Name)
-		case ReservedVolume(v.Name) && v.Name != variables.ScratchVolume && v.Name != variables.WorkVolume:
+		case reservedVolume(v.Name) && v.Name != variables.ScratchVolume && v.Name != variables.WorkVolume:
 			return refuse(v1alpha1.ReasonInvalidTask,
 				"task %q of Addon %q: a volume of Cairn has the name %q: choose another", r.task.Name, r.addon.Name, v.Name)
 		}
@@ -99,7 +99,7 @@ func (r *resolution) checkMounts(c *corev1.Container, function string) *v1alpha1
 			function, err)
 	}
 	for _, m := range c.VolumeMounts {
-		if why := ReservedPath(m.MountPath); why != "" {
+		if why := reservedPath(m.MountPath); why != "" {
 			return refuse(v1alpha1.ReasonInvalidTask, "task %q of Addon %q: Function %q: %s", r.task.Name, r.addon.Name,
 				function, why)
 		}
@@ -110,11 +110,11 @@ func (r *resolution) checkMounts(c *corev1.Container, function string) *v1alpha1
 // scratch mounts the mover's work volume at the path of the parameter scratchDir, unless the Addon mounts another
 // volume there.
 func (r *resolution) scratch(c *corev1.Container, values variables.Values) *v1alpha1.ResolvedError {
-	dir, _ := values.Value(ParamScratchDir)
-	wanted, why := ScratchMount(r.task, dir)
+	dir, _ := values.Value(paramScratchDir)
+	wanted, why := scratchMount(r.task, dir)
 	if why != "" {
 		return refuse(v1alpha1.ReasonInvalidParameters, "task %q of Addon %q: parameter %q: %s", r.task.Name,
-			r.addon.Name, ParamScratchDir, why)
+			r.addon.Name, paramScratchDir, why)
 	}
 	if wanted && !slices.ContainsFunc(c.VolumeMounts,
 		func(m corev1.VolumeMount) bool { return path.Clean(m.MountPath) == path.Clean(dir) }) {

@@ -19,11 +19,11 @@ const VolumeRestoreTask = "volume-snapshot" + restoreSuffix
 // restoreSuffix is appended to the name of a backup task to form the name of its restore task.
 const restoreSuffix = "-restore"
 
-// ParamArgs is the task parameter with further arguments of the program that reads or writes a database.
-const ParamArgs = "args"
+// paramArgs is the task parameter with further arguments of the program that reads or writes a database.
+const paramArgs = "args"
 
 // RestoreAddon returns how to restore what info backs up: by the task of the same name with -restore, with the
-// parameters and variables that this task declares too, in a pod of the same shape. It leaves out ParamArgs, which
+// parameters and variables that this task declares too, in a pod of the same shape. It leaves out paramArgs, which
 // belongs to the program that dumps.
 func RestoreAddon(addon *v1alpha1.Addon, info *v1alpha1.AddonInfo) (*v1alpha1.AddonInfo, error) {
 	out := &v1alpha1.AddonInfo{
@@ -42,10 +42,10 @@ func RestoreAddon(addon *v1alpha1.Addon, info *v1alpha1.AddonInfo) (*v1alpha1.Ad
 				addon.Name, name+restoreSuffix, name, taskNames(addon.Spec.RestoreTasks))
 		}
 		params := Declared(task, Params(from))
-		delete(params, ParamArgs)
+		delete(params, paramArgs)
 		reference := v1alpha1.TaskReference{Name: task.Name, Params: NewParams(params)}
 		for _, v := range from.Variables {
-			if v.Name != ParamArgs && declares(task, v.Name) {
+			if v.Name != paramArgs && declares(task, v.Name) {
 				reference.Variables = append(reference.Variables, *v.DeepCopy())
 			}
 		}

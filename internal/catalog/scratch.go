@@ -10,20 +10,20 @@ import (
 	"github.com/cairn-backup/cairn/internal/variables"
 )
 
-// ParamScratchDir is the task parameter with the directory where the mover keeps files that it can make again.
-const ParamScratchDir = "scratchDir"
+// paramScratchDir is the task parameter with the directory where the mover keeps files that it can make again.
+const paramScratchDir = "scratchDir"
 
-// ScratchMount reports whether the mover of a task gets the volume ${RESTIC_CACHE_VOLUME} mounted at dir too, which is
-// the value of ParamScratchDir, or explains why dir is invalid. A task that does not declare the parameter can use the
+// scratchMount reports whether the mover of a task gets the volume ${RESTIC_CACHE_VOLUME} mounted at dir too, which is
+// the value of paramScratchDir, or explains why dir is invalid. A task that does not declare the parameter can use the
 // name for anything else.
-func ScratchMount(t *v1alpha1.Task, dir string) (wanted bool, why string) {
+func scratchMount(t *v1alpha1.Task, dir string) (wanted bool, why string) {
 	declared := slices.ContainsFunc(t.Parameters,
-		func(p v1alpha1.TaskParameter) bool { return p.Name == ParamScratchDir })
+		func(p v1alpha1.TaskParameter) bool { return p.Name == paramScratchDir })
 	switch {
 	case !declared, dir == "", within(dir, task.MoverWorkDir), within(dir, variables.ScratchDir) && len(t.Steps) > 0:
 		return false, ""
 	}
-	if why = ReservedPath(dir); why != "" {
+	if why = reservedPath(dir); why != "" {
 		return false, why
 	}
 	return true, ""

@@ -40,7 +40,7 @@ func Streams(
 		return nil, refuse(v1alpha1.ReasonInvalidTask,
 			"task %q of Addon %q is for volumes, but the target is a database: name the Addon of the database, such as postgres-addon", found.Name, addon.Name)
 	}
-	values, err := StepValues(found, step, reference, vars)
+	values, err := stepValues(found, step, reference, vars)
 	if err != nil {
 		return nil, wrongParameters(addon, found, function, err)
 	}
@@ -66,7 +66,7 @@ func Streams(
 	}
 	var out []ComponentStream
 	for _, part := range parts {
-		if why := EachMistake(part); part != "" && why != "" {
+		if why := eachMistake(part); part != "" && why != "" {
 			return nil, refuse(v1alpha1.ReasonInvalidParameters, "%s", why)
 		}
 		stream, err := values.Stream(function.Spec.Stream, part)
@@ -90,7 +90,7 @@ func Unpacker(
 	if function == nil || function.Spec.Stream == nil {
 		return nil, nil
 	}
-	values, err := StepValues(found, step, &info.Tasks[0], vars)
+	values, err := stepValues(found, step, &info.Tasks[0], vars)
 	if err != nil {
 		return nil, wrongParameters(addon, found, function, err)
 	}
@@ -121,7 +121,7 @@ func componentOf(part string) string {
 func partOf(component string) (string, bool) {
 	part, ok := strings.CutPrefix(component, dumpPrefix)
 	if ok {
-		return part, EachMistake(part) == ""
+		return part, eachMistake(part) == ""
 	}
 	return "", component == dumpComponent
 }

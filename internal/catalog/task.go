@@ -114,10 +114,10 @@ func taskNames(tasks []v1alpha1.Task) string {
 	return policy.Join(names)
 }
 
-// StepValues returns the values of ${name} in one step of a task. Later ones override earlier ones: built-in variables,
+// stepValues returns the values of ${name} in one step of a task. Later ones override earlier ones: built-in variables,
 // the Addon's defaults, the step's own parameters, the policy's parameters, the policy's variables. Undeclared
 // parameters are ignored.
-func StepValues(
+func stepValues(
 	t *v1alpha1.Task, step v1alpha1.TaskStep, reference *v1alpha1.TaskReference, builtin variables.Builtin,
 ) (variables.Values, error) {
 	builtin.TaskName = t.Name
@@ -177,8 +177,8 @@ func parameterMistakes(field string, task *v1alpha1.Task, reference *v1alpha1.Ta
 			add(field+"."+name, "the task %q has no parameter %q; it has %s", task.Name, name, policy.Join(declared))
 		} else if _, ok := params[name].(string); !ok {
 			add(field+"."+name, "the value of the parameter %q is not a string: put it in quotes", name)
-		} else if name == ParamScratchDir {
-			if _, why := ScratchMount(task, params[name].(string)); why != "" {
+		} else if name == paramScratchDir {
+			if _, why := scratchMount(task, params[name].(string)); why != "" {
 				add(field+"."+name, "%s", why)
 			}
 		} else if name == ParamContentDeletionPolicy && task.Driver == v1alpha1.DriverVolumeSnapshotter {

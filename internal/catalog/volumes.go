@@ -84,7 +84,7 @@ func taskVolumeMistakes(field string, task *v1alpha1.Task, reference *v1alpha1.T
 func volumeMistakes(field string, volumes []v1alpha1.Volume, mounts []corev1.VolumeMount) []policy.Mistake {
 	var mistakes []policy.Mistake
 	for i, v := range volumes {
-		if ReservedVolume(v.Name) {
+		if reservedVolume(v.Name) {
 			mistakes = append(mistakes, invalidTask(fmt.Sprintf("%s.volumes[%d].name", field, i),
 				"a volume of Cairn has the name %q: choose another", v.Name))
 		}
@@ -94,15 +94,15 @@ func volumeMistakes(field string, volumes []v1alpha1.Volume, mounts []corev1.Vol
 			mistakes = append(mistakes, invalidTask(fmt.Sprintf("%s.volumeMounts[%d].name", field, i),
 				"there is no volume %q in volumes beside it", m.Name))
 		}
-		if why := ReservedPath(m.MountPath); why != "" {
+		if why := reservedPath(m.MountPath); why != "" {
 			mistakes = append(mistakes, invalidTask(fmt.Sprintf("%s.volumeMounts[%d].mountPath", field, i), "%s", why))
 		}
 	}
 	return mistakes
 }
 
-// ReservedVolume reports whether only Cairn gives volumes of a pod this name.
-func ReservedVolume(name string) bool {
+// reservedVolume reports whether only Cairn gives volumes of a pod this name.
+func reservedVolume(name string) bool {
 	switch name {
 	case "task", "token", "credentials", "encryption", "storage", "cairn-database", "cairn-bin",
 		variables.ScratchVolume, variables.WorkVolume:
@@ -116,12 +116,12 @@ var ownPaths = []string{"/cairn", task.MoverWorkDir, "/var/run/secrets", "/run/s
 
 // CollidesWithMounts reports whether a volume mounted at a path would cover one of Cairn's mounts or lie in it.
 func CollidesWithMounts(p string) bool {
-	return ReservedPath(p) != "" ||
+	return reservedPath(p) != "" ||
 		slices.ContainsFunc(ownPaths, func(own string) bool { return within(own, path.Clean(p)) })
 }
 
-// ReservedPath explains why a user's volume cannot be mounted at a path; "" if it can.
-func ReservedPath(p string) string {
+// reservedPath explains why a user's volume cannot be mounted at a path; "" if it can.
+func reservedPath(p string) string {
 	clean := path.Clean(p)
 	for _, own := range ownPaths {
 		if within(clean, own) {

@@ -147,7 +147,7 @@ func BenchmarkPush(b *testing.B) {
 					}
 					before := s.Stats()
 					b.StartTimer()
-					if o, err := s.Push(b.Context()); err != nil || o != Accepted {
+					if o, err := s.Push(b.Context()); err != nil || o != accepted {
 						b.Fatal(o, err)
 					}
 					after := s.Stats()

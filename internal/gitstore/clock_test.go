@@ -60,7 +60,7 @@ func TestBackOff(t *testing.T) {
 		next.ServeHTTP(w, req)
 	}
 	_, err := s.Update(ctx, put(map[string]string{record(100): "mine"}))
-	g.Expect(err).To(MatchError(ErrMoved))
+	g.Expect(err).To(MatchError(errMoved))
 	g.Expect(clock.sleeps).To(HaveLen(3))
 	for i, d := range clock.sleeps {
 		g.Expect(d).To(BeNumerically(">=", firstPause<<i/2))

@@ -42,7 +42,7 @@ func (s *Store) commit(ctx context.Context, edits []Edit, meta Meta) (_ plumbing
 	done := s.observed("commit")
 	defer func() { done(err) }()
 	if !s.fetched {
-		return plumbing.ZeroHash, ErrNotFetched
+		return plumbing.ZeroHash, errNotFetched
 	}
 	p, err := newPlan(edits)
 	if err != nil {
@@ -92,7 +92,7 @@ func (s *Store) root() (plumbing.Hash, error) {
 		return plumbing.ZeroHash, err
 	}
 	if c == nil {
-		return plumbing.ZeroHash, fmt.Errorf("%w: commit %s is missing", ErrCorrupt, s.head)
+		return plumbing.ZeroHash, fmt.Errorf("%w: commit %s is missing", errCorrupt, s.head)
 	}
 	return c.TreeHash, nil
 }

@@ -48,7 +48,7 @@ func TestConformance(t *testing.T) {
 			want := map[string]string{"STATUS.md": "all well\n", record(1): "one\n"}
 			res, err := s.Update(ctx, put(want))
 			g.Expect(err).NotTo(HaveOccurred())
-			g.Expect(res.Outcome).To(Equal(Accepted))
+			g.Expect(res.Outcome).To(Equal(accepted))
 			g.Expect(r.tip()).To(Equal(res.Commit.String()))
 			g.Expect(s.LastPushed()).To(Equal(res.Commit))
 			r.check(g, want)
@@ -186,9 +186,9 @@ func TestCommitBeforeFetch(t *testing.T) {
 	g := NewWithT(t)
 	s := newRemote(t).open(t)
 	_, err := s.Commit(t.Context(), []Edit{Put("a", nil)}, Meta{})
-	g.Expect(err).To(MatchError(ErrNotFetched))
+	g.Expect(err).To(MatchError(errNotFetched))
 	_, err = s.Push(t.Context())
-	g.Expect(err).To(MatchError(ErrNotFetched))
+	g.Expect(err).To(MatchError(errNotFetched))
 	g.Expect(s.Head()).To(Equal(plumbing.ZeroHash))
 }
 

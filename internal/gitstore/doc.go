@@ -52,6 +52,6 @@
 // # Concurrency and freshness
 //
 // All methods are safe for concurrent use and run one at a time (TestConcurrentUse). A second Store on the same
-// directory, in this or another process, is refused with ErrLocked. Head, ReadFile, Lookup, List and Commit describe
+// directory, in this or another process, is refused with errLocked. Head, ReadFile, Lookup, List and Commit describe
 // the state at the last Fetch or Push plus local commits. Fetch drops local commits that were not pushed.
 package gitstore

@@ -15,8 +15,8 @@ import (
 // Errors on which a caller can branch with errors.Is. Errors of an exchange with the remote are *RemoteError and
 // carry one of the first group.
 var (
-	// ErrMoved: the branch is no longer where the commit was based. Fetch and re-apply.
-	ErrMoved = errors.New("branch has moved")
+	// errMoved: the branch is no longer where the commit was based. Fetch and re-apply.
+	errMoved = errors.New("branch has moved")
 	// ErrRefused: the server, a hook or a branch rule refused. Retrying is futile.
 	ErrRefused = errors.New("push refused by the server")
 	// ErrURL: the URL is not that of a remote repository, or holds a credential.
@@ -40,14 +40,14 @@ var (
 	// ErrTooLarge: an answer of the server exceeds Limits.
 	ErrTooLarge = errors.New("answer of the server is too large")
 
-	// ErrLocked: another Store has the directory open.
-	ErrLocked = errors.New("store is in use by another process")
+	// errLocked: another Store has the directory open.
+	errLocked = errors.New("store is in use by another process")
 	// ErrForeign: the directory holds files that no Store of this branch put there.
 	ErrForeign = errors.New("directory belongs to something else")
-	// ErrCorrupt: objects in the directory are damaged, even after the directory was recycled.
-	ErrCorrupt = errors.New("local objects are damaged")
-	// ErrNotFetched: call Fetch or Update first.
-	ErrNotFetched = errors.New("nothing was fetched yet")
+	// errCorrupt: objects in the directory are damaged, even after the directory was recycled.
+	errCorrupt = errors.New("local objects are damaged")
+	// errNotFetched: call Fetch or Update first.
+	errNotFetched = errors.New("nothing was fetched yet")
 	// ErrInvalidEdit: a path or a content is not allowed. The caller made a mistake.
 	ErrInvalidEdit = errors.New("invalid edit")
 	// ErrAppendOnly: an edit would change or delete a file under AppendOnly.
@@ -126,14 +126,14 @@ var startTimer = []struct {
 	{"not allowed to push", ErrRefused},                         // GitLab
 	{"hook declined", ErrRefused},
 	{"protected branch", ErrRefused},
-	{"non-fast-forward", ErrMoved},
-	{"fetch first", ErrMoved},
-	{"stale info", ErrMoved},
-	{"failed to update ref", ErrMoved},     // C git, stale old value
-	{"cannot lock ref", ErrMoved},          // C git, two pushes at once
-	{"failed to lock", ErrMoved},           // older C git
-	{"reference already exists", ErrMoved}, // C git, two creations at once
-	{"incorrect old value", ErrMoved},      // C git, reftable; JGit
+	{"non-fast-forward", errMoved},
+	{"fetch first", errMoved},
+	{"stale info", errMoved},
+	{"failed to update ref", errMoved},     // C git, stale old value
+	{"cannot lock ref", errMoved},          // C git, two pushes at once
+	{"failed to lock", errMoved},           // older C git
+	{"reference already exists", errMoved}, // C git, two creations at once
+	{"incorrect old value", errMoved},      // C git, reftable; JGit
 }
 
 func kindOfText(text string, otherwise error) error {
@@ -162,7 +162,7 @@ func (r *Remote) classify(op string, err error) error {
 		out.context = context.Canceled
 	case errors.Is(err, context.DeadlineExceeded):
 		out.context = context.DeadlineExceeded
-	case errors.Is(err, ErrTooLarge), errors.Is(err, ErrCorrupt), errors.Is(err, os.ErrClosed), errors.Is(err, errLocal):
+	case errors.Is(err, ErrTooLarge), errors.Is(err, errCorrupt), errors.Is(err, os.ErrClosed), errors.Is(err, errLocal):
 		return err // our own errors contain no text of the transport
 	case errors.As(err, &status):
 		out.Kind, out.RetryAfter = kindOfStatus(status), status.retryAfter

@@ -22,13 +22,13 @@ func TestClassify(t *testing.T) {
 		err  error
 		want error
 	}{
-		"C git, stale old value": {no("failed to update ref"), ErrMoved},
-		"C git, two pushes":      {no("cannot lock ref 'refs/heads/x': is at 1 but expected 2"), ErrMoved},
-		"C git, two creations":   {no("reference already exists"), ErrMoved},
-		"C git, newer":           {no("incorrect old value provided"), ErrMoved},
-		"C git, config":          {no("non-fast-forward"), ErrMoved},
-		"push client wording":    {no("fetch first"), ErrMoved},
-		"lease wording":          {no("stale info"), ErrMoved},
+		"C git, stale old value": {no("failed to update ref"), errMoved},
+		"C git, two pushes":      {no("cannot lock ref 'refs/heads/x': is at 1 but expected 2"), errMoved},
+		"C git, two creations":   {no("reference already exists"), errMoved},
+		"C git, newer":           {no("incorrect old value provided"), errMoved},
+		"C git, config":          {no("non-fast-forward"), errMoved},
+		"push client wording":    {no("fetch first"), errMoved},
+		"lease wording":          {no("stale info"), errMoved},
 		"update hook":            {no("hook declined"), ErrRefused},
 		"pre-receive hook":       {no("pre-receive hook declined"), ErrRefused},
 		"GitHub branch rule":     {no("protected branch hook declined"), ErrRefused},

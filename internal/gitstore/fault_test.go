@@ -106,7 +106,7 @@ func TestLostReply(t *testing.T) {
 			res, err := s.Update(ctx, put(want))
 			if tc.want == nil {
 				g.Expect(err).NotTo(HaveOccurred())
-				g.Expect(res.Outcome).To(Equal(AlreadyThere))
+				g.Expect(res.Outcome).To(Equal(alreadyThere))
 				g.Expect(s.LastPushed().String()).To(Equal(r.tip()))
 			} else {
 				g.Expect(err).To(MatchError(tc.want))
@@ -195,7 +195,7 @@ func TestFaults(t *testing.T) {
 			}
 			res, err := s.Update(ctx, put(want))
 			g.Expect(err).NotTo(HaveOccurred())
-			g.Expect(res.Outcome).To(Equal(Accepted))
+			g.Expect(res.Outcome).To(Equal(accepted))
 			r.check(g, want)
 		})
 	}
@@ -223,7 +223,7 @@ func TestHookRefuses(t *testing.T) {
 				r.hook(hook, "exit 0\n")
 				res, err := s.Update(ctx, put(map[string]string{record(1): "one"}))
 				g.Expect(err).NotTo(HaveOccurred())
-				g.Expect(res.Outcome).To(Equal(Accepted))
+				g.Expect(res.Outcome).To(Equal(accepted))
 			})
 		}
 	}

@@ -27,7 +27,7 @@ func (s *Store) Fetch(ctx context.Context) error {
 // do once more.
 func (s *Store) healing(do func() error) error {
 	err := do()
-	if !errors.Is(err, ErrCorrupt) {
+	if !errors.Is(err, errCorrupt) {
 		return err
 	}
 	if err := s.recycle(); err != nil {
@@ -100,7 +100,7 @@ func (s *Store) fetchCommits(ctx context.Context, c conversation, tip plumbing.H
 	// The server does not know our base, so its branch does not continue it. Start over; checkHistory decides what
 	// that means.
 	s.base = plumbing.ZeroHash
-	return fmt.Errorf("%w: the server does not know the base", ErrCorrupt)
+	return fmt.Errorf("%w: the server does not know the base", errCorrupt)
 }
 
 // filter returns the filter that fetches least.
@@ -134,7 +134,7 @@ func handsOutObjects(c conversation) bool {
 // would make every later lookup slower.
 func (s *Store) fetchObjects(ctx context.Context, hashes ...plumbing.Hash) error {
 	if s.lazy == nil {
-		return fmt.Errorf("%w: object %s is missing", ErrCorrupt, hashes[0])
+		return fmt.Errorf("%w: object %s is missing", errCorrupt, hashes[0])
 	}
 	s.objects.stats.Requests++
 	ctx, cancel := context.WithTimeout(ctx, s.limits.Timeout)

@@ -23,7 +23,7 @@ const (
 )
 
 // objects is the object directory. It counts its operations, for benchmarks and housekeeping. It turns every way in
-// which a damaged file shows, including panics of the decoder, into ErrCorrupt.
+// which a damaged file shows, including panics of the decoder, into errCorrupt.
 type objects struct {
 	*filesystem.Storage
 	dir    string
@@ -176,8 +176,8 @@ func content(obj plumbing.EncodedObject) (_ []byte, err error) {
 // remedy: recycle the directory.
 func corrupt(err *error) {
 	if p := recover(); p != nil {
-		*err = fmt.Errorf("%w: decoder panicked: %v", ErrCorrupt, p)
-	} else if *err != nil && !errors.Is(*err, ErrCorrupt) {
-		*err = fmt.Errorf("%w: %w", ErrCorrupt, *err)
+		*err = fmt.Errorf("%w: decoder panicked: %v", errCorrupt, p)
+	} else if *err != nil && !errors.Is(*err, errCorrupt) {
+		*err = fmt.Errorf("%w: %w", errCorrupt, *err)
 	}
 }

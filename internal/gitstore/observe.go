@@ -19,7 +19,7 @@ var reasons = []struct {
 	word string
 }{
 	{context.Canceled, "canceled"},
-	{ErrMoved, "moved"},
+	{errMoved, "moved"},
 	{ErrRefused, "refused"},
 	{ErrAuth, "auth"},
 	{ErrHostKey, "host_key"},
@@ -29,7 +29,7 @@ var reasons = []struct {
 	{ErrOutcomeUnknown, "unknown_outcome"},
 	{ErrHistoryRewritten, "history_rewritten"},
 	{ErrTooLarge, "too_large"},
-	{ErrCorrupt, "corrupt"},
+	{errCorrupt, "corrupt"},
 	{ErrInvalidEdit, "invalid_edit"},
 	{ErrAppendOnly, "append_only"},
 	{os.ErrClosed, "closed"},

@@ -18,10 +18,10 @@ import (
 type Outcome string
 
 const (
-	// Accepted: the server reported it.
-	Accepted Outcome = "Accepted"
-	// AlreadyThere: the branch was read and is at our commit.
-	AlreadyThere Outcome = "AlreadyThere"
+	// accepted: the server reported it.
+	accepted Outcome = "Accepted"
+	// alreadyThere: the branch was read and is at our commit.
+	alreadyThere Outcome = "AlreadyThere"
 	// Unchanged: there was nothing to push.
 	Unchanged Outcome = "Unchanged"
 )
@@ -42,7 +42,7 @@ func (s *Store) push(ctx context.Context) (_ Outcome, err error) {
 	}
 	switch {
 	case !s.fetched:
-		return "", ErrNotFetched
+		return "", errNotFetched
 	case s.head == s.base:
 		return Unchanged, nil
 	}
@@ -51,10 +51,10 @@ func (s *Store) push(ctx context.Context) (_ Outcome, err error) {
 	switch {
 	case err == nil:
 		s.landed()
-		return Accepted, nil
+		return accepted, nil
 	case errors.Is(err, errAlreadyThere):
 		s.landed()
-		return AlreadyThere, nil
+		return alreadyThere, nil
 	case !sent:
 		return "", s.remote.classify("push", err)
 	}
@@ -66,7 +66,7 @@ func (s *Store) push(ctx context.Context) (_ Outcome, err error) {
 			Message: s.remote.secrets.scrub(said.Error() + "; " + err.Error())}
 	case tip == s.head:
 		s.landed()
-		return AlreadyThere, nil
+		return alreadyThere, nil
 	case tip != s.base:
 		return "", s.moved(tip)
 	}
@@ -83,7 +83,7 @@ func (s *Store) landed() {
 }
 
 func (s *Store) moved(tip plumbing.Hash) error {
-	return &RemoteError{Op: "push", Kind: ErrMoved, Message: fmt.Sprintf("%s is at %s", s.ref.Short(), tip)}
+	return &RemoteError{Op: "push", Kind: errMoved, Message: fmt.Sprintf("%s is at %s", s.ref.Short(), tip)}
 }
 
 var errAlreadyThere = errors.New("branch is already at the commit")
@@ -132,7 +132,7 @@ func (s *Store) updateRequest(caps *capability.List) ([]byte, error) {
 		return nil, err
 	}
 	if _, err := packfile.NewEncoder(&body, s.objects, false).Encode(s.pending, 0); err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrCorrupt, err)
+		return nil, fmt.Errorf("%w: %w", errCorrupt, err)
 	}
 	return body.Bytes(), nil
 }

@@ -73,7 +73,7 @@ func (v view) Head() plumbing.Hash { return v.s.head }
 
 func (v view) Lookup(ctx context.Context, path string) (Entry, error) {
 	if !v.s.fetched {
-		return Entry{}, ErrNotFetched
+		return Entry{}, errNotFetched
 	}
 	dir, err := v.s.root()
 	if err != nil {

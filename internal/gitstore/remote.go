@@ -139,7 +139,7 @@ func (l *Listing) download(ctx context.Context, r request, d Download, into stor
 		return err
 	}
 	if err := packfile.UpdateObjectStorage(into, f); err != nil && !errors.Is(err, packfile.ErrEmptyPackfile) {
-		return fmt.Errorf("%w: store pack: %w", ErrCorrupt, err)
+		return fmt.Errorf("%w: store pack: %w", errCorrupt, err)
 	}
 	return nil
 }

@@ -30,7 +30,7 @@ func TestSSHSignature(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			g, ctx := NewWithT(t), t.Context()
-			signer, err := NewSSHSigner(tc.key, tc.passphrase)
+			signer, err := newSSHSigner(tc.key, tc.passphrase)
 			g.Expect(err).NotTo(HaveOccurred())
 			allowed := filepath.Join(t.TempDir(), "allowed")
 			public := ssh.MarshalAuthorizedKey(signer.(sshSigner).key.PublicKey())
@@ -48,7 +48,7 @@ func TestSSHSignature(t *testing.T) {
 			g.Expect(exec.Command("git", "-C", r.repo, "verify-commit", h).Run()).NotTo(Succeed())
 		})
 	}
-	_, err = NewSSHSigner(pem.EncodeToMemory(block), nil)
+	_, err = newSSHSigner(pem.EncodeToMemory(block), nil)
 	NewWithT(t).Expect(err).To(HaveOccurred())
 }
 
@@ -75,7 +75,7 @@ func TestOpenPGPSignature(t *testing.T) {
 	t.Setenv("GNUPGHOME", home)
 	runInput(t, home, &public, "gpg", "--batch", "-q", "--import")
 
-	signer, err := NewOpenPGPSigner(private.Bytes(), nil)
+	signer, err := newOpenPGPSigner(private.Bytes(), nil)
 	g.Expect(err).NotTo(HaveOccurred())
 	r := newRemote(t)
 	s := r.open(t, func(o *Options) { o.Signer = signer })

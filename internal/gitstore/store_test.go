@@ -24,7 +24,7 @@ func TestOpenRefuses(t *testing.T) {
 		want   string
 	}{
 		"no directory":           {func(o *Options) { o.Dir = "" }, "directory is not set"},
-		"a directory in use":     {func(o *Options) { o.Dir = held.dir }, ErrLocked.Error()},
+		"a directory in use":     {func(o *Options) { o.Dir = held.dir }, errLocked.Error()},
 		"somebody's directory":   {func(o *Options) { o.Dir = foreign }, ErrForeign.Error()},
 		"local path":             {func(o *Options) { o.URL = r.repo }, ErrURL.Error()},
 		"file URL":               {func(o *Options) { o.URL = "file://" + r.repo }, ErrURL.Error()},

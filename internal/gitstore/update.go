@@ -42,7 +42,7 @@ func (s *Store) Update(ctx context.Context, edit EditFunc) (Result, error) {
 		// Only an answer of the server counts. "Unchanged", or an edit's own error, would describe a head that nobody
 		// has confirmed.
 		var remote *RemoteError
-		if err == nil && result.Outcome != Unchanged || errors.As(err, &remote) && !errors.Is(err, ErrMoved) {
+		if err == nil && result.Outcome != Unchanged || errors.As(err, &remote) && !errors.Is(err, errMoved) {
 			return result, err
 		}
 	}
@@ -55,7 +55,7 @@ func (s *Store) Update(ctx context.Context, edit EditFunc) (Result, error) {
 			}
 			return s.once(ctx, edit, &result)
 		})
-		if !errors.Is(err, ErrMoved) || attempt >= s.limits.Attempts {
+		if !errors.Is(err, errMoved) || attempt >= s.limits.Attempts {
 			return result, err
 		}
 		wait := pause/2 + time.Duration(s.jitter.Int64N(int64(pause)/2+1))

@@ -23,7 +23,7 @@ func TestFetchIsSkippedWhileAlone(t *testing.T) {
 		want[record(i)] = "x"
 		res, err := s.Update(ctx, put(map[string]string{record(i): "x"}))
 		g.Expect(err).NotTo(HaveOccurred())
-		g.Expect(res.Outcome).To(Equal(Accepted))
+		g.Expect(res.Outcome).To(Equal(accepted))
 		g.Expect(res.Attempts).To(Equal(1))
 		return s.Stats().Requests - before
 	}

@@ -87,7 +87,7 @@ func download(ctx context.Context, c conversation, r request, limit int64, into 
 		case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 			return fmt.Errorf("read pack: %w", err)
 		}
-		return fmt.Errorf("%w: store pack: %w", ErrCorrupt, err) // our fault, not the server's
+		return fmt.Errorf("%w: store pack: %w", errCorrupt, err) // our fault, not the server's
 	})
 }
 

@@ -35,7 +35,7 @@ func Render(h *v1alpha1.ResolvedHook, later map[string]string, summary Summary) 
 		if known {
 			return value, nil
 		}
-		for _, b := range BuiltinNames {
+		for _, b := range builtinNames {
 			if b == name {
 				return "", errAbsent
 			}

@@ -25,8 +25,8 @@ const DefaultTimeout = 10 * time.Minute
 // BackupSessionName is the built-in variable with the name of the run.
 const BackupSessionName = "backupSession"
 
-// BuiltinNames are the reserved names, which parameters and variables can't use.
-var BuiltinNames = []string{
+// builtinNames are the reserved names, which parameters and variables can't use.
+var builtinNames = []string{
 	"namespace", BackupSessionName, "restoreSession", "invokerKind", "invokerName", "session", "targetKind",
 	"targetName",
 }
@@ -98,7 +98,7 @@ func (r *resolver) params() {
 	var declared []string
 	for _, p := range r.template.Spec.Params {
 		declared = append(declared, p.Name)
-		if slices.Contains(BuiltinNames, p.Name) {
+		if slices.Contains(builtinNames, p.Name) {
 			r.add("hookTemplate",
 				"the HookTemplate %q declares the parameter %q, which is the name of a built-in variable: rename it",
 				r.template.Name, p.Name)
@@ -127,7 +127,7 @@ func (r *resolver) variables() {
 	for i, v := range r.info.Variables {
 		field := fmt.Sprintf("variables[%d].name", i)
 		switch _, taken := r.values[v.Name]; {
-		case slices.Contains(BuiltinNames, v.Name):
+		case slices.Contains(builtinNames, v.Name):
 			r.add(field, "%q is the name of a built-in variable: rename the variable", v.Name)
 		case taken || r.later[v.Name]:
 			r.add(field, "the name %q is taken by a parameter or another variable: rename the variable", v.Name)

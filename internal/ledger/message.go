@@ -81,7 +81,7 @@ var phaseWords = []struct{ phase, word string }{
 	{string(v1alpha1.BackupSessionFailed), "failed"},
 	{string(v1alpha1.RestoreSessionInvalid), "invalid"},
 	{string(v1alpha1.BackupSessionSkipped), "skipped"},
-	{PhaseRemoved, "removed"},
+	{phaseRemoved, "removed"},
 }
 
 // subject names as many namespaces as fit: "shop, blog and 3 more: 5 succeeded, 1 failed".

@@ -7,8 +7,8 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
 
-// PhaseRemoved is the phase of a Snapshot whose data was removed, in the message of a commit.
-const PhaseRemoved = "Removed"
+// phaseRemoved is the phase of a Snapshot whose data was removed, in the message of a commit.
+const phaseRemoved = "Removed"
 
 // PruneRecord returns the record of a Snapshot whose data was removed from its repository. Its condition Retained
 // says which rule let it go. The record lies in the folder of the Repository, because the invoker can be long gone.
@@ -19,7 +19,7 @@ func PruneRecord(cluster string, snapshot *v1alpha1.Snapshot) (Record, error) {
 	}
 	object := Object{
 		Kind: v1alpha1.SnapshotKind, Namespace: snapshot.Namespace, Name: snapshot.Name, UID: snapshot.UID,
-		Phase: PhaseRemoved,
+		Phase: phaseRemoved,
 	}
 	for _, c := range snapshot.Status.Conditions {
 		if c.Type == v1alpha1.ConditionRetained {

@@ -9,15 +9,15 @@ import (
 )
 
 const (
-	// QuickEvery and FullEvery are the intervals of quick and full maintenance of a repository in use.
-	QuickEvery = 24 * time.Hour
-	FullEvery  = 7 * 24 * time.Hour
+	// quickEvery and fullEvery are the intervals of quick and full maintenance of a repository in use.
+	quickEvery = 24 * time.Hour
+	fullEvery  = 7 * 24 * time.Hour
 
 	// Quick maintenance has nothing left to do once it ran this long after the last change. Until then it also checks
 	// whether removed data came back.
 	quickSettled = 4 * 24 * time.Hour
 	// Full maintenance needs longer: it collects unreferenced data in two rounds.
-	fullSettled = 2 * FullEvery
+	fullSettled = 2 * fullEvery
 )
 
 // State is what the manager knows about a repository.
@@ -39,16 +39,16 @@ func Due(s State, now time.Time) (task.Maintenance, time.Time) {
 	if s.Changed.IsZero() {
 		return "", time.Time{}
 	}
-	full := next(s, s.Full, FullEvery, fullSettled)
+	full := next(s, s.Full, fullEvery, fullSettled)
 	if s.Damaged && !s.Full.IsZero() {
-		full = s.Full.Add(QuickEvery) // Until the repository is repaired, even if nothing else changes there.
+		full = s.Full.Add(quickEvery) // Until the repository is repaired, even if nothing else changes there.
 	}
-	quick := next(s, latest(s.Quick, s.Full), QuickEvery, quickSettled)
+	quick := next(s, latest(s.Quick, s.Full), quickEvery, quickSettled)
 	switch {
 	case !full.IsZero() && !now.Before(full):
-		return task.MaintainFull, now.Add(QuickEvery)
+		return task.MaintainFull, now.Add(quickEvery)
 	case !quick.IsZero() && !now.Before(quick):
-		return task.MaintainQuick, now.Add(QuickEvery)
+		return task.MaintainQuick, now.Add(quickEvery)
 	case full.IsZero() || !quick.IsZero() && quick.Before(full):
 		return "", quick
 	}

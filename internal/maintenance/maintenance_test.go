@@ -55,10 +55,10 @@ func TestDue(t *testing.T) {
 func TestADamagedOneIsCheckedDailyUntilItIsMended(t *testing.T) {
 	g := NewWithT(t)
 	start := time.Date(2026, 11, 20, 12, 0, 0, 0, time.UTC)
-	s := State{Identity: "uid-1", Created: start, Changed: start, Full: start.Add(100 * FullEvery), Damaged: true}
-	how, again := Due(s, s.Full.Add(QuickEvery-1))
+	s := State{Identity: "uid-1", Created: start, Changed: start, Full: start.Add(100 * fullEvery), Damaged: true}
+	how, again := Due(s, s.Full.Add(quickEvery-1))
 	g.Expect(how).To(BeEmpty())
-	g.Expect(again).To(Equal(s.Full.Add(QuickEvery)), "although nothing changes there")
+	g.Expect(again).To(Equal(s.Full.Add(quickEvery)), "although nothing changes there")
 	how, _ = Due(s, again)
 	g.Expect(how).To(Equal(task.MaintainFull))
 	s.Damaged = false

@@ -42,7 +42,7 @@ type Mover struct {
 	Log *slog.Logger
 	// Privileged says that the mover runs as root, so it is able to change the owners of files.
 	Privileged bool
-	// ProgramGrace is how long a stream's program can go on after it should have ended. 0 means program.DefaultGrace.
+	// ProgramGrace is how long a stream's program can go on after it should have ended. 0 means program.defaultGrace.
 	ProgramGrace time.Duration
 	// ProbeTimeout is how long a database can take to answer the probe of a stream. 0 means two minutes.
 	ProbeTimeout time.Duration

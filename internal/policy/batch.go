@@ -99,14 +99,14 @@ func (c *batchCheck) declarations() {
 // selector checks the selector of a target.
 func (c *batchCheck) selector(field string, target *v1alpha1.BatchTarget) {
 	c.mistakes = append(c.mistakes, selectorMistakes(field, target.Selector)...)
-	if most := MaxTargets(target.Selector); len(c.entries[target.Name]) > most {
+	if most := maxTargets(target.Selector); len(c.entries[target.Name]) > most {
 		c.add(field, v1alpha1.ReasonTooManyTargets,
 			"it finds more objects than its maxTargets, %d: raise maxTargets, or narrow the selector. Until then no target is added or removed", most)
 	}
 }
 
-// MaxTargets returns how many objects a selector is allowed to find.
-func MaxTargets(selector *v1alpha1.TargetSelector) int {
+// maxTargets returns how many objects a selector is allowed to find.
+func maxTargets(selector *v1alpha1.TargetSelector) int {
 	return int(cmp.Or(selector.MaxTargets, v1alpha1.DefaultMaxTargets))
 }
 

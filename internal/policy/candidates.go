@@ -39,7 +39,7 @@ func FindAmong(batch *v1alpha1.BackupBatch, candidates []Candidate) Find {
 		if err != nil {
 			return nil // selectorMistakes reports it.
 		}
-		whole := AddonIsInferred(batch, target.Name)
+		whole := addonIsInferred(batch, target.Name)
 		var found []*Candidate
 		mounted := map[string]bool{}
 		for i := range candidates {
@@ -68,8 +68,8 @@ func FindAmong(batch *v1alpha1.BackupBatch, candidates []Candidate) Find {
 	}
 }
 
-// AddonIsInferred reports whether no session of the batch names an Addon for a target.
-func AddonIsInferred(batch *v1alpha1.BackupBatch, target string) bool {
+// addonIsInferred reports whether no session of the batch names an Addon for a target.
+func addonIsInferred(batch *v1alpha1.BackupBatch, target string) bool {
 	for i := range batch.Spec.Sessions {
 		if slices.ContainsFunc(batch.Spec.Sessions[i].Targets, func(t v1alpha1.BatchSessionTarget) bool {
 			return t.Name == target && t.Addon != nil

@@ -20,12 +20,12 @@ func NormalizeDirectory(directory string) string {
 	return strings.TrimPrefix(path.Clean("/"+directory), "/")
 }
 
-// DirectoryKey identifies a directory of a storage. A reference without a namespace means namespace.
-func DirectoryKey(namespace string, storage v1alpha1.ObjectReference, directory string) string {
+// directoryKey identifies a directory of a storage. A reference without a namespace means namespace.
+func directoryKey(namespace string, storage v1alpha1.ObjectReference, directory string) string {
 	return DirectoryKeys(namespace, storage, directory)[0]
 }
 
-// DirectoryKeys returns the DirectoryKey of a directory and of every directory around it, innermost first, without the
+// DirectoryKeys returns the directoryKey of a directory and of every directory around it, innermost first, without the
 // storage's root. Two directories overlap if the first key of one is among the keys of the other. Repositories must not
 // overlap: a program that lists one of them would find the files of the other.
 func DirectoryKeys(namespace string, storage v1alpha1.ObjectReference, directory string) []string {

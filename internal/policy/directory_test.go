@@ -28,7 +28,7 @@ func TestDirectoryKeys(t *testing.T) {
 	g.Expect(DirectoryKeys("shop", v1alpha1.ObjectReference{Namespace: "backup", Name: "s3"},
 		"a")).To(Equal([]string{"backup/s3/a"}))
 	g.Expect(DirectoryKeys("shop", storage, "/")).To(Equal([]string{"shop/s3/"}))
-	g.Expect(DirectoryKey("shop", storage, "./a/b")).To(Equal("shop/s3/a/b"))
+	g.Expect(directoryKey("shop", storage, "./a/b")).To(Equal("shop/s3/a/b"))
 }
 
 func TestDirectoriesOverlap(t *testing.T) {

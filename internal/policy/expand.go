@@ -24,7 +24,7 @@ func Expand(batch *v1alpha1.BackupBatch, find Find) ([]v1alpha1.BackupConfigurat
 
 // KnownChildren returns the children of a batch for the targets in its status, without digests of their specs.
 func KnownChildren(batch *v1alpha1.BackupBatch) ([]v1alpha1.BackupConfiguration, error) {
-	return expand(batch, FoundBefore(batch))
+	return expand(batch, foundBefore(batch))
 }
 
 func expand(batch *v1alpha1.BackupBatch, find Find) ([]v1alpha1.BackupConfiguration, error) {
@@ -82,7 +82,7 @@ func childSession(
 ) v1alpha1.BackupConfigurationSession {
 	config := session.SessionConfig.DeepCopy()
 	config.Scheduler = nil
-	config.Hooks = AroundTarget(config.Hooks, says.Hooks)
+	config.Hooks = aroundTarget(config.Hooks, says.Hooks)
 	if own := says.BackupTimeout; own != nil &&
 		(config.BackupTimeout == nil || own.Duration < config.BackupTimeout.Duration) {
 		config.BackupTimeout = own.DeepCopy()

@@ -90,9 +90,9 @@ func TargetHooks(field string, target *v1alpha1.BatchSessionTarget) []Hook {
 	return BackupHooks(field, target.Hooks.BackupHooks())
 }
 
-// AroundTarget returns the hooks around a backup of a single target of a session: those of the session outside, those
+// aroundTarget returns the hooks around a backup of a single target of a session: those of the session outside, those
 // of the target inside; nil if there are none.
-func AroundTarget(session *v1alpha1.BackupHooks, target *v1alpha1.TargetHooks) *v1alpha1.BackupHooks {
+func aroundTarget(session *v1alpha1.BackupHooks, target *v1alpha1.TargetHooks) *v1alpha1.BackupHooks {
 	inner := target.BackupHooks()
 	switch {
 	case inner == nil:

@@ -87,7 +87,7 @@ func (o *overlaps) mounted(
 ) {
 	by := map[string]*Target{}
 	for i := range targets {
-		if claims := volumes[plain(targets[i].AppRef)]; claims != nil && AddonIsInferred(batch, targets[i].Entry()) {
+		if claims := volumes[plain(targets[i].AppRef)]; claims != nil && addonIsInferred(batch, targets[i].Entry()) {
 			for _, claim := range claims {
 				by[claim] = &targets[i]
 			}

@@ -8,7 +8,7 @@ import (
 )
 
 // Find returns the objects of a batch's namespace that the selector of a target finds, each once, in any order. Among
-// and FoundBefore return a Find; a nil Find finds nothing.
+// and foundBefore return a Find; a nil Find finds nothing.
 type Find func(target *v1alpha1.BatchTarget) []v1alpha1.TypedObjectReference
 
 // Target is one object that a batch backs up.
@@ -41,7 +41,7 @@ func Targets(batch *v1alpha1.BackupBatch, find Find) []Target {
 // selectors found before.
 func TargetsInForce(batch *v1alpha1.BackupBatch, find Find) []Target {
 	if len(batchMistakes(batch, find)) > 0 {
-		find = FoundBefore(batch)
+		find = foundBefore(batch)
 	}
 	return Targets(batch, find)
 }
@@ -51,7 +51,7 @@ func MaxBatchTargets(batch *v1alpha1.BackupBatch) int {
 	most := 0
 	for i := range batch.Spec.Targets {
 		if s := batch.Spec.Targets[i].Selector; s != nil {
-			most += MaxTargets(s)
+			most += maxTargets(s)
 		} else {
 			most++
 		}
@@ -60,10 +60,10 @@ func MaxBatchTargets(batch *v1alpha1.BackupBatch) int {
 }
 
 // KnownTargets returns the targets of a batch according to its status.
-func KnownTargets(batch *v1alpha1.BackupBatch) []Target { return Targets(batch, FoundBefore(batch)) }
+func KnownTargets(batch *v1alpha1.BackupBatch) []Target { return Targets(batch, foundBefore(batch)) }
 
-// FoundBefore returns a Find for what the selectors of a batch found according to its status.
-func FoundBefore(batch *v1alpha1.BackupBatch) Find {
+// foundBefore returns a Find for what the selectors of a batch found according to its status.
+func foundBefore(batch *v1alpha1.BackupBatch) Find {
 	found := map[string][]v1alpha1.TypedObjectReference{}
 	for i := range batch.Status.Targets {
 		if t := &batch.Status.Targets[i]; t.FoundBy != "" {

@@ -27,12 +27,12 @@ type Spec struct {
 	// Scrub removes secrets from a line of the program's standard error. Nil removes nothing.
 	Scrub func(line string) string
 	// Grace is how long the program can go on when its work must be over: its output is closed but it has not ended,
-	// it has ended but its output is not closed, or it was told to stop. 0 means DefaultGrace.
+	// it has ended but its output is not closed, or it was told to stop. 0 means defaultGrace.
 	Grace time.Duration
 }
 
-// DefaultGrace leaves a mover, which has 45 s to end, enough time to save what was done.
-const DefaultGrace = 10 * time.Second
+// defaultGrace leaves a mover, which has 45 s to end, enough time to save what was done.
+const defaultGrace = 10 * time.Second
 
 // Error is the bad end of a program. Its text contains what Scrub left of the last lines of the program's standard
 // error.
@@ -67,7 +67,7 @@ func (p *process) name() string { return filepath.Base(p.spec.Args[0]) }
 func start(spec Spec, stdin, stdout *os.File) (*process, error) {
 	defer closeAll(stdin, stdout) // the program has its own copies
 	if spec.Grace == 0 {
-		spec.Grace = DefaultGrace
+		spec.Grace = defaultGrace
 	}
 	if len(spec.Args) == 0 || spec.Args[0] == "" {
 		return nil, &Error{Message: "no program to run"}

@@ -50,16 +50,16 @@ func (k Keep) String() string {
 const (
 	// KeepNewest keeps the newest successful Snapshot of a Repository, and the newest undamaged one.
 	KeepNewest = "newest success"
-	// KeepHeld keeps a Snapshot that is in use.
-	KeepHeld = "in use"
-	// KeepUnfinished keeps a Snapshot that is being made.
-	KeepUnfinished = "unfinished"
-	// KeepFailed keeps the newest failed Snapshots.
-	KeepFailed = "failed last"
-	// KeepPeriod keeps a Snapshot that is younger than maxRetentionPeriod, if the policy has no other rule.
-	KeepPeriod = "maxRetentionPeriod"
-	// KeepPoint keeps a Snapshot whose restore point has another Snapshot that stays.
-	KeepPoint = "restore point"
+	// keepHeld keeps a Snapshot that is in use.
+	keepHeld = "in use"
+	// keepUnfinished keeps a Snapshot that is being made.
+	keepUnfinished = "unfinished"
+	// keepFailed keeps the newest failed Snapshots.
+	keepFailed = "failed last"
+	// keepPeriod keeps a Snapshot that is younger than maxRetentionPeriod, if the policy has no other rule.
+	keepPeriod = "maxRetentionPeriod"
+	// keepPoint keeps a Snapshot whose restore point has another Snapshot that stays.
+	keepPoint = "restore point"
 )
 
 // Verdict says what happens to one Snapshot.
@@ -122,7 +122,7 @@ func (p Policy) judge(verdicts []*Verdict, now time.Time) {
 	for _, v := range verdicts {
 		keep := func(rule, of string) { v.Kept = append(v.Kept, Keep{rule, of}) }
 		if v.Held != "" {
-			keep(KeepHeld, v.Held)
+			keep(keepHeld, v.Held)
 		}
 		old := p.tooOld(v.Time, now)
 		switch v.Phase {
@@ -143,10 +143,10 @@ func (p Policy) judge(verdicts []*Verdict, now time.Time) {
 			}
 		case v1alpha1.SnapshotFailed:
 			if failed++; failed <= p.Failed && !old {
-				keep(KeepFailed, "")
+				keep(keepFailed, "")
 			}
 		default:
-			keep(KeepUnfinished, "")
+			keep(keepUnfinished, "")
 		}
 		p.expire(v)
 	}
@@ -159,7 +159,7 @@ func (p Policy) success(v *Verdict, rules []counter) {
 		if p.MaxAge == 0 {
 			of = "everything"
 		}
-		v.Kept = append(v.Kept, Keep{KeepPeriod, of})
+		v.Kept = append(v.Kept, Keep{keepPeriod, of})
 		return
 	}
 	for i := range rules {
@@ -194,7 +194,7 @@ func (p Policy) counters() []counter {
 // expire sets when age alone lets the Snapshot go, if it can.
 func (p Policy) expire(v *Verdict) {
 	for _, k := range v.Kept {
-		if k.Rule == KeepNewest || k.Rule == KeepHeld || k.Rule == KeepUnfinished {
+		if k.Rule == KeepNewest || k.Rule == keepHeld || k.Rule == keepUnfinished {
 			return
 		}
 	}
@@ -219,7 +219,7 @@ func (c *counter) keeps(t time.Time) (string, bool) {
 		return "", false
 	}
 	period := ""
-	if c.rule.Name != RuleLast {
+	if c.rule.Name != ruleLast {
 		if period = periodOf(c.rule.Name, t.In(c.zone)); c.used > 0 && period == c.last {
 			return "", false
 		}
@@ -232,14 +232,14 @@ func (c *counter) keeps(t time.Time) (string, bool) {
 // clocks are set back, one hour occurs twice.
 func periodOf(rule string, t time.Time) string {
 	switch rule {
-	case RuleHourly:
+	case ruleHourly:
 		return t.Format("2006-01-02T15Z07:00")
-	case RuleDaily:
+	case ruleDaily:
 		return t.Format("2006-01-02")
-	case RuleWeekly:
+	case ruleWeekly:
 		year, week := t.ISOWeek()
 		return fmt.Sprintf("%04d-W%02d", year, week)
-	case RuleMonthly:
+	case ruleMonthly:
 		return t.Format("2006-01")
 	default:
 		return t.Format("2006")
@@ -266,7 +266,7 @@ func completeRestorePoints(verdicts []Verdict) {
 			continue
 		}
 		if v.Goes() {
-			v.Kept = []Keep{{KeepPoint, because.Name}}
+			v.Kept = []Keep{{keepPoint, because.Name}}
 		}
 		v.Until = because.Until
 	}

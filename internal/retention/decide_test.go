@@ -66,55 +66,55 @@ func TestTheCalendar(t *testing.T) {
 		want  []string
 	}{
 		"last counts Snapshots": {
-			rules: []Rule{{RuleLast, 2}}, now: "2026-11-20 12:00",
+			rules: []Rule{{ruleLast, 2}}, now: "2026-11-20 12:00",
 			times: []string{"2026-11-20 01:00", "2026-11-20 02:00", "2026-11-20 03:00"},
 			want:  []string{"2026-11-20 03:00: newest success last", "2026-11-20 02:00: last"},
 		},
 		"the newest of each day, and only days that have one count": {
-			rules: []Rule{{RuleDaily, 2}}, now: "2026-11-20 12:00",
+			rules: []Rule{{ruleDaily, 2}}, now: "2026-11-20 12:00",
 			times: []string{"2026-11-20 01:00", "2026-11-20 02:00", "2026-11-10 23:59", "2026-11-10 00:00", "2026-11-09 23:59"},
 			want:  []string{"2026-11-20 02:00: newest success daily (2026-11-20)", "2026-11-10 23:59: daily (2026-11-10)"},
 		},
 		"hours": {
-			rules: []Rule{{RuleHourly, 2}}, now: "2026-11-20 12:00",
+			rules: []Rule{{ruleHourly, 2}}, now: "2026-11-20 12:00",
 			times: []string{"2026-11-20 11:59", "2026-11-20 11:00", "2026-11-20 10:59", "2026-11-20 09:59"},
 			want: []string{"2026-11-20 11:59: newest success hourly (2026-11-20T11Z)",
 				"2026-11-20 10:59: hourly (2026-11-20T10Z)"},
 		},
 		// 2026-01-01 is a Thursday: its ISO week 2026-W01 began on Monday, 2025-12-29. 2025-12-28 is the Sunday of 2025-W52.
 		"ISO weeks at the end of a year": {
-			rules: []Rule{{RuleWeekly, 2}}, now: "2026-01-05 12:00",
+			rules: []Rule{{ruleWeekly, 2}}, now: "2026-01-05 12:00",
 			times: []string{"2026-01-04 23:00", "2026-01-01 12:00", "2025-12-29 00:00", "2025-12-28 23:59", "2025-12-22 00:00",
 				"2025-12-21 12:00"},
 			want: []string{"2026-01-04 23:00: newest success weekly (2026-W01)", "2025-12-28 23:59: weekly (2025-W52)"},
 		},
 		// 2020 has 53 weeks: 2021-01-03 is the Sunday of 2020-W53, 2021-01-04 the Monday of 2021-W01.
 		"a year of 53 weeks": {
-			rules: []Rule{{RuleWeekly, 2}}, now: "2021-01-05 12:00",
+			rules: []Rule{{ruleWeekly, 2}}, now: "2021-01-05 12:00",
 			times: []string{"2021-01-04 00:00", "2021-01-03 23:59", "2020-12-28 00:00", "2020-12-27 12:00"},
 			want:  []string{"2021-01-04 00:00: newest success weekly (2021-W01)", "2021-01-03 23:59: weekly (2020-W53)"},
 		},
 		"a leap day": {
-			rules: []Rule{{RuleDaily, 3}, {RuleMonthly, 2}}, now: "2028-03-01 12:00",
+			rules: []Rule{{ruleDaily, 3}, {ruleMonthly, 2}}, now: "2028-03-01 12:00",
 			times: []string{"2028-03-01 01:00", "2028-02-29 23:59", "2028-02-28 23:59", "2028-01-31 23:59"},
 			want: []string{"2028-03-01 01:00: newest success daily (2028-03-01) monthly (2028-03)",
 				"2028-02-29 23:59: daily (2028-02-29) monthly (2028-02)", "2028-02-28 23:59: daily (2028-02-28)"},
 		},
 		"the end of a year": {
-			rules: []Rule{{RuleYearly, 2}, {RuleMonthly, 1}}, now: "2027-01-01 00:30",
+			rules: []Rule{{ruleYearly, 2}, {ruleMonthly, 1}}, now: "2027-01-01 00:30",
 			times: []string{"2027-01-01 00:00", "2026-12-31 23:59", "2026-12-30 12:00", "2025-06-01 12:00"},
 			want: []string{"2027-01-01 00:00: newest success yearly (2027) monthly (2027-01)",
 				"2026-12-31 23:59: yearly (2026)"},
 		},
 		// New Year comes to Auckland 13 hours before it comes to UTC.
 		"the year ends in the policy's time zone": {
-			zone: "Pacific/Auckland", rules: []Rule{{RuleYearly, 2}}, now: "2027-01-01 05:00",
+			zone: "Pacific/Auckland", rules: []Rule{{ruleYearly, 2}}, now: "2027-01-01 05:00",
 			times: []string{"2027-01-01 00:30", "2026-12-31 23:30", "2026-01-01 00:00", "2025-12-31 23:00"},
 			want:  []string{"2027-01-01 00:30: newest success yearly (2027)", "2026-12-31 23:30: yearly (2026)"},
 		},
 		// On 2026-03-29 clocks in Berlin go from 02:00 to 03:00: the day has 23 hours.
 		"the day clocks are set forward": {
-			zone: "Europe/Berlin", rules: []Rule{{RuleHourly, 3}, {RuleDaily, 2}}, now: "2026-03-29 12:00",
+			zone: "Europe/Berlin", rules: []Rule{{ruleHourly, 3}, {ruleDaily, 2}}, now: "2026-03-29 12:00",
 			times: []string{"2026-03-29 04:10", "2026-03-29 03:10", "2026-03-29 01:50", "2026-03-29 00:10", "2026-03-28 23:50"},
 			want: []string{"2026-03-29 04:10: newest success hourly (2026-03-29T04+02:00) daily (2026-03-29)",
 				"2026-03-29 03:10: hourly (2026-03-29T03+02:00)", "2026-03-29 01:50: hourly (2026-03-29T01+01:00)",
@@ -139,7 +139,7 @@ func TestTheHourThatComesTwice(t *testing.T) {
 	g.Expect(err).NotTo(HaveOccurred())
 	first, second := time.Date(2026, 10, 25, 0, 30, 0, 0, time.UTC), time.Date(2026, 10, 25, 1, 30, 0, 0, time.UTC)
 	g.Expect(first.In(berlin).Hour()).To(Equal(second.In(berlin).Hour()))
-	p := Policy{Rules: []Rule{{RuleHourly, 2}}, Zone: berlin}
+	p := Policy{Rules: []Rule{{ruleHourly, 2}}, Zone: berlin}
 	g.Expect(kept(p.Decide([]Snapshot{
 		{Name: "first", Time: first, Phase: good}, {Name: "second", Time: second, Phase: good},
 		{Name: "before", Time: first.Add(-time.Hour), Phase: good},
@@ -151,7 +151,7 @@ func TestTheHourThatComesTwice(t *testing.T) {
 func TestWhatStaysWhateverThePolicySays(t *testing.T) {
 	now := at(t, "2026-11-20 12:00", "UTC")
 	old := now.Add(-100 * 24 * time.Hour)
-	p := Policy{MaxAge: 24 * time.Hour, Rules: []Rule{{RuleLast, 1}}, Failed: 0, Zone: time.UTC}
+	p := Policy{MaxAge: 24 * time.Hour, Rules: []Rule{{ruleLast, 1}}, Failed: 0, Zone: time.UTC}
 	g := NewWithT(t)
 	verdicts := p.Decide([]Snapshot{
 		{Name: "older", Repository: "r", Time: old.Add(-time.Hour), Phase: good},
@@ -183,11 +183,11 @@ func TestDamagedOnesTakeNobodysPlace(t *testing.T) {
 	all := series(t, "UTC", "2026-07-01 02:00", "2026-07-02 02:00", "2026-07-03 02:00", "2026-07-04 02:00",
 		"2026-07-05 02:00")
 	all[3].Damaged, all[4].Damaged = true, true
-	p := Policy{Rules: []Rule{{RuleLast, 2}}, Zone: time.UTC}
+	p := Policy{Rules: []Rule{{ruleLast, 2}}, Zone: time.UTC}
 	g.Expect(kept(p.Decide(all, at(t, "2026-07-05 03:00", "UTC")))).To(Equal([]string{
-		"2026-07-05 02:00: newest success " + RuleLast, "2026-07-04 02:00: " + RuleLast,
-		"2026-07-03 02:00: newest success (of those that are not damaged) " + RuleLast + " (of those that are not damaged)",
-		"2026-07-02 02:00: " + RuleLast + " (of those that are not damaged)",
+		"2026-07-05 02:00: newest success " + ruleLast, "2026-07-04 02:00: " + ruleLast,
+		"2026-07-03 02:00: newest success (of those that are not damaged) " + ruleLast + " (of those that are not damaged)",
+		"2026-07-02 02:00: " + ruleLast + " (of those that are not damaged)",
 	}))
 	p = Policy{MaxAge: time.Hour, Zone: time.UTC}
 	g.Expect(kept(p.Decide(all, at(t, "2026-07-09 03:00", "UTC")))).To(Equal([]string{
@@ -198,7 +198,7 @@ func TestDamagedOnesTakeNobodysPlace(t *testing.T) {
 func TestWholeRestorePoints(t *testing.T) {
 	now := at(t, "2026-11-20 12:00", "UTC")
 	hour := func(n int) time.Time { return now.Add(-time.Duration(n) * time.Hour) }
-	p := Policy{Rules: []Rule{{RuleLast, 1}}, Zone: time.UTC}
+	p := Policy{Rules: []Rule{{ruleLast, 1}}, Zone: time.UTC}
 	g := NewWithT(t)
 	// db failed in the newest run. Its newest success is of run 2, so all of run 2 stays.
 	verdicts := p.Decide([]Snapshot{
@@ -219,7 +219,7 @@ func TestWholeRestorePoints(t *testing.T) {
 // go together when a later point is whole.
 func TestARestorePointWithARetryIsWhole(t *testing.T) {
 	now := at(t, "2026-11-20 12:00", "UTC")
-	p := Policy{Rules: []Rule{{RuleLast, 1}}, Zone: time.UTC}
+	p := Policy{Rules: []Rule{{ruleLast, 1}}, Zone: time.UTC}
 	point := func(run, name, repository string, hour int, phase v1alpha1.SnapshotPhase) Snapshot {
 		return Snapshot{Name: name, Repository: repository, Point: run, Time: now.Add(time.Duration(hour-24) * time.Hour),
 			Phase: phase}
@@ -266,7 +266,7 @@ func BenchmarkDecide(b *testing.B) {
 	}
 	p := Policy{
 		MaxAge: 700 * 24 * time.Hour, Failed: 1, Zone: time.UTC,
-		Rules: []Rule{{RuleLast, 24}, {RuleHourly, 48}, {RuleDaily, 30}, {RuleWeekly, 8}, {RuleMonthly, 12}, {RuleYearly, 3}},
+		Rules: []Rule{{ruleLast, 24}, {ruleHourly, 48}, {ruleDaily, 30}, {ruleWeekly, 8}, {ruleMonthly, 12}, {ruleYearly, 3}},
 	}
 	for b.Loop() {
 		if len(p.Decide(snapshots, now)) != len(snapshots) {

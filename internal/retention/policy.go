@@ -33,12 +33,12 @@ type Rule struct {
 
 // Names of rules, in the order of the spec.
 const (
-	RuleLast    = "last"
-	RuleHourly  = "hourly"
-	RuleDaily   = "daily"
-	RuleWeekly  = "weekly"
-	RuleMonthly = "monthly"
-	RuleYearly  = "yearly"
+	ruleLast    = "last"
+	ruleHourly  = "hourly"
+	ruleDaily   = "daily"
+	ruleWeekly  = "weekly"
+	ruleMonthly = "monthly"
+	ruleYearly  = "yearly"
 )
 
 // defaultFailed is how many failed Snapshots stay if the spec does not say it.
@@ -48,7 +48,7 @@ const defaultFailed = 1
 func Read(spec *v1alpha1.RetentionPolicySpec) (Policy, error) {
 	p := Policy{Failed: defaultFailed, Zone: time.UTC}
 	if spec.MaxRetentionPeriod != "" {
-		age, err := ParsePeriod(spec.MaxRetentionPeriod)
+		age, err := parsePeriod(spec.MaxRetentionPeriod)
 		if err != nil {
 			return Policy{}, fmt.Errorf("spec.maxRetentionPeriod: %w", err)
 		}
@@ -67,8 +67,8 @@ func Read(spec *v1alpha1.RetentionPolicySpec) (Policy, error) {
 			name  string
 			count *int32
 		}{
-			{RuleLast, k.Last}, {RuleHourly, k.Hourly}, {RuleDaily, k.Daily},
-			{RuleWeekly, k.Weekly}, {RuleMonthly, k.Monthly}, {RuleYearly, k.Yearly},
+			{ruleLast, k.Last}, {ruleHourly, k.Hourly}, {ruleDaily, k.Daily},
+			{ruleWeekly, k.Weekly}, {ruleMonthly, k.Monthly}, {ruleYearly, k.Yearly},
 		} {
 			if r.count != nil && *r.count > 0 {
 				p.Rules = append(p.Rules, Rule{r.name, int(*r.count)})
@@ -97,8 +97,8 @@ var units = []struct {
 // maxPeriod is the longest time.Duration, in whole years.
 const maxPeriod = 290 * 365 * 24 * time.Hour
 
-// ParsePeriod parses numbers with the units y (365 days), mo (30 days), w, d, h and m (minutes), each at most once.
-func ParsePeriod(text string) (time.Duration, error) {
+// parsePeriod parses numbers with the units y (365 days), mo (30 days), w, d, h and m (minutes), each at most once.
+func parsePeriod(text string) (time.Duration, error) {
 	var total time.Duration
 	seen := map[string]bool{}
 	for rest := text; rest != ""; {

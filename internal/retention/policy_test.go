@@ -16,7 +16,7 @@ func TestParsePeriod(t *testing.T) {
 		"1y6mo2w3d4h5m": 365*day + 180*day + 14*day + 3*day + 4*time.Hour + 5*time.Minute,
 		"5m1mo":         30*day + 5*time.Minute,
 	} {
-		got, err := ParsePeriod(text)
+		got, err := parsePeriod(text)
 		g := NewWithT(t)
 		g.Expect(err).NotTo(HaveOccurred(), text)
 		g.Expect(got).To(Equal(want), text)
@@ -32,7 +32,7 @@ func TestParsePeriod(t *testing.T) {
 		"300y":           "longer than 290 years",
 		"9999999999999y": "longer than 290 years",
 	} {
-		_, err := ParsePeriod(text)
+		_, err := parsePeriod(text)
 		NewWithT(t).Expect(err).To(MatchError(ContainSubstring(want)), text)
 	}
 }
@@ -48,7 +48,7 @@ func TestRead(t *testing.T) {
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(p.Zone.String()).To(Equal("Europe/Berlin"))
 	p.Zone = nil
-	g.Expect(p).To(Equal(Policy{MaxAge: 30 * 24 * time.Hour, Rules: []Rule{{RuleLast, 3}, {RuleYearly, 2}}}))
+	g.Expect(p).To(Equal(Policy{MaxAge: 30 * 24 * time.Hour, Rules: []Rule{{ruleLast, 3}, {ruleYearly, 2}}}))
 
 	p, err = Read(&v1alpha1.RetentionPolicySpec{MaxRetentionPeriod: "1h"})
 	g.Expect(err).NotTo(HaveOccurred())

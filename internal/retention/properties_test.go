@@ -50,7 +50,7 @@ func randomPolicy(r *rand.Rand) Policy {
 	if r.IntN(2) == 0 {
 		p.MaxAge = time.Duration(1+r.IntN(800*24)) * time.Hour
 	}
-	for _, name := range []string{RuleLast, RuleHourly, RuleDaily, RuleWeekly, RuleMonthly, RuleYearly} {
+	for _, name := range []string{ruleLast, ruleHourly, ruleDaily, ruleWeekly, ruleMonthly, ruleYearly} {
 		if r.IntN(3) == 0 {
 			p.Rules = append(p.Rules, Rule{name, 1 + r.IntN(8)})
 		}
@@ -72,7 +72,7 @@ func generous(r *rand.Rand, p Policy) Policy {
 		out.Rules = append(out.Rules, Rule{rule.Name, rule.Count + r.IntN(3)})
 	}
 	if len(p.Rules) > 0 && r.IntN(2) == 0 {
-		out.Rules = append(out.Rules, Rule{RuleMonthly, 1 + r.IntN(5)})
+		out.Rules = append(out.Rules, Rule{ruleMonthly, 1 + r.IntN(5)})
 	}
 	return out
 }

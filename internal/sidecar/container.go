@@ -19,12 +19,12 @@ const FieldManager = "cairn-sidecar"
 
 // Names of the volumes that Cairn adds to a workload.
 const (
-	SecretVolume = "cairn-sidecar"
-	WorkVolume   = "cairn-work"
+	secretVolume = "cairn-sidecar"
+	workVolume   = "cairn-work"
 )
 
 // ownVolumes lists the names of all volumes that Cairn adds to a workload.
-var ownVolumes = []string{SecretVolume, WorkVolume}
+var ownVolumes = []string{secretVolume, workVolume}
 
 // NewContainer returns the container of the sidecar with this name. It mounts the workload's own volumes by their
 // names: a second volume for the same claim would keep the pod from starting. It fails with moverjob.ErrPrivilegeRequired
@@ -36,11 +36,11 @@ func NewContainer(id, image string, s *Settings) (corev1.Container, error) {
 	}
 	always := corev1.ContainerRestartPolicyAlways
 	env := slices.DeleteFunc(slices.Clone(s.Env), func(e corev1.EnvVar) bool {
-		return slices.Contains([]string{"HOME", "TMPDIR", EnvPodName, EnvPodUID, EnvPodNamespace}, e.Name)
+		return slices.Contains([]string{"HOME", "TMPDIR", envPodName, EnvPodUID, EnvPodNamespace}, e.Name)
 	})
 	mounts := []corev1.VolumeMount{
-		{Name: SecretVolume, MountPath: SecretDir, ReadOnly: true},
-		{Name: WorkVolume, MountPath: WorkDir},
+		{Name: secretVolume, MountPath: SecretDir, ReadOnly: true},
+		{Name: workVolume, MountPath: workDir},
 	}
 	for _, v := range s.Volumes {
 		mounts = append(mounts,
@@ -50,8 +50,8 @@ func NewContainer(id, image string, s *Settings) (corev1.Container, error) {
 	return corev1.Container{
 		Name: Container, Image: image, Args: []string{Subcommand, "--id", id}, RestartPolicy: &always,
 		Env: append([]corev1.EnvVar{
-			{Name: "HOME", Value: WorkDir}, {Name: "TMPDIR", Value: WorkDir},
-			fromPod(EnvPodName, "metadata.name"), fromPod(EnvPodUID, "metadata.uid"),
+			{Name: "HOME", Value: workDir}, {Name: "TMPDIR", Value: workDir},
+			fromPod(envPodName, "metadata.name"), fromPod(EnvPodUID, "metadata.uid"),
 			fromPod(EnvPodNamespace, "metadata.namespace"),
 		}, env...),
 		EnvFrom: s.EnvFrom, Resources: moverjob.SidecarResources(s.Resources), SecurityContext: security,
@@ -68,10 +68,10 @@ func fromPod(name, field string) corev1.EnvVar {
 // waits for Cairn.
 func NewVolumes(id string) []corev1.Volume {
 	return []corev1.Volume{
-		{Name: SecretVolume, VolumeSource: corev1.VolumeSource{Secret: &corev1.SecretVolumeSource{
+		{Name: secretVolume, VolumeSource: corev1.VolumeSource{Secret: &corev1.SecretVolumeSource{
 			SecretName: id, Optional: new(true), DefaultMode: new(int32(0o444)),
 		}}},
-		{Name: WorkVolume, VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}},
+		{Name: workVolume, VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}},
 	}
 }
 

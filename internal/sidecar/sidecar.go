@@ -23,13 +23,13 @@ const (
 	VolumesDir = task.VolumesDir
 	// RestoreDir holds a writable directory for each volume of the pod that can be restored.
 	RestoreDir = "/cairn/restore"
-	// WorkDir is writable. It is lost with the pod.
-	WorkDir = task.WorkDir
+	// workDir is writable. It is lost with the pod.
+	workDir = task.WorkDir
 )
 
 // Environment variables of the container that come from its pod. The arguments have the rest.
 const (
-	EnvPodName      = "POD_NAME"
+	envPodName      = "POD_NAME"
 	EnvPodUID       = "POD_UID"
 	EnvPodNamespace = "POD_NAMESPACE"
 )

@@ -155,11 +155,11 @@ func TestRevision(t *testing.T) {
 	g := NewWithT(t)
 	hash := strings.Repeat("0123456789", 4)
 	for _, r := range []Revision{{"main", hash}, {"team/a@b", hash}, {"", hash}} {
-		g.Expect(ParseRevision(r.String())).To(Equal(r))
+		g.Expect(parseRevision(r.String())).To(Equal(r))
 	}
 	g.Expect(Revision{}.String()).To(BeEmpty())
 	for _, bad := range []string{"", "main", "main@sha1:12", "mainsha1:" + hash, "@sha1:" + hash, "main@sha256:" + hash} {
-		_, err := ParseRevision(bad)
+		_, err := parseRevision(bad)
 		g.Expect(err).To(HaveOccurred(), bad)
 	}
 }

@@ -7,8 +7,8 @@ import (
 	"github.com/go-git/go-git/v5/plumbing"
 )
 
-// DefaultBranch is the branch of an empty Ref. Flux uses master, but new repositories and our examples use main.
-const DefaultBranch = "main"
+// defaultBranch is the branch of an empty Ref. Flux uses master, but new repositories and our examples use main.
+const defaultBranch = "main"
 
 // Ref is a reference as in Flux's GitRepository. Commit takes precedence over Tag, and Tag over Branch.
 type Ref struct {
@@ -38,8 +38,8 @@ func (r Revision) String() string {
 // IsZero reports whether the revision is not known yet.
 func (r Revision) IsZero() bool { return r == Revision{} }
 
-// ParseRevision parses the result of String.
-func ParseRevision(text string) (Revision, error) {
+// parseRevision parses the result of String.
+func parseRevision(text string) (Revision, error) {
 	i := strings.LastIndex(text, "sha1:")
 	if i < 0 || i > 0 && text[i-1] != '@' || i == 1 || !isHash(text[i+len("sha1:"):]) {
 		return Revision{}, fmt.Errorf("revision %q must be <name>@sha1:<hash> or sha1:<hash>", text)
@@ -79,7 +79,7 @@ func (r Ref) short() string {
 
 func (r Ref) branch() string {
 	if r.Branch == "" {
-		return DefaultBranch
+		return defaultBranch
 	}
 	return r.Branch
 }

@@ -138,7 +138,7 @@ func (v Values) argument(a v1alpha1.StreamArgument) ([]string, error) {
 	case err != nil:
 		return nil, fmt.Errorf("value: %w", err)
 	case a.Words:
-		words, err := Words(text)
+		words, err := words(text)
 		if err != nil {
 			return nil, fmt.Errorf("value %q: %w", text, err)
 		}

@@ -5,9 +5,9 @@ import (
 	"strings"
 )
 
-// Words splits a text like a POSIX shell: at blanks outside of quotes. It expands nothing, and only blanks, quotes and
+// words splits a text like a POSIX shell: at blanks outside of quotes. It expands nothing, and only blanks, quotes and
 // backslashes have a meaning.
-func Words(text string) ([]string, error) {
+func words(text string) ([]string, error) {
 	var words []string
 	var word strings.Builder
 	begun, escaped, quote := false, false, rune(0)

@@ -58,8 +58,8 @@ func New(namespace, name, claim, class string, labels, annotations map[string]st
 const (
 	Kind             = "VolumeSnapshot"
 	Resource         = "volumesnapshots"
-	ContentKind      = "VolumeSnapshotContent"
-	ClassKind        = "VolumeSnapshotClass"
+	contentKind      = "VolumeSnapshotContent"
+	classKind        = "VolumeSnapshotClass"
 	claimDefaultMode = corev1.PersistentVolumeFilesystem
 )
 

@@ -10,9 +10,9 @@ import (
 	"github.com/cairn-backup/cairn/internal/catalog"
 )
 
-// ParamDataDirectory is the parameter of a task that names the directory with the server's files in a database's
+// paramDataDirectory is the parameter of a task that names the directory with the server's files in a database's
 // container.
-const ParamDataDirectory = "dataDirectory"
+const paramDataDirectory = "dataDirectory"
 
 // filesOfServer fills in the claim that holds a directory of the database's container, and where that claim is mounted.
 // It returns the name of the volume.
@@ -25,7 +25,7 @@ func (r *Resolver) filesOfServer(dir string, v *v1alpha1.ResolvedVolume) (string
 	}
 	if !path.IsAbs(dir) {
 		return "", Fail(v1alpha1.ReasonInvalidParameters, "%s: %q is not an absolute path in a container",
-			ParamDataDirectory, dir)
+			paramDataDirectory, dir)
 	}
 	dir = path.Clean(dir)
 	mount, ok := mountOf(&corev1.PodSpec{Containers: []corev1.Container{*container}}, dir)
@@ -35,18 +35,18 @@ func (r *Resolver) filesOfServer(dir string, v *v1alpha1.ResolvedVolume) (string
 		return "", Fail(v1alpha1.ReasonInvalidParameters,
 			"%s: %s of container %s of pod %s is on no PersistentVolumeClaim: name the directory with the server's "+
 				"files",
-			ParamDataDirectory, dir, container.Name, pod.Name)
+			paramDataDirectory, dir, container.Name, pod.Name)
 	case mount.SubPathExpr != "":
 		return "", Fail(v1alpha1.ReasonInvalidParameters,
 			"%s: %s is on volume %s, which is mounted with subPathExpr: name a directory on a volume that is mounted "+
-				"without it", ParamDataDirectory, dir, mount.Name)
+				"without it", paramDataDirectory, dir, mount.Name)
 	}
 	v.ClaimName, v.MountPath, v.SubPath = claimOf(pod.Spec.Volumes[i], pod.Name), path.Clean(mount.MountPath),
 		mount.SubPath
 	if catalog.CollidesWithMounts(v.MountPath) {
 		return "", Fail(v1alpha1.ReasonInvalidParameters,
 			"%s: %s is on volume %s, which is mounted at %s, a path that movers use themselves: mount the volume at "+
-				"another path", ParamDataDirectory, dir, mount.Name, v.MountPath)
+				"another path", paramDataDirectory, dir, mount.Name, v.MountPath)
 	}
 	return mount.Name, nil
 }

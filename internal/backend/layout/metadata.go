@@ -7,16 +7,16 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// FormatVersion is the version of the files that this package writes. A reader refuses higher versions.
-const FormatVersion = 1
+// formatVersion is the version of the files that this package writes. A reader refuses higher versions.
+const formatVersion = 1
 
 // API version and kinds of the files.
 const (
-	APIVersion     = "storage.cairn.dev/v1"
-	KindStorage    = "StorageMetadata"
-	KindRepository = "RepositoryMetadata"
-	KindComponent  = "ComponentResult"
-	KindRemoval    = "Removal"
+	apiVersion     = "storage.cairn.dev/v1"
+	kindStorage    = "StorageMetadata"
+	kindRepository = "RepositoryMetadata"
+	kindComponent  = "ComponentResult"
+	kindRemoval    = "Removal"
 )
 
 // Header is the beginning of each file.
@@ -94,60 +94,60 @@ type Removal struct {
 
 // Marshal returns the content of the file. Times are in UTC.
 func (m Removal) Marshal() ([]byte, error) {
-	m.Header, m.Seen = header(KindRemoval), m.Seen.UTC()
+	m.Header, m.Seen = header(kindRemoval), m.Seen.UTC()
 	return yaml.Marshal(m)
 }
 
 // ParseRemoval reads what Removal.Marshal wrote and refuses unknown fields.
 func ParseRemoval(b []byte) (m Removal, err error) {
-	if err = parse(b, KindRemoval, &m); err == nil {
-		err = required(KindRemoval, "snapshotUID", m.SnapshotUID)
+	if err = parse(b, kindRemoval, &m); err == nil {
+		err = required(kindRemoval, "snapshotUID", m.SnapshotUID)
 	}
 	return m, err
 }
 
 // Marshal returns the content of the file. Times are in UTC.
 func (m StorageMetadata) Marshal() ([]byte, error) {
-	m.Header, m.Created = header(KindStorage), m.Created.UTC()
+	m.Header, m.Created = header(kindStorage), m.Created.UTC()
 	return yaml.Marshal(m)
 }
 
 // Marshal returns the content of the file. Times are in UTC.
 func (m RepositoryMetadata) Marshal() ([]byte, error) {
-	m.Header, m.Created = header(KindRepository), m.Created.UTC()
+	m.Header, m.Created = header(kindRepository), m.Created.UTC()
 	return yaml.Marshal(m)
 }
 
 // Marshal returns the content of the file. Times are in UTC.
 func (m ComponentResult) Marshal() ([]byte, error) {
-	m.Header, m.Start, m.End = header(KindComponent), m.Start.UTC(), m.End.UTC()
+	m.Header, m.Start, m.End = header(kindComponent), m.Start.UTC(), m.End.UTC()
 	return yaml.Marshal(m)
 }
 
 func header(kind string) Header {
-	return Header{APIVersion: APIVersion, Kind: kind, FormatVersion: FormatVersion}
+	return Header{APIVersion: apiVersion, Kind: kind, FormatVersion: formatVersion}
 }
 
 // ParseStorageMetadata reads what StorageMetadata.Marshal wrote and refuses unknown fields.
 func ParseStorageMetadata(b []byte) (m StorageMetadata, err error) {
-	if err = parse(b, KindStorage, &m); err == nil {
-		err = required(KindStorage, "uid", m.UID, "clusterUID", m.ClusterUID)
+	if err = parse(b, kindStorage, &m); err == nil {
+		err = required(kindStorage, "uid", m.UID, "clusterUID", m.ClusterUID)
 	}
 	return m, err
 }
 
 // ParseRepositoryMetadata reads what RepositoryMetadata.Marshal wrote and refuses unknown fields.
 func ParseRepositoryMetadata(b []byte) (m RepositoryMetadata, err error) {
-	if err = parse(b, KindRepository, &m); err == nil {
-		err = required(KindRepository, "driver", m.Driver, "clusterUID", m.ClusterUID, "repositoryUID", m.RepositoryUID)
+	if err = parse(b, kindRepository, &m); err == nil {
+		err = required(kindRepository, "driver", m.Driver, "clusterUID", m.ClusterUID, "repositoryUID", m.RepositoryUID)
 	}
 	return m, err
 }
 
 // ParseComponentResult reads what ComponentResult.Marshal wrote and refuses unknown fields.
 func ParseComponentResult(b []byte) (m ComponentResult, err error) {
-	if err = parse(b, KindComponent, &m); err == nil {
-		err = required(KindComponent, "snapshot", m.Snapshot, "component", m.Component, "phase", m.Phase)
+	if err = parse(b, kindComponent, &m); err == nil {
+		err = required(kindComponent, "snapshot", m.Snapshot, "component", m.Component, "phase", m.Phase)
 	}
 	return m, err
 }
@@ -159,10 +159,10 @@ func parse(b []byte, kind string, into any) error {
 		return fmt.Errorf("parse %s: %w", kind, err)
 	}
 	switch {
-	case h.APIVersion != APIVersion || h.Kind != kind:
+	case h.APIVersion != apiVersion || h.Kind != kind:
 		return fmt.Errorf("parse %s: found %q %q", kind, h.APIVersion, h.Kind)
-	case h.FormatVersion < 1 || h.FormatVersion > FormatVersion:
-		return fmt.Errorf("parse %s: format version %d is not supported, want %d", kind, h.FormatVersion, FormatVersion)
+	case h.FormatVersion < 1 || h.FormatVersion > formatVersion:
+		return fmt.Errorf("parse %s: format version %d is not supported, want %d", kind, h.FormatVersion, formatVersion)
 	}
 	if err := yaml.UnmarshalStrict(b, into); err != nil {
 		return fmt.Errorf("parse %s: %w", kind, err)

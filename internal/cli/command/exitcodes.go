@@ -16,14 +16,14 @@ const (
 	ExitOK = 0
 	// ExitError means an error, or that validate found errors.
 	ExitError = 1
-	// ExitUsage means that the command line is wrong.
-	ExitUsage = 2
-	// ExitFailed means that the awaited backup or restore failed.
-	ExitFailed = 3
-	// ExitSkipped means that the awaited backup or restore was skipped.
-	ExitSkipped = 4
-	// ExitTimeout means that the wait took too long. The backup or restore goes on.
-	ExitTimeout = 5
+	// exitUsage means that the command line is wrong.
+	exitUsage = 2
+	// exitFailed means that the awaited backup or restore failed.
+	exitFailed = 3
+	// exitSkipped means that the awaited backup or restore was skipped.
+	exitSkipped = 4
+	// exitTimeout means that the wait took too long. The backup or restore goes on.
+	exitTimeout = 5
 )
 
 const exitCodesText = `The exit codes of cairn:
@@ -50,7 +50,7 @@ type CodedError struct {
 func (e *CodedError) Error() string { return e.message }
 
 func Usagef(format string, args ...any) error {
-	return &CodedError{Code: ExitUsage, message: fmt.Sprintf(format, args...)}
+	return &CodedError{Code: exitUsage, message: fmt.Sprintf(format, args...)}
 }
 
 // ExitCode returns the exit code of an error, and the line to print, which can be empty.

@@ -74,7 +74,7 @@ func Follow(ctx context.Context, o Options, what string, timeout time.Duration,
 	})
 	switch {
 	case apierrors.IsNotFound(err):
-		return &CodedError{ExitFailed, what + " was deleted before it ended"}
+		return &CodedError{exitFailed, what + " was deleted before it ended"}
 	case err != nil && ctx.Err() != nil:
 		return &CodedError{ExitError, "interrupted: " + what + " goes on in the cluster"}
 	case err != nil && limited.Err() != nil:
@@ -82,7 +82,7 @@ func Follow(ctx context.Context, o Options, what string, timeout time.Duration,
 		if trouble != nil && !errors.Is(trouble, context.DeadlineExceeded) {
 			message += "; the last attempt to read it failed: " + explain(trouble)
 		}
-		return &CodedError{ExitTimeout, message}
+		return &CodedError{exitTimeout, message}
 	case err != nil:
 		return fmt.Errorf("get %s: %w", what, err)
 	}
@@ -96,9 +96,9 @@ func (p Progress) result(o Options, what string) error {
 		fmt.Fprintln(o.Out, OneLine(said))
 		return nil
 	case "Skipped":
-		return &CodedError{ExitSkipped, said}
+		return &CodedError{exitSkipped, said}
 	}
-	return &CodedError{ExitFailed, said}
+	return &CodedError{exitFailed, said}
 }
 
 // isTransient reports whether an error can be gone at the next attempt.

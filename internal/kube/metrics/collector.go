@@ -28,7 +28,7 @@ type Collector struct {
 
 // NewCollector returns a Collector that reads with reader, which is the cache.
 func NewCollector(reader client.Reader, clock clock.PassiveClock) *Collector {
-	return &Collector{reader: reader, clock: clock, descs: descriptions(All())}
+	return &Collector{reader: reader, clock: clock, descs: descriptions(all())}
 }
 
 // Describe sends the descriptions of All.

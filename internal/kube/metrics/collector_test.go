@@ -158,7 +158,7 @@ func golden(t testing.TB, file, got string) {
 
 func TestAScrapeTellsWhatTheCacheKnows(t *testing.T) {
 	text := scrapeOf(t, scene()...)
-	for _, m := range All() {
+	for _, m := range all() {
 		NewWithT(t).Expect(text).To(ContainSubstring("\n" + m.Name + "{"))
 	}
 	golden(t, filepath.Join("testdata", "scrape.txt"), text)
@@ -172,7 +172,7 @@ func TestKubeStashsMetrics(t *testing.T) {
 	theirs := func(r client.Reader) prometheus.Collector { return NewKubeStashCollector(r) }
 	text := scraped(t, theirs, scene()...)
 	g := NewWithT(t)
-	for _, m := range KubeStash() {
+	for _, m := range kubeStash() {
 		g.Expect(text).To(ContainSubstring("\n" + m.Name + "{"))
 	}
 	g.Expect(text).NotTo(ContainSubstring("recorded"), "the scrape leaves out a copy from a record")
@@ -192,7 +192,7 @@ func TestTheReferenceNamesEveryMetric(t *testing.T) {
 	g := NewWithT(t)
 	g.Expect(err).NotTo(HaveOccurred())
 	parts := strings.Split(string(text), head)
-	tables := [][]Metric{All(), KubeStash()}
+	tables := [][]Metric{all(), kubeStash()}
 	g.Expect(parts).To(HaveLen(len(tables)+1), "one table for Cairn's metrics, then one for KubeStash's")
 	want := parts[0]
 	for i, table := range tables {

@@ -13,13 +13,13 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
 
-// KubeStashCollector collects KubeStash's metrics from a cache, with KubeStash's names and labels. It is safe for
+// KubeStashCollector collects kubeStash's metrics from a cache, with kubeStash's names and labels. It is safe for
 // concurrent use.
 type KubeStashCollector struct{ *Collector }
 
 // NewKubeStashCollector returns a KubeStashCollector that reads with reader, which is the cache.
 func NewKubeStashCollector(reader client.Reader) KubeStashCollector {
-	return KubeStashCollector{&Collector{reader: reader, descs: descriptions(KubeStash())}}
+	return KubeStashCollector{&Collector{reader: reader, descs: descriptions(kubeStash())}}
 }
 
 // Prefixes of the names.
@@ -46,8 +46,8 @@ var (
 	}
 )
 
-// KubeStash returns the metrics of a KubeStashCollector, in the order of the reference.
-func KubeStash() []Metric {
+// kubeStash returns the metrics of a KubeStashCollector, in the order of the reference.
+func kubeStash() []Metric {
 	var out []Metric
 	add := func(prefix, name, help string, labels ...string) {
 		out = append(out, Metric{prefix + name, help, slices.Concat(ofItself[prefix], labels)})
@@ -97,7 +97,7 @@ func (c KubeStashCollector) Collect(out chan<- prometheus.Metric) {
 	s.theirSnapshots(ctx)
 }
 
-// kubestashObject is an object in the form of KubeStash's metrics.
+// kubestashObject is an object in the form of kubeStash's metrics.
 type kubestashObject struct {
 	*scrape
 	prefix string

@@ -41,8 +41,8 @@ const (
 	restoreBatchDuration = "cairn_restore_batch_duration_seconds"
 )
 
-// All returns the metrics of a Collector, in the order of the reference.
-func All() []Metric {
+// all returns the metrics of a Collector, in the order of the reference.
+func all() []Metric {
 	return []Metric{
 		{sessionLastSuccess, "End of the last successful run of a session.", ofSession},
 		{sessionNextRun, "Next slot of a session's schedule.", ofSession},

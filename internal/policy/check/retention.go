@@ -10,8 +10,8 @@ import (
 	"github.com/cairn-backup/cairn/internal/retention"
 )
 
-// RetentionMistakes returns everything that keeps a RetentionPolicy from being used.
-func RetentionMistakes(p *v1alpha1.RetentionPolicy) []policy.Mistake {
+// retentionMistakes returns everything that keeps a RetentionPolicy from being used.
+func retentionMistakes(p *v1alpha1.RetentionPolicy) []policy.Mistake {
 	_, err := retention.Read(&p.Spec)
 	if err == nil {
 		return nil
@@ -24,7 +24,7 @@ func RetentionMistakes(p *v1alpha1.RetentionPolicy) []policy.Mistake {
 func (c *checker) retentionPolicy(o *Object) {
 	var p v1alpha1.RetentionPolicy
 	if c.read(o, v1alpha1.RetentionPolicyKind, &p) {
-		c.addAll(o, RetentionMistakes(&p))
+		c.addAll(o, retentionMistakes(&p))
 		if p.Spec.Default {
 			c.oneDefault(o)
 		}

@@ -14,8 +14,8 @@ import (
 	"github.com/cairn-backup/cairn/internal/repository"
 )
 
-// Owner is the maintenance owner of the repositories that the tests create.
-const Owner = "cairn@0f6c2f4e-cluster-uid"
+// owner is the maintenance owner of the repositories that the tests create.
+const owner = "cairn@0f6c2f4e-cluster-uid"
 
 const unknownID = "0123456789abcdef0123456789abcdef"
 
@@ -27,7 +27,7 @@ type Config struct {
 
 // Repo returns settings for a place. They have no cache on disk, like those of movers.
 func Repo(t testing.TB, s repository.Storage) repository.Repository {
-	return repository.Repository{Storage: s, Password: "correct horse", Owner: Owner, WorkDir: t.TempDir()}
+	return repository.Repository{Storage: s, Password: "correct horse", Owner: owner, WorkDir: t.TempDir()}
 }
 
 // Open connects to a repository until the test ends.

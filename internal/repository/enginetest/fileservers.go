@@ -29,7 +29,7 @@ import (
 
 // Credentials of the user of the file servers.
 const (
-	FilesUser     = "cairn"
+	filesUser     = "cairn"
 	FilesPassword = "files-secret"
 )
 
@@ -37,7 +37,7 @@ const (
 const sftpServer = "/usr/lib/openssh/sftp-server"
 
 // StartSFTP starts an SSH server with OpenSSH's sftp-server behind it. The server stops with the test. StartSFTP
-// returns a directory on it. FilesUser logs in with a key or with FilesPassword.
+// returns a directory on it. filesUser logs in with a key or with FilesPassword.
 func StartSFTP(t testing.TB) repository.SFTP {
 	t.Helper()
 	g := NewWithT(t)
@@ -51,13 +51,13 @@ func StartSFTP(t testing.TB) repository.SFTP {
 	refused := errors.New("who are you?")
 	config := &ssh.ServerConfig{
 		PasswordCallback: func(c ssh.ConnMetadata, password []byte) (*ssh.Permissions, error) {
-			if c.User() != FilesUser || string(password) != FilesPassword {
+			if c.User() != filesUser || string(password) != FilesPassword {
 				return nil, refused
 			}
 			return nil, nil
 		},
 		PublicKeyCallback: func(c ssh.ConnMetadata, key ssh.PublicKey) (*ssh.Permissions, error) {
-			if c.User() != FilesUser || !bytes.Equal(key.Marshal(), public.Marshal()) {
+			if c.User() != filesUser || !bytes.Equal(key.Marshal(), public.Marshal()) {
 				return nil, refused
 			}
 			return nil, nil
@@ -83,7 +83,7 @@ func StartSFTP(t testing.TB) repository.SFTP {
 	}()
 	addr := l.Addr().(*net.TCPAddr)
 	return repository.SFTP{
-		Host: "127.0.0.1", Port: addr.Port, Username: FilesUser, Path: t.TempDir(), Identity: identity,
+		Host: "127.0.0.1", Port: addr.Port, Username: filesUser, Path: t.TempDir(), Identity: identity,
 		KnownHosts: []byte(xknownhosts.Line([]string{addr.String()}, hostPublic)),
 	}
 }
@@ -110,7 +110,7 @@ func StartWebDAV(t testing.TB) (dav repository.WebDAV, ca []byte) {
 	handler := &webdav.Handler{FileSystem: webdav.Dir(dir), LockSystem: webdav.NewMemLS()}
 	server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		user, password, _ := r.BasicAuth()
-		if user != FilesUser || password != FilesPassword {
+		if user != filesUser || password != FilesPassword {
 			w.Header().Set("WWW-Authenticate", `Basic realm="files"`)
 			http.Error(w, "who are you?", http.StatusUnauthorized)
 			return
@@ -124,6 +124,6 @@ func StartWebDAV(t testing.TB) (dav repository.WebDAV, ca []byte) {
 	t.Cleanup(server.Close)
 	sum := sha256.Sum256(server.Certificate().Raw)
 	return repository.WebDAV{
-		URL: server.URL + "/backups", Username: FilesUser, Password: FilesPassword, Fingerprint: hex.EncodeToString(sum[:]),
+		URL: server.URL + "/backups", Username: filesUser, Password: FilesPassword, Fingerprint: hex.EncodeToString(sum[:]),
 	}, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw})
 }

@@ -68,8 +68,8 @@ func FormatReplacedBy(name string, since time.Time) string {
 	return name + "/" + strconv.FormatInt(since.Unix(), 10)
 }
 
-// Stopped reports whether somebody ends a run: it is deleted, or another run takes its place.
-func Stopped(s *v1alpha1.BackupSession) bool {
+// stopped reports whether somebody ends a run: it is deleted, or another run takes its place.
+func stopped(s *v1alpha1.BackupSession) bool {
 	name, _ := ReplacedBy(s)
 	return s.DeletionTimestamp != nil || name != ""
 }

@@ -180,7 +180,7 @@ func (r *runner) postFailures() string {
 }
 
 // lastTry reports whether no other run will retry what this run could not do.
-func (r *runner) lastTry() bool { return r.Session.Spec.RetryLeft <= 0 || Stopped(r.Session) }
+func (r *runner) lastTry() bool { return r.Session.Spec.RetryLeft <= 0 || stopped(r.Session) }
 
 // outcome reports whether a target has failed, and whether one was backed up.
 func (r *runner) outcome() (failed, done bool) {

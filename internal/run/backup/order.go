@@ -71,7 +71,7 @@ func DeadlineOf(s *v1alpha1.BackupSession, target string) time.Time {
 // begun, and nothing stops the run.
 func MayBackUp(s *v1alpha1.BackupSession, target string, now time.Time) bool {
 	frozen, status := frozenTarget(s, target), targetStatus(s, target)
-	if frozen == nil || status == nil || status.Phase != v1alpha1.BackupSessionRunning || Stopped(s) {
+	if frozen == nil || status == nil || status.Phase != v1alpha1.BackupSessionRunning || stopped(s) {
 		return false
 	}
 	deadline := DeadlineOf(s, target)

@@ -14,7 +14,7 @@ import (
 
 // planRetry sets when the failed targets of a run that has just ended are tried again.
 func planRetry(s *v1alpha1.BackupSession, status *v1alpha1.BackupSessionStatus) {
-	if s.Spec.RetryLeft <= 0 || status.Phase != v1alpha1.BackupSessionFailed || Stopped(s) ||
+	if s.Spec.RetryLeft <= 0 || status.Phase != v1alpha1.BackupSessionFailed || stopped(s) ||
 		len(failedTargets(status)) == 0 {
 		return
 	}

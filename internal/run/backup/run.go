@@ -49,7 +49,7 @@ func stopReason(in Input) string {
 	switch {
 	case s.DeletionTimestamp != nil:
 		return v1alpha1.ReasonCancelled
-	case Stopped(s):
+	case stopped(s):
 		return v1alpha1.ReasonReplaced
 	case s.Status.BackupDeadline != nil && !in.Now.Before(s.Status.BackupDeadline.Time):
 		return v1alpha1.ReasonDeadlineExceeded
@@ -195,7 +195,7 @@ func (r *runner) remove(name string) {
 // cancel ends a deleted or replaced run that has unfinished work: first its Jobs go, then its pods, then its components
 // fail.
 func (r *runner) cancel() {
-	if !Stopped(r.Session) || r.busy == 0 {
+	if !stopped(r.Session) || r.busy == 0 {
 		return
 	}
 	since, _ := stoppedAt(r.Session)

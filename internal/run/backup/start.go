@@ -22,7 +22,7 @@ func start(in Input) Decision {
 	switch {
 	case in.Session.DeletionTimestamp != nil:
 		end(in, &d, v1alpha1.BackupSessionFailed, v1alpha1.ReasonCancelled, "deleted before it started")
-	case Stopped(in.Session):
+	case stopped(in.Session):
 		_, message := stoppedAt(in.Session)
 		end(in, &d, v1alpha1.BackupSessionFailed, v1alpha1.ReasonReplaced, message)
 	case s.Refused != nil:

@@ -16,10 +16,10 @@ import (
 // The names of the classes that Driver creates.
 const (
 	DriverName = "csi.example.com"
-	// DriverClass is the StorageClass. Its volumes bind to their first consumer.
-	DriverClass = "csi"
-	// DriverSnapshotClass is the VolumeSnapshotClass. Its deletionPolicy is Retain.
-	DriverSnapshotClass = "csi-snapshots"
+	// driverClass is the StorageClass. Its volumes bind to their first consumer.
+	driverClass = "csi"
+	// driverSnapshotClass is the VolumeSnapshotClass. Its deletionPolicy is Retain.
+	driverSnapshotClass = "csi-snapshots"
 )
 
 // CSI is a fake driver with the controllers that work with it. Its fields control its behaviour.
@@ -38,11 +38,11 @@ func Driver(t testing.TB, c client.Client) {
 	binding := storagev1.VolumeBindingWaitForFirstConsumer
 	for _, o := range []client.Object{
 		&storagev1.StorageClass{
-			ObjectMeta: metav1.ObjectMeta{Name: DriverClass}, Provisioner: DriverName, VolumeBindingMode: &binding,
+			ObjectMeta: metav1.ObjectMeta{Name: driverClass}, Provisioner: DriverName, VolumeBindingMode: &binding,
 		},
 		&snapshotv1.VolumeSnapshotClass{
 			ObjectMeta: metav1.ObjectMeta{
-				Name:        DriverSnapshotClass,
+				Name:        driverSnapshotClass,
 				Annotations: map[string]string{"snapshot.storage.kubernetes.io/is-default-class": "true"},
 			},
 			Driver: DriverName, DeletionPolicy: snapshotv1.VolumeSnapshotContentRetain,
@@ -57,12 +57,12 @@ func Driver(t testing.TB, c client.Client) {
 // OnDriver creates a volume of the driver, and changes a claim that does not exist yet so that it is bound to it.
 func OnDriver(t testing.TB, c client.Client, claim *corev1.PersistentVolumeClaim) *corev1.PersistentVolumeClaim {
 	t.Helper()
-	claim.Spec.StorageClassName, claim.Spec.VolumeName = new(DriverClass), claim.Namespace+"-"+claim.Name
+	claim.Spec.StorageClassName, claim.Spec.VolumeName = new(driverClass), claim.Namespace+"-"+claim.Name
 	claim.Status.Capacity = corev1.ResourceList{corev1.ResourceStorage: resource.MustParse("2Gi")}
 	Create(t, c, &corev1.PersistentVolume{
 		ObjectMeta: metav1.ObjectMeta{Name: claim.Spec.VolumeName},
 		Spec: corev1.PersistentVolumeSpec{
-			Capacity: claim.Status.Capacity, AccessModes: claim.Spec.AccessModes, StorageClassName: DriverClass,
+			Capacity: claim.Status.Capacity, AccessModes: claim.Spec.AccessModes, StorageClassName: driverClass,
 			PersistentVolumeSource: corev1.PersistentVolumeSource{
 				CSI: &corev1.CSIPersistentVolumeSource{Driver: DriverName, VolumeHandle: claim.Name},
 			},

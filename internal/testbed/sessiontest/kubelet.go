@@ -76,8 +76,8 @@ func TaskOf(job *batchv1.Job) task.Task {
 	panic(fmt.Sprintf("job %s has no task: %s", job.Name, text))
 }
 
-// Jobs returns the Jobs of a namespace.
-func Jobs(t testing.TB, c client.Client, namespace string) []batchv1.Job {
+// jobs returns the Jobs of a namespace.
+func jobs(t testing.TB, c client.Client, namespace string) []batchv1.Job {
 	t.Helper()
 	var jobs batchv1.JobList
 	if err := c.List(t.Context(), &jobs, client.InNamespace(namespace)); err != nil {
@@ -91,7 +91,7 @@ func Jobs(t testing.TB, c client.Client, namespace string) []batchv1.Job {
 func runCluster(t testing.TB, c client.Client, namespace string, outcome func(*batchv1.Job) Outcome) int {
 	t.Helper()
 	changed := 0
-	jobs := Jobs(t, c, namespace)
+	jobs := jobs(t, c, namespace)
 	for i := range jobs {
 		job := &jobs[i]
 		switch {

@@ -16,7 +16,7 @@ import (
 // The names of the objects that Storage creates.
 const (
 	StorageName    = "store"
-	StorageSecret  = "s3"
+	storageSecret  = "s3"
 	EncryptionName = "enc"
 )
 
@@ -41,7 +41,7 @@ func Create(t testing.TB, c client.Client, objects ...client.Object) {
 func Storage(t testing.TB, c client.Client, storageNamespace, namespace string) {
 	t.Helper()
 	Create(t, c,
-		&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: storageNamespace, Name: StorageSecret},
+		&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: storageNamespace, Name: storageSecret},
 			Data: map[string][]byte{
 				v1alpha1.S3AccessKeyID: []byte("id"), v1alpha1.S3SecretAccessKey: []byte("key"),
 				"unrelated": []byte("x"),
@@ -53,7 +53,7 @@ func Storage(t testing.TB, c client.Client, storageNamespace, namespace string) 
 			Spec: v1alpha1.BackupStorageSpec{
 				Storage: v1alpha1.Storage{
 					Provider: v1alpha1.ProviderS3,
-					S3:       &v1alpha1.S3Storage{Bucket: "backups", SecretName: StorageSecret},
+					S3:       &v1alpha1.S3Storage{Bucket: "backups", SecretName: storageSecret},
 				},
 				UsagePolicy: &v1alpha1.UsagePolicy{
 					AllowedNamespaces: v1alpha1.AllowedNamespaces{From: new(v1alpha1.NamespacesFromAll)},

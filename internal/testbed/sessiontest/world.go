@@ -103,7 +103,7 @@ func (w *World) Cluster() int {
 // Jobs returns the Jobs of the namespace.
 func (w *World) Jobs() []batchv1.Job {
 	w.T.Helper()
-	return Jobs(w.T, w.Client, w.Namespace)
+	return jobs(w.T, w.Client, w.Namespace)
 }
 
 // Told returns the reasons of the events since the last call, in order.
