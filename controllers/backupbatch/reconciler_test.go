@@ -64,7 +64,7 @@ func TestNoOpReconcileWritesNothing(t *testing.T) {
 			batch := batchOf(namespaceWith(t), "web")
 			batch.Spec.Sessions[0].Scheduler.Schedule = "never"
 			bed.Create(t, batch)
-			bed.ExpectReason(t, batch, v1alpha1.PhaseInvalid, v1alpha1.ReasonInvalidSchedule, "does not parse")
+			bed.ExpectReason(t, batch, v1alpha1.PhaseInvalid, v1alpha1.ReasonInvalidSchedule, "invalid schedule")
 			return batch
 		},
 	}

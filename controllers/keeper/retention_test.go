@@ -144,7 +144,7 @@ func TestNothingIsRemoved(t *testing.T) {
 			spec := last(1)
 			spec.TimeZone = new("Mars/Olympus")
 			s.policy("a", spec, "web")
-		}, v1alpha1.ReasonInvalidRetentionPolicy, `there is no time zone "Mars/Olympus"`, v1alpha1.RetentionFailedToApply},
+		}, v1alpha1.ReasonInvalidRetentionPolicy, `unknown time zone "Mars/Olympus"`, v1alpha1.RetentionFailedToApply},
 		"without a policy": {
 			func(s *shop) { s.configuration("a", nil, nil, "web") }, v1alpha1.ReasonKeepsEverything,
 			"everything is kept", "",

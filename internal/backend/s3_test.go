@@ -90,7 +90,7 @@ func TestOpenRefuses(t *testing.T) {
 		s     repository.Storage
 		fails string
 	}{
-		"no storage": {repository.Storage{}, "exactly one storage"},
+		"no storage": {repository.Storage{}, "exactly one kind of storage"},
 		"a CA bundle without a certificate": {repository.Storage{S3: &repository.S3{
 			Endpoint: "e", Bucket: "b", AccessKey: "k", SecretKey: "s", CA: []byte("nonsense")}}, "CA bundle"},
 		"a prefix that climbs": {repository.Storage{Local: &repository.Local{Path: "/x", Prefix: "../y"}}, `".."`},

@@ -130,7 +130,7 @@ func TestRestore(t *testing.T) {
 		g.Expect(template.Spec.Resources.Requests.Storage().String()).To(Equal("1Gi"))
 		g.Expect(*template.Spec.StorageClassName).To(Equal("fast"))
 		g.Expect(s.Spec.Target).To(BeNil())
-		g.Expect(runIn(t, args...).out).To(ContainSubstring("is already there"))
+		g.Expect(runIn(t, args...).out).To(ContainSubstring("exists already"))
 	})
 
 	t.Run("new volumes of VolumeSnapshots", func(t *testing.T) {
@@ -151,11 +151,11 @@ func TestRestore(t *testing.T) {
 		g.Expect(template.Metadata.Annotations).To(HaveKeyWithValue(v1alpha1.AnnotationReplace, "u1,u2"))
 		g.Expect(template.Spec).To(BeZero(), "the manager fills in what the VolumeSnapshots need")
 		for args, says := range map[string]string{
-			"--target a":                    "--new-claim in place of --target",
+			"--target a":                    "pass --new-claim instead of --target",
 			"--new-claim b --verify":        "are for files",
 			"--new-claim b --include x":     "are for files",
 			"--new-claim b --run-as-user 0": "is for files",
-			"--target a --replace u":        "are for --new-claim",
+			"--target a --replace u":        "need --new-claim",
 			"--new-claim b --size big":      "not a size",
 		} {
 			r := runIn(t, append([]string{"restore", "-n", ns, "--repository", "shots"}, strings.Fields(args)...)...)

@@ -98,7 +98,7 @@ func TestRestoreOfABatchWithDatabases(t *testing.T) {
 			"bound": {Name: "bound"},
 			"cnpg":  {Name: "cnpg", Addon: addon("postgres-addon", "logical-backup-restore")},
 		}))
-		g.Expect(run(args).out).To(ContainSubstring("is already there"))
+		g.Expect(run(args).out).To(ContainSubstring("exists already"))
 	})
 	t.Run("with what flags say instead", func(t *testing.T) {
 		g := NewWithT(t)

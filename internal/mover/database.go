@@ -42,7 +42,7 @@ func (m *Mover) database() (database, *failure.Failure) {
 }
 
 func noDatabaseSecret(message string) *failure.Failure {
-	return &failure.Failure{v1alpha1.ReasonDatabaseSecretNotAvailable, message}
+	return failure.New(v1alpha1.ReasonDatabaseSecretNotAvailable, message)
 }
 
 // has reports whether the Secret has the key, or the key is empty.
@@ -71,7 +71,7 @@ func (d database) expand(text string, escape v1alpha1.StreamEscape) (string, *fa
 		}
 		key, after, closed := strings.Cut(rest, ")")
 		if !closed {
-			return "", &failure.Failure{v1alpha1.ReasonInvalidTask, "the content of a file has $( without )"}
+			return "", failure.New(v1alpha1.ReasonInvalidTask, "the content of a file has $( without )")
 		}
 		v, f := d.value(key)
 		if f != nil {

@@ -45,8 +45,8 @@ func (m *Mover) initRepository(ctx context.Context, t task.Task) (string, error)
 			return message, err
 		}
 	}
-	return "", &failure.Failure{v1alpha1.ReasonDirectoryTaken,
-		"repository.yaml appears and disappears: another cluster may be initialising the directory"}
+	return "", failure.New(v1alpha1.ReasonDirectoryTaken,
+		"repository.yaml appears and disappears: another cluster may be initialising the directory")
 }
 
 // initialisation is the init of a repository in progress.
@@ -62,7 +62,7 @@ type initialisation struct {
 func (i initialisation) existing(ctx context.Context, text []byte) (string, error) {
 	meta, err := layout.ParseRepositoryMetadata(text)
 	if err != nil {
-		return "", &failure.Failure{v1alpha1.ReasonRepositoryDamaged, "repository.yaml exists but can't be used: " + err.Error()}
+		return "", failure.New(v1alpha1.ReasonRepositoryDamaged, "repository.yaml exists but can't be used: "+err.Error())
 	}
 	ours := i.metadata(meta)
 	same := meta.ClusterUID == ours.ClusterUID && (meta.RepositoryUID == ours.RepositoryUID ||
@@ -73,9 +73,9 @@ func (i initialisation) existing(ctx context.Context, text []byte) (string, erro
 		if meta.ClusterUID != ours.ClusterUID {
 			owner += " of another cluster"
 		}
-		return "", &failure.Failure{v1alpha1.ReasonDirectoryTaken,
+		return "", failure.New(v1alpha1.ReasonDirectoryTaken,
 			fmt.Sprintf("directory %s belongs to %s. Choose another directory, or adopt this one with the annotation %s: %s",
-				i.directory, owner, v1alpha1.AnnotationAdopt, i.directory)}
+				i.directory, owner, v1alpha1.AnnotationAdopt, i.directory))
 	}
 	if err := i.open(ctx); err != nil {
 		if errors.Is(err, repository.ErrWrongPassword) && meta.KeyID == ours.KeyID && meta.ClusterUID == ours.ClusterUID {
@@ -101,9 +101,9 @@ func sameApp(a, b layout.AppRef) bool { return a == b || a.Name == "" || b.Name 
 // absent creates the repository, or completes one that an interrupted init left.
 func (i initialisation) absent(ctx context.Context) (string, error) {
 	if i.t.Repository.MustExist {
-		return "", &failure.Failure{v1alpha1.ReasonRepositoryNotFound,
+		return "", failure.New(v1alpha1.ReasonRepositoryNotFound,
 			fmt.Sprintf("directory %s no longer holds its repository: restore the data of the directory, or create a new "+
-				"Repository with another directory", i.directory)}
+				"Repository with another directory", i.directory))
 	}
 	err := i.m.Driver.Init(ctx, i.rep)
 	if errors.Is(err, repository.ErrAlreadyInitialized) {

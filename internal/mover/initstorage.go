@@ -43,8 +43,8 @@ func (m *Mover) initStorage(ctx context.Context, t task.Task) (string, error) {
 			return "", err
 		}
 	}
-	return "", &failure.Failure{v1alpha1.ReasonBackendInitializationFailed,
-		"metadata.yaml appears and disappears: two clusters may be initialising the storage"}
+	return "", failure.New(v1alpha1.ReasonBackendInitializationFailed,
+		"metadata.yaml appears and disappears: two clusters may be initialising the storage")
 }
 
 // readStorageMetadata describes whose storage was found. It never overwrites a file that it can't read, because a
@@ -53,8 +53,8 @@ func readStorageMetadata(text []byte, cluster string) (string, error) {
 	meta, err := layout.ParseStorageMetadata(text)
 	switch {
 	case err != nil:
-		return "", &failure.Failure{v1alpha1.ReasonBackendInitializationFailed, "metadata.yaml exists but can't be used: " +
-			err.Error()}
+		return "", failure.New(v1alpha1.ReasonBackendInitializationFailed, "metadata.yaml exists but can't be used: "+
+			err.Error())
 	case meta.ClusterUID != cluster:
 		return "the storage is shared with the cluster that initialised it", nil
 	}

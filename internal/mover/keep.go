@@ -57,7 +57,7 @@ type keeper struct {
 
 func (k *keeper) do(ctx context.Context, storage repository.Storage, r *task.ComponentResult) (err error) {
 	if k.directory, err = layout.NormalizeDirectory(k.work.Repository.Directory); err != nil {
-		return &failure.Failure{v1alpha1.ReasonInvalidPath, err.Error()}
+		return failure.New(v1alpha1.ReasonInvalidPath, err.Error())
 	}
 	if k.work.Wipe {
 		return k.wipe(ctx)
@@ -133,19 +133,19 @@ func (k *keeper) check(ctx context.Context, r *task.ComponentResult) error {
 func (k *keeper) owned(ctx context.Context) error {
 	text, err := k.store.Get(ctx, layout.RepositoryPath(k.directory))
 	if errors.Is(err, backend.ErrNotFound) {
-		return &failure.Failure{v1alpha1.ReasonRepositoryNotFound, fmt.Sprintf("directory %s holds no repository.yaml", k.directory)}
+		return failure.New(v1alpha1.ReasonRepositoryNotFound, fmt.Sprintf("directory %s holds no repository.yaml", k.directory))
 	}
 	if err != nil {
 		return err
 	}
 	meta, err := layout.ParseRepositoryMetadata(text)
 	if err != nil {
-		return &failure.Failure{v1alpha1.ReasonRepositoryDamaged, "repository.yaml exists but can't be used: " + err.Error()}
+		return failure.New(v1alpha1.ReasonRepositoryDamaged, "repository.yaml exists but can't be used: "+err.Error())
 	}
 	if meta.ClusterUID != k.t.Cluster || meta.RepositoryUID != string(k.work.Repository.UID) {
-		return &failure.Failure{v1alpha1.ReasonDirectoryTaken,
+		return failure.New(v1alpha1.ReasonDirectoryTaken,
 			fmt.Sprintf("directory %s now belongs to Repository %s/%s, or to another cluster: nothing was removed",
-				k.directory, meta.RepositoryNamespace, meta.RepositoryName)}
+				k.directory, meta.RepositoryNamespace, meta.RepositoryName))
 	}
 	return nil
 }
@@ -158,8 +158,8 @@ func (k *keeper) wipe(ctx context.Context) error {
 		return err
 	}
 	if !slices.Contains(files, layout.RepositoryPath(k.directory)) {
-		return &failure.Failure{v1alpha1.ReasonRepositoryNotFound, fmt.Sprintf(
-			"directory %s holds files but no repository.yaml that names their owner: remove it by hand", k.directory)}
+		return failure.New(v1alpha1.ReasonRepositoryNotFound, fmt.Sprintf(
+			"directory %s holds files but no repository.yaml that names their owner: remove it by hand", k.directory))
 	}
 	if err := k.owned(ctx); err != nil {
 		return err
@@ -246,7 +246,7 @@ func (k *keeper) removals(ctx context.Context) (map[string]*layout.Removal, erro
 		}
 		r, err := layout.ParseRemoval(text)
 		if err != nil {
-			return nil, &failure.Failure{v1alpha1.ReasonRepositoryDamaged, file + " exists but can't be used: " + err.Error()}
+			return nil, failure.New(v1alpha1.ReasonRepositoryDamaged, file+" exists but can't be used: "+err.Error())
 		}
 		out[r.SnapshotUID] = &r
 	}
@@ -284,8 +284,8 @@ func (k *keeper) delete(ctx context.Context, removals map[string]*layout.Removal
 	}
 	present, err := k.present(ctx, removals)
 	if err == nil && len(present) > 0 {
-		err = &failure.Failure{v1alpha1.ReasonRemovalPending,
-			"deleted data came back while another client wrote to the repository: it will be deleted again later"}
+		err = failure.New(v1alpha1.ReasonRemovalPending,
+			"deleted data came back while another client wrote to the repository: it will be deleted again later")
 	}
 	return err
 }

@@ -151,7 +151,7 @@ func (w *making) results() []task.ComponentResult {
 
 // interruptedFailure is the failure of interrupted work. Another mover continues it.
 func interruptedFailure() *failure.Failure {
-	return &failure.Failure{v1alpha1.ReasonCancelled, "the mover was told to stop"}
+	return failure.New(v1alpha1.ReasonCancelled, "the mover was told to stop")
 }
 
 // typed converts an object to its Go type.

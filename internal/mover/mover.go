@@ -105,7 +105,7 @@ func (m *Mover) Run(ctx context.Context, kind task.Kind, flags Flags) int {
 
 // Refuse writes the Result of a mover that was called in a wrong way. It returns the exit code.
 func (m *Mover) Refuse(err error) int {
-	result := Failed(&failure.Failure{v1alpha1.ReasonInvalidTask, err.Error()})
+	result := Failed(failure.New(v1alpha1.ReasonInvalidTask, err.Error()))
 	m.Log.Error("refused", "error", err)
 	if err := m.leave(result); err != nil {
 		m.Log.Error("write the result", "error", err)
@@ -116,11 +116,11 @@ func (m *Mover) Refuse(err error) int {
 func (m *Mover) do(ctx context.Context, kind task.Kind, flags Flags) task.Result {
 	raw, err := os.ReadFile(m.Path(task.Path))
 	if err != nil {
-		return Failed(&failure.Failure{v1alpha1.ReasonInvalidTask, fmt.Sprintf("read task: %v", err)})
+		return Failed(failure.New(v1alpha1.ReasonInvalidTask, fmt.Sprintf("read task: %v", err)))
 	}
 	t, err := task.Decode(raw, kind)
 	if err != nil {
-		return Failed(&failure.Failure{v1alpha1.ReasonInvalidTask, err.Error()})
+		return Failed(failure.New(v1alpha1.ReasonInvalidTask, err.Error()))
 	}
 	if f := cmp.Or(m.streams(t, flags), unpackable(t, flags)); f != nil {
 		return Failed(f)
@@ -143,7 +143,7 @@ func (m *Mover) do(ctx context.Context, kind task.Kind, flags Flags) task.Result
 	case task.KindVolumeSnapshot:
 		return m.volumeSnapshots(ctx, t, flags)
 	}
-	return Failed(&failure.Failure{v1alpha1.ReasonInvalidTask, fmt.Sprintf("unknown task %q", kind)})
+	return Failed(failure.New(v1alpha1.ReasonInvalidTask, fmt.Sprintf("unknown task %q", kind)))
 }
 
 // leave writes the Result as the termination message.

@@ -42,10 +42,10 @@ func (m *Mover) ask(ctx context.Context, s *v1alpha1.ResolvedStream) (*program.O
 
 // noAnswer is the failure of a stream whose probe took too long.
 func (m *Mover) noAnswer(s *v1alpha1.ResolvedStream, reason string) *failure.Failure {
-	return &failure.Failure{
+	return failure.New(
 		reason,
 		fmt.Sprintf("%s: %s was still waiting after %s. A client that encrypts waits for ever at a port without encryption",
-			errNoAnswer, filepath.Base(s.Probe.Command[0]), cmp.Or(m.ProbeTimeout, defaultProbeTimeout))}
+			errNoAnswer, filepath.Base(s.Probe.Command[0]), cmp.Or(m.ProbeTimeout, defaultProbeTimeout)))
 }
 
 // answers returns a failure with this reason if a database does not answer its probe. The content of the answer does
@@ -96,7 +96,7 @@ func (m *Mover) probe(ctx context.Context, t task.Task, c task.Component) *failu
 		if said := out.Said(); len(said) > 0 { // a client that was refused can print the error where data would be
 			message += "; the program said: " + strings.Join(said, "; ")
 		}
-		return &failure.Failure{v1alpha1.ReasonVolumeNotEmpty, message}
+		return failure.New(v1alpha1.ReasonVolumeNotEmpty, message)
 	}
 	lines := bufio.NewScanner(out)
 	for lines.Scan() {

@@ -104,8 +104,8 @@ func (m *Mover) restoreComponent(ctx context.Context, t task.Task, flags Flags, 
 		return r, f
 	}
 	if got.Files+got.Links+got.Special+got.Skipped == 0 && len(flags.Include) > 0 {
-		return r, &failure.Failure{v1alpha1.ReasonEmpty,
-			"nothing in the component matches the parameter include, so nothing was restored"}
+		return r, failure.New(v1alpha1.ReasonEmpty,
+			"nothing in the component matches the parameter include, so nothing was restored")
 	}
 	if rules.Verify {
 		return m.verify(ctx, engine, r, dir, options)
@@ -120,18 +120,18 @@ func (m *Mover) verify(ctx context.Context, engine repository.Engine, r task.Com
 	r.Verified, r.Different = got.Files, got.Different
 	switch {
 	case got.Different > 0:
-		return r, &failure.Failure{v1alpha1.ReasonVerificationFailed,
+		return r, failure.New(v1alpha1.ReasonVerificationFailed,
 			fmt.Sprintf("%d entries differ from the repository: something else may be writing to the volume, or its disk is "+
-				"failing", got.Different)}
+				"failing", got.Different))
 	case err != nil:
 		f := failure.ClassifyMove(err)
 		r.Outcome = task.OutcomeUnknown
-		return r, &failure.Failure{f.Reason, "all data was written, but could not be verified: " + f.Message}
+		return r, failure.New(f.Reason, "all data was written, but could not be verified: "+f.Message)
 	case got.Unreadable > 0:
 		r.Outcome = task.OutcomeUnknown
-		return r, &failure.Failure{v1alpha1.ReasonUnreadable,
+		return r, failure.New(v1alpha1.ReasonUnreadable,
 			fmt.Sprintf("all data was written, but %d entries could not be read back: restore as a user who is allowed to "+
-				"read them (jobTemplate.spec.securityContext)", got.Unreadable)}
+				"read them (jobTemplate.spec.securityContext)", got.Unreadable))
 	}
 	return r, nil
 }

@@ -31,7 +31,7 @@ func (m *Mover) storage(t task.Task) (repository.Storage, error) {
 	}
 	out, err := backend.FromSpec(spec, local, m.credential)
 	if err != nil && failure.AsFailure(err) == nil && !errors.Is(err, repository.ErrBadCredentials) {
-		err = &failure.Failure{v1alpha1.ReasonInvalidTask, err.Error()}
+		err = failure.New(v1alpha1.ReasonInvalidTask, err.Error())
 	}
 	return out, err
 }
@@ -51,7 +51,7 @@ func (m *Mover) missingKeys(spec v1alpha1.Storage) error {
 		sizes[key] = len(value)
 	}
 	if missing := secret.Missing(func(key string) int { return sizes[key] }); missing != "" {
-		return &failure.Failure{v1alpha1.ReasonBackendSecretNotAvailable, "the storage's Secret lacks " + missing}
+		return failure.New(v1alpha1.ReasonBackendSecretNotAvailable, "the storage's Secret lacks "+missing)
 	}
 	return nil
 }
@@ -64,7 +64,7 @@ func (m *Mover) credential(key string) (string, error) {
 		return "", nil
 	}
 	if err != nil {
-		return "", &failure.Failure{v1alpha1.ReasonBackendSecretNotAvailable, fmt.Sprintf("key %s can't be read: %v", key, err)}
+		return "", failure.New(v1alpha1.ReasonBackendSecretNotAvailable, fmt.Sprintf("key %s can't be read: %v", key, err))
 	}
 	return strings.TrimSpace(string(b)), nil
 }
@@ -77,26 +77,26 @@ func (m *Mover) password(directory string) (string, error) {
 			continue
 		}
 		if err != nil {
-			return "", &failure.Failure{v1alpha1.ReasonEncryptionSecretNotAvailable, fmt.Sprintf("key %s can't be read: %v", key, err)}
+			return "", failure.New(v1alpha1.ReasonEncryptionSecretNotAvailable, fmt.Sprintf("key %s can't be read: %v", key, err))
 		}
 		if p := strings.TrimRight(string(b), "\r\n"); p != "" {
 			return p, nil
 		}
 	}
-	return "", &failure.Failure{v1alpha1.ReasonEncryptionSecretNotAvailable,
+	return "", failure.New(v1alpha1.ReasonEncryptionSecretNotAvailable,
 		fmt.Sprintf("the encryption Secret has neither %s nor %s", v1alpha1.EncryptionPassword,
-			v1alpha1.EncryptionResticPassword)}
+			v1alpha1.EncryptionResticPassword))
 }
 
 // repository returns where the task's repository lies and how to open it.
 func (m *Mover) repository(t task.Task, storage repository.Storage) (repository.Repository, error) {
 	if t.Repository.Driver != v1alpha1.DriverKopia {
-		return repository.Repository{}, &failure.Failure{v1alpha1.ReasonInvalidTask,
-			fmt.Sprintf("this mover has no driver %q", t.Repository.Driver)}
+		return repository.Repository{}, failure.New(v1alpha1.ReasonInvalidTask,
+			fmt.Sprintf("this mover has no driver %q", t.Repository.Driver))
 	}
 	directory, err := layout.NormalizeDirectory(t.Repository.Directory)
 	if err != nil {
-		return repository.Repository{}, &failure.Failure{v1alpha1.ReasonInvalidPath, err.Error()}
+		return repository.Repository{}, failure.New(v1alpha1.ReasonInvalidPath, err.Error())
 	}
 	password, err := m.password(t.Repository.Encryption)
 	if err != nil {
@@ -122,9 +122,9 @@ func (m *Mover) cacheDir(t task.Task, flags Flags) (string, error) {
 	}
 	dir := m.Path(filepath.Join(flags.ScratchDir, "cache", string(t.Repository.UID)))
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return "", &failure.Failure{v1alpha1.ReasonInvalidTask,
+		return "", failure.New(v1alpha1.ReasonInvalidTask,
 			fmt.Sprintf("can't create a cache in %s: %v: set scratchDir to a directory that the mover is allowed to write to, "+
-				"or enableCache to false", flags.ScratchDir, errors.Unwrap(err))}
+				"or enableCache to false", flags.ScratchDir, errors.Unwrap(err)))
 	}
 	return dir, nil
 }
@@ -134,7 +134,7 @@ func (m *Mover) cacheDir(t task.Task, flags Flags) (string, error) {
 func reach(ctx context.Context, store backend.Store, directory string) error {
 	directory, err := layout.NormalizeDirectory(directory)
 	if err != nil {
-		return &failure.Failure{v1alpha1.ReasonInvalidPath, err.Error()}
+		return failure.New(v1alpha1.ReasonInvalidPath, err.Error())
 	}
 	_, err = store.Get(ctx, layout.RepositoryPath(directory))
 	if errors.Is(err, backend.ErrNotFound) {

@@ -28,9 +28,9 @@ func (m *Mover) streams(t task.Task, flags Flags) *failure.Failure {
 	memlimit.Share()
 	switch {
 	case len(flags.Include)+len(flags.Exclude) > 0:
-		return &failure.Failure{v1alpha1.ReasonInvalidTask, "a stream has no files to include or exclude"}
+		return failure.New(v1alpha1.ReasonInvalidTask, "a stream has no files to include or exclude")
 	case t.Restore != nil && t.Restore.Verify:
-		return &failure.Failure{v1alpha1.ReasonInvalidTask, "a stream can't be verified: the input of a program can't be read back"}
+		return failure.New(v1alpha1.ReasonInvalidTask, "a stream can't be verified: the input of a program can't be read back")
 	}
 	return nil
 }
@@ -62,12 +62,12 @@ func (m *Mover) filesOfServer(dir string) *failure.Failure {
 	entries, err := os.ReadDir(m.Path(dir))
 	switch {
 	case errors.Is(err, fs.ErrNotExist), err == nil && len(entries) == 0:
-		return &failure.Failure{v1alpha1.ReasonPathNotFound,
-			fmt.Sprintf("the server's directory %s is empty or missing: correct the parameter dataDirectory", dir)}
+		return failure.New(v1alpha1.ReasonPathNotFound,
+			fmt.Sprintf("the server's directory %s is empty or missing: correct the parameter dataDirectory", dir))
 	case err != nil:
-		return &failure.Failure{v1alpha1.ReasonUnreadable,
+		return failure.New(v1alpha1.ReasonUnreadable,
 			fmt.Sprintf("the server's directory %s can't be read: run as the server's user (jobTemplate.spec.securityContext)",
-				dir)}
+				dir))
 	}
 	return nil
 }
@@ -103,7 +103,7 @@ func programFailure(err error, reason string) *failure.Failure {
 	if bad.Empty {
 		reason = v1alpha1.ReasonEmpty
 	}
-	return &failure.Failure{reason, bad.Message}
+	return failure.New(reason, bad.Message)
 }
 
 // said logs the last lines that a program printed.
@@ -142,7 +142,7 @@ func (m *Mover) prepare(s *v1alpha1.ResolvedStream) (program.Spec, *failure.Fail
 		spec.Env = append(spec.Env, e.Name+"="+value)
 	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return program.Spec{}, &failure.Failure{v1alpha1.ReasonInvalidTask, "the directory for the program's files can't be created"}
+		return program.Spec{}, failure.New(v1alpha1.ReasonInvalidTask, "the directory for the program's files can't be created")
 	}
 	for _, file := range s.Files {
 		if !secret.has(file.IfKey) {
@@ -169,7 +169,7 @@ func (m *Mover) file(dir string, file v1alpha1.StreamFile, secret database) *fai
 	if f != nil {
 		return f
 	}
-	bad := &failure.Failure{v1alpha1.ReasonInvalidTask, fmt.Sprintf("file %q can't be written for the program", file.Name)}
+	bad := failure.New(v1alpha1.ReasonInvalidTask, fmt.Sprintf("file %q can't be written for the program", file.Name))
 	root, err := os.OpenRoot(dir)
 	if err != nil {
 		return bad

@@ -64,7 +64,7 @@ func (m *Mover) feed(ctx context.Context, engine repository.Engine, c task.Compo
 		}
 		return to.Flush()
 	}
-	return &failure.Failure{v1alpha1.ReasonInvalidTask, fmt.Sprintf("this mover has no filter %q", c.Stream.Filter)}
+	return failure.New(v1alpha1.ReasonInvalidTask, fmt.Sprintf("this mover has no filter %q", c.Stream.Filter))
 }
 
 // statements passes on a dump but no archive. psql would look for commands in the files of a physical backup, which
@@ -85,8 +85,8 @@ func (s *statements) Write(b []byte) (int, error) {
 		return len(b), nil
 	}
 	if bytes.HasPrefix(s.first[archiveAt:], []byte(archiveMark)) {
-		return 0, &failure.Failure{v1alpha1.ReasonLoadFailed, "the component is a physical backup, not a dump: restore it into a " +
-			"PersistentVolumeClaim with the task physical-backup-restore"}
+		return 0, failure.New(v1alpha1.ReasonLoadFailed, "the component is a physical backup, not a dump: restore it into a "+
+			"PersistentVolumeClaim with the task physical-backup-restore")
 	}
 	return len(b), s.Flush()
 }
@@ -146,7 +146,7 @@ func loadFailure(err error) *failure.Failure {
 	}
 	var unfit *rdb.Error
 	if errors.As(err, &unfit) {
-		return &failure.Failure{v1alpha1.ReasonLoadFailed, "the component can't be turned into commands: " + unfit.Message}
+		return failure.New(v1alpha1.ReasonLoadFailed, "the component can't be turned into commands: "+unfit.Message)
 	}
 	return failure.ClassifyMove(err)
 }

@@ -416,7 +416,7 @@ func TestADatabaseThatHoldsDataIsLeftAlone(t *testing.T) {
 		"it holds the work of an earlier attempt": {probe: "echo 1", resume: true, loads: true},
 		"it can't be asked": {probe: "echo no route >&2; exit 2", reason: v1alpha1.ReasonLoadFailed,
 			says: "can't find out whether the database holds data: sh ended with exit code 2: no route"},
-		"it has no such program": {probe: "exit 127", reason: v1alpha1.ReasonLoadFailed, says: "can't be seen"},
+		"it has no such program": {probe: "exit 127", reason: v1alpha1.ReasonLoadFailed, says: "can't find out"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)

@@ -40,7 +40,7 @@ func unpackable(t task.Task, flags Flags) *failure.Failure {
 	default:
 		return nil
 	}
-	return &failure.Failure{v1alpha1.ReasonInvalidTask, wrong}
+	return failure.New(v1alpha1.ReasonInvalidTask, wrong)
 }
 
 // rulesOf returns the rules of a restore. A task without rules has the strictest.
@@ -67,16 +67,16 @@ func (m *Mover) restoreArchive(ctx context.Context, t task.Task, flags Flags, en
 	defer dir.Close()
 	empty, err := isEmpty(dir.File)
 	if err != nil {
-		return r, &failure.Failure{v1alpha1.ReasonTargetUnwritable, volumeUnwritable}
+		return r, failure.New(v1alpha1.ReasonTargetUnwritable, volumeUnwritable)
 	}
 	if replace := c.Resume || rules.DeleteExtra && rules.Overwrite != ""; !empty && !replace {
-		return r, &failure.Failure{v1alpha1.ReasonVolumeNotEmpty,
+		return r, failure.New(v1alpha1.ReasonVolumeNotEmpty,
 			fmt.Sprintf("directory /%s of the volume is not empty: restore into another directory, or set confirm and "+
-				"deleteExtraFiles to replace its whole content", c.Path)}
+				"deleteExtraFiles to replace its whole content", c.Path))
 	}
 	root, err := os.OpenRoot(dir.path())
 	if err != nil {
-		return r, &failure.Failure{v1alpha1.ReasonTargetUnwritable, volumeUnwritable}
+		return r, failure.New(v1alpha1.ReasonTargetUnwritable, volumeUnwritable)
 	}
 	defer root.Close()
 	r.TargetWritten = empty || c.Resume
@@ -121,7 +121,7 @@ func (m *Mover) unpackBy(ctx context.Context, engine repository.Engine, c task.C
 		return err
 	})
 	if err == nil && files == 0 {
-		return 0, &failure.Failure{v1alpha1.ReasonLoadFailed, "the program made no files from the component"}
+		return 0, failure.New(v1alpha1.ReasonLoadFailed, "the program made no files from the component")
 	}
 	return files, unpack.Unwritable(err)
 }

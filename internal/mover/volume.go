@@ -42,30 +42,30 @@ func openPlace(volume, below string) (place, error) {
 func (m *Mover) source(c task.Component, allowEmpty bool, previous *repository.Snapshot) (place, *failure.Failure) {
 	volume := m.volume(c.Name)
 	if _, err := os.Stat(volume); err != nil {
-		return place{}, &failure.Failure{v1alpha1.ReasonUnreadable, "the volume is not mounted"}
+		return place{}, failure.New(v1alpha1.ReasonUnreadable, "the volume is not mounted")
 	}
 	dir, err := openPlace(volume, judge.Below(c.Path))
 	switch {
 	case err == nil:
 	case judge.Below(c.Path) == "":
-		return place{}, &failure.Failure{v1alpha1.ReasonUnreadable, volumeUnreadable}
+		return place{}, failure.New(v1alpha1.ReasonUnreadable, volumeUnreadable)
 	case errors.Is(err, fs.ErrNotExist):
-		return place{}, &failure.Failure{v1alpha1.ReasonPathNotFound,
-			fmt.Sprintf("path %s does not exist in the volume: correct the parameter paths", c.Path)}
+		return place{}, failure.New(v1alpha1.ReasonPathNotFound,
+			fmt.Sprintf("path %s does not exist in the volume: correct the parameter paths", c.Path))
 	case errors.As(err, new(syscall.Errno)):
-		return place{}, &failure.Failure{v1alpha1.ReasonUnreadable, fmt.Sprintf("path %s of the volume can't be read", c.Path)}
+		return place{}, failure.New(v1alpha1.ReasonUnreadable, fmt.Sprintf("path %s of the volume can't be read", c.Path))
 	default: // the only error of package os without a type
-		return place{}, &failure.Failure{v1alpha1.ReasonInvalidPath, fmt.Sprintf("path %s leads out of the volume", c.Path)}
+		return place{}, failure.New(v1alpha1.ReasonInvalidPath, fmt.Sprintf("path %s leads out of the volume", c.Path))
 	}
 	empty, err := isEmpty(dir.File)
 	switch {
 	case err != nil:
 		dir.Close()
-		return place{}, &failure.Failure{v1alpha1.ReasonUnreadable, volumeUnreadable}
+		return place{}, failure.New(v1alpha1.ReasonUnreadable, volumeUnreadable)
 	case empty && !allowEmpty:
 		dir.Close()
-		return place{}, &failure.Failure{v1alpha1.ReasonEmpty, "there is nothing in the volume to back up" + judge.LastBackupText(previous) +
-			"; successPolicy.empty: Allow would accept that"}
+		return place{}, failure.New(v1alpha1.ReasonEmpty, "there is nothing in the volume to back up"+judge.LastBackupText(previous)+
+			"; successPolicy.empty: Allow would accept that")
 	}
 	return dir, nil
 }
@@ -83,28 +83,28 @@ func (m *Mover) target(c task.Component, rules task.Restore) (place, bool, *fail
 	volume := m.volume(c.Name)
 	top, err := openPlace(volume, "")
 	if err != nil {
-		return place{}, false, &failure.Failure{v1alpha1.ReasonTargetUnwritable, "the volume can't be read"}
+		return place{}, false, failure.New(v1alpha1.ReasonTargetUnwritable, "the volume can't be read")
 	}
 	empty, err := isEmpty(top.File)
 	switch {
 	case err != nil:
 		top.Close()
-		return place{}, false, &failure.Failure{v1alpha1.ReasonTargetUnwritable, "the volume can't be read"}
+		return place{}, false, failure.New(v1alpha1.ReasonTargetUnwritable, "the volume can't be read")
 	case !empty && rules.Overwrite == "" && !c.Resume:
 		top.Close()
-		return place{}, false, &failure.Failure{v1alpha1.ReasonVolumeNotEmpty, "the volume is not empty: restore into an empty one"}
+		return place{}, false, failure.New(v1alpha1.ReasonVolumeNotEmpty, "the volume is not empty: restore into an empty one")
 	case syscall.Access(top.path(), accessWrite) != nil:
 		top.Close()
-		return place{}, empty, &failure.Failure{v1alpha1.ReasonTargetUnwritable, volumeUnwritable}
+		return place{}, empty, failure.New(v1alpha1.ReasonTargetUnwritable, volumeUnwritable)
 	case judge.Below(c.Path) == "":
 		return top, empty, nil
 	}
 	defer top.Close()
 	dir, err := createVolumeDir(top.path(), judge.Below(c.Path))
 	if err != nil {
-		return place{}, empty, &failure.Failure{v1alpha1.ReasonTargetUnwritable,
+		return place{}, empty, failure.New(v1alpha1.ReasonTargetUnwritable,
 			fmt.Sprintf("path %s can't be created in the volume: run as a user who is allowed to write to it "+
-				"(jobTemplate.spec.securityContext)", c.Path)}
+				"(jobTemplate.spec.securityContext)", c.Path))
 	}
 	return dir, empty, nil
 }

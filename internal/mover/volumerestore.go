@@ -65,8 +65,8 @@ func (p *provisioning) make(ctx context.Context, claim *corev1.PersistentVolumeC
 	case err != nil:
 		return "", classifyClaim(ctx, claim.Name, err)
 	case !ours(found, claim):
-		return "", &failure.Failure{v1alpha1.ReasonNameConflict,
-			fmt.Sprintf("PersistentVolumeClaim %s exists already, and this restore did not create it", claim.Name)}
+		return "", failure.New(v1alpha1.ReasonNameConflict,
+			fmt.Sprintf("PersistentVolumeClaim %s exists already, and this restore did not create it", claim.Name))
 	}
 	p.m.Log.Info("an earlier mover has created it", "claim", claim.Name)
 	return found.UID, nil
@@ -95,19 +95,19 @@ func (p *provisioning) look(ctx context.Context, c task.Component, late bool) {
 	switch {
 	case apierrors.IsNotFound(err) || err == nil && (claim.UID != p.made[c.Name] || claim.DeletionTimestamp != nil):
 		p.end(
-			c, &failure.Failure{v1alpha1.ReasonTargetNotFound,
-				fmt.Sprintf("PersistentVolumeClaim %s was deleted while it waited for its volume", name)})
+			c, failure.New(v1alpha1.ReasonTargetNotFound,
+				fmt.Sprintf("PersistentVolumeClaim %s was deleted while it waited for its volume", name)))
 	case err != nil && late:
-		p.end(c, &failure.Failure{v1alpha1.ReasonVolumeNotBound, fmt.Sprintf("get PersistentVolumeClaim %s: %v", name, err)})
+		p.end(c, failure.New(v1alpha1.ReasonVolumeNotBound, fmt.Sprintf("get PersistentVolumeClaim %s: %v", name, err)))
 	case err != nil:
 	case claim.Status.Phase == corev1.ClaimBound:
 		p.end(c, nil)
 	case claim.Status.Phase == corev1.ClaimLost:
-		p.end(c, &failure.Failure{v1alpha1.ReasonVolumeNotBound, fmt.Sprintf("PersistentVolumeClaim %s has lost its volume", name)})
+		p.end(c, failure.New(v1alpha1.ReasonVolumeNotBound, fmt.Sprintf("PersistentVolumeClaim %s has lost its volume", name)))
 	case late:
-		p.end(c, &failure.Failure{v1alpha1.ReasonVolumeNotBound, fmt.Sprintf(
+		p.end(c, failure.New(v1alpha1.ReasonVolumeNotBound, fmt.Sprintf(
 			"PersistentVolumeClaim %s has no volume after %s: check its storage class and CSI driver, or raise the parameter "+
-				"waitTimeout", name, p.m.Now().Sub(p.began).Round(time.Second))})
+				"waitTimeout", name, p.m.Now().Sub(p.began).Round(time.Second))))
 	}
 }
 
@@ -124,8 +124,8 @@ func classifyClaim(ctx context.Context, name string, err error) *failure.Failure
 	case ctx.Err() != nil:
 		return interruptedFailure()
 	case apierrors.IsForbidden(err) && strings.Contains(err.Error(), "exceeded quota"):
-		return &failure.Failure{v1alpha1.ReasonQuotaExceeded, fmt.Sprintf("create PersistentVolumeClaim %s: %v", name, err)}
+		return failure.New(v1alpha1.ReasonQuotaExceeded, fmt.Sprintf("create PersistentVolumeClaim %s: %v", name, err))
 	default:
-		return &failure.Failure{v1alpha1.ReasonJobFailed, fmt.Sprintf("create PersistentVolumeClaim %s: %v", name, err)}
+		return failure.New(v1alpha1.ReasonJobFailed, fmt.Sprintf("create PersistentVolumeClaim %s: %v", name, err))
 	}
 }

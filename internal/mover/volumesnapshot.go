@@ -68,7 +68,7 @@ func (w *snapshotting) make(ctx context.Context, c task.Component) (types.UID, *
 		}
 		s, err := typed[snapshotv1.VolumeSnapshot](found)
 		if err != nil {
-			return "", &failure.Failure{v1alpha1.ReasonVolumeSnapshotFailed, err.Error()}
+			return "", failure.New(v1alpha1.ReasonVolumeSnapshotFailed, err.Error())
 		}
 		if volumesnapshot.MadeBySnapshotJob(s, w.label, w.t.Snapshot.UID) && s.Spec.Source.PersistentVolumeClaimName != nil &&
 			*s.Spec.Source.PersistentVolumeClaimName == c.Snapshot.Claim {
@@ -76,9 +76,9 @@ func (w *snapshotting) make(ctx context.Context, c task.Component) (types.UID, *
 			return s.UID, nil
 		}
 	}
-	return "", &failure.Failure{v1alpha1.ReasonNameConflict,
+	return "", failure.New(v1alpha1.ReasonNameConflict,
 		fmt.Sprintf("VolumeSnapshots %s exist already and belong to something else: delete them",
-			strings.Join(c.Snapshot.Names, " and "))}
+			strings.Join(c.Snapshot.Names, " and ")))
 }
 
 // shoot creates a VolumeSnapshot with this name.
@@ -101,7 +101,7 @@ func (w *snapshotting) look(ctx context.Context, late bool) {
 	if trouble == nil {
 		w.judge(ctx, found, late)
 	} else if late {
-		w.rest(ctx, &failure.Failure{v1alpha1.ReasonVolumeSnapshotNotReady, "list VolumeSnapshots: " + trouble.Error()})
+		w.rest(ctx, failure.New(v1alpha1.ReasonVolumeSnapshotNotReady, "list VolumeSnapshots: "+trouble.Error()))
 	}
 	if !w.said && w.m.Now().Sub(w.began) > sayRunning {
 		w.said = true
@@ -145,7 +145,7 @@ func (w *snapshotting) judge(ctx context.Context, found map[types.UID]*snapshotv
 		switch {
 		case s == nil || s.DeletionTimestamp != nil:
 			w.end(
-				ctx, c, r, &failure.Failure{v1alpha1.ReasonVolumeSnapshotNotFound, "the VolumeSnapshot was deleted before it was ready"})
+				ctx, c, r, failure.New(v1alpha1.ReasonVolumeSnapshotNotFound, "the VolumeSnapshot was deleted before it was ready"))
 		case volumesnapshot.Ready(s):
 			if size := s.Status.RestoreSize; size != nil {
 				r.SizeBytes = size.Value()
@@ -153,11 +153,11 @@ func (w *snapshotting) judge(ctx context.Context, found map[types.UID]*snapshotv
 			w.end(ctx, c, r, nil)
 		case message != "" && (late || lasts):
 			w.end(
-				ctx, c, r, &failure.Failure{v1alpha1.ReasonVolumeSnapshotFailed, fmt.Sprintf("VolumeSnapshot %s: %s", s.Name, message)})
+				ctx, c, r, failure.New(v1alpha1.ReasonVolumeSnapshotFailed, fmt.Sprintf("VolumeSnapshot %s: %s", s.Name, message)))
 		case late:
-			w.end(ctx, c, r, &failure.Failure{v1alpha1.ReasonVolumeSnapshotNotReady, fmt.Sprintf(
+			w.end(ctx, c, r, failure.New(v1alpha1.ReasonVolumeSnapshotNotReady, fmt.Sprintf(
 				"VolumeSnapshot %s is not ready to use after %s: check the snapshot controller and the CSI driver, or raise the "+
-					"parameter waitTimeout", s.Name, w.m.Now().Sub(w.began).Round(time.Second))})
+					"parameter waitTimeout", s.Name, w.m.Now().Sub(w.began).Round(time.Second))))
 		}
 	}
 }
@@ -205,9 +205,9 @@ func classifySnapshot(ctx context.Context, err error) *failure.Failure {
 	case ctx.Err() != nil:
 		return interruptedFailure()
 	case apierrors.IsNotFound(err):
-		return &failure.Failure{v1alpha1.ReasonVolumeSnapshotsNotSupported,
-			"the cluster has no kind VolumeSnapshot: install the snapshot controller of the CSI project and its CRDs"}
+		return failure.New(v1alpha1.ReasonVolumeSnapshotsNotSupported,
+			"the cluster has no kind VolumeSnapshot: install the snapshot controller of the CSI project and its CRDs")
 	default:
-		return &failure.Failure{v1alpha1.ReasonVolumeSnapshotFailed, fmt.Sprintf("create VolumeSnapshot: %v", err)}
+		return failure.New(v1alpha1.ReasonVolumeSnapshotFailed, fmt.Sprintf("create VolumeSnapshot: %v", err))
 	}
 }

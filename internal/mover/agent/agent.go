@@ -164,11 +164,11 @@ func (s *Sidecar) carryOut(ctx context.Context, status mover.StatusWriter, c *cu
 	}
 	t := c.work.TaskOf(&c.assignment)
 	if err := t.Check(); err != nil {
-		return mover.Failed(&failure.Failure{v1alpha1.ReasonInvalidTask, err.Error()})
+		return mover.Failed(failure.New(v1alpha1.ReasonInvalidTask, err.Error()))
 	}
 	flags, err := s.Flags(t.Kind, c.work.Args)
 	if err != nil {
-		return mover.Failed(&failure.Failure{v1alpha1.ReasonInvalidTask, err.Error()})
+		return mover.Failed(failure.New(v1alpha1.ReasonInvalidTask, err.Error()))
 	}
 	flags.ScratchDir = task.WorkDir // a sidecar has no other
 	if !s.waitForKeys(ctx, c.work.Keys, c.work.KeysVersion) {

@@ -78,9 +78,9 @@ func ClassifyOpen(err error) *Failure {
 }
 
 func PasswordChanged() *Failure {
-	return &Failure{v1alpha1.ReasonPasswordChanged,
-		"the password in the encryption Secret is no longer the one with which the repository was initialised: restore " +
-			"that password"}
+	return New(v1alpha1.ReasonPasswordChanged,
+		"the password in the encryption Secret is no longer the one with which the repository was initialised: restore "+
+			"that password")
 }
 
 func classify(err, shown error) *Failure {
@@ -92,10 +92,10 @@ func classify(err, shown error) *Failure {
 	}
 	for _, k := range kinds {
 		if errors.Is(err, k.kind) {
-			return &Failure{k.reason, withCause(k.message, k.kind, shown)}
+			return New(k.reason, withCause(k.message, k.kind, shown))
 		}
 	}
-	return &Failure{v1alpha1.ReasonFailed, withCause("the mover failed", nil, shown)}
+	return New(v1alpha1.ReasonFailed, withCause("the mover failed", nil, shown))
 }
 
 // withCause adds the cause if it says more than its kind.
@@ -130,7 +130,17 @@ func rootCause(err error) error {
 
 // Failure is an error with a reason, and with a message that anybody is allowed to read: it has no credential and no
 // name of a user's file.
-type Failure struct{ Reason, Message string }
+type Failure struct {
+	// Reason is one word, a constant of the API.
+	Reason string
+	// Message is a sentence.
+	Message string
+}
+
+// New returns a failure.
+func New(reason, message string) *Failure {
+	return &Failure{Reason: reason, Message: message}
+}
 
 // Error returns the message.
 func (f *Failure) Error() string { return f.Message }

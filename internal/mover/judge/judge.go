@@ -43,20 +43,20 @@ func Judge(p *v1alpha1.SuccessPolicy, s repository.Snapshot, previous *repositor
 	missing := s.Unreadable + s.AttributesUnreadable
 	switch {
 	case missing > 0 && (!p.AllowsUnreadable() || isEmptySnapshot(s)):
-		return &failure.Failure{v1alpha1.ReasonUnreadable, failure.Unreadable}
+		return failure.New(v1alpha1.ReasonUnreadable, failure.Unreadable)
 	case isEmptySnapshot(s) && !p.AllowsEmpty():
-		return &failure.Failure{v1alpha1.ReasonEmpty,
+		return failure.New(v1alpha1.ReasonEmpty,
 			"there is no file to back up: the volume is empty, or everything in it is excluded" +
-				LastBackupText(previous) + "; successPolicy.empty: Allow would accept that"}
+				LastBackupText(previous) + "; successPolicy.empty: Allow would accept that")
 	case s.Changed > 0 && !p.AllowsChanged():
-		return &failure.Failure{v1alpha1.ReasonChanged,
+		return failure.New(v1alpha1.ReasonChanged,
 			fmt.Sprintf("%d files changed each time they were read, and may be inconsistent: stop their writers "+
-				"with a hook, or back up a snapshot of the volume; successPolicy.changed: Allow would accept that", s.Changed)}
+				"with a hook, or back up a snapshot of the volume; successPolicy.changed: Allow would accept that", s.Changed))
 	case previous != nil && hasShrunk(s, *previous, p.MaxShrink()):
-		return &failure.Failure{v1alpha1.ReasonShrunk,
+		return failure.New(v1alpha1.ReasonShrunk,
 			fmt.Sprintf("only %s are left of the %s of the last backup: if that is right, raise "+
 				"successPolicy.maxShrinkPercent (100 accepts everything)",
-				task.FormatSize(s.Bytes), task.FormatSize(previous.Bytes))}
+				task.FormatSize(s.Bytes), task.FormatSize(previous.Bytes)))
 	}
 	return nil
 }

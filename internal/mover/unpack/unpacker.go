@@ -26,7 +26,7 @@ type Unpacker struct {
 
 // errArchive is the failure for an archive that can't be unpacked.
 func errArchive(why string) error {
-	return &failure.Failure{v1alpha1.ReasonLoadFailed, "the component can't be unpacked: " + why}
+	return failure.New(v1alpha1.ReasonLoadFailed, "the component can't be unpacked: " + why)
 }
 
 // Unwritable marks an error as one of the volume.

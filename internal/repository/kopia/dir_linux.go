@@ -264,6 +264,7 @@ func (it *dirIter) last() (fs.Entry, error) {
 	it.w.files.Add(1)
 	it.w.bytes.Add(int64(len(b)))
 	it.recs = nil
-	n := node{w: it.w, raw: attrName, name: attrName, mode: 0o600, size: int64(len(b)), mtime: time.Unix(0, attrStamp(b))}
-	return &memFile{n, b}, nil
+	return &memFile{node: node{
+		w: it.w, raw: attrName, name: attrName, mode: 0o600, size: int64(len(b)), mtime: time.Unix(0, attrStamp(b)),
+	}, data: b}, nil
 }

@@ -5,7 +5,6 @@ import (
 	"io"
 	"time"
 
-	"github.com/kopia/kopia/repo"
 	"github.com/kopia/kopia/repo/blob"
 	"github.com/kopia/kopia/repo/maintenance"
 	"github.com/kopia/kopia/snapshot"
@@ -151,9 +150,4 @@ func ReadPacks(st blob.Storage) (read func(context.Context, blob.ID, int64, int6
 // OpenLocal opens the storage in a directory.
 func OpenLocal(ctx context.Context, dir string) (blob.Storage, error) {
 	return openLocal(ctx, repository.Local{Path: dir}, true)
-}
-
-// UploadWriter returns the writer that the uploader gets for w.
-func UploadWriter(w repo.RepositoryWriter) repo.RepositoryWriter {
-	return &uploadWriter{RepositoryWriter: w}
 }

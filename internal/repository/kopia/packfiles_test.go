@@ -6,7 +6,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"testing"
 
@@ -102,25 +101,4 @@ func (noWriter) Close() error { return nil }
 func (w *writers) NewObjectWriter(_ context.Context, opt object.WriterOptions) object.Writer {
 	w.async = append(w.async, opt.AsyncWrites)
 	return noWriter{}
-}
-
-// TestUploadWriter checks that a file is written in a goroutine of its own only while a core is idle.
-func TestUploadWriter(t *testing.T) {
-	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(3))
-	g, w := NewWithT(t), &writers{}
-	u := kopia.UploadWriter(w)
-	open := func() object.Writer { return u.NewObjectWriter(t.Context(), object.WriterOptions{AsyncWrites: 1}) }
-	first, second, third := open(), open(), open()
-	g.Expect(w.async).To(Equal([]int{1, 1, 0}))
-	g.Expect(second.Close()).To(Succeed())
-	g.Expect(second.Close()).To(Succeed(), "closing twice counts once")
-	open()
-	g.Expect(w.async).To(Equal([]int{1, 1, 0, 0}))
-	g.Expect(first.Close()).To(Succeed())
-	g.Expect(third.Close()).To(Succeed())
-	open()
-	g.Expect(w.async).To(Equal([]int{1, 1, 0, 0, 1}))
-	u.NewObjectWriter(t.Context(), object.WriterOptions{})
-	open()
-	g.Expect(w.async).To(Equal([]int{1, 1, 0, 0, 1, 0, 0}), "directories do not count")
 }

@@ -96,7 +96,7 @@ func (b *backup) upload(ctx context.Context, u *upload.Uploader, previous []*sna
 }
 
 func (b *backup) uploader(w repo.RepositoryWriter) *upload.Uploader {
-	u := upload.NewUploader(&uploadWriter{RepositoryWriter: w})
+	u := upload.NewUploader(w)
 	u.Progress = b.progress
 	u.EnableActions = false // policies in the repository could name programs to run
 	u.DisableIgnoreRules = len(b.opt.Exclude) == 0
