@@ -1,7 +1,6 @@
 package kopia_test
 
 import (
-	"context"
 	"fmt"
 	"io"
 	"os"
@@ -11,9 +10,7 @@ import (
 
 	. "github.com/onsi/gomega"
 
-	"github.com/kopia/kopia/repo"
 	"github.com/kopia/kopia/repo/blob"
-	"github.com/kopia/kopia/repo/object"
 
 	"github.com/cairn-backup/cairn/internal/repository/kopia"
 )
@@ -86,19 +83,4 @@ func TestPackFiles(t *testing.T) {
 	_, err = read("pack0019", 0, 4)
 	g.Expect(err).To(MatchError(blob.ErrBlobNotFound))
 	g.Expect(st.Close(ctx)).To(Succeed())
-}
-
-// writers records the AsyncWrites of object writers.
-type writers struct {
-	repo.RepositoryWriter
-	async []int
-}
-
-type noWriter struct{ object.Writer }
-
-func (noWriter) Close() error { return nil }
-
-func (w *writers) NewObjectWriter(_ context.Context, opt object.WriterOptions) object.Writer {
-	w.async = append(w.async, opt.AsyncWrites)
-	return noWriter{}
 }
