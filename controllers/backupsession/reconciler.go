@@ -1,4 +1,4 @@
-// Package backupsession carries a BackupSession from its creation to exactly one terminal phase. internal/session
+// Package backupsession carries a BackupSession from its creation to exactly one terminal phase. internal/run/backup
 // decides what to do next; this package observes, asks for the decision and carries it out, in an order in which every
 // step can be repeated.
 //

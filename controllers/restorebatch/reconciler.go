@@ -1,6 +1,6 @@
-// Package restorebatch carries a RestoreBatch from its creation to exactly one terminal phase. internal/session decides
-// what to do next; this package observes, asks for the decision, and creates RestoreSessions, which do the work, in an
-// order in which every step can be repeated.
+// Package restorebatch carries a RestoreBatch from its creation to exactly one terminal phase.
+// internal/run/restorebatch decides what to do next; this package observes, asks for the decision, and creates
+// RestoreSessions, which do the work, in an order in which every step can be repeated.
 //
 // A Reconciler is safe for concurrent use; one goroutine at a time reconciles a RestoreBatch. Invariants: a restore
 // ends the same way wherever the manager is killed (TestKilledAtAnyWrite), and a workload that was scaled down gets its

@@ -1,4 +1,4 @@
-// Package restoresession carries a RestoreSession from its creation to exactly one terminal phase. internal/session
+// Package restoresession carries a RestoreSession from its creation to exactly one terminal phase. internal/run/restore
 // decides what to do next; this package observes, asks for the decision and carries it out, in an order in which every
 // step can be repeated.
 //

@@ -1,3 +1,6 @@
+// Package catalog defines what Addons, Functions, tasks, streams and parameters mean: which task a session runs, with
+// which arguments, and what is wrong with them. It is pure: its functions keep no state and are safe for concurrent
+// use.
 package catalog
 
 import (

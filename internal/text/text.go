@@ -1,3 +1,4 @@
+// Package text cuts messages to the length that status has room for, and writes durations. It is pure.
 package text
 
 // MaxMessage is the longest message that the API allows.

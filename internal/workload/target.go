@@ -1,3 +1,5 @@
+// Package workload resolves the target of a backup into hosts, volumes, pods and a security context. It is pure: it
+// works on objects that its caller has read.
 package workload
 
 import (

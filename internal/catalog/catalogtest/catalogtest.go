@@ -1,3 +1,4 @@
+// Package catalogtest reads the shipped catalog for tests.
 package catalogtest
 
 import (

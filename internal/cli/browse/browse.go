@@ -1,3 +1,5 @@
+// Package browse implements "cairn snapshot": it lists, prints, downloads and compares the files of a Snapshot, read
+// from the backend itself.
 package browse
 
 import (

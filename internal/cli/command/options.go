@@ -1,3 +1,5 @@
+// Package command holds what every command of the CLI is built from: options, the connection to the cluster, tables,
+// formats, completion, waiting and exit codes.
 package command
 
 import (

@@ -1,3 +1,4 @@
+// Package get implements "cairn get".
 package get
 
 import (

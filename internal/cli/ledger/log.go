@@ -1,3 +1,4 @@
+// Package ledger implements "cairn ledger": it reads the history of records from Git.
 package ledger
 
 import (

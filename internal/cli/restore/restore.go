@@ -1,3 +1,4 @@
+// Package restore implements "cairn restore": it writes a RestoreSession or RestoreBatch from flags, and follows it.
 package restore
 
 import (

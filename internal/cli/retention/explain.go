@@ -1,3 +1,4 @@
+// Package retention implements "cairn retention": it explains which Snapshots a RetentionPolicy keeps, and why.
 package retention
 
 import (

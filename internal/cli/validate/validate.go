@@ -1,3 +1,4 @@
+// Package validate implements "cairn validate": it checks policy in files without a cluster.
 package validate
 
 import (

@@ -1,3 +1,5 @@
+// Package borrowed keeps account of the VolumeSnapshots that a restore borrows from another namespace, and gives back
+// what was left behind. Its functions keep no state and are safe for concurrent use.
 package borrowed
 
 import (

@@ -1,4 +1,4 @@
-// Package execute carries out the actions of hooks: commands in pods, requests, connections, and Jobs of Functions.
+// Package hookexec carries out the actions of hooks: commands in pods, requests, connections, and Jobs of Functions.
 //
 // Executor has no state. Runner makes attempts in goroutines of its own. Both are safe for concurrent use.
 //

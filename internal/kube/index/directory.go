@@ -1,5 +1,5 @@
-// Package directory finds Repositories whose directories overlap: those with the same directory of a storage, and those
-// whose directory lies inside another's. Its functions keep no state and are safe for concurrent use.
+// Package index finds objects by what they hold: Repositories whose directories overlap, and Snapshots that restores
+// work with, so that nothing removes those Snapshots meanwhile. It keeps no state and is safe for concurrent use.
 package index
 
 import (

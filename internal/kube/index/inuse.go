@@ -1,5 +1,3 @@
-// Package inuse finds the Snapshots that restores work with, so that nothing removes those Snapshots meanwhile. Its
-// functions keep no state and are safe for concurrent use.
 package index
 
 import (

@@ -1,5 +1,4 @@
-// Package lifecycle holds what the reconcilers of BackupSessions, RestoreSessions and RestoreBatches have in common:
-// reading and writing these objects, and looking up what they refer to.
+// Package oneshot reads and writes the objects that end once: BackupSessions, RestoreSessions and RestoreBatches.
 //
 // It keeps no state, so all functions are safe for concurrent use. Every write of a one-shot object fails with a
 // conflict if the object changed since the decision was made. So an input is frozen only once, and an ended object

@@ -1,3 +1,6 @@
+// Package read looks up what runs and restores refer to: policy revisions, Addons, Functions, HookTemplates,
+// databases, volumes and events. It asks the cache first, and the API server before it reports that something is
+// missing. It keeps no state and is safe for concurrent use.
 package read
 
 import (

@@ -1,4 +1,4 @@
-// Package kstatus reconciles objects whose status follows the kstatus conventions: it reads the object, calls the work
+// Package status reconciles objects whose status follows the kstatus conventions: it reads the object, calls the work
 // function, writes what changed and records an event. A Reporter is safe for concurrent use, a Patcher belongs to one
 // reconcile. Invariant: each write carries the whole status, so that no reader sees a condition without its phase.
 package status

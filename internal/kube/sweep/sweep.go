@@ -1,3 +1,4 @@
+// Package sweep looks for leftovers at intervals, in the manager that leads.
 package sweep
 
 import (

@@ -1,3 +1,6 @@
+// Package agent is the mover in a sidecar: it watches for assignments, carries out one at a time and reports the
+// result. Watches fill its board from other goroutines. It checks every assignment against its own pod before it
+// begins.
 package agent
 
 import (

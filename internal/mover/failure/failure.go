@@ -1,3 +1,4 @@
+// Package failure turns errors of a mover into a reason and a message that anybody is allowed to read.
 package failure
 
 import (

@@ -1,3 +1,4 @@
+// Package install copies the static mover and the certificates it trusts into a database's image.
 package install
 
 import (

@@ -1,3 +1,4 @@
+// Package judge decides whether a finished backup counts as a success. It is pure.
 package judge
 
 import (
@@ -46,8 +47,8 @@ func Judge(p *v1alpha1.SuccessPolicy, s repository.Snapshot, previous *repositor
 		return failure.New(v1alpha1.ReasonUnreadable, failure.Unreadable)
 	case isEmptySnapshot(s) && !p.AllowsEmpty():
 		return failure.New(v1alpha1.ReasonEmpty,
-			"there is no file to back up: the volume is empty, or everything in it is excluded" +
-				LastBackupText(previous) + "; successPolicy.empty: Allow would accept that")
+			"there is no file to back up: the volume is empty, or everything in it is excluded"+
+				LastBackupText(previous)+"; successPolicy.empty: Allow would accept that")
 	case s.Changed > 0 && !p.AllowsChanged():
 		return failure.New(v1alpha1.ReasonChanged,
 			fmt.Sprintf("%d files changed each time they were read, and may be inconsistent: stop their writers "+

@@ -1,3 +1,4 @@
+// Package report writes the status of components to the API server, as the mover's own field manager.
 package report
 
 import (

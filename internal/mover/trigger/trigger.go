@@ -1,3 +1,4 @@
+// Package trigger creates the BackupSession of a slot, in the pod of a CronJob.
 package trigger
 
 import (

@@ -1,3 +1,4 @@
+// Package unpack writes the files of an archive into a volume. Nothing it writes leaves the volume.
 package unpack
 
 import (
@@ -26,7 +27,7 @@ type Unpacker struct {
 
 // errArchive is the failure for an archive that can't be unpacked.
 func errArchive(why string) error {
-	return failure.New(v1alpha1.ReasonLoadFailed, "the component can't be unpacked: " + why)
+	return failure.New(v1alpha1.ReasonLoadFailed, "the component can't be unpacked: "+why)
 }
 
 // Unwritable marks an error as one of the volume.

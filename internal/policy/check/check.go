@@ -1,3 +1,5 @@
+// Package check finds the mistakes in a set of manifests. The controllers, "cairn validate" and PolicySync share it,
+// so that a pull request shows what the cluster will say. It is pure and keeps no state.
 package check
 
 import (

@@ -1,3 +1,5 @@
+// Package complete fills in what policy leaves out: storage, retention, directory, Addon, task and encryption. It is
+// pure and keeps no state. Invariant: a Repository that exists does not move because a default changed.
 package complete
 
 import (

@@ -1,3 +1,4 @@
+// Package policytest builds BackupBatches for tests.
 package policytest
 
 import (

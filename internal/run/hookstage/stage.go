@@ -1,3 +1,5 @@
+// Package hookstage decides which attempts of hooks must be under way, for runs, targets, restores and batches alike.
+// It is pure.
 package hookstage
 
 import (

@@ -1,3 +1,5 @@
+// Package restorebatch decides what a RestoreBatch does next. It is pure: it reads no clock and keeps no state. The
+// RestoreSessions that it asks for do the work.
 package restorebatch
 
 import (

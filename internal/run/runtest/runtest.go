@@ -1,3 +1,4 @@
+// Package runtest builds observed Jobs and frozen targets for tests.
 package runtest
 
 import (

@@ -1,3 +1,5 @@
+// Package moverjob builds the Jobs of movers, of Functions and of the keeper. It is pure: everything that a Job needs
+// is in the input, and equal inputs give equal Jobs.
 package moverjob
 
 import (

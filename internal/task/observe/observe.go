@@ -1,3 +1,4 @@
+// Package observe tells from a Job and its pods how far a mover is, and how it ended. It is pure.
 package observe
 
 import (

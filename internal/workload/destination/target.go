@@ -1,3 +1,5 @@
+// Package destination resolves the target of a restore into hosts, claims and volumes, and plans the claims that have
+// to be created. It is pure.
 package destination
 
 import (

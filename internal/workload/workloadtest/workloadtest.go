@@ -1,3 +1,4 @@
+// Package workloadtest builds workloads, pods and claims for tests.
 package workloadtest
 
 import (
