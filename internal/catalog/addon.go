@@ -31,6 +31,7 @@ type taskList struct {
 	Tasks []v1alpha1.Task
 }
 
+// TaskLists returns the lists of tasks of an Addon, each with its field.
 func TaskLists(addon *v1alpha1.Addon) []taskList {
 	return []taskList{{"spec.backupTasks", addon.Spec.BackupTasks}, {"spec.restoreTasks", addon.Spec.RestoreTasks}}
 }

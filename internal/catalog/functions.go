@@ -99,6 +99,7 @@ func PlaceholdersOfRestore(target *v1alpha1.TypedObjectReference) variables.Buil
 	return b
 }
 
+// LaterKnown returns a placeholder for each built-in variable, because the values are known only when a run starts.
 func LaterKnown(target *v1alpha1.TypedObjectReference) variables.Builtin {
 	b := variables.Builtin{MoverImage: known + "/mover:v1", Namespace: known, TargetKind: known, TargetName: known}
 	if target != nil {

@@ -37,6 +37,7 @@ func Overlay(base, over *corev1.SecurityContext) *corev1.SecurityContext {
 	return out
 }
 
+// Set replaces a value by another one, unless that is nil.
 func Set[T any](to **T, from *T) {
 	if from != nil {
 		*to = from

@@ -149,6 +149,7 @@ func stepValues(
 	return values.With(own).With(set).WithEnv(reference.Variables), nil
 }
 
+// ParamsOf decodes the params of a task. Without params the map is empty.
 func ParamsOf(raw *apiextensionsv1.JSON) (map[string]any, error) {
 	params := map[string]any{}
 	if raw == nil || len(raw.Raw) == 0 {

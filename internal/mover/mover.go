@@ -208,6 +208,7 @@ func outcome(message string, err error) task.Result {
 	return task.Result{Outcome: task.OutcomeSucceeded, Reason: v1alpha1.ReasonSucceeded, Message: message}
 }
 
+// Failed returns the result of a task that failed.
 func Failed(f *failure.Failure) task.Result {
 	return task.Result{Outcome: task.OutcomeFailed, Reason: f.Reason, Message: f.Message}
 }

@@ -45,6 +45,7 @@ func Partial(cs *[]metav1.Condition, message string, generation int64, now time.
 	Set(cs, v1alpha1.ConditionPartial, metav1.ConditionTrue, v1alpha1.ReasonPartial, message, generation, now)
 }
 
+// Set sets one condition, with a message that fits.
 func Set(
 	cs *[]metav1.Condition, kind string, status metav1.ConditionStatus, reason, message string, generation int64,
 	now time.Time,

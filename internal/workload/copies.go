@@ -175,6 +175,7 @@ func ReadsCopies(s *v1alpha1.BackupSession) bool {
 		s.Status.Resolved.Targets, func(t v1alpha1.ResolvedTarget) bool { return len(t.Copies) > 0 })
 }
 
+// DescribeCopy names a copy in messages.
 func DescribeCopy(c *v1alpha1.ResolvedCopy) string {
 	return fmt.Sprintf("the copy of PersistentVolumeClaim %s", c.ClaimName)
 }

@@ -123,6 +123,7 @@ func ResolveHosts(t Target) ([]v1alpha1.ResolvedHost, *v1alpha1.ResolvedError) {
 	return hosts, nil
 }
 
+// Resolver resolves one target. Claims are the claims of the target's namespace by name.
 type Resolver struct {
 	Target
 	Claims map[string]*corev1.PersistentVolumeClaim

@@ -163,6 +163,7 @@ func mountOf(spec *corev1.PodSpec, p string) (corev1.VolumeMount, bool) {
 	return best, longest >= 0
 }
 
+// Names lists the names of volumes in messages.
 func Names(all []Volume) string {
 	var out []string
 	for _, v := range all {

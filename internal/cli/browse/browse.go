@@ -29,6 +29,7 @@ type snapshotCommand struct {
 	component, endpoint string
 }
 
+// New returns the command "cairn snapshot".
 func New(o command.Options) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "snapshot", Aliases: []string{"snap"}, Short: "Look into Snapshots", Long: snapshotText,

@@ -63,6 +63,7 @@ func (c *Cluster) namespace() (string, error) {
 	return ns, nil
 }
 
+// Client connects to the cluster that the flags and the kubeconfig name.
 func (c *Cluster) Client() (client.Client, error) {
 	config, err := c.flags.ToRESTConfig()
 	if err != nil {

@@ -70,6 +70,7 @@ func (c *Cluster) completeNamespaces(cmd *cobra.Command, _ []string, toComplete 
 	})
 }
 
+// ListNames lists objects of a namespace and returns what read finds in the list.
 func ListNames(ctx context.Context, api client.Client, namespace string, list client.ObjectList, read func() []string) (
 	[]string, error) {
 	if err := api.List(ctx, list, client.InNamespace(namespace)); err != nil {
@@ -78,6 +79,7 @@ func ListNames(ctx context.Context, api client.Client, namespace string, list cl
 	return read(), nil
 }
 
+// NamesOf returns the names of objects.
 func NamesOf[T any, P interface {
 	*T
 	client.Object
@@ -89,6 +91,7 @@ func NamesOf[T any, P interface {
 	return out
 }
 
+// InvokerNames returns the BackupBatches and BackupConfigurations of a namespace, for completion.
 func InvokerNames(ctx context.Context, api client.Client, namespace string) ([]string, error) {
 	var batches v1alpha1.BackupBatchList
 	if err := api.List(ctx, &batches, client.InNamespace(namespace)); err != nil {
@@ -108,6 +111,7 @@ func InvokerNames(ctx context.Context, api client.Client, namespace string) ([]s
 	return out, nil
 }
 
+// SnapshotNames returns the Snapshots of a namespace and "latest", for completion.
 func SnapshotNames(ctx context.Context, api client.Client, namespace string) ([]string, error) {
 	var list v1alpha1.SnapshotList
 	return ListNames(ctx, api, namespace, &list, func() []string {
@@ -115,16 +119,19 @@ func SnapshotNames(ctx context.Context, api client.Client, namespace string) ([]
 	})
 }
 
+// RepositoryNames returns the Repositories of a namespace, for completion.
 func RepositoryNames(ctx context.Context, api client.Client, namespace string) ([]string, error) {
 	var list v1alpha1.RepositoryList
 	return ListNames(ctx, api, namespace, &list, func() []string { return NamesOf(list.Items) })
 }
 
+// ClaimNames returns the PersistentVolumeClaims of a namespace, for completion.
 func ClaimNames(ctx context.Context, api client.Client, namespace string) ([]string, error) {
 	var list corev1.PersistentVolumeClaimList
 	return ListNames(ctx, api, namespace, &list, func() []string { return NamesOf(list.Items) })
 }
 
+// LedgerNames returns the Ledgers of all namespaces as "<namespace>/<name>", for completion.
 func LedgerNames(ctx context.Context, api client.Client, _ string) ([]string, error) {
 	var list v1alpha1.LedgerList
 	return ListNames(ctx, api, "", &list, func() []string {

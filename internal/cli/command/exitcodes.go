@@ -37,6 +37,7 @@ const exitCodesText = `The exit codes of cairn:
   5  with --wait: the backup or restore did not end within --timeout; it goes on in the cluster
 `
 
+// ExitCodesTopic returns the help topic about exit codes.
 func ExitCodesTopic() *cobra.Command {
 	return &cobra.Command{Use: "exit-codes", Short: "Meaning of the exit codes", Long: exitCodesText}
 }
@@ -47,8 +48,10 @@ type CodedError struct {
 	message string
 }
 
+// Error returns the message.
 func (e *CodedError) Error() string { return e.message }
 
+// Usagef returns an error of the user, which ends the program with the code for wrong usage.
 func Usagef(format string, args ...any) error {
 	return &CodedError{Code: exitUsage, message: fmt.Sprintf(format, args...)}
 }

@@ -16,6 +16,7 @@ import (
 // None stands for an empty cell of a table.
 const None = "-"
 
+// OrNone returns s, or the mark of an empty cell.
 func OrNone(s string) string {
 	if s == "" {
 		return None
@@ -34,6 +35,7 @@ func Age(now time.Time, t *metav1.Time) string {
 // shortHash is the length of shortened commit hashes.
 const shortHash = 7
 
+// ShortCommit cuts a commit hash for display.
 func ShortCommit(hash string) string {
 	if len(hash) > shortHash {
 		return hash[:shortHash]

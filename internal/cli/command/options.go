@@ -28,6 +28,7 @@ type Options struct {
 	Width int
 }
 
+// WithDefaults fills in what the caller left out.
 func (o Options) WithDefaults() Options {
 	if o.Clock == nil {
 		o.Clock = clock.RealClock{}

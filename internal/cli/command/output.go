@@ -23,6 +23,7 @@ func AddOutput(cmd *cobra.Command, output *string) {
 		"output", cobra.FixedCompletions([]string{OutputTable, outputJSON, OutputYAML}, cobra.ShellCompDirectiveNoFileComp))
 }
 
+// CheckOutput refuses an unknown output format.
 func CheckOutput(output string) error {
 	switch output {
 	case OutputTable, outputJSON, OutputYAML:

@@ -81,6 +81,7 @@ func ReasonText(phase, why, message string) string {
 	return text
 }
 
+// Phase returns a phase; an empty phase is Pending.
 func Phase(p string) string { return cmp.Or(p, string(v1alpha1.BackupSessionPending)) }
 
 // Reason returns the reason of a phase if it says more than the phase.

@@ -21,12 +21,14 @@ type Waiting struct {
 
 const defaultTimeout = 10 * time.Minute
 
+// AddFlags adds --wait and --timeout to a command that starts something, named by what.
 func (w *Waiting) AddFlags(cmd *cobra.Command, what string) {
 	cmd.Flags().BoolVar(&w.Wait, "wait", false, "wait until the "+what+" has ended, and show its progress")
 	cmd.Flags().DurationVar(&w.Timeout, "timeout", defaultTimeout, "how long to wait; the "+what+
 		" itself goes on afterwards")
 }
 
+// Check refuses a timeout that ends at once.
 func (w *Waiting) Check() error {
 	if w.Timeout <= 0 {
 		return Usagef("--timeout must be longer than zero, for example 10m")
@@ -45,6 +47,7 @@ type Progress struct {
 	End string
 }
 
+// Part is one line of progress: the prefix of the line and its text.
 type Part struct{ Name, Text string }
 
 // Follow calls look until the object has ended, prints what changes, and turns the terminal phase into an exit code.

@@ -90,6 +90,7 @@ func resources() []Resource {
 	}
 }
 
+// New returns the command "cairn get".
 func New(o command.Options) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "get",

@@ -167,6 +167,7 @@ func readyStatus(conditions []metav1.Condition) string {
 	return string(metav1.ConditionUnknown)
 }
 
+// ReadyMessage returns the message of the condition Ready.
 func ReadyMessage(conditions []metav1.Condition) string {
 	if c := apimeta.FindStatusCondition(conditions, meta.ReadyCondition); c != nil {
 		return c.Message

@@ -64,6 +64,7 @@ func componentsOf(s *v1alpha1.SnapshotStatus) components {
 	return out
 }
 
+// LoadRepositories loads the Repositories of a scope and their table.
 func LoadRepositories(ctx context.Context, s scope) (resourceView, error) {
 	var list v1alpha1.RepositoryList
 	if err := s.list(ctx, &list, true); err != nil {

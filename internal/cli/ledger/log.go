@@ -51,6 +51,7 @@ By default they are read from the clone in the current directory. With --ledger 
 URL and the Secret of the Ledger. If that URL works only inside the cluster, pass one that works from here with --url.
 The credentials are sent to it.`
 
+// New returns the command "cairn ledger".
 func New(o command.Options) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "ledger",

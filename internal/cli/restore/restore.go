@@ -49,6 +49,7 @@ const restoreExample = `  # Restore the newest Snapshot of a Repository into an 
   # Show what a restore would create, with Addons and parameters of the databases taken from the policy
   %[1]s restore --batch shop --param db/secretName=db-copy -n shop --dry-run`
 
+// New returns the command "cairn restore".
 func New(o command.Options) *cobra.Command {
 	var f restoreFlags
 	var batch batchFlags

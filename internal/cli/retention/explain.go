@@ -24,6 +24,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/retention"
 )
 
+// New returns the command "cairn retention".
 func New(o command.Options) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "retention",

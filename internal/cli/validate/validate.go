@@ -27,6 +27,7 @@ Each finding is printed as <file>:<line>: document <n>: <field>: <message>. Some
 whether a Secret exists. They are summed up in one line; --verbose lists them as warnings. A file that is passed with
 --known answers some of them, for example the output of "kubectl get volumesnapshotclasses -o yaml".`
 
+// New returns the command "cairn validate".
 func New(o command.Options) *cobra.Command {
 	var opts validateOptions
 	cmd := &cobra.Command{

@@ -42,6 +42,7 @@ var kinds = []struct {
 	{repository.ErrNotFound, v1alpha1.ReasonSnapshotNotFound, "the repository no longer holds the data"},
 }
 
+// Unreadable is the message of a backup that could not read all files.
 const Unreadable = "some files could not be read: run as a user who is allowed to read them " +
 	"(jobTemplate.spec.securityContext); " +
 	"successPolicy.unreadable: Allow would accept a backup of the others"
@@ -78,6 +79,7 @@ func ClassifyOpen(err error) *Failure {
 	return ClassifyInit(err)
 }
 
+// PasswordChanged is the failure of a password that opened the repository before and does not any more.
 func PasswordChanged() *Failure {
 	return New(v1alpha1.ReasonPasswordChanged,
 		"the password in the encryption Secret is no longer the one with which the repository was initialised: restore "+

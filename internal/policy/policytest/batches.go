@@ -32,6 +32,7 @@ func BatchOf(targets ...string) *v1alpha1.BackupBatch {
 	return batch
 }
 
+// NewSession returns a session of a BackupBatch without targets.
 func NewSession(name, schedule string) v1alpha1.BackupBatchSession {
 	return v1alpha1.BackupBatchSession{SessionConfig: v1alpha1.SessionConfig{
 		Name:          name,
@@ -40,6 +41,7 @@ func NewSession(name, schedule string) v1alpha1.BackupBatchSession {
 	}}
 }
 
+// SessionTarget returns the settings of a target in a session.
 func SessionTarget(name, backend string) v1alpha1.BatchSessionTarget {
 	return v1alpha1.BatchSessionTarget{
 		Name: name,
@@ -64,14 +66,17 @@ func Selecting(batch *v1alpha1.BackupBatch, name string, selector v1alpha1.Targe
 	return batch
 }
 
+// Labelled selects objects with the label app.
 func Labelled(app string) *metav1.LabelSelector {
 	return &metav1.LabelSelector{MatchLabels: map[string]string{"app": app}}
 }
 
+// Candidate returns an object with the label app.
 func Candidate(kind v1alpha1.TargetKind, name, app string) policy.Candidate {
 	return policy.Candidate{Kind: kind, Name: name, Labels: map[string]string{"app": app}}
 }
 
+// Mounting returns c with pods that mount the claims.
 func Mounting(c policy.Candidate, claims ...string) policy.Candidate {
 	c.Volumes = &policy.PodVolumes{Claims: claims, None: len(claims) == 0}
 	return c
@@ -80,6 +85,7 @@ func Mounting(c policy.Candidate, claims ...string) policy.Candidate {
 // SnapshotAddon has a task that makes VolumeSnapshots.
 var SnapshotAddon = v1alpha1.AddonInfo{Name: "own", Tasks: []v1alpha1.TaskReference{{Name: "volume-snapshot"}}}
 
+// OfSnapshots returns a session whose task makes VolumeSnapshots.
 func OfSnapshots(infos ...v1alpha1.RepositoryInfo) v1alpha1.BackupConfigurationSession {
 	return v1alpha1.BackupConfigurationSession{SessionConfig: v1alpha1.SessionConfig{Name: "hourly"},
 		Addon: SnapshotAddon.DeepCopy(), Repositories: infos}

@@ -4,6 +4,7 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
 
+// PreOf returns the hooks that run before the work. h can be nil.
 func PreOf(h *v1alpha1.ResolvedHooks) []v1alpha1.ResolvedHook {
 	if h == nil {
 		return nil
@@ -11,6 +12,7 @@ func PreOf(h *v1alpha1.ResolvedHooks) []v1alpha1.ResolvedHook {
 	return h.Pre
 }
 
+// PostOf returns the hooks that run after the work. h can be nil.
 func PostOf(h *v1alpha1.ResolvedHooks) []v1alpha1.ResolvedHook {
 	if h == nil {
 		return nil

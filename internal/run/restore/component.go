@@ -42,6 +42,7 @@ type Before struct {
 	Exclusive bool
 }
 
+// Allows reports whether a Snapshot of time t is early enough.
 func (m Before) Allows(t time.Time) bool {
 	return m.At.IsZero() || t.Before(m.At) || !m.Exclusive && t.Equal(m.At)
 }

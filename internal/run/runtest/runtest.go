@@ -10,6 +10,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/task/observe"
 )
 
+// Now is when the runs of tests start.
 var Now = time.Date(2026, 7, 1, 2, 0, 0, 0, time.UTC)
 
 // Target returns the target of a StatefulSet with one Repository and the given hosts, each with one volume.
@@ -26,6 +27,7 @@ func Target(name string, hosts ...string) v1alpha1.ResolvedTarget {
 	return t
 }
 
+// Job returns the name of the Job of a mover.
 func Job(target, host string, attempt int) string {
 	return run.JobName("snap-"+target, host, attempt)
 }
@@ -55,6 +57,7 @@ func Died(reason string, finished bool) run.Job {
 	}
 }
 
+// Running is a Job whose mover works.
 func Running() run.Job {
 	return run.Job{Observation: observe.Observation{State: observe.StateRunning}}
 }

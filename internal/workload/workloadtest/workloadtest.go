@@ -23,12 +23,14 @@ func Claim(name string, modes ...corev1.PersistentVolumeAccessMode) corev1.Persi
 	}
 }
 
+// ClaimVolume returns a volume of a claim.
 func ClaimVolume(name, claim string) corev1.Volume {
 	return corev1.Volume{Name: name, VolumeSource: corev1.VolumeSource{
 		PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: claim},
 	}}
 }
 
+// Mount returns a mount of a volume.
 func Mount(volume, path string) corev1.VolumeMount {
 	return corev1.VolumeMount{Name: volume, MountPath: path}
 }
@@ -42,6 +44,7 @@ func PodSpec(volumes ...corev1.Volume) corev1.PodSpec {
 	return spec
 }
 
+// Pod returns a running pod of the workload.
 func Pod(name, node string, spec corev1.PodSpec) corev1.Pod {
 	spec.NodeName = node
 	return corev1.Pod{
@@ -62,6 +65,7 @@ func HostPaths(names ...string) corev1.PodSpec {
 	return PodSpec(volumes...)
 }
 
+// Deployment returns the Deployment web.
 func Deployment(spec corev1.PodSpec) *appsv1.Deployment {
 	return &appsv1.Deployment{
 		ObjectMeta: metav1.ObjectMeta{Name: "web"},
@@ -69,6 +73,7 @@ func Deployment(spec corev1.PodSpec) *appsv1.Deployment {
 	}
 }
 
+// StatefulSet returns the StatefulSet db with claim templates of these names.
 func StatefulSet(replicas int32, spec corev1.PodSpec, templates ...string) *appsv1.StatefulSet {
 	s := &appsv1.StatefulSet{
 		ObjectMeta: metav1.ObjectMeta{Name: "db"},
@@ -84,6 +89,7 @@ func StatefulSet(replicas int32, spec corev1.PodSpec, templates ...string) *apps
 	return s
 }
 
+// DaemonSet returns the DaemonSet agent.
 func DaemonSet(spec corev1.PodSpec) *appsv1.DaemonSet {
 	return &appsv1.DaemonSet{
 		ObjectMeta: metav1.ObjectMeta{Name: "agent"},
