@@ -69,6 +69,7 @@ type RemoteError struct {
 	context    error
 }
 
+// Error returns the operation, the kind of the error and the message of the server.
 func (e *RemoteError) Error() string {
 	if e.Message == "" {
 		return fmt.Sprintf("%s: %s", e.Op, e.Kind)
