@@ -124,7 +124,7 @@ func TestASidecarIsCutOffFromTheAPIServer(t *testing.T) {
 	s := w.backup("snap-1", "v1", credential, "pod-a")
 	w.eventually(s, v1alpha1.SnapshotRunning, "it works")
 	r.cut()
-	w.logged(`"msg":"report again","object":"snap-1"`, "it backed up, and nobody hears of it")
+	w.logged(`"msg":"retry the report","object":"snap-1"`, "it backed up, and nobody hears of it")
 	fresh := w.token("second")
 	w.Expect(
 		admin.Delete(t.Context(), &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "first"}})).
