@@ -149,7 +149,7 @@ func TestAFreeVolumeIsNoCopy(t *testing.T) {
 			for _, snap := range w.snapshots() {
 				w.Expect(snap.Status.Phase).To(Equal(v1alpha1.SnapshotFailed))
 				w.Expect(snap.Status.Components["pvc"].Error).
-					To(And(ContainSubstring("the copy of PersistentVolumeClaim uploads is none"), ContainSubstring("other data")))
+					To(And(ContainSubstring("the copy of PersistentVolumeClaim uploads is not a copy"), ContainSubstring("other data")))
 			}
 			w.clean()
 		})

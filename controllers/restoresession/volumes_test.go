@@ -426,7 +426,7 @@ func TestWhatNoVolumeIsMadeOf(t *testing.T) {
 		"another mode": {edit: intoVolumes("c-${POD_ORDINAL}",
 			func(t *v1alpha1.RestoreClaimTemplate) {
 				t.Spec.VolumeMode = new(corev1.PersistentVolumeBlock)
-			}), want: "Invalid/InvalidParameters", says: "was Filesystem: leave volumeMode out"},
+			}), want: "Invalid/InvalidParameters", says: "had Filesystem: leave volumeMode out"},
 		"a selector": {edit: intoVolumes("c-${POD_ORDINAL}",
 			func(t *v1alpha1.RestoreClaimTemplate) {
 				t.Spec.Selector = &metav1.LabelSelector{}
@@ -446,7 +446,7 @@ func TestWhatNoVolumeIsMadeOf(t *testing.T) {
 		"files": {edit: func(s *v1alpha1.RestoreSession) {
 			intoVolumes("c-${POD_ORDINAL}")(s)
 			s.Spec.DataSource = &v1alpha1.RestoreDataSource{Snapshot: "pods"}
-		}, want: "Invalid/InvalidTask", says: "is not kept as these"},
+		}, want: "Invalid/InvalidTask", says: "is not kept as VolumeSnapshots"},
 		"a task for files, and VolumeSnapshots that are named": {edit: func(s *v1alpha1.RestoreSession) {
 			intoVolumes("c", func(t *v1alpha1.RestoreClaimTemplate) {
 				t.Spec.DataSource = &corev1.TypedLocalObjectReference{
@@ -462,7 +462,7 @@ func TestWhatNoVolumeIsMadeOf(t *testing.T) {
 		}, want: "Invalid/InvalidParameters", says: "leave volumeMode out"},
 		"verify": {
 			edit: func(s *v1alpha1.RestoreSession) { intoVolumes("c-${POD_ORDINAL}")(s); s.Spec.Verify = true },
-			want: "Invalid/InvalidParameters", says: "leave it out",
+			want: "Invalid/InvalidParameters", says: "leave verify out",
 		},
 		"a VolumeSnapshot that is gone": {
 			edit: intoVolumes("c-${POD_ORDINAL}"), want: "Invalid/VolumeSnapshotNotFound",

@@ -68,7 +68,7 @@ func TestASidecarThatRestoresIsLeftAlone(t *testing.T) {
 					}
 				})
 				bed.ExpectReason(s.T, s.configuration, v1alpha1.PhaseNotReady, v1alpha1.ReasonSidecarRolloutInProgress,
-					"when RestoreSession back has ended")
+					"once RestoreSession back has ended")
 			},
 			after: func(s *shop) {
 				bed.Eventually(s.T, s.deployment, func(g Gomega) {

@@ -153,7 +153,7 @@ func TestAVolumeOfTheClusterCantBeReadFromHere(t *testing.T) {
 	g.Expect(api.Status().Update(t.Context(), snap)).To(Succeed())
 	r := runIn(t, "snapshot", "ls", "one", "-n", ns)
 	g.Expect(r.code).To(Equal(1))
-	g.Expect(r.err).To(And(ContainSubstring("volume of the cluster"), ContainSubstring("--new-claim")))
+	g.Expect(r.err).To(And(ContainSubstring("volume in the cluster"), ContainSubstring("--new-claim")))
 }
 
 func TestVolumeSnapshotsCantBeReadFromHere(t *testing.T) {
@@ -174,7 +174,7 @@ func TestVolumeSnapshotsCantBeReadFromHere(t *testing.T) {
 		{"diff", "one", "one"}} {
 		r := runIn(t, append(append([]string{"snapshot"}, args...), "-n", ns)...)
 		g.Expect(r.code).To(Equal(1))
-		g.Expect(r.err).To(ContainSubstring("the Snapshot one is made of VolumeSnapshots"), args[0])
+		g.Expect(r.err).To(ContainSubstring("Snapshot one is made of VolumeSnapshots"), args[0])
 	}
 	r := runIn(t, "get", "repositories", "-n", ns)
 	g.Expect(r.out).To(MatchRegexp(`photos +PersistentVolumeClaim/photos +- +- `), r.out)

@@ -114,7 +114,7 @@ func TestErrorsAreOneLine(t *testing.T) {
 	g.Expect(r.code).To(Equal(1))
 	g.Expect(strings.Count(r.err, "\n")).To(Equal(1))
 	g.Expect(r.err).
-		To(HavePrefix(`error: create the RestoreSession: RestoreSession.backup.cairn.dev "A b" is invalid: metadata.name:`))
+		To(HavePrefix(`error: create RestoreSession: RestoreSession.backup.cairn.dev "A b" is invalid: metadata.name:`))
 }
 
 func TestHelp(t *testing.T) {

@@ -156,7 +156,7 @@ func TestRestore(t *testing.T) {
 			"--new-claim b --include x":     "are for files",
 			"--new-claim b --run-as-user 0": "is for files",
 			"--target a --replace u":        "need --new-claim",
-			"--new-claim b --size big":      "not a size",
+			"--new-claim b --size big":      "invalid --size",
 		} {
 			r := runIn(t, append([]string{"restore", "-n", ns, "--repository", "shots"}, strings.Fields(args)...)...)
 			g.Expect(r.err).To(ContainSubstring(says), args)
@@ -170,14 +170,14 @@ func TestRestore(t *testing.T) {
 			{"--snapshot s", "--target"},
 			{"--snapshot s --target a --new-claim b", "cannot be used together"},
 			{"--snapshot s --new-claim b", "--size"},
-			{"--snapshot s --new-claim b --size big", "not a size"},
+			{"--snapshot s --new-claim b --size big", "invalid --size"},
 			{"--snapshot s --target a --size 1Gi", "--new-claim"},
 			{"--snapshot s --target a --overwrite IfNewer", "--confirm"},
 			{"--snapshot s --target a --at 2026-11-19T20:00:00Z", "--at needs --repository"},
-			{"--repository r --target a --at yesterday", "not a time"},
-			{"--repository r --target job/a", "the kind is"},
+			{"--repository r --target a --at yesterday", "invalid --at"},
+			{"--repository r --target job/a", "the kind must be"},
 			{"--repository r --target service/db", "name the Addon, such as postgres-addon"},
-			{"--repository r --target secret/db --param args=x", "only the cluster knows which database Secret/db is of"},
+			{"--repository r --target secret/db --param args=x", "only the cluster knows which database Secret/db stands for"},
 			{"--repository r --target cluster/db --include a", "--include is for files"},
 			{"--repository r --target cluster/db --verify", "are for volumes"},
 			{"--repository r --target cluster/db --confirm uid --overwrite Never", "are for volumes"},

@@ -151,7 +151,7 @@ func TestRestoreOfABatchWithDatabases(t *testing.T) {
 				"with --session",
 			"--session base --only cnpg": "restored into a PersistentVolumeClaim",
 			"--session base --only blog": "name the Addon, such as postgres-addon or " +
-				"mariadb-addon, with its task: --addon blog/ADDON",
+				"mariadb-addon, with its task: pass --addon blog/ADDON",
 			"--session base --only blog --addon blog/mariadb-addon": "name the Secret with its username and password",
 			"--session nightly --only orders,blog --param databases=a": "invalid --param databases: no restored " +
 				"database takes it",
@@ -160,7 +160,7 @@ func TestRestoreOfABatchWithDatabases(t *testing.T) {
 			"--session nightly --only orders --addon orders/pvc-addon": "name the Addon of the database, such as " +
 				"postgres-addon",
 			"--session nightly --only bound --param secretName=a": "only the cluster knows which database " +
-				"Secret/binding is of",
+				"Secret/binding stands for",
 			"--session nightly --addon mariadb-addon":                           "with --batch write TARGET/mariadb-addon",
 			"--session nightly --confirm orders/a,orders/b":                     "given twice",
 			"--session nightly --dry-run --wait":                                "--dry-run",

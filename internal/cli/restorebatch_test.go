@@ -86,7 +86,7 @@ func TestRestoreOfABatch(t *testing.T) {
 			{"--batch shop --snapshot s", "--snapshot is for one target"},
 			{"--snapshot s --target a --mixed", "--mixed needs --batch"},
 			{"--batch shop --at 2026-11-19T20:00:00Z --backup-session s", "cannot be used together"},
-			{"--batch shop --at yesterday", "not a time"},
+			{"--batch shop --at yesterday", "invalid --at"},
 			{"--batch shop --scale-down daemonset/web", "deployment/NAME or statefulset/NAME"},
 			{"--batch shop --retries -1", "0 or more"},
 		} {

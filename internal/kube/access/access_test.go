@@ -31,7 +31,7 @@ func TestMain(m *testing.M) { os.Exit(run(m)) }
 
 func run(m *testing.M) int {
 	env := &envtest.Environment{
-		CRDDirectoryPaths:        []string{filepath.Join("..", "..", "config", "crd", "bases")},
+		CRDDirectoryPaths:        []string{filepath.Join("..", "..", "..", "config", "crd", "bases")},
 		ErrorIfCRDPathMissing:    true,
 		ControlPlaneStartTimeout: time.Minute,
 	}
@@ -276,7 +276,7 @@ func TestMoversPassPodSecurity(t *testing.T) {
 		g.Expect(api.Create(t.Context(), &nodev1.RuntimeClass{ObjectMeta: metav1.ObjectMeta{Name: name},
 			Handler: name})).To(Succeed())
 	}
-	files, err := filepath.Glob(filepath.Join("..", "task", "testdata", "*.yaml"))
+	files, err := filepath.Glob(filepath.Join("..", "..", "task", "moverjob", "testdata", "*.yaml"))
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(files).NotTo(BeEmpty())
 	for _, file := range files {

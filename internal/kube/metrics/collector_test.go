@@ -187,7 +187,7 @@ func TestNothingIsRememberedOfWhatIsGone(t *testing.T) {
 // This test makes the tables of the reference, but not the text around them.
 func TestTheReferenceNamesEveryMetric(t *testing.T) {
 	const head = "| metric | labels | what it says |\n|---|---|---|\n"
-	file := filepath.Join("..", "..", "docs", "reference", "metrics.md")
+	file := filepath.Join("..", "..", "..", "docs", "reference", "metrics.md")
 	text, err := os.ReadFile(file)
 	g := NewWithT(t)
 	g.Expect(err).NotTo(HaveOccurred())

@@ -161,7 +161,7 @@ func TestCheckObjectsFollowsTheReferencesOfHooks(t *testing.T) {
 			manifests: goodSet + restoreOf("  dataSource: {repository: uploads, snapshot: latest}\n  hooks: {postRestore: [{name: a, hookTemplate: {name: freeze}, params: {user: root, pass: x}}]}") + templates,
 			lookup:    shippedCatalog, severity: SeverityError, field: "spec.hooks.postRestore[0].params.pass",
 			reason:  v1alpha1.ReasonInvalidHook,
-			message: `has no parameter "pass"; it has user`,
+			message: `has no parameter "pass"; it has: user`,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -188,7 +188,7 @@ func TestTheEndOfARunStopsNoThaw(t *testing.T) {
 	h.session.DeletionTimestamp = &metav1.Time{Time: h.at}
 	d := h.look()
 	g.Expect(d.StopHooks).To(Equal([]hookstage.Attempt{hang}))
-	g.Expect(d.Hooks).To(ContainElement(HaveField("HookAttempt", thaw)))
+	g.Expect(d.Hooks).To(ContainElement(HaveField("Attempt", thaw)))
 	h.settle(g)
 	g.Expect(standing(h.session)).To(Equal([]string{
 		"a=Succeeded/Succeeded", "b=Failed/Cancelled", "c=Failed/Cancelled",
