@@ -156,7 +156,7 @@ func TestRestoreOfABatchWithDatabases(t *testing.T) {
 			"--session nightly --only orders,blog --param databases=a": "invalid --param databases: no restored " +
 				"database takes it",
 			"--session nightly --param orders/databases=a":        `target orders: the task "logical-backup-restore" has no parameter "databases"`,
-			"--session nightly --only blog --param orders/args=a": `the target "orders" is not restored`,
+			"--session nightly --only blog --param orders/args=a": `target "orders" is not restored`,
 			"--session nightly --only orders --addon orders/pvc-addon": "name the Addon of the database, such as " +
 				"postgres-addon",
 			"--session nightly --only bound --param secretName=a": "only the cluster knows which database " +
