@@ -72,10 +72,6 @@ e2e-images: clusterctl
 	@$(STEP) "write the image of the Pushgateway" hack/images pushgateway
 	@$(STEP) "write the images of the databases" hack/images databases
 
-# Everything that the demo, the tests and the end-to-end scenarios run, so that it can be built beside something else.
-.PHONY: programs
-programs: preflight testbed-images e2e-images testbed
-
 .PHONY: testbed
 testbed:
 	@mkdir -p bin
