@@ -99,7 +99,7 @@ spec:
 		g.Expect(bed.Client.Delete(t.Context(), a.repository("existing"))).To(Succeed())
 		waitGone(t.Context(), t, bed, a.repository("existing"), patience) // a new Repository made before that would go with the old one
 		applyTo(t, bed, a.namespace, setup("existing", "existing", "other"))
-		waitFault(t, bed, a.repository("existing"), patience, v1alpha1.ReasonWrongPassword, "another password")
+		waitFault(t, bed, a.repository("existing"), patience, v1alpha1.ReasonWrongPassword, "does not open the repository")
 		setSecret(t, bed, a.namespace, "other", v1alpha1.EncryptionPassword, "canary-encryption-password")
 		waitReady(t, bed, a.repository("existing"), metav1.ConditionTrue, "")
 	})

@@ -86,8 +86,8 @@ func (a *honestApp) cases() []honestCase {
 			{nil, "{empty: Allow}", "", "", directory, 1},
 		}},
 		{"a-path-that-matches-nothing", "data", "paths: uploads", []honestRun{
-			{nil, "", v1alpha1.ReasonPathNotFound, "path uploads is not in the volume", none, 0},
-			{nil, everythingAllowed, v1alpha1.ReasonPathNotFound, "path uploads is not in the volume", none, 0},
+			{nil, "", v1alpha1.ReasonPathNotFound, "path uploads does not exist in the volume", none, 0},
+			{nil, everythingAllowed, v1alpha1.ReasonPathNotFound, "path uploads does not exist in the volume", none, 0},
 		}},
 		{"unreadable-files", "closed", "", []honestRun{
 			{a.close, "", v1alpha1.ReasonUnreadable, "successPolicy.unreadable: Allow would accept a backup of the others", part, 0},
@@ -212,7 +212,10 @@ func (a *honestApp) tear(t *testing.T) {
 	a.fill(t, "torn", 1, 48<<20)
 	running, ended := make(chan struct{}), make(chan error)
 	ctx, stop := context.WithCancel(t.Context())
-	pod := testbed.VolumePod{Namespace: a.namespace, Name: "writer", Claim: "torn", User: 65532, Shell: true}
+	pod := testbed.VolumePod{
+		Namespace: a.namespace, Name: "writer", Claim: "torn", User: 65532, Shell: true,
+		CPU: "250m", // it must write while the mover reads, also beside other scenarios
+	}
 	go func() {
 		ended <- a.bed.WithVolumePod(ctx, pod, func(ctx contextT) error {
 			close(running)

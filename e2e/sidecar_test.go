@@ -14,6 +14,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/yaml"
 
@@ -277,6 +278,12 @@ func (a *sidecarApp) removed(t *testing.T) {
 	g.Expect(a.bed.Client.Get(t.Context(), client.ObjectKeyFromObject(secret), secret)).To(MatchError(ContainSubstring("not found")))
 	a.stop()
 	g.Expect(a.failed).NotTo(HaveOccurred(), "the GitOps tool could apply its manifest all along")
+	// The status changes until the pod without a sidecar is ready, and kubectl diff would show that.
+	g.Expect(testbed.Poll(t.Context(), patience, "the end of the rollout", func(contextT) (bool, error) {
+		d = a.deployment(t)
+		return d.Status.ObservedGeneration == d.Generation && d.Status.UpdatedReplicas == 1 &&
+			d.Status.AvailableReplicas == 1 && ptr.Deref(d.Status.TerminatingReplicas, 0) == 0, nil
+	})).To(Succeed())
 	out, err := kubectl(t, a.bed, sidecarWorkload, "diff", "--server-side", "--field-manager", "kustomize-controller", "-n", a.namespace, "-f", "-")
 	g.Expect(err).NotTo(HaveOccurred(), out)
 	g.Expect(out).To(BeEmpty())

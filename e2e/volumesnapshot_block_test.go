@@ -96,7 +96,7 @@ func TestVolumeSnapshotOfADevice(t *testing.T) {
 	const source = "  dataSource: {repository: machine, snapshot: latest, components: [disk]}\n"
 	s := l.restore(t, l.namespace, "as-files", source, `{metadata: {name: wrong}, spec: {volumeMode: Filesystem}}`)
 	g.Expect(s.Status.Reason).To(Equal(v1alpha1.ReasonInvalidParameters))
-	g.Expect(readyMessage(s)).To(And(ContainSubstring("was Block"), ContainSubstring("leave volumeMode out")))
+	g.Expect(readyMessage(s)).To(And(ContainSubstring("had Block"), ContainSubstring("leave volumeMode out")))
 	l.made(t, l.namespace, "wrong", nil)
 	for name, spec := range map[string]string{"unsaid": "", "said": "volumeMode: Block, storageClassName: minihostpath-immediate"} {
 		s = l.restore(t, l.namespace, name, source, fmt.Sprintf(`{metadata: {name: disk-%s}, spec: {%s}}`, name, spec))

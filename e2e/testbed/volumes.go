@@ -13,6 +13,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -28,11 +29,16 @@ type VolumePod struct {
 	User int64
 	// Shell gives the pod a shell and a few tools in place of the toolbox.
 	Shell bool
+	// CPU that the pod requests, such as "250m", so that it works while other pods keep the node busy. Empty: none.
+	CPU string
 }
 
 // WithVolumePod runs a pod with the claim mounted at /data, calls use, and removes the pod.
 func (t *Testbed) WithVolumePod(ctx context.Context, p VolumePod, use func(ctx context.Context) error) error {
 	pod := volumePod(p)
+	if p.CPU != "" {
+		pod.Spec.Containers[0].Resources.Requests = corev1.ResourceList{corev1.ResourceCPU: resource.MustParse(p.CPU)}
+	}
 	if err := t.Client.Create(ctx, pod); err != nil {
 		return fmt.Errorf("create pod %s: %w", p.Name, err)
 	}
