@@ -30,7 +30,7 @@ type options struct {
 	dataDir     string
 	concurrent  int
 	showVersion bool
-	// kubeStashMetrics says whether KubeStash's metrics are served too.
+	// kubeStashMetrics also serves the metrics of KubeStash.
 	kubeStashMetrics bool
 	arguments        []string
 

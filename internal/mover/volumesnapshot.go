@@ -43,7 +43,7 @@ type snapshotting struct {
 	label string
 	// since is when the driver began to report an error, by component.
 	since map[string]time.Time
-	// said says whether the unfinished VolumeSnapshots were reported as running.
+	// said is set once the unfinished VolumeSnapshots were reported as running.
 	said bool
 }
 

@@ -37,7 +37,7 @@ func (s Selection) All() bool { return s.include == nil && s.exclude == nil }
 func (s Selection) Root() bool { return s.include == nil }
 
 // Takes reports whether the entry at path is chosen, and whether to enter it: a directory that is not chosen can
-// contain chosen entries. taken says whether the directory of the entry is chosen.
+// contain chosen entries. taken reports whether the directory of the entry is chosen.
 func (s Selection) Takes(path string, dir, taken bool) (selected, enter bool) {
 	if s.All() {
 		return true, dir

@@ -40,7 +40,7 @@ func (w *Waiting) Check() error {
 type Progress struct {
 	// Parts describes each part, in order. A changed text is printed.
 	Parts []Part
-	// Phase is the phase of the whole. ended says whether it is terminal.
+	// Phase is the phase of the whole. ended is true for a terminal phase.
 	Phase string
 	Ended bool
 	// End describes how it ended.

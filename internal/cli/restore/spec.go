@@ -16,7 +16,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/cli/command"
 )
 
-// spec returns the spec of the RestoreSession. withUser says whether --run-as-user was given.
+// spec returns the spec of the RestoreSession. withUser is true if --run-as-user was given.
 func (f *restoreFlags) spec(withUser bool) (v1alpha1.RestoreSessionSpec, error) {
 	var spec v1alpha1.RestoreSessionSpec
 	if err := f.checkVolumes(withUser); err != nil {
