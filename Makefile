@@ -44,6 +44,10 @@ bin/staticcheck: hack/tools/go.mod
 	@mkdir -p bin
 	@$(STEP) "build staticcheck" $(GO) build -C hack/tools -o ../../bin/staticcheck honnef.co/go/tools/cmd/staticcheck
 
+bin/golangci-lint: hack/lint/go.mod
+	@mkdir -p bin
+	@$(STEP) "build golangci-lint (minutes the first time, cached after that)" $(GO) build -C hack/lint -o ../../bin/golangci-lint github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+
 ##@ Cluster
 
 .PHONY: clusterctl
@@ -143,6 +147,10 @@ lint: bin/staticcheck ## Run go vet and staticcheck.
 	@$(STEP) "go vet" $(GO) vet ./...
 	@$(STEP) "staticcheck" bin/staticcheck ./...
 
+.PHONY: format
+format: bin/golangci-lint ## Format the Go files.
+	@bin/golangci-lint fmt
+
 .PHONY: verify
-verify: lint ## Check that generated files, modules and formatting are up to date.
+verify: lint bin/golangci-lint ## Check that generated files, modules and formatting are up to date.
 	@$(STEP) "verify" hack/verify
