@@ -82,26 +82,46 @@ func badSources(t *testing.T, bed *testbed.Testbed) {
 	http, secure := bed.Git.URL+"/"+repository+".git", bed.Git.SSHURL+"/"+repository+".git"
 	// The cluster itself knows that this host does not exist. The answer of an outside network can change.
 	rows := []struct{ name, manifest, reason, message string }{
-		{"unknown-branch", syncManifest("unknown-branch", http, "git-credentials", "  ref: {branch: nowhere}\n"),
-			v1alpha1.ReasonRefNotFound, `branch "nowhere" does not exist`},
-		{"unknown-tag", syncManifest("unknown-tag", http, "git-credentials", "  ref: {tag: v9}\n"),
-			v1alpha1.ReasonRefNotFound, `tag "v9" does not exist`},
-		{"wrong-password", syncManifest("wrong-password", http, "wrong-password", ""),
-			v1alpha1.ReasonAuthenticationFailed, "did not accept the credentials"},
-		{"wrong-host-key", syncManifest("wrong-host-key", secure, "wrong-host-key", ""),
-			v1alpha1.ReasonHostKeyMismatch, "put the server's present key into known_hosts"},
-		{"host-down", syncManifest("host-down", "http://git.nowhere.svc.cluster.local/policy.git", "git-credentials", ""),
-			v1alpha1.ReasonUnreachable, "git.nowhere.svc.cluster.local"},
-		{"no-repository", syncManifest("no-repository", bed.Git.URL+"/nothing-here.git", "git-credentials", ""),
-			v1alpha1.ReasonRepositoryNotFound, "no repository at"},
-		{"no-repository-ssh", syncManifest("no-repository-ssh", bed.Git.SSHURL+"/nothing-here.git", "git-credentials", ""),
-			v1alpha1.ReasonRepositoryNotFound, "no repository at"},
-		{"no-secret", syncManifest("no-secret", http, "nowhere", ""),
-			v1alpha1.ReasonSecretNotFound, "Secret bad-source/nowhere: does not exist"},
-		{"no-username", syncManifest("no-username", http, "no-username", ""),
-			v1alpha1.ReasonInvalidSecret, "the Secret has password but no username"},
-		{"no-path", syncManifest("no-path", http, "git-credentials", "  path: nowhere\n"),
-			v1alpha1.ReasonInvalidPath, "nowhere: path does not exist"},
+		{
+			"unknown-branch", syncManifest("unknown-branch", http, "git-credentials", "  ref: {branch: nowhere}\n"),
+			v1alpha1.ReasonRefNotFound, `branch "nowhere" does not exist`,
+		},
+		{
+			"unknown-tag", syncManifest("unknown-tag", http, "git-credentials", "  ref: {tag: v9}\n"),
+			v1alpha1.ReasonRefNotFound, `tag "v9" does not exist`,
+		},
+		{
+			"wrong-password", syncManifest("wrong-password", http, "wrong-password", ""),
+			v1alpha1.ReasonAuthenticationFailed, "did not accept the credentials",
+		},
+		{
+			"wrong-host-key", syncManifest("wrong-host-key", secure, "wrong-host-key", ""),
+			v1alpha1.ReasonHostKeyMismatch, "put the server's present key into known_hosts",
+		},
+		{
+			"host-down", syncManifest("host-down", "http://git.nowhere.svc.cluster.local/policy.git", "git-credentials", ""),
+			v1alpha1.ReasonUnreachable, "git.nowhere.svc.cluster.local",
+		},
+		{
+			"no-repository", syncManifest("no-repository", bed.Git.URL+"/nothing-here.git", "git-credentials", ""),
+			v1alpha1.ReasonRepositoryNotFound, "no repository at",
+		},
+		{
+			"no-repository-ssh", syncManifest("no-repository-ssh", bed.Git.SSHURL+"/nothing-here.git", "git-credentials", ""),
+			v1alpha1.ReasonRepositoryNotFound, "no repository at",
+		},
+		{
+			"no-secret", syncManifest("no-secret", http, "nowhere", ""),
+			v1alpha1.ReasonSecretNotFound, "Secret bad-source/nowhere: does not exist",
+		},
+		{
+			"no-username", syncManifest("no-username", http, "no-username", ""),
+			v1alpha1.ReasonInvalidSecret, "the Secret has password but no username",
+		},
+		{
+			"no-path", syncManifest("no-path", http, "git-credentials", "  path: nowhere\n"),
+			v1alpha1.ReasonInvalidPath, "nowhere: path does not exist",
+		},
 	}
 	manifests := ""
 	for _, row := range rows {
@@ -134,8 +154,10 @@ func badRevisions(t *testing.T, bed *testbed.Testbed) {
 		{"broken-yaml", "apiVersion: backup.cairn.dev/v1alpha1\nkind: [\n", v1alpha1.ReasonBuildFailed, "broken-yaml/zz.yaml:"},
 		{"unknown-field", storageManifest("zz", "zz", "none\n      bukket: yes"), v1alpha1.ReasonValidationFailed, "spec.storage.s3.bukket: unknown field"},
 		{"not-policy", "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: zz}\n", v1alpha1.ReasonValidationFailed, "Deployment of apps/v1 is not policy"},
-		{"kubestash", "apiVersion: core.kubestash.com/v1alpha1\nkind: BackupConfiguration\nmetadata: {name: zz}\n", v1alpha1.ReasonValidationFailed,
-			"is an apiVersion of KubeStash: set it to backup.cairn.dev/v1alpha1"},
+		{
+			"kubestash", "apiVersion: core.kubestash.com/v1alpha1\nkind: BackupConfiguration\nmetadata: {name: zz}\n", v1alpha1.ReasonValidationFailed,
+			"is an apiVersion of KubeStash: set it to backup.cairn.dev/v1alpha1",
+		},
 		{"duplicate", storageManifest("good", "good", "none"), v1alpha1.ReasonValidationFailed, "duplicate/storage.yaml"},
 	}
 	repository, good, bad := "bad-revision-"+started, map[string]string{}, map[string]string{}

@@ -148,8 +148,10 @@ func badConfigurations(t *testing.T, bed *testbed.Testbed) {
 	t.Run("the API server refuses what contradicts itself", func(t *testing.T) {
 		for name, tc := range map[string]struct{ manifest, message string }{
 			"no backend": {with("no-backend", "backend: main", "backend: nowhere"), "sessions[*].repositories[*].backend must be a name of spec.backends"},
-			"a batch with two targets of one name": {strings.Replace(spineBatch, "{name: web, appRef", "{name: files, appRef", 1),
-				`name="files"`},
+			"a batch with two targets of one name": {
+				strings.Replace(spineBatch, "{name: web, appRef", "{name: files, appRef", 1),
+				`name="files"`,
+			},
 		} {
 			t.Run(name, func(t *testing.T) {
 				_, err := kubectl(t, bed, tc.manifest, "apply", "--server-side", "-n", a.namespace, "-f", "-")

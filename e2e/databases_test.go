@@ -80,11 +80,15 @@ func (a *databasesApp) kinds() []databaseKind {
 	return []databaseKind{{
 		databaseServer: postgresql, addon: "postgres-addon", params: "secretName: server",
 		part: databasePart{"databases: archive", "archive", []statement{{"archive", "DROP TABLE old;"}}, postgresql.look[1:2]},
-		limited: limitedUser{[]statement{{"shop", `CREATE ROLE limited LOGIN PASSWORD '` + limitedPassword + `'; GRANT pg_read_all_data TO limited;`}},
-			"permission denied for large object 4711"},
+		limited: limitedUser{
+			[]statement{{"shop", `CREATE ROLE limited LOGIN PASSWORD '` + limitedPassword + `'; GRANT pg_read_all_data TO limited;`}},
+			"permission denied for large object 4711",
+		},
 		grow: statement{"archive", "CREATE TABLE big AS SELECT n, repeat(md5(n::text), 100) AS text FROM generate_series(1, 100000) n;"},
-		dumping: statement{"archive",
-			"SELECT count(*) FROM pg_stat_progress_copy p JOIN pg_stat_activity USING (pid) WHERE application_name = 'cairn' AND bytes_processed > 1000000;"},
+		dumping: statement{
+			"archive",
+			"SELECT count(*) FROM pg_stat_progress_copy p JOIN pg_stat_activity USING (pid) WHERE application_name = 'cairn' AND bytes_processed > 1000000;",
+		},
 		killed: "Dumping the contents of table \"big\" failed",
 	}, {
 		databaseServer: mariadb, addon: "mariadb-addon", params: "secretName: server",

@@ -8,11 +8,10 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/fluxcd/pkg/runtime/conditions"
 	. "github.com/onsi/gomega"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/yaml"
-
-	"github.com/fluxcd/pkg/runtime/conditions"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/e2e/testbed"
@@ -100,8 +99,11 @@ func (a *honestApp) cases() []honestCase {
 		{"a-volume-that-came-up-empty", "lost", "", []honestRun{
 			{func(t *testing.T) { a.fill(t, "lost", 2, before/2) }, "", "", "", v1alpha1.ComponentCounts{Files: 2, Directories: 1}, 1},
 			{a.lose, "", v1alpha1.ReasonEmpty, "but its last backup holds 2.000 MiB", v1alpha1.ComponentCounts{PreviousSizeBytes: before}, 1},
-			{nil, "{empty: Allow}", v1alpha1.ReasonShrunk, "0 B are left of the 2.000 MiB of the last backup: if that is right, raise successPolicy.maxShrinkPercent",
-				v1alpha1.ComponentCounts{Directories: 1, PreviousSizeBytes: before}, 1},
+			{
+				nil, "{empty: Allow}", v1alpha1.ReasonShrunk, "0 B are left of the 2.000 MiB of the last backup: if that is right, raise successPolicy.maxShrinkPercent",
+				v1alpha1.ComponentCounts{Directories: 1, PreviousSizeBytes: before},
+				1,
+			},
 			{nil, "{empty: Allow, maxShrinkPercent: 100}", "", "", v1alpha1.ComponentCounts{Directories: 1, PreviousSizeBytes: before}, 2},
 		}},
 	}

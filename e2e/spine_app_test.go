@@ -119,8 +119,11 @@ func deploySpineApp(t *testing.T, bed *testbed.Testbed) {
 	})).To(Succeed())
 	web, agent := podOf(t, bed, spineNamespace, "web"), podOf(t, bed, spineNamespace, "agent")
 	for _, write := range []struct{ pod, file, text string }{
-		{web, "/pages/index.html", "pages"}, {web, "/uploads/picture", "uploads"},
-		{"db-0", "/data/rows", "zero"}, {"db-1", "/data/rows", "one"}, {agent, "/state/seen", "node"},
+		{web, "/pages/index.html", "pages"},
+		{web, "/uploads/picture", "uploads"},
+		{"db-0", "/data/rows", "zero"},
+		{"db-1", "/data/rows", "one"},
+		{agent, "/state/seen", "node"},
 	} {
 		g.Expect(bed.WaitPod(t.Context(), client.ObjectKey{Namespace: spineNamespace, Name: write.pod})).To(Succeed())
 		_, err := bed.Exec(t.Context(), spineNamespace, write.pod, nil, "/toolbox", "write", write.file, write.text)

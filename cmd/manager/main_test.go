@@ -20,7 +20,9 @@ import (
 	snapshotv1 "github.com/kubernetes-csi/external-snapshotter/client/v8/apis/volumesnapshot/v1"
 	. "github.com/onsi/gomega"
 	authenticationv1 "k8s.io/api/authentication/v1"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/discovery"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
@@ -32,9 +34,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
 	"sigs.k8s.io/kustomize/api/krusty"
 	"sigs.k8s.io/kustomize/kyaml/filesys"
-
-	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
@@ -137,7 +136,8 @@ func kubeconfig(t testing.TB, asAdministrator bool) string {
 	file := filepath.Join(t.TempDir(), "kubeconfig")
 	g.Expect(clientcmd.WriteToFile(clientcmdapi.Config{
 		Clusters: map[string]*clientcmdapi.Cluster{
-			"c": {Server: cluster.config.Host, CertificateAuthorityData: cluster.config.CAData}},
+			"c": {Server: cluster.config.Host, CertificateAuthorityData: cluster.config.CAData},
+		},
 		AuthInfos:      map[string]*clientcmdapi.AuthInfo{"u": user},
 		Contexts:       map[string]*clientcmdapi.Context{"c": {Cluster: "c", AuthInfo: "u"}},
 		CurrentContext: "c",
@@ -157,8 +157,10 @@ type process struct {
 func begin(t testing.TB, kubeconfig string, args ...string) *process {
 	t.Helper()
 	p := &process{health: address(t), metrics: address(t), done: make(chan struct{}), log: &buffer{}}
-	args = append([]string{"--health-addr", p.health, "--metrics-addr", p.metrics, "--data-dir", t.TempDir(),
-		"--mover-image", "mover:test"}, args...)
+	args = append([]string{
+		"--health-addr", p.health, "--metrics-addr", p.metrics, "--data-dir", t.TempDir(),
+		"--mover-image", "mover:test",
+	}, args...)
 	p.command = exec.Command(os.Args[0], args...)
 	// what memlimit makes of the limit in config/manager
 	p.command.Env = append(os.Environ(), asManager+"=1", "KUBECONFIG="+kubeconfig, "RUNTIME_NAMESPACE=cairn-system",

@@ -22,8 +22,10 @@ func TestFlags(t *testing.T) {
 		"no mover image":   {[]string{"--mover-image", ""}, "read the flags: --mover-image is required"},
 		"no workers":       {[]string{"--concurrent", "0"}, "read the flags: invalid --concurrent 0: it must be 1 or more"},
 		"a cluster's name": {[]string{"--cluster-name", "a/b"}, `read the flags: invalid --cluster-name`},
-		"a gateway's key": {[]string{"--pushgateway-url", "http://u:hunter2@gateway:9091"},
-			"read the flags: --pushgateway-url: the URL of the Pushgateway at gateway:9091 must not contain a credential"},
+		"a gateway's key": {
+			[]string{"--pushgateway-url", "http://u:hunter2@gateway:9091"},
+			"read the flags: --pushgateway-url: the URL of the Pushgateway at gateway:9091 must not contain a credential",
+		},
 		"another argument": {[]string{"now"}, `read the flags: unexpected argument \"now\"`},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -66,8 +68,10 @@ func TestManager(t *testing.T) {
 		g.Eventually(func() (string, error) { return p.get(t.Context(), p.metrics, "/metrics") }, "60s", "100ms").
 			Should(ContainSubstring(`leader_election_master_status{name="cairn-manager"} 1`))
 		run := &v1alpha1.BackupSession{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "alone"}}
-		run.Spec.Invoker = v1alpha1.TypedLocalObjectReference{APIGroup: v1alpha1.Group,
-			Kind: v1alpha1.BackupConfigurationKind, Name: "none"}
+		run.Spec.Invoker = v1alpha1.TypedLocalObjectReference{
+			APIGroup: v1alpha1.Group,
+			Kind:     v1alpha1.BackupConfigurationKind, Name: "none",
+		}
 		run.Spec.Session = "nightly"
 		g.Expect(cluster.client.Create(t.Context(), run)).To(Succeed())
 		g.Eventually(func() (string, error) { return p.get(t.Context(), p.metrics, "/metrics") }, "60s", "100ms").

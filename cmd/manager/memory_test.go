@@ -101,7 +101,8 @@ func (l load) claim(i int) *corev1.PersistentVolumeClaim {
 		Spec: corev1.PersistentVolumeClaimSpec{
 			AccessModes: []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOnce},
 			Resources: corev1.VolumeResourceRequirements{
-				Requests: corev1.ResourceList{corev1.ResourceStorage: resource.MustParse("1Gi")}},
+				Requests: corev1.ResourceList{corev1.ResourceStorage: resource.MustParse("1Gi")},
+			},
 		},
 	}
 }
@@ -113,8 +114,10 @@ func (l load) repository(i int) *v1alpha1.Repository {
 	return &v1alpha1.Repository{
 		ObjectMeta: l.meta(i, "repository"),
 		Spec: v1alpha1.RepositorySpec{
-			AppRef: v1alpha1.TypedObjectReference{Kind: v1alpha1.KindPersistentVolumeClaim, Namespace: l.namespace(i),
-				Name: l.claim(i).Name},
+			AppRef: v1alpha1.TypedObjectReference{
+				Kind: v1alpha1.KindPersistentVolumeClaim, Namespace: l.namespace(i),
+				Name: l.claim(i).Name,
+			},
 			StorageRef:       v1alpha1.ObjectReference{Namespace: l.storage.Namespace, Name: l.storage.Name},
 			Path:             policy.NormalizeDirectory(l.directory(i)),
 			EncryptionSecret: v1alpha1.ObjectReference{Namespace: l.namespace(i), Name: "encryption"},
@@ -132,10 +135,12 @@ func (l load) configuration(i int) *v1alpha1.BackupConfiguration {
 		Spec: v1alpha1.BackupConfigurationSpec{
 			Target: &v1alpha1.TypedObjectReference{Kind: v1alpha1.KindPersistentVolumeClaim, Name: l.claim(i).Name},
 			Backends: []v1alpha1.BackendReference{
-				{Name: "main", StorageRef: &v1alpha1.ObjectReference{Namespace: l.storage.Namespace, Name: l.storage.Name}}},
+				{Name: "main", StorageRef: &v1alpha1.ObjectReference{Namespace: l.storage.Namespace, Name: l.storage.Name}},
+			},
 			Sessions: []v1alpha1.BackupConfigurationSession{{
 				SessionConfig: v1alpha1.SessionConfig{
-					Name: "nightly", Scheduler: &v1alpha1.SchedulerSpec{Schedule: fmt.Sprintf("%d 2 * * *", i%60)}},
+					Name: "nightly", Scheduler: &v1alpha1.SchedulerSpec{Schedule: fmt.Sprintf("%d 2 * * *", i%60)},
+				},
 				Addon: &v1alpha1.AddonInfo{Name: "pvc-addon", Tasks: []v1alpha1.TaskReference{{Name: "logical-backup"}}},
 				Repositories: []v1alpha1.RepositoryInfo{{
 					Name: l.repository(i).Name, Backend: "main", Directory: l.directory(i),
@@ -170,18 +175,24 @@ func (l load) history(t testing.TB) {
 			},
 		}
 		snapshot.OwnerReferences = []metav1.OwnerReference{
-			*metav1.NewControllerRef(&r, v1alpha1.GroupVersion.WithKind(v1alpha1.RepositoryKind))}
+			*metav1.NewControllerRef(&r, v1alpha1.GroupVersion.WithKind(v1alpha1.RepositoryKind)),
+		}
 		session := &v1alpha1.BackupSession{
 			ObjectMeta: l.meta(i, "run"),
 			Spec: v1alpha1.BackupSessionSpec{
-				Invoker: v1alpha1.TypedLocalObjectReference{APIGroup: v1alpha1.Group, Kind: v1alpha1.BackupConfigurationKind,
-					Name: c.Name}, Session: "nightly", ScheduledTime: &at,
+				Invoker: v1alpha1.TypedLocalObjectReference{
+					APIGroup: v1alpha1.Group, Kind: v1alpha1.BackupConfigurationKind,
+					Name: c.Name,
+				}, Session: "nightly", ScheduledTime: &at,
 			},
 		}
 		session.OwnerReferences = []metav1.OwnerReference{
-			*metav1.NewControllerRef(c, v1alpha1.GroupVersion.WithKind(v1alpha1.BackupConfigurationKind))}
-		ready := metav1.Condition{Type: "Ready", Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonSucceeded,
-			Message: "all targets are backed up", LastTransitionTime: at, ObservedGeneration: 1}
+			*metav1.NewControllerRef(c, v1alpha1.GroupVersion.WithKind(v1alpha1.BackupConfigurationKind)),
+		}
+		ready := metav1.Condition{
+			Type: "Ready", Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonSucceeded,
+			Message: "all targets are backed up", LastTransitionTime: at, ObservedGeneration: 1,
+		}
 		for _, o := range []client.Object{snapshot, session} {
 			if err := cluster.client.Create(t.Context(), o); err != nil {
 				return err
@@ -202,26 +213,37 @@ func (l load) history(t testing.TB) {
 			Reason:    v1alpha1.ReasonSucceeded,
 			StartTime: &at, CompletionTime: &at, Duration: "41s", TotalSnapshots: new(int32(1)),
 			Snapshots: []v1alpha1.SnapshotStatusInfo{
-				{Name: snapshot.Name, Phase: v1alpha1.SnapshotSucceeded, AppRef: &r.Spec.AppRef, Repository: r.Name}},
+				{Name: snapshot.Name, Phase: v1alpha1.SnapshotSucceeded, AppRef: &r.Spec.AppRef, Repository: r.Name},
+			},
 			Targets: []v1alpha1.BackupTargetStatus{
-				{Name: c.Name, AppRef: r.Spec.AppRef, Configuration: c.Name, Phase: v1alpha1.BackupSessionSucceeded,
-					Reason: v1alpha1.ReasonSucceeded, Size: "12.222 MiB", Uploaded: "1.500 MiB"}},
+				{
+					Name: c.Name, AppRef: r.Spec.AppRef, Configuration: c.Name, Phase: v1alpha1.BackupSessionSucceeded,
+					Reason: v1alpha1.ReasonSucceeded, Size: "12.222 MiB", Uploaded: "1.500 MiB",
+				},
+			},
 			Resolved: &v1alpha1.ResolvedBackup{
-				Policy: v1alpha1.ResolvedPolicy{Source: "PolicySync/" + c.Namespace + "/shop",
-					Revision: "main@sha1:4be2a1f0c3d4e5f60718293a4b5c6d7e8f901234", Generation: 1, Digest: policy.Digest(c.Spec)},
+				Policy: v1alpha1.ResolvedPolicy{
+					Source:   "PolicySync/" + c.Namespace + "/shop",
+					Revision: "main@sha1:4be2a1f0c3d4e5f60718293a4b5c6d7e8f901234", Generation: 1, Digest: policy.Digest(c.Spec),
+				},
 				Targets: []v1alpha1.ResolvedTarget{{
 					Name: c.Name, AppRef: r.Spec.AppRef, Configuration: c.Name, ConfigurationUID: c.UID,
-					Task: v1alpha1.ResolvedTask{Addon: "pvc-addon", Task: "logical-backup", Function: "pvc-backup",
+					Task: v1alpha1.ResolvedTask{
+						Addon: "pvc-addon", Task: "logical-backup", Function: "pvc-backup",
 						Driver: v1alpha1.DriverKopia, Image: "registry.example.com/cairn/mover:v0.1.0",
-						Args: []string{"backup", "--exclude="}},
+						Args: []string{"backup", "--exclude="},
+					},
 					Hosts: []v1alpha1.ResolvedHost{{
 						Name: "target", Node: "node-a",
 						SecurityContext: v1alpha1.MoverSecurityContext{RunAsUser: new(int64(65532)), RunAsGroup: new(int64(65532))},
 						Volumes:         []v1alpha1.ResolvedVolume{{Component: "pvc", ClaimName: l.claim(i).Name}},
 					}},
 					Repositories: []v1alpha1.ResolvedRepository{
-						{Name: r.Name, UID: r.UID, StorageRef: r.Spec.StorageRef, Directory: r.Spec.Path,
-							EncryptionSecret: r.Spec.EncryptionSecret, Snapshot: snapshot.Name}},
+						{
+							Name: r.Name, UID: r.UID, StorageRef: r.Spec.StorageRef, Directory: r.Spec.Path,
+							EncryptionSecret: r.Spec.EncryptionSecret, Snapshot: snapshot.Name,
+						},
+					},
 				}},
 			},
 		}
@@ -328,8 +350,10 @@ func manyConfigurations(t testing.TB, size int) int {
 	l := load{storage: &v1alpha1.BackupStorage{ObjectMeta: metav1.ObjectMeta{Namespace: "backup", Name: "s3"}}, size: size}
 	l.create(t)
 	account := kubeconfig(t, false)
-	args := []string{"--enable-leader-election", "--log-level", "error", "--kube-api-qps", "2000", "--kube-api-burst",
-		"4000"}
+	args := []string{
+		"--enable-leader-election", "--log-level", "error", "--kube-api-qps", "2000", "--kube-api-burst",
+		"4000",
+	}
 	p := begin(t, account, args...)
 	l.initialises(t)
 	began := time.Now()

@@ -94,8 +94,10 @@ func managerRights(t *testing.T) {
 			review := &authorizationv1.SubjectAccessReview{Spec: authorizationv1.SubjectAccessReviewSpec{
 				User:   "system:serviceaccount:cairn-system:" + name,
 				Groups: []string{"system:serviceaccounts", "system:authenticated"},
-				ResourceAttributes: &authorizationv1.ResourceAttributes{Namespace: "default", Verb: words[0], Group: group,
-					Resource: resource, Subresource: sub},
+				ResourceAttributes: &authorizationv1.ResourceAttributes{
+					Namespace: "default", Verb: words[0], Group: group,
+					Resource: resource, Subresource: sub,
+				},
 			}}
 			if len(words) > 2 {
 				review.Spec.ResourceAttributes.Name = words[2]
@@ -113,8 +115,10 @@ func claimRights(t *testing.T) {
 	g.Expect(cluster.client.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "claims"}})).
 		To(Succeed())
 	manager := as(t, "cairn-system", name, "")
-	session := metav1.OwnerReference{APIVersion: v1alpha1.GroupVersion.String(), Kind: v1alpha1.BackupSessionKind,
-		Name: "run", UID: "u"}
+	session := metav1.OwnerReference{
+		APIVersion: v1alpha1.GroupVersion.String(), Kind: v1alpha1.BackupSessionKind,
+		Name: "run", UID: "u",
+	}
 	label := map[string]string{v1alpha1.LabelCopy: "run"}
 	for says, tt := range map[string]struct {
 		labels  map[string]string
@@ -126,8 +130,10 @@ func claimRights(t *testing.T) {
 		"a claim of an application": {nil, nil, nil, false},
 		"one with the label alone":  {label, nil, nil, false},
 		"one with the owner alone":  {nil, []metav1.OwnerReference{session}, nil, false},
-		"one that a restore replaces": {nil, nil, func(c *corev1.PersistentVolumeClaim) string { return string(c.UID) },
-			true},
+		"one that a restore replaces": {
+			nil, nil, func(c *corev1.PersistentVolumeClaim) string { return string(c.UID) },
+			true,
+		},
 		"one with the UID of another": {nil, nil, func(*corev1.PersistentVolumeClaim) string { return "another" }, false},
 	} {
 		t.Run(says, func(t *testing.T) {
@@ -166,10 +172,14 @@ func contentRights(t *testing.T) {
 		policy snapshotv1.DeletionPolicy
 		may    bool
 	}{
-		"what a restore lends": {map[string]string{v1alpha1.LabelRestoreSession: "r"},
-			snapshotv1.VolumeSnapshotContentRetain, true},
-		"one that takes its data away": {map[string]string{v1alpha1.LabelRestoreSession: "r"},
-			snapshotv1.VolumeSnapshotContentDelete, false},
+		"what a restore lends": {
+			map[string]string{v1alpha1.LabelRestoreSession: "r"},
+			snapshotv1.VolumeSnapshotContentRetain, true,
+		},
+		"one that takes its data away": {
+			map[string]string{v1alpha1.LabelRestoreSession: "r"},
+			snapshotv1.VolumeSnapshotContentDelete, false,
+		},
 		"one of a backup": {nil, snapshotv1.VolumeSnapshotContentRetain, false},
 	} {
 		t.Run(says, func(t *testing.T) {
@@ -219,7 +229,8 @@ func volumeSnapshotRights(t *testing.T) {
 			v := &snapshotv1.VolumeSnapshot{
 				ObjectMeta: metav1.ObjectMeta{GenerateName: "v-", Namespace: "default", Labels: tt.labels},
 				Spec: snapshotv1.VolumeSnapshotSpec{
-					Source: snapshotv1.VolumeSnapshotSource{PersistentVolumeClaimName: new("data")}},
+					Source: snapshotv1.VolumeSnapshotSource{PersistentVolumeClaimName: new("data")},
+				},
 			}
 			g.Expect(cluster.client.Create(t.Context(), v)).To(Succeed())
 			try := func() error { return manager.Delete(t.Context(), v, client.DryRunAll) }
@@ -238,8 +249,10 @@ func volumeSnapshotRights(t *testing.T) {
 func as(t testing.TB, namespace, account, pod string) client.Client {
 	t.Helper()
 	config := rest.CopyConfig(cluster.config)
-	config.Impersonate = rest.ImpersonationConfig{UserName: "system:serviceaccount:" + namespace + ":" + account,
-		Extra: map[string][]string{}}
+	config.Impersonate = rest.ImpersonationConfig{
+		UserName: "system:serviceaccount:" + namespace + ":" + account,
+		Extra:    map[string][]string{},
+	}
 	if pod != "" {
 		config.Impersonate.Extra["authentication.kubernetes.io/pod-name"] = []string{pod}
 	}
@@ -256,8 +269,10 @@ func moverRights(t *testing.T) {
 		g.Expect(access.EnsureMover(t.Context(), cluster.client, ns)).To(Succeed())
 	}
 	snapshot := &v1alpha1.Snapshot{
-		ObjectMeta: metav1.ObjectMeta{Namespace: "movers", Name: "s",
-			Annotations: map[string]string{v1alpha1.AnnotationMovers: "data=backup-a-b,logs=backup-a"}},
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: "movers", Name: "s",
+			Annotations: map[string]string{v1alpha1.AnnotationMovers: "data=backup-a-b,logs=backup-a"},
+		},
 		Spec: v1alpha1.SnapshotSpec{
 			SnapshotID: "01", Repository: "r", Session: "s", BackupSession: "b", Version: v1alpha1.SnapshotLayoutVersion,
 			AppRef: v1alpha1.TypedObjectReference{Kind: "PersistentVolumeClaim", Name: "data"},
@@ -271,22 +286,36 @@ func moverRights(t *testing.T) {
 		denied                string
 	}{
 		"its own component": {"movers", "backup-a-b-x7k2p", own, ""},
-		"a component of another Job": {"movers", "backup-a-b-x7k2p",
-			`{"status":{"components":{"logs":{"phase":"Running"}}}}`, "can change only its own components: data"},
-		"a Job whose name begins like another's": {"movers", "backup-a-x7k2p", own,
-			"can change only its own components: logs"},
-		"a component that nobody has": {"movers", "backup-a-b-x7k2p",
-			`{"status":{"components":{"more":{"phase":"Running"}}}}`, "can change only its own components"},
+		"a component of another Job": {
+			"movers", "backup-a-b-x7k2p",
+			`{"status":{"components":{"logs":{"phase":"Running"}}}}`, "can change only its own components: data",
+		},
+		"a Job whose name begins like another's": {
+			"movers", "backup-a-x7k2p", own,
+			"can change only its own components: logs",
+		},
+		"a component that nobody has": {
+			"movers", "backup-a-b-x7k2p",
+			`{"status":{"components":{"more":{"phase":"Running"}}}}`, "can change only its own components",
+		},
 		"a pod of no Job of the Snapshot": {"movers", "backup-z-x7k2p", own, "is not a mover of s"},
-		"a pod whose name is that of the Job": {"movers", "backup-a-b", own,
-			"can change only its own components: logs"},
+		"a pod whose name is that of the Job": {
+			"movers", "backup-a-b", own,
+			"can change only its own components: logs",
+		},
 		"a token that is bound to no pod": {"movers", "", own, "must be bound to its pod"},
-		"the account of another namespace": {"others", "backup-a-b-x7k2p", own,
-			`cannot patch resource "snapshots/status"`},
-		"what the manager writes": {"movers", "backup-a-b-x7k2p", `{"status":{"phase":"Succeeded"}}`,
-			"can change only its own components in status"},
-		"the annotation that it is judged by, by the way": {"movers", "backup-a-b-x7k2p",
-			`{"metadata":{"annotations":{"backup.cairn.dev/movers":"logs=backup-a-b"}},"status":{"components":{"logs":{"phase":"Running"}}}}`, "own components"},
+		"the account of another namespace": {
+			"others", "backup-a-b-x7k2p", own,
+			`cannot patch resource "snapshots/status"`,
+		},
+		"what the manager writes": {
+			"movers", "backup-a-b-x7k2p", `{"status":{"phase":"Succeeded"}}`,
+			"can change only its own components in status",
+		},
+		"the annotation that it is judged by, by the way": {
+			"movers", "backup-a-b-x7k2p",
+			`{"metadata":{"annotations":{"backup.cairn.dev/movers":"logs=backup-a-b"}},"status":{"components":{"logs":{"phase":"Running"}}}}`, "own components",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
@@ -330,25 +359,37 @@ func triggerRights(t *testing.T) {
 	}{
 		"its own CronJob":                   {"trigger-a-29384756-x7k2p", "trigger-a", "", ""},
 		"a long CronJob, cut by Kubernetes": {long + "-29384x7k2p", long, "", ""},
-		"another CronJob": {"trigger-a-29384756-x7k2p", "trigger-b", "",
-			"is not a pod of CronJob trigger-b"},
-		"a CronJob whose name begins like it": {"trigger-a-b-29384756-x7k2p", "trigger-a", "",
-			"is not a pod of CronJob trigger-a"},
+		"another CronJob": {
+			"trigger-a-29384756-x7k2p", "trigger-b", "",
+			"is not a pod of CronJob trigger-b",
+		},
+		"a CronJob whose name begins like it": {
+			"trigger-a-b-29384756-x7k2p", "trigger-a", "",
+			"is not a pod of CronJob trigger-a",
+		},
 		"no CronJob":                      {"trigger-a-29384756-x7k2p", "", "", "must name the CronJob of the pod"},
 		"a token that is bound to no pod": {"", "trigger-a", "", "must be bound to its pod"},
-		"a finalizer": {"trigger-a-29384756-x7k2p", "trigger-a",
-			`{"finalizers":["backup.cairn.dev/record"]}`, "must preset no finalizers"},
-		"a run that looks like a record of one": {"trigger-a-29384756-x7k2p", "trigger-a",
-			`{"annotations":{"backup.cairn.dev/record":"c"}}`, "must preset no finalizers"},
-		"an owner that takes it along as it goes": {"trigger-a-29384756-x7k2p", "trigger-a",
-			`{"ownerReferences":[{"apiVersion":"v1","kind":"ConfigMap","name":"x","uid":"y"}]}`, "must preset no finalizers"},
+		"a finalizer": {
+			"trigger-a-29384756-x7k2p", "trigger-a",
+			`{"finalizers":["backup.cairn.dev/record"]}`, "must preset no finalizers",
+		},
+		"a run that looks like a record of one": {
+			"trigger-a-29384756-x7k2p", "trigger-a",
+			`{"annotations":{"backup.cairn.dev/record":"c"}}`, "must preset no finalizers",
+		},
+		"an owner that takes it along as it goes": {
+			"trigger-a-29384756-x7k2p", "trigger-a",
+			`{"ownerReferences":[{"apiVersion":"v1","kind":"ConfigMap","name":"x","uid":"y"}]}`, "must preset no finalizers",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
 			trigger := as(t, "triggers", v1alpha1.TriggerServiceAccount, tt.pod)
 			session := &v1alpha1.BackupSession{Spec: v1alpha1.BackupSessionSpec{
-				Invoker: v1alpha1.TypedLocalObjectReference{APIGroup: v1alpha1.Group, Kind: v1alpha1.BackupConfigurationKind,
-					Name: "c"}, Session: "s",
+				Invoker: v1alpha1.TypedLocalObjectReference{
+					APIGroup: v1alpha1.Group, Kind: v1alpha1.BackupConfigurationKind,
+					Name: "c",
+				}, Session: "s",
 			}}
 			if tt.metadata != "" {
 				g.Expect(json.Unmarshal([]byte(tt.metadata), &session.ObjectMeta)).To(Succeed())
@@ -367,8 +408,10 @@ func triggerRights(t *testing.T) {
 	}
 	t.Run("it must not create a retry of another run", func(t *testing.T) {
 		session := &v1alpha1.BackupSession{Spec: v1alpha1.BackupSessionSpec{
-			Invoker: v1alpha1.TypedLocalObjectReference{APIGroup: v1alpha1.Group, Kind: v1alpha1.BackupConfigurationKind,
-				Name: "c"}, Session: "s", RetryOf: "other",
+			Invoker: v1alpha1.TypedLocalObjectReference{
+				APIGroup: v1alpha1.Group, Kind: v1alpha1.BackupConfigurationKind,
+				Name: "c",
+			}, Session: "s", RetryOf: "other",
 		}}
 		session.Namespace, session.Name = "triggers", "run"
 		metav1.SetMetaDataAnnotation(&session.ObjectMeta, v1alpha1.AnnotationCronJob, "trigger-a")

@@ -67,8 +67,10 @@ func run(ctx context.Context, o *options) error {
 	if err != nil {
 		return err
 	}
-	shared := shared{mgr: mgr, recorder: recorder, clusterUID: uid, options: o,
-		metrics: fluxctrl.NewMetrics(mgr, metrics.MustMakeRecorder(), v1alpha1.FinalizerPrune, v1alpha1.FinalizerFlush)}
+	shared := shared{
+		mgr: mgr, recorder: recorder, clusterUID: uid, options: o,
+		metrics: fluxctrl.NewMetrics(mgr, metrics.MustMakeRecorder(), v1alpha1.FinalizerPrune, v1alpha1.FinalizerFlush),
+	}
 	if err := shared.setup(); err != nil {
 		return err
 	}

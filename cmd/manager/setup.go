@@ -74,8 +74,10 @@ func (s *shared) setup() error {
 		{"RestoreSession", s.restoreSession()},
 		{"restore leftovers", s.loans()},
 		{"RestoreBatch", s.restoreBatch()},
-		{"RetentionPolicy", &retention.PolicyReconciler{Client: s.mgr.GetClient(), EventRecorder: s.recorder,
-			FieldManager: name}},
+		{"RetentionPolicy", &retention.PolicyReconciler{
+			Client: s.mgr.GetClient(), EventRecorder: s.recorder,
+			FieldManager: name,
+		}},
 		{"retention", s.retention()},
 		{"keepers", s.keeper()},
 		{"Snapshot", s.snapshot()},
@@ -98,8 +100,10 @@ func (s *shared) pushgateway() error {
 	if err != nil {
 		return fmt.Errorf("read the flags: --pushgateway-url: %w", err)
 	}
-	pusher := &pushcontroller.Pusher{Client: s.mgr.GetClient(), EventRecorder: s.recorder, Gateway: gateway,
-		Clock: clock.RealClock{}}
+	pusher := &pushcontroller.Pusher{
+		Client: s.mgr.GetClient(), EventRecorder: s.recorder, Gateway: gateway,
+		Clock: clock.RealClock{},
+	}
 	return pusher.SetupWithManager(s.mgr, controller.Options{})
 }
 

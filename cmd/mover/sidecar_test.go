@@ -148,8 +148,10 @@ const (
 
 func newWorkload(t testing.TB) *workload {
 	t.Helper()
-	w := &workload{WithT: NewWithT(t), t: t, id: sidecar.Name(v1alpha1.KindDeployment, "web"), root: t.TempDir(),
-		log: &lines{out: t.Output()}}
+	w := &workload{
+		WithT: NewWithT(t), t: t, id: sidecar.Name(v1alpha1.KindDeployment, "web"), root: t.TempDir(),
+		log: &lines{out: t.Output()},
+	}
 	address, err := url.Parse(config.Host)
 	if err != nil || address.Host == "" {
 		address, err = url.Parse("https://" + config.Host)
@@ -162,10 +164,13 @@ func newWorkload(t testing.TB) *workload {
 	name := metav1.ObjectMeta{Namespace: ns.Name, Name: v1alpha1.SidecarServiceAccount}
 	w.Expect(admin.Create(t.Context(), &corev1.ServiceAccount{ObjectMeta: name})).To(Succeed())
 	w.Expect(admin.Create(t.Context(), &rbacv1.RoleBinding{
-		ObjectMeta: name, RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole",
-			Name: v1alpha1.SidecarServiceAccount},
+		ObjectMeta: name, RoleRef: rbacv1.RoleRef{
+			APIGroup: rbacv1.GroupName, Kind: "ClusterRole",
+			Name: v1alpha1.SidecarServiceAccount,
+		},
 		Subjects: []rbacv1.Subject{
-			{Kind: rbacv1.ServiceAccountKind, Namespace: ns.Name, Name: v1alpha1.SidecarServiceAccount}},
+			{Kind: rbacv1.ServiceAccountKind, Namespace: ns.Name, Name: v1alpha1.SidecarServiceAccount},
+		},
 	})).To(Succeed())
 	app := v1alpha1.TypedObjectReference{APIGroup: "apps", Kind: v1alpha1.KindDeployment, Name: "web", Namespace: ns.Name}
 	w.task = task.Task{
@@ -173,8 +178,10 @@ func newWorkload(t testing.TB) *workload {
 		Storage: task.Storage{Namespace: ns.Name, Name: "disk", UID: "uid-storage", Spec: v1alpha1.Storage{
 			Provider: v1alpha1.ProviderLocal, Local: &v1alpha1.LocalStorage{SubPath: "backups"},
 		}},
-		Repository: &task.Repository{Name: "web", UID: "uid-repository", Directory: "shop/web", Driver: v1alpha1.DriverKopia,
-			AppRef: app},
+		Repository: &task.Repository{
+			Name: "web", UID: "uid-repository", Directory: "shop/web", Driver: v1alpha1.DriverKopia,
+			AppRef: app,
+		},
 	}
 	w.initialise()
 	return w
@@ -185,8 +192,10 @@ func (w *workload) initialise() {
 	w.t.Helper()
 	w.write("cairn/encryption/password", password)
 	w.Expect(os.MkdirAll(filepath.Join(w.root, "cairn/storage"), 0o755)).To(Succeed())
-	m := mover.Mover{Root: w.root, TerminationPath: "/nonexistent", Driver: kopia.Driver{}, Now: time.Now,
-		Log: slog.New(slog.NewJSONHandler(w.log, nil))}
+	m := mover.Mover{
+		Root: w.root, TerminationPath: "/nonexistent", Driver: kopia.Driver{}, Now: time.Now,
+		Log: slog.New(slog.NewJSONHandler(w.log, nil)),
+	}
 	for _, kind := range []task.Kind{task.KindInitStorage, task.KindInitRepository} {
 		t := w.task
 		t.Kind = kind
@@ -220,11 +229,14 @@ func (w *workload) token(secret string) string {
 	bound := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: secret}}
 	w.Expect(admin.Create(w.t.Context(), bound)).To(Succeed())
 	request := &authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{
-		BoundObjectRef: &authenticationv1.BoundObjectReference{Kind: "Secret", APIVersion: "v1", Name: secret,
-			UID: bound.UID},
+		BoundObjectRef: &authenticationv1.BoundObjectReference{
+			Kind: "Secret", APIVersion: "v1", Name: secret,
+			UID: bound.UID,
+		},
 	}}
 	account := &corev1.ServiceAccount{
-		ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: v1alpha1.SidecarServiceAccount}}
+		ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: v1alpha1.SidecarServiceAccount},
+	}
 	w.Expect(admin.SubResource("token").Create(w.t.Context(), account, request)).To(Succeed())
 	w.write("cairn/sidecar/"+sidecar.KeyToken, request.Status.Token)
 	w.write("cairn/sidecar/"+sidecar.KeyCA, string(config.CAData))
@@ -259,12 +271,14 @@ func (w *workload) start(pod types.UID) (cmd *exec.Cmd, stop func(syscall.Signal
 
 // annotations assign work to the pod's sidecar.
 func (w *workload) annotations(t task.Task, version string, credential string, pod types.UID,
-	components ...sidecar.Component) map[string]string {
+	components ...sidecar.Component,
+) map[string]string {
 	now := metav1.Now()
 	text, err := sidecar.Encode(sidecar.Work{
 		Task: t, Keys: sidecar.KeysOf(w.namespace, t.Repository.Name), KeysVersion: version,
 		Assignments: []sidecar.Assignment{
-			{Host: "target", Attempt: 1, Since: now, Given: &now, Pod: "web-x", PodUID: pod, Components: components}},
+			{Host: "target", Attempt: 1, Since: now, Given: &now, Pod: "web-x", PodUID: pod, Components: components},
+		},
 	})
 	w.Expect(err).NotTo(HaveOccurred())
 	movers := ""
@@ -282,8 +296,10 @@ func (w *workload) backup(name, version, credential string, pod types.UID) *v1al
 	w.t.Helper()
 	s := &v1alpha1.Snapshot{
 		ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: name},
-		Spec: v1alpha1.SnapshotSpec{SnapshotID: "01", Repository: "web", Session: "s", BackupSession: "b",
-			Version: "v1", AppRef: w.task.Repository.AppRef},
+		Spec: v1alpha1.SnapshotSpec{
+			SnapshotID: "01", Repository: "web", Session: "s", BackupSession: "b",
+			Version: "v1", AppRef: w.task.Repository.AppRef,
+		},
 	}
 	w.Expect(admin.Create(w.t.Context(), s)).To(Succeed())
 	t := w.task
@@ -381,13 +397,18 @@ func TestASidecarBacksUpAndRestores(t *testing.T) {
 
 // restore asks the pod's sidecar to restore a Snapshot into the volume data.
 func (w *workload) restore(name string, s *v1alpha1.Snapshot, id, credential string,
-	pod types.UID) *v1alpha1.RestoreSession {
+	pod types.UID,
+) *v1alpha1.RestoreSession {
 	w.t.Helper()
 	r := &v1alpha1.RestoreSession{
-		ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: name,
-			Labels: map[string]string{v1alpha1.LabelSidecar: w.id}},
-		Spec: v1alpha1.RestoreSessionSpec{Target: &w.task.Repository.AppRef,
-			DataSource: &v1alpha1.RestoreDataSource{Snapshot: s.Name}},
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: w.namespace, Name: name,
+			Labels: map[string]string{v1alpha1.LabelSidecar: w.id},
+		},
+		Spec: v1alpha1.RestoreSessionSpec{
+			Target:     &w.task.Repository.AppRef,
+			DataSource: &v1alpha1.RestoreDataSource{Snapshot: s.Name},
+		},
 	}
 	w.Expect(os.MkdirAll(filepath.Join(w.root, "cairn/restore/data"), 0o755)).To(Succeed())
 	back := w.task
@@ -401,7 +422,8 @@ func (w *workload) restore(name string, s *v1alpha1.Snapshot, id, credential str
 
 // restored waits until the component of a restore reaches a phase.
 func (w *workload) restored(r *v1alpha1.RestoreSession, phase v1alpha1.RestoreSessionPhase,
-	why string) v1alpha1.RestoredComponent {
+	why string,
+) v1alpha1.RestoredComponent {
 	w.t.Helper()
 	w.Eventually(func() v1alpha1.RestoreSessionPhase {
 		w.Expect(admin.Get(w.t.Context(), client.ObjectKeyFromObject(r), r)).To(Succeed())
@@ -573,11 +595,17 @@ func TestASidecarWritesItsOwnWorkloadsSnapshotsOnly(t *testing.T) {
 	w.Eventually(func() error { return patch(theirs, component("data", "Running")) }).WithTimeout(time.Minute).
 		Should(Succeed(), "so is the RoleBinding")
 	for _, status := range []map[string]any{
-		component("logs", "Succeeded"), {"phase": "Succeeded"}, {"totalComponents": 9}, {"components": nil},
+		component("logs", "Succeeded"),
+		{"phase": "Succeeded"},
+		{"totalComponents": 9},
+		{"components": nil},
 		{"observedGeneration": 7},
 		{
-			"conditions": []any{map[string]any{"type": "Ready", "status": "True", "reason": "R", "message": "",
-				"lastTransitionTime": "2026-01-01T00:00:00Z"}}},
+			"conditions": []any{map[string]any{
+				"type": "Ready", "status": "True", "reason": "R", "message": "",
+				"lastTransitionTime": "2026-01-01T00:00:00Z",
+			}},
+		},
 	} {
 		w.Expect(patch(theirs, status)).To(MatchError(ContainSubstring("own components")), "%v", status)
 	}

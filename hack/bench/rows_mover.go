@@ -37,8 +37,11 @@ var peerBars = map[string][]bar{
 
 // peerSteps are what BenchmarkPeers does, in order.
 var peerSteps = []struct{ name, what string }{
-	{"first", "first backup"}, {"unchanged", "backup, nothing changed"}, {"1%", "backup, 1 % changed"},
-	{"cold", "backup, nothing changed, fresh pod"}, {"restore", "restore"},
+	{"first", "first backup"},
+	{"unchanged", "backup, nothing changed"},
+	{"1%", "backup, 1 % changed"},
+	{"cold", "backup, nothing changed, fresh pod"},
+	{"restore", "restore"},
 }
 
 var places = map[string]string{"disk": "a directory", "s3": "S3"}

@@ -26,8 +26,10 @@ func openAzure(o repository.Azure) (*azureBucket, error) {
 	if o.Key != "" {
 		key, kerr := azblob.NewSharedKeyCredential(o.Account, o.Key)
 		if kerr != nil {
-			return nil, &repository.Error{Op: "open storage", Kind: repository.ErrBadCredentials,
-				Err: fmt.Errorf("the account key is not in base64")}
+			return nil, &repository.Error{
+				Op: "open storage", Kind: repository.ErrBadCredentials,
+				Err: fmt.Errorf("the account key is not in base64"),
+			}
 		}
 		client, err = azblob.NewClientWithSharedKeyCredential(url, key, nil)
 	} else {
@@ -59,7 +61,8 @@ func (b *azureBucket) put(ctx context.Context, key string, data []byte, absent b
 	if absent {
 		any := azcore.ETagAny
 		o.AccessConditions = &blob.AccessConditions{
-			ModifiedAccessConditions: &blob.ModifiedAccessConditions{IfNoneMatch: &any}}
+			ModifiedAccessConditions: &blob.ModifiedAccessConditions{IfNoneMatch: &any},
+		}
 	}
 	_, err := b.client.UploadBuffer(ctx, b.container, key, data, &o)
 	if absent && bloberror.HasCode(err, bloberror.BlobAlreadyExists, bloberror.ConditionNotMet) {

@@ -68,22 +68,36 @@ func TestSFTPErrors(t *testing.T) {
 		want   error
 		within time.Duration
 	}{
-		"an unknown key": {change: func(o *repository.SFTP) { o.Identity = other.Identity },
-			want: repository.ErrBadCredentials},
-		"an invalid key": {change: func(o *repository.SFTP) { o.Identity = []byte("nonsense") },
-			want: repository.ErrBadCredentials},
-		"a wrong password": {change: func(o *repository.SFTP) { o.Identity, o.Password = nil, "wrong-secret" },
-			want: repository.ErrBadCredentials},
-		"an unknown user": {change: func(o *repository.SFTP) { o.Username = "nobody-here" },
-			want: repository.ErrBadCredentials},
+		"an unknown key": {
+			change: func(o *repository.SFTP) { o.Identity = other.Identity },
+			want:   repository.ErrBadCredentials,
+		},
+		"an invalid key": {
+			change: func(o *repository.SFTP) { o.Identity = []byte("nonsense") },
+			want:   repository.ErrBadCredentials,
+		},
+		"a wrong password": {
+			change: func(o *repository.SFTP) { o.Identity, o.Password = nil, "wrong-secret" },
+			want:   repository.ErrBadCredentials,
+		},
+		"an unknown user": {
+			change: func(o *repository.SFTP) { o.Username = "nobody-here" },
+			want:   repository.ErrBadCredentials,
+		},
 		"another host key": {change: func(o *repository.SFTP) { otherKey(o, other) }, want: repository.ErrUntrusted},
-		"no host key": {change: func(o *repository.SFTP) { o.KnownHosts = []byte("# none\n") },
-			want: repository.ErrUntrusted},
+		"no host key": {
+			change: func(o *repository.SFTP) { o.KnownHosts = []byte("# none\n") },
+			want:   repository.ErrUntrusted,
+		},
 		"a missing directory": {change: func(o *repository.SFTP) { o.Path += "/missing" }, want: repository.ErrNoBucket},
-		"nobody listens": {change: func(o *repository.SFTP) { otherPort(o, "127.0.0.1:1") },
-			want: repository.ErrUnreachable},
-		"a server that is mute": {change: func(o *repository.SFTP) { otherPort(o, mute(t)) }, want: repository.ErrUnreachable,
-			within: time.Second},
+		"nobody listens": {
+			change: func(o *repository.SFTP) { otherPort(o, "127.0.0.1:1") },
+			want:   repository.ErrUnreachable,
+		},
+		"a server that is mute": {
+			change: func(o *repository.SFTP) { otherPort(o, mute(t)) }, want: repository.ErrUnreachable,
+			within: time.Second,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			o := good
@@ -141,24 +155,40 @@ func TestWebDAVErrors(t *testing.T) {
 		want   error
 		within time.Duration
 	}{
-		"a wrong password": {change: func(o *repository.WebDAV) { o.Password = "wrong-secret" },
-			want: repository.ErrBadCredentials},
-		"nobody logs in": {change: func(o *repository.WebDAV) { o.Username, o.Password = "", "" },
-			want: repository.ErrBadCredentials},
+		"a wrong password": {
+			change: func(o *repository.WebDAV) { o.Password = "wrong-secret" },
+			want:   repository.ErrBadCredentials,
+		},
+		"nobody logs in": {
+			change: func(o *repository.WebDAV) { o.Username, o.Password = "", "" },
+			want:   repository.ErrBadCredentials,
+		},
 		"a missing collection": {change: func(o *repository.WebDAV) { o.URL += "/missing" }, want: repository.ErrNoBucket},
-		"a forbidden collection": {change: func(o *repository.WebDAV) { o.URL = root + "/forbidden" },
-			want: repository.ErrAccessDenied},
-		"another fingerprint": {change: func(o *repository.WebDAV) { o.Fingerprint = strings.Repeat("ab", 32) },
-			want: repository.ErrUntrusted},
+		"a forbidden collection": {
+			change: func(o *repository.WebDAV) { o.URL = root + "/forbidden" },
+			want:   repository.ErrAccessDenied,
+		},
+		"another fingerprint": {
+			change: func(o *repository.WebDAV) { o.Fingerprint = strings.Repeat("ab", 32) },
+			want:   repository.ErrUntrusted,
+		},
 		"no authority": {change: func(o *repository.WebDAV) { o.Fingerprint = "" }, want: repository.ErrUntrusted},
-		"another authority": {change: func(o *repository.WebDAV) { o.Fingerprint, o.CA = "", otherCA },
-			want: repository.ErrUntrusted},
-		"nobody listens": {change: func(o *repository.WebDAV) { o.URL = "https://127.0.0.1:1/x" },
-			want: repository.ErrUnreachable},
-		"an unknown host": {change: func(o *repository.WebDAV) { o.URL = "https://does-not-exist.invalid/x" },
-			want: repository.ErrUnreachable},
-		"a server that is mute": {change: func(o *repository.WebDAV) { o.URL = "http://" + mute(t) + "/x" },
-			want: repository.ErrUnreachable, within: time.Second},
+		"another authority": {
+			change: func(o *repository.WebDAV) { o.Fingerprint, o.CA = "", otherCA },
+			want:   repository.ErrUntrusted,
+		},
+		"nobody listens": {
+			change: func(o *repository.WebDAV) { o.URL = "https://127.0.0.1:1/x" },
+			want:   repository.ErrUnreachable,
+		},
+		"an unknown host": {
+			change: func(o *repository.WebDAV) { o.URL = "https://does-not-exist.invalid/x" },
+			want:   repository.ErrUnreachable,
+		},
+		"a server that is mute": {
+			change: func(o *repository.WebDAV) { o.URL = "http://" + mute(t) + "/x" },
+			want:   repository.ErrUnreachable, within: time.Second,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			o := good

@@ -67,8 +67,10 @@ type ambient struct{ credentials.Chain }
 func (a *ambient) RetrieveWithCredContext(cc *credentials.CredContext) (credentials.Value, error) {
 	value, err := a.Chain.RetrieveWithCredContext(cc)
 	if err == nil && value.AccessKeyID == "" {
-		err = &repository.Error{Op: "open storage", Kind: repository.ErrBadCredentials,
-			Err: errors.New("the storage names no Secret, and the pod has no identity of a cloud")}
+		err = &repository.Error{
+			Op: "open storage", Kind: repository.ErrBadCredentials,
+			Err: errors.New("the storage names no Secret, and the pod has no identity of a cloud"),
+		}
 	}
 	return value, err
 }
@@ -77,8 +79,10 @@ func (a *ambient) RetrieveWithCredContext(cc *credentials.CredContext) (credenti
 func (a *ambient) Retrieve() (credentials.Value, error) { return a.RetrieveWithCredContext(nil) }
 
 func s3Transport(o repository.S3) (*http.Transport, error) {
-	conf := &tls.Config{MinVersion: tls.VersionTLS12,
-		InsecureSkipVerify: o.InsecureTLS} //nolint:gosec // the BackupStorage requests it
+	conf := &tls.Config{
+		MinVersion:         tls.VersionTLS12,
+		InsecureSkipVerify: o.InsecureTLS,
+	} //nolint:gosec // the BackupStorage requests it
 	if len(o.CA) > 0 {
 		conf.RootCAs = x509.NewCertPool()
 		if !conf.RootCAs.AppendCertsFromPEM(o.CA) {

@@ -29,18 +29,28 @@ func TestS3Errors(t *testing.T) {
 		want   error
 		mute   bool // The store's own deadline ends the call.
 	}{
-		"an unknown key": {change: func(s *repository.S3) { s.AccessKey = "AKIANOBODY" },
-			want: repository.ErrBadCredentials},
-		"a wrong secret": {change: func(s *repository.S3) { s.SecretKey = "wrong-secret" },
-			want: repository.ErrBadCredentials},
+		"an unknown key": {
+			change: func(s *repository.S3) { s.AccessKey = "AKIANOBODY" },
+			want:   repository.ErrBadCredentials,
+		},
+		"a wrong secret": {
+			change: func(s *repository.S3) { s.SecretKey = "wrong-secret" },
+			want:   repository.ErrBadCredentials,
+		},
 		"a missing bucket": {change: func(s *repository.S3) { s.Bucket = "missing" }, want: repository.ErrNoBucket},
-		"nobody listens": {change: func(s *repository.S3) { s.Endpoint = "127.0.0.1:1" },
-			want: repository.ErrUnreachable},
-		"an unknown host": {change: func(s *repository.S3) { s.Endpoint = "does-not-exist.invalid:9000" },
-			want: repository.ErrUnreachable},
+		"nobody listens": {
+			change: func(s *repository.S3) { s.Endpoint = "127.0.0.1:1" },
+			want:   repository.ErrUnreachable,
+		},
+		"an unknown host": {
+			change: func(s *repository.S3) { s.Endpoint = "does-not-exist.invalid:9000" },
+			want:   repository.ErrUnreachable,
+		},
 		"TLS to a plain server": {change: func(s *repository.S3) { s.Plain = false }, want: repository.ErrUnreachable},
-		"a server that is mute": {change: func(s *repository.S3) { s.Endpoint = mute(t) }, want: repository.ErrUnreachable,
-			mute: true},
+		"a server that is mute": {
+			change: func(s *repository.S3) { s.Endpoint = mute(t) }, want: repository.ErrUnreachable,
+			mute: true,
+		},
 	} {
 		o := good
 		c.change(&o)
@@ -92,7 +102,8 @@ func TestOpenRefuses(t *testing.T) {
 	}{
 		"no storage": {repository.Storage{}, "exactly one kind of storage"},
 		"a CA bundle without a certificate": {repository.Storage{S3: &repository.S3{
-			Endpoint: "e", Bucket: "b", AccessKey: "k", SecretKey: "s", CA: []byte("nonsense")}}, "CA bundle"},
+			Endpoint: "e", Bucket: "b", AccessKey: "k", SecretKey: "s", CA: []byte("nonsense"),
+		}}, "CA bundle"},
 		"a prefix that climbs": {repository.Storage{Local: &repository.Local{Path: "/x", Prefix: "../y"}}, `".."`},
 	} {
 		t.Run(name, func(t *testing.T) {

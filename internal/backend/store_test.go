@@ -166,8 +166,10 @@ func conform(t *testing.T, fresh func(*testing.T) repository.Storage) {
 	})
 	t.Run("a list is below a directory, at any depth, sorted", func(t *testing.T) {
 		g, ctx, s := NewWithT(t), t.Context(), open(t)
-		for _, p := range []string{"snap/b/2.yaml", "snap/b/1.yaml", "snap/a.yaml", "snapshot/c", "metadata.yaml",
-			"snap/mit leer ü+%.yaml"} {
+		for _, p := range []string{
+			"snap/b/2.yaml", "snap/b/1.yaml", "snap/a.yaml", "snapshot/c", "metadata.yaml",
+			"snap/mit leer ü+%.yaml",
+		} {
 			g.Expect(s.Put(ctx, p, []byte(p))).To(Succeed())
 		}
 		g.Expect(s.List(ctx, "snap")).
@@ -178,8 +180,10 @@ func conform(t *testing.T, fresh func(*testing.T) repository.Storage) {
 	})
 	t.Run("a deletion removes the file and nothing else", func(t *testing.T) {
 		g, ctx, s := NewWithT(t), t.Context(), open(t)
-		for _, p := range []string{"shop/web/kopia/a", "shop/web/kopia/b/c", "shop/web/repository.yaml", "shop/web2/x",
-			"shop/w", "metadata.yaml"} {
+		for _, p := range []string{
+			"shop/web/kopia/a", "shop/web/kopia/b/c", "shop/web/repository.yaml", "shop/web2/x",
+			"shop/w", "metadata.yaml",
+		} {
 			g.Expect(s.Put(ctx, p, []byte(p))).To(Succeed())
 		}
 		g.Expect(s.Delete(ctx, "shop/w")).To(Succeed())
@@ -197,8 +201,10 @@ func conform(t *testing.T, fresh func(*testing.T) repository.Storage) {
 	})
 	t.Run("paths that leave the prefix are refused", func(t *testing.T) {
 		g, ctx, s := NewWithT(t), t.Context(), open(t)
-		for _, p := range []string{"", ".", "..", "../x", "a/../../x", "a/../b", "/etc/passwd", "a//b", "a/", "./a", "a\nb",
-			"a\xff", strings.Repeat("a", 1000)} {
+		for _, p := range []string{
+			"", ".", "..", "../x", "a/../../x", "a/../b", "/etc/passwd", "a//b", "a/", "./a", "a\nb",
+			"a\xff", strings.Repeat("a", 1000),
+		} {
 			_, err := s.Get(ctx, p)
 			g.Expect(err).To(And(HaveOccurred(), Not(MatchError(backend.ErrNotFound))), "%q", p)
 			g.Expect(s.Put(ctx, p, nil)).NotTo(Succeed(), "%q", p)

@@ -66,187 +66,307 @@ spec:
 		reason   string
 		says     string
 	}{
-		"broken YAML": {files: files{"a.yaml": storage("s") + "  broken: [\n"}, file: "a.yaml", document: 1,
-			line: 10, says: "not valid YAML"},
-		"broken second document": {files: files{"a.yaml": storage("s") + "---\na: b: c\n"}, file: "a.yaml", document: 2,
-			line: 11, says: "not valid YAML"},
-		"unknown field": {files: files{"a.yaml": replace(t, c, "scheduler:", "scheduel:")}, file: "a.yaml",
-			document: 1, line: 12, field: "spec.sessions[0].scheduel", says: "unknown field"},
+		"broken YAML": {
+			files: files{"a.yaml": storage("s") + "  broken: [\n"}, file: "a.yaml", document: 1,
+			line: 10, says: "not valid YAML",
+		},
+		"broken second document": {
+			files: files{"a.yaml": storage("s") + "---\na: b: c\n"}, file: "a.yaml", document: 2,
+			line: 11, says: "not valid YAML",
+		},
+		"unknown field": {
+			files: files{"a.yaml": replace(t, c, "scheduler:", "scheduel:")}, file: "a.yaml",
+			document: 1, line: 12, field: "spec.sessions[0].scheduel", says: "unknown field",
+		},
 		"field of KubeStash": {
 			files: files{"a.yaml": replace(t, storage("s"), "local:\n", "local:\n      iscsi: {iqn: x}\n")}, file: "a.yaml",
 			document: 1, line: 9, field: "spec.storage.local.iscsi",
-			says: "is a field of KubeStash that Cairn does not have: create a PersistentVolume"},
+			says: "is a field of KubeStash that Cairn does not have: create a PersistentVolume",
+		},
 		"unknown field of metadata": {
 			files: files{"a.yaml": replace(t, c, "  name: uploads", "  name: uploads\n  label: {a: b}")}, file: "a.yaml",
-			document: 1, line: 5, field: "metadata.label", says: "unknown field"},
-		"wrong type": {files: files{"a.yaml": replace(t, c, "\"0 2 * * *\"", "5")}, file: "a.yaml",
+			document: 1, line: 5, field: "metadata.label", says: "unknown field",
+		},
+		"wrong type": {
+			files: files{"a.yaml": replace(t, c, "\"0 2 * * *\"", "5")}, file: "a.yaml",
 			document: 1, line: 12, field: "spec.sessions[0].scheduler.schedule",
-			says: "is of type integer, must be of type string"},
+			says: "is of type integer, must be of type string",
+		},
 		"duration in words": {
 			files: files{"a.yaml": replace(t, c, "scheduler:", "backupTimeout: half an hour\n    scheduler:")}, file: "a.yaml",
 			document: 1, line: 12, field: "spec.sessions[0].backupTimeout",
-			says: "is not a duration: write numbers with the units ms, s, m and h, for example 90s or 1h30m"},
-		"period in words": {files: files{"a.yaml": "apiVersion: backup.cairn.dev/v1alpha1\nkind: " +
-			"RetentionPolicy\nmetadata: {name: x}\nspec: {maxRetentionPeriod: 1 month}\n"}, file: "a.yaml", document: 1, line: 4,
-			field: "spec.maxRetentionPeriod", says: "is not a period: write whole numbers with the units y, mo, w, d, h and m"},
+			says: "is not a duration: write numbers with the units ms, s, m and h, for example 90s or 1h30m",
+		},
+		"period in words": {
+			files: files{"a.yaml": "apiVersion: backup.cairn.dev/v1alpha1\nkind: " +
+				"RetentionPolicy\nmetadata: {name: x}\nspec: {maxRetentionPeriod: 1 month}\n"}, file: "a.yaml", document: 1, line: 4,
+			field: "spec.maxRetentionPeriod", says: "is not a period: write whole numbers with the units y, mo, w, d, h and m",
+		},
 		"nothing in a string": {
 			files: files{
-				"a.yaml": "apiVersion: backup.cairn.dev/v1alpha1\nkind: Function\nmetadata: {name: x}\nspec: {image: \"\"}\n"},
+				"a.yaml": "apiVersion: backup.cairn.dev/v1alpha1\nkind: Function\nmetadata: {name: x}\nspec: {image: \"\"}\n",
+			},
 			opts: &build.Options{Namespace: "shop"}, file: "a.yaml", document: 1, line: 4, field: "spec.image",
-			says: "is empty"},
+			says: "is empty",
+		},
 		"Addon without an account": {
 			files: files{"a.yaml": "apiVersion: backup.cairn.dev/v1alpha1\nkind: Addon\nmetadata: {name: x}\nspec: {}\n"},
-			file:  "a.yaml", document: 1, line: 2, field: "kind", says: "an Addon is applied only by a PolicySync"},
-		"missing required field": {files: files{"a.yaml": replace(t, c, "schedule: ", "timeZone: ")}, file: "a.yaml",
-			document: 1, line: 12, field: "spec.sessions[0].scheduler.schedule", says: "is missing"},
+			file:  "a.yaml", document: 1, line: 2, field: "kind", says: "an Addon is applied only by a PolicySync",
+		},
+		"missing required field": {
+			files: files{"a.yaml": replace(t, c, "schedule: ", "timeZone: ")}, file: "a.yaml",
+			document: 1, line: 12, field: "spec.sessions[0].scheduler.schedule", says: "is missing",
+		},
 		"value that is not allowed": {
 			files: files{"a.yaml": replace(t, c, "\"0 2 * * *\"", "\"0 2 * * *\", concurrencyPolicy: Maybe")}, file: "a.yaml",
-			document: 1, line: 12, field: "spec.sessions[0].scheduler.concurrencyPolicy", says: `"Maybe" is not allowed`},
-		"rule of the schema": {files: files{"a.yaml": replace(t, storage("s"), "provider: local", "provider: s3")},
-			file: "a.yaml", document: 1, line: 6, field: "spec.storage", says: "provider s3 needs spec.storage.s3"},
-		"duplicate key": {files: files{"a.yaml": replace(t, c, "spec:\n", "spec:\n  target: {name: x}\n")},
-			file: "a.yaml", document: 1, line: 7, field: "spec.target", says: "first at line 6"},
+			document: 1, line: 12, field: "spec.sessions[0].scheduler.concurrencyPolicy", says: `"Maybe" is not allowed`,
+		},
+		"rule of the schema": {
+			files: files{"a.yaml": replace(t, storage("s"), "provider: local", "provider: s3")},
+			file:  "a.yaml", document: 1, line: 6, field: "spec.storage", says: "provider s3 needs spec.storage.s3",
+		},
+		"duplicate key": {
+			files: files{"a.yaml": replace(t, c, "spec:\n", "spec:\n  target: {name: x}\n")},
+			file:  "a.yaml", document: 1, line: 7, field: "spec.target", says: "first at line 6",
+		},
 		"unknown kind": {
 			files: files{"a.yaml": replace(t, c, "kind: BackupConfiguration", "kind: BackupConfig")}, file: "a.yaml",
-			document: 1, line: 2, field: "kind", says: "there is no kind BackupConfig"},
-		"unknown version": {files: files{"a.yaml": replace(t, c, "v1alpha1", "v1")}, file: "a.yaml", document: 1,
-			line: 1, field: "apiVersion", says: "there is no version v1"},
-		"kind that is not policy": {files: files{"a.yaml": "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: x}\n"},
-			file: "a.yaml", document: 1, line: 2, field: "kind", says: "is not policy"},
-		"kind that needs an account": {files: files{"a.yaml": "apiVersion: v1\nkind: Secret\nmetadata: {name: x}\n"},
-			file: "a.yaml", document: 1, line: 2, field: "kind", says: "spec.serviceAccountName"},
+			document: 1, line: 2, field: "kind", says: "there is no kind BackupConfig",
+		},
+		"unknown version": {
+			files: files{"a.yaml": replace(t, c, "v1alpha1", "v1")}, file: "a.yaml", document: 1,
+			line: 1, field: "apiVersion", says: "there is no version v1",
+		},
+		"kind that is not policy": {
+			files: files{"a.yaml": "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: x}\n"},
+			file:  "a.yaml", document: 1, line: 2, field: "kind", says: "is not policy",
+		},
+		"kind that needs an account": {
+			files: files{"a.yaml": "apiVersion: v1\nkind: Secret\nmetadata: {name: x}\n"},
+			file:  "a.yaml", document: 1, line: 2, field: "kind", says: "spec.serviceAccountName",
+		},
 		"BackupSession": {
 			files: files{"a.yaml": "apiVersion: backup.cairn.dev/v1alpha1\nkind: BackupSession\nmetadata: {name: x}\n"},
-			file:  "a.yaml", document: 1, line: 2, field: "kind", says: "must not come from Git"},
+			file:  "a.yaml", document: 1, line: 2, field: "kind", says: "must not come from Git",
+		},
 		"other namespace": {
 			files: files{"a.yaml": replace(t, c, "  name: uploads", "  name: uploads\n  namespace: kube-system")},
-			file:  "a.yaml", document: 1, line: 5, field: "metadata.namespace", says: "applies only to its own namespace"},
+			file:  "a.yaml", document: 1, line: 5, field: "metadata.namespace", says: "applies only to its own namespace",
+		},
 		"privilege in an annotation": {
 			files: files{"a.yaml": "apiVersion: v1\nkind: Namespace\nmetadata:\n  name: x\n  annotations:\n    " +
 				"backup.cairn.dev/privileged-movers: \"true\"\n"}, opts: &build.Options{Namespace: "shop"},
 			file: "a.yaml", document: 1, line: 6, field: "metadata.annotations[backup.cairn.dev/privileged-movers]",
-			says: "never by policy"},
+			says: "never by policy",
+		},
 		"unknown field of a Secret": {
 			files: files{"a.yaml": "apiVersion: v1\nkind: Secret\nmetadata: {name: x}\nstringDate: {a: b}\n"},
 			opts:  &build.Options{Namespace: "shop"}, file: "a.yaml", document: 1, line: 4, field: "stringDate",
-			says: "unknown field"},
+			says: "unknown field",
+		},
 		"duplicate object": {
 			files: files{"a.yaml": storage("s"), "b/c.yml": storage("t") + "---\n" + storage("s")}, file: "b/c.yml", document: 2,
-			line: 14, field: "metadata.name", says: "is defined twice, first in a.yaml:1 (document 1)"},
-		"duplicate object, kustomized": {files: files{"kustomization.yaml": "resources: [a.yaml, b.yaml]\n",
-			"a.yaml": storage("s"), "b.yaml": storage("s")}, file: "b.yaml", document: 1, line: 4, field: "metadata.name",
-			says: "is defined twice, first in a.yaml:1"},
-		"not an object": {files: files{"a.yaml": "- a\n- b\n"}, file: "a.yaml", document: 1, line: 1,
-			says: "not an object"},
-		"no kind": {files: files{"a.yaml": "apiVersion: v1\nmetadata: {name: x}\n"}, file: "a.yaml",
-			document: 1, line: 1, field: "kind", says: "is missing"},
-		"no name": {files: files{"a.yaml": replace(t, storage("s"), "name: s", "generateName: s-")},
-			file: "a.yaml", document: 1, line: 3, field: "metadata.name", says: "give the object a name"},
-		"bad name": {files: files{"a.yaml": storage("Upper_case")}, file: "a.yaml", document: 1, line: 4,
-			field: "metadata.name", says: "lowercase"},
-		"missing path": {files: files{"a.yaml": storage("s")}, path: "./nowhere", file: "nowhere",
-			reason: v1alpha1.ReasonInvalidPath, says: "does not exist"},
-		"path with ..": {files: files{"a.yaml": storage("s")}, path: "./a/../../b", file: "./a/../../b",
-			reason: v1alpha1.ReasonInvalidPath, says: `contains ".."`},
-		"empty directory": {files: files{"policy/README.md": "x", "policy/.hidden/a.yaml": storage("s")},
-			path: "policy", file: "policy", says: "holds no object"},
+			line: 14, field: "metadata.name", says: "is defined twice, first in a.yaml:1 (document 1)",
+		},
+		"duplicate object, kustomized": {
+			files: files{
+				"kustomization.yaml": "resources: [a.yaml, b.yaml]\n",
+				"a.yaml":             storage("s"), "b.yaml": storage("s"),
+			}, file: "b.yaml", document: 1, line: 4, field: "metadata.name",
+			says: "is defined twice, first in a.yaml:1",
+		},
+		"not an object": {
+			files: files{"a.yaml": "- a\n- b\n"}, file: "a.yaml", document: 1, line: 1,
+			says: "not an object",
+		},
+		"no kind": {
+			files: files{"a.yaml": "apiVersion: v1\nmetadata: {name: x}\n"}, file: "a.yaml",
+			document: 1, line: 1, field: "kind", says: "is missing",
+		},
+		"no name": {
+			files: files{"a.yaml": replace(t, storage("s"), "name: s", "generateName: s-")},
+			file:  "a.yaml", document: 1, line: 3, field: "metadata.name", says: "give the object a name",
+		},
+		"bad name": {
+			files: files{"a.yaml": storage("Upper_case")}, file: "a.yaml", document: 1, line: 4,
+			field: "metadata.name", says: "lowercase",
+		},
+		"missing path": {
+			files: files{"a.yaml": storage("s")}, path: "./nowhere", file: "nowhere",
+			reason: v1alpha1.ReasonInvalidPath, says: "does not exist",
+		},
+		"path with ..": {
+			files: files{"a.yaml": storage("s")}, path: "./a/../../b", file: "./a/../../b",
+			reason: v1alpha1.ReasonInvalidPath, says: `contains ".."`,
+		},
+		"empty directory": {
+			files: files{"policy/README.md": "x", "policy/.hidden/a.yaml": storage("s")},
+			path:  "policy", file: "policy", says: "holds no object",
+		},
 		"only empty documents": {files: files{"a.yaml": "---\n# nothing\n---\n"}, file: ".", says: "holds no object"},
-		"symlink out of the checkout": {files: files{"a.yaml": "-> ../../etc/passwd"}, file: "a.yaml",
-			says: "leads out of the repository"},
-		"absolute symlink": {files: files{"a.yaml": "-> /etc/passwd"}, file: "a.yaml",
-			says: "leads out of the repository"},
+		"symlink out of the checkout": {
+			files: files{"a.yaml": "-> ../../etc/passwd"}, file: "a.yaml",
+			says: "leads out of the repository",
+		},
+		"absolute symlink": {
+			files: files{"a.yaml": "-> /etc/passwd"}, file: "a.yaml",
+			says: "leads out of the repository",
+		},
 		"symlinked directory": {files: files{"b/a.yaml": storage("s"), "c": "-> b"}, file: "c", says: "not followed"},
 		"dangling symlink":    {files: files{"a.yaml": "-> nowhere"}, file: "a.yaml", says: "does not exist"},
 		"remote base": {
-			files: files{"kustomization.yaml": "resources:\n- a.yaml\n- github.com/org/repo//base?ref=main\n",
-				"a.yaml": storage("s")}, file: "kustomization.yaml", document: 1, line: 3, field: "resources",
-			says: "remote bases and HTTP resources are not fetched"},
+			files: files{
+				"kustomization.yaml": "resources:\n- a.yaml\n- github.com/org/repo//base?ref=main\n",
+				"a.yaml":             storage("s"),
+			}, file: "kustomization.yaml", document: 1, line: 3, field: "resources",
+			says: "remote bases and HTTP resources are not fetched",
+		},
 		"remote base in another base": {
-			files: files{"kustomization.yaml": "resources: [base]\n",
-				"base/kustomization.yaml": "resources: [\"git@host:org/repo\"]\n"}, file: "base/kustomization.yaml", document: 1,
-			line: 1, field: "resources", says: "are not fetched"},
-		"remote base by an odd key": {files: files{"kustomization.yaml": "RESOURCES: [\"https://host/x.yaml\"]\n"},
-			file: "kustomization.yaml", document: 1, line: 1, field: "resources", says: "are not fetched"},
-		"HTTP resource": {files: files{"kustomization.yaml": "resources:\n- https://user:secret@host/x.yaml\n"},
-			file: "kustomization.yaml", document: 1, line: 2, field: "resources", says: `"https://...@host/x.yaml"`},
+			files: files{
+				"kustomization.yaml":      "resources: [base]\n",
+				"base/kustomization.yaml": "resources: [\"git@host:org/repo\"]\n",
+			}, file: "base/kustomization.yaml", document: 1,
+			line: 1, field: "resources", says: "are not fetched",
+		},
+		"remote base by an odd key": {
+			files: files{"kustomization.yaml": "RESOURCES: [\"https://host/x.yaml\"]\n"},
+			file:  "kustomization.yaml", document: 1, line: 1, field: "resources", says: "are not fetched",
+		},
+		"HTTP resource": {
+			files: files{"kustomization.yaml": "resources:\n- https://user:secret@host/x.yaml\n"},
+			file:  "kustomization.yaml", document: 1, line: 2, field: "resources", says: `"https://...@host/x.yaml"`,
+		},
 		"HTTP patch": {
-			files: files{"kustomization.yaml": "resources: [a.yaml]\npatches:\n- path: http://host/p.yaml\n",
-				"a.yaml": storage("s")}, file: "kustomization.yaml", document: 1, line: 3, field: "patches",
-			says: "are not fetched"},
+			files: files{
+				"kustomization.yaml": "resources: [a.yaml]\npatches:\n- path: http://host/p.yaml\n",
+				"a.yaml":             storage("s"),
+			}, file: "kustomization.yaml", document: 1, line: 3, field: "patches",
+			says: "are not fetched",
+		},
 		"HTTP file of a generator": {
 			files: files{"kustomization.yaml": "configMapGenerator:\n- name: x\n  files: [\"k=https://host/f\"]\n"},
-			file:  "kustomization.yaml", document: 1, field: "configMapGenerator", says: "are not fetched"},
-		"base out of the checkout": {files: files{"p/kustomization.yaml": "resources:\n- ../../other\n"}, path: "p",
-			file: "p/kustomization.yaml", document: 1, line: 2, field: "resources", says: "leads out of the repository"},
-		"base behind a symlink out": {files: files{"kustomization.yaml": "resources: [base]\n", "base": "-> ../../.."},
-			file: "kustomization.yaml", document: 1, line: 1, field: "resources", says: "leads out of the repository"},
-		"missing resource": {files: files{"kustomization.yaml": "resources:\n- a.yaml\n- b.yaml\n", "a.yaml": storage("s")},
-			file: "kustomization.yaml", document: 1, line: 3, field: "resources", says: `"b.yaml": file does not exist`},
-		"Helm chart": {files: files{"kustomization.yaml": "helmCharts:\n- name: x\n  repo: https://host\n"},
-			file: "kustomization.yaml", document: 1, line: 1, field: "helmCharts", says: "not supported"},
+			file:  "kustomization.yaml", document: 1, field: "configMapGenerator", says: "are not fetched",
+		},
+		"base out of the checkout": {
+			files: files{"p/kustomization.yaml": "resources:\n- ../../other\n"}, path: "p",
+			file: "p/kustomization.yaml", document: 1, line: 2, field: "resources", says: "leads out of the repository",
+		},
+		"base behind a symlink out": {
+			files: files{"kustomization.yaml": "resources: [base]\n", "base": "-> ../../.."},
+			file:  "kustomization.yaml", document: 1, line: 1, field: "resources", says: "leads out of the repository",
+		},
+		"missing resource": {
+			files: files{"kustomization.yaml": "resources:\n- a.yaml\n- b.yaml\n", "a.yaml": storage("s")},
+			file:  "kustomization.yaml", document: 1, line: 3, field: "resources", says: `"b.yaml": file does not exist`,
+		},
+		"Helm chart": {
+			files: files{"kustomization.yaml": "helmCharts:\n- name: x\n  repo: https://host\n"},
+			file:  "kustomization.yaml", document: 1, line: 1, field: "helmCharts", says: "not supported",
+		},
 		"exec plug-in": {files: files{"kustomization.yaml": "generators: [g.yaml]\n", "g.yaml": "apiVersion: " +
 			"x/v1\nkind: X\nmetadata:\n  name: x\n  annotations:\n    config.kubernetes.io/function: \"exec: {path: " +
 			"/bin/sh}\"\n"}, file: "kustomization.yaml", document: 1, line: 1, field: "generators", says: "not supported"},
-		"kustomize fails": {files: files{"kustomization.yaml": "resources: [a.yaml]\npatches:\n- target: {kind: " +
-			"BackupStorage}\n  patch: |-\n    - op: remove\n      path: /spec/nothing\n", "a.yaml": storage("s")},
-			file: "kustomization.yaml", says: "kustomize can't build this"},
-		"unknown field behind a base": {files: files{"kustomization.yaml": "namePrefix: eu-\nresources: [base]\n",
-			"base/kustomization.yaml": "resources: [x.yaml]\n", "base/x.yaml": storage("t") + "---\n" +
-				replace(t, c, "scheduler:", "scheduel:")},
-			file: "base/x.yaml", document: 2, line: 22, field: "spec.sessions[0].scheduel", says: "unknown field"},
+		"kustomize fails": {
+			files: files{"kustomization.yaml": "resources: [a.yaml]\npatches:\n- target: {kind: " +
+				"BackupStorage}\n  patch: |-\n    - op: remove\n      path: /spec/nothing\n", "a.yaml": storage("s")},
+			file: "kustomization.yaml", says: "kustomize can't build this",
+		},
+		"unknown field behind a base": {
+			files: files{
+				"kustomization.yaml":      "namePrefix: eu-\nresources: [base]\n",
+				"base/kustomization.yaml": "resources: [x.yaml]\n", "base/x.yaml": storage("t") + "---\n" +
+					replace(t, c, "scheduler:", "scheduel:"),
+			},
+			file: "base/x.yaml", document: 2, line: 22, field: "spec.sessions[0].scheduel", says: "unknown field",
+		},
 		"alias bomb": {files: files{"a.yaml": bomb}, file: "a.yaml", document: 1, says: "aliases"},
-		"alias bomb in a base": {files: files{"kustomization.yaml": "resources: [a.yaml]\n", "a.yaml": bomb},
-			file: "a.yaml", document: 1, says: "aliases"},
-		"alias bomb in a patch": {files: files{"kustomization.yaml": "resources: [b.yaml]\npatches:\n- patch: |-\n" +
-			indent(bomb), "b.yaml": storage("s")}, file: "kustomization.yaml", document: 1, line: 2, field: "patches",
-			says: "aliases"},
-		"alias of itself": {files: files{"a.yaml": "a: &a [*a]\n"}, file: "a.yaml", document: 1, line: 1,
-			says: "refers to itself"},
-		"file of 11 MiB": {files: files{"a.yaml": "#" + strings.Repeat("x", 11<<20)}, file: "a.yaml",
-			says: "larger than 10485760 bytes"},
-		"too many values": {files: files{"a.yaml": strings.Repeat("a: b\n", 300_000)}, file: "a.yaml",
-			says: "too many values"},
-		"nested too deep": {files: files{"a.yaml": strings.Repeat("[", 100) + strings.Repeat("]", 100)},
-			file: "a.yaml", document: 1, line: 1, says: "nested more than 64 levels"},
-		"binary file": {files: files{"a.yaml": "kind: x\n\x7fELF\x00\x01\x02\xfe"}, file: "a.yaml", line: 2,
-			says: "is binary"},
+		"alias bomb in a base": {
+			files: files{"kustomization.yaml": "resources: [a.yaml]\n", "a.yaml": bomb},
+			file:  "a.yaml", document: 1, says: "aliases",
+		},
+		"alias bomb in a patch": {
+			files: files{"kustomization.yaml": "resources: [b.yaml]\npatches:\n- patch: |-\n" +
+				indent(bomb), "b.yaml": storage("s")}, file: "kustomization.yaml", document: 1, line: 2, field: "patches",
+			says: "aliases",
+		},
+		"alias of itself": {
+			files: files{"a.yaml": "a: &a [*a]\n"}, file: "a.yaml", document: 1, line: 1,
+			says: "refers to itself",
+		},
+		"file of 11 MiB": {
+			files: files{"a.yaml": "#" + strings.Repeat("x", 11<<20)}, file: "a.yaml",
+			says: "larger than 10485760 bytes",
+		},
+		"too many values": {
+			files: files{"a.yaml": strings.Repeat("a: b\n", 300_000)}, file: "a.yaml",
+			says: "too many values",
+		},
+		"nested too deep": {
+			files: files{"a.yaml": strings.Repeat("[", 100) + strings.Repeat("]", 100)},
+			file:  "a.yaml", document: 1, line: 1, says: "nested more than 64 levels",
+		},
+		"binary file": {
+			files: files{"a.yaml": "kind: x\n\x7fELF\x00\x01\x02\xfe"}, file: "a.yaml", line: 2,
+			says: "is binary",
+		},
 		"UTF-16 file":             {files: files{"a.yaml": utf16}, file: "a.yaml", line: 1, says: "is UTF-16"},
 		"UTF-16 file without BOM": {files: files{"a.yaml": utf16[2:]}, file: "a.yaml", line: 1, says: "is UTF-16"},
 		"merge conflict": {
 			files: files{"a.yaml": storage("s") + "<<<<<<< HEAD\n  a: b\n=======\n  a: c\n>>>>>>> main\n"}, file: "a.yaml",
-			line: 10, says: "merge conflict"},
-		"KubeStash apiVersion": {files: files{"a.yaml": replace(t, c, "backup.cairn.dev", "core.kubestash.com")},
-			file: "a.yaml", document: 1, line: 1, field: "apiVersion",
-			says: "of KubeStash: set it to backup.cairn.dev/v1alpha1 and check the fields of this BackupConfiguration"},
-		"driver of KubeStash": {files: files{"a.yaml": "apiVersion: backup.cairn.dev/v1alpha1\nkind: Addon\nmetadata: " +
-			"{name: mine}\nspec:\n  backupTasks:\n  - name: t\n    function: f\n    driver: Restic\n"},
+			line: 10, says: "merge conflict",
+		},
+		"KubeStash apiVersion": {
+			files: files{"a.yaml": replace(t, c, "backup.cairn.dev", "core.kubestash.com")},
+			file:  "a.yaml", document: 1, line: 1, field: "apiVersion",
+			says: "of KubeStash: set it to backup.cairn.dev/v1alpha1 and check the fields of this BackupConfiguration",
+		},
+		"driver of KubeStash": {
+			files: files{"a.yaml": "apiVersion: backup.cairn.dev/v1alpha1\nkind: Addon\nmetadata: " +
+				"{name: mine}\nspec:\n  backupTasks:\n  - name: t\n    function: f\n    driver: Restic\n"},
 			opts: &build.Options{Namespace: "shop"}, file: "a.yaml", document: 1, line: 8, field: "spec.backupTasks[0].driver",
-			says: "Cairn does not store data with restic: set driver: Kopia."},
+			says: "Cairn does not store data with restic: set driver: Kopia.",
+		},
 		"KubeStash storage": {
 			files: files{"a.yaml": replace(t, storage("s"), "backup.cairn.dev", "storage.kubestash.com")}, file: "a.yaml",
-			document: 1, line: 1, field: "apiVersion", says: "of this BackupStorage"},
+			document: 1, line: 1, field: "apiVersion", says: "of this BackupStorage",
+		},
 		"Stash apiVersion": {
 			files: files{"a.yaml": replace(t, c, "backup.cairn.dev/v1alpha1", "stash.appscode.com/v1beta1")}, file: "a.yaml",
-			document: 1, line: 1, field: "apiVersion", says: "of Stash"},
+			document: 1, line: 1, field: "apiVersion", says: "of Stash",
+		},
 		"Stash kind we lack": {
 			files: files{"a.yaml": "apiVersion: stash.appscode.com/v1alpha1\nkind: Recovery\nmetadata: {name: x}\n"},
-			file:  "a.yaml", document: 1, line: 1, field: "apiVersion", says: "Cairn has no kind Recovery"},
-		"cron that does not parse": {files: files{"a.yaml": replace(t, c, "0 2 * * *", "0 25 * * *"),
-			"s.yaml": storage("local")}, file: "a.yaml", document: 1, line: 12, field: "spec.sessions[0].scheduler.schedule"},
-		"cron that never fires": {files: files{"a.yaml": replace(t, c, "0 2 * * *", "0 0 30 2 *"),
-			"s.yaml": storage("local")}, file: "a.yaml", document: 1, line: 12, field: "spec.sessions[0].scheduler.schedule"},
+			file:  "a.yaml", document: 1, line: 1, field: "apiVersion", says: "Cairn has no kind Recovery",
+		},
+		"cron that does not parse": {files: files{
+			"a.yaml": replace(t, c, "0 2 * * *", "0 25 * * *"),
+			"s.yaml": storage("local"),
+		}, file: "a.yaml", document: 1, line: 12, field: "spec.sessions[0].scheduler.schedule"},
+		"cron that never fires": {files: files{
+			"a.yaml": replace(t, c, "0 2 * * *", "0 0 30 2 *"),
+			"s.yaml": storage("local"),
+		}, file: "a.yaml", document: 1, line: 12, field: "spec.sessions[0].scheduler.schedule"},
 		"one directory for two": {
-			files: files{"a.yaml": c, "b.yaml": replace(t, configuration("other"), "directory: /other", "directory: uploads/"),
-				"s.yaml": storage("local")}, file: "b.yaml", document: 1, line: 17,
-			field: "spec.sessions[0].repositories[0].directory"},
-		"unknown backend": {files: files{"a.yaml": replace(t, c, "backend: main", "backend: nope")}, file: "a.yaml",
+			files: files{
+				"a.yaml": c, "b.yaml": replace(t, configuration("other"), "directory: /other", "directory: uploads/"),
+				"s.yaml": storage("local"),
+			}, file: "b.yaml", document: 1, line: 17,
+			field: "spec.sessions[0].repositories[0].directory",
+		},
+		"unknown backend": {
+			files: files{"a.yaml": replace(t, c, "backend: main", "backend: nope")}, file: "a.yaml",
 			document: 1, line: 16, field: "spec.sessions[0].repositories[0].backend",
-			says: `spec.backends has no backend "nope": it has main`},
-		"unknown task": {files: files{"a.yaml": replace(t, c, "logical-backup", "nope"), "s.yaml": storage("local"),
-			"z.yaml": "apiVersion: backup.cairn.dev/v1alpha1\nkind: Addon\nmetadata: {name: pvc-addon}\nspec: {backupTasks: " +
-				"[{name: logical-backup, function: f, driver: Kopia, executor: Job}]}\n"}, opts: &build.Options{Namespace: "shop"},
+			says: `spec.backends has no backend "nope": it has main`,
+		},
+		"unknown task": {
+			files: files{
+				"a.yaml": replace(t, c, "logical-backup", "nope"), "s.yaml": storage("local"),
+				"z.yaml": "apiVersion: backup.cairn.dev/v1alpha1\nkind: Addon\nmetadata: {name: pvc-addon}\nspec: {backupTasks: " +
+					"[{name: logical-backup, function: f, driver: Kopia, executor: Job}]}\n",
+			}, opts: &build.Options{Namespace: "shop"},
 			file: "a.yaml", document: 1, line: 13, field: "spec.sessions[0].addon.tasks[0].name",
-			says: `has no backup task "nope"`},
+			says: `has no backup task "nope"`,
+		},
 		"unknown backend of a batch": {
 			files: files{
 				"a.yaml": replace(
@@ -254,33 +374,50 @@ spec:
 					replace(t, replace(t, replace(t, batch, "backend: main", "backend: nope"),
 						"  - {name: web, appRef: {kind: PersistentVolumeClaim, name: web2}}\n", ""), "    targets:",
 						"    scheduler: {schedule: \"0 2 * * *\"}\n    targets:"), "name: nightly", "name: hourly"),
-				"s.yaml": storage("local")}, file: "a.yaml", document: 1, line: 17,
-			field: "spec.sessions[0].targets[0].repositories[0].backend", says: `spec.backends has no backend "nope"`},
+				"s.yaml": storage("local"),
+			}, file: "a.yaml", document: 1, line: 17,
+			field: "spec.sessions[0].targets[0].repositories[0].backend", says: `spec.backends has no backend "nope"`,
+		},
 		"kustomization below a plain one": {
 			files: files{"a.yaml": storage("a"), "b/kustomization.yml": "resources: [s.yaml]\n", "b/s.yaml": storage("s")},
-			file:  "b/kustomization.yml", says: "is a kustomization below a directory that has none"},
+			file:  "b/kustomization.yml", says: "is a kustomization below a directory that has none",
+		},
 		"owner reference": {
 			files: files{"a.yaml": replace(t, storage("s"), "  name: s",
 				"  name: s\n  ownerReferences: [{apiVersion: v1, kind: Pod, name: x, uid: a, controller: true}]")}, file: "a.yaml",
-			document: 1, line: 5, field: "metadata.ownerReferences", says: "would delete the object together with another one"},
+			document: 1, line: 5, field: "metadata.ownerReferences", says: "would delete the object together with another one",
+		},
 		"finalizer": {
 			files: files{"a.yaml": replace(t, storage("s"), "  name: s", "  name: s\n  finalizers: [backup.cairn.dev/record]")},
-			file:  "a.yaml", document: 1, line: 5, field: "metadata.finalizers", says: "policy would prevent their removal"},
+			file:  "a.yaml", document: 1, line: 5, field: "metadata.finalizers", says: "policy would prevent their removal",
+		},
 		"duplicate key of a patch": {
-			files: files{"kustomization.yaml": "resources: [a.yaml]\npatches:\n- path: p.yaml\n", "a.yaml": storage("s"),
-				"p.yaml": storage("s") + "spec: {}\n"}, file: "p.yaml", document: 1, line: 10, field: "spec",
-			says: "key is defined twice, first at line 5"},
-		"duplicate key of patch and file": {files: files{"kustomization.yaml": "components: [c]\nresources: [a.yaml]\n",
-			"c/kustomization.yaml": "apiVersion: kustomize.config.k8s.io/v1alpha1\nkind: Component\npatches: [{path: " +
-				"../a.yaml}]\n", "a.yaml": storage("s") + "spec: {}\n"}, file: "a.yaml", document: 1, line: 10, field: "spec",
-			says: "key is defined twice"},
-		"bases that double with every level": {files: laughs, path: "l40", file: "l40/kustomization.yaml",
-			says: "counting each base as often as it is included"},
+			files: files{
+				"kustomization.yaml": "resources: [a.yaml]\npatches:\n- path: p.yaml\n", "a.yaml": storage("s"),
+				"p.yaml": storage("s") + "spec: {}\n",
+			}, file: "p.yaml", document: 1, line: 10, field: "spec",
+			says: "key is defined twice, first at line 5",
+		},
+		"duplicate key of patch and file": {
+			files: files{
+				"kustomization.yaml": "components: [c]\nresources: [a.yaml]\n",
+				"c/kustomization.yaml": "apiVersion: kustomize.config.k8s.io/v1alpha1\nkind: Component\npatches: [{path: " +
+					"../a.yaml}]\n", "a.yaml": storage("s") + "spec: {}\n",
+			}, file: "a.yaml", document: 1, line: 10, field: "spec",
+			says: "key is defined twice",
+		},
+		"bases that double with every level": {
+			files: laughs, path: "l40", file: "l40/kustomization.yaml",
+			says: "counting each base as often as it is included",
+		},
 		"field of a long name": {
 			files: files{"a.yaml": storage("s") + "  \"" + strings.Repeat("k", 1_000) + "\": 1\n"}, file: "a.yaml", document: 1,
-			line: 10, field: "spec." + strings.Repeat("k", 495) + "...", says: "unknown field"},
-		"batch with two targets of one name": {files: files{"a.yaml": batch, "s.yaml": storage("local")}, file: "a.yaml",
-			document: 1, line: 11, field: "spec.targets[1]", says: "is defined twice"},
+			line: 10, field: "spec." + strings.Repeat("k", 495) + "...", says: "unknown field",
+		},
+		"batch with two targets of one name": {
+			files: files{"a.yaml": batch, "s.yaml": storage("local")}, file: "a.yaml",
+			document: 1, line: 11, field: "spec.targets[1]", says: "is defined twice",
+		},
 	}
 	for name, tc := range cases {
 		t.Run(name, func(t *testing.T) {

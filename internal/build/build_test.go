@@ -124,8 +124,10 @@ func TestKustomizeOverlay(t *testing.T) {
 
 func TestKustomizeSeesOnlyWhatItNames(t *testing.T) {
 	g := NewWithT(t)
-	root := files{"p/kustomization.yaml": "resources: [a.yaml]\npatches:\n- path: ../../outside.yaml\n",
-		"p/a.yaml": storage("s")}.write(t)
+	root := files{
+		"p/kustomization.yaml": "resources: [a.yaml]\npatches:\n- path: ../../outside.yaml\n",
+		"p/a.yaml":             storage("s"),
+	}.write(t)
 	f := findings(t, root, "p", confined)
 	g.Expect(build.Format(f[0])).To(
 		Equal(`p/kustomization.yaml:3: document 1: patches: "../../outside.yaml" leads out of the repository`))
@@ -197,8 +199,10 @@ func TestLimits(t *testing.T) {
 		"documents": {build.Limits{Documents: 2}, "is beyond the limit of 2 documents"},
 		"depth":     {build.Limits{Depth: 3}, "nested more than 3 levels"},
 		"nodes":     {build.Limits{Nodes: 10}, "more than 10 values"},
-		"all nodes": {build.Limits{AllNodes: 52},
-			"b.yaml:10: document 2: document brings the directory over the limit of 52 values"},
+		"all nodes": {
+			build.Limits{AllNodes: 52},
+			"b.yaml:10: document 2: document brings the directory over the limit of 52 values",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			opts := confined
@@ -217,7 +221,8 @@ func TestLimitOfTargets(t *testing.T) {
 	}
 	root := files{"a.yaml": batch("a"), "b.yaml": batch("b")}.write(t)
 	for limit, says := range map[int]string{
-		200: "", 199: "b.yaml:5: document 1: spec.targets: with this batch there can be more than 199 targets"} {
+		200: "", 199: "b.yaml:5: document 1: spec.targets: with this batch there can be more than 199 targets",
+	} {
 		opts := confined
 		opts.Limits = build.Limits{Targets: limit}
 		_, err := build.Build(t.Context(), root, "", opts)
@@ -272,8 +277,10 @@ func TestLimitsOfKustomize(t *testing.T) {
 	}{
 		"values": {build.Limits{AllNodes: 350}, "kustomization needs more than 350 values"},
 		"bytes":  {build.Limits{Bytes: 15_000}, "kustomization needs more than 15000 bytes"},
-		"work": {build.Limits{Work: work - 1},
-			fmt.Sprintf("kustomization needs more than %d comparisons", work-1)},
+		"work": {
+			build.Limits{Work: work - 1},
+			fmt.Sprintf("kustomization needs more than %d comparisons", work-1),
+		},
 		"just the work":   {build.Limits{Work: work}, ""},
 		"as one includes": {build.Limits{Work: inC}, "comparisons"},
 	} {

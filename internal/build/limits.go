@@ -34,8 +34,16 @@ func (l Limits) withDefaults() Limits {
 	for _, d := range []struct {
 		field *int
 		value int
-	}{{&l.Files, 10_000}, {&l.Documents, 20_000}, {&l.Depth, 64}, {&l.Aliases, 100}, {&l.Nodes, 200_000},
-		{&l.AllNodes, 1_000_000}, {&l.Targets, 20_000}, {&l.Work, 10_000_000}} {
+	}{
+		{&l.Files, 10_000},
+		{&l.Documents, 20_000},
+		{&l.Depth, 64},
+		{&l.Aliases, 100},
+		{&l.Nodes, 200_000},
+		{&l.AllNodes, 1_000_000},
+		{&l.Targets, 20_000},
+		{&l.Work, 10_000_000},
+	} {
 		if *d.field <= 0 {
 			*d.field = d.value
 		}

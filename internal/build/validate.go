@@ -124,8 +124,10 @@ func (c *objectCheck) namespace() {
 }
 
 // serverFields are set by the API server. A file that was copied out of a cluster contains them.
-var serverFields = []string{"uid", "resourceVersion", "generation", "creationTimestamp", "deletionTimestamp",
-	"deletionGracePeriodSeconds", "selfLink", "managedFields"}
+var serverFields = []string{
+	"uid", "resourceVersion", "generation", "creationTimestamp", "deletionTimestamp",
+	"deletionGracePeriodSeconds", "selfLink", "managedFields",
+}
 
 // reservedMetadata are fields that the apply would enforce on objects that others must be able to delete.
 var reservedMetadata = map[string]string{

@@ -83,8 +83,10 @@ func volumesOfDatabase(field string, reference *v1alpha1.TaskReference) []policy
 	if reference.TargetVolumes == nil {
 		return nil
 	}
-	return []policy.Mistake{{Field: field + ".targetVolumes", Reason: v1alpha1.ReasonResourceValidationFailed,
-		Message: "a database is reached over the network, and its mover sees none of its volumes: leave targetVolumes out"}}
+	return []policy.Mistake{{
+		Field: field + ".targetVolumes", Reason: v1alpha1.ReasonResourceValidationFailed,
+		Message: "a database is reached over the network, and its mover sees none of its volumes: leave targetVolumes out",
+	}}
 }
 
 // DatabaseRestoreMistakes finds settings of a restore into a database that only a restore into a volume supports. field
@@ -92,8 +94,10 @@ func volumesOfDatabase(field string, reference *v1alpha1.TaskReference) []policy
 func DatabaseRestoreMistakes(field string, restore *v1alpha1.RestoreSessionSpec) []policy.Mistake {
 	var mistakes []policy.Mistake
 	add := func(at, message string) {
-		mistakes = append(mistakes, policy.Mistake{Field: field + "." + at, Reason: v1alpha1.ReasonResourceValidationFailed,
-			Message: message})
+		mistakes = append(mistakes, policy.Mistake{
+			Field: field + "." + at, Reason: v1alpha1.ReasonResourceValidationFailed,
+			Message: message,
+		})
 	}
 	if restore.Target == nil || !restore.Target.IsDatabase() {
 		return nil

@@ -14,8 +14,10 @@ import (
 var (
 	service    = v1alpha1.TypedObjectReference{Kind: v1alpha1.KindService, Name: "db"}
 	secret     = v1alpha1.TypedObjectReference{Kind: v1alpha1.KindSecret, Name: "db"}
-	appBinding = v1alpha1.TypedObjectReference{APIGroup: v1alpha1.GroupAppBinding, Kind: v1alpha1.KindAppBinding,
-		Name: "db"}
+	appBinding = v1alpha1.TypedObjectReference{
+		APIGroup: v1alpha1.GroupAppBinding, Kind: v1alpha1.KindAppBinding,
+		Name: "db",
+	}
 	cluster  = v1alpha1.TypedObjectReference{APIGroup: v1alpha1.GroupCluster, Kind: v1alpha1.KindCluster, Name: "db"}
 	claim    = v1alpha1.TypedObjectReference{Kind: v1alpha1.KindPersistentVolumeClaim, Name: "data"}
 	workload = v1alpha1.TypedObjectReference{APIGroup: "apps", Kind: v1alpha1.KindStatefulSet, Name: "db"}
@@ -64,7 +66,9 @@ func TestStreamMistakes(t *testing.T) {
 	steps := []v1alpha1.TaskStep{{Name: "copy"}, {Name: "dump"}}
 	addon := &v1alpha1.Addon{Spec: v1alpha1.AddonSpec{
 		BackupTasks: []v1alpha1.Task{
-			{Name: "dump", Function: "dump"}, {Name: "copy", Function: "copy"}, {Name: "steps", Steps: steps},
+			{Name: "dump", Function: "dump"},
+			{Name: "copy", Function: "copy"},
+			{Name: "steps", Steps: steps},
 			{Name: "unknown", Function: "absent"},
 		},
 		RestoreTasks: []v1alpha1.Task{{Name: "load", Function: "dump"}, {Name: "unpack", Function: "unpack"}},
@@ -126,8 +130,10 @@ func TestStreamMistakes(t *testing.T) {
 			g := NewWithT(t)
 			reference := v1alpha1.TaskReference{Name: tc.task, Params: &apiextensionsv1.JSON{Raw: []byte(tc.params)}}
 			if tc.volumes {
-				reference.TargetVolumes = &v1alpha1.TargetVolumes{VolumeMounts: []corev1.VolumeMount{{Name: "data",
-					MountPath: "/data"}}}
+				reference.TargetVolumes = &v1alpha1.TargetVolumes{VolumeMounts: []corev1.VolumeMount{{
+					Name:      "data",
+					MountPath: "/data",
+				}}}
 			}
 			info := &v1alpha1.AddonInfo{Name: "a", Tasks: []v1alpha1.TaskReference{reference}}
 			mistakes := catalog.StreamMistakes("spec.addon", addon, info, tc.restore, tc.target,
@@ -143,10 +149,12 @@ func TestStreamMistakes(t *testing.T) {
 }
 
 func TestDatabaseRestoreMistakes(t *testing.T) {
-	everything := v1alpha1.RestoreSessionSpec{Verify: true, DeleteExtraFiles: true,
+	everything := v1alpha1.RestoreSessionSpec{
+		Verify: true, DeleteExtraFiles: true,
 		OverwritePolicy: v1alpha1.OverwriteIfNewer, Addon: &v1alpha1.AddonInfo{
 			Tasks: []v1alpha1.TaskReference{{Name: "load", TargetVolumes: &v1alpha1.TargetVolumes{}}},
-		}}
+		},
+	}
 	for name, tc := range map[string]struct {
 		target *v1alpha1.TypedObjectReference
 		spec   v1alpha1.RestoreSessionSpec

@@ -19,8 +19,10 @@ func TestTaskDriver(t *testing.T) {
 	}}
 	of := func(name string, restore bool) v1alpha1.Driver {
 		return TaskDriver(addon,
-			&v1alpha1.AddonInfo{Tasks: []v1alpha1.TaskReference{{Name: name,
-				Params: &apiextensionsv1.JSON{}}}}, restore)
+			&v1alpha1.AddonInfo{Tasks: []v1alpha1.TaskReference{{
+				Name:   name,
+				Params: &apiextensionsv1.JSON{},
+			}}}, restore)
 	}
 	g.Expect(of("VolumeSnapshot", false)).To(Equal(v1alpha1.DriverVolumeSnapshotter), "the older spelling of KubeStash")
 	g.Expect(of("files", false)).To(Equal(v1alpha1.DriverKopia))

@@ -29,8 +29,10 @@ func SidecarMistakes(
 ) []policy.Mistake {
 	var mistakes []policy.Mistake
 	add := func(at, format string, args ...any) {
-		mistakes = append(mistakes, policy.Mistake{Field: field + at, Reason: v1alpha1.ReasonSidecarNotPossible,
-			Message: fmt.Sprintf(format, args...) + ": use executor Job"})
+		mistakes = append(mistakes, policy.Mistake{
+			Field: field + at, Reason: v1alpha1.ReasonSidecarNotPossible,
+			Message: fmt.Sprintf(format, args...) + ": use executor Job",
+		})
 	}
 	if target.Kind == v1alpha1.KindPersistentVolumeClaim {
 		add(".executor", "a PersistentVolumeClaim has no pods that a sidecar could run in")

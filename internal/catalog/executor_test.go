@@ -105,12 +105,16 @@ func TestWhatASidecarCannotRestore(t *testing.T) {
 			spec: v1alpha1.RestoreSessionSpec{Target: &v1alpha1.TypedObjectReference{Kind: v1alpha1.KindPersistentVolumeClaim, Name: "web"}}, field: "spec.executor",
 		},
 		"a database": {
-			spec: v1alpha1.RestoreSessionSpec{Target: &v1alpha1.TypedObjectReference{Kind: v1alpha1.KindService,
-				Name: "db"}}, field: "spec.executor",
+			spec: v1alpha1.RestoreSessionSpec{Target: &v1alpha1.TypedObjectReference{
+				Kind: v1alpha1.KindService,
+				Name: "db",
+			}}, field: "spec.executor",
 		},
 		"with a jobTemplate": {
-			spec: v1alpha1.RestoreSessionSpec{Target: web,
-				Addon: &v1alpha1.AddonInfo{JobTemplate: &v1alpha1.PodTemplateSpec{}}}, field: "spec.addon.jobTemplate",
+			spec: v1alpha1.RestoreSessionSpec{
+				Target: web,
+				Addon:  &v1alpha1.AddonInfo{JobTemplate: &v1alpha1.PodTemplateSpec{}},
+			}, field: "spec.addon.jobTemplate",
 		},
 		"with settings of the container": {
 			spec: v1alpha1.RestoreSessionSpec{

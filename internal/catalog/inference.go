@@ -48,15 +48,19 @@ func AddonOf(target v1alpha1.TypedObjectReference, ask func() DatabaseInfo) (str
 	case name != "":
 		return name, nil
 	case !told.Found:
-		return "", &v1alpha1.ResolvedError{Reason: v1alpha1.ReasonTargetNotFound,
+		return "", &v1alpha1.ResolvedError{
+			Reason: v1alpha1.ReasonTargetNotFound,
 			Message: fmt.Sprintf("there is no %s to tell the type of the database: create it, or name the Addon too",
-				target)}
+				target),
+		}
 	case told.Type == "":
 		return "", &v1alpha1.ResolvedError{Reason: v1alpha1.ReasonAddonNotFound, Message: NoAddonMessage(target) + ". " +
 			typesOf(target)}
 	}
-	return "", &v1alpha1.ResolvedError{Reason: v1alpha1.ReasonAddonNotFound,
-		Message: fmt.Sprintf("%s has the type %.64q, for which there is no built-in Addon: name the Addon with its task. %s", target, told.Type, typesOf(target))}
+	return "", &v1alpha1.ResolvedError{
+		Reason:  v1alpha1.ReasonAddonNotFound,
+		Message: fmt.Sprintf("%s has the type %.64q, for which there is no built-in Addon: name the Addon with its task. %s", target, told.Type, typesOf(target)),
+	}
 }
 
 // UnknownDatabaseType returns the message about a target whose Addon cannot be chosen without a cluster.

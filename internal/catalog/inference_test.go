@@ -81,8 +81,10 @@ func TestAddonOf(t *testing.T) {
 
 func TestWhatOnlyAClusterTells(t *testing.T) {
 	g := NewWithT(t)
-	for target, mistakes := range map[v1alpha1.TypedObjectReference]int{service: 1, secret: 0, appBinding: 0,
-		cluster: 0, claim: 0} {
+	for target, mistakes := range map[v1alpha1.TypedObjectReference]int{
+		service: 1, secret: 0, appBinding: 0,
+		cluster: 0, claim: 0,
+	} {
 		c := &v1alpha1.BackupConfiguration{Spec: v1alpha1.BackupConfigurationSpec{
 			Target: &target, Sessions: []v1alpha1.BackupConfigurationSession{
 				{SessionConfig: v1alpha1.SessionConfig{Name: "s"}},

@@ -50,12 +50,16 @@ func TestParametersThatRequireOthers(t *testing.T) {
 			wrong: true,
 		},
 		"a default of the requirement": {
-			target: service, parameters: []v1alpha1.TaskParameter{parameter("databases", "b"),
-				parameter("schemas", "", "databases")}, params: map[string]string{"schemas": "a"},
+			target: service, parameters: []v1alpha1.TaskParameter{
+				parameter("databases", "b"),
+				parameter("schemas", "", "databases"),
+			}, params: map[string]string{"schemas": "a"},
 		},
 		"a default of the parameter": {
-			target: service, parameters: []v1alpha1.TaskParameter{parameter("databases", ""),
-				parameter("schemas", "a", "databases")}, wrong: true,
+			target: service, parameters: []v1alpha1.TaskParameter{
+				parameter("databases", ""),
+				parameter("schemas", "a", "databases"),
+			}, wrong: true,
 		},
 		"a Service never names a database": {
 			target: service, parameters: declared, step: target, params: map[string]string{"schemas": "a"}, wrong: true,
@@ -71,8 +75,10 @@ func TestParametersThatRequireOthers(t *testing.T) {
 			target: cluster, parameters: declared, step: target, params: map[string]string{"schemas": "a"},
 		},
 		"policy overrides the Cluster's database": {
-			target: cluster, parameters: declared, step: target, params: map[string]string{"schemas": "a",
-				"databases": ""}, wrong: true,
+			target: cluster, parameters: declared, step: target, params: map[string]string{
+				"schemas":   "a",
+				"databases": "",
+			}, wrong: true,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -81,8 +87,10 @@ func TestParametersThatRequireOthers(t *testing.T) {
 				Name: "t", Steps: []v1alpha1.TaskStep{{Name: "f", Params: tc.step}}, Parameters: tc.parameters,
 			}}}}
 			g.Expect(catalog.AddonMistakes(addon)).To(BeEmpty())
-			info := &v1alpha1.AddonInfo{Tasks: []v1alpha1.TaskReference{{Name: "t", Params: catalog.NewParams(tc.params),
-				Variables: tc.variables}}}
+			info := &v1alpha1.AddonInfo{Tasks: []v1alpha1.TaskReference{{
+				Name: "t", Params: catalog.NewParams(tc.params),
+				Variables: tc.variables,
+			}}}
 			mistakes := catalog.FunctionMistakes("spec.addon", addon, info, false, catalog.PlaceholdersOfBackup(&tc.target,
 				1), func(string) *v1alpha1.Function { return nil })
 			if !tc.wrong {
@@ -98,11 +106,13 @@ func TestParametersThatRequireOthers(t *testing.T) {
 
 func TestRequirementsThatNobodyCanMeet(t *testing.T) {
 	g := NewWithT(t)
-	addon := &v1alpha1.Addon{Spec: v1alpha1.AddonSpec{RestoreTasks: []v1alpha1.Task{{Name: "t", Function: "f",
+	addon := &v1alpha1.Addon{Spec: v1alpha1.AddonSpec{RestoreTasks: []v1alpha1.Task{{
+		Name: "t", Function: "f",
 		Parameters: []v1alpha1.TaskParameter{
 			{Parameter: v1alpha1.Parameter{Name: "a"}, Requires: []string{"b", "c", "a"}},
 			{Parameter: v1alpha1.Parameter{Name: "b"}},
-		}}}}}
+		},
+	}}}}
 	g.Expect(catalog.AddonMistakes(addon)).To(ConsistOf(
 		And(HaveField("Field", "spec.restoreTasks[0].parameters[0].requires[1]"),
 			HaveField("Message", ContainSubstring(`"c" is not another parameter`))),

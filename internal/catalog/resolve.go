@@ -66,8 +66,10 @@ func (r *resolution) resolve() *v1alpha1.ResolvedError {
 	}
 	r.reference = &r.info.Tasks[0]
 	r.task = FindTask(r.addon, r.reference.Name, r.restore)
-	r.out = v1alpha1.ResolvedTask{Addon: r.addon.Name, Task: r.task.Name, Driver: r.task.Driver,
-		Singleton: r.task.Singleton}
+	r.out = v1alpha1.ResolvedTask{
+		Addon: r.addon.Name, Task: r.task.Name, Driver: r.task.Driver,
+		Singleton: r.task.Singleton,
+	}
 	if r.out.Driver == "" {
 		r.out.Driver = v1alpha1.DriverKopia
 	}
@@ -156,8 +158,10 @@ func (r *resolution) step(step v1alpha1.TaskStep, i int, last bool) *v1alpha1.Re
 				access = v1alpha1.TargetAccessReadWrite
 			}
 		}
-		r.out.Steps = append(r.out.Steps, v1alpha1.ResolvedStep{Function: function.Name, TargetAccess: access,
-			Container: c})
+		r.out.Steps = append(r.out.Steps, v1alpha1.ResolvedStep{
+			Function: function.Name, TargetAccess: access,
+			Container: c,
+		})
 		return nil
 	}
 	if mistakes := RequirementMistakes("addon.tasks[0]", r.task, values); len(mistakes) > 0 {
@@ -197,8 +201,10 @@ func (r *resolution) settings(c *corev1.Container, last bool) {
 			EnvFrom:         s.EnvFrom,
 		}
 	}
-	own := &v1alpha1.ContainerRuntimeSettings{Resources: c.Resources, SecurityContext: c.SecurityContext, Env: c.Env,
-		EnvFrom: c.EnvFrom}
+	own := &v1alpha1.ContainerRuntimeSettings{
+		Resources: c.Resources, SecurityContext: c.SecurityContext, Env: c.Env,
+		EnvFrom: c.EnvFrom,
+	}
 	first, second := asked, own
 	if last {
 		first, second = own, asked

@@ -18,8 +18,10 @@ func TestResolveFillsInVariablesAndParameters(t *testing.T) {
 		params map[string]string
 		reason string
 	}
-	declared := []v1alpha1.TaskParameter{{Parameter: v1alpha1.Parameter{Name: "exclude"}},
-		{Parameter: v1alpha1.Parameter{Name: "level", Default: "3"}}}
+	declared := []v1alpha1.TaskParameter{
+		{Parameter: v1alpha1.Parameter{Name: "exclude"}},
+		{Parameter: v1alpha1.Parameter{Name: "level", Default: "3"}},
+	}
 	for name, tc := range map[string]struct {
 		args       []string
 		parameters []v1alpha1.TaskParameter
@@ -30,8 +32,10 @@ func TestResolveFillsInVariablesAndParameters(t *testing.T) {
 			args: []string{"backup", "--ns=${namespace}", "--exclude=${exclude}"}, parameters: declared,
 			params: `{"exclude":"*.tmp"}`,
 			want: result{
-				args: []string{"backup", "--ns=shop", "--exclude=*.tmp"}, params: map[string]string{"exclude": "*.tmp",
-					"level": "3"},
+				args: []string{"backup", "--ns=shop", "--exclude=*.tmp"}, params: map[string]string{
+					"exclude": "*.tmp",
+					"level":   "3",
+				},
 			},
 		},
 		"a default in the Function, both spellings": {
@@ -41,13 +45,17 @@ func TestResolveFillsInVariablesAndParameters(t *testing.T) {
 		"a value that looks like a variable stays as it is": {
 			args: []string{"${exclude}"}, parameters: declared, params: `{"exclude":"${namespace} \" } $x"}`,
 			want: result{
-				args: []string{`$${namespace} " } $$x`}, params: map[string]string{"exclude": `${namespace} " } $x`,
-					"level": "3"},
+				args: []string{`$${namespace} " } $$x`}, params: map[string]string{
+					"exclude": `${namespace} " } $x`,
+					"level":   "3",
+				},
 			},
 		},
 		"a dollar without braces stays a dollar": {
-			args: []string{"$5 $namespace }{"}, want: result{args: []string{"$5 $namespace }{"},
-				params: map[string]string{}},
+			args: []string{"$5 $namespace }{"}, want: result{
+				args:   []string{"$5 $namespace }{"},
+				params: map[string]string{},
+			},
 		},
 		"an unknown variable": {
 			args: []string{"${nmespace}"}, want: result{reason: v1alpha1.ReasonInvalidParameters},
@@ -87,8 +95,10 @@ func TestResolveFillsInVariablesAndParameters(t *testing.T) {
 			addon := &v1alpha1.Addon{ObjectMeta: metav1.ObjectMeta{Name: "a"}, Spec: v1alpha1.AddonSpec{
 				BackupTasks: []v1alpha1.Task{{Name: "t", Function: "f", Parameters: tc.parameters}},
 			}}
-			function := &v1alpha1.Function{ObjectMeta: metav1.ObjectMeta{Name: "f"},
-				Spec: v1alpha1.FunctionSpec{Image: "${moverImage}", Args: tc.args}}
+			function := &v1alpha1.Function{
+				ObjectMeta: metav1.ObjectMeta{Name: "f"},
+				Spec:       v1alpha1.FunctionSpec{Image: "${moverImage}", Args: tc.args},
+			}
 			info := v1alpha1.AddonInfo{Name: "a", Tasks: []v1alpha1.TaskReference{{Name: "t"}}}
 			if tc.params != "" {
 				info.Tasks[0].Params = &apiextensionsv1.JSON{Raw: []byte(tc.params)}
@@ -127,8 +137,10 @@ func TestResolveSaysWhatIsMissing(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
 			_, _, rerr := catalog.Resolve(tc.addon, none,
-				v1alpha1.AddonInfo{Name: "a",
-					Tasks: []v1alpha1.TaskReference{{Name: tc.task}}}, tc.restore, catalog.Variables{})
+				v1alpha1.AddonInfo{
+					Name:  "a",
+					Tasks: []v1alpha1.TaskReference{{Name: tc.task}},
+				}, tc.restore, catalog.Variables{})
 			g.Expect(rerr).NotTo(BeNil())
 			g.Expect(rerr.Reason).To(Equal(tc.reason))
 		})
@@ -145,11 +157,15 @@ func TestEveryTaskOfTheCatalogResolves(t *testing.T) {
 				tasks = addon.Spec.RestoreTasks
 			}
 			for _, declared := range tasks {
-				reference := v1alpha1.TaskReference{Name: declared.Name,
-					Params: &apiextensionsv1.JSON{Raw: []byte("{" + catalogtest.NeededParams(declared) + "}")}}
+				reference := v1alpha1.TaskReference{
+					Name:   declared.Name,
+					Params: &apiextensionsv1.JSON{Raw: []byte("{" + catalogtest.NeededParams(declared) + "}")},
+				}
 				got, _, rerr := catalog.Resolve(addon, func(n string) *v1alpha1.Function { return functions[n] },
-					v1alpha1.AddonInfo{Name: addon.Name,
-						Tasks: []v1alpha1.TaskReference{reference}}, restore, catalogtest.CatalogVariables(addon.Name))
+					v1alpha1.AddonInfo{
+						Name:  addon.Name,
+						Tasks: []v1alpha1.TaskReference{reference},
+					}, restore, catalogtest.CatalogVariables(addon.Name))
 				g.Expect(rerr).To(BeNil(), addon.Name+"/"+declared.Name)
 				g.Expect(got.Image).To(BeElementOf("mover:v1", "database:v1"))
 				g.Expect(got.Args).NotTo(BeEmpty())

@@ -118,8 +118,10 @@ func (r *resolution) scratch(c *corev1.Container, values variables.Values) *v1al
 	}
 	if wanted && !slices.ContainsFunc(c.VolumeMounts,
 		func(m corev1.VolumeMount) bool { return path.Clean(m.MountPath) == path.Clean(dir) }) {
-		c.VolumeMounts = append(c.VolumeMounts, corev1.VolumeMount{Name: variables.WorkVolume,
-			MountPath: path.Clean(dir)})
+		c.VolumeMounts = append(c.VolumeMounts, corev1.VolumeMount{
+			Name:      variables.WorkVolume,
+			MountPath: path.Clean(dir),
+		})
 	}
 	return nil
 }

@@ -35,8 +35,10 @@ func TestRestoreAddon(t *testing.T) {
 				Spec: v1alpha1.JobPodSpec{SecurityContext: &v1alpha1.MoverSecurityContext{RunAsUser: &user}},
 			},
 			Tasks: []v1alpha1.TaskReference{{
-				Name: task, Params: catalog.NewParams(map[string]string{"secretName": "db", "databases": "a,b",
-					"args": "--no-sync", "port": "5432"}),
+				Name: task, Params: catalog.NewParams(map[string]string{
+					"secretName": "db", "databases": "a,b",
+					"args": "--no-sync", "port": "5432",
+				}),
 				Variables: []corev1.EnvVar{
 					{Name: "sslMode", Value: "require"}, {Name: "args", Value: "--x"}, {Name: "databases", Value: "c"},
 				},

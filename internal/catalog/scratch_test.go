@@ -20,11 +20,14 @@ import (
 func TestEveryTaskOfTheCatalogCanHaveACache(t *testing.T) {
 	functions, addons := catalogtest.Shipped(t)
 	resolve := func(addon *v1alpha1.Addon, name string, restore bool, params string) (v1alpha1.ResolvedTask,
-		*v1alpha1.ResolvedError) {
+		*v1alpha1.ResolvedError,
+	) {
 		reference := v1alpha1.TaskReference{Name: name, Params: &apiextensionsv1.JSON{Raw: []byte(params)}}
 		got, _, refusal := catalog.Resolve(addon, func(n string) *v1alpha1.Function { return functions[n] },
-			v1alpha1.AddonInfo{Name: addon.Name,
-				Tasks: []v1alpha1.TaskReference{reference}}, restore, catalogtest.CatalogVariables(addon.Name))
+			v1alpha1.AddonInfo{
+				Name:  addon.Name,
+				Tasks: []v1alpha1.TaskReference{reference},
+			}, restore, catalogtest.CatalogVariables(addon.Name))
 		return got, refusal
 	}
 	for _, addon := range addons {
@@ -40,7 +43,8 @@ func TestEveryTaskOfTheCatalogCanHaveACache(t *testing.T) {
 				t.Run(fmt.Sprint(addon.Name, " ", declared.Name), func(t *testing.T) {
 					g := NewWithT(t)
 					resolve := func(addon *v1alpha1.Addon, name string, restore bool,
-						params string) (v1alpha1.ResolvedTask, *v1alpha1.ResolvedError) {
+						params string,
+					) (v1alpha1.ResolvedTask, *v1alpha1.ResolvedError) {
 						all := slices.DeleteFunc([]string{catalogtest.NeededParams(declared), strings.Trim(params, "{}")},
 							func(s string) bool { return s == "" })
 						return resolve(addon, name, restore, "{"+strings.Join(all, ",")+"}")
@@ -54,11 +58,15 @@ func TestEveryTaskOfTheCatalogCanHaveACache(t *testing.T) {
 						`{"enableCache":"true","scratchDir":"/kubestash-tmp/"}`)
 					g.Expect(refusal).To(BeNil())
 					g.Expect(got.Args).To(ContainElements("--cache=true", "--scratch-dir=/kubestash-tmp/"))
-					g.Expect(got.Container.VolumeMounts).To(Equal([]corev1.VolumeMount{{Name: variables.WorkVolume,
-						MountPath: "/kubestash-tmp"}}))
+					g.Expect(got.Container.VolumeMounts).To(Equal([]corev1.VolumeMount{{
+						Name:      variables.WorkVolume,
+						MountPath: "/kubestash-tmp",
+					}}))
 
-					for dir, says := range map[string]string{"/cairn/credentials": "lies in /cairn",
-						"cache": "is not a directory below /", "/": "is not a directory"} {
+					for dir, says := range map[string]string{
+						"/cairn/credentials": "lies in /cairn",
+						"cache":              "is not a directory below /", "/": "is not a directory",
+					} {
 						_, refusal = resolve(addon, declared.Name, restore, `{"scratchDir":"`+dir+`"}`)
 						g.Expect(refusal).To(HaveField("Reason", v1alpha1.ReasonInvalidParameters), dir)
 						g.Expect(refusal.Message).To(And(HavePrefix("addon.tasks[0].params.scratchDir: "),
@@ -90,9 +98,13 @@ func TestTheScratchDirectoryOfAnAddonIsItsOwn(t *testing.T) {
 	}}}}
 	function := &v1alpha1.Function{Spec: v1alpha1.FunctionSpec{Image: "mover:v1"}}
 	got, _, refusal := catalog.Resolve(addon, func(string) *v1alpha1.Function { return function },
-		v1alpha1.AddonInfo{Name: "a",
-			Tasks: []v1alpha1.TaskReference{{Name: "t"}}}, false, catalog.Variables{MoverImage: "mover:v1"})
+		v1alpha1.AddonInfo{
+			Name:  "a",
+			Tasks: []v1alpha1.TaskReference{{Name: "t"}},
+		}, false, catalog.Variables{MoverImage: "mover:v1"})
 	g.Expect(refusal).To(BeNil())
-	g.Expect(got.Container.VolumeMounts).To(Equal([]corev1.VolumeMount{{Name: "kubestash-tmp-volume",
-		MountPath: "/kubestash-tmp"}}))
+	g.Expect(got.Container.VolumeMounts).To(Equal([]corev1.VolumeMount{{
+		Name:      "kubestash-tmp-volume",
+		MountPath: "/kubestash-tmp",
+	}}))
 }

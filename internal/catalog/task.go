@@ -76,9 +76,11 @@ func TaskMistakes(field string, addon *v1alpha1.Addon, info *v1alpha1.AddonInfo,
 		at := fmt.Sprintf("%s.tasks[%d]", field, i)
 		found := FindTask(addon, reference.Name, restore)
 		if found == nil {
-			mistakes = append(mistakes, policy.Mistake{Field: at + ".name", Reason: v1alpha1.ReasonTaskNotFound,
+			mistakes = append(mistakes, policy.Mistake{
+				Field: at + ".name", Reason: v1alpha1.ReasonTaskNotFound,
 				Message: fmt.Sprintf("the Addon %q has no %s task %q; it has %s", addon.Name, sort, reference.Name,
-					taskNames(tasksOf(addon, restore)))})
+					taskNames(tasksOf(addon, restore))),
+			})
 			continue
 		}
 		mistakes = append(mistakes, parameterMistakes(at+".params", found, &reference)...)
@@ -161,13 +163,17 @@ func ParamsOf(raw *apiextensionsv1.JSON) (map[string]any, error) {
 func parameterMistakes(field string, task *v1alpha1.Task, reference *v1alpha1.TaskReference) []policy.Mistake {
 	params, err := ParamsOf(reference.Params)
 	if err != nil {
-		return []policy.Mistake{{Field: field, Reason: v1alpha1.ReasonInvalidParameters,
-			Message: "params must be a map of names to strings"}}
+		return []policy.Mistake{{
+			Field: field, Reason: v1alpha1.ReasonInvalidParameters,
+			Message: "params must be a map of names to strings",
+		}}
 	}
 	var mistakes []policy.Mistake
 	add := func(field, format string, args ...any) {
-		mistakes = append(mistakes, policy.Mistake{Field: field, Reason: v1alpha1.ReasonInvalidParameters,
-			Message: fmt.Sprintf(format, args...)})
+		mistakes = append(mistakes, policy.Mistake{
+			Field: field, Reason: v1alpha1.ReasonInvalidParameters,
+			Message: fmt.Sprintf(format, args...),
+		})
 	}
 	declared := make([]string, len(task.Parameters))
 	for i := range task.Parameters {

@@ -59,12 +59,16 @@ func photos(t *testing.T, ns string) string {
 		To(Succeed())
 	g.Expect(
 		api.Create(
-			t.Context(), &v1alpha1.BackupStorage{ObjectMeta: meta("s3"),
+			t.Context(), &v1alpha1.BackupStorage{
+				ObjectMeta: meta("s3"),
 				Spec: v1alpha1.BackupStorageSpec{Storage: v1alpha1.Storage{
 					Provider: v1alpha1.ProviderS3,
-					S3: &v1alpha1.S3Storage{Endpoint: "http://s3.invalid:9000", Bucket: s3.Bucket, Region: s3.Region,
-						SecretName: "s3"},
-				}}})).To(Succeed())
+					S3: &v1alpha1.S3Storage{
+						Endpoint: "http://s3.invalid:9000", Bucket: s3.Bucket, Region: s3.Region,
+						SecretName: "s3",
+					},
+				}},
+			})).To(Succeed())
 	g.Expect(api.Create(t.Context(), &v1alpha1.Repository{ObjectMeta: meta("photos"), Spec: v1alpha1.RepositorySpec{
 		AppRef:     v1alpha1.TypedObjectReference{Kind: "PersistentVolumeClaim", Name: "photos"},
 		StorageRef: v1alpha1.ObjectReference{Name: "s3"},
@@ -135,11 +139,13 @@ func TestAVolumeOfTheClusterCantBeReadFromHere(t *testing.T) {
 	app := v1alpha1.TypedObjectReference{Kind: "PersistentVolumeClaim", Name: "photos"}
 	g.Expect(
 		api.Create(
-			t.Context(), &v1alpha1.BackupStorage{ObjectMeta: meta("disk"),
+			t.Context(), &v1alpha1.BackupStorage{
+				ObjectMeta: meta("disk"),
 				Spec: v1alpha1.BackupStorageSpec{Storage: v1alpha1.Storage{
 					Provider: v1alpha1.ProviderLocal,
 					Local:    &v1alpha1.LocalStorage{PersistentVolumeClaim: &v1alpha1.ClaimVolumeSource{ClaimName: "disk"}},
-				}}})).To(Succeed())
+				}},
+			})).To(Succeed())
 	g.Expect(api.Create(t.Context(), &v1alpha1.Repository{ObjectMeta: meta("photos"), Spec: v1alpha1.RepositorySpec{
 		AppRef: app, StorageRef: v1alpha1.ObjectReference{Name: "disk"}, Path: "/photos",
 		EncryptionSecret: v1alpha1.ObjectReference{Name: "enc"},
@@ -170,8 +176,12 @@ func TestVolumeSnapshotsCantBeReadFromHere(t *testing.T) {
 	g.Expect(api.Create(t.Context(), snap)).To(Succeed())
 	snap.Status.Components = map[string]v1alpha1.Component{"pvc": {ID: "k"}}
 	g.Expect(api.Status().Update(t.Context(), snap)).To(Succeed())
-	for _, args := range [][]string{{"ls", "one"}, {"cat", "one", "x"}, {"download", "one", t.TempDir()},
-		{"diff", "one", "one"}} {
+	for _, args := range [][]string{
+		{"ls", "one"},
+		{"cat", "one", "x"},
+		{"download", "one", t.TempDir()},
+		{"diff", "one", "one"},
+	} {
 		r := runIn(t, append(append([]string{"snapshot"}, args...), "-n", ns)...)
 		g.Expect(r.code).To(Equal(1))
 		g.Expect(r.err).To(ContainSubstring("Snapshot one is made of VolumeSnapshots"), args[0])

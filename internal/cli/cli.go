@@ -85,7 +85,8 @@ func newHelp(root *cobra.Command) *cobra.Command {
 			return cmd.Help()
 		},
 		ValidArgsFunction: func(_ *cobra.Command, args []string, toComplete string) (
-			[]cobra.Completion, cobra.ShellCompDirective) {
+			[]cobra.Completion, cobra.ShellCompDirective,
+		) {
 			cmd, err := find(args)
 			if err != nil {
 				return nil, cobra.ShellCompDirectiveNoFileComp

@@ -35,56 +35,97 @@ func TestExitCodes(t *testing.T) {
 		err  string
 	}{
 		"help is fine": {"help", 0, ""},
-		"an unknown command": {"frobnicate", 2,
-			`unknown command "frobnicate" for "cairn": it has completion, get, ledger, pause, restore, resume, retention, snapshot, trigger, validate, version`},
-		"an unknown flag": {"get policies --frob", 2,
-			`unknown flag: --frob: see "cairn get policies --help"`},
+		"an unknown command": {
+			"frobnicate", 2,
+			`unknown command "frobnicate" for "cairn": it has completion, get, ledger, pause, restore, resume, retention, snapshot, trigger, validate, version`,
+		},
+		"an unknown flag": {
+			"get policies --frob", 2,
+			`unknown flag: --frob: see "cairn get policies --help"`,
+		},
 		"get of nothing": {
-			"get", 2, "say what to show: policies, backupsessions, snapshots, repositories, restorebatches or restoresessions"},
-		"get of something unknown": {"get pods", 2,
-			`unknown command "pods" for "cairn get": it has backupsessions, policies, repositories, restorebatches, restoresessions, snapshots`},
-		"two names": {"get policies a b", 2,
-			`wrong number of arguments: usage is "cairn get policies [NAME]"`},
-		"an unknown output": {"get policies -o wide", 2,
-			"unknown output format \"wide\": -o must be table, json or yaml"},
+			"get", 2, "say what to show: policies, backupsessions, snapshots, repositories, restorebatches or restoresessions",
+		},
+		"get of something unknown": {
+			"get pods", 2,
+			`unknown command "pods" for "cairn get": it has backupsessions, policies, repositories, restorebatches, restoresessions, snapshots`,
+		},
+		"two names": {
+			"get policies a b", 2,
+			`wrong number of arguments: usage is "cairn get policies [NAME]"`,
+		},
+		"an unknown output": {
+			"get policies -o wide", 2,
+			"unknown output format \"wide\": -o must be table, json or yaml",
+		},
 		"validate of nothing": {"validate", 2, `wrong number of arguments: usage is "cairn validate PATH..."`},
 		"restore to nowhere": {"restore --snapshot s", 2, "say where to restore to: pass --target for an " +
 			"existing object, or --new-claim for a new PersistentVolumeClaim"},
-		"restore of nothing": {"restore --target p", 2,
-			"say what to restore: pass --snapshot SNAPSHOT, or --repository REPOSITORY for its newest Snapshot"},
-		"restore of the latest of nothing": {"restore --target p --snapshot latest", 2,
-			"--snapshot latest needs --repository"},
-		"restore as nobody": {"restore --target p --snapshot s --run-as-user -1", 2,
-			"--run-as-user must be 0 or more"},
-		"a sidecar of a claim": {"restore --target p --snapshot s --sidecar", 2,
-			"--sidecar needs a workload: pass --target deployment/NAME, statefulset/NAME or daemonset/NAME"},
-		"a sidecar without a word": {"restore --target sts/p --snapshot s --sidecar", 2,
-			"--sidecar restores into volumes that are in use: pass --confirm with the UID of the workload"},
-		"a sidecar as another user": {"restore --target sts/p --snapshot s --sidecar --confirm u --run-as-user 1", 2,
-			"--sidecar and --run-as-user cannot be used together: the sidecar runs already"},
-		"a wait without end": {"restore --target p --snapshot s --timeout 0", 2,
-			"--timeout must be longer than zero, for example 10m"},
+		"restore of nothing": {
+			"restore --target p", 2,
+			"say what to restore: pass --snapshot SNAPSHOT, or --repository REPOSITORY for its newest Snapshot",
+		},
+		"restore of the latest of nothing": {
+			"restore --target p --snapshot latest", 2,
+			"--snapshot latest needs --repository",
+		},
+		"restore as nobody": {
+			"restore --target p --snapshot s --run-as-user -1", 2,
+			"--run-as-user must be 0 or more",
+		},
+		"a sidecar of a claim": {
+			"restore --target p --snapshot s --sidecar", 2,
+			"--sidecar needs a workload: pass --target deployment/NAME, statefulset/NAME or daemonset/NAME",
+		},
+		"a sidecar without a word": {
+			"restore --target sts/p --snapshot s --sidecar", 2,
+			"--sidecar restores into volumes that are in use: pass --confirm with the UID of the workload",
+		},
+		"a sidecar as another user": {
+			"restore --target sts/p --snapshot s --sidecar --confirm u --run-as-user 1", 2,
+			"--sidecar and --run-as-user cannot be used together: the sidecar runs already",
+		},
+		"a wait without end": {
+			"restore --target p --snapshot s --timeout 0", 2,
+			"--timeout must be longer than zero, for example 10m",
+		},
 		"a ledger without namespace": {"ledger log --ledger records", 2, "--ledger records is not NAMESPACE/NAME"},
-		"a ledger and a clone": {"ledger log --ledger a/b --dir c", 2,
-			"--ledger cannot be used together with --dir, --branch and --path: the Ledger says its branch and path"},
+		"a ledger and a clone": {
+			"ledger log --ledger a/b --dir c", 2,
+			"--ledger cannot be used together with --dir, --branch and --path: the Ledger says its branch and path",
+		},
 		"a url without ledger": {"ledger log --url https://x", 2, "--url needs --ledger; for a clone use --dir"},
 		"no commits":           {"ledger log -n 0", 2, "--limit must be 1 or more"},
-		"help about nothing we know": {"help frobnicate", 2,
-			`unknown help topic "frobnicate": "cairn help" lists the commands`},
+		"help about nothing we know": {
+			"help frobnicate", 2,
+			`unknown help topic "frobnicate": "cairn help" lists the commands`,
+		},
 		"help about a subcommand of another command": {"help get policies", 0, ""},
-		"completion for an unknown shell": {"completion tcsh", 2,
-			`unknown command "tcsh" for "cairn completion": it has bash, fish, powershell, zsh`},
-		"no cluster at all": {"get policies --kubeconfig EMPTY", 1,
-			"no cluster is configured: set --kubeconfig or KUBECONFIG"},
+		"completion for an unknown shell": {
+			"completion tcsh", 2,
+			`unknown command "tcsh" for "cairn completion": it has bash, fish, powershell, zsh`,
+		},
+		"no cluster at all": {
+			"get policies --kubeconfig EMPTY", 1,
+			"no cluster is configured: set --kubeconfig or KUBECONFIG",
+		},
 		"version without any cluster": {"version --kubeconfig EMPTY", 0, ""},
-		"a cluster that does not answer": {"get policies --kubeconfig UNREACHABLE", 1,
-			"reach the cluster: dial tcp 127.0.0.1:1: connect: connection refused: check --kubeconfig and --context"},
-		"a context that is not there": {"get policies --kubeconfig UNREACHABLE --context x", 1,
-			`read the kubeconfig: invalid configuration: context was not found for specified context: x`},
-		"a kubeconfig that is not there": {"get policies --kubeconfig /nonexistent/k", 1,
-			"read the kubeconfig: stat /nonexistent/k: no such file or directory"},
-		"trigger where no cluster is": {"trigger bc/a --session s --kubeconfig UNREACHABLE", 1,
-			"reach the cluster: dial tcp 127.0.0.1:1: connect: connection refused: check --kubeconfig and --context"},
+		"a cluster that does not answer": {
+			"get policies --kubeconfig UNREACHABLE", 1,
+			"reach the cluster: dial tcp 127.0.0.1:1: connect: connection refused: check --kubeconfig and --context",
+		},
+		"a context that is not there": {
+			"get policies --kubeconfig UNREACHABLE --context x", 1,
+			`read the kubeconfig: invalid configuration: context was not found for specified context: x`,
+		},
+		"a kubeconfig that is not there": {
+			"get policies --kubeconfig /nonexistent/k", 1,
+			"read the kubeconfig: stat /nonexistent/k: no such file or directory",
+		},
+		"trigger where no cluster is": {
+			"trigger bc/a --session s --kubeconfig UNREACHABLE", 1,
+			"reach the cluster: dial tcp 127.0.0.1:1: connect: connection refused: check --kubeconfig and --context",
+		},
 		"version does not need the cluster": {"version --kubeconfig UNREACHABLE", 0, ""},
 	}
 	for name, tt := range tests {
@@ -151,7 +192,8 @@ func TestVersion(t *testing.T) {
 			Template: corev1.PodTemplateSpec{
 				ObjectMeta: metav1.ObjectMeta{Labels: labels},
 				Spec: corev1.PodSpec{
-					Containers: []corev1.Container{{Name: "manager", Image: "registry.example.com/manager:v1"}}},
+					Containers: []corev1.Container{{Name: "manager", Image: "registry.example.com/manager:v1"}},
+				},
 			},
 		},
 	})).To(Succeed())

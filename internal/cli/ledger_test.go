@@ -24,8 +24,10 @@ import (
 )
 
 func backup(name, phase, reason string) ledger.Object {
-	return ledger.Object{Kind: "BackupSession", Namespace: "shop", Name: name, UID: "u", Phase: phase, Reason: reason,
-		Revision: "main@sha1:4be2"}
+	return ledger.Object{
+		Kind: "BackupSession", Namespace: "shop", Name: name, UID: "u", Phase: phase, Reason: reason,
+		Revision: "main@sha1:4be2",
+	}
 }
 
 // records makes a repository with the commits of two clusters and one of somebody else, and returns the hashes.
@@ -43,17 +45,21 @@ func records(t testing.TB, prefix string) (*git.Repository, string, []string) {
 	for i, c := range []struct{ file, message string }{
 		{"README.md", "Begin\n"},
 		{ledger.Folder(prefix, "one") + "/records/a", ledger.Message("one", []ledger.Object{backup("a", "Succeeded", "")})},
-		{ledger.Folder(prefix, "two") + "/records/b",
+		{
+			ledger.Folder(prefix, "two") + "/records/b",
 			ledger.Message(
-				"two", []ledger.Object{backup("b", "Failed", "TargetsFailed"), backup("c", "Succeeded", "Succeeded")})},
+				"two", []ledger.Object{backup("b", "Failed", "TargetsFailed"), backup("c", "Succeeded", "Succeeded")}),
+		},
 		{ledger.Folder(prefix, "one") + "/STATUS.md", ledger.Message("one", nil)},
 	} {
 		g.Expect(os.MkdirAll(filepath.Join(dir, filepath.Dir(c.file)), 0o750)).To(Succeed())
 		g.Expect(os.WriteFile(filepath.Join(dir, c.file), []byte(c.message), 0o600)).To(Succeed())
 		_, err := w.Add(c.file)
 		g.Expect(err).NotTo(HaveOccurred())
-		who := object.Signature{Name: "Cairn", Email: "cairn@example.com",
-			When: time.Date(2026, 11, 20, 8, i, 0, 0, time.UTC)}
+		who := object.Signature{
+			Name: "Cairn", Email: "cairn@example.com",
+			When: time.Date(2026, 11, 20, 8, i, 0, 0, time.UTC),
+		}
 		hash, err := w.Commit(c.message, &git.CommitOptions{Author: &who, Committer: &who})
 		g.Expect(err).NotTo(HaveOccurred())
 		hashes = append(hashes, hash.String()[:7])
@@ -102,11 +108,15 @@ func TestLedgerLogOfClone(t *testing.T) {
 			"--dir " + fetched, hashes, "2026-11-20T08:03:00Z  #3  bring STATUS.md up to date\n2026-11-20T08:02:00Z  #2  " +
 				"shop: 1 succeeded, 1 failed\n",
 		},
-		"one cluster": {"--cluster two --dir " + dir, hashes,
-			"2026-11-20T08:02:00Z  #2  shop: 1 succeeded, 1 failed\n"},
+		"one cluster": {
+			"--cluster two --dir " + dir, hashes,
+			"2026-11-20T08:02:00Z  #2  shop: 1 succeeded, 1 failed\n",
+		},
 		"the newest one": {"-n 1 --dir " + dir, hashes, "2026-11-20T08:03:00Z  #3  bring STATUS.md up to date\n"},
-		"a folder inside the clone": {"-n 1 --dir " + filepath.Join(dir, "clusters", "one"), hashes,
-			"2026-11-20T08:03:00Z  #3  bring STATUS.md up to date\n"},
+		"a folder inside the clone": {
+			"-n 1 --dir " + filepath.Join(dir, "clusters", "one"), hashes,
+			"2026-11-20T08:03:00Z  #3  bring STATUS.md up to date\n",
+		},
 		"below a path": {"-v --path ./deep/er --dir " + below, belowHashes, verboseLog},
 		"below a path, of one cluster": {
 			"--path deep/er --cluster two --dir " + below, belowHashes,

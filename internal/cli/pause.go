@@ -55,7 +55,8 @@ If the policy in Git sets spec.paused, the next change of policy overrides this.
 
 // pause sets spec.paused of an invoker. It refuses the child of a batch, whose schedule belongs to the batch.
 func pause(ctx context.Context, o command.Options, api client.Client, namespace string, ref v1alpha1.TypedLocalObjectReference,
-	paused bool) error {
+	paused bool,
+) error {
 	var invoker client.Object
 	var field *bool
 	if ref.Kind == v1alpha1.BackupBatchKind {

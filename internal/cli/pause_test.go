@@ -39,11 +39,16 @@ func TestPauseAndResume(t *testing.T) {
 	g.Expect(api.Get(t.Context(), client.ObjectKey{Namespace: ns, Name: "photos"}, &photos)).To(Succeed())
 	at := metav1.NewTime(pinned)
 	photos.Status.Conditions = []metav1.Condition{
-		{Type: v1alpha1.ConditionProtected, Status: metav1.ConditionFalse, Reason: v1alpha1.ReasonLate, Message: "too old",
-			LastTransitionTime: at}}
+		{
+			Type: v1alpha1.ConditionProtected, Status: metav1.ConditionFalse, Reason: v1alpha1.ReasonLate, Message: "too old",
+			LastTransitionTime: at,
+		},
+	}
 	photos.Status.Sessions = []v1alpha1.SessionStatus{{Name: "by-hand", Conditions: []metav1.Condition{
-		{Type: v1alpha1.ConditionSlotsMissed, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonSuspended,
-			Message: "slots pass", LastTransitionTime: at},
+		{
+			Type: v1alpha1.ConditionSlotsMissed, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonSuspended,
+			Message: "slots pass", LastTransitionTime: at,
+		},
 	}}}
 	g.Expect(api.Status().Update(t.Context(), &photos)).To(Succeed())
 	g.Expect(runIn(t, "get", "policies", "-n", ns).out).
@@ -51,7 +56,8 @@ func TestPauseAndResume(t *testing.T) {
 	for _, o := range policies {
 		if o.GetName() == "shop" {
 			photos.OwnerReferences = []metav1.OwnerReference{
-				*metav1.NewControllerRef(o, v1alpha1.GroupVersion.WithKind(v1alpha1.BackupBatchKind))}
+				*metav1.NewControllerRef(o, v1alpha1.GroupVersion.WithKind(v1alpha1.BackupBatchKind)),
+			}
 		}
 	}
 	g.Expect(api.Update(t.Context(), &photos)).To(Succeed())
@@ -60,11 +66,13 @@ func TestPauseAndResume(t *testing.T) {
 			Equal(
 				result{
 					code: 1,
-					err:  "error: BackupConfiguration/photos has no schedule of its own: pause or resume its batch, batch/shop\n"}))
+					err:  "error: BackupConfiguration/photos has no schedule of its own: pause or resume its batch, batch/shop\n",
+				}))
 	g.Expect(runIn(t, "pause", "bc/nosuch", "-n", ns)).
 		To(
 			Equal(
 				result{
-					code: 1, err: "error: there is no BackupConfiguration nosuch in namespace pause: \"get policies\" lists them\n"}))
+					code: 1, err: "error: there is no BackupConfiguration nosuch in namespace pause: \"get policies\" lists them\n",
+				}))
 	g.Expect(runIn(t, "pause", "shop", "-n", ns).code).To(Equal(2))
 }

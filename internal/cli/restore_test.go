@@ -18,8 +18,10 @@ func TestRestore(t *testing.T) {
 
 	t.Run("the newest of a repository, as a user", func(t *testing.T) {
 		g := NewWithT(t)
-		args := []string{"restore", "web-again", "-n", ns, "--repository", "shop-web", "--snapshot", "latest", "--target",
-			"web-restored", "--run-as-user", "1000"}
+		args := []string{
+			"restore", "web-again", "-n", ns, "--repository", "shop-web", "--snapshot", "latest", "--target",
+			"web-restored", "--run-as-user", "1000",
+		}
 		g.Expect(runIn(t, args...)).To(Equal(result{out: "restoresession/web-again created\n"}))
 		var s v1alpha1.RestoreSession
 		g.Expect(api.Get(t.Context(), client.ObjectKey{Namespace: ns, Name: "web-again"}, &s)).To(Succeed())
@@ -36,7 +38,8 @@ func TestRestore(t *testing.T) {
 				Equal(
 					result{
 						code: 1,
-						err:  "error: restoresession/web-again exists already and restores something else: choose another name\n"}))
+						err:  "error: restoresession/web-again exists already and restores something else: choose another name\n",
+					}))
 	})
 
 	t.Run("a component of a snapshot, with a name made of target and time", func(t *testing.T) {
@@ -81,22 +84,37 @@ func TestRestore(t *testing.T) {
 			kind  v1alpha1.TypedObjectReference
 			addon string // and its parameters
 		}{
-			"service/db": {"--addon postgres-addon --param secretName=db,sslMode=require --param args=--no-owner",
+			"service/db": {
+				"--addon postgres-addon --param secretName=db,sslMode=require --param args=--no-owner",
 				v1alpha1.TypedObjectReference{Kind: "Service", Name: "db"},
-				`postgres-addon {"args":"--no-owner","secretName":"db","sslMode":"require"}`},
-			"svc/redis": {"--addon redis-addon --param secretName=redis --confirm uid",
-				v1alpha1.TypedObjectReference{Kind: "Service", Name: "redis"}, `redis-addon {"secretName":"redis"}`},
+				`postgres-addon {"args":"--no-owner","secretName":"db","sslMode":"require"}`,
+			},
+			"svc/redis": {
+				"--addon redis-addon --param secretName=redis --confirm uid",
+				v1alpha1.TypedObjectReference{Kind: "Service", Name: "redis"},
+				`redis-addon {"secretName":"redis"}`,
+			},
 			"secret/binding": {"", v1alpha1.TypedObjectReference{Kind: "Secret", Name: "binding"}, ""},
-			"secret/login": {"--addon mariadb-addon", v1alpha1.TypedObjectReference{Kind: "Secret", Name: "login"},
-				"mariadb-addon "},
-			"appbinding/shop": {"--addon mysql-addon",
+			"secret/login": {
+				"--addon mariadb-addon",
+				v1alpha1.TypedObjectReference{Kind: "Secret", Name: "login"},
+				"mariadb-addon ",
+			},
+			"appbinding/shop": {
+				"--addon mysql-addon",
 				v1alpha1.TypedObjectReference{APIGroup: "appcatalog.appscode.com", Kind: "AppBinding", Name: "shop"},
-				"mysql-addon "},
-			"cluster/pg": {"", v1alpha1.TypedObjectReference{APIGroup: "postgresql.cnpg.io", Kind: "Cluster", Name: "pg"},
-				""},
-			"Cluster/other": {"--param args=--no-owner",
+				"mysql-addon ",
+			},
+			"cluster/pg": {
+				"",
+				v1alpha1.TypedObjectReference{APIGroup: "postgresql.cnpg.io", Kind: "Cluster", Name: "pg"},
+				"",
+			},
+			"Cluster/other": {
+				"--param args=--no-owner",
 				v1alpha1.TypedObjectReference{APIGroup: "postgresql.cnpg.io", Kind: "Cluster", Name: "other"},
-				`postgres-addon {"args":"--no-owner"}`},
+				`postgres-addon {"args":"--no-owner"}`,
+			},
 		} {
 			g := NewWithT(t)
 			r := runIn(t, append([]string{"restore", "-n", ns, "--snapshot", "dumps", "--component", "dump", "--target", target},
@@ -120,8 +138,10 @@ func TestRestore(t *testing.T) {
 
 	t.Run("a new claim, twice", func(t *testing.T) {
 		g := NewWithT(t)
-		args := []string{"restore", "new", "-n", ns, "--snapshot", "db-1", "--new-claim", "copy-${POD_ORDINAL}", "--size",
-			"1024Mi", "--storage-class", "fast"}
+		args := []string{
+			"restore", "new", "-n", ns, "--snapshot", "db-1", "--new-claim", "copy-${POD_ORDINAL}", "--size",
+			"1024Mi", "--storage-class", "fast",
+		}
 		g.Expect(runIn(t, args...)).To(Equal(result{out: "restoresession/new created\n"}))
 		var s v1alpha1.RestoreSession
 		g.Expect(api.Get(t.Context(), client.ObjectKey{Namespace: ns, Name: "new"}, &s)).To(Succeed())
@@ -137,8 +157,10 @@ func TestRestore(t *testing.T) {
 		g := NewWithT(t)
 		shots := &v1alpha1.Repository{
 			ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "shots"},
-			Spec: v1alpha1.RepositorySpec{Driver: v1alpha1.DriverVolumeSnapshotter,
-				AppRef: v1alpha1.TypedObjectReference{Kind: v1alpha1.KindPersistentVolumeClaim, Name: "a"}},
+			Spec: v1alpha1.RepositorySpec{
+				Driver: v1alpha1.DriverVolumeSnapshotter,
+				AppRef: v1alpha1.TypedObjectReference{Kind: v1alpha1.KindPersistentVolumeClaim, Name: "a"},
+			},
 		}
 		g.Expect(api.Create(t.Context(), shots)).To(Succeed())
 		g.Expect(runIn(t, "restore", "volumes", "-n", ns, "--repository", "shots", "--new-claim", "data-${POD_ORDINAL}",
@@ -234,8 +256,10 @@ func TestRestoreWait(t *testing.T) {
 			name := strings.ToLower(string(tt.phase))
 			s := &v1alpha1.RestoreSession{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: name}}
 			whenThere(t, s, func(ctx context.Context) error {
-				c := v1alpha1.RestoredComponent{Phase: tt.phase, Reason: tt.reason, Error: "it holds files", SizeBytes: 12 << 20,
-					Files: 40, OwnersNotRestored: 2}
+				c := v1alpha1.RestoredComponent{
+					Phase: tt.phase, Reason: tt.reason, Error: "it holds files", SizeBytes: 12 << 20,
+					Files: 40, OwnersNotRestored: 2,
+				}
 				s.Status.Phase, s.Status.Reason, s.Status.Duration = tt.phase, tt.reason, "3s"
 				s.Status.Components = map[string]v1alpha1.RestoredComponent{"data": c}
 				if tt.code != 0 {

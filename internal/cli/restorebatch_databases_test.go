@@ -47,26 +47,34 @@ func TestRestoreOfABatchWithDatabases(t *testing.T) {
 				{Name: "cnpg", AppRef: v1alpha1.TypedObjectReference{APIGroup: "postgresql.cnpg.io", Kind: "Cluster", Name: "pg"}},
 			},
 			Sessions: []v1alpha1.BackupBatchSession{
-				session("hourly", v1alpha1.BatchSessionTarget{Name: "orders",
-					Addon: addon("postgres-addon", "logical-backup", "secretName", "pg", "databases", "orders", "args", "--no-sync")}),
+				session("hourly", v1alpha1.BatchSessionTarget{
+					Name:  "orders",
+					Addon: addon("postgres-addon", "logical-backup", "secretName", "pg", "databases", "orders", "args", "--no-sync"),
+				}),
 				session("nightly",
 					v1alpha1.BatchSessionTarget{Name: "web", Addon: addon("workload-addon", "logical-backup", "paths", "/pages")},
 					v1alpha1.BatchSessionTarget{Name: "orders", Addon: addon("postgres-addon", "LogicalBackup", "secretName", "pg")},
-					v1alpha1.BatchSessionTarget{Name: "blog",
-						Addon: addon("mariadb-addon", "logical-backup", "secretName", "my", "usernameKey", "user")},
-					v1alpha1.BatchSessionTarget{Name: "cache",
-						Addon: addon("redis-addon", "logical-backup", "secretName", "redis", "user", "keeper")},
+					v1alpha1.BatchSessionTarget{
+						Name:  "blog",
+						Addon: addon("mariadb-addon", "logical-backup", "secretName", "my", "usernameKey", "user"),
+					},
+					v1alpha1.BatchSessionTarget{
+						Name:  "cache",
+						Addon: addon("redis-addon", "logical-backup", "secretName", "redis", "user", "keeper"),
+					},
 					v1alpha1.BatchSessionTarget{Name: "bound"}, v1alpha1.BatchSessionTarget{Name: "cnpg"}),
 				session(
 					"weekly", v1alpha1.BatchSessionTarget{
-						Name: "blog", Addon: addon("mariadb-addon", "logical-backup", "secretName", "another")}),
+						Name: "blog", Addon: addon("mariadb-addon", "logical-backup", "secretName", "another"),
+					}),
 				session("base", v1alpha1.BatchSessionTarget{Name: "cnpg", Addon: addon("postgres-addon", "physical-backup")}),
 			},
 		},
 	}
 	g.Expect(api.Create(t.Context(), batch)).To(Succeed())
 	batch.Status.Targets = []v1alpha1.BatchTargetStatus{
-		{Name: "cache-service-redis", FoundBy: "cache", AppRef: service("redis")}}
+		{Name: "cache-service-redis", FoundBy: "cache", AppRef: service("redis")},
+	}
 	g.Expect(api.Status().Update(t.Context(), batch)).To(Succeed())
 	restored := func(name string) map[string]v1alpha1.RestoreBatchTarget {
 		t.Helper()
@@ -89,12 +97,18 @@ func TestRestoreOfABatchWithDatabases(t *testing.T) {
 		g.Expect(run(args)).To(Equal(result{out: "restorebatch/plain created\n"}))
 		g.Expect(restored("plain")).To(Equal(map[string]v1alpha1.RestoreBatchTarget{
 			"web": {Name: "web", Verify: true},
-			"orders": {Name: "orders",
-				Addon: addon("postgres-addon", "logical-backup-restore", "secretName", "pg")},
-			"blog": {Name: "blog",
-				Addon: addon("mariadb-addon", "logical-backup-restore", "secretName", "my", "usernameKey", "user")},
-			"cache-service-redis": {Name: "cache-service-redis",
-				Addon: addon("redis-addon", "logical-backup-restore", "secretName", "redis", "user", "keeper")},
+			"orders": {
+				Name:  "orders",
+				Addon: addon("postgres-addon", "logical-backup-restore", "secretName", "pg"),
+			},
+			"blog": {
+				Name:  "blog",
+				Addon: addon("mariadb-addon", "logical-backup-restore", "secretName", "my", "usernameKey", "user"),
+			},
+			"cache-service-redis": {
+				Name:  "cache-service-redis",
+				Addon: addon("redis-addon", "logical-backup-restore", "secretName", "redis", "user", "keeper"),
+			},
 			"bound": {Name: "bound"},
 			"cnpg":  {Name: "cnpg", Addon: addon("postgres-addon", "logical-backup-restore")},
 		}))
@@ -179,7 +193,8 @@ func TestRestoreOfABatchWithDatabases(t *testing.T) {
 		g.Expect(api.Create(t.Context(), &rbacv1.Role{
 			ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "backups"},
 			Rules: []rbacv1.PolicyRule{
-				{APIGroups: []string{v1alpha1.Group}, Resources: []string{"*"}, Verbs: []string{"*"}}},
+				{APIGroups: []string{v1alpha1.Group}, Resources: []string{"*"}, Verbs: []string{"*"}},
+			},
 		})).To(Succeed())
 		g.Expect(api.Create(t.Context(), &rbacv1.RoleBinding{
 			ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "backups"},

@@ -109,8 +109,11 @@ func TestRestoreOfABatch(t *testing.T) {
 					{Name: "uploads", Phase: v1alpha1.RestoreSessionFailed, Reason: "VolumeNotEmpty", Message: "it holds files"},
 				},
 				ScaledDown: []v1alpha1.ScaledWorkload{
-					{Kind: "Deployment", Name: "web", UID: "1", Before: 2, Replicas: 2, Phase: v1alpha1.ScaleLeft,
-						Message: "scale it up"}},
+					{
+						Kind: "Deployment", Name: "web", UID: "1", Before: 2, Replicas: 2, Phase: v1alpha1.ScaleLeft,
+						Message: "scale it up",
+					},
+				},
 				Conditions: []metav1.Condition{{
 					Type: "Ready", Status: metav1.ConditionFalse, Reason: "TargetsFailed", Message: "not restored: target uploads",
 					LastTransitionTime: metav1.NewTime(pinned),

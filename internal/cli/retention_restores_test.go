@@ -37,7 +37,8 @@ func TestRetentionExplainSeesRestoresElsewhere(t *testing.T) {
 	role := &rbacv1.Role{
 		ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "reader"},
 		Rules: []rbacv1.PolicyRule{
-			{APIGroups: []string{v1alpha1.Group}, Resources: []string{"*"}, Verbs: []string{"get", "list"}}},
+			{APIGroups: []string{v1alpha1.Group}, Resources: []string{"*"}, Verbs: []string{"get", "list"}},
+		},
 	}
 	g.Expect(api.Create(t.Context(), role)).To(Succeed())
 	g.Expect(api.Create(t.Context(), &rbacv1.RoleBinding{

@@ -77,7 +77,8 @@ func parseInvoker(arg string) (v1alpha1.TypedLocalObjectReference, error) {
 
 // sessionsOf returns the names of the sessions of an invoker.
 func sessionsOf(ctx context.Context, api client.Client, namespace string, ref v1alpha1.TypedLocalObjectReference) (
-	[]string, error) {
+	[]string, error,
+) {
 	var sessions []v1alpha1.SessionConfig
 	key := client.ObjectKey{Namespace: namespace, Name: ref.Name}
 	var err error
@@ -119,7 +120,8 @@ func sessionNames(args []string) command.NameReader {
 
 // trigger creates the BackupSession of this second, or finds it, and returns its name.
 func trigger(ctx context.Context, o command.Options, api client.Client, namespace string,
-	ref v1alpha1.TypedLocalObjectReference, session string) (string, error) {
+	ref v1alpha1.TypedLocalObjectReference, session string,
+) (string, error) {
 	known, err := sessionsOf(ctx, api, namespace, ref)
 	if err != nil {
 		return "", err
@@ -167,7 +169,8 @@ func trigger(ctx context.Context, o command.Options, api client.Client, namespac
 
 // followBackup waits for the end of a BackupSession.
 func followBackup(ctx context.Context, o command.Options, api client.Client, key client.ObjectKey,
-	timeout time.Duration) error {
+	timeout time.Duration,
+) error {
 	return command.Follow(ctx, o, "backupsession/"+key.Name, timeout, func(ctx context.Context) (command.Progress, error) {
 		var s v1alpha1.BackupSession
 		if err := api.Get(ctx, key, &s); err != nil {

@@ -46,13 +46,17 @@ func ends(t testing.TB, ns, name string, phase v1alpha1.BackupSessionPhase, reas
 	t.Helper()
 	s := &v1alpha1.BackupSession{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: name}}
 	whenThere(t, s, func(ctx context.Context) error {
-		ready := metav1.Condition{Type: "Ready", Status: metav1.ConditionFalse, Reason: reason, Message: message,
-			LastTransitionTime: metav1.NewTime(pinned)}
+		ready := metav1.Condition{
+			Type: "Ready", Status: metav1.ConditionFalse, Reason: reason, Message: message,
+			LastTransitionTime: metav1.NewTime(pinned),
+		}
 		if phase == v1alpha1.BackupSessionSucceeded {
 			ready.Status = metav1.ConditionTrue
 		}
-		target := v1alpha1.BackupTargetStatus{Name: "web", Phase: phase, Reason: reason, Size: "12.222 MiB",
-			Uploaded: "1.500 MiB"}
+		target := v1alpha1.BackupTargetStatus{
+			Name: "web", Phase: phase, Reason: reason, Size: "12.222 MiB",
+			Uploaded: "1.500 MiB",
+		}
 		target.AppRef = v1alpha1.TypedObjectReference{APIGroup: "apps", Kind: "Deployment", Name: "web"}
 		s.Status.Phase, s.Status.Reason, s.Status.Duration = phase, reason, "41s"
 		s.Status.Targets, s.Status.Conditions = []v1alpha1.BackupTargetStatus{target}, []metav1.Condition{ready}
@@ -95,8 +99,10 @@ func TestTrigger(t *testing.T) {
 		other := &v1alpha1.BackupSession{
 			ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: taken},
 			Spec: v1alpha1.BackupSessionSpec{
-				Invoker: v1alpha1.TypedLocalObjectReference{APIGroup: v1alpha1.Group, Kind: "BackupConfiguration",
-					Name: "photos-by"}, Session: "hand",
+				Invoker: v1alpha1.TypedLocalObjectReference{
+					APIGroup: v1alpha1.Group, Kind: "BackupConfiguration",
+					Name: "photos-by",
+				}, Session: "hand",
 			},
 		}
 		g.Expect(api.Create(t.Context(), other)).To(Succeed())
@@ -120,7 +126,8 @@ func TestTrigger(t *testing.T) {
 		"a policy that is not there": {
 			"trigger bc/nosuch --session hourly",
 			result{
-				code: 1, err: "error: there is no BackupConfiguration nosuch in namespace trigger: \"get policies\" lists them\n"},
+				code: 1, err: "error: there is no BackupConfiguration nosuch in namespace trigger: \"get policies\" lists them\n",
+			},
 		},
 		"not a policy": {
 			"trigger shop --session hourly",

@@ -68,19 +68,31 @@ func TestValidate(t *testing.T) {
 		args  string
 		code  int
 	}{
-		"valid directory": {map[string]string{"shop/shop.yaml": shop, "shop/storage.yaml": storage},
-			"shop", 0},
-		"valid directory, verbose": {map[string]string{"shop/shop.yaml": shop, "shop/storage.yaml": storage},
-			"shop --verbose", 0},
+		"valid directory": {
+			map[string]string{"shop/shop.yaml": shop, "shop/storage.yaml": storage},
+			"shop", 0,
+		},
+		"valid directory, verbose": {
+			map[string]string{"shop/shop.yaml": shop, "shop/storage.yaml": storage},
+			"shop --verbose", 0,
+		},
 		"a class that deletes the data": {
 			map[string]string{"a/snaps.yaml": snapshots, "own.yaml": ownAddon, "classes.yaml": snapshotClasses},
-			"a --known own.yaml --known classes.yaml", 0},
-		"a class that nobody knows": {map[string]string{"a/snaps.yaml": snapshots, "own.yaml": ownAddon},
-			"a --known own.yaml", 0},
-		"valid single file in a namespace": {map[string]string{"shop/storage.yaml": storage}, "shop/storage.yaml -n shop",
-			0},
-		"mistakes of one file": {map[string]string{"shop/shop.yaml": broken, "shop/storage.yaml": storage},
-			"shop", 1},
+			"a --known own.yaml --known classes.yaml", 0,
+		},
+		"a class that nobody knows": {
+			map[string]string{"a/snaps.yaml": snapshots, "own.yaml": ownAddon},
+			"a --known own.yaml", 0,
+		},
+		"valid single file in a namespace": {
+			map[string]string{"shop/storage.yaml": storage},
+			"shop/storage.yaml -n shop",
+			0,
+		},
+		"mistakes of one file": {
+			map[string]string{"shop/shop.yaml": broken, "shop/storage.yaml": storage},
+			"shop", 1,
+		},
 		"mistakes seen from inside":    {map[string]string{"shop.yaml": broken}, ".", 1},
 		"a path that is not there":     {nil, "nosuch", 1},
 		"an empty directory":           {map[string]string{"shop/README.md": "no policy"}, "shop", 1},
@@ -89,15 +101,21 @@ func TestValidate(t *testing.T) {
 		"one namespace, not said":      {map[string]string{"a/s.yaml": namespaced(storage, "shop")}, "a", 0},
 		"another namespace than said":  {map[string]string{"a/s.yaml": namespaced(storage, "shop")}, "a -n blog", 1},
 		"two namespaces": {
-			map[string]string{"a/s.yaml": namespaced(storage, "shop") + "---\n" + namespaced(storage, "blog")}, "a", 1},
+			map[string]string{"a/s.yaml": namespaced(storage, "shop") + "---\n" + namespaced(storage, "blog")}, "a", 1,
+		},
 		"two namespaces and a mistake": {
-			map[string]string{"a/s.yaml": namespaced(broken, "shop") + "---\n" + namespaced(storage, "blog")}, "a", 1},
+			map[string]string{"a/s.yaml": namespaced(broken, "shop") + "---\n" + namespaced(storage, "blog")}, "a", 1,
+		},
 		"two namespaces with an account": {
 			map[string]string{"a/s.yaml": namespaced(storage, "shop") + "---\n" + namespaced(storage, "blog")},
-			"a --service-account", 0},
+			"a --service-account", 0,
+		},
 		"a reference from one path to other": {map[string]string{"a/shop.yaml": shop, "b/storage.yaml": storage}, "a b", 0},
-		"an object in two paths": {map[string]string{"a/storage.yaml": storage, "b/storage.yaml": storage}, "a b",
-			1},
+		"an object in two paths": {
+			map[string]string{"a/storage.yaml": storage, "b/storage.yaml": storage},
+			"a b",
+			1,
+		},
 		"one directory in two paths": {map[string]string{
 			"a/shop.yaml": shop, "a/storage.yaml": storage,
 			"b/shop.yaml": strings.NewReplacer("name: shop\n", "name: shop2\n", "shop-web", "shop2-web", "shop-db", "shop2-db",
@@ -110,29 +128,39 @@ func TestValidate(t *testing.T) {
 			"prod/kustomization.yaml": "namespace: prod\nresources: [../base]\n",
 		}, "prod", 0},
 		"a part of no database": {map[string]string{"orders.yaml": orders("schemas: public")}, "orders.yaml -n shop", 1},
-		"a part of a database": {map[string]string{"orders.yaml": orders("schemas: public, databases: orders")},
-			"orders.yaml -n shop", 0},
+		"a part of a database": {
+			map[string]string{"orders.yaml": orders("schemas: public, databases: orders")},
+			"orders.yaml -n shop", 0,
+		},
 		"what only a cluster tells": {
-			map[string]string{"orders.yaml": strings.NewReplacer("kind: Service", "kind: Secret",
-				"    addon: {name: postgres-addon, tasks: [{name: logical-backup, params: {secretName: db, }}]}\n",
-				"").Replace(orders("")),
+			map[string]string{
+				"orders.yaml": strings.NewReplacer("kind: Service", "kind: Secret",
+					"    addon: {name: postgres-addon, tasks: [{name: logical-backup, params: {secretName: db, }}]}\n",
+					"").Replace(orders("")),
 				"restore.yaml": head + "RestoreSession\nmetadata:\n  name: r\nspec:\n  target: {kind: Secret, name: db}\n  " +
-					"dataSource: {snapshot: latest, repository: orders}\n"}, ". -n shop", 0},
+					"dataSource: {snapshot: latest, repository: orders}\n",
+			}, ". -n shop", 0,
+		},
 		"what only a cluster tells, verbose": {
-			map[string]string{"orders.yaml": strings.NewReplacer("kind: Service", "kind: Secret",
-				"    addon: {name: postgres-addon, tasks: [{name: logical-backup, params: {secretName: db, }}]}\n",
-				"").Replace(orders("")),
+			map[string]string{
+				"orders.yaml": strings.NewReplacer("kind: Service", "kind: Secret",
+					"    addon: {name: postgres-addon, tasks: [{name: logical-backup, params: {secretName: db, }}]}\n",
+					"").Replace(orders("")),
 				"restore.yaml": head + "RestoreSession\nmetadata:\n  name: r\nspec:\n  target: {kind: Secret, name: db}\n  " +
-					"dataSource: {snapshot: latest, repository: orders}\n"}, ". -n shop -v", 0},
+					"dataSource: {snapshot: latest, repository: orders}\n",
+			}, ". -n shop -v", 0,
+		},
 		"one directory in two paths, verbose": {map[string]string{
 			"a/shop.yaml": shop, "a/storage.yaml": storage,
 			"b/shop.yaml": strings.NewReplacer("name: shop\n", "name: shop2\n", "shop-web", "shop2-web", "shop-db", "shop2-db",
 				"shop-uploads", "shop2-uploads", "/shop/db", "/shop2/db", "/shop/uploads", "/shop2/uploads", "directory: /shop/web",
 				"directory: shop/web/").Replace(shop),
 		}, "a b --verbose", 1},
-		"what nothing tells": {map[string]string{"restore.yaml": head + "RestoreBatch\nmetadata:\n  name: r\nspec:\n  " +
-			"dataSource: {backupBatch: b, backupSession: latest}\n  targets: [{name: db, target: {kind: Service, name: db}}]\n"},
-			". -n shop", 1},
+		"what nothing tells": {
+			map[string]string{"restore.yaml": head + "RestoreBatch\nmetadata:\n  name: r\nspec:\n  " +
+				"dataSource: {backupBatch: b, backupSession: latest}\n  targets: [{name: db, target: {kind: Service, name: db}}]\n"},
+			". -n shop", 1,
+		},
 		"an overlay that leads out": {map[string]string{
 			"base/storage.yaml": storage, "base/kustomization.yaml": "resources: [storage.yaml]\n",
 			"prod/kustomization.yaml": "resources: [../base]\n",

@@ -36,8 +36,10 @@ func service(change ...func(*corev1.Service)) *corev1.Service {
 func slice(pods ...string) []discoveryv1.EndpointSlice {
 	s := discoveryv1.EndpointSlice{Ports: []discoveryv1.EndpointPort{{Name: new("pg"), Port: new(int32(15432))}}}
 	for _, p := range pods {
-		s.Endpoints = append(s.Endpoints, discoveryv1.Endpoint{Addresses: []string{"10.1.0.1"},
-			TargetRef: &corev1.ObjectReference{Kind: "Pod", Name: p}})
+		s.Endpoints = append(s.Endpoints, discoveryv1.Endpoint{
+			Addresses: []string{"10.1.0.1"},
+			TargetRef: &corev1.ObjectReference{Kind: "Pod", Name: p},
+		})
 	}
 	return []discoveryv1.EndpointSlice{s}
 }
@@ -75,8 +77,10 @@ func TestLocate(t *testing.T) {
 		s.Spec.Type, s.Spec.ExternalName, s.Spec.ClusterIP = corev1.ServiceTypeExternalName, "pg.example.com", ""
 	})
 	two := service(func(s *corev1.Service) {
-		s.Spec.Ports = append(s.Spec.Ports, corev1.ServicePort{Name: "metrics", Port: 9187,
-			TargetPort: intstr.FromInt32(9187)})
+		s.Spec.Ports = append(s.Spec.Ports, corev1.ServicePort{
+			Name: "metrics", Port: 9187,
+			TargetPort: intstr.FromInt32(9187),
+		})
 	})
 	running := []corev1.Pod{pod("db-0", "postgres:16.4-bookworm", "docker.io/library/postgres@"+digest)}
 	for name, tc := range map[string]struct {
@@ -87,8 +91,10 @@ func TestLocate(t *testing.T) {
 		says    string
 	}{
 		"the image that runs, by its digest": {
-			binding: database.OfService("db"), around: database.Surroundings{Service: service(), Slices: slice("db-0"),
-				Pods: running},
+			binding: database.OfService("db"), around: database.Surroundings{
+				Service: service(), Slices: slice("db-0"),
+				Pods: running,
+			},
 			want: database.Location{
 				Host: "db.shop.svc", Port: "5432", Image: "docker.io/library/postgres@" +
 					digest, Version: "16.4", PullSecrets: []corev1.LocalObjectReference{
@@ -136,8 +142,10 @@ func TestLocate(t *testing.T) {
 		"the first pod by name, whatever the order": {
 			binding: database.OfService("db"),
 			around: database.Surroundings{
-				Service: service(), Slices: slice("db-1", "db-0"), Pods: []corev1.Pod{pod("db-1", "postgres:1", ""),
-					pod("db-0", "postgres:2", "")},
+				Service: service(), Slices: slice("db-1", "db-0"), Pods: []corev1.Pod{
+					pod("db-1", "postgres:1", ""),
+					pod("db-0", "postgres:2", ""),
+				},
 			},
 			want: database.Location{
 				Host: "db.shop.svc", Port: "5432", Image: "postgres:2", Version: "2", PullSecrets: []corev1.LocalObjectReference{
@@ -175,8 +183,10 @@ func TestLocate(t *testing.T) {
 			reason: v1alpha1.ReasonTargetNotReady, says: "no endpoint that is ready",
 		},
 		"no endpoint is ready": {
-			binding: database.OfService("db"), around: database.Surroundings{Service: service(), Slices: notReady,
-				Pods: running}, reason: v1alpha1.ReasonTargetNotReady, says: "no endpoint that is ready",
+			binding: database.OfService("db"), around: database.Surroundings{
+				Service: service(), Slices: notReady,
+				Pods: running,
+			}, reason: v1alpha1.ReasonTargetNotReady, says: "no endpoint that is ready",
 		},
 		"several ports": {
 			binding: database.OfService("db"), around: database.Surroundings{Service: two},
@@ -382,8 +392,10 @@ func TestTypeOf(t *testing.T) {
 		return &corev1.Secret{Type: corev1.SecretType(kind), Data: map[string][]byte{"type": []byte(inside)}}
 	}
 	binding := func(kind, databaseType string) *unstructured.Unstructured {
-		return &unstructured.Unstructured{Object: map[string]any{"kind": kind,
-			"spec": map[string]any{"type": databaseType}}}
+		return &unstructured.Unstructured{Object: map[string]any{
+			"kind": kind,
+			"spec": map[string]any{"type": databaseType},
+		}}
 	}
 	for name, tc := range map[string]struct {
 		object runtime.Object

@@ -49,8 +49,10 @@ func Locate(b Binding, in Surroundings) (Location, *v1alpha1.ResolvedError) {
 	}
 	service := in.Service
 	if service == nil {
-		return Location{}, &v1alpha1.ResolvedError{Reason: v1alpha1.ReasonTargetNotFound,
-			Message: "there is no Service " + b.Service}
+		return Location{}, &v1alpha1.ResolvedError{
+			Reason:  v1alpha1.ReasonTargetNotFound,
+			Message: "there is no Service " + b.Service,
+		}
 	}
 	if service.Spec.Type == corev1.ServiceTypeExternalName {
 		if b.Port == "" && len(service.Spec.Ports) == 1 {
@@ -66,8 +68,10 @@ func Locate(b Binding, in Surroundings) (Location, *v1alpha1.ResolvedError) {
 	if endpoint == nil {
 		return Location{}, notReady("Service %s has no endpoint that is ready: the database does not run, or is not ready yet", service.Name)
 	}
-	out := Location{Host: service.Name + "." + in.Namespace + ".svc", Port: strconv.Itoa(int(port.Port)),
-		Version: b.Version}
+	out := Location{
+		Host: service.Name + "." + in.Namespace + ".svc", Port: strconv.Itoa(int(port.Port)),
+		Version: b.Version,
+	}
 	if service.Spec.ClusterIP == corev1.ClusterIPNone {
 		out.Port = strconv.Itoa(int(number)) // Nothing translates the ports of a headless Service.
 	}

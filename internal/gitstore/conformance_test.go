@@ -18,10 +18,12 @@ var servers = map[string]struct {
 	"HTTP, filter":                     {opts: []serverOption{blobless}},
 	"HTTP, filter and objects by hash": {opts: []serverOption{lazyAll}},
 	"HTTP, filter and reachable objects": {
-		opts: []serverOption{withConfig("uploadpack.allowFilter=true", "uploadpack.allowReachableSHA1InWant=true")}},
+		opts: []serverOption{withConfig("uploadpack.allowFilter=true", "uploadpack.allowReachableSHA1InWant=true")},
+	},
 	"HTTP, filter advertised but refused": {opts: []serverOption{lazyAll, withConfig("uploadpackfilter.allow=false")}},
 	"HTTP, tree filter refused, blob granted": {
-		opts: []serverOption{blobless, withConfig("uploadpackfilter.tree.allow=false")}},
+		opts: []serverOption{blobless, withConfig("uploadpackfilter.tree.allow=false")},
+	},
 	"SSH, no filter": {ssh: true},
 	"SSH, filter":    {ssh: true, opts: []serverOption{lazyAll}},
 }
@@ -119,7 +121,8 @@ func TestReadFileInBloblessStore(t *testing.T) {
 	}{
 		"objects by hash": {[]serverOption{lazyAll}, nil},
 		"reachable objects": {
-			[]serverOption{withConfig("uploadpack.allowFilter=true", "uploadpack.allowReachableSHA1InWant=true")}, nil},
+			[]serverOption{withConfig("uploadpack.allowFilter=true", "uploadpack.allowReachableSHA1InWant=true")}, nil,
+		},
 		"filter only":      {[]serverOption{blobless}, ErrNoBlob},
 		"no filter at all": {nil, nil},
 	} {

@@ -156,8 +156,10 @@ func TestFaults(t *testing.T) {
 		"429 on fetch":        {"service=git-upload-pack", status(429, "slow down"), ErrUnreachable},
 		"500 on push":         {post, status(500, "oops"), ErrUnreachable},
 		"login page":          {"service=git-upload-pack", status(200, "<html>sign in</html>"), ErrNoRepository},
-		"cut before the push": {post, func(http.Handler, http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) },
-			ErrUnreachable},
+		"cut before the push": {
+			post, func(http.Handler, http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) },
+			ErrUnreachable,
+		},
 		"cut in the listing": {"service=git-upload-pack", dropped(30), ErrUnreachable},
 		"redirect to another host": {"service=git-upload-pack", func(_ http.Handler, w http.ResponseWriter, r *http.Request) {
 			http.Redirect(w, r, "http://elsewhere.invalid/repo.git/info/refs", http.StatusFound)

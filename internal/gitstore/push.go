@@ -62,8 +62,10 @@ func (s *Store) push(ctx context.Context) (_ Outcome, err error) {
 	tip, err := s.readBack(ctx)
 	switch {
 	case err != nil:
-		return "", &RemoteError{Op: "push", Kind: ErrOutcomeUnknown,
-			Message: s.remote.secrets.scrub(said.Error() + "; " + err.Error())}
+		return "", &RemoteError{
+			Op: "push", Kind: ErrOutcomeUnknown,
+			Message: s.remote.secrets.scrub(said.Error() + "; " + err.Error()),
+		}
 	case tip == s.head:
 		s.landed()
 		return alreadyThere, nil

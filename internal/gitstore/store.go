@@ -168,7 +168,8 @@ func (s *Store) AcceptRewrite() error {
 // conversation opens a service within the time limit of one exchange. The returned context belongs to the whole
 // exchange and ends with cancel.
 func (s *Store) conversation(ctx context.Context, svc service) (conversation, context.Context, context.CancelFunc,
-	error) {
+	error,
+) {
 	if s.lock == nil {
 		return nil, ctx, nil, os.ErrClosed
 	}

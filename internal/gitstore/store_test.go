@@ -37,8 +37,10 @@ func TestOpenRefuses(t *testing.T) {
 		"full name as branch":    {func(o *Options) { o.Branch = "refs/heads/x" }, "not valid"},
 		"branch with a newline":  {func(o *Options) { o.Branch = "x\ny" }, "not valid"},
 		"no branch":              {func(o *Options) { o.Branch = "" }, "not valid"},
-		"SSH without known host": {func(o *Options) { o.URL, o.Auth = "git@h:r.git", Auth{Identity: newSSHKey(t)} },
-			"known_hosts is required"},
+		"SSH without known host": {
+			func(o *Options) { o.URL, o.Auth = "git@h:r.git", Auth{Identity: newSSHKey(t)} },
+			"known_hosts is required",
+		},
 		"SSH, host not known": {func(o *Options) {
 			o.URL, o.Auth = "git@h:r.git", Auth{Identity: newSSHKey(t), KnownHosts: []byte(knownHost(t, "other:22"))}
 		}, "known_hosts has no key of h:22"},
@@ -108,8 +110,10 @@ func TestCorruptStore(t *testing.T) {
 		"deleted":   func(t *testing.T, p string, _ *rand.Rand) { must(t, os.Remove(p)) },
 		"scrambled": scramble,
 	}
-	patterns := []string{"objects.git/objects/??/*", "objects.git/objects/pack/*.pack", "objects.git/objects/pack/*.idx",
-		"objects.git/objects/*/*", "store.json"}
+	patterns := []string{
+		"objects.git/objects/??/*", "objects.git/objects/pack/*.pack", "objects.git/objects/pack/*.idx",
+		"objects.git/objects/*/*", "store.json",
+	}
 	for config, opts := range map[string][]serverOption{"plain": nil, "lazy": {lazyAll}} {
 		base, dir := packAndLoose(t, opts)
 		for what, do := range damage {

@@ -94,7 +94,8 @@ func download(ctx context.Context, c conversation, r request, limit int64, into 
 // receive makes one request and passes the pack to sink. If have is set and the server does not know it, receive
 // returns false and does not call sink.
 func receive(ctx context.Context, c conversation, r request, limit int64, sink func(*boundedReader) error) (
-	bool, error) {
+	bool, error,
+) {
 	req := uploadRequest(c, r)
 	body, err := encodeRequest(req)
 	if err != nil {
@@ -122,8 +123,10 @@ func receive(ctx context.Context, c conversation, r request, limit int64, sink f
 func uploadRequest(c conversation, r request) *packp.UploadPackRequest {
 	req := packp.NewUploadPackRequest()
 	caps := c.refs().Capabilities
-	for _, cap := range []capability.Capability{capability.OFSDelta, capability.Shallow, capability.Sideband64k,
-		capability.NoProgress} {
+	for _, cap := range []capability.Capability{
+		capability.OFSDelta, capability.Shallow, capability.Sideband64k,
+		capability.NoProgress,
+	} {
 		if caps.Supports(cap) {
 			_ = req.Capabilities.Set(cap)
 		}

@@ -26,13 +26,15 @@ func flush() (*v1alpha1.HookTemplate, hook.Container) {
 			ObjectMeta: metav1.ObjectMeta{Namespace: "hooks", Name: "t"},
 			Spec: v1alpha1.HookTemplateSpec{
 				Params: []v1alpha1.Parameter{{Name: "mode", Default: "soft"}, {Name: "claim"}},
-				Executor: &v1alpha1.HookExecutor{Type: v1alpha1.HookExecutorFunction,
+				Executor: &v1alpha1.HookExecutor{
+					Type: v1alpha1.HookExecutorFunction,
 					Function: &v1alpha1.HookFunctionExecutor{
 						Name:         "flush",
 						Env:          []corev1.EnvVar{{Name: "MODE", Value: "${mode}"}},
 						Volumes:      []v1alpha1.Volume{claim("data", "${claim}")},
 						VolumeMounts: []corev1.VolumeMount{{Name: "data", MountPath: "/data/${mode}"}},
-					}},
+					},
+				},
 			},
 		}, hook.Container{MoverImage: "example/mover:v1", Function: &v1alpha1.Function{
 			ObjectMeta: metav1.ObjectMeta{Name: "flush"},

@@ -160,8 +160,10 @@ func TestMistakesAreFoundBeforeAnythingRuns(t *testing.T) {
 	}{
 		"a parameter is missing": {info(""), required, "params", `the HookTemplate "t" needs the parameter "user"`},
 		"a parameter is empty":   {info(`{"user":""}`), required, "params", `needs the parameter "user"`},
-		"a parameter is not declared": {info(`{"user":"u","pass":"p"}`), required, "params.pass",
-			`has no parameter "pass"; it has: user`},
+		"a parameter is not declared": {
+			info(`{"user":"u","pass":"p"}`), required, "params.pass",
+			`has no parameter "pass"; it has: user`,
+		},
 		"a parameter is a number": {info(`{"user":1}`), required, "params.user", "put it in quotes"},
 		"a variable takes a name": {
 			info(`{"user":"u"}`, v1alpha1.HookVariable{Name: "user"}), required, "variables[0].name", "is taken",

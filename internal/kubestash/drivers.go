@@ -17,5 +17,9 @@ const (
 // Drivers lists the refused drivers of KubeStash. The remaining one, VolumeSnapshotter, means the same in both systems.
 var Drivers = []Driver{
 	{"Restic", noRestic},
-	{"WalG", noTool}, {"Solr", noTool}, {"Medusa", noTool}, {"ClickHouseBackup", noTool}, {"Neo4jAdmin", noTool},
+	{"WalG", noTool},
+	{"Solr", noTool},
+	{"Medusa", noTool},
+	{"ClickHouseBackup", noTool},
+	{"Neo4jAdmin", noTool},
 }

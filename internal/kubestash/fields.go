@@ -51,8 +51,10 @@ func OwnFields(owner string) []Field {
 	var out []Field
 	for _, l := range lines() {
 		if l.owner == owner && !covered(out, l.path) {
-			out = append(out, Field{Owner: owner, Own: l.path, Path: l.path, Type: l.kind,
-				Difference: difference(owner, l.path)})
+			out = append(out, Field{
+				Owner: owner, Own: l.path, Path: l.path, Type: l.kind,
+				Difference: difference(owner, l.path),
+			})
 		}
 	}
 	return out

@@ -138,8 +138,10 @@ func keptSnapshots(in []v1alpha1.SnapshotStatusInfo, full []v1alpha1.Snapshot) [
 		if slices.ContainsFunc(full, func(f v1alpha1.Snapshot) bool { return f.Name == s.Name }) {
 			continue
 		}
-		out = append(out, v1alpha1.SnapshotStatusInfo{Name: s.Name, Phase: s.Phase, AppRef: s.AppRef,
-			Repository: s.Repository})
+		out = append(out, v1alpha1.SnapshotStatusInfo{
+			Name: s.Name, Phase: s.Phase, AppRef: s.AppRef,
+			Repository: s.Repository,
+		})
 	}
 	return out
 }

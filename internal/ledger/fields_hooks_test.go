@@ -22,7 +22,8 @@ func TestRecordsOfHooks(t *testing.T) {
 		PostHooks: []v1alpha1.HookStatus{{Name: "thaw", Phase: v1alpha1.HookSucceeded, Attempts: 1}},
 	}
 	resolved := &v1alpha1.ResolvedHooks{
-		Pre: []v1alpha1.ResolvedHook{{Name: "freeze", Values: []v1alpha1.HookValue{{Name: "user", Value: "s3cr3t"}}}}}
+		Pre: []v1alpha1.ResolvedHook{{Name: "freeze", Values: []v1alpha1.HookValue{{Name: "user", Value: "s3cr3t"}}}},
+	}
 	session, snapshots := run()
 	session.Status.Hooks, session.Status.Resolved.Hooks = statuses, resolved
 	session.Status.Targets[0].Hooks, session.Status.Resolved.Targets[0].Hooks = statuses, resolved

@@ -10,8 +10,10 @@ func keptBackup(in *v1alpha1.ResolvedBackup) *v1alpha1.ResolvedBackup {
 	if in == nil {
 		return nil
 	}
-	out := &v1alpha1.ResolvedBackup{Policy: keptPolicy(in.Policy), Schedule: in.Schedule, RestorePoint: in.RestorePoint,
-		Timeout: in.Timeout, SuccessPolicy: keptSuccessPolicy(in.SuccessPolicy)}
+	out := &v1alpha1.ResolvedBackup{
+		Policy: keptPolicy(in.Policy), Schedule: in.Schedule, RestorePoint: in.RestorePoint,
+		Timeout: in.Timeout, SuccessPolicy: keptSuccessPolicy(in.SuccessPolicy),
+	}
 	out.ExecutionOrder, out.MaxParallel = in.ExecutionOrder, in.MaxParallel
 	for _, t := range in.Targets {
 		kept := v1alpha1.ResolvedTarget{
@@ -32,8 +34,10 @@ func keptSuccessPolicy(p *v1alpha1.SuccessPolicy) *v1alpha1.SuccessPolicy {
 	if p == nil {
 		return nil
 	}
-	return &v1alpha1.SuccessPolicy{Empty: p.Empty, Unreadable: p.Unreadable, Changed: p.Changed,
-		MaxShrinkPercent: p.MaxShrinkPercent}
+	return &v1alpha1.SuccessPolicy{
+		Empty: p.Empty, Unreadable: p.Unreadable, Changed: p.Changed,
+		MaxShrinkPercent: p.MaxShrinkPercent,
+	}
 }
 
 func keptRestore(in *v1alpha1.ResolvedRestore) *v1alpha1.ResolvedRestore {

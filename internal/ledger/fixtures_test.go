@@ -99,8 +99,10 @@ func runTarget(i int, name string) (v1alpha1.BackupTargetStatus, v1alpha1.Snapsh
 	c := v1alpha1.Component{
 		Phase: v1alpha1.SnapshotSucceeded, Driver: v1alpha1.DriverKopia, ID: fmt.Sprintf("%032x", 0x6b7f9c0ffee0+i*7919),
 		Path: "var/www", Size: "12.222 MiB", SizeBytes: 12815695 + int64(i), Uploaded: "1.500 MiB", UploadedBytes: 1572864,
-		ComponentCounts: v1alpha1.ComponentCounts{Files: 1200 + int64(i), Directories: 80, Symlinks: 3, HardLinks: 2,
-			PreviousSizeBytes: 12815600},
+		ComponentCounts: v1alpha1.ComponentCounts{
+			Files: 1200 + int64(i), Directories: 80, Symlinks: 3, HardLinks: 2,
+			PreviousSizeBytes: 12815600,
+		},
 		StartTime: at(4 + i), CompletionTime: at(39 + i), Duration: "35.120s",
 		Progress: &v1alpha1.ComponentProgress{FilesDone: 5},
 	}
@@ -134,7 +136,8 @@ func runTarget(i int, name string) (v1alpha1.BackupTargetStatus, v1alpha1.Snapsh
 }
 
 func resolvedTarget(name string, t v1alpha1.BackupTargetStatus,
-	info v1alpha1.SnapshotStatusInfo) v1alpha1.ResolvedTarget {
+	info v1alpha1.SnapshotStatusInfo,
+) v1alpha1.ResolvedTarget {
 	user := int64(33)
 	return v1alpha1.ResolvedTarget{
 		Name: name, AppRef: t.AppRef, Configuration: t.Configuration,
@@ -147,7 +150,8 @@ func resolvedTarget(name string, t v1alpha1.BackupTargetStatus,
 					Name: "app-export-0", Image: "registry.example/app:v2", Args: []string{"--password=s3cr3t"},
 					Command: []string{"s3cr3t"},
 					Env:     []corev1.EnvVar{{Name: "PASSWORD", Value: "s3cr3t"}}, WorkingDir: "s3cr3t",
-				}}},
+				}},
+			},
 			Container:   &corev1.Container{Env: []corev1.EnvVar{{Name: "A", Value: "s3cr3t"}}},
 			Volumes:     []corev1.Volume{{Name: "s3cr3t"}},
 			PodMetadata: &v1alpha1.TemplateMetadata{Annotations: map[string]string{"a": "s3cr3t"}},

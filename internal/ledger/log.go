@@ -49,8 +49,10 @@ func Log(ctx context.Context, remote *gitstore.Remote, branch string, limit int)
 	if !ok || limit <= 0 {
 		return nil, nil
 	}
-	d := gitstore.Download{Want: []plumbing.Hash{tip}, Depth: limit, Pack: logPack, Object: logObject,
-		Unpacked: logUnpacked}
+	d := gitstore.Download{
+		Want: []plumbing.Hash{tip}, Depth: limit, Pack: logPack, Object: logObject,
+		Unpacked: logUnpacked,
+	}
 	if listing.CanFilter() {
 		d.OmitFiles = 1
 	}

@@ -49,8 +49,10 @@ func TestSubject(t *testing.T) {
 func TestMessage(t *testing.T) {
 	objects := []Object{
 		{Kind: "RestoreSession", Namespace: "shop", Name: "drill", Phase: "Succeeded", Reason: "Succeeded"},
-		{Kind: "BackupSession", Namespace: "shop", Name: "b", Phase: "Failed", Reason: "TargetsFailed",
-			Revision: "main@sha1:2222"},
+		{
+			Kind: "BackupSession", Namespace: "shop", Name: "b", Phase: "Failed", Reason: "TargetsFailed",
+			Revision: "main@sha1:2222",
+		},
 		{Kind: "BackupSession", Namespace: "blog", Name: "a", Phase: "Succeeded", Revision: "main@sha1:1111"},
 		{Kind: "BackupSession", Namespace: "shop", Name: "c", Phase: "Succeeded", Revision: "main@sha1:1111"},
 	}
@@ -92,8 +94,10 @@ func TestMessageIsBounded(t *testing.T) {
 	g := NewWithT(t)
 	var objects []Object
 	for i := range 1000 {
-		objects = append(objects, Object{Kind: "BackupSession", Namespace: "n", Name: fmt.Sprintf("%04d", i),
-			Phase: "Succeeded"})
+		objects = append(objects, Object{
+			Kind: "BackupSession", Namespace: "n", Name: fmt.Sprintf("%04d", i),
+			Phase: "Succeeded",
+		})
 	}
 	text := Message("c1", objects)
 	g.Expect(text).To(ContainSubstring("\nand 800 more\n"))

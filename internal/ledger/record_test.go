@@ -258,8 +258,10 @@ func TestTheRecordOfAVolumeSnapshot(t *testing.T) {
 	}
 	record, err := BackupRecord("production", session, snapshots)
 	g.Expect(err).NotTo(HaveOccurred())
-	for _, says := range []string{"snapshotHandle: snap-17", "driver: disk.example.com",
-		"volumeSnapshotName: data-1795154820", "restoreSize: 1073741824", "storageClassName: disk"} {
+	for _, says := range []string{
+		"snapshotHandle: snap-17", "driver: disk.example.com",
+		"volumeSnapshotName: data-1795154820", "restoreSize: 1073741824", "storageClassName: disk",
+	} {
 		g.Expect(record.Content).To(ContainSubstring(says))
 	}
 }

@@ -58,8 +58,10 @@ func restoreBatchDocument(cluster string, b *v1alpha1.RestoreBatch) document {
 		})
 	}
 	if r := in.Resolved; r != nil {
-		status.Resolved = &v1alpha1.ResolvedRestoreBatch{Policy: keptPolicy(r.Policy), Timeout: r.Timeout,
-			SpecDigest: r.SpecDigest, Namespace: r.Namespace}
+		status.Resolved = &v1alpha1.ResolvedRestoreBatch{
+			Policy: keptPolicy(r.Policy), Timeout: r.Timeout,
+			SpecDigest: r.SpecDigest, Namespace: r.Namespace,
+		}
 		for _, t := range r.Targets {
 			status.Resolved.Targets = append(status.Resolved.Targets, v1alpha1.ResolvedRestoreTarget{
 				Name: t.Name, RestoreSession: t.RestoreSession, Target: t.Target, Repository: t.Repository, Snapshot: t.Snapshot,

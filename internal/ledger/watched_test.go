@@ -12,22 +12,46 @@ func TestWatched(t *testing.T) {
 		source      Source
 		want        bool
 	}{
-		"the same repository and branch": {"https://git.example/a/b.git", "main",
-			Source{URL: "https://git.example/a/b", Ref: "main"}, true},
-		"another spelling of the repository": {"https://git.example/a/b", "main",
-			Source{URL: "ssh://git@GIT.example:22/A/B.git", Ref: "main"}, true},
-		"a full ref": {"https://git.example/a/b", "main",
-			Source{URL: "https://git.example/a/b", Ref: "refs/heads/main"}, true},
-		"another case": {"https://git.example/a/b", "Main",
-			Source{URL: "https://git.example/a/b", Ref: "main"}, true},
-		"another branch": {"https://git.example/a/b", "backup-records",
-			Source{URL: "https://git.example/a/b", Ref: "main"}, false},
-		"another repository": {"https://git.example/a/b", "main",
-			Source{URL: "https://git.example/a/c", Ref: "main"}, false},
-		"a source that follows no branch": {"https://git.example/a/b", "main", Source{URL: "https://git.example/a/b"},
-			false},
-		"a tag of the branch's name": {"https://git.example/a/b", "main",
-			Source{URL: "https://git.example/a/b", Ref: "refs/tags/main"}, false},
+		"the same repository and branch": {
+			"https://git.example/a/b.git", "main",
+			Source{URL: "https://git.example/a/b", Ref: "main"},
+			true,
+		},
+		"another spelling of the repository": {
+			"https://git.example/a/b", "main",
+			Source{URL: "ssh://git@GIT.example:22/A/B.git", Ref: "main"},
+			true,
+		},
+		"a full ref": {
+			"https://git.example/a/b", "main",
+			Source{URL: "https://git.example/a/b", Ref: "refs/heads/main"},
+			true,
+		},
+		"another case": {
+			"https://git.example/a/b", "Main",
+			Source{URL: "https://git.example/a/b", Ref: "main"},
+			true,
+		},
+		"another branch": {
+			"https://git.example/a/b", "backup-records",
+			Source{URL: "https://git.example/a/b", Ref: "main"},
+			false,
+		},
+		"another repository": {
+			"https://git.example/a/b", "main",
+			Source{URL: "https://git.example/a/c", Ref: "main"},
+			false,
+		},
+		"a source that follows no branch": {
+			"https://git.example/a/b", "main",
+			Source{URL: "https://git.example/a/b"},
+			false,
+		},
+		"a tag of the branch's name": {
+			"https://git.example/a/b", "main",
+			Source{URL: "https://git.example/a/b", Ref: "refs/tags/main"},
+			false,
+		},
 		"a source whose url cannot be read":     {"https://git.example/a/b", "main", Source{URL: "::", Ref: "main"}, false},
 		"a Ledger that names no repository yet": {"", "main", Source{URL: "", Ref: "main"}, false},
 	}

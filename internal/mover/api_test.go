@@ -69,8 +69,10 @@ func run(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, "make client:", err)
 		return 1
 	}
-	for _, file := range []string{"admission/mover_policy.yaml", "admission/trigger_policy.yaml",
-		"admission/snapshotter_policy.yaml", "rbac/mover_role.yaml", "rbac/snapshotter_role.yaml", "rbac/trigger_role.yaml"} {
+	for _, file := range []string{
+		"admission/mover_policy.yaml", "admission/trigger_policy.yaml",
+		"admission/snapshotter_policy.yaml", "rbac/mover_role.yaml", "rbac/snapshotter_role.yaml", "rbac/trigger_role.yaml",
+	} {
 		if err := create(filepath.Join(root, file)); err != nil {
 			fmt.Fprintln(os.Stderr, "create", file, err)
 			return 1
@@ -132,12 +134,16 @@ func as(t testing.TB, namespace, account, podName string) dynamic.Interface {
 	if podName != "" {
 		pod := &corev1.Pod{
 			ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: podName},
-			Spec: corev1.PodSpec{ServiceAccountName: account,
-				Containers: []corev1.Container{{Name: "mover", Image: "none"}}},
+			Spec: corev1.PodSpec{
+				ServiceAccountName: account,
+				Containers:         []corev1.Container{{Name: "mover", Image: "none"}},
+			},
 		}
 		g.Expect(admin.Create(t.Context(), pod)).To(Succeed())
-		request.Spec.BoundObjectRef = &authenticationv1.BoundObjectReference{Kind: "Pod", APIVersion: "v1", Name: pod.Name,
-			UID: pod.UID}
+		request.Spec.BoundObjectRef = &authenticationv1.BoundObjectReference{
+			Kind: "Pod", APIVersion: "v1", Name: pod.Name,
+			UID: pod.UID,
+		}
 	}
 	sa := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: account}}
 	g.Expect(admin.SubResource("token").Create(t.Context(), sa, request)).To(Succeed())
@@ -151,10 +157,14 @@ func as(t testing.TB, namespace, account, podName string) dynamic.Interface {
 func snapshot(t testing.TB, namespace, name, movers string) *v1alpha1.Snapshot {
 	t.Helper()
 	s := &v1alpha1.Snapshot{
-		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name,
-			Annotations: map[string]string{v1alpha1.AnnotationMovers: movers}},
-		Spec: v1alpha1.SnapshotSpec{SnapshotID: "01", Repository: "r", Session: "s", BackupSession: "b", Version: "v1",
-			AppRef: v1alpha1.TypedObjectReference{Kind: "PersistentVolumeClaim", Name: "data"}},
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: namespace, Name: name,
+			Annotations: map[string]string{v1alpha1.AnnotationMovers: movers},
+		},
+		Spec: v1alpha1.SnapshotSpec{
+			SnapshotID: "01", Repository: "r", Session: "s", BackupSession: "b", Version: "v1",
+			AppRef: v1alpha1.TypedObjectReference{Kind: "PersistentVolumeClaim", Name: "data"},
+		},
 	}
 	NewWithT(t).Expect(admin.Create(t.Context(), s)).To(Succeed())
 	return s
@@ -239,7 +249,8 @@ func TestAMoverChangesNothingElse(t *testing.T) {
 		Get(t.Context(), "any", metav1.GetOptions{})
 	g.Expect(err).To(MatchError(ContainSubstring("cannot get resource \"secrets\"")))
 	pod := &unstructured.Unstructured{
-		Object: map[string]any{"apiVersion": "v1", "kind": "Pod", "metadata": map[string]any{"name": "p"}}}
+		Object: map[string]any{"apiVersion": "v1", "kind": "Pod", "metadata": map[string]any{"name": "p"}},
+	}
 	_, err = c.Resource(corev1.SchemeGroupVersion.WithResource("pods")).Namespace(ns).
 		Create(t.Context(), pod, metav1.CreateOptions{})
 	g.Expect(err).To(MatchError(ContainSubstring("cannot create resource \"pods\"")))
@@ -291,8 +302,10 @@ func TestAMoverOfARestoreReportsToItsRestoreSession(t *testing.T) {
 	g := NewWithT(t)
 	ns := namespace(t)
 	r := &v1alpha1.RestoreSession{
-		ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "r",
-			Annotations: map[string]string{v1alpha1.AnnotationMovers: "data=restore-a"}},
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: ns, Name: "r",
+			Annotations: map[string]string{v1alpha1.AnnotationMovers: "data=restore-a"},
+		},
 		Spec: v1alpha1.RestoreSessionSpec{
 			Target:     &v1alpha1.TypedObjectReference{Kind: "PersistentVolumeClaim", Name: "data"},
 			DataSource: &v1alpha1.RestoreDataSource{Snapshot: "s"},
@@ -365,16 +378,20 @@ func TestATriggerPresetsNothingAndSpeaksForItsOwnCronJob(t *testing.T) {
 	ns := namespace(t)
 	long := strings.Repeat("c", 52)
 	clients := map[string]dynamic.Interface{}
-	for _, pod := range []string{"trigger-web-hourly-29588888-vwxyz", "trigger-web-29588888-vwxyz",
-		"trigger-web-hourly-nodigits-vwxyz", "trigger-web-hourly-29588888", (long + "-29588888")[:58] + "vwxyz", ""} {
+	for _, pod := range []string{
+		"trigger-web-hourly-29588888-vwxyz", "trigger-web-29588888-vwxyz",
+		"trigger-web-hourly-nodigits-vwxyz", "trigger-web-hourly-29588888", (long + "-29588888")[:58] + "vwxyz", "",
+	} {
 		clients[pod] = as(t, ns, v1alpha1.TriggerServiceAccount, pod)
 	}
 	session := func(change func(*unstructured.Unstructured)) *unstructured.Unstructured {
 		u := &unstructured.Unstructured{Object: map[string]any{
 			"apiVersion": v1alpha1.GroupVersion.String(), "kind": "BackupSession",
 			"metadata": map[string]any{"generateName": "x-"},
-			"spec": map[string]any{"session": "hourly",
-				"invoker": map[string]any{"apiGroup": v1alpha1.Group, "kind": "BackupConfiguration", "name": "web"}},
+			"spec": map[string]any{
+				"session": "hourly",
+				"invoker": map[string]any{"apiGroup": v1alpha1.Group, "kind": "BackupConfiguration", "name": "web"},
+			},
 		}}
 		u.SetAnnotations(map[string]string{v1alpha1.AnnotationCronJob: "trigger-web-hourly"})
 		if change != nil {
@@ -388,26 +405,34 @@ func TestATriggerPresetsNothingAndSpeaksForItsOwnCronJob(t *testing.T) {
 		message string
 	}{
 		"its own CronJob": {pod: "trigger-web-hourly-29588888-vwxyz"},
-		"its own CronJob of a long name": {pod: (long + "-29588888")[:58] + "vwxyz",
+		"its own CronJob of a long name": {
+			pod: (long + "-29588888")[:58] + "vwxyz",
 			change: func(u *unstructured.Unstructured) {
 				u.SetAnnotations(map[string]string{v1alpha1.AnnotationCronJob: long})
-			}},
+			},
+		},
 		"another CronJob": {pod: "trigger-web-29588888-vwxyz", message: "is not a pod of CronJob"},
-		"a CronJob that its own begins with": {pod: "trigger-web-hourly-29588888-vwxyz",
+		"a CronJob that its own begins with": {
+			pod: "trigger-web-hourly-29588888-vwxyz",
 			change: func(u *unstructured.Unstructured) {
 				u.SetAnnotations(map[string]string{v1alpha1.AnnotationCronJob: "trigger-web"})
-			}, message: "is not a pod of CronJob"},
+			}, message: "is not a pod of CronJob",
+		},
 		"a Job without a slot":   {pod: "trigger-web-hourly-nodigits-vwxyz", message: "is not a pod of CronJob"},
 		"a pod without a suffix": {pod: "trigger-web-hourly-29588888", message: "is not a pod of CronJob"},
 		"no pod":                 {pod: "", message: "must be bound to its pod"},
-		"no CronJob": {pod: "trigger-web-hourly-29588888-vwxyz", change: func(u *unstructured.Unstructured) {
-			u.SetAnnotations(nil)
+		"no CronJob": {
+			pod: "trigger-web-hourly-29588888-vwxyz", change: func(u *unstructured.Unstructured) {
+				u.SetAnnotations(nil)
+			},
+			message: "must name the CronJob",
 		},
-			message: "must name the CronJob"},
-		"a finalizer": {pod: "trigger-web-hourly-29588888-vwxyz", change: func(u *unstructured.Unstructured) {
-			u.SetFinalizers([]string{v1alpha1.FinalizerRecord})
+		"a finalizer": {
+			pod: "trigger-web-hourly-29588888-vwxyz", change: func(u *unstructured.Unstructured) {
+				u.SetFinalizers([]string{v1alpha1.FinalizerRecord})
+			},
+			message: "must preset no finalizers",
 		},
-			message: "must preset no finalizers"},
 		"an owner": {pod: "trigger-web-hourly-29588888-vwxyz", change: func(u *unstructured.Unstructured) {
 			u.SetOwnerReferences([]metav1.OwnerReference{{APIVersion: "v1", Kind: "ConfigMap", Name: "c", UID: "u"}})
 		}, message: "must preset no finalizers"},

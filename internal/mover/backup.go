@@ -135,7 +135,8 @@ func (b *backup) component(ctx context.Context, c task.Component, began time.Tim
 // source returns what a component backs up: a directory of its volume, or what its program writes. The caller calls
 // release after reading it.
 func (b *backup) source(ctx context.Context, c task.Component, previous *repository.Snapshot) (
-	_ repository.Source, release func(), _ *failure.Failure) {
+	_ repository.Source, release func(), _ *failure.Failure,
+) {
 	if c.Stream != nil {
 		if f := b.m.answers(ctx, c.Stream, v1alpha1.ReasonDumpFailed); f != nil {
 			return repository.Source{}, nil, f

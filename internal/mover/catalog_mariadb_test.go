@@ -30,10 +30,14 @@ func TestMariaDBTasks(t *testing.T) {
 		task         catalogTask
 		holds, lacks string
 	}{
-		"tables": {base.with("databases", "shop", "tables", "people,other"), "CREATE TABLE `other`",
-			"CREATE TABLE `large`"},
-		"further arguments": {base.with("databases", "shop", "args", "--no-data '--ignore-table=shop.people'"),
-			"CREATE TABLE `other`", "INSERT INTO"},
+		"tables": {
+			base.with("databases", "shop", "tables", "people,other"), "CREATE TABLE `other`",
+			"CREATE TABLE `large`",
+		},
+		"further arguments": {
+			base.with("databases", "shop", "args", "--no-data '--ignore-table=shop.people'"),
+			"CREATE TABLE `other`", "INSERT INTO",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			made := tc.task.backedUp(p, name)

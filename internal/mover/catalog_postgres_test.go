@@ -33,10 +33,14 @@ func TestPostgreSQLTasks(t *testing.T) {
 		"tables": {base.with("databases", "shop", "tables", "people,audit.*", "args",
 			"--no-owner --no-privileges"), "audit.events public.people\n"},
 		"schemas and tables": {base.with("databases", "shop", "schemas", "public", "tables", "peop*"), "public.people\n"},
-		"further arguments": {base.with("databases", "shop", "args", "--exclude-table=secrets '--exclude-table=audit.e*'"),
-			"public.people\n"},
-		"arguments as a shell": {base.with("databases", "shop", "args", `"--exclude-table=secrets" --exclude-schema='audit'`),
-			"public.people\n"},
+		"further arguments": {
+			base.with("databases", "shop", "args", "--exclude-table=secrets '--exclude-table=audit.e*'"),
+			"public.people\n",
+		},
+		"arguments as a shell": {
+			base.with("databases", "shop", "args", `"--exclude-table=secrets" --exclude-schema='audit'`),
+			"public.people\n",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)

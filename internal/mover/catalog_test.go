@@ -81,8 +81,10 @@ func (c catalogTask) components(p *pod, restore bool, names ...string) []task.Co
 		reference.Name = restoreOf
 	}
 	info := v1alpha1.AddonInfo{Name: c.addon, Tasks: []v1alpha1.TaskReference{reference}}
-	vars := catalog.Variables{MoverImage: "mover", TargetImage: "database", TargetHost: "127.0.0.1",
-		TargetPort: c.server.port}
+	vars := catalog.Variables{
+		MoverImage: "mover", TargetImage: "database", TargetHost: "127.0.0.1",
+		TargetPort: c.server.port,
+	}
 	if c.host != "" {
 		vars.TargetHost = c.host
 	}

@@ -81,18 +81,28 @@ func TestPostgreSQLTasksOverTLS(t *testing.T) {
 		"another authority":                {base, append(sealed[:4:4], "ca.crt", other.pem), "certificate verify failed"},
 		"another name":                     {elsewhere(base), trusting, `does not match host name "127.0.0.1"`},
 		"another name, which is asked for": {task: elsewhere(with("sslMode", "verify-ca")), secret: trusting},
-		"another authority, not looked at": {with("sslMode", "require"), append(sealed[:4:4], "ca.crt", other.pem),
-			"certificate verify failed"},
-		"no encryption": {with("sslMode", "disable"), sealed,
-			`user "sealed", database "shop", no encryption`},
+		"another authority, not looked at": {
+			with("sslMode", "require"), append(sealed[:4:4], "ca.crt", other.pem),
+			"certificate verify failed",
+		},
+		"no encryption": {
+			with("sslMode", "disable"), sealed,
+			`user "sealed", database "shop", no encryption`,
+		},
 		"verification without a CA": {with("sslMode", "verify-full"), sealed, "root certificate file"},
 		"a certificate instead of password": {
-			task: base, secret: []string{"username", "certified", "ca.crt", ours.pem, "tls.crt", cert, "tls.key", key}},
-		"no certificate": {base, []string{"username", "certified", "password", "x", "ca.crt", ours.pem},
-			"connection requires a valid client certificate"},
+			task: base, secret: []string{"username", "certified", "ca.crt", ours.pem, "tls.crt", cert, "tls.key", key},
+		},
+		"no certificate": {
+			base,
+			[]string{"username", "certified", "password", "x", "ca.crt", ours.pem},
+			"connection requires a valid client certificate",
+		},
 		"a certificate of another authority": {
-			base, []string{"username", "certified", "ca.crt", ours.pem, "tls.crt", foreignCert, "tls.key", foreignKey},
-			"unknown ca"},
+			base,
+			[]string{"username", "certified", "ca.crt", ours.pem, "tls.crt", foreignCert, "tls.key", foreignKey},
+			"unknown ca",
+		},
 	})
 }
 
@@ -111,21 +121,27 @@ func TestMariaDBTasksOverTLS(t *testing.T) {
 		"--protocol=tcp")
 	elsewhere := base
 	elsewhere.host = "127.0.0.1"
-	sealed, certified := []string{"username", "sealed", "password", "word of sealed"}, []string{"username", "certified",
-		"password", "word of certified"}
+	sealed, certified := []string{"username", "sealed", "password", "word of sealed"}, []string{
+		"username", "certified",
+		"password", "word of certified",
+	}
 	trusting := append(sealed[:4:4], "ca.crt", ours.pem)
 
 	logins(t, withSecret(t), map[string]login{
 		"verified with a CA": {task: base, secret: trusting},
-		"no encryption": {base.with("databases", "shop", "args", "--protocol=tcp --skip-ssl"), sealed,
-			"Access denied"},
+		"no encryption": {
+			base.with("databases", "shop", "args", "--protocol=tcp --skip-ssl"), sealed,
+			"Access denied",
+		},
 		"another name":      {elsewhere, trusting, "TLS/SSL error"},
 		"another authority": {base, append(sealed[:4:4], "ca.crt", other.pem), "TLS/SSL error"},
 		"a certificate": {
-			task: base, secret: append(certified[:4:4], "ca.crt", ours.pem, "tls.crt", cert, "tls.key", key)},
+			task: base, secret: append(certified[:4:4], "ca.crt", ours.pem, "tls.crt", cert, "tls.key", key),
+		},
 		"no certificate": {base, append(certified[:4:4], "ca.crt", ours.pem), "Access denied"},
 		"a certificate of another authority": {
-			base, append(certified[:4:4], "ca.crt", ours.pem, "tls.crt", foreignCert, "tls.key", foreignKey), "mariadb"},
+			base, append(certified[:4:4], "ca.crt", ours.pem, "tls.crt", foreignCert, "tls.key", foreignKey), "mariadb",
+		},
 	})
 }
 
@@ -154,13 +170,20 @@ func TestRedisTasksOverTLS(t *testing.T) {
 		// waits or, where the server takes a byte for the end of a line, is told so
 		"a port without TLS":                {plain, append(certified[:6:6], "ca.crt", ours.pem), "redis-cli"},
 		"a CA that the arguments leave out": {task: base.with("args", "--tls --insecure"), secret: certified},
-		"another authority": {base, append(certified[:6:6], "ca.crt", other.pem),
-			"certificate verify failed"},
+		"another authority": {
+			base, append(certified[:6:6], "ca.crt", other.pem),
+			"certificate verify failed",
+		},
 		"another name, unseen by redis-cli": {task: elsewhere, secret: append(certified[:6:6], "ca.crt", ours.pem)},
-		"no certificate": {base, []string{"password", "hunter2secret", "ca.crt", ours.pem},
-			"redis-cli ended with exit code 1"},
+		"no certificate": {
+			base,
+			[]string{"password", "hunter2secret", "ca.crt", ours.pem},
+			"redis-cli ended with exit code 1",
+		},
 		"a certificate of another authority": {
-			base, []string{"password", "hunter2secret", "ca.crt", ours.pem, "tls.crt", foreignCert, "tls.key", foreignKey},
-			"redis-cli ended with exit code 1"},
+			base,
+			[]string{"password", "hunter2secret", "ca.crt", ours.pem, "tls.crt", foreignCert, "tls.key", foreignKey},
+			"redis-cli ended with exit code 1",
+		},
 	})
 }

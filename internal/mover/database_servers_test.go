@@ -163,8 +163,10 @@ func startPostgreSQL(t testing.TB, options ...string) *databaseServer {
 // startOn starts a PostgreSQL server on a directory with its data.
 func (s *databaseServer) startOn(data string, options ...string) {
 	s.t.Helper()
-	s.start(func() error { _, err := s.psql("postgres", "SELECT 1"); return err }, "postgres", append([]string{"-D", data,
-		"-c", "listen_addresses=127.0.0.1", "-c", "port=" + s.port, "-c", "unix_socket_directories=", "-c", "fsync=off"},
+	s.start(func() error { _, err := s.psql("postgres", "SELECT 1"); return err }, "postgres", append([]string{
+		"-D", data,
+		"-c", "listen_addresses=127.0.0.1", "-c", "port=" + s.port, "-c", "unix_socket_directories=", "-c", "fsync=off",
+	},
 		options...)...)
 }
 
@@ -214,10 +216,12 @@ func mariadbShare() string {
 
 func (s *databaseServer) mariadbOptions(data string) []string {
 	share := mariadbShare()
-	return []string{"--no-defaults", "--datadir=" + data, "--tmpdir=" + s.dir, "--lc-messages-dir=" + share,
+	return []string{
+		"--no-defaults", "--datadir=" + data, "--tmpdir=" + s.dir, "--lc-messages-dir=" + share,
 		"--character-sets-dir=" + filepath.Join(share, "charsets"),
 		"--pid-file=" + filepath.Join(s.dir, "pid"), "--innodb-buffer-pool-size=32M", "--innodb-log-file-size=8M",
-		"--innodb-flush-log-at-trx-commit=0", "--plugin-dir=" + s.dir}
+		"--innodb-flush-log-at-trx-commit=0", "--plugin-dir=" + s.dir,
+	}
 }
 
 // startMariaDBOn starts a MariaDB server on a directory with its data.
@@ -240,9 +244,11 @@ func (s *databaseServer) mariadb(statements string) (string, error) {
 func startRedis(t testing.TB, options ...string) *databaseServer {
 	s := newServer(t)
 	s.start(func() error { _, err := s.redis("PING"); return err }, "redis-server",
-		append([]string{"--bind", "127.0.0.1", "--port", s.port,
+		append([]string{
+			"--bind", "127.0.0.1", "--port", s.port,
 			"--dir", s.dir, "--save", "", "--enable-debug-command", "local", "--databases", "20", "--requirepass",
-			"hunter2secret", "--repl-diskless-sync-delay", "0"}, options...)...)
+			"hunter2secret", "--repl-diskless-sync-delay", "0",
+		}, options...)...)
 	return s
 }
 

@@ -45,7 +45,8 @@ func (p *pod) postgres(s *databaseServer, name string, args ...string) task.Comp
 		{Name: "PGUSER", SecretKey: "username"}, {Name: "PGPASSFILE", Value: filepath.Join(p.root, task.StreamDir, "pgpass")},
 	}
 	c.Stream.Files = []v1alpha1.StreamFile{
-		{Name: "pgpass", Content: "*:*:*:$(username):$(password)\n", Escape: v1alpha1.StreamEscapePgPass}}
+		{Name: "pgpass", Content: "*:*:*:$(username):$(password)\n", Escape: v1alpha1.StreamEscapePgPass},
+	}
 	return c
 }
 
@@ -53,11 +54,16 @@ func (p *pod) postgres(s *databaseServer, name string, args ...string) task.Comp
 func (p *pod) mariadb(s *databaseServer, name string, args ...string) task.Component {
 	c := streamOf(
 		p, name,
-		append([]string{"--defaults-file=" + filepath.Join(p.root, task.StreamDir, "my.cnf"), "--host=127.0.0.1",
-			"--port=" + s.port}, args...)...)
+		append([]string{
+			"--defaults-file=" + filepath.Join(p.root, task.StreamDir, "my.cnf"), "--host=127.0.0.1",
+			"--port=" + s.port,
+		}, args...)...)
 	c.Stream.Files = []v1alpha1.StreamFile{
-		{Name: "my.cnf", Content: "[client]\nuser=$(username)\npassword=$(password)\n",
-			Escape: v1alpha1.StreamEscapeOptionFile}}
+		{
+			Name: "my.cnf", Content: "[client]\nuser=$(username)\npassword=$(password)\n",
+			Escape: v1alpha1.StreamEscapeOptionFile,
+		},
+	}
 	return c
 }
 

@@ -135,8 +135,10 @@ func (i initialisation) open(ctx context.Context) error {
 func (i initialisation) metadata(old layout.RepositoryMetadata) layout.RepositoryMetadata {
 	r := i.t.Repository
 	old.Driver = string(r.Driver)
-	old.AppRef = layout.AppRef{APIGroup: r.AppRef.APIGroup, Kind: r.AppRef.Kind, Namespace: r.AppRef.Namespace,
-		Name: r.AppRef.Name}
+	old.AppRef = layout.AppRef{
+		APIGroup: r.AppRef.APIGroup, Kind: r.AppRef.Kind, Namespace: r.AppRef.Namespace,
+		Name: r.AppRef.Name,
+	}
 	if old.AppRef.Namespace == "" {
 		old.AppRef.Namespace = i.t.Namespace
 	}

@@ -160,11 +160,15 @@ func TestKeepTouchesOnlyItsOwn(t *testing.T) {
 		change func(*pod, *task.Task)
 		reason string
 	}{
-		"another Repository": {func(_ *pod, t *task.Task) { t.Keep[0].Repository.UID = "other" },
-			v1alpha1.ReasonDirectoryTaken},
+		"another Repository": {
+			func(_ *pod, t *task.Task) { t.Keep[0].Repository.UID = "other" },
+			v1alpha1.ReasonDirectoryTaken,
+		},
 		"another cluster": {func(_ *pod, t *task.Task) { t.Cluster = "other" }, v1alpha1.ReasonDirectoryTaken},
-		"nobody says whose": {func(p *pod, _ *task.Task) { p.remove("cairn/storage/backups/shop/web/repository.yaml") },
-			v1alpha1.ReasonRepositoryNotFound},
+		"nobody says whose": {
+			func(p *pod, _ *task.Task) { p.remove("cairn/storage/backups/shop/web/repository.yaml") },
+			v1alpha1.ReasonRepositoryNotFound,
+		},
 		"a volume that is gone": {func(p *pod, _ *task.Task) { p.remove("cairn/storage") }, v1alpha1.ReasonBucketNotFound},
 	} {
 		for _, wipe := range []bool{false, true} {
@@ -223,7 +227,8 @@ func TestKeepChecksWhatItIsToldTo(t *testing.T) {
 		for _, s := range p.snapshots() {
 			if s.Tags[judge.TagSnapshotUID] == "uid-"+snapshot {
 				work.Keep[0].Check = append(work.Keep[0].Check, task.Checked{
-					Snapshot: snapshot, UID: types.UID("uid-" + snapshot), Component: s.Tags[judge.TagComponent], ID: s.ID})
+					Snapshot: snapshot, UID: types.UID("uid-" + snapshot), Component: s.Tags[judge.TagComponent], ID: s.ID,
+				})
 			}
 		}
 	}

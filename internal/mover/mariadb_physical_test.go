@@ -24,8 +24,10 @@ func (p *pod) physical(s *databaseServer, host string, restore bool, params map[
 	addons, functions := shipped()
 	lookup := func(name string) *v1alpha1.Function { return functions[name] }
 	text := must(json.Marshal(params))
-	info := v1alpha1.AddonInfo{Name: "mariadb-addon",
-		Tasks: []v1alpha1.TaskReference{{Name: "physical-backup", Params: &apiextensionsv1.JSON{Raw: text}}}}
+	info := v1alpha1.AddonInfo{
+		Name:  "mariadb-addon",
+		Tasks: []v1alpha1.TaskReference{{Name: "physical-backup", Params: &apiextensionsv1.JSON{Raw: text}}},
+	}
 	if restore {
 		info.Tasks[0].Name = "physical-backup-restore"
 		vars := catalog.Variables{MoverImage: "mover", TargetKind: "PersistentVolumeClaim", TargetName: "data"}

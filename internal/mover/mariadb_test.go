@@ -24,8 +24,10 @@ func TestMariaDBIsDumpedAndLoaded(t *testing.T) {
 	s.must(s.mariadb(mariadbTables))
 	s.must(s.mariadb("CREATE DATABASE copy"))
 	dump := func(database string) []string {
-		return []string{"--single-transaction", "--quick", "--routines", "--triggers", "--events", "--hex-blob",
-			"--skip-dump-date", "--default-character-set=utf8mb4", database}
+		return []string{
+			"--single-transaction", "--quick", "--routines", "--triggers", "--events", "--hex-blob",
+			"--skip-dump-date", "--default-character-set=utf8mb4", database,
+		}
 	}
 	id := p.backUp("snap-1", p.mariadb(s, "mariadb-dump", dump("shop")...))
 	load := p.mariadb(s, "mariadb", "--batch", "--database=copy", "--default-character-set=utf8mb4")

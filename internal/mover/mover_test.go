@@ -55,8 +55,10 @@ func TestARepositoryIsFoundBeforeItIsCreated(t *testing.T) {
 		code   int
 	}{
 		"by the same Repository": {reason: v1alpha1.ReasonSucceeded},
-		"by a Repository object that was made again": {change: func(_ *pod, t *task.Task) { t.Repository.UID = "again" },
-			reason: v1alpha1.ReasonSucceeded},
+		"by a Repository object that was made again": {
+			change: func(_ *pod, t *task.Task) { t.Repository.UID = "again" },
+			reason: v1alpha1.ReasonSucceeded,
+		},
 		"by another Repository of the cluster": {
 			change: func(_ *pod, t *task.Task) { t.Repository.UID, t.Repository.Name = "other", "other" },
 			reason: v1alpha1.ReasonDirectoryTaken, code: task.ExitRepository,
@@ -228,8 +230,10 @@ func TestOneFailingComponentDoesNotStopTheOthers(t *testing.T) {
 	}
 	g.Expect(reasons).
 		To(
-			Equal([]string{v1alpha1.ReasonEmpty, "", v1alpha1.ReasonEmpty, v1alpha1.ReasonInvalidPath,
-				v1alpha1.ReasonPathNotFound, v1alpha1.ReasonUnreadable}))
+			Equal([]string{
+				v1alpha1.ReasonEmpty, "", v1alpha1.ReasonEmpty, v1alpha1.ReasonInvalidPath,
+				v1alpha1.ReasonPathNotFound, v1alpha1.ReasonUnreadable,
+			}))
 	g.Expect(result.Message).To(HavePrefix("5 of 6 components were not backed up"))
 	for name, all := range p.reports.snapshots {
 		g.Expect(all[len(all)-1].Phase == v1alpha1.SnapshotSucceeded).To(Equal(name == "two"), name)
@@ -300,8 +304,10 @@ func TestAnS3StorageNeedsItsKeys(t *testing.T) {
 	g := NewWithT(t)
 	p := newPod(t)
 	in := storageTask()
-	in.Storage.Spec = v1alpha1.Storage{Provider: v1alpha1.ProviderS3,
-		S3: &v1alpha1.S3Storage{Endpoint: "http://127.0.0.1:1", Bucket: "b-b", SecretName: "key"}}
+	in.Storage.Spec = v1alpha1.Storage{
+		Provider: v1alpha1.ProviderS3,
+		S3:       &v1alpha1.S3Storage{Endpoint: "http://127.0.0.1:1", Bucket: "b-b", SecretName: "key"},
+	}
 	code, result := p.run(t.Context(), in)
 	g.Expect(code).To(Equal(task.ExitCredentials))
 	g.Expect(result.Reason).To(Equal(v1alpha1.ReasonBackendSecretNotAvailable))

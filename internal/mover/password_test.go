@@ -51,13 +51,17 @@ func TestAPasswordThatDoesNotFitDamagesNothing(t *testing.T) {
 		reason   string
 		code     int
 	}{
-		"backup, changed": {"changed", backupTask("snap-2"), v1alpha1.ReasonPasswordChanged,
-			task.ExitRepository},
+		"backup, changed": {
+			"changed", backupTask("snap-2"), v1alpha1.ReasonPasswordChanged,
+			task.ExitRepository,
+		},
 		"restore, changed":              {"changed", restore, v1alpha1.ReasonPasswordChanged, task.ExitRepository},
 		"init, changed":                 {"changed", repositoryTask(), v1alpha1.ReasonPasswordChanged, task.ExitRepository},
 		"init, wrong in another Secret": {"wrong", other, v1alpha1.ReasonWrongPassword, task.ExitRepository},
-		"backup, none": {"", backupTask("snap-2"), v1alpha1.ReasonEncryptionSecretNotAvailable,
-			task.ExitCredentials},
+		"backup, none": {
+			"", backupTask("snap-2"), v1alpha1.ReasonEncryptionSecretNotAvailable,
+			task.ExitCredentials,
+		},
 		"restore, none": {"", restore, v1alpha1.ReasonEncryptionSecretNotAvailable, task.ExitCredentials},
 		"init, none":    {"", repositoryTask(), v1alpha1.ReasonEncryptionSecretNotAvailable, task.ExitCredentials},
 	} {

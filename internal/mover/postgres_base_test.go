@@ -20,8 +20,10 @@ func ownerOf(stat os.FileInfo) [2]uint32 {
 }
 
 // baseBackup is the program of the catalog's Function, without TLS.
-var baseBackup = []string{"--pgdata=-", "--format=tar", "--wal-method=fetch", "--checkpoint=fast",
-	"--dbname=dbname=postgres sslmode=prefer"}
+var baseBackup = []string{
+	"--pgdata=-", "--format=tar", "--wal-method=fetch", "--checkpoint=fast",
+	"--dbname=dbname=postgres sslmode=prefer",
+}
 
 // TestAPostgreSQLServerStartsFromItsBaseBackup goes the whole way: a server that is written to is backed up, its
 // files are restored, PostgreSQL's own tool finds each of them right, and a server that starts on them has the rows.

@@ -73,7 +73,8 @@ func (m *Mover) openForRestore(ctx context.Context, t task.Task, flags Flags) (r
 // restoreComponent writes one component into its volume. It restores owners if the mover is able to, and set-id bits
 // and devices only if requested, because the content of a volume is not trusted. It counts what it did not restore.
 func (m *Mover) restoreComponent(ctx context.Context, t task.Task, flags Flags, engine repository.Engine,
-	c task.Component, began time.Time) (task.ComponentResult, *failure.Failure) {
+	c task.Component, began time.Time,
+) (task.ComponentResult, *failure.Failure) {
 	r, rules := task.ComponentResult{Name: c.Name, Path: c.Path, ID: c.ID}, rulesOf(t)
 	dir, empty, f := m.target(c, rules)
 	if f != nil {
@@ -115,7 +116,8 @@ func (m *Mover) restoreComponent(ctx context.Context, t task.Task, flags Flags, 
 
 // verify reads back what was restored. If it can't, the outcome is unknown.
 func (m *Mover) verify(ctx context.Context, engine repository.Engine, r task.ComponentResult, dir place,
-	options repository.RestoreOptions) (task.ComponentResult, *failure.Failure) {
+	options repository.RestoreOptions,
+) (task.ComponentResult, *failure.Failure) {
 	got, err := engine.Compare(ctx, r.ID, dir.path(), options)
 	r.Verified, r.Different = got.Files, got.Different
 	switch {

@@ -39,7 +39,8 @@ type meddled struct {
 }
 
 func (e meddled) Restore(ctx context.Context, id, target string, opt repository.RestoreOptions) (
-	repository.RestoreResult, error) {
+	repository.RestoreResult, error,
+) {
 	r, err := e.Engine.Restore(ctx, id, target, opt)
 	e.after()
 	return r, err
@@ -137,7 +138,8 @@ type uncomparable struct {
 }
 
 func (e uncomparable) Compare(context.Context, string, string, repository.RestoreOptions) (repository.CompareResult,
-	error) {
+	error,
+) {
 	return repository.CompareResult{}, e.err
 }
 

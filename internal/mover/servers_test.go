@@ -27,8 +27,10 @@ func TestStoragesOnServers(t *testing.T) {
 		},
 		"gcs": func(t *testing.T, _ *pod) v1alpha1.Storage {
 			s := enginetest.StartGCS(t)
-			return v1alpha1.Storage{Provider: v1alpha1.ProviderGCS,
-				GCS: &v1alpha1.GCSStorage{Bucket: s.Bucket, Prefix: "/cairn/"}}
+			return v1alpha1.Storage{
+				Provider: v1alpha1.ProviderGCS,
+				GCS:      &v1alpha1.GCSStorage{Bucket: s.Bucket, Prefix: "/cairn/"},
+			}
 		},
 		"sftp": func(t *testing.T, p *pod) v1alpha1.Storage {
 			s := enginetest.StartSFTP(t)
@@ -43,8 +45,10 @@ func TestStoragesOnServers(t *testing.T) {
 			p.write("cairn/credentials/"+v1alpha1.WebDAVUsername, s.Username)
 			p.write("cairn/credentials/"+v1alpha1.WebDAVPassword, s.Password)
 			p.write("cairn/credentials/"+v1alpha1.StorageCACertData, string(ca))
-			return v1alpha1.Storage{Provider: v1alpha1.ProviderWebDAV,
-				WebDAV: &v1alpha1.WebDAVStorage{URL: s.URL, Prefix: "cairn", SecretName: "key"}}
+			return v1alpha1.Storage{
+				Provider: v1alpha1.ProviderWebDAV,
+				WebDAV:   &v1alpha1.WebDAVStorage{URL: s.URL, Prefix: "cairn", SecretName: "key"},
+			}
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

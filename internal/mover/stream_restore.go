@@ -18,7 +18,8 @@ import (
 
 // restoreStream feeds the backup of a stream to its program.
 func (m *Mover) restoreStream(ctx context.Context, t task.Task, engine repository.Engine, c task.Component,
-	began time.Time) (task.ComponentResult, *failure.Failure) {
+	began time.Time,
+) (task.ComponentResult, *failure.Failure) {
 	r := task.ComponentResult{Name: c.Name, ID: c.ID}
 	if f := m.probe(ctx, t, c); f != nil {
 		return r, f
@@ -45,7 +46,8 @@ func (m *Mover) restoreStream(ctx context.Context, t task.Task, engine repositor
 
 // feed writes the backup to the program, through the stream's filter.
 func (m *Mover) feed(ctx context.Context, engine repository.Engine, c task.Component, in io.Writer,
-	kept *countingWriter) error {
+	kept *countingWriter,
+) error {
 	switch c.Stream.Filter {
 	case v1alpha1.StreamFilterNone, "":
 		kept.to = in
@@ -119,7 +121,8 @@ func (m *Mover) feedRedis(ctx context.Context, engine repository.Engine, id stri
 // restoreThroughPipe restores a stream into a pipe that read reads. If one side fails, the other ends, and through returns the
 // error of the side that failed first.
 func restoreThroughPipe(ctx context.Context, engine repository.Engine, id string, kept *countingWriter,
-	read func(io.Reader) error) error {
+	read func(io.Reader) error,
+) error {
 	r, w := io.Pipe()
 	kept.to = w
 	wrote := make(chan error, 1)

@@ -17,8 +17,10 @@ import (
 
 // dumpOf returns a component that a shell, which stands for any program, writes or reads.
 func dumpOf(lines string) task.Component {
-	return task.Component{Name: "dump",
-		Stream: &v1alpha1.ResolvedStream{Command: []string{"/bin/sh", "-c", lines}, FileName: "dump.sql"}}
+	return task.Component{
+		Name:   "dump",
+		Stream: &v1alpha1.ResolvedStream{Command: []string{"/bin/sh", "-c", lines}, FileName: "dump.sql"},
+	}
 }
 
 // streaming returns a pod whose programs have little time to end.
@@ -71,12 +73,18 @@ func TestADumpIsKeptAndFedBack(t *testing.T) {
 
 func TestADumpThatEndsBadlyIsNone(t *testing.T) {
 	for name, tc := range map[string]struct{ lines, reason, says string }{
-		"exit code 1 after everything": {"head -c 9000000 /dev/urandom; echo lost connection >&2; exit 1",
-			v1alpha1.ReasonDumpFailed, "sh ended with exit code 1: lost connection"},
-		"killed after everything": {"head -c 9000000 /dev/urandom; kill -9 $$", v1alpha1.ReasonDumpFailed,
-			"sh was killed"},
-		"its output closed, but it goes on": {"echo x; exec >&-; sleep 60", v1alpha1.ReasonDumpFailed,
-			"sh closed its output, but did not end"},
+		"exit code 1 after everything": {
+			"head -c 9000000 /dev/urandom; echo lost connection >&2; exit 1",
+			v1alpha1.ReasonDumpFailed, "sh ended with exit code 1: lost connection",
+		},
+		"killed after everything": {
+			"head -c 9000000 /dev/urandom; kill -9 $$", v1alpha1.ReasonDumpFailed,
+			"sh was killed",
+		},
+		"its output closed, but it goes on": {
+			"echo x; exec >&-; sleep 60", v1alpha1.ReasonDumpFailed,
+			"sh closed its output, but did not end",
+		},
 		"a process left behind": {"echo x; sleep 60 &", v1alpha1.ReasonDumpFailed, "left a process behind"},
 		"messages alone":        {"echo nothing to do >&2", v1alpha1.ReasonEmpty, "wrote nothing: nothing to do"},
 		"nothing":               {":", v1alpha1.ReasonEmpty, "wrote nothing"},
@@ -87,8 +95,10 @@ func TestADumpThatEndsBadlyIsNone(t *testing.T) {
 			p := streaming(t)
 			in := backupTask("snap-1", dumpOf(tc.lines), dumpOf("echo fine"))
 			in.Components[1].Name = "other"
-			in.SuccessPolicy = &v1alpha1.SuccessPolicy{Empty: v1alpha1.DoubtAllow, Unreadable: v1alpha1.DoubtAllow,
-				Changed: v1alpha1.DoubtAllow}
+			in.SuccessPolicy = &v1alpha1.SuccessPolicy{
+				Empty: v1alpha1.DoubtAllow, Unreadable: v1alpha1.DoubtAllow,
+				Changed: v1alpha1.DoubtAllow,
+			}
 			code, result := p.run(t.Context(), in)
 			g.Expect(code).To(Equal(task.ExitSource))
 			c := result.Components[0]
@@ -161,10 +171,14 @@ func TestALoadThatEndsBadlyIsNone(t *testing.T) {
 	id := result.Components[0].ID
 	NewWithT(t).Expect(id).NotTo(BeEmpty())
 	for name, tc := range map[string]struct{ lines, reason, says string }{
-		"exit code 3 after everything": {"cat >/dev/null; echo 'ERROR: no such role' >&2; exit 3", v1alpha1.ReasonLoadFailed,
-			"sh ended with exit code 3: ERROR: no such role"},
-		"exit code 3 in the middle": {"head -c 100 >/dev/null; exit 3", v1alpha1.ReasonLoadFailed,
-			"sh ended with exit code 3"},
+		"exit code 3 after everything": {
+			"cat >/dev/null; echo 'ERROR: no such role' >&2; exit 3", v1alpha1.ReasonLoadFailed,
+			"sh ended with exit code 3: ERROR: no such role",
+		},
+		"exit code 3 in the middle": {
+			"head -c 100 >/dev/null; exit 3", v1alpha1.ReasonLoadFailed,
+			"sh ended with exit code 3",
+		},
 		"exit code 0 in the middle": {"head -c 100 >/dev/null", v1alpha1.ReasonLoadFailed, "before it had read everything"},
 		"killed":                    {"kill -9 $$", v1alpha1.ReasonLoadFailed, "sh was killed"},
 	} {
@@ -223,11 +237,17 @@ func TestAProgramIsGivenItsSecretAndNobodyElse(t *testing.T) {
 		ls -A "$HOME"; env | grep -c KUBERNETES
 		cat "$HOME/.pgpass" >&2; cat "$HOME/my.cnf" >&2; echo "$PGPASSWORD app" >&2; exit 1`)
 	component.Stream.Command = append(component.Stream.Command, "sh")
-	component.Stream.Args = []v1alpha1.ResolvedStreamArgument{{Value: "--all"}, {Value: "--tls", IfKey: "ca.crt"},
-		{Value: "--client", IfKey: "tls.crt"}}
-	component.Stream.Env = []v1alpha1.StreamEnv{{Name: "PGUSER", SecretKey: "username"},
-		{Name: "PGPASSWORD", SecretKey: "password"}, {Name: "PGSSL", Value: "on", IfKey: "ca.crt"},
-		{Name: "PGKEY", SecretKey: "tls.key", IfKey: "tls.key"}}
+	component.Stream.Args = []v1alpha1.ResolvedStreamArgument{
+		{Value: "--all"},
+		{Value: "--tls", IfKey: "ca.crt"},
+		{Value: "--client", IfKey: "tls.crt"},
+	}
+	component.Stream.Env = []v1alpha1.StreamEnv{
+		{Name: "PGUSER", SecretKey: "username"},
+		{Name: "PGPASSWORD", SecretKey: "password"},
+		{Name: "PGSSL", Value: "on", IfKey: "ca.crt"},
+		{Name: "PGKEY", SecretKey: "tls.key", IfKey: "tls.key"},
+	}
 	component.Stream.Files = []v1alpha1.StreamFile{
 		{Name: ".pgpass", Content: "*:*:*:$(username):$(password)\n", Escape: v1alpha1.StreamEscapePgPass},
 		{Name: "my.cnf", Content: "[client]\npassword=$(password)\n", Escape: v1alpha1.StreamEscapeOptionFile},
@@ -284,31 +304,43 @@ func TestAProgramThatCantBeGivenWhatItNeedsDoesNotStart(t *testing.T) {
 		reason, says string
 		code         int
 	}{
-		"a key of its environment": {func(s *v1alpha1.ResolvedStream) {
-			s.Env = []v1alpha1.StreamEnv{{Name: "A", SecretKey: "absent"}}
+		"a key of its environment": {
+			func(s *v1alpha1.ResolvedStream) {
+				s.Env = []v1alpha1.StreamEnv{{Name: "A", SecretKey: "absent"}}
+			},
+			v1alpha1.ReasonDatabaseSecretNotAvailable, "the database's Secret lacks absent", task.ExitCredentials,
 		},
-			v1alpha1.ReasonDatabaseSecretNotAvailable, "the database's Secret lacks absent", task.ExitCredentials},
-		"a key of a file": {func(s *v1alpha1.ResolvedStream) {
-			s.Files = []v1alpha1.StreamFile{{Name: "f", Content: "x$(absent)"}}
+		"a key of a file": {
+			func(s *v1alpha1.ResolvedStream) {
+				s.Files = []v1alpha1.StreamFile{{Name: "f", Content: "x$(absent)"}}
+			},
+			v1alpha1.ReasonDatabaseSecretNotAvailable, "the database's Secret lacks absent", task.ExitCredentials,
 		},
-			v1alpha1.ReasonDatabaseSecretNotAvailable, "the database's Secret lacks absent", task.ExitCredentials},
-		"a value that a password file can't hold": {func(s *v1alpha1.ResolvedStream) {
-			s.Files = []v1alpha1.StreamFile{{Name: "f", Content: "$(lines)", Escape: v1alpha1.StreamEscapePgPass}}
-		}, v1alpha1.ReasonDatabaseSecretNotAvailable, "key lines of the database's Secret holds a line break",
-			task.ExitCredentials},
+		"a value that a password file can't hold": {
+			func(s *v1alpha1.ResolvedStream) {
+				s.Files = []v1alpha1.StreamFile{{Name: "f", Content: "$(lines)", Escape: v1alpha1.StreamEscapePgPass}}
+			}, v1alpha1.ReasonDatabaseSecretNotAvailable, "key lines of the database's Secret holds a line break",
+			task.ExitCredentials,
+		},
 		"an escape of tomorrow": {func(s *v1alpha1.ResolvedStream) {
 			s.Files = []v1alpha1.StreamFile{{Name: "f", Content: "$(lines)", Escape: "JSON"}}
 		}, v1alpha1.ReasonDatabaseSecretNotAvailable, `escaped as "JSON"`, task.ExitCredentials},
-		"a file elsewhere": {func(s *v1alpha1.ResolvedStream) {
-			s.Files = []v1alpha1.StreamFile{{Name: "../f", Content: "x"}}
+		"a file elsewhere": {
+			func(s *v1alpha1.ResolvedStream) {
+				s.Files = []v1alpha1.StreamFile{{Name: "../f", Content: "x"}}
+			},
+			v1alpha1.ReasonInvalidTask, `file "../f" can't be written`, task.ExitInvalidTask,
 		},
-			v1alpha1.ReasonInvalidTask, `file "../f" can't be written`, task.ExitInvalidTask},
-		"a content that does not end": {func(s *v1alpha1.ResolvedStream) {
-			s.Files = []v1alpha1.StreamFile{{Name: "f", Content: "$(x"}}
+		"a content that does not end": {
+			func(s *v1alpha1.ResolvedStream) {
+				s.Files = []v1alpha1.StreamFile{{Name: "f", Content: "$(x"}}
+			},
+			v1alpha1.ReasonInvalidTask, "$( without )", task.ExitInvalidTask,
 		},
-			v1alpha1.ReasonInvalidTask, "$( without )", task.ExitInvalidTask},
-		"a program that the image lacks": {func(s *v1alpha1.ResolvedStream) { s.Command = []string{"pg_dump_of_tomorrow"} },
-			v1alpha1.ReasonDumpFailed, "the image has no program pg_dump_of_tomorrow", task.ExitSource},
+		"a program that the image lacks": {
+			func(s *v1alpha1.ResolvedStream) { s.Command = []string{"pg_dump_of_tomorrow"} },
+			v1alpha1.ReasonDumpFailed, "the image has no program pg_dump_of_tomorrow", task.ExitSource,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -407,15 +439,23 @@ func TestADatabaseThatHoldsDataIsLeftAlone(t *testing.T) {
 	}{
 		"it is empty":            {probe: "echo; echo '# Keyspace'", loads: true},
 		"it says nothing at all": {probe: ":", loads: true},
-		"it holds data": {probe: "echo '#'; echo 1; sleep 60", reason: v1alpha1.ReasonVolumeNotEmpty,
-			says: "the database holds data already"},
-		"it holds very much": {probe: "head -c 1000000 /dev/zero", reason: v1alpha1.ReasonVolumeNotEmpty,
-			says: "the database holds data already"},
-		"it holds data, and that is known": {probe: "echo 1", restore: &task.Restore{Overwrite: v1alpha1.OverwriteAlways},
-			loads: true},
+		"it holds data": {
+			probe: "echo '#'; echo 1; sleep 60", reason: v1alpha1.ReasonVolumeNotEmpty,
+			says: "the database holds data already",
+		},
+		"it holds very much": {
+			probe: "head -c 1000000 /dev/zero", reason: v1alpha1.ReasonVolumeNotEmpty,
+			says: "the database holds data already",
+		},
+		"it holds data, and that is known": {
+			probe: "echo 1", restore: &task.Restore{Overwrite: v1alpha1.OverwriteAlways},
+			loads: true,
+		},
 		"it holds the work of an earlier attempt": {probe: "echo 1", resume: true, loads: true},
-		"it can't be asked": {probe: "echo no route >&2; exit 2", reason: v1alpha1.ReasonLoadFailed,
-			says: "can't find out whether the database holds data: sh ended with exit code 2: no route"},
+		"it can't be asked": {
+			probe: "echo no route >&2; exit 2", reason: v1alpha1.ReasonLoadFailed,
+			says: "can't find out whether the database holds data: sh ended with exit code 2: no route",
+		},
 		"it has no such program": {probe: "exit 127", reason: v1alpha1.ReasonLoadFailed, says: "can't find out"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -34,8 +34,10 @@ func (p *pod) snapshots() []repository.Snapshot {
 	p.t.Helper()
 	g := NewWithT(p.t)
 	engine, err := kopia.Driver{}.Open(p.t.Context(), repository.Repository{
-		Storage: repository.Storage{Local: &repository.Local{Path: filepath.Join(p.root, "cairn/storage"),
-			Prefix: "backups/shop/web/kopia"}},
+		Storage: repository.Storage{Local: &repository.Local{
+			Path:   filepath.Join(p.root, "cairn/storage"),
+			Prefix: "backups/shop/web/kopia",
+		}},
 		Password: "correct horse", WorkDir: p.t.TempDir(),
 	})
 	g.Expect(err).NotTo(HaveOccurred())
@@ -48,7 +50,8 @@ func (p *pod) snapshots() []repository.Snapshot {
 // backs backs up one component and checks how that ends. An empty reason means success. A refused backup must have
 // left nothing.
 func (p *pod) backs(snapshot string, policy *v1alpha1.SuccessPolicy, reason string,
-	flags ...string) task.ComponentResult {
+	flags ...string,
+) task.ComponentResult {
 	p.t.Helper()
 	g := NewWithT(p.t)
 	before := len(p.snapshots())
@@ -284,8 +287,10 @@ func TestUnreadableFilesAreNoSuccess(t *testing.T) {
 	g.Expect(result.Components[0].ID).To(Equal(c.ID))
 
 	p.remove("cairn/volumes/pvc/open")
-	p.backs("snap-2", &v1alpha1.SuccessPolicy{Unreadable: v1alpha1.DoubtAllow, Empty: v1alpha1.DoubtAllow,
-		MaxShrinkPercent: new(int32(100))}, v1alpha1.ReasonUnreadable)
+	p.backs("snap-2", &v1alpha1.SuccessPolicy{
+		Unreadable: v1alpha1.DoubtAllow, Empty: v1alpha1.DoubtAllow,
+		MaxShrinkPercent: new(int32(100)),
+	}, v1alpha1.ReasonUnreadable)
 }
 
 // TestComponentCounts counts what is in the component and what was left out.

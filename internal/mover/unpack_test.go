@@ -87,8 +87,10 @@ func TestAnArchiveIsUnpacked(t *testing.T) {
 	result := p.unpacks(id, mover.Flags{}, nil)
 	g.Expect(result.Reason).To(Equal(v1alpha1.ReasonSucceeded), result.Message)
 	g.Expect(os.ReadFile(p.in("data/base/1/table"))).To(BeEquivalentTo("xxxxx"))
-	for name, mode := range map[string]os.FileMode{"data": 0o700, "data/base": 0o750, "data/base/1": 0o700,
-		"data/label": 0o600, "data/base/1/table": 0o640} {
+	for name, mode := range map[string]os.FileMode{
+		"data": 0o700, "data/base": 0o750, "data/base/1": 0o700,
+		"data/label": 0o600, "data/base/1/table": 0o640,
+	} {
 		stat, err := os.Stat(p.in(name))
 		g.Expect(err).NotTo(HaveOccurred())
 		g.Expect(stat.Mode()&^os.ModeDir).To(Equal(mode), "%s: nothing is lost, and no set-id bit comes back", name)
@@ -164,12 +166,18 @@ func TestWhatIsNoWholeArchiveIsNeverRestored(t *testing.T) {
 		"a header breaks off": {whole[:1100], "it is damaged"},
 		"text":                {[]byte(strings.Repeat("SELECT 1;\n", 1000)), "it is no tar archive"},
 		"only an end":         {make([]byte, 10240), "it is empty"},
-		"a link": {archive(t, &tar.Header{Name: "link", Typeflag: tar.TypeSymlink, Linkname: "/etc"}),
-			"neither a file nor a directory"},
-		"a hard link": {archive(t, &tar.Header{Name: "link", Typeflag: tar.TypeLink, Linkname: "../secret"}),
-			"neither a file nor a directory"},
-		"a name that leads up": {archive(t, &tar.Header{Name: "base/../../up", Typeflag: tar.TypeReg}),
-			"leads out of the directory"},
+		"a link": {
+			archive(t, &tar.Header{Name: "link", Typeflag: tar.TypeSymlink, Linkname: "/etc"}),
+			"neither a file nor a directory",
+		},
+		"a hard link": {
+			archive(t, &tar.Header{Name: "link", Typeflag: tar.TypeLink, Linkname: "../secret"}),
+			"neither a file nor a directory",
+		},
+		"a name that leads up": {
+			archive(t, &tar.Header{Name: "base/../../up", Typeflag: tar.TypeReg}),
+			"leads out of the directory",
+		},
 		"a name from the root": {archive(t, &tar.Header{Name: "/up", Typeflag: tar.TypeReg}), "leads out of the directory"},
 	} {
 		result := p.unpacks(p.archived("snap-"+strings.ReplaceAll(name, " ", "-"), tc.content), mover.Flags{}, nil)
@@ -299,18 +307,26 @@ func TestAProgramThatDoesNotUnpack(t *testing.T) {
 		change       func(*task.Task)
 		reason, says string
 	}{
-		"it fails": {by("head -c 1000 >part; echo wrong >&2; exit 3", "touch finished"), v1alpha1.ReasonLoadFailed,
-			"sh ended with exit code 3: wrong"},
-		"it stops early": {by("head -c 1000 >part", "touch finished"), v1alpha1.ReasonLoadFailed,
-			"before it had read everything"},
-		"the second fails": {by("cat >part", "echo 'no log' >&2; exit 4"), v1alpha1.ReasonLoadFailed,
-			"sh ended with exit code 4: no log"},
+		"it fails": {
+			by("head -c 1000 >part; echo wrong >&2; exit 3", "touch finished"), v1alpha1.ReasonLoadFailed,
+			"sh ended with exit code 3: wrong",
+		},
+		"it stops early": {
+			by("head -c 1000 >part", "touch finished"), v1alpha1.ReasonLoadFailed,
+			"before it had read everything",
+		},
+		"the second fails": {
+			by("cat >part", "echo 'no log' >&2; exit 4"), v1alpha1.ReasonLoadFailed,
+			"sh ended with exit code 4: no log",
+		},
 		"the second is none": {by("cat >part", "", func(t *task.Task) {
 			t.Components[0].Stream.Finish = &v1alpha1.ResolvedProgram{Command: []string{"absent"}}
 		}), v1alpha1.ReasonLoadFailed, "the image has no program absent"},
 		"it makes nothing": {by("cat >/dev/null", ""), v1alpha1.ReasonLoadFailed, "made no file"},
-		"it is none": {by("", "", func(t *task.Task) { t.Components[0].Stream.Command = []string{"absent"} }),
-			v1alpha1.ReasonLoadFailed, "the image has no program absent"},
+		"it is none": {
+			by("", "", func(t *task.Task) { t.Components[0].Stream.Command = []string{"absent"} }),
+			v1alpha1.ReasonLoadFailed, "the image has no program absent",
+		},
 		"nothing can be read": {by("touch part", "", func(t *task.Task) { t.Components[0].ID = "absent" }), "", ""},
 	} {
 		p.write("cairn/volumes/dump/data/old", "content")

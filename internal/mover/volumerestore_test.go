@@ -28,10 +28,13 @@ func claimOf(namespace, name string) *corev1.PersistentVolumeClaim {
 		}},
 		Spec: corev1.PersistentVolumeClaimSpec{
 			AccessModes: []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOnce}, StorageClassName: new("fast"),
-			DataSource: &corev1.TypedLocalObjectReference{APIGroup: new("snapshot.storage.k8s.io"), Kind: "VolumeSnapshot",
-				Name: name + "-1795154820"},
+			DataSource: &corev1.TypedLocalObjectReference{
+				APIGroup: new("snapshot.storage.k8s.io"), Kind: "VolumeSnapshot",
+				Name: name + "-1795154820",
+			},
 			Resources: corev1.VolumeResourceRequirements{
-				Requests: corev1.ResourceList{corev1.ResourceStorage: resource.MustParse("1Gi")}},
+				Requests: corev1.ResourceList{corev1.ResourceStorage: resource.MustParse("1Gi")},
+			},
 		},
 	}
 }
@@ -80,15 +83,19 @@ func TestWhatKeepsAClaimFromItsVolume(t *testing.T) {
 		reason    string
 	}{
 		"nothing happens": {reason: v1alpha1.ReasonVolumeNotBound},
-		"it is deleted": {reason: v1alpha1.ReasonTargetNotFound,
+		"it is deleted": {
+			reason: v1alpha1.ReasonTargetNotFound,
 			meanwhile: func(ctx context.Context, c *corev1.PersistentVolumeClaim) error {
 				return admin.Delete(ctx, c)
-			}},
-		"it loses its volume": {reason: v1alpha1.ReasonVolumeNotBound,
+			},
+		},
+		"it loses its volume": {
+			reason: v1alpha1.ReasonVolumeNotBound,
 			meanwhile: func(ctx context.Context, c *corev1.PersistentVolumeClaim) error {
 				c.Status.Phase = corev1.ClaimLost
 				return admin.Status().Update(ctx, c)
-			}},
+			},
+		},
 		"another has its name": {reason: v1alpha1.ReasonNameConflict, before: func(p *making) {
 			other := claimOf(p.namespace, "data")
 			other.Annotations[v1alpha1.AnnotationRestoreSession] = "uid-other"
@@ -130,8 +137,10 @@ func TestAMoverThatIsToldToStopAsksNoMore(t *testing.T) {
 
 // fullQuota is a quota that allows no claim.
 func fullQuota(p *making) {
-	quota := &corev1.ResourceQuota{ObjectMeta: metav1.ObjectMeta{Namespace: p.namespace, Name: "none"},
-		Spec: corev1.ResourceQuotaSpec{Hard: corev1.ResourceList{"persistentvolumeclaims": resource.MustParse("0")}}}
+	quota := &corev1.ResourceQuota{
+		ObjectMeta: metav1.ObjectMeta{Namespace: p.namespace, Name: "none"},
+		Spec:       corev1.ResourceQuotaSpec{Hard: corev1.ResourceList{"persistentvolumeclaims": resource.MustParse("0")}},
+	}
 	p.Expect(admin.Create(context.Background(), quota)).To(Succeed())
 	quota.Status.Hard, quota.Status.Used = quota.Spec.Hard, quota.Spec.Hard
 	p.Expect(admin.Status().Update(context.Background(), quota)).To(Succeed())
@@ -152,14 +161,18 @@ func TestTheAdmissionPolicyOfClaims(t *testing.T) {
 		"of no restore": {func(c *corev1.PersistentVolumeClaim) {
 			delete(c.Annotations, v1alpha1.AnnotationRestoreSession)
 		}, "must be the UID of the RestoreSession"},
-		"of no VolumeSnapshot": {func(c *corev1.PersistentVolumeClaim) { c.Spec.DataSource = nil },
-			"made from a VolumeSnapshot"},
+		"of no VolumeSnapshot": {
+			func(c *corev1.PersistentVolumeClaim) { c.Spec.DataSource = nil },
+			"made from a VolumeSnapshot",
+		},
 		"of another claim": {func(c *corev1.PersistentVolumeClaim) {
 			c.Spec.DataSource = &corev1.TypedLocalObjectReference{Kind: "PersistentVolumeClaim", Name: "other"}
 		}, "made from a VolumeSnapshot"},
 		"of a volume": {func(c *corev1.PersistentVolumeClaim) { c.Spec.VolumeName = "pv" }, "must not name a volume"},
-		"with a finalizer": {func(c *corev1.PersistentVolumeClaim) { c.Finalizers = []string{"example.com/hold"} },
-			"neither finalizers"},
+		"with a finalizer": {
+			func(c *corev1.PersistentVolumeClaim) { c.Finalizers = []string{"example.com/hold"} },
+			"neither finalizers",
+		},
 		"in another namespace": {func(c *corev1.PersistentVolumeClaim) { c.Namespace = "default" }, "forbidden"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -112,8 +112,10 @@ func (w *snapshotting) look(ctx context.Context, late bool) {
 // sayRunning reports the pending components as running.
 func (w *snapshotting) sayRunning(ctx context.Context) {
 	for _, c := range w.pending() {
-		w.m.report(ctx, w.t, c.Name, v1alpha1.Component{Phase: v1alpha1.SnapshotRunning,
-			Driver: v1alpha1.DriverVolumeSnapshotter, StartTime: timeOf(w.began)})
+		w.m.report(ctx, w.t, c.Name, v1alpha1.Component{
+			Phase:  v1alpha1.SnapshotRunning,
+			Driver: v1alpha1.DriverVolumeSnapshotter, StartTime: timeOf(w.began),
+		})
 	}
 }
 

@@ -33,8 +33,10 @@ func newShooting(t testing.TB, claims ...string) *shooting {
 	snap := snapshot(t, ns, "s", strings.Join(movers, ","))
 	work := task.Task{
 		Kind: task.KindVolumeSnapshot,
-		Snapshot: &task.Snapshot{Name: snap.Name, UID: snap.UID, Labels: map[string]string{v1alpha1.LabelRepository: "r"},
-			Spec: &snap.Spec},
+		Snapshot: &task.Snapshot{
+			Name: snap.Name, UID: snap.UID, Labels: map[string]string{v1alpha1.LabelRepository: "r"},
+			Spec: &snap.Spec,
+		},
 	}
 	at := time.Unix(1795154820, 0)
 	for _, c := range claims {
@@ -56,8 +58,10 @@ func (s *shooting) driver(name string, status snapshotv1.VolumeSnapshotStatus) {
 }
 
 func ready(size string) snapshotv1.VolumeSnapshotStatus {
-	return snapshotv1.VolumeSnapshotStatus{ReadyToUse: new(true), RestoreSize: new(resource.MustParse(size)),
-		BoundVolumeSnapshotContentName: new("content")}
+	return snapshotv1.VolumeSnapshotStatus{
+		ReadyToUse: new(true), RestoreSize: new(resource.MustParse(size)),
+		BoundVolumeSnapshotContentName: new("content"),
+	}
 }
 
 func (s *shooting) made(name string) *snapshotv1.VolumeSnapshot {
@@ -148,8 +152,10 @@ func TestAVolumeSnapshotThatIsNeverReady(t *testing.T) {
 }
 
 func TestWhatTheDriverSaysIsTheError(t *testing.T) {
-	status := snapshotv1.VolumeSnapshotStatus{ReadyToUse: new(false),
-		Error: &snapshotv1.VolumeSnapshotError{Message: new("the array is full")}}
+	status := snapshotv1.VolumeSnapshotStatus{
+		ReadyToUse: new(false),
+		Error:      &snapshotv1.VolumeSnapshotError{Message: new("the array is full")},
+	}
 	t.Run("it lasts for a minute", func(t *testing.T) {
 		s := newShooting(t, "data")
 		began, looks := time.Now(), 0
@@ -188,12 +194,16 @@ func TestTheAdmissionPolicyOfSnapshotters(t *testing.T) {
 		refusal string
 	}{
 		"its own": {change: func(*snapshotv1.VolumeSnapshot) {}},
-		"of another Job": {func(s *snapshotv1.VolumeSnapshot) { s.Annotations[v1alpha1.AnnotationJob] = "backup-s" },
-			"must name the Job"},
+		"of another Job": {
+			func(s *snapshotv1.VolumeSnapshot) { s.Annotations[v1alpha1.AnnotationJob] = "backup-s" },
+			"must name the Job",
+		},
 		"of no Job":      {func(s *snapshotv1.VolumeSnapshot) { s.Annotations = nil }, "must name the Job"},
 		"not as Cairn's": {func(s *snapshotv1.VolumeSnapshot) { s.Labels = nil }, "must be cairn"},
-		"with a finalizer": {func(s *snapshotv1.VolumeSnapshot) { s.Finalizers = []string{"example.com/hold"} },
-			"neither finalizers"},
+		"with a finalizer": {
+			func(s *snapshotv1.VolumeSnapshot) { s.Finalizers = []string{"example.com/hold"} },
+			"neither finalizers",
+		},
 		"of a content": {func(s *snapshotv1.VolumeSnapshot) {
 			s.Spec.Source = snapshotv1.VolumeSnapshotSource{VolumeSnapshotContentName: new("c")}
 		}, "not of a VolumeSnapshotContent"},

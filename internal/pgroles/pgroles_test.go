@@ -68,9 +68,11 @@ func TestRolesThatAreThere(t *testing.T) {
 }
 
 func TestWhatIsNoSuchDump(t *testing.T) {
-	for _, text := range []string{"", "no line break", strings.Repeat("x", 3<<20),
+	for _, text := range []string{
+		"", "no line break", strings.Repeat("x", 3<<20),
 		"PGDMP\x00\x01\nDROP ROLE x;\nCREATE ROLE x;\n",
-		"--\n-- PostgreSQL database dump\n--\nCREATE ROLE x;\n", "-"} {
+		"--\n-- PostgreSQL database dump\n--\nCREATE ROLE x;\n", "-",
+	} {
 		g := NewWithT(t)
 		var out bytes.Buffer
 		w := pgroles.NewWriter(&out)

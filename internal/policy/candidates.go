@@ -60,8 +60,10 @@ func FindAmong(batch *v1alpha1.BackupBatch, candidates []Candidate) Find {
 		var out []v1alpha1.TypedObjectReference
 		for _, c := range found {
 			if c.Kind != v1alpha1.KindPersistentVolumeClaim || !mounted[c.Name] {
-				out = append(out, v1alpha1.TypedObjectReference{APIGroup: c.Kind.Group(), Kind: string(c.Kind),
-					Name: c.Name})
+				out = append(out, v1alpha1.TypedObjectReference{
+					APIGroup: c.Kind.Group(), Kind: string(c.Kind),
+					Name: c.Name,
+				})
 			}
 		}
 		return out
@@ -140,8 +142,10 @@ func selectorMistakes(field string, selector *v1alpha1.TargetSelector) []Mistake
 		at := field + ".exclude.labelSelector"
 		read(at, exclude.LabelSelector)
 		if len(exclude.LabelSelector.MatchLabels)+len(exclude.LabelSelector.MatchExpressions) == 0 {
-			out = append(out, Mistake{Field: at, Reason: v1alpha1.ReasonResourceValidationFailed,
-				Message: "it is empty and so excludes everything: set the labels that exclude an object, or remove it"})
+			out = append(out, Mistake{
+				Field: at, Reason: v1alpha1.ReasonResourceValidationFailed,
+				Message: "it is empty and so excludes everything: set the labels that exclude an object, or remove it",
+			})
 		}
 	}
 	return out

@@ -23,8 +23,10 @@ func TestNormalizeDirectory(t *testing.T) {
 func TestDirectoryKeys(t *testing.T) {
 	g := NewWithT(t)
 	storage := v1alpha1.ObjectReference{Name: "s3"}
-	g.Expect(DirectoryKeys("shop", storage, "/a/b//c/")).To(Equal([]string{"shop/s3/a/b/c", "shop/s3/a/b",
-		"shop/s3/a"}))
+	g.Expect(DirectoryKeys("shop", storage, "/a/b//c/")).To(Equal([]string{
+		"shop/s3/a/b/c", "shop/s3/a/b",
+		"shop/s3/a",
+	}))
 	g.Expect(DirectoryKeys("shop", v1alpha1.ObjectReference{Namespace: "backup", Name: "s3"},
 		"a")).To(Equal([]string{"backup/s3/a"}))
 	g.Expect(DirectoryKeys("shop", storage, "/")).To(Equal([]string{"shop/s3/"}))
@@ -56,8 +58,10 @@ func TestDirectoriesOverlap(t *testing.T) {
 
 func TestOlder(t *testing.T) {
 	object := func(name string, second int64) metav1.Object {
-		return &metav1.ObjectMeta{Namespace: "shop", Name: name,
-			CreationTimestamp: metav1.NewTime(time.Unix(second, 0))}
+		return &metav1.ObjectMeta{
+			Namespace: "shop", Name: name,
+			CreationTimestamp: metav1.NewTime(time.Unix(second, 0)),
+		}
 	}
 	g := NewWithT(t)
 	g.Expect(Older(object("b", 1), object("a", 2))).To(BeTrue())

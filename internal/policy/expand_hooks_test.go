@@ -29,8 +29,10 @@ func targetHooks(pre, post []string) *v1alpha1.TargetHooks {
 	}
 	for _, name := range post {
 		out.PostBackup = append(out.PostBackup,
-			v1alpha1.TargetHook{Name: name, HookTemplate: &v1alpha1.ObjectReference{Name: name},
-				ExecutionPolicy: v1alpha1.HookOnFailure})
+			v1alpha1.TargetHook{
+				Name: name, HookTemplate: &v1alpha1.ObjectReference{Name: name},
+				ExecutionPolicy: v1alpha1.HookOnFailure,
+			})
 	}
 	return out
 }
@@ -41,8 +43,10 @@ func TestExpandGivesAChildTheHooksAndTheTimeOfItsTarget(t *testing.T) {
 	g := NewWithT(t)
 	batch := policytest.BatchOf("web", "db")
 	s := &batch.Spec.Sessions[0]
-	s.Hooks = &v1alpha1.BackupHooks{PreBackup: []v1alpha1.HookInfo{{Name: "pre"}},
-		PostBackup: []v1alpha1.HookInfo{{Name: "post"}}}
+	s.Hooks = &v1alpha1.BackupHooks{
+		PreBackup:  []v1alpha1.HookInfo{{Name: "pre"}},
+		PostBackup: []v1alpha1.HookInfo{{Name: "post"}},
+	}
 	s.Targets[0].Hooks = targetHooks([]string{"freeze"}, []string{"thaw"})
 	s.Targets[0].BackupTimeout = &metav1.Duration{Duration: time.Minute}
 	s.Targets[1].BackupTimeout = &metav1.Duration{Duration: 24 * time.Hour}

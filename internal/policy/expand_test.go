@@ -27,8 +27,10 @@ func TestExpandMakesOneChildPerTarget(t *testing.T) {
 	g.Expect(web.Name).To(Equal("shop-web"))
 	g.Expect(db.Name).To(Equal("shop-db"), "children come in the order of spec.targets")
 	g.Expect(web.Namespace).To(Equal("shop"))
-	g.Expect(web.Labels).To(Equal(map[string]string{"app.kubernetes.io/managed-by": "cairn",
-		"backup.cairn.dev/batch": "shop"}))
+	g.Expect(web.Labels).To(Equal(map[string]string{
+		"app.kubernetes.io/managed-by": "cairn",
+		"backup.cairn.dev/batch":       "shop",
+	}))
 	g.Expect(web.OwnerReferences).To(BeEmpty())
 	g.Expect(web.Annotations).To(HaveKeyWithValue(v1alpha1.AnnotationSpecDigest, policy.Digest(web.Spec)))
 	g.Expect(*web.Spec.Target).To(Equal(batch.Spec.Targets[0].AppRef))

@@ -7,8 +7,9 @@ import (
 	"strings"
 	"time"
 
-	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
 
 // Length limits of names. The name of a BackupSession becomes a label value of its Jobs and Snapshots. Kubernetes

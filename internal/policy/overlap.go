@@ -18,8 +18,10 @@ func Overlaps(batch *v1alpha1.BackupBatch, targets []Target, candidates []Candid
 	volumes := map[v1alpha1.TypedObjectReference][]string{}
 	for i := range candidates {
 		if c := &candidates[i]; c.Volumes != nil && len(c.Volumes.Claims) > 0 {
-			volumes[v1alpha1.TypedObjectReference{APIGroup: c.Kind.Group(), Kind: string(c.Kind),
-				Name: c.Name}] = c.Volumes.Claims
+			volumes[v1alpha1.TypedObjectReference{
+				APIGroup: c.Kind.Group(), Kind: string(c.Kind),
+				Name: c.Name,
+			}] = c.Volumes.Claims
 		}
 	}
 	var out []Mistake

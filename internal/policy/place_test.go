@@ -69,8 +69,10 @@ func TestPlace(t *testing.T) {
 		},
 		"the same account of two clouds": {
 			a: azure(v1alpha1.AzureStorage{StorageAccount: "a", Container: "c"}),
-			b: azure(v1alpha1.AzureStorage{StorageAccount: "a", Container: "c",
-				EndpointSuffix: "core.chinacloudapi.cn"}),
+			b: azure(v1alpha1.AzureStorage{
+				StorageAccount: "a", Container: "c",
+				EndpointSuffix: "core.chinacloudapi.cn",
+			}),
 		},
 		"the default cloud": {
 			a:    azure(v1alpha1.AzureStorage{StorageAccount: "a", Container: "c"}),
@@ -87,8 +89,10 @@ func TestPlace(t *testing.T) {
 
 func TestSecretsSayWhatTheyLack(t *testing.T) {
 	g := NewWithT(t)
-	sftp := policy.SecretOf(v1alpha1.Storage{Provider: v1alpha1.ProviderSFTP,
-		SFTP: &v1alpha1.SFTPStorage{SecretName: "k"}})
+	sftp := policy.SecretOf(v1alpha1.Storage{
+		Provider: v1alpha1.ProviderSFTP,
+		SFTP:     &v1alpha1.SFTPStorage{SecretName: "k"},
+	})
 	has := func(keys ...string) func(string) int {
 		return func(key string) int {
 			for _, k := range keys {

@@ -121,8 +121,10 @@ func expandTargets(batch *v1alpha1.BackupBatch, find Find) []Target {
 			return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Name, b.Name))
 		})
 		for _, object := range found {
-			out = append(out, Target{Name: FoundTargetName(target.Name, object.Kind, object.Name), FoundBy: target.Name,
-				AppRef: object})
+			out = append(out, Target{
+				Name: FoundTargetName(target.Name, object.Kind, object.Name), FoundBy: target.Name,
+				AppRef: object,
+			})
 		}
 	}
 	return out

@@ -33,8 +33,10 @@ func targetNames(targets []policy.Target) []string {
 }
 
 func TestSelectorsFind(t *testing.T) {
-	shop := v1alpha1.TargetSelector{Kinds: []v1alpha1.TargetKind{claim, deployment, statefulSet},
-		LabelSelector: policytest.Labelled("shop")}
+	shop := v1alpha1.TargetSelector{
+		Kinds:         []v1alpha1.TargetKind{claim, deployment, statefulSet},
+		LabelSelector: policytest.Labelled("shop"),
+	}
 	tests := map[string]struct {
 		selector   v1alpha1.TargetSelector
 		candidates []policy.Candidate
@@ -76,10 +78,12 @@ func TestSelectorsFind(t *testing.T) {
 			want:       []string{"all-persistentvolumeclaim-x", "all-persistentvolumeclaim-y"},
 		},
 		"exclusions": {
-			selector: v1alpha1.TargetSelector{Kinds: []v1alpha1.TargetKind{claim, deployment},
+			selector: v1alpha1.TargetSelector{
+				Kinds: []v1alpha1.TargetKind{claim, deployment},
 				Exclude: &v1alpha1.TargetExclusion{
 					LabelSelector: policytest.Labelled("cache"), Names: []v1alpha1.ExcludedTarget{{Kind: claim, Name: "scratch"}},
-				}},
+				},
+			},
 			candidates: []policy.Candidate{
 				policytest.Candidate(claim, "a", "shop"), policytest.Candidate(claim, "b", "cache"), policytest.Candidate(claim, "scratch", "shop"),
 				policytest.Candidate(deployment, "scratch", "shop"),
@@ -158,8 +162,10 @@ func TestExpandMakesRepositoriesOfTemplates(t *testing.T) {
 		{Name: "far", Backend: "away"},
 	}
 	batch.Spec.Targets = append(batch.Spec.Targets,
-		v1alpha1.BatchTarget{Name: "db", AppRef: v1alpha1.TypedObjectReference{Kind: "PersistentVolumeClaim",
-			Name: "db"}})
+		v1alpha1.BatchTarget{Name: "db", AppRef: v1alpha1.TypedObjectReference{
+			Kind: "PersistentVolumeClaim",
+			Name: "db",
+		}})
 	session.Targets = append(session.Targets, v1alpha1.BatchSessionTarget{Name: "db"})
 
 	children, err := policy.Expand(batch, policy.FindAmong(batch, []policy.Candidate{policytest.Candidate(claim, "data.v1", "shop")}))
@@ -179,8 +185,10 @@ func TestExpandMakesRepositoriesOfTemplates(t *testing.T) {
 	}), "what a template leaves out is inferred for each target")
 	g.Expect(hourly(2).Repositories[0].Directory).To(Equal("/shop/db"))
 
-	batch.Spec.Sessions[0].Targets[1].Repositories = []v1alpha1.RepositoryInfo{{Name: "own", Backend: "main",
-		Directory: "/own"}}
+	batch.Spec.Sessions[0].Targets[1].Repositories = []v1alpha1.RepositoryInfo{{
+		Name: "own", Backend: "main",
+		Directory: "/own",
+	}}
 	children, err = policy.Expand(batch,
 		policy.FindAmong(batch, []policy.Candidate{policytest.Candidate(claim, "a", "shop"), policytest.Candidate(claim, "b", "shop")}))
 	g.Expect(err).NotTo(HaveOccurred())
@@ -247,8 +255,10 @@ func TestExpandRefusesWhatSelectorsCannotBe(t *testing.T) {
 		"two templates that make one repository": {
 			edit: func(b *v1alpha1.BackupBatch) {
 				b.Spec.Sessions[0].Repositories = []v1alpha1.RepositoryInfo{{Name: "x", Backend: "main"}}
-				b.Spec.Sessions[1].Repositories = []v1alpha1.RepositoryInfo{{Name: "x-all-persistentvolumeclaim-x",
-					Backend: "main"}}
+				b.Spec.Sessions[1].Repositories = []v1alpha1.RepositoryInfo{{
+					Name:    "x-all-persistentvolumeclaim-x",
+					Backend: "main",
+				}}
 			},
 			candidates: []policy.Candidate{
 				policytest.Candidate(claim, "x", "shop"), policytest.Candidate(claim, "x-all-persistentvolumeclaim-x", "shop"),
@@ -294,8 +304,10 @@ func TestExpandRefusesWhatSelectorsCannotBe(t *testing.T) {
 			g := NewWithT(t)
 			batch := policytest.Selecting(policytest.BatchOf("web"), "all", v1alpha1.TargetSelector{Kinds: []v1alpha1.TargetKind{claim}})
 			if name == "a template's directory without room" || name == "a template's missing backend" {
-				batch.Spec.Sessions[1].Targets[1].Repositories = []v1alpha1.RepositoryInfo{{Name: "other",
-					Backend: "main"}}
+				batch.Spec.Sessions[1].Targets[1].Repositories = []v1alpha1.RepositoryInfo{{
+					Name:    "other",
+					Backend: "main",
+				}}
 			}
 			if tt.edit != nil {
 				tt.edit(batch)
@@ -316,13 +328,19 @@ func TestExpandRefusesWhatSelectorsCannotBe(t *testing.T) {
 
 func TestWhatWasFoundStaysInForceWhileABatchHasMistakes(t *testing.T) {
 	g := NewWithT(t)
-	batch := policytest.Selecting(policytest.BatchOf("web"), "all", v1alpha1.TargetSelector{Kinds: []v1alpha1.TargetKind{claim},
-		MaxTargets: 1})
-	one, two := []policy.Candidate{policytest.Candidate(claim, "a", "")}, []policy.Candidate{policytest.Candidate(claim, "a", ""),
-		policytest.Candidate(claim, "b", "")}
+	batch := policytest.Selecting(policytest.BatchOf("web"), "all", v1alpha1.TargetSelector{
+		Kinds:      []v1alpha1.TargetKind{claim},
+		MaxTargets: 1,
+	})
+	one, two := []policy.Candidate{policytest.Candidate(claim, "a", "")}, []policy.Candidate{
+		policytest.Candidate(claim, "a", ""),
+		policytest.Candidate(claim, "b", ""),
+	}
 	for _, target := range policy.Targets(batch, policy.FindAmong(batch, one)) {
-		batch.Status.Targets = append(batch.Status.Targets, v1alpha1.BatchTargetStatus{Name: target.Name,
-			FoundBy: target.FoundBy, AppRef: target.AppRef})
+		batch.Status.Targets = append(batch.Status.Targets, v1alpha1.BatchTargetStatus{
+			Name:    target.Name,
+			FoundBy: target.FoundBy, AppRef: target.AppRef,
+		})
 	}
 
 	g.Expect(policy.TargetsInForce(batch, policy.FindAmong(batch, two))).To(Equal(policy.KnownTargets(batch)))
@@ -407,9 +425,11 @@ func TestExpandOfSelectorsChangesAsLittleAsPossible(t *testing.T) {
 		}
 		g.Expect(shuffled.children(g)).To(Equal(before))
 
-		object := world{w.batch,
+		object := world{
+			w.batch,
 			append(slices.Clone(w.candidates),
-				randomCandidate(random, 1000, []v1alpha1.TargetKind{claim, deployment, statefulSet, service}))}
+				randomCandidate(random, 1000, []v1alpha1.TargetKind{claim, deployment, statefulSet, service})),
+		}
 		for name, child := range object.children(g) {
 			if old, ok := before[name]; ok {
 				g.Expect(child).To(Equal(old))
@@ -476,8 +496,10 @@ func BenchmarkExpandSelected(b *testing.B) {
 	for i, app := range []string{"shop", "bank"} {
 		session := policytest.NewSession(app, "17 * * * *")
 		session.Targets = []v1alpha1.BatchSessionTarget{{Name: app}}
-		session.Repositories = []v1alpha1.RepositoryInfo{{Name: "kept", Backend: "main", Directory: "/kept",
-			EncryptionSecret: &v1alpha1.ObjectReference{Name: "enc"}}}
+		session.Repositories = []v1alpha1.RepositoryInfo{{
+			Name: "kept", Backend: "main", Directory: "/kept",
+			EncryptionSecret: &v1alpha1.ObjectReference{Name: "enc"},
+		}}
 		batch.Spec.Sessions = append(batch.Spec.Sessions, session)
 		batch.Spec.Targets = append(batch.Spec.Targets,
 			v1alpha1.BatchTarget{Name: app, Selector: &v1alpha1.TargetSelector{

@@ -14,8 +14,10 @@ func TestAllowed(t *testing.T) {
 		return &v1alpha1.UsagePolicy{AllowedNamespaces: v1alpha1.AllowedNamespaces{From: &f, Selector: selector}}
 	}
 	gold := &metav1.LabelSelector{MatchLabels: map[string]string{"tier": "gold"}}
-	broken := &metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{{Key: "tier",
-		Operator: "Resembles"}}}
+	broken := &metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{{
+		Key:      "tier",
+		Operator: "Resembles",
+	}}}
 	tests := map[string]struct {
 		usage  *v1alpha1.UsagePolicy
 		user   string

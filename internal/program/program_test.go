@@ -22,8 +22,10 @@ import (
 // script runs lines in a shell, which stands for any program. Grace is short, because tests wait for programs that do
 // not end.
 func script(lines string) program.Spec {
-	return program.Spec{Args: []string{"/bin/sh", "-c", lines}, Env: []string{"PATH=" + os.Getenv("PATH")},
-		Grace: 300 * time.Millisecond}
+	return program.Spec{
+		Args: []string{"/bin/sh", "-c", lines}, Env: []string{"PATH=" + os.Getenv("PATH")},
+		Grace: 300 * time.Millisecond,
+	}
 }
 
 func TestAnOutputEndsWellOnlyIfItsProgramDid(t *testing.T) {
@@ -35,31 +37,51 @@ func TestAnOutputEndsWellOnlyIfItsProgramDid(t *testing.T) {
 	}{
 		"exit code 0":                {spec: script("echo data"), wrote: "data\n"},
 		"exit code 0, with warnings": {spec: script("echo warning >&2; echo data"), wrote: "data\n"},
-		"exit code 1 after everything": {spec: script("echo data; echo connection lost >&2; exit 1"),
-			wrote: "data\n", says: "sh ended with exit code 1: connection lost"},
+		"exit code 1 after everything": {
+			spec:  script("echo data; echo connection lost >&2; exit 1"),
+			wrote: "data\n", says: "sh ended with exit code 1: connection lost",
+		},
 		"exit code 1, silent": {spec: script("exit 1"), says: "sh ended with exit code 1"},
-		"killed after everything": {spec: script("echo data; kill -9 $$"), wrote: "data\n",
-			says: "sh was killed: it may have run out of memory (jobTemplate.spec.resources.limits)"},
-		"ended by another signal": {spec: script("echo data; kill -11 $$"), wrote: "data\n",
-			says: "sh was ended by signal 11 (segmentation fault)"},
-		"nothing, and exit code 0": {spec: script(":"), says: "sh ended with exit code 0, but wrote nothing",
-			empty: true},
-		"only messages, and exit code 0": {spec: script("echo no tables >&2"),
-			says: "sh ended with exit code 0, but wrote nothing: no tables", empty: true},
-		"its output closed, but it goes on": {spec: script("echo data; exec >&-; sleep 60"), wrote: "data\n",
-			says: "sh closed its output, but did not end"},
-		"its output closed, and it fails later": {spec: script("echo data; exec >&-; sleep 0.1; exit 3"), wrote: "data\n",
-			says: "sh ended with exit code 3"},
+		"killed after everything": {
+			spec: script("echo data; kill -9 $$"), wrote: "data\n",
+			says: "sh was killed: it may have run out of memory (jobTemplate.spec.resources.limits)",
+		},
+		"ended by another signal": {
+			spec: script("echo data; kill -11 $$"), wrote: "data\n",
+			says: "sh was ended by signal 11 (segmentation fault)",
+		},
+		"nothing, and exit code 0": {
+			spec: script(":"), says: "sh ended with exit code 0, but wrote nothing",
+			empty: true,
+		},
+		"only messages, and exit code 0": {
+			spec: script("echo no tables >&2"),
+			says: "sh ended with exit code 0, but wrote nothing: no tables", empty: true,
+		},
+		"its output closed, but it goes on": {
+			spec: script("echo data; exec >&-; sleep 60"), wrote: "data\n",
+			says: "sh closed its output, but did not end",
+		},
+		"its output closed, and it fails later": {
+			spec: script("echo data; exec >&-; sleep 0.1; exit 3"), wrote: "data\n",
+			says: "sh ended with exit code 3",
+		},
 		"its output closed, and it ends later": {spec: script("echo data; exec >&-; sleep 0.1"), wrote: "data\n"},
-		"a process left behind, silent": {spec: script("echo data; sleep 60 &"), wrote: "data\n",
-			says: "sh ended, but left a process behind that did not close its output"},
-		"a process left behind, after a failure": {spec: script("echo data; sleep 60 & exit 4"), wrote: "data\n",
-			says: "sh ended with exit code 4"},
+		"a process left behind, silent": {
+			spec: script("echo data; sleep 60 &"), wrote: "data\n",
+			says: "sh ended, but left a process behind that did not close its output",
+		},
+		"a process left behind, after a failure": {
+			spec: script("echo data; sleep 60 & exit 4"), wrote: "data\n",
+			says: "sh ended with exit code 4",
+		},
 		"a process left behind that ends in time": {
 			spec: script("echo data; (sleep 0.1; echo more) &"), wrote: "data\nmore\n",
 		},
-		"no such program": {spec: program.Spec{Args: []string{"pg_dump_of_tomorrow", "--password=x"}},
-			says: "the image has no program pg_dump_of_tomorrow"},
+		"no such program": {
+			spec: program.Spec{Args: []string{"pg_dump_of_tomorrow", "--password=x"}},
+			says: "the image has no program pg_dump_of_tomorrow",
+		},
 		"no such path":   {spec: program.Spec{Args: []string{"/nowhere/pg_dump"}}, says: "the image has no program pg_dump"},
 		"no program":     {spec: program.Spec{}, says: "no program to run"},
 		"not executable": {spec: program.Spec{Args: []string{"/etc/passwd"}}, says: "program passwd is not executable"},
@@ -149,8 +171,10 @@ func TestAProgramSeesItsOwnEnvironmentAlone(t *testing.T) {
 
 func TestAProgramIsToldToStop(t *testing.T) {
 	for name, tc := range map[string]struct{ lines, left string }{
-		"and does": {lines: `trap 'echo stopped >> left; exit 0' TERM; echo $$; while :; do sleep 0.01; done`,
-			left: "stopped\n"},
+		"and does": {
+			lines: `trap 'echo stopped >> left; exit 0' TERM; echo $$; while :; do sleep 0.01; done`,
+			left:  "stopped\n",
+		},
 		"and is killed else": {lines: `trap 'echo no >> left' TERM; echo $$; while :; do sleep 0.01; done`, left: "no\n"},
 		"with its children":  {lines: `sh -c 'trap "" TERM; echo $$; while :; do sleep 0.01; done' & wait`},
 	} {
@@ -207,17 +231,27 @@ func TestAnInputWasTakenOnlyIfItsProgramSaysSo(t *testing.T) {
 		large bool   // what it does not read has to fill the pipe
 	}{
 		"all of it": {spec: script("cat >taken")},
-		"all of it, and exit code 2": {spec: script("cat >taken; echo syntax error >&2; exit 2"),
-			says: "sh ended with exit code 2: syntax error"},
-		"a part, and exit code 0": {spec: script("head -c 10 >taken"),
-			says: "sh ended with exit code 0 before it had read everything"},
-		"a part, and exit code 3": {spec: script("head -c 10 >taken; exit 3"),
-			says: "sh ended with exit code 3"},
-		"a part, and goes on": {spec: script("head -c 10 >taken; exec <&-; sleep 60"), large: true,
-			says: "sh was killed: it may have run out of memory (jobTemplate.spec.resources.limits)"},
+		"all of it, and exit code 2": {
+			spec: script("cat >taken; echo syntax error >&2; exit 2"),
+			says: "sh ended with exit code 2: syntax error",
+		},
+		"a part, and exit code 0": {
+			spec: script("head -c 10 >taken"),
+			says: "sh ended with exit code 0 before it had read everything",
+		},
+		"a part, and exit code 3": {
+			spec: script("head -c 10 >taken; exit 3"),
+			says: "sh ended with exit code 3",
+		},
+		"a part, and goes on": {
+			spec: script("head -c 10 >taken; exec <&-; sleep 60"), large: true,
+			says: "sh was killed: it may have run out of memory (jobTemplate.spec.resources.limits)",
+		},
 		"nothing": {spec: script("exit 1"), says: "sh ended with exit code 1"},
-		"all of it, and killed then": {spec: script("cat >taken; kill -9 $$"),
-			says: "sh was killed: it may have run out of memory (jobTemplate.spec.resources.limits)"},
+		"all of it, and killed then": {
+			spec: script("cat >taken; kill -9 $$"),
+			says: "sh was killed: it may have run out of memory (jobTemplate.spec.resources.limits)",
+		},
 		"all of it, and data on standard output": {spec: script("cat; exit 1"), says: "sh ended with exit code 1"},
 	} {
 		for size, data := range map[string][]byte{

@@ -85,8 +85,10 @@ func at(minute, second int) *metav1.Time {
 // backup is a run for a claim with components of two hosts in one repository.
 func backup(phase v1alpha1.BackupSessionPhase) Backup {
 	s := &v1alpha1.BackupSession{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "files-nightly-1"}}
-	s.Spec.Invoker = v1alpha1.TypedLocalObjectReference{APIGroup: v1alpha1.Group, Kind: v1alpha1.BackupConfigurationKind,
-		Name: "files"}
+	s.Spec.Invoker = v1alpha1.TypedLocalObjectReference{
+		APIGroup: v1alpha1.Group, Kind: v1alpha1.BackupConfigurationKind,
+		Name: "files",
+	}
 	s.Spec.Session = "nightly"
 	s.Status = v1alpha1.BackupSessionStatus{Phase: phase, StartTime: at(0, 0), CompletionTime: at(1, 30)}
 	s.Status.Targets = []v1alpha1.BackupTargetStatus{{Name: "files"}}
@@ -100,14 +102,21 @@ func backup(phase v1alpha1.BackupSessionPhase) Backup {
 		},
 	}}}
 	snapshot := &v1alpha1.Snapshot{
-		Status: v1alpha1.SnapshotStatus{Phase: v1alpha1.SnapshotPhase(phase), SnapshotTime: at(1, 20)}}
+		Status: v1alpha1.SnapshotStatus{Phase: v1alpha1.SnapshotPhase(phase), SnapshotTime: at(1, 20)},
+	}
 	snapshot.Status.Components = map[string]v1alpha1.Component{
-		"a": {Phase: v1alpha1.SnapshotSucceeded, SizeBytes: 100, UploadedBytes: 10,
-			ComponentCounts: v1alpha1.ComponentCounts{Files: 3}, StartTime: at(0, 10), CompletionTime: at(0, 30)},
-		"b": {Phase: v1alpha1.SnapshotSucceeded, SizeBytes: 200, UploadedBytes: 20,
-			ComponentCounts: v1alpha1.ComponentCounts{Files: 4}, StartTime: at(0, 5), CompletionTime: at(1, 0)},
-		"c": {Phase: v1alpha1.SnapshotPhase(phase), SizeBytes: 7, UploadedBytes: 1,
-			ComponentCounts: v1alpha1.ComponentCounts{Files: 1}, StartTime: at(0, 5), CompletionTime: at(0, 6)},
+		"a": {
+			Phase: v1alpha1.SnapshotSucceeded, SizeBytes: 100, UploadedBytes: 10,
+			ComponentCounts: v1alpha1.ComponentCounts{Files: 3}, StartTime: at(0, 10), CompletionTime: at(0, 30),
+		},
+		"b": {
+			Phase: v1alpha1.SnapshotSucceeded, SizeBytes: 200, UploadedBytes: 20,
+			ComponentCounts: v1alpha1.ComponentCounts{Files: 4}, StartTime: at(0, 5), CompletionTime: at(1, 0),
+		},
+		"c": {
+			Phase: v1alpha1.SnapshotPhase(phase), SizeBytes: 7, UploadedBytes: 1,
+			ComponentCounts: v1alpha1.ComponentCounts{Files: 1}, StartTime: at(0, 5), CompletionTime: at(0, 6),
+		},
 	}
 	storage := &v1alpha1.BackupStorage{}
 	storage.Spec.Storage = v1alpha1.Storage{Provider: v1alpha1.ProviderS3, S3: &v1alpha1.S3Storage{Bucket: "backups"}}
@@ -115,8 +124,10 @@ func backup(phase v1alpha1.BackupSessionPhase) Backup {
 		Session: s, Snapshots: map[string]*v1alpha1.Snapshot{"snap": snapshot},
 		Repositories: map[string]*v1alpha1.Repository{"r": {
 			ObjectMeta: metav1.ObjectMeta{Namespace: "shop"}, Spec: v1alpha1.RepositorySpec{Path: "/shop/files"},
-			Status: v1alpha1.RepositoryStatus{SnapshotCount: ptr.To(int32(5)), StoredBytes: new(int64(4096)),
-				Integrity: new(true)},
+			Status: v1alpha1.RepositoryStatus{
+				SnapshotCount: ptr.To(int32(5)), StoredBytes: new(int64(4096)),
+				Integrity: new(true),
+			},
 		}},
 		Storages: map[string]*v1alpha1.BackupStorage{"r": storage},
 	}
@@ -126,12 +137,16 @@ func restored(phase v1alpha1.RestoreSessionPhase) *v1alpha1.RestoreSession {
 	r := &v1alpha1.RestoreSession{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "back"}}
 	r.Spec.Target = &v1alpha1.TypedObjectReference{Kind: v1alpha1.KindPersistentVolumeClaim, Name: "files"}
 	r.Status = v1alpha1.RestoreSessionStatus{Phase: phase, StartTime: at(0, 0), CompletionTime: at(0, 40)}
-	r.Status.Resolved = &v1alpha1.ResolvedRestore{Task: v1alpha1.ResolvedTask{Driver: v1alpha1.DriverKopia},
-		Repository: v1alpha1.ResolvedRepository{Name: "r"}}
+	r.Status.Resolved = &v1alpha1.ResolvedRestore{
+		Task:       v1alpha1.ResolvedTask{Driver: v1alpha1.DriverKopia},
+		Repository: v1alpha1.ResolvedRepository{Name: "r"},
+	}
 	r.Status.Resolved.Hosts = []v1alpha1.ResolvedRestoreHost{
-		{Name: "target", Volumes: []v1alpha1.ResolvedRestoreVolume{{Component: "data"}}}}
+		{Name: "target", Volumes: []v1alpha1.ResolvedRestoreVolume{{Component: "data"}}},
+	}
 	r.Status.Components = map[string]v1alpha1.RestoredComponent{
-		"data": {Phase: phase, StartTime: at(0, 2), CompletionTime: at(0, 37)}}
+		"data": {Phase: phase, StartTime: at(0, 2), CompletionTime: at(0, 37)},
+	}
 	return r
 }
 
@@ -176,7 +191,8 @@ func batch(phase v1alpha1.BackupSessionPhase) Backup {
 		Repositories: []v1alpha1.ResolvedRepository{{Name: "w", Snapshot: "web"}},
 	})
 	b.Snapshots["web"] = &v1alpha1.Snapshot{
-		Status: v1alpha1.SnapshotStatus{Phase: v1alpha1.SnapshotSucceeded, SnapshotTime: at(1, 20)}}
+		Status: v1alpha1.SnapshotStatus{Phase: v1alpha1.SnapshotSucceeded, SnapshotTime: at(1, 20)},
+	}
 	return b
 }
 
@@ -241,8 +257,10 @@ func TestARunThatMovedNothingTakesTheSuccessAway(t *testing.T) {
 	}{
 		// no backup of the target began
 		"nothing is resolved": {func(s *v1alpha1.BackupSessionStatus) { s.Resolved = nil }, "nightly r 1"},
-		"the target is wrong": {func(s *v1alpha1.BackupSessionStatus) { s.Resolved.Targets[0].Repositories = nil },
-			"nightly  0"},
+		"the target is wrong": {
+			func(s *v1alpha1.BackupSessionStatus) { s.Resolved.Targets[0].Repositories = nil },
+			"nightly  0",
+		},
 	} {
 		gateway := newGateway(t)
 		g.Expect(gateway.Push(t.Context(), BackupSet(backup(v1alpha1.BackupSessionSucceeded)))).To(Succeed())
@@ -266,8 +284,10 @@ func TestARestoreThatFailsHasItsFailureAlone(t *testing.T) {
 	gateway := newGateway(t)
 	g.Expect(gateway.Push(t.Context(), RestoreSet(restored(v1alpha1.RestoreSessionFailed)))).To(Succeed())
 	text := gateway.pushed(t)
-	for _, metric := range []string{"stash_restore_session_success", "stash_restore_target_success",
-		"stash_restore_host_restore_success"} {
+	for _, metric := range []string{
+		"stash_restore_session_success", "stash_restore_target_success",
+		"stash_restore_host_restore_success",
+	} {
 		g.Expect(lines(text, metric)).To(ConsistOf(" r 0"), metric)
 	}
 	g.Expect(text).NotTo(ContainSubstring("duration"))

@@ -136,8 +136,10 @@ func (s *Set) repository(b Backup, name string) {
 	if r == nil {
 		return
 	}
-	labels := prometheus.Labels{"name": name, "namespace": r.Namespace, "backend": "", "bucket": "",
-		"prefix": strings.Trim(r.Spec.Path, "/")}
+	labels := prometheus.Labels{
+		"name": name, "namespace": r.Namespace, "backend": "", "bucket": "",
+		"prefix": strings.Trim(r.Spec.Path, "/"),
+	}
 	if storage := b.Storages[name]; storage != nil {
 		bucket, prefix := place(&storage.Spec.Storage)
 		labels["backend"], labels["bucket"] = string(storage.Spec.Storage.Provider), bucket
@@ -235,7 +237,8 @@ func RestoreSet(r *v1alpha1.RestoreSession) *Set {
 }
 
 func (g *group) restoredHost(labels prometheus.Labels, host *v1alpha1.ResolvedRestoreHost,
-	components map[string]v1alpha1.RestoredComponent) {
+	components map[string]v1alpha1.RestoredComponent,
+) {
 	var over span
 	ok := len(host.Volumes) > 0
 	for _, volume := range host.Volumes {

@@ -128,17 +128,25 @@ func TestWhatIsNoKeyComesBackToo(t *testing.T) {
 		"a frequency":                {"\xf9\x05" + key, restored("0", "FREQ", "5")},
 		"another database": {"\xfe\x0f" + key + "\xfe\x40\x64" + key, command("SELECT", "15") +
 			restored("0") + command("SELECT", "100") + restored("0")},
-		"a function": {"\xf5" + text("#!lua name=f\n"),
-			command("FUNCTION", "LOAD", "REPLACE", "#!lua name=f\n")},
+		"a function": {
+			"\xf5" + text("#!lua name=f\n"),
+			command("FUNCTION", "LOAD", "REPLACE", "#!lua name=f\n"),
+		},
 		"a script":           {"\xfa" + text("lua") + text("return 1"), command("SCRIPT", "LOAD", "return 1")},
 		"a property":         {"\xfa" + text("used-mem") + "\xc2\x01\x02\x03\x04", ""},
 		"the size of a slot": {"\xf4\x01\x02\x03" + key, restored("0")},
-		"a key that is a number": {"\x00\xc0\xff" + value,
-			command("RESTORE", "-1", "0", payload(0, value), "REPLACE", "ABSTTL")},
-		"a key that is a number of 32 bit": {"\x00\xc2\x00\x00\x00\x80" + value,
-			command("RESTORE", "-2147483648", "0", payload(0, value), "REPLACE", "ABSTTL")},
-		"a key that is compressed": {"\x00\xc3\x05\x0a\x00a\xe0\x00\x00" + value,
-			command("RESTORE", "aaaaaaaaaa", "0", payload(0, value), "REPLACE", "ABSTTL")},
+		"a key that is a number": {
+			"\x00\xc0\xff" + value,
+			command("RESTORE", "-1", "0", payload(0, value), "REPLACE", "ABSTTL"),
+		},
+		"a key that is a number of 32 bit": {
+			"\x00\xc2\x00\x00\x00\x80" + value,
+			command("RESTORE", "-2147483648", "0", payload(0, value), "REPLACE", "ABSTTL"),
+		},
+		"a key that is compressed": {
+			"\x00\xc3\x05\x0a\x00a\xe0\x00\x00" + value,
+			command("RESTORE", "aaaaaaaaaa", "0", payload(0, value), "REPLACE", "ABSTTL"),
+		},
 		"nothing": {"", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -158,34 +166,50 @@ func TestWhatNoCommandRestoresIsAnError(t *testing.T) {
 	whole := dump("REDIS0011", key)
 	for name, tc := range map[string]struct{ file, says string }{
 		"a module's data outside of keys": {
-			dump("REDIS0011", "\xf7\x81"+"\x83\x48\xd3\x2c\xb7\x4a\x39\x00"+"\x02\x01\x00"), "keeps data outside of keys"},
-		"a function of a release candidate": {dump("REDIS0010", "\xf6"+text("x")),
-			"the RDB file, of version 10, has a part of kind 246"},
+			dump("REDIS0011", "\xf7\x81"+"\x83\x48\xd3\x2c\xb7\x4a\x39\x00"+"\x02\x01\x00"), "keeps data outside of keys",
+		},
+		"a function of a release candidate": {
+			dump("REDIS0010", "\xf6"+text("x")),
+			"the RDB file, of version 10, has a part of kind 246",
+		},
 		"a mark of tomorrow": {dump("REDIS0013", "\xf3\x01"), "a part of kind 243"},
 		"a type of tomorrow": {dump("REDIS0013", "\x1a"+text("k")+text("v")), "a value of type 26"},
-		"a hash of a release candidate": {dump("REDIS0012", "\x16"+text("k")+"\x01\x00"+text("f")+text("v")),
-			"a value of type 22"},
+		"a hash of a release candidate": {
+			dump("REDIS0012", "\x16"+text("k")+"\x01\x00"+text("f")+text("v")),
+			"a value of type 22",
+		},
 		"a module's value of a release candidate": {dump("REDIS0008", "\x06"+text("k")+"\x00"), "a value of type 6"},
-		"another family's type": {dump("VALKEY080", "\x18"+text("k")+fixed(0)+"\x00"),
-			"a value of type 24"},
+		"another family's type": {
+			dump("VALKEY080", "\x18"+text("k")+fixed(0)+"\x00"),
+			"a value of type 24",
+		},
 		"a wrong checksum":        {whole[:len(whole)-1] + "x", "its checksum is wrong"},
 		"something after the end": {whole + strings.Repeat("x", 41), "data follows its end"},
 		"another file":            {"-- PostgreSQL database dump\n", "its header is wrong"},
 		"another version":         {"REDISabcd", "its header is wrong"},
 		"nothing":                 {"", "it ends too early"},
 		"a value that is too large": {
-			dump("REDIS0011", "\x00"+text("k")+"\x81\x00\x00\x00\x01\x00\x00\x00\x00v"), "it ends too early"},
-		"a key that is too large": {dump("REDIS0011", "\x00\x81\x00\x00\x00\x01\x00\x00\x00\x00k"),
-			"a value of more than 512 MiB"},
+			dump("REDIS0011", "\x00"+text("k")+"\x81\x00\x00\x00\x01\x00\x00\x00\x00v"), "it ends too early",
+		},
+		"a key that is too large": {
+			dump("REDIS0011", "\x00\x81\x00\x00\x00\x01\x00\x00\x00\x00k"),
+			"a value of more than 512 MiB",
+		},
 		"a compressed key that is not": {dump("REDIS0011", "\x00\xc3\x02\x0a\xe0\x00"), "can't be unpacked"},
-		"a compressed key that is too long": {dump("REDIS0011", "\x00\xc3\x05\x09\x00a\xe0\x00\x00"+text("v")),
-			"can't be unpacked"},
-		"a compressed key that is too short": {dump("REDIS0011", "\x00\xc3\x05\x0b\x00a\xe0\x00\x00"+text("v")),
-			"can't be unpacked"},
+		"a compressed key that is too long": {
+			dump("REDIS0011", "\x00\xc3\x05\x09\x00a\xe0\x00\x00"+text("v")),
+			"can't be unpacked",
+		},
+		"a compressed key that is too short": {
+			dump("REDIS0011", "\x00\xc3\x05\x0b\x00a\xe0\x00\x00"+text("v")),
+			"can't be unpacked",
+		},
 		"an invalid length":                 {dump("REDIS0011", "\x00\x82"), "a length begins with 0x82"},
 		"a string with an invalid encoding": {dump("REDIS0011", "\x00\xc4"), "a string has the encoding 4"},
-		"a value with an invalid encoding": {dump("REDIS0011", "\x00"+text("k")+"\xc4"),
-			"a string has the encoding 4"},
+		"a value with an invalid encoding": {
+			dump("REDIS0011", "\x00"+text("k")+"\xc4"),
+			"a string has the encoding 4",
+		},
 		"a module's value with an invalid part": {dump("REDIS0011", "\x07"+text("k")+"\x01\x06"), "a part of kind 6"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -22,8 +22,10 @@ var byText = []struct {
 		`no user exists with the provided access key|request signature we calculated|provided token has expired|` +
 		`ExpiredToken|InvalidTokenId|401 Unauthorized`), ErrBadCredentials},
 	{regexp.MustCompile(`(?i)NoSuchBucket|bucket does not exist`), ErrNoBucket},
-	{regexp.MustCompile(`(?i)RequestTimeTooSkewed|clock skew detected|difference between the request time and`),
-		ErrClockSkew},
+	{
+		regexp.MustCompile(`(?i)RequestTimeTooSkewed|clock skew detected|difference between the request time and`),
+		ErrClockSkew,
+	},
 	{regexp.MustCompile(`(?i)Access ?Denied|AllAccessDisabled|403 Forbidden|permission denied`), ErrAccessDenied},
 	{regexp.MustCompile(`(?i)no space left on device|disk quota exceeded|QuotaExceeded|507 Insufficient|` +
 		`XMinioStorageFull`), ErrStorageFull},

@@ -21,41 +21,56 @@ func TestClassify(t *testing.T) {
 	}{
 		"wrong secret *": {
 			errors.New(
-				`error retrieving storage config from bucket "b": The request signature we calculated does not match the signature you provided. Check your key and signing method.`), repository.ErrBadCredentials},
-		"wrong key, versitygw *": {errors.New("No user exists with the provided access key ID."),
-			repository.ErrBadCredentials},
-		"wrong key, Amazon": {errors.New("The AWS Access Key Id you provided does not exist in our records."),
-			repository.ErrBadCredentials},
+				`error retrieving storage config from bucket "b": The request signature we calculated does not match the signature you provided. Check your key and signing method.`), repository.ErrBadCredentials,
+		},
+		"wrong key, versitygw *": {
+			errors.New("No user exists with the provided access key ID."),
+			repository.ErrBadCredentials,
+		},
+		"wrong key, Amazon": {
+			errors.New("The AWS Access Key Id you provided does not exist in our records."),
+			repository.ErrBadCredentials,
+		},
 		"old token":     {errors.New("The provided token has expired"), repository.ErrBadCredentials},
 		"no bucket *":   {errors.New("The specified bucket does not exist."), repository.ErrNoBucket},
 		"access denied": {errors.New("Access Denied."), repository.ErrAccessDenied},
 		"a file's mode": {fmt.Errorf("open /repo/f: %w", syscall.EACCES), repository.ErrAccessDenied},
-		"skewed request": {errors.New("The difference between the request time and the server's time is too large."),
-			repository.ErrClockSkew},
+		"skewed request": {
+			errors.New("The difference between the request time and the server's time is too large."),
+			repository.ErrClockSkew,
+		},
 		"skewed clock": {errors.New("error checking for clock skew: clock skew detected: local clock is out of " +
 			"sync with repository timestamp by more than allowed 5m0s"), repository.ErrClockSkew},
 		"TLS to a plain server *": {
 			errors.New(`Get "https://127.0.0.1:35075/bucket/.storageconfig": http: server gave HTTP response to HTTPS client`),
-			repository.ErrUnreachable},
+			repository.ErrUnreachable,
+		},
 		"refused *": {
 			errors.New(`Get "http://127.0.0.1:1/bucket/.storageconfig": dial tcp 127.0.0.1:1: connect: connection refused`),
-			repository.ErrUnreachable},
+			repository.ErrUnreachable,
+		},
 		"unknown host *": {
 			errors.New(
 				`Get "http://does-not-exist.invalid:9000/": dial tcp: lookup does-not-exist.invalid on 10.0.0.1:53: no such host`),
-			repository.ErrUnreachable},
+			repository.ErrUnreachable,
+		},
 		"unknown authority": {
 			errors.New("tls: failed to verify certificate: x509: certificate signed by unknown authority"),
-			repository.ErrUntrusted},
+			repository.ErrUntrusted,
+		},
 		"another host key *": {errors.New("ssh: handshake failed: knownhosts: key mismatch"), repository.ErrUntrusted},
 		"wrong SSH password *": {errors.New("ssh: handshake failed: ssh: unable to authenticate, attempted methods [none " +
 			"password], no supported methods remain"), repository.ErrBadCredentials},
-		"another certificate *": {errors.New("the certificate fingerprint is 00, not the one of the BackupStorage"),
-			repository.ErrUntrusted},
+		"another certificate *": {
+			errors.New("the certificate fingerprint is 00, not the one of the BackupStorage"),
+			repository.ErrUntrusted,
+		},
 		"throttled": {errors.New("Please reduce your request rate. SlowDown"), repository.ErrUnreachable},
 		"full disk": {fmt.Errorf("write /repo/p/1: %w", syscall.ENOSPC), repository.ErrStorageFull},
-		"full server": {errors.New("Storage backend has reached its minimum free drive threshold. XMinioStorageFull"),
-			repository.ErrStorageFull},
+		"full server": {
+			errors.New("Storage backend has reached its minimum free drive threshold. XMinioStorageFull"),
+			repository.ErrStorageFull,
+		},
 		"canceled": {fmt.Errorf("restore: %w", context.Canceled), repository.ErrCanceled},
 		"an errno has the methods of net.Error, and is none": {fmt.Errorf("file: %w", syscall.EEXIST), nil},
 		"something else": {errors.New("something else"), nil},

@@ -36,7 +36,8 @@ func Diff(ctx context.Context, e Engine, before, after string, each func(Differe
 }
 
 func diffDir(ctx context.Context, e Engine, before, after, dir string, inBefore, inAfter bool,
-	each func(Difference) error) error {
+	each func(Difference) error,
+) error {
 	a, err := entries(ctx, e, before, dir, inBefore)
 	if err != nil {
 		return err
@@ -66,7 +67,8 @@ func diffDir(ctx context.Context, e Engine, before, after, dir string, inBefore,
 }
 
 func diffEntry(ctx context.Context, e Engine, before, after, dir string, x, y *Entry,
-	each func(Difference) error) error {
+	each func(Difference) error,
+) error {
 	d := Difference{Before: x, After: y}
 	switch {
 	case x == nil:

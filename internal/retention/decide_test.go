@@ -78,14 +78,18 @@ func TestTheCalendar(t *testing.T) {
 		"hours": {
 			rules: []Rule{{ruleHourly, 2}}, now: "2026-11-20 12:00",
 			times: []string{"2026-11-20 11:59", "2026-11-20 11:00", "2026-11-20 10:59", "2026-11-20 09:59"},
-			want: []string{"2026-11-20 11:59: newest success hourly (2026-11-20T11Z)",
-				"2026-11-20 10:59: hourly (2026-11-20T10Z)"},
+			want: []string{
+				"2026-11-20 11:59: newest success hourly (2026-11-20T11Z)",
+				"2026-11-20 10:59: hourly (2026-11-20T10Z)",
+			},
 		},
 		// 2026-01-01 is a Thursday: its ISO week 2026-W01 began on Monday, 2025-12-29. 2025-12-28 is the Sunday of 2025-W52.
 		"ISO weeks at the end of a year": {
 			rules: []Rule{{ruleWeekly, 2}}, now: "2026-01-05 12:00",
-			times: []string{"2026-01-04 23:00", "2026-01-01 12:00", "2025-12-29 00:00", "2025-12-28 23:59", "2025-12-22 00:00",
-				"2025-12-21 12:00"},
+			times: []string{
+				"2026-01-04 23:00", "2026-01-01 12:00", "2025-12-29 00:00", "2025-12-28 23:59", "2025-12-22 00:00",
+				"2025-12-21 12:00",
+			},
 			want: []string{"2026-01-04 23:00: newest success weekly (2026-W01)", "2025-12-28 23:59: weekly (2025-W52)"},
 		},
 		// 2020 has 53 weeks: 2021-01-03 is the Sunday of 2020-W53, 2021-01-04 the Monday of 2021-W01.
@@ -97,14 +101,18 @@ func TestTheCalendar(t *testing.T) {
 		"a leap day": {
 			rules: []Rule{{ruleDaily, 3}, {ruleMonthly, 2}}, now: "2028-03-01 12:00",
 			times: []string{"2028-03-01 01:00", "2028-02-29 23:59", "2028-02-28 23:59", "2028-01-31 23:59"},
-			want: []string{"2028-03-01 01:00: newest success daily (2028-03-01) monthly (2028-03)",
-				"2028-02-29 23:59: daily (2028-02-29) monthly (2028-02)", "2028-02-28 23:59: daily (2028-02-28)"},
+			want: []string{
+				"2028-03-01 01:00: newest success daily (2028-03-01) monthly (2028-03)",
+				"2028-02-29 23:59: daily (2028-02-29) monthly (2028-02)", "2028-02-28 23:59: daily (2028-02-28)",
+			},
 		},
 		"the end of a year": {
 			rules: []Rule{{ruleYearly, 2}, {ruleMonthly, 1}}, now: "2027-01-01 00:30",
 			times: []string{"2027-01-01 00:00", "2026-12-31 23:59", "2026-12-30 12:00", "2025-06-01 12:00"},
-			want: []string{"2027-01-01 00:00: newest success yearly (2027) monthly (2027-01)",
-				"2026-12-31 23:59: yearly (2026)"},
+			want: []string{
+				"2027-01-01 00:00: newest success yearly (2027) monthly (2027-01)",
+				"2026-12-31 23:59: yearly (2026)",
+			},
 		},
 		// New Year comes to Auckland 13 hours before it comes to UTC.
 		"the year ends in the policy's time zone": {
@@ -116,9 +124,11 @@ func TestTheCalendar(t *testing.T) {
 		"the day clocks are set forward": {
 			zone: "Europe/Berlin", rules: []Rule{{ruleHourly, 3}, {ruleDaily, 2}}, now: "2026-03-29 12:00",
 			times: []string{"2026-03-29 04:10", "2026-03-29 03:10", "2026-03-29 01:50", "2026-03-29 00:10", "2026-03-28 23:50"},
-			want: []string{"2026-03-29 04:10: newest success hourly (2026-03-29T04+02:00) daily (2026-03-29)",
+			want: []string{
+				"2026-03-29 04:10: newest success hourly (2026-03-29T04+02:00) daily (2026-03-29)",
 				"2026-03-29 03:10: hourly (2026-03-29T03+02:00)", "2026-03-29 01:50: hourly (2026-03-29T01+01:00)",
-				"2026-03-28 23:50: daily (2026-03-28)"},
+				"2026-03-28 23:50: daily (2026-03-28)",
+			},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -141,7 +151,8 @@ func TestTheHourThatComesTwice(t *testing.T) {
 	g.Expect(first.In(berlin).Hour()).To(Equal(second.In(berlin).Hour()))
 	p := Policy{Rules: []Rule{{ruleHourly, 2}}, Zone: berlin}
 	g.Expect(kept(p.Decide([]Snapshot{
-		{Name: "first", Time: first, Phase: good}, {Name: "second", Time: second, Phase: good},
+		{Name: "first", Time: first, Phase: good},
+		{Name: "second", Time: second, Phase: good},
 		{Name: "before", Time: first.Add(-time.Hour), Phase: good},
 	}, second))).To(Equal([]string{
 		"second: newest success hourly (2026-10-25T02+01:00)", "first: hourly (2026-10-25T02+02:00)",
@@ -221,8 +232,10 @@ func TestARestorePointWithARetryIsWhole(t *testing.T) {
 	now := at(t, "2026-11-20 12:00", "UTC")
 	p := Policy{Rules: []Rule{{ruleLast, 1}}, Zone: time.UTC}
 	point := func(run, name, repository string, hour int, phase v1alpha1.SnapshotPhase) Snapshot {
-		return Snapshot{Name: name, Repository: repository, Point: run, Time: now.Add(time.Duration(hour-24) * time.Hour),
-			Phase: phase}
+		return Snapshot{
+			Name: name, Repository: repository, Point: run, Time: now.Add(time.Duration(hour-24) * time.Hour),
+			Phase: phase,
+		}
 	}
 	first := []Snapshot{
 		point("1", "web-1", "web", 1, good), point("1", "db-1", "db", 1, bad), point("1", "db-1-r1", "db", 2, good),
@@ -258,8 +271,10 @@ func BenchmarkDecide(b *testing.B) {
 	now := time.Date(2026, 11, 20, 12, 0, 0, 0, time.UTC)
 	snapshots := make([]Snapshot, 10_000)
 	for i := range snapshots {
-		snapshots[i] = Snapshot{Name: fmt.Sprintf("shop-db-hourly-%06d", i), Repository: "shop-db",
-			Time: now.Add(-time.Duration(i) * time.Hour), Phase: good}
+		snapshots[i] = Snapshot{
+			Name: fmt.Sprintf("shop-db-hourly-%06d", i), Repository: "shop-db",
+			Time: now.Add(-time.Duration(i) * time.Hour), Phase: good,
+		}
 		if i%97 == 3 {
 			snapshots[i].Phase = bad
 		}

@@ -5,7 +5,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-
 	_ "time/tzdata" // A container may have none.
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
@@ -67,8 +66,12 @@ func Read(spec *v1alpha1.RetentionPolicySpec) (Policy, error) {
 			name  string
 			count *int32
 		}{
-			{ruleLast, k.Last}, {ruleHourly, k.Hourly}, {ruleDaily, k.Daily},
-			{ruleWeekly, k.Weekly}, {ruleMonthly, k.Monthly}, {ruleYearly, k.Yearly},
+			{ruleLast, k.Last},
+			{ruleHourly, k.Hourly},
+			{ruleDaily, k.Daily},
+			{ruleWeekly, k.Weekly},
+			{ruleMonthly, k.Monthly},
+			{ruleYearly, k.Yearly},
 		} {
 			if r.count != nil && *r.count > 0 {
 				p.Rules = append(p.Rules, Rule{r.name, int(*r.count)})
@@ -90,8 +93,12 @@ var units = []struct {
 	name string
 	is   time.Duration
 }{
-	{"mo", 30 * 24 * time.Hour}, {"y", 365 * 24 * time.Hour}, {"w", 7 * 24 * time.Hour},
-	{"d", 24 * time.Hour}, {"h", time.Hour}, {"m", time.Minute},
+	{"mo", 30 * 24 * time.Hour},
+	{"y", 365 * 24 * time.Hour},
+	{"w", 7 * 24 * time.Hour},
+	{"d", 24 * time.Hour},
+	{"h", time.Hour},
+	{"m", time.Minute},
 }
 
 // maxPeriod is the longest time.Duration, in whole years.

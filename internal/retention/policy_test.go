@@ -41,8 +41,10 @@ func TestRead(t *testing.T) {
 	g := NewWithT(t)
 	p, err := Read(&v1alpha1.RetentionPolicySpec{
 		MaxRetentionPeriod: "30d", TimeZone: new("Europe/Berlin"),
-		SuccessfulSnapshots: &v1alpha1.SuccessfulSnapshotsKeepPolicy{Last: new(int32(3)), Daily: new(int32(0)),
-			Yearly: new(int32(2))},
+		SuccessfulSnapshots: &v1alpha1.SuccessfulSnapshotsKeepPolicy{
+			Last: new(int32(3)), Daily: new(int32(0)),
+			Yearly: new(int32(2)),
+		},
 		FailedSnapshots: &v1alpha1.FailedSnapshotsKeepPolicy{Last: new(int32(0))},
 	})
 	g.Expect(err).NotTo(HaveOccurred())
@@ -58,7 +60,8 @@ func TestRead(t *testing.T) {
 		`spec.timeZone: unknown time zone "Mars/Olympus"`: {MaxRetentionPeriod: "1h", TimeZone: new("Mars/Olympus")},
 		`spec.maxRetentionPeriod: "1"`:                    {MaxRetentionPeriod: "1"},
 		"nothing says how long Snapshots stay": {
-			SuccessfulSnapshots: &v1alpha1.SuccessfulSnapshotsKeepPolicy{Last: new(int32(0))}},
+			SuccessfulSnapshots: &v1alpha1.SuccessfulSnapshotsKeepPolicy{Last: new(int32(0))},
+		},
 	} {
 		_, err := Read(&spec)
 		g.Expect(err).To(MatchError(ContainSubstring(want)))

@@ -21,8 +21,10 @@ func world(r *rand.Rand) ([]Snapshot, time.Time) {
 			when = now.Add(-time.Duration(i) * time.Hour)
 		}
 		for repository := range 1 + r.IntN(3) {
-			s := Snapshot{Name: fmt.Sprintf("%d-%d", i, repository), Repository: fmt.Sprint(repository),
-				Time: when.Add(time.Duration(r.IntN(90)) * time.Second), Phase: good}
+			s := Snapshot{
+				Name: fmt.Sprintf("%d-%d", i, repository), Repository: fmt.Sprint(repository),
+				Time: when.Add(time.Duration(r.IntN(90)) * time.Second), Phase: good,
+			}
 			if r.IntN(2) == 0 {
 				s.Point = fmt.Sprint(i)
 			}

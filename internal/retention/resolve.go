@@ -58,7 +58,8 @@ type Resolved struct {
 // nil means that there is no default. It is also a conflict if some name a policy that is not the default of the
 // others.
 func Resolve(repository string, configurations []v1alpha1.BackupConfiguration,
-	fallback *v1alpha1.ObjectReference) Resolved {
+	fallback *v1alpha1.ObjectReference,
+) Resolved {
 	out := Resolved{Default: true}
 	refs := map[v1alpha1.ObjectReference]string{}
 	for i := range configurations {
@@ -107,7 +108,8 @@ func refName(ref v1alpha1.ObjectReference) string {
 // SiblingRepositories returns the other Repositories of these BackupConfigurations, the children of a batch, that have the same
 // policy. Their restore points are kept or dropped as a whole. fallback is as for Resolve.
 func SiblingRepositories(configurations []v1alpha1.BackupConfiguration, repository string, ref v1alpha1.ObjectReference,
-	fallback *v1alpha1.ObjectReference) []string {
+	fallback *v1alpha1.ObjectReference,
+) []string {
 	var out []string
 	for i := range configurations {
 		for name, other := range PoliciesByRepository(&configurations[i]) {

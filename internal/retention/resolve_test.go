@@ -33,20 +33,35 @@ func TestTheOnePolicyOfARepository(t *testing.T) {
 	}{
 		"nobody uses it, and there is a default": {fallback: other},
 		"one names none":                         {configurations: []v1alpha1.BackupConfiguration{naming("a", nil)}},
-		"one names none, and there is a default": {[]v1alpha1.BackupConfiguration{naming("a", nil)}, other, other, true,
-			""},
+		"one names none, and there is a default": {
+			[]v1alpha1.BackupConfiguration{naming("a", nil)},
+			other, other, true,
+			"",
+		},
 		"an empty reference is none": {
-			[]v1alpha1.BackupConfiguration{naming("a", &v1alpha1.ObjectReference{})}, other, other, true, ""},
-		"what is named wins": {[]v1alpha1.BackupConfiguration{naming("a", keep)}, other, full, false,
-			""},
-		"one names the default": {[]v1alpha1.BackupConfiguration{naming("a", keep), naming("b", nil)},
-			full, full, false, ""},
-		"one names another than the default": {[]v1alpha1.BackupConfiguration{naming("a", keep), naming("b", nil)},
-			other, nil, false, "a names shop/keep, b has the default vault/other"},
-		"one names one, and there is no default": {[]v1alpha1.BackupConfiguration{naming("a", keep), naming("b", nil)},
-			nil, nil, false, "a names shop/keep, b names none"},
-		"two name different ones, beside a default": {[]v1alpha1.BackupConfiguration{naming("a", keep), naming("b", other)},
-			other, nil, false, "a names shop/keep, b names vault/other"},
+			[]v1alpha1.BackupConfiguration{naming("a", &v1alpha1.ObjectReference{})}, other, other, true, "",
+		},
+		"what is named wins": {
+			[]v1alpha1.BackupConfiguration{naming("a", keep)},
+			other, full, false,
+			"",
+		},
+		"one names the default": {
+			[]v1alpha1.BackupConfiguration{naming("a", keep), naming("b", nil)},
+			full, full, false, "",
+		},
+		"one names another than the default": {
+			[]v1alpha1.BackupConfiguration{naming("a", keep), naming("b", nil)},
+			other, nil, false, "a names shop/keep, b has the default vault/other",
+		},
+		"one names one, and there is no default": {
+			[]v1alpha1.BackupConfiguration{naming("a", keep), naming("b", nil)},
+			nil, nil, false, "a names shop/keep, b names none",
+		},
+		"two name different ones, beside a default": {
+			[]v1alpha1.BackupConfiguration{naming("a", keep), naming("b", other)},
+			other, nil, false, "a names shop/keep, b names vault/other",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)

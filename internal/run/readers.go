@@ -2,7 +2,6 @@ package run
 
 import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
-
 	"github.com/cairn-backup/cairn/internal/workload"
 )
 

@@ -65,28 +65,36 @@ func TestAPodIsChosen(t *testing.T) {
 		tokenless  bool
 		want       string
 	}{
-		"of a Deployment the oldest that is ready": {app: deployment, host: "target", want: "web-b",
+		"of a Deployment the oldest that is ready": {
+			app: deployment, host: "target", want: "web-b",
 			pods: []corev1.Pod{
 				crewed("web-a", "n", time.Hour), crewed("web-b", "n", 2*time.Hour),
 				crewed("web-c", "n", 3*time.Hour, notReady),
-			}},
-		"in a rollout the oldest of the new ones that are ready": {app: deployment, host: "target", want: "web-d",
+			},
+		},
+		"in a rollout the oldest of the new ones that are ready": {
+			app: deployment, host: "target", want: "web-d",
 			pods: []corev1.Pod{
 				crewed("web-a", "n", 5*time.Hour, revision("1")), crewed("web-b", "n", time.Minute, revision("2")),
 				crewed("web-c", "n", time.Hour, revision("2"), notReady),
 				crewed("web-d", "n", 2*time.Minute, revision("2")),
-			}},
-		"in a rollout an old one until a new one is ready": {app: deployment, host: "target", want: "web-a",
+			},
+		},
+		"in a rollout an old one until a new one is ready": {
+			app: deployment, host: "target", want: "web-a",
 			pods: []corev1.Pod{
 				crewed("web-a", "n", 5*time.Hour, revision("1")),
 				crewed("web-b", "n", time.Minute, revision("2"), notReady),
-			}},
+			},
+		},
 		"of two of the same age the first by name": {
 			app: deployment, host: "target", want: "web-a",
 			pods: []corev1.Pod{crewed("web-b", "n", 0), crewed("web-a", "n", 0)},
 		},
-		"an unready pod if none is ready": {app: deployment, host: "target", want: "web-a",
-			pods: []corev1.Pod{crewed("web-a", "n", 0, notReady)}},
+		"an unready pod if none is ready": {
+			app: deployment, host: "target", want: "web-a",
+			pods: []corev1.Pod{crewed("web-a", "n", 0, notReady)},
+		},
 		"no pod that is being deleted": {
 			app: deployment, host: "target", pods: []corev1.Pod{crewed("web-a", "n", 0, going)},
 		},
@@ -205,19 +213,23 @@ func TestWhyNobodyDoesIt(t *testing.T) {
 			run.SidecarPods{App: app("Deployment", "web")}, "target", "Deployment/web has no pods: scale it up",
 		},
 		"an ordinal that does not exist": {
-			run.SidecarPods{App: app("StatefulSet", "db"), Pods: []corev1.Pod{crewed("db-0", "n", 0)}}, "pod-1",
+			run.SidecarPods{App: app("StatefulSet", "db"), Pods: []corev1.Pod{crewed("db-0", "n", 0)}},
+			"pod-1",
 			"StatefulSet/db has no pod db-1: scale it up",
 		},
 		"an ordinal that crashes": {
-			run.SidecarPods{App: app("StatefulSet", "db"), Pods: []corev1.Pod{crewed("db-1", "n", 0, crashing)}}, "pod-1",
+			run.SidecarPods{App: app("StatefulSet", "db"), Pods: []corev1.Pod{crewed("db-1", "n", 0, crashing)}},
+			"pod-1",
 			"the sidecar of pod db-1 does not run",
 		},
 		"a node that was removed": {
-			run.SidecarPods{App: app("DaemonSet", "log"), Pods: []corev1.Pod{crewed("log-x", "n", 0)}}, "node-b",
+			run.SidecarPods{App: app("DaemonSet", "log"), Pods: []corev1.Pod{crewed("log-x", "n", 0)}},
+			"node-b",
 			"DaemonSet/log has no pod on node node-b",
 		},
 		"pods without the volume": {
-			run.SidecarPods{App: app("Deployment", "web"), Pods: []corev1.Pod{crewed("web-a", "n", 0, bare)}}, "target",
+			run.SidecarPods{App: app("Deployment", "web"), Pods: []corev1.Pod{crewed("web-a", "n", 0, bare)}},
+			"target",
 			"no pod with a running sidecar that has all volumes",
 		},
 		"known trouble comes first": {

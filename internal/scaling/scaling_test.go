@@ -25,8 +25,10 @@ var now = time.Unix(1_800_000_000, 0)
 
 // managed returns an entry of managed fields that was written the given time ago; zero: the entry has no time.
 func managed(manager, fields string, ago time.Duration) metav1.ManagedFieldsEntry {
-	e := metav1.ManagedFieldsEntry{Manager: manager, Operation: metav1.ManagedFieldsOperationUpdate,
-		FieldsV1: metav1.NewFieldsV1(fields)}
+	e := metav1.ManagedFieldsEntry{
+		Manager: manager, Operation: metav1.ManagedFieldsOperationUpdate,
+		FieldsV1: metav1.NewFieldsV1(fields),
+	}
 	if ago > 0 {
 		e.Time = &metav1.Time{Time: now.Add(-ago)}
 	}
@@ -102,8 +104,10 @@ func TestManagerAndTaken(t *testing.T) {
 		},
 		"KEDA": {
 			autoscalers: []autoscalingv2.HorizontalPodAutoscaler{
-				autoscaler("Deployment", "web", "apps/v1", metav1.OwnerReference{Kind: "ScaledObject", Name: "queue",
-					Controller: &controller}),
+				autoscaler("Deployment", "web", "apps/v1", metav1.OwnerReference{
+					Kind: "ScaledObject", Name: "queue",
+					Controller: &controller,
+				}),
 			},
 			want: "are managed by ScaledObject queue (by its HorizontalPodAutoscaler busy)",
 		},
@@ -152,8 +156,10 @@ func TestManagerAndTaken(t *testing.T) {
 			want: "were set by kubectl" + perhaps,
 		},
 		"kubectl scale, and somebody else wrote into the status": {
-			fields: []metav1.ManagedFieldsEntry{managed(flux, rest, 9*hour), scaled,
-				of("status", managed("kubectl", template, 9*hour))}, want: "were set by kubectl" + perhaps,
+			fields: []metav1.ManagedFieldsEntry{
+				managed(flux, rest, 9*hour), scaled,
+				of("status", managed("kubectl", template, 9*hour)),
+			}, want: "were set by kubectl" + perhaps,
 		},
 		"kubectl scale to 0, which leaves no trace": {
 			fields: []metav1.ManagedFieldsEntry{managed(flux, rest, 9*hour), status(hour)}, replicas: new(int32(0)),
@@ -211,8 +217,10 @@ func TestManagerAndTaken(t *testing.T) {
 			applied: `{"spec": {"replicas": 2}}`,
 		},
 		"they are in the manifest that a person applied earlier": {
-			fields: []metav1.ManagedFieldsEntry{managed("kubectl-client-side-apply", client, 9*hour),
-				managed(flux, rest, hour)}, applied: `{"spec": {"replicas": 2}}`,
+			fields: []metav1.ManagedFieldsEntry{
+				managed("kubectl-client-side-apply", client, 9*hour),
+				managed(flux, rest, hour),
+			}, applied: `{"spec": {"replicas": 2}}`,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -239,11 +247,13 @@ func TestManagerAndTaken(t *testing.T) {
 
 func TestTakenOfAStatefulSet(t *testing.T) {
 	g := NewWithT(t)
-	s := &appsv1.StatefulSet{ObjectMeta: metav1.ObjectMeta{Name: "db", Generation: 3,
+	s := &appsv1.StatefulSet{ObjectMeta: metav1.ObjectMeta{
+		Name: "db", Generation: 3,
 		ManagedFields: []metav1.ManagedFieldsEntry{
 			managed("kustomize-controller", rest, 9*time.Hour),
 			of("status", managed(controllers, template, 3*time.Hour)),
-		}}}
+		},
+	}}
 	s.Status.ObservedGeneration = 3
 	g.Expect(PossibleManager(s, now)).To(BeEmpty(), "it has the default number")
 	s.Spec.Replicas = new(int32(0))

@@ -22,7 +22,10 @@ type field struct {
 
 // For H, days end at the 28th, so that every month has the day.
 var fields = [...]field{
-	{"minute", 0, 59, 59}, {"hour", 0, 23, 23}, {"day of the month", 1, 31, 28}, {"month", 1, 12, 12},
+	{"minute", 0, 59, 59},
+	{"hour", 0, 23, 23},
+	{"day of the month", 1, 31, 28},
+	{"month", 1, 12, 12},
 	{"day of the week", 0, 6, 6},
 }
 

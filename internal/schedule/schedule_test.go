@@ -139,12 +139,15 @@ func TestCronJob(t *testing.T) {
 				BackoffLimit: ptr.To[int32](1), ActiveDeadlineSeconds: ptr.To[int64](60),
 				TTLSecondsAfterFinished: ptr.To[int32](10),
 				Template: v1alpha1.TriggerPodTemplate{
-					Metadata: v1alpha1.TriggerMetadata{Labels: map[string]string{"team": "shop"},
-						Annotations: map[string]string{"mesh": "off"}},
+					Metadata: v1alpha1.TriggerMetadata{
+						Labels:      map[string]string{"team": "shop"},
+						Annotations: map[string]string{"mesh": "off"},
+					},
 					Controller: v1alpha1.TriggerMetadata{Labels: map[string]string{"team": "jobs"}},
 					Spec: v1alpha1.TriggerPodSpec{
 						Resources: corev1.ResourceRequirements{
-							Limits: corev1.ResourceList{corev1.ResourceMemory: resource.MustParse("64Mi")}},
+							Limits: corev1.ResourceList{corev1.ResourceMemory: resource.MustParse("64Mi")},
+						},
 						NodeSelector:      map[string]string{"pool": "small"},
 						Tolerations:       []corev1.Toleration{{Key: "small", Operator: corev1.TolerationOpExists}},
 						PriorityClassName: "low", SchedulerName: "slow", RuntimeClassName: ptr.To("sandbox"),
@@ -154,10 +157,14 @@ func TestCronJob(t *testing.T) {
 							NodeAffinity: &corev1.NodeAffinity{
 								PreferredDuringSchedulingIgnoredDuringExecution: []corev1.PreferredSchedulingTerm{{
 									Weight: 1, Preference: corev1.NodeSelectorTerm{
-										MatchExpressions: []corev1.NodeSelectorRequirement{{Key: "disk", Operator: corev1.NodeSelectorOpExists}}},
-								}}}},
+										MatchExpressions: []corev1.NodeSelectorRequirement{{Key: "disk", Operator: corev1.NodeSelectorOpExists}},
+									},
+								}},
+							},
+						},
 						TopologySpreadConstraints: []corev1.TopologySpreadConstraint{
-							{MaxSkew: 1, TopologyKey: "zone", WhenUnsatisfiable: corev1.ScheduleAnyway}},
+							{MaxSkew: 1, TopologyKey: "zone", WhenUnsatisfiable: corev1.ScheduleAnyway},
+						},
 						Priority:                      ptr.To[int32](7),
 						TerminationGracePeriodSeconds: ptr.To[int64](5),
 						DNSPolicy:                     corev1.DNSDefault,

@@ -50,7 +50,8 @@ func NewContainer(id, image string, s *Settings) (corev1.Container, error) {
 	return corev1.Container{
 		Name: Container, Image: image, Args: []string{Subcommand, "--id", id}, RestartPolicy: &always,
 		Env: append([]corev1.EnvVar{
-			{Name: "HOME", Value: workDir}, {Name: "TMPDIR", Value: workDir},
+			{Name: "HOME", Value: workDir},
+			{Name: "TMPDIR", Value: workDir},
 			fromPod(envPodName, "metadata.name"), fromPod(EnvPodUID, "metadata.uid"),
 			fromPod(EnvPodNamespace, "metadata.namespace"),
 		}, env...),
@@ -60,8 +61,10 @@ func NewContainer(id, image string, s *Settings) (corev1.Container, error) {
 }
 
 func fromPod(name, field string) corev1.EnvVar {
-	return corev1.EnvVar{Name: name,
-		ValueFrom: &corev1.EnvVarSource{FieldRef: &corev1.ObjectFieldSelector{APIVersion: "v1", FieldPath: field}}}
+	return corev1.EnvVar{
+		Name:      name,
+		ValueFrom: &corev1.EnvVarSource{FieldRef: &corev1.ObjectFieldSelector{APIVersion: "v1", FieldPath: field}},
+	}
 }
 
 // NewVolumes returns the volumes of the sidecar with this name. The Secret is optional, so that no pod of a workload

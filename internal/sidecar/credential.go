@@ -40,8 +40,10 @@ func ReadToken(token string) (Token, error) {
 	if claims.JTI == "" || strings.ContainsAny(claims.JTI, ",= ") {
 		return Token{}, errors.New("read token: it has no valid identity (jti), which needs Kubernetes 1.30 or later")
 	}
-	return Token{Credential: "JTI=" + claims.JTI, IssuedAt: time.Unix(claims.IAT, 0),
-		Expires: time.Unix(claims.EXP, 0)}, nil
+	return Token{
+		Credential: "JTI=" + claims.JTI, IssuedAt: time.Unix(claims.IAT, 0),
+		Expires: time.Unix(claims.EXP, 0),
+	}, nil
 }
 
 // maxCredentials is how many tokens of one sidecar can be valid at a time: the one in use, one that the kubelet has not

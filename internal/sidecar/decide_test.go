@@ -150,16 +150,20 @@ func TestSettingsOfSeveralSessions(t *testing.T) {
 
 	for name, change := range map[string]func(c *corev1.Container){
 		"variable HTTPS_PROXY": func(c *corev1.Container) {
-			c.Env = []corev1.EnvVar{{Name: "HTTPS_PROXY",
-				Value: "other"}}
+			c.Env = []corev1.EnvVar{{
+				Name:  "HTTPS_PROXY",
+				Value: "other",
+			}}
 		},
 		"envFrom":         func(c *corev1.Container) { c.EnvFrom = []corev1.EnvFromSource{{Prefix: "x"}} },
 		"securityContext": func(c *corev1.Container) { c.SecurityContext = &corev1.SecurityContext{RunAsUser: new(int64(1))} },
 	} {
 		_, err := sidecar.Merge([]sidecar.SessionSettings{
 			wish("session a", func(c *corev1.Container) {
-				c.Env = []corev1.EnvVar{{Name: "HTTPS_PROXY",
-					Value: "http://proxy"}}
+				c.Env = []corev1.EnvVar{{
+					Name:  "HTTPS_PROXY",
+					Value: "http://proxy",
+				}}
 			}, "data"),
 			wish("session b", change, "data"),
 		}, false)
@@ -170,9 +174,11 @@ func TestSettingsOfSeveralSessions(t *testing.T) {
 
 func TestTheContainer(t *testing.T) {
 	g := NewWithT(t)
-	settings := &sidecar.Settings{Volumes: []string{"data"},
-		User: v1alpha1.MoverSecurityContext{RunAsUser: new(int64(1000)), RunAsGroup: new(int64(1000))},
-		Env:  []corev1.EnvVar{{Name: "HOME", Value: "/root"}, {Name: "HTTPS_PROXY", Value: "p"}}}
+	settings := &sidecar.Settings{
+		Volumes: []string{"data"},
+		User:    v1alpha1.MoverSecurityContext{RunAsUser: new(int64(1000)), RunAsGroup: new(int64(1000))},
+		Env:     []corev1.EnvVar{{Name: "HOME", Value: "/root"}, {Name: "HTTPS_PROXY", Value: "p"}},
+	}
 	c, err := sidecar.NewContainer("id", "mover:1", settings)
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(c.Resources.Requests.Memory().String()).To(Equal("64Mi"))
@@ -184,8 +190,10 @@ func TestTheContainer(t *testing.T) {
 	for _, e := range c.Env {
 		env = append(env, e.Name+"="+e.Value)
 	}
-	g.Expect(env).To(Equal([]string{"HOME=/tmp", "TMPDIR=/tmp", "POD_NAME=", "POD_UID=", "POD_NAMESPACE=",
-		"HTTPS_PROXY=p"}))
+	g.Expect(env).To(Equal([]string{
+		"HOME=/tmp", "TMPDIR=/tmp", "POD_NAME=", "POD_UID=", "POD_NAMESPACE=",
+		"HTTPS_PROXY=p",
+	}))
 	for _, v := range sidecar.NewVolumes("id") {
 		if v.Secret != nil {
 			g.Expect(*v.Secret.Optional).To(BeTrue(), "no pod of the workload waits for the Secret")
@@ -228,8 +236,10 @@ func TestFind(t *testing.T) {
 	const fields = `{"f:metadata":{"f:labels":{"f:backup.cairn.dev/sidecar":{}}},"f:spec":{"f:template":{"f:spec":{
 		"f:initContainers":{"k:{\"name\":\"cairn\"}":{".":{},"f:name":{},"f:image":{}}},
 		"f:volumes":{"k:{\"name\":\"cairn-work\"}":{".":{},"f:name":{}}}}}}}`
-	entry := metav1.ManagedFieldsEntry{Manager: sidecar.FieldManager, Operation: metav1.ManagedFieldsOperationApply,
-		FieldsV1: &metav1.FieldsV1{Raw: []byte(fields)}}
+	entry := metav1.ManagedFieldsEntry{
+		Manager: sidecar.FieldManager, Operation: metav1.ManagedFieldsOperationApply,
+		FieldsV1: &metav1.FieldsV1{Raw: []byte(fields)},
+	}
 	bare := &corev1.PodTemplateSpec{Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "web"}}}}
 	with := bare.DeepCopy()
 	with.Spec.InitContainers = []corev1.Container{{Name: "cairn", Image: "mover:1"}}
@@ -258,8 +268,10 @@ func TestFind(t *testing.T) {
 
 func TestStateIsReadAsItWasWritten(t *testing.T) {
 	g := NewWithT(t)
-	s := sidecar.State{Record: sidecar.Record{Settings: "s", RolledOut: true}, Workload: "u",
-		Policies: map[string]int64{"web": 3}, Reason: "R", Message: "m"}
+	s := sidecar.State{
+		Record: sidecar.Record{Settings: "s", RolledOut: true}, Workload: "u",
+		Policies: map[string]int64{"web": 3}, Reason: "R", Message: "m",
+	}
 	text, err := s.Encode()
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(sidecar.StateOf(map[string]string{v1alpha1.AnnotationSidecarState: text})).To(Equal(s))

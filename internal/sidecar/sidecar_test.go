@@ -21,8 +21,10 @@ func TestNamesAreLabelsAndNeverShared(t *testing.T) {
 	g.Expect(sidecar.Name("StatefulSet", "db")).To(Equal("cairn-sidecar-statefulset-db"))
 	seen := map[string]string{}
 	for _, kind := range []string{v1alpha1.KindDeployment, v1alpha1.KindStatefulSet, v1alpha1.KindDaemonSet} {
-		for _, name := range []string{"a", "a.b", "a-b", strings.Repeat("x", 60) + "a", strings.Repeat("x", 60) + "b",
-			strings.Repeat("x.", 100) + "y"} {
+		for _, name := range []string{
+			"a", "a.b", "a-b", strings.Repeat("x", 60) + "a", strings.Repeat("x", 60) + "b",
+			strings.Repeat("x.", 100) + "y",
+		} {
 			id := sidecar.Name(kind, name)
 			g.Expect(validation.IsDNS1123Subdomain(id)).To(BeEmpty(), id)
 			g.Expect(validation.IsValidLabelValue(id)).To(BeEmpty(), id)
@@ -53,8 +55,10 @@ func TestReadToken(t *testing.T) {
 	g := NewWithT(t)
 	got, err := sidecar.ReadToken(token(`{"jti":"7f6f","iat":100,"exp":3700}`) + "\n")
 	g.Expect(err).NotTo(HaveOccurred())
-	g.Expect(got).To(Equal(sidecar.Token{Credential: "JTI=7f6f", IssuedAt: time.Unix(100, 0),
-		Expires: time.Unix(3700, 0)}))
+	g.Expect(got).To(Equal(sidecar.Token{
+		Credential: "JTI=7f6f", IssuedAt: time.Unix(100, 0),
+		Expires: time.Unix(3700, 0),
+	}))
 	for name, bad := range map[string]string{
 		"nothing":               "",
 		"two parts":             "a.b",

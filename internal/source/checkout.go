@@ -34,7 +34,8 @@ type plan struct {
 // checkout checks the whole tree. Then it writes directories and files, and links last, so that it never writes a
 // file through a link.
 func checkout(ctx context.Context, store storer.EncodedObjectStorer, tree *object.Tree, dir string,
-	limits Limits) error {
+	limits Limits,
+) error {
 	p := &plan{store: store, limits: limits, links: map[string]string{}}
 	if err := p.read(tree, ""); err != nil {
 		return err

@@ -25,16 +25,25 @@ func TestLimits(t *testing.T) {
 		limits Limits
 		says   string
 	}{
-		"11 MiB file": {map[string]string{"apps/ok.yaml": "a: b", "apps/huge.yaml": strings.Repeat("x", 11*mib)}, Limits{},
-			"file apps/huge.yaml is larger than 10485760 bytes"},
+		"11 MiB file": {
+			map[string]string{"apps/ok.yaml": "a: b", "apps/huge.yaml": strings.Repeat("x", 11*mib)},
+			Limits{},
+			"file apps/huge.yaml is larger than 10485760 bytes",
+		},
 		"10 MiB file":       {map[string]string{"full.yaml": strings.Repeat("x", 10*mib)}, Limits{}, ""},
 		"one byte too many": {map[string]string{"a": "123456"}, Limits{FileBytes: 5}, "file a is larger than 5 bytes"},
 		"just fits":         {map[string]string{"a": "12345"}, Limits{FileBytes: 5}, ""},
-		"too many files": {map[string]string{"a": "1", "b/c": "2"}, Limits{Files: 2},
-			"more than 2 files and directories, b/c is the first beyond the limit"},
+		"too many files": {
+			map[string]string{"a": "1", "b/c": "2"},
+			Limits{Files: 2},
+			"more than 2 files and directories, b/c is the first beyond the limit",
+		},
 		"as many as allowed": {map[string]string{"a": "1", "b/c": "2"}, Limits{Files: 3}, ""},
-		"too much together": {map[string]string{"a": "12345", "b": "678"}, Limits{Bytes: 7},
-			"larger than 7 bytes, file b exceeds the limit"},
+		"too much together": {
+			map[string]string{"a": "12345", "b": "678"},
+			Limits{Bytes: 7},
+			"larger than 7 bytes, file b exceeds the limit",
+		},
 		"as much as allowed":   {map[string]string{"a": "1234", "b": "678"}, Limits{Bytes: 7}, ""},
 		"a decompression bomb": {map[string]string{"bomb": strings.Repeat("\x00", 60*mib)}, Limits{}, "large"},
 	}
@@ -88,8 +97,10 @@ func TestSymlinks(t *testing.T) {
 		"out":               {map[string]string{"sub/b": "-> ../../x"}, `sub/b (to "../../x")`},
 		"out and in again":  {map[string]string{"b": "-> ../repo/a"}, `b (to "../repo/a")`},
 		"out of nothing":    {map[string]string{"b": "-> none/../../x"}, `b (to "none/../../x")`},
-		"looks inside, through a link to a shallower place": {map[string]string{"d/e/up": "-> ../..", "b": "-> d/e/up/../x"},
-			`b (to "d/e/up/../x")`},
+		"looks inside, through a link to a shallower place": {
+			map[string]string{"d/e/up": "-> ../..", "b": "-> d/e/up/../x"},
+			`b (to "d/e/up/../x")`,
+		},
 		"chain that ends outside": {map[string]string{"a": "-> b", "b": "-> c", "c": "-> /x"}, "leads out"},
 		"circle":                  {map[string]string{"a": "-> b", "b": "-> a"}, "points to itself"},
 		"itself":                  {map[string]string{"a": "-> a"}, "points to itself"},

@@ -68,17 +68,25 @@ var errorTexts = []struct {
 	from, kind error
 	sentence   string
 }{
-	{gitstore.ErrHostKey, ErrHostKey,
-		"SSH host key of %s is not trusted (%s): put the server's present key into known_hosts of the Secret"},
+	{
+		gitstore.ErrHostKey, ErrHostKey,
+		"SSH host key of %s is not trusted (%s): put the server's present key into known_hosts of the Secret",
+	},
 	{gitstore.ErrAuth, ErrAuth, "%s did not accept the credentials (%s): check the Secret, and that its account is " +
 		"allowed to read the repository"},
-	{gitstore.ErrNoRepository, ErrRepositoryNotFound,
-		"no repository at %s that these credentials can see (%s): check the URL and the Secret"},
+	{
+		gitstore.ErrNoRepository, ErrRepositoryNotFound,
+		"no repository at %s that these credentials can see (%s): check the URL and the Secret",
+	},
 	{gitstore.ErrTooLarge, ErrTooLarge, "answer of %s exceeds a limit (%s): keep policy in a smaller repository"},
-	{gitstore.ErrNotServed, ErrRefNotFound,
-		"%s does not hand out the commit (%s): check ref.commit, or set ref.branch beside it"},
-	{gitstore.ErrUnreachable, ErrUnreachable,
-		"%s does not answer as it should (%s): check the URL, the network and the server"},
+	{
+		gitstore.ErrNotServed, ErrRefNotFound,
+		"%s does not hand out the commit (%s): check ref.commit, or set ref.branch beside it",
+	},
+	{
+		gitstore.ErrUnreachable, ErrUnreachable,
+		"%s does not answer as it should (%s): check the URL, the network and the server",
+	},
 	{gitstore.ErrRefused, ErrUnreachable, "%s refused to answer (%s): check the URL and the server's configuration"},
 }
 

@@ -56,15 +56,31 @@ func TestErrors(t *testing.T) {
 		"wrong password":    {"/repo.git", Ref{}, wrong, ErrAuth, "did not accept the credentials"},
 		"no password":       {"/repo.git", Ref{}, none, ErrAuth, "check the Secret"},
 		"two sorts of auth": {"/repo.git", Ref{}, odd, ErrAuth, "together"},
-		"no such repository": {"/none.git", Ref{}, s.auth(), ErrRepositoryNotFound,
-			"/none.git that these credentials can see"},
-		"no such branch": {"/repo.git", Ref{Branch: "nope"}, s.auth(), ErrRefNotFound,
-			`branch "nope" does not exist`},
+		"no such repository": {
+			"/none.git",
+			Ref{},
+			s.auth(), ErrRepositoryNotFound,
+			"/none.git that these credentials can see",
+		},
+		"no such branch": {
+			"/repo.git",
+			Ref{Branch: "nope"},
+			s.auth(), ErrRefNotFound,
+			`branch "nope" does not exist`,
+		},
 		"no such tag": {"/repo.git", Ref{Tag: "v9"}, s.auth(), ErrRefNotFound, `tag "v9" does not exist`},
-		"short commit": {"/repo.git", Ref{Commit: "abc123"}, s.auth(), ErrRefNotFound,
-			"all 40 hexadecimal digits"},
-		"branch by its full name": {"/repo.git", Ref{Branch: "refs/heads/main"}, s.auth(), ErrRefNotFound,
-			"without refs/heads/"},
+		"short commit": {
+			"/repo.git",
+			Ref{Commit: "abc123"},
+			s.auth(), ErrRefNotFound,
+			"all 40 hexadecimal digits",
+		},
+		"branch by its full name": {
+			"/repo.git",
+			Ref{Branch: "refs/heads/main"},
+			s.auth(), ErrRefNotFound,
+			"without refs/heads/",
+		},
 		"not a branch name": {"/repo.git", Ref{Branch: "a..b"}, s.auth(), ErrRefNotFound, `"a..b"`},
 		"an option":         {"/repo.git", Ref{Branch: "--upload-pack=x"}, s.auth(), ErrRefNotFound, "can't be the name"},
 	} {
@@ -113,16 +129,26 @@ func TestSSHErrors(t *testing.T) {
 		kind error
 		says string
 	}{
-		"no known_hosts": {url, change(func(a *Auth) { a.KnownHosts = nil }), ErrHostKey,
-			"known_hosts is required for SSH"},
-		"wrong host key": {url, change(func(a *Auth) { a.KnownHosts = otherHostKey(t, host) }), ErrHostKey,
-			"put the server's present key into known_hosts"},
-		"another host's key": {url, change(func(a *Auth) { a.KnownHosts = otherHostKey(t, "other:22") }), ErrHostKey,
-			"known_hosts has no key of " + host},
-		"no identity": {url, change(func(a *Auth) { a.Identity = "" }), ErrAuth,
-			"private key in identity can't be read"},
-		"unreadable identity": {url, change(func(a *Auth) { a.Identity = "CANARY" }), ErrAuth,
-			"private key in identity can't be read"},
+		"no known_hosts": {
+			url, change(func(a *Auth) { a.KnownHosts = nil }), ErrHostKey,
+			"known_hosts is required for SSH",
+		},
+		"wrong host key": {
+			url, change(func(a *Auth) { a.KnownHosts = otherHostKey(t, host) }), ErrHostKey,
+			"put the server's present key into known_hosts",
+		},
+		"another host's key": {
+			url, change(func(a *Auth) { a.KnownHosts = otherHostKey(t, "other:22") }), ErrHostKey,
+			"known_hosts has no key of " + host,
+		},
+		"no identity": {
+			url, change(func(a *Auth) { a.Identity = "" }), ErrAuth,
+			"private key in identity can't be read",
+		},
+		"unreadable identity": {
+			url, change(func(a *Auth) { a.Identity = "CANARY" }), ErrAuth,
+			"private key in identity can't be read",
+		},
 		"no such repository": {strings.Replace(url, "repo.git", "none.git", 1), auth, ErrRepositoryNotFound, "none.git"},
 	} {
 		t.Run(name, func(t *testing.T) {

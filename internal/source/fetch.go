@@ -21,7 +21,8 @@ import (
 //
 // On an error dir can hold a part of the revision: throw it away. Errors are of the kinds of this package.
 func Fetch(ctx context.Context, url string, ref Ref, auth Auth, rev Revision, dir string, limits Limits) (
-	Revision, error) {
+	Revision, error,
+) {
 	remote, err := open(url, auth)
 	if err != nil {
 		return Revision{}, err

@@ -15,8 +15,10 @@ func TestAResultAlwaysFitsIntoATerminationMessage(t *testing.T) {
 	for components := range 64 {
 		for _, length := range []int{0, 100, 5000} {
 			g := NewWithT(t)
-			in := task.Result{Outcome: task.OutcomeFailed, Reason: v1alpha1.ReasonUnreadable,
-				Message: strings.Repeat("ä\n", length)}
+			in := task.Result{
+				Outcome: task.OutcomeFailed, Reason: v1alpha1.ReasonUnreadable,
+				Message: strings.Repeat("ä\n", length),
+			}
 			for i := range components {
 				in.Components = append(in.Components, task.ComponentResult{
 					Name: fmt.Sprintf("%s-%d", strings.Repeat("n", 60), i), Outcome: task.OutcomeSucceeded,

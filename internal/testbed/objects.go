@@ -3,13 +3,12 @@ package testbed
 import (
 	"testing"
 
+	"github.com/fluxcd/pkg/apis/meta"
+	"github.com/fluxcd/pkg/runtime/conditions"
 	. "github.com/onsi/gomega"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-
-	"github.com/fluxcd/pkg/apis/meta"
-	"github.com/fluxcd/pkg/runtime/conditions"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
@@ -20,8 +19,10 @@ func S3(namespace string) *v1alpha1.BackupStorage {
 	return &v1alpha1.BackupStorage{
 		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "s3"},
 		Spec: v1alpha1.BackupStorageSpec{
-			Storage: v1alpha1.Storage{Provider: v1alpha1.ProviderS3,
-				S3: &v1alpha1.S3Storage{Bucket: namespace, SecretName: "key"}},
+			Storage: v1alpha1.Storage{
+				Provider: v1alpha1.ProviderS3,
+				S3:       &v1alpha1.S3Storage{Bucket: namespace, SecretName: "key"},
+			},
 			UsagePolicy: &v1alpha1.UsagePolicy{AllowedNamespaces: v1alpha1.AllowedNamespaces{From: &all}},
 		},
 	}
@@ -44,7 +45,8 @@ func Claim(namespace, name string) *corev1.PersistentVolumeClaim {
 		Spec: corev1.PersistentVolumeClaimSpec{
 			AccessModes: []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOnce},
 			Resources: corev1.VolumeResourceRequirements{
-				Requests: corev1.ResourceList{corev1.ResourceStorage: resource.MustParse("1Gi")}},
+				Requests: corev1.ResourceList{corev1.ResourceStorage: resource.MustParse("1Gi")},
+			},
 		},
 	}
 }

@@ -65,8 +65,10 @@ func (v Values) Expand(text string) (string, error) {
 // ExpandArgument is Expand for strings that the kubelet expands again: the command, the arguments and the environment
 // of a container. A $ of a value stays a $, and $(name) in the template is a variable of the environment.
 func (v Values) ExpandArgument(text string) (string, error) {
-	return Expander{Value: v.lookup,
-		Quote: func(value string) string { return strings.ReplaceAll(value, "$", "$$") }}.Expand(text)
+	return Expander{
+		Value: v.lookup,
+		Quote: func(value string) string { return strings.ReplaceAll(value, "$", "$$") },
+	}.Expand(text)
 }
 
 // lookup returns the value of a name for an Expander.

@@ -94,8 +94,10 @@ func TestExpandForAShell(t *testing.T) {
 		{"${later}", "! ${later} is not known here", "! ${later} is not known here"},
 		{"${HOME:=x}", "! ${HOME} is unknown; write $${HOME} for a variable of the shell", "x"},
 		{"${HOME}", "! ${HOME} is unknown; write $${HOME} for a variable of the shell", "! ${HOME} is unknown"},
-		{"${HOME%/*}", "! invalid variable ${HOME%/*}, want ${name}, ${name:=default}, ${name:-default} or ${name=default}; write $${HOME%/*} for a variable of the shell",
-			"! invalid variable ${HOME%/*}, want ${name}, ${name:=default}, ${name:-default} or ${name=default}"},
+		{
+			"${HOME%/*}", "! invalid variable ${HOME%/*}, want ${name}, ${name:=default}, ${name:-default} or ${name=default}; write $${HOME%/*} for a variable of the shell",
+			"! invalid variable ${HOME%/*}, want ${name}, ${name:=default}, ${name:-default} or ${name=default}",
+		},
 	} {
 		t.Run(tt.text, func(t *testing.T) {
 			for want, e := range map[string]variables.Expander{
@@ -183,15 +185,19 @@ func TestAFunctionsContainer(t *testing.T) {
 			Resources: corev1.ResourceRequirements{
 				Limits: corev1.ResourceList{corev1.ResourceMemory: resource.MustParse("1Gi")},
 			},
-			Env: []corev1.EnvVar{{Name: "A", Value: "${only} $(PASSWORD)"},
-				{Name: "B", ValueFrom: &corev1.EnvVarSource{SecretKeyRef: &corev1.SecretKeySelector{LocalObjectReference: corev1.LocalObjectReference{Name: "${dir}"}, Key: "k"}}}},
+			Env: []corev1.EnvVar{
+				{Name: "A", Value: "${only} $(PASSWORD)"},
+				{Name: "B", ValueFrom: &corev1.EnvVarSource{SecretKeyRef: &corev1.SecretKeySelector{LocalObjectReference: corev1.LocalObjectReference{Name: "${dir}"}, Key: "k"}}},
+			},
 			EnvFrom: []corev1.EnvFromSource{{Prefix: "${only}"}},
 		},
 		AvailableVersions: []string{"10.11", "11.4"},
 	}}
 	before := f.DeepCopy()
-	values := variables.New(builtin()).With(map[string]string{"only": "a$(HOME)${namespace}\"\n", "dir": "d",
-		"DB_VERSION": "10.11.6"})
+	values := variables.New(builtin()).With(map[string]string{
+		"only": "a$(HOME)${namespace}\"\n", "dir": "d",
+		"DB_VERSION": "10.11.6",
+	})
 	c, err := variables.FunctionContainer(f, values)
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(f).To(Equal(before), "the Function itself stays as it is")

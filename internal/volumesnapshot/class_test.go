@@ -44,8 +44,10 @@ func source(edit ...func(*volumesnapshot.Source)) volumesnapshot.Source {
 
 func TestTheClassOfAVolume(t *testing.T) {
 	annotated := map[string]string{v1alpha1.AnnotationVolumeSnapshotClass: "kept"}
-	all := []snapshotv1.VolumeSnapshotClass{class("plain", "disk.example.com", true),
-		class("kept", "disk.example.com", false), class("files", "nfs.example.com", true)}
+	all := []snapshotv1.VolumeSnapshotClass{
+		class("plain", "disk.example.com", true),
+		class("kept", "disk.example.com", false), class("files", "nfs.example.com", true),
+	}
 	for name, tc := range map[string]struct {
 		edit    func(*volumesnapshot.Source)
 		asked   string
@@ -68,31 +70,45 @@ func TestTheClassOfAVolume(t *testing.T) {
 		"without a StorageClass": {
 			edit: func(s *volumesnapshot.Source) { s.StorageClass = nil }, want: "plain",
 		},
-		"a class that does not exist": {asked: "gone", reason: v1alpha1.ReasonVolumeSnapshotClassNotFound,
-			says: "there is no VolumeSnapshotClass gone, which the parameter volumeSnapshotClassName names for PersistentVolumeClaim data; the classes of that driver are: kept, plain"},
+		"a class that does not exist": {
+			asked: "gone", reason: v1alpha1.ReasonVolumeSnapshotClassNotFound,
+			says: "there is no VolumeSnapshotClass gone, which the parameter volumeSnapshotClassName names for PersistentVolumeClaim data; the classes of that driver are: kept, plain",
+		},
 		"a class of another driver": {
 			asked: "files", reason: v1alpha1.ReasonVolumeSnapshotClassNotFound,
 			says: "belongs to driver nfs.example.com, but the volume of PersistentVolumeClaim data belongs to driver disk.example.com",
 		},
-		"no default": {classes: []snapshotv1.VolumeSnapshotClass{class("kept", "disk.example.com", false),
-			class("files", "nfs.example.com", true)},
+		"no default": {
+			classes: []snapshotv1.VolumeSnapshotClass{
+				class("kept", "disk.example.com", false),
+				class("files", "nfs.example.com", true),
+			},
 			reason: v1alpha1.ReasonVolumeSnapshotClassNotFound,
-			says:   "no VolumeSnapshotClass is the default of driver disk.example.com"},
-		"two defaults": {classes: []snapshotv1.VolumeSnapshotClass{class("b", "disk.example.com", true),
-			class("a", "disk.example.com", true)},
+			says:   "no VolumeSnapshotClass is the default of driver disk.example.com",
+		},
+		"two defaults": {
+			classes: []snapshotv1.VolumeSnapshotClass{
+				class("b", "disk.example.com", true),
+				class("a", "disk.example.com", true),
+			},
 			reason: v1alpha1.ReasonVolumeSnapshotClassNotFound,
-			says:   "VolumeSnapshotClasses a and b both are the default"},
+			says:   "VolumeSnapshotClasses a and b both are the default",
+		},
 		"no class at all": {
 			classes: []snapshotv1.VolumeSnapshotClass{}, reason: v1alpha1.ReasonVolumeSnapshotClassNotFound,
 			says: "the cluster has no class of that driver",
 		},
-		"a volume without a CSI driver": {edit: func(s *volumesnapshot.Source) { s.Volume.Spec.CSI = nil },
-			reason: v1alpha1.ReasonVolumeSnapshotsNotSupported, says: "Back its files up instead"},
-		"a claim without a volume": {edit: func(s *volumesnapshot.Source) {
-			s.Volume, s.Claim.Status.Phase = nil,
-				corev1.ClaimPending
+		"a volume without a CSI driver": {
+			edit:   func(s *volumesnapshot.Source) { s.Volume.Spec.CSI = nil },
+			reason: v1alpha1.ReasonVolumeSnapshotsNotSupported, says: "Back its files up instead",
 		},
-			reason: v1alpha1.ReasonVolumeNotBound, says: "has no volume yet"},
+		"a claim without a volume": {
+			edit: func(s *volumesnapshot.Source) {
+				s.Volume, s.Claim.Status.Phase = nil,
+					corev1.ClaimPending
+			},
+			reason: v1alpha1.ReasonVolumeNotBound, says: "has no volume yet",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)

@@ -19,8 +19,10 @@ func TestAKindThatIsNotThere(t *testing.T) {
 	}{
 		"no error": {nil, false},
 		"never installed": {
-			fmt.Errorf("list: %w", &meta.NoKindMatchError{GroupKind: schema.GroupKind{Group: resource.Group,
-				Kind: Kind}}), true,
+			fmt.Errorf("list: %w", &meta.NoKindMatchError{GroupKind: schema.GroupKind{
+				Group: resource.Group,
+				Kind:  Kind,
+			}}), true,
 		},
 		"removed": {
 			apierrors.NewGenericServerResponse(http.StatusNotFound, "get", resource, "", "404 page not found", 0, true),

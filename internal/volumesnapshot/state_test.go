@@ -20,8 +20,10 @@ func TestASnapshotThatWasTakenAgainIsNotTheBackup(t *testing.T) {
 		}
 		return out
 	}
-	was := v1alpha1.VolumeSnapshotterStats{SnapshotHandle: "snap-1",
-		VolumeSnapshotTime: &metav1.Time{Time: at.Truncate(time.Second)}}
+	was := v1alpha1.VolumeSnapshotterStats{
+		SnapshotHandle:     "snap-1",
+		VolumeSnapshotTime: &metav1.Time{Time: at.Truncate(time.Second)},
+	}
 	for name, tt := range map[string]struct {
 		was     v1alpha1.VolumeSnapshotterStats
 		content *snapshotv1.VolumeSnapshotContent

@@ -27,8 +27,10 @@ func TestOnlyAVolumeThatWasMadeForAClaimHasItsData(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
-			claim := &corev1.PersistentVolumeClaim{ObjectMeta: metav1.ObjectMeta{Name: "again",
-				CreationTimestamp: metav1.NewTime(made)}}
+			claim := &corev1.PersistentVolumeClaim{ObjectMeta: metav1.ObjectMeta{
+				Name:              "again",
+				CreationTimestamp: metav1.NewTime(made),
+			}}
 			if !tt.unbound {
 				claim.Spec.VolumeName = "volume"
 			}

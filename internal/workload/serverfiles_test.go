@@ -19,7 +19,8 @@ func serverPod() *corev1.Pod {
 		Containers: []corev1.Container{
 			{Name: "exporter", VolumeMounts: []corev1.VolumeMount{workloadtest.Mount("other", "/var/lib/mysql")}},
 			{Name: "db", VolumeMounts: []corev1.VolumeMount{
-				{Name: "data", MountPath: "/var/lib/mysql/", SubPath: "mysql"}, workloadtest.Mount("conf", "/etc/mysql"),
+				{Name: "data", MountPath: "/var/lib/mysql/", SubPath: "mysql"},
+				workloadtest.Mount("conf", "/etc/mysql"),
 				workloadtest.Mount("other", "/tmp/other"), workloadtest.Mount("other", "/run/secrets/db"), workloadtest.Mount("other", "/var"),
 				{Name: "other", MountPath: "/by/pod", SubPathExpr: "$(POD)"},
 			}},

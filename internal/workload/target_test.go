@@ -114,12 +114,16 @@ func TestResolveHosts(t *testing.T) {
 			target: workload.Target{Deployment: workloadtest.Deployment(beside)}, reason: v1alpha1.ReasonNoVolumes,
 		},
 		"a raw block device beside the files that are asked for": {
-			target: workload.Target{Deployment: workloadtest.Deployment(beside), Paths: "/data",
-				Claims: []corev1.PersistentVolumeClaim{own}}, want: []string{"target@: data=web-data"},
+			target: workload.Target{
+				Deployment: workloadtest.Deployment(beside), Paths: "/data",
+				Claims: []corev1.PersistentVolumeClaim{own},
+			}, want: []string{"target@: data=web-data"},
 		},
 		"a raw block device beside files, by VolumeSnapshots": {
-			target: workload.Target{Deployment: workloadtest.Deployment(beside), VolumeSnapshots: true,
-				Claims: []corev1.PersistentVolumeClaim{own, workloadtest.Claim("web-raw")}}, want: []string{
+			target: workload.Target{
+				Deployment: workloadtest.Deployment(beside), VolumeSnapshots: true,
+				Claims: []corev1.PersistentVolumeClaim{own, workloadtest.Claim("web-raw")},
+			}, want: []string{
 				"target@: data=web-data raw=web-raw",
 			},
 		},
@@ -409,8 +413,10 @@ func TestSecurityContext(t *testing.T) {
 		"a pod that runs as root, allowed": {
 			pod: new(asPod(new(int64(0)), nil, nil)), privileged: true, user: 0, group: 0,
 		},
-		"root asked for and allowed wins": {pod: new(asPod(new(int64(1000)), nil, nil)),
-			job: asJob(new(int64(0)), nil), privileged: true, user: 0, group: 0},
+		"root asked for and allowed wins": {
+			pod: new(asPod(new(int64(1000)), nil, nil)),
+			job: asJob(new(int64(0)), nil), privileged: true, user: 0, group: 0,
+		},
 		"root asked for and not allowed": {job: asJob(new(int64(0)), nil), refused: true},
 	}
 	for name, tt := range tests {

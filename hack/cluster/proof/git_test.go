@@ -29,9 +29,11 @@ func gitServer(t *testing.T) {
 	work, clone := t.TempDir(), filepath.Join(t.TempDir(), "clone")
 	g.Expect(os.WriteFile(filepath.Join(work, "file"), []byte("text"), 0o644)).To(Succeed())
 	for _, args := range [][]string{
-		{"init", "--quiet", "--initial-branch=main"}, {"add", "file"},
+		{"init", "--quiet", "--initial-branch=main"},
+		{"add", "file"},
 		{"-c", "user.name=a", "-c", "user.email=a@example.com", "commit", "--quiet", "--message=first"},
-		{"push", url, "main"}, {"clone", url, clone},
+		{"push", url, "main"},
+		{"clone", url, clone},
 	} {
 		cmd := exec.CommandContext(t.Context(), "git", args...)
 		cmd.Dir, cmd.Env = work, append(os.Environ(), "GIT_TERMINAL_PROMPT=0")

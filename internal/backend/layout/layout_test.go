@@ -60,9 +60,11 @@ func TestPaths(t *testing.T) {
 	snapshot, component, ok := layout.ParseSnapshotComponentPath("shop/web", p)
 	g.Expect(ok).To(BeTrue())
 	g.Expect([]string{snapshot, component}).To(Equal([]string{"web-1795154820", "volume-data"}))
-	for _, other := range []string{"", "shop/web/repository.yaml", "shop/web/snapshots/x.yaml",
+	for _, other := range []string{
+		"", "shop/web/repository.yaml", "shop/web/snapshots/x.yaml",
 		"shop/web/snapshots/a/b/c.yaml", "shop/web/snapshots/a/.yaml", "shop/webx/snapshots/a/b.yaml",
-		"shop/web/snapshots/a/b.txt"} {
+		"shop/web/snapshots/a/b.txt",
+	} {
 		_, _, ok := layout.ParseSnapshotComponentPath("shop/web", other)
 		g.Expect(ok).To(BeFalse(), other)
 	}
@@ -125,10 +127,14 @@ func TestParseRefuses(t *testing.T) {
 	for name, c := range map[string]struct{ file, fails string }{
 		"an unknown field":    {storageFile + "extra: 1\n", "extra"},
 		"a field given twice": {storageFile + "uid: other\n", "uid"},
-		"another kind": {strings.Replace(storageFile, "StorageMetadata", "RepositoryMetadata", 1),
-			"RepositoryMetadata"},
-		"a newer version": {strings.Replace(storageFile, "formatVersion: 1", "formatVersion: 2\nnewField: x", 1),
-			"format version 2"},
+		"another kind": {
+			strings.Replace(storageFile, "StorageMetadata", "RepositoryMetadata", 1),
+			"RepositoryMetadata",
+		},
+		"a newer version": {
+			strings.Replace(storageFile, "formatVersion: 1", "formatVersion: 2\nnewField: x", 1),
+			"format version 2",
+		},
 		"no version":      {strings.Replace(storageFile, "formatVersion: 1\n", "", 1), "format version 0"},
 		"a missing owner": {strings.Replace(storageFile, "clusterUID: 0f6c\n", "", 1), "clusterUID is missing"},
 		"no YAML":         {"{", "parse StorageMetadata"},

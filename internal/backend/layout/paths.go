@@ -17,8 +17,10 @@ const maxDirectory = 512
 
 // reserved holds the names that have a meaning inside a repository's directory. Another repository must not lie in
 // one of them.
-var reserved = map[string]bool{"kopia": true, "snapshots": true, "removed": true, "repository": true,
-	"repository.yaml": true, "metadata.yaml": true}
+var reserved = map[string]bool{
+	"kopia": true, "snapshots": true, "removed": true, "repository": true,
+	"repository.yaml": true, "metadata.yaml": true,
+}
 
 // NormalizeDirectory returns the only spelling of a repository's directory: "/a", "a/" and "//a//" are all "a". It
 // refuses an empty directory, "." and "..", control characters, text that is not UTF-8, and elements with a meaning
@@ -101,6 +103,8 @@ func RemovalPath(directory, uid string) string {
 
 // Parts returns the directories inside a repository's directory. RepositoryPath lies beside them.
 func Parts(directory string) []string {
-	return []string{snapshotsPath(directory), path.Join(directory, "kopia"), path.Join(directory, "repository"),
-		RemovedPath(directory)}
+	return []string{
+		snapshotsPath(directory), path.Join(directory, "kopia"), path.Join(directory, "repository"),
+		RemovedPath(directory),
+	}
 }

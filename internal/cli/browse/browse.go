@@ -46,7 +46,8 @@ func (b *snapshotCommand) command(cmd *cobra.Command, snapshots int) *cobra.Comm
 	cmd.Flags().StringVar(&b.endpoint, "endpoint", "",
 		"the address at which this machine reaches the S3 storage, for example http://localhost:9000")
 	cmd.ValidArgsFunction = func(cmd *cobra.Command, args []string, toComplete string) (
-		[]cobra.Completion, cobra.ShellCompDirective) {
+		[]cobra.Completion, cobra.ShellCompDirective,
+	) {
 		if len(args) >= snapshots {
 			return nil, cobra.ShellCompDirectiveNoFileComp
 		}

@@ -20,7 +20,8 @@ type NameReader func(ctx context.Context, api client.Client, namespace string) (
 
 // Complete returns the names that start with what was typed. It returns none if the cluster does not answer.
 func (c *Cluster) Complete(cmd *cobra.Command, toComplete string, read NameReader) (
-	[]cobra.Completion, cobra.ShellCompDirective) {
+	[]cobra.Completion, cobra.ShellCompDirective,
+) {
 	parent := cmd.Context()
 	if parent == nil {
 		parent = context.Background()
@@ -63,7 +64,8 @@ func (c *Cluster) CompleteFlag(cmd *cobra.Command, flag string, read func(args [
 }
 
 func (c *Cluster) completeNamespaces(cmd *cobra.Command, _ []string, toComplete string) (
-	[]cobra.Completion, cobra.ShellCompDirective) {
+	[]cobra.Completion, cobra.ShellCompDirective,
+) {
 	return c.Complete(cmd, toComplete, func(ctx context.Context, api client.Client, _ string) ([]string, error) {
 		var list corev1.NamespaceList
 		return ListNames(ctx, api, "", &list, func() []string { return NamesOf(list.Items) })
@@ -72,7 +74,8 @@ func (c *Cluster) completeNamespaces(cmd *cobra.Command, _ []string, toComplete 
 
 // ListNames lists objects of a namespace and returns what read finds in the list.
 func ListNames(ctx context.Context, api client.Client, namespace string, list client.ObjectList, read func() []string) (
-	[]string, error) {
+	[]string, error,
+) {
 	if err := api.List(ctx, list, client.InNamespace(namespace)); err != nil {
 		return nil, err
 	}

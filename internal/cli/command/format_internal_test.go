@@ -30,8 +30,12 @@ func TestShortForms(t *testing.T) {
 	g.Expect(ShortRevision("feature/a:b@sha1:4be2a1f0c3d4e5f6")).To(Equal("feature/a:b@sha1:4be2a1f"))
 	g.Expect(ShortRevision("")).To(BeEmpty())
 	g.Expect(
-		ShortRecords([]v1alpha1.RecordStatus{{Commit: "9c1f0aa3d4"}, {Ledger: "a/b"}, {Commit: "9c1f0aa3d4"},
-			{Commit: "1234567890"}})).
+		ShortRecords([]v1alpha1.RecordStatus{
+			{Commit: "9c1f0aa3d4"},
+			{Ledger: "a/b"},
+			{Commit: "9c1f0aa3d4"},
+			{Commit: "1234567890"},
+		})).
 		To(Equal("9c1f0aa,1234567"))
 }
 
@@ -51,5 +55,4 @@ func TestTextsDoNotSteerTheTerminal(t *testing.T) {
 	var out strings.Builder
 	g.Expect(table.Write(&out, 80)).To(Succeed())
 	g.Expect(out.String()).To(Equal("NAME\na [2Jb   c\n    a [2Jb c\n"))
-
 }

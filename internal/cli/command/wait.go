@@ -52,7 +52,8 @@ type Part struct{ Name, Text string }
 
 // Follow calls look until the object has ended, prints what changes, and turns the terminal phase into an exit code.
 func Follow(ctx context.Context, o Options, what string, timeout time.Duration,
-	look func(context.Context) (Progress, error)) error {
+	look func(context.Context) (Progress, error),
+) error {
 	limited, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	seen := map[string]string{}

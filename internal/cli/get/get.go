@@ -78,15 +78,27 @@ type Resource struct {
 
 func resources() []Resource {
 	return []Resource{
-		{"policies", []string{"policy"}, "Show PolicySyncs, BackupBatches with their targets, and BackupConfigurations",
-			loadPolicies},
+		{
+			"policies",
+			[]string{"policy"},
+			"Show PolicySyncs, BackupBatches with their targets, and BackupConfigurations",
+			loadPolicies,
+		},
 		{"backupsessions", []string{"backupsession", "bsess"}, "Show runs of backups, newest first", loadBackupSessions},
 		{"snapshots", []string{"snapshot", "snap"}, "Show backups of targets, newest first", loadSnapshots},
 		{"repositories", []string{"repository", "repo"}, "Show where the backups of each target are kept", LoadRepositories},
-		{"restorebatches", []string{"restorebatch", "rb"}, "Show restores of several targets, newest first",
-			loadRestoreBatches},
-		{"restoresessions", []string{"restoresession", "restores"}, "Show restores of one target, newest first",
-			loadRestoreSessions},
+		{
+			"restorebatches",
+			[]string{"restorebatch", "rb"},
+			"Show restores of several targets, newest first",
+			loadRestoreBatches,
+		},
+		{
+			"restoresessions",
+			[]string{"restoresession", "restores"},
+			"Show restores of one target, newest first",
+			loadRestoreSessions,
+		},
 	}
 }
 

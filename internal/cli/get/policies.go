@@ -42,8 +42,10 @@ func loadPolicies(ctx context.Context, s scope) (resourceView, error) {
 			alone = append(alone, *c)
 		}
 	}
-	policies := &command.Table{Header: s.header("NAME", "CONFIGURATION", "TARGET", "PHASE", "REPOSITORIES", "NEXT", "AGE"),
-		Optional: []string{"CONFIGURATION"}}
+	policies := &command.Table{
+		Header:   s.header("NAME", "CONFIGURATION", "TARGET", "PHASE", "REPOSITORIES", "NEXT", "AGE"),
+		Optional: []string{"CONFIGURATION"},
+	}
 	for i := range batches.Items {
 		batchRows(policies, s, &batches.Items[i], children)
 	}
@@ -81,7 +83,8 @@ func syncTable(s scope, syncs []v1alpha1.PolicySync) *command.Table {
 
 // batchRows adds a row for a batch and one for each of its targets, in the order of the policy.
 func batchRows(t *command.Table, s scope, b *v1alpha1.BackupBatch,
-	children map[client.ObjectKey]*v1alpha1.BackupConfiguration) {
+	children map[client.ObjectKey]*v1alpha1.BackupConfiguration,
+) {
 	t.Add(s.cells(b.Namespace, command.PrefixBatch+b.Name, "", "", command.OrNone(b.Status.Phase), "",
 		next(s, b.Status.Sessions, b.Spec.Paused), command.Age(s.now, &b.CreationTimestamp))...)
 	t.Note(NotReady(b.Status.Conditions))

@@ -60,8 +60,10 @@ func readClone(ctx context.Context, f *ledgerLogFlags) ([]entry, error) {
 
 // tipOf returns the tip of the branch: of the remote-tracking branch, else of the clone's own.
 func tipOf(repository *git.Repository, branch string) (*object.Commit, error) {
-	for _, name := range []plumbing.ReferenceName{plumbing.NewRemoteReferenceName(git.DefaultRemoteName, branch),
-		plumbing.NewBranchReferenceName(branch)} {
+	for _, name := range []plumbing.ReferenceName{
+		plumbing.NewRemoteReferenceName(git.DefaultRemoteName, branch),
+		plumbing.NewBranchReferenceName(branch),
+	} {
 		ref, err := repository.Reference(name, true)
 		if errors.Is(err, plumbing.ErrReferenceNotFound) {
 			continue

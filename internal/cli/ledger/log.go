@@ -185,8 +185,10 @@ func (f *ledgerLogFlags) entries(commits []ledger.Commit) []entry {
 }
 
 func entryOf(c ledger.Commit) entry {
-	e := entry{Commit: c.Hash, Time: c.Time, Subject: c.Subject, Cluster: c.Cluster, Revisions: c.Revisions,
-		Objects: []string{}}
+	e := entry{
+		Commit: c.Hash, Time: c.Time, Subject: c.Subject, Cluster: c.Cluster, Revisions: c.Revisions,
+		Objects: []string{},
+	}
 	for _, x := range c.Objects {
 		e.Objects = append(e.Objects, x.Kind+" "+x.Namespace+"/"+x.Name+" "+x.Phase+command.ReasonText(x.Phase, x.Reason, ""))
 	}

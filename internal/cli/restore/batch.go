@@ -65,7 +65,8 @@ func (f *batchFlags) check(cmd *cobra.Command) error {
 
 // spec returns the spec of the RestoreBatch. It restores all targets of the BackupBatch unless --only names some.
 func (f *batchFlags) spec(ctx context.Context, api client.Client, namespace string, common *restoreFlags) (
-	v1alpha1.RestoreBatchSpec, error) {
+	v1alpha1.RestoreBatchSpec, error,
+) {
 	spec := v1alpha1.RestoreBatchSpec{DataSource: v1alpha1.RestoreBatchDataSource{
 		Namespace: common.fromNamespace, BackupBatch: f.batch, Session: f.session, BackupSession: f.backupSession,
 		Mixed: f.mixed,
@@ -110,7 +111,8 @@ func (f *batchFlags) spec(ctx context.Context, api client.Client, namespace stri
 
 // restoreBatch creates the RestoreBatch, or finds an existing one with the same spec.
 func restoreBatch(ctx context.Context, o command.Options, api client.Client, key client.ObjectKey,
-	spec v1alpha1.RestoreBatchSpec, dryRun bool) error {
+	spec v1alpha1.RestoreBatchSpec, dryRun bool,
+) error {
 	var existing v1alpha1.RestoreBatch
 	object := &v1alpha1.RestoreBatch{
 		TypeMeta:   metav1.TypeMeta{APIVersion: v1alpha1.GroupVersion.String(), Kind: v1alpha1.RestoreBatchKind},
@@ -128,7 +130,8 @@ func restoreBatch(ctx context.Context, o command.Options, api client.Client, key
 
 // followRestoreBatch waits for the end of a RestoreBatch.
 func followRestoreBatch(ctx context.Context, o command.Options, api client.Client, key client.ObjectKey,
-	timeout time.Duration) error {
+	timeout time.Duration,
+) error {
 	return command.Follow(ctx, o, "restorebatch/"+key.Name, timeout, func(ctx context.Context) (command.Progress, error) {
 		var b v1alpha1.RestoreBatch
 		if err := api.Get(ctx, key, &b); err != nil {

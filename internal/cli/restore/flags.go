@@ -3,9 +3,10 @@ package restore
 import (
 	"strings"
 
+	"github.com/spf13/cobra"
+
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/cli/command"
-	"github.com/spf13/cobra"
 )
 
 // restoreFlags select what is restored, and where to.

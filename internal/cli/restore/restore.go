@@ -117,7 +117,8 @@ func New(o command.Options) *cobra.Command {
 
 // runRestoreBatch restores the targets of a BackupBatch.
 func runRestoreBatch(ctx context.Context, o command.Options, c *command.Cluster, args []string, f *batchFlags, common *restoreFlags,
-	w *command.Waiting) error {
+	w *command.Waiting,
+) error {
 	api, namespace, err := c.Both()
 	if err != nil {
 		return err
@@ -150,7 +151,8 @@ func restoreName(target string, now time.Time) string {
 
 // restore creates the RestoreSession, or finds an existing one with the same spec.
 func restore(ctx context.Context, o command.Options, api client.Client, key client.ObjectKey, spec v1alpha1.RestoreSessionSpec,
-	dryRun bool) error {
+	dryRun bool,
+) error {
 	var existing v1alpha1.RestoreSession
 	object := &v1alpha1.RestoreSession{
 		TypeMeta:   metav1.TypeMeta{APIVersion: v1alpha1.GroupVersion.String(), Kind: v1alpha1.RestoreSessionKind},
@@ -165,7 +167,8 @@ func restore(ctx context.Context, o command.Options, api client.Client, key clie
 // createRestore creates an object, or with dryRun only prints it. If an object of that name exists, createRestore
 // reads it into existing and accepts it if same reports that both are alike.
 func createRestore(ctx context.Context, o command.Options, api client.Client, object, existing client.Object, dryRun bool,
-	same func() bool) error {
+	same func() bool,
+) error {
 	kind := object.GetObjectKind().GroupVersionKind().Kind
 	name := strings.ToLower(kind) + "/" + object.GetName()
 	asked, options := object.DeepCopyObject(), []client.CreateOption{}
@@ -205,7 +208,8 @@ func showManifest(o command.Options, object runtime.Object) error {
 
 // followRestore waits for the end of a RestoreSession.
 func followRestore(ctx context.Context, o command.Options, api client.Client, key client.ObjectKey,
-	timeout time.Duration) error {
+	timeout time.Duration,
+) error {
 	return command.Follow(ctx, o, "restoresession/"+key.Name, timeout, func(ctx context.Context) (command.Progress, error) {
 		var s v1alpha1.RestoreSession
 		if err := api.Get(ctx, key, &s); err != nil {

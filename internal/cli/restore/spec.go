@@ -22,8 +22,10 @@ func (f *restoreFlags) spec(withUser bool) (v1alpha1.RestoreSessionSpec, error) 
 	if err := f.checkVolumes(withUser); err != nil {
 		return spec, err
 	}
-	source := &v1alpha1.RestoreDataSource{Namespace: f.fromNamespace, Repository: f.repository, Snapshot: f.snapshot,
-		Components: f.components}
+	source := &v1alpha1.RestoreDataSource{
+		Namespace: f.fromNamespace, Repository: f.repository, Snapshot: f.snapshot,
+		Components: f.components,
+	}
 	switch {
 	case f.at != "":
 		at, err := time.Parse(time.RFC3339, f.at)

@@ -37,7 +37,8 @@ type batchRestore struct {
 // targets returns the targets of the BackupBatch, or those that --only names. Databases get the Addon and the
 // parameters of the policy.
 func (f *batchFlags) targets(ctx context.Context, addons *addonReader, key client.ObjectKey, common *restoreFlags) (
-	[]v1alpha1.RestoreBatchTarget, error) {
+	[]v1alpha1.RestoreBatchTarget, error,
+) {
 	r := batchRestore{addons: addons, session: f.session, targets: map[string]policy.Target{}, taken: map[string]bool{}}
 	names := slices.Clone(f.only)
 	var err error
@@ -75,7 +76,8 @@ func (f *batchFlags) targets(ctx context.Context, addons *addonReader, key clien
 
 // readBatch reads the policy. If it is optional and is gone or must not be read, readBatch returns nil.
 func readBatch(ctx context.Context, api client.Client, key client.ObjectKey, optional bool) (
-	*v1alpha1.BackupBatch, error) {
+	*v1alpha1.BackupBatch, error,
+) {
 	var batch v1alpha1.BackupBatch
 	err := api.Get(ctx, key, &batch)
 	switch {
@@ -150,8 +152,10 @@ func (r *batchRestore) addonOf(ctx context.Context, name string) (*v1alpha1.Addo
 	}
 	switch asked := r.addon[name]; {
 	case asked != "" && (info == nil || info.Name != asked):
-		info = &v1alpha1.AddonInfo{Name: asked,
-			Tasks: []v1alpha1.TaskReference{{Name: catalog.RestoreTask, Params: paramsOf(info)}}}
+		info = &v1alpha1.AddonInfo{
+			Name:  asked,
+			Tasks: []v1alpha1.TaskReference{{Name: catalog.RestoreTask, Params: paramsOf(info)}},
+		}
 	case info == nil && database && catalog.RevealsDatabaseType(target.AppRef) && len(r.params[name])+len(r.databases) == 0:
 		return nil, nil // The controller infers it in the cluster.
 	case info == nil && database && inferred == "":
@@ -169,7 +173,8 @@ func (r *batchRestore) addonOf(ctx context.Context, name string) (*v1alpha1.Addo
 // ofPolicy returns the Addon that restores the backups which the sessions of the policy make of a database. It is nil
 // if the sessions name none.
 func (r *batchRestore) ofPolicy(ctx context.Context, target *policy.Target, database bool) (
-	*v1alpha1.AddonInfo, error) {
+	*v1alpha1.AddonInfo, error,
+) {
 	if !database {
 		return nil, nil
 	}

@@ -108,7 +108,8 @@ func newRetentionExplain(o command.Options) *cobra.Command {
 
 // explainRetention decides as the controller does, from the present state of the API server.
 func explainRetention(ctx context.Context, api client.Client, key client.ObjectKey, file string, now time.Time) (
-	*explanation, error) {
+	*explanation, error,
+) {
 	var repository v1alpha1.Repository
 	if err := api.Get(ctx, key, &repository); apierrors.IsNotFound(err) {
 		return nil, fmt.Errorf("there is no Repository %s in namespace %s: \"cairn get repositories\" lists them", key.Name,
@@ -150,8 +151,10 @@ func explainRetention(ctx context.Context, api client.Client, key client.ObjectK
 		if v.Repository != key.Name {
 			continue
 		}
-		e := snapshotVerdict{Name: v.Name, Time: v.Time.UTC(), Phase: v.Phase, Stays: !v.Goes(), KeptBy: v.Kept, Reason: v.Reason,
-			Message: v.Message}
+		e := snapshotVerdict{
+			Name: v.Name, Time: v.Time.UTC(), Phase: v.Phase, Stays: !v.Goes(), KeptBy: v.Kept, Reason: v.Reason,
+			Message: v.Message,
+		}
 		if !v.Until.IsZero() && !v.Goes() {
 			e.Until = new(v.Until.UTC())
 		}
@@ -162,7 +165,8 @@ func explainRetention(ctx context.Context, api client.Client, key client.ObjectK
 
 // retentionSpec returns the policy of the file, else the one in force.
 func retentionSpec(ctx context.Context, api client.Client, resolved retention.Resolved, file string) (
-	*v1alpha1.RetentionPolicySpec, string, error) {
+	*v1alpha1.RetentionPolicySpec, string, error,
+) {
 	if file != "" {
 		raw, err := os.ReadFile(file)
 		if err != nil {
@@ -195,7 +199,8 @@ func retentionSpec(ctx context.Context, api client.Client, resolved retention.Re
 // siblingsOf returns the Repositories whose restore points are kept or removed as a whole with those of this
 // Repository.
 func siblingsOf(ctx context.Context, api client.Client, key client.ObjectKey, resolved retention.Resolved,
-	fallback *v1alpha1.ObjectReference) ([]string, error) {
+	fallback *v1alpha1.ObjectReference,
+) ([]string, error) {
 	if resolved.Child == nil || resolved.Ref == nil {
 		return nil, nil
 	}
@@ -217,7 +222,8 @@ func siblingsOf(ctx context.Context, api client.Client, key client.ObjectKey, re
 // restoresUnderWay returns the Snapshots that restores of all namespaces use. If the user is allowed to see only this
 // namespace, unseen says so.
 func restoresUnderWay(ctx context.Context, api client.Client, namespace string) (used index.InUse, unseen,
-	err error) {
+	err error,
+) {
 	var restores v1alpha1.RestoreSessionList
 	var batches v1alpha1.RestoreBatchList
 	for _, list := range []client.ObjectList{&batches, &restores} {
@@ -234,7 +240,8 @@ func restoresUnderWay(ctx context.Context, api client.Client, namespace string) 
 
 // retentionInput returns the Snapshots to decide on.
 func retentionInput(ctx context.Context, api client.Client, key client.ObjectKey, together []string,
-	used index.InUse) ([]retention.Snapshot, error) {
+	used index.InUse,
+) ([]retention.Snapshot, error) {
 	var list v1alpha1.SnapshotList
 	if err := api.List(ctx, &list, client.InNamespace(key.Namespace)); err != nil {
 		return nil, fmt.Errorf("list Snapshots: %w", err)

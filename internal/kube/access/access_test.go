@@ -79,8 +79,10 @@ func share(t testing.TB, namespace, name string, data map[string]string) {
 // s3 makes a storage with its Secret, which holds one key too many.
 func s3(t testing.TB, namespace string, usage *v1alpha1.UsagePolicy) *v1alpha1.BackupStorage {
 	t.Helper()
-	secret(t, namespace, "key", map[string]string{v1alpha1.S3AccessKeyID: "id", v1alpha1.S3SecretAccessKey: "secret",
-		"OTHER": "not yours"})
+	secret(t, namespace, "key", map[string]string{
+		v1alpha1.S3AccessKeyID: "id", v1alpha1.S3SecretAccessKey: "secret",
+		"OTHER": "not yours",
+	})
 	return &v1alpha1.BackupStorage{
 		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "s3"},
 		Spec: v1alpha1.BackupStorageSpec{
@@ -119,8 +121,10 @@ func TestAccountsAreMadeOnceAndBoundToTheirClusterRole(t *testing.T) {
 	g.Expect(access.EnsureMover(t.Context(), api, ns)).To(Succeed())
 	g.Expect(access.EnsureTrigger(t.Context(), api, ns)).To(Succeed())
 	g.Expect(access.EnsureSnapshotter(t.Context(), api, ns)).To(Succeed())
-	for _, name := range []string{v1alpha1.MoverServiceAccount, v1alpha1.TriggerServiceAccount,
-		v1alpha1.SnapshotterServiceAccount} {
+	for _, name := range []string{
+		v1alpha1.MoverServiceAccount, v1alpha1.TriggerServiceAccount,
+		v1alpha1.SnapshotterServiceAccount,
+	} {
 		key := client.ObjectKey{Namespace: ns, Name: name}
 		var account corev1.ServiceAccount
 		g.Expect(api.Get(t.Context(), key, &account)).To(Succeed())
@@ -212,7 +216,8 @@ func TestCredentialsAreRefusedWithAReason(t *testing.T) {
 		"the encryption Secret is absent": {
 			usage: everybody(),
 			encryption: func(string,
-				string) v1alpha1.ObjectReference {
+				string,
+			) v1alpha1.ObjectReference {
 				return v1alpha1.ObjectReference{Name: "absent"}
 			},
 			reason: v1alpha1.ReasonEncryptionSecretNotAvailable,
@@ -270,11 +275,15 @@ func TestMoversPassPodSecurity(t *testing.T) {
 	ns := namespace(t, func(n *corev1.Namespace) {
 		n.Labels = map[string]string{"pod-security.kubernetes.io/enforce": "restricted"}
 	})
-	g.Expect(api.Create(t.Context(), &schedulingv1.PriorityClass{ObjectMeta: metav1.ObjectMeta{Name: "low"},
-		Value: -1})).To(Succeed(), "which some of them name")
+	g.Expect(api.Create(t.Context(), &schedulingv1.PriorityClass{
+		ObjectMeta: metav1.ObjectMeta{Name: "low"},
+		Value:      -1,
+	})).To(Succeed(), "which some of them name")
 	for _, name := range []string{"small", "gvisor"} {
-		g.Expect(api.Create(t.Context(), &nodev1.RuntimeClass{ObjectMeta: metav1.ObjectMeta{Name: name},
-			Handler: name})).To(Succeed())
+		g.Expect(api.Create(t.Context(), &nodev1.RuntimeClass{
+			ObjectMeta: metav1.ObjectMeta{Name: name},
+			Handler:    name,
+		})).To(Succeed())
 	}
 	files, err := filepath.Glob(filepath.Join("..", "..", "task", "moverjob", "testdata", "*.yaml"))
 	g.Expect(err).NotTo(HaveOccurred())
@@ -289,8 +298,10 @@ func TestMoversPassPodSecurity(t *testing.T) {
 		}
 		// The API server's admission learns of the classes above a moment later.
 		admitted := g.Eventually(func() error {
-			pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "mover"},
-				Spec: *job.Spec.Template.Spec.DeepCopy()}
+			pod := &corev1.Pod{
+				ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "mover"},
+				Spec:       *job.Spec.Template.Spec.DeepCopy(),
+			}
 			return api.Create(t.Context(), pod, client.DryRunAll)
 		}).WithTimeout(time.Minute)
 		if strings.Contains(file, "as root") || strings.Contains(file, "host path") || strings.Contains(file, "NFS") {

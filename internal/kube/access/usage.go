@@ -14,8 +14,10 @@ import (
 // Allowed returns an *Error if namespace is not allowed to use storage.
 func Allowed(ctx context.Context, c client.Reader, storage *v1alpha1.BackupStorage, namespace string) error {
 	if storage.Spec.Storage.Local != nil && storage.Namespace != namespace {
-		return &Error{v1alpha1.ReasonStorageNotAllowed,
-			policy.NotAllowedVolumeMessage(describe(v1alpha1.BackupStorageKind, storage))}
+		return &Error{
+			v1alpha1.ReasonStorageNotAllowed,
+			policy.NotAllowedVolumeMessage(describe(v1alpha1.BackupStorageKind, storage)),
+		}
 	}
 	if local := storage.Spec.Storage.Local; local != nil && local.HostPath != nil {
 		return hostPathAllowed(ctx, c, storage)

@@ -39,8 +39,10 @@ type Completer struct {
 func (c Completer) Configuration(
 	ctx context.Context, configuration *v1alpha1.BackupConfiguration,
 ) (complete.Completion, error) {
-	l := &lookup{Completer: c, ctx: ctx, namespace: configuration.Namespace,
-		repositories: map[string]*v1alpha1.Repository{}}
+	l := &lookup{
+		Completer: c, ctx: ctx, namespace: configuration.Namespace,
+		repositories: map[string]*v1alpha1.Repository{},
+	}
 	completion := complete.Complete(configuration, complete.Lookups{
 		ClusterName: c.ClusterName, Repository: l.repository, DefaultStorage: l.defaultStorage,
 		DefaultRetention: l.defaultRetention, Storage: l.storage,

@@ -39,8 +39,10 @@ func Cache() cache.Options {
 // Client returns options by which the client reads Secrets and ConfigMaps from the API server. A cluster has many of
 // them, they are large, and few belong to Cairn.
 func Client() client.Options {
-	return client.Options{Cache: &client.CacheOptions{DisableFor: []client.Object{&corev1.Secret{},
-		&corev1.ConfigMap{}}}}
+	return client.Options{Cache: &client.CacheOptions{DisableFor: []client.Object{
+		&corev1.Secret{},
+		&corev1.ConfigMap{},
+	}}}
 }
 
 // withoutWork drops the work order of a mover. Readers of a cached Job or pod ask only how it is doing. For a pod that

@@ -95,8 +95,10 @@ func status(code int) http.HandlerFunc {
 }
 
 func TestARequestSucceedsWithAStatusBelow400(t *testing.T) {
-	for code, reason := range map[int]string{200: "", 204: "", 304: "", 399: "", 400: v1alpha1.ReasonRequestFailed,
-		503: v1alpha1.ReasonRequestFailed} {
+	for code, reason := range map[int]string{
+		200: "", 204: "", 304: "", 399: "", 400: v1alpha1.ReasonRequestFailed,
+		503: v1alpha1.ReasonRequestFailed,
+	} {
 		g := NewWithT(t)
 		s := serve(t, status(code))
 		get := s.get("healthz?a=b")

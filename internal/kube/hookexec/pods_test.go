@@ -192,8 +192,10 @@ func TestOnePodIsMeantByAllHooksOfARun(t *testing.T) {
 				})
 				isNow(t, namespace, pod, condition)
 			}
-			for stage, want := range map[hookstage.Stage]string{hookstage.Pre: tt.pre,
-				hookstage.Post: tt.post} {
+			for stage, want := range map[hookstage.Stage]string{
+				hookstage.Pre:  tt.pre,
+				hookstage.Post: tt.post,
+			} {
 				NewWithT(t).Expect(meets(t, namespace, stage, since, servers)).To(Equal(want), string(stage))
 			}
 		})
@@ -258,13 +260,15 @@ func TestAPortWithoutAContainerThatHasItIsAMistake(t *testing.T) {
 func TestAUsagePolicyIsAskedAgainBeforeTheWork(t *testing.T) {
 	g := NewWithT(t)
 	home, user := bed.Namespace(t, nil), bed.Namespace(t, nil)
-	template := &v1alpha1.HookTemplate{ObjectMeta: metav1.ObjectMeta{Namespace: home, Name: "t"},
+	template := &v1alpha1.HookTemplate{
+		ObjectMeta: metav1.ObjectMeta{Namespace: home, Name: "t"},
 		Spec: v1alpha1.HookTemplateSpec{
 			Action: &v1alpha1.HookAction{
 				TCPSocket: &v1alpha1.HookTCPSocketAction{Host: "x", Port: intstr.FromInt32(1)},
 			},
 			Executor: &v1alpha1.HookExecutor{Type: v1alpha1.HookExecutorOperator},
-		}}
+		},
+	}
 	g.Expect(bed.Client.Create(t.Context(), template)).To(Succeed())
 	s := serve(t, status(200))
 	get := s.get("/")

@@ -15,8 +15,10 @@ import (
 func TestARestoreKeepsTheVolumeSnapshotsThatItNames(t *testing.T) {
 	g := NewWithT(t)
 	template := v1alpha1.RestoreClaimTemplate{Metadata: v1alpha1.ClaimMetadata{Name: "again-${POD_ORDINAL}"}}
-	template.Spec.DataSource = &corev1.TypedLocalObjectReference{Kind: "VolumeSnapshot",
-		Name: "data-${POD_ORDINAL}-1795154820"}
+	template.Spec.DataSource = &corev1.TypedLocalObjectReference{
+		Kind: "VolumeSnapshot",
+		Name: "data-${POD_ORDINAL}-1795154820",
+	}
 	r := v1alpha1.RestoreSession{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "back"}}
 	r.Spec.Addon = &v1alpha1.AddonInfo{Tasks: []v1alpha1.TaskReference{{TargetVolumes: &v1alpha1.TargetVolumes{
 		Replicas: new(int32(2)), VolumeClaimTemplates: []v1alpha1.RestoreClaimTemplate{template},

@@ -43,8 +43,10 @@ func TestWhyAJobFailedIsAskedOfTheAPIServer(t *testing.T) {
 		},
 		Status: corev1.PodStatus{Phase: corev1.PodRunning},
 	}
-	message, err := task.EncodeResult(task.Result{Version: task.Version, Outcome: task.OutcomeFailed,
-		Reason: v1alpha1.ReasonBucketNotFound, Message: "no bucket"})
+	message, err := task.EncodeResult(task.Result{
+		Version: task.Version, Outcome: task.OutcomeFailed,
+		Reason: v1alpha1.ReasonBucketNotFound, Message: "no bucket",
+	})
 	NewWithT(t).Expect(err).NotTo(HaveOccurred())
 	ended := running.DeepCopy()
 	ended.Status = corev1.PodStatus{Phase: corev1.PodFailed, ContainerStatuses: []corev1.ContainerStatus{{
@@ -64,8 +66,10 @@ func TestWhyAJobFailedIsAskedOfTheAPIServer(t *testing.T) {
 			progress, err := runner.Run(t.Context(), Request{Owner: owner, Label: label, Name: job.Name})
 			g := NewWithT(t)
 			g.Expect(err).NotTo(HaveOccurred())
-			g.Expect(progress).To(Equal(Progress{State: observe.StateFailed, Reason: v1alpha1.ReasonBucketNotFound,
-				Message: "no bucket", After: lookAgain}))
+			g.Expect(progress).To(Equal(Progress{
+				State: observe.StateFailed, Reason: v1alpha1.ReasonBucketNotFound,
+				Message: "no bucket", After: lookAgain,
+			}))
 		})
 	}
 }

@@ -2,6 +2,7 @@ package initjob
 
 import (
 	"cmp"
+
 	"github.com/fluxcd/pkg/runtime/conditions"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"

@@ -49,8 +49,10 @@ func (b *turnBed) asks(name string, minute int, again ...bool) bool {
 // enter asks for the turn of an owner through a cache.
 func (b *turnBed) enter(cache client.Client, name string, turn Position) (bool, error) {
 	o := &v1alpha1.Repository{ObjectMeta: metav1.ObjectMeta{Namespace: owner(name).Namespace, Name: name}}
-	return Runner{Client: cache, Turns: b.turns}.enter(b.t.Context(), Request{Owner: o, Name: "job-" + name,
-		Turn: &turn})
+	return Runner{Client: cache, Turns: b.turns}.enter(b.t.Context(), Request{
+		Owner: o, Name: "job-" + name,
+		Turn: &turn,
+	})
 }
 
 func (b *turnBed) next() []string {
@@ -64,8 +66,10 @@ func (b *turnBed) next() []string {
 }
 
 func (b *turnBed) runs(name string) *batchv1.Job {
-	job := &batchv1.Job{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "job-" + name,
-		Labels: map[string]string{label: here}}}
+	job := &batchv1.Job{ObjectMeta: metav1.ObjectMeta{
+		Namespace: "shop", Name: "job-" + name,
+		Labels: map[string]string{label: here},
+	}}
 	b.Expect(b.cache.Create(b.t.Context(), job)).To(Succeed())
 	return job
 }

@@ -50,42 +50,57 @@ func scene() []client.Object {
 	}
 	batch := &v1alpha1.BackupBatch{ObjectMeta: named("app")}
 	batch.Spec.Sessions = []v1alpha1.BackupBatchSession{{SessionConfig: v1alpha1.SessionConfig{Name: "hourly"}}}
-	batch.Status.Sessions = []v1alpha1.SessionStatus{{Name: "hourly", Schedule: "0 * * * *", ScheduledSince: at(7, 30),
-		NextSchedule: at(9, 0)}}
+	batch.Status.Sessions = []v1alpha1.SessionStatus{{
+		Name: "hourly", Schedule: "0 * * * *", ScheduledSince: at(7, 30),
+		NextSchedule: at(9, 0),
+	}}
 	run := func(name string, phase v1alpha1.BackupSessionPhase, reason string, hour,
-		minutes int) *v1alpha1.BackupSession {
+		minutes int,
+	) *v1alpha1.BackupSession {
 		b := &v1alpha1.BackupSession{ObjectMeta: named(name)}
 		b.Spec.Invoker = v1alpha1.TypedLocalObjectReference{Kind: v1alpha1.BackupConfigurationKind, Name: "files"}
 		b.Spec.Session = "nightly"
 		b.CreationTimestamp = *at(hour, 0)
-		b.Status = v1alpha1.BackupSessionStatus{Phase: phase, Reason: reason, StartTime: at(hour, 0),
-			CompletionTime: at(hour, minutes)}
-		b.Status.Snapshots = []v1alpha1.SnapshotStatusInfo{{Name: "of-" + name, Phase: v1alpha1.SnapshotSucceeded,
+		b.Status = v1alpha1.BackupSessionStatus{
+			Phase: phase, Reason: reason, StartTime: at(hour, 0),
+			CompletionTime: at(hour, minutes),
+		}
+		b.Status.Snapshots = []v1alpha1.SnapshotStatusInfo{{
+			Name: "of-" + name, Phase: v1alpha1.SnapshotSucceeded,
 			Repository: "files",
-			AppRef:     &v1alpha1.TypedObjectReference{Kind: v1alpha1.KindPersistentVolumeClaim, Name: "files"}}}
+			AppRef:     &v1alpha1.TypedObjectReference{Kind: v1alpha1.KindPersistentVolumeClaim, Name: "files"},
+		}}
 		return b
 	}
 	snapshot := func(name string, phase v1alpha1.SnapshotPhase, hour int, bytes int64) *v1alpha1.Snapshot {
 		s := &v1alpha1.Snapshot{ObjectMeta: named(name)}
-		s.Spec = v1alpha1.SnapshotSpec{Repository: "files", Session: "nightly", BackupSession: "of-" + name,
-			Version: v1alpha1.SnapshotLayoutVersion, Type: v1alpha1.FullBackup}
+		s.Spec = v1alpha1.SnapshotSpec{
+			Repository: "files", Session: "nightly", BackupSession: "of-" + name,
+			Version: v1alpha1.SnapshotLayoutVersion, Type: v1alpha1.FullBackup,
+		}
 		s.Spec.AppRef = v1alpha1.TypedObjectReference{Kind: v1alpha1.KindPersistentVolumeClaim, Name: "files"}
-		s.Status = v1alpha1.SnapshotStatus{Phase: phase, SnapshotTime: at(hour, 0),
+		s.Status = v1alpha1.SnapshotStatus{
+			Phase: phase, SnapshotTime: at(hour, 0),
 			Integrity: new(phase == v1alpha1.SnapshotSucceeded), Components: map[string]v1alpha1.Component{
 				"a": {SizeBytes: bytes, UploadedBytes: 1}, "b": {SizeBytes: bytes, UploadedBytes: 2},
-			}}
+			},
+		}
 		return s
 	}
 	restore := &v1alpha1.RestoreSession{ObjectMeta: named("back")}
 	restore.Spec.Target = &v1alpha1.TypedObjectReference{Kind: v1alpha1.KindPersistentVolumeClaim, Name: "files"}
-	restore.Status = v1alpha1.RestoreSessionStatus{Phase: v1alpha1.RestoreSessionSucceeded,
-		Reason: v1alpha1.ReasonSucceeded, StartTime: at(6, 0), CompletionTime: at(6, 1)}
+	restore.Status = v1alpha1.RestoreSessionStatus{
+		Phase:  v1alpha1.RestoreSessionSucceeded,
+		Reason: v1alpha1.ReasonSucceeded, StartTime: at(6, 0), CompletionTime: at(6, 1),
+	}
 	restore.Spec.DataSource = &v1alpha1.RestoreDataSource{Repository: "files", Snapshot: "latest"}
 	restore.Status.TotalComponents = 1
 	application := &v1alpha1.RestoreBatch{ObjectMeta: named("all-of-it")}
 	application.Spec.DataSource.BackupBatch = "shop"
-	application.Status = v1alpha1.RestoreBatchStatus{Phase: v1alpha1.RestoreSessionFailed,
-		Reason: v1alpha1.ReasonTargetsFailed, StartTime: at(6, 0), CompletionTime: at(6, 5)}
+	application.Status = v1alpha1.RestoreBatchStatus{
+		Phase:  v1alpha1.RestoreSessionFailed,
+		Reason: v1alpha1.ReasonTargetsFailed, StartTime: at(6, 0), CompletionTime: at(6, 5),
+	}
 	record := run("recorded", v1alpha1.BackupSessionFailed, v1alpha1.ReasonJobFailed, 4, 50)
 	record.Annotations = map[string]string{v1alpha1.AnnotationRecord: "x"}
 	configuration.Status.Phase, configuration.Spec.Target = "Ready", &v1alpha1.TypedObjectReference{Kind: v1alpha1.KindPersistentVolumeClaim, Name: "files"}
@@ -93,8 +108,10 @@ func scene() []client.Object {
 	storage.Spec.Storage.Provider, storage.Spec.DeletionPolicy, storage.Status.Phase = v1alpha1.ProviderS3, "Delete", "Ready"
 	repository := func(name string) *v1alpha1.Repository {
 		r := &v1alpha1.Repository{ObjectMeta: named(name)}
-		r.Spec = v1alpha1.RepositorySpec{AppRef: *configuration.Spec.Target,
-			StorageRef: v1alpha1.ObjectReference{Name: "s3"}, Path: "shop/" + name}
+		r.Spec = v1alpha1.RepositorySpec{
+			AppRef:     *configuration.Spec.Target,
+			StorageRef: v1alpha1.ObjectReference{Name: "s3"}, Path: "shop/" + name,
+		}
 		r.Status.Phase = "Ready"
 		return r
 	}
@@ -112,8 +129,10 @@ func scene() []client.Object {
 		snapshot("s3", v1alpha1.SnapshotFailed, 3, 7),
 	}
 	for _, o := range all {
-		o.(interface{ SetConditions([]metav1.Condition) }).SetConditions([]metav1.Condition{{Type: "Ready",
-			Status: metav1.ConditionUnknown}})
+		o.(interface{ SetConditions([]metav1.Condition) }).SetConditions([]metav1.Condition{{
+			Type:   "Ready",
+			Status: metav1.ConditionUnknown,
+		}})
 	}
 	return all
 }

@@ -64,8 +64,10 @@ func (s *scrape) theirBackups(ctx context.Context) {
 		return
 	}
 	for o := range made(list.Items) {
-		t := kubestashObject{s, ofBackupSessions, []string{o.Namespace, v1alpha1.BackupSessionKind, o.Name, o.Spec.Invoker.Kind,
-			o.Spec.Invoker.Name}}
+		t := kubestashObject{s, ofBackupSessions, []string{
+			o.Namespace, v1alpha1.BackupSessionKind, o.Name, o.Spec.Invoker.Kind,
+			o.Spec.Invoker.Name,
+		}}
 		t.general(o, o.Status.Conditions, backupPhases, string(o.Status.Phase), o.Spec.Session, string(o.Status.Phase))
 		t.took(o.Status.StartTime, o.Status.CompletionTime)
 		for _, info := range o.Status.Snapshots {

@@ -47,8 +47,10 @@ func TestOnlyAContentThatNamesItsVolumeSnapshotBackCounts(t *testing.T) {
 			if tc.ref != nil {
 				tc.ref(&ref)
 			}
-			reader := reading(g, &snapshotv1.VolumeSnapshotContent{ObjectMeta: metav1.ObjectMeta{Name: "content"},
-				Spec: snapshotv1.VolumeSnapshotContentSpec{VolumeSnapshotRef: ref}}).Build()
+			reader := reading(g, &snapshotv1.VolumeSnapshotContent{
+				ObjectMeta: metav1.ObjectMeta{Name: "content"},
+				Spec:       snapshotv1.VolumeSnapshotContentSpec{VolumeSnapshotRef: ref},
+			}).Build()
 			s := &snapshotv1.VolumeSnapshot{
 				ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "data-1", UID: "mine"}, Status: tc.status,
 			}

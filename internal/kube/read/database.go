@@ -94,12 +94,16 @@ func DatabaseObject(
 	err := Get(ctx, live, client.ObjectKey{Namespace: namespace, Name: ref.Name}, o)
 	switch {
 	case apierrors.IsNotFound(err):
-		return nil, &v1alpha1.ResolvedError{Reason: v1alpha1.ReasonTargetNotFound,
-			Message: fmt.Sprintf("there is no %s", ref)}, nil
+		return nil, &v1alpha1.ResolvedError{
+			Reason:  v1alpha1.ReasonTargetNotFound,
+			Message: fmt.Sprintf("there is no %s", ref),
+		}, nil
 	case apimeta.IsNoMatchError(err):
-		return nil, &v1alpha1.ResolvedError{Reason: v1alpha1.ReasonTargetNotFound,
+		return nil, &v1alpha1.ResolvedError{
+			Reason: v1alpha1.ReasonTargetNotFound,
 			Message: fmt.Sprintf("the cluster has no kind %s of %s: its CustomResourceDefinition is not installed",
-				ref.Kind, ref.APIGroup)}, nil
+				ref.Kind, ref.APIGroup),
+		}, nil
 	case err != nil:
 		return nil, nil, fmt.Errorf("get %s: %w", ref, err)
 	}

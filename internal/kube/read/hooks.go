@@ -75,8 +75,10 @@ func HookTemplate(
 	key := client.ObjectKey{Namespace: cmp.Or(ref.Namespace, namespace), Name: ref.Name}
 	template := &v1alpha1.HookTemplate{}
 	if err := Get(ctx, c, key, template); apierrors.IsNotFound(err) {
-		return nil, &v1alpha1.ResolvedError{Reason: v1alpha1.ReasonHookTemplateNotFound,
-			Message: fmt.Sprintf("there is no HookTemplate %s", key)}, nil
+		return nil, &v1alpha1.ResolvedError{
+			Reason:  v1alpha1.ReasonHookTemplateNotFound,
+			Message: fmt.Sprintf("there is no HookTemplate %s", key),
+		}, nil
 	} else if err != nil {
 		return nil, nil, fmt.Errorf("get HookTemplate %s: %w", key, err)
 	}

@@ -5,10 +5,9 @@ import (
 	"testing"
 	"unicode/utf8"
 
-	. "github.com/onsi/gomega"
-
 	"github.com/fluxcd/pkg/apis/meta"
 	"github.com/fluxcd/pkg/runtime/conditions"
+	. "github.com/onsi/gomega"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )

@@ -4,6 +4,8 @@ import (
 	"context"
 	"testing"
 
+	"github.com/fluxcd/pkg/apis/meta"
+	"github.com/fluxcd/pkg/runtime/conditions"
 	. "github.com/onsi/gomega"
 	"github.com/onsi/gomega/gstruct"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -12,9 +14,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
-
-	"github.com/fluxcd/pkg/apis/meta"
-	"github.com/fluxcd/pkg/runtime/conditions"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
@@ -54,13 +53,15 @@ func newPatched(t *testing.T, edit func(*v1alpha1.Repository)) *patched {
 	}
 	p.Client = fake.NewClientBuilder().WithScheme(scheme).WithObjects(object).WithStatusSubresource(object).WithInterceptorFuncs(interceptor.Funcs{
 		SubResourcePatch: func(ctx context.Context, c client.Client, sub string, o client.Object, patch client.Patch,
-			opts ...client.SubResourcePatchOption) error {
+			opts ...client.SubResourcePatchOption,
+		) error {
 			before(c)
 			p.status++
 			return look(ctx, c, c.SubResource(sub).Patch(ctx, o, patch, opts...))
 		},
 		Patch: func(ctx context.Context, c client.WithWatch, o client.Object, patch client.Patch,
-			opts ...client.PatchOption) error {
+			opts ...client.PatchOption,
+		) error {
 			before(c)
 			p.rest++
 			return look(ctx, c, c.Patch(ctx, o, patch, opts...))
@@ -152,11 +153,13 @@ func TestPatch(t *testing.T) {
 			before: notReady, other: func(r *v1alpha1.Repository) { r.Generation = 4 }, edit: becomesReady, status: 2,
 			want: []string{"Ready"}, generation: 3,
 		},
-		"a condition that two writers change is refused": {before: notReady, other: maintained, fails: true, status: 1,
+		"a condition that two writers change is refused": {
+			before: notReady, other: maintained, fails: true, status: 1,
 			want: []string{"Ready", "Maintained"},
 			edit: func(r *v1alpha1.Repository) {
 				conditions.MarkFalse(r, v1alpha1.ConditionMaintained, v1alpha1.ReasonFailed, "not")
-			}},
+			},
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)

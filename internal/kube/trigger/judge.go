@@ -207,8 +207,10 @@ func (j *judgement) miss(b *sessionFacts, times schedule.Times) {
 		}
 		return
 	}
-	c := metav1.Condition{Type: v1alpha1.ConditionSlotsMissed, Status: metav1.ConditionTrue,
-		Reason: v1alpha1.ReasonSlotsMissed}
+	c := metav1.Condition{
+		Type: v1alpha1.ConditionSlotsMissed, Status: metav1.ConditionTrue,
+		Reason: v1alpha1.ReasonSlotsMissed,
+	}
 	switch {
 	case b.suspended():
 		c.Reason, c.Message = v1alpha1.ReasonSuspended, "slots pass without a run: the schedule is suspended"

@@ -60,8 +60,10 @@ func TestJudge(t *testing.T) {
 	}
 	known := func(b *sessionFacts) {
 		b.previous.LastMissedTime = ptr.To(metav1.NewTime(at(t, "11-20T09:17:00")))
-		b.previous.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionSlotsMissed, Status: metav1.ConditionTrue,
-			Reason: v1alpha1.ReasonSuspended}}
+		b.previous.Conditions = []metav1.Condition{{
+			Type: v1alpha1.ConditionSlotsMissed, Status: metav1.ConditionTrue,
+			Reason: v1alpha1.ReasonSuspended,
+		}}
 	}
 	tests := map[string]struct {
 		book sessionFacts
@@ -70,61 +72,99 @@ func TestJudge(t *testing.T) {
 		missing, said                   string
 	}{
 		"between two slots": {book: hourly(t, "11-20T08:40:00"), last: "08:17", next: "09:17", look: "09:17"},
-		"the run of a slot is on its way": {book: hourly(t, "11-20T09:18:00"),
-			last: "08:17", next: "10:17", look: "09:22"},
-		"the run of a slot is there": {book: hourly(t, "11-20T09:18:00", ran("11-20T09:17:00")),
-			last: "09:17", next: "10:17", look: "10:17"},
-		"a run that somebody started belongs to no slot": {book: hourly(t, "11-20T09:18:00", ran("11-20T09:16:40")),
-			last: "08:17", next: "10:17", look: "09:22"},
+		"the run of a slot is on its way": {
+			book: hourly(t, "11-20T09:18:00"),
+			last: "08:17", next: "10:17", look: "09:22",
+		},
+		"the run of a slot is there": {
+			book: hourly(t, "11-20T09:18:00", ran("11-20T09:17:00")),
+			last: "09:17", next: "10:17", look: "10:17",
+		},
+		"a run that somebody started belongs to no slot": {
+			book: hourly(t, "11-20T09:18:00", ran("11-20T09:16:40")),
+			last: "08:17", next: "10:17", look: "09:22",
+		},
 		"a retry belongs to no slot": {book: hourly(t, "11-20T09:18:00", func(b *sessionFacts) {
 			b.runs = []*v1alpha1.BackupSession{runOf(t, "11-20T09:17:00", v1alpha1.BackupSessionRunning)}
 			b.runs[0].Spec.RetryOf = "other"
 		}), last: "08:17", next: "10:17", look: "09:22"},
-		"nobody created the run of a slot": {book: hourly(t, "11-20T09:22:00"),
+		"nobody created the run of a slot": {
+			book: hourly(t, "11-20T09:22:00"),
 			last: "08:17", missed: "09:17", next: "10:17", look: "10:17", missing: v1alpha1.ReasonSlotsMissed,
-			said: "slots pass without a run: see whether"},
-		"a missed slot that was reported already": {book: hourly(t, "11-20T11:30:00", known),
-			last: "08:17", missed: "09:17", next: "12:17", look: "12:17", missing: v1alpha1.ReasonSlotsMissed},
-		"a later run ends a gap that was reported": {book: hourly(t, "11-20T11:30:00", known, ran("11-20T11:17:00")),
-			last: "11:17", missed: "10:17", next: "12:17", look: "12:17"},
-		"slots passed before a run": {book: hourly(t, "11-20T11:30:00", ran("11-20T11:17:00")),
-			last: "11:17", missed: "10:17", next: "12:17", look: "12:17",
-			said: "2 slots passed without a run, the last of them 2026-11-20T10:17:00Z"},
-
-		"the manager creates the run of a slot": {book: hourly(t, "11-20T09:17:00", byController),
-			start: "09:17", last: "09:17", next: "10:17", look: "10:17"},
-		"the manager created the run": {book: hourly(t, "11-20T09:17:30", byController, ran("11-20T09:17:00")),
-			last: "09:17", next: "10:17", look: "10:17"},
-		"the manager was away: only the newest slot gets its run": {book: hourly(t, "11-20T11:30:00", byController),
-			start: "11:17", last: "11:17", missed: "10:17", next: "12:17", look: "12:17",
-			said: "2 slots passed without a run"},
-		"the manager was away until it is too late": {book: hourly(t, "11-20T11:30:00", byController, deadline),
+			said: "slots pass without a run: see whether",
+		},
+		"a missed slot that was reported already": {
+			book: hourly(t, "11-20T11:30:00", known),
 			last: "08:17", missed: "09:17", next: "12:17", look: "12:17", missing: v1alpha1.ReasonSlotsMissed,
-			said: "it is too late to start one"},
-		"the manager was away, not too late": {book: hourly(t, "11-20T11:26:00", byController, deadline),
+		},
+		"a later run ends a gap that was reported": {
+			book: hourly(t, "11-20T11:30:00", known, ran("11-20T11:17:00")),
+			last: "11:17", missed: "10:17", next: "12:17", look: "12:17",
+		},
+		"slots passed before a run": {
+			book: hourly(t, "11-20T11:30:00", ran("11-20T11:17:00")),
+			last: "11:17", missed: "10:17", next: "12:17", look: "12:17",
+			said: "2 slots passed without a run, the last of them 2026-11-20T10:17:00Z",
+		},
+
+		"the manager creates the run of a slot": {
+			book:  hourly(t, "11-20T09:17:00", byController),
+			start: "09:17", last: "09:17", next: "10:17", look: "10:17",
+		},
+		"the manager created the run": {
+			book: hourly(t, "11-20T09:17:30", byController, ran("11-20T09:17:00")),
+			last: "09:17", next: "10:17", look: "10:17",
+		},
+		"the manager was away: only the newest slot gets its run": {
+			book:  hourly(t, "11-20T11:30:00", byController),
 			start: "11:17", last: "11:17", missed: "10:17", next: "12:17", look: "12:17",
-			said: "2 slots passed without a run"},
-		"a new session waits for its first slot": {book: hourly(t, "11-20T08:40:00", byController,
-			func(b *sessionFacts) { b.previous = v1alpha1.SessionStatus{} }),
-			next: "09:17", look: "09:17"},
-		"a policy that became invalid stays in force": {book: hourly(t, "11-20T09:17:00", byController,
-			func(b *sessionFacts) { b.unscheduled = errUntouched }),
-			start: "09:17", last: "09:17", look: "10:17"},
-		"an unreadable schedule leaves the previous one in force": {book: hourly(t, "11-20T09:17:00", byController,
-			func(b *sessionFacts) { b.config.Scheduler.Schedule = "61 * * * *" }),
-			start: "09:17", last: "09:17", look: "10:17"},
+			said: "2 slots passed without a run",
+		},
+		"the manager was away until it is too late": {
+			book: hourly(t, "11-20T11:30:00", byController, deadline),
+			last: "08:17", missed: "09:17", next: "12:17", look: "12:17", missing: v1alpha1.ReasonSlotsMissed,
+			said: "it is too late to start one",
+		},
+		"the manager was away, not too late": {
+			book:  hourly(t, "11-20T11:26:00", byController, deadline),
+			start: "11:17", last: "11:17", missed: "10:17", next: "12:17", look: "12:17",
+			said: "2 slots passed without a run",
+		},
+		"a new session waits for its first slot": {
+			book: hourly(t, "11-20T08:40:00", byController,
+				func(b *sessionFacts) { b.previous = v1alpha1.SessionStatus{} }),
+			next: "09:17", look: "09:17",
+		},
+		"a policy that became invalid stays in force": {
+			book: hourly(t, "11-20T09:17:00", byController,
+				func(b *sessionFacts) { b.unscheduled = errUntouched }),
+			start: "09:17", last: "09:17", look: "10:17",
+		},
+		"an unreadable schedule leaves the previous one in force": {
+			book: hourly(t, "11-20T09:17:00", byController,
+				func(b *sessionFacts) { b.config.Scheduler.Schedule = "61 * * * *" }),
+			start: "09:17", last: "09:17", look: "10:17",
+		},
 
 		"a schedule that is suspended looks at its first slot": {
 			book: hourly(t, "11-20T08:40:00", suspended), last: "08:17", look: "09:17",
 		},
-		"a slot of a suspended schedule passes": {book: hourly(t, "11-20T09:17:00", suspended),
-			last: "08:17", missed: "09:17", missing: v1alpha1.ReasonSuspended, said: "the schedule is suspended"},
-		"more slots of a suspended schedule pass": {book: hourly(t, "11-20T12:17:00", suspended, known),
-			last: "08:17", missed: "09:17", missing: v1alpha1.ReasonSuspended},
-		"a paused policy counts as suspended": {book: hourly(t, "11-20T09:17:00", paused, byController),
-			last: "08:17", missed: "09:17", missing: v1alpha1.ReasonSuspended, said: "the schedule is suspended"},
-		"a resumed schedule runs the newest slot": {book: hourly(t, "11-20T12:20:00", byController, known),
-			start: "12:17", last: "12:17", missed: "11:17", next: "13:17", look: "13:17"},
+		"a slot of a suspended schedule passes": {
+			book: hourly(t, "11-20T09:17:00", suspended),
+			last: "08:17", missed: "09:17", missing: v1alpha1.ReasonSuspended, said: "the schedule is suspended",
+		},
+		"more slots of a suspended schedule pass": {
+			book: hourly(t, "11-20T12:17:00", suspended, known),
+			last: "08:17", missed: "09:17", missing: v1alpha1.ReasonSuspended,
+		},
+		"a paused policy counts as suspended": {
+			book: hourly(t, "11-20T09:17:00", paused, byController),
+			last: "08:17", missed: "09:17", missing: v1alpha1.ReasonSuspended, said: "the schedule is suspended",
+		},
+		"a resumed schedule runs the newest slot": {
+			book:  hourly(t, "11-20T12:20:00", byController, known),
+			start: "12:17", last: "12:17", missed: "11:17", next: "13:17", look: "13:17",
+		},
 	}
 	short := func(at *metav1.Time) string {
 		if at == nil || at.IsZero() {
@@ -212,11 +252,13 @@ func TestProtected(t *testing.T) {
 			[]sessionFacts{hourly(t, "11-20T08:40:00", func(b *sessionFacts) { b.config.Scheduler = nil })}, "", "",
 		},
 		"a success in time": {
-			[]sessionFacts{hourly(t, "11-20T10:16:00", within, succeeded("11-20T08:17:00"), failed)}, "True",
+			[]sessionFacts{hourly(t, "11-20T10:16:00", within, succeeded("11-20T08:17:00"), failed)},
+			"True",
 			v1alpha1.ReasonProtected,
 		},
 		"no success in time": {
-			[]sessionFacts{hourly(t, "11-20T10:18:00", within, succeeded("11-20T08:17:00"), failed)}, "False",
+			[]sessionFacts{hourly(t, "11-20T10:18:00", within, succeeded("11-20T08:17:00"), failed)},
+			"False",
 			v1alpha1.ReasonLate,
 		},
 		"a success in the status alone": {
@@ -224,33 +266,45 @@ func TestProtected(t *testing.T) {
 				func(b *sessionFacts) { b.previous.LastSuccessTime = ptr.To(metav1.NewTime(at(t, "11-20T08:20:00"))) })},
 			"True", v1alpha1.ReasonProtected,
 		},
-		"a success in the status, of a deleted run": {[]sessionFacts{hourly(t, "11-20T10:16:00", within,
-			succeeded("11-20T04:17:00"),
-			func(b *sessionFacts) { b.previous.LastSuccessTime = ptr.To(metav1.NewTime(at(t, "11-20T08:20:00"))) })}, "True",
-			v1alpha1.ReasonProtected},
+		"a success in the status, of a deleted run": {
+			[]sessionFacts{hourly(t, "11-20T10:16:00", within,
+				succeeded("11-20T04:17:00"),
+				func(b *sessionFacts) { b.previous.LastSuccessTime = ptr.To(metav1.NewTime(at(t, "11-20T08:20:00"))) })},
+			"True",
+			v1alpha1.ReasonProtected,
+		},
 		"no success yet": {
-			[]sessionFacts{hourly(t, "11-20T10:16:00", func(b *sessionFacts) { b.previous = v1alpha1.SessionStatus{} })}, "Unknown",
+			[]sessionFacts{hourly(t, "11-20T10:16:00", func(b *sessionFacts) { b.previous = v1alpha1.SessionStatus{} })},
+			"Unknown",
 			v1alpha1.ReasonNoBackupYet,
 		},
 		"no success for too long": {[]sessionFacts{hourly(t, "11-20T10:16:00")}, "False", v1alpha1.ReasonLate},
 		"no success, suspended": {
-			[]sessionFacts{hourly(t, "11-20T10:18:00", within, succeeded("11-20T08:17:00"), suspended)}, "False",
+			[]sessionFacts{hourly(t, "11-20T10:18:00", within, succeeded("11-20T08:17:00"), suspended)},
+			"False",
 			v1alpha1.ReasonSuspended,
 		},
 		"suspended, the success is recent": {
-			[]sessionFacts{hourly(t, "11-20T08:40:00", within, succeeded("11-20T08:17:00"), suspended)}, "True",
+			[]sessionFacts{hourly(t, "11-20T08:40:00", within, succeeded("11-20T08:17:00"), suspended)},
+			"True",
 			v1alpha1.ReasonProtected,
 		},
-		"one of two sessions is late": {[]sessionFacts{hourly(t, "11-20T10:16:00", within, succeeded("11-20T08:17:00")),
-			hourly(t, "11-20T10:16:00")},
-			"False", v1alpha1.ReasonLate},
+		"one of two sessions is late": {
+			[]sessionFacts{
+				hourly(t, "11-20T10:16:00", within, succeeded("11-20T08:17:00")),
+				hourly(t, "11-20T10:16:00"),
+			},
+			"False", v1alpha1.ReasonLate,
+		},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
 			c := &v1alpha1.BackupConfiguration{}
-			c.Status.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionProtected, Status: metav1.ConditionTrue,
-				Reason: "Before"}}
+			c.Status.Conditions = []metav1.Condition{{
+				Type: v1alpha1.ConditionProtected, Status: metav1.ConditionTrue,
+				Reason: "Before",
+			}}
 			var all []*protection
 			for _, b := range test.books {
 				if p := judge(b).protection; p != nil {

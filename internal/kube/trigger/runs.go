@@ -6,14 +6,13 @@ import (
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
-
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/run/backup"
@@ -48,8 +47,10 @@ func (x RunsIndex) Invoker() handler.EventHandler {
 		if !ok || s.Spec.Invoker.Kind != x.Kind || v1alpha1.HasRecordAnnotation(s.Annotations) {
 			return nil
 		}
-		return []reconcile.Request{{NamespacedName: client.ObjectKey{Namespace: s.Namespace,
-			Name: s.Spec.Invoker.Name}}}
+		return []reconcile.Request{{NamespacedName: client.ObjectKey{
+			Namespace: s.Namespace,
+			Name:      s.Spec.Invoker.Name,
+		}}}
 	})
 }
 
@@ -106,10 +107,14 @@ func (k *Keeper) forget(
 				s.Spec.ScheduledTime != nil && onMinute(s) {
 				continue
 			}
-			err := k.Client.Delete(ctx, &v1alpha1.BackupSession{ObjectMeta: metav1.ObjectMeta{Namespace: s.Namespace,
-				Name: s.Name}},
-				client.Preconditions{UID: &s.UID,
-					ResourceVersion: &s.ResourceVersion}, client.PropagationPolicy(metav1.DeletePropagationBackground))
+			err := k.Client.Delete(ctx, &v1alpha1.BackupSession{ObjectMeta: metav1.ObjectMeta{
+				Namespace: s.Namespace,
+				Name:      s.Name,
+			}},
+				client.Preconditions{
+					UID:             &s.UID,
+					ResourceVersion: &s.ResourceVersion,
+				}, client.PropagationPolicy(metav1.DeletePropagationBackground))
 			if err != nil && !apierrors.IsNotFound(err) && !apierrors.IsConflict(err) {
 				return fmt.Errorf("delete BackupSession %s, which is beyond the history limit: %w", s.Name, err)
 			}

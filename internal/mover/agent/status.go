@@ -27,7 +27,8 @@ type current struct {
 // read returns an object with the assignment of this pod, from the API server instead of the watch. The assignment is
 // nil if it no longer stands.
 func (s *Sidecar) read(ctx context.Context, p posting) (object *unstructured.Unstructured, work sidecar.Work,
-	a *sidecar.Assignment, err error) {
+	a *sidecar.Assignment, err error,
+) {
 	ctx, cancel := context.WithTimeout(ctx, mover.ReportWithin)
 	defer cancel()
 	object, err = s.Client.Resource(v1alpha1.GroupVersion.WithResource(p.resource)).Namespace(s.Namespace).

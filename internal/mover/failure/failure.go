@@ -16,17 +16,23 @@ var kinds = []struct {
 	reason, message string
 }{
 	{repository.ErrCanceled, v1alpha1.ReasonCancelled, "the mover was told to stop"},
-	{repository.ErrWrongPassword, v1alpha1.ReasonWrongPassword,
-		"the password in the encryption Secret does not open the repository"},
+	{
+		repository.ErrWrongPassword, v1alpha1.ReasonWrongPassword,
+		"the password in the encryption Secret does not open the repository",
+	},
 	{repository.ErrNotInitialized, v1alpha1.ReasonRepositoryDamaged, "the repository is gone: its format blob is missing"},
 	{repository.ErrCorrupt, v1alpha1.ReasonRepositoryDamaged, "data of the repository is damaged or missing"},
 	{repository.ErrTooNew, v1alpha1.ReasonRepositoryNotReady, "the repository was written by a newer version"},
 	{repository.ErrBusy, v1alpha1.ReasonRepositoryNotReady, "the repository is in exclusive use"},
 	{repository.ErrNoBucket, v1alpha1.ReasonBucketNotFound, "the bucket or volume of the storage does not exist"},
-	{repository.ErrBadCredentials, v1alpha1.ReasonBadCredentials,
-		"the storage refused the credential: check the keys of its Secret"},
-	{repository.ErrAccessDenied, v1alpha1.ReasonAccessDenied,
-		"the storage denied access: check what its credential may do"},
+	{
+		repository.ErrBadCredentials, v1alpha1.ReasonBadCredentials,
+		"the storage refused the credential: check the keys of its Secret",
+	},
+	{
+		repository.ErrAccessDenied, v1alpha1.ReasonAccessDenied,
+		"the storage denied access: check what its credential may do",
+	},
 	{repository.ErrStorageFull, v1alpha1.ReasonStorageFull, "the storage is full"},
 	{repository.ErrClockSkew, v1alpha1.ReasonClockSkew, "the clocks of node and storage differ too much"},
 	{repository.ErrUntrusted, v1alpha1.ReasonStorageNotTrusted, "the storage's server presented a certificate or host " +

@@ -17,8 +17,10 @@ const (
 )
 
 // certificates lists where images keep their trusted certificates.
-var certificates = []string{"/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt",
-	"/etc/ssl/cert.pem"}
+var certificates = []string{
+	"/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt",
+	"/etc/ssl/cert.pem",
+}
 
 // trustVariable is the environment variable that names the file of trusted certificates for package crypto/x509.
 const trustVariable = "SSL_CERT_FILE"

@@ -73,8 +73,10 @@ func (t Trigger) Run(ctx context.Context) (string, error) {
 // check refuses missing or wrong arguments.
 func (t Trigger) check() error {
 	var missing []string
-	for name, value := range map[string]string{"namespace": t.Namespace, "--cronjob": t.CronJob, "--invoker": t.Invoker,
-		"--session": t.Session} {
+	for name, value := range map[string]string{
+		"namespace": t.Namespace, "--cronjob": t.CronJob, "--invoker": t.Invoker,
+		"--session": t.Session,
+	} {
 		if value == "" {
 			missing = append(missing, name)
 		}

@@ -35,9 +35,11 @@ func (c *checker) batch(o *Object) {
 		if target.Selector == nil {
 			c.target(o, fmt.Sprintf("spec.targets[%d].appRef", i), target.AppRef)
 		} else if len(stands[target.Name]) == 0 {
-			c.add(unknown, o, policy.Mistake{Field: fmt.Sprintf("spec.targets[%d].selector", i),
+			c.add(unknown, o, policy.Mistake{
+				Field:   fmt.Sprintf("spec.targets[%d].selector", i),
 				Reason:  v1alpha1.ReasonTargetNotFound,
-				Message: "it finds nothing among these files: only the cluster can tell what it finds"})
+				Message: "it finds nothing among these files: only the cluster can tell what it finds",
+			})
 		}
 	}
 	for i := range batch.Spec.Sessions {

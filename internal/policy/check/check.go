@@ -181,8 +181,10 @@ func (c *checker) read(o *Object, kind string, into runtime.Object) bool {
 		return false
 	}
 	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(o.UnstructuredContent(), into); err != nil {
-		c.add(SeverityError, o, policy.Mistake{Reason: v1alpha1.ReasonValidationFailed,
-			Message: fmt.Sprintf("read %s: %v", kind, err)})
+		c.add(SeverityError, o, policy.Mistake{
+			Reason:  v1alpha1.ReasonValidationFailed,
+			Message: fmt.Sprintf("read %s: %v", kind, err),
+		})
 		return false
 	}
 	return true
@@ -203,7 +205,9 @@ func (c *checker) find(o *Object, field, reason string, reference Reference) *un
 			return nil
 		}
 	}
-	c.add(unknown, o, policy.Mistake{Field: field, Reason: reason,
-		Message: fmt.Sprintf("%s is not among these files: only the cluster can tell whether it exists", reference)})
+	c.add(unknown, o, policy.Mistake{
+		Field: field, Reason: reason,
+		Message: fmt.Sprintf("%s is not among these files: only the cluster can tell whether it exists", reference),
+	})
 	return nil
 }

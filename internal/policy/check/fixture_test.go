@@ -75,8 +75,10 @@ func objectsOf(t testing.TB, manifests string) []Object {
 		if err := yaml.Unmarshal([]byte(document), u); err != nil {
 			t.Fatalf("document %d: %v", i+1, err)
 		}
-		objects = append(objects, Object{Unstructured: u, File: "policy.yaml", Document: i + 1,
-			LineOf: func(string) int { return 10 * (i + 1) }})
+		objects = append(objects, Object{
+			Unstructured: u, File: "policy.yaml", Document: i + 1,
+			LineOf: func(string) int { return 10 * (i + 1) },
+		})
 	}
 	return objects
 }

@@ -15,8 +15,10 @@ func HookMistakes(
 	_, mistakes := hook.Resolve(h.HookInfo, template, builtin,
 		hook.Container{Function: function, MoverImage: catalog.LaterKnown(nil).MoverImage})
 	for _, m := range mistakes {
-		out = append(out, policy.Mistake{Field: h.Field + "." + m.Field, Reason: v1alpha1.ReasonInvalidHook,
-			Message: m.Message})
+		out = append(out, policy.Mistake{
+			Field: h.Field + "." + m.Field, Reason: v1alpha1.ReasonInvalidHook,
+			Message: m.Message,
+		})
 	}
 	return out
 }

@@ -19,8 +19,10 @@ func (c *checker) hooks(o *Object, hooks []policy.Hook, builtin hook.Builtin) {
 		}
 		namespace := c.referenceOf(o).Namespace
 		field := h.Field + ".hookTemplate"
-		reference := Reference{GroupKind: ours(v1alpha1.HookTemplateKind),
-			Namespace: orDefault(h.HookTemplate.Namespace, namespace), Name: h.HookTemplate.Name}
+		reference := Reference{
+			GroupKind: ours(v1alpha1.HookTemplateKind),
+			Namespace: orDefault(h.HookTemplate.Namespace, namespace), Name: h.HookTemplate.Name,
+		}
 		found := c.find(o, field, v1alpha1.ReasonHookTemplateNotFound, reference)
 		if found == nil {
 			continue
@@ -43,8 +45,10 @@ func (c *checker) hookFunction(o *Object, field string, template *v1alpha1.HookT
 		return nil
 	}
 	var f v1alpha1.Function
-	if !c.findInto(o, field, v1alpha1.ReasonFunctionNotFound, Reference{GroupKind: ours(v1alpha1.FunctionKind),
-		Name: executor.Function.Name}, &f) {
+	if !c.findInto(o, field, v1alpha1.ReasonFunctionNotFound, Reference{
+		GroupKind: ours(v1alpha1.FunctionKind),
+		Name:      executor.Function.Name,
+	}, &f) {
 		return nil
 	}
 	return &f
@@ -79,9 +83,11 @@ func (c *checker) usage(o *Object, field string, reference Reference, usage *v1a
 		*usage.AllowedNamespaces.From == v1alpha1.NamespacesFromSelector
 	switch {
 	case bySelector && !known:
-		c.add(unknown, o, policy.Mistake{Field: field, Reason: reason,
+		c.add(unknown, o, policy.Mistake{
+			Field: field, Reason: reason,
 			Message: fmt.Sprintf("%s is for namespaces with certain labels: only the cluster knows the labels of %s",
-				reference, user)})
+				reference, user),
+		})
 	case !policy.Allowed(usage, reference.Namespace, user, labels):
 		c.add(SeverityError, o, policy.Mistake{Field: field, Reason: reason, Message: policy.NotAllowedMessage(reference.String(), user)})
 	}

@@ -45,8 +45,10 @@ func (c *checker) configuration(o *Object) {
 		if len(CopyMistakes(field, *spec.Target, &spec.Sessions[i], nil)) == 0 { // Otherwise ConfigurationMistakes reports it.
 			c.copies(o, field, *spec.Target, spec.Sessions[i].Executor, spec.Sessions[i].CopyMethod, info)
 		}
-		c.repositoryInfos(o, infosOf{field: field, fallback: configuration.Name, target: *spec.Target,
-			backends: spec.Backends, driver: c.driverOf(info)}, spec.Sessions[i].Repositories)
+		c.repositoryInfos(o, infosOf{
+			field: field, fallback: configuration.Name, target: *spec.Target,
+			backends: spec.Backends, driver: c.driverOf(info),
+		}, spec.Sessions[i].Repositories)
 		c.hooks(o, policy.BackupHooks(field, spec.Sessions[i].Hooks),
 			policy.BackupHookValues(configuration.Namespace, v1alpha1.BackupConfigurationKind, configuration.Name,
 				spec.Sessions[i].Name, spec.Target))
@@ -60,8 +62,10 @@ func (c *checker) restore(o *Object) {
 	}
 	namespace := c.referenceOf(o).Namespace
 	if target := restore.Spec.Target; target != nil && !OwnNamespace(*target, namespace) {
-		c.add(SeverityError, o, policy.Mistake{Field: "spec.target.namespace", Reason: v1alpha1.ReasonTargetNotFound,
-			Message: OtherNamespaceMessage(*target)})
+		c.add(SeverityError, o, policy.Mistake{
+			Field: "spec.target.namespace", Reason: v1alpha1.ReasonTargetNotFound,
+			Message: OtherNamespaceMessage(*target),
+		})
 	} else if target != nil {
 		c.target(o, "spec.target", *target)
 	}
@@ -112,9 +116,11 @@ func (c *checker) dataSource(o *Object, source v1alpha1.RestoreDataSource) {
 		return
 	}
 	if actual, _, _ := unstructured.NestedString(snapshot.Object, "spec", "repository"); actual != source.Repository {
-		c.add(SeverityError, o, policy.Mistake{Field: "spec.dataSource.repository", Reason: v1alpha1.ReasonSnapshotNotFound,
+		c.add(SeverityError, o, policy.Mistake{
+			Field: "spec.dataSource.repository", Reason: v1alpha1.ReasonSnapshotNotFound,
 			Message: fmt.Sprintf("the Snapshot %q is in the Repository %q, not in %q", source.Snapshot, actual,
-				source.Repository)})
+				source.Repository),
+		})
 	}
 }
 
@@ -150,8 +156,10 @@ func (c *checker) noAddon(o *Object, field string, target v1alpha1.TypedObjectRe
 	switch {
 	case catalog.InferredAddon(target) != "":
 	case catalog.RevealsDatabaseType(target):
-		c.add(unknown, o, policy.Mistake{Field: field, Reason: v1alpha1.ReasonAddonNotFound,
-			Message: catalog.UnknownDatabaseType(target)})
+		c.add(unknown, o, policy.Mistake{
+			Field: field, Reason: v1alpha1.ReasonAddonNotFound,
+			Message: catalog.UnknownDatabaseType(target),
+		})
 	default:
 		c.add(SeverityError, o, policy.Mistake{Field: field, Reason: v1alpha1.ReasonAddonNotFound, Message: catalog.NoAddonMessage(target)})
 	}
@@ -173,8 +181,10 @@ func (c *checker) copies(
 	method v1alpha1.CopyMethod, info *v1alpha1.AddonInfo,
 ) {
 	addon, _ := c.taskOf(info)
-	session := &v1alpha1.BackupConfigurationSession{Addon: info, Executor: executor,
-		CopySettings: v1alpha1.CopySettings{CopyMethod: method}}
+	session := &v1alpha1.BackupConfigurationSession{
+		Addon: info, Executor: executor,
+		CopySettings: v1alpha1.CopySettings{CopyMethod: method},
+	}
 	c.addAll(o, CopyMistakes(field, target, session, addon))
 }
 
@@ -187,8 +197,10 @@ func (c *checker) addon(
 		return
 	}
 	var addon v1alpha1.Addon
-	if !c.findInto(o, field+".name", v1alpha1.ReasonAddonNotFound, Reference{GroupKind: ours(v1alpha1.AddonKind),
-		Name: info.Name}, &addon) {
+	if !c.findInto(o, field+".name", v1alpha1.ReasonAddonNotFound, Reference{
+		GroupKind: ours(v1alpha1.AddonKind),
+		Name:      info.Name,
+	}, &addon) {
 		return
 	}
 	mistakes := catalog.TaskMistakes(field, &addon, info, restore)

@@ -22,8 +22,10 @@ func (c *checker) restoreBatch(o *Object) {
 	batch := c.batchOfSet(cmp.Or(source.Namespace, namespace), source.BackupBatch)
 	if batch != nil && source.Session != "" && !slices.ContainsFunc(batch.Spec.Sessions,
 		func(s v1alpha1.BackupBatchSession) bool { return s.Name == source.Session }) {
-		c.add(SeverityError, o, policy.Mistake{Field: "spec.dataSource.session", Reason: v1alpha1.ReasonSessionNotFound,
-			Message: fmt.Sprintf("the BackupBatch %q has no session %q", batch.Name, source.Session)})
+		c.add(SeverityError, o, policy.Mistake{
+			Field: "spec.dataSource.session", Reason: v1alpha1.ReasonSessionNotFound,
+			Message: fmt.Sprintf("the BackupBatch %q has no session %q", batch.Name, source.Session),
+		})
 	}
 	for i := range restore.Spec.Targets {
 		t, field := &restore.Spec.Targets[i], fmt.Sprintf("spec.targets[%d]", i)
@@ -31,15 +33,19 @@ func (c *checker) restoreBatch(o *Object) {
 		if batch != nil {
 			at := slices.IndexFunc(batch.Spec.Targets, func(b v1alpha1.BatchTarget) bool { return b.Name == t.Name })
 			if at < 0 {
-				c.add(SeverityError, o, policy.Mistake{Field: field + ".name", Reason: v1alpha1.ReasonTargetNotFound,
-					Message: fmt.Sprintf("the BackupBatch %q has no target %q", batch.Name, t.Name)})
+				c.add(SeverityError, o, policy.Mistake{
+					Field: field + ".name", Reason: v1alpha1.ReasonTargetNotFound,
+					Message: fmt.Sprintf("the BackupBatch %q has no target %q", batch.Name, t.Name),
+				})
 			} else if target == nil {
 				target = &batch.Spec.Targets[at].AppRef
 			}
 		}
 		if t.Target != nil && !OwnNamespace(*t.Target, namespace) {
-			c.add(SeverityError, o, policy.Mistake{Field: field + ".target.namespace", Reason: v1alpha1.ReasonTargetNotFound,
-				Message: OtherNamespaceMessage(*t.Target)})
+			c.add(SeverityError, o, policy.Mistake{
+				Field: field + ".target.namespace", Reason: v1alpha1.ReasonTargetNotFound,
+				Message: OtherNamespaceMessage(*t.Target),
+			})
 		} else if t.Target != nil {
 			c.target(o, field+".target", *t.Target)
 		}
@@ -53,8 +59,10 @@ func (c *checker) restoreBatch(o *Object) {
 			c.noAddon(o, field+".addon", *target)
 		}
 		if t.Executor == v1alpha1.ExecutorSidecar && target != nil {
-			for _, mistake := range catalog.SidecarRestoreMistakes(&v1alpha1.RestoreSessionSpec{Target: target,
-				Addon: t.Addon}) {
+			for _, mistake := range catalog.SidecarRestoreMistakes(&v1alpha1.RestoreSessionSpec{
+				Target: target,
+				Addon:  t.Addon,
+			}) {
 				mistake.Field = field + mistake.Field[len("spec"):]
 				c.add(SeverityError, o, mistake)
 			}
@@ -69,8 +77,10 @@ func (c *checker) restoreBatch(o *Object) {
 		}
 	}
 	for i, w := range restore.Spec.ScaleDown {
-		c.target(o, fmt.Sprintf("spec.scaleDown[%d]", i), v1alpha1.TypedObjectReference{APIGroup: "apps", Kind: w.Kind,
-			Name: w.Name})
+		c.target(o, fmt.Sprintf("spec.scaleDown[%d]", i), v1alpha1.TypedObjectReference{
+			APIGroup: "apps", Kind: w.Kind,
+			Name: w.Name,
+		})
 	}
 	c.hooks(o, policy.RestoreHooks(restore.Spec.Hooks), policy.RestoreBatchHookValues(&restore, namespace))
 }

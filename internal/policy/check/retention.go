@@ -38,8 +38,10 @@ func (c *checker) retentionReference(o *Object, field string, ref *v1alpha1.Obje
 		return
 	}
 	user := c.referenceOf(o).Namespace
-	reference := Reference{GroupKind: ours(v1alpha1.RetentionPolicyKind), Namespace: orDefault(ref.Namespace, user),
-		Name: ref.Name}
+	reference := Reference{
+		GroupKind: ours(v1alpha1.RetentionPolicyKind), Namespace: orDefault(ref.Namespace, user),
+		Name: ref.Name,
+	}
 	found := c.find(o, field, v1alpha1.ReasonRetentionPolicyNotFound, reference)
 	if found == nil || reference.Namespace == user {
 		return

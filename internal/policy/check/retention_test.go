@@ -54,7 +54,8 @@ func TestRetentionIsChecked(t *testing.T) {
 			}
 			var found []Finding
 			for _, f := range Objects(objects, "shop", func(Reference) (*unstructured.Unstructured,
-				bool) {
+				bool,
+			) {
 				return nil, true
 			}) {
 				switch f.Reason {

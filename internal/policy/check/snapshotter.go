@@ -88,10 +88,14 @@ func (c *checker) oneDriver(o *Object, field string, repository Reference, drive
 		return
 	}
 	if first.driver != driver {
-		c.add(SeverityError, o, policy.Mistake{Field: field, Reason: v1alpha1.ReasonRepositoryConflict,
+		c.add(SeverityError, o, policy.Mistake{
+			Field: field, Reason: v1alpha1.ReasonRepositoryConflict,
 			Message: fmt.Sprintf("%s. The other one is at %s",
-				policy.OtherDriverMessage(repository.Name, first.driver, driver), c.place(directoryUse{object: first.object,
-					field: first.field}))})
+				policy.OtherDriverMessage(repository.Name, first.driver, driver), c.place(directoryUse{
+					object: first.object,
+					field:  first.field,
+				})),
+		})
 	}
 }
 
@@ -103,8 +107,10 @@ func (c *checker) snapshotter(o *Object, field string, info *v1alpha1.AddonInfo,
 		return
 	}
 	if catalog.Executor(executor, addon, info, false) == v1alpha1.ExecutorSidecar {
-		c.add(SeverityError, o, policy.Mistake{Field: field + ".executor", Reason: v1alpha1.ReasonSidecarNotPossible,
-			Message: catalog.NoSnapshotterSidecar(task.Name) + ": use executor Job"})
+		c.add(SeverityError, o, policy.Mistake{
+			Field: field + ".executor", Reason: v1alpha1.ReasonSidecarNotPossible,
+			Message: catalog.NoSnapshotterSidecar(task.Name) + ": use executor Job",
+		})
 	}
 	name := parameterOf(task, &info.Tasks[0], catalog.ParamSnapshotClass)
 	if name == "" || strings.Contains(name, "${") {
@@ -116,8 +122,10 @@ func (c *checker) snapshotter(o *Object, field string, info *v1alpha1.AddonInfo,
 		return
 	}
 	if what, _, _ := unstructured.NestedString(class.Object, "deletionPolicy"); what == "Delete" {
-		c.add(SeverityWarning, o, policy.Mistake{Field: at, Reason: v1alpha1.ReasonVolumeSnapshotClassDeletes,
-			Message: DeletesData("VolumeSnapshotClass " + name + " has")})
+		c.add(SeverityWarning, o, policy.Mistake{
+			Field: at, Reason: v1alpha1.ReasonVolumeSnapshotClassDeletes,
+			Message: DeletesData("VolumeSnapshotClass " + name + " has"),
+		})
 	}
 }
 

@@ -133,8 +133,10 @@ func TestCheckObjectsOfVolumeSnapshots(t *testing.T) {
 
 func TestASidecarMakesNoVolumeSnapshots(t *testing.T) {
 	g := NewWithT(t)
-	addon := &v1alpha1.Addon{Spec: v1alpha1.AddonSpec{BackupTasks: []v1alpha1.Task{{Name: "volume-snapshot",
-		Function: "f", Driver: v1alpha1.DriverVolumeSnapshotter}}}}
+	addon := &v1alpha1.Addon{Spec: v1alpha1.AddonSpec{BackupTasks: []v1alpha1.Task{{
+		Name:     "volume-snapshot",
+		Function: "f", Driver: v1alpha1.DriverVolumeSnapshotter,
+	}}}}
 	session := policytest.OfSnapshots()
 	target := v1alpha1.TypedObjectReference{APIGroup: "apps", Kind: v1alpha1.KindDeployment, Name: "web"}
 	g.Expect(catalog.SidecarMistakes("spec", target, &session, addon, nil)).To(ConsistOf(HaveField("Message",

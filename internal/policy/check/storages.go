@@ -58,8 +58,10 @@ func (c *checker) storage(o *Object) {
 // it.
 func (c *checker) storageReference(o *Object, field string, storage v1alpha1.ObjectReference) {
 	user := c.referenceOf(o).Namespace
-	reference := Reference{GroupKind: ours(v1alpha1.BackupStorageKind), Namespace: orDefault(storage.Namespace, user),
-		Name: storage.Name}
+	reference := Reference{
+		GroupKind: ours(v1alpha1.BackupStorageKind), Namespace: orDefault(storage.Namespace, user),
+		Name: storage.Name,
+	}
 	found := c.find(o, field, v1alpha1.ReasonStorageNotFound, reference)
 	if found == nil || reference.Namespace == user {
 		return
@@ -69,8 +71,10 @@ func (c *checker) storageReference(o *Object, field string, storage v1alpha1.Obj
 		return // The mistake is reported at the BackupStorage in the set, or the cluster has checked it.
 	}
 	if object.Spec.Storage.Provider == v1alpha1.ProviderLocal {
-		c.add(SeverityError, o, policy.Mistake{Field: field, Reason: v1alpha1.ReasonStorageNotAllowed,
-			Message: policy.NotAllowedVolumeMessage(reference.String())})
+		c.add(SeverityError, o, policy.Mistake{
+			Field: field, Reason: v1alpha1.ReasonStorageNotAllowed,
+			Message: policy.NotAllowedVolumeMessage(reference.String()),
+		})
 		return
 	}
 	c.usage(o, field, reference, object.Spec.UsagePolicy, v1alpha1.ReasonStorageNotAllowed)
@@ -81,8 +85,10 @@ func (c *checker) oneDefault(o *Object) {
 	scope := c.referenceOf(o)
 	scope.Name = ""
 	if first, ok := c.defaults[scope]; ok {
-		c.add(SeverityError, o, policy.Mistake{Field: "spec.default", Reason: v1alpha1.ReasonDefaultTaken,
-			Message: complete.SecondDefaultMessage(scope.Kind, first)})
+		c.add(SeverityError, o, policy.Mistake{
+			Field: "spec.default", Reason: v1alpha1.ReasonDefaultTaken,
+			Message: complete.SecondDefaultMessage(scope.Kind, first),
+		})
 		return
 	}
 	c.defaults[scope] = o.GetName()
@@ -139,8 +145,10 @@ func (c *checker) repositoryInfos(o *Object, of infosOf, infos []v1alpha1.Reposi
 		info := &infos[i]
 		at := fmt.Sprintf("%s.repositories[%d]", of.field, i)
 		name := cmp.Or(info.Name, of.fallback)
-		reference := Reference{GroupKind: ours(v1alpha1.RepositoryKind), Namespace: c.referenceOf(o).Namespace,
-			Name: name}
+		reference := Reference{
+			GroupKind: ours(v1alpha1.RepositoryKind), Namespace: c.referenceOf(o).Namespace,
+			Name: name,
+		}
 		if of.driver != "" {
 			c.oneDriver(o, at, reference, of.driver)
 		}
@@ -180,8 +188,10 @@ func (c *checker) defaultStorage(o *Object, field string) {
 	user := c.referenceOf(o).Namespace
 	labels, _ := c.namespaceLabels(user)
 	if complete.ChooseDefault(complete.DefaultStorages(c.storages), user, labels) == nil {
-		c.add(unknown, o, policy.Mistake{Field: field, Reason: v1alpha1.ReasonStorageNotFound,
-			Message: fmt.Sprintf("these files have no default BackupStorage that the namespace %s can use: only the cluster can tell whether there is one", user)})
+		c.add(unknown, o, policy.Mistake{
+			Field: field, Reason: v1alpha1.ReasonStorageNotFound,
+			Message: fmt.Sprintf("these files have no default BackupStorage that the namespace %s can use: only the cluster can tell whether there is one", user),
+		})
 	}
 }
 
@@ -209,9 +219,11 @@ func (c *checker) directory(
 	if first, ok := c.repositories[use.repository]; ok && (first.keys[0] != use.keys[0] || first.target.Name != "" &&
 		first.target != use.target) {
 		if first.object != o { // The check of the object itself reports a conflict within it.
-			c.add(SeverityError, o, policy.Mistake{Field: field, Reason: v1alpha1.ReasonRepositoryConflict,
+			c.add(SeverityError, o, policy.Mistake{
+				Field: field, Reason: v1alpha1.ReasonRepositoryConflict,
 				Message: fmt.Sprintf("%s has another target, storage or directory at %s: give it another name",
-					use.repository, c.place(first))})
+					use.repository, c.place(first)),
+			})
 		}
 		return
 	}

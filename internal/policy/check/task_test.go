@@ -57,29 +57,43 @@ func TestAnAddonOfAUserIsCheckedAsABuiltInOneIs(t *testing.T) {
 			"${backupSession}", "${restoreSession}", at + ".tasks[0]", v1alpha1.ReasonInvalidParameters,
 			"${restoreSession} has no value here",
 		},
-		"a variable that nobody can set": {`{exclude: "*.tmp"}`,
+		"a variable that nobody can set": {
+			`{exclude: "*.tmp"}`,
 			`{exclude: "*.tmp"}, variables: [{name: moverImage, value: x}]`, at + ".tasks[0].variables[0].name",
-			v1alpha1.ReasonInvalidParameters, "nobody can set it"},
-		"a missing volume": {`{exclude: "*.tmp"}`,
+			v1alpha1.ReasonInvalidParameters, "nobody can set it",
+		},
+		"a missing volume": {
+			`{exclude: "*.tmp"}`,
 			`{exclude: "*.tmp"}, addonVolumes: [{name: cash, source: {emptyDir: {}}}]`,
 			at + ".tasks[0].addonVolumes[0].name",
-			v1alpha1.ReasonInvalidTask, "it has ${INTERIM_VOLUME}, ${RESTIC_CACHE_VOLUME}, cache"},
-		"a mount on a path of Cairn": {`{exclude: "*.tmp"}`,
+			v1alpha1.ReasonInvalidTask, "it has ${INTERIM_VOLUME}, ${RESTIC_CACHE_VOLUME}, cache",
+		},
+		"a mount on a path of Cairn": {
+			`{exclude: "*.tmp"}`,
 			`{exclude: "*.tmp"}, targetVolumes: {volumes: [{name: x, emptyDir: {}}], volumeMounts: [{name: x, mountPath: /cairn/volumes/pvc}]}`,
-			at + ".tasks[0].targetVolumes.volumeMounts[0].mountPath", v1alpha1.ReasonInvalidTask, "lies in /cairn"},
-		"claims of a backup": {`{exclude: "*.tmp"}`,
+			at + ".tasks[0].targetVolumes.volumeMounts[0].mountPath", v1alpha1.ReasonInvalidTask, "lies in /cairn",
+		},
+		"claims of a backup": {
+			`{exclude: "*.tmp"}`,
 			`{exclude: "*.tmp"}, targetVolumes: {volumeClaimTemplates: [{metadata: {name: x}, spec: {}}]}`,
-			at + ".tasks[0].targetVolumes.volumeClaimTemplates", v1alpha1.ReasonInvalidTask, "only in a RestoreSession"},
-		"a mount of nothing": {`{exclude: "*.tmp"}`,
+			at + ".tasks[0].targetVolumes.volumeClaimTemplates", v1alpha1.ReasonInvalidTask, "only in a RestoreSession",
+		},
+		"a mount of nothing": {
+			`{exclude: "*.tmp"}`,
 			`{exclude: "*.tmp"}, targetVolumes: {volumeMounts: [{name: x, mountPath: /x}]}`,
-			at + ".tasks[0].targetVolumes.volumeMounts[0].name", v1alpha1.ReasonInvalidTask, `no volume "x"`},
-		"a volume of Cairn's in the jobTemplate": {`{exclude: "*.tmp"}}]`,
+			at + ".tasks[0].targetVolumes.volumeMounts[0].name", v1alpha1.ReasonInvalidTask, `no volume "x"`,
+		},
+		"a volume of Cairn's in the jobTemplate": {
+			`{exclude: "*.tmp"}}]`,
 			`{exclude: "*.tmp"}}], jobTemplate: {spec: {volumes: [{name: token, emptyDir: {}}]}}`,
-			at + ".jobTemplate.spec.volumes[0].name", v1alpha1.ReasonInvalidTask, `the name "token"`},
-		"an environment of Cairn's": {`{exclude: "*.tmp"}}]`,
+			at + ".jobTemplate.spec.volumes[0].name", v1alpha1.ReasonInvalidTask, `the name "token"`,
+		},
+		"an environment of Cairn's": {
+			`{exclude: "*.tmp"}}]`,
 			`{exclude: "*.tmp"}}], jobTemplate: {spec: {env: [{name: TMPDIR, value: /x}]}}`,
 			at + ".jobTemplate.spec.env[0].name", v1alpha1.ReasonInvalidParameters,
-			"Cairn sets the environment variable"},
+			"Cairn sets the environment variable",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)

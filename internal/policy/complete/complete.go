@@ -290,8 +290,10 @@ func (c *completer) backendOf(storage v1alpha1.ObjectReference, retention *v1alp
 // directory returns the directory of a repository that names none.
 func (c *completer) directory(name string, existing *v1alpha1.Repository) string {
 	target := c.spec.Target
-	fresh := "/" + strings.Join([]string{c.known.ClusterName, c.out.Configuration.Namespace,
-		strings.ToLower(target.Kind), target.Name}, "/")
+	fresh := "/" + strings.Join([]string{
+		c.known.ClusterName, c.out.Configuration.Namespace,
+		strings.ToLower(target.Kind), target.Name,
+	}, "/")
 	if existing == nil {
 		return fresh
 	}

@@ -20,10 +20,14 @@ func TestTheSmallestPolicyIsCompleted(t *testing.T) {
 	g.Expect(completion.Missing).To(BeEmpty())
 	g.Expect(completion.Changed).To(BeEmpty())
 	spec := completion.Configuration.Spec
-	g.Expect(spec.Backends).To(Equal([]v1alpha1.BackendReference{{Name: "s3",
-		StorageRef: ptr.To(ref("backup", "s3"))}}))
-	g.Expect(spec.Sessions[0].Addon).To(Equal(&v1alpha1.AddonInfo{Name: "pvc-addon",
-		Tasks: []v1alpha1.TaskReference{{Name: "logical-backup"}}}))
+	g.Expect(spec.Backends).To(Equal([]v1alpha1.BackendReference{{
+		Name:       "s3",
+		StorageRef: ptr.To(ref("backup", "s3")),
+	}}))
+	g.Expect(spec.Sessions[0].Addon).To(Equal(&v1alpha1.AddonInfo{
+		Name:  "pvc-addon",
+		Tasks: []v1alpha1.TaskReference{{Name: "logical-backup"}},
+	}))
 	g.Expect(spec.Sessions[0].Repositories).To(Equal([]v1alpha1.RepositoryInfo{{
 		Name: "files", Backend: "s3", Directory: "/eu1/shop/persistentvolumeclaim/uploads",
 		EncryptionSecret: ptr.To(ref("backup", "enc")),
@@ -43,8 +47,10 @@ func TestTheSmallestPolicyIsCompleted(t *testing.T) {
 }
 
 func TestWhatIsSaidIsNotInferred(t *testing.T) {
-	whole := v1alpha1.RepositoryInfo{Name: "r", Backend: "b", Directory: "/d",
-		EncryptionSecret: ptr.To(ref("", "mine"))}
+	whole := v1alpha1.RepositoryInfo{
+		Name: "r", Backend: "b", Directory: "/d",
+		EncryptionSecret: ptr.To(ref("", "mine")),
+	}
 	backends := []v1alpha1.BackendReference{{Name: "b", StorageRef: ptr.To(ref("", "plain"))}}
 	say := func(info v1alpha1.RepositoryInfo) func(*v1alpha1.BackupConfigurationSpec) {
 		return func(s *v1alpha1.BackupConfigurationSpec) {
@@ -65,17 +71,23 @@ func TestWhatIsSaidIsNotInferred(t *testing.T) {
 	}{
 		"everything set": {say(whole), whole, false},
 		"a name left out": {
-			without(func(i *v1alpha1.RepositoryInfo) { i.Name = "" }), v1alpha1.RepositoryInfo{Name: "files",
-				Backend: "b", Directory: "/d", EncryptionSecret: mine}, true,
+			without(func(i *v1alpha1.RepositoryInfo) { i.Name = "" }), v1alpha1.RepositoryInfo{
+				Name:    "files",
+				Backend: "b", Directory: "/d", EncryptionSecret: mine,
+			}, true,
 		},
 		"a backend left out": {
 			without(func(i *v1alpha1.RepositoryInfo) { i.Backend = "" }),
-			v1alpha1.RepositoryInfo{Name: "r", Backend: "b", Directory: "/d", EncryptionSecret: mine}, true,
+			v1alpha1.RepositoryInfo{Name: "r", Backend: "b", Directory: "/d", EncryptionSecret: mine},
+			true,
 		},
 		"a directory left out": {
 			without(func(i *v1alpha1.RepositoryInfo) { i.Directory = "" }),
-			v1alpha1.RepositoryInfo{Name: "r", Backend: "b", Directory: "/eu1/shop/persistentvolumeclaim/uploads",
-				EncryptionSecret: mine}, true,
+			v1alpha1.RepositoryInfo{
+				Name: "r", Backend: "b", Directory: "/eu1/shop/persistentvolumeclaim/uploads",
+				EncryptionSecret: mine,
+			},
+			true,
 		},
 		"set in another session": {func(s *v1alpha1.BackupConfigurationSpec) {
 			say(v1alpha1.RepositoryInfo{Name: "r"})(s)
@@ -89,10 +101,14 @@ func TestWhatIsSaidIsNotInferred(t *testing.T) {
 		}, v1alpha1.RepositoryInfo{Name: "r", Backend: "b", Directory: "/d", EncryptionSecret: mine}, true},
 		"the backend without a name": {func(s *v1alpha1.BackupConfigurationSpec) {
 			say(v1alpha1.RepositoryInfo{Name: "r"})(s)
-			s.Backends = []v1alpha1.BackendReference{{Name: "b", StorageRef: ptr.To(ref("", "plain"))},
-				{StorageRef: ptr.To(ref("backup", "s3"))}}
-		}, v1alpha1.RepositoryInfo{Name: "r", Directory: "/eu1/shop/persistentvolumeclaim/uploads",
-			EncryptionSecret: ptr.To(ref("backup", "enc"))}, true},
+			s.Backends = []v1alpha1.BackendReference{
+				{Name: "b", StorageRef: ptr.To(ref("", "plain"))},
+				{StorageRef: ptr.To(ref("backup", "s3"))},
+			}
+		}, v1alpha1.RepositoryInfo{
+			Name: "r", Directory: "/eu1/shop/persistentvolumeclaim/uploads",
+			EncryptionSecret: ptr.To(ref("backup", "enc")),
+		}, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
@@ -122,8 +138,10 @@ func TestAnInferenceDoesNotMoveARepositoryThatExists(t *testing.T) {
 			completion := Complete(smallest(), known)
 			g.Expect(completion.Missing).To(BeEmpty())
 			g.Expect(completion.Changed).To(Equal(tc.changed))
-			g.Expect(completion.Configuration.Spec.Backends).To(Equal([]v1alpha1.BackendReference{{Name: "s3",
-				StorageRef: ptr.To(ref("old", "s3"))}}))
+			g.Expect(completion.Configuration.Spec.Backends).To(Equal([]v1alpha1.BackendReference{{
+				Name:       "s3",
+				StorageRef: ptr.To(ref("old", "s3")),
+			}}))
 			g.Expect(completion.Configuration.Spec.Sessions[0].Repositories).To(Equal([]v1alpha1.RepositoryInfo{{
 				Name: "files", Backend: "s3", Directory: "/a", EncryptionSecret: ptr.To(ref("old", "key")),
 			}}))
@@ -157,8 +175,10 @@ func TestWhatCanNotBeInferredIsSaid(t *testing.T) {
 		"no default storage for a backend without one": {
 			change: func(s *v1alpha1.BackupConfigurationSpec) {
 				s.Backends = []v1alpha1.BackendReference{{Name: "b"}}
-				s.Sessions[0].Repositories = []v1alpha1.RepositoryInfo{{Name: "r", Backend: "b", Directory: "/d",
-					EncryptionSecret: ptr.To(ref("", "mine"))}}
+				s.Sessions[0].Repositories = []v1alpha1.RepositoryInfo{{
+					Name: "r", Backend: "b", Directory: "/d",
+					EncryptionSecret: ptr.To(ref("", "mine")),
+				}}
 			},
 			known: func(k *Lookups) { k.DefaultStorage = func() *v1alpha1.ObjectReference { return nil } },
 			field: "spec.sessions[0].repositories[0].backend", reason: v1alpha1.ReasonStorageNotFound,
@@ -181,8 +201,10 @@ func TestWhatCanNotBeInferredIsSaid(t *testing.T) {
 		},
 		"two backends": {
 			change: func(s *v1alpha1.BackupConfigurationSpec) {
-				s.Backends = []v1alpha1.BackendReference{{Name: "a", StorageRef: ptr.To(ref("", "plain"))},
-					{Name: "b", StorageRef: ptr.To(ref("", "plain"))}}
+				s.Backends = []v1alpha1.BackendReference{
+					{Name: "a", StorageRef: ptr.To(ref("", "plain"))},
+					{Name: "b", StorageRef: ptr.To(ref("", "plain"))},
+				}
 			},
 			field: "spec.sessions[0].repositories[0].backend", reason: v1alpha1.ReasonBackendNotFound,
 			message: "spec.backends has 2 backends: name one of them",

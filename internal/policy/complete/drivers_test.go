@@ -14,8 +14,10 @@ import (
 
 func TestVolumeSnapshotsNeedNoBackend(t *testing.T) {
 	keep := &v1alpha1.ObjectReference{Name: "keep"}
-	whole := v1alpha1.RepositoryInfo{Name: "s", Backend: "b", Directory: "/d", EncryptionSecret: ptr.To(ref("", "enc")),
-		DeletionPolicy: v1alpha1.WipeOutRepository}
+	whole := v1alpha1.RepositoryInfo{
+		Name: "s", Backend: "b", Directory: "/d", EncryptionSecret: ptr.To(ref("", "enc")),
+		DeletionPolicy: v1alpha1.WipeOutRepository,
+	}
 	gone := ptr.To(ref("", "no-such-storage"))
 	for name, tc := range map[string]struct {
 		backends     []v1alpha1.BackendReference

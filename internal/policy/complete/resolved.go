@@ -15,8 +15,10 @@ func SpecWithResolved(configuration *v1alpha1.BackupConfiguration) v1alpha1.Back
 	}
 	spec = *spec.DeepCopy()
 	for _, b := range resolved.Backends {
-		backend := v1alpha1.BackendReference{Name: b.Name, StorageRef: &b.StorageRef,
-			RetentionPolicy: b.RetentionPolicy}
+		backend := v1alpha1.BackendReference{
+			Name: b.Name, StorageRef: &b.StorageRef,
+			RetentionPolicy: b.RetentionPolicy,
+		}
 		i := slices.IndexFunc(spec.Backends, func(said v1alpha1.BackendReference) bool { return said.Name == b.Name })
 		if i < 0 {
 			spec.Backends = append(spec.Backends, backend)
@@ -39,8 +41,10 @@ func SpecWithResolved(configuration *v1alpha1.BackupConfiguration) v1alpha1.Back
 
 func withResolved(session *v1alpha1.BackupConfigurationSession, resolved v1alpha1.ResolvedConfigurationSession) {
 	if session.Addon == nil && resolved.Addon != "" {
-		session.Addon = &v1alpha1.AddonInfo{Name: resolved.Addon,
-			Tasks: []v1alpha1.TaskReference{{Name: resolved.Task}}}
+		session.Addon = &v1alpha1.AddonInfo{
+			Name:  resolved.Addon,
+			Tasks: []v1alpha1.TaskReference{{Name: resolved.Task}},
+		}
 	}
 	for _, r := range resolved.Repositories {
 		session.Repositories = slices.DeleteFunc(session.Repositories, func(said v1alpha1.RepositoryInfo) bool {

@@ -64,8 +64,10 @@ func TestTheDefaultRetentionPolicyIsForBackendsThatNameNone(t *testing.T) {
 			known.DefaultRetention = func() *v1alpha1.ObjectReference { return &keep }
 			c := smallest(func(s *v1alpha1.BackupConfigurationSpec) {
 				s.Backends = tc.backends
-				s.Sessions[0].Repositories = []v1alpha1.RepositoryInfo{{Directory: "/d",
-					EncryptionSecret: ptr.To(ref("", "mine"))}}
+				s.Sessions[0].Repositories = []v1alpha1.RepositoryInfo{{
+					Directory:        "/d",
+					EncryptionSecret: ptr.To(ref("", "mine")),
+				}}
 			})
 			completion := Complete(c, known)
 			g.Expect(completion.Missing).To(BeEmpty())

@@ -5,10 +5,10 @@ import (
 	"time"
 
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/policy"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
 // BatchOf returns a valid batch: every target is in the session "hourly", every second one also in "nightly".
@@ -87,6 +87,8 @@ var SnapshotAddon = v1alpha1.AddonInfo{Name: "own", Tasks: []v1alpha1.TaskRefere
 
 // OfSnapshots returns a session whose task makes VolumeSnapshots.
 func OfSnapshots(infos ...v1alpha1.RepositoryInfo) v1alpha1.BackupConfigurationSession {
-	return v1alpha1.BackupConfigurationSession{SessionConfig: v1alpha1.SessionConfig{Name: "hourly"},
-		Addon: SnapshotAddon.DeepCopy(), Repositories: infos}
+	return v1alpha1.BackupConfigurationSession{
+		SessionConfig: v1alpha1.SessionConfig{Name: "hourly"},
+		Addon:         SnapshotAddon.DeepCopy(), Repositories: infos,
+	}
 }

@@ -45,18 +45,24 @@ func Classify(op string, err error) error {
 	case errors.Is(err, storage.ErrBucketNotExist):
 		return &repository.Error{Op: op, Kind: repository.ErrNoBucket, Err: storage.ErrBucketNotExist}
 	case errors.As(err, new(*azidentity.AuthenticationFailedError)):
-		return &repository.Error{Op: op, Kind: repository.ErrBadCredentials,
-			Err: errors.New("the storage does not know the identity of the pod")}
+		return &repository.Error{
+			Op: op, Kind: repository.ErrBadCredentials,
+			Err: errors.New("the storage does not know the identity of the pod"),
+		}
 	case errors.As(err, &google):
-		return &repository.Error{Op: op, Kind: byStatus[google.Code],
-			Err: fmt.Errorf("the storage said %d %s", google.Code, google.Message)}
+		return &repository.Error{
+			Op: op, Kind: byStatus[google.Code],
+			Err: fmt.Errorf("the storage said %d %s", google.Code, google.Message),
+		}
 	case errors.As(err, &azure):
 		kind, ok := byCode[azure.ErrorCode]
 		if !ok {
 			kind = byStatus[azure.StatusCode]
 		}
-		return &repository.Error{Op: op, Kind: kind,
-			Err: fmt.Errorf("the storage said %d %s", azure.StatusCode, azure.ErrorCode)}
+		return &repository.Error{
+			Op: op, Kind: kind,
+			Err: fmt.Errorf("the storage said %d %s", azure.StatusCode, azure.ErrorCode),
+		}
 	}
 	return nil
 }

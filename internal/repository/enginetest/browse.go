@@ -25,13 +25,19 @@ func (c Config) compare(t *testing.T) {
 		different int
 	}{
 		"nothing changed": {change: func(tree) {}},
-		"a byte at the end": {change: func(r tree) { r.file("a", strings.Repeat("a", 299_999)+"b", 5) },
-			different: 1},
+		"a byte at the end": {
+			change:    func(r tree) { r.file("a", strings.Repeat("a", 299_999)+"b", 5) },
+			different: 1,
+		},
 		"a file is longer": {change: func(r tree) { r.file("dir/b", "backup!", 5) }, different: 1},
-		"a file is gone": {change: func(r tree) { r.Expect(os.Remove(r.path("empty"))).To(Succeed()) },
-			different: 1},
-		"a directory is gone": {change: func(r tree) { r.Expect(os.RemoveAll(r.path("dir"))).To(Succeed()) },
-			different: 1},
+		"a file is gone": {
+			change:    func(r tree) { r.Expect(os.Remove(r.path("empty"))).To(Succeed()) },
+			different: 1,
+		},
+		"a directory is gone": {
+			change:    func(r tree) { r.Expect(os.RemoveAll(r.path("dir"))).To(Succeed()) },
+			different: 1,
+		},
 		"a file is a link":             {change: func(r tree) { r.swap("a", "dir/b") }, different: 1},
 		"a link has another target":    {change: func(r tree) { r.swap("link", "b") }, different: 1},
 		"more files are no difference": {change: func(r tree) { r.file("more", "x", 1) }},

@@ -88,7 +88,8 @@ type faultyEngine struct {
 }
 
 func (e *faultyEngine) Backup(ctx context.Context, src repository.Source, opt repository.BackupOptions) (
-	repository.Snapshot, error) {
+	repository.Snapshot, error,
+) {
 	return applyFault(e.f, "backup", func() (repository.Snapshot, error) { return e.Engine.Backup(ctx, src, opt) })
 }
 
@@ -101,7 +102,8 @@ func (e *faultyEngine) FindByTags(ctx context.Context, tags map[string]string) (
 }
 
 func (e *faultyEngine) Restore(ctx context.Context, id, target string, opt repository.RestoreOptions) (
-	repository.RestoreResult, error) {
+	repository.RestoreResult, error,
+) {
 	return applyFault(e.f, "restore", func() (repository.RestoreResult, error) { return e.Engine.Restore(ctx, id, target, opt) })
 }
 

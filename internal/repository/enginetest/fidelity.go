@@ -51,8 +51,10 @@ func volume(t testing.TB, dir string) {
 	for _, mode := range []os.FileMode{0o644, 0o600, 0o755, 0o444, 0o640, 0o755 | os.ModeSetuid, 0o755 | os.ModeSetgid} {
 		file("mode "+mode.String(), []byte(mode.String()), mode)
 	}
-	for _, name := range []string{"Überraschung mit Leerzeichen.txt", "日本語 ファイル", "emoji 🗻", " leading", "trailing ",
-		"a/b c/d é/ф"} {
+	for _, name := range []string{
+		"Überraschung mit Leerzeichen.txt", "日本語 ファイル", "emoji 🗻", " leading", "trailing ",
+		"a/b c/d é/ф",
+	} {
 		file(name, []byte(name), 0o644)
 	}
 	file("empty file", nil, 0o644)

@@ -20,8 +20,10 @@ func (c Config) refused(t *testing.T) {
 	g.Expect(os.Symlink("x", filepath.Join(src, "link"))).To(Succeed())
 	tags := map[string]string{"snapshot-uid": "u"}
 	no := errors.New("not good enough")
-	for _, source := range []repository.Source{{Name: "tree", Dir: src},
-		{Name: "stream", Stream: strings.NewReader("data")}} {
+	for _, source := range []repository.Source{
+		{Name: "tree", Dir: src},
+		{Name: "stream", Stream: strings.NewReader("data")},
+	} {
 		var asked repository.Snapshot
 		s, err := e.Backup(ctx, source, repository.BackupOptions{Tags: tags, Accept: func(s repository.Snapshot) error {
 			asked = s

@@ -81,8 +81,10 @@ func (c Config) newer(t *testing.T) {
 	out.file("dir/newer", "volume", 6)
 	out.file("extra", "volume", 1)
 	res := out.restore(e, id, repository.RestoreOptions{OnConflict: repository.ConflictNewer})
-	out.has(map[string]string{"same": "volume", "older": "backup", "newer": "volume", "missing": "backup",
-		"dir/newer": "volume", "extra": "volume"})
+	out.has(map[string]string{
+		"same": "volume", "older": "backup", "newer": "volume", "missing": "backup",
+		"dir/newer": "volume", "extra": "volume",
+	})
 	out.Expect(res.Files).To(BeEquivalentTo(2))
 	out.Expect(res.Overwritten).To(BeEquivalentTo(1))
 	out.Expect(res.Skipped).To(BeEquivalentTo(3))
@@ -111,10 +113,14 @@ func (c Config) extra(t *testing.T) {
 	out.Expect(err).To(MatchError(repository.ErrInTheWay), "a directory that is not empty is deleted only on request")
 	out.Expect(out.path("was a directory/x")).To(BeAnExistingFile())
 
-	res := out.restore(e, id, repository.RestoreOptions{OnConflict: repository.ConflictReplace, DeleteExtra: true,
-		Exclude: []string{"*.log"}})
-	out.has(map[string]string{"a": "backup", "was a directory": "backup", "was a file/b": "backup", "keep.log": "volume",
-		"extra/keep.log": "volume"})
+	res := out.restore(e, id, repository.RestoreOptions{
+		OnConflict: repository.ConflictReplace, DeleteExtra: true,
+		Exclude: []string{"*.log"},
+	})
+	out.has(map[string]string{
+		"a": "backup", "was a directory": "backup", "was a file/b": "backup", "keep.log": "volume",
+		"extra/keep.log": "volume",
+	})
 	out.Expect(out.path("lost+found")).To(BeADirectory())
 	out.Expect(res.Deleted).To(BeEquivalentTo(5),
 		"the directory in the way and x in it, the directory deep, its file, and the link")
@@ -125,8 +131,10 @@ func (c Config) extra(t *testing.T) {
 
 func (c Config) selection(t *testing.T) {
 	e, src := c.fresh(t), newTree(t)
-	for _, name := range []string{"a.txt", "b.md", "docs/c.txt", "docs/d.md", "docs/old/e.txt", "src/f.go",
-		"deep/er/g.go"} {
+	for _, name := range []string{
+		"a.txt", "b.md", "docs/c.txt", "docs/d.md", "docs/old/e.txt", "src/f.go",
+		"deep/er/g.go",
+	} {
 		src.file(name, name, 1)
 	}
 	id := src.snapshot(e)
@@ -134,18 +142,26 @@ func (c Config) selection(t *testing.T) {
 		include, exclude []string
 		want             []string
 	}{
-		"a directory": {include: []string{"docs"},
-			want: []string{"docs/c.txt", "docs/d.md", "docs/old/e.txt"}},
+		"a directory": {
+			include: []string{"docs"},
+			want:    []string{"docs/c.txt", "docs/d.md", "docs/old/e.txt"},
+		},
 		"a directory of the root": {include: []string{"/docs/old/"}, want: []string{"docs/old/e.txt"}},
 		"a pattern at any depth":  {include: []string{"*.go"}, want: []string{"src/f.go", "deep/er/g.go"}},
-		"several": {include: []string{"*.go", "b.md"},
-			want: []string{"src/f.go", "deep/er/g.go", "b.md"}},
-		"exclude wins": {include: []string{"docs"}, exclude: []string{"old", "*.md"},
-			want: []string{"docs/c.txt"}},
+		"several": {
+			include: []string{"*.go", "b.md"},
+			want:    []string{"src/f.go", "deep/er/g.go", "b.md"},
+		},
+		"exclude wins": {
+			include: []string{"docs"}, exclude: []string{"old", "*.md"},
+			want: []string{"docs/c.txt"},
+		},
 		"exclude alone": {exclude: []string{"docs", "*.go", "deep"}, want: []string{"a.txt", "b.md"}},
 		"no match":      {include: []string{"nothing"}},
-		"a blank pattern includes all": {include: []string{" "},
-			want: []string{"a.txt", "b.md", "docs/c.txt", "docs/d.md", "docs/old/e.txt", "src/f.go", "deep/er/g.go"}},
+		"a blank pattern includes all": {
+			include: []string{" "},
+			want:    []string{"a.txt", "b.md", "docs/c.txt", "docs/d.md", "docs/old/e.txt", "src/f.go", "deep/er/g.go"},
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			out := newTree(t)
@@ -179,8 +195,10 @@ func (c Config) resumed(t *testing.T) {
 	out.file("dir/a", "half", 5)
 	out.file("dir/.cairn~rkilled", "half", 5)
 	var last repository.RestoreProgress
-	res := out.restore(e, id, repository.RestoreOptions{OnConflict: repository.ConflictReplace,
-		Progress: func(p repository.RestoreProgress) { last = p }})
+	res := out.restore(e, id, repository.RestoreOptions{
+		OnConflict: repository.ConflictReplace,
+		Progress:   func(p repository.RestoreProgress) { last = p },
+	})
 	out.has(map[string]string{"dir/a": "backup", "dir/b": "backup", "dir/linked": "backup"})
 	out.Expect(res.Deleted).To(BeZero(), "the leftover was no file of the user")
 	out.Expect(last).To(Equal(repository.RestoreProgress{FilesDone: 3, BytesDone: int64(2 * len("backup"))}))

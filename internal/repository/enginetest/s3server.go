@@ -44,8 +44,10 @@ func StartS3(t testing.TB, args ...string) repository.S3 {
 		}
 		return c.Close()
 	}).WithTimeout(connectTimeout).Should(Succeed(), "the S3 server listens")
-	return repository.S3{Endpoint: addr, Bucket: "bucket", Region: "us-east-1", AccessKey: S3AccessKey,
-		SecretKey: S3SecretKey, Plain: len(args) == 0}
+	return repository.S3{
+		Endpoint: addr, Bucket: "bucket", Region: "us-east-1", AccessKey: S3AccessKey,
+		SecretKey: S3SecretKey, Plain: len(args) == 0,
+	}
 }
 
 func s3Program(t testing.TB) string {

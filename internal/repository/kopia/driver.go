@@ -123,8 +123,10 @@ func clearWay(ctx context.Context, st blob.Storage) (there bool, _ error) {
 	case err != nil || there:
 		return there, err
 	case other != "":
-		return false, &repository.Error{Op: "init", Kind: repository.ErrCorrupt,
-			Err: fmt.Errorf("no format blob, but data of a repository (%s): empty the directory or bring the format blob back", other)}
+		return false, &repository.Error{
+			Op: "init", Kind: repository.ErrCorrupt,
+			Err: fmt.Errorf("no format blob, but data of a repository (%s): empty the directory or bring the format blob back", other),
+		}
 	case leftover:
 		return false, st.DeleteBlob(ctx, first)
 	}

@@ -49,8 +49,10 @@ var byText = []struct {
 	{regexp.MustCompile(`(?i)unable to decrypt|message authentication failed|invalid (content )?hash|checksum|cannot decrypt|` +
 		`error verifying content|backed by missing blob|content .*not found|invalid blob offset or length|invalid length|` +
 		`unexpected content error|malformed|BLOB not found|possible corruption`), repository.ErrCorrupt},
-	{regexp.MustCompile(`(?i)requires feature|unsupported format|not supported by this version|unable to handle required`),
-		repository.ErrTooNew},
+	{
+		regexp.MustCompile(`(?i)requires feature|unsupported format|not supported by this version|unable to handle required`),
+		repository.ErrTooNew,
+	},
 }
 
 func kindOf(err error) error {

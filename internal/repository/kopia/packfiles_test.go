@@ -8,9 +8,8 @@ import (
 	"strings"
 	"testing"
 
-	. "github.com/onsi/gomega"
-
 	"github.com/kopia/kopia/repo/blob"
+	. "github.com/onsi/gomega"
 
 	"github.com/cairn-backup/cairn/internal/repository/kopia"
 )

@@ -10,9 +10,8 @@ import (
 	"sync/atomic"
 	"testing"
 
-	. "github.com/onsi/gomega"
-
 	"github.com/kopia/kopia/repo/blob"
+	. "github.com/onsi/gomega"
 
 	"github.com/cairn-backup/cairn/internal/repository/kopia"
 )

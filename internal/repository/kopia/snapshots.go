@@ -15,9 +15,11 @@ import (
 )
 
 func toSnapshot(m *snapshot.Manifest, d details) repository.Snapshot {
-	s := repository.Snapshot{ID: string(m.ID), Source: m.Source.Path, Start: m.StartTime.ToTime(), End: m.EndTime.ToTime(),
+	s := repository.Snapshot{
+		ID: string(m.ID), Source: m.Source.Path, Start: m.StartTime.ToTime(), End: m.EndTime.ToTime(),
 		Files: d.Files, Bytes: d.Bytes, Dirs: d.Dirs, Symlinks: d.Symlinks, HardLinks: d.HardLinks, Special: d.Special, Sockets: d.Sockets,
-		Unreadable: d.Unreadable, AttributesUnreadable: d.AttributesUnreadable, Vanished: d.Vanished, Changed: d.Changed, Attributes: d.Attributes}
+		Unreadable: d.Unreadable, AttributesUnreadable: d.AttributesUnreadable, Vanished: d.Vanished, Changed: d.Changed, Attributes: d.Attributes,
+	}
 	for k, v := range m.Tags {
 		if k, ok := strings.CutPrefix(k, tagPrefix); ok {
 			if s.Tags == nil {

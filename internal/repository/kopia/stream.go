@@ -19,8 +19,10 @@ import (
 // and no error.
 func (b *backup) stream(ctx, kctx context.Context, w repo.RepositoryWriter) (*snapshot.Manifest, details, error) {
 	start := w.Time()
-	ow := w.NewObjectWriter(kctx, object.WriterOptions{Description: "STREAM:" + b.src.Name, Compressor: b.comp,
-		MetadataCompressor: "zstd-fastest", AsyncWrites: cmp.Or(b.opt.Parallel, defaultParallel)})
+	ow := w.NewObjectWriter(kctx, object.WriterOptions{
+		Description: "STREAM:" + b.src.Name, Compressor: b.comp,
+		MetadataCompressor: "zstd-fastest", AsyncWrites: cmp.Or(b.opt.Parallel, defaultParallel),
+	})
 	defer ow.Close()
 	n, err := copyStream(ctx, ow, b.src.Stream, b.progress, b.flusher(kctx, w))
 	if err != nil {
@@ -39,7 +41,8 @@ func (b *backup) stream(ctx, kctx context.Context, w repo.RepositoryWriter) (*sn
 	if err != nil {
 		return nil, details{}, err
 	}
-	return &snapshot.Manifest{Source: source(b.src.Name), StartTime: fs.UTCTimestampFromTime(start), EndTime: now,
+	return &snapshot.Manifest{
+		Source: source(b.src.Name), StartTime: fs.UTCTimestampFromTime(start), EndTime: now,
 		RootEntry: &snapshot.DirEntry{Name: "stream", Type: snapshot.EntryTypeDirectory, Permissions: 0o700, ModTime: now, ObjectID: doid, DirSummary: dm.Summary},
 	}, details{Files: 1, Bytes: n, Stream: true}, nil
 }

@@ -61,8 +61,10 @@ func newSFTP(o repository.SFTP) (*sftpTree, error) {
 	if len(o.Identity) > 0 {
 		key, err := ssh.ParsePrivateKey(o.Identity)
 		if err != nil {
-			return nil, &repository.Error{Op: "open storage", Kind: repository.ErrBadCredentials,
-				Err: errors.New("the SSH private key in identity can't be read: it must have no passphrase")}
+			return nil, &repository.Error{
+				Op: "open storage", Kind: repository.ErrBadCredentials,
+				Err: errors.New("the SSH private key in identity can't be read: it must have no passphrase"),
+			}
 		}
 		auth = append(auth, ssh.PublicKeys(key))
 	}
@@ -149,8 +151,10 @@ func (t *sftpTree) connection(ctx context.Context) (*sftpConn, error) {
 func connectError(err error) error {
 	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, net.ErrClosed) ||
 		errors.Is(err, os.ErrDeadlineExceeded) {
-		return &repository.Error{Op: "reach storage", Kind: repository.ErrUnreachable,
-			Err: fmt.Errorf("no answer within %v", connectWithin)}
+		return &repository.Error{
+			Op: "reach storage", Kind: repository.ErrUnreachable,
+			Err: fmt.Errorf("no answer within %v", connectWithin),
+		}
 	}
 	return err
 }

@@ -138,8 +138,10 @@ func TestRunOfABackup(t *testing.T) {
 				f.jobs[runtest.Job("c", "pod-0", 1)] = runtest.Succeeded("pod-0")
 				return f
 			},
-			want: runWant{phase: backupFailed, reason: v1alpha1.ReasonTargetsFailed,
-				targets: []string{"Succeeded/Succeeded", "Failed/StorageFull", "Succeeded/Succeeded"}, partial: true},
+			want: runWant{
+				phase: backupFailed, reason: v1alpha1.ReasonTargetsFailed,
+				targets: []string{"Succeeded/Succeeded", "Failed/StorageFull", "Succeeded/Succeeded"}, partial: true,
+			},
 		},
 		"a target that could not be resolved": {
 			run: func() *fixture {
@@ -235,8 +237,10 @@ func TestRunOfABackup(t *testing.T) {
 				f.jobs[runtest.Job("a", "pod-0", 1)] = runtest.Died(v1alpha1.ReasonNodeLost, false)
 				return f
 			},
-			want: runWant{phase: backupRunning, reason: "Running", targets: []string{"Running/Running"},
-				create: []string{runtest.Job("a", "pod-0", 2)}, delete: []string{runtest.Job("a", "pod-0", 1)}, verify: true},
+			want: runWant{
+				phase: backupRunning, reason: "Running", targets: []string{"Running/Running"},
+				create: []string{runtest.Job("a", "pod-0", 2)}, delete: []string{runtest.Job("a", "pod-0", 1)}, verify: true,
+			},
 		},
 		"a mover that was killed twice is not run again": {
 			run: func() *fixture {
@@ -285,10 +289,12 @@ func TestRunOfABackup(t *testing.T) {
 				f.jobs[runtest.Job("a", "pod-0", 1)] = runtest.Died(v1alpha1.ReasonImagePullFailed, false)
 				return f
 			},
-			want: runWant{phase: backupFailed, reason: v1alpha1.ReasonImagePullFailed, targets: []string{
-				"Failed/ImagePullFailed",
+			want: runWant{
+				phase: backupFailed, reason: v1alpha1.ReasonImagePullFailed, targets: []string{
+					"Failed/ImagePullFailed",
+				},
+				delete: []string{runtest.Job("a", "pod-0", 1)}, verify: true,
 			},
-				delete: []string{runtest.Job("a", "pod-0", 1)}, verify: true},
 		},
 		"a Job that vanished": {
 			run: func() *fixture {

@@ -55,35 +55,55 @@ func TestConcurrency(t *testing.T) {
 			policy: allow, rivals: []*v1alpha1.BackupSession{another("a", -time.Hour, started)}, phase: backupRunning,
 			reason: v1alpha1.ReasonRunning,
 		},
-		"forbid: one runs": {policy: forbid,
+		"forbid: one runs": {
+			policy: forbid,
 			rivals: []*v1alpha1.BackupSession{another("a", -time.Hour, started)}, phase: backupSkipped,
-			reason: v1alpha1.ReasonConcurrencyForbidden},
-		"forbid: an earlier one waits": {policy: forbid,
+			reason: v1alpha1.ReasonConcurrencyForbidden,
+		},
+		"forbid: an earlier one waits": {
+			policy: forbid,
 			rivals: []*v1alpha1.BackupSession{another("a", -time.Second)}, phase: backupSkipped,
-			reason: v1alpha1.ReasonConcurrencyForbidden},
-		"forbid: a later one waits": {policy: forbid, rivals: []*v1alpha1.BackupSession{another("a", time.Second)},
-			phase: backupRunning, reason: v1alpha1.ReasonRunning},
-		"forbid: a later one was faster": {policy: forbid,
+			reason: v1alpha1.ReasonConcurrencyForbidden,
+		},
+		"forbid: a later one waits": {
+			policy: forbid, rivals: []*v1alpha1.BackupSession{another("a", time.Second)},
+			phase: backupRunning, reason: v1alpha1.ReasonRunning,
+		},
+		"forbid: a later one was faster": {
+			policy: forbid,
 			rivals: []*v1alpha1.BackupSession{another("a", time.Second, started)}, phase: backupSkipped,
-			reason: v1alpha1.ReasonConcurrencyForbidden},
-		"forbid: two at once, the first by name goes": {policy: forbid,
+			reason: v1alpha1.ReasonConcurrencyForbidden,
+		},
+		"forbid: two at once, the first by name goes": {
+			policy: forbid,
 			rivals: []*v1alpha1.BackupSession{another("z", 0)},
-			phase:  backupRunning, reason: v1alpha1.ReasonRunning},
-		"forbid: two at once, the second does not": {policy: forbid, rivals: []*v1alpha1.BackupSession{another("a", 0)},
-			phase: backupSkipped, reason: v1alpha1.ReasonConcurrencyForbidden},
-		"forbid: while it waits for its repository": {policy: forbid, wait: true,
+			phase:  backupRunning, reason: v1alpha1.ReasonRunning,
+		},
+		"forbid: two at once, the second does not": {
+			policy: forbid, rivals: []*v1alpha1.BackupSession{another("a", 0)},
+			phase: backupSkipped, reason: v1alpha1.ReasonConcurrencyForbidden,
+		},
+		"forbid: while it waits for its repository": {
+			policy: forbid, wait: true,
 			rivals: []*v1alpha1.BackupSession{another("a", -time.Hour, started)},
-			phase:  backupPending, reason: v1alpha1.ReasonRepositoryNotReady},
-		"replace: one runs": {policy: replace, rivals: []*v1alpha1.BackupSession{another("a", -time.Hour, started)},
-			phase: backupPending, reason: v1alpha1.ReasonReplacing, replace: []string{"a"}},
-		"replace: one runs and one waits": {policy: replace, rivals: []*v1alpha1.BackupSession{
-			another("a", -time.Hour, started), another("b", -time.Minute),
+			phase:  backupPending, reason: v1alpha1.ReasonRepositoryNotReady,
 		},
-			phase: backupPending, reason: v1alpha1.ReasonReplacing, replace: []string{"a", "b"}},
-		"replace: the rival is already being replaced": {policy: replace, rivals: []*v1alpha1.BackupSession{
-			another("a", -time.Hour, started, replacedBy("run")),
+		"replace: one runs": {
+			policy: replace, rivals: []*v1alpha1.BackupSession{another("a", -time.Hour, started)},
+			phase: backupPending, reason: v1alpha1.ReasonReplacing, replace: []string{"a"},
 		},
-			phase: backupPending, reason: v1alpha1.ReasonReplacing},
+		"replace: one runs and one waits": {
+			policy: replace, rivals: []*v1alpha1.BackupSession{
+				another("a", -time.Hour, started), another("b", -time.Minute),
+			},
+			phase: backupPending, reason: v1alpha1.ReasonReplacing, replace: []string{"a", "b"},
+		},
+		"replace: the rival is already being replaced": {
+			policy: replace, rivals: []*v1alpha1.BackupSession{
+				another("a", -time.Hour, started, replacedBy("run")),
+			},
+			phase: backupPending, reason: v1alpha1.ReasonReplacing,
+		},
 		"replace: nobody is in the way any more": {
 			policy: replace, phase: backupRunning, reason: v1alpha1.ReasonRunning,
 		},
@@ -91,21 +111,29 @@ func TestConcurrency(t *testing.T) {
 			policy: replace, rivals: []*v1alpha1.BackupSession{another("b", time.Second)}, phase: backupRunning,
 			reason: v1alpha1.ReasonRunning,
 		},
-		"replace: a later one was faster": {policy: replace, rivals: []*v1alpha1.BackupSession{
-			another("b", time.Second, started),
+		"replace: a later one was faster": {
+			policy: replace, rivals: []*v1alpha1.BackupSession{
+				another("b", time.Second, started),
+			},
+			phase: backupFailed, reason: v1alpha1.ReasonReplaced,
 		},
-			phase: backupFailed, reason: v1alpha1.ReasonReplaced},
-		"replace: a retry takes nobody's place": {policy: replace, retry: true, rivals: []*v1alpha1.BackupSession{
-			another("a", -time.Hour, started),
+		"replace: a retry takes nobody's place": {
+			policy: replace, retry: true, rivals: []*v1alpha1.BackupSession{
+				another("a", -time.Hour, started),
+			},
+			phase: backupSkipped, reason: v1alpha1.ReasonConcurrencyForbidden,
 		},
-			phase: backupSkipped, reason: v1alpha1.ReasonConcurrencyForbidden},
-		"replace: too late": {policy: replace, deadline: -time.Second, rivals: []*v1alpha1.BackupSession{
-			another("a", -time.Hour, started),
+		"replace: too late": {
+			policy: replace, deadline: -time.Second, rivals: []*v1alpha1.BackupSession{
+				another("a", -time.Hour, started),
+			},
+			phase: backupSkipped, reason: v1alpha1.ReasonStartingDeadlineExceeded,
 		},
-			phase: backupSkipped, reason: v1alpha1.ReasonStartingDeadlineExceeded},
-		"replace: too late once it has ended the other": {policy: replace, deadline: -time.Second,
+		"replace: too late once it has ended the other": {
+			policy: replace, deadline: -time.Second,
 			rivals: []*v1alpha1.BackupSession{another("a", -time.Hour, started, replacedBy("run"))},
-			phase:  backupPending, reason: v1alpha1.ReasonReplacing},
+			phase:  backupPending, reason: v1alpha1.ReasonReplacing,
+		},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -22,10 +22,12 @@ func TestEndOfABackup(t *testing.T) {
 				f.at = runtest.Now.Add(time.Hour)
 				return f
 			},
-			want: runWant{phase: backupFailed, reason: v1alpha1.ReasonDeadlineExceeded, targets: []string{
-				"Succeeded/Succeeded", "Failed/DeadlineExceeded",
+			want: runWant{
+				phase: backupFailed, reason: v1alpha1.ReasonDeadlineExceeded, targets: []string{
+					"Succeeded/Succeeded", "Failed/DeadlineExceeded",
+				},
+				delete: []string{runtest.Job("b", "pod-0", 1)}, verify: true, partial: true,
 			},
-				delete: []string{runtest.Job("b", "pod-0", 1)}, verify: true, partial: true},
 		},
 		"the deadline ends what never began": {
 			run: func() *fixture {

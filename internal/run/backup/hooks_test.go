@@ -378,18 +378,22 @@ func TestRunsWithHooksOnOneTargetFollowEachOther(t *testing.T) {
 	g := NewWithT(t)
 	db := v1alpha1.TypedObjectReference{APIGroup: "apps", Kind: "StatefulSet", Name: "db"}
 	run := func(name string, phase v1alpha1.BackupSessionPhase, app v1alpha1.TypedObjectReference,
-		hooks *v1alpha1.ResolvedHooks) v1alpha1.BackupSession {
-		return v1alpha1.BackupSession{ObjectMeta: metav1.ObjectMeta{Name: name},
+		hooks *v1alpha1.ResolvedHooks,
+	) v1alpha1.BackupSession {
+		return v1alpha1.BackupSession{
+			ObjectMeta: metav1.ObjectMeta{Name: name},
 			Status: v1alpha1.BackupSessionStatus{Phase: phase, Resolved: &v1alpha1.ResolvedBackup{
 				Targets: []v1alpha1.ResolvedTarget{{Name: "x", AppRef: app}}, Hooks: hooks,
-			}}}
+			}},
+		}
 	}
 	hooks := &v1alpha1.ResolvedHooks{Pre: []v1alpha1.ResolvedHook{resolvedHook("a")}}
 	targets := []backup.StartTarget{{Resolved: v1alpha1.ResolvedTarget{AppRef: db}}}
 	record := run("record", backupRunning, db, hooks)
 	record.Annotations = map[string]string{v1alpha1.AnnotationRecord: "c"}
 	list := []v1alpha1.BackupSession{
-		{ObjectMeta: metav1.ObjectMeta{Name: "not started"}}, run("ended", backupFailed, db, hooks), record,
+		{ObjectMeta: metav1.ObjectMeta{Name: "not started"}},
+		run("ended", backupFailed, db, hooks), record,
 		run("without hooks", backupRunning, db, nil),
 		run("other target", backupRunning, v1alpha1.TypedObjectReference{Kind: "PersistentVolumeClaim", Name: "db"},
 			hooks),
@@ -409,8 +413,10 @@ func TestRunsWithHooksOnOneTargetFollowEachOther(t *testing.T) {
 }
 
 func TestARunWhoseHooksCannotRunDoesNotStart(t *testing.T) {
-	for reason, waits := range map[string]bool{v1alpha1.ReasonHookTemplateNotFound: true,
-		v1alpha1.ReasonInvalidHook: false} {
+	for reason, waits := range map[string]bool{
+		v1alpha1.ReasonHookTemplateNotFound: true,
+		v1alpha1.ReasonInvalidHook:          false,
+	} {
 		g := NewWithT(t)
 		start := &backup.Start{Since: runtest.Now, HookError: &v1alpha1.ResolvedError{Reason: reason, Message: "because"}}
 		in := backup.Input{Now: runtest.Now, Session: &v1alpha1.BackupSession{}, Start: start}

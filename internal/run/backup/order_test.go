@@ -56,8 +56,10 @@ func TestSequentialTargetsFollowEachOther(t *testing.T) {
 
 	h.jobs[runtest.Job("a", "pod-0", 1)] = runtest.Failed(v1alpha1.ReasonUnreadable)
 	d := h.look()
-	g.Expect(standing(h.session)).To(Equal([]string{"a=Failed/Unreadable", "b=Failed/TargetNotFound",
-		"c=Running/Running", "d=Pending/Pending"}), "the next begins although one failed")
+	g.Expect(standing(h.session)).To(Equal([]string{
+		"a=Failed/Unreadable", "b=Failed/TargetNotFound",
+		"c=Running/Running", "d=Pending/Pending",
+	}), "the next begins although one failed")
 	g.Expect(d.Create).To(BeEmpty(), "the start must be written to the status first")
 	g.Expect(d.Event).To(HaveValue(And(HaveField("Reason", v1alpha1.ReasonTargetsFailed),
 		HaveField("Message", "a: component pod-0: it says"))),

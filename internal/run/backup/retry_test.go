@@ -158,7 +158,8 @@ func TestARunThatTriesAgain(t *testing.T) {
 func TestExpired(t *testing.T) {
 	hour := func(n int) *metav1.Time { return &metav1.Time{Time: runtest.Now.Add(time.Duration(n) * time.Hour)} }
 	made := func(name string, n int, phase v1alpha1.BackupSessionPhase,
-		edit ...func(*v1alpha1.BackupSession)) *v1alpha1.BackupSession {
+		edit ...func(*v1alpha1.BackupSession),
+	) *v1alpha1.BackupSession {
 		s := another(name, 0, edit...)
 		s.Status.Phase, s.Status.CompletionTime = phase, hour(n)
 		return s
@@ -173,8 +174,10 @@ func TestExpired(t *testing.T) {
 		made("8", 8, backupFailed),
 		another("9", 0, started), another("7-r1", 0, func(s *v1alpha1.BackupSession) { s.Spec.RetryOf = "7" }),
 	}
-	for limit, want := range map[int][]string{0: {"8", "6", "5", "1"}, 1: {"6", "5", "1"}, 2: {"6", "5", "1"},
-		3: {"5", "1"}, 8: nil} {
+	for limit, want := range map[int][]string{
+		0: {"8", "6", "5", "1"}, 1: {"6", "5", "1"}, 2: {"6", "5", "1"},
+		3: {"5", "1"}, 8: nil,
+	} {
 		g := NewWithT(t)
 		var got []string
 		for _, s := range backup.BeyondHistory(runs, limit) {

@@ -42,10 +42,12 @@ func (h *hasHooksOn) told() *hasHooksOn {
 }
 
 func TestHooksOfTargetsRunInsideThoseOfTheRun(t *testing.T) {
-	all := backup.Start{Timeout: time.Hour, ExecutionOrder: v1alpha1.ExecutionSequential,
+	all := backup.Start{
+		Timeout: time.Hour, ExecutionOrder: v1alpha1.ExecutionSequential,
 		Hooks: &v1alpha1.ResolvedHooks{
 			Pre: []v1alpha1.ResolvedHook{resolvedHook("pre")}, Post: []v1alpha1.ResolvedHook{resolvedHook("post")},
-		}}
+		},
+	}
 	for name, tt := range map[string]struct {
 		outcome func(string, int32) *hookstage.Outcome
 		mover   func(backup.Mover) run.Job
@@ -290,7 +292,8 @@ func TestARetryHasTheHooksOfItsTargetsAlone(t *testing.T) {
 				Resolved:  runtest.Target("c", "pod-7"),
 				HookError: &v1alpha1.ResolvedError{Reason: v1alpha1.ReasonHookTemplateNotFound},
 			},
-			{Resolved: runtest.Target("b", "pod-7")}, {Resolved: runtest.Target("a", "pod-7")},
+			{Resolved: runtest.Target("b", "pod-7")},
+			{Resolved: runtest.Target("a", "pod-7")},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

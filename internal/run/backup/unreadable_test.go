@@ -36,8 +36,10 @@ func TestWhatASuccessPolicyAllowsIsSaid(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
 			f := frozen(runtest.Target("a", "pod-0", "pod-1"), runtest.Target("b", "pod-0"))
-			for _, job := range []struct{ name, component string }{{runtest.Job("a", "pod-0", 1), "pod-0"},
-				{runtest.Job("b", "pod-0", 1), "pod-0"}} {
+			for _, job := range []struct{ name, component string }{
+				{runtest.Job("a", "pod-0", 1), "pod-0"},
+				{runtest.Job("b", "pod-0", 1), "pod-0"},
+			} {
 				f.jobs[job.name] = runtest.Succeeded(job.component)
 			}
 			flawed := runtest.Succeeded("pod-1")

@@ -24,18 +24,22 @@ import (
 func shot() *fixture {
 	t := runtest.Target("disk", "pod-0")
 	t.Task.Driver = v1alpha1.DriverVolumeSnapshotter
-	t.Hosts[0].Volumes[0] = v1alpha1.ResolvedVolume{Component: "pod-0", ClaimName: "data-0",
+	t.Hosts[0].Volumes[0] = v1alpha1.ResolvedVolume{
+		Component: "pod-0", ClaimName: "data-0",
 		Snapshot: &v1alpha1.ResolvedVolumeSnapshot{
 			Name: "data-0-1", ClassName: "fast", ContentDeletionPolicy: "Delete",
-		}}
+		},
+	}
 	f := frozen(t)
 	f.snapshots["snap-disk"].UID = "snapshot"
-	f.jobs[runtest.Job("disk", "pod-0", 1)] = run.Job{Observation: observe.Observation{State: observe.StateSucceeded,
+	f.jobs[runtest.Job("disk", "pod-0", 1)] = run.Job{Observation: observe.Observation{
+		State: observe.StateSucceeded,
 		Result: &task.Result{
 			Outcome: task.OutcomeSucceeded, Components: []task.ComponentResult{
 				{Name: "pod-0", Outcome: task.OutcomeSucceeded, ID: "vs", SizeBytes: 1 << 30},
 			},
-		}}, Finished: true}
+		},
+	}, Finished: true}
 	return f
 }
 

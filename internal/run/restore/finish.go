@@ -119,8 +119,10 @@ func worthRestoringAgain(reason string) bool {
 
 // failure returns the reason and message of the first failed component by name, or else of the first unknown one.
 func (r *runner) failure() (reason, message string) {
-	for _, phase := range []v1alpha1.RestoreSessionPhase{v1alpha1.RestoreSessionFailed,
-		v1alpha1.RestoreSessionUnknown} {
+	for _, phase := range []v1alpha1.RestoreSessionPhase{
+		v1alpha1.RestoreSessionFailed,
+		v1alpha1.RestoreSessionUnknown,
+	} {
 		for _, name := range slices.Sorted(maps.Keys(r.d.Status.Components)) {
 			c := r.d.Status.Components[name]
 			if c.Phase != phase {

@@ -76,22 +76,36 @@ func TestHowClaimsOfVolumeSnapshotsEnd(t *testing.T) {
 			v1alpha1.BindImmediate, well("a")[0], unbound, v1alpha1.RestoreSessionFailed, "VolumeNotBound",
 			"the pool is full",
 		},
-		"the mover reports another claim": {v1alpha1.BindImmediate, well("a")[0],
+		"the mover reports another claim": {
+			v1alpha1.BindImmediate, well("a")[0],
 			restore.ObservedClaim{Bound: true, Reason: v1alpha1.ReasonTargetNotFound, Wrong: "it is another"},
 			v1alpha1.RestoreSessionFailed,
-			"TargetNotFound", "it is another"},
-		"the mover gave up": {v1alpha1.BindImmediate,
+			"TargetNotFound", "it is another",
+		},
+		"the mover gave up": {
+			v1alpha1.BindImmediate,
 			task.ComponentResult{Name: "a", Outcome: task.OutcomeFailed, Reason: "VolumeNotBound", Error: "no volume"},
 			unbound,
-			v1alpha1.RestoreSessionFailed, "VolumeNotBound", "no volume: the pool is full"},
-		"the mover gave up a claim that waits for a consumer": {v1alpha1.BindConsumer,
-			task.ComponentResult{Name: "a", Outcome: task.OutcomeFailed, Reason: "NameConflict",
-				Error: "another made it"}, unbound,
-			v1alpha1.RestoreSessionFailed, "NameConflict", "another made it: the pool is full"},
-		"the mover gave up a claim with a volume": {v1alpha1.BindImmediate,
-			task.ComponentResult{Name: "a", Outcome: task.OutcomeFailed, Reason: "NameConflict",
-				Error: "another made it"}, bound,
-			v1alpha1.RestoreSessionFailed, "NameConflict", "another made it"},
+			v1alpha1.RestoreSessionFailed, "VolumeNotBound", "no volume: the pool is full",
+		},
+		"the mover gave up a claim that waits for a consumer": {
+			v1alpha1.BindConsumer,
+			task.ComponentResult{
+				Name: "a", Outcome: task.OutcomeFailed, Reason: "NameConflict",
+				Error: "another made it",
+			},
+			unbound,
+			v1alpha1.RestoreSessionFailed, "NameConflict", "another made it: the pool is full",
+		},
+		"the mover gave up a claim with a volume": {
+			v1alpha1.BindImmediate,
+			task.ComponentResult{
+				Name: "a", Outcome: task.OutcomeFailed, Reason: "NameConflict",
+				Error: "another made it",
+			},
+			bound,
+			v1alpha1.RestoreSessionFailed, "NameConflict", "another made it",
+		},
 		"it is left to its first consumer": {
 			v1alpha1.BindLater, well("a")[0], unbound, v1alpha1.RestoreSessionUnknown, "VolumeNotBound",
 			"when a pod mounts it",
@@ -158,14 +172,18 @@ func TestAClaimThatAnEqualRestoreMade(t *testing.T) {
 		"it is":                           {source: "uid-shot", want: true},
 		"its VolumeSnapshot went":         {want: true},
 		"its VolumeSnapshot was replaced": {source: "uid-other"},
-		"it is made from the import of the restore": {source: "uid-import",
+		"it is made from the import of the restore": {
+			source: "uid-import",
 			edit: func(c *corev1.PersistentVolumeClaim) {
 				c.Spec.DataSource.Name = policy.ImportName("uid-restore", "uid-shot")
-			}, want: true},
-		"it is made from the import of another restore": {source: "uid-import",
+			}, want: true,
+		},
+		"it is made from the import of another restore": {
+			source: "uid-import",
 			edit: func(c *corev1.PersistentVolumeClaim) {
 				c.Spec.DataSource.Name = policy.ImportName("uid-other", "uid-shot")
-			}},
+			},
+		},
 		"it is made from another claim": {
 			edit: func(c *corev1.PersistentVolumeClaim) { c.Spec.DataSource.Kind = "PersistentVolumeClaim" },
 		},
@@ -251,12 +269,14 @@ func TestWhatBecameOfAClaim(t *testing.T) {
 			says: "has lost its volume",
 		},
 		"its volume is gone": {edit: func(i *seen) { i.volume = nil }, reason: "WrongVolume", says: "is gone"},
-		"it got a volume that was free": {edit: func(i *seen) {
-			i.volume.Annotations = map[string]string{
-				"pv.kubernetes.io/provisioned-by": "csi", "pv.kubernetes.io/bound-by-controller": "yes",
-			}
+		"it got a volume that was free": {
+			edit: func(i *seen) {
+				i.volume.Annotations = map[string]string{
+					"pv.kubernetes.io/provisioned-by": "csi", "pv.kubernetes.io/bound-by-controller": "yes",
+				}
+			},
+			reason: "WrongVolume", says: "the free PersistentVolume pv",
 		},
-			reason: "WrongVolume", says: "the free PersistentVolume pv"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)

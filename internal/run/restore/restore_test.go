@@ -110,10 +110,12 @@ func restoreHost(name string, components ...string) v1alpha1.ResolvedRestoreHost
 func TestRunOfARestore(t *testing.T) {
 	reportOf := func(c task.ComponentResult) run.Job {
 		c.Name, c.ID = "pvc", "k1"
-		return run.Job{Finished: true,
+		return run.Job{
+			Finished: true,
 			Observation: observe.Observation{State: observe.StateSucceeded, Result: &task.Result{
 				Outcome: task.OutcomeSucceeded, Components: []task.ComponentResult{c},
-			}}}
+			}},
+		}
 	}
 	done := task.ComponentResult{
 		Outcome: task.OutcomeSucceeded, SizeBytes: 7, ComponentCounts: v1alpha1.ComponentCounts{Files: 2},

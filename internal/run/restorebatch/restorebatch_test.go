@@ -82,11 +82,13 @@ func TestHowARestoreBatchEnds(t *testing.T) {
 			if tt.edit != nil {
 				tt.edit(b)
 			}
-			d := Next(Input{Now: time.Unix(60, 0), Batch: b,
+			d := Next(Input{
+				Now: time.Unix(60, 0), Batch: b,
 				Children: map[string]*v1alpha1.RestoreSession{
 					"back-web": restoredChild("back-web", tt.web, "Why"),
 					"back-db":  restoredChild("back-db", tt.db, "Why"),
-				}})
+				},
+			})
 			g.Expect(string(d.Status.Phase) + "/" + d.Status.Reason).To(Equal(tt.want))
 			g.Expect(d.Status.Duration).To(Equal("1m0s"))
 			g.Expect(d.Status.Targets).To(HaveEach(HaveField("Message", "says why")))
@@ -108,10 +110,12 @@ func TestNextOfARestoreBatch(t *testing.T) {
 		g := NewWithT(t)
 		b := restoreBatchOf("web", "uploads", "db")
 		b.Spec.MaxParallel = new(int32(2))
-		d := Next(Input{Now: time.Unix(60, 0), Batch: b,
+		d := Next(Input{
+			Now: time.Unix(60, 0), Batch: b,
 			Children: map[string]*v1alpha1.RestoreSession{
 				"back-db": restoredChild("back-db", v1alpha1.RestoreSessionRunning, "Running"),
-			}})
+			},
+		})
 		g.Expect(d.Create).To(Equal([]int{0}), "targets at work count")
 		g.Expect(d.Status.Targets[2].RestoreSession).To(Equal("back-db"))
 	})
@@ -141,10 +145,12 @@ func TestNextOfARestoreBatch(t *testing.T) {
 	})
 	t.Run("a refused RestoreSession fails its target", func(t *testing.T) {
 		g := NewWithT(t)
-		d := Next(Input{Now: time.Unix(60, 0), Batch: restoreBatchOf("web"),
+		d := Next(Input{
+			Now: time.Unix(60, 0), Batch: restoreBatchOf("web"),
 			Refused: map[string]*v1alpha1.ResolvedError{
 				"web": {Reason: v1alpha1.ReasonNameConflict, Message: "there is one"},
-			}})
+			},
+		})
 		g.Expect(d.Status.Phase).To(Equal(v1alpha1.RestoreSessionFailed))
 		g.Expect(d.Status.Targets[0].Reason).To(Equal(v1alpha1.ReasonNameConflict))
 	})

@@ -45,8 +45,10 @@ func BackupJob(in BackupJobInput) (*batchv1.Job, error) {
 		if !v.Mounted() {
 			continue
 		}
-		read := volume{component: v.Component, claim: v.ClaimName, hostPath: v.HostPath, mountPath: v.MountPath,
-			subPath: v.SubPath, readOnly: true}
+		read := volume{
+			component: v.Component, claim: v.ClaimName, hostPath: v.HostPath, mountPath: v.MountPath,
+			subPath: v.SubPath, readOnly: true,
+		}
 		if c := in.Target.CopyOf(v.ClaimName); c != nil {
 			read.claim, read.readOnlyClaim = c.Name, c.ReadOnly()
 		}

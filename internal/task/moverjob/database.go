@@ -65,8 +65,10 @@ func databaseSource(d *v1alpha1.ResolvedDatabase) corev1.VolumeSource {
 	}
 	sources := []corev1.VolumeProjection{from(d.SecretName)}
 	var renamed []corev1.KeyToPath
-	for _, k := range []corev1.KeyToPath{{Key: d.UsernameKey, Path: keyUsername},
-		{Key: d.PasswordKey, Path: keyPassword}} {
+	for _, k := range []corev1.KeyToPath{
+		{Key: d.UsernameKey, Path: keyUsername},
+		{Key: d.PasswordKey, Path: keyPassword},
+	} {
 		if cmp.Or(k.Key, k.Path) != k.Path {
 			renamed = append(renamed, k)
 		}
@@ -81,8 +83,10 @@ func databaseSource(d *v1alpha1.ResolvedDatabase) corev1.VolumeSource {
 		}
 		sources = append(sources, from(d.TLSSecretName, items...))
 	}
-	return corev1.VolumeSource{Projected: &corev1.ProjectedVolumeSource{Sources: sources,
-		DefaultMode: new(int32(0o444))}}
+	return corev1.VolumeSource{Projected: &corev1.ProjectedVolumeSource{
+		Sources:     sources,
+		DefaultMode: new(int32(0o444)),
+	}}
 }
 
 // withPullSecrets adds the Secrets that are missing.

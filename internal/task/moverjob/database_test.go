@@ -25,8 +25,10 @@ func databaseTask(
 	functions, addons := catalogtest.Shipped(t)
 	lookup := func(n string) *v1alpha1.Function { return functions[n] }
 	vars.MoverImage, vars.TargetHost, vars.TargetPort, vars.TargetImage = "example.com/mover:v1", "db.shop.svc", "1234", "example.com/database@sha256:abc"
-	info := v1alpha1.AddonInfo{Name: addon,
-		Tasks: []v1alpha1.TaskReference{{Name: name, Params: &apiextensionsv1.JSON{Raw: []byte(params)}}}}
+	info := v1alpha1.AddonInfo{
+		Name:  addon,
+		Tasks: []v1alpha1.TaskReference{{Name: name, Params: &apiextensionsv1.JSON{Raw: []byte(params)}}},
+	}
 	for _, a := range addons {
 		if a.Name != addon {
 			continue
@@ -212,8 +214,10 @@ func TestATaskForADatabaseNeedsOne(t *testing.T) {
 	for _, a := range addons {
 		if a.Name == "postgres-addon" {
 			_, _, refusal := catalog.Resolve(a, func(n string) *v1alpha1.Function { return functions[n] },
-				v1alpha1.AddonInfo{Name: a.Name,
-					Tasks: []v1alpha1.TaskReference{{Name: "logical-backup"}}}, false, catalog.Variables{MoverImage: "mover:v1"})
+				v1alpha1.AddonInfo{
+					Name:  a.Name,
+					Tasks: []v1alpha1.TaskReference{{Name: "logical-backup"}},
+				}, false, catalog.Variables{MoverImage: "mover:v1"})
 			g.Expect(refusal).To(HaveField("Message", ContainSubstring("a task whose target is a database")))
 		}
 	}
@@ -229,14 +233,18 @@ func TestTheJobsOfADatabase(t *testing.T) {
 	in.Target.Task, streams, refusal = databaseTask(t, "postgres-addon", "logical-backup", `{"databases":"shop,crm"}`,
 		false, catalog.Variables{})
 	g.Expect(refusal).To(BeNil())
-	in.Host = v1alpha1.ResolvedHost{Name: "target",
-		SecurityContext: v1alpha1.MoverSecurityContext{RunAsUser: new(moverjob.DefaultUser)}}
+	in.Host = v1alpha1.ResolvedHost{
+		Name:            "target",
+		SecurityContext: v1alpha1.MoverSecurityContext{RunAsUser: new(moverjob.DefaultUser)},
+	}
 	for _, s := range streams {
 		in.Host.Volumes = append(in.Host.Volumes, v1alpha1.ResolvedVolume{Component: s.Component, Stream: s.Stream})
 	}
 	// A step of the user before the mover.
-	in.Target.Task.Steps = []v1alpha1.ResolvedStep{{Function: "announce", TargetAccess: v1alpha1.TargetAccessReadOnly,
-		Container: corev1.Container{Name: "announce-0", Image: "example.com/announce:v1"}}}
+	in.Target.Task.Steps = []v1alpha1.ResolvedStep{{
+		Function: "announce", TargetAccess: v1alpha1.TargetAccessReadOnly,
+		Container: corev1.Container{Name: "announce-0", Image: "example.com/announce:v1"},
+	}}
 	job, err := moverjob.BackupJob(in)
 	g.Expect(err).NotTo(HaveOccurred())
 	pod := job.Spec.Template.Spec

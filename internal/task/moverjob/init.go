@@ -149,8 +149,10 @@ func initTask(image string, kind task.Kind, s *v1alpha1.BackupStorage) v1alpha1.
 	}
 	if s.Spec.RuntimeSettings.Container != nil {
 		c := s.Spec.RuntimeSettings.Container.DeepCopy()
-		out.Container = &corev1.Container{Resources: c.Resources, SecurityContext: c.SecurityContext, Env: c.Env,
-			EnvFrom: c.EnvFrom}
+		out.Container = &corev1.Container{
+			Resources: c.Resources, SecurityContext: c.SecurityContext, Env: c.Env,
+			EnvFrom: c.EnvFrom,
+		}
 	}
 	return out
 }

@@ -19,8 +19,10 @@ func SidecarSecurity(
 	base := restricted()
 	base.ReadOnlyRootFilesystem = new(true)
 	base.SeccompProfile = &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault}
-	over := &corev1.SecurityContext{RunAsUser: user.RunAsUser, RunAsGroup: user.RunAsGroup,
-		SELinuxOptions: user.SELinuxOptions}
+	over := &corev1.SecurityContext{
+		RunAsUser: user.RunAsUser, RunAsGroup: user.RunAsGroup,
+		SELinuxOptions: user.SELinuxOptions,
+	}
 	if !privileged && !confined(over.SELinuxOptions) {
 		return nil, fmt.Errorf("seLinuxOptions with user, role or type %q %w", over.SELinuxOptions.Type,
 			ErrPrivilegeRequired)
@@ -47,6 +49,8 @@ func sorted(in []corev1.Capability) []corev1.Capability {
 // SidecarResources adds small requests to a sidecar that sets none. It idles most of the time, and its requests
 // permanently reduce what is left for its neighbours.
 func SidecarResources(in corev1.ResourceRequirements) corev1.ResourceRequirements {
-	return withDefaultRequests(in, corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("10m"),
-		corev1.ResourceMemory: resource.MustParse("64Mi")})
+	return withDefaultRequests(in, corev1.ResourceList{
+		corev1.ResourceCPU:    resource.MustParse("10m"),
+		corev1.ResourceMemory: resource.MustParse("64Mi"),
+	})
 }

@@ -163,8 +163,10 @@ func (b blueprint) mover(mounts []corev1.VolumeMount) (corev1.Container, error) 
 	c.VolumeMounts = append(mounts, c.VolumeMounts...)
 	for i, v := range b.volumes {
 		if v.block {
-			c.VolumeDevices = append(c.VolumeDevices, corev1.VolumeDevice{Name: volumeName(i),
-				DevicePath: path.Join(task.VolumesDir, v.component)})
+			c.VolumeDevices = append(c.VolumeDevices, corev1.VolumeDevice{
+				Name:       volumeName(i),
+				DevicePath: path.Join(task.VolumesDir, v.component),
+			})
 		}
 	}
 	c.TerminationMessagePath = corev1.TerminationMessagePathDefault

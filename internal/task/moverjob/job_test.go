@@ -182,8 +182,10 @@ func TestJobsAreAsInTheGoldenFiles(t *testing.T) {
 			in := backupInput()
 			in.Storage, in.Credentials = nil, moverjob.Credentials{}
 			in.Session.CreationTimestamp = metav1.NewTime(time.Unix(1795154820, 0))
-			in.Target.Task.Driver, in.Target.Task.Args = v1alpha1.DriverVolumeSnapshotter, []string{"volume-snapshot",
-				"--wait-timeout=10m"}
+			in.Target.Task.Driver, in.Target.Task.Args = v1alpha1.DriverVolumeSnapshotter, []string{
+				"volume-snapshot",
+				"--wait-timeout=10m",
+			}
 			in.Host = v1alpha1.ResolvedHost{Name: "target", Volumes: []v1alpha1.ResolvedVolume{
 				{
 					Component: "pod-0", ClaimName: "data-db-0", Snapshot: &v1alpha1.ResolvedVolumeSnapshot{
@@ -205,15 +207,19 @@ func TestJobsAreAsInTheGoldenFiles(t *testing.T) {
 			in := restoreInput()
 			in.Privileged = true
 			in.Host.SecurityContext.RunAsUser = new(int64(0))
-			in.Restore = task.Restore{Overwrite: v1alpha1.OverwriteIfNewer, DeleteExtra: true, Verify: true,
-				Group: true}
+			in.Restore = task.Restore{
+				Overwrite: v1alpha1.OverwriteIfNewer, DeleteExtra: true, Verify: true,
+				Group: true,
+			}
 			return moverjob.RestoreJob(in)
 		},
 		"restore into empty volumes that are given to its group": func() (*batchv1.Job, error) {
 			in := restoreInput()
 			in.Name = "restore-bring-back-2"
-			in.Host.SecurityContext = v1alpha1.MoverSecurityContext{RunAsUser: new(int64(1000)),
-				RunAsGroup: new(int64(2000))}
+			in.Host.SecurityContext = v1alpha1.MoverSecurityContext{
+				RunAsUser:  new(int64(1000)),
+				RunAsGroup: new(int64(2000)),
+			}
 			in.Restore.Group, in.Resume = true, map[string]bool{"pod-0-data": true}
 			return moverjob.RestoreJob(in)
 		},
@@ -225,8 +231,10 @@ func TestJobsAreAsInTheGoldenFiles(t *testing.T) {
 		},
 		"init of an NFS storage with runtime settings": func() (*batchv1.Job, error) {
 			s := localStorage()
-			s.Spec.Storage.Local = &v1alpha1.LocalStorage{NFS: &v1alpha1.NFSVolumeSource{Server: "nfs.example.com",
-				Path: "/export"}, MountPath: "/backups"}
+			s.Spec.Storage.Local = &v1alpha1.LocalStorage{NFS: &v1alpha1.NFSVolumeSource{
+				Server: "nfs.example.com",
+				Path:   "/export",
+			}, MountPath: "/backups"}
 			s.Spec.RuntimeSettings = &v1alpha1.RuntimeSettings{
 				Pod: &v1alpha1.PodRuntimeSettings{
 					SecurityContext:   &v1alpha1.MoverSecurityContext{RunAsUser: new(int64(1000))},
@@ -249,8 +257,10 @@ func TestJobsAreAsInTheGoldenFiles(t *testing.T) {
 					Limits: corev1.ResourceList{corev1.ResourceMemory: resource.MustParse("1Gi")},
 				}},
 			}
-			return moverjob.InitStorageJob(moverjob.InitStorageJobInput{Storage: s, Digest: "sha256:3",
-				Image: "example.com/mover:v1", ClusterUID: "uid-cluster"})
+			return moverjob.InitStorageJob(moverjob.InitStorageJobInput{
+				Storage: s, Digest: "sha256:3",
+				Image: "example.com/mover:v1", ClusterUID: "uid-cluster",
+			})
 		},
 		"init of a storage whose pod has labels, a node and an account": func() (*batchv1.Job, error) {
 			return moverjob.InitStorageJob(moverjob.InitStorageJobInput{
@@ -359,17 +369,23 @@ func TestAllJobsOfAStorageHaveItsSettings(t *testing.T) {
 	}
 	build := map[string]func(privileged bool) (*batchv1.Job, error){
 		"init of the storage": func(privileged bool) (*batchv1.Job, error) {
-			return moverjob.InitStorageJob(moverjob.InitStorageJobInput{Storage: settledStorage(), Digest: "sha256:1",
-				Privileged: privileged})
+			return moverjob.InitStorageJob(moverjob.InitStorageJobInput{
+				Storage: settledStorage(), Digest: "sha256:1",
+				Privileged: privileged,
+			})
 		},
 		"init of a repository": func(privileged bool) (*batchv1.Job, error) {
-			return moverjob.InitRepositoryJob(moverjob.InitRepositoryJobInput{Storage: settledStorage(), Repository: repository,
-				Digest: "sha256:1", Privileged: privileged})
+			return moverjob.InitRepositoryJob(moverjob.InitRepositoryJobInput{
+				Storage: settledStorage(), Repository: repository,
+				Digest: "sha256:1", Privileged: privileged,
+			})
 		},
 		"keeper": func(privileged bool) (*batchv1.Job, error) {
-			return moverjob.KeepJob(moverjob.KeepJobInput{Name: "keeper-s3", Namespace: "shop", Label: "keeper-s3",
+			return moverjob.KeepJob(moverjob.KeepJobInput{
+				Name: "keeper-s3", Namespace: "shop", Label: "keeper-s3",
 				Storage: settledStorage(), Privileged: privileged,
-				Work: []moverjob.KeepWork{{Repository: repository, EncryptionSecret: "enc", Maintain: task.MaintainQuick}}})
+				Work: []moverjob.KeepWork{{Repository: repository, EncryptionSecret: "enc", Maintain: task.MaintainQuick}},
+			})
 		},
 	}
 	for name, build := range build {
@@ -422,8 +438,10 @@ func TestATaskSurvivesItsWayThroughTheAnnotation(t *testing.T) {
 	g.Expect(got.Snapshot.Spec.SnapshotID).To(Equal("01JD"))
 	g.Expect(got.Repository.MustExist).To(BeTrue(), "only init Jobs create repositories")
 
-	for _, bad := range []string{"", "{}", `{"version":2,"kind":"backup"}`, `{"version":1,"kind":"restore"}`,
-		`{"version":1,"kind":"backup","cluster":"c"}`} {
+	for _, bad := range []string{
+		"", "{}", `{"version":2,"kind":"backup"}`, `{"version":1,"kind":"restore"}`,
+		`{"version":1,"kind":"backup","cluster":"c"}`,
+	} {
 		_, err := task.Decode([]byte(bad), task.KindBackup)
 		g.Expect(err).To(HaveOccurred(), bad)
 	}

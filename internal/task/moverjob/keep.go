@@ -53,8 +53,10 @@ func KeepJob(in KeepJobInput) (*batchv1.Job, error) {
 	t := task.Task{Kind: task.KindKeep, Cluster: in.ClusterUID, Namespace: in.Namespace, Storage: storageOf(in.Storage)}
 	passwords := make([]string, len(in.Work))
 	for i, w := range in.Work {
-		k := task.Keep{Repository: repositoryOf(w.Repository), Remove: w.Remove, Wipe: w.Wipe, Maintain: w.Maintain,
-			Check: w.Check}
+		k := task.Keep{
+			Repository: repositoryOf(w.Repository), Remove: w.Remove, Wipe: w.Wipe, Maintain: w.Maintain,
+			Check: w.Check,
+		}
 		if w.EncryptionSecret != "" {
 			k.Repository.Encryption = strconv.Itoa(i)
 		}

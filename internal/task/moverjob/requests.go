@@ -9,8 +9,10 @@ import (
 
 // withRequests adds small default requests.
 func withRequests(in corev1.ResourceRequirements) corev1.ResourceRequirements {
-	return withDefaultRequests(in, corev1.ResourceList{corev1.ResourceCPU: resource.MustParse("50m"),
-		corev1.ResourceMemory: resource.MustParse("128Mi")})
+	return withDefaultRequests(in, corev1.ResourceList{
+		corev1.ResourceCPU:    resource.MustParse("50m"),
+		corev1.ResourceMemory: resource.MustParse("128Mi"),
+	})
 }
 
 // withDefaultRequests adds the given requests where none are set, within the limits.

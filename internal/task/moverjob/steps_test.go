@@ -88,8 +88,10 @@ func stepFunctions() map[string]*v1alpha1.Function {
 	}
 	return map[string]*v1alpha1.Function{
 		"app.export": function("app.export", v1alpha1.FunctionSpec{
-			Image: "app:v2", Command: []string{"/app", "export"}, Args: []string{"--to=/cairn/volumes/${file}",
-				"--mode=${mode}", "--password=$(PASSWORD)", "--region=${REGION}"},
+			Image: "app:v2", Command: []string{"/app", "export"}, Args: []string{
+				"--to=/cairn/volumes/${file}",
+				"--mode=${mode}", "--password=$(PASSWORD)", "--region=${REGION}",
+			},
 			VolumeMounts: []corev1.VolumeMount{{Name: "cache", MountPath: "/var/cache/app"}},
 			RuntimeSettings: &v1alpha1.ContainerRuntimeSettings{
 				Env: []corev1.EnvVar{{Name: "LANG", Value: "de"}},
@@ -100,8 +102,10 @@ func stepFunctions() map[string]*v1alpha1.Function {
 		}),
 		"app.check": function("app.check", v1alpha1.FunctionSpec{Image: "app:v2", Args: []string{"check"}}),
 		"app.clear": function("app.clear", v1alpha1.FunctionSpec{Image: "app:v2", Args: []string{"clear"}}),
-		"pvc-backup": function("pvc-backup", v1alpha1.FunctionSpec{Image: "${moverImage}",
-			Args: []string{"backup", "--exclude=${exclude:=}"}}),
+		"pvc-backup": function("pvc-backup", v1alpha1.FunctionSpec{
+			Image: "${moverImage}",
+			Args:  []string{"backup", "--exclude=${exclude:=}"},
+		}),
 	}
 }
 
@@ -122,8 +126,10 @@ func resolveSteps(
 		change(&addon, functions, &info)
 	}
 	return catalog.Resolve(&addon, func(name string) *v1alpha1.Function { return functions[name] }, info, restore,
-		catalog.Variables{MoverImage: "example.com/mover:v1", Namespace: "shop", BackupSession: "s",
-			TargetKind: "StatefulSet", TargetName: "app"})
+		catalog.Variables{
+			MoverImage: "example.com/mover:v1", Namespace: "shop", BackupSession: "s",
+			TargetKind: "StatefulSet", TargetName: "app",
+		})
 }
 
 func TestStepsResolve(t *testing.T) {
@@ -148,7 +154,8 @@ func TestAStepsParametersComeBeforeDefaultsAndAfterThePolicy(t *testing.T) {
 	g := NewWithT(t)
 	mode := func(change func(*v1alpha1.TaskReference)) string {
 		got, _, refusal := resolveSteps(t, false, func(_ *v1alpha1.Addon, _ map[string]*v1alpha1.Function,
-			info *v1alpha1.AddonInfo) {
+			info *v1alpha1.AddonInfo,
+		) {
 			change(&info.Tasks[0])
 		})
 		g.Expect(refusal).To(BeNil())
@@ -172,20 +179,28 @@ func TestWhatAPolicyMayNotSayAboutATaskIsRefused(t *testing.T) {
 		change       func(addonT, functionsT, infoT)
 		reason, says string
 	}{
-		"an unknown variable in a step": {func(_ addonT, f functionsT,
-			_ infoT) {
-			f["app.check"].Spec.Args = []string{"${nobody}"}
+		"an unknown variable in a step": {
+			func(_ addonT, f functionsT,
+				_ infoT,
+			) {
+				f["app.check"].Spec.Args = []string{"${nobody}"}
+			},
+			v1alpha1.ReasonInvalidParameters, `Function "app.check": ${nobody} is neither a built-in variable`,
 		},
-			v1alpha1.ReasonInvalidParameters, `Function "app.check": ${nobody} is neither a built-in variable`},
-		"an unknown variable in a step's parameter": {func(a addonT, _ functionsT,
-			_ infoT) {
-			a.Spec.BackupTasks[0].Steps[0].Params[0].Value = "${nobody}"
+		"an unknown variable in a step's parameter": {
+			func(a addonT, _ functionsT,
+				_ infoT,
+			) {
+				a.Spec.BackupTasks[0].Steps[0].Params[0].Value = "${nobody}"
+			},
+			v1alpha1.ReasonInvalidParameters, `parameter "file" of step "app.export": ${nobody}`,
 		},
-			v1alpha1.ReasonInvalidParameters, `parameter "file" of step "app.export": ${nobody}`},
-		"another mover of a step": {func(a addonT, _ functionsT, _ infoT) {
-			a.Spec.BackupTasks[0].Steps[2].Params = []v1alpha1.StepParam{{Name: "moverImage", Value: "evil"}}
+		"another mover of a step": {
+			func(a addonT, _ functionsT, _ infoT) {
+				a.Spec.BackupTasks[0].Steps[2].Params = []v1alpha1.StepParam{{Name: "moverImage", Value: "evil"}}
+			},
+			v1alpha1.ReasonInvalidParameters, "nobody can set",
 		},
-			v1alpha1.ReasonInvalidParameters, "nobody can set"},
 		"an unknown variable in a volume": {func(a addonT, _ functionsT, _ infoT) {
 			a.Spec.BackupTasks[0].VolumeTemplate[0].Source.ConfigMap.Name = "${nobody}"
 		}, v1alpha1.ReasonInvalidParameters, "volumeTemplate[0].source.configMap.name: ${nobody}"},
@@ -193,57 +208,82 @@ func TestWhatAPolicyMayNotSayAboutATaskIsRefused(t *testing.T) {
 			func(_ addonT, f functionsT, _ infoT) { delete(f, "app.check") }, v1alpha1.ReasonFunctionNotFound,
 			`no Function "app.check"`,
 		},
-		"a variable with two values": {func(_ addonT, _ functionsT, i infoT) { i.Tasks[0].Variables[1].Value = "x" },
-			v1alpha1.ReasonInvalidParameters, "both value and valueFrom"},
-		"a variable from a Secret in a template": {func(_ addonT, f functionsT,
-			_ infoT) {
-			f["app.check"].Spec.Args = []string{"${PASSWORD}"}
+		"a variable with two values": {
+			func(_ addonT, _ functionsT, i infoT) { i.Tasks[0].Variables[1].Value = "x" },
+			v1alpha1.ReasonInvalidParameters, "both value and valueFrom",
 		},
-			v1alpha1.ReasonInvalidParameters, "write $(PASSWORD)"},
+		"a variable from a Secret in a template": {
+			func(_ addonT, f functionsT,
+				_ infoT,
+			) {
+				f["app.check"].Spec.Args = []string{"${PASSWORD}"}
+			},
+			v1alpha1.ReasonInvalidParameters, "write $(PASSWORD)",
+		},
 		"another mover": {func(_ addonT, _ functionsT, i infoT) {
 			i.Tasks[0].Variables = []corev1.EnvVar{{Name: "moverImage", Value: "evil"}}
 		}, v1alpha1.ReasonInvalidParameters, "nobody can set it"},
-		"Cairn's environment": {func(_ addonT, _ functionsT,
-			i infoT) {
-			i.ContainerRuntimeSettings.Env[0].Name = "HOME"
+		"Cairn's environment": {
+			func(_ addonT, _ functionsT,
+				i infoT,
+			) {
+				i.ContainerRuntimeSettings.Env[0].Name = "HOME"
+			},
+			v1alpha1.ReasonInvalidParameters, `addon.containerRuntimeSettings.env[0].name: Cairn sets the environment variable "HOME"`,
 		},
-			v1alpha1.ReasonInvalidParameters, `addon.containerRuntimeSettings.env[0].name: Cairn sets the environment variable "HOME"`},
-		"a volume that the task does not have": {func(_ addonT, _ functionsT,
-			i infoT) {
-			i.Tasks[0].AddonVolumes[0].Name = "cash"
-		},
+		"a volume that the task does not have": {
+			func(_ addonT, _ functionsT,
+				i infoT,
+			) {
+				i.Tasks[0].AddonVolumes[0].Name = "cash"
+			},
 			v1alpha1.ReasonInvalidTask,
-			`no volume "cash"; it has ${INTERIM_VOLUME}, ${RESTIC_CACHE_VOLUME}, config, cache`},
-		"a volume without a source": {func(a addonT, _ functionsT,
-			_ infoT) {
-			a.Spec.BackupTasks[0].VolumeTemplate[0].Source = nil
+			`no volume "cash"; it has ${INTERIM_VOLUME}, ${RESTIC_CACHE_VOLUME}, config, cache`,
 		},
-			v1alpha1.ReasonInvalidTask, `volume "config" has no source`},
-		"a volume named like Cairn's": {func(_ addonT, _ functionsT,
-			i infoT) {
-			i.JobTemplate.Spec.Volumes[0].Name = "credentials"
+		"a volume without a source": {
+			func(a addonT, _ functionsT,
+				_ infoT,
+			) {
+				a.Spec.BackupTasks[0].VolumeTemplate[0].Source = nil
+			},
+			v1alpha1.ReasonInvalidTask, `volume "config" has no source`,
 		},
-			v1alpha1.ReasonInvalidTask, `addon.jobTemplate.spec.volumes[0].name: a volume of Cairn has the name "credentials"`},
-		"a mount over the credentials": {func(_ addonT, f functionsT, _ infoT) {
-			f["app.check"].Spec.VolumeMounts = mountAt("/cairn/credentials/x")
+		"a volume named like Cairn's": {
+			func(_ addonT, _ functionsT,
+				i infoT,
+			) {
+				i.JobTemplate.Spec.Volumes[0].Name = "credentials"
+			},
+			v1alpha1.ReasonInvalidTask, `addon.jobTemplate.spec.volumes[0].name: a volume of Cairn has the name "credentials"`,
 		},
-			v1alpha1.ReasonInvalidTask, "lies in /cairn"},
-		"a mount over the token": {func(_ addonT, f functionsT,
-			_ infoT) {
-			f["pvc-backup"].Spec.VolumeMounts = mountAt("/var/run/secrets")
+		"a mount over the credentials": {
+			func(_ addonT, f functionsT, _ infoT) {
+				f["app.check"].Spec.VolumeMounts = mountAt("/cairn/credentials/x")
+			},
+			v1alpha1.ReasonInvalidTask, "lies in /cairn",
 		},
-			v1alpha1.ReasonInvalidTask, "lies in /var/run/secrets"},
+		"a mount over the token": {
+			func(_ addonT, f functionsT,
+				_ infoT,
+			) {
+				f["pvc-backup"].Spec.VolumeMounts = mountAt("/var/run/secrets")
+			},
+			v1alpha1.ReasonInvalidTask, "lies in /var/run/secrets",
+		},
 		"a mount of an unknown volume": {func(_ addonT, f functionsT, _ infoT) {
 			f["app.check"].Spec.VolumeMounts = []corev1.VolumeMount{{Name: "nobody", MountPath: "/x"}}
 		}, v1alpha1.ReasonInvalidTask, `there is no volume "nobody"`},
 		"a mount of Cairn's own volume": {func(_ addonT, f functionsT, _ infoT) {
 			f["app.check"].Spec.VolumeMounts = []corev1.VolumeMount{{Name: "credentials", MountPath: "/x"}}
 		}, v1alpha1.ReasonInvalidTask, `there is no volume "credentials"`},
-		"two mounts at one place": {func(_ addonT, f functionsT,
-			_ infoT) {
-			f["app.check"].Spec.VolumeMounts = mountAt("/etc/app")
+		"two mounts at one place": {
+			func(_ addonT, f functionsT,
+				_ infoT,
+			) {
+				f["app.check"].Spec.VolumeMounts = mountAt("/etc/app")
+			},
+			v1alpha1.ReasonInvalidTask, "both mounted at /etc/app",
 		},
-			v1alpha1.ReasonInvalidTask, "both mounted at /etc/app"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
@@ -335,10 +375,13 @@ func TestStepsSeeTheTargetAsTheTaskSays(t *testing.T) {
 	g := NewWithT(t)
 	in := backupInput()
 	in.Target.Task, _, _ = resolveSteps(t, false, func(a *v1alpha1.Addon, _ map[string]*v1alpha1.Function,
-		_ *v1alpha1.AddonInfo) {
+		_ *v1alpha1.AddonInfo,
+	) {
 		a.Spec.BackupTasks[0].Steps = []v1alpha1.TaskStep{
-			{Name: "app.check", TargetAccess: v1alpha1.TargetAccessReadWrite}, {Name: "app.check"},
-			{Name: "app.check", TargetAccess: v1alpha1.TargetAccessNone}, {Name: "pvc-backup"},
+			{Name: "app.check", TargetAccess: v1alpha1.TargetAccessReadWrite},
+			{Name: "app.check"},
+			{Name: "app.check", TargetAccess: v1alpha1.TargetAccessNone},
+			{Name: "pvc-backup"},
 		}
 	})
 	job, err := moverjob.BackupJob(in)
@@ -386,7 +429,8 @@ func TestPrivilegeOfStepsAndSettings(t *testing.T) {
 		"a step without AppArmor":           security(corev1.SecurityContext{AppArmorProfile: &corev1.AppArmorProfile{Type: corev1.AppArmorProfileTypeUnconfined}}),
 		"a step that sees all of proc":      security(corev1.SecurityContext{ProcMount: &unmasked}),
 		"a step of another SELinux type": security(corev1.SecurityContext{
-			SELinuxOptions: &corev1.SELinuxOptions{Type: "spc_t"}}),
+			SELinuxOptions: &corev1.SELinuxOptions{Type: "spc_t"},
+		}),
 		"a host path": volume(v1alpha1.VolumeSource{HostPath: &corev1.HostPathVolumeSource{Path: "/"}}),
 		"a share":     volume(v1alpha1.VolumeSource{NFS: &corev1.NFSVolumeSource{Server: "n", Path: "/"}}),
 		"a mover as root": func(_ *v1alpha1.Addon, _ map[string]*v1alpha1.Function, info *v1alpha1.AddonInfo) {
@@ -424,8 +468,10 @@ func TestPodSettingsOfAFunction(t *testing.T) {
 	g := NewWithT(t)
 	in := functionInput()
 	in.Variables = []corev1.EnvVar{{Name: "PASSWORD", Value: "last"}}
-	in.Settings = &v1alpha1.ContainerRuntimeSettings{Env: []corev1.EnvVar{{Name: "PASSWORD", Value: "second"},
-		{Name: "LANG", Value: "fr"}}}
+	in.Settings = &v1alpha1.ContainerRuntimeSettings{Env: []corev1.EnvVar{
+		{Name: "PASSWORD", Value: "second"},
+		{Name: "LANG", Value: "fr"},
+	}}
 	in.Pod = &v1alpha1.PodRuntimeSettings{
 		SecurityContext: &v1alpha1.MoverSecurityContext{RunAsUser: new(int64(1000)), SupplementalGroups: []int64{2000}},
 		NodeSelector:    map[string]string{"disk": "ssd"}, NodeName: "n1",
@@ -434,8 +480,10 @@ func TestPodSettingsOfAFunction(t *testing.T) {
 	job, err := moverjob.FunctionJob(in)
 	g.Expect(err).NotTo(HaveOccurred())
 	template := job.Spec.Template
-	g.Expect(template.Labels).To(Equal(map[string]string{"a": "b", "team": "db",
-		v1alpha1.LabelManagedBy: v1alpha1.ManagedByCairn}))
+	g.Expect(template.Labels).To(Equal(map[string]string{
+		"a": "b", "team": "db",
+		v1alpha1.LabelManagedBy: v1alpha1.ManagedByCairn,
+	}))
 	g.Expect(template.Annotations).To(Equal(map[string]string{"note": "x"}))
 	g.Expect(*template.Spec.SecurityContext.RunAsUser).To(Equal(int64(1000)))
 	g.Expect(template.Spec.SecurityContext.SupplementalGroups).To(Equal([]int64{2000}))

@@ -5,7 +5,6 @@ import (
 
 	. "github.com/onsi/gomega"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
-
 	"sigs.k8s.io/yaml"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
@@ -21,19 +20,25 @@ func TestABaseBackupIsUnpackedIntoADirectory(t *testing.T) {
 	resolve := func(params string) (v1alpha1.ResolvedTask, *v1alpha1.ResolvedError) {
 		for _, a := range addons {
 			if a.Name == "postgres-addon" {
-				reference := v1alpha1.TaskReference{Name: "physical-backup-restore",
-					Params: &apiextensionsv1.JSON{Raw: []byte(params)}}
+				reference := v1alpha1.TaskReference{
+					Name:   "physical-backup-restore",
+					Params: &apiextensionsv1.JSON{Raw: []byte(params)},
+				}
 				got, _, refusal := catalog.Resolve(a, func(n string) *v1alpha1.Function { return functions[n] },
-					v1alpha1.AddonInfo{Name: a.Name,
-						Tasks: []v1alpha1.TaskReference{reference}}, true, catalog.Variables{MoverImage: "mover:v1", TargetKind: "PersistentVolumeClaim", TargetName: "data"})
+					v1alpha1.AddonInfo{
+						Name:  a.Name,
+						Tasks: []v1alpha1.TaskReference{reference},
+					}, true, catalog.Variables{MoverImage: "mover:v1", TargetKind: "PersistentVolumeClaim", TargetName: "data"})
 				return got, refusal
 			}
 		}
 		return v1alpha1.ResolvedTask{}, nil
 	}
 	g := NewWithT(t)
-	for params, want := range map[string]string{`{}`: "--unpack=pgdata",
-		`{"directory":"18/docker"}`: "--unpack=18/docker"} {
+	for params, want := range map[string]string{
+		`{}`:                        "--unpack=pgdata",
+		`{"directory":"18/docker"}`: "--unpack=18/docker",
+	} {
 		got, refusal := resolve(params)
 		g.Expect(refusal).To(BeNil(), params)
 		g.Expect(got.Image).To(Equal("mover:v1"))
@@ -69,8 +74,10 @@ func TestAProgramUnpacksIntoAVolume(t *testing.T) {
 		g.Expect(refusal).To(BeNil())
 		in := restoreInput()
 		in.Resolved.Task = resolved
-		in.Host = v1alpha1.ResolvedRestoreHost{Name: "target",
-			Volumes: []v1alpha1.ResolvedRestoreVolume{{Component: "dump", ID: "k1", ClaimName: "data", Stream: stream}}}
+		in.Host = v1alpha1.ResolvedRestoreHost{
+			Name:    "target",
+			Volumes: []v1alpha1.ResolvedRestoreVolume{{Component: "dump", ID: "k1", ClaimName: "data", Stream: stream}},
+		}
 		in.Restore.Group = true
 		job, err := moverjob.RestoreJob(in)
 		g.Expect(err).NotTo(HaveOccurred())

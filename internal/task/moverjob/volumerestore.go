@@ -93,8 +93,10 @@ func (in VolumeRestoreInput) claim(
 	p := v.Provision
 	spec := *t.Spec.DeepCopy()
 	spec.StorageClassName, spec.AccessModes, spec.VolumeMode = p.StorageClassName, p.AccessModes, new(p.VolumeMode)
-	spec.DataSource = &corev1.TypedLocalObjectReference{APIGroup: new("snapshot.storage.k8s.io"),
-		Kind: "VolumeSnapshot", Name: p.VolumeSnapshot}
+	spec.DataSource = &corev1.TypedLocalObjectReference{
+		APIGroup: new("snapshot.storage.k8s.io"),
+		Kind:     "VolumeSnapshot", Name: p.VolumeSnapshot,
+	}
 	spec.DataSourceRef = nil
 	requests := corev1.ResourceList{}
 	maps.Copy(requests, spec.Resources.Requests)

@@ -21,7 +21,8 @@ func volumesInput() moverjob.VolumeRestoreInput {
 		Args: []string{"volume-restore", "--wait-timeout=10m", "--bind=true"},
 	}
 	provision := func(of string, mode corev1.PersistentVolumeMode,
-		binding v1alpha1.ClaimBinding) *v1alpha1.ResolvedProvision {
+		binding v1alpha1.ClaimBinding,
+	) *v1alpha1.ResolvedProvision {
 		return &v1alpha1.ResolvedProvision{
 			VolumeSnapshot: of, StorageClassName: new("fast"),
 			AccessModes: []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOnce},

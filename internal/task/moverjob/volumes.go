@@ -31,8 +31,10 @@ func volumeName(i int) string { return "component-" + strconv.Itoa(i) }
 
 // mount returns the mount of component i in the blueprint.
 func (v volume) mount(i int, readOnly bool) corev1.VolumeMount {
-	return corev1.VolumeMount{Name: volumeName(i), MountPath: cmp.Or(v.mountPath, path.Join(task.VolumesDir, v.component)),
-		SubPath: v.subPath, ReadOnly: readOnly}
+	return corev1.VolumeMount{
+		Name: volumeName(i), MountPath: cmp.Or(v.mountPath, path.Join(task.VolumesDir, v.component)),
+		SubPath: v.subPath, ReadOnly: readOnly,
+	}
 }
 
 // mounts returns the volumes of the pod and their mounts in the mover's container.

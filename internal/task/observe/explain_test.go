@@ -11,12 +11,16 @@ import (
 
 func TestExplain(t *testing.T) {
 	for name, tc := range map[string]struct{ reason, event, message, want, says string }{
-		"a quota": {v1alpha1.ReasonPodNotCreated, "FailedCreate",
+		"a quota": {
+			v1alpha1.ReasonPodNotCreated, "FailedCreate",
 			`pods "j-x" is forbidden: exceeded quota: small, requested: pods=1`,
-			v1alpha1.ReasonQuotaExceeded, "exceeded quota: small"},
-		"a quota that wants limits": {v1alpha1.ReasonPodNotCreated, "FailedCreate",
+			v1alpha1.ReasonQuotaExceeded, "exceeded quota: small",
+		},
+		"a quota that wants limits": {
+			v1alpha1.ReasonPodNotCreated, "FailedCreate",
 			`pods "j-x" is forbidden: failed quota: small: must specify limits.cpu`,
-			v1alpha1.ReasonQuotaExceeded, "must specify limits.cpu"},
+			v1alpha1.ReasonQuotaExceeded, "must specify limits.cpu",
+		},
 		"an admission policy": {
 			v1alpha1.ReasonPodNotCreated, "FailedCreate", `violates PodSecurity "restricted"`,
 			v1alpha1.ReasonPodNotCreated, "violates PodSecurity",

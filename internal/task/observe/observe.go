@@ -101,8 +101,10 @@ func noPod(job *batchv1.Job, now time.Time) Observation {
 	if job.Spec.Suspend != nil && *job.Spec.Suspend {
 		return Observation{State: StateWaiting, Reason: v1alpha1.ReasonPending, Message: "the Job is suspended"}
 	}
-	return limited(Observation{Reason: v1alpha1.ReasonPodNotCreated,
-		Message: "no pod could be created: see the events of the Job (most often a quota or an admission policy)"},
+	return limited(Observation{
+		Reason:  v1alpha1.ReasonPodNotCreated,
+		Message: "no pod could be created: see the events of the Job (most often a quota or an admission policy)",
+	},
 		job.CreationTimestamp.Time, noPodLimit, now)
 }
 
@@ -145,13 +147,17 @@ func pending(pod *corev1.Pod, now time.Time) Observation {
 			return limited(Observation{Reason: v1alpha1.ReasonImagePullFailed, Message: "image " + s.Image +
 				" cannot be pulled: " + s.State.Waiting.Reason}, since, imagePullLimit, now)
 		case "CreateContainerConfigError", "CreateContainerError", "RunContainerError":
-			return limited(Observation{Reason: v1alpha1.ReasonPodNotStarted,
-				Message: task.Cut(s.State.Waiting.Reason+": "+s.State.Waiting.Message, 512)}, since, imagePullLimit, now)
+			return limited(Observation{
+				Reason:  v1alpha1.ReasonPodNotStarted,
+				Message: task.Cut(s.State.Waiting.Reason+": "+s.State.Waiting.Message, 512),
+			}, since, imagePullLimit, now)
 		}
 	}
 	if !mounted {
-		stuck := limited(Observation{Reason: v1alpha1.ReasonPodNotStarted,
-			Message: "the node cannot mount the volumes of the pod or give it a network: see the events of the pod"}, since, mountLimit, now)
+		stuck := limited(Observation{
+			Reason:  v1alpha1.ReasonPodNotStarted,
+			Message: "the node cannot mount the volumes of the pod or give it a network: see the events of the pod",
+		}, since, mountLimit, now)
 		if stuck.State == StateFailed {
 			return stuck
 		}

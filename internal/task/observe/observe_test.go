@@ -41,24 +41,30 @@ func podWith(change func(*corev1.Pod)) *corev1.Pod {
 
 func podCondition(kind corev1.PodConditionType, status corev1.ConditionStatus, reason string) func(*corev1.Pod) {
 	return func(p *corev1.Pod) {
-		p.Status.Conditions = append(p.Status.Conditions, corev1.PodCondition{Type: kind, Status: status,
-			Reason: reason, LastTransitionTime: metav1.NewTime(began)})
+		p.Status.Conditions = append(p.Status.Conditions, corev1.PodCondition{
+			Type: kind, Status: status,
+			Reason: reason, LastTransitionTime: metav1.NewTime(began),
+		})
 	}
 }
 
 func podWaits(reason string) func(*corev1.Pod) {
 	return func(p *corev1.Pod) {
 		podCondition(corev1.PodScheduled, corev1.ConditionTrue, "")(p)
-		p.Status.ContainerStatuses = []corev1.ContainerStatus{{Name: task.Container, Image: "mover:v1",
-			State: corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: reason}}}}
+		p.Status.ContainerStatuses = []corev1.ContainerStatus{{
+			Name: task.Container, Image: "mover:v1",
+			State: corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: reason}},
+		}}
 	}
 }
 
 func podEnded(end corev1.ContainerStateTerminated) func(*corev1.Pod) {
 	return func(p *corev1.Pod) {
 		p.Status.Phase = corev1.PodFailed
-		p.Status.ContainerStatuses = []corev1.ContainerStatus{{Name: task.Container,
-			State: corev1.ContainerState{Terminated: &end}}}
+		p.Status.ContainerStatuses = []corev1.ContainerStatus{{
+			Name:  task.Container,
+			State: corev1.ContainerState{Terminated: &end},
+		}}
 	}
 }
 
@@ -82,8 +88,10 @@ func TestAStepThatFailedNamesItself(t *testing.T) {
 	pod := podWith(func(p *corev1.Pod) {
 		p.Namespace = "shop"
 		stepIs("first-0", corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{}})(p)
-		stepIs("app-export-1", corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{ExitCode: 3,
-			Message: "s3cr3t"}})(p)
+		stepIs("app-export-1", corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{
+			ExitCode: 3,
+			Message:  "s3cr3t",
+		}})(p)
 	})
 	o := observe.Observe(jobWith(ended(batchv1.JobFailed, "BackoffLimitExceeded")), []corev1.Pod{*pod}, began)
 	g.Expect(o.Message).To(Equal("step app-export-1 of the task failed with exit code 3; the mover did not run. While the pod exists, see: kubectl logs -n shop j-abcde -c app-export-1"))
@@ -148,16 +156,20 @@ func TestObserve(t *testing.T) {
 			job: jobWith(), pod: both(podWaits("ContainerCreating"), podCondition(corev1.PodReadyToStartContainers,
 				corev1.ConditionTrue, "")), after: time.Hour, state: observe.StateWaiting,
 		},
-		"an image that can't be pulled once the volumes are mounted, late": {job: jobWith(),
+		"an image that can't be pulled once the volumes are mounted, late": {
+			job: jobWith(),
 			pod: both(podWaits("ErrImagePull"), func(p *corev1.Pod) {
 				p.Status.Conditions = append(p.Status.Conditions, corev1.PodCondition{
 					Type: corev1.PodReadyToStartContainers, Status: corev1.ConditionTrue,
 					LastTransitionTime: metav1.NewTime(began.Add(3 * time.Minute)),
 				})
-			}), after: 4 * time.Minute, state: observe.StateWaiting},
-		"a pod that has not started and can't be deleted": {job: jobWith(), pod: both(podWaits("ContainerCreating"),
-			func(p *corev1.Pod) { p.DeletionTimestamp = new(metav1.NewTime(began)) }), after: 6 * time.Minute,
-			state: observe.StateFailed, reason: v1alpha1.ReasonNodeLost},
+			}), after: 4 * time.Minute, state: observe.StateWaiting,
+		},
+		"a pod that has not started and can't be deleted": {
+			job: jobWith(), pod: both(podWaits("ContainerCreating"),
+				func(p *corev1.Pod) { p.DeletionTimestamp = new(metav1.NewTime(began)) }), after: 6 * time.Minute,
+			state: observe.StateFailed, reason: v1alpha1.ReasonNodeLost,
+		},
 		"a pod without a node for a while": {
 			job: jobWith(), pod: podCondition(corev1.PodScheduled, corev1.ConditionFalse, "Unschedulable"),
 			after: 4 * time.Minute, state: observe.StateWaiting,
@@ -177,10 +189,12 @@ func TestObserve(t *testing.T) {
 			job: jobWith(), pod: both(running, podCondition(corev1.PodReady, corev1.ConditionFalse, "NodeNotReady")),
 			after: 6 * time.Minute, state: observe.StateFailed, reason: v1alpha1.ReasonNodeLost,
 		},
-		"a pod that can't be deleted": {job: jobWith(),
+		"a pod that can't be deleted": {
+			job:   jobWith(),
 			pod:   both(running, func(p *corev1.Pod) { p.DeletionTimestamp = new(metav1.NewTime(began)) }),
 			after: 6 * time.Minute,
-			state: observe.StateFailed, reason: v1alpha1.ReasonNodeLost},
+			state: observe.StateFailed, reason: v1alpha1.ReasonNodeLost,
+		},
 		"a Job that succeeded": {
 			job: jobWith(ended(batchv1.JobComplete, "")), pod: podEnded(corev1.ContainerStateTerminated{Message: good}),
 			state: observe.StateSucceeded, result: true,
@@ -220,19 +234,27 @@ func TestObserve(t *testing.T) {
 			job: jobWith(ended(batchv1.JobFailureTarget, "BackoffLimitExceeded")), state: observe.StateFailed,
 			reason: v1alpha1.ReasonPodDeleted,
 		},
-		"a pod that is being deleted": {job: jobFailed("BackoffLimitExceeded"),
+		"a pod that is being deleted": {
+			job:   jobFailed("BackoffLimitExceeded"),
 			pod:   both(podEnded(corev1.ContainerStateTerminated{ExitCode: 143}), deleted),
-			state: observe.StateFailed, reason: v1alpha1.ReasonPodDeleted},
-		"a pod that is being deleted whose mover was told to stop": {job: jobFailed("BackoffLimitExceeded"),
+			state: observe.StateFailed, reason: v1alpha1.ReasonPodDeleted,
+		},
+		"a pod that is being deleted whose mover was told to stop": {
+			job: jobFailed("BackoffLimitExceeded"),
 			pod: both(podEnded(corev1.ContainerStateTerminated{ExitCode: task.ExitCancelled, Message: stopped}),
 				deleted),
-			state: observe.StateFailed, reason: v1alpha1.ReasonPodDeleted, result: true},
-		"a pod that is being deleted after its mover failed": {job: jobFailed("BackoffLimitExceeded"),
+			state: observe.StateFailed, reason: v1alpha1.ReasonPodDeleted, result: true,
+		},
+		"a pod that is being deleted after its mover failed": {
+			job:   jobFailed("BackoffLimitExceeded"),
 			pod:   both(podEnded(corev1.ContainerStateTerminated{ExitCode: 6, Message: bad}), deleted),
-			state: observe.StateFailed, reason: v1alpha1.ReasonWrongPassword, result: true},
-		"a mover that was told to stop": {job: jobFailed("BackoffLimitExceeded"),
+			state: observe.StateFailed, reason: v1alpha1.ReasonWrongPassword, result: true,
+		},
+		"a mover that was told to stop": {
+			job:   jobFailed("BackoffLimitExceeded"),
 			pod:   podEnded(corev1.ContainerStateTerminated{ExitCode: task.ExitCancelled, Message: stopped}),
-			state: observe.StateFailed, reason: v1alpha1.ReasonCancelled, result: true},
+			state: observe.StateFailed, reason: v1alpha1.ReasonCancelled, result: true,
+		},
 		"a pod that was evicted, the Job not yet counted": {
 			job: jobWith(), pod: both(disruption("EvictionByEvictionAPI"), deleted), state: observe.StateFailed,
 			reason: v1alpha1.ReasonEvicted,
@@ -264,44 +286,62 @@ func TestObserve(t *testing.T) {
 			job: jobFailed("BackoffLimitExceeded"), pod: disruption("PreemptionByScheduler"), state: observe.StateFailed,
 			reason: v1alpha1.ReasonEvicted,
 		},
-		"a pod that its node evicted": {job: jobFailed("BackoffLimitExceeded"),
+		"a pod that its node evicted": {
+			job: jobFailed("BackoffLimitExceeded"),
 			pod: both(podEnded(corev1.ContainerStateTerminated{ExitCode: 137}),
 				func(p *corev1.Pod) { p.Status.Reason = "Evicted" }),
-			state: observe.StateFailed, reason: v1alpha1.ReasonEvicted},
-		"a pod whose node was shut down": {job: jobFailed("BackoffLimitExceeded"),
+			state: observe.StateFailed, reason: v1alpha1.ReasonEvicted,
+		},
+		"a pod whose node was shut down": {
+			job: jobFailed("BackoffLimitExceeded"),
 			pod: both(podEnded(corev1.ContainerStateTerminated{ExitCode: 137}),
 				func(p *corev1.Pod) { p.Status.Reason = "NodeShutdown" }),
-			state: observe.StateFailed, reason: v1alpha1.ReasonNodeLost},
+			state: observe.StateFailed, reason: v1alpha1.ReasonNodeLost,
+		},
 		"a step that runs": {
 			job: jobWith(), pod: both(podWaits("PodInitializing"),
 				stepIs("app-export-0", corev1.ContainerState{Running: &corev1.ContainerStateRunning{}})),
 			after: time.Hour, state: observe.StateRunning,
 		},
-		"a step that failed": {job: jobFailed("BackoffLimitExceeded"),
+		"a step that failed": {
+			job: jobFailed("BackoffLimitExceeded"),
 			pod: stepIs("app-export-0",
 				corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{ExitCode: 3, Message: "s3cr3t"}}),
-			state: observe.StateFailed, reason: v1alpha1.ReasonStepFailed},
-		"a step that needed too much memory": {job: jobFailed("BackoffLimitExceeded"),
+			state: observe.StateFailed, reason: v1alpha1.ReasonStepFailed,
+		},
+		"a step that needed too much memory": {
+			job: jobFailed("BackoffLimitExceeded"),
 			pod: stepIs("app-export-0",
-				corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{ExitCode: 137,
-					Reason: "OOMKilled"}}),
-			state: observe.StateFailed, reason: v1alpha1.ReasonStepFailed},
-		"a step that the deadline ended": {job: jobFailed(batchv1.JobReasonDeadlineExceeded),
+				corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{
+					ExitCode: 137,
+					Reason:   "OOMKilled",
+				}}),
+			state: observe.StateFailed, reason: v1alpha1.ReasonStepFailed,
+		},
+		"a step that the deadline ended": {
+			job: jobFailed(batchv1.JobReasonDeadlineExceeded),
 			pod: stepIs("app-export-0",
 				corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{ExitCode: 143}}),
-			state: observe.StateFailed, reason: v1alpha1.ReasonDeadlineExceeded},
-		"a step whose node was lost": {job: jobFailed("BackoffLimitExceeded"),
+			state: observe.StateFailed, reason: v1alpha1.ReasonDeadlineExceeded,
+		},
+		"a step whose node was lost": {
+			job: jobFailed("BackoffLimitExceeded"),
 			pod: both(stepIs("app-export-0",
 				corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{ExitCode: 143}}),
 				podCondition(corev1.DisruptionTarget, corev1.ConditionTrue, "")),
-			state: observe.StateFailed, reason: v1alpha1.ReasonNodeLost},
-		"an image that can't be pulled after a long step": {job: jobWith(),
+			state: observe.StateFailed, reason: v1alpha1.ReasonNodeLost,
+		},
+		"an image that can't be pulled after a long step": {
+			job: jobWith(),
 			pod: both(podWaits("ErrImagePull"),
 				stepIs("app-export-0", corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{FinishedAt: metav1.NewTime(began.Add(time.Hour))}})),
-			after: time.Hour + time.Minute, state: observe.StateRunning},
+			after: time.Hour + time.Minute, state: observe.StateRunning,
+		},
 		"a Function that failed": {job: jobFailed("BackoffLimitExceeded"), pod: func(p *corev1.Pod) {
-			p.Status.ContainerStatuses = []corev1.ContainerStatus{{Name: moverjob.FunctionContainerName,
-				State: corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{ExitCode: 3}}}}
+			p.Status.ContainerStatuses = []corev1.ContainerStatus{{
+				Name:  moverjob.FunctionContainerName,
+				State: corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{ExitCode: 3}},
+			}}
 		}, state: observe.StateFailed, reason: v1alpha1.ReasonJobFailed},
 		"another Job's pod": {
 			job: jobWith(), pod: both(podWaits("ErrImagePull"),
@@ -337,6 +377,8 @@ func TestAStateThatEndsByItselfSaysWhenToLookAgain(t *testing.T) {
 	pod = podWith(podWaits("ContainerCreating"))
 	podCondition(corev1.PodReadyToStartContainers, corev1.ConditionFalse, "")(pod)
 	o = observe.Observe(jobWith(), []corev1.Pod{*pod}, began.Add(time.Minute))
-	g.Expect(o).To(Equal(observe.Observation{State: observe.StateWaiting, Reason: v1alpha1.ReasonPending,
-		Recheck: 14 * time.Minute}), "every pod starts this way")
+	g.Expect(o).To(Equal(observe.Observation{
+		State: observe.StateWaiting, Reason: v1alpha1.ReasonPending,
+		Recheck: 14 * time.Minute,
+	}), "every pod starts this way")
 }

@@ -38,8 +38,10 @@ func TestObserveSidecar(t *testing.T) {
 	}
 	unheard := func(ago time.Duration) func(*corev1.Pod, *corev1.ContainerStatus) {
 		return func(p *corev1.Pod, _ *corev1.ContainerStatus) {
-			p.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodReady, Status: corev1.ConditionUnknown,
-				LastTransitionTime: metav1.NewTime(now.Add(-ago))}}
+			p.Status.Conditions = []corev1.PodCondition{{
+				Type: corev1.PodReady, Status: corev1.ConditionUnknown,
+				LastTransitionTime: metav1.NewTime(now.Add(-ago)),
+			}}
 		}
 	}
 	tests := map[string]struct {
@@ -96,15 +98,19 @@ func TestObserveSidecar(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
-			got := observe.ObserveSidecar(tt.pod, observe.SidecarAtWork{Container: "cairn", Since: now.Add(-tt.since),
-				Begun: tt.begun, Restarts: 7}, now)
+			got := observe.ObserveSidecar(tt.pod, observe.SidecarAtWork{
+				Container: "cairn", Since: now.Add(-tt.since),
+				Begun: tt.begun, Restarts: 7,
+			}, now)
 			g.Expect(got.State).To(Equal(tt.state))
 			g.Expect(got.Reason).To(Equal(tt.reason))
 			g.Expect(got.Recheck > 0).To(Equal(tt.state != observe.StateFailed), "pods of workloads are not watched")
 			g.Expect(got.Recheck).To(BeNumerically("<=", 10*time.Second))
 		})
 	}
-	NewWithT(t).Expect(observe.ObserveSidecar(pod(crashed(10)), observe.SidecarAtWork{Container: "cairn", Begun: true,
-		Restarts: 7}, now).Message).
+	NewWithT(t).Expect(observe.ObserveSidecar(pod(crashed(10)), observe.SidecarAtWork{
+		Container: "cairn", Begun: true,
+		Restarts: 7,
+	}, now).Message).
 		To(ContainSubstring("OOMKilled"))
 }

@@ -116,8 +116,10 @@ func (l *Listener) Template(namespace, name, body string) *v1alpha1.HookTemplate
 		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name},
 		Spec: v1alpha1.HookTemplateSpec{
 			Action: &v1alpha1.HookAction{HTTPPost: &v1alpha1.HookHTTPPostAction{
-				HookHTTPGetAction: v1alpha1.HookHTTPGetAction{Host: at.Hostname(), Port: intstr.FromInt(port),
-					Path: "/" + name}, Body: body,
+				HookHTTPGetAction: v1alpha1.HookHTTPGetAction{
+					Host: at.Hostname(), Port: intstr.FromInt(port),
+					Path: "/" + name,
+				}, Body: body,
 			}},
 			Executor: &v1alpha1.HookExecutor{Type: v1alpha1.HookExecutorOperator},
 		},

@@ -61,7 +61,8 @@ func (k *Killer) write(do func() error) error {
 func (k *Killer) Client(c client.WithWatch) client.WithWatch {
 	return interceptor.NewClient(c, interceptor.Funcs{
 		Get: func(ctx context.Context, c client.WithWatch, key client.ObjectKey, obj client.Object,
-			opts ...client.GetOption) error {
+			opts ...client.GetOption,
+		) error {
 			if k.dead {
 				return ErrKilled
 			}
@@ -83,23 +84,28 @@ func (k *Killer) Client(c client.WithWatch) client.WithWatch {
 			return k.write(func() error { return c.Update(ctx, obj, opts...) })
 		},
 		Patch: func(ctx context.Context, c client.WithWatch, obj client.Object, patch client.Patch,
-			opts ...client.PatchOption) error {
+			opts ...client.PatchOption,
+		) error {
 			return k.write(func() error { return c.Patch(ctx, obj, patch, opts...) })
 		},
 		Apply: func(ctx context.Context, c client.WithWatch, obj runtime.ApplyConfiguration,
-			opts ...client.ApplyOption) error {
+			opts ...client.ApplyOption,
+		) error {
 			return k.write(func() error { return c.Apply(ctx, obj, opts...) })
 		},
 		SubResourceApply: func(ctx context.Context, c client.Client, sub string, obj runtime.ApplyConfiguration,
-			opts ...client.SubResourceApplyOption) error {
+			opts ...client.SubResourceApplyOption,
+		) error {
 			return k.write(func() error { return c.SubResource(sub).Apply(ctx, obj, opts...) })
 		},
 		SubResourceUpdate: func(ctx context.Context, c client.Client, sub string, obj client.Object,
-			opts ...client.SubResourceUpdateOption) error {
+			opts ...client.SubResourceUpdateOption,
+		) error {
 			return k.write(func() error { return c.SubResource(sub).Update(ctx, obj, opts...) })
 		},
 		SubResourcePatch: func(ctx context.Context, c client.Client, sub string, obj client.Object, patch client.Patch,
-			opts ...client.SubResourcePatchOption) error {
+			opts ...client.SubResourcePatchOption,
+		) error {
 			return k.write(func() error { return c.SubResource(sub).Patch(ctx, obj, patch, opts...) })
 		},
 	})

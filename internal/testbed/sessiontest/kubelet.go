@@ -67,8 +67,10 @@ func Fail(reason string) Outcome {
 // TaskOf returns the task that a Job gives its mover.
 func TaskOf(job *batchv1.Job) task.Task {
 	text := job.Spec.Template.Annotations[v1alpha1.AnnotationTask]
-	for _, kind := range []task.Kind{task.KindBackup, task.KindRestore, task.KindVolumeSnapshot, task.KindVolumeRestore,
-		task.KindVolumeMount} {
+	for _, kind := range []task.Kind{
+		task.KindBackup, task.KindRestore, task.KindVolumeSnapshot, task.KindVolumeRestore,
+		task.KindVolumeMount,
+	} {
 		if t, err := task.Decode([]byte(text), kind); err == nil {
 			return t
 		}

@@ -41,13 +41,17 @@ func Create(t testing.TB, c client.Client, objects ...client.Object) {
 func Storage(t testing.TB, c client.Client, storageNamespace, namespace string) {
 	t.Helper()
 	Create(t, c,
-		&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: storageNamespace, Name: storageSecret},
+		&corev1.Secret{
+			ObjectMeta: metav1.ObjectMeta{Namespace: storageNamespace, Name: storageSecret},
 			Data: map[string][]byte{
 				v1alpha1.S3AccessKeyID: []byte("id"), v1alpha1.S3SecretAccessKey: []byte("key"),
 				"unrelated": []byte("x"),
-			}},
-		&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: EncryptionName},
-			Data: map[string][]byte{v1alpha1.EncryptionPassword: []byte("secret")}},
+			},
+		},
+		&corev1.Secret{
+			ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: EncryptionName},
+			Data:       map[string][]byte{v1alpha1.EncryptionPassword: []byte("secret")},
+		},
 		&v1alpha1.BackupStorage{
 			ObjectMeta: metav1.ObjectMeta{Namespace: storageNamespace, Name: StorageName},
 			Spec: v1alpha1.BackupStorageSpec{

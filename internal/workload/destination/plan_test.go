@@ -115,8 +115,10 @@ func TestWhichClaimsAreMadeOfWhichVolumeSnapshots(t *testing.T) {
 			want:      []string{"node-a: on-node-a of a-1", "node-b: on-node-b of b-1"},
 		},
 		"VolumeSnapshots that templates name": {
-			templates: []v1alpha1.RestoreClaimTemplate{named("data-${POD_ORDINAL}", fromShot("data-${POD_ORDINAL}-9")),
-				named("one", fromShot("one-9"))}, replicas: 2,
+			templates: []v1alpha1.RestoreClaimTemplate{
+				named("data-${POD_ORDINAL}", fromShot("data-${POD_ORDINAL}-9")),
+				named("one", fromShot("one-9")),
+			}, replicas: 2,
 			want: []string{"pod-0: data-0 of data-0-9", "pod-1: data-1 of data-1-9", "target: one of one-9"},
 		},
 		"one VolumeSnapshot for all pods": {

@@ -31,14 +31,18 @@ func TestTheRoomOfAQuota(t *testing.T) {
 		goes, comes []*corev1.PersistentVolumeClaim
 		says        string
 	}{
-		"one for one": {hard: list("persistentvolumeclaims", "1"),
+		"one for one": {
+			hard: list("persistentvolumeclaims", "1"),
 			used: list("persistentvolumeclaims", "1"), goes: []*corev1.PersistentVolumeClaim{claim("1Gi", "fast")},
-			comes: []*corev1.PersistentVolumeClaim{claim("1Gi", "fast")}},
-		"two for one": {hard: list("count/persistentvolumeclaims", "2"),
+			comes: []*corev1.PersistentVolumeClaim{claim("1Gi", "fast")},
+		},
+		"two for one": {
+			hard:  list("count/persistentvolumeclaims", "2"),
 			used:  list("count/persistentvolumeclaims", "2"),
 			goes:  []*corev1.PersistentVolumeClaim{claim("1Gi", "fast")},
 			comes: []*corev1.PersistentVolumeClaim{claim("1Gi", "fast"), claim("1Gi", "fast")},
-			says:  "count/persistentvolumeclaims would be 3 of 2"},
+			says:  "count/persistentvolumeclaims would be 3 of 2",
+		},
 		"a larger one": {
 			hard: list("requests.storage", "10Gi"), used: list("requests.storage", "9Gi"),
 			goes:  []*corev1.PersistentVolumeClaim{claim("1Gi", "fast")},

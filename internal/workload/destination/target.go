@@ -120,8 +120,10 @@ func (r *resolver) intoClaim() ([]v1alpha1.ResolvedRestoreHost, *v1alpha1.Resolv
 		return nil, err
 	}
 	v := r.volume(r.Components[0], v1alpha1.ResolvedVolume{ClaimName: r.Claim.Name})
-	return []v1alpha1.ResolvedRestoreHost{{Name: workload.HostTarget, SecurityContext: context,
-		Volumes: []v1alpha1.ResolvedRestoreVolume{v}}}, nil
+	return []v1alpha1.ResolvedRestoreHost{{
+		Name: workload.HostTarget, SecurityContext: context,
+		Volumes: []v1alpha1.ResolvedRestoreVolume{v},
+	}}, nil
 }
 
 func (r *resolver) intoDeployment() ([]v1alpha1.ResolvedRestoreHost, *v1alpha1.ResolvedError) {

@@ -32,9 +32,11 @@ func into(hosts []v1alpha1.ResolvedRestoreHost) []string {
 }
 
 func TestWhereComponentsAreRestoredTo(t *testing.T) {
-	claims := []corev1.PersistentVolumeClaim{workloadtest.Claim("pages"), workloadtest.Claim("uploads"), workloadtest.Claim("data-db-0"), workloadtest.Claim("data-db-1"),
+	claims := []corev1.PersistentVolumeClaim{
+		workloadtest.Claim("pages"), workloadtest.Claim("uploads"), workloadtest.Claim("data-db-0"), workloadtest.Claim("data-db-1"),
 		workloadtest.Claim("logs-db-0"),
-		workloadtest.Claim("once", corev1.ReadWriteOncePod), workloadtest.Claim("many", corev1.ReadWriteMany)}
+		workloadtest.Claim("once", corev1.ReadWriteOncePod), workloadtest.Claim("many", corev1.ReadWriteMany),
+	}
 	both := workloadtest.PodSpec(workloadtest.ClaimVolume("pages", "pages"), workloadtest.ClaimVolume("uploads", "uploads"))
 	template := func(name, component string) v1alpha1.RestoreClaimTemplate {
 		out := v1alpha1.RestoreClaimTemplate{Metadata: v1alpha1.ClaimMetadata{Name: name}}

@@ -132,8 +132,10 @@ func TestAProcessThatGoesOnIsKilledAfterItsGrace(t *testing.T) {
 	dir := t.TempDir()
 	trapped := filepath.Join(dir, "trapped")
 	ch := &child{
-		component: component{name: "stubborn", path: "/bin/sh", grace: 100 * time.Millisecond,
-			args: []string{"-c", `trap "" TERM; : > "$0"; exec sleep 600`, trapped}},
+		component: component{
+			name: "stubborn", path: "/bin/sh", grace: 100 * time.Millisecond,
+			args: []string{"-c", `trap "" TERM; : > "$0"; exec sleep 600`, trapped},
+		},
 		logFile: filepath.Join(dir, "log"), pidFile: filepath.Join(dir, "pid"),
 	}
 	ch.start()

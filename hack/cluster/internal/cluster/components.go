@@ -32,8 +32,10 @@ func (c *Cluster) components() []component {
 		return server
 	}
 	return []component{
-		{name: "containerd", path: containerd, args: []string{"--config", c.path("config", "containerd.toml")},
-			ready: socketReady(c.containerdSocket()), grace: stopTimeout},
+		{
+			name: "containerd", path: containerd, args: []string{"--config", c.path("config", "containerd.toml")},
+			ready: socketReady(c.containerdSocket()), grace: stopTimeout,
+		},
 		kube("etcd", tcpReady(fmt.Sprintf("127.0.0.1:%d", c.EtcdPort)),
 			"--data-dir", c.path("etcd"),
 			"--listen-client-urls", etcdURL, "--advertise-client-urls", etcdURL,
@@ -62,17 +64,23 @@ func (c *Cluster) components() []component {
 			"--root-dir", c.path("kubelet"), "--hostname-override", c.NodeName, "--node-ip", c.NodeIP),
 		kube("kube-proxy", nil, "--config", c.path("config", "proxy.yaml")),
 		{name: "coredns", path: c.bin("coredns"), args: []string{"-conf", c.path("config", "Corefile")}, grace: stopTimeout},
-		{name: "minihostpath", path: c.bin("minihostpath"), args: []string{
-			"-endpoint", c.csiSocket(), "-registration-dir", c.path("kubelet", "plugins_registry"),
-			"-name", driverName, "-node", c.NodeName, "-data", c.volumesDir()},
-			ready: socketReady(c.csiSocket()), grace: stopTimeout},
+		{
+			name: "minihostpath", path: c.bin("minihostpath"), args: []string{
+				"-endpoint", c.csiSocket(), "-registration-dir", c.path("kubelet", "plugins_registry"),
+				"-name", driverName, "-node", c.NodeName, "-data", c.volumesDir(),
+			},
+			ready: socketReady(c.csiSocket()), grace: stopTimeout,
+		},
 		{name: "csi-provisioner", path: c.bin("csi-provisioner"), grace: stopTimeout, args: []string{
-			"--kubeconfig", c.Kubeconfig("addons"), "--csi-address", c.csiSocket(), "--leader-election=false"}},
+			"--kubeconfig", c.Kubeconfig("addons"), "--csi-address", c.csiSocket(), "--leader-election=false",
+		}},
 		{name: "csi-snapshotter", path: c.bin("csi-snapshotter"), grace: stopTimeout, args: []string{
 			"--kubeconfig", c.Kubeconfig("addons"), "--csi-address", c.csiSocket(), "--leader-election=false",
 			// Tests make the driver hang and fail. They wait for the next try.
-			"--timeout", "10s", "--retry-interval-max", "10s"}},
+			"--timeout", "10s", "--retry-interval-max", "10s",
+		}},
 		{name: "snapshot-controller", path: c.bin("snapshot-controller"), grace: stopTimeout, args: []string{
-			"--kubeconfig", c.Kubeconfig("addons"), "--leader-election=false"}},
+			"--kubeconfig", c.Kubeconfig("addons"), "--leader-election=false",
+		}},
 	}
 }

@@ -14,8 +14,10 @@ func TestAComponentThatIsHeldIsKilledAndStaysAway(t *testing.T) {
 	dir := t.TempDir()
 	started := filepath.Join(dir, "started")
 	ch := &child{
-		component: component{name: "patient", path: "/bin/sh", grace: time.Second,
-			args: []string{"-c", `trap "" TERM; echo x >> "$0"; exec sleep 600`, started}},
+		component: component{
+			name: "patient", path: "/bin/sh", grace: time.Second,
+			args: []string{"-c", `trap "" TERM; echo x >> "$0"; exec sleep 600`, started},
+		},
 		logFile: filepath.Join(dir, "log"), pidFile: filepath.Join(dir, "pid"), holdFile: filepath.Join(dir, "hold"),
 	}
 	starts := func() int {

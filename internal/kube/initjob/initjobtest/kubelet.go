@@ -87,8 +87,10 @@ func Finish(t testing.TB, c client.Client, job *batchv1.Job, result task.Result,
 	if result.Outcome == task.OutcomeFailed {
 		pod.Status.Phase = corev1.PodFailed
 	}
-	pod.Status.ContainerStatuses = []corev1.ContainerStatus{{Name: task.Container,
-		State: corev1.ContainerState{Terminated: &ended}}}
+	pod.Status.ContainerStatuses = []corev1.ContainerStatus{{
+		Name:  task.Container,
+		State: corev1.ContainerState{Terminated: &ended},
+	}}
 	g.Expect(c.Status().Update(t.Context(), pod)).To(Succeed())
 
 	when := metav1.NewTime(at)
