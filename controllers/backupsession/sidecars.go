@@ -27,19 +27,8 @@ func (r *resolution) sidecarRefusal(ctx context.Context, t *v1alpha1.ResolvedTar
 	if !workload.IsSidecar(t) {
 		return nil, nil
 	}
-	refuse := func(format string, args ...any) (*v1alpha1.ResolvedError, error) {
-		return &v1alpha1.ResolvedError{
-			Reason:  v1alpha1.ReasonSidecarNotPossible,
-			Message: fmt.Sprintf(format, args...) + ": take executor Job",
-		}, nil
-	}
-	switch {
-	case len(t.Task.Steps) > 0:
-		return refuse("the task has steps before the mover, for which a sidecar has no containers")
-	case len(t.Task.Volumes) > 0:
-		return refuse("the task brings volumes along, which a sidecar can't mount")
-	case len(t.Task.Args) == 0 || t.Task.Args[0] != string(task.KindBackup):
-		return refuse("Function %s does more than the mover of a sidecar can", t.Task.Function)
+	if refusal := sidecar.TaskRefusal(&t.Task, task.KindBackup); refusal != nil {
+		return refusal, nil
 	}
 	for _, repo := range t.Repositories {
 		var storage v1alpha1.BackupStorage
@@ -47,8 +36,8 @@ func (r *resolution) sidecarRefusal(ctx context.Context, t *v1alpha1.ResolvedTar
 		if client.IgnoreNotFound(err) != nil {
 			return nil, fmt.Errorf("get BackupStorage %s: %w", repo.StorageRef.Name, err)
 		}
-		if storage.Spec.Storage.Local != nil {
-			return refuse("BackupStorage %s/%s is on a volume, which a sidecar does not mount", storage.Namespace, storage.Name)
+		if refusal := sidecar.StorageRefusal(&storage); refusal != nil {
+			return refusal, nil
 		}
 	}
 	return nil, nil

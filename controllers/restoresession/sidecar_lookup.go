@@ -21,25 +21,13 @@ func (r *Reconciler) resolveSidecar(ctx context.Context, look *lookup) error {
 		return nil
 	}
 	look.target.Sidecar = true
-	refuse := func(format string, args ...any) error {
-		look.refuse(0, v1alpha1.ReasonSidecarNotPossible, "%s: take executor Job", fmt.Sprintf(format, args...))
-		return nil
-	}
 	s, resolved := look.session, &look.Resolved
 	if mistakes := catalog.SidecarRestoreMistakes(&s.Spec); len(mistakes) > 0 {
 		look.refuse(0, mistakes[0].Reason, "%s: %s", mistakes[0].Field, mistakes[0].Message)
 		return nil
 	}
-	switch {
-	case len(resolved.Task.Steps) > 0:
-		return refuse("the task has steps before the mover, for which a sidecar has no containers")
-	case len(resolved.Task.Volumes) > 0:
-		return refuse("the task brings volumes along, which a sidecar can't mount")
-	case resolved.Task.MoverImage != "":
-		return refuse("Function %s runs programs of an image of its own, which a sidecar does not have",
-			resolved.Task.Function)
-	case len(resolved.Task.Args) == 0 || resolved.Task.Args[0] != string(task.KindRestore):
-		return refuse("Function %s does more than the mover of a sidecar can", resolved.Task.Function)
+	if look.Error = sidecar.TaskRefusal(&resolved.Task, task.KindRestore); look.Error != nil {
+		return nil
 	}
 	storage, err := r.storageOf(ctx, resolved.Repository)
 	if refusal := movers.RefusalOf(err); refusal != nil {
@@ -49,8 +37,8 @@ func (r *Reconciler) resolveSidecar(ctx context.Context, look *lookup) error {
 	if err != nil {
 		return err
 	}
-	if storage.Spec.Storage.Local != nil {
-		return refuse("BackupStorage %s/%s is on a volume, which a sidecar does not mount", storage.Namespace, storage.Name)
+	if look.Error = sidecar.StorageRefusal(storage); look.Error != nil {
+		return nil
 	}
 	_, err = r.keysOf(ctx, s, resolved)
 	if look.Error = movers.RefusalOf(err); look.Error != nil {

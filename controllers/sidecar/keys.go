@@ -32,8 +32,8 @@ func (r *Reconciler) keys(ctx context.Context, l *looking, data map[string][]byt
 			keys, err := r.keysOf(ctx, s.configuration.Namespace, info.Name)
 			if reason, message, ok := access.ReasonOf(err); ok {
 				maps.DeleteFunc(data, func(k string, _ []byte) bool { return names.Of(k) })
-				l.refuse(reason, "Repository %s: %s", info.Name, message)
-				l.lookAgain(refusedInterval)
+				l.state.Refuse(reason, "Repository %s: %s", info.Name, message)
+				l.lookAgain(sidecar.RefusedInterval)
 				continue
 			} else if err != nil {
 				return err

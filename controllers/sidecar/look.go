@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -15,17 +14,6 @@ import (
 	"github.com/cairn-backup/cairn/internal/kube/access"
 	"github.com/cairn-backup/cairn/internal/sidecar"
 	"github.com/cairn-backup/cairn/internal/task/moverjob"
-)
-
-const (
-	// rolloutInterval is the interval at which a rollout is checked.
-	rolloutInterval = 5 * time.Second
-	// rolloutPatience is how long a rollout is allowed to take before it is reported. Kubernetes itself reports that
-	// only for Deployments.
-	rolloutPatience = 10 * time.Minute
-	// refusedInterval is the interval at which a sidecar is tried again that needs a change of a Role or a Secret:
-	// neither is watched.
-	refusedInterval = time.Minute
 )
 
 // looking is what one look at a workload found and did.
@@ -42,13 +30,6 @@ type looking struct {
 func (l *looking) lookAgain(after time.Duration) {
 	if l.after == 0 || after < l.after {
 		l.after = after
-	}
-}
-
-// refuse records why the sidecar can't be used, or not yet. The first reason counts.
-func (l *looking) refuse(reason, format string, args ...any) {
-	if l.state.Reason == "" {
-		l.state.Reason, l.state.Message = reason, fmt.Sprintf(format, args...)
 	}
 }
 
@@ -73,56 +54,25 @@ func (r *Reconciler) look(ctx context.Context, kind string, key client.ObjectKey
 
 // do decides and acts.
 func (r *Reconciler) do(ctx context.Context, l *looking) error {
-	w := l.workload
-	var before sidecar.State
-	if l.secret != nil && owned(l.secret, w) {
-		before = sidecar.StateOf(l.secret.Annotations)
-	}
-	if before.Workload != string(w.GetUID()) {
-		before = sidecar.State{}
-	}
-	var err error
-	if l.found, err = sidecar.Find(w.Object, w.template); err != nil {
-		return err
-	}
-	rollout, err := rolloutOf(w.Object)
+	in, before, err := r.observe(ctx, l)
 	if err != nil {
 		return err
 	}
-	l.found.Rolling = !rollout.done
-	l.state = &sidecar.State{Record: before.Record, Workload: string(w.GetUID()), Policies: l.wanted.generations()}
-	wish, err := r.settle(ctx, l)
-	if err != nil {
-		return err
+	d := sidecar.Decide(in)
+	l.state, l.wanted.unknown = &d.State, l.wanted.unknown || d.Held
+	if d.After > 0 {
+		l.lookAgain(d.After)
 	}
-	decision := sidecar.Decide(wish, l.found, l.state.Record)
-	if err := r.wait(ctx, l, &decision); err != nil {
-		return err
-	}
-	if decision.Action == sidecar.Remove {
+	switch d.Action {
+	case sidecar.Remove:
 		return r.remove(ctx, l)
-	}
-	if !l.wanted.any() && !l.found.Anything {
+	case sidecar.Forget:
 		return r.forget(ctx, l)
-	}
-	if l.secret != nil && !owned(l.secret, w) {
-		return r.takenSecret(ctx, l)
-	}
-	switch decision.Action {
-	case sidecar.Conflict:
-		l.refuse(v1alpha1.ReasonNameConflict, "%s has a %s of its own: give it another name, or set executor Job",
-			w.describe(), l.found.Foreign)
-		l.lookAgain(refusedInterval)
+	case sidecar.AwaitSecret:
+		return r.awaitSecret(ctx, l)
 	case sidecar.Inject:
-		if decision.Again && r.opposed(l) {
-			break
-		}
-		if err := r.inject(ctx, l, wish.Settings, decision.Image); err != nil {
+		if err := r.inject(ctx, l, in.Wanted.Settings, d.Image); err != nil {
 			return err
-		}
-	case sidecar.Leave:
-		if l.state.Image == wish.Image || !l.found.Rolling {
-			l.state.Theirs = l.found.Theirs // changes that were rolled out already are no reason for another rollout
 		}
 	}
 	if err := r.follow(l); err != nil {
@@ -131,33 +81,72 @@ func (r *Reconciler) do(ctx context.Context, l *looking) error {
 	if err := r.keep(ctx, l); err != nil {
 		return err
 	}
-	r.tell(ctx, l, before)
+	if l.state.News(before) {
+		l.wanted.wake(ctx, r.Changed)
+	}
 	return nil
 }
 
-// settle returns what policy wants, and records why it is impossible.
-func (r *Reconciler) settle(ctx context.Context, l *looking) (sidecar.Wanted, error) {
-	out := sidecar.Wanted{Image: r.MoverImage, Unknown: l.wanted.unknown}
+// observe collects everything that the next step depends on. before is the state that was recorded last.
+func (r *Reconciler) observe(ctx context.Context, l *looking) (in sidecar.Input, before sidecar.State, err error) {
+	w := l.workload
+	if l.secret != nil && owned(l.secret, w) {
+		before = sidecar.StateOf(l.secret.Annotations)
+	}
+	if before.Workload != string(w.GetUID()) {
+		before = sidecar.State{}
+	}
+	if l.found, err = sidecar.Find(w.Object, w.template); err != nil {
+		return in, before, err
+	}
+	rollout, err := sidecar.RolloutOf(w.Object)
+	if err != nil {
+		return in, before, err
+	}
+	l.found.Rolling = !rollout.Done
+	l.state = &sidecar.State{Record: before.Record, Workload: string(w.GetUID()), Policies: l.wanted.generations()}
+	in = sidecar.Input{
+		Now: r.Clock.Now(), Workload: w.describe(), Asked: l.wanted.any(), Found: l.found,
+		SecretTaken: l.secret != nil && !owned(l.secret, w),
+	}
+	if in.Wanted, err = r.settings(ctx, l); err != nil {
+		return in, before, err
+	}
+	in.State = *l.state // settings can have recorded a refusal
+	if l.found.Image != "" {
+		in.Restores, err = r.restores(ctx, w)
+	}
+	return in, before, err
+}
+
+// restores returns the RestoreSessions that have the label of a workload's sidecar.
+func (r *Reconciler) restores(ctx context.Context, w *podOwner) ([]v1alpha1.RestoreSession, error) {
+	var list v1alpha1.RestoreSessionList
+	if err := r.List(ctx, &list, client.InNamespace(w.GetNamespace()),
+		client.MatchingLabels{v1alpha1.LabelSidecar: w.id}); err != nil {
+		return nil, fmt.Errorf("list RestoreSessions of %s: %w", w.describe(), err)
+	}
+	return list.Items, nil
+}
+
+// settings returns what policy wants, and records why it is impossible.
+func (r *Reconciler) settings(ctx context.Context, l *looking) (sidecar.Wanted, error) {
+	out := sidecar.Wanted{Image: r.MoverImage, Unknown: l.wanted.unknown, Unclear: l.wanted.unclear}
 	if !l.wanted.any() {
 		return out, nil
 	}
-	settings, err := r.settings(ctx, l)
+	settings, err := r.merged(ctx, l)
 	var refusal *access.Error
 	switch {
 	case errors.As(err, &refusal):
-		l.refuse(refusal.Reason, "%s", refusal.Message)
-		l.lookAgain(refusedInterval) // The workload can be the reason, and only its label is watched.
+		l.state.Refuse(refusal.Reason, "%s", refusal.Message)
+		l.lookAgain(sidecar.RefusedInterval) // The workload can be the reason, and only its label is watched.
 		out.Unknown = true
 		return out, nil
 	case err != nil:
 		return out, err
 	}
 	out.Settings, out.Image = settings, l.wanted.mover
-	if l.wanted.unknown && l.found.Image == "" {
-		l.refuse(v1alpha1.ReasonSidecarNotPossible,
-			"the sidecar of %s waits for BackupConfiguration %s, which can share it but is not ready", l.workload.describe(),
-			l.wanted.unclear)
-	}
 	return out, nil
 }
 
@@ -166,7 +155,7 @@ func (r *Reconciler) inject(ctx context.Context, l *looking, settings *sidecar.S
 	w := l.workload
 	container, err := sidecar.NewContainer(w.id, image, settings)
 	if errors.Is(err, moverjob.ErrPrivilegeRequired) {
-		l.refuse(v1alpha1.ReasonPrivilegeRequired, "%v", err)
+		l.state.Refuse(v1alpha1.ReasonPrivilegeRequired, "%v", err)
 		return nil
 	} else if err != nil {
 		return err
@@ -195,11 +184,9 @@ func (r *Reconciler) inject(ctx context.Context, l *looking, settings *sidecar.S
 	if l.found, err = sidecar.Find(w.Object, w.template); err != nil {
 		return err
 	}
-	l.state.Record = sidecar.Record{
-		Settings: settings.Digest(), Image: image, Theirs: l.found.Theirs, Ours: l.found.Ours,
-		RolledOut: l.state.RolledOut && w.GetGeneration() == generation, Restored: l.state.Restored,
-	}
-	if w.GetGeneration() != generation {
+	rollout := w.GetGeneration() != generation
+	l.state.Applied(settings, image, l.found, rollout)
+	if rollout {
 		what := "added the sidecar: the pods are being replaced"
 		if had {
 			what = "changed the sidecar: the pods are being replaced"
@@ -213,29 +200,29 @@ func (r *Reconciler) inject(ctx context.Context, l *looking, settings *sidecar.S
 func refused(l *looking, account string, err error) bool {
 	switch {
 	case apierrors.IsForbidden(err):
-		l.refuse(v1alpha1.ReasonSidecarNotPermitted,
+		l.state.Refuse(v1alpha1.ReasonSidecarNotPermitted,
 			"Cairn is not allowed to change %s: %v. The owner of its namespace can allow it with a RoleBinding (kubectl "+
 				"create rolebinding %s --namespace %s --clusterrole %s --serviceaccount %s)",
 			l.workload.describe(), err, v1alpha1.SidecarInjectorClusterRole, l.workload.GetNamespace(),
 			v1alpha1.SidecarInjectorClusterRole, account)
 	case apierrors.IsInvalid(err), apierrors.IsBadRequest(err):
-		l.refuse(v1alpha1.ReasonSidecarNotPossible, "the API server refuses %s with a sidecar: %v",
+		l.state.Refuse(v1alpha1.ReasonSidecarNotPossible, "the API server refuses %s with a sidecar: %v",
 			l.workload.describe(), err)
 	default:
 		return false
 	}
-	l.lookAgain(refusedInterval)
+	l.lookAgain(sidecar.RefusedInterval)
 	return true
 }
 
-// takenSecret waits until a Secret is gone that has the sidecar's name and does not belong to this workload.
-func (r *Reconciler) takenSecret(ctx context.Context, l *looking) error {
+// awaitSecret waits until a Secret is gone that has the sidecar's name and does not belong to this workload.
+func (r *Reconciler) awaitSecret(ctx context.Context, l *looking) error {
 	secret := l.secret
 	if ours(secret) { // of a deleted workload of this name
 		l.lookAgain(time.Second)
 		return r.forget(ctx, l)
 	}
-	l.lookAgain(refusedInterval)
+	l.lookAgain(sidecar.RefusedInterval)
 	r.Eventf(l.workload.Object, corev1.EventTypeWarning, v1alpha1.ReasonNameConflict, "%s", takenBy(secret))
 	return nil
 }
@@ -246,11 +233,17 @@ func takenBy(secret *corev1.Secret) string {
 		" has the name of the sidecar's Secret and does not belong to Cairn: delete it"
 }
 
-// tell wakes the BackupConfigurations if the state of their sidecar has changed.
-func (r *Reconciler) tell(ctx context.Context, l *looking, before sidecar.State) {
-	if l.state.Reason == before.Reason && l.state.Message == before.Message &&
-		maps.Equal(l.state.Policies, before.Policies) {
-		return
+// follow checks the rollout that brings the sidecar.
+func (r *Reconciler) follow(l *looking) error {
+	if l.found.Image == "" || l.state.RolledOut {
+		return nil
 	}
-	l.wanted.wake(ctx, r.Changed)
+	rollout, err := sidecar.RolloutOf(l.workload.Object)
+	if err != nil {
+		return err
+	}
+	if after := l.state.Follow(rollout, l.workload.describe(), r.Clock.Now()); after > 0 {
+		l.lookAgain(after)
+	}
+	return nil
 }

@@ -155,9 +155,9 @@ func (r *Reconciler) addon(ctx context.Context, c *v1alpha1.BackupConfiguration,
 	return &addon, nil
 }
 
-// settings returns the settings of the sidecar that all sessions share. A mistake of policy or user comes back as
+// merged returns the settings of the sidecar that all sessions share. A mistake of policy or user comes back as
 // *access.Error.
-func (r *Reconciler) settings(ctx context.Context, l *looking) (*sidecar.Settings, error) {
+func (r *Reconciler) merged(ctx context.Context, l *looking) (*sidecar.Settings, error) {
 	privileged, err := access.Privileged(ctx, r.Client, l.workload.GetNamespace())
 	if err != nil {
 		return nil, err

@@ -9,11 +9,21 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/sidecar"
+	"github.com/cairn-backup/cairn/internal/task"
 	"github.com/cairn-backup/cairn/internal/task/moverjob"
 )
+
+// step is what a Decision does to the workload. again reports that the sidecar comes back after somebody removed or
+// changed it.
+type step struct {
+	action sidecar.Action
+	image  string
+	again  bool
+}
 
 func TestDecide(t *testing.T) {
 	settings := &sidecar.Settings{Volumes: []string{"data"}}
@@ -29,74 +39,185 @@ func TestDecide(t *testing.T) {
 		wanted sidecar.Wanted
 		found  sidecar.Found
 		record sidecar.Record
-		want   sidecar.Decision
+		want   step
 	}{
-		"nothing is wanted and nothing is there": {want: sidecar.Decision{Action: sidecar.Leave}},
+		"nothing is wanted and nothing is there": {want: step{action: sidecar.Forget}},
 		"it is not wanted any more": {
-			found: there, record: record, want: sidecar.Decision{Action: sidecar.Remove},
+			found: there, record: record, want: step{action: sidecar.Remove},
 		},
 		"only the label is left": {
-			found: sidecar.Found{Anything: true}, want: sidecar.Decision{Action: sidecar.Remove},
+			found: sidecar.Found{Anything: true}, want: step{action: sidecar.Remove},
 		},
 		"an unreadable policy removes nothing": {
 			wanted: sidecar.Wanted{Unknown: true}, found: there, record: record,
-			want: sidecar.Decision{Action: sidecar.Leave},
+			want: step{action: sidecar.Leave},
 		},
 		"an unreadable policy adds nothing": {
 			wanted: sidecar.Wanted{Unknown: true, Settings: settings, Image: "new"},
-			want:   sidecar.Decision{Action: sidecar.Leave},
+			want:   step{action: sidecar.Leave},
 		},
-		"it is wanted": {wanted: wanted, want: sidecar.Decision{Action: sidecar.Inject, Image: "new"}},
+		"it is wanted": {wanted: wanted, want: step{action: sidecar.Inject, image: "new"}},
 		"it is wanted, and is there": {
-			wanted: wanted, found: there, record: record, want: sidecar.Decision{Action: sidecar.Leave},
+			wanted: wanted, found: there, record: record, want: step{action: sidecar.Leave},
 		},
 		"a name is taken": {
 			wanted: wanted, found: sidecar.Found{Foreign: "init container cairn"},
-			want: sidecar.Decision{Action: sidecar.Conflict},
+			want: step{action: sidecar.Conflict},
 		},
 		"others begin a rollout": {
 			wanted: wanted, found: found(func(f *sidecar.Found) { f.Theirs, f.Rolling = "u", true }), record: record,
-			want: sidecar.Decision{Action: sidecar.Inject, Image: "new"},
+			want: step{action: sidecar.Inject, image: "new"},
 		},
 		"a rollout of others is over": {
 			wanted: wanted, found: found(func(f *sidecar.Found) { f.Theirs = "u" }), record: record,
-			want: sidecar.Decision{Action: sidecar.Leave},
+			want: step{action: sidecar.Leave},
 		},
 		"pods are replaced for another reason": {
 			wanted: wanted, found: found(func(f *sidecar.Found) { f.Rolling = true }), record: record,
-			want: sidecar.Decision{Action: sidecar.Leave},
+			want: step{action: sidecar.Leave},
 		},
 		"others begin a rollout, and the image is the newest": {
 			wanted: sidecar.Wanted{Settings: settings, Image: "old"},
 			found:  found(func(f *sidecar.Found) { f.Theirs, f.Rolling = "u", true }), record: record,
-			want: sidecar.Decision{Action: sidecar.Leave},
+			want: step{action: sidecar.Leave},
 		},
 		"policy wants other settings": {
 			wanted: sidecar.Wanted{Settings: &sidecar.Settings{Volumes: []string{"data", "logs"}}, Image: "new"},
 			found:  there, record: record,
-			want: sidecar.Decision{Action: sidecar.Inject, Image: "new"},
+			want: step{action: sidecar.Inject, image: "new"},
 		},
 		"somebody changed it": {
 			wanted: wanted, found: found(func(f *sidecar.Found) { f.Ours, f.Image = "p", "stones" }), record: record,
-			want: sidecar.Decision{Action: sidecar.Inject, Image: "old", Again: true},
+			want: step{action: sidecar.Inject, image: "old", again: true},
 		},
 		"the API server gave it another image": {
 			wanted: sidecar.Wanted{Settings: settings, Image: "old"},
 			found:  found(func(f *sidecar.Found) { f.Image = "mirror/old" }), record: record,
-			want: sidecar.Decision{Action: sidecar.Leave},
+			want: step{action: sidecar.Leave},
 		},
 		"somebody removed it": {
 			wanted: wanted, found: sidecar.Found{Anything: true, Theirs: "t"}, record: record,
-			want: sidecar.Decision{Action: sidecar.Inject, Image: "new", Again: true},
+			want: step{action: sidecar.Inject, image: "new", again: true},
 		},
 		"the record is lost": {
-			wanted: wanted, found: there, want: sidecar.Decision{Action: sidecar.Inject, Image: "old"},
+			wanted: wanted, found: there, want: step{action: sidecar.Inject, image: "old"},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			NewWithT(t).Expect(sidecar.Decide(tt.wanted, tt.found, tt.record)).To(Equal(tt.want))
+			d := sidecar.Decide(sidecar.Input{
+				Wanted: tt.wanted, Asked: tt.wanted.Settings != nil || tt.wanted.Unknown, Found: tt.found,
+				State: sidecar.State{Record: tt.record},
+			})
+			NewWithT(t).Expect(step{d.Action, d.Image, len(d.State.Restored) > 0}).To(Equal(tt.want))
 		})
 	}
+}
+
+// What keeps a step from being taken also says why, and when to look again.
+func TestDecideExplains(t *testing.T) {
+	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	settings := &sidecar.Settings{Volumes: []string{"data"}}
+	wanted := sidecar.Wanted{Settings: settings, Image: "new"}
+	there := sidecar.Found{Image: "old", Anything: true, Theirs: "t", Ours: "o"}
+	record := sidecar.Record{Settings: settings.Digest(), Image: "old", Theirs: "t", Ours: "o"}
+	removed := record
+	for i := range 5 {
+		removed.Restored = append(removed.Restored, metav1.NewTime(now.Add(time.Duration(i-5)*time.Minute)))
+	}
+	restore := func(podUID types.UID, annotations map[string]string) v1alpha1.RestoreSession {
+		text, err := sidecar.Encode(sidecar.Work{Assignments: []sidecar.Assignment{{
+			Host: "target", Attempt: 1, Pod: "web-x", PodUID: podUID,
+			Components: []sidecar.Component{{Component: task.Component{Name: "data"}, Volume: "data"}},
+		}}})
+		NewWithT(t).Expect(err).NotTo(HaveOccurred())
+		r := v1alpha1.RestoreSession{ObjectMeta: metav1.ObjectMeta{Name: "back", Annotations: annotations}}
+		metav1.SetMetaDataAnnotation(&r.ObjectMeta, v1alpha1.AnnotationSidecarTask, text)
+		return r
+	}
+	for name, tt := range map[string]struct {
+		in      sidecar.Input
+		action  sidecar.Action
+		reason  string
+		message string
+		held    bool
+		after   time.Duration
+	}{
+		"it restores and is not wanted any more": {
+			in:     sidecar.Input{Found: there, Restores: []v1alpha1.RestoreSession{restore("p", nil)}},
+			action: sidecar.Leave, held: true, after: 5 * time.Second,
+			reason:  v1alpha1.ReasonSidecarRolloutInProgress,
+			message: "the sidecar of Deployment shop/web changes once RestoreSession back has ended",
+		},
+		"a restore has no pod yet": {
+			in:     sidecar.Input{Found: there, Restores: []v1alpha1.RestoreSession{restore("", nil)}},
+			action: sidecar.Remove,
+		},
+		"a restore is a record": {
+			in: sidecar.Input{Found: there, Restores: []v1alpha1.RestoreSession{
+				restore("p", map[string]string{v1alpha1.AnnotationRecord: "true"}),
+			}},
+			action: sidecar.Remove,
+		},
+		"it restores and nothing changes": {
+			in: sidecar.Input{
+				Wanted: wanted, Asked: true, Found: there, State: sidecar.State{Record: record},
+				Restores: []v1alpha1.RestoreSession{restore("p", nil)},
+			},
+			action: sidecar.Leave,
+		},
+		"somebody removes it again and again": {
+			in: sidecar.Input{
+				Wanted: wanted, Asked: true, Found: sidecar.Found{Anything: true}, State: sidecar.State{Record: removed},
+			},
+			action: sidecar.Leave, reason: v1alpha1.ReasonSidecarNotPossible, message: "some other writer",
+			after: 24*time.Hour - 5*time.Minute,
+		},
+		"a name is taken": {
+			in:     sidecar.Input{Wanted: wanted, Asked: true, Found: sidecar.Found{Foreign: "volume cairn-work"}},
+			action: sidecar.Conflict, reason: v1alpha1.ReasonNameConflict,
+			message: "has a volume cairn-work of its own", after: time.Minute,
+		},
+		"another policy is not clear": {
+			in:     sidecar.Input{Wanted: sidecar.Wanted{Unknown: true, Unclear: "other"}, Asked: true},
+			action: sidecar.Leave, reason: v1alpha1.ReasonSidecarNotPossible,
+			message: "waits for BackupConfiguration other",
+		},
+		"it is known why it is impossible": {
+			in: sidecar.Input{
+				Wanted: sidecar.Wanted{Unknown: true, Unclear: "other"}, Asked: true,
+				State: sidecar.State{Reason: "Known", Message: "known"},
+			},
+			action: sidecar.Leave, reason: "Known", message: "known",
+		},
+		"its Secret belongs to somebody": {
+			in: sidecar.Input{Wanted: wanted, Asked: true, SecretTaken: true}, action: sidecar.AwaitSecret,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			tt.in.Now, tt.in.Workload = now, "Deployment shop/web"
+			d := sidecar.Decide(tt.in)
+			g.Expect(d.Action).To(Equal(tt.action))
+			g.Expect(d.State.Reason).To(Equal(tt.reason))
+			g.Expect(d.State.Message).To(ContainSubstring(tt.message))
+			g.Expect(d.Held).To(Equal(tt.held))
+			g.Expect(d.After).To(Equal(tt.after))
+		})
+	}
+}
+
+// A change that others have rolled out is no reason for another rollout later.
+func TestDecideNotesWhatOthersRolledOut(t *testing.T) {
+	settings := &sidecar.Settings{}
+	in := sidecar.Input{
+		Wanted: sidecar.Wanted{Settings: settings, Image: "new"}, Asked: true,
+		Found: sidecar.Found{Image: "old", Anything: true, Theirs: "u"},
+		State: sidecar.State{Record: sidecar.Record{Settings: settings.Digest(), Image: "old", Theirs: "t"}},
+	}
+	g := NewWithT(t)
+	g.Expect(sidecar.Decide(in).State.Theirs).To(Equal("u"))
+	in.Found.Rolling, in.State.Image, in.Wanted.Unknown = true, "old", true
+	g.Expect(sidecar.Decide(in).State.Theirs).To(Equal("t"), "the rollout can still bring the new image")
 }
 
 // A tool that writes the whole workload removes the sidecar each time. Cairn must not replace the pods for ever.

@@ -3,6 +3,7 @@ package sidecar
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
@@ -17,6 +18,27 @@ type State struct {
 	// Reason and Message explain why the sidecar cannot be used, or not yet; empty if it can.
 	Reason  string `json:"reason,omitempty"`
 	Message string `json:"message,omitempty"`
+}
+
+// Refuse records why the sidecar cannot be used, or not yet. The first reason counts.
+func (s *State) Refuse(reason, format string, args ...any) {
+	if s.Reason == "" {
+		s.Reason, s.Message = reason, fmt.Sprintf(format, args...)
+	}
+}
+
+// Applied records that the sidecar was applied, and what the workload then had. rollout reports that this begins a
+// rollout.
+func (s *State) Applied(settings *Settings, image string, f Found, rollout bool) {
+	s.Record = Record{
+		Settings: settings.Digest(), Image: image, Theirs: f.Theirs, Ours: f.Ours,
+		RolledOut: s.RolledOut && !rollout, Restored: s.Restored,
+	}
+}
+
+// News reports whether the BackupConfigurations of the sidecar must hear of the state, because it differs from before.
+func (s *State) News(before State) bool {
+	return s.Reason != before.Reason || s.Message != before.Message || !maps.Equal(s.Policies, before.Policies)
 }
 
 // Encode returns the value of the annotation.
