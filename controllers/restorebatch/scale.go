@@ -7,10 +7,10 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	autoscalingv1 "k8s.io/api/autoscaling/v1"
+	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
@@ -22,11 +22,7 @@ import (
 // workload is a Deployment or a StatefulSet.
 type workload struct {
 	client.Object
-	replicas int32
-	pods     *metav1.LabelSelector
-	// settled reports that the workload's controller has seen the newest spec, and that no more pods exist than the
-	// spec wants.
-	settled bool
+	scaling.Workload
 	// managed names who manages the replicas: see restorebatch.Workload. It is set before the replicas are changed.
 	managed string
 }
@@ -43,18 +39,7 @@ func (r *Reconciler) read(ctx context.Context, namespace, kind, name string) (*w
 	} else if err != nil {
 		return nil, fmt.Errorf("get %s %s: %w", kind, name, err)
 	}
-	w := &workload{Object: object}
-	var replicas *int32
-	switch o := object.(type) {
-	case *appsv1.Deployment:
-		replicas, w.pods = o.Spec.Replicas, o.Spec.Selector
-		w.settled = o.Status.ObservedGeneration >= o.Generation && o.Status.Replicas <= ptr.Deref(replicas, 1)
-	case *appsv1.StatefulSet:
-		replicas, w.pods = o.Spec.Replicas, o.Spec.Selector
-		w.settled = o.Status.ObservedGeneration >= o.Generation && o.Status.Replicas <= ptr.Deref(replicas, 1)
-	}
-	w.replicas = ptr.Deref(replicas, 1)
-	return w, nil
+	return &workload{Object: object, Workload: scaling.WorkloadOf(object)}, nil
 }
 
 // scaleTo writes the replicas of a workload, unless the workload has changed since it was read.
@@ -84,18 +69,14 @@ func (r *Reconciler) resolveScaling(
 	if filled, err := r.stamped(ctx, b, start.Resolved.SpecDigest); filled || err != nil {
 		return err
 	}
-	refuse := func(reason, format string, args ...any) {
-		start.Error = &v1alpha1.ResolvedError{Reason: reason, Message: fmt.Sprintf(format, args...)}
-	}
 	autoscalers := r.autoscalers(ctx, b.Namespace)
 	for _, asked := range b.Spec.ScaleDown {
-		if target, err := r.restoredInPods(ctx, b, start, asked); err != nil {
+		target, err := r.restoredInPods(ctx, b, start, asked)
+		if err != nil {
 			return err
-		} else if target != "" {
-			refuse(v1alpha1.ReasonSidecarNotPossible,
-				"%s/%s is to be scaled down, but the sidecar in its pods restores target %s: set executor Job for the target, or "+
-					"leave the workload out of scaleDown",
-				asked.Kind, asked.Name, target)
+		}
+		if target != "" {
+			start.Error = restorebatch.RestoredInPods(asked, target)
 			return nil
 		}
 		w, err := r.read(ctx, b.Namespace, asked.Kind, asked.Name)
@@ -103,41 +84,41 @@ func (r *Reconciler) resolveScaling(
 			return err
 		}
 		if w == nil {
-			refuse(v1alpha1.ReasonTargetNotFound, "there is no %s %s, which spec.scaleDown names", asked.Kind, asked.Name)
-			start.Wait = run.WaitForChild
+			start.Error, start.Wait = restorebatch.NoWorkload(asked), run.WaitForChild
 			return nil
 		}
-		err = findManager(asked.Kind, w, autoscalers)
-		if err == nil {
-			err = r.findTaken(ctx, w)
-		}
-		switch {
-		case apierrors.IsForbidden(err):
-			refuse(v1alpha1.ReasonScalingNotPermitted, "%s", r.notPermitted(b.Namespace, err))
-			return nil
-		case err != nil:
+		if start.Error, err = r.whyNotScaled(ctx, b.Namespace, asked, w, autoscalers); start.Error != nil || err != nil {
 			return err
-		case w.managed != "":
-			refuse(v1alpha1.ReasonReplicasManaged, "%s", restorebatch.ReplicasManaged(asked.Kind, asked.Name, w.managed))
-			return nil
 		}
-		switch err := r.scaleTo(ctx, w, w.replicas, client.DryRunAll); {
-		case apierrors.IsForbidden(err):
-			refuse(v1alpha1.ReasonScalingNotPermitted, "%s", r.notPermitted(b.Namespace, err))
-			return nil
-		case err != nil:
-			return fmt.Errorf("dry-run scale of %s %s: %w", asked.Kind, asked.Name, err)
-		}
-		frozen := v1alpha1.ScaledWorkload{
-			Kind: asked.Kind, Name: asked.Name, UID: w.GetUID(), Before: w.replicas, Replicas: w.replicas,
-			Generation: w.GetGeneration(), Phase: v1alpha1.ScalePending,
-		}
-		if asked.Replicas != nil {
-			frozen.Replicas = *asked.Replicas
-		}
-		start.ScaledDown = append(start.ScaledDown, frozen)
+		start.ScaledDown = append(start.ScaledDown, scaling.Freeze(asked, w.Workload))
 	}
 	return nil
+}
+
+// whyNotScaled explains why the replicas of a workload can't be changed. It returns nil if a dry run changes them.
+func (r *Reconciler) whyNotScaled(
+	ctx context.Context, namespace string, asked v1alpha1.ScaleDown, w *workload,
+	autoscalers func() ([]autoscalingv2.HorizontalPodAutoscaler, error),
+) (*v1alpha1.ResolvedError, error) {
+	err := findManager(asked.Kind, w, autoscalers)
+	if err == nil {
+		err = r.findTaken(ctx, w)
+	}
+	switch {
+	case apierrors.IsForbidden(err):
+		return restorebatch.NotPermitted(r.notPermitted(namespace, err)), nil
+	case err != nil:
+		return nil, err
+	case w.managed != "":
+		return restorebatch.ReplicasManaged(asked.Kind, asked.Name, w.managed), nil
+	}
+	switch err := r.scaleTo(ctx, w, w.Replicas, client.DryRunAll); {
+	case apierrors.IsForbidden(err):
+		return restorebatch.NotPermitted(r.notPermitted(namespace, err)), nil
+	case err != nil:
+		return nil, fmt.Errorf("dry-run scale of %s %s: %w", asked.Kind, asked.Name, err)
+	}
+	return nil, nil
 }
 
 func (r *Reconciler) notPermitted(namespace string, err error) string {
@@ -162,15 +143,13 @@ func (r *Reconciler) workloads(
 			out[frozen.String()] = restorebatch.Workload{}
 			continue
 		}
-		is := restorebatch.Workload{UID: w.GetUID(), Generation: w.GetGeneration(), Replicas: w.replicas, Settled: w.settled}
+		is := restorebatch.Workload{UID: w.UID, Generation: w.Generation, Replicas: w.Replicas, Settled: w.Settled}
 		if is.Pods, err = r.pods(ctx, w); err != nil {
 			return nil, nil, err
 		}
 		if frozen.Phase == v1alpha1.ScalePending {
 			err := findManager(frozen.Kind, w, autoscalers)
-			// If the replicas are 0, Cairn set them. If nobody changed the workload since the restore began, the start
-			// has checked it.
-			if err == nil && w.replicas != 0 && w.GetGeneration() != frozen.Generation {
+			if err == nil && scaling.MayBeTaken(frozen, w.Workload) {
 				err = r.findTaken(ctx, w)
 			}
 			if apierrors.IsForbidden(err) {
@@ -187,7 +166,7 @@ func (r *Reconciler) workloads(
 
 // pods counts the pods of a workload that have not ended.
 func (r *Reconciler) pods(ctx context.Context, w *workload) (int, error) {
-	selector, err := metav1.LabelSelectorAsSelector(w.pods)
+	selector, err := metav1.LabelSelectorAsSelector(w.Selector)
 	if err != nil {
 		return 0, fmt.Errorf("parse selector of %s: %w", w.GetName(), err)
 	}
@@ -196,13 +175,7 @@ func (r *Reconciler) pods(ctx context.Context, w *workload) (int, error) {
 		client.MatchingLabelsSelector{Selector: selector}); err != nil {
 		return 0, fmt.Errorf("list Pods of %s: %w", w.GetName(), err)
 	}
-	n := 0
-	for i := range list.Items {
-		if p := list.Items[i].Status.Phase; p != corev1.PodSucceeded && p != corev1.PodFailed {
-			n++
-		}
-	}
-	return n, nil
+	return scaling.Running(list.Items), nil
 }
 
 // scale gives workloads the replicas of a decision, unless they have changed since they were read: a decision holds

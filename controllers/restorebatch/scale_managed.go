@@ -44,19 +44,15 @@ func (r *Reconciler) findTaken(ctx context.Context, w *workload) error {
 		return nil
 	}
 	w.managed = scaling.PossibleManager(w.Object, r.Clock.Now())
-	if w.managed == "" || w.replicas != 0 {
+	if w.managed == "" || w.Replicas != 0 {
 		return nil
 	}
 	var list v1alpha1.RestoreBatchList
 	if err := r.List(ctx, &list, client.InNamespace(w.GetNamespace())); err != nil {
 		return fmt.Errorf("list RestoreBatches: %w", err)
 	}
-	for i := range list.Items {
-		for _, s := range list.Items[i].Status.ScaledDown {
-			if s.UID == w.GetUID() && s.Generation == w.GetGeneration() {
-				w.managed = ""
-			}
-		}
+	if scaling.LeftDown(list.Items, w.Workload) {
+		w.managed = ""
 	}
 	return nil
 }

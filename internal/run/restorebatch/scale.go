@@ -66,9 +66,9 @@ func problemOf(w *v1alpha1.ScaledWorkload, is Workload) *v1alpha1.ResolvedError 
 	case is.UID != w.UID:
 		return workload.Fail(v1alpha1.ReasonReplicasChanged, "%s was deleted or replaced", w)
 	case is.Refused != "":
-		return workload.Fail(v1alpha1.ReasonScalingNotPermitted, "%s", is.Refused)
+		return NotPermitted(is.Refused)
 	case is.Managed != "":
-		return workload.Fail(v1alpha1.ReasonReplicasManaged, "%s", ReplicasManaged(w.Kind, w.Name, is.Managed))
+		return ReplicasManaged(w.Kind, w.Name, is.Managed)
 	case is.Replicas != 0 && is.Replicas != w.Before:
 		return workload.Fail(v1alpha1.ReasonReplicasChanged, "somebody scaled %s from %d to %d replicas in the meantime", w,
 			w.Before, is.Replicas)
@@ -77,13 +77,31 @@ func problemOf(w *v1alpha1.ScaledWorkload, is Workload) *v1alpha1.ResolvedError 
 	}
 }
 
-// ReplicasManaged returns the message that a workload is not scaled down because somebody manages its replicas: see
-// Workload.
-func ReplicasManaged(kind, name, managed string) string {
-	return fmt.Sprintf(
+// ReplicasManaged refuses to scale a workload down because somebody manages its replicas: see Workload.
+func ReplicasManaged(kind, name, managed string) *v1alpha1.ResolvedError {
+	return workload.Fail(v1alpha1.ReasonReplicasManaged,
 		"%s/%s is not scaled down: its replicas %s, so it can be scaled up in the middle of the restore. Scale it "+
 			"down there, or suspend that and scale it down by hand, and leave it out of scaleDown",
 		kind, name, managed)
+}
+
+// NotPermitted refuses to scale a workload because the API server does, for the reason of message.
+func NotPermitted(message string) *v1alpha1.ResolvedError {
+	return workload.Fail(v1alpha1.ReasonScalingNotPermitted, "%s", message)
+}
+
+// NoWorkload refuses to scale a workload that does not exist.
+func NoWorkload(asked v1alpha1.ScaleDown) *v1alpha1.ResolvedError {
+	return workload.Fail(v1alpha1.ReasonTargetNotFound, "there is no %s %s, which spec.scaleDown names", asked.Kind,
+		asked.Name)
+}
+
+// RestoredInPods refuses to scale a workload down whose pods restore the target.
+func RestoredInPods(asked v1alpha1.ScaleDown, target string) *v1alpha1.ResolvedError {
+	return workload.Fail(v1alpha1.ReasonSidecarNotPossible,
+		"%s/%s is to be scaled down, but the sidecar in its pods restores target %s: set executor Job for the target, or "+
+			"leave the workload out of scaleDown",
+		asked.Kind, asked.Name, target)
 }
 
 // refuseScaled fails every target because a workload can't be scaled down.

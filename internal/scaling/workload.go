@@ -1,0 +1,82 @@
+package scaling
+
+import (
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/utils/ptr"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+)
+
+// Workload is the state of a Deployment or StatefulSet that decides how it is scaled.
+type Workload struct {
+	UID        types.UID
+	Generation int64
+	// Replicas is the number of pods that the workload is to have.
+	Replicas int32
+	// Selector selects the pods.
+	Selector *metav1.LabelSelector
+	// Settled reports that the workload's controller has seen the newest spec, and that no more pods exist than the
+	// spec wants.
+	Settled bool
+}
+
+// WorkloadOf returns the state of a Deployment or StatefulSet. An object of another kind has one replica and is never
+// settled.
+func WorkloadOf(o metav1.Object) Workload {
+	w := Workload{UID: o.GetUID(), Generation: o.GetGeneration(), Replicas: 1}
+	settled := func(observed int64, pods int32) bool { return observed >= w.Generation && pods <= w.Replicas }
+	switch o := o.(type) {
+	case *appsv1.Deployment:
+		w.Replicas, w.Selector = ptr.Deref(o.Spec.Replicas, 1), o.Spec.Selector
+		w.Settled = settled(o.Status.ObservedGeneration, o.Status.Replicas)
+	case *appsv1.StatefulSet:
+		w.Replicas, w.Selector = ptr.Deref(o.Spec.Replicas, 1), o.Spec.Selector
+		w.Settled = settled(o.Status.ObservedGeneration, o.Status.Replicas)
+	}
+	return w
+}
+
+// Running counts the pods that have not ended.
+func Running(pods []corev1.Pod) int {
+	n := 0
+	for i := range pods {
+		if p := pods[i].Status.Phase; p != corev1.PodSucceeded && p != corev1.PodFailed {
+			n++
+		}
+	}
+	return n
+}
+
+// Freeze returns how a restore scales a workload: down to no replicas, and up again to the replicas that are asked for,
+// else to the replicas of now.
+func Freeze(asked v1alpha1.ScaleDown, w Workload) v1alpha1.ScaledWorkload {
+	return v1alpha1.ScaledWorkload{
+		Kind: asked.Kind, Name: asked.Name, UID: w.UID, Before: w.Replicas,
+		Replicas: ptr.Deref(asked.Replicas, w.Replicas), Generation: w.Generation, Phase: v1alpha1.ScalePending,
+	}
+}
+
+// MayBeTaken reports whether somebody else can have set the replicas of a frozen workload since the restore began. If
+// the replicas are 0, Cairn set them. If nobody has changed the workload, the start of the restore has checked it.
+func MayBeTaken(frozen *v1alpha1.ScaledWorkload, w Workload) bool {
+	return w.Replicas != 0 && w.Generation != frozen.Generation
+}
+
+// LeftDown reports whether one of the RestoreBatches left a workload without pods, and nobody has changed the workload
+// since.
+func LeftDown(batches []v1alpha1.RestoreBatch, w Workload) bool {
+	if w.Replicas != 0 {
+		return false
+	}
+	for i := range batches {
+		for _, s := range batches[i].Status.ScaledDown {
+			if s.UID == w.UID && s.Generation == w.Generation {
+				return true
+			}
+		}
+	}
+	return false
+}

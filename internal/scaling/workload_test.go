@@ -1,0 +1,104 @@
+package scaling
+
+import (
+	"testing"
+
+	. "github.com/onsi/gomega"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+)
+
+func TestWorkloadOf(t *testing.T) {
+	meta := metav1.ObjectMeta{UID: "u", Generation: 2}
+	selector := &metav1.LabelSelector{MatchLabels: map[string]string{"app": "web"}}
+	for name, tt := range map[string]struct {
+		object metav1.Object
+		want   Workload
+	}{
+		"a Deployment that its controller has not seen": {
+			&appsv1.Deployment{
+				ObjectMeta: meta, Spec: appsv1.DeploymentSpec{Replicas: new(int32(0)), Selector: selector},
+				Status: appsv1.DeploymentStatus{ObservedGeneration: 1},
+			},
+			Workload{UID: "u", Generation: 2, Selector: selector},
+		},
+		"a Deployment with more pods than it wants": {
+			&appsv1.Deployment{
+				ObjectMeta: meta, Spec: appsv1.DeploymentSpec{Replicas: new(int32(0)), Selector: selector},
+				Status: appsv1.DeploymentStatus{ObservedGeneration: 2, Replicas: 1},
+			},
+			Workload{UID: "u", Generation: 2, Selector: selector},
+		},
+		"a StatefulSet without replicas in its spec": {
+			&appsv1.StatefulSet{
+				ObjectMeta: meta, Spec: appsv1.StatefulSetSpec{Selector: selector},
+				Status: appsv1.StatefulSetStatus{ObservedGeneration: 2, Replicas: 1},
+			},
+			Workload{UID: "u", Generation: 2, Replicas: 1, Selector: selector, Settled: true},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			NewWithT(t).Expect(WorkloadOf(tt.object)).To(Equal(tt.want))
+		})
+	}
+}
+
+func TestRunning(t *testing.T) {
+	var pods []corev1.Pod
+	for _, phase := range []corev1.PodPhase{
+		"", corev1.PodPending, corev1.PodRunning, corev1.PodUnknown, corev1.PodSucceeded, corev1.PodFailed,
+	} {
+		pods = append(pods, corev1.Pod{Status: corev1.PodStatus{Phase: phase}})
+	}
+	NewWithT(t).Expect(Running(pods)).To(Equal(4), "a pod that has ended writes nothing")
+}
+
+func TestFreeze(t *testing.T) {
+	g := NewWithT(t)
+	w := Workload{UID: "u", Generation: 7, Replicas: 2}
+	asked := v1alpha1.ScaleDown{Kind: "Deployment", Name: "web"}
+	frozen := v1alpha1.ScaledWorkload{
+		Kind: "Deployment", Name: "web", UID: "u", Generation: 7, Before: 2, Replicas: 2, Phase: v1alpha1.ScalePending,
+	}
+	g.Expect(Freeze(asked, w)).To(Equal(frozen))
+	asked.Replicas, frozen.Replicas = new(int32(0)), 0
+	g.Expect(Freeze(asked, w)).To(Equal(frozen), "the batch asks for another number")
+}
+
+func TestMayBeTaken(t *testing.T) {
+	for name, tt := range map[string]struct {
+		is   Workload
+		want bool
+	}{
+		"nobody has changed it":         {Workload{Generation: 7, Replicas: 2}, false},
+		"somebody has changed it":       {Workload{Generation: 8, Replicas: 2}, true},
+		"Cairn has scaled it down":      {Workload{Generation: 8}, false},
+		"it had no replicas beforehand": {Workload{Generation: 7}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			NewWithT(t).Expect(MayBeTaken(&v1alpha1.ScaledWorkload{Generation: 7}, tt.is)).To(Equal(tt.want))
+		})
+	}
+}
+
+func TestLeftDown(t *testing.T) {
+	batches := []v1alpha1.RestoreBatch{{}, {Status: v1alpha1.RestoreBatchStatus{
+		ScaledDown: []v1alpha1.ScaledWorkload{{UID: "other", Generation: 7}, {UID: "u", Generation: 7}},
+	}}}
+	for name, tt := range map[string]struct {
+		is   Workload
+		want bool
+	}{
+		"as the batch left it": {Workload{UID: "u", Generation: 7}, true},
+		"changed since":        {Workload{UID: "u", Generation: 8}, false},
+		"it has replicas":      {Workload{UID: "u", Generation: 7, Replicas: 1}, false},
+		"another of this name": {Workload{UID: "v", Generation: 7}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			NewWithT(t).Expect(LeftDown(batches, tt.is)).To(Equal(tt.want))
+		})
+	}
+}
