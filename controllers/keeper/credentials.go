@@ -8,6 +8,7 @@ import (
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/kube/access"
+	"github.com/cairn-backup/cairn/internal/maintenance"
 	"github.com/cairn-backup/cairn/internal/task"
 	"github.com/cairn-backup/cairn/internal/task/moverjob"
 )
@@ -15,18 +16,18 @@ import (
 // credentials copies the Secrets for one Repository: the credentials that are allowed to remove data, and the password
 // if it is needed.
 func (r *Reconciler) credentials(
-	ctx context.Context, p place, storage *v1alpha1.BackupStorage, l *lease, w *work, index int,
+	ctx context.Context, p place, storage *v1alpha1.BackupStorage, l *lease, w *maintenance.Work, index int,
 ) (moverjob.Credentials, error) {
 	return access.EnsureCredentials(ctx, r.Client, &l.Lease, p.namespace, access.ForMaintenance(storage), passwordOf(w),
 		copyName(p.name(), index))
 }
 
 // passwordOf names the Secret with the password that the work needs. Wiping a directory needs no password.
-func passwordOf(w *work) v1alpha1.ObjectReference {
-	if w.wipe {
+func passwordOf(w *maintenance.Work) v1alpha1.ObjectReference {
+	if w.Wipe {
 		return v1alpha1.ObjectReference{}
 	}
-	return w.repository.Spec.EncryptionSecret
+	return w.Repository.Spec.EncryptionSecret
 }
 
 // copyName returns the prefix of the names of the Secrets that are copied for a repository of a Job.

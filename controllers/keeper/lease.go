@@ -2,9 +2,7 @@ package keeper
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
-	"time"
 
 	coordinationv1 "k8s.io/api/coordination/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -12,61 +10,24 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/maintenance"
 )
 
 // lease is the Lease of a keeper. It owns the Job and the copied Secrets, and remembers failures.
 type lease struct {
 	coordinationv1.Lease
-	attempts map[string]attempt
-}
-
-// attempt counts how often in a row the work in a Repository failed.
-type attempt struct {
-	Count int         `json:"count"`
-	At    metav1.Time `json:"at"`
-	// Job is the last counted Job, so that no Job counts twice.
-	Job string `json:"job"`
-}
-
-const (
-	firstRetry = time.Minute
-	lastRetry  = time.Hour
-)
-
-// retry returns when to try a Repository again: a minute after the first failure, twice as long each time, at most an
-// hour.
-func (a attempt) retry() time.Time {
-	wait := lastRetry
-	if a.Count < 7 {
-		wait = min(lastRetry, firstRetry<<(a.Count-1))
-	}
-	return a.At.Add(wait)
+	attempts maintenance.Attempts
 }
 
 // lease reads the Lease. hold creates a missing one.
 func (r *Reconciler) lease(ctx context.Context, p place) (*lease, error) {
-	l := &lease{attempts: map[string]attempt{}}
+	l := &lease{}
 	err := r.APIReader.Get(ctx, client.ObjectKey{Namespace: p.namespace, Name: p.name()}, &l.Lease)
 	if client.IgnoreNotFound(err) != nil {
 		return nil, fmt.Errorf("get Lease %s/%s: %w", p.namespace, p.name(), err)
 	}
-	if err == nil {
-		// An unreadable annotation only loses the memory of failures.
-		_ = json.Unmarshal([]byte(l.Annotations[v1alpha1.AnnotationAttempts]), &l.attempts)
-	}
+	l.attempts = maintenance.ParseAttempts(l.Annotations[v1alpha1.AnnotationAttempts])
 	return l, nil
-}
-
-// ready leaves out work that failed a short while ago, and returns when to retry the first of it.
-func (l *lease) ready(all []work, now time.Time) (due []work, next time.Time) {
-	for _, w := range all {
-		if a, failed := l.attempts[w.repository.Name]; failed && a.Count > 0 && now.Before(a.retry()) {
-			next = earlier(next, a.retry())
-			continue
-		}
-		due = append(due, w)
-	}
-	return limitToJob(due), next
 }
 
 // hold takes the Lease for a Job that is about to be created.
@@ -104,22 +65,10 @@ func (r *Reconciler) remember(ctx context.Context, p place, job string, at metav
 	if err != nil || l.UID == "" {
 		return err
 	}
-	for repository, is := range failed {
-		a := l.attempts[repository]
-		switch {
-		case !is:
-			delete(l.attempts, repository)
-		case a.Job != job:
-			l.attempts[repository] = attempt{Count: a.Count + 1, At: at, Job: job}
-		}
-	}
-	text := ""
-	if len(l.attempts) > 0 {
-		b, err := json.Marshal(l.attempts)
-		if err != nil {
-			return fmt.Errorf("encode attempts: %w", err)
-		}
-		text = string(b)
+	l.attempts.Count(job, at, failed)
+	text, err := l.attempts.Encode()
+	if err != nil {
+		return err
 	}
 	before := l.DeepCopy()
 	l.Spec.HolderIdentity = nil

@@ -24,6 +24,7 @@ import (
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/kube/access"
+	"github.com/cairn-backup/cairn/internal/maintenance"
 	"github.com/cairn-backup/cairn/internal/policy"
 	"github.com/cairn-backup/cairn/internal/task/moverjob"
 	"github.com/cairn-backup/cairn/internal/task/observe"
@@ -109,8 +110,8 @@ func (r *Reconciler) reconcile(ctx context.Context, p place) (ctrl.Result, error
 	if err != nil {
 		return ctrl.Result{}, err
 	}
-	work, retry := lease.ready(work, now)
-	next = earlier(next, retry)
+	work, retry := lease.attempts.Ready(work, now)
+	next = maintenance.Earlier(next, retry)
 	if len(work) == 0 {
 		return later(next, now), nil
 	}
@@ -123,13 +124,6 @@ func later(at, now time.Time) ctrl.Result {
 		return ctrl.Result{}
 	}
 	return ctrl.Result{RequeueAfter: max(at.Sub(now), time.Second)}
-}
-
-func earlier(a, b time.Time) time.Time {
-	if a.IsZero() || !b.IsZero() && b.Before(a) {
-		return b
-	}
-	return a
 }
 
 // job returns the keeper's Job, or nil if it does not exist.
@@ -151,7 +145,7 @@ func (r *Reconciler) observe(ctx context.Context, p place, job *batchv1.Job) (ct
 		return ctrl.Result{RequeueAfter: soon}, nil
 	}
 	o, err := r.outcome(ctx, r.Client, job)
-	if err != nil || !final(o) {
+	if err != nil || !maintenance.Final(o) {
 		return ctrl.Result{RequeueAfter: lookAgain}, err
 	}
 	// The cache drops the task of a Job, and can hold the end of a Job before the end of its pod, which reports the
@@ -160,7 +154,7 @@ func (r *Reconciler) observe(ctx context.Context, p place, job *batchv1.Job) (ct
 	if err != nil || live == nil || live.UID != job.UID {
 		return ctrl.Result{RequeueAfter: soon}, err
 	}
-	if o, err = r.outcome(ctx, r.APIReader, live); err != nil || !final(o) {
+	if o, err = r.outcome(ctx, r.APIReader, live); err != nil || !maintenance.Final(o) {
 		return ctrl.Result{RequeueAfter: soon}, err
 	}
 	if err := r.settle(ctx, p, live, o); err != nil {
@@ -182,17 +176,13 @@ func (r *Reconciler) outcome(ctx context.Context, reader client.Reader, job *bat
 	return observe.Observe(job, pods.Items, r.Clock.Now()), nil
 }
 
-func final(o observe.Observation) bool {
-	return o.State == observe.StateSucceeded || o.State == observe.StateFailed
-}
-
 // remove deletes the Job with its pods, and the credentials that were copied for it.
 func (r *Reconciler) remove(ctx context.Context, job *batchv1.Job) error {
 	if err := r.removeCopies(ctx, job); err != nil {
 		return err
 	}
 	how := metav1.DeletePropagationForeground // it stays until its pod is gone
-	if ended(job) {
+	if maintenance.Ended(job) {
 		how = metav1.DeletePropagationBackground
 	}
 	err := r.Delete(ctx, job, client.PropagationPolicy(how), client.Preconditions{UID: &job.UID})
@@ -204,7 +194,7 @@ func (r *Reconciler) remove(ctx context.Context, job *batchv1.Job) error {
 
 // start creates the Job and what it needs. The fixed name allows only one Job at a time.
 func (r *Reconciler) start(
-	ctx context.Context, p place, storage *v1alpha1.BackupStorage, lease *lease, work []work,
+	ctx context.Context, p place, storage *v1alpha1.BackupStorage, lease *lease, work []maintenance.Work,
 ) (ctrl.Result, error) {
 	if job, err := r.job(ctx, r.APIReader, p); err != nil || job != nil {
 		return ctrl.Result{RequeueAfter: soon}, err
@@ -242,8 +232,8 @@ func (r *Reconciler) start(
 		}
 		in.StorageSecret = credentials.StorageSecret
 		in.Work = append(in.Work, moverjob.KeepWork{
-			Repository: w.repository, EncryptionSecret: credentials.EncryptionSecret, Remove: removed(w.snapshots), Wipe: w.wipe,
-			Maintain: w.maintain, Check: w.check,
+			Repository: w.Repository, EncryptionSecret: credentials.EncryptionSecret, Remove: w.Removed(), Wipe: w.Wipe,
+			Maintain: w.Maintain, Check: w.Check,
 		})
 	}
 	job, err := moverjob.KeepJob(in)
@@ -257,8 +247,10 @@ func (r *Reconciler) start(
 }
 
 // usable leaves out work for which a credential or password is missing, and reports that on the objects of the work.
-func (r *Reconciler) usable(ctx context.Context, p place, storage *v1alpha1.BackupStorage, all []work) ([]work, error) {
-	var out []work
+func (r *Reconciler) usable(
+	ctx context.Context, p place, storage *v1alpha1.BackupStorage, all []maintenance.Work,
+) ([]maintenance.Work, error) {
+	var out []maintenance.Work
 	for i := range all {
 		_, err := access.Digest(ctx, r.APIReader, p.namespace, access.ForMaintenance(storage), passwordOf(&all[i]))
 		if err == nil {

@@ -1,10 +1,8 @@
 package keeper
 
 import (
-	"cmp"
 	"context"
 	"fmt"
-	"strconv"
 
 	"github.com/fluxcd/pkg/runtime/conditions"
 	batchv1 "k8s.io/api/batch/v1"
@@ -16,6 +14,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/maintenance"
 	"github.com/cairn-backup/cairn/internal/task"
 	"github.com/cairn-backup/cairn/internal/task/observe"
 )
@@ -26,17 +25,17 @@ func (r *Reconciler) settle(ctx context.Context, p place, job *batchv1.Job, o ob
 	if err != nil {
 		return fmt.Errorf("read task of Job %s/%s: %w", job.Namespace, job.Name, err)
 	}
-	at := endOf(job, metav1.NewTime(r.Clock.Now()))
+	at := maintenance.EndOf(job, metav1.NewTime(r.Clock.Now()))
 	failed := map[string]bool{}
 	for i := range t.Keep {
 		k := &t.Keep[i]
-		result := resultOf(o, i)
+		result := maintenance.ResultOf(o, i)
 		failed[k.Repository.Name] = result.Outcome != task.OutcomeSucceeded
 		w, err := r.workOf(ctx, p, k)
 		if err != nil {
 			return err
 		}
-		w.began = job.CreationTimestamp
+		w.Began = job.CreationTimestamp
 		if failed[k.Repository.Name] {
 			if err := r.fail(ctx, w, result.Reason, result.Error); err != nil {
 				return err
@@ -48,58 +47,16 @@ func (r *Reconciler) settle(ctx context.Context, p place, job *batchv1.Job, o ob
 	return r.remember(ctx, p, string(job.UID), at, failed)
 }
 
-// resultOf returns the result of the Job's i-th repository. A repository without a result failed with the reason of the
-// Job.
-func resultOf(o observe.Observation, i int) task.ComponentResult {
-	if o.Result != nil {
-		for _, c := range o.Result.Components {
-			if c.Name == strconv.Itoa(i) {
-				c.Reason = cmp.Or(c.Reason, v1alpha1.ReasonFailed)
-				c.Error = cmp.Or(c.Error, c.Reason)
-				return c
-			}
-		}
-	}
-	reason := cmp.Or(o.Reason, v1alpha1.ReasonFailed)
-	if o.State == observe.StateSucceeded {
-		reason = v1alpha1.ReasonFailed
-	}
-	return task.ComponentResult{
-		Outcome: task.OutcomeFailed, Reason: reason,
-		Error: cmp.Or(o.Message, "the keeper reported no result"),
-	}
-}
-
-// endOf returns when a Job ended. A Job that hangs is given up now.
-func endOf(job *batchv1.Job, now metav1.Time) metav1.Time {
-	if c := end(job); c != nil {
-		return c.LastTransitionTime
-	}
-	return now.Rfc3339Copy()
-}
-
-// ended reports whether the Job has ended, so that none of its pods runs.
-func ended(job *batchv1.Job) bool { return end(job) != nil }
-
-func end(job *batchv1.Job) *batchv1.JobCondition {
-	for i, c := range job.Status.Conditions {
-		if (c.Type == batchv1.JobComplete || c.Type == batchv1.JobFailed) && c.Status == corev1.ConditionTrue {
-			return &job.Status.Conditions[i]
-		}
-	}
-	return nil
-}
-
 // workOf reads the objects of the work, as far as they still exist.
-func (r *Reconciler) workOf(ctx context.Context, p place, k *task.Keep) (*work, error) {
-	w := &work{wipe: k.Wipe, maintain: k.Maintain, check: k.Check}
+func (r *Reconciler) workOf(ctx context.Context, p place, k *task.Keep) (*maintenance.Work, error) {
+	w := &maintenance.Work{Wipe: k.Wipe, Maintain: k.Maintain, Check: k.Check}
 	var repository v1alpha1.Repository
 	err := r.APIReader.Get(ctx, client.ObjectKey{Namespace: p.namespace, Name: k.Repository.Name}, &repository)
 	if client.IgnoreNotFound(err) != nil {
 		return nil, fmt.Errorf("get Repository %s: %w", k.Repository.Name, err)
 	}
 	if err == nil && repository.UID == k.Repository.UID {
-		w.repository = &repository
+		w.Repository = &repository
 	}
 	for _, s := range k.Remove {
 		var snapshot v1alpha1.Snapshot
@@ -108,41 +65,29 @@ func (r *Reconciler) workOf(ctx context.Context, p place, k *task.Keep) (*work, 
 			return nil, fmt.Errorf("get Snapshot %s: %w", s.Name, err)
 		}
 		if err == nil && snapshot.UID == s.UID && !snapshot.DeletionTimestamp.IsZero() {
-			w.snapshots = append(w.snapshots, &snapshot)
+			w.Snapshots = append(w.Snapshots, &snapshot)
 		}
 	}
 	return w, nil
 }
 
 // succeed writes the success to the Repository, and releases the Snapshots whose data was removed.
-func (r *Reconciler) succeed(ctx context.Context, w *work, result task.ComponentResult, at metav1.Time) error {
-	if w.repository != nil {
+func (r *Reconciler) succeed(ctx context.Context, w *maintenance.Work, result task.ComponentResult, at metav1.Time) error {
+	if w.Repository != nil {
 		whole, err := r.checked(ctx, w, result, at)
 		if err != nil {
 			return err
 		}
-		err = r.writeRepository(ctx, w.repository, func(repository *v1alpha1.Repository) {
-			status := &repository.Status
-			if w.wipe {
+		err = r.writeRepository(ctx, w.Repository, func(repository *v1alpha1.Repository) {
+			if w.Wipe {
 				conditions.MarkTrue(repository, v1alpha1.ConditionWiped, v1alpha1.ReasonWiped,
 					"the directory in the backend was removed")
 				return
 			}
-			if len(w.snapshots) > 0 {
-				status.LastRemovalTime = &at
-			}
-			if w.maintain == "" {
+			w.Maintained(&repository.Status, result.SizeBytes, whole, at)
+			if w.Maintain == "" {
 				return
 			}
-			done := v1alpha1.MaintenanceStatus{Quick: &at}
-			if m := status.LastMaintenance; m != nil {
-				done.Full = m.Full
-			}
-			if w.maintain == task.MaintainFull {
-				done.Full = &at
-				status.Integrity = cmp.Or(whole, status.Integrity)
-			}
-			status.LastMaintenance, status.StoredBytes, status.Size = &done, &result.SizeBytes, task.FormatSize(result.SizeBytes)
 			conditions.MarkTrue(repository, v1alpha1.ConditionMaintained, v1alpha1.ReasonMaintained,
 				"the last maintenance succeeded")
 		})
@@ -150,7 +95,7 @@ func (r *Reconciler) succeed(ctx context.Context, w *work, result task.Component
 			return err
 		}
 	}
-	for _, s := range w.snapshots {
+	for _, s := range w.Snapshots {
 		if err := r.release(ctx, s); err != nil {
 			return err
 		}
@@ -183,13 +128,13 @@ func (r *Reconciler) release(ctx context.Context, s *v1alpha1.Snapshot) error {
 }
 
 // fail writes the failure to the Repository and the Snapshots. The keeper tries again.
-func (r *Reconciler) fail(ctx context.Context, w *work, reason, message string) error {
-	if w.repository != nil && (w.wipe || w.maintain != "") {
+func (r *Reconciler) fail(ctx context.Context, w *maintenance.Work, reason, message string) error {
+	if w.Repository != nil && (w.Wipe || w.Maintain != "") {
 		condition, advice := v1alpha1.ConditionMaintained, ""
-		if w.wipe {
+		if w.Wipe {
 			condition, advice = v1alpha1.ConditionWiped, howToGiveUp
 		}
-		err := r.writeRepository(ctx, w.repository, func(repository *v1alpha1.Repository) {
+		err := r.writeRepository(ctx, w.Repository, func(repository *v1alpha1.Repository) {
 			conditions.MarkFalse(repository, condition, reason, "%s", message+advice)
 			if reason == v1alpha1.ReasonRepositoryDamaged {
 				repository.Status.Integrity = new(false)
@@ -199,7 +144,7 @@ func (r *Reconciler) fail(ctx context.Context, w *work, reason, message string) 
 			return err
 		}
 	}
-	for _, s := range w.snapshots {
+	for _, s := range w.Snapshots {
 		before := s.DeepCopy()
 		conditions.MarkFalse(s, v1alpha1.ConditionWiped, reason, "%s", message+howToGiveUp)
 		if equality.Semantic.DeepEqual(before, s) {

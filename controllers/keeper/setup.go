@@ -17,6 +17,7 @@ import (
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/kube/index"
+	"github.com/cairn-backup/cairn/internal/maintenance"
 	"github.com/cairn-backup/cairn/internal/policy"
 )
 
@@ -68,7 +69,7 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, opts controller.Options)
 var relevant = predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
 	before, after := e.ObjectOld.(*v1alpha1.Repository), e.ObjectNew.(*v1alpha1.Repository)
 	return before.Generation != after.Generation || before.Status.InitializedSpec != after.Status.InitializedSpec ||
-		before.DeletionTimestamp.IsZero() != after.DeletionTimestamp.IsZero() || stateOf(before) != stateOf(after) ||
+		before.DeletionTimestamp.IsZero() != after.DeletionTimestamp.IsZero() || maintenance.StateOf(before) != maintenance.StateOf(after) ||
 		conditions.GetReason(before, v1alpha1.ConditionWiped) != conditions.GetReason(after, v1alpha1.ConditionWiped)
 }}
 

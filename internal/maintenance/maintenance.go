@@ -1,4 +1,6 @@
-// Package maintenance decides when a repository is maintained. It is pure.
+// Package maintenance decides what keepers do: which repositories are maintained, wiped or checked, and when, which
+// Snapshots lose their data, how much fits into one Job, when a failure is tried again, and what a result means for the
+// Repository and its Snapshots. It is pure.
 package maintenance
 
 import (

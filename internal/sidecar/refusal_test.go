@@ -16,12 +16,18 @@ func TestTasksThatNeedAJob(t *testing.T) {
 		change func(*v1alpha1.ResolvedTask)
 		want   string
 	}{
-		"a task of the mover":       {change: func(*v1alpha1.ResolvedTask) {}},
-		"a step before the mover":   {func(t *v1alpha1.ResolvedTask) { t.Steps = []v1alpha1.ResolvedStep{{}} }, "has steps"},
-		"volumes of its own":        {func(t *v1alpha1.ResolvedTask) { t.Volumes = []corev1.Volume{{}} }, "brings volumes"},
-		"programs of another image": {func(t *v1alpha1.ResolvedTask) { t.MoverImage = "mover:v1" }, "image of its own"},
-		"no arguments":              {func(t *v1alpha1.ResolvedTask) { t.Args = nil }, "Function f does more"},
-		"another command":           {func(t *v1alpha1.ResolvedTask) { t.Args = []string{"restore"} }, "Function f does more"},
+		"a task of the mover": {change: func(*v1alpha1.ResolvedTask) {}},
+		"a step before the mover": {
+			func(t *v1alpha1.ResolvedTask) { t.Steps = []v1alpha1.ResolvedStep{{}} }, "has steps",
+		},
+		"volumes of its own": {func(t *v1alpha1.ResolvedTask) { t.Volumes = []corev1.Volume{{}} }, "brings volumes"},
+		"programs of another image": {
+			func(t *v1alpha1.ResolvedTask) { t.MoverImage = "mover:v1" }, "image of its own",
+		},
+		"no arguments": {func(t *v1alpha1.ResolvedTask) { t.Args = nil }, "Function f does more"},
+		"another command": {
+			func(t *v1alpha1.ResolvedTask) { t.Args = []string{"restore"} }, "Function f does more",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)

@@ -1,0 +1,91 @@
+package maintenance
+
+import (
+	"encoding/json"
+	"fmt"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// Attempts counts the failures of a keeper in a row, by the name of the Repository.
+type Attempts map[string]Attempt
+
+// Attempt counts how often in a row the work in a Repository failed.
+type Attempt struct {
+	Count int         `json:"count"`
+	At    metav1.Time `json:"at"`
+	// Job is the last counted Job, so that no Job counts twice.
+	Job string `json:"job"`
+}
+
+const (
+	firstRetry = time.Minute
+	lastRetry  = time.Hour
+)
+
+// retry returns when to try a Repository again: a minute after the first failure, twice as long each time, at most an
+// hour.
+func (a Attempt) retry() time.Time {
+	wait := lastRetry
+	if a.Count < 7 {
+		wait = min(lastRetry, firstRetry<<(a.Count-1))
+	}
+	return a.At.Add(wait)
+}
+
+// ParseAttempts reads what Encode returned. An unreadable text only loses the memory of failures.
+func ParseAttempts(text string) Attempts {
+	a := Attempts{}
+	_ = json.Unmarshal([]byte(text), &a)
+	if a == nil { // the text was "null"
+		a = Attempts{}
+	}
+	return a
+}
+
+// Encode returns the attempts as text, "" if there are none.
+func (a Attempts) Encode() (string, error) {
+	if len(a) == 0 {
+		return "", nil
+	}
+	b, err := json.Marshal(a)
+	if err != nil {
+		return "", fmt.Errorf("encode attempts: %w", err)
+	}
+	return string(b), nil
+}
+
+// Ready leaves out work that failed a short while ago, and returns as much of the rest as fits into one Job, and when
+// to retry the first of what it left out; zero means never.
+func (a Attempts) Ready(all []Work, now time.Time) (due []Work, next time.Time) {
+	for _, w := range all {
+		if f, failed := a[w.Repository.Name]; failed && f.Count > 0 && now.Before(f.retry()) {
+			next = Earlier(next, f.retry())
+			continue
+		}
+		due = append(due, w)
+	}
+	return LimitToJob(due), next
+}
+
+// Count counts the failures and successes of a Job that ended at a time. It can be called again for the same Job.
+func (a Attempts) Count(job string, at metav1.Time, failed map[string]bool) {
+	for repository, is := range failed {
+		before := a[repository]
+		switch {
+		case !is:
+			delete(a, repository)
+		case before.Job != job:
+			a[repository] = Attempt{Count: before.Count + 1, At: at, Job: job}
+		}
+	}
+}
+
+// Earlier returns the earlier of two times. The zero time means never.
+func Earlier(a, b time.Time) time.Time {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
+		return b
+	}
+	return a
+}

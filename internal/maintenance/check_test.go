@@ -1,0 +1,171 @@
+package maintenance
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	. "github.com/onsi/gomega"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/task"
+)
+
+// checkable returns a successful Snapshot with components of these names, and IDs like them.
+func checkable(name string, components ...string) v1alpha1.Snapshot {
+	s := v1alpha1.Snapshot{Status: v1alpha1.SnapshotStatus{
+		Phase: v1alpha1.SnapshotSucceeded, SnapshotTime: &metav1.Time{Time: start},
+		Components: map[string]v1alpha1.Component{},
+	}}
+	s.Name, s.UID = name, "uid"
+	for _, c := range components {
+		s.Status.Components[c] = v1alpha1.Component{ID: c}
+	}
+	return s
+}
+
+func TestToCheck(t *testing.T) {
+	at := func(s v1alpha1.Snapshot, days int) v1alpha1.Snapshot {
+		s.Status.LastCheckTime = &metav1.Time{Time: start.Add(time.Duration(days) * 24 * time.Hour)}
+		return s
+	}
+	many := func(name string, n int) v1alpha1.Snapshot {
+		var components []string
+		for i := range n {
+			components = append(components, fmt.Sprintf("c%03d", i))
+		}
+		return checkable(name, components...)
+	}
+	failed := checkable("failed", "data")
+	failed.Status.Phase = v1alpha1.SnapshotFailed
+	for name, tt := range map[string]struct {
+		snapshots []v1alpha1.Snapshot
+		want      []string
+	}{
+		"never checked first, then the oldest check": {
+			[]v1alpha1.Snapshot{
+				at(checkable("a", "x"), 2), at(checkable("b", "x"), 1), checkable("d", "x"), checkable("c", "x"),
+			},
+			[]string{"c/x", "d/x", "b/x", "a/x"},
+		},
+		"only what succeeded": {[]v1alpha1.Snapshot{failed, checkable("b", "y", "x")}, []string{"b/x", "b/y"}},
+		"a component without data": {[]v1alpha1.Snapshot{func() v1alpha1.Snapshot {
+			s := checkable("a", "x")
+			s.Status.Components["none"] = v1alpha1.Component{}
+			return s
+		}()}, []string{"a/x"}},
+		"a Snapshot that never fits": {[]v1alpha1.Snapshot{many("a", 401), checkable("b", "x")}, []string{"b/x"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var got []string
+			for _, c := range ToCheck(tt.snapshots) {
+				got = append(got, c.Snapshot+"/"+c.Component)
+			}
+			NewWithT(t).Expect(got).To(Equal(tt.want))
+		})
+	}
+	t.Run("a Snapshot is checked whole or not at all", func(t *testing.T) {
+		NewWithT(t).Expect(ToCheck([]v1alpha1.Snapshot{many("a", 300), many("b", 300), many("c", 10)})).To(HaveLen(300))
+	})
+}
+
+// fullWork is a full maintenance that checked these components, "<Snapshot>/<component>" each.
+func fullWork(checked ...task.Checked) *Work {
+	return &Work{Maintain: task.MaintainFull, Check: checked, Began: metav1.NewTime(start.Add(time.Hour))}
+}
+
+func component(snapshot, name string) task.Checked {
+	return task.Checked{Snapshot: snapshot, UID: "uid", Component: name, ID: name}
+}
+
+func TestVerdictOnASnapshot(t *testing.T) {
+	now := metav1.NewTime(start.Add(2 * time.Hour))
+	for name, tt := range map[string]struct {
+		change func(*v1alpha1.Snapshot)
+		result task.ComponentResult
+		want   *bool
+		at     *metav1.Time
+	}{
+		"intact": {result: task.ComponentResult{Verified: 2}, want: new(true), at: &now},
+		"damaged": {
+			result: task.ComponentResult{Verified: 2, Damaged: []int{1}}, want: new(false), at: &now,
+		},
+		"the check ended in the middle": {result: task.ComponentResult{Verified: 1}},
+		"damage was found before the check ended in the middle": {
+			result: task.ComponentResult{Verified: 1, Damaged: []int{0}}, want: new(false),
+		},
+		"recreated since": {
+			change: func(s *v1alpha1.Snapshot) { s.UID = "other" }, result: task.ComponentResult{Verified: 2},
+		},
+		"a component has other data": {
+			change: func(s *v1alpha1.Snapshot) { s.Status.Components["y"] = v1alpha1.Component{ID: "z"} },
+			result: task.ComponentResult{Verified: 2},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			v, ok := fullWork(component("a", "x"), component("a", "y")).Verdict(tt.result)
+			g.Expect(ok).To(BeTrue())
+			g.Expect(v.Snapshots()).To(Equal([]string{"a"}))
+			s := checkable("a", "x", "y")
+			if tt.change != nil {
+				tt.change(&s)
+			}
+			v.WriteTo(&s, now)
+			g.Expect(s.Status.Integrity).To(Equal(tt.want))
+			g.Expect(s.Status.LastCheckTime).To(Equal(tt.at))
+		})
+	}
+}
+
+func TestNoVerdict(t *testing.T) {
+	for name, tt := range map[string]struct {
+		work *Work
+		want bool
+	}{
+		"quick maintenance":    {&Work{Maintain: task.MaintainQuick}, false},
+		"nothing was verified": {fullWork(component("a", "x")), false},
+		"nothing was to check": {fullWork(), true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, ok := tt.work.Verdict(task.ComponentResult{})
+			NewWithT(t).Expect(ok).To(Equal(tt.want))
+		})
+	}
+}
+
+func TestVerdictOnTheRepository(t *testing.T) {
+	with := func(s v1alpha1.Snapshot, integrity *bool, taken time.Duration) v1alpha1.Snapshot {
+		s.Status.Integrity, s.Status.SnapshotTime = integrity, &metav1.Time{Time: start.Add(taken)}
+		return s
+	}
+	a := with(checkable("a", "x"), new(true), 0)
+	for name, tt := range map[string]struct {
+		others       []v1alpha1.Snapshot
+		checkedWhole bool
+		want         *bool
+	}{
+		"all that was checked is intact":    {nil, true, new(true)},
+		"something that was checked is not": {nil, false, new(false)},
+		"another one was damaged before": {
+			[]v1alpha1.Snapshot{with(checkable("b", "x"), new(false), 0)}, true, new(false),
+		},
+		"another one was never checked": {
+			[]v1alpha1.Snapshot{with(checkable("b", "x"), nil, 0)}, true, nil,
+		},
+		"another one is newer than the check": {
+			[]v1alpha1.Snapshot{with(checkable("b", "x"), nil, 2*time.Hour)}, true, new(true),
+		},
+		"another one has not ended": {[]v1alpha1.Snapshot{{Status: v1alpha1.SnapshotStatus{
+			Phase: v1alpha1.SnapshotRunning,
+		}}}, true, new(true)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			w := fullWork(component("a", "x"))
+			v, _ := w.Verdict(task.ComponentResult{Verified: 1})
+			g.Expect(v.Whole(append(tt.others, a), tt.checkedWhole, w.Began)).To(Equal(tt.want))
+		})
+	}
+}

@@ -1,0 +1,61 @@
+package maintenance
+
+import (
+	"cmp"
+	"strconv"
+
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/task"
+	"github.com/cairn-backup/cairn/internal/task/observe"
+)
+
+// ResultOf returns the result of the i-th repository of a keeper's Job. A repository without a result failed with the
+// reason of the Job.
+func ResultOf(o observe.Observation, i int) task.ComponentResult {
+	if o.Result != nil {
+		for _, c := range o.Result.Components {
+			if c.Name == strconv.Itoa(i) {
+				c.Reason = cmp.Or(c.Reason, v1alpha1.ReasonFailed)
+				c.Error = cmp.Or(c.Error, c.Reason)
+				return c
+			}
+		}
+	}
+	reason := cmp.Or(o.Reason, v1alpha1.ReasonFailed)
+	if o.State == observe.StateSucceeded {
+		reason = v1alpha1.ReasonFailed
+	}
+	return task.ComponentResult{
+		Outcome: task.OutcomeFailed, Reason: reason,
+		Error: cmp.Or(o.Message, "the keeper reported no result"),
+	}
+}
+
+// Final reports whether a keeper's Job needs no further observation: it has ended or hangs.
+func Final(o observe.Observation) bool {
+	return o.State == observe.StateSucceeded || o.State == observe.StateFailed
+}
+
+// EndOf returns when a Job ended. A Job that hangs is given up now.
+func EndOf(job *batchv1.Job, now metav1.Time) metav1.Time {
+	if c := end(job); c != nil {
+		return c.LastTransitionTime
+	}
+	return now.Rfc3339Copy()
+}
+
+// Ended reports whether the Job has ended, so that none of its pods runs.
+func Ended(job *batchv1.Job) bool { return end(job) != nil }
+
+func end(job *batchv1.Job) *batchv1.JobCondition {
+	for i, c := range job.Status.Conditions {
+		if (c.Type == batchv1.JobComplete || c.Type == batchv1.JobFailed) && c.Status == corev1.ConditionTrue {
+			return &job.Status.Conditions[i]
+		}
+	}
+	return nil
+}

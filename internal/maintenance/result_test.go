@@ -1,0 +1,106 @@
+package maintenance
+
+import (
+	"testing"
+	"time"
+
+	. "github.com/onsi/gomega"
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/task"
+	"github.com/cairn-backup/cairn/internal/task/observe"
+)
+
+func TestResultOf(t *testing.T) {
+	failed := func(reason, message string) task.ComponentResult {
+		return task.ComponentResult{Outcome: task.OutcomeFailed, Reason: reason, Error: message}
+	}
+	reported := func(c task.ComponentResult) *task.Result { return &task.Result{Components: []task.ComponentResult{c}} }
+	for name, tt := range map[string]struct {
+		o    observe.Observation
+		want task.ComponentResult
+	}{
+		"it is reported": {
+			observe.Observation{Result: reported(task.ComponentResult{Name: "1", Reason: "Full", Error: "no room"})},
+			task.ComponentResult{Name: "1", Reason: "Full", Error: "no room"},
+		},
+		"it is reported without a reason": {
+			observe.Observation{Result: reported(task.ComponentResult{Name: "1"})},
+			task.ComponentResult{Name: "1", Reason: v1alpha1.ReasonFailed, Error: v1alpha1.ReasonFailed},
+		},
+		"only another one is reported": {
+			observe.Observation{
+				State: observe.StateFailed, Reason: "OOMKilled", Message: "it ran out of memory",
+				Result: reported(task.ComponentResult{Name: "0"}),
+			},
+			failed("OOMKilled", "it ran out of memory"),
+		},
+		"the Job succeeded and reports nothing": {
+			observe.Observation{State: observe.StateSucceeded, Reason: "Completed"},
+			failed(v1alpha1.ReasonFailed, "the keeper reported no result"),
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			NewWithT(t).Expect(ResultOf(tt.o, 1)).To(Equal(tt.want))
+		})
+	}
+}
+
+func TestTheEndOfAJob(t *testing.T) {
+	g := NewWithT(t)
+	now, then := metav1.NewTime(start.Add(time.Millisecond)), metav1.NewTime(start.Add(-time.Hour))
+	job := &batchv1.Job{}
+	g.Expect(Ended(job)).To(BeFalse())
+	g.Expect(EndOf(job, now)).To(Equal(metav1.NewTime(start)), "a Job that hangs is given up now")
+	job.Status.Conditions = []batchv1.JobCondition{
+		{Type: batchv1.JobComplete, Status: corev1.ConditionFalse},
+		{Type: batchv1.JobFailed, Status: corev1.ConditionTrue, LastTransitionTime: then},
+	}
+	g.Expect(Ended(job)).To(BeTrue())
+	g.Expect(EndOf(job, now)).To(Equal(then))
+}
+
+func TestAttempts(t *testing.T) {
+	g := NewWithT(t)
+	at := metav1.NewTime(start)
+	a := ParseAttempts("")
+	for i, job := range []string{"1", "2", "2", "3"} {
+		a.Count(job, at, map[string]bool{"web": true, "db": i == 0})
+	}
+	g.Expect(a).To(Equal(Attempts{"web": {Count: 3, At: at, Job: "3"}}), "no Job counts twice, and a success forgets")
+	text, err := a.Encode()
+	g.Expect(err).NotTo(HaveOccurred())
+	read := ParseAttempts(text)
+	g.Expect(read).To(HaveLen(1))
+	g.Expect(read["web"].Count).To(Equal(3))
+	for _, text := range []string{"null", "{", "[]"} {
+		g.Expect(ParseAttempts(text)).To(BeEmpty())
+		g.Expect(ParseAttempts(text)).NotTo(BeNil(), text)
+	}
+	text, err = Attempts{}.Encode()
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(text).To(BeEmpty())
+}
+
+func TestReady(t *testing.T) {
+	all := []Work{
+		{Repository: &v1alpha1.Repository{ObjectMeta: metav1.ObjectMeta{Name: "web"}}, Wipe: true},
+		{Repository: &v1alpha1.Repository{ObjectMeta: metav1.ObjectMeta{Name: "db"}}, Wipe: true},
+	}
+	for count, wait := range map[int]time.Duration{
+		1: time.Minute, 2: 2 * time.Minute, 6: 32 * time.Minute, 7: time.Hour, 100: time.Hour,
+	} {
+		g := NewWithT(t)
+		a := Attempts{"web": {Count: count, At: metav1.NewTime(start)}}
+		due, next := a.Ready(all, start.Add(wait-1))
+		g.Expect(due).To(HaveLen(1))
+		g.Expect(due[0].Repository.Name).To(Equal("db"))
+		g.Expect(next).To(Equal(start.Add(wait)))
+		due, next = a.Ready(all, start.Add(wait))
+		g.Expect(due).To(HaveLen(2))
+		g.Expect(next).To(BeZero())
+	}
+}

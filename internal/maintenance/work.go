@@ -1,0 +1,179 @@
+package maintenance
+
+import (
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/task"
+)
+
+// Work is what a keeper does, or did, in one Repository.
+type Work struct {
+	// Repository is nil if it no longer exists.
+	Repository *v1alpha1.Repository
+	// Snapshots are the deleted Snapshots whose data is removed.
+	Snapshots []*v1alpha1.Snapshot
+	// Wipe removes the whole directory.
+	Wipe bool
+	// Maintain is the maintenance that is due, and Check are the components that it checks.
+	Maintain task.Maintenance
+	Check    []task.Checked
+	// Began is when the Job that does the work was created.
+	Began metav1.Time
+}
+
+// The limits of one Job: its task must fit into an annotation.
+const (
+	maxRepositories = 16
+	maxSnapshots    = 500
+	maxBytes        = 100 << 10
+)
+
+// WorkIn returns the work that is due in a Repository, or nil, and the time to ask again if nothing changes; zero means
+// never. snapshots are the deleted Snapshots of the Repository whose data can be removed now. The work lacks the
+// components to check.
+func WorkIn(repository *v1alpha1.Repository, snapshots []*v1alpha1.Snapshot, now time.Time) (*Work, time.Time) {
+	switch {
+	case !Works(repository):
+		return nil, time.Time{}
+	case !repository.DeletionTimestamp.IsZero():
+		return &Work{Repository: repository, Wipe: true}, time.Time{}
+	}
+	slices.SortFunc(snapshots, func(a, b *v1alpha1.Snapshot) int { return strings.Compare(a.Name, b.Name) })
+	maintain, next := Due(StateOf(repository), now)
+	if len(snapshots) == 0 && maintain == "" {
+		return nil, next
+	}
+	return &Work{Repository: repository, Snapshots: snapshots, Maintain: maintain}, next
+}
+
+// Works reports whether a keeper can have work in a Repository: the Repository is initialised and not paused, or its
+// directory is to be wiped.
+func Works(r *v1alpha1.Repository) bool {
+	switch {
+	case v1alpha1.HasRecordAnnotation(r.Annotations), r.Status.InitializedSpec == "":
+		return false
+	case !r.DeletionTimestamp.IsZero():
+		return wipes(r)
+	}
+	return !r.Spec.Paused
+}
+
+// wipes reports whether the Repository's controller has decided to wipe the directory.
+func wipes(r *v1alpha1.Repository) bool {
+	c := apimeta.FindStatusCondition(r.Status.Conditions, v1alpha1.ConditionWiped)
+	return r.Spec.DeletionPolicy == v1alpha1.WipeOut && slices.Contains(r.Finalizers, v1alpha1.FinalizerWipe) &&
+		r.Annotations[v1alpha1.AnnotationGiveUp] != "true" && c != nil && c.Status != metav1.ConditionTrue &&
+		c.Reason != v1alpha1.ReasonInUse
+}
+
+// Removes reports whether a keeper removes the data of a Snapshot.
+func Removes(s *v1alpha1.Snapshot) bool {
+	return !s.DeletionTimestamp.IsZero() && s.Spec.DeletionPolicy == v1alpha1.WipeOut &&
+		!v1alpha1.HasRecordAnnotation(s.Annotations) && slices.Contains(s.Finalizers, v1alpha1.FinalizerWipe) &&
+		s.Annotations[v1alpha1.AnnotationGiveUp] != "true"
+}
+
+// StateOf returns the state of the Repository's maintenance.
+func StateOf(r *v1alpha1.Repository) State {
+	s := State{
+		Identity: string(r.UID), Created: r.CreationTimestamp.Time,
+		Damaged: r.Status.Integrity != nil && !*r.Status.Integrity,
+	}
+	if t := r.Status.LastBackupTime; t != nil {
+		s.Changed = t.Time
+	}
+	if t := r.Status.LastRemovalTime; t != nil && t.After(s.Changed) {
+		s.Changed = t.Time
+	}
+	if m := r.Status.LastMaintenance; m != nil {
+		if m.Quick != nil {
+			s.Quick = m.Quick.Time
+		}
+		if m.Full != nil {
+			s.Full = m.Full.Time
+		}
+	}
+	return s
+}
+
+// Removed returns the removals in the form of a keeper's task.
+func (w *Work) Removed() []task.Removed {
+	var out []task.Removed
+	for _, s := range w.Snapshots {
+		out = append(out, task.Removed{Name: s.Name, UID: s.UID, IDs: idsOf(s)})
+	}
+	return out
+}
+
+func idsOf(s *v1alpha1.Snapshot) []string {
+	var ids []string
+	for _, name := range slices.Sorted(maps.Keys(s.Status.Components)) {
+		if id := s.Status.Components[name].ID; id != "" {
+			ids = append(ids, id)
+		}
+	}
+	return ids
+}
+
+// LimitToJob returns as much of the work as fits into one Job.
+func LimitToJob(all []Work) []Work {
+	var out []Work
+	snapshots, bytes := 0, 0
+	for _, w := range all {
+		if len(out) == maxRepositories {
+			break
+		}
+		for i, s := range w.Snapshots {
+			size := len(s.Name) + 64
+			for _, id := range idsOf(s) {
+				size += len(id) + 3
+			}
+			if snapshots == maxSnapshots || bytes > 0 && bytes+size > maxBytes {
+				w.Snapshots = w.Snapshots[:i]
+				break
+			}
+			snapshots, bytes = snapshots+1, bytes+size
+		}
+		for i, c := range w.Check {
+			size := len(c.Snapshot) + len(c.Component) + len(c.ID) + 96
+			if bytes+size > maxBytes {
+				w.Check = w.Check[:i]
+				break
+			}
+			bytes += size
+		}
+		if w.Wipe || w.Maintain != "" || len(w.Snapshots) > 0 {
+			out = append(out, w)
+		}
+	}
+	return out
+}
+
+// Maintained writes the times and sizes of successful work at a time to the status of its Repository. whole reports
+// whether a full maintenance found the repository intact; nil means unknown.
+func (w *Work) Maintained(status *v1alpha1.RepositoryStatus, stored int64, whole *bool, at metav1.Time) {
+	if len(w.Snapshots) > 0 {
+		status.LastRemovalTime = &at
+	}
+	if w.Maintain == "" {
+		return
+	}
+	done := v1alpha1.MaintenanceStatus{Quick: &at}
+	if m := status.LastMaintenance; m != nil {
+		done.Full = m.Full
+	}
+	if w.Maintain == task.MaintainFull {
+		done.Full = &at
+		if whole != nil {
+			status.Integrity = whole
+		}
+	}
+	status.LastMaintenance, status.StoredBytes, status.Size = &done, &stored, task.FormatSize(stored)
+}
