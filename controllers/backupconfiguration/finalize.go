@@ -13,6 +13,7 @@ import (
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/kube/defaults"
+	"github.com/cairn-backup/cairn/internal/policy"
 )
 
 // bound maintains what binds a configuration to its Repositories. done reports that this reconcile has nothing else to
@@ -108,7 +109,7 @@ func (r *Reconciler) letRepositoryGo(
 		r.APIReader)
 	if err != nil || actual == nil || !actual.DeletionTimestamp.IsZero() ||
 		actual.Labels[v1alpha1.LabelManagedBy] != v1alpha1.ManagedByCairn ||
-		configuration.Spec.Target == nil || !sameTarget(actual, *configuration.Spec.Target) {
+		configuration.Spec.Target == nil || !policy.SameTarget(actual.Spec.AppRef, *configuration.Spec.Target) {
 		return err
 	}
 	var users v1alpha1.BackupConfigurationList
@@ -138,11 +139,4 @@ func (r *Reconciler) letRepositoryGo(
 		return fmt.Errorf("delete Repository %s: %w", actual.Name, err)
 	}
 	return nil
-}
-
-// sameTarget reports whether the Repository holds the backups of this target. Both are in one namespace.
-func sameTarget(repository *v1alpha1.Repository, target v1alpha1.TypedObjectReference) bool {
-	kept := repository.Spec.AppRef
-	kept.Namespace, target.Namespace = "", ""
-	return kept == target
 }

@@ -1,13 +1,11 @@
 package backupconfiguration
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 
 	"github.com/fluxcd/pkg/apis/meta"
 	"github.com/fluxcd/pkg/runtime/conditions"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
@@ -54,24 +52,26 @@ func (r *Reconciler) ensureRepository(
 	driver v1alpha1.Driver, makes bool, findings *findings,
 ) (v1alpha1.RepoStatus, *finding, error) {
 	status := v1alpha1.RepoStatus{Name: info.Name, Phase: v1alpha1.PhaseNotReady}
-	wanted := repositoryOf(configuration, info, driver)
+	wanted := policy.RepositoryOf(configuration, info, driver)
 	name := describe(v1alpha1.RepositoryKind, wanted.Namespace, wanted.Name)
 	actual, err := defaults.Repository(ctx, client.ObjectKeyFromObject(wanted), r.Client, r.APIReader)
 	if err != nil {
 		return status, nil, err
 	}
-	if actual != nil && actual.Spec.Driver != wanted.Spec.Driver {
-		status.Reason = v1alpha1.ReasonRepositoryConflict
-		return status, &finding{
-			reason: status.Reason, invalid: true,
-			message: policy.OtherDriverMessage(actual.Name, actual.Spec.Driver, wanted.Spec.Driver),
-		}, nil
-	}
-	if actual != nil && !sameSpec(actual, wanted) {
-		status.Reason = v1alpha1.ReasonRepositoryConflict
-		return status, &finding{reason: status.Reason, invalid: true, message: fmt.Sprintf(
-			"%s exists with another target, storage, directory or encryptionSecret, and these never change: give the "+
-				"repository another name", name)}, nil
+	if actual != nil {
+		message := ""
+		switch policy.CompareRepository(actual, wanted) {
+		case policy.SameRepository:
+		case policy.OtherDriver:
+			message = policy.OtherDriverMessage(actual.Name, actual.Spec.Driver, wanted.Spec.Driver)
+		default:
+			message = name + " exists with another target, storage, directory or encryptionSecret, and these never change: " +
+				"give the repository another name"
+		}
+		if message != "" {
+			status.Reason = v1alpha1.ReasonRepositoryConflict
+			return status, &finding{reason: status.Reason, invalid: true, message: message}, nil
+		}
 	}
 	judged := wanted
 	if actual != nil {
@@ -134,57 +134,4 @@ func (r *Reconciler) take(ctx context.Context, repository, wanted *v1alpha1.Repo
 		return fmt.Errorf("set target of Repository %s to %s: %w", repository.Name, wanted.Spec.AppRef, err)
 	}
 	return nil
-}
-
-// repositoryOf returns the Repository that policy asks for. A Repository of VolumeSnapshots has a driver and a target,
-// and nothing else.
-func repositoryOf(
-	configuration *v1alpha1.BackupConfiguration, info *v1alpha1.RepositoryInfo, driver v1alpha1.Driver,
-) *v1alpha1.Repository {
-	repository := &v1alpha1.Repository{
-		ObjectMeta: metav1.ObjectMeta{
-			Name: info.Name, Namespace: configuration.Namespace,
-			Labels:     map[string]string{v1alpha1.LabelManagedBy: v1alpha1.ManagedByCairn},
-			Finalizers: []string{v1alpha1.FinalizerWipe},
-		},
-		Spec: v1alpha1.RepositorySpec{
-			AppRef: *configuration.Spec.Target,
-			Driver: cmp.Or(driver, v1alpha1.DriverKopia),
-		},
-	}
-	if policy.HoldsVolumeSnapshots(repository) {
-		return repository
-	}
-	repository.Spec.Path, repository.Spec.EncryptionSecret = info.Directory, *info.EncryptionSecret
-	for _, backend := range configuration.Spec.Backends {
-		if backend.Name == info.Backend {
-			repository.Spec.StorageRef = *backend.StorageRef
-		}
-	}
-	return repository
-}
-
-// sameSpec reports whether a Repository means the same as the wanted one, however it is spelled. A Repository without a
-// target fits every target.
-func sameSpec(actual, wanted *v1alpha1.Repository) bool {
-	if actual.Spec.AppRef.Name == "" {
-		actual = actual.DeepCopy()
-		actual.Spec.AppRef = wanted.Spec.AppRef
-	}
-	return normalizedSpec(actual) == normalizedSpec(wanted)
-}
-
-func normalizedSpec(repository *v1alpha1.Repository) v1alpha1.RepositorySpec {
-	spec := repository.Spec
-	spec.DeletionPolicy, spec.Paused = "", false // both are allowed to change
-	for _, namespace := range []*string{
-		&spec.AppRef.Namespace, &spec.StorageRef.Namespace,
-		&spec.EncryptionSecret.Namespace,
-	} {
-		if *namespace == "" {
-			*namespace = repository.Namespace
-		}
-	}
-	spec.Path = policy.NormalizeDirectory(spec.Path)
-	return spec
 }

@@ -1,7 +1,6 @@
 package backupsession
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -250,11 +249,6 @@ func (r *resolution) task(
 func (r *resolution) repository(
 	ctx context.Context, c *v1alpha1.BackupConfiguration, info v1alpha1.RepositoryInfo, driver v1alpha1.Driver,
 ) (*v1alpha1.ResolvedRepository, *v1alpha1.ResolvedError, time.Duration, error) {
-	refuse := func(wait time.Duration, reason, format string, args ...any) (*v1alpha1.ResolvedRepository,
-		*v1alpha1.ResolvedError, time.Duration, error,
-	) {
-		return nil, &v1alpha1.ResolvedError{Reason: reason, Message: fmt.Sprintf(format, args...)}, wait, nil
-	}
 	var repo v1alpha1.Repository
 	err := r.Get(ctx, client.ObjectKey{Namespace: c.Namespace, Name: info.Name}, &repo)
 	if apierrors.IsNotFound(err) {
@@ -262,72 +256,12 @@ func (r *resolution) repository(
 		if conditions.IsFalse(c, meta.ReadyCondition) {
 			message += ": " + conditions.GetMessage(c, meta.ReadyCondition)
 		}
-		return refuse(run.WaitForRepository, v1alpha1.ReasonRepositoryNotReady, "%s", message)
+		return nil, &v1alpha1.ResolvedError{Reason: v1alpha1.ReasonRepositoryNotReady, Message: message},
+			run.WaitForRepository, nil
 	}
 	if err != nil {
 		return nil, nil, 0, fmt.Errorf("get Repository %s: %w", info.Name, err)
 	}
-	if repo.Spec.Driver != driver {
-		return refuse(0, v1alpha1.ReasonRepositoryConflict,
-			"Repository %s is of driver %s, and the task is of driver %s: give the repository in policy another name", info.Name,
-			repo.Spec.Driver, driver)
-	}
-	if refusal := checkRepositoryPlace(c, &repo, info); refusal != nil {
-		return nil, refusal, 0, nil
-	}
-	if repo.Spec.AppRef.Name == "" {
-		return refuse(run.WaitForRepository, v1alpha1.ReasonRepositoryNotReady,
-			"Repository %s has no target yet: BackupConfiguration %s takes it", info.Name, c.Name)
-	}
-	if repo.Spec.AppRef.Kind != c.Spec.Target.Kind || repo.Spec.AppRef.Name != c.Spec.Target.Name {
-		return refuse(0, v1alpha1.ReasonRepositoryConflict,
-			"Repository %s keeps the backups of %s: one repository has one target", info.Name, repo.Spec.AppRef)
-	}
-	if repo.Status.Phase != v1alpha1.PhaseReady {
-		wait := run.WaitForRepository
-		if conditions.IsStalled(&repo) {
-			wait = 0
-		}
-		return refuse(wait, run.RepositoryReason(&repo), "Repository %s is not ready: %s", info.Name,
-			cmp.Or(conditions.GetMessage(&repo, meta.ReadyCondition), "it is being initialised"))
-	}
-	out := &v1alpha1.ResolvedRepository{
-		Name: repo.Name, UID: repo.UID,
-		Snapshot: policy.SnapshotName(repo.Name, r.session.Name),
-	}
-	if driver == v1alpha1.DriverVolumeSnapshotter {
-		return out, nil, 0, nil
-	}
-	out.StorageRef, out.EncryptionSecret, out.Directory = repo.Spec.StorageRef, repo.Spec.EncryptionSecret,
-		policy.NormalizeDirectory(repo.Spec.Path)
-	out.StorageRef.Namespace = cmp.Or(out.StorageRef.Namespace, c.Namespace)
-	out.EncryptionSecret.Namespace = cmp.Or(out.EncryptionSecret.Namespace, c.Namespace)
-	return out, nil, 0, nil
-}
-
-// checkRepositoryPlace returns a refusal if a Repository has another storage or directory than policy says. VolumeSnapshots have
-// neither.
-func checkRepositoryPlace(
-	c *v1alpha1.BackupConfiguration, repo *v1alpha1.Repository, info v1alpha1.RepositoryInfo,
-) *v1alpha1.ResolvedError {
-	if repo.Spec.Driver == v1alpha1.DriverVolumeSnapshotter {
-		return nil
-	}
-	i := slices.IndexFunc(c.Spec.Backends, func(b v1alpha1.BackendReference) bool { return b.Name == info.Backend })
-	if i < 0 {
-		return &v1alpha1.ResolvedError{
-			Reason:  v1alpha1.ReasonBackendNotFound,
-			Message: fmt.Sprintf("BackupConfiguration %s has no backend %q", c.Name, info.Backend),
-		}
-	}
-	storage, want := repo.Spec.StorageRef, *c.Spec.Backends[i].StorageRef
-	storage.Namespace, want.Namespace = cmp.Or(storage.Namespace, c.Namespace), cmp.Or(want.Namespace, c.Namespace)
-	if storage != want || policy.NormalizeDirectory(repo.Spec.Path) != policy.NormalizeDirectory(info.Directory) {
-		return &v1alpha1.ResolvedError{
-			Reason: v1alpha1.ReasonRepositoryConflict,
-			Message: fmt.Sprintf("Repository %s has another directory or storage than policy says: give the repository in "+
-				"policy another name", info.Name),
-		}
-	}
-	return nil
+	frozen, refusal, wait := backup.FreezeRepository(c, &repo, &info, driver, r.session.Name)
+	return frozen, refusal, wait, nil
 }

@@ -82,7 +82,7 @@ func (r *Reconciler) findPaused(ctx context.Context, look *lookup) error {
 		return nil
 	}
 	same := func(o *v1alpha1.TypedObjectReference) bool {
-		return o != nil && o.Kind == ref.Kind && o.Name == ref.Name && o.APIGroup == ref.APIGroup
+		return o != nil && policy.SameTarget(*o, *ref)
 	}
 	note := func(kind, name string) {
 		if len(look.PausedBackups) < maxPaused {

@@ -250,14 +250,14 @@ func (c *batchCheck) repository(field, target string, info *v1alpha1.RepositoryI
 	case first.target != target:
 		c.add(field+".name", v1alpha1.ReasonRepositoryConflict,
 			"the repository %q already holds the backups of the target %q: give the target %q a repository of its own", info.Name, first.target, target)
-	case !SameRepository(&first.info, info):
+	case !SameSettings(&first.info, info):
 		c.add(field, v1alpha1.ReasonRepositoryConflict,
 			"the repository %q has another backend, directory, encryptionSecret or deletionPolicy in an earlier session: use the same in both", info.Name)
 	}
 }
 
-// SameRepository reports whether two settings of a repository agree, as far as both set something.
-func SameRepository(a, b *v1alpha1.RepositoryInfo) bool {
+// SameSettings reports whether two settings of a repository agree, as far as both set something.
+func SameSettings(a, b *v1alpha1.RepositoryInfo) bool {
 	return (a.Backend == "" || b.Backend == "" || a.Backend == b.Backend) &&
 		(a.Directory == "" || b.Directory == "" ||
 			NormalizeDirectory(a.Directory) == NormalizeDirectory(b.Directory)) &&

@@ -54,7 +54,7 @@ func ConfigurationMistakes(configuration *v1alpha1.BackupConfiguration) []policy
 			at := fmt.Sprintf("%s.repositories[%d]", field, j)
 			mistakes = append(mistakes, policy.BackendMistakes(at+".backend", spec.Backends, info.Backend)...)
 			mistakes = append(mistakes, policy.DirectoryMistakes(at+".directory", info.Directory)...)
-			if first := repositories[info.Name]; first != nil && !policy.SameRepository(first, info) {
+			if first := repositories[info.Name]; first != nil && !policy.SameSettings(first, info) {
 				add(at, v1alpha1.ReasonRepositoryConflict,
 					"the repository %q has another backend, directory, encryptionSecret or deletionPolicy in an earlier session: use the same in both", info.Name)
 			}

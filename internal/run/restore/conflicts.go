@@ -6,6 +6,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/policy"
 )
 
 // RestoreInto returns the oldest restore of the list that writes into the claim now, except the one with the UID except.
@@ -40,8 +41,7 @@ func BatchRestoring(batches []v1alpha1.RestoreBatch, app v1alpha1.TypedObjectRef
 			continue
 		}
 		if slices.ContainsFunc(b.Status.Resolved.Targets, func(t v1alpha1.ResolvedRestoreTarget) bool {
-			return t.Target != nil && t.Target.APIGroup == app.APIGroup && t.Target.Kind == app.Kind &&
-				t.Target.Name == app.Name
+			return t.Target != nil && policy.SameTarget(*t.Target, app)
 		}) {
 			return b
 		}

@@ -1,0 +1,86 @@
+package policy
+
+import (
+	"cmp"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+)
+
+// RepositoryOf returns the Repository that a complete configuration asks for. It leaves out what the configuration
+// lacks. A Repository of VolumeSnapshots has a driver and a target, and nothing else.
+func RepositoryOf(
+	configuration *v1alpha1.BackupConfiguration, info *v1alpha1.RepositoryInfo, driver v1alpha1.Driver,
+) *v1alpha1.Repository {
+	repository := &v1alpha1.Repository{
+		ObjectMeta: metav1.ObjectMeta{
+			Name: info.Name, Namespace: configuration.Namespace,
+			Labels:     map[string]string{v1alpha1.LabelManagedBy: v1alpha1.ManagedByCairn},
+			Finalizers: []string{v1alpha1.FinalizerWipe},
+		},
+		Spec: v1alpha1.RepositorySpec{
+			AppRef: *configuration.Spec.Target,
+			Driver: cmp.Or(driver, v1alpha1.DriverKopia),
+		},
+	}
+	if HoldsVolumeSnapshots(repository) {
+		return repository
+	}
+	repository.Spec.Path = info.Directory
+	repository.Spec.EncryptionSecret = ptr.Deref(info.EncryptionSecret, v1alpha1.ObjectReference{})
+	for _, backend := range configuration.Spec.Backends {
+		if backend.Name == info.Backend {
+			repository.Spec.StorageRef = ptr.Deref(backend.StorageRef, v1alpha1.ObjectReference{})
+		}
+	}
+	return repository
+}
+
+// RepositoryDifference is what of a Repository differs from what policy asks for.
+type RepositoryDifference string
+
+// The values of RepositoryDifference, in the order in which CompareRepository looks for them.
+const (
+	// SameRepository means that the Repository is the one that policy asks for.
+	SameRepository RepositoryDifference = ""
+	// OtherDriver means that the Repository keeps its data in another way.
+	OtherDriver RepositoryDifference = "Driver"
+	// OtherPlace means that the Repository has another storage or directory.
+	OtherPlace RepositoryDifference = "Place"
+	// OtherTarget means that the Repository keeps the backups of another target.
+	OtherTarget RepositoryDifference = "Target"
+	// OtherSecret means that the Repository has another encryption Secret.
+	OtherSecret RepositoryDifference = "EncryptionSecret"
+)
+
+// CompareRepository returns the first difference between a Repository and the one that policy asks for, however they
+// are spelled. A Repository without a target fits every target. DeletionPolicy and paused are allowed to differ. Both
+// are in one namespace.
+func CompareRepository(actual, wanted *v1alpha1.Repository) RepositoryDifference {
+	is, want := &actual.Spec, &wanted.Spec
+	in := func(reference v1alpha1.ObjectReference) v1alpha1.ObjectReference {
+		reference.Namespace = cmp.Or(reference.Namespace, wanted.Namespace)
+		return reference
+	}
+	switch {
+	case is.Driver != want.Driver:
+		return OtherDriver
+	case in(is.StorageRef) != in(want.StorageRef),
+		NormalizeDirectory(is.Path) != NormalizeDirectory(want.Path):
+		return OtherPlace
+	case is.AppRef.Name != "" && (!SameTarget(is.AppRef, want.AppRef) ||
+		cmp.Or(is.AppRef.Namespace, wanted.Namespace) != cmp.Or(want.AppRef.Namespace, wanted.Namespace)):
+		return OtherTarget
+	case in(is.EncryptionSecret) != in(want.EncryptionSecret):
+		return OtherSecret
+	}
+	return SameRepository
+}
+
+// SameTarget reports whether two references in one namespace name the same object. Objects of different API groups
+// differ, even if they have the same kind and name.
+func SameTarget(a, b v1alpha1.TypedObjectReference) bool {
+	return a.APIGroup == b.APIGroup && a.Kind == b.Kind && a.Name == b.Name
+}

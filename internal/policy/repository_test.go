@@ -1,0 +1,78 @@
+package policy_test
+
+import (
+	"testing"
+
+	. "github.com/onsi/gomega"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/policy"
+)
+
+// shop is a complete configuration with one backend.
+func shop() (*v1alpha1.BackupConfiguration, *v1alpha1.RepositoryInfo) {
+	return &v1alpha1.BackupConfiguration{
+			ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "web"},
+			Spec: v1alpha1.BackupConfigurationSpec{
+				Target: &v1alpha1.TypedObjectReference{APIGroup: "apps", Kind: "Deployment", Name: "web"},
+				Backends: []v1alpha1.BackendReference{
+					{Name: "s3", StorageRef: &v1alpha1.ObjectReference{Name: "bucket"}},
+				},
+			},
+		}, &v1alpha1.RepositoryInfo{
+			Name: "web", Backend: "s3", Directory: "/web", EncryptionSecret: &v1alpha1.ObjectReference{Name: "password"},
+		}
+}
+
+func TestRepositoryOf(t *testing.T) {
+	g := NewWithT(t)
+	configuration, info := shop()
+	repository := policy.RepositoryOf(configuration, info, "")
+	g.Expect(repository.Namespace + "/" + repository.Name).To(Equal("shop/web"))
+	g.Expect(repository.Spec).To(Equal(v1alpha1.RepositorySpec{
+		AppRef: *configuration.Spec.Target, Driver: v1alpha1.DriverKopia,
+		StorageRef: v1alpha1.ObjectReference{Name: "bucket"}, Path: "/web",
+		EncryptionSecret: v1alpha1.ObjectReference{Name: "password"},
+	}))
+	info.EncryptionSecret = nil
+	g.Expect(policy.RepositoryOf(configuration, info, v1alpha1.DriverVolumeSnapshotter).Spec).To(Equal(
+		v1alpha1.RepositorySpec{AppRef: *configuration.Spec.Target, Driver: v1alpha1.DriverVolumeSnapshotter}))
+	configuration.Spec.Backends[0].StorageRef = nil
+	g.Expect(policy.RepositoryOf(configuration, info, v1alpha1.DriverKopia).Spec).To(Equal(v1alpha1.RepositorySpec{
+		AppRef: *configuration.Spec.Target, Driver: v1alpha1.DriverKopia, Path: "/web",
+	}), "a task that does not fit the repository leaves fields out")
+}
+
+func TestCompareRepository(t *testing.T) {
+	for name, tt := range map[string]struct {
+		change func(*v1alpha1.RepositorySpec)
+		want   policy.RepositoryDifference
+	}{
+		"the same": {change: func(*v1alpha1.RepositorySpec) {}},
+		"other spelling": {change: func(s *v1alpha1.RepositorySpec) {
+			s.Path, s.StorageRef.Namespace, s.EncryptionSecret.Namespace, s.AppRef.Namespace = "web/", "shop", "shop", "shop"
+		}},
+		"what is allowed to change": {change: func(s *v1alpha1.RepositorySpec) {
+			s.DeletionPolicy, s.Paused = v1alpha1.WipeOut, true
+		}},
+		"no target yet": {change: func(s *v1alpha1.RepositorySpec) { s.AppRef = v1alpha1.TypedObjectReference{} }},
+		"another driver": {
+			func(s *v1alpha1.RepositorySpec) { s.Driver = v1alpha1.DriverVolumeSnapshotter }, policy.OtherDriver,
+		},
+		"another storage":   {func(s *v1alpha1.RepositorySpec) { s.StorageRef.Name = "disk" }, policy.OtherPlace},
+		"another namespace": {func(s *v1alpha1.RepositorySpec) { s.StorageRef.Namespace = "disk" }, policy.OtherPlace},
+		"another directory": {func(s *v1alpha1.RepositorySpec) { s.Path = "/web/old" }, policy.OtherPlace},
+		"another target":    {func(s *v1alpha1.RepositorySpec) { s.AppRef.Name = "db" }, policy.OtherTarget},
+		"another API group": {func(s *v1alpha1.RepositorySpec) { s.AppRef.APIGroup = "" }, policy.OtherTarget},
+		"another Secret":    {func(s *v1alpha1.RepositorySpec) { s.EncryptionSecret.Name = "other" }, policy.OtherSecret},
+	} {
+		t.Run(name, func(t *testing.T) {
+			configuration, info := shop()
+			wanted := policy.RepositoryOf(configuration, info, v1alpha1.DriverKopia)
+			actual := wanted.DeepCopy()
+			tt.change(&actual.Spec)
+			NewWithT(t).Expect(policy.CompareRepository(actual, wanted)).To(Equal(tt.want))
+		})
+	}
+}

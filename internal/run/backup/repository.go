@@ -1,0 +1,72 @@
+package backup
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/fluxcd/pkg/apis/meta"
+	"github.com/fluxcd/pkg/runtime/conditions"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/policy"
+	"github.com/cairn-backup/cairn/internal/run"
+)
+
+// FreezeRepository freezes a Repository of a target for a run of this name, or explains why the run can't use it and
+// how long that can still pass by itself. c is the target's complete configuration, info the repository in it, and
+// driver the driver of the task. The encryption Secret of the Repository counts, whatever policy says by now: the data
+// is where it is.
+func FreezeRepository(
+	c *v1alpha1.BackupConfiguration, repo *v1alpha1.Repository, info *v1alpha1.RepositoryInfo, driver v1alpha1.Driver,
+	session string,
+) (*v1alpha1.ResolvedRepository, *v1alpha1.ResolvedError, time.Duration) {
+	refuse := func(wait time.Duration, reason, format string, args ...any) (
+		*v1alpha1.ResolvedRepository, *v1alpha1.ResolvedError, time.Duration,
+	) {
+		message := "Repository " + repo.Name + " " + fmt.Sprintf(format, args...)
+		return nil, &v1alpha1.ResolvedError{Reason: reason, Message: message}, wait
+	}
+	switch policy.CompareRepository(repo, policy.RepositoryOf(c, info, driver)) {
+	case policy.OtherDriver:
+		return refuse(0, v1alpha1.ReasonRepositoryConflict,
+			"is of driver %s, and the task is of driver %s: give the repository in policy another name", repo.Spec.Driver,
+			driver)
+	case policy.OtherPlace:
+		if !slices.ContainsFunc(c.Spec.Backends, func(b v1alpha1.BackendReference) bool { return b.Name == info.Backend }) {
+			return nil, &v1alpha1.ResolvedError{
+				Reason:  v1alpha1.ReasonBackendNotFound,
+				Message: fmt.Sprintf("BackupConfiguration %s has no backend %q", c.Name, info.Backend),
+			}, 0
+		}
+		return refuse(0, v1alpha1.ReasonRepositoryConflict,
+			"has another directory or storage than policy says: give the repository in policy another name")
+	case policy.OtherTarget:
+		return refuse(0, v1alpha1.ReasonRepositoryConflict, "keeps the backups of %s: one repository has one target",
+			repo.Spec.AppRef)
+	}
+	if repo.Spec.AppRef.Name == "" {
+		return refuse(run.WaitForRepository, v1alpha1.ReasonRepositoryNotReady,
+			"has no target yet: BackupConfiguration %s takes it", c.Name)
+	}
+	if repo.Status.Phase != v1alpha1.PhaseReady {
+		wait := run.WaitForRepository
+		if conditions.IsStalled(repo) {
+			wait = 0
+		}
+		return refuse(wait, run.RepositoryReason(repo), "is not ready: %s",
+			cmp.Or(conditions.GetMessage(repo, meta.ReadyCondition), "it is being initialised"))
+	}
+	out := &v1alpha1.ResolvedRepository{
+		Name: repo.Name, UID: repo.UID, Snapshot: policy.SnapshotName(repo.Name, session),
+	}
+	if driver == v1alpha1.DriverVolumeSnapshotter {
+		return out, nil, 0
+	}
+	out.StorageRef, out.EncryptionSecret = repo.Spec.StorageRef, repo.Spec.EncryptionSecret
+	out.Directory = policy.NormalizeDirectory(repo.Spec.Path)
+	out.StorageRef.Namespace = cmp.Or(out.StorageRef.Namespace, c.Namespace)
+	out.EncryptionSecret.Namespace = cmp.Or(out.EncryptionSecret.Namespace, c.Namespace)
+	return out, nil, 0
+}
