@@ -96,7 +96,8 @@ func (w *invoked) end() ran {
 	}
 	for _, o := range listed(w.T.Context(), w.World, &v1alpha1.BackupSessionList{}) {
 		s := o.(*v1alpha1.BackupSession)
-		text := fmt.Sprint(s.Spec.Session, " ", s.Status.Phase, " ", s.Status.Reason, ", retries ", s.Spec.RetryOf != "",
+		text := fmt.Sprint(s.Spec.Session, " ", s.Status.Phase, " ", s.Status.Reason, ", retries ",
+			s.Spec.RetryOf != "",
 			", retried ", s.Status.Retried != nil && *s.Status.Retried)
 		for _, target := range s.Status.Targets {
 			text += fmt.Sprint(", ", target.Name, " ", target.Phase)
@@ -134,7 +135,9 @@ func TestConfigurationKilledAtAnyWrite(t *testing.T) {
 		sessiontest.Create(t, w.Client, c)
 		w.settle()
 		w.Expect(w.end().CronJobs).To(Equal([]string{"trigger-web-nightly 0 3 1 1 *"}))
-		bed.Edit(t, c, func() { metav1.SetMetaDataAnnotation(&c.ObjectMeta, v1alpha1.AnnotationTrigger, "nightly/by-hand") })
+		bed.Edit(t, c, func() {
+			metav1.SetMetaDataAnnotation(&c.ObjectMeta, v1alpha1.AnnotationTrigger, "nightly/by-hand")
+		})
 		w.settle()
 		w.fail = "web"
 		w.nextHour()
@@ -187,7 +190,8 @@ func TestBatchKilledAtAnyWrite(t *testing.T) {
 			CronJobs:       []string{"trigger-backupbatch-shop-nightly 0 3 1 1 *"},
 		}))
 		g.Expect(ends[1]).To(Equal(ran{
-			Movers: []string{"db", "web", "web failed"}, Configurations: ends[0].Configurations[1:], Repositories: repositories,
+			Movers: []string{"db", "web", "web failed"}, Configurations: ends[0].Configurations[1:],
+			Repositories: repositories,
 			Runs: []string{
 				"hourly Failed TargetsFailed, retries false, retried true, web Failed, db Succeeded",
 				"hourly Succeeded Succeeded, retries true, retried false, web Succeeded",

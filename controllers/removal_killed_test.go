@@ -68,7 +68,9 @@ func configuration(
 			}},
 			Sessions: []v1alpha1.BackupConfigurationSession{{
 				SessionConfig: v1alpha1.SessionConfig{Name: "nightly"},
-				Addon:         &v1alpha1.AddonInfo{Name: "pvc-addon", Tasks: []v1alpha1.TaskReference{{Name: "logical-backup"}}},
+				Addon: &v1alpha1.AddonInfo{
+					Name: "pvc-addon", Tasks: []v1alpha1.TaskReference{{Name: "logical-backup"}},
+				},
 				Repositories: []v1alpha1.RepositoryInfo{{
 					Name: name, Backend: "main", Directory: "/" + name,
 					EncryptionSecret: &v1alpha1.ObjectReference{Name: sessiontest.EncryptionName},
@@ -173,7 +175,8 @@ func (w *removal) end() removed {
 			l.Annotations[v1alpha1.AnnotationAttempts])
 	}
 	for _, o := range listed(w.T.Context(), w.World, &corev1.SecretList{}) {
-		w.Expect(o.GetOwnerReferences()).To(BeEmpty(), "the credentials that were copied for a Job go with it: "+o.GetName())
+		w.Expect(o.GetOwnerReferences()).To(BeEmpty(),
+			"the credentials that were copied for a Job go with it: "+o.GetName())
 	}
 	return e
 }
@@ -213,7 +216,8 @@ func TestRemovalKilledAtAnyWrite(t *testing.T) {
 		e := end.(removed)
 		g.Expect(e.Left).To(Equal([]string{"web-run-1 true", "web-run-5 true"}))
 		g.Expect(e.Prunes).To(Equal(map[string][]string{
-			"web-run-2": {v1alpha1.ReasonDeleted}, "web-run-3": {v1alpha1.ReasonNotKept}, "web-run-4": {v1alpha1.ReasonNotKept},
+			"web-run-2": {v1alpha1.ReasonDeleted}, "web-run-3": {v1alpha1.ReasonNotKept},
+			"web-run-4": {v1alpha1.ReasonNotKept},
 		}))
 		g.Expect(e.Done).To(HaveLen(2*4), "twice three Snapshots and maintenance")
 		g.Expect(e.Repository).To(Equal("Applied, removed true, maintained true"))
@@ -244,7 +248,8 @@ func TestDeletionKilledAtAnyWrite(t *testing.T) {
 				w.settle()
 				w.disturb(k)
 				w.Expect(w.Client.Delete(t.Context(),
-					&v1alpha1.BackupConfiguration{ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: "web"}})).To(Succeed())
+					&v1alpha1.BackupConfiguration{ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: "web"}})).
+					To(Succeed())
 				w.settle()
 				return w.world, w.end()
 			}, func(g Gomega, end any) { g.Expect(end).To(Equal(want)) })

@@ -112,19 +112,23 @@ func started(w *sessiontest.World, names []string) controllers {
 		reconciler
 	}{
 		{"batch", &v1alpha1.BackupBatchList{}, &backupbatch.Reconciler{
-			Client: c, EventRecorder: w.Events, APIReader: killed, Clock: w.Clock, MoverImage: image, FieldManager: name,
+			Client: c, EventRecorder: w.Events, APIReader: killed, Clock: w.Clock, MoverImage: image,
+			FieldManager:  name,
 			EnsureTrigger: trigger,
 		}},
 		{"configuration", &v1alpha1.BackupConfigurationList{}, &backupconfiguration.Reconciler{
-			Client: c, EventRecorder: w.Events, APIReader: killed, Clock: w.Clock, MoverImage: image, FieldManager: name,
-			ClusterName: cluster, EnsureTrigger: trigger,
+			Client: c, EventRecorder: w.Events, APIReader: killed, Clock: w.Clock, MoverImage: image,
+			FieldManager: name,
+			ClusterName:  cluster, EnsureTrigger: trigger,
 		}},
 		{"repository", &v1alpha1.RepositoryList{}, &repository.Reconciler{
-			Client: c, EventRecorder: w.Events, APIReader: killed, Clock: w.Clock, MoverImage: image, ClusterUID: cluster,
+			Client: c, EventRecorder: w.Events, APIReader: killed, Clock: w.Clock, MoverImage: image,
+			ClusterUID:   cluster,
 			FieldManager: name,
 		}},
 		{"session", &v1alpha1.BackupSessionList{}, &backupsession.Reconciler{
-			Client: c, EventRecorder: w.Events, APIReader: killed, Clock: w.Clock, MoverImage: image, ClusterUID: cluster,
+			Client: c, EventRecorder: w.Events, APIReader: killed, Clock: w.Clock, MoverImage: image,
+			ClusterUID:   cluster,
 			FieldManager: name,
 			Scheme:       w.Client.Scheme(), ClusterName: cluster, Hooks: sessiontest.Hooks(w, bed.Manager.GetConfig()),
 		}},
@@ -133,7 +137,8 @@ func started(w *sessiontest.World, names []string) controllers {
 			Clock: w.Clock, FieldManager: name,
 		}},
 		{"keeper", nil, &keeper.Reconciler{
-			Client: c, EventRecorder: w.Events, APIReader: killed, Clock: w.Clock, MoverImage: image, ClusterUID: cluster,
+			Client: c, EventRecorder: w.Events, APIReader: killed, Clock: w.Clock, MoverImage: image,
+			ClusterUID:   cluster,
 			FieldManager: name,
 		}},
 		{"snapshot", &v1alpha1.SnapshotList{}, &snapshot.Reconciler{

@@ -97,8 +97,9 @@ func TestRemovalOfVolumeSnapshotsKilledAtAnyWrite(t *testing.T) {
 			return w.world, fmt.Sprint(w.volumesLeft(), w.end())
 		}, func(g Gomega, end any) {
 			g.Expect(end).
-				To(HavePrefix("[content of of-web-run-1: Retain content of of-web-run-2: Delete of-web-run-1] {[] [web-run-1 " +
-					"true] map[web-run-2:[NotKept]] Applied"))
+				To(HavePrefix(
+					"[content of of-web-run-1: Retain content of of-web-run-2: Delete of-web-run-1] {[] [web-run-1 " +
+						"true] map[web-run-2:[NotKept]] Applied"))
 		})
 	})
 	t.Run("with the Repository", func(t *testing.T) {
@@ -109,11 +110,13 @@ func TestRemovalOfVolumeSnapshotsKilledAtAnyWrite(t *testing.T) {
 			w.settle()
 			w.disturb(k)
 			w.Expect(w.Client.Delete(t.Context(),
-				&v1alpha1.BackupConfiguration{ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: "web"}})).To(Succeed())
+				&v1alpha1.BackupConfiguration{ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: "web"}})).
+				To(Succeed())
 			w.settle()
 			return w.world, fmt.Sprint(w.volumesLeft(), w.end())
 		}, func(g Gomega, end any) {
-			g.Expect(end).To(Equal("[content of of-web-run-1: Delete] {[] [] map[web-run-1:[RepositoryWiped]] gone 0 }"))
+			g.Expect(end).To(
+				Equal("[content of of-web-run-1: Delete] {[] [] map[web-run-1:[RepositoryWiped]] gone 0 }"))
 		})
 	})
 }

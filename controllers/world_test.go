@@ -115,7 +115,8 @@ func killedAnywhere(
 func (w *world) collect() (changed int) {
 	w.T.Helper()
 	for _, list := range []client.ObjectList{
-		&v1alpha1.BackupConfigurationList{}, &v1alpha1.BackupSessionList{}, &v1alpha1.SnapshotList{}, &batchv1.CronJobList{},
+		&v1alpha1.BackupConfigurationList{}, &v1alpha1.BackupSessionList{}, &v1alpha1.SnapshotList{},
+		&batchv1.CronJobList{},
 		&batchv1.JobList{}, &corev1.PodList{}, &corev1.SecretList{},
 	} {
 		for _, o := range listed(w.T.Context(), w.World, list) {
@@ -143,7 +144,8 @@ func (w *world) ledger() (changed int) {
 	w.T.Helper()
 	for _, list := range []client.ObjectList{&v1alpha1.SnapshotList{}, &v1alpha1.BackupSessionList{}} {
 		for _, o := range listed(w.T.Context(), w.World, list) {
-			if o.GetDeletionTimestamp().IsZero() || !slices.Equal(o.GetFinalizers(), []string{v1alpha1.FinalizerRecord}) {
+			if o.GetDeletionTimestamp().IsZero() ||
+				!slices.Equal(o.GetFinalizers(), []string{v1alpha1.FinalizerRecord}) {
 				continue
 			}
 			if s, ok := o.(*v1alpha1.Snapshot); ok {

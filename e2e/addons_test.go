@@ -116,7 +116,8 @@ func TestUserAddons(t *testing.T) {
 
 func (a *volumeApp) preparedBackup(t *testing.T) {
 	g := NewWithT(t)
-	applyTo(t, a.bed, a.namespace, addonConfiguration("own", `{name: LogicalBackup, params: {file: export.sql}, variables: [
+	applyTo(t, a.bed, a.namespace,
+		addonConfiguration("own", `{name: LogicalBackup, params: {file: export.sql}, variables: [
       {name: region, value: eu}, {name: PASSWORD, valueFrom: {secretKeyRef: {name: app, key: password}}}]}`))
 	waitReady(t, a.bed, a.configuration("own"), metav1.ConditionTrue, "")
 	ended := endOf(t, a.bed, a.namespace, a.start(t, "own"))
@@ -142,7 +143,8 @@ func (a *volumeApp) clearedRestore(t *testing.T) {
 		return err
 	})).To(Succeed())
 	claim := &corev1.PersistentVolumeClaim{}
-	g.Expect(a.bed.Client.Get(t.Context(), types.NamespacedName{Namespace: a.namespace, Name: "data"}, claim)).To(Succeed())
+	g.Expect(a.bed.Client.Get(t.Context(), types.NamespacedName{Namespace: a.namespace, Name: "data"}, claim)).
+		To(Succeed())
 	mended := `
 apiVersion: backup.cairn.dev/v1alpha1
 kind: RestoreSession
@@ -153,9 +155,11 @@ spec:
   dataSource: {repository: own, snapshot: latest}
   addon: {name: e2e-addon, tasks: [{name: logical-backup-restore}]}
 `
-	unasked := strings.NewReplacer("mended", "unasked", "confirm: "+string(claim.UID), "restoreTimeout: 5m").Replace(mended)
+	unasked := strings.NewReplacer("mended", "unasked", "confirm: "+string(claim.UID), "restoreTimeout: 5m").
+		Replace(mended)
 	applyTo(t, a.bed, a.namespace, unasked)
-	waitReady(t, a.bed, &v1alpha1.RestoreSession{ObjectMeta: a.meta("unasked")}, metav1.ConditionFalse, v1alpha1.ReasonConfirmationMissing)
+	waitReady(t, a.bed, &v1alpha1.RestoreSession{ObjectMeta: a.meta("unasked")}, metav1.ConditionFalse,
+		v1alpha1.ReasonConfirmationMissing)
 	applyTo(t, a.bed, a.namespace, mended)
 	waitReady(t, a.bed, &v1alpha1.RestoreSession{ObjectMeta: a.meta("mended")}, metav1.ConditionTrue, "")
 	pod.Name = "looker"
@@ -179,7 +183,8 @@ func (a *volumeApp) failingStep(t *testing.T) {
 	ended := endOf(t, a.bed, a.namespace, a.start(t, "fails"))
 	g.Expect(ended.Status.Phase).To(Equal(v1alpha1.BackupSessionFailed))
 	g.Expect(ended.Status.Reason).To(Equal(v1alpha1.ReasonStepFailed))
-	g.Expect(ended.Status.Targets[0].Message).To(ContainSubstring("step e2e-fail-0 of the task failed with exit code 3; the mover did not run"))
+	g.Expect(ended.Status.Targets[0].Message).
+		To(ContainSubstring("step e2e-fail-0 of the task failed with exit code 3; the mover did not run"))
 	var jobs batchv1.JobList
 	g.Expect(a.bed.Client.List(t.Context(), &jobs, a.ofSession(ended.Name)...)).To(Succeed())
 	g.Expect(jobs.Items).To(HaveLen(1), "a step that failed is not repeated")
@@ -194,7 +199,8 @@ func (a *volumeApp) unknownVariable(t *testing.T) {
 	ended := endOf(t, a.bed, a.namespace, a.start(t, "mistaken"))
 	g.Expect(ended.Status.Phase).To(Equal(v1alpha1.BackupSessionFailed))
 	g.Expect(ended.Status.Reason).To(Equal(v1alpha1.ReasonInvalidParameters))
-	g.Expect(ended.Status.Targets[0].Message).To(ContainSubstring(`Function "e2e-mistake": ${pasword} is neither a built-in variable`))
+	g.Expect(ended.Status.Targets[0].Message).
+		To(ContainSubstring(`Function "e2e-mistake": ${pasword} is neither a built-in variable`))
 	var pods corev1.PodList
 	g.Expect(a.bed.Client.List(t.Context(), &pods, a.ofSession(ended.Name)...)).To(Succeed())
 	g.Expect(pods.Items).To(BeEmpty())

@@ -71,8 +71,11 @@ func badSources(t *testing.T, bed *testbed.Testbed) {
 	g.Expect(err).NotTo(HaveOccurred())
 	for name, data := range map[string]map[string][]byte{
 		"wrong-password": {"username": []byte(bed.Git.Username), "password": []byte("canary-wrong-password")},
-		"wrong-host-key": {"identity": bed.Git.Identity, "known_hosts": append([]byte("git."+testbed.Namespace+".svc "), other.PublicKey...)},
-		"no-username":    {"password": []byte("canary-wrong-password")},
+		"wrong-host-key": {
+			"identity":    bed.Git.Identity,
+			"known_hosts": append([]byte("git."+testbed.Namespace+".svc "), other.PublicKey...),
+		},
+		"no-username": {"password": []byte("canary-wrong-password")},
 	} {
 		secret := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}, Data: data}
 		g.Expect(bed.Client.Create(t.Context(), secret)).To(Succeed())
@@ -99,7 +102,8 @@ func badSources(t *testing.T, bed *testbed.Testbed) {
 			v1alpha1.ReasonHostKeyMismatch, "put the server's present key into known_hosts",
 		},
 		{
-			"host-down", syncManifest("host-down", "http://git.nowhere.svc.cluster.local/policy.git", "git-credentials", ""),
+			"host-down",
+			syncManifest("host-down", "http://git.nowhere.svc.cluster.local/policy.git", "git-credentials", ""),
 			v1alpha1.ReasonUnreachable, "git.nowhere.svc.cluster.local",
 		},
 		{
@@ -107,7 +111,8 @@ func badSources(t *testing.T, bed *testbed.Testbed) {
 			v1alpha1.ReasonRepositoryNotFound, "no repository at",
 		},
 		{
-			"no-repository-ssh", syncManifest("no-repository-ssh", bed.Git.SSHURL+"/nothing-here.git", "git-credentials", ""),
+			"no-repository-ssh",
+			syncManifest("no-repository-ssh", bed.Git.SSHURL+"/nothing-here.git", "git-credentials", ""),
 			v1alpha1.ReasonRepositoryNotFound, "no repository at",
 		},
 		{
@@ -151,14 +156,23 @@ func badSources(t *testing.T, bed *testbed.Testbed) {
 func badRevisions(t *testing.T, bed *testbed.Testbed) {
 	g := NewWithT(t)
 	rows := []struct{ name, file, reason, message string }{
-		{"broken-yaml", "apiVersion: backup.cairn.dev/v1alpha1\nkind: [\n", v1alpha1.ReasonBuildFailed, "broken-yaml/zz.yaml:"},
-		{"unknown-field", storageManifest("zz", "zz", "none\n      bukket: yes"), v1alpha1.ReasonValidationFailed, "spec.storage.s3.bukket: unknown field"},
-		{"not-policy", "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: zz}\n", v1alpha1.ReasonValidationFailed, "Deployment of apps/v1 is not policy"},
 		{
-			"kubestash", "apiVersion: core.kubestash.com/v1alpha1\nkind: BackupConfiguration\nmetadata: {name: zz}\n", v1alpha1.ReasonValidationFailed,
+			"broken-yaml", "apiVersion: backup.cairn.dev/v1alpha1\nkind: [\n", v1alpha1.ReasonBuildFailed,
+			"broken-yaml/zz.yaml:",
+		},
+		{"unknown-field", storageManifest("zz", "zz",
+			"none\n      bukket: yes"), v1alpha1.ReasonValidationFailed, "spec.storage.s3.bukket: unknown field"},
+		{
+			"not-policy", "apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: zz}\n",
+			v1alpha1.ReasonValidationFailed, "Deployment of apps/v1 is not policy",
+		},
+		{
+			"kubestash", "apiVersion: core.kubestash.com/v1alpha1\nkind: BackupConfiguration\nmetadata: {name: zz}\n",
+			v1alpha1.ReasonValidationFailed,
 			"is an apiVersion of KubeStash: set it to backup.cairn.dev/v1alpha1",
 		},
-		{"duplicate", storageManifest("good", "good", "none"), v1alpha1.ReasonValidationFailed, "duplicate/storage.yaml"},
+		{"duplicate", storageManifest("good", "good",
+			"none"), v1alpha1.ReasonValidationFailed, "duplicate/storage.yaml"},
 	}
 	repository, good, bad := "bad-revision-"+started, map[string]string{}, map[string]string{}
 	for _, row := range rows {
@@ -175,7 +189,8 @@ func badRevisions(t *testing.T, bed *testbed.Testbed) {
 	for _, row := range rows {
 		namespace := "bad-revision-" + row.name
 		syncs[row.name] = &v1alpha1.PolicySync{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "policy"}}
-		applyTo(t, bed, namespace, syncManifest("policy", bed.Git.URL+"/"+repository+".git", "git-credentials", "  path: "+row.name+"\n  interval: 2s\n"))
+		applyTo(t, bed, namespace, syncManifest("policy", bed.Git.URL+"/"+repository+".git", "git-credentials",
+			"  path: "+row.name+"\n  interval: 2s\n"))
 	}
 	for _, sync := range syncs {
 		waitReady(t, bed, sync, metav1.ConditionTrue, v1alpha1.ReasonReconcileSucceeded)
@@ -194,7 +209,8 @@ func badRevisions(t *testing.T, bed *testbed.Testbed) {
 			var storages v1alpha1.BackupStorageList
 			g.Expect(bed.Client.List(t.Context(), &storages, client.InNamespace(sync.Namespace))).To(Succeed())
 			g.Expect(storages.Items).To(HaveLen(1), "nothing of the bad revision was applied, and nothing was pruned")
-			g.Expect(storages.Items[0].Spec.Storage.S3.Prefix).To(Equal("good"), "the last good revision stays in force")
+			g.Expect(storages.Items[0].Spec.Storage.S3.Prefix).
+				To(Equal("good"), "the last good revision stays in force")
 		})
 	}
 	for _, row := range rows { // without its mistake, each is ready again
@@ -203,10 +219,11 @@ func badRevisions(t *testing.T, bed *testbed.Testbed) {
 	third := "main@sha1:" + pushPolicy(t, bed, repository, bad)
 	for _, sync := range syncs {
 		waitReady(t, bed, sync, metav1.ConditionTrue, v1alpha1.ReasonReconcileSucceeded)
-		g.Expect(testbed.Poll(t.Context(), 30*time.Second, "the mended revision in "+sync.Namespace, func(ctx contextT) (bool, error) {
-			err := bed.Client.Get(ctx, client.ObjectKeyFromObject(sync), sync)
-			return err == nil && sync.Status.LastAppliedRevision == third, err
-		})).To(Succeed())
+		g.Expect(testbed.Poll(t.Context(), 30*time.Second, "the mended revision in "+sync.Namespace,
+			func(ctx contextT) (bool, error) {
+				err := bed.Client.Get(ctx, client.ObjectKeyFromObject(sync), sync)
+				return err == nil && sync.Status.LastAppliedRevision == third, err
+			})).To(Succeed())
 	}
 }
 
@@ -216,13 +233,18 @@ func badLedgers(t *testing.T, bed *testbed.Testbed) {
 	scratchNamespace(t, bed, namespace)
 	spineSecrets(t, bed, namespace)
 	repository := namespace + "-" + started
-	commit := pushPolicy(t, bed, repository, map[string]string{"policy/storage.yaml": storageManifest("s3", repository, "s3-credentials")})
-	applyTo(t, bed, namespace, syncManifest("policy", bed.Git.SSHURL+"/"+repository+".git", "git-credentials", "  path: policy\n"))
-	waitReady(t, bed, &v1alpha1.PolicySync{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "policy"}}, metav1.ConditionTrue, "")
+	commit := pushPolicy(t, bed, repository,
+		map[string]string{"policy/storage.yaml": storageManifest("s3", repository, "s3-credentials")})
+	applyTo(t, bed, namespace,
+		syncManifest("policy", bed.Git.SSHURL+"/"+repository+".git", "git-credentials", "  path: policy\n"))
+	waitReady(t, bed, &v1alpha1.PolicySync{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "policy"}},
+		metav1.ConditionTrue, "")
 	// The same repository by another protocol, and below another path, is still watched.
-	applyTo(t, bed, namespace, ledgerManifest(bed, "watched", namespace, "git-credentials")+"  branch: main\n  path: records\n")
+	applyTo(t, bed, namespace,
+		ledgerManifest(bed, "watched", namespace, "git-credentials")+"  branch: main\n  path: records\n")
 	ledger := &v1alpha1.Ledger{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "watched"}}
-	waitFault(t, bed, ledger, 30*time.Second, v1alpha1.ReasonWatchedBranch, "PolicySync/bad-ledger/policy follows the branch main")
+	waitFault(t, bed, ledger, 30*time.Second, v1alpha1.ReasonWatchedBranch,
+		"PolicySync/bad-ledger/policy follows the branch main")
 	clone, err := bed.Clone(t.Context(), t.TempDir(), repository, "main")
 	g.Expect(err).NotTo(HaveOccurred())
 	log, err := clone.Git(t.Context(), "log", "--format=%H")

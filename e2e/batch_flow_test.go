@@ -98,17 +98,22 @@ func TestBackupBatchFlow(t *testing.T) {
 	a.database = a.startDatabase(t, a.namespace)
 	a.database.say(t, a.database.fill...)
 	applyTo(t, bed, a.namespace, claimManifest("pages")+"---"+blogPods+"---"+blogHooks)
-	_, err := kubectl(t, bed, "", "create", "rolebinding", "cairn-hook", "-n", a.namespace, "--clusterrole=cairn-hook-exec", "--serviceaccount="+a.namespace+":cairn-hook")
+	_, err := kubectl(t, bed, "", "create", "rolebinding", "cairn-hook", "-n", a.namespace,
+		"--clusterrole=cairn-hook-exec", "--serviceaccount="+a.namespace+":cairn-hook")
 	NewWithT(t).Expect(err).NotTo(HaveOccurred())
-	NewWithT(t).Expect(waitReplicas(t.Context(), bed, client.ObjectKey{Namespace: a.namespace, Name: "web"})).To(Succeed())
-	_, err = kubectl(t, bed, "", "create", "rolebinding", "cairn-sidecar-injector", "-n", a.namespace, "--clusterrole=cairn-sidecar-injector",
+	NewWithT(t).Expect(waitReplicas(t.Context(), bed, client.ObjectKey{Namespace: a.namespace, Name: "web"})).
+		To(Succeed())
+	_, err = kubectl(t, bed, "", "create", "rolebinding", "cairn-sidecar-injector", "-n", a.namespace,
+		"--clusterrole=cairn-sidecar-injector",
 		"--serviceaccount="+testbed.SystemNamespace+":cairn-manager")
 	NewWithT(t).Expect(err).NotTo(HaveOccurred())
 	applyTo(t, bed, a.namespace, blogBatch())
 	waitReady(t, bed, &v1alpha1.BackupBatch{ObjectMeta: a.meta("blog")}, metav1.ConditionTrue, "")
 	pod := &corev1.Pod{}
-	NewWithT(t).Expect(bed.Client.Get(t.Context(), client.ObjectKey{Namespace: a.namespace, Name: podOf(t, bed, a.namespace, "web")}, pod)).To(Succeed())
-	NewWithT(t).Expect(pod.Spec.InitContainers).To(ContainElement(HaveField("Name", "cairn")), "the workload has its sidecar")
+	NewWithT(t).Expect(bed.Client.Get(t.Context(),
+		client.ObjectKey{Namespace: a.namespace, Name: podOf(t, bed, a.namespace, "web")}, pod)).To(Succeed())
+	NewWithT(t).Expect(pod.Spec.InitContainers).
+		To(ContainElement(HaveField("Name", "cairn")), "the workload has its sidecar")
 	t.Run("one target fails alone", a.oneFails)
 	t.Run("a retry heals it", a.healed)
 	t.Run("all of it", a.whole)
@@ -137,7 +142,9 @@ func (a *batchApp) begin(t *testing.T) string {
 	session := &v1alpha1.BackupSession{
 		ObjectMeta: a.meta(fmt.Sprintf("blog-manual-%d", now.UnixNano())),
 		Spec: v1alpha1.BackupSessionSpec{
-			Invoker: v1alpha1.TypedLocalObjectReference{APIGroup: v1alpha1.Group, Kind: v1alpha1.BackupBatchKind, Name: "blog"},
+			Invoker: v1alpha1.TypedLocalObjectReference{
+				APIGroup: v1alpha1.Group, Kind: v1alpha1.BackupBatchKind, Name: "blog",
+			},
 			Session: "manual", ScheduledTime: &now, RetryLeft: 1,
 		},
 	}
@@ -169,37 +176,45 @@ func (a *batchApp) oneFails(t *testing.T) {
 	run := &v1alpha1.BackupSession{ObjectMeta: a.meta(a.begin(t))}
 	a.database.waits(t)
 	g.Expect(a.bed.Client.Get(t.Context(), client.ObjectKeyFromObject(run), run)).To(Succeed())
-	g.Expect(states(run)).To(Equal([]string{"web: Succeeded/Succeeded", "files: Succeeded/Succeeded", "rows: Running/Running"}), "one after the other")
+	g.Expect(states(run)).
+		To(Equal([]string{"web: Succeeded/Succeeded", "files: Succeeded/Succeeded", "rows: Running/Running"}),
+			"one after the other")
 	a.database.kill(t)
 
 	a.failed = endOf(t, a.bed, a.namespace, run.Name)
 	s := &a.failed.Status
-	g.Expect(states(a.failed)).To(Equal([]string{"web: Succeeded/Succeeded", "files: Succeeded/Succeeded", "rows: Failed/DumpFailed"}))
+	g.Expect(states(a.failed)).
+		To(Equal([]string{"web: Succeeded/Succeeded", "files: Succeeded/Succeeded", "rows: Failed/DumpFailed"}))
 	g.Expect([]string{string(s.Phase), s.Reason}).To(Equal([]string{"Failed", v1alpha1.ReasonTargetsFailed}))
 	g.Expect(apimeta.IsStatusConditionTrue(s.Conditions, v1alpha1.ConditionPartial)).To(BeTrue())
-	g.Expect(apimeta.FindStatusCondition(s.Conditions, "Ready").Message).To(ContainSubstring("rows: component dump: mariadb-dump ended with exit code"))
+	g.Expect(apimeta.FindStatusCondition(s.Conditions, "Ready").Message).
+		To(ContainSubstring("rows: component dump: mariadb-dump ended with exit code"))
 	var jobs batchv1.JobList
 	g.Expect(a.bed.Client.List(t.Context(), &jobs, a.ofSession(run.Name)...)).To(Succeed())
 	g.Expect(jobs.Items).To(HaveLen(2), "the workload was backed up by its sidecar, the others by a Job each")
 	web, files, rows := s.Targets[0], s.Targets[1], s.Targets[2]
-	g.Expect(files.StartTime.Before(web.CompletionTime)).To(BeFalse(), "the second target begins when the first has ended")
+	g.Expect(files.StartTime.Before(web.CompletionTime)).
+		To(BeFalse(), "the second target begins when the first has ended")
 	g.Expect(phasesOf(web.Hooks.PostHooks)).To(Equal([]v1alpha1.HookPhase{v1alpha1.HookSucceeded}))
 	g.Expect(rows.StartTime.Before(files.CompletionTime)).To(BeFalse())
 	g.Expect(files.Hooks).To(BeNil())
 	broken := &v1alpha1.Snapshot{ObjectMeta: a.meta("blog-rows-" + run.Name)}
 	g.Expect(a.bed.Client.Get(t.Context(), client.ObjectKeyFromObject(broken), broken)).To(Succeed())
-	g.Expect([]any{broken.Status.Phase, broken.Status.Components["dump"].ID}).To(Equal([]any{v1alpha1.SnapshotFailed, ""}), "nothing of the dump is kept as a backup")
+	g.Expect([]any{broken.Status.Phase, broken.Status.Components["dump"].ID}).
+		To(Equal([]any{v1alpha1.SnapshotFailed, ""}), "nothing of the dump is kept as a backup")
 	g.Expect(a.noted(t)).To(Equal([]string{"freeze web", "thaw web"}))
 	out, err := program(t, a.bed, "", "cairn", "get", "backupsession", run.Name, "-n", a.namespace)
 	g.Expect(err).NotTo(HaveOccurred())
-	g.Expect(out).To(And(ContainSubstring("2/3"), ContainSubstring("target web: succeeded"), ContainSubstring("target rows: failed (DumpFailed)")))
+	g.Expect(out).To(And(ContainSubstring("2/3"), ContainSubstring("target web: succeeded"),
+		ContainSubstring("target rows: failed (DumpFailed)")))
 }
 
 func (a *batchApp) healed(t *testing.T) {
 	g := NewWithT(t)
 	g.Expect(a.bed.WaitPod(t.Context(), client.ObjectKey{Namespace: a.namespace, Name: a.database.Pod()})).To(Succeed())
 	g.Expect(testbed.Poll(t.Context(), patience, "the retry", func(ctx contextT) (bool, error) {
-		err := a.bed.Client.Get(ctx, client.ObjectKey{Namespace: a.namespace, Name: a.failed.Name + "-r1"}, &v1alpha1.BackupSession{})
+		err := a.bed.Client.Get(ctx, client.ObjectKey{Namespace: a.namespace, Name: a.failed.Name + "-r1"},
+			&v1alpha1.BackupSession{})
 		return err == nil, client.IgnoreNotFound(err)
 	})).To(Succeed())
 	retry := endOf(t, a.bed, a.namespace, a.failed.Name+"-r1")
@@ -207,15 +222,18 @@ func (a *batchApp) healed(t *testing.T) {
 	g.Expect(retry.Status.Phase).To(Equal(v1alpha1.BackupSessionSucceeded))
 	g.Expect(a.noted(t)).To(BeEmpty(), "without the hooks of what had succeeded")
 	var point v1alpha1.SnapshotList
-	g.Expect(a.bed.Client.List(t.Context(), &point, client.InNamespace(a.namespace), client.MatchingLabels{v1alpha1.LabelRestorePoint: a.failed.Name})).To(Succeed())
+	g.Expect(a.bed.Client.List(t.Context(), &point, client.InNamespace(a.namespace),
+		client.MatchingLabels{v1alpha1.LabelRestorePoint: a.failed.Name})).To(Succeed())
 	g.Expect(point.Items).To(HaveLen(4), "what succeeded, what failed and what healed it are one restore point")
 }
 
 func (a *batchApp) whole(t *testing.T) {
 	g := NewWithT(t)
-	out, err := program(t, a.bed, "", "cairn", "trigger", "batch/blog", "--session", "manual", "-n", a.namespace, "--wait", "--timeout", "3m")
+	out, err := program(t, a.bed, "", "cairn", "trigger", "batch/blog", "--session", "manual", "-n", a.namespace,
+		"--wait", "--timeout", "3m")
 	g.Expect(err).NotTo(HaveOccurred(), out)
 	t.Log(out)
-	g.Expect(out).To(And(ContainSubstring("target web: succeeded"), ContainSubstring("target files: succeeded"), ContainSubstring("target rows: succeeded")))
+	g.Expect(out).To(And(ContainSubstring("target web: succeeded"), ContainSubstring("target files: succeeded"),
+		ContainSubstring("target rows: succeeded")))
 	g.Expect(a.noted(t)).To(Equal([]string{"freeze web", "thaw web"}))
 }

@@ -49,10 +49,11 @@ func freshNamespace(t *testing.T, bed *testbed.Testbed, name string, annotations
 	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name, Annotations: annotations}}
 	g := NewWithT(t)
 	g.Expect(bed.Client.Create(t.Context(), namespace)).To(Succeed())
-	g.Expect(testbed.Poll(t.Context(), patience, "the ServiceAccount of namespace "+name, func(ctx contextT) (bool, error) {
-		err := bed.Client.Get(ctx, client.ObjectKey{Namespace: name, Name: "default"}, &corev1.ServiceAccount{})
-		return err == nil, client.IgnoreNotFound(err)
-	})).To(Succeed())
+	g.Expect(testbed.Poll(t.Context(), patience, "the ServiceAccount of namespace "+name,
+		func(ctx contextT) (bool, error) {
+			err := bed.Client.Get(ctx, client.ObjectKey{Namespace: name, Name: "default"}, &corev1.ServiceAccount{})
+			return err == nil, client.IgnoreNotFound(err)
+		})).To(Succeed())
 }
 
 // kubectl runs the real kubectl and returns what it printed.
@@ -129,7 +130,8 @@ func podOf(t *testing.T, bed *testbed.Testbed, namespace, app string) string {
 	var name string
 	NewWithT(t).Expect(testbed.Poll(t.Context(), patience, "a pod of "+app, func(ctx contextT) (bool, error) {
 		var pods corev1.PodList
-		if err := bed.Client.List(ctx, &pods, client.InNamespace(namespace), client.MatchingLabels{"app": app}); err != nil {
+		if err := bed.Client.List(ctx, &pods, client.InNamespace(namespace),
+			client.MatchingLabels{"app": app}); err != nil {
 			return false, err
 		}
 		for i := range pods.Items {
@@ -145,10 +147,14 @@ func podOf(t *testing.T, bed *testbed.Testbed, namespace, app string) string {
 
 // waitReady waits until an object's condition Ready has the status and the reason; an empty reason means any. The
 // functions in also must return true as well, for what comes later than Ready.
-func waitReady(t *testing.T, bed *testbed.Testbed, object conditioned, status metav1.ConditionStatus, reason string, also ...func() bool) {
+func waitReady(
+	t *testing.T, bed *testbed.Testbed, object conditioned, status metav1.ConditionStatus, reason string,
+	also ...func() bool,
+) {
 	t.Helper()
 	var seen string
-	err := testbed.Poll(t.Context(), patience, fmt.Sprintf("%T %s to be Ready=%s %s", object, object.GetName(), status, reason),
+	err := testbed.Poll(t.Context(), patience,
+		fmt.Sprintf("%T %s to be Ready=%s %s", object, object.GetName(), status, reason),
 		func(ctx contextT) (bool, error) {
 			if err := bed.Client.Get(ctx, client.ObjectKeyFromObject(object), object); err != nil {
 				return false, client.IgnoreNotFound(err)
@@ -163,7 +169,8 @@ func waitReady(t *testing.T, bed *testbed.Testbed, object conditioned, status me
 					return false, nil
 				}
 			}
-			return ready.Status == status && (reason == "" || ready.Reason == reason) && ready.ObservedGeneration == object.GetGeneration(), nil
+			return ready.Status == status && (reason == "" || ready.Reason == reason) &&
+				ready.ObservedGeneration == object.GetGeneration(), nil
 		})
 	NewWithT(t).Expect(err).NotTo(HaveOccurred(), "last seen: "+seen)
 }
@@ -182,7 +189,8 @@ func endOf(t *testing.T, bed *testbed.Testbed, namespace, name string) *v1alpha1
 		err := bed.Client.Get(ctx, client.ObjectKey{Namespace: namespace, Name: name}, session)
 		return err == nil && session.Status.Phase.Terminal(), err
 	})
-	NewWithT(t).Expect(err).NotTo(HaveOccurred(), fmt.Sprintf("phase %s, targets %+v", session.Status.Phase, session.Status.Targets))
+	NewWithT(t).Expect(err).NotTo(HaveOccurred(),
+		fmt.Sprintf("phase %s, targets %+v", session.Status.Phase, session.Status.Targets))
 	return session
 }
 
@@ -191,9 +199,13 @@ func startSession(t *testing.T, bed *testbed.Testbed, namespace, batch, session 
 	t.Helper()
 	now := metav1.Now()
 	object := &v1alpha1.BackupSession{
-		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: fmt.Sprintf("%s-%s-%d", batch, session, now.UnixNano())},
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: namespace, Name: fmt.Sprintf("%s-%s-%d", batch, session, now.UnixNano()),
+		},
 		Spec: v1alpha1.BackupSessionSpec{
-			Invoker: v1alpha1.TypedLocalObjectReference{APIGroup: v1alpha1.Group, Kind: v1alpha1.BackupBatchKind, Name: batch},
+			Invoker: v1alpha1.TypedLocalObjectReference{
+				APIGroup: v1alpha1.Group, Kind: v1alpha1.BackupBatchKind, Name: batch,
+			},
 			Session: session, ScheduledTime: &now,
 		},
 	}

@@ -124,7 +124,8 @@ func (a *copiesApp) consistent(t *testing.T, name string) {
 	}
 	restored := "restored-" + name
 	applyTo(t, a.bed, a.namespace, claimManifest(restored))
-	out, err := program(t, a.bed, "", "cairn", "restore", restored, "-n", a.namespace, "--repository", name, "--snapshot", "latest",
+	out, err := program(t, a.bed, "", "cairn", "restore", restored, "-n", a.namespace, "--repository", name,
+		"--snapshot", "latest",
 		"--target", restored, "--run-as-user", "65532", "--wait", "--timeout", "4m")
 	g.Expect(err).NotTo(HaveOccurred(), out)
 	checker := testbed.VolumePod{Namespace: a.namespace, Name: "checker-" + name, Claim: restored, User: 65532}
@@ -139,7 +140,8 @@ func (a *copiesApp) consistent(t *testing.T, name string) {
 func (a *copiesApp) pointInTime(t *testing.T) bool {
 	t.Helper()
 	var driver storagev1.CSIDriver
-	NewWithT(t).Expect(a.bed.Client.Get(t.Context(), client.ObjectKey{Name: "minihostpath.csi.cairn.local"}, &driver)).To(Succeed())
+	NewWithT(t).Expect(a.bed.Client.Get(t.Context(), client.ObjectKey{Name: "minihostpath.csi.cairn.local"}, &driver)).
+		To(Succeed())
 	return driver.Annotations["cairn.local/snapshots"] == "point-in-time"
 }
 
@@ -154,7 +156,8 @@ func killedManagerInCopy(t *testing.T, bed *testbed.Testbed) {
 	name := a.start(t, "killed")
 	g.Expect(testbed.Poll(t.Context(), patience, "the temporary VolumeSnapshot", func(ctx contextT) (bool, error) {
 		var list snapshotv1.VolumeSnapshotList
-		err := a.bed.Client.List(ctx, &list, client.InNamespace(a.namespace), client.MatchingLabels{v1alpha1.LabelCopy: name})
+		err := a.bed.Client.List(ctx, &list, client.InNamespace(a.namespace),
+			client.MatchingLabels{v1alpha1.LabelCopy: name})
 		return len(list.Items) > 0, err
 	})).To(Succeed())
 	killManager(t, a.bed)

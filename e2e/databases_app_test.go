@@ -80,7 +80,8 @@ func (s *databaseServer) say(t *testing.T, statements ...statement) string {
 	t.Helper()
 	var said strings.Builder
 	for _, one := range statements {
-		out, err := s.bed.Exec(t.Context(), s.Namespace, s.Pod(), strings.NewReader(s.before+one.text), s.shell(one.database)...)
+		out, err := s.bed.Exec(t.Context(), s.Namespace, s.Pod(), strings.NewReader(s.before+one.text),
+			s.shell(one.database)...)
 		NewWithT(t).Expect(err).NotTo(HaveOccurred(), out)
 		said.WriteString(out)
 	}
@@ -106,7 +107,8 @@ func (s *databaseServer) lock(t *testing.T) {
 	held := make(chan struct{})
 	go func() { // it ends with the server
 		defer close(held)
-		_, _ = s.bed.Exec(ctx, s.Namespace, s.Pod(), strings.NewReader("LOCK TABLES zebra WRITE; DO SLEEP(600);"), s.shell("archive")...)
+		_, _ = s.bed.Exec(ctx, s.Namespace, s.Pod(), strings.NewReader("LOCK TABLES zebra WRITE; DO SLEEP(600);"),
+			s.shell("archive")...)
 	}()
 	t.Cleanup(func() { done(); <-held })
 	NewWithT(t).Expect(testbed.Poll(t.Context(), patience, "the table to be locked", func(ctx contextT) (bool, error) {
@@ -118,7 +120,9 @@ func (s *databaseServer) lock(t *testing.T) {
 func (s *databaseServer) waits(t *testing.T) {
 	t.Helper()
 	NewWithT(t).Expect(testbed.Poll(t.Context(), 2*patience, "a dump in the middle", func(ctx contextT) (bool, error) {
-		return s.any(ctx, "SELECT count(*) FROM information_schema.processlist WHERE state LIKE 'Waiting for table metadata lock' AND user = '"+databaseUser+"'")
+		return s.any(ctx,
+			"SELECT count(*) FROM information_schema.processlist WHERE state LIKE 'Waiting for table metadata lock' "+
+				"AND user = '"+databaseUser+"'")
 	})).To(Succeed())
 }
 
@@ -137,12 +141,16 @@ func (s *databaseServer) kill(t *testing.T) {
 
 func newPostgreSQL(bed *testbed.Testbed, namespace string) *databaseServer {
 	return &databaseServer{
-		Database: testbed.Database{Image: "postgresql", Namespace: namespace, Name: "postgresql", Secret: "server"}, bed: bed,
+		Database: testbed.Database{Image: "postgresql", Namespace: namespace, Name: "postgresql", Secret: "server"},
+		bed:      bed,
 		shell: func(database string) []string {
 			return []string{"psql", "-h", "/tmp", "-U", databaseUser, "-d", database, "-v", "ON_ERROR_STOP=1", "-AtqX"}
 		},
 		fill: []statement{
-			{"postgres", "CREATE ROLE reader LOGIN PASSWORD 'only reads'; CREATE DATABASE shop; CREATE DATABASE archive;"},
+			{
+				"postgres",
+				"CREATE ROLE reader LOGIN PASSWORD 'only reads'; CREATE DATABASE shop; CREATE DATABASE archive;",
+			},
 			{"shop", `
 CREATE SCHEMA stock;
 CREATE TABLE stock.items (id serial PRIMARY KEY, name text NOT NULL, picture bytea, at timestamptz DEFAULT now());
@@ -153,10 +161,18 @@ CREATE VIEW popular AS SELECT name FROM stock.items JOIN orders ON item = id WHE
 CREATE FUNCTION twice(n int) RETURNS int LANGUAGE plpgsql AS $$ BEGIN RETURN n * 2; END $$;
 GRANT SELECT ON orders TO reader;
 SELECT lo_from_bytea(4711, decode(repeat('00ff5c', 100000), 'hex'));`},
-			{"archive", "CREATE TABLE old (year int, body text); INSERT INTO old SELECT n, repeat(n::text, 50) FROM generate_series(1990, 2020) n;"},
+			{
+				"archive",
+				"CREATE TABLE old (year int, body text); INSERT INTO old SELECT n, repeat(n::text, 50) FROM " +
+					"generate_series(1990, 2020) n;",
+			},
 		},
 		drop: []statement{
-			{"shop", "DROP TABLE stock.items CASCADE; DROP TABLE orders; DROP FUNCTION twice; DROP SCHEMA stock; SELECT lo_unlink(4711);"},
+			{
+				"shop",
+				"DROP TABLE stock.items CASCADE; DROP TABLE orders; DROP FUNCTION twice; DROP SCHEMA stock; SELECT " +
+					"lo_unlink(4711);",
+			},
 			{"postgres", "DROP DATABASE shop; DROP DATABASE archive; DROP ROLE reader;"},
 		},
 		look: []statement{
@@ -168,7 +184,10 @@ SELECT twice(21), nextval('stock.items_id_seq') > 5000, has_table_privilege('rea
 SELECT length(lo_get(4711)), md5(lo_get(4711));
 SELECT conname, contype FROM pg_constraint WHERE connamespace::regnamespace::text IN ('stock', 'public') ORDER BY 1;`},
 			{"archive", "SELECT count(*), md5(string_agg(old::text, '|' ORDER BY year)) FROM old;"},
-			{"postgres", "SELECT rolname, rolcanlogin, rolsuper, md5(rolpassword) FROM pg_authid WHERE rolname = 'reader';"},
+			{
+				"postgres",
+				"SELECT rolname, rolcanlogin, rolsuper, md5(rolpassword) FROM pg_authid WHERE rolname = 'reader';",
+			},
 		},
 	}
 }
@@ -177,10 +196,17 @@ func newMariaDB(bed *testbed.Testbed, namespace string) *databaseServer {
 	return &databaseServer{
 		Database: testbed.Database{Image: "mariadb", Namespace: namespace, Name: "mariadb", Secret: "server"}, bed: bed,
 		shell: func(database string) []string {
-			return []string{"mariadb", "--no-defaults", "--socket=/tmp/mysqld.sock", "--default-character-set=utf8mb4", "--batch", "--skip-column-names", database}
+			return []string{
+				"mariadb", "--no-defaults", "--socket=/tmp/mysqld.sock", "--default-character-set=utf8mb4", "--batch",
+				"--skip-column-names", database,
+			}
 		},
 		fill: []statement{
-			{"mysql", "CREATE DATABASE shop; CREATE DATABASE archive; CREATE USER reader@'%' IDENTIFIED BY 'only reads'; GRANT SELECT ON shop.* TO reader@'%';"},
+			{
+				"mysql",
+				"CREATE DATABASE shop; CREATE DATABASE archive; CREATE USER reader@'%' IDENTIFIED BY 'only reads'; " +
+					"GRANT SELECT ON shop.* TO reader@'%';",
+			},
 			{"shop", `
 CREATE TABLE items (id int AUTO_INCREMENT PRIMARY KEY, name varchar(200) NOT NULL, picture longblob, at timestamp(6) DEFAULT now(6));
 INSERT INTO items (name, picture) SELECT concat('Größe ', seq, ' 日本 😀 \t "quoted" ''too'' \\'), unhex(concat(md5(seq), '00ff0a0d5c')) FROM seq_1_to_5000;
@@ -189,7 +215,11 @@ INSERT INTO orders SELECT seq, nullif(seq % 3, 0) FROM seq_1_to_1000;
 CREATE VIEW popular AS SELECT name FROM items JOIN orders ON item = id WHERE note IS NULL;
 CREATE FUNCTION twice(n int) RETURNS int DETERMINISTIC RETURN n * 2;
 CREATE TRIGGER no_blanks BEFORE INSERT ON orders FOR EACH ROW SET NEW.note = trim(NEW.note);`},
-			{"archive", "CREATE TABLE old (year int, body text); INSERT INTO old SELECT seq, repeat(seq, 50) FROM seq_1990_to_2020;"},
+			{
+				"archive",
+				"CREATE TABLE old (year int, body text); INSERT INTO old SELECT seq, repeat(seq, 50) FROM " +
+					"seq_1990_to_2020;",
+			},
 		},
 		drop: []statement{{"mysql", "DROP DATABASE shop; DROP DATABASE archive; DROP USER reader@'%';"}},
 		look: []statement{
@@ -201,7 +231,11 @@ SELECT count(*), md5(group_concat(hex(name) ORDER BY name)) FROM popular;
 SELECT twice(21), (SELECT count(*) FROM information_schema.triggers WHERE trigger_schema = 'shop');
 SHOW CREATE TABLE orders;
 SHOW GRANTS FOR reader@'%';`},
-			{"archive", "SET group_concat_max_len = 1 << 30; SELECT count(*), md5(group_concat(year, body ORDER BY year)) FROM old;"},
+			{
+				"archive",
+				"SET group_concat_max_len = 1 << 30; SELECT count(*), md5(group_concat(year, body ORDER BY year)) " +
+					"FROM old;",
+			},
 		},
 	}
 }

@@ -16,7 +16,9 @@ func TestDatabaseServers(t *testing.T) {
 	const namespace = "database-servers"
 	bed := deployed(t)
 	databaseNamespace(t, bed, namespace)
-	for _, s := range []*databaseServer{newPostgreSQL(bed, namespace), newMariaDB(bed, namespace), newRedis(bed, namespace)} {
+	for _, s := range []*databaseServer{
+		newPostgreSQL(bed, namespace), newMariaDB(bed, namespace), newRedis(bed, namespace),
+	} {
 		t.Run(s.Name, func(t *testing.T) {
 			t.Parallel()
 			loadDatabases(t, bed, s.Image)
@@ -30,11 +32,13 @@ func TestDatabaseServers(t *testing.T) {
 			s.say(t, s.drop...)
 
 			var pod corev1.Pod
-			g.Expect(bed.Client.Get(t.Context(), client.ObjectKey{Namespace: namespace, Name: s.Pod()}, &pod)).To(Succeed())
+			g.Expect(bed.Client.Get(t.Context(), client.ObjectKey{Namespace: namespace, Name: s.Pod()}, &pod)).
+				To(Succeed())
 			log, err := kubectl(t, bed, "", "logs", "-n", namespace, s.Pod())
 			g.Expect(err).NotTo(HaveOccurred())
 			g.Expect(log).NotTo(ContainSubstring(databasePassword))
-			g.Expect(strings.Contains(pod.String(), databasePassword)).To(BeFalse(), "no password in a pod's description")
+			g.Expect(strings.Contains(pod.String(), databasePassword)).
+				To(BeFalse(), "no password in a pod's description")
 		})
 	}
 }

@@ -76,30 +76,50 @@ func TestDatabases(t *testing.T) {
 }
 
 func (a *databasesApp) kinds() []databaseKind {
-	postgresql, mariadb, redis := newPostgreSQL(a.bed, a.namespace), newMariaDB(a.bed, a.namespace), newRedis(a.bed, a.namespace)
+	postgresql, mariadb, redis := newPostgreSQL(a.bed, a.namespace), newMariaDB(a.bed, a.namespace),
+		newRedis(a.bed, a.namespace)
 	return []databaseKind{{
 		databaseServer: postgresql, addon: "postgres-addon", params: "secretName: server",
-		part: databasePart{"databases: archive", "archive", []statement{{"archive", "DROP TABLE old;"}}, postgresql.look[1:2]},
+		part: databasePart{
+			"databases: archive", "archive", []statement{{"archive", "DROP TABLE old;"}}, postgresql.look[1:2],
+		},
 		limited: limitedUser{
-			[]statement{{"shop", `CREATE ROLE limited LOGIN PASSWORD '` + limitedPassword + `'; GRANT pg_read_all_data TO limited;`}},
+			[]statement{
+				{"shop", `CREATE ROLE limited LOGIN PASSWORD '` + limitedPassword +
+					`'; GRANT pg_read_all_data TO limited;`},
+			},
 			"permission denied for large object 4711",
 		},
-		grow: statement{"archive", "CREATE TABLE big AS SELECT n, repeat(md5(n::text), 100) AS text FROM generate_series(1, 100000) n;"},
+		grow: statement{
+			"archive",
+			"CREATE TABLE big AS SELECT n, repeat(md5(n::text), 100) AS text FROM generate_series(1, 100000) n;",
+		},
 		dumping: statement{
 			"archive",
-			"SELECT count(*) FROM pg_stat_progress_copy p JOIN pg_stat_activity USING (pid) WHERE application_name = 'cairn' AND bytes_processed > 1000000;",
+			"SELECT count(*) FROM pg_stat_progress_copy p JOIN pg_stat_activity USING (pid) WHERE application_name = " +
+				"'cairn' AND bytes_processed > 1000000;",
 		},
 		killed: "Dumping the contents of table \"big\" failed",
 	}, {
 		databaseServer: mariadb, addon: "mariadb-addon", params: "secretName: server",
-		part: databasePart{"databases: archive", "archive", []statement{{"archive", "DROP TABLE old;"}}, mariadb.look[1:2]},
+		part: databasePart{
+			"databases: archive", "archive", []statement{{"archive", "DROP TABLE old;"}}, mariadb.look[1:2],
+		},
 		limited: limitedUser{[]statement{
 			{"archive", "CREATE TABLE zebra (n int); INSERT INTO zebra VALUES (1);"},
-			{"mysql", "CREATE USER limited@'%' IDENTIFIED BY '" + limitedPassword + "'; GRANT EVENT, TRIGGER ON archive.* TO limited@'%'; GRANT SELECT, SHOW VIEW ON archive.old TO limited@'%'; GRANT INSERT ON archive.zebra TO limited@'%';"},
+			{"mysql", "CREATE USER limited@'%' IDENTIFIED BY '" + limitedPassword +
+				"'; GRANT EVENT, TRIGGER ON archive.* TO limited@'%'; GRANT SELECT, SHOW VIEW ON archive.old TO " +
+				"limited@'%'; GRANT INSERT ON archive.zebra TO limited@'%';"},
 		}, "command denied to user 'limited'"},
-		grow:    statement{"archive", "CREATE TABLE big AS SELECT seq, repeat(md5(seq), 100) AS text FROM seq_1_to_100000;"},
-		dumping: statement{"mysql", "SELECT count(*) FROM information_schema.processlist WHERE user = '" + databaseUser + "' AND info LIKE 'SELECT%`big`%';"},
-		killed:  "Lost connection to server",
+		grow: statement{
+			"archive", "CREATE TABLE big AS SELECT seq, repeat(md5(seq), 100) AS text FROM seq_1_to_100000;",
+		},
+		dumping: statement{
+			"mysql",
+			"SELECT count(*) FROM information_schema.processlist WHERE user = '" + databaseUser +
+				"' AND info LIKE 'SELECT%`big`%';",
+		},
+		killed: "Lost connection to server",
 	}, {
 		databaseServer: redis, addon: "redis-addon", params: "secretName: server, user: " + databaseUser,
 	}}
@@ -148,7 +168,9 @@ func (a *databasesApp) backUp(t *testing.T, configuration string) *v1alpha1.Snap
 }
 
 // restore restores a Snapshot into the server and waits for the end.
-func (a *databasesApp) restore(t *testing.T, name string, k databaseKind, snapshot *v1alpha1.Snapshot, more string) *v1alpha1.RestoreSession {
+func (a *databasesApp) restore(
+	t *testing.T, name string, k databaseKind, snapshot *v1alpha1.Snapshot, more string,
+) *v1alpha1.RestoreSession {
 	t.Helper()
 	applyTo(t, a.bed, a.namespace, `
 apiVersion: backup.cairn.dev/v1alpha1
@@ -166,7 +188,8 @@ spec:
 func (a *databasesApp) restored(t *testing.T, name string, k databaseKind, snapshot *v1alpha1.Snapshot, more string) {
 	t.Helper()
 	s := a.restore(t, name, k, snapshot, more)
-	NewWithT(t).Expect(s.Status.Phase).To(Equal(v1alpha1.RestoreSessionSucceeded), "%s: %+v", s.Status.Reason, s.Status.Components)
+	NewWithT(t).Expect(s.Status.Phase).To(Equal(v1alpha1.RestoreSessionSucceeded), "%s: %+v", s.Status.Reason,
+		s.Status.Components)
 }
 
 // whole brings everything back that the server held.
@@ -178,14 +201,16 @@ func (a *databasesApp) whole(t *testing.T, k databaseKind) {
 	g.Expect(snapshot.Status.Components).To(HaveKey("dump"))
 
 	refused := a.restore(t, k.Name+"-refused", k, snapshot, "")
-	g.Expect(refused.Status.Phase).NotTo(Equal(v1alpha1.RestoreSessionSucceeded), "the server holds data and nobody confirmed")
+	g.Expect(refused.Status.Phase).NotTo(Equal(v1alpha1.RestoreSessionSucceeded),
+		"the server holds data and nobody confirmed")
 	g.Expect(k.say(t, k.look...)).To(Equal(before))
 
 	k.say(t, k.drop...)
 	a.restored(t, k.Name, k, snapshot, "")
 	g.Expect(k.say(t, k.look...)).To(Equal(before))
 	again := a.backUp(t, k.Name) // what was restored can be backed up
-	g.Expect(again.Status.Components["dump"].SizeBytes).To(BeNumerically(">", snapshot.Status.Components["dump"].SizeBytes/2))
+	g.Expect(again.Status.Components["dump"].SizeBytes).
+		To(BeNumerically(">", snapshot.Status.Components["dump"].SizeBytes/2))
 }
 
 // one brings one database back that lost a table, and no other, over what is there.
@@ -208,7 +233,8 @@ func (a *databasesApp) one(t *testing.T, k databaseKind) {
 func (a *databasesApp) uid(t *testing.T, k databaseKind) string {
 	t.Helper()
 	var service corev1.Service
-	NewWithT(t).Expect(a.bed.Client.Get(t.Context(), client.ObjectKey{Namespace: a.namespace, Name: k.Name}, &service)).To(Succeed())
+	NewWithT(t).Expect(a.bed.Client.Get(t.Context(), client.ObjectKey{Namespace: a.namespace, Name: k.Name}, &service)).
+		To(Succeed())
 	return string(service.UID)
 }
 
@@ -218,7 +244,8 @@ func (a *databasesApp) failed(t *testing.T, configuration, session, message stri
 	g := NewWithT(t)
 	ended := endOf(t, a.bed, a.namespace, session)
 	said := ended.Status.Targets[0].Message
-	g.Expect([]any{ended.Status.Phase, ended.Status.Reason}).To(Equal([]any{v1alpha1.BackupSessionFailed, v1alpha1.ReasonDumpFailed}), said)
+	g.Expect([]any{ended.Status.Phase, ended.Status.Reason}).
+		To(Equal([]any{v1alpha1.BackupSessionFailed, v1alpha1.ReasonDumpFailed}), said)
 	g.Expect(said).To(ContainSubstring(message), "it is said what the program said")
 	snapshot := a.snapshot(t, session)
 	g.Expect(snapshot.Status.Phase).To(Equal(v1alpha1.SnapshotFailed))
@@ -232,10 +259,13 @@ func (a *databasesApp) failed(t *testing.T, configuration, session, message stri
 func (a *databasesApp) wrongPassword(t *testing.T, k databaseKind) {
 	const wrong = "canary that opens nothing"
 	name := k.Name + "-wrong"
-	_, err := kubectl(t, a.bed, "", "create", "secret", "generic", name, "-n", a.namespace, "--from-literal=username="+databaseUser, "--from-literal=password="+wrong)
+	_, err := kubectl(t, a.bed, "", "create", "secret", "generic", name, "-n", a.namespace,
+		"--from-literal=username="+databaseUser, "--from-literal=password="+wrong)
 	NewWithT(t).Expect(err).NotTo(HaveOccurred())
 	a.configure(t, name, k, strings.Replace(k.params, "secretName: server", "secretName: "+name, 1))
-	message := map[string]string{"postgresql": "password authentication failed", "mariadb": "Access denied for user", "redis": "AUTH failed"}[k.Image]
+	message := map[string]string{
+		"postgresql": "password authentication failed", "mariadb": "Access denied for user", "redis": "AUTH failed",
+	}[k.Image]
 	a.failed(t, name, a.start(t, name), message, 0)
 }
 
@@ -245,7 +275,8 @@ func (a *databasesApp) limitedUser(t *testing.T, k databaseKind) {
 	}
 	name := k.Name + "-limited"
 	k.say(t, k.limited.make...)
-	_, err := kubectl(t, a.bed, "", "create", "secret", "generic", name, "-n", a.namespace, "--from-literal=username=limited", "--from-literal=password="+limitedPassword)
+	_, err := kubectl(t, a.bed, "", "create", "secret", "generic", name, "-n", a.namespace,
+		"--from-literal=username=limited", "--from-literal=password="+limitedPassword)
 	NewWithT(t).Expect(err).NotTo(HaveOccurred())
 	part := map[string]string{"postgresql": "databases: shop", "mariadb": "databases: archive"}[k.Image]
 	a.configure(t, name, k, strings.Replace(k.params, "secretName: server", "secretName: "+name, 1)+", "+part)
@@ -262,7 +293,8 @@ func (a *databasesApp) serverDies(t *testing.T, k databaseKind) {
 	a.configureWith(t, name, k, k.params+", "+k.part.params, "150m") // so that there is time to kill the server
 	session := a.start(t, name)
 	g.Expect(testbed.Poll(t.Context(), patience, "a dump under way", func(ctx contextT) (bool, error) {
-		out, err := a.bed.Exec(ctx, k.Namespace, k.Pod(), strings.NewReader(k.before+k.dumping.text), k.shell(k.dumping.database)...)
+		out, err := a.bed.Exec(ctx, k.Namespace, k.Pod(), strings.NewReader(k.before+k.dumping.text),
+			k.shell(k.dumping.database)...)
 		return err == nil && strings.TrimSpace(out) != "0", err
 	})).To(Succeed())
 	pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: k.Namespace, Name: k.Pod()}}
@@ -277,7 +309,10 @@ func (a *databasesApp) noPassword(t *testing.T) {
 	g := NewWithT(t)
 	secrets := map[string]string{}
 	for _, password := range []string{databasePassword, limitedPassword, "canary that opens nothing"} {
-		for _, form := range []string{password, strings.ReplaceAll(password, `\`, `\\`), strings.NewReplacer(`\`, `\\`, `:`, `\:`).Replace(password)} {
+		for _, form := range []string{
+			password, strings.ReplaceAll(password, `\`, `\\`),
+			strings.NewReplacer(`\`, `\\`, `:`, `\:`).Replace(password),
+		} {
 			secrets[form] = password
 		}
 	}
@@ -291,7 +326,8 @@ func (a *databasesApp) noPassword(t *testing.T) {
 	out, err := kubectl(t, a.bed, "", "get", kinds, "-n", a.namespace, "-o", "yaml")
 	g.Expect(err).NotTo(HaveOccurred())
 	free("objects", out)
-	out, err = kubectl(t, a.bed, "", "get", kinds, "-n", a.namespace, "-o", `jsonpath={range .items[*]}{.kind} {.metadata.name} {.message} {.status}{"\n"}{end}`)
+	out, err = kubectl(t, a.bed, "", "get", kinds, "-n", a.namespace, "-o",
+		`jsonpath={range .items[*]}{.kind} {.metadata.name} {.message} {.status}{"\n"}{end}`)
 	g.Expect(err).NotTo(HaveOccurred())
 	free("messages", out)
 	var pods corev1.PodList

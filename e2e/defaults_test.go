@@ -19,7 +19,8 @@ func TestSmallestPolicy(t *testing.T) {
 	bed := deployed(t)
 	g := NewWithT(t)
 	app := deployVolumeApp(t, bed, "smallest", 3, 1000)
-	defaults := client.RawPatch(types.MergePatchType, []byte(`{"spec":{"default":true,"encryptionSecret":{"name":"encryption"}}}`))
+	defaults := client.RawPatch(types.MergePatchType,
+		[]byte(`{"spec":{"default":true,"encryptionSecret":{"name":"encryption"}}}`))
 	g.Expect(bed.Client.Patch(t.Context(), app.storage("s3"), defaults)).To(Succeed())
 	applyTo(t, bed, app.namespace, `
 apiVersion: backup.cairn.dev/v1alpha1
@@ -61,7 +62,8 @@ spec:
 	repository, configuration := a.repository("data"), a.configuration("data")
 	g.Expect(testbed.Poll(t.Context(), patience, "the default policy to be in force", func(ctx contextT) (bool, error) {
 		err := a.bed.Client.Get(ctx, client.ObjectKeyFromObject(repository), repository)
-		return err == nil && repository.Status.DefaultRetention != nil && repository.Status.DefaultRetention.Ref == want, err
+		return err == nil && repository.Status.DefaultRetention != nil &&
+			repository.Status.DefaultRetention.Ref == want, err
 	})).To(Succeed())
 	g.Expect(repository.Status.DefaultRetention.RemovesAfter).To(BeNil(), "it lets nothing go that is there")
 	g.Expect(testbed.Poll(t.Context(), patience, "the policy to say so", func(ctx contextT) (bool, error) {
@@ -69,7 +71,8 @@ spec:
 		if err != nil || configuration.Status.Resolved == nil || len(configuration.Status.Backends) != 1 {
 			return false, err
 		}
-		use, resolved := configuration.Status.Backends[0].RetentionPolicy, configuration.Status.Resolved.Backends[0].RetentionPolicy
+		use, resolved := configuration.Status.Backends[0].RetentionPolicy,
+			configuration.Status.Resolved.Backends[0].RetentionPolicy
 		return use != nil && use.Ref == want && resolved != nil && *resolved == want, nil
 	})).To(Succeed())
 
@@ -77,6 +80,7 @@ spec:
 	waitGone(t.Context(), t, a.bed, first, 2*patience)
 	g.Expect(testbed.Poll(t.Context(), patience, "retention to be applied", func(ctx contextT) (bool, error) {
 		err := a.bed.Client.Get(ctx, client.ObjectKeyFromObject(repository), repository)
-		return err == nil && conditions.GetReason(repository, v1alpha1.ConditionRetentionApplied) == v1alpha1.ReasonApplied, err
+		return err == nil &&
+			conditions.GetReason(repository, v1alpha1.ConditionRetentionApplied) == v1alpha1.ReasonApplied, err
 	})).To(Succeed())
 }

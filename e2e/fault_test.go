@@ -30,13 +30,14 @@ func waitFault(t *testing.T, bed *testbed.Testbed, object conditioned, within ti
 	t.Helper()
 	g := NewWithT(t)
 	var ready *metav1.Condition
-	err := testbed.Poll(t.Context(), within, fmt.Sprintf("%T %s to be refused", object, object.GetName()), func(ctx contextT) (bool, error) {
-		if err := bed.Client.Get(ctx, client.ObjectKeyFromObject(object), object); err != nil {
-			return false, client.IgnoreNotFound(err)
-		}
-		ready = apimeta.FindStatusCondition(object.GetConditions(), "Ready")
-		return ready != nil && ready.Status == metav1.ConditionFalse && ready.Reason == reason, nil
-	})
+	err := testbed.Poll(t.Context(), within, fmt.Sprintf("%T %s to be refused", object, object.GetName()),
+		func(ctx contextT) (bool, error) {
+			if err := bed.Client.Get(ctx, client.ObjectKeyFromObject(object), object); err != nil {
+				return false, client.IgnoreNotFound(err)
+			}
+			ready = apimeta.FindStatusCondition(object.GetConditions(), "Ready")
+			return ready != nil && ready.Status == metav1.ConditionFalse && ready.Reason == reason, nil
+		})
 	g.Expect(err).NotTo(HaveOccurred(), "last seen: %+v", ready)
 	g.Expect(ready.Message).To(ContainSubstring(message))
 	t.Logf("%s %s: %s", object.GetName(), ready.Reason, ready.Message)
@@ -58,7 +59,8 @@ func warnings(ctx context.Context, bed *testbed.Testbed, object client.Object, r
 	}
 	var messages []string
 	for _, e := range events.Items {
-		if e.InvolvedObject.UID == object.GetUID() && e.Type == corev1.EventTypeWarning && e.Reason == reason && !slices.Contains(messages, e.Message) {
+		if e.InvolvedObject.UID == object.GetUID() && e.Type == corev1.EventTypeWarning && e.Reason == reason &&
+			!slices.Contains(messages, e.Message) {
 			messages = append(messages, e.Message)
 		}
 	}
@@ -92,18 +94,21 @@ func waitReplicas(ctx context.Context, bed *testbed.Testbed, key client.ObjectKe
 			return false, err
 		}
 		pods := &corev1.PodList{}
-		if err := bed.Client.List(ctx, pods, client.InNamespace(key.Namespace), client.MatchingLabels(deployment.Spec.Selector.MatchLabels)); err != nil {
+		if err := bed.Client.List(ctx, pods, client.InNamespace(key.Namespace),
+			client.MatchingLabels(deployment.Spec.Selector.MatchLabels)); err != nil {
 			return false, err
 		}
 		want := ptr.Deref(deployment.Spec.Replicas, 1)
-		return deployment.Status.ObservedGeneration >= deployment.Generation && int32(len(pods.Items)) == want && deployment.Status.AvailableReplicas == want, nil
+		return deployment.Status.ObservedGeneration >= deployment.Generation && int32(len(pods.Items)) == want &&
+			deployment.Status.AvailableReplicas == want, nil
 	})
 }
 
 // kill deletes a pod without its grace period.
 func kill(t *testing.T, bed *testbed.Testbed, pod *corev1.Pod) {
 	t.Helper()
-	NewWithT(t).Expect(client.IgnoreNotFound(bed.Client.Delete(t.Context(), pod, client.GracePeriodSeconds(0)))).To(Succeed())
+	NewWithT(t).Expect(client.IgnoreNotFound(bed.Client.Delete(t.Context(), pod, client.GracePeriodSeconds(0)))).
+		To(Succeed())
 }
 
 var managerKey = client.ObjectKey{Namespace: testbed.SystemNamespace, Name: "cairn-manager"}
@@ -113,7 +118,8 @@ func killManager(t *testing.T, bed *testbed.Testbed) {
 	t.Helper()
 	g := NewWithT(t)
 	var pods corev1.PodList
-	g.Expect(bed.Client.List(t.Context(), &pods, client.InNamespace(managerKey.Namespace), client.MatchingLabels{"app.kubernetes.io/name": managerKey.Name})).To(Succeed())
+	g.Expect(bed.Client.List(t.Context(), &pods, client.InNamespace(managerKey.Namespace),
+		client.MatchingLabels{"app.kubernetes.io/name": managerKey.Name})).To(Succeed())
 	g.Expect(pods.Items).NotTo(BeEmpty())
 	for i := range pods.Items {
 		kill(t, bed, &pods.Items[i])
@@ -125,27 +131,29 @@ func killManager(t *testing.T, bed *testbed.Testbed) {
 func managerLeader(t *testing.T, bed *testbed.Testbed, not string) string {
 	t.Helper()
 	var leader string
-	NewWithT(t).Expect(testbed.Poll(t.Context(), patience, "another manager than "+not, func(ctx contextT) (bool, error) {
-		var leases coordinationv1.LeaseList
-		if err := bed.Client.List(ctx, &leases, client.InNamespace(managerKey.Namespace)); err != nil {
-			return false, err
-		}
-		if len(leases.Items) != 1 {
-			return false, fmt.Errorf("there are %d leases", len(leases.Items))
-		}
-		leader = ptr.Deref(leases.Items[0].Spec.HolderIdentity, "")
-		pod, _, _ := strings.Cut(leader, "_")
-		err := bed.Client.Get(ctx, client.ObjectKey{Namespace: managerKey.Namespace, Name: pod}, &corev1.Pod{})
-		return err == nil && leader != not, client.IgnoreNotFound(err)
-	})).To(Succeed(), "a manager that was not killed proves nothing")
+	NewWithT(t).Expect(testbed.Poll(t.Context(), patience, "another manager than "+not,
+		func(ctx contextT) (bool, error) {
+			var leases coordinationv1.LeaseList
+			if err := bed.Client.List(ctx, &leases, client.InNamespace(managerKey.Namespace)); err != nil {
+				return false, err
+			}
+			if len(leases.Items) != 1 {
+				return false, fmt.Errorf("there are %d leases", len(leases.Items))
+			}
+			leader = ptr.Deref(leases.Items[0].Spec.HolderIdentity, "")
+			pod, _, _ := strings.Cut(leader, "_")
+			err := bed.Client.Get(ctx, client.ObjectKey{Namespace: managerKey.Namespace, Name: pod}, &corev1.Pod{})
+			return err == nil && leader != not, client.IgnoreNotFound(err)
+		})).To(Succeed(), "a manager that was not killed proves nothing")
 	return leader
 }
 
 // waitGone waits until an object is gone.
 func waitGone(ctx context.Context, t *testing.T, bed *testbed.Testbed, object client.Object, within time.Duration) {
 	t.Helper()
-	NewWithT(t).Expect(testbed.Poll(ctx, within, fmt.Sprintf("the end of %T %s", object, object.GetName()), func(ctx contextT) (bool, error) {
-		err := bed.Client.Get(ctx, client.ObjectKeyFromObject(object), object)
-		return apierrors.IsNotFound(err), client.IgnoreNotFound(err)
-	})).To(Succeed())
+	NewWithT(t).Expect(testbed.Poll(ctx, within, fmt.Sprintf("the end of %T %s", object, object.GetName()),
+		func(ctx contextT) (bool, error) {
+			err := bed.Client.Get(ctx, client.ObjectKeyFromObject(object), object)
+			return apierrors.IsNotFound(err), client.IgnoreNotFound(err)
+		})).To(Succeed())
 }

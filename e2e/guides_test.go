@@ -19,7 +19,11 @@ var shellBlock = regexp.MustCompile("(?ms)^```sh\n(.*?)^```$")
 func TestGuides(t *testing.T) {
 	t.Parallel()
 	bed := deployed(t)
-	for name, namespace := range map[string]string{"stand-alone-volume.md": "photos", "application.md": "blog", "functions-and-addons.md": "notes", "restore.md": "albums", "retention.md": "keeping", "hooks.md": "till", "sidecar.md": "notebook", "databases.md": "shop", "physical-backups.md": "register", "volume-snapshots.md": "gallery"} {
+	for name, namespace := range map[string]string{
+		"stand-alone-volume.md": "photos", "application.md": "blog", "functions-and-addons.md": "notes",
+		"restore.md": "albums", "retention.md": "keeping", "hooks.md": "till", "sidecar.md": "notebook",
+		"databases.md": "shop", "physical-backups.md": "register", "volume-snapshots.md": "gallery",
+	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			g := NewWithT(t)

@@ -49,7 +49,8 @@ func TestHonestSuccess(t *testing.T) {
 	t.Parallel()
 	bed := deployed(t)
 	a := &honestApp{volumeApp: deployVolumeApp(t, bed, "honest", 3, 1000)}
-	pushPolicy(t, bed, a.namespace+"-"+started, map[string]string{"README.md": "The server has no repository before somebody pushes to it.\n"})
+	pushPolicy(t, bed, a.namespace+"-"+started,
+		map[string]string{"README.md": "The server has no repository before somebody pushes to it.\n"})
 	applyTo(t, bed, a.namespace, ledgerManifest(bed, "records", a.namespace, "git-credentials"))
 	for _, claim := range []string{"empty", "closed", "torn", "lost"} {
 		applyTo(t, bed, a.namespace, claimManifest(claim))
@@ -77,11 +78,17 @@ func (a *honestApp) cases() []honestCase {
 	const before = 2 << 20
 	return []honestCase{
 		{"an-empty-volume", "empty", "", []honestRun{
-			{a.bind, "", v1alpha1.ReasonEmpty, "there is nothing in the volume to back up; successPolicy.empty: Allow would accept that", none, 0},
+			{
+				a.bind, "", v1alpha1.ReasonEmpty,
+				"there is nothing in the volume to back up; successPolicy.empty: Allow would accept that", none, 0,
+			},
 			{nil, "{empty: Allow}", "", "", directory, 1},
 		}},
 		{"all-is-excluded", "data", "exclude: file-*", []honestRun{
-			{nil, "", v1alpha1.ReasonEmpty, "everything in it is excluded; successPolicy.empty: Allow would accept that", directory, 0},
+			{
+				nil, "", v1alpha1.ReasonEmpty,
+				"everything in it is excluded; successPolicy.empty: Allow would accept that", directory, 0,
+			},
 			{nil, "{empty: Allow}", "", "", directory, 1},
 		}},
 		{"a-path-that-matches-nothing", "data", "paths: uploads", []honestRun{
@@ -89,22 +96,36 @@ func (a *honestApp) cases() []honestCase {
 			{nil, everythingAllowed, v1alpha1.ReasonPathNotFound, "path uploads does not exist in the volume", none, 0},
 		}},
 		{"unreadable-files", "closed", "", []honestRun{
-			{a.close, "", v1alpha1.ReasonUnreadable, "successPolicy.unreadable: Allow would accept a backup of the others", part, 0},
+			{
+				a.close, "", v1alpha1.ReasonUnreadable,
+				"successPolicy.unreadable: Allow would accept a backup of the others", part, 0,
+			},
 			{nil, "{unreadable: Allow}", "", "2 entries could not be read and are missing", part, 1},
 		}},
 		{"files-that-change", "torn", "", []honestRun{
-			{a.tear, "", v1alpha1.ReasonChanged, "1 files changed each time they were read, and may be inconsistent", torn, 0},
+			{
+				a.tear, "", v1alpha1.ReasonChanged, "1 files changed each time they were read, and may be inconsistent",
+				torn, 0,
+			},
 			{nil, "{changed: Allow}", "", "1 files were written to while they were read and may be torn", torn, 1},
 		}},
 		{"a-volume-that-came-up-empty", "lost", "", []honestRun{
-			{func(t *testing.T) { a.fill(t, "lost", 2, before/2) }, "", "", "", v1alpha1.ComponentCounts{Files: 2, Directories: 1}, 1},
-			{a.lose, "", v1alpha1.ReasonEmpty, "but its last backup holds 2.000 MiB", v1alpha1.ComponentCounts{PreviousSizeBytes: before}, 1},
+			{func(t *testing.T) {
+				a.fill(t, "lost", 2, before/2)
+			}, "", "", "", v1alpha1.ComponentCounts{Files: 2, Directories: 1}, 1},
+			{a.lose, "", v1alpha1.ReasonEmpty, "but its last backup holds 2.000 MiB", v1alpha1.ComponentCounts{
+				PreviousSizeBytes: before,
+			}, 1},
 			{
-				nil, "{empty: Allow}", v1alpha1.ReasonShrunk, "0 B are left of the 2.000 MiB of the last backup: if that is right, raise successPolicy.maxShrinkPercent",
+				nil, "{empty: Allow}", v1alpha1.ReasonShrunk,
+				"0 B are left of the 2.000 MiB of the last backup: if that is right, raise " +
+					"successPolicy.maxShrinkPercent",
 				v1alpha1.ComponentCounts{Directories: 1, PreviousSizeBytes: before},
 				1,
 			},
-			{nil, "{empty: Allow, maxShrinkPercent: 100}", "", "", v1alpha1.ComponentCounts{Directories: 1, PreviousSizeBytes: before}, 2},
+			{nil, "{empty: Allow, maxShrinkPercent: 100}", "", "", v1alpha1.ComponentCounts{
+				Directories: 1, PreviousSizeBytes: before,
+			}, 2},
 		}},
 	}
 }
@@ -144,7 +165,9 @@ func (a *honestApp) judged(t *testing.T, configuration string, number int, want 
 	session := &v1alpha1.BackupSession{
 		ObjectMeta: a.meta(fmt.Sprintf("%s-run-%d", configuration, number)),
 		Spec: v1alpha1.BackupSessionSpec{
-			Invoker: v1alpha1.TypedLocalObjectReference{APIGroup: v1alpha1.Group, Kind: v1alpha1.BackupConfigurationKind, Name: configuration},
+			Invoker: v1alpha1.TypedLocalObjectReference{
+				APIGroup: v1alpha1.Group, Kind: v1alpha1.BackupConfigurationKind, Name: configuration,
+			},
 			Session: fmt.Sprintf("run-%d", number), ScheduledTime: &now,
 		},
 	}
@@ -155,13 +178,18 @@ func (a *honestApp) judged(t *testing.T, configuration string, number int, want 
 	component, said := snapshot.Status.Components["pvc"], session.Status.Targets[0].Message
 	if want.reason == "" {
 		said = conditions.GetMessage(session, v1alpha1.ConditionPartial)
-		g.Expect([]any{session.Status.Phase, session.Status.Reason}).To(Equal([]any{v1alpha1.BackupSessionSucceeded, v1alpha1.ReasonSucceeded}), session.Status.Targets[0].Message)
-		g.Expect([]any{snapshot.Status.Phase, component.Phase, component.Reason}).To(Equal([]any{v1alpha1.SnapshotSucceeded, v1alpha1.SnapshotSucceeded, ""}))
+		g.Expect([]any{session.Status.Phase, session.Status.Reason}).
+			To(Equal([]any{v1alpha1.BackupSessionSucceeded, v1alpha1.ReasonSucceeded}),
+				session.Status.Targets[0].Message)
+		g.Expect([]any{snapshot.Status.Phase, component.Phase, component.Reason}).
+			To(Equal([]any{v1alpha1.SnapshotSucceeded, v1alpha1.SnapshotSucceeded, ""}))
 		g.Expect(component.ID).NotTo(BeEmpty())
 		g.Expect(said == "").To(Equal(want.message == ""), "whole or not: "+said)
 	} else {
-		g.Expect([]any{session.Status.Phase, session.Status.Reason}).To(Equal([]any{v1alpha1.BackupSessionFailed, want.reason}), said)
-		g.Expect([]any{snapshot.Status.Phase, component.Phase, component.Reason}).To(Equal([]any{v1alpha1.SnapshotFailed, v1alpha1.SnapshotFailed, want.reason}))
+		g.Expect([]any{session.Status.Phase, session.Status.Reason}).
+			To(Equal([]any{v1alpha1.BackupSessionFailed, want.reason}), said)
+		g.Expect([]any{snapshot.Status.Phase, component.Phase, component.Reason}).
+			To(Equal([]any{v1alpha1.SnapshotFailed, v1alpha1.SnapshotFailed, want.reason}))
 		g.Expect(component.ID).To(BeEmpty(), "no restore point")
 	}
 	t.Logf("%s: %s %s %s", session.Name, session.Status.Phase, session.Status.Reason, said)
@@ -184,14 +212,18 @@ func (a *honestApp) recordsAgree(t *testing.T) {
 		g.Expect(documents).To(HaveLen(2), "the run and its Snapshot")
 		var run v1alpha1.BackupSession
 		g.Expect(yaml.Unmarshal([]byte(documents[0]), &run)).To(Succeed())
-		g.Expect([]any{run.Status.Phase, run.Status.Reason}).To(Equal([]any{session.Status.Phase, session.Status.Reason}), session.Name)
+		g.Expect([]any{run.Status.Phase, run.Status.Reason}).
+			To(Equal([]any{session.Status.Phase, session.Status.Reason}), session.Name)
 		g.Expect(run.Status.Targets[0].Message).To(Equal(session.Status.Targets[0].Message))
-		g.Expect(conditions.GetMessage(&run, v1alpha1.ConditionPartial)).To(Equal(conditions.GetMessage(session, v1alpha1.ConditionPartial)))
+		g.Expect(conditions.GetMessage(&run, v1alpha1.ConditionPartial)).
+			To(Equal(conditions.GetMessage(session, v1alpha1.ConditionPartial)))
 		var snapshot v1alpha1.Snapshot
 		g.Expect(yaml.Unmarshal([]byte(documents[1]), &snapshot)).To(Succeed())
 		is, was := snapshot.Status.Components["pvc"], a.snapshot(t, session.Name).Status.Components["pvc"]
-		g.Expect([]any{snapshot.Status.Phase, is.Phase, is.Reason, is.Error, is.ID}).To(Equal([]any{was.Phase, was.Phase, was.Reason, was.Error, was.ID}))
-		g.Expect([]int64{is.Files, is.Unreadable, is.Changed, is.SizeBytes}).To(Equal([]int64{was.Files, was.Unreadable, was.Changed, was.SizeBytes}))
+		g.Expect([]any{snapshot.Status.Phase, is.Phase, is.Reason, is.Error, is.ID}).
+			To(Equal([]any{was.Phase, was.Phase, was.Reason, was.Error, was.ID}))
+		g.Expect([]int64{is.Files, is.Unreadable, is.Changed, is.SizeBytes}).
+			To(Equal([]int64{was.Files, was.Unreadable, was.Changed, was.SizeBytes}))
 	}
 }
 

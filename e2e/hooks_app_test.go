@@ -119,7 +119,8 @@ func deployHookApp(t *testing.T, bed *testbed.Testbed, namespace string) *hookAp
 		g.Expect(waitReplicas(t.Context(), bed, client.ObjectKey{Namespace: a.namespace, Name: name})).To(Succeed())
 	}
 	var pods corev1.PodList
-	g.Expect(bed.Client.List(t.Context(), &pods, client.InNamespace(a.namespace), client.MatchingLabels{"app": "app"})).To(Succeed())
+	g.Expect(bed.Client.List(t.Context(), &pods, client.InNamespace(a.namespace), client.MatchingLabels{"app": "app"})).
+		To(Succeed())
 	for _, p := range pods.Items { // The API server lists them by name.
 		a.pods = append(a.pods, p.Name)
 	}
@@ -161,7 +162,8 @@ func (a *hookApp) atExec(t *testing.T, pod string, command ...string) string {
 // events returns what hooks wrote in a pod since the last call.
 func (a *hookApp) events(t *testing.T, pod string) []string {
 	t.Helper()
-	return strings.Fields(a.atExec(t, pod, "/bin/sh", "-euc", "if [ -e /state/events ]; then cat /state/events; rm /state/events; fi"))
+	return strings.Fields(a.atExec(t, pod, "/bin/sh", "-euc",
+		"if [ -e /state/events ]; then cat /state/events; rm /state/events; fi"))
 }
 
 // told is a request that the listener had.
@@ -180,7 +182,8 @@ func (a *hookApp) heard(t *testing.T, g Gomega, run string) (all []told, ofRun [
 		all = append(all, request)
 		var body struct{ Run, Target, Phase string }
 		if json.Unmarshal([]byte(request.Body), &body) == nil && body.Run == run {
-			ofRun = append(ofRun, strings.Join([]string{strings.TrimPrefix(request.Path, "/"), body.Target, body.Phase}, " "))
+			ofRun = append(ofRun,
+				strings.Join([]string{strings.TrimPrefix(request.Path, "/"), body.Target, body.Phase}, " "))
 		}
 	}
 	return all, ofRun

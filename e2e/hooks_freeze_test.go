@@ -38,7 +38,8 @@ spec:
   executor: {type: Pod, pod: {strategy: ExecuteOnAll}}
 `
 
-const freezeAndThaw = "{preBackup: [{name: freeze, timeout: 1m, hookTemplate: {name: freeze}}], postBackup: [{name: thaw, hookTemplate: {name: thaw}}]}"
+const freezeAndThaw = "{preBackup: [{name: freeze, timeout: 1m, hookTemplate: {name: freeze}}], postBackup: [{name: " +
+	"thaw, hookTemplate: {name: thaw}}]}"
 
 func (a *hookApp) thawedAfterKill(t *testing.T) {
 	g := NewWithT(t)
@@ -51,7 +52,8 @@ func (a *hookApp) thawedAfterKill(t *testing.T) {
 	a.waitReading(t, run)
 	killer.kill(t)
 	for _, pod := range a.pods {
-		g.Expect(a.atExec(t, pod, "/bin/cat", "/state/events")).To(Equal("freeze\n"), "the backup runs, and nobody thaws")
+		g.Expect(a.atExec(t, pod, "/bin/cat", "/state/events")).
+			To(Equal("freeze\n"), "the backup runs, and nobody thaws")
 	}
 	killer.waitAnother(t)
 
@@ -77,7 +79,8 @@ func (a *hookApp) thawedAfterKillAndFailure(t *testing.T) {
 	killer.waitAnother(t)
 
 	ended := a.ended(t, run)
-	g.Expect([]string{string(ended.Status.Phase), ended.Status.Reason}).To(Equal([]string{"Failed", v1alpha1.ReasonStepFailed}))
+	g.Expect([]string{string(ended.Status.Phase), ended.Status.Reason}).
+		To(Equal([]string{"Failed", v1alpha1.ReasonStepFailed}))
 	a.thawedOnce(t, ended)
 	g.Expect(a.snapshot(t, run).Status.Phase).To(Equal(v1alpha1.SnapshotFailed))
 	g.Expect(a.inBackend(t, "broken")).To(BeEmpty())
@@ -100,7 +103,8 @@ func (a *hookApp) thawedAfterCancel(t *testing.T) {
 // thawedWhileUnready freezes one pod, which is not ready from then on. Only that pod must be thawed.
 func (a *hookApp) thawedWhileUnready(t *testing.T) {
 	g := NewWithT(t)
-	one := strings.NewReplacer("ExecuteOnAll", "ExecuteOnOne", "{name: freeze}", "{name: freeze-one}", "{name: thaw}", "{name: thaw-one}")
+	one := strings.NewReplacer("ExecuteOnAll", "ExecuteOnOne", "{name: freeze}", "{name: freeze-one}", "{name: thaw}",
+		"{name: thaw-one}")
 	applyTo(t, a.bed, a.namespace, one.Replace(freezeTemplates))
 	a.hooked(t, "unready", failingBackup(t, a, 10), one.Replace(freezeAndThaw))
 	a.write(t)
@@ -127,14 +131,15 @@ func (a *hookApp) thawedWhileUnready(t *testing.T) {
 // waitStep waits until the first step of a run's mover runs.
 func (a *hookApp) waitStep(t *testing.T, run string) {
 	t.Helper()
-	NewWithT(t).Expect(testbed.Poll(t.Context(), patience, "the step before the mover of "+run, func(ctx contextT) (bool, error) {
-		var pods corev1.PodList
-		if err := a.bed.Client.List(ctx, &pods, a.ofSession(run)...); err != nil || len(pods.Items) == 0 {
-			return false, err
-		}
-		steps := pods.Items[0].Status.InitContainerStatuses
-		return len(steps) > 0 && steps[0].State.Running != nil, nil
-	})).To(Succeed())
+	NewWithT(t).Expect(testbed.Poll(t.Context(), patience, "the step before the mover of "+run,
+		func(ctx contextT) (bool, error) {
+			var pods corev1.PodList
+			if err := a.bed.Client.List(ctx, &pods, a.ofSession(run)...); err != nil || len(pods.Items) == 0 {
+				return false, err
+			}
+			steps := pods.Items[0].Status.InitContainerStatuses
+			return len(steps) > 0 && steps[0].State.Running != nil, nil
+		})).To(Succeed())
 }
 
 // write lets the first pod of the application write until the test ends.
@@ -156,16 +161,19 @@ func (a *hookApp) thawedOnce(t *testing.T, run *v1alpha1.BackupSession) {
 		g.Expect(a.events(t, pod)).To(Equal([]string{"freeze", "thaw"}), pod)
 	}
 	for _, hooks := range [][]v1alpha1.HookStatus{run.Status.Hooks.PreHooks, run.Status.Hooks.PostHooks} {
-		g.Expect(hooks).To(HaveExactElements(And(HaveField("Phase", v1alpha1.HookSucceeded), HaveField("Attempts", BeEquivalentTo(1)))))
+		g.Expect(hooks).To(HaveExactElements(And(HaveField("Phase", v1alpha1.HookSucceeded),
+			HaveField("Attempts", BeEquivalentTo(1)))))
 	}
 	before := a.atExec(t, a.pods[0], "/bin/cat", "/data/right")
-	g.Eventually(func() string { return a.atExec(t, a.pods[0], "/bin/cat", "/data/right") }, patience, "200ms").ShouldNot(Equal(before), "the application writes again")
+	g.Eventually(func() string { return a.atExec(t, a.pods[0], "/bin/cat", "/data/right") }, patience, "200ms").
+		ShouldNot(Equal(before), "the application writes again")
 }
 
 // backedUp returns the content of a file in a Snapshot.
 func (a *hookApp) backedUp(t *testing.T, snapshot, file string) string {
 	t.Helper()
-	out, err := program(t, a.bed, "", "cairn", "snapshot", "cat", snapshot, file, "-n", a.namespace, "--endpoint", a.bed.S3.HostURL)
+	out, err := program(t, a.bed, "", "cairn", "snapshot", "cat", snapshot, file, "-n", a.namespace, "--endpoint",
+		a.bed.S3.HostURL)
 	NewWithT(t).Expect(err).NotTo(HaveOccurred())
 	return strings.TrimSpace(out)
 }
@@ -190,7 +198,9 @@ done`
 func (a *hookApp) readyToKill(t *testing.T) *managerKiller {
 	t.Helper()
 	g := NewWithT(t)
-	k := &managerKiller{bed: a.bed, pod: client.ObjectKey{Namespace: a.namespace, Name: "killer"}, manager: a.managerPod(t)}
+	k := &managerKiller{
+		bed: a.bed, pod: client.ObjectKey{Namespace: a.namespace, Name: "killer"}, manager: a.managerPod(t),
+	}
 	k.leader = managerLeader(t, a.bed, "")
 	applyTo(t, a.bed, a.namespace, `
 apiVersion: v1
@@ -205,7 +215,8 @@ spec:
 `)
 	t.Cleanup(func() {
 		kill := &corev1.Pod{ObjectMeta: a.meta(k.pod.Name)}
-		NewWithT(t).Expect(client.IgnoreNotFound(a.bed.Client.Delete(afterTest(t), kill, client.GracePeriodSeconds(0)))).To(Succeed())
+		NewWithT(t).Expect(
+			client.IgnoreNotFound(a.bed.Client.Delete(afterTest(t), kill, client.GracePeriodSeconds(0)))).To(Succeed())
 	})
 	g.Expect(a.bed.WaitPod(t.Context(), k.pod)).To(Succeed())
 	return k
@@ -216,7 +227,8 @@ func (a *hookApp) managerPod(t *testing.T) corev1.Pod {
 	t.Helper()
 	g := NewWithT(t)
 	var pods corev1.PodList
-	g.Expect(a.bed.Client.List(t.Context(), &pods, client.InNamespace(managerKey.Namespace), client.MatchingLabels{"app.kubernetes.io/name": managerKey.Name})).To(Succeed())
+	g.Expect(a.bed.Client.List(t.Context(), &pods, client.InNamespace(managerKey.Namespace),
+		client.MatchingLabels{"app.kubernetes.io/name": managerKey.Name})).To(Succeed())
 	g.Expect(pods.Items).To(HaveLen(1))
 	return pods.Items[0]
 }
@@ -226,7 +238,8 @@ func (k *managerKiller) kill(t *testing.T) {
 	t.Helper()
 	g := NewWithT(t)
 	uid := string(k.manager.UID)
-	out, err := k.bed.Exec(t.Context(), k.pod.Namespace, k.pod.Name, nil, "/bin/sh", "-euc", killScript, "sh", uid, strings.ReplaceAll(uid, "-", "_"))
+	out, err := k.bed.Exec(t.Context(), k.pod.Namespace, k.pod.Name, nil, "/bin/sh", "-euc", killScript, "sh", uid,
+		strings.ReplaceAll(uid, "-", "_"))
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(strings.Count(out, "killed")).To(Equal(1), "one manager was killed: %s", out)
 }

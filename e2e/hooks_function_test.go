@@ -54,14 +54,18 @@ func (a *hookApp) runsFunction(t *testing.T) {
       volumes: [{name: data, persistentVolumeClaim: {claimName: data}}], volumeMounts: [{name: data, mountPath: /volume}]`
 	ended := a.run(t, pre(use("export", "export", strings.Replace(how, "MODE", yamlString(`$(id) "odd"`), 1))))
 	g.Expect(ended.Status.Phase).To(Equal(v1alpha1.BackupSessionSucceeded), "%+v", ended.Status.Targets)
-	g.Expect(a.backedUp(t, a.snapshot(t, ended.Name).Name, "export")).To(Equal(`$(id) "odd" export of data, opened with sesame`),
-		"the Function ran before the backup, and nothing read its parameter as anything else")
+	g.Expect(a.backedUp(t, a.snapshot(t, ended.Name).Name, "export")).
+		To(Equal(`$(id) "odd" export of data, opened with sesame`),
+			"the Function ran before the backup, and nothing read its parameter as anything else")
 	job := &batchv1.Job{}
-	g.Expect(a.bed.Client.Get(t.Context(), client.ObjectKey{Namespace: a.namespace, Name: ended.Status.Hooks.PreHooks[0].Job}, job)).To(Succeed())
+	g.Expect(a.bed.Client.Get(t.Context(),
+		client.ObjectKey{Namespace: a.namespace, Name: ended.Status.Hooks.PreHooks[0].Job}, job)).To(Succeed())
 	g.Expect(job.Status.Succeeded).To(BeEquivalentTo(1))
 
-	ended = a.run(t, "{preBackup: ["+use("export", "export", strings.Replace(how, "MODE", "wrong", 1))+"], postBackup: ["+what("thaw", "tell")+"]}")
-	g.Expect([]string{string(ended.Status.Phase), ended.Status.Reason}).To(Equal([]string{"Failed", v1alpha1.ReasonFailedToExecutePreBackupHooks}))
+	ended = a.run(t, "{preBackup: ["+use("export", "export", strings.Replace(how, "MODE", "wrong", 1))+
+		"], postBackup: ["+what("thaw", "tell")+"]}")
+	g.Expect([]string{string(ended.Status.Phase), ended.Status.Reason}).
+		To(Equal([]string{"Failed", v1alpha1.ReasonFailedToExecutePreBackupHooks}))
 	hook := ended.Status.Hooks.PreHooks[0]
 	g.Expect(hook.Phase).To(Equal(v1alpha1.HookFailed))
 	g.Expect(hook.Message).To(ContainSubstring("in the Job " + hook.Job))

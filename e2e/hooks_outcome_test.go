@@ -26,14 +26,17 @@ func (a *hookApp) executionPolicies(t *testing.T) {
 	ended := a.run(t, "{postBackup: ["+policies+"]}")
 	g.Expect(ended.Status.Phase).To(Equal(v1alpha1.BackupSessionSucceeded), "%+v", ended.Status.Targets)
 	a.hears(t, ended.Name, "Always data Succeeded", "OnSuccess data Succeeded")
-	g.Expect(phasesOf(ended.Status.Hooks.PostHooks)).To(Equal([]v1alpha1.HookPhase{"Succeeded", "Succeeded", "Skipped", "Skipped"}))
+	g.Expect(phasesOf(ended.Status.Hooks.PostHooks)).
+		To(Equal([]v1alpha1.HookPhase{"Succeeded", "Succeeded", "Skipped", "Skipped"}))
 
 	a.hooked(t, "policies", failingBackup(t, a, 0), "{postBackup: ["+policies+"]}")
 	now := metav1.Now()
 	first := &v1alpha1.BackupSession{
 		ObjectMeta: a.meta(fmt.Sprintf("policies-%d", now.UnixNano())),
 		Spec: v1alpha1.BackupSessionSpec{
-			Invoker: v1alpha1.TypedLocalObjectReference{APIGroup: v1alpha1.Group, Kind: v1alpha1.BackupConfigurationKind, Name: "policies"},
+			Invoker: v1alpha1.TypedLocalObjectReference{
+				APIGroup: v1alpha1.Group, Kind: v1alpha1.BackupConfigurationKind, Name: "policies",
+			},
 			Session: "manual", ScheduledTime: &now, RetryLeft: 1,
 		},
 	}
@@ -95,7 +98,8 @@ spec:
 	ended := a.run(t, pre(use("slow", "slow", ", timeout: 2s, maxRetry: 1")))
 	g.Expect(ended.Status.Reason).To(Equal(v1alpha1.ReasonFailedToExecutePreBackupHooks))
 	hook := ended.Status.Hooks.PreHooks[0]
-	g.Expect([]any{hook.Phase, hook.Reason, hook.Attempts}).To(Equal([]any{v1alpha1.HookFailed, v1alpha1.ReasonHookTimeout, int32(2)}))
+	g.Expect([]any{hook.Phase, hook.Reason, hook.Attempts}).
+		To(Equal([]any{v1alpha1.HookFailed, v1alpha1.ReasonHookTimeout, int32(2)}))
 	g.Expect(hook.Message).To(HavePrefix("it did not end within 2s; the command can still run in its pod"))
 	a.nothingBackedUp(t, ended.Name)
 }
@@ -118,7 +122,8 @@ spec:
 
 	ended = a.run(t, pre(use("tried", "third-time", ", maxRetry: 1, params: {file: fewer-tries}")))
 	hook = ended.Status.Hooks.PreHooks[0]
-	g.Expect([]any{hook.Phase, hook.Attempts, hook.Reason}).To(Equal([]any{v1alpha1.HookFailed, int32(2), v1alpha1.ReasonCommandFailed}))
+	g.Expect([]any{hook.Phase, hook.Attempts, hook.Reason}).
+		To(Equal([]any{v1alpha1.HookFailed, int32(2), v1alpha1.ReasonCommandFailed}))
 	g.Expect(hook.Message).To(ContainSubstring("container app ended with exit code 7"))
 	g.Expect(hook.Stderr).To(Equal("not yet"))
 }
@@ -128,9 +133,12 @@ func (a *hookApp) failingPreBackup(t *testing.T) {
 	before := len(a.inBackend(t, "hooks"))
 	failing := use("freeze", "tell", `, params: {what: freeze, answer: "503"}`)
 	ended := a.run(t, "{preBackup: ["+failing+", "+what("never", "tell")+"], postBackup: ["+what("thaw", "tell")+"]}")
-	g.Expect([]string{string(ended.Status.Phase), ended.Status.Reason}).To(Equal([]string{"Failed", v1alpha1.ReasonFailedToExecutePreBackupHooks}))
+	g.Expect([]string{string(ended.Status.Phase), ended.Status.Reason}).
+		To(Equal([]string{"Failed", v1alpha1.ReasonFailedToExecutePreBackupHooks}))
 	g.Expect(ended.Status.Targets[0].Phase).To(Equal(v1alpha1.BackupSessionFailed))
-	g.Expect(ended.Status.Targets[0].Message).To(ContainSubstring("not backed up because a preBackup hook failed: hook freeze: POST listener.${namespace}.svc:80: the answer is 503"))
+	g.Expect(ended.Status.Targets[0].Message).
+		To(ContainSubstring("not backed up because a preBackup hook failed: hook freeze: POST " +
+			"listener.${namespace}.svc:80: the answer is 503"))
 	g.Expect(phasesOf(ended.Status.Hooks.PreHooks)).To(Equal([]v1alpha1.HookPhase{"Failed", "Skipped"}))
 	a.hears(t, ended.Name, "freeze data Running", "thaw data Failed")
 	a.nothingBackedUp(t, ended.Name)
@@ -139,8 +147,10 @@ func (a *hookApp) failingPreBackup(t *testing.T) {
 
 func (a *hookApp) failingPostBackup(t *testing.T) {
 	g := NewWithT(t)
-	ended := a.run(t, "{postBackup: ["+use("thaw", "tell", `, params: {what: thaw, answer: "500"}`)+", "+what("after", "tell")+"]}")
-	g.Expect([]string{string(ended.Status.Phase), ended.Status.Reason}).To(Equal([]string{"Failed", v1alpha1.ReasonFailedToExecutePostBackupHooks}))
+	ended := a.run(t,
+		"{postBackup: ["+use("thaw", "tell", `, params: {what: thaw, answer: "500"}`)+", "+what("after", "tell")+"]}")
+	g.Expect([]string{string(ended.Status.Phase), ended.Status.Reason}).
+		To(Equal([]string{"Failed", v1alpha1.ReasonFailedToExecutePostBackupHooks}))
 	a.hears(t, ended.Name, "thaw data Succeeded", "after data Succeeded")
 	g.Expect(a.snapshot(t, ended.Name).Status.Phase).To(Equal(v1alpha1.SnapshotSucceeded), "what was backed up stays")
 }

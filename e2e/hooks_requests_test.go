@@ -74,20 +74,26 @@ func (a *hookApp) posts(t *testing.T) {
 	variables := `, variables: [{name: TOKEN, valueFrom: {secretKeyRef: {name: listener, key: token}}}, {name: region, valueFrom: {configMapKeyRef: {name: site, key: region}}}]`
 	ended := a.run(t, "{preBackup: ["+use("form", "form", "")+"], postBackup: ["+use("post", "post", variables)+"]}")
 	g.Expect(ended.Status.Phase).To(Equal(v1alpha1.BackupSessionSucceeded), "%+v", ended.Status.Targets)
-	g.Eventually(func(g Gomega) []told { all, _ := a.heard(t, g, ""); return all }, patience, "200ms").Should(ContainElements(
-		told{Method: "POST", Path: "/form", Type: "application/x-www-form-urlencoded", Body: "target=data&target=%26+co"},
-		told{
-			Method: "POST", Path: "/post/ops/eu", Type: "text/plain", Authorization: "Bearer canary-of-a-hook",
-			Body: "BackupConfiguration/hooks persistentvolumeclaim DATA: Succeeded, manual in " + ended.Name,
-		}))
-	kept, err := kubectl(t, a.bed, "", "get", "backupsessions,backupconfigurations,snapshots,events", "-n", a.namespace, "-o", "yaml")
+	g.Eventually(func(g Gomega) []told { all, _ := a.heard(t, g, ""); return all }, patience, "200ms").
+		Should(ContainElements(
+			told{
+				Method: "POST", Path: "/form", Type: "application/x-www-form-urlencoded",
+				Body: "target=data&target=%26+co",
+			},
+			told{
+				Method: "POST", Path: "/post/ops/eu", Type: "text/plain", Authorization: "Bearer canary-of-a-hook",
+				Body: "BackupConfiguration/hooks persistentvolumeclaim DATA: Succeeded, manual in " + ended.Name,
+			}))
+	kept, err := kubectl(t, a.bed, "", "get", "backupsessions,backupconfigurations,snapshots,events", "-n", a.namespace,
+		"-o", "yaml")
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(kept).NotTo(ContainSubstring("canary-of-a-hook"), "what a Secret holds stands nowhere")
 }
 
 func (a *hookApp) connects(t *testing.T) {
 	g := NewWithT(t)
-	ended := a.run(t, "{preBackup: ["+use("get", "get", "")+", "+use("pod", "connect", "")+", "+use("host", "connect-host", `, params: {port: "80"}`)+"]}")
+	ended := a.run(t, "{preBackup: ["+use("get", "get", "")+", "+use("pod", "connect", "")+", "+
+		use("host", "connect-host", `, params: {port: "80"}`)+"]}")
 	g.Expect(ended.Status.Phase).To(Equal(v1alpha1.BackupSessionSucceeded), "%+v", ended.Status.Targets)
 	g.Eventually(func(g Gomega) []told { all, _ := a.heard(t, g, ""); return all }, patience, "200ms").
 		Should(ContainElement(told{Method: "GET", Path: "/get/data"}))
@@ -95,6 +101,7 @@ func (a *hookApp) connects(t *testing.T) {
 	ended = a.run(t, pre(use("host", "connect-host", `, timeout: 5s, params: {port: "81"}`)))
 	g.Expect(ended.Status.Reason).To(Equal(v1alpha1.ReasonFailedToExecutePreBackupHooks))
 	hook := ended.Status.Hooks.PreHooks[0]
-	g.Expect(hook.Reason).To(BeElementOf(v1alpha1.ReasonRequestFailed, v1alpha1.ReasonHookTimeout), "nobody listens there")
+	g.Expect(hook.Reason).To(BeElementOf(v1alpha1.ReasonRequestFailed, v1alpha1.ReasonHookTimeout),
+		"nobody listens there")
 	a.nothingBackedUp(t, ended.Name)
 }

@@ -38,8 +38,9 @@ spec:
   action: {exec: {command: [/bin/sh, -euc, 'echo "$1" >> /state/events', note, "${what}:${restoreSession}:${targetName}"]}}
   executor: {type: Pod, pod: {selector: "app=app"}}
 `)
-	ended := a.restore(t, "around", "{preRestore: ["+what("stop", "note-app")+", "+what("before", "tell")+"], postRestore: ["+
-		what("start", "note-app")+", "+policies+"]}")
+	ended := a.restore(t, "around",
+		"{preRestore: ["+what("stop", "note-app")+", "+what("before", "tell")+"], postRestore: ["+
+			what("start", "note-app")+", "+policies+"]}")
 	g.Expect(ended.Status.Phase).To(Equal(v1alpha1.RestoreSessionSucceeded), ended.Status.Reason)
 	g.Expect(ended.Status.Components["pvc"].Files).To(BeEquivalentTo(a.files))
 	a.hears(t, "around", "before around Running", "Always around Succeeded", "OnSuccess around Succeeded")
@@ -48,9 +49,12 @@ spec:
 
 func (a *hookApp) failingPreRestore(t *testing.T) {
 	g := NewWithT(t)
-	ended := a.restore(t, "stopped", "{preRestore: ["+use("before", "tell", `, params: {what: before, answer: "500"}`)+"], postRestore: ["+policies+"]}")
-	g.Expect([]string{string(ended.Status.Phase), ended.Status.Reason}).To(Equal([]string{"Failed", v1alpha1.ReasonFailedToExecutePreRestoreHooks}))
-	a.hears(t, "stopped", "before stopped Running", "Always stopped Failed", "OnFailure stopped Failed", "OnFinalRetryFailure stopped Failed")
+	ended := a.restore(t, "stopped", "{preRestore: ["+use("before", "tell", `, params: {what: before, answer: "500"}`)+
+		"], postRestore: ["+policies+"]}")
+	g.Expect([]string{string(ended.Status.Phase), ended.Status.Reason}).
+		To(Equal([]string{"Failed", v1alpha1.ReasonFailedToExecutePreRestoreHooks}))
+	a.hears(t, "stopped", "before stopped Running", "Always stopped Failed", "OnFailure stopped Failed",
+		"OnFinalRetryFailure stopped Failed")
 	var jobs batchv1.JobList
 	g.Expect(a.bed.Client.List(t.Context(), &jobs, client.InNamespace(a.namespace))).To(Succeed())
 	for _, job := range jobs.Items {

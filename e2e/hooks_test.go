@@ -77,7 +77,8 @@ func killedManagerBetweenHooks(t *testing.T, bed *testbed.Testbed) {
 // permitHooks lets hooks run commands in the application's pods.
 func (a *hookApp) permitHooks(t *testing.T) {
 	t.Helper()
-	_, err := kubectl(t, a.bed, "", "create", "rolebinding", "cairn-hook", "-n", a.namespace, "--clusterrole=cairn-hook-exec",
+	_, err := kubectl(t, a.bed, "", "create", "rolebinding", "cairn-hook", "-n", a.namespace,
+		"--clusterrole=cairn-hook-exec",
 		"--serviceaccount="+a.namespace+":cairn-hook")
 	NewWithT(t).Expect(err).NotTo(HaveOccurred())
 }
@@ -111,7 +112,8 @@ func (a *hookApp) needsRoleBinding(t *testing.T) {
 
 func (a *hookApp) inOneAndAll(t *testing.T) {
 	g := NewWithT(t)
-	ended := a.run(t, "{preBackup: ["+what("one", "note")+", "+what("all", "note-all")+"], postBackup: ["+what("after", "note-all")+"]}")
+	ended := a.run(t, "{preBackup: ["+what("one", "note")+", "+what("all", "note-all")+"], postBackup: ["+
+		what("after", "note-all")+"]}")
 	g.Expect(ended.Status.Phase).To(Equal(v1alpha1.BackupSessionSucceeded), "%+v", ended.Status.Targets)
 	g.Expect(a.events(t, a.pods[0])).To(Equal([]string{"one", "all", "after"}), "in order")
 	g.Expect(a.events(t, a.pods[1])).To(Equal([]string{"all", "after"}))
@@ -120,8 +122,10 @@ func (a *hookApp) inOneAndAll(t *testing.T) {
 func (a *hookApp) ofWorkload(t *testing.T) {
 	g := NewWithT(t)
 	hooks := "\n    hooks: " + pre(what("deployed", "note-all"))
-	manifest := strings.NewReplacer("{kind: PersistentVolumeClaim, name: data}", "{apiGroup: apps, kind: Deployment, name: app}",
-		wholeVolume, "addon: {name: workload-addon, tasks: [{name: logical-backup}]}"+hooks).Replace(configurationManifest("workload"))
+	manifest := strings.NewReplacer("{kind: PersistentVolumeClaim, name: data}",
+		"{apiGroup: apps, kind: Deployment, name: app}",
+		wholeVolume, "addon: {name: workload-addon, tasks: [{name: logical-backup}]}"+hooks).
+		Replace(configurationManifest("workload"))
 	applyTo(t, a.bed, a.namespace, manifest)
 	waitReady(t, a.bed, a.configuration("workload"), metav1.ConditionTrue, "")
 	ended := a.ended(t, a.start(t, "workload"))
@@ -166,7 +170,8 @@ func (a *hookApp) otherNamespace(t *testing.T) {
 	refusal := "the usagePolicy of HookTemplate hooks-shared/tell does not allow the namespace " + a.namespace
 	waitFault(t, a.bed, configuration, patience, v1alpha1.ReasonHookTemplateNotAllowed, refusal)
 	ended := a.ended(t, a.start(t, "borrowed"))
-	g.Expect([]string{string(ended.Status.Phase), ended.Status.Reason}).To(Equal([]string{"Failed", v1alpha1.ReasonHookTemplateNotAllowed}))
+	g.Expect([]string{string(ended.Status.Phase), ended.Status.Reason}).
+		To(Equal([]string{"Failed", v1alpha1.ReasonHookTemplateNotAllowed}))
 	g.Expect(readyOf(ended)).To(ContainSubstring(refusal))
 	a.nothingBackedUp(t, ended.Name)
 

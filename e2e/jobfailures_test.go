@@ -50,12 +50,20 @@ func jobFailures(t *testing.T, bed *testbed.Testbed) {
 	}{
 		// First what a loss of the manager would change: nobody else keeps the deadline, and the reason of an eviction
 		// goes with its pod.
-		{"deadline", "backupTimeout: 10s\n    " + slowly("50m"), nil, v1alpha1.ReasonDeadlineExceeded, "the deadline of the run passed"},
+		{"deadline", "backupTimeout: 10s\n    " +
+			slowly("50m"), nil, v1alpha1.ReasonDeadlineExceeded, "the deadline of the run passed"},
 		{"evicted", slowly("250m"), evictTwice, v1alpha1.ReasonEvicted, "evicted from its node"},
 		{"deleted", slowly("250m"), deleteJob, v1alpha1.ReasonJobVanished, "the Job was deleted before it ended"},
-		{"unschedulable", shaped("{nodeSelector: {no-such: node}}"), nil, v1alpha1.ReasonUnschedulable, "no node can take the pod"},
-		{"image", strings.Replace(wholeVolume, "pvc-addon", "no-such-image", 1), nil, v1alpha1.ReasonImagePullFailed, "image no-such-image:v0 cannot be pulled"},
-		{"memory", shaped("{resources: {limits: {memory: 12Mi}}}"), nil, v1alpha1.ReasonOutOfMemory, "raise jobTemplate.spec.resources.limits.memory"},
+		{
+			"unschedulable", shaped("{nodeSelector: {no-such: node}}"), nil, v1alpha1.ReasonUnschedulable,
+			"no node can take the pod",
+		},
+		{"image", strings.Replace(wholeVolume, "pvc-addon", "no-such-image",
+			1), nil, v1alpha1.ReasonImagePullFailed, "image no-such-image:v0 cannot be pulled"},
+		{
+			"memory", shaped("{resources: {limits: {memory: 12Mi}}}"), nil, v1alpha1.ReasonOutOfMemory,
+			"raise jobTemplate.spec.resources.limits.memory",
+		},
 	}
 	// All are under way before the first is waited for: some take minutes.
 	sessions := map[string]string{}
@@ -86,13 +94,15 @@ func jobFailures(t *testing.T, bed *testbed.Testbed) {
 // allowNoPods makes a quota, and waits until it is in force: it counts from when its own controller has seen it.
 func (a *volumeApp) allowNoPods(t *testing.T) {
 	t.Helper()
-	applyTo(t, a.bed, a.namespace, "apiVersion: v1\nkind: ResourceQuota\nmetadata: {name: no-pods}\nspec: {hard: {pods: \"0\"}}\n")
-	NewWithT(t).Expect(testbed.Poll(t.Context(), patience, "the quota to be in force", func(ctx contextT) (bool, error) {
-		quota := &corev1.ResourceQuota{}
-		err := a.bed.Client.Get(ctx, client.ObjectKey{Namespace: a.namespace, Name: "no-pods"}, quota)
-		_, counts := quota.Status.Hard[corev1.ResourcePods]
-		return counts, err
-	})).To(Succeed())
+	applyTo(t, a.bed, a.namespace,
+		"apiVersion: v1\nkind: ResourceQuota\nmetadata: {name: no-pods}\nspec: {hard: {pods: \"0\"}}\n")
+	NewWithT(t).Expect(testbed.Poll(t.Context(), patience, "the quota to be in force",
+		func(ctx contextT) (bool, error) {
+			quota := &corev1.ResourceQuota{}
+			err := a.bed.Client.Get(ctx, client.ObjectKey{Namespace: a.namespace, Name: "no-pods"}, quota)
+			_, counts := quota.Status.Hard[corev1.ResourcePods]
+			return counts, err
+		})).To(Succeed())
 }
 
 // endsFailed waits for the end of a session that fails for that reason and leaves no Job at work.
@@ -103,7 +113,8 @@ func (a *volumeApp) endsFailed(t *testing.T, session, reason, message string) {
 	ended := &v1alpha1.BackupSession{ObjectMeta: a.meta(session)}
 	g.Expect(a.bed.Client.Get(t.Context(), client.ObjectKeyFromObject(ended), ended)).To(Succeed())
 	t.Logf("it ended after %s: %s", ended.Status.Duration, ended.Status.Targets[0].Message)
-	g.Expect([]string{string(ended.Status.Phase), ended.Status.Reason}).To(Equal([]string{"Failed", reason}), ended.Status.Targets[0].Message)
+	g.Expect([]string{string(ended.Status.Phase), ended.Status.Reason}).
+		To(Equal([]string{"Failed", reason}), ended.Status.Targets[0].Message)
 	g.Expect(ended.Status.Targets[0].Message).To(ContainSubstring(message))
 	g.Expect(a.snapshot(t, session).Status.Phase).To(Equal(v1alpha1.SnapshotFailed))
 	g.Expect(testbed.Poll(t.Context(), patience, "no Job at work", func(ctx contextT) (bool, error) {
@@ -120,11 +131,12 @@ func (a *volumeApp) endsFailed(t *testing.T, session, reason, message string) {
 // waitEnd waits for the end of a session, as long as the slowest of these failures takes.
 func waitEnd(t *testing.T, a *volumeApp, session string) {
 	t.Helper()
-	NewWithT(t).Expect(testbed.Poll(t.Context(), 3*patience, "the end of BackupSession "+session, func(ctx contextT) (bool, error) {
-		s := &v1alpha1.BackupSession{}
-		err := a.bed.Client.Get(ctx, client.ObjectKey{Namespace: a.namespace, Name: session}, s)
-		return err == nil && s.Status.Phase.Terminal(), err
-	})).To(Succeed())
+	NewWithT(t).Expect(testbed.Poll(t.Context(), 3*patience, "the end of BackupSession "+session,
+		func(ctx contextT) (bool, error) {
+			s := &v1alpha1.BackupSession{}
+			err := a.bed.Client.Get(ctx, client.ObjectKey{Namespace: a.namespace, Name: session}, s)
+			return err == nil && s.Status.Phase.Terminal(), err
+		})).To(Succeed())
 }
 
 // deleteJob deletes the Job of a session once its mover is at work.
@@ -135,7 +147,8 @@ func deleteJob(t *testing.T, a *volumeApp, session string) {
 	var jobs batchv1.JobList
 	g.Expect(a.bed.Client.List(t.Context(), &jobs, a.ofSession(session)...)).To(Succeed())
 	g.Expect(jobs.Items).To(HaveLen(1))
-	g.Expect(a.bed.Client.Delete(t.Context(), &jobs.Items[0], client.PropagationPolicy(metav1.DeletePropagationBackground))).To(Succeed())
+	g.Expect(a.bed.Client.Delete(t.Context(), &jobs.Items[0],
+		client.PropagationPolicy(metav1.DeletePropagationBackground))).To(Succeed())
 }
 
 // evictTwice evicts the mover of a session, as a drain of its node does, and then the one that repeats its work.
@@ -193,6 +206,7 @@ func (a *volumeApp) evict(ctx contextT, job string) (bool, error) {
 // podsOf are the pods of a Job.
 func (a *volumeApp) podsOf(ctx contextT, job string) ([]corev1.Pod, error) {
 	var pods corev1.PodList
-	err := a.bed.Client.List(ctx, &pods, client.InNamespace(a.namespace), client.MatchingLabels{batchv1.JobNameLabel: job})
+	err := a.bed.Client.List(ctx, &pods, client.InNamespace(a.namespace),
+		client.MatchingLabels{batchv1.JobNameLabel: job})
 	return pods.Items, err
 }

@@ -58,7 +58,8 @@ func (f *kubestashFlow) manifests(t *testing.T, file string) string {
 func (f *kubestashFlow) prepare(t *testing.T) {
 	t.Helper()
 	scratchNamespace(t, f.bed, kubestashNamespace) // its defaults hold for every namespace
-	applyTo(t, f.bed, kubestashNamespace, claimManifest("uploads")+"---"+claimManifest("store")+"---"+claimManifest("restored")+`
+	applyTo(t, f.bed, kubestashNamespace,
+		claimManifest("uploads")+"---"+claimManifest("store")+"---"+claimManifest("restored")+`
 ---
 apiVersion: v1
 kind: Secret
@@ -72,24 +73,30 @@ stringData: {RESTIC_PASSWORD: changeit}
 `)
 	pod := testbed.VolumePod{Namespace: kubestashNamespace, Name: "toolbox", Claim: "uploads", User: 65534}
 	NewWithT(t).Expect(f.bed.WithVolumePod(t.Context(), pod, func(ctx contextT) error {
-		if _, err := f.bed.Exec(ctx, kubestashNamespace, pod.Name, nil, "/toolbox", "write", "/data/a file", "with text"); err != nil {
+		if _, err := f.bed.Exec(ctx, kubestashNamespace, pod.Name, nil, "/toolbox", "write", "/data/a file",
+			"with text"); err != nil {
 			return err
 		}
 		var err error
-		f.original, err = f.bed.Exec(ctx, kubestashNamespace, pod.Name, nil, "/toolbox", "manifest", "--skip-root", "/data")
+		f.original, err = f.bed.Exec(ctx, kubestashNamespace, pod.Name, nil, "/toolbox", "manifest", "--skip-root",
+			"/data")
 		return err
 	})).To(Succeed())
 }
 
 func (f *kubestashFlow) get(t *testing.T, object client.Object, name string) {
 	t.Helper()
-	NewWithT(t).Expect(f.bed.Client.Get(t.Context(), client.ObjectKey{Namespace: kubestashNamespace, Name: name}, object)).To(Succeed())
+	NewWithT(t).Expect(f.bed.Client.Get(t.Context(), client.ObjectKey{Namespace: kubestashNamespace, Name: name},
+		object)).To(Succeed())
 }
 
 func (f *kubestashFlow) policy(t *testing.T) {
 	out, err := kubectl(t, f.bed, f.manifests(t, "policy.yaml"), "apply", "--server-side", "-f", "-")
 	NewWithT(t).Expect(err).NotTo(HaveOccurred(), out)
-	waitReady(t, f.bed, &v1alpha1.BackupConfiguration{ObjectMeta: metav1.ObjectMeta{Namespace: kubestashNamespace, Name: "uploads-backup"}}, metav1.ConditionTrue, "")
+	waitReady(t, f.bed,
+		&v1alpha1.BackupConfiguration{
+			ObjectMeta: metav1.ObjectMeta{Namespace: kubestashNamespace, Name: "uploads-backup"},
+		}, metav1.ConditionTrue, "")
 }
 
 func (f *kubestashFlow) initialised(t *testing.T) {
@@ -107,7 +114,8 @@ func (f *kubestashFlow) initialised(t *testing.T) {
 		g.Expect(r.Status.Phase).To(Equal(v1alpha1.PhaseReady), repository)
 		g.Expect(r.Spec.Path).To(Equal("/uploads"))
 		g.Expect(r.Spec.StorageRef).To(Equal(v1alpha1.ObjectReference{Namespace: kubestashNamespace, Name: storage}))
-		first, second := since(t, &s, v1alpha1.ConditionBackendInitialized), since(t, &r, v1alpha1.ConditionRepositoryInitialized)
+		first, second := since(t, &s, v1alpha1.ConditionBackendInitialized),
+			since(t, &r, v1alpha1.ConditionRepositoryInitialized)
 		g.Expect(second.Before(&first)).To(BeFalse(), "a repository is initialised in a storage that is")
 	}
 	c, err := f.bed.S3Client()
@@ -141,7 +149,8 @@ func (f *kubestashFlow) backup(t *testing.T) {
 	var name string
 	g.Expect(testbed.Poll(t.Context(), patience, "the BackupSession of a slot", func(ctx contextT) (bool, error) {
 		var list v1alpha1.BackupSessionList
-		if err := f.bed.Client.List(ctx, &list, client.InNamespace(kubestashNamespace)); err != nil || len(list.Items) == 0 {
+		if err := f.bed.Client.List(ctx, &list, client.InNamespace(kubestashNamespace)); err != nil ||
+			len(list.Items) == 0 {
 			return false, err
 		}
 		name = list.Items[0].Name
@@ -183,7 +192,8 @@ func (f *kubestashFlow) snapshot(t *testing.T, repository string) {
 		g.Expect(c.Duration).NotTo(BeEmpty())
 	}
 	var jobs batchv1.JobList
-	g.Expect(f.bed.Client.List(t.Context(), &jobs, client.InNamespace(kubestashNamespace), client.MatchingLabels{v1alpha1.LabelSnapshot: snapshot.Name})).To(Succeed())
+	g.Expect(f.bed.Client.List(t.Context(), &jobs, client.InNamespace(kubestashNamespace),
+		client.MatchingLabels{v1alpha1.LabelSnapshot: snapshot.Name})).To(Succeed())
 	g.Expect(jobs.Items).To(HaveLen(1))
 	g.Expect(metav1.IsControlledBy(&jobs.Items[0], f.ended)).To(BeTrue())
 	waitReady(t, f.bed, &r, metav1.ConditionTrue, "", func() bool {
@@ -193,7 +203,8 @@ func (f *kubestashFlow) snapshot(t *testing.T, repository string) {
 }
 
 func (f *kubestashFlow) paused(t *testing.T) {
-	_, err := kubectl(t, f.bed, "", "patch", "backupconfiguration", "uploads-backup", "-n", kubestashNamespace, "--type=merge", "-p", `{"spec":{"paused":true}}`)
+	_, err := kubectl(t, f.bed, "", "patch", "backupconfiguration", "uploads-backup", "-n", kubestashNamespace,
+		"--type=merge", "-p", `{"spec":{"paused":true}}`)
 	g := NewWithT(t)
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(testbed.Poll(t.Context(), patience, "the CronJobs to be suspended", func(ctx contextT) (bool, error) {
@@ -214,8 +225,11 @@ func (f *kubestashFlow) restore(t *testing.T) {
 	g := NewWithT(t)
 	out, err := kubectl(t, f.bed, f.manifests(t, "restore.yaml"), "apply", "--server-side", "-f", "-")
 	g.Expect(err).NotTo(HaveOccurred(), out)
-	restore := &v1alpha1.RestoreSession{ObjectMeta: metav1.ObjectMeta{Namespace: kubestashNamespace, Name: "restore-uploads"}}
-	waitReady(t, f.bed, restore, metav1.ConditionTrue, v1alpha1.ReasonSucceeded, func() bool { return restore.Status.Phase.Terminal() })
+	restore := &v1alpha1.RestoreSession{
+		ObjectMeta: metav1.ObjectMeta{Namespace: kubestashNamespace, Name: "restore-uploads"},
+	}
+	waitReady(t, f.bed, restore, metav1.ConditionTrue, v1alpha1.ReasonSucceeded,
+		func() bool { return restore.Status.Phase.Terminal() })
 	g.Expect(restore.Status.TotalComponents).To(Equal(int32(1)))
 	for _, c := range restore.Status.Components {
 		g.Expect(c.Phase).To(Equal(v1alpha1.RestoreSessionSucceeded))
@@ -224,7 +238,8 @@ func (f *kubestashFlow) restore(t *testing.T) {
 	pod := testbed.VolumePod{Namespace: kubestashNamespace, Name: "toolbox", Claim: "restored", User: 65534}
 	var restored string
 	g.Expect(f.bed.WithVolumePod(t.Context(), pod, func(ctx contextT) (err error) {
-		restored, err = f.bed.Exec(ctx, kubestashNamespace, pod.Name, nil, "/toolbox", "manifest", "--skip-root", "/data")
+		restored, err = f.bed.Exec(ctx, kubestashNamespace, pod.Name, nil, "/toolbox", "manifest", "--skip-root",
+			"/data")
 		return err
 	})).To(Succeed())
 	_, entries, err := testbed.SameTree(f.original, restored)

@@ -63,7 +63,8 @@ func systemLedger(t *testing.T, bed *testbed.Testbed, namespace string) *v1alpha
 	}
 	remove := func(ctx context.Context) {
 		g := NewWithT(t)
-		drop := client.RawPatch("application/merge-patch+json", []byte(`{"metadata":{"annotations":{"`+v1alpha1.AnnotationDropRecords+`":"true"}}}`))
+		drop := client.RawPatch("application/merge-patch+json",
+			[]byte(`{"metadata":{"annotations":{"`+v1alpha1.AnnotationDropRecords+`":"true"}}}`))
 		g.Expect(client.IgnoreNotFound(bed.Client.Patch(ctx, ledger.DeepCopy(), drop))).To(Succeed())
 		g.Expect(client.IgnoreNotFound(bed.Client.Delete(ctx, ledger.DeepCopy()))).To(Succeed())
 		waitGone(ctx, t, bed, ledger.DeepCopy(), patience)
@@ -72,7 +73,8 @@ func systemLedger(t *testing.T, bed *testbed.Testbed, namespace string) *v1alpha
 	remove(t.Context()) // what an interrupted test left
 	t.Cleanup(func() { remove(afterTest(t)) })
 	NewWithT(t).Expect(bed.Client.Create(t.Context(), secret.DeepCopy())).To(Succeed())
-	pushPolicy(t, bed, namespace+"-"+started, map[string]string{"README.md": "The server has no repository before somebody pushes to it.\n"})
+	pushPolicy(t, bed, namespace+"-"+started,
+		map[string]string{"README.md": "The server has no repository before somebody pushes to it.\n"})
 	applyTo(t, bed, testbed.SystemNamespace, ledgerManifest(bed, namespace, namespace, secret.Name))
 	return ledger
 }
@@ -259,10 +261,12 @@ func TestCancel(t *testing.T) {
 	g.Expect(bed.Client.List(t.Context(), &pods, a.ofSession(session.Name)...)).To(Succeed())
 	g.Expect([]int{len(jobs.Items), len(pods.Items)}).To(Equal([]int{0, 0}), "its Jobs and pods went before it")
 	component := a.snapshot(t, session.Name).Status.Components["pvc"]
-	g.Expect([]string{string(component.Phase), component.Reason}).To(Equal([]string{"Failed", v1alpha1.ReasonCancelled}))
+	g.Expect([]string{string(component.Phase), component.Reason}).
+		To(Equal([]string{"Failed", v1alpha1.ReasonCancelled}))
 	g.Expect(a.inBackend(t, "run")).To(BeEmpty(), "what was cancelled must not look like a backup")
 	waitPushed(t, bed, ledger)
-	g.Expect(onlyRecord(t, bed, namespace, session.Name)).To(And(ContainSubstring("phase: Failed"), ContainSubstring("reason: Cancelled")))
+	g.Expect(onlyRecord(t, bed, namespace, session.Name)).
+		To(And(ContainSubstring("phase: Failed"), ContainSubstring("reason: Cancelled")))
 
 	gone := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}}
 	g.Expect(bed.Client.Delete(t.Context(), gone)).To(Succeed())

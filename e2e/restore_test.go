@@ -109,7 +109,8 @@ func (a *restoreApp) restore(t *testing.T, namespace string, args ...string) (*v
 	t.Helper()
 	a.restorings++
 	name := fmt.Sprintf("r%d", a.restorings)
-	out, err := program(t, a.bed, "", "cairn", append([]string{"restore", name, "-n", namespace, "--wait", "--timeout", "4m"}, args...)...)
+	out, err := program(t, a.bed, "", "cairn",
+		append([]string{"restore", name, "-n", namespace, "--wait", "--timeout", "4m"}, args...)...)
 	t.Log(out)
 	return endOfRestore(t, a.bed, namespace, name), out, err
 }
@@ -128,7 +129,8 @@ func (a *restoreApp) unconfirmed(t *testing.T) {
 func (a *restoreApp) newer(t *testing.T) {
 	g := NewWithT(t)
 	a.write(t, "docs/b.md", "newer than the backup")
-	s, _, err := a.restore(t, a.namespace, "--snapshot", a.two, "--target", "data", "--confirm", a.uid, "--overwrite", "IfNewer")
+	s, _, err := a.restore(t, a.namespace, "--snapshot", a.two, "--target", "data", "--confirm", a.uid, "--overwrite",
+		"IfNewer")
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(a.read(t, "docs/b.md")).To(Equal("newer than the backup"))
 	g.Expect(s.Status.Components["pvc"].Kept).To(BeNumerically(">", 0))
@@ -138,7 +140,8 @@ func (a *restoreApp) newer(t *testing.T) {
 func (a *restoreApp) exact(t *testing.T) {
 	g := NewWithT(t)
 	a.write(t, "extra/file", "not in the backup")
-	s, _, err := a.restore(t, a.namespace, "--snapshot", a.one, "--target", "data", "--confirm", a.uid, "--delete-extra", "--verify")
+	s, _, err := a.restore(t, a.namespace, "--snapshot", a.one, "--target", "data", "--confirm", a.uid,
+		"--delete-extra", "--verify")
 	g.Expect(err).NotTo(HaveOccurred())
 	c := s.Status.Components["pvc"]
 	g.Expect(a.read(t, "docs/a.txt")).To(Equal("first"))
@@ -152,7 +155,8 @@ func (a *restoreApp) exact(t *testing.T) {
 
 func (a *restoreApp) byTime(t *testing.T) {
 	g := NewWithT(t)
-	s, _, err := a.restore(t, a.namespace, "--repository", "data", "--at", a.between, "--new-claim", "evening", "--size", "1Gi", "--include", "/docs", "--exclude", "*.md")
+	s, _, err := a.restore(t, a.namespace, "--repository", "data", "--at", a.between, "--new-claim", "evening",
+		"--size", "1Gi", "--include", "/docs", "--exclude", "*.md")
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(s.Status.Resolved.Snapshot).To(Equal(a.one))
 	reader := testbed.VolumePod{Namespace: a.namespace, Name: "reader", Claim: "evening", User: 65532}
@@ -169,14 +173,19 @@ func (a *restoreApp) otherNamespace(t *testing.T) {
 	const other = "restore-other"
 	scratchNamespace(t, a.bed, other)
 	secret := &corev1.Secret{
-		ObjectMeta: metav1.ObjectMeta{Namespace: other, Name: "password"}, Data: map[string][]byte{v1alpha1.EncryptionPassword: []byte("canary-encryption-password")},
+		ObjectMeta: metav1.ObjectMeta{Namespace: other, Name: "password"},
+		Data:       map[string][]byte{v1alpha1.EncryptionPassword: []byte("canary-encryption-password")},
 	}
 	g.Expect(a.bed.Client.Create(t.Context(), secret)).To(Succeed())
-	from := []string{"--from-namespace", a.namespace, "--repository", "data", "--encryption-secret", "password", "--new-claim", "copy", "--size", "1Gi"}
+	from := []string{
+		"--from-namespace", a.namespace, "--repository", "data", "--encryption-secret", "password", "--new-claim",
+		"copy", "--size", "1Gi",
+	}
 	s, out, _ := a.restore(t, other, from...)
 	g.Expect(s.Status.Reason).To(Equal(v1alpha1.ReasonRestoreNotAllowed))
 	g.Expect(out).To(ContainSubstring(v1alpha1.AnnotationRestoreTo + "=" + other))
-	_, err := kubectl(t, a.bed, "", "annotate", "repository/data", "-n", a.namespace, v1alpha1.AnnotationRestoreTo+"="+other)
+	_, err := kubectl(t, a.bed, "", "annotate", "repository/data", "-n", a.namespace,
+		v1alpha1.AnnotationRestoreTo+"="+other)
 	g.Expect(err).NotTo(HaveOccurred())
 	s, _, _ = a.restore(t, other, from...)
 	g.Expect(s.Status.Reason).To(Equal(v1alpha1.ReasonStorageNotAllowed), "the storage's owner must allow it, too")
@@ -192,7 +201,8 @@ func (a *restoreApp) browse(t *testing.T) {
 	g := NewWithT(t)
 	cairn := func(args ...string) string {
 		t.Helper()
-		out, err := program(t, a.bed, "", "cairn", append([]string{"snapshot"}, append(args, "-n", a.namespace, "--endpoint", a.bed.S3.HostURL)...)...)
+		out, err := program(t, a.bed, "", "cairn",
+			append([]string{"snapshot"}, append(args, "-n", a.namespace, "--endpoint", a.bed.S3.HostURL)...)...)
 		g.Expect(err).NotTo(HaveOccurred())
 		g.Expect(out).NotTo(Or(ContainSubstring(a.bed.S3.SecretKey), ContainSubstring("canary-encryption-password")))
 		return out

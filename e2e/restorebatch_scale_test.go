@@ -18,7 +18,8 @@ import (
 // a person took them over from the tool. Each time the RestoreBatch is refused, names the manager, and touches nothing.
 func (a *batchApp) managed(t *testing.T) {
 	g := NewWithT(t)
-	_, err := kubectl(t, a.bed, "", "create", "rolebinding", "cairn-scaler", "-n", blogCopy, "--clusterrole="+v1alpha1.ScalerClusterRole,
+	_, err := kubectl(t, a.bed, "", "create", "rolebinding", "cairn-scaler", "-n", blogCopy,
+		"--clusterrole="+v1alpha1.ScalerClusterRole,
 		"--serviceaccount="+testbed.SystemNamespace+":cairn-manager")
 	g.Expect(err).NotTo(HaveOccurred())
 
@@ -33,13 +34,16 @@ spec: {scaleTargetRef: {apiVersion: apps/v1, kind: Deployment, name: web}, minRe
 	g.Expect(err).NotTo(HaveOccurred())
 
 	_, err = kubectl(t, a.bed, strings.Replace(blogPods, "spec:\n  selector", "spec:\n  replicas: 1\n  selector", 1),
-		"apply", "--server-side", "--force-conflicts", "--field-manager=kustomize-controller", "-n", blogCopy, "-f", "-")
+		"apply", "--server-side", "--force-conflicts", "--field-manager=kustomize-controller", "-n", blogCopy,
+		"-f", "-")
 	g.Expect(err).NotTo(HaveOccurred())
 	a.refusedToScale(t, "applied", "its replicas are managed by field manager kustomize-controller")
 
 	_, err = kubectl(t, a.bed, "", "scale", "deployment/web", "-n", blogCopy, "--replicas=0")
 	g.Expect(err).NotTo(HaveOccurred())
-	a.refusedToScale(t, "taken", "its replicas were set by somebody, perhaps less than 2 hours ago, and field manager kustomize-controller, which applies the rest of it, may reset them from its manifest")
+	a.refusedToScale(t, "taken",
+		"its replicas were set by somebody, perhaps less than 2 hours ago, and field manager kustomize-controller, "+
+			"which applies the rest of it, may reset them from its manifest")
 }
 
 // refusedToScale makes a RestoreBatch that scales the workload down, and is refused for this.

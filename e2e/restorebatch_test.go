@@ -23,7 +23,8 @@ func (a *batchApp) restored(t *testing.T) {
 	g := NewWithT(t)
 	pages, data := a.tree(t, a.namespace, "pages"), a.tree(t, a.namespace, "data")
 	whole := a.newestRun(t)
-	_, err := a.bed.Exec(t.Context(), a.namespace, podOf(t, a.bed, a.namespace, "web"), nil, "/bin/sh", "-euc", "echo later > /pages/later.html")
+	_, err := a.bed.Exec(t.Context(), a.namespace, podOf(t, a.bed, a.namespace, "web"), nil, "/bin/sh", "-euc",
+		"echo later > /pages/later.html")
 	g.Expect(err).NotTo(HaveOccurred())
 	rows := a.database.say(t, a.database.look...)
 	a.disturbed(t)
@@ -32,16 +33,22 @@ func (a *batchApp) restored(t *testing.T) {
 	pods := strings.Replace(blogPods, "spec:\n  selector", "spec:\n  replicas: 0\n  selector", 1)
 	applyTo(t, a.bed, blogCopy, claimManifest("pages")+"---"+claimManifest("data")+"---"+pods)
 	secret := &corev1.Secret{
-		ObjectMeta: metav1.ObjectMeta{Namespace: blogCopy, Name: "password"}, Data: map[string][]byte{v1alpha1.EncryptionPassword: []byte("canary-encryption-password")},
+		ObjectMeta: metav1.ObjectMeta{Namespace: blogCopy, Name: "password"},
+		Data:       map[string][]byte{v1alpha1.EncryptionPassword: []byte("canary-encryption-password")},
 	}
 	g.Expect(a.bed.Client.Create(t.Context(), secret)).To(Succeed())
-	args := []string{"restore", "--batch", "blog", "-n", blogCopy, "--from-namespace", a.namespace, "--encryption-secret", "password", "--wait", "--timeout", "3m"}
+	args := []string{
+		"restore", "--batch", "blog", "-n", blogCopy, "--from-namespace", a.namespace, "--encryption-secret",
+		"password", "--wait", "--timeout", "3m",
+	}
 	out, err := program(t, a.bed, "", "cairn", append(args, "refused", "--only", "web,files")...)
 	g.Expect(err).To(HaveOccurred())
 	g.Expect(out).To(ContainSubstring(v1alpha1.ReasonRestoreNotAllowed), "its owner has not consented")
-	_, err = kubectl(t, a.bed, "", "annotate", "repository/blog-web", "repository/blog-files", "repository/blog-rows", "-n", a.namespace, v1alpha1.AnnotationRestoreTo+"="+blogCopy)
+	_, err = kubectl(t, a.bed, "", "annotate", "repository/blog-web", "repository/blog-files", "repository/blog-rows",
+		"-n", a.namespace, v1alpha1.AnnotationRestoreTo+"="+blogCopy)
 	g.Expect(err).NotTo(HaveOccurred())
-	_, err = kubectl(t, a.bed, "", "patch", "backupstorage/s3", "-n", a.namespace, "--type=merge", "-p", `{"spec":{"usagePolicy":{"allowedNamespaces":{"from":"All"}}}}`)
+	_, err = kubectl(t, a.bed, "", "patch", "backupstorage/s3", "-n", a.namespace, "--type=merge", "-p",
+		`{"spec":{"usagePolicy":{"allowedNamespaces":{"from":"All"}}}}`)
 	g.Expect(err).NotTo(HaveOccurred())
 
 	database := a.startDatabase(t, blogCopy)
@@ -62,7 +69,8 @@ spec:
 	g.Expect(back.Status.Targets).To(HaveLen(3))
 	for _, target := range back.Status.Targets {
 		g.Expect(target.Phase).To(Equal(v1alpha1.RestoreSessionSucceeded), target.Message)
-		g.Expect(endOfRestore(t, a.bed, blogCopy, target.RestoreSession).Status.Resolved.Snapshot).To(Equal(target.Snapshot))
+		g.Expect(endOfRestore(t, a.bed, blogCopy, target.RestoreSession).Status.Resolved.Snapshot).
+			To(Equal(target.Snapshot))
 	}
 	for claim, original := range map[string]string{"pages": pages, "data": data} {
 		_, _, err := testbed.SameTree(original, a.tree(t, blogCopy, claim))
@@ -81,7 +89,8 @@ func (a *batchApp) healedBack(t *testing.T, database *databaseServer, rows strin
 	g := NewWithT(t)
 	database.say(t, statement{"shop", "DROP TABLE orders;"}, statement{"archive", "DELETE FROM old;"})
 	var service corev1.Service
-	g.Expect(a.bed.Client.Get(t.Context(), client.ObjectKey{Namespace: blogCopy, Name: database.Name}, &service)).To(Succeed())
+	g.Expect(a.bed.Client.Get(t.Context(), client.ObjectKey{Namespace: blogCopy, Name: database.Name}, &service)).
+		To(Succeed())
 	target := func(name string) string {
 		return fmt.Sprintf(`
   - name: %s
@@ -100,7 +109,8 @@ apiVersion: backup.cairn.dev/v1alpha1
 kind: RestoreBatch
 metadata: {name: healed}
 spec:
-  dataSource: {namespace: `+a.namespace+`, backupBatch: blog, backupSession: `+a.failed.Name+`, encryptionSecret: {name: password}}
+  dataSource: {namespace: `+a.namespace+`, backupBatch: blog, backupSession: `+a.failed.Name+
+		`, encryptionSecret: {name: password}}
   executionOrder: Sequential
   targets:`+target("files")+target("web")+`
   - name: rows
@@ -119,10 +129,11 @@ spec:
 func (a *batchApp) restoreBatch(t *testing.T, name string) *v1alpha1.RestoreBatch {
 	t.Helper()
 	b := &v1alpha1.RestoreBatch{}
-	NewWithT(t).Expect(testbed.Poll(t.Context(), 2*patience, "RestoreBatch "+name+" to end", func(ctx contextT) (bool, error) {
-		err := a.bed.Client.Get(ctx, client.ObjectKey{Namespace: blogCopy, Name: name}, b)
-		return err == nil && b.Status.Phase.Terminal(), err
-	})).To(Succeed())
+	NewWithT(t).Expect(testbed.Poll(t.Context(), 2*patience, "RestoreBatch "+name+" to end",
+		func(ctx contextT) (bool, error) {
+			err := a.bed.Client.Get(ctx, client.ObjectKey{Namespace: blogCopy, Name: name}, b)
+			return err == nil && b.Status.Phase.Terminal(), err
+		})).To(Succeed())
 	return b
 }
 
@@ -166,10 +177,13 @@ func (a *batchApp) disturbed(t *testing.T) {
 	}
 	password("canary that opens nothing")
 	run := &v1alpha1.BackupSession{ObjectMeta: a.meta("blog-disturbed"), Spec: v1alpha1.BackupSessionSpec{
-		Invoker: v1alpha1.TypedLocalObjectReference{APIGroup: v1alpha1.Group, Kind: v1alpha1.BackupBatchKind, Name: "blog"}, Session: "manual",
+		Invoker: v1alpha1.TypedLocalObjectReference{
+			APIGroup: v1alpha1.Group, Kind: v1alpha1.BackupBatchKind, Name: "blog",
+		}, Session: "manual",
 	}}
 	g.Expect(a.bed.Client.Create(t.Context(), run)).To(Succeed())
 	ended := endOf(t, a.bed, a.namespace, run.Name)
 	password(databasePassword)
-	g.Expect(states(ended)).To(Equal([]string{"web: Succeeded/Succeeded", "files: Succeeded/Succeeded", "rows: Failed/DumpFailed"}))
+	g.Expect(states(ended)).
+		To(Equal([]string{"web: Succeeded/Succeeded", "files: Succeeded/Succeeded", "rows: Failed/DumpFailed"}))
 }

@@ -20,7 +20,8 @@ func TestRetention(t *testing.T) {
 	t.Parallel()
 	bed := deployed(t)
 	a := deployVolumeApp(t, bed, "retention", 3, 4<<10)
-	pushPolicy(t, bed, a.namespace+"-"+started, map[string]string{"README.md": "The server has no repository before somebody pushes to it.\n"})
+	pushPolicy(t, bed, a.namespace+"-"+started,
+		map[string]string{"README.md": "The server has no repository before somebody pushes to it.\n"})
 	applyTo(t, bed, a.namespace, ledgerManifest(bed, "records", a.namespace, "git-credentials")+`
 ---
 apiVersion: backup.cairn.dev/v1alpha1
@@ -59,13 +60,16 @@ func (a *volumeApp) policyLetsGo(t *testing.T) {
 	g.Expect(left).To(HaveLen(1), "two are gone in the repository")
 	g.Expect(left[0].ID).To(Equal(snapshots[2].Status.Components["pvc"].ID))
 
-	g.Expect(testbed.Poll(t.Context(), patience, "the run to say that retention was applied", func(ctx contextT) (bool, error) {
-		err := a.bed.Client.Get(ctx, client.ObjectKeyFromObject(session), session)
-		return err == nil && len(session.Status.RetentionPolicy) == 1 && session.Status.RetentionPolicy[0].Phase == v1alpha1.RetentionApplied, err
-	})).To(Succeed())
+	g.Expect(testbed.Poll(t.Context(), patience, "the run to say that retention was applied",
+		func(ctx contextT) (bool, error) {
+			err := a.bed.Client.Get(ctx, client.ObjectKeyFromObject(session), session)
+			return err == nil && len(session.Status.RetentionPolicy) == 1 &&
+				session.Status.RetentionPolicy[0].Phase == v1alpha1.RetentionApplied, err
+		})).To(Succeed())
 	for _, s := range snapshots[:2] {
 		g.Expect(a.pruneRecord(t, s)).To(And(
-			ContainSubstring("reason: NotKept"), ContainSubstring("RetentionPolicy retention/one: no rule of successfulSnapshots keeps it (last: 1)"),
+			ContainSubstring("reason: NotKept"),
+			ContainSubstring("RetentionPolicy retention/one: no rule of successfulSnapshots keeps it (last: 1)"),
 			ContainSubstring("kind: Snapshot"), ContainSubstring(snapshots[0].Spec.Repository)))
 	}
 	out, err := program(t, a.bed, "", "cairn", "retention", "explain", "kept", "-n", a.namespace)
@@ -121,7 +125,8 @@ func (a *volumeApp) repositoryIsWiped(t *testing.T) {
 func (a *volumeApp) deleteWithData(t *testing.T, name string) {
 	t.Helper()
 	g := NewWithT(t)
-	_, err := kubectl(t, a.bed, "", "patch", "repository", name, "-n", a.namespace, "--type=merge", "-p", `{"spec":{"deletionPolicy":"WipeOut"}}`)
+	_, err := kubectl(t, a.bed, "", "patch", "repository", name, "-n", a.namespace, "--type=merge", "-p",
+		`{"spec":{"deletionPolicy":"WipeOut"}}`)
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(a.bed.Client.Delete(t.Context(), a.repository(name))).To(Succeed())
 }
@@ -135,17 +140,22 @@ func (a *volumeApp) backendIsGone(t *testing.T) {
 	setSecret(t, a.bed, a.namespace, "s3-credentials", v1alpha1.S3SecretAccessKey, "not the key any more")
 	a.deleteWithData(t, "lost")
 	repository := a.repository("lost")
-	g.Expect(testbed.Poll(t.Context(), 3*patience, "the Repository to say why it stays", func(ctx contextT) (bool, error) {
-		err := a.bed.Client.Get(ctx, client.ObjectKeyFromObject(repository), repository)
-		return err == nil && conditions.IsFalse(repository, v1alpha1.ConditionWiped), err
-	})).To(Succeed())
-	g.Expect(conditions.GetReason(repository, v1alpha1.ConditionWiped)).To(BeElementOf(v1alpha1.ReasonBadCredentials, v1alpha1.ReasonAccessDenied))
-	g.Expect(conditions.GetMessage(repository, v1alpha1.ConditionWiped)).To(ContainSubstring(v1alpha1.AnnotationGiveUp + "=true"))
-	_, err := kubectl(t, a.bed, "", "annotate", "repository", "lost", "-n", a.namespace, v1alpha1.AnnotationGiveUp+"=true")
+	g.Expect(testbed.Poll(t.Context(), 3*patience, "the Repository to say why it stays",
+		func(ctx contextT) (bool, error) {
+			err := a.bed.Client.Get(ctx, client.ObjectKeyFromObject(repository), repository)
+			return err == nil && conditions.IsFalse(repository, v1alpha1.ConditionWiped), err
+		})).To(Succeed())
+	g.Expect(conditions.GetReason(repository, v1alpha1.ConditionWiped)).
+		To(BeElementOf(v1alpha1.ReasonBadCredentials, v1alpha1.ReasonAccessDenied))
+	g.Expect(conditions.GetMessage(repository, v1alpha1.ConditionWiped)).
+		To(ContainSubstring(v1alpha1.AnnotationGiveUp + "=true"))
+	_, err := kubectl(t, a.bed, "", "annotate", "repository", "lost", "-n", a.namespace,
+		v1alpha1.AnnotationGiveUp+"=true")
 	g.Expect(err).NotTo(HaveOccurred())
 	waitGone(t.Context(), t, a.bed, repository.DeepCopy(), patience)
-	g.Expect(testbed.Poll(t.Context(), patience, "the event, which is sent beside the rest", func(ctx contextT) (bool, error) {
-		said, err := warnings(ctx, a.bed, repository, v1alpha1.ReasonDataKept)
-		return len(said) > 0, err
-	})).To(Succeed())
+	g.Expect(testbed.Poll(t.Context(), patience, "the event, which is sent beside the rest",
+		func(ctx contextT) (bool, error) {
+			said, err := warnings(ctx, a.bed, repository, v1alpha1.ReasonDataKept)
+			return len(said) > 0, err
+		})).To(Succeed())
 }

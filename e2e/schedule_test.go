@@ -30,7 +30,8 @@ spec:
   - {name: main, storageRef: {name: s3}}
   sessions:
   - name: minutely
-    scheduler: {schedule: "* * * * *", concurrencyPolicy: Forbid, type: ` + scheduler + `, jobTemplate: {backoffLimit: 1}}
+    scheduler: {schedule: "* * * * *", concurrencyPolicy: Forbid, type: ` + scheduler +
+		`, jobTemplate: {backoffLimit: 1}}
     sessionHistoryLimit: 2
     addon: {name: pvc-addon, tasks: [{name: logical-backup}]}
     repositories: [{name: ` + name + `, backend: main, directory: ` + name + `, encryptionSecret: {name: encryption}}]
@@ -78,29 +79,31 @@ func (a *volumeApp) slots(t *testing.T, want int) []string {
 	g := NewWithT(t)
 	began := time.Now()
 	seen := map[string]string{}
-	g.Expect(testbed.Poll(t.Context(), time.Duration(want+2)*time.Minute, fmt.Sprintf("runs of %d slots", want), func(ctx contextT) (bool, error) {
-		var list v1alpha1.BackupSessionList
-		if err := a.bed.Client.List(ctx, &list, client.InNamespace(a.namespace)); err != nil {
-			return false, err
-		}
-		finished := 0
-		for _, s := range list.Items {
-			if s.Spec.ScheduledTime.Time.Before(began.Add(-time.Minute)) || s.Status.Phase != v1alpha1.BackupSessionSucceeded {
-				continue
+	g.Expect(testbed.Poll(t.Context(), time.Duration(want+2)*time.Minute, fmt.Sprintf("runs of %d slots", want),
+		func(ctx contextT) (bool, error) {
+			var list v1alpha1.BackupSessionList
+			if err := a.bed.Client.List(ctx, &list, client.InNamespace(a.namespace)); err != nil {
+				return false, err
 			}
-			slot := s.Spec.ScheduledTime.UTC().Format(time.RFC3339)
-			if uid, ok := seen[slot]; ok && uid != string(s.UID) {
-				return false, fmt.Errorf("slot %s has two runs", slot)
+			finished := 0
+			for _, s := range list.Items {
+				if s.Spec.ScheduledTime.Time.Before(began.Add(-time.Minute)) ||
+					s.Status.Phase != v1alpha1.BackupSessionSucceeded {
+					continue
+				}
+				slot := s.Spec.ScheduledTime.UTC().Format(time.RFC3339)
+				if uid, ok := seen[slot]; ok && uid != string(s.UID) {
+					return false, fmt.Errorf("slot %s has two runs", slot)
+				}
+				seen[slot] = string(s.UID)
 			}
-			seen[slot] = string(s.UID)
-		}
-		for _, s := range list.Items {
-			if s.Status.Phase.Terminal() {
-				finished++
+			for _, s := range list.Items {
+				if s.Status.Phase.Terminal() {
+					finished++
+				}
 			}
-		}
-		return len(seen) >= want && finished <= 3, nil
-	})).To(Succeed())
+			return len(seen) >= want && finished <= 3, nil
+		})).To(Succeed())
 	var out []string
 	for slot := range seen {
 		out = append(out, slot)
@@ -113,16 +116,21 @@ func (a *volumeApp) pausedAndAsked(t *testing.T) {
 	g := NewWithT(t)
 	_, err := program(t, a.bed, "", "cairn", "pause", "bc/uploads", "-n", a.namespace)
 	g.Expect(err).NotTo(HaveOccurred())
-	g.Expect(testbed.Poll(t.Context(), patience, "the CronJob to stand still, with no run that forbids another", func(ctx contextT) (bool, error) {
-		var cronJobs batchv1.CronJobList
-		var runs v1alpha1.BackupSessionList
-		err := errors.Join(a.bed.Client.List(ctx, &cronJobs, client.InNamespace(a.namespace)), a.bed.Client.List(ctx, &runs, client.InNamespace(a.namespace)))
-		if err != nil || len(cronJobs.Items) != 1 || !*cronJobs.Items[0].Spec.Suspend || len(cronJobs.Items[0].Status.Active) > 0 {
-			return false, err
-		}
-		return !slices.ContainsFunc(runs.Items, func(s v1alpha1.BackupSession) bool { return !s.Status.Phase.Terminal() }), nil
-	})).To(Succeed())
-	_, err = kubectl(t, a.bed, "", "annotate", "-n", a.namespace, "backupconfiguration/uploads", "backup.cairn.dev/trigger=minutely/by-hand")
+	g.Expect(testbed.Poll(t.Context(), patience, "the CronJob to stand still, with no run that forbids another",
+		func(ctx contextT) (bool, error) {
+			var cronJobs batchv1.CronJobList
+			var runs v1alpha1.BackupSessionList
+			err := errors.Join(a.bed.Client.List(ctx, &cronJobs, client.InNamespace(a.namespace)),
+				a.bed.Client.List(ctx, &runs, client.InNamespace(a.namespace)))
+			if err != nil || len(cronJobs.Items) != 1 || !*cronJobs.Items[0].Spec.Suspend ||
+				len(cronJobs.Items[0].Status.Active) > 0 {
+				return false, err
+			}
+			return !slices.ContainsFunc(runs.Items,
+				func(s v1alpha1.BackupSession) bool { return !s.Status.Phase.Terminal() }), nil
+		})).To(Succeed())
+	_, err = kubectl(t, a.bed, "", "annotate", "-n", a.namespace, "backupconfiguration/uploads",
+		"backup.cairn.dev/trigger=minutely/by-hand")
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(testbed.Poll(t.Context(), patience, "the run that was asked for", func(ctx contextT) (bool, error) {
 		var list v1alpha1.BackupSessionList

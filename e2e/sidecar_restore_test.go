@@ -20,7 +20,8 @@ func (a *sidecarApp) killedInRestore(t *testing.T) {
 		"cd /data; rm file-000*; cat file-0011 >file-0010; echo new >extra")
 	g.Expect(err).NotTo(HaveOccurred())
 	const name = "bring-back"
-	_, err = program(t, a.bed, "", "cairn", "restore", name, "-n", a.namespace, "--repository", "app", "--target", "deployment/app", "--sidecar",
+	_, err = program(t, a.bed, "", "cairn", "restore", name, "-n", a.namespace, "--repository", "app", "--target",
+		"deployment/app", "--sidecar",
 		"--confirm", string(a.deployment(t).UID), "--delete-extra", "--verify")
 	g.Expect(err).NotTo(HaveOccurred())
 	restore := &v1alpha1.RestoreSession{ObjectMeta: a.meta(name)}
@@ -42,12 +43,14 @@ func (a *sidecarApp) killedInRestore(t *testing.T) {
 	}
 	after := a.pod(t)
 	g.Expect(after.UID).To(Equal(pod.UID))
-	g.Expect(after.Status.InitContainerStatuses[0].RestartCount).To(Equal(pod.Status.InitContainerStatuses[0].RestartCount+1), "it was killed")
+	g.Expect(after.Status.InitContainerStatuses[0].RestartCount).
+		To(Equal(pod.Status.InitContainerStatuses[0].RestartCount+1), "it was killed")
 	_, entries, err := testbed.SameTree(original, a.manifest(t))
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(entries).To(BeNumerically(">=", a.files))
 	var jobs batchv1.JobList
-	g.Expect(a.bed.Client.List(t.Context(), &jobs, client.InNamespace(a.namespace), client.MatchingLabels{v1alpha1.LabelRestoreSession: name})).To(Succeed())
+	g.Expect(a.bed.Client.List(t.Context(), &jobs, client.InNamespace(a.namespace),
+		client.MatchingLabels{v1alpha1.LabelRestoreSession: name})).To(Succeed())
 	g.Expect(jobs.Items).To(BeEmpty(), "no Job is made")
 }
 

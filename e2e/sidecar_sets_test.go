@@ -86,10 +86,12 @@ func TestSidecarsOfSeveralPods(t *testing.T) {
 	g := NewWithT(t)
 	scratchNamespace(t, bed, a.namespace)
 	spineSecrets(t, bed, a.namespace)
-	_, err := kubectl(t, bed, "", "create", "rolebinding", "cairn-sidecar-injector", "-n", a.namespace, "--clusterrole=cairn-sidecar-injector",
+	_, err := kubectl(t, bed, "", "create", "rolebinding", "cairn-sidecar-injector", "-n", a.namespace,
+		"--clusterrole=cairn-sidecar-injector",
 		"--serviceaccount="+testbed.SystemNamespace+":cairn-manager")
 	g.Expect(err).NotTo(HaveOccurred())
-	applyTo(t, bed, a.namespace, storageManifest("s3", a.prefix(), "s3-credentials")+"---"+claimManifest("spool")+"---"+sidecarSets)
+	applyTo(t, bed, a.namespace,
+		storageManifest("s3", a.prefix(), "s3-credentials")+"---"+claimManifest("spool")+"---"+sidecarSets)
 	applyTo(t, bed, a.namespace, sidecarSetsBatch)
 	waitReady(t, bed, &v1alpha1.BackupBatch{ObjectMeta: a.meta("sets")}, metav1.ConditionTrue, "")
 	in := func(pod, command string) string {
@@ -101,10 +103,12 @@ func TestSidecarsOfSeveralPods(t *testing.T) {
 	in("store-0", "echo zero > /data/number")
 	in("store-1", "echo one > /data/number")
 	agent := podOf(t, bed, a.namespace, "agent")
-	in(agent, "cd /spool && echo spooled > letter && mkdir -p -m 750 a/b && cd a && cp -s ../letter link && umask 077 && echo deep > b/note")
+	in(agent, "cd /spool && echo spooled > letter && mkdir -p -m 750 a/b && cd a && cp -s ../letter link && umask "+
+		"077 && echo deep > b/note")
 	before := in(agent, spooled)
 
-	out, err := program(t, bed, "", "cairn", "trigger", "batch/sets", "--session", "manual", "-n", a.namespace, "--wait", "--timeout", "3m")
+	out, err := program(t, bed, "", "cairn", "trigger", "batch/sets", "--session", "manual", "-n", a.namespace,
+		"--wait", "--timeout", "3m")
 	g.Expect(err).NotTo(HaveOccurred(), out)
 	var snapshots v1alpha1.SnapshotList
 	g.Expect(bed.Client.List(t.Context(), &snapshots, client.InNamespace(a.namespace))).To(Succeed())
@@ -123,17 +127,20 @@ func TestSidecarsOfSeveralPods(t *testing.T) {
 	}
 	g.Expect(files).To(Equal(map[string]int64{"store": 2, "agent": 2}))
 	var jobs batchv1.JobList
-	g.Expect(bed.Client.List(t.Context(), &jobs, client.InNamespace(a.namespace), client.HasLabels{v1alpha1.LabelBackupSession})).To(Succeed())
+	g.Expect(bed.Client.List(t.Context(), &jobs, client.InNamespace(a.namespace),
+		client.HasLabels{v1alpha1.LabelBackupSession})).To(Succeed())
 	g.Expect(jobs.Items).To(BeEmpty(), "no Job is made")
 
 	in("store-0", "echo wrong > /data/number")
 	in("store-1", "rm /data/number")
 	in(agent, "echo scribbled > /spool/letter && rm -r /spool/a")
 	for name, workload := range map[string]client.Object{
-		"statefulset/store": &appsv1.StatefulSet{ObjectMeta: a.meta("store")}, "daemonset/agent": &appsv1.DaemonSet{ObjectMeta: a.meta("agent")},
+		"statefulset/store": &appsv1.StatefulSet{ObjectMeta: a.meta("store")},
+		"daemonset/agent":   &appsv1.DaemonSet{ObjectMeta: a.meta("agent")},
 	} {
 		g.Expect(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(workload), workload)).To(Succeed())
-		out, err = program(t, bed, "", "cairn", "restore", "back-"+workload.GetName(), "-n", a.namespace, "--repository", "sets-"+workload.GetName(), "--snapshot", "latest",
+		out, err = program(t, bed, "", "cairn", "restore", "back-"+workload.GetName(), "-n", a.namespace,
+			"--repository", "sets-"+workload.GetName(), "--snapshot", "latest",
 			"--target", name, "--sidecar", "--confirm", string(workload.GetUID()), "--wait", "--timeout", "3m")
 		g.Expect(err).NotTo(HaveOccurred(), out)
 	}
@@ -141,6 +148,7 @@ func TestSidecarsOfSeveralPods(t *testing.T) {
 	g.Expect(in("store-1", "cat /data/number")).To(Equal("one\n"))
 	g.Expect(in(agent, spooled)).To(Equal(before), "names, modes, links and contents")
 	g.Expect(podOf(t, bed, a.namespace, "agent")).To(Equal(agent), "no pod was replaced")
-	g.Expect(bed.Client.List(t.Context(), &jobs, client.InNamespace(a.namespace), client.HasLabels{v1alpha1.LabelRestoreSession})).To(Succeed())
+	g.Expect(bed.Client.List(t.Context(), &jobs, client.InNamespace(a.namespace),
+		client.HasLabels{v1alpha1.LabelRestoreSession})).To(Succeed())
 	g.Expect(jobs.Items).To(BeEmpty(), "no Job is made")
 }

@@ -117,7 +117,8 @@ func (a *sidecarApp) apply(ctx context.Context) error {
 		return err
 	}
 	u.SetNamespace(a.namespace)
-	return a.bed.Client.Apply(ctx, client.ApplyConfigurationFromUnstructured(u), client.FieldOwner("kustomize-controller"), client.ForceOwnership)
+	return a.bed.Client.Apply(ctx, client.ApplyConfigurationFromUnstructured(u),
+		client.FieldOwner("kustomize-controller"), client.ForceOwnership)
 }
 
 func (a *sidecarApp) needsRoleBinding(t *testing.T) {
@@ -147,8 +148,10 @@ func (a *sidecarApp) needsRoleBinding(t *testing.T) {
 // policy backs the workload up with its sidecar into a repository of this name.
 func (a *sidecarApp) policy(t *testing.T, name string) {
 	t.Helper()
-	session := "executor: Sidecar\n    addon: {name: workload-addon, tasks: [{name: logical-backup}], containerRuntimeSettings: {resources: {limits: {cpu: 250m}}}}"
-	applyTo(t, a.bed, a.namespace, strings.NewReplacer("{kind: PersistentVolumeClaim, name: data}", "{apiGroup: apps, kind: Deployment, name: app}",
+	session := "executor: Sidecar\n    addon: {name: workload-addon, tasks: [{name: logical-backup}], " +
+		"containerRuntimeSettings: {resources: {limits: {cpu: 250m}}}}"
+	applyTo(t, a.bed, a.namespace, strings.NewReplacer("{kind: PersistentVolumeClaim, name: data}",
+		"{apiGroup: apps, kind: Deployment, name: app}",
 		wholeVolume, session).Replace(configurationManifest(name)))
 }
 
@@ -167,7 +170,8 @@ func (a *sidecarApp) container(t *testing.T) *corev1.Container {
 func (a *sidecarApp) deployment(t *testing.T) *appsv1.Deployment {
 	t.Helper()
 	d := &appsv1.Deployment{}
-	NewWithT(t).Expect(a.bed.Client.Get(t.Context(), client.ObjectKey{Namespace: a.namespace, Name: "app"}, d)).To(Succeed())
+	NewWithT(t).Expect(a.bed.Client.Get(t.Context(), client.ObjectKey{Namespace: a.namespace, Name: "app"}, d)).
+		To(Succeed())
 	return d
 }
 
@@ -177,7 +181,8 @@ func (a *sidecarApp) pod(t *testing.T) *corev1.Pod {
 	var out *corev1.Pod
 	NewWithT(t).Expect(testbed.Poll(t.Context(), patience, "one pod", func(ctx contextT) (bool, error) {
 		var pods corev1.PodList
-		if err := a.bed.Client.List(ctx, &pods, client.InNamespace(a.namespace), client.MatchingLabels{"app": "app"}); err != nil {
+		if err := a.bed.Client.List(ctx, &pods, client.InNamespace(a.namespace),
+			client.MatchingLabels{"app": "app"}); err != nil {
 			return false, err
 		}
 		if len(pods.Items) == 1 && pods.Items[0].DeletionTimestamp == nil {
@@ -207,7 +212,8 @@ func (a *sidecarApp) rotates(t *testing.T) {
 	write := func(value []byte) {
 		t.Helper()
 		body := fmt.Sprintf(`{"stringData":{%q:%q}}`, v1alpha1.S3SecretAccessKey, value)
-		g.Expect(a.bed.Client.Patch(t.Context(), secret, client.RawPatch("application/merge-patch+json", []byte(body)))).To(Succeed())
+		g.Expect(a.bed.Client.Patch(t.Context(), secret,
+			client.RawPatch("application/merge-patch+json", []byte(body)))).To(Succeed())
 	}
 	write([]byte("a-key-of-yesterday"))
 	ended := endOf(t, a.bed, a.namespace, a.start(t, "app"))
@@ -217,7 +223,8 @@ func (a *sidecarApp) rotates(t *testing.T) {
 	a.runs(t, 2)
 	after := a.pod(t)
 	g.Expect(after.UID).To(Equal(before.UID), "no pod was replaced for that")
-	g.Expect(after.Status.InitContainerStatuses[0].RestartCount).To(Equal(before.Status.InitContainerStatuses[0].RestartCount))
+	g.Expect(after.Status.InitContainerStatuses[0].RestartCount).
+		To(Equal(before.Status.InitContainerStatuses[0].RestartCount))
 }
 
 // killSidecar ends the sidecar's process from the other container of the pod.
@@ -257,7 +264,8 @@ func (a *sidecarApp) podGoes(t *testing.T) {
 	a.waitReading(t, run)
 	g.Expect(a.bed.Client.Delete(t.Context(), pod)).To(Succeed())
 	ended := endOf(t, a.bed, a.namespace, run)
-	g.Expect(ended.Status.Phase).To(Equal(v1alpha1.BackupSessionSucceeded), "the next pod does it: %+v", ended.Status.Targets)
+	g.Expect(ended.Status.Phase).To(Equal(v1alpha1.BackupSessionSucceeded), "the next pod does it: %+v",
+		ended.Status.Targets)
 	g.Expect(a.pod(t).UID).NotTo(Equal(pod.UID))
 	g.Expect(a.inBackend(t, "other")).To(HaveLen(1), "once")
 	g.Expect(a.bed.Client.Delete(t.Context(), a.configuration("other"))).To(Succeed())
@@ -275,7 +283,8 @@ func (a *sidecarApp) removed(t *testing.T) {
 		g.Expect(f.Manager).NotTo(Equal(sidecar.FieldManager))
 	}
 	secret := &corev1.Secret{ObjectMeta: a.meta(sidecar.Name("Deployment", "app"))}
-	g.Expect(a.bed.Client.Get(t.Context(), client.ObjectKeyFromObject(secret), secret)).To(MatchError(ContainSubstring("not found")))
+	g.Expect(a.bed.Client.Get(t.Context(), client.ObjectKeyFromObject(secret), secret)).
+		To(MatchError(ContainSubstring("not found")))
 	a.stop()
 	g.Expect(a.failed).NotTo(HaveOccurred(), "the GitOps tool could apply its manifest all along")
 	// The status changes until the pod without a sidecar is ready, and kubectl diff would show that.
@@ -284,7 +293,8 @@ func (a *sidecarApp) removed(t *testing.T) {
 		return d.Status.ObservedGeneration == d.Generation && d.Status.UpdatedReplicas == 1 &&
 			d.Status.AvailableReplicas == 1 && ptr.Deref(d.Status.TerminatingReplicas, 0) == 0, nil
 	})).To(Succeed())
-	out, err := kubectl(t, a.bed, sidecarWorkload, "diff", "--server-side", "--field-manager", "kustomize-controller", "-n", a.namespace, "-f", "-")
+	out, err := kubectl(t, a.bed, sidecarWorkload, "diff", "--server-side", "--field-manager", "kustomize-controller",
+		"-n", a.namespace, "-f", "-")
 	g.Expect(err).NotTo(HaveOccurred(), out)
 	g.Expect(out).To(BeEmpty())
 }

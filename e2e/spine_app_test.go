@@ -137,8 +137,10 @@ func spineSecrets(t *testing.T, bed *testbed.Testbed, namespace string) {
 	t.Helper()
 	g := NewWithT(t)
 	for name, data := range map[string]map[string][]byte{
-		"s3-credentials": {v1alpha1.S3AccessKeyID: []byte(bed.S3.AccessKey), v1alpha1.S3SecretAccessKey: []byte(bed.S3.SecretKey)},
-		"encryption":     {v1alpha1.EncryptionPassword: []byte("canary-encryption-password")},
+		"s3-credentials": {
+			v1alpha1.S3AccessKeyID: []byte(bed.S3.AccessKey), v1alpha1.S3SecretAccessKey: []byte(bed.S3.SecretKey),
+		},
+		"encryption": {v1alpha1.EncryptionPassword: []byte("canary-encryption-password")},
 		"git-credentials": {
 			"username": []byte(bed.Git.Username), "password": []byte(bed.Git.Password),
 			"identity": bed.Git.Identity, "known_hosts": bed.Git.KnownHosts,

@@ -48,31 +48,33 @@ func recordFiles(t *testing.T, clone *testbed.Checkout, cluster string) map[stri
 func recorded(t *testing.T, bed *testbed.Testbed, namespace, ledger string) []string {
 	t.Helper()
 	committed := func(records []v1alpha1.RecordStatus) bool {
-		return slices.ContainsFunc(records, func(r v1alpha1.RecordStatus) bool { return r.Ledger == ledger && r.Commit != "" })
+		return slices.ContainsFunc(records,
+			func(r v1alpha1.RecordStatus) bool { return r.Ledger == ledger && r.Commit != "" })
 	}
 	var names []string
-	NewWithT(t).Expect(testbed.Poll(t.Context(), patience, "all records of "+namespace, func(ctx contextT) (bool, error) {
-		var sessions v1alpha1.BackupSessionList
-		var restores v1alpha1.RestoreSessionList
-		if err := bed.Client.List(ctx, &sessions, client.InNamespace(namespace)); err != nil {
-			return false, err
-		}
-		if err := bed.Client.List(ctx, &restores, client.InNamespace(namespace)); err != nil {
-			return false, err
-		}
-		names = nil
-		for _, s := range sessions.Items {
-			if names = append(names, s.Name); !committed(s.Status.Records) {
-				return false, nil
+	NewWithT(t).Expect(testbed.Poll(t.Context(), patience, "all records of "+namespace,
+		func(ctx contextT) (bool, error) {
+			var sessions v1alpha1.BackupSessionList
+			var restores v1alpha1.RestoreSessionList
+			if err := bed.Client.List(ctx, &sessions, client.InNamespace(namespace)); err != nil {
+				return false, err
 			}
-		}
-		for _, r := range restores.Items {
-			if names = append(names, r.Name); !committed(r.Status.Records) {
-				return false, nil
+			if err := bed.Client.List(ctx, &restores, client.InNamespace(namespace)); err != nil {
+				return false, err
 			}
-		}
-		return len(names) > 0, nil
-	})).To(Succeed())
+			names = nil
+			for _, s := range sessions.Items {
+				if names = append(names, s.Name); !committed(s.Status.Records) {
+					return false, nil
+				}
+			}
+			for _, r := range restores.Items {
+				if names = append(names, r.Name); !committed(r.Status.Records) {
+					return false, nil
+				}
+			}
+			return len(names) > 0, nil
+		})).To(Succeed())
 	return names
 }
 
@@ -110,11 +112,13 @@ func (s *spine) records(t *testing.T) {
 	g.Expect(s.bed.Client.Get(t.Context(), key, &record)).To(Succeed())
 	g.Consistently(func() (string, error) {
 		var jobs batchv1.JobList
-		if err := s.bed.Client.List(t.Context(), &jobs, client.InNamespace("spine-record")); err != nil || len(jobs.Items) > 0 {
+		if err := s.bed.Client.List(t.Context(), &jobs, client.InNamespace("spine-record")); err != nil ||
+			len(jobs.Items) > 0 {
 			return "a Job", err
 		}
 		var again v1alpha1.BackupSession
 		err := s.bed.Client.Get(t.Context(), key, &again)
 		return again.ResourceVersion, err
-	}).WithTimeout(5*time.Second).WithPolling(500*time.Millisecond).Should(Equal(record.ResourceVersion), "no controller acts on a record")
+	}).WithTimeout(5*time.Second).WithPolling(500*time.Millisecond).
+		Should(Equal(record.ResourceVersion), "no controller acts on a record")
 }

@@ -35,11 +35,14 @@ func (s *spine) rights(t *testing.T) {
 		}
 	}
 	patch := func(snapshot *v1alpha1.Snapshot, status string) error {
-		return mover.Status().Patch(t.Context(), snapshot.DeepCopy(), client.RawPatch("application/merge-patch+json", []byte(`{"status":`+status+`}`)))
+		return mover.Status().Patch(t.Context(), snapshot.DeepCopy(),
+			client.RawPatch("application/merge-patch+json", []byte(`{"status":`+status+`}`)))
 	}
 	g.Expect(patch(&own, `{"components":{"pages":{"error":""}}}`)).To(Succeed(), "its own component is its own")
-	g.Expect(patch(&other, `{"components":{"pvc":{"id":"forged"}}}`)).To(MatchError(ContainSubstring("denied")), "another session's Snapshot")
-	g.Expect(patch(&own, `{"phase":"Succeeded","size":"1 B"}`)).To(MatchError(ContainSubstring("denied")), "what only the manager writes")
+	g.Expect(patch(&other, `{"components":{"pvc":{"id":"forged"}}}`)).
+		To(MatchError(ContainSubstring("denied")), "another session's Snapshot")
+	g.Expect(patch(&own, `{"phase":"Succeeded","size":"1 B"}`)).
+		To(MatchError(ContainSubstring("denied")), "what only the manager writes")
 	g.Expect(mover.Get(t.Context(), client.ObjectKey{Namespace: spineNamespace, Name: "encryption"}, &corev1.Secret{})).
 		To(MatchError(ContainSubstring(`cannot get resource "secrets"`)))
 	pod := &corev1.Pod{
@@ -56,9 +59,12 @@ func (s *spine) tokenClient(t *testing.T, pod *corev1.Pod) client.Client {
 	set, err := kubernetes.NewForConfig(s.bed.Config)
 	g.Expect(err).NotTo(HaveOccurred())
 	request := &authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{
-		BoundObjectRef: &authenticationv1.BoundObjectReference{Kind: "Pod", APIVersion: "v1", Name: pod.Name, UID: pod.UID},
+		BoundObjectRef: &authenticationv1.BoundObjectReference{
+			Kind: "Pod", APIVersion: "v1", Name: pod.Name, UID: pod.UID,
+		},
 	}}
-	token, err := set.CoreV1().ServiceAccounts(pod.Namespace).CreateToken(t.Context(), pod.Spec.ServiceAccountName, request, metav1.CreateOptions{})
+	token, err := set.CoreV1().ServiceAccounts(pod.Namespace).
+		CreateToken(t.Context(), pod.Spec.ServiceAccountName, request, metav1.CreateOptions{})
 	g.Expect(err).NotTo(HaveOccurred())
 	config := rest.AnonymousClientConfig(s.bed.Config)
 	config.BearerToken = token.Status.Token

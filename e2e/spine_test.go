@@ -93,7 +93,8 @@ spec:
   namespaceSelector: {matchLabels: {kubernetes.io/metadata.name: spine}}
 `)
 	s.inForce(t, commit)
-	waitReady(t, s.bed, &v1alpha1.BackupBatch{ObjectMeta: metav1.ObjectMeta{Namespace: spineNamespace, Name: "app"}}, metav1.ConditionTrue, "")
+	waitReady(t, s.bed, &v1alpha1.BackupBatch{ObjectMeta: metav1.ObjectMeta{Namespace: spineNamespace, Name: "app"}},
+		metav1.ConditionTrue, "")
 }
 
 func (s *spine) child(t *testing.T, name string) *v1alpha1.BackupConfiguration {
@@ -118,14 +119,16 @@ func (s *spine) expansion(t *testing.T) {
 
 	edited := s.child(t, "app-db")
 	want := edited.Spec.DeepCopy()
-	edit := client.RawPatch("application/merge-patch+json", []byte(`{"spec":{"target":{"name":"another"}}}`)) // meets no conflict
+	// meets no conflict
+	edit := client.RawPatch("application/merge-patch+json", []byte(`{"spec":{"target":{"name":"another"}}}`))
 	g.Expect(s.bed.Client.Patch(t.Context(), edited.DeepCopy(), edit)).To(Succeed())
 	g.Expect(testbed.Poll(t.Context(), patience, "an edited child to be put right", func(ctx contextT) (bool, error) {
 		var child v1alpha1.BackupConfiguration
 		err := s.bed.Client.Get(ctx, client.ObjectKeyFromObject(edited), &child)
 		return err == nil && child.Spec.Target.Name == want.Target.Name, err
 	})).To(Succeed())
-	waitReady(t, s.bed, &v1alpha1.BackupBatch{ObjectMeta: metav1.ObjectMeta{Namespace: spineNamespace, Name: "app"}}, metav1.ConditionTrue, "")
+	waitReady(t, s.bed, &v1alpha1.BackupBatch{ObjectMeta: metav1.ObjectMeta{Namespace: spineNamespace, Name: "app"}},
+		metav1.ConditionTrue, "")
 }
 
 func (s *spine) session(t *testing.T) {
@@ -143,7 +146,8 @@ func (s *spine) session(t *testing.T) {
 	components := map[string][]string{}
 	for _, info := range s.ended.Status.Snapshots {
 		var snapshot v1alpha1.Snapshot
-		g.Expect(s.bed.Client.Get(t.Context(), client.ObjectKey{Namespace: spineNamespace, Name: info.Name}, &snapshot)).To(Succeed())
+		g.Expect(s.bed.Client.Get(t.Context(), client.ObjectKey{Namespace: spineNamespace, Name: info.Name},
+			&snapshot)).To(Succeed())
 		for name, c := range snapshot.Status.Components {
 			components[info.Repository] = append(components[info.Repository], name)
 			g.Expect(c.ID).NotTo(BeEmpty())
@@ -184,7 +188,8 @@ func (s *spine) restore(t *testing.T) {
 	applyTo(t, s.bed, spineNamespace, claimManifest("files-restored"))
 	applyTo(t, s.bed, spineNamespace, restoreManifest("again", "files-restored", "app-files", "latest"))
 	restored := endOfRestore(t, s.bed, spineNamespace, "again")
-	g.Expect(restored.Status.Phase).To(Equal(v1alpha1.RestoreSessionSucceeded), "%s: %+v", restored.Status.Reason, restored.Status.Components)
+	g.Expect(restored.Status.Phase).To(Equal(v1alpha1.RestoreSessionSucceeded), "%s: %+v", restored.Status.Reason,
+		restored.Status.Components)
 	g.Expect(restored.Status.Components["pvc"].OwnersNotRestored).To(BeZero())
 
 	manifests := map[string]string{}
@@ -229,10 +234,11 @@ spec:
 func endOfRestore(t *testing.T, bed *testbed.Testbed, namespace, name string) *v1alpha1.RestoreSession {
 	t.Helper()
 	restore := &v1alpha1.RestoreSession{}
-	NewWithT(t).Expect(testbed.Poll(t.Context(), 5*time.Minute, "the end of RestoreSession "+name, func(ctx contextT) (bool, error) {
-		err := bed.Client.Get(ctx, client.ObjectKey{Namespace: namespace, Name: name}, restore)
-		return err == nil && restore.Status.Phase.Terminal(), err
-	})).To(Succeed())
+	NewWithT(t).Expect(testbed.Poll(t.Context(), 5*time.Minute, "the end of RestoreSession "+name,
+		func(ctx contextT) (bool, error) {
+			err := bed.Client.Get(ctx, client.ObjectKey{Namespace: namespace, Name: name}, restore)
+			return err == nil && restore.Status.Phase.Terminal(), err
+		})).To(Succeed())
 	return restore
 }
 
@@ -242,13 +248,16 @@ func (s *spine) refusals(t *testing.T) {
 		phase    v1alpha1.RestoreSessionPhase
 		reason   string
 	}{
-		"in-use":    {restoreManifest("in-use", "pages", "app-files", "latest"), v1alpha1.RestoreSessionFailed, v1alpha1.ReasonVolumeInUse},
-		"not-empty": {restoreManifest("not-empty", "files", "app-files", "latest"), v1alpha1.RestoreSessionFailed, v1alpha1.ReasonVolumeNotEmpty},
+		"in-use": {restoreManifest("in-use", "pages", "app-files",
+			"latest"), v1alpha1.RestoreSessionFailed, v1alpha1.ReasonVolumeInUse},
+		"not-empty": {restoreManifest("not-empty", "files", "app-files",
+			"latest"), v1alpha1.RestoreSessionFailed, v1alpha1.ReasonVolumeNotEmpty},
 	} {
 		t.Run(name, func(t *testing.T) {
 			applyTo(t, s.bed, spineNamespace, tc.manifest)
 			restore := endOfRestore(t, s.bed, spineNamespace, name)
-			NewWithT(t).Expect([]string{string(restore.Status.Phase), restore.Status.Reason}).To(Equal([]string{string(tc.phase), tc.reason}))
+			NewWithT(t).Expect([]string{string(restore.Status.Phase), restore.Status.Reason}).
+				To(Equal([]string{string(tc.phase), tc.reason}))
 		})
 	}
 	t.Run("the same again", func(t *testing.T) {
@@ -274,10 +283,12 @@ func (s *spine) leave(t *testing.T) {
 	smaller := withoutTarget(spineBatch, "agent")
 	g.Expect(s.policy.Write("policy/app.yaml", smaller)).To(Succeed())
 	s.inForce(t, s.push(t, "The agent needs no backup"))
-	g.Expect(testbed.Poll(t.Context(), patience, "the child of the target that left to go", func(ctx contextT) (bool, error) {
-		err := s.bed.Client.Get(ctx, client.ObjectKey{Namespace: spineNamespace, Name: "app-agent"}, &v1alpha1.BackupConfiguration{})
-		return apierrors.IsNotFound(err), client.IgnoreNotFound(err)
-	})).To(Succeed())
+	g.Expect(testbed.Poll(t.Context(), patience, "the child of the target that left to go",
+		func(ctx contextT) (bool, error) {
+			err := s.bed.Client.Get(ctx, client.ObjectKey{Namespace: spineNamespace, Name: "app-agent"},
+				&v1alpha1.BackupConfiguration{})
+			return apierrors.IsNotFound(err), client.IgnoreNotFound(err)
+		})).To(Succeed())
 	repository := &v1alpha1.Repository{ObjectMeta: metav1.ObjectMeta{Namespace: spineNamespace, Name: "app-agent"}}
 	waitReady(t, s.bed, repository, metav1.ConditionTrue, "")
 	objects, err := s.bed.ObjectCount(t.Context(), testbed.Bucket, "spine-"+started+"/app/agent/")

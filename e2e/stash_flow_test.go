@@ -65,7 +65,8 @@ func (f *stashFlow) manifests(t *testing.T, file string) string {
 
 func (f *stashFlow) get(t *testing.T, object client.Object, name string) {
 	t.Helper()
-	NewWithT(t).Expect(f.bed.Client.Get(t.Context(), client.ObjectKey{Namespace: f.namespace, Name: name}, object)).To(Succeed())
+	NewWithT(t).Expect(f.bed.Client.Get(t.Context(), client.ObjectKey{Namespace: f.namespace, Name: name}, object)).
+		To(Succeed())
 }
 
 // prepare makes the volume with its data, and the Secret as Stash has it.
@@ -86,23 +87,28 @@ stringData:
 	pod := testbed.VolumePod{Namespace: f.namespace, Name: "toolbox", Claim: "uploads", User: 65532}
 	NewWithT(t).Expect(f.bed.WithVolumePod(t.Context(), pod, func(ctx contextT) (err error) {
 		for _, file := range []string{"a file", "folder/another"} {
-			if _, err := f.bed.Exec(ctx, f.namespace, pod.Name, nil, "/toolbox", "write", "/data/"+file, "with text"); err != nil {
+			if _, err := f.bed.Exec(ctx, f.namespace, pod.Name, nil, "/toolbox", "write", "/data/"+file,
+				"with text"); err != nil {
 				return err
 			}
 		}
-		if f.original, err = f.bed.Exec(ctx, f.namespace, pod.Name, nil, "/toolbox", "manifest", "--skip-root", "/data"); err != nil {
+		if f.original, err = f.bed.Exec(ctx, f.namespace, pod.Name, nil, "/toolbox", "manifest", "--skip-root",
+			"/data"); err != nil {
 			return err
 		}
-		_, err = f.bed.Exec(ctx, f.namespace, pod.Name, nil, "/toolbox", "write", "/data/left-out.tmp", "which the Task excludes")
+		_, err = f.bed.Exec(ctx, f.namespace, pod.Name, nil, "/toolbox", "write", "/data/left-out.tmp",
+			"which the Task excludes")
 		return err
 	})).To(Succeed())
 }
 
 func (f *stashFlow) refused(t *testing.T) {
-	_, err := kubectl(t, f.bed, f.manifests(t, "repository-of-stash.yaml"), "apply", "--server-side", "-n", f.namespace, "-f", "-")
+	_, err := kubectl(t, f.bed, f.manifests(t, "repository-of-stash.yaml"), "apply", "--server-side", "-n", f.namespace,
+		"-f", "-")
 	g := NewWithT(t)
-	g.Expect(err).To(MatchError(ContainSubstring("a Repository has no backend: create a BackupStorage with this backend and its Secret, " +
-		"name it in spec.storageRef, and put the prefix or subPath below it into spec.path")))
+	g.Expect(err).To(MatchError(
+		ContainSubstring("a Repository has no backend: create a BackupStorage with this backend and its Secret, " +
+			"name it in spec.storageRef, and put the prefix or subPath below it into spec.path")))
 	var list v1alpha1.RepositoryList
 	g.Expect(f.bed.Client.List(t.Context(), &list, client.InNamespace(f.namespace))).To(Succeed())
 	g.Expect(list.Items).To(BeEmpty())
@@ -117,7 +123,8 @@ func (f *stashFlow) initialised(t *testing.T) {
 	var s v1alpha1.BackupStorage
 	f.get(t, &s, "s3")
 	g.Expect(s.Status.Phase).To(Equal(v1alpha1.PhaseReady))
-	first, second := since(t, &s, v1alpha1.ConditionBackendInitialized), since(t, r, v1alpha1.ConditionRepositoryInitialized)
+	first, second := since(t, &s, v1alpha1.ConditionBackendInitialized),
+		since(t, r, v1alpha1.ConditionRepositoryInitialized)
 	g.Expect(second.Before(&first)).To(BeFalse(), "a repository is initialised in a storage that is")
 	f.inBucket(t, "metadata.yaml", "uploads/repository.yaml")
 }
@@ -138,10 +145,12 @@ func (f *stashFlow) configured(t *testing.T) {
 	g := NewWithT(t)
 	applyTo(t, f.bed, f.namespace, f.manifests(t, "policy.yaml"))
 	c := f.configuration("uploads")
-	waitReady(t, f.bed, c, metav1.ConditionTrue, "", func() bool { return c.Status.Phase == v1alpha1.PhaseReady && len(c.Status.Repositories) == 1 })
+	waitReady(t, f.bed, c, metav1.ConditionTrue, "",
+		func() bool { return c.Status.Phase == v1alpha1.PhaseReady && len(c.Status.Repositories) == 1 })
 	g.Expect(c.Spec.Backends).To(BeEmpty(), "what was inferred stands in status alone")
 	info := c.Status.Resolved.Sessions[0].Repositories[0]
-	g.Expect([]string{info.Name, info.Backend, info.Directory, info.EncryptionSecret.Name}).To(Equal([]string{"uploads", "s3", "uploads", "s3-secret"}))
+	g.Expect([]string{info.Name, info.Backend, info.Directory, info.EncryptionSecret.Name}).
+		To(Equal([]string{"uploads", "s3", "uploads", "s3-secret"}))
 	var list v1alpha1.RepositoryList
 	g.Expect(f.bed.Client.List(t.Context(), &list, client.InNamespace(f.namespace))).To(Succeed())
 	g.Expect(list.Items).To(HaveLen(1), "no other is made beside the user's")
@@ -169,17 +178,20 @@ func (f *stashFlow) fired(t *testing.T) {
 	_, err := program(t, f.bed, "", "cairn", "pause", "bc/uploads", "-n", f.namespace)
 	g.Expect(err).NotTo(HaveOccurred())
 	var job batchv1.CronJob
-	g.Expect(testbed.Poll(t.Context(), patience, "the CronJob to be suspended with no pod on its way", func(contextT) (bool, error) {
-		f.get(t, &job, "trigger-uploads-backup")
-		return *job.Spec.Suspend && len(job.Status.Active) == 0, nil
-	})).To(Succeed())
+	g.Expect(testbed.Poll(t.Context(), patience, "the CronJob to be suspended with no pod on its way",
+		func(contextT) (bool, error) {
+			f.get(t, &job, "trigger-uploads-backup")
+			return *job.Spec.Suspend && len(job.Status.Active) == 0, nil
+		})).To(Succeed())
 	g.Expect(newest(t.Context())).To(BeTrue())
 	g.Expect(name).To(MatchRegexp(`^uploads-backup-\d+$`))
 	g.Expect(job.Status.LastScheduleTime).NotTo(BeNil())
 	f.ended = endOf(t, f.bed, f.namespace, name)
-	g.Expect(f.ended.Status.Phase).To(Equal(v1alpha1.BackupSessionSucceeded), "%s: %+v", f.ended.Status.Reason, f.ended.Status.Targets)
+	g.Expect(f.ended.Status.Phase).To(Equal(v1alpha1.BackupSessionSucceeded), "%s: %+v", f.ended.Status.Reason,
+		f.ended.Status.Targets)
 	g.Expect(f.ended.Spec.ScheduledTime.Second()).To(BeZero(), "it is a slot's")
-	g.Expect(f.ended.Spec.ScheduledTime.After(job.Status.LastScheduleTime.Time)).To(BeFalse(), "the CronJob fired, nobody else")
+	g.Expect(f.ended.Spec.ScheduledTime.After(job.Status.LastScheduleTime.Time)).
+		To(BeFalse(), "the CronJob fired, nobody else")
 	g.Expect(metav1.IsControlledBy(f.ended, f.current(t))).To(BeTrue())
 }
 
@@ -211,21 +223,24 @@ func (f *stashFlow) job(t *testing.T) {
 	step, mover := spec.InitContainers[0], spec.Containers[0]
 	g.Expect(step.Name).To(Equal("stash-flow-check-0"))
 	g.Expect(step.Env).To(ContainElements(corev1.EnvVar{Name: "VERDICT", Value: "good"},
-		corev1.EnvVar{Name: "WHAT", Value: "PersistentVolumeClaim/uploads of " + f.namespace}), "parameters and variables are filled in")
+		corev1.EnvVar{Name: "WHAT", Value: "PersistentVolumeClaim/uploads of " + f.namespace}),
+		"parameters and variables are filled in")
 	g.Expect(step.VolumeMounts).To(ContainElement(mounted))
 	g.Expect(mover.Args).To(ContainElements("backup", "--exclude=*.tmp"), "with a parameter of the Task's step")
 	g.Expect(mover.VolumeMounts).To(ContainElement(mounted))
 
 	var pod *corev1.Pod
-	g.Expect(testbed.Poll(t.Context(), patience, "the end of the Job's pod, which reports before", func(ctx contextT) (bool, error) {
-		pods, err := f.podsOf(ctx, jobs.Items[0].Name)
-		if err != nil || len(pods) != 1 {
-			return false, err
-		}
-		pod = &pods[0]
-		return pod.Status.Phase == corev1.PodSucceeded, nil
-	})).To(Succeed())
-	prepared, moved := pod.Status.InitContainerStatuses[0].State.Terminated, pod.Status.ContainerStatuses[0].State.Terminated
+	g.Expect(testbed.Poll(t.Context(), patience, "the end of the Job's pod, which reports before",
+		func(ctx contextT) (bool, error) {
+			pods, err := f.podsOf(ctx, jobs.Items[0].Name)
+			if err != nil || len(pods) != 1 {
+				return false, err
+			}
+			pod = &pods[0]
+			return pod.Status.Phase == corev1.PodSucceeded, nil
+		})).To(Succeed())
+	prepared, moved := pod.Status.InitContainerStatuses[0].State.Terminated,
+		pod.Status.ContainerStatuses[0].State.Terminated
 	g.Expect(moved.StartedAt.Before(&prepared.FinishedAt)).To(BeFalse(), "one step after the other")
 }
 

@@ -90,8 +90,9 @@ func labelled(labels map[string]string, more ...string) map[string]string {
 
 func (f *stashFlow) sessionLabels() map[string]string {
 	return map[string]string{
-		"job": "backupconfiguration-stash-flow-uploads", "invoker_kind": "BackupConfiguration", "invoker_name": "uploads",
-		"namespace": f.namespace, "session": "backup", "driver": "Kopia", "repository": "uploads",
+		"job": "backupconfiguration-stash-flow-uploads", "invoker_kind": "BackupConfiguration",
+		"invoker_name": "uploads",
+		"namespace":    f.namespace, "session": "backup", "driver": "Kopia", "repository": "uploads",
 	}
 }
 
@@ -107,25 +108,38 @@ func (f *stashFlow) backupMetrics(t *testing.T) {
 	session, target := f.sessionLabels(), f.targetLabels()
 	host := labelled(target, "hostname", "target")
 	repository := map[string]string{
-		"job": session["job"], "name": "uploads", "namespace": f.namespace, "backend": "s3", "bucket": testbed.Bucket, "prefix": f.prefix() + "/uploads",
+		"job": session["job"], "name": "uploads", "namespace": f.namespace, "backend": "s3", "bucket": testbed.Bucket,
+		"prefix": f.prefix() + "/uploads",
 	}
 	f.pushed(t, []stashMetric{
-		{"backupsession_last_success_time_seconds", "backup_last_success_time_seconds", session, float64(s.CompletionTime.Unix())},
+		{
+			"backupsession_last_success_time_seconds", "backup_last_success_time_seconds", session,
+			float64(s.CompletionTime.Unix()),
+		},
 		{"backupsession_success", "backup_session_success", session, 1.0},
-		{"backupsession_duration_seconds", "backup_session_duration_seconds", session, seconds(s.StartTime, s.CompletionTime)},
+		{"backupsession_duration_seconds", "backup_session_duration_seconds", session, seconds(s.StartTime,
+			s.CompletionTime)},
 		{"backupsession_target_count_total", "backup_target_count_total", session, 1.0},
 		{"backupsession_target_success", "backup_target_success", target, 1.0},
 		{"backupsession_target_host_count_total", "backup_target_host_count_total", target, 1.0},
-		{"backupsession_target_last_success_time_seconds", "backup_target_last_success_time_seconds", target, float64(snapshot.Status.SnapshotTime.Unix())},
+		{
+			"backupsession_target_last_success_time_seconds", "backup_target_last_success_time_seconds", target,
+			float64(snapshot.Status.SnapshotTime.Unix()),
+		},
 		{"backupsession_host_backup_success", "backup_host_backup_success", host, 1.0},
-		{"backupsession_host_backup_duration_seconds", "backup_host_backup_duration_seconds", host, seconds(c.StartTime, c.CompletionTime)},
+		{"backupsession_host_backup_duration_seconds", "backup_host_backup_duration_seconds", host, seconds(c.StartTime,
+			c.CompletionTime)},
 		{"backupsession_host_data_size_bytes", "backup_host_data_size_bytes", host, float64(c.SizeBytes)},
 		{"backupsession_host_data_uploaded_bytes", "backup_host_data_uploaded_bytes", host, float64(c.UploadedBytes)},
-		{"backupsession_host_data_processing_time_seconds", "backup_host_data_processing_time_seconds", host, seconds(c.StartTime, c.CompletionTime)},
+		{
+			"backupsession_host_data_processing_time_seconds", "backup_host_data_processing_time_seconds", host,
+			seconds(c.StartTime, c.CompletionTime),
+		},
 		{"backupsession_host_files_total", "backup_host_files_total", host, 2.0},
 		{"repository_snapshot_count", "repository_snapshot_count", repository, BeNumerically(">=", 1)},
 	}...)
-	out, err := kubectl(t, f.bed, "", "get", "--raw", "/api/v1/namespaces/cairn-system/services/cairn-pushgateway:pushgateway/proxy/metrics")
+	out, err := kubectl(t, f.bed, "", "get", "--raw",
+		"/api/v1/namespaces/cairn-system/services/cairn-pushgateway:pushgateway/proxy/metrics")
 	NewWithT(t).Expect(err).NotTo(HaveOccurred(), "as docs/reference/metrics.md asks for them")
 	NewWithT(t).Expect(out).To(ContainSubstring(`namespace="` + f.namespace + `"`))
 }
@@ -155,8 +169,12 @@ func (f *stashFlow) failure(t *testing.T) {
 	f.pushed(t, []stashMetric{
 		{"backupsession_success", "backup_session_success", session, 0.0},
 		{"backupsession_target_success", "backup_target_success", target, 0.0},
-		{"backupsession_host_backup_success", "backup_host_backup_success", labelled(target, "hostname", "target"), 0.0},
-		{"backupsession_last_success_time_seconds", "backup_last_success_time_seconds", session, float64(f.ended.Status.CompletionTime.Unix())},
+		{"backupsession_host_backup_success", "backup_host_backup_success", labelled(target, "hostname",
+			"target"), 0.0},
+		{
+			"backupsession_last_success_time_seconds", "backup_last_success_time_seconds", session,
+			float64(f.ended.Status.CompletionTime.Unix()),
+		},
 	}...)
 }
 
@@ -179,7 +197,8 @@ func (f *stashFlow) gatewayDown(t *testing.T) {
 		said, err = warnings(ctx, f.bed, ended, v1alpha1.ReasonMetricsNotPushed)
 		return len(said) > 0, err
 	})).To(Succeed())
-	g.Expect(said).To(HaveEach(And(ContainSubstring("connection refused"), HaveSuffix("The metrics of this run are lost, its data is not"))))
+	g.Expect(said).To(HaveEach(And(ContainSubstring("connection refused"),
+		HaveSuffix("The metrics of this run are lost, its data is not"))))
 	after := &v1alpha1.BackupSession{}
 	f.get(t, after, ended.Name)
 	g.Expect([]any{after.Status.Phase, after.Status.Reason, after.Status.CompletionTime}).To(

@@ -118,6 +118,7 @@ func filesSecret(t *testing.T, namespace string) *corev1.Secret {
 	return &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "files"}, Data: map[string][]byte{
 		"username": []byte("cairn"), "password": []byte("a password of this test"),
 		"host_key": hostKey.PrivateKey, "known_hosts": append([]byte(host+" "), hostKey.PublicKey...),
-		"tls.crt": chain, "tls.key": pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private}), v1alpha1.StorageCACertData: chain,
+		"tls.crt": chain, "tls.key": pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private}),
+		v1alpha1.StorageCACertData: chain,
 	}}
 }

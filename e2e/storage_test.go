@@ -46,7 +46,8 @@ spec:
 		freshNamespace(t, bed, home, nil)
 		spineSecrets(t, bed, home)
 		applyTo(t, bed, home, storageManifest("s3", "storages-"+started, "s3-credentials"))
-		refused := configurationOn(t, bed, namespace, "{name: s3, namespace: "+home+"}", "{name: encryption, namespace: "+home+"}")
+		refused := configurationOn(t, bed, namespace, "{name: s3, namespace: "+home+"}",
+			"{name: encryption, namespace: "+home+"}")
 		waitReady(t, bed, refused, metav1.ConditionFalse, v1alpha1.ReasonStorageNotAllowed)
 
 		_, err := kubectl(t, bed, "", "patch", "backupstorage", "s3", "-n", home, "--type=merge", "-p",
@@ -55,7 +56,8 @@ spec:
 		g.Expect(err).NotTo(HaveOccurred())
 		_, err = kubectl(t, bed, "", "annotate", "secret", "encryption", "-n", home, v1alpha1.AnnotationShared+"=true")
 		g.Expect(err).NotTo(HaveOccurred())
-		backUpAndRestore(t, bed, namespace, "{name: s3, namespace: "+home+"}", "{name: encryption, namespace: "+home+"}")
+		backUpAndRestore(t, bed, namespace, "{name: s3, namespace: "+home+"}",
+			"{name: encryption, namespace: "+home+"}")
 
 		var secrets corev1.SecretList
 		g.Expect(bed.Client.List(t.Context(), &secrets, client.InNamespace(namespace))).To(Succeed())
@@ -66,7 +68,9 @@ spec:
 }
 
 // configurationOn applies a BackupConfiguration of the volume data.
-func configurationOn(t *testing.T, bed *testbed.Testbed, namespace, storage, encryption string) *v1alpha1.BackupConfiguration {
+func configurationOn(
+	t *testing.T, bed *testbed.Testbed, namespace, storage, encryption string,
+) *v1alpha1.BackupConfiguration {
 	t.Helper()
 	applyTo(t, bed, namespace, claimManifest("data")+`
 ---
@@ -94,7 +98,8 @@ func backUpAndRestore(t *testing.T, bed *testbed.Testbed, namespace, storage, en
 	var original, restored string
 	pod := testbed.VolumePod{Namespace: namespace, Name: "toolbox", Claim: "data", User: 65532}
 	g.Expect(bed.WithVolumePod(t.Context(), pod, func(ctx contextT) error {
-		if _, err := bed.Exec(ctx, namespace, pod.Name, nil, "/toolbox", "write", "/data/a file", "with text"); err != nil {
+		if _, err := bed.Exec(ctx, namespace, pod.Name, nil, "/toolbox", "write", "/data/a file",
+			"with text"); err != nil {
 			return err
 		}
 		var err error
@@ -106,7 +111,8 @@ func backUpAndRestore(t *testing.T, bed *testbed.Testbed, namespace, storage, en
 	g.Expect(err).NotTo(HaveOccurred(), out)
 
 	applyTo(t, bed, namespace, claimManifest("again"))
-	out, err = program(t, bed, "", "cairn", "restore", "again", "-n", namespace, "--repository", "data", "--target", "again", "--wait")
+	out, err = program(t, bed, "", "cairn", "restore", "again", "-n", namespace, "--repository", "data", "--target",
+		"again", "--wait")
 	g.Expect(err).NotTo(HaveOccurred(), out)
 	pod.Claim = "again"
 	g.Expect(bed.WithVolumePod(t.Context(), pod, func(ctx contextT) (err error) {

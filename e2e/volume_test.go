@@ -111,7 +111,9 @@ func (a *volumeApp) start(t *testing.T, configuration string) string {
 	session := &v1alpha1.BackupSession{
 		ObjectMeta: a.meta(fmt.Sprintf("%s-%d", configuration, now.UnixNano())),
 		Spec: v1alpha1.BackupSessionSpec{
-			Invoker: v1alpha1.TypedLocalObjectReference{APIGroup: v1alpha1.Group, Kind: v1alpha1.BackupConfigurationKind, Name: configuration},
+			Invoker: v1alpha1.TypedLocalObjectReference{
+				APIGroup: v1alpha1.Group, Kind: v1alpha1.BackupConfigurationKind, Name: configuration,
+			},
 			Session: "manual", ScheduledTime: &now,
 		},
 	}
@@ -121,7 +123,9 @@ func (a *volumeApp) start(t *testing.T, configuration string) string {
 
 // ofSession selects what was made for a BackupSession.
 func (a *volumeApp) ofSession(session string) []client.ListOption {
-	return []client.ListOption{client.InNamespace(a.namespace), client.MatchingLabels{v1alpha1.LabelBackupSession: session}}
+	return []client.ListOption{
+		client.InNamespace(a.namespace), client.MatchingLabels{v1alpha1.LabelBackupSession: session},
+	}
 }
 
 // snapshot is the only Snapshot of a session.
@@ -137,18 +141,19 @@ func (a *volumeApp) snapshot(t *testing.T, session string) *v1alpha1.Snapshot {
 // waitReading waits until the mover of a session reads the volume.
 func (a *volumeApp) waitReading(t *testing.T, session string) {
 	t.Helper()
-	NewWithT(t).Expect(testbed.Poll(t.Context(), patience, "the mover of "+session+" to read", func(ctx contextT) (bool, error) {
-		var list v1alpha1.SnapshotList
-		if err := a.bed.Client.List(ctx, &list, a.ofSession(session)...); err != nil || len(list.Items) == 0 {
-			return false, err
-		}
-		for _, c := range list.Items[0].Status.Components {
-			if c.Phase == v1alpha1.SnapshotRunning {
-				return true, nil
+	NewWithT(t).Expect(testbed.Poll(t.Context(), patience, "the mover of "+session+" to read",
+		func(ctx contextT) (bool, error) {
+			var list v1alpha1.SnapshotList
+			if err := a.bed.Client.List(ctx, &list, a.ofSession(session)...); err != nil || len(list.Items) == 0 {
+				return false, err
 			}
-		}
-		return false, nil
-	})).To(Succeed())
+			for _, c := range list.Items[0].Status.Components {
+				if c.Phase == v1alpha1.SnapshotRunning {
+					return true, nil
+				}
+			}
+			return false, nil
+		})).To(Succeed())
 }
 
 // inBackend lists what kopia itself has in the repository of a configuration, read past Cairn's objects.
@@ -158,7 +163,8 @@ func (a *volumeApp) inBackend(t *testing.T, configuration string) []repository.S
 	host, plain, err := repository.ParseEndpoint(a.bed.S3.HostURL)
 	g.Expect(err).NotTo(HaveOccurred())
 	storage := repository.Storage{S3: &repository.S3{
-		Endpoint: host, Plain: plain, Bucket: testbed.Bucket, Prefix: a.prefix(), AccessKey: a.bed.S3.AccessKey, SecretKey: a.bed.S3.SecretKey,
+		Endpoint: host, Plain: plain, Bucket: testbed.Bucket, Prefix: a.prefix(), AccessKey: a.bed.S3.AccessKey,
+		SecretKey: a.bed.S3.SecretKey,
 	}}
 	engine, err := kopia.Driver{}.Open(t.Context(), repository.Repository{
 		Storage:  storage.Sub(strings.TrimSuffix(layout.EnginePath(configuration), "/")),
@@ -192,7 +198,8 @@ const wholeVolume = "addon: {name: pvc-addon, tasks: [{name: logical-backup}]}"
 
 // slowly is wholeVolume with this limit on the mover's processor time. With a quarter it reads about 40 MiB a second.
 func slowly(cpu string) string {
-	return "addon: {name: pvc-addon, tasks: [{name: logical-backup}], jobTemplate: {spec: {resources: {limits: {cpu: " + cpu + "}}}}}"
+	return "addon: {name: pvc-addon, tasks: [{name: logical-backup}], jobTemplate: {spec: {resources: {limits: {cpu: " +
+		cpu + "}}}}}"
 }
 
 // configurationManifest backs the volume data up into the repository and directory of the configuration's own name.

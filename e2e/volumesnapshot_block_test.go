@@ -57,12 +57,13 @@ func TestVolumeSnapshotOfADevice(t *testing.T) {
 	scratchNamespace(t, bed, l.namespace)
 	spineSecrets(t, bed, l.namespace)
 	const deployment, disk = "{apiGroup: apps, kind: Deployment, name: machine}", "{kind: PersistentVolumeClaim, name: disk}"
-	applyTo(t, bed, l.namespace, claimManifest("data")+"---"+machine+storageManifest("s3", l.prefix(), "s3-credentials")+"---"+
-		filesOf("all-files", deployment, "workload-addon", "}]}")+
-		filesOf("disk-files", disk, "pvc-addon", "}]}")+
-		filesOf("disk-copied", disk, "pvc-addon", "}]}\n    copyMethod: Snapshot")+
-		filesOf("some-files", deployment, "workload-addon", ", params: {paths: /data}}]}")+
-		shotConfiguration("machine", "manual", "apps", "Deployment", "machine", "workload-addon", ""))
+	applyTo(t, bed, l.namespace,
+		claimManifest("data")+"---"+machine+storageManifest("s3", l.prefix(), "s3-credentials")+"---"+
+			filesOf("all-files", deployment, "workload-addon", "}]}")+
+			filesOf("disk-files", disk, "pvc-addon", "}]}")+
+			filesOf("disk-copied", disk, "pvc-addon", "}]}\n    copyMethod: Snapshot")+
+			filesOf("some-files", deployment, "workload-addon", ", params: {paths: /data}}]}")+
+			shotConfiguration("machine", "manual", "apps", "Deployment", "machine", "workload-addon", ""))
 	a := &shotApp{l.volumeApp}
 	pod := podOf(t, bed, l.namespace, "machine")
 	g.Expect(bed.WaitPod(t.Context(), client.ObjectKey{Namespace: l.namespace, Name: pod})).To(Succeed())
@@ -79,7 +80,8 @@ func TestVolumeSnapshotOfADevice(t *testing.T) {
 	run := a.trigger(t, "machine")
 	g.Expect(run.Status.Phase).To(Equal(v1alpha1.BackupSessionSucceeded), "%+v", run.Status.Targets)
 	stats := a.snapshot(t, run.Name).Status.Components["disk"].VolumeSnapshotterStats
-	g.Expect(stats).To(ConsistOf(And(HaveField("PVCName", "disk"), HaveField("VolumeMode", corev1.PersistentVolumeBlock), HaveField("RestoreSize", int64(16<<20)))))
+	g.Expect(stats).To(ConsistOf(And(HaveField("PVCName", "disk"),
+		HaveField("VolumeMode", corev1.PersistentVolumeBlock), HaveField("RestoreSize", int64(16<<20)))))
 	for name, session := range files {
 		ended := endOf(t, bed, l.namespace, session)
 		if name == "some-files" {
@@ -88,7 +90,8 @@ func TestVolumeSnapshotOfADevice(t *testing.T) {
 		}
 		g.Expect(ended.Status.Phase).To(Equal(v1alpha1.BackupSessionFailed), name)
 		g.Expect(ended.Status.Reason).To(Equal(v1alpha1.ReasonNoVolumes), name)
-		g.Expect(ended.Status.Targets[0].Message).To(And(ContainSubstring("disk"), ContainSubstring("raw block device"), ContainSubstring("volume-snapshot")))
+		g.Expect(ended.Status.Targets[0].Message).
+			To(And(ContainSubstring("disk"), ContainSubstring("raw block device"), ContainSubstring("volume-snapshot")))
 	}
 
 	a.in(t, pod, []string{"fill", "/dev/disk", "a mistake"})
@@ -98,14 +101,17 @@ func TestVolumeSnapshotOfADevice(t *testing.T) {
 	g.Expect(s.Status.Reason).To(Equal(v1alpha1.ReasonInvalidParameters))
 	g.Expect(readyMessage(s)).To(And(ContainSubstring("had Block"), ContainSubstring("leave volumeMode out")))
 	l.made(t, l.namespace, "wrong", nil)
-	for name, spec := range map[string]string{"unsaid": "", "said": "volumeMode: Block, storageClassName: minihostpath-immediate"} {
+	for name, spec := range map[string]string{
+		"unsaid": "", "said": "volumeMode: Block, storageClassName: minihostpath-immediate",
+	} {
 		s = l.restore(t, l.namespace, name, source, fmt.Sprintf(`{metadata: {name: disk-%s}, spec: {%s}}`, name, spec))
 		g.Expect(s.Status.Phase).To(Equal(v1alpha1.RestoreSessionSucceeded), readyMessage(s))
 		claim := l.made(t, l.namespace, "disk-"+name, Equal(stats[0].VolumeSnapshotName))
 		g.Expect(*claim.Spec.VolumeMode).To(Equal(corev1.PersistentVolumeBlock))
 		applyTo(t, bed, l.namespace, fmt.Sprintf(deviceReader, "look-"+name, "disk-"+name))
 		g.Expect(bed.WaitPod(t.Context(), client.ObjectKey{Namespace: l.namespace, Name: "look-" + name})).To(Succeed())
-		g.Expect(a.in(t, "look-"+name, []string{"sum", "/dev/disk"})).To(Equal(before), "name and size of the device, and every byte of it")
+		g.Expect(a.in(t, "look-"+name, []string{"sum", "/dev/disk"})).
+			To(Equal(before), "name and size of the device, and every byte of it")
 	}
 }
 

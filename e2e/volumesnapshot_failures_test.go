@@ -27,9 +27,12 @@ func TestVolumeSnapshotFailures(t *testing.T) {
 	for name, parameters := range map[string]map[string]string{
 		"shot-fails": {"fail": "true"}, "shot-late": {"readyAfter": "24h"}, "shot-heals": {"failTimes": "2"},
 	} {
-		g.Expect(bed.ApplySnapshotClass(t.Context(), testbed.SnapshotClass{Name: name, Parameters: parameters})).To(Succeed())
+		g.Expect(bed.ApplySnapshotClass(t.Context(), testbed.SnapshotClass{Name: name, Parameters: parameters})).
+			To(Succeed())
 	}
-	for name, class := range map[string]string{"fails": "shot-fails", "late": "shot-late", "heals": "shot-heals", "wrong": "no-such-class"} {
+	for name, class := range map[string]string{
+		"fails": "shot-fails", "late": "shot-late", "heals": "shot-heals", "wrong": "no-such-class",
+	} {
 		wait := "10m"
 		if name == "late" {
 			wait = "20s"
@@ -42,11 +45,15 @@ func TestVolumeSnapshotFailures(t *testing.T) {
 	for _, name := range []string{"fails", "late", "heals", "wrong"} {
 		runs[name] = a.start(t, name)
 	}
-	a.shotFailed(t, runs["wrong"], v1alpha1.ReasonVolumeSnapshotClassNotFound, "there is no VolumeSnapshotClass no-such-class")
+	a.shotFailed(t, runs["wrong"], v1alpha1.ReasonVolumeSnapshotClassNotFound,
+		"there is no VolumeSnapshotClass no-such-class")
 	a.shotFailed(t, runs["late"], v1alpha1.ReasonVolumeSnapshotNotReady, "raise the parameter waitTimeout")
-	a.shotFailed(t, runs["fails"], v1alpha1.ReasonVolumeSnapshotFailed, "snapshot failure requested by the class parameter fail")
-	g.Expect(time.Since(began)).To(BeNumerically("<", 3*time.Minute), "bounded: an error counts when it lasts for a minute")
-	g.Expect(endOf(t, bed, a.namespace, runs["heals"]).Status.Phase).To(Equal(v1alpha1.BackupSessionSucceeded), "an error that goes away is none")
+	a.shotFailed(t, runs["fails"], v1alpha1.ReasonVolumeSnapshotFailed,
+		"snapshot failure requested by the class parameter fail")
+	g.Expect(time.Since(began)).To(BeNumerically("<", 3*time.Minute),
+		"bounded: an error counts when it lasts for a minute")
+	g.Expect(endOf(t, bed, a.namespace, runs["heals"]).Status.Phase).
+		To(Equal(v1alpha1.BackupSessionSucceeded), "an error that goes away is none")
 	a.leftShots(t, a.snapshot(t, runs["heals"]).Status.Components["pvc"].VolumeSnapshotterStats[0].VolumeSnapshotName)
 }
 
@@ -77,7 +84,9 @@ func noSnapshotDriver(t *testing.T, bed *testbed.Testbed) {
 // which several VolumeSnapshots are deleted at once.
 func (a *shotApp) configureShot(t *testing.T, name, class, waitTimeout string) {
 	t.Helper()
-	applyTo(t, a.bed, a.namespace, strings.Replace(claimManifest(name), "spec:\n", "spec:\n  storageClassName: minihostpath-immediate\n", 1)+fmt.Sprintf(`---
+	applyTo(t, a.bed, a.namespace,
+		strings.Replace(claimManifest(name), "spec:\n", "spec:\n  storageClassName: minihostpath-immediate\n", 1)+
+			fmt.Sprintf(`---
 apiVersion: backup.cairn.dev/v1alpha1
 kind: BackupConfiguration
 metadata: {name: %[1]s}
@@ -89,11 +98,12 @@ spec:
 `, name, class, waitTimeout))
 	waitReady(t, a.bed, a.configuration(name), metav1.ConditionTrue, "")
 	claim := client.ObjectKey{Namespace: a.namespace, Name: name}
-	NewWithT(t).Expect(testbed.Poll(t.Context(), time.Minute, "the volume of claim "+name, func(ctx contextT) (bool, error) {
-		var found corev1.PersistentVolumeClaim
-		err := a.bed.Client.Get(ctx, claim, &found)
-		return found.Status.Phase == corev1.ClaimBound, err
-	})).To(Succeed())
+	NewWithT(t).Expect(testbed.Poll(t.Context(), time.Minute, "the volume of claim "+name,
+		func(ctx contextT) (bool, error) {
+			var found corev1.PersistentVolumeClaim
+			err := a.bed.Client.Get(ctx, claim, &found)
+			return found.Status.Phase == corev1.ClaimBound, err
+		})).To(Succeed())
 }
 
 // shotFailed waits for the end of a run and checks that it failed for this reason.
@@ -101,7 +111,8 @@ func (a *shotApp) shotFailed(t *testing.T, session, reason, message string) {
 	t.Helper()
 	g, s := NewWithT(t), endOf(t, a.bed, a.namespace, session)
 	g.Expect(s.Status.Phase).To(Equal(v1alpha1.BackupSessionFailed), session)
-	g.Expect(s.Status.Targets[0]).To(And(HaveField("Reason", reason), HaveField("Message", ContainSubstring(message))), session)
+	g.Expect(s.Status.Targets[0]).To(And(HaveField("Reason", reason), HaveField("Message", ContainSubstring(message))),
+		session)
 }
 
 // leftShots waits until the only VolumeSnapshot and VolumeSnapshotContent of the namespace are those of a run that
@@ -109,18 +120,19 @@ func (a *shotApp) shotFailed(t *testing.T, session, reason, message string) {
 func (a *shotApp) leftShots(t *testing.T, good string) {
 	t.Helper()
 	g := NewWithT(t)
-	g.Expect(testbed.Poll(t.Context(), 3*time.Minute, "the end of what failed runs made", func(ctx contextT) (bool, error) {
-		left := a.volumeSnapshots(t)
-		_, kept := left[good]
-		g.Expect(kept).To(BeTrue(), "what succeeded stays")
-		var contents snapshotv1.VolumeSnapshotContentList
-		err := a.bed.Client.List(ctx, &contents)
-		n := 0
-		for _, c := range contents.Items {
-			if c.Spec.VolumeSnapshotRef.Namespace == a.namespace {
-				n++
+	g.Expect(testbed.Poll(t.Context(), 3*time.Minute, "the end of what failed runs made",
+		func(ctx contextT) (bool, error) {
+			left := a.volumeSnapshots(t)
+			_, kept := left[good]
+			g.Expect(kept).To(BeTrue(), "what succeeded stays")
+			var contents snapshotv1.VolumeSnapshotContentList
+			err := a.bed.Client.List(ctx, &contents)
+			n := 0
+			for _, c := range contents.Items {
+				if c.Spec.VolumeSnapshotRef.Namespace == a.namespace {
+					n++
+				}
 			}
-		}
-		return len(left) == 1 && n == 1, err
-	})).To(Succeed())
+			return len(left) == 1 && n == 1, err
+		})).To(Succeed())
 }

@@ -116,7 +116,8 @@ func readyMessage(s *v1alpha1.RestoreSession) string {
 
 func (l *lender) tooSmall(t *testing.T) {
 	g := NewWithT(t)
-	s := l.restore(t, l.namespace, "small", newestOfPhotos, `{metadata: {name: small}, spec: {resources: {requests: {storage: 512Mi}}}}`)
+	s := l.restore(t, l.namespace, "small", newestOfPhotos,
+		`{metadata: {name: small}, spec: {resources: {requests: {storage: 512Mi}}}}`)
 	g.Expect(s.Status.Reason).To(Equal(v1alpha1.ReasonVolumeTooSmall))
 	g.Expect(readyMessage(s)).To(And(ContainSubstring("512Mi"), ContainSubstring("1Gi")))
 	l.made(t, l.namespace, "small", nil)
@@ -142,9 +143,12 @@ func (l *lender) lend(t *testing.T) {
 	now := `{metadata: {name: photos-now}, spec: {storageClassName: minihostpath-immediate}}`
 	s := l.restore(t, borrower, "unasked", lentFrom(l.namespace), now)
 	g.Expect(s.Status.Reason).To(Equal(v1alpha1.ReasonRestoreNotAllowed))
-	_, err := kubectl(t, l.bed, "", "annotate", "repository/photos", "-n", l.namespace, v1alpha1.AnnotationRestoreTo+"="+borrower)
+	_, err := kubectl(t, l.bed, "", "annotate", "repository/photos", "-n", l.namespace,
+		v1alpha1.AnnotationRestoreTo+"="+borrower)
 	g.Expect(err).NotTo(HaveOccurred())
-	for name, template := range map[string]string{"now": now, "late": `{metadata: {name: photos-late}, spec: {storageClassName: minihostpath}}`} {
+	for name, template := range map[string]string{
+		"now": now, "late": `{metadata: {name: photos-late}, spec: {storageClassName: minihostpath}}`,
+	} {
 		s = l.restore(t, borrower, name, lentFrom(l.namespace), template)
 		g.Expect(s.Status.Phase).To(Equal(v1alpha1.RestoreSessionSucceeded), readyMessage(s))
 		l.made(t, borrower, "photos-"+name, HavePrefix("cairn-import-"))
@@ -153,7 +157,8 @@ func (l *lender) lend(t *testing.T) {
 	g.Eventually(func() (int, error) {
 		var contents snapshotv1.VolumeSnapshotContentList
 		var snapshots snapshotv1.VolumeSnapshotList
-		if err := l.bed.Client.List(t.Context(), &contents, client.HasLabels{v1alpha1.LabelRestoreSession}); err != nil {
+		if err := l.bed.Client.List(t.Context(), &contents,
+			client.HasLabels{v1alpha1.LabelRestoreSession}); err != nil {
 			return 0, err
 		}
 		err := l.bed.Client.List(t.Context(), &snapshots, client.InNamespace(borrower))
@@ -188,18 +193,22 @@ spec:
   storageClassName: volumes-lent-free
   hostPath: {path: /nowhere}
 `)
-	s := l.restore(t, l.namespace, "free", newestOfPhotos, `{metadata: {name: photos-free}, spec: {storageClassName: volumes-lent-free}}`)
+	s := l.restore(t, l.namespace, "free", newestOfPhotos,
+		`{metadata: {name: photos-free}, spec: {storageClassName: volumes-lent-free}}`)
 	g.Expect(s.Status.Reason).To(Equal(v1alpha1.ReasonWrongVolume), readyMessage(s))
-	g.Expect(readyMessage(s)).To(And(ContainSubstring("PersistentVolumeClaim photos-free"), ContainSubstring("PersistentVolume volumes-lent-free"), ContainSubstring("other data")))
+	g.Expect(readyMessage(s)).To(And(ContainSubstring("PersistentVolumeClaim photos-free"),
+		ContainSubstring("PersistentVolume volumes-lent-free"), ContainSubstring("other data")))
 }
 
 func (l *lender) replace(t *testing.T) {
 	g := NewWithT(t)
 	var old corev1.PersistentVolumeClaim
-	g.Expect(l.bed.Client.Get(t.Context(), client.ObjectKey{Namespace: l.namespace, Name: "photos"}, &old)).To(Succeed())
+	g.Expect(l.bed.Client.Get(t.Context(), client.ObjectKey{Namespace: l.namespace, Name: "photos"}, &old)).
+		To(Succeed())
 	s := l.restore(t, l.namespace, "unsaid", newestOfPhotos, `{metadata: {name: photos}, spec: {}}`)
 	g.Expect(s.Status.Reason).To(Equal(v1alpha1.ReasonNameConflict))
-	replacing := fmt.Sprintf(`{metadata: {name: photos, annotations: {%s: %q}}, spec: {}}`, v1alpha1.AnnotationReplace, old.UID)
+	replacing := fmt.Sprintf(`{metadata: {name: photos, annotations: {%s: %q}}, spec: {}}`, v1alpha1.AnnotationReplace,
+		old.UID)
 	g.Expect(readyMessage(s)).To(ContainSubstring(v1alpha1.AnnotationReplace + ": " + string(old.UID)))
 	s = l.restore(t, l.namespace, "replace", newestOfPhotos, replacing)
 	g.Expect(s.Status.Phase).To(Equal(v1alpha1.RestoreSessionSucceeded), readyMessage(s))
@@ -211,7 +220,8 @@ func (l *lender) replace(t *testing.T) {
 
 func (l *lender) named(t *testing.T) {
 	g := NewWithT(t)
-	s := l.restore(t, l.namespace, "named", "", `{metadata: {name: photos-copy}, spec: {dataSource: {apiGroup: snapshot.storage.k8s.io, kind: VolumeSnapshot, name: `+l.shot+`}}}`)
+	s := l.restore(t, l.namespace, "named", "",
+		`{metadata: {name: photos-copy}, spec: {dataSource: {apiGroup: snapshot.storage.k8s.io, kind: VolumeSnapshot, name: `+l.shot+`}}}`)
 	g.Expect(s.Status.Phase).To(Equal(v1alpha1.RestoreSessionSucceeded), readyMessage(s))
 	l.made(t, l.namespace, "photos-copy", Equal(l.shot))
 	g.Expect(l.look(t, l.namespace, "photos-copy", "manifest", "--skip-root", "/data")).To(Equal(l.before))

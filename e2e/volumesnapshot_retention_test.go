@@ -44,7 +44,8 @@ spec:
 
 	first := a.backup(t)
 	foreign := volumesnapshot.New(a.namespace, first+"0", "data", "minihostpath", nil, nil)
-	lookalike := volumesnapshot.New(a.namespace, "data-1", "data", "minihostpath", map[string]string{v1alpha1.LabelManagedBy: v1alpha1.ManagedByCairn}, nil)
+	lookalike := volumesnapshot.New(a.namespace, "data-1", "data", "minihostpath",
+		map[string]string{v1alpha1.LabelManagedBy: v1alpha1.ManagedByCairn}, nil)
 	g := NewWithT(t)
 	g.Expect(bed.Client.Create(t.Context(), foreign)).To(Succeed())
 	g.Expect(bed.Client.Create(t.Context(), lookalike)).To(Succeed())
@@ -89,7 +90,8 @@ func (a *snapshotsApp) backup(t *testing.T) string {
 	ended := endOf(t, a.bed, a.namespace, a.start(t, "kept"))
 	g.Expect(ended.Status.Phase).To(Equal(v1alpha1.BackupSessionSucceeded), "%+v", ended.Status.Targets)
 	var snapshot v1alpha1.Snapshot
-	g.Expect(a.bed.Client.Get(t.Context(), client.ObjectKey{Namespace: a.namespace, Name: ended.Status.Snapshots[0].Name}, &snapshot)).To(Succeed())
+	g.Expect(a.bed.Client.Get(t.Context(),
+		client.ObjectKey{Namespace: a.namespace, Name: ended.Status.Snapshots[0].Name}, &snapshot)).To(Succeed())
 	for _, c := range snapshot.Status.Components {
 		g.Expect(c.VolumeSnapshotterStats).To(HaveLen(1))
 		return c.VolumeSnapshotterStats[0].VolumeSnapshotName
@@ -129,5 +131,6 @@ func (a *snapshotsApp) are(t *testing.T, why string, want ...string) {
 		slices.Sort(contents)
 		return slices.Equal(have, want) && slices.Equal(contents, want), nil
 	})
-	NewWithT(t).Expect(err).NotTo(HaveOccurred(), "%s: VolumeSnapshots %v, contents %v, want %v", why, have, contents, want)
+	NewWithT(t).Expect(err).NotTo(HaveOccurred(), "%s: VolumeSnapshots %v, contents %v, want %v", why, have,
+		contents, want)
 }

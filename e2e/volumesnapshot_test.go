@@ -81,7 +81,8 @@ func deployShotApp(t *testing.T, bed *testbed.Testbed) *shotApp {
 	t.Helper()
 	a := &shotApp{&volumeApp{bed: bed, namespace: "volumesnapshots"}}
 	scratchNamespace(t, bed, a.namespace)
-	applyTo(t, bed, a.namespace, claimManifest("notes")+"---"+claimManifest("photos")+"---"+shotNotes+toolboxSet("ledger"))
+	applyTo(t, bed, a.namespace,
+		claimManifest("notes")+"---"+claimManifest("photos")+"---"+shotNotes+toolboxSet("ledger"))
 	podOf(t, bed, a.namespace, "notes")
 	for n := range 3 {
 		key := client.ObjectKey{Namespace: a.namespace, Name: fmt.Sprintf("ledger-%d", n)}
@@ -133,7 +134,9 @@ func (a *shotApp) volumeSnapshots(t *testing.T) map[string]snapshotv1.VolumeSnap
 }
 
 // made checks what a run made of its claims: the exact names, and what is kept of each.
-func (a *shotApp) made(t *testing.T, configuration string, s *v1alpha1.BackupSession, claims map[string]string) *v1alpha1.Snapshot {
+func (a *shotApp) made(
+	t *testing.T, configuration string, s *v1alpha1.BackupSession, claims map[string]string,
+) *v1alpha1.Snapshot {
 	t.Helper()
 	g := NewWithT(t)
 	g.Expect(s.Status.Phase).To(Equal(v1alpha1.BackupSessionSucceeded), s.Status.Reason)
@@ -152,10 +155,12 @@ func (a *shotApp) made(t *testing.T, configuration string, s *v1alpha1.BackupSes
 		g.Expect(c.ID).To(Equal(string(vs.UID)))
 		g.Expect(c.VolumeSnapshotterStats).To(HaveLen(1))
 		stats := c.VolumeSnapshotterStats[0]
-		g.Expect(stats).To(And(HaveField("PVCName", claim), HaveField("VolumeSnapshotName", name), HaveField("RestoreSize", int64(1<<30)),
+		g.Expect(stats).To(And(HaveField("PVCName", claim), HaveField("VolumeSnapshotName", name),
+			HaveField("RestoreSize", int64(1<<30)),
 			HaveField("DeletionPolicy", "Delete"), HaveField("SnapshotHandle", Not(BeEmpty()))))
 		content := &snapshotv1.VolumeSnapshotContent{}
-		g.Expect(a.bed.Client.Get(t.Context(), client.ObjectKey{Name: stats.VolumeSnapshotContentName}, content)).To(Succeed())
+		g.Expect(a.bed.Client.Get(t.Context(), client.ObjectKey{Name: stats.VolumeSnapshotContentName}, content)).
+			To(Succeed())
 		g.Expect(volumesnapshot.Handle(content)).To(Equal(stats.SnapshotHandle))
 		g.Expect(content.Spec.Driver).To(Equal(stats.Driver))
 	}
@@ -181,14 +186,17 @@ func TestVolumeSnapshotFlow(t *testing.T) {
 		before[fmt.Sprintf("data-ledger-%d", n)] = a.in(t, fmt.Sprintf("ledger-%d", n), everything)
 	}
 
-	applyTo(t, bed, a.namespace, shotConfiguration("notes", "nightly", "apps", "Deployment", "notes", "workload-addon", "    scheduler: {schedule: \"* * * * *\"}\n")+
-		shotConfiguration("ledger", "manual", "apps", "StatefulSet", "ledger", "workload-addon", "")+
-		shotConfiguration("photos", "manual", "", "PersistentVolumeClaim", "photos", "pvc-addon", ""))
+	applyTo(t, bed, a.namespace,
+		shotConfiguration("notes", "nightly", "apps", "Deployment", "notes", "workload-addon",
+			"    scheduler: {schedule: \"* * * * *\"}\n")+
+			shotConfiguration("ledger", "manual", "apps", "StatefulSet", "ledger", "workload-addon", "")+
+			shotConfiguration("photos", "manual", "", "PersistentVolumeClaim", "photos", "pvc-addon", ""))
 	for _, name := range []string{"notes", "ledger", "photos"} {
 		waitReady(t, bed, a.configuration(name), metav1.ConditionTrue, "")
 		repository := a.repository(name)
 		waitReady(t, bed, repository, metav1.ConditionTrue, "")
-		g.Expect(repository.Spec).To(And(HaveField("Driver", v1alpha1.DriverVolumeSnapshotter), HaveField("StorageRef", BeZero()), HaveField("Path", BeEmpty())))
+		g.Expect(repository.Spec).To(And(HaveField("Driver", v1alpha1.DriverVolumeSnapshotter),
+			HaveField("StorageRef", BeZero()), HaveField("Path", BeEmpty())))
 	}
 	var cron batchv1.CronJobList
 	g.Expect(bed.Client.List(t.Context(), &cron, client.InNamespace(a.namespace))).To(Succeed())
@@ -196,22 +204,26 @@ func TestVolumeSnapshotFlow(t *testing.T) {
 
 	ledger := a.trigger(t, "ledger")
 	photos := a.trigger(t, "photos")
-	a.made(t, "ledger", ledger, map[string]string{"pod-0": "data-ledger-0", "pod-1": "data-ledger-1", "pod-2": "data-ledger-2"})
+	a.made(t, "ledger", ledger,
+		map[string]string{"pod-0": "data-ledger-0", "pod-1": "data-ledger-1", "pod-2": "data-ledger-2"})
 	a.made(t, "photos", photos, map[string]string{"pvc": "photos"})
 	var first *v1alpha1.BackupSession
-	g.Expect(testbed.Poll(t.Context(), 2*time.Minute, "the run that the CronJob starts", func(ctx contextT) (bool, error) {
-		var runs v1alpha1.BackupSessionList
-		err := bed.Client.List(ctx, &runs, client.InNamespace(a.namespace), client.MatchingLabels{v1alpha1.LabelInvokerName: "notes"})
-		for i := range runs.Items {
-			if runs.Items[i].Status.Phase.Terminal() {
-				first = &runs.Items[i]
+	g.Expect(testbed.Poll(t.Context(), 2*time.Minute, "the run that the CronJob starts",
+		func(ctx contextT) (bool, error) {
+			var runs v1alpha1.BackupSessionList
+			err := bed.Client.List(ctx, &runs, client.InNamespace(a.namespace),
+				client.MatchingLabels{v1alpha1.LabelInvokerName: "notes"})
+			for i := range runs.Items {
+				if runs.Items[i].Status.Phase.Terminal() {
+					first = &runs.Items[i]
+				}
 			}
-		}
-		return first != nil, err
-	})).To(Succeed())
+			return first != nil, err
+		})).To(Succeed())
 	a.made(t, "notes", first, map[string]string{"data": "notes"})
 	g.Expect(first.Name).To(MatchRegexp(`^notes-nightly-[0-9]+$`))
-	_, err := kubectl(t, bed, "", "patch", "backupconfiguration", "notes", "-n", a.namespace, "--type=merge", "-p", `{"spec":{"paused":true}}`)
+	_, err := kubectl(t, bed, "", "patch", "backupconfiguration", "notes", "-n", a.namespace, "--type=merge", "-p",
+		`{"spec":{"paused":true}}`)
 	g.Expect(err).NotTo(HaveOccurred())
 	a.jobsAreConfined(t, ledger)
 
@@ -221,7 +233,8 @@ func TestVolumeSnapshotFlow(t *testing.T) {
 	a.inClaim(t, "photos", []string{"write", "/data/note", "lost"})
 
 	applyTo(t, bed, a.namespace, shotRestore("notes-back", "notes", "restored-notes")+
-		shotRestore("ledger-back", "ledger", "data-restored-ledger-${POD_ORDINAL}")+shotRestore("photos-back", "photos", "restored-photos"))
+		shotRestore("ledger-back", "ledger", "data-restored-ledger-${POD_ORDINAL}")+
+		shotRestore("photos-back", "photos", "restored-photos"))
 	for _, name := range []string{"notes-back", "ledger-back", "photos-back"} {
 		waitReady(t, bed, &v1alpha1.RestoreSession{ObjectMeta: a.meta(name)}, metav1.ConditionTrue, "Succeeded")
 	}
@@ -232,13 +245,15 @@ func TestVolumeSnapshotFlow(t *testing.T) {
 		g.Expect(a.inClaim(t, name, everything)).To(Equal(before[fmt.Sprintf("data-ledger-%d", n)]))
 		claim := &corev1.PersistentVolumeClaim{}
 		g.Expect(bed.Client.Get(t.Context(), client.ObjectKey{Namespace: a.namespace, Name: name}, claim)).To(Succeed())
-		g.Expect(claim.Spec.DataSource).To(And(HaveField("Kind", volumesnapshot.Kind), HaveField("Name", fmt.Sprintf("data-ledger-%d-%d", n, ledger.CreationTimestamp.Unix()))))
+		g.Expect(claim.Spec.DataSource).To(And(HaveField("Kind", volumesnapshot.Kind),
+			HaveField("Name", fmt.Sprintf("data-ledger-%d-%d", n, ledger.CreationTimestamp.Unix()))))
 	}
 	applyTo(t, bed, a.namespace, toolboxSet("restored-ledger"))
 	for n := range 3 {
 		pod := fmt.Sprintf("restored-ledger-%d", n)
 		g.Expect(bed.WaitPod(t.Context(), client.ObjectKey{Namespace: a.namespace, Name: pod})).To(Succeed())
-		g.Expect(a.in(t, pod, []string{"cat", "/data/note"})).To(Equal(fmt.Sprintf("page-%d\n", n)), "each pod finds what the pod of its number had")
+		g.Expect(a.in(t, pod, []string{"cat", "/data/note"})).
+			To(Equal(fmt.Sprintf("page-%d\n", n)), "each pod finds what the pod of its number had")
 	}
 }
 

@@ -88,8 +88,9 @@ func (o *options) bind(fs *pflag.FlagSet) {
 	fs.StringVar(&o.moverImage, "mover-image", "", "image of the movers (required)")
 	fs.StringVar(&o.clusterName, "cluster-name", "", "name of the cluster, with which inferred repository directories "+
 		"begin (default the first eight characters of the UID of the namespace kube-system)")
-	fs.StringVar(&o.gatewayURL, "pushgateway-url", "", "URL of a Prometheus Pushgateway that receives metrics of every "+
-		"ended BackupSession and RestoreSession, for example http://localhost:9091")
+	fs.StringVar(&o.gatewayURL, "pushgateway-url", "",
+		"URL of a Prometheus Pushgateway that receives metrics of every "+
+			"ended BackupSession and RestoreSession, for example http://localhost:9091")
 	fs.BoolVar(&o.kubeStashMetrics, "kubestash-metrics", false,
 		"also serve the metrics of KubeStash's exporter, with its names and labels")
 	fs.StringVar(&o.dataDir, "data-dir", "/data",

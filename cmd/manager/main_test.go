@@ -95,7 +95,8 @@ func install(t testing.TB) {
 			crds = append(crds, u.GetName())
 		}
 		g.Eventually(func() error { // an object of a kind that was made just now
-			return cluster.client.Apply(t.Context(), client.ApplyConfigurationFromUnstructured(u), client.FieldOwner("kubectl"))
+			return cluster.client.Apply(t.Context(), client.ApplyConfigurationFromUnstructured(u),
+				client.FieldOwner("kubectl"))
 		}, "60s", "100ms").Should(Succeed(), "%s %s", u.GetKind(), u.GetName())
 	}
 	g.Expect(crds).NotTo(BeEmpty())
@@ -126,7 +127,9 @@ func served(t testing.TB, crds []string) {
 func kubeconfig(t testing.TB, asAdministrator bool) string {
 	t.Helper()
 	g := NewWithT(t)
-	user := &clientcmdapi.AuthInfo{ClientCertificateData: cluster.config.CertData, ClientKeyData: cluster.config.KeyData}
+	user := &clientcmdapi.AuthInfo{
+		ClientCertificateData: cluster.config.CertData, ClientKeyData: cluster.config.KeyData,
+	}
 	if !asAdministrator {
 		account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: "cairn-system", Name: name}}
 		token := &authenticationv1.TokenRequest{}

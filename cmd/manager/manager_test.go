@@ -19,12 +19,15 @@ func TestFlags(t *testing.T) {
 		args []string
 		says string
 	}{
-		"no mover image":   {[]string{"--mover-image", ""}, "read the flags: --mover-image is required"},
-		"no workers":       {[]string{"--concurrent", "0"}, "read the flags: invalid --concurrent 0: it must be 1 or more"},
+		"no mover image": {[]string{"--mover-image", ""}, "read the flags: --mover-image is required"},
+		"no workers": {
+			[]string{"--concurrent", "0"}, "read the flags: invalid --concurrent 0: it must be 1 or more",
+		},
 		"a cluster's name": {[]string{"--cluster-name", "a/b"}, `read the flags: invalid --cluster-name`},
 		"a gateway's key": {
 			[]string{"--pushgateway-url", "http://u:hunter2@gateway:9091"},
-			"read the flags: --pushgateway-url: the URL of the Pushgateway at gateway:9091 must not contain a credential",
+			"read the flags: --pushgateway-url: the URL of the Pushgateway at gateway:9091 must not contain a " +
+				"credential",
 		},
 		"another argument": {[]string{"now"}, `read the flags: unexpected argument \"now\"`},
 	} {
@@ -55,8 +58,10 @@ func TestManager(t *testing.T) {
 		g.Expect(p.log.String()).
 			To(
 				ContainSubstring(
-					"the cluster lacks the kinds Addon, BackupBatch, BackupConfiguration, BackupSession, BackupStorage, " +
-						"Function, HookTemplate, Ledger, PolicySync, Repository, RestoreBatch, RestoreSession, RetentionPolicy, " +
+					"the cluster lacks the kinds Addon, BackupBatch, BackupConfiguration, BackupSession, " +
+						"BackupStorage, " +
+						"Function, HookTemplate, Ledger, PolicySync, Repository, RestoreBatch, RestoreSession, " +
+						"RetentionPolicy, " +
 						`Snapshot: install the CRDs of this version with \"kubectl apply -k config/crd\"`))
 	})
 	install(t)

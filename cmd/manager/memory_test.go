@@ -59,7 +59,8 @@ func (l load) create(t testing.TB) {
 		UsagePolicy: &v1alpha1.UsagePolicy{AllowedNamespaces: v1alpha1.AllowedNamespaces{From: &all}},
 	}
 	g.Expect(
-		cluster.client.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: l.storage.Namespace}})).
+		cluster.client.Create(t.Context(),
+			&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: l.storage.Namespace}})).
 		To(Succeed())
 	g.Expect(cluster.client.Create(t.Context(), &corev1.Secret{
 		ObjectMeta: metav1.ObjectMeta{Namespace: l.storage.Namespace, Name: "s3"},
@@ -67,7 +68,8 @@ func (l load) create(t testing.TB) {
 	})).To(Succeed())
 	g.Expect(cluster.client.Create(t.Context(), l.storage)).To(Succeed())
 	for i := 0; i < l.size; i += perNamespace {
-		g.Expect(cluster.client.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: l.namespace(i)}})).
+		g.Expect(cluster.client.Create(t.Context(),
+			&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: l.namespace(i)}})).
 			To(Succeed())
 	}
 	each(t, l.size, func(i int) error {
@@ -135,13 +137,18 @@ func (l load) configuration(i int) *v1alpha1.BackupConfiguration {
 		Spec: v1alpha1.BackupConfigurationSpec{
 			Target: &v1alpha1.TypedObjectReference{Kind: v1alpha1.KindPersistentVolumeClaim, Name: l.claim(i).Name},
 			Backends: []v1alpha1.BackendReference{
-				{Name: "main", StorageRef: &v1alpha1.ObjectReference{Namespace: l.storage.Namespace, Name: l.storage.Name}},
+				{
+					Name:       "main",
+					StorageRef: &v1alpha1.ObjectReference{Namespace: l.storage.Namespace, Name: l.storage.Name},
+				},
 			},
 			Sessions: []v1alpha1.BackupConfigurationSession{{
 				SessionConfig: v1alpha1.SessionConfig{
 					Name: "nightly", Scheduler: &v1alpha1.SchedulerSpec{Schedule: fmt.Sprintf("%d 2 * * *", i%60)},
 				},
-				Addon: &v1alpha1.AddonInfo{Name: "pvc-addon", Tasks: []v1alpha1.TaskReference{{Name: "logical-backup"}}},
+				Addon: &v1alpha1.AddonInfo{
+					Name: "pvc-addon", Tasks: []v1alpha1.TaskReference{{Name: "logical-backup"}},
+				},
 				Repositories: []v1alpha1.RepositoryInfo{{
 					Name: l.repository(i).Name, Backend: "main", Directory: l.directory(i),
 					EncryptionSecret: &v1alpha1.ObjectReference{Name: "encryption"},
@@ -199,10 +206,12 @@ func (l load) history(t testing.TB) {
 			}
 		}
 		snapshot.Status = v1alpha1.SnapshotStatus{
-			ObservedGeneration: 1, Conditions: []metav1.Condition{ready}, Phase: v1alpha1.SnapshotSucceeded, SnapshotTime: &at,
-			Size: "12.222 MiB", TotalComponents: 1,
+			ObservedGeneration: 1, Conditions: []metav1.Condition{ready}, Phase: v1alpha1.SnapshotSucceeded,
+			SnapshotTime: &at,
+			Size:         "12.222 MiB", TotalComponents: 1,
 			Components: map[string]v1alpha1.Component{"pvc": {
-				Phase: v1alpha1.SnapshotSucceeded, Driver: v1alpha1.DriverKopia, ID: "k0123456789abcdef0123456789abcdef",
+				Phase: v1alpha1.SnapshotSucceeded, Driver: v1alpha1.DriverKopia,
+				ID:   "k0123456789abcdef0123456789abcdef",
 				Size: "12.222 MiB", SizeBytes: 12816155,
 				Uploaded: "1.500 MiB", UploadedBytes: 1572864, ComponentCounts: v1alpha1.ComponentCounts{Files: 4711},
 				StartTime: &at, CompletionTime: &at, Duration: "1.234s",
@@ -224,7 +233,8 @@ func (l load) history(t testing.TB) {
 			Resolved: &v1alpha1.ResolvedBackup{
 				Policy: v1alpha1.ResolvedPolicy{
 					Source:   "PolicySync/" + c.Namespace + "/shop",
-					Revision: "main@sha1:4be2a1f0c3d4e5f60718293a4b5c6d7e8f901234", Generation: 1, Digest: policy.Digest(c.Spec),
+					Revision: "main@sha1:4be2a1f0c3d4e5f60718293a4b5c6d7e8f901234", Generation: 1,
+					Digest: policy.Digest(c.Spec),
 				},
 				Targets: []v1alpha1.ResolvedTarget{{
 					Name: c.Name, AppRef: r.Spec.AppRef, Configuration: c.Name, ConfigurationUID: c.UID,
@@ -235,8 +245,10 @@ func (l load) history(t testing.TB) {
 					},
 					Hosts: []v1alpha1.ResolvedHost{{
 						Name: "target", Node: "node-a",
-						SecurityContext: v1alpha1.MoverSecurityContext{RunAsUser: new(int64(65532)), RunAsGroup: new(int64(65532))},
-						Volumes:         []v1alpha1.ResolvedVolume{{Component: "pvc", ClaimName: l.claim(i).Name}},
+						SecurityContext: v1alpha1.MoverSecurityContext{
+							RunAsUser: new(int64(65532)), RunAsGroup: new(int64(65532)),
+						},
+						Volumes: []v1alpha1.ResolvedVolume{{Component: "pvc", ClaimName: l.claim(i).Name}},
 					}},
 					Repositories: []v1alpha1.ResolvedRepository{
 						{
@@ -277,7 +289,8 @@ func (l load) allReady(t testing.TB) {
 		}
 		ready := 0
 		for i := range list.Items {
-			if list.Items[i].Status.Phase == v1alpha1.PhaseReady && list.Items[i].Status.Sessions[0].NextSchedule != nil {
+			if list.Items[i].Status.Phase == v1alpha1.PhaseReady &&
+				list.Items[i].Status.Sessions[0].NextSchedule != nil {
 				ready++
 			}
 		}
@@ -347,7 +360,9 @@ func BenchmarkMemory1000(b *testing.B) {
 func manyConfigurations(t testing.TB, size int) int {
 	t.Helper()
 	g := NewWithT(t)
-	l := load{storage: &v1alpha1.BackupStorage{ObjectMeta: metav1.ObjectMeta{Namespace: "backup", Name: "s3"}}, size: size}
+	l := load{
+		storage: &v1alpha1.BackupStorage{ObjectMeta: metav1.ObjectMeta{Namespace: "backup", Name: "s3"}}, size: size,
+	}
 	l.create(t)
 	account := kubeconfig(t, false)
 	args := []string{

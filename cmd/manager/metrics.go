@@ -16,9 +16,9 @@ import (
 // scrapeTimeout bounds the wait for a cache that is not filled yet.
 const scrapeTimeout = 2 * time.Second
 
-// readyCollector reports at each scrape which objects are ready. It reads the cache and gives one series for each existing
-// object. Flux's recorder does the same for kinds with few objects. It keeps about ten series (10 KiB) for each
-// object in memory, and never drops the series of an object that was deleted without a finalizer.
+// readyCollector reports at each scrape which objects are ready. It reads the cache and gives one series for each
+// existing object. Flux's recorder does the same for kinds with few objects. It keeps about ten series (10 KiB) for
+// each object in memory, and never drops the series of an object that was deleted without a finalizer.
 type readyCollector struct {
 	reader client.Reader
 	desc   *prometheus.Desc

@@ -134,7 +134,9 @@ func claimRights(t *testing.T) {
 			nil, nil, func(c *corev1.PersistentVolumeClaim) string { return string(c.UID) },
 			true,
 		},
-		"one with the UID of another": {nil, nil, func(*corev1.PersistentVolumeClaim) string { return "another" }, false},
+		"one with the UID of another": {
+			nil, nil, func(*corev1.PersistentVolumeClaim) string { return "another" }, false,
+		},
 	} {
 		t.Run(says, func(t *testing.T) {
 			g := NewWithT(t)
@@ -188,9 +190,10 @@ func contentRights(t *testing.T) {
 				return &snapshotv1.VolumeSnapshotContent{
 					ObjectMeta: metav1.ObjectMeta{GenerateName: name, Labels: tt.labels},
 					Spec: snapshotv1.VolumeSnapshotContentSpec{
-						VolumeSnapshotRef: corev1.ObjectReference{Namespace: "default", Name: "s"}, DeletionPolicy: tt.policy,
-						Driver: "disk.example.com",
-						Source: snapshotv1.VolumeSnapshotContentSource{SnapshotHandle: new("h")},
+						VolumeSnapshotRef: corev1.ObjectReference{Namespace: "default", Name: "s"},
+						DeletionPolicy:    tt.policy,
+						Driver:            "disk.example.com",
+						Source:            snapshotv1.VolumeSnapshotContentSource{SnapshotHandle: new("h")},
 					},
 				}
 			}
@@ -203,7 +206,8 @@ func contentRights(t *testing.T) {
 				if tt.may {
 					g.Eventually(try, "60s", "100ms").Should(Succeed(), what+": the rights are in force")
 				} else {
-					g.Eventually(try, "60s", "100ms").Should(MatchError(ContainSubstring("does not lend a snapshot to a restore")),
+					g.Eventually(try, "60s",
+						"100ms").Should(MatchError(ContainSubstring("does not lend a snapshot to a restore")),
 						what+": the policy is in force")
 				}
 			}
@@ -265,7 +269,8 @@ func as(t testing.TB, namespace, account, pod string) client.Client {
 func moverRights(t *testing.T) {
 	g := NewWithT(t)
 	for _, ns := range []string{"movers", "others"} {
-		g.Expect(cluster.client.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: ns}})).To(Succeed())
+		g.Expect(cluster.client.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: ns}})).
+			To(Succeed())
 		g.Expect(access.EnsureMover(t.Context(), cluster.client, ns)).To(Succeed())
 	}
 	snapshot := &v1alpha1.Snapshot{
@@ -274,8 +279,9 @@ func moverRights(t *testing.T) {
 			Annotations: map[string]string{v1alpha1.AnnotationMovers: "data=backup-a-b,logs=backup-a"},
 		},
 		Spec: v1alpha1.SnapshotSpec{
-			SnapshotID: "01", Repository: "r", Session: "s", BackupSession: "b", Version: v1alpha1.SnapshotLayoutVersion,
-			AppRef: v1alpha1.TypedObjectReference{Kind: "PersistentVolumeClaim", Name: "data"},
+			SnapshotID: "01", Repository: "r", Session: "s", BackupSession: "b",
+			Version: v1alpha1.SnapshotLayoutVersion,
+			AppRef:  v1alpha1.TypedObjectReference{Kind: "PersistentVolumeClaim", Name: "data"},
 		},
 	}
 	g.Expect(cluster.client.Create(t.Context(), snapshot)).To(Succeed())
@@ -327,7 +333,8 @@ func moverRights(t *testing.T) {
 			if tt.denied == "" {
 				g.Eventually(try, "60s", "100ms").Should(Succeed(), "the rights are in force")
 			} else {
-				g.Eventually(try, "60s", "100ms").Should(MatchError(ContainSubstring(tt.denied)), "the policy is in force")
+				g.Eventually(try, "60s", "100ms").Should(MatchError(ContainSubstring(tt.denied)),
+					"the policy is in force")
 			}
 		})
 	}
@@ -379,7 +386,8 @@ func triggerRights(t *testing.T) {
 		},
 		"an owner that takes it along as it goes": {
 			"trigger-a-29384756-x7k2p", "trigger-a",
-			`{"ownerReferences":[{"apiVersion":"v1","kind":"ConfigMap","name":"x","uid":"y"}]}`, "must preset no finalizers",
+			`{"ownerReferences":[{"apiVersion":"v1","kind":"ConfigMap","name":"x","uid":"y"}]}`,
+			"must preset no finalizers",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -402,7 +410,8 @@ func triggerRights(t *testing.T) {
 			if tt.denied == "" {
 				g.Eventually(try, "60s", "100ms").Should(Succeed(), "the rights are in force")
 			} else {
-				g.Eventually(try, "60s", "100ms").Should(MatchError(ContainSubstring(tt.denied)), "the policy is in force")
+				g.Eventually(try, "60s", "100ms").Should(MatchError(ContainSubstring(tt.denied)),
+					"the policy is in force")
 			}
 		})
 	}

@@ -8,14 +8,19 @@ import (
 // BackupConfiguration for the pod that starts a run.
 
 const (
-	podJob       = "a mover has no access to the node's processes"
-	oneVolume    = "set exactly one of persistentVolumeClaim, emptyDir, configMap, secret, csi, nfs and hostPath: use any other source through a PersistentVolumeClaim"
-	oneTask      = "set exactly one of persistentVolumeClaim, emptyDir, configMap, secret, csi, nfs, hostPath and volumeClaimTemplate: use any other source through a PersistentVolumeClaim"
-	noLabels     = "labels of backup.cairn.dev, of Jobs and app.kubernetes.io/managed-by are reserved for Cairn and Kubernetes"
+	podJob    = "a mover has no access to the node's processes"
+	oneVolume = "set exactly one of persistentVolumeClaim, emptyDir, configMap, secret, csi, nfs and hostPath: " +
+		"use any other source through a PersistentVolumeClaim"
+	oneTask = "set exactly one of persistentVolumeClaim, emptyDir, configMap, secret, csi, nfs, hostPath and " +
+		"volumeClaimTemplate: use any other source through a PersistentVolumeClaim"
+	noLabels = "labels of backup.cairn.dev, of Jobs and app.kubernetes.io/managed-by are reserved for Cairn and " +
+		"Kubernetes"
 	noPriority   = "priority needs priorityClassName: Kubernetes only accepts the priority of a class"
 	noAnnotation = "annotations of backup.cairn.dev are reserved for Cairn"
-	noProvider   = "providers swift, b2 and rest are not supported: set provider s3 with the endpoint of the service, which OpenStack Swift and Backblaze B2 have"
-	noBlock      = "spec.storage.swift, b2 and rest are not supported: set spec.storage.s3 with the endpoint of the service, which OpenStack Swift and Backblaze B2 have"
+	noProvider   = "providers swift, b2 and rest are not supported: set provider s3 with the endpoint of the " +
+		"service, which OpenStack Swift and Backblaze B2 have"
+	noBlock = "spec.storage.swift, b2 and rest are not supported: set spec.storage.s3 with the endpoint of the " +
+		"service, which OpenStack Swift and Backblaze B2 have"
 )
 
 // refusedTemplates are wrong values of addon.jobTemplate, by the expected message.
@@ -95,7 +100,8 @@ var refusedStorages = map[string]string{
 	"spec.storage.local must have exactly one of persistentVolumeClaim, nfs and hostPath: use any other sort of volume through a PersistentVolumeClaim": `{storage: {provider: local, s3: null, local: {persistentVolumeClaim: {claimName: c}, hostPath: {path: /x}}}}`,
 }
 
-const oneDataSource = "name a Snapshot in dataSource, or leave dataSource out and name a VolumeSnapshot in spec.dataSource of each of targetVolumes.volumeClaimTemplates"
+const oneDataSource = "name a Snapshot in dataSource, or leave dataSource out and name a VolumeSnapshot in " +
+	"spec.dataSource of each of targetVolumes.volumeClaimTemplates"
 
 // newClaims lets a target of a RestoreBatch create its claims.
 const newClaims = `addon: {name: pvc-addon, tasks: [{name: logical-backup-restore, targetVolumes: {volumeClaimTemplates: [{metadata: {name: c}, spec: {}}]}}]}`

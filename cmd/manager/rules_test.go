@@ -40,19 +40,23 @@ var accepted = map[string]string{
 }
 
 const (
-	oneTarget         = "a target has either an appRef, which names one object, or a selector, which finds objects"
-	onlyTargets       = "the target must be " + targets
-	targets           = "a PersistentVolumeClaim, a Deployment, StatefulSet or DaemonSet of apiGroup apps, or a database: a Service, a Secret of a type servicebinding.io/..., an AppBinding of apiGroup appcatalog.appscode.com or a Cluster of apiGroup postgresql.cnpg.io. Instead of a Pod, ReplicaSet or Job, name the workload or volume that it belongs to"
+	oneTarget   = "a target has either an appRef, which names one object, or a selector, which finds objects"
+	onlyTargets = "the target must be " + targets
+	targets     = "a PersistentVolumeClaim, a Deployment, StatefulSet or DaemonSet of apiGroup apps, or a " +
+		"database: a Service, a Secret of a type servicebinding.io/..., an AppBinding of apiGroup " +
+		"appcatalog.appscode.com or a Cluster of apiGroup postgresql.cnpg.io. Instead of a Pod, ReplicaSet or Job, " +
+		"name the workload or volume that it belongs to"
 	noPassword        = "the url must not contain a password: put it into the Secret that spec.secretRef names"
 	hookTimeout       = "the timeout of a hook must be at least 1s and at most 24h"
 	preAlways         = "a hook that runs before always runs: set executionPolicy only for hooks that run afterwards"
 	oneValue          = "a variable has a value or a valueFrom, not both"
 	functionOnly      = "executor.function and type Function need each other"
 	oneSource         = "valueFrom must have exactly one of secretKeyRef and configMapKeyRef"
-	snapshotsLieThere = "with driver VolumeSnapshotter leave out storageRef, path and encryptionSecret: VolumeSnapshots stay in the storage system of their volume"
-	noCopyVolume      = "copyVolume needs copyMethod Snapshot or Clone"
-	noSnapshotClass   = "copyVolume.volumeSnapshotClassName needs copyMethod Snapshot"
-	needsKeys         = "an SSH url needs spec.secretRef with the keys identity and known_hosts"
+	snapshotsLieThere = "with driver VolumeSnapshotter leave out storageRef, path and encryptionSecret: " +
+		"VolumeSnapshots stay in the storage system of their volume"
+	noCopyVolume    = "copyVolume needs copyMethod Snapshot or Clone"
+	noSnapshotClass = "copyVolume.volumeSnapshotClassName needs copyMethod Snapshot"
+	needsKeys       = "an SSH url needs spec.secretRef with the keys identity and known_hosts"
 )
 
 // Wrong hooks, by the expected message.
@@ -109,12 +113,15 @@ var refused = map[string]map[string]string{
 		`{storage: {local: {persistentVolumeClaim: {claimName: c}}}}`:                  "spec.storage.local needs provider local",
 		`{storage: {local: {persistentVolumeClaim: {claimName: c}, subPath: a/..}}}`:   "the subPath must be relative and must not contain ..",
 		`{storage: {s3: {prefix: a/../b}}}`:                                            "the prefix must not contain ..",
-		`{storage: {s3: {endpoint: "https://id:key@s3.example.com"}}}`:                 "the endpoint must be a URL with scheme, without path and without credentials, for example https://s3.example.com",
-		`{storage: {s3: {endpoint: s3.example.com}}}`:                                  "the endpoint must be a URL with scheme, without path and without credentials, for example https://s3.example.com",
-		`{usagePolicy: {allowedNamespaces: {from: Selector}}}`:                         "from: Selector needs a selector",
+		`{storage: {s3: {endpoint: "https://id:key@s3.example.com"}}}`: "the endpoint must be a URL " +
+			"with scheme, without path and without credentials, for example https://s3.example.com",
+		`{storage: {s3: {endpoint: s3.example.com}}}`: "the endpoint must be a URL with scheme, without " +
+			"path and without credentials, for example https://s3.example.com",
+		`{usagePolicy: {allowedNamespaces: {from: Selector}}}`: "from: Selector needs a selector",
 	},
 	"HookTemplate": {
-		`{action: null}`: "executors Pod and Operator need an action, and executor Function has none: its Function is the action",
+		`{action: null}`: "executors Pod and Operator need an action, and executor Function has none: its Function " +
+			"is the action",
 		`{action: {httpPost: null, exec: {command: [x]}}}`:                                      "a command runs in a pod: exec needs executor.type Pod",
 		`{action: {httpPost: {host: null}}}`:                                                    "executor.type Operator needs the host: it has no pod to take the address from",
 		`{action: {tcpSocket: {host: x, port: 1}}}`:                                             "an action must have exactly one of exec, httpGet, httpPost and tcpSocket",
@@ -126,14 +133,16 @@ var refused = map[string]map[string]string{
 		`{usagePolicy: {allowedNamespaces: {from: Selector}}}`:                                  "from: Selector needs a selector",
 	},
 	"Repository": {
-		`{wipeOut: false}`:             "a Repository has no wipeOut: set deletionPolicy: WipeOut instead of wipeOut: true, and nothing instead of wipeOut: false",
-		`{usagePolicy: {}}`:            "a Repository has no usagePolicy: set it in the BackupStorage",
-		`{backend: {s3: {bucket: b}}}`: "a Repository has no backend: create a BackupStorage with this backend and its Secret, name it in spec.storageRef, and put the prefix or subPath below it into spec.path",
-		`{storageRef: null}`:           "spec.storageRef is required: it names a BackupStorage",
-		`{path: null}`:                 "spec.path is required: it is the directory below the storage's prefix",
-		`{encryptionSecret: null}`:     "spec.encryptionSecret is required: it names the Secret with the password",
-		`{path: a/../b}`:               "the path must not contain ..",
-		`{driver: VolumeSnapshotter}`:  snapshotsLieThere,
+		`{wipeOut: false}`: "a Repository has no wipeOut: set deletionPolicy: WipeOut instead of " +
+			"wipeOut: true, and nothing instead of wipeOut: false",
+		`{usagePolicy: {}}`: "a Repository has no usagePolicy: set it in the BackupStorage",
+		`{backend: {s3: {bucket: b}}}`: "a Repository has no backend: create a BackupStorage with this backend and " +
+			"its Secret, name it in spec.storageRef, and put the prefix or subPath below it into spec.path",
+		`{storageRef: null}`:          "spec.storageRef is required: it names a BackupStorage",
+		`{path: null}`:                "spec.path is required: it is the directory below the storage's prefix",
+		`{encryptionSecret: null}`:    "spec.encryptionSecret is required: it names the Secret with the password",
+		`{path: a/../b}`:              "the path must not contain ..",
+		`{driver: VolumeSnapshotter}`: snapshotsLieThere,
 		`{driver: VolumeSnapshotter, storageRef: null, path: null}`:             snapshotsLieThere,
 		`{driver: VolumeSnapshotter, storageRef: null, encryptionSecret: null}`: snapshotsLieThere,
 		`{driver: VolumeSnapshotter, encryptionSecret: null, path: null}`:       snapshotsLieThere,
@@ -142,10 +151,11 @@ var refused = map[string]map[string]string{
 	"RetentionPolicy": {
 		`{maxRetentionPeriod: null, successfulSnapshots: null}`: "a RetentionPolicy needs maxRetentionPeriod, " +
 			"successfulSnapshots or both",
-		`{maxRetentionPeriod: 0d}`:                             "the period must be longer than zero",
-		`{maxRetentionPeriod: "30"}`:                           "spec.maxRetentionPeriod",
-		`{maxRetentionPeriod: -30d}`:                           "spec.maxRetentionPeriod",
-		`{successfulSnapshots: {last: 0}}`:                     "successfulSnapshots needs a number above zero: leave successfulSnapshots out to keep all",
+		`{maxRetentionPeriod: 0d}`:   "the period must be longer than zero",
+		`{maxRetentionPeriod: "30"}`: "spec.maxRetentionPeriod",
+		`{maxRetentionPeriod: -30d}`: "spec.maxRetentionPeriod",
+		`{successfulSnapshots: {last: 0}}`: "successfulSnapshots needs a number above zero: " +
+			"leave successfulSnapshots out to keep all",
 		`{successfulSnapshots: {daily: -1}}`:                   "spec.successfulSnapshots.daily",
 		`{usagePolicy: {allowedNamespaces: {from: Selector}}}`: "from: Selector needs a selector",
 	},
@@ -189,28 +199,37 @@ var refused = map[string]map[string]string{
 		`{targets: [{name: t, selector: {kinds: [Deployment], maxTargets: 501}}]}`:                                   "spec.targets[0].selector.maxTargets",
 	},
 	"BackupSession": {
-		`{invoker: {apiGroup: apps}}`:   "the invoker must be a BackupConfiguration or BackupBatch of apiGroup backup.cairn.dev",
-		`{invoker: {kind: PolicySync}}`: "the invoker must be a BackupConfiguration or BackupBatch of apiGroup backup.cairn.dev",
-		`{backupTimeout: 10ms}`:         "the timeout must be at least 1s",
+		`{invoker: {apiGroup: apps}}`: "the invoker must be a BackupConfiguration or BackupBatch of apiGroup " +
+			"backup.cairn.dev",
+		`{invoker: {kind: PolicySync}}`: "the invoker must be a BackupConfiguration or BackupBatch of apiGroup " +
+			"backup.cairn.dev",
+		`{backupTimeout: 10ms}`: "the timeout must be at least 1s",
 	},
 	"RestoreBatch": {
-		`{targets: [{name: web, target: {kind: Job, name: j, apiGroup: batch}}]}`: "the target of a restore must be " + targets,
-		`{restoreTimeout: 0s}`:                          "the timeout must be at least 1s",
-		`{targets: [{name: web, restoreTimeout: 0s}]}`:  "the timeout must be at least 1s",
-		`{executionOrder: Sequential, maxParallel: 2}`:  "maxParallel needs executionOrder Parallel: leave it out, Sequential restores one target at a time",
-		`{dataSource: {backupSession: null}}`:           "set backupSession (a name or latest) or pitr.targetTime, not both",
-		`{dataSource: {backupSession: a, mixed: true}}`: "mixed needs backupSession latest or pitr: a named BackupSession is one restore point",
+		`{targets: [{name: web, target: {kind: Job, name: j, apiGroup: batch}}]}`: "the target of a restore must be " +
+			targets,
+		`{restoreTimeout: 0s}`:                         "the timeout must be at least 1s",
+		`{targets: [{name: web, restoreTimeout: 0s}]}`: "the timeout must be at least 1s",
+		`{executionOrder: Sequential, maxParallel: 2}`: "maxParallel needs executionOrder Parallel: leave it out, " +
+			"Sequential restores one target at a time",
+		`{dataSource: {backupSession: null}}`: "set backupSession (a name or latest) or pitr.targetTime, " +
+			"not both",
+		`{dataSource: {backupSession: a, mixed: true}}`: "mixed needs backupSession latest or pitr: a named " +
+			"BackupSession is one restore point",
 		`{targets: [{name: web, confirm: u, ` + newClaims +
 			`}]}`: "confirm is for a target that exists: leave it out for new claims",
 		`{targets: [{name: web, target: {kind: PersistentVolumeClaim, name: c}, ` + newClaims +
 			`}]}`: "name a target to restore into, or targetVolumes.volumeClaimTemplates to make new claims, not both",
 		`{targets: [{name: web, components: [pod-0], rules: [{targetHosts: [pod-1]}]}]}`: "rules select the components to restore: leave components out",
 		`{targets: [{name: web, addon: {name: pvc-addon, tasks: [{name: volume-snapshot-restore, targetVolumes: {volumeClaimTemplates: [{metadata: {name: c}, spec: {dataSource: {apiGroup: snapshot.storage.k8s.io, kind: VolumeSnapshot, name: x}}}]}}]}}]}`: "a RestoreBatch restores Snapshots: leave dataSource of volumeClaimTemplates out",
-		`{targets: [{name: web, overwritePolicy: Overwrite}]}`:                       "overwritePolicy and deleteExtraFiles are for a volume that holds data: set confirm to its claim's UID",
-		`{targets: [{name: web, confirm: u, overwritePolicy: Never, verify: true}]}`: "verify needs overwritePolicy Overwrite or IfNewer: it can't tell a kept file from a wrong one",
+		`{targets: [{name: web, overwritePolicy: Overwrite}]}`: "overwritePolicy and deleteExtraFiles are for a " +
+			"volume that holds data: set confirm to its claim's UID",
+		`{targets: [{name: web, confirm: u, overwritePolicy: Never, verify: true}]}`: "verify needs overwritePolicy " +
+			"Overwrite or IfNewer: it can't tell a kept file from a wrong one",
 	},
 	"RestoreSession": {
-		`{target: {kind: Job, apiGroup: batch}}`:                                  "the target of a restore must be " + targets,
+		`{target: {kind: Job, apiGroup: batch}}`: "the target of a restore must be " +
+			targets,
 		`{target: {kind: Service, name: db}, confirm: u, overwritePolicy: Never}`: "overwritePolicy, deleteExtraFiles and verify are for volumes: the Addon defines how the data of a database is replaced",
 		`{dataSource: {repository: null}}`:                                        "snapshot: latest and pitr need a repository",
 		`{restoreTimeout: 0s}`:                                                    "the timeout must be at least 1s",
@@ -219,7 +238,11 @@ var refused = map[string]map[string]string{
 
 // unchanging are the kinds whose spec is immutable, with a change and the expected message.
 var unchanging = map[string][2]string{
-	"Repository":     {`{path: /other}`, "a Repository's spec never changes, except for deletionPolicy and paused: its data would be left behind. Create another Repository"},
+	"Repository": {
+		`{path: /other}`,
+		"a Repository's spec never changes, except for deletionPolicy and paused: its data would be left behind. " +
+			"Create another Repository",
+	},
 	"BackupSession":  {`{session: other}`, "a BackupSession's spec never changes: create another BackupSession"},
 	"Snapshot":       {`{session: other}`, "a Snapshot's spec never changes, except for deletionPolicy and paused"},
 	"RestoreBatch":   {`{restoreTimeout: 1h}`, "a RestoreBatch's spec never changes: create another RestoreBatch"},
@@ -275,7 +298,8 @@ func apiRules(t *testing.T) {
 			shown[says] = true
 			u := object("{}")
 			u.SetName("a234567890123456789012345678901234567890123456789012345678901234")
-			g.Expect(cluster.client.Create(t.Context(), u, client.DryRunAll)).To(MatchError(ContainSubstring(says)), kind)
+			g.Expect(cluster.client.Create(t.Context(), u, client.DryRunAll)).
+				To(MatchError(ContainSubstring(says)), kind)
 		}
 	}
 

@@ -99,8 +99,10 @@ func newManager(o *options) (ctrl.Manager, error) {
 	utilruntime.Must(v1alpha1.AddToScheme(scheme))
 
 	mgr, err := ctrl.NewManager(client.GetConfigOrDie(o.client), ctrl.Options{
-		Scheme:                        scheme,
-		Metrics:                       metricsserver.Options{BindAddress: o.metricsAddr, ExtraHandlers: pprof.GetHandlers()},
+		Scheme: scheme,
+		Metrics: metricsserver.Options{
+			BindAddress: o.metricsAddr, ExtraHandlers: pprof.GetHandlers(),
+		},
 		HealthProbeBindAddress:        o.healthAddr,
 		LeaderElection:                o.leaderElection.Enable,
 		LeaderElectionID:              name,

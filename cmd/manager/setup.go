@@ -109,8 +109,9 @@ func (s *shared) pushgateway() error {
 
 func (s *shared) policySync() reconciler {
 	return &policysync.Reconciler{
-		Client: s.mgr.GetClient(), APIReader: s.mgr.GetAPIReader(), Scheme: s.mgr.GetScheme(), EventRecorder: s.recorder,
-		Clock: clock.RealClock{}, Metrics: s.metrics, RESTConfig: s.mgr.GetConfig(), WorkDir: s.options.dataDir,
+		Client: s.mgr.GetClient(), APIReader: s.mgr.GetAPIReader(), Scheme: s.mgr.GetScheme(),
+		EventRecorder: s.recorder,
+		Clock:         clock.RealClock{}, Metrics: s.metrics, RESTConfig: s.mgr.GetConfig(), WorkDir: s.options.dataDir,
 		Jitter: jitter.JitteredIntervalDuration,
 	}
 }
@@ -167,8 +168,9 @@ func (s *shared) backupBatch() reconciler {
 
 func (s *shared) backupSession() reconciler {
 	return &backupsession.Reconciler{
-		Client: s.mgr.GetClient(), APIReader: s.mgr.GetAPIReader(), Scheme: s.mgr.GetScheme(), EventRecorder: s.recorder,
-		Clock: clock.RealClock{}, MoverImage: s.options.moverImage, ClusterUID: s.clusterUID,
+		Client: s.mgr.GetClient(), APIReader: s.mgr.GetAPIReader(), Scheme: s.mgr.GetScheme(),
+		EventRecorder: s.recorder,
+		Clock:         clock.RealClock{}, MoverImage: s.options.moverImage, ClusterUID: s.clusterUID,
 		ClusterName: s.clusterName(), FieldManager: name, Hooks: s.hooks(),
 	}
 }

@@ -76,7 +76,8 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return runInstall(args[1:], log, stderr)
 	case "trigger":
 		return runTrigger(ctx, args[1:], log, stderr)
-	case string(task.KindInitStorage), string(task.KindInitRepository), string(task.KindBackup), string(task.KindRestore),
+	case string(task.KindInitStorage), string(task.KindInitRepository), string(task.KindBackup),
+		string(task.KindRestore),
 		string(task.KindKeep), string(task.KindVolumeSnapshot),
 		string(task.KindVolumeRestore), string(task.KindVolumeMount):
 		return runTask(ctx, task.Kind(kind), args[1:], log, stderr)
@@ -158,14 +159,16 @@ func arguments(kind task.Kind, args []string, stderr io.Writer) (mover.Flags, er
 		flags.DurationVar(&asked.WaitTimeout, "wait-timeout", defaultWait, "how long to wait for the volumes")
 		// Only the manager reads this flag: the task says which claims are awaited, and the manager mounts the
 		// others.
-		flags.Bool("bind", true, "whether the restore starts a pod for claims whose volumes wait for their first consumer")
+		flags.Bool("bind", true,
+			"whether the restore starts a pod for claims whose volumes wait for their first consumer")
 	case task.KindRestore:
 		cacheFlags(flags, &asked)
 		flags.StringVar(&include, "include", "",
 			"restore only what matches these comma-separated patterns, written as in a .gitignore file")
 		flags.StringVar(&exclude, "exclude", "",
 			"leave out what matches these comma-separated patterns, written as in a .gitignore file")
-		flags.BoolVar(&asked.SetID, "set-id", false, "restore set-user-ID and set-group-ID bits and capabilities of files")
+		flags.BoolVar(&asked.SetID, "set-id", false,
+			"restore set-user-ID and set-group-ID bits and capabilities of files")
 		flags.BoolVar(&asked.Devices, "devices", false, "restore devices")
 		flags.StringVar(&asked.Unpack, "unpack", "",
 			"directory inside the volume into which a tar archive written by a program is unpacked")
@@ -186,7 +189,9 @@ func cacheFlags(flags *flag.FlagSet, asked *mover.Flags) {
 
 // runTrigger creates the BackupSession of a CronJob's slot.
 func runTrigger(ctx context.Context, args []string, log *slog.Logger, stderr io.Writer) int {
-	t := trigger.Trigger{Now: time.Now, Namespace: os.Getenv(schedule.EnvPodNamespace), Job: os.Getenv(schedule.EnvJobName)}
+	t := trigger.Trigger{
+		Now: time.Now, Namespace: os.Getenv(schedule.EnvPodNamespace), Job: os.Getenv(schedule.EnvJobName),
+	}
 	flags := flag.NewFlagSet("trigger", flag.ContinueOnError)
 	flags.SetOutput(stderr)
 	flags.StringVar(&t.InvokerKind, "invoker-kind", "", "BackupConfiguration or BackupBatch")

@@ -94,12 +94,13 @@ func waitForToken(ctx context.Context, secret string, log *slog.Logger) bool {
 	}
 }
 
-// connectWithSidecarToken connects with the token of the sidecar's Secret. Token and certificate authority are read again when they
-// change. The workload's own account is never used.
+// connectWithSidecarToken connects with the token of the sidecar's Secret. Token and certificate authority are read
+// again when they change. The workload's own account is never used.
 func connectWithSidecarToken(dir string) (dynamic.Interface, metadata.Interface, error) {
 	host, port := os.Getenv("KUBERNETES_SERVICE_HOST"), os.Getenv("KUBERNETES_SERVICE_PORT")
 	if host == "" || port == "" {
-		return nil, nil, errors.New("find the API server: the pod has no KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT")
+		return nil, nil,
+			errors.New("find the API server: the pod has no KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT")
 	}
 	// Unlike rest.Config.BearerTokenFile, this reads the file at once when the API server no longer accepts the
 	// token.

@@ -127,7 +127,8 @@ func TestASidecarIsCutOffFromTheAPIServer(t *testing.T) {
 	w.logged(`"msg":"retry the report","object":"snap-1"`, "it backed up, and nobody hears of it")
 	fresh := w.token("second")
 	w.Expect(
-		admin.Delete(t.Context(), &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "first"}})).
+		admin.Delete(t.Context(),
+			&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "first"}})).
 		To(Succeed())
 	before := s.DeepCopy()
 	s.Annotations[v1alpha1.AnnotationSidecarCredentials] = credential + "," + fresh

@@ -172,7 +172,9 @@ func newWorkload(t testing.TB) *workload {
 			{Kind: rbacv1.ServiceAccountKind, Namespace: ns.Name, Name: v1alpha1.SidecarServiceAccount},
 		},
 	})).To(Succeed())
-	app := v1alpha1.TypedObjectReference{APIGroup: "apps", Kind: v1alpha1.KindDeployment, Name: "web", Namespace: ns.Name}
+	app := v1alpha1.TypedObjectReference{
+		APIGroup: "apps", Kind: v1alpha1.KindDeployment, Name: "web", Namespace: ns.Name,
+	}
 	w.task = task.Task{
 		Cluster: "cluster-1", Namespace: ns.Name,
 		Storage: task.Storage{Namespace: ns.Name, Name: "disk", UID: "uid-storage", Spec: v1alpha1.Storage{
@@ -205,7 +207,8 @@ func (w *workload) initialise() {
 		w.Expect(m.Run(w.t.Context(), kind, mover.Flags{})).To(BeZero())
 	}
 	w.task.Repository.MustExist = true
-	w.Expect(os.RemoveAll(filepath.Join(w.root, "cairn/encryption"))).To(Succeed(), "a sidecar has nothing but its Secret")
+	w.Expect(os.RemoveAll(filepath.Join(w.root, "cairn/encryption"))).
+		To(Succeed(), "a sidecar has nothing but its Secret")
 }
 
 func (w *workload) write(name, content string) {
@@ -327,7 +330,8 @@ func phase(p v1alpha1.SnapshotPhase) func(v1alpha1.Component) bool {
 // eventually waits until the component reaches a phase.
 func (w *workload) eventually(s *v1alpha1.Snapshot, p v1alpha1.SnapshotPhase, why string) v1alpha1.Component {
 	w.t.Helper()
-	w.Eventually(w.component(s)).WithTimeout(2*time.Minute).WithPolling(50*time.Millisecond).Should(Satisfy(phase(p)), why)
+	w.Eventually(w.component(s)).WithTimeout(2*time.Minute).WithPolling(50*time.Millisecond).
+		Should(Satisfy(phase(p)), why)
 	return s.Status.Components["data"]
 }
 
@@ -458,7 +462,8 @@ func TestASidecarThatIsKilledRestoresOn(t *testing.T) {
 	w.Expect(c.TargetWritten).To(BeTrue())
 	w.write("cairn/restore/data/half-written", "as a restore that was killed leaves it")
 	_, stop = w.start("pod-a")
-	w.restored(r, v1alpha1.RestoreSessionSucceeded, "the container was started again, and knows that the volume was empty")
+	w.restored(r, v1alpha1.RestoreSessionSucceeded,
+		"the container was started again, and knows that the volume was empty")
 	got, err := os.ReadFile(filepath.Join(w.root, "cairn/restore/data", fileName))
 	w.Expect(err).NotTo(HaveOccurred())
 	w.Expect(bytes.Equal(got, content)).To(BeTrue(), "all of it is there")
@@ -491,7 +496,8 @@ func TestARestoreOfASidecarIsStoppedOrGoesOnElsewhere(t *testing.T) {
 	w.restored(r, v1alpha1.RestoreSessionRunning, "it works")
 	stop(syscall.SIGTERM)
 	w.restored(r, v1alpha1.RestoreSessionRunning, "the pod is going: another one may do it")
-	w.Expect(w.log.String()).To(ContainSubstring(`"msg":"interrupted","resource":"restoresessions","object":"pod-goes"`))
+	w.Expect(w.log.String()).
+		To(ContainSubstring(`"msg":"interrupted","resource":"restoresessions","object":"pod-goes"`))
 	w.discreet()
 }
 
@@ -510,7 +516,8 @@ func TestASidecarTakesRotatedTokensAndKeys(t *testing.T) {
 
 	fresh := w.token("second")
 	w.Expect(
-		admin.Delete(t.Context(), &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "first"}})).
+		admin.Delete(t.Context(),
+			&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "first"}})).
 		To(Succeed())
 	s = w.backup("snap-2", "v2", fresh, "pod-a")
 	w.eventually(s, v1alpha1.SnapshotSucceeded, "the old token is worth nothing, and the new one is taken")
@@ -589,7 +596,8 @@ func TestASidecarWritesItsOwnWorkloadsSnapshotsOnly(t *testing.T) {
 	tries := 0
 	w.Eventually(func() error {
 		tries++
-		return patch(mine, map[string]any{"components": map[string]any{"data": map[string]any{"size": fmt.Sprint(tries)}}})
+		return patch(mine,
+			map[string]any{"components": map[string]any{"data": map[string]any{"size": fmt.Sprint(tries)}}})
 	}).WithTimeout(time.Minute).Should(MatchError(ContainSubstring("has no work in mine")),
 		"the policy is in force a moment after it was made")
 	w.Eventually(func() error { return patch(theirs, component("data", "Running")) }).WithTimeout(time.Minute).

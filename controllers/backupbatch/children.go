@@ -22,8 +22,8 @@ import (
 	"github.com/cairn-backup/cairn/internal/policy"
 )
 
-// ensureChildren writes up to fewChildren children one after the other. It writes more of them in parallel, parallelWrites
-// at a time.
+// ensureChildren writes up to fewChildren children one after the other. It writes more of them in parallel,
+// parallelWrites at a time.
 const (
 	fewChildren    = 16
 	parallelWrites = 8
@@ -96,7 +96,8 @@ func (r *Reconciler) owned(
 	ctx context.Context, batch *v1alpha1.BackupBatch,
 ) (map[string]*v1alpha1.BackupConfiguration, error) {
 	var list v1alpha1.BackupConfigurationList
-	if err := r.List(ctx, &list, client.InNamespace(batch.Namespace), client.MatchingFields{indexOwner: string(batch.UID)},
+	if err := r.List(ctx, &list, client.InNamespace(batch.Namespace),
+		client.MatchingFields{indexOwner: string(batch.UID)},
 		client.UnsafeDisableDeepCopy); err != nil {
 		return nil, fmt.Errorf("list children of BackupBatch %s: %w", batch.Name, err)
 	}
@@ -143,7 +144,8 @@ type namesReader struct {
 // Get reads the object, or returns NotFound if no object has its name.
 func (l namesReader) Get(ctx context.Context, key client.ObjectKey, o client.Object, opts ...client.GetOption) error {
 	if !l.names[key.Name] {
-		return apierrors.NewNotFound(schema.GroupResource{Group: v1alpha1.Group, Resource: "backupconfigurations"}, key.Name)
+		return apierrors.NewNotFound(schema.GroupResource{Group: v1alpha1.Group, Resource: "backupconfigurations"},
+			key.Name)
 	}
 	return l.Reader.Get(ctx, key, o, opts...)
 }
@@ -222,7 +224,8 @@ func (r *Reconciler) removeOthers(
 			return fmt.Errorf("delete BackupConfiguration %s: %w", child.Name, err)
 		}
 		r.Eventf(batch, corev1.EventTypeNormal, v1alpha1.ReasonChildRemoved,
-			"removed BackupConfiguration %s: its target has left the batch, its Repositories and their data stay", child.Name)
+			"removed BackupConfiguration %s: its target has left the batch, its Repositories and their data stay",
+			child.Name)
 	}
 	return nil
 }
@@ -233,7 +236,8 @@ func stateOf(child *v1alpha1.BackupConfiguration) (phase, reason string) {
 	switch {
 	case child == nil:
 		return v1alpha1.PhaseInvalid, v1alpha1.ReasonNameConflict
-	case !child.DeletionTimestamp.IsZero(), child.Status.ObservedGeneration != child.Generation, child.Status.Phase == "":
+	case !child.DeletionTimestamp.IsZero(), child.Status.ObservedGeneration != child.Generation,
+		child.Status.Phase == "":
 		return v1alpha1.PhaseNotReady, v1alpha1.ReasonProgressing
 	case conditions.IsReady(child) != (child.Status.Phase == v1alpha1.PhaseReady):
 		return v1alpha1.PhaseNotReady, v1alpha1.ReasonProgressing

@@ -53,7 +53,8 @@ func TestNoOpReconcileWritesNothing(t *testing.T) {
 			batch := batchOf(namespaceWith(t, "web"), "web", "db")
 			bed.Create(t, batch)
 			bed.ReadyRepositories(t, batch.Namespace, "web", "db")
-			bed.ExpectReason(t, batch, v1alpha1.PhaseNotReady, v1alpha1.ReasonChildrenNotReady, "target db: TargetNotFound")
+			bed.ExpectReason(t, batch, v1alpha1.PhaseNotReady, v1alpha1.ReasonChildrenNotReady,
+				"target db: TargetNotFound")
 			bed.Eventually(t, batch, func(g Gomega) {
 				g.Expect(batch.Status.Targets[0].Phase).To(Equal(v1alpha1.PhaseReady))
 			}, "the other target is ready")
@@ -109,7 +110,9 @@ func TestEditedChildIsReverted(t *testing.T) {
 		"a forged digest": func(c *v1alpha1.BackupConfiguration) {
 			c.Annotations[v1alpha1.AnnotationSpecDigest] = "sha256:0"
 		},
-		"another target, no label": func(c *v1alpha1.BackupConfiguration) { c.Spec.Target.Name, c.Labels = "other", nil },
+		"another target, no label": func(c *v1alpha1.BackupConfiguration) {
+			c.Spec.Target.Name, c.Labels = "other", nil
+		},
 	}
 	for name, edit := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -131,7 +134,8 @@ func TestEditedChildIsReverted(t *testing.T) {
 			g.Expect(child.UID).To(Equal(before.UID))
 			g.Eventually(func() []string { return events.Of(batch.Namespace) }, testbed.Patience).Should(
 				ContainElement(Or(
-					Equal("Normal ChildReverted reverted BackupConfiguration shop-web: somebody edited it, edit the batch instead"),
+					Equal("Normal ChildReverted reverted BackupConfiguration shop-web: somebody edited it, edit the "+
+						"batch instead"),
 					Equal("Normal ChildApplied changed BackupConfiguration shop-web"))), "an event reports the revert")
 			g.Expect(child.ResourceVersion).NotTo(Equal(before.ResourceVersion))
 		})
@@ -146,7 +150,8 @@ func TestPolicyChangeTouchesOnlyItsChild(t *testing.T) {
 	g.Expect(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(web), web)).To(Succeed())
 	generation := web.Generation
 
-	bed.Edit(t, batch, func() { batch.Spec.Sessions[0].Targets[1].Addon.Tasks[0].Params = params(`{"exclude":"*.log"}`) })
+	bed.Edit(t, batch,
+		func() { batch.Spec.Sessions[0].Targets[1].Addon.Tasks[0].Params = params(`{"exclude":"*.log"}`) })
 
 	bed.Eventually(t, db, func(g Gomega) {
 		g.Expect(db.Spec.Sessions[0].Addon.Tasks[0].Params).NotTo(BeNil())
@@ -315,8 +320,10 @@ func TestABatchSaysWhatItsTargetsDependOn(t *testing.T) {
 	batch := working(t)
 	found := func(group, kind, namespace, name string, found bool) v1alpha1.ResourceFoundStatus {
 		return v1alpha1.ResourceFoundStatus{
-			TypedObjectReference: v1alpha1.TypedObjectReference{APIGroup: group, Kind: kind, Namespace: namespace, Name: name},
-			Found:                &found,
+			TypedObjectReference: v1alpha1.TypedObjectReference{
+				APIGroup: group, Kind: kind, Namespace: namespace, Name: name,
+			},
+			Found: &found,
 		}
 	}
 	addon := found(v1alpha1.Group, v1alpha1.AddonKind, "", "pvc-addon", true)

@@ -30,7 +30,9 @@ func TestTheRunsOfABatch(t *testing.T) {
 	batch := working(t)
 	bed.Edit(t, batch, func() {
 		batch.Spec.Paused = true
-		batch.Spec.Sessions[0].Scheduler = &v1alpha1.SchedulerSpec{Schedule: "0 * * * *", Type: v1alpha1.SchedulerController}
+		batch.Spec.Sessions[0].Scheduler = &v1alpha1.SchedulerSpec{
+			Schedule: "0 * * * *", Type: v1alpha1.SchedulerController,
+		}
 		batch.Spec.Sessions[0].RetryConfig = &v1alpha1.RetryConfig{MaxRetry: 1}
 	})
 	bed.Eventually(t, batch, func(g Gomega) {
@@ -54,7 +56,9 @@ func TestTheRunsOfABatch(t *testing.T) {
 		g.Expect(runs).To(HaveLen(1))
 		g.Expect(runs[0].Name).To(Equal(slot))
 		g.Expect(runs[0].Spec.Invoker).
-			To(Equal(v1alpha1.TypedLocalObjectReference{APIGroup: v1alpha1.Group, Kind: v1alpha1.BackupBatchKind, Name: "shop"}))
+			To(Equal(v1alpha1.TypedLocalObjectReference{
+				APIGroup: v1alpha1.Group, Kind: v1alpha1.BackupBatchKind, Name: "shop",
+			}))
 		g.Expect(runs[0].Spec.RetryLeft).To(Equal(int32(1)))
 	}, testbed.Patience, testbed.Interval).Should(Succeed(), "the run of the newest slot exists")
 

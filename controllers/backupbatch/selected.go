@@ -28,8 +28,8 @@ func selectedKinds(o client.Object) []string {
 	return out
 }
 
-// selectionChanged lets through an update that changes what a selector finds: the labels, the start of a deletion, or the
-// generation, which covers the volumes of a workload's pods.
+// selectionChanged lets through an update that changes what a selector finds: the labels, the start of a deletion, or
+// the generation, which covers the volumes of a workload's pods.
 var selectionChanged = predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
 	return !maps.Equal(e.ObjectOld.GetLabels(), e.ObjectNew.GetLabels()) ||
 		e.ObjectOld.GetDeletionTimestamp().IsZero() != e.ObjectNew.GetDeletionTimestamp().IsZero() ||

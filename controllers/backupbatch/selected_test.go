@@ -123,7 +123,8 @@ func TestWhatASelectorFindsHasAChild(t *testing.T) {
 
 	bed.Edit(t, front,
 		func() { front.Spec.Template.Spec.Volumes = shopDeployment("", "", "x").Spec.Template.Spec.Volumes })
-	expectFound(t, batch, "front mounts a volume now", "deployment-front", "deployment-web", "persistentvolumeclaim-pages")
+	expectFound(t, batch, "front mounts a volume now", "deployment-front", "deployment-web",
+		"persistentvolumeclaim-pages")
 
 	g.Expect(bed.Client.Delete(t.Context(), web)).To(Succeed())
 	expectFound(t, batch, "what goes", "deployment-front", "persistentvolumeclaim-late", "persistentvolumeclaim-pages")
@@ -152,9 +153,11 @@ func TestASelectorFindsDatabases(t *testing.T) {
 	bed.Create(t, database("orders", shop), database("front", nil), shopClaim(namespace, "orders"))
 	batch := selecting(namespace,
 		func(s *v1alpha1.TargetSelector) { s.Kinds = []v1alpha1.TargetKind{v1alpha1.KindService} })
-	batch.Spec.Sessions[0].Targets[1].Addon = &v1alpha1.AddonInfo{Name: "postgres-addon", Tasks: []v1alpha1.TaskReference{{
-		Name: "logical-backup", Params: &apiextensionsv1.JSON{Raw: []byte(`{"secretName":"login"}`)},
-	}}}
+	batch.Spec.Sessions[0].Targets[1].Addon = &v1alpha1.AddonInfo{
+		Name: "postgres-addon", Tasks: []v1alpha1.TaskReference{{
+			Name: "logical-backup", Params: &apiextensionsv1.JSON{Raw: []byte(`{"secretName":"login"}`)},
+		}},
+	}
 	bed.Create(t, batch)
 	expectFound(t, batch, "the Service with the labels", "service-orders")
 	child := &v1alpha1.BackupConfiguration{ObjectMeta: metav1.ObjectMeta{

@@ -47,15 +47,16 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, opts controller.Options)
 		}); err != nil {
 		return fmt.Errorf("index BackupConfigurations by batch: %w", err)
 	}
-	if err := mgr.GetFieldIndexer().IndexField(ctx, &v1alpha1.BackupBatch{}, indexChild, func(o client.Object) []string {
-		batch := o.(*v1alpha1.BackupBatch)
-		targets := policy.KnownTargets(batch)
-		names := make([]string, len(targets))
-		for i, target := range targets {
-			names[i] = policy.ChildName(batch.Name, target.Name)
-		}
-		return names
-	}); err != nil {
+	if err := mgr.GetFieldIndexer().IndexField(ctx, &v1alpha1.BackupBatch{}, indexChild,
+		func(o client.Object) []string {
+			batch := o.(*v1alpha1.BackupBatch)
+			targets := policy.KnownTargets(batch)
+			names := make([]string, len(targets))
+			for i, target := range targets {
+				names[i] = policy.ChildName(batch.Name, target.Name)
+			}
+			return names
+		}); err != nil {
 		return fmt.Errorf("index BackupBatches by child: %w", err)
 	}
 	if err := mgr.GetFieldIndexer().IndexField(ctx, &v1alpha1.BackupBatch{}, indexSelects, selectedKinds); err != nil {

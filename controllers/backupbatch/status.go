@@ -22,7 +22,8 @@ func markInvalid(batch *v1alpha1.BackupBatch, mistakes []policy.Mistake) {
 	}
 	message := status.Join(messages)
 	batch.Status.Phase = v1alpha1.PhaseInvalid
-	conditions.MarkFalse(batch, v1alpha1.ConditionValidationPassed, v1alpha1.ReasonResourceValidationFailed, "%s", message)
+	conditions.MarkFalse(batch, v1alpha1.ConditionValidationPassed, v1alpha1.ReasonResourceValidationFailed, "%s",
+		message)
 	status.Stalled(batch, mistakes[0].Reason, message)
 }
 
@@ -63,7 +64,8 @@ func emptySelectors(batch *v1alpha1.BackupBatch) string {
 // summarize sets the phase and the conditions of an expanded batch from the state of its targets and sessions. The
 // batch is stalled while something needs a change of policy. missing is what its hooks name that does not exist.
 func summarize(
-	batch *v1alpha1.BackupBatch, sessions []v1alpha1.SessionConfig, conflicts map[string]error, missing []policy.Mistake,
+	batch *v1alpha1.BackupBatch, sessions []v1alpha1.SessionConfig, conflicts map[string]error,
+	missing []policy.Mistake,
 ) {
 	conditions.MarkTrue(batch, v1alpha1.ConditionValidationPassed, v1alpha1.ReasonResourceValidationPassed,
 		"the policy is valid")
@@ -80,13 +82,15 @@ func summarize(
 		case target.Reason == v1alpha1.ReasonNameConflict && target.Phase == v1alpha1.PhaseInvalid:
 			reason, stalled = v1alpha1.ReasonNameConflict, true
 			messages = append(messages,
-				fmt.Sprintf("target %s: BackupConfiguration %s exists and does not belong to this batch: rename the target or "+
-					"delete that BackupConfiguration",
+				fmt.Sprintf(
+					"target %s: BackupConfiguration %s exists and does not belong to this batch: rename the target or "+
+						"delete that BackupConfiguration",
 					target.Name, target.Configuration))
 		case target.Phase == v1alpha1.PhaseInvalid:
 			stalled = true
-			messages = append(messages, fmt.Sprintf("target %s: %s, see BackupConfiguration %s", target.Name, target.Reason,
-				target.Configuration))
+			messages = append(messages,
+				fmt.Sprintf("target %s: %s, see BackupConfiguration %s", target.Name, target.Reason,
+					target.Configuration))
 		case target.Phase != v1alpha1.PhaseReady:
 			messages = append(messages, fmt.Sprintf("target %s: %s", target.Name, target.Reason))
 		}

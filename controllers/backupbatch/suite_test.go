@@ -76,7 +76,8 @@ func addTarget(batch *v1alpha1.BackupBatch, name string) {
 		Name:  name,
 		Addon: &v1alpha1.AddonInfo{Name: "pvc-addon", Tasks: []v1alpha1.TaskReference{{Name: "logical-backup"}}},
 		Repositories: []v1alpha1.RepositoryInfo{{
-			Name: name, Backend: "main", Directory: "/shop/" + name, EncryptionSecret: &v1alpha1.ObjectReference{Name: "enc"},
+			Name: name, Backend: "main", Directory: "/shop/" + name,
+			EncryptionSecret: &v1alpha1.ObjectReference{Name: "enc"},
 		}},
 	})
 }

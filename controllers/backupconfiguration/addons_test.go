@@ -138,7 +138,9 @@ func TestWhatTheAPIServerRefusesWithASentence(t *testing.T) {
 			`jobTemplate: {metadata: {annotations: {backup.cairn.dev/task: x}}}`,
 			"annotations of backup.cairn.dev are reserved for Cairn",
 		},
-		"a probe of the container": {refusedConfiguration, settings("readinessProbe: {}"), "readinessProbe can't be set"},
+		"a probe of the container": {
+			refusedConfiguration, settings("readinessProbe: {}"), "readinessProbe can't be set",
+		},
 		"nice": {
 			refusedConfiguration, settings("nice: {adjustment: 5}"),
 			"nice can't be set: set resources",
@@ -162,8 +164,10 @@ func TestWhatTheAPIServerRefusesWithASentence(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
 			var o unstructured.Unstructured
-			g.Expect(yaml.Unmarshal([]byte(strings.Replace(test.manifest, "REPLACED", test.by, 1)), &o.Object)).To(Succeed())
-			err := bed.Client.Create(t.Context(), &o, client.DryRunAll, client.FieldValidation(metav1.FieldValidationStrict))
+			g.Expect(yaml.Unmarshal([]byte(strings.Replace(test.manifest, "REPLACED", test.by, 1)), &o.Object)).
+				To(Succeed())
+			err := bed.Client.Create(t.Context(), &o, client.DryRunAll,
+				client.FieldValidation(metav1.FieldValidationStrict))
 			g.Expect(err).To(MatchError(ContainSubstring(test.says)))
 		})
 	}
@@ -177,8 +181,10 @@ func TestWhatTheAPIServerRefusesWithASentence(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
 			var o unstructured.Unstructured
-			g.Expect(yaml.Unmarshal([]byte(strings.Replace(refusedConfiguration, "REPLACED", by, 1)), &o.Object)).To(Succeed())
-			g.Expect(bed.Client.Create(t.Context(), &o, client.DryRunAll, client.FieldValidation(metav1.FieldValidationStrict))).
+			g.Expect(yaml.Unmarshal([]byte(strings.Replace(refusedConfiguration, "REPLACED", by, 1)), &o.Object)).
+				To(Succeed())
+			g.Expect(bed.Client.Create(t.Context(), &o, client.DryRunAll,
+				client.FieldValidation(metav1.FieldValidationStrict))).
 				To(Succeed())
 		})
 	}

@@ -53,7 +53,8 @@ func TestTheSmallestPolicyIsEnoughAndStaysWhereItIs(t *testing.T) {
 	bed.Create(t, testbed.Claim(namespace, "uploads"), configuration)
 	bed.ExpectReason(t, configuration, v1alpha1.PhaseNotReady, v1alpha1.ReasonStorageNotFound,
 		"spec.sessions[0].repositories[0].backend: "+
-			"policy names no BackupStorage, and there is no default BackupStorage that the namespace "+namespace+" can use")
+			"policy names no BackupStorage, and there is no default BackupStorage that the namespace "+namespace+
+			" can use")
 
 	backup := bed.Namespace(t, nil)
 	defaultStorage(t, backup, labels)
@@ -82,7 +83,8 @@ func TestTheSmallestPolicyIsEnoughAndStaysWhereItIs(t *testing.T) {
 	g.Expect(repository.Spec).To(Equal(v1alpha1.RepositorySpec{
 		AppRef: *configuration.Spec.Target, Path: directory, Driver: v1alpha1.DriverKopia,
 		StorageRef:       v1alpha1.ObjectReference{Namespace: backup, Name: "s3"},
-		EncryptionSecret: v1alpha1.ObjectReference{Namespace: backup, Name: "enc"}, DeletionPolicy: v1alpha1.DeleteObjects,
+		EncryptionSecret: v1alpha1.ObjectReference{Namespace: backup, Name: "enc"},
+		DeletionPolicy:   v1alpha1.DeleteObjects,
 	}))
 
 	own := defaultStorage(t, namespace, nil)
@@ -211,7 +213,8 @@ func TestTheDefaultRetentionPolicyIsShown(t *testing.T) {
 		t.Helper()
 		bed.Eventually(t, configuration, func(g Gomega) {
 			g.Expect(configuration.Status.Resolved.Backends).To(Equal([]v1alpha1.ResolvedBackend{{
-				Name: "s3", StorageRef: v1alpha1.ObjectReference{Namespace: namespace, Name: "s3"}, RetentionPolicy: want,
+				Name: "s3", StorageRef: v1alpha1.ObjectReference{Namespace: namespace, Name: "s3"},
+				RetentionPolicy: want,
 			}}))
 			if want == nil {
 				g.Expect(configuration.Status.Backends[0].RetentionPolicy).To(BeNil())
@@ -221,7 +224,8 @@ func TestTheDefaultRetentionPolicyIsShown(t *testing.T) {
 					To(Equal(&v1alpha1.RetentionPolicyUse{Ref: *want, Found: &found}))
 			}
 			g.Expect(conditions.IsReady(configuration)).To(BeTrue())
-			g.Expect(conditions.Has(configuration, v1alpha1.ConditionResolvedBackendChanged)).To(BeFalse(), "no data moves")
+			g.Expect(conditions.Has(configuration, v1alpha1.ConditionResolvedBackendChanged)).
+				To(BeFalse(), "no data moves")
 		}, why)
 	}
 	expect(&v1alpha1.ObjectReference{Namespace: backup, Name: "keep"}, "the cluster's default")

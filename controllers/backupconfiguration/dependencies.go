@@ -23,10 +23,12 @@ func (r *Reconciler) noteHooks(ctx context.Context, namespace string, hooks []po
 			return err
 		}
 		findings.dependencies.Add(v1alpha1.TypedObjectReference{
-			APIGroup: v1alpha1.Group, Kind: v1alpha1.HookTemplateKind, Namespace: cmp.Or(h.HookTemplate.Namespace, namespace),
-			Name: h.HookTemplate.Name,
+			APIGroup: v1alpha1.Group, Kind: v1alpha1.HookTemplateKind,
+			Namespace: cmp.Or(h.HookTemplate.Namespace, namespace),
+			Name:      h.HookTemplate.Name,
 		}, refusal == nil || refusal.Reason != v1alpha1.ReasonHookTemplateNotFound)
-		if refusal != nil || template.Spec.Executor == nil || template.Spec.Executor.Type != v1alpha1.HookExecutorFunction {
+		if refusal != nil || template.Spec.Executor == nil ||
+			template.Spec.Executor.Type != v1alpha1.HookExecutorFunction {
 			continue
 		}
 		function, _, err := read.HookFunction(ctx, r.Client, template)

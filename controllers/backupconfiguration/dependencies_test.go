@@ -36,8 +36,10 @@ func expectDependency(
 	t.Helper()
 	bed.Eventually(t, configuration, func(g Gomega) {
 		g.Expect(configuration.Status.Dependencies).To(ContainElement(v1alpha1.ResourceFoundStatus{
-			TypedObjectReference: v1alpha1.TypedObjectReference{APIGroup: group, Kind: kind, Namespace: namespace, Name: name},
-			Found:                &found,
+			TypedObjectReference: v1alpha1.TypedObjectReference{
+				APIGroup: group, Kind: kind, Namespace: namespace, Name: name,
+			},
+			Found: &found,
 		}))
 	}, kind+" "+name)
 }

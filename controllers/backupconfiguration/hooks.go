@@ -19,7 +19,8 @@ func (r *Reconciler) checkHooks(
 ) error {
 	for i := range configuration.Spec.Sessions {
 		session := &configuration.Spec.Sessions[i]
-		builtin := policy.BackupHookValues(configuration.Namespace, v1alpha1.BackupConfigurationKind, configuration.Name,
+		builtin := policy.BackupHookValues(configuration.Namespace, v1alpha1.BackupConfigurationKind,
+			configuration.Name,
 			session.Name, configuration.Spec.Target)
 		hooks := policy.BackupHooks(fmt.Sprintf("spec.sessions[%d]", i), session.Hooks)
 		if err := r.noteHooks(ctx, configuration.Namespace, hooks, findings); err != nil {

@@ -123,7 +123,8 @@ func (r *Reconciler) check(ctx context.Context, configuration *v1alpha1.BackupCo
 	configuration.Status.Resolved = completion.Resolved
 	r.warn(configuration, findings)
 	if len(completion.Changed) > 0 {
-		conditions.MarkTrue(configuration, v1alpha1.ConditionResolvedBackendChanged, v1alpha1.ReasonDefaultsChanged, "%s",
+		conditions.MarkTrue(configuration, v1alpha1.ConditionResolvedBackendChanged,
+			v1alpha1.ReasonDefaultsChanged, "%s",
 			status.Join(completion.Changed)+
 				". To move, name another repository in policy; existing backups stay where they are")
 	} else {

@@ -29,7 +29,9 @@ func TestConfigurationBecomesReady(t *testing.T) {
 	g := NewWithT(t)
 	configuration := working(t)
 
-	repository := &v1alpha1.Repository{ObjectMeta: metav1.ObjectMeta{Namespace: configuration.Namespace, Name: "uploads"}}
+	repository := &v1alpha1.Repository{
+		ObjectMeta: metav1.ObjectMeta{Namespace: configuration.Namespace, Name: "uploads"},
+	}
 	g.Expect(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(repository), repository)).To(Succeed())
 	g.Expect(repository.OwnerReferences).To(BeEmpty(), "data outlives policy")
 	g.Expect(repository.Spec).To(Equal(v1alpha1.RepositorySpec{
@@ -64,8 +66,10 @@ func TestConfigurationBecomesReady(t *testing.T) {
 			Name: "pvc-backup",
 		}, Found: ptr.To(true)},
 		{
-			TypedObjectReference: v1alpha1.TypedObjectReference{Kind: "Secret", Namespace: configuration.Namespace, Name: "enc"},
-			Found:                ptr.To(true),
+			TypedObjectReference: v1alpha1.TypedObjectReference{
+				Kind: "Secret", Namespace: configuration.Namespace, Name: "enc",
+			},
+			Found: ptr.To(true),
 		},
 	}))
 	g.Expect(status.Repositories).To(Equal([]v1alpha1.RepoStatus{{Name: "uploads", Phase: v1alpha1.PhaseReady}}))

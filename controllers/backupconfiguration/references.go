@@ -52,7 +52,8 @@ func (r *Reconciler) checkTarget(
 	}
 	gvk, ok := targetKinds[schema.GroupKind{Group: target.APIGroup, Kind: target.Kind}]
 	if !ok {
-		findings.invalid(v1alpha1.ReasonTargetNotFound, fmt.Sprintf("spec.target: a %s can't be backed up", target.Kind))
+		findings.invalid(v1alpha1.ReasonTargetNotFound,
+			fmt.Sprintf("spec.target: a %s can't be backed up", target.Kind))
 		return nil
 	}
 	object := &metav1.PartialObjectMetadata{}
@@ -82,7 +83,8 @@ func (r *Reconciler) checkBackends(
 			return nil, err
 		}
 		if backend.StorageRef == nil { // Only VolumeSnapshots use this backend.
-			statuses = append(statuses, v1alpha1.BackendStatus{Name: backend.Name, Ready: ptr.To(true), RetentionPolicy: use})
+			statuses = append(statuses,
+				v1alpha1.BackendStatus{Name: backend.Name, Ready: ptr.To(true), RetentionPolicy: use})
 			continue
 		}
 		ref := *backend.StorageRef
@@ -169,7 +171,8 @@ func (r *Reconciler) checkAddons(
 			return err
 		}
 		if len(mistakes) == 0 {
-			builtin := catalog.PlaceholdersOfBackup(configuration.Spec.Target, len(configuration.Spec.Sessions[i].Repositories))
+			builtin := catalog.PlaceholdersOfBackup(configuration.Spec.Target,
+				len(configuration.Spec.Sessions[i].Repositories))
 			mistakes = catalog.FunctionMistakes(field, addon, info, false, builtin,
 				func(name string) *v1alpha1.Function { return functions[name] })
 			mistakes = append(mistakes, catalog.StreamMistakes(field, addon, info, false, configuration.Spec.Target,

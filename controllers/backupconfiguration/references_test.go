@@ -227,7 +227,8 @@ func TestDirectoriesInEachOtherAreRefused(t *testing.T) {
 				bed.ExpectReason(t, second, v1alpha1.PhaseNotReady, test.reason, "")
 				return
 			}
-			bed.ExpectReason(t, second, v1alpha1.PhaseInvalid, test.reason, "Repository "+first.Namespace+"/uploads has th")
+			bed.ExpectReason(t, second, v1alpha1.PhaseInvalid, test.reason,
+				"Repository "+first.Namespace+"/uploads has th")
 			var repositories v1alpha1.RepositoryList
 			g.Expect(bed.Client.List(t.Context(), &repositories, client.InNamespace(namespace))).To(Succeed())
 			g.Expect(repositories.Items).To(BeEmpty(), "the loser's Repository is not created")

@@ -65,7 +65,8 @@ func (r *Reconciler) ensureRepository(
 		case policy.OtherDriver:
 			message = policy.OtherDriverMessage(actual.Name, actual.Spec.Driver, wanted.Spec.Driver)
 		default:
-			message = name + " exists with another target, storage, directory or encryptionSecret, and these never change: " +
+			message = name +
+				" exists with another target, storage, directory or encryptionSecret, and these never change: " +
 				"give the repository another name"
 		}
 		if message != "" {
@@ -84,7 +85,8 @@ func (r *Reconciler) ensureRepository(
 	if elder != nil {
 		status.Reason = v1alpha1.ReasonDirectoryTaken
 		return status, &finding{reason: status.Reason, invalid: true, message: fmt.Sprintf(
-			"the directory %q can't be used: %s, choose another directory", info.Directory, index.Taken(wanted, elder))}, nil
+			"the directory %q can't be used: %s, choose another directory", info.Directory,
+			index.Taken(wanted, elder))}, nil
 	}
 	if actual == nil {
 		if !makes {

@@ -60,7 +60,8 @@ func TestTheManagerStartsTheRunOfASlotOnce(t *testing.T) {
 	}, testbed.Patience, testbed.Interval).Should(Succeed(), "the manager starts the run of the slot")
 	bed.Eventually(t, configuration, func(g Gomega) {
 		g.Expect(configuration.Status.Sessions[0].LastScheduleTime).To(HaveField("Time", BeTemporally("==", now)))
-		g.Expect(configuration.Status.Sessions[0].NextSchedule).To(HaveField("Time", BeTemporally("==", now.Add(time.Hour))))
+		g.Expect(configuration.Status.Sessions[0].NextSchedule).
+			To(HaveField("Time", BeTemporally("==", now.Add(time.Hour))))
 	}, "the status names the slot")
 	var cronJobs batchv1.CronJobList
 	g.Eventually(func(g Gomega) {
@@ -97,7 +98,8 @@ func TestNothingIsStartedWhilePaused(t *testing.T) {
 	bed.Edit(t, configuration, func() { configuration.Spec.Paused = true })
 	bed.Eventually(t, cronJobOf(configuration, "nightly"), func(Gomega) {}, "the CronJob stays")
 	cronJob := cronJobOf(configuration, "nightly")
-	bed.Eventually(t, cronJob, func(g Gomega) { g.Expect(*cronJob.Spec.Suspend).To(BeTrue()) }, "the CronJob is suspended")
+	bed.Eventually(t, cronJob, func(g Gomega) { g.Expect(*cronJob.Spec.Suspend).To(BeTrue()) },
+		"the CronJob is suspended")
 	bed.Eventually(t, configuration, func(g Gomega) {
 		g.Expect(configuration.Status.Sessions[0].NextSchedule).To(BeNil())
 		g.Expect(configuration.Status.Phase).To(Equal(v1alpha1.PhaseReady))
@@ -142,7 +144,9 @@ func TestTheAnnotationStartsARunForEachOfItsValues(t *testing.T) {
 	ask("weekly/1")
 	g.Expect(runsOf(g, t, configuration.Namespace)).To(HaveLen(2))
 	g.Expect(events.Of(configuration.Namespace)).
-		To(ContainElement(HavePrefix("Warning InvalidTrigger the annotation backup.cairn.dev/trigger names no session: set it to one of nightly,")))
+		To(ContainElement(
+			HavePrefix("Warning InvalidTrigger the annotation backup.cairn.dev/trigger names no session: set it to " +
+				"one of nightly,")))
 
 	// The manager was killed before it wrote the handled trigger. It finds the run that it started.
 	ask("nightly/killed")
@@ -157,7 +161,8 @@ func TestTheAnnotationStartsARunForEachOfItsValues(t *testing.T) {
 
 // ended creates a run that ended some hours ago.
 func ended(
-	t testing.TB, configuration *v1alpha1.BackupConfiguration, name string, hours int, phase v1alpha1.BackupSessionPhase,
+	t testing.TB, configuration *v1alpha1.BackupConfiguration, name string, hours int,
+	phase v1alpha1.BackupSessionPhase,
 	finalizers ...string,
 ) {
 	t.Helper()

@@ -181,7 +181,8 @@ var indexes = map[string]func(*v1alpha1.BackupConfiguration) []string{
 					continue // VolumeSnapshots have no directory; for others it is not known yet.
 				}
 				keys = append(keys,
-					index.DirectoryEntries(policy.DirectoryKeys(c.Namespace, storages[repository.Backend], repository.Directory))...)
+					index.DirectoryEntries(policy.DirectoryKeys(c.Namespace, storages[repository.Backend],
+						repository.Directory))...)
 			}
 		}
 		return unique(keys)
@@ -241,7 +242,8 @@ func (r *Reconciler) ofRetentionPolicy(ctx context.Context, o client.Object) []r
 // ofRepository returns a request for each configuration that names the Repository, and for each whose directory the
 // Repository blocks.
 func (r *Reconciler) ofRepository(ctx context.Context, o client.Object) []reconcile.Request {
-	requests := r.requests(ctx, client.InNamespace(o.GetNamespace()), client.MatchingFields{indexRepository: o.GetName()})
+	requests := r.requests(ctx, client.InNamespace(o.GetNamespace()),
+		client.MatchingFields{indexRepository: o.GetName()})
 	for _, query := range index.DirectoryQueries(index.DirectoryKeys(o.(*v1alpha1.Repository))) {
 		for _, request := range r.requests(ctx, client.MatchingFields{indexDirectory: query}) {
 			if !slices.Contains(requests, request) {

@@ -37,7 +37,8 @@ func (r *Reconciler) checkSidecar(
 		if err != nil {
 			return err
 		}
-		for _, m := range catalog.SidecarMistakes(fmt.Sprintf("spec.sessions[%d]", i), *configuration.Spec.Target, session,
+		for _, m := range catalog.SidecarMistakes(fmt.Sprintf("spec.sessions[%d]", i), *configuration.Spec.Target,
+			session,
 			addon, storage) {
 			findings.invalid(m.Reason, m.Field+": "+m.Message)
 		}

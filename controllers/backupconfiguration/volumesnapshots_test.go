@@ -43,11 +43,13 @@ func TestVolumeSnapshotsNeedNothingButASchedule(t *testing.T) {
 	g.Expect(configuration.Status.Backends).To(BeEmpty())
 	g.Expect(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(repository), repository)).To(Succeed())
 	g.Expect(repository.Spec).To(Equal(v1alpha1.RepositorySpec{
-		AppRef: *configuration.Spec.Target, Driver: v1alpha1.DriverVolumeSnapshotter, DeletionPolicy: v1alpha1.DeleteObjects,
+		AppRef: *configuration.Spec.Target, Driver: v1alpha1.DriverVolumeSnapshotter,
+		DeletionPolicy: v1alpha1.DeleteObjects,
 	}))
 
 	bed.EditStatus(t, repository, func() {
-		conditions.MarkTrue(repository, v1alpha1.ConditionVolumeSnapshotsAtRisk, v1alpha1.ReasonVolumeSnapshotClassDeletes,
+		conditions.MarkTrue(repository, v1alpha1.ConditionVolumeSnapshotsAtRisk,
+			v1alpha1.ReasonVolumeSnapshotClassDeletes,
 			"the class deletes")
 	})
 	bed.Eventually(t, configuration, func(g Gomega) {

@@ -73,7 +73,8 @@ func (r *resolution) resolveCopies(
 		if err := r.APIReader.List(ctx, &classes); volumesnapshot.NoKind(err) {
 			return nil, &v1alpha1.ResolvedError{
 				Reason: v1alpha1.ReasonVolumeSnapshotsNotSupported,
-				Message: "the cluster has no kind VolumeSnapshotClass: install the snapshot controller of the CSI project and " +
+				Message: "the cluster has no kind VolumeSnapshotClass: install the snapshot controller of the CSI " +
+					"project and " +
 					"its CRDs, or leave copyMethod out",
 			}, nil
 		} else if err != nil {

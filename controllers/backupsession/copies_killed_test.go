@@ -14,8 +14,10 @@ import (
 func TestKilledWhileCopiesGo(t *testing.T) {
 	t.Parallel()
 	for way, end := range map[string]func(w *world){
-		"a run that is deleted": func(w *world) { w.Expect(w.Client.Delete(w.T.Context(), w.session("run"))).To(Succeed()) },
-		"a deadline":            func(w *world) { w.Clock.SetTime(w.session("run").Status.BackupDeadline.Time) },
+		"a run that is deleted": func(w *world) {
+			w.Expect(w.Client.Delete(w.T.Context(), w.session("run"))).To(Succeed())
+		},
+		"a deadline": func(w *world) { w.Clock.SetTime(w.session("run").Status.BackupDeadline.Time) },
 		"a mover that fails": func(w *world) {
 			w.Outcome = func(*batchv1.Job) sessiontest.Outcome { return sessiontest.Fail(v1alpha1.ReasonUnreadable) }
 			w.Cluster()

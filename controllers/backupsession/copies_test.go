@@ -52,7 +52,8 @@ func copied(t *testing.T, method v1alpha1.CopyMethod, edit ...func(*v1alpha1.Bac
 func (w *world) copies() ([]corev1.PersistentVolumeClaim, []snapshotv1.VolumeSnapshot) {
 	w.T.Helper()
 	var claims corev1.PersistentVolumeClaimList
-	w.Expect(w.Client.List(w.T.Context(), &claims, client.InNamespace(w.Namespace), client.HasLabels{v1alpha1.LabelCopy})).
+	w.Expect(w.Client.List(w.T.Context(), &claims, client.InNamespace(w.Namespace),
+		client.HasLabels{v1alpha1.LabelCopy})).
 		To(Succeed())
 	var snapshots snapshotv1.VolumeSnapshotList
 	w.Expect(w.Client.List(w.T.Context(), &snapshots, client.InNamespace(w.Namespace))).To(Succeed())
@@ -97,7 +98,8 @@ func TestACopyOfAVolumeIsBackedUp(t *testing.T) {
 				claims, made := w.copies()
 				w.Expect(claims).To(HaveLen(1), "both repositories share the copy")
 				w.Expect(made).To(HaveLen(snapshots))
-				w.Expect(claims[0].Spec.AccessModes).To(Equal([]corev1.PersistentVolumeAccessMode{corev1.ReadWriteOnce}))
+				w.Expect(claims[0].Spec.AccessModes).
+					To(Equal([]corev1.PersistentVolumeAccessMode{corev1.ReadWriteOnce}))
 				return sessiontest.Succeed(job)
 			}
 			s := w.settle("run")
@@ -149,7 +151,8 @@ func TestAFreeVolumeIsNoCopy(t *testing.T) {
 			for _, snap := range w.snapshots() {
 				w.Expect(snap.Status.Phase).To(Equal(v1alpha1.SnapshotFailed))
 				w.Expect(snap.Status.Components["pvc"].Error).
-					To(And(ContainSubstring("the copy of PersistentVolumeClaim uploads is not a copy"), ContainSubstring("other data")))
+					To(And(ContainSubstring("the copy of PersistentVolumeClaim uploads is not a copy"),
+						ContainSubstring("other data")))
 			}
 			w.clean()
 		})
@@ -186,7 +189,8 @@ func TestCopiesThatCantBeMade(t *testing.T) {
 			w.Cluster()
 			w.Clock.SetTime(w.Clock.Now().Add(30 * time.Second))
 			w.Reconcile("run")
-			w.Expect(w.session("run").Status.Phase).To(Equal(v1alpha1.BackupSessionRunning), "the driver still has time")
+			w.Expect(w.session("run").Status.Phase).
+				To(Equal(v1alpha1.BackupSessionRunning), "the driver still has time")
 			w.Clock.SetTime(w.Clock.Now().Add(tt.later))
 			s := w.settle("run")
 			w.Expect(s.Status.Reason).To(Equal(tt.reason))

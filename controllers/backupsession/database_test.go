@@ -39,7 +39,8 @@ func TestADatabaseIsBackedUp(t *testing.T) {
 	target := s.Status.Resolved.Targets[0]
 	w.Expect(target.Task.Image).To(Equal(sessiontest.DatabaseImage))
 	w.Expect(target.Task.Database).To(Equal(&v1alpha1.ResolvedDatabase{
-		MoverImage: "mover:test", SecretName: "db-auth", ImagePullSecrets: []corev1.LocalObjectReference{{Name: "registry"}},
+		MoverImage: "mover:test", SecretName: "db-auth",
+		ImagePullSecrets: []corev1.LocalObjectReference{{Name: "registry"}},
 	}))
 	w.Expect(target.Hosts).To(HaveLen(1))
 	w.Expect(target.Hosts[0].Name).To(Equal(workload.HostTarget))
@@ -200,7 +201,8 @@ func TestADatabaseThatIsBeingRestoredIsSkipped(t *testing.T) {
 		Resolved: &v1alpha1.ResolvedRestore{
 			Snapshot: "x", TargetUID: objects[0].GetUID(),
 			Repository: v1alpha1.ResolvedRepository{
-				Name: "db", StorageRef: v1alpha1.ObjectReference{Name: "s"}, EncryptionSecret: v1alpha1.ObjectReference{Name: "e"},
+				Name: "db", StorageRef: v1alpha1.ObjectReference{Name: "s"},
+				EncryptionSecret: v1alpha1.ObjectReference{Name: "e"},
 			},
 		},
 	}
@@ -208,7 +210,8 @@ func TestADatabaseThatIsBeingRestoredIsSkipped(t *testing.T) {
 	w.run(v1alpha1.BackupConfigurationKind, "uploads", "run")
 	s := w.settle("run")
 	w.Expect(s.Status.Targets[0]).
-		To(And(HaveField("Phase", v1alpha1.BackupSessionSkipped), HaveField("Reason", v1alpha1.ReasonRestoreInProgress)))
+		To(And(HaveField("Phase", v1alpha1.BackupSessionSkipped),
+			HaveField("Reason", v1alpha1.ReasonRestoreInProgress)))
 }
 
 // A task that reads the files of its server runs on the server's node, as the user who wrote them, and sees them at the

@@ -47,6 +47,7 @@ func TestAPolicyThatCanNotBeCompletedIsWaitedForAndThenRefused(t *testing.T) {
 	w.Expect(summary(s)).To(Equal([]string{"Failed/StorageNotFound", "uploads: Failed/StorageNotFound"}))
 	w.Expect(s.Status.Targets[0].Message).
 		To(Equal("spec.sessions[0].repositories[0].backend: policy names no BackupStorage, and there is no default " +
-			"BackupStorage that the namespace " + w.Namespace + " can use: name one in spec.backends, or set spec.default: true on one"))
+			"BackupStorage that the namespace " + w.Namespace +
+			" can use: name one in spec.backends, or set spec.default: true on one"))
 	w.Expect(w.Jobs()).To(BeEmpty())
 }

@@ -78,7 +78,8 @@ func TestWhatGoesWrongWithAJob(t *testing.T) {
 	}{
 		"the Job is deleted": {reason: v1alpha1.ReasonJobVanished, jobs: 1, wrong: func(b trouble) {
 			b.Reconcile("run")
-			b.Expect(b.Client.Delete(b.T.Context(), b.job, client.PropagationPolicy(metav1.DeletePropagationBackground))).
+			b.Expect(b.Client.Delete(b.T.Context(), b.job,
+				client.PropagationPolicy(metav1.DeletePropagationBackground))).
 				To(Succeed())
 		}},
 		"its pod is deleted": {
@@ -101,10 +102,14 @@ func TestWhatGoesWrongWithAJob(t *testing.T) {
 			reason: v1alpha1.ReasonImagePullFailed, message: "image mover:test cannot be pulled",
 			after: 3 * time.Minute, jobs: 1, wrong: func(b trouble) {
 				b.pod(func(p *corev1.Pod) {
-					p.Status.Conditions = []corev1.PodCondition{waits(corev1.PodScheduled, corev1.ConditionTrue, b.Clock.Now())}
+					p.Status.Conditions = []corev1.PodCondition{
+						waits(corev1.PodScheduled, corev1.ConditionTrue, b.Clock.Now()),
+					}
 					p.Status.ContainerStatuses = []corev1.ContainerStatus{{
 						Name: task.Container, Image: "mover:test",
-						State: corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "ImagePullBackOff"}},
+						State: corev1.ContainerState{
+							Waiting: &corev1.ContainerStateWaiting{Reason: "ImagePullBackOff"},
+						},
 					}}
 				})
 			},
@@ -114,7 +119,9 @@ func TestWhatGoesWrongWithAJob(t *testing.T) {
 			jobs: 2, wrong: func(b trouble) {
 				b.pod(func(p *corev1.Pod) {
 					p.Status.Phase = corev1.PodRunning
-					p.Status.Conditions = []corev1.PodCondition{waits(corev1.PodReady, corev1.ConditionUnknown, b.Clock.Now())}
+					p.Status.Conditions = []corev1.PodCondition{
+						waits(corev1.PodReady, corev1.ConditionUnknown, b.Clock.Now()),
+					}
 				})
 			},
 		},
@@ -190,7 +197,8 @@ func TestWhatGoesWrongWithAJob(t *testing.T) {
 					if job := &jobs[i]; job.DeletionTimestamp != nil {
 						before := job.DeepCopy() // its pods are gone
 						job.Finalizers = nil
-						w.Expect(client.IgnoreNotFound(w.Client.Patch(t.Context(), job, client.MergeFrom(before)))).To(Succeed())
+						w.Expect(client.IgnoreNotFound(w.Client.Patch(t.Context(), job, client.MergeFrom(before)))).
+							To(Succeed())
 					} else if !happened[job.Name] {
 						happened[job.Name], wrong = true, true
 						test.wrong(trouble{w, job})

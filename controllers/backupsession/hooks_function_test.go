@@ -70,9 +70,11 @@ func (w *world) functionHook(name string, args ...string) {
 		ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: name},
 		Spec: v1alpha1.HookTemplateSpec{
 			Params: []v1alpha1.Parameter{{Name: "mode", Default: "soft"}},
-			Executor: &v1alpha1.HookExecutor{Type: v1alpha1.HookExecutorFunction, Function: &v1alpha1.HookFunctionExecutor{
-				Name: function.Name, Env: []corev1.EnvVar{{Name: "MODE", Value: "${mode}"}},
-			}},
+			Executor: &v1alpha1.HookExecutor{
+				Type: v1alpha1.HookExecutorFunction, Function: &v1alpha1.HookFunctionExecutor{
+					Name: function.Name, Env: []corev1.EnvVar{{Name: "MODE", Value: "${mode}"}},
+				},
+			},
 		},
 	})
 }
@@ -145,7 +147,9 @@ func TestAFunctionThatFailsIsTriedAgain(t *testing.T) {
 		},
 		"it reports that a mover succeeded": {
 			freeze: func(*world, *batchv1.Job) sessiontest.Outcome {
-				return sessiontest.Outcome{Function: &sessiontest.FunctionEnd{Code: 3, Log: `{"version":1,"outcome":"Succeeded"}`}}
+				return sessiontest.Outcome{
+					Function: &sessiontest.FunctionEnd{Code: 3, Log: `{"version":1,"outcome":"Succeeded"}`},
+				}
 			},
 			reason: v1alpha1.ReasonJobFailed, message: "exit code 3", stderr: `{"version":1,"outcome":"Succeeded"}`,
 		},

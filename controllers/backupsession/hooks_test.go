@@ -80,7 +80,8 @@ func TestFreezeAndThawWithTheManagerKilled(t *testing.T) {
 	w.Expect(s.Status.Hooks.PostHooks).
 		To(ConsistOf(And(HaveField("Name", "thaw"), HaveField("Phase", v1alpha1.HookSucceeded))))
 	w.Expect(s.Status.Conditions).To(ContainElements(
-		And(HaveField("Type", "PreBackupHooksExecutionSucceeded"), HaveField("Reason", "SuccessfullyExecutedPreBackupHooks")),
+		And(HaveField("Type", "PreBackupHooksExecutionSucceeded"),
+			HaveField("Reason", "SuccessfullyExecutedPreBackupHooks")),
 		And(HaveField("Type", "PostBackupHooksExecutionSucceeded"),
 			HaveField("Reason", "SuccessfullyExecutedPostBackupHooks"))))
 	writes := undisturbed.Count()
@@ -93,7 +94,8 @@ func TestFreezeAndThawWithTheManagerKilled(t *testing.T) {
 			w.Expect(killer.Dead()).To(BeTrue(), "the manager was killed")
 			w.Expect(summary(s)).To(Equal([]string{"Succeeded/Succeeded", "uploads: Succeeded/Succeeded"}))
 			// An attempt that was under way when the manager died is repeated.
-			w.Expect(slices.Compact(l.Heard())).To(Equal([]string{"freeze uploads Running", "backup", "thaw uploads Succeeded"}))
+			w.Expect(slices.Compact(l.Heard())).
+				To(Equal([]string{"freeze uploads Running", "backup", "thaw uploads Succeeded"}))
 			w.Expect(w.Jobs()).To(HaveLen(1))
 		})
 	}
@@ -221,7 +223,9 @@ func TestHooksThatCannotRunAreRefusedBeforeTheStart(t *testing.T) {
 		reason string
 		says   string
 	}{
-		"no template": {sessiontest.UseTemplate("none"), v1alpha1.ReasonHookTemplateNotFound, "there is no HookTemplate"},
+		"no template": {
+			sessiontest.UseTemplate("none"), v1alpha1.ReasonHookTemplateNotFound, "there is no HookTemplate",
+		},
 		"a parameter too many": {
 			sessiontest.UseTemplate("freeze",
 				func(h *v1alpha1.HookInfo) {
@@ -233,14 +237,16 @@ func TestHooksThatCannotRunAreRefusedBeforeTheStart(t *testing.T) {
 		},
 		"a template of another namespace": {
 			sessiontest.UseTemplate("theirs",
-				func(h *v1alpha1.HookInfo) { h.HookTemplate.Namespace = "default" }), v1alpha1.ReasonHookTemplateNotAllowed,
+				func(h *v1alpha1.HookInfo) { h.HookTemplate.Namespace = "default" }),
+			v1alpha1.ReasonHookTemplateNotAllowed,
 			"the usagePolicy of HookTemplate default/theirs does not allow the namespace",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)
 			l := sessiontest.Listen(t)
-			if err := w.Client.Create(t.Context(), l.Template("default", "theirs", "")); !apierrors.IsAlreadyExists(err) {
+			if err := w.Client.Create(t.Context(),
+				l.Template("default", "theirs", "")); !apierrors.IsAlreadyExists(err) {
 				w.Expect(err).NotTo(HaveOccurred())
 			}
 			w.frozenDuring(l, func(h *v1alpha1.BackupHooks) { h.PreBackup = []v1alpha1.HookInfo{tt.hook} })
@@ -308,7 +314,8 @@ func TestAManagerRunsHooks(t *testing.T) {
 		return summary(w.session("run"))[0]
 	}).WithTimeout(time.Minute).Should(Equal("Succeeded/Succeeded"), "hooks and mover ended")
 	w.Expect(l.Heard()).To(Equal([]string{
-		"freeze uploads Running", "freeze uploads Running", "freeze uploads Running", "backup", "thaw uploads Succeeded",
+		"freeze uploads Running", "freeze uploads Running", "freeze uploads Running", "backup",
+		"thaw uploads Succeeded",
 	}))
 	w.Expect(w.session("run").Status.Hooks.PreHooks[0].Attempts).To(Equal(int32(3)))
 	for _, e := range w.eventMessages() {

@@ -171,8 +171,9 @@ func restoreInto(restores []v1alpha1.RestoreSession, h *v1alpha1.ResolvedHost) *
 		}
 		if restore := restore.RestoreInto(restores, v.ClaimName, ""); restore != nil {
 			return &v1alpha1.ResolvedError{
-				Reason:  v1alpha1.ReasonRestoreInProgress,
-				Message: fmt.Sprintf("RestoreSession %s writes into PersistentVolumeClaim %s", restore.Name, v.ClaimName),
+				Reason: v1alpha1.ReasonRestoreInProgress,
+				Message: fmt.Sprintf("RestoreSession %s writes into PersistentVolumeClaim %s", restore.Name,
+					v.ClaimName),
 			}
 		}
 	}

@@ -73,12 +73,14 @@ func (r *Reconciler) job(
 	if backup.IsVolumeSnapshots(m.Target) {
 		return r.volumeSnapshotJob(ctx, s, snap, m)
 	}
-	means, err := movers.ProvideAccess(ctx, r.Client, s, *m.Repository, policy.JobName("backup", s.Name, m.Repository.Name))
+	means, err := movers.ProvideAccess(ctx, r.Client, s, *m.Repository,
+		policy.JobName("backup", s.Name, m.Repository.Name))
 	if err != nil {
 		return nil, err
 	}
 	job, err := moverjob.BackupJob(moverjob.BackupJobInput{
-		Session: s, Snapshot: snap, Target: *m.Target, Host: *m.Host, Repository: *m.Repository, Storage: &means.Storage,
+		Session: s, Snapshot: snap, Target: *m.Target, Host: *m.Host, Repository: *m.Repository,
+		Storage:     &means.Storage,
 		Credentials: means.Credentials, Timeout: movers.Timeout(backup.DeadlineOf(s, m.Target.Name), r.Clock.Now()),
 		Privileged: means.Privileged, ClusterUID: r.ClusterUID,
 	})

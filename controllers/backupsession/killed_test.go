@@ -38,7 +38,8 @@ func TestKilledAtAnyWrite(t *testing.T) {
 		e.summary = summary(s)
 		e.jobs = names(w.Jobs(), func(j *batchv1.Job) string { return j.Name })
 		e.snapshots = names(w.snapshots(), func(s *v1alpha1.Snapshot) string { return s.Name })
-		e.phases = names(w.snapshots(), func(s *v1alpha1.Snapshot) string { return s.Name + "=" + string(s.Status.Phase) })
+		e.phases = names(w.snapshots(),
+			func(s *v1alpha1.Snapshot) string { return s.Name + "=" + string(s.Status.Phase) })
 		return e
 	}
 	start := func(t *testing.T, killer *sessiontest.Killer) *world {

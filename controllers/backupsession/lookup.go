@@ -53,8 +53,9 @@ func (r *Reconciler) lookUp(ctx context.Context, s *v1alpha1.BackupSession) (*ba
 	}
 	start.Policy = v1alpha1.ResolvedPolicy{Generation: invoker.GetGeneration(), Digest: digest}
 	if config.Scheduler != nil {
-		times, err := schedule.New(config.Scheduler, schedule.Identity(s.Spec.Invoker.Kind, s.Namespace, s.Spec.Invoker.Name,
-			s.Spec.Session))
+		times, err := schedule.New(config.Scheduler,
+			schedule.Identity(s.Spec.Invoker.Kind, s.Namespace, s.Spec.Invoker.Name,
+				s.Spec.Session))
 		if err == nil {
 			start.Schedule = times.Line()
 		}

@@ -57,7 +57,8 @@ func TestChildrenOfABatch(t *testing.T) {
 		w.Expect(w.session("run").Status.Reason).To(Equal(v1alpha1.ReasonChildrenNotReady))
 		w.Clock.SetTime(w.Clock.Now().Add(run.WaitForChild))
 		w.Expect(summary(w.settle("run"))).To(Equal([]string{
-			"Failed/TargetsFailed", "web: Succeeded/Succeeded", "uploads: Succeeded/Succeeded", "db: Failed/ChildrenNotReady",
+			"Failed/TargetsFailed", "web: Succeeded/Succeeded", "uploads: Succeeded/Succeeded",
+			"db: Failed/ChildrenNotReady",
 		}))
 	})
 	t.Run("one that belongs to somebody else is not used", func(t *testing.T) {

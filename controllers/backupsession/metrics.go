@@ -13,10 +13,12 @@ func NewMetrics(registry prometheus.Registerer) *Metrics {
 	m := &Metrics{
 		found: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "cairn_copy_leftovers",
-			Help: "Temporary volumes of ended BackupSessions that the last sweep found, including those that are being deleted.",
+			Help: "Temporary volumes of ended BackupSessions that the last sweep found, including those that are " +
+				"being deleted.",
 		}),
 		removed: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "cairn_copy_leftovers_removed_total", Help: "Temporary volumes of ended BackupSessions that sweeps removed.",
+			Name: "cairn_copy_leftovers_removed_total",
+			Help: "Temporary volumes of ended BackupSessions that sweeps removed.",
 		}),
 	}
 	registry.MustRegister(m.found, m.removed)

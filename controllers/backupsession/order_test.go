@@ -56,7 +56,8 @@ func (w *world) hooksAround(l *sessiontest.Listener) func(*v1alpha1.BackupBatch)
 		l.Template(w.Namespace, "post", "{{.Status.Phase}}"))
 	return func(b *v1alpha1.BackupBatch) {
 		b.Spec.Sessions[0].Hooks = &v1alpha1.BackupHooks{
-			PreBackup: []v1alpha1.HookInfo{sessiontest.UseTemplate("pre")}, PostBackup: []v1alpha1.HookInfo{sessiontest.UseTemplate("post")},
+			PreBackup:  []v1alpha1.HookInfo{sessiontest.UseTemplate("pre")},
+			PostBackup: []v1alpha1.HookInfo{sessiontest.UseTemplate("post")},
 		}
 	}
 }
@@ -93,14 +94,16 @@ func TestKilledAtAnyWriteOfASequentialBatch(t *testing.T) {
 	ended := func(w *world, l *sessiontest.Listener) end {
 		return end{
 			summary: summary(w.drive("run")), jobs: names(w.Jobs(), func(j *batchv1.Job) string { return j.Name }),
-			snapshots: names(w.snapshots(), func(s *v1alpha1.Snapshot) string { return s.Name + "=" + string(s.Status.Phase) }),
-			heard:     heardOnce(l),
+			snapshots: names(w.snapshots(),
+				func(s *v1alpha1.Snapshot) string { return s.Name + "=" + string(s.Status.Phase) }),
+			heard: heardOnce(l),
 		}
 	}
 	undisturbed := &sessiontest.Killer{}
 	w, l := start(t, undisturbed)
 	want := ended(w, l)
-	w.Expect(want.summary).To(Equal([]string{"Failed/TargetsFailed", "web: Succeeded/Succeeded", "uploads: Failed/Empty"}))
+	w.Expect(want.summary).
+		To(Equal([]string{"Failed/TargetsFailed", "web: Succeeded/Succeeded", "uploads: Failed/Empty"}))
 	w.Expect(want.heard).To(Equal([]string{
 		"pre Running", "freeze-web web Running", "backup data", "thaw-web web Succeeded",
 		"freeze-uploads uploads Running", "backup pvc", "thaw-uploads uploads Failed", "post Failed",
@@ -212,7 +215,8 @@ func TestHooksOfATargetKeepOtherRunsWaiting(t *testing.T) {
 	w.drive("run")
 	w.drive("alone")
 	w.Expect(strings.Join(heardOnce(l), ", ")).To(Equal(
-		"freeze-web web Running, thaw-web web Succeeded, freeze-web web Running, thaw-web web Succeeded"), "a run of the target alone has its hooks, too")
+		"freeze-web web Running, thaw-web web Succeeded, freeze-web web Running, thaw-web web Succeeded"),
+		"a run of the target alone has its hooks, too")
 }
 
 // A run of several targets is deleted while one target is thawed, one works and one waits. Wherever the manager is

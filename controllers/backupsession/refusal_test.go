@@ -20,7 +20,9 @@ func TestARunThatCannotStart(t *testing.T) {
 	}
 	deadline := func(seconds *int64) func(*v1alpha1.BackupConfiguration) {
 		return func(c *v1alpha1.BackupConfiguration) {
-			c.Spec.Sessions[0].Scheduler = &v1alpha1.SchedulerSpec{Schedule: "0 * * * *", StartingDeadlineSeconds: seconds}
+			c.Spec.Sessions[0].Scheduler = &v1alpha1.SchedulerSpec{
+				Schedule: "0 * * * *", StartingDeadlineSeconds: seconds,
+			}
 		}
 	}
 	now := time.Now()
@@ -83,7 +85,8 @@ func TestARunThatCannotStart(t *testing.T) {
 		"it belongs to a namesake of its invoker": {
 			run: func(s *v1alpha1.BackupSession) {
 				s.OwnerReferences = []metav1.OwnerReference{{
-					APIVersion: "core.example.com/v1", Kind: v1alpha1.BackupConfigurationKind, Name: "uploads", UID: "x",
+					APIVersion: "core.example.com/v1", Kind: v1alpha1.BackupConfigurationKind, Name: "uploads",
+					UID:        "x",
 					Controller: new(true),
 				}}
 			},
@@ -215,14 +218,17 @@ func (w *world) restoreBatchOf(claim string) {
 	batch := &v1alpha1.RestoreBatch{
 		ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: "back"},
 		Spec: v1alpha1.RestoreBatchSpec{
-			DataSource: v1alpha1.RestoreBatchDataSource{BackupBatch: "shop", BackupSession: v1alpha1.LatestBackupSession},
-			Targets:    []v1alpha1.RestoreBatchTarget{{Name: claim}},
+			DataSource: v1alpha1.RestoreBatchDataSource{
+				BackupBatch: "shop", BackupSession: v1alpha1.LatestBackupSession,
+			},
+			Targets: []v1alpha1.RestoreBatchTarget{{Name: claim}},
 		},
 		Status: v1alpha1.RestoreBatchStatus{
 			Phase: v1alpha1.RestoreSessionRunning,
 			Resolved: &v1alpha1.ResolvedRestoreBatch{Targets: []v1alpha1.ResolvedRestoreTarget{{
-				Name: claim, RestoreSession: "back-" + claim, Repository: "shop-" + claim, Snapshot: "s", RestorePoint: "run",
-				Target: &v1alpha1.TypedObjectReference{Kind: v1alpha1.KindPersistentVolumeClaim, Name: claim},
+				Name: claim, RestoreSession: "back-" + claim, Repository: "shop-" + claim, Snapshot: "s",
+				RestorePoint: "run",
+				Target:       &v1alpha1.TypedObjectReference{Kind: v1alpha1.KindPersistentVolumeClaim, Name: claim},
 			}}},
 		},
 	}

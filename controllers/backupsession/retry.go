@@ -73,7 +73,8 @@ func (r *Reconciler) retry(ctx context.Context, s *v1alpha1.BackupSession) (time
 // successor creates or finds the run that retries the failed targets of s, and returns its name.
 func (r *Reconciler) successor(ctx context.Context, s *v1alpha1.BackupSession) (string, error) {
 	for _, name := range []string{
-		policy.RetryName(s.Name), policy.TriggeredSessionName(s.Spec.Invoker.Name, s.Spec.Session, "retry", string(s.UID)),
+		policy.RetryName(s.Name),
+		policy.TriggeredSessionName(s.Spec.Invoker.Name, s.Spec.Session, "retry", string(s.UID)),
 	} {
 		next := &v1alpha1.BackupSession{
 			ObjectMeta: metav1.ObjectMeta{Namespace: s.Namespace, Name: name, Labels: map[string]string{
@@ -90,7 +91,8 @@ func (r *Reconciler) successor(ctx context.Context, s *v1alpha1.BackupSession) (
 		err := r.Create(ctx, next, client.FieldOwner(r.FieldManager))
 		if apierrors.IsAlreadyExists(err) {
 			found := &v1alpha1.BackupSession{}
-			if err = r.APIReader.Get(ctx, client.ObjectKeyFromObject(next), found); err == nil && found.Spec.RetryOf != s.Name {
+			if err = r.APIReader.Get(ctx, client.ObjectKeyFromObject(next), found); err == nil &&
+				found.Spec.RetryOf != s.Name {
 				continue
 			}
 		}

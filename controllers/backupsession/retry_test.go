@@ -92,7 +92,8 @@ func TestARunIsTriedAgain(t *testing.T) {
 	var point v1alpha1.SnapshotList
 	w.Expect(w.Client.List(t.Context(), &point, client.InNamespace(w.Namespace),
 		client.MatchingLabels{v1alpha1.LabelRestorePoint: "run"})).To(Succeed())
-	w.Expect(point.Items).To(HaveLen(5), "the three Snapshots of the run and those of its retries are one restore point")
+	w.Expect(point.Items).To(HaveLen(5),
+		"the three Snapshots of the run and those of its retries are one restore point")
 	w.Expect(third.Status.Snapshots).To(ConsistOf(HaveField("Name", "shop-uploads-run-r2")))
 	w.Expect(w.Told()).To(ContainElements("Retried"))
 	for name, killer := range sessiontest.KillPoints(undisturbed.Count()) {

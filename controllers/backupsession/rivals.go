@@ -69,7 +69,8 @@ func (r *Reconciler) rivals(
 	for i := range list.Items {
 		o := &list.Items[i]
 		if o.UID != s.UID && o.Spec.Session == s.Spec.Session && !o.Status.Phase.Terminal() &&
-			!v1alpha1.HasRecordAnnotation(o.Annotations) && invokers[[2]string{o.Spec.Invoker.Kind, o.Spec.Invoker.Name}] {
+			!v1alpha1.HasRecordAnnotation(o.Annotations) &&
+			invokers[[2]string{o.Spec.Invoker.Kind, o.Spec.Invoker.Name}] {
 			out = append(out, o)
 		}
 	}

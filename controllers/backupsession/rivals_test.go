@@ -31,7 +31,8 @@ func TestForbidSkipsTheLaterRun(t *testing.T) {
 	w.Reconcile("second")
 	w.Expect(summary(w.session("second"))).To(Equal([]string{"Skipped/ConcurrencyForbidden"}))
 	w.Expect(w.session("second").Status.Conditions).
-		To(ContainElement(HaveField("Message", ContainSubstring("BackupSession first of the same session has not ended"))))
+		To(ContainElement(HaveField("Message",
+			ContainSubstring("BackupSession first of the same session has not ended"))))
 	w.Expect(w.Jobs()).To(HaveLen(1))
 
 	w.Outcome = sessiontest.Succeed
@@ -89,7 +90,8 @@ func TestReplaceEndsTheEarlierRun(t *testing.T) {
 		w.run(v1alpha1.BackupConfigurationKind, "uploads", "first")
 		w.Reconcile("first")
 		w.Cluster()
-		w.run(v1alpha1.BackupConfigurationKind, "uploads", "second", func(s *v1alpha1.BackupSession) { s.Spec.RetryLeft = 1 })
+		w.run(v1alpha1.BackupConfigurationKind, "uploads", "second",
+			func(s *v1alpha1.BackupSession) { s.Spec.RetryLeft = 1 })
 		return w
 	}
 	// both lets the two runs go on in turns until both have ended.

@@ -27,8 +27,9 @@ func (w *world) selecting(claims ...string) *v1alpha1.BackupBatch {
 		LabelSelector: &metav1.LabelSelector{MatchLabels: map[string]string{"app": "shop"}},
 	}}}
 	b.Spec.Sessions = []v1alpha1.BackupBatchSession{{
-		SessionConfig: v1alpha1.SessionConfig{Name: "nightly"}, Repositories: []v1alpha1.RepositoryInfo{repository("shop")},
-		Targets: []v1alpha1.BatchSessionTarget{{Name: "all"}},
+		SessionConfig: v1alpha1.SessionConfig{Name: "nightly"},
+		Repositories:  []v1alpha1.RepositoryInfo{repository("shop")},
+		Targets:       []v1alpha1.BatchSessionTarget{{Name: "all"}},
 	}}
 	b.Status.ObservedGeneration = 1
 	var candidates []policy.Candidate
@@ -116,7 +117,8 @@ func TestARunOfAsManyTargetsAsThereMayBeFits(t *testing.T) {
 		t, st, sn := *resolved.DeepCopy(), status, *snapshot.DeepCopy()
 		t.Name, t.AppRef.Name, t.Configuration = name, name, name
 		t.Hosts[0].Volumes[0].ClaimName = name
-		t.Repositories[0].Name, t.Repositories[0].Directory, t.Repositories[0].Snapshot = name, "shop/"+name, name+"-"+s.Name
+		t.Repositories[0].Name, t.Repositories[0].Directory, t.Repositories[0].Snapshot = name, "shop/"+name,
+			name+"-"+s.Name
 		st.Name, st.AppRef.Name, st.Configuration, st.Message = name, name, name,
 			strings.Repeat("m", 256<<10/v1alpha1.MaxSessionTargets)
 		sn.Name, sn.Repository, sn.AppRef.Name = name+"-"+s.Name, name, name

@@ -31,7 +31,8 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, opts controller.Options)
 		Watches(&corev1.Pod{}, oneshot.EnqueueByLabel(v1alpha1.LabelBackupSession)).
 		Watches(&v1alpha1.Snapshot{}, oneshot.EnqueueByLabel(v1alpha1.LabelBackupSession),
 			builder.WithPredicates(oneshot.IgnoreRecords())).
-		Watches(&v1alpha1.BackupSession{}, handler.EnqueueRequestsFromMapFunc(r.pending), builder.WithPredicates(ended)).
+		Watches(&v1alpha1.BackupSession{}, handler.EnqueueRequestsFromMapFunc(r.pending),
+			builder.WithPredicates(ended)).
 		Watches(&v1alpha1.Repository{}, handler.EnqueueRequestsFromMapFunc(r.pending)).
 		Watches(&v1alpha1.BackupConfiguration{}, handler.EnqueueRequestsFromMapFunc(r.pending)).
 		WatchesRawSource(source.Channel(r.Hooks.Ended(), &handler.EnqueueRequestForObject{})).

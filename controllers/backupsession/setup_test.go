@@ -23,11 +23,13 @@ func TestAManagerRunsABatch(t *testing.T) {
 
 	w.run(v1alpha1.BackupBatchKind, "shop", "run")
 	phase := func() string { return summary(w.session("run"))[0] }
-	w.Eventually(phase).WithTimeout(time.Minute).Should(Equal("Pending/RepositoryNotReady"), "a repository is not ready")
+	w.Eventually(phase).WithTimeout(time.Minute).
+		Should(Equal("Pending/RepositoryNotReady"), "a repository is not ready")
 	bed.EditStatus(t, repo, func() { repo.Status.Phase = v1alpha1.PhaseReady })
 	w.Eventually(phase).WithTimeout(9*time.Second).ShouldNot(HavePrefix("Pending/"),
 		"the ready repository wakes the run before its own requeue after ten seconds")
-	w.Eventually(func() int { return len(w.Jobs()) }).WithTimeout(time.Minute).Should(Equal(4), "the run creates its Jobs")
+	w.Eventually(func() int { return len(w.Jobs()) }).WithTimeout(time.Minute).
+		Should(Equal(4), "the run creates its Jobs")
 
 	// A mover reports progress while the controller writes, too.
 	snap := w.snapshot("shop-uploads-run")
@@ -58,7 +60,8 @@ func (w *world) apply(snap *v1alpha1.Snapshot, bytes int) {
 	w.T.Helper()
 	patch := client.RawPatch(types.ApplyPatchType,
 		[]byte(`{"apiVersion":"backup.cairn.dev/v1alpha1","kind":"Snapshot","metadata":{"name":"`+snap.Name+
-			`"},"status":{"components":{"pvc":{"phase":"Running","progress":{"bytesDone":`+string(rune('1'+bytes%9))+`}}}}}`))
+			`"},"status":{"components":{"pvc":{"phase":"Running","progress":{"bytesDone":`+string(rune('1'+bytes%9))+
+			`}}}}}`))
 	object := snap.DeepCopy()
 	w.Expect(w.Client.Status().Patch(w.T.Context(), object, patch, client.FieldOwner("cairn-mover"),
 		client.ForceOwnership)).To(Succeed())

@@ -209,7 +209,8 @@ func (r *Reconciler) assign(
 		return err
 	}
 	t := moverjob.BackupTask(moverjob.BackupJobInput{
-		Session: in.Session, Snapshot: snap, Target: *m.Target, Host: *m.Host, Repository: *m.Repository, Storage: &storage,
+		Session: in.Session, Snapshot: snap, Target: *m.Target, Host: *m.Host, Repository: *m.Repository,
+		Storage:    &storage,
 		ClusterUID: r.ClusterUID,
 	})
 	a := sidecar.Assignment{

@@ -53,8 +53,10 @@ func newSidecarWorld(t *testing.T) *sidecarWorld {
 			Spec: v1alpha1.BackupConfigurationSpec{
 				Target: &db, Backends: []v1alpha1.BackendReference{w.backend()},
 				Sessions: []v1alpha1.BackupConfigurationSession{{
-					SessionConfig: v1alpha1.SessionConfig{Name: "nightly", BackupTimeout: &metav1.Duration{Duration: time.Hour}},
-					Addon:         addon("workload-addon"), Executor: v1alpha1.ExecutorSidecar,
+					SessionConfig: v1alpha1.SessionConfig{
+						Name: "nightly", BackupTimeout: &metav1.Duration{Duration: time.Hour},
+					},
+					Addon: addon("workload-addon"), Executor: v1alpha1.ExecutorSidecar,
 					Repositories: []v1alpha1.RepositoryInfo{repository("db")},
 				}},
 			},
@@ -72,8 +74,10 @@ func (w *sidecarWorld) pod(name, node string, edit ...func(*corev1.Pod)) {
 	always := corev1.ContainerRestartPolicyAlways
 	p.Spec.InitContainers = []corev1.Container{{
 		Name: sidecar.Container, Image: "mover", RestartPolicy: &always,
-		Args:         []string{sidecar.Subcommand, "--id", sidecarID},
-		VolumeMounts: []corev1.VolumeMount{{Name: "data", MountPath: path.Join(sidecar.VolumesDir, "data"), ReadOnly: true}},
+		Args: []string{sidecar.Subcommand, "--id", sidecarID},
+		VolumeMounts: []corev1.VolumeMount{
+			{Name: "data", MountPath: path.Join(sidecar.VolumesDir, "data"), ReadOnly: true},
+		},
 	}}
 	p.Status.InitContainerStatuses = []corev1.ContainerStatus{{
 		Name:  sidecar.Container,
@@ -100,7 +104,8 @@ func (w *sidecarWorld) killed(pod string, times int32) {
 
 func (w *sidecarWorld) removePod(name string) {
 	w.T.Helper()
-	w.Expect(w.Client.Delete(w.T.Context(), &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: name}},
+	w.Expect(w.Client.Delete(w.T.Context(),
+		&corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: name}},
 		client.GracePeriodSeconds(0))).To(Succeed())
 }
 
@@ -117,7 +122,8 @@ func (w *sidecarWorld) sidecars() {
 		before := s.DeepCopy()
 		for _, a := range work.Assignments {
 			var p corev1.Pod
-			if a.Pod == "" || w.Client.Get(w.T.Context(), client.ObjectKey{Namespace: w.Namespace, Name: a.Pod}, &p) != nil ||
+			if a.Pod == "" ||
+				w.Client.Get(w.T.Context(), client.ObjectKey{Namespace: w.Namespace, Name: a.Pod}, &p) != nil ||
 				p.UID != a.PodUID {
 				continue
 			}
@@ -140,7 +146,9 @@ func (w *sidecarWorld) work(s *v1alpha1.Snapshot, a sidecar.Assignment) {
 			s.Status.Components = map[string]v1alpha1.Component{}
 		}
 		if a.Stop {
-			s.Status.Components[c.Name] = v1alpha1.Component{Phase: v1alpha1.SnapshotFailed, Reason: v1alpha1.ReasonCancelled}
+			s.Status.Components[c.Name] = v1alpha1.Component{
+				Phase: v1alpha1.SnapshotFailed, Reason: v1alpha1.ReasonCancelled,
+			}
 		} else if done := w.does(a.Pod, c); done != nil {
 			s.Status.Components[c.Name] = *done
 		}
@@ -153,7 +161,8 @@ func (w *sidecarWorld) settleSidecars() *v1alpha1.BackupSession {
 	for range 60 {
 		w.Reconcile("run")
 		w.sidecars()
-		if s := w.session("run"); s.Status.Phase.Terminal() && !slices.Contains(s.Finalizers, v1alpha1.FinalizerCancel) {
+		if s := w.session("run"); s.Status.Phase.Terminal() &&
+			!slices.Contains(s.Finalizers, v1alpha1.FinalizerCancel) {
 			w.Expect(w.Jobs()).To(BeEmpty(), "sidecars need no Jobs")
 			for _, snap := range w.snapshots() {
 				w.Expect(snap.Labels).NotTo(HaveKey(v1alpha1.LabelSidecar), "nothing is left to do")
@@ -181,7 +190,8 @@ func TestSidecarsBackUpAStatefulSet(t *testing.T) {
 	work := movers.ReadSidecarWork(snap)
 	w.Expect(work.Keys).To(Equal(sidecar.KeysOf(w.Namespace, "db")))
 	var storage v1alpha1.BackupStorage
-	w.Expect(w.Client.Get(t.Context(), client.ObjectKey{Namespace: w.Storage, Name: sessiontest.StorageName}, &storage)).
+	w.Expect(w.Client.Get(t.Context(), client.ObjectKey{Namespace: w.Storage, Name: sessiontest.StorageName},
+		&storage)).
 		To(Succeed())
 	version, err := access.Digest(t.Context(), w.Client, w.Namespace, &storage,
 		v1alpha1.ObjectReference{Name: sessiontest.EncryptionName})
@@ -246,7 +256,8 @@ func TestWhatGoesWrongWithASidecar(t *testing.T) {
 					return &v1alpha1.Component{Phase: v1alpha1.SnapshotRunning}
 				}
 			},
-			want: []string{"Failed/DeadlineExceeded", "db: Failed/DeadlineExceeded"}, given: []string{"db-0/1", "db-1/1"},
+			want:  []string{"Failed/DeadlineExceeded", "db: Failed/DeadlineExceeded"},
+			given: []string{"db-0/1", "db-1/1"},
 		},
 		"its pod is replaced while it works": {
 			disturb: func(w *sidecarWorld) {
@@ -261,7 +272,8 @@ func TestWhatGoesWrongWithASidecar(t *testing.T) {
 					return does(pod, c)
 				}
 			},
-			want: []string{"Succeeded/Succeeded", "db: Succeeded/Succeeded"}, given: []string{"db-0/1", "db-1/1", "db-1/2"},
+			want:  []string{"Succeeded/Succeeded", "db: Succeeded/Succeeded"},
+			given: []string{"db-0/1", "db-1/1", "db-1/2"},
 		},
 		"its pods are replaced again and again": {
 			disturb: func(w *sidecarWorld) {
@@ -280,7 +292,8 @@ func TestWhatGoesWrongWithASidecar(t *testing.T) {
 		"its pod has another claim as the volume": {
 			disturb: func(w *sidecarWorld) {
 				w.removePod("db-1")
-				w.pod("db-1", "b", func(p *corev1.Pod) { p.Spec.Volumes[0].PersistentVolumeClaim.ClaimName = "data-of-yesterday" })
+				w.pod("db-1", "b",
+					func(p *corev1.Pod) { p.Spec.Volumes[0].PersistentVolumeClaim.ClaimName = "data-of-yesterday" })
 			},
 			want: []string{"Failed/SidecarNotReady", "db: Failed/SidecarNotReady"}, given: []string{"db-0/1"},
 		},
@@ -305,10 +318,14 @@ func TestWhatGoesWrongWithASidecar(t *testing.T) {
 					// sidecar come.
 					if pod == "db-1" {
 						w.Expect(w.Client.Delete(w.T.Context(),
-							&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: sidecarID}})).To(Succeed())
+							&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: sidecarID}})).
+							To(Succeed())
 						for _, name := range []string{"db-0", "db-1"} {
 							w.removePod(name)
-							w.pod(name, "c", func(p *corev1.Pod) { p.Spec.InitContainers, p.Status.InitContainerStatuses = nil, nil })
+							w.pod(name, "c",
+								func(p *corev1.Pod) {
+									p.Spec.InitContainers, p.Status.InitContainerStatuses = nil, nil
+								})
 						}
 					}
 					return &v1alpha1.Component{Phase: v1alpha1.SnapshotRunning}
@@ -372,7 +389,8 @@ func TestASidecarsTokenIsRotatedWhileItWorks(t *testing.T) {
 	w.Get(sidecarID, secret)
 	bed.Edit(t, secret, func() { secret.Annotations[v1alpha1.AnnotationSidecarCredentials] = "JTI=1,JTI=2" })
 	w.Reconcile("run")
-	w.Expect(w.snapshot("db-run").Annotations).To(HaveKeyWithValue(v1alpha1.AnnotationSidecarCredentials, "JTI=1,JTI=2"))
+	w.Expect(w.snapshot("db-run").Annotations).
+		To(HaveKeyWithValue(v1alpha1.AnnotationSidecarCredentials, "JTI=1,JTI=2"))
 }
 
 // A run ends in the same way, and assigns nothing twice, if the manager is killed at any of its writes.

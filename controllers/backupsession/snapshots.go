@@ -111,7 +111,8 @@ func newSnapshot(
 			Labels:      labels,
 			Annotations: map[string]string{v1alpha1.AnnotationMovers: run.FirstMovers(repo.Snapshot, t.Hosts)},
 			OwnerReferences: []metav1.OwnerReference{*metav1.NewControllerRef(
-				&metav1.ObjectMeta{Name: repo.Name, UID: repo.UID}, v1alpha1.GroupVersion.WithKind(v1alpha1.RepositoryKind))},
+				&metav1.ObjectMeta{Name: repo.Name, UID: repo.UID},
+				v1alpha1.GroupVersion.WithKind(v1alpha1.RepositoryKind))},
 		},
 		Spec: v1alpha1.SnapshotSpec{
 			SnapshotID:    backup.SnapshotID(slotOf(s), string(s.UID), repo.Snapshot),

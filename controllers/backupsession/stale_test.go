@@ -133,6 +133,8 @@ func (w *world) deleteJobs() {
 // revokeStorage denies the storage to other namespaces.
 func (w *world) revokeStorage() {
 	w.T.Helper()
-	storage := &v1alpha1.BackupStorage{ObjectMeta: metav1.ObjectMeta{Namespace: w.Storage, Name: sessiontest.StorageName}}
+	storage := &v1alpha1.BackupStorage{
+		ObjectMeta: metav1.ObjectMeta{Namespace: w.Storage, Name: sessiontest.StorageName},
+	}
 	bed.Edit(w.T, storage, func() { storage.Spec.UsagePolicy = nil })
 }

@@ -33,7 +33,8 @@ func TestASuccessPolicyReachesTheMover(t *testing.T) {
 	w.Expect(s.Status.Phase).To(Equal(v1alpha1.BackupSessionSucceeded))
 	w.Expect(s.Status.Resolved.SuccessPolicy).To(Equal(want))
 	w.Expect(s.Status.Conditions).To(ContainElement(And(
-		HaveField("Type", v1alpha1.ConditionPartial), HaveField("Message", ContainSubstring("7 entries could not be read")))))
+		HaveField("Type", v1alpha1.ConditionPartial),
+		HaveField("Message", ContainSubstring("7 entries could not be read")))))
 	w.Expect(w.snapshot("uploads-run").Status.Components["pvc"].Unreadable).To(Equal(int64(7)))
 }
 

@@ -90,7 +90,8 @@ func (w *world) run(kind, invoker, name string, edit ...func(*v1alpha1.BackupSes
 	s := &v1alpha1.BackupSession{
 		ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: name},
 		Spec: v1alpha1.BackupSessionSpec{
-			Invoker: v1alpha1.TypedLocalObjectReference{APIGroup: v1alpha1.Group, Kind: kind, Name: invoker}, Session: "nightly",
+			Invoker: v1alpha1.TypedLocalObjectReference{APIGroup: v1alpha1.Group, Kind: kind, Name: invoker},
+			Session: "nightly",
 		},
 	}
 	for _, e := range edit {
@@ -110,9 +111,11 @@ func (w *world) configuration(edit ...func(*v1alpha1.BackupConfiguration)) *v1al
 			Target:   new(uploads),
 			Backends: []v1alpha1.BackendReference{w.backend()},
 			Sessions: []v1alpha1.BackupConfigurationSession{{
-				SessionConfig: v1alpha1.SessionConfig{Name: "nightly", BackupTimeout: &metav1.Duration{Duration: time.Hour}},
-				Addon:         addon("pvc-addon"),
-				Repositories:  []v1alpha1.RepositoryInfo{repository("uploads")},
+				SessionConfig: v1alpha1.SessionConfig{
+					Name: "nightly", BackupTimeout: &metav1.Duration{Duration: time.Hour},
+				},
+				Addon:        addon("pvc-addon"),
+				Repositories: []v1alpha1.RepositoryInfo{repository("uploads")},
 			}},
 		},
 	}

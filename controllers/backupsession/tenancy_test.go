@@ -37,7 +37,8 @@ func TestTheUsagePolicyOfAStorageIsAskedBeforeTheJobs(t *testing.T) {
 			w.Expect(summary(s)).To(HaveLen(2))
 			w.Expect(summary(s)[1]).To(Equal("uploads: Failed/StorageNotAllowed"))
 			w.Expect(s.Status.Targets[0].Message).To(ContainSubstring(fmt.Sprintf(
-				"the usagePolicy of BackupStorage %s/%s does not allow the namespace %s", w.Storage, sessiontest.StorageName,
+				"the usagePolicy of BackupStorage %s/%s does not allow the namespace %s", w.Storage,
+				sessiontest.StorageName,
 				w.Namespace)))
 			w.Expect(w.Jobs()).To(BeEmpty())
 		})

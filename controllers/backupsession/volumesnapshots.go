@@ -33,7 +33,8 @@ func (r *resolution) planVolumeSnapshots(
 	if err := r.APIReader.List(ctx, &classes); volumesnapshot.NoKind(err) {
 		return &v1alpha1.ResolvedError{
 			Reason: v1alpha1.ReasonVolumeSnapshotsNotSupported,
-			Message: "the cluster has no kind VolumeSnapshotClass: install the snapshot controller of the CSI project and its " +
+			Message: "the cluster has no kind VolumeSnapshotClass: install the snapshot controller of the CSI " +
+				"project and its " +
 				"CRDs, or back files up (driver Kopia)",
 		}, nil
 	} else if err != nil {
@@ -83,7 +84,9 @@ func (r *resolution) volumeSource(
 func (r *Reconciler) volumeSnapshots(ctx context.Context, s *v1alpha1.BackupSession) (backup.MadeSnapshots, error) {
 	out := backup.MadeSnapshots{}
 	var list snapshotv1.VolumeSnapshotList
-	marks := client.MatchingLabels{v1alpha1.LabelManagedBy: v1alpha1.ManagedByCairn, v1alpha1.LabelBackupSession: s.Name}
+	marks := client.MatchingLabels{
+		v1alpha1.LabelManagedBy: v1alpha1.ManagedByCairn, v1alpha1.LabelBackupSession: s.Name,
+	}
 	if err := r.APIReader.List(ctx, &list, client.InNamespace(s.Namespace), marks); volumesnapshot.NoKind(err) {
 		return out, nil
 	} else if err != nil {

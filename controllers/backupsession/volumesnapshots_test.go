@@ -45,7 +45,9 @@ func (w *world) disk(params string, edit ...func(*corev1.PersistentVolume)) {
 
 // shoot lets the Jobs that make VolumeSnapshots do their work.
 func (w *world) shoot() {
-	w.Outcome = func(job *batchv1.Job) sessiontest.Outcome { return sessiontest.TakeVolumeSnapshots(w.T, w.Client, job) }
+	w.Outcome = func(job *batchv1.Job) sessiontest.Outcome {
+		return sessiontest.TakeVolumeSnapshots(w.T, w.Client, job)
+	}
 }
 
 func (w *world) volumeSnapshots() []snapshotv1.VolumeSnapshot {
@@ -87,7 +89,8 @@ func TestAVolumeSnapshotIsMade(t *testing.T) {
 		w.Expect(v.Secret).To(BeNil(), "the mover has no credential")
 	}
 	var binding rbacv1.RoleBinding
-	w.Expect(w.Client.Get(t.Context(), client.ObjectKey{Namespace: w.Namespace, Name: v1alpha1.SnapshotterServiceAccount},
+	w.Expect(w.Client.Get(t.Context(),
+		client.ObjectKey{Namespace: w.Namespace, Name: v1alpha1.SnapshotterServiceAccount},
 		&binding)).To(Succeed())
 }
 
@@ -107,12 +110,18 @@ func TestWhatNoVolumeSnapshotCanBeMadeOf(t *testing.T) {
 		edit   func(*corev1.PersistentVolume)
 		reason string
 	}{
-		"no such class":  {params: `{"volumeSnapshotClassName": "gone"}`, reason: v1alpha1.ReasonVolumeSnapshotClassNotFound},
+		"no such class": {
+			params: `{"volumeSnapshotClassName": "gone"}`, reason: v1alpha1.ReasonVolumeSnapshotClassNotFound,
+		},
 		"no such policy": {params: `{"contentDeletionPolicy": "Keep"}`, reason: v1alpha1.ReasonInvalidParameters},
 		"no such time":   {params: `{"waitTimeout": "soon"}`, reason: v1alpha1.ReasonInvalidParameters},
-		"no CSI": {params: `{}`, reason: v1alpha1.ReasonVolumeSnapshotsNotSupported, edit: func(v *corev1.PersistentVolume) {
-			v.Spec.PersistentVolumeSource = corev1.PersistentVolumeSource{HostPath: &corev1.HostPathVolumeSource{Path: "/data"}}
-		}},
+		"no CSI": {
+			params: `{}`, reason: v1alpha1.ReasonVolumeSnapshotsNotSupported, edit: func(v *corev1.PersistentVolume) {
+				v.Spec.PersistentVolumeSource = corev1.PersistentVolumeSource{
+					HostPath: &corev1.HostPathVolumeSource{Path: "/data"},
+				}
+			},
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorld(t)

@@ -31,7 +31,8 @@ func (r *Reconciler) count(ctx context.Context, storage *v1alpha1.BackupStorage)
 			continue
 		}
 		entry := v1alpha1.StorageRepository{
-			Name: repository.Name, Namespace: repository.Namespace, Path: repository.Spec.Path, Size: repository.Status.Size,
+			Name: repository.Name, Namespace: repository.Namespace, Path: repository.Spec.Path,
+			Size:   repository.Status.Size,
 			Synced: new(conditions.IsTrue(repository, v1alpha1.ConditionRepositoryInitialized)),
 		}
 		if conditions.IsFalse(repository, meta.ReadyCondition) {

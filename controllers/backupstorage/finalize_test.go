@@ -88,7 +88,8 @@ func TestAStorageGoesAfterItsRepositories(t *testing.T) {
 			bed.Eventually(t, s, func(g Gomega) {
 				g.Expect(conditions.GetReason(s, meta.ReadyCondition)).To(Equal(v1alpha1.ReasonRemovalPending))
 				g.Expect(conditions.GetMessage(s, meta.ReadyCondition)).
-					To(Equal("the BackupStorage is released after its Repositories: Repository " + r.Namespace + "/web"))
+					To(Equal("the BackupStorage is released after its Repositories: Repository " + r.Namespace +
+						"/web"))
 			}, "the condition says what it waits for")
 			bed.Edit(t, r, func() { r.Finalizers = nil })
 			gone(t, s)
@@ -107,9 +108,12 @@ func TestAStorageInUseStays(t *testing.T) {
 			Backends: []v1alpha1.BackendReference{{Name: "main", StorageRef: &r.Spec.StorageRef}},
 			Sessions: []v1alpha1.BackupConfigurationSession{{
 				SessionConfig: v1alpha1.SessionConfig{Name: "nightly"},
-				Addon:         &v1alpha1.AddonInfo{Name: "pvc-addon", Tasks: []v1alpha1.TaskReference{{Name: "logical-backup"}}},
+				Addon: &v1alpha1.AddonInfo{
+					Name: "pvc-addon", Tasks: []v1alpha1.TaskReference{{Name: "logical-backup"}},
+				},
 				Repositories: []v1alpha1.RepositoryInfo{{
-					Name: "web", Backend: "main", Directory: "/shop/web", EncryptionSecret: &v1alpha1.ObjectReference{Name: "enc"},
+					Name: "web", Backend: "main", Directory: "/shop/web",
+					EncryptionSecret: &v1alpha1.ObjectReference{Name: "enc"},
 				}},
 			}},
 		},

@@ -54,11 +54,14 @@ func TestAHostPathNeedsTheNamespacesConsent(t *testing.T) {
 		ObjectMeta: metav1.ObjectMeta{Namespace: bed.Namespace(t, nil), Name: "host"},
 		Spec: v1alpha1.BackupStorageSpec{Storage: v1alpha1.Storage{
 			Provider: v1alpha1.ProviderLocal,
-			Local:    &v1alpha1.LocalStorage{HostPath: &v1alpha1.HostPathVolumeSource{Path: "/srv/backups-" + string(t.Name())}},
+			Local: &v1alpha1.LocalStorage{
+				HostPath: &v1alpha1.HostPathVolumeSource{Path: "/srv/backups-" + string(t.Name())},
+			},
 		}},
 	}
 	bed.Create(t, s)
-	bed.ExpectReason(t, s, v1alpha1.PhaseNotReady, v1alpha1.ReasonPrivilegeRequired, v1alpha1.AnnotationPrivilegedMovers)
+	bed.ExpectReason(t, s, v1alpha1.PhaseNotReady, v1alpha1.ReasonPrivilegeRequired,
+		v1alpha1.AnnotationPrivilegedMovers)
 
 	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: s.Namespace}}
 	bed.Edit(t, ns, func() { ns.Annotations = map[string]string{v1alpha1.AnnotationPrivilegedMovers: "true"} })
@@ -73,7 +76,9 @@ func TestRuntimeSettingsThatNeedConsentAreRefused(t *testing.T) {
 	t.Parallel()
 	s := storageOf(t, func(s *v1alpha1.BackupStorage) {
 		s.Spec.RuntimeSettings = &v1alpha1.RuntimeSettings{
-			Pod: &v1alpha1.PodRuntimeSettings{SecurityContext: &v1alpha1.MoverSecurityContext{RunAsUser: new(int64(0))}},
+			Pod: &v1alpha1.PodRuntimeSettings{
+				SecurityContext: &v1alpha1.MoverSecurityContext{RunAsUser: new(int64(0))},
+			},
 		}
 	})
 	bed.ExpectReason(t, s, v1alpha1.PhaseNotReady, v1alpha1.ReasonPrivilegeRequired, "runAsUser 0")
@@ -178,7 +183,9 @@ func TestPlaceOf(t *testing.T) {
 		return &v1alpha1.BackupStorage{
 			ObjectMeta: metav1.ObjectMeta{Namespace: namespace},
 			Spec: v1alpha1.BackupStorageSpec{Storage: v1alpha1.Storage{
-				Local: &v1alpha1.LocalStorage{PersistentVolumeClaim: &v1alpha1.ClaimVolumeSource{ClaimName: "c"}, SubPath: path},
+				Local: &v1alpha1.LocalStorage{
+					PersistentVolumeClaim: &v1alpha1.ClaimVolumeSource{ClaimName: "c"}, SubPath: path,
+				},
 			}},
 		}
 	}

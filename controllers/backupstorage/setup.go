@@ -64,7 +64,8 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, opts controller.Options)
 		Watches(&v1alpha1.BackupStorage{}, handler.EnqueueRequestsFromMapFunc(r.neighbours)).
 		Watches(&v1alpha1.BackupStorage{}, handler.EnqueueRequestsFromMapFunc(r.otherDefaults),
 			builder.WithPredicates(predicate.GenerationChangedPredicate{})).
-		Watches(&v1alpha1.Repository{}, handler.EnqueueRequestsFromMapFunc(ofRepository), builder.WithPredicates(repositoryChanged)).
+		Watches(&v1alpha1.Repository{}, handler.EnqueueRequestsFromMapFunc(ofRepository),
+			builder.WithPredicates(repositoryChanged)).
 		WithOptions(opts).
 		Complete(r)
 }

@@ -67,12 +67,14 @@ func (r *Reconciler) checkedSnapshot(
 	if whole := s.Status.Integrity; !equality.Semantic.DeepEqual(before.Status, s.Status) {
 		s.Status.LastUpdateTime = &at
 		patch := client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})
-		if err := r.Status().Patch(ctx, &s, patch, client.FieldOwner(r.FieldManager)); client.IgnoreNotFound(err) != nil {
+		if err := r.Status().Patch(ctx, &s, patch,
+			client.FieldOwner(r.FieldManager)); client.IgnoreNotFound(err) != nil {
 			return false, fmt.Errorf("write status of Snapshot %s: %w", s.Name, err)
 		}
 		if was := before.Status.Integrity; whole != nil && !*whole && (was == nil || *was) {
 			r.Event(&s, corev1.EventTypeWarning, v1alpha1.ReasonRepositoryDamaged,
-				"data that this Snapshot needs is damaged or missing in the repository: bring it back, or make another backup")
+				"data that this Snapshot needs is damaged or missing in the repository: bring it back, or make "+
+					"another backup")
 		}
 	}
 	return s.Status.Integrity == nil || *s.Status.Integrity, nil

@@ -110,7 +110,8 @@ func TestNothingIsSaidThatWasNotChecked(t *testing.T) {
 		integrity(t, one, "true")
 		gone(t, job, "the Job is removed")
 		integrity(t, two, "nil")
-		bed.Eventually(t, s.repository, func(g Gomega) { g.Expect(shown(s.repository.Status.Integrity)).To(Equal("nil")) },
+		bed.Eventually(t, s.repository,
+			func(g Gomega) { g.Expect(shown(s.repository.Status.Integrity)).To(Equal("nil")) },
 			"one Snapshot was never checked")
 	})
 	t.Run("a maintenance that reads no Snapshots", func(t *testing.T) {
@@ -123,7 +124,8 @@ func TestNothingIsSaidThatWasNotChecked(t *testing.T) {
 		s.did(job, "")
 		gone(t, job, "the Job is removed")
 		integrity(t, one, "nil")
-		bed.Eventually(t, s.repository, func(g Gomega) { g.Expect(shown(s.repository.Status.Integrity)).To(Equal("nil")) },
+		bed.Eventually(t, s.repository,
+			func(g Gomega) { g.Expect(shown(s.repository.Status.Integrity)).To(Equal("nil")) },
 			"no result is known")
 	})
 	t.Run("a Snapshot that was made anew", func(t *testing.T) {

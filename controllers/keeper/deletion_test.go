@@ -166,7 +166,8 @@ func TestARepositoryIsDeleted(t *testing.T) {
 			g.Expect(conditions.GetMessage(s.repository, v1alpha1.ConditionWiped)).
 				To(ContainSubstring("backup.cairn.dev/give-up=true"))
 		}, "the condition says why it waits")
-		bed.Edit(t, s.repository, func() { s.repository.Annotations = map[string]string{v1alpha1.AnnotationGiveUp: "true"} })
+		bed.Edit(t, s.repository,
+			func() { s.repository.Annotations = map[string]string{v1alpha1.AnnotationGiveUp: "true"} })
 		gone(t, s.repository, "the removal was given up")
 		said(t, s.namespace, "Warning DataKept the data stays in the backend: its removal was given up")
 	})
@@ -185,7 +186,8 @@ func TestANamespaceIsDeleted(t *testing.T) {
 	}
 	said(t, s.namespace, "Warning DataKept the data stays in the backend: the namespace is being deleted")
 	var jobs batchv1.JobList
-	g.Expect(bed.Client.List(t.Context(), &jobs, client.InNamespace(s.namespace), client.HasLabels{v1alpha1.LabelKeeper})).
+	g.Expect(bed.Client.List(t.Context(), &jobs, client.InNamespace(s.namespace),
+		client.HasLabels{v1alpha1.LabelKeeper})).
 		To(Succeed())
 	g.Expect(jobs.Items).To(BeEmpty())
 }

@@ -38,7 +38,9 @@ func (r *Reconciler) hold(ctx context.Context, p place, l *lease) error {
 		l.Lease = coordinationv1.Lease{
 			ObjectMeta: metav1.ObjectMeta{
 				Namespace: p.namespace, Name: p.name(),
-				Labels: map[string]string{v1alpha1.LabelManagedBy: v1alpha1.ManagedByCairn, v1alpha1.LabelKeeper: p.name()},
+				Labels: map[string]string{
+					v1alpha1.LabelManagedBy: v1alpha1.ManagedByCairn, v1alpha1.LabelKeeper: p.name(),
+				},
 			},
 			Spec: coordinationv1.LeaseSpec{HolderIdentity: &holder, AcquireTime: &now, RenewTime: &now},
 		}

@@ -40,7 +40,8 @@ func TestWhatAPolicyLetsGoIsRemoved(t *testing.T) {
 			g.Expect(gone.DeletionTimestamp).NotTo(BeNil())
 			g.Expect(gone.Spec.DeletionPolicy).To(Equal(v1alpha1.WipeOut))
 			g.Expect(conditions.GetReason(gone, v1alpha1.ConditionRetained)).To(Equal(v1alpha1.ReasonNotKept))
-			g.Expect(gone.Finalizers).To(ConsistOf(v1alpha1.FinalizerWipe, v1alpha1.FinalizerRecord), "its data still exists")
+			g.Expect(gone.Finalizers).To(ConsistOf(v1alpha1.FinalizerWipe, v1alpha1.FinalizerRecord),
+				"its data still exists")
 		}, "retention deleted the Snapshot")
 	}
 	g.Expect(conditions.GetMessage(older, v1alpha1.ConditionRetained)).To(Equal(
@@ -254,7 +255,8 @@ func TestNothingIsWrittenWhenNothingChanged(t *testing.T) {
 	}
 	g.Expect(bed.Writes(s.namespace)).To(Equal(before))
 	var policy v1alpha1.RetentionPolicy
-	g.Expect(bed.Client.Get(t.Context(), client.ObjectKey{Namespace: s.namespace, Name: "keep-c"}, &policy)).To(Succeed())
+	g.Expect(bed.Client.Get(t.Context(), client.ObjectKey{Namespace: s.namespace, Name: "keep-c"}, &policy)).
+		To(Succeed())
 	g.Expect(conditions.IsReady(&policy)).To(BeTrue())
 	g.Expect(policy.Status.ObservedGeneration).To(Equal(policy.Generation))
 }
@@ -294,7 +296,8 @@ func TestMaintenance(t *testing.T) {
 			}, "the condition reports the failure")
 			gone(t, job, "the Job is removed")
 			s.noJob("the retry comes after a minute, not at once")
-			g.Eventually(func() string { return leaseOf(t, job).Annotations[v1alpha1.AnnotationAttempts] }, testbed.Patience,
+			g.Eventually(func() string { return leaseOf(t, job).Annotations[v1alpha1.AnnotationAttempts] },
+				testbed.Patience,
 				testbed.Interval).Should(ContainSubstring(`"count":1`))
 			g.Expect(leaseOf(t, job).Spec.HolderIdentity).To(BeNil())
 		})
@@ -326,7 +329,8 @@ func (s *shop) batch(names ...string) {
 		ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, Name: "shop"},
 		Spec: v1alpha1.BackupBatchSpec{
 			Backends: []v1alpha1.BackendReference{{
-				Name: "main", StorageRef: &v1alpha1.ObjectReference{Namespace: s.storage.Namespace, Name: s.storage.Name},
+				Name:            "main",
+				StorageRef:      &v1alpha1.ObjectReference{Namespace: s.storage.Namespace, Name: s.storage.Name},
 				RetentionPolicy: &v1alpha1.ObjectReference{Name: "keep"},
 			}},
 			Sessions: []v1alpha1.BackupBatchSession{{SessionConfig: v1alpha1.SessionConfig{Name: "nightly"}}},
@@ -341,7 +345,8 @@ func (s *shop) batch(names ...string) {
 			Name:  name,
 			Addon: &v1alpha1.AddonInfo{Name: "pvc-addon", Tasks: []v1alpha1.TaskReference{{Name: "logical-backup"}}},
 			Repositories: []v1alpha1.RepositoryInfo{{
-				Name: name, Backend: "main", Directory: "/shop/" + name, EncryptionSecret: &v1alpha1.ObjectReference{Name: "enc"},
+				Name: name, Backend: "main", Directory: "/shop/" + name,
+				EncryptionSecret: &v1alpha1.ObjectReference{Name: "enc"},
 			}},
 		})
 	}

@@ -72,7 +72,9 @@ func (r *Reconciler) workOf(ctx context.Context, p place, k *task.Keep) (*mainte
 }
 
 // succeed writes the success to the Repository, and releases the Snapshots whose data was removed.
-func (r *Reconciler) succeed(ctx context.Context, w *maintenance.Work, result task.ComponentResult, at metav1.Time) error {
+func (r *Reconciler) succeed(
+	ctx context.Context, w *maintenance.Work, result task.ComponentResult, at metav1.Time,
+) error {
 	if w.Repository != nil {
 		whole, err := r.checked(ctx, w, result, at)
 		if err != nil {

@@ -59,7 +59,8 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, opts controller.Options)
 		Named("keeper").
 		Watches(&v1alpha1.Repository{}, enqueue(ofRepository), builder.WithPredicates(relevant)).
 		Watches(&v1alpha1.Snapshot{}, enqueue(r.ofSnapshot),
-			builder.WithPredicates(predicate.NewPredicateFuncs(func(o client.Object) bool { return wipeKey(o) != nil }))).
+			builder.WithPredicates(
+				predicate.NewPredicateFuncs(func(o client.Object) bool { return wipeKey(o) != nil }))).
 		Watches(&batchv1.Job{}, enqueue(r.ofJob), keepers).
 		WithOptions(opts).
 		Complete(r)
@@ -69,7 +70,8 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, opts controller.Options)
 var relevant = predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
 	before, after := e.ObjectOld.(*v1alpha1.Repository), e.ObjectNew.(*v1alpha1.Repository)
 	return before.Generation != after.Generation || before.Status.InitializedSpec != after.Status.InitializedSpec ||
-		before.DeletionTimestamp.IsZero() != after.DeletionTimestamp.IsZero() || maintenance.StateOf(before) != maintenance.StateOf(after) ||
+		before.DeletionTimestamp.IsZero() != after.DeletionTimestamp.IsZero() ||
+		maintenance.StateOf(before) != maintenance.StateOf(after) ||
 		conditions.GetReason(before, v1alpha1.ConditionWiped) != conditions.GetReason(after, v1alpha1.ConditionWiped)
 }}
 

@@ -55,7 +55,8 @@ func TestMain(m *testing.M) {
 			keepers, retentions,
 			&retention.PolicyReconciler{Client: mgr.GetClient(), EventRecorder: &events, FieldManager: "cairn-manager"},
 			&snapshot.Reconciler{
-				Client: mgr.GetClient(), EventRecorder: &events, APIReader: mgr.GetAPIReader(), Clock: clock.RealClock{},
+				Client: mgr.GetClient(), EventRecorder: &events, APIReader: mgr.GetAPIReader(),
+				Clock:         clock.RealClock{},
 				FieldManager:  "cairn-manager",
 				SweepInterval: 2 * time.Second, StuckAfter: 2 * time.Second,
 			},
@@ -99,8 +100,9 @@ func (s *shop) newRepository(name string, change ...func(*v1alpha1.Repository)) 
 			Labels: map[string]string{v1alpha1.LabelManagedBy: v1alpha1.ManagedByCairn},
 		},
 		Spec: v1alpha1.RepositorySpec{
-			AppRef:     v1alpha1.TypedObjectReference{Kind: "PersistentVolumeClaim", Name: name},
-			StorageRef: v1alpha1.ObjectReference{Namespace: s.storage.Namespace, Name: s.storage.Name}, Path: "/shop/" + name,
+			AppRef:           v1alpha1.TypedObjectReference{Kind: "PersistentVolumeClaim", Name: name},
+			StorageRef:       v1alpha1.ObjectReference{Namespace: s.storage.Namespace, Name: s.storage.Name},
+			Path:             "/shop/" + name,
 			EncryptionSecret: v1alpha1.ObjectReference{Name: "enc"},
 		},
 	}
@@ -147,13 +149,16 @@ func (s *shop) configuration(
 		Spec: v1alpha1.BackupConfigurationSpec{
 			Target: &v1alpha1.TypedObjectReference{Kind: "PersistentVolumeClaim", Name: "web"},
 			Backends: []v1alpha1.BackendReference{{
-				Name:       "main",
-				StorageRef: &v1alpha1.ObjectReference{Namespace: s.storage.Namespace, Name: s.storage.Name}, RetentionPolicy: ref,
+				Name:            "main",
+				StorageRef:      &v1alpha1.ObjectReference{Namespace: s.storage.Namespace, Name: s.storage.Name},
+				RetentionPolicy: ref,
 			}},
 			Sessions: []v1alpha1.BackupConfigurationSession{{
 				SessionConfig: v1alpha1.SessionConfig{Name: "nightly"},
-				Addon:         &v1alpha1.AddonInfo{Name: "pvc-addon", Tasks: []v1alpha1.TaskReference{{Name: "logical-backup"}}},
-				Repositories:  infos,
+				Addon: &v1alpha1.AddonInfo{
+					Name: "pvc-addon", Tasks: []v1alpha1.TaskReference{{Name: "logical-backup"}},
+				},
+				Repositories: infos,
 			}},
 		},
 	})
@@ -265,7 +270,8 @@ func gone(t testing.TB, o client.Object, why string) {
 func (s *shop) expectRetention(r *v1alpha1.Repository, reason, message string) {
 	s.t.Helper()
 	bed.Eventually(s.t, r, func(g Gomega) {
-		g.Expect(conditions.GetReason(r, v1alpha1.ConditionRetentionApplied)).To(Equal(reason), "%+v", r.Status.Conditions)
+		g.Expect(conditions.GetReason(r, v1alpha1.ConditionRetentionApplied)).
+			To(Equal(reason), "%+v", r.Status.Conditions)
 		g.Expect(conditions.GetMessage(r, v1alpha1.ConditionRetentionApplied)).To(ContainSubstring(message))
 	}, reason)
 }

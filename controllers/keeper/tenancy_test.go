@@ -37,7 +37,8 @@ func TestARetentionPolicyLetsGoOnlyWhereItMayBeUsed(t *testing.T) {
 			bed.Create(t, p)
 			newest, older := s.snapshot(s.repository, 1, good), s.snapshot(s.repository, 2, good)
 			s.configuration("c", &v1alpha1.ObjectReference{Namespace: home, Name: "keep"}, nil, "web")
-			refused := "nothing is removed: the usagePolicy of RetentionPolicy " + home + "/keep does not allow the namespace " +
+			refused := "nothing is removed: the usagePolicy of RetentionPolicy " + home +
+				"/keep does not allow the namespace " +
 				s.namespace
 			if !c.allowed {
 				s.expectRetention(s.repository, v1alpha1.ReasonRetentionPolicyNotAllowed, refused)

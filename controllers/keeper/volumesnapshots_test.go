@@ -166,8 +166,9 @@ func TestVolumeSnapshotsGoWithTheirSnapshot(t *testing.T) {
 		gone(t, v, "its Snapshot was deleted")
 		g.Expect(l.contentOf(v).Spec.DeletionPolicy).To(Equal(snapshotv1.VolumeSnapshotContentRetain))
 		released(t, s)
-		said(t, l.namespace, "the data stays in the storage system, as contentDeletionPolicy says: VolumeSnapshotContents "+
-			content.Name)
+		said(t, l.namespace,
+			"the data stays in the storage system, as contentDeletionPolicy says: VolumeSnapshotContents "+
+				content.Name)
 	})
 	t.Run("but not with deletionPolicy Delete", func(t *testing.T) {
 		t.Parallel()
@@ -198,7 +199,8 @@ func TestVolumeSnapshotsGoWithTheirSnapshot(t *testing.T) {
 		for _, f := range foreign {
 			stays(t, f)
 		}
-		said(t, l.namespace, "Warning DataKept left alone VolumeSnapshots that this backup did not make: mine, web-1, web-11")
+		said(t, l.namespace,
+			"Warning DataKept left alone VolumeSnapshots that this backup did not make: mine, web-1, web-11")
 	})
 	t.Run("also those that were never reported", func(t *testing.T) {
 		t.Parallel()
@@ -269,8 +271,10 @@ func TestARemovalOfVolumeSnapshotsWaits(t *testing.T) {
 				Annotations: map[string]string{v1alpha1.AnnotationRestoreSession: "restore"},
 			},
 			Spec: snapshotv1.VolumeSnapshotContentSpec{
-				VolumeSnapshotRef: corev1.ObjectReference{Namespace: "elsewhere", Name: policy.ImportName("restore", v.UID)},
-				Driver:            content.Spec.Driver, DeletionPolicy: snapshotv1.VolumeSnapshotContentRetain,
+				VolumeSnapshotRef: corev1.ObjectReference{
+					Namespace: "elsewhere", Name: policy.ImportName("restore", v.UID),
+				},
+				Driver: content.Spec.Driver, DeletionPolicy: snapshotv1.VolumeSnapshotContentRetain,
 				Source: snapshotv1.VolumeSnapshotContentSource{SnapshotHandle: content.Status.SnapshotHandle},
 			},
 		}
@@ -298,10 +302,12 @@ func TestARemovalOfVolumeSnapshotsWaits(t *testing.T) {
 		g.Expect(bed.Client.Status().Update(t.Context(), content)).To(Succeed())
 		del(t, s)
 		bed.Eventually(t, s, func(g Gomega) {
-			g.Expect(conditions.GetReason(s, v1alpha1.ConditionWiped)).To(Equal(v1alpha1.ReasonVolumeSnapshotNotDeleted))
+			g.Expect(conditions.GetReason(s, v1alpha1.ConditionWiped)).
+				To(Equal(v1alpha1.ReasonVolumeSnapshotNotDeleted))
 			g.Expect(conditions.GetMessage(s, v1alpha1.ConditionWiped)).
 				To(Equal("VolumeSnapshot web-1 keeps terminating: the CSI driver csi.example.com reports: " +
-					"no route to the array. Cairn tries again; to release the object and leave its data, annotate it with " +
+					"no route to the array. Cairn tries again; to release the object and leave its data, annotate " +
+					"it with " +
 					"backup.cairn.dev/give-up=true"))
 		}, "the condition says why it waits")
 		g.Expect(s.Finalizers).To(ContainElement(v1alpha1.FinalizerWipe))
@@ -353,8 +359,10 @@ func TestRetentionOfVolumeSnapshots(t *testing.T) {
 	bed.Create(t, p, &v1alpha1.BackupConfiguration{
 		ObjectMeta: metav1.ObjectMeta{Namespace: l.namespace, Name: "web"},
 		Spec: v1alpha1.BackupConfigurationSpec{
-			Target:   &v1alpha1.TypedObjectReference{Kind: "PersistentVolumeClaim", Name: "web"},
-			Backends: []v1alpha1.BackendReference{{Name: "main", RetentionPolicy: &v1alpha1.ObjectReference{Name: p.Name}}},
+			Target: &v1alpha1.TypedObjectReference{Kind: "PersistentVolumeClaim", Name: "web"},
+			Backends: []v1alpha1.BackendReference{
+				{Name: "main", RetentionPolicy: &v1alpha1.ObjectReference{Name: p.Name}},
+			},
 			Sessions: []v1alpha1.BackupConfigurationSession{{SessionConfig: v1alpha1.SessionConfig{Name: "nightly"}}},
 		},
 	})
@@ -401,7 +409,8 @@ func TestARepositoryOfVolumeSnapshotsIsDeleted(t *testing.T) {
 		g, l := NewWithT(t), newLab(t, wipeOut)
 		s, v := l.backup(1, "")
 		restore := l.restoring(s)
-		g.Expect(bed.Client.Delete(t.Context(), l.repository, client.PropagationPolicy(metav1.DeletePropagationForeground))).
+		g.Expect(bed.Client.Delete(t.Context(), l.repository,
+			client.PropagationPolicy(metav1.DeletePropagationForeground))).
 			To(Succeed())
 		bed.Eventually(t, l.repository, func(g Gomega) {
 			g.Expect(conditions.GetReason(l.repository, v1alpha1.ConditionWiped)).To(Equal(v1alpha1.ReasonInUse))
@@ -422,7 +431,8 @@ func TestARepositoryOfVolumeSnapshotsIsDeleted(t *testing.T) {
 		t.Parallel()
 		g, l := NewWithT(t), newLab(t)
 		s, v := l.backup(1, "")
-		g.Expect(bed.Client.Delete(t.Context(), l.repository, client.PropagationPolicy(metav1.DeletePropagationForeground))).
+		g.Expect(bed.Client.Delete(t.Context(), l.repository,
+			client.PropagationPolicy(metav1.DeletePropagationForeground))).
 			To(Succeed())
 		del(t, s)
 		gone(t, s, "no finalizer holds it")
@@ -491,7 +501,8 @@ func TestAVolumeSnapshotThatWasTakenAgainIsNoticed(t *testing.T) {
 			content.Status = &snapshotv1.VolumeSnapshotContentStatus{SnapshotHandle: new("handle-1")}
 			NewWithT(t).Expect(bed.Client.Status().Update(t.Context(), content)).To(Succeed())
 			l.succeed(s, v, "")
-			bed.EditStatus(t, s, func() { s.Status.Components["pvc"].VolumeSnapshotterStats[0].SnapshotHandle = "handle-1" })
+			bed.EditStatus(t, s,
+				func() { s.Status.Components["pvc"].VolumeSnapshotterStats[0].SnapshotHandle = "handle-1" })
 			bed.Eventually(t, s, func(g Gomega) { g.Expect(s.Status.Integrity).To(HaveValue(BeTrue())) },
 				"it is the snapshot that was taken")
 			spoil(l, l.contentOf(v))

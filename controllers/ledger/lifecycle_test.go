@@ -62,7 +62,8 @@ func TestBranchThatFluxWatchesIsRefused(t *testing.T) {
 		Spec: apiextensionsv1.CustomResourceDefinitionSpec{
 			Group: gitRepository.Group, Scope: apiextensionsv1.NamespaceScoped,
 			Names: apiextensionsv1.CustomResourceDefinitionNames{
-				Kind: gitRepository.Kind, ListKind: "GitRepositoryList", Plural: "gitrepositories", Singular: "gitrepository",
+				Kind: gitRepository.Kind, ListKind: "GitRepositoryList", Plural: "gitrepositories",
+				Singular: "gitrepository",
 			},
 			Versions: []apiextensionsv1.CustomResourceDefinitionVersion{{
 				Name: "v1", Served: true, Storage: true, Schema: &apiextensionsv1.CustomResourceValidation{
@@ -265,7 +266,8 @@ func crash(t *testing.T, n int, before, lost bool) (writes int, killed bool) {
 	for _, s := range []*v1alpha1.BackupSession{a, b, c} {
 		g.Expect(get(w, s).Finalizers).To(BeEmpty())
 		g.Expect(s.Status.Records).To(HaveLen(1))
-		g.Expect(strings.Fields(w.git("rev-list", branch, "--", w.path(s)))).To(HaveLen(1), "one commit holds the record")
+		g.Expect(strings.Fields(w.git("rev-list", branch, "--", w.path(s)))).
+			To(HaveLen(1), "one commit holds the record")
 	}
 	g.Expect(get(w, l).Status.Recorded).To(BeEquivalentTo(3))
 	g.Expect(l.Status.Counted).To(BeEmpty())

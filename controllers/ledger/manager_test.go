@@ -63,7 +63,8 @@ func TestManager(t *testing.T) {
 		g.Expect(drill.Status.Records).To(HaveLen(1))
 		g.Expect(api.Get(ctx, client.ObjectKeyFromObject(l), l)).To(Succeed())
 		g.Expect(l.Status.Pending).To(BeZero())
-	}, time.Minute, 200*time.Millisecond).Should(Succeed(), "recorded after the window and the pause between two pushes")
+	}, time.Minute, 200*time.Millisecond).
+		Should(Succeed(), "recorded after the window and the pause between two pushes")
 	g.Expect(w.files("clusters/production/records")).To(HaveLen(2))
 	g.Expect(l.Status.Recorded).To(BeEquivalentTo(2))
 	g.Expect(testutil.CollectAndCount(registry, "cairn_ledger_push_total", "cairn_ledger_push_duration_seconds")).

@@ -25,7 +25,8 @@ func NewMetrics(registry prometheus.Registerer) *Metrics {
 			Name: "cairn_ledger_push_total", Help: "Attempts to bring a Ledger's branch up to date, by result.",
 		}, []string{"namespace", "name", "result"}),
 		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{
-			Name: "cairn_ledger_push_duration_seconds", Help: "Duration of attempts to bring a Ledger's branch up to date.",
+			Name:    "cairn_ledger_push_duration_seconds",
+			Help:    "Duration of attempts to bring a Ledger's branch up to date.",
 			Buckets: []float64{.05, .1, .25, .5, 1, 2.5, 5, 10, 30, 60},
 		}, []string{"namespace", "name"}),
 	}

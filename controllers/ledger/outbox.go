@@ -82,7 +82,8 @@ func (o *Outbox) list(ctx context.Context, l *v1alpha1.Ledger) ([]parcel, error)
 		out = append(out, parcel{m, n})
 	}
 	slices.SortFunc(out, func(a, b parcel) int {
-		return cmp.Or(a.meta.CreationTimestamp.Compare(b.meta.CreationTimestamp.Time), cmp.Compare(a.meta.Name, b.meta.Name))
+		return cmp.Or(a.meta.CreationTimestamp.Compare(b.meta.CreationTimestamp.Time),
+			cmp.Compare(a.meta.Name, b.meta.Name))
 	})
 	return out, nil
 }
@@ -158,7 +159,8 @@ func (o *Outbox) create(ctx context.Context, l *v1alpha1.Ledger, p ledger.Parcel
 		get := o.reader.Get(ctx, client.ObjectKeyFromObject(cm), &there)
 		switch {
 		case apierrors.IsNotFound(get), get == nil && there.DeletionTimestamp != nil:
-			return fmt.Errorf("write outbox: ConfigMap %s is being removed", cm.Name) // most likely it was pushed: look again
+			// most likely it was pushed: look again
+			return fmt.Errorf("write outbox: ConfigMap %s is being removed", cm.Name)
 		case get != nil:
 			return fmt.Errorf("read outbox: %w", get)
 		case there.Labels[v1alpha1.LabelLedger] == cm.Labels[v1alpha1.LabelLedger]:

@@ -37,7 +37,8 @@ func TestOutboxHoldsARecordOnce(t *testing.T) {
 	g.Expect(parcels[0].records + parcels[1].records).To(Equal(3))
 
 	var cm corev1.ConfigMap
-	g.Expect(api.Get(t.Context(), client.ObjectKey{Namespace: w.namespace, Name: parcels[0].meta.Name}, &cm)).To(Succeed())
+	g.Expect(api.Get(t.Context(), client.ObjectKey{Namespace: w.namespace, Name: parcels[0].meta.Name}, &cm)).
+		To(Succeed())
 	g.Expect(*cm.Immutable).To(BeTrue())
 	g.Expect(cm.OwnerReferences).To(BeEmpty(), "a foreground deletion would delete owned parcels before the Ledger")
 }

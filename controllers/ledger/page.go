@@ -92,7 +92,8 @@ func (r *Reconciler) histories(ctx context.Context, m matcher) (map[invoker]*his
 	out := map[invoker]*history{}
 	for i := range list.Items {
 		s := &list.Items[i]
-		if !s.Status.Phase.Terminal() || v1alpha1.HasRecordAnnotation(s.Annotations) || !m.sessions.Matches(labelsOf(s)) {
+		if !s.Status.Phase.Terminal() || v1alpha1.HasRecordAnnotation(s.Annotations) ||
+			!m.sessions.Matches(labelsOf(s)) {
 			continue
 		}
 		key := invoker{s.Namespace, s.Spec.Invoker.Kind, s.Spec.Invoker.Name}

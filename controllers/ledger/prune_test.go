@@ -29,7 +29,9 @@ func (w *world) removed(name string, finalizers ...string) *v1alpha1.Snapshot {
 		},
 		Status: v1alpha1.SnapshotStatus{
 			Phase: v1alpha1.SnapshotSucceeded, TotalComponents: 1,
-			Components: map[string]v1alpha1.Component{"pvc": {Phase: v1alpha1.SnapshotSucceeded, ID: "k1234", SizeBytes: 12}},
+			Components: map[string]v1alpha1.Component{
+				"pvc": {Phase: v1alpha1.SnapshotSucceeded, ID: "k1234", SizeBytes: 12},
+			},
 			Conditions: []metav1.Condition{{
 				Type: v1alpha1.ConditionRetained, Status: metav1.ConditionFalse, Reason: v1alpha1.ReasonNotKept,
 				Message: "RetentionPolicy shop/keep: no rule keeps it", LastTransitionTime: metav1.Now(),

@@ -40,8 +40,10 @@ func TestOneRecordPerObject(t *testing.T) {
 	g.Expect(message).
 		To(ContainSubstring("\nCairn-Cluster: production\nCairn-Policy-Revision: " +
 			"main@sha1:4be2b5f3a1c04f2b9e7d1a0c5f6e7d8c9b0a1f2e"))
-	g.Expect(w.git("show", branch+":"+w.path(sessions[0]))).To(ContainSubstring("k1234"), "the Snapshot is in the record")
-	g.Expect(strings.ReplaceAll(w.git("rev-list", "--all", "--count"), "\n", "")).To(Equal("1"), "one batch, one commit")
+	g.Expect(w.git("show", branch+":"+w.path(sessions[0]))).
+		To(ContainSubstring("k1234"), "the Snapshot is in the record")
+	g.Expect(strings.ReplaceAll(w.git("rev-list", "--all", "--count"), "\n", "")).
+		To(Equal("1"), "one batch, one commit")
 
 	get(w, l)
 	g.Expect(l.Status.Recorded).To(BeEquivalentTo(4))
@@ -51,13 +53,15 @@ func TestOneRecordPerObject(t *testing.T) {
 	g.Expect(l).To(beReady(metav1.ConditionTrue, v1alpha1.ReasonPushed))
 	for _, s := range sessions {
 		g.Expect(get(w, s).Finalizers).To(BeEmpty())
-		g.Expect(s.Status.Records).To(Equal([]v1alpha1.RecordStatus{{Ledger: w.namespace + "/ledger", Commit: w.tip()}}))
+		g.Expect(s.Status.Records).
+			To(Equal([]v1alpha1.RecordStatus{{Ledger: w.namespace + "/ledger", Commit: w.tip()}}))
 	}
 	g.Expect(get(w, drill).Finalizers).To(BeEmpty())
 	g.Expect(drill.Status.Records).To(HaveLen(1))
 	g.Expect(get(w, application).Finalizers).To(BeEmpty())
 	g.Expect(application.Status.Records).To(HaveLen(1))
-	fluxcheck.NewChecker(api, &fluxcheck.Conditions{NegativePolarity: []string{"Stalled", "Reconciling", "Backlogged"}}).
+	fluxcheck.NewChecker(api,
+		&fluxcheck.Conditions{NegativePolarity: []string{"Stalled", "Reconciling", "Backlogged"}}).
 		WithT(g).CheckErr(t.Context(), l)
 
 	tip, version := w.tip(), l.ResourceVersion
@@ -86,7 +90,8 @@ func TestRecordIsAcceptedByTheServer(t *testing.T) {
 			g.Expect(yaml.UnmarshalStrict([]byte(doc), &u.Object)).To(Succeed())
 			g.Expect(v1alpha1.HasRecordAnnotation(u.GetAnnotations())).To(BeTrue())
 			u.SetName(u.GetName() + "-again")
-			g.Expect(api.Create(t.Context(), u.DeepCopy(), client.DryRunAll, client.FieldValidation("Strict"))).To(Succeed())
+			g.Expect(api.Create(t.Context(), u.DeepCopy(), client.DryRunAll, client.FieldValidation("Strict"))).
+				To(Succeed())
 			err := api.Apply(t.Context(), client.ApplyConfigurationFromUnstructured(u), client.DryRunAll,
 				client.FieldOwner("kubectl"))
 			g.Expect(err).NotTo(HaveOccurred())
@@ -241,7 +246,8 @@ func TestTwoLedgers(t *testing.T) {
 	g.Expect(result.RequeueAfter).To(BeNumerically("~", pushInterval, time.Second),
 		"one repository, one push in ten seconds")
 	w.settle(l1, l2)
-	g.Expect(w.files(".")).To(ContainElements(w.path(s), "archive/"+strings.Replace(w.path(s), "production", "copy", 1)))
+	g.Expect(w.files(".")).To(ContainElements(w.path(s),
+		"archive/"+strings.Replace(w.path(s), "production", "copy", 1)))
 	g.Expect(get(w, s).Status.Records).To(ConsistOf(
 		HaveField("Ledger", w.namespace+"/one"), HaveField("Ledger", w.namespace+"/two"),
 	), "each Ledger has its own entry")
@@ -280,14 +286,17 @@ func TestPageInGit(t *testing.T) {
 				Name: "data", AppRef: v1alpha1.TypedObjectReference{Kind: "PersistentVolumeClaim", Name: "data"},
 			}},
 			Sessions: []v1alpha1.BackupBatchSession{{
-				SessionConfig: v1alpha1.SessionConfig{Name: "hourly", Scheduler: &v1alpha1.SchedulerSpec{Schedule: "0 * * * *"}},
+				SessionConfig: v1alpha1.SessionConfig{
+					Name: "hourly", Scheduler: &v1alpha1.SchedulerSpec{Schedule: "0 * * * *"},
+				},
 				Targets: []v1alpha1.BatchSessionTarget{{
 					Name: "data", Addon: &v1alpha1.AddonInfo{
 						Name:  "pvc-addon",
 						Tasks: []v1alpha1.TaskReference{{Name: "logical-backup"}},
 					},
 					Repositories: []v1alpha1.RepositoryInfo{{
-						Name: "r", Backend: "main", Directory: "/d", EncryptionSecret: &v1alpha1.ObjectReference{Name: "enc"},
+						Name: "r", Backend: "main", Directory: "/d",
+						EncryptionSecret: &v1alpha1.ObjectReference{Name: "enc"},
 					}},
 				}},
 			}},

@@ -128,7 +128,8 @@ func (r *Reconciler) tell(ctx context.Context, l *v1alpha1.Ledger, o ledger.Obje
 	case err == nil, apierrors.IsNotFound(err), apierrors.IsConflict(err): // it is gone, or another has its name
 		return nil
 	case apierrors.IsInvalid(err), apierrors.IsForbidden(err): // the record is in Git anyway
-		logf.FromContext(ctx).Error(err, "write commit into status", "kind", o.Kind, "namespace", o.Namespace, "name", o.Name)
+		logf.FromContext(ctx).Error(err, "write commit into status", "kind", o.Kind, "namespace", o.Namespace,
+			"name", o.Name)
 		return nil
 	default:
 		return fmt.Errorf("write commit into %s %s/%s: %w", o.Kind, o.Namespace, o.Name, err)

@@ -26,7 +26,8 @@ func (r *Reconciler) sources(ctx context.Context) ([]ledger.Source, error) {
 	var out []ledger.Source
 	for _, s := range syncs.Items {
 		out = append(out, ledger.Source{
-			Kind: v1alpha1.PolicySyncKind, Namespace: s.Namespace, Name: s.Name, URL: s.Spec.URL, Ref: refOf(s.Spec.Ref),
+			Kind: v1alpha1.PolicySyncKind, Namespace: s.Namespace, Name: s.Name, URL: s.Spec.URL,
+			Ref: refOf(s.Spec.Ref),
 		})
 	}
 	mapping, err := r.RESTMapper().RESTMapping(gitRepository)

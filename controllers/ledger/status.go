@@ -94,7 +94,8 @@ func markFault(l *v1alpha1.Ledger, f *fault) {
 func markReady(l *v1alpha1.Ledger) {
 	conditions.Delete(l, meta.StalledCondition)
 	conditions.Delete(l, meta.ReconcilingCondition)
-	conditions.MarkTrue(l, meta.ReadyCondition, v1alpha1.ReasonPushed, "the branch %s holds every record that was pushed",
+	conditions.MarkTrue(l, meta.ReadyCondition, v1alpha1.ReasonPushed,
+		"the branch %s holds every record that was pushed",
 		l.Spec.Branch)
 }
 

@@ -147,8 +147,9 @@ func (r *Reconciler) credentials(ctx context.Context, l *v1alpha1.Ledger) (map[s
 	err := r.APIReader.Get(ctx, types.NamespacedName{Namespace: l.Namespace, Name: l.Spec.SecretRef.Name}, &secret)
 	if apierrors.IsNotFound(err) {
 		return nil, &fault{
-			reason:  v1alpha1.ReasonSecretNotFound,
-			message: fmt.Sprintf("create the Secret %s with the credentials, or correct spec.secretRef", l.Spec.SecretRef.Name),
+			reason: v1alpha1.ReasonSecretNotFound,
+			message: fmt.Sprintf("create the Secret %s with the credentials, or correct spec.secretRef",
+				l.Spec.SecretRef.Name),
 		}
 	}
 	if err != nil {

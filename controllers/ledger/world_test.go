@@ -209,8 +209,9 @@ func (w *world) ledger(name string, change ...func(*v1alpha1.Ledger)) *v1alpha1.
 		ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: name},
 		Spec: v1alpha1.LedgerSpec{
 			URL: w.url(), ClusterName: "production", SecretRef: &v1alpha1.LocalObjectReference{Name: "git"},
-			BatchWindow: metav1.Duration{Duration: 10 * time.Second}, Interval: metav1.Duration{Duration: 10 * time.Minute},
-			Author: v1alpha1.CommitAuthor{Name: "Cairn", Email: "cairn@localhost"},
+			BatchWindow: metav1.Duration{Duration: 10 * time.Second},
+			Interval:    metav1.Duration{Duration: 10 * time.Minute},
+			Author:      v1alpha1.CommitAuthor{Name: "Cairn", Email: "cairn@localhost"},
 		},
 	}
 	for _, c := range change {
@@ -234,8 +235,9 @@ func (w *world) session(name string, change ...func(*v1alpha1.BackupSession)) *v
 			Session: "hourly",
 		},
 		Status: v1alpha1.BackupSessionStatus{
-			Phase: v1alpha1.BackupSessionSucceeded, Reason: v1alpha1.ReasonSucceeded, StartTime: &now, CompletionTime: &now,
-			Snapshots: []v1alpha1.SnapshotStatusInfo{{Name: "repo-" + name, Phase: v1alpha1.SnapshotSucceeded}},
+			Phase: v1alpha1.BackupSessionSucceeded, Reason: v1alpha1.ReasonSucceeded, StartTime: &now,
+			CompletionTime: &now,
+			Snapshots:      []v1alpha1.SnapshotStatusInfo{{Name: "repo-" + name, Phase: v1alpha1.SnapshotSucceeded}},
 			Resolved: &v1alpha1.ResolvedBackup{
 				Policy: v1alpha1.ResolvedPolicy{Revision: "main@sha1:4be2b5f3a1c04f2b9e7d1a0c5f6e7d8c9b0a1f2e"},
 			},
@@ -247,12 +249,15 @@ func (w *world) session(name string, change ...func(*v1alpha1.BackupSession)) *v
 	snapshot := &v1alpha1.Snapshot{
 		ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "repo-" + name},
 		Spec: v1alpha1.SnapshotSpec{
-			SnapshotID: "01J4A6Z8Q3M5N7P9R1S3T5V7X0", Repository: "repo", Session: "hourly", BackupSession: name, Version: "v1",
-			AppRef: v1alpha1.TypedObjectReference{Kind: "PersistentVolumeClaim", Name: "data"},
+			SnapshotID: "01J4A6Z8Q3M5N7P9R1S3T5V7X0", Repository: "repo", Session: "hourly", BackupSession: name,
+			Version: "v1",
+			AppRef:  v1alpha1.TypedObjectReference{Kind: "PersistentVolumeClaim", Name: "data"},
 		},
 		Status: v1alpha1.SnapshotStatus{
 			Phase: v1alpha1.SnapshotSucceeded, TotalComponents: 1,
-			Components: map[string]v1alpha1.Component{"pvc": {Phase: v1alpha1.SnapshotSucceeded, ID: "k1234", SizeBytes: 12}},
+			Components: map[string]v1alpha1.Component{
+				"pvc": {Phase: v1alpha1.SnapshotSucceeded, ID: "k1234", SizeBytes: 12},
+			},
 		},
 	}
 	w.createWithStatus(s)
@@ -275,7 +280,9 @@ func (w *world) restore(name string) *v1alpha1.RestoreSession {
 	w.t.Helper()
 	now := metav1.NewTime(w.clock.Now().Truncate(time.Second))
 	s := &v1alpha1.RestoreSession{
-		ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: name, Finalizers: []string{v1alpha1.FinalizerRecord}},
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: w.namespace, Name: name, Finalizers: []string{v1alpha1.FinalizerRecord},
+		},
 		Spec: v1alpha1.RestoreSessionSpec{
 			Target:     &v1alpha1.TypedObjectReference{Kind: "PersistentVolumeClaim", Name: "copy"},
 			DataSource: &v1alpha1.RestoreDataSource{Snapshot: "repo-a"},
@@ -293,10 +300,14 @@ func (w *world) restoreBatch(name string) *v1alpha1.RestoreBatch {
 	w.t.Helper()
 	now := metav1.NewTime(w.clock.Now().Truncate(time.Second))
 	b := &v1alpha1.RestoreBatch{
-		ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: name, Finalizers: []string{v1alpha1.FinalizerRecord}},
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: w.namespace, Name: name, Finalizers: []string{v1alpha1.FinalizerRecord},
+		},
 		Spec: v1alpha1.RestoreBatchSpec{
-			DataSource: v1alpha1.RestoreBatchDataSource{BackupBatch: "shop", BackupSession: v1alpha1.LatestBackupSession},
-			Targets:    []v1alpha1.RestoreBatchTarget{{Name: "web"}},
+			DataSource: v1alpha1.RestoreBatchDataSource{
+				BackupBatch: "shop", BackupSession: v1alpha1.LatestBackupSession,
+			},
+			Targets: []v1alpha1.RestoreBatchTarget{{Name: "web"}},
 		},
 		Status: v1alpha1.RestoreBatchStatus{
 			Phase: v1alpha1.RestoreSessionSucceeded, Reason: "Succeeded",

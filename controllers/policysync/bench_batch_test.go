@@ -41,7 +41,8 @@ func thousand() string {
 			"labelSelector: {matchLabels: {half: \"%d\"}}}}\n", half, volumesEach, half)
 		sessions += fmt.Sprintf("  - name: nightly%d\n    scheduler: {schedule: \"0 2 * * *\"}\n    targets: "+
 			"[{name: half%d}]\n"+
-			"    repositories: [{name: app, backend: main, directory: /app, encryptionSecret: {name: enc}}]\n", half, half)
+			"    repositories: [{name: app, backend: main, directory: /app, encryptionSecret: {name: enc}}]\n",
+			half, half)
 	}
 	return "apiVersion: backup.cairn.dev/v1alpha1\nkind: BackupBatch\nmetadata: {name: app}\nspec:\n" +
 		"  backends: [{name: main, storageRef: {name: local}}]\n  targets:\n" + targets + "  sessions:\n" + sessions
@@ -99,7 +100,8 @@ func batchManager(b *testing.B) ctrl.Manager {
 	})
 	g.Expect(err).NotTo(HaveOccurred())
 	reconciler := &backupbatch.Reconciler{
-		Client: mgr.GetClient(), APIReader: mgr.GetAPIReader(), EventRecorder: &testbed.Events{}, Clock: clock.RealClock{},
+		Client: mgr.GetClient(), APIReader: mgr.GetAPIReader(), EventRecorder: &testbed.Events{},
+		Clock:      clock.RealClock{},
 		MoverImage: "mover:test", FieldManager: "cairn-manager",
 		EnsureTrigger: func(context.Context, string) error { return nil },
 	}
@@ -157,9 +159,13 @@ func (r *testNamespace) children() []*unstructured.Unstructured {
 		c := &list.Items[i]
 		r.g.Expect(strings.HasPrefix(c.Name, "app-half")).To(BeTrue())
 		clean := &v1alpha1.BackupConfiguration{
-			TypeMeta:   metav1.TypeMeta{APIVersion: v1alpha1.GroupVersion.String(), Kind: v1alpha1.BackupConfigurationKind},
-			ObjectMeta: metav1.ObjectMeta{Name: c.Name, Namespace: c.Namespace, Labels: c.Labels, Annotations: c.Annotations},
-			Spec:       c.Spec,
+			TypeMeta: metav1.TypeMeta{
+				APIVersion: v1alpha1.GroupVersion.String(), Kind: v1alpha1.BackupConfigurationKind,
+			},
+			ObjectMeta: metav1.ObjectMeta{
+				Name: c.Name, Namespace: c.Namespace, Labels: c.Labels, Annotations: c.Annotations,
+			},
+			Spec: c.Spec,
 		}
 		content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(clean)
 		r.g.Expect(err).NotTo(HaveOccurred())

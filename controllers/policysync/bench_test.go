@@ -55,7 +55,9 @@ func BenchmarkSync1000(b *testing.B) {
 		ways := []struct {
 			name string
 			run  func(*testNamespace)
-		}{{"ours", func(r *testNamespace) { r.reconcile() }}, {"theirs", func(r *testNamespace) { r.asKustomizeController(objects) }}}
+		}{{"ours", func(r *testNamespace) { r.reconcile() }}, {
+			"theirs", func(r *testNamespace) { r.asKustomizeController(objects) },
+		}}
 		fastest := make([]time.Duration, len(ways))
 		for range rounds {
 			for i, way := range ways {

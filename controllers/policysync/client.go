@@ -35,10 +35,12 @@ func (s *run) applier(ctx context.Context) (*applier, *fault) {
 		account := &corev1.ServiceAccount{}
 		err := s.APIReader.Get(ctx, types.NamespacedName{Namespace: s.obj.Namespace, Name: name}, account)
 		switch {
-		case apierrors.IsNotFound(err): // impersonation would work without the ServiceAccount, with the rights of its name
+		// impersonation would work without the ServiceAccount, with the rights of its name
+		case apierrors.IsNotFound(err):
 			return nil, &fault{
 				reason: v1alpha1.ReasonServiceAccountAbsent,
-				message: fmt.Sprintf("ServiceAccount %s/%s does not exist: create it or correct spec.serviceAccountName",
+				message: fmt.Sprintf(
+					"ServiceAccount %s/%s does not exist: create it or correct spec.serviceAccountName",
 					s.obj.Namespace, name),
 			}
 		case err != nil:

@@ -16,7 +16,8 @@ func (s *run) finalize(ctx context.Context) (ctrl.Result, error) {
 	if !controllerutil.ContainsFinalizer(s.obj, v1alpha1.FinalizerPrune) {
 		return ctrl.Result{}, nil
 	}
-	if s.obj.Spec.DeletionPolicy == v1alpha1.DeletionPolicyDelete && !s.obj.Spec.Suspend && s.obj.Status.Inventory != nil {
+	if s.obj.Spec.DeletionPolicy == v1alpha1.DeletionPolicyDelete && !s.obj.Spec.Suspend &&
+		s.obj.Status.Inventory != nil {
 		if f := s.deleteAll(ctx); f != nil {
 			return s.fail(ctx, f), nil
 		}

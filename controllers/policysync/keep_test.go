@@ -14,8 +14,10 @@ import (
 
 func TestEditsByHandAreRevertedWhileABadRevisionStands(t *testing.T) {
 	repository := func(path string) string {
-		return "apiVersion: backup.cairn.dev/v1alpha1\nkind: Repository\nmetadata: {name: web}\nspec: {appRef: {kind: " +
-			"PersistentVolumeClaim, name: web}, storageRef: {name: local}, path: " + path + ", encryptionSecret: {name: enc}}\n"
+		return "apiVersion: backup.cairn.dev/v1alpha1\nkind: Repository\nmetadata: {name: web}\nspec: {appRef: " +
+			"{kind: " +
+			"PersistentVolumeClaim, name: web}, storageRef: {name: local}, path: " + path +
+			", encryptionSecret: {name: enc}}\n"
 	}
 	for name, tc := range map[string]struct {
 		bad    map[string]string
@@ -128,7 +130,8 @@ func TestAnObjectThatIsGivenUpIsTakenAtTheNextInterval(t *testing.T) {
 			git, reads, writes := r.gitCalls.Load(), r.api.count[http.MethodGet], r.api.writes()
 			r.reconcile()
 			r.g.Expect(r.gitCalls.Load()-git).To(Equal(int64(1)), "no fetch, only one ls-remote")
-			r.g.Expect(r.api.count[http.MethodGet]-reads).To(BeNumerically("<=", 3), "the PolicySync twice, the object once")
+			r.g.Expect(r.api.count[http.MethodGet]-reads).
+				To(BeNumerically("<=", 3), "the PolicySync twice, the object once")
 			r.g.Expect(r.api.writes()).To(Equal(writes))
 
 			r.g.Expect(give(r, theirs)).To(Succeed())

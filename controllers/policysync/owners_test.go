@@ -25,7 +25,9 @@ func TestObjectsOfOthersAreNotTouched(t *testing.T) {
 		owner  string
 		says   string
 	}{
-		"another PolicySync": {labels: map[string]string{v1alpha1.LabelSyncName: "another"}, says: "belongs to PolicySync/"},
+		"another PolicySync": {
+			labels: map[string]string{v1alpha1.LabelSyncName: "another"}, says: "belongs to PolicySync/",
+		},
 		"Flux": {labels: map[string]string{
 			"kustomize.toolkit.fluxcd.io/name":      "apps",
 			"kustomize.toolkit.fluxcd.io/namespace": "flux-system",
@@ -37,7 +39,9 @@ func TestObjectsOfOthersAreNotTouched(t *testing.T) {
 			another := r.sync.DeepCopy()
 			another.ObjectMeta = metav1.ObjectMeta{Name: "another", Namespace: r.namespace}
 			r.g.Expect(r.Create(t.Context(), another)).To(Succeed())
-			s := &v1alpha1.BackupStorage{ObjectMeta: metav1.ObjectMeta{Name: "local", Namespace: r.namespace, Labels: tc.labels}}
+			s := &v1alpha1.BackupStorage{
+				ObjectMeta: metav1.ObjectMeta{Name: "local", Namespace: r.namespace, Labels: tc.labels},
+			}
 			if tc.labels[v1alpha1.LabelSyncName] != "" {
 				s.Labels[v1alpha1.LabelSyncNamespace] = r.namespace
 			}
@@ -50,7 +54,9 @@ func TestObjectsOfOthersAreNotTouched(t *testing.T) {
 			}
 			s.Spec.Storage = v1alpha1.Storage{
 				Provider: v1alpha1.ProviderLocal,
-				Local:    &v1alpha1.LocalStorage{PersistentVolumeClaim: &v1alpha1.ClaimVolumeSource{ClaimName: "theirs"}},
+				Local: &v1alpha1.LocalStorage{
+					PersistentVolumeClaim: &v1alpha1.ClaimVolumeSource{ClaimName: "theirs"},
+				},
 			}
 			r.g.Expect(r.Create(t.Context(), s)).To(Succeed())
 			r.push(map[string]string{"policy/s.yaml": storage("local"), "policy/t.yaml": storage("free")})
@@ -167,7 +173,8 @@ func TestPruneOrder(t *testing.T) {
 	all := []string{"*"}
 	r.allow("deployer", rbacv1.PolicyRule{APIGroups: all, Resources: all, Verbs: all})
 	repository := "apiVersion: backup.cairn.dev/v1alpha1\nkind: Repository\nmetadata: {name: web}\nspec: {appRef: " +
-		"{kind: PersistentVolumeClaim, name: web}, storageRef: {name: local}, path: /web, encryptionSecret: {name: enc}}\n"
+		"{kind: PersistentVolumeClaim, name: web}, storageRef: {name: local}, path: /web, encryptionSecret: {name: " +
+		"enc}}\n"
 	secret := "apiVersion: v1\nkind: Secret\nmetadata: {name: enc}\nstringData: {password: x}\n"
 	stays := map[string]string{"policy/stays.yaml": storage("stays")}
 	r.push(map[string]string{
@@ -299,7 +306,9 @@ func TestTheGuardLetsGoWhenTheObjectsComeBack(t *testing.T) {
 }
 
 func TestDeletion(t *testing.T) {
-	for policy, gone := range map[string]bool{v1alpha1.DeletionPolicyRetain: false, v1alpha1.DeletionPolicyDelete: true} {
+	for policy, gone := range map[string]bool{
+		v1alpha1.DeletionPolicyRetain: false, v1alpha1.DeletionPolicyDelete: true,
+	} {
 		t.Run(policy, func(t *testing.T) {
 			r := newRoom(t, func(p *v1alpha1.PolicySync) { p.Spec.DeletionPolicy = policy })
 			r.push(map[string]string{"policy/a.yaml": storage("a"), "policy/c.yaml": configuration("web", "0 2 * * *")})

@@ -118,7 +118,8 @@ func (s *run) announceDrift() {
 func (s *run) build(ctx context.Context, o origin) (*build.Result, *fault) {
 	dir, err := os.MkdirTemp(s.WorkDir, "policysync-")
 	if err != nil {
-		return nil, &fault{reason: v1alpha1.ReasonGitOperationFailed, message: "create checkout directory: " + err.Error()}
+		return nil,
+			&fault{reason: v1alpha1.ReasonGitOperationFailed, message: "create checkout directory: " + err.Error()}
 	}
 	defer os.RemoveAll(dir)
 	checkout := filepath.Join(dir, "checkout")

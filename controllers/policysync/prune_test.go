@@ -21,7 +21,9 @@ func TestTheGuardIsNotHiddenByARefusedRevision(t *testing.T) {
 	r := newRoom(t)
 	r.push(map[string]string{"policy/a.yaml": storage("a"), "policy/b.yaml": storage("b")})
 	r.reconcile()
-	r.push(map[string]string{"policy/a.yaml": storage("a"), "policy/b.yaml": storage("b"), "policy/c.yaml": storage("c")})
+	r.push(map[string]string{
+		"policy/a.yaml": storage("a"), "policy/b.yaml": storage("b"), "policy/c.yaml": storage("c"),
+	})
 	r.api.refuse = func(req *http.Request) bool {
 		return strings.HasSuffix(req.URL.Path, "/backupstorages/c") && req.Method == http.MethodPatch
 	}
@@ -69,7 +71,9 @@ func TestWithoutAnAccountNothingOfAnAccountIsDeleted(t *testing.T) {
 
 func TestWhatOthersTookOverIsNotPruned(t *testing.T) {
 	for name, labels := range map[string]map[string]string{
-		"Flux":       {"kustomize.toolkit.fluxcd.io/name": "apps", "kustomize.toolkit.fluxcd.io/namespace": "flux-system"},
+		"Flux": {
+			"kustomize.toolkit.fluxcd.io/name": "apps", "kustomize.toolkit.fluxcd.io/namespace": "flux-system",
+		},
 		"PolicySync": {v1alpha1.LabelSyncName: "another"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -79,7 +79,8 @@ func TestSourceFaults(t *testing.T) {
 			r.reconcile()
 			r.expectNotReady(tc.reason, tc.says)
 			r.g.Expect(conditions.GetMessage(r.sync, meta.ReadyCondition)).NotTo(ContainSubstring("hunter2"))
-			r.g.Expect(conditions.GetReason(r.sync, meta.ReconcilingCondition)).To(Equal(v1alpha1.ReasonProgressingWithRetry))
+			r.g.Expect(conditions.GetReason(r.sync, meta.ReconcilingCondition)).
+				To(Equal(v1alpha1.ReasonProgressingWithRetry))
 			r.g.Expect(r.emitted()).To(ConsistOf(HavePrefix("Warning " + tc.reason)))
 			version := r.sync.ResourceVersion
 			r.reconcile()
@@ -107,7 +108,8 @@ func TestWrongHostKey(t *testing.T) {
 		&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Name: "git-auth", Namespace: r.namespace}, Data: map[string][]byte{
 			"identity": pair.PrivateKey,
 			// not the server's key
-			"known_hosts": []byte("[127.0.0.1]:" + address[strings.LastIndex(address, ":")+1:] + " " + string(pair.PublicKey)),
+			"known_hosts": []byte("[127.0.0.1]:" + address[strings.LastIndex(address, ":")+1:] + " " +
+				string(pair.PublicKey)),
 		}})).To(Succeed())
 	r.update(func(p *v1alpha1.PolicySync) {
 		secretRef(p)

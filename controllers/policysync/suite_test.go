@@ -120,7 +120,9 @@ func newRoom(t testing.TB, change ...func(*v1alpha1.PolicySync)) *testNamespace 
 	if test, ok := t.(*testing.T); ok { // rooms share only the API server
 		test.Parallel()
 	}
-	r := &testNamespace{t: t, g: NewWithT(t), clock: testclock.NewFakeClock(time.Now()), events: record.NewFakeRecorder(100)}
+	r := &testNamespace{
+		t: t, g: NewWithT(t), clock: testclock.NewFakeClock(time.Now()), events: record.NewFakeRecorder(100),
+	}
 	r.startGit()
 	admin, err := client.New(config, client.Options{Scheme: scheme})
 	r.g.Expect(err).NotTo(HaveOccurred())

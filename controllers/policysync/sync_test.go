@@ -56,7 +56,8 @@ func TestFirstApply(t *testing.T) {
 		{ID: r.namespace + "_local_backup.cairn.dev_BackupStorage", Version: "v1alpha1"},
 		{ID: r.namespace + "_web_backup.cairn.dev_BackupConfiguration", Version: "v1alpha1"},
 	}))
-	r.g.Expect(r.emitted()).To(ConsistOf(ContainSubstring("Normal ReconciliationSucceeded applied revision " + revision)))
+	r.g.Expect(r.emitted()).
+		To(ConsistOf(ContainSubstring("Normal ReconciliationSucceeded applied revision " + revision)))
 }
 
 func TestNothingNewIsOneRequest(t *testing.T) {
@@ -121,7 +122,8 @@ func TestABadRevisionKeepsTheLastGoodOne(t *testing.T) {
 	writes := r.api.writes()
 	r.reconcile()
 	r.expectNotReady(v1alpha1.ReasonValidationFailed, "policy/c.yaml:12: document 1: spec.unknown: unknown field")
-	r.g.Expect(conditions.GetMessage(r.sync, meta.ReadyCondition)).To(HaveSuffix("revision " + good + " stays in force"))
+	r.g.Expect(conditions.GetMessage(r.sync, meta.ReadyCondition)).
+		To(HaveSuffix("revision " + good + " stays in force"))
 	r.g.Expect(conditions.IsStalled(r.sync)).To(BeTrue())
 	r.g.Expect(r.sync.Status.LastAppliedRevision).To(Equal(good))
 	r.g.Expect(r.sync.Status.LastAttemptedRevision).To(Equal(bad))
@@ -260,7 +262,8 @@ func TestSuspend(t *testing.T) {
 }
 
 func TestARecordIsLeftAlone(t *testing.T) {
-	r := newRoom(t, func(p *v1alpha1.PolicySync) { p.Annotations = map[string]string{v1alpha1.AnnotationRecord: "prod"} })
+	r := newRoom(t,
+		func(p *v1alpha1.PolicySync) { p.Annotations = map[string]string{v1alpha1.AnnotationRecord: "prod"} })
 	r.push(map[string]string{"policy/s.yaml": storage("local")})
 	r.reconcile()
 	r.g.Expect(r.gitCalls.Load()).To(BeZero())
@@ -290,8 +293,10 @@ func TestTheInventoryIsWrittenFirst(t *testing.T) {
 func TestARefusalOfTheAPIServerNamesTheFile(t *testing.T) {
 	r := newRoom(t)
 	repository := func(path string) string {
-		return "apiVersion: backup.cairn.dev/v1alpha1\nkind: Repository\nmetadata: {name: web}\nspec: {appRef: {kind: " +
-			"PersistentVolumeClaim, name: web}, storageRef: {name: local}, path: " + path + ", encryptionSecret: {name: enc}}\n"
+		return "apiVersion: backup.cairn.dev/v1alpha1\nkind: Repository\nmetadata: {name: web}\nspec: {appRef: " +
+			"{kind: " +
+			"PersistentVolumeClaim, name: web}, storageRef: {name: local}, path: " + path +
+			", encryptionSecret: {name: enc}}\n"
 	}
 	good := r.push(map[string]string{"policy/r.yaml": repository("/web")})
 	r.reconcile()

@@ -168,8 +168,9 @@ func TestAPushWaitsForTheRepository(t *testing.T) {
 	bed.EditStatus(t, r, func() { r.Status.SnapshotCount = new(int32(4)) })
 	snapshot := &v1alpha1.Snapshot{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "snap"}}
 	snapshot.Spec = v1alpha1.SnapshotSpec{
-		SnapshotID: "01", Repository: "r", Session: "nightly", BackupSession: "one", Version: v1alpha1.SnapshotLayoutVersion,
-		AppRef: v1alpha1.TypedObjectReference{Kind: v1alpha1.KindPersistentVolumeClaim, Name: "files"},
+		SnapshotID: "01", Repository: "r", Session: "nightly", BackupSession: "one",
+		Version: v1alpha1.SnapshotLayoutVersion,
+		AppRef:  v1alpha1.TypedObjectReference{Kind: v1alpha1.KindPersistentVolumeClaim, Name: "files"},
 	}
 	bed.Create(t, snapshot)
 	bed.EditStatus(t, snapshot, func() { snapshot.Status.Phase = v1alpha1.SnapshotSucceeded })
@@ -199,7 +200,8 @@ func TestARefusedPushIsAnEventAfterThreeTries(t *testing.T) {
 	s := endedRun(t, namespace, refused, "one", 5, v1alpha1.BackupSessionSucceeded)
 	g.Eventually(refusals.Load, testbed.Patience, testbed.Interval).Should(BeNumerically("==", 1), "the first try")
 	bed.Edit(t, s, func() { s.Labels = map[string]string{"touched": "x"} })
-	g.Consistently(refusals.Load, "2s", "100ms").Should(BeNumerically("==", 1), "writes to a run do not use up its tries")
+	g.Consistently(refusals.Load, "2s", "100ms").
+		Should(BeNumerically("==", 1), "writes to a run do not use up its tries")
 	g.Eventually(func() []string { return events.Of(namespace) }, testbed.Patience, testbed.Interval).Should(ConsistOf(
 		And(HavePrefix("Warning MetricsNotPushed push metrics of backupconfiguration-"+namespace+"-refused:"),
 			ContainSubstring("507"),

@@ -38,7 +38,8 @@ func TestOfRepositoriesInEachOtherTheOlderWins(t *testing.T) {
 		expect(t, loser, v1alpha1.ReasonDirectoryTaken)
 		g.Expect(conditions.IsStalled(loser)).To(BeTrue())
 		g.Expect(conditions.GetMessage(loser, meta.ReadyCondition)).To(ContainSubstring(
-			"Repository " + older.Namespace + `/web has the directory "/shop/web" already, and one can't lie in another`))
+			"Repository " + older.Namespace +
+				`/web has the directory "/shop/web" already, and one can't lie in another`))
 		var jobs batchv1.JobList
 		g.Expect(bed.Client.List(t.Context(), &jobs, client.InNamespace(loser.Namespace))).To(Succeed())
 		g.Expect(jobs.Items).To(BeEmpty(), "nothing is written into the older one's directory")
@@ -78,9 +79,12 @@ func TestAnInitWaitsForThatOfADeletedRepository(t *testing.T) {
 		) *v1alpha1.Repository {
 			return repositoryOf(t, s)
 		},
-		"of its own name": func(t *testing.T, _ *v1alpha1.BackupStorage, was *v1alpha1.Repository) *v1alpha1.Repository {
+		"of its own name": func(
+			t *testing.T, _ *v1alpha1.BackupStorage, was *v1alpha1.Repository,
+		) *v1alpha1.Repository {
 			NewWithT(t).Eventually(func() bool {
-				return apierrors.IsNotFound(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(was), was.DeepCopy()))
+				return apierrors.IsNotFound(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(was),
+					was.DeepCopy()))
 			}, testbed.Patience, testbed.Interval).Should(BeTrue(), "the first is gone")
 			again := &v1alpha1.Repository{
 				ObjectMeta: metav1.ObjectMeta{Namespace: was.Namespace, Name: was.Name},

@@ -118,7 +118,8 @@ func (r *Reconciler) wipe(ctx context.Context, repository *v1alpha1.Repository, 
 	is := conditions.Get(repository, v1alpha1.ConditionWiped)
 	switch {
 	case user != "":
-		conditions.MarkFalse(repository, v1alpha1.ConditionWiped, v1alpha1.ReasonInUse, "the data is removed later: %s", user)
+		conditions.MarkFalse(repository, v1alpha1.ConditionWiped, v1alpha1.ReasonInUse,
+			"the data is removed later: %s", user)
 	case is == nil || is.Reason == v1alpha1.ReasonInUse:
 		conditions.MarkUnknown(repository, v1alpha1.ConditionWiped, v1alpha1.ReasonProgressing,
 			"the directory in the backend is being removed")
@@ -141,7 +142,8 @@ func (r *Reconciler) wipe(ctx context.Context, repository *v1alpha1.Repository, 
 	if equality.Semantic.DeepEqual(before.Status, repository.Status) {
 		return result, nil
 	}
-	if err := r.Status().Patch(ctx, repository, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}),
+	if err := r.Status().Patch(ctx, repository,
+		client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}),
 		client.FieldOwner(r.FieldManager)); err != nil {
 		return ctrl.Result{}, fmt.Errorf("write status of Repository %s: %w", repository.Name, err)
 	}

@@ -68,7 +68,8 @@ func TestABackendInsideARepositoryIsRefused(t *testing.T) {
 		"apiVersion": v1alpha1.GroupVersion.String(), "kind": "Repository",
 		"metadata": map[string]any{"name": "stash", "namespace": bed.Namespace(t, nil)},
 		"spec": map[string]any{"backend": map[string]any{
-			"s3": map[string]any{"endpoint": "s3.amazonaws.com", "bucket": "b", "prefix": "/p"}, "storageSecretName": "key",
+			"s3":                map[string]any{"endpoint": "s3.amazonaws.com", "bucket": "b", "prefix": "/p"},
+			"storageSecretName": "key",
 		}, "wipeOut": true, "usagePolicy": map[string]any{"allowedNamespaces": map[string]any{"from": "All"}}},
 	}}
 	for _, validation := range []string{
@@ -77,7 +78,8 @@ func TestABackendInsideARepositoryIsRefused(t *testing.T) {
 	} {
 		err := bed.Client.Create(t.Context(), r.DeepCopy(), client.FieldValidation(validation))
 		NewWithT(t).Expect(err).
-			To(MatchError(ContainSubstring("create a BackupStorage with this backend and its Secret, name it in spec.storageRef")),
+			To(MatchError(ContainSubstring(
+				"create a BackupStorage with this backend and its Secret, name it in spec.storageRef")),
 				validation)
 	}
 }

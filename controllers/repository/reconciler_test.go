@@ -258,7 +258,9 @@ func TestTheStatusCountsSnapshots(t *testing.T) {
 	g.Expect(bed.Client.Get(t.Context(), client.ObjectKey{Namespace: r.Namespace, Name: "s-6"}, &s)).To(Succeed())
 	writes := bed.Quiet(t, r.Namespace)
 	bed.EditStatus(t, &s, func() {
-		s.Status.Components = map[string]v1alpha1.Component{"pvc": {Progress: &v1alpha1.ComponentProgress{FilesDone: 3}}}
+		s.Status.Components = map[string]v1alpha1.Component{
+			"pvc": {Progress: &v1alpha1.ComponentProgress{FilesDone: 3}},
+		}
 	})
 	bed.StaysQuiet(t, r.Namespace, writes, "progress of a Snapshot changes nothing in the Repository")
 }

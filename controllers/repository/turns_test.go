@@ -49,8 +49,11 @@ func TestAThousandRepositoriesAreInitialisedTenAtATime(t *testing.T) {
 				Finalizers: []string{v1alpha1.FinalizerWipe},
 			},
 			Spec: v1alpha1.RepositorySpec{
-				AppRef:     v1alpha1.TypedObjectReference{Kind: v1alpha1.KindPersistentVolumeClaim, Name: fmt.Sprintf("c-%04d", i)},
-				StorageRef: v1alpha1.ObjectReference{Namespace: s.Namespace, Name: s.Name}, Path: fmt.Sprintf("/many/%04d", i),
+				AppRef: v1alpha1.TypedObjectReference{
+					Kind: v1alpha1.KindPersistentVolumeClaim, Name: fmt.Sprintf("c-%04d", i),
+				},
+				StorageRef:       v1alpha1.ObjectReference{Namespace: s.Namespace, Name: s.Name},
+				Path:             fmt.Sprintf("/many/%04d", i),
 				EncryptionSecret: v1alpha1.ObjectReference{Name: "enc"},
 			},
 		})
@@ -77,7 +80,9 @@ func TestAThousandRepositoriesAreInitialisedTenAtATime(t *testing.T) {
 			results[i] = task.Result{Outcome: task.OutcomeSucceeded, Reason: v1alpha1.ReasonSucceeded}
 			if failed < 10 {
 				failed++
-				results[i] = task.Result{Outcome: task.OutcomeFailed, Reason: v1alpha1.ReasonAccessDenied, Message: "no"}
+				results[i] = task.Result{
+					Outcome: task.OutcomeFailed, Reason: v1alpha1.ReasonAccessDenied, Message: "no",
+				}
 			}
 			ended[string(running[i].UID)] = true
 		}

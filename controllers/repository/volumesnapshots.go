@@ -91,7 +91,8 @@ func (r *Reconciler) wipeVolumeSnapshots(
 ) (ctrl.Result, error) {
 	before := repository.DeepCopy()
 	if user != "" {
-		conditions.MarkFalse(repository, v1alpha1.ConditionWiped, v1alpha1.ReasonInUse, "the data is removed later: %s", user)
+		conditions.MarkFalse(repository, v1alpha1.ConditionWiped, v1alpha1.ReasonInUse,
+			"the data is removed later: %s", user)
 		return ctrl.Result{RequeueAfter: inUseInterval}, r.writeWiped(ctx, before, repository)
 	}
 	conditions.MarkUnknown(repository, v1alpha1.ConditionWiped, v1alpha1.ReasonProgressing,
@@ -137,7 +138,8 @@ func (r *Reconciler) writeWiped(ctx context.Context, before, repository *v1alpha
 	if equality.Semantic.DeepEqual(before.Status, repository.Status) {
 		return nil
 	}
-	if err := r.Status().Patch(ctx, repository, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}),
+	if err := r.Status().Patch(ctx, repository,
+		client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}),
 		client.FieldOwner(r.FieldManager)); err != nil {
 		return fmt.Errorf("write status of Repository %s: %w", repository.Name, err)
 	}

@@ -34,7 +34,8 @@ func madeSnapshot(t testing.TB, r *v1alpha1.Repository, name, deletionPolicy str
 	s := &v1alpha1.Snapshot{
 		ObjectMeta: metav1.ObjectMeta{Namespace: r.Namespace, Name: name},
 		Spec: v1alpha1.SnapshotSpec{
-			SnapshotID: name, Repository: r.Name, Session: "hourly", BackupSession: "run", Version: "v1", AppRef: r.Spec.AppRef,
+			SnapshotID: name, Repository: r.Name, Session: "hourly", BackupSession: "run", Version: "v1",
+			AppRef: r.Spec.AppRef,
 		},
 	}
 	bed.Create(t, s)
@@ -44,7 +45,8 @@ func madeSnapshot(t testing.TB, r *v1alpha1.Repository, name, deletionPolicy str
 		s.Status.Components = map[string]v1alpha1.Component{"pvc": {
 			Phase: v1alpha1.SnapshotSucceeded, Driver: v1alpha1.DriverVolumeSnapshotter, ID: "uid",
 			VolumeSnapshotterStats: []v1alpha1.VolumeSnapshotterStats{{
-				PVCName: "web", VolumeSnapshotName: "web-1", VolumeSnapshotClassName: "fast", DeletionPolicy: deletionPolicy,
+				PVCName: "web", VolumeSnapshotName: "web-1", VolumeSnapshotClassName: "fast",
+				DeletionPolicy: deletionPolicy,
 			}},
 		}}
 	})

@@ -52,10 +52,12 @@ func (r *Reconciler) create(ctx context.Context, b *v1alpha1.RestoreBatch, i int
 	case metav1.IsControlledBy(&there, b):
 		return nil
 	case owner != nil && owner.Kind == v1alpha1.RestoreBatchKind && owner.Name == b.Name:
-		return fmt.Errorf("create RestoreSession %s: the one of a deleted RestoreBatch of this name still exists", there.Name)
+		return fmt.Errorf("create RestoreSession %s: the one of a deleted RestoreBatch of this name still exists",
+			there.Name)
 	default:
 		return movers.Refuse(v1alpha1.ReasonNameConflict,
-			"a RestoreSession %s already exists, which this RestoreBatch did not make: delete it, or give the RestoreBatch "+
+			"a RestoreSession %s already exists, which this RestoreBatch did not make: delete it, or give the "+
+				"RestoreBatch "+
 				"another name", there.Name)
 	}
 }

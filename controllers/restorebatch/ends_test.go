@@ -59,7 +59,8 @@ func TestDeletedWhileItRuns(t *testing.T) {
 		w.Expect(target.Reason).To(Equal(v1alpha1.ReasonCancelled), target.Name)
 	}
 	for _, s := range w.children() {
-		w.Expect(s.Status.Phase).To(Equal(v1alpha1.RestoreSessionFailed), "its mover is stopped before the RestoreBatch goes")
+		w.Expect(s.Status.Phase).To(Equal(v1alpha1.RestoreSessionFailed),
+			"its mover is stopped before the RestoreBatch goes")
 	}
 	w.Expect(w.children()).To(HaveLen(2))
 }
@@ -108,7 +109,8 @@ func TestANameThatIsTaken(t *testing.T) {
 	})).To(Succeed())
 	w.restore("back")
 	w.Expect(summary(w.settle("back"))).To(Equal([]string{
-		"Failed/TargetsFailed of second", "web: Succeeded/Succeeded of second", "uploads: Succeeded/Succeeded of second",
+		"Failed/TargetsFailed of second", "web: Succeeded/Succeeded of second",
+		"uploads: Succeeded/Succeeded of second",
 		"db: Failed/NameConflict of second",
 	}))
 }

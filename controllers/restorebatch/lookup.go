@@ -72,7 +72,9 @@ func databaseMistakes(b *v1alpha1.RestoreBatch, targets []v1alpha1.ResolvedResto
 	if len(mistakes) == 0 {
 		return nil
 	}
-	return &v1alpha1.ResolvedError{Reason: mistakes[0].Reason, Message: (&policy.InvalidError{Mistakes: mistakes}).Error()}
+	return &v1alpha1.ResolvedError{
+		Reason: mistakes[0].Reason, Message: (&policy.InvalidError{Mistakes: mistakes}).Error(),
+	}
 }
 
 // snapshots returns the Snapshots of the BackupBatch that this namespace is allowed to restore. It reads past the

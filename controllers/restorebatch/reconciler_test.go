@@ -22,7 +22,8 @@ func succeed() types.GomegaMatcher { return Succeed() }
 // whole is the summary of a restore that restores all targets from a restore point.
 func whole(point string) []string {
 	return []string{
-		"Succeeded/Succeeded of " + point, "web: Succeeded/Succeeded of " + point, "uploads: Succeeded/Succeeded of " + point,
+		"Succeeded/Succeeded of " + point, "web: Succeeded/Succeeded of " + point,
+		"uploads: Succeeded/Succeeded of " + point,
 		"db: Succeeded/Succeeded of " + point,
 	}
 }
@@ -45,7 +46,8 @@ func TestWhichRestorePoint(t *testing.T) {
 		"a run and its retry are one restore point": {
 			before: func(w *world) { w.snapshot("third", "third-r1", "db", 4, false) },
 			want: []string{
-				"Succeeded/Succeeded of third", "web: Succeeded/Succeeded of third", "uploads: Succeeded/Succeeded of third",
+				"Succeeded/Succeeded of third", "web: Succeeded/Succeeded of third",
+				"uploads: Succeeded/Succeeded of third",
 				"db: Succeeded/Succeeded of third-r1",
 			},
 		},
@@ -137,7 +139,8 @@ func TestTargetsEndIndependently(t *testing.T) {
 	w.restore("back")
 	b := w.settle("back")
 	w.Expect(summary(b)).To(Equal([]string{
-		"Failed/TargetsFailed of second", "web: Succeeded/Succeeded of second", "uploads: Failed/TargetUnwritable of second",
+		"Failed/TargetsFailed of second", "web: Succeeded/Succeeded of second",
+		"uploads: Failed/TargetUnwritable of second",
 		"db: Succeeded/Succeeded of second",
 	}))
 	w.Expect(b.Status.Conditions).To(ContainElements(

@@ -87,7 +87,8 @@ func (r *Reconciler) resolveScaling(
 			start.Error, start.Wait = restorebatch.NoWorkload(asked), run.WaitForChild
 			return nil
 		}
-		if start.Error, err = r.whyNotScaled(ctx, b.Namespace, asked, w, autoscalers); start.Error != nil || err != nil {
+		if start.Error, err = r.whyNotScaled(ctx, b.Namespace, asked, w, autoscalers); start.Error != nil ||
+			err != nil {
 			return err
 		}
 		start.ScaledDown = append(start.ScaledDown, scaling.Freeze(asked, w.Workload))
@@ -122,8 +123,9 @@ func (r *Reconciler) whyNotScaled(
 }
 
 func (r *Reconciler) notPermitted(namespace string, err error) string {
-	return fmt.Sprintf("Cairn is not allowed to scale workloads here: %v. The owner of the namespace can allow it with "+
-		"a RoleBinding (kubectl create rolebinding %s --namespace %s --clusterrole %s --serviceaccount %s)",
+	return fmt.Sprintf(
+		"Cairn is not allowed to scale workloads here: %v. The owner of the namespace can allow it with "+
+			"a RoleBinding (kubectl create rolebinding %s --namespace %s --clusterrole %s --serviceaccount %s)",
 		err, v1alpha1.ScalerClusterRole, namespace, v1alpha1.ScalerClusterRole, r.Account)
 }
 
@@ -202,7 +204,8 @@ func (r *Reconciler) scale(
 			known.Refused, refused = r.notPermitted(b.Namespace, err), true
 			in.Workloads[frozen.String()] = known
 		case err != nil:
-			return false, fmt.Errorf("scale %s to %d replicas: %w", strings.ToLower(frozen.Kind)+" "+frozen.Name, want, err)
+			return false, fmt.Errorf("scale %s to %d replicas: %w", strings.ToLower(frozen.Kind)+" "+frozen.Name,
+				want, err)
 		}
 	}
 	return refused, nil

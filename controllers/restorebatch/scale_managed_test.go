@@ -26,8 +26,10 @@ func (w *world) autoscaler() {
 	sessiontest.Create(w.T, w.Client, &autoscalingv2.HorizontalPodAutoscaler{
 		ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: "busy"},
 		Spec: autoscalingv2.HorizontalPodAutoscalerSpec{
-			ScaleTargetRef: autoscalingv2.CrossVersionObjectReference{APIVersion: "apps/v1", Kind: "Deployment", Name: "web"},
-			MaxReplicas:    5,
+			ScaleTargetRef: autoscalingv2.CrossVersionObjectReference{
+				APIVersion: "apps/v1", Kind: "Deployment", Name: "web",
+			},
+			MaxReplicas: 5,
 		},
 	})
 }
@@ -76,12 +78,14 @@ func TestAWorkloadThatSomethingElseScales(t *testing.T) {
 		},
 		"a GitOps tool, but somebody scaled it by hand": {
 			happens: func(w *world) { w.applied(true); w.scaled(3); w.scaled(2) },
-			message: "its replicas were set by kubectl, perhaps less than 2 hours ago, and field manager kustomize-controller, which applies the rest of it, may reset them from its manifest",
-			left:    2,
+			message: "its replicas were set by kubectl, perhaps less than 2 hours ago, and field manager " +
+				"kustomize-controller, which applies the rest of it, may reset them from its manifest",
+			left: 2,
 		},
 		"a GitOps tool, but somebody scaled it down by hand": {
 			happens: func(w *world) { w.applied(true); w.scaled(0) },
-			message: "its replicas were set by somebody, perhaps less than 2 hours ago, and field manager kustomize-controller, which applies the rest of it, may reset them from its manifest",
+			message: "its replicas were set by somebody, perhaps less than 2 hours ago, and field manager " +
+				"kustomize-controller, which applies the rest of it, may reset them from its manifest",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

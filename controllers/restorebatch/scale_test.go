@@ -136,7 +136,9 @@ func TestAWorkloadWhoseAddonRestoresInItsSidecarIsNotScaledDown(t *testing.T) {
 	}
 	sessiontest.Create(t, w.Client, addon)
 	w.restore("back", scalesWeb, func(b *v1alpha1.RestoreBatch) {
-		b.Spec.Targets[0].Addon = &v1alpha1.AddonInfo{Name: addon.Name, Tasks: []v1alpha1.TaskReference{{Name: "inside"}}}
+		b.Spec.Targets[0].Addon = &v1alpha1.AddonInfo{
+			Name: addon.Name, Tasks: []v1alpha1.TaskReference{{Name: "inside"}},
+		}
 		b.Spec.Targets[0].Target = &v1alpha1.TypedObjectReference{
 			APIGroup: "apps", Kind: v1alpha1.KindDeployment,
 			Name: "web",

@@ -57,11 +57,14 @@ func (w *world) snapshot(point, run, target string, hour int, failed bool) {
 		phase = v1alpha1.SnapshotFailed
 	}
 	sessiontest.Create(w.T, w.Client, &v1alpha1.Snapshot{
-		ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: "shop-" + target + "-" + run, Labels: map[string]string{
-			v1alpha1.LabelInvokerKind: v1alpha1.BackupBatchKind, v1alpha1.LabelInvokerName: "shop",
-			v1alpha1.LabelRestorePoint:  point,
-			v1alpha1.LabelConfiguration: policy.ChildName("shop", target), v1alpha1.LabelRepository: "shop-" + target,
-		}},
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: w.Namespace, Name: "shop-" + target + "-" + run, Labels: map[string]string{
+				v1alpha1.LabelInvokerKind: v1alpha1.BackupBatchKind, v1alpha1.LabelInvokerName: "shop",
+				v1alpha1.LabelRestorePoint:  point,
+				v1alpha1.LabelConfiguration: policy.ChildName("shop", target),
+				v1alpha1.LabelRepository:    "shop-" + target,
+			},
+		},
 		Spec: v1alpha1.SnapshotSpec{
 			SnapshotID: target + "-" + run, Repository: "shop-" + target, Session: "hourly", BackupSession: run,
 			Version: v1alpha1.SnapshotLayoutVersion,
@@ -86,7 +89,9 @@ func (w *world) restore(name string, edit ...func(*v1alpha1.RestoreBatch)) {
 	b := &v1alpha1.RestoreBatch{
 		ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: name},
 		Spec: v1alpha1.RestoreBatchSpec{
-			DataSource:     v1alpha1.RestoreBatchDataSource{BackupBatch: "shop", BackupSession: v1alpha1.LatestBackupSession},
+			DataSource: v1alpha1.RestoreBatchDataSource{
+				BackupBatch: "shop", BackupSession: v1alpha1.LatestBackupSession,
+			},
 			RestoreTimeout: &metav1.Duration{Duration: time.Hour},
 		},
 	}

@@ -43,7 +43,8 @@ func moverRuns(err error) bool { return errors.Is(err, errMoverRuns) }
 // the claims that are to be created, and reserves the others for this restore: from then on no other restore writes
 // into them.
 func (r *Reconciler) usable(
-	ctx context.Context, s *v1alpha1.RestoreSession, resolved *v1alpha1.ResolvedRestore, h *v1alpha1.ResolvedRestoreHost,
+	ctx context.Context, s *v1alpha1.RestoreSession, resolved *v1alpha1.ResolvedRestore,
+	h *v1alpha1.ResolvedRestoreHost,
 	take bool,
 ) error {
 	var restores v1alpha1.RestoreSessionList
@@ -69,7 +70,8 @@ func (r *Reconciler) usable(
 		}
 		if run := run.SidecarRunReading(backups.Items, v.ClaimName); run != nil {
 			refusal := movers.Refuse(v1alpha1.ReasonVolumeInUse,
-				"a sidecar backs up PersistentVolumeClaim %s for BackupSession %s: try again when that BackupSession has ended",
+				"a sidecar backs up PersistentVolumeClaim %s for BackupSession %s: try again when that BackupSession "+
+					"has ended",
 				v.ClaimName, run.Name)
 			return errors.Join(refusal, errMoverRuns)
 		}
@@ -97,14 +99,18 @@ func (r *Reconciler) usable(
 	return nil
 }
 
-// checkClaimIdentity returns an error if the claim of a volume is neither the frozen claim nor one that this restore created.
-func checkClaimIdentity(s *v1alpha1.RestoreSession, v *v1alpha1.ResolvedRestoreVolume, claim *corev1.PersistentVolumeClaim) error {
+// checkClaimIdentity returns an error if the claim of a volume is neither the frozen claim nor one that this restore
+// created.
+func checkClaimIdentity(
+	s *v1alpha1.RestoreSession, v *v1alpha1.ResolvedRestoreVolume, claim *corev1.PersistentVolumeClaim,
+) error {
 	switch {
 	case claim == nil || v.Template == 0 && claim.UID != v.ClaimUID:
 		return movers.Refuse(v1alpha1.ReasonTargetNotFound, "PersistentVolumeClaim %s was deleted", v.ClaimName)
 	case v.Template > 0 && claim.Annotations[v1alpha1.AnnotationRestoreSession] != string(s.UID):
 		return movers.Refuse(v1alpha1.ReasonNameConflict,
-			"PersistentVolumeClaim %s already exists: give volumeClaimTemplates another name, delete the claim, or name it "+
+			"PersistentVolumeClaim %s already exists: give volumeClaimTemplates another name, delete the claim, or "+
+				"name it "+
 				"as the target", v.ClaimName)
 	}
 	if refusal := destination.UsableClaim(claim); refusal != nil && v.Provision == nil {
@@ -129,7 +135,8 @@ func checkUnused(
 	users := func(p *corev1.Pod) bool { return !destination.IsMover(p) }
 	if p := destination.InUse(pods, claim.Name, users); p != nil {
 		refusal := movers.Refuse(v1alpha1.ReasonVolumeInUse,
-			"pod %s of a backup or restore uses PersistentVolumeClaim %s: try again when the pod has ended", p.Name, claim.Name)
+			"pod %s of a backup or restore uses PersistentVolumeClaim %s: try again when the pod has ended", p.Name,
+			claim.Name)
 		return errors.Join(refusal, errMoverRuns)
 	}
 	if p := destination.InUse(pods, claim.Name, nil); p != nil && s.Spec.Confirm == "" {

@@ -38,7 +38,8 @@ func TestAnotherNamespacesSnapshotNeedsBothSidesConsent(t *testing.T) {
 			want: "Failed/RestoreNotAllowed",
 		},
 		"with the Repository's": {
-			change: func(w, source *world) { consented(source, "other, "+w.Namespace) }, edit: ours, want: "Succeeded/Succeeded",
+			change: func(w, source *world) { consented(source, "other, "+w.Namespace) }, edit: ours,
+			want: "Succeeded/Succeeded",
 		},
 		"with one for all": {
 			change: func(w, source *world) { consented(source, "*") }, edit: ours, want: "Succeeded/Succeeded",

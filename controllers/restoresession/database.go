@@ -108,7 +108,8 @@ func (r *Reconciler) usableDatabase(
 		other = restore.DatabaseBlockedBy(restores, s, resolved.TargetUID, holder)
 	}
 	if other != nil {
-		return movers.Refuse(v1alpha1.ReasonRestoreInProgress, "RestoreSession %s writes into %s", other.Name, s.Spec.Target)
+		return movers.Refuse(v1alpha1.ReasonRestoreInProgress, "RestoreSession %s writes into %s", other.Name,
+			s.Spec.Target)
 	}
 	if !take {
 		return nil

@@ -74,7 +74,8 @@ func TestADatabaseIsRestoredOnce(t *testing.T) {
 	w.Expect(ending(w.settle("again"))).To(Equal("Skipped/AlreadyRestored"))
 	w.Expect(w.Jobs()).To(HaveLen(1))
 	w.restore("confirmed", intoService(auth), func(s *v1alpha1.RestoreSession) { s.Spec.Confirm = string(service.UID) })
-	w.Expect(ending(w.settle("confirmed"))).To(Equal("Succeeded/Succeeded"), "a restore with confirm is another restore")
+	w.Expect(ending(w.settle("confirmed"))).
+		To(Equal("Succeeded/Succeeded"), "a restore with confirm is another restore")
 	for _, job := range w.Jobs() {
 		if t := sessiontest.TaskOf(&job); t.RestoreSession.Name == "confirmed" {
 			w.Expect(t.Restore.Overwrite).To(Equal(v1alpha1.OverwriteAlways))
@@ -101,7 +102,9 @@ func TestTheAddonOfARestoreIntoABinding(t *testing.T) {
 				},
 			})
 			w.restore("restore", intoService(auth), func(s *v1alpha1.RestoreSession) {
-				s.Spec.Target, s.Spec.Addon = &v1alpha1.TypedObjectReference{Kind: v1alpha1.KindSecret, Name: "binding"}, nil
+				s.Spec.Target, s.Spec.Addon = &v1alpha1.TypedObjectReference{
+					Kind: v1alpha1.KindSecret, Name: "binding",
+				}, nil
 			})
 			s := w.settle("restore")
 			w.Expect(ending(s)).To(Equal(want.ending))
@@ -137,7 +140,8 @@ func TestRestoresIntoDatabasesThatAreRefused(t *testing.T) {
 			want: "Invalid/InvalidParameters", says: "parameter secretName",
 		},
 		"confirm of another": {
-			edit: func(_ *world, s *v1alpha1.RestoreSession) { s.Spec.Confirm = "other" }, want: "Invalid/ConfirmationWrong",
+			edit: func(_ *world, s *v1alpha1.RestoreSession) { s.Spec.Confirm = "other" },
+			want: "Invalid/ConfirmationWrong",
 			says: "confirm names other",
 		},
 		"volumes": {
@@ -150,7 +154,9 @@ func TestRestoresIntoDatabasesThatAreRefused(t *testing.T) {
 			want: "Invalid/ResourceValidationFailed", says: "spec.addon.tasks[0].targetVolumes: a database",
 		},
 		"files that are named": {
-			edit: func(_ *world, s *v1alpha1.RestoreSession) { intoService(`{"secretName":"db-auth","include":"a"}`)(s) },
+			edit: func(_ *world, s *v1alpha1.RestoreSession) {
+				intoService(`{"secretName":"db-auth","include":"a"}`)(s)
+			},
 			want: "Invalid/InvalidParameters", says: `no parameter "include"`,
 		},
 		"a Snapshot of a volume": {
@@ -189,7 +195,8 @@ func TestRestoresIntoDatabasesThatAreRefused(t *testing.T) {
 			w, _ := databaseWorld(t, !tc.notReady)
 			w.restore("restore", intoService(auth), func(s *v1alpha1.RestoreSession) { tc.edit(w, s) })
 			w.Reconcile("restore")
-			w.Clock.SetTime(w.Clock.Now().Add(2 * waitForTarget)) // Wait as long as the restore waits for the missing object.
+			// Wait as long as the restore waits for the missing object.
+			w.Clock.SetTime(w.Clock.Now().Add(2 * waitForTarget))
 			s := w.settle("restore")
 			w.Expect(ending(s)).To(Equal(tc.want))
 			w.Expect(s.Status.Conditions).To(ContainElement(HaveField("Message", ContainSubstring(tc.says))))
@@ -239,7 +246,8 @@ func TestADatabaseThatIsAnotherOneNow(t *testing.T) {
 	w.Reconcile("restore")
 	w.Expect(w.session("restore").Status.Resolved).NotTo(BeNil())
 	w.Expect(w.Client.Delete(t.Context(), service)).To(Succeed())
-	w.Expect(client.IgnoreAlreadyExists(w.Client.Create(t.Context(), sessiontest.Database(w.Namespace, "db", true)[0]))).
+	w.Expect(client.IgnoreAlreadyExists(w.Client.Create(t.Context(),
+		sessiontest.Database(w.Namespace, "db", true)[0]))).
 		To(Succeed())
 	w.Killer = &sessiontest.Killer{}
 	s := w.settle("restore")

@@ -21,7 +21,9 @@ func TestFunctionsRunAroundARestoreWithTheManagerKilled(t *testing.T) {
 		for _, name := range []string{"stop", "start"} {
 			function := &v1alpha1.Function{
 				ObjectMeta: metav1.ObjectMeta{Name: w.Namespace + "-" + name},
-				Spec:       v1alpha1.FunctionSpec{Image: "app", Args: []string{name, "${restoreSession}", "${PVC_NAME}"}},
+				Spec: v1alpha1.FunctionSpec{
+					Image: "app", Args: []string{name, "${restoreSession}", "${PVC_NAME}"},
+				},
 			}
 			sessiontest.Create(t, w.Client, function, &v1alpha1.HookTemplate{
 				ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: name},
@@ -59,7 +61,8 @@ func TestFunctionsRunAroundARestoreWithTheManagerKilled(t *testing.T) {
 	for _, job := range w.Jobs() {
 		if sessiontest.HookOf(&job) == "stop" {
 			w.Expect(job.Name).To(Equal(s.Status.Hooks.PreHooks[0].Job))
-			w.Expect(job.Spec.Template.Spec.Containers[0].Args).To(Equal([]string{"stop", "restore", s.Spec.Target.Name}))
+			w.Expect(job.Spec.Template.Spec.Containers[0].Args).
+				To(Equal([]string{"stop", "restore", s.Spec.Target.Name}))
 		}
 	}
 	for name, killer := range sessiontest.KillPoints(undisturbed.Count()) {

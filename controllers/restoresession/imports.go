@@ -46,14 +46,16 @@ func (r *Reconciler) ensureImport(
 		return 0, fmt.Errorf("get VolumeSnapshot %s: %w", snapshot.Name, err)
 	}
 	if snapshot.Annotations[v1alpha1.AnnotationRestoreSession] != string(s.UID) || snapshot.DeletionTimestamp != nil {
-		return 0, movers.Refuse(v1alpha1.ReasonNameConflict, "VolumeSnapshot %s was not made by this restore", snapshot.Name)
+		return 0, movers.Refuse(v1alpha1.ReasonNameConflict, "VolumeSnapshot %s was not made by this restore",
+			snapshot.Name)
 	}
 	if volumesnapshot.Ready(snapshot) {
 		return 0, nil
 	}
 	age := r.Clock.Since(snapshot.CreationTimestamp.Time)
 	if message, _ := volumesnapshot.Failure(snapshot); message != "" && age > volumesnapshot.ErrorGrace {
-		return 0, movers.Refuse(v1alpha1.ReasonVolumeSnapshotNotReady, "VolumeSnapshot %s can't be used in namespace %s: %s",
+		return 0, movers.Refuse(v1alpha1.ReasonVolumeSnapshotNotReady,
+			"VolumeSnapshot %s can't be used in namespace %s: %s",
 			from.VolumeSnapshot, s.Namespace, message)
 	}
 	if wait := restore.WaitTimeout(s.Status.Resolved.Task); age > wait {
@@ -81,15 +83,17 @@ func imported(
 	if from.ClassName != "" {
 		class = &from.ClassName
 	}
-	content := &snapshotv1.VolumeSnapshotContent{ObjectMeta: *marks.DeepCopy(), Spec: snapshotv1.VolumeSnapshotContentSpec{
-		VolumeSnapshotRef: corev1.ObjectReference{
-			APIVersion: snapshotv1.SchemeGroupVersion.String(),
-			Kind:       volumesnapshot.Kind, Namespace: s.Namespace, Name: name,
+	content := &snapshotv1.VolumeSnapshotContent{
+		ObjectMeta: *marks.DeepCopy(), Spec: snapshotv1.VolumeSnapshotContentSpec{
+			VolumeSnapshotRef: corev1.ObjectReference{
+				APIVersion: snapshotv1.SchemeGroupVersion.String(),
+				Kind:       volumesnapshot.Kind, Namespace: s.Namespace, Name: name,
+			},
+			DeletionPolicy: snapshotv1.VolumeSnapshotContentRetain, Driver: from.Driver, VolumeSnapshotClassName: class,
+			Source:           snapshotv1.VolumeSnapshotContentSource{SnapshotHandle: &from.SnapshotHandle},
+			SourceVolumeMode: &v.Provision.VolumeMode,
 		},
-		DeletionPolicy: snapshotv1.VolumeSnapshotContentRetain, Driver: from.Driver, VolumeSnapshotClassName: class,
-		Source:           snapshotv1.VolumeSnapshotContentSource{SnapshotHandle: &from.SnapshotHandle},
-		SourceVolumeMode: &v.Provision.VolumeMode,
-	}}
+	}
 	snapshot := &snapshotv1.VolumeSnapshot{ObjectMeta: marks, Spec: snapshotv1.VolumeSnapshotSpec{
 		Source: snapshotv1.VolumeSnapshotSource{VolumeSnapshotContentName: &name}, VolumeSnapshotClassName: class,
 	}}
@@ -129,7 +133,10 @@ func (r *Reconciler) dropImports(ctx context.Context, s *v1alpha1.RestoreSession
 	for i := range all {
 		if v := &all[i]; !needed[v.Provision.VolumeSnapshot] {
 			needed[v.Provision.VolumeSnapshot] = true // several claims can come from one VolumeSnapshot
-			if _, err := r.loans().GiveBack(ctx, borrowed.Snapshot{Namespace: s.Namespace, Name: v.Provision.VolumeSnapshot, Restore: s.UID}); err != nil {
+			if _, err := r.loans().GiveBack(ctx,
+				borrowed.Snapshot{
+					Namespace: s.Namespace, Name: v.Provision.VolumeSnapshot, Restore: s.UID,
+				}); err != nil {
 				return 0, err
 			}
 		}

@@ -46,8 +46,9 @@ func (r *Reconciler) findMade(ctx context.Context, look *lookup, plan []destinat
 			return nil
 		}
 		if claim.Status.Phase != corev1.ClaimBound && unbound == "" {
-			unbound = fmt.Sprintf("an identical earlier restore made PersistentVolumeClaim %s; it gets its volume when a pod "+
-				"mounts it, because the parameter bind is false", claim.Name)
+			unbound = fmt.Sprintf(
+				"an identical earlier restore made PersistentVolumeClaim %s; it gets its volume when a pod "+
+					"mounts it, because the parameter bind is false", claim.Name)
 		}
 	}
 	look.Unbound, look.AlreadyRestored = unbound, unbound == "" && len(plan) > 0
@@ -113,7 +114,8 @@ func (r *Reconciler) madeClaim(
 // exist.
 func (r *Reconciler) snapshotUID(ctx context.Context, namespace, name string) (types.UID, error) {
 	found := &snapshotv1.VolumeSnapshot{}
-	if err := r.APIReader.Get(ctx, client.ObjectKey{Namespace: namespace, Name: name}, found); err != nil && !borrowed.NotFoundOrNoKind(err) {
+	if err := r.APIReader.Get(ctx, client.ObjectKey{Namespace: namespace, Name: name}, found); err != nil &&
+		!borrowed.NotFoundOrNoKind(err) {
 		return "", fmt.Errorf("get VolumeSnapshot %s: %w", name, err)
 	}
 	return found.UID, nil

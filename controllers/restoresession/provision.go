@@ -35,7 +35,8 @@ func (r *Reconciler) provision(
 	if err != nil {
 		return 0, err
 	}
-	build, ensure, mounting := moverjob.VolumeRestoreJob, access.EnsureSnapshotter, restore.Mounting(h, status.Components)
+	build, ensure, mounting := moverjob.VolumeRestoreJob, access.EnsureSnapshotter,
+		restore.Mounting(h, status.Components)
 	in.Name = restore.JobName(s.Name, h.Name, status.Attempt)
 	if mounting {
 		build, ensure, in.Name = moverjob.VolumeMountJob, access.EnsureMover,
@@ -65,7 +66,9 @@ func (r *Reconciler) volumeInput(
 	ctx context.Context, s *v1alpha1.RestoreSession, h *v1alpha1.ResolvedRestoreHost,
 ) (moverjob.VolumeRestoreInput, error) {
 	in := moverjob.VolumeRestoreInput{Templates: destination.ClaimTemplates(s)}
-	in.RestoreJobInput = moverjob.RestoreJobInput{Session: s, Resolved: *s.Status.Resolved, Host: *h, ClusterUID: r.ClusterUID}
+	in.RestoreJobInput = moverjob.RestoreJobInput{
+		Session: s, Resolved: *s.Status.Resolved, Host: *h, ClusterUID: r.ClusterUID,
+	}
 	if s.Status.Resolved.Snapshot != "" {
 		var err error
 		if in.RestoreJobInput, err = r.jobInput(ctx, s, h); err != nil {
@@ -170,7 +173,8 @@ func (r *Reconciler) freeName(
 	case claim.DeletionTimestamp != nil:
 		if wait := restore.WaitTimeout(s.Status.Resolved.Task); r.Clock.Since(claim.DeletionTimestamp.Time) > wait {
 			return 0, movers.Refuse(v1alpha1.ReasonVolumeInUse,
-				"PersistentVolumeClaim %s has been terminating for more than %s: something still uses it", v.ClaimName, wait)
+				"PersistentVolumeClaim %s has been terminating for more than %s: something still uses it",
+				v.ClaimName, wait)
 		}
 		return prepareInterval, nil
 	}

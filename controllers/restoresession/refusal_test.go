@@ -40,7 +40,8 @@ func TestARestoreThatIsRefused(t *testing.T) {
 			later:   waitForTarget, want: "Invalid/TargetNotFound",
 		},
 		"a Snapshot that failed": {
-			restore: source(v1alpha1.RestoreDataSource{Snapshot: "third"}), want: "Invalid/SnapshotNotFound", message: "Failed",
+			restore: source(v1alpha1.RestoreDataSource{Snapshot: "third"}), want: "Invalid/SnapshotNotFound",
+			message: "Failed",
 		},
 		"a Snapshot of another repository": {
 			restore: source(v1alpha1.RestoreDataSource{Snapshot: "first", Repository: "other"}),
@@ -165,7 +166,8 @@ func TestARestoreThatIsRefused(t *testing.T) {
 				pending := w.session("restore")
 				w.Reconcile("restore")
 				w.Expect(w.session("restore")).To(Equal(pending), "waiting writes nothing")
-				w.Expect(w.Told()).To(Equal([]string{pending.Status.Reason}), "one event reports what the restore waits for")
+				w.Expect(w.Told()).To(Equal([]string{pending.Status.Reason}),
+					"one event reports what the restore waits for")
 			}
 			w.Clock.SetTime(w.Clock.Now().Add(tt.later))
 			s := w.settle("restore")

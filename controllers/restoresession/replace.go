@@ -100,7 +100,8 @@ func (r *Reconciler) taken(ctx context.Context, o client.Object, reason string) 
 		}
 		return nil
 	case apierrors.IsForbidden(err), apierrors.IsInvalid(err):
-		return movers.Refuse(reason, "the API server would refuse %s, so the object that it replaces stays: %v", name, err)
+		return movers.Refuse(reason, "the API server would refuse %s, so the object that it replaces stays: %v",
+			name, err)
 	default:
 		return fmt.Errorf("dry-run creation of %s: %w", name, err)
 	}

@@ -76,7 +76,8 @@ func TestAClaimStaysThatCanNotBeReplaced(t *testing.T) {
 				w.quota("2Gi", "2Gi")
 			},
 			want: "Failed/QuotaExceeded",
-			says: "ResourceQuota room has no room for the new PersistentVolumeClaims: requests.storage would be 3Gi of 2Gi",
+			says: "ResourceQuota room has no room for the new PersistentVolumeClaims: requests.storage would be " +
+				"3Gi of 2Gi",
 		},
 		"a deleted StorageClass": {meanwhile: func(w *world, class *storagev1.StorageClass) {
 			w.Expect(w.Client.Delete(w.T.Context(), class)).To(Succeed())
@@ -107,12 +108,15 @@ func TestAClaimStaysThatCanNotBeReplaced(t *testing.T) {
 			}
 			sessiontest.Create(t, w.Client, class, sessiontest.Claim(w.Namespace, "web-0"))
 			old := w.claim("web-0")
-			w.restore("restore", intoVolumes("web-${POD_ORDINAL}", ofClass(class.Name), func(t *v1alpha1.RestoreClaimTemplate) {
-				t.Metadata.Annotations = map[string]string{v1alpha1.AnnotationReplace: string(old.UID)}
-				if tc.size != "" {
-					t.Spec.Resources.Requests = corev1.ResourceList{corev1.ResourceStorage: resource.MustParse(tc.size)}
-				}
-			}), ofFirstPod)
+			w.restore("restore",
+				intoVolumes("web-${POD_ORDINAL}", ofClass(class.Name), func(t *v1alpha1.RestoreClaimTemplate) {
+					t.Metadata.Annotations = map[string]string{v1alpha1.AnnotationReplace: string(old.UID)}
+					if tc.size != "" {
+						t.Spec.Resources.Requests = corev1.ResourceList{
+							corev1.ResourceStorage: resource.MustParse(tc.size),
+						}
+					}
+				}), ofFirstPod)
 			w.freeze("restore")
 			tc.meanwhile(w, class)
 			s := w.settleVolumes("restore")

@@ -28,7 +28,8 @@ func TestWhatOnePodHadIsRestoredToOthers(t *testing.T) {
 		got = append(got, v.ClaimName+" "+v.Component+" "+v.Source+" "+v.ID)
 	}
 	w.Expect(got).
-		To(ConsistOf("copy-1 pod-1  k-pods-pod-1", "copy-2 pod-2 pod-1 k-pods-pod-1", "copy-3 pod-3 pod-1 k-pods-pod-1"))
+		To(ConsistOf("copy-1 pod-1  k-pods-pod-1", "copy-2 pod-2 pod-1 k-pods-pod-1",
+			"copy-3 pod-3 pod-1 k-pods-pod-1"))
 	jobs := w.Jobs()
 	for i := range jobs {
 		w.Expect(sessiontest.TaskOf(&jobs[i]).Components[0].ID).To(Equal("k-pods-pod-1"))

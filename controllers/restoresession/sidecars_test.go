@@ -87,8 +87,10 @@ func (w *sidecarWorld) pod(name, node string, edit ...func(*corev1.Pod)) {
 	always := corev1.ContainerRestartPolicyAlways
 	p.Spec.InitContainers = []corev1.Container{{
 		Name: sidecar.Container, Image: "mover", RestartPolicy: &always,
-		Args:         []string{sidecar.Subcommand, "--id", sidecarID},
-		VolumeMounts: []corev1.VolumeMount{{Name: "data", MountPath: path.Join(sidecar.VolumesDir, "data"), ReadOnly: true}},
+		Args: []string{sidecar.Subcommand, "--id", sidecarID},
+		VolumeMounts: []corev1.VolumeMount{
+			{Name: "data", MountPath: path.Join(sidecar.VolumesDir, "data"), ReadOnly: true},
+		},
 	}}
 	p.Status.InitContainerStatuses = []corev1.ContainerStatus{{
 		Name:  sidecar.Container,
@@ -103,7 +105,8 @@ func (w *sidecarWorld) pod(name, node string, edit ...func(*corev1.Pod)) {
 
 func (w *sidecarWorld) removePod(name string) {
 	w.T.Helper()
-	w.Expect(w.Client.Delete(w.T.Context(), &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: name}},
+	w.Expect(w.Client.Delete(w.T.Context(),
+		&corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: name}},
 		client.GracePeriodSeconds(0))).To(Succeed())
 }
 
@@ -118,7 +121,8 @@ func (w *sidecarWorld) sidecars() {
 	before := s.DeepCopy()
 	for _, a := range movers.ReadSidecarWork(s).Assignments {
 		var p corev1.Pod
-		if a.Pod == "" || w.Client.Get(w.T.Context(), client.ObjectKey{Namespace: w.Namespace, Name: a.Pod}, &p) != nil ||
+		if a.Pod == "" ||
+			w.Client.Get(w.T.Context(), client.ObjectKey{Namespace: w.Namespace, Name: a.Pod}, &p) != nil ||
 			p.UID != a.PodUID {
 			continue
 		}
@@ -151,7 +155,8 @@ func (w *sidecarWorld) settleSidecars() *v1alpha1.RestoreSession {
 	for range 60 {
 		w.Reconcile("restore")
 		w.sidecars()
-		if s := w.session("restore"); s.Status.Phase.Terminal() && !slices.Contains(s.Finalizers, v1alpha1.FinalizerCancel) {
+		if s := w.session("restore"); s.Status.Phase.Terminal() &&
+			!slices.Contains(s.Finalizers, v1alpha1.FinalizerCancel) {
 			w.Expect(w.Jobs()).To(BeEmpty(), "sidecars need no Jobs")
 			w.Expect(s.Labels).NotTo(HaveKey(v1alpha1.LabelSidecar), "nothing is left to do")
 			w.Expect(s.Annotations).NotTo(HaveKey(v1alpha1.AnnotationSidecarTask))
@@ -190,7 +195,8 @@ func TestSidecarsRestoreAStatefulSet(t *testing.T) {
 	work := movers.ReadSidecarWork(s)
 	w.Expect(work.Keys).To(Equal(sidecar.KeysOf(w.Namespace, "uploads")))
 	var storage v1alpha1.BackupStorage
-	w.Expect(w.Client.Get(t.Context(), client.ObjectKey{Namespace: w.Storage, Name: sessiontest.StorageName}, &storage)).
+	w.Expect(w.Client.Get(t.Context(), client.ObjectKey{Namespace: w.Storage, Name: sessiontest.StorageName},
+		&storage)).
 		To(Succeed())
 	version, err := access.Digest(t.Context(), w.Client, w.Namespace, &storage,
 		v1alpha1.ObjectReference{Name: sessiontest.EncryptionName})
@@ -243,7 +249,9 @@ func TestTheAddonSaysThatASidecarRestores(t *testing.T) {
 	sessiontest.Create(t, w.Client, addon)
 	w.restored(func(s *v1alpha1.RestoreSession) {
 		s.Spec.Executor = ""
-		s.Spec.Addon = &v1alpha1.AddonInfo{Name: w.Namespace, Tasks: []v1alpha1.TaskReference{{Name: catalog.RestoreTask}}}
+		s.Spec.Addon = &v1alpha1.AddonInfo{
+			Name: w.Namespace, Tasks: []v1alpha1.TaskReference{{Name: catalog.RestoreTask}},
+		}
 	})
 	w.Expect(ending(w.settleSidecars())).To(Equal("Succeeded/Succeeded"))
 	w.Expect(w.given).To(Equal([]string{"db-0/1", "db-1/1"}))
@@ -276,7 +284,8 @@ func TestWhatASidecarCannotRestore(t *testing.T) {
 		"a workload without a sidecar": {
 			edit: func(w *sidecarWorld, _ *v1alpha1.RestoreSession) {
 				w.Expect(w.Client.Delete(w.T.Context(),
-					&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: sidecarID}})).To(Succeed())
+					&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: sidecarID}})).
+					To(Succeed())
 			},
 			want:    "Invalid/SidecarNotPossible",
 			message: "has no sidecar: take executor Job, or a BackupConfiguration with executor Sidecar first",
@@ -301,13 +310,16 @@ func TestWhatASidecarCannotRestore(t *testing.T) {
 			want: "Invalid/SidecarNotPossible", message: "jobTemplate",
 		},
 		"with settings of a container that runs already": {
-			edit: addon(func(a *v1alpha1.AddonInfo) { a.ContainerRuntimeSettings = &v1alpha1.ContainerRuntimeSettings{} }),
+			edit: addon(func(a *v1alpha1.AddonInfo) {
+				a.ContainerRuntimeSettings = &v1alpha1.ContainerRuntimeSettings{}
+			}),
 			want: "Invalid/SidecarNotPossible", message: "containerRuntimeSettings",
 		},
 		"a task that runs programs of another image": {
 			edit: func(_ *sidecarWorld, s *v1alpha1.RestoreSession) {
 				s.Spec.Addon = &v1alpha1.AddonInfo{Name: "mariadb-addon", Tasks: []v1alpha1.TaskReference{{
-					Name: "physical-backup-restore", Params: &apiextensionsv1.JSON{Raw: []byte(`{"image":"mariadb:11.4"}`)},
+					Name:   "physical-backup-restore",
+					Params: &apiextensionsv1.JSON{Raw: []byte(`{"image":"mariadb:11.4"}`)},
 				}}}
 			},
 			want:    "Invalid/SidecarNotPossible",
@@ -325,7 +337,9 @@ func TestWhatASidecarCannotRestore(t *testing.T) {
 						Driver: v1alpha1.DriverKopia, Function: w.Namespace,
 					}}},
 				})
-				s.Spec.Addon = &v1alpha1.AddonInfo{Name: w.Namespace, Tasks: []v1alpha1.TaskReference{{Name: catalog.RestoreTask}}}
+				s.Spec.Addon = &v1alpha1.AddonInfo{
+					Name: w.Namespace, Tasks: []v1alpha1.TaskReference{{Name: catalog.RestoreTask}},
+				}
 			},
 			want: "Invalid/SidecarNotPossible", message: "does more than the mover of a sidecar can",
 		},
@@ -374,7 +388,9 @@ func TestWhatGoesWrongWithASidecarThatRestores(t *testing.T) {
 			does := w.does
 			w.does = func(pod string, c sidecar.Component) *v1alpha1.RestoredComponent {
 				if pod == "db-1" {
-					return &v1alpha1.RestoredComponent{Phase: v1alpha1.RestoreSessionFailed, Reason: reason, TargetEmpty: true}
+					return &v1alpha1.RestoredComponent{
+						Phase: v1alpha1.RestoreSessionFailed, Reason: reason, TargetEmpty: true,
+					}
 				}
 				return does(pod, c)
 			}
@@ -499,14 +515,17 @@ func TestWhatGoesWrongWithASidecarThatRestores(t *testing.T) {
 			w := newSidecarWorld(t)
 			w.restored(func(s *v1alpha1.RestoreSession) {
 				if tt.retry > 0 {
-					s.Spec.RetryConfig = &v1alpha1.RetryConfig{MaxRetry: tt.retry, Delay: metav1.Duration{Duration: time.Second}}
+					s.Spec.RetryConfig = &v1alpha1.RetryConfig{
+						MaxRetry: tt.retry, Delay: metav1.Duration{Duration: time.Second},
+					}
 				}
 			})
 			tt.disturb(w)
 			w.Expect(ending(w.settleSidecars())).To(Equal(tt.want))
 			w.Expect(w.given).To(Equal(tt.given))
 			digests, taken := w.stamps()
-			w.Expect(digests[1] != "").To(Equal(tt.want == "Succeeded/Succeeded"), "only a restored volume carries a stamp")
+			w.Expect(digests[1] != "").To(Equal(tt.want == "Succeeded/Succeeded"),
+				"only a restored volume carries a stamp")
 			w.Expect(taken).To(BeFalse(), "other restores can write to the volumes again")
 		})
 	}

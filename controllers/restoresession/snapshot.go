@@ -29,8 +29,10 @@ func sourceNamespace(s *v1alpha1.RestoreSession) string {
 // depends records whether an object that the restore depends on exists.
 func (s *lookup) depends(group, kind, namespace, name string, found bool) {
 	s.Dependencies = append(s.Dependencies, v1alpha1.ResourceFoundStatus{
-		TypedObjectReference: v1alpha1.TypedObjectReference{APIGroup: group, Kind: kind, Namespace: namespace, Name: name},
-		Found:                &found,
+		TypedObjectReference: v1alpha1.TypedObjectReference{
+			APIGroup: group, Kind: kind, Namespace: namespace, Name: name,
+		},
+		Found: &found,
 	})
 }
 
@@ -111,7 +113,8 @@ func (r *Reconciler) namedSnapshot(ctx context.Context, look *lookup, namespace 
 		if namespace != look.session.Namespace && source.Repository == "" {
 			// Whether the Snapshot exists is a secret of its namespace.
 			look.refuse(0, v1alpha1.ReasonRestoreNotAllowed,
-				"namespace %s has no Snapshot %s whose Repository allows namespace %s to restore it", namespace, source.Snapshot,
+				"namespace %s has no Snapshot %s whose Repository allows namespace %s to restore it", namespace,
+				source.Snapshot,
 				look.session.Namespace)
 			return nil, nil
 		}
@@ -121,7 +124,8 @@ func (r *Reconciler) namedSnapshot(ctx context.Context, look *lookup, namespace 
 	case v1alpha1.HasRecordAnnotation(snap.Annotations):
 		look.refuse(0, v1alpha1.ReasonSnapshotNotFound, "Snapshot %s is a record, not a Snapshot", source.Snapshot)
 	case source.Repository != "" && source.Repository != snap.Spec.Repository:
-		look.refuse(0, v1alpha1.ReasonSnapshotNotFound, "Snapshot %s is not in Repository %s", snap.Name, source.Repository)
+		look.refuse(0, v1alpha1.ReasonSnapshotNotFound, "Snapshot %s is not in Repository %s", snap.Name,
+			source.Repository)
 	case snap.Status.Phase != v1alpha1.SnapshotSucceeded:
 		look.refuse(0, v1alpha1.ReasonSnapshotNotFound, "Snapshot %s did not succeed: its phase is %q", snap.Name,
 			snap.Status.Phase)
@@ -166,7 +170,8 @@ func (r *Reconciler) findRepository(ctx context.Context, look *lookup) error {
 		reason, message := v1alpha1.ReasonRepositoryNotReady, fmt.Sprintf("there is no Repository %s", name)
 		if err == nil {
 			reason = run.RepositoryReason(&repo)
-			message = fmt.Sprintf("Repository %s is not ready: %s", name, conditions.GetMessage(&repo, meta.ReadyCondition))
+			message = fmt.Sprintf("Repository %s is not ready: %s", name,
+				conditions.GetMessage(&repo, meta.ReadyCondition))
 		}
 		look.refuse(0, reason, "%s", message)
 		if !conditions.IsStalled(&repo) {

@@ -58,7 +58,8 @@ func TestAStepThatWritesBeforeARestoreNeedsConfirmation(t *testing.T) {
 	w.Expect(ending(w.settle("confirmed"))).To(Equal("Succeeded/Succeeded"))
 	for _, job := range w.Jobs() {
 		w.Expect(job.Spec.Template.Spec.InitContainers[0].VolumeMounts).To(ContainElement(
-			corev1.VolumeMount{Name: "component-0", MountPath: "/cairn/volumes/pvc"}), "a step of a restore is allowed to write")
+			corev1.VolumeMount{Name: "component-0", MountPath: "/cairn/volumes/pvc"}),
+			"a step of a restore is allowed to write")
 	}
 }
 

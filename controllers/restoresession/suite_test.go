@@ -58,7 +58,9 @@ func (w *world) newSnapshot(
 		},
 	}
 	for _, c := range components {
-		s.Status.Components[c] = v1alpha1.Component{Phase: phase, Driver: v1alpha1.DriverKopia, ID: "k-" + name + "-" + c}
+		s.Status.Components[c] = v1alpha1.Component{
+			Phase: phase, Driver: v1alpha1.DriverKopia, ID: "k-" + name + "-" + c,
+		}
 	}
 	return s
 }

@@ -126,7 +126,9 @@ func TestWhatARestoreStillNeedsIsNotGivenBack(t *testing.T) {
 func TestContentsOfOthersAreNotGivenBack(t *testing.T) {
 	t.Parallel()
 	w := newVolumes(t, "")
-	labels := map[string]string{v1alpha1.LabelManagedBy: v1alpha1.ManagedByCairn, v1alpha1.LabelRestoreSession: "restore"}
+	labels := map[string]string{
+		v1alpha1.LabelManagedBy: v1alpha1.ManagedByCairn, v1alpha1.LabelRestoreSession: "restore",
+	}
 	made := map[string]string{v1alpha1.AnnotationRestoreSession: "uid-of-none"}
 	content := func(
 		name string, annotations map[string]string, refers string, source snapshotv1.VolumeSnapshotContentSource,
@@ -134,8 +136,9 @@ func TestContentsOfOthersAreNotGivenBack(t *testing.T) {
 		return &snapshotv1.VolumeSnapshotContent{
 			ObjectMeta: metav1.ObjectMeta{Name: name, Labels: labels, Annotations: annotations},
 			Spec: snapshotv1.VolumeSnapshotContentSpec{
-				VolumeSnapshotRef: corev1.ObjectReference{Namespace: w.Namespace, Name: refers}, Driver: sessiontest.CSIDriver,
-				DeletionPolicy: snapshotv1.VolumeSnapshotContentDelete, Source: source,
+				VolumeSnapshotRef: corev1.ObjectReference{Namespace: w.Namespace, Name: refers},
+				Driver:            sessiontest.CSIDriver,
+				DeletionPolicy:    snapshotv1.VolumeSnapshotContentDelete, Source: source,
 			},
 		}
 	}
@@ -152,7 +155,9 @@ func TestContentsOfOthersAreNotGivenBack(t *testing.T) {
 		t.Cleanup(func() { _ = w.Client.Delete(context.Background(), c) })
 	}
 	foreign := &snapshotv1.VolumeSnapshot{
-		ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: prefix + "-mine", Labels: labels, Annotations: made},
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: w.Namespace, Name: prefix + "-mine", Labels: labels, Annotations: made,
+		},
 		Spec: snapshotv1.VolumeSnapshotSpec{Source: snapshotv1.VolumeSnapshotSource{
 			PersistentVolumeClaimName: new("mine"),
 		}},

@@ -194,8 +194,9 @@ func TestABackupBySidecarsIsWaitedFor(t *testing.T) {
 	bed.EditStatus(t, run, func() {
 		run.Status.Phase = v1alpha1.BackupSessionRunning
 		run.Status.Resolved = &v1alpha1.ResolvedBackup{Targets: []v1alpha1.ResolvedTarget{{
-			Name: "web", AppRef: v1alpha1.TypedObjectReference{Kind: v1alpha1.KindDeployment, Name: "web"}, Configuration: "web",
-			Executor: v1alpha1.ExecutorSidecar, Hosts: []v1alpha1.ResolvedHost{host},
+			Name: "web", AppRef: v1alpha1.TypedObjectReference{Kind: v1alpha1.KindDeployment, Name: "web"},
+			Configuration: "web",
+			Executor:      v1alpha1.ExecutorSidecar, Hosts: []v1alpha1.ResolvedHost{host},
 		}}}
 	})
 	w.restore("restore", w.confirmed("target"))

@@ -35,7 +35,8 @@ func TestTheUsagePolicyOfAStorageIsAskedBeforeTheJob(t *testing.T) {
 			}
 			w.Expect(ending(s)).To(Equal("Failed/StorageNotAllowed"))
 			w.Expect(s.Status.Conditions).To(ContainElement(HaveField("Message", ContainSubstring(fmt.Sprintf(
-				"the usagePolicy of BackupStorage %s/%s does not allow the namespace %s", w.Storage, sessiontest.StorageName,
+				"the usagePolicy of BackupStorage %s/%s does not allow the namespace %s", w.Storage,
+				sessiontest.StorageName,
 				w.Namespace)))))
 			w.Expect(w.Jobs()).To(BeEmpty(), "nothing is written")
 		})

@@ -25,8 +25,10 @@ func (s *lookup) noTarget(snap *v1alpha1.Snapshot) bool {
 		return false
 	}
 	s.refuse(0, v1alpha1.ReasonInvalidParameters,
-		"Snapshot %s is kept as VolumeSnapshots, and these become new volumes: leave target out, and name task %s of %s "+
-			"with targetVolumes.volumeClaimTemplates. The annotation %s on a template makes Cairn replace an existing claim",
+		"Snapshot %s is kept as VolumeSnapshots, and these become new volumes: leave target out, and name task "+
+			"%s of %s "+
+			"with targetVolumes.volumeClaimTemplates. The annotation %s on a template makes Cairn replace an "+
+			"existing claim",
 		snap.Name, catalog.VolumeRestoreTask, catalog.VolumeAddon, v1alpha1.AnnotationReplace)
 	return true
 }
@@ -41,10 +43,12 @@ func (s *lookup) misfit() bool {
 		if s.snapshot != nil {
 			what = "Snapshot " + s.snapshot.Name + " is kept as VolumeSnapshots"
 		}
-		s.refuse(0, v1alpha1.ReasonInvalidTask, "%s: name task %s of %s", what, catalog.VolumeRestoreTask, catalog.VolumeAddon)
+		s.refuse(0, v1alpha1.ReasonInvalidTask, "%s: name task %s of %s", what, catalog.VolumeRestoreTask,
+			catalog.VolumeAddon)
 	case provisions && !kept:
 		s.refuse(0, v1alpha1.ReasonInvalidTask,
-			"task %s of Addon %s makes volumes of VolumeSnapshots, and Snapshot %s is not kept as VolumeSnapshots: name task %s",
+			"task %s of Addon %s makes volumes of VolumeSnapshots, and Snapshot %s is not kept as VolumeSnapshots: "+
+				"name task %s",
 			s.Resolved.Task.Task, s.Resolved.Task.Addon, s.snapshot.Name, catalog.RestoreTask)
 	case provisions && s.session.Spec.Target != nil:
 		s.refuse(0, v1alpha1.ReasonInvalidTask,
@@ -68,7 +72,8 @@ func (r *Reconciler) resolveClaims(ctx context.Context, look *lookup) error {
 	if look.AlreadyRestored = look.planStamped(plan); look.AlreadyRestored {
 		return nil
 	}
-	if err := r.findMade(ctx, look, plan); err != nil || look.Error != nil || look.AlreadyRestored || look.Unbound != "" {
+	if err := r.findMade(ctx, look, plan); err != nil || look.Error != nil || look.AlreadyRestored ||
+		look.Unbound != "" {
 		return err
 	}
 	known, err := r.provisioning(ctx, look, plan)
@@ -129,7 +134,8 @@ func (r *Reconciler) provisioning(
 		found, err := r.volumeSnapshot(ctx, namespace, p.VolumeSnapshot)
 		if volumesnapshot.NoKind(err) {
 			look.refuse(0, v1alpha1.ReasonVolumeSnapshotsNotSupported,
-				"the cluster has no kind VolumeSnapshot: install the snapshot controller of the CSI project and its CRDs")
+				"the cluster has no kind VolumeSnapshot: install the snapshot controller of the CSI project and "+
+					"its CRDs")
 			return known, nil
 		}
 		if err != nil {

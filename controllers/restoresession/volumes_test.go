@@ -121,7 +121,8 @@ func (w *world) letGo() {
 		if claim := &claims.Items[i]; claim.DeletionTimestamp != nil {
 			before := claim.DeepCopy()
 			claim.Finalizers = nil
-			w.Expect(client.IgnoreNotFound(w.Client.Patch(w.T.Context(), claim, client.MergeFrom(before)))).To(Succeed())
+			w.Expect(client.IgnoreNotFound(w.Client.Patch(w.T.Context(), claim, client.MergeFrom(before)))).
+				To(Succeed())
 		}
 	}
 }
@@ -153,7 +154,8 @@ func TestAFreeVolumeIsNotARestore(t *testing.T) {
 			w.Outcome = func(job *batchv1.Job) sessiontest.Outcome {
 				work := sessiontest.TaskOf(job)
 				if claim := work.Components[0].Claim; claim != nil && claim.Object.Name == "again-1" {
-					w.Expect(client.IgnoreAlreadyExists(w.Client.Create(t.Context(), claim.Object.DeepCopy()))).To(Succeed())
+					w.Expect(client.IgnoreAlreadyExists(w.Client.Create(t.Context(), claim.Object.DeepCopy()))).
+						To(Succeed())
 					sessiontest.BindStatic(t, w.Client, w.Namespace, "again-1")
 				}
 				return sessiontest.Provision(t, w.Client, job)
@@ -162,7 +164,8 @@ func TestAFreeVolumeIsNotARestore(t *testing.T) {
 			s := w.settleVolumes("restore")
 			w.Expect(ending(s)).To(Equal("Failed/" + v1alpha1.ReasonWrongVolume))
 			w.Expect(s.Status.Components["pod-0"].Phase).To(Equal(v1alpha1.RestoreSessionSucceeded))
-			w.Expect(s.Status.Components["pod-1"].Error).To(And(ContainSubstring("again-1"), ContainSubstring("other data")))
+			w.Expect(s.Status.Components["pod-1"].Error).
+				To(And(ContainSubstring("again-1"), ContainSubstring("other data")))
 			w.Expect(w.claim("again-1").Annotations).NotTo(HaveKey(v1alpha1.AnnotationRestored))
 		})
 	}
@@ -458,7 +461,8 @@ func TestWhatNoVolumeIsMadeOf(t *testing.T) {
 		}, want: "Invalid/InvalidTask", says: "the templates name VolumeSnapshots: name task volume-snapshot-restore"},
 		"files into a raw device": {edit: func(s *v1alpha1.RestoreSession) {
 			newClaims("c")(s)
-			s.Spec.Addon.Tasks[0].TargetVolumes.VolumeClaimTemplates[0].Spec.VolumeMode = new(corev1.PersistentVolumeBlock)
+			s.Spec.Addon.Tasks[0].TargetVolumes.VolumeClaimTemplates[0].Spec.VolumeMode = new(
+				corev1.PersistentVolumeBlock)
 		}, want: "Invalid/InvalidParameters", says: "leave volumeMode out"},
 		"verify": {
 			edit: func(s *v1alpha1.RestoreSession) { intoVolumes("c-${POD_ORDINAL}")(s); s.Spec.Verify = true },
@@ -479,7 +483,8 @@ func TestWhatNoVolumeIsMadeOf(t *testing.T) {
 			says: "no longer holds the snapshot that was backed up", before: func(w *world) {
 				v, content := &snapshotv1.VolumeSnapshot{}, &snapshotv1.VolumeSnapshotContent{}
 				w.Get("data-web-1-1795154820", v)
-				w.Expect(w.Client.Get(w.T.Context(), client.ObjectKey{Name: *v.Status.BoundVolumeSnapshotContentName}, content)).
+				w.Expect(w.Client.Get(w.T.Context(), client.ObjectKey{Name: *v.Status.BoundVolumeSnapshotContentName},
+					content)).
 					To(Succeed())
 				content.Status.SnapshotHandle = new("taken-later")
 				w.Expect(w.Client.Status().Update(w.T.Context(), content)).To(Succeed())

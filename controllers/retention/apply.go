@@ -34,7 +34,8 @@ func (r *Reconciler) apply(ctx context.Context, s *state) error {
 			s.more = true
 			return nil
 		}
-		if err := r.letGo(ctx, s.snapshots[v.Name], v.Reason, "RetentionPolicy "+refName(*s.ref)+": "+v.Message); err != nil {
+		if err := r.letGo(ctx, s.snapshots[v.Name], v.Reason,
+			"RetentionPolicy "+refName(*s.ref)+": "+v.Message); err != nil {
 			return err
 		}
 		s.removing++

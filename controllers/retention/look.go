@@ -71,7 +71,9 @@ func (r *Reconciler) look(ctx context.Context, repository *v1alpha1.Repository) 
 	}
 	p, err := retention.Read(&s.spec.Spec)
 	if err != nil {
-		s.refusal = &trouble{v1alpha1.ReasonInvalidRetentionPolicy, "RetentionPolicy " + refName(*s.ref) + ": " + err.Error()}
+		s.refusal = &trouble{
+			v1alpha1.ReasonInvalidRetentionPolicy, "RetentionPolicy " + refName(*s.ref) + ": " + err.Error(),
+		}
 		return s, nil
 	}
 	input, err := r.input(ctx, s, siblings)

@@ -106,7 +106,8 @@ func (r *Reconciler) summarize(repository *v1alpha1.Repository, s *state) {
 	case s.refusal != nil:
 		conditions.MarkFalse(repository, condition, s.refusal.reason, "%s", s.refusal.message)
 	case repository.Spec.Paused:
-		conditions.MarkUnknown(repository, condition, v1alpha1.ReasonPaused, "the Repository is paused: nothing is removed")
+		conditions.MarkUnknown(repository, condition, v1alpha1.ReasonPaused,
+			"the Repository is paused: nothing is removed")
 	case s.failure != nil:
 		conditions.MarkFalse(repository, condition, s.failure.reason, "%s", s.failure.message)
 	case s.removing > 0:

@@ -50,7 +50,9 @@ func (r *Reconciler) tell(ctx context.Context, repository *v1alpha1.Repository, 
 // applied returns a BackupSession's entry for the Repository. It returns false if no policy is named or the Repository
 // is paused.
 func applied(repository *v1alpha1.Repository, s *state) (v1alpha1.RetentionPolicyApplyStatus, bool) {
-	out := v1alpha1.RetentionPolicyApplyStatus{Repository: repository.Name, Ref: s.ref, Phase: v1alpha1.RetentionApplied}
+	out := v1alpha1.RetentionPolicyApplyStatus{
+		Repository: repository.Name, Ref: s.ref, Phase: v1alpha1.RetentionApplied,
+	}
 	switch {
 	case s.refusal != nil:
 		out.Phase, out.Error = v1alpha1.RetentionFailedToApply, s.refusal.message

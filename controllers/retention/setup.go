@@ -223,7 +223,8 @@ func (r *Reconciler) ofRestore(ctx context.Context, o client.Object) []reconcile
 		return []reconcile.Request{request(namespace, s.Spec.DataSource.Repository)}
 	}
 	var snapshot v1alpha1.Snapshot
-	if err := r.Get(ctx, client.ObjectKey{Namespace: namespace, Name: s.Spec.DataSource.Snapshot}, &snapshot); err != nil {
+	if err := r.Get(ctx, client.ObjectKey{Namespace: namespace, Name: s.Spec.DataSource.Snapshot},
+		&snapshot); err != nil {
 		return nil
 	}
 	return []reconcile.Request{request(namespace, snapshot.Spec.Repository)}

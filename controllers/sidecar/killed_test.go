@@ -104,7 +104,8 @@ func TestKilledAtAnyWriteItComesAndGoesWhole(t *testing.T) {
 					s.Expect(err).NotTo(HaveOccurred())
 				}
 				look()
-				s.Expect(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(s.deployment), s.deployment)).To(Succeed())
+				s.Expect(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(s.deployment), s.deployment)).
+					To(Succeed())
 				s.Expect(s.container()).NotTo(BeNil())
 				s.Expect(s.deployment.Generation).To(Equal(before.Generation+1), "the pods are replaced exactly once")
 				s.Expect(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(s.secret), s.secret)).To(Succeed())
@@ -114,8 +115,9 @@ func TestKilledAtAnyWriteItComesAndGoesWhole(t *testing.T) {
 				s.Eventually(func() error {
 					return bed.Manager.GetClient().Get(t.Context(), client.ObjectKeyFromObject(s.configuration),
 						&v1alpha1.BackupConfiguration{})
-				}).WithTimeout(time.Minute).Should(MatchError(ContainSubstring("not found")), "the cache knows that the "+
-					"policy is gone")
+				}).WithTimeout(time.Minute).
+					Should(MatchError(ContainSubstring("not found")), "the cache knows that the "+
+						"policy is gone")
 				look()
 				s.clean()
 				s.Expect(s.deployment.Spec).To(Equal(before.Spec))

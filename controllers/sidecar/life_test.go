@@ -155,7 +155,8 @@ func TestKeysAreLookedForWhenTheSidecarIsGivenWork(t *testing.T) {
 		},
 		"a restore": func(s *shop) client.Object {
 			return &v1alpha1.RestoreSession{Spec: v1alpha1.RestoreSessionSpec{
-				Target: s.configuration.Spec.Target, DataSource: &v1alpha1.RestoreDataSource{Repository: "web", Snapshot: "latest"},
+				Target:     s.configuration.Spec.Target,
+				DataSource: &v1alpha1.RestoreDataSource{Repository: "web", Snapshot: "latest"},
 			}}
 		},
 	} {
@@ -240,8 +241,10 @@ func TestWithoutTheRightNothingIsTouched(t *testing.T) {
 	}})).To(Succeed())
 	s.Eventually(func() error {
 		return running.Client.(limited).account.Apply(t.Context(),
-			client.ApplyConfigurationFromUnstructured(sidecar.Withdrawal(appsv1.SchemeGroupVersion.WithKind("Deployment"),
-				&metav1.ObjectMeta{Namespace: s.namespace, Name: "none"})), client.FieldOwner("test"), client.DryRunAll)
+			client.ApplyConfigurationFromUnstructured(
+				sidecar.Withdrawal(appsv1.SchemeGroupVersion.WithKind("Deployment"),
+					&metav1.ObjectMeta{Namespace: s.namespace, Name: "none"})), client.FieldOwner("test"),
+			client.DryRunAll)
 	}, testbed.Patience, testbed.Interval).Should(MatchError(ContainSubstring("forbidden")), "the right is gone")
 	s.apply()
 	version := s.deployment.ResourceVersion

@@ -201,7 +201,8 @@ func refused(l *looking, account string, err error) bool {
 	switch {
 	case apierrors.IsForbidden(err):
 		l.state.Refuse(v1alpha1.ReasonSidecarNotPermitted,
-			"Cairn is not allowed to change %s: %v. The owner of its namespace can allow it with a RoleBinding (kubectl "+
+			"Cairn is not allowed to change %s: %v. The owner of its namespace can allow it with a RoleBinding "+
+				"(kubectl "+
 				"create rolebinding %s --namespace %s --clusterrole %s --serviceaccount %s)",
 			l.workload.describe(), err, v1alpha1.SidecarInjectorClusterRole, l.workload.GetNamespace(),
 			v1alpha1.SidecarInjectorClusterRole, account)

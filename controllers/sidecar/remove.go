@@ -26,7 +26,8 @@ func (r *Reconciler) remove(ctx context.Context, l *looking) error {
 	case apierrors.IsForbidden(err):
 		l.lookAgain(sidecar.RefusedInterval)
 		r.Eventf(w.Object, corev1.EventTypeWarning, v1alpha1.ReasonSidecarNotPermitted,
-			"no policy asks for the sidecar any more, but Cairn is not allowed to remove it: %v. Bind the ClusterRole %s to "+
+			"no policy asks for the sidecar any more, but Cairn is not allowed to remove it: %v. Bind the "+
+				"ClusterRole %s to "+
 				"%s until the sidecar is gone",
 			err, v1alpha1.SidecarInjectorClusterRole, r.Account)
 		return nil

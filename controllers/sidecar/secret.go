@@ -76,7 +76,8 @@ func (r *Reconciler) keep(ctx context.Context, l *looking) error {
 	}
 	annotations := map[string]string{v1alpha1.AnnotationSidecarState: state}
 	if len(credentials) > 0 {
-		if annotations[v1alpha1.AnnotationSidecarCredentials], err = sidecar.FormatCredentials(credentials); err != nil {
+		if annotations[v1alpha1.AnnotationSidecarCredentials], err = sidecar.FormatCredentials(
+			credentials); err != nil {
 			return err
 		}
 	}
@@ -95,7 +96,8 @@ func (r *Reconciler) write(
 		WithLabels(map[string]string{v1alpha1.LabelManagedBy: v1alpha1.ManagedByCairn, v1alpha1.LabelSidecar: w.id}).
 		WithAnnotations(annotations).
 		WithOwnerReferences(metav1ac.OwnerReference().
-			WithAPIVersion(w.gvk.GroupVersion().String()).WithKind(w.gvk.Kind).WithName(w.GetName()).WithUID(w.GetUID())).
+			WithAPIVersion(w.gvk.GroupVersion().String()).WithKind(w.gvk.Kind).WithName(w.GetName()).
+			WithUID(w.GetUID())).
 		WithType(corev1.SecretTypeOpaque).WithData(data)
 	if err := r.Apply(ctx, secret, client.FieldOwner(r.FieldManager), client.ForceOwnership); err != nil {
 		return fmt.Errorf("apply Secret %s/%s: %w", w.GetNamespace(), w.id, err)

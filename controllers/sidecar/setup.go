@@ -43,7 +43,8 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, opts controller.Options)
 		// keys.
 		Watches(&v1alpha1.BackupConfiguration{}, handler.EnqueueRequestsFromMapFunc(ofConfiguration)).
 		Watches(&v1alpha1.Snapshot{}, handler.EnqueueRequestsFromMapFunc(ofSnapshot), builder.WithPredicates(given)).
-		Watches(&v1alpha1.RestoreSession{}, handler.EnqueueRequestsFromMapFunc(ofRestore), builder.WithPredicates(given)).
+		Watches(&v1alpha1.RestoreSession{}, handler.EnqueueRequestsFromMapFunc(ofRestore),
+			builder.WithPredicates(given)).
 		Watches(&v1alpha1.Repository{}, handler.EnqueueRequestsFromMapFunc(r.inNamespace), written).
 		Watches(&v1alpha1.BackupStorage{}, handler.EnqueueRequestsFromMapFunc(r.everywhere), written).
 		Watches(&v1alpha1.Addon{}, handler.EnqueueRequestsFromMapFunc(r.everywhere), written).
@@ -52,7 +53,8 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, opts controller.Options)
 	for _, kind := range workloadKinds {
 		o := &metav1.PartialObjectMetadata{}
 		o.SetGroupVersionKind(appsv1.SchemeGroupVersion.WithKind(kind))
-		b = b.WatchesMetadata(o, handler.EnqueueRequestsFromMapFunc(r.ofWorkload(kind)), builder.WithPredicates(touched))
+		b = b.WatchesMetadata(o, handler.EnqueueRequestsFromMapFunc(r.ofWorkload(kind)),
+			builder.WithPredicates(touched))
 	}
 	return b.WithOptions(opts).Complete(r)
 }

@@ -90,7 +90,8 @@ func TestMain(m *testing.M) {
 		running = &Reconciler{
 			Client: limited{mgr.GetClient(), writer}, APIReader: gate{mgr.GetAPIReader()}, EventRecorder: &events,
 			Clock:      clock.RealClock{},
-			MoverImage: oldImage, ClusterName: "test", FieldManager: "cairn-manager", Account: managerAccount, Changed: changed,
+			MoverImage: oldImage, ClusterName: "test", FieldManager: "cairn-manager", Account: managerAccount,
+			Changed: changed,
 		}
 		if err := running.SetupWithManager(mgr, controller.Options{}); err != nil {
 			return err
@@ -168,7 +169,8 @@ func newShop(t *testing.T, change ...func(*v1alpha1.BackupConfiguration)) *shop 
 	t.Helper()
 	s := &shop{T: t, GomegaWithT: NewWithT(t), namespace: bed.Namespace(t, nil)}
 	bed.ReadyStorage(t, s.namespace)
-	bed.Create(t, testbed.S3Key(s.namespace), testbed.Secret(s.namespace, "enc", map[string]string{"password": "first"}),
+	bed.Create(t, testbed.S3Key(s.namespace),
+		testbed.Secret(s.namespace, "enc", map[string]string{"password": "first"}),
 		testbed.Claim(s.namespace, "pages"))
 	s.permit()
 	s.deployment = &appsv1.Deployment{ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, Name: "web"}}
@@ -206,7 +208,8 @@ func (s *shop) policy(name string) *v1alpha1.BackupConfiguration {
 			SessionConfig: v1alpha1.SessionConfig{Name: "nightly"},
 			Executor:      v1alpha1.ExecutorSidecar,
 			Repositories: []v1alpha1.RepositoryInfo{{
-				Name: name, Backend: "main", Directory: "/" + name, EncryptionSecret: &v1alpha1.ObjectReference{Name: "enc"},
+				Name: name, Backend: "main", Directory: "/" + name,
+				EncryptionSecret: &v1alpha1.ObjectReference{Name: "enc"},
 			}},
 		}},
 	}
@@ -238,7 +241,8 @@ func (s *shop) rolledOut() {
 	s.Helper()
 	bed.EditStatus(s.T, s.deployment, func() {
 		s.deployment.Status = appsv1.DeploymentStatus{
-			ObservedGeneration: s.deployment.Generation, Replicas: 1, UpdatedReplicas: 1, ReadyReplicas: 1, AvailableReplicas: 1,
+			ObservedGeneration: s.deployment.Generation, Replicas: 1, UpdatedReplicas: 1, ReadyReplicas: 1,
+			AvailableReplicas: 1,
 			Conditions: []appsv1.DeploymentCondition{
 				{Type: appsv1.DeploymentAvailable, Status: corev1.ConditionTrue},
 				{Type: appsv1.DeploymentProgressing, Status: corev1.ConditionTrue, Reason: "NewReplicaSetAvailable"},

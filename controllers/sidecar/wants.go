@@ -178,7 +178,9 @@ func (r *Reconciler) merged(ctx context.Context, l *looking) (*sidecar.Settings,
 }
 
 // wish returns what one session wants.
-func (r *Reconciler) wish(ctx context.Context, l *looking, s wantedSession, privileged bool) (*sidecar.SessionSettings, error) {
+func (r *Reconciler) wish(
+	ctx context.Context, l *looking, s wantedSession, privileged bool,
+) (*sidecar.SessionSettings, error) {
 	by := "session " + s.session.Name + " of BackupConfiguration " + s.configuration.Name
 	mistakes, err := r.mistakes(ctx, s)
 	if err != nil {
@@ -226,7 +228,8 @@ func (r *Reconciler) mistakes(ctx context.Context, s wantedSession) ([]policy.Mi
 		return nil, fmt.Errorf("get Addon %s: %w", s.session.Addon.Name, err)
 	}
 	var failed error
-	mistakes := catalog.SidecarMistakes("spec.sessions["+s.session.Name+"]", *s.configuration.Spec.Target, s.session, known,
+	mistakes := catalog.SidecarMistakes("spec.sessions["+s.session.Name+"]", *s.configuration.Spec.Target,
+		s.session, known,
 		func(backend string) *v1alpha1.BackupStorage {
 			i := slices.IndexFunc(s.configuration.Spec.Backends,
 				func(b v1alpha1.BackendReference) bool { return b.Name == backend })

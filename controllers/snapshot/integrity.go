@@ -100,7 +100,8 @@ func (r *Reconciler) checkOne(ctx context.Context, key client.ObjectKey, found m
 	}
 	if was := before.Status.Integrity; len(lost) > 0 && (was == nil || *was) {
 		r.Event(s, corev1.EventTypeWarning, v1alpha1.ReasonVolumeSnapshotNotFound,
-			"VolumeSnapshots of this Snapshot were deleted or can't be used any more: components "+strings.Join(lost, ", ")+
+			"VolumeSnapshots of this Snapshot were deleted or can't be used any more: components "+
+				strings.Join(lost, ", ")+
 				". Make another backup")
 	}
 	return nil

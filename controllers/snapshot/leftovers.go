@@ -102,7 +102,8 @@ func (r *Reconciler) sweep(ctx context.Context) error {
 		if v.Annotations[v1alpha1.AnnotationSnapshotUID] != "" {
 			byNamespace[v.Namespace] = append(byNamespace[v.Namespace], v)
 		}
-	}, client.MatchingLabels{v1alpha1.LabelManagedBy: v1alpha1.ManagedByCairn}, client.HasLabels{v1alpha1.LabelSnapshot})
+	}, client.MatchingLabels{v1alpha1.LabelManagedBy: v1alpha1.ManagedByCairn},
+		client.HasLabels{v1alpha1.LabelSnapshot})
 	if notSupported(err) {
 		return nil
 	} else if err != nil {

@@ -116,7 +116,8 @@ func (r *Reconciler) ofRepository(ctx context.Context, s *v1alpha1.Snapshot) (ct
 	err := read.FallbackReader{Reader: r.Client, Live: r.APIReader}.Get(ctx, key, &repository)
 	switch {
 	case apierrors.IsNotFound(err):
-		r.Event(s, corev1.EventTypeWarning, v1alpha1.ReasonDataKept, kept(ofVolumeSnapshots(s), "its Repository is gone"))
+		r.Event(s, corev1.EventTypeWarning, v1alpha1.ReasonDataKept,
+			kept(ofVolumeSnapshots(s), "its Repository is gone"))
 		return ctrl.Result{}, r.release(ctx, s, v1alpha1.FinalizerWipe, v1alpha1.FinalizerRecord)
 	case err != nil:
 		return ctrl.Result{}, fmt.Errorf("get Repository %s: %w", key, err)

@@ -54,7 +54,8 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, opts controller.Options)
 		WatchesRawSource(source.Channel(r.called, &handler.EnqueueRequestForObject{})).
 		Watches(&v1alpha1.Repository{}, handler.EnqueueRequestsFromMapFunc(r.ofRepositories),
 			builder.WithPredicates(leaving)).
-		Watches(&corev1.Namespace{}, handler.EnqueueRequestsFromMapFunc(r.ofNamespace), builder.WithPredicates(deleting)).
+		Watches(&corev1.Namespace{}, handler.EnqueueRequestsFromMapFunc(r.ofNamespace),
+			builder.WithPredicates(deleting)).
 		WithOptions(opts).
 		Complete(r)
 }

@@ -90,7 +90,8 @@ func (r *Reconciler) wipe(ctx context.Context, s *v1alpha1.Snapshot) (ctrl.Resul
 		}
 		message := "the cluster has no kind VolumeSnapshot any more: install it and its snapshot controller again" +
 			howToGiveUp
-		return ctrl.Result{RequeueAfter: seldom}, r.waits(ctx, s, v1alpha1.ReasonVolumeSnapshotsNotSupported, message, true)
+		return ctrl.Result{RequeueAfter: seldom},
+			r.waits(ctx, s, v1alpha1.ReasonVolumeSnapshotsNotSupported, message, true)
 	}
 	if err != nil {
 		return ctrl.Result{}, err
@@ -158,10 +159,12 @@ func (r *Reconciler) stuck(ctx context.Context, v *snapshotv1.VolumeSnapshot) (s
 			"finalizer holds it", v.Name), nil
 	}
 	if e := content.Status; e != nil && e.Error != nil && e.Error.Message != nil {
-		return fmt.Sprintf("VolumeSnapshot %s keeps terminating: the CSI driver %s reports: %s", v.Name, content.Spec.Driver,
+		return fmt.Sprintf("VolumeSnapshot %s keeps terminating: the CSI driver %s reports: %s", v.Name,
+			content.Spec.Driver,
 			*e.Error.Message), nil
 	}
-	return fmt.Sprintf("VolumeSnapshot %s keeps terminating: the snapshot controller or the CSI driver %s does not finish",
+	return fmt.Sprintf(
+		"VolumeSnapshot %s keeps terminating: the snapshot controller or the CSI driver %s does not finish",
 		v.Name, content.Spec.Driver), nil
 }
 

@@ -43,7 +43,8 @@ func (s *show) clean(ctx context.Context) error {
 
 // application deploys the application and fills its volumes with the source code of the Go toolchain.
 func (s *show) application(ctx context.Context) error {
-	s.say("An application: Deployment web with a volume, StatefulSet db with two replicas, the volume uploads by itself")
+	s.say("An application: Deployment web with a volume, StatefulSet db with two replicas, the volume uploads " +
+		"by itself")
 	if err := s.bed.Apply(ctx, app); err != nil {
 		return fmt.Errorf("deploy the application: %w", err)
 	}
@@ -107,7 +108,8 @@ func (s *show) webPod(ctx context.Context) (string, error) {
 	var name string
 	err := testbed.Poll(ctx, 3*time.Minute, "the pod of Deployment web", func(ctx context.Context) (bool, error) {
 		var pods corev1.PodList
-		if err := s.bed.Client.List(ctx, &pods, client.InNamespace(namespace), client.MatchingLabels{"app": "web"}); err != nil {
+		if err := s.bed.Client.List(ctx, &pods, client.InNamespace(namespace),
+			client.MatchingLabels{"app": "web"}); err != nil {
 			return false, err
 		}
 		if len(pods.Items) == 0 {

@@ -62,7 +62,8 @@ func (s *show) watchSession(ctx context.Context) error {
 	err := testbed.Poll(ctx, 8*time.Minute, "a session of the batch", func(ctx context.Context) (bool, error) {
 		if session.Name == "" {
 			var sessions v1alpha1.BackupSessionList
-			if err := s.bed.Client.List(ctx, &sessions, client.InNamespace(namespace)); err != nil || len(sessions.Items) == 0 {
+			if err := s.bed.Client.List(ctx, &sessions, client.InNamespace(namespace)); err != nil ||
+				len(sessions.Items) == 0 {
 				return false, err
 			}
 			session = sessions.Items[0]
@@ -92,7 +93,8 @@ func (s *show) watchSession(ctx context.Context) error {
 // showProgress prints a line when a component of the session has moved on.
 func (s *show) showProgress(ctx context.Context, session *v1alpha1.BackupSession, shown map[string]string) error {
 	var snapshots v1alpha1.SnapshotList
-	err := s.bed.Client.List(ctx, &snapshots, client.InNamespace(namespace), client.MatchingLabels{v1alpha1.LabelBackupSession: session.Name})
+	err := s.bed.Client.List(ctx, &snapshots, client.InNamespace(namespace),
+		client.MatchingLabels{v1alpha1.LabelBackupSession: session.Name})
 	if err != nil {
 		return err
 	}
@@ -123,7 +125,9 @@ func (s *show) restore(ctx context.Context) error {
 		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "web-restored"},
 		Spec: corev1.PersistentVolumeClaimSpec{
 			AccessModes: []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOnce},
-			Resources:   corev1.VolumeResourceRequirements{Requests: corev1.ResourceList{corev1.ResourceStorage: resource.MustParse("1Gi")}},
+			Resources: corev1.VolumeResourceRequirements{
+				Requests: corev1.ResourceList{corev1.ResourceStorage: resource.MustParse("1Gi")},
+			},
 		},
 	}
 	if err := s.bed.Client.Create(ctx, claim); err != nil {
@@ -160,9 +164,11 @@ func (s *show) compare(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("the restored volume differs from the original: %w", err)
 	}
-	s.note("%d entries of the original and of the restored volume were read: type, mode, owner, time, size, content.", entries)
+	s.note("%d entries of the original and of the restored volume were read: type, mode, owner, time, size, content.",
+		entries)
 	s.note("They are equal. sha256 over all of it, of both: %s", digest)
-	s.note("What was not restored is the volume's own top directory: it belongs to root, and here no mover runs as root.")
+	s.note("What was not restored is the volume's own top directory: it belongs to root, and here no mover runs " +
+		"as root.")
 	return nil
 }
 

@@ -93,14 +93,16 @@ func (s *show) waitRevision(ctx context.Context, reason string) error {
 
 // mergePullRequest adds a target, removes another and calms the schedule, as the merge of a pull request does.
 func (s *show) mergePullRequest(ctx context.Context) error {
-	s.say("A pull request is merged: the volume logs comes in, the volume uploads goes out, the schedule becomes hourly")
+	s.say("A pull request is merged: the volume logs comes in, the volume uploads goes out, the schedule " +
+		"becomes hourly")
 	data, err := os.ReadFile(filepath.Join(s.policy.Dir, "shop", "shop.yaml"))
 	if err != nil {
 		return err
 	}
 	// A new target takes the place of the old one, with a repository of its own.
 	merged := strings.NewReplacer(
-		"- name: uploads", "- name: logs", "kind: PersistentVolumeClaim, name: uploads", "kind: PersistentVolumeClaim, name: logs",
+		"- name: uploads", "- name: logs", "kind: PersistentVolumeClaim, name: uploads",
+		"kind: PersistentVolumeClaim, name: logs",
 		"shop-uploads", "shop-logs", "/shop/uploads", "/shop/logs", `"* * * * *"`, `"0 * * * *"`).Replace(string(data))
 	if err := s.policy.Write("shop/shop.yaml", merged); err != nil {
 		return err
@@ -111,7 +113,8 @@ func (s *show) mergePullRequest(ctx context.Context) error {
 	if err := s.bed.Apply(ctx, []byte(logsClaim)); err != nil {
 		return err
 	}
-	if _, err := s.policy.CommitAndPush(ctx, "main", "Back up the logs, stop backing up the uploads, hourly"); err != nil {
+	if _, err := s.policy.CommitAndPush(ctx, "main",
+		"Back up the logs, stop backing up the uploads, hourly"); err != nil {
 		return err
 	}
 	if err := s.waitRevision(ctx, "ReconciliationSucceeded"); err != nil {

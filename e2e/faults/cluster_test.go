@@ -142,16 +142,19 @@ func (c *cluster) ledger(t testing.TB, namespace, clusterName, url string) *v1al
 		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "ledger"},
 		Spec: v1alpha1.LedgerSpec{
 			URL: url, Branch: branch, ClusterName: clusterName,
-			Author:            v1alpha1.CommitAuthor{Name: "Cairn", Email: "cairn@localhost"},
-			BatchWindow:       metav1.Duration{Duration: 10 * time.Second},
-			Interval:          metav1.Duration{Duration: 10 * time.Minute},
-			NamespaceSelector: &metav1.LabelSelector{MatchLabels: map[string]string{corev1.LabelMetadataName: namespace}},
+			Author:      v1alpha1.CommitAuthor{Name: "Cairn", Email: "cairn@localhost"},
+			BatchWindow: metav1.Duration{Duration: 10 * time.Second},
+			Interval:    metav1.Duration{Duration: 10 * time.Minute},
+			NamespaceSelector: &metav1.LabelSelector{
+				MatchLabels: map[string]string{corev1.LabelMetadataName: namespace},
+			},
 		},
 	}
 	c.create(t, l)
 	t.Cleanup(func() {
 		ctx := context.Background()
-		if err := c.client.Patch(ctx, l, client.RawPatch("application/merge-patch+json", []byte(`{"metadata":{"finalizers":null}}`))); err != nil {
+		if err := c.client.Patch(ctx, l,
+			client.RawPatch("application/merge-patch+json", []byte(`{"metadata":{"finalizers":null}}`))); err != nil {
 			t.Errorf("let the Ledger go: %v", err)
 		}
 		if err := c.client.Delete(ctx, l); err != nil && !apierrors.IsNotFound(err) {
@@ -174,7 +177,8 @@ func session(namespace, name, kind, invoker string) *v1alpha1.BackupSession {
 	return &v1alpha1.BackupSession{
 		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name},
 		Spec: v1alpha1.BackupSessionSpec{
-			Invoker: v1alpha1.TypedLocalObjectReference{APIGroup: v1alpha1.Group, Kind: kind, Name: invoker}, Session: "nightly",
+			Invoker: v1alpha1.TypedLocalObjectReference{APIGroup: v1alpha1.Group, Kind: kind, Name: invoker},
+			Session: "nightly",
 		},
 	}
 }
@@ -183,7 +187,8 @@ func session(namespace, name, kind, invoker string) *v1alpha1.BackupSession {
 func (c *cluster) parcels(g Gomega, t testing.TB, namespace string) []corev1.ConfigMap {
 	t.Helper()
 	var list corev1.ConfigMapList
-	g.Expect(c.client.List(t.Context(), &list, client.InNamespace(namespace), client.HasLabels{v1alpha1.LabelLedger})).To(Succeed())
+	g.Expect(c.client.List(t.Context(), &list, client.InNamespace(namespace), client.HasLabels{v1alpha1.LabelLedger})).
+		To(Succeed())
 	return list.Items
 }
 

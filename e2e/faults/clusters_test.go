@@ -127,7 +127,8 @@ func TestTwoManagers(t *testing.T) {
 		g.Expect(w.ledger.Status.Recorded).To(BeEquivalentTo(waves*perWave), "%s counts its own", w.name)
 		g.Expect(len(shared.commits(w.name))).To(BeNumerically(">=", waves), "%s has written several times", w.name)
 	}
-	g.Expect(lines(shared.git("ls-tree", "--name-only", branch, "clusters/"))).To(ConsistOf("clusters/east", "clusters/west"))
+	g.Expect(lines(shared.git("ls-tree", "--name-only", branch, "clusters/"))).
+		To(ConsistOf("clusters/east", "clusters/west"))
 }
 
 func (w *writer) wave(t testing.TB, wave int) {

@@ -128,11 +128,13 @@ func (r *remote) sound(t testing.TB) {
 	for i := range trees[1:] {
 		g.Expect(trees[i]).NotTo(Equal(trees[i+1]), "no empty commit")
 	}
-	g.Expect(lines(r.git("for-each-ref", "--format=%(refname)"))).To(ConsistOf("refs/heads/"+branch, "refs/heads/"+watched))
+	g.Expect(lines(r.git("for-each-ref", "--format=%(refname)"))).
+		To(ConsistOf("refs/heads/"+branch, "refs/heads/"+watched))
 	g.Expect(r.git("rev-parse", watched)).To(Equal(r.policy), "the watched branch is as it was")
 }
 
 func recordPath(clusterName string, s *v1alpha1.BackupSession) string {
-	return fmt.Sprintf("clusters/%s/records/%s/%s.%s/%s/%s-%s.yaml", clusterName, s.Namespace, strings.ToLower(s.Spec.Invoker.Kind),
+	return fmt.Sprintf("clusters/%s/records/%s/%s.%s/%s/%s-%s.yaml", clusterName, s.Namespace,
+		strings.ToLower(s.Spec.Invoker.Kind),
 		s.Spec.Invoker.Name, s.Status.CompletionTime.UTC().Format("2006-01"), s.Name, s.UID[:8])
 }

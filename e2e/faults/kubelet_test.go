@@ -89,8 +89,11 @@ func (k *kubelet) watch(ctx context.Context) error {
 func (k *kubelet) handle(ctx context.Context, job *batchv1.Job) error {
 	pod := &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{
-			Namespace: job.Namespace, Name: job.Name + "-x1y2z", Labels: job.Spec.Template.Labels, Annotations: job.Spec.Template.Annotations,
-			OwnerReferences: []metav1.OwnerReference{*metav1.NewControllerRef(job, batchv1.SchemeGroupVersion.WithKind("Job"))},
+			Namespace: job.Namespace, Name: job.Name + "-x1y2z", Labels: job.Spec.Template.Labels,
+			Annotations: job.Spec.Template.Annotations,
+			OwnerReferences: []metav1.OwnerReference{
+				*metav1.NewControllerRef(job, batchv1.SchemeGroupVersion.WithKind("Job")),
+			},
 		},
 		Spec: *job.Spec.Template.Spec.DeepCopy(),
 	}
@@ -139,14 +142,16 @@ func (k *kubelet) move(ctx context.Context, job *batchv1.Job) (*task.Result, err
 	status := report.APIStatus{Client: k.movers, Namespace: t.Namespace}
 	silent := k.silent(t)
 	for _, c := range t.Components {
-		if err := status.Snapshot(ctx, t.Snapshot.Name, c.Name, v1alpha1.Component{Phase: v1alpha1.SnapshotRunning}); err != nil {
+		if err := status.Snapshot(ctx, t.Snapshot.Name, c.Name,
+			v1alpha1.Component{Phase: v1alpha1.SnapshotRunning}); err != nil {
 			return nil, err
 		}
 		if silent {
 			continue
 		}
 		done := task.ComponentResult{
-			Name: c.Name, Outcome: task.OutcomeSucceeded, ID: "k" + string(t.Snapshot.UID[:8]) + c.Name, SizeBytes: 2 << 20, UploadedBytes: 1 << 20,
+			Name: c.Name, Outcome: task.OutcomeSucceeded, ID: "k" + string(t.Snapshot.UID[:8]) + c.Name,
+			SizeBytes: 2 << 20, UploadedBytes: 1 << 20,
 			ComponentCounts: v1alpha1.ComponentCounts{Files: 3},
 		}
 		r.Components = append(r.Components, done)
@@ -172,7 +177,9 @@ func (k *kubelet) end(ctx context.Context, job *batchv1.Job, pod *corev1.Pod, re
 		end = &corev1.ContainerStateTerminated{Message: string(message), Reason: "Completed"}
 		pod.Status.Phase = corev1.PodSucceeded
 	}
-	pod.Status.ContainerStatuses = []corev1.ContainerStatus{{Name: task.Container, State: corev1.ContainerState{Terminated: end}}}
+	pod.Status.ContainerStatuses = []corev1.ContainerStatus{
+		{Name: task.Container, State: corev1.ContainerState{Terminated: end}},
+	}
 	if err := k.cluster.client.Status().Update(ctx, pod); err != nil {
 		return err
 	}

@@ -118,9 +118,12 @@ func (c container) stored(t testing.TB) (size int64) {
 func (c container) backups(t testing.TB, k task.Task) []repository.Snapshot {
 	t.Helper()
 	g := NewWithT(t)
-	local := repository.Storage{Local: &repository.Local{Path: filepath.Join(c.root, "cairn/storage"), Prefix: k.Storage.Spec.Local.SubPath}}
+	local := repository.Storage{
+		Local: &repository.Local{Path: filepath.Join(c.root, "cairn/storage"), Prefix: k.Storage.Spec.Local.SubPath},
+	}
 	engine, err := kopia.Driver{}.Open(t.Context(), repository.Repository{
-		Storage: local.Sub(k.Repository.Directory + "/kopia"), Password: "correct horse", WorkDir: t.TempDir(), ReadOnly: true,
+		Storage: local.Sub(k.Repository.Directory + "/kopia"), Password: "correct horse", WorkDir: t.TempDir(),
+		ReadOnly: true,
 	})
 	g.Expect(err).NotTo(HaveOccurred())
 	defer engine.Close(t.Context())
@@ -140,7 +143,8 @@ func moverTask(snapshot *v1alpha1.Snapshot) task.Task {
 			Provider: v1alpha1.ProviderLocal, Local: &v1alpha1.LocalStorage{SubPath: "backups"},
 		}},
 		Repository: &task.Repository{
-			Name: "repo", UID: "repository", Directory: "shop/web", Driver: v1alpha1.DriverKopia, AppRef: snapshot.Spec.AppRef,
+			Name: "repo", UID: "repository", Directory: "shop/web", Driver: v1alpha1.DriverKopia,
+			AppRef: snapshot.Spec.AppRef,
 		},
 		Snapshot:   &task.Snapshot{Name: snapshot.Name, UID: snapshot.UID, Spec: &snapshot.Spec},
 		Components: []task.Component{{Name: "pvc"}},
@@ -156,7 +160,8 @@ func TestMoverKilledBeforeReport(t *testing.T) {
 	api, url := east.another(t)
 	k, c := newMover(t, url)
 	stop := api.arm(false, func(r *http.Request) bool {
-		return r.Method == http.MethodPatch && strings.HasSuffix(r.URL.Path, "/snapshots/"+k.Snapshot.Name+"/status") && has(r, `"Succeeded"`)
+		return r.Method == http.MethodPatch && strings.HasSuffix(r.URL.Path, "/snapshots/"+k.Snapshot.Name+"/status") &&
+			has(r, `"Succeeded"`)
 	})
 	first := c.start(t, k)
 	g.Eventually(stop.reached, patience).Should(BeClosed(), "the mover reports")
@@ -166,7 +171,8 @@ func TestMoverKilledBeforeReport(t *testing.T) {
 
 	var snapshot v1alpha1.Snapshot
 	snapshot.Namespace, snapshot.Name = k.Namespace, k.Snapshot.Name
-	g.Expect(get(g, t, &east, &snapshot).Status.Components["pvc"].Phase).To(Equal(v1alpha1.SnapshotRunning), "nobody knows")
+	g.Expect(get(g, t, &east, &snapshot).Status.Components["pvc"].Phase).
+		To(Equal(v1alpha1.SnapshotRunning), "nobody knows")
 	g.Expect(os.ReadFile(filepath.Join(c.root, "termination-log"))).To(BeEmpty(), "nobody knows")
 	written := c.backups(t, k)
 	g.Expect(written).To(HaveLen(1), "but it is there")

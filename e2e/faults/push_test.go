@@ -44,7 +44,9 @@ type pushCase struct {
 // empties the outbox, before it is sent on and after it was.
 var pushPoints = []pushPoint{
 	{name: "before the push is sent on", at: func(c *pushCase) *stop { return c.server.gate.arm(false, c.push) }},
-	{name: "after the push was accepted, its reply withheld", took: true, at: func(c *pushCase) *stop { return c.server.gate.arm(true, c.push) }},
+	{name: "after the push was accepted, its reply withheld", took: true, at: func(c *pushCase) *stop {
+		return c.server.gate.arm(true, c.push)
+	}},
 	{name: "after the reply, before it is written down", took: true, at: func(c *pushCase) *stop {
 		return west.gate.arm(false, c.api("PATCH", "/ledgers/ledger/status"))
 	}},
@@ -63,13 +65,15 @@ var pushPoints = []pushPoint{
 }
 
 func (c *pushCase) push(r *http.Request) bool {
-	return r.Method == http.MethodPost && strings.HasSuffix(c.remote.url, strings.TrimSuffix(r.URL.Path, "/git-receive-pack"))
+	return r.Method == http.MethodPost &&
+		strings.HasSuffix(c.remote.url, strings.TrimSuffix(r.URL.Path, "/git-receive-pack"))
 }
 
 // api matches the requests of that sort that follow the push.
 func (c *pushCase) api(method, what string) func(*http.Request) bool {
 	return func(r *http.Request) bool {
-		return c.pushed.Load() && r.Method == method && strings.Contains(r.URL.Path, "/namespaces/"+c.ledger.Namespace+"/") &&
+		return c.pushed.Load() && r.Method == method &&
+			strings.Contains(r.URL.Path, "/namespaces/"+c.ledger.Namespace+"/") &&
 			strings.Contains(r.URL.Path, what)
 	}
 }
@@ -109,7 +113,8 @@ func TestPushKilled(t *testing.T) {
 	// Both records must be in one push, however slow the machine is, so the push starts when both are in the outbox.
 	for _, c := range cases {
 		c.suspend(t, true)
-		c.sessions = append(c.sessions, west.refused(t, c.ledger.Namespace, "a"), west.refused(t, c.ledger.Namespace, "b"))
+		c.sessions = append(c.sessions, west.refused(t, c.ledger.Namespace, "a"),
+			west.refused(t, c.ledger.Namespace, "b"))
 	}
 	for _, c := range cases {
 		g.Eventually(func(g Gomega) {
@@ -154,7 +159,9 @@ func (c *pushCase) prepare(t testing.TB) {
 	c.remote = c.server.repository(t, namespace)
 	west.create(t, &v1alpha1.PolicySync{
 		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "policy"},
-		Spec:       v1alpha1.PolicySyncSpec{URL: c.remote.url, Ref: &v1alpha1.GitRef{Branch: watched}, Path: "./", Suspend: true},
+		Spec: v1alpha1.PolicySyncSpec{
+			URL: c.remote.url, Ref: &v1alpha1.GitRef{Branch: watched}, Path: "./", Suspend: true,
+		},
 	})
 	c.ledger = west.ledger(t, namespace, "west", c.remote.url)
 }
@@ -190,7 +197,8 @@ func (c *pushCase) afterKill(t testing.TB, data string) {
 // recovered checks that everything so far is recorded once.
 func (c *pushCase) recovered(t *testing.T) {
 	g := NewWithT(t)
-	g.Eventually(func(g Gomega) { west.settled(g, t, c.ledger, c.sessions...) }, patience, glance).Should(Succeed(), "all is recorded")
+	g.Eventually(func(g Gomega) { west.settled(g, t, c.ledger, c.sessions...) }, patience, glance).
+		Should(Succeed(), "all is recorded")
 	c.remote.check(t, "west", c.sessions...)
 	g.Expect(c.ledger.Status.Recorded).To(BeEquivalentTo(len(c.sessions)), "status.recorded")
 	commits := c.remote.commits("west")

@@ -58,13 +58,15 @@ func TestManagerKilledMidSession(t *testing.T) {
 		at, after := 1+random.Intn(moment.writes), random.Intn(2) == 0
 		stop := s.cluster.gate.arm(after, nthWrite(moment.resource, at))
 		p := startManager(t, s.cluster, data)
-		g.Eventually(stop.reached, patience).Should(BeClosed(), "manager %d makes %d writes of %s", n, at, moment.resource)
+		g.Eventually(stop.reached, patience).
+			Should(BeClosed(), "manager %d makes %d writes of %s", n, at, moment.resource)
 		p.kill()
 		s.cluster.gate.disarm(stop)
 		t.Logf("killed at write %d of %s, in effect %t: %s", at, moment.resource, after, stop.where)
 	}
 	startManager(t, s.cluster, data)
-	g.Eventually(func(g Gomega) { s.cluster.settled(g, t, s.ledger, s.sessions...) }, patience, glance).Should(Succeed(), "all is recorded")
+	g.Eventually(func(g Gomega) { s.cluster.settled(g, t, s.ledger, s.sessions...) }, patience, glance).
+		Should(Succeed(), "all is recorded")
 	for _, run := range s.sessions {
 		s.check(t, run)
 	}
@@ -140,7 +142,8 @@ func (s *shop) start(t testing.TB, n int) {
 func (s *shop) check(t testing.TB, run *v1alpha1.BackupSession) {
 	t.Helper()
 	g := NewWithT(t)
-	g.Expect(run.Status.Phase).To(Equal(v1alpha1.BackupSessionSucceeded), "%s: %s %+v", run.Name, run.Status.Reason, run.Status.Targets)
+	g.Expect(run.Status.Phase).To(Equal(v1alpha1.BackupSessionSucceeded), "%s: %s %+v", run.Name, run.Status.Reason,
+		run.Status.Targets)
 	var list v1alpha1.SnapshotList
 	g.Expect(s.cluster.client.List(t.Context(), &list, client.InNamespace(run.Namespace),
 		client.MatchingLabels{v1alpha1.LabelBackupSession: run.Name})).To(Succeed())
@@ -182,7 +185,8 @@ func (s *shop) once(t testing.TB) {
 
 func info(name string) []v1alpha1.RepositoryInfo {
 	return []v1alpha1.RepositoryInfo{{
-		Name: name, Backend: "main", Directory: "/" + name, EncryptionSecret: &v1alpha1.ObjectReference{Name: sessiontest.EncryptionName},
+		Name: name, Backend: "main", Directory: "/" + name,
+		EncryptionSecret: &v1alpha1.ObjectReference{Name: sessiontest.EncryptionName},
 	}}
 }
 
@@ -191,12 +195,16 @@ func addon(name string) *v1alpha1.AddonInfo {
 }
 
 var (
-	backends = []v1alpha1.BackendReference{{Name: "main", StorageRef: &v1alpha1.ObjectReference{Name: sessiontest.StorageName}}}
-	nightly  = v1alpha1.SessionConfig{Name: "nightly", BackupTimeout: &metav1.Duration{Duration: time.Hour}, SessionHistoryLimit: new(int32(100))}
-	uploads  = v1alpha1.TypedObjectReference{Kind: v1alpha1.KindPersistentVolumeClaim, Name: "uploads"}
-	other    = v1alpha1.TypedObjectReference{Kind: v1alpha1.KindPersistentVolumeClaim, Name: "other"}
-	web      = v1alpha1.TypedObjectReference{APIGroup: "apps", Kind: v1alpha1.KindDeployment, Name: "web"}
-	db       = v1alpha1.TypedObjectReference{APIGroup: "apps", Kind: v1alpha1.KindStatefulSet, Name: "db"}
+	backends = []v1alpha1.BackendReference{
+		{Name: "main", StorageRef: &v1alpha1.ObjectReference{Name: sessiontest.StorageName}},
+	}
+	nightly = v1alpha1.SessionConfig{
+		Name: "nightly", BackupTimeout: &metav1.Duration{Duration: time.Hour}, SessionHistoryLimit: new(int32(100)),
+	}
+	uploads = v1alpha1.TypedObjectReference{Kind: v1alpha1.KindPersistentVolumeClaim, Name: "uploads"}
+	other   = v1alpha1.TypedObjectReference{Kind: v1alpha1.KindPersistentVolumeClaim, Name: "other"}
+	web     = v1alpha1.TypedObjectReference{APIGroup: "apps", Kind: v1alpha1.KindDeployment, Name: "web"}
+	db      = v1alpha1.TypedObjectReference{APIGroup: "apps", Kind: v1alpha1.KindStatefulSet, Name: "db"}
 )
 
 func configuration(namespace string) *v1alpha1.BackupConfiguration {
@@ -204,7 +212,9 @@ func configuration(namespace string) *v1alpha1.BackupConfiguration {
 		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "uploads"},
 		Spec: v1alpha1.BackupConfigurationSpec{
 			Target: &other, Backends: backends,
-			Sessions: []v1alpha1.BackupConfigurationSession{{SessionConfig: nightly, Addon: addon("pvc-addon"), Repositories: info("uploads")}},
+			Sessions: []v1alpha1.BackupConfigurationSession{
+				{SessionConfig: nightly, Addon: addon("pvc-addon"), Repositories: info("uploads")},
+			},
 		},
 	}
 }
@@ -214,7 +224,9 @@ func batch(namespace string) *v1alpha1.BackupBatch {
 		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "shop"},
 		Spec: v1alpha1.BackupBatchSpec{
 			Backends: backends,
-			Targets:  []v1alpha1.BatchTarget{{Name: "web", AppRef: web}, {Name: "uploads", AppRef: uploads}, {Name: "db", AppRef: db}},
+			Targets: []v1alpha1.BatchTarget{
+				{Name: "web", AppRef: web}, {Name: "uploads", AppRef: uploads}, {Name: "db", AppRef: db},
+			},
 			Sessions: []v1alpha1.BackupBatchSession{{SessionConfig: nightly, Targets: []v1alpha1.BatchSessionTarget{
 				{Name: "web", Addon: addon("workload-addon"), Repositories: info("shop-web")},
 				{Name: "uploads", Addon: addon("pvc-addon"), Repositories: info("shop-uploads")},
@@ -227,18 +239,23 @@ func batch(namespace string) *v1alpha1.BackupBatch {
 // workloads are the targets, as they run.
 func workloads(namespace string) []client.Object {
 	webs, dbs := map[string]string{"app": "web"}, map[string]string{"app": "db"}
-	template := corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: dbs}, Spec: sessiontest.PodSpec("", "none")}
+	template := corev1.PodTemplateSpec{
+		ObjectMeta: metav1.ObjectMeta{Labels: dbs}, Spec: sessiontest.PodSpec("", "none"),
+	}
 	template.Spec.Volumes = nil
 	claim := *sessiontest.Claim("", "data")
 	claim.Status = corev1.PersistentVolumeClaimStatus{}
 	return []client.Object{
-		sessiontest.Claim(namespace, "uploads"), sessiontest.Claim(namespace, "other"), sessiontest.Claim(namespace, "web-data"),
+		sessiontest.Claim(namespace, "uploads"), sessiontest.Claim(namespace, "other"),
+		sessiontest.Claim(namespace, "web-data"),
 		sessiontest.Claim(namespace, "data-db-0"), sessiontest.Claim(namespace, "data-db-1"),
 		&appsv1.Deployment{
 			ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "web"},
 			Spec: appsv1.DeploymentSpec{
 				Selector: &metav1.LabelSelector{MatchLabels: webs},
-				Template: corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: webs}, Spec: sessiontest.PodSpec("", "web-data")},
+				Template: corev1.PodTemplateSpec{
+					ObjectMeta: metav1.ObjectMeta{Labels: webs}, Spec: sessiontest.PodSpec("", "web-data"),
+				},
 			},
 		},
 		sessiontest.Pod(namespace, "web-0", "node-a", "web-data", webs),

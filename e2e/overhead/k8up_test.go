@@ -74,10 +74,12 @@ spec:
 // installK8up puts K8up's kinds, from its module, and its operator into the cluster.
 func installK8up(ctx context.Context, b testing.TB, bed *testbed.Testbed, root string) {
 	b.Helper()
-	cmd := exec.CommandContext(ctx, "go", "list", "-C", filepath.Join(root, "hack", "bench", "peers", "k8up"), "-m", "-f", "{{.Dir}}", "github.com/k8up-io/k8up/v2")
+	cmd := exec.CommandContext(ctx, "go", "list", "-C", filepath.Join(root, "hack", "bench", "peers", "k8up"), "-m",
+		"-f", "{{.Dir}}", "github.com/k8up-io/k8up/v2")
 	dir, err := cmd.Output()
 	must(b, err)
-	crds, err := filepath.Glob(filepath.Join(strings.TrimSpace(string(dir)), "config", "crd", "apiextensions.k8s.io", "v1", "*.yaml"))
+	crds, err := filepath.Glob(filepath.Join(strings.TrimSpace(string(dir)), "config", "crd", "apiextensions.k8s.io",
+		"v1", "*.yaml"))
 	must(b, err)
 	if len(crds) == 0 {
 		b.Fatal("the module of K8up has no CRDs")

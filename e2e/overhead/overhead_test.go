@@ -83,7 +83,8 @@ func nextRun(ctx context.Context, c client.Client, w way) (time.Duration, error)
 			}
 		}
 		if time.Since(slot) > 2*time.Minute {
-			return 0, fmt.Errorf("%s: no run of the slot %s succeeded within 2 minutes", w.name, slot.Format(time.TimeOnly))
+			return 0, fmt.Errorf("%s: no run of the slot %s succeeded within 2 minutes", w.name,
+				slot.Format(time.TimeOnly))
 		}
 		select {
 		case <-ctx.Done():
@@ -160,7 +161,8 @@ func prepare(ctx context.Context, b testing.TB) *testbed.Testbed {
 	}
 	installK8up(ctx, b, bed, root)
 	must(b, bed.Apply(ctx, fmt.Appendf(nil, k8upSchedule, bed.S3.URL, "overhead-k8up-"+started, ways[0].schedule())))
-	must(b, bed.Apply(ctx, fmt.Appendf(nil, cairnPolicy, bed.S3.URL, "overhead-cairn-"+started, ways[1].schedule(), ways[2].schedule())))
+	must(b, bed.Apply(ctx,
+		fmt.Appendf(nil, cairnPolicy, bed.S3.URL, "overhead-cairn-"+started, ways[1].schedule(), ways[2].schedule())))
 	return bed
 }
 

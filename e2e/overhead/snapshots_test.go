@@ -94,8 +94,13 @@ func (d *disks) plain(ctx context.Context, name string) (time.Duration, error) {
 	var all []*snapshotv1.VolumeSnapshot
 	for i := range claims {
 		all = append(all, &snapshotv1.VolumeSnapshot{
-			ObjectMeta: metav1.ObjectMeta{Namespace: d.namespace, Name: fmt.Sprintf("%s-%s", claim(i), name), Labels: map[string]string{"run": name}},
-			Spec:       snapshotv1.VolumeSnapshotSpec{Source: snapshotv1.VolumeSnapshotSource{PersistentVolumeClaimName: ptr.To(claim(i))}},
+			ObjectMeta: metav1.ObjectMeta{
+				Namespace: d.namespace, Name: fmt.Sprintf("%s-%s", claim(i), name),
+				Labels: map[string]string{"run": name},
+			},
+			Spec: snapshotv1.VolumeSnapshotSpec{
+				Source: snapshotv1.VolumeSnapshotSource{PersistentVolumeClaimName: ptr.To(claim(i))},
+			},
 		})
 	}
 	begin := time.Now()
@@ -106,7 +111,8 @@ func (d *disks) plain(ctx context.Context, name string) (time.Duration, error) {
 	}
 	return since(ctx, begin, "the VolumeSnapshots of "+name, func() (bool, error) {
 		var list snapshotv1.VolumeSnapshotList
-		if err := d.bed.Client.List(ctx, &list, client.InNamespace(d.namespace), client.MatchingLabels{"run": name}); err != nil {
+		if err := d.bed.Client.List(ctx, &list, client.InNamespace(d.namespace),
+			client.MatchingLabels{"run": name}); err != nil {
 			return false, err
 		}
 		ready := 0
@@ -127,7 +133,9 @@ func (d *disks) session(ctx context.Context, name string) (time.Duration, error)
 	s := &v1alpha1.BackupSession{
 		ObjectMeta: metav1.ObjectMeta{Namespace: d.namespace, Name: name},
 		Spec: v1alpha1.BackupSessionSpec{
-			Invoker: v1alpha1.TypedLocalObjectReference{APIGroup: v1alpha1.Group, Kind: v1alpha1.BackupConfigurationKind, Name: "disks"}, Session: "manual",
+			Invoker: v1alpha1.TypedLocalObjectReference{
+				APIGroup: v1alpha1.Group, Kind: v1alpha1.BackupConfigurationKind, Name: "disks",
+			}, Session: "manual",
 		},
 	}
 	begin := time.Now()
@@ -152,11 +160,13 @@ func (d *disks) session(ctx context.Context, name string) (time.Duration, error)
 // complete reports whether the run has made a VolumeSnapshot of every claim. Without that its time means nothing.
 func (d *disks) complete(ctx context.Context, session string) error {
 	var list v1alpha1.SnapshotList
-	if err := d.bed.Client.List(ctx, &list, client.InNamespace(d.namespace), client.MatchingLabels{v1alpha1.LabelBackupSession: session}); err != nil {
+	if err := d.bed.Client.List(ctx, &list, client.InNamespace(d.namespace),
+		client.MatchingLabels{v1alpha1.LabelBackupSession: session}); err != nil {
 		return err
 	}
 	if len(list.Items) != 1 || len(list.Items[0].Status.Components) != claims {
-		return fmt.Errorf("BackupSession %s has not one Snapshot of %d components: %d Snapshots", session, claims, len(list.Items))
+		return fmt.Errorf("BackupSession %s has not one Snapshot of %d components: %d Snapshots", session, claims,
+			len(list.Items))
 	}
 	return nil
 }

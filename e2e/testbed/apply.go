@@ -66,7 +66,8 @@ func (t *Testbed) Apply(ctx context.Context, data []byte) error {
 // ApplyObjects applies objects in an order that works.
 func (t *Testbed) ApplyObjects(ctx context.Context, objects ...*unstructured.Unstructured) error {
 	poller := polling.NewStatusPoller(t.Client, t.Client.RESTMapper(), polling.Options{})
-	manager := ssa.NewResourceManager(t.Client, poller, ssa.Owner{Field: fieldManager, Group: "testbed.backup.cairn.dev"})
+	manager := ssa.NewResourceManager(t.Client, poller,
+		ssa.Owner{Field: fieldManager, Group: "testbed.backup.cairn.dev"})
 	opts := ssa.DefaultApplyOptions()
 	opts.WaitInterval, opts.WaitTimeout = 200*time.Millisecond, time.Minute
 	if _, err := manager.ApplyAllStaged(ctx, objects, opts); err != nil {

@@ -72,13 +72,19 @@ func (d Database) statefulSet() *appsv1.StatefulSet {
 			Capabilities: &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}},
 		},
 		VolumeMounts: []corev1.VolumeMount{
-			{Name: "data", MountPath: "/data"}, {Name: "auth", MountPath: "/auth", ReadOnly: true}, {Name: "tmp", MountPath: "/tmp"},
+			{Name: "data", MountPath: "/data"},
+			{Name: "auth", MountPath: "/auth", ReadOnly: true},
+			{Name: "tmp", MountPath: "/tmp"},
 		},
 	}
-	volumes := []corev1.Volume{secretVolume("auth", d.Secret), {Name: "tmp", VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}}}
+	volumes := []corev1.Volume{
+		secretVolume("auth", d.Secret),
+		{Name: "tmp", VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}},
+	}
 	if d.TLS != "" {
 		volumes = append(volumes, secretVolume("tls", d.TLS))
-		container.VolumeMounts = append(container.VolumeMounts, corev1.VolumeMount{Name: "tls", MountPath: "/tls", ReadOnly: true})
+		container.VolumeMounts = append(container.VolumeMounts,
+			corev1.VolumeMount{Name: "tls", MountPath: "/tls", ReadOnly: true})
 	}
 	return &appsv1.StatefulSet{
 		ObjectMeta: metav1.ObjectMeta{Namespace: d.Namespace, Name: d.Name},
@@ -91,7 +97,8 @@ func (d Database) statefulSet() *appsv1.StatefulSet {
 					AutomountServiceAccountToken:  ptr.To(false),
 					TerminationGracePeriodSeconds: ptr.To[int64](5),
 					SecurityContext: &corev1.PodSecurityContext{
-						RunAsNonRoot: ptr.To(true), RunAsUser: ptr.To[int64](databaseUser), RunAsGroup: ptr.To[int64](databaseUser), FSGroup: ptr.To[int64](databaseUser),
+						RunAsNonRoot: ptr.To(true), RunAsUser: ptr.To[int64](databaseUser),
+						RunAsGroup: ptr.To[int64](databaseUser), FSGroup: ptr.To[int64](databaseUser),
 						SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault},
 					},
 					Containers: []corev1.Container{container},
@@ -102,7 +109,9 @@ func (d Database) statefulSet() *appsv1.StatefulSet {
 				ObjectMeta: metav1.ObjectMeta{Name: "data"},
 				Spec: corev1.PersistentVolumeClaimSpec{
 					AccessModes: []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOnce},
-					Resources:   corev1.VolumeResourceRequirements{Requests: corev1.ResourceList{corev1.ResourceStorage: resource.MustParse("1Gi")}},
+					Resources: corev1.VolumeResourceRequirements{
+						Requests: corev1.ResourceList{corev1.ResourceStorage: resource.MustParse("1Gi")},
+					},
 				},
 			}},
 		},
@@ -111,7 +120,12 @@ func (d Database) statefulSet() *appsv1.StatefulSet {
 
 // secretVolume is readable by the server's group alone: PostgreSQL insists on that for its key.
 func secretVolume(name, secret string) corev1.Volume {
-	return corev1.Volume{Name: name, VolumeSource: corev1.VolumeSource{Secret: &corev1.SecretVolumeSource{SecretName: secret, DefaultMode: ptr.To[int32](0o440)}}}
+	return corev1.Volume{
+		Name: name,
+		VolumeSource: corev1.VolumeSource{
+			Secret: &corev1.SecretVolumeSource{SecretName: secret, DefaultMode: ptr.To[int32](0o440)},
+		},
+	}
 }
 
 // probe asks the server whether it takes connections: ports are open before that.
@@ -121,7 +135,9 @@ func (d Database) probe() *corev1.Probe {
 	case "postgresql":
 		probe.Exec = &corev1.ExecAction{Command: []string{"pg_isready", "-h", "/tmp", "-q"}}
 	case "mariadb":
-		probe.Exec = &corev1.ExecAction{Command: []string{"mariadb-admin", "--no-defaults", "--socket=/tmp/mysqld.sock", "ping"}}
+		probe.Exec = &corev1.ExecAction{
+			Command: []string{"mariadb-admin", "--no-defaults", "--socket=/tmp/mysqld.sock", "ping"},
+		}
 	default:
 		probe.TCPSocket = &corev1.TCPSocketAction{Port: intstr.FromInt32(databasePorts[d.Image])}
 	}

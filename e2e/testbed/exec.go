@@ -19,7 +19,8 @@ func (t *Testbed) Exec(ctx context.Context, namespace, pod string, stdin io.Read
 		return "", fmt.Errorf("connect to the cluster: %w", err)
 	}
 	request := set.CoreV1().RESTClient().Post().Resource("pods").Namespace(namespace).Name(pod).SubResource("exec").
-		VersionedParams(&corev1.PodExecOptions{Command: command, Stdin: stdin != nil, Stdout: true, Stderr: true}, scheme.ParameterCodec)
+		VersionedParams(&corev1.PodExecOptions{Command: command, Stdin: stdin != nil, Stdout: true, Stderr: true},
+			scheme.ParameterCodec)
 	executor, err := remotecommand.NewSPDYExecutor(t.Config, "POST", request.URL())
 	if err != nil {
 		return "", fmt.Errorf("exec in %s/%s: %w", namespace, pod, err)

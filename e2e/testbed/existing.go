@@ -18,7 +18,8 @@ func (e *existing) Name() string { return "existing" }
 func (e *existing) Up(context.Context) (string, error) {
 	kubeconfig := os.Getenv("KUBECONFIG")
 	if kubeconfig == "" {
-		return "", fmt.Errorf("%s=existing needs KUBECONFIG: set it to the kubeconfig of the cluster to use", EnvProvider)
+		return "", fmt.Errorf("%s=existing needs KUBECONFIG: set it to the kubeconfig of the cluster to use",
+			EnvProvider)
 	}
 	return kubeconfig, nil
 }

@@ -43,7 +43,8 @@ func (t *Testbed) pinImages(objects []*unstructured.Unstructured) error {
 		if err != nil {
 			return err
 		}
-		if err := unstructured.SetNestedField(o.Object, digest, "spec", "template", "metadata", "annotations", annotationArchive); err != nil {
+		if err := unstructured.SetNestedField(o.Object, digest, "spec", "template", "metadata", "annotations",
+			annotationArchive); err != nil {
 			return fmt.Errorf("annotate Deployment %s: %w", o.GetName(), err)
 		}
 	}

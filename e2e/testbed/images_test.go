@@ -44,7 +44,8 @@ func TestPodsAreReplacedWithAnyOfTheirImages(t *testing.T) {
 	g.Expect(alone).To(HaveLen(64))
 	g.Expect(both).To(Equal(alone + "," + alone))
 	write("gateway", "two")
-	g.Expect(pinned("cairn.local/manager:dev", "cairn.local:5000/gateway:dev")).To(And(Not(Equal(both)), HavePrefix(alone)), "the second image changed")
+	g.Expect(pinned("cairn.local/manager:dev", "cairn.local:5000/gateway:dev")).
+		To(And(Not(Equal(both)), HavePrefix(alone)), "the second image changed")
 
 	err := bed.pinImages([]*unstructured.Unstructured{deploymentOf()})
 	g.Expect(err).To(MatchError(ContainSubstring("Deployment d: there are none")))

@@ -63,7 +63,8 @@ func (t *Testbed) StopPushgateway(ctx context.Context) error {
 		}
 	}
 	deployment.Spec.Template.Spec.Containers = stay
-	if err := t.Client.Patch(ctx, deployment, client.StrategicMergeFrom(before), client.FieldOwner(fieldManager)); err != nil {
+	if err := t.Client.Patch(ctx, deployment, client.StrategicMergeFrom(before),
+		client.FieldOwner(fieldManager)); err != nil {
 		return fmt.Errorf("stop the Pushgateway: %w", err)
 	}
 	return t.waitDeployment(ctx, manager)
@@ -75,7 +76,8 @@ func (t *Testbed) Pushed(ctx context.Context) (map[string]*dto.MetricFamily, err
 	if err != nil {
 		return nil, fmt.Errorf("connect to the cluster: %w", err)
 	}
-	text, err := set.CoreV1().Services(SystemNamespace).ProxyGet("http", pushgatewayService, pushgateway, "/metrics", nil).DoRaw(ctx)
+	text, err := set.CoreV1().Services(SystemNamespace).
+		ProxyGet("http", pushgatewayService, pushgateway, "/metrics", nil).DoRaw(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("read the Pushgateway's metrics: %w", err)
 	}

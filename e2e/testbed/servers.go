@@ -109,7 +109,8 @@ func (t *Testbed) findServers(ctx context.Context) error {
 		return err
 	}
 	t.Git = &GitServer{
-		URL: "http://git." + Namespace + ".svc", SSHURL: "ssh://git@git." + Namespace + ".svc", HostURL: "http://" + gitAddress,
+		URL: "http://git." + Namespace + ".svc", SSHURL: "ssh://git@git." + Namespace + ".svc",
+		HostURL:  "http://" + gitAddress,
 		Username: string(git.Data["username"]), Password: string(git.Data["password"]),
 		Identity: git.Data["identity"], KnownHosts: git.Data["known_hosts"],
 	}
@@ -140,7 +141,8 @@ func (t *Testbed) nodeAddress(ctx context.Context, service, port string) (string
 			}
 		}
 	}
-	return "", fmt.Errorf("find the address of Service %s: no node with an internal address, or no port %s", service, port)
+	return "", fmt.Errorf("find the address of Service %s: no node with an internal address, or no port %s",
+		service, port)
 }
 
 // waitGit waits until the Git server answers on the node's port, which happens some time after its pod is ready.

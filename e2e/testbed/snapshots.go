@@ -94,10 +94,13 @@ func PairsContainer(volume string) corev1.Container {
 		Name: "pairs", Image: "cairn.local/toolbox:dev", Args: []string{"pairs", "/data"},
 		ReadinessProbe: &corev1.Probe{
 			PeriodSeconds: 1, TimeoutSeconds: 5,
-			ProbeHandler: corev1.ProbeHandler{Exec: &corev1.ExecAction{Command: []string{"/toolbox", "cat", "/data/a/0000"}}},
+			ProbeHandler: corev1.ProbeHandler{
+				Exec: &corev1.ExecAction{Command: []string{"/toolbox", "cat", "/data/a/0000"}},
+			},
 		},
 		SecurityContext: &corev1.SecurityContext{
-			AllowPrivilegeEscalation: ptr.To(false), RunAsNonRoot: ptr.To(true), RunAsUser: ptr.To[int64](65532), RunAsGroup: ptr.To[int64](65532),
+			AllowPrivilegeEscalation: ptr.To(false), RunAsNonRoot: ptr.To(true), RunAsUser: ptr.To[int64](65532),
+			RunAsGroup:     ptr.To[int64](65532),
 			Capabilities:   &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}},
 			SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault},
 		},

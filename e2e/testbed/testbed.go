@@ -62,7 +62,10 @@ func Connect(ctx context.Context, p Provider, root string, out io.Writer) (*Test
 	config.QPS, config.Burst = 100, 200
 	config.WarningHandler = rest.NoWarnings{}
 	scheme := runtime.NewScheme()
-	for _, add := range []func(*runtime.Scheme) error{clientgoscheme.AddToScheme, corev1.AddToScheme, batchv1.AddToScheme, rbacv1.AddToScheme, snapshotv1.AddToScheme, v1alpha1.AddToScheme} {
+	for _, add := range []func(*runtime.Scheme) error{
+		clientgoscheme.AddToScheme, corev1.AddToScheme, batchv1.AddToScheme, rbacv1.AddToScheme, snapshotv1.AddToScheme,
+		v1alpha1.AddToScheme,
+	} {
 		if err := add(scheme); err != nil {
 			return nil, fmt.Errorf("register kinds: %w", err)
 		}
@@ -94,7 +97,9 @@ func (t *Testbed) Deploy(ctx context.Context) error {
 	if err := t.applyServers(ctx); err != nil {
 		return fmt.Errorf("install the servers: %w", err)
 	}
-	for _, d := range []client.ObjectKey{{Namespace: Namespace, Name: "git"}, {Namespace: Namespace, Name: "s3"}, manager} {
+	for _, d := range []client.ObjectKey{
+		{Namespace: Namespace, Name: "git"}, {Namespace: Namespace, Name: "s3"}, manager,
+	} {
 		if err := t.waitDeployment(ctx, d); err != nil {
 			return err
 		}
@@ -108,7 +113,8 @@ func (t *Testbed) Deploy(ctx context.Context) error {
 	if err := t.EnsureBucket(ctx, Bucket); err != nil {
 		return err
 	}
-	fmt.Fprintf(t.out, "Cairn, the Git server and the S3 server are ready after %s\n", time.Since(begin).Round(100*time.Millisecond))
+	fmt.Fprintf(t.out, "Cairn, the Git server and the S3 server are ready after %s\n",
+		time.Since(begin).Round(100*time.Millisecond))
 	return nil
 }
 

@@ -39,14 +39,16 @@ func snapshotRows() []func(results) row {
 	}
 }
 
-// maxManager is the memory of a manager with 10,000 BackupConfigurations; one with a tenth of them has to stay below it too.
+// maxManager is the memory of a manager with 10,000 BackupConfigurations; one with a tenth of them has to stay below it
+// too.
 const maxManager = 512 << 20
 
 func managerRows() []func(results) row {
 	return []func(results) row{
-		rowOf("manager with 1,000 BackupConfigurations, peak of its resident memory", "≤512 MiB with 10,000", func(r *reader) (string, bool) {
-			peak := r.get("BenchmarkMemory1000", "peak-B")
-			return size(peak), peak <= maxManager
-		}),
+		rowOf("manager with 1,000 BackupConfigurations, peak of its resident memory", "≤512 MiB with 10,000",
+			func(r *reader) (string, bool) {
+				peak := r.get("BenchmarkMemory1000", "peak-B")
+				return size(peak), peak <= maxManager
+			}),
 	}
 }

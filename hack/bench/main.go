@@ -1,7 +1,7 @@
-// Command bench measures what DESIGN's table of numbers asks of this part of the system and prints each figure beside its
-// bar. It runs the benchmarks of the packages as "go test -bench" does, one package at a time, so that nothing but the
-// benchmark itself is on the processor. Times that are compared are the fastest of many short runs: what else the machine
-// does makes a run slower, never faster.
+// Command bench measures what DESIGN's table of numbers asks of this part of the system and prints each figure beside
+// its bar. It runs the benchmarks of the packages as "go test -bench" does, one package at a time, so that nothing but
+// the benchmark itself is on the processor. Times that are compared are the fastest of many short runs: what else the
+// machine does makes a run slower, never faster.
 //
 // A missed bar is shown and is no error; a figure that could not be had is one, and makes the exit code 1.
 package main
@@ -19,7 +19,9 @@ import (
 )
 
 func main() {
-	only := flag.String("only", "", "regular expression of the benchmarks to measure, as \"BenchmarkMemory in ./hack/bench/peers\"; the default is all but those that take very long")
+	only := flag.String("only", "",
+		"regular expression of the benchmarks to measure, as \"BenchmarkMemory in ./hack/bench/peers\"; the default "+
+			"is all but those that take very long")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
@@ -70,7 +72,8 @@ func measure(ctx context.Context, only string, out, progress io.Writer) (bool, e
 	if len(rows) == 0 {
 		return false, fmt.Errorf("no benchmark has a name that -only %s matches: leave it out to see the names", only)
 	}
-	fmt.Fprintf(out, "%s/%s, %s, %d cores, %s%s\n\n", runtime.GOOS, runtime.GOARCH, figures.processor(), runtime.NumCPU(), runtime.Version(), busy)
+	fmt.Fprintf(out, "%s/%s, %s, %d cores, %s%s\n\n", runtime.GOOS, runtime.GOARCH, figures.processor(),
+		runtime.NumCPU(), runtime.Version(), busy)
 	if err := writeTable(out, rows); err != nil {
 		return false, err
 	}

@@ -22,8 +22,8 @@ type results struct {
 
 var errNoResult = errors.New("no result in the output of go test")
 
-// read takes over what "go test -v -bench" printed. Of several results of one benchmark the one with the least ns/op counts,
-// and of its other metrics those of the same run.
+// read takes over what "go test -v -bench" printed. Of several results of one benchmark the one with the least ns/op
+// counts, and of its other metrics those of the same run.
 func (r *results) read(text string, cpus int) error {
 	found := false
 	lines := bufio.NewScanner(strings.NewReader(text))
@@ -90,7 +90,8 @@ func (r *results) get(name, unit string) (float64, error) {
 	}
 	value, ok := metrics[unit]
 	if !ok {
-		return 0, fmt.Errorf("%s has no %s: it has %s", name, unit, strings.Join(slices.Sorted(maps.Keys(metrics)), ", "))
+		return 0, fmt.Errorf("%s has no %s: it has %s", name, unit,
+			strings.Join(slices.Sorted(maps.Keys(metrics)), ", "))
 	}
 	return value, nil
 }

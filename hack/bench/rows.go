@@ -98,29 +98,33 @@ func ledgerRows(benchmark, verb string) []func(results) row {
 	for _, records := range []int{1, 100} {
 		for _, present := range []int{few, many} {
 			what := fmt.Sprintf("%s of %s, %s present", verb, plural(records, "record"), thousands(float64(present)))
-			out = append(out, rowOf(what, "", func(r *reader) (string, bool) { return cost(r, name(present, records)), true }))
+			out = append(out,
+				rowOf(what, "", func(r *reader) (string, bool) { return cost(r, name(present, records)), true }))
 		}
 		bar := ""
 		if records == 1 {
 			bar = "≤1.5×"
 		}
 		out = append(out,
-			rowOf(fmt.Sprintf("%s of %s, ratio of the times%s", verb, plural(records, "record"), included[verb]), bar, func(r *reader) (string, bool) {
-				x := r.get(name(many, records), "ns/op") / r.get(name(few, records), "ns/op")
-				return fmt.Sprintf("%.2f×", x), x <= maxRatio
-			}),
-			rowOf(fmt.Sprintf("%s of %s, ratio of allocations and object reads", verb, plural(records, "record")), bar, func(r *reader) (string, bool) {
-				allocations := r.get(name(many, records), "allocs/op") / r.get(name(few, records), "allocs/op")
-				reads := r.get(name(many, records), "reads/op") / max(r.get(name(few, records), "reads/op"), 1)
-				return fmt.Sprintf("%.2f×, %.2f×", allocations, reads), allocations <= maxRatio && reads <= maxRatio
-			}))
+			rowOf(fmt.Sprintf("%s of %s, ratio of the times%s", verb, plural(records, "record"), included[verb]), bar,
+				func(r *reader) (string, bool) {
+					x := r.get(name(many, records), "ns/op") / r.get(name(few, records), "ns/op")
+					return fmt.Sprintf("%.2f×", x), x <= maxRatio
+				}),
+			rowOf(fmt.Sprintf("%s of %s, ratio of allocations and object reads", verb, plural(records, "record")), bar,
+				func(r *reader) (string, bool) {
+					allocations := r.get(name(many, records), "allocs/op") / r.get(name(few, records), "allocs/op")
+					reads := r.get(name(many, records), "reads/op") / max(r.get(name(few, records), "reads/op"), 1)
+					return fmt.Sprintf("%.2f×, %.2f×", allocations, reads), allocations <= maxRatio && reads <= maxRatio
+				}))
 	}
 	return out
 }
 
 // cost is time, allocations and object reads.
 func cost(r *reader, name string) string {
-	return fmt.Sprintf("%s, %s allocations (%s), %s object reads", duration(r.get(name, "ns/op")), thousands(r.get(name, "allocs/op")),
+	return fmt.Sprintf("%s, %s allocations (%s), %s object reads", duration(r.get(name, "ns/op")),
+		thousands(r.get(name, "allocs/op")),
 		size(r.get(name, "B/op")), thousands(r.get(name, "reads/op")))
 }
 
@@ -144,13 +148,15 @@ const (
 func firstApplyRows() []func(results) row {
 	const name, what = "BenchmarkSync1000/first", "PolicySync of 1,000 objects, first apply"
 	way := func(r *reader, who string) string {
-		return fmt.Sprintf("%s, %s allocated, heap up to %s", duration(r.get(name, who+"-ns")), size(r.get(name, who+"-alloc-B")), size(r.get(name, who+"-peak-B")))
+		return fmt.Sprintf("%s, %s allocated, heap up to %s", duration(r.get(name, who+"-ns")),
+			size(r.get(name, who+"-alloc-B")), size(r.get(name, who+"-peak-B")))
 	}
 	return []func(results) row{
 		rowOf(what, "", func(r *reader) (string, bool) {
 			return fmt.Sprintf("%s, %s objects/s", way(r, "ours"), thousands(r.get(name, "objects/s"))), true
 		}),
-		rowOf(what+", by kustomize-controller's libraries", "", func(r *reader) (string, bool) { return way(r, "theirs"), true }),
+		rowOf(what+", by kustomize-controller's libraries", "",
+			func(r *reader) (string, bool) { return way(r, "theirs"), true }),
 		rowOf(what+", times faster than these", "≥2×", func(r *reader) (string, bool) {
 			x := r.get(name, "theirs-ns") / r.get(name, "ours-ns")
 			return fmt.Sprintf("%.2f×", x), x >= minSpeedup
@@ -170,7 +176,8 @@ func batchRows() []func(results) row {
 	const name, what = "BenchmarkBatch1000", "BackupBatch of 1,000 targets, from Git to all children applied"
 	return []func(results) row{
 		rowOf(what, "", func(r *reader) (string, bool) { return duration(r.get(name, "ours-ns")), true }),
-		rowOf("the same children, one plain apply with fluxcd/pkg/ssa", "", func(r *reader) (string, bool) { return duration(r.get(name, "theirs-ns")), true }),
+		rowOf("the same children, one plain apply with fluxcd/pkg/ssa", "",
+			func(r *reader) (string, bool) { return duration(r.get(name, "theirs-ns")), true }),
 		rowOf(what+", ratio", "≤2×", func(r *reader) (string, bool) {
 			x := r.get(name, "ours-ns") / r.get(name, "theirs-ns")
 			return fmt.Sprintf("%.2f×", x), x <= maxBatch
@@ -184,16 +191,18 @@ func noChangeRows() []func(results) row {
 		rowOf("PolicySync of 1,000 objects, nothing new", "", func(r *reader) (string, bool) {
 			return fmt.Sprintf("%s, %s allocated", duration(r.get(name, "ns/op")), size(r.get(name, "B/op"))), true
 		}),
-		rowOf("PolicySync of 1,000 objects, nothing new, requests", "1 Git (ls-remote), 0 API writes", func(r *reader) (string, bool) {
-			text := requests(r, name)
-			return text, r.get(name, "git-requests/op") <= 1 && r.get(name, "writes/op") == 0
-		}),
+		rowOf("PolicySync of 1,000 objects, nothing new, requests", "1 Git (ls-remote), 0 API writes",
+			func(r *reader) (string, bool) {
+				text := requests(r, name)
+				return text, r.get(name, "git-requests/op") <= 1 && r.get(name, "writes/op") == 0
+			}),
 	}
 }
 
 // requests to the Git server and to the API server. A dry run writes nothing.
 func requests(r *reader, name string) string {
-	return fmt.Sprintf("%s Git, %s API reads, %s API dry runs, %s API writes", thousands(r.get(name, "git-requests/op")),
+	return fmt.Sprintf("%s Git, %s API reads, %s API dry runs, %s API writes",
+		thousands(r.get(name, "git-requests/op")),
 		thousands(r.get(name, "reads/op")), thousands(r.get(name, "dry-runs/op")), thousands(r.get(name, "writes/op")))
 }
 

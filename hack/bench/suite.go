@@ -38,41 +38,81 @@ const peers = "./hack/bench/peers"
 // suites are all that is measured, in the order of the table.
 func suites(cpus int) []suite {
 	return []suite{
-		{pkg: "./internal/policy", bench: "^BenchmarkExpand(Selected)?$", benchtime: "1s", count: 3, cpus: 1, rows: expandRows()},
-		{pkg: "./internal/retention", bench: "^BenchmarkDecide$", benchtime: "1s", count: 3, cpus: 1, rows: retentionRows()},
-		{pkg: "./internal/gitstore", bench: "^BenchmarkCommit$", benchtime: "10x", count: 10, cpus: cpus, rows: ledgerRows("Commit", "commit")},
-		{pkg: "./internal/gitstore", bench: "^BenchmarkPush$", benchtime: "10x", count: 10, cpus: cpus, rows: ledgerRows("Push", "push")},
-		{pkg: "./internal/ledger", bench: "^Benchmark(BackupRecord|Pack)$", benchtime: "1s", count: 1, cpus: 1, rows: recordRows()},
-		{pkg: "./controllers/policysync", bench: "^BenchmarkSync1000$/^first$", benchtime: "1x", count: 1, cpus: cpus, rows: firstApplyRows()},
-		{pkg: "./controllers/policysync", bench: "^BenchmarkSync1000$/^nothing-new$", benchtime: "20x", count: 1, cpus: cpus, rows: noChangeRows()},
-		{pkg: "./controllers/policysync", bench: "^BenchmarkBatch1000$", benchtime: "1x", count: 1, cpus: cpus, rows: batchRows()},
+		{
+			pkg: "./internal/policy", bench: "^BenchmarkExpand(Selected)?$", benchtime: "1s", count: 3, cpus: 1,
+			rows: expandRows(),
+		},
+		{
+			pkg: "./internal/retention", bench: "^BenchmarkDecide$", benchtime: "1s", count: 3, cpus: 1,
+			rows: retentionRows(),
+		},
+		{
+			pkg: "./internal/gitstore", bench: "^BenchmarkCommit$", benchtime: "10x", count: 10, cpus: cpus,
+			rows: ledgerRows("Commit", "commit"),
+		},
+		{
+			pkg: "./internal/gitstore", bench: "^BenchmarkPush$", benchtime: "10x", count: 10, cpus: cpus,
+			rows: ledgerRows("Push", "push"),
+		},
+		{
+			pkg: "./internal/ledger", bench: "^Benchmark(BackupRecord|Pack)$", benchtime: "1s", count: 1, cpus: 1,
+			rows: recordRows(),
+		},
+		{
+			pkg: "./controllers/policysync", bench: "^BenchmarkSync1000$/^first$", benchtime: "1x", count: 1,
+			cpus: cpus, rows: firstApplyRows(),
+		},
+		{
+			pkg: "./controllers/policysync", bench: "^BenchmarkSync1000$/^nothing-new$", benchtime: "20x", count: 1,
+			cpus: cpus, rows: noChangeRows(),
+		},
+		{
+			pkg: "./controllers/policysync", bench: "^BenchmarkBatch1000$", benchtime: "1x", count: 1, cpus: cpus,
+			rows: batchRows(),
+		},
 		{pkg: peers, bench: "^BenchmarkAttributes$", benchtime: "1x", count: 1, cpus: cpus, rows: attributeRows()},
 		{pkg: peers, bench: "^BenchmarkPeers$/^disk$", benchtime: "1x", count: 1, cpus: cpus, rows: peerRows("disk")},
 		{pkg: peers, bench: "^BenchmarkPeers$/^s3$", benchtime: "1x", count: 1, cpus: cpus, rows: peerRows("s3")},
 		{pkg: peers, bench: "^BenchmarkStream$", benchtime: "1x", count: 1, cpus: cpus, rows: streamRows()},
-		{pkg: peers, bench: "^BenchmarkMemory$/^tiny-100k$", benchtime: "1x", count: 1, cpus: cpus, rows: memoryRows("tiny-100k", "100,000 tiny files")},
 		{
-			pkg: peers, bench: "^BenchmarkMemory$/^tiny-1M$", benchtime: "1x", count: 1, cpus: cpus, rows: memoryRows("tiny-1M", "1,000,000 tiny files"),
-			big: "5 minutes and 6 GB in TMPDIR",
+			pkg: peers, bench: "^BenchmarkMemory$/^tiny-100k$", benchtime: "1x", count: 1, cpus: cpus,
+			rows: memoryRows("tiny-100k", "100,000 tiny files"),
 		},
 		{
-			pkg: peers, bench: "^BenchmarkMemory$/^tiny-2M$", benchtime: "1x", count: 1, cpus: cpus, rows: memoryRows("tiny-2M", "2,000,000 tiny files"),
-			big: "10 minutes and 12 GB in TMPDIR",
+			pkg: peers, bench: "^BenchmarkMemory$/^tiny-1M$", benchtime: "1x", count: 1, cpus: cpus,
+			rows: memoryRows("tiny-1M", "1,000,000 tiny files"),
+			big:  "5 minutes and 6 GB in TMPDIR",
 		},
 		{
-			pkg: peers, bench: "^BenchmarkMemory$/^one-10GB$", benchtime: "1x", count: 1, cpus: cpus, rows: memoryRows("one-10GB", "one file of 10 GB"),
-			big: "5 minutes and 20 GB in TMPDIR",
+			pkg: peers, bench: "^BenchmarkMemory$/^tiny-2M$", benchtime: "1x", count: 1, cpus: cpus,
+			rows: memoryRows("tiny-2M", "2,000,000 tiny files"),
+			big:  "10 minutes and 12 GB in TMPDIR",
 		},
-		{pkg: "./e2e/overhead", bench: "^BenchmarkSlotToSucceeded$", benchtime: "1x", count: 1, cpus: cpus, rows: overheadRows(), setup: "bench-cluster"},
-		{pkg: "./e2e/overhead", bench: "^BenchmarkVolumeSnapshots20$", benchtime: "1x", count: 1, cpus: cpus, rows: snapshotRows(), setup: "bench-cluster"},
-		{pkg: "./cmd/manager", bench: "^BenchmarkMemory1000$", benchtime: "1x", count: 1, cpus: cpus, rows: managerRows()},
+		{
+			pkg: peers, bench: "^BenchmarkMemory$/^one-10GB$", benchtime: "1x", count: 1, cpus: cpus,
+			rows: memoryRows("one-10GB", "one file of 10 GB"),
+			big:  "5 minutes and 20 GB in TMPDIR",
+		},
+		{
+			pkg: "./e2e/overhead", bench: "^BenchmarkSlotToSucceeded$", benchtime: "1x", count: 1, cpus: cpus,
+			rows: overheadRows(), setup: "bench-cluster",
+		},
+		{
+			pkg: "./e2e/overhead", bench: "^BenchmarkVolumeSnapshots20$", benchtime: "1x", count: 1, cpus: cpus,
+			rows: snapshotRows(), setup: "bench-cluster",
+		},
+		{
+			pkg: "./cmd/manager", bench: "^BenchmarkMemory1000$", benchtime: "1x", count: 1, cpus: cpus,
+			rows: managerRows(),
+		},
 	}
 }
 
 // args of the go command.
 func (s suite) args() []string {
 	return []string{
-		"test", "-v", "-run", "^$", "-bench", s.bench, "-benchmem", "-benchtime", s.benchtime, "-count", strconv.Itoa(s.count),
+		"test", "-v", "-run", "^$", "-bench", s.bench, "-benchmem", "-benchtime", s.benchtime, "-count",
+		strconv.Itoa(s.count),
 		"-cpu", strconv.Itoa(s.cpus), "-timeout", "30m", s.pkg,
 	}
 }

@@ -154,7 +154,8 @@ func (l *log) table() string {
 	}
 	slices.SortStableFunc(rows, func(a, b row) int { return int(b.took - a.took) })
 	var out strings.Builder
-	fmt.Fprintf(&out, "### seconds per scenario: %.0f s in all, %.0f s one after the other\n", l.last.Sub(l.first).Seconds(), sum.Seconds())
+	fmt.Fprintf(&out, "### seconds per scenario: %.0f s in all, %.0f s one after the other\n",
+		l.last.Sub(l.first).Seconds(), sum.Seconds())
 	for _, r := range rows {
 		fmt.Fprintf(&out, "%6.0f s  %s\n", r.took.Seconds(), r.text)
 	}

@@ -32,8 +32,9 @@ func TestLog(t *testing.T) {
 	}
 	g.Expect(printed.String()).To(Equal("# what the go command says itself\n=== RUN   TestSerial\n" +
 		"    x_test.go:1: it is broken\npanic: test timed out\n"))
-	g.Expect(l.failures()).To(Equal("### what the failed tests said\n--- FAIL: p TestParts/slow\n    x_test.go:1: it is broken\n" +
-		"--- FAIL: p TestHangs\npanic: test timed out\n"))
+	g.Expect(l.failures()).
+		To(Equal("### what the failed tests said\n--- FAIL: p TestParts/slow\n    x_test.go:1: it is broken\n" +
+			"--- FAIL: p TestHangs\npanic: test timed out\n"))
 	g.Expect(l.table()).To(Equal(`### seconds per scenario: 70 s in all, 62 s one after the other
     30 s  TestParts/slow: FAILED
     20 s  TestHangs

@@ -1,5 +1,6 @@
-// Command scenarios runs "go test -json" and prints what the tests print, as it comes. At the end it repeats what the failed
-// tests said, because that is far up in a long log, and prints how many seconds each scenario took, slowest first.
+// Command scenarios runs "go test -json" and prints what the tests print, as it comes. At the end it repeats what the
+// failed tests said, because that is far up in a long log, and prints how many seconds each scenario took, slowest
+// first.
 //
 //	go run ./hack/scenarios [-table FILE] go test -json ...
 //

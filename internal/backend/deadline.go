@@ -43,7 +43,9 @@ func (d *deadline) classify(op string, err error) error {
 		return nil
 	}
 	if d.caller.Err() == nil && d.ctx.Err() != nil {
-		return &repository.Error{Op: op, Kind: repository.ErrUnreachable, Err: fmt.Errorf("no answer within %v", d.within)}
+		return &repository.Error{
+			Op: op, Kind: repository.ErrUnreachable, Err: fmt.Errorf("no answer within %v", d.within),
+		}
 	}
 	if named := cloud.Classify(op, err); named != nil {
 		return named

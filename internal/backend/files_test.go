@@ -89,7 +89,9 @@ func TestSFTPErrors(t *testing.T) {
 			change: func(o *repository.SFTP) { o.KnownHosts = []byte("# none\n") },
 			want:   repository.ErrUntrusted,
 		},
-		"a missing directory": {change: func(o *repository.SFTP) { o.Path += "/missing" }, want: repository.ErrNoBucket},
+		"a missing directory": {
+			change: func(o *repository.SFTP) { o.Path += "/missing" }, want: repository.ErrNoBucket,
+		},
 		"nobody listens": {
 			change: func(o *repository.SFTP) { otherPort(o, "127.0.0.1:1") },
 			want:   repository.ErrUnreachable,
@@ -163,7 +165,9 @@ func TestWebDAVErrors(t *testing.T) {
 			change: func(o *repository.WebDAV) { o.Username, o.Password = "", "" },
 			want:   repository.ErrBadCredentials,
 		},
-		"a missing collection": {change: func(o *repository.WebDAV) { o.URL += "/missing" }, want: repository.ErrNoBucket},
+		"a missing collection": {
+			change: func(o *repository.WebDAV) { o.URL += "/missing" }, want: repository.ErrNoBucket,
+		},
 		"a forbidden collection": {
 			change: func(o *repository.WebDAV) { o.URL = root + "/forbidden" },
 			want:   repository.ErrAccessDenied,

@@ -55,8 +55,13 @@ func TestS3Errors(t *testing.T) {
 		o := good
 		c.change(&o)
 		for op, call := range map[string]func(context.Context, backend.Store) error{
-			"get":  func(ctx context.Context, s backend.Store) error { _, err := s.Get(ctx, "metadata.yaml"); return err },
-			"put":  func(ctx context.Context, s backend.Store) error { return s.Put(ctx, "metadata.yaml", []byte("x")) },
+			"get": func(ctx context.Context, s backend.Store) error {
+				_, err := s.Get(ctx, "metadata.yaml")
+				return err
+			},
+			"put": func(ctx context.Context, s backend.Store) error {
+				return s.Put(ctx, "metadata.yaml", []byte("x"))
+			},
 			"list": func(ctx context.Context, s backend.Store) error { _, err := s.List(ctx, ""); return err },
 			"put if absent": func(ctx context.Context, s backend.Store) error {
 				return s.PutIfAbsent(ctx, "metadata.yaml", []byte("x"))
@@ -191,7 +196,9 @@ func TestS3Condition(t *testing.T) {
 			var writes sync.Map
 			gate := make(chan struct{}) // holds the writes until all clients have looked
 			var waiting atomic.Int64
-			to := &httputil.ReverseProxy{Director: func(r *http.Request) { r.URL.Scheme, r.URL.Host = "http", o.Endpoint }}
+			to := &httputil.ReverseProxy{
+				Director: func(r *http.Request) { r.URL.Scheme, r.URL.Host = "http", o.Endpoint },
+			}
 			proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				if r.Method == http.MethodPut && r.Header.Get("If-None-Match") == "*" {
 					if waiting.Add(1) == 8 {

@@ -40,8 +40,9 @@ func FromSpec(spec v1alpha1.Storage, local string, key func(string) (string, err
 		out = repository.Storage{MaxConnections: int(spec.SFTP.MaxConnections), SFTP: sftp}
 	case spec.WebDAV != nil:
 		out = repository.Storage{MaxConnections: int(spec.WebDAV.MaxConnections), WebDAV: &repository.WebDAV{
-			URL: spec.WebDAV.URL, Prefix: strings.Trim(spec.WebDAV.Prefix, "/"), Fingerprint: spec.WebDAV.TLSFingerprint,
-			Username: c.get(v1alpha1.WebDAVUsername), Password: c.get(v1alpha1.WebDAVPassword),
+			URL: spec.WebDAV.URL, Prefix: strings.Trim(spec.WebDAV.Prefix, "/"),
+			Fingerprint: spec.WebDAV.TLSFingerprint,
+			Username:    c.get(v1alpha1.WebDAVUsername), Password: c.get(v1alpha1.WebDAVPassword),
 			CA: []byte(c.get(v1alpha1.StorageCACertData)),
 		}}
 	case spec.GCS != nil:
@@ -58,7 +59,8 @@ func FromSpec(spec v1alpha1.Storage, local string, key func(string) (string, err
 		out = repository.Storage{MaxConnections: int(spec.Azure.MaxConnections), Azure: azure}
 	case spec.Local != nil:
 		out = repository.Storage{
-			Local: &repository.Local{Path: local, Prefix: spec.Local.SubPath}, MaxConnections: int(spec.Local.MaxConnections),
+			Local:          &repository.Local{Path: local, Prefix: spec.Local.SubPath},
+			MaxConnections: int(spec.Local.MaxConnections),
 		}
 	default:
 		return out, fmt.Errorf("unknown provider %q", spec.Provider)

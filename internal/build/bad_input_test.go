@@ -51,7 +51,8 @@ spec:
 	for i := 1; i <= 40; i++ {
 		laughs[fmt.Sprintf("l%d/kustomization.yaml", i)] = fmt.Sprintf("resources: [../l%da, ../l%db]\n", i, i)
 		for _, side := range []string{"a", "b"} {
-			laughs[fmt.Sprintf("l%d%s/kustomization.yaml", i, side)] = fmt.Sprintf("namePrefix: %s-\nresources: [../l%d]\n",
+			laughs[fmt.Sprintf("l%d%s/kustomization.yaml", i,
+				side)] = fmt.Sprintf("namePrefix: %s-\nresources: [../l%d]\n",
 				side, i-1)
 		}
 	}
@@ -79,12 +80,14 @@ spec:
 			document: 1, line: 12, field: "spec.sessions[0].scheduel", says: "unknown field",
 		},
 		"field of KubeStash": {
-			files: files{"a.yaml": replace(t, storage("s"), "local:\n", "local:\n      iscsi: {iqn: x}\n")}, file: "a.yaml",
+			files:    files{"a.yaml": replace(t, storage("s"), "local:\n", "local:\n      iscsi: {iqn: x}\n")},
+			file:     "a.yaml",
 			document: 1, line: 9, field: "spec.storage.local.iscsi",
 			says: "is a field of KubeStash that Cairn does not have: create a PersistentVolume",
 		},
 		"unknown field of metadata": {
-			files: files{"a.yaml": replace(t, c, "  name: uploads", "  name: uploads\n  label: {a: b}")}, file: "a.yaml",
+			files:    files{"a.yaml": replace(t, c, "  name: uploads", "  name: uploads\n  label: {a: b}")},
+			file:     "a.yaml",
 			document: 1, line: 5, field: "metadata.label", says: "unknown field",
 		},
 		"wrong type": {
@@ -93,33 +96,41 @@ spec:
 			says: "is of type integer, must be of type string",
 		},
 		"duration in words": {
-			files: files{"a.yaml": replace(t, c, "scheduler:", "backupTimeout: half an hour\n    scheduler:")}, file: "a.yaml",
+			files:    files{"a.yaml": replace(t, c, "scheduler:", "backupTimeout: half an hour\n    scheduler:")},
+			file:     "a.yaml",
 			document: 1, line: 12, field: "spec.sessions[0].backupTimeout",
 			says: "is not a duration: write numbers with the units ms, s, m and h, for example 90s or 1h30m",
 		},
 		"period in words": {
 			files: files{"a.yaml": "apiVersion: backup.cairn.dev/v1alpha1\nkind: " +
-				"RetentionPolicy\nmetadata: {name: x}\nspec: {maxRetentionPeriod: 1 month}\n"}, file: "a.yaml", document: 1, line: 4,
-			field: "spec.maxRetentionPeriod", says: "is not a period: write whole numbers with the units y, mo, w, d, h and m",
+				"RetentionPolicy\nmetadata: {name: x}\nspec: {maxRetentionPeriod: 1 month}\n"}, file: "a.yaml",
+			document: 1, line: 4,
+			field: "spec.maxRetentionPeriod",
+			says:  "is not a period: write whole numbers with the units y, mo, w, d, h and m",
 		},
 		"nothing in a string": {
 			files: files{
-				"a.yaml": "apiVersion: backup.cairn.dev/v1alpha1\nkind: Function\nmetadata: {name: x}\nspec: {image: \"\"}\n",
+				"a.yaml": "apiVersion: backup.cairn.dev/v1alpha1\nkind: Function\nmetadata: {name: x}\nspec: {image: " +
+					"\"\"}\n",
 			},
 			opts: &build.Options{Namespace: "shop"}, file: "a.yaml", document: 1, line: 4, field: "spec.image",
 			says: "is empty",
 		},
 		"Addon without an account": {
-			files: files{"a.yaml": "apiVersion: backup.cairn.dev/v1alpha1\nkind: Addon\nmetadata: {name: x}\nspec: {}\n"},
-			file:  "a.yaml", document: 1, line: 2, field: "kind", says: "an Addon is applied only by a PolicySync",
+			files: files{
+				"a.yaml": "apiVersion: backup.cairn.dev/v1alpha1\nkind: Addon\nmetadata: {name: x}\nspec: {}\n",
+			},
+			file: "a.yaml", document: 1, line: 2, field: "kind", says: "an Addon is applied only by a PolicySync",
 		},
 		"missing required field": {
 			files: files{"a.yaml": replace(t, c, "schedule: ", "timeZone: ")}, file: "a.yaml",
 			document: 1, line: 12, field: "spec.sessions[0].scheduler.schedule", says: "is missing",
 		},
 		"value that is not allowed": {
-			files: files{"a.yaml": replace(t, c, "\"0 2 * * *\"", "\"0 2 * * *\", concurrencyPolicy: Maybe")}, file: "a.yaml",
-			document: 1, line: 12, field: "spec.sessions[0].scheduler.concurrencyPolicy", says: `"Maybe" is not allowed`,
+			files:    files{"a.yaml": replace(t, c, "\"0 2 * * *\"", "\"0 2 * * *\", concurrencyPolicy: Maybe")},
+			file:     "a.yaml",
+			document: 1, line: 12, field: "spec.sessions[0].scheduler.concurrencyPolicy",
+			says: `"Maybe" is not allowed`,
 		},
 		"rule of the schema": {
 			files: files{"a.yaml": replace(t, storage("s"), "provider: local", "provider: s3")},
@@ -151,7 +162,8 @@ spec:
 		},
 		"other namespace": {
 			files: files{"a.yaml": replace(t, c, "  name: uploads", "  name: uploads\n  namespace: kube-system")},
-			file:  "a.yaml", document: 1, line: 5, field: "metadata.namespace", says: "applies only to its own namespace",
+			file:  "a.yaml", document: 1, line: 5, field: "metadata.namespace",
+			says: "applies only to its own namespace",
 		},
 		"privilege in an annotation": {
 			files: files{"a.yaml": "apiVersion: v1\nkind: Namespace\nmetadata:\n  name: x\n  annotations:\n    " +
@@ -165,8 +177,9 @@ spec:
 			says: "unknown field",
 		},
 		"duplicate object": {
-			files: files{"a.yaml": storage("s"), "b/c.yml": storage("t") + "---\n" + storage("s")}, file: "b/c.yml", document: 2,
-			line: 14, field: "metadata.name", says: "is defined twice, first in a.yaml:1 (document 1)",
+			files: files{"a.yaml": storage("s"), "b/c.yml": storage("t") + "---\n" + storage("s")}, file: "b/c.yml",
+			document: 2,
+			line:     14, field: "metadata.name", says: "is defined twice, first in a.yaml:1 (document 1)",
 		},
 		"duplicate object, kustomized": {
 			files: files{
@@ -257,7 +270,8 @@ spec:
 		},
 		"missing resource": {
 			files: files{"kustomization.yaml": "resources:\n- a.yaml\n- b.yaml\n", "a.yaml": storage("s")},
-			file:  "kustomization.yaml", document: 1, line: 3, field: "resources", says: `"b.yaml": file does not exist`,
+			file:  "kustomization.yaml", document: 1, line: 3, field: "resources",
+			says: `"b.yaml": file does not exist`,
 		},
 		"Helm chart": {
 			files: files{"kustomization.yaml": "helmCharts:\n- name: x\n  repo: https://host\n"},
@@ -286,8 +300,9 @@ spec:
 		},
 		"alias bomb in a patch": {
 			files: files{"kustomization.yaml": "resources: [b.yaml]\npatches:\n- patch: |-\n" +
-				indent(bomb), "b.yaml": storage("s")}, file: "kustomization.yaml", document: 1, line: 2, field: "patches",
-			says: "aliases",
+				indent(bomb), "b.yaml": storage("s")}, file: "kustomization.yaml", document: 1, line: 2,
+			field: "patches",
+			says:  "aliases",
 		},
 		"alias of itself": {
 			files: files{"a.yaml": "a: &a [*a]\n"}, file: "a.yaml", document: 1, line: 1,
@@ -312,8 +327,9 @@ spec:
 		"UTF-16 file":             {files: files{"a.yaml": utf16}, file: "a.yaml", line: 1, says: "is UTF-16"},
 		"UTF-16 file without BOM": {files: files{"a.yaml": utf16[2:]}, file: "a.yaml", line: 1, says: "is UTF-16"},
 		"merge conflict": {
-			files: files{"a.yaml": storage("s") + "<<<<<<< HEAD\n  a: b\n=======\n  a: c\n>>>>>>> main\n"}, file: "a.yaml",
-			line: 10, says: "merge conflict",
+			files: files{"a.yaml": storage("s") + "<<<<<<< HEAD\n  a: b\n=======\n  a: c\n>>>>>>> main\n"},
+			file:  "a.yaml",
+			line:  10, says: "merge conflict",
 		},
 		"KubeStash apiVersion": {
 			files: files{"a.yaml": replace(t, c, "backup.cairn.dev", "core.kubestash.com")},
@@ -323,15 +339,18 @@ spec:
 		"driver of KubeStash": {
 			files: files{"a.yaml": "apiVersion: backup.cairn.dev/v1alpha1\nkind: Addon\nmetadata: " +
 				"{name: mine}\nspec:\n  backupTasks:\n  - name: t\n    function: f\n    driver: Restic\n"},
-			opts: &build.Options{Namespace: "shop"}, file: "a.yaml", document: 1, line: 8, field: "spec.backupTasks[0].driver",
-			says: "Cairn does not store data with restic: set driver: Kopia.",
+			opts: &build.Options{Namespace: "shop"}, file: "a.yaml", document: 1, line: 8,
+			field: "spec.backupTasks[0].driver",
+			says:  "Cairn does not store data with restic: set driver: Kopia.",
 		},
 		"KubeStash storage": {
-			files: files{"a.yaml": replace(t, storage("s"), "backup.cairn.dev", "storage.kubestash.com")}, file: "a.yaml",
+			files:    files{"a.yaml": replace(t, storage("s"), "backup.cairn.dev", "storage.kubestash.com")},
+			file:     "a.yaml",
 			document: 1, line: 1, field: "apiVersion", says: "of this BackupStorage",
 		},
 		"Stash apiVersion": {
-			files: files{"a.yaml": replace(t, c, "backup.cairn.dev/v1alpha1", "stash.appscode.com/v1beta1")}, file: "a.yaml",
+			files:    files{"a.yaml": replace(t, c, "backup.cairn.dev/v1alpha1", "stash.appscode.com/v1beta1")},
+			file:     "a.yaml",
 			document: 1, line: 1, field: "apiVersion", says: "of Stash",
 		},
 		"Stash kind we lack": {
@@ -361,7 +380,8 @@ spec:
 		"unknown task": {
 			files: files{
 				"a.yaml": replace(t, c, "logical-backup", "nope"), "s.yaml": storage("local"),
-				"z.yaml": "apiVersion: backup.cairn.dev/v1alpha1\nkind: Addon\nmetadata: {name: pvc-addon}\nspec: {backupTasks: " +
+				"z.yaml": "apiVersion: backup.cairn.dev/v1alpha1\nkind: Addon\nmetadata: {name: pvc-addon}\nspec: " +
+					"{backupTasks: " +
 					"[{name: logical-backup, function: f, driver: Kopia, executor: Job}]}\n",
 			}, opts: &build.Options{Namespace: "shop"},
 			file: "a.yaml", document: 1, line: 13, field: "spec.sessions[0].addon.tasks[0].name",
@@ -379,17 +399,24 @@ spec:
 			field: "spec.sessions[0].targets[0].repositories[0].backend", says: `spec.backends has no backend "nope"`,
 		},
 		"kustomization below a plain one": {
-			files: files{"a.yaml": storage("a"), "b/kustomization.yml": "resources: [s.yaml]\n", "b/s.yaml": storage("s")},
-			file:  "b/kustomization.yml", says: "is a kustomization below a directory that has none",
+			files: files{
+				"a.yaml": storage("a"), "b/kustomization.yml": "resources: [s.yaml]\n", "b/s.yaml": storage("s"),
+			},
+			file: "b/kustomization.yml", says: "is a kustomization below a directory that has none",
 		},
 		"owner reference": {
 			files: files{"a.yaml": replace(t, storage("s"), "  name: s",
-				"  name: s\n  ownerReferences: [{apiVersion: v1, kind: Pod, name: x, uid: a, controller: true}]")}, file: "a.yaml",
-			document: 1, line: 5, field: "metadata.ownerReferences", says: "would delete the object together with another one",
+				"  name: s\n  ownerReferences: [{apiVersion: v1, kind: Pod, name: x, uid: a, controller: true}]")},
+			file:     "a.yaml",
+			document: 1, line: 5, field: "metadata.ownerReferences",
+			says: "would delete the object together with another one",
 		},
 		"finalizer": {
-			files: files{"a.yaml": replace(t, storage("s"), "  name: s", "  name: s\n  finalizers: [backup.cairn.dev/record]")},
-			file:  "a.yaml", document: 1, line: 5, field: "metadata.finalizers", says: "policy would prevent their removal",
+			files: files{
+				"a.yaml": replace(t, storage("s"), "  name: s", "  name: s\n  finalizers: [backup.cairn.dev/record]"),
+			},
+			file: "a.yaml", document: 1, line: 5, field: "metadata.finalizers",
+			says: "policy would prevent their removal",
 		},
 		"duplicate key of a patch": {
 			files: files{
@@ -401,7 +428,8 @@ spec:
 		"duplicate key of patch and file": {
 			files: files{
 				"kustomization.yaml": "components: [c]\nresources: [a.yaml]\n",
-				"c/kustomization.yaml": "apiVersion: kustomize.config.k8s.io/v1alpha1\nkind: Component\npatches: [{path: " +
+				"c/kustomization.yaml": "apiVersion: kustomize.config.k8s.io/v1alpha1\nkind: Component\npatches: " +
+					"[{path: " +
 					"../a.yaml}]\n", "a.yaml": storage("s") + "spec: {}\n",
 			}, file: "a.yaml", document: 1, line: 10, field: "spec",
 			says: "key is defined twice",
@@ -411,8 +439,9 @@ spec:
 			says: "counting each base as often as it is included",
 		},
 		"field of a long name": {
-			files: files{"a.yaml": storage("s") + "  \"" + strings.Repeat("k", 1_000) + "\": 1\n"}, file: "a.yaml", document: 1,
-			line: 10, field: "spec." + strings.Repeat("k", 495) + "...", says: "unknown field",
+			files: files{"a.yaml": storage("s") + "  \"" + strings.Repeat("k", 1_000) + "\": 1\n"}, file: "a.yaml",
+			document: 1,
+			line:     10, field: "spec." + strings.Repeat("k", 495) + "...", says: "unknown field",
 		},
 		"batch with two targets of one name": {
 			files: files{"a.yaml": batch, "s.yaml": storage("local")}, file: "a.yaml",

@@ -140,7 +140,8 @@ func (b *builder) build(raw string) []Object {
 func (b *builder) entry(raw string) (string, bool) {
 	for _, segment := range strings.Split(strings.ReplaceAll(raw, "\\", "/"), "/") {
 		if segment == ".." {
-			b.report(v1alpha1.ReasonInvalidPath, raw, 0, 0, "", "path contains \"..\": name a path inside the repository")
+			b.report(v1alpha1.ReasonInvalidPath, raw, 0, 0, "",
+				"path contains \"..\": name a path inside the repository")
 			return "", false
 		}
 	}

@@ -17,8 +17,9 @@ import (
 func TestPlainDirectory(t *testing.T) {
 	g := NewWithT(t)
 	root := files{
-		"policy/b.yml":            configuration("uploads"),
-		"policy/a.yaml":           "---\n" + storage("local") + "---\n" + storage("second") + "status: {phase: Ready}\n",
+		"policy/b.yml": configuration("uploads"),
+		"policy/a.yaml": "---\n" + storage("local") + "---\n" + storage("second") +
+			"status: {phase: Ready}\n",
 		"policy/deep/er/c.yaml":   configuration("web"),
 		"policy/.github/ci.yaml":  "on: push",
 		"policy/README.md":        "<<<<<<< not looked at",
@@ -48,11 +49,14 @@ func TestPlainDirectory(t *testing.T) {
 
 func TestWhatTheServerSetsIsLeftOut(t *testing.T) {
 	g := NewWithT(t)
-	root := files{"a.yaml": replace(t, storage("s"), "  name: s\n", "  name: s\n  uid: abc\n  resourceVersion: \"5\"\n  "+
-		"creationTimestamp: 2026-01-01T00:00:00Z\n  generation: 3\n")}.write(t)
+	root := files{
+		"a.yaml": replace(t, storage("s"), "  name: s\n", "  name: s\n  uid: abc\n  resourceVersion: \"5\"\n  "+
+			"creationTimestamp: 2026-01-01T00:00:00Z\n  generation: 3\n"),
+	}.write(t)
 	result, err := build.Build(t.Context(), root, "", confined)
 	g.Expect(err).NotTo(HaveOccurred())
-	g.Expect(result.Objects[0].Unstructured.Object["metadata"]).To(Equal(map[string]any{"name": "s", "namespace": "shop"}))
+	g.Expect(result.Objects[0].Unstructured.Object["metadata"]).
+		To(Equal(map[string]any{"name": "s", "namespace": "shop"}))
 }
 
 func TestASingleFile(t *testing.T) {
@@ -115,11 +119,13 @@ func TestKustomizeOverlay(t *testing.T) {
 		g.Expect(o.Unstructured.GetAnnotations()).To(BeEmpty())
 	}
 	g.Expect(from).To(Equal(map[string]string{
-		"BackupStorage": "base/s.yaml#1", "BackupConfiguration": "base/c.yaml#1", "ConfigMap": "overlay/Kustomization#0",
+		"BackupStorage": "base/s.yaml#1", "BackupConfiguration": "base/c.yaml#1",
+		"ConfigMap": "overlay/Kustomization#0",
 	}))
 	g.Expect(result.Objects[0].Unstructured.Object).
 		To(
-			HaveKeyWithValue("spec", HaveKeyWithValue("storage", HaveKeyWithValue("local", HaveKeyWithValue("subPath", "eu")))))
+			HaveKeyWithValue("spec",
+				HaveKeyWithValue("storage", HaveKeyWithValue("local", HaveKeyWithValue("subPath", "eu")))))
 }
 
 func TestKustomizeSeesOnlyWhatItNames(t *testing.T) {
@@ -136,7 +142,8 @@ func TestKustomizeSeesOnlyWhatItNames(t *testing.T) {
 func TestNamespacesOfOthersNeedAnAccount(t *testing.T) {
 	g := NewWithT(t)
 	text := replace(t, storage("s"), "  name: s\n", "  name: s\n  namespace: other\n") +
-		"---\napiVersion: v1\nkind: Namespace\nmetadata: {name: other}\n---\napiVersion: backup.cairn.dev/v1alpha1\nkind: Function\nmetadata: {name: f, namespace: x}\nspec: {image: a}\n"
+		"---\napiVersion: v1\nkind: Namespace\nmetadata: {name: other}\n---\napiVersion: " +
+		"backup.cairn.dev/v1alpha1\nkind: Function\nmetadata: {name: f, namespace: x}\nspec: {image: a}\n"
 	result, err := build.Build(t.Context(), files{"a.yaml": text}.write(t), "", build.Options{Namespace: "shop"})
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(result.Objects[0].Unstructured.GetNamespace()).To(Equal("other"))
@@ -168,9 +175,11 @@ func TestFindingsAreSorted(t *testing.T) {
 
 func TestNoSecretInFindings(t *testing.T) {
 	g := NewWithT(t)
-	text := "apiVersion: v1\nkind: Secret\nmetadata: {name: x}\ndata: {password: hunter2!}\nstringData: {a: {hunter2: " +
+	text := "apiVersion: v1\nkind: Secret\nmetadata: {name: x}\ndata: {password: hunter2!}\nstringData: {a: " +
+		"{hunter2: " +
 		"hunter2}}\n---\n" +
-		"apiVersion: backup.cairn.dev/v1alpha1\nkind: PolicySync\nmetadata: {name: x}\nspec: {prune: true, url: \"https://u:hunter2@host/x\"}\n"
+		"apiVersion: backup.cairn.dev/v1alpha1\nkind: PolicySync\nmetadata: {name: x}\nspec: {prune: true, url: " +
+		"\"https://u:hunter2@host/x\"}\n"
 	for _, f := range findings(t, files{"a.yaml": text}.write(t), "", build.Options{Namespace: "shop"}) {
 		g.Expect(build.Format(f)).NotTo(ContainSubstring("hunter2"))
 	}
@@ -217,7 +226,8 @@ func TestLimits(t *testing.T) {
 func TestLimitOfTargets(t *testing.T) {
 	batch := func(name string) string {
 		return "apiVersion: backup.cairn.dev/v1alpha1\nkind: BackupBatch\nmetadata: {name: " + name + "}\nspec:\n" +
-			"  targets: [{name: all, selector: {kinds: [Deployment]}}]\n  sessions: [{name: nightly, targets: [{name: all}]}]\n"
+			"  targets: [{name: all, selector: {kinds: [Deployment]}}]\n  sessions: [{name: nightly, targets: " +
+			"[{name: all}]}]\n"
 	}
 	root := files{"a.yaml": batch("a"), "b.yaml": batch("b")}.write(t)
 	for limit, says := range map[int]string{
@@ -263,9 +273,11 @@ func TestLimitsOfKustomize(t *testing.T) {
 		"kustomization.yaml":   "resources: [a, b]\n",
 		"a/kustomization.yaml": "namePrefix: a-\nresources: [../c]\n",
 		"b/kustomization.yaml": "namePrefix: b-\nresources: [../c]\n",
-		"c/kustomization.yaml": "resources: [cm.yaml]\nconfigMapGenerator: [{name: x, files: [f]}]\npatches: [{target: " +
+		"c/kustomization.yaml": "resources: [cm.yaml]\nconfigMapGenerator: [{name: x, files: [f]}]\npatches: " +
+			"[{target: " +
 			"{kind: Nothing}, patch: \"- {op: remove, path: /a}\"}]\n",
-		"c/cm.yaml": "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: cm}\ndata: {l: \"[" + strings.Repeat("x, ", 100) +
+		"c/cm.yaml": "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: cm}\ndata: {l: \"[" +
+			strings.Repeat("x, ", 100) +
 			"]\"}\n---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: dm}\nbinaryData:" + many(100),
 		"c/f": strings.Repeat("x", 10_000),
 	}.write(t)

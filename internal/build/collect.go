@@ -217,8 +217,9 @@ func (k *kustomization) target(field, p string) (string, bool) {
 	line := lineOfValue(k.node, p)
 	switch {
 	case strings.ContainsAny(p, ":@?") || strings.HasPrefix(lower, "github.com/"):
-		k.b.report(v1alpha1.ReasonBuildFailed, k.file, 1, line, field, "%q is not in this repository: remote bases and "+
-			"HTTP resources are not fetched; copy the files into the repository", redact(p))
+		k.b.report(v1alpha1.ReasonBuildFailed, k.file, 1, line, field,
+			"%q is not in this repository: remote bases and "+
+				"HTTP resources are not fetched; copy the files into the repository", redact(p))
 		return "", false
 	case path.IsAbs(p):
 		k.b.report(v1alpha1.ReasonBuildFailed, k.file, 1, line, field,
@@ -245,5 +246,6 @@ func redact(p string) string {
 }
 
 func (k *kustomization) missing(field, p string, err error) {
-	k.b.report(v1alpha1.ReasonBuildFailed, k.file, 1, lineOfValue(k.node, p), field, "%q: %s", p, statProblem(err, "file"))
+	k.b.report(v1alpha1.ReasonBuildFailed, k.file, 1, lineOfValue(k.node, p), field, "%q: %s", p,
+		statProblem(err, "file"))
 }

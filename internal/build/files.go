@@ -34,9 +34,11 @@ func (b *builder) plain(dir string) []source {
 			}
 		}
 		if name != dir && isKustomization(entry.Name()) {
-			b.report(v1alpha1.ReasonBuildFailed, name, 0, 0, "", "is a kustomization below a directory that has none, so "+
-				"kustomize would not build it: name its folder as a resource in a kustomization.yaml in %s, or set the path to "+
-				"its folder", dir)
+			b.report(v1alpha1.ReasonBuildFailed, name, 0, 0, "",
+				"is a kustomization below a directory that has none, so "+
+					"kustomize would not build it: name its folder as a resource in a kustomization.yaml in %s, or "+
+					"set the path to "+
+					"its folder", dir)
 			return nil
 		}
 		if isYAML(name) {

@@ -68,7 +68,8 @@ func (o Options) refusal(gvk schema.GroupVersionKind) (field, message string) {
 	switch {
 	case system != "" && slices.Contains(known, gvk.Kind):
 		return "apiVersion", fmt.Sprintf(
-			"%s is an apiVersion of %s: set it to %s and check the fields of this %s against Cairn's", gvk.GroupVersion(),
+			"%s is an apiVersion of %s: set it to %s and check the fields of this %s against Cairn's",
+			gvk.GroupVersion(),
 			system, v1alpha1.GroupVersion, gvk.Kind)
 	case system != "":
 		return "apiVersion", fmt.Sprintf(
@@ -87,9 +88,10 @@ func (o Options) refusal(gvk schema.GroupVersionKind) (field, message string) {
 	case nativeKinds[gvk] != nil && !o.Confined:
 		return "", ""
 	case gvk.Group == v1alpha1.Group || nativeKinds[gvk] != nil:
-		return "kind", fmt.Sprintf("%s is applied only by a PolicySync with spec.serviceAccountName: set it to an account "+
-			"with the necessary permissions, or apply this object in another way. Without it only %s are allowed",
-			article(gvk.Kind), list(policyKinds))
+		return "kind",
+			fmt.Sprintf("%s is applied only by a PolicySync with spec.serviceAccountName: set it to an account "+
+				"with the necessary permissions, or apply this object in another way. Without it only %s are allowed",
+				article(gvk.Kind), list(policyKinds))
 	}
 	return "kind", fmt.Sprintf("%s of %s is not policy: only %s of Cairn, and Namespace, Secret, ConfigMap, "+
 		"ServiceAccount, Role and RoleBinding, are applied from Git", gvk.Kind, gvk.GroupVersion(), list(all))

@@ -43,8 +43,9 @@ func (b *builder) within(r reach, file string) bool {
 		{r.work, int64(l.Work), "comparisons of objects and patches with one another"},
 	} {
 		if limit.have > limit.most {
-			b.report(v1alpha1.ReasonBuildFailed, file, 0, 0, "", "kustomization needs more than %d %s, counting each base as "+
-				"often as it is included: split it over several PolicySyncs", limit.most, limit.what)
+			b.report(v1alpha1.ReasonBuildFailed, file, 0, 0, "",
+				"kustomization needs more than %d %s, counting each base as "+
+					"often as it is included: split it over several PolicySyncs", limit.most, limit.what)
 			return false
 		}
 	}

@@ -54,7 +54,8 @@ func compile(crd *apiextensionsv1.CustomResourceDefinition) (*kindSchema, error)
 			continue
 		}
 		props := &apiextensions.JSONSchemaProps{}
-		if err := apiextensionsv1.Convert_v1_JSONSchemaProps_To_apiextensions_JSONSchemaProps(v.Schema.OpenAPIV3Schema, props,
+		if err := apiextensionsv1.Convert_v1_JSONSchemaProps_To_apiextensions_JSONSchemaProps(v.Schema.OpenAPIV3Schema,
+			props,
 			nil); err != nil {
 			return nil, fmt.Errorf("convert schema of %s: %w", crd.Spec.Names.Kind, err)
 		}
@@ -66,7 +67,9 @@ func compile(crd *apiextensionsv1.CustomResourceDefinition) (*kindSchema, error)
 		if err != nil {
 			return nil, fmt.Errorf("compile schema of %s: %w", crd.Spec.Names.Kind, err)
 		}
-		return &kindSchema{structural: s, validator: validator, rules: cel.NewValidator(s, true, celconfig.PerCallLimit)}, nil
+		return &kindSchema{
+			structural: s, validator: validator, rules: cel.NewValidator(s, true, celconfig.PerCallLimit),
+		}, nil
 	}
 	return nil, fmt.Errorf("%s has no version %s", crd.Name, v1alpha1.GroupVersion.Version)
 }

@@ -13,20 +13,23 @@ import (
 // gives the same answer.
 func TestStorageRules(t *testing.T) {
 	of := func(block string) string {
-		return "apiVersion: backup.cairn.dev/v1alpha1\nkind: BackupStorage\nmetadata: {name: s}\nspec:\n  storage:\n" + block
+		return "apiVersion: backup.cairn.dev/v1alpha1\nkind: BackupStorage\nmetadata: {name: s}\nspec:\n  storage:\n" +
+			block
 	}
 	for name, c := range map[string]struct{ object, says string }{
 		"an S3 bucket without a Secret": {of("    provider: s3\n    s3: {bucket: backups}\n"), ""},
 		"maxConnections":                {of("    provider: s3\n    s3: {bucket: backups, maxConnections: 8}\n"), ""},
 		"a claim": {
-			of("    provider: local\n    local: {persistentVolumeClaim: {claimName: c}, mountPath: /backups, subPath: a/b, " +
+			of("    provider: local\n    local: {persistentVolumeClaim: {claimName: c}, mountPath: /backups, " +
+				"subPath: a/b, " +
 				"maxConnections: 2}\n"), "",
 		},
 		"an NFS export": {of("    provider: local\n    local: {nfs: {server: nfs.example.com, path: /export}}\n"), ""},
 		"a host path":   {of("    provider: local\n    local: {hostPath: {path: /srv/backups}}\n"), ""},
 		"runtimeSettings": {
 			of("    provider: local\n    local: {persistentVolumeClaim: {claimName: c}}\n  runtimeSettings:\n" +
-				"    pod: {nodeSelector: {disk: ssd}, securityContext: {runAsUser: 1000}}\n    container: {resources: {limits: " +
+				"    pod: {nodeSelector: {disk: ssd}, securityContext: {runAsUser: 1000}}\n    container: " +
+				"{resources: {limits: " +
 				"{memory: 1Gi}}}\n"), "",
 		},
 
@@ -47,8 +50,10 @@ func TestStorageRules(t *testing.T) {
 			"no credentials and no query",
 		},
 		"sftp without its block": {of("    provider: sftp\n"), "provider sftp needs spec.storage.sftp"},
-		"the block of another": {of("    provider: sftp\n    sftp: {host: a, username: u, secretName: k}\n    webdav: " +
-			"{url: \"https://a/b\"}\n"), "spec.storage.webdav needs provider webdav"},
+		"the block of another": {
+			of("    provider: sftp\n    sftp: {host: a, username: u, secretName: k}\n    webdav: " +
+				"{url: \"https://a/b\"}\n"), "spec.storage.webdav needs provider webdav",
+		},
 		"two volumes": {
 			of("    provider: local\n    local: {persistentVolumeClaim: {claimName: c}, nfs: {server: a, path: /b}}\n"),
 			"exactly one of persistentVolumeClaim, nfs and hostPath",
@@ -58,7 +63,8 @@ func TestStorageRules(t *testing.T) {
 			"use any other sort of volume through a PersistentVolumeClaim",
 		},
 		"a mount path of ours": {
-			of("    provider: local\n    local: {persistentVolumeClaim: {claimName: c}, mountPath: /cairn/credentials}\n"),
+			of("    provider: local\n    local: {persistentVolumeClaim: {claimName: c}, mountPath: " +
+				"/cairn/credentials}\n"),
 			"which a mover needs itself",
 		},
 		"a mount path that climbs": {
@@ -66,9 +72,12 @@ func TestStorageRules(t *testing.T) {
 			"without . and ..",
 		},
 		"the root as mount path": {
-			of("    provider: local\n    local: {persistentVolumeClaim: {claimName: c}, mountPath: /}\n"), "an absolute path",
+			of("    provider: local\n    local: {persistentVolumeClaim: {claimName: c}, mountPath: /}\n"),
+			"an absolute path",
 		},
-		"a host path that climbs": {of("    provider: local\n    local: {hostPath: {path: /a/../etc}}\n"), "must not contain .."},
+		"a host path that climbs": {
+			of("    provider: local\n    local: {hostPath: {path: /a/../etc}}\n"), "must not contain ..",
+		},
 		"an endpoint with a path": {
 			of("    provider: s3\n    s3: {bucket: backups, endpoint: https://a/b}\n"),
 			"the endpoint must be a URL with scheme",
@@ -78,11 +87,14 @@ func TestStorageRules(t *testing.T) {
 			of("    provider: swift\n    swift: {container: a}\n"),
 			"set provider s3 with the endpoint of the service",
 		},
-		"provider b2":   {of("    provider: b2\n    b2: {bucket: a}\n"), "set provider s3 with the endpoint of the service"},
+		"provider b2": {
+			of("    provider: b2\n    b2: {bucket: a}\n"), "set provider s3 with the endpoint of the service",
+		},
 		"provider rest": {of("    provider: rest\n    rest: {url: a}\n"), "set provider s3"},
 
 		"a backend inside a Repository": {
-			"apiVersion: backup.cairn.dev/v1alpha1\nkind: Repository\nmetadata: {name: r}\nspec:\n  backend: {s3: {endpoint: " +
+			"apiVersion: backup.cairn.dev/v1alpha1\nkind: Repository\nmetadata: {name: r}\nspec:\n  backend: {s3: " +
+				"{endpoint: " +
 				"a, bucket: b, prefix: /c}, storageSecretName: key}\n",
 			"create a BackupStorage with this backend and its Secret, name it in spec.storageRef",
 		},

@@ -63,7 +63,9 @@ func (c *objectCheck) fail(path, format string, args ...any) {
 		Line: lineOf(c.node, path), Field: path, Message: fmt.Sprintf(format, args...),
 	}
 	if c.gvk.Kind != "" {
-		f.Object = check.Reference{GroupKind: c.gvk.GroupKind(), Namespace: c.u.GetNamespace(), Name: c.u.GetName()}.String()
+		f.Object = check.Reference{
+			GroupKind: c.gvk.GroupKind(), Namespace: c.u.GetNamespace(), Name: c.u.GetName(),
+		}.String()
 	}
 	c.b.add(f)
 }
@@ -96,7 +98,8 @@ func (c *objectCheck) identity() bool {
 	}
 	if name, ok := meta["name"].(string); !ok || name == "" {
 		c.fail(
-			"metadata.name", "is missing or not a text: give the object a name (generateName would make a new object each time)")
+			"metadata.name",
+			"is missing or not a text: give the object a name (generateName would make a new object each time)")
 		return false
 	}
 	if ns, ok := meta["namespace"]; ok {
@@ -118,8 +121,9 @@ func (c *objectCheck) namespace() {
 	case c.u.GetNamespace() == "" && want != "":
 		c.u.SetNamespace(want)
 	case c.b.opts.Confined && c.u.GetNamespace() != want:
-		c.fail("metadata.namespace", "%s is not %s, the namespace of the PolicySync: without spec.serviceAccountName a "+
-			"PolicySync applies only to its own namespace", c.u.GetNamespace(), want)
+		c.fail("metadata.namespace",
+			"%s is not %s, the namespace of the PolicySync: without spec.serviceAccountName a "+
+				"PolicySync applies only to its own namespace", c.u.GetNamespace(), want)
 	}
 }
 
@@ -138,7 +142,8 @@ var reservedMetadata = map[string]string{
 // reservedAnnotations are never policy: they grant privileges, keep controllers from acting, or are Cairn's own
 // records.
 var reservedAnnotations = map[string]string{
-	v1alpha1.AnnotationPrivilegedMovers: "must be granted by an administrator of the cluster, never by policy: remove it",
+	v1alpha1.AnnotationPrivilegedMovers: "must be granted by an administrator of the cluster, never by policy: " +
+		"remove it",
 	v1alpha1.AnnotationRecord: "marks a record of what happened, on which no controller acts: remove the " +
 		"record from policy",
 	v1alpha1.AnnotationMovers:   "is set by Cairn: remove it",
@@ -180,7 +185,8 @@ func (c *objectCheck) metadata() {
 		}
 	}
 	for name := range typed.Labels {
-		if strings.HasPrefix(name, "kustomize.toolkit.fluxcd.io/") || strings.HasPrefix(name, "helm.toolkit.fluxcd.io/") {
+		if strings.HasPrefix(name, "kustomize.toolkit.fluxcd.io/") ||
+			strings.HasPrefix(name, "helm.toolkit.fluxcd.io/") {
 			c.fail(join("metadata.labels", name), "claims that Flux owns the object: remove it")
 		}
 	}

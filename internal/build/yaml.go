@@ -55,7 +55,8 @@ func (b *builder) parse(file string, data []byte) (docs []document) {
 		}
 		if b.documents++; b.documents > b.opts.Limits.Documents {
 			b.report(v1alpha1.ReasonBuildFailed, file, number, node.Line, "",
-				"is beyond the limit of %d documents: split the directory over several PolicySyncs", b.opts.Limits.Documents)
+				"is beyond the limit of %d documents: split the directory over several PolicySyncs",
+				b.opts.Limits.Documents)
 			return nil
 		}
 		if len(node.Content) == 0 || node.Content[0].ShortTag() == "!!null" {
@@ -69,7 +70,8 @@ func (b *builder) parse(file string, data []byte) (docs []document) {
 		}
 		if b.nodes += size.nodes; b.nodes > b.opts.Limits.AllNodes {
 			b.report(v1alpha1.ReasonBuildFailed, file, number, node.Line, "",
-				"document brings the directory over the limit of %d values: split the directory over several PolicySyncs",
+				"document brings the directory over the limit of %d values: split the directory over several "+
+					"PolicySyncs",
 				b.opts.Limits.AllNodes)
 			return nil
 		}

@@ -63,7 +63,9 @@ func StreamMistakes(
 		case !known:
 		case database && !streams:
 			mistakes = append(mistakes,
-				invalidTask(at+".name", "the target is a database, but the task %q of Addon %q is for volumes: name the Addon of the database, such as postgres-addon", found.Name, addon.Name))
+				invalidTask(at+".name",
+					"the target is a database, but the task %q of Addon %q is for volumes: name the Addon of the "+
+						"database, such as postgres-addon", found.Name, addon.Name))
 		case !database && streams:
 			mistakes = append(mistakes,
 				invalidTask(at+".name", "the task %q of Addon %q is for a database: name its Service as the target",
@@ -71,7 +73,8 @@ func StreamMistakes(
 		case database && target.Kind == v1alpha1.KindService && Params(reference)[ParamSecretName] == "":
 			mistakes = append(mistakes,
 				invalidParameter(at+".params",
-					"a Service does not name the credentials of its database: name the Secret with its username and password in the parameter %q", ParamSecretName))
+					"a Service does not name the credentials of its database: name the Secret with its username and "+
+						"password in the parameter %q", ParamSecretName))
 		}
 	}
 	return mistakes
@@ -85,7 +88,8 @@ func volumesOfDatabase(field string, reference *v1alpha1.TaskReference) []policy
 	}
 	return []policy.Mistake{{
 		Field: field + ".targetVolumes", Reason: v1alpha1.ReasonResourceValidationFailed,
-		Message: "a database is reached over the network, and its mover sees none of its volumes: leave targetVolumes out",
+		Message: "a database is reached over the network, and its mover sees none of its volumes: leave " +
+			"targetVolumes out",
 	}}
 }
 
@@ -103,13 +107,16 @@ func DatabaseRestoreMistakes(field string, restore *v1alpha1.RestoreSessionSpec)
 		return nil
 	}
 	if restore.Verify {
-		add("verify", "a restore into a database cannot be verified, because its data cannot be read back: leave verify out")
+		add("verify",
+			"a restore into a database cannot be verified, because its data cannot be read back: leave verify out")
 	}
 	if restore.DeleteExtraFiles {
-		add("deleteExtraFiles", "a database has no files: with confirm, its restore replaces what the dump has and leaves everything else")
+		add("deleteExtraFiles",
+			"a database has no files: with confirm, its restore replaces what the dump has and leaves everything else")
 	}
 	if p := restore.OverwritePolicy; p != "" && p != v1alpha1.OverwriteAlways {
-		add("overwritePolicy", fmt.Sprintf("%s is for files: with confirm, a restore into a database replaces what the dump has", p))
+		add("overwritePolicy",
+			fmt.Sprintf("%s is for files: with confirm, a restore into a database replaces what the dump has", p))
 	}
 	if restore.Addon != nil {
 		for i := range restore.Addon.Tasks {
@@ -125,7 +132,8 @@ func eachMistake(value string) string {
 	if value == "" || len(value) > maxEach ||
 		strings.IndexFunc(value, func(r rune) bool { return !eachRune(r) }) >= 0 ||
 		strings.ContainsRune("-.", rune(value[0])) {
-		return fmt.Sprintf("%.64q cannot be dumped on its own: such a name has at most %d letters, digits, dots, dashes and underscores, and does not begin with a dot or dash. Dump everything instead", value, maxEach)
+		return fmt.Sprintf("%.64q cannot be dumped on its own: such a name has at most %d letters, digits, dots, "+
+			"dashes and underscores, and does not begin with a dot or dash. Dump everything instead", value, maxEach)
 	}
 	return ""
 }

@@ -81,10 +81,14 @@ func SidecarMistakes(
 // SidecarRestoreMistakes finds the settings of a restore by a sidecar that only a Job supports.
 func SidecarRestoreMistakes(spec *v1alpha1.RestoreSessionSpec) []policy.Mistake {
 	no := func(field, message string) policy.Mistake {
-		return policy.Mistake{Field: field, Reason: v1alpha1.ReasonSidecarNotPossible, Message: message + ": use executor Job"}
+		return policy.Mistake{
+			Field: field, Reason: v1alpha1.ReasonSidecarNotPossible, Message: message + ": use executor Job",
+		}
 	}
 	if spec.Target == nil {
-		return []policy.Mistake{no("spec.executor", "no pod of a workload mounts the new claims that the restore makes")}
+		return []policy.Mistake{
+			no("spec.executor", "no pod of a workload mounts the new claims that the restore makes"),
+		}
 	}
 	mistakes := SidecarMistakes("spec", *spec.Target, &v1alpha1.BackupConfigurationSession{Addon: spec.Addon}, nil, nil)
 	if spec.Addon != nil && spec.Addon.ContainerRuntimeSettings != nil {

@@ -102,7 +102,9 @@ func TestWhatASidecarCannotRestore(t *testing.T) {
 		},
 		"new claims": {field: "spec.executor"},
 		"a claim": {
-			spec: v1alpha1.RestoreSessionSpec{Target: &v1alpha1.TypedObjectReference{Kind: v1alpha1.KindPersistentVolumeClaim, Name: "web"}}, field: "spec.executor",
+			spec: v1alpha1.RestoreSessionSpec{
+				Target: &v1alpha1.TypedObjectReference{Kind: v1alpha1.KindPersistentVolumeClaim, Name: "web"},
+			}, field: "spec.executor",
 		},
 		"a database": {
 			spec: v1alpha1.RestoreSessionSpec{Target: &v1alpha1.TypedObjectReference{

@@ -57,7 +57,8 @@ func streamMistake(f *v1alpha1.Function, values variables.Values, restore bool) 
 	wrong := func(err error) error { return fmt.Errorf("Function %q: %w", f.Name, err) }
 	switch {
 	case restore && f.Spec.Stream.DataDirectory != "":
-		return wrong(errors.New("stream.dataDirectory is for backups: name the directory of a restore in the argument --unpack"))
+		return wrong(errors.New(
+			"stream.dataDirectory is for backups: name the directory of a restore in the argument --unpack"))
 	case !restore && f.Spec.Stream.Finish != nil:
 		return wrong(errors.New("stream.finish is for restores"))
 	}
@@ -106,7 +107,8 @@ func LaterKnown(target *v1alpha1.TypedObjectReference) variables.Builtin {
 		b.TargetKind, b.TargetName = target.Kind, target.Name
 		if target.IsDatabase() {
 			b.TargetHost, b.TargetPort, b.TargetImage = known, known, known
-			if target.Kind == v1alpha1.KindSecret || target.Kind == v1alpha1.KindCluster { // Other targets never name a database.
+			// Other targets never name a database.
+			if target.Kind == v1alpha1.KindSecret || target.Kind == v1alpha1.KindCluster {
 				b.TargetDatabase = known
 			}
 		}

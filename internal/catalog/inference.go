@@ -22,8 +22,8 @@ var databaseAddons = map[string]string{
 	"redis": redisAddon,
 }
 
-// RevealsDatabaseType reports whether the object behind a target can reveal the type of its database: an AppBinding or a Secret.
-// Their kind alone does not show the type, and only a cluster has the object.
+// RevealsDatabaseType reports whether the object behind a target can reveal the type of its database: an AppBinding or
+// a Secret. Their kind alone does not show the type, and only a cluster has the object.
 func RevealsDatabaseType(target v1alpha1.TypedObjectReference) bool {
 	return target.IsDatabase() && (target.Kind == v1alpha1.KindAppBinding || target.Kind == v1alpha1.KindSecret)
 }
@@ -54,18 +54,21 @@ func AddonOf(target v1alpha1.TypedObjectReference, ask func() DatabaseInfo) (str
 				target),
 		}
 	case told.Type == "":
-		return "", &v1alpha1.ResolvedError{Reason: v1alpha1.ReasonAddonNotFound, Message: NoAddonMessage(target) + ". " +
-			typesOf(target)}
+		return "",
+			&v1alpha1.ResolvedError{Reason: v1alpha1.ReasonAddonNotFound, Message: NoAddonMessage(target) + ". " +
+				typesOf(target)}
 	}
 	return "", &v1alpha1.ResolvedError{
-		Reason:  v1alpha1.ReasonAddonNotFound,
-		Message: fmt.Sprintf("%s has the type %.64q, for which there is no built-in Addon: name the Addon with its task. %s", target, told.Type, typesOf(target)),
+		Reason: v1alpha1.ReasonAddonNotFound,
+		Message: fmt.Sprintf("%s has the type %.64q, for which there is no built-in Addon: name the Addon with its "+
+			"task. %s", target, told.Type, typesOf(target)),
 	}
 }
 
 // UnknownDatabaseType returns the message about a target whose Addon cannot be chosen without a cluster.
 func UnknownDatabaseType(target v1alpha1.TypedObjectReference) string {
-	return fmt.Sprintf("only the cluster can tell the type of the database behind %s, and whether there is an Addon for it. %s", target, typesOf(target))
+	return fmt.Sprintf("only the cluster can tell the type of the database behind %s, and whether there is an Addon "+
+		"for it. %s", target, typesOf(target))
 }
 
 // typesOf lists the types for which no Addon needs to be named.
@@ -103,5 +106,6 @@ func InferredAddon(target v1alpha1.TypedObjectReference) string {
 
 // NoAddonMessage returns the message about a target for which InferredAddon returns "".
 func NoAddonMessage(target v1alpha1.TypedObjectReference) string {
-	return fmt.Sprintf("%s does not tell the type of its database: name the Addon, such as postgres-addon or mariadb-addon, with its task", target)
+	return fmt.Sprintf("%s does not tell the type of its database: name the Addon, such as postgres-addon or "+
+		"mariadb-addon, with its task", target)
 }

@@ -25,7 +25,8 @@ func TestAddonOf(t *testing.T) {
 			says: "Service/db does not tell the type of its database",
 		},
 		"an AppBinding of KubeDB": {
-			target: appBinding, told: &catalog.DatabaseInfo{Found: true, Type: "kubedb.com/postgres"}, want: "postgres-addon",
+			target: appBinding, told: &catalog.DatabaseInfo{Found: true, Type: "kubedb.com/postgres"},
+			want: "postgres-addon",
 		},
 		"an AppBinding made by hand": {
 			target: appBinding, told: &catalog.DatabaseInfo{Found: true, Type: "MariaDB"}, want: "mariadb-addon",
@@ -35,10 +36,12 @@ func TestAddonOf(t *testing.T) {
 			want: "postgres-addon",
 		},
 		"a Secret of MySQL": {
-			target: secret, told: &catalog.DatabaseInfo{Found: true, Type: "servicebinding.io/mysql"}, want: "mysql-addon",
+			target: secret, told: &catalog.DatabaseInfo{Found: true, Type: "servicebinding.io/mysql"},
+			want: "mysql-addon",
 		},
 		"a Secret of Redis": {
-			target: secret, told: &catalog.DatabaseInfo{Found: true, Type: "servicebinding.io/redis"}, want: "redis-addon",
+			target: secret, told: &catalog.DatabaseInfo{Found: true, Type: "servicebinding.io/redis"},
+			want: "redis-addon",
 		},
 		"a missing AppBinding": {
 			target: appBinding, told: &catalog.DatabaseInfo{}, reason: v1alpha1.ReasonTargetNotFound,

@@ -24,7 +24,8 @@ func RequirementMistakes(field string, task *v1alpha1.Task, values variables.Val
 		for _, needed := range p.Requires {
 			if !has(needed) {
 				mistakes = append(mistakes, invalidParameter(field+".params."+p.Name,
-					"the parameter %q needs the parameter %q, which has no value: set it, or leave %q out", p.Name, needed, p.Name))
+					"the parameter %q needs the parameter %q, which has no value: set it, or leave %q out", p.Name,
+					needed, p.Name))
 			}
 		}
 	}

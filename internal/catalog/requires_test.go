@@ -91,8 +91,9 @@ func TestParametersThatRequireOthers(t *testing.T) {
 				Name: "t", Params: catalog.NewParams(tc.params),
 				Variables: tc.variables,
 			}}}
-			mistakes := catalog.FunctionMistakes("spec.addon", addon, info, false, catalog.PlaceholdersOfBackup(&tc.target,
-				1), func(string) *v1alpha1.Function { return nil })
+			mistakes := catalog.FunctionMistakes("spec.addon", addon, info, false,
+				catalog.PlaceholdersOfBackup(&tc.target,
+					1), func(string) *v1alpha1.Function { return nil })
 			if !tc.wrong {
 				g.Expect(mistakes).To(BeEmpty())
 				return

@@ -123,7 +123,8 @@ func (r *resolution) step(step v1alpha1.TaskStep, i int, last bool) *v1alpha1.Re
 	unpacks := r.restore && Unpacks(function)
 	if function.Spec.Stream != nil && (!last || r.builtin.TargetHost == "" && !unpacks) {
 		return refuse(v1alpha1.ReasonInvalidTask,
-			"task %q of Addon %q: Function %q runs a program of a database: it can only be the last step of a task whose target is a database",
+			"task %q of Addon %q: Function %q runs a program of a database: it can only be the last step of a task "+
+				"whose target is a database",
 			r.task.Name, r.addon.Name, function.Name)
 	}
 	values, err := stepValues(r.task, step, r.reference, r.builtin)
@@ -191,7 +192,8 @@ func (r *resolution) step(step v1alpha1.TaskStep, i int, last bool) *v1alpha1.Re
 func (r *resolution) settings(c *corev1.Container, last bool) {
 	asked := &v1alpha1.ContainerRuntimeSettings{}
 	if t := r.info.JobTemplate; t != nil {
-		asked.Resources, asked.Env, asked.SecurityContext = t.Spec.Resources, t.Spec.Env, t.Spec.ContainerSecurityContext
+		asked.Resources, asked.Env, asked.SecurityContext = t.Spec.Resources, t.Spec.Env,
+			t.Spec.ContainerSecurityContext
 	}
 	if s := r.info.ContainerRuntimeSettings; s != nil {
 		asked = &v1alpha1.ContainerRuntimeSettings{

@@ -103,7 +103,8 @@ func TestResolveFillsInVariablesAndParameters(t *testing.T) {
 			if tc.params != "" {
 				info.Tasks[0].Params = &apiextensionsv1.JSON{Raw: []byte(tc.params)}
 			}
-			got, params, rerr := catalog.Resolve(addon, func(string) *v1alpha1.Function { return function }, info, false,
+			got, params, rerr := catalog.Resolve(addon, func(string) *v1alpha1.Function { return function },
+				info, false,
 				catalog.Variables{MoverImage: "mover:v1", Namespace: "shop"})
 			if tc.want.reason != "" {
 				g.Expect(rerr).NotTo(BeNil())

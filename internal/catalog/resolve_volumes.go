@@ -73,10 +73,12 @@ func (r *resolution) ofTemplate(values variables.Values) *v1alpha1.ResolvedError
 		switch {
 		case source == nil:
 			return refuse(v1alpha1.ReasonInvalidTask,
-				"task %q of Addon %q: the volume %q has no source: give it one in addonVolumes", r.task.Name, r.addon.Name, v.Name)
+				"task %q of Addon %q: the volume %q has no source: give it one in addonVolumes", r.task.Name,
+				r.addon.Name, v.Name)
 		case reservedVolume(v.Name) && v.Name != variables.ScratchVolume && v.Name != variables.WorkVolume:
 			return refuse(v1alpha1.ReasonInvalidTask,
-				"task %q of Addon %q: a volume of Cairn has the name %q: choose another", r.task.Name, r.addon.Name, v.Name)
+				"task %q of Addon %q: a volume of Cairn has the name %q: choose another", r.task.Name,
+				r.addon.Name, v.Name)
 		}
 		r.out.Volumes = append(r.out.Volumes, PodVolume(v.Name, *source))
 	}

@@ -45,7 +45,8 @@ func TestEveryTaskOfTheCatalogCanHaveACache(t *testing.T) {
 					resolve := func(addon *v1alpha1.Addon, name string, restore bool,
 						params string,
 					) (v1alpha1.ResolvedTask, *v1alpha1.ResolvedError) {
-						all := slices.DeleteFunc([]string{catalogtest.NeededParams(declared), strings.Trim(params, "{}")},
+						all := slices.DeleteFunc(
+							[]string{catalogtest.NeededParams(declared), strings.Trim(params, "{}")},
 							func(s string) bool { return s == "" })
 						return resolve(addon, name, restore, "{"+strings.Join(all, ",")+"}")
 					}
@@ -74,7 +75,8 @@ func TestEveryTaskOfTheCatalogCanHaveACache(t *testing.T) {
 					}
 					_, refusal = resolve(addon, declared.Name, restore, `{"enableCache":"yes"}`)
 					g.Expect(refusal).To(HaveField("Reason", v1alpha1.ReasonInvalidParameters))
-					g.Expect(refusal.Message).To(HaveSuffix(`the parameter "enableCache" is "yes" instead of true or false`))
+					g.Expect(refusal.Message).
+						To(HaveSuffix(`the parameter "enableCache" is "yes" instead of true or false`))
 					got, refusal = resolve(addon, declared.Name, restore, `{"scratchDir":"/tmp/below"}`)
 					g.Expect(refusal).To(BeNil())
 					g.Expect(got.Container).To(BeNil(), "the volume is mounted there already")

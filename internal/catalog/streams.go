@@ -35,10 +35,13 @@ func Streams(
 	switch {
 	case function != nil && restore && Unpacks(function):
 		return nil, refuse(v1alpha1.ReasonInvalidTask,
-			"task %q of Addon %q restores into a PersistentVolumeClaim, with which a server is started afterwards, and not into a running server: name a claim as the target, or make a claim with targetVolumes", found.Name, addon.Name)
+			"task %q of Addon %q restores into a PersistentVolumeClaim, with which a server is started afterwards, "+
+				"and not into a running server: name a claim as the target, or make a claim with targetVolumes",
+			found.Name, addon.Name)
 	case function == nil || function.Spec.Stream == nil:
 		return nil, refuse(v1alpha1.ReasonInvalidTask,
-			"task %q of Addon %q is for volumes, but the target is a database: name the Addon of the database, such as postgres-addon", found.Name, addon.Name)
+			"task %q of Addon %q is for volumes, but the target is a database: name the Addon of the database, such "+
+				"as postgres-addon", found.Name, addon.Name)
 	}
 	values, err := stepValues(found, step, reference, vars)
 	if err != nil {
@@ -50,7 +53,8 @@ func Streams(
 			part, ok := partOf(c)
 			if !ok {
 				return nil, refuse(v1alpha1.ReasonComponentNotFound,
-					"component %s is not the dump of a database: restore it into a volume, or leave it out with dataSource.components", c)
+					"component %s is not the dump of a database: restore it into a volume, or leave it out with "+
+						"dataSource.components", c)
 			}
 			parts = append(parts, part)
 		}
@@ -62,7 +66,8 @@ func Streams(
 	}
 	if len(parts) > maxStreams {
 		return nil, refuse(v1alpha1.ReasonInvalidParameters,
-			"%d databases are named, but at most %d can be components of their own: dump everything, or use several sessions", len(parts), maxStreams)
+			"%d databases are named, but at most %d can be components of their own: dump everything, or use several "+
+				"sessions", len(parts), maxStreams)
 	}
 	var out []ComponentStream
 	for _, part := range parts {

@@ -179,7 +179,8 @@ func parameterMistakes(field string, task *v1alpha1.Task, reference *v1alpha1.Ta
 	for i := range task.Parameters {
 		declared[i] = task.Parameters[i].Name
 		if variables.Fixed(declared[i]) {
-			add(field, "the task %q declares the parameter %q, which is a variable that nobody can set: rename the parameter in the Addon", task.Name, declared[i])
+			add(field, "the task %q declares the parameter %q, which is a variable that nobody can set: rename the "+
+				"parameter in the Addon", task.Name, declared[i])
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(params)) {

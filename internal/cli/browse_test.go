@@ -55,7 +55,8 @@ func photos(t *testing.T, ns string) string {
 	}})).To(Succeed())
 	g.Expect(
 		api.Create(
-			t.Context(), &corev1.Secret{ObjectMeta: meta("enc"), StringData: map[string]string{"password": r.Password + "\n"}})).
+			t.Context(),
+			&corev1.Secret{ObjectMeta: meta("enc"), StringData: map[string]string{"password": r.Password + "\n"}})).
 		To(Succeed())
 	g.Expect(
 		api.Create(
@@ -76,8 +77,9 @@ func photos(t *testing.T, ns string) string {
 	}})).To(Succeed())
 	for name, id := range ids {
 		snap := &v1alpha1.Snapshot{ObjectMeta: meta(name), Spec: v1alpha1.SnapshotSpec{
-			SnapshotID: name, Repository: "photos", Session: "s", BackupSession: "b", Version: v1alpha1.SnapshotLayoutVersion,
-			AppRef: v1alpha1.TypedObjectReference{Kind: "PersistentVolumeClaim", Name: "photos"},
+			SnapshotID: name, Repository: "photos", Session: "s", BackupSession: "b",
+			Version: v1alpha1.SnapshotLayoutVersion,
+			AppRef:  v1alpha1.TypedObjectReference{Kind: "PersistentVolumeClaim", Name: "photos"},
 		}}
 		g.Expect(api.Create(t.Context(), snap)).To(Succeed())
 		snap.Status.Phase = v1alpha1.SnapshotSucceeded
@@ -111,8 +113,10 @@ func TestLookingIntoSnapshots(t *testing.T) {
 
 	r = cairn("diff", "one", "two")
 	g.Expect(r).
-		To(Equal(result{out: "M 2025/two.jpg (27 B, was 16 B)\n+ 2026/\n+ 2026/three.jpg (9 B)\n- \"odd\\x1b[31m\" (1 B)\n" +
-			"2 added, 1 removed, 1 changed, 0 with other attributes\n"}))
+		To(Equal(result{
+			out: "M 2025/two.jpg (27 B, was 16 B)\n+ 2026/\n+ 2026/three.jpg (9 B)\n- \"odd\\x1b[31m\" (1 B)\n" +
+				"2 added, 1 removed, 1 changed, 0 with other attributes\n",
+		}))
 
 	out := filepath.Join(t.TempDir(), "new", "dir")
 	g.Expect(os.MkdirAll(filepath.Dir(out), 0o755)).To(Succeed())
@@ -143,7 +147,9 @@ func TestAVolumeOfTheClusterCantBeReadFromHere(t *testing.T) {
 				ObjectMeta: meta("disk"),
 				Spec: v1alpha1.BackupStorageSpec{Storage: v1alpha1.Storage{
 					Provider: v1alpha1.ProviderLocal,
-					Local:    &v1alpha1.LocalStorage{PersistentVolumeClaim: &v1alpha1.ClaimVolumeSource{ClaimName: "disk"}},
+					Local: &v1alpha1.LocalStorage{
+						PersistentVolumeClaim: &v1alpha1.ClaimVolumeSource{ClaimName: "disk"},
+					},
 				}},
 			})).To(Succeed())
 	g.Expect(api.Create(t.Context(), &v1alpha1.Repository{ObjectMeta: meta("photos"), Spec: v1alpha1.RepositorySpec{
@@ -151,8 +157,9 @@ func TestAVolumeOfTheClusterCantBeReadFromHere(t *testing.T) {
 		EncryptionSecret: v1alpha1.ObjectReference{Name: "enc"},
 	}})).To(Succeed())
 	snap := &v1alpha1.Snapshot{ObjectMeta: meta("one"), Spec: v1alpha1.SnapshotSpec{
-		SnapshotID: "one", Repository: "photos", Session: "s", BackupSession: "b", Version: v1alpha1.SnapshotLayoutVersion,
-		AppRef: app,
+		SnapshotID: "one", Repository: "photos", Session: "s", BackupSession: "b",
+		Version: v1alpha1.SnapshotLayoutVersion,
+		AppRef:  app,
 	}}
 	g.Expect(api.Create(t.Context(), snap)).To(Succeed())
 	snap.Status.Components = map[string]v1alpha1.Component{"pvc": {ID: "k"}}
@@ -170,8 +177,9 @@ func TestVolumeSnapshotsCantBeReadFromHere(t *testing.T) {
 		AppRef: app, Driver: v1alpha1.DriverVolumeSnapshotter,
 	}})).To(Succeed())
 	snap := &v1alpha1.Snapshot{ObjectMeta: meta("one"), Spec: v1alpha1.SnapshotSpec{
-		SnapshotID: "one", Repository: "photos", Session: "s", BackupSession: "b", Version: v1alpha1.SnapshotLayoutVersion,
-		AppRef: app,
+		SnapshotID: "one", Repository: "photos", Session: "s", BackupSession: "b",
+		Version: v1alpha1.SnapshotLayoutVersion,
+		AppRef:  app,
 	}}
 	g.Expect(api.Create(t.Context(), snap)).To(Succeed())
 	snap.Status.Components = map[string]v1alpha1.Component{"pvc": {ID: "k"}}

@@ -51,7 +51,8 @@ func newRoot(o command.Options) *cobra.Command {
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return command.Usagef("%s: see %q", err, cmd.CommandPath()+" --help")
 	})
-	root.AddCommand(validate.New(o), get.New(o), newTrigger(o), newPause(o), newResume(o), restore.New(o), browse.New(o),
+	root.AddCommand(validate.New(o), get.New(o), newTrigger(o), newPause(o), newResume(o), restore.New(o),
+		browse.New(o),
 		ledger.New(o), retention.New(o), newVersion(o), command.ExitCodesTopic())
 	root.SetHelpCommand(newHelp(root))
 	root.InitDefaultCompletionCmd()
@@ -68,8 +69,9 @@ func newHelp(root *cobra.Command) *cobra.Command {
 	find := func(args []string) (*cobra.Command, error) {
 		cmd, rest, err := root.Find(args)
 		if err != nil || len(rest) > 0 {
-			return nil, command.Usagef("unknown help topic %q: %q lists the commands", strings.Join(args, " "), root.CommandPath()+
-				" help")
+			return nil, command.Usagef("unknown help topic %q: %q lists the commands", strings.Join(args, " "),
+				root.CommandPath()+
+					" help")
 		}
 		return cmd, nil
 	}
@@ -93,7 +95,8 @@ func newHelp(root *cobra.Command) *cobra.Command {
 			}
 			var out []cobra.Completion
 			for _, c := range cmd.Commands() {
-				if (c.IsAvailableCommand() || c.IsAdditionalHelpTopicCommand()) && strings.HasPrefix(c.Name(), toComplete) {
+				if (c.IsAvailableCommand() || c.IsAdditionalHelpTopicCommand()) &&
+					strings.HasPrefix(c.Name(), toComplete) {
 					out = append(out, cobra.CompletionWithDesc(c.Name(), c.Short))
 				}
 			}

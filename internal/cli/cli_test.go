@@ -44,7 +44,8 @@ func TestExitCodes(t *testing.T) {
 			`unknown flag: --frob: see "cairn get policies --help"`,
 		},
 		"get of nothing": {
-			"get", 2, "say what to show: policies, backupsessions, snapshots, repositories, restorebatches or restoresessions",
+			"get", 2,
+			"say what to show: policies, backupsessions, snapshots, repositories, restorebatches or restoresessions",
 		},
 		"get of something unknown": {
 			"get pods", 2,
@@ -131,7 +132,8 @@ func TestExitCodes(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
-			r := run(t, strings.Fields(strings.NewReplacer("UNREACHABLE", unreachable, "EMPTY", empty).Replace(tt.args))...)
+			r := run(t, strings.Fields(strings.NewReplacer("UNREACHABLE", unreachable, "EMPTY", empty).
+				Replace(tt.args))...)
 			want := ""
 			if tt.err != "" {
 				want = "error: " + tt.err + "\n"
@@ -167,7 +169,8 @@ func TestHelp(t *testing.T) {
 	}
 	var out bytes.Buffer
 	code := cli.Run(t.Context(), command.Options{
-		IOStreams: genericiooptions.IOStreams{In: &out, Out: &out, ErrOut: &out}, Program: "/usr/local/bin/kubectl-cairn",
+		IOStreams: genericiooptions.IOStreams{In: &out, Out: &out, ErrOut: &out},
+		Program:   "/usr/local/bin/kubectl-cairn",
 	}, []string{"help", "trigger"})
 	g.Expect(code).To(Equal(0))
 	g.Expect(out.String()).To(ContainSubstring("  kubectl cairn trigger bc/NAME|batch/NAME --session SESSION"))

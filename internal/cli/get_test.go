@@ -147,7 +147,10 @@ func TestGet(t *testing.T) {
 		g.Expect(r).
 			To(
 				Equal(
-					result{code: 1, err: "error: there is no snapshot nosuch in namespace shop: leave out the name to list all\n"}))
+					result{
+						code: 1,
+						err:  "error: there is no snapshot nosuch in namespace shop: leave out the name to list all\n",
+					}))
 	})
 
 	t.Run("nothing there is said beside the output", func(t *testing.T) {

@@ -37,14 +37,17 @@ func records(t testing.TB, prefix string) (*git.Repository, string, []string) {
 	dir := t.TempDir()
 	r, err := git.PlainInitWithOptions(
 		dir,
-		&git.PlainInitOptions{InitOptions: git.InitOptions{DefaultBranch: plumbing.NewBranchReferenceName("backup-records")}})
+		&git.PlainInitOptions{
+			InitOptions: git.InitOptions{DefaultBranch: plumbing.NewBranchReferenceName("backup-records")},
+		})
 	g.Expect(err).NotTo(HaveOccurred())
 	w, err := r.Worktree()
 	g.Expect(err).NotTo(HaveOccurred())
 	var hashes []string
 	for i, c := range []struct{ file, message string }{
 		{"README.md", "Begin\n"},
-		{ledger.Folder(prefix, "one") + "/records/a", ledger.Message("one", []ledger.Object{backup("a", "Succeeded", "")})},
+		{ledger.Folder(prefix, "one") + "/records/a", ledger.Message("one",
+			[]ledger.Object{backup("a", "Succeeded", "")})},
 		{
 			ledger.Folder(prefix, "two") + "/records/b",
 			ledger.Message(
@@ -105,7 +108,8 @@ func TestLedgerLogOfClone(t *testing.T) {
 		"all, with objects": {"-v --dir " + dir, hashes, verboseLog},
 		"a bare clone":      {"-v --dir " + bare, hashes, verboseLog},
 		"a clone that is shallow and only fetched": {
-			"--dir " + fetched, hashes, "2026-11-20T08:03:00Z  #3  bring STATUS.md up to date\n2026-11-20T08:02:00Z  #2  " +
+			"--dir " + fetched, hashes,
+			"2026-11-20T08:03:00Z  #3  bring STATUS.md up to date\n2026-11-20T08:02:00Z  #2  " +
 				"shop: 1 succeeded, 1 failed\n",
 		},
 		"one cluster": {
@@ -141,7 +145,8 @@ func TestLedgerLogOfClone(t *testing.T) {
 		g.Expect(got).To(HaveLen(2))
 		g.Expect(got[1]).To(And(
 			HaveKeyWithValue("subject", "shop: 1 succeeded"), HaveKeyWithValue("time", "2026-11-20T08:01:00Z"),
-			HaveKeyWithValue("objects", []any{"BackupSession shop/a Succeeded"}), HaveKeyWithValue("commit", HaveLen(40))))
+			HaveKeyWithValue("objects", []any{"BackupSession shop/a Succeeded"}),
+			HaveKeyWithValue("commit", HaveLen(40))))
 	})
 
 	t.Run("errors name what is missing", func(t *testing.T) {
@@ -152,7 +157,8 @@ func TestLedgerLogOfClone(t *testing.T) {
 				" is not a Git clone: name one with --dir, or read the remote of a Ledger with --ledger\n",
 		}))
 		g.Expect(run(t, "ledger", "log", "--dir", dir, "--branch", "x")).To(Equal(result{
-			code: 1, err: "error: the clone has no branch x: fetch it with \"git fetch origin x:x\", or name another branch " +
+			code: 1,
+			err: "error: the clone has no branch x: fetch it with \"git fetch origin x:x\", or name another branch " +
 				"with --branch\n",
 		}))
 		g.Expect(run(t, "ledger", "log", "--dir", dir, "--cluster", "three")).To(Equal(result{err: "no records\n"}))
@@ -174,7 +180,8 @@ func TestLedgerLogOfRemote(t *testing.T) {
 	r, _, hashes := records(t, "")
 	_, err = r.CreateRemote(&config.RemoteConfig{Name: "origin", URLs: []string{address}})
 	g.Expect(err).NotTo(HaveOccurred())
-	g.Expect(r.Push(&git.PushOptions{Auth: &githttp.BasicAuth{Username: "cairn", Password: "top-secret"}})).To(Succeed())
+	g.Expect(r.Push(&git.PushOptions{Auth: &githttp.BasicAuth{Username: "cairn", Password: "top-secret"}})).
+		To(Succeed())
 
 	secret := func(name, password string) {
 		g.Expect(api.Create(t.Context(), &corev1.Secret{
@@ -190,7 +197,8 @@ func TestLedgerLogOfRemote(t *testing.T) {
 			Spec: v1alpha1.LedgerSpec{
 				URL: url, ClusterName: "one", SecretRef: &v1alpha1.LocalObjectReference{Name: secret},
 				Author:      v1alpha1.CommitAuthor{Name: "Cairn", Email: "cairn@example.com"},
-				BatchWindow: metav1.Duration{Duration: 10 * time.Second}, Interval: metav1.Duration{Duration: time.Minute},
+				BatchWindow: metav1.Duration{Duration: 10 * time.Second},
+				Interval:    metav1.Duration{Duration: time.Minute},
 			},
 		})).To(Succeed())
 	}

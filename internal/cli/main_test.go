@@ -98,7 +98,8 @@ func runIn(t testing.TB, args ...string) result {
 
 func namespace(t testing.TB, name string) string {
 	t.Helper()
-	NewWithT(t).Expect(api.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}})).To(Succeed())
+	NewWithT(t).Expect(api.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}})).
+		To(Succeed())
 	return name
 }
 

@@ -54,7 +54,8 @@ If the policy in Git sets spec.paused, the next change of policy overrides this.
 }
 
 // pause sets spec.paused of an invoker. It refuses the child of a batch, whose schedule belongs to the batch.
-func pause(ctx context.Context, o command.Options, api client.Client, namespace string, ref v1alpha1.TypedLocalObjectReference,
+func pause(
+	ctx context.Context, o command.Options, api client.Client, namespace string, ref v1alpha1.TypedLocalObjectReference,
 	paused bool,
 ) error {
 	var invoker client.Object
@@ -68,7 +69,8 @@ func pause(ctx context.Context, o command.Options, api client.Client, namespace 
 	}
 	err := api.Get(ctx, client.ObjectKey{Namespace: namespace, Name: ref.Name}, invoker)
 	if apierrors.IsNotFound(err) {
-		return fmt.Errorf("there is no %s %s in namespace %s: \"get policies\" lists them", ref.Kind, ref.Name, namespace)
+		return fmt.Errorf("there is no %s %s in namespace %s: \"get policies\" lists them", ref.Kind, ref.Name,
+			namespace)
 	}
 	if err != nil {
 		return fmt.Errorf("get %s: %w", ref, err)

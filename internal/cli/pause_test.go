@@ -40,7 +40,8 @@ func TestPauseAndResume(t *testing.T) {
 	at := metav1.NewTime(pinned)
 	photos.Status.Conditions = []metav1.Condition{
 		{
-			Type: v1alpha1.ConditionProtected, Status: metav1.ConditionFalse, Reason: v1alpha1.ReasonLate, Message: "too old",
+			Type: v1alpha1.ConditionProtected, Status: metav1.ConditionFalse, Reason: v1alpha1.ReasonLate,
+			Message:            "too old",
 			LastTransitionTime: at,
 		},
 	}
@@ -66,13 +67,16 @@ func TestPauseAndResume(t *testing.T) {
 			Equal(
 				result{
 					code: 1,
-					err:  "error: BackupConfiguration/photos has no schedule of its own: pause or resume its batch, batch/shop\n",
+					err: "error: BackupConfiguration/photos has no schedule of its own: pause or resume its batch, " +
+						"batch/shop\n",
 				}))
 	g.Expect(runIn(t, "pause", "bc/nosuch", "-n", ns)).
 		To(
 			Equal(
 				result{
-					code: 1, err: "error: there is no BackupConfiguration nosuch in namespace pause: \"get policies\" lists them\n",
+					code: 1,
+					err: "error: there is no BackupConfiguration nosuch in namespace pause: \"get policies\" " +
+						"lists them\n",
 				}))
 	g.Expect(runIn(t, "pause", "shop", "-n", ns).code).To(Equal(2))
 }

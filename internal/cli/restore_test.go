@@ -25,12 +25,14 @@ func TestRestore(t *testing.T) {
 		g.Expect(runIn(t, args...)).To(Equal(result{out: "restoresession/web-again created\n"}))
 		var s v1alpha1.RestoreSession
 		g.Expect(api.Get(t.Context(), client.ObjectKey{Namespace: ns, Name: "web-again"}, &s)).To(Succeed())
-		g.Expect(*s.Spec.Target).To(Equal(v1alpha1.TypedObjectReference{Kind: "PersistentVolumeClaim", Name: "web-restored"}))
+		g.Expect(*s.Spec.Target).
+			To(Equal(v1alpha1.TypedObjectReference{Kind: "PersistentVolumeClaim", Name: "web-restored"}))
 		g.Expect(*s.Spec.DataSource).To(Equal(v1alpha1.RestoreDataSource{Repository: "shop-web", Snapshot: "latest"}))
 		g.Expect(*s.Spec.Addon.JobTemplate.Spec.SecurityContext.RunAsUser).To(Equal(int64(1000)))
 
 		g.Expect(runIn(t, args...)).To(Equal(result{
-			out: "restoresession/web-again exists already: nothing is restored again. Choose another name for another restore\n",
+			out: "restoresession/web-again exists already: nothing is restored again. Choose another name for " +
+				"another restore\n",
 		}))
 		r := runIn(t, "restore", "web-again", "-n", ns, "--repository", "shop-web", "--target", "other")
 		g.Expect(r).
@@ -38,7 +40,8 @@ func TestRestore(t *testing.T) {
 				Equal(
 					result{
 						code: 1,
-						err:  "error: restoresession/web-again exists already and restores something else: choose another name\n",
+						err: "error: restoresession/web-again exists already and restores something else: choose " +
+							"another name\n",
 					}))
 	})
 
@@ -49,13 +52,15 @@ func TestRestore(t *testing.T) {
 		g.Expect(r).To(Equal(result{out: "restoresession/" + name + " created\n"}))
 		var s v1alpha1.RestoreSession
 		g.Expect(api.Get(t.Context(), client.ObjectKey{Namespace: ns, Name: name}, &s)).To(Succeed())
-		g.Expect(*s.Spec.DataSource).To(Equal(v1alpha1.RestoreDataSource{Snapshot: "db-1", Components: []string{"pod-1"}}))
+		g.Expect(*s.Spec.DataSource).
+			To(Equal(v1alpha1.RestoreDataSource{Snapshot: "db-1", Components: []string{"pod-1"}}))
 		g.Expect(s.Spec.Addon).To(BeNil())
 	})
 
 	t.Run("everything that can be said", func(t *testing.T) {
 		g := NewWithT(t)
-		r := runIn(t, "restore", "all", "-n", ns, "--repository", "shop-db", "--at", "2026-11-19T21:00:00+01:00", "--target",
+		r := runIn(t, "restore", "all", "-n", ns, "--repository", "shop-db", "--at", "2026-11-19T21:00:00+01:00",
+			"--target",
 			"sts/db",
 			"--component", "pod-0,pod-1", "--include", "/a,*.txt", "--exclude", "b", "--confirm", "uid", "--overwrite",
 			"IfNewer", "--delete-extra", "--verify",
@@ -63,7 +68,8 @@ func TestRestore(t *testing.T) {
 		g.Expect(r).To(Equal(result{out: "restoresession/all created\n"}))
 		var s v1alpha1.RestoreSession
 		g.Expect(api.Get(t.Context(), client.ObjectKey{Namespace: ns, Name: "all"}, &s)).To(Succeed())
-		g.Expect(*s.Spec.Target).To(Equal(v1alpha1.TypedObjectReference{APIGroup: "apps", Kind: "StatefulSet", Name: "db"}))
+		g.Expect(*s.Spec.Target).
+			To(Equal(v1alpha1.TypedObjectReference{APIGroup: "apps", Kind: "StatefulSet", Name: "db"}))
 		source := s.Spec.DataSource
 		g.Expect(source.PITR.TargetTime.UTC().String()).To(HavePrefix("2026-11-19 20:00:00"))
 		g.Expect(source.Components).To(Equal([]string{"pod-0", "pod-1"}))
@@ -117,8 +123,9 @@ func TestRestore(t *testing.T) {
 			},
 		} {
 			g := NewWithT(t)
-			r := runIn(t, append([]string{"restore", "-n", ns, "--snapshot", "dumps", "--component", "dump", "--target", target},
-				strings.Fields(tt.args)...)...)
+			r := runIn(t,
+				append([]string{"restore", "-n", ns, "--snapshot", "dumps", "--component", "dump", "--target", target},
+					strings.Fields(tt.args)...)...)
 			name := fmt.Sprintf("%s-%d", tt.kind.Name, pinned.Unix())
 			g.Expect(r).To(Equal(result{out: "restoresession/" + name + " created\n"}), target)
 			var s v1alpha1.RestoreSession
@@ -183,7 +190,8 @@ func TestRestore(t *testing.T) {
 			r := runIn(t, append([]string{"restore", "-n", ns, "--repository", "shots"}, strings.Fields(args)...)...)
 			g.Expect(r.err).To(ContainSubstring(says), args)
 		}
-		g.Expect(runIn(t, "restore", "-n", ns, "--snapshot", "db-1", "--new-claim", "b", "--size", "1Gi", "--replace", "u").
+		g.Expect(runIn(t, "restore", "-n", ns, "--snapshot", "db-1", "--new-claim", "b", "--size", "1Gi",
+			"--replace", "u").
 			err).To(ContainSubstring("--replace is for VolumeSnapshots"))
 	})
 
@@ -199,7 +207,10 @@ func TestRestore(t *testing.T) {
 			{"--repository r --target a --at yesterday", "invalid --at"},
 			{"--repository r --target job/a", "the kind must be"},
 			{"--repository r --target service/db", "name the Addon, such as postgres-addon"},
-			{"--repository r --target secret/db --param args=x", "only the cluster knows which database Secret/db stands for"},
+			{
+				"--repository r --target secret/db --param args=x",
+				"only the cluster knows which database Secret/db stands for",
+			},
 			{"--repository r --target cluster/db --include a", "--include is for files"},
 			{"--repository r --target cluster/db --verify", "are for volumes"},
 			{"--repository r --target cluster/db --confirm uid --overwrite Never", "are for volumes"},
@@ -218,7 +229,9 @@ func TestRestore(t *testing.T) {
 		r := runIn(t, "restore", "-n", ns, "--snapshot", "db-1", "--target", strings.Repeat("a", 51)+"-"+
 			strings.Repeat("b", 60))
 		g.Expect(r).
-			To(Equal(result{out: fmt.Sprintf("restoresession/%s-%d created\n", strings.Repeat("a", 51), pinned.Unix())}))
+			To(Equal(result{
+				out: fmt.Sprintf("restoresession/%s-%d created\n", strings.Repeat("a", 51), pinned.Unix()),
+			}))
 	})
 }
 
@@ -232,7 +245,8 @@ func TestRestoreWait(t *testing.T) {
 	}{
 		"succeeded is 0": {
 			v1alpha1.RestoreSessionSucceeded, "Succeeded", 0,
-			"component data: succeeded, 12.0 MiB in 40 files, 2 owners not restored\nrestoresession/NAME succeeded in 3s\n", "",
+			"component data: succeeded, 12.0 MiB in 40 files, 2 owners not restored\nrestoresession/NAME succeeded " +
+				"in 3s\n", "",
 		},
 		"failed is 3": {
 			v1alpha1.RestoreSessionFailed, "VolumeNotEmpty", 3,

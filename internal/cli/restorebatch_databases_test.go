@@ -22,7 +22,9 @@ func addon(name, task string, params ...string) *v1alpha1.AddonInfo {
 	for i := 0; i < len(params); i += 2 {
 		given[params[i]] = params[i+1]
 	}
-	return &v1alpha1.AddonInfo{Name: name, Tasks: []v1alpha1.TaskReference{{Name: task, Params: catalog.NewParams(given)}}}
+	return &v1alpha1.AddonInfo{
+		Name: name, Tasks: []v1alpha1.TaskReference{{Name: task, Params: catalog.NewParams(given)}},
+	}
 }
 
 func TestRestoreOfABatchWithDatabases(t *testing.T) {
@@ -44,16 +46,23 @@ func TestRestoreOfABatchWithDatabases(t *testing.T) {
 				{Name: "blog", AppRef: service("blog")},
 				{Name: "cache", Selector: &v1alpha1.TargetSelector{Kinds: []v1alpha1.TargetKind{"Service"}}},
 				{Name: "bound", AppRef: v1alpha1.TypedObjectReference{Kind: "Secret", Name: "binding"}},
-				{Name: "cnpg", AppRef: v1alpha1.TypedObjectReference{APIGroup: "postgresql.cnpg.io", Kind: "Cluster", Name: "pg"}},
+				{Name: "cnpg", AppRef: v1alpha1.TypedObjectReference{
+					APIGroup: "postgresql.cnpg.io", Kind: "Cluster", Name: "pg",
+				}},
 			},
 			Sessions: []v1alpha1.BackupBatchSession{
 				session("hourly", v1alpha1.BatchSessionTarget{
-					Name:  "orders",
-					Addon: addon("postgres-addon", "logical-backup", "secretName", "pg", "databases", "orders", "args", "--no-sync"),
+					Name: "orders",
+					Addon: addon("postgres-addon", "logical-backup", "secretName", "pg", "databases", "orders", "args",
+						"--no-sync"),
 				}),
 				session("nightly",
-					v1alpha1.BatchSessionTarget{Name: "web", Addon: addon("workload-addon", "logical-backup", "paths", "/pages")},
-					v1alpha1.BatchSessionTarget{Name: "orders", Addon: addon("postgres-addon", "LogicalBackup", "secretName", "pg")},
+					v1alpha1.BatchSessionTarget{
+						Name: "web", Addon: addon("workload-addon", "logical-backup", "paths", "/pages"),
+					},
+					v1alpha1.BatchSessionTarget{
+						Name: "orders", Addon: addon("postgres-addon", "LogicalBackup", "secretName", "pg"),
+					},
 					v1alpha1.BatchSessionTarget{
 						Name:  "blog",
 						Addon: addon("mariadb-addon", "logical-backup", "secretName", "my", "usernameKey", "user"),
@@ -67,7 +76,8 @@ func TestRestoreOfABatchWithDatabases(t *testing.T) {
 					"weekly", v1alpha1.BatchSessionTarget{
 						Name: "blog", Addon: addon("mariadb-addon", "logical-backup", "secretName", "another"),
 					}),
-				session("base", v1alpha1.BatchSessionTarget{Name: "cnpg", Addon: addon("postgres-addon", "physical-backup")}),
+				session("base",
+					v1alpha1.BatchSessionTarget{Name: "cnpg", Addon: addon("postgres-addon", "physical-backup")}),
 			},
 		},
 	}
@@ -120,11 +130,17 @@ func TestRestoreOfABatchWithDatabases(t *testing.T) {
 			"orders/args=--no-owner,blog/port=3307,web/exclude=tmp --confirm web/uid --addon blog/mysql-addon")
 		g.Expect(r).To(Equal(result{out: "restorebatch/flags created\n"}))
 		g.Expect(restored("flags")).To(Equal(map[string]v1alpha1.RestoreBatchTarget{
-			"web": {Name: "web", Confirm: "uid", Addon: addon("workload-addon", "logical-backup-restore", "exclude", "tmp")},
-			"orders": {Name: "orders", Addon: addon("postgres-addon", "logical-backup-restore", "secretName", "copy", "args",
-				"--no-owner")},
-			"blog": {Name: "blog", Addon: addon("mysql-addon", "logical-backup-restore", "secretName", "copy", "usernameKey",
-				"user", "port", "3307")},
+			"web": {
+				Name: "web", Confirm: "uid", Addon: addon("workload-addon", "logical-backup-restore", "exclude", "tmp"),
+			},
+			"orders": {
+				Name: "orders", Addon: addon("postgres-addon", "logical-backup-restore", "secretName", "copy", "args",
+					"--no-owner"),
+			},
+			"blog": {
+				Name: "blog", Addon: addon("mysql-addon", "logical-backup-restore", "secretName", "copy", "usernameKey",
+					"user", "port", "3307"),
+			},
 		}))
 	})
 	t.Run("of a BackupBatch that is gone", func(t *testing.T) {
@@ -145,7 +161,8 @@ func TestRestoreOfABatchWithDatabases(t *testing.T) {
 		g.Expect(r.err).To(BeEmpty())
 		var shown v1alpha1.RestoreBatch
 		g.Expect(yaml.UnmarshalStrict([]byte(r.out), &shown)).To(Succeed())
-		g.Expect(r.out).NotTo(Or(ContainSubstring("status"), ContainSubstring("uid"), ContainSubstring("creationTimestamp")))
+		g.Expect(r.out).NotTo(Or(ContainSubstring("status"), ContainSubstring("uid"),
+			ContainSubstring("creationTimestamp")))
 		var there v1alpha1.RestoreBatch
 		g.Expect(apierrors.IsNotFound(api.Get(t.Context(), client.ObjectKey{Namespace: ns, Name: "shown"}, &there))).
 			To(BeTrue())
@@ -155,9 +172,11 @@ func TestRestoreOfABatchWithDatabases(t *testing.T) {
 		}))
 		r = runIn(t, "restore", "alone", "-n", ns, "--snapshot", "s", "--target", "web", "--dry-run")
 		g.Expect(r.out).
-			To(Equal("apiVersion: backup.cairn.dev/v1alpha1\nkind: RestoreSession\nmetadata:\n  name: alone\n  namespace: " +
-				ns +
-				"\nspec:\n  dataSource:\n    snapshot: s\n  target:\n    kind: PersistentVolumeClaim\n    name: web\n"))
+			To(Equal(
+				"apiVersion: backup.cairn.dev/v1alpha1\nkind: RestoreSession\nmetadata:\n  name: alone\n  namespace: " +
+					ns +
+					"\nspec:\n  dataSource:\n    snapshot: s\n  target:\n    kind: PersistentVolumeClaim\n    " +
+					"name: web\n"))
 	})
 	t.Run("what can't work", func(t *testing.T) {
 		for args, says := range map[string]string{

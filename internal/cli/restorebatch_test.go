@@ -21,7 +21,10 @@ func TestRestoreOfABatch(t *testing.T) {
 		Spec: v1alpha1.BackupBatchSpec{
 			Targets: []v1alpha1.BatchTarget{
 				{Name: "web", AppRef: v1alpha1.TypedObjectReference{APIGroup: "apps", Kind: "Deployment", Name: "web"}},
-				{Name: "uploads", AppRef: v1alpha1.TypedObjectReference{Kind: "PersistentVolumeClaim", Name: "uploads"}},
+				{
+					Name:   "uploads",
+					AppRef: v1alpha1.TypedObjectReference{Kind: "PersistentVolumeClaim", Name: "uploads"},
+				},
 			},
 			Sessions: []v1alpha1.BackupBatchSession{{
 				SessionConfig: v1alpha1.SessionConfig{Name: "hourly"},
@@ -42,7 +45,8 @@ func TestRestoreOfABatch(t *testing.T) {
 		name := fmt.Sprintf("shop-%d", pinned.Unix())
 		g.Expect(runIn(t, args...)).To(Equal(result{out: "restorebatch/" + name + " created\n"}))
 		b := get(name)
-		g.Expect(b.Spec.DataSource).To(Equal(v1alpha1.RestoreBatchDataSource{BackupBatch: "shop", BackupSession: "latest"}))
+		g.Expect(b.Spec.DataSource).
+			To(Equal(v1alpha1.RestoreBatchDataSource{BackupBatch: "shop", BackupSession: "latest"}))
 		g.Expect(b.Spec.Targets).
 			To(Equal([]v1alpha1.RestoreBatchTarget{{Name: "web", Verify: true}, {Name: "uploads", Verify: true}}))
 		g.Expect(b.Spec.RetryConfig.MaxRetry).To(Equal(int32(2)))
@@ -52,12 +56,14 @@ func TestRestoreOfABatch(t *testing.T) {
 				" exists already: nothing is restored again. Choose another name for another restore\n",
 		}))
 		g.Expect(runIn(t, "restore", name, "-n", ns, "--batch", "shop")).To(Equal(result{
-			code: 1, err: "error: restorebatch/" + name + " exists already and restores something else: choose another name\n",
+			code: 1,
+			err:  "error: restorebatch/" + name + " exists already and restores something else: choose another name\n",
 		}))
 	})
 	t.Run("some, of a BackupBatch that is gone, from elsewhere", func(t *testing.T) {
 		g := NewWithT(t)
-		r := runIn(t, "restore", "old", "-n", ns, "--batch", "blog", "--only", "db,web", "--from-namespace", "elsewhere",
+		r := runIn(t, "restore", "old", "-n", ns, "--batch", "blog", "--only", "db,web", "--from-namespace",
+			"elsewhere",
 			"--encryption-secret", "key",
 			"--at", "2026-11-19T21:00:00+01:00", "--session", "hourly", "--mixed", "--sequential",
 			"--scale-down", "deployment/web,sts/db")
@@ -106,7 +112,10 @@ func TestRestoreOfABatch(t *testing.T) {
 				Resolved:     &v1alpha1.ResolvedRestoreBatch{Targets: []v1alpha1.ResolvedRestoreTarget{}},
 				Targets: []v1alpha1.RestoreTargetStatus{
 					{Name: "web", Phase: v1alpha1.RestoreSessionSucceeded, Reason: "Succeeded", Snapshot: "shop-web-1"},
-					{Name: "uploads", Phase: v1alpha1.RestoreSessionFailed, Reason: "VolumeNotEmpty", Message: "it holds files"},
+					{
+						Name: "uploads", Phase: v1alpha1.RestoreSessionFailed, Reason: "VolumeNotEmpty",
+						Message: "it holds files",
+					},
 				},
 				ScaledDown: []v1alpha1.ScaledWorkload{
 					{
@@ -115,7 +124,8 @@ func TestRestoreOfABatch(t *testing.T) {
 					},
 				},
 				Conditions: []metav1.Condition{{
-					Type: "Ready", Status: metav1.ConditionFalse, Reason: "TargetsFailed", Message: "not restored: target uploads",
+					Type: "Ready", Status: metav1.ConditionFalse, Reason: "TargetsFailed",
+					Message:            "not restored: target uploads",
 					LastTransitionTime: metav1.NewTime(pinned),
 				}},
 			}
@@ -125,8 +135,10 @@ func TestRestoreOfABatch(t *testing.T) {
 		g.Expect(r.code).To(Equal(3))
 		g.Expect(r.out).
 			To(
-				HaveSuffix("target web: succeeded, Snapshot shop-web-1\ntarget uploads: failed (VolumeNotEmpty): it holds files\n"))
-		g.Expect(r.err).To(Equal("error: restorebatch/waits failed in 3s (TargetsFailed): not restored: target uploads\n"))
+				HaveSuffix("target web: succeeded, Snapshot shop-web-1\ntarget uploads: failed (VolumeNotEmpty): it " +
+					"holds files\n"))
+		g.Expect(r.err).
+			To(Equal("error: restorebatch/waits failed in 3s (TargetsFailed): not restored: target uploads\n"))
 
 		r = runIn(t, "get", "restorebatches", "waits", "-n", ns)
 		g.Expect(r.out).To(MatchRegexp(`(?m)^waits +shop +shop-hourly-1 +1/2 +Failed +TargetsFailed`))

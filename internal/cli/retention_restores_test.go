@@ -51,8 +51,9 @@ func TestRetentionExplainSeesRestoresElsewhere(t *testing.T) {
 		g.Expect(r.code).To(Equal(0), r.err)
 		g.Expect(r.out).To(MatchRegexp(`(?m)^web-2 .* no .*no rule of successfulSnapshots keeps it`))
 		g.Expect(r.err).
-			To(HavePrefix("warning: the restores of other namespaces are not known, so a Snapshot that only such a restore " +
-				"keeps is shown as going: "))
+			To(HavePrefix(
+				"warning: the restores of other namespaces are not known, so a Snapshot that only such a restore " +
+					"keeps is shown as going: "))
 		g.Expect(r.err).To(ContainSubstring(`cannot list resource "restoresessions"`))
 	}, time.Minute, 100*time.Millisecond).Should(Succeed(), "until the API server has seen the role")
 }

@@ -99,19 +99,22 @@ func explainDefault(t testing.TB, ns string, now time.Time) {
 	g.Expect(api.Update(t.Context(), &configuration)).To(Succeed())
 	r := explainAt(t, now, "web", "-n", ns)
 	g.Expect(r.err).
-		To(ContainSubstring("names a RetentionPolicy for this Repository, and no default is in force: everything is kept"))
+		To(ContainSubstring(
+			"names a RetentionPolicy for this Repository, and no default is in force: everything is kept"))
 
 	var repository v1alpha1.Repository
 	g.Expect(api.Get(t.Context(), client.ObjectKey{Namespace: ns, Name: "web"}, &repository)).To(Succeed())
 	repository.Status.DefaultRetention = &v1alpha1.DefaultRetention{
-		Ref: v1alpha1.ObjectReference{Namespace: ns, Name: "keep"}, RemovesAfter: new(metav1.NewTime(now.Add(5 * time.Hour))),
+		Ref:          v1alpha1.ObjectReference{Namespace: ns, Name: "keep"},
+		RemovesAfter: new(metav1.NewTime(now.Add(5 * time.Hour))),
 	}
 	g.Expect(api.Status().Update(t.Context(), &repository)).To(Succeed())
 	r = explainAt(t, now, "web", "-n", ns)
 	g.Expect(r.code).To(Equal(0), r.err)
 	g.Expect(r.err).
-		To(Equal("RetentionPolicy keeping/keep is a default that is new here or was changed: Snapshots that it does not " +
-			"keep are removed after 2026-11-19 17:00\n"))
+		To(Equal(
+			"RetentionPolicy keeping/keep is a default that is new here or was changed: Snapshots that it does not " +
+				"keep are removed after 2026-11-19 17:00\n"))
 	golden(t, filepath.Join("get", "retention-explain.txt"), r.out)
 	r = explainAt(t, now, "web", "-n", ns, "-o", "json")
 	g.Expect(r.out).To(ContainSubstring(`"removesAfter": "2026-11-19T17:00:00Z"`))

@@ -69,7 +69,8 @@ func parseInvoker(arg string) (v1alpha1.TypedLocalObjectReference, error) {
 		ref.Kind = v1alpha1.BackupBatchKind
 	}
 	if !ok || ref.Kind == "" || name == "" || strings.Contains(name, "/") {
-		return ref, command.Usagef("%q is not a policy: write bc/NAME for a BackupConfiguration or batch/NAME for a BackupBatch", arg)
+		return ref, command.Usagef(
+			"%q is not a policy: write bc/NAME for a BackupConfiguration or batch/NAME for a BackupBatch", arg)
 	}
 	ref.Name = name
 	return ref, nil
@@ -119,7 +120,8 @@ func sessionNames(args []string) command.NameReader {
 }
 
 // trigger creates the BackupSession of this second, or finds it, and returns its name.
-func trigger(ctx context.Context, o command.Options, api client.Client, namespace string,
+func trigger(
+	ctx context.Context, o command.Options, api client.Client, namespace string,
 	ref v1alpha1.TypedLocalObjectReference, session string,
 ) (string, error) {
 	known, err := sessionsOf(ctx, api, namespace, ref)
@@ -168,24 +170,26 @@ func trigger(ctx context.Context, o command.Options, api client.Client, namespac
 }
 
 // followBackup waits for the end of a BackupSession.
-func followBackup(ctx context.Context, o command.Options, api client.Client, key client.ObjectKey,
+func followBackup(
+	ctx context.Context, o command.Options, api client.Client, key client.ObjectKey,
 	timeout time.Duration,
 ) error {
-	return command.Follow(ctx, o, "backupsession/"+key.Name, timeout, func(ctx context.Context) (command.Progress, error) {
-		var s v1alpha1.BackupSession
-		if err := api.Get(ctx, key, &s); err != nil {
-			return command.Progress{}, err
-		}
-		p := command.Progress{Phase: string(s.Status.Phase), Ended: s.Status.Phase.Terminal()}
-		if !p.Ended && len(s.Status.Targets) == 0 {
-			p.Parts = []command.Part{{Text: command.WaitingState(p.Phase, get.ReadyMessage(s.Status.Conditions))}}
-		}
-		for _, t := range s.Status.Targets {
-			p.Parts = append(p.Parts, command.Part{Name: "target " + t.Name + ": ", Text: command.TargetState(t)})
-		}
-		if p.Ended {
-			p.End = command.Ending(p.Phase, s.Status.Reason, s.Status.Duration, get.NotReady(s.Status.Conditions))
-		}
-		return p, nil
-	})
+	return command.Follow(ctx, o, "backupsession/"+key.Name, timeout,
+		func(ctx context.Context) (command.Progress, error) {
+			var s v1alpha1.BackupSession
+			if err := api.Get(ctx, key, &s); err != nil {
+				return command.Progress{}, err
+			}
+			p := command.Progress{Phase: string(s.Status.Phase), Ended: s.Status.Phase.Terminal()}
+			if !p.Ended && len(s.Status.Targets) == 0 {
+				p.Parts = []command.Part{{Text: command.WaitingState(p.Phase, get.ReadyMessage(s.Status.Conditions))}}
+			}
+			for _, t := range s.Status.Targets {
+				p.Parts = append(p.Parts, command.Part{Name: "target " + t.Name + ": ", Text: command.TargetState(t)})
+			}
+			if p.Ended {
+				p.End = command.Ending(p.Phase, s.Status.Reason, s.Status.Duration, get.NotReady(s.Status.Conditions))
+			}
+			return p, nil
+		})
 }

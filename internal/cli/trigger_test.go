@@ -121,18 +121,25 @@ func TestTrigger(t *testing.T) {
 		},
 		"no session": {
 			"trigger batch/shop",
-			result{code: 2, err: "error: say which session to run with --session: BackupBatch/shop has hourly, nightly\n"},
+			result{
+				code: 2, err: "error: say which session to run with --session: BackupBatch/shop has hourly, nightly\n",
+			},
 		},
 		"a policy that is not there": {
 			"trigger bc/nosuch --session hourly",
 			result{
-				code: 1, err: "error: there is no BackupConfiguration nosuch in namespace trigger: \"get policies\" lists them\n",
+				code: 1,
+				err: "error: there is no BackupConfiguration nosuch in namespace trigger: \"get policies\" " +
+					"lists them\n",
 			},
 		},
 		"not a policy": {
 			"trigger shop --session hourly",
-			result{code: 2, err: "error: \"shop\" is not a policy: write bc/NAME for a BackupConfiguration or batch/NAME for " +
-				"a BackupBatch\n"},
+			result{
+				code: 2,
+				err: "error: \"shop\" is not a policy: write bc/NAME for a BackupConfiguration or batch/NAME for " +
+					"a BackupBatch\n",
+			},
 		},
 	}
 	for name, tt := range mistakes {
@@ -152,7 +159,8 @@ func TestTriggerWait(t *testing.T) {
 	}{
 		"a run that succeeds is 0": {
 			v1alpha1.BackupSessionSucceeded, "Succeeded", "all targets are backed up", 0,
-			"target web: succeeded, 12.2 MiB backed up, 1.5 MiB uploaded\nbackupsession/" + hourly + " succeeded in 41s\n", "",
+			"target web: succeeded, 12.2 MiB backed up, 1.5 MiB uploaded\nbackupsession/" + hourly +
+				" succeeded in 41s\n", "",
 		},
 		"a run that fails is 3": {
 			v1alpha1.BackupSessionFailed, "TargetsFailed", "1 of 1 targets failed", 3,
@@ -211,8 +219,9 @@ func TestTriggerWait(t *testing.T) {
 		out.then = interrupt
 		var errOut bytes.Buffer
 		code := cli.Run(ctx, command.Options{
-			IOStreams: genericiooptions.IOStreams{Out: &out, ErrOut: &errOut}, Clock: clocktesting.NewFakePassiveClock(pinned),
-			Poll: 20 * time.Millisecond,
+			IOStreams: genericiooptions.IOStreams{Out: &out, ErrOut: &errOut},
+			Clock:     clocktesting.NewFakePassiveClock(pinned),
+			Poll:      20 * time.Millisecond,
 		}, []string{"trigger", "batch/shop", "--session", "hourly", "-n", ns, "--wait", "--kubeconfig", kubeconfig})
 		g.Expect(code).To(Equal(1))
 		g.Expect(errOut.String()).To(Equal("error: interrupted: backupsession/" + hourly + " goes on in the cluster\n"))

@@ -50,18 +50,23 @@ func orders(params string) string {
 
 // A policy of VolumeSnapshots, the Addon that makes them, and kubectl's output about the classes of a cluster.
 const (
-	snapshots = head + "BackupConfiguration\nmetadata:\n  name: orders\nspec:\n  target: {kind: PersistentVolumeClaim, " +
+	snapshots = head +
+		"BackupConfiguration\nmetadata:\n  name: orders\nspec:\n  target: {kind: PersistentVolumeClaim, " +
 		"name: orders}\n" +
-		"  sessions:\n  - name: hourly\n    addon: {name: own, tasks: [{name: volume-snapshot, params: {volumeSnapshotClassName: fast}}]}\n"
+		"  sessions:\n  - name: hourly\n    addon: {name: own, tasks: [{name: volume-snapshot, params: " +
+		"{volumeSnapshotClassName: fast}}]}\n"
 	ownAddon = head + "Addon\nmetadata:\n  name: own\nspec:\n  backupTasks:\n" +
-		"  - {name: volume-snapshot, function: pvc-backup, driver: VolumeSnapshotter, parameters: [{name: volumeSnapshotClassName}]}\n"
+		"  - {name: volume-snapshot, function: pvc-backup, driver: VolumeSnapshotter, parameters: [{name: " +
+		"volumeSnapshotClassName}]}\n"
 	snapshotClasses = "apiVersion: v1\nkind: List\nitems:\n" +
-		"- {apiVersion: snapshot.storage.k8s.io/v1, kind: VolumeSnapshotClass, metadata: {name: fast}, driver: disk.example.com, deletionPolicy: Delete}\n"
+		"- {apiVersion: snapshot.storage.k8s.io/v1, kind: VolumeSnapshotClass, metadata: {name: fast}, driver: " +
+		"disk.example.com, deletionPolicy: Delete}\n"
 )
 
 func TestValidate(t *testing.T) {
 	shop, storage := example(t, "shop.yaml"), example(t, "storage.yaml")
-	broken := strings.Replace(strings.Replace(shop, "backupTimeout: 10m", "backupTimeuot: 10m", 1), `"* * * * *"`, "[]", 1)
+	broken := strings.Replace(strings.Replace(shop, "backupTimeout: 10m", "backupTimeuot: 10m", 1), `"* * * * *"`,
+		"[]", 1)
 	sync := head + "PolicySync\nmetadata:\n  name: shop\nspec:\n  url: https://git.example.com/p.git\n  prune: true\n"
 	tests := map[string]struct {
 		files map[string]string
@@ -110,7 +115,9 @@ func TestValidate(t *testing.T) {
 			map[string]string{"a/s.yaml": namespaced(storage, "shop") + "---\n" + namespaced(storage, "blog")},
 			"a --service-account", 0,
 		},
-		"a reference from one path to other": {map[string]string{"a/shop.yaml": shop, "b/storage.yaml": storage}, "a b", 0},
+		"a reference from one path to other": {
+			map[string]string{"a/shop.yaml": shop, "b/storage.yaml": storage}, "a b", 0,
+		},
 		"an object in two paths": {
 			map[string]string{"a/storage.yaml": storage, "b/storage.yaml": storage},
 			"a b",
@@ -118,8 +125,10 @@ func TestValidate(t *testing.T) {
 		},
 		"one directory in two paths": {map[string]string{
 			"a/shop.yaml": shop, "a/storage.yaml": storage,
-			"b/shop.yaml": strings.NewReplacer("name: shop\n", "name: shop2\n", "shop-web", "shop2-web", "shop-db", "shop2-db",
-				"shop-uploads", "shop2-uploads", "/shop/db", "/shop2/db", "/shop/uploads", "/shop2/uploads", "directory: /shop/web",
+			"b/shop.yaml": strings.NewReplacer("name: shop\n", "name: shop2\n", "shop-web", "shop2-web", "shop-db",
+				"shop2-db",
+				"shop-uploads", "shop2-uploads", "/shop/db", "/shop2/db", "/shop/uploads", "/shop2/uploads",
+				"directory: /shop/web",
 				"directory: shop/web/").Replace(shop),
 		}, "a b", 1},
 		"an overlay of a base beside it in a working copy": {map[string]string{
@@ -127,7 +136,9 @@ func TestValidate(t *testing.T) {
 			"base/kustomization.yaml": "resources: [storage.yaml]\n",
 			"prod/kustomization.yaml": "namespace: prod\nresources: [../base]\n",
 		}, "prod", 0},
-		"a part of no database": {map[string]string{"orders.yaml": orders("schemas: public")}, "orders.yaml -n shop", 1},
+		"a part of no database": {
+			map[string]string{"orders.yaml": orders("schemas: public")}, "orders.yaml -n shop", 1,
+		},
 		"a part of a database": {
 			map[string]string{"orders.yaml": orders("schemas: public, databases: orders")},
 			"orders.yaml -n shop", 0,
@@ -137,7 +148,8 @@ func TestValidate(t *testing.T) {
 				"orders.yaml": strings.NewReplacer("kind: Service", "kind: Secret",
 					"    addon: {name: postgres-addon, tasks: [{name: logical-backup, params: {secretName: db, }}]}\n",
 					"").Replace(orders("")),
-				"restore.yaml": head + "RestoreSession\nmetadata:\n  name: r\nspec:\n  target: {kind: Secret, name: db}\n  " +
+				"restore.yaml": head +
+					"RestoreSession\nmetadata:\n  name: r\nspec:\n  target: {kind: Secret, name: db}\n  " +
 					"dataSource: {snapshot: latest, repository: orders}\n",
 			}, ". -n shop", 0,
 		},
@@ -146,19 +158,23 @@ func TestValidate(t *testing.T) {
 				"orders.yaml": strings.NewReplacer("kind: Service", "kind: Secret",
 					"    addon: {name: postgres-addon, tasks: [{name: logical-backup, params: {secretName: db, }}]}\n",
 					"").Replace(orders("")),
-				"restore.yaml": head + "RestoreSession\nmetadata:\n  name: r\nspec:\n  target: {kind: Secret, name: db}\n  " +
+				"restore.yaml": head +
+					"RestoreSession\nmetadata:\n  name: r\nspec:\n  target: {kind: Secret, name: db}\n  " +
 					"dataSource: {snapshot: latest, repository: orders}\n",
 			}, ". -n shop -v", 0,
 		},
 		"one directory in two paths, verbose": {map[string]string{
 			"a/shop.yaml": shop, "a/storage.yaml": storage,
-			"b/shop.yaml": strings.NewReplacer("name: shop\n", "name: shop2\n", "shop-web", "shop2-web", "shop-db", "shop2-db",
-				"shop-uploads", "shop2-uploads", "/shop/db", "/shop2/db", "/shop/uploads", "/shop2/uploads", "directory: /shop/web",
+			"b/shop.yaml": strings.NewReplacer("name: shop\n", "name: shop2\n", "shop-web", "shop2-web", "shop-db",
+				"shop2-db",
+				"shop-uploads", "shop2-uploads", "/shop/db", "/shop2/db", "/shop/uploads", "/shop2/uploads",
+				"directory: /shop/web",
 				"directory: shop/web/").Replace(shop),
 		}, "a b --verbose", 1},
 		"what nothing tells": {
 			map[string]string{"restore.yaml": head + "RestoreBatch\nmetadata:\n  name: r\nspec:\n  " +
-				"dataSource: {backupBatch: b, backupSession: latest}\n  targets: [{name: db, target: {kind: Service, name: db}}]\n"},
+				"dataSource: {backupBatch: b, backupSession: latest}\n  targets: [{name: db, target: {kind: Service, " +
+				"name: db}}]\n"},
 			". -n shop", 1,
 		},
 		"an overlay that leads out": {map[string]string{

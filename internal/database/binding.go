@@ -56,7 +56,8 @@ func OfAppBinding(u *unstructured.Unstructured, params map[string]string) (Bindi
 	}
 	if ca := text(u, "spec", "clientConfig", "caBundle"); ca != "" && b.TLSSecret == "" &&
 		params[catalog.ParamTLSSecretName] == "" {
-		return b, unknown("AppBinding %s has a caBundle and no tlsSecret: name a Secret with the certificate in the key ca.crt in the parameter %s", u.GetName(), catalog.ParamTLSSecretName)
+		return b, unknown("AppBinding %s has a caBundle and no tlsSecret: name a Secret with the certificate in the "+
+			"key ca.crt in the parameter %s", u.GetName(), catalog.ParamTLSSecretName)
 	}
 	if service := text(u, "spec", "clientConfig", "service", "name"); service != "" {
 		if ns := text(u, "spec", "clientConfig", "service", "namespace"); ns != "" && ns != u.GetNamespace() {
@@ -92,7 +93,8 @@ func (b *Binding) renamed(name string, transforms []any) *v1alpha1.ResolvedError
 		case len(one) == 1 && to == "password" && from != "":
 			b.PasswordKey = from
 		default:
-			return unknown("AppBinding %s transforms its Secret in another way than by renaming keys to username and password: create a Secret with these keys, and name it in the parameter %s",
+			return unknown("AppBinding %s transforms its Secret in another way than by renaming keys to username and "+
+				"password: create a Secret with these keys, and name it in the parameter %s",
 				name, catalog.ParamSecretName)
 		}
 	}
@@ -102,8 +104,10 @@ func (b *Binding) renamed(name string, transforms []any) *v1alpha1.ResolvedError
 // OfSecret reads a Secret of the Service Binding specification. It takes no credential from it.
 func OfSecret(s *corev1.Secret) (Binding, *v1alpha1.ResolvedError) {
 	if !strings.HasPrefix(string(s.Type), serviceBinding) {
-		return Binding{}, unknown("Secret %s is of type %q, not %s<type>: name the Service of the database as the target, and the Secret in the parameter %s",
-			s.Name, s.Type, serviceBinding, catalog.ParamSecretName)
+		return Binding{},
+			unknown("Secret %s is of type %q, not %s<type>: name the Service of the database as the target, and the "+
+				"Secret in the parameter %s",
+				s.Name, s.Type, serviceBinding, catalog.ParamSecretName)
 	}
 	host := string(s.Data["host"])
 	if !isHost(host) {

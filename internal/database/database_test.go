@@ -122,7 +122,8 @@ func TestLocate(t *testing.T) {
 				Pods: []corev1.Pod{pod("db-0", "localhost/postgres:17", digest)},
 			},
 			want: database.Location{
-				Host: "db.shop.svc", Port: "5432", Image: "localhost/postgres:17", Version: "17", PullSecrets: []corev1.LocalObjectReference{
+				Host: "db.shop.svc", Port: "5432", Image: "localhost/postgres:17", Version: "17",
+				PullSecrets: []corev1.LocalObjectReference{
 					{Name: "registry"},
 				},
 			},
@@ -134,7 +135,8 @@ func TestLocate(t *testing.T) {
 				Pods: []corev1.Pod{pod("db-0", "example.com:5000/postgres", "docker.io/import@"+digest)},
 			},
 			want: database.Location{
-				Host: "db.shop.svc", Port: "5432", Image: "example.com:5000/postgres", PullSecrets: []corev1.LocalObjectReference{
+				Host: "db.shop.svc", Port: "5432", Image: "example.com:5000/postgres",
+				PullSecrets: []corev1.LocalObjectReference{
 					{Name: "registry"},
 				},
 			},
@@ -148,7 +150,8 @@ func TestLocate(t *testing.T) {
 				},
 			},
 			want: database.Location{
-				Host: "db.shop.svc", Port: "5432", Image: "postgres:2", Version: "2", PullSecrets: []corev1.LocalObjectReference{
+				Host: "db.shop.svc", Port: "5432", Image: "postgres:2", Version: "2",
+				PullSecrets: []corev1.LocalObjectReference{
 					{Name: "registry"},
 				},
 			},

@@ -66,7 +66,9 @@ func Locate(b Binding, in Surroundings) (Location, *v1alpha1.ResolvedError) {
 	}
 	endpoint, number := readyEndpoint(in.Slices, port)
 	if endpoint == nil {
-		return Location{}, notReady("Service %s has no endpoint that is ready: the database does not run, or is not ready yet", service.Name)
+		return Location{},
+			notReady("Service %s has no endpoint that is ready: the database does not run, or is not ready yet",
+				service.Name)
 	}
 	out := Location{
 		Host: service.Name + "." + in.Namespace + ".svc", Port: strconv.Itoa(int(port.Port)),
@@ -84,13 +86,17 @@ func Locate(b Binding, in Surroundings) (Location, *v1alpha1.ResolvedError) {
 		return out, nil
 	}
 	if pod == nil {
-		return Location{}, unknown("no pod of namespace %s is behind Service %s, so the image with the database's programs is unknown: name one in the parameter %s",
-			in.Namespace, service.Name, catalog.ParamImage)
+		return Location{},
+			unknown("no pod of namespace %s is behind Service %s, so the image with the database's programs is "+
+				"unknown: name one in the parameter %s",
+				in.Namespace, service.Name, catalog.ParamImage)
 	}
 	container := serving(pod, port.TargetPort, number)
 	if container == nil {
-		return Location{}, unknown("no container of Pod %s declares port %s of Service %s: name an image with the database's programs in the parameter %s",
-			pod.Name, port.TargetPort.String(), service.Name, catalog.ParamImage)
+		return Location{},
+			unknown("no container of Pod %s declares port %s of Service %s: name an image with the database's "+
+				"programs in the parameter %s",
+				pod.Name, port.TargetPort.String(), service.Name, catalog.ParamImage)
 	}
 	out.Image, out.PullSecrets = imageOf(pod, container), slices.Clone(pod.Spec.ImagePullSecrets)
 	out.Version = cmp.Or(b.Version, versionOf(container.Image))
@@ -107,7 +113,9 @@ func (b Binding) elsewhere(host string) (Location, *v1alpha1.ResolvedError) {
 		return Location{}, unknown("the port of the database on %s is unknown: name it in the parameter %s", host,
 			catalog.ParamPort)
 	case b.Image == "":
-		return Location{}, unknown("the database on %s runs outside of the namespace: name an image with its programs in the parameter %s", host, catalog.ParamImage)
+		return Location{},
+			unknown("the database on %s runs outside of the namespace: name an image with its programs in the "+
+				"parameter %s", host, catalog.ParamImage)
 	}
 	return Location{Host: host, Port: b.Port, Image: b.Image, Version: cmp.Or(b.Version, versionOf(b.Image))}, nil
 }

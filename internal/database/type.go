@@ -20,7 +20,8 @@ func TypeOf(o runtime.Object) string {
 		if !strings.HasPrefix(string(o.Type), serviceBinding) {
 			return ""
 		}
-		if inside := string(o.Data["type"]); catalog.AddonForDatabaseType(string(o.Type)) == "" && catalog.AddonForDatabaseType(inside) != "" {
+		if inside := string(o.Data["type"]); catalog.AddonForDatabaseType(string(o.Type)) == "" &&
+			catalog.AddonForDatabaseType(inside) != "" {
 			return inside
 		}
 		return string(o.Type)

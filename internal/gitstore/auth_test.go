@@ -90,7 +90,9 @@ func TestSecretsAreNotPrinted(t *testing.T) {
 	g := NewWithT(t)
 	auth := Auth{Username: "u", Password: "CANARY", BearerToken: "CANARY", Identity: "CANARY", ClientKey: "CANARY"}
 	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%X", "%d"} {
-		for _, text := range []string{fmt.Sprintf(verb, auth), fmt.Sprintf(verb, &auth), fmt.Sprintf(verb, auth.Password)} {
+		for _, text := range []string{
+			fmt.Sprintf(verb, auth), fmt.Sprintf(verb, &auth), fmt.Sprintf(verb, auth.Password),
+		} {
 			g.Expect(text).NotTo(ContainSubstring("CANARY"), verb)
 			g.Expect(text).NotTo(MatchRegexp("(?i)43414e415259|67 65 78"), verb)
 		}

@@ -51,7 +51,8 @@ func generate(r *remote, n, commits int) {
 			fmt.Fprintf(out, "commit refs/heads/%s\ncommitter t <t@t> %d +0000\ndata 1\nx\n", branch, 1750000000+c)
 			for i := c * n / commits; i < (c+1)*n/commits; i++ {
 				text := recordText(i)
-				fmt.Fprintf(out, "M 100644 inline %s\ndata %d\n%s\n", recordPath(i/365, i%365, fmt.Sprintf("%08x", i)), len(text),
+				fmt.Fprintf(out, "M 100644 inline %s\ndata %d\n%s\n", recordPath(i/365, i%365, fmt.Sprintf("%08x", i)),
+					len(text),
 					text)
 			}
 		}

@@ -163,7 +163,8 @@ func (r *Remote) classify(op string, err error) error {
 		out.context = context.Canceled
 	case errors.Is(err, context.DeadlineExceeded):
 		out.context = context.DeadlineExceeded
-	case errors.Is(err, ErrTooLarge), errors.Is(err, errCorrupt), errors.Is(err, os.ErrClosed), errors.Is(err, errLocal):
+	case errors.Is(err, ErrTooLarge), errors.Is(err, errCorrupt), errors.Is(err, os.ErrClosed),
+		errors.Is(err, errLocal):
 		return err // our own errors contain no text of the transport
 	case errors.As(err, &status):
 		out.Kind, out.RetryAfter = kindOfStatus(status), status.retryAfter

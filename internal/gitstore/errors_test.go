@@ -48,12 +48,14 @@ func TestClassify(t *testing.T) {
 		"GitLab over SSH": {line("The project you were looking for could not be found"), ErrNoRepository},
 		"Gitea over SSH":  {fmt.Errorf("empty input: Gitea: Cannot find repository: a/b"), ErrNoRepository},
 		"SSH, no key accepted": {
-			errors.New("ssh: handshake failed: ssh: unable to authenticate, attempted methods [none publickey]"), ErrAuth,
+			errors.New("ssh: handshake failed: ssh: unable to authenticate, attempted methods [none publickey]"),
+			ErrAuth,
 		},
 		"SSH, unknown host": {errors.New("ssh: handshake failed: knownhosts: key is unknown"), ErrHostKey},
 		"SSH, changed host": {errors.New("ssh: handshake failed: knownhosts: key mismatch"), ErrHostKey},
 		"SSH, host key of another type": {
-			errors.New("ssh: handshake failed: ssh: no common algorithm for host key; client offered: [x], server offered: [y]"),
+			errors.New("ssh: handshake failed: ssh: no common algorithm for host key; client offered: [x], server " +
+				"offered: [y]"),
 			ErrHostKey,
 		},
 		"C git, commit that no ref has": {line("upload-pack: not our ref 1234"), ErrNotServed},

@@ -161,9 +161,11 @@ func TestFaults(t *testing.T) {
 			ErrUnreachable,
 		},
 		"cut in the listing": {"service=git-upload-pack", dropped(30), ErrUnreachable},
-		"redirect to another host": {"service=git-upload-pack", func(_ http.Handler, w http.ResponseWriter, r *http.Request) {
-			http.Redirect(w, r, "http://elsewhere.invalid/repo.git/info/refs", http.StatusFound)
-		}, ErrUnreachable},
+		"redirect to another host": {
+			"service=git-upload-pack", func(_ http.Handler, w http.ResponseWriter, r *http.Request) {
+				http.Redirect(w, r, "http://elsewhere.invalid/repo.git/info/refs", http.StatusFound)
+			}, ErrUnreachable,
+		},
 		"slower than the limit": {post, func(_ http.Handler, _ http.ResponseWriter, r *http.Request) {
 			_, _ = io.Copy(io.Discard, r.Body) // else the server does not see that the client is gone
 			<-r.Context().Done()

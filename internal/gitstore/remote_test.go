@@ -221,7 +221,8 @@ func (r *remote) check(g *WithT, want map[string]string) {
 	for _, line := range lines(r.git("rev-list", "--parents", branch)) {
 		g.Expect(len(strings.Fields(line))).To(BeNumerically("<=", 2), "merge commit %s", line)
 	}
-	g.Expect(lines(r.git("-c", "core.quotePath=false", "ls-tree", "-r", "--name-only", branch))).To(ConsistOf(keys(want)))
+	g.Expect(lines(r.git("-c", "core.quotePath=false", "ls-tree", "-r", "--name-only", branch))).
+		To(ConsistOf(keys(want)))
 	paths := keys(want)
 	for i, content := range r.contents(paths) {
 		g.Expect(content).To(Equal(want[paths[i]]), paths[i])

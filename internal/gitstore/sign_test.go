@@ -44,7 +44,8 @@ func TestSSHSignature(t *testing.T) {
 			}
 			r.check(g, map[string]string{record(0): "x", record(1): "x", record(2): "x"})
 			forged := bytes.Replace([]byte(r.git("cat-file", "commit", branch)), []byte("record"), []byte("forged"), 1)
-			h := lines(runInput(t, r.repo, bytes.NewReader(forged), "git", "hash-object", "-t", "commit", "-w", "--stdin"))[0]
+			h := lines(runInput(t, r.repo, bytes.NewReader(forged), "git", "hash-object", "-t", "commit", "-w",
+				"--stdin"))[0]
 			g.Expect(exec.Command("git", "-C", r.repo, "verify-commit", h).Run()).NotTo(Succeed())
 		})
 	}

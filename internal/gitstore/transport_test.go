@@ -125,11 +125,13 @@ func TestRemoteDownloadLimits(t *testing.T) {
 		change func(*Download)
 		want   error
 	}{
-		"within":                {func(*Download) {}, nil},
-		"pack":                  {func(d *Download) { d.Pack = 100_000 }, ErrTooLarge},
-		"object of zeros":       {func(d *Download) { d.Object = 1<<20 - 1 }, ErrTooLarge},
-		"everything":            {func(d *Download) { d.Unpacked = 1<<20 + 500_000 }, ErrTooLarge},
-		"a commit nobody has":   {func(d *Download) { d.Want = []plumbing.Hash{BlobHash([]byte("none"))} }, ErrNotServed},
+		"within":          {func(*Download) {}, nil},
+		"pack":            {func(d *Download) { d.Pack = 100_000 }, ErrTooLarge},
+		"object of zeros": {func(d *Download) { d.Object = 1<<20 - 1 }, ErrTooLarge},
+		"everything":      {func(d *Download) { d.Unpacked = 1<<20 + 500_000 }, ErrTooLarge},
+		"a commit nobody has": {
+			func(d *Download) { d.Want = []plumbing.Hash{BlobHash([]byte("none"))} }, ErrNotServed,
+		},
 		"a directory not there": {func(d *Download) { d.TempDir = "/proc/none" }, errLocal},
 		"a commit that no ref names, over HTTP": {func(d *Download) {
 			d.Want = []plumbing.Hash{plumbing.NewHash(r.git("rev-parse", branch+"~1")[:40])}
@@ -137,7 +139,8 @@ func TestRemoteDownloadLimits(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
-			remote, err := NewRemote(r.HTTPAddress()+"/repo.git", Auth{Username: user, Password: password, AllowPlainHTTP: true})
+			remote, err := NewRemote(r.HTTPAddress()+"/repo.git",
+				Auth{Username: user, Password: password, AllowPlainHTTP: true})
 			g.Expect(err).NotTo(HaveOccurred())
 			l, err := remote.List(ctx)
 			g.Expect(err).NotTo(HaveOccurred())

@@ -41,7 +41,8 @@ func ParseURL(raw string) (*url.URL, error) {
 func parseStrict(raw string) (endpoint, error) {
 	ep, secret, err := parseURL(raw)
 	if err == nil && secret {
-		return endpoint{}, urlError("it contains a user name or password; move them to a Secret and remove them from the URL")
+		return endpoint{},
+			urlError("it contains a user name or password; move them to a Secret and remove them from the URL")
 	}
 	return ep, err
 }
@@ -101,7 +102,9 @@ func (e endpoint) checked() (endpoint, error) {
 // String returns the URL in one spelling, without credentials.
 func (e endpoint) String() string {
 	if e.scheme == "ssh" {
-		return (&url.URL{Scheme: "ssh", User: url.User(e.user), Host: e.host, Path: "/" + strings.TrimLeft(e.path, "/")}).
+		return (&url.URL{
+			Scheme: "ssh", User: url.User(e.user), Host: e.host, Path: "/" + strings.TrimLeft(e.path, "/"),
+		}).
 			String()
 	}
 	return e.scheme + "://" + e.host + e.path

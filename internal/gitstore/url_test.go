@@ -41,13 +41,15 @@ func TestNormalizeURL(t *testing.T) {
 
 func TestParseURL(t *testing.T) {
 	for name, tc := range map[string]struct{ url, want, refused string }{
-		"https":                    {"https://git.example/a/b.git/", "https://git.example/a/b.git", ""},
-		"default port":             {"HTTPS://Git.example:443/a/b", "https://git.example/a/b", ""},
-		"IPv6, default port":       {"http://[fd00::1]:80/a/b", "http://[fd00::1]/a/b", ""},
-		"ssh":                      {"ssh://me@git.example:2222/a/b", "ssh://me@git.example:2222/a/b", ""},
-		"ssh without a user":       {"ssh://git.example/a/b", "ssh://git@git.example/a/b", ""},
-		"scp form":                 {"me@git.example:a/b.git", "ssh://me@git.example/a/b.git", ""},
-		"file":                     {"file:///etc/x", "", `scheme "file" is not supported; use https://, ssh:// or http://`},
+		"https":              {"https://git.example/a/b.git/", "https://git.example/a/b.git", ""},
+		"default port":       {"HTTPS://Git.example:443/a/b", "https://git.example/a/b", ""},
+		"IPv6, default port": {"http://[fd00::1]:80/a/b", "http://[fd00::1]/a/b", ""},
+		"ssh":                {"ssh://me@git.example:2222/a/b", "ssh://me@git.example:2222/a/b", ""},
+		"ssh without a user": {"ssh://git.example/a/b", "ssh://git@git.example/a/b", ""},
+		"scp form":           {"me@git.example:a/b.git", "ssh://me@git.example/a/b.git", ""},
+		"file": {
+			"file:///etc/x", "", `scheme "file" is not supported; use https://, ssh:// or http://`,
+		},
 		"local path":               {"/srv/x.git", "", "has no scheme"},
 		"git protocol":             {"git://h/x", "", `scheme "git" is not supported`},
 		"program":                  {"ext::sh -c x", "", `scheme "ext" is not supported`},

@@ -65,8 +65,9 @@ func hostKeys(known []byte, addr string) (ssh.HostKeyCallback, []string, error) 
 		if bytes.Contains(known, []byte("@cert-authority")) {
 			return check, nil, nil // certificates are not listed one by one
 		}
-		return nil, nil, fmt.Errorf("%w: known_hosts has no key of %s; add the key that the server presents", ErrHostKey,
-			addr)
+		return nil, nil,
+			fmt.Errorf("%w: known_hosts has no key of %s; add the key that the server presents", ErrHostKey,
+				addr)
 	}
 	var algorithms []string
 	for _, k := range miss.Want {

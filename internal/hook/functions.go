@@ -9,8 +9,8 @@ import (
 	"github.com/Masterminds/sprig/v3"
 )
 
-// allowedFunctions lists the sprig functions that templates can call. Missing are those that read the environment or the network,
-// create keys, or turn a small input into a large output.
+// allowedFunctions lists the sprig functions that templates can call. Missing are those that read the environment or
+// the network, create keys, or turn a small input into a large output.
 var allowedFunctions = []string{
 	"abbrev", "add", "add1", "ago", "all", "any", "append", "atoi", "b64dec", "b64enc", "camelcase", "cat", "ceil",
 	"coalesce", "compact", "concat", "contains", "date", "dateInZone", "date_in_zone", "deepEqual", "default", "dict",

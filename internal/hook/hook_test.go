@@ -128,7 +128,8 @@ func TestACommandIsFilledInArgumentByArgument(t *testing.T) {
 func TestABodyIsATemplateWithSecretsThatAreReadLater(t *testing.T) {
 	g := NewWithT(t)
 	// The shape of KubeStash's samples.
-	template := post(`{{ $msg := dict "type" "mrkdwn" "text" (printf "%s %s/%s: %s" .Status.Phase .Namespace .Target.Name .Status.Error) }}
+	template := post(
+		`{{ $msg := dict "type" "mrkdwn" "text" (printf "%s %s/%s: %s" .Status.Phase .Namespace .Target.Name .Status.Error) }}
 {"token": "${TOKEN}", "quoted": {{ toJson "${TOKEN}" }}, "blocks": [{"type": "section", "text": {{ toJson $msg }}}]}`)
 	h, mistakes := hook.Resolve(info("", fromSecret("TOKEN")), template, builtin, hook.Container{})
 	g.Expect(mistakes).To(BeEmpty())
@@ -138,7 +139,8 @@ func TestABodyIsATemplateWithSecretsThatAreReadLater(t *testing.T) {
 
 	got, err := hook.Render(&h, map[string]string{"TOKEN": "geheim"}, summary)
 	g.Expect(err).NotTo(HaveOccurred())
-	g.Expect(got.Action.HTTPPost.Body).To(MatchJSON(`{"token":"geheim","quoted":"geheim","blocks":[{"type":"section","text":
+	g.Expect(got.Action.HTTPPost.Body).
+		To(MatchJSON(`{"token":"geheim","quoted":"geheim","blocks":[{"type":"section","text":
 		{"type":"mrkdwn","text":"Failed shop/db: no \"space\" ${TOKEN} {{.Name}}"}}]}`))
 	g.Expect(string(frozen)).NotTo(ContainSubstring("geheim"))
 }

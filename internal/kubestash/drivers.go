@@ -9,8 +9,10 @@ type Driver struct {
 }
 
 const (
-	noRestic = "Cairn does not store data with restic: set driver: Kopia. Restore data that restic wrote with restic itself, then back it up anew"
-	noTool   = "the driver must be Kopia or VolumeSnapshotter. Tools for one database (WalG, Solr, Medusa, ClickHouseBackup, Neo4jAdmin) have backup formats of their own: " +
+	noRestic = "Cairn does not store data with restic: set driver: Kopia. Restore data that restic wrote with restic " +
+		"itself, then back it up anew"
+	noTool = "the driver must be Kopia or VolumeSnapshotter. Tools for one database (WalG, Solr, Medusa, " +
+		"ClickHouseBackup, Neo4jAdmin) have backup formats of their own: " +
 		"set driver: Kopia and use a Function that dumps the data for the mover"
 )
 

@@ -7,7 +7,8 @@ import (
 	"sync"
 )
 
-// fieldsText has one field per line: the kind, or the type that several kinds share, then the path and type of the field.
+// fieldsText has one field per line: the kind, or the type that several kinds share, then the path and type of the
+// field.
 //
 //go:embed fields.txt
 var fieldsText string
@@ -45,8 +46,8 @@ var types = sync.OnceValue(func() []string {
 	return out
 })
 
-// OwnFields lists the fields of a kind or of a shared type. It does not list the fields of shared types, nor those below a
-// field that differs as a whole.
+// OwnFields lists the fields of a kind or of a shared type. It does not list the fields of shared types, nor those
+// below a field that differs as a whole.
 func OwnFields(owner string) []Field {
 	var out []Field
 	for _, l := range lines() {

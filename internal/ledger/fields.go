@@ -27,8 +27,9 @@ func backupDocument(cluster string, s *v1alpha1.BackupSession, full []v1alpha1.S
 		Conditions: keptConditions(in.Conditions),
 		Phase:      in.Phase, Reason: in.Reason,
 		StartTime: in.StartTime, CompletionTime: in.CompletionTime, Duration: in.Duration,
-		TotalSnapshots: in.TotalSnapshots, Snapshots: keptSnapshots(in.Snapshots, full), Targets: keptTargets(in.Targets),
-		Hooks: keptHooks(in.Hooks), Resolved: keptBackup(in.Resolved),
+		TotalSnapshots: in.TotalSnapshots, Snapshots: keptSnapshots(in.Snapshots, full),
+		Targets: keptTargets(in.Targets),
+		Hooks:   keptHooks(in.Hooks), Resolved: keptBackup(in.Resolved),
 	}
 	return newDocument(cluster, v1alpha1.BackupSessionKind, &s.ObjectMeta, spec, status)
 }
@@ -64,7 +65,8 @@ func keptVolumeSnapshots(in []v1alpha1.VolumeSnapshotterStats) []v1alpha1.Volume
 		out = append(out, v1alpha1.VolumeSnapshotterStats{
 			PVCName: s.PVCName, VolumeSnapshotName: s.VolumeSnapshotName, VolumeSnapshotTime: s.VolumeSnapshotTime,
 			VolumeSnapshotContentName: s.VolumeSnapshotContentName, SnapshotHandle: s.SnapshotHandle, Driver: s.Driver,
-			DeletionPolicy: s.DeletionPolicy, ContentDeletionPolicy: s.ContentDeletionPolicy, RestoreSize: s.RestoreSize,
+			DeletionPolicy: s.DeletionPolicy, ContentDeletionPolicy: s.ContentDeletionPolicy,
+			RestoreSize:      s.RestoreSize,
 			StorageClassName: s.StorageClassName, AccessModes: s.AccessModes, VolumeMode: s.VolumeMode,
 		})
 	}
@@ -75,7 +77,8 @@ func keptVolumeSnapshots(in []v1alpha1.VolumeSnapshotterStats) []v1alpha1.Volume
 func keptCounts(c v1alpha1.ComponentCounts) v1alpha1.ComponentCounts {
 	return v1alpha1.ComponentCounts{
 		Files: c.Files, Sockets: c.Sockets,
-		Unreadable: c.Unreadable, AttributesUnreadable: c.AttributesUnreadable, Vanished: c.Vanished, Changed: c.Changed,
+		Unreadable: c.Unreadable, AttributesUnreadable: c.AttributesUnreadable, Vanished: c.Vanished,
+		Changed: c.Changed,
 	}
 }
 
@@ -88,7 +91,8 @@ func restoreDocument(cluster string, s *v1alpha1.RestoreSession) document {
 	}
 	if d := s.Spec.DataSource; d != nil {
 		spec.DataSource = &v1alpha1.RestoreDataSource{
-			Namespace: d.Namespace, Repository: d.Repository, Snapshot: d.Snapshot, PITR: d.PITR, Components: d.Components,
+			Namespace: d.Namespace, Repository: d.Repository, Snapshot: d.Snapshot, PITR: d.PITR,
+			Components:       d.Components,
 			Rules:            keptRules(d.Rules),
 			EncryptionSecret: d.EncryptionSecret,
 		}
@@ -125,7 +129,8 @@ func keptConditions(in []metav1.Condition) []metav1.Condition {
 			continue
 		}
 		out = append(out, metav1.Condition{
-			Type: c.Type, Status: c.Status, Reason: c.Reason, Message: c.Message, LastTransitionTime: c.LastTransitionTime,
+			Type: c.Type, Status: c.Status, Reason: c.Reason, Message: c.Message,
+			LastTransitionTime: c.LastTransitionTime,
 		})
 	}
 	slices.SortFunc(out, func(a, b metav1.Condition) int { return strings.Compare(a.Type, b.Type) })

@@ -14,8 +14,9 @@ func keptHookStatus(in []v1alpha1.HookStatus) []v1alpha1.HookStatus {
 	var out []v1alpha1.HookStatus
 	for _, h := range in {
 		out = append(out, v1alpha1.HookStatus{
-			Name: h.Name, Phase: h.Phase, Attempts: h.Attempts, StartTime: h.StartTime, CompletionTime: h.CompletionTime,
-			Reason: h.Reason, Message: h.Message,
+			Name: h.Name, Phase: h.Phase, Attempts: h.Attempts, StartTime: h.StartTime,
+			CompletionTime: h.CompletionTime,
+			Reason:         h.Reason, Message: h.Message,
 		})
 	}
 	return out

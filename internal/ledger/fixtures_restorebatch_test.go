@@ -13,7 +13,9 @@ import (
 func restoreBatch() *v1alpha1.RestoreBatch {
 	secret := &apiextensionsv1.JSON{Raw: []byte(`{"user":"s3cr3t"}`)}
 	hooks := &v1alpha1.RestoreHooks{
-		PreRestore: []v1alpha1.HookInfo{{Name: "stop", HookTemplate: &v1alpha1.ObjectReference{Name: "t"}, Params: secret}},
+		PreRestore: []v1alpha1.HookInfo{
+			{Name: "stop", HookTemplate: &v1alpha1.ObjectReference{Name: "t"}, Params: secret},
+		},
 	}
 	user := int64(33)
 	claim := &v1alpha1.TypedObjectReference{Kind: v1alpha1.KindPersistentVolumeClaim, Name: "uploads"}
@@ -29,14 +31,16 @@ func restoreBatch() *v1alpha1.RestoreBatch {
 			},
 			Targets: []v1alpha1.RestoreBatchTarget{
 				{Name: "uploads", Hooks: hooks, Addon: &v1alpha1.AddonInfo{
-					Name: "pvc-addon", Tasks: []v1alpha1.TaskReference{{Name: "logical-backup-restore", Params: secret}},
+					Name:  "pvc-addon",
+					Tasks: []v1alpha1.TaskReference{{Name: "logical-backup-restore", Params: secret}},
 					JobTemplate: &v1alpha1.PodTemplateSpec{
 						Spec: v1alpha1.JobPodSpec{SecurityContext: &v1alpha1.MoverSecurityContext{RunAsUser: &user}},
 					},
 				}},
 				{Name: "db", Confirm: "4711", OverwritePolicy: v1alpha1.OverwriteIfNewer},
 			},
-			ExecutionOrder: v1alpha1.ExecutionSequential, RestoreTimeout: &metav1.Duration{Duration: time.Hour}, Hooks: hooks,
+			ExecutionOrder: v1alpha1.ExecutionSequential, RestoreTimeout: &metav1.Duration{Duration: time.Hour},
+			Hooks: hooks,
 		},
 		Status: v1alpha1.RestoreBatchStatus{
 			ObservedGeneration: 1, Phase: v1alpha1.RestoreSessionFailed, Reason: v1alpha1.ReasonTargetsFailed,
@@ -51,13 +55,16 @@ func restoreBatch() *v1alpha1.RestoreBatch {
 					Snapshot: "shop-uploads-shop-hourly-1795154820", RestorePoint: "shop-hourly-1795154820",
 				},
 				{
-					Name: "db", RestoreSession: "back-db", Phase: v1alpha1.RestoreSessionFailed, Reason: "VolumeNotEmpty",
+					Name: "db", RestoreSession: "back-db", Phase: v1alpha1.RestoreSessionFailed,
+					Reason:   "VolumeNotEmpty",
 					Message:  "it holds files",
 					Snapshot: "shop-db-shop-hourly-1795154820-r1", RestorePoint: "shop-hourly-1795154820",
 				},
 			},
 			Hooks: &v1alpha1.HookStatuses{
-				PreHooks: []v1alpha1.HookStatus{{Name: "stop", Phase: v1alpha1.HookSucceeded, Attempts: 1, Stderr: "s3cr3t"}},
+				PreHooks: []v1alpha1.HookStatus{
+					{Name: "stop", Phase: v1alpha1.HookSucceeded, Attempts: 1, Stderr: "s3cr3t"},
+				},
 			},
 			Resolved: &v1alpha1.ResolvedRestoreBatch{
 				Policy: v1alpha1.ResolvedPolicy{Revision: "main@sha1:1111"}, SpecDigest: "sha256:1", Namespace: "shop",
@@ -68,7 +75,9 @@ func restoreBatch() *v1alpha1.RestoreBatch {
 					},
 				},
 				Hooks: &v1alpha1.ResolvedHooks{
-					Pre: []v1alpha1.ResolvedHook{{Name: "stop", Values: []v1alpha1.HookValue{{Name: "user", Value: "s3cr3t"}}}},
+					Pre: []v1alpha1.ResolvedHook{
+						{Name: "stop", Values: []v1alpha1.HookValue{{Name: "user", Value: "s3cr3t"}}},
+					},
 				},
 			},
 		},

@@ -42,7 +42,10 @@ func at(seconds int) *metav1.Time {
 
 func ready(status metav1.ConditionStatus, reason, message string) []metav1.Condition {
 	return []metav1.Condition{
-		{Type: "Ready", Status: status, Reason: reason, Message: message, LastTransitionTime: *at(41), ObservedGeneration: 1},
+		{
+			Type: "Ready", Status: status, Reason: reason, Message: message, LastTransitionTime: *at(41),
+			ObservedGeneration: 1,
+		},
 	}
 }
 
@@ -97,8 +100,10 @@ func runTarget(i int, name string) (v1alpha1.BackupTargetStatus, v1alpha1.Snapsh
 		Size: "12.222 MiB", Uploaded: "1.500 MiB", StartTime: at(1 + i), CompletionTime: at(39 + i), Duration: "38s",
 	}
 	c := v1alpha1.Component{
-		Phase: v1alpha1.SnapshotSucceeded, Driver: v1alpha1.DriverKopia, ID: fmt.Sprintf("%032x", 0x6b7f9c0ffee0+i*7919),
-		Path: "var/www", Size: "12.222 MiB", SizeBytes: 12815695 + int64(i), Uploaded: "1.500 MiB", UploadedBytes: 1572864,
+		Phase: v1alpha1.SnapshotSucceeded, Driver: v1alpha1.DriverKopia,
+		ID:   fmt.Sprintf("%032x", 0x6b7f9c0ffee0+i*7919),
+		Path: "var/www", Size: "12.222 MiB", SizeBytes: 12815695 + int64(i), Uploaded: "1.500 MiB",
+		UploadedBytes: 1572864,
 		ComponentCounts: v1alpha1.ComponentCounts{
 			Files: 1200 + int64(i), Directories: 80, Symlinks: 3, HardLinks: 2,
 			PreviousSizeBytes: 12815600,
@@ -108,7 +113,8 @@ func runTarget(i int, name string) (v1alpha1.BackupTargetStatus, v1alpha1.Snapsh
 	}
 	phase := v1alpha1.SnapshotSucceeded
 	if name == "db" {
-		t.Phase, t.Reason, t.Message = v1alpha1.BackupSessionFailed, v1alpha1.ReasonUnreadable, "3 entries could not be read"
+		t.Phase, t.Reason, t.Message = v1alpha1.BackupSessionFailed, v1alpha1.ReasonUnreadable,
+			"3 entries could not be read"
 		phase, c.Phase, c.Reason, c.Error, c.Unreadable = v1alpha1.SnapshotFailed, v1alpha1.SnapshotFailed,
 			v1alpha1.ReasonUnreadable, "3 entries could not be read: run the mover as their owner", 3
 	}
@@ -177,7 +183,9 @@ func restore() *v1alpha1.RestoreSession {
 			Finalizers: []string{v1alpha1.FinalizerRecord},
 		},
 		Spec: v1alpha1.RestoreSessionSpec{
-			Target:         &v1alpha1.TypedObjectReference{Kind: v1alpha1.KindPersistentVolumeClaim, Name: "uploads-copy"},
+			Target: &v1alpha1.TypedObjectReference{
+				Kind: v1alpha1.KindPersistentVolumeClaim, Name: "uploads-copy",
+			},
 			DataSource:     &v1alpha1.RestoreDataSource{Snapshot: snapshots[1].Name},
 			RestoreTimeout: &metav1.Duration{Duration: time.Hour},
 		},
@@ -186,7 +194,8 @@ func restore() *v1alpha1.RestoreSession {
 			Conditions: ready(metav1.ConditionTrue, v1alpha1.ReasonSucceeded, "restored"),
 			StartTime:  at(3601), CompletionTime: at(3700), Duration: "1m39s", TotalComponents: 1,
 			Components: map[string]v1alpha1.RestoredComponent{"pvc": {
-				Phase: v1alpha1.RestoreSessionSucceeded, ID: snapshots[1].Status.Components["pvc"].ID, SizeBytes: 12, Files: 3,
+				Phase: v1alpha1.RestoreSessionSucceeded, ID: snapshots[1].Status.Components["pvc"].ID, SizeBytes: 12,
+				Files:             3,
 				OwnersNotRestored: 12,
 			}},
 			Resolved: &v1alpha1.ResolvedRestore{
@@ -197,11 +206,13 @@ func restore() *v1alpha1.RestoreSession {
 				}}},
 				Repository: v1alpha1.ResolvedRepository{
 					Name: "shop-uploads", StorageRef: v1alpha1.ObjectReference{Name: "s3", Namespace: "backup"},
-					Directory: "shop/uploads", EncryptionSecret: v1alpha1.ObjectReference{Name: "enc", Namespace: "shop"},
+					Directory:        "shop/uploads",
+					EncryptionSecret: v1alpha1.ObjectReference{Name: "enc", Namespace: "shop"},
 				},
 				Task: v1alpha1.ResolvedTask{
-					Addon: "pvc-addon", Task: "logical-backup-restore", Function: "pvc-restore", Driver: v1alpha1.DriverKopia,
-					Image: "registry.example/cairn-mover:v0.1.0", Args: []string{"--password=s3cr3t"},
+					Addon: "pvc-addon", Task: "logical-backup-restore", Function: "pvc-restore",
+					Driver: v1alpha1.DriverKopia,
+					Image:  "registry.example/cairn-mover:v0.1.0", Args: []string{"--password=s3cr3t"},
 				},
 			},
 		},

@@ -65,8 +65,10 @@ func TestMessageIsNotCut(t *testing.T) {
 	var objects []Object
 	for i := range 2000 {
 		objects = append(objects, Object{
-			Kind: "BackupSession", Namespace: strings.Repeat("n", 63), Name: fmt.Sprintf("%s-%04d", strings.Repeat("a", 248), i),
-			Phase: "Failed", Reason: "TargetsFailed", Revision: fmt.Sprintf("%s@sha1:%040d", strings.Repeat("b", 200), i),
+			Kind: "BackupSession", Namespace: strings.Repeat("n", 63),
+			Name:  fmt.Sprintf("%s-%04d", strings.Repeat("a", 248), i),
+			Phase: "Failed", Reason: "TargetsFailed",
+			Revision: fmt.Sprintf("%s@sha1:%040d", strings.Repeat("b", 200), i),
 		})
 	}
 	text := Message("production", objects)

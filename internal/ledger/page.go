@@ -35,8 +35,9 @@ func Page(cluster string, policies []Policy) []byte {
 	})
 	var out strings.Builder
 	fmt.Fprintf(&out, "# Backups of %s\n\n", escape(cluster))
-	out.WriteString("Cairn keeps this page up to date. Times are UTC. A policy is late when a run that was due has not " +
-		"succeeded within its time.\n")
+	out.WriteString(
+		"Cairn keeps this page up to date. Times are UTC. A policy is late when a run that was due has not " +
+			"succeeded within its time.\n")
 	if len(policies) == 0 {
 		out.WriteString("\nThere is no backup policy.\n")
 	}

@@ -22,7 +22,8 @@ func TestPage(t *testing.T) {
 			LastSuccess: slot.Add(-48 * time.Hour), Next: slot.In(time.FixedZone("x", 7200)), Late: true,
 		},
 		{
-			Namespace: "blog", Kind: "BackupConfiguration", Name: "uploads", Targets: []string{"PersistentVolumeClaim/uploads"},
+			Namespace: "blog", Kind: "BackupConfiguration", Name: "uploads",
+			Targets:    []string{"PersistentVolumeClaim/uploads"},
 			LastResult: "Succeeded", LastReason: "Succeeded", LastSuccess: slot, Next: slot.Add(24 * time.Hour),
 		},
 		{Namespace: "blog", Kind: "BackupConfiguration", Name: "a|b_[x](y)", Targets: []string{"Job/<b>\n# x"}},

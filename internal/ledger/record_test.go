@@ -47,7 +47,8 @@ func TestRecords(t *testing.T) {
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(application.Path).To(Equal("records/shop/restorebatch.back/2026-08/back-bb9ab5f3.yaml"))
 	g.Expect(application.Object).To(Equal(Object{
-		Kind: "RestoreBatch", Namespace: "shop", Name: "back", UID: "bb9ab5f3-8c1e-4f07-9f43-0d1f0a4dd001", Phase: "Failed",
+		Kind: "RestoreBatch", Namespace: "shop", Name: "back", UID: "bb9ab5f3-8c1e-4f07-9f43-0d1f0a4dd001",
+		Phase:    "Failed",
 		Reason:   "TargetsFailed",
 		Revision: "main@sha1:1111",
 	}))
@@ -88,7 +89,8 @@ func TestRecordSize(t *testing.T) {
 			t.Logf("%d bytes", size)
 			limit := 1024
 			if targets > 1 {
-				limit += (targets - 1) * 128 // each Snapshot has identities and times of its own, which nothing compresses
+				// each Snapshot has identities and times of its own, which nothing compresses
+				limit += (targets - 1) * 128
 			}
 			g.Expect(size).To(BeNumerically("<=", limit))
 		})
@@ -124,7 +126,8 @@ func TestPathOfRecord(t *testing.T) {
 		},
 		"a name that is too long for a file is cut and hashed": {
 			func(s *v1alpha1.BackupSession) { s.Spec.Invoker.Name = strings.Repeat("a", 253) },
-			"records/shop/backupbatch." + strings.Repeat("a", 179) + "-32859a3a/2026-07/shop-hourly-1795154820-0d9ab5f3.yaml",
+			"records/shop/backupbatch." + strings.Repeat("a", 179) +
+				"-32859a3a/2026-07/shop-hourly-1795154820-0d9ab5f3.yaml",
 		},
 		"a run whose name is too long for a file": {
 			func(s *v1alpha1.BackupSession) { s.Name = strings.Repeat("a", 240) + "-" + strings.Repeat("b", 12) },

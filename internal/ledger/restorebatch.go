@@ -19,7 +19,8 @@ func RestoreBatchRecord(cluster string, batch *v1alpha1.RestoreBatch) (Record, e
 	if r := batch.Status.Resolved; r != nil {
 		object.Revision = r.Policy.Revision
 	}
-	folder := folderOf(v1alpha1.RestoreBatchKind, batch.Name, endOf(batch.Status.CompletionTime, batch.CreationTimestamp))
+	folder := folderOf(v1alpha1.RestoreBatchKind, batch.Name,
+		endOf(batch.Status.CompletionTime, batch.CreationTimestamp))
 	return Record{Path: recordPath(folder, &batch.ObjectMeta), Content: content, Object: object}, nil
 }
 
@@ -28,7 +29,8 @@ func restoreBatchDocument(cluster string, b *v1alpha1.RestoreBatch) document {
 	d := b.Spec.DataSource
 	spec := v1alpha1.RestoreBatchSpec{
 		DataSource: v1alpha1.RestoreBatchDataSource{
-			Namespace: d.Namespace, BackupBatch: d.BackupBatch, Session: d.Session, BackupSession: d.BackupSession, PITR: d.PITR,
+			Namespace: d.Namespace, BackupBatch: d.BackupBatch, Session: d.Session, BackupSession: d.BackupSession,
+			PITR:  d.PITR,
 			Mixed: d.Mixed, EncryptionSecret: d.EncryptionSecret,
 		},
 		ExecutionOrder: b.Spec.ExecutionOrder, MaxParallel: b.Spec.MaxParallel, RestoreTimeout: b.Spec.RestoreTimeout,
@@ -36,7 +38,8 @@ func restoreBatchDocument(cluster string, b *v1alpha1.RestoreBatch) document {
 	}
 	for _, t := range b.Spec.Targets {
 		spec.Targets = append(spec.Targets, v1alpha1.RestoreBatchTarget{
-			Name: t.Name, Target: t.Target, Repository: t.Repository, Components: t.Components, Rules: keptRules(t.Rules),
+			Name: t.Name, Target: t.Target, Repository: t.Repository, Components: t.Components,
+			Rules:            keptRules(t.Rules),
 			EncryptionSecret: t.EncryptionSecret,
 			Addon:            keptAddon(t.Addon), Confirm: t.Confirm, OverwritePolicy: t.OverwritePolicy,
 			DeleteExtraFiles: t.DeleteExtraFiles,
@@ -64,7 +67,8 @@ func restoreBatchDocument(cluster string, b *v1alpha1.RestoreBatch) document {
 		}
 		for _, t := range r.Targets {
 			status.Resolved.Targets = append(status.Resolved.Targets, v1alpha1.ResolvedRestoreTarget{
-				Name: t.Name, RestoreSession: t.RestoreSession, Target: t.Target, Repository: t.Repository, Snapshot: t.Snapshot,
+				Name: t.Name, RestoreSession: t.RestoreSession, Target: t.Target, Repository: t.Repository,
+				Snapshot:     t.Snapshot,
 				RestorePoint: t.RestorePoint,
 			})
 		}

@@ -26,7 +26,8 @@ func FollowsBranch(ledgerURL, branch string, sources []Source) (who string, watc
 	branch = strings.TrimPrefix(branch, "refs/heads/")
 	for _, s := range sources {
 		ref := strings.TrimPrefix(s.Ref, "refs/heads/")
-		if ref == "" || !strings.EqualFold(ref, branch) { // some servers keep refs as files on file systems that ignore case
+		// some servers keep refs as files on file systems that ignore case
+		if ref == "" || !strings.EqualFold(ref, branch) {
 			continue
 		}
 		if u, err := gitstore.NormalizeURL(s.URL); err == nil && u == where {

@@ -52,7 +52,9 @@ func TestWatched(t *testing.T) {
 			Source{URL: "https://git.example/a/b", Ref: "refs/tags/main"},
 			false,
 		},
-		"a source whose url cannot be read":     {"https://git.example/a/b", "main", Source{URL: "::", Ref: "main"}, false},
+		"a source whose url cannot be read": {
+			"https://git.example/a/b", "main", Source{URL: "::", Ref: "main"}, false,
+		},
 		"a Ledger that names no repository yet": {"", "main", Source{URL: "", Ref: "main"}, false},
 	}
 	for name, tt := range tests {

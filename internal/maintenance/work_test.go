@@ -62,7 +62,9 @@ func TestWorkIn(t *testing.T) {
 		"a full one is due":      {now: hours(7 * 24), want: "full", next: hours(8 * 24)},
 		"Snapshots were deleted": {snapshots: gone, now: hours(1), want: "remove a,b", next: hours(24)},
 		"both":                   {snapshots: gone, now: hours(24), want: "remove a,b quick", next: hours(48)},
-		"it is paused":           {func(r *v1alpha1.Repository) { r.Spec.Paused = true }, gone, hours(24), "", time.Time{}},
+		"it is paused": {
+			func(r *v1alpha1.Repository) { r.Spec.Paused = true }, gone, hours(24), "", time.Time{},
+		},
 		"it is not initialised": {
 			func(r *v1alpha1.Repository) { r.Status.InitializedSpec = "" }, gone, hours(24), "", time.Time{},
 		},
@@ -71,7 +73,8 @@ func TestWorkIn(t *testing.T) {
 			wiped(func(r *v1alpha1.Repository) { r.Spec.DeletionPolicy = "" }), nil, hours(24), "", time.Time{},
 		},
 		"its wipe is done": {
-			wiped(func(r *v1alpha1.Repository) { r.Status.Conditions[0].Status = "True" }), nil, hours(24), "", time.Time{},
+			wiped(func(r *v1alpha1.Repository) { r.Status.Conditions[0].Status = "True" }), nil, hours(24), "",
+			time.Time{},
 		},
 		"something works with it": {wiped(func(r *v1alpha1.Repository) {
 			r.Status.Conditions[0].Reason = v1alpha1.ReasonInUse

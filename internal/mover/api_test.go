@@ -71,7 +71,8 @@ func run(m *testing.M) int {
 	}
 	for _, file := range []string{
 		"admission/mover_policy.yaml", "admission/trigger_policy.yaml",
-		"admission/snapshotter_policy.yaml", "rbac/mover_role.yaml", "rbac/snapshotter_role.yaml", "rbac/trigger_role.yaml",
+		"admission/snapshotter_policy.yaml", "rbac/mover_role.yaml", "rbac/snapshotter_role.yaml",
+		"rbac/trigger_role.yaml",
 	} {
 		if err := create(filepath.Join(root, file)); err != nil {
 			fmt.Fprintln(os.Stderr, "create", file, err)
@@ -120,7 +121,8 @@ func namespace(t testing.TB) string {
 			}}
 			g.Expect(admin.Create(t.Context(), review)).To(Succeed())
 			return review.Status.Allowed
-		}).WithTimeout(time.Minute).Should(BeTrue(), "a RoleBinding is in force a moment after it was created: %s", account)
+		}).WithTimeout(time.Minute).
+			Should(BeTrue(), "a RoleBinding is in force a moment after it was created: %s", account)
 	}
 	return ns.Name
 }
@@ -214,7 +216,8 @@ func TestAMoverChangesNothingElse(t *testing.T) {
 	c := as(t, ns, v1alpha1.MoverServiceAccount, "backup-a-vwxyz")
 	snapshots := c.Resource(v1alpha1.GroupVersion.WithResource("snapshots")).Namespace(ns)
 	patch := func(body string, subresources ...string) error {
-		_, err := snapshots.Patch(t.Context(), s.Name, "application/merge-patch+json", []byte(body), metav1.PatchOptions{},
+		_, err := snapshots.Patch(t.Context(), s.Name, "application/merge-patch+json", []byte(body),
+			metav1.PatchOptions{},
 			subresources...)
 		return err
 	}
@@ -232,7 +235,8 @@ func TestAMoverChangesNothingElse(t *testing.T) {
 		g.Expect(patch(body, "status")).To(MatchError(ContainSubstring("own components")), body)
 	}
 	g.Expect(patch(`{"status":{"components":{"data":{"phase":"Running"}}}}`, "status")).To(Succeed())
-	g.Expect(patch(`{"status":{"phase":null,"components":{"data":{"phase":"Failed"},"x":null}}}`, "status")).To(Succeed())
+	g.Expect(patch(`{"status":{"phase":null,"components":{"data":{"phase":"Failed"},"x":null}}}`, "status")).
+		To(Succeed())
 	g.Expect(patch(`{"status":{"components":null}}`, "status")).NotTo(Succeed(), "also its own component stays")
 	g.Expect(patch(`{"status":null}`, "status")).NotTo(Succeed())
 	g.Expect(patch(`{"metadata":{"annotations":{"` + v1alpha1.AnnotationMovers + `":"x=backup-a"}}}`)).
@@ -266,9 +270,11 @@ func TestAMoverDoesNotSayWhatBecameOfAVolumeSnapshot(t *testing.T) {
 	tries := 0
 	forge := func(stats string) error {
 		tries++
-		body := fmt.Sprintf(`{"status":{"components":{"data":{"phase":"Succeeded","id":"%d","volumeSnapshotterStats":%s}}}}`,
+		body := fmt.Sprintf(
+			`{"status":{"components":{"data":{"phase":"Succeeded","id":"%d","volumeSnapshotterStats":%s}}}}`,
 			tries, stats)
-		_, err := snapshots.Patch(t.Context(), s.Name, "application/merge-patch+json", []byte(body), metav1.PatchOptions{},
+		_, err := snapshots.Patch(t.Context(), s.Name, "application/merge-patch+json", []byte(body),
+			metav1.PatchOptions{},
 			"status")
 		return err
 	}
@@ -289,7 +295,8 @@ func TestAMoverDoesNotSayWhatBecameOfAVolumeSnapshot(t *testing.T) {
 	g.Expect(admin.Status().Update(t.Context(), &live)).To(Succeed())
 	g.Expect(forge(forged)).To(MatchError(ContainSubstring("only the manager can")))
 	mine := report.APIStatus{Client: api, Namespace: ns}
-	g.Expect(mine.Snapshot(t.Context(), s.Name, "data", v1alpha1.Component{Phase: v1alpha1.SnapshotSucceeded, ID: "u"})).
+	g.Expect(mine.Snapshot(t.Context(), s.Name, "data",
+		v1alpha1.Component{Phase: v1alpha1.SnapshotSucceeded, ID: "u"})).
 		To(Succeed(), "what the manager wrote stays")
 	theirs := report.APIStatus{Client: as(t, ns, v1alpha1.SnapshotterServiceAccount, "backup-b-vwxyz"), Namespace: ns}
 	g.Expect(theirs.Snapshot(t.Context(), s.Name, "logs", v1alpha1.Component{Phase: v1alpha1.SnapshotRunning})).
@@ -327,7 +334,9 @@ func TestAMoverOfAnotherNamespaceIsRefusedEvenWithTheRight(t *testing.T) {
 	g.Expect(admin.Create(t.Context(), &rbacv1.RoleBinding{
 		ObjectMeta: metav1.ObjectMeta{Namespace: home, Name: "too-much"},
 		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: v1alpha1.MoverServiceAccount},
-		Subjects:   []rbacv1.Subject{{Kind: rbacv1.ServiceAccountKind, Name: v1alpha1.MoverServiceAccount, Namespace: away}},
+		Subjects: []rbacv1.Subject{
+			{Kind: rbacv1.ServiceAccountKind, Name: v1alpha1.MoverServiceAccount, Namespace: away},
+		},
 	})).To(Succeed())
 	foreign := report.APIStatus{Client: as(t, away, v1alpha1.MoverServiceAccount, "backup-a-vwxyz"), Namespace: home}
 	g.Eventually(func() error {
@@ -369,7 +378,9 @@ func TestATriggerCreatesTheBackupSessionOfItsSlotOnce(t *testing.T) {
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(name).To(Equal("web-hourly-1800000000"))
 
-	_, err = trigger.Trigger{Client: c, Namespace: ns, InvokerKind: "Pod", Invoker: "a", Session: "b", CronJob: "c"}.Run(
+	_, err = trigger.Trigger{
+		Client: c, Namespace: ns, InvokerKind: "Pod", Invoker: "a", Session: "b", CronJob: "c",
+	}.Run(
 		t.Context())
 	g.Expect(err).To(HaveOccurred())
 }
@@ -437,7 +448,8 @@ func TestATriggerPresetsNothingAndSpeaksForItsOwnCronJob(t *testing.T) {
 			u.SetOwnerReferences([]metav1.OwnerReference{{APIVersion: "v1", Kind: "ConfigMap", Name: "c", UID: "u"}})
 		}, message: "must preset no finalizers"},
 		"the record annotation": {pod: "trigger-web-hourly-29588888-vwxyz", change: func(u *unstructured.Unstructured) {
-			u.SetAnnotations(map[string]string{v1alpha1.AnnotationCronJob: "trigger-web-hourly", v1alpha1.AnnotationRecord: "c"})
+			u.SetAnnotations(
+				map[string]string{v1alpha1.AnnotationCronJob: "trigger-web-hourly", v1alpha1.AnnotationRecord: "c"})
 		}, message: "must preset no finalizers"},
 	} {
 		t.Run(name, func(t *testing.T) {

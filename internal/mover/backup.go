@@ -90,7 +90,9 @@ func (b *backup) open(ctx context.Context, flags Flags) *failure.Failure {
 
 // component backs up one volume or stream, unless an earlier mover has done it. The earlier mover judged its snapshot
 // under the same policy.
-func (b *backup) component(ctx context.Context, c task.Component, began time.Time) (task.ComponentResult, *failure.Failure) {
+func (b *backup) component(
+	ctx context.Context, c task.Component, began time.Time,
+) (task.ComponentResult, *failure.Failure) {
 	r := task.ComponentResult{Name: c.Name, Path: c.Path}
 	all, err := b.engine.List(ctx, b.sourceName(c))
 	if err != nil {
@@ -112,7 +114,8 @@ func (b *backup) component(ctx context.Context, c task.Component, began time.Tim
 	})
 	snapshot, err := b.engine.Backup(ctx, source, repository.BackupOptions{
 		Tags: map[string]string{
-			judge.TagSnapshotUID: uid, judge.TagComponent: c.Name, judge.TagBackupSession: b.t.Snapshot.Spec.BackupSession, judge.TagScope: part,
+			judge.TagSnapshotUID: uid, judge.TagComponent: c.Name,
+			judge.TagBackupSession: b.t.Snapshot.Spec.BackupSession, judge.TagScope: part,
 		},
 		Exclude: b.exclude, AllowPartial: policy.AllowsUnreadable(), AllowChanged: policy.AllowsChanged(),
 		// Judge before the snapshot exists: a refused one can then neither be restored nor be found by another mover.
@@ -183,7 +186,9 @@ func (b *backup) progress(ctx context.Context, c task.Component, began time.Time
 
 // finish completes a component's result and writes it to the backend, then to the status. It leaves an interrupted
 // component open in both: another mover will back it up, or has.
-func (b *backup) finish(ctx context.Context, r task.ComponentResult, f *failure.Failure, began time.Time) task.ComponentResult {
+func (b *backup) finish(
+	ctx context.Context, r task.ComponentResult, f *failure.Failure, began time.Time,
+) task.ComponentResult {
 	r = ended(r, f, began, b.m.Now())
 	if r.Reason == v1alpha1.ReasonCancelled {
 		return r
@@ -231,7 +236,8 @@ func withSnapshot(r task.ComponentResult, s repository.Snapshot, previous *repos
 	r.ComponentCounts = v1alpha1.ComponentCounts{
 		Files: s.Files, Directories: s.Dirs, Symlinks: s.Symlinks, HardLinks: s.HardLinks, Special: s.Special,
 		Sockets:    s.Sockets,
-		Unreadable: s.Unreadable, AttributesUnreadable: s.AttributesUnreadable, Vanished: s.Vanished, Changed: s.Changed,
+		Unreadable: s.Unreadable, AttributesUnreadable: s.AttributesUnreadable, Vanished: s.Vanished,
+		Changed: s.Changed,
 	}
 	if previous != nil {
 		r.PreviousSizeBytes = previous.Bytes

@@ -22,9 +22,12 @@ func TestMariaDBTasks(t *testing.T) {
 		CREATE DATABASE crm; USE crm; CREATE TABLE clients (n int); INSERT INTO clients VALUES (1), (2);
 		CREATE USER clerk IDENTIFIED BY 'of the clerk'; GRANT SELECT ON shop.* TO clerk`))
 	base := catalogTask{addon: "mariadb-addon", server: s}
-	const sum = "USE shop; SELECT count(*), md5(group_concat(id, hex(name), hex(photo), price, born, note ORDER BY id)) " +
+	const sum = "USE shop; SELECT count(*), md5(group_concat(id, hex(name), hex(photo), price, born, note ORDER " +
+		"BY id)) " +
 		"FROM people; SELECT f(); SELECT hex(x) FROM old_text; SELECT md5(x) FROM large;" +
-		"SELECT table_name FROM information_schema.tables WHERE table_schema = 'shop' ORDER BY 1; SELECT event_name FROM information_schema.events; SELECT trigger_name FROM information_schema.triggers; SELECT routine_name FROM information_schema.routines WHERE routine_schema = 'shop' ORDER BY 1"
+		"SELECT table_name FROM information_schema.tables WHERE table_schema = 'shop' ORDER BY 1; SELECT event_name " +
+		"FROM information_schema.events; SELECT trigger_name FROM information_schema.triggers; SELECT routine_name " +
+		"FROM information_schema.routines WHERE routine_schema = 'shop' ORDER BY 1"
 
 	for name, tc := range map[string]struct {
 		task         catalogTask
@@ -99,8 +102,9 @@ func TestMariaDBTasks(t *testing.T) {
 			to.must(to.mariadb("CREATE DATABASE shop"))
 			result := there.on(to).restore(p, made)
 			g.Expect(result.Reason).To(Equal(v1alpha1.ReasonLoadFailed), name)
-			g.Expect(to.mariadb("SELECT table_name FROM information_schema.tables WHERE table_schema = 'shop' AND table_name "+
-				"IN ('other', 'people')")).NotTo(ContainSubstring("people"), name)
+			g.Expect(to.mariadb(
+				"SELECT table_name FROM information_schema.tables WHERE table_schema = 'shop' AND table_name "+
+					"IN ('other', 'people')")).NotTo(ContainSubstring("people"), name)
 		}
 	})
 
@@ -108,7 +112,8 @@ func TestMariaDBTasks(t *testing.T) {
 		g := NewWithT(t)
 		to := startMariaDB(t)
 		id := p.backUp(
-			"commands", dumpOf("printf 'CREATE TABLE a (x int);\\n\\\\! touch "+p.root+"/escaped\\nCREATE TABLE b (x int);\\n'"))
+			"commands", dumpOf("printf 'CREATE TABLE a (x int);\\n\\\\! touch "+p.root+
+				"/escaped\\nCREATE TABLE b (x int);\\n'"))
 		to.must(to.mariadb("CREATE DATABASE shop"))
 		component := base.on(to).with().components(p, true, "dump-shop")[0]
 		result := p.restoreInto(id, component)
@@ -122,10 +127,12 @@ func TestMariaDBTasks(t *testing.T) {
 		defer p.login("username", account, "password", accountPassword)
 		p.login("username", account, "password", "of another")
 		g.Expect(base.backup(p, "wrong")).
-			To(And(HaveField("Reason", v1alpha1.ReasonDumpFailed), HaveField("Message", ContainSubstring("Access denied"))))
+			To(And(HaveField("Reason", v1alpha1.ReasonDumpFailed),
+				HaveField("Message", ContainSubstring("Access denied"))))
 		for _, task := range []catalogTask{base, base.confirmed()} {
 			g.Expect(task.restore(p, made)).
-				To(And(HaveField("Reason", v1alpha1.ReasonLoadFailed), HaveField("Message", ContainSubstring("Access denied"))))
+				To(And(HaveField("Reason", v1alpha1.ReasonLoadFailed),
+					HaveField("Message", ContainSubstring("Access denied"))))
 		}
 		p.login("username", account)
 		g.Expect(base.backup(p, "none")).

@@ -14,11 +14,13 @@ func TestPostgreSQLTasks(t *testing.T) {
 	s, p := startPostgreSQL(t), withSecret(t)
 	for _, database := range []string{"shop", "crm"} {
 		s.must(s.psql("postgres", "CREATE DATABASE "+database))
-		s.must(s.psql(database, postgresTables+`CREATE SCHEMA audit; CREATE TABLE audit.events (n int); INSERT INTO audit.events VALUES (1), (2);
+		s.must(s.psql(database, postgresTables+
+			`CREATE SCHEMA audit; CREATE TABLE audit.events (n int); INSERT INTO audit.events VALUES (1), (2);
 			CREATE TABLE secrets (n int); INSERT INTO secrets VALUES (7);`))
 	}
 	s.must(
-		s.psql("postgres", "CREATE ROLE clerk; CREATE ROLE seller LOGIN PASSWORD 'of the seller'; GRANT clerk TO seller"))
+		s.psql("postgres",
+			"CREATE ROLE clerk; CREATE ROLE seller LOGIN PASSWORD 'of the seller'; GRANT clerk TO seller"))
 	s.must(s.psql("shop", "GRANT SELECT ON people TO clerk; ALTER TABLE audit.events OWNER TO clerk"))
 	base := catalogTask{addon: "postgres-addon", server: s}
 	const tables = "SELECT string_agg(schemaname || '.' || tablename, ' ' ORDER BY 1) FROM (SELECT * FROM pg_tables " +
@@ -32,7 +34,9 @@ func TestPostgreSQLTasks(t *testing.T) {
 		"schemas":    {base.with("databases", "shop", "schemas", "audit"), "audit.events\n"},
 		"tables": {base.with("databases", "shop", "tables", "people,audit.*", "args",
 			"--no-owner --no-privileges"), "audit.events public.people\n"},
-		"schemas and tables": {base.with("databases", "shop", "schemas", "public", "tables", "peop*"), "public.people\n"},
+		"schemas and tables": {
+			base.with("databases", "shop", "schemas", "public", "tables", "peop*"), "public.people\n",
+		},
 		"further arguments": {
 			base.with("databases", "shop", "args", "--exclude-table=secrets '--exclude-table=audit.e*'"),
 			"public.people\n",
@@ -97,7 +101,8 @@ func TestPostgreSQLTasks(t *testing.T) {
 
 		without := there.with("args", "--no-owner --no-privileges")
 		without.restored(p, made)
-		sum := "SELECT count(*), md5(string_agg(people::text, '|' ORDER BY id)) FROM people; SELECT f(), last_value FROM " +
+		sum := "SELECT count(*), md5(string_agg(people::text, '|' ORDER BY id)) FROM people; SELECT f(), " +
+			"last_value FROM " +
 			"s; SELECT md5(data) FROM pg_largeobject"
 		for _, database := range []string{"shop", "crm"} {
 			g.Expect(to.psql(database, sum)).To(Equal(s.must(s.psql(database, sum))), database)
@@ -117,7 +122,8 @@ func TestPostgreSQLTasks(t *testing.T) {
 		made := base.with().backedUp(p, "everything")
 		g.Expect(made.Components[0].Name).To(Equal("dump"))
 		base.on(to).with().restored(p, made)
-		const rights = "SELECT has_table_privilege('seller', 'people', 'SELECT'), tableowner, rolpassword IS NOT NULL FROM " +
+		const rights = "SELECT has_table_privilege('seller', 'people', 'SELECT'), tableowner, rolpassword IS NOT " +
+			"NULL FROM " +
 			"pg_tables, pg_authid WHERE tablename = 'events' AND rolname = 'seller'"
 		g.Expect(to.psql("shop", rights)).To(Equal("t|clerk|t\n"))
 		g.Expect(to.psql("crm", tables)).To(Equal("audit.events public.people public.secrets\n"))
@@ -149,7 +155,8 @@ func TestPostgreSQLTasks(t *testing.T) {
 		p.login("username", account)
 		g.Expect(base.backup(p, "none")).
 			To(
-				And(HaveField("Reason", v1alpha1.ReasonDumpFailed), HaveField("Message", ContainSubstring("no password supplied"))))
+				And(HaveField("Reason", v1alpha1.ReasonDumpFailed),
+					HaveField("Message", ContainSubstring("no password supplied"))))
 		p.login("password", accountPassword)
 		g.Expect(base.backup(p, "nobody")).
 			To(And(HaveField("Reason", v1alpha1.ReasonDatabaseSecretNotAvailable),

@@ -57,7 +57,9 @@ func TestRedisTasks(t *testing.T) {
 	t.Run("a password that is wrong, or none", func(t *testing.T) {
 		to := startRedis(t)
 		defer p.login("password", password)
-		for says, secret := range map[string][]string{"WRONGPASS": {"password", "of another"}, "NOAUTH": {"username", "x"}} {
+		for says, secret := range map[string][]string{
+			"WRONGPASS": {"password", "of another"}, "NOAUTH": {"username", "x"},
+		} {
 			g := NewWithT(t)
 			p.login(secret...)
 			result := base.backup(p, says)

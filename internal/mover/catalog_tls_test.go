@@ -76,9 +76,11 @@ func TestPostgreSQLTasksOverTLS(t *testing.T) {
 	trusting := append(sealed[:4:4], "ca.crt", ours.pem)
 
 	logins(t, withSecret(t), map[string]login{
-		"encrypted, as far as that goes":   {task: base, secret: sealed},
-		"verified by default with a CA":    {task: base, secret: trusting},
-		"another authority":                {base, append(sealed[:4:4], "ca.crt", other.pem), "certificate verify failed"},
+		"encrypted, as far as that goes": {task: base, secret: sealed},
+		"verified by default with a CA":  {task: base, secret: trusting},
+		"another authority": {
+			base, append(sealed[:4:4], "ca.crt", other.pem), "certificate verify failed",
+		},
 		"another name":                     {elsewhere(base), trusting, `does not match host name "127.0.0.1"`},
 		"another name, which is asked for": {task: elsewhere(with("sslMode", "verify-ca")), secret: trusting},
 		"another authority, not looked at": {

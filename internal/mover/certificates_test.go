@@ -72,7 +72,8 @@ func (a *authority) server() (dir string) {
 	g.Expect(err).NotTo(HaveOccurred())
 	a.t.Cleanup(func() { _ = os.RemoveAll(dir) })
 	cert, key := a.sign(&x509.Certificate{
-		Subject: pkix.Name{CommonName: "localhost"}, DNSNames: []string{"localhost"}, KeyUsage: x509.KeyUsageDigitalSignature,
+		Subject: pkix.Name{CommonName: "localhost"}, DNSNames: []string{"localhost"},
+		KeyUsage:    x509.KeyUsageDigitalSignature,
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 	})
 	for name, content := range map[string]string{"ca.crt": a.pem, "tls.crt": cert, "tls.key": key} {

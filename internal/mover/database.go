@@ -112,10 +112,12 @@ func escaped(v string, escape v1alpha1.StreamEscape) (string, error) {
 }
 
 // publicKeys lists the keys whose values are not secret. Messages can show their values.
-var publicKeys = []string{"type", "provider", "host", "hostname", "port", "username", "user", "database", "dbname", "db"}
+var publicKeys = []string{
+	"type", "provider", "host", "hostname", "port", "username", "user", "database", "dbname", "db",
+}
 
-// minSecretLength is the length of the shortest secret that is looked for in messages. A shorter text is part of many other
-// words.
+// minSecretLength is the length of the shortest secret that is looked for in messages. A shorter text is part of many
+// other words.
 const minSecretLength = 3
 
 // scrubber returns a function that replaces all secrets in a text, in every form in which a program received them.

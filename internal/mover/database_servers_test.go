@@ -124,7 +124,8 @@ func (s *databaseServer) start(ready func() error, name string, args ...string) 
 		_ = syscall.Kill(-s.cmd.Process.Pid, syscall.SIGKILL)
 		_ = s.cmd.Wait()
 	})
-	g.Eventually(ready).WithTimeout(2*time.Minute).WithPolling(50*time.Millisecond).Should(Succeed(), "the server starts")
+	g.Eventually(ready).WithTimeout(2*time.Minute).WithPolling(50*time.Millisecond).
+		Should(Succeed(), "the server starts")
 }
 
 // client runs a client's program and returns its output.

@@ -42,7 +42,8 @@ func withSecret(t testing.TB) *pod {
 func (p *pod) postgres(s *databaseServer, name string, args ...string) task.Component {
 	c := streamOf(p, name, append([]string{"--host=127.0.0.1", "--port=" + s.port, "--no-password"}, args...)...)
 	c.Stream.Env = []v1alpha1.StreamEnv{
-		{Name: "PGUSER", SecretKey: "username"}, {Name: "PGPASSFILE", Value: filepath.Join(p.root, task.StreamDir, "pgpass")},
+		{Name: "PGUSER", SecretKey: "username"},
+		{Name: "PGPASSFILE", Value: filepath.Join(p.root, task.StreamDir, "pgpass")},
 	}
 	c.Stream.Files = []v1alpha1.StreamFile{
 		{Name: "pgpass", Content: "*:*:*:$(username):$(password)\n", Escape: v1alpha1.StreamEscapePgPass},
@@ -125,7 +126,8 @@ func TestPostgreSQLIsDumpedAndLoaded(t *testing.T) {
 		"--dbname=copy")
 	result := p.restoreInto(id, load)
 	g.Expect(result.Reason).To(Equal(v1alpha1.ReasonSucceeded), result.Message)
-	sum := "SELECT count(*), md5(string_agg(people::text, '|' ORDER BY id)) FROM people; SELECT f(), last_value FROM s; " +
+	sum := "SELECT count(*), md5(string_agg(people::text, '|' ORDER BY id)) FROM people; SELECT f(), last_value " +
+		"FROM s; " +
 		"SELECT count(*) FROM old; SELECT md5(data) FROM pg_largeobject"
 	g.Expect(s.psql("copy", sum)).To(Equal(s.must(s.psql("shop", sum))))
 	again := p.backUp("snap-2", p.postgres(s, "pg_dump", "--no-owner", "copy"))
@@ -134,7 +136,8 @@ func TestPostgreSQLIsDumpedAndLoaded(t *testing.T) {
 	// A second restore fails as a whole: nothing is added.
 	result = p.restoreInto(id, load)
 	g.Expect(result.Reason).To(Equal(v1alpha1.ReasonLoadFailed))
-	g.Expect(result.Message).To(And(ContainSubstring("psql ended with exit code 3"), ContainSubstring("already exists")))
+	g.Expect(result.Message).To(And(ContainSubstring("psql ended with exit code 3"),
+		ContainSubstring("already exists")))
 	g.Expect(s.psql("copy", sum)).To(Equal(s.must(s.psql("shop", sum))))
 
 	// The custom format works in the same way.
@@ -179,17 +182,20 @@ func TestAPostgreSQLDumpThatBreaksOffIsNone(t *testing.T) {
 	s, p := startPostgreSQL(t), withSecret(t)
 	s.must(s.psql("postgres", "CREATE DATABASE shop"))
 	s.must(s.psql("shop", "CREATE TABLE small (x int); INSERT INTO small VALUES (1); CREATE TABLE large (x text);"+
-		"INSERT INTO large SELECT string_agg(md5(random()::text), '') FROM generate_series(1, 300000) n GROUP BY n % 1000"))
+		"INSERT INTO large SELECT string_agg(md5(random()::text), '') FROM generate_series(1, 300000) n GROUP BY "+
+		"n % 1000"))
 	dump := p.postgres(s, "pg_dump", "shop")
 	busy := func() (string, error) {
 		return s.psql(
-			"postgres", "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'COPY public.large%' AND state = 'active'")
+			"postgres",
+			"SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'COPY public.large%' AND state = 'active'")
 	}
 	p.breaksOff("pg_dump", dump, busy, map[string]func(){
 		"the program is killed": func() { p.killChild("pg_dump") },
 		"the server ends the session": func() {
 			s.must(
-				s.psql("postgres", "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'COPY public.large%'"))
+				s.psql("postgres",
+					"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'COPY public.large%'"))
 		},
 		"the server is killed, at last": s.kill,
 	})
@@ -212,8 +218,9 @@ func (p *pod) breaksOff(name string, dump task.Component, busy func() (string, e
 			}
 			order++
 			g := NewWithT(p.t)
-			g.Eventually(busy).WithTimeout(time.Minute).Should(HavePrefix("0"), "%s: the server is done with the one before",
-				way)
+			g.Eventually(busy).WithTimeout(time.Minute).
+				Should(HavePrefix("0"), "%s: the server is done with the one before",
+					way)
 			once := false
 			p.reports.told = func() {
 				if once {
@@ -252,7 +259,8 @@ func (p *pod) killChild(name string) {
 		}
 		before, after, _ := bytes.Cut(stat, []byte(") "))
 		fields := bytes.Fields(after)
-		if len(fields) < 2 || !bytes.HasSuffix(before, []byte("("+name)) || string(fields[1]) != strconv.Itoa(os.Getpid()) {
+		if len(fields) < 2 || !bytes.HasSuffix(before, []byte("("+name)) ||
+			string(fields[1]) != strconv.Itoa(os.Getpid()) {
 			continue
 		}
 		if environment, err := os.ReadFile(filepath.Join(filepath.Dir(file), "environ")); err != nil ||

@@ -36,8 +36,10 @@ func TestNoFaultPassesForSuccess(t *testing.T) {
 	_, good := p.run(t.Context(), backupTask("good"))
 	for kind, reason := range map[error]string{
 		repository.ErrUnreachable: v1alpha1.ReasonUnreachable, repository.ErrStorageFull: v1alpha1.ReasonStorageFull,
-		repository.ErrAccessDenied: v1alpha1.ReasonAccessDenied, repository.ErrCorrupt: v1alpha1.ReasonRepositoryDamaged,
-		repository.ErrBusy: v1alpha1.ReasonRepositoryNotReady, errors.New("something unheard of"): v1alpha1.ReasonFailed,
+		repository.ErrAccessDenied:         v1alpha1.ReasonAccessDenied,
+		repository.ErrCorrupt:              v1alpha1.ReasonRepositoryDamaged,
+		repository.ErrBusy:                 v1alpha1.ReasonRepositoryNotReady,
+		errors.New("something unheard of"): v1alpha1.ReasonFailed,
 	} {
 		for _, op := range []string{"open", "list", "backup", "restore"} {
 			t.Run(op+" "+kind.Error(), func(t *testing.T) {

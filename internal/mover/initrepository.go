@@ -62,7 +62,8 @@ type initialisation struct {
 func (i initialisation) existing(ctx context.Context, text []byte) (string, error) {
 	meta, err := layout.ParseRepositoryMetadata(text)
 	if err != nil {
-		return "", failure.New(v1alpha1.ReasonRepositoryDamaged, "repository.yaml exists but can't be used: "+err.Error())
+		return "", failure.New(v1alpha1.ReasonRepositoryDamaged,
+			"repository.yaml exists but can't be used: "+err.Error())
 	}
 	ours := i.metadata(meta)
 	same := meta.ClusterUID == ours.ClusterUID && (meta.RepositoryUID == ours.RepositoryUID ||
@@ -74,11 +75,13 @@ func (i initialisation) existing(ctx context.Context, text []byte) (string, erro
 			owner += " of another cluster"
 		}
 		return "", failure.New(v1alpha1.ReasonDirectoryTaken,
-			fmt.Sprintf("directory %s belongs to %s. Choose another directory, or adopt this one with the annotation %s: %s",
+			fmt.Sprintf("directory %s belongs to %s. Choose another directory, or adopt this one with the "+
+				"annotation %s: %s",
 				i.directory, owner, v1alpha1.AnnotationAdopt, i.directory))
 	}
 	if err := i.open(ctx); err != nil {
-		if errors.Is(err, repository.ErrWrongPassword) && meta.KeyID == ours.KeyID && meta.ClusterUID == ours.ClusterUID {
+		if errors.Is(err, repository.ErrWrongPassword) && meta.KeyID == ours.KeyID &&
+			meta.ClusterUID == ours.ClusterUID {
 			return "", failure.PasswordChanged() // this Secret's password fitted when repository.yaml was written
 		}
 		return "", err
@@ -102,8 +105,9 @@ func sameApp(a, b layout.AppRef) bool { return a == b || a.Name == "" || b.Name 
 func (i initialisation) absent(ctx context.Context) (string, error) {
 	if i.t.Repository.MustExist {
 		return "", failure.New(v1alpha1.ReasonRepositoryNotFound,
-			fmt.Sprintf("directory %s no longer holds its repository: restore the data of the directory, or create a new "+
-				"Repository with another directory", i.directory))
+			fmt.Sprintf(
+				"directory %s no longer holds its repository: restore the data of the directory, or create a new "+
+					"Repository with another directory", i.directory))
 	}
 	err := i.m.Driver.Init(ctx, i.rep)
 	if errors.Is(err, repository.ErrAlreadyInitialized) {

@@ -31,7 +31,9 @@ func (m *Mover) initStorage(ctx context.Context, t task.Task) (string, error) {
 		if !errors.Is(err, backend.ErrNotFound) {
 			return "", err
 		}
-		text, err := layout.StorageMetadata{UID: string(t.Storage.UID), ClusterUID: t.Cluster, Created: m.Now()}.Marshal()
+		text, err := layout.StorageMetadata{
+			UID: string(t.Storage.UID), ClusterUID: t.Cluster, Created: m.Now(),
+		}.Marshal()
 		if err != nil {
 			return "", fmt.Errorf("encode metadata of storage: %w", err)
 		}

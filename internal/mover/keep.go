@@ -79,7 +79,8 @@ func (k *keeper) do(ctx context.Context, storage repository.Storage, r *task.Com
 	if k.work.Maintain == "" {
 		return nil
 	}
-	if err := k.engine.Maintain(ctx, repository.MaintainOptions{Full: k.work.Maintain == task.MaintainFull}); err != nil {
+	if err := k.engine.Maintain(ctx,
+		repository.MaintainOptions{Full: k.work.Maintain == task.MaintainFull}); err != nil {
 		return err
 	}
 	if r.SizeBytes, err = k.engine.Usage(ctx); err != nil {
@@ -109,7 +110,8 @@ func (k *keeper) check(ctx context.Context, r *task.ComponentResult) error {
 	defer cancel()
 	damaged, err := k.engine.Check(bounded, ids)
 	if err != nil && bounded.Err() != nil && ctx.Err() == nil {
-		k.m.Log.Info("give up the check, which took too long", "repository", k.work.Repository.Name, "components", len(ids))
+		k.m.Log.Info("give up the check, which took too long", "repository", k.work.Repository.Name, "components",
+			len(ids))
 		return nil
 	}
 	if err != nil {
@@ -133,7 +135,8 @@ func (k *keeper) check(ctx context.Context, r *task.ComponentResult) error {
 func (k *keeper) owned(ctx context.Context) error {
 	text, err := k.store.Get(ctx, layout.RepositoryPath(k.directory))
 	if errors.Is(err, backend.ErrNotFound) {
-		return failure.New(v1alpha1.ReasonRepositoryNotFound, fmt.Sprintf("directory %s holds no repository.yaml", k.directory))
+		return failure.New(v1alpha1.ReasonRepositoryNotFound,
+			fmt.Sprintf("directory %s holds no repository.yaml", k.directory))
 	}
 	if err != nil {
 		return err

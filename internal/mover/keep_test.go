@@ -169,7 +169,9 @@ func TestKeepTouchesOnlyItsOwn(t *testing.T) {
 			func(p *pod, _ *task.Task) { p.remove("cairn/storage/backups/shop/web/repository.yaml") },
 			v1alpha1.ReasonRepositoryNotFound,
 		},
-		"a volume that is gone": {func(p *pod, _ *task.Task) { p.remove("cairn/storage") }, v1alpha1.ReasonBucketNotFound},
+		"a volume that is gone": {
+			func(p *pod, _ *task.Task) { p.remove("cairn/storage") }, v1alpha1.ReasonBucketNotFound,
+		},
 	} {
 		for _, wipe := range []bool{false, true} {
 			t.Run(name, func(t *testing.T) {
@@ -227,7 +229,8 @@ func TestKeepChecksWhatItIsToldTo(t *testing.T) {
 		for _, s := range p.snapshots() {
 			if s.Tags[judge.TagSnapshotUID] == "uid-"+snapshot {
 				work.Keep[0].Check = append(work.Keep[0].Check, task.Checked{
-					Snapshot: snapshot, UID: types.UID("uid-" + snapshot), Component: s.Tags[judge.TagComponent], ID: s.ID,
+					Snapshot: snapshot, UID: types.UID("uid-" + snapshot), Component: s.Tags[judge.TagComponent],
+					ID: s.ID,
 				})
 			}
 		}

@@ -53,7 +53,9 @@ func (m *Mover) making(t task.Task, objects schema.GroupVersionResource) making 
 
 // makeAll makes the objects of all components concurrently with one, and ends the components whose objects could not
 // be made.
-func (w *making) makeAll(one func(task.Component) (types.UID, *failure.Failure), end func(task.Component, *failure.Failure)) {
+func (w *making) makeAll(
+	one func(task.Component) (types.UID, *failure.Failure), end func(task.Component, *failure.Failure),
+) {
 	type outcome struct {
 		uid types.UID
 		f   *failure.Failure
@@ -104,8 +106,8 @@ func (w *making) create(ctx context.Context, object any) (types.UID, error) {
 // createBackoff retries for about a minute.
 var createBackoff = wait.Backoff{Duration: time.Second, Factor: 2, Jitter: 0.2, Steps: 7}
 
-// isRetriable reports whether the API server can accept the same object a moment later. That includes a forbidden one: a
-// RoleBinding takes effect a moment after it was made, and a quota can become free.
+// isRetriable reports whether the API server can accept the same object a moment later. That includes a forbidden one:
+// a RoleBinding takes effect a moment after it was made, and a quota can become free.
 func isRetriable(err error) bool {
 	return apierrors.IsForbidden(err) || trigger.Transient(err) && !apierrors.IsNotFound(err)
 }

@@ -83,5 +83,6 @@ func admitted(t *testing.T, api dynamic.NamespaceableResourceInterface, object c
 		return
 	}
 	g.Expect(err).NotTo(HaveOccurred())
-	g.Expect(objects.Delete(t.Context(), object.GetName(), metav1.DeleteOptions{})).NotTo(Succeed(), "it deletes nothing")
+	g.Expect(objects.Delete(t.Context(), object.GetName(), metav1.DeleteOptions{})).
+		NotTo(Succeed(), "it deletes nothing")
 }

@@ -79,10 +79,13 @@ func TestAMariaDBServerStartsFromItsPhysicalBackup(t *testing.T) {
 	t.Parallel()
 	g := NewWithT(t)
 	s, p := startMariaDB(t), withSecret(t)
-	s.must(s.mariadb(mariadbTables + `CREATE TABLE log (n int); CREATE TABLE aria (n int) ENGINE = Aria; INSERT INTO aria VALUES (1), (2); CREATE TABLE mine (n int) ENGINE = MyISAM; INSERT INTO mine VALUES (3);
+	s.must(s.mariadb(mariadbTables +
+		`CREATE TABLE log (n int); CREATE TABLE aria (n int) ENGINE = Aria; INSERT INTO aria VALUES (1), (2); CREATE TABLE mine (n int) ENGINE = MyISAM; INSERT INTO mine VALUES (3);
 		CREATE USER clerk IDENTIFIED BY 'of the clerk'; GRANT SELECT ON shop.* TO clerk`))
-	const sum = "USE shop; SET group_concat_max_len = 100000000; SELECT count(*), md5(group_concat(concat_ws('|', id, " +
-		"name, hex(photo), price, born, note) ORDER BY id)) FROM people; SELECT f(); SELECT count(*) FROM old; SELECT sum(n) FROM aria; SELECT n FROM mine; SHOW GRANTS FOR clerk"
+	const sum = "USE shop; SET group_concat_max_len = 100000000; SELECT count(*), " +
+		"md5(group_concat(concat_ws('|', id, " +
+		"name, hex(photo), price, born, note) ORDER BY id)) FROM people; SELECT f(); SELECT count(*) FROM old; " +
+		"SELECT sum(n) FROM aria; SELECT n FROM mine; SHOW GRANTS FOR clerk"
 	before := s.must(s.mariadb(sum))
 
 	// Rows are written all the time. The backup has the rows from before it, and none of them half.
@@ -106,7 +109,8 @@ func TestAMariaDBServerStartsFromItsPhysicalBackup(t *testing.T) {
 	g.Expect(copied.mariadb(sum)).To(Equal(before))
 	g.Expect(copied.must(copied.mariadb("SELECT count(*) FROM shop.log"))).To(BeElementOf("0\n", "20000\n"))
 	// it is a server like any other
-	copied.must(copied.mariadb("CHECK TABLE shop.people, shop.log, shop.aria, shop.mine; INSERT INTO shop.log VALUES (1)"))
+	copied.must(copied.mariadb(
+		"CHECK TABLE shop.people, shop.log, shop.aria, shop.mine; INSERT INTO shop.log VALUES (1)"))
 	copied.kill()
 
 	// A stream that is no such backup ends badly.
@@ -164,7 +168,8 @@ func TestAMariaDBPhysicalBackupOverTLS(t *testing.T) {
 	s, p := startMariaDB(t, "--ssl-ca="+dir+"/ca.crt", "--ssl-cert="+dir+"/tls.crt", "--ssl-key="+dir+"/tls.key"),
 		withSecret(t)
 	s.must(
-		s.mariadb("CREATE USER sealed IDENTIFIED BY 'word of sealed' REQUIRE SSL; GRANT ALL PRIVILEGES ON *.* TO sealed"))
+		s.mariadb("CREATE USER sealed IDENTIFIED BY 'word of sealed' REQUIRE SSL; GRANT ALL PRIVILEGES ON *.* " +
+			"TO sealed"))
 	for name, try := range map[string]struct{ host, ca, says string }{
 		"the server's own name":  {"localhost", ours.pem, ""},
 		"another name":           {"127.0.0.1", ours.pem, "SSL connection error"},

@@ -60,16 +60,18 @@ func TestAMariaDBDumpThatBreaksOffIsNone(t *testing.T) {
 	}
 	dump := p.mariadb(s, "mariadb-dump", "--single-transaction", "--quick", "shop")
 	busy := func() (string, error) {
-		return s.mariadb("SELECT count(*) FROM information_schema.processlist WHERE info LIKE 'SELECT%FROM `large`%' AND " +
-			"state = 'Writing to net'")
+		return s.mariadb(
+			"SELECT count(*) FROM information_schema.processlist WHERE info LIKE 'SELECT%FROM `large`%' AND " +
+				"state = 'Writing to net'")
 	}
 	p.breaksOff("mariadb-dump", dump, busy, map[string]func(){
 		"the program is killed": func() { p.killChild("mariadb-dump") },
 		"the server ends the session": func() {
 			// Whatever it does in this moment: it writes, and waits, by turns.
 			id := s.must(
-				s.mariadb("SELECT id FROM information_schema.processlist WHERE info LIKE 'SELECT%FROM `large`%' AND id <> " +
-					"connection_id()"))
+				s.mariadb(
+					"SELECT id FROM information_schema.processlist WHERE info LIKE 'SELECT%FROM `large`%' AND id <> " +
+						"connection_id()"))
 			s.must(s.mariadb("KILL " + id))
 		},
 		"the server is killed, at last": s.kill,

@@ -109,7 +109,8 @@ func TestARepositoryIsFoundBeforeItIsCreated(t *testing.T) {
 			reason: v1alpha1.ReasonRepositoryDamaged, code: task.ExitRepository,
 		},
 		"after a crash before repository.yaml was written": {
-			change: func(p *pod, _ *task.Task) { p.remove(directory + "repository.yaml") }, reason: v1alpha1.ReasonSucceeded,
+			change: func(p *pod, _ *task.Task) { p.remove(directory + "repository.yaml") },
+			reason: v1alpha1.ReasonSucceeded,
 		},
 		"after everything was lost": {
 			change: func(p *pod, t *task.Task) {
@@ -145,7 +146,8 @@ func TestARepositoryIsFoundBeforeItIsCreated(t *testing.T) {
 				g.Expect(err).NotTo(HaveOccurred())
 				g.Expect(string(meta)).
 					To(And(ContainSubstring("clusterUID: "+again.Cluster),
-						ContainSubstring("repositoryUID: "+string(again.Repository.UID)), ContainSubstring("keyID: shop/enc")))
+						ContainSubstring("repositoryUID: "+string(again.Repository.UID)),
+						ContainSubstring("keyID: shop/enc")))
 			}
 		})
 	}

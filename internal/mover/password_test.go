@@ -55,8 +55,10 @@ func TestAPasswordThatDoesNotFitDamagesNothing(t *testing.T) {
 			"changed", backupTask("snap-2"), v1alpha1.ReasonPasswordChanged,
 			task.ExitRepository,
 		},
-		"restore, changed":              {"changed", restore, v1alpha1.ReasonPasswordChanged, task.ExitRepository},
-		"init, changed":                 {"changed", repositoryTask(), v1alpha1.ReasonPasswordChanged, task.ExitRepository},
+		"restore, changed": {"changed", restore, v1alpha1.ReasonPasswordChanged, task.ExitRepository},
+		"init, changed": {
+			"changed", repositoryTask(), v1alpha1.ReasonPasswordChanged, task.ExitRepository,
+		},
 		"init, wrong in another Secret": {"wrong", other, v1alpha1.ReasonWrongPassword, task.ExitRepository},
 		"backup, none": {
 			"", backupTask("snap-2"), v1alpha1.ReasonEncryptionSecretNotAvailable,
@@ -71,7 +73,8 @@ func TestAPasswordThatDoesNotFitDamagesNothing(t *testing.T) {
 			code, result := p.run(ctx, c.task)
 			g.Expect(result.Reason).To(Equal(c.reason), "%+v", result)
 			g.Expect(code).To(Equal(c.code))
-			g.Expect(result.Message).NotTo(Or(ContainSubstring("correct horse"), ContainSubstring(" "+c.password+" password")))
+			g.Expect(result.Message).NotTo(Or(ContainSubstring("correct horse"),
+				ContainSubstring(" "+c.password+" password")))
 			g.Expect(contents(t, storage)).To(Equal(before), "no byte of the storage changed")
 		})
 	}

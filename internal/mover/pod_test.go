@@ -67,7 +67,9 @@ func newPod(t testing.TB) *pod {
 	t.Helper()
 	p := &pod{
 		t: t, root: t.TempDir(),
-		reports: &reports{snapshots: map[string][]v1alpha1.Component{}, restores: map[string][]v1alpha1.RestoredComponent{}},
+		reports: &reports{
+			snapshots: map[string][]v1alpha1.Component{}, restores: map[string][]v1alpha1.RestoredComponent{},
+		},
 	}
 	for _, dir := range []string{"cairn/storage", "cairn/encryption", "cairn/task", "tmp"} {
 		NewWithT(t).Expect(os.MkdirAll(filepath.Join(p.root, dir), 0o755)).To(Succeed())

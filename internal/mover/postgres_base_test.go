@@ -33,7 +33,8 @@ func TestAPostgreSQLServerStartsFromItsBaseBackup(t *testing.T) {
 	s, p := startPostgreSQL(t), withSecret(t)
 	s.must(s.psql("postgres", "CREATE DATABASE shop"))
 	s.must(s.psql("shop", postgresTables+"CREATE TABLE log (n int);"))
-	sum := "SELECT count(*), md5(string_agg(people::text, '|' ORDER BY id)) FROM people; SELECT f(), last_value FROM s; " +
+	sum := "SELECT count(*), md5(string_agg(people::text, '|' ORDER BY id)) FROM people; SELECT f(), last_value " +
+		"FROM s; " +
 		"SELECT count(*) FROM old; SELECT md5(data) FROM pg_largeobject"
 	before := s.must(s.psql("shop", sum))
 
@@ -42,7 +43,8 @@ func TestAPostgreSQLServerStartsFromItsBaseBackup(t *testing.T) {
 	p.reports.told = func() {
 		if first {
 			first = false
-			s.must(s.psql("shop", "INSERT INTO log SELECT generate_series(1, 20000); UPDATE log SET n = -n WHERE n % 2 = 0"))
+			s.must(s.psql("shop",
+				"INSERT INTO log SELECT generate_series(1, 20000); UPDATE log SET n = -n WHERE n % 2 = 0"))
 		}
 	}
 	id := p.backUp("snap-1", p.postgres(s, "pg_basebackup", baseBackup...))
@@ -81,9 +83,11 @@ func TestAPostgreSQLBaseBackupThatBreaksOffIsNone(t *testing.T) {
 	s, p := startPostgreSQL(t), withSecret(t)
 	s.must(
 		s.psql(
-			"postgres", "CREATE TABLE large AS SELECT n, repeat(md5(n::text), 50) AS text FROM generate_series(1, 20000) n"))
+			"postgres",
+			"CREATE TABLE large AS SELECT n, repeat(md5(n::text), 50) AS text FROM generate_series(1, 20000) n"))
 	busy := func() (string, error) {
-		return s.psql("postgres", "SELECT count(*) FROM pg_stat_progress_basebackup WHERE phase = 'streaming database files'")
+		return s.psql("postgres",
+			"SELECT count(*) FROM pg_stat_progress_basebackup WHERE phase = 'streaming database files'")
 	}
 	dump := p.postgres(s, "pg_basebackup", baseBackup...)
 	p.breaksOff("pg_basebackup", dump, busy, map[string]func(){

@@ -44,7 +44,8 @@ func (m *Mover) ask(ctx context.Context, s *v1alpha1.ResolvedStream) (*program.O
 func (m *Mover) noAnswer(s *v1alpha1.ResolvedStream, reason string) *failure.Failure {
 	return failure.New(
 		reason,
-		fmt.Sprintf("%s: %s was still waiting after %s. A client that encrypts waits for ever at a port without encryption",
+		fmt.Sprintf("%s: %s was still waiting after %s. A client that encrypts waits for ever at a port without "+
+			"encryption",
 			errNoAnswer, filepath.Base(s.Probe.Command[0]), cmp.Or(m.ProbeTimeout, defaultProbeTimeout)))
 }
 

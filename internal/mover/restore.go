@@ -72,7 +72,8 @@ func (m *Mover) openForRestore(ctx context.Context, t task.Task, flags Flags) (r
 
 // restoreComponent writes one component into its volume. It restores owners if the mover is able to, and set-id bits
 // and devices only if requested, because the content of a volume is not trusted. It counts what it did not restore.
-func (m *Mover) restoreComponent(ctx context.Context, t task.Task, flags Flags, engine repository.Engine,
+func (m *Mover) restoreComponent(
+	ctx context.Context, t task.Task, flags Flags, engine repository.Engine,
 	c task.Component, began time.Time,
 ) (task.ComponentResult, *failure.Failure) {
 	r, rules := task.ComponentResult{Name: c.Name, Path: c.Path, ID: c.ID}, rulesOf(t)
@@ -115,7 +116,8 @@ func (m *Mover) restoreComponent(ctx context.Context, t task.Task, flags Flags, 
 }
 
 // verify reads back what was restored. If it can't, the outcome is unknown.
-func (m *Mover) verify(ctx context.Context, engine repository.Engine, r task.ComponentResult, dir place,
+func (m *Mover) verify(
+	ctx context.Context, engine repository.Engine, r task.ComponentResult, dir place,
 	options repository.RestoreOptions,
 ) (task.ComponentResult, *failure.Failure) {
 	got, err := engine.Compare(ctx, r.ID, dir.path(), options)
@@ -123,8 +125,9 @@ func (m *Mover) verify(ctx context.Context, engine repository.Engine, r task.Com
 	switch {
 	case got.Different > 0:
 		return r, failure.New(v1alpha1.ReasonVerificationFailed,
-			fmt.Sprintf("%d entries differ from the repository: something else may be writing to the volume, or its disk is "+
-				"failing", got.Different))
+			fmt.Sprintf(
+				"%d entries differ from the repository: something else may be writing to the volume, or its disk is "+
+					"failing", got.Different))
 	case err != nil:
 		f := failure.ClassifyMove(err)
 		r.Outcome = task.OutcomeUnknown
@@ -132,8 +135,9 @@ func (m *Mover) verify(ctx context.Context, engine repository.Engine, r task.Com
 	case got.Unreadable > 0:
 		r.Outcome = task.OutcomeUnknown
 		return r, failure.New(v1alpha1.ReasonUnreadable,
-			fmt.Sprintf("all data was written, but %d entries could not be read back: restore as a user who is allowed to "+
-				"read them (jobTemplate.spec.securityContext)", got.Unreadable))
+			fmt.Sprintf(
+				"all data was written, but %d entries could not be read back: restore as a user who is allowed to "+
+					"read them (jobTemplate.spec.securityContext)", got.Unreadable))
 	}
 	return r, nil
 }
@@ -164,7 +168,8 @@ type restoring struct {
 
 func (r *restoring) tell(ctx context.Context, p *v1alpha1.RestoreProgress) {
 	r.m.reportRestore(ctx, r.t, r.c.Name, v1alpha1.RestoredComponent{
-		Phase: v1alpha1.RestoreSessionRunning, ID: r.c.ID, StartTime: timeOf(r.began), TargetWritten: r.written, Progress: p,
+		Phase: v1alpha1.RestoreSessionRunning, ID: r.c.ID, StartTime: timeOf(r.began), TargetWritten: r.written,
+		Progress: p,
 	})
 }
 

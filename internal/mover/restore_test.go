@@ -66,7 +66,8 @@ func TestARestoreIsVerified(t *testing.T) {
 				g.Expect(os.WriteFile(file, []byte("jello"), 0o644)).To(Succeed())
 				g.Expect(os.Chtimes(file, info.ModTime(), info.ModTime())).To(Succeed())
 			},
-			reason: v1alpha1.ReasonVerificationFailed, outcome: task.OutcomeFailed, different: 1, message: "1 entries differ",
+			reason: v1alpha1.ReasonVerificationFailed, outcome: task.OutcomeFailed, different: 1,
+			message: "1 entries differ",
 		},
 		"files lost": {
 			meddle: func(g *WithT, dir string) { g.Expect(os.RemoveAll(filepath.Join(dir, "a"))).To(Succeed()) },
@@ -204,8 +205,9 @@ func TestOverwriteFollowsThePolicy(t *testing.T) {
 			told := p.reports.restores["new"]
 			last := told[len(told)-1]
 			g.Expect(last.Phase == v1alpha1.RestoreSessionSucceeded).To(Equal(tc.reason == ""))
-			g.Expect([]int64{last.Overwritten, last.Kept, last.Deleted}).To(Equal([]int64{tc.overwritten, tc.kept, tc.deleted}),
-				"the status says it")
+			g.Expect([]int64{last.Overwritten, last.Kept, last.Deleted}).
+				To(Equal([]int64{tc.overwritten, tc.kept, tc.deleted}),
+					"the status says it")
 		})
 	}
 }
@@ -299,7 +301,8 @@ func restoreUntilKilled(t *testing.T, root, id string) {
 	p := newPod(t)
 	p.root, p.mover.Root = root, root
 	var kill [32]byte // struct sigaction with SIG_DFL; Go would go on
-	_, _, errno := unix.RawSyscall6(unix.SYS_RT_SIGACTION, uintptr(unix.SIGXFSZ), uintptr(unsafe.Pointer(&kill)), 0, 8, 0,
+	_, _, errno := unix.RawSyscall6(unix.SYS_RT_SIGACTION, uintptr(unix.SIGXFSZ), uintptr(unsafe.Pointer(&kill)),
+		0, 8, 0,
 		0)
 	g.Expect(errno).To(BeZero())
 	g.Expect(unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{})).To(Succeed())

@@ -21,7 +21,8 @@ func TestStoragesOnServers(t *testing.T) {
 			p.write("cairn/credentials/"+v1alpha1.S3AccessKeyID, s.AccessKey)
 			p.write("cairn/credentials/"+v1alpha1.S3SecretAccessKey, s.SecretKey)
 			return v1alpha1.Storage{Provider: v1alpha1.ProviderS3, S3: &v1alpha1.S3Storage{
-				Endpoint: "http://" + s.Endpoint, Bucket: s.Bucket, Region: s.Region, Prefix: "/cairn/", SecretName: "key",
+				Endpoint: "http://" + s.Endpoint, Bucket: s.Bucket, Region: s.Region, Prefix: "/cairn/",
+				SecretName:     "key",
 				MaxConnections: 4,
 			}}
 		},
@@ -37,7 +38,8 @@ func TestStoragesOnServers(t *testing.T) {
 			p.write("cairn/credentials/"+v1alpha1.SFTPKnownHosts, string(s.KnownHosts))
 			p.write("cairn/credentials/"+v1alpha1.SFTPIdentity, string(s.Identity))
 			return v1alpha1.Storage{Provider: v1alpha1.ProviderSFTP, SFTP: &v1alpha1.SFTPStorage{
-				Host: s.Host, Port: int32(s.Port), Username: s.Username, Path: s.Path, Prefix: "cairn", SecretName: "key",
+				Host: s.Host, Port: int32(s.Port), Username: s.Username, Path: s.Path, Prefix: "cairn",
+				SecretName: "key",
 			}}
 		},
 		"webdav": func(t *testing.T, p *pod) v1alpha1.Storage {

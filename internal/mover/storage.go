@@ -64,7 +64,8 @@ func (m *Mover) credential(key string) (string, error) {
 		return "", nil
 	}
 	if err != nil {
-		return "", failure.New(v1alpha1.ReasonBackendSecretNotAvailable, fmt.Sprintf("key %s can't be read: %v", key, err))
+		return "", failure.New(v1alpha1.ReasonBackendSecretNotAvailable,
+			fmt.Sprintf("key %s can't be read: %v", key, err))
 	}
 	return strings.TrimSpace(string(b)), nil
 }
@@ -77,7 +78,8 @@ func (m *Mover) password(directory string) (string, error) {
 			continue
 		}
 		if err != nil {
-			return "", failure.New(v1alpha1.ReasonEncryptionSecretNotAvailable, fmt.Sprintf("key %s can't be read: %v", key, err))
+			return "", failure.New(v1alpha1.ReasonEncryptionSecretNotAvailable,
+				fmt.Sprintf("key %s can't be read: %v", key, err))
 		}
 		if p := strings.TrimRight(string(b), "\r\n"); p != "" {
 			return p, nil
@@ -123,8 +125,9 @@ func (m *Mover) cacheDir(t task.Task, flags Flags) (string, error) {
 	dir := m.Path(filepath.Join(flags.ScratchDir, "cache", string(t.Repository.UID)))
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return "", failure.New(v1alpha1.ReasonInvalidTask,
-			fmt.Sprintf("can't create a cache in %s: %v: set scratchDir to a directory that the mover is allowed to write to, "+
-				"or enableCache to false", flags.ScratchDir, errors.Unwrap(err)))
+			fmt.Sprintf(
+				"can't create a cache in %s: %v: set scratchDir to a directory that the mover is allowed to write to, "+
+					"or enableCache to false", flags.ScratchDir, errors.Unwrap(err)))
 	}
 	return dir, nil
 }

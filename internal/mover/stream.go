@@ -30,7 +30,8 @@ func (m *Mover) streams(t task.Task, flags Flags) *failure.Failure {
 	case len(flags.Include)+len(flags.Exclude) > 0:
 		return failure.New(v1alpha1.ReasonInvalidTask, "a stream has no files to include or exclude")
 	case t.Restore != nil && t.Restore.Verify:
-		return failure.New(v1alpha1.ReasonInvalidTask, "a stream can't be verified: the input of a program can't be read back")
+		return failure.New(v1alpha1.ReasonInvalidTask,
+			"a stream can't be verified: the input of a program can't be read back")
 	}
 	return nil
 }
@@ -66,7 +67,8 @@ func (m *Mover) filesOfServer(dir string) *failure.Failure {
 			fmt.Sprintf("the server's directory %s is empty or missing: correct the parameter dataDirectory", dir))
 	case err != nil:
 		return failure.New(v1alpha1.ReasonUnreadable,
-			fmt.Sprintf("the server's directory %s can't be read: run as the server's user (jobTemplate.spec.securityContext)",
+			fmt.Sprintf("the server's directory %s can't be read: run as the server's user "+
+				"(jobTemplate.spec.securityContext)",
 				dir))
 	}
 	return nil
@@ -142,7 +144,8 @@ func (m *Mover) prepare(s *v1alpha1.ResolvedStream) (program.Spec, *failure.Fail
 		spec.Env = append(spec.Env, e.Name+"="+value)
 	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return program.Spec{}, failure.New(v1alpha1.ReasonInvalidTask, "the directory for the program's files can't be created")
+		return program.Spec{},
+			failure.New(v1alpha1.ReasonInvalidTask, "the directory for the program's files can't be created")
 	}
 	for _, file := range s.Files {
 		if !secret.has(file.IfKey) {

@@ -17,7 +17,8 @@ import (
 )
 
 // restoreStream feeds the backup of a stream to its program.
-func (m *Mover) restoreStream(ctx context.Context, t task.Task, engine repository.Engine, c task.Component,
+func (m *Mover) restoreStream(
+	ctx context.Context, t task.Task, engine repository.Engine, c task.Component,
 	began time.Time,
 ) (task.ComponentResult, *failure.Failure) {
 	r := task.ComponentResult{Name: c.Name, ID: c.ID}
@@ -45,7 +46,8 @@ func (m *Mover) restoreStream(ctx context.Context, t task.Task, engine repositor
 }
 
 // feed writes the backup to the program, through the stream's filter.
-func (m *Mover) feed(ctx context.Context, engine repository.Engine, c task.Component, in io.Writer,
+func (m *Mover) feed(
+	ctx context.Context, engine repository.Engine, c task.Component, in io.Writer,
 	kept *countingWriter,
 ) error {
 	switch c.Stream.Filter {
@@ -87,8 +89,9 @@ func (s *statements) Write(b []byte) (int, error) {
 		return len(b), nil
 	}
 	if bytes.HasPrefix(s.first[archiveAt:], []byte(archiveMark)) {
-		return 0, failure.New(v1alpha1.ReasonLoadFailed, "the component is a physical backup, not a dump: restore it into a "+
-			"PersistentVolumeClaim with the task physical-backup-restore")
+		return 0, failure.New(v1alpha1.ReasonLoadFailed,
+			"the component is a physical backup, not a dump: restore it into a "+
+				"PersistentVolumeClaim with the task physical-backup-restore")
 	}
 	return len(b), s.Flush()
 }
@@ -108,7 +111,9 @@ const (
 )
 
 // feedRedis turns an RDB file into commands.
-func (m *Mover) feedRedis(ctx context.Context, engine repository.Engine, id string, in io.Writer, kept *countingWriter) error {
+func (m *Mover) feedRedis(
+	ctx context.Context, engine repository.Engine, id string, in io.Writer, kept *countingWriter,
+) error {
 	return restoreThroughPipe(ctx, engine, id, kept, func(r io.Reader) error {
 		keys, err := rdb.Commands(r, in)
 		if err == nil {
@@ -118,8 +123,8 @@ func (m *Mover) feedRedis(ctx context.Context, engine repository.Engine, id stri
 	})
 }
 
-// restoreThroughPipe restores a stream into a pipe that read reads. If one side fails, the other ends, and through returns the
-// error of the side that failed first.
+// restoreThroughPipe restores a stream into a pipe that read reads. If one side fails, the other ends, and through
+// returns the error of the side that failed first.
 func restoreThroughPipe(ctx context.Context, engine repository.Engine, id string, kept *countingWriter,
 	read func(io.Reader) error,
 ) error {

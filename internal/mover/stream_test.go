@@ -179,8 +179,10 @@ func TestALoadThatEndsBadlyIsNone(t *testing.T) {
 			"head -c 100 >/dev/null; exit 3", v1alpha1.ReasonLoadFailed,
 			"sh ended with exit code 3",
 		},
-		"exit code 0 in the middle": {"head -c 100 >/dev/null", v1alpha1.ReasonLoadFailed, "before it had read everything"},
-		"killed":                    {"kill -9 $$", v1alpha1.ReasonLoadFailed, "sh was killed"},
+		"exit code 0 in the middle": {
+			"head -c 100 >/dev/null", v1alpha1.ReasonLoadFailed, "before it had read everything",
+		},
+		"killed": {"kill -9 $$", v1alpha1.ReasonLoadFailed, "sh was killed"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
@@ -258,7 +260,8 @@ func TestAProgramIsGivenItsSecretAndNobodyElse(t *testing.T) {
 	_, result := p.run(t.Context(), backupTask("snap-1", component))
 	g.Expect(result.Reason).To(Equal(v1alpha1.ReasonDumpFailed))
 	g.Expect(result.Message).To(ContainSubstring("*:*:*:app:***; [client]; password=\"***\"; *** app"))
-	everything := result.Message + p.log.String() + p.records("snap-1") + string(must(json.Marshal(p.reports.snapshots))) +
+	everything := result.Message + p.log.String() + p.records("snap-1") +
+		string(must(json.Marshal(p.reports.snapshots))) +
 		p.fileText("cairn/task/task.json")
 	for _, secret := range []string{password, `p\:a`, `p:a\\s`, "MIIBverysecretnot"} {
 		g.Expect(everything).NotTo(ContainSubstring(secret))

@@ -170,7 +170,9 @@ func TestFilesThatChangeWhileTheyAreReadAreNoSuccess(t *testing.T) {
 		g.Expect(err).NotTo(HaveOccurred())
 	}
 	write()
-	p.mover.Driver = kopia.Driver{Wrap: func(s blob.Storage) blob.Storage { return &whilePacked{Storage: s, do: write} }}
+	p.mover.Driver = kopia.Driver{
+		Wrap: func(s blob.Storage) blob.Storage { return &whilePacked{Storage: s, do: write} },
+	}
 	c := p.backs("snap-1", nil, v1alpha1.ReasonChanged)
 	g.Expect(c.Changed).To(Equal(int64(1)))
 	g.Expect(c.Error).NotTo(ContainSubstring("database"))

@@ -55,7 +55,8 @@ func rulesOf(t task.Task) task.Restore {
 // tar archive, and the component's own program reads anything else. The directory must be empty, because the files of
 // two databases in one directory are of no use. A directory that is not empty is emptied if deleteExtraFiles was
 // confirmed, or if an earlier attempt left its content.
-func (m *Mover) restoreArchive(ctx context.Context, t task.Task, flags Flags, engine repository.Engine,
+func (m *Mover) restoreArchive(
+	ctx context.Context, t task.Task, flags Flags, engine repository.Engine,
 	c task.Component, began time.Time,
 ) (task.ComponentResult, *failure.Failure) {
 	c.Path = judge.Below(path.Join(c.Path, flags.Unpack))
@@ -103,7 +104,8 @@ func (m *Mover) restoreArchive(ctx context.Context, t task.Task, flags Flags, en
 
 // unpackBy lets the component's program make the files, and returns their number. The program starts in the directory
 // when the first data arrives.
-func (m *Mover) unpackBy(ctx context.Context, engine repository.Engine, c task.Component, root *os.Root, dir place,
+func (m *Mover) unpackBy(
+	ctx context.Context, engine repository.Engine, c task.Component, root *os.Root, dir place,
 	kept *countingWriter,
 ) (files int64, err error) {
 	l := m.loader(ctx, c.Stream)

@@ -178,7 +178,9 @@ func TestWhatIsNoWholeArchiveIsNeverRestored(t *testing.T) {
 			archive(t, &tar.Header{Name: "base/../../up", Typeflag: tar.TypeReg}),
 			"leads out of the directory",
 		},
-		"a name from the root": {archive(t, &tar.Header{Name: "/up", Typeflag: tar.TypeReg}), "leads out of the directory"},
+		"a name from the root": {
+			archive(t, &tar.Header{Name: "/up", Typeflag: tar.TypeReg}), "leads out of the directory",
+		},
 	} {
 		result := p.unpacks(p.archived("snap-"+strings.ReplaceAll(name, " ", "-"), tc.content), mover.Flags{}, nil)
 		g.Expect(result.Reason).To(Equal(v1alpha1.ReasonLoadFailed), name)
@@ -223,7 +225,9 @@ func TestWhatCannotBeDoneToAnArchive(t *testing.T) {
 func TestStatementsThatAreShortArePassedOn(t *testing.T) {
 	g := NewWithT(t)
 	p := streaming(t)
-	for snapshot, text := range map[string]string{"snap-1": "SELECT 1;\n", "snap-2": strings.Repeat("SELECT 1;\n", 1000)} {
+	for snapshot, text := range map[string]string{
+		"snap-1": "SELECT 1;\n", "snap-2": strings.Repeat("SELECT 1;\n", 1000),
+	} {
 		out := filepath.Join(t.TempDir(), "out")
 		c := dumpOf("cat >" + out)
 		c.Stream.Filter = v1alpha1.StreamFilterPostgresRoles

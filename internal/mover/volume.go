@@ -53,7 +53,8 @@ func (m *Mover) source(c task.Component, allowEmpty bool, previous *repository.S
 		return place{}, failure.New(v1alpha1.ReasonPathNotFound,
 			fmt.Sprintf("path %s does not exist in the volume: correct the parameter paths", c.Path))
 	case errors.As(err, new(syscall.Errno)):
-		return place{}, failure.New(v1alpha1.ReasonUnreadable, fmt.Sprintf("path %s of the volume can't be read", c.Path))
+		return place{},
+			failure.New(v1alpha1.ReasonUnreadable, fmt.Sprintf("path %s of the volume can't be read", c.Path))
 	default: // the only error of package os without a type
 		return place{}, failure.New(v1alpha1.ReasonInvalidPath, fmt.Sprintf("path %s leads out of the volume", c.Path))
 	}
@@ -64,8 +65,9 @@ func (m *Mover) source(c task.Component, allowEmpty bool, previous *repository.S
 		return place{}, failure.New(v1alpha1.ReasonUnreadable, volumeUnreadable)
 	case empty && !allowEmpty:
 		dir.Close()
-		return place{}, failure.New(v1alpha1.ReasonEmpty, "there is nothing in the volume to back up"+judge.LastBackupText(previous)+
-			"; successPolicy.empty: Allow would accept that")
+		return place{}, failure.New(v1alpha1.ReasonEmpty,
+			"there is nothing in the volume to back up"+judge.LastBackupText(previous)+
+				"; successPolicy.empty: Allow would accept that")
 	}
 	return dir, nil
 }
@@ -92,7 +94,8 @@ func (m *Mover) target(c task.Component, rules task.Restore) (place, bool, *fail
 		return place{}, false, failure.New(v1alpha1.ReasonTargetUnwritable, "the volume can't be read")
 	case !empty && rules.Overwrite == "" && !c.Resume:
 		top.Close()
-		return place{}, false, failure.New(v1alpha1.ReasonVolumeNotEmpty, "the volume is not empty: restore into an empty one")
+		return place{}, false,
+			failure.New(v1alpha1.ReasonVolumeNotEmpty, "the volume is not empty: restore into an empty one")
 	case syscall.Access(top.path(), accessWrite) != nil:
 		top.Close()
 		return place{}, empty, failure.New(v1alpha1.ReasonTargetUnwritable, volumeUnwritable)

@@ -103,10 +103,12 @@ func (p *provisioning) look(ctx context.Context, c task.Component, late bool) {
 	case claim.Status.Phase == corev1.ClaimBound:
 		p.end(c, nil)
 	case claim.Status.Phase == corev1.ClaimLost:
-		p.end(c, failure.New(v1alpha1.ReasonVolumeNotBound, fmt.Sprintf("PersistentVolumeClaim %s has lost its volume", name)))
+		p.end(c, failure.New(v1alpha1.ReasonVolumeNotBound,
+			fmt.Sprintf("PersistentVolumeClaim %s has lost its volume", name)))
 	case late:
 		p.end(c, failure.New(v1alpha1.ReasonVolumeNotBound, fmt.Sprintf(
-			"PersistentVolumeClaim %s has no volume after %s: check its storage class and CSI driver, or raise the parameter "+
+			"PersistentVolumeClaim %s has no volume after %s: check its storage class and CSI driver, or raise the "+
+				"parameter "+
 				"waitTimeout", name, p.m.Now().Sub(p.began).Round(time.Second))))
 	}
 }

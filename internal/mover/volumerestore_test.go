@@ -139,7 +139,9 @@ func TestAMoverThatIsToldToStopAsksNoMore(t *testing.T) {
 func fullQuota(p *making) {
 	quota := &corev1.ResourceQuota{
 		ObjectMeta: metav1.ObjectMeta{Namespace: p.namespace, Name: "none"},
-		Spec:       corev1.ResourceQuotaSpec{Hard: corev1.ResourceList{"persistentvolumeclaims": resource.MustParse("0")}},
+		Spec: corev1.ResourceQuotaSpec{
+			Hard: corev1.ResourceList{"persistentvolumeclaims": resource.MustParse("0")},
+		},
 	}
 	p.Expect(admin.Create(context.Background(), quota)).To(Succeed())
 	quota.Status.Hard, quota.Status.Used = quota.Spec.Hard, quota.Spec.Hard

@@ -70,7 +70,8 @@ func (w *snapshotting) make(ctx context.Context, c task.Component) (types.UID, *
 		if err != nil {
 			return "", failure.New(v1alpha1.ReasonVolumeSnapshotFailed, err.Error())
 		}
-		if volumesnapshot.MadeBySnapshotJob(s, w.label, w.t.Snapshot.UID) && s.Spec.Source.PersistentVolumeClaimName != nil &&
+		if volumesnapshot.MadeBySnapshotJob(s, w.label, w.t.Snapshot.UID) &&
+			s.Spec.Source.PersistentVolumeClaimName != nil &&
 			*s.Spec.Source.PersistentVolumeClaimName == c.Snapshot.Claim {
 			w.m.Log.Info("an earlier mover has created it", "component", c.Name)
 			return s.UID, nil
@@ -147,7 +148,8 @@ func (w *snapshotting) judge(ctx context.Context, found map[types.UID]*snapshotv
 		switch {
 		case s == nil || s.DeletionTimestamp != nil:
 			w.end(
-				ctx, c, r, failure.New(v1alpha1.ReasonVolumeSnapshotNotFound, "the VolumeSnapshot was deleted before it was ready"))
+				ctx, c, r, failure.New(v1alpha1.ReasonVolumeSnapshotNotFound,
+					"the VolumeSnapshot was deleted before it was ready"))
 		case volumesnapshot.Ready(s):
 			if size := s.Status.RestoreSize; size != nil {
 				r.SizeBytes = size.Value()
@@ -155,10 +157,12 @@ func (w *snapshotting) judge(ctx context.Context, found map[types.UID]*snapshotv
 			w.end(ctx, c, r, nil)
 		case message != "" && (late || lasts):
 			w.end(
-				ctx, c, r, failure.New(v1alpha1.ReasonVolumeSnapshotFailed, fmt.Sprintf("VolumeSnapshot %s: %s", s.Name, message)))
+				ctx, c, r, failure.New(v1alpha1.ReasonVolumeSnapshotFailed,
+					fmt.Sprintf("VolumeSnapshot %s: %s", s.Name, message)))
 		case late:
 			w.end(ctx, c, r, failure.New(v1alpha1.ReasonVolumeSnapshotNotReady, fmt.Sprintf(
-				"VolumeSnapshot %s is not ready to use after %s: check the snapshot controller and the CSI driver, or raise the "+
+				"VolumeSnapshot %s is not ready to use after %s: check the snapshot controller and the CSI driver, "+
+					"or raise the "+
 					"parameter waitTimeout", s.Name, w.m.Now().Sub(w.began).Round(time.Second))))
 		}
 	}

@@ -41,7 +41,8 @@ func newShooting(t testing.TB, claims ...string) *shooting {
 	at := time.Unix(1795154820, 0)
 	for _, c := range claims {
 		work.Components = append(work.Components, task.Component{Name: c, Snapshot: &task.VolumeSnapshot{
-			Names: []string{policy.VolumeSnapshotName(c, at), policy.QualifiedVolumeSnapshotName(c, at, ns, "s")}, Claim: c,
+			Names: []string{policy.VolumeSnapshotName(c, at), policy.QualifiedVolumeSnapshotName(c, at, ns, "s")},
+			Claim: c,
 			Class: "fast",
 		}})
 	}
@@ -133,7 +134,8 @@ func TestVolumeSnapshotsOfOthersAreLeftAlone(t *testing.T) {
 func TestBothNamesOfAVolumeSnapshotAreTaken(t *testing.T) {
 	s := newShooting(t, "data")
 	for _, name := range s.task.Components[0].Snapshot.Names {
-		s.Expect(admin.Create(t.Context(), volumesnapshot.New(s.namespace, name, "data", "fast", nil, nil))).To(Succeed())
+		s.Expect(admin.Create(t.Context(), volumesnapshot.New(s.namespace, name, "data", "fast", nil, nil))).
+			To(Succeed())
 	}
 	s.Expect(s.run(t.Context(), time.Minute).Components[0]).
 		To(And(HaveField("Reason", v1alpha1.ReasonNameConflict), HaveField("ID", "")))
@@ -146,7 +148,8 @@ func TestAVolumeSnapshotThatIsNeverReady(t *testing.T) {
 	s.Expect(result.Outcome).To(Equal(task.OutcomeFailed))
 	s.Expect(result.Components[0]).
 		To(
-			And(HaveField("Reason", v1alpha1.ReasonVolumeSnapshotNotReady), HaveField("Error", ContainSubstring("waitTimeout"))))
+			And(HaveField("Reason", v1alpha1.ReasonVolumeSnapshotNotReady),
+				HaveField("Error", ContainSubstring("waitTimeout"))))
 	s.Expect(result.Components[1].Outcome).To(Equal(task.OutcomeSucceeded), "one that fails does not fail the others")
 	s.Expect(s.component("data").Phase).To(Equal(v1alpha1.SnapshotFailed))
 }
@@ -172,7 +175,8 @@ func TestWhatTheDriverSaysIsTheError(t *testing.T) {
 		s := newShooting(t, "data")
 		s.driver("data-1795154820", status)
 		s.Expect(s.run(t.Context(), 2*time.Second).Components[0]).To(And(
-			HaveField("Reason", v1alpha1.ReasonVolumeSnapshotFailed), HaveField("Error", ContainSubstring("the array is full"))))
+			HaveField("Reason", v1alpha1.ReasonVolumeSnapshotFailed),
+			HaveField("Error", ContainSubstring("the array is full"))))
 	})
 }
 
@@ -210,7 +214,8 @@ func TestTheAdmissionPolicyOfSnapshotters(t *testing.T) {
 		"in another namespace": {func(s *snapshotv1.VolumeSnapshot) { s.Namespace = "default" }, "forbidden"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := volumesnapshot.New(ns, "s-"+strings.ToLower(strings.NewReplacer(" ", "-", "'", "").Replace(name)), "data",
+			s := volumesnapshot.New(ns,
+				"s-"+strings.ToLower(strings.NewReplacer(" ", "-", "'", "").Replace(name)), "data",
 				"fast",
 				map[string]string{v1alpha1.LabelManagedBy: v1alpha1.ManagedByCairn},
 				map[string]string{v1alpha1.AnnotationJob: "backup-s-target"})

@@ -42,7 +42,8 @@ func targetMistakes(batch *v1alpha1.BackupBatch, targets []Target) []Mistake {
 	for i, target := range batch.Spec.Targets {
 		if !check.used[target.Name] {
 			check.add(fmt.Sprintf("spec.targets[%d].name", i), v1alpha1.ReasonResourceValidationFailed,
-				"no session names the target %q: it would never be backed up. Add it to a session or remove it", target.Name)
+				"no session names the target %q: it would never be backed up. Add it to a session or remove it",
+				target.Name)
 		}
 	}
 	return check.mistakes
@@ -91,7 +92,8 @@ func (c *batchCheck) declarations() {
 			c.selector(field+".selector", target)
 		} else if ns := target.AppRef.Namespace; ns != "" && c.batch.Namespace != "" && ns != c.batch.Namespace {
 			c.add(field+".appRef.namespace", v1alpha1.ReasonTargetNotFound,
-				"a BackupBatch backs up only its own namespace: leave the namespace %q out, or create a BackupBatch there", ns)
+				"a BackupBatch backs up only its own namespace: leave the namespace %q out, or create a "+
+					"BackupBatch there", ns)
 		}
 	}
 }
@@ -101,7 +103,8 @@ func (c *batchCheck) selector(field string, target *v1alpha1.BatchTarget) {
 	c.mistakes = append(c.mistakes, selectorMistakes(field, target.Selector)...)
 	if most := maxTargets(target.Selector); len(c.entries[target.Name]) > most {
 		c.add(field, v1alpha1.ReasonTooManyTargets,
-			"it finds more objects than its maxTargets, %d: raise maxTargets, or narrow the selector. Until then no target is added or removed", most)
+			"it finds more objects than its maxTargets, %d: raise maxTargets, or narrow the selector. Until then no "+
+				"target is added or removed", most)
 	}
 }
 
@@ -179,7 +182,8 @@ func (c *batchCheck) session(field string, session *v1alpha1.BackupBatchSession)
 	if count > v1alpha1.MaxSessionTargets {
 		c.add(field+".targets", v1alpha1.ReasonTooManyTargets,
 			"a session has at most %d targets, including those that selectors find: "+
-				"spread them over several sessions. Until then no target is added or removed", v1alpha1.MaxSessionTargets)
+				"spread them over several sessions. Until then no target is added or removed",
+			v1alpha1.MaxSessionTargets)
 	}
 }
 
@@ -191,7 +195,8 @@ func (c *batchCheck) infos(field string, infos []v1alpha1.RepositoryInfo, templa
 		c.mistakes = append(c.mistakes, DirectoryMistakes(at+".directory", infos[i].Directory)...)
 		if template && len(infos[i].Directory) > maxTemplateDirectory {
 			c.add(at+".directory", v1alpha1.ReasonResourceValidationFailed,
-				"the name of each target is added to the directory, which can have at most %d characters here", maxTemplateDirectory)
+				"the name of each target is added to the directory, which can have at most %d characters here",
+				maxTemplateDirectory)
 		}
 	}
 }
@@ -222,7 +227,8 @@ func (c *batchCheck) hooks(at string, session *v1alpha1.BackupBatchSession, targ
 	}{{".hooks.preBackup", around.PreBackup, own.PreBackup}, {".hooks.postBackup", around.PostBackup, own.PostBackup}} {
 		if n := len(stage.outer) + len(stage.own); n > maxHooks {
 			c.add(at+stage.field, v1alpha1.ReasonInvalidHook,
-				"the target has %d hooks here, including those of the session %q: at most %d are possible", n, session.Name, maxHooks)
+				"the target has %d hooks here, including those of the session %q: at most %d are possible", n,
+				session.Name, maxHooks)
 		}
 		names := map[string]bool{}
 		for _, h := range stage.outer {
@@ -231,7 +237,8 @@ func (c *batchCheck) hooks(at string, session *v1alpha1.BackupBatchSession, targ
 		for i, h := range stage.own {
 			if names[h.Name] {
 				c.add(fmt.Sprintf("%s%s[%d].name", at, stage.field, i), v1alpha1.ReasonInvalidHook,
-					"the session %q or the target has another hook %q here: give each hook its own name", session.Name, h.Name)
+					"the session %q or the target has another hook %q here: give each hook its own name",
+					session.Name, h.Name)
 			}
 			names[h.Name] = true
 		}
@@ -249,10 +256,12 @@ func (c *batchCheck) repository(field, target string, info *v1alpha1.RepositoryI
 		c.repositories[info.Name] = repositoryUse{target: target, info: *info}
 	case first.target != target:
 		c.add(field+".name", v1alpha1.ReasonRepositoryConflict,
-			"the repository %q already holds the backups of the target %q: give the target %q a repository of its own", info.Name, first.target, target)
+			"the repository %q already holds the backups of the target %q: give the target %q a repository of its own",
+			info.Name, first.target, target)
 	case !SameSettings(&first.info, info):
 		c.add(field, v1alpha1.ReasonRepositoryConflict,
-			"the repository %q has another backend, directory, encryptionSecret or deletionPolicy in an earlier session: use the same in both", info.Name)
+			"the repository %q has another backend, directory, encryptionSecret or deletionPolicy in an earlier "+
+				"session: use the same in both", info.Name)
 	}
 }
 

@@ -68,7 +68,8 @@ func TestExpandRefusesBadBatches(t *testing.T) {
 		},
 		"a session of an unknown target": {
 			edit: func(b *v1alpha1.BackupBatch) {
-				b.Spec.Sessions[1].Targets = append(b.Spec.Sessions[1].Targets, policytest.SessionTarget("cache", "main"))
+				b.Spec.Sessions[1].Targets = append(b.Spec.Sessions[1].Targets,
+					policytest.SessionTarget("cache", "main"))
 			},
 			field: "spec.sessions[1].targets[1].name", reason: v1alpha1.ReasonTargetNotFound,
 			message: `no target "cache"`,

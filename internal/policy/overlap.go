@@ -34,7 +34,8 @@ func Overlaps(batch *v1alpha1.BackupBatch, targets []Target, candidates []Candid
 		for _, found := range o.found {
 			out = append(out, Mistake{
 				Field: fmt.Sprintf("spec.sessions[%d].targets", i), Reason: v1alpha1.ReasonBackedUpTwice,
-				Message: fmt.Sprintf("session %q backs up %s twice: %s. Each backup has its own Repositories, params and hooks: exclude the object from one of the targets",
+				Message: fmt.Sprintf("session %q backs up %s twice: %s. Each backup has its own Repositories, params "+
+					"and hooks: exclude the object from one of the targets",
 					session.Name, firstFew(o.objects[found]), found),
 			})
 		}

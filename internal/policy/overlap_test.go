@@ -34,7 +34,9 @@ func TestOverlaps(t *testing.T) {
 			batch: func() *v1alpha1.BackupBatch {
 				return policytest.Selecting(policytest.BatchOf("web"), "all", kinds(deployment))
 			},
-			candidates: []policy.Candidate{policytest.Candidate(deployment, "web", ""), policytest.Candidate(deployment, "shop", "")},
+			candidates: []policy.Candidate{
+				policytest.Candidate(deployment, "web", ""), policytest.Candidate(deployment, "shop", ""),
+			},
 			want: []string{
 				"session \"hourly\" backs up Deployment/web twice: for target web and for target all" + each,
 			},
@@ -42,22 +44,31 @@ func TestOverlaps(t *testing.T) {
 		"two selectors": {
 			batch: func() *v1alpha1.BackupBatch {
 				return policytest.Selecting(policytest.Selecting(policytest.BatchOf(), "all", kinds(claim)), "some",
-					v1alpha1.TargetSelector{Kinds: []v1alpha1.TargetKind{claim}, LabelSelector: policytest.Labelled("shop")})
+					v1alpha1.TargetSelector{
+						Kinds: []v1alpha1.TargetKind{claim}, LabelSelector: policytest.Labelled("shop"),
+					})
 			},
 			candidates: []policy.Candidate{
-				policytest.Candidate(claim, "b", "shop"), policytest.Candidate(claim, "a", "shop"), policytest.Candidate(claim, "c", "bank"),
+				policytest.Candidate(claim, "b", "shop"), policytest.Candidate(claim, "a", "shop"),
+				policytest.Candidate(claim, "c", "bank"),
 			},
 			want: []string{
-				"session \"hourly\" backs up PersistentVolumeClaim/a, PersistentVolumeClaim/b twice: for target all and for target some" + each,
+				"session \"hourly\" backs up PersistentVolumeClaim/a, PersistentVolumeClaim/b twice: for target all " +
+					"and for target some" + each,
 			},
 		},
 		"very many objects": {
 			batch: func() *v1alpha1.BackupBatch {
-				return policytest.Selecting(policytest.Selecting(policytest.BatchOf(), "all", kinds(claim)), "again", kinds(claim))
+				return policytest.Selecting(policytest.Selecting(policytest.BatchOf(), "all", kinds(claim)), "again",
+					kinds(claim))
 			},
 			candidates: many,
-			want: []string{"session \"hourly\" backs up PersistentVolumeClaim/data-0, PersistentVolumeClaim/data-1, PersistentVolumeClaim/data-2, " +
-				"PersistentVolumeClaim/data-3, PersistentVolumeClaim/data-4 and 2 more twice: for target all and for target again" + each},
+			want: []string{
+				"session \"hourly\" backs up PersistentVolumeClaim/data-0, PersistentVolumeClaim/data-1, " +
+					"PersistentVolumeClaim/data-2, " +
+					"PersistentVolumeClaim/data-3, PersistentVolumeClaim/data-4 and 2 more twice: for target all and " +
+					"for target again" + each,
+			},
 		},
 		"two targets that name the object on purpose": {
 			batch: func() *v1alpha1.BackupBatch {
@@ -79,29 +90,39 @@ func TestOverlaps(t *testing.T) {
 		},
 		"a claim that a workload of another target mounts": {
 			batch: func() *v1alpha1.BackupBatch {
-				return policytest.Selecting(policytest.Selecting(policytest.BatchOf(), "apps", kinds(deployment)), "volumes", kinds(claim))
+				return policytest.Selecting(policytest.Selecting(policytest.BatchOf(), "apps", kinds(deployment)),
+					"volumes", kinds(claim))
 			},
 			candidates: []policy.Candidate{
-				policytest.Mounting(policytest.Candidate(deployment, "web", ""), "pages", "logs"), policytest.Candidate(claim, "logs", ""),
+				policytest.Mounting(policytest.Candidate(deployment, "web", ""), "pages", "logs"),
+				policytest.Candidate(claim, "logs", ""),
 				policytest.Candidate(claim, "pages", ""), policytest.Candidate(claim, "alone", ""),
 			},
 			want: []string{
-				"session \"hourly\" backs up PersistentVolumeClaim/logs, PersistentVolumeClaim/pages twice: for target volumes, and with the workload that mounts it for target apps" + each,
+				"session \"hourly\" backs up PersistentVolumeClaim/logs, PersistentVolumeClaim/pages twice: for " +
+					"target volumes, and with the workload that mounts it for target apps" + each,
 			},
 		},
 		"a claim that a workload of the same target mounts": {
 			batch: func() *v1alpha1.BackupBatch {
 				return policytest.Selecting(policytest.BatchOf(), "all", kinds(deployment, claim))
 			},
-			candidates: []policy.Candidate{policytest.Mounting(policytest.Candidate(deployment, "web", ""), "pages"), policytest.Candidate(claim, "pages", "")},
+			candidates: []policy.Candidate{
+				policytest.Mounting(policytest.Candidate(deployment, "web", ""), "pages"),
+				policytest.Candidate(claim, "pages", ""),
+			},
 		},
 		"a workload with an explicit Addon, whose volumes are unknown": {
 			batch: func() *v1alpha1.BackupBatch {
-				batch := policytest.Selecting(policytest.Selecting(policytest.BatchOf(), "apps", kinds(deployment)), "volumes", kinds(claim))
+				batch := policytest.Selecting(policytest.Selecting(policytest.BatchOf(), "apps", kinds(deployment)),
+					"volumes", kinds(claim))
 				batch.Spec.Sessions[0].Targets[0].Addon = addon
 				return batch
 			},
-			candidates: []policy.Candidate{policytest.Mounting(policytest.Candidate(deployment, "web", ""), "pages"), policytest.Candidate(claim, "pages", "")},
+			candidates: []policy.Candidate{
+				policytest.Mounting(policytest.Candidate(deployment, "web", ""), "pages"),
+				policytest.Candidate(claim, "pages", ""),
+			},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -21,7 +21,8 @@ func shop() (*v1alpha1.BackupConfiguration, *v1alpha1.RepositoryInfo) {
 				},
 			},
 		}, &v1alpha1.RepositoryInfo{
-			Name: "web", Backend: "s3", Directory: "/web", EncryptionSecret: &v1alpha1.ObjectReference{Name: "password"},
+			Name: "web", Backend: "s3", Directory: "/web",
+			EncryptionSecret: &v1alpha1.ObjectReference{Name: "password"},
 		}
 }
 
@@ -51,7 +52,8 @@ func TestCompareRepository(t *testing.T) {
 	}{
 		"the same": {change: func(*v1alpha1.RepositorySpec) {}},
 		"other spelling": {change: func(s *v1alpha1.RepositorySpec) {
-			s.Path, s.StorageRef.Namespace, s.EncryptionSecret.Namespace, s.AppRef.Namespace = "web/", "shop", "shop", "shop"
+			s.Path, s.StorageRef.Namespace, s.EncryptionSecret.Namespace, s.AppRef.Namespace = "web/", "shop",
+				"shop", "shop"
 		}},
 		"what is allowed to change": {change: func(s *v1alpha1.RepositorySpec) {
 			s.DeletionPolicy, s.Paused = v1alpha1.WipeOut, true
@@ -65,7 +67,9 @@ func TestCompareRepository(t *testing.T) {
 		"another directory": {func(s *v1alpha1.RepositorySpec) { s.Path = "/web/old" }, policy.OtherPlace},
 		"another target":    {func(s *v1alpha1.RepositorySpec) { s.AppRef.Name = "db" }, policy.OtherTarget},
 		"another API group": {func(s *v1alpha1.RepositorySpec) { s.AppRef.APIGroup = "" }, policy.OtherTarget},
-		"another Secret":    {func(s *v1alpha1.RepositorySpec) { s.EncryptionSecret.Name = "other" }, policy.OtherSecret},
+		"another Secret": {
+			func(s *v1alpha1.RepositorySpec) { s.EncryptionSecret.Name = "other" }, policy.OtherSecret,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			configuration, info := shop()

@@ -14,8 +14,10 @@ func HoldsVolumeSnapshots(r *v1alpha1.Repository) bool {
 
 // OtherDriverMessage returns the message about a session whose task has another driver than its Repository.
 func OtherDriverMessage(repository string, has, wants v1alpha1.Driver) string {
-	return fmt.Sprintf("the Repository %q has driver %s, but the task of this session has driver %s: a Repository has only one driver. "+
-		"Give the repository of this session another name", repository, has, wants)
+	return fmt.Sprintf(
+		"the Repository %q has driver %s, but the task of this session has driver %s: a Repository has only one "+
+			"driver. "+
+			"Give the repository of this session another name", repository, has, wants)
 }
 
 // NamesRetention reports whether a backend names a RetentionPolicy.

@@ -45,9 +45,12 @@ func TestSelectorsFind(t *testing.T) {
 		reason     string
 	}{
 		"kinds and labels": {
-			selector: v1alpha1.TargetSelector{Kinds: []v1alpha1.TargetKind{claim}, LabelSelector: policytest.Labelled("shop")},
+			selector: v1alpha1.TargetSelector{
+				Kinds: []v1alpha1.TargetKind{claim}, LabelSelector: policytest.Labelled("shop"),
+			},
 			candidates: []policy.Candidate{
-				policytest.Candidate(claim, "b", "shop"), policytest.Candidate(claim, "a", "shop"), policytest.Candidate(claim, "c", "bank"),
+				policytest.Candidate(claim, "b", "shop"), policytest.Candidate(claim, "a", "shop"),
+				policytest.Candidate(claim, "c", "bank"),
 				policytest.Candidate(deployment, "d", "shop"),
 			},
 			want:   []string{"all-persistentvolumeclaim-a", "all-persistentvolumeclaim-b"},
@@ -60,7 +63,9 @@ func TestSelectorsFind(t *testing.T) {
 			reason:     "a selector without labels finds all objects",
 		},
 		"databases": {
-			selector: v1alpha1.TargetSelector{Kinds: []v1alpha1.TargetKind{service}, LabelSelector: policytest.Labelled("shop")},
+			selector: v1alpha1.TargetSelector{
+				Kinds: []v1alpha1.TargetKind{service}, LabelSelector: policytest.Labelled("shop"),
+			},
 			candidates: []policy.Candidate{
 				policytest.Candidate(service, "orders", "shop"), policytest.Candidate(service, "front", "bank"),
 				policytest.Candidate(claim, "orders", "shop"),
@@ -74,18 +79,23 @@ func TestSelectorsFind(t *testing.T) {
 					{Key: "app", Operator: metav1.LabelSelectorOpIn, Values: []string{"a", "b"}},
 				},
 			}},
-			candidates: []policy.Candidate{policytest.Candidate(claim, "x", "a"), policytest.Candidate(claim, "y", "b"), policytest.Candidate(claim, "z", "c")},
-			want:       []string{"all-persistentvolumeclaim-x", "all-persistentvolumeclaim-y"},
+			candidates: []policy.Candidate{
+				policytest.Candidate(claim, "x", "a"), policytest.Candidate(claim, "y", "b"),
+				policytest.Candidate(claim, "z", "c"),
+			},
+			want: []string{"all-persistentvolumeclaim-x", "all-persistentvolumeclaim-y"},
 		},
 		"exclusions": {
 			selector: v1alpha1.TargetSelector{
 				Kinds: []v1alpha1.TargetKind{claim, deployment},
 				Exclude: &v1alpha1.TargetExclusion{
-					LabelSelector: policytest.Labelled("cache"), Names: []v1alpha1.ExcludedTarget{{Kind: claim, Name: "scratch"}},
+					LabelSelector: policytest.Labelled("cache"),
+					Names:         []v1alpha1.ExcludedTarget{{Kind: claim, Name: "scratch"}},
 				},
 			},
 			candidates: []policy.Candidate{
-				policytest.Candidate(claim, "a", "shop"), policytest.Candidate(claim, "b", "cache"), policytest.Candidate(claim, "scratch", "shop"),
+				policytest.Candidate(claim, "a", "shop"), policytest.Candidate(claim, "b", "cache"),
+				policytest.Candidate(claim, "scratch", "shop"),
 				policytest.Candidate(deployment, "scratch", "shop"),
 			},
 			want:   []string{"all-deployment-scratch", "all-persistentvolumeclaim-a"},
@@ -103,7 +113,8 @@ func TestSelectorsFind(t *testing.T) {
 		"a claim that a found workload mounts": {
 			selector: shop,
 			candidates: []policy.Candidate{
-				policytest.Mounting(policytest.Candidate(deployment, "web", "shop"), "pages"), policytest.Candidate(claim, "pages", "shop"),
+				policytest.Mounting(policytest.Candidate(deployment, "web", "shop"), "pages"),
+				policytest.Candidate(claim, "pages", "shop"),
 				policytest.Candidate(claim, "alone", "shop"),
 			},
 			want:   []string{"all-deployment-web", "all-persistentvolumeclaim-alone"},
@@ -112,21 +123,24 @@ func TestSelectorsFind(t *testing.T) {
 		"a claim whose workload no selector finds": {
 			selector: shop,
 			candidates: []policy.Candidate{
-				policytest.Mounting(policytest.Candidate(deployment, "web", "bank"), "pages"), policytest.Candidate(claim, "pages", "shop"),
+				policytest.Mounting(policytest.Candidate(deployment, "web", "bank"), "pages"),
+				policytest.Candidate(claim, "pages", "shop"),
 			},
 			want: []string{"all-persistentvolumeclaim-pages"}, reason: "no other target backs it up",
 		},
 		"a workload without data": {
 			selector: shop,
 			candidates: []policy.Candidate{
-				policytest.Mounting(policytest.Candidate(deployment, "front", "shop")), policytest.Candidate(statefulSet, "unread", "shop"),
+				policytest.Mounting(policytest.Candidate(deployment, "front", "shop")),
+				policytest.Candidate(statefulSet, "unread", "shop"),
 			},
 			want: []string{"all-statefulset-unread"}, reason: "a workload with unknown volumes can have data",
 		},
 		"an explicit Addon can need all objects": {
 			selector: shop, addon: &v1alpha1.AddonInfo{Name: "dump"},
 			candidates: []policy.Candidate{
-				policytest.Mounting(policytest.Candidate(deployment, "front", "shop")), policytest.Mounting(policytest.Candidate(deployment, "web", "shop"),
+				policytest.Mounting(policytest.Candidate(deployment, "front", "shop")),
+				policytest.Mounting(policytest.Candidate(deployment, "web", "shop"),
 					"pages"), policytest.Candidate(claim, "pages", "shop"),
 			},
 			want: []string{"all-deployment-front", "all-deployment-web", "all-persistentvolumeclaim-pages"},
@@ -151,7 +165,8 @@ func TestSelectorsFind(t *testing.T) {
 
 func TestExpandMakesRepositoriesOfTemplates(t *testing.T) {
 	g := NewWithT(t)
-	batch := policytest.Selecting(policytest.BatchOf("web"), "all", v1alpha1.TargetSelector{Kinds: []v1alpha1.TargetKind{claim}})
+	batch := policytest.Selecting(policytest.BatchOf("web"), "all",
+		v1alpha1.TargetSelector{Kinds: []v1alpha1.TargetKind{claim}})
 	session := &batch.Spec.Sessions[0]
 	secret := &v1alpha1.ObjectReference{Name: "enc"}
 	session.Repositories = []v1alpha1.RepositoryInfo{
@@ -168,7 +183,8 @@ func TestExpandMakesRepositoriesOfTemplates(t *testing.T) {
 		}})
 	session.Targets = append(session.Targets, v1alpha1.BatchSessionTarget{Name: "db"})
 
-	children, err := policy.Expand(batch, policy.FindAmong(batch, []policy.Candidate{policytest.Candidate(claim, "data.v1", "shop")}))
+	children, err := policy.Expand(batch,
+		policy.FindAmong(batch, []policy.Candidate{policytest.Candidate(claim, "data.v1", "shop")}))
 
 	g.Expect(err).NotTo(HaveOccurred())
 	hourly := func(i int) v1alpha1.BackupConfigurationSession { return children[i].Spec.Sessions[0] }
@@ -190,7 +206,8 @@ func TestExpandMakesRepositoriesOfTemplates(t *testing.T) {
 		Directory: "/own",
 	}}
 	children, err = policy.Expand(batch,
-		policy.FindAmong(batch, []policy.Candidate{policytest.Candidate(claim, "a", "shop"), policytest.Candidate(claim, "b", "shop")}))
+		policy.FindAmong(batch,
+			[]policy.Candidate{policytest.Candidate(claim, "a", "shop"), policytest.Candidate(claim, "b", "shop")}))
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(hourly(1).Repositories).To(Equal([]v1alpha1.RepositoryInfo{
 		{Name: "own-all-persistentvolumeclaim-a", Backend: "main", Directory: "/own/all-persistentvolumeclaim-a"},
@@ -261,14 +278,17 @@ func TestExpandRefusesWhatSelectorsCannotBe(t *testing.T) {
 				}}
 			},
 			candidates: []policy.Candidate{
-				policytest.Candidate(claim, "x", "shop"), policytest.Candidate(claim, "x-all-persistentvolumeclaim-x", "shop"),
+				policytest.Candidate(claim, "x", "shop"),
+				policytest.Candidate(claim, "x-all-persistentvolumeclaim-x", "shop"),
 			},
 			field: "spec.sessions[1].repositories[0].name", reason: v1alpha1.ReasonRepositoryConflict,
 			message: "give",
 		},
 		"an invalid label selector": {
 			edit: func(b *v1alpha1.BackupBatch) {
-				b.Spec.Targets[1].Selector.LabelSelector = &metav1.LabelSelector{MatchExpressions: []metav1.LabelSelectorRequirement{{Key: "a", Operator: "Like"}}}
+				b.Spec.Targets[1].Selector.LabelSelector = &metav1.LabelSelector{
+					MatchExpressions: []metav1.LabelSelectorRequirement{{Key: "a", Operator: "Like"}},
+				}
 			},
 			field: "spec.targets[1].selector.labelSelector", reason: v1alpha1.ReasonResourceValidationFailed,
 			message: "Like",
@@ -302,7 +322,8 @@ func TestExpandRefusesWhatSelectorsCannotBe(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
-			batch := policytest.Selecting(policytest.BatchOf("web"), "all", v1alpha1.TargetSelector{Kinds: []v1alpha1.TargetKind{claim}})
+			batch := policytest.Selecting(policytest.BatchOf("web"), "all",
+				v1alpha1.TargetSelector{Kinds: []v1alpha1.TargetKind{claim}})
 			if name == "a template's directory without room" || name == "a template's missing backend" {
 				batch.Spec.Sessions[1].Targets[1].Repositories = []v1alpha1.RepositoryInfo{{
 					Name:    "other",
@@ -345,7 +366,8 @@ func TestWhatWasFoundStaysInForceWhileABatchHasMistakes(t *testing.T) {
 
 	g.Expect(policy.TargetsInForce(batch, policy.FindAmong(batch, two))).To(Equal(policy.KnownTargets(batch)))
 	g.Expect(targetNames(policy.KnownTargets(batch))).To(Equal([]string{"web", "all-persistentvolumeclaim-a"}))
-	g.Expect(policy.TargetsInForce(batch, policy.FindAmong(batch, nil))).To(HaveLen(1), "without mistakes the present objects count")
+	g.Expect(policy.TargetsInForce(batch, policy.FindAmong(batch, nil))).
+		To(HaveLen(1), "without mistakes the present objects count")
 	known, err := policy.KnownChildren(batch)
 	g.Expect(err).NotTo(HaveOccurred())
 	fresh, err := policy.Expand(batch, policy.FindAmong(batch, one))
@@ -384,7 +406,8 @@ func randomWorld(random *rand.Rand) world {
 		shuffle(random, kinds)
 		policytest.Selecting(w.batch, fmt.Sprintf("selects-%d%s", i, strings.Repeat("y", random.IntN(50))),
 			v1alpha1.TargetSelector{
-				Kinds: slices.Clone(kinds[:1+random.IntN(3)]), LabelSelector: policytest.Labelled(fmt.Sprint(random.IntN(3))),
+				Kinds:         slices.Clone(kinds[:1+random.IntN(3)]),
+				LabelSelector: policytest.Labelled(fmt.Sprint(random.IntN(3))),
 			})
 	}
 	for i := range random.IntN(30) {
@@ -503,8 +526,9 @@ func BenchmarkExpandSelected(b *testing.B) {
 		batch.Spec.Sessions = append(batch.Spec.Sessions, session)
 		batch.Spec.Targets = append(batch.Spec.Targets,
 			v1alpha1.BatchTarget{Name: app, Selector: &v1alpha1.TargetSelector{
-				Kinds: []v1alpha1.TargetKind{claim, deployment}, LabelSelector: policytest.Labelled(app), MaxTargets: found,
-				Exclude: &v1alpha1.TargetExclusion{LabelSelector: policytest.Labelled("cache")},
+				Kinds: []v1alpha1.TargetKind{claim, deployment}, LabelSelector: policytest.Labelled(app),
+				MaxTargets: found,
+				Exclude:    &v1alpha1.TargetExclusion{LabelSelector: policytest.Labelled("cache")},
 			}})
 		for j := range found {
 			candidates = append(candidates, policytest.Candidate(claim, fmt.Sprintf("data-%d-%d", i, j), app),
@@ -513,7 +537,8 @@ func BenchmarkExpandSelected(b *testing.B) {
 	}
 	b.ReportAllocs()
 	for b.Loop() {
-		if children, err := policy.Expand(batch, policy.FindAmong(batch, candidates)); err != nil || len(children) != 2*found {
+		if children, err := policy.Expand(batch, policy.FindAmong(batch, candidates)); err != nil ||
+			len(children) != 2*found {
 			b.Fatal(len(children), err)
 		}
 	}

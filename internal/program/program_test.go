@@ -82,7 +82,9 @@ func TestAnOutputEndsWellOnlyIfItsProgramDid(t *testing.T) {
 			spec: program.Spec{Args: []string{"pg_dump_of_tomorrow", "--password=x"}},
 			says: "the image has no program pg_dump_of_tomorrow",
 		},
-		"no such path":   {spec: program.Spec{Args: []string{"/nowhere/pg_dump"}}, says: "the image has no program pg_dump"},
+		"no such path": {
+			spec: program.Spec{Args: []string{"/nowhere/pg_dump"}}, says: "the image has no program pg_dump",
+		},
 		"no program":     {spec: program.Spec{}, says: "no program to run"},
 		"not executable": {spec: program.Spec{Args: []string{"/etc/passwd"}}, says: "program passwd is not executable"},
 		"data in what it says": {
@@ -175,8 +177,10 @@ func TestAProgramIsToldToStop(t *testing.T) {
 			lines: `trap 'echo stopped >> left; exit 0' TERM; echo $$; while :; do sleep 0.01; done`,
 			left:  "stopped\n",
 		},
-		"and is killed else": {lines: `trap 'echo no >> left' TERM; echo $$; while :; do sleep 0.01; done`, left: "no\n"},
-		"with its children":  {lines: `sh -c 'trap "" TERM; echo $$; while :; do sleep 0.01; done' & wait`},
+		"and is killed else": {
+			lines: `trap 'echo no >> left' TERM; echo $$; while :; do sleep 0.01; done`, left: "no\n",
+		},
+		"with its children": {lines: `sh -c 'trap "" TERM; echo $$; while :; do sleep 0.01; done' & wait`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

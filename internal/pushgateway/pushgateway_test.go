@@ -93,7 +93,8 @@ func backup(phase v1alpha1.BackupSessionPhase) Backup {
 	s.Status = v1alpha1.BackupSessionStatus{Phase: phase, StartTime: at(0, 0), CompletionTime: at(1, 30)}
 	s.Status.Targets = []v1alpha1.BackupTargetStatus{{Name: "files"}}
 	s.Status.Resolved = &v1alpha1.ResolvedBackup{Targets: []v1alpha1.ResolvedTarget{{
-		Name: "files", AppRef: v1alpha1.TypedObjectReference{APIGroup: "apps", Kind: v1alpha1.KindStatefulSet, Name: "files"},
+		Name:         "files",
+		AppRef:       v1alpha1.TypedObjectReference{APIGroup: "apps", Kind: v1alpha1.KindStatefulSet, Name: "files"},
 		Task:         v1alpha1.ResolvedTask{Driver: v1alpha1.DriverKopia},
 		Repositories: []v1alpha1.ResolvedRepository{{Name: "r", Snapshot: "snap"}},
 		Hosts: []v1alpha1.ResolvedHost{
@@ -312,7 +313,8 @@ func TestWhereARepositoryIs(t *testing.T) {
 		g.Expect(gateway.Push(t.Context(), BackupSet(b))).To(Succeed())
 		g.Expect(gateway.pushed(t)).To(
 			ContainSubstring(`stash_repository_snapshot_count{backend="` + name + `",bucket="` + tc.bucket +
-				`",instance="",job="backupconfiguration-shop-files",name="r",namespace="shop",prefix="` + tc.prefix + `"} 5`))
+				`",instance="",job="backupconfiguration-shop-files",name="r",namespace="shop",prefix="` + tc.prefix +
+				`"} 5`))
 	}
 }
 

@@ -44,7 +44,8 @@ func BackupSet(b Backup) *Set {
 		for _, repository := range repositories {
 			labels := with(run, "repository", repository.Name)
 			set.session(labels, s)
-			set.target(with(labels, "kind", target.AppRef.Kind, "group", target.AppRef.APIGroup, "name", target.AppRef.Name),
+			set.target(with(labels, "kind", target.AppRef.Kind, "group", target.AppRef.APIGroup, "name",
+				target.AppRef.Name),
 				target, b.Snapshots[repository.Snapshot])
 			set.repository(b, repository.Name)
 		}
@@ -151,11 +152,13 @@ func (s *Set) repository(b Backup, name string) {
 			float64(*n), labels)
 	}
 	if n := r.Status.StoredBytes; n != nil {
-		g.gauge("repository_size_bytes", "repository_size_bytes", "What the repository held when it was maintained last.",
+		g.gauge("repository_size_bytes", "repository_size_bytes",
+			"What the repository held when it was maintained last.",
 			float64(*n), labels)
 	}
 	if ok := r.Status.Integrity; ok != nil {
-		g.gauge("repository_integrity", "repository_integrity", "Whether the last check of the repository found everything.",
+		g.gauge("repository_integrity", "repository_integrity",
+			"Whether the last check of the repository found everything.",
 			success(*ok), labels)
 	}
 }
@@ -212,7 +215,8 @@ func RestoreSet(r *v1alpha1.RestoreSession) *Set {
 	}
 	var hosts []v1alpha1.ResolvedRestoreHost
 	if resolved := r.Status.Resolved; resolved != nil {
-		labels["driver"], labels["repository"], hosts = string(resolved.Task.Driver), resolved.Repository.Name, resolved.Hosts
+		labels["driver"], labels["repository"], hosts = string(resolved.Task.Driver), resolved.Repository.Name,
+			resolved.Hosts
 	}
 	g.gauge("restoresession_success", "restore_session_success", "Whether the restore succeeded.", success(ok), labels)
 	if ok {

@@ -135,11 +135,13 @@ func (f *file) entry(mark byte) (err error) {
 		if err != nil {
 			return err
 		}
-		return newError("module %s keeps data outside of keys in the RDB file, which no command can restore: load the file "+
-			"itself into a server", moduleName(id))
+		return newError(
+			"module %s keeps data outside of keys in the RDB file, which no command can restore: load the file "+
+				"itself into a server", moduleName(id))
 	}
 	if mark >= 240 || mark == markFunctionOld {
-		return newError("the RDB file, of version %d, has a part of kind %d, which this mover does not know", f.version, mark)
+		return newError("the RDB file, of version %d, has a part of kind %d, which this mover does not know",
+			f.version, mark)
 	}
 	return f.key(mark)
 }

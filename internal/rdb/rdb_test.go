@@ -74,9 +74,11 @@ func TestEachKeyIsRestoredAsItStands(t *testing.T) {
 		"any bytes":                        {0, text("\x00\r\n\xff$")},
 		"a list":                           {1, "\x02" + text("a") + "\xc0\x2a"},
 		"a set":                            {2, "\x02" + text("a") + text("b")},
-		"a sorted set of old":              {3, "\x03" + text("a") + "\x031.5" + text("b") + "\xfe" + text("c") + "\xfd"},
-		"a hash":                           {4, "\x01" + text("field") + text("value")},
-		"a sorted set":                     {5, "\x02" + text("a") + fixed(1) + text("b") + fixed(2)},
+		"a sorted set of old": {
+			3, "\x03" + text("a") + "\x031.5" + text("b") + "\xfe" + text("c") + "\xfd",
+		},
+		"a hash":       {4, "\x01" + text("field") + text("value")},
+		"a sorted set": {5, "\x02" + text("a") + fixed(1) + text("b") + fixed(2)},
 		"a module's value": {7, "\x81abcdefgh" + "\x01\x05\x02\x06\x03ffff\x04dddddddd\x05" + text("s") +
 			"\x00"},
 		"a zipmap":                 {9, text("zm")},
@@ -116,7 +118,8 @@ func TestEachKeyIsRestoredAsItStands(t *testing.T) {
 func TestWhatIsNoKeyComesBackToo(t *testing.T) {
 	value := text("v")
 	restored := func(args ...string) string {
-		return command(append([]string{"RESTORE", "k", args[0], payload(0, value), "REPLACE", "ABSTTL"}, args[1:]...)...)
+		return command(append([]string{"RESTORE", "k", args[0], payload(0, value), "REPLACE", "ABSTTL"},
+			args[1:]...)...)
 	}
 	key := "\x00" + text("k") + value
 	for name, tc := range map[string]struct{ part, want string }{
@@ -166,7 +169,8 @@ func TestWhatNoCommandRestoresIsAnError(t *testing.T) {
 	whole := dump("REDIS0011", key)
 	for name, tc := range map[string]struct{ file, says string }{
 		"a module's data outside of keys": {
-			dump("REDIS0011", "\xf7\x81"+"\x83\x48\xd3\x2c\xb7\x4a\x39\x00"+"\x02\x01\x00"), "keeps data outside of keys",
+			dump("REDIS0011", "\xf7\x81"+"\x83\x48\xd3\x2c\xb7\x4a\x39\x00"+"\x02\x01\x00"),
+			"keeps data outside of keys",
 		},
 		"a function of a release candidate": {
 			dump("REDIS0010", "\xf6"+text("x")),
@@ -235,7 +239,8 @@ func TestAFileWithoutAChecksumIsTaken(t *testing.T) {
 func TestValkeyIsRead(t *testing.T) {
 	g := NewWithT(t)
 	var out bytes.Buffer
-	keys, err := rdb.Commands(strings.NewReader(dump("VALKEY080", "\x16"+text("k")+"\x01"+text("f")+text("v")+fixed(7))),
+	keys, err := rdb.Commands(
+		strings.NewReader(dump("VALKEY080", "\x16"+text("k")+"\x01"+text("f")+text("v")+fixed(7))),
 		&out)
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(keys).To(BeEquivalentTo(1))

@@ -61,7 +61,8 @@ func (f *file) skipValue(kind byte) error {
 		}
 		return r.skipString()
 	}
-	return newError("the RDB file, of version %d, has a value of type %d, which this mover does not know", f.version, kind)
+	return newError("the RDB file, of version %d, has a value of type %d, which this mover does not know",
+		f.version, kind)
 }
 
 // each reads a number, and then parts as many times.

@@ -16,7 +16,10 @@ var byText = []struct {
 	re   *regexp.Regexp
 	kind error
 }{
-	{regexp.MustCompile(`(?i)x509:|certificate fingerprint|knownhosts:|no common algorithm for host key`), ErrUntrusted},
+	{
+		regexp.MustCompile(`(?i)x509:|certificate fingerprint|knownhosts:|no common algorithm for host key`),
+		ErrUntrusted,
+	},
 	{regexp.MustCompile(`(?i)ssh: unable to authenticate|could not find default credentials|cannot fetch token|` +
 		`InvalidAccessKeyId|SignatureDoesNotMatch|access key id you provided does not exist|` +
 		`no user exists with the provided access key|request signature we calculated|provided token has expired|` +

@@ -42,11 +42,13 @@ func TestClassify(t *testing.T) {
 		"skewed clock": {errors.New("error checking for clock skew: clock skew detected: local clock is out of " +
 			"sync with repository timestamp by more than allowed 5m0s"), repository.ErrClockSkew},
 		"TLS to a plain server *": {
-			errors.New(`Get "https://127.0.0.1:35075/bucket/.storageconfig": http: server gave HTTP response to HTTPS client`),
+			errors.New(
+				`Get "https://127.0.0.1:35075/bucket/.storageconfig": http: server gave HTTP response to HTTPS client`),
 			repository.ErrUnreachable,
 		},
 		"refused *": {
-			errors.New(`Get "http://127.0.0.1:1/bucket/.storageconfig": dial tcp 127.0.0.1:1: connect: connection refused`),
+			errors.New(
+				`Get "http://127.0.0.1:1/bucket/.storageconfig": dial tcp 127.0.0.1:1: connect: connection refused`),
 			repository.ErrUnreachable,
 		},
 		"unknown host *": {
@@ -59,8 +61,10 @@ func TestClassify(t *testing.T) {
 			repository.ErrUntrusted,
 		},
 		"another host key *": {errors.New("ssh: handshake failed: knownhosts: key mismatch"), repository.ErrUntrusted},
-		"wrong SSH password *": {errors.New("ssh: handshake failed: ssh: unable to authenticate, attempted methods [none " +
-			"password], no supported methods remain"), repository.ErrBadCredentials},
+		"wrong SSH password *": {
+			errors.New("ssh: handshake failed: ssh: unable to authenticate, attempted methods [none " +
+				"password], no supported methods remain"), repository.ErrBadCredentials,
+		},
 		"another certificate *": {
 			errors.New("the certificate fingerprint is 00, not the one of the BackupStorage"),
 			repository.ErrUntrusted,

@@ -65,12 +65,16 @@ func TestValidateStorage(t *testing.T) {
 		"s3, no keys":       {repository.Storage{S3: &repository.S3{Endpoint: "e:1", Bucket: "b"}}, "access key"},
 		"s3, the pod's own": {repository.Storage{S3: &repository.S3{Endpoint: "e:1", Bucket: "b", Ambient: true}}, ""},
 		"s3, both": {
-			repository.Storage{S3: &repository.S3{Endpoint: "e:1", Bucket: "b", Ambient: true, AccessKey: "k", SecretKey: "s"}},
+			repository.Storage{
+				S3: &repository.S3{Endpoint: "e:1", Bucket: "b", Ambient: true, AccessKey: "k", SecretKey: "s"},
+			},
 			"not both",
 		},
-		"s3, no bucket":     {repository.Storage{S3: &repository.S3{Endpoint: "e"}}, "bucket"},
-		"s3, URL":           {repository.Storage{S3: &repository.S3{Endpoint: "http://e", Bucket: "b"}}, "host[:port]"},
-		"s3, prefix climbs": {repository.Storage{S3: &repository.S3{Endpoint: "e", Bucket: "b", Prefix: "../a"}}, `".."`},
+		"s3, no bucket": {repository.Storage{S3: &repository.S3{Endpoint: "e"}}, "bucket"},
+		"s3, URL":       {repository.Storage{S3: &repository.S3{Endpoint: "http://e", Bucket: "b"}}, "host[:port]"},
+		"s3, prefix climbs": {
+			repository.Storage{S3: &repository.S3{Endpoint: "e", Bucket: "b", Prefix: "../a"}}, `".."`,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)

@@ -255,7 +255,8 @@ func completeRestorePoints(verdicts []Verdict) {
 			continue
 		}
 		// Of several Snapshots of a point, the one that stays longest decides.
-		if other := kept[v.Point]; other == nil || !other.Until.IsZero() && (v.Until.IsZero() || v.Until.After(other.Until)) {
+		if other := kept[v.Point]; other == nil ||
+			!other.Until.IsZero() && (v.Until.IsZero() || v.Until.After(other.Until)) {
 			kept[v.Point] = v
 		}
 	}

@@ -72,8 +72,12 @@ func TestTheCalendar(t *testing.T) {
 		},
 		"the newest of each day, and only days that have one count": {
 			rules: []Rule{{ruleDaily, 2}}, now: "2026-11-20 12:00",
-			times: []string{"2026-11-20 01:00", "2026-11-20 02:00", "2026-11-10 23:59", "2026-11-10 00:00", "2026-11-09 23:59"},
-			want:  []string{"2026-11-20 02:00: newest success daily (2026-11-20)", "2026-11-10 23:59: daily (2026-11-10)"},
+			times: []string{
+				"2026-11-20 01:00", "2026-11-20 02:00", "2026-11-10 23:59", "2026-11-10 00:00", "2026-11-09 23:59",
+			},
+			want: []string{
+				"2026-11-20 02:00: newest success daily (2026-11-20)", "2026-11-10 23:59: daily (2026-11-10)",
+			},
 		},
 		"hours": {
 			rules: []Rule{{ruleHourly, 2}}, now: "2026-11-20 12:00",
@@ -83,7 +87,8 @@ func TestTheCalendar(t *testing.T) {
 				"2026-11-20 10:59: hourly (2026-11-20T10Z)",
 			},
 		},
-		// 2026-01-01 is a Thursday: its ISO week 2026-W01 began on Monday, 2025-12-29. 2025-12-28 is the Sunday of 2025-W52.
+		// 2026-01-01 is a Thursday: its ISO week 2026-W01 began on Monday, 2025-12-29. 2025-12-28 is the Sunday of
+		// 2025-W52.
 		"ISO weeks at the end of a year": {
 			rules: []Rule{{ruleWeekly, 2}}, now: "2026-01-05 12:00",
 			times: []string{
@@ -96,7 +101,9 @@ func TestTheCalendar(t *testing.T) {
 		"a year of 53 weeks": {
 			rules: []Rule{{ruleWeekly, 2}}, now: "2021-01-05 12:00",
 			times: []string{"2021-01-04 00:00", "2021-01-03 23:59", "2020-12-28 00:00", "2020-12-27 12:00"},
-			want:  []string{"2021-01-04 00:00: newest success weekly (2021-W01)", "2021-01-03 23:59: weekly (2020-W53)"},
+			want: []string{
+				"2021-01-04 00:00: newest success weekly (2021-W01)", "2021-01-03 23:59: weekly (2020-W53)",
+			},
 		},
 		"a leap day": {
 			rules: []Rule{{ruleDaily, 3}, {ruleMonthly, 2}}, now: "2028-03-01 12:00",
@@ -123,7 +130,9 @@ func TestTheCalendar(t *testing.T) {
 		// On 2026-03-29 clocks in Berlin go from 02:00 to 03:00: the day has 23 hours.
 		"the day clocks are set forward": {
 			zone: "Europe/Berlin", rules: []Rule{{ruleHourly, 3}, {ruleDaily, 2}}, now: "2026-03-29 12:00",
-			times: []string{"2026-03-29 04:10", "2026-03-29 03:10", "2026-03-29 01:50", "2026-03-29 00:10", "2026-03-28 23:50"},
+			times: []string{
+				"2026-03-29 04:10", "2026-03-29 03:10", "2026-03-29 01:50", "2026-03-29 00:10", "2026-03-28 23:50",
+			},
 			want: []string{
 				"2026-03-29 04:10: newest success hourly (2026-03-29T04+02:00) daily (2026-03-29)",
 				"2026-03-29 03:10: hourly (2026-03-29T03+02:00)", "2026-03-29 01:50: hourly (2026-03-29T01+01:00)",
@@ -197,7 +206,8 @@ func TestDamagedOnesTakeNobodysPlace(t *testing.T) {
 	p := Policy{Rules: []Rule{{ruleLast, 2}}, Zone: time.UTC}
 	g.Expect(kept(p.Decide(all, at(t, "2026-07-05 03:00", "UTC")))).To(Equal([]string{
 		"2026-07-05 02:00: newest success " + ruleLast, "2026-07-04 02:00: " + ruleLast,
-		"2026-07-03 02:00: newest success (of those that are not damaged) " + ruleLast + " (of those that are not damaged)",
+		"2026-07-03 02:00: newest success (of those that are not damaged) " + ruleLast +
+			" (of those that are not damaged)",
 		"2026-07-02 02:00: " + ruleLast + " (of those that are not damaged)",
 	}))
 	p = Policy{MaxAge: time.Hour, Zone: time.UTC}
@@ -281,7 +291,9 @@ func BenchmarkDecide(b *testing.B) {
 	}
 	p := Policy{
 		MaxAge: 700 * 24 * time.Hour, Failed: 1, Zone: time.UTC,
-		Rules: []Rule{{ruleLast, 24}, {ruleHourly, 48}, {ruleDaily, 30}, {ruleWeekly, 8}, {ruleMonthly, 12}, {ruleYearly, 3}},
+		Rules: []Rule{
+			{ruleLast, 24}, {ruleHourly, 48}, {ruleDaily, 30}, {ruleWeekly, 8}, {ruleMonthly, 12}, {ruleYearly, 3},
+		},
 	}
 	for b.Loop() {
 		if len(p.Decide(snapshots, now)) != len(snapshots) {

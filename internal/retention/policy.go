@@ -57,7 +57,8 @@ func Read(spec *v1alpha1.RetentionPolicySpec) (Policy, error) {
 		zone, err := time.LoadLocation(*spec.TimeZone)
 		if err != nil || *spec.TimeZone == "Local" {
 			return Policy{}, fmt.Errorf(
-				"spec.timeZone: unknown time zone %q: write a name such as Europe/Berlin, or leave it out for UTC", *spec.TimeZone)
+				"spec.timeZone: unknown time zone %q: write a name such as Europe/Berlin, or leave it out for UTC",
+				*spec.TimeZone)
 		}
 		p.Zone = zone
 	}
@@ -79,8 +80,9 @@ func Read(spec *v1alpha1.RetentionPolicySpec) (Policy, error) {
 		}
 	}
 	if p.MaxAge == 0 && len(p.Rules) == 0 {
-		return Policy{}, fmt.Errorf("spec: nothing says how long Snapshots stay: set maxRetentionPeriod, or a number of " +
-			"successfulSnapshots above zero")
+		return Policy{},
+			fmt.Errorf("spec: nothing says how long Snapshots stay: set maxRetentionPeriod, or a number of " +
+				"successfulSnapshots above zero")
 	}
 	if f := spec.FailedSnapshots; f != nil && f.Last != nil {
 		p.Failed = max(0, int(*f.Last))
@@ -112,8 +114,9 @@ func parsePeriod(text string) (time.Duration, error) {
 		digits := len(rest) - len(strings.TrimLeft(rest, "0123456789"))
 		n, err := strconv.ParseInt(rest[:digits], 10, 64)
 		if err != nil {
-			return 0, fmt.Errorf("%q is not a period: write numbers with the units y, mo, w, d, h and m, for example 1y6mo",
-				text)
+			return 0,
+				fmt.Errorf("%q is not a period: write numbers with the units y, mo, w, d, h and m, for example 1y6mo",
+					text)
 		}
 		rest = rest[digits:]
 		unit, after := unitOf(rest)
@@ -125,7 +128,8 @@ func parsePeriod(text string) (time.Duration, error) {
 		}
 		seen[unit], rest = true, rest[len(unit):]
 		if n > int64((maxPeriod-total)/after) {
-			return 0, fmt.Errorf("the period %q is longer than 290 years: leave it out to keep Snapshots for ever", text)
+			return 0,
+				fmt.Errorf("the period %q is longer than 290 years: leave it out to keep Snapshots for ever", text)
 		}
 		total += time.Duration(n) * after
 	}

@@ -9,9 +9,9 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
 
-// PoliciesByRepository returns the RetentionPolicies, with namespace, that a BackupConfiguration names for its Repositories. A
-// Repository without a policy has an empty reference. The usual defaults apply: a repository without a name has the
-// configuration's name, and a repository without a backend has the only backend.
+// PoliciesByRepository returns the RetentionPolicies, with namespace, that a BackupConfiguration names for its
+// Repositories. A Repository without a policy has an empty reference. The usual defaults apply: a repository without a
+// name has the configuration's name, and a repository without a backend has the only backend.
 func PoliciesByRepository(c *v1alpha1.BackupConfiguration) map[string]v1alpha1.ObjectReference {
 	refs := map[string]v1alpha1.ObjectReference{}
 	for _, b := range c.Spec.Backends {
@@ -105,8 +105,8 @@ func refName(ref v1alpha1.ObjectReference) string {
 	return ref.Namespace + "/" + ref.Name
 }
 
-// SiblingRepositories returns the other Repositories of these BackupConfigurations, the children of a batch, that have the same
-// policy. Their restore points are kept or dropped as a whole. fallback is as for Resolve.
+// SiblingRepositories returns the other Repositories of these BackupConfigurations, the children of a batch, that have
+// the same policy. Their restore points are kept or dropped as a whole. fallback is as for Resolve.
 func SiblingRepositories(configurations []v1alpha1.BackupConfiguration, repository string, ref v1alpha1.ObjectReference,
 	fallback *v1alpha1.ObjectReference,
 ) []string {

@@ -6,8 +6,9 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
 
-// FromSnapshot returns what a decision needs to know about a Snapshot. user says who uses it; it is empty if nobody does. The
-// Snapshots of one run of a BackupBatch, together with those of the runs that retried it, are a restore point.
+// FromSnapshot returns what a decision needs to know about a Snapshot. user says who uses it; it is empty if nobody
+// does. The Snapshots of one run of a BackupBatch, together with those of the runs that retried it, are a restore
+// point.
 func FromSnapshot(s *v1alpha1.Snapshot, user string) Snapshot {
 	out := Snapshot{
 		Name: s.Name, Repository: s.Spec.Repository, Time: s.CreationTimestamp.Time, Phase: s.Status.Phase, Held: user,

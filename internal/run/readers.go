@@ -5,8 +5,8 @@ import (
 	"github.com/cairn-backup/cairn/internal/workload"
 )
 
-// SidecarRunReading returns a run of the list whose sidecars can be reading the claim now, or nil. Jobs that read it are found by
-// their pods instead.
+// SidecarRunReading returns a run of the list whose sidecars can be reading the claim now, or nil. Jobs that read it
+// are found by their pods instead.
 func SidecarRunReading(runs []v1alpha1.BackupSession, claim string) *v1alpha1.BackupSession {
 	for i := range runs {
 		s := &runs[i]

@@ -271,7 +271,8 @@ func TestHostsOfSidecars(t *testing.T) {
 	held.Labels = nil
 	target := workload.Target{
 		StatefulSet: set, Sidecar: true,
-		Claims: []corev1.PersistentVolumeClaim{workloadtest.Claim("shared", corev1.ReadWriteOncePod)}, Pods: []corev1.Pod{held},
+		Claims: []corev1.PersistentVolumeClaim{workloadtest.Claim("shared", corev1.ReadWriteOncePod)},
+		Pods:   []corev1.Pod{held},
 	}
 	got, err := workload.ResolveHosts(target)
 	g.Expect(err).To(BeNil())

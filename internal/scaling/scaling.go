@@ -22,8 +22,8 @@ const FieldManager = "cairn-scaler"
 // controllers is the field manager of the workload controllers and of the autoscaler.
 const controllers = "kube-controller-manager"
 
-// ResetWindow is how long a tool that applies a workload can take to reset replicas that somebody else set. Tools that apply
-// on their own do so within minutes, or an hour. A tool that has not reset the replicas by then has none in its
+// ResetWindow is how long a tool that applies a workload can take to reset replicas that somebody else set. Tools that
+// apply on their own do so within minutes, or an hour. A tool that has not reset the replicas by then has none in its
 // manifest, or does not apply the workload at present.
 const ResetWindow = 2 * time.Hour
 
@@ -67,10 +67,11 @@ func Manager(kind string, workload metav1.Object, autoscalers []autoscalingv2.Ho
 	return ""
 }
 
-// PossibleManager explains who can still reset the replicas of a workload although its managed fields do not list the replicas as
-// theirs. Whoever changes a field takes it from its manager. So after a person, or a former autoscaler, changed the
-// replicas, the object no longer shows whether the manifest of a GitOps tool has them. Taken assumes that it has until
-// Doubt has passed, unless the tool has applied the workload since the change, which would have reset the replicas.
+// PossibleManager explains who can still reset the replicas of a workload although its managed fields do not list the
+// replicas as theirs. Whoever changes a field takes it from its manager. So after a person, or a former autoscaler,
+// changed the replicas, the object no longer shows whether the manifest of a GitOps tool has them. Taken assumes that
+// it has until Doubt has passed, unless the tool has applied the workload since the change, which would have reset the
+// replicas.
 func PossibleManager(workload metav1.Object, now time.Time) string {
 	taker, taken := takenBy(workload, now)
 	if taker == "" || now.Sub(taken) >= ResetWindow {
@@ -79,7 +80,8 @@ func PossibleManager(workload metav1.Object, now time.Time) string {
 	for _, e := range workload.GetManagedFields() {
 		since := e.Time != nil && e.Time.After(taken)
 		if !neverResets(e.Manager) && applies(e) && !hasField(e, lastApplied) && !since {
-			return fmt.Sprintf("were set by %s, perhaps less than %.0f hours ago, and field manager %s, which applies the rest of it, may reset them from its manifest",
+			return fmt.Sprintf("were set by %s, perhaps less than %.0f hours ago, and field manager %s, which "+
+				"applies the rest of it, may reset them from its manifest",
 				taker, ResetWindow.Hours(), e.Manager)
 		}
 	}
@@ -159,8 +161,8 @@ func neverResets(manager string) bool {
 		manager == controllers
 }
 
-// hasField reports whether an entry of managed fields includes the field. An unreadable entry includes every field: refusing
-// to scale is better than fighting over the replicas.
+// hasField reports whether an entry of managed fields includes the field. An unreadable entry includes every field:
+// refusing to scale is better than fighting over the replicas.
 func hasField(e metav1.ManagedFieldsEntry, field fieldpath.Path) bool {
 	if e.FieldsV1 == nil {
 		return false

@@ -55,7 +55,8 @@ func TestManagerAndTaken(t *testing.T) {
 		argo = "argocd-controller"
 	)
 	const hour, second = time.Hour, time.Second
-	const perhaps = ", perhaps less than 2 hours ago, and field manager kustomize-controller, which applies the rest of it, may reset them from its manifest"
+	const perhaps = ", perhaps less than 2 hours ago, and field manager kustomize-controller, which applies the rest " +
+		"of it, may reset them from its manifest"
 	scaled := of("scale", managed("kubectl", only, 0)) // The API server records no time for it.
 	status := func(ago time.Duration) metav1.ManagedFieldsEntry {
 		return of("status", managed("kube-controller-manager", template, ago))
@@ -259,5 +260,6 @@ func TestTakenOfAStatefulSet(t *testing.T) {
 	s.Spec.Replicas = new(int32(0))
 	g.Expect(PossibleManager(s, now)).To(BeEmpty(), "the tool had time to reset them")
 	s.Generation = 4
-	g.Expect(PossibleManager(s, now)).To(HavePrefix("were set by somebody, perhaps"), "its controller has not seen it yet")
+	g.Expect(PossibleManager(s, now)).To(HavePrefix("were set by somebody, perhaps"),
+		"its controller has not seen it yet")
 }

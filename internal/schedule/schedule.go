@@ -149,9 +149,10 @@ func parse(text string) (cron.Schedule, error) {
 	}
 	line, err := cron.ParseStandard(text)
 	if err != nil {
-		return nil, fmt.Errorf("invalid schedule %q: %w. Write five fields (minute hour day month weekday) or @hourly, "+
-			"@daily, @weekly, @monthly, @yearly",
-			text, err)
+		return nil,
+			fmt.Errorf("invalid schedule %q: %w. Write five fields (minute hour day month weekday) or @hourly, "+
+				"@daily, @weekly, @monthly, @yearly",
+				text, err)
 	}
 	if line.Next(beforeLeapYear).IsZero() {
 		return nil, fmt.Errorf("the schedule %q never fires: its day exists in no year", text)
@@ -166,7 +167,8 @@ func location(timeZone string) (*time.Location, error) {
 	}
 	zone, err := time.LoadLocation(timeZone)
 	if err != nil {
-		return nil, fmt.Errorf("unknown time zone %q: write a name of the IANA database, for example Europe/Berlin", timeZone)
+		return nil, fmt.Errorf("unknown time zone %q: write a name of the IANA database, for example Europe/Berlin",
+			timeZone)
 	}
 	return zone, nil
 }

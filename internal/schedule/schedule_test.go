@@ -72,7 +72,8 @@ func TestNew(t *testing.T) {
 
 func times(t testing.TB, line, zone string) Times {
 	t.Helper()
-	out, err := New(&v1alpha1.SchedulerSpec{Schedule: line, TimeZone: &zone}, "BackupConfiguration/shop/uploads/nightly")
+	out, err := New(&v1alpha1.SchedulerSpec{Schedule: line, TimeZone: &zone},
+		"BackupConfiguration/shop/uploads/nightly")
 	NewWithT(t).Expect(err).NotTo(HaveOccurred())
 	return out
 }
@@ -132,7 +133,8 @@ func TestCronJob(t *testing.T) {
 		"testdata/configuration.yaml": {
 			Name: "trigger-uploads-nightly", Namespace: "shop", InvokerLabel: "uploads", Session: "nightly",
 			Invoker: metav1.OwnerReference{
-				APIVersion: v1alpha1.GroupVersion.String(), Kind: v1alpha1.BackupConfigurationKind, Name: "uploads", UID: "1",
+				APIVersion: v1alpha1.GroupVersion.String(), Kind: v1alpha1.BackupConfigurationKind, Name: "uploads",
+				UID:        "1",
 				Controller: ptr.To(true), BlockOwnerDeletion: ptr.To(true),
 			},
 			Scheduler: v1alpha1.SchedulerSpec{Schedule: "H 2 * * *", JobTemplate: &v1alpha1.TriggerJobTemplate{
@@ -157,7 +159,9 @@ func TestCronJob(t *testing.T) {
 							NodeAffinity: &corev1.NodeAffinity{
 								PreferredDuringSchedulingIgnoredDuringExecution: []corev1.PreferredSchedulingTerm{{
 									Weight: 1, Preference: corev1.NodeSelectorTerm{
-										MatchExpressions: []corev1.NodeSelectorRequirement{{Key: "disk", Operator: corev1.NodeSelectorOpExists}},
+										MatchExpressions: []corev1.NodeSelectorRequirement{
+											{Key: "disk", Operator: corev1.NodeSelectorOpExists},
+										},
 									},
 								}},
 							},

@@ -42,7 +42,9 @@ func TestNewest(t *testing.T) {
 			"0 2 * * *", "Europe/Berlin", "2026-11-19T00:00:00Z", "2026-11-20T08:00:00Z",
 			"2026-11-20T01:00:00Z",
 		},
-		"an hour that does not exist": {"30 2 * * *", "Europe/Berlin", "2026-03-28T12:00:00Z", "2026-03-29T12:00:00Z", ""},
+		"an hour that does not exist": {
+			"30 2 * * *", "Europe/Berlin", "2026-03-28T12:00:00Z", "2026-03-29T12:00:00Z", "",
+		},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

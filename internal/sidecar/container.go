@@ -27,8 +27,8 @@ const (
 var ownVolumes = []string{secretVolume, workVolume}
 
 // NewContainer returns the container of the sidecar with this name. It mounts the workload's own volumes by their
-// names: a second volume for the same claim would keep the pod from starting. It fails with moverjob.ErrPrivilegeRequired
-// if the settings need rights that the namespace does not grant.
+// names: a second volume for the same claim would keep the pod from starting. It fails with
+// moverjob.ErrPrivilegeRequired if the settings need rights that the namespace does not grant.
 func NewContainer(id, image string, s *Settings) (corev1.Container, error) {
 	security, err := moverjob.SidecarSecurity(s.User, s.Privileged, s.Security)
 	if err != nil {

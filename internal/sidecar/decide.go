@@ -184,7 +184,8 @@ func (d *Decision) hold(in Input) {
 	if i < 0 {
 		return
 	}
-	d.State.Refuse(v1alpha1.ReasonSidecarRolloutInProgress, "the sidecar of %s changes once RestoreSession %s has ended",
+	d.State.Refuse(v1alpha1.ReasonSidecarRolloutInProgress,
+		"the sidecar of %s changes once RestoreSession %s has ended",
 		in.Workload, in.Restores[i].Name)
 	d.Action, d.Image, d.Held, d.After = Leave, "", true, rolloutInterval
 }
@@ -205,7 +206,8 @@ func (d *Decision) restore(in Input) {
 	}
 	d.Action, d.Image, d.After = Leave, "", until.Sub(in.Now)
 	d.State.Refuse(v1alpha1.ReasonSidecarNotPossible,
-		"some other writer removes or changes the sidecar of %s each time that Cairn adds it: make that writer apply only "+
+		"some other writer removes or changes the sidecar of %s each time that Cairn adds it: make that writer "+
+			"apply only "+
 			"its own fields (server-side apply), or set executor Job",
 		in.Workload)
 }

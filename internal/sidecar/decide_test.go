@@ -167,7 +167,8 @@ func TestDecideExplains(t *testing.T) {
 		},
 		"somebody removes it again and again": {
 			in: sidecar.Input{
-				Wanted: wanted, Asked: true, Found: sidecar.Found{Anything: true}, State: sidecar.State{Record: removed},
+				Wanted: wanted, Asked: true, Found: sidecar.Found{Anything: true},
+				State: sidecar.State{Record: removed},
 			},
 			action: sidecar.Leave, reason: v1alpha1.ReasonSidecarNotPossible, message: "some other writer",
 			after: 24*time.Hour - 5*time.Minute,
@@ -276,8 +277,10 @@ func TestSettingsOfSeveralSessions(t *testing.T) {
 				Value: "other",
 			}}
 		},
-		"envFrom":         func(c *corev1.Container) { c.EnvFrom = []corev1.EnvFromSource{{Prefix: "x"}} },
-		"securityContext": func(c *corev1.Container) { c.SecurityContext = &corev1.SecurityContext{RunAsUser: new(int64(1))} },
+		"envFrom": func(c *corev1.Container) { c.EnvFrom = []corev1.EnvFromSource{{Prefix: "x"}} },
+		"securityContext": func(c *corev1.Container) {
+			c.SecurityContext = &corev1.SecurityContext{RunAsUser: new(int64(1))}
+		},
 	} {
 		_, err := sidecar.Merge([]sidecar.SessionSettings{
 			wish("session a", func(c *corev1.Container) {

@@ -103,7 +103,8 @@ func (s *State) Follow(rollout Rollout, workload string, now time.Time) time.Dur
 			rollout.Waits)
 	case rollout.Failed, now.Sub(s.Since.Time) > rolloutPatience:
 		s.Refuse(v1alpha1.ReasonSidecarRolloutFailed,
-			"the pods of %s are not being replaced by pods with the sidecar: find the cause with kubectl describe, or set "+
+			"the pods of %s are not being replaced by pods with the sidecar: find the cause with kubectl describe, "+
+				"or set "+
 				"executor Job", workload)
 	default:
 		s.Refuse(v1alpha1.ReasonSidecarRolloutInProgress, "the pods of %s are being replaced by pods with the sidecar",

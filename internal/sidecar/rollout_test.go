@@ -127,7 +127,8 @@ func TestFollowingARollout(t *testing.T) {
 			since: ago(10*time.Minute + 1), reason: v1alpha1.ReasonSidecarRolloutFailed, message: "executor Job",
 		},
 		"it failed": {
-			rollout: sidecar.Rollout{Failed: true}, reason: v1alpha1.ReasonSidecarRolloutFailed, message: "executor Job",
+			rollout: sidecar.Rollout{Failed: true}, reason: v1alpha1.ReasonSidecarRolloutFailed,
+			message: "executor Job",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -49,7 +49,9 @@ func Merge(wishes []SessionSettings, privileged bool) (*Settings, error) {
 			out.User, out.Security, out.EnvFrom = w.User, w.Container.SecurityContext, w.Container.EnvFrom
 		}
 		if what := contradiction(out, &w.Container); what != "" {
-			return nil, fmt.Errorf("%s and %s share one sidecar but set another %s: set the same in both, or use executor Job in one", wishes[0].By, w.By, what)
+			return nil,
+				fmt.Errorf("%s and %s share one sidecar but set another %s: set the same in both, or use executor "+
+					"Job in one", wishes[0].By, w.By, what)
 		}
 		out.Volumes = append(out.Volumes, w.Volumes...)
 		raiseTo(&out.Resources.Requests, w.Container.Resources.Requests)

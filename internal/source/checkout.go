@@ -33,7 +33,8 @@ type plan struct {
 
 // checkout checks the whole tree. Then it writes directories and files, and links last, so that it never writes a
 // file through a link.
-func checkout(ctx context.Context, store storer.EncodedObjectStorer, tree *object.Tree, dir string,
+func checkout(
+	ctx context.Context, store storer.EncodedObjectStorer, tree *object.Tree, dir string,
 	limits Limits,
 ) error {
 	p := &plan{store: store, limits: limits, links: map[string]string{}}
@@ -80,12 +81,14 @@ func (p *plan) read(tree *object.Tree, dir string) error {
 			if why == "" {
 				why = "duplicate or too long"
 			}
-			return fail(ErrPath, "file name %q in directory %q is %s: rename it in the repository", te.Name, "/"+dir, why)
+			return fail(ErrPath, "file name %q in directory %q is %s: rename it in the repository", te.Name,
+				"/"+dir, why)
 		}
 		seen[te.Name] = true
 		if p.entries = append(p.entries, e); len(p.entries) > p.limits.Files {
-			return fail(ErrTooLarge, "revision has more than %d files and directories, %s is the first beyond the limit: keep "+
-				"policy in a smaller repository", p.limits.Files, e.path)
+			return fail(ErrTooLarge,
+				"revision has more than %d files and directories, %s is the first beyond the limit: keep "+
+					"policy in a smaller repository", p.limits.Files, e.path)
 		}
 		if err := p.readEntry(e); err != nil {
 			return err
@@ -107,21 +110,24 @@ func (p *plan) readEntry(e entry) error {
 	case errors.Is(err, plumbing.ErrObjectNotFound), err == nil && size > p.limits.FileBytes:
 		// A missing object is too large: the server was asked to leave out larger ones.
 		return fail(
-			ErrTooLarge, "file %s is larger than %d bytes: remove it from the repository or keep policy in another one", e.path,
+			ErrTooLarge, "file %s is larger than %d bytes: remove it from the repository or keep policy in another one",
+			e.path,
 			p.limits.FileBytes)
 	case err != nil:
 		return fmt.Errorf("read size of %s: %w", e.path, err)
 	}
 	if p.bytes += size; p.bytes > p.limits.Bytes {
 		return fail(
-			ErrTooLarge, "revision is larger than %d bytes, file %s exceeds the limit: keep policy in a smaller repository",
+			ErrTooLarge,
+			"revision is larger than %d bytes, file %s exceeds the limit: keep policy in a smaller repository",
 			p.limits.Bytes, e.path)
 	}
 	if e.mode != filemode.Symlink {
 		return nil
 	}
 	if size > maxTarget {
-		return fail(ErrSymlink, "symbolic link %s has a target of %d bytes: remove it from the repository", e.path, size)
+		return fail(ErrSymlink, "symbolic link %s has a target of %d bytes: remove it from the repository",
+			e.path, size)
 	}
 	target, err := p.content(e.hash)
 	if err != nil {

@@ -56,7 +56,8 @@ func TestLimits(t *testing.T) {
 		t.Run(config, func(t *testing.T) {
 			t.Parallel()
 			s := newServer(t)
-			NewWithT(t).Expect(os.CopyFS(filepath.Join(s.bare, "objects"), os.DirFS(filepath.Join(made.bare, "objects")))).
+			NewWithT(t).Expect(os.CopyFS(filepath.Join(s.bare, "objects"),
+				os.DirFS(filepath.Join(made.bare, "objects")))).
 				To(Succeed())
 			for _, c := range kv {
 				k, v, _ := strings.Cut(c, "=")
@@ -141,7 +142,8 @@ func TestUnsafeNames(t *testing.T) {
 			s := newServer(t)
 			s.commit(map[string]string{"f": "1", "link": "-> /tmp"})
 			text := strings.NewReplacer("BLOB", s.run(s.work, "rev-parse", "HEAD:f"),
-				"LINK", s.run(s.work, "rev-parse", "HEAD:link"), "TREE", s.run(s.work, "rev-parse", "HEAD^{tree}")).Replace(tc.tree)
+				"LINK", s.run(s.work, "rev-parse", "HEAD:link"), "TREE", s.run(s.work, "rev-parse", "HEAD^{tree}")).
+				Replace(tc.tree)
 			file := filepath.Join(t.TempDir(), "tree")
 			g.Expect(os.WriteFile(file, []byte(text), 0o600)).To(Succeed())
 			tree := s.run(s.work, "-c", "core.protectNTFS=false", "hash-object", "-t", "tree", "-w", "--literally",

@@ -113,8 +113,9 @@ func explain(url string, err error) error {
 		}
 	}
 	if out.RetryAfter == 0 && strings.Contains(said, "x509: ") {
-		out.Kind, out.Message = ErrUnreachable, fmt.Sprintf("certificate of %s is not trusted (%s): put its authority into "+
-			"ca.crt of the Secret, or replace the server's certificate", url, said)
+		out.Kind, out.Message = ErrUnreachable,
+			fmt.Sprintf("certificate of %s is not trusted (%s): put its authority into "+
+				"ca.crt of the Secret, or replace the server's certificate", url, said)
 		return out
 	}
 	for _, a := range errorTexts {

@@ -82,7 +82,9 @@ func TestErrors(t *testing.T) {
 			"without refs/heads/",
 		},
 		"not a branch name": {"/repo.git", Ref{Branch: "a..b"}, s.auth(), ErrRefNotFound, `"a..b"`},
-		"an option":         {"/repo.git", Ref{Branch: "--upload-pack=x"}, s.auth(), ErrRefNotFound, "can't be the name"},
+		"an option": {
+			"/repo.git", Ref{Branch: "--upload-pack=x"}, s.auth(), ErrRefNotFound, "can't be the name",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			both(t, s.HTTPAddress()+tc.path, tc.ref, tc.auth, func(err error) {
@@ -94,11 +96,13 @@ func TestErrors(t *testing.T) {
 		ref  Ref
 		says string
 	}{
-		"no such commit":         {Ref{Commit: strings.Repeat("12", 20)}, strings.Repeat("12", 20)},
-		"no such commit there":   {Ref{Commit: strings.Repeat("12", 20), Branch: "main"}, strings.Repeat("12", 20)},
-		"commit, no such branch": {Ref{Commit: strings.Repeat("12", 20), Branch: "nope"}, `branch "nope" does not exist`},
-		"commit that is a file":  {Ref{Commit: s.run(s.bare, "rev-parse", "main:README.md")}, "not"},
-		"tag of a file":          {Ref{Tag: "blob"}, "is not a commit"},
+		"no such commit":       {Ref{Commit: strings.Repeat("12", 20)}, strings.Repeat("12", 20)},
+		"no such commit there": {Ref{Commit: strings.Repeat("12", 20), Branch: "main"}, strings.Repeat("12", 20)},
+		"commit, no such branch": {
+			Ref{Commit: strings.Repeat("12", 20), Branch: "nope"}, `branch "nope" does not exist`,
+		},
+		"commit that is a file": {Ref{Commit: s.run(s.bare, "rev-parse", "main:README.md")}, "not"},
+		"tag of a file":         {Ref{Tag: "blob"}, "is not a commit"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := Fetch(t.Context(), s.url(), tc.ref, s.auth(), Revision{}, t.TempDir(), Limits{})
@@ -149,7 +153,9 @@ func TestSSHErrors(t *testing.T) {
 			url, change(func(a *Auth) { a.Identity = "CANARY" }), ErrAuth,
 			"private key in identity can't be read",
 		},
-		"no such repository": {strings.Replace(url, "repo.git", "none.git", 1), auth, ErrRepositoryNotFound, "none.git"},
+		"no such repository": {
+			strings.Replace(url, "repo.git", "none.git", 1), auth, ErrRepositoryNotFound, "none.git",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			both(t, tc.url, Ref{}, tc.auth, func(err error) { sentence(NewWithT(t), err, tc.kind, tc.says) })
@@ -261,8 +267,10 @@ func TestHostDown(t *testing.T) {
 	closed := l.Addr().String()
 	g.Expect(l.Close()).To(Succeed())
 	auth := Auth{Identity: newKey(t), KnownHosts: otherHostKey(t, closed)}
-	both(t, "http://"+closed+"/x", Ref{}, Auth{}, func(err error) { sentence(g, err, ErrUnreachable, "does not answer") })
-	both(t, "ssh://git@"+closed+"/x", Ref{}, auth, func(err error) { sentence(g, err, ErrUnreachable, "does not answer") })
+	both(t, "http://"+closed+"/x", Ref{}, Auth{},
+		func(err error) { sentence(g, err, ErrUnreachable, "does not answer") })
+	both(t, "ssh://git@"+closed+"/x", Ref{}, auth,
+		func(err error) { sentence(g, err, ErrUnreachable, "does not answer") })
 
 	// A call to a silent server ends with the context.
 	silent, err := net.Listen("tcp", "127.0.0.1:0")

@@ -106,7 +106,8 @@ func (f *fetcher) fetch(ctx context.Context) (*object.Tree, error) {
 	switch {
 	case errors.Is(err, plumbing.ErrObjectNotFound):
 		return nil, fail(ErrRefNotFound,
-			"commit %s does not exist in %s or is not a commit: check spec.ref and the repository", f.rev.Hash, f.remote.URL())
+			"commit %s does not exist in %s or is not a commit: check spec.ref and the repository", f.rev.Hash,
+			f.remote.URL())
 	case err != nil:
 		return nil, fmt.Errorf("read commit %s: %w", f.rev.Hash, err)
 	}

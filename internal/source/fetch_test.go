@@ -158,7 +158,9 @@ func TestRevision(t *testing.T) {
 		g.Expect(parseRevision(r.String())).To(Equal(r))
 	}
 	g.Expect(Revision{}.String()).To(BeEmpty())
-	for _, bad := range []string{"", "main", "main@sha1:12", "mainsha1:" + hash, "@sha1:" + hash, "main@sha256:" + hash} {
+	for _, bad := range []string{
+		"", "main", "main@sha1:12", "mainsha1:" + hash, "@sha1:" + hash, "main@sha256:" + hash,
+	} {
 		_, err := parseRevision(bad)
 		g.Expect(err).To(HaveOccurred(), bad)
 	}

@@ -60,7 +60,8 @@ func (r Ref) name() (plumbing.ReferenceName, error) {
 		name = plumbing.NewTagReferenceName(r.Tag)
 	}
 	if name.Validate() != nil || strings.HasPrefix(r.short(), "refs/") || strings.HasPrefix(r.short(), "-") {
-		return "", fail(ErrRefNotFound, "%q can't be the name of a branch or tag: write it without refs/heads/ or refs/tags/",
+		return "", fail(ErrRefNotFound,
+			"%q can't be the name of a branch or tag: write it without refs/heads/ or refs/tags/",
 			r.short())
 	}
 	if r.Commit != "" {

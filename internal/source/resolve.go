@@ -54,8 +54,9 @@ func lookup(l *gitstore.Listing, url string, ref Ref, name plumbing.ReferenceNam
 		if name.IsTag() {
 			kind = "tag"
 		}
-		return object, Revision{}, fail(ErrRefNotFound, "%s %q does not exist in %s: check spec.ref and the repository", kind,
-			ref.short(), url)
+		return object, Revision{},
+			fail(ErrRefNotFound, "%s %q does not exist in %s: check spec.ref and the repository", kind,
+				ref.short(), url)
 	}
 	return object, Revision{Name: ref.short(), Hash: commit.String()}, nil
 }

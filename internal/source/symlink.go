@@ -20,7 +20,8 @@ func (p *plan) checkLink(link string) error {
 			continue
 		case "..":
 			if len(at) == 0 {
-				return fail(ErrSymlink, "symbolic link %s (to %q) leads out of the repository: remove it or let it point inside",
+				return fail(ErrSymlink,
+					"symbolic link %s (to %q) leads out of the repository: remove it or let it point inside",
 					link, p.links[link])
 			}
 			at = at[:len(at)-1]
@@ -33,7 +34,8 @@ func (p *plan) checkLink(link string) error {
 			at = next
 			continue
 		case path.IsAbs(target):
-			return fail(ErrSymlink, "symbolic link %s (to %q) leads out of the repository: remove it or let it point inside",
+			return fail(ErrSymlink,
+				"symbolic link %s (to %q) leads out of the repository: remove it or let it point inside",
 				link, p.links[link])
 		}
 		if hops++; hops > maxHops {

@@ -60,7 +60,8 @@ func (b *Bed) ExpectReason(t testing.TB, object conditions.Getter, phase, reason
 // StaysQuiet verifies for a while that the manager makes no writes in a namespace beyond these.
 func (b *Bed) StaysQuiet(t testing.TB, namespace string, before []string, reason string) {
 	t.Helper()
-	NewWithT(t).Consistently(func() []string { return b.Writes(namespace) }, quiet, Interval).Should(Equal(before), reason)
+	NewWithT(t).Consistently(func() []string { return b.Writes(namespace) }, quiet, Interval).
+		Should(Equal(before), reason)
 }
 
 // NoOp waits until the controllers have come to rest, reconciles an unchanged object three times and returns the last

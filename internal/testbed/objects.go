@@ -30,7 +30,8 @@ func S3(namespace string) *v1alpha1.BackupStorage {
 
 // S3Key returns the Secret of S3.
 func S3Key(namespace string) *corev1.Secret {
-	return Secret(namespace, "key", map[string]string{v1alpha1.S3AccessKeyID: "id", v1alpha1.S3SecretAccessKey: "secret"})
+	return Secret(namespace, "key",
+		map[string]string{v1alpha1.S3AccessKeyID: "id", v1alpha1.S3SecretAccessKey: "secret"})
 }
 
 // Secret returns a Secret with data.

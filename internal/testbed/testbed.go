@@ -158,7 +158,8 @@ func InstallCatalog(ctx context.Context, c client.Client) error {
 			}
 			// Apply instead of Create, because the API server delays a creation by two seconds if the kind is that
 			// new.
-			if err := c.Apply(ctx, client.ApplyConfigurationFromUnstructured(object), client.FieldOwner("testbed")); err != nil {
+			if err := c.Apply(ctx, client.ApplyConfigurationFromUnstructured(object),
+				client.FieldOwner("testbed")); err != nil {
 				return err
 			}
 		}

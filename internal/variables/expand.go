@@ -65,7 +65,9 @@ func (e Expander) Expand(text string) (string, error) {
 func (e Expander) value(inner string) (string, error) {
 	name, fallback, operator, ok := parse(inner)
 	if !ok {
-		return "", fmt.Errorf("invalid variable ${%.64s}, want ${name}, ${name:=default}, ${name:-default} or ${name=default}%s", inner, e.hint(inner))
+		return "",
+			fmt.Errorf("invalid variable ${%.64s}, want ${name}, ${name:=default}, ${name:-default} or "+
+				"${name=default}%s", inner, e.hint(inner))
 	}
 	value, err := e.Value(name)
 	var missing *Missing

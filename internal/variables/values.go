@@ -83,5 +83,6 @@ func (v Values) lookup(name string) (string, error) {
 	if _, builtin := v.builtin[name]; builtin {
 		return "", &Missing{Known: true, Says: fmt.Sprintf("has no value here: give it a default as in ${%s:=}", name)}
 	}
-	return "", &Missing{Says: "is neither a built-in variable, nor a parameter of the task, nor a variable of the policy"}
+	return "",
+		&Missing{Says: "is neither a built-in variable, nor a parameter of the task, nor a variable of the policy"}
 }

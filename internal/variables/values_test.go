@@ -95,7 +95,9 @@ func TestExpandForAShell(t *testing.T) {
 		{"${HOME:=x}", "! ${HOME} is unknown; write $${HOME} for a variable of the shell", "x"},
 		{"${HOME}", "! ${HOME} is unknown; write $${HOME} for a variable of the shell", "! ${HOME} is unknown"},
 		{
-			"${HOME%/*}", "! invalid variable ${HOME%/*}, want ${name}, ${name:=default}, ${name:-default} or ${name=default}; write $${HOME%/*} for a variable of the shell",
+			"${HOME%/*}",
+			"! invalid variable ${HOME%/*}, want ${name}, ${name:=default}, ${name:-default} or ${name=default}; " +
+				"write $${HOME%/*} for a variable of the shell",
 			"! invalid variable ${HOME%/*}, want ${name}, ${name:=default}, ${name:-default} or ${name=default}",
 		},
 	} {
@@ -138,7 +140,8 @@ func TestImagesAreTakenApart(t *testing.T) {
 		"ghcr.io:443/cairn/mover@sha256:abc": "ghcr.io:443|cairn/mover|",
 	} {
 		g := NewWithT(t)
-		got, err := variables.New(variables.Builtin{MoverImage: image}).Expand("${imageRegistry:=}|${imageRepo}|${imageTag:=}")
+		got, err := variables.New(variables.Builtin{MoverImage: image}).
+			Expand("${imageRegistry:=}|${imageRepo}|${imageTag:=}")
 		g.Expect(err).NotTo(HaveOccurred())
 		g.Expect(got).To(Equal(want))
 	}
@@ -187,7 +190,14 @@ func TestAFunctionsContainer(t *testing.T) {
 			},
 			Env: []corev1.EnvVar{
 				{Name: "A", Value: "${only} $(PASSWORD)"},
-				{Name: "B", ValueFrom: &corev1.EnvVarSource{SecretKeyRef: &corev1.SecretKeySelector{LocalObjectReference: corev1.LocalObjectReference{Name: "${dir}"}, Key: "k"}}},
+				{
+					Name: "B",
+					ValueFrom: &corev1.EnvVarSource{
+						SecretKeyRef: &corev1.SecretKeySelector{
+							LocalObjectReference: corev1.LocalObjectReference{Name: "${dir}"}, Key: "k",
+						},
+					},
+				},
 			},
 			EnvFrom: []corev1.EnvFromSource{{Prefix: "${only}"}},
 		},

@@ -48,7 +48,8 @@ func ChooseClass(
 			"PersistentVolumeClaim %s has no volume yet: there is nothing to take a VolumeSnapshot of", claim)
 	case driver == "":
 		return nil, refuse(v1alpha1.ReasonVolumeSnapshotsNotSupported,
-			"the volume of PersistentVolumeClaim %s has no CSI driver, which a VolumeSnapshot needs. Back its files up instead (driver Kopia)", claim)
+			"the volume of PersistentVolumeClaim %s has no CSI driver, which a VolumeSnapshot needs. Back its files "+
+				"up instead (driver Kopia)", claim)
 	}
 	name, where := asked, "the parameter volumeSnapshotClassName"
 	if name == "" {
@@ -66,10 +67,12 @@ func ChooseClass(
 	switch {
 	case i < 0:
 		return nil, refuse(v1alpha1.ReasonVolumeSnapshotClassNotFound,
-			"there is no VolumeSnapshotClass %s, which %s names for PersistentVolumeClaim %s; %s", name, where, claim, known(driver, classes))
+			"there is no VolumeSnapshotClass %s, which %s names for PersistentVolumeClaim %s; %s", name, where, claim,
+			known(driver, classes))
 	case classes[i].Driver != driver:
 		return nil, refuse(v1alpha1.ReasonVolumeSnapshotClassNotFound,
-			"VolumeSnapshotClass %s, which %s names, belongs to driver %s, but the volume of PersistentVolumeClaim %s belongs to driver %s; %s", name, where, classes[i].Driver, claim, driver, known(driver, classes))
+			"VolumeSnapshotClass %s, which %s names, belongs to driver %s, but the volume of PersistentVolumeClaim "+
+				"%s belongs to driver %s; %s", name, where, classes[i].Driver, claim, driver, known(driver, classes))
 	}
 	return &classes[i], nil
 }
@@ -90,11 +93,13 @@ func defaultClass(
 		return found[0], nil
 	case 0:
 		return nil, refuse(v1alpha1.ReasonVolumeSnapshotClassNotFound,
-			"no VolumeSnapshotClass is the default of driver %s, which has the volume of PersistentVolumeClaim %s: name one in the task's parameter volumeSnapshotClassName, or annotate one with %s: \"true\"; %s",
+			"no VolumeSnapshotClass is the default of driver %s, which has the volume of PersistentVolumeClaim %s: "+
+				"name one in the task's parameter volumeSnapshotClassName, or annotate one with %s: \"true\"; %s",
 			driver, claim, annotationDefaultClass, known(driver, classes))
 	default:
 		return nil, refuse(v1alpha1.ReasonVolumeSnapshotClassNotFound,
-			"VolumeSnapshotClasses %s and %s both are the default of driver %s, which has the volume of PersistentVolumeClaim %s: name one in the task's parameter volumeSnapshotClassName",
+			"VolumeSnapshotClasses %s and %s both are the default of driver %s, which has the volume of "+
+				"PersistentVolumeClaim %s: name one in the task's parameter volumeSnapshotClassName",
 			found[0].Name, found[1].Name, driver, claim)
 	}
 }

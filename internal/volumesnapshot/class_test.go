@@ -72,11 +72,13 @@ func TestTheClassOfAVolume(t *testing.T) {
 		},
 		"a class that does not exist": {
 			asked: "gone", reason: v1alpha1.ReasonVolumeSnapshotClassNotFound,
-			says: "there is no VolumeSnapshotClass gone, which the parameter volumeSnapshotClassName names for PersistentVolumeClaim data; the classes of that driver are: kept, plain",
+			says: "there is no VolumeSnapshotClass gone, which the parameter volumeSnapshotClassName names for " +
+				"PersistentVolumeClaim data; the classes of that driver are: kept, plain",
 		},
 		"a class of another driver": {
 			asked: "files", reason: v1alpha1.ReasonVolumeSnapshotClassNotFound,
-			says: "belongs to driver nfs.example.com, but the volume of PersistentVolumeClaim data belongs to driver disk.example.com",
+			says: "belongs to driver nfs.example.com, but the volume of PersistentVolumeClaim data belongs to driver " +
+				"disk.example.com",
 		},
 		"no default": {
 			classes: []snapshotv1.VolumeSnapshotClass{

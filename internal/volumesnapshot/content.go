@@ -21,8 +21,8 @@ func ContentName(s *snapshotv1.VolumeSnapshot) string {
 	return "snapcontent-" + string(s.UID)
 }
 
-// BorrowedContent reports whether the restore with this UID made the content from a snapshot of another namespace, for as
-// long as it runs.
+// BorrowedContent reports whether the restore with this UID made the content from a snapshot of another namespace, for
+// as long as it runs.
 func BorrowedContent(content *snapshotv1.VolumeSnapshotContent, restore types.UID) bool {
 	return lentTo(content, restore) && content.Spec.Source.SnapshotHandle != nil &&
 		content.Spec.VolumeSnapshotRef.Name == content.Name

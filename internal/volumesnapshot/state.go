@@ -34,8 +34,9 @@ func Failure(s *snapshotv1.VolumeSnapshot) (message string, at time.Time) {
 	return cmp.Or(ptr.Deref(s.Status.Error.Message, ""), "the CSI driver reports an error without a message"), at
 }
 
-// MadeBySnapshotJob reports whether a Snapshot's Job made the VolumeSnapshot: it has Cairn's label, the name of the Snapshot as a
-// label, and the UID of the Snapshot as an annotation. labelValue is policy.LabelValue of the Snapshot's name.
+// MadeBySnapshotJob reports whether a Snapshot's Job made the VolumeSnapshot: it has Cairn's label, the name of the
+// Snapshot as a label, and the UID of the Snapshot as an annotation. labelValue is policy.LabelValue of the Snapshot's
+// name.
 func MadeBySnapshotJob(s *snapshotv1.VolumeSnapshot, labelValue string, uid types.UID) bool {
 	return s.Labels[v1alpha1.LabelManagedBy] == v1alpha1.ManagedByCairn &&
 		s.Labels[v1alpha1.LabelSnapshot] == labelValue &&
@@ -81,7 +82,8 @@ func Stats(
 		}
 	}
 	if content != nil {
-		out.VolumeSnapshotContentName, out.Driver, out.DeletionPolicy = content.Name, content.Spec.Driver, string(content.Spec.DeletionPolicy)
+		out.VolumeSnapshotContentName, out.Driver, out.DeletionPolicy = content.Name, content.Spec.Driver,
+			string(content.Spec.DeletionPolicy)
 		out.SnapshotHandle = Handle(content)
 	}
 	if claim != nil {

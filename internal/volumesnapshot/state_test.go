@@ -14,7 +14,9 @@ import (
 func TestASnapshotThatWasTakenAgainIsNotTheBackup(t *testing.T) {
 	at := time.Date(2026, 7, 1, 1, 0, 0, 400, time.UTC)
 	content := func(handle string, at time.Time) *snapshotv1.VolumeSnapshotContent {
-		out := &snapshotv1.VolumeSnapshotContent{Status: &snapshotv1.VolumeSnapshotContentStatus{SnapshotHandle: &handle}}
+		out := &snapshotv1.VolumeSnapshotContent{
+			Status: &snapshotv1.VolumeSnapshotContentStatus{SnapshotHandle: &handle},
+		}
 		if !at.IsZero() {
 			out.Status.CreationTime = new(at.UnixNano())
 		}

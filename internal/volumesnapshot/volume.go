@@ -35,8 +35,11 @@ func WrongVolume(claim *corev1.PersistentVolumeClaim, volume *corev1.PersistentV
 		return fmt.Sprintf("PersistentVolume %s of PersistentVolumeClaim %s is gone", claim.Spec.VolumeName, claim.Name)
 	case volume.Annotations[annotationProvisioned] == "" || volume.Annotations[annotationChosen] != "",
 		volume.CreationTimestamp.Add(clocksDiffer).Before(claim.CreationTimestamp.Time):
-		return fmt.Sprintf("Kubernetes gave PersistentVolumeClaim %s the free PersistentVolume %s in place of a new one, which holds other data: "+
-			"delete the claim, and keep such volumes from it by another storageClassName or a claimRef", claim.Name, volume.Name)
+		return fmt.Sprintf(
+			"Kubernetes gave PersistentVolumeClaim %s the free PersistentVolume %s in place of a new one, which "+
+				"holds other data: "+
+				"delete the claim, and keep such volumes from it by another storageClassName or a claimRef", claim.Name,
+			volume.Name)
 	}
 	return ""
 }

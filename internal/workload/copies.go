@@ -131,8 +131,8 @@ func copySize(source volumesnapshot.Source) resource.Quantity {
 	return size
 }
 
-// copyAccessModes returns the access modes for the copy of a claim. ReadWriteOncePod becomes ReadWriteOnce, because the movers
-// of several Repositories read the copy at once.
+// copyAccessModes returns the access modes for the copy of a claim. ReadWriteOncePod becomes ReadWriteOnce, because the
+// movers of several Repositories read the copy at once.
 func copyAccessModes(claim *corev1.PersistentVolumeClaim) []corev1.PersistentVolumeAccessMode {
 	var out []corev1.PersistentVolumeAccessMode
 	for _, mode := range claim.Spec.AccessModes {

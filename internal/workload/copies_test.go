@@ -139,7 +139,9 @@ func TestVolumesInUseCanBeCopied(t *testing.T) {
 	data := workloadtest.Claim("data", corev1.ReadWriteOncePod)
 	in := workload.Target{
 		Claim: &data, Claims: []corev1.PersistentVolumeClaim{data},
-		Pods: []corev1.Pod{workloadtest.Pod("web", "node-a", workloadtest.PodSpec(workloadtest.ClaimVolume("v", "data")))},
+		Pods: []corev1.Pod{
+			workloadtest.Pod("web", "node-a", workloadtest.PodSpec(workloadtest.ClaimVolume("v", "data"))),
+		},
 	}
 	_, err := workload.ResolveHosts(in)
 	g.Expect(err.Reason).To(Equal(v1alpha1.ReasonVolumeInUse))

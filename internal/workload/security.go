@@ -102,8 +102,8 @@ func fromPod(spec *corev1.PodSpec, volumeName string) v1alpha1.MoverSecurityCont
 	return *out.DeepCopy()
 }
 
-// SecurityContextOfRestore returns the security context of a restore: that of the jobTemplate, or else moverjob.DefaultUser.
-// Root must be asked for and needs a namespace that allows it.
+// SecurityContextOfRestore returns the security context of a restore: that of the jobTemplate, or else
+// moverjob.DefaultUser. Root must be asked for and needs a namespace that allows it.
 func SecurityContextOfRestore(
 	job *v1alpha1.JobPodSpec, privileged bool,
 ) (v1alpha1.MoverSecurityContext, *v1alpha1.ResolvedError) {

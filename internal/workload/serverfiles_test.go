@@ -15,13 +15,16 @@ import (
 // serverPod returns a pod with its files on the claim data-db-0, and files of a sidecar on another claim.
 func serverPod() *corev1.Pod {
 	spec := corev1.PodSpec{
-		Volumes: []corev1.Volume{workloadtest.ClaimVolume("data", "data-db-0"), workloadtest.ClaimVolume("other", "other"), {Name: "conf"}},
+		Volumes: []corev1.Volume{
+			workloadtest.ClaimVolume("data", "data-db-0"), workloadtest.ClaimVolume("other", "other"), {Name: "conf"},
+		},
 		Containers: []corev1.Container{
 			{Name: "exporter", VolumeMounts: []corev1.VolumeMount{workloadtest.Mount("other", "/var/lib/mysql")}},
 			{Name: "db", VolumeMounts: []corev1.VolumeMount{
 				{Name: "data", MountPath: "/var/lib/mysql/", SubPath: "mysql"},
 				workloadtest.Mount("conf", "/etc/mysql"),
-				workloadtest.Mount("other", "/tmp/other"), workloadtest.Mount("other", "/run/secrets/db"), workloadtest.Mount("other", "/var"),
+				workloadtest.Mount("other", "/tmp/other"), workloadtest.Mount("other", "/run/secrets/db"),
+				workloadtest.Mount("other", "/var"),
 				{Name: "other", MountPath: "/by/pod", SubPathExpr: "$(POD)"},
 			}},
 		},
@@ -81,7 +84,8 @@ func TestTheFilesOfAServer(t *testing.T) {
 					{Component: "dump", Stream: &v1alpha1.ResolvedStream{DataDirectory: tc.dir}},
 				},
 				Server: server, ServerContainer: &server.Spec.Containers[1],
-				Pods: []corev1.Pod{*server}, Claims: []corev1.PersistentVolumeClaim{workloadtest.Claim("data-db-0"), workloadtest.Claim("other")},
+				Pods:   []corev1.Pod{*server},
+				Claims: []corev1.PersistentVolumeClaim{workloadtest.Claim("data-db-0"), workloadtest.Claim("other")},
 			}
 			if tc.edit != nil {
 				tc.edit(&target)

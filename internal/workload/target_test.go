@@ -41,11 +41,13 @@ func hosts(in []v1alpha1.ResolvedHost) []string {
 
 func TestResolveHosts(t *testing.T) {
 	data := workloadtest.PodSpec(workloadtest.ClaimVolume("data", "web-data"))
-	two := workloadtest.PodSpec(workloadtest.ClaimVolume("data", "web-data"), workloadtest.ClaimVolume("cache", "web-cache"))
+	two := workloadtest.PodSpec(workloadtest.ClaimVolume("data", "web-data"),
+		workloadtest.ClaimVolume("cache", "web-cache"))
 	block := workloadtest.Claim("web-data")
 	device := corev1.PersistentVolumeBlock
 	block.Spec.VolumeMode = &device
-	beside := workloadtest.PodSpec(workloadtest.ClaimVolume("data", "web-data"), workloadtest.ClaimVolume("raw", "web-raw"))
+	beside := workloadtest.PodSpec(workloadtest.ClaimVolume("data", "web-data"),
+		workloadtest.ClaimVolume("raw", "web-raw"))
 	beside.Containers[0].VolumeMounts = []corev1.VolumeMount{workloadtest.Mount("data", "/data")}
 	beside.Containers[0].VolumeDevices = []corev1.VolumeDevice{{Name: "raw", DevicePath: "/dev/raw"}}
 	early := workloadtest.PodSpec(workloadtest.ClaimVolume("data", "web-data"))
@@ -131,7 +133,9 @@ func TestResolveHosts(t *testing.T) {
 			target: workload.Target{Deployment: workloadtest.Deployment(early)}, reason: v1alpha1.ReasonNoVolumes,
 		},
 		"a raw block device that no container uses": {
-			target: workload.Target{Deployment: workloadtest.Deployment(data), Claims: []corev1.PersistentVolumeClaim{block}},
+			target: workload.Target{
+				Deployment: workloadtest.Deployment(data), Claims: []corev1.PersistentVolumeClaim{block},
+			},
 			reason: v1alpha1.ReasonNoVolumes,
 		},
 		"a ReadWriteOncePod claim in use": {
@@ -142,14 +146,17 @@ func TestResolveHosts(t *testing.T) {
 			reason: v1alpha1.ReasonVolumeInUse,
 		},
 		"a ReadWriteOncePod claim that nothing uses": {
-			target: workload.Target{Claim: new(workloadtest.Claim("web-data", corev1.ReadWriteOncePod))}, want: []string{
+			target: workload.Target{Claim: new(workloadtest.Claim("web-data", corev1.ReadWriteOncePod))},
+			want: []string{
 				"target@: pvc=web-data",
 			},
 		},
 		"a shared claim on several nodes is backed up anywhere": {
 			target: workload.Target{
 				Claim: new(workloadtest.Claim("web-data", corev1.ReadWriteMany)),
-				Pods:  []corev1.Pod{workloadtest.Pod("web-0", "node-a", data), workloadtest.Pod("web-1", "node-b", data)},
+				Pods: []corev1.Pod{
+					workloadtest.Pod("web-0", "node-a", data), workloadtest.Pod("web-1", "node-b", data),
+				},
 			},
 			want: []string{"target@: pvc=web-data"},
 		},
@@ -166,7 +173,8 @@ func TestResolveHosts(t *testing.T) {
 		},
 		"a Deployment without pods": {
 			target: workload.Target{
-				Deployment: workloadtest.Deployment(data), Claims: []corev1.PersistentVolumeClaim{workloadtest.Claim("web-data")},
+				Deployment: workloadtest.Deployment(data),
+				Claims:     []corev1.PersistentVolumeClaim{workloadtest.Claim("web-data")},
 			},
 			want: []string{"target@: data=web-data"},
 		},
@@ -176,7 +184,9 @@ func TestResolveHosts(t *testing.T) {
 					workloadtest.Claim("web-data"), workloadtest.Claim("web-cache"),
 				},
 				Pods: []corev1.Pod{
-					workloadtest.Pod("web-0", "node-a", data), workloadtest.Pod("other", "node-b", workloadtest.PodSpec(workloadtest.ClaimVolume("x", "web-cache"))),
+					workloadtest.Pod("web-0", "node-a", data),
+					workloadtest.Pod("other", "node-b",
+						workloadtest.PodSpec(workloadtest.ClaimVolume("x", "web-cache"))),
 				},
 			},
 			reason: v1alpha1.ReasonVolumeInUse,
@@ -186,7 +196,8 @@ func TestResolveHosts(t *testing.T) {
 		},
 		"a Deployment with two volumes of one claim backs it up once": {
 			target: workload.Target{
-				Deployment: workloadtest.Deployment(workloadtest.PodSpec(workloadtest.ClaimVolume("a", "web-data"), workloadtest.ClaimVolume("b", "web-cache"),
+				Deployment: workloadtest.Deployment(workloadtest.PodSpec(workloadtest.ClaimVolume("a", "web-data"),
+					workloadtest.ClaimVolume("b", "web-cache"),
 					workloadtest.ClaimVolume("c", "web-data"))),
 				Claims: []corev1.PersistentVolumeClaim{workloadtest.Claim("web-data"), workloadtest.Claim("web-cache")},
 			},
@@ -194,8 +205,9 @@ func TestResolveHosts(t *testing.T) {
 		},
 		"a Deployment with an ephemeral volume and one pod": {
 			target: workload.Target{
-				Deployment: workloadtest.Deployment(ephemeral), Claims: []corev1.PersistentVolumeClaim{workloadtest.Claim("web-0-scratch")},
-				Pods: []corev1.Pod{workloadtest.Pod("web-0", "node-a", ephemeral)},
+				Deployment: workloadtest.Deployment(ephemeral),
+				Claims:     []corev1.PersistentVolumeClaim{workloadtest.Claim("web-0-scratch")},
+				Pods:       []corev1.Pod{workloadtest.Pod("web-0", "node-a", ephemeral)},
 			},
 			want: []string{"target@node-a: scratch=web-0-scratch"},
 		},
@@ -217,21 +229,31 @@ func TestResolveHosts(t *testing.T) {
 		"a StatefulSet has a host per pod": {
 			target: workload.Target{
 				StatefulSet: workloadtest.StatefulSet(2, workloadtest.PodSpec(), "data"),
-				Claims:      []corev1.PersistentVolumeClaim{workloadtest.Claim("data-db-0"), workloadtest.Claim("data-db-1")},
-				Pods:        []corev1.Pod{workloadtest.Pod("db-0", "node-a", workloadtest.PodSpec(workloadtest.ClaimVolume("data", "data-db-0")))},
+				Claims: []corev1.PersistentVolumeClaim{
+					workloadtest.Claim("data-db-0"), workloadtest.Claim("data-db-1"),
+				},
+				Pods: []corev1.Pod{
+					workloadtest.Pod("db-0", "node-a",
+						workloadtest.PodSpec(workloadtest.ClaimVolume("data", "data-db-0"))),
+				},
 			},
 			want: []string{"pod-0@node-a: pod-0=data-db-0", "pod-1@: pod-1=data-db-1"},
 		},
 		"a StatefulSet with several volumes names them": {
 			target: workload.Target{
 				StatefulSet: workloadtest.StatefulSet(1, workloadtest.PodSpec(), "data", "wal"),
-				Claims:      []corev1.PersistentVolumeClaim{workloadtest.Claim("data-db-0"), workloadtest.Claim("wal-db-0")},
+				Claims: []corev1.PersistentVolumeClaim{
+					workloadtest.Claim("data-db-0"), workloadtest.Claim("wal-db-0"),
+				},
 			},
 			want: []string{"pod-0@: pod-0-data=data-db-0 pod-0-wal=wal-db-0"},
 		},
 		"the ordinals of a StatefulSet need not start at 0": {
 			target: workload.Target{
-				StatefulSet: ordinals, Claims: []corev1.PersistentVolumeClaim{workloadtest.Claim("data-db-5"), workloadtest.Claim("data-db-6")},
+				StatefulSet: ordinals,
+				Claims: []corev1.PersistentVolumeClaim{
+					workloadtest.Claim("data-db-5"), workloadtest.Claim("data-db-6"),
+				},
 			},
 			want: []string{"pod-5@: pod-5=data-db-5", "pod-6@: pod-6=data-db-6"},
 		},
@@ -243,7 +265,8 @@ func TestResolveHosts(t *testing.T) {
 			reason: v1alpha1.ReasonVolumeNotBound,
 		},
 		"a StatefulSet without replicas": {
-			target: workload.Target{StatefulSet: workloadtest.StatefulSet(0, workloadtest.PodSpec(), "data")}, reason: v1alpha1.ReasonNoRunningPod,
+			target: workload.Target{StatefulSet: workloadtest.StatefulSet(0, workloadtest.PodSpec(), "data")},
+			reason: v1alpha1.ReasonNoRunningPod,
 		},
 		"a path of a StatefulSet is looked up on its claim template": {
 			target: workload.Target{
@@ -257,7 +280,8 @@ func TestResolveHosts(t *testing.T) {
 			target: workload.Target{
 				DaemonSet: workloadtest.DaemonSet(host), Privileged: true,
 				Pods: []corev1.Pod{
-					workloadtest.Pod("agent-y", "node-b", host), workloadtest.Pod("agent-x", "node-a", host), workloadtest.Pod("agent-z", "node-a", host),
+					workloadtest.Pod("agent-y", "node-b", host), workloadtest.Pod("agent-x", "node-a", host),
+					workloadtest.Pod("agent-z", "node-a", host),
 				},
 			},
 			want: []string{"node-a@node-a: node-a=/var/log", "node-b@node-b: node-b=/var/log"},
@@ -266,8 +290,10 @@ func TestResolveHosts(t *testing.T) {
 			target: workload.Target{
 				DaemonSet: workloadtest.DaemonSet(host), Privileged: true,
 				Pods: []corev1.Pod{
-					workloadtest.Pod("agent-w", "node-a", host), inPhase(workloadtest.Pod("agent-x", "node-b", host), corev1.PodPending),
-					deleted(workloadtest.Pod("agent-y", "node-c", host)), inPhase(workloadtest.Pod("agent-z", "node-d", host), corev1.PodFailed),
+					workloadtest.Pod("agent-w", "node-a", host),
+					inPhase(workloadtest.Pod("agent-x", "node-b", host), corev1.PodPending),
+					deleted(workloadtest.Pod("agent-y", "node-c", host)),
+					inPhase(workloadtest.Pod("agent-z", "node-d", host), corev1.PodFailed),
 				},
 			},
 			want: []string{
@@ -278,13 +304,15 @@ func TestResolveHosts(t *testing.T) {
 			target: workload.Target{
 				DaemonSet: workloadtest.DaemonSet(workloadtest.HostPaths("b-c", "c")), Privileged: true,
 				Pods: []corev1.Pod{
-					workloadtest.Pod("agent-1", "a", workloadtest.HostPaths("b-c", "c")), workloadtest.Pod("agent-2", "a-b", workloadtest.HostPaths("b-c", "c")),
+					workloadtest.Pod("agent-1", "a", workloadtest.HostPaths("b-c", "c")),
+					workloadtest.Pod("agent-2", "a-b", workloadtest.HostPaths("b-c", "c")),
 				},
 			},
 			reason: v1alpha1.ReasonInvalidTask,
 		},
 		"a DaemonSet without pods": {
-			target: workload.Target{DaemonSet: workloadtest.DaemonSet(host), Privileged: true}, reason: v1alpha1.ReasonNoRunningPod,
+			target: workload.Target{DaemonSet: workloadtest.DaemonSet(host), Privileged: true},
+			reason: v1alpha1.ReasonNoRunningPod,
 		},
 	}
 	for name, tt := range tests {
@@ -304,12 +332,14 @@ func TestResolveHosts(t *testing.T) {
 }
 
 func TestPathsOfAWorkload(t *testing.T) {
-	spec := workloadtest.PodSpec(workloadtest.ClaimVolume("data", "web-data"), workloadtest.ClaimVolume("cache", "web-cache"))
+	spec := workloadtest.PodSpec(workloadtest.ClaimVolume("data", "web-data"),
+		workloadtest.ClaimVolume("cache", "web-cache"))
 	spec.Volumes = append(spec.Volumes, corev1.Volume{
 		Name: "tmp", VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}},
 	})
 	spec.Containers[0].VolumeMounts = []corev1.VolumeMount{
-		workloadtest.Mount("cache", "/var/www/cache/"), workloadtest.Mount("data", "/var/www"), workloadtest.Mount("tmp", "/var/www/tmp"),
+		workloadtest.Mount("cache", "/var/www/cache/"), workloadtest.Mount("data", "/var/www"),
+		workloadtest.Mount("tmp", "/var/www/tmp"),
 		{Name: "data", MountPath: "/etc/app", SubPath: "config/app"},
 		{Name: "cache", MountPath: "/odd", SubPathExpr: "$(POD)"},
 	}
@@ -350,7 +380,9 @@ func TestPathsOfAWorkload(t *testing.T) {
 			g := NewWithT(t)
 			got, err := workload.ResolveHosts(workload.Target{
 				Deployment: workloadtest.Deployment(spec),
-				Claims:     []corev1.PersistentVolumeClaim{workloadtest.Claim("web-data"), workloadtest.Claim("web-cache")}, Paths: tt.paths,
+				Claims: []corev1.PersistentVolumeClaim{
+					workloadtest.Claim("web-data"), workloadtest.Claim("web-cache"),
+				}, Paths: tt.paths,
 			})
 			if tt.message != "" {
 				g.Expect(err).NotTo(BeNil())
@@ -422,7 +454,9 @@ func TestSecurityContext(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
-			target := workload.Target{Claim: new(workloadtest.Claim("web-data")), Job: tt.job, Privileged: tt.privileged}
+			target := workload.Target{
+				Claim: new(workloadtest.Claim("web-data")), Job: tt.job, Privileged: tt.privileged,
+			}
 			if tt.pod != nil {
 				target.Pods = []corev1.Pod{workloadtest.Pod("web-0", "node-a", *tt.pod)}
 			}
@@ -450,7 +484,8 @@ func TestAnotherRunsMoverSaysNothingAboutTheUser(t *testing.T) {
 	spec.SecurityContext = &corev1.PodSecurityContext{RunAsUser: new(int64(1000))}
 	mover := workloadtest.Pod("a-mover", "node-a", spec)
 	mover.Labels = map[string]string{v1alpha1.LabelManagedBy: v1alpha1.ManagedByCairn}
-	got, err := workload.ResolveHosts(workload.Target{Claim: new(workloadtest.Claim("web-data")), Pods: []corev1.Pod{mover}})
+	got, err := workload.ResolveHosts(
+		workload.Target{Claim: new(workloadtest.Claim("web-data")), Pods: []corev1.Pod{mover}})
 	g.Expect(err).To(BeNil())
 	g.Expect(*got[0].SecurityContext.RunAsUser).To(BeEquivalentTo(65532))
 }

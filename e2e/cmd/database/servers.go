@@ -19,8 +19,10 @@ var postgresql = server{
 		if err != nil {
 			return err
 		}
-		if err := output(exec.Command(initdb, "--pgdata="+dir, "--username="+a.username, "--pwfile="+filepath.Join(auth, "password"),
-			"--auth=scram-sha-256", "--encoding=UTF8", "--locale=C.UTF-8", "--data-checksums", "--no-sync")); err != nil {
+		if err := output(exec.Command(initdb, "--pgdata="+dir, "--username="+a.username,
+			"--pwfile="+filepath.Join(auth, "password"),
+			"--auth=scram-sha-256", "--encoding=UTF8", "--locale=C.UTF-8", "--data-checksums",
+			"--no-sync")); err != nil {
 			return err
 		}
 		return os.Remove(filepath.Join(dir, "pg_hba.conf"))
@@ -31,12 +33,17 @@ var postgresql = server{
 			return nil, err
 		}
 		kind, hba := "host", filepath.Join(scratch, "pg_hba.conf")
-		args := []string{postgres, "-D", filepath.Join(data, "postgresql"), "-c", "listen_addresses=*", "-c", "hba_file=" + hba, "-c", "unix_socket_directories=" + scratch}
+		args := []string{
+			postgres, "-D", filepath.Join(data, "postgresql"), "-c", "listen_addresses=*", "-c", "hba_file=" + hba,
+			"-c", "unix_socket_directories=" + scratch,
+		}
 		if encrypted {
 			kind = "hostssl"
-			args = append(args, "-c", "ssl=on", "-c", "ssl_cert_file="+filepath.Join(tlsDir, "tls.crt"), "-c", "ssl_key_file="+filepath.Join(tlsDir, "tls.key"))
+			args = append(args, "-c", "ssl=on", "-c", "ssl_cert_file="+filepath.Join(tlsDir, "tls.crt"), "-c",
+				"ssl_key_file="+filepath.Join(tlsDir, "tls.key"))
 		}
-		rules := "local all all trust\n" + kind + " all all all scram-sha-256\n" + kind + " replication all all scram-sha-256\n"
+		rules := "local all all trust\n" + kind + " all all all scram-sha-256\n" + kind +
+			" replication all all scram-sha-256\n"
 		return args, os.WriteFile(hba, []byte(rules), 0o600)
 	},
 }
@@ -49,8 +56,13 @@ var mariadb = server{
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return err
 		}
-		sql := []io.Reader{strings.NewReader("create database if not exists mysql;\nuse mysql;\nSET @auth_root_socket='nonroot';\n")}
-		for _, name := range []string{"mysql_system_tables", "mysql_performance_tables", "mysql_system_tables_data", "maria_add_gis_sp_bootstrap", "mysql_sys_schema"} {
+		sql := []io.Reader{
+			strings.NewReader("create database if not exists mysql;\nuse mysql;\nSET @auth_root_socket='nonroot';\n"),
+		}
+		for _, name := range []string{
+			"mysql_system_tables", "mysql_performance_tables", "mysql_system_tables_data", "maria_add_gis_sp_bootstrap",
+			"mysql_sys_schema",
+		} {
 			script, err := os.Open(filepath.Join("/usr/share/mysql", name+".sql"))
 			if err != nil {
 				return err
@@ -69,9 +81,11 @@ var mariadb = server{
 			"ALTER USER " + user + " IDENTIFIED BY " + quote(a.password) + ";\n" +
 			"GRANT ALL PRIVILEGES ON *.* TO " + user + " WITH GRANT OPTION;\n"
 		args := append([]string{mariadbd}, mariadbOptions(filepath.Join(data, "mariadb"))...)
-		args = append(args, "--init-file="+first, "--bind-address=*", "--skip-name-resolve", "--socket="+filepath.Join(scratch, "mysqld.sock"))
+		args = append(args, "--init-file="+first, "--bind-address=*", "--skip-name-resolve",
+			"--socket="+filepath.Join(scratch, "mysqld.sock"))
 		if encrypted {
-			args = append(args, "--ssl-cert="+filepath.Join(tlsDir, "tls.crt"), "--ssl-key="+filepath.Join(tlsDir, "tls.key"), "--require-secure-transport=ON")
+			args = append(args, "--ssl-cert="+filepath.Join(tlsDir, "tls.crt"),
+				"--ssl-key="+filepath.Join(tlsDir, "tls.key"), "--require-secure-transport=ON")
 		}
 		return args, os.WriteFile(first, []byte(sql), 0o600)
 	},
@@ -81,7 +95,8 @@ const mariadbd = "/usr/sbin/mariadbd"
 
 func mariadbOptions(dir string) []string {
 	return []string{
-		"--no-defaults", "--basedir=/usr", "--datadir=" + dir, "--tmpdir=" + scratch, "--pid-file=" + filepath.Join(scratch, "mysqld.pid"),
+		"--no-defaults", "--basedir=/usr", "--datadir=" + dir, "--tmpdir=" + scratch,
+		"--pid-file=" + filepath.Join(scratch, "mysqld.pid"),
 		"--character-set-server=utf8mb4", "--innodb-buffer-pool-size=64M", "--innodb-log-file-size=16M",
 	}
 }
@@ -107,7 +122,8 @@ var redis = server{
 			lines = append(lines, "port 0", "tls-port 6379", "tls-auth-clients no",
 				"tls-cert-file "+filepath.Join(tlsDir, "tls.crt"), "tls-key-file "+filepath.Join(tlsDir, "tls.key"))
 		}
-		return []string{"/usr/bin/redis-server", conf}, os.WriteFile(conf, []byte(strings.Join(lines, "\n")+"\n"), 0o600)
+		return []string{"/usr/bin/redis-server", conf},
+			os.WriteFile(conf, []byte(strings.Join(lines, "\n")+"\n"), 0o600)
 	},
 }
 

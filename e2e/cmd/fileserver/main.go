@@ -56,14 +56,17 @@ func run(root, auth, sftpAddr, davAddr string) error {
 
 func serveWebDAV(root, addr, auth string, knows func(user, password string) bool) error {
 	handler := &webdav.Handler{FileSystem: webdav.Dir(root), LockSystem: webdav.NewMemLS()}
-	server := &http.Server{Addr: addr, ReadHeaderTimeout: 10 * time.Second, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if user, password, _ := r.BasicAuth(); !knows(user, password) {
-			w.Header().Set("WWW-Authenticate", `Basic realm="files"`)
-			http.Error(w, "who are you?", http.StatusUnauthorized)
-			return
-		}
-		handler.ServeHTTP(w, r)
-	})}
+	server := &http.Server{
+		Addr: addr, ReadHeaderTimeout: 10 * time.Second,
+		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if user, password, _ := r.BasicAuth(); !knows(user, password) {
+				w.Header().Set("WWW-Authenticate", `Basic realm="files"`)
+				http.Error(w, "who are you?", http.StatusUnauthorized)
+				return
+			}
+			handler.ServeHTTP(w, r)
+		}),
+	}
 	return server.ListenAndServeTLS(filepath.Join(auth, "tls.crt"), filepath.Join(auth, "tls.key"))
 }
 

@@ -46,7 +46,8 @@ func newHandler(out io.Writer) http.Handler {
 		}
 		mu.Lock()
 		err = lines.Encode(request{
-			Method: r.Method, Path: r.URL.Path, Type: r.Header.Get("Content-Type"), Authorization: r.Header.Get("Authorization"), Body: string(body),
+			Method: r.Method, Path: r.URL.Path, Type: r.Header.Get("Content-Type"),
+			Authorization: r.Header.Get("Authorization"), Body: string(body),
 		})
 		mu.Unlock()
 		answer, wrong := strconv.Atoi(r.URL.Query().Get("answer"))

@@ -12,7 +12,8 @@ import (
 	"github.com/cairn-backup/cairn/internal/repository/kopia"
 )
 
-// BenchmarkAttributes backs the same tree up with and without looking for attributes, by turns, and reports the medians.
+// BenchmarkAttributes backs the same tree up with and without looking for attributes, by turns, and reports the
+// medians.
 func BenchmarkAttributes(b *testing.B) {
 	tree := filepath.Join(b.TempDir(), "tree")
 	tiny(b, tree, number("CAIRN_BENCH_FILES", 100_000))
@@ -31,19 +32,21 @@ func BenchmarkAttributes(b *testing.B) {
 	}
 }
 
-// attributes does one first backup into a new repository, and some without a change. Each is what a mover does: it opens the
-// repository, backs up, and closes it.
+// attributes does one first backup into a new repository, and some without a change. Each is what a mover does: it
+// opens the repository, backs up, and closes it.
 func attributes(b *testing.B, tree string, without bool, spent map[string][]time.Duration) {
 	which := map[bool]string{true: "without", false: "with"}[without]
 	r := repository.Repository{
-		Storage: repository.Storage{Local: &repository.Local{Path: b.TempDir()}}, Password: password, Owner: "cairn@bench", WorkDir: b.TempDir(),
+		Storage: repository.Storage{Local: &repository.Local{Path: b.TempDir()}}, Password: password,
+		Owner: "cairn@bench", WorkDir: b.TempDir(),
 	}
 	must(b, kopia.Driver{}.Init(b.Context(), r))
 	for _, step := range []string{"first", "unchanged", "unchanged", "unchanged", "unchanged", "unchanged"} {
 		began, cpu := time.Now(), processor(b)
 		e, err := kopia.Driver{}.Open(b.Context(), r)
 		must(b, err)
-		s, err := e.Backup(b.Context(), repository.Source{Name: "tree", Dir: tree}, repository.BackupOptions{NoAttributes: without})
+		s, err := e.Backup(b.Context(), repository.Source{Name: "tree", Dir: tree},
+			repository.BackupOptions{NoAttributes: without})
 		must(b, err)
 		must(b, e.Close(b.Context()))
 		spent[step+"-"+which] = append(spent[step+"-"+which], time.Since(began))

@@ -123,7 +123,9 @@ type container struct {
 // newContainer makes one in a directory. Its storage is another directory, or s3.
 func newContainer(b testing.TB, root string, s3 *s3Server) *container {
 	b.Helper()
-	c := &container{root: root, storage: v1alpha1.Storage{Provider: v1alpha1.ProviderLocal, Local: &v1alpha1.LocalStorage{}}}
+	c := &container{
+		root: root, storage: v1alpha1.Storage{Provider: v1alpha1.ProviderLocal, Local: &v1alpha1.LocalStorage{}},
+	}
 	files := map[string]string{"cairn/encryption/password": password, "termination-log": ""}
 	if s3 != nil {
 		c.storage = v1alpha1.Storage{Provider: v1alpha1.ProviderS3, S3: &v1alpha1.S3Storage{
@@ -148,10 +150,14 @@ func (c *container) do(ctx context.Context, t task.Task) (cost, error) {
 	t.Cluster, t.Namespace = "bench", "bench"
 	t.Storage = task.Storage{Namespace: "bench", Name: "storage", UID: "s", Spec: c.storage}
 	if t.Kind != task.KindInitStorage {
-		t.Repository = &task.Repository{Name: "data", UID: "r", AppRef: ref, Directory: "data", Driver: v1alpha1.DriverKopia}
+		t.Repository = &task.Repository{
+			Name: "data", UID: "r", AppRef: ref, Directory: "data", Driver: v1alpha1.DriverKopia,
+		}
 	}
 	if t.Snapshot != nil {
-		t.Snapshot.Spec = &v1alpha1.SnapshotSpec{SnapshotID: "1", Repository: "data", Session: "s", BackupSession: "b", Version: "v1", AppRef: ref}
+		t.Snapshot.Spec = &v1alpha1.SnapshotSpec{
+			SnapshotID: "1", Repository: "data", Session: "s", BackupSession: "b", Version: "v1", AppRef: ref,
+		}
 	}
 	text, err := task.Encode(t)
 	if err != nil {
@@ -196,7 +202,10 @@ func (c *container) backup(ctx context.Context, tree string) (cost, error) {
 	}
 	c.runs++
 	name := fmt.Sprint("snap-", c.runs)
-	return c.do(ctx, task.Task{Kind: task.KindBackup, Snapshot: &task.Snapshot{Name: name, UID: types.UID(name)}, Components: []task.Component{{Name: "pvc"}}})
+	return c.do(ctx,
+		task.Task{Kind: task.KindBackup, Snapshot: &task.Snapshot{
+			Name: name, UID: types.UID(name),
+		}, Components: []task.Component{{Name: "pvc"}}})
 }
 
 // restore writes the last backup to a new directory.

@@ -121,7 +121,9 @@ func BenchmarkMemory(b *testing.B) {
 		{"tiny-100k", func(b testing.TB, dir string) { tiny(b, dir, 100_000) }},
 		{"tiny-1M", func(b testing.TB, dir string) { tiny(b, dir, 1_000_000) }},
 		{"tiny-2M", func(b testing.TB, dir string) { tiny(b, dir, 2_000_000) }},
-		{"one-10GB", func(b testing.TB, dir string) { big(b, dir, int64(number("CAIRN_BENCH_BYTES", 10_000_000_000))) }},
+		{"one-10GB", func(b testing.TB, dir string) {
+			big(b, dir, int64(number("CAIRN_BENCH_BYTES", 10_000_000_000)))
+		}},
 	} {
 		b.Run(bench.name, func(b *testing.B) {
 			for range b.N {

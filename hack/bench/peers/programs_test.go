@@ -58,7 +58,10 @@ func (k *kopiaTool) run(ctx context.Context, args ...string) (cost, error) {
 }
 
 func (k *kopiaTool) runFrom(ctx context.Context, in *os.File, args ...string) (cost, error) {
-	global := []string{"--config-file=" + filepath.Join(k.dir, "config"), "--log-dir=" + filepath.Join(k.dir, "log"), "--no-auto-maintenance"}
+	global := []string{
+		"--config-file=" + filepath.Join(k.dir, "config"), "--log-dir=" + filepath.Join(k.dir, "log"),
+		"--no-auto-maintenance",
+	}
 	env := []string{"KOPIA_PASSWORD=" + password, "KOPIA_CHECK_FOR_UPDATES=false", "HOME=" + k.dir}
 	return runFrom(ctx, in, env, k.bin, append(global, args...)...)
 }
@@ -88,7 +91,8 @@ func (k *kopiaTool) backup(ctx context.Context, tree string) (cost, error) {
 }
 
 func (k *kopiaTool) cold(ctx context.Context, tree string) (cost, error) {
-	if err := errors.Join(os.RemoveAll(filepath.Join(k.dir, "cache")), os.Remove(filepath.Join(k.dir, "config"))); err != nil {
+	if err := errors.Join(os.RemoveAll(filepath.Join(k.dir, "cache")),
+		os.Remove(filepath.Join(k.dir, "config"))); err != nil {
 		return cost{}, err
 	}
 	first, err := k.connect(ctx, "connect")
@@ -100,7 +104,8 @@ func (k *kopiaTool) cold(ctx context.Context, tree string) (cost, error) {
 }
 
 func (k *kopiaTool) restore(ctx context.Context, target string) (cost, error) {
-	cmd := exec.CommandContext(ctx, k.bin, "--config-file="+filepath.Join(k.dir, "config"), "--log-dir="+filepath.Join(k.dir, "log"), "snapshot", "list", "--json")
+	cmd := exec.CommandContext(ctx, k.bin, "--config-file="+filepath.Join(k.dir, "config"),
+		"--log-dir="+filepath.Join(k.dir, "log"), "snapshot", "list", "--json")
 	cmd.Env = append(os.Environ(), "KOPIA_PASSWORD="+password, "KOPIA_CHECK_FOR_UPDATES=false", "HOME="+k.dir)
 	out, err := cmd.Output()
 	if err != nil {
@@ -130,8 +135,12 @@ func (r *resticTool) place() string {
 }
 
 func (r *resticTool) run(ctx context.Context, args ...string) (cost, error) {
-	env := []string{"RESTIC_PASSWORD=" + password, "AWS_ACCESS_KEY_ID=" + accessKey, "AWS_SECRET_ACCESS_KEY=" + secretKey, "HOME=" + r.dir}
-	return run(ctx, env, r.bin, append([]string{"-q", "-r", r.place(), "--cache-dir", filepath.Join(r.dir, "cache")}, args...)...)
+	env := []string{
+		"RESTIC_PASSWORD=" + password, "AWS_ACCESS_KEY_ID=" + accessKey, "AWS_SECRET_ACCESS_KEY=" + secretKey,
+		"HOME=" + r.dir,
+	}
+	return run(ctx, env, r.bin,
+		append([]string{"-q", "-r", r.place(), "--cache-dir", filepath.Join(r.dir, "cache")}, args...)...)
 }
 
 func (r *resticTool) init(ctx context.Context) error {

@@ -36,8 +36,8 @@ const (
 	rowsAtOnce = 8 << 10
 )
 
-// writeDump writes rows as a dump of a table of PostgreSQL has them, of which no two are alike, as fast as it can: whatever
-// reads it is not to wait for it.
+// writeDump writes rows as a dump of a table of PostgreSQL has them, of which no two are alike, as fast as it can:
+// whatever reads it is not to wait for it.
 func writeDump(w io.Writer, size int) error {
 	const words = "\tDoe, Jane\tjane.doe@example.com\t2026-01-31 12:34:56.789+00\tactive\t1999.95\t{\"k\": [1, null]}"
 	block := make([]byte, rowSize*rowsAtOnce)
@@ -85,7 +85,10 @@ func (c *container) stream(ctx context.Context) (cost, error) {
 	}
 	c.runs++
 	name := fmt.Sprint("snap-", c.runs)
-	return c.do(ctx, task.Task{Kind: task.KindBackup, Snapshot: &task.Snapshot{Name: name, UID: types.UID(name)}, Components: []task.Component{component}})
+	return c.do(ctx,
+		task.Task{Kind: task.KindBackup, Snapshot: &task.Snapshot{
+			Name: name, UID: types.UID(name),
+		}, Components: []task.Component{component}})
 }
 
 // load restores it.
@@ -119,7 +122,8 @@ func (k *kopiaTool) stream(ctx context.Context) (cost, error) {
 	if err := errors.Join(dump.Start(), w.Close()); err != nil {
 		return cost{}, errors.Join(err, r.Close())
 	}
-	c, err := k.runFrom(ctx, r, "snapshot", "create", "--no-progress", "--stdin-file=dump.sql", filepath.Join(k.dir, "dump"))
+	c, err := k.runFrom(ctx, r, "snapshot", "create", "--no-progress", "--stdin-file=dump.sql",
+		filepath.Join(k.dir, "dump"))
 	err = errors.Join(err, r.Close(), dump.Wait())
 	c.wall = time.Since(began)
 	c.cpu += dump.ProcessState.UserTime() + dump.ProcessState.SystemTime() // the mover's includes that of its child
@@ -134,9 +138,12 @@ func BenchmarkStream(b *testing.B) {
 		order := []string{"mover", "kopia"}
 		for round := range min(rounds, 3) {
 			dir := filepath.Join(b.TempDir(), fmt.Sprint("round", round))
-			c, k := newContainer(b, filepath.Join(dir, "mover"), nil), &kopiaTool{bin: kopia, dir: filepath.Join(dir, "kopia")}
+			c, k := newContainer(b, filepath.Join(dir, "mover"), nil),
+				&kopiaTool{bin: kopia, dir: filepath.Join(dir, "kopia")}
 			must(b, errors.Join(c.init(b.Context()), k.init(b.Context())))
-			do := map[string]func(context.Context) (cost, error){"mover": c.stream, "kopia": k.stream, "load-mover": c.load}
+			do := map[string]func(context.Context) (cost, error){
+				"mover": c.stream, "kopia": k.stream, "load-mover": c.load,
+			}
 			for _, name := range append(order, "load-mover") {
 				one, err := do[name](b.Context())
 				if err != nil {

@@ -41,8 +41,8 @@ func text(random *rand.Rand, out *bytes.Buffer, size int) {
 // meanFile is the mean size of a file of a mixed tree.
 const meanFile = 26 << 10
 
-// mixed makes a tree as volumes of applications are: files of very different sizes around meanFile, nine to a directory, four
-// fifths of them text and the others compressed already.
+// mixed makes a tree as volumes of applications are: files of very different sizes around meanFile, nine to a
+// directory, four fifths of them text and the others compressed already.
 func mixed(b testing.TB, dir string, files int) {
 	b.Helper()
 	random := rand.New(rand.NewPCG(7, uint64(files)))
@@ -77,7 +77,8 @@ func noise(random *rand.Rand, out *bytes.Buffer, size int) {
 func change(b testing.TB, dir string, files, round int) {
 	b.Helper()
 	for i := round % 100; i < files; i += 100 {
-		name := filepath.Join(dir, fmt.Sprint("d", i/900), fmt.Sprint("e", i/90%10), fmt.Sprint("f", i/9%10), fmt.Sprint("file", i))
+		name := filepath.Join(dir, fmt.Sprint("d", i/900), fmt.Sprint("e", i/90%10), fmt.Sprint("f", i/9%10),
+			fmt.Sprint("file", i))
 		f, err := os.OpenFile(name, os.O_WRONLY|os.O_APPEND, 0)
 		must(b, err)
 		_, err = fmt.Fprintln(f, "changed in round", round)

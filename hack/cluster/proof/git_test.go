@@ -24,7 +24,8 @@ func gitServer(t *testing.T) {
 	field(t, 60*time.Second, "deployment/git", "{.status.readyReplicas}", "1")
 	host := must(t, "", "get", "service", "git", "-o", "jsonpath={.spec.clusterIP}")
 	url := "http://cairn:secret@" + host + "/team/repo.git"
-	eventually(t, 10*time.Second, "kube-proxy knows the service", func() error { return ask("http://" + host + "/healthz") })
+	eventually(t, 10*time.Second, "kube-proxy knows the service",
+		func() error { return ask("http://" + host + "/healthz") })
 
 	work, clone := t.TempDir(), filepath.Join(t.TempDir(), "clone")
 	g.Expect(os.WriteFile(filepath.Join(work, "file"), []byte("text"), 0o644)).To(Succeed())

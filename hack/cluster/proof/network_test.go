@@ -27,7 +27,9 @@ func podReachesHost(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	srv := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "from the host") })}
+	srv := &http.Server{
+		Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, "from the host") }),
+	}
 	go srv.Serve(l)
 	defer srv.Close()
 	_, port, _ := net.SplitHostPort(l.Addr().String())

@@ -73,7 +73,8 @@ spec:
 // pointInTime takes snapshots and a clone from under an application that writes
 // paired files. Only a point in time has whole pairs.
 func pointInTime(t *testing.T) {
-	if kind := must(t, "", "get", "csidriver", "minihostpath.csi.cairn.local", "-o", `jsonpath={.metadata.annotations.cairn\.local/snapshots}`); kind != "point-in-time" {
+	if kind := must(t, "", "get", "csidriver", "minihostpath.csi.cairn.local", "-o",
+		`jsonpath={.metadata.annotations.cairn\.local/snapshots}`); kind != "point-in-time" {
 		t.Skipf("snapshots of this cluster are %s: clusterctl up says why", kind)
 	}
 	apply(t, strings.Replace(rootPod("pairs", "pairs", ""), "args: [idle]", "args: [pairs, /data]", 1))
@@ -116,7 +117,8 @@ metadata: {name: hard}
 spec: {volumeSnapshotClassName: minihostpath, source: {persistentVolumeClaimName: hard}}
 `)
 	field(t, 60*time.Second, "volumesnapshot/hard", "{.status.readyToUse}", "true")
-	apply(t, rootPod("restored-hard", "restored-hard", "dataSource: {apiGroup: snapshot.storage.k8s.io, kind: VolumeSnapshot, name: hard}"))
+	apply(t, rootPod("restored-hard", "restored-hard",
+		"dataSource: {apiGroup: snapshot.storage.k8s.io, kind: VolumeSnapshot, name: hard}"))
 	field(t, 60*time.Second, "pod/restored-hard", "{.status.phase}", "Running")
 	equal(t, must(t, "", "exec", "restored-hard", "--", "/toolbox", "manifest", "/data/fixture"), want)
 

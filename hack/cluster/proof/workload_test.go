@@ -103,7 +103,8 @@ subjects: [{kind: ServiceAccount, name: default}]
 		}
 		return err
 	})
-	if _, err := kubectl("", "exec", "deploy/app", "--", "/toolbox", "api", path+"/secrets"); err == nil || !strings.Contains(err.Error(), "403") {
+	if _, err := kubectl("", "exec", "deploy/app", "--", "/toolbox", "api", path+"/secrets"); err == nil ||
+		!strings.Contains(err.Error(), "403") {
 		t.Fatalf("reading secrets must be forbidden, got %v", err)
 	}
 }
@@ -119,7 +120,8 @@ spec:
   jobTemplate: {spec: {template: {spec: {restartPolicy: Never, containers: [{name: c, image: IMAGE, args: [echo, tick]}]}}}}
 `)
 	eventually(t, 90*time.Second, "scheduled job succeeded", func() error {
-		out, err := kubectl("", "get", "jobs", "-o", `jsonpath={.items[?(@.metadata.ownerReferences[0].name=="tick")].status.succeeded}`)
+		out, err := kubectl("", "get", "jobs", "-o",
+			`jsonpath={.items[?(@.metadata.ownerReferences[0].name=="tick")].status.succeeded}`)
 		if err == nil && !strings.HasPrefix(out, "1") {
 			err = fmt.Errorf("succeeded=%q", out)
 		}

@@ -42,10 +42,12 @@ func (b backendReader) snapshot(ctx context.Context, name, component string) (*v
 	case component == "" && len(have) == 1:
 		component = have[0]
 	case component == "":
-		return nil, "", command.Usagef("Snapshot %s has several components: choose one of them with --component: %s", name,
-			strings.Join(have, ", "))
+		return nil, "",
+			command.Usagef("Snapshot %s has several components: choose one of them with --component: %s", name,
+				strings.Join(have, ", "))
 	case !slices.Contains(have, component):
-		return nil, "", fmt.Errorf("Snapshot %s has no component %s: it has %s", name, component, strings.Join(have, ", "))
+		return nil, "",
+			fmt.Errorf("Snapshot %s has no component %s: it has %s", name, component, strings.Join(have, ", "))
 	}
 	id := snap.Status.Components[component].ID
 	if id == "" {
@@ -98,8 +100,9 @@ func (b backendReader) open(ctx context.Context, snap *v1alpha1.Snapshot) (repos
 // unopened explains why a repository can't be opened, and what to do.
 func (b backendReader) unopened(name string, err error) error {
 	if errors.Is(err, repository.ErrUnreachable) && b.endpoint == "" {
-		return fmt.Errorf("open repository %s: %v: if only the cluster reaches the storage, start a port-forward and pass "+
-			"its address with --endpoint", name, err)
+		return fmt.Errorf(
+			"open repository %s: %v: if only the cluster reaches the storage, start a port-forward and pass "+
+				"its address with --endpoint", name, err)
 	}
 	return fmt.Errorf("open repository %s: %v", name, err)
 }
@@ -125,12 +128,14 @@ func (b backendReader) storage(ctx context.Context, ref v1alpha1.ObjectReference
 	}
 	spec := *object.Spec.Storage.DeepCopy()
 	if spec.Local != nil {
-		return repository.Storage{}, fmt.Errorf("BackupStorage %s is a volume in the cluster, which this machine can't "+
-			"read: restore what you need into a new claim with \"cairn restore --new-claim\"", key)
+		return repository.Storage{},
+			fmt.Errorf("BackupStorage %s is a volume in the cluster, which this machine can't "+
+				"read: restore what you need into a new claim with \"cairn restore --new-claim\"", key)
 	}
 	if b.endpoint != "" {
 		if spec.S3 == nil {
-			return repository.Storage{}, command.Usagef("--endpoint needs an S3 storage: BackupStorage %s is of another kind", key)
+			return repository.Storage{},
+				command.Usagef("--endpoint needs an S3 storage: BackupStorage %s is of another kind", key)
 		}
 		spec.S3.Endpoint = b.endpoint
 	}

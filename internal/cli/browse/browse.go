@@ -72,7 +72,8 @@ func (b *snapshotCommand) open(ctx context.Context, names ...string) (repository
 		}
 		if i > 0 && snap.Spec.Repository != repo {
 			return nil, nil, nil, fmt.Errorf(
-				"Snapshot %s is in Repository %s, but %s is in %s: only Snapshots of one Repository can be compared", names[0],
+				"Snapshot %s is in Repository %s, but %s is in %s: only Snapshots of one Repository can be compared",
+				names[0],
 				repo, name, snap.Spec.Repository)
 		}
 		repo = snap.Spec.Repository
@@ -110,7 +111,9 @@ func newSnapshotLs(o command.Options) *cobra.Command {
 }
 
 // list prints a directory, one entry per line.
-func list(o command.Options, ctx context.Context, engine repository.Engine, id, dir, shown string, recursive bool) error {
+func list(
+	o command.Options, ctx context.Context, engine repository.Engine, id, dir, shown string, recursive bool,
+) error {
 	entries, err := engine.ReadDir(ctx, id, dir)
 	if err != nil {
 		return asStorageError(err)
@@ -120,7 +123,8 @@ func list(o command.Options, ctx context.Context, engine repository.Engine, id, 
 		if e.Mode.IsDir() {
 			name += "/"
 		}
-		fmt.Fprintf(o.Out, "%s %5d:%-5d %12d %s %s\n", e.Mode, e.UID, e.GID, e.Size, e.ModTime.UTC().Format(time.RFC3339),
+		fmt.Fprintf(o.Out, "%s %5d:%-5d %12d %s %s\n", e.Mode, e.UID, e.GID, e.Size,
+			e.ModTime.UTC().Format(time.RFC3339),
 			printableName(name))
 		if recursive && e.Mode.IsDir() {
 			if err := list(o, ctx, engine, id, path.Join(dir, e.Name), path.Join(shown, e.Name), true); err != nil {
@@ -162,7 +166,8 @@ func newSnapshotDownload(o command.Options) *cobra.Command {
 	var overwrite bool
 	cmd := b.command(&cobra.Command{
 		Use: "download SNAPSHOT DIRECTORY", Short: "Download the files of a Snapshot",
-		Long: "Download the files of a Snapshot into a directory of this machine. The directory is created if it does not " +
+		Long: "Download the files of a Snapshot into a directory of this machine. The directory is created if it " +
+			"does not " +
 			"exist.\n" +
 			"Owners, devices and set-id bits are not restored.",
 		Args: command.ArgsBetween(2, 2, "SNAPSHOT DIRECTORY"),
@@ -188,7 +193,8 @@ func newSnapshotDownload(o command.Options) *cobra.Command {
 		got, err := engine.Restore(cmd.Context(), ids[0], args[1], options)
 		if err != nil {
 			if errors.Is(err, os.ErrExist) && !overwrite {
-				return fmt.Errorf("%s already holds files of the same names: choose another directory, or pass --overwrite",
+				return fmt.Errorf(
+					"%s already holds files of the same names: choose another directory, or pass --overwrite",
 					args[1])
 			}
 			return asStorageError(err)
@@ -223,7 +229,8 @@ func newSnapshotDiff(o command.Options) *cobra.Command {
 		if err != nil {
 			return asStorageError(err)
 		}
-		fmt.Fprintf(o.Out, "%d added, %d removed, %d changed, %d with other attributes\n", counts[repository.ChangeAdded],
+		fmt.Fprintf(o.Out, "%d added, %d removed, %d changed, %d with other attributes\n",
+			counts[repository.ChangeAdded],
 			counts[repository.ChangeRemoved], counts[repository.ChangeContent], counts[repository.ChangeAttributes])
 		return nil
 	}
@@ -239,7 +246,8 @@ func difference(d repository.Difference) string {
 	name, size := d.Path, ""
 	switch {
 	case d.After != nil && d.Before != nil && d.Before.Size != d.After.Size:
-		size = fmt.Sprintf(" (%s, was %s)", command.ShortSize(float64(d.After.Size)), command.ShortSize(float64(d.Before.Size)))
+		size = fmt.Sprintf(" (%s, was %s)", command.ShortSize(float64(d.After.Size)),
+			command.ShortSize(float64(d.Before.Size)))
 	case d.After != nil && d.After.Mode.IsRegular():
 		size = fmt.Sprintf(" (%s)", command.ShortSize(float64(d.After.Size)))
 	case d.After == nil && d.Before.Mode.IsRegular():

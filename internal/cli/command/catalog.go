@@ -16,8 +16,8 @@ import (
 	"github.com/cairn-backup/cairn/policies"
 )
 
-// ReadCatalog returns a lookup that knows the built-in Addons and Functions and the objects in the files, which hold what
-// a cluster has. It can't tell whether any other object exists.
+// ReadCatalog returns a lookup that knows the built-in Addons and Functions and the objects in the files, which hold
+// what a cluster has. It can't tell whether any other object exists.
 func ReadCatalog(files ...string) (check.Lookup, error) {
 	known := knownObjects{}
 	err := fs.WalkDir(policies.Catalog, ".", func(path string, entry fs.DirEntry, err error) error {

@@ -32,7 +32,8 @@ type Cluster struct {
 func NewCluster(cmd *cobra.Command, namespaced bool) *Cluster {
 	f := genericclioptions.NewConfigFlags(true)
 	f.CacheDir, f.ClusterName, f.AuthInfoName, f.APIServer, f.TLSServerName, f.Insecure = nil, nil, nil, nil, nil, nil
-	f.CertFile, f.KeyFile, f.CAFile, f.BearerToken, f.ImpersonateUID, f.DisableCompression = nil, nil, nil, nil, nil, nil
+	f.CertFile, f.KeyFile, f.CAFile, f.BearerToken, f.ImpersonateUID, f.DisableCompression = nil, nil, nil, nil,
+		nil, nil
 	f.ImpersonateUserExtra, f.ProxyURL = nil, nil
 	f.WrapConfigFn = func(c *rest.Config) *rest.Config {
 		c.UserAgent = "cairn/" + version.Version

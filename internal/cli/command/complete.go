@@ -58,7 +58,8 @@ func (c *Cluster) CompleteFirst(read NameReader) cobra.CompletionFunc {
 // CompleteFlag completes a flag's value; args are the command's arguments so far.
 func (c *Cluster) CompleteFlag(cmd *cobra.Command, flag string, read func(args []string) NameReader) {
 	_ = cmd.RegisterFlagCompletionFunc(
-		flag, func(cmd *cobra.Command, args []string, toComplete string) ([]cobra.Completion, cobra.ShellCompDirective) {
+		flag,
+		func(cmd *cobra.Command, args []string, toComplete string) ([]cobra.Completion, cobra.ShellCompDirective) {
 			return c.Complete(cmd, toComplete, read(args))
 		})
 }

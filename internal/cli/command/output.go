@@ -20,7 +20,8 @@ const (
 func AddOutput(cmd *cobra.Command, output *string) {
 	cmd.Flags().StringVarP(output, "output", "o", OutputTable, "the output format: table, json or yaml")
 	_ = cmd.RegisterFlagCompletionFunc(
-		"output", cobra.FixedCompletions([]string{OutputTable, outputJSON, OutputYAML}, cobra.ShellCompDirectiveNoFileComp))
+		"output", cobra.FixedCompletions([]string{OutputTable, outputJSON, OutputYAML},
+			cobra.ShellCompDirectiveNoFileComp))
 }
 
 // CheckOutput refuses an unknown output format.

@@ -33,7 +33,8 @@ func TargetState(t v1alpha1.BackupTargetStatus) string {
 func ComponentState(c v1alpha1.Component) string {
 	state := strings.ToLower(Phase(string(c.Phase)))
 	if c.Phase == v1alpha1.SnapshotSucceeded {
-		return fmt.Sprintf("%s, %s in %s, %s uploaded", state, ShortSize(float64(c.SizeBytes)), Count(int(c.Files), "file"),
+		return fmt.Sprintf("%s, %s in %s, %s uploaded", state, ShortSize(float64(c.SizeBytes)),
+			Count(int(c.Files), "file"),
 			ShortSize(float64(c.UploadedBytes)))
 	}
 	return state + ReasonText(string(c.Phase), c.Reason, c.Error)

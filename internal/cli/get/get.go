@@ -84,9 +84,19 @@ func resources() []Resource {
 			"Show PolicySyncs, BackupBatches with their targets, and BackupConfigurations",
 			loadPolicies,
 		},
-		{"backupsessions", []string{"backupsession", "bsess"}, "Show runs of backups, newest first", loadBackupSessions},
+		{
+			"backupsessions",
+			[]string{"backupsession", "bsess"},
+			"Show runs of backups, newest first",
+			loadBackupSessions,
+		},
 		{"snapshots", []string{"snapshot", "snap"}, "Show backups of targets, newest first", loadSnapshots},
-		{"repositories", []string{"repository", "repo"}, "Show where the backups of each target are kept", LoadRepositories},
+		{
+			"repositories",
+			[]string{"repository", "repo"},
+			"Show where the backups of each target are kept",
+			LoadRepositories,
+		},
 		{
 			"restorebatches",
 			[]string{"restorebatch", "rb"},
@@ -110,7 +120,8 @@ func New(o command.Options) *cobra.Command {
 		Args:  command.NoCommand,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return command.Usagef(
-				"say what to show: policies, backupsessions, snapshots, repositories, restorebatches or restoresessions")
+				"say what to show: policies, backupsessions, snapshots, repositories, restorebatches or " +
+					"restoresessions")
 		},
 	}
 	for _, r := range resources() {
@@ -140,7 +151,9 @@ func newGetResource(o command.Options, r Resource) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		s := scope{api: api, namespace: namespace, now: o.Clock.Now(), whole: map[types.UID]*unstructured.Unstructured{}}
+		s := scope{
+			api: api, namespace: namespace, now: o.Clock.Now(), whole: map[types.UID]*unstructured.Unstructured{},
+		}
 		if all {
 			s.namespace = ""
 		}

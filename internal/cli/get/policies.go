@@ -58,14 +58,17 @@ func loadPolicies(ctx context.Context, s scope) (resourceView, error) {
 }
 
 func syncTable(s scope, syncs []v1alpha1.PolicySync) *command.Table {
-	t := &command.Table{Header: s.header("NAME", "REVISION", "READY", "SUSPENDED", "AGE"), Optional: []string{"SUSPENDED"}}
+	t := &command.Table{
+		Header: s.header("NAME", "REVISION", "READY", "SUSPENDED", "AGE"), Optional: []string{"SUSPENDED"},
+	}
 	for i := range syncs {
 		p := &syncs[i]
 		suspended := ""
 		if p.Spec.Suspend {
 			suspended = "True"
 		}
-		t.Add(s.cells(p.Namespace, "policysync/"+p.Name, command.OrNone(command.ShortRevision(p.Status.LastAppliedRevision)),
+		t.Add(s.cells(p.Namespace, "policysync/"+p.Name,
+			command.OrNone(command.ShortRevision(p.Status.LastAppliedRevision)),
 			readyStatus(p.Status.Conditions), suspended, command.Age(s.now, &p.CreationTimestamp))...)
 		if tried := p.Status.LastAttemptedRevision; tried != p.Status.LastAppliedRevision &&
 			p.Status.LastAppliedRevision != "" {

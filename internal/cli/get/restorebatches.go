@@ -24,7 +24,8 @@ func loadRestoreBatches(ctx context.Context, s scope) (resourceView, error) {
 	for i := range list.Items {
 		b := &list.Items[i]
 		t.Add(s.cells(b.Namespace, b.Name, b.Spec.DataSource.BackupBatch, restorePoint(b), restoredTargets(b),
-			command.Phase(string(b.Status.Phase)), command.Reason(string(b.Status.Phase), b.Status.Reason), command.Age(s.now, &b.CreationTimestamp),
+			command.Phase(string(b.Status.Phase)), command.Reason(string(b.Status.Phase), b.Status.Reason),
+			command.Age(s.now, &b.CreationTimestamp),
 			runTime(s.now, b.Status.Duration, b.Status.StartTime, b.Status.CompletionTime),
 			command.OrNone(command.ShortRecords(b.Status.Records)))...)
 		if s.name == "" {

@@ -26,7 +26,8 @@ func loadBackupSessions(ctx context.Context, s scope) (resourceView, error) {
 		b := &list.Items[i]
 		t.Add(s.cells(b.Namespace, b.Name, targets(b.Status.Targets), command.Phase(string(b.Status.Phase)),
 			command.Reason(string(b.Status.Phase), b.Status.Reason),
-			command.Age(s.now, &b.CreationTimestamp), runTime(s.now, b.Status.Duration, b.Status.StartTime, b.Status.CompletionTime),
+			command.Age(s.now, &b.CreationTimestamp),
+			runTime(s.now, b.Status.Duration, b.Status.StartTime, b.Status.CompletionTime),
 			uploaded(b.Status.Targets),
 			command.OrNone(policyOf(b.Status.Resolved)), command.OrNone(command.ShortRecords(b.Status.Records)))...)
 		if s.name == "" {
@@ -91,7 +92,8 @@ func loadRestoreSessions(ctx context.Context, s scope) (resourceView, error) {
 	}
 	newestFirst(list.Items)
 	t := &command.Table{
-		Header:   s.header("NAME", "TARGET", "SNAPSHOT", "COMPONENT", "PHASE", "REASON", "AGE", "DURATION", "SIZE", "RECORD"),
+		Header: s.header("NAME", "TARGET", "SNAPSHOT", "COMPONENT", "PHASE", "REASON", "AGE", "DURATION", "SIZE",
+			"RECORD"),
 		Optional: []string{"REASON", "COMPONENT"},
 	}
 	for i := range list.Items {
@@ -107,7 +109,8 @@ func loadRestoreSessions(ctx context.Context, s scope) (resourceView, error) {
 		}
 		t.Add(s.cells(r.Namespace, r.Name, target, snapshot, component, command.Phase(string(r.Status.Phase)),
 			command.Reason(string(r.Status.Phase), r.Status.Reason),
-			command.Age(s.now, &r.CreationTimestamp), runTime(s.now, r.Status.Duration, r.Status.StartTime, r.Status.CompletionTime),
+			command.Age(s.now, &r.CreationTimestamp),
+			runTime(s.now, r.Status.Duration, r.Status.StartTime, r.Status.CompletionTime),
 			command.SumSizes(sizes...), command.OrNone(command.ShortRecords(r.Status.Records)))...)
 		t.Note(NotReady(r.Status.Conditions))
 	}

@@ -18,12 +18,15 @@ func loadSnapshots(ctx context.Context, s scope) (resourceView, error) {
 		return resourceView{}, err
 	}
 	newestFirst(list.Items)
-	t := &command.Table{Header: s.header("NAME", "REPOSITORY", "TARGET", "COMPONENTS", "SIZE", "UPLOADED", "FILES", "PHASE",
-		"AGE")}
+	t := &command.Table{
+		Header: s.header("NAME", "REPOSITORY", "TARGET", "COMPONENTS", "SIZE", "UPLOADED", "FILES", "PHASE",
+			"AGE"),
+	}
 	for i := range list.Items {
 		snapshot := &list.Items[i]
 		c := componentsOf(&snapshot.Status)
-		t.Add(s.cells(snapshot.Namespace, snapshot.Name, snapshot.Spec.Repository, snapshot.Spec.AppRef.String(), c.done,
+		t.Add(s.cells(snapshot.Namespace, snapshot.Name, snapshot.Spec.Repository,
+			snapshot.Spec.AppRef.String(), c.done,
 			c.size, c.uploaded, c.files,
 			command.Phase(string(snapshot.Status.Phase)), command.Age(s.now, &snapshot.CreationTimestamp))...)
 		if snapshot.Status.Phase == v1alpha1.SnapshotFailed {
@@ -58,8 +61,9 @@ func componentsOf(s *v1alpha1.SnapshotStatus) components {
 		out.done = fmt.Sprintf("%d/%d", done, total)
 	}
 	if done > 0 {
-		out.size, out.uploaded, out.files = command.ShortSize(float64(size)), command.ShortSize(float64(uploaded)), strconv.FormatInt(
-			files, 10)
+		out.size, out.uploaded, out.files = command.ShortSize(float64(size)), command.ShortSize(float64(uploaded)),
+			strconv.FormatInt(
+				files, 10)
 	}
 	return out
 }
@@ -70,8 +74,10 @@ func LoadRepositories(ctx context.Context, s scope) (resourceView, error) {
 	if err := s.list(ctx, &list, true); err != nil {
 		return resourceView{}, err
 	}
-	t := &command.Table{Header: s.header("NAME", "TARGET", "STORAGE", "DIRECTORY", "SNAPSHOTS", "SIZE", "LAST-BACKUP", "PHASE",
-		"AGE")}
+	t := &command.Table{
+		Header: s.header("NAME", "TARGET", "STORAGE", "DIRECTORY", "SNAPSHOTS", "SIZE", "LAST-BACKUP", "PHASE",
+			"AGE"),
+	}
 	for i := range list.Items {
 		r := &list.Items[i]
 		storage, directory := r.Spec.StorageRef.Name, r.Spec.Path
@@ -90,7 +96,8 @@ func LoadRepositories(ctx context.Context, s scope) (resourceView, error) {
 			snapshots = strconv.Itoa(int(*r.Status.SnapshotCount))
 		}
 		t.Add(s.cells(r.Namespace, r.Name, target, storage, directory, snapshots, command.SumSizes(r.Status.Size),
-			command.Age(s.now, r.Status.LastBackupTime), command.OrNone(r.Status.Phase), command.Age(s.now, &r.CreationTimestamp))...)
+			command.Age(s.now, r.Status.LastBackupTime), command.OrNone(r.Status.Phase),
+			command.Age(s.now, &r.CreationTimestamp))...)
 		t.Note(NotReady(r.Status.Conditions))
 	}
 	return resourceView{objects: objectsOf(list.Items), tables: []*command.Table{t}}, nil

@@ -17,13 +17,15 @@ import (
 // readClone reads the records branch of a clone. A commit is a Ledger's if it changed the folder of the records.
 func readClone(ctx context.Context, f *ledgerLogFlags) ([]entry, error) {
 	repository, err := git.PlainOpenWithOptions(f.dir, &git.PlainOpenOptions{EnableDotGitCommonDir: true})
-	if errors.Is(err, git.ErrRepositoryNotExists) { // the search upwards for .git finds no bare clone, so it comes second
+	// the search upwards for .git finds no bare clone, so it comes second
+	if errors.Is(err, git.ErrRepositoryNotExists) {
 		repository, err = git.PlainOpenWithOptions(
 			f.dir, &git.PlainOpenOptions{DetectDotGit: true, EnableDotGitCommonDir: true})
 	}
 	if errors.Is(err, git.ErrRepositoryNotExists) {
-		return nil, fmt.Errorf("%s is not a Git clone: name one with --dir, or read the remote of a Ledger with --ledger",
-			f.dir)
+		return nil,
+			fmt.Errorf("%s is not a Git clone: name one with --dir, or read the remote of a Ledger with --ledger",
+				f.dir)
 	} else if err != nil {
 		return nil, fmt.Errorf("open clone %s: %w", f.dir, err)
 	}

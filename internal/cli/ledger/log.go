@@ -105,7 +105,8 @@ func (f *ledgerLogFlags) check(cmd *cobra.Command) error {
 	case f.ledger != "" && (!ok || namespace == "" || name == "" || strings.Contains(name, "/")):
 		return command.Usagef("--ledger %s is not NAMESPACE/NAME", f.ledger)
 	case f.ledger != "" && (cmd.Flags().Changed("dir") || cmd.Flags().Changed("path") || cmd.Flags().Changed("branch")):
-		return command.Usagef("--ledger cannot be used together with --dir, --branch and --path: the Ledger says its branch and path")
+		return command.Usagef(
+			"--ledger cannot be used together with --dir, --branch and --path: the Ledger says its branch and path")
 	case f.ledger == "" && f.url != "":
 		return command.Usagef("--url needs --ledger; for a clone use --dir")
 	}
@@ -143,7 +144,8 @@ func (f *ledgerLogFlags) remote(ctx context.Context, api client.Client) ([]entry
 	var secret corev1.Secret
 	if ref := l.Spec.SecretRef; ref != nil {
 		if err := api.Get(ctx, client.ObjectKey{Namespace: namespace, Name: ref.Name}, &secret); err != nil {
-			return nil, fmt.Errorf("get Secret %s/%s, which holds the Ledger's credentials: %w", namespace, ref.Name, err)
+			return nil, fmt.Errorf("get Secret %s/%s, which holds the Ledger's credentials: %w", namespace,
+				ref.Name, err)
 		}
 	}
 	auth, err := gitstore.AuthFromSecretData(u, secret.Data)
@@ -163,7 +165,8 @@ func (f *ledgerLogFlags) remote(ctx context.Context, api client.Client) ([]entry
 	commits, err := ledger.Log(ctx, remote, l.Spec.Branch, limit)
 	if err != nil {
 		if errors.Is(err, gitstore.ErrUnreachable) && f.url == "" {
-			return nil, fmt.Errorf("%w: if the Ledger's URL works only inside the cluster, pass another with --url", err)
+			return nil,
+				fmt.Errorf("%w: if the Ledger's URL works only inside the cluster, pass another with --url", err)
 		}
 		return nil, err
 	}
@@ -190,7 +193,8 @@ func entryOf(c ledger.Commit) entry {
 		Objects: []string{},
 	}
 	for _, x := range c.Objects {
-		e.Objects = append(e.Objects, x.Kind+" "+x.Namespace+"/"+x.Name+" "+x.Phase+command.ReasonText(x.Phase, x.Reason, ""))
+		e.Objects = append(e.Objects,
+			x.Kind+" "+x.Namespace+"/"+x.Name+" "+x.Phase+command.ReasonText(x.Phase, x.Reason, ""))
 	}
 	return e
 }
@@ -207,7 +211,8 @@ func (f *ledgerLogFlags) print(o command.Options, entries []entry) error {
 		return nil
 	}
 	for _, e := range entries {
-		fmt.Fprintf(o.Out, "%s  %s  %s\n", e.Time.UTC().Format(time.RFC3339), command.ShortCommit(e.Commit), command.OneLine(e.Subject))
+		fmt.Fprintf(o.Out, "%s  %s  %s\n", e.Time.UTC().Format(time.RFC3339), command.ShortCommit(e.Commit),
+			command.OneLine(e.Subject))
 		if !f.verbose {
 			continue
 		}

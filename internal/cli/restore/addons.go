@@ -80,13 +80,15 @@ func (r *batchRestore) complete(ctx context.Context, name string, info *v1alpha1
 		}
 		mover := functions[catalog.MoverStep(catalog.FindTask(addon, reference.Name, true)).Name]
 		if r.addon[name] == "" && target.AppRef.IsDatabase() && (mover.Spec.Stream == nil || catalog.Unpacks(mover)) {
-			return command.Usagef("target %s: its backup is restored into a PersistentVolumeClaim by the task %s: leave the target "+
-				"out with --only and restore it by itself, or choose another session with --session",
+			return command.Usagef(
+				"target %s: its backup is restored into a PersistentVolumeClaim by the task %s: leave the target "+
+					"out with --only and restore it by itself, or choose another session with --session",
 				name, reference.Name)
 		}
-		mistakes = catalog.StreamMistakes("addon", addon, info, true, &target.AppRef, func(name string) *v1alpha1.Function {
-			return functions[name]
-		})
+		mistakes = catalog.StreamMistakes("addon", addon, info, true, &target.AppRef,
+			func(name string) *v1alpha1.Function {
+				return functions[name]
+			})
 	}
 	if len(mistakes) > 0 {
 		return command.Usagef("target %s: %s", name, mistakes[0].Message)

@@ -27,9 +27,11 @@ func (f *batchFlags) add(cmd *cobra.Command) {
 	flags.StringVar(&f.batch, "batch", "", "the BackupBatch whose targets are restored from one restore point, each "+
 		"into the object of the same kind and name in this namespace")
 	flags.StringVar(&f.backupSession, "backup-session", "",
-		"with --batch, the run to restore, or \"latest\" (the default) for the newest run in which all requested targets "+
+		"with --batch, the run to restore, or \"latest\" (the default) for the newest run in which all requested "+
+			"targets "+
 			"succeeded")
-	flags.StringVar(&f.session, "session", "", "with --batch, consider only runs of this session (default all sessions)")
+	flags.StringVar(&f.session, "session", "",
+		"with --batch, consider only runs of this session (default all sessions)")
 	flags.StringSliceVar(&f.only, "only", nil,
 		"with --batch, the targets to restore (default all targets of the BackupBatch)")
 	flags.StringSliceVar(&f.scaleDown, "scale-down", nil,
@@ -53,7 +55,8 @@ var flagsOfBatch = []string{"backup-session", "session", "only", "scale-down", "
 func (f *batchFlags) check(cmd *cobra.Command) error {
 	wrong, advice := flagsOfBatch, "--%s needs --batch"
 	if f.batch != "" {
-		wrong, advice = flagsOfOneTarget, "--%s is for one target and cannot be used with --batch: write a RestoreBatch instead"
+		wrong, advice = flagsOfOneTarget,
+			"--%s is for one target and cannot be used with --batch: write a RestoreBatch instead"
 	}
 	for _, name := range wrong {
 		if cmd.Flags().Changed(name) {
@@ -110,7 +113,8 @@ func (f *batchFlags) spec(ctx context.Context, api client.Client, namespace stri
 }
 
 // restoreBatch creates the RestoreBatch, or finds an existing one with the same spec.
-func restoreBatch(ctx context.Context, o command.Options, api client.Client, key client.ObjectKey,
+func restoreBatch(
+	ctx context.Context, o command.Options, api client.Client, key client.ObjectKey,
 	spec v1alpha1.RestoreBatchSpec, dryRun bool,
 ) error {
 	var existing v1alpha1.RestoreBatch
@@ -129,26 +133,29 @@ func restoreBatch(ctx context.Context, o command.Options, api client.Client, key
 }
 
 // followRestoreBatch waits for the end of a RestoreBatch.
-func followRestoreBatch(ctx context.Context, o command.Options, api client.Client, key client.ObjectKey,
+func followRestoreBatch(
+	ctx context.Context, o command.Options, api client.Client, key client.ObjectKey,
 	timeout time.Duration,
 ) error {
-	return command.Follow(ctx, o, "restorebatch/"+key.Name, timeout, func(ctx context.Context) (command.Progress, error) {
-		var b v1alpha1.RestoreBatch
-		if err := api.Get(ctx, key, &b); err != nil {
-			return command.Progress{}, err
-		}
-		p := command.Progress{Phase: string(b.Status.Phase), Ended: b.Status.Phase.Terminal()}
-		if !p.Ended && len(b.Status.Targets) == 0 {
-			p.Parts = []command.Part{{Text: command.WaitingState(p.Phase, get.ReadyMessage(b.Status.Conditions))}}
-		}
-		for _, t := range b.Status.Targets {
-			p.Parts = append(p.Parts, command.Part{Name: "target " + t.Name + ": ", Text: get.RestoredTargetState(t)})
-		}
-		if p.Ended {
-			p.End = command.Ending(p.Phase, b.Status.Reason, b.Status.Duration, get.NotReady(b.Status.Conditions))
-		}
-		return p, nil
-	})
+	return command.Follow(ctx, o, "restorebatch/"+key.Name, timeout,
+		func(ctx context.Context) (command.Progress, error) {
+			var b v1alpha1.RestoreBatch
+			if err := api.Get(ctx, key, &b); err != nil {
+				return command.Progress{}, err
+			}
+			p := command.Progress{Phase: string(b.Status.Phase), Ended: b.Status.Phase.Terminal()}
+			if !p.Ended && len(b.Status.Targets) == 0 {
+				p.Parts = []command.Part{{Text: command.WaitingState(p.Phase, get.ReadyMessage(b.Status.Conditions))}}
+			}
+			for _, t := range b.Status.Targets {
+				p.Parts = append(p.Parts,
+					command.Part{Name: "target " + t.Name + ": ", Text: get.RestoredTargetState(t)})
+			}
+			if p.Ended {
+				p.End = command.Ending(p.Phase, b.Status.Reason, b.Status.Duration, get.NotReady(b.Status.Conditions))
+			}
+			return p, nil
+		})
 }
 
 func batchNames(ctx context.Context, api client.Client, namespace string) ([]string, error) {

@@ -29,7 +29,8 @@ type restoreFlags struct {
 func (f *restoreFlags) add(cmd *cobra.Command) {
 	flags := cmd.Flags()
 	flags.StringVar(&f.target, "target", "", "where to restore to: the name of a PersistentVolumeClaim, or "+
-		"deployment/NAME, statefulset/NAME, daemonset/NAME; for a database service/NAME, secret/NAME, appbinding/NAME, "+
+		"deployment/NAME, statefulset/NAME, daemonset/NAME; for a database service/NAME, secret/NAME, "+
+		"appbinding/NAME, "+
 		"cluster/NAME")
 	flags.StringSliceVar(&f.addons, "addon", nil, "the Addon that restores, for example postgres-addon (default the "+
 		"Addon for the target's kind); with --batch, TARGET/ADDON")
@@ -43,13 +44,15 @@ func (f *restoreFlags) add(cmd *cobra.Command) {
 		"cluster; for VolumeSnapshots, that of the claim they were made of)")
 	flags.StringVar(&f.accessMode, "access-mode", "", "the access mode of the new claim (default ReadWriteOnce; for "+
 		"VolumeSnapshots, that of the claim they were made of)")
-	flags.StringSliceVar(&f.replace, "replace", nil, "for VolumeSnapshots, the UIDs of existing claims that are deleted "+
-		"and replaced by new claims of the same names")
+	flags.StringSliceVar(&f.replace, "replace", nil,
+		"for VolumeSnapshots, the UIDs of existing claims that are deleted "+
+			"and replaced by new claims of the same names")
 	flags.StringVar(&f.snapshot, "snapshot", "",
 		`the Snapshot to restore, or "latest" for the newest of --repository (the default with --repository)`)
 	flags.StringVar(&f.repository, "repository", "", "the Repository that holds the Snapshot")
-	flags.StringVar(&f.at, "at", "", "restore the newest Snapshot of --repository, or the newest run of --batch, at or "+
-		"before this time, for example 2026-11-19T20:00:00Z")
+	flags.StringVar(&f.at, "at", "",
+		"restore the newest Snapshot of --repository, or the newest run of --batch, at or "+
+			"before this time, for example 2026-11-19T20:00:00Z")
 	flags.StringSliceVar(&f.components, "component", nil,
 		"the components to restore; a PersistentVolumeClaim takes one (default all)")
 	flags.StringSliceVar(&f.include, "include", nil,
@@ -93,14 +96,16 @@ func (f *restoreFlags) confirm() string { return strings.Join(f.confirms, "") }
 func (f *restoreFlags) check(withUser bool) error {
 	switch {
 	case f.target == "" && f.newClaim == "":
-		return command.Usagef("say where to restore to: pass --target for an existing object, or --new-claim for a new " +
-			"PersistentVolumeClaim")
+		return command.Usagef(
+			"say where to restore to: pass --target for an existing object, or --new-claim for a new " +
+				"PersistentVolumeClaim")
 	case f.target != "" && f.newClaim != "":
 		return command.Usagef("--target and --new-claim cannot be used together")
 	case f.newClaim == "" && (f.size != "" || f.storageClass != "" || len(f.replace) > 0):
 		return command.Usagef("--size, --storage-class and --replace need --new-claim")
 	case f.snapshot == "" && f.repository == "":
-		return command.Usagef("say what to restore: pass --snapshot SNAPSHOT, or --repository REPOSITORY for its newest Snapshot")
+		return command.Usagef(
+			"say what to restore: pass --snapshot SNAPSHOT, or --repository REPOSITORY for its newest Snapshot")
 	case f.snapshot == v1alpha1.LatestSnapshot && f.repository == "":
 		return command.Usagef("--snapshot latest needs --repository")
 	case f.at != "" && (f.snapshot != "" || f.repository == ""):
@@ -110,9 +115,11 @@ func (f *restoreFlags) check(withUser bool) error {
 	case f.confirm() == "" && (f.overwrite != "" || f.deleteExtra):
 		return command.Usagef("--overwrite and --delete-extra need --confirm with the UID of the target")
 	case f.sidecar && (f.newClaim != "" || !strings.Contains(f.target, "/")):
-		return command.Usagef("--sidecar needs a workload: pass --target deployment/NAME, statefulset/NAME or daemonset/NAME")
+		return command.Usagef(
+			"--sidecar needs a workload: pass --target deployment/NAME, statefulset/NAME or daemonset/NAME")
 	case f.sidecar && f.confirm() == "":
-		return command.Usagef("--sidecar restores into volumes that are in use: pass --confirm with the UID of the workload")
+		return command.Usagef(
+			"--sidecar restores into volumes that are in use: pass --confirm with the UID of the workload")
 	case f.sidecar && withUser:
 		return command.Usagef("--sidecar and --run-as-user cannot be used together: the sidecar runs already")
 	case withUser && f.runAsUser < 0:

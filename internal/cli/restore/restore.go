@@ -59,10 +59,12 @@ func New(o command.Options) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "restore " + usage,
 		Short: "Restore a Snapshot, or a whole application",
-		Long: "Restore a Snapshot into a PersistentVolumeClaim, into the volumes of a workload, into a database, or into " +
+		Long: "Restore a Snapshot into a PersistentVolumeClaim, into the volumes of a workload, into a database, " +
+			"or into " +
 			"a new\n" +
 			"claim. With --batch, restore all targets of a BackupBatch from one run.\n\n" +
-			"A volume or database that holds data, and a volume in use, is written to only with --confirm. NAME names the\n" +
+			"A volume or database that holds data, and a volume in use, is written to only with --confirm. NAME " +
+			"names the\n" +
 			"RestoreSession or RestoreBatch; by default it is made of the target and the time.",
 		Example: fmt.Sprintf(restoreExample, o.Name()),
 		Args:    command.ArgsBetween(0, 1, usage),
@@ -73,8 +75,9 @@ func New(o command.Options) *cobra.Command {
 	w.AddFlags(cmd, "restore")
 	cmd.ValidArgsFunction = cobra.NoFileCompletions
 	for flag, read := range map[string]command.NameReader{
-		"target": command.ClaimNames, "snapshot": command.SnapshotNames, "repository": command.RepositoryNames, "component": componentNames(&f),
-		"batch": batchNames,
+		"target": command.ClaimNames, "snapshot": command.SnapshotNames, "repository": command.RepositoryNames,
+		"component": componentNames(&f),
+		"batch":     batchNames,
 	} {
 		c.CompleteFlag(cmd, flag, func([]string) command.NameReader { return read })
 	}
@@ -116,7 +119,8 @@ func New(o command.Options) *cobra.Command {
 }
 
 // runRestoreBatch restores the targets of a BackupBatch.
-func runRestoreBatch(ctx context.Context, o command.Options, c *command.Cluster, args []string, f *batchFlags, common *restoreFlags,
+func runRestoreBatch(
+	ctx context.Context, o command.Options, c *command.Cluster, args []string, f *batchFlags, common *restoreFlags,
 	w *command.Waiting,
 ) error {
 	api, namespace, err := c.Both()
@@ -150,7 +154,8 @@ func restoreName(target string, now time.Time) string {
 }
 
 // restore creates the RestoreSession, or finds an existing one with the same spec.
-func restore(ctx context.Context, o command.Options, api client.Client, key client.ObjectKey, spec v1alpha1.RestoreSessionSpec,
+func restore(
+	ctx context.Context, o command.Options, api client.Client, key client.ObjectKey, spec v1alpha1.RestoreSessionSpec,
 	dryRun bool,
 ) error {
 	var existing v1alpha1.RestoreSession
@@ -166,7 +171,8 @@ func restore(ctx context.Context, o command.Options, api client.Client, key clie
 
 // createRestore creates an object, or with dryRun only prints it. If an object of that name exists, createRestore
 // reads it into existing and accepts it if same reports that both are alike.
-func createRestore(ctx context.Context, o command.Options, api client.Client, object, existing client.Object, dryRun bool,
+func createRestore(
+	ctx context.Context, o command.Options, api client.Client, object, existing client.Object, dryRun bool,
 	same func() bool,
 ) error {
 	kind := object.GetObjectKind().GroupVersionKind().Kind
@@ -207,26 +213,31 @@ func showManifest(o command.Options, object runtime.Object) error {
 }
 
 // followRestore waits for the end of a RestoreSession.
-func followRestore(ctx context.Context, o command.Options, api client.Client, key client.ObjectKey,
+func followRestore(
+	ctx context.Context, o command.Options, api client.Client, key client.ObjectKey,
 	timeout time.Duration,
 ) error {
-	return command.Follow(ctx, o, "restoresession/"+key.Name, timeout, func(ctx context.Context) (command.Progress, error) {
-		var s v1alpha1.RestoreSession
-		if err := api.Get(ctx, key, &s); err != nil {
-			return command.Progress{}, err
-		}
-		p := command.Progress{Phase: string(s.Status.Phase), Ended: s.Status.Phase.Terminal()}
-		if !p.Ended && len(s.Status.Components) == 0 {
-			p.Parts = []command.Part{{Text: command.WaitingState(p.Phase, get.ReadyMessage(s.Status.Conditions))}}
-		}
-		for _, name := range slices.Sorted(maps.Keys(s.Status.Components)) {
-			p.Parts = append(p.Parts, command.Part{Name: "component " + name + ": ", Text: command.RestoredState(s.Status.Components[name])})
-		}
-		if p.Ended {
-			p.End = command.Ending(p.Phase, s.Status.Reason, s.Status.Duration, get.NotReady(s.Status.Conditions))
-		}
-		return p, nil
-	})
+	return command.Follow(ctx, o, "restoresession/"+key.Name, timeout,
+		func(ctx context.Context) (command.Progress, error) {
+			var s v1alpha1.RestoreSession
+			if err := api.Get(ctx, key, &s); err != nil {
+				return command.Progress{}, err
+			}
+			p := command.Progress{Phase: string(s.Status.Phase), Ended: s.Status.Phase.Terminal()}
+			if !p.Ended && len(s.Status.Components) == 0 {
+				p.Parts = []command.Part{{Text: command.WaitingState(p.Phase, get.ReadyMessage(s.Status.Conditions))}}
+			}
+			for _, name := range slices.Sorted(maps.Keys(s.Status.Components)) {
+				p.Parts = append(p.Parts,
+					command.Part{
+						Name: "component " + name + ": ", Text: command.RestoredState(s.Status.Components[name]),
+					})
+			}
+			if p.Ended {
+				p.End = command.Ending(p.Phase, s.Status.Reason, s.Status.Duration, get.NotReady(s.Status.Conditions))
+			}
+			return p, nil
+		})
 }
 
 // componentNames returns the components of the chosen Snapshot, else of all Snapshots of the chosen Repository.

@@ -96,8 +96,9 @@ func (f *restoreFlags) addon(target *v1alpha1.TypedObjectReference, withUser boo
 // whichAddon explains why the user must name the Addon for a target whose kind does not tell it.
 func whichAddon(target v1alpha1.TypedObjectReference) string {
 	if catalog.RevealsDatabaseType(target) {
-		return fmt.Sprintf("only the cluster knows which database %s stands for: name the Addon that the parameters and "+
-			"flags are for, such as postgres-addon", target)
+		return fmt.Sprintf(
+			"only the cluster knows which database %s stands for: name the Addon that the parameters and "+
+				"flags are for, such as postgres-addon", target)
 	}
 	return catalog.NoAddonMessage(target)
 }
@@ -119,14 +120,16 @@ func (f *restoreFlags) allParams(target *v1alpha1.TypedObjectReference) (map[str
 	}
 	database := target != nil && target.IsDatabase()
 	if database && (f.overwrite != "" || f.deleteExtra || f.verify) {
-		return nil, command.Usagef("--overwrite, --delete-extra and --verify are for volumes: a restore into a database with " +
-			"--confirm replaces what the dump contains")
+		return nil,
+			command.Usagef("--overwrite, --delete-extra and --verify are for volumes: a restore into a database with " +
+				"--confirm replaces what the dump contains")
 	}
 	for name, patterns := range map[string][]string{"include": f.include, "exclude": f.exclude} {
 		switch _, given := params[name]; {
 		case len(patterns) == 0:
 		case database:
-			return nil, command.Usagef("--%s is for files, but the target is a database: choose what to restore with --component", name)
+			return nil, command.Usagef(
+				"--%s is for files, but the target is a database: choose what to restore with --component", name)
 		case given:
 			return nil, command.Usagef("--%s and --param %s cannot be used together", name, name)
 		default:

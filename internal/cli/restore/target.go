@@ -32,8 +32,9 @@ func targetOf(target string) (*v1alpha1.TypedObjectReference, error) {
 	case "cluster":
 		out.APIGroup, out.Kind = v1alpha1.GroupCluster, v1alpha1.KindCluster
 	default:
-		return nil, command.Usagef("invalid --target %s: the kind must be pvc, deployment, statefulset, daemonset, service, "+
-			"secret, appbinding or cluster", target)
+		return nil,
+			command.Usagef("invalid --target %s: the kind must be pvc, deployment, statefulset, daemonset, service, "+
+				"secret, appbinding or cluster", target)
 	}
 	return out, nil
 }

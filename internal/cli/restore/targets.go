@@ -68,7 +68,8 @@ func (f *batchFlags) targets(ctx context.Context, addons *addonReader, key clien
 	}
 	for _, param := range slices.Sorted(maps.Keys(r.databases)) {
 		if !r.taken[param] {
-			return nil, command.Usagef("invalid --param %s: no restored database takes it. For one target write TARGET/%s", param, param)
+			return nil, command.Usagef(
+				"invalid --param %s: no restored database takes it. For one target write TARGET/%s", param, param)
 		}
 	}
 	return out, nil
@@ -86,8 +87,9 @@ func readBatch(ctx context.Context, api client.Client, key client.ObjectKey, opt
 	case optional && (apierrors.IsNotFound(err) || apierrors.IsForbidden(err)):
 		return nil, nil
 	case apierrors.IsNotFound(err):
-		return nil, fmt.Errorf("there is no BackupBatch %s in namespace %s that lists the targets: name them with --only",
-			key.Name, key.Namespace)
+		return nil,
+			fmt.Errorf("there is no BackupBatch %s in namespace %s that lists the targets: name them with --only",
+				key.Name, key.Namespace)
 	default:
 		return nil, fmt.Errorf("get BackupBatch %s: %w", key.Name, err)
 	}
@@ -156,12 +158,14 @@ func (r *batchRestore) addonOf(ctx context.Context, name string) (*v1alpha1.Addo
 			Name:  asked,
 			Tasks: []v1alpha1.TaskReference{{Name: catalog.RestoreTask, Params: paramsOf(info)}},
 		}
-	case info == nil && database && catalog.RevealsDatabaseType(target.AppRef) && len(r.params[name])+len(r.databases) == 0:
+	case info == nil && database && catalog.RevealsDatabaseType(target.AppRef) &&
+		len(r.params[name])+len(r.databases) == 0:
 		return nil, nil // The controller infers it in the cluster.
 	case info == nil && database && inferred == "":
 		return nil, command.Usagef("target %s: %s: pass --addon %s/ADDON", name, whichAddon(target.AppRef), name)
 	case info == nil && inferred == "" && len(r.params[name]) > 0:
-		return nil, command.Usagef("invalid --param %s/…: no policy says which Addon takes it: pass --addon %s/ADDON", name, name)
+		return nil, command.Usagef("invalid --param %s/…: no policy says which Addon takes it: pass --addon %s/ADDON",
+			name, name)
 	case info == nil && len(r.params[name]) == 0 && (!database || len(r.databases) == 0):
 		return nil, nil
 	case info == nil:
@@ -199,11 +203,13 @@ func (r *batchRestore) ofPolicy(ctx context.Context, target *policy.Target, data
 		case err != nil && r.addon[target.Name] != "":
 			continue
 		case err != nil:
-			return nil, command.Usagef("target %s: %s: pass --addon %s/ADDON, or leave the target out with --only", target.Name, err,
+			return nil, command.Usagef("target %s: %s: pass --addon %s/ADDON, or leave the target out with --only",
+				target.Name, err,
 				target.Name)
 		case out != nil && !sameAddon(out, info):
-			return nil, command.Usagef("target %s: sessions %s and %s back it up in different ways: choose one with --session",
-				target.Name, first, s.Name)
+			return nil,
+				command.Usagef("target %s: sessions %s and %s back it up in different ways: choose one with --session",
+					target.Name, first, s.Name)
 		}
 		out, first = info, s.Name
 	}

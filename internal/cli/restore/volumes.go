@@ -50,14 +50,18 @@ func (f *restoreFlags) checkVolumes(withUser bool) error {
 	case !f.volumes && f.newClaim != "" && f.size == "":
 		return command.Usagef("--new-claim needs the size of the claim: pass --size, for example --size 10Gi")
 	case !f.volumes && len(f.replace) > 0:
-		return command.Usagef("--replace is for VolumeSnapshots: to restore files into a claim that exists, name it with --target")
+		return command.Usagef(
+			"--replace is for VolumeSnapshots: to restore files into a claim that exists, name it with --target")
 	case !f.volumes:
 		return nil
 	case f.newClaim == "":
-		return command.Usagef("the Snapshot consists of VolumeSnapshots, which can only be restored into new volumes: pass " +
-			"--new-claim instead of --target. To replace an existing claim of that name, pass its UID with --replace")
+		return command.Usagef(
+			"the Snapshot consists of VolumeSnapshots, which can only be restored into new volumes: pass " +
+				"--new-claim instead of --target. To replace an existing claim of that name, pass its UID with " +
+				"--replace")
 	case len(f.include) > 0 || len(f.exclude) > 0 || f.verify:
-		return command.Usagef("--include, --exclude and --verify are for files, but the Snapshot consists of VolumeSnapshots")
+		return command.Usagef(
+			"--include, --exclude and --verify are for files, but the Snapshot consists of VolumeSnapshots")
 	case withUser:
 		return command.Usagef("--run-as-user is for files, but the storage system restores VolumeSnapshots")
 	}

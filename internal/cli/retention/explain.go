@@ -95,8 +95,9 @@ func newRetentionExplain(o command.Options) *cobra.Command {
 			return err
 		}
 		if e.unseen != nil {
-			fmt.Fprintf(o.ErrOut, "warning: the restores of other namespaces are not known, so a Snapshot that only such a "+
-				"restore keeps is shown as going: %v\n", e.unseen)
+			fmt.Fprintf(o.ErrOut,
+				"warning: the restores of other namespaces are not known, so a Snapshot that only such a "+
+					"restore keeps is shown as going: %v\n", e.unseen)
 		}
 		if output != command.OutputTable {
 			return command.Encode(o.Out, output, e)
@@ -112,7 +113,8 @@ func explainRetention(ctx context.Context, api client.Client, key client.ObjectK
 ) {
 	var repository v1alpha1.Repository
 	if err := api.Get(ctx, key, &repository); apierrors.IsNotFound(err) {
-		return nil, fmt.Errorf("there is no Repository %s in namespace %s: \"cairn get repositories\" lists them", key.Name,
+		return nil, fmt.Errorf("there is no Repository %s in namespace %s: \"cairn get repositories\" lists them",
+			key.Name,
 			key.Namespace)
 	} else if err != nil {
 		return nil, fmt.Errorf("get Repository %s: %w", key.Name, err)
@@ -143,7 +145,9 @@ func explainRetention(ctx context.Context, api client.Client, key client.ObjectK
 	if err != nil {
 		return nil, err
 	}
-	out := &explanation{Repository: key.Namespace + "/" + key.Name, Policy: name, Snapshots: []snapshotVerdict{}, unseen: unseen}
+	out := &explanation{
+		Repository: key.Namespace + "/" + key.Name, Policy: name, Snapshots: []snapshotVerdict{}, unseen: unseen,
+	}
 	if file == "" && resolved.Default {
 		out.RemovesAfter = removesAfter(&repository, now)
 	}
@@ -177,7 +181,8 @@ func retentionSpec(ctx context.Context, api client.Client, resolved retention.Re
 			return nil, "", fmt.Errorf("read --policy %s: %w", file, err)
 		}
 		if p.Kind != v1alpha1.RetentionPolicyKind || p.APIVersion != v1alpha1.GroupVersion.String() {
-			return nil, "", fmt.Errorf("read --policy %s: the file holds no RetentionPolicy of %s", file, v1alpha1.GroupVersion)
+			return nil, "",
+				fmt.Errorf("read --policy %s: the file holds no RetentionPolicy of %s", file, v1alpha1.GroupVersion)
 		}
 		return &p.Spec, file, nil
 	}
@@ -185,12 +190,14 @@ func retentionSpec(ctx context.Context, api client.Client, resolved retention.Re
 	case resolved.Conflict != "":
 		return nil, "", errors.New("nothing is removed, because " + resolved.Conflict + ": try one with --policy")
 	case resolved.Ref == nil:
-		return nil, "", errors.New("no BackupConfiguration names a RetentionPolicy for this Repository, and no default is " +
-			"in force: everything is kept. Try one with --policy")
+		return nil, "",
+			errors.New("no BackupConfiguration names a RetentionPolicy for this Repository, and no default is " +
+				"in force: everything is kept. Try one with --policy")
 	}
 	name := resolved.Ref.Namespace + "/" + resolved.Ref.Name
 	var p v1alpha1.RetentionPolicy
-	if err := api.Get(ctx, client.ObjectKey{Namespace: resolved.Ref.Namespace, Name: resolved.Ref.Name}, &p); err != nil {
+	if err := api.Get(ctx, client.ObjectKey{Namespace: resolved.Ref.Namespace, Name: resolved.Ref.Name},
+		&p); err != nil {
 		return nil, "", fmt.Errorf("get RetentionPolicy %s: %w", name, err)
 	}
 	return &p.Spec, name, nil
@@ -198,7 +205,8 @@ func retentionSpec(ctx context.Context, api client.Client, resolved retention.Re
 
 // siblingsOf returns the Repositories whose restore points are kept or removed as a whole with those of this
 // Repository.
-func siblingsOf(ctx context.Context, api client.Client, key client.ObjectKey, resolved retention.Resolved,
+func siblingsOf(
+	ctx context.Context, api client.Client, key client.ObjectKey, resolved retention.Resolved,
 	fallback *v1alpha1.ObjectReference,
 ) ([]string, error) {
 	if resolved.Child == nil || resolved.Ref == nil {
@@ -239,7 +247,8 @@ func restoresUnderWay(ctx context.Context, api client.Client, namespace string) 
 }
 
 // retentionInput returns the Snapshots to decide on.
-func retentionInput(ctx context.Context, api client.Client, key client.ObjectKey, together []string,
+func retentionInput(
+	ctx context.Context, api client.Client, key client.ObjectKey, together []string,
 	used index.InUse,
 ) ([]retention.Snapshot, error) {
 	var list v1alpha1.SnapshotList
@@ -264,11 +273,14 @@ func (e *explanation) table(o command.Options) error {
 		return nil
 	}
 	if e.RemovesAfter != nil {
-		fmt.Fprintf(o.ErrOut, "RetentionPolicy %s is a default that is new here or was changed: Snapshots that it does not "+
-			"keep are removed after %s\n",
+		fmt.Fprintf(o.ErrOut,
+			"RetentionPolicy %s is a default that is new here or was changed: Snapshots that it does not "+
+				"keep are removed after %s\n",
 			e.Policy, e.RemovesAfter.Format("2006-01-02 15:04"))
 	}
-	t := &command.Table{Header: []string{"NAME", "TIME", "PHASE", "STAYS", "UNTIL", "BECAUSE"}, Optional: []string{"UNTIL"}}
+	t := &command.Table{
+		Header: []string{"NAME", "TIME", "PHASE", "STAYS", "UNTIL", "BECAUSE"}, Optional: []string{"UNTIL"},
+	}
 	for _, s := range e.Snapshots {
 		stays, because, until := "yes", s.Message, command.None
 		if s.Stays {

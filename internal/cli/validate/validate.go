@@ -43,8 +43,9 @@ func New(o command.Options) *cobra.Command {
 		"the namespace of the PolicySync, and of objects that name none (default the one that the objects name)")
 	cmd.Flags().BoolVar(&opts.serviceAccount, "service-account", false,
 		"allow what a PolicySync with spec.serviceAccountName can apply: further kinds and other namespaces")
-	cmd.Flags().StringArrayVar(&opts.known, "known", nil, "a file with manifests of objects that exist in the cluster, "+
-		"such as VolumeSnapshotClasses; policy can refer to them, and they are not checked themselves")
+	cmd.Flags().StringArrayVar(&opts.known, "known", nil,
+		"a file with manifests of objects that exist in the cluster, "+
+			"such as VolumeSnapshotClasses; policy can refer to them, and they are not checked themselves")
 	cmd.Flags().BoolVarP(&opts.verbose, "verbose", "v", false, "list the checks that need the cluster, as warnings")
 	_ = cmd.RegisterFlagCompletionFunc("namespace", cobra.NoFileCompletions)
 	return cmd
@@ -100,8 +101,8 @@ func checkTogether(objects []build.Object, opts validateOptions, lookup check.Lo
 	return check.Objects(set, opts.namespace, lookup)
 }
 
-// duplicates finds objects that are in two of the paths: two PolicySyncs can't own the same object. build has checked each
-// path by itself.
+// duplicates finds objects that are in two of the paths: two PolicySyncs can't own the same object. build has checked
+// each path by itself.
 func duplicates(objects []build.Object) []check.Finding {
 	var out []check.Finding
 	first := map[string]build.Object{}
@@ -110,9 +111,11 @@ func duplicates(objects []build.Object) []check.Finding {
 		id := strings.Join([]string{u.GroupVersionKind().GroupKind().String(), u.GetNamespace(), u.GetName()}, "/")
 		if other, ok := first[id]; ok {
 			out = append(out, check.Finding{
-				Severity: check.SeverityError, Reason: v1alpha1.ReasonValidationFailed, File: x.File, Document: x.Document,
-				Line: x.Line("metadata.name"), Field: "metadata.name",
-				Message: fmt.Sprintf("%s %s is defined twice, first in %s: remove one", u.GetKind(), u.GetName(), other.File),
+				Severity: check.SeverityError, Reason: v1alpha1.ReasonValidationFailed, File: x.File,
+				Document: x.Document,
+				Line:     x.Line("metadata.name"), Field: "metadata.name",
+				Message: fmt.Sprintf("%s %s is defined twice, first in %s: remove one", u.GetKind(), u.GetName(),
+					other.File),
 			})
 			continue
 		}
@@ -121,8 +124,8 @@ func duplicates(objects []build.Object) []check.Finding {
 	return out
 }
 
-// report prints the findings and a summary. Errors end the program with command.ExitError. Unless verbose is set, it sums up in
-// one line the warnings about what only the cluster can tell: a long list of them would hide the others.
+// report prints the findings and a summary. Errors end the program with command.ExitError. Unless verbose is set, it
+// sums up in one line the warnings about what only the cluster can tell: a long list of them would hide the others.
 func report(o command.Options, findings []check.Finding, objects []build.Object, verbose bool) error {
 	wrong, warned, unchecked := 0, 0, 0
 	for _, f := range findings {
@@ -161,6 +164,7 @@ func report(o command.Options, findings []check.Finding, objects []build.Object,
 	if len(objects) == 1 {
 		verb = "is"
 	}
-	fmt.Fprintf(o.Out, "%s in %s %s valid%s\n", command.Count(len(objects), "object"), command.Count(len(files), "file"), verb, warnings)
+	fmt.Fprintf(o.Out, "%s in %s %s valid%s\n", command.Count(len(objects), "object"),
+		command.Count(len(files), "file"), verb, warnings)
 	return nil
 }

@@ -136,7 +136,8 @@ func encryptionSecret(
 	}
 	if !slices.Contains([]string{namespace, storage.Namespace}, key.Namespace) {
 		return nil, "", refuse(v1alpha1.ReasonEncryptionSecretNotAvailable,
-			"encryption Secret %s must be in namespace %s or in that of the storage, %s", key, namespace, storage.Namespace)
+			"encryption Secret %s must be in namespace %s or in that of the storage, %s", key, namespace,
+			storage.Namespace)
 	}
 	secret = &corev1.Secret{}
 	switch err := c.Get(ctx, key, secret); {
@@ -148,7 +149,8 @@ func encryptionSecret(
 	if key.Namespace != namespace && secret.Annotations[v1alpha1.AnnotationShared] != "true" {
 		// Otherwise whoever may use the storage could read every Secret of its namespace that has such a key.
 		return nil, "", refuse(v1alpha1.ReasonEncryptionSecretNotAvailable,
-			"encryption Secret %s is not shared with namespace %s: annotate it with %s=true", key, namespace, v1alpha1.AnnotationShared)
+			"encryption Secret %s is not shared with namespace %s: annotate it with %s=true", key, namespace,
+			v1alpha1.AnnotationShared)
 	}
 	for _, k := range []string{v1alpha1.EncryptionPassword, v1alpha1.EncryptionResticPassword} {
 		if len(secret.Data[k]) > 0 {

@@ -18,8 +18,8 @@ import (
 	"github.com/cairn-backup/cairn/internal/volumesnapshot"
 )
 
-// Snapshot is a VolumeSnapshot and a VolumeSnapshotContent of one name that a restore borrowed from another namespace: see
-// ensureImport.
+// Snapshot is a VolumeSnapshot and a VolumeSnapshotContent of one name that a restore borrowed from another namespace:
+// see ensureImport.
 type Snapshot struct {
 	// Namespace is the namespace of the restore and of the VolumeSnapshot.
 	Namespace, Name string

@@ -1,5 +1,5 @@
-// Package defaults completes policies from the cluster: it calls complete.Complete with lookups by a client. A Completer
-// is safe for concurrent use.
+// Package defaults completes policies from the cluster: it calls complete.Complete with lookups by a client. A
+// Completer is safe for concurrent use.
 package defaults
 
 import (

@@ -49,7 +49,8 @@ func (e *Executor) connect(ctx context.Context, action, template *v1alpha1.HookA
 		}
 		conn, err := e.dialer().DialContext(ctx, "tcp", net.JoinHostPort(host, port))
 		if err != nil {
-			return failed(v1alpha1.ReasonRequestFailed, "connect to %s: %v", serverName(template.TCPSocket.Host, port, pod),
+			return failed(v1alpha1.ReasonRequestFailed, "connect to %s: %v",
+				serverName(template.TCPSocket.Host, port, pod),
 				withoutAddress(err))
 		}
 		_ = conn.Close()
@@ -193,8 +194,8 @@ func serverName(host, port string, pod *corev1.Pod) string {
 	return host + ":" + port
 }
 
-// withoutAddress returns a network error without the address of the request, because the path of the address can contain a
-// secret.
+// withoutAddress returns a network error without the address of the request, because the path of the address can
+// contain a secret.
 func withoutAddress(err error) error {
 	var u *url.Error
 	if errors.As(err, &u) {

@@ -68,8 +68,8 @@ func (e *Executor) Execute(ctx context.Context, namespace string, run hookstage.
 	}
 }
 
-// timeoutMessage returns the message of an attempt that did not end in time. Kubernetes has no way to stop a command in a
-// container.
+// timeoutMessage returns the message of an attempt that did not end in time. Kubernetes has no way to stop a command in
+// a container.
 func timeoutMessage(h *v1alpha1.ResolvedHook) string {
 	message := fmt.Sprintf("it did not end within %s", h.Timeout.Duration)
 	if h.Action != nil && h.Action.Exec != nil {

@@ -40,8 +40,8 @@ func DirectoryEntries(keys []string) []string {
 	return entries
 }
 
-// DirectoryQueries returns the index values that together find everything whose directory overlaps with the directory of these
-// keys, itself included.
+// DirectoryQueries returns the index values that together find everything whose directory overlaps with the directory
+// of these keys, itself included.
 func DirectoryQueries(keys []string) []string {
 	if len(keys) == 0 {
 		return nil
@@ -92,7 +92,9 @@ func (i Directories) Overlapping(
 // yet, and so has no UID, is younger than all others. A Repository whose path is not a valid directory never precedes
 // another. Elder does not ask whether the elder itself has a right to its directory: otherwise the end of a third
 // Repository could take away a directory that is in use.
-func (i Directories) Elder(ctx context.Context, reader client.Reader, r *v1alpha1.Repository) (*v1alpha1.Repository, error) {
+func (i Directories) Elder(
+	ctx context.Context, reader client.Reader, r *v1alpha1.Repository,
+) (*v1alpha1.Repository, error) {
 	others, err := i.Overlapping(ctx, reader, r)
 	if err != nil {
 		return nil, err

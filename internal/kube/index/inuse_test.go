@@ -25,7 +25,9 @@ func TestARestoreKeepsTheVolumeSnapshotsThatItNames(t *testing.T) {
 	}}}}
 	by := func(namespace, volumeSnapshot string) string {
 		s := &v1alpha1.Snapshot{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "s"}}
-		s.Status.Components = map[string]v1alpha1.Component{"pvc": {VolumeSnapshotterStats: []v1alpha1.VolumeSnapshotterStats{{VolumeSnapshotName: volumeSnapshot}}}}
+		s.Status.Components = map[string]v1alpha1.Component{
+			"pvc": {VolumeSnapshotterStats: []v1alpha1.VolumeSnapshotterStats{{VolumeSnapshotName: volumeSnapshot}}},
+		}
 		return index.Of([]v1alpha1.RestoreSession{r}, nil).By(s)
 	}
 	g.Expect(by("shop", "data-1-1795154820")).To(Equal("RestoreSession shop/back"))
@@ -45,7 +47,8 @@ func TestARestoreBatchKeepsWhatItChose(t *testing.T) {
 		{Name: "db", Snapshot: "db-1", Phase: v1alpha1.RestoreSessionPending},
 	}
 	by := func(namespace, name string) string {
-		return index.Of(nil, []v1alpha1.RestoreBatch{b}).By(&v1alpha1.Snapshot{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}})
+		return index.Of(nil, []v1alpha1.RestoreBatch{b}).
+			By(&v1alpha1.Snapshot{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}})
 	}
 	g.Expect(by("shop", "db-1")).To(Equal("RestoreBatch copy/back"))
 	g.Expect(by("shop", "web-1")).To(BeEmpty(), "it is restored")

@@ -142,7 +142,8 @@ func named(jobs []batchv1.Job, name string) *batchv1.Job {
 // busy reports whether something else still works in the owner's place: a Job of an earlier owner with this name, a pod
 // that outlives its Job for a while, or a rival.
 func (r Runner) busy(ctx context.Context, req Request) (bool, error) {
-	here, label := client.InNamespace(req.Owner.GetNamespace()), client.MatchingLabels{req.Label: policy.LabelValue(req.Owner.GetName())}
+	here, label := client.InNamespace(req.Owner.GetNamespace()),
+		client.MatchingLabels{req.Label: policy.LabelValue(req.Owner.GetName())}
 	var jobs batchv1.JobList
 	if err := r.Reader.List(ctx, &jobs, here, label); err != nil {
 		return false, fmt.Errorf("list init Jobs of %s: %w", req.Owner.GetName(), err)

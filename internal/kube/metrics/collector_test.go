@@ -103,9 +103,11 @@ func scene() []client.Object {
 	}
 	record := run("recorded", v1alpha1.BackupSessionFailed, v1alpha1.ReasonJobFailed, 4, 50)
 	record.Annotations = map[string]string{v1alpha1.AnnotationRecord: "x"}
-	configuration.Status.Phase, configuration.Spec.Target = "Ready", &v1alpha1.TypedObjectReference{Kind: v1alpha1.KindPersistentVolumeClaim, Name: "files"}
+	configuration.Status.Phase, configuration.Spec.Target = "Ready",
+		&v1alpha1.TypedObjectReference{Kind: v1alpha1.KindPersistentVolumeClaim, Name: "files"}
 	storage := &v1alpha1.BackupStorage{ObjectMeta: named("s3")}
-	storage.Spec.Storage.Provider, storage.Spec.DeletionPolicy, storage.Status.Phase = v1alpha1.ProviderS3, "Delete", "Ready"
+	storage.Spec.Storage.Provider, storage.Spec.DeletionPolicy, storage.Status.Phase = v1alpha1.ProviderS3,
+		"Delete", "Ready"
 	repository := func(name string) *v1alpha1.Repository {
 		r := &v1alpha1.Repository{ObjectMeta: named(name)}
 		r.Spec = v1alpha1.RepositorySpec{
@@ -116,7 +118,8 @@ func scene() []client.Object {
 		return r
 	}
 	whole, damaged := repository("files"), repository("damaged")
-	whole.Status.StoredBytes, whole.Status.Integrity, whole.Status.SnapshotCount, whole.Status.LastBackupTime = new(int64(150)), new(true), new(int32(2)), at(2, 0)
+	whole.Status.StoredBytes, whole.Status.Integrity, whole.Status.SnapshotCount, whole.Status.LastBackupTime = new(
+		int64(150)), new(true), new(int32(2)), at(2, 0)
 	whole.Status.LastMaintenance = &v1alpha1.MaintenanceStatus{Quick: at(5, 0), Full: at(4, 0)}
 	damaged.Status.StoredBytes, damaged.Status.Integrity = new(int64(50)), new(false)
 	all := []client.Object{

@@ -64,7 +64,8 @@ func kubeStash() []Metric {
 	general(ofBackupSessions, v1alpha1.BackupSessionKind, "session", "phase")
 	add(ofBackupSessions, "duration_seconds", "Duration of a BackupSession that ended.")
 	add(ofBackupSessions, "snapshots", "1 for each Snapshot of a BackupSession.",
-		"snapshot_name", "snapshot_phase", "repository", "backedup_app_kind", "backedup_app_name", "backedup_app_namespace")
+		"snapshot_name", "snapshot_phase", "repository", "backedup_app_kind", "backedup_app_name",
+		"backedup_app_namespace")
 	general(ofRestoreSessions, v1alpha1.RestoreSessionKind, "datasource_namespace", "repository", "snapshot",
 		"addon_name", "phase")
 	add(ofRestoreSessions, "duration_seconds", "Duration of a RestoreSession that ended.")
@@ -109,7 +110,9 @@ func (t kubestashObject) give(name string, value float64, labels ...string) {
 }
 
 // general reports the series that all kinds have.
-func (t kubestashObject) general(o client.Object, conditions []metav1.Condition, phases []string, phase string, info ...string) {
+func (t kubestashObject) general(
+	o client.Object, conditions []metav1.Condition, phases []string, phase string, info ...string,
+) {
 	t.give("created", float64(o.GetCreationTimestamp().Unix()))
 	t.give("info", 1, info...)
 	for _, p := range phases {

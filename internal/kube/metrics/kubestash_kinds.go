@@ -41,8 +41,10 @@ func (s *scrape) theirConfigurations(ctx context.Context) {
 	}
 	for o := range made(list.Items) {
 		of := ptr.Deref(o.Spec.Target, v1alpha1.TypedObjectReference{})
-		t := kubestashObject{s, ofConfigurations, slices.Concat([]string{o.Namespace, v1alpha1.BackupConfigurationKind, o.Name},
-			referenced(of, o.Namespace))}
+		t := kubestashObject{
+			s, ofConfigurations, slices.Concat([]string{o.Namespace, v1alpha1.BackupConfigurationKind, o.Name},
+				referenced(of, o.Namespace)),
+		}
 		t.general(o, o.Status.Conditions, policyPhases, o.Status.Phase)
 		sessions := policy.ConfigurationSessions(o)
 		for j := range o.Spec.Sessions {
@@ -89,8 +91,10 @@ func (s *scrape) theirRestores(ctx context.Context) {
 		if o.Spec.Addon != nil {
 			addon = o.Spec.Addon.Name
 		}
-		t := kubestashObject{s, ofRestoreSessions, slices.Concat([]string{o.Namespace, v1alpha1.RestoreSessionKind, o.Name},
-			referenced(of, o.Namespace))}
+		t := kubestashObject{
+			s, ofRestoreSessions, slices.Concat([]string{o.Namespace, v1alpha1.RestoreSessionKind, o.Name},
+				referenced(of, o.Namespace)),
+		}
 		t.general(o, o.Status.Conditions, restorePhases, string(o.Status.Phase), from.Namespace, from.Repository,
 			from.Snapshot, addon, string(o.Status.Phase))
 		t.took(o.Status.StartTime, o.Status.CompletionTime)
@@ -118,7 +122,8 @@ func (s *scrape) theirStorages(ctx context.Context) {
 	for o := range made(storages.Items) {
 		t := kubestashObject{s, ofStorages, []string{o.Namespace, v1alpha1.BackupStorageKind, o.Name}}
 		t.general(o, o.Status.Conditions, readyPhases, o.Status.Phase,
-			string(o.Spec.Storage.Provider), strconv.FormatBool(o.Spec.Default), string(o.Spec.DeletionPolicy), o.Status.Phase)
+			string(o.Spec.Storage.Provider), strconv.FormatBool(o.Spec.Default), string(o.Spec.DeletionPolicy),
+			o.Status.Phase)
 		var total int64
 		for _, r := range in[client.ObjectKeyFromObject(o)] {
 			total += *r.Status.StoredBytes
@@ -155,7 +160,8 @@ func (s *scrape) theirSnapshots(ctx context.Context) {
 		t := kubestashObject{s, ofSnapshots, slices.Concat([]string{o.Namespace, v1alpha1.SnapshotKind, o.Name},
 			referenced(o.Spec.AppRef, o.Namespace))}
 		t.general(o, o.Status.Conditions, snapshotPhases, string(o.Status.Phase),
-			string(o.Spec.Type), o.Spec.Repository, o.Spec.Session, o.Spec.BackupSession, o.Spec.Version, string(o.Status.Phase), known(o.Status.Integrity))
+			string(o.Spec.Type), o.Spec.Repository, o.Spec.Session, o.Spec.BackupSession, o.Spec.Version,
+			string(o.Status.Phase), known(o.Status.Integrity))
 		if o.Status.Phase.Terminal() {
 			var size int64
 			for _, c := range o.Status.Components {

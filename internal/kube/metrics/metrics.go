@@ -46,8 +46,12 @@ func all() []Metric {
 	return []Metric{
 		{sessionLastSuccess, "End of the last successful run of a session.", ofSession},
 		{sessionNextRun, "Next slot of a session's schedule.", ofSession},
-		{sessionLate, "How long the next success of a scheduled session is overdue: the run of the slot after the last success, or after the schedule " +
-			"came into force, has not succeeded within its timeout. 0 means in time.", ofSession},
+		{
+			sessionLate,
+			"How long the next success of a scheduled session is overdue: the run of the slot after the last " +
+				"success, or after the schedule " +
+				"came into force, has not succeeded within its timeout. 0 means in time.", ofSession,
+		},
 		{backupSessions, "BackupSessions that exist, by phase and reason.", append(ofSession[:4:4], "phase", "reason")},
 		{backupDuration, "Duration of the last run of a session that ended.", ofSession},
 		{snapshots, "Snapshots that exist, by phase.", append(ofRepository[:2:2], "phase")},
@@ -55,12 +59,20 @@ func all() []Metric {
 		{snapshotUploaded, "Size of the data that the last successful Snapshot added to its repository.", ofRepository},
 		{repositoryLastBackup, "Time of the last successful Snapshot of a repository.", ofRepository},
 		{
-			repositorySize, "Size of a repository in the backend at its last maintenance. There is no series before that.", ofRepository,
+			repositorySize,
+			"Size of a repository in the backend at its last maintenance. There is no series before that.",
+			ofRepository,
 		},
-		{repositoryIntegrity, "1 if the last check of a repository found all of its data, 0 if data is missing or damaged. There is no series " +
-			"before the first check.", ofRepository},
 		{
-			repositoryMaintained, "Time of the last maintenance of a repository, by kind: quick, or full, which also checks the repository.", append(ofRepository[:2:2], "maintenance"),
+			repositoryIntegrity,
+			"1 if the last check of a repository found all of its data, 0 if data is missing or damaged. There is no " +
+				"series " +
+				"before the first check.", ofRepository,
+		},
+		{
+			repositoryMaintained,
+			"Time of the last maintenance of a repository, by kind: quick, or full, which also checks the repository.",
+			append(ofRepository[:2:2], "maintenance"),
 		},
 		{restoreSessions, "RestoreSessions that exist, by phase and reason.", []string{"namespace", "phase", "reason"}},
 		{

@@ -17,8 +17,8 @@ import (
 // idleEvery is how often the status records that a sidecar has other work first.
 const idleEvery = time.Minute
 
-// ReadSidecarWork reads the work that sidecars were given for a Snapshot or RestoreSession. Work that can't be decoded counts as
-// missing, and is written anew.
+// ReadSidecarWork reads the work that sidecars were given for a Snapshot or RestoreSession. Work that can't be decoded
+// counts as missing, and is written anew.
 func ReadSidecarWork(o metav1.Object) sidecar.Work {
 	work, err := sidecar.Decode(o.GetAnnotations()[v1alpha1.AnnotationSidecarTask])
 	if err != nil {

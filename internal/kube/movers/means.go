@@ -24,9 +24,9 @@ type MoverAccess struct {
 	Privileged bool
 }
 
-// ProvideAccess makes sure that a mover of owner finds its ServiceAccount and credentials in the owner's namespace. It checks
-// each time whether the mover is allowed to have them. An error that a user must fix is one that RefusalOf recognises.
-// secrets is the prefix of the names of copied Secrets.
+// ProvideAccess makes sure that a mover of owner finds its ServiceAccount and credentials in the owner's namespace. It
+// checks each time whether the mover is allowed to have them. An error that a user must fix is one that RefusalOf
+// recognises. secrets is the prefix of the names of copied Secrets.
 func ProvideAccess(
 	ctx context.Context, c client.Client, owner client.Object, repository v1alpha1.ResolvedRepository, secrets string,
 ) (MoverAccess, error) {

@@ -62,15 +62,16 @@ func observeJob(job *batchv1.Job, pods []corev1.Pod, now time.Time) run.Job {
 	return out
 }
 
-// deletionStuck reports whether a deleted Job waits for something that can stay away, such as a report from a dead node.
+// deletionStuck reports whether a deleted Job waits for something that can stay away, such as a report from a dead
+// node.
 func deletionStuck(job *batchv1.Job, now time.Time) bool {
 	return job.DeletionTimestamp != nil && now.After(job.DeletionTimestamp.Add(run.WaitForPods))
 }
 
 func isHook(o client.Object) bool { return o.GetLabels()[v1alpha1.LabelHook] != "" }
 
-// unfinishedMoverPods counts the mover pods that have not ended and were made after the owner. A deleted owner of the same name can
-// have left older pods.
+// unfinishedMoverPods counts the mover pods that have not ended and were made after the owner. A deleted owner of the
+// same name can have left older pods.
 func unfinishedMoverPods(pods []corev1.Pod, owner client.Object) int {
 	n := 0
 	for i := range pods {
@@ -83,8 +84,8 @@ func unfinishedMoverPods(pods []corev1.Pod, owner client.Object) int {
 	return n
 }
 
-// graceAfterRun is added to the time of a Job, so that its run always ends first. Kubernetes counts whole seconds from the last
-// whole second before the Job started, and the controller can look at the run a second late.
+// graceAfterRun is added to the time of a Job, so that its run always ends first. Kubernetes counts whole seconds from
+// the last whole second before the Job started, and the controller can look at the run a second late.
 const graceAfterRun = 10 * time.Second
 
 // Timeout returns the timeout of a Job whose run ends at deadline. It takes effect only if the manager does not end the

@@ -17,8 +17,8 @@ import (
 	"github.com/cairn-backup/cairn/internal/sidecar"
 )
 
-// FindSidecarPods finds the pods of a workload and what is known about its sidecar. It reads pods with live, past the cache,
-// which holds none of them. A workload that does not exist has none.
+// FindSidecarPods finds the pods of a workload and what is known about its sidecar. It reads pods with live, past the
+// cache, which holds none of them. A workload that does not exist has none.
 func FindSidecarPods(
 	ctx context.Context, c, live client.Reader, namespace string, app v1alpha1.TypedObjectReference,
 ) (*run.SidecarPods, error) {

@@ -39,8 +39,8 @@ func BoundContent(
 	return content, nil
 }
 
-// ImportedContents reads, past the cache, the VolumeSnapshotContents that restores made for snapshots of other namespaces.
-// It ignores contents that lack any of the marks that a restore sets.
+// ImportedContents reads, past the cache, the VolumeSnapshotContents that restores made for snapshots of other
+// namespaces. It ignores contents that lack any of the marks that a restore sets.
 func ImportedContents(ctx context.Context, live client.Reader) ([]snapshotv1.VolumeSnapshotContent, error) {
 	var list snapshotv1.VolumeSnapshotContentList
 	marks := []client.ListOption{

@@ -25,8 +25,8 @@ func Get(ctx context.Context, c client.Reader, key client.ObjectKey, o client.Ob
 	return c.Get(ctx, key, o)
 }
 
-// FallbackReader is a Reader that reads an object past the cache if the cache does not have it. A session ends at once, and data
-// is left alone, when an object does not exist, so that must be certain: both may have been applied together.
+// FallbackReader is a Reader that reads an object past the cache if the cache does not have it. A session ends at once,
+// and data is left alone, when an object does not exist, so that must be certain: both may have been applied together.
 type FallbackReader struct {
 	client.Reader
 	// Live reads past the cache.
@@ -34,7 +34,9 @@ type FallbackReader struct {
 }
 
 // Get reads the object from the cache, or past it if the cache does not have it.
-func (s FallbackReader) Get(ctx context.Context, key client.ObjectKey, o client.Object, opts ...client.GetOption) error {
+func (s FallbackReader) Get(
+	ctx context.Context, key client.ObjectKey, o client.Object, opts ...client.GetOption,
+) error {
 	err := s.Reader.Get(ctx, key, o, opts...)
 	if apierrors.IsNotFound(err) {
 		return s.Live.Get(ctx, key, o, opts...)

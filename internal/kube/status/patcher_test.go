@@ -51,22 +51,23 @@ func newPatched(t *testing.T, edit func(*v1alpha1.Repository)) *patched {
 		p.seen = append(p.seen, now)
 		return err
 	}
-	p.Client = fake.NewClientBuilder().WithScheme(scheme).WithObjects(object).WithStatusSubresource(object).WithInterceptorFuncs(interceptor.Funcs{
-		SubResourcePatch: func(ctx context.Context, c client.Client, sub string, o client.Object, patch client.Patch,
-			opts ...client.SubResourcePatchOption,
-		) error {
-			before(c)
-			p.status++
-			return look(ctx, c, c.SubResource(sub).Patch(ctx, o, patch, opts...))
-		},
-		Patch: func(ctx context.Context, c client.WithWatch, o client.Object, patch client.Patch,
-			opts ...client.PatchOption,
-		) error {
-			before(c)
-			p.rest++
-			return look(ctx, c, c.Patch(ctx, o, patch, opts...))
-		},
-	}).Build()
+	p.Client = fake.NewClientBuilder().WithScheme(scheme).WithObjects(object).WithStatusSubresource(object).
+		WithInterceptorFuncs(interceptor.Funcs{
+			SubResourcePatch: func(ctx context.Context, c client.Client, sub string, o client.Object, patch client.Patch,
+				opts ...client.SubResourcePatchOption,
+			) error {
+				before(c)
+				p.status++
+				return look(ctx, c, c.SubResource(sub).Patch(ctx, o, patch, opts...))
+			},
+			Patch: func(ctx context.Context, c client.WithWatch, o client.Object, patch client.Patch,
+				opts ...client.PatchOption,
+			) error {
+				before(c)
+				p.rest++
+				return look(ctx, c, c.Patch(ctx, o, patch, opts...))
+			},
+		}).Build()
 	return p
 }
 
@@ -87,7 +88,8 @@ func (p *patched) change(t *testing.T, edit func(*v1alpha1.Repository)) error {
 }
 
 func becomesReady(r *v1alpha1.Repository) {
-	r.Status.Phase, r.Status.StoredBytes, r.Status.ObservedGeneration = v1alpha1.PhaseReady, new(int64(1)<<62+1), r.Generation
+	r.Status.Phase, r.Status.StoredBytes, r.Status.ObservedGeneration = v1alpha1.PhaseReady, new(int64(1)<<62+1),
+		r.Generation
 	conditions.MarkTrue(r, meta.ReadyCondition, v1alpha1.ReasonReady, "it can be used")
 }
 

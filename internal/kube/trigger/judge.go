@@ -217,7 +217,8 @@ func (j *judgement) miss(b *sessionFacts, times schedule.Times) {
 	case b.byController():
 		c.Message = "slots passed without a run, and it is too late to start one: the next run starts at the next slot"
 	default:
-		c.Message = "slots pass without a run: see whether the cluster's CronJob controller works and the pods of the session's CronJob can start"
+		c.Message = "slots pass without a run: see whether the cluster's CronJob controller works and the pods of " +
+			"the session's CronJob can start"
 	}
 	if was := apimeta.FindStatusCondition(j.status.Conditions, c.Type); was == nil || was.Status != c.Status {
 		j.missed = fmt.Sprintf("session %s: %s", b.config.Name, c.Message)

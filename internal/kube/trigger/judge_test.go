@@ -215,7 +215,8 @@ func TestSchedulerEnsured(t *testing.T) {
 	g.Expect(reason(hourly(t, "11-20T08:40:00"))).To(Equal("SchedulerEnsured: the session's CronJob is in place"))
 	g.Expect(reason(hourly(t, "11-20T08:40:00",
 		byController))).To(Equal("SchedulerEnsured: the manager starts the session's runs"))
-	g.Expect(reason(hourly(t, "11-20T08:40:00", func(b *sessionFacts) { b.unscheduled = errors.New("the name is in use") }))).
+	g.Expect(reason(hourly(t, "11-20T08:40:00",
+		func(b *sessionFacts) { b.unscheduled = errors.New("the name is in use") }))).
 		To(Equal("SchedulerNotEnsured: the name is in use"))
 	g.Expect(reason(hourly(t, "11-20T08:40:00",
 		func(b *sessionFacts) { b.config.Scheduler.Schedule = "61 * * * *" }))).To(HavePrefix("InvalidSchedule: "))
@@ -263,18 +264,24 @@ func TestProtected(t *testing.T) {
 		},
 		"a success in the status alone": {
 			[]sessionFacts{hourly(t, "11-20T10:16:00", within,
-				func(b *sessionFacts) { b.previous.LastSuccessTime = ptr.To(metav1.NewTime(at(t, "11-20T08:20:00"))) })},
+				func(b *sessionFacts) {
+					b.previous.LastSuccessTime = ptr.To(metav1.NewTime(at(t, "11-20T08:20:00")))
+				})},
 			"True", v1alpha1.ReasonProtected,
 		},
 		"a success in the status, of a deleted run": {
 			[]sessionFacts{hourly(t, "11-20T10:16:00", within,
 				succeeded("11-20T04:17:00"),
-				func(b *sessionFacts) { b.previous.LastSuccessTime = ptr.To(metav1.NewTime(at(t, "11-20T08:20:00"))) })},
+				func(b *sessionFacts) {
+					b.previous.LastSuccessTime = ptr.To(metav1.NewTime(at(t, "11-20T08:20:00")))
+				})},
 			"True",
 			v1alpha1.ReasonProtected,
 		},
 		"no success yet": {
-			[]sessionFacts{hourly(t, "11-20T10:16:00", func(b *sessionFacts) { b.previous = v1alpha1.SessionStatus{} })},
+			[]sessionFacts{
+				hourly(t, "11-20T10:16:00", func(b *sessionFacts) { b.previous = v1alpha1.SessionStatus{} }),
+			},
 			"Unknown",
 			v1alpha1.ReasonNoBackupYet,
 		},

@@ -66,7 +66,8 @@ func protected(o conditions.Setter, all []*protection) {
 			"the last success is too old, and the schedule is suspended: %s", strings.Join(late, ", "))
 	case len(late) > 0:
 		conditions.MarkFalse(o, v1alpha1.ConditionProtected, v1alpha1.ReasonLate,
-			"a run that was due has not succeeded within its timeout: %s. See the BackupSessions of the session", strings.Join(late, ", "))
+			"a run that was due has not succeeded within its timeout: %s. See the BackupSessions of the session",
+			strings.Join(late, ", "))
 	case len(none) > 0:
 		conditions.MarkUnknown(o, v1alpha1.ConditionProtected, v1alpha1.ReasonNoBackupYet,
 			"no run has succeeded yet: %s", strings.Join(none, ", "))

@@ -54,7 +54,8 @@ func (x RunsIndex) Invoker() handler.EventHandler {
 	})
 }
 
-// RunChanges passes the events of runs that change what an invoker counts: a run appears, goes, ends or loses a finalizer.
+// RunChanges passes the events of runs that change what an invoker counts: a run appears, goes, ends or loses a
+// finalizer.
 func RunChanges() predicate.Predicate {
 	return predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
 		before, ok := e.ObjectOld.(*v1alpha1.BackupSession)

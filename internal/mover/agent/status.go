@@ -79,8 +79,8 @@ func (s *Sidecar) current(ctx context.Context, p posting) (*current, error) {
 	return out, nil
 }
 
-// reportedComponents returns the components whose end the status holds, and those into whose volumes this sidecar began to write
-// before its container was restarted.
+// reportedComponents returns the components whose end the status holds, and those into whose volumes this sidecar began
+// to write before its container was restarted.
 func reportedComponents(resource string, object map[string]any) (done, resume map[string]bool, err error) {
 	done, resume = map[string]bool{}, map[string]bool{}
 	convert := runtime.DefaultUnstructuredConverter.FromUnstructured
@@ -120,7 +120,8 @@ type sidecarStatus struct {
 
 // Snapshot implements StatusWriter.
 func (s *sidecarStatus) Snapshot(ctx context.Context, object, name string, c v1alpha1.Component) error {
-	return s.report(ctx, name, c.Phase.Terminal(), func() error { return s.StatusWriter.Snapshot(ctx, object, name, c) })
+	return s.report(ctx, name, c.Phase.Terminal(),
+		func() error { return s.StatusWriter.Snapshot(ctx, object, name, c) })
 }
 
 // Restore implements StatusWriter. It does not report an interruption unless the assignment must stop: the end of the
@@ -184,7 +185,8 @@ func (s *sidecarStatus) unsaid(c *current, result task.Result) []func(context.Co
 					r.ID = component.ID
 					return s.StatusWriter.Restore(ctx, c.work.Task.RestoreSession.Name, r.Name, r.Restored())
 				}
-				return s.StatusWriter.Snapshot(ctx, c.work.Task.Snapshot.Name, r.Name, r.Component(c.work.Task.Repository.Driver))
+				return s.StatusWriter.Snapshot(ctx, c.work.Task.Snapshot.Name, r.Name,
+					r.Component(c.work.Task.Repository.Driver))
 			})
 		})
 	}

@@ -20,7 +20,10 @@ var kinds = []struct {
 		repository.ErrWrongPassword, v1alpha1.ReasonWrongPassword,
 		"the password in the encryption Secret does not open the repository",
 	},
-	{repository.ErrNotInitialized, v1alpha1.ReasonRepositoryDamaged, "the repository is gone: its format blob is missing"},
+	{
+		repository.ErrNotInitialized, v1alpha1.ReasonRepositoryDamaged,
+		"the repository is gone: its format blob is missing",
+	},
 	{repository.ErrCorrupt, v1alpha1.ReasonRepositoryDamaged, "data of the repository is damaged or missing"},
 	{repository.ErrTooNew, v1alpha1.ReasonRepositoryNotReady, "the repository was written by a newer version"},
 	{repository.ErrBusy, v1alpha1.ReasonRepositoryNotReady, "the repository is in exclusive use"},
@@ -35,14 +38,20 @@ var kinds = []struct {
 	},
 	{repository.ErrStorageFull, v1alpha1.ReasonStorageFull, "the storage is full"},
 	{repository.ErrClockSkew, v1alpha1.ReasonClockSkew, "the clocks of node and storage differ too much"},
-	{repository.ErrUntrusted, v1alpha1.ReasonStorageNotTrusted, "the storage's server presented a certificate or host " +
-		"key that is not trusted: check the CA, the fingerprint or known_hosts"},
+	{
+		repository.ErrUntrusted, v1alpha1.ReasonStorageNotTrusted,
+		"the storage's server presented a certificate or host " +
+			"key that is not trusted: check the CA, the fingerprint or known_hosts",
+	},
 	{repository.ErrUnreachable, v1alpha1.ReasonUnreachable, "the storage can't be reached"},
 	{repository.ErrPartial, v1alpha1.ReasonUnreadable, Unreadable},
 	{repository.ErrSource, v1alpha1.ReasonUnreadable, "the volume could not be read"},
-	{repository.ErrInTheWay, v1alpha1.ReasonTargetUnwritable, "a directory of the volume has the name of a file in the " +
-		"Snapshot, or a file has the name of a directory: remove it, or set overwritePolicy: Overwrite and " +
-		"deleteExtraFiles: true"},
+	{
+		repository.ErrInTheWay, v1alpha1.ReasonTargetUnwritable,
+		"a directory of the volume has the name of a file in the " +
+			"Snapshot, or a file has the name of a directory: remove it, or set overwritePolicy: Overwrite and " +
+			"deleteExtraFiles: true",
+	},
 	{repository.ErrTarget, v1alpha1.ReasonTargetUnwritable, "the volume could not be written: run as a user who is " +
 		"allowed to write to it (jobTemplate.spec.securityContext), or give it more room"},
 	{repository.ErrNotFound, v1alpha1.ReasonSnapshotNotFound, "the repository no longer holds the data"},
@@ -88,7 +97,8 @@ func ClassifyOpen(err error) *Failure {
 // PasswordChanged is the failure of a password that opened the repository before and does not any more.
 func PasswordChanged() *Failure {
 	return New(v1alpha1.ReasonPasswordChanged,
-		"the password in the encryption Secret is no longer the one with which the repository was initialised: restore "+
+		"the password in the encryption Secret is no longer the one with which the repository was initialised: "+
+			"restore "+
 			"that password")
 }
 

@@ -24,8 +24,8 @@ func Scope(c task.Component, exclude []string) string {
 	return hex.EncodeToString(sum[:8])
 }
 
-// FindPrevious sorts the snapshots of a source, which come oldest first. It returns the one that an earlier mover of this
-// run left, and the newest other one of the same scope. Each can be nil.
+// FindPrevious sorts the snapshots of a source, which come oldest first. It returns the one that an earlier mover of
+// this run left, and the newest other one of the same scope. Each can be nil.
 func FindPrevious(all []repository.Snapshot, uid, scope string) (done, previous *repository.Snapshot) {
 	for i := range all {
 		switch s := &all[i]; {
@@ -52,7 +52,8 @@ func Judge(p *v1alpha1.SuccessPolicy, s repository.Snapshot, previous *repositor
 	case s.Changed > 0 && !p.AllowsChanged():
 		return failure.New(v1alpha1.ReasonChanged,
 			fmt.Sprintf("%d files changed each time they were read, and may be inconsistent: stop their writers "+
-				"with a hook, or back up a snapshot of the volume; successPolicy.changed: Allow would accept that", s.Changed))
+				"with a hook, or back up a snapshot of the volume; successPolicy.changed: Allow would accept that",
+				s.Changed))
 	case previous != nil && hasShrunk(s, *previous, p.MaxShrink()):
 		return failure.New(v1alpha1.ReasonShrunk,
 			fmt.Sprintf("only %s are left of the %s of the last backup: if that is right, raise "+

@@ -95,7 +95,9 @@ func (t Trigger) create(ctx context.Context, name string, slot time.Time) (ours 
 	sessions := t.Client.Resource(v1alpha1.GroupVersion.WithResource("backupsessions")).Namespace(t.Namespace)
 	backoff := t.Backoff
 	if backoff.Steps == 0 {
-		backoff = wait.Backoff{Duration: 500 * time.Millisecond, Factor: 2, Jitter: 0.2, Cap: 8 * time.Second, Steps: 20}
+		backoff = wait.Backoff{
+			Duration: 500 * time.Millisecond, Factor: 2, Jitter: 0.2, Cap: 8 * time.Second, Steps: 20,
+		}
 	}
 	var last error
 	err = wait.ExponentialBackoffWithContext(ctx, backoff, func(ctx context.Context) (bool, error) {

@@ -64,8 +64,9 @@ func (c *checker) batchTarget(o *Object, batch *v1alpha1.BackupBatch, i, j int, 
 	if batch.Spec.Targets[at].Selector == nil {
 		known = &batch.Spec.Targets[at].AppRef
 	}
-	c.hooks(o, policy.TargetHooks(field, says), policy.BackupHookValues(batch.Namespace, v1alpha1.BackupBatchKind, batch.Name,
-		session.Name, known))
+	c.hooks(o, policy.TargetHooks(field, says),
+		policy.BackupHookValues(batch.Namespace, v1alpha1.BackupBatchKind, batch.Name,
+			session.Name, known))
 	var checked []string
 	for _, app := range examples(&batch.Spec.Targets[at]) {
 		addon := AddonOrInferred(says.Addon, app)
@@ -88,8 +89,9 @@ func (c *checker) batchTarget(o *Object, batch *v1alpha1.BackupBatch, i, j int, 
 	for k := range targets {
 		app := targets[k].AppRef
 		c.repositoryInfos(o, infosOf{
-			field: field, fallback: policy.ChildName(batch.Name, targets[k].Name), target: app, backends: batch.Spec.Backends,
-			driver: c.driverOf(AddonOrInferred(says.Addon, app)),
+			field: field, fallback: policy.ChildName(batch.Name, targets[k].Name), target: app,
+			backends: batch.Spec.Backends,
+			driver:   c.driverOf(AddonOrInferred(says.Addon, app)),
 		}, policy.TargetRepositories(session, says, &targets[k]))
 	}
 	if len(targets) == 0 {
@@ -107,7 +109,8 @@ func (c *checker) batchUses(batch *v1alpha1.BackupBatch) backendUses {
 		session := &batch.Spec.Sessions[i]
 		for j := range session.Targets {
 			says := &session.Targets[j]
-			uses.add(batch.Spec.Backends, policy.TargetRepositories(session, says, &policy.Target{}), c.driverOf(says.Addon))
+			uses.add(batch.Spec.Backends, policy.TargetRepositories(session, says, &policy.Target{}),
+				c.driverOf(says.Addon))
 		}
 	}
 	return uses
@@ -144,7 +147,8 @@ func (c *checker) candidates(namespace string) []policy.Candidate {
 			kind) {
 			continue
 		}
-		out = append(out, policy.Candidate{Kind: kind, Name: reference.Name, Labels: o.GetLabels(), Volumes: volumesIn(o)})
+		out = append(out,
+			policy.Candidate{Kind: kind, Name: reference.Name, Labels: o.GetLabels(), Volumes: volumesIn(o)})
 	}
 	return out
 }

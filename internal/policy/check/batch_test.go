@@ -78,7 +78,8 @@ spec:
 				"  - {name: again, selector: {kinds: [PersistentVolumeClaim]}}\n  sessions:", 1), "[{name: found}]",
 				"[{name: found}, {name: again}]", 1) + forum,
 			severity: SeverityWarning, field: "spec.sessions[0].targets",
-			message: "session \"hourly\" backs up PersistentVolumeClaim/images twice: for target found and for target again",
+			message: "session \"hourly\" backs up PersistentVolumeClaim/images twice: for target found and for " +
+				"target again",
 		},
 		"nothing among the files": {
 			set: selectingBatch, severity: SeverityWarning, field: "spec.targets[0].selector",
@@ -153,17 +154,20 @@ func TestVolumesOfWorkloads(t *testing.T) {
 		},
 		"no data": {
 			"kind: DaemonSet\n" + pod +
-				"{name: t, emptyDir: {}}, {name: c, configMap: {name: c}}, {name: s, secret: {secretName: s}}, {name: p, projected: {}}]}}}",
+				"{name: t, emptyDir: {}}, {name: c, configMap: {name: c}}, {name: s, secret: {secretName: s}}, " +
+				"{name: p, projected: {}}]}}}",
 			&policy.PodVolumes{None: true},
 		},
 		"data on the node": {"kind: DaemonSet\n" + pod + "{name: h, hostPath: {path: /x}}]}}}", &policy.PodVolumes{}},
 		"templates for each replica": {
-			"kind: StatefulSet\nmetadata: {name: db}\nspec: {replicas: 2, ordinals: {start: 3}, volumeClaimTemplates: [{metadata: {name: data}}], template: {spec: {volumes: [" +
+			"kind: StatefulSet\nmetadata: {name: db}\nspec: {replicas: 2, ordinals: {start: 3}, " +
+				"volumeClaimTemplates: [{metadata: {name: data}}], template: {spec: {volumes: [" +
 				claimed("data") + ", " + claimed("shared") + "]}}}",
 			&policy.PodVolumes{Claims: []string{"shared", "data-db-3", "data-db-4"}},
 		},
 		"no replicas": {
-			"kind: StatefulSet\nmetadata: {name: db}\nspec: {replicas: 0, volumeClaimTemplates: [{metadata: {name: data}}]}", &policy.PodVolumes{},
+			"kind: StatefulSet\nmetadata: {name: db}\nspec: {replicas: 0, volumeClaimTemplates: [{metadata: {name: " +
+				"data}}]}", &policy.PodVolumes{},
 		},
 		"no workload": {"kind: ReplicaSet", nil},
 	}

@@ -144,7 +144,8 @@ func (c *checker) referenceOf(o *Object) Reference {
 
 func clusterScoped(kind schema.GroupKind) bool {
 	switch kind {
-	case ours(v1alpha1.AddonKind), ours(v1alpha1.FunctionKind), schema.GroupKind{Kind: "Namespace"}, catalog.SnapshotClass:
+	case ours(v1alpha1.AddonKind), ours(v1alpha1.FunctionKind), schema.GroupKind{Kind: "Namespace"},
+		catalog.SnapshotClass:
 		return true
 	default:
 		return false
@@ -164,8 +165,9 @@ func (c *checker) add(severity Severity, o *Object, m policy.Mistake) {
 		severity = SeverityWarning
 	}
 	c.findings = append(c.findings, Finding{
-		Severity: severity, OnlyCluster: onlyCluster, File: o.File, Document: o.Document, Line: line, Object: c.referenceOf(o).String(),
-		Field: m.Field, Reason: m.Reason, Message: m.Message,
+		Severity: severity, OnlyCluster: onlyCluster, File: o.File, Document: o.Document, Line: line,
+		Object: c.referenceOf(o).String(),
+		Field:  m.Field, Reason: m.Reason, Message: m.Message,
 	})
 }
 

@@ -95,7 +95,8 @@ spec:
 		},
 		"a batch with two targets of one name": {
 			replace: "  targets:\n  - {name: web,",
-			by:      "  targets:\n  - {name: web, appRef: {apiGroup: apps, kind: Deployment, name: web}}\n  - {name: web,", document: 8,
+			by: "  targets:\n  - {name: web, appRef: {apiGroup: apps, kind: Deployment, name: web}}\n  - " +
+				"{name: web,", document: 8,
 			field: "spec.targets[1].name", reason: v1alpha1.ReasonResourceValidationFailed,
 			message: "give each its own name",
 		},
@@ -136,8 +137,9 @@ spec:
 			message: `no backend "other"`,
 		},
 		"two backends and no choice": {
-			replace:  "storageRef: {name: s3, namespace: backup}}]\n  sessions:\n",
-			by:       "storageRef: {name: s3, namespace: backup}}, {name: b, storageRef: {name: s3, namespace: backup}}]\n  sessions:\n  - {name: weekly}\n",
+			replace: "storageRef: {name: s3, namespace: backup}}]\n  sessions:\n",
+			by: "storageRef: {name: s3, namespace: backup}}, {name: b, storageRef: {name: s3, namespace: " +
+				"backup}}]\n  sessions:\n  - {name: weekly}\n",
 			document: 7, field: "spec.sessions[0].repositories[0].backend", reason: v1alpha1.ReasonBackendNotFound,
 			message: "has 2 backends: name one of them",
 		},
@@ -215,7 +217,9 @@ func TestCheckObjectsTakesTheSmallestPolicy(t *testing.T) {
 	findings := Objects(objectsOf(t, goodSet+"---\n"+smallestPolicy), "default", cluster(t))
 	g.Expect(findings).To(HaveLen(1))
 	g.Expect(findings[0].Severity).To(Equal(SeverityWarning))
-	g.Expect(findings[0].Message).To(Equal("these files have no default BackupStorage that the namespace shop can use: only the cluster can tell whether there is one"))
+	g.Expect(findings[0].Message).
+		To(Equal("these files have no default BackupStorage that the namespace shop can use: only the cluster can " +
+			"tell whether there is one"))
 }
 
 func TestCheckObjectsAcceptsNeighbouringDirectories(t *testing.T) {

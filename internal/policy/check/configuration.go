@@ -20,7 +20,8 @@ func ConfigurationMistakes(configuration *v1alpha1.BackupConfiguration) []policy
 		add("spec.target", v1alpha1.ReasonTargetNotFound, "there is no target")
 	} else if ns := spec.Target.Namespace; ns != "" && configuration.Namespace != "" && ns != configuration.Namespace {
 		add("spec.target.namespace", v1alpha1.ReasonTargetNotFound,
-			"a BackupConfiguration backs up only its own namespace: leave the namespace %q out, or create a BackupConfiguration there", ns)
+			"a BackupConfiguration backs up only its own namespace: leave the namespace %q out, or create a "+
+				"BackupConfiguration there", ns)
 	}
 	backends := map[string]bool{}
 	for i, backend := range spec.Backends {
@@ -45,7 +46,8 @@ func ConfigurationMistakes(configuration *v1alpha1.BackupConfiguration) []policy
 		if spec.Target != nil {
 			mistakes = append(mistakes, CopyMistakes(field, *spec.Target, session, nil)...)
 		}
-		if session.Addon == nil && spec.Target != nil && catalog.InferredAddon(*spec.Target) == "" && !catalog.RevealsDatabaseType(*spec.Target) {
+		if session.Addon == nil && spec.Target != nil && catalog.InferredAddon(*spec.Target) == "" &&
+			!catalog.RevealsDatabaseType(*spec.Target) {
 			add(field+".addon", v1alpha1.ReasonAddonNotFound, "%s", catalog.NoAddonMessage(*spec.Target))
 		}
 		infos := policy.RepositoriesOf(session)
@@ -56,7 +58,8 @@ func ConfigurationMistakes(configuration *v1alpha1.BackupConfiguration) []policy
 			mistakes = append(mistakes, policy.DirectoryMistakes(at+".directory", info.Directory)...)
 			if first := repositories[info.Name]; first != nil && !policy.SameSettings(first, info) {
 				add(at, v1alpha1.ReasonRepositoryConflict,
-					"the repository %q has another backend, directory, encryptionSecret or deletionPolicy in an earlier session: use the same in both", info.Name)
+					"the repository %q has another backend, directory, encryptionSecret or deletionPolicy in an "+
+						"earlier session: use the same in both", info.Name)
 			}
 			repositories[info.Name] = info
 		}

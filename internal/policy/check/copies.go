@@ -34,11 +34,13 @@ func WhyNoCopies(
 	case !method.Copies():
 		return ""
 	case target.IsDatabase():
-		return "a database delivers its data itself, which is consistent without a copy of its volumes: leave copyMethod out"
+		return "a database delivers its data itself, which is consistent without a copy of its volumes: leave " +
+			"copyMethod out"
 	case driver == v1alpha1.DriverVolumeSnapshotter:
 		return "the task makes VolumeSnapshots and reads no files: leave copyMethod out"
 	case executor == v1alpha1.ExecutorSidecar:
-		return fmt.Sprintf("a sidecar reads the volumes of its own pod and cannot read a copy: use executor Job with copyMethod %s, or leave copyMethod out", method)
+		return fmt.Sprintf("a sidecar reads the volumes of its own pod and cannot read a copy: use executor Job with "+
+			"copyMethod %s, or leave copyMethod out", method)
 	default:
 		return ""
 	}

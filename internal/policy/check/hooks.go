@@ -89,6 +89,7 @@ func (c *checker) usage(o *Object, field string, reference Reference, usage *v1a
 				reference, user),
 		})
 	case !policy.Allowed(usage, reference.Namespace, user, labels):
-		c.add(SeverityError, o, policy.Mistake{Field: field, Reason: reason, Message: policy.NotAllowedMessage(reference.String(), user)})
+		c.add(SeverityError, o,
+			policy.Mistake{Field: field, Reason: reason, Message: policy.NotAllowedMessage(reference.String(), user)})
 	}
 }

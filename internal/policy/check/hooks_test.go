@@ -124,8 +124,9 @@ func TestCheckObjectsFollowsTheReferencesOfHooks(t *testing.T) {
 			message: `unknown field "nodeSelectr"`,
 		},
 		"a parameter is missing": {
-			manifests: with("nightly", `{preBackup: [{name: a, hookTemplate: {name: freeze}}]}`), lookup: shippedCatalog,
-			severity: SeverityError, field: "spec.sessions[0].hooks.preBackup[0].params",
+			manifests: with("nightly", `{preBackup: [{name: a, hookTemplate: {name: freeze}}]}`),
+			lookup:    shippedCatalog,
+			severity:  SeverityError, field: "spec.sessions[0].hooks.preBackup[0].params",
 			reason:  v1alpha1.ReasonInvalidHook,
 			message: `the HookTemplate "freeze" needs the parameter "user"`,
 		},
@@ -138,12 +139,17 @@ func TestCheckObjectsFollowsTheReferencesOfHooks(t *testing.T) {
 			message: "there is no Secret shop/none",
 		},
 		"a batch of one target sets the target's variables": {
-			manifests: with("hourly", `{preBackup: [{name: a, hookTemplate: {name: own-pods}}]}`), lookup: shippedCatalog,
+			manifests: with("hourly", `{preBackup: [{name: a, hookTemplate: {name: own-pods}}]}`),
+			lookup:    shippedCatalog,
 		},
 		"a batch of two targets": {
 			manifests: strings.NewReplacer(
-				"- {name: web, appRef", "- {name: two, appRef: {kind: PersistentVolumeClaim, name: uploads}}\n  - {name: web, appRef",
-				"    targets:\n", "    targets:\n    - name: two\n      addon: {name: pvc-addon, tasks: [{name: logical-backup}]}\n      repositories: [{name: two, backend: main, directory: /shop/two, encryptionSecret: {name: enc}}]\n",
+				"- {name: web, appRef",
+				"- {name: two, appRef: {kind: PersistentVolumeClaim, name: uploads}}\n  - {name: web, appRef",
+				"    targets:\n",
+				"    targets:\n    - name: two\n      addon: {name: pvc-addon, tasks: [{name: logical-backup}]}\n    "+
+					"  repositories: [{name: two, backend: main, directory: /shop/two, encryptionSecret: {name: "+
+					"enc}}]\n",
 			).Replace(with("hourly",
 				`{preBackup: [{name: a, hookTemplate: {name: own-pods}}, {name: b, hookTemplate: {name: freeze}, params: {user: root}}]}`)),
 			lookup: shippedCatalog, severity: SeverityError, field: "spec.sessions[0].hooks.preBackup[0].hookTemplate",
@@ -152,14 +158,18 @@ func TestCheckObjectsFollowsTheReferencesOfHooks(t *testing.T) {
 		},
 		"a hook of one target": {
 			manifests: strings.Replace(goodSet, "    - name: web\n",
-				"    - name: web\n      hooks: {preBackup: [{name: a, hookTemplate: {name: own-pods}}, {name: b, hookTemplate: {name: freeze}}]}\n", 1) + templates,
-			lookup: shippedCatalog, severity: SeverityError, field: "spec.sessions[0].targets[0].hooks.preBackup[1].params",
+				"    - name: web\n      hooks: {preBackup: [{name: a, hookTemplate: {name: own-pods}}, {name: b, "+
+					"hookTemplate: {name: freeze}}]}\n", 1) + templates,
+			lookup: shippedCatalog, severity: SeverityError,
+			field:   "spec.sessions[0].targets[0].hooks.preBackup[1].params",
 			reason:  v1alpha1.ReasonInvalidHook,
 			message: `the HookTemplate "freeze" needs the parameter "user"`,
 		},
 		"a restore": {
-			manifests: goodSet + restoreOf("  dataSource: {repository: uploads, snapshot: latest}\n  hooks: {postRestore: [{name: a, hookTemplate: {name: freeze}, params: {user: root, pass: x}}]}") + templates,
-			lookup:    shippedCatalog, severity: SeverityError, field: "spec.hooks.postRestore[0].params.pass",
+			manifests: goodSet +
+				restoreOf("  dataSource: {repository: uploads, snapshot: latest}\n  hooks: {postRestore: [{name: a, "+
+					"hookTemplate: {name: freeze}, params: {user: root, pass: x}}]}") + templates,
+			lookup: shippedCatalog, severity: SeverityError, field: "spec.hooks.postRestore[0].params.pass",
 			reason:  v1alpha1.ReasonInvalidHook,
 			message: `has no parameter "pass"; it has: user`,
 		},

@@ -42,7 +42,8 @@ func (c *checker) configuration(o *Object) {
 		c.addon(o, field+".addon", info, false, spec.Target,
 			catalog.PlaceholdersOfBackup(spec.Target, len(spec.Sessions[i].Repositories)))
 		c.snapshotter(o, field, info, spec.Sessions[i].Executor)
-		if len(CopyMistakes(field, *spec.Target, &spec.Sessions[i], nil)) == 0 { // Otherwise ConfigurationMistakes reports it.
+		// Otherwise ConfigurationMistakes reports it.
+		if len(CopyMistakes(field, *spec.Target, &spec.Sessions[i], nil)) == 0 {
 			c.copies(o, field, *spec.Target, spec.Sessions[i].Executor, spec.Sessions[i].CopyMethod, info)
 		}
 		c.repositoryInfos(o, infosOf{
@@ -94,7 +95,8 @@ func OwnNamespace(target v1alpha1.TypedObjectReference, namespace string) bool {
 
 // OtherNamespaceMessage returns the message about a target for which OwnNamespace reports false.
 func OtherNamespaceMessage(target v1alpha1.TypedObjectReference) string {
-	return fmt.Sprintf("a RestoreSession restores only into its own namespace: leave the namespace %q out, or create a RestoreSession there", target.Namespace)
+	return fmt.Sprintf("a RestoreSession restores only into its own namespace: leave the namespace %q out, or create "+
+		"a RestoreSession there", target.Namespace)
 }
 
 // dataSource looks for the Repository, which a policy of the set can create, and for the Snapshot, which no set has:
@@ -147,7 +149,9 @@ func AddonOrInferred(info *v1alpha1.AddonInfo, target v1alpha1.TypedObjectRefere
 	if info != nil || catalog.InferredAddon(target) == "" {
 		return info
 	}
-	return &v1alpha1.AddonInfo{Name: catalog.InferredAddon(target), Tasks: []v1alpha1.TaskReference{{Name: catalog.BackupTask}}}
+	return &v1alpha1.AddonInfo{
+		Name: catalog.InferredAddon(target), Tasks: []v1alpha1.TaskReference{{Name: catalog.BackupTask}},
+	}
 }
 
 // noAddon reports a target without an Addon whose kind does not decide the Addon: a mistake, or a warning if a cluster
@@ -161,7 +165,8 @@ func (c *checker) noAddon(o *Object, field string, target v1alpha1.TypedObjectRe
 			Message: catalog.UnknownDatabaseType(target),
 		})
 	default:
-		c.add(SeverityError, o, policy.Mistake{Field: field, Reason: v1alpha1.ReasonAddonNotFound, Message: catalog.NoAddonMessage(target)})
+		c.add(SeverityError, o,
+			policy.Mistake{Field: field, Reason: v1alpha1.ReasonAddonNotFound, Message: catalog.NoAddonMessage(target)})
 	}
 }
 
@@ -230,8 +235,9 @@ func (c *checker) findInto(o *Object, field, reason string, reference Reference,
 		return false
 	}
 	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(found.UnstructuredContent(), into); err != nil {
-		c.add(SeverityError, o, policy.Mistake{Field: field, Reason: reason, Message: fmt.Sprintf("read %s: %v", reference,
-			err)})
+		c.add(SeverityError, o,
+			policy.Mistake{Field: field, Reason: reason, Message: fmt.Sprintf("read %s: %v", reference,
+				err)})
 		return false
 	}
 	return true

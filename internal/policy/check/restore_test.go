@@ -99,7 +99,8 @@ spec:
 			message: "there is no Addon tape",
 		},
 		"a task for backups": {
-			spec: "  dataSource: {repository: web, snapshot: latest}\n  addon: {name: pvc-addon, tasks: [{name: logical-backup}]}", lookup: cluster,
+			spec: "  dataSource: {repository: web, snapshot: latest}\n  addon: {name: pvc-addon, tasks: [{name: " +
+				"logical-backup}]}", lookup: cluster,
 			severity: SeverityError, field: "spec.addon.tasks[0].name", reason: v1alpha1.ReasonTaskNotFound,
 			message: `has no restore task "logical-backup"; it has logical-backup-restore`,
 		},

@@ -42,7 +42,8 @@ func TestCheckObjectsLooksAtARestoreBatch(t *testing.T) {
 			message: "there is no Addon tape",
 		},
 		"a sidecar of a claim": {
-			spec:     "  targets: [{name: web, target: {kind: PersistentVolumeClaim, name: uploads}, executor: Sidecar}]",
+			spec: "  targets: [{name: web, target: {kind: PersistentVolumeClaim, name: uploads}, executor: " +
+				"Sidecar}]",
 			severity: SeverityError, field: "spec.targets[0].executor", reason: v1alpha1.ReasonSidecarNotPossible,
 			message: "use executor Job",
 		},
@@ -52,7 +53,8 @@ func TestCheckObjectsLooksAtARestoreBatch(t *testing.T) {
 			reason: v1alpha1.ReasonHookTemplateNotFound, message: "nothing",
 		},
 		"a missing hook around all targets": {
-			spec:     "  targets: [{name: web}]\n  hooks: {postRestore: [{name: start, hookTemplate: {name: nothing}}]}",
+			spec: "  targets: [{name: web}]\n  hooks: {postRestore: [{name: start, hookTemplate: {name: " +
+				"nothing}}]}",
 			severity: SeverityError, field: "spec.hooks.postRestore[0].hookTemplate",
 			reason: v1alpha1.ReasonHookTemplateNotFound, message: "nothing",
 		},

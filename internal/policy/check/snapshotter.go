@@ -117,7 +117,8 @@ func (c *checker) snapshotter(o *Object, field string, info *v1alpha1.AddonInfo,
 		return
 	}
 	at := field + ".addon.tasks[0].params." + catalog.ParamSnapshotClass
-	class := c.find(o, at, v1alpha1.ReasonVolumeSnapshotClassNotFound, Reference{GroupKind: catalog.SnapshotClass, Name: name})
+	class := c.find(o, at, v1alpha1.ReasonVolumeSnapshotClassNotFound,
+		Reference{GroupKind: catalog.SnapshotClass, Name: name})
 	if class == nil {
 		return
 	}
@@ -132,7 +133,8 @@ func (c *checker) snapshotter(o *Object, field string, info *v1alpha1.AddonInfo,
 // DeletesData explains what deletionPolicy Delete means for VolumeSnapshots. who is the start of the sentence with its
 // verb.
 func DeletesData(who string) string {
-	return who + " deletionPolicy Delete: whoever deletes a VolumeSnapshot or the namespace deletes the data with it. " +
+	return who +
+		" deletionPolicy Delete: whoever deletes a VolumeSnapshot or the namespace deletes the data with it. " +
 		"With a class whose deletionPolicy is Retain, only Cairn removes the data"
 }
 

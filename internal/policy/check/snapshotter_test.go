@@ -58,7 +58,8 @@ spec:
 `
 
 func TestCheckObjectsOfVolumeSnapshots(t *testing.T) {
-	const repository = "\n---\napiVersion: backup.cairn.dev/v1alpha1\nkind: Repository\nmetadata: {name: NAME, namespace: shop}\nspec: {driver: DRIVER, " +
+	const repository = "\n---\napiVersion: backup.cairn.dev/v1alpha1\nkind: Repository\nmetadata: {name: NAME, " +
+		"namespace: shop}\nspec: {driver: DRIVER, " +
 		"appRef: {kind: PersistentVolumeClaim, name: uploads}MORE}\n"
 	for name, tc := range map[string]struct {
 		replace, by     string // In snapshotSet; an empty replace appends.
@@ -78,7 +79,8 @@ func TestCheckObjectsOfVolumeSnapshots(t *testing.T) {
 			severity: SeverityWarning,
 			field:    "spec.sessions[0].addon.tasks[0].params.volumeSnapshotClassName",
 			reason:   v1alpha1.ReasonVolumeSnapshotClassDeletes,
-			message:  "VolumeSnapshotClass deletes has deletionPolicy Delete: whoever deletes a VolumeSnapshot or the namespace deletes the data",
+			message: "VolumeSnapshotClass deletes has deletionPolicy Delete: whoever deletes a VolumeSnapshot or " +
+				"the namespace deletes the data",
 		},
 		"a missing class": {
 			replace: "volumeSnapshotClassName: keeps", by: "volumeSnapshotClassName: none", severity: SeverityError,

@@ -190,7 +190,8 @@ func (c *checker) defaultStorage(o *Object, field string) {
 	if complete.ChooseDefault(complete.DefaultStorages(c.storages), user, labels) == nil {
 		c.add(unknown, o, policy.Mistake{
 			Field: field, Reason: v1alpha1.ReasonStorageNotFound,
-			Message: fmt.Sprintf("these files have no default BackupStorage that the namespace %s can use: only the cluster can tell whether there is one", user),
+			Message: fmt.Sprintf("these files have no default BackupStorage that the namespace %s can use: only the "+
+				"cluster can tell whether there is one", user),
 		})
 	}
 }
@@ -232,7 +233,8 @@ func (c *checker) directory(
 		message := fmt.Sprintf("the directory %q belongs to %s at %s: two repositories cannot share a directory", path,
 			first.repository, c.place(first))
 		if first.keys[0] != use.keys[0] {
-			message = fmt.Sprintf("the directory %q overlaps with %q of %s at %s: a repository cannot lie inside another",
+			message = fmt.Sprintf(
+				"the directory %q overlaps with %q of %s at %s: a repository cannot lie inside another",
 				path, first.path, first.repository, c.place(first))
 		}
 		c.add(SeverityError, o, policy.Mistake{Field: field, Reason: v1alpha1.ReasonDirectoryTaken, Message: message})

@@ -131,7 +131,8 @@ func TestTheSnapshotOfAStepIsThatOfTheOnlyRepository(t *testing.T) {
 	of := strings.NewReplacer("${backupSession}", "${snapshot}")
 	second := strings.NewReplacer("{name: enc}}]\n---",
 		"{name: enc}}, {name: second, backend: main, directory: /second, encryptionSecret: {name: enc}}]\n---")
-	none := strings.NewReplacer("    repositories: [{name: uploads, backend: main, directory: /shop/uploads, encryptionSecret: {name: enc}}]\n", "")
+	none := strings.NewReplacer("    repositories: [{name: uploads, backend: main, directory: /shop/uploads, "+
+		"encryptionSecret: {name: enc}}]\n", "")
 	for name, test := range map[string]struct {
 		set   string
 		fails bool

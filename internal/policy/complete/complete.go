@@ -96,7 +96,8 @@ type sessionCompletion struct {
 }
 
 func (c *completer) missing(field, reason, format string, args ...any) {
-	c.out.Missing = append(c.out.Missing, policy.Mistake{Field: field, Reason: reason, Message: fmt.Sprintf(format, args...)})
+	c.out.Missing = append(c.out.Missing,
+		policy.Mistake{Field: field, Reason: reason, Message: fmt.Sprintf(format, args...)})
 }
 
 // said merges the settings of each repository over all sessions.
@@ -224,7 +225,8 @@ func (c *completer) repository(field string, info v1alpha1.RepositoryInfo) (*v1a
 	return &out, true
 }
 
-// createdByCairn reports whether Cairn created the Repository. Then everything that policy leaves out of it was inferred.
+// createdByCairn reports whether Cairn created the Repository. Then everything that policy leaves out of it was
+// inferred.
 func createdByCairn(r *v1alpha1.Repository) bool {
 	return r.Labels[v1alpha1.LabelManagedBy] == v1alpha1.ManagedByCairn
 }
@@ -260,7 +262,8 @@ func (c *completer) backend(
 	if storage == nil {
 		c.missing(field+".backend", v1alpha1.ReasonStorageNotFound,
 			"policy names no BackupStorage, and there is no default BackupStorage that "+
-				"the namespace %s can use: name one in spec.backends, or set spec.default: true on one", c.out.Configuration.Namespace)
+				"the namespace %s can use: name one in spec.backends, or set spec.default: true on one",
+			c.out.Configuration.Namespace)
 		return nil
 	}
 	var retention *v1alpha1.ObjectReference
@@ -328,7 +331,8 @@ func (c *completer) encryption(
 	case fresh == nil:
 		c.missing(field+".encryptionSecret", v1alpha1.ReasonEncryptionSecretNotAvailable,
 			"policy names no encryption Secret for the repository %s, and "+
-				"BackupStorage %s/%s has no default: name a Secret here, or in the storage's spec.encryptionSecret", name, storage.Namespace, storage.Name)
+				"BackupStorage %s/%s has no default: name a Secret here, or in the storage's spec.encryptionSecret",
+			name, storage.Namespace, storage.Name)
 	}
 	return fresh
 }

@@ -114,7 +114,8 @@ func TestWhatIsSaidIsNotInferred(t *testing.T) {
 			g := NewWithT(t)
 			completion := Complete(smallest(tc.change), surroundings())
 			g.Expect(completion.Missing).To(BeEmpty())
-			g.Expect(completion.Configuration.Spec.Sessions[0].Repositories).To(Equal([]v1alpha1.RepositoryInfo{tc.want}))
+			g.Expect(completion.Configuration.Spec.Sessions[0].Repositories).
+				To(Equal([]v1alpha1.RepositoryInfo{tc.want}))
 			g.Expect(completion.Resolved != nil).To(Equal(tc.resolved))
 		})
 	}
@@ -127,7 +128,8 @@ func TestAnInferenceDoesNotMoveARepositoryThatExists(t *testing.T) {
 	}{
 		"a Repository that Cairn created": {existing(true), []string{
 			"Repository files stays in BackupStorage old/s3: the default is now backup/s3",
-			"Repository files stays in the directory /a: a new Repository would be in /eu1/shop/persistentvolumeclaim/uploads",
+			"Repository files stays in the directory /a: a new Repository would be in " +
+				"/eu1/shop/persistentvolumeclaim/uploads",
 		}},
 		"a Repository that a user created": {existing(false), nil},
 	} {
@@ -170,7 +172,8 @@ func TestWhatCanNotBeInferredIsSaid(t *testing.T) {
 		"no default storage": {
 			known: func(k *Lookups) { k.DefaultStorage = func() *v1alpha1.ObjectReference { return nil } },
 			field: "spec.sessions[0].repositories[0].backend", reason: v1alpha1.ReasonStorageNotFound,
-			message: "policy names no BackupStorage, and there is no default BackupStorage that the namespace shop can use: name one in spec.backends, or set spec.default: true on one",
+			message: "policy names no BackupStorage, and there is no default BackupStorage that the namespace shop " +
+				"can use: name one in spec.backends, or set spec.default: true on one",
 		},
 		"no default storage for a backend without one": {
 			change: func(s *v1alpha1.BackupConfigurationSpec) {
@@ -182,15 +185,17 @@ func TestWhatCanNotBeInferredIsSaid(t *testing.T) {
 			},
 			known: func(k *Lookups) { k.DefaultStorage = func() *v1alpha1.ObjectReference { return nil } },
 			field: "spec.sessions[0].repositories[0].backend", reason: v1alpha1.ReasonStorageNotFound,
-			message: "policy names no BackupStorage, and there is no default BackupStorage that the namespace shop can use: name one in spec.backends, or set spec.default: true on one",
+			message: "policy names no BackupStorage, and there is no default BackupStorage that the namespace shop " +
+				"can use: name one in spec.backends, or set spec.default: true on one",
 		},
 		"no encryption Secret": {
 			change: func(s *v1alpha1.BackupConfigurationSpec) {
 				s.Backends = []v1alpha1.BackendReference{{Name: "b", StorageRef: ptr.To(ref("", "plain"))}}
 			},
-			field:   "spec.sessions[0].repositories[0].encryptionSecret",
-			reason:  v1alpha1.ReasonEncryptionSecretNotAvailable,
-			message: "policy names no encryption Secret for the repository files, and BackupStorage shop/plain has no default: name a Secret here, or in the storage's spec.encryptionSecret",
+			field:  "spec.sessions[0].repositories[0].encryptionSecret",
+			reason: v1alpha1.ReasonEncryptionSecretNotAvailable,
+			message: "policy names no encryption Secret for the repository files, and BackupStorage shop/plain has " +
+				"no default: name a Secret here, or in the storage's spec.encryptionSecret",
 		},
 		"a missing storage": {
 			change: func(s *v1alpha1.BackupConfigurationSpec) {
@@ -220,7 +225,8 @@ func TestWhatCanNotBeInferredIsSaid(t *testing.T) {
 				tc.known(&known)
 			}
 			completion := Complete(configuration, known)
-			g.Expect(completion.Missing).To(Equal([]policy.Mistake{{Field: tc.field, Reason: tc.reason, Message: tc.message}}))
+			g.Expect(completion.Missing).
+				To(Equal([]policy.Mistake{{Field: tc.field, Reason: tc.reason, Message: tc.message}}))
 			g.Expect(completion.Configuration.Spec.Sessions[0].Repositories).To(BeEmpty())
 		})
 	}

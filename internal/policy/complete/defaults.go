@@ -81,7 +81,8 @@ func DefaultPolicies(policies []v1alpha1.RetentionPolicy) []DefaultCandidate {
 	return candidates
 }
 
-// SecondDefaultMessage returns the message about an object that is marked as the default of a namespace with an older default.
+// SecondDefaultMessage returns the message about an object that is marked as the default of a namespace with an older
+// default.
 func SecondDefaultMessage(kind, elder string) string {
 	return fmt.Sprintf("%s %s is already the default of this namespace: set spec.default: false on one of them", kind,
 		elder)

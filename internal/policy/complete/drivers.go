@@ -36,7 +36,8 @@ func (c *completer) onlySnapshots(backend string) bool {
 	used := false
 	for i := range c.original.Sessions {
 		for _, info := range policy.RepositoriesOf(&c.original.Sessions[i]) {
-			if chosen := policy.ChosenBackend(c.original.Backends, info.Backend); chosen == nil || chosen.Name != backend {
+			if chosen := policy.ChosenBackend(c.original.Backends, info.Backend); chosen == nil ||
+				chosen.Name != backend {
 				continue
 			}
 			if c.out.Drivers[cmp.Or(info.Name, c.out.Configuration.Name)] != v1alpha1.DriverVolumeSnapshotter {

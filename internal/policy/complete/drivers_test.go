@@ -53,7 +53,8 @@ func TestVolumeSnapshotsNeedNoBackend(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
 			c := smallest(func(s *v1alpha1.BackupConfigurationSpec) {
-				s.Backends, s.Sessions = tc.backends, []v1alpha1.BackupConfigurationSession{policytest.OfSnapshots(tc.infos...)}
+				s.Backends, s.Sessions = tc.backends,
+					[]v1alpha1.BackupConfigurationSession{policytest.OfSnapshots(tc.infos...)}
 			})
 			out := Complete(c, snapshots())
 			g.Expect(out.Missing).To(BeEmpty())
@@ -82,7 +83,8 @@ func TestSessionsOfBothDriversShareAConfigurationButNoRepository(t *testing.T) {
 		out := Complete(both("snapshots"), known)
 		g.Expect(out.Missing).To(BeEmpty())
 		g.Expect(out.Configuration.Spec.Sessions[0].Repositories[0].Backend).To(Equal("s3"))
-		g.Expect(out.Configuration.Spec.Sessions[1].Repositories).To(Equal([]v1alpha1.RepositoryInfo{{Name: "snapshots"}}))
+		g.Expect(out.Configuration.Spec.Sessions[1].Repositories).
+			To(Equal([]v1alpha1.RepositoryInfo{{Name: "snapshots"}}))
 		g.Expect(out.Configuration.Spec.Backends).To(HaveLen(1))
 	})
 	t.Run("in one repository", func(t *testing.T) {
@@ -109,7 +111,9 @@ func TestARepositoryThatExistsKeepsItsDriver(t *testing.T) {
 		return known
 	}
 	session := func(s v1alpha1.BackupConfigurationSession) *v1alpha1.BackupConfiguration {
-		return smallest(func(spec *v1alpha1.BackupConfigurationSpec) { spec.Sessions = []v1alpha1.BackupConfigurationSession{s} })
+		return smallest(func(spec *v1alpha1.BackupConfigurationSpec) {
+			spec.Sessions = []v1alpha1.BackupConfigurationSession{s}
+		})
 	}
 	conflict := HaveField("Missing", ConsistOf(HaveField("Reason", v1alpha1.ReasonRepositoryConflict)))
 	g := NewWithT(t)

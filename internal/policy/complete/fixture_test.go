@@ -32,7 +32,9 @@ func surroundings() Lookups {
 		Storage: func(r v1alpha1.ObjectReference) *v1alpha1.BackupStorage {
 			switch r {
 			case ref("backup", "s3"):
-				return &v1alpha1.BackupStorage{Spec: v1alpha1.BackupStorageSpec{EncryptionSecret: &v1alpha1.LocalObjectReference{Name: "enc"}}}
+				return &v1alpha1.BackupStorage{
+					Spec: v1alpha1.BackupStorageSpec{EncryptionSecret: &v1alpha1.LocalObjectReference{Name: "enc"}},
+				}
 			case ref("shop", "plain"):
 				return &v1alpha1.BackupStorage{}
 			}

@@ -6,8 +6,8 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
 
-// SpecWithResolved returns the spec completed by what the status records as inferred. Indexes use it, so they hold only what
-// is in the spec or the status.
+// SpecWithResolved returns the spec completed by what the status records as inferred. Indexes use it, so they hold only
+// what is in the spec or the status.
 func SpecWithResolved(configuration *v1alpha1.BackupConfiguration) v1alpha1.BackupConfigurationSpec {
 	spec, resolved := configuration.Spec, configuration.Status.Resolved
 	if resolved == nil {

@@ -106,7 +106,9 @@ func TestWhichRetentionPolicyIsTheDefault(t *testing.T) {
 		p.Spec.Default, p.Spec.UsagePolicy = true, usage
 		return p
 	}
-	everybody := &v1alpha1.UsagePolicy{AllowedNamespaces: v1alpha1.AllowedNamespaces{From: ptr.To(v1alpha1.NamespacesFromAll)}}
+	everybody := &v1alpha1.UsagePolicy{
+		AllowedNamespaces: v1alpha1.AllowedNamespaces{From: ptr.To(v1alpha1.NamespacesFromAll)},
+	}
 	private, cluster, own := policy("other", "private", 0, nil), policy("backup", "all", 5, everybody), policy("shop",
 		"own", 9, nil)
 	plain := policy("shop", "plain", 0, nil)

@@ -16,8 +16,10 @@ import (
 
 func TestNamed(t *testing.T) {
 	for name, c := range map[string]struct{ err, want error }{
-		"Google, no bucket":   {fmt.Errorf("list: %w", storage.ErrBucketNotExist), repository.ErrNoBucket},
-		"Google, no identity": {&googleapi.Error{Code: 401, Message: "Invalid Credentials"}, repository.ErrBadCredentials},
+		"Google, no bucket": {fmt.Errorf("list: %w", storage.ErrBucketNotExist), repository.ErrNoBucket},
+		"Google, no identity": {
+			&googleapi.Error{Code: 401, Message: "Invalid Credentials"}, repository.ErrBadCredentials,
+		},
 		"Google, forbidden": {
 			&googleapi.Error{Code: 403, Message: "cairn does not have storage.objects.list access"},
 			repository.ErrAccessDenied,

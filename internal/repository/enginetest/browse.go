@@ -141,7 +141,8 @@ func (c Config) diff(t *testing.T) {
 		return out
 	}
 	src.Expect(diff(before, after)).To(Equal([]string{
-		"added dir/added", "changed dir/changed", "removed dir/removed", "removed gone", "removed gone/a", "attributes mode",
+		"added dir/added", "changed dir/changed", "removed dir/removed", "removed gone", "removed gone/a",
+		"attributes mode",
 		"added new", "added new/b", "changed type",
 	}))
 	src.Expect(diff(after, before)).To(ContainElement("added gone/a"))

@@ -104,7 +104,8 @@ func (e *faultyEngine) FindByTags(ctx context.Context, tags map[string]string) (
 func (e *faultyEngine) Restore(ctx context.Context, id, target string, opt repository.RestoreOptions) (
 	repository.RestoreResult, error,
 ) {
-	return applyFault(e.f, "restore", func() (repository.RestoreResult, error) { return e.Engine.Restore(ctx, id, target, opt) })
+	return applyFault(e.f, "restore",
+		func() (repository.RestoreResult, error) { return e.Engine.Restore(ctx, id, target, opt) })
 }
 
 func (e *faultyEngine) RestoreStream(ctx context.Context, id string, w io.Writer) error {
@@ -112,7 +113,8 @@ func (e *faultyEngine) RestoreStream(ctx context.Context, id string, w io.Writer
 }
 
 func (e *faultyEngine) Verify(ctx context.Context, id string, percent float64) (repository.VerifyResult, error) {
-	return applyFault(e.f, "verify", func() (repository.VerifyResult, error) { return e.Engine.Verify(ctx, id, percent) })
+	return applyFault(e.f, "verify",
+		func() (repository.VerifyResult, error) { return e.Engine.Verify(ctx, id, percent) })
 }
 
 func (e *faultyEngine) Check(ctx context.Context, ids []string) ([]string, error) {

@@ -48,7 +48,9 @@ func volume(t testing.TB, dir string) {
 		g.Expect(os.Chmod(p, mode)).To(Succeed())
 		return p
 	}
-	for _, mode := range []os.FileMode{0o644, 0o600, 0o755, 0o444, 0o640, 0o755 | os.ModeSetuid, 0o755 | os.ModeSetgid} {
+	for _, mode := range []os.FileMode{
+		0o644, 0o600, 0o755, 0o444, 0o640, 0o755 | os.ModeSetuid, 0o755 | os.ModeSetgid,
+	} {
 		file("mode "+mode.String(), []byte(mode.String()), mode)
 	}
 	for _, name := range []string{

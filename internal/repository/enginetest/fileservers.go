@@ -124,6 +124,7 @@ func StartWebDAV(t testing.TB) (dav repository.WebDAV, ca []byte) {
 	t.Cleanup(server.Close)
 	sum := sha256.Sum256(server.Certificate().Raw)
 	return repository.WebDAV{
-		URL: server.URL + "/backups", Username: filesUser, Password: FilesPassword, Fingerprint: hex.EncodeToString(sum[:]),
+		URL: server.URL + "/backups", Username: filesUser, Password: FilesPassword,
+		Fingerprint: hex.EncodeToString(sum[:]),
 	}, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: server.Certificate().Raw})
 }

@@ -15,7 +15,8 @@ import (
 
 // oddNames are names that have given trouble to backup programs, including Cairn.
 var oddNames = []string{
-	"\xff\xfe", "\xff\xfd", "caf\xe9", "new\nline", " lead", "trail ", "-dash", "back\\slash", "quote\"'", "\u202e", "%41",
+	"\xff\xfe", "\xff\xfd", "caf\xe9", "new\nline", " lead", "trail ", "-dash", "back\\slash", "quote\"'",
+	"\u202e", "%41",
 	".cairn~a", ".cairn~nx", "x.kopia-entry", ".kopiaignore", "CACHEDIR.TAG", "e\u0301", "\u00e9", "tab\t", "\x01",
 	strings.Repeat("n", 255), strings.Repeat("\xf0", 255),
 }

@@ -173,10 +173,12 @@ func (c Config) selection(t *testing.T) {
 			out.has(want)
 			for _, dir := range []string{"src", "docs", "deep"} {
 				if entries, err := os.ReadDir(out.path(dir)); err == nil {
-					out.Expect(len(entries) > 0 || len(tc.include) == 0).To(BeTrue(), "%s is empty and should not exist", dir)
+					out.Expect(len(entries) > 0 || len(tc.include) == 0).
+						To(BeTrue(), "%s is empty and should not exist", dir)
 				}
 			}
-			got, err := e.Compare(t.Context(), id, out.dir, repository.RestoreOptions{Include: tc.include, Exclude: tc.exclude})
+			got, err := e.Compare(t.Context(), id, out.dir,
+				repository.RestoreOptions{Include: tc.include, Exclude: tc.exclude})
 			out.Expect(err).NotTo(HaveOccurred())
 			out.Expect(got.Different).To(BeZero())
 			out.Expect(got.Files).To(BeEquivalentTo(len(tc.want)))

@@ -51,7 +51,8 @@ func (c Config) concurrent(t *testing.T) {
 			}
 			for i := range 5 {
 				errs <- os.WriteFile(filepath.Join(src, "n"), fmt.Append(nil, w, i), 0o644)
-				_, err := e.Backup(ctx, repository.Source{Name: fmt.Sprint("w", w), Dir: src}, repository.BackupOptions{})
+				_, err := e.Backup(ctx, repository.Source{Name: fmt.Sprint("w", w), Dir: src},
+					repository.BackupOptions{})
 				errs <- err
 			}
 			errs <- e.Close(ctx)

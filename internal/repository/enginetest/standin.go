@@ -63,7 +63,8 @@ func standIn(t *testing.T, address, ca string, names []string, env ...string) {
 	g.Expect(err).NotTo(HaveOccurred())
 	again := exec.CommandContext(t.Context(), self, "-test.run=^"+t.Name()+"$", "-test.v", "-test.timeout=10m")
 	again.Env = append(
-		append(os.Environ(), standInside+"=1", "SSL_CERT_FILE="+ca, "HTTPS_PROXY="+proxyTo(t, address, names), "NO_PROXY="),
+		append(os.Environ(), standInside+"=1", "SSL_CERT_FILE="+ca, "HTTPS_PROXY="+proxyTo(t, address, names),
+			"NO_PROXY="),
 		env...)
 	out, err := again.CombinedOutput()
 	g.Expect(err).NotTo(HaveOccurred(), string(out))

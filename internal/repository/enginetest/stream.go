@@ -68,13 +68,17 @@ func (c Config) failedStream(t *testing.T) {
 	rand.New(rand.NewSource(1)).Read(data)
 	boom := errors.New("dump program: exit status 1")
 	accepted := false
-	for _, bad := range []error{boom, fmt.Errorf("wrapped: %w", io.EOF), io.ErrUnexpectedEOF, context.DeadlineExceeded} {
+	for _, bad := range []error{
+		boom, fmt.Errorf("wrapped: %w", io.EOF), io.ErrUnexpectedEOF, context.DeadlineExceeded,
+	} {
 		s, err := e.Backup(
 			ctx, repository.Source{Name: "db", Stream: io.MultiReader(bytes.NewReader(data), failingReader{bad})},
-			repository.BackupOptions{Tags: map[string]string{"snapshot-uid": "u"}, Accept: func(repository.Snapshot) error {
-				accepted = true
-				return nil
-			}})
+			repository.BackupOptions{
+				Tags: map[string]string{"snapshot-uid": "u"}, Accept: func(repository.Snapshot) error {
+					accepted = true
+					return nil
+				},
+			})
 		g.Expect(err).To(And(MatchError(repository.ErrSource), MatchError(bad)))
 		g.Expect(s.ID).To(BeEmpty())
 		_, err = e.Backup(ctx, repository.Source{Name: "db", Stream: failingReader{bad}}, repository.BackupOptions{})
@@ -122,7 +126,8 @@ func (c Config) canceledStream(t *testing.T) {
 		repository.BackupOptions{})
 	g.Expect(err).To(MatchError(repository.ErrCanceled), "also if the producer itself returns the cancellation")
 	ctx, cancel = context.WithCancel(t.Context())
-	_, err = e.Backup(ctx, repository.Source{Name: "db", Stream: &cancelingReader{after: 9, cancel: cancel, err: io.EOF}},
+	_, err = e.Backup(ctx,
+		repository.Source{Name: "db", Stream: &cancelingReader{after: 9, cancel: cancel, err: io.EOF}},
 		repository.BackupOptions{})
 	g.Expect(err).To(Or(BeNil(), MatchError(repository.ErrCanceled)), "the end can come at the same time")
 	g.Expect(e.List(t.Context(), "")).To(HaveLen(map[bool]int{true: 1, false: 0}[err == nil]))

@@ -193,7 +193,9 @@ func (d *attrReader) record() record {
 		}
 	}
 	if flags&hasSpecial != 0 {
-		r.special = &specialRec{mode: uint32(d.uint()), uid: uint32(d.uint()), gid: uint32(d.uint()), rdev: d.uint(), time: d.time()}
+		r.special = &specialRec{
+			mode: uint32(d.uint()), uid: uint32(d.uint()), gid: uint32(d.uint()), rdev: d.uint(), time: d.time(),
+		}
 	}
 	if flags&hasTime != 0 {
 		t := d.time()

@@ -12,7 +12,9 @@ import (
 
 // FuzzNames checks that every name of a directory survives as a name that kopia can store.
 func FuzzNames(f *testing.F) {
-	for _, s := range []string{"plain", "mit Leerzeichen ü", "\xff\xfe", ".cairn~a", ".cairn~nx", "%41", "caf\xe9 100%"} {
+	for _, s := range []string{
+		"plain", "mit Leerzeichen ü", "\xff\xfe", ".cairn~a", ".cairn~nx", "%41", "caf\xe9 100%",
+	} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, raw string) {

@@ -32,7 +32,10 @@ var compressors = map[repository.Compression]compression.Name{
 
 // neverCompress are the extensions of files that are compressed already. kopia does a binary search: keep them
 // sorted.
-var neverCompress = []string{".7z", ".avif", ".br", ".bz2", ".docx", ".gz", ".heic", ".jpeg", ".jpg", ".lz4", ".m4a", ".mkv", ".mov", ".mp3", ".mp4", ".png", ".rar", ".tgz", ".webm", ".webp", ".xlsx", ".xz", ".zip", ".zst"}
+var neverCompress = []string{
+	".7z", ".avif", ".br", ".bz2", ".docx", ".gz", ".heic", ".jpeg", ".jpg", ".lz4", ".m4a", ".mkv", ".mov", ".mp3",
+	".mp4", ".png", ".rar", ".tgz", ".webm", ".webp", ".xlsx", ".xz", ".zip", ".zst",
+}
 
 // details are counts that kopia's manifest has no field for. They are kept in the description of the snapshot.
 type details struct {
@@ -46,7 +49,9 @@ func source(name string) snapshot.SourceInfo {
 }
 
 // Backup stores a directory or a stream.
-func (e *repoEngine) Backup(ctx context.Context, src repository.Source, opt repository.BackupOptions) (repository.Snapshot, error) {
+func (e *repoEngine) Backup(
+	ctx context.Context, src repository.Source, opt repository.BackupOptions,
+) (repository.Snapshot, error) {
 	if src.Name == "" || (src.Dir == "") == (src.Stream == nil) {
 		return repository.Snapshot{}, errors.New("backup: source needs a name, and a directory or a stream")
 	}
@@ -58,7 +63,8 @@ func (e *repoEngine) Backup(ctx context.Context, src repository.Source, opt repo
 	defer stop()
 	b := &backup{e: e, src: src, opt: opt, comp: comp, progress: newProgress(opt)}
 	defer b.progress.stop()
-	kctx, w, err := e.rep.NewWriter(kctx, repo.WriteSessionOptions{Purpose: "backup", OnUpload: func(n int64) { b.progress.sent.Add(n) }})
+	kctx, w, err := e.rep.NewWriter(kctx,
+		repo.WriteSessionOptions{Purpose: "backup", OnUpload: func(n int64) { b.progress.sent.Add(n) }})
 	if err != nil {
 		return repository.Snapshot{}, classify("backup", cause(kctx, err))
 	}
@@ -118,7 +124,9 @@ func (b *backup) accept(ctx context.Context, w repo.RepositoryWriter, man *snaps
 
 // keepForNext saves the manifest as incomplete: it is no restore point, but the next run skips the files that it
 // lists. It replaces the incomplete manifests of earlier runs, because it covers the whole tree. It returns err.
-func (b *backup) keepForNext(ctx context.Context, w repo.RepositoryWriter, man *snapshot.Manifest, reason string, err error) error {
+func (b *backup) keepForNext(
+	ctx context.Context, w repo.RepositoryWriter, man *snapshot.Manifest, reason string, err error,
+) error {
 	man.IncompleteReason = reason
 	_, err2 := snapshot.SaveSnapshot(ctx, w, man)
 	if err2 == nil {

@@ -85,7 +85,9 @@ func (b *bounded) do(ctx context.Context, request func(context.Context) error) e
 
 // silent returns the error for a storage that did not answer.
 func silent(within time.Duration) error {
-	return &repository.Error{Op: "reach storage", Kind: repository.ErrUnreachable, Err: fmt.Errorf("no answer within %v", within)}
+	return &repository.Error{
+		Op: "reach storage", Kind: repository.ErrUnreachable, Err: fmt.Errorf("no answer within %v", within),
+	}
 }
 
 // because returns silence where the time limit ended the request, and err where the caller did.

@@ -24,7 +24,12 @@ func TestAMuteServer(t *testing.T) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	NewWithT(t).Expect(err).NotTo(HaveOccurred())
 	t.Cleanup(func() { l.Close() })
-	s3 := repository.Storage{S3: &repository.S3{Endpoint: l.Addr().String(), Bucket: "bucket", AccessKey: "k", SecretKey: "s", Region: "us-east-1", Plain: true}}
+	s3 := repository.Storage{
+		S3: &repository.S3{
+			Endpoint: l.Addr().String(), Bucket: "bucket", AccessKey: "k", SecretKey: "s", Region: "us-east-1",
+			Plain: true,
+		},
+	}
 	g, d := NewWithT(t), kopia.WithAnswer(kopia.Driver{}, time.Second)
 	_, err = d.Open(t.Context(), enginetest.Repo(t, s3))
 	g.Expect(err).To(MatchError(repository.ErrUnreachable))
@@ -80,7 +85,8 @@ func TestS3WithTheIdentityOfThePod(t *testing.T) {
 	g := NewWithT(t)
 	cloud := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		_ = json.NewEncoder(w).Encode(map[string]any{
-			"AccessKeyId": enginetest.S3AccessKey, "SecretAccessKey": enginetest.S3SecretKey, "Expiration": time.Now().Add(time.Hour),
+			"AccessKeyId": enginetest.S3AccessKey, "SecretAccessKey": enginetest.S3SecretKey,
+			"Expiration": time.Now().Add(time.Hour),
 		})
 	}))
 	t.Cleanup(cloud.Close)

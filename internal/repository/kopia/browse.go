@@ -34,7 +34,8 @@ func (e *repoEngine) listDir(ctx context.Context, id, p string) ([]repository.En
 		return nil, err
 	}
 	if de.Type != snapshot.EntryTypeDirectory {
-		return nil, &repository.Error{Op: "read", Kind: repository.ErrNotFound, Err: fmt.Errorf("%q is not a directory", p)}
+		return nil,
+			&repository.Error{Op: "read", Kind: repository.ErrNotFound, Err: fmt.Errorf("%q is not a directory", p)}
 	}
 	dm, err := e.readDir(ctx, de.ObjectID)
 	if err != nil {
@@ -59,7 +60,8 @@ func (e *repoEngine) listDir(ctx context.Context, id, p string) ([]repository.En
 		if rec.special != nil {
 			out = append(out, repository.Entry{
 				Name: name, Mode: fileMode(rec.special.mode) | specialType(rec.special.mode),
-				UID: rec.special.uid, GID: rec.special.gid, ModTime: time.Unix(rec.special.time.sec, rec.special.time.nsec),
+				UID: rec.special.uid, GID: rec.special.gid,
+				ModTime: time.Unix(rec.special.time.sec, rec.special.time.nsec),
 			})
 		}
 	}
@@ -69,7 +71,8 @@ func (e *repoEngine) listDir(ctx context.Context, id, p string) ([]repository.En
 
 // manifest loads a snapshot. It refreshes from the storage, which is slow, only where the snapshot is not known yet.
 func (e *repoEngine) manifest(ctx context.Context, id string) (*snapshot.Manifest, error) {
-	if man, err := snapshot.LoadSnapshot(ctx, e.rep, manifest.ID(id)); err == nil && man.IncompleteReason == "" && man.RootEntry != nil {
+	if man, err := snapshot.LoadSnapshot(ctx, e.rep, manifest.ID(id)); err == nil && man.IncompleteReason == "" &&
+		man.RootEntry != nil {
 		return man, nil
 	}
 	_, man, err := e.root(ctx, id)

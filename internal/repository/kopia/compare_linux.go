@@ -16,7 +16,9 @@ import (
 )
 
 // Compare compares a restored tree with the snapshot. It goes depth first, like Restore.
-func (e *repoEngine) Compare(ctx context.Context, id, target string, opt repository.RestoreOptions) (repository.CompareResult, error) {
+func (e *repoEngine) Compare(
+	ctx context.Context, id, target string, opt repository.RestoreOptions,
+) (repository.CompareResult, error) {
 	ctx, stop := e.ctx(ctx)
 	defer stop()
 	defer e.packs.begin()()
@@ -34,7 +36,10 @@ func (e *repoEngine) Compare(ctx context.Context, id, target string, opt reposit
 			err = c.compare(ctx, r.fd, "", name, r.entry, nil, true)
 		}
 	}
-	res := repository.CompareResult{Files: c.files.Load(), Bytes: c.bytes.Load(), Different: c.different.Load(), Unreadable: c.unreadable.Load(), Problems: c.problems}
+	res := repository.CompareResult{
+		Files: c.files.Load(), Bytes: c.bytes.Load(), Different: c.different.Load(), Unreadable: c.unreadable.Load(),
+		Problems: c.problems,
+	}
 	if ctx.Err() != nil {
 		return res, classify("compare", context.Cause(ctx))
 	}
@@ -65,7 +70,9 @@ func (c *comparer) dir(ctx context.Context, fd int, rel string, de *snapshot.Dir
 }
 
 // compare compares one entry. A directory that only leads to selected entries need not exist.
-func (c *comparer) compare(ctx context.Context, dfd int, relDir, name string, de *snapshot.DirEntry, rec *record, selected bool) error {
+func (c *comparer) compare(
+	ctx context.Context, dfd int, relDir, name string, de *snapshot.DirEntry, rec *record, selected bool,
+) error {
 	rel := path.Join(relDir, name)
 	var st unix.Stat_t
 	err := unix.Fstatat(dfd, name, &st, unix.AT_SYMLINK_NOFOLLOW)

@@ -17,7 +17,8 @@ func local(t testing.TB) repository.Storage {
 
 func TestLocal(t *testing.T) {
 	t.Parallel()
-	enginetest.Run(t, enginetest.Config{Driver: kopia.Driver{}, New: func(t *testing.T) repository.Storage { return local(t) }})
+	enginetest.Run(t,
+		enginetest.Config{Driver: kopia.Driver{}, New: func(t *testing.T) repository.Storage { return local(t) }})
 }
 
 func TestGCS(t *testing.T) {

@@ -47,7 +47,9 @@ func (e *repoEngine) find(ctx context.Context, de *snapshot.DirEntry, p string) 
 			}
 		}
 		if de == nil {
-			return nil, &repository.Error{Op: "restore", Kind: repository.ErrNotFound, Err: fmt.Errorf("no %q in the snapshot", p)}
+			return nil, &repository.Error{
+				Op: "restore", Kind: repository.ErrNotFound, Err: fmt.Errorf("no %q in the snapshot", p),
+			}
 		}
 	}
 	return de, nil

@@ -55,7 +55,8 @@ func TestADiskThatTakesNoMore(t *testing.T) {
 	t.Run("of the repository", func(t *testing.T) {
 		t.Parallel()
 		g, ctx := NewWithT(t), t.Context()
-		r := enginetest.Repo(t, repository.Storage{Local: &repository.Local{Path: thinDisk(t, "30m"), Prefix: "x/kopia"}})
+		r := enginetest.Repo(t,
+			repository.Storage{Local: &repository.Local{Path: thinDisk(t, "30m"), Prefix: "x/kopia"}})
 		g.Expect(kopia.Driver{}.Init(ctx, r)).To(Succeed())
 		_, err := enginetest.Open(t, kopia.Driver{}, r).Backup(ctx, source, repository.BackupOptions{})
 		g.Expect(err).To(HaveOccurred())
@@ -88,7 +89,8 @@ func TestAFullVolume(t *testing.T) {
 	t.Parallel()
 	g, ctx, src := NewWithT(t), t.Context(), t.TempDir()
 	enginetest.Incompressible(t, src, 30, 2<<20)
-	r := enginetest.Repo(t, repository.Storage{Local: &repository.Local{Path: memory(t, "size=30m"), Prefix: "x/kopia"}})
+	r := enginetest.Repo(t,
+		repository.Storage{Local: &repository.Local{Path: memory(t, "size=30m"), Prefix: "x/kopia"}})
 	g.Expect(kopia.Driver{}.Init(ctx, r)).To(Succeed())
 	e := enginetest.Open(t, kopia.Driver{}, r)
 	_, err := e.Backup(ctx, repository.Source{Name: "d", Dir: src}, repository.BackupOptions{})

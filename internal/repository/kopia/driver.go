@@ -71,11 +71,14 @@ func (d Driver) Init(ctx context.Context, r repository.Repository) error {
 		return classify("init", err)
 	}
 	if settled && !created {
-		return &repository.Error{Op: "init", Kind: repository.ErrAlreadyInitialized, Err: errors.New("a complete repository was found")}
+		return &repository.Error{
+			Op: "init", Kind: repository.ErrAlreadyInitialized, Err: errors.New("a complete repository was found"),
+		}
 	}
-	return classify("init", repo.WriteSession(ctx, e.rep, repo.WriteSessionOptions{Purpose: "init"}, func(ctx context.Context, w repo.RepositoryWriter) error {
-		return settle(ctx, w, r.Owner)
-	}))
+	return classify("init", repo.WriteSession(ctx, e.rep, repo.WriteSessionOptions{Purpose: "init"},
+		func(ctx context.Context, w repo.RepositoryWriter) error {
+			return settle(ctx, w, r.Owner)
+		}))
 }
 
 // create writes the format blobs. It reports false where they existed already.
@@ -92,7 +95,10 @@ func (d Driver) create(ctx context.Context, r repository.Repository) (bool, erro
 		return false, err
 	}
 	err = repo.Initialize(ctx, st, &repo.NewRepositoryOptions{
-		BlockFormat:  format.ContentFormat{Hash: formatHash, Encryption: formatCipher, MutableParameters: format.MutableParameters{Version: format.FormatVersion3}},
+		BlockFormat: format.ContentFormat{
+			Hash: formatHash, Encryption: formatCipher,
+			MutableParameters: format.MutableParameters{Version: format.FormatVersion3},
+		},
 		ObjectFormat: format.ObjectFormat{Splitter: formatSplitter},
 	}, r.Password)
 	if errors.Is(err, format.ErrAlreadyInitialized) {
@@ -125,7 +131,8 @@ func clearWay(ctx context.Context, st blob.Storage) (there bool, _ error) {
 	case other != "":
 		return false, &repository.Error{
 			Op: "init", Kind: repository.ErrCorrupt,
-			Err: fmt.Errorf("no format blob, but data of a repository (%s): empty the directory or bring the format blob back", other),
+			Err: fmt.Errorf("no format blob, but data of a repository (%s): empty the directory or bring the format "+
+				"blob back", other),
 		}
 	case leftover:
 		return false, st.DeleteBlob(ctx, first)
@@ -140,7 +147,8 @@ func settle(ctx context.Context, w repo.RepositoryWriter, owner string) error {
 	// "keep all" (policy.EffectiveKeepLatest).
 	zero := policy.OptionalInt(0)
 	keepAll := &policy.Policy{RetentionPolicy: policy.RetentionPolicy{
-		KeepLatest: &zero, KeepHourly: &zero, KeepDaily: &zero, KeepWeekly: &zero, KeepMonthly: &zero, KeepAnnual: &zero,
+		KeepLatest: &zero, KeepHourly: &zero, KeepDaily: &zero, KeepWeekly: &zero, KeepMonthly: &zero,
+		KeepAnnual: &zero,
 	}}
 	if err := policy.SetPolicy(ctx, w, policy.GlobalPolicySourceInfo, keepAll); err != nil {
 		return err

@@ -46,11 +46,15 @@ var byText = []struct {
 	re   *regexp.Regexp
 	kind error
 }{
-	{regexp.MustCompile(`(?i)unable to decrypt|message authentication failed|invalid (content )?hash|checksum|cannot decrypt|` +
-		`error verifying content|backed by missing blob|content .*not found|invalid blob offset or length|invalid length|` +
-		`unexpected content error|malformed|BLOB not found|possible corruption`), repository.ErrCorrupt},
 	{
-		regexp.MustCompile(`(?i)requires feature|unsupported format|not supported by this version|unable to handle required`),
+		regexp.MustCompile(
+			`(?i)unable to decrypt|message authentication failed|invalid (content )?hash|checksum|cannot decrypt|` +
+				`error verifying content|backed by missing blob|content .*not found|invalid blob offset or length|invalid length|` +
+				`unexpected content error|malformed|BLOB not found|possible corruption`), repository.ErrCorrupt,
+	},
+	{
+		regexp.MustCompile(
+			`(?i)requires feature|unsupported format|not supported by this version|unable to handle required`),
 		repository.ErrTooNew,
 	},
 }
@@ -85,6 +89,7 @@ func kindOf(err error) error {
 // bareErrno reports whether err comes from a system call of this package on the source of a backup or the target of a
 // restore. An error of a storage holds more than a number: a path for local storage, a connection for the others.
 func bareErrno(err error) bool {
-	return errors.As(err, new(syscall.Errno)) && !errors.As(err, new(*fs.PathError)) && !errors.As(err, new(*os.LinkError)) &&
+	return errors.As(err, new(syscall.Errno)) && !errors.As(err, new(*fs.PathError)) &&
+		!errors.As(err, new(*os.LinkError)) &&
 		!errors.As(err, new(*os.SyscallError)) && !errors.As(err, new(*net.OpError))
 }

@@ -28,11 +28,13 @@ func TestS3Errors(t *testing.T) {
 		change func(*repository.S3)
 		want   error
 	}{
-		"a key nobody has":        {func(s *repository.S3) { s.AccessKey = "nobody" }, repository.ErrBadCredentials},
-		"a wrong secret":          {func(s *repository.S3) { s.SecretKey = "wrong" }, repository.ErrBadCredentials},
-		"a missing bucket":        {func(s *repository.S3) { s.Bucket = "missing" }, repository.ErrNoBucket},
-		"nobody listens":          {func(s *repository.S3) { s.Endpoint = "127.0.0.1:1" }, repository.ErrUnreachable},
-		"an unknown host":         {func(s *repository.S3) { s.Endpoint = "does-not-exist.invalid:9000" }, repository.ErrUnreachable},
+		"a key nobody has": {func(s *repository.S3) { s.AccessKey = "nobody" }, repository.ErrBadCredentials},
+		"a wrong secret":   {func(s *repository.S3) { s.SecretKey = "wrong" }, repository.ErrBadCredentials},
+		"a missing bucket": {func(s *repository.S3) { s.Bucket = "missing" }, repository.ErrNoBucket},
+		"nobody listens":   {func(s *repository.S3) { s.Endpoint = "127.0.0.1:1" }, repository.ErrUnreachable},
+		"an unknown host": {
+			func(s *repository.S3) { s.Endpoint = "does-not-exist.invalid:9000" }, repository.ErrUnreachable,
+		},
 		"TLS to a plain server":   {func(s *repository.S3) { s.Plain = false }, repository.ErrUnreachable},
 		"nothing at this prefix":  {func(s *repository.S3) { s.Prefix = "elsewhere" }, repository.ErrNotInitialized},
 		"an endpoint with scheme": {func(s *repository.S3) { s.Endpoint = "http://" + s.Endpoint }, nil},
@@ -58,7 +60,9 @@ func TestS3Errors(t *testing.T) {
 func TestLocalErrors(t *testing.T) {
 	t.Parallel()
 	g := NewWithT(t)
-	missing := repository.Storage{Local: &repository.Local{Path: filepath.Join(t.TempDir(), "not-mounted"), Prefix: "x"}}
+	missing := repository.Storage{
+		Local: &repository.Local{Path: filepath.Join(t.TempDir(), "not-mounted"), Prefix: "x"},
+	}
 	r := enginetest.Repo(t, missing)
 	_, err := kopia.Driver{}.Open(t.Context(), r)
 	g.Expect(err).To(MatchError(repository.ErrNoBucket))
@@ -174,12 +178,13 @@ func packFiles(t *testing.T, r repository.Repository) []string {
 	t.Helper()
 	var out []string
 	for _, kind := range []string{"p", "q"} {
-		err := filepath.WalkDir(filepath.Join(r.Storage.Local.Path, r.Storage.Local.Prefix, kind), func(p string, de fs.DirEntry, err error) error {
-			if err == nil && !de.IsDir() {
-				out = append(out, p)
-			}
-			return err
-		})
+		err := filepath.WalkDir(filepath.Join(r.Storage.Local.Path, r.Storage.Local.Prefix, kind),
+			func(p string, de fs.DirEntry, err error) error {
+				if err == nil && !de.IsDir() {
+					out = append(out, p)
+				}
+				return err
+			})
 		NewWithT(t).Expect(err).To(Or(Succeed(), MatchError(fs.ErrNotExist)), "the first backup makes the directories")
 	}
 	return out
@@ -195,7 +200,8 @@ func TestNoSecretsOnDisk(t *testing.T) {
 	r.CacheDir = t.TempDir()
 	g.Expect(kopia.Driver{}.Init(ctx, r)).To(Succeed())
 	e := enginetest.Open(t, kopia.Driver{}, r)
-	_, err := e.Backup(ctx, repository.Source{Name: "s", Stream: io.LimitReader(zeros{}, 1<<20)}, repository.BackupOptions{})
+	_, err := e.Backup(ctx, repository.Source{Name: "s", Stream: io.LimitReader(zeros{}, 1<<20)},
+		repository.BackupOptions{})
 	g.Expect(err).NotTo(HaveOccurred())
 	files := 0
 	for _, dir := range []string{r.WorkDir, r.CacheDir} {

@@ -50,7 +50,9 @@ func KeepsAll(ctx context.Context, e repository.Engine) (bool, error) {
 		return false, err
 	}
 	r := p.RetentionPolicy
-	for _, keep := range []*policy.OptionalInt{r.KeepLatest, r.KeepHourly, r.KeepDaily, r.KeepWeekly, r.KeepMonthly, r.KeepAnnual} {
+	for _, keep := range []*policy.OptionalInt{
+		r.KeepLatest, r.KeepHourly, r.KeepDaily, r.KeepWeekly, r.KeepMonthly, r.KeepAnnual,
+	} {
 		if keep == nil || *keep != 0 {
 			return false, nil
 		}
@@ -142,7 +144,9 @@ func NewPartBuffer(room []byte) interface {
 }
 
 // ReadPacks returns the function with which a restore reads packs, until end is called.
-func ReadPacks(st blob.Storage) (read func(context.Context, blob.ID, int64, int64, blob.OutputBuffer) error, end func()) {
+func ReadPacks(
+	st blob.Storage,
+) (read func(context.Context, blob.ID, int64, int64, blob.OutputBuffer) error, end func()) {
 	p := &packReader{Storage: st}
 	return p.GetBlob, p.begin()
 }

@@ -65,7 +65,8 @@ func TestInterruptedInit(t *testing.T) {
 // Otherwise a restore would ask for more space in a healthy volume.
 func TestAStorageThatBreaksOff(t *testing.T) {
 	t.Parallel()
-	reset := fmt.Errorf("get blob: %w", &net.OpError{Op: "read", Net: "tcp", Err: os.NewSyscallError("read", syscall.ECONNRESET)})
+	reset := fmt.Errorf("get blob: %w",
+		&net.OpError{Op: "read", Net: "tcp", Err: os.NewSyscallError("read", syscall.ECONNRESET)})
 	for _, op := range []string{"get", "put"} {
 		t.Run(op, func(t *testing.T) {
 			t.Parallel()

@@ -56,7 +56,8 @@ func TestFidelity(t *testing.T) {
 	out := t.TempDir()
 	res, err := e.Restore(ctx, last.ID, out, repository.RestoreOptions{})
 	g.Expect(err).NotTo(HaveOccurred())
-	dangerous, err := exec.CommandContext(ctx, "find", out, "-perm", "/6000", "-type", "f", "-o", "-type", "c", "-o", "-type", "b").Output()
+	dangerous, err := exec.CommandContext(ctx, "find", out, "-perm", "/6000", "-type", "f", "-o", "-type", "c", "-o",
+		"-type", "b").Output()
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(string(dangerous)).To(BeEmpty())
 	g.Expect(res.OwnersNotRestored).To(BeNumerically(">=", 7))

@@ -67,7 +67,9 @@ type filesImpl struct {
 func name(path string) string { return strings.TrimPrefix(path, "/") }
 
 // GetBlobFromPath implements sharded.Impl.
-func (f *filesImpl) GetBlobFromPath(ctx context.Context, _, path string, offset, length int64, out blob.OutputBuffer) error {
+func (f *filesImpl) GetBlobFromPath(
+	ctx context.Context, _, path string, offset, length int64, out blob.OutputBuffer,
+) error {
 	out.Reset()
 	if offset < 0 {
 		return blob.ErrInvalidRange

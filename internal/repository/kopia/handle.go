@@ -35,13 +35,14 @@ func init() {
 	if _, set := os.LookupEnv("KOPIA_ENABLE_CLOCK_SKEW_CHECK"); !set {
 		os.Setenv("KOPIA_ENABLE_CLOCK_SKEW_CHECK", "true")
 	}
-	blob.AddSupportedStorage(storageType, handleOptions{}, func(ctx context.Context, o *handleOptions, create bool) (blob.Storage, error) {
-		f, ok := handles.Load(o.Handle)
-		if !ok {
-			return nil, fmt.Errorf("storage handle %q belongs to another process", o.Handle)
-		}
-		return f.(storageFunc)(ctx, create)
-	})
+	blob.AddSupportedStorage(storageType, handleOptions{},
+		func(ctx context.Context, o *handleOptions, create bool) (blob.Storage, error) {
+			f, ok := handles.Load(o.Handle)
+			if !ok {
+				return nil, fmt.Errorf("storage handle %q belongs to another process", o.Handle)
+			}
+			return f.(storageFunc)(ctx, create)
+		})
 }
 
 // handleStorage returns a ConnectionInfo without secrets.
@@ -54,7 +55,9 @@ func (s *handleStorage) ConnectionInfo() blob.ConnectionInfo {
 	return blob.ConnectionInfo{Type: storageType, Config: &handleOptions{Handle: s.handle}}
 }
 
-func (d Driver) storage(r repository.Repository, packs **packReader, watch func(blob.Storage) blob.Storage) (string, storageFunc) {
+func (d Driver) storage(
+	r repository.Repository, packs **packReader, watch func(blob.Storage) blob.Storage,
+) (string, storageFunc) {
 	h := strconv.FormatInt(nextHandle.Add(1), 10)
 	return h, func(ctx context.Context, create bool) (blob.Storage, error) {
 		within := cmp.Or(d.within, answerWithin)

@@ -23,7 +23,9 @@ func TestAStorageThatDoesNotList(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct{ err, kind error }{
 		"because its credential may not": {errors.New("Access Denied."), repository.ErrAccessDenied},
-		"because it is away":             {errors.New("dial tcp 10.0.0.1:443: connect: connection refused"), repository.ErrUnreachable},
+		"because it is away": {
+			errors.New("dial tcp 10.0.0.1:443: connect: connection refused"), repository.ErrUnreachable,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -38,7 +38,9 @@ func newLocalStorage(st blob.Storage, root, dir string) (blob.Storage, error) {
 	if !ok {
 		return nil, errors.New("open storage: the file system storage does not say where its blobs are")
 	}
-	return &localStorage{Storage: st, root: filepath.Clean(root), shards: filepath.Join(dir, sharded.ParametersFile), paths: paths}, nil
+	return &localStorage{
+		Storage: st, root: filepath.Clean(root), shards: filepath.Join(dir, sharded.ParametersFile), paths: paths,
+	}, nil
 }
 
 // PutBlob writes a blob and waits for the disk. On a full disk it fails at once: kopia would try ten times, half a
@@ -110,7 +112,8 @@ func removeLeftovers(file string) {
 // syncDirs syncs the directory of a blob, and the directories above it that may be new.
 func (s *localStorage) syncDirs(dir string) error {
 	for {
-		if err := syncPath(dir); err != nil && !errors.Is(err, fs.ErrPermission) { // directories of our own are readable
+		// directories of our own are readable
+		if err := syncPath(dir); err != nil && !errors.Is(err, fs.ErrPermission) {
 			return err
 		}
 		if _, known := s.durable.LoadOrStore(dir, true); known || dir == s.root || len(dir) < len(s.root) {

@@ -23,9 +23,11 @@ func (e *repoEngine) Maintain(ctx context.Context, opt repository.MaintainOption
 	}
 	// kopia's lock is a file beside the connection file and works only within one machine, so the caller holds a lease.
 	// The owner check stops kopia's own program from running maintenance.
-	return classify("maintain", cause(ctx, repo.DirectWriteSession(ctx, e.rep, repo.WriteSessionOptions{Purpose: "maintain"}, func(ctx context.Context, w repo.DirectRepositoryWriter) error {
-		return snapshotmaintenance.Run(ctx, w, mode, false, e.safety)
-	})))
+	return classify("maintain",
+		cause(ctx, repo.DirectWriteSession(ctx, e.rep, repo.WriteSessionOptions{Purpose: "maintain"},
+			func(ctx context.Context, w repo.DirectRepositoryWriter) error {
+				return snapshotmaintenance.Run(ctx, w, mode, false, e.safety)
+			})))
 }
 
 // Usage returns the total size of all blobs. It lists them and reads none.

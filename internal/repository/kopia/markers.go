@@ -20,7 +20,8 @@ type markers struct{ blob.Storage }
 // DeleteBlob implements blob.Storage.
 func (m markers) DeleteBlob(ctx context.Context, id blob.ID) error {
 	err := m.Storage.DeleteBlob(ctx, id)
-	if err != nil && strings.HasPrefix(string(id), sessionMarker) && errors.Is(kindOf(err), repository.ErrAccessDenied) {
+	if err != nil && strings.HasPrefix(string(id), sessionMarker) &&
+		errors.Is(kindOf(err), repository.ErrAccessDenied) {
 		return nil
 	}
 	return err

@@ -42,7 +42,8 @@ func TestAWriterWithoutTheRightToDelete(t *testing.T) {
 	g.Expect(owner.List(ctx, "")).To(HaveLen(1))
 	_, err = owner.Restore(ctx, snapshot.ID, t.TempDir(), repository.RestoreOptions{})
 	g.Expect(err).NotTo(HaveOccurred())
-	g.Expect(owner.Maintain(ctx, repository.MaintainOptions{Full: true})).To(Succeed(), "what is left over is in nobody's way")
+	g.Expect(owner.Maintain(ctx, repository.MaintainOptions{Full: true})).
+		To(Succeed(), "what is left over is in nobody's way")
 	used, err := owner.Usage(ctx)
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(used).To(BeNumerically(">", 1000))

@@ -103,7 +103,8 @@ func (d Driver) open(ctx context.Context, r repository.Repository) (_ *repoEngin
 // engine returns an engine that is not connected yet.
 func (d Driver) engine(r repository.Repository) *repoEngine {
 	e := &repoEngine{
-		log: r.Log, safety: maintenance.SafetyFull, now: time.Now, fatal: make(chan error, 1), refuse: make(chan error, 1), lstat: fstatat,
+		log: r.Log, safety: maintenance.SafetyFull, now: time.Now, fatal: make(chan error, 1),
+		refuse: make(chan error, 1), lstat: fstatat,
 		fileTime: time.Now, readAgain: cmp.Or(d.readAgain, maxReadAgain),
 	}
 	if d.lstat != nil {

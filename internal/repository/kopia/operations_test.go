@@ -57,7 +57,9 @@ func TestLostAndFound(t *testing.T) {
 	}
 	g, ctx, src, out := NewWithT(t), t.Context(), t.TempDir(), t.TempDir()
 	enginetest.Tree(t, src, 3)
-	for _, dir := range []string{filepath.Join(src, "lost+found"), filepath.Join(out, "lost+found"), filepath.Join(src, "dir0/lost+found")} {
+	for _, dir := range []string{
+		filepath.Join(src, "lost+found"), filepath.Join(out, "lost+found"), filepath.Join(src, "dir0/lost+found"),
+	} {
 		g.Expect(os.Mkdir(dir, 0o755)).To(Succeed())
 	}
 	e := enginetest.Open(t, kopia.Driver{}, initialized(t))
@@ -98,7 +100,8 @@ func runAsNobody(t *testing.T) {
 	copied := filepath.Join(dir, "test")
 	g.Expect(os.WriteFile(copied, program, 0o755)).To(Succeed())
 	g.Expect(os.Chmod(copied, 0o755)).To(Succeed(), "whatever the umask")
-	cmd := exec.CommandContext(t.Context(), "setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", copied, "-test.run=^"+t.Name()+"$", "-test.v")
+	cmd := exec.CommandContext(t.Context(), "setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", copied,
+		"-test.run=^"+t.Name()+"$", "-test.v")
 	cmd.Dir, cmd.Env = dir, append(os.Environ(), "TMPDIR="+dir, "HOME="+dir)
 	out, err := cmd.CombinedOutput()
 	g.Expect(err).NotTo(HaveOccurred(), "%s", out)
@@ -138,7 +141,8 @@ func TestMaintainBesideBackups(t *testing.T) {
 			last := ""
 			for i := range 8 {
 				check(os.WriteFile(filepath.Join(src, "n"), fmt.Append(nil, w, i), 0o644))
-				s, err := e.Backup(ctx, repository.Source{Name: fmt.Sprint("w", w), Dir: src}, repository.BackupOptions{})
+				s, err := e.Backup(ctx, repository.Source{Name: fmt.Sprint("w", w), Dir: src},
+					repository.BackupOptions{})
 				check(err)
 				if i%2 == 1 {
 					check(e.Delete(ctx, last))
@@ -217,7 +221,8 @@ func TestCheckpointsKeepSnapshots(t *testing.T) {
 	const n = 15
 	for i := range n {
 		g.Expect(os.WriteFile(filepath.Join(src, "n"), fmt.Append(nil, i), 0o644)).To(Succeed())
-		_, err := e.Backup(ctx, repository.Source{Name: "d", Dir: src}, repository.BackupOptions{CheckpointEvery: time.Millisecond})
+		_, err := e.Backup(ctx, repository.Source{Name: "d", Dir: src},
+			repository.BackupOptions{CheckpointEvery: time.Millisecond})
 		g.Expect(err).NotTo(HaveOccurred())
 	}
 	g.Expect(e.List(ctx, "d")).To(HaveLen(n))

@@ -106,7 +106,8 @@ func (p *packFiles) close() {
 // GetBlob implements blob.Storage. It reads parts of packs from files that stay open.
 func (s *localStorage) GetBlob(ctx context.Context, id blob.ID, off, n int64, out blob.OutputBuffer) error {
 	if n > 0 && isPack(id) && ctx.Err() == nil {
-		if _, file, err := s.paths.GetShardedPathAndFilePath(ctx, id); err == nil && s.packs.read(id, file, off, n, out) {
+		if _, file, err := s.paths.GetShardedPathAndFilePath(ctx, id); err == nil &&
+			s.packs.read(id, file, off, n, out) {
 			return nil
 		}
 	}

@@ -60,7 +60,8 @@ func TestPackFiles(t *testing.T) {
 	}
 	content := strings.Repeat("0123456789abcdef", 50_000)
 	for i := range 20 {
-		g.Expect(st.PutBlob(ctx, blob.ID(fmt.Sprintf("pack%04d", i)), blobBytes(content), blob.PutOptions{})).To(Succeed())
+		g.Expect(st.PutBlob(ctx, blob.ID(fmt.Sprintf("pack%04d", i)), blobBytes(content), blob.PutOptions{})).
+			To(Succeed())
 	}
 	for range 4 {
 		for i := range 20 {

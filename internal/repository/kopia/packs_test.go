@@ -112,7 +112,8 @@ func TestPacks(t *testing.T) {
 							n := min(content, int64(len(data))-off)
 							var out buffer
 							contents.Add(1)
-							if err := read(t.Context(), id, off, n, &out); err != nil || !bytes.Equal(out.Bytes(), data[off:off+n]) {
+							if err := read(t.Context(), id, off, n, &out); err != nil ||
+								!bytes.Equal(out.Bytes(), data[off:off+n]) {
 								wrong.Add(1)
 							}
 						}

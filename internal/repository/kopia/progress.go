@@ -64,7 +64,10 @@ func newProgress(o repository.BackupOptions) *progress {
 }
 
 func (p *progress) snapshot() repository.Progress {
-	s := repository.Progress{FilesDone: p.done.Load(), FilesUnchanged: p.unchanged.Load(), BytesRead: p.read.Load(), BytesUnchanged: p.same.Load(), BytesSent: p.sent.Load(), Unreadable: p.unreadable.Load()}
+	s := repository.Progress{
+		FilesDone: p.done.Load(), FilesUnchanged: p.unchanged.Load(), BytesRead: p.read.Load(),
+		BytesUnchanged: p.same.Load(), BytesSent: p.sent.Load(), Unreadable: p.unreadable.Load(),
+	}
 	if c := p.current.Load(); c != nil {
 		s.Current = *c
 	}

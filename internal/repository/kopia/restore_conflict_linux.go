@@ -61,14 +61,17 @@ func (r *restorer) top(ctx context.Context) error {
 		at.attrs = at.selected && !r.keeps(&st, changed(r.entry, nil))
 	}
 	if at.attrs {
-		unix.Fremovexattr(r.fd, "system.posix_acl_default") // else every new file inherits it; the ACL of the snapshot is set at the end
+		// else every new file inherits it; the ACL of the snapshot is set at the end
+		unix.Fremovexattr(r.fd, "system.posix_acl_default")
 	}
 	return r.dir(ctx, r.fd, "", r.entry, nil, at)
 }
 
 // subdir restores a directory and its entries. A directory that only leads to selected entries is removed if it stays
 // empty.
-func (r *restorer) subdir(ctx context.Context, dfd int, rel, name string, de *snapshot.DirEntry, rec *record, selected bool) error {
+func (r *restorer) subdir(
+	ctx context.Context, dfd int, rel, name string, de *snapshot.DirEntry, rec *record, selected bool,
+) error {
 	fd, at, err := r.mkdir(dfd, rel, name, changed(de, rec), selected)
 	if err == unix.EACCES && rel == lostAndFound && r.empty(ctx, de) {
 		return nil // the file system has a lost+found of its own

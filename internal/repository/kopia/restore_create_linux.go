@@ -21,7 +21,8 @@ func (r *restorer) symlink(ctx context.Context, dfd int, rel, name string, de *s
 	if err != nil {
 		return err
 	}
-	err = r.put(dfd, rel, name, changed(de, rec), func(n string) error { return unix.Symlinkat(string(target), dfd, n) })
+	err = r.put(dfd, rel, name, changed(de, rec),
+		func(n string) error { return unix.Symlinkat(string(target), dfd, n) })
 	if err == nil {
 		r.files.Add(1)
 		r.setAttrs(place{-1, dfd, name, rel}, de, rec)
@@ -92,7 +93,10 @@ func openBeneath(fd int, rel string) (int, error) {
 	const flags = unix.O_RDONLY | unix.O_DIRECTORY | unix.O_CLOEXEC
 	if len(rel) < unix.PathMax-1 {
 		for {
-			d, err := unix.Openat2(fd, rel, &unix.OpenHow{Flags: flags, Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_MAGICLINKS})
+			d, err := unix.Openat2(fd, rel,
+				&unix.OpenHow{
+					Flags: flags, Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_MAGICLINKS,
+				})
 			if err == unix.EAGAIN || err == unix.EINTR {
 				continue
 			}

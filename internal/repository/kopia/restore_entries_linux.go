@@ -15,7 +15,9 @@ import (
 )
 
 // newRestorer finds the requested path in a snapshot and opens the target. The caller closes the target.
-func (e *repoEngine) newRestorer(ctx context.Context, op, id, target string, opt repository.RestoreOptions) (*restorer, error) {
+func (e *repoEngine) newRestorer(
+	ctx context.Context, op, id, target string, opt repository.RestoreOptions,
+) (*restorer, error) {
 	_, man, err := e.root(ctx, id)
 	if err != nil {
 		return nil, classify(op, cause(ctx, err))

@@ -21,7 +21,9 @@ import (
 //
 // Every entry is created relative to the descriptor of its directory with O_NOFOLLOW or O_EXCL, so nothing is
 // written outside target whatever the snapshot says or another process does meanwhile.
-func (e *repoEngine) Restore(ctx context.Context, id, target string, opt repository.RestoreOptions) (repository.RestoreResult, error) {
+func (e *repoEngine) Restore(
+	ctx context.Context, id, target string, opt repository.RestoreOptions,
+) (repository.RestoreResult, error) {
 	ctx, stop := e.ctx(ctx)
 	defer stop()
 	defer e.packs.begin()()
@@ -131,7 +133,9 @@ func (r *restorer) fail(rel string, err error) {
 
 // dir restores the entries of an open directory, as at says. It returns only errors after which nothing more can be
 // restored.
-func (r *restorer) dir(ctx context.Context, fd int, rel string, de *snapshot.DirEntry, rec *record, at treatment) error {
+func (r *restorer) dir(
+	ctx context.Context, fd int, rel string, de *snapshot.DirEntry, rec *record, at treatment,
+) error {
 	dm, err := r.e.readDir(ctx, de.ObjectID)
 	if err != nil {
 		r.fail(rel, err)
@@ -174,7 +178,9 @@ func (r *restorer) empty(ctx context.Context, de *snapshot.DirEntry) bool {
 }
 
 // restore restores one entry; an error means that nothing more can be restored.
-func (r *restorer) restore(ctx context.Context, dfd int, relDir, name string, de *snapshot.DirEntry, rec *record, selected bool) error {
+func (r *restorer) restore(
+	ctx context.Context, dfd int, relDir, name string, de *snapshot.DirEntry, rec *record, selected bool,
+) error {
 	rel := path.Join(relDir, name)
 	var err error
 	write := r.file
@@ -190,7 +196,8 @@ func (r *restorer) restore(ctx context.Context, dfd int, relDir, name string, de
 		}
 	}
 	if rec != nil && rec.link != nil {
-		err = r.hardlink(dfd, rel, name, rec.link, changed(de, rec), func() error { return write(ctx, dfd, rel, name, de, rec) })
+		err = r.hardlink(dfd, rel, name, rec.link, changed(de, rec),
+			func() error { return write(ctx, dfd, rel, name, de, rec) })
 	} else {
 		err = write(ctx, dfd, rel, name, de, rec)
 	}

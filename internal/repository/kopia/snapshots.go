@@ -17,8 +17,10 @@ import (
 func toSnapshot(m *snapshot.Manifest, d details) repository.Snapshot {
 	s := repository.Snapshot{
 		ID: string(m.ID), Source: m.Source.Path, Start: m.StartTime.ToTime(), End: m.EndTime.ToTime(),
-		Files: d.Files, Bytes: d.Bytes, Dirs: d.Dirs, Symlinks: d.Symlinks, HardLinks: d.HardLinks, Special: d.Special, Sockets: d.Sockets,
-		Unreadable: d.Unreadable, AttributesUnreadable: d.AttributesUnreadable, Vanished: d.Vanished, Changed: d.Changed, Attributes: d.Attributes,
+		Files: d.Files, Bytes: d.Bytes, Dirs: d.Dirs, Symlinks: d.Symlinks, HardLinks: d.HardLinks, Special: d.Special,
+		Sockets:    d.Sockets,
+		Unreadable: d.Unreadable, AttributesUnreadable: d.AttributesUnreadable, Vanished: d.Vanished,
+		Changed: d.Changed, Attributes: d.Attributes,
 	}
 	for k, v := range m.Tags {
 		if k, ok := strings.CutPrefix(k, tagPrefix); ok {
@@ -48,7 +50,9 @@ func (e *repoEngine) FindByTags(ctx context.Context, tags map[string]string) ([]
 	return e.list(ctx, nil, prefixed(tags))
 }
 
-func (e *repoEngine) list(ctx context.Context, si *snapshot.SourceInfo, tags map[string]string) ([]repository.Snapshot, error) {
+func (e *repoEngine) list(
+	ctx context.Context, si *snapshot.SourceInfo, tags map[string]string,
+) ([]repository.Snapshot, error) {
 	ctx, stop := e.ctx(ctx)
 	defer stop()
 	if err := e.rep.Refresh(ctx); err != nil {
@@ -63,7 +67,11 @@ func (e *repoEngine) list(ctx context.Context, si *snapshot.SourceInfo, tags map
 		return nil, classify("list", cause(ctx, err))
 	}
 	if len(mans) != len(ids) { // LoadSnapshots logs and drops what it cannot read
-		return nil, &repository.Error{Op: "list", Kind: repository.ErrCorrupt, Err: fmt.Errorf("%d of %d snapshots unreadable", len(ids)-len(mans), len(ids))}
+		return nil,
+			&repository.Error{
+				Op: "list", Kind: repository.ErrCorrupt,
+				Err: fmt.Errorf("%d of %d snapshots unreadable", len(ids)-len(mans), len(ids)),
+			}
 	}
 	var out []repository.Snapshot
 	for _, m := range snapshot.SortByTime(mans, false) {
@@ -87,18 +95,21 @@ func parseDetails(m *snapshot.Manifest) (d details) {
 func (e *repoEngine) Delete(ctx context.Context, ids ...string) error {
 	ctx, stop := e.ctx(ctx)
 	defer stop()
-	return classify("delete", cause(ctx, repo.WriteSession(ctx, e.rep, repo.WriteSessionOptions{Purpose: "delete"}, func(ctx context.Context, w repo.RepositoryWriter) error {
-		for _, id := range ids {
-			// DeleteManifest deletes any manifest, policies too, so check first that the id is a snapshot's.
-			if _, err := snapshot.LoadSnapshot(ctx, w, manifest.ID(id)); errors.Is(err, snapshot.ErrSnapshotNotFound) {
-				continue
-			} else if err != nil {
-				return err
-			}
-			if err := w.DeleteManifest(ctx, manifest.ID(id)); err != nil {
-				return err
-			}
-		}
-		return nil
-	})))
+	return classify("delete",
+		cause(ctx, repo.WriteSession(ctx, e.rep, repo.WriteSessionOptions{Purpose: "delete"},
+			func(ctx context.Context, w repo.RepositoryWriter) error {
+				for _, id := range ids {
+					// DeleteManifest deletes any manifest, policies too, so check first that the id is a snapshot's.
+					if _, err := snapshot.LoadSnapshot(ctx, w, manifest.ID(id)); errors.Is(err,
+						snapshot.ErrSnapshotNotFound) {
+						continue
+					} else if err != nil {
+						return err
+					}
+					if err := w.DeleteManifest(ctx, manifest.ID(id)); err != nil {
+						return err
+					}
+				}
+				return nil
+			})))
 }

@@ -55,12 +55,15 @@ func openStorage(ctx context.Context, s repository.Storage, create bool) (blob.S
 		}, create)
 	}
 	if s.GCS != nil {
-		return gcs.New(ctx, &gcs.Options{BucketName: s.GCS.Bucket, Prefix: prefix, ServiceAccountCredentialJSON: s.GCS.Credentials}, create)
+		return gcs.New(ctx,
+			&gcs.Options{BucketName: s.GCS.Bucket, Prefix: prefix, ServiceAccountCredentialJSON: s.GCS.Credentials},
+			create)
 	}
 	if a := s.Azure; a != nil {
 		return azure.New(ctx, &azure.Options{
-			StorageAccount: a.Account, StorageDomain: a.Domain(), Container: a.Container, Prefix: prefix, StorageKey: a.Key,
-			TenantID: a.TenantID, ClientID: a.ClientID, AzureFederatedTokenFile: a.TokenFile,
+			StorageAccount: a.Account, StorageDomain: a.Domain(), Container: a.Container, Prefix: prefix,
+			StorageKey: a.Key,
+			TenantID:   a.TenantID, ClientID: a.ClientID, AzureFederatedTokenFile: a.TokenFile,
 		}, create)
 	}
 	return openFiles(ctx, s, create)

@@ -33,7 +33,10 @@ func (b *backup) stream(ctx, kctx context.Context, w repo.RepositoryWriter) (*sn
 		return nil, details{}, err
 	}
 	now := fs.UTCTimestampFromTime(w.Time())
-	file := &snapshot.DirEntry{Name: encodeName(cmp.Or(b.src.File, "stream")), Type: snapshot.EntryTypeFile, Permissions: 0o600, FileSize: n, ModTime: now, ObjectID: oid}
+	file := &snapshot.DirEntry{
+		Name: encodeName(cmp.Or(b.src.File, "stream")), Type: snapshot.EntryTypeFile, Permissions: 0o600, FileSize: n,
+		ModTime: now, ObjectID: oid,
+	}
 	var dir snapshotfs.DirManifestBuilder
 	dir.AddEntry(file)
 	dm := dir.Build(now, "")
@@ -43,7 +46,10 @@ func (b *backup) stream(ctx, kctx context.Context, w repo.RepositoryWriter) (*sn
 	}
 	return &snapshot.Manifest{
 		Source: source(b.src.Name), StartTime: fs.UTCTimestampFromTime(start), EndTime: now,
-		RootEntry: &snapshot.DirEntry{Name: "stream", Type: snapshot.EntryTypeDirectory, Permissions: 0o700, ModTime: now, ObjectID: doid, DirSummary: dm.Summary},
+		RootEntry: &snapshot.DirEntry{
+			Name: "stream", Type: snapshot.EntryTypeDirectory, Permissions: 0o700, ModTime: now, ObjectID: doid,
+			DirSummary: dm.Summary,
+		},
 	}, details{Files: 1, Bytes: n, Stream: true}, nil
 }
 

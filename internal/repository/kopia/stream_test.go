@@ -33,7 +33,8 @@ func TestAStreamTakesBoundedMemory(t *testing.T) {
 	r := enginetest.Repo(t, local(t))
 	g.Expect(kopia.Driver{}.Init(t.Context(), r)).To(Succeed())
 	e := enginetest.Open(t, kopia.Driver{}, r)
-	s, err := e.Backup(t.Context(), repository.Source{Name: "db", Stream: io.LimitReader(&rows{}, length)}, repository.BackupOptions{})
+	s, err := e.Backup(t.Context(), repository.Source{Name: "db", Stream: io.LimitReader(&rows{}, length)},
+		repository.BackupOptions{})
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(s.Bytes).To(BeEquivalentTo(length))
 	backedUp := peak(t)

@@ -69,7 +69,9 @@ const (
 
 // upload reads the tree, and then again while files change during the pass. A later pass opens only files that
 // changed since.
-func (b *backup) upload(ctx context.Context, u *upload.Uploader, previous []*snapshot.Manifest) (*snapshot.Manifest, *walk, error) {
+func (b *backup) upload(
+	ctx context.Context, u *upload.Uploader, previous []*snapshot.Manifest,
+) (*snapshot.Manifest, *walk, error) {
 	var start fs.UTCTimestamp
 	var distrusted map[string]bool
 	for pass := 1; ; pass++ {
@@ -140,8 +142,10 @@ func (b *backup) verdict(ctx context.Context, man *snapshot.Manifest, d details)
 	case man.IncompleteReason != "":
 		return firstError(context.Cause(ctx), fmt.Errorf("%w: %s", errUnfinished, man.IncompleteReason))
 	case d.Unreadable+d.AttributesUnreadable > 0 && !b.opt.AllowPartial:
-		return &repository.Error{Op: "backup", Kind: repository.ErrPartial, Err: fmt.Errorf("%d entries, %d attributes, first: %v",
-			d.Unreadable, d.AttributesUnreadable, b.progress.first())}
+		return &repository.Error{
+			Op: "backup", Kind: repository.ErrPartial, Err: fmt.Errorf("%d entries, %d attributes, first: %v",
+				d.Unreadable, d.AttributesUnreadable, b.progress.first()),
+		}
 	}
 	return nil
 }
@@ -184,6 +188,8 @@ func (b *backup) policy() *policy.Tree {
 	p.FilesPolicy = policy.FilesPolicy{IgnoreRules: exclude, IgnoreCacheDirectories: no}
 	p.CompressionPolicy = policy.CompressionPolicy{CompressorName: b.comp, NeverCompress: neverCompress}
 	// No error stops the upload: progress counts errors, and tree decides.
-	p.ErrorHandlingPolicy = policy.ErrorHandlingPolicy{IgnoreFileErrors: yes, IgnoreDirectoryErrors: yes, IgnoreUnknownTypes: no}
+	p.ErrorHandlingPolicy = policy.ErrorHandlingPolicy{
+		IgnoreFileErrors: yes, IgnoreDirectoryErrors: yes, IgnoreUnknownTypes: no,
+	}
 	return policy.BuildTree(map[string]*policy.Policy{".": &p}, &p)
 }

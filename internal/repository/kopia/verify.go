@@ -35,14 +35,24 @@ func (e *repoEngine) Verify(ctx context.Context, id string, percent float64) (re
 		res.Problems = append(res.Problems, repository.Problem{Err: classify("verify", e)})
 	}
 	if len(res.Problems) > 0 {
-		return res, &repository.Error{Op: "verify", Kind: repository.ErrCorrupt, Err: fmt.Errorf("%d problems, first: %w", r.ErrorCount, r.Errors[0])}
+		return res,
+			&repository.Error{
+				Op: "verify", Kind: repository.ErrCorrupt,
+				Err: fmt.Errorf("%d problems, first: %w", r.ErrorCount, r.Errors[0]),
+			}
 	}
 	return res, classify("verify", cause(ctx, err))
 }
 
 // walk verifies the trees below some roots. Subtrees that they share are verified once.
-func (e *repoEngine) walk(ctx context.Context, blobs map[blob.ID]blob.Metadata, percent float64, roots ...fs.Entry) (snapshotfs.VerifierResult, error) {
-	v := snapshotfs.NewVerifier(ctx, e.rep, snapshotfs.VerifierOptions{VerifyFilesPercent: percent, Parallelism: defaultParallel, FileQueueLength: 1000, MaxErrors: maxProblems, BlobMap: blobs})
+func (e *repoEngine) walk(
+	ctx context.Context, blobs map[blob.ID]blob.Metadata, percent float64, roots ...fs.Entry,
+) (snapshotfs.VerifierResult, error) {
+	v := snapshotfs.NewVerifier(ctx, e.rep,
+		snapshotfs.VerifierOptions{
+			VerifyFilesPercent: percent, Parallelism: defaultParallel, FileQueueLength: 1000, MaxErrors: maxProblems,
+			BlobMap: blobs,
+		})
 	return v.InParallel(ctx, func(tw *snapshotfs.TreeWalker) error {
 		for _, root := range roots {
 			if err := tw.Process(ctx, root, "."); err != nil {
@@ -134,7 +144,11 @@ func (e *repoEngine) load(ctx context.Context, id string) (fs.Entry, *snapshot.M
 		return nil, nil, err
 	}
 	if man.IncompleteReason != "" {
-		return nil, nil, &repository.Error{Op: "open snapshot", Kind: repository.ErrNotFound, Err: fmt.Errorf("snapshot %s was never finished: %s", id, man.IncompleteReason)}
+		return nil, nil,
+			&repository.Error{
+				Op: "open snapshot", Kind: repository.ErrNotFound,
+				Err: fmt.Errorf("snapshot %s was never finished: %s", id, man.IncompleteReason),
+			}
 	}
 	root, err := snapshotfs.SnapshotRoot(e.rep, man)
 	return root, man, err

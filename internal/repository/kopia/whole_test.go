@@ -60,11 +60,12 @@ func TestAnUnfinishedSnapshotIsNone(t *testing.T) {
 	enginetest.Incompressible(t, src, 400, 100<<10)
 	e := enginetest.Open(t, kopia.Driver{}, initialized(t))
 	ctx, cancel := context.WithCancel(t.Context())
-	_, err := e.Backup(ctx, repository.Source{Name: "d", Dir: src}, repository.BackupOptions{Parallel: 1, ProgressEvery: 1, Progress: func(p repository.Progress) {
-		if p.FilesDone > 0 {
-			cancel()
-		}
-	}})
+	_, err := e.Backup(ctx, repository.Source{Name: "d", Dir: src},
+		repository.BackupOptions{Parallel: 1, ProgressEvery: 1, Progress: func(p repository.Progress) {
+			if p.FilesDone > 0 {
+				cancel()
+			}
+		}})
 	g.Expect(err).To(MatchError(repository.ErrCanceled))
 	left, err := kopia.Unfinished(t.Context(), e)
 	g.Expect(err).NotTo(HaveOccurred())
@@ -166,7 +167,8 @@ func TestMuchThatChangesIsNotReadAgain(t *testing.T) {
 				return old.Add(-time.Hour)
 			})
 			e := enginetest.Open(t, d, initialized(t))
-			s, err := e.Backup(t.Context(), repository.Source{Name: "d", Dir: src}, repository.BackupOptions{AllowChanged: true})
+			s, err := e.Backup(t.Context(), repository.Source{Name: "d", Dir: src},
+				repository.BackupOptions{AllowChanged: true})
 			g.Expect(err).NotTo(HaveOccurred())
 			g.Expect(looks > 1).To(Equal(again), "%d readings", looks)
 			if !again {
@@ -311,7 +313,8 @@ func TestACheckpointThatFails(t *testing.T) {
 		})
 	}}
 	e := enginetest.Open(t, d, initialized(t))
-	_, err := e.Backup(ctx, repository.Source{Name: "d", Dir: src}, repository.BackupOptions{Parallel: 1, CheckpointEvery: time.Millisecond})
+	_, err := e.Backup(ctx, repository.Source{Name: "d", Dir: src},
+		repository.BackupOptions{Parallel: 1, CheckpointEvery: time.Millisecond})
 	g.Expect(err).To(MatchError(repository.ErrStorageFull))
 	g.Expect(e.List(ctx, "")).To(BeEmpty())
 }

@@ -13,7 +13,8 @@ import (
 
 // skipXattr reports whether an attribute belongs to the host, not to the data: the container runtime sets labels.
 func skipXattr(n string) bool {
-	return n == "security.selinux" || n == "security.ima" || n == "security.evm" || strings.HasPrefix(n, "trusted.overlay.")
+	return n == "security.selinux" || n == "security.ima" || n == "security.evm" ||
+		strings.HasPrefix(n, "trusted.overlay.")
 }
 
 // xattrList is the memory with which the attributes of a directory's entries are listed, one after the other.
@@ -101,7 +102,8 @@ func (l *xattrList) list(ref *dirRef, name string, buf []byte) (int, error) {
 		return unix.Llistxattr(ref.proc+name, buf)
 	}
 	l.name = append(append(l.name[:0], name...), 0)
-	n, _, errno := unix.Syscall6(unix.SYS_LISTXATTRAT, uintptr(ref.fd), uintptr(unsafe.Pointer(&l.name[0])), unix.AT_SYMLINK_NOFOLLOW,
+	n, _, errno := unix.Syscall6(unix.SYS_LISTXATTRAT, uintptr(ref.fd), uintptr(unsafe.Pointer(&l.name[0])),
+		unix.AT_SYMLINK_NOFOLLOW,
 		uintptr(unsafe.Pointer(unsafe.SliceData(buf))), uintptr(len(buf)), 0)
 	switch errno {
 	case 0:

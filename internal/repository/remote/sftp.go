@@ -293,7 +293,8 @@ func (t *sftpTree) Remove(ctx context.Context, name string) error {
 
 // Write implements Tree.
 func (t *sftpTree) Write(ctx context.Context, name string, data []byte, absent bool) error {
-	_, err := overSFTP(ctx, t, func(c *sftpConn) (struct{}, error) { return struct{}{}, t.write(c, name, data, absent) })
+	_, err := overSFTP(ctx, t,
+		func(c *sftpConn) (struct{}, error) { return struct{}{}, t.write(c, name, data, absent) })
 	return err
 }
 

@@ -121,7 +121,8 @@ func statusError(err error) error {
 	kind := map[int]error{
 		http.StatusUnauthorized: repository.ErrBadCredentials, http.StatusForbidden: repository.ErrAccessDenied,
 		http.StatusInsufficientStorage: repository.ErrStorageFull,
-		http.StatusRequestTimeout:      repository.ErrUnreachable, http.StatusTooManyRequests: repository.ErrUnreachable,
+		http.StatusRequestTimeout:      repository.ErrUnreachable,
+		http.StatusTooManyRequests:     repository.ErrUnreachable,
 	}[status.Status]
 	said := fmt.Errorf("the server said %d %s", status.Status, http.StatusText(status.Status))
 	switch {

@@ -173,7 +173,8 @@ func end(in Input, d *Decision, phase v1alpha1.BackupSessionPhase, reason, messa
 	}
 	s.ObservedGeneration = in.Session.Generation
 	planRetry(in.Session, s)
-	run.Conclude(&s.Conditions, phase == v1alpha1.BackupSessionSucceeded, reason, message, in.Session.Generation, in.Now)
+	run.Conclude(&s.Conditions, phase == v1alpha1.BackupSessionSucceeded, reason, message,
+		in.Session.Generation, in.Now)
 	d.After = 0
 	d.Event = &run.Event{Type: corev1.EventTypeNormal, Reason: reason, Message: message}
 	if phase == v1alpha1.BackupSessionFailed {

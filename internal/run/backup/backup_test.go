@@ -239,7 +239,8 @@ func TestRunOfABackup(t *testing.T) {
 			},
 			want: runWant{
 				phase: backupRunning, reason: "Running", targets: []string{"Running/Running"},
-				create: []string{runtest.Job("a", "pod-0", 2)}, delete: []string{runtest.Job("a", "pod-0", 1)}, verify: true,
+				create: []string{runtest.Job("a", "pod-0", 2)}, delete: []string{runtest.Job("a", "pod-0", 1)},
+				verify: true,
 			},
 		},
 		"a mover that was killed twice is not run again": {

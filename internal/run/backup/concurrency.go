@@ -83,8 +83,8 @@ func stoppedAt(s *v1alpha1.BackupSession) (since time.Time, message string) {
 	return since, fmt.Sprintf("BackupSession %s replaces this run (concurrencyPolicy Replace)", name)
 }
 
-// handleRivals handles the rivals of a run that can start. It returns false if there are none in the way. Otherwise the run
-// gives way or ends them first.
+// handleRivals handles the rivals of a run that can start. It returns false if there are none in the way. Otherwise the
+// run gives way or ends them first.
 func handleRivals(in Input, d *Decision) bool {
 	rivals := in.Start.Rivals.inTheWay(in.Session)
 	if len(rivals) == 0 {

@@ -80,7 +80,8 @@ func (r *runner) copy(t *v1alpha1.ResolvedTarget, c *v1alpha1.ResolvedCopy) (boo
 	have, there := r.Copies[c.Name]
 	switch {
 	case there && have.Going(), have.Claim != nil && have.Claim.DeletionTimestamp != nil:
-		return false, workload.Fail(v1alpha1.ReasonCopyFailed, "%s was deleted before it was read", workload.DescribeCopy(c))
+		return false, workload.Fail(v1alpha1.ReasonCopyFailed, "%s was deleted before it was read",
+			workload.DescribeCopy(c))
 	case have.Claim != nil:
 		return r.claimed(c, have)
 	case c.VolumeSnapshotClassName == "":
@@ -109,11 +110,13 @@ func (r *runner) snapshotting(c *v1alpha1.ResolvedCopy, s *snapshotv1.VolumeSnap
 	late := r.Now.Sub(s.CreationTimestamp.Time) >= SnapshotLimit
 	switch {
 	case message != "" && (late || r.Now.Sub(since) >= volumesnapshot.ErrorGrace):
-		return workload.Fail(v1alpha1.ReasonVolumeSnapshotFailed, "the VolumeSnapshot for %s failed: %s", workload.DescribeCopy(c),
+		return workload.Fail(v1alpha1.ReasonVolumeSnapshotFailed, "the VolumeSnapshot for %s failed: %s",
+			workload.DescribeCopy(c),
 			message)
 	case late:
 		return workload.Fail(v1alpha1.ReasonVolumeSnapshotNotReady,
-			"the VolumeSnapshot for %s was not ready within %s, and its driver does not say why", workload.DescribeCopy(c),
+			"the VolumeSnapshot for %s was not ready within %s, and its driver does not say why",
+			workload.DescribeCopy(c),
 			SnapshotLimit)
 	default:
 		return nil
@@ -131,7 +134,8 @@ func (r *runner) claimed(c *v1alpha1.ResolvedCopy, have Copy) (bool, *v1alpha1.R
 	case have.Trouble != "":
 		return false, workload.Fail(v1alpha1.ReasonCopyFailed, "%s", notMadeMessage(c, have))
 	case r.Now.Sub(have.Claim.CreationTimestamp.Time) >= ClaimLimit:
-		return false, workload.Fail(v1alpha1.ReasonCopyFailed, "%s was not made within %s", workload.DescribeCopy(c), ClaimLimit)
+		return false, workload.Fail(v1alpha1.ReasonCopyFailed, "%s was not made within %s", workload.DescribeCopy(c),
+			ClaimLimit)
 	default:
 		return false, nil
 	}

@@ -109,7 +109,8 @@ func TestMoversBeginWhenTheirCopiesAreThere(t *testing.T) {
 	f.jobs[runtest.Job("a", "pod-1", 1)] = runtest.Succeeded("pod-1")
 	d = f.decide()
 	g.Expect(d.Discard).To(Equal([]string{"copy-pod-0", "copy-pod-1"}))
-	g.Expect(d.Delete).To(ConsistOf(runtest.Job("a", "pod-0", 1), runtest.Job("a", "pod-1", 1)), "their pods would keep the claims")
+	g.Expect(d.Delete).To(ConsistOf(runtest.Job("a", "pod-0", 1), runtest.Job("a", "pod-1", 1)),
+		"their pods would keep the claims")
 	g.Expect(d.Status.Phase).To(Equal(backupSucceeded))
 }
 
@@ -256,7 +257,9 @@ func TestCopiesGoOnEveryWayOut(t *testing.T) {
 		"it was replaced": func(f *fixture) {
 			f.session.Annotations = map[string]string{v1alpha1.AnnotationReplacedBy: "other/" + "1782871200"}
 		},
-		"its mover failed": func(f *fixture) { f.jobs[runtest.Job("a", "pod-0", 1)] = runtest.Failed(v1alpha1.ReasonUnreadable) },
+		"its mover failed": func(f *fixture) {
+			f.jobs[runtest.Job("a", "pod-0", 1)] = runtest.Failed(v1alpha1.ReasonUnreadable)
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
@@ -264,7 +267,9 @@ func TestCopiesGoOnEveryWayOut(t *testing.T) {
 			f.take("copy-pod-0", usable)
 			f.claim("copy-pod-0", corev1.ClaimBound)
 			f.step()
-			f.jobs[runtest.Job("a", "pod-0", 1)] = run.Job{Observation: observe.Observation{State: observe.StateRunning}}
+			f.jobs[runtest.Job("a", "pod-0", 1)] = run.Job{
+				Observation: observe.Observation{State: observe.StateRunning},
+			}
 			end(f)
 			for range 5 {
 				d := f.step()

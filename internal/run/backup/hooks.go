@@ -20,7 +20,8 @@ func (start *Start) HasHooks() bool {
 
 // hasHooksOn reports whether the run or the target has hooks that touch the target.
 func hasHooksOn(ofRun *v1alpha1.ResolvedHooks, t *v1alpha1.ResolvedTarget) bool {
-	return len(hookstage.PreOf(ofRun))+len(hookstage.PostOf(ofRun))+len(hookstage.PreOf(t.Hooks))+len(hookstage.PostOf(t.Hooks)) > 0
+	return len(hookstage.PreOf(ofRun))+len(hookstage.PostOf(ofRun))+len(hookstage.PreOf(t.Hooks))+
+		len(hookstage.PostOf(t.Hooks)) > 0
 }
 
 // SharesHooks returns an unfinished run of the list that has hooks on a target on which start has hooks, too, or nil.
@@ -33,9 +34,10 @@ func (start *Start) SharesHooks(sessions []v1alpha1.BackupSession) *v1alpha1.Bac
 		}
 		for j := range s.Status.Resolved.Targets {
 			other := &s.Status.Resolved.Targets[j]
-			if hasHooksOn(s.Status.Resolved.Hooks, other) && slices.ContainsFunc(start.Targets, func(t StartTarget) bool {
-				return t.Resolved.AppRef == other.AppRef && hasHooksOn(start.Hooks, &t.Resolved)
-			}) {
+			if hasHooksOn(s.Status.Resolved.Hooks, other) &&
+				slices.ContainsFunc(start.Targets, func(t StartTarget) bool {
+					return t.Resolved.AppRef == other.AppRef && hasHooksOn(start.Hooks, &t.Resolved)
+				}) {
 				return s
 			}
 		}
@@ -200,7 +202,8 @@ func (r *runner) hooksRun(stage *hookstage.Hooks, message string) {
 
 // hooksEnded sets the condition that says how the hooks of a stage ended.
 func (r *runner) hooksEnded(condition string, status []v1alpha1.HookStatus, name, succeeded, failed string) {
-	hookstage.SetCondition(&r.d.Status.Conditions, condition, status, name, succeeded, failed, r.Session.Generation, r.Now)
+	hookstage.SetCondition(&r.d.Status.Conditions, condition, status, name, succeeded, failed,
+		r.Session.Generation, r.Now)
 	if !r.ending() {
 		run.Progress(&r.d.Status.Conditions, v1alpha1.ReasonRunning, "the backup runs", r.Session.Generation, r.Now)
 	}

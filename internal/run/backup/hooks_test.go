@@ -224,7 +224,8 @@ func TestHooksRunAroundABackup(t *testing.T) {
 			phases: []string{"Succeeded", "Succeeded"}, jobs: 1,
 		},
 		"the mover fails": {
-			pre: []v1alpha1.ResolvedHook{resolvedHook("a")}, post: always, job: new(runtest.Failed(v1alpha1.ReasonUnreadable)),
+			pre: []v1alpha1.ResolvedHook{resolvedHook("a")}, post: always,
+			job:   new(runtest.Failed(v1alpha1.ReasonUnreadable)),
 			phase: backupFailed, reason: v1alpha1.ReasonUnreadable, made: []string{"a#1", "thaw#1", "bad#1", "last#1"},
 			phases: []string{"Running", "Failed", "Failed", "Failed"}, jobs: 1,
 		},
@@ -274,7 +275,8 @@ func TestHooksRunAroundABackup(t *testing.T) {
 
 func TestAFailingPreHookSaysSoEverywhere(t *testing.T) {
 	g := NewWithT(t)
-	h := withHooks(frozen(runtest.Target("db", "pod-0")), []v1alpha1.ResolvedHook{resolvedHook("freeze"), resolvedHook("next")},
+	h := withHooks(frozen(runtest.Target("db", "pod-0")),
+		[]v1alpha1.ResolvedHook{resolvedHook("freeze"), resolvedHook("next")},
 		[]v1alpha1.ResolvedHook{resolvedHook("thaw")})
 	h.outcome = fails("freeze")
 	h.settle(g)
@@ -357,7 +359,8 @@ func TestAnAttemptThatNobodyKnowsOfIsMadeAgain(t *testing.T) {
 // after the thaw.
 func TestNothingIsBackedUpAfterTheThaw(t *testing.T) {
 	g := NewWithT(t)
-	h := withHooks(frozen(runtest.Target("db", "pod-0")), nil, []v1alpha1.ResolvedHook{resolvedHook("thaw", retries(1))})
+	h := withHooks(frozen(runtest.Target("db", "pod-0")), nil,
+		[]v1alpha1.ResolvedHook{resolvedHook("thaw", retries(1))})
 	h.outcome = fails("thaw")
 	for h.session.Status.Hooks == nil {
 		h.look()
@@ -418,7 +421,9 @@ func TestARunWhoseHooksCannotRunDoesNotStart(t *testing.T) {
 		v1alpha1.ReasonInvalidHook:          false,
 	} {
 		g := NewWithT(t)
-		start := &backup.Start{Since: runtest.Now, HookError: &v1alpha1.ResolvedError{Reason: reason, Message: "because"}}
+		start := &backup.Start{
+			Since: runtest.Now, HookError: &v1alpha1.ResolvedError{Reason: reason, Message: "because"},
+		}
 		in := backup.Input{Now: runtest.Now, Session: &v1alpha1.BackupSession{}, Start: start}
 		d := backup.Next(in)
 		g.Expect(d.Status.Phase == backupPending).To(Equal(waits), reason)

@@ -84,7 +84,8 @@ func betweenHooks(h *v1alpha1.ResolvedHooks, status *v1alpha1.HookStatuses) bool
 	if postHooksBegun(status) {
 		return false
 	}
-	return len(hookstage.PreOf(h)) == 0 || status != nil && hookstage.Ended(status.PreHooks) && hookstage.Failures(status.PreHooks) == ""
+	return len(hookstage.PreOf(h)) == 0 ||
+		status != nil && hookstage.Ended(status.PreHooks) && hookstage.Failures(status.PreHooks) == ""
 }
 
 // postHooksBegun reports whether the postBackup hooks have begun. From then on nothing of the backup changes.

@@ -90,7 +90,8 @@ func TestSequentialTargetsFollowEachOther(t *testing.T) {
 func TestMaxParallelBoundsTheTargetsAtWork(t *testing.T) {
 	g := NewWithT(t)
 	start := backup.Start{Timeout: time.Hour, MaxParallel: new(int32(2))}
-	h := attempting(frozenAs(start, runtest.Target("a", "pod-0"), runtest.Target("b", "pod-0"), runtest.Target("c", "pod-0"),
+	h := attempting(frozenAs(start, runtest.Target("a", "pod-0"), runtest.Target("b", "pod-0"),
+		runtest.Target("c", "pod-0"),
 		runtest.Target("d", "pod-0"), runtest.Target("e", "pod-0")))
 	var order []string
 	h.mover = func(m backup.Mover) run.Job {
@@ -165,7 +166,8 @@ func TestTheEndOfARunEndsItsTargets(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
-			h := attempting(frozenAs(sequential, runtest.Target("a", "pod-0"), within(2*time.Hour, runtest.Target("b", "pod-0")),
+			h := attempting(frozenAs(sequential, runtest.Target("a", "pod-0"),
+				within(2*time.Hour, runtest.Target("b", "pod-0")),
 				runtest.Target("c", "pod-0")))
 			h.mover = func(m backup.Mover) run.Job {
 				if m.Target.Name == "a" {

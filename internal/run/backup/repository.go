@@ -31,10 +31,12 @@ func FreezeRepository(
 	switch policy.CompareRepository(repo, policy.RepositoryOf(c, info, driver)) {
 	case policy.OtherDriver:
 		return refuse(0, v1alpha1.ReasonRepositoryConflict,
-			"is of driver %s, and the task is of driver %s: give the repository in policy another name", repo.Spec.Driver,
+			"is of driver %s, and the task is of driver %s: give the repository in policy another name",
+			repo.Spec.Driver,
 			driver)
 	case policy.OtherPlace:
-		if !slices.ContainsFunc(c.Spec.Backends, func(b v1alpha1.BackendReference) bool { return b.Name == info.Backend }) {
+		if !slices.ContainsFunc(c.Spec.Backends,
+			func(b v1alpha1.BackendReference) bool { return b.Name == info.Backend }) {
 			return nil, &v1alpha1.ResolvedError{
 				Reason:  v1alpha1.ReasonBackendNotFound,
 				Message: fmt.Sprintf("BackupConfiguration %s has no backend %q", c.Name, info.Backend),

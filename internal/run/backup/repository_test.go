@@ -27,7 +27,9 @@ func TestFreezeRepository(t *testing.T) {
 	}{
 		"it can be used": {},
 		"it has another encryption Secret than policy says": {
-			change: func(_ *v1alpha1.BackupConfiguration, r *v1alpha1.Repository) { r.Spec.EncryptionSecret.Name = "old" },
+			change: func(_ *v1alpha1.BackupConfiguration, r *v1alpha1.Repository) {
+				r.Spec.EncryptionSecret.Name = "old"
+			},
 		},
 		"the task has another driver": {
 			driver: v1alpha1.DriverVolumeSnapshotter, reason: v1alpha1.ReasonRepositoryConflict,
@@ -83,12 +85,15 @@ func TestFreezeRepository(t *testing.T) {
 			c := &v1alpha1.BackupConfiguration{
 				ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "web"},
 				Spec: v1alpha1.BackupConfigurationSpec{
-					Target:   &v1alpha1.TypedObjectReference{APIGroup: "apps", Kind: "Deployment", Name: "web"},
-					Backends: []v1alpha1.BackendReference{{Name: "s3", StorageRef: &v1alpha1.ObjectReference{Name: "bucket"}}},
+					Target: &v1alpha1.TypedObjectReference{APIGroup: "apps", Kind: "Deployment", Name: "web"},
+					Backends: []v1alpha1.BackendReference{
+						{Name: "s3", StorageRef: &v1alpha1.ObjectReference{Name: "bucket"}},
+					},
 				},
 			}
 			info := &v1alpha1.RepositoryInfo{
-				Name: "web", Backend: "s3", Directory: "/web", EncryptionSecret: &v1alpha1.ObjectReference{Name: "password"},
+				Name: "web", Backend: "s3", Directory: "/web",
+				EncryptionSecret: &v1alpha1.ObjectReference{Name: "password"},
 			}
 			repo := policy.RepositoryOf(c, info, v1alpha1.DriverKopia)
 			repo.UID, repo.Status.Phase = "uid", v1alpha1.PhaseReady

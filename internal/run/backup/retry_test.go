@@ -22,7 +22,8 @@ func partly(retryLeft int32, delay time.Duration) *fixture {
 		f.session.Status.Resolved.RetryDelay = &metav1.Duration{Duration: delay}
 	}
 	f.step()
-	f.jobs[runtest.Job("a", "pod-0", 1)], f.jobs[runtest.Job("b", "pod-0", 1)] = runtest.Succeeded("pod-0"), runtest.Failed(v1alpha1.ReasonUnreadable)
+	f.jobs[runtest.Job("a", "pod-0", 1)], f.jobs[runtest.Job("b", "pod-0", 1)] = runtest.Succeeded("pod-0"),
+		runtest.Failed(v1alpha1.ReasonUnreadable)
 	return f
 }
 
@@ -34,10 +35,12 @@ func TestWhatFailedIsTriedAgain(t *testing.T) {
 		want    time.Duration
 		retried bool
 	}{
-		"never":                {},
-		"at once":              {left: 1, retried: true},
-		"later":                {left: 2, delay: 90 * time.Second, want: 90 * time.Second, retried: true},
-		"a run that succeeded": {left: 1, edit: func(f *fixture) { f.jobs[runtest.Job("b", "pod-0", 1)] = runtest.Succeeded("pod-0") }},
+		"never":   {},
+		"at once": {left: 1, retried: true},
+		"later":   {left: 2, delay: 90 * time.Second, want: 90 * time.Second, retried: true},
+		"a run that succeeded": {
+			left: 1, edit: func(f *fixture) { f.jobs[runtest.Job("b", "pod-0", 1)] = runtest.Succeeded("pod-0") },
+		},
 		"a cancelled run": {
 			left: 1, edit: func(f *fixture) { f.session.DeletionTimestamp = &metav1.Time{Time: runtest.Now} },
 		},

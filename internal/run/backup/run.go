@@ -13,8 +13,8 @@ import (
 	"github.com/cairn-backup/cairn/internal/task/observe"
 )
 
-// advance takes one step of a frozen run: for every component of every Snapshot, then for the Snapshots, the targets and
-// the run itself.
+// advance takes one step of a frozen run: for every component of every Snapshot, then for the Snapshots, the targets
+// and the run itself.
 func advance(in Input) Decision {
 	d := Decision{
 		Status:    *in.Session.Status.DeepCopy(),

@@ -77,7 +77,8 @@ func TestARunOfManyTargetsThatCannotBeBackedUpFits(t *testing.T) {
 
 func TestARunWithoutTargetsFails(t *testing.T) {
 	g := NewWithT(t)
-	d := backup.Next(backup.Input{Now: runtest.Now, Session: &v1alpha1.BackupSession{}, Start: &backup.Start{Since: runtest.Now}})
+	d := backup.Next(
+		backup.Input{Now: runtest.Now, Session: &v1alpha1.BackupSession{}, Start: &backup.Start{Since: runtest.Now}})
 	g.Expect(d.Status.Phase).To(Equal(backupFailed))
 	g.Expect(d.Status.Reason).To(Equal(v1alpha1.ReasonTargetNotFound))
 }

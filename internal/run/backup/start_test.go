@@ -61,7 +61,8 @@ func TestStartOfABackup(t *testing.T) {
 		},
 		"policy is being applied": {
 			start: backup.Start{
-				Since: runtest.Now.Add(-25 * time.Second), PolicyApplying: true, Targets: []backup.StartTarget{ready("a")},
+				Since: runtest.Now.Add(-25 * time.Second), PolicyApplying: true,
+				Targets: []backup.StartTarget{ready("a")},
 			},
 			phase: backupPending, reason: v1alpha1.ReasonProgressing, event: v1alpha1.ReasonProgressing,
 			after: 5 * time.Second,

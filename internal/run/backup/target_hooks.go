@@ -20,7 +20,8 @@ func (t *targetRun) preBackup() bool {
 	status := hookstage.Statuses(&t.status.Hooks)
 	if !hookstage.Ended(status.PreHooks) || t.hookJobs().Lingering(hookstage.Pre, status.PreHooks) {
 		stage := hookstage.Hooks{
-			Target: t.frozen.Name, Room: t.run.room(hookstage.MaxText), Stage: hookstage.Pre, Now: t.run.Now, Hooks: hooks,
+			Target: t.frozen.Name, Room: t.run.room(hookstage.MaxText), Stage: hookstage.Pre, Now: t.run.Now,
+			Hooks:   hooks,
 			Results: t.run.Hooks, Status: status.PreHooks, Stop: t.stop,
 			Functions: t.hookJobs(), Applies: func(*v1alpha1.ResolvedHook) bool { return true },
 		}

@@ -277,7 +277,8 @@ func TestARetryHasTheHooksOfItsTargetsAlone(t *testing.T) {
 		Hooks:  &v1alpha1.ResolvedHooks{Pre: []v1alpha1.ResolvedHook{resolvedHook("pre", names("run"))}},
 	}
 	h := attempting(frozenAs(start, around(runtest.Target("a", "pod-0"), pre("a"), nil),
-		around(runtest.Target("b", "pod-0"), pre("b"), nil), within(time.Minute, around(runtest.Target("c", "pod-0"), pre("c"), nil))))
+		around(runtest.Target("b", "pod-0"), pre("b"), nil),
+		within(time.Minute, around(runtest.Target("c", "pod-0"), pre("c"), nil))))
 	h.mover = func(m backup.Mover) run.Job {
 		if m.Target.Name == "b" {
 			return runtest.Succeeded("pod-0")

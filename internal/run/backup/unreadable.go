@@ -9,8 +9,8 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
 
-// unreadableOf lists what is missing from, or possibly torn in, components that succeeded only because the success policy
-// allows it. It returns one text for each component, ordered by name.
+// unreadableOf lists what is missing from, or possibly torn in, components that succeeded only because the success
+// policy allows it. It returns one text for each component, ordered by name.
 func unreadableOf(components map[string]v1alpha1.Component) []string {
 	var out []string
 	for _, name := range slices.Sorted(maps.Keys(components)) {

@@ -68,7 +68,8 @@ func TestASuccessPolicyIsFrozen(t *testing.T) {
 	policy := &v1alpha1.SuccessPolicy{Unreadable: v1alpha1.DoubtAllow, MaxShrinkPercent: new(int32(50))}
 	s := &v1alpha1.BackupSession{ObjectMeta: metav1.ObjectMeta{Name: "run", Generation: 1}}
 	d := backup.Next(backup.Input{Now: runtest.Now, Session: s, Start: &backup.Start{
-		Timeout: time.Hour, SuccessPolicy: policy, Targets: []backup.StartTarget{{Resolved: runtest.Target("a", "pod-0")}},
+		Timeout: time.Hour, SuccessPolicy: policy,
+		Targets: []backup.StartTarget{{Resolved: runtest.Target("a", "pod-0")}},
 	}})
 	g.Expect(d.Status.Resolved.SuccessPolicy).To(Equal(policy))
 	policy.Unreadable = v1alpha1.DoubtFail

@@ -71,8 +71,8 @@ func IsVolumeSnapshots(t *v1alpha1.ResolvedTarget) bool {
 	return t.Task.Driver == v1alpha1.DriverVolumeSnapshotter
 }
 
-// ObservedVolumeSnapshot is the present state of a VolumeSnapshot of a run, with its content and claim. Each of the three can be
-// nil.
+// ObservedVolumeSnapshot is the present state of a VolumeSnapshot of a run, with its content and claim. Each of the
+// three can be nil.
 type ObservedVolumeSnapshot struct {
 	Snapshot *snapshotv1.VolumeSnapshot
 	Content  *snapshotv1.VolumeSnapshotContent
@@ -83,8 +83,8 @@ type ObservedVolumeSnapshot struct {
 // their movers.
 type MadeSnapshots map[types.UID]ObservedVolumeSnapshot
 
-// needsVerification reports whether a mover says that a component succeeded as a VolumeSnapshot which nobody else has seen
-// yet.
+// needsVerification reports whether a mover says that a component succeeded as a VolumeSnapshot which nobody else has
+// seen yet.
 func needsVerification(c v1alpha1.Component) bool {
 	return c.Phase == v1alpha1.SnapshotSucceeded && len(c.VolumeSnapshotterStats) == 0
 }
@@ -119,7 +119,9 @@ func (h *host) verify(snap *v1alpha1.Snapshot, in Input, d *Decision) {
 }
 
 // whyNoBackup explains why a VolumeSnapshot is not a backup. It returns no reason if it is one.
-func whyNoBackup(m ObservedVolumeSnapshot, snap *v1alpha1.Snapshot, v v1alpha1.ResolvedVolume) (reason, message string) {
+func whyNoBackup(
+	m ObservedVolumeSnapshot, snap *v1alpha1.Snapshot, v v1alpha1.ResolvedVolume,
+) (reason, message string) {
 	s := m.Snapshot
 	switch {
 	case s == nil:

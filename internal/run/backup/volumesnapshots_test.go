@@ -107,14 +107,17 @@ func TestNoMoverIsBelieved(t *testing.T) {
 	}{
 		"it does not exist": {backup.MadeSnapshots{}, v1alpha1.ReasonVolumeSnapshotNotFound},
 		"it is being deleted": {
-			made(func(m *backup.ObservedVolumeSnapshot) { m.Snapshot.DeletionTimestamp = &metav1.Time{Time: runtest.Now} }),
+			made(func(m *backup.ObservedVolumeSnapshot) {
+				m.Snapshot.DeletionTimestamp = &metav1.Time{Time: runtest.Now}
+			}),
 			v1alpha1.ReasonVolumeSnapshotNotFound,
 		},
 		"it is of another Snapshot": {made(func(m *backup.ObservedVolumeSnapshot) {
 			m.Snapshot.Annotations[v1alpha1.AnnotationSnapshotUID] = "other"
 		}), v1alpha1.ReasonVolumeSnapshotNotFound},
 		"it belongs to nobody": {
-			made(func(m *backup.ObservedVolumeSnapshot) { m.Snapshot.Labels = nil }), v1alpha1.ReasonVolumeSnapshotNotFound,
+			made(func(m *backup.ObservedVolumeSnapshot) { m.Snapshot.Labels = nil }),
+			v1alpha1.ReasonVolumeSnapshotNotFound,
 		},
 		"it is of another claim": {
 			made(func(m *backup.ObservedVolumeSnapshot) {
@@ -137,7 +140,8 @@ func TestNoMoverIsBelieved(t *testing.T) {
 			v1alpha1.ReasonVolumeSnapshotNotFound,
 		},
 		"the storage system has no handle": {
-			made(func(m *backup.ObservedVolumeSnapshot) { m.Content.Status = nil }), v1alpha1.ReasonVolumeSnapshotNotReady,
+			made(func(m *backup.ObservedVolumeSnapshot) { m.Content.Status = nil }),
+			v1alpha1.ReasonVolumeSnapshotNotReady,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -188,7 +192,9 @@ func TestARetryNamesItsOwnVolumeSnapshots(t *testing.T) {
 	f := shot()
 	f.session.Status = f.look(backup.MadeSnapshots{}).Status
 	g.Expect(f.session.Status.Phase).To(Equal(backupFailed))
-	s := &v1alpha1.BackupSession{ObjectMeta: metav1.ObjectMeta{Name: "run-r1", CreationTimestamp: metav1.NewTime(runtest.Now)}}
+	s := &v1alpha1.BackupSession{
+		ObjectMeta: metav1.ObjectMeta{Name: "run-r1", CreationTimestamp: metav1.NewTime(runtest.Now)},
+	}
 	start := &backup.Start{Policy: v1alpha1.ResolvedPolicy{Digest: "sha256:other"}}
 	start.Again(s, f.session, nil)
 	g.Expect(start.Targets[0].Resolved.Hosts[0].Volumes[0].Snapshot.Name).To(

@@ -25,10 +25,12 @@ func ChooseComponents(s *v1alpha1.Snapshot, asked []string) ([]string, *v1alpha1
 		c, there := s.Status.Components[name]
 		switch {
 		case !there:
-			return nil, workload.Fail(v1alpha1.ReasonComponentNotFound, "Snapshot %s has no component %q; it has: %s", s.Name,
+			return nil, workload.Fail(v1alpha1.ReasonComponentNotFound,
+				"Snapshot %s has no component %q; it has: %s", s.Name,
 				name, strings.Join(have, ", "))
 		case c.Phase != v1alpha1.SnapshotSucceeded || c.ID == "":
-			return nil, workload.Fail(v1alpha1.ReasonComponentNotFound, "component %s of Snapshot %s has no data", name, s.Name)
+			return nil, workload.Fail(v1alpha1.ReasonComponentNotFound, "component %s of Snapshot %s has no data",
+				name, s.Name)
 		}
 	}
 	return chosen, nil

@@ -9,8 +9,8 @@ import (
 	"github.com/cairn-backup/cairn/internal/policy"
 )
 
-// RestoreInto returns the oldest restore of the list that writes into the claim now, except the one with the UID except.
-// It returns nil if there is none.
+// RestoreInto returns the oldest restore of the list that writes into the claim now, except the one with the UID
+// except. It returns nil if there is none.
 func RestoreInto(restores []v1alpha1.RestoreSession, claim string, except types.UID) *v1alpha1.RestoreSession {
 	return oldestWriter(restores, except, func(r *v1alpha1.RestoreSession) bool { return restoresInto(r, claim) })
 }
@@ -68,9 +68,9 @@ func Older(a, b *v1alpha1.RestoreSession) bool {
 	return a.UID < b.UID
 }
 
-// ClaimBlockedBy reports whether a frozen restore may take over a claim whose AnnotationRestoring holds the UID holder. Nil
-// means that it may; otherwise ClaimBlockedBy returns the restore that keeps the claim. Of two that were frozen at the same
-// moment the older one gets it. A holder that no longer exists or has ended holds nothing.
+// ClaimBlockedBy reports whether a frozen restore may take over a claim whose AnnotationRestoring holds the UID holder.
+// Nil means that it may; otherwise ClaimBlockedBy returns the restore that keeps the claim. Of two that were frozen at
+// the same moment the older one gets it. A holder that no longer exists or has ended holds nothing.
 func ClaimBlockedBy(
 	restores []v1alpha1.RestoreSession, s *v1alpha1.RestoreSession, claim, holder string,
 ) *v1alpha1.RestoreSession {
@@ -95,7 +95,8 @@ func mayTake(
 	return nil
 }
 
-// oldestWriter returns the oldest restore of the list for which writes returns true, except the one with the UID except.
+// oldestWriter returns the oldest restore of the list for which writes returns true, except the one with the UID
+// except.
 func oldestWriter(
 	restores []v1alpha1.RestoreSession, except types.UID, writes func(*v1alpha1.RestoreSession) bool,
 ) *v1alpha1.RestoreSession {

@@ -41,7 +41,8 @@ func (r *runner) preRestore() bool {
 		r.d.After = run.EarlierOf(r.d.After, max(s.RestoreDeadline.Sub(r.Now), time.Second))
 		return false
 	}
-	hookstage.SetCondition(&s.Conditions, v1alpha1.ConditionPreRestoreHooksExecutionSucceeded, status.PreHooks, "preRestore",
+	hookstage.SetCondition(&s.Conditions, v1alpha1.ConditionPreRestoreHooksExecutionSucceeded, status.PreHooks,
+		"preRestore",
 		v1alpha1.ReasonSuccessfullyExecutedPreRestoreHooks, v1alpha1.ReasonFailedToExecutePreRestoreHooks,
 		r.Session.Generation, r.Now)
 	run.Progress(&s.Conditions, v1alpha1.ReasonRunning, "the restore runs", r.Session.Generation, r.Now)
@@ -82,7 +83,9 @@ func (r *runner) postRestore() (failure string, ended bool) {
 	stage := hookstage.Hooks{
 		Stage: hookstage.Post, Now: r.Now, Hooks: s.Resolved.Hooks.Post, Results: r.Hooks, Status: status.PostHooks,
 		Functions: r.hookJobs(),
-		Applies:   func(h *v1alpha1.ResolvedHook) bool { return hookstage.AppliesAfter(h.ExecutionPolicy, failed, true) },
+		Applies: func(h *v1alpha1.ResolvedHook) bool {
+			return hookstage.AppliesAfter(h.ExecutionPolicy, failed, true)
+		},
 	}
 	ended = stage.Advance()
 	status.PostHooks = stage.Status
@@ -91,7 +94,8 @@ func (r *runner) postRestore() (failure string, ended bool) {
 		r.hooksRun(&stage, "the postRestore hooks run")
 		return "", false
 	}
-	hookstage.SetCondition(&s.Conditions, v1alpha1.ConditionPostRestoreHooksExecutionSucceeded, status.PostHooks, "postRestore",
+	hookstage.SetCondition(&s.Conditions, v1alpha1.ConditionPostRestoreHooksExecutionSucceeded, status.PostHooks,
+		"postRestore",
 		v1alpha1.ReasonSuccessfullyExecutedPostRestoreHooks, v1alpha1.ReasonFailedToExecutePostRestoreHooks,
 		r.Session.Generation, r.Now)
 	return hookstage.Failures(status.PostHooks), true

@@ -77,9 +77,9 @@ func ObserveClaim(
 // FormatMade returns the value of AnnotationMade for a claim that a restore made and left to its first consumer pod.
 func FormatMade(digest string, v *v1alpha1.ResolvedRestoreVolume) string { return digest + "/" + v.ID }
 
-// MadeByIdenticalRestore reports whether an identical restore made a claim and left it to its first consumer pod. The claim can
-// have its volume by now. source is the UID of the VolumeSnapshot that now has the name from which the claim is made,
-// or "" if there is none.
+// MadeByIdenticalRestore reports whether an identical restore made a claim and left it to its first consumer pod. The
+// claim can have its volume by now. source is the UID of the VolumeSnapshot that now has the name from which the claim
+// is made, or "" if there is none.
 func MadeByIdenticalRestore(claim *corev1.PersistentVolumeClaim, digest string, source types.UID) bool {
 	of, made := strings.CutPrefix(claim.Annotations[v1alpha1.AnnotationMade], digest+"/")
 	from := volumesnapshot.SourceOf(claim)

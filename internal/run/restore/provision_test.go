@@ -60,7 +60,8 @@ func well(names ...string) []task.ComponentResult {
 
 func TestHowClaimsOfVolumeSnapshotsEnd(t *testing.T) {
 	now := time.Date(2026, 7, 1, 0, 0, 0, 0, time.UTC)
-	bound, unbound := restore.ObservedClaim{UID: "u", Bound: true}, restore.ObservedClaim{UID: "u", Warning: "the pool is full"}
+	bound, unbound := restore.ObservedClaim{UID: "u", Bound: true},
+		restore.ObservedClaim{UID: "u", Warning: "the pool is full"}
 	for name, tc := range map[string]struct {
 		binding v1alpha1.ClaimBinding
 		result  task.ComponentResult

@@ -145,7 +145,8 @@ func TestRunOfARestore(t *testing.T) {
 			phase: restoreSucceeded, reason: "Succeeded", stamp: true,
 		},
 		"while the Job uses the volume it is not done": {
-			job: new(runtest.Running()), component: v1alpha1.RestoredComponent{Phase: restoreSucceeded}, phase: restoreRunning,
+			job: new(runtest.Running()), component: v1alpha1.RestoredComponent{Phase: restoreSucceeded},
+			phase:  restoreRunning,
 			reason: "Running",
 		},
 		"owners that were not restored": {
@@ -157,7 +158,8 @@ func TestRunOfARestore(t *testing.T) {
 			reason: v1alpha1.ReasonVolumeNotEmpty, fenced: true,
 		},
 		"a mover that was killed is not run again": {
-			job: new(runtest.Died(v1alpha1.ReasonOutOfMemory, true)), phase: restoreFailed, reason: v1alpha1.ReasonOutOfMemory,
+			job: new(runtest.Died(v1alpha1.ReasonOutOfMemory, true)), phase: restoreFailed,
+			reason: v1alpha1.ReasonOutOfMemory,
 			fenced: true, verify: true,
 		},
 		"an image that can't be pulled": {
@@ -169,7 +171,8 @@ func TestRunOfARestore(t *testing.T) {
 			reason: v1alpha1.ReasonJobVanished, fenced: true, verify: true,
 		},
 		"the deadline": {
-			job: new(runtest.Running()), later: time.Hour, phase: restoreFailed, reason: v1alpha1.ReasonDeadlineExceeded,
+			job: new(runtest.Running()), later: time.Hour, phase: restoreFailed,
+			reason: v1alpha1.ReasonDeadlineExceeded,
 			remove: true, fenced: true, verify: true,
 		},
 		"deleted: the Job goes first": {

@@ -199,9 +199,11 @@ func TestOfTwoRestoresFrozenAtOnceTheOlderOneWins(t *testing.T) {
 	g.Expect(restore.ClaimBlockedBy(all, &older, "pod-0", "")).To(BeNil())
 	g.Expect(restore.ClaimBlockedBy(all, &newer, "pod-0", "")).To(HaveField("UID", older.UID))
 	g.Expect(restore.ClaimBlockedBy(all, &newer, "other", "")).To(BeNil(), "another claim")
-	g.Expect(restore.ClaimBlockedBy(all, &older, "pod-0", "a")).To(HaveField("UID", newer.UID), "a taken claim stays taken")
+	g.Expect(restore.ClaimBlockedBy(all, &older, "pod-0", "a")).
+		To(HaveField("UID", newer.UID), "a taken claim stays taken")
 	g.Expect(restore.ClaimBlockedBy(all, &newer, "pod-0", "a")).To(BeNil())
-	g.Expect(restore.ClaimBlockedBy(all, &older, "pod-0", "gone")).To(BeNil(), "a holder that does not exist holds nothing")
+	g.Expect(restore.ClaimBlockedBy(all, &older, "pod-0", "gone")).
+		To(BeNil(), "a holder that does not exist holds nothing")
 	newer.Status.Phase = restoreFailed
 	g.Expect(restore.ClaimBlockedBy([]v1alpha1.RestoreSession{newer, older}, &older, "pod-0", "a")).To(
 		BeNil(), "a holder that has ended holds nothing")

@@ -41,7 +41,8 @@ func (r *runner) preRestore() bool {
 		r.d.After = run.EarlierOf(r.d.After, max(s.RestoreDeadline.Sub(r.Now), time.Second))
 		return false
 	}
-	hookstage.SetCondition(&s.Conditions, v1alpha1.ConditionPreRestoreHooksExecutionSucceeded, status.PreHooks, "preRestore",
+	hookstage.SetCondition(&s.Conditions, v1alpha1.ConditionPreRestoreHooksExecutionSucceeded, status.PreHooks,
+		"preRestore",
 		v1alpha1.ReasonSuccessfullyExecutedPreRestoreHooks, v1alpha1.ReasonFailedToExecutePreRestoreHooks,
 		r.Batch.Generation, r.Now)
 	run.Progress(&s.Conditions, v1alpha1.ReasonRunning, "the restore runs", r.Batch.Generation, r.Now)
@@ -90,7 +91,8 @@ func (r *runner) postRestore() (failure string, ended bool) {
 		r.hooksRun(&stage, "the postRestore hooks run")
 		return "", false
 	}
-	hookstage.SetCondition(&s.Conditions, v1alpha1.ConditionPostRestoreHooksExecutionSucceeded, status.PostHooks, "postRestore",
+	hookstage.SetCondition(&s.Conditions, v1alpha1.ConditionPostRestoreHooksExecutionSucceeded, status.PostHooks,
+		"postRestore",
 		v1alpha1.ReasonSuccessfullyExecutedPostRestoreHooks, v1alpha1.ReasonFailedToExecutePostRestoreHooks,
 		r.Batch.Generation, r.Now)
 	return hookstage.Failures(status.PostHooks), true

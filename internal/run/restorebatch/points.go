@@ -155,7 +155,8 @@ func mix(
 		}
 	}
 	if missing := out.missing(spec); len(missing) > 0 {
-		return nil, workload.Fail(v1alpha1.ReasonSnapshotNotFound, "BackupBatch %s has no successful Snapshot%s of target %s",
+		return nil, workload.Fail(v1alpha1.ReasonSnapshotNotFound,
+			"BackupBatch %s has no successful Snapshot%s of target %s",
 			spec.DataSource.BackupBatch, byWhen(spec), strings.Join(missing, ", "))
 	}
 	return out.snapshots, nil
@@ -167,7 +168,8 @@ func pointOf(
 ) (map[string]*v1alpha1.Snapshot, *v1alpha1.ResolvedError) {
 	source := &spec.DataSource
 	if name == "" {
-		return nil, workload.Fail(v1alpha1.ReasonSnapshotNotFound, "BackupSession %[2]s made no Snapshot of BackupBatch %[1]s",
+		return nil, workload.Fail(v1alpha1.ReasonSnapshotNotFound,
+			"BackupSession %[2]s made no Snapshot of BackupBatch %[1]s",
 			source.BackupBatch, source.BackupSession)
 	}
 	if missing := points[name].missing(spec); len(missing) > 0 {

@@ -70,7 +70,8 @@ func problemOf(w *v1alpha1.ScaledWorkload, is Workload) *v1alpha1.ResolvedError 
 	case is.Managed != "":
 		return ReplicasManaged(w.Kind, w.Name, is.Managed)
 	case is.Replicas != 0 && is.Replicas != w.Before:
-		return workload.Fail(v1alpha1.ReasonReplicasChanged, "somebody scaled %s from %d to %d replicas in the meantime", w,
+		return workload.Fail(v1alpha1.ReasonReplicasChanged,
+			"somebody scaled %s from %d to %d replicas in the meantime", w,
 			w.Before, is.Replicas)
 	default:
 		return nil
@@ -99,7 +100,8 @@ func NoWorkload(asked v1alpha1.ScaleDown) *v1alpha1.ResolvedError {
 // RestoredInPods refuses to scale a workload down whose pods restore the target.
 func RestoredInPods(asked v1alpha1.ScaleDown, target string) *v1alpha1.ResolvedError {
 	return workload.Fail(v1alpha1.ReasonSidecarNotPossible,
-		"%s/%s is to be scaled down, but the sidecar in its pods restores target %s: set executor Job for the target, or "+
+		"%s/%s is to be scaled down, but the sidecar in its pods restores target %s: set executor Job for the "+
+			"target, or "+
 			"leave the workload out of scaleDown",
 		asked.Kind, asked.Name, target)
 }

@@ -53,7 +53,8 @@ func Failed(reason string) run.Job {
 // Died is a Job that ended without a report of its mover.
 func Died(reason string, finished bool) run.Job {
 	return run.Job{
-		Observation: observe.Observation{State: observe.StateFailed, Reason: reason, Message: "observed"}, Finished: finished,
+		Observation: observe.Observation{State: observe.StateFailed, Reason: reason, Message: "observed"},
+		Finished:    finished,
 	}
 }
 

@@ -24,7 +24,8 @@ func databaseTask(
 	g := NewWithT(t)
 	functions, addons := catalogtest.Shipped(t)
 	lookup := func(n string) *v1alpha1.Function { return functions[n] }
-	vars.MoverImage, vars.TargetHost, vars.TargetPort, vars.TargetImage = "example.com/mover:v1", "db.shop.svc", "1234", "example.com/database@sha256:abc"
+	vars.MoverImage, vars.TargetHost, vars.TargetPort, vars.TargetImage = "example.com/mover:v1", "db.shop.svc", "1234",
+		"example.com/database@sha256:abc"
 	info := v1alpha1.AddonInfo{
 		Name:  addon,
 		Tasks: []v1alpha1.TaskReference{{Name: name, Params: &apiextensionsv1.JSON{Raw: []byte(params)}}},
@@ -64,7 +65,8 @@ func TestTheProgramsOfTheCatalog(t *testing.T) {
 			params: `{"databases":"shop, Crm","schemas":"public","tables":"a*,b","args":"--no-owner '--exclude-table=x y'","sslMode":"require"}`,
 		},
 		"postgres of a target with a name": {
-			addon: "postgres-addon", task: "logical-backup", params: `{}`, vars: catalog.Variables{TargetDatabase: "app"},
+			addon: "postgres-addon", task: "logical-backup", params: `{}`,
+			vars: catalog.Variables{TargetDatabase: "app"},
 		},
 		"postgres base backup": {addon: "postgres-addon", task: "physical-backup", params: `{}`},
 		"postgres restore of everything": {

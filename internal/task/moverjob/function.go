@@ -95,7 +95,8 @@ func FunctionJob(in FunctionJobInput) (*batchv1.Job, error) {
 		},
 	}
 	for _, v := range in.Volumes {
-		pod.Volumes = append(pod.Volumes, catalog.PodVolume(v.Name, v1alpha1.TaskVolumeSource{VolumeSource: v.VolumeSource}))
+		pod.Volumes = append(pod.Volumes,
+			catalog.PodVolume(v.Name, v1alpha1.TaskVolumeSource{VolumeSource: v.VolumeSource}))
 	}
 	if err := applyJobTemplate(&pod, podOf(runtime), in.Privileged); err != nil {
 		return fail(err)

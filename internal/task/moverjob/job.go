@@ -147,7 +147,8 @@ func (b blueprint) mover(mounts []corev1.VolumeMount) (corev1.Container, error) 
 	if b.moverImage() != "" {
 		c.Command = []string{moverProgram}
 	}
-	own := append([]corev1.EnvVar{{Name: "HOME", Value: task.WorkDir}, {Name: "TMPDIR", Value: task.WorkDir}}, b.components()...)
+	own := append([]corev1.EnvVar{{Name: "HOME", Value: task.WorkDir}, {Name: "TMPDIR", Value: task.WorkDir}},
+		b.components()...)
 	if b.account == v1alpha1.SnapshotterServiceAccount {
 		own = append(own, corev1.EnvVar{Name: task.EnvJob, ValueFrom: &corev1.EnvVarSource{
 			FieldRef: &corev1.ObjectFieldSelector{
@@ -233,11 +234,13 @@ func onNode(asked *corev1.Affinity, node string) *corev1.Affinity {
 		out = &corev1.Affinity{}
 	}
 	out.NodeAffinity = &corev1.NodeAffinity{
-		RequiredDuringSchedulingIgnoredDuringExecution: &corev1.NodeSelector{NodeSelectorTerms: []corev1.NodeSelectorTerm{{
-			MatchFields: []corev1.NodeSelectorRequirement{
-				{Key: "metadata.name", Operator: corev1.NodeSelectorOpIn, Values: []string{node}},
-			},
-		}}},
+		RequiredDuringSchedulingIgnoredDuringExecution: &corev1.NodeSelector{
+			NodeSelectorTerms: []corev1.NodeSelectorTerm{{
+				MatchFields: []corev1.NodeSelectorRequirement{
+					{Key: "metadata.name", Operator: corev1.NodeSelectorOpIn, Values: []string{node}},
+				},
+			}},
+		},
 	}
 	return out
 }

@@ -200,9 +200,11 @@ func TestJobsAreAsInTheGoldenFiles(t *testing.T) {
 			}}
 			return moverjob.VolumeSnapshotJob(in)
 		},
-		"restore from VolumeSnapshots": func() (*batchv1.Job, error) { return moverjob.VolumeRestoreJob(volumesInput()) },
-		"claims that a Job mounts":     func() (*batchv1.Job, error) { return moverjob.VolumeMountJob(volumesInput()) },
-		"restore as the default user":  func() (*batchv1.Job, error) { return moverjob.RestoreJob(restoreInput()) },
+		"restore from VolumeSnapshots": func() (*batchv1.Job, error) {
+			return moverjob.VolumeRestoreJob(volumesInput())
+		},
+		"claims that a Job mounts":    func() (*batchv1.Job, error) { return moverjob.VolumeMountJob(volumesInput()) },
+		"restore as the default user": func() (*batchv1.Job, error) { return moverjob.RestoreJob(restoreInput()) },
 		"restore as root": func() (*batchv1.Job, error) {
 			in := restoreInput()
 			in.Privileged = true
@@ -240,13 +242,17 @@ func TestJobsAreAsInTheGoldenFiles(t *testing.T) {
 					SecurityContext:   &v1alpha1.MoverSecurityContext{RunAsUser: new(int64(1000))},
 					PriorityClassName: "low", SchedulerName: "packing", RuntimeClassName: new("small"),
 					ImagePullSecrets: []corev1.LocalObjectReference{{Name: "registry"}},
-					Affinity: &corev1.Affinity{NodeAffinity: &corev1.NodeAffinity{PreferredDuringSchedulingIgnoredDuringExecution: []corev1.PreferredSchedulingTerm{{
-						Weight: 1, Preference: corev1.NodeSelectorTerm{
-							MatchExpressions: []corev1.NodeSelectorRequirement{
-								{Key: "disk", Operator: corev1.NodeSelectorOpExists},
-							},
+					Affinity: &corev1.Affinity{
+						NodeAffinity: &corev1.NodeAffinity{
+							PreferredDuringSchedulingIgnoredDuringExecution: []corev1.PreferredSchedulingTerm{{
+								Weight: 1, Preference: corev1.NodeSelectorTerm{
+									MatchExpressions: []corev1.NodeSelectorRequirement{
+										{Key: "disk", Operator: corev1.NodeSelectorOpExists},
+									},
+								},
+							}},
 						},
-					}}}},
+					},
 					TopologySpreadConstraints: []corev1.TopologySpreadConstraint{
 						{MaxSkew: 1, TopologyKey: "zone", WhenUnsatisfiable: corev1.ScheduleAnyway},
 					},
@@ -320,14 +326,20 @@ func golden(t testing.TB, name string, got []byte) {
 
 func TestJobsThatNeedPrivilegeAreRefused(t *testing.T) {
 	for name, change := range map[string]func(*moverjob.BackupJobInput){
-		"user 0 of the target's pod": func(in *moverjob.BackupJobInput) { in.Host.SecurityContext.RunAsUser = new(int64(0)) },
+		"user 0 of the target's pod": func(in *moverjob.BackupJobInput) {
+			in.Host.SecurityContext.RunAsUser = new(int64(0))
+		},
 		"user 0 of the job template": func(in *moverjob.BackupJobInput) {
 			in.Host.SecurityContext = v1alpha1.MoverSecurityContext{}
-			in.Target.Task.Job = &v1alpha1.JobPodSpec{SecurityContext: &v1alpha1.MoverSecurityContext{RunAsUser: new(int64(0))}}
+			in.Target.Task.Job = &v1alpha1.JobPodSpec{
+				SecurityContext: &v1alpha1.MoverSecurityContext{RunAsUser: new(int64(0))},
+			}
 		},
 		"an SELinux type of the job template": func(in *moverjob.BackupJobInput) {
 			in.Host.SecurityContext.SELinuxOptions = nil
-			in.Target.Task.Job = &v1alpha1.JobPodSpec{SecurityContext: &v1alpha1.MoverSecurityContext{SELinuxOptions: &corev1.SELinuxOptions{Type: "spc_t"}}}
+			in.Target.Task.Job = &v1alpha1.JobPodSpec{
+				SecurityContext: &v1alpha1.MoverSecurityContext{SELinuxOptions: &corev1.SELinuxOptions{Type: "spc_t"}},
+			}
 		},
 		"an SELinux user of the target's pod": func(in *moverjob.BackupJobInput) {
 			in.Host.SecurityContext.SELinuxOptions = &corev1.SELinuxOptions{User: "system_u"}
@@ -384,7 +396,9 @@ func TestAllJobsOfAStorageHaveItsSettings(t *testing.T) {
 			return moverjob.KeepJob(moverjob.KeepJobInput{
 				Name: "keeper-s3", Namespace: "shop", Label: "keeper-s3",
 				Storage: settledStorage(), Privileged: privileged,
-				Work: []moverjob.KeepWork{{Repository: repository, EncryptionSecret: "enc", Maintain: task.MaintainQuick}},
+				Work: []moverjob.KeepWork{
+					{Repository: repository, EncryptionSecret: "enc", Maintain: task.MaintainQuick},
+				},
 			})
 		},
 	}
@@ -405,7 +419,8 @@ func TestAllJobsOfAStorageHaveItsSettings(t *testing.T) {
 			g.Expect(job.Labels).NotTo(HaveKey("team"), "the labels are for the pod")
 			pod := template.Spec
 			g.Expect(pod.NodeName).To(BeEmpty(), "the scheduler places the pod")
-			g.Expect(pod.Affinity.NodeAffinity.RequiredDuringSchedulingIgnoredDuringExecution.NodeSelectorTerms[0].MatchFields[0].Values).To(Equal([]string{"node-a"}))
+			g.Expect(
+				pod.Affinity.NodeAffinity.RequiredDuringSchedulingIgnoredDuringExecution.NodeSelectorTerms[0].MatchFields[0].Values).To(Equal([]string{"node-a"}))
 			g.Expect(pod.PriorityClassName).To(Equal("low"))
 			g.Expect(*pod.Priority).To(Equal(int32(-1)))
 			g.Expect(*pod.EnableServiceLinks).To(BeTrue())
@@ -418,7 +433,9 @@ func TestAllJobsOfAStorageHaveItsSettings(t *testing.T) {
 func TestAnAnnotationLiftsNoConfinement(t *testing.T) {
 	g := NewWithT(t)
 	in := backupInput()
-	in.Target.Task.PodMetadata = &v1alpha1.TemplateMetadata{Annotations: map[string]string{"container.apparmor.security.beta.kubernetes.io/mover": "unconfined"}}
+	in.Target.Task.PodMetadata = &v1alpha1.TemplateMetadata{
+		Annotations: map[string]string{"container.apparmor.security.beta.kubernetes.io/mover": "unconfined"},
+	}
 	_, err := moverjob.BackupJob(in)
 	g.Expect(err).To(MatchError(moverjob.ErrPrivilegeRequired))
 	in.Privileged = true

@@ -103,7 +103,8 @@ func applyJobTemplate(pod *corev1.PodSpec, t *v1alpha1.JobPodSpec, privileged bo
 	t = t.DeepCopy()
 	pod.NodeSelector, pod.Tolerations, pod.Affinity = t.NodeSelector, t.Tolerations, t.Affinity
 	pod.TopologySpreadConstraints = t.TopologySpreadConstraints
-	pod.SchedulerName, pod.PriorityClassName, pod.RuntimeClassName = t.SchedulerName, t.PriorityClassName, t.RuntimeClassName
+	pod.SchedulerName, pod.PriorityClassName, pod.RuntimeClassName = t.SchedulerName, t.PriorityClassName,
+		t.RuntimeClassName
 	pod.Priority = t.Priority
 	pod.ImagePullSecrets, pod.DNSPolicy, pod.DNSConfig = t.ImagePullSecrets, t.DNSPolicy, t.DNSConfig
 	catalog.Set(&pod.EnableServiceLinks, t.EnableServiceLinks)

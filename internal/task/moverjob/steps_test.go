@@ -162,7 +162,8 @@ func TestAStepsParametersComeBeforeDefaultsAndAfterThePolicy(t *testing.T) {
 		return strings.Join(got.Steps[0].Container.Args[:2], " ")
 	}
 	g.Expect(mode(func(*v1alpha1.TaskReference) {})).To(Equal("--to=/cairn/volumes/full-export --mode=of-the-step"))
-	g.Expect(mode(func(r *v1alpha1.TaskReference) { r.Params.Raw = []byte(`{"mode":"p"}`) })).To(Equal("--to=/cairn/volumes/p-export --mode=p"))
+	g.Expect(mode(func(r *v1alpha1.TaskReference) { r.Params.Raw = []byte(`{"mode":"p"}`) })).
+		To(Equal("--to=/cairn/volumes/p-export --mode=p"))
 	g.Expect(mode(func(r *v1alpha1.TaskReference) {
 		r.Params.Raw = []byte(`{"mode":"p"}`)
 		r.Variables = append(r.Variables, corev1.EnvVar{Name: "mode", Value: "v"})
@@ -229,7 +230,8 @@ func TestWhatAPolicyMayNotSayAboutATaskIsRefused(t *testing.T) {
 			) {
 				i.ContainerRuntimeSettings.Env[0].Name = "HOME"
 			},
-			v1alpha1.ReasonInvalidParameters, `addon.containerRuntimeSettings.env[0].name: Cairn sets the environment variable "HOME"`,
+			v1alpha1.ReasonInvalidParameters,
+			`addon.containerRuntimeSettings.env[0].name: Cairn sets the environment variable "HOME"`,
 		},
 		"a volume that the task does not have": {
 			func(_ addonT, _ functionsT,
@@ -254,7 +256,8 @@ func TestWhatAPolicyMayNotSayAboutATaskIsRefused(t *testing.T) {
 			) {
 				i.JobTemplate.Spec.Volumes[0].Name = "credentials"
 			},
-			v1alpha1.ReasonInvalidTask, `addon.jobTemplate.spec.volumes[0].name: a volume of Cairn has the name "credentials"`,
+			v1alpha1.ReasonInvalidTask,
+			`addon.jobTemplate.spec.volumes[0].name: a volume of Cairn has the name "credentials"`,
 		},
 		"a mount over the credentials": {
 			func(_ addonT, f functionsT, _ infoT) {
@@ -420,14 +423,18 @@ func TestPrivilegeOfStepsAndSettings(t *testing.T) {
 	}
 	unmasked := corev1.UnmaskedProcMount
 	for name, change := range map[string]func(*v1alpha1.Addon, map[string]*v1alpha1.Function, *v1alpha1.AddonInfo){
-		"a privileged step":                 security(corev1.SecurityContext{Privileged: new(true)}),
-		"a step that may gain rights":       security(corev1.SecurityContext{AllowPrivilegeEscalation: new(true)}),
-		"a step with a capability":          security(corev1.SecurityContext{Capabilities: &corev1.Capabilities{Add: []corev1.Capability{"SYS_ADMIN"}}}),
+		"a privileged step":           security(corev1.SecurityContext{Privileged: new(true)}),
+		"a step that may gain rights": security(corev1.SecurityContext{AllowPrivilegeEscalation: new(true)}),
+		"a step with a capability": security(
+			corev1.SecurityContext{Capabilities: &corev1.Capabilities{Add: []corev1.Capability{"SYS_ADMIN"}}}),
 		"a step as root":                    security(corev1.SecurityContext{RunAsUser: new(int64(0))}),
 		"a step that is allowed to be root": security(corev1.SecurityContext{RunAsNonRoot: new(false)}),
-		"a step without seccomp":            security(corev1.SecurityContext{SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeUnconfined}}),
-		"a step without AppArmor":           security(corev1.SecurityContext{AppArmorProfile: &corev1.AppArmorProfile{Type: corev1.AppArmorProfileTypeUnconfined}}),
-		"a step that sees all of proc":      security(corev1.SecurityContext{ProcMount: &unmasked}),
+		"a step without seccomp": security(
+			corev1.SecurityContext{SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeUnconfined}}),
+		"a step without AppArmor": security(corev1.SecurityContext{
+			AppArmorProfile: &corev1.AppArmorProfile{Type: corev1.AppArmorProfileTypeUnconfined},
+		}),
+		"a step that sees all of proc": security(corev1.SecurityContext{ProcMount: &unmasked}),
 		"a step of another SELinux type": security(corev1.SecurityContext{
 			SELinuxOptions: &corev1.SELinuxOptions{Type: "spc_t"},
 		}),

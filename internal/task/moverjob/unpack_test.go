@@ -28,7 +28,9 @@ func TestABaseBackupIsUnpackedIntoADirectory(t *testing.T) {
 					v1alpha1.AddonInfo{
 						Name:  a.Name,
 						Tasks: []v1alpha1.TaskReference{reference},
-					}, true, catalog.Variables{MoverImage: "mover:v1", TargetKind: "PersistentVolumeClaim", TargetName: "data"})
+					}, true, catalog.Variables{
+						MoverImage: "mover:v1", TargetKind: "PersistentVolumeClaim", TargetName: "data",
+					})
 				return got, refusal
 			}
 		}
@@ -50,7 +52,8 @@ func TestABaseBackupIsUnpackedIntoADirectory(t *testing.T) {
 		g.Expect(refusal.Message).To(ContainSubstring(`the parameter "directory" is "`+directory+
 			`" instead of a directory inside the volume`), directory)
 	}
-	_, _, refusal := databaseTask(t, "postgres-addon", "physical-backup-restore", `{}`, true, catalog.Variables{}, "dump")
+	_, _, refusal := databaseTask(t, "postgres-addon", "physical-backup-restore", `{}`, true,
+		catalog.Variables{}, "dump")
 	g.Expect(refusal).To(HaveField("Message", ContainSubstring("restores into a PersistentVolumeClaim")))
 }
 
@@ -59,7 +62,9 @@ func TestAProgramUnpacksIntoAVolume(t *testing.T) {
 	g := NewWithT(t)
 	functions, addons := catalogtest.Shipped(t)
 	lookup := func(n string) *v1alpha1.Function { return functions[n] }
-	vars := catalog.Variables{MoverImage: "example.com/mover:v1", TargetKind: "PersistentVolumeClaim", TargetName: "data"}
+	vars := catalog.Variables{
+		MoverImage: "example.com/mover:v1", TargetKind: "PersistentVolumeClaim", TargetName: "data",
+	}
 	for _, a := range addons {
 		if a.Name != "mariadb-addon" {
 			continue
@@ -67,7 +72,9 @@ func TestAProgramUnpacksIntoAVolume(t *testing.T) {
 		info := v1alpha1.AddonInfo{Name: a.Name, Tasks: []v1alpha1.TaskReference{{Name: "physical-backup-restore"}}}
 		_, _, refusal := catalog.Resolve(a, lookup, info, true, vars)
 		g.Expect(refusal).To(HaveField("Message", ContainSubstring(`"image"`)), "the image of the server is unknown")
-		info.Tasks[0].Params = &apiextensionsv1.JSON{Raw: []byte(`{"image":"example.com/mariadb:11.4","args":"--use-memory=1G"}`)}
+		info.Tasks[0].Params = &apiextensionsv1.JSON{
+			Raw: []byte(`{"image":"example.com/mariadb:11.4","args":"--use-memory=1G"}`),
+		}
 		resolved, _, refusal := catalog.Resolve(a, lookup, info, true, vars)
 		g.Expect(refusal).To(BeNil())
 		stream, refusal := catalog.Unpacker(a, lookup, info, vars)

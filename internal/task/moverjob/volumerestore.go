@@ -43,7 +43,9 @@ func VolumeRestoreJob(in VolumeRestoreInput) (*batchv1.Job, error) {
 // VolumeMountJob builds the Job whose pod mounts the claims of one host and ends. It does not read their content.
 func VolumeMountJob(in VolumeRestoreInput) (*batchv1.Job, error) {
 	b := in.blueprint()
-	b.resolved.Args, b.resolved.Steps, b.resolved.Volumes, b.resolved.Container = []string{string(task.KindVolumeMount)}, nil, nil, nil
+	b.resolved.Args, b.resolved.Steps, b.resolved.Volumes, b.resolved.Container = []string{
+		string(task.KindVolumeMount),
+	}, nil, nil, nil
 	b.task.Kind = task.KindVolumeMount
 	for i := range in.Host.Volumes {
 		v := &in.Host.Volumes[i]

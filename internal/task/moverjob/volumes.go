@@ -58,8 +58,9 @@ func (b blueprint) mounts() ([]corev1.Volume, []corev1.VolumeMount, error) {
 			policy.SecretOf(b.task.Storage.Spec).Keys()...))
 	}
 	if b.credentials.EncryptionSecret != "" {
-		add("encryption", task.EncryptionDir, true, secretSource(b.credentials.EncryptionSecret, v1alpha1.EncryptionPassword,
-			v1alpha1.EncryptionResticPassword))
+		add("encryption", task.EncryptionDir, true,
+			secretSource(b.credentials.EncryptionSecret, v1alpha1.EncryptionPassword,
+				v1alpha1.EncryptionResticPassword))
 	}
 	if d := b.resolved.Database; d != nil {
 		add(databaseVolume, task.DatabaseDir, true, databaseSource(d))

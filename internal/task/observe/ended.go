@@ -24,7 +24,8 @@ func completed(pod *corev1.Pod) Observation {
 func failed(c *batchv1.JobCondition, pod *corev1.Pod) Observation {
 	end := terminated(pod)
 	o := Observation{State: StateFailed, Result: resultOf(pod)}
-	o.Reason, o.Message = v1alpha1.ReasonJobFailed, "the mover ended without a result: see the log of its pod while the pod exists"
+	o.Reason, o.Message = v1alpha1.ReasonJobFailed,
+		"the mover ended without a result: see the log of its pod while the pod exists"
 	switch {
 	case o.Result != nil && o.Result.Outcome == task.OutcomeSucceeded: // The mover was done when it was killed.
 		o.State, o.Reason, o.Message = StateSucceeded, v1alpha1.ReasonSucceeded, ""
@@ -37,9 +38,12 @@ func failed(c *batchv1.JobCondition, pod *corev1.Pod) Observation {
 	case failedStep(pod) != nil && fromOutside(pod) == "":
 		o.Reason, o.Message = stepFailure(pod, failedStep(pod))
 	case end != nil && end.Reason == "OOMKilled" && isFunction(pod):
-		o.Reason, o.Message = v1alpha1.ReasonOutOfMemory, "the Function's container needed more memory than its limit: raise runtimeSettings.resources.limits.memory of the Function"
+		o.Reason, o.Message = v1alpha1.ReasonOutOfMemory,
+			"the Function's container needed more memory than its limit: raise "+
+				"runtimeSettings.resources.limits.memory of the Function"
 	case end != nil && end.Reason == "OOMKilled":
-		o.Reason, o.Message = v1alpha1.ReasonOutOfMemory, "the mover needed more memory than its limit: raise jobTemplate.spec.resources.limits.memory"
+		o.Reason, o.Message = v1alpha1.ReasonOutOfMemory,
+			"the mover needed more memory than its limit: raise jobTemplate.spec.resources.limits.memory"
 	case pod == nil:
 		o.Reason, o.Message = v1alpha1.ReasonPodDeleted, outsideReasons[v1alpha1.ReasonPodDeleted]
 	case fromOutside(pod) != "":
@@ -57,13 +61,15 @@ func failed(c *batchv1.JobCondition, pod *corev1.Pod) Observation {
 
 // isFunction reports whether a pod belongs to a moverjob.FunctionJob.
 func isFunction(pod *corev1.Pod) bool {
-	return len(pod.Status.ContainerStatuses) > 0 && pod.Status.ContainerStatuses[0].Name == moverjob.FunctionContainerName
+	return len(pod.Status.ContainerStatuses) > 0 &&
+		pod.Status.ContainerStatuses[0].Name == moverjob.FunctionContainerName
 }
 
 // outsideReasons explains what happened to a pod that was ended from outside.
 var outsideReasons = map[string]string{
-	v1alpha1.ReasonNodeLost:   "the node of the pod was lost",
-	v1alpha1.ReasonEvicted:    "the pod was evicted from its node: the node is being drained, lacks memory or disk, or a pod of higher priority needs the room",
+	v1alpha1.ReasonNodeLost: "the node of the pod was lost",
+	v1alpha1.ReasonEvicted: "the pod was evicted from its node: the node is being drained, lacks memory or disk, " +
+		"or a pod of higher priority needs the room",
 	v1alpha1.ReasonPodDeleted: "the pod was deleted before it ended",
 }
 
@@ -121,8 +127,8 @@ func resultOf(pod *corev1.Pod) *task.Result {
 	return r
 }
 
-// ofExitCode explains the end of a mover without a Result by its exit code. task.ExitInvalidTask is also the exit code of a
-// Go panic.
+// ofExitCode explains the end of a mover without a Result by its exit code. task.ExitInvalidTask is also the exit code
+// of a Go panic.
 func ofExitCode(code int32) (reason, message string) {
 	switch code {
 	case task.ExitCancelled:

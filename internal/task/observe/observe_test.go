@@ -94,7 +94,9 @@ func TestAStepThatFailedNamesItself(t *testing.T) {
 		}})(p)
 	})
 	o := observe.Observe(jobWith(ended(batchv1.JobFailed, "BackoffLimitExceeded")), []corev1.Pod{*pod}, began)
-	g.Expect(o.Message).To(Equal("step app-export-1 of the task failed with exit code 3; the mover did not run. While the pod exists, see: kubectl logs -n shop j-abcde -c app-export-1"))
+	g.Expect(o.Message).
+		To(Equal("step app-export-1 of the task failed with exit code 3; the mover did not run. While the pod " +
+			"exists, see: kubectl logs -n shop j-abcde -c app-export-1"))
 	o = observe.Observe(jobWith(ended(batchv1.JobFailed, batchv1.JobReasonDeadlineExceeded)), []corev1.Pod{*pod}, began)
 	g.Expect(o.Message).To(Equal("the Job did not end within its deadline, in step app-export-1"))
 }
@@ -213,8 +215,9 @@ func TestObserve(t *testing.T) {
 			result: true,
 		},
 		"a mover that needed too much memory": {
-			job: jobFailed("BackoffLimitExceeded"),
-			pod: podEnded(corev1.ContainerStateTerminated{ExitCode: 137, Reason: "OOMKilled"}), state: observe.StateFailed,
+			job:    jobFailed("BackoffLimitExceeded"),
+			pod:    podEnded(corev1.ContainerStateTerminated{ExitCode: 137, Reason: "OOMKilled"}),
+			state:  observe.StateFailed,
 			reason: v1alpha1.ReasonOutOfMemory,
 		},
 		"a mover that crashed": {
@@ -271,11 +274,13 @@ func TestObserve(t *testing.T) {
 			reason: v1alpha1.ReasonNodeLost,
 		},
 		"a pod whose node is tainted": {
-			job: jobFailed("BackoffLimitExceeded"), pod: disruption("DeletionByTaintManager"), state: observe.StateFailed,
+			job: jobFailed("BackoffLimitExceeded"), pod: disruption("DeletionByTaintManager"),
+			state:  observe.StateFailed,
 			reason: v1alpha1.ReasonNodeLost,
 		},
 		"a pod whose node is drained": {
-			job: jobFailed("BackoffLimitExceeded"), pod: disruption("EvictionByEvictionAPI"), state: observe.StateFailed,
+			job: jobFailed("BackoffLimitExceeded"), pod: disruption("EvictionByEvictionAPI"),
+			state:  observe.StateFailed,
 			reason: v1alpha1.ReasonEvicted,
 		},
 		"a pod whose node lacks space": {
@@ -283,7 +288,8 @@ func TestObserve(t *testing.T) {
 			reason: v1alpha1.ReasonEvicted,
 		},
 		"a pod that was preempted": {
-			job: jobFailed("BackoffLimitExceeded"), pod: disruption("PreemptionByScheduler"), state: observe.StateFailed,
+			job: jobFailed("BackoffLimitExceeded"), pod: disruption("PreemptionByScheduler"),
+			state:  observe.StateFailed,
 			reason: v1alpha1.ReasonEvicted,
 		},
 		"a pod that its node evicted": {
@@ -334,7 +340,10 @@ func TestObserve(t *testing.T) {
 		"an image that can't be pulled after a long step": {
 			job: jobWith(),
 			pod: both(podWaits("ErrImagePull"),
-				stepIs("app-export-0", corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{FinishedAt: metav1.NewTime(began.Add(time.Hour))}})),
+				stepIs("app-export-0",
+					corev1.ContainerState{
+						Terminated: &corev1.ContainerStateTerminated{FinishedAt: metav1.NewTime(began.Add(time.Hour))},
+					})),
 			after: time.Hour + time.Minute, state: observe.StateRunning,
 		},
 		"a Function that failed": {job: jobFailed("BackoffLimitExceeded"), pod: func(p *corev1.Pod) {

@@ -66,7 +66,8 @@ func ObserveSidecar(pod *corev1.Pod, w SidecarAtWork, now time.Time) Observation
 			why = task.Cut(t.Reason, 64)
 		}
 		return gone(v1alpha1.ReasonSidecarNotReady,
-			fmt.Sprintf("the sidecar of pod %s restarted %d times while it worked (%s): raise its memory limit in containerRuntimeSettings.resources if it needs more",
+			fmt.Sprintf("the sidecar of pod %s restarted %d times while it worked (%s): raise its memory limit in "+
+				"containerRuntimeSettings.resources if it needs more",
 				pod.Name, maxRestarts, why))
 	case !w.Begun:
 		return notBegun(w, "the sidecar of pod "+pod.Name+" does not begin its work: see its log", now)

@@ -82,7 +82,8 @@ func TestObserveSidecar(t *testing.T) {
 			pod: pod(crashed(10)), begun: true, state: observe.StateFailed, reason: v1alpha1.ReasonSidecarNotReady,
 		},
 		"it does not run": {
-			pod: pod(crashed(7)), since: time.Minute, state: observe.StateWaiting, reason: v1alpha1.ReasonSidecarNotReady,
+			pod: pod(crashed(7)), since: time.Minute, state: observe.StateWaiting,
+			reason: v1alpha1.ReasonSidecarNotReady,
 		},
 		"there is no sidecar in the pod": {
 			pod: &corev1.Pod{}, since: 5 * time.Minute, begun: true, state: observe.StateFailed,

@@ -24,9 +24,10 @@ type Killer struct {
 	dead  bool
 }
 
-// KillPoints returns a Killer for each point at which a manager with so many writes can be killed: before the first write,
-// and after each write, whose success it does not learn. Being killed before a later write needs no case of its own.
-// The manager knows nothing that is not in the API server, and there everything is as it was after the previous write.
+// KillPoints returns a Killer for each point at which a manager with so many writes can be killed: before the first
+// write, and after each write, whose success it does not learn. Being killed before a later write needs no case of its
+// own. The manager knows nothing that is not in the API server, and there everything is as it was after the previous
+// write.
 func KillPoints(writes int) map[string]*Killer {
 	out := map[string]*Killer{"before the first write": {At: 1}}
 	for n := 1; n <= writes; n++ {

@@ -131,7 +131,9 @@ func MakeImportsReady(t testing.TB, c client.Client, namespace string) {
 }
 
 // VolumeSnapshotComponent returns the component of a Snapshot that is kept as the VolumeSnapshot of a claim.
-func VolumeSnapshotComponent(s *snapshotv1.VolumeSnapshot, content *snapshotv1.VolumeSnapshotContent) v1alpha1.Component {
+func VolumeSnapshotComponent(
+	s *snapshotv1.VolumeSnapshot, content *snapshotv1.VolumeSnapshotContent,
+) v1alpha1.Component {
 	return v1alpha1.Component{
 		Phase: v1alpha1.SnapshotSucceeded, Driver: v1alpha1.DriverVolumeSnapshotter, ID: string(s.UID),
 		VolumeSnapshotterStats: []v1alpha1.VolumeSnapshotterStats{{

@@ -60,8 +60,8 @@ func ClaimOnDisk(
 	return claim
 }
 
-// TakeVolumeSnapshots does what the mover of a Job does together with the CSI driver: it creates the VolumeSnapshots of the Job's
-// task, each ready and with a content of its own. It returns the mover's report.
+// TakeVolumeSnapshots does what the mover of a Job does together with the CSI driver: it creates the VolumeSnapshots of
+// the Job's task, each ready and with a content of its own. It returns the mover's report.
 func TakeVolumeSnapshots(t testing.TB, c client.Client, job *batchv1.Job) Outcome {
 	t.Helper()
 	work := TaskOf(job)

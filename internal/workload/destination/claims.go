@@ -81,7 +81,8 @@ func claimName(template, component string) (string, *v1alpha1.ResolvedError) {
 			varComponentName)
 	}
 	if bad := content.IsDNS1123Subdomain(name); len(bad) > 0 {
-		return "", workload.Fail(v1alpha1.ReasonInvalidParameters, "volumeClaimTemplate %q gives the name %q: %s", template,
+		return "", workload.Fail(v1alpha1.ReasonInvalidParameters, "volumeClaimTemplate %q gives the name %q: %s",
+			template,
 			name, bad[0])
 	}
 	return name, nil

@@ -64,7 +64,8 @@ func PlanClaims(t Target, replicas int32) ([]PlannedClaim, *v1alpha1.ResolvedErr
 		}
 	}
 	if len(volumes) > workload.MaxHosts {
-		return nil, workload.Fail(v1alpha1.ReasonInvalidTask, "the restore needs %d Jobs; at most %d are possible", len(volumes),
+		return nil, workload.Fail(v1alpha1.ReasonInvalidTask, "the restore needs %d Jobs; at most %d are possible",
+			len(volumes),
 			workload.MaxHosts)
 	}
 	return plan, nil

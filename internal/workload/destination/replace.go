@@ -19,8 +19,8 @@ func Replaces(v *v1alpha1.ResolvedRestoreVolume, claim *corev1.PersistentVolumeC
 	return claim != nil && claim.DeletionTimestamp == nil && claim.UID == v.Provision.Replaces
 }
 
-// WhyNotMakeable explains why the claim of a resolved volume can't be made from its VolumeSnapshot now. Nil means that it
-// can. class is its StorageClass, nil where that no longer exists.
+// WhyNotMakeable explains why the claim of a resolved volume can't be made from its VolumeSnapshot now. Nil means that
+// it can. class is its StorageClass, nil where that no longer exists.
 func WhyNotMakeable(
 	v *v1alpha1.ResolvedRestoreVolume, found SnapshotState, class *storagev1.StorageClass,
 ) *v1alpha1.ResolvedError {

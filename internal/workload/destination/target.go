@@ -23,8 +23,8 @@ type Target struct {
 	Snapshot *v1alpha1.Snapshot
 	// Components are those of the Snapshot that restore.ChooseComponents returned.
 	Components []string
-	// Sources maps components to the component of the Snapshot that they are restored from, as restore.ApplyRules returned
-	// them.
+	// Sources maps components to the component of the Snapshot that they are restored from, as restore.ApplyRules
+	// returned them.
 	Sources map[string]string
 	// Unpacker is the program that creates the files in the volumes, nil where the mover does it.
 	Unpacker *v1alpha1.ResolvedStream

@@ -33,11 +33,13 @@ func into(hosts []v1alpha1.ResolvedRestoreHost) []string {
 
 func TestWhereComponentsAreRestoredTo(t *testing.T) {
 	claims := []corev1.PersistentVolumeClaim{
-		workloadtest.Claim("pages"), workloadtest.Claim("uploads"), workloadtest.Claim("data-db-0"), workloadtest.Claim("data-db-1"),
+		workloadtest.Claim("pages"), workloadtest.Claim("uploads"), workloadtest.Claim("data-db-0"),
+		workloadtest.Claim("data-db-1"),
 		workloadtest.Claim("logs-db-0"),
 		workloadtest.Claim("once", corev1.ReadWriteOncePod), workloadtest.Claim("many", corev1.ReadWriteMany),
 	}
-	both := workloadtest.PodSpec(workloadtest.ClaimVolume("pages", "pages"), workloadtest.ClaimVolume("uploads", "uploads"))
+	both := workloadtest.PodSpec(workloadtest.ClaimVolume("pages", "pages"),
+		workloadtest.ClaimVolume("uploads", "uploads"))
 	template := func(name, component string) v1alpha1.RestoreClaimTemplate {
 		out := v1alpha1.RestoreClaimTemplate{Metadata: v1alpha1.ClaimMetadata{Name: name}}
 		if component != "" {
@@ -54,16 +56,21 @@ func TestWhereComponentsAreRestoredTo(t *testing.T) {
 		message    string
 	}{
 		"one component into a claim": {
-			components: "pod-7", target: destination.Target{Target: workload.Target{Claim: new(workloadtest.Claim("new"))}},
-			want: []string{"target: pod-7>new"},
+			components: "pod-7",
+			target:     destination.Target{Target: workload.Target{Claim: new(workloadtest.Claim("new"))}},
+			want:       []string{"target: pod-7>new"},
 		},
 		"several components into a claim": {
-			components: "pod-0 pod-1", target: destination.Target{Target: workload.Target{Claim: new(workloadtest.Claim("new"))}},
-			reason: v1alpha1.ReasonComponentNotFound, message: "pod-0, pod-1",
+			components: "pod-0 pod-1",
+			target:     destination.Target{Target: workload.Target{Claim: new(workloadtest.Claim("new"))}},
+			reason:     v1alpha1.ReasonComponentNotFound, message: "pod-0, pod-1",
 		},
 		"a claim that is in use, on its node": {
-			components: "pvc", target: destination.Target{Target: workload.Target{Claim: new(workloadtest.Claim("pages"))}},
-			pods: []corev1.Pod{workloadtest.Pod("a", "n1", workloadtest.PodSpec(workloadtest.ClaimVolume("x", "pages")))}, want: []string{
+			components: "pvc",
+			target:     destination.Target{Target: workload.Target{Claim: new(workloadtest.Claim("pages"))}},
+			pods: []corev1.Pod{
+				workloadtest.Pod("a", "n1", workloadtest.PodSpec(workloadtest.ClaimVolume("x", "pages"))),
+			}, want: []string{
 				"target@n1: pvc>pages",
 			},
 		},
@@ -71,13 +78,17 @@ func TestWhereComponentsAreRestoredTo(t *testing.T) {
 			components: "pvc", target: destination.Target{
 				Target: workload.Target{Claim: new(workloadtest.Claim("many", corev1.ReadWriteMany))},
 			},
-			pods: []corev1.Pod{workloadtest.Pod("a", "n1", workloadtest.PodSpec(workloadtest.ClaimVolume("x", "many")))}, want: []string{"target: pvc>many"},
+			pods: []corev1.Pod{
+				workloadtest.Pod("a", "n1", workloadtest.PodSpec(workloadtest.ClaimVolume("x", "many"))),
+			}, want: []string{"target: pvc>many"},
 		},
 		"a claim of one pod that is in use": {
 			components: "pvc", target: destination.Target{
 				Target: workload.Target{Claim: new(workloadtest.Claim("once", corev1.ReadWriteOncePod))},
 			},
-			pods: []corev1.Pod{workloadtest.Pod("a", "n1", workloadtest.PodSpec(workloadtest.ClaimVolume("x", "once")))}, reason: v1alpha1.ReasonVolumeInUse,
+			pods: []corev1.Pod{
+				workloadtest.Pod("a", "n1", workloadtest.PodSpec(workloadtest.ClaimVolume("x", "once"))),
+			}, reason: v1alpha1.ReasonVolumeInUse,
 		},
 		"volumes of a Deployment": {
 			components: "pages uploads",
@@ -85,12 +96,14 @@ func TestWhereComponentsAreRestoredTo(t *testing.T) {
 			want:       []string{"target: pages>pages uploads>uploads"},
 		},
 		"a component without a volume of its name in a Deployment": {
-			components: "pvc", target: destination.Target{Target: workload.Target{Deployment: workloadtest.Deployment(both)}},
-			reason: v1alpha1.ReasonComponentNotFound, message: "pages, uploads",
+			components: "pvc",
+			target:     destination.Target{Target: workload.Target{Deployment: workloadtest.Deployment(both)}},
+			reason:     v1alpha1.ReasonComponentNotFound, message: "pages, uploads",
 		},
 		"the only component into the only volume": {
 			components: "pvc", target: destination.Target{Target: workload.Target{Deployment: workloadtest.Deployment(
-				workloadtest.PodSpec(workloadtest.ClaimVolume("pages", "pages")))}}, want: []string{"target: pvc>pages"},
+				workloadtest.PodSpec(workloadtest.ClaimVolume("pages", "pages")))}},
+			want: []string{"target: pvc>pages"},
 		},
 		"pods of a StatefulSet without replicas": {
 			components: "pod-0 pod-1", target: destination.Target{
@@ -100,21 +113,27 @@ func TestWhereComponentsAreRestoredTo(t *testing.T) {
 		},
 		"volumes of one pod, in one Job": {
 			components: "pod-0-data pod-0-logs", target: destination.Target{
-				Target: workload.Target{StatefulSet: workloadtest.StatefulSet(1, workloadtest.PodSpec(), "data", "logs")},
+				Target: workload.Target{
+					StatefulSet: workloadtest.StatefulSet(1, workloadtest.PodSpec(), "data", "logs"),
+				},
 			},
 			want: []string{"pod-0: pod-0-data>data-db-0 pod-0-logs>logs-db-0"},
 		},
 		"a pod whose claim does not exist": {
-			components: "pod-9", target: destination.Target{Target: workload.Target{StatefulSet: workloadtest.StatefulSet(
+			components: "pod-9",
+			target: destination.Target{Target: workload.Target{StatefulSet: workloadtest.StatefulSet(
 				1, workloadtest.PodSpec(), "data")}}, reason: v1alpha1.ReasonTargetNotFound, message: "data-db-9",
 		},
 		"a component without a volume in its name, of several": {
-			components: "pod-0", target: destination.Target{Target: workload.Target{StatefulSet: workloadtest.StatefulSet(
-				1, workloadtest.PodSpec(), "data", "logs")}}, reason: v1alpha1.ReasonComponentNotFound, message: "data, logs",
+			components: "pod-0",
+			target: destination.Target{Target: workload.Target{StatefulSet: workloadtest.StatefulSet(
+				1, workloadtest.PodSpec(), "data", "logs")}}, reason: v1alpha1.ReasonComponentNotFound,
+			message: "data, logs",
 		},
 		"nodes of a DaemonSet that share a claim": {
 			components: "n1 n2", target: destination.Target{Target: workload.Target{DaemonSet: workloadtest.DaemonSet(
-				workloadtest.PodSpec(workloadtest.ClaimVolume("many", "many")))}}, reason: v1alpha1.ReasonInvalidParameters,
+				workloadtest.PodSpec(workloadtest.ClaimVolume("many", "many")))}},
+			reason:  v1alpha1.ReasonInvalidParameters,
 			message: "both go into",
 		},
 		"a node of a DaemonSet": {
@@ -123,7 +142,8 @@ func TestWhereComponentsAreRestoredTo(t *testing.T) {
 		},
 		"a host path": {
 			components: "n1", target: destination.Target{Target: workload.Target{DaemonSet: workloadtest.DaemonSet(
-				workloadtest.HostPaths("state")), Privileged: true}}, reason: v1alpha1.ReasonNoVolumes, message: "host path",
+				workloadtest.HostPaths("state")), Privileged: true}}, reason: v1alpha1.ReasonNoVolumes,
+			message: "host path",
 		},
 		"new claims of pods": {
 			components: "pod-0 pod-1", target: destination.Target{

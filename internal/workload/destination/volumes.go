@@ -80,21 +80,25 @@ func usableSnapshot(p PlannedClaim, found SnapshotState) *v1alpha1.ResolvedError
 	s := found.Snapshot
 	switch {
 	case s == nil:
-		return workload.Fail(v1alpha1.ReasonVolumeSnapshotNotFound, "there is no VolumeSnapshot %s for PersistentVolumeClaim %s",
+		return workload.Fail(v1alpha1.ReasonVolumeSnapshotNotFound,
+			"there is no VolumeSnapshot %s for PersistentVolumeClaim %s",
 			p.VolumeSnapshot, p.Claim)
 	case p.UID != "" && s.UID != p.UID:
 		return workload.Fail(v1alpha1.ReasonVolumeSnapshotNotFound,
 			"VolumeSnapshot %s is not the one that was backed up as component %s: somebody replaced it",
 			p.VolumeSnapshot, cmp.Or(p.Source, p.Component))
 	case s.DeletionTimestamp != nil:
-		return workload.Fail(v1alpha1.ReasonVolumeSnapshotNotFound, "VolumeSnapshot %s is being deleted", p.VolumeSnapshot)
+		return workload.Fail(v1alpha1.ReasonVolumeSnapshotNotFound, "VolumeSnapshot %s is being deleted",
+			p.VolumeSnapshot)
 	}
 	if message, _ := volumesnapshot.Failure(s); message != "" {
-		return workload.Fail(v1alpha1.ReasonVolumeSnapshotNotReady, "VolumeSnapshot %s can't be used: %s", p.VolumeSnapshot,
+		return workload.Fail(v1alpha1.ReasonVolumeSnapshotNotReady, "VolumeSnapshot %s can't be used: %s",
+			p.VolumeSnapshot,
 			message)
 	}
 	if !volumesnapshot.Ready(s) || found.Content == nil || volumesnapshot.Handle(found.Content) == "" {
-		return workload.Fail(v1alpha1.ReasonVolumeSnapshotNotReady, "VolumeSnapshot %s is not ready to use", p.VolumeSnapshot)
+		return workload.Fail(v1alpha1.ReasonVolumeSnapshotNotReady, "VolumeSnapshot %s is not ready to use",
+			p.VolumeSnapshot)
 	}
 	stats := ptr.Deref(p.Stats, v1alpha1.VolumeSnapshotterStats{})
 	if again := volumesnapshot.TakenAgain(stats, found.Content); again != "" {

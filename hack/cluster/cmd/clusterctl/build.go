@@ -15,7 +15,8 @@ import (
 type source struct{ module, bin string }
 
 func (s *source) flags(fs *flag.FlagSet) {
-	fs.StringVar(&s.module, "module", "", "directory of this module's sources (default: found from the working directory)")
+	fs.StringVar(&s.module, "module", "",
+		"directory of this module's sources (default: found from the working directory)")
 	fs.StringVar(&s.bin, "bin", "", "directory of the programs (default: in the user's cache, named after the sources)")
 }
 
@@ -43,7 +44,8 @@ func (s *source) resolve() error {
 func runBuild(ctx context.Context, fs *flag.FlagSet, args []string) error {
 	var src source
 	src.flags(fs)
-	only := fs.String("only", "", "build only what envtest needs (kube: etcd, kube-apiserver, kubectl), or that and the S3 server (test)")
+	only := fs.String("only", "",
+		"build only what envtest needs (kube: etcd, kube-apiserver, kubectl), or that and the S3 server (test)")
 	if err := fs.Parse(args); err != nil {
 		return err
 	}
@@ -70,8 +72,10 @@ func runBinDir(_ context.Context, fs *flag.FlagSet, args []string) error {
 }
 
 func runPreflight(ctx context.Context, fs *flag.FlagSet, args []string) error {
-	use := fs.String("for", string(preflight.Cluster), "what the machine is to do: run the cluster (cluster), or the tests that need none (test)")
-	install := fs.Bool("install", false, "as root on Debian or Ubuntu, install missing packages, unless "+preflight.NoInstall+"=1 is set")
+	use := fs.String("for", string(preflight.Cluster),
+		"what the machine is to do: run the cluster (cluster), or the tests that need none (test)")
+	install := fs.Bool("install", false,
+		"as root on Debian or Ubuntu, install missing packages, unless "+preflight.NoInstall+"=1 is set")
 	if err := fs.Parse(args); err != nil {
 		return err
 	}

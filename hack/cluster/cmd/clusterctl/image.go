@@ -30,11 +30,13 @@ type imageFlags struct {
 }
 
 func (f *imageFlags) flags(fs *flag.FlagSet) {
-	fs.StringVar(&f.ref, "ref", "", "reference with a host part and a tag other than latest, like cairn.local/app:dev (required)")
+	fs.StringVar(&f.ref, "ref", "",
+		"reference with a host part and a tag other than latest, like cairn.local/app:dev (required)")
 	fs.StringVar(&f.entrypoint, "entrypoint", "", "entrypoint, parts separated by spaces (default: the first file)")
 	fs.StringVar(&f.user, "user", "", "uid[:gid] to run as (default: root; every image knows 65532)")
 	fs.Var(&f.roots, "root", "directory or tar file with content for /; may be repeated, the first to have a path wins")
-	fs.Var(&f.programs, "with-libs", "PROGRAM[:PATH], dynamically linked, to add together with its shared libraries; may be repeated")
+	fs.Var(&f.programs, "with-libs",
+		"PROGRAM[:PATH], dynamically linked, to add together with its shared libraries; may be repeated")
 }
 
 // spec describes the image of the flags and of arguments like FILE[:PATH].
@@ -107,7 +109,10 @@ func runGitserverImage(_ context.Context, fs *flag.FlagSet, args []string) error
 		return fmt.Errorf("ask git where its programs are: %w", err)
 	}
 	backend := filepath.Join(strings.TrimSpace(string(execPath)), "git-http-backend")
-	f := imageFlags{ref: *ref, user: fmt.Sprintf("%d:%d", image.NonRoot, image.NonRoot), programs: list{git + ":/usr/bin/git", backend}}
+	f := imageFlags{
+		ref: *ref, user: fmt.Sprintf("%d:%d", image.NonRoot, image.NonRoot),
+		programs: list{git + ":/usr/bin/git", backend},
+	}
 	spec, err := f.spec([]string{filepath.Join(src.bin, "gitserver") + ":/gitserver"})
 	if err != nil {
 		return err
@@ -133,7 +138,9 @@ func writeImage(out string, spec image.Spec) error {
 // noteMissingCA says what an image made on this machine cannot do.
 func noteMissingCA() {
 	if _, err := os.Stat(image.CAFile); err != nil {
-		fmt.Fprintf(os.Stderr, "note: %s is missing (Debian package ca-certificates): programs in the image will trust no public server\n", image.CAFile)
+		fmt.Fprintf(os.Stderr,
+			"note: %s is missing (Debian package ca-certificates): programs in the image will trust no public server\n",
+			image.CAFile)
 	}
 }
 

@@ -43,14 +43,16 @@ func run(ctx context.Context, logger *log.Logger) error {
 	web := &gitserver.HTTP{Repositories: repositories, Log: logger}
 	shell := &gitserver.SSH{Repositories: repositories, Log: logger}
 	flag.StringVar(&repositories.Dir, "root", "", "directory of the repositories (required)")
-	flag.BoolVar(&repositories.AutoCreate, "auto-create", false, "create a repository, with HEAD main, when somebody pushes to it first")
+	flag.BoolVar(&repositories.AutoCreate, "auto-create", false,
+		"create a repository, with HEAD main, when somebody pushes to it first")
 	httpAddr := flag.String("http", ":8080", "address for HTTP, with /healthz; empty to not serve it")
 	flag.StringVar(&web.UsernameFile, "username-file", "", "file with the user name for HTTP; read on every request")
 	flag.StringVar(&web.PasswordFile, "password-file", "", "file with the password for HTTP; read on every request")
 	flag.BoolVar(&web.PublicRead, "public-read", false, "let everybody read repositories below public/ over HTTP")
 	sshAddr := flag.String("ssh", "", "address for SSH; empty to not serve it")
 	flag.StringVar(&shell.HostKeyFile, "ssh-host-key", "", "file with the private host key for SSH")
-	flag.StringVar(&shell.AuthorizedKeysFile, "ssh-authorized-keys", "", "file with the public keys that may log in over SSH; read on every login")
+	flag.StringVar(&shell.AuthorizedKeysFile, "ssh-authorized-keys", "",
+		"file with the public keys that may log in over SSH; read on every login")
 	flag.Parse()
 	if repositories.Dir == "" || flag.NArg() > 0 {
 		return errors.New("read the arguments: --root is required, and there are only flags (see --help)")
@@ -59,7 +61,9 @@ func run(ctx context.Context, logger *log.Logger) error {
 }
 
 // serve runs both servers until ctx is done or one of them fails.
-func serve(ctx context.Context, logger *log.Logger, web *gitserver.HTTP, httpAddr string, shell *gitserver.SSH, sshAddr string) error {
+func serve(
+	ctx context.Context, logger *log.Logger, web *gitserver.HTTP, httpAddr string, shell *gitserver.SSH, sshAddr string,
+) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	var servers []func() error

@@ -17,7 +17,8 @@ import (
 const mebi = 1 << 20
 
 func newDriver(t *testing.T, dir string, subvolumes bool) *driver {
-	d := &driver{node: "node", volumes: newStore(filepath.Join(dir, "volumes"), subvolumes), snapshots: newStore(filepath.Join(dir, "snapshots"), subvolumes)}
+	d := &driver{node: "node", volumes: newStore(filepath.Join(dir, "volumes"),
+		subvolumes), snapshots: newStore(filepath.Join(dir, "snapshots"), subvolumes)}
 	g := NewWithT(t)
 	g.Expect(d.volumes.init()).To(Succeed())
 	g.Expect(d.snapshots.init()).To(Succeed())
@@ -25,13 +26,22 @@ func newDriver(t *testing.T, dir string, subvolumes bool) *driver {
 }
 
 var (
-	asDevice     = &csi.VolumeCapability{AccessType: &csi.VolumeCapability_Block{Block: &csi.VolumeCapability_BlockVolume{}}}
-	asFileSystem = &csi.VolumeCapability{AccessType: &csi.VolumeCapability_Mount{Mount: &csi.VolumeCapability_MountVolume{}}}
+	asDevice = &csi.VolumeCapability{
+		AccessType: &csi.VolumeCapability_Block{Block: &csi.VolumeCapability_BlockVolume{}},
+	}
+	asFileSystem = &csi.VolumeCapability{
+		AccessType: &csi.VolumeCapability_Mount{Mount: &csi.VolumeCapability_MountVolume{}},
+	}
 )
 
 // volume makes one, of a snapshot unless that is "".
-func volume(t *testing.T, d *driver, name string, as *csi.VolumeCapability, size int64, snapshot string) (*csi.Volume, error) {
-	req := &csi.CreateVolumeRequest{Name: name, VolumeCapabilities: []*csi.VolumeCapability{as}, CapacityRange: &csi.CapacityRange{RequiredBytes: size}}
+func volume(
+	t *testing.T, d *driver, name string, as *csi.VolumeCapability, size int64, snapshot string,
+) (*csi.Volume, error) {
+	req := &csi.CreateVolumeRequest{
+		Name: name, VolumeCapabilities: []*csi.VolumeCapability{as},
+		CapacityRange: &csi.CapacityRange{RequiredBytes: size},
+	}
 	if snapshot != "" {
 		req.VolumeContentSource = &csi.VolumeContentSource{Type: &csi.VolumeContentSource_Snapshot{
 			Snapshot: &csi.VolumeContentSource_SnapshotSource{SnapshotId: snapshot},
@@ -51,7 +61,8 @@ func TestTheDeviceOfABlockVolume(t *testing.T) {
 		publish := func(v *csi.Volume, pod string) string {
 			target := filepath.Join(pods, pod, "device")
 			for range 2 { // the kubelet asks again
-				_, err := d.NodePublishVolume(t.Context(), &csi.NodePublishVolumeRequest{VolumeId: v.VolumeId, TargetPath: target, VolumeCapability: asDevice})
+				_, err := d.NodePublishVolume(t.Context(),
+					&csi.NodePublishVolumeRequest{VolumeId: v.VolumeId, TargetPath: target, VolumeCapability: asDevice})
 				if status.Code(err) == codes.Internal {
 					t.Skipf("no loop devices here: %v", err)
 				}
@@ -64,7 +75,8 @@ func TestTheDeviceOfABlockVolume(t *testing.T) {
 		}
 		unpublish := func(v *csi.Volume, target string) {
 			for range 2 {
-				_, err := d.NodeUnpublishVolume(t.Context(), &csi.NodeUnpublishVolumeRequest{VolumeId: v.VolumeId, TargetPath: target})
+				_, err := d.NodeUnpublishVolume(t.Context(),
+					&csi.NodeUnpublishVolumeRequest{VolumeId: v.VolumeId, TargetPath: target})
 				g.Expect(err).NotTo(HaveOccurred())
 			}
 			g.Expect(target).NotTo(BeAnExistingFile())
@@ -75,7 +87,8 @@ func TestTheDeviceOfABlockVolume(t *testing.T) {
 		unpublish(source, one)
 		g.Expect(loop.Devices(d.volumes.device(source.VolumeId))).To(HaveLen(1), "the other pod has it")
 
-		snap, err := d.CreateSnapshot(t.Context(), &csi.CreateSnapshotRequest{Name: "snap", SourceVolumeId: source.VolumeId})
+		snap, err := d.CreateSnapshot(t.Context(),
+			&csi.CreateSnapshotRequest{Name: "snap", SourceVolumeId: source.VolumeId})
 		g.Expect(err).NotTo(HaveOccurred())
 		writeDevice(t, two, "after!")
 		unpublish(source, two)
@@ -124,11 +137,18 @@ func TestAVolumeIsAFileSystemOrADevice(t *testing.T) {
 	g.Expect(err).NotTo(HaveOccurred())
 	_, err = volume(t, d, "v", asDevice, mebi, "")
 	g.Expect(status.Code(err)).To(Equal(codes.AlreadyExists))
-	_, err = d.NodePublishVolume(t.Context(), &csi.NodePublishVolumeRequest{VolumeId: files.VolumeId, TargetPath: filepath.Join(t.TempDir(), "x"), VolumeCapability: asDevice})
+	_, err = d.NodePublishVolume(t.Context(),
+		&csi.NodePublishVolumeRequest{
+			VolumeId: files.VolumeId, TargetPath: filepath.Join(t.TempDir(), "x"), VolumeCapability: asDevice,
+		})
 	g.Expect(status.Code(err)).To(Equal(codes.InvalidArgument))
-	_, err = d.CreateVolume(t.Context(), &csi.CreateVolumeRequest{Name: "both", VolumeCapabilities: []*csi.VolumeCapability{asDevice, asFileSystem}})
+	_, err = d.CreateVolume(t.Context(),
+		&csi.CreateVolumeRequest{Name: "both", VolumeCapabilities: []*csi.VolumeCapability{asDevice, asFileSystem}})
 	g.Expect(status.Code(err)).To(Equal(codes.InvalidArgument))
-	resp, err := d.ValidateVolumeCapabilities(t.Context(), &csi.ValidateVolumeCapabilitiesRequest{VolumeId: files.VolumeId, VolumeCapabilities: []*csi.VolumeCapability{asDevice}})
+	resp, err := d.ValidateVolumeCapabilities(t.Context(),
+		&csi.ValidateVolumeCapabilitiesRequest{
+			VolumeId: files.VolumeId, VolumeCapabilities: []*csi.VolumeCapability{asDevice},
+		})
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(resp.Confirmed).To(BeNil())
 }

@@ -42,7 +42,8 @@ func (f *faults) provoke(ctx context.Context, snapshot string, params map[string
 			return 0, invalid("%s: %v", paramFailTimes, err)
 		}
 		if n := f.fail(snapshot, times); n > 0 {
-			return 0, status.Errorf(codes.Internal, "snapshot failure %d of %d requested by the class parameter %s", n, times, paramFailTimes)
+			return 0, status.Errorf(codes.Internal, "snapshot failure %d of %d requested by the class parameter %s", n,
+				times, paramFailTimes)
 		}
 	}
 	v := params[paramReadyAfter]

@@ -16,13 +16,19 @@ func TestWhatAClassAsksForIsDone(t *testing.T) {
 		delay  time.Duration
 		codes  []codes.Code // of the first calls for one snapshot
 	}{
-		"nothing":              {nil, 0, []codes.Code{codes.OK, codes.OK}},
-		"ready later":          {map[string]string{"readyAfter": "5s"}, 5 * time.Second, []codes.Code{codes.OK}},
-		"no duration":          {map[string]string{"readyAfter": "soon"}, 0, []codes.Code{codes.InvalidArgument}},
-		"fail":                 {map[string]string{"fail": "true"}, 0, []codes.Code{codes.Internal, codes.Internal}},
-		"do not fail":          {map[string]string{"fail": "false"}, 0, []codes.Code{codes.OK}},
-		"fail twice":           {map[string]string{"failTimes": "2"}, 0, []codes.Code{codes.Internal, codes.Internal, codes.OK, codes.OK}},
-		"fail, then be late":   {map[string]string{"failTimes": "1", "readyAfter": "1s"}, time.Second, []codes.Code{codes.Internal, codes.OK}},
+		"nothing":     {nil, 0, []codes.Code{codes.OK, codes.OK}},
+		"ready later": {map[string]string{"readyAfter": "5s"}, 5 * time.Second, []codes.Code{codes.OK}},
+		"no duration": {map[string]string{"readyAfter": "soon"}, 0, []codes.Code{codes.InvalidArgument}},
+		"fail":        {map[string]string{"fail": "true"}, 0, []codes.Code{codes.Internal, codes.Internal}},
+		"do not fail": {map[string]string{"fail": "false"}, 0, []codes.Code{codes.OK}},
+		"fail twice": {
+			map[string]string{"failTimes": "2"}, 0, []codes.Code{codes.Internal, codes.Internal, codes.OK, codes.OK},
+		},
+		"fail, then be late": {
+			map[string]string{"failTimes": "1", "readyAfter": "1s"},
+			time.Second,
+			[]codes.Code{codes.Internal, codes.OK},
+		},
 		"no number of times":   {map[string]string{"failTimes": "often"}, 0, []codes.Code{codes.InvalidArgument}},
 		"others are no faults": {map[string]string{"csi.storage.k8s.io/x": "true"}, 0, []codes.Code{codes.OK}},
 	} {

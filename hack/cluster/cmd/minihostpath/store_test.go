@@ -37,7 +37,8 @@ func TestACopyKeepsTheStateOfItsSource(t *testing.T) {
 		g.Expect(s.delete(a)).To(Succeed())
 		g.Expect(s.delete(a)).To(Succeed(), "again")
 		g.Expect(s.list()).To(HaveLen(1))
-		g.Expect(os.ReadFile(filepath.Join(s.data(b), "file"))).To(BeEquivalentTo("before"), "it needs its source no more")
+		g.Expect(os.ReadFile(filepath.Join(s.data(b), "file"))).
+			To(BeEquivalentTo("before"), "it needs its source no more")
 		g.Expect(s.delete(b)).To(Succeed())
 		g.Expect(os.ReadDir(s.dir)).To(BeEmpty())
 	})
@@ -109,7 +110,9 @@ func TestWhatACrashLeftIsDeleted(t *testing.T) {
 }
 
 func TestIDsFromOutsideCannotLeaveTheStore(t *testing.T) {
-	for name, id := range map[string]string{"empty": "", "upwards": "..", "nested": "a/b", "hidden": ".tmp-x", "a zero byte": "a\x00"} {
+	for name, id := range map[string]string{
+		"empty": "", "upwards": "..", "nested": "a/b", "hidden": ".tmp-x", "a zero byte": "a\x00",
+	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
 			s := newStore(t.TempDir(), false)

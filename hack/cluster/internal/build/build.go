@@ -133,7 +133,8 @@ func (o Options) run(ctx context.Context, key string) error {
 		return err
 	}
 	err = o.stage(ctx, "CoreDNS, CSI, CNI and our own programs", o.Module, flags,
-		"./cmd/clusterctl", "./cmd/coredns", "./cmd/gitserver", "./cmd/minihostpath", "./cmd/pause", "./cmd/toolbox", "tool")
+		"./cmd/clusterctl", "./cmd/coredns", "./cmd/gitserver", "./cmd/minihostpath", "./cmd/pause",
+		"./cmd/toolbox", "tool")
 	if err != nil {
 		return err
 	}
@@ -147,7 +148,8 @@ func (o Options) run(ctx context.Context, key string) error {
 func (o Options) stage(ctx context.Context, what, module, ldflags string, packages ...string) error {
 	begin := o.Now()
 	fmt.Fprintf(o.Out, "building %s\n", what)
-	args := append([]string{"build", "-trimpath", "-ldflags", ldflags, "-o", o.Dir + string(filepath.Separator)}, packages...)
+	args := append([]string{"build", "-trimpath", "-ldflags", ldflags, "-o", o.Dir + string(filepath.Separator)},
+		packages...)
 	cmd := goCommand(ctx, module, args...)
 	cmd.Env = append(cmd.Env, "CGO_ENABLED=0")
 	cmd.Stdout, cmd.Stderr = o.Out, o.Out

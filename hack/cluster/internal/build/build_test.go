@@ -122,7 +122,9 @@ func TestACompleteBuildIsNotRepeated(t *testing.T) {
 				return
 			}
 			var out bytes.Buffer
-			g.Expect(Run(t.Context(), Options{Module: src, Dir: dir, Only: tc.only, Out: &out, Now: func() time.Time { return now }})).To(Succeed())
+			g.Expect(Run(t.Context(),
+				Options{Module: src, Dir: dir, Only: tc.only, Out: &out, Now: func() time.Time { return now }})).
+				To(Succeed())
 			g.Expect(out.String()).To(Equal(dir + " is complete\n"))
 			fi, err := os.Stat(filepath.Join(dir, tc.marker))
 			g.Expect(err).NotTo(HaveOccurred())
@@ -132,7 +134,8 @@ func TestACompleteBuildIsNotRepeated(t *testing.T) {
 }
 
 func TestOnlyKubeIsTheOnlyPart(t *testing.T) {
-	err := Run(t.Context(), Options{Module: module(t), Dir: t.TempDir(), Only: "kubelet", Out: &bytes.Buffer{}, Now: time.Now})
+	err := Run(t.Context(),
+		Options{Module: module(t), Dir: t.TempDir(), Only: "kubelet", Out: &bytes.Buffer{}, Now: time.Now})
 	NewWithT(t).Expect(err).To(MatchError(ContainSubstring(`"kubelet"`)))
 }
 
@@ -159,7 +162,9 @@ func TestProgramsAreTakenOverFromTheNewestBuild(t *testing.T) {
 func TestOldBuildsAreDeleted(t *testing.T) {
 	g := NewWithT(t)
 	cache := t.TempDir()
-	for name, used := range map[string]time.Time{"old": now.Add(-unusedFor - time.Hour), "kept": now.Add(-unusedFor - time.Hour), "new": now.Add(-time.Hour)} {
+	for name, used := range map[string]time.Time{
+		"old": now.Add(-unusedFor - time.Hour), "kept": now.Add(-unusedFor - time.Hour), "new": now.Add(-time.Hour),
+	} {
 		g.Expect(os.Chtimes(write(t, "key", cache, name, markerAll), used, used)).To(Succeed())
 	}
 	write(t, "", cache, "not ours", "file")
@@ -175,7 +180,8 @@ func TestOldBuildsAreDeleted(t *testing.T) {
 
 func TestComponentsKnowTheirVersion(t *testing.T) {
 	g := NewWithT(t)
-	g.Expect(ldflags("v1.36.3")).To(And(HaveSuffix("gitMajor=1 -X k8s.io/component-base/version.gitMinor=36"), ContainSubstring("gitVersion=v1.36.3 ")))
+	g.Expect(ldflags("v1.36.3")).To(And(HaveSuffix("gitMajor=1 -X k8s.io/component-base/version.gitMinor=36"),
+		ContainSubstring("gitVersion=v1.36.3 ")))
 	_, err := ldflags("master")
 	g.Expect(err).To(HaveOccurred())
 }

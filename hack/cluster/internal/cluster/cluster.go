@@ -108,9 +108,12 @@ const maxSocketPath = 107
 // checkPaths refuses a state directory so deep that a socket in it would have
 // too long a path.
 func (c *Cluster) checkPaths() error {
-	for _, p := range []string{c.csiSocket(), c.path("kubelet", "plugins_registry", driverName+"-reg.sock"), c.containerdSocket() + ".ttrpc"} {
+	for _, p := range []string{
+		c.csiSocket(), c.path("kubelet", "plugins_registry", driverName+"-reg.sock"), c.containerdSocket() + ".ttrpc",
+	} {
 		if len(p) > maxSocketPath {
-			return fmt.Errorf("place socket %s: the path is longer than %d bytes, use a shorter --state", p, maxSocketPath)
+			return fmt.Errorf("place socket %s: the path is longer than %d bytes, use a shorter --state", p,
+				maxSocketPath)
 		}
 	}
 	return nil

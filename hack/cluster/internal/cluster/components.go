@@ -20,7 +20,9 @@ type component struct {
 func (c *Cluster) components() []component {
 	pki := func(f string) string { return c.path("pki", f) }
 	kube := func(name string, ready func() error, args ...string) component {
-		return component{name: name, path: c.bin("kube"), args: append([]string{name}, args...), ready: ready, grace: stopTimeout}
+		return component{
+			name: name, path: c.bin("kube"), args: append([]string{name}, args...), ready: ready, grace: stopTimeout,
+		}
 	}
 	etcdURL := fmt.Sprintf("https://127.0.0.1:%d", c.EtcdPort)
 	peerURL := fmt.Sprintf("https://127.0.0.1:%d", c.EtcdPort+1)
@@ -39,16 +41,22 @@ func (c *Cluster) components() []component {
 		kube("etcd", tcpReady(fmt.Sprintf("127.0.0.1:%d", c.EtcdPort)),
 			"--data-dir", c.path("etcd"),
 			"--listen-client-urls", etcdURL, "--advertise-client-urls", etcdURL,
-			"--listen-peer-urls", peerURL, "--initial-advertise-peer-urls", peerURL, "--initial-cluster", "default="+peerURL,
-			"--cert-file", pki("etcd.crt"), "--key-file", pki("etcd.key"), "--client-cert-auth", "--trusted-ca-file", pki("ca.crt"),
-			"--peer-cert-file", pki("etcd.crt"), "--peer-key-file", pki("etcd.key"), "--peer-client-cert-auth", "--peer-trusted-ca-file", pki("ca.crt"),
+			"--listen-peer-urls", peerURL, "--initial-advertise-peer-urls", peerURL, "--initial-cluster",
+			"default="+peerURL,
+			"--cert-file", pki("etcd.crt"), "--key-file", pki("etcd.key"), "--client-cert-auth", "--trusted-ca-file",
+			pki("ca.crt"),
+			"--peer-cert-file", pki("etcd.crt"), "--peer-key-file", pki("etcd.key"), "--peer-client-cert-auth",
+			"--peer-trusted-ca-file", pki("ca.crt"),
 			"--unsafe-no-fsync", // a test cluster's data need not survive a power cut
 			"--log-level", "warn"),
 		apiserver(
 			"--advertise-address", c.NodeIP, "--bind-address", c.NodeIP, "--secure-port", fmt.Sprint(c.APIPort),
-			"--etcd-servers", etcdURL, "--etcd-cafile", pki("ca.crt"), "--etcd-certfile", pki("etcd-client.crt"), "--etcd-keyfile", pki("etcd-client.key"),
-			"--client-ca-file", pki("ca.crt"), "--tls-cert-file", pki("apiserver.crt"), "--tls-private-key-file", pki("apiserver.key"),
-			"--kubelet-client-certificate", pki("apiserver-kubelet.crt"), "--kubelet-client-key", pki("apiserver-kubelet.key"),
+			"--etcd-servers", etcdURL, "--etcd-cafile", pki("ca.crt"), "--etcd-certfile", pki("etcd-client.crt"),
+			"--etcd-keyfile", pki("etcd-client.key"),
+			"--client-ca-file", pki("ca.crt"), "--tls-cert-file", pki("apiserver.crt"), "--tls-private-key-file",
+			pki("apiserver.key"),
+			"--kubelet-client-certificate", pki("apiserver-kubelet.crt"), "--kubelet-client-key",
+			pki("apiserver-kubelet.key"),
 			"--kubelet-certificate-authority", pki("ca.crt"), "--kubelet-preferred-address-types", "InternalIP",
 			"--service-account-issuer", "https://kubernetes.default.svc.cluster.local",
 			"--service-account-key-file", pki("sa.pub"), "--service-account-signing-key-file", pki("sa.key"),
@@ -56,14 +64,19 @@ func (c *Cluster) components() []component {
 			"--enable-admission-plugins", "NodeRestriction", "--allow-privileged=true", "--profiling=false"),
 		kube("kube-controller-manager", nil,
 			"--kubeconfig", c.Kubeconfig("controller-manager"), "--leader-elect=false", "--secure-port=0",
-			"--root-ca-file", pki("ca.crt"), "--service-account-private-key-file", pki("sa.key"), "--use-service-account-credentials",
+			"--root-ca-file", pki("ca.crt"), "--service-account-private-key-file", pki("sa.key"),
+			"--use-service-account-credentials",
 			"--cluster-signing-cert-file", pki("ca.crt"), "--cluster-signing-key-file", pki("ca.key")),
-		kube("kube-scheduler", nil, "--kubeconfig", c.Kubeconfig("scheduler"), "--leader-elect=false", "--secure-port=0"),
+		kube("kube-scheduler", nil, "--kubeconfig", c.Kubeconfig("scheduler"), "--leader-elect=false",
+			"--secure-port=0"),
 		kube("kubelet", nil,
 			"--config", c.path("config", "kubelet.yaml"), "--kubeconfig", c.Kubeconfig("kubelet"),
 			"--root-dir", c.path("kubelet"), "--hostname-override", c.NodeName, "--node-ip", c.NodeIP),
 		kube("kube-proxy", nil, "--config", c.path("config", "proxy.yaml")),
-		{name: "coredns", path: c.bin("coredns"), args: []string{"-conf", c.path("config", "Corefile")}, grace: stopTimeout},
+		{
+			name: "coredns", path: c.bin("coredns"), args: []string{"-conf", c.path("config", "Corefile")},
+			grace: stopTimeout,
+		},
 		{
 			name: "minihostpath", path: c.bin("minihostpath"), args: []string{
 				"-endpoint", c.csiSocket(), "-registration-dir", c.path("kubelet", "plugins_registry"),

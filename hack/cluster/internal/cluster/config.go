@@ -11,8 +11,8 @@ import (
 // cniPlugins are the programs that give pods their network and take it away.
 var cniPlugins = []string{"ptp", "host-local", "loopback", "portmap"}
 
-// keepCNIPlugins copies them into the state directory, so that "down" can take pods' networks away even if the directory of
-// the built programs, which is a cache, is gone.
+// keepCNIPlugins copies them into the state directory, so that "down" can take pods' networks away even if the
+// directory of the built programs, which is a cache, is gone.
 func (c *Cluster) keepCNIPlugins() error {
 	for _, name := range cniPlugins {
 		if err := copyFile(c.bin(name), c.path("cni", "bin", name), 0o755); err != nil {
@@ -24,7 +24,9 @@ func (c *Cluster) keepCNIPlugins() error {
 
 // writeConfigs renders every configuration file into the state directory.
 func (c *Cluster) writeConfigs() error {
-	for _, d := range []string{"config", "run", "log", "cni/net.d", "cni/bin", "cni/ipam", "kubelet/plugins_registry", "kubelet/volumeplugins"} {
+	for _, d := range []string{
+		"config", "run", "log", "cni/net.d", "cni/bin", "cni/ipam", "kubelet/plugins_registry", "kubelet/volumeplugins",
+	} {
 		if err := os.MkdirAll(c.path(d), 0o755); err != nil {
 			return err
 		}
@@ -87,7 +89,8 @@ disabled_plugins = ["io.containerd.snapshotter.v1.btrfs", "io.containerd.snapsho
       [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc.options]
         BinaryName = %q
         SystemdCgroup = false
-`, c.path("containerd"), c.path("run", "containerd"), c.containerdSocket(), pauseImage, !canLowerOOMScore(), c.path("cni", "bin"), c.path("cni", "net.d"), runc)
+`, c.path("containerd"), c.path("run", "containerd"), c.containerdSocket(), pauseImage, !canLowerOOMScore(),
+		c.path("cni", "bin"), c.path("cni", "net.d"), runc)
 }
 
 // canLowerOOMScore reports whether this process has CAP_SYS_RESOURCE. Root in a
@@ -171,7 +174,8 @@ enableServer: true
 protectKernelDefaults: false
 makeIPTablesUtilChains: false
 `, c.NodeIP, c.path("pki", "ca.crt"), c.path("pki", "kubelet-server.crt"), c.path("pki", "kubelet-server.key"),
-		c.containerdSocket(), c.path("config", "resolv.conf"), c.path("log", "pods"), c.path("kubelet", "volumeplugins"))
+		c.containerdSocket(), c.path("config", "resolv.conf"), c.path("log", "pods"),
+		c.path("kubelet", "volumeplugins"))
 }
 
 func (c *Cluster) proxyConfig() string {

@@ -62,7 +62,8 @@ func TestOnlyComponentsOfAClusterThatRunsAreHeld(t *testing.T) {
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(os.Symlink(self, c.path("run", "clusterctl"))).To(Succeed())
 	g.Expect(os.WriteFile(c.path("run", "supervisor.pid"), []byte(pid()), 0o644)).To(Succeed())
-	g.Expect(c.Stop(t.Context(), "etcdd")).To(MatchError(And(ContainSubstring(`"etcdd"`), ContainSubstring("containerd, etcd, kube-apiserver"))))
+	g.Expect(c.Stop(t.Context(), "etcdd")).
+		To(MatchError(And(ContainSubstring(`"etcdd"`), ContainSubstring("containerd, etcd, kube-apiserver"))))
 	g.Expect(c.Start(t.Context(), "")).To(MatchError(ContainSubstring("there are containerd")))
 	g.Expect(os.WriteFile(c.holdFile("etcd"), nil, 0o644)).To(Succeed())
 	g.Expect(c.releaseAll()).To(Succeed())

@@ -16,7 +16,9 @@ const (
 // can be pulled, so even the pause image has to be made here.
 func (c *Cluster) loadOwnImages() error {
 	for ref, prog := range map[string]string{pauseImage: "pause", toolboxImage: "toolbox"} {
-		spec := image.Spec{Ref: ref, Entrypoint: []string{"/" + prog}, Files: []image.File{{Source: c.bin(prog), Path: "/" + prog}}}
+		spec := image.Spec{
+			Ref: ref, Entrypoint: []string{"/" + prog}, Files: []image.File{{Source: c.bin(prog), Path: "/" + prog}},
+		}
 		if err := c.LoadImage(spec); err != nil {
 			return err
 		}

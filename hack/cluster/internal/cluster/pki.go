@@ -29,10 +29,16 @@ func (c *Cluster) certs() ([]certSpec, error) {
 		{
 			name: "apiserver", cn: "kube-apiserver", server: true,
 			ips: []string{c.NodeIP, "127.0.0.1", service},
-			dns: []string{"localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc", "kubernetes.default.svc.cluster.local"},
+			dns: []string{
+				"localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc",
+				"kubernetes.default.svc.cluster.local",
+			},
 		},
 		{name: "apiserver-kubelet", cn: "kube-apiserver-kubelet-client", o: "system:masters"},
-		{name: "kubelet-server", cn: c.NodeName, server: true, ips: []string{c.NodeIP, "127.0.0.1"}, dns: []string{c.NodeName}},
+		{
+			name: "kubelet-server", cn: c.NodeName, server: true, ips: []string{c.NodeIP, "127.0.0.1"},
+			dns: []string{c.NodeName},
+		},
 		{name: "admin", cn: "kubernetes-admin", o: "system:masters", kubeconfig: true},
 		{name: "controller-manager", cn: "system:kube-controller-manager", kubeconfig: true},
 		{name: "scheduler", cn: "system:kube-scheduler", kubeconfig: true},

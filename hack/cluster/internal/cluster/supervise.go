@@ -27,7 +27,8 @@ func (c *Cluster) Supervise() error {
 	}
 	var running []*child
 	for _, comp := range c.components() {
-		ch := &child{component: comp, logFile: c.path("log", comp.name+".log"), pidFile: c.path("run", comp.name+".pid"), holdFile: c.holdFile(comp.name)}
+		ch := &child{component: comp, logFile: c.path("log", comp.name+".log"), pidFile: c.path("run",
+			comp.name+".pid"), holdFile: c.holdFile(comp.name)}
 		ch.start()
 		running = append(running, ch)
 		if comp.ready == nil {

@@ -22,7 +22,8 @@ func git(t testing.TB, dir string, env []string, args ...string) (string, error)
 	cmd.Dir = dir
 	cmd.Env = append([]string{
 		"PATH=" + os.Getenv("PATH"), "HOME=" + t.TempDir(), "GIT_CONFIG_NOSYSTEM=1", "GIT_TERMINAL_PROMPT=0",
-		"GIT_AUTHOR_NAME=a", "GIT_AUTHOR_EMAIL=a@example.com", "GIT_COMMITTER_NAME=a", "GIT_COMMITTER_EMAIL=a@example.com",
+		"GIT_AUTHOR_NAME=a", "GIT_AUTHOR_EMAIL=a@example.com", "GIT_COMMITTER_NAME=a",
+		"GIT_COMMITTER_EMAIL=a@example.com",
 	}, env...)
 	out, err := cmd.CombinedOutput()
 	return strings.TrimSpace(string(out)), err
@@ -96,7 +97,8 @@ func TestPushAndCloneOverHTTP(t *testing.T) {
 			work := commit(t, size)
 			mustGit(t, work, nil, "push", url+"/team/repo.git", "main")
 			head := mustGit(t, work, nil, "rev-parse", "HEAD")
-			g.Expect(mustGit(t, root, nil, "--git-dir=team/repo.git", "rev-parse", "HEAD")).To(Equal(head), "HEAD is main")
+			g.Expect(mustGit(t, root, nil, "--git-dir=team/repo.git", "rev-parse", "HEAD")).
+				To(Equal(head), "HEAD is main")
 
 			clone := t.TempDir()
 			mustGit(t, clone, nil, "clone", "--quiet", url+"/team/repo", ".") // without .git
@@ -141,13 +143,21 @@ func TestWhoMayDoWhatOverHTTP(t *testing.T) {
 		args []string
 		err  string // "" if it is allowed
 	}{
-		"read public without credentials":   {[]string{"ls-remote", without + "/public/r.git"}, ""},
-		"read private without credentials":  {[]string{"ls-remote", without + "/private/r.git"}, "could not read Username"},
-		"read private, wrong password":      {[]string{"ls-remote", wrong + "/private/r.git"}, "Authentication failed"},
-		"push to public without":            {[]string{"push", without + "/public/r.git", "main"}, "could not read Username"},
-		"create below public without":       {[]string{"push", without + "/public/new.git", "main"}, "could not read Username"},
-		"read what is not there":            {[]string{"ls-remote", with + "/private/none.git"}, "not found"},
-		"read what is not there, as nobody": {[]string{"ls-remote", without + "/private/none.git"}, "could not read Username"},
+		"read public without credentials": {[]string{"ls-remote", without + "/public/r.git"}, ""},
+		"read private without credentials": {
+			[]string{"ls-remote", without + "/private/r.git"}, "could not read Username",
+		},
+		"read private, wrong password": {[]string{"ls-remote", wrong + "/private/r.git"}, "Authentication failed"},
+		"push to public without": {
+			[]string{"push", without + "/public/r.git", "main"}, "could not read Username",
+		},
+		"create below public without": {
+			[]string{"push", without + "/public/new.git", "main"}, "could not read Username",
+		},
+		"read what is not there": {[]string{"ls-remote", with + "/private/none.git"}, "not found"},
+		"read what is not there, as nobody": {
+			[]string{"ls-remote", without + "/private/none.git"}, "could not read Username",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)

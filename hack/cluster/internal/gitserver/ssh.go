@@ -59,9 +59,11 @@ func (s *SSH) config() (*ssh.ServerConfig, error) {
 	if err != nil {
 		return nil, fmt.Errorf("parse the SSH host key: %w", err)
 	}
-	config := &ssh.ServerConfig{PublicKeyCallback: func(_ ssh.ConnMetadata, key ssh.PublicKey) (*ssh.Permissions, error) {
-		return nil, s.authorize(key)
-	}}
+	config := &ssh.ServerConfig{
+		PublicKeyCallback: func(_ ssh.ConnMetadata, key ssh.PublicKey) (*ssh.Permissions, error) {
+			return nil, s.authorize(key)
+		},
+	}
 	config.AddHostKey(key)
 	return config, nil
 }

@@ -46,7 +46,8 @@ func startSSH(t testing.TB, root string) (addr, known, unknown string) {
 // with makes git use a key and ask nothing.
 func with(key string) []string {
 	return []string{"GIT_SSH_COMMAND=ssh -i " + key +
-		" -F none -o IdentitiesOnly=yes -o BatchMode=yes -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null -o LogLevel=ERROR"}
+		" -F none -o IdentitiesOnly=yes -o BatchMode=yes -o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null " +
+		"-o LogLevel=ERROR"}
 }
 
 func key(t testing.TB) (private, public string) {
@@ -111,7 +112,8 @@ func TestSSHRunsNothingElse(t *testing.T) {
 		err = session.Run(line)
 		g.Expect(err).To(BeAssignableToTypeOf(&ssh.ExitError{}), "command %q", line)
 		g.Expect(err.(*ssh.ExitError).ExitStatus()).To(Equal(128))
-		g.Expect(stderr.String()).To(Or(ContainSubstring("no such repository"), ContainSubstring("only git-upload-pack")))
+		g.Expect(stderr.String()).To(Or(ContainSubstring("no such repository"),
+			ContainSubstring("only git-upload-pack")))
 	}
 	session, err := client.NewSession()
 	g.Expect(err).NotTo(HaveOccurred())

@@ -57,7 +57,8 @@ func writeArchive(w io.Writer, s Spec, layer *os.File, digest string) error {
 		name string
 		data []byte
 	}{{configName, config}, {"manifest.json", manifest}} {
-		if err := tw.WriteHeader(&tar.Header{Name: f.name, Mode: 0o644, Size: int64(len(f.data)), ModTime: epoch}); err != nil {
+		if err := tw.WriteHeader(
+			&tar.Header{Name: f.name, Mode: 0o644, Size: int64(len(f.data)), ModTime: epoch}); err != nil {
 			return err
 		}
 		if _, err := tw.Write(f.data); err != nil {

@@ -37,7 +37,9 @@ func entries(t testing.TB, r io.Reader) (map[string]*tar.Header, map[string]stri
 }
 
 // open returns the layer and the configuration of an archive.
-func open(t testing.TB, archive []byte) (headers map[string]*tar.Header, contents map[string]string, config imageConfig) {
+func open(
+	t testing.TB, archive []byte,
+) (headers map[string]*tar.Header, contents map[string]string, config imageConfig) {
 	t.Helper()
 	_, outer := entries(t, bytes.NewReader(archive))
 	var manifest []struct {
@@ -85,7 +87,11 @@ func TestTheSameInputMakesTheSameBytes(t *testing.T) {
 		write(t, filepath.Join(root, "etc/b"), "b")
 		write(t, filepath.Join(root, "etc/a"), "a")
 		app := write(t, filepath.Join(dir, "app"), "program")
-		return build(t, Spec{Ref: "cairn.local/app:dev", Roots: []string{root}, Files: []File{{app, "/bin/app"}, {app, "/bin/other"}}})
+		return build(t,
+			Spec{
+				Ref: "cairn.local/app:dev", Roots: []string{root},
+				Files: []File{{app, "/bin/app"}, {app, "/bin/other"}},
+			})
 	}
 	g.Expect(make()).To(Equal(make()))
 }
@@ -137,7 +143,8 @@ func TestARootMayBeATarFile(t *testing.T) {
 	tw := tar.NewWriter(f)
 	g.Expect(tw.WriteHeader(&tar.Header{Typeflag: tar.TypeDir, Name: "./srv/", Mode: 0o2770, Uid: 7})).To(Succeed())
 	g.Expect(tw.WriteHeader(&tar.Header{Typeflag: tar.TypeChar, Name: "./dev/null"})).To(Succeed())
-	g.Expect(tw.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: "../srv/f", Mode: 0o4711, Gid: 8, Size: 1})).To(Succeed())
+	g.Expect(tw.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: "../srv/f", Mode: 0o4711, Gid: 8, Size: 1})).
+		To(Succeed())
 	_, err = tw.Write([]byte("x"))
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(tw.Close()).To(Succeed())
@@ -157,13 +164,15 @@ func TestReferences(t *testing.T) {
 		ref string
 		ok  bool
 	}{
-		"a host part and a tag":      {"cairn.local/app:dev", true},
-		"no host part":               {"app:dev", false},
-		"a user is not a host":       {"library/app:dev", false},
-		"no tag":                     {"cairn.local/app", false},
-		"latest would be pulled":     {"cairn.local/app:latest", false},
-		"upper case is not allowed":  {"cairn.local/App:dev", false},
-		"a digest is not made by us": {"cairn.local/app@sha256:0000000000000000000000000000000000000000000000000000000000000000", false},
+		"a host part and a tag":     {"cairn.local/app:dev", true},
+		"no host part":              {"app:dev", false},
+		"a user is not a host":      {"library/app:dev", false},
+		"no tag":                    {"cairn.local/app", false},
+		"latest would be pulled":    {"cairn.local/app:latest", false},
+		"upper case is not allowed": {"cairn.local/App:dev", false},
+		"a digest is not made by us": {
+			"cairn.local/app@sha256:0000000000000000000000000000000000000000000000000000000000000000", false,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			err := Spec{Ref: tc.ref, Files: []File{{"x", "/x"}}}.Validate()
@@ -179,7 +188,8 @@ func TestParseLdd(t *testing.T) {
 		err  string
 	}{
 		"libraries, the loader, and the vdso": {
-			out:  "\tlinux-vdso.so.1 (0x00007f70b7b80000)\n\tlibz.so.1 => /lib/x86_64-linux-gnu/libz.so.1 (0x00007f)\n\t/lib64/ld-linux-x86-64.so.2 (0x00007f)\n",
+			out: "\tlinux-vdso.so.1 (0x00007f70b7b80000)\n\tlibz.so.1 => /lib/x86_64-linux-gnu/libz.so.1 " +
+				"(0x00007f)\n\t/lib64/ld-linux-x86-64.so.2 (0x00007f)\n",
 			want: []string{"/lib/x86_64-linux-gnu/libz.so.1", "/lib64/ld-linux-x86-64.so.2"},
 		},
 		"a loader with an arrow":    {out: "\t/lib64/ld.so => /lib64/ld.so (0x1)\n", want: []string{"/lib64/ld.so"}},

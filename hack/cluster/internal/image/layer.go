@@ -52,7 +52,10 @@ func (l *layer) base() error {
 	}
 	// runAsUser by name and look-ups of users need these.
 	texts := []struct{ path, text string }{
-		{"etc/passwd", fmt.Sprintf("root:x:0:0:root:/:/sbin/nologin\nnonroot:x:%[1]d:%[1]d:nonroot:/tmp:/sbin/nologin\n", NonRoot)},
+		{
+			"etc/passwd",
+			fmt.Sprintf("root:x:0:0:root:/:/sbin/nologin\nnonroot:x:%[1]d:%[1]d:nonroot:/tmp:/sbin/nologin\n", NonRoot),
+		},
 		{"etc/group", fmt.Sprintf("root:x:0:\nnonroot:x:%d:\n", NonRoot)},
 	}
 	for _, t := range texts {
@@ -87,7 +90,8 @@ func (l *layer) file(f File) error {
 			return err
 		}
 		l.seen[name] = true
-		return l.tw.WriteHeader(&tar.Header{Typeflag: tar.TypeLink, Name: name, Linkname: first, Mode: 0o755, ModTime: epoch})
+		return l.tw.WriteHeader(
+			&tar.Header{Typeflag: tar.TypeLink, Name: name, Linkname: first, Mode: 0o755, ModTime: epoch})
 	}
 	in, err := os.Open(real)
 	if err != nil {
@@ -116,7 +120,8 @@ func (l *layer) put(name string, mode, size int64, data io.Reader) error {
 		return err
 	}
 	l.seen[name] = true
-	if err := l.tw.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: name, Mode: mode, Size: size, ModTime: epoch}); err != nil {
+	if err := l.tw.WriteHeader(
+		&tar.Header{Typeflag: tar.TypeReg, Name: name, Mode: mode, Size: size, ModTime: epoch}); err != nil {
 		return err
 	}
 	_, err := io.Copy(l.tw, data)

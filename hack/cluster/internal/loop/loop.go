@@ -94,7 +94,8 @@ func release(what string, list func() ([]string, error)) error {
 			}
 		}
 		if time.Now().After(deadline) {
-			return errors.Join(append(errs, fmt.Errorf("free the loop devices of %s: %s still in use", what, strings.Join(devices, ", ")))...)
+			return errors.Join(append(errs,
+				fmt.Errorf("free the loop devices of %s: %s still in use", what, strings.Join(devices, ", ")))...)
 		}
 	}
 }

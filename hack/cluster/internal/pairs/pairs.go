@@ -131,7 +131,8 @@ func Check(dir string) (Summary, error) {
 	}
 	s := Summary{Written: written[0], Half: written[1] == written[0]-1}
 	if written[1] != written[0] && !s.Half {
-		return Summary{}, fmt.Errorf("check the pairs in %s: a is as it was after %d writes, b after %d", dir, written[0], written[1])
+		return Summary{},
+			fmt.Errorf("check the pairs in %s: a is as it was after %d writes, b after %d", dir, written[0], written[1])
 	}
 	return s, nil
 }

@@ -97,16 +97,22 @@ func TestWhatIsNoPointInTime(t *testing.T) {
 		change func(*testing.T, string)
 		want   string // "" if it is one
 	}{
-		"the beginning":        {func(*testing.T, string) {}, ""},
-		"one write":            {set("a", "0000", "1\n"), ""},
-		"one pair":             {both(set("a", "0000", "1\n"), set("b", "0000", "1\n")), ""},
-		"b is newer":           {set("b", "0000", "1\n"), "a is as it was after 0 writes, b after 1"},
-		"b is two behind":      {both(set("a", "0000", "1\n"), set("a", nameOf(1), "1\n")), "a is as it was after 2 writes, b after 0"},
+		"the beginning": {func(*testing.T, string) {}, ""},
+		"one write":     {set("a", "0000", "1\n"), ""},
+		"one pair":      {both(set("a", "0000", "1\n"), set("b", "0000", "1\n")), ""},
+		"b is newer":    {set("b", "0000", "1\n"), "a is as it was after 0 writes, b after 1"},
+		"b is two behind": {
+			both(set("a", "0000", "1\n"), set("a", nameOf(1), "1\n")), "a is as it was after 2 writes, b after 0",
+		},
 		"another's turn":       {set("a", nameOf(1), "1\n"), "a was never like that: 0000 has 0, not 1"},
 		"one is rounds behind": {set("a", "0000", "2\n"), "a was never like that"},
 		"an empty file":        {set("b", "0007", ""), "0007"},
-		"a file is gone":       {func(t *testing.T, dir string) { _ = os.Remove(filepath.Join(dir, "b", "0007")) }, "b has 299 files"},
-		"nothing is left":      {func(t *testing.T, dir string) { _ = os.RemoveAll(filepath.Join(dir, "a")) }, "no such file"},
+		"a file is gone": {
+			func(t *testing.T, dir string) { _ = os.Remove(filepath.Join(dir, "b", "0007")) }, "b has 299 files",
+		},
+		"nothing is left": {
+			func(t *testing.T, dir string) { _ = os.RemoveAll(filepath.Join(dir, "a")) }, "no such file",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)

@@ -53,7 +53,8 @@ func debianLike(osRelease string) bool {
 func Install(ctx context.Context, out io.Writer, pkgs []string) error {
 	fmt.Fprintf(out, "installing Debian packages: %s\n", strings.Join(pkgs, " "))
 	for _, args := range [][]string{{"update"}, installArgs(pkgs)} {
-		patient := []string{"-o", "Acquire::Retries=3", "-o", "DPkg::Lock::Timeout=300"} // with the network and with other installations
+		// with the network and with other installations
+		patient := []string{"-o", "Acquire::Retries=3", "-o", "DPkg::Lock::Timeout=300"}
 		cmd := exec.CommandContext(ctx, "apt-get", append(patient, args...)...)
 		cmd.Env = append(os.Environ(), "DEBIAN_FRONTEND=noninteractive")
 		var log bytes.Buffer

@@ -93,7 +93,8 @@ func Check(m Machine, use Use) ([]Problem, error) {
 	}
 	for _, p := range needed {
 		if m.Find(p.name) != nil {
-			found = append(found, Problem{What: fmt.Sprintf("program %s is not in PATH (%s)", p.name, p.use), Package: p.pkg})
+			found = append(found,
+				Problem{What: fmt.Sprintf("program %s is not in PATH (%s)", p.name, p.use), Package: p.pkg})
 		}
 	}
 	if use == Cluster {

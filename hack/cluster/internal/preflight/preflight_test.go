@@ -57,7 +57,8 @@ func TestTestsNeedNeitherRootNorContainers(t *testing.T) {
 		return m
 	}
 	g.Expect(check(t, noRoot("containerd", "nft"), Test)).To(BeEmpty())
-	g.Expect(Error(Test, check(t, noRoot("gpg"), Test))).To(MatchError(HavePrefix("this machine cannot run the tests yet:\n  program gpg")))
+	g.Expect(Error(Test, check(t, noRoot("gpg"), Test))).
+		To(MatchError(HavePrefix("this machine cannot run the tests yet:\n  program gpg")))
 	_, err := Check(noRoot(), "demo")
 	g.Expect(err).To(MatchError(ContainSubstring(`"demo"`)))
 }
@@ -78,7 +79,8 @@ func TestProblemsComeWithWhatMendsThem(t *testing.T) {
 		},
 		"a kernel without overlayfs": {
 			machine(func(m *Machine) { m.Read = func(string) ([]byte, error) { return []byte("nodev\tproc\n"), nil } }),
-			"this machine cannot run the cluster yet:\n  the kernel has no overlayfs (layers of images); mend it with: modprobe overlay",
+			"this machine cannot run the cluster yet:\n  the kernel has no overlayfs (layers of images); mend it " +
+				"with: modprobe overlay",
 		},
 		"no kernel log": {
 			machine(func(m *Machine) {

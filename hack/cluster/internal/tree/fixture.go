@@ -85,7 +85,9 @@ func (b *fixture) contents() error {
 }
 
 func (b *fixture) fileModes() error {
-	for _, m := range []uint32{0o0000, 0o0200, 0o0400, 0o0444, 0o0600, 0o0640, 0o0644, 0o0755, 0o0777, 0o1644, 0o2755, 0o4755, 0o6711, 0o7777} {
+	for _, m := range []uint32{
+		0o0000, 0o0200, 0o0400, 0o0444, 0o0600, 0o0640, 0o0644, 0o0755, 0o0777, 0o1644, 0o2755, 0o4755, 0o6711, 0o7777,
+	} {
 		if m&0o400 == 0 && !b.root {
 			continue
 		}
@@ -135,7 +137,8 @@ func (b *fixture) moments() error {
 		"all nanoseconds": time.Unix(1_000_000_000, 999_999_999),
 		"2100":            time.Date(2100, 3, 1, 0, 0, 0, 7, time.UTC),
 	} {
-		file, dir, link := filepath.Join("times", name), filepath.Join("times", "dir "+name), filepath.Join("times", "link "+name)
+		file, dir, link := filepath.Join("times", name), filepath.Join("times", "dir "+name),
+			filepath.Join("times", "link "+name)
 		if err := b.write("time", file); err != nil {
 			return err
 		}

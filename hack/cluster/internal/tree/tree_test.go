@@ -40,8 +40,10 @@ func TestTheFixtureHoldsTheHardCases(t *testing.T) {
 	g := NewWithT(t)
 	m := manifest(t, fixtureIn(t, t.TempDir()))
 	for _, want := range []string{
-		`file 7777 `, `dir 2770 `, ` 67108864 yes `, ` "names/new\nline"`, ` "links/dangling" -> "there is no such file"`,
-		` -2.500000001 4 no `, ` -2.500000001 0 no - "times/dir before 1970"`, ` -2.500000001 11 no - "times/link before 1970"`,
+		`file 7777 `, `dir 2770 `, ` 67108864 yes `, ` "names/new\nline"`,
+		` "links/dangling" -> "there is no such file"`,
+		` -2.500000001 4 no `, ` -2.500000001 0 no - "times/dir before 1970"`,
+		` -2.500000001 11 no - "times/link before 1970"`,
 	} {
 		g.Expect(m).To(ContainSubstring(want))
 	}
@@ -58,7 +60,8 @@ func TestTarAndUntarKeepEverything(t *testing.T) {
 	g.Expect(Tar(&stream, from)).To(Succeed())
 	g.Expect(Untar(bytes.NewReader(stream.Bytes()), to)).To(Succeed())
 	g.Expect(manifest(t, to)).To(Equal(manifest(t, from)))
-	g.Expect(sameFile(t, filepath.Join(to, "links/target"), filepath.Join(to, "links/hard"))).To(BeTrue(), "hard links stay linked")
+	g.Expect(sameFile(t, filepath.Join(to, "links/target"), filepath.Join(to, "links/hard"))).
+		To(BeTrue(), "hard links stay linked")
 
 	g.Expect(Untar(bytes.NewReader(stream.Bytes()), to)).To(Succeed(), "over what is there")
 	g.Expect(manifest(t, to)).To(Equal(manifest(t, from)))
@@ -75,7 +78,8 @@ func TestGNUTarsStreamsUnpackTheSame(t *testing.T) {
 			if format == "--format=gnu" { // that format has whole seconds only
 				g.Expect(os.RemoveAll(filepath.Join(from, "times"))).To(Succeed())
 			}
-			out, err := exec.Command("tar", format, "--sparse", "-C", from, "-cf", filepath.Join(to, "../x.tar"), ".").CombinedOutput()
+			out, err := exec.Command("tar", format, "--sparse", "-C", from, "-cf", filepath.Join(to, "../x.tar"), ".").
+				CombinedOutput()
 			g.Expect(err).NotTo(HaveOccurred(), string(out))
 			f, err := os.Open(filepath.Join(to, "../x.tar"))
 			g.Expect(err).NotTo(HaveOccurred())
@@ -114,9 +118,13 @@ func TestTheManifestSeesEveryChange(t *testing.T) {
 			}
 			return setTime(f.Name(), fixtureTime)
 		},
-		"a mode":                func(d string) error { return os.Chmod(filepath.Join(d, "contents/random"), 0o700) },
-		"a nanosecond":          func(d string) error { return setTime(filepath.Join(d, "contents/random"), fixtureTime.Add(1)) },
-		"a nanosecond of links": func(d string) error { return setTime(filepath.Join(d, "links/loop"), fixtureTime.Add(1)) },
+		"a mode": func(d string) error { return os.Chmod(filepath.Join(d, "contents/random"), 0o700) },
+		"a nanosecond": func(d string) error {
+			return setTime(filepath.Join(d, "contents/random"), fixtureTime.Add(1))
+		},
+		"a nanosecond of links": func(d string) error {
+			return setTime(filepath.Join(d, "links/loop"), fixtureTime.Add(1))
+		},
 		"holes filled": func(d string) error {
 			b, err := os.ReadFile(filepath.Join(d, "contents/sparse"))
 			if err != nil {
@@ -141,9 +149,11 @@ func TestTheManifestSeesEveryChange(t *testing.T) {
 
 func TestUntarStaysInItsDirectory(t *testing.T) {
 	for name, headers := range map[string][]*tar.Header{
-		"a path upwards":       {{Typeflag: tar.TypeReg, Name: "../evil"}},
-		"an absolute path":     {{Typeflag: tar.TypeReg, Name: "/evil"}},
-		"through a link":       {{Typeflag: tar.TypeSymlink, Name: "l", Linkname: ".."}, {Typeflag: tar.TypeReg, Name: "l/evil"}},
+		"a path upwards":   {{Typeflag: tar.TypeReg, Name: "../evil"}},
+		"an absolute path": {{Typeflag: tar.TypeReg, Name: "/evil"}},
+		"through a link": {
+			{Typeflag: tar.TypeSymlink, Name: "l", Linkname: ".."}, {Typeflag: tar.TypeReg, Name: "l/evil"},
+		},
 		"a hard link outwards": {{Typeflag: tar.TypeLink, Name: "h", Linkname: "../secret"}},
 	} {
 		t.Run(name, func(t *testing.T) {
