@@ -154,7 +154,8 @@ func newPostgreSQL(bed *testbed.Testbed, namespace string) *databaseServer {
 			{"shop", `
 CREATE SCHEMA stock;
 CREATE TABLE stock.items (id serial PRIMARY KEY, name text NOT NULL, picture bytea, at timestamptz DEFAULT now());
-INSERT INTO stock.items (name, picture) SELECT 'Größe ' || n || E' 日本 \t "quoted" ''too'' \\', decode(md5(n::text) || '00ff0a0d5c', 'hex') FROM generate_series(1, 5000) n;
+INSERT INTO stock.items (name, picture) SELECT 'Größe ' || n || E' 日本 \t "quoted" ''too'' \\',
+  decode(md5(n::text) || '00ff0a0d5c', 'hex') FROM generate_series(1, 5000) n;
 CREATE TABLE orders (item int REFERENCES stock.items, note text);
 INSERT INTO orders SELECT n, NULLIF(n % 3, 0)::text FROM generate_series(1, 1000) n;
 CREATE VIEW popular AS SELECT name FROM stock.items JOIN orders ON item = id WHERE note IS NULL;
@@ -208,8 +209,10 @@ func newMariaDB(bed *testbed.Testbed, namespace string) *databaseServer {
 					"GRANT SELECT ON shop.* TO reader@'%';",
 			},
 			{"shop", `
-CREATE TABLE items (id int AUTO_INCREMENT PRIMARY KEY, name varchar(200) NOT NULL, picture longblob, at timestamp(6) DEFAULT now(6));
-INSERT INTO items (name, picture) SELECT concat('Größe ', seq, ' 日本 😀 \t "quoted" ''too'' \\'), unhex(concat(md5(seq), '00ff0a0d5c')) FROM seq_1_to_5000;
+CREATE TABLE items (id int AUTO_INCREMENT PRIMARY KEY, name varchar(200) NOT NULL, picture longblob,
+  at timestamp(6) DEFAULT now(6));
+INSERT INTO items (name, picture) SELECT concat('Größe ', seq, ' 日本 😀 \t "quoted" ''too'' \\'),
+  unhex(concat(md5(seq), '00ff0a0d5c')) FROM seq_1_to_5000;
 CREATE TABLE orders (item int, note text, FOREIGN KEY (item) REFERENCES items (id));
 INSERT INTO orders SELECT seq, nullif(seq % 3, 0) FROM seq_1_to_1000;
 CREATE VIEW popular AS SELECT name FROM items JOIN orders ON item = id WHERE note IS NULL;

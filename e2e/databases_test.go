@@ -322,7 +322,8 @@ func (a *databasesApp) noPassword(t *testing.T) {
 			g.Expect(strings.Contains(text, form)).To(BeFalse(), "a password in "+what)
 		}
 	}
-	kinds := "backupconfigurations,backupsessions,snapshots,restoresessions,repositories,backupstorages,jobs,cronjobs,pods,events,configmaps,statefulsets"
+	kinds := "backupconfigurations,backupsessions,snapshots,restoresessions,repositories,backupstorages," +
+		"jobs,cronjobs,pods,events,configmaps,statefulsets"
 	out, err := kubectl(t, a.bed, "", "get", kinds, "-n", a.namespace, "-o", "yaml")
 	g.Expect(err).NotTo(HaveOccurred())
 	free("objects", out)

@@ -56,7 +56,8 @@ func TestVolumeSnapshotOfADevice(t *testing.T) {
 	g := NewWithT(t)
 	scratchNamespace(t, bed, l.namespace)
 	spineSecrets(t, bed, l.namespace)
-	const deployment, disk = "{apiGroup: apps, kind: Deployment, name: machine}", "{kind: PersistentVolumeClaim, name: disk}"
+	const deployment = "{apiGroup: apps, kind: Deployment, name: machine}"
+	const disk = "{kind: PersistentVolumeClaim, name: disk}"
 	applyTo(t, bed, l.namespace,
 		claimManifest("data")+"---"+machine+storageManifest("s3", l.prefix(), "s3-credentials")+"---"+
 			filesOf("all-files", deployment, "workload-addon", "}]}")+

@@ -71,8 +71,8 @@ var refusedTriggers = map[string]string{
 	"hostNetwork can't be set: the pod that starts a run has no access to the node's network":                               `{template: {spec: {hostNetwork: true}}}`,
 	noPriority: `{template: {spec: {priority: 1}}}`,
 	"containerSecurityContext can't be set: the pod that starts a run has the least rights already": `{template: {spec: {containerSecurityContext: {runAsUser: 1}}}}`,
-	"spec.sessions[0].scheduler.jobTemplate.template.spec.securityContext.runAsUser in body should be greater than or " +
-		"equal to 1": `{template: {spec: {securityContext: {runAsUser: 0}}}}`,
+	"spec.sessions[0].scheduler.jobTemplate.template.spec.securityContext.runAsUser in body should be greater than " +
+		"or equal to 1": `{template: {spec: {securityContext: {runAsUser: 0}}}}`,
 	"serviceAccountName can't be set: the pod that starts a run uses cairn-trigger, which is allowed nothing else": `{template: {spec: {serviceAccountName: x}}}`,
 }
 

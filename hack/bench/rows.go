@@ -71,19 +71,22 @@ const (
 )
 
 // notes are printed below the table.
-const notes = `A push includes the work of the Git server, whose repository is packed as a forge's is. Its connectivity check (rev-list)
-reads every tree of the parent commit and notes every file in them, 14 times the work at 100 times the records; neither
-packing, bitmaps nor what is sent changes that. Allocations and object reads are ours alone.
+const notes = `A push includes the work of the Git server, whose repository is packed as a forge's is. Its
+connectivity check (rev-list) reads every tree of the parent commit and notes every file in them, 14 times the work at
+100 times the records; neither packing, bitmaps nor what is sent changes that. Allocations and object reads are ours
+alone.
 Of 100 records, three folders get all in the short history and a hundred folders one each in the long one: their ratio
 is of the folders, so it has no bar.
-A first apply is from Git to applied, with the status written; both ways take turns, each with the concurrency that it has by
-default (ours 8 requests, kustomize-controller 4), and the fastest counts. Most of the time is the API server's, for a dry run and a write of each object. Neither can be left out: only
-when all are accepted is the first written, so that nothing of a refused revision is applied.
-Mover, kopia v0.21.1 and restic v0.18.1 take turns on one tree, each in processes of its own, in another order each round; the
-medians of the rounds are shown. kopia compresses as the mover does. A fresh pod is a machine without cache and settings: kopia
-has to connect first. Files are written to TMPDIR: what else the machine's disk does is in the times.
-VolumeSnapshots are made by the snapshot controller and its sidecar at the rate that they have by default, 5 requests a second:
-most of the time is theirs, in both ways alike. What a session adds is in seconds.
+A first apply is from Git to applied, with the status written; both ways take turns, each with the concurrency that it
+has by default (ours 8 requests, kustomize-controller 4), and the fastest counts. Most of the time is the API
+server's, for a dry run and a write of each object. Neither can be left out: only when all are accepted is the first
+written, so that nothing of a refused revision is applied.
+Mover, kopia v0.21.1 and restic v0.18.1 take turns on one tree, each in processes of its own, in another order each
+round; the medians of the rounds are shown. kopia compresses as the mover does. A fresh pod is a machine without cache
+and settings: kopia has to connect first. Files are written to TMPDIR: what else the machine's disk does is in the
+times.
+VolumeSnapshots are made by the snapshot controller and its sidecar at the rate that they have by default, 5 requests
+a second: most of the time is theirs, in both ways alike. What a session adds is in seconds.
 `
 
 // included is what else is in a time.

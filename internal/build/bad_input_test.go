@@ -277,9 +277,14 @@ spec:
 			files: files{"kustomization.yaml": "helmCharts:\n- name: x\n  repo: https://host\n"},
 			file:  "kustomization.yaml", document: 1, line: 1, field: "helmCharts", says: "not supported",
 		},
-		"exec plug-in": {files: files{"kustomization.yaml": "generators: [g.yaml]\n", "g.yaml": "apiVersion: " +
-			"x/v1\nkind: X\nmetadata:\n  name: x\n  annotations:\n    config.kubernetes.io/function: \"exec: {path: " +
-			"/bin/sh}\"\n"}, file: "kustomization.yaml", document: 1, line: 1, field: "generators", says: "not supported"},
+		"exec plug-in": {
+			files: files{
+				"kustomization.yaml": "generators: [g.yaml]\n",
+				"g.yaml": "apiVersion: x/v1\nkind: X\nmetadata:\n  name: x\n  annotations:\n" +
+					"    config.kubernetes.io/function: \"exec: {path: /bin/sh}\"\n",
+			},
+			file: "kustomization.yaml", document: 1, line: 1, field: "generators", says: "not supported",
+		},
 		"kustomize fails": {
 			files: files{"kustomization.yaml": "resources: [a.yaml]\npatches:\n- target: {kind: " +
 				"BackupStorage}\n  patch: |-\n    - op: remove\n      path: /spec/nothing\n", "a.yaml": storage("s")},

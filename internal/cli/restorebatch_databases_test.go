@@ -194,7 +194,8 @@ func TestRestoreOfABatchWithDatabases(t *testing.T) {
 				"postgres-addon",
 			"--session nightly --only bound --param secretName=a": "only the cluster knows which database " +
 				"Secret/binding stands for",
-			"--session nightly --addon mariadb-addon":                           "with --batch write TARGET/mariadb-addon",
+			"--session nightly --addon mariadb-addon": "with --batch write " +
+				"TARGET/mariadb-addon",
 			"--session nightly --confirm orders/a,orders/b":                     "given twice",
 			"--session nightly --dry-run --wait":                                "--dry-run",
 			"--session nightly --only unknown --param unknown/secretName=login": "--addon unknown/ADDON",

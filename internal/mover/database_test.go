@@ -106,7 +106,8 @@ func filler(n int) string {
 
 const postgresTables = `
 	CREATE TABLE people (id int PRIMARY KEY, name text, photo bytea, tags text[], born date, j jsonb);
-	INSERT INTO people SELECT n, 'Ä''"\' || n || E'\n\t', sha256(n::text::bytea), ARRAY['a,b', NULL, '"'], '1999-12-31', '{"k": [1, null]}' FROM generate_series(1, 5000) n;
+	INSERT INTO people SELECT n, 'Ä''"\' || n || E'\n\t', sha256(n::text::bytea), ARRAY['a,b', NULL, '"'],
+		'1999-12-31', '{"k": [1, null]}' FROM generate_series(1, 5000) n;
 	CREATE VIEW old AS SELECT * FROM people WHERE id < 10;
 	CREATE FUNCTION f() RETURNS int LANGUAGE plpgsql AS $$ BEGIN RETURN 42; END $$;
 	CREATE SEQUENCE s START 100; SELECT nextval('s');

@@ -11,7 +11,8 @@ import (
 const mariadbTables = `
 	CREATE DATABASE shop CHARACTER SET utf8mb4; USE shop;
 	CREATE TABLE people (id int PRIMARY KEY, name text, photo blob, price decimal(10,2), born datetime(6), note text);
-	INSERT INTO people SELECT seq, concat('Ä''"\\ 🙂 ', seq, '\n\t'), unhex(sha2(seq, 256)), seq/7, '1999-12-31 23:59:59.999999', NULL FROM seq_1_to_5000;
+	INSERT INTO people SELECT seq, concat('Ä''"\\ 🙂 ', seq, '\n\t'), unhex(sha2(seq, 256)), seq/7,
+		'1999-12-31 23:59:59.999999', NULL FROM seq_1_to_5000;
 	CREATE VIEW old AS SELECT * FROM people WHERE id < 10;
 	CREATE TRIGGER tr BEFORE INSERT ON people FOR EACH ROW SET NEW.note = 'new';
 	CREATE FUNCTION f() RETURNS int DETERMINISTIC RETURN 42;

@@ -52,8 +52,10 @@ func fill(s *databaseServer) {
 		s.must(s.redis(line...))
 	}
 	s.must(s.redis("-n", "7", "EVAL", `for i = 1, 2000 do
-		redis.call('RPUSH', 'long list', i, string.rep('x', i)); redis.call('SADD', 'big set', 'm' .. i); redis.call('ZADD', 'big zset', i / 3, 'm' .. i)
-		redis.call('HSET', 'big hash', 'f' .. i, i); redis.call('XADD', 'big stream', '*', 'k', i); redis.call('SET', 'key ' .. i, i, 'EX', 100000 + i) end
+		redis.call('RPUSH', 'long list', i, string.rep('x', i)); redis.call('SADD', 'big set', 'm' .. i)
+		redis.call('ZADD', 'big zset', i / 3, 'm' .. i)
+		redis.call('HSET', 'big hash', 'f' .. i, i); redis.call('XADD', 'big stream', '*', 'k', i)
+		redis.call('SET', 'key ' .. i, i, 'EX', 100000 + i) end
 		redis.call('SET', 'two megabytes', string.rep('0123456789abcdef', 131072))`, "0"))
 }
 

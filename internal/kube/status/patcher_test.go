@@ -53,7 +53,8 @@ func newPatched(t *testing.T, edit func(*v1alpha1.Repository)) *patched {
 	}
 	p.Client = fake.NewClientBuilder().WithScheme(scheme).WithObjects(object).WithStatusSubresource(object).
 		WithInterceptorFuncs(interceptor.Funcs{
-			SubResourcePatch: func(ctx context.Context, c client.Client, sub string, o client.Object, patch client.Patch,
+			SubResourcePatch: func(
+				ctx context.Context, c client.Client, sub string, o client.Object, patch client.Patch,
 				opts ...client.SubResourcePatchOption,
 			) error {
 				before(c)

@@ -419,8 +419,8 @@ func TestAllJobsOfAStorageHaveItsSettings(t *testing.T) {
 			g.Expect(job.Labels).NotTo(HaveKey("team"), "the labels are for the pod")
 			pod := template.Spec
 			g.Expect(pod.NodeName).To(BeEmpty(), "the scheduler places the pod")
-			g.Expect(
-				pod.Affinity.NodeAffinity.RequiredDuringSchedulingIgnoredDuringExecution.NodeSelectorTerms[0].MatchFields[0].Values).To(Equal([]string{"node-a"}))
+			required := pod.Affinity.NodeAffinity.RequiredDuringSchedulingIgnoredDuringExecution
+			g.Expect(required.NodeSelectorTerms[0].MatchFields[0].Values).To(Equal([]string{"node-a"}))
 			g.Expect(pod.PriorityClassName).To(Equal("low"))
 			g.Expect(*pod.Priority).To(Equal(int32(-1)))
 			g.Expect(*pod.EnableServiceLinks).To(BeTrue())

@@ -9,7 +9,8 @@ import (
 )
 
 // DatabaseImage is the image that the pod of Database runs.
-const DatabaseImage = "docker.io/library/postgres@sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+const DatabaseImage = "docker.io/library/postgres@sha256:" +
+	"0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
 
 // Database returns a PostgreSQL server as objects: a Service, its pod, and the EndpointSlice that says whether the pod
 // is ready.

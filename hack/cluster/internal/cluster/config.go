@@ -70,7 +70,10 @@ func (c *Cluster) containerdConfig(runc string) string {
 	return fmt.Sprintf(`version = 2
 root = %q
 state = %q
-disabled_plugins = ["io.containerd.snapshotter.v1.btrfs", "io.containerd.snapshotter.v1.zfs", "io.containerd.snapshotter.v1.devmapper", "io.containerd.snapshotter.v1.aufs"]
+disabled_plugins = [
+  "io.containerd.snapshotter.v1.btrfs", "io.containerd.snapshotter.v1.zfs",
+  "io.containerd.snapshotter.v1.devmapper", "io.containerd.snapshotter.v1.aufs",
+]
 
 [grpc]
   address = %q
@@ -164,7 +167,12 @@ failSwapOn: false
 # A test machine's disk may be almost full, and a local image that was garbage
 # collected cannot be pulled again: never collect, never evict for disk space.
 imageGCHighThresholdPercent: 100
-evictionHard: {memory.available: 100Mi, nodefs.available: "0%%", nodefs.inodesFree: "0%%", imagefs.available: "0%%", imagefs.inodesFree: "0%%"}
+evictionHard:
+  memory.available: 100Mi
+  nodefs.available: "0%%"
+  nodefs.inodesFree: "0%%"
+  imagefs.available: "0%%"
+  imagefs.inodesFree: "0%%"
 # Notice Secret and ConfigMap changes, and end pods, quickly.
 syncFrequency: 10s
 shutdownGracePeriod: 0s
