@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/go-git/go-git/v5/plumbing"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -92,7 +91,7 @@ func names(parcels []parcel) []string {
 
 // settle writes the commit into the status of the recorded objects and empties the outbox.
 func (r *Reconciler) settle(
-	ctx context.Context, l *v1alpha1.Ledger, c *change, commit plumbing.Hash, taken []parcel,
+	ctx context.Context, l *v1alpha1.Ledger, c *change, commit gitstore.Hash, taken []parcel,
 ) error {
 	for _, d := range c.differs {
 		r.EventRecorder.Eventf(l, corev1.EventTypeWarning, v1alpha1.ReasonRecordDiffers,
@@ -108,7 +107,7 @@ func (r *Reconciler) settle(
 
 // tell writes the commit into the status of a recorded object, if the object still exists. Each Ledger owns its own
 // entry.
-func (r *Reconciler) tell(ctx context.Context, l *v1alpha1.Ledger, o ledger.Object, commit plumbing.Hash) error {
+func (r *Reconciler) tell(ctx context.Context, l *v1alpha1.Ledger, o ledger.Object, commit gitstore.Hash) error {
 	switch o.Kind {
 	case v1alpha1.BackupSessionKind, v1alpha1.RestoreSessionKind, v1alpha1.RestoreBatchKind, v1alpha1.SnapshotKind:
 	default:

@@ -9,7 +9,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/go-git/go-git/v5/plumbing"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
@@ -26,7 +25,7 @@ type memory struct {
 	store *gitstore.Store
 	from  string // digest of the options that the store was opened with
 	// remembered is the last commit that the store pushed. It is ahead of the status after a crash between the two.
-	remembered plumbing.Hash
+	remembered gitstore.Hash
 
 	failures  int
 	notBefore time.Time // of the next attempt after a failure
@@ -104,7 +103,7 @@ func (r *Reconciler) open(ctx context.Context, l *v1alpha1.Ledger, s *memory) (*
 
 // openAt opens the store at the last commit that the status knows, and remembers the last commit that the directory
 // knows.
-func (s *memory) openAt(o gitstore.Options, known plumbing.Hash) error {
+func (s *memory) openAt(o gitstore.Options, known gitstore.Hash) error {
 	store, err := gitstore.Open(o)
 	if errors.Is(err, gitstore.ErrForeign) { // the directory holds the previous branch of the Ledger
 		if err := os.RemoveAll(o.Dir); err != nil {
@@ -130,11 +129,11 @@ func (s *memory) openAt(o gitstore.Options, known plumbing.Hash) error {
 }
 
 // lastPushed returns the commit that the status knows, if it is in the current branch of the Ledger.
-func lastPushed(l *v1alpha1.Ledger) plumbing.Hash {
+func lastPushed(l *v1alpha1.Ledger) gitstore.Hash {
 	if l.Status.LastPushedTo != pushedTo(l) {
-		return plumbing.ZeroHash
+		return gitstore.Hash{}
 	}
-	return plumbing.NewHash(l.Status.LastPushedCommit)
+	return gitstore.NewHash(l.Status.LastPushedCommit)
 }
 
 func (r *Reconciler) dir(l *v1alpha1.Ledger) string { return filepath.Join(r.DataDir, string(l.UID)) }
