@@ -117,16 +117,7 @@ func (r *Reconciler) stamped(ctx context.Context, b *v1alpha1.RestoreBatch, dige
 	if err := r.APIReader.List(ctx, &claims, client.InNamespace(b.Namespace)); err != nil {
 		return false, fmt.Errorf("list PersistentVolumeClaims: %w", err)
 	}
-	filled := map[string]bool{}
-	for i := range claims.Items {
-		filled[claims.Items[i].Annotations[v1alpha1.AnnotationRestored]] = true
-	}
-	for i := range b.Spec.Targets {
-		if !filled[restorebatch.TargetDigest(digest, b.Spec.Targets[i].Name)] {
-			return false, nil
-		}
-	}
-	return true, nil
+	return restorebatch.AlreadyRestored(b, claims.Items, digest), nil
 }
 
 // resolveHooks resolves the hooks around all targets.

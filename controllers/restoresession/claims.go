@@ -84,10 +84,14 @@ func (r *Reconciler) usable(
 			}
 			continue
 		}
-		if err := checkClaimIdentity(s, v, claim); err != nil {
-			return err
+		if refusal := restore.CheckIdentity(s, v, claim); refusal != nil {
+			return movers.Refuse(refusal.Reason, "%s", refusal.Message)
 		}
-		if err := checkUnused(s, resolved, claim, restores.Items, pods.Items, take); err != nil {
+		if refusal, mover := restore.CheckUnused(s, resolved, claim, restores.Items, pods.Items, take); refusal != nil {
+			err := movers.Refuse(refusal.Reason, "%s", refusal.Message)
+			if mover {
+				err = errors.Join(err, errMoverRuns)
+			}
 			return err
 		}
 		if take {
@@ -95,58 +99,6 @@ func (r *Reconciler) usable(
 				return err
 			}
 		}
-	}
-	return nil
-}
-
-// checkClaimIdentity returns an error if the claim of a volume is neither the frozen claim nor one that this restore
-// created.
-func checkClaimIdentity(
-	s *v1alpha1.RestoreSession, v *v1alpha1.ResolvedRestoreVolume, claim *corev1.PersistentVolumeClaim,
-) error {
-	switch {
-	case claim == nil || v.Template == 0 && claim.UID != v.ClaimUID:
-		return movers.Refuse(v1alpha1.ReasonTargetNotFound, "PersistentVolumeClaim %s was deleted", v.ClaimName)
-	case v.Template > 0 && claim.Annotations[v1alpha1.AnnotationRestoreSession] != string(s.UID):
-		return movers.Refuse(v1alpha1.ReasonNameConflict,
-			"PersistentVolumeClaim %s already exists: give volumeClaimTemplates another name, delete the claim, or "+
-				"name it "+
-				"as the target", v.ClaimName)
-	}
-	if refusal := destination.UsableClaim(claim); refusal != nil && v.Provision == nil {
-		return movers.Refuse(refusal.Reason, "%s", refusal.Message)
-	}
-	return nil
-}
-
-// checkUnused returns an error if something else uses a claim.
-func checkUnused(
-	s *v1alpha1.RestoreSession, resolved *v1alpha1.ResolvedRestore, claim *corev1.PersistentVolumeClaim,
-	restores []v1alpha1.RestoreSession, pods []corev1.Pod, frozen bool,
-) error {
-	other := restore.RestoreInto(restores, claim.Name, s.UID)
-	if frozen {
-		other = restore.ClaimBlockedBy(restores, s, claim.Name, claim.Annotations[v1alpha1.AnnotationRestoring])
-	}
-	if other != nil {
-		return movers.Refuse(v1alpha1.ReasonRestoreInProgress, "RestoreSession %s writes into PersistentVolumeClaim %s",
-			other.Name, claim.Name)
-	}
-	users := func(p *corev1.Pod) bool { return !destination.IsMover(p) }
-	if p := destination.InUse(pods, claim.Name, users); p != nil {
-		refusal := movers.Refuse(v1alpha1.ReasonVolumeInUse,
-			"pod %s of a backup or restore uses PersistentVolumeClaim %s: try again when the pod has ended", p.Name,
-			claim.Name)
-		return errors.Join(refusal, errMoverRuns)
-	}
-	if p := destination.InUse(pods, claim.Name, nil); p != nil && s.Spec.Confirm == "" {
-		advice := ""
-		if resolved.TargetUID != "" {
-			advice = restore.ConfirmAdvice(resolved.TargetUID)
-		}
-		return movers.Refuse(v1alpha1.ReasonVolumeInUse,
-			"pod %s uses PersistentVolumeClaim %s: a restore writes only into a volume that nothing uses%s", p.Name,
-			claim.Name, advice)
 	}
 	return nil
 }
@@ -233,7 +185,7 @@ func (r *Reconciler) eachClaim(
 			if err != nil {
 				return err
 			}
-			if claim == nil || checkClaimIdentity(s, &h.Volumes[i], claim) != nil {
+			if claim == nil || restore.CheckIdentity(s, &h.Volumes[i], claim) != nil {
 				continue
 			}
 			before := claim.DeepCopy()

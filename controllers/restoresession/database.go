@@ -46,20 +46,8 @@ func (r *Reconciler) findDatabase(ctx context.Context, look *lookup) error {
 	if err != nil {
 		return err
 	}
-	look.AlreadyRestored = mark != nil && mark.Annotations[v1alpha1.AnnotationRestored] == look.Resolved.SpecDigest
+	look.AlreadyRestored = mark != nil && restore.DatabaseFilledBy(mark.Annotations, look.Resolved.SpecDigest)
 	return nil
-}
-
-// hasUnprobedDatabase reports whether a component goes into a database whose content no program reports.
-func hasUnprobedDatabase(hosts []v1alpha1.ResolvedRestoreHost) bool {
-	for _, h := range hosts {
-		for _, v := range h.Volumes {
-			if !v.Mounted() && v.Stream.Probe == nil {
-				return true
-			}
-		}
-	}
-	return false
 }
 
 // mark returns the Lease that holds for a database what a claim holds in its own annotations: which restore writes into

@@ -69,7 +69,8 @@ func (r *Reconciler) lookUp(ctx context.Context, s *v1alpha1.RestoreSession) (*r
 			break
 		}
 	}
-	if look.Error != nil && look.Error.Reason == v1alpha1.ReasonSnapshotNotFound && look.anyStamped() {
+	if look.Error != nil && look.Error.Reason == v1alpha1.ReasonSnapshotNotFound &&
+		restore.AnyFilledBy(look.claims, resolved.SpecDigest) {
 		look.AlreadyRestored = true // The Snapshot was deleted after the restore.
 	}
 	return look.Start, nil
@@ -106,25 +107,11 @@ func (r *Reconciler) resolveHosts(ctx context.Context, look *lookup) error {
 	if resolved.Hosts, look.Error = destination.Resolve(look.target); look.Error != nil {
 		return nil
 	}
-	if look.AlreadyRestored = look.database == nil && look.allStamped(); look.AlreadyRestored {
+	if look.AlreadyRestored = look.database == nil &&
+		restore.AllFilledBy(look.claims, resolved.SpecDigest, restore.ClaimsOf(resolved.Hosts)); look.AlreadyRestored {
 		return nil
 	}
-	if confirm := look.session.Spec.Confirm; confirm != "" && confirm != string(resolved.TargetUID) {
-		look.refuse(0, v1alpha1.ReasonConfirmationWrong,
-			"confirm names %s, but %s has the UID %s: check what the target holds before you confirm that UID",
-			confirm, look.session.Spec.Target, resolved.TargetUID)
-		return nil
-	}
-	if step := restore.StepThatWritesFirst(resolved.Task); step != "" && look.session.Spec.Confirm == "" &&
-		resolved.TargetUID != "" {
-		look.refuse(0, v1alpha1.ReasonConfirmationMissing,
-			"step %s of the task can write into the volumes before the mover has checked what they hold%s",
-			step, restore.ConfirmAdvice(resolved.TargetUID))
-		return nil
-	}
-	if look.session.Spec.Confirm == "" && hasUnprobedDatabase(resolved.Hosts) {
-		look.refuse(0, v1alpha1.ReasonConfirmationMissing, "the task has no way to see whether %s holds data%s",
-			look.session.Spec.Target, restore.ConfirmAdvice(resolved.TargetUID))
+	if look.Error = restore.ConfirmationRefusal(look.session, resolved); look.Error != nil {
 		return nil
 	}
 	for i := range resolved.Hosts {
@@ -140,36 +127,4 @@ func (r *Reconciler) resolveHosts(ctx context.Context, look *lookup) error {
 		}
 	}
 	return nil
-}
-
-// stamped reports whether a claim carries the digest of this restore and still has the volume that the restore filled.
-func (s *lookup) stamped(claim *corev1.PersistentVolumeClaim) bool {
-	return claim.DeletionTimestamp == nil && claim.Status.Phase != corev1.ClaimLost &&
-		claim.Annotations[v1alpha1.AnnotationRestored] == s.Resolved.SpecDigest
-}
-
-// anyStamped reports whether an identical earlier restore filled any claim.
-func (s *lookup) anyStamped() bool {
-	for i := range s.claims {
-		if s.stamped(&s.claims[i]) {
-			return true
-		}
-	}
-	return false
-}
-
-// allStamped reports whether an identical earlier restore filled every claim of the restore.
-func (s *lookup) allStamped() bool {
-	filled := map[string]bool{}
-	for i := range s.claims {
-		filled[s.claims[i].Name] = s.stamped(&s.claims[i])
-	}
-	for _, h := range s.Resolved.Hosts {
-		for _, v := range h.Volumes {
-			if !filled[v.ClaimName] {
-				return false
-			}
-		}
-	}
-	return len(s.Resolved.Hosts) > 0
 }

@@ -46,9 +46,7 @@ func (r *Reconciler) findMade(ctx context.Context, look *lookup, plan []destinat
 			return nil
 		}
 		if claim.Status.Phase != corev1.ClaimBound && unbound == "" {
-			unbound = fmt.Sprintf(
-				"an identical earlier restore made PersistentVolumeClaim %s; it gets its volume when a pod "+
-					"mounts it, because the parameter bind is false", claim.Name)
+			unbound = restore.UnboundMessage(claim.Name)
 		}
 	}
 	look.Unbound, look.AlreadyRestored = unbound, unbound == "" && len(plan) > 0

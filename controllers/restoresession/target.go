@@ -13,6 +13,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/kube/read"
 	"github.com/cairn-backup/cairn/internal/policy"
 	"github.com/cairn-backup/cairn/internal/policy/check"
+	"github.com/cairn-backup/cairn/internal/run/restore"
 	"github.com/cairn-backup/cairn/internal/workload/destination"
 )
 
@@ -53,7 +54,7 @@ func (r *Reconciler) findTarget(ctx context.Context, look *lookup) error {
 	}
 	look.TargetFound, look.Resolved.TargetUID = true, object.GetUID()
 	// A claim carries its own stamp. The volumes of a workload are known once the Snapshot is.
-	look.AlreadyRestored = look.target.Claim != nil && look.stamped(look.target.Claim)
+	look.AlreadyRestored = look.target.Claim != nil && restore.FilledBy(look.target.Claim, look.Resolved.SpecDigest)
 	return nil
 }
 

@@ -69,7 +69,7 @@ func (r *Reconciler) resolveClaims(ctx context.Context, look *lookup) error {
 	if look.Error = refusal; refusal != nil {
 		return nil
 	}
-	if look.AlreadyRestored = look.planStamped(plan); look.AlreadyRestored {
+	if look.AlreadyRestored = look.planFilled(plan); look.AlreadyRestored {
 		return nil
 	}
 	if err := r.findMade(ctx, look, plan); err != nil || look.Error != nil || look.AlreadyRestored ||
@@ -98,18 +98,13 @@ func (r *Reconciler) resolveClaims(ctx context.Context, look *lookup) error {
 	return nil
 }
 
-// planStamped reports whether an identical earlier restore filled every planned claim.
-func (s *lookup) planStamped(plan []destination.PlannedClaim) bool {
-	filled := map[string]bool{}
-	for i := range s.claims {
-		filled[s.claims[i].Name] = s.stamped(&s.claims[i])
-	}
+// planFilled reports whether an identical earlier restore filled every planned claim.
+func (s *lookup) planFilled(plan []destination.PlannedClaim) bool {
+	var names []string
 	for _, p := range plan {
-		if !filled[p.Claim] {
-			return false
-		}
+		names = append(names, p.Claim)
 	}
-	return len(plan) > 0
+	return restore.AllFilledBy(s.claims, s.Resolved.SpecDigest, names)
 }
 
 // provisioning reads what the planned claims are made of, past the cache, which holds none of these kinds.

@@ -2,14 +2,11 @@ package restore
 
 import (
 	"cmp"
-	"fmt"
 	"maps"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
-
-	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/policy"
@@ -225,18 +222,5 @@ func (r *runner) advise(reason, message string) string {
 		strings.Contains(message, string(uid)) {
 		return message
 	}
-	return message + ConfirmAdvice(uid)
-}
-
-// ConfirmAdvice ends a refusal to write into a used volume. It says which spec.confirm allows it.
-func ConfirmAdvice(target types.UID) string {
-	return fmt.Sprintf("; to restore into it anyway, create another RestoreSession with spec.confirm: %s", target)
-}
-
-// Overwrites returns how a restore treats existing files in its volumes, or "" if the volumes must be empty.
-func Overwrites(s *v1alpha1.RestoreSession) v1alpha1.OverwritePolicy {
-	if s.Spec.Confirm == "" {
-		return ""
-	}
-	return cmp.Or(s.Spec.OverwritePolicy, v1alpha1.OverwriteAlways)
+	return message + confirmAdvice(uid)
 }

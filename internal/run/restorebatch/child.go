@@ -5,11 +5,13 @@ import (
 	"slices"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/policy"
 	"github.com/cairn-backup/cairn/internal/retention"
+	"github.com/cairn-backup/cairn/internal/run/restore"
 )
 
 // RestoreDigest returns the digest with which the target of a restore is stamped. If a RestoreBatch made the restore,
@@ -102,4 +104,15 @@ func NewRestoreSession(b *v1alpha1.RestoreBatch, i int, now time.Time) *v1alpha1
 			Hooks: t.Hooks.DeepCopy(),
 		},
 	}
+}
+
+// AlreadyRestored reports whether each target of a RestoreBatch with this digest of its spec has a claim that an
+// identical earlier RestoreBatch filled.
+func AlreadyRestored(b *v1alpha1.RestoreBatch, claims []corev1.PersistentVolumeClaim, digest string) bool {
+	for i := range b.Spec.Targets {
+		if !restore.AnyFilledBy(claims, TargetDigest(digest, b.Spec.Targets[i].Name)) {
+			return false
+		}
+	}
+	return true
 }
