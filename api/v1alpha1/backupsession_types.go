@@ -232,6 +232,12 @@ type BackupSession struct {
 	Status BackupSessionStatus `json:"status,omitempty"`
 }
 
+// Ended reports whether the object has its final phase and so never changes again.
+func (s *BackupSession) Ended() bool { return s.Status.Phase.Terminal() }
+
+// Frozen reports whether status.resolved holds what the object works with.
+func (s *BackupSession) Frozen() bool { return s.Status.Resolved != nil }
+
 // GetConditions returns the conditions, for fluxcd/pkg/runtime.
 func (s *BackupSession) GetConditions() []metav1.Condition { return s.Status.Conditions }
 

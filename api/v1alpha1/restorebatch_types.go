@@ -173,6 +173,12 @@ type RestoreBatch struct {
 	Status RestoreBatchStatus `json:"status,omitempty"`
 }
 
+// Ended reports whether the object has its final phase and so never changes again.
+func (b *RestoreBatch) Ended() bool { return b.Status.Phase.Terminal() }
+
+// Frozen reports whether status.resolved holds what the object works with.
+func (b *RestoreBatch) Frozen() bool { return b.Status.Resolved != nil }
+
 // GetConditions returns the conditions, for fluxcd/pkg/runtime.
 func (b *RestoreBatch) GetConditions() []metav1.Condition { return b.Status.Conditions }
 

@@ -145,6 +145,12 @@ type RestoreSession struct {
 	Status RestoreSessionStatus `json:"status,omitempty"`
 }
 
+// Ended reports whether the object has its final phase and so never changes again.
+func (s *RestoreSession) Ended() bool { return s.Status.Phase.Terminal() }
+
+// Frozen reports whether status.resolved holds what the object works with.
+func (s *RestoreSession) Frozen() bool { return s.Status.Resolved != nil }
+
 // GetConditions returns the conditions, for fluxcd/pkg/runtime.
 func (s *RestoreSession) GetConditions() []metav1.Condition { return s.Status.Conditions }
 

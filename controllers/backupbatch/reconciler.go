@@ -45,12 +45,15 @@ type Reconciler struct {
 // maxDependencies limits the dependencies in the status.
 const maxDependencies = 1000
 
+func (r *Reconciler) writer() status.Writer {
+	return status.Writer{Client: r.Client, Events: r.EventRecorder, Owner: r.FieldManager, Kind: v1alpha1.BackupBatchKind}
+}
+
 // Reconcile brings the children, the CronJobs and the status of one BackupBatch up to date. When the batch is deleted,
 // the garbage collector removes the children; Repositories and data stay.
 func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
 	batch := &v1alpha1.BackupBatch{}
-	reporter := status.Reporter{Client: r.Client, Events: r.EventRecorder, FieldManager: r.FieldManager}
-	return reporter.Reconcile(ctx, req.NamespacedName, batch, func(ctx context.Context) (ctrl.Result, error) {
+	return r.writer().Reconcile(ctx, req.NamespacedName, batch, func(ctx context.Context) (ctrl.Result, error) {
 		return r.reconcile(ctx, batch)
 	})
 }

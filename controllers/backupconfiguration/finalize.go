@@ -47,9 +47,8 @@ func (r *Reconciler) hold(ctx context.Context, configuration *v1alpha1.BackupCon
 	if !changed {
 		return nil
 	}
-	if err := r.Patch(ctx, configuration, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}),
-		client.FieldOwner(r.FieldManager)); err != nil {
-		return fmt.Errorf("patch finalizers of BackupConfiguration %s: %w", configuration.Name, err)
+	if err := r.writer().Object(ctx, before, configuration); err != nil {
+		return err
 	}
 	return nil
 }
@@ -91,10 +90,9 @@ func (r *Reconciler) finalize(ctx context.Context, configuration *v1alpha1.Backu
 	}
 	before := configuration.DeepCopy()
 	controllerutil.RemoveFinalizer(configuration, v1alpha1.FinalizerRepositories)
-	err = r.Patch(ctx, configuration, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}),
-		client.FieldOwner(r.FieldManager))
+	err = r.writer().Object(ctx, before, configuration)
 	if client.IgnoreNotFound(err) != nil {
-		return fmt.Errorf("remove finalizer of BackupConfiguration %s: %w", configuration.Name, err)
+		return err
 	}
 	return nil
 }
@@ -129,9 +127,8 @@ func (r *Reconciler) letRepositoryGo(
 		actual.Spec.DeletionPolicy = v1alpha1.WipeOut
 	}
 	if actual.Spec.DeletionPolicy != before.Spec.DeletionPolicy {
-		if err := r.Patch(ctx, actual, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}),
-			client.FieldOwner(r.FieldManager)); err != nil {
-			return fmt.Errorf("patch deletionPolicy of Repository %s: %w", actual.Name, err)
+		if err := r.writer().Object(ctx, before, actual); err != nil {
+			return err
 		}
 	}
 	err = r.Delete(ctx, actual, client.Preconditions{UID: &actual.UID, ResourceVersion: &actual.ResourceVersion})

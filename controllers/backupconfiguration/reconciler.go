@@ -56,14 +56,17 @@ type Reconciler struct {
 	SidecarsChanged <-chan event.GenericEvent
 }
 
+func (r *Reconciler) writer() status.Writer {
+	return status.Writer{Client: r.Client, Events: r.EventRecorder, Owner: r.FieldManager, Kind: v1alpha1.BackupConfigurationKind}
+}
+
 // Reconcile brings one BackupConfiguration's Repositories, CronJobs and status up to date.
 func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
 	configuration := &v1alpha1.BackupConfiguration{}
 	if done, err := r.bound(ctx, req, configuration); done || err != nil {
 		return ctrl.Result{}, err
 	}
-	reporter := status.Reporter{Client: r.Client, Events: r.EventRecorder, FieldManager: r.FieldManager}
-	return reporter.Reconcile(ctx, req.NamespacedName, configuration, func(ctx context.Context) (ctrl.Result, error) {
+	return r.writer().Reconcile(ctx, req.NamespacedName, configuration, func(ctx context.Context) (ctrl.Result, error) {
 		return r.reconcile(ctx, configuration)
 	})
 }

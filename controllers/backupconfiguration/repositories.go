@@ -130,10 +130,9 @@ func (r *Reconciler) ensureRepository(
 func (r *Reconciler) take(ctx context.Context, repository, wanted *v1alpha1.Repository) error {
 	before := repository.DeepCopy()
 	repository.Spec.AppRef = wanted.Spec.AppRef
-	err := r.Patch(ctx, repository, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}),
-		client.FieldOwner(r.FieldManager))
+	err := r.writer().Object(ctx, before, repository)
 	if err != nil {
-		return fmt.Errorf("set target of Repository %s to %s: %w", repository.Name, wanted.Spec.AppRef, err)
+		return err
 	}
 	return nil
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/kube/copies"
 	"github.com/cairn-backup/cairn/internal/kube/movers"
+	"github.com/cairn-backup/cairn/internal/kube/oneshot"
 	"github.com/cairn-backup/cairn/internal/kube/read"
 	"github.com/cairn-backup/cairn/internal/policy/check"
 	"github.com/cairn-backup/cairn/internal/run/backup"
@@ -86,9 +87,11 @@ func (r *resolution) resolveCopies(
 	return out, refusal, nil
 }
 
-// writeCopies deletes and creates the copies of a decision. If a copy can't be made, it adds the reason to in.Refused:
+// writeCopies deletes and creates the copies of a decision. If a copy can't be made, it adds the reason to refused:
 // the next decision takes that into account.
-func (r *Reconciler) writeCopies(ctx context.Context, in backup.Input, d backup.Decision) error {
+func (r *Reconciler) writeCopies(
+	ctx context.Context, in backup.Input, d backup.Decision, refused movers.Refusals,
+) error {
 	for _, name := range d.Discard {
 		if err := r.copies().Discard(ctx, in.Copies[name]); err != nil {
 			return err
@@ -97,7 +100,7 @@ func (r *Reconciler) writeCopies(ctx context.Context, in backup.Input, d backup.
 	if len(d.Copies) == 0 {
 		return nil
 	}
-	if err := r.keeper().Newest(ctx, in.Session); err != nil {
+	if err := oneshot.Newest(ctx, r.APIReader, in.Session); err != nil {
 		return err
 	}
 	// The state can have been frozen long ago, for example if the manager was down. So read the restores of today.
@@ -115,7 +118,7 @@ func (r *Reconciler) writeCopies(ctx context.Context, in backup.Input, d backup.
 		}
 		if refusal != nil {
 			for _, repo := range request.Target.Repositories {
-				in.Refused[repo.Snapshot] = refusal
+				refused.Set(ctx, repo.Snapshot, refusal)
 			}
 		}
 	}

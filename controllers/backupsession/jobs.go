@@ -8,15 +8,18 @@ import (
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/kube/movers"
+	"github.com/cairn-backup/cairn/internal/kube/oneshot"
 	"github.com/cairn-backup/cairn/internal/policy"
 	"github.com/cairn-backup/cairn/internal/run/backup"
 	"github.com/cairn-backup/cairn/internal/task/moverjob"
 	"github.com/cairn-backup/cairn/internal/workload"
 )
 
-// writeJobs deletes and creates the Jobs of a decision. If a Job must not be created, it adds the reason to in.Refused:
+// writeJobs deletes and creates the Jobs of a decision. If a Job must not be created, it adds the reason to refused:
 // the next decision takes that into account.
-func (r *Reconciler) writeJobs(ctx context.Context, in backup.Input, d backup.Decision) error {
+func (r *Reconciler) writeJobs(
+	ctx context.Context, in backup.Input, d backup.Decision, refused movers.Refusals,
+) error {
 	s := in.Session
 	for _, name := range d.Delete {
 		if in.Jobs[name].Sidecar {
@@ -27,9 +30,9 @@ func (r *Reconciler) writeJobs(ctx context.Context, in backup.Input, d backup.De
 		}
 	}
 	if len(d.Create) == 0 {
-		return r.writeSidecars(ctx, in, d)
+		return r.writeSidecars(ctx, in, d, refused)
 	}
-	if err := r.keeper().Newest(ctx, s); err != nil {
+	if err := oneshot.Newest(ctx, r.APIReader, s); err != nil {
 		return err
 	}
 	// The state can have been frozen long ago, for example if the manager was down. So read the restores of today.
@@ -39,19 +42,19 @@ func (r *Reconciler) writeJobs(ctx context.Context, in backup.Input, d backup.De
 	}
 	for _, m := range d.Create {
 		if refusal := restoreInto(restores, m.Host); refusal != nil && len(m.Target.Copies) == 0 {
-			in.Refused[m.Repository.Snapshot] = refusal
+			refused.Set(ctx, m.Repository.Snapshot, refusal)
 		}
-		if in.Refused[m.Repository.Snapshot] != nil || workload.IsSidecar(m.Target) {
+		if refused[m.Repository.Snapshot] != nil || workload.IsSidecar(m.Target) {
 			continue
 		}
 		err := r.create(ctx, s, in.Snapshots[m.Repository.Snapshot], m)
 		if refusal := movers.RefusalOf(err); refusal != nil {
-			in.Refused[m.Repository.Snapshot] = refusal
+			refused.Set(ctx, m.Repository.Snapshot, refusal)
 		} else if err != nil {
 			return err
 		}
 	}
-	return r.writeSidecars(ctx, in, d)
+	return r.writeSidecars(ctx, in, d, refused)
 }
 
 // create creates the Job of one mover.

@@ -23,6 +23,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/kube/movers"
 	"github.com/cairn-backup/cairn/internal/kube/oneshot"
 	"github.com/cairn-backup/cairn/internal/kube/selection"
+	"github.com/cairn-backup/cairn/internal/kube/status"
 	"github.com/cairn-backup/cairn/internal/run/backup"
 )
 
@@ -58,112 +59,57 @@ type Reconciler struct {
 
 // Reconcile takes a BackupSession as far as possible now.
 func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
-	s := &v1alpha1.BackupSession{}
-	return r.keeper().Reconcile(ctx, req, s, func() (time.Duration, error) { return r.reconcile(ctx, s) })
+	return oneshot.Driver[v1alpha1.BackupSession, *v1alpha1.BackupSession, backup.Input]{
+		Writer: r.writer(), Live: r.APIReader, Hooks: r.Hooks, Kind: kind{r},
+	}.Reconcile(ctx, req)
 }
 
-func (r *Reconciler) keeper() oneshot.Keeper {
-	return oneshot.Keeper{
-		Client: r.Client, EventRecorder: r.EventRecorder,
-		Live: r.APIReader, Owner: client.FieldOwner(r.FieldManager),
+func (r *Reconciler) writer() status.Writer {
+	return status.Writer{
+		Client: r.Client, Events: r.EventRecorder, Owner: r.FieldManager, Kind: v1alpha1.BackupSessionKind,
 	}
 }
 
-func (r *Reconciler) reconcile(ctx context.Context, s *v1alpha1.BackupSession) (time.Duration, error) {
-	if s.Status.Phase.Terminal() {
-		r.Hooks.Forget(s.UID)
-		if err := r.keeper().Release(ctx, s); err != nil {
-			return 0, err
-		}
-		return r.retry(ctx, s)
-	}
-	if s.Status.Resolved == nil {
-		after, err := r.start(ctx, s)
-		if err != nil || s.Status.Resolved == nil {
-			return after, err
-		}
-	}
-	return r.run(ctx, s)
-}
+// kind is what BackupSessions do in their own way.
+type kind struct{ *Reconciler }
 
-// start makes a session that is not frozen wait, end or freeze.
-func (r *Reconciler) start(ctx context.Context, s *v1alpha1.BackupSession) (time.Duration, error) {
+// Start adopts a session and looks up what it needs. A session that must not start beside its rivals, or beside other
+// runs with hooks, holds a lock until its start is written.
+func (r kind) Start(ctx context.Context, s *v1alpha1.BackupSession) (backup.Input, func(), error) {
+	release := func() {}
 	in := backup.Input{Now: r.Clock.Now(), Session: s, Start: &backup.Start{}}
-	if s.DeletionTimestamp == nil {
-		start, invoker, err := r.lookUp(ctx, s)
-		if err != nil {
-			return 0, err
-		}
-		if err := r.adopt(ctx, s, invoker); err != nil {
-			return 0, err
-		}
-		in.Start = start
-		if start.Rivals.Judged() || start.HasHooks() {
-			r.starting.Lock()
-			defer r.starting.Unlock()
-			if err := r.others(ctx, s, invoker, start); err != nil {
-				return 0, err
-			}
+	if s.DeletionTimestamp != nil {
+		return in, release, nil
+	}
+	start, invoker, err := r.lookUp(ctx, s)
+	if err != nil {
+		return in, release, err
+	}
+	if err := r.adopt(ctx, s, invoker); err != nil {
+		return in, release, err
+	}
+	in.Start = start
+	if start.Rivals.Judged() || start.HasHooks() {
+		r.starting.Lock()
+		release = r.starting.Unlock
+		if err := r.others(ctx, s, invoker, start); err != nil {
+			release()
+			return in, nil, err
 		}
 	}
-	before := s.Status
-	d := backup.Next(in)
-	if err := r.replace(ctx, s, in.Start.Rivals.Runs, d.Replace); err != nil {
-		return 0, err
-	}
-	after, err := r.writeStatus(ctx, s, d)
-	if refusal := movers.RefusalOf(movers.AsRefusal(err)); refusal != nil {
-		s.Status, in.Start = before, &backup.Start{Refused: refusal}
-		return r.writeStatus(ctx, s, backup.Next(in))
-	}
-	return after, err
+	return in, release, nil
 }
 
-// run takes a frozen session further. It first uses the caches, and reads past them before it gives up a mover.
-func (r *Reconciler) run(ctx context.Context, s *v1alpha1.BackupSession) (time.Duration, error) {
-	reader, live, look := client.Reader(r.Client), false, false
-	refused := map[string]*v1alpha1.ResolvedError{}
-	for {
-		in, err := r.observe(ctx, reader, s, refused)
-		if err == nil && look {
-			in.VolumeSnapshots, err = r.volumeSnapshots(ctx, s)
-		}
-		if err != nil {
-			return 0, err
-		}
-		d := backup.Next(in)
-		if d.Look && !look {
-			look = true
-			continue
-		}
-		if d.Verify && !live {
-			reader, live = r.APIReader, true
-			continue
-		}
-		if err := r.writeSnapshots(ctx, in, d); err != nil {
-			return 0, err
-		}
-		before := len(refused)
-		if err := r.writeCopies(ctx, in, d); err != nil {
-			return 0, err
-		}
-		if err := r.writeJobs(ctx, in, d); err != nil {
-			return 0, err
-		}
-		if len(refused) == before {
-			after, err := r.writeStatus(ctx, s, d)
-			if err != nil {
-				return 0, err
-			}
-			return after, r.Hooks.CarryOut(ctx, s, d.Hooks, d.StopHooks, r.keeper().Newest)
-		}
-	}
+// Refuse ends a session whose status the API server does not accept.
+func (kind) Refuse(in backup.Input, refusal *v1alpha1.ResolvedError) backup.Input {
+	in.Start = &backup.Start{Refused: refusal}
+	return in
 }
 
-// observe reads everything that the next step depends on, and creates missing Snapshots. If a Snapshot can't be
+// Observe reads everything that the next step depends on, and creates missing Snapshots. If a Snapshot can't be
 // created, it adds the reason to refused.
-func (r *Reconciler) observe(
-	ctx context.Context, reader client.Reader, s *v1alpha1.BackupSession, refused map[string]*v1alpha1.ResolvedError,
+func (r kind) Observe(
+	ctx context.Context, reader client.Reader, s *v1alpha1.BackupSession, refused movers.Refusals, look bool,
 ) (backup.Input, error) {
 	in := backup.Input{Now: r.Clock.Now(), Session: s, Refused: refused, Hooks: r.Hooks.Results(s.UID)}
 	var err error
@@ -179,5 +125,45 @@ func (r *Reconciler) observe(
 	if err := r.observeSidecars(ctx, &in); err != nil {
 		return in, err
 	}
-	return in, movers.Explain(ctx, r.APIReader, s.Namespace, in.Jobs)
+	if err := movers.Explain(ctx, r.APIReader, s.Namespace, in.Jobs); err != nil || !look {
+		return in, err
+	}
+	in.VolumeSnapshots, err = r.volumeSnapshots(ctx, s)
+	return in, err
+}
+
+// Decide decides what to do next.
+func (r kind) Decide(in backup.Input) oneshot.Decision[v1alpha1.BackupSession] {
+	d := backup.Next(in)
+	return oneshot.Decision[v1alpha1.BackupSession]{
+		Step:      &d.Step,
+		SetStatus: func(s *v1alpha1.BackupSession) { s.Status = d.Status },
+		CarryOut: func(ctx context.Context, refused movers.Refusals) error {
+			if in.Start != nil {
+				return r.replace(ctx, in.Session, in.Start.Rivals.Runs, d.Replace)
+			}
+			return r.carryOut(ctx, in, d, refused)
+		},
+	}
+}
+
+// carryOut carries out a decision about a frozen session, except for the status.
+func (r *Reconciler) carryOut(
+	ctx context.Context, in backup.Input, d backup.Decision, refused movers.Refusals,
+) error {
+	if err := r.writeSnapshots(ctx, in, d); err != nil {
+		return err
+	}
+	if err := r.writeCopies(ctx, in, d, refused); err != nil {
+		return err
+	}
+	return r.writeJobs(ctx, in, d, refused)
+}
+
+// Close releases an ended session, and retries its failed targets once that is due.
+func (r kind) Close(ctx context.Context, s *v1alpha1.BackupSession) (time.Duration, error) {
+	if err := oneshot.Release(ctx, r.writer(), s); err != nil {
+		return 0, err
+	}
+	return r.retry(ctx, s)
 }

@@ -12,6 +12,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/kube/oneshot"
 	"github.com/cairn-backup/cairn/internal/kube/read"
 	"github.com/cairn-backup/cairn/internal/policy"
 	"github.com/cairn-backup/cairn/internal/run"
@@ -46,7 +47,7 @@ func (r *Reconciler) retry(ctx context.Context, s *v1alpha1.BackupSession) (time
 	if left := s.Status.NextRetry.Sub(r.Clock.Now()); left > 0 {
 		return left, nil
 	}
-	if err := r.keeper().Newest(ctx, s); err != nil {
+	if err := oneshot.Newest(ctx, r.APIReader, s); err != nil {
 		return 0, err
 	}
 	var all v1alpha1.BackupSessionList
@@ -67,7 +68,7 @@ func (r *Reconciler) retry(ctx context.Context, s *v1alpha1.BackupSession) (time
 		s.Status.Retried = ptr.To(true)
 		event.Reason, event.Message = v1alpha1.ReasonRetried, "BackupSession "+name+" retries the failed targets"
 	}
-	return 0, r.keeper().WriteStatus(ctx, before, s, event)
+	return 0, r.writer().Announce(ctx, before, s, event)
 }
 
 // successor creates or finds the run that retries the failed targets of s, and returns its name.

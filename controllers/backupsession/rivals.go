@@ -89,7 +89,7 @@ func (r *Reconciler) replace(
 			before := other.DeepCopy()
 			metav1.SetMetaDataAnnotation(&other.ObjectMeta, v1alpha1.AnnotationReplacedBy,
 				backup.FormatReplacedBy(s.Name, r.Clock.Now()))
-			if err := r.keeper().WriteMetadata(ctx, before, other); err != nil && !apierrors.IsNotFound(err) {
+			if err := r.writer().Object(ctx, before, other); err != nil && !apierrors.IsNotFound(err) {
 				return err
 			}
 		}

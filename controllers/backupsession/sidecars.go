@@ -102,8 +102,10 @@ func (c *sidecarPods) of(ctx context.Context, t *v1alpha1.ResolvedTarget) (*run.
 }
 
 // writeSidecars writes the decision to the sidecars: their assignments, what to stop and what to withdraw. If an
-// assignment is impossible, it adds the reason to in.Refused.
-func (r *Reconciler) writeSidecars(ctx context.Context, in backup.Input, d backup.Decision) error {
+// assignment is impossible, it adds the reason to refused.
+func (r *Reconciler) writeSidecars(
+	ctx context.Context, in backup.Input, d backup.Decision, refused movers.Refusals,
+) error {
 	crews := sidecarPods{Reconciler: r, namespace: in.Session.Namespace}
 	for i := range in.Session.Status.Resolved.Targets {
 		t := &in.Session.Status.Resolved.Targets[i]
@@ -115,7 +117,7 @@ func (r *Reconciler) writeSidecars(ctx context.Context, in backup.Input, d backu
 			if snap == nil {
 				continue
 			}
-			if err := r.writeSidecar(ctx, in, d, t, snap, &crews); err != nil {
+			if err := r.writeSidecar(ctx, in, d, t, snap, &crews, refused); err != nil {
 				return err
 			}
 		}
@@ -126,17 +128,17 @@ func (r *Reconciler) writeSidecars(ctx context.Context, in backup.Input, d backu
 // writeSidecar does what writeSidecars does for one Snapshot.
 func (r *Reconciler) writeSidecar(
 	ctx context.Context, in backup.Input, d backup.Decision, t *v1alpha1.ResolvedTarget, snap *v1alpha1.Snapshot,
-	crews *sidecarPods,
+	crews *sidecarPods, refused movers.Refusals,
 ) error {
 	work := movers.ReadSidecarWork(snap)
 	withdraw(&work, in, d, snap)
 	for _, m := range d.Create {
-		if m.Repository.Snapshot != snap.Name || in.Refused[snap.Name] != nil {
+		if m.Repository.Snapshot != snap.Name || refused[snap.Name] != nil {
 			continue
 		}
 		err := r.assign(ctx, in, &work, snap, m)
 		if refusal := movers.RefusalOf(err); refusal != nil {
-			in.Refused[snap.Name] = refusal
+			refused.Set(ctx, snap.Name, refusal)
 			return nil // the next decision takes the refusal into account before anything is assigned
 		} else if err != nil {
 			return err
@@ -158,10 +160,10 @@ func (r *Reconciler) writeSidecar(
 	}
 	before := snap.DeepCopy()
 	if err := movers.Post(snap, t.AppRef, work, credentials); err != nil {
-		in.Refused[snap.Name] = movers.RefusalOf(err)
+		refused.Set(ctx, snap.Name, movers.RefusalOf(err))
 		return nil
 	}
-	return r.keeper().WriteMetadata(ctx, before, snap)
+	return r.writer().Object(ctx, before, snap)
 }
 
 // withdraw removes assignments that ended or are given up, and asks the sidecar to stop those that are to be given up.

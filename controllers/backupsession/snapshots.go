@@ -22,7 +22,7 @@ import (
 // snapshots reads the Snapshots of a frozen session and creates the missing ones. If a Snapshot can't be created, it
 // adds the reason to refused, by the Snapshot's name. A session that is being cancelled creates none.
 func (r *Reconciler) snapshots(
-	ctx context.Context, reader client.Reader, s *v1alpha1.BackupSession, refused map[string]*v1alpha1.ResolvedError,
+	ctx context.Context, reader client.Reader, s *v1alpha1.BackupSession, refused movers.Refusals,
 ) (map[string]*v1alpha1.Snapshot, error) {
 	found := map[string]*v1alpha1.Snapshot{}
 	targets := s.Status.Resolved.Targets
@@ -31,7 +31,7 @@ func (r *Reconciler) snapshots(
 			repo := &targets[i].Repositories[j]
 			snap, err := r.snapshot(ctx, reader, s, &targets[i], repo)
 			if refusal := movers.RefusalOf(err); refusal != nil {
-				refused[repo.Snapshot] = refusal
+				refused.Set(ctx, repo.Snapshot, refusal)
 			} else if err != nil {
 				return nil, err
 			}
@@ -143,12 +143,12 @@ func (r *Reconciler) writeSnapshots(ctx context.Context, in backup.Input, d back
 			snap.Annotations = map[string]string{}
 		}
 		snap.Annotations[v1alpha1.AnnotationMovers] = d.Movers[name]
-		if err := r.keeper().WriteMetadata(ctx, before, snap); err != nil {
+		if err := r.writer().Object(ctx, before, snap); err != nil {
 			return err
 		}
 		before = snap.DeepCopy()
 		snap.Status = d.Snapshots[name]
-		if err := r.keeper().WriteStatus(ctx, before, snap, nil); err != nil {
+		if err := r.writer().Status(ctx, before, snap); err != nil {
 			return err
 		}
 		in.Snapshots[name] = snap // later writes start from this version

@@ -26,9 +26,8 @@ const goingInterval = 10 * time.Second
 func (r *Reconciler) hold(ctx context.Context, storage *v1alpha1.BackupStorage) error {
 	before := storage.DeepCopy()
 	controllerutil.AddFinalizer(storage, v1alpha1.FinalizerWipe)
-	if err := r.Patch(ctx, storage, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}),
-		client.FieldOwner(r.FieldManager)); err != nil {
-		return fmt.Errorf("add finalizer to BackupStorage %s: %w", storage.Name, err)
+	if err := r.writer().Object(ctx, before, storage); err != nil {
+		return err
 	}
 	return nil
 }
@@ -140,9 +139,8 @@ func (r *Reconciler) letRepositoryGo(
 	before := repository.DeepCopy()
 	repository.Spec.DeletionPolicy = storage.Spec.DeletionPolicy
 	if !equality.Semantic.DeepEqual(before.Spec, repository.Spec) {
-		if err := r.Patch(ctx, repository, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}),
-			client.FieldOwner(r.FieldManager)); err != nil {
-			return fmt.Errorf("set deletionPolicy of Repository %s/%s: %w", repository.Namespace, repository.Name, err)
+		if err := r.writer().Object(ctx, before, repository); err != nil {
+			return err
 		}
 	}
 	err := r.Delete(ctx, repository, client.Preconditions{
@@ -163,9 +161,8 @@ func (r *Reconciler) say(ctx context.Context, storage *v1alpha1.BackupStorage, r
 	if equality.Semantic.DeepEqual(before.Status, storage.Status) {
 		return nil
 	}
-	if err := r.Status().Patch(ctx, storage, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}),
-		client.FieldOwner(r.FieldManager)); err != nil {
-		return fmt.Errorf("write status of BackupStorage %s: %w", storage.Name, err)
+	if err := r.writer().Status(ctx, before, storage); err != nil {
+		return err
 	}
 	if conditions.GetReason(before, meta.ReadyCondition) != reason {
 		r.Event(storage, corev1.EventTypeWarning, reason, message)
@@ -176,10 +173,9 @@ func (r *Reconciler) say(ctx context.Context, storage *v1alpha1.BackupStorage, r
 func (r *Reconciler) letGo(ctx context.Context, storage *v1alpha1.BackupStorage) error {
 	before := storage.DeepCopy()
 	controllerutil.RemoveFinalizer(storage, v1alpha1.FinalizerWipe)
-	err := r.Patch(ctx, storage, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}),
-		client.FieldOwner(r.FieldManager))
+	err := r.writer().Object(ctx, before, storage)
 	if client.IgnoreNotFound(err) != nil {
-		return fmt.Errorf("remove finalizer of BackupStorage %s: %w", storage.Name, err)
+		return err
 	}
 	return nil
 }

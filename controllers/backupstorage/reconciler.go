@@ -52,6 +52,10 @@ const (
 	missingInterval    = 15 * time.Second
 )
 
+func (r *Reconciler) writer() status.Writer {
+	return status.Writer{Client: r.Client, Events: r.EventRecorder, Owner: r.FieldManager, Kind: v1alpha1.BackupStorageKind}
+}
+
 // Reconcile brings one BackupStorage's init Job and status up to date.
 func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
 	storage := &v1alpha1.BackupStorage{}
@@ -70,8 +74,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	case !controllerutil.ContainsFinalizer(storage, v1alpha1.FinalizerWipe):
 		return ctrl.Result{}, r.hold(ctx, storage) // the patch triggers another reconcile
 	}
-	reporter := status.Reporter{Client: r.Client, Events: r.EventRecorder, FieldManager: r.FieldManager}
-	return reporter.Reconcile(ctx, req.NamespacedName, storage, func(ctx context.Context) (ctrl.Result, error) {
+	return r.writer().Reconcile(ctx, req.NamespacedName, storage, func(ctx context.Context) (ctrl.Result, error) {
 		return r.reconcile(ctx, storage)
 	})
 }

@@ -66,10 +66,8 @@ func (r *Reconciler) checkedSnapshot(
 	verdict.WriteTo(&s, at)
 	if whole := s.Status.Integrity; !equality.Semantic.DeepEqual(before.Status, s.Status) {
 		s.Status.LastUpdateTime = &at
-		patch := client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})
-		if err := r.Status().Patch(ctx, &s, patch,
-			client.FieldOwner(r.FieldManager)); client.IgnoreNotFound(err) != nil {
-			return false, fmt.Errorf("write status of Snapshot %s: %w", s.Name, err)
+		if err := r.writer().Status(ctx, before, &s); client.IgnoreNotFound(err) != nil {
+			return false, err
 		}
 		if was := before.Status.Integrity; whole != nil && !*whole && (was == nil || *was) {
 			r.Event(&s, corev1.EventTypeWarning, v1alpha1.ReasonRepositoryDamaged,

@@ -54,9 +54,8 @@ func (r *Reconciler) hold(ctx context.Context, p place, l *lease) error {
 	}
 	before := l.DeepCopy()
 	l.Spec.HolderIdentity, l.Spec.AcquireTime, l.Spec.RenewTime = &holder, &now, &now
-	if err := r.Patch(ctx, &l.Lease, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}),
-		client.FieldOwner(r.FieldManager)); err != nil {
-		return fmt.Errorf("hold Lease %s/%s: %w", p.namespace, p.name(), err)
+	if err := r.writer().Object(ctx, before, &l.Lease); err != nil {
+		return err
 	}
 	return nil
 }
@@ -82,8 +81,7 @@ func (r *Reconciler) remember(ctx context.Context, p place, job string, at metav
 		}
 		l.Annotations[v1alpha1.AnnotationAttempts] = text
 	}
-	err = r.Patch(ctx, &l.Lease, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}),
-		client.FieldOwner(r.FieldManager))
+	err = r.writer().Object(ctx, before, &l.Lease)
 	if err != nil && !apierrors.IsNotFound(err) {
 		return fmt.Errorf("release Lease %s/%s: %w", p.namespace, p.name(), err)
 	}

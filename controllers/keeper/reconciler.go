@@ -24,7 +24,7 @@ import (
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/kube/access"
-	"github.com/cairn-backup/cairn/internal/maintenance"
+	"github.com/cairn-backup/cairn/internal/kube/status"
 	"github.com/cairn-backup/cairn/internal/policy"
 	"github.com/cairn-backup/cairn/internal/task/moverjob"
 	"github.com/cairn-backup/cairn/internal/task/observe"
@@ -70,6 +70,10 @@ func (p place) name() string {
 
 func (p place) request() ctrl.Request {
 	return ctrl.Request{NamespacedName: client.ObjectKey{Namespace: p.namespace, Name: p.storage.String()}}
+}
+
+func (r *Reconciler) writer() status.Writer {
+	return status.Writer{Client: r.Client, Events: r.EventRecorder, Owner: r.FieldManager}
 }
 
 // Reconcile writes the result of an ended Job, or starts a Job if work is due.

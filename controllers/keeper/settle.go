@@ -112,19 +112,17 @@ func (r *Reconciler) release(ctx context.Context, s *v1alpha1.Snapshot) error {
 		before := s.DeepCopy()
 		conditions.MarkFalse(s, v1alpha1.ConditionRetained, v1alpha1.ReasonDeleted,
 			"the Snapshot was deleted with deletionPolicy WipeOut")
-		if err := r.Status().Patch(ctx, s, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}),
-			client.FieldOwner(r.FieldManager)); err != nil {
-			return fmt.Errorf("write status of Snapshot %s: %w", s.Name, err)
+		if err := r.writer().Status(ctx, before, s); err != nil {
+			return err
 		}
 	}
 	before := s.DeepCopy()
 	if !controllerutil.RemoveFinalizer(s, v1alpha1.FinalizerWipe) {
 		return nil
 	}
-	err := r.Patch(ctx, s, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}),
-		client.FieldOwner(r.FieldManager))
+	err := r.writer().Object(ctx, before, s)
 	if client.IgnoreNotFound(err) != nil {
-		return fmt.Errorf("remove finalizer of Snapshot %s: %w", s.Name, err)
+		return err
 	}
 	return nil
 }
@@ -152,10 +150,9 @@ func (r *Reconciler) fail(ctx context.Context, w *maintenance.Work, reason, mess
 		if equality.Semantic.DeepEqual(before, s) {
 			continue
 		}
-		err := r.Status().Patch(ctx, s, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}),
-			client.FieldOwner(r.FieldManager))
+		err := r.writer().Status(ctx, before, s)
 		if client.IgnoreNotFound(err) != nil {
-			return fmt.Errorf("write status of Snapshot %s: %w", s.Name, err)
+			return err
 		}
 	}
 	return nil
@@ -174,8 +171,7 @@ func (r *Reconciler) writeRepository(
 	if equality.Semantic.DeepEqual(before.Status, repository.Status) {
 		return nil
 	}
-	patch := client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})
-	if err := r.Status().Patch(ctx, repository, patch, client.FieldOwner(r.FieldManager)); apierrors.IsNotFound(err) {
+	if err := r.writer().Status(ctx, before, repository); apierrors.IsNotFound(err) {
 		return nil
 	} else if err != nil {
 		return fmt.Errorf("write status of Repository %s: %w", repository.Name, err)

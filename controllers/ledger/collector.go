@@ -16,6 +16,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/kube/status"
 	"github.com/cairn-backup/cairn/internal/ledger"
 )
 
@@ -38,6 +39,10 @@ type Collector struct {
 	Outbox        *Outbox
 	// FieldManager owns all writes.
 	FieldManager string
+}
+
+func (c *Collector) writer() status.Writer {
+	return status.Writer{Client: c.Client, Events: c.EventRecorder, Owner: c.FieldManager}
 }
 
 // Reconcile collects all pending objects. The request is always the same.

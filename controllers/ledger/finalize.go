@@ -119,9 +119,8 @@ func (r *Reconciler) finish(ctx context.Context, l *v1alpha1.Ledger) error {
 	}
 	before := l.DeepCopy()
 	controllerutil.RemoveFinalizer(l, v1alpha1.FinalizerFlush)
-	p := client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})
-	if err := r.Patch(ctx, l, p, client.FieldOwner(r.FieldManager)); client.IgnoreNotFound(err) != nil {
-		return fmt.Errorf("remove finalizer: %w", err)
+	if err := r.writer().Object(ctx, before, l); client.IgnoreNotFound(err) != nil {
+		return err
 	}
 	controllerutil.RemoveFinalizer(l, v1alpha1.FinalizerFlush)
 	return nil

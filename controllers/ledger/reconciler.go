@@ -60,6 +60,10 @@ type Reconciler struct {
 	limiter  limiter
 }
 
+func (r *Reconciler) writer() status.Writer {
+	return status.Writer{Client: r.Client, Events: r.EventRecorder, Owner: r.FieldManager, Kind: v1alpha1.LedgerKind}
+}
+
 // Reconcile brings the branch of one Ledger up to date.
 func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (result ctrl.Result, retErr error) {
 	start := r.Clock.Now()
@@ -74,7 +78,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (result ct
 	if v1alpha1.HasRecordAnnotation(l.Annotations) {
 		return ctrl.Result{}, nil
 	}
-	patcher := status.NewPatcher(l, r.Client)
+	patcher := r.writer().NewPatcher(l)
 	old := conditions.Get(l, meta.ReadyCondition).DeepCopy()
 	defer func() {
 		r.Metrics.RecordDuration(ctx, l, start)
@@ -90,7 +94,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (result ct
 		return r.reconcileDelete(ctx, patcher, l)
 	}
 	if controllerutil.AddFinalizer(l, v1alpha1.FinalizerFlush) {
-		if err := patcher.Patch(ctx, l, client.FieldOwner(r.FieldManager)); err != nil {
+		if err := patcher.Patch(ctx, l); err != nil {
 			return ctrl.Result{}, fmt.Errorf("add finalizer: %w", err)
 		}
 	}
@@ -261,7 +265,7 @@ func (r *Reconciler) count(l *v1alpha1.Ledger, parcels []parcel) {
 }
 
 func (r *Reconciler) patch(ctx context.Context, patcher *status.Patcher, l *v1alpha1.Ledger) error {
-	err := patcher.Patch(ctx, l, client.FieldOwner(r.FieldManager), ownedConditions...)
+	err := patcher.Patch(ctx, l, ownedConditions...)
 	if client.IgnoreNotFound(err) != nil {
 		return fmt.Errorf("write status: %w", err)
 	}

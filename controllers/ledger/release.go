@@ -39,8 +39,7 @@ func (c *Collector) unhold(ctx context.Context, o client.Object) error {
 	if !ok || !controllerutil.RemoveFinalizer(o, v1alpha1.FinalizerRecord) {
 		return nil
 	}
-	return c.Patch(ctx, o, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}),
-		client.FieldOwner(c.FieldManager))
+	return c.writer().Object(ctx, before, o)
 }
 
 func (c *Collector) warn(members []*ended, l *v1alpha1.Ledger, message string) {

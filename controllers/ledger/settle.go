@@ -8,8 +8,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 	logf "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
@@ -113,16 +111,10 @@ func (r *Reconciler) tell(ctx context.Context, l *v1alpha1.Ledger, o ledger.Obje
 	default:
 		return nil // a user who can write ConfigMaps here must not write other objects through us
 	}
-	u := &unstructured.Unstructured{Object: map[string]any{
-		"apiVersion": v1alpha1.GroupVersion.String(), "kind": o.Kind,
-		"metadata": map[string]any{"namespace": o.Namespace, "name": o.Name, "uid": string(o.UID)},
-		"status": map[string]any{
-			"records": []any{map[string]any{"ledger": ledgerName(l), "commit": commit.String()}},
-		},
-	}}
+	meta := &metav1.ObjectMeta{Namespace: o.Namespace, Name: o.Name, UID: o.UID}
+	record := map[string]any{"ledger": ledgerName(l), "commit": commit.String()}
 	manager := "cairn-ledger-" + policy.Digest(string(l.UID))[len("sha256:"):][:8]
-	err := r.Status().Apply(ctx, client.ApplyConfigurationFromUnstructured(u), client.FieldOwner(manager),
-		client.ForceOwnership)
+	err := r.writer().Apply(ctx, o.Kind, meta, manager, map[string]any{"records": []any{record}})
 	switch {
 	case err == nil, apierrors.IsNotFound(err), apierrors.IsConflict(err): // it is gone, or another has its name
 		return nil

@@ -70,7 +70,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (result ct
 	if v1alpha1.HasRecordAnnotation(obj.Annotations) {
 		return ctrl.Result{}, nil
 	}
-	s := &run{Reconciler: r, obj: obj, before: obj.DeepCopy(), patcher: status.NewPatcher(obj, r.Client)}
+	s := &run{Reconciler: r, obj: obj, before: obj.DeepCopy(), patcher: r.writer().NewPatcher(obj)}
 	defer func() {
 		// Not with the run's own deadline: the status must be written even if the run took too long.
 		err = errors.Join(err, s.write(ctx))
@@ -88,6 +88,12 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (result ct
 		return ctrl.Result{}, nil
 	}
 	return s.sync(ctx), nil
+}
+
+func (r *Reconciler) writer() status.Writer {
+	return status.Writer{
+		Client: r.Client, Events: r.EventRecorder, Owner: statusManager, Kind: v1alpha1.PolicySyncKind,
+	}
 }
 
 // run is one reconcile.
@@ -218,7 +224,7 @@ func (s *run) suspended() {
 
 // write patches what changed, if anything.
 func (s *run) write(ctx context.Context) error {
-	err := s.patcher.Patch(ctx, s.obj, client.FieldOwner(statusManager),
+	err := s.patcher.Patch(ctx, s.obj,
 		meta.ReadyCondition, meta.ReconcilingCondition, meta.StalledCondition, v1alpha1.ConditionDeletionBlocked)
 	if !s.obj.DeletionTimestamp.IsZero() {
 		err = kerrors.FilterOut(err, apierrors.IsNotFound) // the finalizer is gone and with it the object

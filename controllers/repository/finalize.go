@@ -30,9 +30,8 @@ func (r *Reconciler) hold(ctx context.Context, repository *v1alpha1.Repository) 
 	if !controllerutil.AddFinalizer(repository, v1alpha1.FinalizerWipe) {
 		return nil
 	}
-	if err := r.Patch(ctx, repository, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}),
-		client.FieldOwner(r.FieldManager)); err != nil {
-		return fmt.Errorf("add finalizer to Repository %s: %w", repository.Name, err)
+	if err := r.writer().Object(ctx, before, repository); err != nil {
+		return err
 	}
 	return nil
 }
@@ -142,10 +141,8 @@ func (r *Reconciler) wipe(ctx context.Context, repository *v1alpha1.Repository, 
 	if equality.Semantic.DeepEqual(before.Status, repository.Status) {
 		return result, nil
 	}
-	if err := r.Status().Patch(ctx, repository,
-		client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}),
-		client.FieldOwner(r.FieldManager)); err != nil {
-		return ctrl.Result{}, fmt.Errorf("write status of Repository %s: %w", repository.Name, err)
+	if err := r.writer().Status(ctx, before, repository); err != nil {
+		return ctrl.Result{}, err
 	}
 	return result, nil
 }
@@ -175,15 +172,13 @@ func (r *Reconciler) letSnapshotGo(ctx context.Context, s *v1alpha1.Snapshot) er
 	before := s.DeepCopy()
 	conditions.MarkFalse(s, v1alpha1.ConditionRetained, v1alpha1.ReasonRepositoryWiped,
 		"the Repository was deleted with deletionPolicy WipeOut")
-	if err := r.Status().Patch(ctx, s, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}),
-		client.FieldOwner(r.FieldManager)); err != nil {
-		return fmt.Errorf("write status of Snapshot %s: %w", s.Name, err)
+	if err := r.writer().Status(ctx, before, s); err != nil {
+		return err
 	}
 	before = s.DeepCopy()
 	s.Spec.DeletionPolicy = v1alpha1.WipeOut
-	if err := r.Patch(ctx, s, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}),
-		client.FieldOwner(r.FieldManager)); err != nil {
-		return fmt.Errorf("set deletionPolicy of Snapshot %s: %w", s.Name, err)
+	if err := r.writer().Object(ctx, before, s); err != nil {
+		return err
 	}
 	if err := r.Delete(ctx, s, client.Preconditions{UID: &s.UID}); client.IgnoreNotFound(err) != nil {
 		return fmt.Errorf("delete Snapshot %s: %w", s.Name, err)
@@ -195,10 +190,9 @@ func (r *Reconciler) letSnapshotGo(ctx context.Context, s *v1alpha1.Snapshot) er
 func (r *Reconciler) letGo(ctx context.Context, repository *v1alpha1.Repository) error {
 	before := repository.DeepCopy()
 	controllerutil.RemoveFinalizer(repository, v1alpha1.FinalizerWipe)
-	err := r.Patch(ctx, repository, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}),
-		client.FieldOwner(r.FieldManager))
+	err := r.writer().Object(ctx, before, repository)
 	if client.IgnoreNotFound(err) != nil {
-		return fmt.Errorf("remove finalizer of Repository %s: %w", repository.Name, err)
+		return err
 	}
 	return nil
 }

@@ -47,6 +47,10 @@ type Reconciler struct {
 	turns *initjob.Queue
 }
 
+func (r *Reconciler) writer() status.Writer {
+	return status.Writer{Client: r.Client, Events: r.EventRecorder, Owner: r.FieldManager, Kind: v1alpha1.RepositoryKind}
+}
+
 // Reconcile brings one Repository's init Job and status up to date.
 func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
 	repository := &v1alpha1.Repository{}
@@ -66,8 +70,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	if !controllerutil.ContainsFinalizer(repository, v1alpha1.FinalizerWipe) {
 		return ctrl.Result{}, r.hold(ctx, repository) // the patch triggers another reconcile
 	}
-	reporter := status.Reporter{Client: r.Client, Events: r.EventRecorder, FieldManager: r.FieldManager}
-	return reporter.Reconcile(ctx, req.NamespacedName, repository, func(ctx context.Context) (ctrl.Result, error) {
+	return r.writer().Reconcile(ctx, req.NamespacedName, repository, func(ctx context.Context) (ctrl.Result, error) {
 		return r.reconcile(ctx, repository)
 	})
 }

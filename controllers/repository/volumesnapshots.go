@@ -2,14 +2,12 @@ package repository
 
 import (
 	"context"
-	"fmt"
 	"slices"
 
 	"github.com/fluxcd/pkg/runtime/conditions"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	ctrl "sigs.k8s.io/controller-runtime"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
@@ -125,9 +123,8 @@ func (r *Reconciler) wipeSnapshot(ctx context.Context, s *v1alpha1.Snapshot) err
 		before := s.DeepCopy()
 		s.Spec.DeletionPolicy = v1alpha1.WipeOut
 		controllerutil.AddFinalizer(s, v1alpha1.FinalizerWipe)
-		if err := r.Patch(ctx, s, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}),
-			client.FieldOwner(r.FieldManager)); err != nil {
-			return fmt.Errorf("set deletionPolicy of Snapshot %s: %w", s.Name, err)
+		if err := r.writer().Object(ctx, before, s); err != nil {
+			return err
 		}
 	}
 	return r.letSnapshotGo(ctx, s)
@@ -138,10 +135,8 @@ func (r *Reconciler) writeWiped(ctx context.Context, before, repository *v1alpha
 	if equality.Semantic.DeepEqual(before.Status, repository.Status) {
 		return nil
 	}
-	if err := r.Status().Patch(ctx, repository,
-		client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}),
-		client.FieldOwner(r.FieldManager)); err != nil {
-		return fmt.Errorf("write status of Repository %s: %w", repository.Name, err)
+	if err := r.writer().Status(ctx, before, repository); err != nil {
+		return err
 	}
 	return nil
 }

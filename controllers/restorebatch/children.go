@@ -10,6 +10,7 @@ import (
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/kube/movers"
+	"github.com/cairn-backup/cairn/internal/kube/oneshot"
 	"github.com/cairn-backup/cairn/internal/policy"
 	"github.com/cairn-backup/cairn/internal/run/restorebatch"
 )
@@ -35,7 +36,7 @@ func children(
 // create creates the RestoreSession of a target, or finds that it exists. A RestoreSession of a deleted RestoreBatch of
 // the same name will be garbage collected: create returns an error, so that the next try waits for that.
 func (r *Reconciler) create(ctx context.Context, b *v1alpha1.RestoreBatch, i int) error {
-	if err := r.keeper().Newest(ctx, b); err != nil {
+	if err := oneshot.Newest(ctx, r.APIReader, b); err != nil {
 		return err
 	}
 	child := restorebatch.NewRestoreSession(b, i, r.Clock.Now())

@@ -21,6 +21,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/kube/hookexec"
 	"github.com/cairn-backup/cairn/internal/kube/movers"
 	"github.com/cairn-backup/cairn/internal/kube/oneshot"
+	"github.com/cairn-backup/cairn/internal/kube/status"
 	"github.com/cairn-backup/cairn/internal/run/restorebatch"
 )
 
@@ -46,98 +47,53 @@ type Reconciler struct {
 
 // Reconcile takes a RestoreBatch as far as possible now.
 func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
-	b := &v1alpha1.RestoreBatch{}
-	return r.keeper().Reconcile(ctx, req, b, func() (time.Duration, error) { return r.reconcile(ctx, b) })
+	return oneshot.Driver[v1alpha1.RestoreBatch, *v1alpha1.RestoreBatch, observed]{
+		Writer: r.writer(), Live: r.APIReader, Hooks: r.Hooks, Kind: kind{r},
+	}.Reconcile(ctx, req)
 }
 
-func (r *Reconciler) keeper() oneshot.Keeper {
-	return oneshot.Keeper{
-		Client: r.Client, EventRecorder: r.EventRecorder,
-		Live: r.APIReader, Owner: client.FieldOwner(r.FieldManager),
-	}
-}
-
-func (r *Reconciler) reconcile(ctx context.Context, b *v1alpha1.RestoreBatch) (time.Duration, error) {
-	if b.Status.Phase.Terminal() {
-		r.Hooks.Forget(b.UID)
-		return 0, r.keeper().Release(ctx, b)
-	}
-	if b.Status.Resolved == nil {
-		return r.start(ctx, b)
-	}
-	return r.run(ctx, b)
-}
-
-// start makes a RestoreBatch that is not frozen wait, end or freeze.
-func (r *Reconciler) start(ctx context.Context, b *v1alpha1.RestoreBatch) (time.Duration, error) {
-	in := restorebatch.Input{Now: r.Clock.Now(), Batch: b, Start: &restorebatch.Start{}}
-	if b.DeletionTimestamp == nil {
-		if err := r.adopt(ctx, b); err != nil {
-			return 0, err
-		}
-		start, err := r.lookUp(ctx, b)
-		if err != nil {
-			return 0, err
-		}
-		in.Start = start
-	}
-	before := b.Status
-	after, err := r.writeStatus(ctx, b, restorebatch.Next(in))
-	if refusal := movers.RefusalOf(movers.AsRefusal(err)); refusal != nil {
-		b.Status, in.Start = before, &restorebatch.Start{Error: refusal}
-		return r.writeStatus(ctx, b, restorebatch.Next(in))
-	}
-	return after, err
-}
-
-// run takes a frozen RestoreBatch further. It first uses the caches, and reads past them before it gives something up.
-func (r *Reconciler) run(ctx context.Context, b *v1alpha1.RestoreBatch) (time.Duration, error) {
-	reader, live := client.Reader(r.Client), false
-	refused := map[string]*v1alpha1.ResolvedError{}
-	for {
-		in, err := r.observe(ctx, reader, b)
-		if err != nil {
-			return 0, err
-		}
-		in.Refused = refused
-		d := restorebatch.Next(in)
-		var found map[string]*workload
-		if d.Look {
-			if found, in.Workloads, err = r.workloads(ctx, b); err != nil {
-				return 0, err
-			}
-			d = restorebatch.Next(in)
-		}
-		if d.Verify && !live {
-			reader, live = r.APIReader, true
-			continue
-		}
-		if refused, err := r.scale(ctx, b, &in, found, d.Scale); err != nil {
-			return 0, err
-		} else if refused {
-			d = restorebatch.Next(in)
-		}
-		target, err := r.carryOut(ctx, b, d)
-		if err == nil {
-			after, err := r.writeStatus(ctx, b, d)
-			if err != nil {
-				return 0, err
-			}
-			return after, r.Hooks.CarryOut(ctx, b, d.Hooks, d.StopHooks, r.keeper().Newest)
-		}
-		refusal := movers.RefusalOf(err)
-		if refusal == nil || target == "" || refused[target] != nil {
-			return 0, err
-		}
-		refused[target] = refusal
+func (r *Reconciler) writer() status.Writer {
+	return status.Writer{
+		Client: r.Client, Events: r.EventRecorder, Owner: r.FieldManager, Kind: v1alpha1.RestoreBatchKind,
 	}
 }
 
-// observe reads everything that the next step depends on.
-func (r *Reconciler) observe(
-	ctx context.Context, reader client.Reader, b *v1alpha1.RestoreBatch,
-) (restorebatch.Input, error) {
-	in := restorebatch.Input{Now: r.Clock.Now(), Batch: b, Hooks: r.Hooks.Results(b.UID)}
+// kind is what RestoreBatches do in their own way.
+type kind struct{ *Reconciler }
+
+// observed is the input of a decision, with the workloads that it is about.
+type observed struct {
+	restorebatch.Input
+	found map[string]*workload
+}
+
+// Start adopts a RestoreBatch and looks up what it needs.
+func (r kind) Start(ctx context.Context, b *v1alpha1.RestoreBatch) (observed, func(), error) {
+	in := observed{Input: restorebatch.Input{Now: r.Clock.Now(), Batch: b, Start: &restorebatch.Start{}}}
+	if b.DeletionTimestamp != nil {
+		return in, func() {}, nil
+	}
+	err := oneshot.Adopt(ctx, r.writer(), b)
+	if err != nil {
+		return in, nil, err
+	}
+	in.Start, err = r.lookUp(ctx, b)
+	return in, func() {}, err
+}
+
+// Refuse ends a RestoreBatch whose status the API server does not accept.
+func (kind) Refuse(in observed, refusal *v1alpha1.ResolvedError) observed {
+	in.Start = &restorebatch.Start{Error: refusal}
+	return in
+}
+
+// Observe reads everything that the next step depends on.
+func (r kind) Observe(
+	ctx context.Context, reader client.Reader, b *v1alpha1.RestoreBatch, refused movers.Refusals, look bool,
+) (observed, error) {
+	in := observed{
+		Input: restorebatch.Input{Now: r.Clock.Now(), Batch: b, Refused: refused, Hooks: r.Hooks.Results(b.UID)},
+	}
 	var err error
 	if in.Children, err = children(ctx, reader, b); err != nil {
 		return in, err
@@ -145,7 +101,44 @@ func (r *Reconciler) observe(
 	if in.Jobs, _, err = movers.Observe(ctx, reader, b, v1alpha1.LabelRestoreBatch, in.Now); err != nil {
 		return in, err
 	}
-	return in, movers.Explain(ctx, r.APIReader, b.Namespace, in.Jobs)
+	if err := movers.Explain(ctx, r.APIReader, b.Namespace, in.Jobs); err != nil || !look {
+		return in, err
+	}
+	if in.found, in.Workloads, err = r.workloads(ctx, b); err != nil {
+		return in, err
+	}
+	for name, w := range in.Workloads {
+		if refusal := refused[name]; refusal != nil {
+			w.Refused = refusal.Message
+			in.Workloads[name] = w
+		}
+	}
+	return in, nil
+}
+
+// Decide decides what to do next.
+func (r kind) Decide(in observed) oneshot.Decision[v1alpha1.RestoreBatch] {
+	d := restorebatch.Next(in.Input)
+	return oneshot.Decision[v1alpha1.RestoreBatch]{
+		Step:      &d.Step,
+		SetStatus: func(b *v1alpha1.RestoreBatch) { b.Status = d.Status },
+		CarryOut: func(ctx context.Context, refused movers.Refusals) error {
+			if in.Start != nil {
+				return nil
+			}
+			known := len(refused)
+			if err := r.scale(ctx, in, d.Scale, refused); err != nil || len(refused) > known {
+				return err
+			}
+			target, err := r.carryOut(ctx, in.Batch, d)
+			return refused.Add(ctx, target, err)
+		},
+	}
+}
+
+// Close releases an ended RestoreBatch.
+func (r kind) Close(ctx context.Context, b *v1alpha1.RestoreBatch) (time.Duration, error) {
+	return 0, oneshot.Release(ctx, r.writer(), b)
 }
 
 // carryOut carries out a decision, except for the status. With an error it also returns the target whose RestoreSession

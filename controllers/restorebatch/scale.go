@@ -14,6 +14,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/kube/movers"
+	"github.com/cairn-backup/cairn/internal/kube/oneshot"
 	"github.com/cairn-backup/cairn/internal/run"
 	"github.com/cairn-backup/cairn/internal/run/restorebatch"
 	"github.com/cairn-backup/cairn/internal/scaling"
@@ -181,32 +183,30 @@ func (r *Reconciler) pods(ctx context.Context, w *workload) (int, error) {
 }
 
 // scale gives workloads the replicas of a decision, unless they have changed since they were read: a decision holds
-// only for what it was made on. If a workload can't get them, scale adds the reason to in, for another decision.
+// only for what it was made on. If a workload can't get them, scale adds the reason to refused.
 func (r *Reconciler) scale(
-	ctx context.Context, b *v1alpha1.RestoreBatch, in *restorebatch.Input, found map[string]*workload,
-	replicas map[string]int32,
-) (refused bool, err error) {
+	ctx context.Context, in observed, replicas map[string]int32, refused movers.Refusals,
+) error {
 	if len(replicas) == 0 {
-		return false, nil
+		return nil
 	}
-	if err := r.keeper().Newest(ctx, b); err != nil {
-		return false, err
+	if err := oneshot.Newest(ctx, r.APIReader, in.Batch); err != nil {
+		return err
 	}
-	for i := range b.Status.ScaledDown {
-		frozen := &b.Status.ScaledDown[i]
+	for i := range in.Batch.Status.ScaledDown {
+		frozen := &in.Batch.Status.ScaledDown[i]
 		want, ok := replicas[frozen.String()]
 		if !ok {
 			continue
 		}
-		switch err := r.scaleTo(ctx, found[frozen.String()], want); {
-		case apierrors.IsForbidden(err):
-			known := in.Workloads[frozen.String()]
-			known.Refused, refused = r.notPermitted(b.Namespace, err), true
-			in.Workloads[frozen.String()] = known
-		case err != nil:
-			return false, fmt.Errorf("scale %s to %d replicas: %w", strings.ToLower(frozen.Kind)+" "+frozen.Name,
-				want, err)
+		err := r.scaleTo(ctx, in.found[frozen.String()], want)
+		if apierrors.IsForbidden(err) {
+			err = refused.Add(ctx, frozen.String(),
+				movers.Refuse(v1alpha1.ReasonScalingNotPermitted, "%s", r.notPermitted(in.Batch.Namespace, err)))
+		}
+		if err != nil {
+			return fmt.Errorf("scale %s to %d replicas: %w", strings.ToLower(frozen.Kind)+" "+frozen.Name, want, err)
 		}
 	}
-	return refused, nil
+	return nil
 }

@@ -110,7 +110,7 @@ func (r *Reconciler) take(ctx context.Context, s *v1alpha1.RestoreSession, claim
 		claim.Annotations = map[string]string{}
 	}
 	claim.Annotations[v1alpha1.AnnotationRestoring] = string(s.UID)
-	return r.keeper().WriteMetadata(ctx, before, claim)
+	return r.writer().Object(ctx, before, claim)
 }
 
 // makeClaim creates the claim of a volume from its template.
@@ -190,7 +190,7 @@ func (r *Reconciler) eachClaim(
 			}
 			before := claim.DeepCopy()
 			change(claim, &h.Volumes[i])
-			if err := r.keeper().WriteMetadata(ctx, before, claim); client.IgnoreNotFound(err) != nil {
+			if err := r.writer().Object(ctx, before, claim); client.IgnoreNotFound(err) != nil {
 				return err
 			}
 		}

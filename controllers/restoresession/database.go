@@ -143,7 +143,7 @@ func (r *Reconciler) writeMark(ctx context.Context, mark *coordinationv1.Lease, 
 	if value == "" {
 		delete(mark.Annotations, annotation)
 	}
-	return r.keeper().WriteMetadata(ctx, before, mark)
+	return r.writer().Object(ctx, before, mark)
 }
 
 // stampDatabase marks a database as filled by the restore.

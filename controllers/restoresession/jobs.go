@@ -10,6 +10,7 @@ import (
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/kube/movers"
+	"github.com/cairn-backup/cairn/internal/kube/oneshot"
 	"github.com/cairn-backup/cairn/internal/run/restore"
 	"github.com/cairn-backup/cairn/internal/task"
 	"github.com/cairn-backup/cairn/internal/task/moverjob"
@@ -20,7 +21,7 @@ import (
 func (r *Reconciler) create(
 	ctx context.Context, s *v1alpha1.RestoreSession, h *v1alpha1.ResolvedRestoreHost, attempt int32,
 ) error {
-	if err := r.keeper().Newest(ctx, s); err != nil {
+	if err := oneshot.Newest(ctx, r.APIReader, s); err != nil {
 		return err
 	}
 	job, err := r.job(ctx, s, h, attempt)

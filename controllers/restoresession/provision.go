@@ -14,6 +14,7 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/kube/access"
 	"github.com/cairn-backup/cairn/internal/kube/movers"
+	"github.com/cairn-backup/cairn/internal/kube/oneshot"
 	"github.com/cairn-backup/cairn/internal/run/restore"
 	"github.com/cairn-backup/cairn/internal/task/moverjob"
 	"github.com/cairn-backup/cairn/internal/workload/destination"
@@ -28,7 +29,7 @@ func (r *Reconciler) provision(
 	ctx context.Context, s *v1alpha1.RestoreSession, h *v1alpha1.ResolvedRestoreHost,
 	status *v1alpha1.RestoreSessionStatus,
 ) (time.Duration, error) {
-	if err := r.keeper().Newest(ctx, s); err != nil {
+	if err := oneshot.Newest(ctx, r.APIReader, s); err != nil {
 		return 0, err
 	}
 	in, err := r.volumeInput(ctx, s, h)
@@ -187,7 +188,7 @@ func (r *Reconciler) freeName(
 	}
 	// Without this annotation the manager's admission policy does not allow it to delete a claim.
 	claim.Annotations[v1alpha1.AnnotationReplace] = string(claim.UID)
-	if err := r.keeper().WriteMetadata(ctx, before, claim); err != nil {
+	if err := r.writer().Object(ctx, before, claim); err != nil {
 		return 0, client.IgnoreNotFound(err)
 	}
 	err = r.Delete(ctx, claim, client.Preconditions{UID: &claim.UID})

@@ -21,6 +21,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/kube/hookexec"
 	"github.com/cairn-backup/cairn/internal/kube/movers"
 	"github.com/cairn-backup/cairn/internal/kube/oneshot"
+	"github.com/cairn-backup/cairn/internal/kube/status"
 	"github.com/cairn-backup/cairn/internal/run"
 	"github.com/cairn-backup/cairn/internal/run/restore"
 )
@@ -46,93 +47,45 @@ type Reconciler struct {
 
 // Reconcile takes a RestoreSession as far as possible now.
 func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
-	s := &v1alpha1.RestoreSession{}
-	return r.keeper().Reconcile(ctx, req, s, func() (time.Duration, error) { return r.reconcile(ctx, s) })
+	return oneshot.Driver[v1alpha1.RestoreSession, *v1alpha1.RestoreSession, restore.Input]{
+		Writer: r.writer(), Live: r.APIReader, Hooks: r.Hooks, Kind: kind{r},
+	}.Reconcile(ctx, req)
 }
 
-func (r *Reconciler) keeper() oneshot.Keeper {
-	return oneshot.Keeper{
-		Client: r.Client, EventRecorder: r.EventRecorder,
-		Live: r.APIReader, Owner: client.FieldOwner(r.FieldManager),
+func (r *Reconciler) writer() status.Writer {
+	return status.Writer{
+		Client: r.Client, Events: r.EventRecorder, Owner: r.FieldManager, Kind: v1alpha1.RestoreSessionKind,
 	}
 }
 
-func (r *Reconciler) reconcile(ctx context.Context, s *v1alpha1.RestoreSession) (time.Duration, error) {
-	if s.Status.Phase.Terminal() {
-		r.Hooks.Forget(s.UID)
-		return r.close(ctx, s)
-	}
-	if s.Status.Resolved == nil {
-		after, err := r.start(ctx, s)
-		if err != nil || s.Status.Resolved == nil {
-			return after, err
-		}
-	}
-	return r.run(ctx, s)
-}
+// kind is what RestoreSessions do in their own way.
+type kind struct{ *Reconciler }
 
-// start makes a restore that is not frozen wait, end or freeze.
-func (r *Reconciler) start(ctx context.Context, s *v1alpha1.RestoreSession) (time.Duration, error) {
+// Start adopts a restore and looks up what it needs.
+func (r kind) Start(ctx context.Context, s *v1alpha1.RestoreSession) (restore.Input, func(), error) {
 	in := restore.Input{Now: r.Clock.Now(), Session: s, Start: &restore.Start{}}
-	if s.DeletionTimestamp == nil {
-		if err := r.adopt(ctx, s); err != nil {
-			return 0, err
-		}
-		start, err := r.lookUp(ctx, s)
-		if err != nil {
-			return 0, err
-		}
-		in.Start = start
+	if s.DeletionTimestamp != nil {
+		return in, func() {}, nil
 	}
-	before := s.Status
-	after, err := r.writeStatus(ctx, s, restore.Next(in))
-	if refusal := movers.RefusalOf(movers.AsRefusal(err)); refusal != nil {
-		s.Status, in.Start = before, &restore.Start{TargetFound: in.Start.TargetFound, Error: refusal}
-		return r.writeStatus(ctx, s, restore.Next(in))
+	err := oneshot.Adopt(ctx, r.writer(), s)
+	if err != nil {
+		return in, nil, err
 	}
-	return after, err
+	in.Start, err = r.lookUp(ctx, s)
+	return in, func() {}, err
 }
 
-// run takes a frozen restore further. It first uses the caches, and reads past them before it gives up the mover.
-func (r *Reconciler) run(ctx context.Context, s *v1alpha1.RestoreSession) (time.Duration, error) {
-	reader, live := client.Reader(r.Client), false
-	refused := map[string]*v1alpha1.ResolvedError{}
-	for {
-		in, err := r.observe(ctx, reader, s)
-		if err != nil {
-			return 0, err
-		}
-		in.Refused = refused
-		d := restore.Next(in)
-		if d.Verify && !live {
-			reader, live = r.APIReader, true
-			// The mover reports in the session itself.
-			if err := reader.Get(ctx, client.ObjectKeyFromObject(s), s); err != nil {
-				return 0, client.IgnoreNotFound(err)
-			}
-			continue
-		}
-		host, err := r.carryOut(ctx, s, in, &d)
-		if err == nil {
-			after, err := r.writeStatus(ctx, s, d)
-			if err != nil {
-				return 0, err
-			}
-			return after, r.Hooks.CarryOut(ctx, s, d.Hooks, d.StopHooks, r.keeper().Newest)
-		}
-		refusal := movers.RefusalOf(err)
-		if refusal == nil || host == "" || refused[host] != nil {
-			return 0, err
-		}
-		refused[host] = refusal
-	}
+// Refuse ends a restore whose status the API server does not accept.
+func (kind) Refuse(in restore.Input, refusal *v1alpha1.ResolvedError) restore.Input {
+	in.Start = &restore.Start{TargetFound: in.Start.TargetFound, Error: refusal}
+	return in
 }
 
-// observe reads everything that the next step depends on.
-func (r *Reconciler) observe(
-	ctx context.Context, reader client.Reader, s *v1alpha1.RestoreSession,
+// Observe reads everything that the next step depends on.
+func (r kind) Observe(
+	ctx context.Context, reader client.Reader, s *v1alpha1.RestoreSession, refused movers.Refusals, _ bool,
 ) (restore.Input, error) {
-	in := restore.Input{Now: r.Clock.Now(), Session: s, Hooks: r.Hooks.Results(s.UID)}
+	in := restore.Input{Now: r.Clock.Now(), Session: s, Refused: refused, Hooks: r.Hooks.Results(s.UID)}
 	var err error
 	if in.Jobs, in.Pods, err = movers.Observe(ctx, reader, s, v1alpha1.LabelRestoreSession, in.Now); err != nil {
 		return in, err
@@ -146,11 +99,33 @@ func (r *Reconciler) observe(
 	return in, movers.Explain(ctx, r.APIReader, s.Namespace, in.Jobs)
 }
 
+// Decide decides what to do next.
+func (r kind) Decide(in restore.Input) oneshot.Decision[v1alpha1.RestoreSession] {
+	d := restore.Next(in)
+	return oneshot.Decision[v1alpha1.RestoreSession]{
+		Step:      &d.Step,
+		SetStatus: func(s *v1alpha1.RestoreSession) { s.Status = d.Status },
+		CarryOut: func(ctx context.Context, refused movers.Refusals) error {
+			if in.Start != nil {
+				return nil
+			}
+			host, err := r.carryOut(ctx, in, &d)
+			return refused.Add(ctx, host, err)
+		},
+	}
+}
+
+// Close releases an ended restore, and returns when to look again.
+func (r kind) Close(ctx context.Context, s *v1alpha1.RestoreSession) (time.Duration, error) {
+	return r.close(ctx, s)
+}
+
 // carryOut carries out a decision, except for the status. With an error it also returns the host whose Job could not be
 // created.
 func (r *Reconciler) carryOut(
-	ctx context.Context, s *v1alpha1.RestoreSession, in restore.Input, d *restore.Decision,
+	ctx context.Context, in restore.Input, d *restore.Decision,
 ) (host string, err error) {
+	s := in.Session
 	if err := r.writeMovers(ctx, s, *d); err != nil {
 		return "", err
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/kube/access"
 	"github.com/cairn-backup/cairn/internal/kube/movers"
+	"github.com/cairn-backup/cairn/internal/kube/oneshot"
 	"github.com/cairn-backup/cairn/internal/run"
 	"github.com/cairn-backup/cairn/internal/run/restore"
 	"github.com/cairn-backup/cairn/internal/sidecar"
@@ -65,7 +66,7 @@ func (r *Reconciler) writeSidecars(
 		return "", nil
 	}
 	if len(d.Create) > 0 {
-		if err := r.keeper().Newest(ctx, s); err != nil {
+		if err := oneshot.Newest(ctx, r.APIReader, s); err != nil {
 			return "", err
 		}
 	}
@@ -93,16 +94,15 @@ func (r *Reconciler) writeSidecars(
 	}
 	before := s.DeepCopy()
 	if err := movers.Post(s, *s.Spec.Target, work, credentials); err != nil {
-		for _, i := range d.Create { // Refuse all of them: there are too many assignments.
+		for n, i := range d.Create { // Refuse all of them: there are too many assignments.
 			host = hosts[i].Name
-			if in.Refused[host] == nil {
-				in.Refused[host] = movers.RefusalOf(err)
+			if last := n == len(d.Create)-1; !last { // the caller adds the refusal of the returned host
+				movers.Refusals(in.Refused).Set(ctx, host, movers.RefusalOf(err))
 			}
 		}
-		delete(in.Refused, host) // the caller adds the refusal of the returned host
 		return host, err
 	}
-	return "", r.keeper().WriteMetadata(ctx, before, s)
+	return "", r.writer().Object(ctx, before, s)
 }
 
 // progress removes assignments whose end the status already holds, and asks the sidecar to stop those that are to be
@@ -198,5 +198,5 @@ func (r *Reconciler) close(ctx context.Context, s *v1alpha1.RestoreSession) (tim
 			return 0, err
 		}
 	}
-	return 0, client.IgnoreNotFound(r.keeper().WriteMetadata(ctx, before, s))
+	return 0, client.IgnoreNotFound(r.writer().Object(ctx, before, s))
 }

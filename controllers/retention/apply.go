@@ -85,21 +85,18 @@ func behind(kind, name string) error {
 // letGo writes why a Snapshot goes, then marks it so that its data goes with it, and then deletes it. Each step fails
 // if somebody else has changed the Snapshot in the meantime.
 func (r *Reconciler) letGo(ctx context.Context, snapshot *v1alpha1.Snapshot, reason, message string) error {
-	owner := client.FieldOwner(r.FieldManager)
 	snapshot = snapshot.DeepCopy()
 	before := snapshot.DeepCopy()
 	conditions.MarkFalse(snapshot, v1alpha1.ConditionRetained, reason, "%s", message)
-	if err := r.Status().Patch(ctx, snapshot, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}),
-		owner); err != nil {
-		return fmt.Errorf("write status of Snapshot %s: %w", snapshot.Name, err)
+	if err := r.writer().Status(ctx, before, snapshot); err != nil {
+		return err
 	}
 	before = snapshot.DeepCopy()
 	snapshot.Spec.DeletionPolicy = v1alpha1.WipeOut
 	controllerutil.AddFinalizer(snapshot, v1alpha1.FinalizerWipe)
 	controllerutil.AddFinalizer(snapshot, v1alpha1.FinalizerRecord)
-	if err := r.Patch(ctx, snapshot, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}),
-		owner); err != nil {
-		return fmt.Errorf("set deletionPolicy of Snapshot %s: %w", snapshot.Name, err)
+	if err := r.writer().Object(ctx, before, snapshot); err != nil {
+		return err
 	}
 	err := r.Delete(ctx, snapshot, client.Preconditions{UID: &snapshot.UID, ResourceVersion: &snapshot.ResourceVersion})
 	if client.IgnoreNotFound(err) != nil {

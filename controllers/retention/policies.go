@@ -29,11 +29,14 @@ type PolicyReconciler struct {
 	FieldManager string
 }
 
+func (r *PolicyReconciler) writer() status.Writer {
+	return status.Writer{Client: r.Client, Events: r.EventRecorder, Owner: r.FieldManager, Kind: v1alpha1.RetentionPolicyKind}
+}
+
 // Reconcile checks one RetentionPolicy.
 func (r *PolicyReconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
 	p := &v1alpha1.RetentionPolicy{}
-	reporter := status.Reporter{Client: r.Client, Events: r.EventRecorder, FieldManager: r.FieldManager}
-	return reporter.Reconcile(ctx, req.NamespacedName, p, func(ctx context.Context) (ctrl.Result, error) {
+	return r.writer().Reconcile(ctx, req.NamespacedName, p, func(ctx context.Context) (ctrl.Result, error) {
 		if err := r.judgeDefault(ctx, p); err != nil {
 			return ctrl.Result{}, err
 		}

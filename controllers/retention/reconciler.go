@@ -8,7 +8,6 @@ package retention
 
 import (
 	"context"
-	"fmt"
 	"time"
 
 	"github.com/fluxcd/pkg/runtime/conditions"
@@ -20,6 +19,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/kube/status"
 	"github.com/cairn-backup/cairn/internal/retention"
 )
 
@@ -42,6 +42,10 @@ const (
 	// atOnce limits the number of Snapshots that one pass removes.
 	atOnce = 200
 )
+
+func (r *Reconciler) writer() status.Writer {
+	return status.Writer{Client: r.Client, Events: r.EventRecorder, Owner: r.FieldManager, Kind: v1alpha1.RepositoryKind}
+}
 
 // Reconcile brings one Repository's Snapshots in line with its policy.
 func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
@@ -128,9 +132,8 @@ func (r *Reconciler) write(ctx context.Context, before, after *v1alpha1.Reposito
 	if equality.Semantic.DeepEqual(before.Status, after.Status) {
 		return nil
 	}
-	patch := client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})
-	if err := r.Status().Patch(ctx, after, patch, client.FieldOwner(r.FieldManager)); err != nil {
-		return fmt.Errorf("write status of Repository %s: %w", after.Name, err)
+	if err := r.writer().Status(ctx, before, after); err != nil {
+		return err
 	}
 	is, was := conditions.Get(after, v1alpha1.ConditionRetentionApplied),
 		conditions.Get(before, v1alpha1.ConditionRetentionApplied)

@@ -6,7 +6,6 @@ import (
 
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -83,14 +82,9 @@ func (r *Reconciler) writeSession(
 	if err != nil {
 		return fmt.Errorf("encode retention status: %w", err)
 	}
-	u := &unstructured.Unstructured{Object: map[string]any{
-		"apiVersion": v1alpha1.GroupVersion.String(), "kind": v1alpha1.BackupSessionKind,
-		"metadata": map[string]any{"namespace": session.Namespace, "name": session.Name, "uid": string(session.UID)},
-		"status":   map[string]any{"retentionPolicy": []any{fields}},
-	}}
 	manager := "cairn-retention-" + policy.Digest(want.Repository)[len("sha256:"):][:8]
-	err = r.Status().Apply(ctx, client.ApplyConfigurationFromUnstructured(u), client.FieldOwner(manager),
-		client.ForceOwnership)
+	err = r.writer().Apply(ctx, v1alpha1.BackupSessionKind, session, manager,
+		map[string]any{"retentionPolicy": []any{fields}})
 	if err != nil && !apierrors.IsNotFound(err) && !apierrors.IsConflict(err) {
 		return fmt.Errorf("write retention to BackupSession %s: %w", session.Name, err)
 	}

@@ -157,9 +157,8 @@ func (r *Reconciler) remove(ctx context.Context, v *snapshotv1.VolumeSnapshot, w
 	if content != nil && content.Spec.DeletionPolicy != want {
 		before := content.DeepCopy()
 		content.Spec.DeletionPolicy = want
-		if err := r.Patch(ctx, content, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}),
-			client.FieldOwner(r.FieldManager)); client.IgnoreNotFound(err) != nil {
-			return fmt.Errorf("set deletionPolicy of VolumeSnapshotContent %s: %w", content.Name, err)
+		if err := r.writer().Object(ctx, before, content); client.IgnoreNotFound(err) != nil {
+			return err
 		}
 	}
 	if err := r.Delete(ctx, v, client.Preconditions{UID: &v.UID}); client.IgnoreNotFound(err) != nil {

@@ -93,10 +93,11 @@ func (r *Reconciler) checkOne(ctx context.Context, key client.ObjectKey, found m
 	if err != nil || s == nil {
 		return err
 	}
-	err = r.Status().Patch(ctx, s, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}),
-		client.FieldOwner(r.FieldManager))
+	writer := r.writer()
+	writer.Kind = "" // no request names the Snapshot
+	err = writer.Status(ctx, before, s)
 	if err != nil {
-		return fmt.Errorf("write status of Snapshot %s: %w", key, err)
+		return err
 	}
 	if was := before.Status.Integrity; len(lost) > 0 && (was == nil || *was) {
 		r.Event(s, corev1.EventTypeWarning, v1alpha1.ReasonVolumeSnapshotNotFound,

@@ -25,6 +25,7 @@ import (
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/kube/read"
+	"github.com/cairn-backup/cairn/internal/kube/status"
 	"github.com/cairn-backup/cairn/internal/policy"
 )
 
@@ -48,6 +49,10 @@ type Reconciler struct {
 	StuckAfter time.Duration
 
 	called chan event.GenericEvent
+}
+
+func (r *Reconciler) writer() status.Writer {
+	return status.Writer{Client: r.Client, Events: r.EventRecorder, Owner: r.FieldManager, Kind: v1alpha1.SnapshotKind}
 }
 
 // Reconcile removes the finalizers of a Snapshot that is being deleted, once nothing needs removing from the backend.
@@ -145,8 +150,7 @@ func (r *Reconciler) ofStorage(ctx context.Context, s *v1alpha1.Snapshot, reposi
 	if conditions.GetReason(before, v1alpha1.ConditionWiped) == v1alpha1.ReasonStorageNotFound {
 		return nil
 	}
-	return client.IgnoreNotFound(r.Status().Patch(ctx, s,
-		client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}), client.FieldOwner(r.FieldManager)))
+	return client.IgnoreNotFound(r.writer().Status(ctx, before, s))
 }
 
 // release removes finalizers from the Snapshot, in one write.
@@ -155,10 +159,9 @@ func (r *Reconciler) release(ctx context.Context, s *v1alpha1.Snapshot, finalize
 	for _, f := range finalizers {
 		controllerutil.RemoveFinalizer(s, f)
 	}
-	err := r.Patch(ctx, s, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}),
-		client.FieldOwner(r.FieldManager))
+	err := r.writer().Object(ctx, before, s)
 	if client.IgnoreNotFound(err) != nil {
-		return fmt.Errorf("remove finalizers of Snapshot %s/%s: %w", s.Namespace, s.Name, err)
+		return err
 	}
 	return nil
 }

@@ -59,15 +59,13 @@ func (r *Reconciler) mark(ctx context.Context, s *v1alpha1.Snapshot) error {
 	before := s.DeepCopy()
 	conditions.MarkFalse(s, v1alpha1.ConditionRetained, v1alpha1.ReasonRepositoryWiped,
 		"the Repository was deleted with deletionPolicy WipeOut")
-	if err := r.Status().Patch(ctx, s, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}),
-		client.FieldOwner(r.FieldManager)); err != nil {
-		return fmt.Errorf("write status of Snapshot %s: %w", s.Name, err)
+	if err := r.writer().Status(ctx, before, s); err != nil {
+		return err
 	}
 	before = s.DeepCopy()
 	s.Spec.DeletionPolicy = v1alpha1.WipeOut
-	if err := r.Patch(ctx, s, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}),
-		client.FieldOwner(r.FieldManager)); err != nil {
-		return fmt.Errorf("set deletionPolicy of Snapshot %s: %w", s.Name, err)
+	if err := r.writer().Object(ctx, before, s); err != nil {
+		return err
 	}
 	return nil
 }
@@ -176,8 +174,7 @@ func (r *Reconciler) waits(ctx context.Context, s *v1alpha1.Snapshot, reason, me
 	}
 	before := s.DeepCopy()
 	conditions.MarkFalse(s, v1alpha1.ConditionWiped, reason, "%s", message)
-	err := r.Status().Patch(ctx, s, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}),
-		client.FieldOwner(r.FieldManager))
+	err := r.writer().Status(ctx, before, s)
 	if err != nil {
 		if apierrors.IsNotFound(err) || apierrors.IsConflict(err) {
 			return nil // the next version triggers a reconcile
@@ -197,10 +194,9 @@ func (r *Reconciler) wiped(ctx context.Context, s *v1alpha1.Snapshot, found volu
 		before := s.DeepCopy()
 		conditions.MarkFalse(s, v1alpha1.ConditionRetained, v1alpha1.ReasonDeleted,
 			"the Snapshot was deleted with deletionPolicy WipeOut")
-		err := r.Status().Patch(ctx, s, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}),
-			client.FieldOwner(r.FieldManager))
+		err := r.writer().Status(ctx, before, s)
 		if client.IgnoreNotFound(err) != nil {
-			return fmt.Errorf("write status of Snapshot %s: %w", s.Name, err)
+			return err
 		}
 	}
 	if len(found.foreign) > 0 {

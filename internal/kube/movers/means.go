@@ -8,6 +8,7 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	logf "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/kube/access"
@@ -64,6 +65,28 @@ func AsRefusal(err error) error {
 		return Refuse(v1alpha1.ReasonInvalidTask, "the API server refused it: %v", err)
 	}
 	return err
+}
+
+// Refusals explains why things can never be made, by the names under which a decision looks for them.
+type Refusals map[string]*v1alpha1.ResolvedError
+
+// Add adds the refusal that err carries under name, and logs it. It returns any other error, and a second refusal under
+// the same name: the decision did not heed the first.
+func (r Refusals) Add(ctx context.Context, name string, err error) error {
+	refusal := RefusalOf(err)
+	if refusal == nil || name == "" || r[name] != nil {
+		return err
+	}
+	r.Set(ctx, name, refusal)
+	return nil
+}
+
+// Set adds a refusal under name, and logs it if there was none.
+func (r Refusals) Set(ctx context.Context, name string, refusal *v1alpha1.ResolvedError) {
+	if r[name] == nil {
+		logf.FromContext(ctx).Info("refused", "name", name, "reason", refusal.Reason, "message", refusal.Message)
+	}
+	r[name] = refusal
 }
 
 // RefusalOf returns the refusal that err carries, or nil for an error that can pass.

@@ -19,13 +19,13 @@ import (
 // not find an outdated phase beside it, as happens with Flux's patcher, which writes the conditions before the rest.
 // Conditions and fields of other writers stay as they are.
 type Patcher struct {
-	client client.Client
+	writer Writer
 	before conditions.Setter
 }
 
 // NewPatcher returns a Patcher that compares with the present state of the object.
-func NewPatcher(object conditions.Setter, c client.Client) *Patcher {
-	return &Patcher{client: c, before: object.DeepCopyObject().(conditions.Setter)}
+func (w Writer) NewPatcher(object conditions.Setter) *Patcher {
+	return &Patcher{writer: w, before: copyOf(object)}
 }
 
 // conflicts bounds how often and how soon a write is tried again after another writer was faster.
@@ -34,7 +34,7 @@ var conflicts = wait.Backoff{Steps: 5, Duration: 100 * time.Millisecond, Jitter:
 // Patch writes what has changed since the last successful Patch: first the status, then metadata and spec. It
 // overwrites the conditions in owned whatever other writers did to them. For any other condition, a change by another
 // writer in the meantime is an error.
-func (p *Patcher) Patch(ctx context.Context, object conditions.Setter, owner client.FieldOwner, owned ...string) error {
+func (p *Patcher) Patch(ctx context.Context, object conditions.Setter, owned ...string) error {
 	changes, err := p.changes(object)
 	if err != nil {
 		return err
@@ -46,16 +46,19 @@ func (p *Patcher) Patch(ctx context.Context, object conditions.Setter, owner cli
 		}
 		delete(changes, "status")
 	}
-	err = p.patchStatus(ctx, object, status, owner, owned)
+	err = p.patchStatus(ctx, object, status, owned)
 	if len(changes) > 0 {
-		err = errors.Join(err, p.patchRest(ctx, object, changes, owner))
+		err = errors.Join(err, p.patchRest(ctx, object, changes))
 	}
 	if err != nil {
 		return err
 	}
+	p.writer.logTransition(ctx, p.before, object)
 	p.before = copyOf(object)
 	return nil
 }
+
+func (p *Patcher) owner() client.FieldOwner { return client.FieldOwner(p.writer.Owner) }
 
 // fields is a merge patch. Values stay as they were encoded: a number can be too large for a float.
 type fields map[string]json.RawMessage
@@ -79,7 +82,7 @@ func (p *Patcher) changes(object conditions.Setter) (fields, error) {
 // patchStatus sends the changes of the status. The conditions form one list of which other writers own parts: the
 // changes are merged into the newest list, and written only over that one.
 func (p *Patcher) patchStatus(
-	ctx context.Context, object conditions.Setter, status fields, owner client.FieldOwner, owned []string,
+	ctx context.Context, object conditions.Setter, status fields, owned []string,
 ) error {
 	diff := conditions.NewPatch(p.before, object)
 	if diff.IsZero() && len(status) == 0 {
@@ -90,14 +93,14 @@ func (p *Patcher) patchStatus(
 		if err != nil {
 			return err
 		}
-		return p.client.Status().Patch(ctx, into, patch, owner)
+		return p.writer.Client.Status().Patch(ctx, into, patch, p.owner())
 	}
 	if diff.IsZero() {
 		return send(copyOf(object), map[string]string{})
 	}
 	return retry.OnError(conflicts, apierrors.IsConflict, func() error {
 		latest := copyOf(object)
-		if err := p.client.Get(ctx, client.ObjectKeyFromObject(object), latest); err != nil {
+		if err := p.writer.Client.Get(ctx, client.ObjectKeyFromObject(object), latest); err != nil {
 			return err
 		}
 		// The conditions describe the generation that was observed, even if the spec has changed since.
@@ -116,13 +119,13 @@ func (p *Patcher) patchStatus(
 
 // patchRest sends the changes of metadata and spec.
 func (p *Patcher) patchRest(
-	ctx context.Context, object conditions.Setter, changes fields, owner client.FieldOwner,
+	ctx context.Context, object conditions.Setter, changes fields,
 ) error {
 	patch, err := mergePatch(changes)
 	if err != nil {
 		return err
 	}
-	return p.client.Patch(ctx, copyOf(object), patch, owner)
+	return p.writer.Client.Patch(ctx, copyOf(object), patch, p.owner())
 }
 
 func mergePatch(changes any) (client.Patch, error) {

@@ -83,9 +83,9 @@ func (p *patched) get(t *testing.T) *v1alpha1.Repository {
 func (p *patched) change(t *testing.T, edit func(*v1alpha1.Repository)) error {
 	t.Helper()
 	object := p.get(t)
-	patcher := NewPatcher(object, p.Client)
+	patcher := Writer{Client: p.Client, Owner: "test"}.NewPatcher(object)
 	edit(object)
-	return patcher.Patch(t.Context(), object, "test", meta.ReadyCondition)
+	return patcher.Patch(t.Context(), object, meta.ReadyCondition)
 }
 
 func becomesReady(r *v1alpha1.Repository) {
@@ -199,16 +199,16 @@ func TestAPatchThatFailedIsDoneAgain(t *testing.T) {
 	g := NewWithT(t)
 	p := newPatched(t, notReady)
 	object := p.get(t)
-	patcher := NewPatcher(object, p.Client)
+	patcher := Writer{Client: p.Client, Owner: "test"}.NewPatcher(object)
 	becomesReady(object)
 	p.first = func(other client.Client) { g.Expect(other.Delete(t.Context(), p.get(t))).To(Succeed()) }
-	err := patcher.Patch(t.Context(), object, "test", meta.ReadyCondition)
+	err := patcher.Patch(t.Context(), object, meta.ReadyCondition)
 	g.Expect(apierrors.IsNotFound(err)).To(BeTrue(), "%v", err)
 
 	p = newPatched(t, notReady)
-	patcher.client = p.Client
-	g.Expect(patcher.Patch(t.Context(), object, "test", meta.ReadyCondition)).To(Succeed())
+	patcher.writer.Client = p.Client
+	g.Expect(patcher.Patch(t.Context(), object, meta.ReadyCondition)).To(Succeed())
 	g.Expect(conditions.IsReady(p.get(t))).To(BeTrue())
-	g.Expect(patcher.Patch(t.Context(), object, "test", meta.ReadyCondition)).To(Succeed())
+	g.Expect(patcher.Patch(t.Context(), object, meta.ReadyCondition)).To(Succeed())
 	g.Expect(p.status).To(Equal(1))
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/run"
 	"github.com/cairn-backup/cairn/internal/run/hookstage"
+	"github.com/cairn-backup/cairn/internal/run/step"
 	"github.com/cairn-backup/cairn/internal/text"
 )
 
@@ -107,6 +108,8 @@ func (t *StartTarget) trouble() (*v1alpha1.ResolvedError, time.Duration) {
 // Decision is the next step of a run. The caller carries it out in this order: Replace, Movers, Snapshots, Discard,
 // Copies, Delete, Create, Status. Each part can be repeated: a caller that is killed between two parts asks again.
 type Decision struct {
+	step.Step
+
 	// Status is the status that the run must have.
 	Status v1alpha1.BackupSessionStatus
 	// Replace names the runs that must end because this run takes their place.
@@ -124,20 +127,6 @@ type Decision struct {
 	Copies []CopyRequest
 	// Create are the Jobs to make.
 	Create []Mover
-	// Verify means that this decision gives up or repeats a mover. The caller's cache can be older than what the mover
-	// wrote, so the caller observes again without the cache, asks again, and carries out the second decision.
-	Verify bool
-	// Look means that a mover reports VolumeSnapshots. The caller reads them past every cache, asks again, and carries
-	// out the second decision.
-	Look bool
-	// Hooks are the attempts that must be under way once Status is written.
-	Hooks []hookstage.Run
-	// StopHooks are the attempts that must be stopped.
-	StopHooks []hookstage.Attempt
-	// Event is emitted once Status is written. Nil means that nothing happened that anybody must know.
-	Event *run.Event
-	// After is when to ask again if nothing else happens. Zero means never.
-	After time.Duration
 }
 
 // Mover identifies one Job of a run: one host of one target into one Repository.

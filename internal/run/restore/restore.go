@@ -13,6 +13,7 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/run"
 	"github.com/cairn-backup/cairn/internal/run/hookstage"
+	"github.com/cairn-backup/cairn/internal/run/step"
 	"github.com/cairn-backup/cairn/internal/text"
 )
 
@@ -65,6 +66,8 @@ type Start struct {
 // Decision is the next step of a restore. The caller carries it out in this order: Movers, Delete, Create,
 // Stamp, Release, Status. Each part can be repeated.
 type Decision struct {
+	step.Step
+
 	// Status is the status that the restore must have.
 	Status v1alpha1.RestoreSessionStatus
 	// Movers is the value that AnnotationMovers must have. Nil leaves it unchanged.
@@ -80,16 +83,6 @@ type Decision struct {
 	StampMade bool
 	// Release means that the restore has ended and releases its claims.
 	Release bool
-	// Verify means that a mover is given up: see Decision.Verify.
-	Verify bool
-	// Hooks are the attempts that must be under way once Status is written.
-	Hooks []hookstage.Run
-	// StopHooks are the attempts that must be stopped.
-	StopHooks []hookstage.Attempt
-	// Event is emitted once Status is written. Nil means that nothing happened that anybody must know.
-	Event *run.Event
-	// After is when to ask again if nothing else happens. Zero means never.
-	After time.Duration
 }
 
 // Next returns the next step of a restore. For a restore that has ended it returns the status unchanged.

@@ -15,6 +15,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/run"
 	"github.com/cairn-backup/cairn/internal/run/hookstage"
 	"github.com/cairn-backup/cairn/internal/run/restore"
+	"github.com/cairn-backup/cairn/internal/run/step"
 	"github.com/cairn-backup/cairn/internal/text"
 )
 
@@ -78,28 +79,18 @@ type Start struct {
 // Decision is the next step of a RestoreBatch. The caller carries it out in this order: Delete, DeleteJobs,
 // Scale, Create, Status. Each part can be repeated.
 type Decision struct {
+	step.Step
+
 	// Status is the status that the RestoreBatch must have.
 	Status v1alpha1.RestoreBatchStatus
 	// Delete names the RestoreSessions that must end.
 	Delete []string
 	// DeleteJobs names the Jobs of hooks that must be deleted.
 	DeleteJobs []string
-	// Look means that nothing was decided because Workloads must be read first.
-	Look bool
 	// Scale holds how many replicas workloads must have, by their names as ScaledWorkload.String returns them.
 	Scale map[string]int32
 	// Create holds the indexes of the targets whose RestoreSessions must be made.
 	Create []int
-	// Verify means that a RestoreSession or a Job is given up: see Decision.Verify.
-	Verify bool
-	// Hooks are the attempts that must be under way once Status is written.
-	Hooks []hookstage.Run
-	// StopHooks are the attempts that must be stopped.
-	StopHooks []hookstage.Attempt
-	// Event is emitted once Status is written. Nil means that nothing happened that anybody must know.
-	Event *run.Event
-	// After is when to ask again if nothing else happens. Zero means never.
-	After time.Duration
 }
 
 // Next returns the next step of a RestoreBatch. Its RestoreSessions decide about their targets: the batch

@@ -3,7 +3,6 @@ package backupsession
 import (
 	"context"
 	"fmt"
-	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -12,34 +11,15 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/kube/oneshot"
 	"github.com/cairn-backup/cairn/internal/policy"
-	"github.com/cairn-backup/cairn/internal/run/backup"
 )
-
-// writeStatus writes the status of a decision, and releases a session that has ended. It returns when to look again.
-func (r *Reconciler) writeStatus(
-	ctx context.Context, s *v1alpha1.BackupSession, d backup.Decision,
-) (time.Duration, error) {
-	before := s.DeepCopy()
-	s.Status = d.Status
-	if err := r.keeper().WriteStatus(ctx, before, s, d.Event); err != nil {
-		return 0, err
-	}
-	if s.Status.Phase.Terminal() {
-		if err := r.keeper().Release(ctx, s); err != nil {
-			return 0, err
-		}
-		return r.retry(ctx, s)
-	}
-	return d.After, nil
-}
 
 // adopt gives a new session its finalizers, its labels and, if its invoker exists, its owner. A name that is no valid
 // label value belongs to no invoker and no session: the session ends without that label.
 func (r *Reconciler) adopt(ctx context.Context, s *v1alpha1.BackupSession, invoker client.Object) error {
 	before := s.DeepCopy()
-	controllerutil.AddFinalizer(s, v1alpha1.FinalizerCancel)
-	controllerutil.AddFinalizer(s, v1alpha1.FinalizerRecord)
+	oneshot.Hold(s)
 	if s.Labels == nil {
 		s.Labels = map[string]string{}
 	}
@@ -58,7 +38,7 @@ func (r *Reconciler) adopt(ctx context.Context, s *v1alpha1.BackupSession, invok
 			return fmt.Errorf("set owner of BackupSession %s: %w", s.Name, err)
 		}
 	}
-	return r.keeper().WriteMetadata(ctx, before, s)
+	return r.writer().Object(ctx, before, s)
 }
 
 func isInvoker(owner *metav1.OwnerReference, s *v1alpha1.BackupSession) bool {

@@ -37,12 +37,11 @@ func TestANamespaceThatGoesIsNoError(t *testing.T) {
 			scheme := runtime.NewScheme()
 			g.Expect(v1alpha1.AddToScheme(scheme)).To(Succeed())
 			object := &v1alpha1.BackupStorage{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "s3"}}
-			reporter := Reporter{
-				Client: fake.NewClientBuilder().WithScheme(scheme).WithObjects(object).WithStatusSubresource(object).
-					Build(),
-				Events: record.NewFakeRecorder(1), FieldManager: "test",
+			writer := Writer{
+				Client: fake.NewClientBuilder().WithScheme(scheme).WithObjects(object).WithStatusSubresource(object).Build(),
+				Events: record.NewFakeRecorder(1), Owner: "test",
 			}
-			_, err := reporter.Reconcile(t.Context(), client.ObjectKeyFromObject(object), &v1alpha1.BackupStorage{},
+			_, err := writer.Reconcile(t.Context(), client.ObjectKeyFromObject(object), &v1alpha1.BackupStorage{},
 				func(context.Context) (ctrl.Result, error) { return ctrl.Result{}, c.err })
 			if c.want == nil {
 				g.Expect(err).NotTo(HaveOccurred())
@@ -58,10 +57,10 @@ func TestAStatusIsWrittenInOneRequest(t *testing.T) {
 	g := NewWithT(t)
 	p := newPatched(t, notReady)
 	events := record.NewFakeRecorder(2)
-	reporter := Reporter{Client: p.Client, Events: events, FieldManager: "test"}
+	writer := Writer{Client: p.Client, Events: events, Owner: "test"}
 	reconcile := func() (ctrl.Result, error) {
 		r := &v1alpha1.Repository{}
-		return reporter.Reconcile(t.Context(), p.key, r, func(context.Context) (ctrl.Result, error) {
+		return writer.Reconcile(t.Context(), p.key, r, func(context.Context) (ctrl.Result, error) {
 			becomesReady(r)
 			return ctrl.Result{}, nil
 		})
@@ -81,7 +80,7 @@ func TestWhatWasWorkedOutFromAnOldObjectIsNotWritten(t *testing.T) {
 	g := NewWithT(t)
 	p := newPatched(t, notReady)
 	events := record.NewFakeRecorder(2)
-	reporter := Reporter{Client: p.Client, Events: events, FieldManager: "test"}
+	writer := Writer{Client: p.Client, Events: events, Owner: "test"}
 	work := errors.New("work failed")
 	p.first = func(other client.Client) {
 		r := p.get(t)
@@ -90,7 +89,7 @@ func TestWhatWasWorkedOutFromAnOldObjectIsNotWritten(t *testing.T) {
 	}
 	reconcile := func(err error) (ctrl.Result, error) {
 		r := &v1alpha1.Repository{}
-		return reporter.Reconcile(t.Context(), p.key, r, func(context.Context) (ctrl.Result, error) {
+		return writer.Reconcile(t.Context(), p.key, r, func(context.Context) (ctrl.Result, error) {
 			becomesReady(r)
 			r.Status.Size += "!"
 			return ctrl.Result{RequeueAfter: time.Hour}, err

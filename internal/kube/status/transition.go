@@ -1,0 +1,73 @@
+package status
+
+import (
+	"context"
+	"reflect"
+	"strings"
+
+	"github.com/fluxcd/pkg/apis/meta"
+	"github.com/fluxcd/pkg/runtime/conditions"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/klog/v2"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	logf "sigs.k8s.io/controller-runtime/pkg/log"
+)
+
+// logTransition logs how a write changed an object: a new phase, and a new outcome, at the level of information; a new
+// reason to wait at V(1).
+func (w Writer) logTransition(ctx context.Context, before, after client.Object) {
+	was, is := readyOf(before), readyOf(after)
+	from, to := phaseOf(before), phaseOf(after)
+	log := logf.FromContext(ctx)
+	if kind := w.kindOf(after); kind != w.Kind {
+		log = log.WithValues(LogKey(kind), klog.KObj(after))
+	}
+	switch {
+	case from != to:
+		log.Info("phase changed", "from", from, "to", to, "reason", is.Reason, "message", is.Message)
+	case was.Status == is.Status && was.Reason == is.Reason && was.Message == is.Message:
+	case is.Status == metav1.ConditionUnknown:
+		log.V(1).Info("waits", "reason", is.Reason, "message", is.Message)
+	case was.Status != is.Status || was.Reason != is.Reason:
+		log.Info("readiness changed", "ready", is.Status, "reason", is.Reason, "message", is.Message)
+	}
+}
+
+// LogKey returns the key under which logs name an object of the kind: "BackupSession" becomes "backupSession".
+func LogKey(kind string) string {
+	if kind == "" {
+		return "object"
+	}
+	return strings.ToLower(kind[:1]) + kind[1:]
+}
+
+// readyOf returns the condition Ready of an object, or an empty one.
+func readyOf(o client.Object) metav1.Condition {
+	if getter, ok := o.(conditions.Getter); ok {
+		if ready := conditions.Get(getter, meta.ReadyCondition); ready != nil {
+			return *ready
+		}
+	}
+	return metav1.Condition{}
+}
+
+// phaseOf returns status.phase of an object, or "". Each kind has a type of its own for its phases.
+func phaseOf(o client.Object) string {
+	status := reflect.Indirect(reflect.ValueOf(o)).FieldByName("Status")
+	if !status.IsValid() {
+		return ""
+	}
+	if phase := status.FieldByName("Phase"); phase.IsValid() {
+		return phase.String()
+	}
+	return ""
+}
+
+// kindOf returns the kind of an object. An object that was read through a typed client does not carry it.
+func (w Writer) kindOf(o client.Object) string {
+	gvk, err := w.Client.GroupVersionKindFor(o)
+	if err != nil {
+		return ""
+	}
+	return gvk.Kind
+}

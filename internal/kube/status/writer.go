@@ -1,0 +1,102 @@
+// Package status writes the objects of Cairn. Everything that a controller writes into a status, or into the metadata
+// of an object that it reconciles, goes through a Writer.
+//
+// A Writer is safe for concurrent use, a Patcher belongs to one reconcile. Invariants: each write carries the whole
+// status, so that no reader sees a condition without its phase. Unless a function says otherwise, a write fails with a
+// conflict if the object has changed since the decision was made. Each change of phase or readiness is logged once.
+package status
+
+import (
+	"context"
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/client-go/tools/record"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/run"
+)
+
+// Writer writes the objects of one controller.
+type Writer struct {
+	// Client writes. Reconcile also reads with it.
+	Client client.Client
+	// Events receives the events.
+	Events record.EventRecorder
+	// Owner is the field manager of all writes.
+	Owner string
+	// Kind is the kind that the controller reconciles: its key and name are in the logger of the context already.
+	Kind string
+}
+
+// Status writes the status of after, if after differs from before, and logs the transition.
+func (w Writer) Status(ctx context.Context, before, after client.Object) error {
+	if equality.Semantic.DeepEqual(before, after) {
+		return nil
+	}
+	if changes, err := client.MergeFrom(before).Data(after); err == nil && string(changes) == "{}" {
+		return nil // they differ in what the API server does not store, such as fractions of a second
+	}
+	written := after.DeepCopyObject().(client.Object)
+	patch := client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})
+	if err := w.Client.Status().Patch(ctx, after, patch, client.FieldOwner(w.Owner)); err != nil {
+		return fmt.Errorf("write status of %s %s: %w", w.kindOf(after), after.GetName(), err)
+	}
+	w.logTransition(ctx, before, written)
+	return nil
+}
+
+// Announce writes the status like Status, and emits the event if the status has changed. The event can be nil.
+func (w Writer) Announce(ctx context.Context, before, after client.Object, event *run.Event) error {
+	version := after.GetResourceVersion()
+	if err := w.Status(ctx, before, after); err != nil {
+		return err
+	}
+	if event != nil && after.GetResourceVersion() != version {
+		w.Events.Event(after, event.Type, event.Reason, event.Message)
+	}
+	return nil
+}
+
+// Object writes metadata and spec of after, if after differs from before.
+func (w Writer) Object(ctx context.Context, before, after client.Object) error {
+	if equality.Semantic.DeepEqual(before, after) {
+		return nil
+	}
+	patch := client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})
+	if err := w.Client.Patch(ctx, after, patch, client.FieldOwner(w.Owner)); err != nil {
+		return fmt.Errorf("write %s %s: %w", w.kindOf(after), after.GetName(), err)
+	}
+	return nil
+}
+
+// Apply applies the fields to the status of the object that kind and meta name, under the field manager owner: for an
+// entry of a list that other controllers fill too. It fails with a conflict if another object has the name now.
+func (w Writer) Apply(ctx context.Context, kind string, meta metav1.Object, owner string, fields map[string]any) error {
+	u := &unstructured.Unstructured{Object: map[string]any{
+		"apiVersion": v1alpha1.GroupVersion.String(), "kind": kind,
+		"metadata": map[string]any{
+			"namespace": meta.GetNamespace(), "name": meta.GetName(), "uid": string(meta.GetUID()),
+		},
+		"status": fields,
+	}}
+	err := w.Client.Status().Apply(ctx, client.ApplyConfigurationFromUnstructured(u), client.FieldOwner(owner),
+		client.ForceOwnership)
+	if err != nil {
+		return fmt.Errorf("write status of %s %s/%s: %w", kind, meta.GetNamespace(), meta.GetName(), err)
+	}
+	return nil
+}
+
+// announce records an event for a change of a condition.
+func (w Writer) announce(object client.Object, is *metav1.Condition) {
+	kind := corev1.EventTypeNormal
+	if is.Status != metav1.ConditionTrue {
+		kind = corev1.EventTypeWarning
+	}
+	w.Events.Event(object, kind, is.Reason, is.Message)
+}

@@ -1,0 +1,30 @@
+// Package step holds what the decisions about BackupSessions, RestoreSessions and RestoreBatches have in common.
+// internal/kube/oneshot takes each step the same way: it observes, asks for a decision, carries the decision out and
+// writes the status. The package holds only data.
+package step
+
+import (
+	"time"
+
+	"github.com/cairn-backup/cairn/internal/run"
+	"github.com/cairn-backup/cairn/internal/run/hookstage"
+)
+
+// Step is the part of a decision that does not depend on the kind of the object. The zero value asks for nothing.
+type Step struct {
+	// Verify means that the decision gives up or repeats work. The caller's cache can be older than what the work has
+	// reported, so the caller observes again without the cache, asks again, and carries out the second decision.
+	Verify bool
+	// Look means that the decision needs what is not observed every time: the VolumeSnapshots that a mover reports, or
+	// the workloads that are scaled. The caller reads them past every cache, asks again, and carries out the second
+	// decision.
+	Look bool
+	// Hooks are the attempts that must be under way once the status is written.
+	Hooks []hookstage.Run
+	// StopHooks are the attempts that must be stopped.
+	StopHooks []hookstage.Attempt
+	// Event is emitted once the status is written. Nil means that nothing happened that anybody must know.
+	Event *run.Event
+	// After is when to ask again if nothing else happens. Zero means never.
+	After time.Duration
+}
