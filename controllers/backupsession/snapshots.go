@@ -11,6 +11,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	logf "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/kube/movers"
@@ -145,6 +146,10 @@ func (r *Reconciler) writeSnapshots(ctx context.Context, in backup.Input, d back
 		snap.Annotations[v1alpha1.AnnotationMovers] = d.Movers[name]
 		if err := r.writer().Object(ctx, before, snap); err != nil {
 			return err
+		}
+		for component, job := range run.Fenced(before.Annotations[v1alpha1.AnnotationMovers], d.Movers[name]) {
+			logf.FromContext(ctx).Info("fenced mover", "job", job, "snapshot", klog.KObj(snap), "component", component,
+				"reason", d.Snapshots[name].Components[component].Reason)
 		}
 		before = snap.DeepCopy()
 		snap.Status = d.Snapshots[name]

@@ -108,6 +108,7 @@ func (r *Reconciler) reconcile(ctx context.Context, p place) (ctrl.Result, error
 		return ctrl.Result{}, err
 	}
 	if len(work) == 0 {
+		logf.FromContext(ctx).V(1).Info("nothing to do: no work is due", "next", next)
 		return later(next, now), nil
 	}
 	lease, err := r.lease(ctx, p)
@@ -117,6 +118,7 @@ func (r *Reconciler) reconcile(ctx context.Context, p place) (ctrl.Result, error
 	work, retry := lease.attempts.Ready(work, now)
 	next = maintenance.Earlier(next, retry)
 	if len(work) == 0 {
+		logf.FromContext(ctx).V(1).Info("waits: the work failed and is not due again yet", "next", next)
 		return later(next, now), nil
 	}
 	return r.start(ctx, p, &storage, lease, work)

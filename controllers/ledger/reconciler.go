@@ -123,6 +123,7 @@ func (r *Reconciler) reconcile(ctx context.Context, patcher *status.Patcher, l *
 	}
 	forced = forced || refused(l) // forced also after a refusal that no longer applies
 	if wait := r.pause(l, s, len(parcels) > 0, forced); wait > 0 {
+		logf.FromContext(ctx).V(1).Info("waits before the next push", "records", l.Status.Pending, "after", wait)
 		return ctrl.Result{RequeueAfter: wait}, nil
 	}
 	return r.attempt(ctx, patcher, l, s, where, parcels)
@@ -217,7 +218,7 @@ func (r *Reconciler) failed(ctx context.Context, l *v1alpha1.Ledger, s *memory, 
 		return ctrl.Result{}, err // an error of the API server, not of the branch
 	}
 	f := explain(err)
-	logf.FromContext(ctx).Info("push failed", "reason", f.reason, "error", f.message)
+	logf.FromContext(ctx).V(1).Info("tries again", "reason", f.reason, "error", f.message)
 	markFault(l, f)
 	l.Status.ObservedGeneration = l.Generation
 	wait := l.Spec.Interval.Duration

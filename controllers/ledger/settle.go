@@ -66,6 +66,10 @@ func (r *Reconciler) push(
 		s.remembered = last
 		l.Status.LastPushedCommit, l.Status.LastPushedTo = last.String(), pushedTo(l)
 	}
+	if pushes > 0 {
+		logf.FromContext(ctx).Info("pushed", "branch", l.Spec.Branch, "revision", result.Commit.String(),
+			"records", len(records), "attempts", pushes)
+	}
 	l.Status.Recorded += int64(c.arrived(result.Outcome, counted))
 	l.Status.Counted = names(taken)
 	if err := r.patch(ctx, patcher, l); err != nil {

@@ -62,6 +62,8 @@ func (s *run) pass(ctx context.Context, o origin) *fault {
 	if len(kept) > 0 {
 		message += "; not deleted: " + strings.Join(kept, ", ")
 	}
+	ctrl.LoggerFrom(ctx).Info("applied revision", "revision", o.revision.String(), "objects", len(built.Objects),
+		"changed", changed, "deleted", len(stale)-len(left))
 	s.succeed(message)
 	return nil
 }

@@ -123,7 +123,7 @@ func (s *run) fail(ctx context.Context, f *fault) ctrl.Result {
 		conditions.MarkReconciling(s.obj, v1alpha1.ReasonProgressingWithRetry, "%s", message)
 	}
 	s.obj.Status.ObservedGeneration = s.obj.Generation
-	ctrl.LoggerFrom(ctx).Info("reconcile failed", "reason", f.reason, "error", f.message)
+	ctrl.LoggerFrom(ctx).V(1).Info("tries again", "reason", f.reason, "error", f.message)
 	return ctrl.Result{RequeueAfter: max(s.jittered(s.retryInterval()), f.retryAfter)}
 }
 

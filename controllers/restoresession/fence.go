@@ -3,6 +3,8 @@ package restoresession
 import (
 	"context"
 
+	logf "sigs.k8s.io/controller-runtime/pkg/log"
+
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/run/restore"
 )
@@ -17,5 +19,12 @@ func (r *Reconciler) writeMovers(ctx context.Context, s *v1alpha1.RestoreSession
 		s.Annotations = map[string]string{}
 	}
 	s.Annotations[v1alpha1.AnnotationMovers] = *d.Movers
-	return r.writer().Object(ctx, before, s)
+	if err := r.writer().Object(ctx, before, s); err != nil {
+		return err
+	}
+	for component, job := range run.Fenced(before.Annotations[v1alpha1.AnnotationMovers], *d.Movers) {
+		logf.FromContext(ctx).Info("fenced mover", "job", job, "component", component,
+			"reason", d.Status.Components[component].Reason)
+	}
+	return nil
 }

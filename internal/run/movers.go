@@ -40,6 +40,15 @@ func ParseMovers(value string) map[string]string {
 	return out
 }
 
+// Fenced returns the Jobs, by component, that the value before of AnnotationMovers allows to write and the value after
+// does not.
+func Fenced(before, after string) map[string]string {
+	out := ParseMovers(before)
+	now := ParseMovers(after)
+	maps.DeleteFunc(out, func(component, job string) bool { return now[component] == job })
+	return out
+}
+
 // FirstMovers returns the value that AnnotationMovers has when a target's Snapshot is created.
 func FirstMovers(snapshot string, hosts []v1alpha1.ResolvedHost) string {
 	out := map[string]string{}

@@ -34,6 +34,14 @@ func TestMoversSurviveTheAnnotation(t *testing.T) {
 	g.Expect(run.ParseMovers("")).To(BeEmpty())
 }
 
+func TestFenced(t *testing.T) {
+	g := NewWithT(t)
+	g.Expect(run.Fenced("", "pod-0=a")).To(BeEmpty(), "a new mover fences nobody")
+	g.Expect(run.Fenced("pod-0=a,pod-1=b", "pod-0=a,pod-1=b")).To(BeEmpty())
+	g.Expect(run.Fenced("pod-0=a,pod-1=b,pod-2=c", "pod-0=a,pod-1=b-2")).
+		To(Equal(map[string]string{"pod-1": "b", "pod-2": "c"}), "one has a successor, one was given up")
+}
+
 func TestAttemptsHaveNamesOfTheirOwn(t *testing.T) {
 	g := NewWithT(t)
 	g.Expect(run.JobName("s", "pod-1", 1)).NotTo(Equal(run.JobName("s", "pod-1", 2)))

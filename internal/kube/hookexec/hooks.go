@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	logf "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/cairn-backup/cairn/internal/run/hookstage"
 )
@@ -44,6 +45,7 @@ func (h *Hooks) CarryOut(
 
 // begin starts one attempt.
 func (h *Hooks) begin(ctx context.Context, owner client.Object, run *hookstage.Run) error {
+	logf.FromContext(ctx).Info("runs hook", "hook", run.Name, "stage", run.Stage, "attempt", run.Number, "target", run.Target)
 	if run.Hook.Function != nil {
 		return h.makeJob(ctx, owner, run)
 	}

@@ -13,10 +13,8 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/klog/v2"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	logf "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/run"
@@ -103,7 +101,6 @@ func Timeout(deadline, now time.Time) time.Duration {
 func Create(ctx context.Context, c client.Client, live client.Reader, owner client.Object, job *batchv1.Job) error {
 	err := c.Create(ctx, job)
 	if err == nil {
-		logf.FromContext(ctx).Info("made Job", "job", klog.KObj(job))
 		return nil
 	}
 	if !apierrors.IsAlreadyExists(err) {
@@ -127,9 +124,6 @@ func Delete(ctx context.Context, c client.Client, namespace, name string) error 
 	err := c.Delete(ctx, job, client.PropagationPolicy(metav1.DeletePropagationForeground))
 	if client.IgnoreNotFound(err) != nil {
 		return fmt.Errorf("delete Job %s/%s: %w", namespace, name, err)
-	}
-	if err == nil {
-		logf.FromContext(ctx).Info("deleted Job", "job", klog.KObj(job))
 	}
 	return nil
 }

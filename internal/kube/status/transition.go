@@ -3,7 +3,6 @@ package status
 import (
 	"context"
 	"reflect"
-	"strings"
 
 	"github.com/fluxcd/pkg/apis/meta"
 	"github.com/fluxcd/pkg/runtime/conditions"
@@ -11,6 +10,8 @@ import (
 	"k8s.io/klog/v2"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	logf "sigs.k8s.io/controller-runtime/pkg/log"
+
+	"github.com/cairn-backup/cairn/internal/kube/logs"
 )
 
 // logTransition logs how a write changed an object: a new phase, and a new outcome, at the level of information; a new
@@ -20,7 +21,7 @@ func (w Writer) logTransition(ctx context.Context, before, after client.Object) 
 	from, to := phaseOf(before), phaseOf(after)
 	log := logf.FromContext(ctx)
 	if kind := w.kindOf(after); kind != w.Kind {
-		log = log.WithValues(LogKey(kind), klog.KObj(after))
+		log = log.WithValues(logs.Key(kind), klog.KObj(after))
 	}
 	switch {
 	case from != to:
@@ -33,12 +34,17 @@ func (w Writer) logTransition(ctx context.Context, before, after client.Object) 
 	}
 }
 
-// LogKey returns the key under which logs name an object of the kind: "BackupSession" becomes "backupSession".
-func LogKey(kind string) string {
-	if kind == "" {
-		return "object"
+// logUnchanged logs at V(1) that there was nothing to write, with the reason that the object gives.
+func (w Writer) logUnchanged(ctx context.Context, o client.Object) {
+	log := logf.FromContext(ctx).V(1)
+	if !log.Enabled() {
+		return
 	}
-	return strings.ToLower(kind[:1]) + kind[1:]
+	if kind := w.kindOf(o); kind != w.Kind {
+		log = log.WithValues(logs.Key(kind), klog.KObj(o))
+	}
+	is := readyOf(o)
+	log.Info("nothing to write", "phase", phaseOf(o), "ready", is.Status, "reason", is.Reason, "message", is.Message)
 }
 
 // readyOf returns the condition Ready of an object, or an empty one.

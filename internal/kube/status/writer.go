@@ -36,6 +36,7 @@ type Writer struct {
 // Status writes the status of after, if after differs from before, and logs the transition.
 func (w Writer) Status(ctx context.Context, before, after client.Object) error {
 	if equality.Semantic.DeepEqual(before, after) {
+		w.logUnchanged(ctx, after)
 		return nil
 	}
 	if changes, err := client.MergeFrom(before).Data(after); err == nil && string(changes) == "{}" {

@@ -1,0 +1,65 @@
+// Package logs makes the log of the manager tell what Cairn does: which object a line is about, under the same key
+// everywhere, and each object that is created or deleted. All functions are safe for concurrent use.
+package logs
+
+import (
+	"context"
+	"strings"
+
+	"github.com/go-logr/logr"
+	"k8s.io/klog/v2"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	logf "sigs.k8s.io/controller-runtime/pkg/log"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+)
+
+// Key returns the key under which logs name an object of the kind: "BackupSession" becomes "backupSession".
+func Key(kind string) string {
+	if kind == "" {
+		return "object"
+	}
+	return strings.ToLower(kind[:1]) + kind[1:]
+}
+
+// Constructor returns a function that makes the logger of each request of a controller: it names the object of the
+// request under the key of the kind.
+func Constructor(base logr.Logger, kind string) func(*reconcile.Request) logr.Logger {
+	return func(req *reconcile.Request) logr.Logger {
+		if req == nil {
+			return base
+		}
+		return base.WithValues(Key(kind), klog.KRef(req.Namespace, req.Name))
+	}
+}
+
+// NewClient returns a client that works like c, and logs each object that it creates or deletes. An object that is
+// applied is not logged: it can have existed before.
+func NewClient(c client.Client) client.Client { return writer{c} }
+
+type writer struct{ client.Client }
+
+// Create creates the object, unless the options ask for a dry run, and logs that.
+func (w writer) Create(ctx context.Context, o client.Object, opts ...client.CreateOption) error {
+	err := w.Client.Create(ctx, o, opts...)
+	if options := (&client.CreateOptions{}).ApplyOptions(opts); err == nil && len(options.DryRun) == 0 {
+		w.log(ctx, "created", o)
+	}
+	return err
+}
+
+// Delete deletes the object, unless the options ask for a dry run, and logs that.
+func (w writer) Delete(ctx context.Context, o client.Object, opts ...client.DeleteOption) error {
+	err := w.Client.Delete(ctx, o, opts...)
+	if options := (&client.DeleteOptions{}).ApplyOptions(opts); err == nil && len(options.DryRun) == 0 {
+		w.log(ctx, "deleted", o)
+	}
+	return err
+}
+
+func (w writer) log(ctx context.Context, what string, o client.Object) {
+	kind := "object"
+	if gvk, err := w.GroupVersionKindFor(o); err == nil {
+		kind = gvk.Kind
+	}
+	logf.FromContext(ctx).Info(what, Key(kind), klog.KObj(o))
+}
