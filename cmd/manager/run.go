@@ -24,6 +24,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/rest"
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
 	ctrlclient "sigs.k8s.io/controller-runtime/pkg/client"
@@ -33,6 +34,7 @@ import (
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/kube/footprint"
+	"github.com/cairn-backup/cairn/internal/kube/logs"
 	cairnmetrics "github.com/cairn-backup/cairn/internal/kube/metrics"
 )
 
@@ -115,11 +117,21 @@ func newManager(o *options) (ctrl.Manager, error) {
 		Controller:                    ctrlconfig.Controller{MaxConcurrentReconciles: o.concurrent},
 		Cache:                         footprint.Cache(),
 		Client:                        footprint.Client(),
+		NewClient:                     newClient,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("make the manager: %w", err)
 	}
 	return mgr, nil
+}
+
+// newClient makes the manager's client, which logs what it creates and deletes.
+func newClient(config *rest.Config, options ctrlclient.Options) (ctrlclient.Client, error) {
+	c, err := ctrlclient.New(config, options)
+	if err != nil {
+		return nil, err
+	}
+	return logs.NewClient(c), nil
 }
 
 // checkCRDs returns an error that names the kinds of Cairn that the cluster lacks. A controller that waits for a

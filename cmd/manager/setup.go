@@ -16,6 +16,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/event"
 	ctrlmetrics "sigs.k8s.io/controller-runtime/pkg/metrics"
 
+	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/controllers/backupbatch"
 	"github.com/cairn-backup/cairn/controllers/backupconfiguration"
 	"github.com/cairn-backup/cairn/controllers/backupsession"
@@ -33,6 +34,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/kube/access"
 	"github.com/cairn-backup/cairn/internal/kube/borrowed"
 	"github.com/cairn-backup/cairn/internal/kube/defaults"
+	"github.com/cairn-backup/cairn/internal/kube/logs"
 	"github.com/cairn-backup/cairn/internal/kube/sweep"
 	"github.com/cairn-backup/cairn/internal/pushgateway"
 )
@@ -60,35 +62,42 @@ func (s *shared) setup() error {
 	outbox := ledger.NewOutbox(s.mgr.GetClient(), s.mgr.GetAPIReader())
 	s.prepareSidecars()
 	for _, c := range []struct {
-		kind string
+		// name of the controller, and the kind that its requests name.
+		name, kind string
 		reconciler
 	}{
-		{"PolicySync", s.policySync()},
-		{"BackupStorage", s.backupStorage()},
-		{"Repository", s.repository()},
-		{"sidecars", s.sidecars},
-		{"BackupConfiguration", s.backupConfiguration()},
-		{"BackupBatch", s.backupBatch()},
-		{"BackupSession", s.backupSession()},
-		{"copies", s.copies()},
-		{"RestoreSession", s.restoreSession()},
-		{"restore leftovers", s.loans()},
-		{"RestoreBatch", s.restoreBatch()},
-		{"RetentionPolicy", &retention.PolicyReconciler{
-			Client: s.mgr.GetClient(), EventRecorder: s.recorder,
-			FieldManager: name,
-		}},
-		{"retention", s.retention()},
-		{"keepers", s.keeper()},
-		{"Snapshot", s.snapshot()},
-		{"Ledger", s.ledger(outbox)},
-		{"Ledger outbox", s.collector(outbox)},
+		{"policysync", v1alpha1.PolicySyncKind, s.policySync()},
+		{"backupstorage", v1alpha1.BackupStorageKind, s.backupStorage()},
+		{"repository", v1alpha1.RepositoryKind, s.repository()},
+		{"sidecar", "Workload", s.sidecars},
+		{"backupconfiguration", v1alpha1.BackupConfigurationKind, s.backupConfiguration()},
+		{"backupbatch", v1alpha1.BackupBatchKind, s.backupBatch()},
+		{"backupsession", v1alpha1.BackupSessionKind, s.backupSession()},
+		{"copies", "Copy", s.copies()},
+		{"restoresession", v1alpha1.RestoreSessionKind, s.restoreSession()},
+		{"borrowed", "BorrowedVolumeSnapshot", s.loans()},
+		{"restorebatch", v1alpha1.RestoreBatchKind, s.restoreBatch()},
+		{"retentionpolicy", v1alpha1.RetentionPolicyKind, s.retentionPolicy()},
+		{"retention", v1alpha1.RepositoryKind, s.retention()},
+		{"keeper", v1alpha1.BackupStorageKind, s.keeper()},
+		{"snapshot", v1alpha1.SnapshotKind, s.snapshot()},
+		{"ledger", v1alpha1.LedgerKind, s.ledger(outbox)},
+		{"collector", "Record", s.collector(outbox)},
 	} {
-		if err := c.SetupWithManager(s.mgr, controller.Options{}); err != nil {
-			return fmt.Errorf("set up controller %s: %w", c.kind, err)
+		if err := c.SetupWithManager(s.mgr, s.controllerOptions(c.name, c.kind)); err != nil {
+			return fmt.Errorf("set up controller %s: %w", c.name, err)
 		}
 	}
 	return s.pushgateway()
+}
+
+// controllerOptions makes a controller name the object of a request in its log under the key of the kind.
+func (s *shared) controllerOptions(name, kind string) controller.Options {
+	return controller.Options{LogConstructor: logs.Constructor(s.mgr.GetLogger(), name, kind)}
+}
+
+func (s *shared) retentionPolicy() reconciler {
+	return &retention.PolicyReconciler{Client: s.mgr.GetClient(), EventRecorder: s.recorder, FieldManager: name}
 }
 
 // pushgateway adds the controller that pushes metrics of ended runs to a Pushgateway, if one is configured.
@@ -104,7 +113,7 @@ func (s *shared) pushgateway() error {
 		Client: s.mgr.GetClient(), EventRecorder: s.recorder, Gateway: gateway,
 		Clock: clock.RealClock{},
 	}
-	return pusher.SetupWithManager(s.mgr, controller.Options{})
+	return pusher.SetupWithManager(s.mgr, s.controllerOptions("pushgateway", "Session"))
 }
 
 func (s *shared) policySync() reconciler {

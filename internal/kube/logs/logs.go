@@ -23,7 +23,8 @@ func Key(kind string) string {
 
 // Constructor returns a function that makes the logger of each request of a controller: it names the object of the
 // request under the key of the kind.
-func Constructor(base logr.Logger, kind string) func(*reconcile.Request) logr.Logger {
+func Constructor(base logr.Logger, controller, kind string) func(*reconcile.Request) logr.Logger {
+	base = base.WithValues("controller", controller)
 	return func(req *reconcile.Request) logr.Logger {
 		if req == nil {
 			return base
