@@ -1,0 +1,60 @@
+package logs_test
+
+import (
+	"context"
+	"testing"
+
+	"github.com/go-logr/logr"
+	"github.com/go-logr/logr/funcr"
+	. "github.com/onsi/gomega"
+	batchv1 "k8s.io/api/batch/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/fake"
+	logf "sigs.k8s.io/controller-runtime/pkg/log"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"github.com/cairn-backup/cairn/internal/kube/logs"
+)
+
+// recorder returns a logger and the lines that it was given.
+func recorder() (logr.Logger, *[]string) {
+	lines := &[]string{}
+	return funcr.NewJSON(func(line string) { *lines = append(*lines, line) }, funcr.Options{}), lines
+}
+
+func TestTheLoggerOfARequestNamesItsObject(t *testing.T) {
+	g := NewWithT(t)
+	base, lines := recorder()
+	logger := logs.Constructor(base, "backupsession", "BackupSession")
+	logger(&reconcile.Request{NamespacedName: types.NamespacedName{Namespace: "shop", Name: "nightly"}}).Info("waits")
+	logger(nil).Info("starts")
+	g.Expect(*lines).To(HaveLen(2))
+	g.Expect((*lines)[0]).To(And(
+		ContainSubstring(`"controller":"backupsession"`),
+		ContainSubstring(`"backupSession":{"name":"nightly","namespace":"shop"}`)))
+	g.Expect((*lines)[1]).NotTo(ContainSubstring("backupSession\":"))
+}
+
+func TestTheClientLogsWhatItCreatesAndDeletes(t *testing.T) {
+	g := NewWithT(t)
+	log, lines := recorder()
+	ctx := logf.IntoContext(context.Background(), log)
+	scheme := runtime.NewScheme()
+	g.Expect(batchv1.AddToScheme(scheme)).To(Succeed())
+	c := logs.NewClient(fake.NewClientBuilder().WithScheme(scheme).Build())
+	job := func() *batchv1.Job {
+		return &batchv1.Job{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "backup"}}
+	}
+	g.Expect(c.Create(ctx, job(), client.DryRunAll)).To(Succeed())
+	g.Expect(*lines).To(BeEmpty(), "a dry run makes nothing")
+	g.Expect(c.Create(ctx, job())).To(Succeed())
+	g.Expect(c.Create(ctx, job())).NotTo(Succeed(), "it exists")
+	g.Expect(c.Delete(ctx, job())).To(Succeed())
+	g.Expect(c.Delete(ctx, job())).NotTo(Succeed(), "it is gone")
+	g.Expect(*lines).To(HaveExactElements(
+		And(ContainSubstring("created"), ContainSubstring(`"job":{"name":"backup","namespace":"shop"}`)),
+		And(ContainSubstring("deleted"), ContainSubstring(`"job":{"name":"backup","namespace":"shop"}`))))
+}
