@@ -30,6 +30,7 @@ func TestSpine(t *testing.T) {
 	t.Run("a restored volume equals the original", s.restore)
 	t.Run("a restore is refused where it would do harm", s.refusals)
 	t.Run("the records are in Git", s.records)
+	t.Run("the log tells each step once", s.log)
 	t.Run("a target that leaves takes no data along", s.leave)
 	t.Run("the watched branch was never written to", s.watchedBranch)
 }

@@ -62,8 +62,12 @@ func (s *run) pass(ctx context.Context, o origin) *fault {
 	if len(kept) > 0 {
 		message += "; not deleted: " + strings.Join(kept, ", ")
 	}
-	ctrl.LoggerFrom(ctx).Info("applied revision", "revision", o.revision.String(), "objects", len(built.Objects),
-		"changed", changed, "deleted", len(stale)-len(left))
+	log := ctrl.LoggerFrom(ctx)
+	if changed == 0 && len(left) == len(stale) && s.before.Status.LastAppliedRevision == o.revision.String() {
+		log = log.V(1) // the regular look for edits by hand found none
+	}
+	log.Info("applied revision", "revision", o.revision.String(), "objects", len(built.Objects), "changed", changed,
+		"deleted", len(stale)-len(left))
 	s.succeed(message)
 	return nil
 }
