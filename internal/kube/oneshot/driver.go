@@ -106,30 +106,31 @@ func (d Driver[S, T, In]) advance(ctx context.Context, s T) (time.Duration, erro
 		return d.Kind.Close(ctx, s)
 	}
 	if !s.Frozen() {
-		after, err := d.start(ctx, s)
-		if err != nil || !s.Frozen() {
+		after, more, err := d.start(ctx, s)
+		if err != nil || !more {
 			return after, err
 		}
 	}
 	return d.run(ctx, s)
 }
 
-// start makes an object that is not frozen wait, end or freeze.
-func (d Driver[S, T, In]) start(ctx context.Context, s T) (time.Duration, error) {
+// start makes an object that is not frozen wait, end or freeze. It reports whether more can be done at once.
+func (d Driver[S, T, In]) start(ctx context.Context, s T) (after time.Duration, more bool, err error) {
 	in, release, err := d.Kind.Start(ctx, s)
 	if err != nil {
-		return 0, err
+		return 0, false, err
 	}
 	defer release()
 	decision := d.Kind.Decide(in)
 	if err := decision.CarryOut(ctx, movers.Refusals{}); err != nil {
-		return 0, err
+		return 0, false, err
 	}
-	after, err := d.write(ctx, s, decision)
+	after, err = d.write(ctx, s, decision)
 	if refusal := movers.RefusalOf(movers.AsRefusal(err)); refusal != nil {
-		return d.write(ctx, s, d.Kind.Decide(d.Kind.Refuse(in, refusal)))
+		after, err = d.write(ctx, s, d.Kind.Decide(d.Kind.Refuse(in, refusal)))
+		return after, false, err
 	}
-	return after, err
+	return after, s.Frozen() && !decision.Step.Yield, err
 }
 
 // run takes a frozen object further. It first uses the caches, and reads past them before it gives something up.

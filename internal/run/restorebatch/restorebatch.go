@@ -143,6 +143,7 @@ func freeze(in Input, d *Decision) {
 	resolved.Timeout = &metav1.Duration{Duration: timeout}
 	s := &d.Status
 	s.ScaledDown = in.Start.ScaledDown
+	d.Yield = true // the status names the workloads before anything is scaled
 	s.Resolved, s.StartTime, s.RestoreDeadline = resolved, &now, &deadline
 	for i := range resolved.Targets {
 		t := &resolved.Targets[i]

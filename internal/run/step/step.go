@@ -19,6 +19,8 @@ type Step struct {
 	// the workloads that are scaled. The caller reads them past every cache, asks again, and carries out the second
 	// decision.
 	Look bool
+	// Yield means that the next decision comes with the next reconcile, so that others can act on what the status says.
+	Yield bool
 	// Hooks are the attempts that must be under way once the status is written.
 	Hooks []hookstage.Run
 	// StopHooks are the attempts that must be stopped.
