@@ -16,7 +16,9 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/kube/read"
 	"github.com/cairn-backup/cairn/internal/kube/status"
+	"github.com/cairn-backup/cairn/internal/retention"
 )
 
 // goingInterval is the interval at which a storage is checked whose users or Repositories still exist.
@@ -42,13 +44,17 @@ func (r *Reconciler) finalize(ctx context.Context, storage *v1alpha1.BackupStora
 	if err != nil {
 		return ctrl.Result{}, err
 	}
-	why, err := r.keeps(ctx, storage)
+	why, err := read.WhyKept(ctx, r.APIReader, storage)
 	if err != nil {
 		return ctrl.Result{}, err
 	}
 	if why != "" && len(repositories) > 0 {
+		because := string(why)
+		if why == retention.NamespaceGoes {
+			because = "the storage's namespace is being deleted" // its Repositories can be in other namespaces
+		}
 		r.Event(storage, corev1.EventTypeWarning, v1alpha1.ReasonDataKept,
-			"the data stays in the backend, and its Repositories can't be used: "+why)
+			"the data stays in the backend, and its Repositories can't be used: "+because)
 	}
 	if why != "" || len(repositories) == 0 {
 		return ctrl.Result{}, r.letGo(ctx, storage)
@@ -72,21 +78,6 @@ func (r *Reconciler) finalize(ctx context.Context, storage *v1alpha1.BackupStora
 	}
 	return ctrl.Result{RequeueAfter: goingInterval}, r.say(ctx, storage, v1alpha1.ReasonRemovalPending,
 		"the BackupStorage is released after its Repositories: "+firstThree(names))
-}
-
-// keeps returns why the storage goes at once and leaves everything as it is, or "" if it does not.
-func (r *Reconciler) keeps(ctx context.Context, storage *v1alpha1.BackupStorage) (string, error) {
-	if storage.Annotations[v1alpha1.AnnotationGiveUp] == "true" {
-		return "its removal was given up", nil
-	}
-	var namespace corev1.Namespace
-	if err := r.APIReader.Get(ctx, client.ObjectKey{Name: storage.Namespace},
-		&namespace); client.IgnoreNotFound(err) != nil {
-		return "", fmt.Errorf("get Namespace %s: %w", storage.Namespace, err)
-	} else if err != nil || !namespace.DeletionTimestamp.IsZero() {
-		return "the storage's namespace is being deleted", nil
-	}
-	return "", nil
 }
 
 // repositories returns the Repositories in the storage.

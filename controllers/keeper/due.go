@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"time"
 
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
@@ -80,33 +79,17 @@ func (r *Reconciler) toRemove(
 	}
 	for i := range list.Items {
 		s := &list.Items[i]
-		running, err := r.unfinished(ctx, s)
+		user, err := used.User(ctx, r.Client, s)
 		if err != nil {
 			return nil, false, err
 		}
-		if running || used.By(s) != "" {
+		if user != "" {
 			held = true
 			continue
 		}
 		out = append(out, s)
 	}
 	return out, held, nil
-}
-
-// unfinished reports whether a backup can still write the Snapshot's data.
-func (r *Reconciler) unfinished(ctx context.Context, s *v1alpha1.Snapshot) (bool, error) {
-	if s.Status.Phase.Terminal() {
-		return false, nil
-	}
-	var session v1alpha1.BackupSession
-	err := r.Get(ctx, client.ObjectKey{Namespace: s.Namespace, Name: s.Spec.BackupSession}, &session)
-	if apierrors.IsNotFound(err) {
-		return false, nil
-	}
-	if err != nil {
-		return false, fmt.Errorf("get BackupSession %s: %w", s.Spec.BackupSession, err)
-	}
-	return !session.Status.Phase.Terminal(), nil
 }
 
 // wipeKey returns the index value of a Snapshot whose data a keeper removes.

@@ -15,6 +15,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/kube/read"
 	"github.com/cairn-backup/cairn/internal/policy"
 )
 
@@ -45,12 +46,12 @@ func (r *Reconciler) finalize(ctx context.Context, repository *v1alpha1.Reposito
 	if repository.Spec.DeletionPolicy != v1alpha1.WipeOut || empty {
 		return ctrl.Result{}, r.letGo(ctx, repository)
 	}
-	why, err := r.keeps(ctx, repository)
+	why, err := read.WhyKept(ctx, r.APIReader, repository)
 	if err != nil {
 		return ctrl.Result{}, err
 	}
 	if why != "" {
-		r.Event(repository, corev1.EventTypeWarning, v1alpha1.ReasonDataKept, kept(repository, why))
+		r.Event(repository, corev1.EventTypeWarning, v1alpha1.ReasonDataKept, why.Message(policy.HoldsVolumeSnapshots(repository)))
 		return ctrl.Result{}, r.letGo(ctx, repository)
 	}
 	snapshots, err := r.snapshots(ctx, repository)
@@ -70,21 +71,6 @@ func (r *Reconciler) finalize(ctx context.Context, repository *v1alpha1.Reposito
 	return r.wipe(ctx, repository, user)
 }
 
-// keeps returns why the data stays although it was to be removed, or "" if it goes.
-func (r *Reconciler) keeps(ctx context.Context, repository *v1alpha1.Repository) (string, error) {
-	if repository.Annotations[v1alpha1.AnnotationGiveUp] == "true" {
-		return "its removal was given up", nil
-	}
-	var namespace corev1.Namespace
-	if err := r.APIReader.Get(ctx, client.ObjectKey{Name: repository.Namespace},
-		&namespace); client.IgnoreNotFound(err) != nil {
-		return "", fmt.Errorf("get Namespace %s: %w", repository.Namespace, err)
-	} else if err != nil || !namespace.DeletionTimestamp.IsZero() {
-		return namespaceGoes, nil
-	}
-	return "", nil
-}
-
 // user returns what works with the Repository's data, or "" if nothing does.
 func (r *Reconciler) user(ctx context.Context, snapshots []v1alpha1.Snapshot) (string, error) {
 	used, err := restores.Snapshots(ctx, r.Client)
@@ -92,20 +78,8 @@ func (r *Reconciler) user(ctx context.Context, snapshots []v1alpha1.Snapshot) (s
 		return "", err
 	}
 	for i := range snapshots {
-		s := &snapshots[i]
-		if user := used.By(s); user != "" {
-			return user + " reads it", nil
-		}
-		if s.Status.Phase.Terminal() {
-			continue
-		}
-		var session v1alpha1.BackupSession
-		err := r.Get(ctx, client.ObjectKey{Namespace: s.Namespace, Name: s.Spec.BackupSession}, &session)
-		if client.IgnoreNotFound(err) != nil {
-			return "", fmt.Errorf("get BackupSession %s: %w", s.Spec.BackupSession, err)
-		}
-		if err == nil && !session.Status.Phase.Terminal() {
-			return "BackupSession " + s.Namespace + "/" + s.Spec.BackupSession + " writes to it", nil
+		if user, err := used.User(ctx, r.Client, &snapshots[i]); user != "" || err != nil {
+			return user, err
 		}
 	}
 	return "", nil

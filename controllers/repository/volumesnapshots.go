@@ -11,7 +11,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
-	"github.com/cairn-backup/cairn/internal/policy"
 	"github.com/cairn-backup/cairn/internal/policy/check"
 )
 
@@ -66,20 +65,6 @@ func integrity(snapshots []v1alpha1.Snapshot) *bool {
 		return nil
 	}
 	return &whole
-}
-
-const namespaceGoes = "the namespace is being deleted"
-
-// kept returns the message that says what happens to the data of a Repository, and why it is not removed.
-func kept(repository *v1alpha1.Repository, why string) string {
-	switch {
-	case !policy.HoldsVolumeSnapshots(repository):
-		return "the data stays in the backend: " + why
-	case why == namespaceGoes:
-		return "Cairn removes nothing: the namespace is being deleted, and its VolumeSnapshots with it; " +
-			"data stays if its VolumeSnapshotContent has deletionPolicy Retain"
-	}
-	return "the VolumeSnapshots stay: " + why
 }
 
 // wipeVolumeSnapshots deletes the Snapshots, each of which takes its VolumeSnapshots along, and then releases the

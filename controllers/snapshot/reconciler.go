@@ -27,6 +27,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/kube/read"
 	"github.com/cairn-backup/cairn/internal/kube/status"
 	"github.com/cairn-backup/cairn/internal/policy"
+	"github.com/cairn-backup/cairn/internal/retention"
 )
 
 // Reconciler finalizes Snapshots.
@@ -74,43 +75,15 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	if s.Spec.DeletionPolicy != v1alpha1.WipeOut || v1alpha1.HasRecordAnnotation(s.Annotations) {
 		return ctrl.Result{}, r.release(ctx, s, v1alpha1.FinalizerWipe, v1alpha1.FinalizerRecord)
 	}
-	why, err := r.keeps(ctx, s)
+	why, err := read.WhyKept(ctx, r.APIReader, s)
 	if err != nil {
 		return ctrl.Result{}, err
 	}
 	if why != "" {
-		r.Event(s, corev1.EventTypeWarning, v1alpha1.ReasonDataKept, kept(ofVolumeSnapshots(s), why))
+		r.Event(s, corev1.EventTypeWarning, v1alpha1.ReasonDataKept, why.Message(ofVolumeSnapshots(s)))
 		return ctrl.Result{}, r.release(ctx, s, v1alpha1.FinalizerWipe, v1alpha1.FinalizerRecord)
 	}
 	return r.ofRepository(ctx, s)
-}
-
-// keeps returns why the data stays although it was to be removed, or "" if it goes.
-func (r *Reconciler) keeps(ctx context.Context, s *v1alpha1.Snapshot) (string, error) {
-	if s.Annotations[v1alpha1.AnnotationGiveUp] == "true" {
-		return "its removal was given up", nil
-	}
-	var namespace corev1.Namespace
-	if err := r.APIReader.Get(ctx, client.ObjectKey{Name: s.Namespace}, &namespace); client.IgnoreNotFound(err) != nil {
-		return "", fmt.Errorf("get Namespace %s: %w", s.Namespace, err)
-	} else if err != nil || !namespace.DeletionTimestamp.IsZero() {
-		return namespaceGoes, nil
-	}
-	return "", nil
-}
-
-const namespaceGoes = "the namespace is being deleted"
-
-// kept returns the message that says what happens to the data, and why it is not removed.
-func kept(volumeSnapshots bool, why string) string {
-	switch {
-	case !volumeSnapshots:
-		return "the data stays in the backend: " + why
-	case why == namespaceGoes:
-		return "Cairn removes nothing: the namespace is being deleted, and its VolumeSnapshots with it; " +
-			"data stays if its VolumeSnapshotContent has deletionPolicy Retain"
-	}
-	return "the VolumeSnapshots stay: " + why
 }
 
 // ofRepository checks the Snapshot's Repository: without Repository the data stays, a wiped Repository has taken the
@@ -122,7 +95,7 @@ func (r *Reconciler) ofRepository(ctx context.Context, s *v1alpha1.Snapshot) (ct
 	switch {
 	case apierrors.IsNotFound(err):
 		r.Event(s, corev1.EventTypeWarning, v1alpha1.ReasonDataKept,
-			kept(ofVolumeSnapshots(s), "its Repository is gone"))
+			retention.RepositoryGone.Message(ofVolumeSnapshots(s)))
 		return ctrl.Result{}, r.release(ctx, s, v1alpha1.FinalizerWipe, v1alpha1.FinalizerRecord)
 	case err != nil:
 		return ctrl.Result{}, fmt.Errorf("get Repository %s: %w", key, err)

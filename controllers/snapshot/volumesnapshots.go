@@ -223,18 +223,8 @@ func (r *Reconciler) user(ctx context.Context, s *v1alpha1.Snapshot) (string, er
 	if err != nil {
 		return "", err
 	}
-	if user := used.By(s); user != "" {
-		return user + " reads it", nil
-	}
-	if !s.Status.Phase.Terminal() {
-		var session v1alpha1.BackupSession
-		err := r.Get(ctx, client.ObjectKey{Namespace: s.Namespace, Name: s.Spec.BackupSession}, &session)
-		if client.IgnoreNotFound(err) != nil {
-			return "", fmt.Errorf("get BackupSession %s: %w", s.Spec.BackupSession, err)
-		}
-		if err == nil && !session.Status.Phase.Terminal() {
-			return "BackupSession " + s.Namespace + "/" + s.Spec.BackupSession + " writes to it", nil
-		}
+	if user, err := used.User(ctx, r.Client, s); user != "" || err != nil {
+		return user, err
 	}
 	return r.jobOf(ctx, s)
 }

@@ -138,3 +138,24 @@ func waitsFor(b *v1alpha1.RestoreBatch, snapshot string) bool {
 		return t.Snapshot == snapshot && !t.Phase.Terminal()
 	})
 }
+
+// User says what works with the data of a Snapshot, or returns "": a restore reads it, or the backup that made it can
+// still write to it.
+func (s InUse) User(ctx context.Context, c client.Reader, snapshot *v1alpha1.Snapshot) (string, error) {
+	if user := s.By(snapshot); user != "" {
+		return user + " reads it", nil
+	}
+	if snapshot.Status.Phase.Terminal() {
+		return "", nil
+	}
+	var session v1alpha1.BackupSession
+	key := client.ObjectKey{Namespace: snapshot.Namespace, Name: snapshot.Spec.BackupSession}
+	err := c.Get(ctx, key, &session)
+	if client.IgnoreNotFound(err) != nil {
+		return "", fmt.Errorf("get BackupSession %s: %w", key.Name, err)
+	}
+	if err != nil || session.Status.Phase.Terminal() {
+		return "", nil
+	}
+	return "BackupSession " + key.String() + " writes to it", nil
+}

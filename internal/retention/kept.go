@@ -1,0 +1,47 @@
+package retention
+
+import (
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+)
+
+// Kept is why data stays although its object is deleted with deletionPolicy WipeOut. Empty means that the data goes.
+type Kept string
+
+// The values of Kept.
+const (
+	// GivenUp means that somebody released the object with AnnotationGiveUp.
+	GivenUp Kept = "its removal was given up"
+	// NamespaceGoes means that the namespace is being deleted: then Cairn never removes data.
+	NamespaceGoes Kept = "the namespace is being deleted"
+	// RepositoryGone means that no Repository says any more where the data is.
+	RepositoryGone Kept = "its Repository is gone"
+)
+
+// IsGivenUp reports whether somebody gave up the removal of an object's data.
+func IsGivenUp(o metav1.Object) bool { return o.GetAnnotations()[v1alpha1.AnnotationGiveUp] == "true" }
+
+// WhyKept returns why the data of a deleted object stays, as far as its namespace and its annotations tell. namespace is the object's, or nil if it does not exist.
+func WhyKept(o metav1.Object, namespace *corev1.Namespace) Kept {
+	switch {
+	case IsGivenUp(o):
+		return GivenUp
+	case namespace == nil || !namespace.DeletionTimestamp.IsZero():
+		return NamespaceGoes
+	}
+	return ""
+}
+
+// Message says what becomes of the data in a backend, or of VolumeSnapshots, that Cairn does not remove.
+func (k Kept) Message(volumeSnapshots bool) string {
+	switch {
+	case !volumeSnapshots:
+		return "the data stays in the backend: " + string(k)
+	case k == NamespaceGoes:
+		return "Cairn removes nothing: the namespace is being deleted, and its VolumeSnapshots with it; " +
+			"data stays if its VolumeSnapshotContent has deletionPolicy Retain"
+	}
+	return "the VolumeSnapshots stay: " + string(k)
+}

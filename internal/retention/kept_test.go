@@ -1,0 +1,52 @@
+package retention
+
+import (
+	"testing"
+	"time"
+
+	. "github.com/onsi/gomega"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+)
+
+func TestWhyKept(t *testing.T) {
+	givenUp := map[string]string{v1alpha1.AnnotationGiveUp: "true"}
+	going := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{DeletionTimestamp: &metav1.Time{Time: time.Unix(1, 0)}}}
+	for name, tt := range map[string]struct {
+		annotations map[string]string
+		namespace   *corev1.Namespace
+		want        Kept
+		backend     string
+		snapshots   string
+	}{
+		"the data goes": {namespace: &corev1.Namespace{}},
+		"somebody gave the removal up": {
+			annotations: givenUp, namespace: &corev1.Namespace{}, want: GivenUp,
+			backend:   "the data stays in the backend: its removal was given up",
+			snapshots: "the VolumeSnapshots stay: its removal was given up",
+		},
+		"the namespace is being deleted": {
+			namespace: going, want: NamespaceGoes,
+			backend: "the data stays in the backend: the namespace is being deleted",
+			snapshots: "Cairn removes nothing: the namespace is being deleted, and its VolumeSnapshots with it; " +
+				"data stays if its VolumeSnapshotContent has deletionPolicy Retain",
+		},
+		"the namespace is gone": {want: NamespaceGoes},
+		"both":                  {annotations: givenUp, namespace: going, want: GivenUp},
+		"the annotation says no": {
+			annotations: map[string]string{v1alpha1.AnnotationGiveUp: "no"}, namespace: &corev1.Namespace{},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			got := WhyKept(&metav1.ObjectMeta{Annotations: tt.annotations}, tt.namespace)
+			g.Expect(got).To(Equal(tt.want))
+			if tt.backend != "" {
+				g.Expect(got.Message(false)).To(Equal(tt.backend))
+				g.Expect(got.Message(true)).To(Equal(tt.snapshots))
+			}
+		})
+	}
+}
