@@ -167,6 +167,8 @@ func (r *Reconciler) writeSidecar(
 }
 
 // withdraw removes assignments that ended or are given up, and asks the sidecar to stop those that are to be given up.
+// This differs from withdraw in controllers/restoresession on purpose: a restore keeps an assignment that failed until
+// its status reports the end, so that the manager decides the same again after it was killed.
 func withdraw(work *sidecar.Work, in backup.Input, d backup.Decision, snap *v1alpha1.Snapshot) {
 	for _, a := range slices.Clone(work.Assignments) {
 		name := run.JobName(snap.Name, a.Host, a.Attempt)

@@ -71,7 +71,7 @@ func (r *Reconciler) writeSidecars(
 		}
 	}
 	work := movers.ReadSidecarWork(s)
-	progress(&work, in, d)
+	withdraw(&work, in, d)
 	hosts := s.Status.Resolved.Hosts
 	for _, i := range d.Create {
 		if err := r.assign(ctx, s, &work, &hosts[i], d.Status.Attempt, in); err != nil {
@@ -105,10 +105,11 @@ func (r *Reconciler) writeSidecars(
 	return "", r.writer().Object(ctx, before, s)
 }
 
-// progress removes assignments whose end the status already holds, and asks the sidecar to stop those that are to be
+// withdraw removes assignments whose end the status already holds, and asks the sidecar to stop those that are to be
 // given up. Until the status reports the end, too, the assignment stays, so that a manager that is killed in between
-// decides the same again.
-func progress(work *sidecar.Work, in restore.Input, d restore.Decision) {
+// decides the same again. This differs from withdraw in controllers/backupsession on purpose: a backup also withdraws
+// what has failed.
+func withdraw(work *sidecar.Work, in restore.Input, d restore.Decision) {
 	for _, a := range slices.Clone(work.Assignments) {
 		name := jobOf(in.Session, &a)
 		_, ended := progressOf(&a, in.Session.Status.Components)
