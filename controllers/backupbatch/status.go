@@ -12,6 +12,7 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/kube/status"
 	"github.com/cairn-backup/cairn/internal/policy"
+	"github.com/cairn-backup/cairn/internal/text"
 )
 
 // markInvalid marks the batch as impossible to expand or schedule. The children and CronJobs made before stay in force.
@@ -20,7 +21,7 @@ func markInvalid(batch *v1alpha1.BackupBatch, mistakes []policy.Mistake) {
 	for i, m := range mistakes {
 		messages[i] = m.Field + ": " + m.Message
 	}
-	message := status.Join(messages)
+	message := text.Join(messages)
 	batch.Status.Phase = v1alpha1.PhaseInvalid
 	conditions.MarkFalse(batch, v1alpha1.ConditionValidationPassed, v1alpha1.ReasonResourceValidationFailed, "%s",
 		message)
@@ -38,7 +39,7 @@ func (r *Reconciler) tellOverlaps(batch *v1alpha1.BackupBatch, overlaps []policy
 	for i, o := range overlaps {
 		messages[i] = o.Message
 	}
-	message := status.Join(messages)
+	message := text.Join(messages)
 	if conditions.GetMessage(batch, v1alpha1.ConditionTargetsOverlap) != message {
 		r.Event(batch, corev1.EventTypeWarning, v1alpha1.ReasonBackedUpTwice, message)
 	}
@@ -109,8 +110,8 @@ func summarize(
 	}
 	batch.Status.Phase = v1alpha1.PhaseNotReady
 	if stalled {
-		status.Stalled(batch, reason, status.Join(messages))
+		status.Stalled(batch, reason, text.Join(messages))
 	} else {
-		status.NotReady(batch, reason, status.Join(messages))
+		status.NotReady(batch, reason, text.Join(messages))
 	}
 }

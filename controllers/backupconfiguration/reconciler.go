@@ -28,6 +28,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/kube/trigger"
 	"github.com/cairn-backup/cairn/internal/policy/check"
 	"github.com/cairn-backup/cairn/internal/sidecar"
+	"github.com/cairn-backup/cairn/internal/text"
 )
 
 // Reconciler reconciles BackupConfigurations.
@@ -128,7 +129,7 @@ func (r *Reconciler) check(ctx context.Context, configuration *v1alpha1.BackupCo
 	if len(completion.Changed) > 0 {
 		conditions.MarkTrue(configuration, v1alpha1.ConditionResolvedBackendChanged,
 			v1alpha1.ReasonDefaultsChanged, "%s",
-			status.Join(completion.Changed)+
+			text.Join(completion.Changed)+
 				". To move, name another repository in policy; existing backups stay where they are")
 	} else {
 		conditions.Delete(configuration, v1alpha1.ConditionResolvedBackendChanged)
@@ -144,7 +145,7 @@ func (r *Reconciler) warn(configuration *v1alpha1.BackupConfiguration, findings 
 		conditions.Delete(configuration, condition)
 		return
 	}
-	message := status.Join(findings.atRisk)
+	message := text.Join(findings.atRisk)
 	if !conditions.IsTrue(configuration, condition) {
 		r.Event(configuration, corev1.EventTypeWarning, v1alpha1.ReasonVolumeSnapshotClassDeletes, message)
 	}

@@ -8,6 +8,7 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/kube/status"
 	"github.com/cairn-backup/cairn/internal/policy"
+	"github.com/cairn-backup/cairn/internal/text"
 )
 
 // finding is one reason why a configuration is not ready.
@@ -57,7 +58,7 @@ func messageOf(some []finding) string {
 	for i, found := range some {
 		messages[i] = found.message
 	}
-	return status.Join(messages)
+	return text.Join(messages)
 }
 
 // summarize sets phase and conditions. Findings that need a change of policy come before those that can pass.

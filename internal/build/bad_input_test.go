@@ -446,7 +446,7 @@ spec:
 		"field of a long name": {
 			files: files{"a.yaml": storage("s") + "  \"" + strings.Repeat("k", 1_000) + "\": 1\n"}, file: "a.yaml",
 			document: 1,
-			line:     10, field: "spec." + strings.Repeat("k", 495) + "...", says: "unknown field",
+			line:     10, field: "spec." + strings.Repeat("k", 492) + "…", says: "unknown field",
 		},
 		"batch with two targets of one name": {
 			files: files{"a.yaml": batch, "s.yaml": storage("local")}, file: "a.yaml",

@@ -9,6 +9,7 @@ import (
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/policy/check"
+	"github.com/cairn-backup/cairn/internal/text"
 )
 
 // Error holds everything that is wrong with a directory.
@@ -70,20 +71,12 @@ func (b *builder) add(f check.Finding) {
 		b.dropped++
 		return
 	}
-	f.Field, f.Message = cut(f.Field), cut(f.Message)
+	f.Field, f.Message = text.Cut(f.Field, maxText), text.Cut(f.Message, maxText) // they can repeat the content of a file
 	b.findings = append(b.findings, f)
 }
 
 // mistakes returns the number of findings so far.
 func (b *builder) mistakes() int { return len(b.findings) + b.dropped }
-
-// cut bounds a text that can repeat the content of a file.
-func cut(text string) string {
-	if len(text) <= maxText {
-		return text
-	}
-	return strings.ToValidUTF8(text[:maxText], "") + "..."
-}
 
 // outcome sorts the findings and separates errors from warnings.
 func (b *builder) outcome() (warnings []check.Finding, err error) {

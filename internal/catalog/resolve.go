@@ -9,7 +9,7 @@ import (
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/policy"
-	"github.com/cairn-backup/cairn/internal/task"
+	"github.com/cairn-backup/cairn/internal/text"
 	"github.com/cairn-backup/cairn/internal/variables"
 )
 
@@ -28,7 +28,7 @@ func Resolve(
 ) (v1alpha1.ResolvedTask, map[string]string, *v1alpha1.ResolvedError) {
 	r := resolution{addon: addon, functions: functions, info: &info, restore: restore, builtin: vars}
 	if refusal := r.resolve(); refusal != nil {
-		refusal.Message = task.Cut(refusal.Message, 2048)
+		refusal.Message = text.Shorten(refusal.Message)
 		return v1alpha1.ResolvedTask{}, nil, refusal
 	}
 	return r.out, r.params, nil

@@ -77,6 +77,8 @@ func printable(r rune) rune {
 	return r
 }
 
+// cut shortens a text to at most limit bytes of whole characters. It has a copy of its own in internal/text, because
+// gitstore imports nothing of Cairn.
 func cut(s string, limit int) string {
 	if len(s) <= limit {
 		return s

@@ -25,19 +25,19 @@ const (
 // BackupSessionName returns the name of the run of a session in a slot: <invoker>-<session>-<unix seconds of the slot>.
 func BackupSessionName(invoker, session string, slot time.Time) string {
 	tail := "-" + strconv.FormatInt(slot.Unix(), 10)
-	return cut(invoker+"-"+session, maxLabelValue-len(tail), invoker, session) + tail
+	return shortName(invoker+"-"+session, maxLabelValue-len(tail), invoker, session) + tail
 }
 
 // QualifiedBackupSessionName returns the name to use if a run of another invoker or session has the BackupSessionName.
 func QualifiedBackupSessionName(kind, namespace, invoker, session string, slot time.Time) string {
 	tail := "-" + hash(kind, namespace, invoker, session) + "-" + strconv.FormatInt(slot.Unix(), 10)
-	return trim(invoker+"-"+session, maxLabelValue-len(tail)) + tail
+	return cutName(invoker+"-"+session, maxLabelValue-len(tail)) + tail
 }
 
 // TriggeredSessionName returns the name of a run that somebody asked for. Equal words give equal names.
 func TriggeredSessionName(invoker, session string, words ...string) string {
 	tail := "-" + hash(words...)
-	return trim(invoker+"-"+session, maxLabelValue-len(tail)) + tail
+	return cutName(invoker+"-"+session, maxLabelValue-len(tail)) + tail
 }
 
 // RetryName returns the name of the run that retries the failed part of another run: <backupsession>-r1, then -r2 and
@@ -50,7 +50,7 @@ func RetryName(of string) string {
 		}
 	}
 	tail := "-r" + strconv.Itoa(number)
-	return cut(base, maxLabelValue-len(tail), base) + tail
+	return shortName(base, maxLabelValue-len(tail), base) + tail
 }
 
 // maxRetries is the largest number of retries, and so the largest number at the end of a name.
@@ -58,40 +58,40 @@ const maxRetries = 100
 
 // SnapshotName returns the name of the Snapshot that a run makes in a repository: <repository>-<backupsession>.
 func SnapshotName(repository, backupSession string) string {
-	return cut(repository+"-"+backupSession, maxObjectName, repository, backupSession)
+	return shortName(repository+"-"+backupSession, maxObjectName, repository, backupSession)
 }
 
 // VolumeSnapshotName returns the name of the VolumeSnapshot that a run makes of a claim: <claim>-<unix seconds of the
 // run's creation>.
 func VolumeSnapshotName(claim string, created time.Time) string {
 	tail := "-" + strconv.FormatInt(created.Unix(), 10)
-	return cut(claim, maxObjectName-len(tail), claim) + tail
+	return shortName(claim, maxObjectName-len(tail), claim) + tail
 }
 
 // QualifiedVolumeSnapshotName returns the name to use if another Snapshot has the VolumeSnapshotName. The hash covers
 // the namespace too.
 func QualifiedVolumeSnapshotName(claim string, created time.Time, namespace, snapshot string) string {
 	tail := "-" + hash(namespace, snapshot) + "-" + strconv.FormatInt(created.Unix(), 10)
-	return cut(claim, maxObjectName-len(tail), claim) + tail
+	return shortName(claim, maxObjectName-len(tail), claim) + tail
 }
 
 // CopyName returns the name of the temporary claim, and of the VolumeSnapshot, that a run makes of a claim. uid is the
 // UID of the BackupSession: a deleted BackupSession of the same name can have left copies behind.
 func CopyName(uid, claim string) string {
 	tail := "-" + hash(uid, claim)
-	return trim("copy-"+claim, maxLabelValue-len(tail)) + tail
+	return cutName("copy-"+claim, maxLabelValue-len(tail)) + tail
 }
 
 // ChildName returns the name of the BackupConfiguration that a batch makes for a target: <batch>-<target>. It is short
 // enough for a label value.
 func ChildName(batch, target string) string {
-	return cut(batch+"-"+target, maxLabelValue, batch, target)
+	return shortName(batch+"-"+target, maxLabelValue, batch, target)
 }
 
 // RestoreSessionName returns the name of the RestoreSession that a RestoreBatch makes for a target:
 // <restorebatch>-<target>.
 func RestoreSessionName(batch, target string) string {
-	return cut(batch+"-"+target, maxLabelValue, batch, target)
+	return shortName(batch+"-"+target, maxLabelValue, batch, target)
 }
 
 // FoundTargetName returns the name of the target for an object that the selector of a target finds:
@@ -101,15 +101,15 @@ func FoundTargetName(target, kind, object string) string {
 	name := target + "-" + kind + "-" + object
 	plain := strings.ReplaceAll(name, ".", "-")
 	if plain == name {
-		return cut(name, maxLabelValue, target, kind, object)
+		return shortName(name, maxLabelValue, target, kind, object)
 	}
 	tail := "-" + hash(target, kind, object)
-	return trim(plain, maxLabelValue-len(tail)) + tail
+	return cutName(plain, maxLabelValue-len(tail)) + tail
 }
 
 // templateName returns the name of the Repository that a template makes for a target: <template>-<target>.
 func templateName(template, target string) string {
-	return cut(template+"-"+target, maxObjectName, template, target)
+	return shortName(template+"-"+target, maxObjectName, template, target)
 }
 
 // CronJobName returns the name of the CronJob that triggers a session: trigger-<invoker>-<session>, and for a
@@ -117,36 +117,36 @@ func templateName(template, target string) string {
 // so whoever creates the CronJob must check its owner.
 func CronJobName(kind, invoker, session string) string {
 	if kind == v1alpha1.BackupConfigurationKind {
-		return cut("trigger-"+invoker+"-"+session, maxJobName, kind, invoker, session)
+		return shortName("trigger-"+invoker+"-"+session, maxJobName, kind, invoker, session)
 	}
-	return cut("trigger-"+strings.ToLower(kind)+"-"+invoker+"-"+session, maxJobName, kind, invoker, session)
+	return shortName("trigger-"+strings.ToLower(kind)+"-"+invoker+"-"+session, maxJobName, kind, invoker, session)
 }
 
 // JobName joins prefix and parts with dashes and appends a hash of the parts, so that different parts give different
 // names. The name has at most 52 characters.
 func JobName(prefix string, parts ...string) string {
 	tail := "-" + hash(parts...)
-	return trim(prefix+"-"+strings.Join(parts, "-"), maxJobName-len(tail)) + tail
+	return cutName(prefix+"-"+strings.Join(parts, "-"), maxJobName-len(tail)) + tail
 }
 
 // LabelValue returns s if it fits into a label value, else its beginning and a hash.
-func LabelValue(s string) string { return cut(s, maxLabelValue, s) }
+func LabelValue(s string) string { return shortName(s, maxLabelValue, s) }
 
 // StorageLabelValue identifies a BackupStorage in a label: "<namespace>.<name>" if it fits. A namespace has no dot.
 func StorageLabelValue(namespace, name string) string { return LabelValue(namespace + "." + name) }
 
-// cut returns name if it has at most limit characters, else its beginning and a hash of parts.
-func cut(name string, limit int, parts ...string) string {
+// shortName returns name if it has at most limit characters, else its beginning and a hash of parts.
+func shortName(name string, limit int, parts ...string) string {
 	if len(name) <= limit {
 		return name
 	}
 	tail := "-" + hash(parts...)
-	return trim(name, limit-len(tail)) + tail
+	return cutName(name, limit-len(tail)) + tail
 }
 
-// trim cuts name to at most limit characters and removes dashes, dots and underscores from its end, because names must
+// cutName cuts name to at most limit characters and removes dashes, dots and underscores from its end, because names must
 // not end in them. Names are ASCII, so bytes are characters.
-func trim(name string, limit int) string {
+func cutName(name string, limit int) string {
 	if len(name) > limit {
 		name = name[:limit]
 	}

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"time"
 	"unicode/utf8"
+
+	"github.com/cairn-backup/cairn/internal/text"
 )
 
 // How much of a program's messages is kept.
@@ -92,7 +94,7 @@ func (t *tail) keep() {
 	if t.scrub != nil {
 		line = t.scrub(line)
 	}
-	if t.lines = append(t.lines, cut(printable(line), lineLength)); len(t.lines) > linesKept {
+	if t.lines = append(t.lines, text.Cut(printable(line), lineLength)); len(t.lines) > linesKept {
 		t.lines = t.lines[1:]
 	}
 }
@@ -121,15 +123,4 @@ func printable(s string) string {
 		}
 		return r
 	}, s)
-}
-
-// cut cuts a text without splitting a character.
-func cut(s string, limit int) string {
-	if len(s) <= limit {
-		return s
-	}
-	for limit > 0 && !utf8.RuneStart(s[limit]) {
-		limit--
-	}
-	return s[:limit] + "…"
 }

@@ -3,12 +3,11 @@ package task
 import (
 	"encoding/json"
 	"fmt"
-	"strings"
-	"unicode/utf8"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/text"
 )
 
 // Outcome is how a mover ended.
@@ -90,10 +89,10 @@ func EncodeResult(r Result) ([]byte, error) {
 
 // encodeShort cuts each text to limit bytes; the Result's own message keeps at least 128.
 func encodeShort(r Result, limit int) ([]byte, error) {
-	r.Message = Cut(r.Message, max(limit, 128))
+	r.Message = text.Cut(r.Message, max(limit, 128))
 	short := make([]ComponentResult, len(r.Components))
 	for i, c := range r.Components {
-		c.Error = Cut(c.Error, limit)
+		c.Error = text.Cut(c.Error, limit)
 		if limit == 0 {
 			c.Path = ""
 		}
@@ -105,19 +104,6 @@ func encodeShort(r Result, limit int) ([]byte, error) {
 		return nil, fmt.Errorf("encode result: %w", err)
 	}
 	return b, nil
-}
-
-// Cut shortens s to at most limit bytes of whole characters.
-func Cut(s string, limit int) string {
-	s = strings.ToValidUTF8(s, "\uFFFD")
-	if len(s) <= limit {
-		return s
-	}
-	s = s[:limit]
-	for len(s) > 0 && !utf8.ValidString(s) {
-		s = s[:len(s)-1]
-	}
-	return s
 }
 
 // DecodeResult reads a termination message. A message of another program, or a cut message, is an error.

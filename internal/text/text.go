@@ -1,20 +1,36 @@
 // Package text cuts messages to the length that status has room for, and writes durations. It is pure.
 package text
 
+import (
+	"strings"
+	"unicode/utf8"
+)
+
 // MaxMessage is the longest message that the API allows.
 const MaxMessage = 2048
 
 // Shorten cuts a message to the length that the API allows.
 func Shorten(s string) string { return Cut(s, MaxMessage) }
 
-// Cut shortens a text to at most limit bytes, without splitting a character.
+// Join joins messages into one of the length that the API allows.
+func Join(messages []string) string { return Shorten(strings.Join(messages, "; ")) }
+
+// sign ends a text that was cut.
+const sign = "…"
+
+// Cut shortens a text to at most limit bytes of whole characters, including a sign that it was cut. A limit that has no
+// room for the sign leaves nothing. Cut replaces what is no character.
 func Cut(s string, limit int) string {
+	s = strings.ToValidUTF8(s, "\uFFFD")
 	if len(s) <= limit {
 		return s
 	}
-	at := limit - len("…")
-	for at > 0 && s[at]&0xC0 == 0x80 {
+	at := limit - len(sign)
+	if at < 0 {
+		return ""
+	}
+	for at > 0 && !utf8.RuneStart(s[at]) {
 		at--
 	}
-	return s[:at] + "…"
+	return s[:at] + sign
 }

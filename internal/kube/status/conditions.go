@@ -1,8 +1,6 @@
 package status
 
 import (
-	"strings"
-
 	"github.com/fluxcd/pkg/apis/meta"
 	"github.com/fluxcd/pkg/runtime/conditions"
 
@@ -40,16 +38,4 @@ func Progressing(o conditions.Setter, message string) {
 func Because(o conditions.Setter, condition string) bool {
 	return conditions.IsFalse(o, meta.ReadyCondition) && conditions.IsFalse(o, condition) &&
 		conditions.GetMessage(o, meta.ReadyCondition) == conditions.GetMessage(o, condition)
-}
-
-// maxMessage bounds a condition's message, in bytes, to keep it readable; the API server's limit is 32,768.
-const maxMessage = 2048
-
-// Join joins messages into one and cuts it at maxMessage.
-func Join(messages []string) string {
-	message := strings.Join(messages, "; ")
-	if len(message) > maxMessage {
-		message = strings.ToValidUTF8(message[:maxMessage], "") + " …"
-	}
-	return message
 }

@@ -1,9 +1,7 @@
 package status
 
 import (
-	"strings"
 	"testing"
-	"unicode/utf8"
 
 	"github.com/fluxcd/pkg/apis/meta"
 	"github.com/fluxcd/pkg/runtime/conditions"
@@ -60,13 +58,4 @@ func TestBecause(t *testing.T) {
 	g.Expect(Because(o, v1alpha1.ConditionRepositoryInitialized)).To(BeFalse(), "another problem came since")
 	Ready(o, "full")
 	g.Expect(Because(o, v1alpha1.ConditionRepositoryInitialized)).To(BeFalse())
-}
-
-func TestJoin(t *testing.T) {
-	g := NewWithT(t)
-	g.Expect(Join([]string{"one", "two"})).To(Equal("one; two"))
-	long := Join([]string{"a" + strings.Repeat("ä", 2000)})
-	g.Expect(len(long)).To(BeNumerically("<=", maxMessage+len(" …")))
-	g.Expect(utf8.ValidString(long)).To(BeTrue())
-	g.Expect(long).To(HaveSuffix("ä …"))
 }

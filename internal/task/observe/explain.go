@@ -4,7 +4,7 @@ import (
 	"strings"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
-	"github.com/cairn-backup/cairn/internal/task"
+	"github.com/cairn-backup/cairn/internal/text"
 )
 
 // NeedsExplanation reports whether events of the cluster can explain the observation better than the Job and its pods:
@@ -21,12 +21,12 @@ func (o *Observation) Explain(reason, message string) {
 		if strings.Contains(message, "exceeded quota") || strings.Contains(message, "failed quota") {
 			o.Reason = v1alpha1.ReasonQuotaExceeded
 		}
-		o.Message = "no pod could be created: " + task.Cut(message, 512)
+		o.Message = "no pod could be created: " + text.Cut(message, 512)
 	case o.Reason == v1alpha1.ReasonPodNotStarted && (reason == "FailedMount" || reason == "FailedAttachVolume" ||
 		reason == "FailedMapVolume"):
 		o.Reason, o.Message = v1alpha1.ReasonVolumeMountFailed, "the node cannot mount a volume of the pod: "+
-			task.Cut(message, 512)
+			text.Cut(message, 512)
 	case o.Reason == v1alpha1.ReasonPodNotStarted && reason == "FailedCreatePodSandBox":
-		o.Message = "the node cannot give the pod a network: " + task.Cut(message, 512)
+		o.Message = "the node cannot give the pod a network: " + text.Cut(message, 512)
 	}
 }

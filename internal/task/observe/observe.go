@@ -11,6 +11,7 @@ import (
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/task"
+	"github.com/cairn-backup/cairn/internal/text"
 )
 
 // State is how far a Job has come.
@@ -133,7 +134,7 @@ func pending(pod *corev1.Pod, now time.Time) Observation {
 	if c := podCondition(pod, corev1.PodScheduled); c != nil && c.Status == corev1.ConditionFalse {
 		// The creation time counts, because the scheduler rewrites its condition when the message changes.
 		return limited(Observation{Reason: v1alpha1.ReasonUnschedulable, Message: "no node can take the pod: " +
-			task.Cut(c.Message, 512)}, pod.CreationTimestamp.Time, unscheduledLimit, now)
+			text.Cut(c.Message, 512)}, pod.CreationTimestamp.Time, unscheduledLimit, now)
 	}
 	since, mounted := prepared(pod)
 	since = latest(since, stepEnded(pod)) // An image is pulled when the previous step has ended.
@@ -149,7 +150,7 @@ func pending(pod *corev1.Pod, now time.Time) Observation {
 		case "CreateContainerConfigError", "CreateContainerError", "RunContainerError":
 			return limited(Observation{
 				Reason:  v1alpha1.ReasonPodNotStarted,
-				Message: task.Cut(s.State.Waiting.Reason+": "+s.State.Waiting.Message, 512),
+				Message: text.Cut(s.State.Waiting.Reason+": "+s.State.Waiting.Message, 512),
 			}, since, imagePullLimit, now)
 		}
 	}

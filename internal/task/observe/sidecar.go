@@ -7,7 +7,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
-	"github.com/cairn-backup/cairn/internal/task"
+	"github.com/cairn-backup/cairn/internal/text"
 )
 
 const (
@@ -63,7 +63,7 @@ func ObserveSidecar(pod *corev1.Pod, w SidecarAtWork, now time.Time) Observation
 	case status.RestartCount-w.Restarts >= maxRestarts:
 		why := "it ended"
 		if t := status.LastTerminationState.Terminated; t != nil {
-			why = task.Cut(t.Reason, 64)
+			why = text.Cut(t.Reason, 64)
 		}
 		return gone(v1alpha1.ReasonSidecarNotReady,
 			fmt.Sprintf("the sidecar of pod %s restarted %d times while it worked (%s): raise its memory limit in "+
