@@ -62,7 +62,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 // state.
 func (r *Reconciler) reconcile(ctx context.Context, batch *v1alpha1.BackupBatch) (ctrl.Result, error) {
 	now := r.Clock.Now()
-	keeper := &trigger.Keeper{
+	keeper := &trigger.Scheduler{
 		Client: r.Client, Reader: r.APIReader, Events: r.EventRecorder, Runs: runs,
 		MoverImage: r.MoverImage, FieldManager: r.FieldManager, EnsureAccess: r.EnsureTrigger,
 	}
@@ -79,7 +79,7 @@ func (r *Reconciler) reconcile(ctx context.Context, batch *v1alpha1.BackupBatch)
 		}
 	}
 	if len(mistakes) > 0 {
-		_, after, err := keeper.Keep(ctx, batch, true, now)
+		_, after, err := keeper.Schedule(ctx, batch, true, now)
 		if err != nil {
 			return ctrl.Result{}, err
 		}
@@ -93,7 +93,7 @@ func (r *Reconciler) reconcile(ctx context.Context, batch *v1alpha1.BackupBatch)
 	if err != nil {
 		return ctrl.Result{}, err
 	}
-	conflicts, after, err := keeper.Keep(ctx, batch, false, now)
+	conflicts, after, err := keeper.Schedule(ctx, batch, false, now)
 	if err != nil {
 		return ctrl.Result{}, err
 	}

@@ -86,7 +86,7 @@ func (r *Reconciler) reconcile(ctx context.Context, configuration *v1alpha1.Back
 		}
 	}
 
-	conflicts, after, err := r.keeper().Keep(ctx, configuration, found.anyInvalid(), r.Clock.Now())
+	conflicts, after, err := r.scheduler().Schedule(ctx, configuration, found.anyInvalid(), r.Clock.Now())
 	if err != nil {
 		return ctrl.Result{}, err
 	}
@@ -183,8 +183,8 @@ func (r *Reconciler) checkComplete(
 	return r.ensureRepositories(ctx, configuration, drivers, usable, findings)
 }
 
-func (r *Reconciler) keeper() *trigger.Keeper {
-	return &trigger.Keeper{
+func (r *Reconciler) scheduler() *trigger.Scheduler {
+	return &trigger.Scheduler{
 		Client: r.Client, Reader: r.APIReader, Events: r.EventRecorder, Runs: runs,
 		MoverImage: r.MoverImage, FieldManager: r.FieldManager, EnsureAccess: r.EnsureTrigger,
 	}

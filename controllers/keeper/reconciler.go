@@ -165,7 +165,7 @@ func (r *Reconciler) observe(ctx context.Context, p place, job *batchv1.Job) (ct
 	if o, err = r.outcome(ctx, r.APIReader, live); err != nil || !maintenance.Final(o) {
 		return ctrl.Result{RequeueAfter: soon}, err
 	}
-	if err := r.settle(ctx, p, live, o); err != nil {
+	if err := r.writeResult(ctx, p, live, o); err != nil {
 		return ctrl.Result{}, err
 	}
 	if err := r.remove(ctx, live); err != nil {

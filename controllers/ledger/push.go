@@ -2,171 +2,131 @@ package ledger
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"slices"
-	"strings"
 	"time"
 
-	"k8s.io/apimachinery/pkg/types"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	logf "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/gitstore"
+	"github.com/cairn-backup/cairn/internal/kube/status"
 	"github.com/cairn-backup/cairn/internal/ledger"
+	"github.com/cairn-backup/cairn/internal/policy"
 )
 
-// change is what one attempt wants to write to the branch. The store calls edit again for each new head, because the
-// branch can move.
-type change struct {
-	ledger  *v1alpha1.Ledger
-	cluster ledger.Cluster
-	records []ledger.Record
-	page    []byte
-	when    time.Time
-
-	// careful makes edit look for each record before it writes it. Without careful, a record that exists with the same
-	// content costs nothing, and a record with different content is an error of the store.
-	careful bool
-
-	added   []ledger.Record // not in the branch before
-	present []ledger.Record // in the branch before with the same content, as far as careful looked
-	differs []ledger.Record // in the branch with different content, which stays
-}
-
-func (c *change) edit(ctx context.Context, head gitstore.Reader) ([]gitstore.Edit, gitstore.Meta, error) {
-	folder := ledger.Folder(c.ledger.Spec.Path, c.ledger.Spec.ClusterName) + "/"
-	owner, err := c.claim(ctx, head, folder+ledger.ClusterFile)
-	if err != nil {
-		return nil, gitstore.Meta{}, err
-	}
-	edits := append(owner, gitstore.Put(folder+ledger.PageFile, c.page))
-	c.added, c.present, c.differs = nil, nil, nil
-	for _, r := range c.records {
-		put, err := c.wanted(ctx, head, folder, r)
-		if err != nil {
-			return nil, gitstore.Meta{}, err
-		}
-		if put {
-			c.added = append(c.added, r)
-			edits = append(edits, gitstore.Put(folder+r.Path, []byte(r.Content)))
-		}
-	}
-	objects := make([]ledger.Object, len(c.added))
-	for i, r := range c.added {
-		objects[i] = r.Object
-	}
-	author := c.ledger.Spec.Author
-	return edits, gitstore.Meta{
-		Author: author.Name, AuthorEmail: author.Email, When: c.when,
-		Message: ledger.Message(c.ledger.Spec.ClusterName, objects),
-	}, nil
-}
-
-// claim makes sure that the folder belongs to this cluster.
-func (c *change) claim(ctx context.Context, head gitstore.Reader, path string) ([]gitstore.Edit, error) {
-	ours, err := c.cluster.Bytes()
+// push brings the branch up to date and settles what arrived, in the order of the package comment. It returns the
+// parcels that are left.
+func (r *Reconciler) push(
+	ctx context.Context, patcher *status.Patcher, l *v1alpha1.Ledger, s *memory, where string, parcels []parcel,
+) ([]parcel, error) {
+	taken, records, counted, err := r.gather(ctx, l, parcels)
 	if err != nil {
 		return nil, err
 	}
-	entry, err := head.Lookup(ctx, path)
-	switch {
-	case errors.Is(err, gitstore.ErrNoFile):
-		return []gitstore.Edit{gitstore.Put(path, ours)}, nil
-	case err != nil:
-		return nil, err
-	case entry.Hash == gitstore.BlobHash(ours):
-		return nil, nil
-	}
-	raw, err := head.ReadFile(ctx, path)
-	if err != nil && !errors.Is(err, gitstore.ErrNoBlob) {
-		return nil, err
-	}
-	if there, err := ledger.ParseCluster(raw); err == nil && there.UID == c.cluster.UID {
-		return nil, nil
-	}
-	return nil, fmt.Errorf("%s: %w", path, errNameTaken)
-}
-
-// wanted reports whether edit has to write a record.
-func (c *change) wanted(ctx context.Context, head gitstore.Reader, folder string, r ledger.Record) (bool, error) {
-	if !c.careful {
-		return true, nil
-	}
-	entry, err := head.Lookup(ctx, folder+r.Path)
-	switch {
-	case errors.Is(err, gitstore.ErrNoFile):
-		return true, nil
-	case err != nil:
-		return false, err
-	case entry.Hash != gitstore.BlobHash([]byte(r.Content)):
-		c.differs = append(c.differs, r)
-	default:
-		c.present = append(c.present, r)
-	}
-	return false, nil
-}
-
-// update brings the branch up to date. It repeats the update with careful if the store refuses to change a record.
-func (c *change) update(ctx context.Context, store *gitstore.Store) (gitstore.Result, error) {
-	result, err := store.Update(ctx, c.edit)
-	if !c.careful && errors.Is(err, gitstore.ErrAppendOnly) {
-		c.careful = true
-		result, err = store.Update(ctx, c.edit)
-	}
-	return result, err
-}
-
-// arrived returns the number of records in the branch that are not counted yet: the records that this push added, and
-// those of an earlier push whose result was never written to the status.
-func (c *change) arrived(outcome gitstore.Outcome, counted map[string]bool) int {
-	n := 0
-	if outcome != gitstore.Unchanged {
-		n = len(c.added)
-	}
-	for _, r := range c.present {
-		if !counted[r.Path] {
-			n++
-		}
-	}
-	return n
-}
-
-// gather reads the oldest parcels, up to a limit, and returns them with their records. It returns a record once even if
-// two parcels hold it. counted holds the paths that status.recorded already includes.
-func (r *Reconciler) gather(
-	ctx context.Context, l *v1alpha1.Ledger, parcels []parcel,
-) (taken []parcel, records []ledger.Record, counted map[string]bool, err error) {
-	seen := map[string]bool{}
-	counted = map[string]bool{}
-	for _, p := range parcels {
-		if len(records) > maxRecords {
-			break
-		}
-		some, err := r.Outbox.take(ctx, p)
-		if errors.Is(err, ledger.ErrParcel) {
-			err = &fault{
-				reason: v1alpha1.ReasonGitOperationFailed, err: err,
-				message: fmt.Sprintf("ConfigMap %s does not hold what Cairn wrote: delete it", p.meta.Name),
-			}
-		}
-		if err != nil {
+	written := false
+	defer func() {
+		if !written {
 			r.Outbox.putBack(taken)
-			return nil, nil, nil, err
 		}
-		taken = append(taken, p)
-		for _, rec := range some {
-			counted[rec.Path] = counted[rec.Path] || slices.Contains(l.Status.Counted, p.meta.Name)
-			if !seen[rec.Path] {
-				seen[rec.Path] = true
-				records = append(records, rec)
-			}
-		}
+	}()
+	page, err := r.page(ctx, l)
+	if err != nil {
+		return nil, err
 	}
-	slices.SortFunc(records, func(a, b ledger.Record) int { return strings.Compare(a.Path, b.Path) })
-	return taken, records, counted, nil
+	store, err := r.open(ctx, l, s)
+	if err != nil {
+		return nil, err
+	}
+	// An earlier process or attempt pushed, and was killed before it wrote the status.
+	uncounted := !s.remembered.IsZero() && s.remembered != lastPushed(l)
+	c := &change{
+		ledger: l, cluster: r.clusterOf(l), records: records, page: page, when: r.Clock.Now(),
+		careful: s.unsettled || uncounted,
+	}
+	s.unsettled = true
+	start := r.Clock.Now()
+	result, err := c.update(ctx, store)
+	r.LedgerMetrics.pushed(l, gitstore.Reason(err), r.Clock.Now().Sub(start))
+	if err != nil {
+		r.limiter.spent(where, r.Clock.Now(), max(result.Attempts, 1))
+		return nil, err
+	}
+	pushes := result.Attempts
+	if result.Outcome == gitstore.Unchanged {
+		pushes = 0
+	}
+	r.limiter.spent(where, r.Clock.Now(), pushes)
+	if pushes > 0 || uncounted {
+		l.Status.LastPushedTime = &metav1.Time{Time: r.Clock.Now().Truncate(time.Second)}
+	}
+	if last := store.LastPushed(); !last.IsZero() {
+		s.remembered = last
+		l.Status.LastPushedCommit, l.Status.LastPushedTo = last.String(), pushedTo(l)
+	}
+	if pushes > 0 {
+		logf.FromContext(ctx).Info("pushed", "branch", l.Spec.Branch, "revision", result.Commit.String(),
+			"records", len(records), "attempts", pushes)
+	}
+	l.Status.Recorded += int64(c.arrived(result.Outcome, counted))
+	l.Status.Counted = names(taken)
+	if err := r.patch(ctx, patcher, l); err != nil {
+		return nil, err
+	}
+	written = true
+	if err := r.afterPush(ctx, l, c, result.Commit, taken); err != nil {
+		return nil, err
+	}
+	s.unsettled, l.Status.Counted = false, nil
+	return r.Outbox.list(ctx, l)
 }
 
-// clusterOf returns the claim on the Ledger's folder.
-func (r *Reconciler) clusterOf(l *v1alpha1.Ledger) ledger.Cluster {
-	return ledger.Cluster{Name: l.Spec.ClusterName, UID: types.UID(r.ClusterUID)}
+func names(parcels []parcel) []string {
+	var out []string
+	for _, p := range parcels {
+		out = append(out, p.meta.Name)
+	}
+	return out
+}
+
+// afterPush writes the commit into the status of the recorded objects and empties the outbox.
+func (r *Reconciler) afterPush(
+	ctx context.Context, l *v1alpha1.Ledger, c *change, commit gitstore.Hash, taken []parcel,
+) error {
+	for _, d := range c.differs {
+		r.EventRecorder.Eventf(l, corev1.EventTypeWarning, v1alpha1.ReasonRecordDiffers,
+			"the branch already has a record %s with different content: Cairn does not change it", d.Path)
+	}
+	for _, rec := range c.records {
+		if err := r.writeCommit(ctx, l, rec.Object, commit); err != nil {
+			return err
+		}
+	}
+	return r.Outbox.remove(ctx, taken)
+}
+
+// writeCommit writes the commit into the status of a recorded object, if the object still exists. Each Ledger owns its own
+// entry.
+func (r *Reconciler) writeCommit(ctx context.Context, l *v1alpha1.Ledger, o ledger.Object, commit gitstore.Hash) error {
+	switch o.Kind {
+	case v1alpha1.BackupSessionKind, v1alpha1.RestoreSessionKind, v1alpha1.RestoreBatchKind, v1alpha1.SnapshotKind:
+	default:
+		return nil // a user who can write ConfigMaps here must not write other objects through us
+	}
+	meta := &metav1.ObjectMeta{Namespace: o.Namespace, Name: o.Name, UID: o.UID}
+	record := map[string]any{"ledger": ledgerName(l), "commit": commit.String()}
+	manager := "cairn-ledger-" + policy.Digest(string(l.UID))[len("sha256:"):][:8]
+	err := r.writer().Apply(ctx, o.Kind, meta, manager, map[string]any{"records": []any{record}})
+	switch {
+	case err == nil, apierrors.IsNotFound(err), apierrors.IsConflict(err): // it is gone, or another has its name
+		return nil
+	case apierrors.IsInvalid(err), apierrors.IsForbidden(err): // the record is in Git anyway
+		logf.FromContext(ctx).Error(err, "write commit into status", "kind", o.Kind, "namespace", o.Namespace,
+			"name", o.Name)
+		return nil
+	default:
+		return fmt.Errorf("write commit into %s %s/%s: %w", o.Kind, o.Namespace, o.Name, err)
+	}
 }

@@ -52,8 +52,8 @@ type Pusher struct {
 	tries map[types.UID]int
 }
 
-// told marks an object of which nothing more is to be pushed.
-const told = attempts + 1
+// finished marks an object of which nothing more is to be pushed.
+const finished = attempts + 1
 
 // backup pushes a BackupSession that ended, unless a later run of its session has ended.
 func (p *Pusher) backup(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
@@ -200,7 +200,7 @@ func (p *Pusher) push(ctx context.Context, o client.Object, set *pushgateway.Set
 		p.tries = map[types.UID]int{}
 	}
 	if err == nil {
-		p.tries[o.GetUID()] = told
+		p.tries[o.GetUID()] = finished
 		return ctrl.Result{}
 	}
 	p.tries[o.GetUID()]++

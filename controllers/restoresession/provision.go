@@ -94,7 +94,7 @@ func (r *Reconciler) waiting(
 		if !restore.AwaitingConsumer(status.Components[v.Component]) {
 			continue
 		}
-		made, err := r.madeClaim(ctx, s, v)
+		made, err := r.provisionedClaim(ctx, s, v)
 		if err != nil {
 			return nil, err
 		}

@@ -24,10 +24,10 @@ func (r *Reconciler) resolveTask(ctx context.Context, look *lookup) error {
 	}
 	info := catalog.AddonOfRestore(s.Spec.Target, s.Spec.Addon)
 	if info.Name == "" {
-		told := func() catalog.DatabaseInfo {
+		databaseInfo := func() catalog.DatabaseInfo {
 			return catalog.DatabaseInfo{Found: true, Type: database.TypeOf(look.database.Target)}
 		}
-		if info.Name, look.Error = catalog.AddonOf(*s.Spec.Target, told); look.Error != nil {
+		if info.Name, look.Error = catalog.AddonOf(*s.Spec.Target, databaseInfo); look.Error != nil {
 			return nil
 		}
 	}

@@ -72,7 +72,7 @@ func (r *Reconciler) resolveClaims(ctx context.Context, look *lookup) error {
 	if look.AlreadyRestored = look.planFilled(plan); look.AlreadyRestored {
 		return nil
 	}
-	if err := r.findMade(ctx, look, plan); err != nil || look.Error != nil || look.AlreadyRestored ||
+	if err := r.findEarlierClaims(ctx, look, plan); err != nil || look.Error != nil || look.AlreadyRestored ||
 		look.Unbound != "" {
 		return err
 	}

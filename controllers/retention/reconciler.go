@@ -65,7 +65,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 
 func (r *Reconciler) reconcile(ctx context.Context, repository *v1alpha1.Repository) (ctrl.Result, error) {
 	before := repository.DeepCopy()
-	state, err := r.look(ctx, repository)
+	state, err := r.observe(ctx, repository)
 	if err != nil {
 		return ctrl.Result{}, err
 	}
@@ -80,7 +80,7 @@ func (r *Reconciler) reconcile(ctx context.Context, repository *v1alpha1.Reposit
 	if err := r.write(ctx, before, repository); err != nil {
 		return ctrl.Result{}, err
 	}
-	return result, r.tell(ctx, repository, state)
+	return result, r.writeSessions(ctx, repository, state)
 }
 
 // enforce removes the Snapshots that the policy lets go, and returns when to look again.

@@ -20,7 +20,7 @@ const rootCA = "kube-root-ca.crt"
 
 // keys adds to data what the sidecar needs for the repositories of its sessions. If a repository is no longer allowed,
 // or its Secrets are wrong, keys removes its keys from data and reports the reason.
-func (r *Reconciler) keys(ctx context.Context, l *looking, data map[string][]byte) error {
+func (r *Reconciler) keys(ctx context.Context, l *update, data map[string][]byte) error {
 	seen := map[string]bool{}
 	for _, s := range l.wanted.sessions {
 		for _, info := range s.session.Repositories {

@@ -76,7 +76,7 @@ func requestOf(kind, namespace, name string) ctrl.Request {
 // Reconcile brings the sidecar of one workload up to date.
 func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
 	kind, name, _ := strings.Cut(req.Name, "/")
-	l, err := r.look(ctx, kind, client.ObjectKey{Namespace: req.Namespace, Name: name})
+	l, err := r.update(ctx, kind, client.ObjectKey{Namespace: req.Namespace, Name: name})
 	if err != nil {
 		return ctrl.Result{}, err
 	}

@@ -14,7 +14,7 @@ import (
 
 // remove removes the sidecar: first the Secret with keys and token, then the container. A manager that was killed
 // between the two finds the workload by its label.
-func (r *Reconciler) remove(ctx context.Context, l *looking) error {
+func (r *Reconciler) remove(ctx context.Context, l *update) error {
 	if err := r.forget(ctx, l); err != nil {
 		return err
 	}
@@ -42,7 +42,7 @@ func (r *Reconciler) remove(ctx context.Context, l *looking) error {
 }
 
 // forget deletes the sidecar's Secret, which invalidates all tokens.
-func (r *Reconciler) forget(ctx context.Context, l *looking) error {
+func (r *Reconciler) forget(ctx context.Context, l *update) error {
 	l.state = nil
 	if l.secret == nil || !ours(l.secret) {
 		return nil

@@ -53,7 +53,7 @@ func ours(secret *corev1.Secret) bool {
 
 // keep writes the Secret if it differs from what it should be. It holds keys and token only while the workload has the
 // sidecar.
-func (r *Reconciler) keep(ctx context.Context, l *looking) error {
+func (r *Reconciler) keep(ctx context.Context, l *update) error {
 	data, credentials := map[string][]byte{}, []string(nil)
 	if l.found.Image != "" {
 		if l.wanted.unknown && l.secret != nil {
@@ -89,7 +89,7 @@ func (r *Reconciler) keep(ctx context.Context, l *looking) error {
 
 // write applies the Secret.
 func (r *Reconciler) write(
-	ctx context.Context, l *looking, data map[string][]byte, annotations map[string]string,
+	ctx context.Context, l *update, data map[string][]byte, annotations map[string]string,
 ) error {
 	w := l.workload
 	secret := corev1ac.Secret(w.id, w.GetNamespace()).
@@ -109,7 +109,7 @@ func (r *Reconciler) write(
 
 // token puts the sidecar's token into data: the current one, or a new one if that has passed half of its life. It
 // returns the identities of all tokens that can be in use, the newest last.
-func (r *Reconciler) token(ctx context.Context, l *looking, data map[string][]byte) ([]string, error) {
+func (r *Reconciler) token(ctx context.Context, l *update, data map[string][]byte) ([]string, error) {
 	if l.secret == nil {
 		return nil, nil // a token is bound to the Secret: the next look makes it
 	}

@@ -302,7 +302,7 @@ func (s *shop) clean() {
 // refresh makes a manager reconcile.
 func (s *shop) refresh(r *Reconciler) *sidecar.State {
 	s.Helper()
-	l, err := r.look(s.Context(), "Deployment", client.ObjectKeyFromObject(s.deployment))
+	l, err := r.update(s.Context(), "Deployment", client.ObjectKeyFromObject(s.deployment))
 	s.Expect(err).NotTo(HaveOccurred())
 	s.Expect(bed.Client.Get(s.Context(), client.ObjectKeyFromObject(s.deployment), s.deployment)).To(Succeed())
 	s.Expect(bed.Client.Get(s.Context(), client.ObjectKeyFromObject(s.secret), s.secret)).To(Succeed())

@@ -42,18 +42,18 @@ func AddonOf(target v1alpha1.TypedObjectReference, ask func() DatabaseInfo) (str
 	if !RevealsDatabaseType(target) {
 		return "", &v1alpha1.ResolvedError{Reason: v1alpha1.ReasonAddonNotFound, Message: NoAddonMessage(target)}
 	}
-	told := ask()
-	name := AddonForDatabaseType(told.Type)
+	info := ask()
+	name := AddonForDatabaseType(info.Type)
 	switch {
 	case name != "":
 		return name, nil
-	case !told.Found:
+	case !info.Found:
 		return "", &v1alpha1.ResolvedError{
 			Reason: v1alpha1.ReasonTargetNotFound,
 			Message: fmt.Sprintf("there is no %s to tell the type of the database: create it, or name the Addon too",
 				target),
 		}
-	case told.Type == "":
+	case info.Type == "":
 		return "",
 			&v1alpha1.ResolvedError{Reason: v1alpha1.ReasonAddonNotFound, Message: NoAddonMessage(target) + ". " +
 				typesOf(target)}
@@ -61,7 +61,7 @@ func AddonOf(target v1alpha1.TypedObjectReference, ask func() DatabaseInfo) (str
 	return "", &v1alpha1.ResolvedError{
 		Reason: v1alpha1.ReasonAddonNotFound,
 		Message: fmt.Sprintf("%s has the type %.64q, for which there is no built-in Addon: name the Addon with its "+
-			"task. %s", target, told.Type, typesOf(target)),
+			"task. %s", target, info.Type, typesOf(target)),
 	}
 }
 

@@ -69,9 +69,9 @@ func Manager(kind string, workload metav1.Object, autoscalers []autoscalingv2.Ho
 
 // PossibleManager explains who can still reset the replicas of a workload although its managed fields do not list the
 // replicas as theirs. Whoever changes a field takes it from its manager. So after a person, or a former autoscaler,
-// changed the replicas, the object no longer shows whether the manifest of a GitOps tool has them. Taken assumes that
-// it has until Doubt has passed, unless the tool has applied the workload since the change, which would have reset the
-// replicas.
+// changed the replicas, the object no longer shows whether the manifest of a GitOps tool has them. PossibleManager
+// assumes that it has until ResetWindow has passed, unless the tool has applied the workload since the change, which
+// would have reset the replicas.
 func PossibleManager(workload metav1.Object, now time.Time) string {
 	taker, taken := takenBy(workload, now)
 	if taker == "" || now.Sub(taken) >= ResetWindow {

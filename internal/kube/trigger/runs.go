@@ -70,7 +70,7 @@ func RunChanges() predicate.Predicate {
 }
 
 // runs lists the runs of an invoker by session. The objects belong to the cache and must not be changed.
-func (k *Keeper) runs(ctx context.Context, invoker client.Object) (map[string][]*v1alpha1.BackupSession, error) {
+func (k *Scheduler) runs(ctx context.Context, invoker client.Object) (map[string][]*v1alpha1.BackupSession, error) {
 	var list v1alpha1.BackupSessionList
 	if err := k.Client.List(ctx, &list, client.InNamespace(invoker.GetNamespace()),
 		client.MatchingFields{k.Runs.Field: invoker.GetName()}, client.UnsafeDisableDeepCopy); err != nil {
@@ -89,7 +89,7 @@ const defaultHistory = 1
 
 // forget deletes runs beyond the sessions' history limits. It spares a run whose slot is not in the status yet: counted
 // holds the newest slot of each session that is.
-func (k *Keeper) forget(
+func (k *Scheduler) forget(
 	ctx context.Context, v view, runs map[string][]*v1alpha1.BackupSession, counted map[string]time.Time,
 ) error {
 	limits := map[string]int{}

@@ -17,7 +17,7 @@ import (
 
 // start creates the run of a slot, unless the API server shows that it was created: the invoker that was read can be
 // outdated.
-func (k *Keeper) start(ctx context.Context, v view, config *v1alpha1.SessionConfig, slot time.Time) error {
+func (k *Scheduler) start(ctx context.Context, v view, config *v1alpha1.SessionConfig, slot time.Time) error {
 	live, ok := v.object.DeepCopyObject().(client.Object)
 	if !ok {
 		return fmt.Errorf("read %s: it is not an object", v.object.GetName())
@@ -48,7 +48,7 @@ func retriesOf(config *v1alpha1.SessionConfig) int32 {
 }
 
 // asked starts the run that the annotation asks for, once for each value of the annotation.
-func (k *Keeper) asked(ctx context.Context, v view, now time.Time) error {
+func (k *Scheduler) startIfAsked(ctx context.Context, v view, now time.Time) error {
 	value := v.object.GetAnnotations()[v1alpha1.AnnotationTrigger]
 	if len(value) > maxTrigger {
 		value = policy.Digest(value)
@@ -86,7 +86,7 @@ const maxTrigger = 253
 
 // create creates or finds a BackupSession under the first of the names that no other invoker or session uses, and
 // returns its name.
-func (k *Keeper) create(
+func (k *Scheduler) create(
 	ctx context.Context, v view, session string, at time.Time, retries int32, names ...string,
 ) (string, error) {
 	invoker := v1alpha1.TypedLocalObjectReference{APIGroup: v1alpha1.Group, Kind: v.kind, Name: v.object.GetName()}

@@ -1,5 +1,5 @@
 // Package trigger starts the runs of an invoker's sessions, by CronJobs or by the manager, and keeps account of them,
-// for the controllers of BackupConfiguration and BackupBatch. A Keeper is safe for concurrent use. Invariants: a slot
+// for the controllers of BackupConfiguration and BackupBatch. A Scheduler is safe for concurrent use. Invariants: a slot
 // has at most one run, and no object of another owner is changed.
 package trigger
 
@@ -26,8 +26,8 @@ import (
 // errNameConflict means that the name of a CronJob is in use by an object that does not belong to the invoker.
 var errNameConflict = errors.New("the name is in use")
 
-// Keeper creates, corrects and removes CronJobs, and creates and removes BackupSessions. It is safe for concurrent use.
-type Keeper struct {
+// Scheduler creates, corrects and removes CronJobs, and creates and removes BackupSessions. It is safe for concurrent use.
+type Scheduler struct {
 	// Client reads from the cache and writes.
 	Client client.Client
 	// Reader reads from the API server before anything is created, so that no foreign object is taken over and no run
@@ -49,7 +49,7 @@ type Keeper struct {
 // ensureAll creates the CronJobs of the sessions, corrects those that were edited and removes those of sessions that no
 // longer have one. The schedules must be valid. The conflicts are the sessions whose CronJob's name is in use; the
 // other sessions are in order then.
-func (k *Keeper) ensureAll(ctx context.Context, v view) (conflicts map[string]error, err error) {
+func (k *Scheduler) ensureAll(ctx context.Context, v view) (conflicts map[string]error, err error) {
 	if err := k.prune(ctx, v); err != nil {
 		return nil, err
 	}
@@ -83,7 +83,7 @@ func hasCronJob(s v1alpha1.SessionConfig) bool {
 }
 
 // prune removes the invoker's CronJobs that belong to no session with a CronJob.
-func (k *Keeper) prune(ctx context.Context, v view) error {
+func (k *Scheduler) prune(ctx context.Context, v view) error {
 	var list batchv1.CronJobList
 	if err := k.Client.List(ctx, &list, client.InNamespace(v.object.GetNamespace()), client.MatchingLabels{
 		v1alpha1.LabelInvokerKind: v.kind, v1alpha1.LabelInvokerName: policy.LabelValue(v.object.GetName()),
@@ -107,7 +107,7 @@ func (k *Keeper) prune(ctx context.Context, v view) error {
 	return nil
 }
 
-func (k *Keeper) cronJob(v view, session v1alpha1.SessionConfig) (*batchv1.CronJob, error) {
+func (k *Scheduler) cronJob(v view, session v1alpha1.SessionConfig) (*batchv1.CronJob, error) {
 	namespace, name := v.object.GetNamespace(), v.object.GetName()
 	times, err := schedule.New(session.Scheduler, schedule.Identity(v.kind, namespace, name, session.Name))
 	if err != nil {
@@ -130,7 +130,7 @@ func (k *Keeper) cronJob(v view, session v1alpha1.SessionConfig) (*batchv1.CronJ
 	return cronJob, nil
 }
 
-func (k *Keeper) ensure(ctx context.Context, invoker client.Object, wanted *batchv1.CronJob) error {
+func (k *Scheduler) ensure(ctx context.Context, invoker client.Object, wanted *batchv1.CronJob) error {
 	var actual batchv1.CronJob
 	err := k.Client.Get(ctx, client.ObjectKeyFromObject(wanted), &actual)
 	if apierrors.IsNotFound(err) {

@@ -27,8 +27,9 @@ type Lookups struct {
 	DefaultRetention func() *v1alpha1.ObjectReference
 	// Storage returns the storage that a reference names, or nil.
 	Storage func(v1alpha1.ObjectReference) *v1alpha1.BackupStorage
-	// Told returns what the target reveals about its database. It is called only if Tells reports true.
-	Told func() catalog.DatabaseInfo
+	// DatabaseInfo returns what the target reveals about its database. It is called only if the kind of the target does
+	// not name the database.
+	DatabaseInfo func() catalog.DatabaseInfo
 	// Driver returns the driver of the task that a session names; empty if there is no such Addon or task. A nil Driver
 	// knows none.
 	Driver func(*v1alpha1.AddonInfo) v1alpha1.Driver
@@ -157,7 +158,7 @@ func (c *completer) addon(i int) {
 	session, known := &c.spec.Sessions[i], &c.sessions[i]
 	known.resolved.Name = session.Name
 	if session.Addon == nil {
-		name, none := catalog.AddonOf(*c.spec.Target, c.known.Told)
+		name, none := catalog.AddonOf(*c.spec.Target, c.known.DatabaseInfo)
 		if none != nil {
 			c.missing(fmt.Sprintf("spec.sessions[%d].addon", i), none.Reason, "%s", none.Message)
 		} else {

@@ -15,7 +15,7 @@ func RestoreInto(restores []v1alpha1.RestoreSession, claim string, except types.
 	return oldestWriter(restores, except, func(r *v1alpha1.RestoreSession) bool { return restoresInto(r, claim) })
 }
 
-// RestoreIntoDatabase is Restoring for a database, by the UID of the object that stands for it.
+// RestoreIntoDatabase is RestoreInto for a database, by the UID of the object that stands for it.
 func RestoreIntoDatabase(restores []v1alpha1.RestoreSession, target, except types.UID) *v1alpha1.RestoreSession {
 	return oldestWriter(restores, except, func(r *v1alpha1.RestoreSession) bool { return restoresOnto(r, target) })
 }

@@ -20,7 +20,7 @@ var errUntouched = errors.New("the policy is invalid: the previous schedule stay
 // conflictRetry is how soon a name in use is tried again: no event reports that its owner gives it up.
 const conflictRetry = time.Minute
 
-// view is what a Keeper needs of a BackupConfiguration or BackupBatch.
+// view is what a Scheduler needs of a BackupConfiguration or BackupBatch.
 type view struct {
 	kind     string
 	object   conditions.Setter
@@ -48,12 +48,12 @@ func viewOf(o any) (view, error) {
 	}
 }
 
-// Keep does everything that the sessions of a BackupConfiguration or BackupBatch ask for: it creates their CronJobs,
+// Schedule does everything that the sessions of a BackupConfiguration or BackupBatch ask for: it creates their CronJobs,
 // the runs that the manager starts itself and the run that an annotation asks for, and it deletes runs beyond the
 // history limit. It sets the status of the sessions and the condition Protected. With an invalid policy, the previous
 // schedules stay in force, except those of removed sessions. The conflicts are the sessions whose CronJob's name is in
-// use. After says how soon to call Keep again; zero means never.
-func (k *Keeper) Keep(
+// use. After says how soon to call Schedule again; zero means never.
+func (k *Scheduler) Schedule(
 	ctx context.Context, invoker conditions.Setter, invalid bool, now time.Time,
 ) (conflicts map[string]error, after time.Duration, err error) {
 	v, err := viewOf(invoker)
@@ -79,7 +79,7 @@ func (k *Keeper) Keep(
 		return nil, 0, err
 	}
 	if !invalid {
-		if err := k.asked(ctx, v, now); err != nil {
+		if err := k.startIfAsked(ctx, v, now); err != nil {
 			return nil, 0, err
 		}
 	}
@@ -93,7 +93,7 @@ func (k *Keeper) Keep(
 }
 
 // judge judges every session and acts on the result.
-func (k *Keeper) judge(
+func (k *Scheduler) judge(
 	ctx context.Context, v view, unscheduled map[string]error, now time.Time,
 ) (look time.Time, err error) {
 	runs, err := k.runs(ctx, v.object)

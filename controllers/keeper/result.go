@@ -19,8 +19,8 @@ import (
 	"github.com/cairn-backup/cairn/internal/task/observe"
 )
 
-// settle writes the result of an ended Job. It can be repeated after an interruption.
-func (r *Reconciler) settle(ctx context.Context, p place, job *batchv1.Job, o observe.Observation) error {
+// writeResult writes the result of an ended Job. It can be repeated after an interruption.
+func (r *Reconciler) writeResult(ctx context.Context, p place, job *batchv1.Job, o observe.Observation) error {
 	t, err := taskOf(job)
 	if err != nil {
 		return fmt.Errorf("read task of Job %s/%s: %w", job.Namespace, job.Name, err)

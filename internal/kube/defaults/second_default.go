@@ -10,7 +10,7 @@ import (
 )
 
 // MarkSecondDefault sets a condition on an object if an older candidate is the default of the namespace. The object can
-// still be used by name. Judge removes the condition from an object that is no candidate.
+// still be used by name. MarkSecondDefault removes the condition from an object that is no candidate.
 func MarkSecondDefault(object conditions.Setter, kind string, candidates []complete.DefaultCandidate) {
 	candidate := slices.ContainsFunc(candidates, func(c complete.DefaultCandidate) bool {
 		return c.GetNamespace() == object.GetNamespace() && c.GetName() == object.GetName()

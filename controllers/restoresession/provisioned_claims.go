@@ -19,9 +19,9 @@ import (
 	"github.com/cairn-backup/cairn/internal/workload/destination"
 )
 
-// findMade looks for claims that an identical earlier restore created and left to their first pods. The restore is done
+// findEarlierClaims looks for claims that an identical earlier restore created and left to their first pods. The restore is done
 // once all these claims have their volumes; until then nothing is created again.
-func (r *Reconciler) findMade(ctx context.Context, look *lookup, plan []destination.PlannedClaim) error {
+func (r *Reconciler) findEarlierClaims(ctx context.Context, look *lookup, plan []destination.PlannedClaim) error {
 	unbound := ""
 	for _, p := range plan {
 		i := slices.IndexFunc(look.claims, func(c corev1.PersistentVolumeClaim) bool { return c.Name == p.Claim })
@@ -72,7 +72,7 @@ func (r *Reconciler) observeClaims(ctx context.Context, in *restore.Input) error
 			if s.Status.Components[v.Component].Phase.Terminal() {
 				continue
 			}
-			made, err := r.madeClaim(ctx, s, v)
+			made, err := r.provisionedClaim(ctx, s, v)
 			if err != nil {
 				return err
 			}
@@ -82,8 +82,8 @@ func (r *Reconciler) observeClaims(ctx context.Context, in *restore.Input) error
 	return nil
 }
 
-// madeClaim returns the state of one claim that the restore creates.
-func (r *Reconciler) madeClaim(
+// provisionedClaim returns the state of one claim that the restore creates.
+func (r *Reconciler) provisionedClaim(
 	ctx context.Context, s *v1alpha1.RestoreSession, v *v1alpha1.ResolvedRestoreVolume,
 ) (restore.ObservedClaim, error) {
 	claim, err := r.claim(ctx, s.Namespace, v.ClaimName)

@@ -157,7 +157,7 @@ func (r *Reconciler) addon(ctx context.Context, c *v1alpha1.BackupConfiguration,
 
 // merged returns the settings of the sidecar that all sessions share. A mistake of policy or user comes back as
 // *access.Error.
-func (r *Reconciler) merged(ctx context.Context, l *looking) (*sidecar.Settings, error) {
+func (r *Reconciler) merged(ctx context.Context, l *update) (*sidecar.Settings, error) {
 	privileged, err := access.Privileged(ctx, r.Client, l.workload.GetNamespace())
 	if err != nil {
 		return nil, err
@@ -179,7 +179,7 @@ func (r *Reconciler) merged(ctx context.Context, l *looking) (*sidecar.Settings,
 
 // wish returns what one session wants.
 func (r *Reconciler) wish(
-	ctx context.Context, l *looking, s wantedSession, privileged bool,
+	ctx context.Context, l *update, s wantedSession, privileged bool,
 ) (*sidecar.SessionSettings, error) {
 	by := "session " + s.session.Name + " of BackupConfiguration " + s.configuration.Name
 	mistakes, err := r.mistakes(ctx, s)

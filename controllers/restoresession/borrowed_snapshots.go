@@ -133,7 +133,7 @@ func (r *Reconciler) dropImports(ctx context.Context, s *v1alpha1.RestoreSession
 	for i := range all {
 		if v := &all[i]; !needed[v.Provision.VolumeSnapshot] {
 			needed[v.Provision.VolumeSnapshot] = true // several claims can come from one VolumeSnapshot
-			if _, err := r.loans().GiveBack(ctx,
+			if _, err := r.borrowed().GiveBack(ctx,
 				borrowed.Snapshot{
 					Namespace: s.Namespace, Name: v.Provision.VolumeSnapshot, Restore: s.UID,
 				}); err != nil {
@@ -144,6 +144,6 @@ func (r *Reconciler) dropImports(ctx context.Context, s *v1alpha1.RestoreSession
 	return after, nil
 }
 
-func (r *Reconciler) loans() borrowed.Snapshots {
+func (r *Reconciler) borrowed() borrowed.Snapshots {
 	return borrowed.Snapshots{Client: r.Client, Live: r.APIReader, Owner: client.FieldOwner(r.FieldManager)}
 }

@@ -16,8 +16,8 @@ import (
 	"github.com/cairn-backup/cairn/internal/task/moverjob"
 )
 
-// looking is what one look at a workload found and did.
-type looking struct {
+// update is what one update of the sidecar of a workload found and did.
+type update struct {
 	workload *podOwner
 	found    sidecar.Found
 	wanted   *wanted
@@ -27,15 +27,15 @@ type looking struct {
 	after time.Duration
 }
 
-func (l *looking) lookAgain(after time.Duration) {
+func (l *update) lookAgain(after time.Duration) {
 	if l.after == 0 || after < l.after {
 		l.after = after
 	}
 }
 
-// look does what is needed for one workload.
-func (r *Reconciler) look(ctx context.Context, kind string, key client.ObjectKey) (*looking, error) {
-	l := &looking{}
+// update does what is needed for one workload.
+func (r *Reconciler) update(ctx context.Context, kind string, key client.ObjectKey) (*update, error) {
+	l := &update{}
 	var err error
 	if l.wanted, err = r.wants(ctx, kind, key); err != nil {
 		return nil, err
@@ -49,11 +49,11 @@ func (r *Reconciler) look(ctx context.Context, kind string, key client.ObjectKey
 	if l.secret, err = r.secret(ctx, client.ObjectKey{Namespace: key.Namespace, Name: l.workload.id}); err != nil {
 		return nil, err
 	}
-	return l, r.do(ctx, l)
+	return l, r.step(ctx, l)
 }
 
-// do decides and acts.
-func (r *Reconciler) do(ctx context.Context, l *looking) error {
+// step decides and acts.
+func (r *Reconciler) step(ctx context.Context, l *update) error {
 	in, before, err := r.observe(ctx, l)
 	if err != nil {
 		return err
@@ -88,7 +88,7 @@ func (r *Reconciler) do(ctx context.Context, l *looking) error {
 }
 
 // observe collects everything that the next step depends on. before is the state that was recorded last.
-func (r *Reconciler) observe(ctx context.Context, l *looking) (in sidecar.Input, before sidecar.State, err error) {
+func (r *Reconciler) observe(ctx context.Context, l *update) (in sidecar.Input, before sidecar.State, err error) {
 	w := l.workload
 	if l.secret != nil && owned(l.secret, w) {
 		before = sidecar.StateOf(l.secret.Annotations)
@@ -130,7 +130,7 @@ func (r *Reconciler) restores(ctx context.Context, w *podOwner) ([]v1alpha1.Rest
 }
 
 // settings returns what policy wants, and records why it is impossible.
-func (r *Reconciler) settings(ctx context.Context, l *looking) (sidecar.Wanted, error) {
+func (r *Reconciler) settings(ctx context.Context, l *update) (sidecar.Wanted, error) {
 	out := sidecar.Wanted{Image: r.MoverImage, Unknown: l.wanted.unknown, Unclear: l.wanted.unclear}
 	if !l.wanted.any() {
 		return out, nil
@@ -151,7 +151,7 @@ func (r *Reconciler) settings(ctx context.Context, l *looking) (sidecar.Wanted, 
 }
 
 // inject applies the sidecar. A refusal of the API server is reported, not retried over and over.
-func (r *Reconciler) inject(ctx context.Context, l *looking, settings *sidecar.Settings, image string) error {
+func (r *Reconciler) inject(ctx context.Context, l *update, settings *sidecar.Settings, image string) error {
 	w := l.workload
 	container, err := sidecar.NewContainer(w.id, image, settings)
 	if errors.Is(err, moverjob.ErrPrivilegeRequired) {
@@ -197,7 +197,7 @@ func (r *Reconciler) inject(ctx context.Context, l *looking, settings *sidecar.S
 }
 
 // refused records that the API server refuses what is applied to a workload.
-func refused(l *looking, account string, err error) bool {
+func refused(l *update, account string, err error) bool {
 	switch {
 	case apierrors.IsForbidden(err):
 		l.state.Refuse(v1alpha1.ReasonSidecarNotPermitted,
@@ -217,7 +217,7 @@ func refused(l *looking, account string, err error) bool {
 }
 
 // awaitSecret waits until a Secret is gone that has the sidecar's name and does not belong to this workload.
-func (r *Reconciler) awaitSecret(ctx context.Context, l *looking) error {
+func (r *Reconciler) awaitSecret(ctx context.Context, l *update) error {
 	secret := l.secret
 	if ours(secret) { // of a deleted workload of this name
 		l.lookAgain(time.Second)
@@ -235,7 +235,7 @@ func takenBy(secret *corev1.Secret) string {
 }
 
 // follow checks the rollout that brings the sidecar.
-func (r *Reconciler) follow(l *looking) error {
+func (r *Reconciler) follow(l *update) error {
 	if l.found.Image == "" || l.state.RolledOut {
 		return nil
 	}

@@ -44,8 +44,8 @@ type state struct {
 	more, held bool
 }
 
-// look reads everything and decides.
-func (r *Reconciler) look(ctx context.Context, repository *v1alpha1.Repository) (*state, error) {
+// observe reads everything and decides.
+func (r *Reconciler) observe(ctx context.Context, repository *v1alpha1.Repository) (*state, error) {
 	s := &state{repository: repository, snapshots: map[string]*v1alpha1.Snapshot{}}
 	all, err := r.snapshots(ctx, repository.Namespace, repository.Name)
 	if err != nil {

@@ -1,0 +1,172 @@
+package ledger
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/gitstore"
+	"github.com/cairn-backup/cairn/internal/ledger"
+)
+
+// change is what one attempt wants to write to the branch. The store calls edit again for each new head, because the
+// branch can move.
+type change struct {
+	ledger  *v1alpha1.Ledger
+	cluster ledger.Cluster
+	records []ledger.Record
+	page    []byte
+	when    time.Time
+
+	// careful makes edit look for each record before it writes it. Without careful, a record that exists with the same
+	// content costs nothing, and a record with different content is an error of the store.
+	careful bool
+
+	added   []ledger.Record // not in the branch before
+	present []ledger.Record // in the branch before with the same content, as far as careful looked
+	differs []ledger.Record // in the branch with different content, which stays
+}
+
+func (c *change) edit(ctx context.Context, head gitstore.Reader) ([]gitstore.Edit, gitstore.Meta, error) {
+	folder := ledger.Folder(c.ledger.Spec.Path, c.ledger.Spec.ClusterName) + "/"
+	owner, err := c.claim(ctx, head, folder+ledger.ClusterFile)
+	if err != nil {
+		return nil, gitstore.Meta{}, err
+	}
+	edits := append(owner, gitstore.Put(folder+ledger.PageFile, c.page))
+	c.added, c.present, c.differs = nil, nil, nil
+	for _, r := range c.records {
+		put, err := c.wanted(ctx, head, folder, r)
+		if err != nil {
+			return nil, gitstore.Meta{}, err
+		}
+		if put {
+			c.added = append(c.added, r)
+			edits = append(edits, gitstore.Put(folder+r.Path, []byte(r.Content)))
+		}
+	}
+	objects := make([]ledger.Object, len(c.added))
+	for i, r := range c.added {
+		objects[i] = r.Object
+	}
+	author := c.ledger.Spec.Author
+	return edits, gitstore.Meta{
+		Author: author.Name, AuthorEmail: author.Email, When: c.when,
+		Message: ledger.Message(c.ledger.Spec.ClusterName, objects),
+	}, nil
+}
+
+// claim makes sure that the folder belongs to this cluster.
+func (c *change) claim(ctx context.Context, head gitstore.Reader, path string) ([]gitstore.Edit, error) {
+	ours, err := c.cluster.Bytes()
+	if err != nil {
+		return nil, err
+	}
+	entry, err := head.Lookup(ctx, path)
+	switch {
+	case errors.Is(err, gitstore.ErrNoFile):
+		return []gitstore.Edit{gitstore.Put(path, ours)}, nil
+	case err != nil:
+		return nil, err
+	case entry.Hash == gitstore.BlobHash(ours):
+		return nil, nil
+	}
+	raw, err := head.ReadFile(ctx, path)
+	if err != nil && !errors.Is(err, gitstore.ErrNoBlob) {
+		return nil, err
+	}
+	if there, err := ledger.ParseCluster(raw); err == nil && there.UID == c.cluster.UID {
+		return nil, nil
+	}
+	return nil, fmt.Errorf("%s: %w", path, errNameTaken)
+}
+
+// wanted reports whether edit has to write a record.
+func (c *change) wanted(ctx context.Context, head gitstore.Reader, folder string, r ledger.Record) (bool, error) {
+	if !c.careful {
+		return true, nil
+	}
+	entry, err := head.Lookup(ctx, folder+r.Path)
+	switch {
+	case errors.Is(err, gitstore.ErrNoFile):
+		return true, nil
+	case err != nil:
+		return false, err
+	case entry.Hash != gitstore.BlobHash([]byte(r.Content)):
+		c.differs = append(c.differs, r)
+	default:
+		c.present = append(c.present, r)
+	}
+	return false, nil
+}
+
+// update brings the branch up to date. It repeats the update with careful if the store refuses to change a record.
+func (c *change) update(ctx context.Context, store *gitstore.Store) (gitstore.Result, error) {
+	result, err := store.Update(ctx, c.edit)
+	if !c.careful && errors.Is(err, gitstore.ErrAppendOnly) {
+		c.careful = true
+		result, err = store.Update(ctx, c.edit)
+	}
+	return result, err
+}
+
+// arrived returns the number of records in the branch that are not counted yet: the records that this push added, and
+// those of an earlier push whose result was never written to the status.
+func (c *change) arrived(outcome gitstore.Outcome, counted map[string]bool) int {
+	n := 0
+	if outcome != gitstore.Unchanged {
+		n = len(c.added)
+	}
+	for _, r := range c.present {
+		if !counted[r.Path] {
+			n++
+		}
+	}
+	return n
+}
+
+// gather reads the oldest parcels, up to a limit, and returns them with their records. It returns a record once even if
+// two parcels hold it. counted holds the paths that status.recorded already includes.
+func (r *Reconciler) gather(
+	ctx context.Context, l *v1alpha1.Ledger, parcels []parcel,
+) (taken []parcel, records []ledger.Record, counted map[string]bool, err error) {
+	seen := map[string]bool{}
+	counted = map[string]bool{}
+	for _, p := range parcels {
+		if len(records) > maxRecords {
+			break
+		}
+		some, err := r.Outbox.take(ctx, p)
+		if errors.Is(err, ledger.ErrParcel) {
+			err = &fault{
+				reason: v1alpha1.ReasonGitOperationFailed, err: err,
+				message: fmt.Sprintf("ConfigMap %s does not hold what Cairn wrote: delete it", p.meta.Name),
+			}
+		}
+		if err != nil {
+			r.Outbox.putBack(taken)
+			return nil, nil, nil, err
+		}
+		taken = append(taken, p)
+		for _, rec := range some {
+			counted[rec.Path] = counted[rec.Path] || slices.Contains(l.Status.Counted, p.meta.Name)
+			if !seen[rec.Path] {
+				seen[rec.Path] = true
+				records = append(records, rec)
+			}
+		}
+	}
+	slices.SortFunc(records, func(a, b ledger.Record) int { return strings.Compare(a.Path, b.Path) })
+	return taken, records, counted, nil
+}
+
+// clusterOf returns the claim on the Ledger's folder.
+func (r *Reconciler) clusterOf(l *v1alpha1.Ledger) ledger.Cluster {
+	return ledger.Cluster{Name: l.Spec.ClusterName, UID: types.UID(r.ClusterUID)}
+}

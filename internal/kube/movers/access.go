@@ -1,0 +1,50 @@
+package movers
+
+import (
+	"context"
+	"fmt"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/kube/access"
+	"github.com/cairn-backup/cairn/internal/task/moverjob"
+)
+
+// MoverAccess is what a mover needs besides its task.
+type MoverAccess struct {
+	// Storage is the BackupStorage that the mover works with.
+	Storage v1alpha1.BackupStorage
+	// Credentials are those of the BackupStorage.
+	Credentials moverjob.Credentials
+	// Privileged reports whether the namespace allows movers that run as root.
+	Privileged bool
+}
+
+// ProvideAccess makes sure that a mover of owner finds its ServiceAccount and credentials in the owner's namespace. It
+// checks each time whether the mover is allowed to have them. An error that a user must fix is one that RefusalOf
+// recognises. secrets is the prefix of the names of copied Secrets.
+func ProvideAccess(
+	ctx context.Context, c client.Client, owner client.Object, repository v1alpha1.ResolvedRepository, secrets string,
+) (MoverAccess, error) {
+	var out MoverAccess
+	namespace := owner.GetNamespace()
+	key := client.ObjectKey{Namespace: repository.StorageRef.Namespace, Name: repository.StorageRef.Name}
+	if err := c.Get(ctx, key, &out.Storage); apierrors.IsNotFound(err) {
+		return out, Refuse(v1alpha1.ReasonStorageNotFound, "there is no BackupStorage %s", key)
+	} else if err != nil {
+		return out, fmt.Errorf("get BackupStorage %s: %w", key, err)
+	}
+	err := access.EnsureMover(ctx, c, namespace)
+	if err != nil {
+		return out, err
+	}
+	out.Credentials, err = access.EnsureCredentials(ctx, c, owner, namespace, &out.Storage,
+		repository.EncryptionSecret, secrets)
+	if err != nil {
+		return out, err
+	}
+	out.Privileged, err = access.Privileged(ctx, c, namespace)
+	return out, err
+}
