@@ -59,7 +59,7 @@ type Reconciler struct {
 
 // Reconcile takes a BackupSession as far as possible now.
 func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
-	return oneshot.Driver[v1alpha1.BackupSession, *v1alpha1.BackupSession, backup.Input]{
+	return oneshot.Reconciler[v1alpha1.BackupSession, *v1alpha1.BackupSession, backup.Input]{
 		Writer: r.writer(), Live: r.APIReader, Hooks: r.Hooks, Kind: kind{r},
 	}.Reconcile(ctx, req)
 }
@@ -136,7 +136,7 @@ func (r kind) Observe(
 func (r kind) Decide(in backup.Input) oneshot.Decision[v1alpha1.BackupSession] {
 	d := backup.Next(in)
 	return oneshot.Decision[v1alpha1.BackupSession]{
-		Step:      &d.Step,
+		Base:      &d.Base,
 		SetStatus: func(s *v1alpha1.BackupSession) { s.Status = d.Status },
 		CarryOut: func(ctx context.Context, refused movers.Refusals) error {
 			if in.Start != nil {

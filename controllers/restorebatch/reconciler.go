@@ -47,7 +47,7 @@ type Reconciler struct {
 
 // Reconcile takes a RestoreBatch as far as possible now.
 func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
-	return oneshot.Driver[v1alpha1.RestoreBatch, *v1alpha1.RestoreBatch, observed]{
+	return oneshot.Reconciler[v1alpha1.RestoreBatch, *v1alpha1.RestoreBatch, observed]{
 		Writer: r.writer(), Live: r.APIReader, Hooks: r.Hooks, Kind: kind{r},
 	}.Reconcile(ctx, req)
 }
@@ -120,7 +120,7 @@ func (r kind) Observe(
 func (r kind) Decide(in observed) oneshot.Decision[v1alpha1.RestoreBatch] {
 	d := restorebatch.Next(in.Input)
 	return oneshot.Decision[v1alpha1.RestoreBatch]{
-		Step:      &d.Step,
+		Base:      &d.Base,
 		SetStatus: func(b *v1alpha1.RestoreBatch) { b.Status = d.Status },
 		CarryOut: func(ctx context.Context, refused movers.Refusals) error {
 			if in.Start != nil {

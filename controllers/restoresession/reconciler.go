@@ -47,7 +47,7 @@ type Reconciler struct {
 
 // Reconcile takes a RestoreSession as far as possible now.
 func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
-	return oneshot.Driver[v1alpha1.RestoreSession, *v1alpha1.RestoreSession, restore.Input]{
+	return oneshot.Reconciler[v1alpha1.RestoreSession, *v1alpha1.RestoreSession, restore.Input]{
 		Writer: r.writer(), Live: r.APIReader, Hooks: r.Hooks, Kind: kind{r},
 	}.Reconcile(ctx, req)
 }
@@ -103,7 +103,7 @@ func (r kind) Observe(
 func (r kind) Decide(in restore.Input) oneshot.Decision[v1alpha1.RestoreSession] {
 	d := restore.Next(in)
 	return oneshot.Decision[v1alpha1.RestoreSession]{
-		Step:      &d.Step,
+		Base:      &d.Base,
 		SetStatus: func(s *v1alpha1.RestoreSession) { s.Status = d.Status },
 		CarryOut: func(ctx context.Context, refused movers.Refusals) error {
 			if in.Start != nil {

@@ -11,8 +11,8 @@ import (
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/run"
+	"github.com/cairn-backup/cairn/internal/run/decision"
 	"github.com/cairn-backup/cairn/internal/run/hookstage"
-	"github.com/cairn-backup/cairn/internal/run/step"
 	"github.com/cairn-backup/cairn/internal/text"
 )
 
@@ -108,7 +108,7 @@ func (t *StartTarget) trouble() (*v1alpha1.ResolvedError, time.Duration) {
 // Decision is the next step of a run. The caller carries it out in this order: Replace, Movers, Snapshots, Discard,
 // Copies, Delete, Create, Status. Each part can be repeated: a caller that is killed between two parts asks again.
 type Decision struct {
-	step.Step
+	decision.Base
 
 	// Status is the status that the run must have.
 	Status v1alpha1.BackupSessionStatus

@@ -12,8 +12,8 @@ import (
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/run"
+	"github.com/cairn-backup/cairn/internal/run/decision"
 	"github.com/cairn-backup/cairn/internal/run/hookstage"
-	"github.com/cairn-backup/cairn/internal/run/step"
 	"github.com/cairn-backup/cairn/internal/text"
 )
 
@@ -66,7 +66,7 @@ type Start struct {
 // Decision is the next step of a restore. The caller carries it out in this order: Movers, Delete, Create,
 // Stamp, Release, Status. Each part can be repeated.
 type Decision struct {
-	step.Step
+	decision.Base
 
 	// Status is the status that the restore must have.
 	Status v1alpha1.RestoreSessionStatus

@@ -13,9 +13,9 @@ import (
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/run"
+	"github.com/cairn-backup/cairn/internal/run/decision"
 	"github.com/cairn-backup/cairn/internal/run/hookstage"
 	"github.com/cairn-backup/cairn/internal/run/restore"
-	"github.com/cairn-backup/cairn/internal/run/step"
 	"github.com/cairn-backup/cairn/internal/text"
 )
 
@@ -79,7 +79,7 @@ type Start struct {
 // Decision is the next step of a RestoreBatch. The caller carries it out in this order: Delete, DeleteJobs,
 // Scale, Create, Status. Each part can be repeated.
 type Decision struct {
-	step.Step
+	decision.Base
 
 	// Status is the status that the RestoreBatch must have.
 	Status v1alpha1.RestoreBatchStatus

@@ -1,10 +1,11 @@
-// Package oneshot drives the objects that end once: BackupSessions, RestoreSessions and RestoreBatches.
+// Package oneshot reconciles the objects that end once: BackupSessions, RestoreSessions and RestoreBatches.
 //
-// A Driver takes an object as far as possible: it starts it, then observes, asks for a decision, carries the decision
-// out and writes the status, until the object has ended. What differs between the kinds is a Kind.
+// A Reconciler takes an object as far as possible: it starts it, then observes, asks for a decision, carries the
+// decision out and writes the status, until the object has ended. What differs between the kinds is a Kind.
 //
-// A Driver keeps no state, so it is safe for concurrent use. Every write of a one-shot object fails with a conflict if
-// the object changed since the decision was made. So an input is frozen only once, and an ended object never changes.
+// A Reconciler keeps no state, so it is safe for concurrent use. Every write of a one-shot object fails with a conflict
+// if the object changed since the decision was made. So an input is frozen only once, and an ended object never
+// changes.
 package oneshot
 
 import (
@@ -23,7 +24,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/kube/hookexec"
 	"github.com/cairn-backup/cairn/internal/kube/movers"
 	"github.com/cairn-backup/cairn/internal/kube/status"
-	"github.com/cairn-backup/cairn/internal/run/step"
+	"github.com/cairn-backup/cairn/internal/run/decision"
 )
 
 // RetryAfterConflict is how soon a step is repeated after somebody else changed the object first.
@@ -43,13 +44,13 @@ type Object[S any] interface {
 
 // Kind is what one kind of one-shot objects does in its own way. In is what a decision depends on.
 type Kind[S, In any] interface {
-	// Start adopts an object that is not frozen, and finds out what its start depends on. The driver calls release
+	// Start adopts an object that is not frozen, and finds out what its start depends on. The reconciler calls release
 	// once the decision is written.
 	Start(ctx context.Context, s *S) (in In, release func(), err error)
 	// Refuse returns the input for the start of an object that the API server never accepts.
 	Refuse(in In, refusal *v1alpha1.ResolvedError) In
 	// Observe reads everything that the next step of a frozen object depends on. With look, it also reads what a
-	// decision asked for with Step.Look. reader is the cache, or reads past it.
+	// decision asked for with Base.Look. reader is the cache, or reads past it.
 	Observe(ctx context.Context, reader client.Reader, s *S, refused movers.Refusals, look bool) (In, error)
 	// Decide makes the decision. It is pure.
 	Decide(in In) Decision[S]
@@ -59,17 +60,17 @@ type Kind[S, In any] interface {
 
 // Decision is a decision about a one-shot object.
 type Decision[S any] struct {
-	// Step is what all kinds share. CarryOut is allowed to change After.
-	Step *step.Step
+	// Base is what all kinds share. CarryOut is allowed to change After.
+	Base *decision.Base
 	// SetStatus gives the object the status of the decision.
 	SetStatus func(s *S)
 	// CarryOut does everything but to write the status. What can never be carried out goes into refused: then the
-	// driver asks for another decision instead of writing the status.
+	// reconciler asks for another decision instead of writing the status.
 	CarryOut func(ctx context.Context, refused movers.Refusals) error
 }
 
-// Driver drives the objects of one kind.
-type Driver[S any, T Object[S], In any] struct {
+// Reconciler reconciles the objects of one kind.
+type Reconciler[S any, T Object[S], In any] struct {
 	// Writer writes the objects and their events.
 	Writer status.Writer
 	// Live reads past the cache.
@@ -82,15 +83,15 @@ type Driver[S any, T Object[S], In any] struct {
 
 // Reconcile takes the object that req names as far as possible now. It leaves records alone, and returns without an
 // error if the object does not exist.
-func (d Driver[S, T, In]) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
+func (r Reconciler[S, T, In]) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
 	s := T(new(S))
-	if err := d.Writer.Client.Get(ctx, req.NamespacedName, s); err != nil {
+	if err := r.Writer.Client.Get(ctx, req.NamespacedName, s); err != nil {
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
 	if v1alpha1.HasRecordAnnotation(s.GetAnnotations()) {
 		return ctrl.Result{}, nil
 	}
-	after, err := d.advance(ctx, s)
+	after, err := r.advance(ctx, s)
 	if apierrors.IsConflict(err) {
 		logf.FromContext(ctx).V(1).Info("decides again, because the object changed meanwhile", "conflict", err.Error())
 		return ctrl.Result{RequeueAfter: RetryAfterConflict}, nil
@@ -99,80 +100,80 @@ func (d Driver[S, T, In]) Reconcile(ctx context.Context, req ctrl.Request) (ctrl
 }
 
 // advance starts the object if it is new, and then takes it further.
-func (d Driver[S, T, In]) advance(ctx context.Context, s T) (time.Duration, error) {
+func (r Reconciler[S, T, In]) advance(ctx context.Context, s T) (time.Duration, error) {
 	if s.Ended() {
-		d.Hooks.Forget(s.GetUID())
+		r.Hooks.Forget(s.GetUID())
 		logf.FromContext(ctx).V(1).Info("nothing to do: the object has ended")
-		return d.Kind.Close(ctx, s)
+		return r.Kind.Close(ctx, s)
 	}
 	if !s.Frozen() {
-		after, more, err := d.start(ctx, s)
+		after, more, err := r.start(ctx, s)
 		if err != nil || !more {
 			return after, err
 		}
 	}
-	return d.run(ctx, s)
+	return r.run(ctx, s)
 }
 
 // start makes an object that is not frozen wait, end or freeze. It reports whether more can be done at once.
-func (d Driver[S, T, In]) start(ctx context.Context, s T) (after time.Duration, more bool, err error) {
-	in, release, err := d.Kind.Start(ctx, s)
+func (r Reconciler[S, T, In]) start(ctx context.Context, s T) (after time.Duration, more bool, err error) {
+	in, release, err := r.Kind.Start(ctx, s)
 	if err != nil {
 		return 0, false, err
 	}
 	defer release()
-	decision := d.Kind.Decide(in)
-	if err := decision.CarryOut(ctx, movers.Refusals{}); err != nil {
+	d := r.Kind.Decide(in)
+	if err := d.CarryOut(ctx, movers.Refusals{}); err != nil {
 		return 0, false, err
 	}
-	after, err = d.write(ctx, s, decision)
+	after, err = r.write(ctx, s, d)
 	if refusal := movers.RefusalOf(movers.AsRefusal(err)); refusal != nil {
-		after, err = d.write(ctx, s, d.Kind.Decide(d.Kind.Refuse(in, refusal)))
+		after, err = r.write(ctx, s, r.Kind.Decide(r.Kind.Refuse(in, refusal)))
 		return after, false, err
 	}
-	return after, s.Frozen() && !decision.Step.Yield, err
+	return after, s.Frozen() && !d.Base.Yield, err
 }
 
 // run takes a frozen object further. It first uses the caches, and reads past them before it gives something up.
-func (d Driver[S, T, In]) run(ctx context.Context, s T) (time.Duration, error) {
-	reader, live, look := client.Reader(d.Writer.Client), false, false
+func (r Reconciler[S, T, In]) run(ctx context.Context, s T) (time.Duration, error) {
+	reader, live, look := client.Reader(r.Writer.Client), false, false
 	refused := movers.Refusals{}
 	for {
-		in, err := d.Kind.Observe(ctx, reader, s, refused, look)
+		in, err := r.Kind.Observe(ctx, reader, s, refused, look)
 		if err != nil {
 			return 0, err
 		}
-		decision := d.Kind.Decide(in)
-		if decision.Step.Look && !look {
+		d := r.Kind.Decide(in)
+		if d.Base.Look && !look {
 			look = true
 			continue
 		}
-		if decision.Step.Verify && !live {
-			reader, live = d.Live, true
-			if err := d.refresh(ctx, s); err != nil {
+		if d.Base.Verify && !live {
+			reader, live = r.Live, true
+			if err := r.refresh(ctx, s); err != nil {
 				return 0, client.IgnoreNotFound(err)
 			}
 			continue
 		}
 		known := len(refused)
-		if err := decision.CarryOut(ctx, refused); err != nil {
+		if err := d.CarryOut(ctx, refused); err != nil {
 			return 0, err
 		}
 		if len(refused) > known {
 			continue
 		}
-		after, err := d.write(ctx, s, decision)
+		after, err := r.write(ctx, s, d)
 		if err != nil {
 			return 0, err
 		}
-		return after, d.Hooks.CarryOut(ctx, s, decision.Step.Hooks, decision.Step.StopHooks, d.newest)
+		return after, r.Hooks.CarryOut(ctx, s, d.Base.Hooks, d.Base.StopHooks, r.newest)
 	}
 }
 
 // refresh reads the object past the cache, because movers report in it.
-func (d Driver[S, T, In]) refresh(ctx context.Context, s T) error {
+func (r Reconciler[S, T, In]) refresh(ctx context.Context, s T) error {
 	uid := s.GetUID()
-	if err := d.Live.Get(ctx, client.ObjectKeyFromObject(s), s); err != nil {
+	if err := r.Live.Get(ctx, client.ObjectKeyFromObject(s), s); err != nil {
 		return err
 	}
 	if s.GetUID() != uid {
@@ -183,21 +184,21 @@ func (d Driver[S, T, In]) refresh(ctx context.Context, s T) error {
 
 // write writes the status of a decision, and closes an object that has ended. It returns when to look again. If the
 // write fails, s stays as it was.
-func (d Driver[S, T, In]) write(ctx context.Context, s T, decision Decision[S]) (time.Duration, error) {
+func (r Reconciler[S, T, In]) write(ctx context.Context, s T, d Decision[S]) (time.Duration, error) {
 	after := s.DeepCopyObject().(T)
-	decision.SetStatus(after)
-	if err := d.Writer.Announce(ctx, s, after, decision.Step.Event); err != nil {
+	d.SetStatus(after)
+	if err := r.Writer.Announce(ctx, s, after, d.Base.Event); err != nil {
 		return 0, err
 	}
 	*s = *after
 	if s.Ended() {
-		return d.Kind.Close(ctx, s)
+		return r.Kind.Close(ctx, s)
 	}
-	return decision.Step.After, nil
+	return d.Base.After, nil
 }
 
-func (d Driver[S, T, In]) newest(ctx context.Context, s client.Object) error {
-	return Newest(ctx, d.Live, s)
+func (r Reconciler[S, T, In]) newest(ctx context.Context, s client.Object) error {
+	return Newest(ctx, r.Live, s)
 }
 
 // Newest returns a conflict unless s is the newest state of the object. Call it before making a Job: an outdated cache

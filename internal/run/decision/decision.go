@@ -1,7 +1,7 @@
-// Package step holds what the decisions about BackupSessions, RestoreSessions and RestoreBatches have in common.
-// internal/kube/oneshot takes each step the same way: it observes, asks for a decision, carries the decision out and
-// writes the status. The package holds only data.
-package step
+// Package decision holds what the decisions about BackupSessions, RestoreSessions and RestoreBatches have in common.
+// internal/kube/oneshot takes each of their steps the same way: it observes, asks for a decision, carries the decision
+// out and writes the status. The package holds only data.
+package decision
 
 import (
 	"time"
@@ -10,8 +10,8 @@ import (
 	"github.com/cairn-backup/cairn/internal/run/hookstage"
 )
 
-// Step is the part of a decision that does not depend on the kind of the object. The zero value asks for nothing.
-type Step struct {
+// Base is the part of a decision that does not depend on the kind of the object. The zero value asks for nothing.
+type Base struct {
 	// Verify means that the decision gives up or repeats work. The caller's cache can be older than what the work has
 	// reported, so the caller observes again without the cache, asks again, and carries out the second decision.
 	Verify bool
