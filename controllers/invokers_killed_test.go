@@ -13,6 +13,7 @@ import (
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/task"
+	"github.com/cairn-backup/cairn/internal/testbed/kubelet"
 	"github.com/cairn-backup/cairn/internal/testbed/sessiontest"
 )
 
@@ -36,18 +37,18 @@ func newInvoked(t *testing.T, claims ...string) *invoked {
 }
 
 // outcome plays init Jobs and movers.
-func (w *invoked) outcome(job *batchv1.Job) sessiontest.Outcome {
+func (w *invoked) outcome(job *batchv1.Job) kubelet.Outcome {
 	if job.Labels[v1alpha1.LabelBackupSession] == "" {
-		return sessiontest.Outcome{Result: &task.Result{Version: task.Version, Outcome: task.OutcomeSucceeded}}
+		return kubelet.Outcome{Result: &task.Result{Version: task.Version, Outcome: task.OutcomeSucceeded}}
 	}
-	t := sessiontest.TaskOf(job)
+	t := kubelet.TaskOf(job)
 	if w.fail == t.Repository.Name {
 		w.fail = ""
 		w.movers = append(w.movers, t.Repository.Name+" failed")
-		return sessiontest.Fail(v1alpha1.ReasonUnreachable)
+		return kubelet.Fail(v1alpha1.ReasonUnreachable)
 	}
 	w.movers = append(w.movers, t.Repository.Name)
-	return sessiontest.Succeed(job)
+	return kubelet.Succeed(job)
 }
 
 // schedules sets a nightly session with a CronJob, and an hourly session that the manager starts itself and retries.

@@ -16,6 +16,7 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/policy"
 	"github.com/cairn-backup/cairn/internal/task"
+	"github.com/cairn-backup/cairn/internal/testbed/kubelet"
 	"github.com/cairn-backup/cairn/internal/testbed/sessiontest"
 )
 
@@ -85,11 +86,11 @@ func configuration(
 }
 
 // outcome plays init Jobs and keepers.
-func (w *removal) outcome(job *batchv1.Job) sessiontest.Outcome {
+func (w *removal) outcome(job *batchv1.Job) kubelet.Outcome {
 	r := &task.Result{Version: task.Version, Outcome: task.OutcomeSucceeded}
 	keep, err := task.Decode([]byte(job.Spec.Template.Annotations[v1alpha1.AnnotationTask]), task.KindKeep)
 	if err != nil {
-		return sessiontest.Outcome{Result: r}
+		return kubelet.Outcome{Result: r}
 	}
 	fails := w.failures > 0
 	if fails {
@@ -112,7 +113,7 @@ func (w *removal) outcome(job *batchv1.Job) sessiontest.Outcome {
 			w.done = append(w.done, "maintain "+string(k.Maintain)+" "+string(r.Outcome))
 		}
 	}
-	return sessiontest.Outcome{Result: r}
+	return kubelet.Outcome{Result: r}
 }
 
 func (w *removal) repository() *v1alpha1.Repository {

@@ -29,14 +29,16 @@ import (
 	"github.com/cairn-backup/cairn/controllers/retention"
 	"github.com/cairn-backup/cairn/controllers/snapshot"
 	"github.com/cairn-backup/cairn/internal/kube/access"
+	"github.com/cairn-backup/cairn/internal/testbed"
 	"github.com/cairn-backup/cairn/internal/testbed/sessiontest"
 )
 
-var bed sessiontest.Bed
+var bed testbed.Bed
 
 // TestMain starts an API server. The tests drive the controllers by hand, so the manager runs none.
 func TestMain(m *testing.M) {
-	os.Exit(bed.Run(m))
+	none := func(ctrl.Manager) error { return nil }
+	os.Exit(bed.Run(m, testbed.WithCatalog(), testbed.WithControllers(none)))
 }
 
 // indexes answers lists as the manager's cache does, by the fields that the controllers index, but from the API server:
@@ -130,7 +132,7 @@ func started(w *sessiontest.World, names []string) controllers {
 			Client: c, EventRecorder: w.Events, APIReader: killed, Clock: w.Clock, MoverImage: image,
 			ClusterUID:   cluster,
 			FieldManager: name,
-			Scheme:       w.Client.Scheme(), ClusterName: cluster, Hooks: sessiontest.Hooks(w, bed.Manager.GetConfig()),
+			Scheme:       w.Client.Scheme(), ClusterName: cluster, Hooks: sessiontest.Hooks(w, bed.Config),
 		}},
 		{"retention", &v1alpha1.RepositoryList{}, &retention.Reconciler{
 			Client: c, EventRecorder: w.Events, APIReader: killed,

@@ -13,6 +13,7 @@ import (
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/policy"
+	"github.com/cairn-backup/cairn/internal/testbed/csi"
 	"github.com/cairn-backup/cairn/internal/testbed/sessiontest"
 	"github.com/cairn-backup/cairn/internal/volumesnapshot"
 )
@@ -51,7 +52,7 @@ func (w *removal) volumes(s *v1alpha1.Snapshot) {
 		},
 		map[string]string{v1alpha1.AnnotationSnapshotUID: string(s.UID)})
 	w.Expect(w.Client.Create(w.T.Context(), v)).To(Succeed())
-	sessiontest.MakeReady(w.T, w.Client, v)
+	csi.Ready(w.T, w.Client, v)
 	bed.EditStatus(w.T, s, func() {
 		s.Status.Components = map[string]v1alpha1.Component{"pvc": {
 			Phase: s.Status.Phase, Driver: v1alpha1.DriverVolumeSnapshotter, ID: string(v.UID),

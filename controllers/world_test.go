@@ -37,7 +37,7 @@ type world struct {
 func newWorld(t testing.TB, controllers ...string) *world {
 	t.Helper()
 	w := &world{prunes: map[string][]string{}}
-	w.World = bed.World(t, func(of *sessiontest.World) reconcile.Reconciler {
+	w.World = sessiontest.New(t, &bed, func(of *sessiontest.World) reconcile.Reconciler {
 		manager := started(of, controllers)
 		manager.spare, manager.spared = w.spare, &w.spared
 		return manager

@@ -14,67 +14,35 @@ import (
 	"sync"
 	"syscall"
 	"testing"
-	"time"
 
-	"github.com/go-logr/logr"
-	snapshotv1 "github.com/kubernetes-csi/external-snapshotter/client/v8/apis/volumesnapshot/v1"
 	. "github.com/onsi/gomega"
 	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/discovery"
-	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
-	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
-	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/envtest"
 	"sigs.k8s.io/kustomize/api/krusty"
 	"sigs.k8s.io/kustomize/kyaml/filesys"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/testbed"
 )
 
 // asManager makes this program the manager, so that tests can start it as a separate process.
 const asManager = "CAIRN_TEST_AS_MANAGER"
 
-// cluster is the API server of the tests, as its administrator sees it.
-var cluster struct {
-	config *rest.Config
-	client client.Client
-}
+// bed is an API server without the kinds of Cairn: the tests install it as users do.
+var bed testbed.Bed
 
 func TestMain(m *testing.M) {
 	if os.Getenv(asManager) != "" {
 		main()
 		return
 	}
-	os.Exit(start(m))
-}
-
-func start(m *testing.M) int {
-	ctrl.SetLogger(logr.Discard())
-	env := &envtest.Environment{ControlPlaneStartTimeout: time.Minute, ControlPlaneStopTimeout: time.Minute}
-	config, err := env.Start()
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "start API server:", err)
-		return 1
-	}
-	defer func() { _ = env.Stop() }()
-	scheme := runtime.NewScheme()
-	_ = clientgoscheme.AddToScheme(scheme)
-	_ = snapshotv1.AddToScheme(scheme)
-	_ = v1alpha1.AddToScheme(scheme)
-	config.QPS = -1
-	cluster.config = config
-	if cluster.client, err = client.New(config, client.Options{Scheme: scheme}); err != nil {
-		fmt.Fprintln(os.Stderr, "make client:", err)
-		return 1
-	}
-	return m.Run()
+	os.Exit(bed.Run(m, testbed.WithoutKinds()))
 }
 
 // install does the same as "kubectl apply -k config/default".
@@ -95,7 +63,7 @@ func install(t testing.TB) {
 			crds = append(crds, u.GetName())
 		}
 		g.Eventually(func() error { // an object of a kind that was made just now
-			return cluster.client.Apply(t.Context(), client.ApplyConfigurationFromUnstructured(u),
+			return bed.Client.Apply(t.Context(), client.ApplyConfigurationFromUnstructured(u),
 				client.FieldOwner("kubectl"))
 		}, "60s", "100ms").Should(Succeed(), "%s %s", u.GetKind(), u.GetName())
 	}
@@ -107,7 +75,7 @@ func install(t testing.TB) {
 // ends.
 func served(t testing.TB, crds []string) {
 	t.Helper()
-	kinds, err := discovery.NewDiscoveryClientForConfig(cluster.config)
+	kinds, err := discovery.NewDiscoveryClientForConfig(bed.Config)
 	g := NewWithT(t)
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Eventually(func() ([]string, error) {
@@ -127,19 +95,17 @@ func served(t testing.TB, crds []string) {
 func kubeconfig(t testing.TB, asAdministrator bool) string {
 	t.Helper()
 	g := NewWithT(t)
-	user := &clientcmdapi.AuthInfo{
-		ClientCertificateData: cluster.config.CertData, ClientKeyData: cluster.config.KeyData,
-	}
+	user := &clientcmdapi.AuthInfo{ClientCertificateData: bed.Config.CertData, ClientKeyData: bed.Config.KeyData}
 	if !asAdministrator {
 		account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: "cairn-system", Name: name}}
 		token := &authenticationv1.TokenRequest{}
-		g.Expect(cluster.client.SubResource("token").Create(t.Context(), account, token)).To(Succeed())
+		g.Expect(bed.Client.SubResource("token").Create(t.Context(), account, token)).To(Succeed())
 		user = &clientcmdapi.AuthInfo{Token: token.Status.Token}
 	}
 	file := filepath.Join(t.TempDir(), "kubeconfig")
 	g.Expect(clientcmd.WriteToFile(clientcmdapi.Config{
 		Clusters: map[string]*clientcmdapi.Cluster{
-			"c": {Server: cluster.config.Host, CertificateAuthorityData: cluster.config.CAData},
+			"c": {Server: bed.Config.Host, CertificateAuthorityData: bed.Config.CAData},
 		},
 		AuthInfos:      map[string]*clientcmdapi.AuthInfo{"u": user},
 		Contexts:       map[string]*clientcmdapi.Context{"c": {Cluster: "c", AuthInfo: "u"}},

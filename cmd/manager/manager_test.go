@@ -78,13 +78,13 @@ func TestManager(t *testing.T) {
 			Kind:     v1alpha1.BackupConfigurationKind, Name: "none",
 		}
 		run.Spec.Session = "nightly"
-		g.Expect(cluster.client.Create(t.Context(), run)).To(Succeed())
+		g.Expect(bed.Client.Create(t.Context(), run)).To(Succeed())
 		g.Eventually(func() (string, error) { return p.get(t.Context(), p.metrics, "/metrics") }, "60s", "100ms").
 			Should(ContainSubstring(
 				`cairn_backup_sessions{kind="BackupConfiguration",name="none",namespace="default",phase="Failed",reason="InvokerNotFound",session="nightly"} 1`))
 		g.Expect(p.get(t.Context(), p.metrics, "/metrics")).To(ContainSubstring(
 			`core_kubestash_com_backupsession_phase{backup_invoker_kind="BackupConfiguration",backup_invoker_name="none",invoker_kind="BackupSession",invoker_name="alone",namespace="default",phase="Failed"} 1`))
-		g.Expect(cluster.client.Delete(t.Context(), run)).To(Succeed())
+		g.Expect(bed.Client.Delete(t.Context(), run)).To(Succeed())
 		g.Expect(p.end(t)).To(Equal(0))
 	})
 	t.Run("many configurations", func(t *testing.T) { manyConfigurations(t, *configurations) })

@@ -19,9 +19,9 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
-	"github.com/cairn-backup/cairn/internal/kube/initjob/initjobtest"
 	"github.com/cairn-backup/cairn/internal/policy"
 	"github.com/cairn-backup/cairn/internal/task"
+	"github.com/cairn-backup/cairn/internal/testbed/kubelet"
 )
 
 var (
@@ -59,16 +59,15 @@ func (l load) create(t testing.TB) {
 		UsagePolicy: &v1alpha1.UsagePolicy{AllowedNamespaces: v1alpha1.AllowedNamespaces{From: &all}},
 	}
 	g.Expect(
-		cluster.client.Create(t.Context(),
-			&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: l.storage.Namespace}})).
+		bed.Client.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: l.storage.Namespace}})).
 		To(Succeed())
-	g.Expect(cluster.client.Create(t.Context(), &corev1.Secret{
+	g.Expect(bed.Client.Create(t.Context(), &corev1.Secret{
 		ObjectMeta: metav1.ObjectMeta{Namespace: l.storage.Namespace, Name: "s3"},
 		StringData: map[string]string{v1alpha1.S3AccessKeyID: "id", v1alpha1.S3SecretAccessKey: "key"},
 	})).To(Succeed())
-	g.Expect(cluster.client.Create(t.Context(), l.storage)).To(Succeed())
+	g.Expect(bed.Client.Create(t.Context(), l.storage)).To(Succeed())
 	for i := 0; i < l.size; i += perNamespace {
-		g.Expect(cluster.client.Create(t.Context(),
+		g.Expect(bed.Client.Create(t.Context(),
 			&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: l.namespace(i)}})).
 			To(Succeed())
 	}
@@ -79,12 +78,12 @@ func (l load) create(t testing.TB) {
 			if isRepository {
 				status = repository.Status
 			}
-			if err := cluster.client.Create(t.Context(), o); err != nil {
+			if err := bed.Client.Create(t.Context(), o); err != nil {
 				return err
 			}
 			if isRepository {
 				repository.Status = status
-				if err := cluster.client.Status().Update(t.Context(), repository); err != nil {
+				if err := bed.Client.Status().Update(t.Context(), repository); err != nil {
 					return err
 				}
 			}
@@ -168,10 +167,10 @@ func (l load) history(t testing.TB) {
 		}
 		c := l.configuration(i)
 		var r v1alpha1.Repository
-		if err := cluster.client.Get(t.Context(), client.ObjectKeyFromObject(l.repository(i)), &r); err != nil {
+		if err := bed.Client.Get(t.Context(), client.ObjectKeyFromObject(l.repository(i)), &r); err != nil {
 			return err
 		}
-		if err := cluster.client.Get(t.Context(), client.ObjectKeyFromObject(c), c); err != nil {
+		if err := bed.Client.Get(t.Context(), client.ObjectKeyFromObject(c), c); err != nil {
 			return err
 		}
 		snapshot := &v1alpha1.Snapshot{
@@ -201,7 +200,7 @@ func (l load) history(t testing.TB) {
 			Message: "all targets are backed up", LastTransitionTime: at, ObservedGeneration: 1,
 		}
 		for _, o := range []client.Object{snapshot, session} {
-			if err := cluster.client.Create(t.Context(), o); err != nil {
+			if err := bed.Client.Create(t.Context(), o); err != nil {
 				return err
 			}
 		}
@@ -260,7 +259,7 @@ func (l load) history(t testing.TB) {
 			},
 		}
 		for _, o := range []client.Object{snapshot, session} {
-			if err := cluster.client.Status().Update(t.Context(), o); err != nil {
+			if err := bed.Client.Status().Update(t.Context(), o); err != nil {
 				return err
 			}
 		}
@@ -284,7 +283,7 @@ func (l load) allReady(t testing.TB) {
 	t.Helper()
 	NewWithT(t).Eventually(func() (int, error) {
 		var list v1alpha1.BackupConfigurationList
-		if err := cluster.client.List(t.Context(), &list); err != nil {
+		if err := bed.Client.List(t.Context(), &list); err != nil {
 			return 0, err
 		}
 		ready := 0
@@ -341,9 +340,9 @@ func (p *process) report(t testing.TB, when string) {
 // initialises plays the mover of the storage's init Job.
 func (l load) initialises(t testing.TB) {
 	t.Helper()
-	job := initjobtest.Job(t, cluster.client, l.storage.Namespace, v1alpha1.LabelStorage)
-	initjobtest.Finish(t, cluster.client, job,
-		task.Result{Outcome: task.OutcomeSucceeded, Reason: v1alpha1.ReasonSucceeded}, time.Now())
+	job := kubelet.Job(t, bed.Client, l.storage.Namespace, v1alpha1.LabelStorage)
+	kubelet.Finish(t, bed.Client, job,
+		kubelet.Report(task.Result{Outcome: task.OutcomeSucceeded, Reason: v1alpha1.ReasonSucceeded}), time.Now())
 }
 
 // BenchmarkMemory1000 reports the peak memory of a manager with 1,000 BackupConfigurations.
@@ -383,7 +382,7 @@ func manyConfigurations(t testing.TB, size int) int {
 		}, "1m", "1s").Should(Equal(l.size), "one series for each %s", kind)
 	}
 	gone := l.configuration(0)
-	g.Expect(cluster.client.Delete(t.Context(), gone)).To(Succeed())
+	g.Expect(bed.Client.Delete(t.Context(), gone)).To(Succeed())
 	g.Eventually(func() (string, error) { return p.get(t.Context(), p.metrics, "/metrics") }, "1m", "1s").
 		ShouldNot(ContainSubstring(`kind="BackupConfiguration",name="`+gone.Name+`"`), "what is gone has no series")
 	if l.size < measured {
@@ -407,7 +406,7 @@ func (l load) counted(t testing.TB) {
 	t.Helper()
 	NewWithT(t).Eventually(func() (int, error) {
 		var list v1alpha1.RepositoryList
-		if err := cluster.client.List(t.Context(), &list); err != nil {
+		if err := bed.Client.List(t.Context(), &list); err != nil {
 			return 0, err
 		}
 		n := 0

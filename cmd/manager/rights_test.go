@@ -102,7 +102,7 @@ func managerRights(t *testing.T) {
 			if len(words) > 2 {
 				review.Spec.ResourceAttributes.Name = words[2]
 			}
-			g.Expect(cluster.client.Create(t.Context(), review)).To(Succeed())
+			g.Expect(bed.Client.Create(t.Context(), review)).To(Succeed())
 			g.Expect(review.Status.Allowed).To(Equal(want), review.Status.Reason)
 		})
 	}
@@ -112,7 +112,7 @@ func managerRights(t *testing.T) {
 // admission policy.
 func claimRights(t *testing.T) {
 	g := NewWithT(t)
-	g.Expect(cluster.client.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "claims"}})).
+	g.Expect(bed.Client.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "claims"}})).
 		To(Succeed())
 	manager := as(t, "cairn-system", name, "")
 	session := metav1.OwnerReference{
@@ -145,10 +145,10 @@ func claimRights(t *testing.T) {
 			}}
 			claim.Spec.AccessModes = []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOnce}
 			claim.Spec.Resources.Requests = corev1.ResourceList{corev1.ResourceStorage: resource.MustParse("1Gi")}
-			g.Expect(cluster.client.Create(t.Context(), claim)).To(Succeed())
+			g.Expect(bed.Client.Create(t.Context(), claim)).To(Succeed())
 			if tt.replace != nil {
 				claim.Annotations = map[string]string{v1alpha1.AnnotationReplace: tt.replace(claim)}
-				g.Expect(cluster.client.Update(t.Context(), claim)).To(Succeed())
+				g.Expect(bed.Client.Update(t.Context(), claim)).To(Succeed())
 			}
 			try := func() error { return manager.Delete(t.Context(), claim, client.DryRunAll) }
 			if tt.may {
@@ -166,7 +166,7 @@ func claimRights(t *testing.T) {
 func contentRights(t *testing.T) {
 	kinds, err := testbed.SnapshotKinds()
 	NewWithT(t).Expect(err).NotTo(HaveOccurred())
-	_, err = envtest.InstallCRDs(cluster.config, envtest.CRDInstallOptions{Paths: kinds})
+	_, err = envtest.InstallCRDs(bed.Config, envtest.CRDInstallOptions{Paths: kinds})
 	NewWithT(t).Expect(err).NotTo(HaveOccurred())
 	manager := as(t, "cairn-system", name, "")
 	for says, tt := range map[string]struct {
@@ -198,7 +198,7 @@ func contentRights(t *testing.T) {
 				}
 			}
 			there := content("there-")
-			g.Expect(cluster.client.Create(t.Context(), there)).To(Succeed())
+			g.Expect(bed.Client.Create(t.Context(), there)).To(Succeed())
 			for what, try := range map[string]func() error{
 				"create": func() error { return manager.Create(t.Context(), content("new-"), client.DryRunAll) },
 				"delete": func() error { return manager.Delete(t.Context(), there, client.DryRunAll) },
@@ -211,7 +211,7 @@ func contentRights(t *testing.T) {
 						what+": the policy is in force")
 				}
 			}
-			g.Expect(cluster.client.Delete(t.Context(), there)).To(Succeed())
+			g.Expect(bed.Client.Delete(t.Context(), there)).To(Succeed())
 		})
 	}
 }
@@ -236,7 +236,7 @@ func volumeSnapshotRights(t *testing.T) {
 					Source: snapshotv1.VolumeSnapshotSource{PersistentVolumeClaimName: new("data")},
 				},
 			}
-			g.Expect(cluster.client.Create(t.Context(), v)).To(Succeed())
+			g.Expect(bed.Client.Create(t.Context(), v)).To(Succeed())
 			try := func() error { return manager.Delete(t.Context(), v, client.DryRunAll) }
 			if tt.may {
 				g.Eventually(try, "60s", "100ms").Should(Succeed(), "the rights are in force")
@@ -244,7 +244,7 @@ func volumeSnapshotRights(t *testing.T) {
 				g.Eventually(try, "60s", "100ms").Should(MatchError(ContainSubstring("was not made by Cairn")),
 					"the policy is in force")
 			}
-			g.Expect(cluster.client.Delete(t.Context(), v)).To(Succeed())
+			g.Expect(bed.Client.Delete(t.Context(), v)).To(Succeed())
 		})
 	}
 }
@@ -252,7 +252,7 @@ func volumeSnapshotRights(t *testing.T) {
 // as returns a client with the token of a pod. Without a pod the token is bound to none.
 func as(t testing.TB, namespace, account, pod string) client.Client {
 	t.Helper()
-	config := rest.CopyConfig(cluster.config)
+	config := rest.CopyConfig(bed.Config)
 	config.Impersonate = rest.ImpersonationConfig{
 		UserName: "system:serviceaccount:" + namespace + ":" + account,
 		Extra:    map[string][]string{},
@@ -260,7 +260,7 @@ func as(t testing.TB, namespace, account, pod string) client.Client {
 	if pod != "" {
 		config.Impersonate.Extra["authentication.kubernetes.io/pod-name"] = []string{pod}
 	}
-	c, err := client.New(config, client.Options{Scheme: cluster.client.Scheme()})
+	c, err := client.New(config, client.Options{Scheme: bed.Client.Scheme()})
 	NewWithT(t).Expect(err).NotTo(HaveOccurred())
 	return c
 }
@@ -269,9 +269,9 @@ func as(t testing.TB, namespace, account, pod string) client.Client {
 func moverRights(t *testing.T) {
 	g := NewWithT(t)
 	for _, ns := range []string{"movers", "others"} {
-		g.Expect(cluster.client.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: ns}})).
+		g.Expect(bed.Client.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: ns}})).
 			To(Succeed())
-		g.Expect(access.EnsureMover(t.Context(), cluster.client, ns)).To(Succeed())
+		g.Expect(access.EnsureMover(t.Context(), bed.Client, ns)).To(Succeed())
 	}
 	snapshot := &v1alpha1.Snapshot{
 		ObjectMeta: metav1.ObjectMeta{
@@ -284,7 +284,7 @@ func moverRights(t *testing.T) {
 			AppRef:  v1alpha1.TypedObjectReference{Kind: "PersistentVolumeClaim", Name: "data"},
 		},
 	}
-	g.Expect(cluster.client.Create(t.Context(), snapshot)).To(Succeed())
+	g.Expect(bed.Client.Create(t.Context(), snapshot)).To(Succeed())
 
 	const own = `{"status":{"components":{"data":{"phase":"Running"}}}}`
 	for name, tt := range map[string]struct {
@@ -356,9 +356,9 @@ func moverRights(t *testing.T) {
 // triggerRights tries which BackupSessions the pod of a CronJob is allowed to create.
 func triggerRights(t *testing.T) {
 	g := NewWithT(t)
-	g.Expect(cluster.client.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "triggers"}})).
+	g.Expect(bed.Client.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "triggers"}})).
 		To(Succeed())
-	g.Expect(access.EnsureTrigger(t.Context(), cluster.client, "triggers")).To(Succeed())
+	g.Expect(access.EnsureTrigger(t.Context(), bed.Client, "triggers")).To(Succeed())
 	long := strings.Repeat("c", 52)
 	for name, tt := range map[string]struct {
 		pod, cronJob, metadata string

@@ -260,7 +260,7 @@ var longNames = map[string]string{
 func apiRules(t *testing.T) {
 	g := NewWithT(t)
 	const namespace = "rules"
-	g.Expect(cluster.client.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}})).
+	g.Expect(bed.Client.Create(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: namespace}})).
 		To(Succeed())
 	shown := map[string]bool{}
 	for kind, good := range accepted {
@@ -278,12 +278,12 @@ func apiRules(t *testing.T) {
 			return u
 		}
 		first := object("{}")
-		g.Expect(cluster.client.Create(t.Context(), first)).To(Succeed(), kind)
+		g.Expect(bed.Client.Create(t.Context(), first)).To(Succeed(), kind)
 		for change, says := range refused[kind] {
 			shown[says] = true
 			u := object(change)
 			u.SetName("b")
-			if err := cluster.client.Create(t.Context(), u, client.DryRunAll); err == nil ||
+			if err := bed.Client.Create(t.Context(), u, client.DryRunAll); err == nil ||
 				!strings.Contains(err.Error(), says) {
 				t.Errorf("%s %s: %v, want it refused with: %s", kind, change, err, says)
 			}
@@ -292,14 +292,13 @@ func apiRules(t *testing.T) {
 			shown[x[1]] = true
 			u := object(x[0])
 			u.SetResourceVersion(first.GetResourceVersion())
-			g.Expect(cluster.client.Update(t.Context(), u)).To(MatchError(ContainSubstring(x[1])), kind)
+			g.Expect(bed.Client.Update(t.Context(), u)).To(MatchError(ContainSubstring(x[1])), kind)
 		}
 		if says, ok := longNames[kind]; ok {
 			shown[says] = true
 			u := object("{}")
 			u.SetName("a234567890123456789012345678901234567890123456789012345678901234")
-			g.Expect(cluster.client.Create(t.Context(), u, client.DryRunAll)).
-				To(MatchError(ContainSubstring(says)), kind)
+			g.Expect(bed.Client.Create(t.Context(), u, client.DryRunAll)).To(MatchError(ContainSubstring(says)), kind)
 		}
 	}
 

@@ -127,12 +127,14 @@ func TestASidecarIsCutOffFromTheAPIServer(t *testing.T) {
 	w.logged(`"msg":"retry the report","object":"snap-1"`, "it backed up, and nobody hears of it")
 	fresh := w.token("second")
 	w.Expect(
-		admin.Delete(t.Context(),
-			&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "first"}})).
+		bed.Client.Delete(t.Context(), &corev1.Secret{ObjectMeta: metav1.ObjectMeta{
+			Namespace: w.namespace,
+			Name:      "first",
+		}})).
 		To(Succeed())
 	before := s.DeepCopy()
 	s.Annotations[v1alpha1.AnnotationSidecarCredentials] = credential + "," + fresh
-	w.Expect(admin.Patch(t.Context(), s, client.MergeFrom(before))).To(Succeed())
+	w.Expect(bed.Client.Patch(t.Context(), s, client.MergeFrom(before))).To(Succeed())
 	next := w.backup("snap-2", "v1", fresh, "pod-a")
 	w.Expect(w.component(s)().Phase).To(Equal(v1alpha1.SnapshotRunning))
 	r.mend()
@@ -157,7 +159,7 @@ func TestASidecarThatStoodStillReportsOverNobody(t *testing.T) {
 	w.change(s, func(work *sidecar.Work) { work.Assignments[0].Attempt, work.Assignments[0].PodUID = 2, "pod-b" })
 	before := s.DeepCopy()
 	s.Status.Components["data"] = v1alpha1.Component{Phase: v1alpha1.SnapshotSucceeded, ID: "of-another"}
-	w.Expect(admin.Status().Patch(t.Context(), s, client.MergeFrom(before))).To(Succeed())
+	w.Expect(bed.Client.Status().Patch(t.Context(), s, client.MergeFrom(before))).To(Succeed())
 	w.Expect(cmd.Process.Signal(syscall.SIGCONT)).To(Succeed())
 	w.logged(
 		`"msg":"stopped","resource":"snapshots","object":"snap-1","host":"target","attempt":1,"why":"the assignment was withdrawn`, "it stops")
@@ -178,9 +180,9 @@ func (w *workload) within(pod types.UID, keys, stop time.Duration) (ended func()
 		Flags: func(kind task.Kind, args []string) (mover.Flags, error) { return arguments(kind, args, io.Discard) },
 	}
 	var err error
-	s.Client, err = dynamic.NewForConfig(config)
+	s.Client, err = dynamic.NewForConfig(bed.Config)
 	w.Expect(err).NotTo(HaveOccurred())
-	watching := rest.CopyConfig(config)
+	watching := rest.CopyConfig(bed.Config)
 	watching.Host = "https://" + w.address
 	s.Metadata, err = metadata.NewForConfig(watching)
 	w.Expect(err).NotTo(HaveOccurred())
@@ -205,7 +207,7 @@ func TestASidecarReportsOnlyWhatItIsAskedFor(t *testing.T) {
 	w.change(s, func(work *sidecar.Work) { work.Assignments[0].Attempt, work.Assignments[0].PodUID = 2, "pod-b" })
 	before := s.DeepCopy()
 	s.Status.Components["data"] = v1alpha1.Component{Phase: v1alpha1.SnapshotSucceeded, ID: "of-another"}
-	w.Expect(admin.Status().Patch(t.Context(), s, client.MergeFrom(before))).To(Succeed())
+	w.Expect(bed.Client.Status().Patch(t.Context(), s, client.MergeFrom(before))).To(Succeed())
 	w.logged(`"attempt":1,"why":"the assignment was withdrawn`, "it asks before it reports")
 	w.Expect(w.component(s)()).To(And(HaveField("Phase", v1alpha1.SnapshotSucceeded), HaveField("ID", "of-another")))
 }
@@ -271,7 +273,7 @@ func TestWhatChangedWhileNobodyWatched(t *testing.T) {
 	s := w.backup("snap-1", "v1", credential, "pod-a")
 	w.eventually(s, v1alpha1.SnapshotRunning, "it works")
 	r.cut()
-	w.Expect(admin.Delete(t.Context(), s)).To(Succeed())
+	w.Expect(bed.Client.Delete(t.Context(), s)).To(Succeed())
 	next := w.backup("snap-2", "v1", credential, "pod-a")
 	r.mend()
 	w.logged(`"why":"the assignment was withdrawn`, "what was deleted meanwhile is stopped")

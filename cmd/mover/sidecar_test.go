@@ -25,25 +25,20 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/apimachinery/pkg/util/yaml"
-	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/envtest"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/mover"
 	"github.com/cairn-backup/cairn/internal/repository/kopia"
 	"github.com/cairn-backup/cairn/internal/sidecar"
 	"github.com/cairn-backup/cairn/internal/task"
+	"github.com/cairn-backup/cairn/internal/testbed"
 )
 
 var (
-	admin  client.Client
-	config *rest.Config
+	bed    testbed.Bed
 	binary string
 )
 
@@ -51,7 +46,6 @@ func TestMain(m *testing.M) { os.Exit(withServer(m)) }
 
 // withServer runs the tests with an API server and the program itself.
 func withServer(m *testing.M) int {
-	root := filepath.Join("..", "..", "config")
 	dir, err := os.MkdirTemp("", "mover")
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -64,48 +58,8 @@ func withServer(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, "build:", err, string(out))
 		return 1
 	}
-	env := &envtest.Environment{
-		CRDDirectoryPaths: []string{filepath.Join(root, "crd", "bases")}, ErrorIfCRDPathMissing: true,
-		ControlPlaneStartTimeout: time.Minute,
-	}
-	defer func() { _ = env.Stop() }()
-	if config, err = env.Start(); err != nil {
-		fmt.Fprintln(os.Stderr, "start API server:", err)
-		return 1
-	}
-	scheme := runtime.NewScheme()
-	_ = clientgoscheme.AddToScheme(scheme)
-	_ = v1alpha1.AddToScheme(scheme)
-	if admin, err = client.New(config, client.Options{Scheme: scheme}); err != nil {
-		fmt.Fprintln(os.Stderr, "make client:", err)
-		return 1
-	}
-	for _, file := range []string{"admission/sidecar_policy.yaml", "rbac/sidecar_role.yaml"} {
-		if err := createAll(filepath.Join(root, file)); err != nil {
-			fmt.Fprintln(os.Stderr, "create", file, err)
-			return 1
-		}
-	}
-	return m.Run()
-}
-
-// createAll creates the objects of a manifest.
-func createAll(file string) error {
-	f, err := os.Open(file)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	decoder := yaml.NewYAMLOrJSONDecoder(f, 4096)
-	for {
-		object := &unstructured.Unstructured{}
-		if err := decoder.Decode(object); err != nil {
-			return nil //nolint:nilerr // the end
-		}
-		if err := admin.Create(context.Background(), object); err != nil {
-			return err
-		}
-	}
+	return bed.Run(m, testbed.WithComputingTests(),
+		testbed.WithManifests("config/admission/sidecar_policy.yaml", "config/rbac/sidecar_role.yaml"))
 }
 
 // workload is a workload with a repository in a directory, and its sidecars.
@@ -152,18 +106,18 @@ func newWorkload(t testing.TB) *workload {
 		WithT: NewWithT(t), t: t, id: sidecar.Name(v1alpha1.KindDeployment, "web"), root: t.TempDir(),
 		log: &lines{out: t.Output()},
 	}
-	address, err := url.Parse(config.Host)
+	address, err := url.Parse(bed.Config.Host)
 	if err != nil || address.Host == "" {
-		address, err = url.Parse("https://" + config.Host)
+		address, err = url.Parse("https://" + bed.Config.Host)
 	}
 	w.Expect(err).NotTo(HaveOccurred())
 	w.address = address.Host
 	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "test-"}}
-	w.Expect(admin.Create(t.Context(), ns)).To(Succeed())
+	w.Expect(bed.Client.Create(t.Context(), ns)).To(Succeed())
 	w.namespace = ns.Name
 	name := metav1.ObjectMeta{Namespace: ns.Name, Name: v1alpha1.SidecarServiceAccount}
-	w.Expect(admin.Create(t.Context(), &corev1.ServiceAccount{ObjectMeta: name})).To(Succeed())
-	w.Expect(admin.Create(t.Context(), &rbacv1.RoleBinding{
+	w.Expect(bed.Client.Create(t.Context(), &corev1.ServiceAccount{ObjectMeta: name})).To(Succeed())
+	w.Expect(bed.Client.Create(t.Context(), &rbacv1.RoleBinding{
 		ObjectMeta: name, RoleRef: rbacv1.RoleRef{
 			APIGroup: rbacv1.GroupName, Kind: "ClusterRole",
 			Name: v1alpha1.SidecarServiceAccount,
@@ -230,7 +184,7 @@ func (w *workload) keys(password, version string) {
 func (w *workload) token(secret string) string {
 	w.t.Helper()
 	bound := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: secret}}
-	w.Expect(admin.Create(w.t.Context(), bound)).To(Succeed())
+	w.Expect(bed.Client.Create(w.t.Context(), bound)).To(Succeed())
 	request := &authenticationv1.TokenRequest{Spec: authenticationv1.TokenRequestSpec{
 		BoundObjectRef: &authenticationv1.BoundObjectReference{
 			Kind: "Secret", APIVersion: "v1", Name: secret,
@@ -240,9 +194,9 @@ func (w *workload) token(secret string) string {
 	account := &corev1.ServiceAccount{
 		ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: v1alpha1.SidecarServiceAccount},
 	}
-	w.Expect(admin.SubResource("token").Create(w.t.Context(), account, request)).To(Succeed())
+	w.Expect(bed.Client.SubResource("token").Create(w.t.Context(), account, request)).To(Succeed())
 	w.write("cairn/sidecar/"+sidecar.KeyToken, request.Status.Token)
-	w.write("cairn/sidecar/"+sidecar.KeyCA, string(config.CAData))
+	w.write("cairn/sidecar/"+sidecar.KeyCA, string(bed.Config.CAData))
 	got, err := sidecar.ReadToken(request.Status.Token)
 	w.Expect(err).NotTo(HaveOccurred())
 	return got.Credential
@@ -304,21 +258,21 @@ func (w *workload) backup(name, version, credential string, pod types.UID) *v1al
 			Version: "v1", AppRef: w.task.Repository.AppRef,
 		},
 	}
-	w.Expect(admin.Create(w.t.Context(), s)).To(Succeed())
+	w.Expect(bed.Client.Create(w.t.Context(), s)).To(Succeed())
 	t := w.task
 	t.Kind, t.Snapshot = task.KindBackup, &task.Snapshot{Name: name, UID: s.UID, Spec: &s.Spec}
 	before := s.DeepCopy()
 	s.Labels = map[string]string{v1alpha1.LabelSidecar: w.id}
 	s.Annotations = w.annotations(t, version, credential, pod,
 		sidecar.Component{Component: task.Component{Name: "data"}, Volume: "data"})
-	w.Expect(admin.Patch(w.t.Context(), s, client.MergeFrom(before))).To(Succeed())
+	w.Expect(bed.Client.Patch(w.t.Context(), s, client.MergeFrom(before))).To(Succeed())
 	return s
 }
 
 // component returns the state of the component of a Snapshot.
 func (w *workload) component(s *v1alpha1.Snapshot) func() v1alpha1.Component {
 	return func() v1alpha1.Component {
-		w.Expect(admin.Get(w.t.Context(), client.ObjectKeyFromObject(s), s)).To(Succeed())
+		w.Expect(bed.Client.Get(w.t.Context(), client.ObjectKeyFromObject(s), s)).To(Succeed())
 		return s.Status.Components["data"]
 	}
 }
@@ -338,27 +292,27 @@ func (w *workload) eventually(s *v1alpha1.Snapshot, p v1alpha1.SnapshotPhase, wh
 // change patches the assignment of a Snapshot.
 func (w *workload) change(s *v1alpha1.Snapshot, edit func(*sidecar.Work)) {
 	w.t.Helper()
-	w.Expect(admin.Get(w.t.Context(), client.ObjectKeyFromObject(s), s)).To(Succeed())
+	w.Expect(bed.Client.Get(w.t.Context(), client.ObjectKeyFromObject(s), s)).To(Succeed())
 	work, err := sidecar.Decode(s.Annotations[v1alpha1.AnnotationSidecarTask])
 	w.Expect(err).NotTo(HaveOccurred())
 	edit(&work)
 	before := s.DeepCopy()
 	s.Annotations[v1alpha1.AnnotationSidecarTask], err = sidecar.Encode(work)
 	w.Expect(err).NotTo(HaveOccurred())
-	w.Expect(admin.Patch(w.t.Context(), s, client.MergeFrom(before))).To(Succeed())
+	w.Expect(bed.Client.Patch(w.t.Context(), s, client.MergeFrom(before))).To(Succeed())
 }
 
 // changeRestore patches the assignment of a RestoreSession.
 func (w *workload) changeRestore(r *v1alpha1.RestoreSession, edit func(*sidecar.Work)) {
 	w.t.Helper()
-	w.Expect(admin.Get(w.t.Context(), client.ObjectKeyFromObject(r), r)).To(Succeed())
+	w.Expect(bed.Client.Get(w.t.Context(), client.ObjectKeyFromObject(r), r)).To(Succeed())
 	work, err := sidecar.Decode(r.Annotations[v1alpha1.AnnotationSidecarTask])
 	w.Expect(err).NotTo(HaveOccurred())
 	edit(&work)
 	before := r.DeepCopy()
 	r.Annotations[v1alpha1.AnnotationSidecarTask], err = sidecar.Encode(work)
 	w.Expect(err).NotTo(HaveOccurred())
-	w.Expect(admin.Patch(w.t.Context(), r, client.MergeFrom(before))).To(Succeed())
+	w.Expect(bed.Client.Patch(w.t.Context(), r, client.MergeFrom(before))).To(Succeed())
 }
 
 // endless puts a sparse file into the volume that takes minutes to read.
@@ -420,7 +374,7 @@ func (w *workload) restore(name string, s *v1alpha1.Snapshot, id, credential str
 		&task.Object{Name: r.Name}
 	r.Annotations = w.annotations(back, "v1", credential, pod,
 		sidecar.Component{Component: task.Component{Name: "data", ID: id}, Volume: "data"})
-	w.Expect(admin.Create(w.t.Context(), r)).To(Succeed())
+	w.Expect(bed.Client.Create(w.t.Context(), r)).To(Succeed())
 	return r
 }
 
@@ -430,7 +384,7 @@ func (w *workload) restored(r *v1alpha1.RestoreSession, phase v1alpha1.RestoreSe
 ) v1alpha1.RestoredComponent {
 	w.t.Helper()
 	w.Eventually(func() v1alpha1.RestoreSessionPhase {
-		w.Expect(admin.Get(w.t.Context(), client.ObjectKeyFromObject(r), r)).To(Succeed())
+		w.Expect(bed.Client.Get(w.t.Context(), client.ObjectKeyFromObject(r), r)).To(Succeed())
 		return r.Status.Components["data"].Phase
 	}).WithTimeout(2*time.Minute).WithPolling(5*time.Millisecond).Should(Equal(phase), why)
 	return r.Status.Components["data"]
@@ -516,8 +470,10 @@ func TestASidecarTakesRotatedTokensAndKeys(t *testing.T) {
 
 	fresh := w.token("second")
 	w.Expect(
-		admin.Delete(t.Context(),
-			&corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "first"}})).
+		bed.Client.Delete(t.Context(), &corev1.Secret{ObjectMeta: metav1.ObjectMeta{
+			Namespace: w.namespace,
+			Name:      "first",
+		}})).
 		To(Succeed())
 	s = w.backup("snap-2", "v2", fresh, "pod-a")
 	w.eventually(s, v1alpha1.SnapshotSucceeded, "the old token is worth nothing, and the new one is taken")
@@ -581,9 +537,9 @@ func TestASidecarWritesItsOwnWorkloadsSnapshotsOnly(t *testing.T) {
 	theirs := w.backup("theirs", "", other, "pod-a")
 	text, err := os.ReadFile(filepath.Join(w.root, "cairn/sidecar", sidecar.KeyToken))
 	w.Expect(err).NotTo(HaveOccurred())
-	as := rest.AnonymousClientConfig(config)
+	as := rest.AnonymousClientConfig(bed.Config)
 	as.BearerToken = string(text) // of the other one
-	c, err := client.New(as, client.Options{Scheme: admin.Scheme()})
+	c, err := client.New(as, client.Options{Scheme: bed.Client.Scheme()})
 	w.Expect(err).NotTo(HaveOccurred())
 	patch := func(s *v1alpha1.Snapshot, status map[string]any) error {
 		body, err := json.Marshal(map[string]any{"status": status})

@@ -27,7 +27,7 @@ var (
 
 // The children's own controller runs too: it gives the batch the state of its children.
 func TestMain(m *testing.M) {
-	os.Exit(bed.Run(m, func(mgr ctrl.Manager) error {
+	os.Exit(bed.Run(m, testbed.WithCatalog(), testbed.WithControllers(func(mgr ctrl.Manager) error {
 		clock := clocktesting.NewFakePassiveClock(now)
 		access := func(context.Context, string) error { return nil }
 		reconciler = &Reconciler{
@@ -41,7 +41,7 @@ func TestMain(m *testing.M) {
 			Client: mgr.GetClient(), EventRecorder: &testbed.Events{}, APIReader: mgr.GetAPIReader(),
 			Clock: clock, MoverImage: "mover:test", FieldManager: "cairn-manager", EnsureTrigger: access,
 		}).SetupWithManager(mgr, controller.Options{})
-	}))
+	})))
 }
 
 // namespaceWith creates a namespace with a ready storage and volumes.

@@ -48,7 +48,7 @@ func (a *accessLog) has(namespace string) bool {
 }
 
 func TestMain(m *testing.M) {
-	os.Exit(bed.Run(m, func(mgr ctrl.Manager) error {
+	os.Exit(bed.Run(m, testbed.WithCatalog(), testbed.WithControllers(func(mgr ctrl.Manager) error {
 		reconciler = &Reconciler{
 			Client: mgr.GetClient(), EventRecorder: &events, APIReader: mgr.GetAPIReader(),
 			Clock: clocktesting.NewFakePassiveClock(now), MoverImage: "mover:test", FieldManager: "cairn-manager",
@@ -56,7 +56,7 @@ func TestMain(m *testing.M) {
 			EnsureTrigger: accounts.ensure,
 		}
 		return reconciler.SetupWithManager(mgr, controller.Options{})
-	}))
+	})))
 }
 
 // configurationOf returns a configuration that becomes ready once the claim "uploads" and the storage "s3" exist.

@@ -8,6 +8,7 @@ import (
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/policy"
+	"github.com/cairn-backup/cairn/internal/testbed/kubelet"
 	"github.com/cairn-backup/cairn/internal/testbed/sessiontest"
 )
 
@@ -17,7 +18,7 @@ func concurrency(p v1alpha1.ConcurrencyPolicy) func(*v1alpha1.BackupConfiguratio
 	}
 }
 
-func hang(*batchv1.Job) sessiontest.Outcome { return sessiontest.Outcome{Hang: true} }
+func hang(*batchv1.Job) kubelet.Outcome { return kubelet.Outcome{Hang: true} }
 
 func TestForbidSkipsTheLaterRun(t *testing.T) {
 	t.Parallel()
@@ -35,7 +36,7 @@ func TestForbidSkipsTheLaterRun(t *testing.T) {
 			ContainSubstring("BackupSession first of the same session has not ended"))))
 	w.Expect(w.Jobs()).To(HaveLen(1))
 
-	w.Outcome = sessiontest.Succeed
+	w.Outcome = kubelet.Succeed
 	w.Expect(summary(w.settle("first"))[0]).To(Equal("Succeeded/Succeeded"))
 	w.run(v1alpha1.BackupConfigurationKind, "uploads", "third")
 	w.Expect(summary(w.settle("third"))[0]).To(Equal("Succeeded/Succeeded"), "once it has ended the next one runs")
@@ -70,7 +71,7 @@ func TestForbidOfABatchAndItsChild(t *testing.T) {
 	w.Reconcile("one")
 	w.Expect(summary(w.session("one"))[0]).To(Equal("Skipped/ConcurrencyForbidden"), "the batch runs")
 
-	w.Outcome = sessiontest.Succeed
+	w.Outcome = kubelet.Succeed
 	w.settle("whole")
 	w.Outcome = hang
 	w.run(v1alpha1.BackupConfigurationKind, child, "two")
@@ -100,7 +101,7 @@ func TestReplaceEndsTheEarlierRun(t *testing.T) {
 			w.Reconcile("second")
 			w.Reconcile("first")
 			if w.session("first").Status.Phase.Terminal() {
-				w.Outcome = sessiontest.Succeed
+				w.Outcome = kubelet.Succeed
 			}
 			w.Cluster()
 			if w.session("second").Status.Phase.Terminal() {

@@ -7,6 +7,7 @@ import (
 	batchv1 "k8s.io/api/batch/v1"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/testbed/kubelet"
 	"github.com/cairn-backup/cairn/internal/testbed/sessiontest"
 )
 
@@ -19,13 +20,13 @@ func TestKilledWhileCopiesGo(t *testing.T) {
 		},
 		"a deadline": func(w *world) { w.Clock.SetTime(w.session("run").Status.BackupDeadline.Time) },
 		"a mover that fails": func(w *world) {
-			w.Outcome = func(*batchv1.Job) sessiontest.Outcome { return sessiontest.Fail(v1alpha1.ReasonUnreadable) }
+			w.Outcome = func(*batchv1.Job) kubelet.Outcome { return kubelet.Fail(v1alpha1.ReasonUnreadable) }
 			w.Cluster()
 		},
 	} {
 		start := func(t *testing.T) *world {
 			w := copied(t, v1alpha1.CopySnapshot)
-			w.Outcome = func(*batchv1.Job) sessiontest.Outcome { return sessiontest.Outcome{Hang: true} }
+			w.Outcome = func(*batchv1.Job) kubelet.Outcome { return kubelet.Outcome{Hang: true} }
 			w.run(v1alpha1.BackupConfigurationKind, "uploads", "run")
 			for range 4 {
 				w.Reconcile("run")

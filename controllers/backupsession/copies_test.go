@@ -10,13 +10,14 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
-	storagev1 "k8s.io/api/storage/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/policy"
+	"github.com/cairn-backup/cairn/internal/testbed/csi"
+	"github.com/cairn-backup/cairn/internal/testbed/kubelet"
 	"github.com/cairn-backup/cairn/internal/testbed/sessiontest"
 )
 
@@ -24,8 +25,8 @@ import (
 func copied(t *testing.T, method v1alpha1.CopyMethod, edit ...func(*v1alpha1.BackupConfiguration)) *world {
 	t.Helper()
 	w := newWorld(t)
-	w.CSI = &sessiontest.CSI{}
-	sessiontest.Driver(t, w.Client)
+	w.CSI = &csi.Driver{}
+	csi.Classes(t, w.Client)
 	claim := sessiontest.Claim(w.Namespace, "uploads")
 	claim.Spec.AccessModes = []corev1.PersistentVolumeAccessMode{corev1.ReadWriteOncePod}
 	c := &v1alpha1.BackupConfiguration{}
@@ -41,7 +42,8 @@ func copied(t *testing.T, method v1alpha1.CopyMethod, edit ...func(*v1alpha1.Bac
 	for _, e := range edit {
 		e(c)
 	}
-	sessiontest.Create(t, w.Client, c, sessiontest.OnDriver(t, w.Client, claim),
+	csi.Volume(t, w.Client, claim)
+	sessiontest.Create(t, w.Client, c, claim,
 		sessiontest.Repository(w.Namespace, "uploads", w.Storage, uploads),
 		sessiontest.Repository(w.Namespace, "second", w.Storage, uploads),
 		sessiontest.Pod(w.Namespace, "web-0", "node-a", "uploads", nil),
@@ -88,7 +90,7 @@ func TestACopyOfAVolumeIsBackedUp(t *testing.T) {
 			w := copied(t, method)
 			w.run(v1alpha1.BackupConfigurationKind, "uploads", "run")
 			var read []string
-			w.Outcome = func(job *batchv1.Job) sessiontest.Outcome {
+			w.Outcome = func(job *batchv1.Job) kubelet.Outcome {
 				w.Expect(job.Spec.Template.Spec.Affinity.NodeAffinity).To(BeNil(), "no other pod mounts the copy")
 				for _, v := range job.Spec.Template.Spec.Volumes {
 					if v.PersistentVolumeClaim != nil {
@@ -100,7 +102,7 @@ func TestACopyOfAVolumeIsBackedUp(t *testing.T) {
 				w.Expect(made).To(HaveLen(snapshots))
 				w.Expect(claims[0].Spec.AccessModes).
 					To(Equal([]corev1.PersistentVolumeAccessMode{corev1.ReadWriteOnce}))
-				return sessiontest.Succeed(job)
+				return kubelet.Succeed(job)
 			}
 			s := w.settle("run")
 			w.Expect(summary(s)).To(Equal([]string{"Succeeded/Succeeded", "uploads: Succeeded/Succeeded"}))
@@ -121,7 +123,7 @@ func TestTheCopyIsAsLargeAsItsSnapshotNeeds(t *testing.T) {
 		}
 	})
 	w.run(v1alpha1.BackupConfigurationKind, "uploads", "run")
-	w.Outcome = func(job *batchv1.Job) sessiontest.Outcome {
+	w.Outcome = func(job *batchv1.Job) kubelet.Outcome {
 		claims, _ := w.copies()
 		w.Expect(claims[0].Spec.Resources.Requests.Storage().String()).To(Equal("3Gi"))
 		for _, v := range job.Spec.Template.Spec.Volumes {
@@ -129,7 +131,7 @@ func TestTheCopyIsAsLargeAsItsSnapshotNeeds(t *testing.T) {
 				w.Expect(v.PersistentVolumeClaim.ReadOnly).To(BeTrue())
 			}
 		}
-		return sessiontest.Succeed(job)
+		return kubelet.Succeed(job)
 	}
 	s := w.settle("run")
 	w.Expect(s.Status.Resolved.Targets[0].Copies[0].Size.String()).To(Equal("2Gi"))
@@ -144,7 +146,7 @@ func TestAFreeVolumeIsNoCopy(t *testing.T) {
 		t.Run(string(method), func(t *testing.T) {
 			t.Parallel()
 			w := copied(t, method)
-			w.CSI = &sessiontest.CSI{Static: true}
+			w.CSI = &csi.Driver{Static: true}
 			w.run(v1alpha1.BackupConfigurationKind, "uploads", "run")
 			s := w.settle("run")
 			w.Expect(s.Status.Reason).To(Equal(v1alpha1.ReasonCopyFailed))
@@ -162,21 +164,21 @@ func TestAFreeVolumeIsNoCopy(t *testing.T) {
 func TestCopiesThatCantBeMade(t *testing.T) {
 	t.Parallel()
 	for name, tt := range map[string]struct {
-		csi    sessiontest.CSI
+		csi    csi.Driver
 		later  time.Duration
 		reason string
 		says   string
 	}{
 		"a driver that answers an error": {
-			csi: sessiontest.CSI{Error: "no space left in the pool"}, later: 2 * time.Minute,
+			csi: csi.Driver{Error: "no space left in the pool"}, later: 2 * time.Minute,
 			reason: v1alpha1.ReasonVolumeSnapshotFailed, says: "no space left in the pool",
 		},
 		"a driver that never answers": {
-			csi: sessiontest.CSI{Hang: true}, later: 11 * time.Minute,
+			csi: csi.Driver{Hang: true}, later: 11 * time.Minute,
 			reason: v1alpha1.ReasonVolumeSnapshotNotReady, says: "10m",
 		},
 		"a run that takes too long": {
-			csi: sessiontest.CSI{Hang: true}, later: 7 * time.Hour,
+			csi: csi.Driver{Hang: true}, later: 7 * time.Hour,
 			reason: v1alpha1.ReasonDeadlineExceeded, says: "deadline",
 		},
 	} {
@@ -204,7 +206,7 @@ func TestCopiesThatCantBeMade(t *testing.T) {
 func TestARunThatIsDeletedTakesItsCopiesAlong(t *testing.T) {
 	t.Parallel()
 	w := copied(t, v1alpha1.CopySnapshot)
-	w.Outcome = func(*batchv1.Job) sessiontest.Outcome { return sessiontest.Outcome{Hang: true} }
+	w.Outcome = func(*batchv1.Job) kubelet.Outcome { return kubelet.Outcome{Hang: true} }
 	w.run(v1alpha1.BackupConfigurationKind, "uploads", "run")
 	for range 4 {
 		w.Reconcile("run")
@@ -221,12 +223,12 @@ func TestKilledWhileCopying(t *testing.T) {
 	start := func(t *testing.T, killer *sessiontest.Killer) *world {
 		w := copied(t, v1alpha1.CopySnapshot)
 		lost := false
-		w.Outcome = func(job *batchv1.Job) sessiontest.Outcome {
+		w.Outcome = func(job *batchv1.Job) kubelet.Outcome {
 			if !lost {
 				lost = true
-				return sessiontest.Outcome{} // its repetition reads the same copy
+				return kubelet.Outcome{} // its repetition reads the same copy
 			}
-			return sessiontest.Succeed(job)
+			return kubelet.Succeed(job)
 		}
 		w.Killer = killer
 		w.run(v1alpha1.BackupConfigurationKind, "uploads", "run")
@@ -272,7 +274,7 @@ func TestKilledWhileCopying(t *testing.T) {
 func TestWhatWasLeftBehindIsSwept(t *testing.T) {
 	t.Parallel()
 	w := copied(t, v1alpha1.CopySnapshot)
-	w.Outcome = func(*batchv1.Job) sessiontest.Outcome { return sessiontest.Outcome{Hang: true} }
+	w.Outcome = func(*batchv1.Job) kubelet.Outcome { return kubelet.Outcome{Hang: true} }
 	w.run(v1alpha1.BackupConfigurationKind, "uploads", "run")
 	for range 4 {
 		w.Reconcile("run")
@@ -333,13 +335,8 @@ func TestWhatWasLeftBehindIsSwept(t *testing.T) {
 func TestAVolumeThatCantBeMadeFailsWithTheDriversWords(t *testing.T) {
 	t.Parallel()
 	w := copied(t, v1alpha1.CopyClone, func(c *v1alpha1.BackupConfiguration) {
-		c.Spec.Sessions[0].CopyVolume = &v1alpha1.CopyVolume{StorageClassName: "csi-immediate"}
+		c.Spec.Sessions[0].CopyVolume = &v1alpha1.CopyVolume{StorageClassName: csi.Class}
 	})
-	class := &storagev1.StorageClass{
-		ObjectMeta:  metav1.ObjectMeta{Name: "csi-immediate"},
-		Provisioner: sessiontest.DriverName,
-	}
-	sessiontest.Create(t, w.Client, class)
 	w.run(v1alpha1.BackupConfigurationKind, "uploads", "run")
 	w.Reconcile("run")
 	claims, _ := w.copies()

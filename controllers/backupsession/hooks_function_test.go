@@ -15,6 +15,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/testbed/kubelet"
 	"github.com/cairn-backup/cairn/internal/testbed/sessiontest"
 )
 
@@ -41,8 +42,8 @@ func (w *world) functions(edit ...func(*v1alpha1.BackupHooks)) *ran {
 	w.configuration(func(c *v1alpha1.BackupConfiguration) { c.Spec.Sessions[0].Hooks = hooks })
 	out := &ran{seen: map[types.UID]bool{}}
 	outcome := w.Outcome
-	w.Outcome = func(job *batchv1.Job) sessiontest.Outcome {
-		if name := sessiontest.HookOf(job); !out.seen[job.UID] {
+	w.Outcome = func(job *batchv1.Job) kubelet.Outcome {
+		if name := kubelet.HookOf(job); !out.seen[job.UID] {
 			if name == "" {
 				name = "backup"
 			}
@@ -130,7 +131,7 @@ func TestAFunctionThatFailsIsTriedAgain(t *testing.T) {
 	t.Parallel()
 	for name, tt := range map[string]struct {
 		// freeze is the outcome of an attempt.
-		freeze func(w *world, job *batchv1.Job) sessiontest.Outcome
+		freeze func(w *world, job *batchv1.Job) kubelet.Outcome
 		// each runs after each look.
 		each    func(w *world)
 		reason  string
@@ -138,33 +139,31 @@ func TestAFunctionThatFailsIsTriedAgain(t *testing.T) {
 		stderr  string
 	}{
 		"it ends with another code than 0": {
-			freeze: func(*world, *batchv1.Job) sessiontest.Outcome {
-				return sessiontest.Outcome{Function: &sessiontest.FunctionEnd{Code: 3, Log: "no space"}}
+			freeze: func(*world, *batchv1.Job) kubelet.Outcome {
+				return kubelet.Outcome{Function: &kubelet.FunctionEnd{Code: 3, Log: "no space"}}
 			},
 			reason:  v1alpha1.ReasonJobFailed,
 			message: "the Function's container ended with exit code 3, in the Job hook-freeze-backupsession-run-pre-",
 			stderr:  "no space",
 		},
 		"it reports that a mover succeeded": {
-			freeze: func(*world, *batchv1.Job) sessiontest.Outcome {
-				return sessiontest.Outcome{
-					Function: &sessiontest.FunctionEnd{Code: 3, Log: `{"version":1,"outcome":"Succeeded"}`},
-				}
+			freeze: func(*world, *batchv1.Job) kubelet.Outcome {
+				return kubelet.Outcome{Function: &kubelet.FunctionEnd{Code: 3, Log: `{"version":1,"outcome":"Succeeded"}`}}
 			},
 			reason: v1alpha1.ReasonJobFailed, message: "exit code 3", stderr: `{"version":1,"outcome":"Succeeded"}`,
 		},
 		"it does not end": {
-			freeze: func(*world, *batchv1.Job) sessiontest.Outcome { return sessiontest.Outcome{Hang: true} },
+			freeze: func(*world, *batchv1.Job) kubelet.Outcome { return kubelet.Outcome{Hang: true} },
 			each:   func(w *world) { w.Clock.SetTime(w.Clock.Now().Add(20 * time.Second)) },
 			reason: v1alpha1.ReasonHookTimeout, message: "it did not end within 10m0s",
 		},
 		"its Job is deleted": {
-			freeze: func(w *world, job *batchv1.Job) sessiontest.Outcome {
+			freeze: func(w *world, job *batchv1.Job) kubelet.Outcome {
 				if w.session("run").Status.Hooks.PreHooks[0].Job == job.Name {
 					w.Expect(client.IgnoreNotFound(w.Client.Delete(w.T.Context(), job,
 						client.PropagationPolicy(metav1.DeletePropagationBackground)))).To(Succeed())
 				}
-				return sessiontest.Outcome{Hang: true}
+				return kubelet.Outcome{Hang: true}
 			},
 			reason: v1alpha1.ReasonJobVanished, message: "the Job was deleted before it ended",
 		},
@@ -172,11 +171,11 @@ func TestAFunctionThatFailsIsTriedAgain(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t)
-			w.Outcome = func(job *batchv1.Job) sessiontest.Outcome {
-				if sessiontest.HookOf(job) == "freeze" {
+			w.Outcome = func(job *batchv1.Job) kubelet.Outcome {
+				if kubelet.HookOf(job) == "freeze" {
 					return tt.freeze(w, job)
 				}
-				return sessiontest.Succeed(job)
+				return kubelet.Succeed(job)
 			}
 			r := w.functions(func(h *v1alpha1.BackupHooks) { h.PreBackup[0].MaxRetry = 1 })
 			w.run(v1alpha1.BackupConfigurationKind, "uploads", "run")
@@ -227,11 +226,11 @@ func TestAFunctionOfARunThatIsEndedIsStopped(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t)
-			w.Outcome = func(job *batchv1.Job) sessiontest.Outcome {
-				if sessiontest.HookOf(job) == "freeze" {
-					return sessiontest.Outcome{Hang: true}
+			w.Outcome = func(job *batchv1.Job) kubelet.Outcome {
+				if kubelet.HookOf(job) == "freeze" {
+					return kubelet.Outcome{Hang: true}
 				}
-				return sessiontest.Succeed(job)
+				return kubelet.Succeed(job)
 			}
 			r := w.functions(func(h *v1alpha1.BackupHooks) {
 				h.PreBackup[0].Timeout = &metav1.Duration{Duration: 24 * time.Hour}
@@ -321,12 +320,12 @@ func TestFunctionsThatMayNotRunHaveNoJob(t *testing.T) {
 func TestAManagerRunsFunctions(t *testing.T) {
 	w := newWorld(t)
 	failed := false
-	w.Outcome = func(job *batchv1.Job) sessiontest.Outcome {
-		if sessiontest.HookOf(job) == "freeze" && !failed {
+	w.Outcome = func(job *batchv1.Job) kubelet.Outcome {
+		if kubelet.HookOf(job) == "freeze" && !failed {
 			failed = true
-			return sessiontest.Outcome{Function: &sessiontest.FunctionEnd{Code: 1, Log: "busy"}}
+			return kubelet.Outcome{Function: &kubelet.FunctionEnd{Code: 1, Log: "busy"}}
 		}
-		return sessiontest.Succeed(job)
+		return kubelet.Succeed(job)
 	}
 	r := w.functions(func(h *v1alpha1.BackupHooks) { h.PreBackup[0].MaxRetry = 1 })
 	w.manage()

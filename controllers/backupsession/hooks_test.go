@@ -13,6 +13,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/testbed/kubelet"
 	"github.com/cairn-backup/cairn/internal/testbed/sessiontest"
 )
 
@@ -36,7 +37,7 @@ func (w *world) frozenDuring(l *sessiontest.Listener, edit ...func(*v1alpha1.Bac
 		l.Template(w.Namespace, "thaw", thawBody))
 	w.configuration(func(c *v1alpha1.BackupConfiguration) { c.Spec.Sessions[0].Hooks = hooks })
 	outcome := w.Outcome
-	w.Outcome = func(job *batchv1.Job) sessiontest.Outcome {
+	w.Outcome = func(job *batchv1.Job) kubelet.Outcome {
 		if h := l.Heard(); len(h) == 0 || h[len(h)-1] != "backup" {
 			l.Note("backup")
 		}
@@ -135,11 +136,11 @@ func TestHooksAreFrozenWhenARunStarts(t *testing.T) {
 	w := newWorld(t)
 	l := sessiontest.Listen(t)
 	release := false
-	w.Outcome = func(job *batchv1.Job) sessiontest.Outcome {
+	w.Outcome = func(job *batchv1.Job) kubelet.Outcome {
 		if !release {
-			return sessiontest.Outcome{Hang: true}
+			return kubelet.Outcome{Hang: true}
 		}
-		return sessiontest.Succeed(job)
+		return kubelet.Succeed(job)
 	}
 	w.frozenDuring(l)
 	w.run(v1alpha1.BackupConfigurationKind, "uploads", "run")
@@ -175,14 +176,14 @@ func TestARunThatIsEndedIsThawed(t *testing.T) {
 			v1alpha1.ReasonDeadlineExceeded,
 		},
 		"its mover failed": {func(w *world) {
-			w.Outcome = func(*batchv1.Job) sessiontest.Outcome { return sessiontest.Fail(v1alpha1.ReasonUnreadable) }
+			w.Outcome = func(*batchv1.Job) kubelet.Outcome { return kubelet.Fail(v1alpha1.ReasonUnreadable) }
 		}, v1alpha1.ReasonUnreadable},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t)
 			l := sessiontest.Listen(t)
-			w.Outcome = func(*batchv1.Job) sessiontest.Outcome { return sessiontest.Outcome{Hang: true} }
+			w.Outcome = func(*batchv1.Job) kubelet.Outcome { return kubelet.Outcome{Hang: true} }
 			w.frozenDuring(l)
 			w.run(v1alpha1.BackupConfigurationKind, "uploads", "run")
 			w.Eventually(func() []string {
@@ -269,12 +270,12 @@ func TestABatchHasItsHooksAroundAllTargets(t *testing.T) {
 	l := sessiontest.Listen(t)
 	sessiontest.Create(t, w.Client, l.Template(w.Namespace, "freeze", "{{len .Targets}} {{.Status.Phase}}"),
 		l.Template(w.Namespace, "thaw", "{{.Status.Phase}}: {{.Status.Error}}"))
-	w.Outcome = func(job *batchv1.Job) sessiontest.Outcome {
+	w.Outcome = func(job *batchv1.Job) kubelet.Outcome {
 		l.Note("backup")
-		if sessiontest.TaskOf(job).Components[0].Name == "pvc" {
-			return sessiontest.Fail(v1alpha1.ReasonEmpty)
+		if kubelet.TaskOf(job).Components[0].Name == "pvc" {
+			return kubelet.Fail(v1alpha1.ReasonEmpty)
 		}
-		return sessiontest.Succeed(job)
+		return kubelet.Succeed(job)
 	}
 	w.batch()
 	var b v1alpha1.BackupBatch

@@ -7,6 +7,7 @@ import (
 	batchv1 "k8s.io/api/batch/v1"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/testbed/kubelet"
 	"github.com/cairn-backup/cairn/internal/testbed/sessiontest"
 )
 
@@ -14,17 +15,17 @@ import (
 func TestKilledAtAnyWrite(t *testing.T) {
 	t.Parallel()
 	// One pod of the StatefulSet loses its first mover, so that the test covers the repetition; one volume is empty.
-	outcome := func() func(*batchv1.Job) sessiontest.Outcome {
+	outcome := func() func(*batchv1.Job) kubelet.Outcome {
 		lost := map[string]bool{}
-		return func(job *batchv1.Job) sessiontest.Outcome {
-			switch component := sessiontest.TaskOf(job).Components[0].Name; {
+		return func(job *batchv1.Job) kubelet.Outcome {
+			switch component := kubelet.TaskOf(job).Components[0].Name; {
 			case component == "pod-0" && !lost[component]:
 				lost[component] = true
-				return sessiontest.Outcome{}
+				return kubelet.Outcome{}
 			case component == "pvc":
-				return sessiontest.Fail(v1alpha1.ReasonEmpty)
+				return kubelet.Fail(v1alpha1.ReasonEmpty)
 			default:
-				return sessiontest.Succeed(job)
+				return kubelet.Succeed(job)
 			}
 		}
 	}
@@ -78,7 +79,7 @@ func TestKilledWhileCancelling(t *testing.T) {
 	start := func(t *testing.T) *world {
 		w := newWorld(t)
 		w.batch()
-		w.Outcome = func(*batchv1.Job) sessiontest.Outcome { return sessiontest.Outcome{Hang: true} }
+		w.Outcome = func(*batchv1.Job) kubelet.Outcome { return kubelet.Outcome{Hang: true} }
 		w.run(v1alpha1.BackupBatchKind, "shop", "run")
 		w.Reconcile("run")
 		w.Cluster()

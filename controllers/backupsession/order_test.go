@@ -12,6 +12,7 @@ import (
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/policy"
+	"github.com/cairn-backup/cairn/internal/testbed/kubelet"
 	"github.com/cairn-backup/cairn/internal/testbed/sessiontest"
 )
 
@@ -67,13 +68,13 @@ func heardOnce(l *sessiontest.Listener) []string { return slices.Compact(l.Heard
 
 // note reports each mover to l, and makes the movers of uploads fail.
 func (w *world) note(l *sessiontest.Listener) {
-	w.Outcome = func(job *batchv1.Job) sessiontest.Outcome {
-		component := sessiontest.TaskOf(job).Components[0].Name
+	w.Outcome = func(job *batchv1.Job) kubelet.Outcome {
+		component := kubelet.TaskOf(job).Components[0].Name
 		l.Note("backup " + component)
 		if component == "pvc" {
-			return sessiontest.Fail(v1alpha1.ReasonEmpty)
+			return kubelet.Fail(v1alpha1.ReasonEmpty)
 		}
-		return sessiontest.Succeed(job)
+		return kubelet.Succeed(job)
 	}
 }
 
@@ -138,10 +139,10 @@ func TestTheDeadlineOfATargetIsItsJobsToo(t *testing.T) {
 	w.batch(sequential, without("db"), func(b *v1alpha1.BackupBatch) {
 		b.Spec.Sessions[0].Targets[0].BackupTimeout = &metav1.Duration{Duration: 10 * time.Minute}
 	})
-	w.Outcome = func(job *batchv1.Job) sessiontest.Outcome {
-		return sessiontest.Outcome{
-			Hang:   sessiontest.TaskOf(job).Components[0].Name != "pvc",
-			Result: sessiontest.Succeed(job).Result,
+	w.Outcome = func(job *batchv1.Job) kubelet.Outcome {
+		return kubelet.Outcome{
+			Hang:   kubelet.TaskOf(job).Components[0].Name != "pvc",
+			Result: kubelet.Succeed(job).Result,
 		}
 	}
 	w.run(v1alpha1.BackupBatchKind, "shop", "run")
@@ -211,7 +212,7 @@ func TestHooksOfATargetKeepOtherRunsWaiting(t *testing.T) {
 	w.Reconcile("beside")
 	w.Expect(summary(w.session("beside"))[0]).To(Equal("Running/Running"), "no hook freezes this target")
 
-	w.Outcome = sessiontest.Succeed
+	w.Outcome = kubelet.Succeed
 	w.drive("run")
 	w.drive("alone")
 	w.Expect(strings.Join(heardOnce(l), ", ")).To(Equal(
@@ -227,10 +228,10 @@ func TestKilledWhileCancellingASequentialBatch(t *testing.T) {
 		w := newWorld(t)
 		l := sessiontest.Listen(t)
 		w.batch(sequential, w.hooksAround(l), w.hooksOn(l, "web"), w.hooksOn(l, "uploads"), w.hooksOn(l, "db"))
-		w.Outcome = func(job *batchv1.Job) sessiontest.Outcome {
-			return sessiontest.Outcome{
-				Hang:   sessiontest.TaskOf(job).Components[0].Name == "pvc",
-				Result: sessiontest.Succeed(job).Result,
+		w.Outcome = func(job *batchv1.Job) kubelet.Outcome {
+			return kubelet.Outcome{
+				Hang:   kubelet.TaskOf(job).Components[0].Name == "pvc",
+				Result: kubelet.Succeed(job).Result,
 			}
 		}
 		w.run(v1alpha1.BackupBatchKind, "shop", "run")

@@ -13,6 +13,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/testbed/kubelet"
 	"github.com/cairn-backup/cairn/internal/testbed/sessiontest"
 )
 
@@ -42,7 +43,7 @@ func TestARunSucceeds(t *testing.T) {
 	w.Expect(jobs).To(HaveLen(1))
 	w.Expect(metav1.IsControlledBy(&jobs[0], s)).To(BeTrue())
 	w.Expect(snap.Annotations).To(HaveKeyWithValue(v1alpha1.AnnotationMovers, "pvc="+jobs[0].Name))
-	w.Expect(sessiontest.TaskOf(&jobs[0]).Snapshot.UID).To(Equal(snap.UID))
+	w.Expect(kubelet.TaskOf(&jobs[0]).Snapshot.UID).To(Equal(snap.UID))
 
 	s = w.settle("run")
 	w.Expect(summary(s)).To(Equal([]string{"Succeeded/Succeeded", "uploads: Succeeded/Succeeded"}))
@@ -87,11 +88,11 @@ func TestOneTargetOfABatchFails(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.batch()
-	w.Outcome = func(job *batchv1.Job) sessiontest.Outcome {
-		if sessiontest.TaskOf(job).Components[0].Name == "pod-1" {
-			return sessiontest.Fail(v1alpha1.ReasonUnreadable)
+	w.Outcome = func(job *batchv1.Job) kubelet.Outcome {
+		if kubelet.TaskOf(job).Components[0].Name == "pod-1" {
+			return kubelet.Fail(v1alpha1.ReasonUnreadable)
 		}
-		return sessiontest.Succeed(job)
+		return kubelet.Succeed(job)
 	}
 	w.run(v1alpha1.BackupBatchKind, "shop", "run")
 	s := w.settle("run")
@@ -110,7 +111,7 @@ func TestTheDeadlineEndsARun(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.configuration()
-	w.Outcome = func(*batchv1.Job) sessiontest.Outcome { return sessiontest.Outcome{Hang: true} }
+	w.Outcome = func(*batchv1.Job) kubelet.Outcome { return kubelet.Outcome{Hang: true} }
 	w.run(v1alpha1.BackupConfigurationKind, "uploads", "run")
 	w.Reconcile("run")
 	w.Cluster()
@@ -131,11 +132,11 @@ func TestARunThatIsDeletedIsCancelled(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.batch()
-	w.Outcome = func(job *batchv1.Job) sessiontest.Outcome {
-		if sessiontest.TaskOf(job).Components[0].Name == "pod-1" {
-			return sessiontest.Outcome{Hang: true}
+	w.Outcome = func(job *batchv1.Job) kubelet.Outcome {
+		if kubelet.TaskOf(job).Components[0].Name == "pod-1" {
+			return kubelet.Outcome{Hang: true}
 		}
-		return sessiontest.Succeed(job)
+		return kubelet.Succeed(job)
 	}
 	w.run(v1alpha1.BackupBatchKind, "shop", "run")
 	w.Reconcile("run")
@@ -156,20 +157,20 @@ func TestARunThatIsDeletedIsCancelled(t *testing.T) {
 func TestAMoverThatDiedWithoutAWordIsRunOnceMore(t *testing.T) {
 	t.Parallel()
 	for name, tt := range map[string]struct {
-		second sessiontest.Outcome
+		second kubelet.Outcome
 		want   string
 	}{
 		"and reports":   {want: "Succeeded/Succeeded"},
-		"and dies, too": {second: sessiontest.Outcome{}, want: "Failed/JobFailed"},
+		"and dies, too": {second: kubelet.Outcome{}, want: "Failed/JobFailed"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t)
 			w.configuration()
 			seen := 0
-			w.Outcome = func(job *batchv1.Job) sessiontest.Outcome {
+			w.Outcome = func(job *batchv1.Job) kubelet.Outcome {
 				if seen++; seen == 2 && tt.want == "Succeeded/Succeeded" {
-					return sessiontest.Succeed(job)
+					return kubelet.Succeed(job)
 				}
 				return tt.second
 			}
@@ -285,7 +286,7 @@ func TestTheResultOfAMoverIsReadFromItsStatusToo(t *testing.T) {
 	}}
 	w.Expect(w.Client.Status().Patch(t.Context(), snap, client.MergeFrom(before), client.FieldOwner("cairn-mover"))).
 		To(Succeed())
-	w.Outcome = func(*batchv1.Job) sessiontest.Outcome { return sessiontest.Outcome{} }
+	w.Outcome = func(*batchv1.Job) kubelet.Outcome { return kubelet.Outcome{} }
 	s := w.settle("run")
 	w.Expect(summary(s)[0]).To(Equal("Succeeded/Succeeded"))
 	w.Expect(w.snapshot("uploads-run").Status.Components["pvc"].ID).To(Equal("own"))

@@ -11,6 +11,7 @@ import (
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/testbed"
+	"github.com/cairn-backup/cairn/internal/testbed/kubelet"
 	"github.com/cairn-backup/cairn/internal/testbed/sessiontest"
 )
 
@@ -26,14 +27,14 @@ func retryDelay(delay time.Duration) func(*v1alpha1.BackupBatch) {
 }
 
 // failing makes the movers of the claim uploads fail this many times.
-func failing(times int) func(*batchv1.Job) sessiontest.Outcome {
+func failing(times int) func(*batchv1.Job) kubelet.Outcome {
 	failed := map[string]bool{}
-	return func(job *batchv1.Job) sessiontest.Outcome {
-		if sessiontest.TaskOf(job).Components[0].Name == "pvc" && (failed[job.Name] || len(failed) < times) {
+	return func(job *batchv1.Job) kubelet.Outcome {
+		if kubelet.TaskOf(job).Components[0].Name == "pvc" && (failed[job.Name] || len(failed) < times) {
 			failed[job.Name] = true
-			return sessiontest.Fail(v1alpha1.ReasonStorageFull)
+			return kubelet.Fail(v1alpha1.ReasonStorageFull)
 		}
-		return sessiontest.Succeed(job)
+		return kubelet.Succeed(job)
 	}
 }
 
@@ -119,11 +120,11 @@ func TestForbidWithARetryPending(t *testing.T) {
 		c.Spec.Sessions[0].RetryConfig = &v1alpha1.RetryConfig{MaxRetry: 1}
 		c.Spec.Sessions[0].RetryConfig.Delay.Duration = time.Minute
 	})
-	w.Outcome = func(*batchv1.Job) sessiontest.Outcome { return sessiontest.Fail(v1alpha1.ReasonStorageFull) }
+	w.Outcome = func(*batchv1.Job) kubelet.Outcome { return kubelet.Fail(v1alpha1.ReasonStorageFull) }
 	w.run(v1alpha1.BackupConfigurationKind, "uploads", "a", retries(1))
 	w.Expect(summary(w.settle("a"))[0]).To(Equal("Failed/StorageFull"))
 	testbed.ASecondLater(t, w.session("a"))
-	w.Outcome = sessiontest.Succeed
+	w.Outcome = kubelet.Succeed
 	w.run(v1alpha1.BackupConfigurationKind, "uploads", "b")
 	w.Expect(summary(w.settle("b"))[0]).To(Equal("Succeeded/Succeeded"), "the next slot's run")
 	w.Clock.SetTime(w.Clock.Now().Add(61 * time.Second))
@@ -134,7 +135,7 @@ func TestForbidWithARetryPending(t *testing.T) {
 	w.Reconcile("a")
 	w.Expect(w.Told()).To(BeEmpty())
 
-	w.Outcome = func(*batchv1.Job) sessiontest.Outcome { return sessiontest.Fail(v1alpha1.ReasonStorageFull) }
+	w.Outcome = func(*batchv1.Job) kubelet.Outcome { return kubelet.Fail(v1alpha1.ReasonStorageFull) }
 	w.run(v1alpha1.BackupConfigurationKind, "uploads", "c", retries(1))
 	w.settle("c")
 	w.Clock.SetTime(w.Clock.Now().Add(61 * time.Second))
@@ -144,7 +145,7 @@ func TestForbidWithARetryPending(t *testing.T) {
 	w.run(v1alpha1.BackupConfigurationKind, "uploads", "d")
 	w.Reconcile("d")
 	w.Expect(summary(w.session("d"))[0]).To(Equal("Skipped/ConcurrencyForbidden"))
-	w.Outcome = sessiontest.Succeed
+	w.Outcome = kubelet.Succeed
 	w.Expect(summary(w.settle("c-r1"))[0]).To(Equal("Succeeded/Succeeded"))
 }
 

@@ -13,6 +13,7 @@ import (
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/task"
+	"github.com/cairn-backup/cairn/internal/testbed/kubelet"
 	"github.com/cairn-backup/cairn/internal/testbed/sessiontest"
 )
 
@@ -52,18 +53,18 @@ func TestARunWithSteps(t *testing.T) {
 	step := func(w *world) string { return w.Namespace + "-0" }
 	for name, tc := range map[string]struct {
 		arg     string
-		outcome func(w *world) func(*batchv1.Job) sessiontest.Outcome
+		outcome func(w *world) func(*batchv1.Job) kubelet.Outcome
 		want    string
 		says    func(w *world) string
 		jobs    int
 	}{
 		"all of them end well": {
 			arg:     "${targetName}",
-			outcome: func(*world) func(*batchv1.Job) sessiontest.Outcome { return sessiontest.Succeed },
+			outcome: func(*world) func(*batchv1.Job) kubelet.Outcome { return kubelet.Succeed },
 			want:    "Succeeded/Succeeded", jobs: 1,
 		},
-		"one fails": {arg: "x", outcome: func(w *world) func(*batchv1.Job) sessiontest.Outcome {
-			return func(*batchv1.Job) sessiontest.Outcome { return sessiontest.Outcome{Step: step(w)} }
+		"one fails": {arg: "x", outcome: func(w *world) func(*batchv1.Job) kubelet.Outcome {
+			return func(*batchv1.Job) kubelet.Outcome { return kubelet.Outcome{Step: step(w)} }
 		}, want: "Failed/StepFailed", says: func(w *world) string {
 			return "step " + step(w) +
 				" of the task failed with exit code 1"

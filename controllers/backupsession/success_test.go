@@ -7,7 +7,7 @@ import (
 	batchv1 "k8s.io/api/batch/v1"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
-	"github.com/cairn-backup/cairn/internal/testbed/sessiontest"
+	"github.com/cairn-backup/cairn/internal/testbed/kubelet"
 )
 
 // TestASuccessPolicyReachesTheMover: the API server defaults the policy, the run freezes it, the task gets it, and the
@@ -22,9 +22,9 @@ func TestASuccessPolicyReachesTheMover(t *testing.T) {
 		Empty: v1alpha1.DoubtFail, Unreadable: v1alpha1.DoubtAllow, Changed: v1alpha1.DoubtFail,
 		MaxShrinkPercent: new(int32(v1alpha1.DefaultMaxShrinkPercent)),
 	}
-	w.Outcome = func(job *batchv1.Job) sessiontest.Outcome {
-		w.Expect(sessiontest.TaskOf(job).SuccessPolicy).To(Equal(want))
-		out := sessiontest.Succeed(job)
+	w.Outcome = func(job *batchv1.Job) kubelet.Outcome {
+		w.Expect(kubelet.TaskOf(job).SuccessPolicy).To(Equal(want))
+		out := kubelet.Succeed(job)
 		out.Result.Components[0].Unreadable = 7
 		return out
 	}
@@ -50,12 +50,12 @@ func TestASuccessPolicyOfABatch(t *testing.T) {
 	})
 	bed.EditStatus(t, b, func() { b.Status.ObservedGeneration = b.Generation })
 	tasks := 0
-	w.Outcome = func(job *batchv1.Job) sessiontest.Outcome {
-		policy := sessiontest.TaskOf(job).SuccessPolicy
+	w.Outcome = func(job *batchv1.Job) kubelet.Outcome {
+		policy := kubelet.TaskOf(job).SuccessPolicy
 		w.Expect(policy.AllowsChanged()).To(BeTrue())
 		w.Expect(policy.MaxShrink()).To(Equal(int64(10)))
 		tasks++
-		return sessiontest.Succeed(job)
+		return kubelet.Succeed(job)
 	}
 	w.run(v1alpha1.BackupBatchKind, "shop", "run")
 	w.Expect(w.settle("run").Status.Phase).To(Equal(v1alpha1.BackupSessionSucceeded))

@@ -22,11 +22,11 @@ import (
 	"github.com/cairn-backup/cairn/internal/testbed/sessiontest"
 )
 
-var bed sessiontest.Bed
+var bed testbed.Bed
 
-// TestMain starts an API server. Most tests drive the reconciler by hand, so the manager runs no controller.
+// TestMain starts an API server. Most tests drive the reconciler by hand, so there is no manager.
 func TestMain(m *testing.M) {
-	os.Exit(bed.Run(m))
+	os.Exit(bed.Run(m, testbed.WithCatalog()))
 }
 
 // world is a namespace in which tests drive runs by hand.
@@ -34,21 +34,21 @@ type world struct{ *sessiontest.World }
 
 func newWorld(t testing.TB) *world {
 	t.Helper()
-	return &world{bed.World(t, func(w *sessiontest.World) reconcile.Reconciler { return reconciler(w) })}
+	return &world{sessiontest.New(t, &bed, func(w *sessiontest.World) reconcile.Reconciler { return reconciler(w) })}
 }
 
 func reconciler(w *sessiontest.World) *Reconciler {
 	return &Reconciler{
 		Client: w.Killer.Client(w.Client), APIReader: w.Client, Scheme: w.Client.Scheme(), EventRecorder: w.Events,
 		Clock: w.Clock, MoverImage: "mover:test", ClusterUID: "cluster", FieldManager: "cairn-manager",
-		Hooks: sessiontest.Hooks(w, bed.Manager.GetConfig()),
+		Hooks: sessiontest.Hooks(w, bed.Config),
 	}
 }
 
 // manage makes a manager run the reconciler for the length of the test: watches and time wake it.
 func (w *world) manage() {
 	w.T.Helper()
-	sessiontest.Manager(w.T, bed.Manager.GetConfig(), testbed.Scheme(), func(mgr ctrl.Manager) error {
+	sessiontest.Manager(w.T, bed.Config, testbed.Scheme(), func(mgr ctrl.Manager) error {
 		r := reconciler(w.World)
 		r.Client, r.APIReader, r.Clock = mgr.GetClient(), mgr.GetAPIReader(), clock.RealClock{}
 		return r.SetupWithManager(mgr, controller.Options{SkipNameValidation: new(true)})

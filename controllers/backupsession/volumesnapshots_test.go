@@ -14,6 +14,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/testbed/csi"
+	"github.com/cairn-backup/cairn/internal/testbed/kubelet"
 	"github.com/cairn-backup/cairn/internal/testbed/sessiontest"
 	"github.com/cairn-backup/cairn/internal/volumesnapshot"
 )
@@ -35,8 +37,10 @@ func (w *world) disk(params string, edit ...func(*corev1.PersistentVolume)) {
 			}},
 		},
 	}
-	sessiontest.ClaimOnDisk(w.T, w.Client, w.Namespace, "disk", edit...)
-	sessiontest.Create(w.T, w.Client, c, &v1alpha1.Repository{
+	csi.Classes(w.T, w.Client)
+	claim := sessiontest.Claim(w.Namespace, "disk")
+	csi.Volume(w.T, w.Client, claim, edit...)
+	sessiontest.Create(w.T, w.Client, c, claim, &v1alpha1.Repository{
 		ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: "disk"},
 		Spec:       v1alpha1.RepositorySpec{Driver: v1alpha1.DriverVolumeSnapshotter, AppRef: *c.Spec.Target},
 		Status:     v1alpha1.RepositoryStatus{Phase: v1alpha1.PhaseReady},
@@ -45,9 +49,7 @@ func (w *world) disk(params string, edit ...func(*corev1.PersistentVolume)) {
 
 // shoot lets the Jobs that make VolumeSnapshots do their work.
 func (w *world) shoot() {
-	w.Outcome = func(job *batchv1.Job) sessiontest.Outcome {
-		return sessiontest.TakeVolumeSnapshots(w.T, w.Client, job)
-	}
+	w.Outcome = func(job *batchv1.Job) kubelet.Outcome { return csi.TakeSnapshots(w.T, w.Client, job) }
 }
 
 func (w *world) volumeSnapshots() []snapshotv1.VolumeSnapshot {
@@ -76,10 +78,10 @@ func TestAVolumeSnapshotIsMade(t *testing.T) {
 	w.Expect(c.VolumeSnapshotterStats).To(HaveLen(1))
 	w.Expect(c.VolumeSnapshotterStats[0]).To(And(
 		HaveField("VolumeSnapshotName", name), HaveField("SnapshotHandle", "handle-"+string(all[0].UID)),
-		HaveField("Driver", sessiontest.CSIDriver),
+		HaveField("Driver", csi.DriverName),
 		HaveField("DeletionPolicy", "Retain"), HaveField("ContentDeletionPolicy", "Retain"),
 		HaveField("RestoreSize", int64(1<<30)),
-		HaveField("VolumeSnapshotClassName", sessiontest.SnapshotClass)))
+		HaveField("VolumeSnapshotClassName", csi.SnapshotClass)))
 
 	w.Expect(w.Jobs()).To(HaveLen(1))
 	pod := w.Jobs()[0].Spec.Template.Spec

@@ -16,10 +16,10 @@ import (
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/kube/initjob"
-	"github.com/cairn-backup/cairn/internal/kube/initjob/initjobtest"
 	"github.com/cairn-backup/cairn/internal/kube/status"
 	"github.com/cairn-backup/cairn/internal/task/observe"
 	"github.com/cairn-backup/cairn/internal/testbed"
+	"github.com/cairn-backup/cairn/internal/testbed/kubelet"
 )
 
 // listing is a client whose lists of Jobs come from list.
@@ -67,7 +67,7 @@ func TestAHostPathNeedsTheNamespacesConsent(t *testing.T) {
 	bed.Edit(t, ns, func() { ns.Annotations = map[string]string{v1alpha1.AnnotationPrivilegedMovers: "true"} })
 	bed.Cached(t, ns)
 	touch(t, s)
-	job := initjobtest.Job(t, bed.Client, s.Namespace, v1alpha1.LabelStorage)
+	job := kubelet.Job(t, bed.Client, s.Namespace, v1alpha1.LabelStorage)
 	NewWithT(t).Expect(job.Spec.Template.Spec.Volumes).
 		To(ContainElement(HaveField("VolumeSource.HostPath", HaveField("Path", s.Spec.Storage.Local.HostPath.Path))))
 }
@@ -113,7 +113,7 @@ func TestAJobThatTheCacheDoesNotHaveIsNotJoinedByAnother(t *testing.T) {
 	t.Parallel()
 	g := NewWithT(t)
 	s := storageOf(t)
-	first := initjobtest.Job(t, bed.Client, s.Namespace, v1alpha1.LabelStorage)
+	first := kubelet.Job(t, bed.Client, s.Namespace, v1alpha1.LabelStorage)
 	behind := listing{Client: bed.Client, list: func(*batchv1.JobList) error { return nil }}
 	runner := initjob.Runner{Client: behind, Reader: bed.Client, Clock: now, FieldManager: "cairn-manager"}
 
@@ -135,8 +135,8 @@ func TestAPodThatOutlivesItsJobIsWaitedFor(t *testing.T) {
 	t.Parallel()
 	g := NewWithT(t)
 	s := storageOf(t)
-	first := initjobtest.Job(t, bed.Client, s.Namespace, v1alpha1.LabelStorage)
-	pod := initjobtest.Start(t, bed.Client, first)
+	first := kubelet.Job(t, bed.Client, s.Namespace, v1alpha1.LabelStorage)
+	pod := kubelet.Start(t, bed.Client, first)
 	g.Expect(bed.Client.Delete(t.Context(), first, client.PropagationPolicy(metav1.DeletePropagationBackground))).
 		To(Succeed())
 	touch(t, s)
@@ -147,7 +147,7 @@ func TestAPodThatOutlivesItsJobIsWaitedFor(t *testing.T) {
 	g.Expect(jobs.Items).To(BeEmpty())
 
 	g.Expect(bed.Client.Delete(t.Context(), pod, client.GracePeriodSeconds(0))).To(Succeed())
-	initjobtest.Job(t, bed.Client, s.Namespace, v1alpha1.LabelStorage, first)
+	kubelet.Job(t, bed.Client, s.Namespace, v1alpha1.LabelStorage, first)
 }
 
 func TestASecretThatAppearsIsNoLongerSaidToBeMissing(t *testing.T) {
@@ -165,8 +165,8 @@ func TestASecretThatAppearsIsNoLongerSaidToBeMissing(t *testing.T) {
 func TestAChangedSpecTakesTheLastFailureAway(t *testing.T) {
 	t.Parallel()
 	s := storageOf(t)
-	job := initjobtest.Job(t, bed.Client, s.Namespace, v1alpha1.LabelStorage)
-	initjobtest.Finish(t, bed.Client, job, failure(v1alpha1.ReasonBucketNotFound), now.Now())
+	job := kubelet.Job(t, bed.Client, s.Namespace, v1alpha1.LabelStorage)
+	kubelet.Finish(t, bed.Client, job, kubelet.Report(failure(v1alpha1.ReasonBucketNotFound)), now.Now())
 	expect(t, s, v1alpha1.ReasonBucketNotFound)
 	bed.Edit(t, s, func() { s.Spec.Storage.S3.Prefix = "elsewhere" })
 	expect(t, s, v1alpha1.ReasonProgressing)

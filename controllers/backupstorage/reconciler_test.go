@@ -17,9 +17,9 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/controller"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
-	"github.com/cairn-backup/cairn/internal/kube/initjob/initjobtest"
 	"github.com/cairn-backup/cairn/internal/task"
 	"github.com/cairn-backup/cairn/internal/testbed"
+	"github.com/cairn-backup/cairn/internal/testbed/kubelet"
 )
 
 var (
@@ -29,12 +29,12 @@ var (
 )
 
 func TestMain(m *testing.M) {
-	os.Exit(bed.Run(m, func(mgr ctrl.Manager) error {
+	os.Exit(bed.Run(m, testbed.WithControllers(func(mgr ctrl.Manager) error {
 		return (&Reconciler{
 			Client: mgr.GetClient(), EventRecorder: &events, APIReader: mgr.GetAPIReader(), Clock: now,
 			MoverImage: "mover:test", ClusterUID: "uid-cluster", FieldManager: "cairn-manager",
 		}).SetupWithManager(mgr, controller.Options{})
-	}))
+	})))
 }
 
 // storageOf creates an S3 storage in a bucket of its own, with its Secret.
@@ -85,12 +85,12 @@ func TestAStorageIsInitialisedOnce(t *testing.T) {
 	g := NewWithT(t)
 	s := storageOf(t)
 	expect(t, s, v1alpha1.ReasonProgressing)
-	job := initjobtest.Job(t, bed.Client, s.Namespace, v1alpha1.LabelStorage)
+	job := kubelet.Job(t, bed.Client, s.Namespace, v1alpha1.LabelStorage)
 	g.Expect(metav1.IsControlledBy(job, s)).To(BeTrue())
 	g.Expect(job.Spec.Template.Spec.ServiceAccountName).To(Equal(v1alpha1.MoverServiceAccount))
 	g.Expect(bed.Client.Get(t.Context(), client.ObjectKey{Namespace: s.Namespace, Name: v1alpha1.MoverServiceAccount},
 		&corev1.ServiceAccount{})).To(Succeed())
-	initjobtest.Finish(t, bed.Client, job, success(), now.Now())
+	kubelet.Finish(t, bed.Client, job, kubelet.Report(success()), now.Now())
 	expect(t, s, v1alpha1.ReasonReady)
 	g.Expect(conditions.IsTrue(s, v1alpha1.ConditionBackendInitialized)).To(BeTrue())
 	g.Expect(conditions.IsTrue(s, v1alpha1.ConditionBackendSecretFound)).To(BeTrue())
@@ -106,8 +106,8 @@ func TestAnotherBackendOrCredentialIsInitialisedAnew(t *testing.T) {
 	t.Parallel()
 	g := NewWithT(t)
 	s := storageOf(t)
-	first := initjobtest.Job(t, bed.Client, s.Namespace, v1alpha1.LabelStorage)
-	initjobtest.Finish(t, bed.Client, first, success(), now.Now())
+	first := kubelet.Job(t, bed.Client, s.Namespace, v1alpha1.LabelStorage)
+	kubelet.Finish(t, bed.Client, first, kubelet.Report(success()), now.Now())
 	expect(t, s, v1alpha1.ReasonReady)
 
 	var secret corev1.Secret
@@ -115,14 +115,14 @@ func TestAnotherBackendOrCredentialIsInitialisedAnew(t *testing.T) {
 	secret.StringData = map[string]string{v1alpha1.S3SecretAccessKey: "rotated"}
 	g.Expect(bed.Client.Update(t.Context(), &secret)).To(Succeed())
 	touch(t, s)
-	second := initjobtest.Job(t, bed.Client, s.Namespace, v1alpha1.LabelStorage, first)
+	second := kubelet.Job(t, bed.Client, s.Namespace, v1alpha1.LabelStorage, first)
 	expect(t, s, v1alpha1.ReasonReady) // proving a changed credential does not make a storage unready
-	initjobtest.Finish(t, bed.Client, second, failure(v1alpha1.ReasonBadCredentials), now.Now())
+	kubelet.Finish(t, bed.Client, second, kubelet.Report(failure(v1alpha1.ReasonBadCredentials)), now.Now())
 	expect(t, s, v1alpha1.ReasonBadCredentials)
 
 	bed.Edit(t, s, func() { s.Spec.Storage.S3.Prefix = "elsewhere" })
-	third := initjobtest.Job(t, bed.Client, s.Namespace, v1alpha1.LabelStorage, first, second)
-	initjobtest.Finish(t, bed.Client, third, success(), now.Now())
+	third := kubelet.Job(t, bed.Client, s.Namespace, v1alpha1.LabelStorage, first, second)
+	kubelet.Finish(t, bed.Client, third, kubelet.Report(success()), now.Now())
 	expect(t, s, v1alpha1.ReasonReady)
 	noJobs(t, s.Namespace)
 }
@@ -131,8 +131,8 @@ func TestAnotherBackendOrCredentialIsInitialisedAnew(t *testing.T) {
 func TestAFailedInitialisationSaysWhyAndIsTriedAgainAfterAMinute(t *testing.T) {
 	g := NewWithT(t)
 	s := storageOf(t)
-	first := initjobtest.Job(t, bed.Client, s.Namespace, v1alpha1.LabelStorage)
-	initjobtest.Finish(t, bed.Client, first, failure(v1alpha1.ReasonBucketNotFound), now.Now())
+	first := kubelet.Job(t, bed.Client, s.Namespace, v1alpha1.LabelStorage)
+	kubelet.Finish(t, bed.Client, first, kubelet.Report(failure(v1alpha1.ReasonBucketNotFound)), now.Now())
 	expect(t, s, v1alpha1.ReasonBucketNotFound)
 	g.Expect(conditions.GetMessage(s, meta.ReadyCondition)).To(Equal("it went wrong"))
 	g.Expect(conditions.IsFalse(s, v1alpha1.ConditionBackendInitialized)).To(BeTrue())
@@ -145,9 +145,9 @@ func TestAFailedInitialisationSaysWhyAndIsTriedAgainAfterAMinute(t *testing.T) {
 
 	now.SetTime(now.Now().Add(time.Minute))
 	touch(t, s)
-	second := initjobtest.Job(t, bed.Client, s.Namespace, v1alpha1.LabelStorage, first)
+	second := kubelet.Job(t, bed.Client, s.Namespace, v1alpha1.LabelStorage, first)
 	expect(t, s, v1alpha1.ReasonBucketNotFound) // the last result stays during the retry
-	initjobtest.Finish(t, bed.Client, second, success(), now.Now())
+	kubelet.Finish(t, bed.Client, second, kubelet.Report(success()), now.Now())
 	expect(t, s, v1alpha1.ReasonReady)
 	g.Eventually(func() []string { return events.Of(s.Namespace) }, testbed.Patience).
 		Should(Equal([]string{"Warning BucketNotFound it went wrong", "Normal Ready the backend can be used"}))
@@ -189,14 +189,14 @@ func TestAnInitJobWaitsUntilTheOneBeforeItIsGone(t *testing.T) {
 	t.Parallel()
 	g := NewWithT(t)
 	s := storageOf(t)
-	first := initjobtest.Job(t, bed.Client, s.Namespace, v1alpha1.LabelStorage)
+	first := kubelet.Job(t, bed.Client, s.Namespace, v1alpha1.LabelStorage)
 	expect(t, s, v1alpha1.ReasonProgressing)
 	bed.Edit(t, s, func() { s.Spec.Storage.S3.Prefix = "elsewhere" })
 	bed.Eventually(t, first, func(g Gomega) { g.Expect(first.DeletionTimestamp).NotTo(BeNil()) },
 		"the old Job is being deleted")
 	g.Consistently(jobsOf(t, s.Namespace), 3*time.Second, 200*time.Millisecond).
 		Should(Equal([]string{first.Name}), "its pod can still run")
-	second := initjobtest.Job(t, bed.Client, s.Namespace, v1alpha1.LabelStorage, first)
+	second := kubelet.Job(t, bed.Client, s.Namespace, v1alpha1.LabelStorage, first)
 	g.Expect(second.Name).NotTo(Equal(first.Name))
 }
 

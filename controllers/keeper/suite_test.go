@@ -23,10 +23,10 @@ import (
 	"github.com/cairn-backup/cairn/controllers/repository"
 	"github.com/cairn-backup/cairn/controllers/retention"
 	"github.com/cairn-backup/cairn/controllers/snapshot"
-	"github.com/cairn-backup/cairn/internal/kube/initjob/initjobtest"
 	"github.com/cairn-backup/cairn/internal/policy"
 	"github.com/cairn-backup/cairn/internal/task"
 	"github.com/cairn-backup/cairn/internal/testbed"
+	"github.com/cairn-backup/cairn/internal/testbed/kubelet"
 )
 
 var (
@@ -40,7 +40,7 @@ var (
 )
 
 func TestMain(m *testing.M) {
-	os.Exit(bed.Run(m, func(mgr ctrl.Manager) error {
+	os.Exit(bed.Run(m, testbed.WithControllers(func(mgr ctrl.Manager) error {
 		keepers = &keeper.Reconciler{
 			Client: mgr.GetClient(), EventRecorder: &events, APIReader: mgr.GetAPIReader(), Clock: now,
 			MoverImage: "mover:test", ClusterUID: "uid-cluster", FieldManager: "cairn-manager",
@@ -70,7 +70,7 @@ func TestMain(m *testing.M) {
 			}
 		}
 		return nil
-	}))
+	})))
 }
 
 // shop is a namespace with a ready Repository in a storage of another namespace.
@@ -110,8 +110,8 @@ func (s *shop) newRepository(name string, change ...func(*v1alpha1.Repository)) 
 		f(r)
 	}
 	bed.Create(s.t, r)
-	job := initjobtest.Job(s.t, bed.Client, s.namespace, v1alpha1.LabelRepository)
-	initjobtest.Finish(s.t, bed.Client, job, task.Result{Outcome: task.OutcomeSucceeded}, now.Now())
+	job := kubelet.Job(s.t, bed.Client, s.namespace, v1alpha1.LabelRepository)
+	kubelet.Finish(s.t, bed.Client, job, kubelet.Report(task.Result{Outcome: task.OutcomeSucceeded}), now.Now())
 	bed.ExpectReason(s.t, r, v1alpha1.PhaseReady, v1alpha1.ReasonReady, "")
 	NewWithT(s.t).Eventually(func() bool {
 		return apierrors.IsNotFound(bed.Client.Get(s.t.Context(), client.ObjectKeyFromObject(job), job))
@@ -226,7 +226,7 @@ func (s *shop) session(hours int, repositories ...*v1alpha1.Repository) *v1alpha
 // job waits for the keeper's Job and returns it with its task.
 func (s *shop) job(not ...client.Object) (*batchv1.Job, task.Task) {
 	s.t.Helper()
-	job := initjobtest.Job(s.t, bed.Client, s.namespace, v1alpha1.LabelKeeper, not...)
+	job := kubelet.Job(s.t, bed.Client, s.namespace, v1alpha1.LabelKeeper, not...)
 	t, err := task.Decode([]byte(job.Spec.Template.Annotations[v1alpha1.AnnotationTask]), task.KindKeep)
 	NewWithT(s.t).Expect(err).NotTo(HaveOccurred())
 	return job, t
@@ -244,18 +244,18 @@ func (s *shop) did(job *batchv1.Job, reasons ...string) {
 		}
 		r.Components = append(r.Components, c)
 	}
-	initjobtest.Finish(s.t, bed.Client, job, r, now.Now())
+	kubelet.Finish(s.t, bed.Client, job, kubelet.Report(r), now.Now())
 }
 
 // found ends the keeper's Job with the result of a check of one repository.
 func (s *shop) found(job *batchv1.Job, verified int64, damaged ...int) {
 	s.t.Helper()
-	initjobtest.Finish(s.t, bed.Client, job, task.Result{
+	kubelet.Finish(s.t, bed.Client, job, kubelet.Report(task.Result{
 		Outcome: task.OutcomeSucceeded,
 		Components: []task.ComponentResult{{
 			Name: "0", Outcome: task.OutcomeSucceeded, SizeBytes: 12 << 20, Verified: verified, Damaged: damaged,
 		}},
-	}, now.Now())
+	}), now.Now())
 }
 
 // gone waits until an object no longer exists.

@@ -16,6 +16,7 @@ import (
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/policy"
+	"github.com/cairn-backup/cairn/internal/testbed/csi"
 	"github.com/cairn-backup/cairn/internal/volumesnapshot"
 )
 
@@ -64,17 +65,7 @@ func (l *lab) volumeSnapshot(
 		f(v)
 	}
 	bed.Create(l.t, v)
-	content := &snapshotv1.VolumeSnapshotContent{
-		ObjectMeta: metav1.ObjectMeta{Name: "content-" + string(v.UID)},
-		Spec: snapshotv1.VolumeSnapshotContentSpec{
-			VolumeSnapshotRef: corev1.ObjectReference{Namespace: v.Namespace, Name: v.Name, UID: v.UID},
-			Driver:            "csi.example.com", DeletionPolicy: snapshotv1.VolumeSnapshotContentRetain,
-			Source: snapshotv1.VolumeSnapshotContentSource{VolumeHandle: new("volume")},
-		},
-	}
-	bed.Create(l.t, content)
-	v.Status = &snapshotv1.VolumeSnapshotStatus{BoundVolumeSnapshotContentName: &content.Name, ReadyToUse: new(true)}
-	NewWithT(l.t).Expect(bed.Client.Status().Update(l.t.Context(), v)).To(Succeed())
+	csi.Ready(l.t, bed.Client, v)
 	return v
 }
 
@@ -97,7 +88,7 @@ func (l *lab) succeed(s *v1alpha1.Snapshot, v *snapshotv1.VolumeSnapshot, conten
 		s.Status.Components["pvc"] = v1alpha1.Component{
 			Phase: good, Driver: v1alpha1.DriverVolumeSnapshotter, ID: string(v.UID),
 			VolumeSnapshotterStats: []v1alpha1.VolumeSnapshotterStats{{
-				PVCName: "web", VolumeSnapshotName: v.Name, VolumeSnapshotContentName: "content-" + string(v.UID),
+				PVCName: "web", VolumeSnapshotName: v.Name, VolumeSnapshotContentName: "snapcontent-" + string(v.UID),
 				ContentDeletionPolicy: contentPolicy,
 			}},
 		}
@@ -131,7 +122,8 @@ func (l *lab) restored(restore *v1alpha1.RestoreSession, s *v1alpha1.Snapshot) {
 func (l *lab) contentOf(v *snapshotv1.VolumeSnapshot) *snapshotv1.VolumeSnapshotContent {
 	l.t.Helper()
 	content := &snapshotv1.VolumeSnapshotContent{}
-	NewWithT(l.t).Expect(bed.Client.Get(l.t.Context(), client.ObjectKey{Name: "content-" + string(v.UID)}, content)).
+	NewWithT(l.t).Expect(bed.Client.Get(l.t.Context(), client.ObjectKey{Name: "snapcontent-" + string(v.UID)},
+		content)).
 		To(Succeed())
 	return content
 }
@@ -305,10 +297,9 @@ func TestARemovalOfVolumeSnapshotsWaits(t *testing.T) {
 			g.Expect(conditions.GetReason(s, v1alpha1.ConditionWiped)).
 				To(Equal(v1alpha1.ReasonVolumeSnapshotNotDeleted))
 			g.Expect(conditions.GetMessage(s, v1alpha1.ConditionWiped)).
-				To(Equal("VolumeSnapshot web-1 keeps terminating: the CSI driver csi.example.com reports: " +
-					"no route to the array. Cairn tries again; to release the object and leave its data, annotate " +
-					"it with " +
-					"backup.cairn.dev/give-up=true"))
+				To(Equal("VolumeSnapshot web-1 keeps terminating: the CSI driver " + csi.DriverName + " reports: " +
+					"no route to the array. Cairn tries again; to release the object and leave its data, " +
+					"annotate it with backup.cairn.dev/give-up=true"))
 		}, "the condition says why it waits")
 		g.Expect(s.Finalizers).To(ContainElement(v1alpha1.FinalizerWipe))
 		said(t, l.namespace, "Warning VolumeSnapshotNotDeleted VolumeSnapshot web-1")

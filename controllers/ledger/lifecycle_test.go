@@ -46,7 +46,7 @@ func TestWatchedBranchIsRefused(t *testing.T) {
 	g.Expect(w.git("for-each-ref")).To(BeEmpty(), "nothing was written")
 	g.Expect(w.parcels()).To(HaveLen(1), "and nothing was lost")
 
-	g.Expect(api.Delete(t.Context(), sync)).To(Succeed())
+	g.Expect(bed.Client.Delete(t.Context(), sync)).To(Succeed())
 	_, err = w.push(l)
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(get(w, l)).To(beReady(metav1.ConditionTrue, v1alpha1.ReasonPushed),
@@ -72,7 +72,7 @@ func TestBranchThatFluxWatchesIsRefused(t *testing.T) {
 			}},
 		},
 	}
-	crds, err := envtest.InstallCRDs(restConfig,
+	crds, err := envtest.InstallCRDs(bed.Config,
 		envtest.CRDInstallOptions{CRDs: []*apiextensionsv1.CustomResourceDefinition{crd}})
 	g.Expect(err).NotTo(HaveOccurred())
 	repository := &unstructured.Unstructured{Object: map[string]any{
@@ -80,7 +80,7 @@ func TestBranchThatFluxWatchesIsRefused(t *testing.T) {
 		"metadata": map[string]any{"namespace": w.namespace, "name": "flux"},
 		"spec":     map[string]any{"url": w.url(), "ref": map[string]any{"name": "refs/heads/" + branch}},
 	}}
-	g.Expect(api.Create(t.Context(), repository)).To(Succeed())
+	g.Expect(bed.Client.Create(t.Context(), repository)).To(Succeed())
 	l := w.ledger("ledger")
 	_, err = w.push(l)
 	g.Expect(err).NotTo(HaveOccurred())
@@ -88,7 +88,7 @@ func TestBranchThatFluxWatchesIsRefused(t *testing.T) {
 	g.Expect(ready(l).Message).To(ContainSubstring("GitRepository/" + w.namespace + "/flux"))
 	g.Expect(w.tip()).To(BeEmpty())
 
-	g.Expect(envtest.UninstallCRDs(restConfig, envtest.CRDInstallOptions{CRDs: crds})).To(Succeed())
+	g.Expect(envtest.UninstallCRDs(bed.Config, envtest.CRDInstallOptions{CRDs: crds})).To(Succeed())
 	g.Eventually(func(g Gomega) {
 		_, err = w.push(l)
 		g.Expect(err).NotTo(HaveOccurred())
@@ -139,7 +139,7 @@ func TestClusterNameTaken(t *testing.T) {
 	g.Expect(w.parcels()).To(HaveLen(1))
 
 	l.Spec.ClusterName = "staging"
-	g.Expect(api.Update(t.Context(), l)).To(Succeed())
+	g.Expect(bed.Client.Update(t.Context(), l)).To(Succeed())
 	w.settle(l)
 	g.Expect(w.files("clusters/staging/records")).To(HaveLen(1))
 	g.Expect(get(w, l)).To(beReady(metav1.ConditionTrue, v1alpha1.ReasonPushed))
@@ -170,7 +170,7 @@ func TestHistoryRewritten(t *testing.T) {
 		"the status remembers what the directory lost")
 
 	l.Spec.Branch = "records-2"
-	g.Expect(api.Update(t.Context(), l)).To(Succeed())
+	g.Expect(bed.Client.Update(t.Context(), l)).To(Succeed())
 	w.settle(l)
 	g.Expect(get(w, l)).To(beReady(metav1.ConditionTrue, v1alpha1.ReasonPushed), "another branch is another history")
 }
@@ -284,7 +284,7 @@ func TestDeletionFlushes(t *testing.T) {
 	_, err := w.collect()
 	g.Expect(err).NotTo(HaveOccurred())
 	w.down = true
-	g.Expect(api.Delete(t.Context(), l)).To(Succeed())
+	g.Expect(bed.Client.Delete(t.Context(), l)).To(Succeed())
 	for range 5 {
 		w.pass(10 * time.Minute)
 		result, err := w.push(l)
@@ -300,7 +300,7 @@ func TestDeletionFlushes(t *testing.T) {
 	w.pass(10 * time.Minute)
 	_, err = w.push(l)
 	g.Expect(err).NotTo(HaveOccurred())
-	g.Expect(apierrors.IsNotFound(api.Get(t.Context(), client.ObjectKeyFromObject(l), l))).To(BeTrue())
+	g.Expect(apierrors.IsNotFound(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(l), l))).To(BeTrue())
 	g.Expect(w.files("clusters/production/records")).To(Equal([]string{w.path(s)}))
 	g.Expect(filepath.Join(w.data, string(l.UID))).NotTo(BeADirectory())
 }
@@ -316,11 +316,11 @@ func TestDeletionDropsWhenAsked(t *testing.T) {
 	g.Expect(err).NotTo(HaveOccurred())
 	w.down = true
 	get(w, l).Annotations = map[string]string{v1alpha1.AnnotationDropRecords: "true"}
-	g.Expect(api.Update(t.Context(), l)).To(Succeed())
-	g.Expect(api.Delete(t.Context(), l)).To(Succeed())
+	g.Expect(bed.Client.Update(t.Context(), l)).To(Succeed())
+	g.Expect(bed.Client.Delete(t.Context(), l)).To(Succeed())
 	_, err = w.push(l)
 	g.Expect(err).NotTo(HaveOccurred())
-	g.Expect(apierrors.IsNotFound(api.Get(t.Context(), client.ObjectKeyFromObject(l), l))).To(BeTrue())
+	g.Expect(apierrors.IsNotFound(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(l), l))).To(BeTrue())
 	g.Expect(w.parcels()).To(BeEmpty())
 	g.Expect(w.seen()).To(ContainSubstring(v1alpha1.ReasonRecordDropped))
 }
@@ -335,9 +335,10 @@ func TestNamespaceDeletionIsNotBlocked(t *testing.T) {
 	w.pass(11 * time.Second)
 	g.Expect(w.collect()).Error().NotTo(HaveOccurred())
 	c := w.session("c")
-	g.Expect(api.Delete(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: w.namespace}})).To(Succeed())
+	g.Expect(bed.Client.Delete(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: w.namespace}})).
+		To(Succeed())
 	for _, o := range []client.Object{a, b, c, l} { // as the namespace controller does
-		g.Expect(api.Delete(t.Context(), o)).To(Succeed())
+		g.Expect(bed.Client.Delete(t.Context(), o)).To(Succeed())
 	}
 	// The Ledger as a stale cache has it: not being deleted yet, in a namespace that takes no new objects.
 	stale := get(w, l).DeepCopy()
@@ -348,7 +349,7 @@ func TestNamespaceDeletionIsNotBlocked(t *testing.T) {
 	pending[0].ledgers = []*v1alpha1.Ledger{stale}
 	_, err = w.collector.store(t.Context(), pending)
 	g.Expect(err).NotTo(HaveOccurred())
-	g.Expect(apierrors.IsNotFound(api.Get(t.Context(), client.ObjectKeyFromObject(c), c))).To(BeTrue())
+	g.Expect(apierrors.IsNotFound(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(c), c))).To(BeTrue())
 	g.Expect(w.seen()).To(ContainSubstring(v1alpha1.ReasonRecordDropped))
 
 	_, err = w.push(l)
@@ -357,6 +358,6 @@ func TestNamespaceDeletionIsNotBlocked(t *testing.T) {
 	w.pass(giveUpAfter + time.Minute)
 	_, err = w.push(l)
 	g.Expect(err).NotTo(HaveOccurred())
-	g.Expect(apierrors.IsNotFound(api.Get(t.Context(), client.ObjectKeyFromObject(l), l))).To(BeTrue())
+	g.Expect(apierrors.IsNotFound(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(l), l))).To(BeTrue())
 	g.Expect(w.seen()).To(ContainSubstring(v1alpha1.ReasonRecordDropped))
 }

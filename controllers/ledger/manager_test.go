@@ -25,8 +25,9 @@ func TestManager(t *testing.T) {
 	g, w := NewWithT(t), newWorld(t)
 	kept := footprint.Cache()
 	kept.DefaultNamespaces = map[string]cache.Config{w.namespace: {}}
-	mgr, err := ctrl.NewManager(restConfig, ctrl.Options{
-		Scheme: scheme, Metrics: metricsserver.Options{BindAddress: "0"}, Cache: kept, Client: footprint.Client(),
+	mgr, err := ctrl.NewManager(bed.Config, ctrl.Options{
+		Scheme: bed.Client.Scheme(), Metrics: metricsserver.Options{BindAddress: "0"}, Cache: kept,
+		Client: footprint.Client(),
 	})
 	g.Expect(err).NotTo(HaveOccurred())
 	registry := prometheus.NewRegistry()
@@ -56,12 +57,12 @@ func TestManager(t *testing.T) {
 	s := w.session("a")
 	drill := w.restore("drill")
 	g.Eventually(func(g Gomega) {
-		g.Expect(api.Get(ctx, client.ObjectKeyFromObject(s), s)).To(Succeed())
+		g.Expect(bed.Client.Get(ctx, client.ObjectKeyFromObject(s), s)).To(Succeed())
 		g.Expect(s.Status.Records).To(HaveLen(1))
 		g.Expect(s.Finalizers).To(BeEmpty())
-		g.Expect(api.Get(ctx, client.ObjectKeyFromObject(drill), drill)).To(Succeed())
+		g.Expect(bed.Client.Get(ctx, client.ObjectKeyFromObject(drill), drill)).To(Succeed())
 		g.Expect(drill.Status.Records).To(HaveLen(1))
-		g.Expect(api.Get(ctx, client.ObjectKeyFromObject(l), l)).To(Succeed())
+		g.Expect(bed.Client.Get(ctx, client.ObjectKeyFromObject(l), l)).To(Succeed())
 		g.Expect(l.Status.Pending).To(BeZero())
 	}, time.Minute, 200*time.Millisecond).
 		Should(Succeed(), "recorded after the window and the pause between two pushes")

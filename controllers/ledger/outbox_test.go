@@ -37,7 +37,7 @@ func TestOutboxHoldsARecordOnce(t *testing.T) {
 	g.Expect(parcels[0].records + parcels[1].records).To(Equal(3))
 
 	var cm corev1.ConfigMap
-	g.Expect(api.Get(t.Context(), client.ObjectKey{Namespace: w.namespace, Name: parcels[0].meta.Name}, &cm)).
+	g.Expect(bed.Client.Get(t.Context(), client.ObjectKey{Namespace: w.namespace, Name: parcels[0].meta.Name}, &cm)).
 		To(Succeed())
 	g.Expect(*cm.Immutable).To(BeTrue())
 	g.Expect(cm.OwnerReferences).To(BeEmpty(), "a foreground deletion would delete owned parcels before the Ledger")
@@ -70,7 +70,7 @@ func TestOutboxReliesOnNoParcelThatGoes(t *testing.T) {
 				Labels: map[string]string{v1alpha1.LabelLedger: l.Name},
 			}}
 			w.create(cm)
-			reader := lateReader{w.client, func() { g.Expect(api.Delete(t.Context(), cm)).To(Succeed()) }}
+			reader := lateReader{w.client, func() { g.Expect(bed.Client.Delete(t.Context(), cm)).To(Succeed()) }}
 			err = NewOutbox(w.client, reader).create(t.Context(), l, packed[0])
 			g.Expect(err).To(MatchError(ContainSubstring("is being removed")))
 			g.Expect(apierrors.IsNotFound(err)).To(BeFalse(), "which means that the namespace is gone")
@@ -145,19 +145,19 @@ func TestFullOutbox(t *testing.T) {
 	l := w.ledger("ledger", func(l *v1alpha1.Ledger) { l.Spec.Suspend = true })
 	w.fill(l)
 	kept, deleted := w.session("kept"), w.session("deleted")
-	g.Expect(api.Delete(t.Context(), deleted)).To(Succeed())
+	g.Expect(bed.Client.Delete(t.Context(), deleted)).To(Succeed())
 	result, err := w.collect()
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(result.RequeueAfter).To(Equal(fullRetry))
 	g.Expect(get(w, kept).Finalizers).To(ContainElement(v1alpha1.FinalizerRecord), "nothing is lost")
-	g.Expect(apierrors.IsNotFound(api.Get(t.Context(), client.ObjectKeyFromObject(deleted), deleted))).To(BeTrue(),
-		"nothing is held up")
+	g.Expect(apierrors.IsNotFound(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(deleted), deleted))).
+		To(BeTrue(), "nothing is held up")
 	g.Expect(w.seen()).To(ContainSubstring(v1alpha1.ReasonRecordDropped))
 	_, err = w.push(l)
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(meta.IsStatusConditionTrue(get(w, l).Status.Conditions, v1alpha1.ConditionBacklogged)).To(BeTrue())
 
-	g.Expect(api.DeleteAllOf(t.Context(), &corev1.ConfigMap{}, client.InNamespace(w.namespace),
+	g.Expect(bed.Client.DeleteAllOf(t.Context(), &corev1.ConfigMap{}, client.InNamespace(w.namespace),
 		client.HasLabels{v1alpha1.LabelLedger})).To(Succeed())
 	w.pass(11 * time.Second)
 	_, err = w.collect()

@@ -39,7 +39,7 @@ func (w *world) removed(name string, finalizers ...string) *v1alpha1.Snapshot {
 		},
 	}
 	w.createWithStatus(s)
-	if err := api.Delete(w.t.Context(), s); err != nil {
+	if err := bed.Client.Delete(w.t.Context(), s); err != nil {
 		w.t.Fatal(err)
 	}
 	return get(w, s)
@@ -68,7 +68,7 @@ func TestRecordOfAPrune(t *testing.T) {
 	g.Expect(w.git("log", "-1", "--format=%B", branch)).To(And(
 		HavePrefix(w.namespace+": 1 removed"), ContainSubstring("Snapshot "+w.namespace+
 			"/shop-web-run-1 Removed (NotKept)\n")))
-	g.Expect(apierrors.IsNotFound(api.Get(t.Context(), client.ObjectKeyFromObject(gone), gone))).
+	g.Expect(apierrors.IsNotFound(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(gone), gone))).
 		To(BeTrue(), "the Snapshot was released")
 	g.Expect(get(w, held).Finalizers).To(ContainElement(v1alpha1.FinalizerRecord), "its data is not gone yet")
 }
@@ -112,11 +112,11 @@ func TestAPruneThatAnotherLedgerHasNoRoomFor(t *testing.T) {
 	g.Expect(w.parcels()).To(HaveLen(maxParcels))
 	g.Expect(get(w, l).Status.Recorded).To(BeEquivalentTo(1))
 
-	g.Expect(api.DeleteAllOf(t.Context(), &corev1.ConfigMap{}, client.InNamespace(w.namespace),
+	g.Expect(bed.Client.DeleteAllOf(t.Context(), &corev1.ConfigMap{}, client.InNamespace(w.namespace),
 		client.HasLabels{v1alpha1.LabelLedger})).To(Succeed())
 	w.pass(time.Minute)
 	_, err := w.collect()
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(w.parcels()).To(HaveLen(1), "now there is room")
-	g.Expect(apierrors.IsNotFound(api.Get(t.Context(), client.ObjectKeyFromObject(s), s))).To(BeTrue())
+	g.Expect(apierrors.IsNotFound(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(s), s))).To(BeTrue())
 }

@@ -60,8 +60,10 @@ func TestOneRecordPerObject(t *testing.T) {
 	g.Expect(drill.Status.Records).To(HaveLen(1))
 	g.Expect(get(w, application).Finalizers).To(BeEmpty())
 	g.Expect(application.Status.Records).To(HaveLen(1))
-	fluxcheck.NewChecker(api,
-		&fluxcheck.Conditions{NegativePolarity: []string{"Stalled", "Reconciling", "Backlogged"}}).
+	fluxcheck.NewChecker(bed.Client, &fluxcheck.Conditions{NegativePolarity: []string{
+		"Stalled", "Reconciling",
+		"Backlogged",
+	}}).
 		WithT(g).CheckErr(t.Context(), l)
 
 	tip, version := w.tip(), l.ResourceVersion
@@ -90,9 +92,9 @@ func TestRecordIsAcceptedByTheServer(t *testing.T) {
 			g.Expect(yaml.UnmarshalStrict([]byte(doc), &u.Object)).To(Succeed())
 			g.Expect(v1alpha1.HasRecordAnnotation(u.GetAnnotations())).To(BeTrue())
 			u.SetName(u.GetName() + "-again")
-			g.Expect(api.Create(t.Context(), u.DeepCopy(), client.DryRunAll, client.FieldValidation("Strict"))).
+			g.Expect(bed.Client.Create(t.Context(), u.DeepCopy(), client.DryRunAll, client.FieldValidation("Strict"))).
 				To(Succeed())
-			err := api.Apply(t.Context(), client.ApplyConfigurationFromUnstructured(u), client.DryRunAll,
+			err := bed.Client.Apply(t.Context(), client.ApplyConfigurationFromUnstructured(u), client.DryRunAll,
 				client.FieldOwner("kubectl"))
 			g.Expect(err).NotTo(HaveOccurred())
 		}
@@ -102,7 +104,7 @@ func TestRecordIsAcceptedByTheServer(t *testing.T) {
 	g.Expect(yaml.Unmarshal([]byte(doc), &restored.Object)).To(Succeed())
 	restored.SetName("copy")
 	restored.SetFinalizers([]string{v1alpha1.FinalizerRecord})
-	g.Expect(api.Create(t.Context(), restored)).To(Succeed())
+	g.Expect(bed.Client.Create(t.Context(), restored)).To(Succeed())
 	pending, err := w.collector.pending(t.Context())
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(pending).To(BeEmpty(), "nothing acts on a record")
@@ -130,10 +132,10 @@ func TestBatchWindow(t *testing.T) {
 	g.Expect(w.parcels()).To(HaveLen(2), "one for each Ledger")
 
 	c := w.session("c")
-	g.Expect(api.Delete(t.Context(), c)).To(Succeed())
+	g.Expect(bed.Client.Delete(t.Context(), c)).To(Succeed())
 	_, err = w.collect()
 	g.Expect(err).NotTo(HaveOccurred())
-	g.Expect(client.IgnoreNotFound(api.Get(t.Context(), client.ObjectKeyFromObject(c), c))).To(Succeed())
+	g.Expect(client.IgnoreNotFound(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(c), c))).To(Succeed())
 	g.Expect(w.parcels()).To(HaveLen(4), "an object that is being deleted does not wait")
 }
 
@@ -182,15 +184,16 @@ func TestUnreadableSelectorLosesNothing(t *testing.T) {
 		}}}
 	})
 	kept, deleted := w.session("kept"), w.session("deleted")
-	g.Expect(api.Delete(t.Context(), deleted)).To(Succeed())
+	g.Expect(bed.Client.Delete(t.Context(), deleted)).To(Succeed())
 	result, err := w.collect()
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(result.RequeueAfter).To(Equal(fullRetry))
 	g.Expect(get(w, kept).Finalizers).To(ContainElement(v1alpha1.FinalizerRecord))
-	g.Expect(apierrors.IsNotFound(api.Get(t.Context(), client.ObjectKeyFromObject(deleted), deleted))).To(BeTrue())
+	g.Expect(apierrors.IsNotFound(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(deleted), deleted))).
+		To(BeTrue())
 	g.Expect(w.seen()).To(And(ContainSubstring(v1alpha1.ReasonRecordDropped), ContainSubstring("selector of a Ledger")))
 	get(w, l).Spec.Selector = nil
-	g.Expect(api.Update(t.Context(), l)).To(Succeed())
+	g.Expect(bed.Client.Update(t.Context(), l)).To(Succeed())
 	w.settle(l)
 	g.Expect(get(w, kept).Finalizers).To(BeEmpty())
 	g.Expect(w.files("clusters/production/records")).To(Equal([]string{w.path(kept)}))
@@ -269,7 +272,7 @@ func TestSuspend(t *testing.T) {
 	g.Expect(get(w, l).Status.Pending).To(BeEquivalentTo(1))
 	g.Expect(get(w, s).Finalizers).To(BeEmpty())
 	l.Spec.Suspend = false
-	g.Expect(api.Update(t.Context(), l)).To(Succeed())
+	g.Expect(bed.Client.Update(t.Context(), l)).To(Succeed())
 	w.settle(l)
 	g.Expect(w.files("clusters/production/records")).To(HaveLen(1))
 }
@@ -318,7 +321,7 @@ func TestPageInGit(t *testing.T) {
 	batch = get(w, batch)
 	at := metav1.NewTime(w.clock.Now()).Rfc3339Copy()
 	batch.Status.Sessions = []v1alpha1.SessionStatus{{Name: "hourly", LastSuccessTime: &at}}
-	g.Expect(api.Status().Update(t.Context(), batch)).To(Succeed())
+	g.Expect(bed.Client.Status().Update(t.Context(), batch)).To(Succeed())
 	w.pass(time.Hour)
 	_, err = w.push(l)
 	g.Expect(err).NotTo(HaveOccurred())
@@ -367,7 +370,7 @@ func TestNoCredentialInAnything(t *testing.T) {
 		StringData: map[string]string{"username": gitUser, "password": "not+the:pass/word"},
 	})
 	l.Spec.SecretRef.Name = "wrong"
-	g.Expect(api.Update(t.Context(), l)).To(Succeed())
+	g.Expect(bed.Client.Update(t.Context(), l)).To(Succeed())
 	_, err := w.push(l)
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(get(w, l)).To(beReady(metav1.ConditionFalse, v1alpha1.ReasonAuthenticationFailed))

@@ -34,12 +34,12 @@ func TestReleaseOfWhatChanged(t *testing.T) {
 	s := w.session("a")
 	then := &v1alpha1.BackupSessionList{Items: []v1alpha1.BackupSession{*s.DeepCopy()}}
 	s.Finalizers = append(s.Finalizers, "example.com/other")
-	g.Expect(api.Update(t.Context(), s.DeepCopy())).To(Succeed())
+	g.Expect(bed.Client.Update(t.Context(), s.DeepCopy())).To(Succeed())
 	w.collector.Client = staleList{w.client, then}
 	w.pass(11 * time.Second)
 	_, err := w.collect()
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(get(w, s).Finalizers).To(Equal([]string{"example.com/other"}))
 	s.Finalizers = nil
-	g.Expect(api.Update(t.Context(), s)).To(Succeed())
+	g.Expect(bed.Client.Update(t.Context(), s)).To(Succeed())
 }

@@ -95,7 +95,7 @@ func newWorld(t testing.TB) *world {
 		ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "git"},
 		StringData: map[string]string{"username": gitUser, "password": gitPassword},
 	})
-	w.client = interceptor.NewClient(api, w.funcs())
+	w.client = interceptor.NewClient(bed.Client, w.funcs())
 	w.restart()
 	t.Cleanup(func() { w.reconciler.memories.closeAll() })
 	return w
@@ -187,7 +187,7 @@ func (w *world) list(ctx context.Context, c client.WithWatch, list client.Object
 
 func (w *world) create(o client.Object) {
 	w.t.Helper()
-	if err := api.Create(w.t.Context(), o); err != nil {
+	if err := bed.Client.Create(w.t.Context(), o); err != nil {
 		w.t.Fatal(err)
 	}
 }
@@ -195,7 +195,7 @@ func (w *world) create(o client.Object) {
 // get reads an object again.
 func get[T client.Object](w *world, o T) T {
 	w.t.Helper()
-	if err := api.Get(w.t.Context(), client.ObjectKeyFromObject(o), o); err != nil {
+	if err := bed.Client.Get(w.t.Context(), client.ObjectKeyFromObject(o), o); err != nil {
 		w.t.Fatal(err)
 	}
 	return o
@@ -270,7 +270,7 @@ func (w *world) createWithStatus(o client.Object) {
 	wanted := o.DeepCopyObject().(client.Object)
 	w.create(o)
 	wanted.SetResourceVersion(o.GetResourceVersion())
-	if err := api.Status().Update(w.t.Context(), wanted); err != nil {
+	if err := bed.Client.Status().Update(w.t.Context(), wanted); err != nil {
 		w.t.Fatal(err)
 	}
 	get(w, o)
@@ -360,7 +360,7 @@ func (w *world) settle(ledgers ...*v1alpha1.Ledger) {
 func (w *world) parcels() []string {
 	w.t.Helper()
 	var list corev1.ConfigMapList
-	if err := api.List(w.t.Context(), &list, client.InNamespace(w.namespace),
+	if err := bed.Client.List(w.t.Context(), &list, client.InNamespace(w.namespace),
 		client.HasLabels{v1alpha1.LabelLedger}); err != nil {
 		w.t.Fatal(err)
 	}

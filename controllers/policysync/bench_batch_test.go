@@ -92,7 +92,7 @@ func BenchmarkBatch1000(b *testing.B) {
 func batchManager(b *testing.B) ctrl.Manager {
 	b.Helper()
 	g := NewWithT(b)
-	unbound := rest.CopyConfig(config)
+	unbound := rest.CopyConfig(bed.Config)
 	unbound.QPS = -1
 	mgr, err := ctrl.NewManager(unbound, ctrl.Options{
 		Scheme: scheme, Metrics: metricsserver.Options{BindAddress: "0"}, Cache: footprint.Cache(),

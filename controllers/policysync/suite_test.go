@@ -13,52 +13,26 @@ import (
 	"time"
 
 	"github.com/fluxcd/pkg/gittestserver"
-	"github.com/go-logr/logr"
 	. "github.com/onsi/gomega"
-	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
-	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
-	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/record"
 	testclock "k8s.io/utils/clock/testing"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/envtest"
-	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/testbed"
 )
 
 var (
-	scheme = runtime.NewScheme()
-	config *rest.Config
+	bed    testbed.Bed
+	scheme = testbed.Scheme()
 )
 
-func TestMain(m *testing.M) { os.Exit(testMain(m)) }
-
-func testMain(m *testing.M) int {
-	log.SetLogger(logr.Discard())
-	utilruntime.Must(clientgoscheme.AddToScheme(scheme))
-	utilruntime.Must(v1alpha1.AddToScheme(scheme))
-	env := &envtest.Environment{
-		CRDDirectoryPaths:        []string{filepath.Join("..", "..", "config", "crd", "bases")},
-		ErrorIfCRDPathMissing:    true,
-		ControlPlaneStartTimeout: time.Minute,
-	}
-	// Role bindings decide what an impersonated account is allowed to do.
-	env.ControlPlane.GetAPIServer().Configure().Set("authorization-mode", "RBAC")
-	var err error
-	if config, err = env.Start(); err != nil {
-		fmt.Fprintln(os.Stderr, "start the API server:", err)
-		return 1
-	}
-	defer func() { _ = env.Stop() }()
-	return m.Run()
-}
+func TestMain(m *testing.M) { os.Exit(bed.Run(m)) }
 
 // counter counts requests by method. Dry runs count as "DRY".
 type counter struct {
@@ -124,17 +98,12 @@ func newRoom(t testing.TB, change ...func(*v1alpha1.PolicySync)) *testNamespace 
 		t: t, g: NewWithT(t), clock: testclock.NewFakeClock(time.Now()), events: record.NewFakeRecorder(100),
 	}
 	r.startGit()
-	admin, err := client.New(config, client.Options{Scheme: scheme})
-	r.g.Expect(err).NotTo(HaveOccurred())
-	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "policysync-"}}
-	r.g.Expect(admin.Create(t.Context(), ns)).To(Succeed())
-	r.namespace = ns.Name
+	r.namespace = bed.Namespace(t, nil)
 
 	r.api = &counter{count: map[string]int{}}
-	counted := rest.CopyConfig(config)
-	counted.QPS = -1
+	counted := rest.CopyConfig(bed.Config)
 	counted.Wrap(r.api.wrap)
-	c, err := client.New(counted, client.Options{Scheme: scheme, Mapper: admin.RESTMapper()})
+	c, err := client.New(counted, client.Options{Scheme: scheme, Mapper: bed.Client.RESTMapper()})
 	r.g.Expect(err).NotTo(HaveOccurred())
 	r.Reconciler = &Reconciler{
 		Client: c, APIReader: c, Scheme: scheme, EventRecorder: r.events, Clock: r.clock, RESTConfig: counted,

@@ -60,13 +60,13 @@ func TestMain(m *testing.M) {
 	if err != nil {
 		panic(err)
 	}
-	code := bed.Run(m, func(mgr ctrl.Manager) error {
+	code := bed.Run(m, testbed.WithControllers(func(mgr ctrl.Manager) error {
 		pusher = &Pusher{
 			Client: mgr.GetClient(), EventRecorder: &events, Gateway: gateway,
 			Clock: clocktesting.NewFakePassiveClock(now),
 		}
 		return pusher.SetupWithManager(mgr, controller.Options{})
-	})
+	}))
 	server.Close()
 	_ = store.Shutdown()
 	os.Exit(code)

@@ -13,8 +13,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
-	"github.com/cairn-backup/cairn/internal/kube/initjob/initjobtest"
 	"github.com/cairn-backup/cairn/internal/testbed"
+	"github.com/cairn-backup/cairn/internal/testbed/kubelet"
 )
 
 func path(directory string) func(*v1alpha1.Repository) {
@@ -99,8 +99,8 @@ func TestAnInitWaitsForThatOfADeletedRepository(t *testing.T) {
 			g := NewWithT(t)
 			s := storageOf(t)
 			r := repositoryOf(t, s)
-			job := initjobtest.Job(t, bed.Client, r.Namespace, v1alpha1.LabelRepository)
-			pod := initjobtest.Start(t, bed.Client, job)
+			job := kubelet.Job(t, bed.Client, r.Namespace, v1alpha1.LabelRepository)
+			pod := kubelet.Start(t, bed.Client, job)
 			g.Eventually(func() error {
 				return bed.Manager.GetClient().Get(t.Context(), client.ObjectKeyFromObject(pod), pod.DeepCopy())
 			}, testbed.Patience, testbed.Interval).Should(Succeed(), "the cache has the Repository")
@@ -117,7 +117,7 @@ func TestAnInitWaitsForThatOfADeletedRepository(t *testing.T) {
 			}, 3*time.Second, 200*time.Millisecond).Should(Succeed(), "the first init's pod still runs")
 
 			g.Expect(bed.Client.Delete(t.Context(), pod, client.GracePeriodSeconds(0))).To(Succeed())
-			made := initjobtest.Job(t, bed.Client, second.Namespace, v1alpha1.LabelRepository)
+			made := kubelet.Job(t, bed.Client, second.Namespace, v1alpha1.LabelRepository)
 			g.Expect(metav1.IsControlledBy(made, second)).To(BeTrue())
 		})
 	}

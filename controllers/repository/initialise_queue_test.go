@@ -14,10 +14,10 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
-	"github.com/cairn-backup/cairn/internal/kube/initjob/initjobtest"
 	"github.com/cairn-backup/cairn/internal/policy"
 	"github.com/cairn-backup/cairn/internal/task"
 	"github.com/cairn-backup/cairn/internal/testbed"
+	"github.com/cairn-backup/cairn/internal/testbed/kubelet"
 )
 
 // sideBySide calls a function with each number below n, several at a time.
@@ -86,7 +86,10 @@ func TestAThousandRepositoriesAreInitialisedTenAtATime(t *testing.T) {
 			}
 			ended[string(running[i].UID)] = true
 		}
-		sideBySide(len(running), func(i int) { initjobtest.Finish(t, bed.Client, running[i], results[i], now.Now()) })
+		sideBySide(len(running), func(i int) {
+			kubelet.Finish(t, bed.Client, running[i], kubelet.Report(results[i]),
+				now.Now())
+		})
 		g.Expect(ended).To(HaveLen(thousand))
 	}, 5*time.Minute, 20*time.Millisecond).Should(Succeed(), "each Repository gets its Job")
 	g.Expect(most).To(Equal(10))

@@ -9,9 +9,9 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
-	"github.com/cairn-backup/cairn/internal/kube/initjob/initjobtest"
 	"github.com/cairn-backup/cairn/internal/task"
 	"github.com/cairn-backup/cairn/internal/testbed"
+	"github.com/cairn-backup/cairn/internal/testbed/kubelet"
 )
 
 // A Snapshot that failed because of its password makes the Repository check the password itself, until a password fits.
@@ -35,23 +35,23 @@ func TestAChangedPasswordIsSaidByTheRepositoryToo(t *testing.T) {
 			Reason: v1alpha1.ReasonPasswordChanged,
 		}}
 	})
-	proof := initjobtest.Job(t, bed.Client, r.Namespace, v1alpha1.LabelRepository, first)
+	proof := kubelet.Job(t, bed.Client, r.Namespace, v1alpha1.LabelRepository, first)
 	g.Expect(taskOf(t, proof).Repository.MustExist).To(BeTrue(), "the init Job creates no new repository")
 	expect(t, r, v1alpha1.ReasonReady) // until the result is known
-	initjobtest.Finish(t, bed.Client, proof, task.Result{
+	kubelet.Finish(t, bed.Client, proof, kubelet.Report(task.Result{
 		Outcome: task.OutcomeFailed,
 		Reason:  v1alpha1.ReasonPasswordChanged, Message: "m",
-	}, now.Now())
+	}), now.Now())
 	expect(t, r, v1alpha1.ReasonPasswordChanged)
 
 	secret := testbed.Secret(r.Namespace, "enc", nil)
 	bed.Edit(t, secret, func() { secret.Data = map[string][]byte{"password": []byte("the old one")} })
-	again := initjobtest.Job(t, bed.Client, r.Namespace, v1alpha1.LabelRepository, first, proof)
+	again := kubelet.Job(t, bed.Client, r.Namespace, v1alpha1.LabelRepository, first, proof)
 	g.Expect(again.Name).NotTo(Equal(proof.Name), "a changed Secret is tried at once")
-	initjobtest.Finish(t, bed.Client, again, task.Result{
+	kubelet.Finish(t, bed.Client, again, kubelet.Report(task.Result{
 		Outcome: task.OutcomeSucceeded,
 		Reason:  v1alpha1.ReasonSucceeded,
-	}, now.Now())
+	}), now.Now())
 	bed.Eventually(t, r, func(g Gomega) {
 		g.Expect(r.Status.Phase).To(Equal(v1alpha1.PhaseReady))
 		g.Expect(r.Status.ProvedAfter).To(Equal("failed"))

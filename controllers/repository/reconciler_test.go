@@ -17,9 +17,9 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/controller"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
-	"github.com/cairn-backup/cairn/internal/kube/initjob/initjobtest"
 	"github.com/cairn-backup/cairn/internal/task"
 	"github.com/cairn-backup/cairn/internal/testbed"
+	"github.com/cairn-backup/cairn/internal/testbed/kubelet"
 )
 
 var (
@@ -29,12 +29,12 @@ var (
 )
 
 func TestMain(m *testing.M) {
-	os.Exit(bed.Run(m, func(mgr ctrl.Manager) error {
+	os.Exit(bed.Run(m, testbed.WithControllers(func(mgr ctrl.Manager) error {
 		return (&Reconciler{
 			Client: mgr.GetClient(), EventRecorder: &events, APIReader: mgr.GetAPIReader(), Clock: now,
 			MoverImage: "mover:test", ClusterUID: "uid-cluster", FieldManager: "cairn-manager",
 		}).SetupWithManager(mgr, controller.Options{})
-	}))
+	})))
 }
 
 // storageOf creates a ready storage in a namespace of its own, open to all namespaces.
@@ -78,11 +78,11 @@ func expect(t testing.TB, r *v1alpha1.Repository, reason string) {
 func initialised(t testing.TB, s *v1alpha1.BackupStorage) (*v1alpha1.Repository, *batchv1.Job) {
 	t.Helper()
 	r := repositoryOf(t, s)
-	job := initjobtest.Job(t, bed.Client, r.Namespace, v1alpha1.LabelRepository)
-	initjobtest.Finish(t, bed.Client, job, task.Result{
+	job := kubelet.Job(t, bed.Client, r.Namespace, v1alpha1.LabelRepository)
+	kubelet.Finish(t, bed.Client, job, kubelet.Report(task.Result{
 		Outcome: task.OutcomeSucceeded,
 		Reason:  v1alpha1.ReasonSucceeded,
-	}, now.Now())
+	}), now.Now())
 	expect(t, r, v1alpha1.ReasonReady)
 	return r, job
 }
@@ -100,17 +100,17 @@ func TestARepositoryIsInitialisedOnceWithACopyOfTheCredential(t *testing.T) {
 	s := storageOf(t)
 	r := repositoryOf(t, s)
 	expect(t, r, v1alpha1.ReasonProgressing)
-	job := initjobtest.Job(t, bed.Client, r.Namespace, v1alpha1.LabelRepository)
+	job := kubelet.Job(t, bed.Client, r.Namespace, v1alpha1.LabelRepository)
 	g.Expect(metav1.IsControlledBy(job, r)).To(BeTrue())
 	g.Expect(taskOf(t, job).Repository.Directory).To(Equal("shop/web"))
 	g.Expect(taskOf(t, job).Repository.MustExist).To(BeFalse())
 	copied := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: r.Namespace, Name: job.Name + "-storage"}}
 	g.Expect(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(copied), copied)).To(Succeed())
 
-	initjobtest.Finish(t, bed.Client, job, task.Result{
+	kubelet.Finish(t, bed.Client, job, kubelet.Report(task.Result{
 		Outcome: task.OutcomeSucceeded,
 		Reason:  v1alpha1.ReasonSucceeded,
-	}, now.Now())
+	}), now.Now())
 	expect(t, r, v1alpha1.ReasonReady)
 	g.Eventually(func(g Gomega) {
 		var jobs batchv1.JobList
@@ -131,21 +131,21 @@ func TestAFailedInitialisationSaysWhy(t *testing.T) {
 	t.Parallel()
 	g := NewWithT(t)
 	r := repositoryOf(t, storageOf(t))
-	job := initjobtest.Job(t, bed.Client, r.Namespace, v1alpha1.LabelRepository)
-	initjobtest.Finish(t, bed.Client, job, task.Result{
+	job := kubelet.Job(t, bed.Client, r.Namespace, v1alpha1.LabelRepository)
+	kubelet.Finish(t, bed.Client, job, kubelet.Report(task.Result{
 		Outcome: task.OutcomeFailed, Reason: v1alpha1.ReasonDirectoryTaken,
 		Message: "another cluster's",
-	}, now.Now())
+	}), now.Now())
 	expect(t, r, v1alpha1.ReasonDirectoryTaken)
 	g.Expect(conditions.IsFalse(r, v1alpha1.ConditionRepositoryInitialized)).To(BeTrue())
 
 	bed.Edit(t, r, func() { r.Annotations = map[string]string{v1alpha1.AnnotationAdopt: "shop/web/"} })
-	adopting := initjobtest.Job(t, bed.Client, r.Namespace, v1alpha1.LabelRepository, job)
+	adopting := kubelet.Job(t, bed.Client, r.Namespace, v1alpha1.LabelRepository, job)
 	g.Expect(taskOf(t, adopting).Repository.Adopt).To(Equal("shop/web"), "a changed annotation is tried at once")
-	initjobtest.Finish(t, bed.Client, adopting, task.Result{
+	kubelet.Finish(t, bed.Client, adopting, kubelet.Report(task.Result{
 		Outcome: task.OutcomeSucceeded,
 		Reason:  v1alpha1.ReasonSucceeded,
-	}, now.Now())
+	}), now.Now())
 	expect(t, r, v1alpha1.ReasonReady)
 }
 
@@ -157,7 +157,7 @@ func TestARepositoryWhoseStorageMovedIsLookedForAndNotCreated(t *testing.T) {
 	bed.Edit(t, s, func() { s.Spec.Storage.S3.Prefix = "elsewhere" })
 	expect(t, r, v1alpha1.ReasonStorageNotReady)
 	bed.MarkReady(t, s)
-	job := initjobtest.Job(t, bed.Client, r.Namespace, v1alpha1.LabelRepository, first)
+	job := kubelet.Job(t, bed.Client, r.Namespace, v1alpha1.LabelRepository, first)
 	g.Expect(taskOf(t, job).Repository.MustExist).To(BeTrue())
 }
 

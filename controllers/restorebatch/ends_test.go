@@ -11,10 +11,11 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/testbed/kubelet"
 	"github.com/cairn-backup/cairn/internal/testbed/sessiontest"
 )
 
-func hanging(*batchv1.Job) sessiontest.Outcome { return sessiontest.Outcome{Hang: true} }
+func hanging(*batchv1.Job) kubelet.Outcome { return kubelet.Outcome{Hang: true} }
 
 // record removes the finalizer that waits for a Ledger's record, so that a deleted object goes.
 func (w *world) record(o client.Object) {
@@ -90,7 +91,7 @@ func TestARestoreSessionThatIsDeleted(t *testing.T) {
 	w.Get("back-uploads", gone)
 	w.record(gone)
 	w.Expect(client.IgnoreNotFound(w.Client.Delete(t.Context(), gone))).To(Succeed())
-	w.Outcome = sessiontest.Succeed
+	w.Outcome = kubelet.Succeed
 	w.Expect(summary(w.settle("back"))).To(Equal([]string{
 		"Failed/TargetsFailed of second", "web: Succeeded/Succeeded of second", "uploads: Failed/Cancelled of second",
 		"db: Succeeded/Succeeded of second",

@@ -10,6 +10,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/testbed/kubelet"
 	"github.com/cairn-backup/cairn/internal/testbed/sessiontest"
 )
 
@@ -20,7 +21,7 @@ func (w *world) hooked(l *sessiontest.Listener, edit ...func(*v1alpha1.RestoreBa
 		sessiontest.Create(w.T, w.Client, l.Template(w.Namespace, template, "{{.Name}} {{.Status.Phase}}"))
 	}
 	outcome := w.Outcome
-	w.Outcome = func(job *batchv1.Job) sessiontest.Outcome {
+	w.Outcome = func(job *batchv1.Job) kubelet.Outcome {
 		l.Note("restore")
 		return outcome(job)
 	}

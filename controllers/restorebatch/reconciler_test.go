@@ -14,6 +14,7 @@ import (
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/run/restorebatch"
+	"github.com/cairn-backup/cairn/internal/testbed/kubelet"
 	"github.com/cairn-backup/cairn/internal/testbed/sessiontest"
 )
 
@@ -130,11 +131,11 @@ func TestTheRestoreSessions(t *testing.T) {
 func TestTargetsEndIndependently(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	w.Outcome = func(job *batchv1.Job) sessiontest.Outcome {
-		if sessiontest.TaskOf(job).RestoreSession.Name == "back-uploads" {
-			return sessiontest.Fail(v1alpha1.ReasonTargetUnwritable)
+	w.Outcome = func(job *batchv1.Job) kubelet.Outcome {
+		if kubelet.TaskOf(job).RestoreSession.Name == "back-uploads" {
+			return kubelet.Fail(v1alpha1.ReasonTargetUnwritable)
 		}
-		return sessiontest.Succeed(job)
+		return kubelet.Succeed(job)
 	}
 	w.restore("back")
 	b := w.settle("back")
@@ -166,11 +167,11 @@ func TestTheOrderOfTargets(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t)
 			hang := true
-			w.Outcome = func(job *batchv1.Job) sessiontest.Outcome {
+			w.Outcome = func(job *batchv1.Job) kubelet.Outcome {
 				if hang {
-					return sessiontest.Outcome{Hang: true}
+					return kubelet.Outcome{Hang: true}
 				}
-				return sessiontest.Succeed(job)
+				return kubelet.Succeed(job)
 			}
 			w.restore("back", func(b *v1alpha1.RestoreBatch) { tt.edit(&b.Spec) })
 			for range 4 {

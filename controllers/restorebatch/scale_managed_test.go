@@ -17,6 +17,7 @@ import (
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/scaling"
+	"github.com/cairn-backup/cairn/internal/testbed/kubelet"
 	"github.com/cairn-backup/cairn/internal/testbed/sessiontest"
 )
 
@@ -150,11 +151,11 @@ func TestAWorkloadThatAnotherRestoreLeftWithoutPods(t *testing.T) {
 	w := newWorld(t)
 	w.gone(w.deployment("kubectl"))
 	fails := true
-	w.Outcome = func(job *batchv1.Job) sessiontest.Outcome {
-		if fails && sessiontest.TaskOf(job).RestoreSession.Name == "back-uploads" {
-			return sessiontest.Fail(v1alpha1.ReasonTargetUnwritable)
+	w.Outcome = func(job *batchv1.Job) kubelet.Outcome {
+		if fails && kubelet.TaskOf(job).RestoreSession.Name == "back-uploads" {
+			return kubelet.Fail(v1alpha1.ReasonTargetUnwritable)
 		}
-		return sessiontest.Succeed(job)
+		return kubelet.Succeed(job)
 	}
 	w.restore("back", scalesWeb)
 	w.Expect(w.settle("back").Status.Phase).To(Equal(v1alpha1.RestoreSessionFailed))

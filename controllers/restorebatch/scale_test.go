@@ -13,6 +13,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/testbed/kubelet"
 	"github.com/cairn-backup/cairn/internal/testbed/sessiontest"
 )
 
@@ -63,9 +64,9 @@ func TestAWorkloadIsScaledDownWhileItIsRestored(t *testing.T) {
 	w := newWorld(t)
 	pod := w.deployment("kubectl-client-side-apply")
 	during := int32(-1)
-	w.Outcome = func(job *batchv1.Job) sessiontest.Outcome {
+	w.Outcome = func(job *batchv1.Job) kubelet.Outcome {
 		during = w.replicas()
-		return sessiontest.Succeed(job)
+		return kubelet.Succeed(job)
 	}
 	w.restore("back", scalesWeb)
 	for range 4 {
@@ -90,11 +91,11 @@ func TestAWorkloadStaysDownWhereNotAllWasRestored(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.gone(w.deployment("kubectl"))
-	w.Outcome = func(job *batchv1.Job) sessiontest.Outcome {
-		if sessiontest.TaskOf(job).RestoreSession.Name == "back-uploads" {
-			return sessiontest.Fail(v1alpha1.ReasonTargetUnwritable)
+	w.Outcome = func(job *batchv1.Job) kubelet.Outcome {
+		if kubelet.TaskOf(job).RestoreSession.Name == "back-uploads" {
+			return kubelet.Fail(v1alpha1.ReasonTargetUnwritable)
 		}
-		return sessiontest.Succeed(job)
+		return kubelet.Succeed(job)
 	}
 	w.restore("back", scalesWeb)
 	b := w.settle("back")
@@ -155,12 +156,12 @@ func TestAWorkloadThatSomebodyScalesUpMeanwhile(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.gone(w.deployment("kubectl"))
-	w.Outcome = func(job *batchv1.Job) sessiontest.Outcome {
+	w.Outcome = func(job *batchv1.Job) kubelet.Outcome {
 		var d appsv1.Deployment
 		w.Get("web", &d)
 		d.Spec.Replicas = new(int32(1))
 		w.Expect(w.Client.Update(t.Context(), &d)).To(Succeed())
-		return sessiontest.Succeed(job)
+		return kubelet.Succeed(job)
 	}
 	w.restore("back", scalesWeb)
 	b := w.settle("back")
@@ -175,7 +176,7 @@ func TestAWorkloadThatSomebodyScalesUpAndDownMeanwhile(t *testing.T) {
 	w := newWorld(t)
 	w.gone(w.deployment("kubectl"))
 	once := false
-	w.Outcome = func(job *batchv1.Job) sessiontest.Outcome {
+	w.Outcome = func(job *batchv1.Job) kubelet.Outcome {
 		for _, n := range []int32{1, 0} {
 			if once {
 				break
@@ -186,7 +187,7 @@ func TestAWorkloadThatSomebodyScalesUpAndDownMeanwhile(t *testing.T) {
 			w.Expect(w.Client.Update(t.Context(), &d)).To(Succeed())
 			once = n == 0
 		}
-		return sessiontest.Succeed(job)
+		return kubelet.Succeed(job)
 	}
 	w.restore("back", scalesWeb)
 	b := w.settle("back")

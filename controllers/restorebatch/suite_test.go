@@ -17,14 +17,15 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/controllers/restoresession"
 	"github.com/cairn-backup/cairn/internal/policy"
+	"github.com/cairn-backup/cairn/internal/testbed"
 	"github.com/cairn-backup/cairn/internal/testbed/sessiontest"
 )
 
-var bed sessiontest.Bed
+var bed testbed.Bed
 
-// TestMain starts an API server. The tests drive the reconcilers by hand, so the manager runs no controller.
+// TestMain starts an API server. The tests drive the reconcilers by hand, so there is no manager.
 func TestMain(m *testing.M) {
-	os.Exit(bed.Run(m))
+	os.Exit(bed.Run(m, testbed.WithCatalog()))
 }
 
 // world is a namespace with the Snapshots of a BackupBatch of three claims. Tests drive its RestoreBatches by hand, and
@@ -37,7 +38,7 @@ var names = []string{"web", "uploads", "db"}
 // newWorld has three restore points: first and second are complete; in third, db failed.
 func newWorld(t testing.TB) *world {
 	t.Helper()
-	w := &world{bed.World(t, func(w *sessiontest.World) reconcile.Reconciler { return reconcileAll{w} })}
+	w := &world{sessiontest.New(t, &bed, func(w *sessiontest.World) reconcile.Reconciler { return reconcileAll{w} })}
 	for _, name := range names {
 		app := v1alpha1.TypedObjectReference{Kind: v1alpha1.KindPersistentVolumeClaim, Name: name}
 		sessiontest.Create(t, w.Client, sessiontest.Repository(w.Namespace, "shop-"+name, w.Storage, app),
@@ -112,7 +113,7 @@ func (b reconcileAll) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Res
 	children := &restoresession.Reconciler{
 		Client: w.Client, APIReader: w.Client, EventRecorder: w.Events,
 		Clock: w.Clock, MoverImage: "mover:test", ClusterUID: "cluster", FieldManager: "cairn-manager",
-		Hooks: sessiontest.Hooks(w, bed.Manager.GetConfig()),
+		Hooks: sessiontest.Hooks(w, bed.Config),
 	}
 	deploymentController(ctx, w)
 	var list v1alpha1.RestoreSessionList
@@ -143,7 +144,7 @@ func reconciler(w *sessiontest.World) *Reconciler {
 	return &Reconciler{
 		Client: w.Killer.Client(w.Client), APIReader: w.Client, EventRecorder: w.Events,
 		Clock: w.Clock, MoverImage: "mover:test", FieldManager: "cairn-manager",
-		Hooks: sessiontest.Hooks(w, bed.Manager.GetConfig()),
+		Hooks: sessiontest.Hooks(w, bed.Config),
 	}
 }
 

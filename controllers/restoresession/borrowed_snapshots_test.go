@@ -13,6 +13,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/testbed/csi"
 	"github.com/cairn-backup/cairn/internal/testbed/sessiontest"
 )
 
@@ -20,7 +21,7 @@ import (
 func elsewhere(t testing.TB) (*world, string) {
 	t.Helper()
 	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "source-"}}
-	NewWithT(t).Expect(bed.Manager.GetClient().Create(t.Context(), ns)).To(Succeed())
+	NewWithT(t).Expect(bed.Client.Create(t.Context(), ns)).To(Succeed())
 	return newVolumes(t, ns.Name), ns.Name
 }
 
@@ -90,7 +91,7 @@ func TestAForgedBindingLendsNothing(t *testing.T) {
 		ObjectMeta: metav1.ObjectMeta{Name: "foreign-" + ns},
 		Spec: snapshotv1.VolumeSnapshotContentSpec{
 			VolumeSnapshotRef: corev1.ObjectReference{Namespace: "tenant", Name: "theirs", UID: "theirs"},
-			Driver:            sessiontest.CSIDriver,
+			Driver:            csi.DriverName,
 			DeletionPolicy:    snapshotv1.VolumeSnapshotContentRetain,
 			Source:            snapshotv1.VolumeSnapshotContentSource{SnapshotHandle: new("handle-theirs")},
 		},
@@ -118,7 +119,7 @@ func TestAForgedBindingLendsNothing(t *testing.T) {
 func TestWhatWasLentStaysUntilTheVolumeIsMade(t *testing.T) {
 	t.Parallel()
 	w, ns := elsewhere(t)
-	w.restore("restore", intoVolumes("late-${POD_ORDINAL}", ofClass(sessiontest.LateDiskClass)), from(ns),
+	w.restore("restore", intoVolumes("late-${POD_ORDINAL}", ofClass(csi.LateClass)), from(ns),
 		func(s *v1alpha1.RestoreSession) {
 			s.Spec.Addon.Tasks[0].Params = &apiextensionsv1.JSON{Raw: []byte(`{"bind": "false"}`)}
 		})
@@ -128,7 +129,7 @@ func TestWhatWasLentStaysUntilTheVolumeIsMade(t *testing.T) {
 	_, contents := w.imports()
 	w.Expect(contents).To(HaveLen(2))
 
-	sessiontest.Bind(t, w.Client, w.Namespace, "late-0")
+	csi.Bind(t, w.Client, w.Namespace, "late-0")
 	w.Expect(w.Reconcile("restore").RequeueAfter).To(Equal(importInterval))
 	_, contents = w.imports()
 	w.Expect(contents).To(HaveLen(1))
@@ -171,7 +172,7 @@ func TestAManagerThatIsKilledMakesVolumesOnce(t *testing.T) {
 			w.Killer = killer
 			w.Expect(w.Client.Create(t.Context(), sessiontest.Claim(w.Namespace, "copy-0"))).To(Succeed())
 			old := w.claim("copy-0")
-			w.restore("restore", intoVolumes("copy-${POD_ORDINAL}", ofClass(sessiontest.LateDiskClass),
+			w.restore("restore", intoVolumes("copy-${POD_ORDINAL}", ofClass(csi.LateClass),
 				func(t *v1alpha1.RestoreClaimTemplate) {
 					t.Metadata.Annotations = map[string]string{v1alpha1.AnnotationReplace: string(old.UID)}
 				}), from(ns))

@@ -11,6 +11,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/testbed/kubelet"
 	"github.com/cairn-backup/cairn/internal/testbed/sessiontest"
 )
 
@@ -59,7 +60,7 @@ func TestADatabaseIsRestoredOnce(t *testing.T) {
 	w.Expect(pod.Containers[0].Image).To(Equal(sessiontest.DatabaseImage), "the image of the database")
 	w.Expect(pod.InitContainers[0].Image).To(Equal("mover:test"))
 	w.Expect(pod.ImagePullSecrets).To(ConsistOf(corev1.LocalObjectReference{Name: "registry"}))
-	components := sessiontest.TaskOf(&jobs[0]).Components
+	components := kubelet.TaskOf(&jobs[0]).Components
 	w.Expect(components).To(HaveLen(2))
 	w.Expect(components[1].ID).To(Equal("k-dumps-dump-shop"))
 	w.Expect(components[1].Stream.Command[0]).To(Equal("pg_restore"))
@@ -77,7 +78,7 @@ func TestADatabaseIsRestoredOnce(t *testing.T) {
 	w.Expect(ending(w.settle("confirmed"))).
 		To(Equal("Succeeded/Succeeded"), "a restore with confirm is another restore")
 	for _, job := range w.Jobs() {
-		if t := sessiontest.TaskOf(&job); t.RestoreSession.Name == "confirmed" {
+		if t := kubelet.TaskOf(&job); t.RestoreSession.Name == "confirmed" {
 			w.Expect(t.Restore.Overwrite).To(Equal(v1alpha1.OverwriteAlways))
 			w.Expect(t.Components[0].Stream.Args).To(ContainElement(HaveField("Value", "--clean")))
 		}

@@ -9,6 +9,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/testbed/kubelet"
 	"github.com/cairn-backup/cairn/internal/testbed/sessiontest"
 )
 
@@ -34,8 +35,8 @@ func TestFunctionsRunAroundARestoreWithTheManagerKilled(t *testing.T) {
 		}
 		ran, seen := &[]string{}, map[types.UID]bool{}
 		outcome := w.Outcome
-		w.Outcome = func(job *batchv1.Job) sessiontest.Outcome {
-			if name := sessiontest.HookOf(job); !seen[job.UID] {
+		w.Outcome = func(job *batchv1.Job) kubelet.Outcome {
+			if name := kubelet.HookOf(job); !seen[job.UID] {
 				if seen[job.UID] = true; name == "" {
 					name = "restore"
 				}
@@ -59,7 +60,7 @@ func TestFunctionsRunAroundARestoreWithTheManagerKilled(t *testing.T) {
 	w.Expect(ending(s)).To(Equal("Succeeded/Succeeded"))
 	w.Expect(*ran).To(Equal(want))
 	for _, job := range w.Jobs() {
-		if sessiontest.HookOf(&job) == "stop" {
+		if kubelet.HookOf(&job) == "stop" {
 			w.Expect(job.Name).To(Equal(s.Status.Hooks.PreHooks[0].Job))
 			w.Expect(job.Spec.Template.Spec.Containers[0].Args).
 				To(Equal([]string{"stop", "restore", s.Spec.Target.Name}))
@@ -89,8 +90,8 @@ func TestAFunctionThatFailsStopsARestore(t *testing.T) {
 			Type: v1alpha1.HookExecutorFunction, Function: &v1alpha1.HookFunctionExecutor{Name: function.Name},
 		}},
 	})
-	w.Outcome = func(*batchv1.Job) sessiontest.Outcome {
-		return sessiontest.Outcome{Function: &sessiontest.FunctionEnd{Code: 1, Log: "no"}}
+	w.Outcome = func(*batchv1.Job) kubelet.Outcome {
+		return kubelet.Outcome{Function: &kubelet.FunctionEnd{Code: 1, Log: "no"}}
 	}
 	w.restore("restore", func(s *v1alpha1.RestoreSession) {
 		s.Spec.Hooks = &v1alpha1.RestoreHooks{PreRestore: []v1alpha1.HookInfo{sessiontest.UseTemplate("stop")}}

@@ -10,6 +10,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/testbed/kubelet"
 	"github.com/cairn-backup/cairn/internal/testbed/sessiontest"
 )
 
@@ -30,7 +31,7 @@ func (w *world) hooked(l *sessiontest.Listener, name string, edit ...func(*v1alp
 		sessiontest.Create(w.T, w.Client, l.Template(w.Namespace, template, "{{.Name}} {{.Status.Phase}}"))
 	}
 	outcome := w.Outcome
-	w.Outcome = func(job *batchv1.Job) sessiontest.Outcome {
+	w.Outcome = func(job *batchv1.Job) kubelet.Outcome {
 		l.Note("restore")
 		return outcome(job)
 	}
@@ -118,7 +119,7 @@ func TestADeletedRestoreRunsItsPostHooks(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	l := sessiontest.Listen(t)
-	w.Outcome = func(*batchv1.Job) sessiontest.Outcome { return sessiontest.Outcome{Hang: true} }
+	w.Outcome = func(*batchv1.Job) kubelet.Outcome { return kubelet.Outcome{Hang: true} }
 	w.hooked(l, "restore")
 	w.Eventually(func() []string {
 		w.Reconcile("restore")

@@ -12,6 +12,7 @@ import (
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/kube/oneshot"
+	"github.com/cairn-backup/cairn/internal/testbed/kubelet"
 	"github.com/cairn-backup/cairn/internal/testbed/sessiontest"
 )
 
@@ -62,7 +63,7 @@ func TestAStaleCache(t *testing.T) {
 	t.Run("that does not show the Job restores nothing twice", func(t *testing.T) {
 		t.Parallel()
 		w := newWorld(t)
-		w.Outcome = func(*batchv1.Job) sessiontest.Outcome { return sessiontest.Outcome{Hang: true} }
+		w.Outcome = func(*batchv1.Job) kubelet.Outcome { return kubelet.Outcome{Hang: true} }
 		w.restore("restore")
 		w.Reconcile("restore")
 		w.Cluster()
@@ -70,7 +71,7 @@ func TestAStaleCache(t *testing.T) {
 		w.Expect(w.session("restore").Status.Phase).To(Equal(v1alpha1.RestoreSessionRunning),
 			"the pod that uses the claim belongs to the restore")
 		w.Expect(w.Jobs()).To(HaveLen(1))
-		w.Outcome = sessiontest.Succeed
+		w.Outcome = kubelet.Succeed
 		w.Expect(ending(w.settle("restore"))).To(Equal("Succeeded/Succeeded"))
 	})
 }

@@ -13,7 +13,7 @@ import (
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/task/moverjob"
-	"github.com/cairn-backup/cairn/internal/testbed/sessiontest"
+	"github.com/cairn-backup/cairn/internal/testbed/kubelet"
 )
 
 // negative holds the conditions that exist only while they matter.
@@ -36,7 +36,7 @@ func TestARestoreSucceeds(t *testing.T) {
 	w.Expect(jobs).To(HaveLen(1))
 	w.Expect(metav1.IsControlledBy(&jobs[0], s)).To(BeTrue())
 	w.Expect(s.Annotations).To(HaveKeyWithValue(v1alpha1.AnnotationMovers, "pvc="+jobs[0].Name))
-	w.Expect(sessiontest.TaskOf(&jobs[0]).Components[0].ID).To(Equal("k-second-pvc"))
+	w.Expect(kubelet.TaskOf(&jobs[0]).Components[0].ID).To(Equal("k-second-pvc"))
 	w.Expect(w.stamp()).To(BeEmpty())
 
 	s = w.settle("restore")
@@ -91,11 +91,11 @@ func TestAStampOnAVolumeThatGoesSaysNothing(t *testing.T) {
 func TestARestoreThatFailsStampsNothing(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	w.Outcome = func(*batchv1.Job) sessiontest.Outcome { return sessiontest.Fail(v1alpha1.ReasonVolumeNotEmpty) }
+	w.Outcome = func(*batchv1.Job) kubelet.Outcome { return kubelet.Fail(v1alpha1.ReasonVolumeNotEmpty) }
 	w.restore("restore")
 	w.Expect(ending(w.settle("restore"))).To(Equal("Failed/VolumeNotEmpty"))
 	w.Expect(w.stamp()).To(BeEmpty())
-	w.Outcome = sessiontest.Succeed
+	w.Outcome = kubelet.Succeed
 	w.restore("again")
 	w.Expect(ending(w.settle("again"))).To(Equal("Succeeded/Succeeded"))
 }
@@ -103,8 +103,8 @@ func TestARestoreThatFailsStampsNothing(t *testing.T) {
 func TestARestoreThatLostOwners(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	w.Outcome = func(job *batchv1.Job) sessiontest.Outcome {
-		o := sessiontest.Succeed(job)
+	w.Outcome = func(job *batchv1.Job) kubelet.Outcome {
+		o := kubelet.Succeed(job)
 		o.Result.Components[0].OwnersNotRestored = 12
 		return o
 	}
@@ -119,7 +119,7 @@ func TestARestoreThatLostOwners(t *testing.T) {
 func TestAMoverThatDiedIsNotRunAgain(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	w.Outcome = func(*batchv1.Job) sessiontest.Outcome { return sessiontest.Outcome{} }
+	w.Outcome = func(*batchv1.Job) kubelet.Outcome { return kubelet.Outcome{} }
 	w.restore("restore")
 	w.Expect(ending(w.settle("restore"))).To(Equal("Failed/JobFailed"))
 	w.Expect(w.Jobs()).To(HaveLen(1))
@@ -128,7 +128,7 @@ func TestAMoverThatDiedIsNotRunAgain(t *testing.T) {
 func TestTheDeadlineEndsARestore(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	w.Outcome = func(*batchv1.Job) sessiontest.Outcome { return sessiontest.Outcome{Hang: true} }
+	w.Outcome = func(*batchv1.Job) kubelet.Outcome { return kubelet.Outcome{Hang: true} }
 	w.restore("restore")
 	w.Reconcile("restore")
 	w.Cluster()
@@ -144,7 +144,7 @@ func TestTheDeadlineEndsARestore(t *testing.T) {
 func TestARestoreThatIsDeletedIsCancelled(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	w.Outcome = func(*batchv1.Job) sessiontest.Outcome { return sessiontest.Outcome{Hang: true} }
+	w.Outcome = func(*batchv1.Job) kubelet.Outcome { return kubelet.Outcome{Hang: true} }
 	w.restore("restore")
 	w.Reconcile("restore")
 	w.Cluster()

@@ -11,6 +11,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/testbed/csi"
 	"github.com/cairn-backup/cairn/internal/testbed/sessiontest"
 )
 
@@ -104,7 +105,7 @@ func TestAClaimStaysThatCanNotBeReplaced(t *testing.T) {
 			w := newVolumes(t, "")
 			class := &storagev1.StorageClass{
 				ObjectMeta:  metav1.ObjectMeta{Name: "of-" + w.Namespace},
-				Provisioner: sessiontest.CSIDriver,
+				Provisioner: csi.DriverName,
 			}
 			sessiontest.Create(t, w.Client, class, sessiontest.Claim(w.Namespace, "web-0"))
 			old := w.claim("web-0")

@@ -6,7 +6,7 @@ import (
 	. "github.com/onsi/gomega"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
-	"github.com/cairn-backup/cairn/internal/testbed/sessiontest"
+	"github.com/cairn-backup/cairn/internal/testbed/kubelet"
 )
 
 // Three pods get the data of one pod, as the rules say; pods that no rule names get nothing.
@@ -32,7 +32,7 @@ func TestWhatOnePodHadIsRestoredToOthers(t *testing.T) {
 			"copy-3 pod-3 pod-1 k-pods-pod-1"))
 	jobs := w.Jobs()
 	for i := range jobs {
-		w.Expect(sessiontest.TaskOf(&jobs[i]).Components[0].ID).To(Equal("k-pods-pod-1"))
+		w.Expect(kubelet.TaskOf(&jobs[i]).Components[0].ID).To(Equal("k-pods-pod-1"))
 	}
 	w.Expect(jobs).To(HaveLen(3))
 

@@ -16,11 +16,11 @@ import (
 // With caches that lag and watches that wake it, a restore completes without further requests.
 func TestAManagerRunsARestore(t *testing.T) {
 	w := newWorld(t)
-	sessiontest.Manager(t, bed.Manager.GetConfig(), testbed.Scheme(), func(mgr ctrl.Manager) error {
+	sessiontest.Manager(t, bed.Config, testbed.Scheme(), func(mgr ctrl.Manager) error {
 		r := &Reconciler{
 			Client: mgr.GetClient(), APIReader: mgr.GetAPIReader(), EventRecorder: w.Events, Clock: clock.RealClock{},
 			MoverImage: "mover:test", ClusterUID: "cluster", FieldManager: "cairn-manager",
-			Hooks: sessiontest.Hooks(w.World, bed.Manager.GetConfig()),
+			Hooks: sessiontest.Hooks(w.World, bed.Config),
 		}
 		return r.SetupWithManager(mgr, controller.Options{SkipNameValidation: new(true)})
 	}, w.Namespace, w.Storage)

@@ -9,6 +9,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/testbed/kubelet"
 	"github.com/cairn-backup/cairn/internal/testbed/sessiontest"
 )
 
@@ -44,7 +45,7 @@ func TestAStepThatWritesBeforeARestoreNeedsConfirmation(t *testing.T) {
 		ContainSubstring("step "+w.Namespace+"-0 of the task can write"), ContainSubstring("spec.confirm: ")))))
 	w.Expect(w.Jobs()).To(BeEmpty())
 
-	w.Outcome = func(*batchv1.Job) sessiontest.Outcome { return sessiontest.Outcome{Step: w.Namespace + "-0"} }
+	w.Outcome = func(*batchv1.Job) kubelet.Outcome { return kubelet.Outcome{Step: w.Namespace + "-0"} }
 	w.restore("failed", steps, w.confirmed("target"))
 	s = w.settle("failed")
 	w.Expect(ending(s)).To(Equal("Failed/StepFailed"))
@@ -53,7 +54,7 @@ func TestAStepThatWritesBeforeARestoreNeedsConfirmation(t *testing.T) {
 			ContainSubstring("step "+w.Namespace+"-0 of the task failed with exit code 1"))))
 	w.Expect(w.Jobs()).To(HaveLen(1))
 
-	w.Outcome = sessiontest.Succeed
+	w.Outcome = kubelet.Succeed
 	w.restore("confirmed", steps, w.confirmed("target"), func(s *v1alpha1.RestoreSession) { s.Spec.Verify = true })
 	w.Expect(ending(w.settle("confirmed"))).To(Equal("Succeeded/Succeeded"))
 	for _, job := range w.Jobs() {

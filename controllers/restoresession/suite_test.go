@@ -10,14 +10,15 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/testbed"
 	"github.com/cairn-backup/cairn/internal/testbed/sessiontest"
 )
 
-var bed sessiontest.Bed
+var bed testbed.Bed
 
-// TestMain starts an API server. Most tests drive the reconciler by hand, so the manager runs no controller.
+// TestMain starts an API server. Most tests drive the reconciler by hand, so there is no manager.
 func TestMain(m *testing.M) {
-	os.Exit(bed.Run(m))
+	os.Exit(bed.Run(m, testbed.WithCatalog()))
 }
 
 // world is a namespace with an empty claim and a repository with Snapshots, in which tests drive restores by hand.
@@ -27,7 +28,7 @@ var uploads = v1alpha1.TypedObjectReference{Kind: v1alpha1.KindPersistentVolumeC
 
 func newWorld(t testing.TB) *world {
 	t.Helper()
-	w := &world{bed.World(t, func(w *sessiontest.World) reconcile.Reconciler { return reconciler(w) })}
+	w := &world{sessiontest.New(t, &bed, func(w *sessiontest.World) reconcile.Reconciler { return reconciler(w) })}
 	sessiontest.Create(t, w.Client,
 		sessiontest.Repository(w.Namespace, "uploads", w.Storage, uploads),
 		sessiontest.Claim(w.Namespace, "target"),
@@ -86,7 +87,7 @@ func reconciler(w *sessiontest.World) *Reconciler {
 	return &Reconciler{
 		Client: w.Killer.Client(w.Client), APIReader: w.Client, EventRecorder: w.Events,
 		Clock: w.Clock, MoverImage: "mover:test", ClusterUID: "cluster", FieldManager: "cairn-manager",
-		Hooks: sessiontest.Hooks(w, bed.Manager.GetConfig()),
+		Hooks: sessiontest.Hooks(w, bed.Config),
 	}
 }
 

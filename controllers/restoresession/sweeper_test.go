@@ -16,6 +16,7 @@ import (
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/kube/borrowed"
+	"github.com/cairn-backup/cairn/internal/testbed/csi"
 	"github.com/cairn-backup/cairn/internal/testbed/sessiontest"
 )
 
@@ -44,7 +45,7 @@ func (w *world) sweep() {
 func borrowing(t *testing.T) (w *world, ns string) {
 	t.Helper()
 	w, ns = elsewhere(t)
-	w.restore("restore", intoVolumes("late-${POD_ORDINAL}", ofClass(sessiontest.LateDiskClass)), from(ns),
+	w.restore("restore", intoVolumes("late-${POD_ORDINAL}", ofClass(csi.LateClass)), from(ns),
 		func(s *v1alpha1.RestoreSession) {
 			s.Spec.Addon.Tasks[0].Params = &apiextensionsv1.JSON{Raw: []byte(`{"bind": "false"}`)}
 		})
@@ -75,7 +76,7 @@ func TestWhatARestoreLeftBehindIsGivenBack(t *testing.T) {
 			_, contents := w.imports()
 			w.Expect(contents).To(HaveLen(2), "claims still wait for their volumes from them")
 
-			sessiontest.Bind(t, w.Client, w.Namespace, "late-0")
+			csi.Bind(t, w.Client, w.Namespace, "late-0")
 			w.sweep()
 			_, contents = w.imports()
 			w.Expect(contents).To(HaveLen(1))
@@ -136,9 +137,8 @@ func TestContentsOfOthersAreNotGivenBack(t *testing.T) {
 		return &snapshotv1.VolumeSnapshotContent{
 			ObjectMeta: metav1.ObjectMeta{Name: name, Labels: labels, Annotations: annotations},
 			Spec: snapshotv1.VolumeSnapshotContentSpec{
-				VolumeSnapshotRef: corev1.ObjectReference{Namespace: w.Namespace, Name: refers},
-				Driver:            sessiontest.CSIDriver,
-				DeletionPolicy:    snapshotv1.VolumeSnapshotContentDelete, Source: source,
+				VolumeSnapshotRef: corev1.ObjectReference{Namespace: w.Namespace, Name: refers}, Driver: csi.DriverName,
+				DeletionPolicy: snapshotv1.VolumeSnapshotContentDelete, Source: source,
 			},
 		}
 	}

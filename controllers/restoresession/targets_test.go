@@ -15,6 +15,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/catalog"
 	"github.com/cairn-backup/cairn/internal/task"
 	"github.com/cairn-backup/cairn/internal/task/moverjob"
+	"github.com/cairn-backup/cairn/internal/testbed/kubelet"
 	"github.com/cairn-backup/cairn/internal/testbed/sessiontest"
 )
 
@@ -43,7 +44,7 @@ func (w *world) confirmed(claim string) func(*v1alpha1.RestoreSession) {
 	return func(s *v1alpha1.RestoreSession) { s.Spec.Confirm = string(c.UID) }
 }
 
-func restoreOf(job *batchv1.Job) task.Restore { return *sessiontest.TaskOf(job).Restore }
+func restoreOf(job *batchv1.Job) task.Restore { return *kubelet.TaskOf(job).Restore }
 
 func TestNewClaimsAreMadeOnceAndKept(t *testing.T) {
 	t.Parallel()
@@ -233,9 +234,9 @@ func TestARestoreByTime(t *testing.T) {
 func TestARetriedRestoreKnowsItsOwnWork(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	w.Outcome = func(job *batchv1.Job) sessiontest.Outcome {
-		o := sessiontest.Succeed(job)
-		if !sessiontest.TaskOf(job).Components[0].Resume {
+	w.Outcome = func(job *batchv1.Job) kubelet.Outcome {
+		o := kubelet.Succeed(job)
+		if !kubelet.TaskOf(job).Components[0].Resume {
 			c := &o.Result.Components[0]
 			o.Result.Outcome, o.Result.Reason = task.OutcomeFailed, v1alpha1.ReasonUnreachable
 			c.Outcome, c.Reason, c.TargetWritten = task.OutcomeFailed, v1alpha1.ReasonUnreachable, true
@@ -262,8 +263,8 @@ func TestARetriedRestoreKnowsItsOwnWork(t *testing.T) {
 func TestAnEmptyVolumeThatBelongsToRootIsGivenToTheMover(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	w.Outcome = func(job *batchv1.Job) sessiontest.Outcome {
-		o := sessiontest.Succeed(job)
+	w.Outcome = func(job *batchv1.Job) kubelet.Outcome {
+		o := kubelet.Succeed(job)
 		if !restoreOf(job).Group {
 			c := &o.Result.Components[0]
 			o.Result.Outcome, o.Result.Reason = task.OutcomeFailed, v1alpha1.ReasonTargetUnwritable

@@ -7,6 +7,7 @@ import (
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/testbed/kubelet"
 	"github.com/cairn-backup/cairn/internal/testbed/sessiontest"
 )
 
@@ -45,7 +46,7 @@ func TestAProgramMakesTheFilesOfAServer(t *testing.T) {
 	w.Expect(pod.Containers[0].Image).To(Equal("mariadb:11.4"))
 	w.Expect(pod.Containers[0].VolumeMounts).
 		To(ContainElement(And(HaveField("MountPath", "/cairn/volumes/dump"), HaveField("ReadOnly", false))))
-	component := sessiontest.TaskOf(&jobs[0]).Components[0]
+	component := kubelet.TaskOf(&jobs[0]).Components[0]
 	w.Expect(component.Stream.Command).To(Equal([]string{"mbstream", "--extract"}))
 	w.Expect(component.Stream.Finish.Command[0]).To(Equal("mariadb-backup"))
 

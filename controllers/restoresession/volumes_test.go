@@ -17,6 +17,8 @@ import (
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/catalog"
+	"github.com/cairn-backup/cairn/internal/testbed/csi"
+	"github.com/cairn-backup/cairn/internal/testbed/kubelet"
 	"github.com/cairn-backup/cairn/internal/testbed/sessiontest"
 	"github.com/cairn-backup/cairn/internal/volumesnapshot"
 )
@@ -24,9 +26,9 @@ import (
 // shot creates a ready VolumeSnapshot, and its component.
 func (w *world) shot(namespace, claim string) (*snapshotv1.VolumeSnapshot, v1alpha1.Component) {
 	w.T.Helper()
-	s := volumesnapshot.New(namespace, claim+"-1795154820", claim, sessiontest.SnapshotClass, nil, nil)
+	s := volumesnapshot.New(namespace, claim+"-1795154820", claim, csi.SnapshotClass, nil, nil)
 	w.Expect(w.Client.Create(w.T.Context(), s)).To(Succeed())
-	return s, sessiontest.VolumeSnapshotComponent(s, sessiontest.MakeReady(w.T, w.Client, s))
+	return s, sessiontest.VolumeSnapshotComponent(s, csi.Ready(w.T, w.Client, s))
 }
 
 // newVolumes returns a world with the Snapshot shots of the VolumeSnapshots of a StatefulSet's two pods, in a
@@ -37,7 +39,7 @@ func newVolumes(t testing.TB, namespace string) *world {
 	if namespace == "" {
 		namespace = w.Namespace
 	}
-	sessiontest.DiskClasses(t, w.Client)
+	csi.Classes(t, w.Client)
 	snap := &v1alpha1.Snapshot{
 		ObjectMeta: metav1.ObjectMeta{
 			Namespace: namespace, Name: "shots",
@@ -65,7 +67,7 @@ func newVolumes(t testing.TB, namespace string) *world {
 		Spec:   v1alpha1.RepositorySpec{Driver: v1alpha1.DriverVolumeSnapshotter, AppRef: snap.Spec.AppRef},
 		Status: v1alpha1.RepositoryStatus{Phase: v1alpha1.PhaseReady},
 	})
-	w.Outcome = func(job *batchv1.Job) sessiontest.Outcome { return sessiontest.Provision(t, w.Client, job) }
+	w.Outcome = func(job *batchv1.Job) kubelet.Outcome { return csi.Provision(t, w.Client, job) }
 	return w
 }
 
@@ -100,7 +102,7 @@ func (w *world) settleVolumes(name string) *v1alpha1.RestoreSession {
 	w.T.Helper()
 	for range 60 {
 		w.Reconcile(name)
-		sessiontest.MakeImportsReady(w.T, w.Client, w.Namespace)
+		csi.ReadyImports(w.T, w.Client, w.Namespace)
 		w.letGo()
 		w.Cluster()
 		s := w.session(name)
@@ -147,18 +149,18 @@ func message(s *v1alpha1.RestoreSession) string {
 // VolumeSnapshot.
 func TestAFreeVolumeIsNotARestore(t *testing.T) {
 	t.Parallel()
-	for _, class := range []string{sessiontest.DiskClass, sessiontest.LateDiskClass} {
+	for _, class := range []string{csi.Class, csi.LateClass} {
 		t.Run(class, func(t *testing.T) {
 			t.Parallel()
 			w := newVolumes(t, "")
-			w.Outcome = func(job *batchv1.Job) sessiontest.Outcome {
-				work := sessiontest.TaskOf(job)
+			w.Outcome = func(job *batchv1.Job) kubelet.Outcome {
+				work := kubelet.TaskOf(job)
 				if claim := work.Components[0].Claim; claim != nil && claim.Object.Name == "again-1" {
 					w.Expect(client.IgnoreAlreadyExists(w.Client.Create(t.Context(), claim.Object.DeepCopy()))).
 						To(Succeed())
-					sessiontest.BindStatic(t, w.Client, w.Namespace, "again-1")
+					csi.BindStatic(t, w.Client, w.Namespace, "again-1")
 				}
-				return sessiontest.Provision(t, w.Client, job)
+				return csi.Provision(t, w.Client, job)
 			}
 			w.restore("restore", intoVolumes("again-${POD_ORDINAL}", ofClass(class)))
 			s := w.settleVolumes("restore")
@@ -182,7 +184,7 @@ func TestVolumesAreMadeOfVolumeSnapshots(t *testing.T) {
 	for i, name := range []string{"again-0", "again-1"} {
 		claim := w.claim(name)
 		w.Expect(claim.Spec.DataSource.Name).To(Equal([]string{"data-web-0", "data-web-1"}[i] + "-1795154820"))
-		w.Expect(*claim.Spec.StorageClassName).To(Equal(sessiontest.DiskClass))
+		w.Expect(*claim.Spec.StorageClassName).To(Equal(csi.Class))
 		w.Expect(claim.Spec.Resources.Requests.Storage().String()).To(Equal("1Gi"))
 		w.Expect(claim.Labels).To(HaveKeyWithValue("pod", string(name[len(name)-1])))
 		w.Expect(claim.Annotations).To(HaveKeyWithValue(v1alpha1.AnnotationRestored, s.Status.Resolved.SpecDigest))
@@ -197,7 +199,7 @@ func TestVolumesAreMadeOfVolumeSnapshots(t *testing.T) {
 	}
 	w.restore("again", intoVolumes("again-${POD_ORDINAL}"))
 	w.Expect(ending(w.settleVolumes("again"))).To(Equal("Skipped/AlreadyRestored"))
-	w.restore("other", intoVolumes("again-${POD_ORDINAL}", ofClass(sessiontest.DiskClass)))
+	w.restore("other", intoVolumes("again-${POD_ORDINAL}", ofClass(csi.Class)))
 	w.Expect(ending(w.settleVolumes("other"))).To(Equal("Failed/NameConflict"))
 	w.Expect(w.Jobs()).To(HaveLen(2))
 }
@@ -227,7 +229,7 @@ func TestAStatefulSetOfAnotherSizeGetsVolumes(t *testing.T) {
 func TestVolumesThatWaitForAPodGetOne(t *testing.T) {
 	t.Parallel()
 	w := newVolumes(t, "")
-	w.restore("restore", intoVolumes("late-${POD_ORDINAL}", ofClass(sessiontest.LateDiskClass)))
+	w.restore("restore", intoVolumes("late-${POD_ORDINAL}", ofClass(csi.LateClass)))
 	s := w.settleVolumes("restore")
 	w.Expect(ending(s)).To(Equal("Succeeded/Succeeded"), message(s))
 	w.Expect(w.Jobs()).To(HaveLen(4), "two make the claims, and two mount them")
@@ -247,7 +249,7 @@ func TestVolumesThatWaitForAPodGetOne(t *testing.T) {
 func TestVolumesMayBeLeftToTheirFirstPod(t *testing.T) {
 	t.Parallel()
 	w := newVolumes(t, "")
-	w.restore("restore", intoVolumes("late-${POD_ORDINAL}", ofClass(sessiontest.LateDiskClass)),
+	w.restore("restore", intoVolumes("late-${POD_ORDINAL}", ofClass(csi.LateClass)),
 		func(s *v1alpha1.RestoreSession) {
 			s.Spec.Addon.Tasks[0].Params = &apiextensionsv1.JSON{Raw: []byte(`{"bind": "false"}`)}
 		})
@@ -262,7 +264,7 @@ func TestVolumesThatWereLeftToTheirFirstPodAreKnownAgain(t *testing.T) {
 	t.Parallel()
 	late := func(edit ...func(*v1alpha1.RestoreSession)) func(*v1alpha1.RestoreSession) {
 		return func(s *v1alpha1.RestoreSession) {
-			intoVolumes("late-${POD_ORDINAL}", ofClass(sessiontest.LateDiskClass))(s)
+			intoVolumes("late-${POD_ORDINAL}", ofClass(csi.LateClass))(s)
 			s.Spec.Addon.Tasks[0].Params = &apiextensionsv1.JSON{Raw: []byte(`{"bind": "false"}`)}
 			for _, e := range edit {
 				e(s)
@@ -281,7 +283,7 @@ func TestVolumesThatWereLeftToTheirFirstPodAreKnownAgain(t *testing.T) {
 						return w.session(name)
 					}
 					w.Reconcile(name)
-					sessiontest.MakeImportsReady(t, w.Client, w.Namespace)
+					csi.ReadyImports(t, w.Client, w.Namespace)
 					w.Cluster()
 				}
 				t.Fatalf("%s did not end", name)
@@ -293,7 +295,7 @@ func TestVolumesThatWereLeftToTheirFirstPodAreKnownAgain(t *testing.T) {
 			s := apply("second")
 			w.Expect(ending(s)).To(Equal("Unknown/VolumeNotBound"))
 			w.Expect(message(s)).To(ContainSubstring("an identical earlier restore made PersistentVolumeClaim late-0"))
-			sessiontest.Bind(t, w.Client, w.Namespace, "late-0")
+			csi.Bind(t, w.Client, w.Namespace, "late-0")
 			w.Expect(message(apply("third"))).To(ContainSubstring("PersistentVolumeClaim late-1"),
 				"one bound claim is not enough")
 			w.Expect(ending(apply("other",
@@ -303,7 +305,7 @@ func TestVolumesThatWereLeftToTheirFirstPodAreKnownAgain(t *testing.T) {
 					}
 				}))).To(Equal("Failed/NameConflict"))
 
-			sessiontest.Bind(t, w.Client, w.Namespace, "late-1")
+			csi.Bind(t, w.Client, w.Namespace, "late-1")
 			w.Expect(ending(apply("fourth"))).To(Equal("Skipped/AlreadyRestored"))
 			w.Expect(w.claim("late-0").UID).To(Equal(made.UID))
 			w.Expect(w.Jobs()).To(HaveLen(jobs))
@@ -320,7 +322,7 @@ func TestVolumesThatWereLeftToTheirFirstPodAreKnownAgain(t *testing.T) {
 		}})).To(Succeed())
 		w.shot(w.Namespace, "data-web-1")
 		for _, name := range []string{"late-0", "late-1"} {
-			sessiontest.Bind(t, w.Client, w.Namespace, name)
+			csi.Bind(t, w.Client, w.Namespace, name)
 		}
 		w.restore("second", late())
 		w.Expect(ending(w.settleVolumes("second"))).To(Equal("Invalid/VolumeSnapshotNotFound"))
@@ -333,13 +335,13 @@ func TestAFreeVolumeThatAFirstPodGotIsNotARestore(t *testing.T) {
 	t.Parallel()
 	w := newVolumes(t, "")
 	late := func(s *v1alpha1.RestoreSession) {
-		intoVolumes("late-${POD_ORDINAL}", ofClass(sessiontest.LateDiskClass))(s)
+		intoVolumes("late-${POD_ORDINAL}", ofClass(csi.LateClass))(s)
 		s.Spec.Addon.Tasks[0].Params = &apiextensionsv1.JSON{Raw: []byte(`{"bind": "false"}`)}
 	}
 	w.restore("first", late)
 	w.Expect(ending(w.settleVolumes("first"))).To(Equal("Unknown/VolumeNotBound"))
-	sessiontest.Bind(t, w.Client, w.Namespace, "late-0")
-	sessiontest.BindStatic(t, w.Client, w.Namespace, "late-1")
+	csi.Bind(t, w.Client, w.Namespace, "late-0")
+	csi.BindStatic(t, w.Client, w.Namespace, "late-1")
 	w.restore("second", late)
 	s := w.settleVolumes("second")
 	w.Expect(s.Status.Reason).To(Equal(v1alpha1.ReasonWrongVolume), message(s))
@@ -370,9 +372,9 @@ func TestAVolumeThatIsNotThere(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			w := newVolumes(t, "")
-			w.Outcome = func(job *batchv1.Job) sessiontest.Outcome {
+			w.Outcome = func(job *batchv1.Job) kubelet.Outcome {
 				tc.after(w, job)
-				return sessiontest.Succeed(job)
+				return kubelet.Succeed(job)
 			}
 			w.restore("restore", intoVolumes("lie-${POD_ORDINAL}"))
 			s := w.settleVolumes("restore")
@@ -386,7 +388,7 @@ func TestAVolumeThatIsNotThere(t *testing.T) {
 
 // unbound creates the claims of a Job, and makes the provisioner complain.
 func (w *world) unbound(job *batchv1.Job) {
-	for _, c := range sessiontest.TaskOf(job).Components {
+	for _, c := range kubelet.TaskOf(job).Components {
 		claim := c.Claim.Object.DeepCopy()
 		w.Expect(w.Client.Create(w.T.Context(), claim)).To(Succeed())
 		w.Expect(w.Client.Create(w.T.Context(), &corev1.Event{
@@ -419,7 +421,7 @@ func TestWhatNoVolumeIsMadeOf(t *testing.T) {
 			says: "asks for 512Mi, but a volume of VolumeSnapshot data-web-0-1795154820 needs at least 1Gi",
 		},
 		"another driver": {
-			edit: intoVolumes("c-${POD_ORDINAL}", ofClass(sessiontest.OtherClass)),
+			edit: intoVolumes("c-${POD_ORDINAL}", ofClass(csi.OtherClass)),
 			want: "Invalid/InvalidParameters", says: "(the cluster has: disk, disk-late)",
 		},
 		"no such class": {
@@ -551,7 +553,7 @@ func TestAClaimIsReplacedOnlyByItsUID(t *testing.T) {
 func TestVolumesOfVolumeSnapshotsThatTheUserNames(t *testing.T) {
 	t.Parallel()
 	w := newVolumes(t, "")
-	w.restore("restore", intoVolumes("mine-${POD_ORDINAL}", ofClass(sessiontest.DiskClass),
+	w.restore("restore", intoVolumes("mine-${POD_ORDINAL}", ofClass(csi.Class),
 		func(t *v1alpha1.RestoreClaimTemplate) {
 			t.Spec.DataSource = &corev1.TypedLocalObjectReference{
 				APIGroup: new(snapshotv1.GroupName), Kind: "VolumeSnapshot",

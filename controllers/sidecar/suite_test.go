@@ -76,7 +76,7 @@ func (g gate) Get(ctx context.Context, key client.ObjectKey, o client.Object, op
 }
 
 func TestMain(m *testing.M) {
-	os.Exit(bed.Run(m, func(mgr ctrl.Manager) error {
+	os.Exit(bed.Run(m, testbed.WithCatalog(), testbed.WithControllers(func(mgr ctrl.Manager) error {
 		if err := roles(); err != nil {
 			return err
 		}
@@ -104,7 +104,7 @@ func TestMain(m *testing.M) {
 			Sidecars:      running.State, SidecarsChanged: changed,
 		}
 		return configurations.SetupWithManager(mgr, controller.Options{})
-	}))
+	})))
 }
 
 // roles installs the shipped ClusterRole.

@@ -6,7 +6,6 @@ import (
 	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
-	"path/filepath"
 	"testing"
 	"time"
 
@@ -17,7 +16,6 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/envtest"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/testbed"
@@ -31,37 +29,21 @@ const (
 
 // cluster is an API server with Cairn's kinds, and a proxy before it for the programs under test.
 type cluster struct {
-	env *envtest.Environment
-	// client of the test, past the proxy.
-	client client.WithWatch
-	api    http.Handler // forwards to the API server
-	gate   gate
-	proxy  *httptest.Server
+	testbed.Bed
+	api   http.Handler // forwards to the API server
+	gate  gate
+	proxy *httptest.Server
 }
 
 func (c *cluster) start(ctx context.Context) error {
-	c.env = &envtest.Environment{
-		CRDDirectoryPaths:        []string{filepath.Join("..", "..", "config", "crd", "bases")},
-		ErrorIfCRDPathMissing:    true,
-		ControlPlaneStartTimeout: 2 * time.Minute,
-		ControlPlaneStopTimeout:  time.Minute,
+	if err := c.Start(ctx, testbed.WithCatalog()); err != nil {
+		return err
 	}
-	config, err := c.env.Start()
+	transport, err := rest.TransportFor(c.Config)
 	if err != nil {
 		return err
 	}
-	config.QPS, config.Burst = 500, 1000
-	if c.client, err = client.NewWithWatch(config, client.Options{Scheme: testbed.Scheme()}); err != nil {
-		return err
-	}
-	if err := testbed.InstallCatalog(ctx, c.client); err != nil {
-		return err
-	}
-	transport, err := rest.TransportFor(config)
-	if err != nil {
-		return err
-	}
-	target, err := url.Parse(config.Host)
+	target, err := url.Parse(c.Config.Host)
 	if err != nil {
 		return err
 	}
@@ -87,10 +69,7 @@ func (c *cluster) stop() error {
 		c.proxy.CloseClientConnections()
 		c.proxy.Close()
 	}
-	if c.env == nil {
-		return nil
-	}
-	return c.env.Stop()
+	return c.Bed.Stop()
 }
 
 // reverse forwards each part of an answer at once, as watches need it.
@@ -103,34 +82,17 @@ func reverse(target *url.URL, transport http.RoundTripper) http.Handler {
 	}
 }
 
-func (c *cluster) create(t testing.TB, objects ...client.Object) {
-	t.Helper()
-	for _, o := range objects {
-		if err := c.client.Create(t.Context(), o); err != nil {
-			t.Fatalf("create %T %s: %v", o, client.ObjectKeyFromObject(o), err)
-		}
-	}
-}
-
 // get reads an object again.
 func get[T client.Object](g Gomega, t testing.TB, c *cluster, o T) T {
 	t.Helper()
-	g.Expect(c.client.Get(t.Context(), client.ObjectKeyFromObject(o), o)).To(Succeed())
+	g.Expect(c.Client.Get(t.Context(), client.ObjectKeyFromObject(o), o)).To(Succeed())
 	return o
-}
-
-// namespace makes a namespace that its own label selects.
-func (c *cluster) namespace(t testing.TB) string {
-	t.Helper()
-	n := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "shop-"}}
-	c.create(t, n)
-	return n.Name
 }
 
 // named makes a namespace of this name.
 func (c *cluster) named(t testing.TB, name string) string {
 	t.Helper()
-	c.create(t, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}})
+	c.Create(t, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name}})
 	return name
 }
 
@@ -150,14 +112,13 @@ func (c *cluster) ledger(t testing.TB, namespace, clusterName, url string) *v1al
 			},
 		},
 	}
-	c.create(t, l)
+	c.Create(t, l)
 	t.Cleanup(func() {
 		ctx := context.Background()
-		if err := c.client.Patch(ctx, l,
-			client.RawPatch("application/merge-patch+json", []byte(`{"metadata":{"finalizers":null}}`))); err != nil {
+		if err := c.Client.Patch(ctx, l, client.RawPatch("application/merge-patch+json", []byte(`{"metadata":{"finalizers":null}}`))); err != nil {
 			t.Errorf("let the Ledger go: %v", err)
 		}
-		if err := c.client.Delete(ctx, l); err != nil && !apierrors.IsNotFound(err) {
+		if err := c.Client.Delete(ctx, l); err != nil && !apierrors.IsNotFound(err) {
 			t.Errorf("delete the Ledger: %v", err)
 		}
 	})
@@ -169,7 +130,7 @@ func (c *cluster) ledger(t testing.TB, namespace, clusterName, url string) *v1al
 func (c *cluster) refused(t testing.TB, namespace, name string) *v1alpha1.BackupSession {
 	t.Helper()
 	s := session(namespace, name, v1alpha1.BackupConfigurationKind, "none")
-	c.create(t, s)
+	c.Create(t, s)
 	return s
 }
 
@@ -187,7 +148,7 @@ func session(namespace, name, kind, invoker string) *v1alpha1.BackupSession {
 func (c *cluster) parcels(g Gomega, t testing.TB, namespace string) []corev1.ConfigMap {
 	t.Helper()
 	var list corev1.ConfigMapList
-	g.Expect(c.client.List(t.Context(), &list, client.InNamespace(namespace), client.HasLabels{v1alpha1.LabelLedger})).
+	g.Expect(c.Client.List(t.Context(), &list, client.InNamespace(namespace), client.HasLabels{v1alpha1.LabelLedger})).
 		To(Succeed())
 	return list.Items
 }
@@ -196,7 +157,7 @@ func (c *cluster) parcels(g Gomega, t testing.TB, namespace string) []corev1.Con
 func (c *cluster) settled(g Gomega, t testing.TB, l *v1alpha1.Ledger, sessions ...*v1alpha1.BackupSession) {
 	t.Helper()
 	var list v1alpha1.BackupSessionList
-	g.Expect(c.client.List(t.Context(), &list, client.InNamespace(l.Namespace))).To(Succeed())
+	g.Expect(c.Client.List(t.Context(), &list, client.InNamespace(l.Namespace))).To(Succeed())
 	now := map[string]*v1alpha1.BackupSession{}
 	for i := range list.Items {
 		now[list.Items[i].Name] = &list.Items[i]
@@ -215,6 +176,6 @@ func (c *cluster) settled(g Gomega, t testing.TB, l *v1alpha1.Ledger, sessions .
 func (c *cluster) uid(t testing.TB) types.UID {
 	t.Helper()
 	n := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: metav1.NamespaceSystem}}
-	NewWithT(t).Expect(c.client.Get(t.Context(), client.ObjectKeyFromObject(n), n)).To(Succeed())
+	NewWithT(t).Expect(c.Client.Get(t.Context(), client.ObjectKeyFromObject(n), n)).To(Succeed())
 	return n.UID
 }

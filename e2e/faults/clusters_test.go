@@ -100,7 +100,7 @@ func TestTwoManagers(t *testing.T) {
 	uids := map[types.UID]bool{}
 	for _, w := range writers {
 		url := strings.Replace(shared.url, "/shared.git", "/"+w.name+"/shared.git", 1)
-		w.ledger = w.cluster.ledger(t, w.namespace(t), w.name, url)
+		w.ledger = w.cluster.ledger(t, w.Namespace(t, nil), w.name, url)
 		uids[w.uid(t)] = true
 	}
 	g.Expect(uids).To(HaveLen(2), "two clusters")

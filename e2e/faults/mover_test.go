@@ -200,7 +200,7 @@ func newMover(t testing.TB, api string) (task.Task, container) {
 		AppRef: v1alpha1.TypedObjectReference{Kind: v1alpha1.KindPersistentVolumeClaim, Name: "web"},
 	}}
 	snapshot.Namespace, snapshot.Name = east.named(t, moverNamespace), "repo-run"
-	east.create(t, snapshot)
+	east.Create(t, snapshot)
 	k := moverTask(snapshot)
 	c := container{root: t.TempDir(), api: api}
 	for _, dir := range []string{"cairn/storage", "tmp"} {

@@ -155,9 +155,9 @@ func (c *pushCase) title() string {
 // prepare makes what the case needs: also a PolicySync that watches another branch of the repository.
 func (c *pushCase) prepare(t testing.TB) {
 	t.Helper()
-	namespace := west.namespace(t)
+	namespace := west.Namespace(t, nil)
 	c.remote = c.server.repository(t, namespace)
-	west.create(t, &v1alpha1.PolicySync{
+	west.Create(t, &v1alpha1.PolicySync{
 		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "policy"},
 		Spec: v1alpha1.PolicySyncSpec{
 			URL: c.remote.url, Ref: &v1alpha1.GitRef{Branch: watched}, Path: "./", Suspend: true,
@@ -169,7 +169,7 @@ func (c *pushCase) prepare(t testing.TB) {
 func (c *pushCase) suspend(t testing.TB, yes bool) {
 	t.Helper()
 	patch := client.RawPatch(types.MergePatchType, fmt.Appendf(nil, `{"spec":{"suspend":%t}}`, yes))
-	NewWithT(t).Expect(west.client.Patch(t.Context(), c.ledger, patch)).To(Succeed())
+	NewWithT(t).Expect(west.Client.Patch(t.Context(), c.ledger, patch)).To(Succeed())
 }
 
 // afterKill checks that the manager was where it should be, and lets the next one pass.

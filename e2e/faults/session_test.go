@@ -20,6 +20,7 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/policy"
 	"github.com/cairn-backup/cairn/internal/task"
+	"github.com/cairn-backup/cairn/internal/testbed/kubelet"
 	"github.com/cairn-backup/cairn/internal/testbed/sessiontest"
 )
 
@@ -93,7 +94,7 @@ func nthWrite(resource string, n int) func(*http.Request) bool {
 // StatefulSet of two pods.
 type shop struct {
 	cluster  *cluster
-	kubelet  *kubelet
+	kubelet  *kubelet.Runs
 	remote   *remote
 	ledger   *v1alpha1.Ledger
 	sessions []*v1alpha1.BackupSession
@@ -107,13 +108,13 @@ var repositories = map[string]map[string]int{
 
 func newShop(t testing.TB, c *cluster) *shop {
 	t.Helper()
-	namespace := c.namespace(t)
+	namespace := c.Namespace(t, nil)
 	s := &shop{cluster: c}
 	s.remote = newGitServer(t, nil).repository(t, "shop")
 	s.ledger = c.ledger(t, namespace, "east", s.remote.url)
-	sessiontest.Storage(t, c.client, namespace, namespace)
-	sessiontest.Create(t, c.client, workloads(namespace)...)
-	c.create(t, configuration(namespace), batch(namespace))
+	sessiontest.Storage(t, c.Client, namespace, namespace)
+	sessiontest.Create(t, c.Client, workloads(namespace)...)
+	c.Create(t, configuration(namespace), batch(namespace))
 	// One mover dies without a word, so that a repetition is part of it.
 	lost := map[types.UID]bool{}
 	s.kubelet = startKubelet(t, c, namespace, func(k task.Task) bool {
@@ -134,7 +135,7 @@ func (s *shop) start(t testing.TB, n int) {
 		kind, invoker = v1alpha1.BackupBatchKind, "shop"
 	}
 	run := session(s.ledger.Namespace, fmt.Sprintf("run-%d", n), kind, invoker)
-	s.cluster.create(t, run)
+	s.cluster.Create(t, run)
 	s.sessions = append(s.sessions, run)
 }
 
@@ -145,7 +146,7 @@ func (s *shop) check(t testing.TB, run *v1alpha1.BackupSession) {
 	g.Expect(run.Status.Phase).To(Equal(v1alpha1.BackupSessionSucceeded), "%s: %s %+v", run.Name, run.Status.Reason,
 		run.Status.Targets)
 	var list v1alpha1.SnapshotList
-	g.Expect(s.cluster.client.List(t.Context(), &list, client.InNamespace(run.Namespace),
+	g.Expect(s.cluster.Client.List(t.Context(), &list, client.InNamespace(run.Namespace),
 		client.MatchingLabels{v1alpha1.LabelBackupSession: run.Name})).To(Succeed())
 	want := map[string]int{}
 	for repository, movers := range repositories[run.Spec.Invoker.Name] {
@@ -174,13 +175,13 @@ func (s *shop) once(t testing.TB) {
 		}
 	}
 	backups := 0
-	for name, uids := range s.kubelet.ran() {
+	for name, uids := range s.kubelet.Jobs() {
 		g.Expect(uids).To(HaveLen(1), "job %s was made once", name)
 		if strings.HasPrefix(name, "backup-") {
 			backups++
 		}
 	}
-	g.Expect(backups).To(Equal(want), "movers of backups: %v", s.kubelet.ran())
+	g.Expect(backups).To(Equal(want), "movers of backups: %v", s.kubelet.Jobs())
 }
 
 func info(name string) []v1alpha1.RepositoryInfo {

@@ -50,16 +50,18 @@ func photos(t *testing.T, ns string) string {
 	backup("two")
 
 	meta := func(name string) metav1.ObjectMeta { return metav1.ObjectMeta{Namespace: ns, Name: name} }
-	g.Expect(api.Create(t.Context(), &corev1.Secret{ObjectMeta: meta("s3"), StringData: map[string]string{
+	g.Expect(bed.Client.Create(t.Context(), &corev1.Secret{ObjectMeta: meta("s3"), StringData: map[string]string{
 		v1alpha1.S3AccessKeyID: s3.AccessKey, v1alpha1.S3SecretAccessKey: s3.SecretKey,
 	}})).To(Succeed())
 	g.Expect(
-		api.Create(
-			t.Context(),
-			&corev1.Secret{ObjectMeta: meta("enc"), StringData: map[string]string{"password": r.Password + "\n"}})).
+		bed.Client.Create(
+			t.Context(), &corev1.Secret{
+				ObjectMeta: meta("enc"),
+				StringData: map[string]string{"password": r.Password + "\n"},
+			})).
 		To(Succeed())
 	g.Expect(
-		api.Create(
+		bed.Client.Create(
 			t.Context(), &v1alpha1.BackupStorage{
 				ObjectMeta: meta("s3"),
 				Spec: v1alpha1.BackupStorageSpec{Storage: v1alpha1.Storage{
@@ -70,21 +72,24 @@ func photos(t *testing.T, ns string) string {
 					},
 				}},
 			})).To(Succeed())
-	g.Expect(api.Create(t.Context(), &v1alpha1.Repository{ObjectMeta: meta("photos"), Spec: v1alpha1.RepositorySpec{
-		AppRef:     v1alpha1.TypedObjectReference{Kind: "PersistentVolumeClaim", Name: "photos"},
-		StorageRef: v1alpha1.ObjectReference{Name: "s3"},
-		Path:       "/photos", EncryptionSecret: v1alpha1.ObjectReference{Name: "enc"},
-	}})).To(Succeed())
+	g.Expect(bed.Client.Create(t.Context(), &v1alpha1.Repository{
+		ObjectMeta: meta("photos"),
+		Spec: v1alpha1.RepositorySpec{
+			AppRef:     v1alpha1.TypedObjectReference{Kind: "PersistentVolumeClaim", Name: "photos"},
+			StorageRef: v1alpha1.ObjectReference{Name: "s3"},
+			Path:       "/photos", EncryptionSecret: v1alpha1.ObjectReference{Name: "enc"},
+		},
+	})).To(Succeed())
 	for name, id := range ids {
 		snap := &v1alpha1.Snapshot{ObjectMeta: meta(name), Spec: v1alpha1.SnapshotSpec{
 			SnapshotID: name, Repository: "photos", Session: "s", BackupSession: "b",
 			Version: v1alpha1.SnapshotLayoutVersion,
 			AppRef:  v1alpha1.TypedObjectReference{Kind: "PersistentVolumeClaim", Name: "photos"},
 		}}
-		g.Expect(api.Create(t.Context(), snap)).To(Succeed())
+		g.Expect(bed.Client.Create(t.Context(), snap)).To(Succeed())
 		snap.Status.Phase = v1alpha1.SnapshotSucceeded
 		snap.Status.Components = map[string]v1alpha1.Component{"pvc": {Phase: v1alpha1.SnapshotSucceeded, ID: id}}
-		g.Expect(api.Status().Update(t.Context(), snap)).To(Succeed())
+		g.Expect(bed.Client.Status().Update(t.Context(), snap)).To(Succeed())
 	}
 	return "http://" + s3.Endpoint
 }
@@ -142,7 +147,7 @@ func TestAVolumeOfTheClusterCantBeReadFromHere(t *testing.T) {
 	meta := func(name string) metav1.ObjectMeta { return metav1.ObjectMeta{Namespace: ns, Name: name} }
 	app := v1alpha1.TypedObjectReference{Kind: "PersistentVolumeClaim", Name: "photos"}
 	g.Expect(
-		api.Create(
+		bed.Client.Create(
 			t.Context(), &v1alpha1.BackupStorage{
 				ObjectMeta: meta("disk"),
 				Spec: v1alpha1.BackupStorageSpec{Storage: v1alpha1.Storage{
@@ -152,18 +157,21 @@ func TestAVolumeOfTheClusterCantBeReadFromHere(t *testing.T) {
 					},
 				}},
 			})).To(Succeed())
-	g.Expect(api.Create(t.Context(), &v1alpha1.Repository{ObjectMeta: meta("photos"), Spec: v1alpha1.RepositorySpec{
-		AppRef: app, StorageRef: v1alpha1.ObjectReference{Name: "disk"}, Path: "/photos",
-		EncryptionSecret: v1alpha1.ObjectReference{Name: "enc"},
-	}})).To(Succeed())
+	g.Expect(bed.Client.Create(t.Context(), &v1alpha1.Repository{
+		ObjectMeta: meta("photos"),
+		Spec: v1alpha1.RepositorySpec{
+			AppRef: app, StorageRef: v1alpha1.ObjectReference{Name: "disk"}, Path: "/photos",
+			EncryptionSecret: v1alpha1.ObjectReference{Name: "enc"},
+		},
+	})).To(Succeed())
 	snap := &v1alpha1.Snapshot{ObjectMeta: meta("one"), Spec: v1alpha1.SnapshotSpec{
 		SnapshotID: "one", Repository: "photos", Session: "s", BackupSession: "b",
 		Version: v1alpha1.SnapshotLayoutVersion,
 		AppRef:  app,
 	}}
-	g.Expect(api.Create(t.Context(), snap)).To(Succeed())
+	g.Expect(bed.Client.Create(t.Context(), snap)).To(Succeed())
 	snap.Status.Components = map[string]v1alpha1.Component{"pvc": {ID: "k"}}
-	g.Expect(api.Status().Update(t.Context(), snap)).To(Succeed())
+	g.Expect(bed.Client.Status().Update(t.Context(), snap)).To(Succeed())
 	r := runIn(t, "snapshot", "ls", "one", "-n", ns)
 	g.Expect(r.code).To(Equal(1))
 	g.Expect(r.err).To(And(ContainSubstring("volume in the cluster"), ContainSubstring("--new-claim")))
@@ -173,17 +181,20 @@ func TestVolumeSnapshotsCantBeReadFromHere(t *testing.T) {
 	g, ns := NewWithT(t), namespace(t, "browse-volumes")
 	meta := func(name string) metav1.ObjectMeta { return metav1.ObjectMeta{Namespace: ns, Name: name} }
 	app := v1alpha1.TypedObjectReference{Kind: "PersistentVolumeClaim", Name: "photos"}
-	g.Expect(api.Create(t.Context(), &v1alpha1.Repository{ObjectMeta: meta("photos"), Spec: v1alpha1.RepositorySpec{
-		AppRef: app, Driver: v1alpha1.DriverVolumeSnapshotter,
-	}})).To(Succeed())
+	g.Expect(bed.Client.Create(t.Context(), &v1alpha1.Repository{
+		ObjectMeta: meta("photos"),
+		Spec: v1alpha1.RepositorySpec{
+			AppRef: app, Driver: v1alpha1.DriverVolumeSnapshotter,
+		},
+	})).To(Succeed())
 	snap := &v1alpha1.Snapshot{ObjectMeta: meta("one"), Spec: v1alpha1.SnapshotSpec{
 		SnapshotID: "one", Repository: "photos", Session: "s", BackupSession: "b",
 		Version: v1alpha1.SnapshotLayoutVersion,
 		AppRef:  app,
 	}}
-	g.Expect(api.Create(t.Context(), snap)).To(Succeed())
+	g.Expect(bed.Client.Create(t.Context(), snap)).To(Succeed())
 	snap.Status.Components = map[string]v1alpha1.Component{"pvc": {ID: "k"}}
-	g.Expect(api.Status().Update(t.Context(), snap)).To(Succeed())
+	g.Expect(bed.Client.Status().Update(t.Context(), snap)).To(Succeed())
 	for _, args := range [][]string{
 		{"ls", "one"},
 		{"cat", "one", "x"},

@@ -188,7 +188,7 @@ func TestVersion(t *testing.T) {
 
 	ns := namespace(t, "cairn-system")
 	labels := map[string]string{"app": "manager"}
-	g.Expect(api.Create(t.Context(), &appsv1.Deployment{
+	g.Expect(bed.Client.Create(t.Context(), &appsv1.Deployment{
 		ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "cairn-manager"},
 		Spec: appsv1.DeploymentSpec{
 			Selector: &metav1.LabelSelector{MatchLabels: labels},

@@ -47,10 +47,10 @@ func load(t testing.TB, file, namespace string) {
 			Should(BeTemporally(">", last), "the next second comes")
 		for _, o := range round {
 			status := o.Object["status"]
-			g.Expect(api.Create(t.Context(), o)).To(Succeed())
+			g.Expect(bed.Client.Create(t.Context(), o)).To(Succeed())
 			last = o.GetCreationTimestamp().Time
 			o.Object["status"] = status
-			g.Expect(api.Status().Update(t.Context(), o)).To(Succeed())
+			g.Expect(bed.Client.Status().Update(t.Context(), o)).To(Succeed())
 		}
 	}
 }
@@ -138,7 +138,7 @@ func TestGet(t *testing.T) {
 		o := &unstructured.Unstructured{}
 		g.Expect(yaml.Unmarshal([]byte(r.out), &o.Object)).To(Succeed())
 		g.Expect(o.GetKind()).To(Equal("RestoreSession"))
-		g.Expect(api.Update(t.Context(), o, client.DryRunAll)).To(Succeed())
+		g.Expect(bed.Client.Update(t.Context(), o, client.DryRunAll)).To(Succeed())
 	})
 
 	t.Run("a name that is not there is an error", func(t *testing.T) {
@@ -173,7 +173,7 @@ func TestGet(t *testing.T) {
 			{"restore --kubeconfig K -n shop --snapshot shop-web-1 --component ", "data\nlogs\n"},
 			{"get snapshots --kubeconfig K -n sh", "shop\n"},
 		} {
-			args := strings.Split(strings.Replace(x.args, " K ", " "+kubeconfig+" ", 1), " ")
+			args := strings.Split(strings.Replace(x.args, " K ", " "+bed.Kubeconfig+" ", 1), " ")
 			r := run(t, append([]string{"__completeNoDesc"}, args...)...)
 			g.Expect(r.out).To(Equal(x.want+":4\n"), x.args)
 		}

@@ -184,7 +184,7 @@ func TestLedgerLogOfRemote(t *testing.T) {
 		To(Succeed())
 
 	secret := func(name, password string) {
-		g.Expect(api.Create(t.Context(), &corev1.Secret{
+		g.Expect(bed.Client.Create(t.Context(), &corev1.Secret{
 			ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: name},
 			StringData: map[string]string{"username": "cairn", "password": password},
 		})).To(Succeed())
@@ -192,7 +192,7 @@ func TestLedgerLogOfRemote(t *testing.T) {
 	secret("good", "top-secret")
 	secret("bad", "top-secret-but-wrong")
 	addLedger := func(name, url, secret string) {
-		g.Expect(api.Create(t.Context(), &v1alpha1.Ledger{
+		g.Expect(bed.Client.Create(t.Context(), &v1alpha1.Ledger{
 			ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: name},
 			Spec: v1alpha1.LedgerSpec{
 				URL: url, ClusterName: "one", SecretRef: &v1alpha1.LocalObjectReference{Name: secret},

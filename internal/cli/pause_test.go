@@ -18,13 +18,13 @@ func TestPauseAndResume(t *testing.T) {
 	for _, o := range read(t, "testdata/shop.yaml") {
 		if strings.HasPrefix(o.GetKind(), "Backup") && o.GetKind() != v1alpha1.BackupSessionKind {
 			o.SetNamespace(ns)
-			g.Expect(api.Create(t.Context(), o)).To(Succeed())
+			g.Expect(bed.Client.Create(t.Context(), o)).To(Succeed())
 			policies = append(policies, o)
 		}
 	}
 	paused := func() bool {
 		var batch v1alpha1.BackupBatch
-		g.Expect(api.Get(t.Context(), client.ObjectKey{Namespace: ns, Name: "shop"}, &batch)).To(Succeed())
+		g.Expect(bed.Client.Get(t.Context(), client.ObjectKey{Namespace: ns, Name: "shop"}, &batch)).To(Succeed())
 		return batch.Spec.Paused
 	}
 	g.Expect(runIn(t, "pause", "batch/shop", "-n", ns)).To(Equal(result{out: "BackupBatch/shop is paused\n"}))
@@ -36,7 +36,7 @@ func TestPauseAndResume(t *testing.T) {
 	g.Expect(runIn(t, "pause", "bc/photos", "-n", ns)).To(Equal(result{out: "BackupConfiguration/photos is paused\n"}))
 
 	var photos v1alpha1.BackupConfiguration
-	g.Expect(api.Get(t.Context(), client.ObjectKey{Namespace: ns, Name: "photos"}, &photos)).To(Succeed())
+	g.Expect(bed.Client.Get(t.Context(), client.ObjectKey{Namespace: ns, Name: "photos"}, &photos)).To(Succeed())
 	at := metav1.NewTime(pinned)
 	photos.Status.Conditions = []metav1.Condition{
 		{
@@ -51,7 +51,7 @@ func TestPauseAndResume(t *testing.T) {
 			Message: "slots pass", LastTransitionTime: at,
 		},
 	}}}
-	g.Expect(api.Status().Update(t.Context(), &photos)).To(Succeed())
+	g.Expect(bed.Client.Status().Update(t.Context(), &photos)).To(Succeed())
 	g.Expect(runIn(t, "get", "policies", "-n", ns).out).
 		To(And(ContainSubstring("\n    Late: too old\n"), ContainSubstring("\n    session by-hand: slots pass\n")))
 	for _, o := range policies {
@@ -61,7 +61,7 @@ func TestPauseAndResume(t *testing.T) {
 			}
 		}
 	}
-	g.Expect(api.Update(t.Context(), &photos)).To(Succeed())
+	g.Expect(bed.Client.Update(t.Context(), &photos)).To(Succeed())
 	g.Expect(runIn(t, "resume", "bc/photos", "-n", ns)).
 		To(
 			Equal(

@@ -24,7 +24,7 @@ func TestRestore(t *testing.T) {
 		}
 		g.Expect(runIn(t, args...)).To(Equal(result{out: "restoresession/web-again created\n"}))
 		var s v1alpha1.RestoreSession
-		g.Expect(api.Get(t.Context(), client.ObjectKey{Namespace: ns, Name: "web-again"}, &s)).To(Succeed())
+		g.Expect(bed.Client.Get(t.Context(), client.ObjectKey{Namespace: ns, Name: "web-again"}, &s)).To(Succeed())
 		g.Expect(*s.Spec.Target).
 			To(Equal(v1alpha1.TypedObjectReference{Kind: "PersistentVolumeClaim", Name: "web-restored"}))
 		g.Expect(*s.Spec.DataSource).To(Equal(v1alpha1.RestoreDataSource{Repository: "shop-web", Snapshot: "latest"}))
@@ -51,7 +51,7 @@ func TestRestore(t *testing.T) {
 		name := fmt.Sprintf("db-copy-%d", pinned.Unix())
 		g.Expect(r).To(Equal(result{out: "restoresession/" + name + " created\n"}))
 		var s v1alpha1.RestoreSession
-		g.Expect(api.Get(t.Context(), client.ObjectKey{Namespace: ns, Name: name}, &s)).To(Succeed())
+		g.Expect(bed.Client.Get(t.Context(), client.ObjectKey{Namespace: ns, Name: name}, &s)).To(Succeed())
 		g.Expect(*s.Spec.DataSource).
 			To(Equal(v1alpha1.RestoreDataSource{Snapshot: "db-1", Components: []string{"pod-1"}}))
 		g.Expect(s.Spec.Addon).To(BeNil())
@@ -67,7 +67,7 @@ func TestRestore(t *testing.T) {
 			"--sidecar", "--retries", "2", "--from-namespace", "other", "--encryption-secret", "enc")
 		g.Expect(r).To(Equal(result{out: "restoresession/all created\n"}))
 		var s v1alpha1.RestoreSession
-		g.Expect(api.Get(t.Context(), client.ObjectKey{Namespace: ns, Name: "all"}, &s)).To(Succeed())
+		g.Expect(bed.Client.Get(t.Context(), client.ObjectKey{Namespace: ns, Name: "all"}, &s)).To(Succeed())
 		g.Expect(*s.Spec.Target).
 			To(Equal(v1alpha1.TypedObjectReference{APIGroup: "apps", Kind: "StatefulSet", Name: "db"}))
 		source := s.Spec.DataSource
@@ -129,7 +129,7 @@ func TestRestore(t *testing.T) {
 			name := fmt.Sprintf("%s-%d", tt.kind.Name, pinned.Unix())
 			g.Expect(r).To(Equal(result{out: "restoresession/" + name + " created\n"}), target)
 			var s v1alpha1.RestoreSession
-			g.Expect(api.Get(t.Context(), client.ObjectKey{Namespace: ns, Name: name}, &s)).To(Succeed())
+			g.Expect(bed.Client.Get(t.Context(), client.ObjectKey{Namespace: ns, Name: name}, &s)).To(Succeed())
 			g.Expect(*s.Spec.Target).To(Equal(tt.kind))
 			if tt.addon == "" {
 				g.Expect(s.Spec.Addon).To(BeNil())
@@ -151,7 +151,7 @@ func TestRestore(t *testing.T) {
 		}
 		g.Expect(runIn(t, args...)).To(Equal(result{out: "restoresession/new created\n"}))
 		var s v1alpha1.RestoreSession
-		g.Expect(api.Get(t.Context(), client.ObjectKey{Namespace: ns, Name: "new"}, &s)).To(Succeed())
+		g.Expect(bed.Client.Get(t.Context(), client.ObjectKey{Namespace: ns, Name: "new"}, &s)).To(Succeed())
 		template := s.Spec.Addon.Tasks[0].TargetVolumes.VolumeClaimTemplates[0]
 		g.Expect(template.Metadata.Name).To(Equal("copy-${POD_ORDINAL}"))
 		g.Expect(template.Spec.Resources.Requests.Storage().String()).To(Equal("1Gi"))
@@ -169,11 +169,11 @@ func TestRestore(t *testing.T) {
 				AppRef: v1alpha1.TypedObjectReference{Kind: v1alpha1.KindPersistentVolumeClaim, Name: "a"},
 			},
 		}
-		g.Expect(api.Create(t.Context(), shots)).To(Succeed())
+		g.Expect(bed.Client.Create(t.Context(), shots)).To(Succeed())
 		g.Expect(runIn(t, "restore", "volumes", "-n", ns, "--repository", "shots", "--new-claim", "data-${POD_ORDINAL}",
 			"--replace", "u1,u2")).To(Equal(result{out: "restoresession/volumes created\n"}))
 		var s v1alpha1.RestoreSession
-		g.Expect(api.Get(t.Context(), client.ObjectKey{Namespace: ns, Name: "volumes"}, &s)).To(Succeed())
+		g.Expect(bed.Client.Get(t.Context(), client.ObjectKey{Namespace: ns, Name: "volumes"}, &s)).To(Succeed())
 		g.Expect(s.Spec.Addon.Name).To(Equal("pvc-addon"))
 		g.Expect(s.Spec.Addon.Tasks[0].Name).To(Equal("volume-snapshot-restore"))
 		template := s.Spec.Addon.Tasks[0].TargetVolumes.VolumeClaimTemplates[0]
@@ -282,7 +282,7 @@ func TestRestoreWait(t *testing.T) {
 						LastTransitionTime: metav1.NewTime(pinned),
 					}}
 				}
-				return api.Status().Update(ctx, s)
+				return bed.Client.Status().Update(ctx, s)
 			})
 			r := runIn(t, "restore", name, "-n", ns, "--repository", "shop-web", "--target", "web-restored", "--wait",
 				"--timeout", "30s")

@@ -28,7 +28,7 @@ func addon(name, task string, params ...string) *v1alpha1.AddonInfo {
 }
 
 func TestRestoreOfABatchWithDatabases(t *testing.T) {
-	NewWithT(t).Expect(testbed.InstallCatalog(t.Context(), api)).To(Succeed())
+	NewWithT(t).Expect(testbed.InstallCatalog(t.Context(), bed.Client)).To(Succeed())
 	ns := namespace(t, "restore-databases")
 	g := NewWithT(t)
 	service := func(name string) v1alpha1.TypedObjectReference {
@@ -81,15 +81,15 @@ func TestRestoreOfABatchWithDatabases(t *testing.T) {
 			},
 		},
 	}
-	g.Expect(api.Create(t.Context(), batch)).To(Succeed())
+	g.Expect(bed.Client.Create(t.Context(), batch)).To(Succeed())
 	batch.Status.Targets = []v1alpha1.BatchTargetStatus{
 		{Name: "cache-service-redis", FoundBy: "cache", AppRef: service("redis")},
 	}
-	g.Expect(api.Status().Update(t.Context(), batch)).To(Succeed())
+	g.Expect(bed.Client.Status().Update(t.Context(), batch)).To(Succeed())
 	restored := func(name string) map[string]v1alpha1.RestoreBatchTarget {
 		t.Helper()
 		var b v1alpha1.RestoreBatch
-		NewWithT(t).Expect(api.Get(t.Context(), client.ObjectKey{Namespace: ns, Name: name}, &b)).To(Succeed())
+		NewWithT(t).Expect(bed.Client.Get(t.Context(), client.ObjectKey{Namespace: ns, Name: name}, &b)).To(Succeed())
 		out := map[string]v1alpha1.RestoreBatchTarget{}
 		for _, target := range b.Spec.Targets {
 			out[target.Name] = target
@@ -164,9 +164,10 @@ func TestRestoreOfABatchWithDatabases(t *testing.T) {
 		g.Expect(r.out).NotTo(Or(ContainSubstring("status"), ContainSubstring("uid"),
 			ContainSubstring("creationTimestamp")))
 		var there v1alpha1.RestoreBatch
-		g.Expect(apierrors.IsNotFound(api.Get(t.Context(), client.ObjectKey{Namespace: ns, Name: "shown"}, &there))).
+		g.Expect(apierrors.IsNotFound(bed.Client.Get(t.Context(), client.ObjectKey{Namespace: ns, Name: "shown"},
+			&there))).
 			To(BeTrue())
-		g.Expect(api.Create(t.Context(), &shown)).To(Succeed(), "it can be applied")
+		g.Expect(bed.Client.Create(t.Context(), &shown)).To(Succeed(), "it can be applied")
 		g.Expect(restored("shown")).To(HaveKeyWithValue("orders", v1alpha1.RestoreBatchTarget{
 			Name: "orders", Addon: addon("postgres-addon", "logical-backup-restore", "secretName", "pg"),
 		}))
@@ -210,13 +211,13 @@ func TestRestoreOfABatchWithDatabases(t *testing.T) {
 	})
 	t.Run("by who may read this namespace alone", func(t *testing.T) {
 		g := NewWithT(t)
-		g.Expect(api.Create(t.Context(), &rbacv1.Role{
+		g.Expect(bed.Client.Create(t.Context(), &rbacv1.Role{
 			ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "backups"},
 			Rules: []rbacv1.PolicyRule{
 				{APIGroups: []string{v1alpha1.Group}, Resources: []string{"*"}, Verbs: []string{"*"}},
 			},
 		})).To(Succeed())
-		g.Expect(api.Create(t.Context(), &rbacv1.RoleBinding{
+		g.Expect(bed.Client.Create(t.Context(), &rbacv1.RoleBinding{
 			ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "backups"},
 			RoleRef:    rbacv1.RoleRef{APIGroup: "rbac.authorization.k8s.io", Kind: "Role", Name: "backups"},
 			Subjects:   []rbacv1.Subject{{APIGroup: "rbac.authorization.k8s.io", Kind: "User", Name: "tenant"}},

@@ -16,7 +16,7 @@ import (
 func TestRestoreOfABatch(t *testing.T) {
 	ns := namespace(t, "restore-batch")
 	g := NewWithT(t)
-	g.Expect(api.Create(t.Context(), &v1alpha1.BackupBatch{
+	g.Expect(bed.Client.Create(t.Context(), &v1alpha1.BackupBatch{
 		ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "shop"},
 		Spec: v1alpha1.BackupBatchSpec{
 			Targets: []v1alpha1.BatchTarget{
@@ -35,7 +35,7 @@ func TestRestoreOfABatch(t *testing.T) {
 	get := func(name string) *v1alpha1.RestoreBatch {
 		t.Helper()
 		var b v1alpha1.RestoreBatch
-		NewWithT(t).Expect(api.Get(t.Context(), client.ObjectKey{Namespace: ns, Name: name}, &b)).To(Succeed())
+		NewWithT(t).Expect(bed.Client.Get(t.Context(), client.ObjectKey{Namespace: ns, Name: name}, &b)).To(Succeed())
 		return &b
 	}
 
@@ -129,7 +129,7 @@ func TestRestoreOfABatch(t *testing.T) {
 					LastTransitionTime: metav1.NewTime(pinned),
 				}},
 			}
-			return api.Status().Update(ctx, b)
+			return bed.Client.Status().Update(ctx, b)
 		})
 		r := runIn(t, "restore", "waits", "-n", ns, "--batch", "shop", "--wait", "--timeout", "30s")
 		g.Expect(r.code).To(Equal(3))

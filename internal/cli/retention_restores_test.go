@@ -28,7 +28,7 @@ func TestRetentionExplainSeesRestoresElsewhere(t *testing.T) {
 			DataSource: &v1alpha1.RestoreDataSource{Namespace: ns, Snapshot: "web-2"},
 		},
 	}
-	g.Expect(api.Create(t.Context(), restore)).To(Succeed())
+	g.Expect(bed.Client.Create(t.Context(), restore)).To(Succeed())
 	r := explain()
 	g.Expect(r.out).To(MatchRegexp(`(?m)^web-2 .* yes .*RestoreSession in-use-elsewhere/copy`))
 	g.Expect(r.err).To(BeEmpty())
@@ -40,8 +40,8 @@ func TestRetentionExplainSeesRestoresElsewhere(t *testing.T) {
 			{APIGroups: []string{v1alpha1.Group}, Resources: []string{"*"}, Verbs: []string{"get", "list"}},
 		},
 	}
-	g.Expect(api.Create(t.Context(), role)).To(Succeed())
-	g.Expect(api.Create(t.Context(), &rbacv1.RoleBinding{
+	g.Expect(bed.Client.Create(t.Context(), role)).To(Succeed())
+	g.Expect(bed.Client.Create(t.Context(), &rbacv1.RoleBinding{
 		ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "reader"},
 		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "Role", Name: "reader"},
 		Subjects:   []rbacv1.Subject{{APIGroup: rbacv1.GroupName, Kind: "User", Name: "ann"}},

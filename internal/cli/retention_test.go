@@ -27,7 +27,7 @@ func explainAt(t testing.TB, now time.Time, args ...string) result {
 	code := cli.Run(t.Context(), command.Options{
 		IOStreams: genericiooptions.IOStreams{In: new(bytes.Buffer), Out: &out, ErrOut: &errOut},
 		Program:   "cairn", Clock: clocktesting.NewFakePassiveClock(now), Width: 100,
-	}, append(append([]string{"retention", "explain"}, args...), "--kubeconfig", kubeconfig))
+	}, append(append([]string{"retention", "explain"}, args...), "--kubeconfig", bed.Kubeconfig))
 	return result{code, out.String(), errOut.String()}
 }
 
@@ -38,8 +38,8 @@ func TestRetentionExplain(t *testing.T) {
 	// A running Snapshot has no time of its own yet. Its creation is shown, which is now.
 	var running v1alpha1.Snapshot
 	key := types.NamespacedName{Namespace: ns, Name: "web-5"}
-	g.Expect(api.Get(t.Context(), client.ObjectKey(key), &running)).To(Succeed())
-	g.Expect(api.Delete(t.Context(), &running)).To(Succeed())
+	g.Expect(bed.Client.Get(t.Context(), client.ObjectKey(key), &running)).To(Succeed())
+	g.Expect(bed.Client.Delete(t.Context(), &running)).To(Succeed())
 	now := time.Date(2026, 11, 19, 12, 0, 0, 0, time.UTC)
 
 	r := explainAt(t, now, "web", "-n", ns)
@@ -94,21 +94,21 @@ func explainDefault(t testing.TB, ns string, now time.Time) {
 	t.Helper()
 	g := NewWithT(t)
 	var configuration v1alpha1.BackupConfiguration
-	g.Expect(api.Get(t.Context(), client.ObjectKey{Namespace: ns, Name: "web"}, &configuration)).To(Succeed())
+	g.Expect(bed.Client.Get(t.Context(), client.ObjectKey{Namespace: ns, Name: "web"}, &configuration)).To(Succeed())
 	configuration.Spec.Backends[0].RetentionPolicy = nil
-	g.Expect(api.Update(t.Context(), &configuration)).To(Succeed())
+	g.Expect(bed.Client.Update(t.Context(), &configuration)).To(Succeed())
 	r := explainAt(t, now, "web", "-n", ns)
 	g.Expect(r.err).
 		To(ContainSubstring(
 			"names a RetentionPolicy for this Repository, and no default is in force: everything is kept"))
 
 	var repository v1alpha1.Repository
-	g.Expect(api.Get(t.Context(), client.ObjectKey{Namespace: ns, Name: "web"}, &repository)).To(Succeed())
+	g.Expect(bed.Client.Get(t.Context(), client.ObjectKey{Namespace: ns, Name: "web"}, &repository)).To(Succeed())
 	repository.Status.DefaultRetention = &v1alpha1.DefaultRetention{
 		Ref:          v1alpha1.ObjectReference{Namespace: ns, Name: "keep"},
 		RemovesAfter: new(metav1.NewTime(now.Add(5 * time.Hour))),
 	}
-	g.Expect(api.Status().Update(t.Context(), &repository)).To(Succeed())
+	g.Expect(bed.Client.Status().Update(t.Context(), &repository)).To(Succeed())
 	r = explainAt(t, now, "web", "-n", ns)
 	g.Expect(r.code).To(Equal(0), r.err)
 	g.Expect(r.err).

@@ -29,7 +29,7 @@ func whenThere(t testing.TB, o client.Object, act func(context.Context) error) {
 		again := time.NewTicker(5 * time.Millisecond)
 		defer again.Stop()
 		for ; ; <-again.C {
-			if err := api.Get(ctx, client.ObjectKeyFromObject(o), o); err == nil {
+			if err := bed.Client.Get(ctx, client.ObjectKeyFromObject(o), o); err == nil {
 				done <- act(context.WithoutCancel(ctx))
 				return
 			} else if client.IgnoreNotFound(err) != nil {
@@ -60,7 +60,7 @@ func ends(t testing.TB, ns, name string, phase v1alpha1.BackupSessionPhase, reas
 		target.AppRef = v1alpha1.TypedObjectReference{APIGroup: "apps", Kind: "Deployment", Name: "web"}
 		s.Status.Phase, s.Status.Reason, s.Status.Duration = phase, reason, "41s"
 		s.Status.Targets, s.Status.Conditions = []v1alpha1.BackupTargetStatus{target}, []metav1.Condition{ready}
-		return api.Status().Update(ctx, s)
+		return bed.Client.Status().Update(ctx, s)
 	})
 }
 
@@ -69,7 +69,7 @@ func TestTrigger(t *testing.T) {
 	for _, o := range read(t, "testdata/shop.yaml") {
 		if strings.HasPrefix(o.GetKind(), "Backup") && o.GetKind() != v1alpha1.BackupSessionKind { // the policies
 			o.SetNamespace(ns)
-			NewWithT(t).Expect(api.Create(t.Context(), o)).To(Succeed())
+			NewWithT(t).Expect(bed.Client.Create(t.Context(), o)).To(Succeed())
 		}
 	}
 	name := policy.BackupSessionName("shop", "nightly", pinned)
@@ -79,7 +79,7 @@ func TestTrigger(t *testing.T) {
 		r := runIn(t, "trigger", "batch/shop", "--session", "nightly", "-n", ns)
 		g.Expect(r).To(Equal(result{out: "backupsession/" + name + " created\n"}))
 		var s v1alpha1.BackupSession
-		g.Expect(api.Get(t.Context(), client.ObjectKey{Namespace: ns, Name: name}, &s)).To(Succeed())
+		g.Expect(bed.Client.Get(t.Context(), client.ObjectKey{Namespace: ns, Name: name}, &s)).To(Succeed())
 		g.Expect(s.Spec.Invoker).
 			To(Equal(v1alpha1.TypedLocalObjectReference{APIGroup: v1alpha1.Group, Kind: "BackupBatch", Name: "shop"}))
 		g.Expect(s.Spec.Session).To(Equal("nightly"))
@@ -105,7 +105,7 @@ func TestTrigger(t *testing.T) {
 				}, Session: "hand",
 			},
 		}
-		g.Expect(api.Create(t.Context(), other)).To(Succeed())
+		g.Expect(bed.Client.Create(t.Context(), other)).To(Succeed())
 		r := runIn(t, "trigger", "bc/photos", "--session", "by-hand", "-n", ns)
 		want := policy.QualifiedBackupSessionName("BackupConfiguration", ns, "photos", "by-hand", pinned)
 		g.Expect(r).To(Equal(result{out: "backupsession/" + want + " created\n"}))
@@ -203,7 +203,7 @@ func TestTriggerWait(t *testing.T) {
 		ns := namespace(t, "wait-deleted")
 		load(t, "testdata/batch.yaml", ns)
 		s := &v1alpha1.BackupSession{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: hourly}}
-		whenThere(t, s, func(ctx context.Context) error { return api.Delete(ctx, s) })
+		whenThere(t, s, func(ctx context.Context) error { return bed.Client.Delete(ctx, s) })
 		r := runIn(t, "trigger", "batch/shop", "--session", "hourly", "-n", ns, "--wait", "--timeout", "30s")
 		NewWithT(t).Expect(r.code).To(Equal(3))
 		NewWithT(t).Expect(r.err).To(Equal("error: backupsession/" + hourly + " was deleted before it ended\n"))
@@ -222,10 +222,10 @@ func TestTriggerWait(t *testing.T) {
 			IOStreams: genericiooptions.IOStreams{Out: &out, ErrOut: &errOut},
 			Clock:     clocktesting.NewFakePassiveClock(pinned),
 			Poll:      20 * time.Millisecond,
-		}, []string{"trigger", "batch/shop", "--session", "hourly", "-n", ns, "--wait", "--kubeconfig", kubeconfig})
+		}, []string{"trigger", "batch/shop", "--session", "hourly", "-n", ns, "--wait", "--kubeconfig", bed.Kubeconfig})
 		g.Expect(code).To(Equal(1))
 		g.Expect(errOut.String()).To(Equal("error: interrupted: backupsession/" + hourly + " goes on in the cluster\n"))
-		g.Expect(api.Get(t.Context(), client.ObjectKeyFromObject(s), s)).To(Succeed())
+		g.Expect(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(s), s)).To(Succeed())
 	})
 }
 

@@ -1,15 +1,12 @@
 package mover_test
 
 import (
-	"context"
 	"fmt"
 	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
-	snapshotv1 "github.com/kubernetes-csi/external-snapshotter/client/v8/apis/volumesnapshot/v1"
 	. "github.com/onsi/gomega"
 	authenticationv1 "k8s.io/api/authentication/v1"
 	authorizationv1 "k8s.io/api/authorization/v1"
@@ -17,13 +14,9 @@ import (
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/util/yaml"
 	"k8s.io/client-go/dynamic"
-	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/envtest"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/kube/access"
@@ -33,10 +26,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/testbed"
 )
 
-var (
-	admin  client.Client
-	config *rest.Config
-)
+var bed testbed.Bed
 
 func TestMain(m *testing.M) { os.Exit(run(m)) }
 
@@ -45,70 +35,21 @@ func run(m *testing.M) int {
 	if os.Getenv(rerun) != "" {
 		return m.Run() // one test that needs no API server
 	}
-	root := filepath.Join("..", "..", "config")
-	kinds, err := testbed.SnapshotKinds()
-	if err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	env := &envtest.Environment{
-		CRDDirectoryPaths:        append(kinds, filepath.Join(root, "crd", "bases")),
-		ErrorIfCRDPathMissing:    true,
-		ControlPlaneStartTimeout: time.Minute,
-	}
-	defer func() { _ = env.Stop() }() // what of it was started
-	if config, err = env.Start(); err != nil {
-		fmt.Fprintln(os.Stderr, "start API server:", err)
-		return 1
-	}
-	scheme := runtime.NewScheme()
-	_ = clientgoscheme.AddToScheme(scheme)
-	_ = snapshotv1.AddToScheme(scheme)
-	_ = v1alpha1.AddToScheme(scheme)
-	if admin, err = client.New(config, client.Options{Scheme: scheme}); err != nil {
-		fmt.Fprintln(os.Stderr, "make client:", err)
-		return 1
-	}
-	for _, file := range []string{
-		"admission/mover_policy.yaml", "admission/trigger_policy.yaml",
-		"admission/snapshotter_policy.yaml", "rbac/mover_role.yaml", "rbac/snapshotter_role.yaml",
-		"rbac/trigger_role.yaml",
-	} {
-		if err := create(filepath.Join(root, file)); err != nil {
-			fmt.Fprintln(os.Stderr, "create", file, err)
-			return 1
-		}
-	}
-	return m.Run()
-}
-
-// create creates the objects of a manifest.
-func create(file string) error {
-	f, err := os.Open(file)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	decoder := yaml.NewYAMLOrJSONDecoder(f, 4096)
-	for {
-		object := &unstructured.Unstructured{}
-		if err := decoder.Decode(object); err != nil {
-			return nil //nolint:nilerr // the end
-		}
-		if err := admin.Create(context.Background(), object); err != nil {
-			return err
-		}
-	}
+	return bed.Run(m, testbed.WithComputingTests(), testbed.WithManifests(
+		"config/admission/mover_policy.yaml", "config/admission/trigger_policy.yaml",
+		"config/admission/snapshotter_policy.yaml",
+		"config/rbac/mover_role.yaml", "config/rbac/snapshotter_role.yaml", "config/rbac/trigger_role.yaml",
+	))
 }
 
 func namespace(t testing.TB) string {
 	t.Helper()
 	g := NewWithT(t)
 	ns := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{GenerateName: "test-"}}
-	g.Expect(admin.Create(t.Context(), ns)).To(Succeed())
-	g.Expect(access.EnsureMover(t.Context(), admin, ns.Name)).To(Succeed())
-	g.Expect(access.EnsureTrigger(t.Context(), admin, ns.Name)).To(Succeed())
-	g.Expect(access.EnsureSnapshotter(t.Context(), admin, ns.Name)).To(Succeed())
+	g.Expect(bed.Client.Create(t.Context(), ns)).To(Succeed())
+	g.Expect(access.EnsureMover(t.Context(), bed.Client, ns.Name)).To(Succeed())
+	g.Expect(access.EnsureTrigger(t.Context(), bed.Client, ns.Name)).To(Succeed())
+	g.Expect(access.EnsureSnapshotter(t.Context(), bed.Client, ns.Name)).To(Succeed())
 	for account, right := range map[string]authorizationv1.ResourceAttributes{
 		v1alpha1.MoverServiceAccount:       {Verb: "patch", Resource: "snapshots", Subresource: "status"},
 		v1alpha1.TriggerServiceAccount:     {Verb: "create", Resource: "backupsessions"},
@@ -119,7 +60,7 @@ func namespace(t testing.TB) string {
 			review := &authorizationv1.SubjectAccessReview{Spec: authorizationv1.SubjectAccessReviewSpec{
 				User: "system:serviceaccount:" + ns.Name + ":" + account, ResourceAttributes: &right,
 			}}
-			g.Expect(admin.Create(t.Context(), review)).To(Succeed())
+			g.Expect(bed.Client.Create(t.Context(), review)).To(Succeed())
 			return review.Status.Allowed
 		}).WithTimeout(time.Minute).
 			Should(BeTrue(), "a RoleBinding is in force a moment after it was created: %s", account)
@@ -141,15 +82,15 @@ func as(t testing.TB, namespace, account, podName string) dynamic.Interface {
 				Containers:         []corev1.Container{{Name: "mover", Image: "none"}},
 			},
 		}
-		g.Expect(admin.Create(t.Context(), pod)).To(Succeed())
+		g.Expect(bed.Client.Create(t.Context(), pod)).To(Succeed())
 		request.Spec.BoundObjectRef = &authenticationv1.BoundObjectReference{
 			Kind: "Pod", APIVersion: "v1", Name: pod.Name,
 			UID: pod.UID,
 		}
 	}
 	sa := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: account}}
-	g.Expect(admin.SubResource("token").Create(t.Context(), sa, request)).To(Succeed())
-	own := rest.AnonymousClientConfig(config)
+	g.Expect(bed.Client.SubResource("token").Create(t.Context(), sa, request)).To(Succeed())
+	own := rest.AnonymousClientConfig(bed.Config)
 	own.BearerToken = request.Status.Token
 	c, err := dynamic.NewForConfig(own)
 	g.Expect(err).NotTo(HaveOccurred())
@@ -168,7 +109,7 @@ func snapshot(t testing.TB, namespace, name, movers string) *v1alpha1.Snapshot {
 			AppRef: v1alpha1.TypedObjectReference{Kind: "PersistentVolumeClaim", Name: "data"},
 		},
 	}
-	NewWithT(t).Expect(admin.Create(t.Context(), s)).To(Succeed())
+	NewWithT(t).Expect(bed.Client.Create(t.Context(), s)).To(Succeed())
 	return s
 }
 
@@ -204,7 +145,7 @@ func TestAMoverReportsItsOwnComponentsOnly(t *testing.T) {
 		To(MatchError(ContainSubstring("must be bound to its pod")))
 
 	var got v1alpha1.Snapshot
-	g.Expect(admin.Get(t.Context(), client.ObjectKeyFromObject(mine), &got)).To(Succeed())
+	g.Expect(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(mine), &got)).To(Succeed())
 	g.Expect(got.Status.Components).To(Equal(map[string]v1alpha1.Component{"data": done, "logs": done, "other": done}),
 		"what one component's report leaves out takes nothing from another's, and progress goes when it is done")
 }
@@ -243,7 +184,7 @@ func TestAMoverChangesNothingElse(t *testing.T) {
 		To(MatchError(ContainSubstring("cannot patch resource")))
 	_ = patch(`{"metadata":{"annotations":{"`+v1alpha1.AnnotationMovers+`":"x=backup-a"}}}`, "status")
 	var got v1alpha1.Snapshot
-	g.Expect(admin.Get(t.Context(), client.ObjectKeyFromObject(s), &got)).To(Succeed())
+	g.Expect(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(s), &got)).To(Succeed())
 	g.Expect(got.Annotations).To(Equal(s.Annotations))
 
 	_, err := c.Resource(corev1.SchemeGroupVersion.WithResource("secrets")).Namespace(ns).
@@ -290,9 +231,9 @@ func TestAMoverDoesNotSayWhatBecameOfAVolumeSnapshot(t *testing.T) {
 		status.Components["data"] = c
 	}
 	var live v1alpha1.Snapshot
-	g.Expect(admin.Get(t.Context(), client.ObjectKeyFromObject(s), &live)).To(Succeed())
+	g.Expect(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(s), &live)).To(Succeed())
 	seen(&live.Status)
-	g.Expect(admin.Status().Update(t.Context(), &live)).To(Succeed())
+	g.Expect(bed.Client.Status().Update(t.Context(), &live)).To(Succeed())
 	g.Expect(forge(forged)).To(MatchError(ContainSubstring("only the manager can")))
 	mine := report.APIStatus{Client: api, Namespace: ns}
 	g.Expect(mine.Snapshot(t.Context(), s.Name, "data",
@@ -301,7 +242,7 @@ func TestAMoverDoesNotSayWhatBecameOfAVolumeSnapshot(t *testing.T) {
 	theirs := report.APIStatus{Client: as(t, ns, v1alpha1.SnapshotterServiceAccount, "backup-b-vwxyz"), Namespace: ns}
 	g.Expect(theirs.Snapshot(t.Context(), s.Name, "logs", v1alpha1.Component{Phase: v1alpha1.SnapshotRunning})).
 		To(Succeed(), "a component beside it")
-	g.Expect(admin.Get(t.Context(), client.ObjectKeyFromObject(s), &live)).To(Succeed())
+	g.Expect(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(s), &live)).To(Succeed())
 	g.Expect(live.Status.Components["data"].VolumeSnapshotterStats).To(HaveLen(1))
 }
 
@@ -318,7 +259,7 @@ func TestAMoverOfARestoreReportsToItsRestoreSession(t *testing.T) {
 			DataSource: &v1alpha1.RestoreDataSource{Snapshot: "s"},
 		},
 	}
-	g.Expect(admin.Create(t.Context(), r)).To(Succeed())
+	g.Expect(bed.Client.Create(t.Context(), r)).To(Succeed())
 	own := report.APIStatus{Client: as(t, ns, v1alpha1.MoverServiceAccount, "restore-a-vwxyz"), Namespace: ns}
 	other := report.APIStatus{Client: as(t, ns, v1alpha1.MoverServiceAccount, "restore-b-vwxyz"), Namespace: ns}
 	done := v1alpha1.RestoredComponent{Phase: v1alpha1.RestoreSessionSucceeded, Files: 3}
@@ -331,7 +272,7 @@ func TestAMoverOfAnotherNamespaceIsRefusedEvenWithTheRight(t *testing.T) {
 	g := NewWithT(t)
 	home, away := namespace(t), namespace(t)
 	s := snapshot(t, home, "s", "data=backup-a")
-	g.Expect(admin.Create(t.Context(), &rbacv1.RoleBinding{
+	g.Expect(bed.Client.Create(t.Context(), &rbacv1.RoleBinding{
 		ObjectMeta: metav1.ObjectMeta{Namespace: home, Name: "too-much"},
 		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: v1alpha1.MoverServiceAccount},
 		Subjects: []rbacv1.Subject{
@@ -360,7 +301,7 @@ func TestATriggerCreatesTheBackupSessionOfItsSlotOnce(t *testing.T) {
 	g.Expect(again).To(Equal(name), "a second pod of the slot finds, not duplicates")
 
 	var got v1alpha1.BackupSession
-	g.Expect(admin.Get(t.Context(), client.ObjectKey{Namespace: ns, Name: name}, &got)).To(Succeed())
+	g.Expect(bed.Client.Get(t.Context(), client.ObjectKey{Namespace: ns, Name: name}, &got)).To(Succeed())
 	g.Expect(got.Annotations).To(HaveKeyWithValue(v1alpha1.AnnotationCronJob, "trigger-web-hourly"))
 	g.Expect(got.Spec.ScheduledTime.Unix()).To(Equal(int64(29588888 * 60)))
 	g.Expect(got.Labels).To(HaveKeyWithValue(v1alpha1.LabelInvokerName, "web"))

@@ -58,7 +58,7 @@ func meanwhile[T any, O interface {
 		defer close(done)
 		for ctx.Err() == nil {
 			found := O(new(T))
-			if err := admin.Get(ctx, client.ObjectKey{Namespace: m.namespace, Name: name}, found); err == nil &&
+			if err := bed.Client.Get(ctx, client.ObjectKey{Namespace: m.namespace, Name: name}, found); err == nil &&
 				do(ctx, found) == nil {
 				return
 			}

@@ -53,7 +53,7 @@ func newProvisioning(t testing.TB, wait bool, names ...string) *making {
 
 func bind(ctx context.Context, claim *corev1.PersistentVolumeClaim) error {
 	claim.Status.Phase = corev1.ClaimBound
-	return admin.Status().Update(ctx, claim)
+	return bed.Client.Status().Update(ctx, claim)
 }
 
 func TestClaimsAreMadeTogetherAndAwaited(t *testing.T) {
@@ -64,7 +64,7 @@ func TestClaimsAreMadeTogetherAndAwaited(t *testing.T) {
 	p.Expect(result.Outcome).To(Equal(task.OutcomeSucceeded), result.Message)
 	p.Expect(result.Components).To(HaveLen(2))
 	var claim corev1.PersistentVolumeClaim
-	p.Expect(admin.Get(t.Context(), client.ObjectKey{Namespace: p.namespace, Name: "logs"}, &claim)).To(Succeed())
+	p.Expect(bed.Client.Get(t.Context(), client.ObjectKey{Namespace: p.namespace, Name: "logs"}, &claim)).To(Succeed())
 	p.Expect(claim.Spec.DataSource.Name).To(Equal("logs-1795154820"))
 
 	again := p.run(t.Context(), time.Minute)
@@ -86,25 +86,25 @@ func TestWhatKeepsAClaimFromItsVolume(t *testing.T) {
 		"it is deleted": {
 			reason: v1alpha1.ReasonTargetNotFound,
 			meanwhile: func(ctx context.Context, c *corev1.PersistentVolumeClaim) error {
-				return admin.Delete(ctx, c)
+				return bed.Client.Delete(ctx, c)
 			},
 		},
 		"it loses its volume": {
 			reason: v1alpha1.ReasonVolumeNotBound,
 			meanwhile: func(ctx context.Context, c *corev1.PersistentVolumeClaim) error {
 				c.Status.Phase = corev1.ClaimLost
-				return admin.Status().Update(ctx, c)
+				return bed.Client.Status().Update(ctx, c)
 			},
 		},
 		"another has its name": {reason: v1alpha1.ReasonNameConflict, before: func(p *making) {
 			other := claimOf(p.namespace, "data")
 			other.Annotations[v1alpha1.AnnotationRestoreSession] = "uid-other"
-			p.Expect(admin.Create(context.Background(), other)).To(Succeed())
+			p.Expect(bed.Client.Create(context.Background(), other)).To(Succeed())
 		}},
 		"it is of another VolumeSnapshot": {reason: v1alpha1.ReasonNameConflict, before: func(p *making) {
 			other := claimOf(p.namespace, "data")
 			other.Spec.DataSource.Name = "older"
-			p.Expect(admin.Create(context.Background(), other)).To(Succeed())
+			p.Expect(bed.Client.Create(context.Background(), other)).To(Succeed())
 		}},
 		"there is no room": {reason: v1alpha1.ReasonQuotaExceeded, before: fullQuota},
 	} {
@@ -143,9 +143,9 @@ func fullQuota(p *making) {
 			Hard: corev1.ResourceList{"persistentvolumeclaims": resource.MustParse("0")},
 		},
 	}
-	p.Expect(admin.Create(context.Background(), quota)).To(Succeed())
+	p.Expect(bed.Client.Create(context.Background(), quota)).To(Succeed())
 	quota.Status.Hard, quota.Status.Used = quota.Spec.Hard, quota.Spec.Hard
-	p.Expect(admin.Status().Update(context.Background(), quota)).To(Succeed())
+	p.Expect(bed.Client.Status().Update(context.Background(), quota)).To(Succeed())
 }
 
 func TestTheAdmissionPolicyOfClaims(t *testing.T) {

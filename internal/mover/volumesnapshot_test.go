@@ -54,7 +54,7 @@ func (s *shooting) driver(name string, status snapshotv1.VolumeSnapshotStatus) {
 	s.Helper()
 	meanwhile(s.making, name, func(ctx context.Context, found *snapshotv1.VolumeSnapshot) error {
 		found.Status = status.DeepCopy()
-		return admin.Status().Update(ctx, found)
+		return bed.Client.Status().Update(ctx, found)
 	})
 }
 
@@ -68,14 +68,15 @@ func ready(size string) snapshotv1.VolumeSnapshotStatus {
 func (s *shooting) made(name string) *snapshotv1.VolumeSnapshot {
 	s.Helper()
 	found := &snapshotv1.VolumeSnapshot{}
-	s.Expect(admin.Get(context.Background(), client.ObjectKey{Namespace: s.namespace, Name: name}, found)).To(Succeed())
+	s.Expect(bed.Client.Get(context.Background(), client.ObjectKey{Namespace: s.namespace, Name: name}, found)).
+		To(Succeed())
 	return found
 }
 
 func (s *shooting) component(name string) v1alpha1.Component {
 	s.Helper()
 	var found v1alpha1.Snapshot
-	s.Expect(admin.Get(context.Background(), client.ObjectKeyFromObject(s.snap), &found)).To(Succeed())
+	s.Expect(bed.Client.Get(context.Background(), client.ObjectKeyFromObject(s.snap), &found)).To(Succeed())
 	return found.Status.Components[name]
 }
 
@@ -114,14 +115,14 @@ func TestAnotherMoverFindsItsVolumeSnapshots(t *testing.T) {
 	s.Expect(result.Outcome).To(Equal(task.OutcomeSucceeded), result.Message)
 	s.Expect(result.Components[0].ID).To(Equal(string(first.UID)))
 	var all snapshotv1.VolumeSnapshotList
-	s.Expect(admin.List(t.Context(), &all, client.InNamespace(s.namespace))).To(Succeed())
+	s.Expect(bed.Client.List(t.Context(), &all, client.InNamespace(s.namespace))).To(Succeed())
 	s.Expect(all.Items).To(HaveLen(1))
 }
 
 func TestVolumeSnapshotsOfOthersAreLeftAlone(t *testing.T) {
 	s := newShooting(t, "data")
 	foreign := volumesnapshot.New(s.namespace, "data-1795154820", "data", "fast", nil, nil)
-	s.Expect(admin.Create(t.Context(), foreign)).To(Succeed())
+	s.Expect(bed.Client.Create(t.Context(), foreign)).To(Succeed())
 	other := s.task.Components[0].Snapshot.Names[1]
 	s.Expect(other).To(MatchRegexp(`^data-[0-9a-f]{8}-1795154820$`))
 	s.driver(other, ready("1Gi"))
@@ -134,7 +135,7 @@ func TestVolumeSnapshotsOfOthersAreLeftAlone(t *testing.T) {
 func TestBothNamesOfAVolumeSnapshotAreTaken(t *testing.T) {
 	s := newShooting(t, "data")
 	for _, name := range s.task.Components[0].Snapshot.Names {
-		s.Expect(admin.Create(t.Context(), volumesnapshot.New(s.namespace, name, "data", "fast", nil, nil))).
+		s.Expect(bed.Client.Create(t.Context(), volumesnapshot.New(s.namespace, name, "data", "fast", nil, nil))).
 			To(Succeed())
 	}
 	s.Expect(s.run(t.Context(), time.Minute).Components[0]).
@@ -183,7 +184,7 @@ func TestWhatTheDriverSaysIsTheError(t *testing.T) {
 func TestAVolumeSnapshotThatSomebodyDeletes(t *testing.T) {
 	s := newShooting(t, "data")
 	meanwhile(s.making, "data-1795154820", func(ctx context.Context, found *snapshotv1.VolumeSnapshot) error {
-		return admin.Delete(ctx, found)
+		return bed.Client.Delete(ctx, found)
 	})
 	s.Expect(s.run(t.Context(), time.Minute).Components[0].Reason).To(Equal(v1alpha1.ReasonVolumeSnapshotNotFound))
 }

@@ -7,11 +7,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"io"
-	"net/http"
 	"os"
-	"path/filepath"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -19,12 +15,11 @@ import (
 	snapshotv1 "github.com/kubernetes-csi/external-snapshotter/client/v8/apis/volumesnapshot/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
 	"k8s.io/apimachinery/pkg/util/wait"
-	"k8s.io/apimachinery/pkg/util/yaml"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/rest"
 	"k8s.io/client-go/util/retry"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -36,16 +31,19 @@ import (
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/kube/footprint"
-	"github.com/cairn-backup/cairn/policies"
 )
 
-// Bed is an API server with Cairn's CRDs and catalog and the kinds of CSI snapshots, and a manager that runs the
-// controllers under test.
+// Bed is an API server with the kinds of Cairn and of CSI snapshots, and with what options add.
 type Bed struct {
+	// Config is the administrator's access to the API server, and Kubeconfig is the name of a file with the same.
+	Config     *rest.Config
+	Kubeconfig string
 	// Client is the client of the tests. It reads and writes without a cache.
-	Client client.Client
-	// Manager runs the controllers.
+	Client client.WithWatch
+	// Manager runs the controllers. Without the option WithControllers it is nil.
 	Manager ctrl.Manager
+
+	environment *envtest.Environment
 
 	mu     sync.Mutex
 	writes []string
@@ -63,57 +61,101 @@ func Scheme() *runtime.Scheme {
 	return scheme
 }
 
-// sideBySide is how many parallel tests run at once. Go's own default is the number of processors.
+// sideBySide is how many parallel tests run at once, unless they compute. Go's own default is the number of processors.
 const sideBySide = "16"
 
-// Run starts the bed, registers controllers with setup, runs the tests and stops everything. It returns the exit
-// code. Call it from TestMain.
-func (b *Bed) Run(m *testing.M, setup func(mgr ctrl.Manager) error) int {
-	ctx, cancel := context.WithCancel(context.Background())
-	defer cancel()
-	log.SetLogger(zap.New(zap.WriteTo(os.Stderr)))
-	snapshotKinds, err := SnapshotKinds()
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "start the test bed:", err)
-		return 1
-	}
-	env := &envtest.Environment{
-		CRDDirectoryPaths:        append(snapshotKinds, filepath.Join(root(), "config", "crd", "bases")),
-		ErrorIfCRDPathMissing:    true,
-		ControlPlaneStartTimeout: time.Minute,
-		ControlPlaneStopTimeout:  time.Minute,
-	}
-	defer func() { _ = env.Stop() }()
-	if err := b.start(ctx, env, setup); err != nil {
-		fmt.Fprintln(os.Stderr, "start the test bed:", err)
-		return 1
-	}
-	// Tests wait much more than they compute. The flag -parallel overrides this.
-	if err := flag.Set("test.parallel", sideBySide); err != nil {
-		fmt.Fprintln(os.Stderr, "set the number of parallel tests:", err)
-		return 1
-	}
-	code := m.Run()
-	cancel()
-	return code
+// options say what a Bed has.
+type options struct {
+	withoutKinds, catalog, computing bool
+	manifests                        []string
+	controllers                      func(ctrl.Manager) error
 }
 
-func (b *Bed) start(ctx context.Context, env *envtest.Environment, setup func(mgr ctrl.Manager) error) error {
-	config, err := env.Start()
+// Option adds something to a Bed, or leaves it out.
+type Option func(*options)
+
+// WithoutKinds leaves out the CRDs of Cairn and of CSI snapshots.
+func WithoutKinds() Option { return func(o *options) { o.withoutKinds = true } }
+
+// WithCatalog adds Cairn's Addons and Functions.
+func WithCatalog() Option { return func(o *options) { o.catalog = true } }
+
+// WithComputingTests runs as many parallel tests at once as there are processors, because they compute more than they
+// wait.
+func WithComputingTests() Option { return func(o *options) { o.computing = true } }
+
+// WithManifests adds the objects of files. The names start at the root of the repository.
+func WithManifests(names ...string) Option {
+	return func(o *options) { o.manifests = append(o.manifests, names...) }
+}
+
+// WithControllers adds a manager that runs the controllers that register adds to it.
+func WithControllers(register func(ctrl.Manager) error) Option {
+	return func(o *options) { o.controllers = register }
+}
+
+// Run starts the bed, runs the tests and stops everything. It returns the exit code. Call it from TestMain.
+func (b *Bed) Run(m *testing.M, with ...Option) int {
+	ctx, cancel := context.WithCancel(context.Background())
+	log.SetLogger(zap.New(zap.WriteTo(os.Stderr)))
+	o := optionsOf(with)
+	err := b.start(ctx, o)
+	defer func() {
+		cancel()
+		if err := b.Stop(); err != nil {
+			fmt.Fprintln(os.Stderr, "stop the test bed:", err)
+		}
+	}()
 	if err != nil {
+		fmt.Fprintln(os.Stderr, "start the test bed:", err)
+		return 1
+	}
+	if !o.computing {
+		// The flag -parallel overrides this.
+		if err := flag.Set("test.parallel", sideBySide); err != nil {
+			fmt.Fprintln(os.Stderr, "set the number of parallel tests:", err)
+			return 1
+		}
+	}
+	return m.Run()
+}
+
+// Start starts the bed. The manager runs until ctx is done. Call Stop even after an error.
+func (b *Bed) Start(ctx context.Context, with ...Option) error { return b.start(ctx, optionsOf(with)) }
+
+func optionsOf(with []Option) *options {
+	o := &options{}
+	for _, add := range with {
+		add(o)
+	}
+	return o
+}
+
+func (b *Bed) start(ctx context.Context, o *options) error {
+	if err := b.serve(ctx, o); err != nil {
 		return err
 	}
-	scheme := Scheme()
-	if b.Client, err = client.New(config, client.Options{Scheme: scheme}); err != nil {
-		return err
+	if o.controllers == nil {
+		return nil
 	}
-	if err := InstallCatalog(ctx, b.Client); err != nil {
-		return err
+	return b.manage(ctx, o.controllers)
+}
+
+// Stop stops the API server.
+func (b *Bed) Stop() error {
+	if b.environment == nil {
+		return nil
 	}
-	managed := *config
+	return b.environment.Stop()
+}
+
+// manage starts a manager.
+func (b *Bed) manage(ctx context.Context, register func(ctrl.Manager) error) error {
+	managed := rest.CopyConfig(b.Config)
 	managed.Wrap(b.count)
-	b.Manager, err = ctrl.NewManager(&managed, ctrl.Options{
-		Scheme:  scheme,
+	var err error
+	b.Manager, err = ctrl.NewManager(managed, ctrl.Options{
+		Scheme:  b.Client.Scheme(),
 		Metrics: metricsserver.Options{BindAddress: "0"},
 		// Concurrent like the real manager, so that races between reconciles show here.
 		Controller: ctrlconfig.Controller{MaxConcurrentReconciles: 4},
@@ -123,7 +165,7 @@ func (b *Bed) start(ctx context.Context, env *envtest.Environment, setup func(mg
 	if err != nil {
 		return err
 	}
-	if err := setup(b.Manager); err != nil {
+	if err := register(b.Manager); err != nil {
 		return err
 	}
 	go func() {
@@ -132,37 +174,7 @@ func (b *Bed) start(ctx context.Context, env *envtest.Environment, setup func(mg
 		}
 	}()
 	if !b.Manager.GetCache().WaitForCacheSync(ctx) {
-		return fmt.Errorf("the cache did not fill")
-	}
-	return nil
-}
-
-// InstallCatalog applies the built-in Addons and Functions with c.
-func InstallCatalog(ctx context.Context, c client.Client) error {
-	files, err := policies.Catalog.ReadDir("catalog")
-	if err != nil {
-		return err
-	}
-	for _, file := range files {
-		content, err := policies.Catalog.Open("catalog/" + file.Name())
-		if err != nil {
-			return err
-		}
-		decoder := yaml.NewYAMLOrJSONDecoder(content, 4096)
-		for {
-			object := &unstructured.Unstructured{}
-			if err := decoder.Decode(object); errors.Is(err, io.EOF) {
-				break
-			} else if err != nil {
-				return fmt.Errorf("read catalog/%s: %w", file.Name(), err)
-			}
-			// Apply instead of Create, because the API server delays a creation by two seconds if the kind is that
-			// new.
-			if err := c.Apply(ctx, client.ApplyConfigurationFromUnstructured(object),
-				client.FieldOwner("testbed")); err != nil {
-				return err
-			}
-		}
+		return errors.New("the cache did not fill")
 	}
 	return nil
 }
@@ -228,82 +240,4 @@ func (b *Bed) EditStatus(t testing.TB, object client.Object, edit func()) {
 	if err != nil {
 		t.Fatalf("edit the status of %T %s: %v", object, client.ObjectKeyFromObject(object), err)
 	}
-}
-
-// Writes returns the manager's requests so far that change something in the namespace, as "<method> <path>", except
-// events.
-func (b *Bed) Writes(namespace string) []string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	var some []string
-	for _, write := range b.writes {
-		if strings.Contains(write, "/namespaces/"+namespace+"/") {
-			some = append(some, write)
-		}
-	}
-	return some
-}
-
-type roundTripper func(*http.Request) (*http.Response, error)
-
-func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
-
-func (b *Bed) count(next http.RoundTripper) http.RoundTripper {
-	return roundTripper(func(r *http.Request) (*http.Response, error) {
-		if r.URL.Query().Get("watch") == "true" || strings.HasSuffix(r.URL.Path, "/events") {
-			return next.RoundTrip(r)
-		}
-		namespace := namespaceOf(r.URL.Path)
-		b.begin(namespace, r)
-		defer b.end(namespace)
-		return next.RoundTrip(r)
-	})
-}
-
-func (b *Bed) begin(namespace string, r *http.Request) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.asked == nil {
-		b.asked, b.underWay = map[string]int{}, map[string]int{}
-	}
-	b.asked[namespace]++
-	b.underWay[namespace]++
-	if r.Method != http.MethodGet {
-		b.writes = append(b.writes, r.Method+" "+r.URL.Path)
-	}
-}
-
-func (b *Bed) end(namespace string) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.underWay[namespace]--
-}
-
-// requests returns how many requests the manager has begun in a namespace, and how many of them have no answer yet.
-func (b *Bed) requests(namespace string) (asked, underWay int) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.asked[namespace], b.underWay[namespace]
-}
-
-// namespaceOf returns the namespace in a request's path, "" if there is none.
-func namespaceOf(path string) string {
-	_, after, _ := strings.Cut(path, "/namespaces/")
-	namespace, _, _ := strings.Cut(after, "/")
-	return namespace
-}
-
-// root returns the root of the repository.
-func root() string {
-	dir, err := os.Getwd()
-	if err != nil {
-		return ""
-	}
-	for filepath.Dir(dir) != dir {
-		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
-			break
-		}
-		dir = filepath.Dir(dir)
-	}
-	return dir
 }

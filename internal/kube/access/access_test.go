@@ -1,7 +1,6 @@
 package access_test
 
 import (
-	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -15,41 +14,17 @@ import (
 	rbacv1 "k8s.io/api/rbac/v1"
 	schedulingv1 "k8s.io/api/scheduling/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
-	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/envtest"
 	"sigs.k8s.io/yaml"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/kube/access"
+	"github.com/cairn-backup/cairn/internal/testbed"
 )
 
-var api client.Client
+var bed testbed.Bed
 
-func TestMain(m *testing.M) { os.Exit(run(m)) }
-
-func run(m *testing.M) int {
-	env := &envtest.Environment{
-		CRDDirectoryPaths:        []string{filepath.Join("..", "..", "..", "config", "crd", "bases")},
-		ErrorIfCRDPathMissing:    true,
-		ControlPlaneStartTimeout: time.Minute,
-	}
-	config, err := env.Start()
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "start API server:", err)
-		return 1
-	}
-	defer func() { _ = env.Stop() }()
-	scheme := runtime.NewScheme()
-	_ = clientgoscheme.AddToScheme(scheme)
-	_ = v1alpha1.AddToScheme(scheme)
-	if api, err = client.New(config, client.Options{Scheme: scheme}); err != nil {
-		fmt.Fprintln(os.Stderr, "make client:", err)
-		return 1
-	}
-	return m.Run()
-}
+func TestMain(m *testing.M) { os.Exit(bed.Run(m)) }
 
 func namespace(t testing.TB, change ...func(*corev1.Namespace)) string {
 	t.Helper()
@@ -57,14 +32,14 @@ func namespace(t testing.TB, change ...func(*corev1.Namespace)) string {
 	for _, f := range change {
 		f(ns)
 	}
-	NewWithT(t).Expect(api.Create(t.Context(), ns)).To(Succeed())
+	NewWithT(t).Expect(bed.Client.Create(t.Context(), ns)).To(Succeed())
 	return ns.Name
 }
 
 func secret(t testing.TB, namespace, name string, data map[string]string) {
 	t.Helper()
 	s := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}, StringData: data}
-	NewWithT(t).Expect(api.Create(t.Context(), s)).To(Succeed())
+	NewWithT(t).Expect(bed.Client.Create(t.Context(), s)).To(Succeed())
 }
 
 // share makes a Secret that other namespaces may use.
@@ -73,7 +48,7 @@ func share(t testing.TB, namespace, name string, data map[string]string) {
 	s := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{
 		Namespace: namespace, Name: name, Annotations: map[string]string{v1alpha1.AnnotationShared: "true"},
 	}, StringData: data}
-	NewWithT(t).Expect(api.Create(t.Context(), s)).To(Succeed())
+	NewWithT(t).Expect(bed.Client.Create(t.Context(), s)).To(Succeed())
 }
 
 // s3 makes a storage with its Secret, which holds one key too many.
@@ -111,33 +86,33 @@ func owner(t testing.TB, namespace string) *v1alpha1.BackupSession {
 			Session: "s",
 		},
 	}
-	NewWithT(t).Expect(api.Create(t.Context(), o)).To(Succeed())
+	NewWithT(t).Expect(bed.Client.Create(t.Context(), o)).To(Succeed())
 	return o
 }
 
 func TestAccountsAreMadeOnceAndBoundToTheirClusterRole(t *testing.T) {
 	g := NewWithT(t)
 	ns := namespace(t)
-	g.Expect(access.EnsureMover(t.Context(), api, ns)).To(Succeed())
-	g.Expect(access.EnsureTrigger(t.Context(), api, ns)).To(Succeed())
-	g.Expect(access.EnsureSnapshotter(t.Context(), api, ns)).To(Succeed())
+	g.Expect(access.EnsureMover(t.Context(), bed.Client, ns)).To(Succeed())
+	g.Expect(access.EnsureTrigger(t.Context(), bed.Client, ns)).To(Succeed())
+	g.Expect(access.EnsureSnapshotter(t.Context(), bed.Client, ns)).To(Succeed())
 	for _, name := range []string{
 		v1alpha1.MoverServiceAccount, v1alpha1.TriggerServiceAccount,
 		v1alpha1.SnapshotterServiceAccount,
 	} {
 		key := client.ObjectKey{Namespace: ns, Name: name}
 		var account corev1.ServiceAccount
-		g.Expect(api.Get(t.Context(), key, &account)).To(Succeed())
+		g.Expect(bed.Client.Get(t.Context(), key, &account)).To(Succeed())
 		var binding rbacv1.RoleBinding
-		g.Expect(api.Get(t.Context(), key, &binding)).To(Succeed())
+		g.Expect(bed.Client.Get(t.Context(), key, &binding)).To(Succeed())
 		g.Expect(binding.RoleRef).To(Equal(rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: name}))
 		g.Expect(binding.Subjects).To(Equal([]rbacv1.Subject{{Kind: "ServiceAccount", Name: name, Namespace: ns}}))
 
-		g.Expect(api.Delete(t.Context(), &account)).To(Succeed())
-		g.Expect(access.EnsureMover(t.Context(), api, ns)).To(Succeed())
-		g.Expect(client.IgnoreNotFound(api.Get(t.Context(), key, &account))).To(Succeed())
+		g.Expect(bed.Client.Delete(t.Context(), &account)).To(Succeed())
+		g.Expect(access.EnsureMover(t.Context(), bed.Client, ns)).To(Succeed())
+		g.Expect(client.IgnoreNotFound(bed.Client.Get(t.Context(), key, &account))).To(Succeed())
 	}
-	g.Expect(access.EnsureMover(t.Context(), api, "no-such-namespace")).NotTo(Succeed())
+	g.Expect(access.EnsureMover(t.Context(), bed.Client, "no-such-namespace")).NotTo(Succeed())
 }
 
 func TestPrivilegeComesFromTheNamespaceAlone(t *testing.T) {
@@ -146,9 +121,9 @@ func TestPrivilegeComesFromTheNamespaceAlone(t *testing.T) {
 		ns := namespace(t, func(n *corev1.Namespace) {
 			n.Annotations = map[string]string{v1alpha1.AnnotationPrivilegedMovers: value}
 		})
-		g.Expect(access.Privileged(t.Context(), api, ns)).To(Equal(want), value)
+		g.Expect(access.Privileged(t.Context(), bed.Client, ns)).To(Equal(want), value)
 	}
-	g.Expect(access.Privileged(t.Context(), api, namespace(t))).To(BeFalse())
+	g.Expect(access.Privileged(t.Context(), bed.Client, namespace(t))).To(BeFalse())
 }
 
 func TestCredentialsOfTheOwnNamespaceAreUsedAsTheyAre(t *testing.T) {
@@ -156,13 +131,13 @@ func TestCredentialsOfTheOwnNamespaceAreUsedAsTheyAre(t *testing.T) {
 	ns := namespace(t)
 	storage := s3(t, ns, nil)
 	secret(t, ns, "enc", map[string]string{"password": "p"})
-	got, err := access.EnsureCredentials(t.Context(), api, owner(t, ns), ns, storage,
+	got, err := access.EnsureCredentials(t.Context(), bed.Client, owner(t, ns), ns, storage,
 		v1alpha1.ObjectReference{Name: "enc"}, "job")
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(got.StorageSecret).To(Equal("key"))
 	g.Expect(got.EncryptionSecret).To(Equal("enc"))
 	var secrets corev1.SecretList
-	g.Expect(api.List(t.Context(), &secrets, client.InNamespace(ns))).To(Succeed())
+	g.Expect(bed.Client.List(t.Context(), &secrets, client.InNamespace(ns))).To(Succeed())
 	g.Expect(secrets.Items).To(HaveLen(2), "nothing was copied")
 }
 
@@ -173,7 +148,7 @@ func TestCredentialsOfAnotherNamespaceAreCopiedKeyByKey(t *testing.T) {
 	share(t, home, "enc", map[string]string{"RESTIC_PASSWORD": "p", "OTHER": "not yours"})
 	session := owner(t, ns)
 	for range 2 {
-		got, err := access.EnsureCredentials(t.Context(), api, session, ns, storage,
+		got, err := access.EnsureCredentials(t.Context(), bed.Client, session, ns, storage,
 			v1alpha1.ObjectReference{Namespace: home, Name: "enc"}, "job")
 		g.Expect(err).NotTo(HaveOccurred())
 		g.Expect(got.StorageSecret).To(Equal("job-storage"))
@@ -184,7 +159,7 @@ func TestCredentialsOfAnotherNamespaceAreCopiedKeyByKey(t *testing.T) {
 		"job-encryption": {"RESTIC_PASSWORD": []byte("p")},
 	} {
 		var s corev1.Secret
-		g.Expect(api.Get(t.Context(), client.ObjectKey{Namespace: ns, Name: name}, &s)).To(Succeed())
+		g.Expect(bed.Client.Get(t.Context(), client.ObjectKey{Namespace: ns, Name: name}, &s)).To(Succeed())
 		g.Expect(s.Data).To(Equal(want))
 		g.Expect(metav1.IsControlledBy(&s, session)).To(BeTrue())
 	}
@@ -258,12 +233,12 @@ func TestCredentialsAreRefusedWithAReason(t *testing.T) {
 			if tc.encryption != nil {
 				encryption = tc.encryption(home, other)
 			}
-			_, err := access.EnsureCredentials(t.Context(), api, owner(t, ns), ns, storage, encryption, "job")
+			_, err := access.EnsureCredentials(t.Context(), bed.Client, owner(t, ns), ns, storage, encryption, "job")
 			reason, _, ok := access.ReasonOf(err)
 			g.Expect(ok).To(BeTrue(), "%v", err)
 			g.Expect(reason).To(Equal(tc.reason))
 			var secrets corev1.SecretList
-			g.Expect(api.List(t.Context(), &secrets, client.InNamespace(ns))).To(Succeed())
+			g.Expect(bed.Client.List(t.Context(), &secrets, client.InNamespace(ns))).To(Succeed())
 			g.Expect(secrets.Items).To(BeEmpty(), "what is refused is not copied")
 		})
 	}
@@ -275,12 +250,12 @@ func TestMoversPassPodSecurity(t *testing.T) {
 	ns := namespace(t, func(n *corev1.Namespace) {
 		n.Labels = map[string]string{"pod-security.kubernetes.io/enforce": "restricted"}
 	})
-	g.Expect(api.Create(t.Context(), &schedulingv1.PriorityClass{
+	g.Expect(bed.Client.Create(t.Context(), &schedulingv1.PriorityClass{
 		ObjectMeta: metav1.ObjectMeta{Name: "low"},
 		Value:      -1,
 	})).To(Succeed(), "which some of them name")
 	for _, name := range []string{"small", "gvisor"} {
-		g.Expect(api.Create(t.Context(), &nodev1.RuntimeClass{
+		g.Expect(bed.Client.Create(t.Context(), &nodev1.RuntimeClass{
 			ObjectMeta: metav1.ObjectMeta{Name: name},
 			Handler:    name,
 		})).To(Succeed())
@@ -302,7 +277,7 @@ func TestMoversPassPodSecurity(t *testing.T) {
 				ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "mover"},
 				Spec:       *job.Spec.Template.Spec.DeepCopy(),
 			}
-			return api.Create(t.Context(), pod, client.DryRunAll)
+			return bed.Client.Create(t.Context(), pod, client.DryRunAll)
 		}).WithTimeout(time.Minute)
 		if strings.Contains(file, "as root") || strings.Contains(file, "host path") || strings.Contains(file, "NFS") {
 			admitted.Should(MatchError(ContainSubstring("violates PodSecurity")), file)
@@ -318,16 +293,16 @@ func TestTheDigestFollowsTheSecretsAndTellsNothingOfThem(t *testing.T) {
 	storage := s3(t, ns, nil)
 	secret(t, ns, "enc", map[string]string{"password": "p"})
 	digest := func() string {
-		d, err := access.Digest(t.Context(), api, ns, storage, v1alpha1.ObjectReference{Name: "enc"})
+		d, err := access.Digest(t.Context(), bed.Client, ns, storage, v1alpha1.ObjectReference{Name: "enc"})
 		g.Expect(err).NotTo(HaveOccurred())
 		return d
 	}
 	first := digest()
 	g.Expect(digest()).To(Equal(first))
 	var s corev1.Secret
-	g.Expect(api.Get(t.Context(), client.ObjectKey{Namespace: ns, Name: "enc"}, &s)).To(Succeed())
+	g.Expect(bed.Client.Get(t.Context(), client.ObjectKey{Namespace: ns, Name: "enc"}, &s)).To(Succeed())
 	s.Data["password"] = []byte("q")
-	g.Expect(api.Update(t.Context(), &s)).To(Succeed())
+	g.Expect(bed.Client.Update(t.Context(), &s)).To(Succeed())
 	g.Expect(digest()).NotTo(Equal(first))
 }
 
@@ -336,13 +311,13 @@ func TestCopiesAreRemovedWithTheirJob(t *testing.T) {
 	ns, home := namespace(t), namespace(t)
 	storage := s3(t, home, everybody())
 	secret(t, ns, "enc", map[string]string{"password": "p"})
-	_, err := access.EnsureCredentials(t.Context(), api, owner(t, ns), ns, storage,
+	_, err := access.EnsureCredentials(t.Context(), bed.Client, owner(t, ns), ns, storage,
 		v1alpha1.ObjectReference{Name: "enc"}, "job")
 	g.Expect(err).NotTo(HaveOccurred())
 	for range 2 {
-		g.Expect(access.RemoveCopies(t.Context(), api, ns, "job")).To(Succeed())
+		g.Expect(access.RemoveCopies(t.Context(), bed.Client, ns, "job")).To(Succeed())
 	}
 	var secrets corev1.SecretList
-	g.Expect(api.List(t.Context(), &secrets, client.InNamespace(ns))).To(Succeed())
+	g.Expect(bed.Client.List(t.Context(), &secrets, client.InNamespace(ns))).To(Succeed())
 	g.Expect(secrets.Items).To(HaveLen(1), "the user's own stays")
 }

@@ -40,7 +40,7 @@ func TestWhoMayUseAnObject(t *testing.T) {
 			object := &v1alpha1.BackupStorage{ObjectMeta: metav1.ObjectMeta{Namespace: home, Name: "shared"}}
 			for user, allowed := range map[string]bool{home: true, friend: tc.friend, stranger: tc.stranger} {
 				g := NewWithT(t)
-				err := access.MayUse(t.Context(), api, "RetentionPolicy", object, tc.usage, user, "SomeReason")
+				err := access.MayUse(t.Context(), bed.Client, "RetentionPolicy", object, tc.usage, user, "SomeReason")
 				if allowed {
 					g.Expect(err).NotTo(HaveOccurred())
 					continue

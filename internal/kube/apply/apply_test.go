@@ -1,56 +1,25 @@
 package apply_test
 
 import (
-	"fmt"
 	"os"
-	"path/filepath"
 	"testing"
-	"time"
 
 	. "github.com/onsi/gomega"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/envtest"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/kube/apply"
+	"github.com/cairn-backup/cairn/internal/testbed"
 )
 
 const manager = "cairn-test"
 
-var config *rest.Config
+var bed testbed.Bed
 
-func TestMain(m *testing.M) { os.Exit(testMain(m)) }
-
-func testMain(m *testing.M) int {
-	env := &envtest.Environment{
-		CRDDirectoryPaths:        []string{filepath.Join("..", "..", "..", "config", "crd", "bases")},
-		ErrorIfCRDPathMissing:    true,
-		ControlPlaneStartTimeout: time.Minute,
-	}
-	var err error
-	if config, err = env.Start(); err != nil {
-		fmt.Fprintln(os.Stderr, "start the API server:", err)
-		return 1
-	}
-	defer func() { _ = env.Stop() }()
-	return m.Run()
-}
-
-func newClient(t *testing.T) client.Client {
-	t.Helper()
-	scheme := runtime.NewScheme()
-	g := NewWithT(t)
-	g.Expect(corev1.AddToScheme(scheme)).To(Succeed())
-	g.Expect(v1alpha1.AddToScheme(scheme)).To(Succeed())
-	c, err := client.New(config, client.Options{Scheme: scheme})
-	g.Expect(err).NotTo(HaveOccurred())
-	return c
-}
+func TestMain(m *testing.M) { os.Exit(bed.Run(m)) }
 
 func storage(name string) *v1alpha1.BackupStorage {
 	return &v1alpha1.BackupStorage{
@@ -66,7 +35,7 @@ func storage(name string) *v1alpha1.BackupStorage {
 }
 
 func TestObjectIsCreatedAndTakenOver(t *testing.T) {
-	g, c := NewWithT(t), newClient(t)
+	g, c := NewWithT(t), bed.Client
 	s := storage("taken")
 	s.Labels = map[string]string{"by": "us", "old": "x"}
 	g.Expect(apply.Object(t.Context(), c, manager, s)).To(Succeed())
@@ -88,7 +57,7 @@ func TestObjectIsCreatedAndTakenOver(t *testing.T) {
 }
 
 func TestStatusIsNotApplied(t *testing.T) {
-	g, c := NewWithT(t), newClient(t)
+	g, c := NewWithT(t), bed.Client
 	s := storage("status")
 	s.Status.ObservedGeneration = 7
 	g.Expect(apply.Object(t.Context(), c, manager, s)).To(Succeed())
@@ -96,7 +65,7 @@ func TestStatusIsNotApplied(t *testing.T) {
 }
 
 func TestObjectLeavesAnotherUIDAlone(t *testing.T) {
-	g, c := NewWithT(t), newClient(t)
+	g, c := NewWithT(t), bed.Client
 	s := storage("uid")
 	g.Expect(apply.Object(t.Context(), c, manager, s)).To(Succeed())
 	other := storage("uid")

@@ -19,7 +19,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
-	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
@@ -32,13 +31,13 @@ import (
 var bed testbed.Bed
 
 func TestMain(m *testing.M) {
-	os.Exit(bed.Run(m, func(ctrl.Manager) error { return nil }))
+	os.Exit(bed.Run(m))
 }
 
 // executor is allowed to connect to this machine, where the servers of the tests run.
 func executor() *hookexec.Executor {
 	return &hookexec.Executor{
-		Client: bed.Client, APIReader: bed.Client, Config: bed.Manager.GetConfig(), Refuse: func(netip.Addr) error {
+		Client: bed.Client, APIReader: bed.Client, Config: bed.Config, Refuse: func(netip.Addr) error {
 			return nil
 		},
 	}

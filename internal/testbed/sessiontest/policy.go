@@ -145,3 +145,10 @@ func HugeTask(t testing.TB, c client.Client, name string, restore bool) *v1alpha
 	params := &apiextensionsv1.JSON{Raw: []byte(`{"p":"` + strings.Repeat("x", 10<<10) + `"}`)}
 	return &v1alpha1.AddonInfo{Name: name, Tasks: []v1alpha1.TaskReference{{Name: "huge", Params: params}}}
 }
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}

@@ -15,6 +15,9 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/testbed"
+	"github.com/cairn-backup/cairn/internal/testbed/csi"
+	"github.com/cairn-backup/cairn/internal/testbed/kubelet"
 )
 
 // World is a namespace with a BackupStorage in another one, and a reconciler that the test calls directly.
@@ -33,22 +36,22 @@ type World struct {
 	// Killer is that of the reconciler.
 	Killer *Killer
 	// Outcome returns how a Job ends.
-	Outcome func(*batchv1.Job) Outcome
+	Outcome func(*batchv1.Job) kubelet.Outcome
 	// CSI makes volumes and VolumeSnapshots. Nil means that nothing makes them.
-	CSI *CSI
+	CSI *csi.Driver
 
 	reconciler func(*World) reconcile.Reconciler
 }
 
-// World creates a World. It calls reconciler before each reconcile, as after a restart, so the result can't depend on
+// New creates a World. It calls reconciler before each reconcile, as after a restart, so the result can't depend on
 // anything that a reconciler remembers.
-func (b *Bed) World(t testing.TB, reconciler func(*World) reconcile.Reconciler) *World {
+func New(t testing.TB, bed *testbed.Bed, reconciler func(*World) reconcile.Reconciler) *World {
 	t.Helper()
 	w := &World{
-		WithT: gomega.NewWithT(t), T: t, Namespace: b.Namespace(t, nil), Storage: b.Namespace(t, nil),
-		Clock: clocktesting.NewFakePassiveClock(time.Now()), Client: b.connected(),
+		WithT: gomega.NewWithT(t), T: t, Namespace: bed.Namespace(t, nil), Storage: bed.Namespace(t, nil),
+		Clock: clocktesting.NewFakePassiveClock(time.Now()), Client: bed.Client,
 		Events: record.NewFakeRecorder(1000),
-		Killer: &Killer{}, Outcome: Succeed, reconciler: reconciler,
+		Killer: &Killer{}, Outcome: kubelet.Succeed, reconciler: reconciler,
 	}
 	Storage(t, w.Client, w.Storage, w.Namespace)
 	return w
@@ -90,12 +93,13 @@ func (w *World) Get(name string, o client.Object) {
 	w.Expect(w.Client.Get(w.T.Context(), client.ObjectKey{Namespace: w.Namespace, Name: name}, o)).To(gomega.Succeed())
 }
 
-// Cluster runs the cluster once: see the function Cluster.
+// Cluster lets the kubelet and the CSI driver do what there is to do. It returns how many Jobs changed.
 func (w *World) Cluster() int {
 	w.T.Helper()
-	changed := runCluster(w.T, w.Client, w.Namespace, w.Outcome)
+	changed, err := kubelet.Kubelet{Client: w.Client, Namespace: w.Namespace, Outcome: w.Outcome}.Step(w.T.Context())
+	must(w.T, err)
 	if w.CSI != nil {
-		w.CSI.work(w.T, w.Client, w.Namespace)
+		w.CSI.Step(w.T, w.Client, w.Namespace)
 	}
 	return changed
 }
@@ -103,7 +107,9 @@ func (w *World) Cluster() int {
 // Jobs returns the Jobs of the namespace.
 func (w *World) Jobs() []batchv1.Job {
 	w.T.Helper()
-	return jobs(w.T, w.Client, w.Namespace)
+	var list batchv1.JobList
+	must(w.T, w.Client.List(w.T.Context(), &list, client.InNamespace(w.Namespace)))
+	return list.Items
 }
 
 // Told returns the reasons of the events since the last call, in order.

@@ -1,0 +1,103 @@
+package testbed
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"time"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/util/yaml"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/envtest"
+)
+
+// patienceToStart is how long etcd and the API server can take to start or to stop. They take seconds on an idle
+// machine.
+const patienceToStart = 2 * time.Minute
+
+// serve starts etcd and an API server, connects the Bed and installs the kinds.
+func (b *Bed) serve(ctx context.Context, o *options) error {
+	b.environment = &envtest.Environment{
+		ErrorIfCRDPathMissing:    true,
+		CRDInstallOptions:        envtest.CRDInstallOptions{MaxTime: patienceToStart},
+		ControlPlaneStartTimeout: patienceToStart,
+		ControlPlaneStopTimeout:  patienceToStart,
+	}
+	if !o.withoutKinds {
+		kinds, err := SnapshotKinds()
+		if err != nil {
+			return err
+		}
+		b.environment.CRDInstallOptions.Paths = append(kinds, filepath.Join(root(), "config", "crd", "bases"))
+	}
+	var err error
+	if b.Config, err = b.environment.Start(); err != nil {
+		return fmt.Errorf("start the API server: %w", err)
+	}
+	b.Config.QPS = -1 // the API server alone limits the tests
+	b.Kubeconfig = filepath.Join(b.environment.ControlPlane.GetAPIServer().CertDir, "kubeconfig")
+	if err := os.WriteFile(b.Kubeconfig, b.environment.KubeConfig, 0o600); err != nil {
+		return fmt.Errorf("write the kubeconfig: %w", err)
+	}
+	if b.Client, err = client.NewWithWatch(b.Config, client.Options{Scheme: Scheme()}); err != nil {
+		return fmt.Errorf("connect to the API server: %w", err)
+	}
+	if o.catalog {
+		if err := InstallCatalog(ctx, b.Client); err != nil {
+			return err
+		}
+	}
+	for _, name := range o.manifests {
+		if err := b.apply(ctx, name); err != nil {
+			return fmt.Errorf("apply %s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+// apply applies the objects of a file of the repository.
+func (b *Bed) apply(ctx context.Context, name string) error {
+	file, err := os.Open(filepath.Join(root(), filepath.FromSlash(name)))
+	if err != nil {
+		return err
+	}
+	defer file.Close()
+	return applyAll(ctx, b.Client, file)
+}
+
+// applyAll applies the objects of a YAML stream. It does not create them, because the API server delays a creation by
+// two seconds if the kind is new.
+func applyAll(ctx context.Context, c client.Client, stream io.Reader) error {
+	decoder := yaml.NewYAMLOrJSONDecoder(stream, 4096)
+	for {
+		object := &unstructured.Unstructured{}
+		if err := decoder.Decode(object); errors.Is(err, io.EOF) {
+			return nil
+		} else if err != nil {
+			return err
+		}
+		if err := c.Apply(ctx, client.ApplyConfigurationFromUnstructured(object),
+			client.FieldOwner("testbed")); err != nil {
+			return err
+		}
+	}
+}
+
+// root returns the root of the repository.
+func root() string {
+	dir, err := os.Getwd()
+	if err != nil {
+		return ""
+	}
+	for filepath.Dir(dir) != dir {
+		if _, err := os.Stat(filepath.Join(dir, "go.mod")); err == nil {
+			break
+		}
+		dir = filepath.Dir(dir)
+	}
+	return dir
+}
