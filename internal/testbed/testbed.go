@@ -8,6 +8,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"runtime/debug"
 	"sync"
 	"testing"
 	"time"
@@ -98,6 +99,8 @@ func WithControllers(register func(ctrl.Manager) error) Option {
 func (b *Bed) Run(m *testing.M, with ...Option) int {
 	ctx, cancel := context.WithCancel(context.Background())
 	log.SetLogger(zap.New(zap.WriteTo(os.Stderr)))
+	debug.SetGCPercent(collectAt)
+	debug.SetMemoryLimit(memoryLimit)
 	o := optionsOf(with)
 	err := b.start(ctx, o)
 	defer func() {
