@@ -2,6 +2,7 @@ package policy
 
 import (
 	"cmp"
+	"fmt"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
@@ -83,4 +84,22 @@ func CompareRepository(actual, wanted *v1alpha1.Repository) RepositoryDifference
 // differ, even if they have the same kind and name.
 func SameTarget(a, b v1alpha1.TypedObjectReference) bool {
 	return a.APIGroup == b.APIGroup && a.Kind == b.Kind && a.Name == b.Name
+}
+
+// HoldsVolumeSnapshots reports whether a Repository has the driver VolumeSnapshotter: it has no storage, no directory
+// and no password, and its data are VolumeSnapshots in its namespace.
+func HoldsVolumeSnapshots(r *v1alpha1.Repository) bool {
+	return r.Spec.Driver == v1alpha1.DriverVolumeSnapshotter
+}
+
+// OtherDriverMessage returns the message about a session whose task has another driver than its Repository.
+func OtherDriverMessage(repository string, has, wants v1alpha1.Driver) string {
+	return fmt.Sprintf(
+		"the Repository %q has driver %s, but the task of this session has driver %s: a Repository has only one "+
+			"driver. Give the repository of this session another name", repository, has, wants)
+}
+
+// NamesRetention reports whether a backend names a RetentionPolicy.
+func NamesRetention(b *v1alpha1.BackendReference) bool {
+	return b.RetentionPolicy != nil && b.RetentionPolicy.Name != ""
 }
