@@ -3,7 +3,6 @@ package backupsession
 import (
 	"context"
 	"fmt"
-	"time"
 
 	"github.com/fluxcd/pkg/apis/meta"
 	"github.com/fluxcd/pkg/runtime/conditions"
@@ -16,15 +15,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/policy"
 	"github.com/cairn-backup/cairn/internal/run"
 	"github.com/cairn-backup/cairn/internal/run/backup"
-	"github.com/cairn-backup/cairn/internal/schedule"
 )
-
-// leastStartingDeadline is the minimum delay that a run is allowed if its session names no deadline: what a run waits
-// for before it starts takes some minutes.
-const leastStartingDeadline = 15 * time.Minute
-
-// unscheduledDeadline is the delay that a run of a session without a readable schedule is allowed.
-const unscheduledDeadline = 24 * time.Hour
 
 // lookUp collects everything that the start of a session depends on. The invoker is nil if it does not exist.
 func (r *Reconciler) lookUp(ctx context.Context, s *v1alpha1.BackupSession) (*backup.Start, client.Object, error) {
@@ -52,18 +43,8 @@ func (r *Reconciler) lookUp(ctx context.Context, s *v1alpha1.BackupSession) (*ba
 		return start, invoker, nil
 	}
 	start.Policy = v1alpha1.ResolvedPolicy{Generation: invoker.GetGeneration(), Digest: digest}
-	if config.Scheduler != nil {
-		times, err := schedule.New(config.Scheduler,
-			schedule.Identity(s.Spec.Invoker.Kind, s.Namespace, s.Spec.Invoker.Name,
-				s.Spec.Session))
-		if err == nil {
-			start.Schedule = times.Line()
-		}
-		start.Deadline = startingDeadline(s, config.Scheduler, times, err == nil)
-	} else if slot := s.Spec.ScheduledTime; slot != nil {
-		start.Deadline = slot.Add(unscheduledDeadline)
-	}
-	start.Timeout = timeoutOf(s.Spec.BackupTimeout, config.BackupTimeout)
+	start.Schedule, start.Deadline = backup.Timing(s, config.Scheduler)
+	start.Timeout = backup.TimeoutOf(s, config)
 	start.SuccessPolicy = config.SuccessPolicy
 	start.ExecutionOrder, start.MaxParallel = orderOf(invoker, s.Spec.Session)
 	if config.RetryConfig != nil {
@@ -140,37 +121,6 @@ func orderOf(invoker client.Object, name string) (v1alpha1.ExecutionOrder, *int3
 		}
 	}
 	return "", nil
-}
-
-func timeoutOf(durations ...*metav1.Duration) time.Duration {
-	for _, d := range durations {
-		if d != nil {
-			return d.Duration
-		}
-	}
-	return run.DefaultTimeout
-}
-
-// startingDeadline returns when it is too late to start: the scheduler's deadline, else the next slot, so that a run
-// that was restored from elsewhere without its status does not start. A run without a slot has no deadline.
-func startingDeadline(
-	s *v1alpha1.BackupSession, scheduler *v1alpha1.SchedulerSpec, times schedule.Times, readable bool,
-) time.Time {
-	if s.Spec.ScheduledTime == nil {
-		return time.Time{}
-	}
-	from := s.Spec.ScheduledTime.Time
-	if seconds := scheduler.StartingDeadlineSeconds; seconds != nil {
-		return from.Add(time.Duration(*seconds) * time.Second)
-	}
-	if !readable {
-		return from.Add(unscheduledDeadline)
-	}
-	next := times.Next(from)
-	if least := from.Add(leastStartingDeadline); next.Before(least) {
-		return least
-	}
-	return next
 }
 
 // policyLabels returns the labels that name the PolicySync of an invoker. The labels of its batch count for the child

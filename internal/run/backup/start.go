@@ -11,6 +11,7 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/run"
 	"github.com/cairn-backup/cairn/internal/run/hookstage"
+	"github.com/cairn-backup/cairn/internal/schedule"
 	"github.com/cairn-backup/cairn/internal/text"
 )
 
@@ -149,4 +150,50 @@ func targetsOf(r *v1alpha1.ResolvedBackup) []v1alpha1.BackupTargetStatus {
 		out = append(out, s)
 	}
 	return out
+}
+
+// leastStartingDeadline is the minimum delay that a run is allowed if its session names no deadline: what a run waits
+// for before it starts takes some minutes.
+const leastStartingDeadline = 15 * time.Minute
+
+// unscheduledDeadline is the delay that a run of a session without a readable schedule is allowed.
+const unscheduledDeadline = 24 * time.Hour
+
+// Timing returns the schedule of a run's session as a line, "" if it has none that can be read, and when it is too late
+// to start the run: the scheduler's deadline, else the next slot, so that a run that was restored from elsewhere
+// without its status does not start. A run without a slot has no deadline, which is the zero time.
+func Timing(s *v1alpha1.BackupSession, scheduler *v1alpha1.SchedulerSpec) (line string, deadline time.Time) {
+	var times schedule.Times
+	readable := false
+	if scheduler != nil {
+		var err error
+		times, err = schedule.New(scheduler,
+			schedule.Identity(s.Spec.Invoker.Kind, s.Namespace, s.Spec.Invoker.Name, s.Spec.Session))
+		if readable = err == nil; readable {
+			line = times.Line()
+		}
+	}
+	if s.Spec.ScheduledTime == nil {
+		return line, time.Time{}
+	}
+	slot := s.Spec.ScheduledTime.Time
+	switch {
+	case scheduler != nil && scheduler.StartingDeadlineSeconds != nil:
+		return line, slot.Add(time.Duration(*scheduler.StartingDeadlineSeconds) * time.Second)
+	case !readable:
+		return line, slot.Add(unscheduledDeadline)
+	}
+	next := times.Next(slot)
+	if least := slot.Add(leastStartingDeadline); next.Before(least) {
+		return line, least
+	}
+	return line, next
+}
+
+// TimeoutOf returns the timeout of a run: its own, else that of its session, else the default.
+func TimeoutOf(s *v1alpha1.BackupSession, config *v1alpha1.SessionConfig) time.Duration {
+	if own := cmp.Or(s.Spec.BackupTimeout, config.BackupTimeout); own != nil {
+		return own.Duration
+	}
+	return run.DefaultTimeout
 }

@@ -137,3 +137,53 @@ func TestStartOfABackup(t *testing.T) {
 		})
 	}
 }
+
+func TestTiming(t *testing.T) {
+	slot := time.Date(2026, 1, 2, 3, 0, 0, 0, time.UTC)
+	at := func(s string) *v1alpha1.SchedulerSpec { return &v1alpha1.SchedulerSpec{Schedule: s} }
+	within := at("0 3 * * *")
+	within.StartingDeadlineSeconds = new(int64(60))
+	for name, tt := range map[string]struct {
+		scheduler *v1alpha1.SchedulerSpec
+		byHand    bool
+		line      string
+		want      time.Time
+	}{
+		"until the next slot": {scheduler: at("0 3 * * *"), line: "0 3 * * *", want: slot.AddDate(0, 0, 1)},
+		"a slot that comes soon": {
+			scheduler: at("*/5 * * * *"), line: "*/5 * * * *", want: slot.Add(15 * time.Minute),
+		},
+		"the scheduler has a deadline":    {scheduler: within, line: "0 3 * * *", want: slot.Add(time.Minute)},
+		"the schedule cannot be read":     {scheduler: at("never"), want: slot.AddDate(0, 0, 1)},
+		"the session has no schedule now": {want: slot.AddDate(0, 0, 1)},
+		"somebody started the run":        {scheduler: at("0 3 * * *"), byHand: true, line: "0 3 * * *"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			s := &v1alpha1.BackupSession{}
+			if !tt.byHand {
+				s.Spec.ScheduledTime = &metav1.Time{Time: slot}
+			}
+			line, deadline := backup.Timing(s, tt.scheduler)
+			g.Expect(line).To(Equal(tt.line))
+			g.Expect(deadline).To(BeTemporally("==", tt.want))
+		})
+	}
+}
+
+func TestTimeoutOf(t *testing.T) {
+	hour, minute := &metav1.Duration{Duration: time.Hour}, &metav1.Duration{Duration: time.Minute}
+	for name, tt := range map[string]struct {
+		own, session *metav1.Duration
+		want         time.Duration
+	}{
+		"its own":       {minute, hour, time.Minute},
+		"its session's": {nil, hour, time.Hour},
+		"the default":   {nil, nil, run.DefaultTimeout},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := &v1alpha1.BackupSession{Spec: v1alpha1.BackupSessionSpec{BackupTimeout: tt.own}}
+			NewWithT(t).Expect(backup.TimeoutOf(s, &v1alpha1.SessionConfig{BackupTimeout: tt.session})).To(Equal(tt.want))
+		})
+	}
+}
