@@ -9,7 +9,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
-	"github.com/cairn-backup/cairn/internal/catalog"
 	"github.com/cairn-backup/cairn/internal/kube/read"
 	"github.com/cairn-backup/cairn/internal/policy"
 	"github.com/cairn-backup/cairn/internal/run"
@@ -47,34 +46,13 @@ func (r *Reconciler) lookUp(ctx context.Context, b *v1alpha1.RestoreBatch) (*res
 		return start, err
 	}
 	resolved.Targets = restorebatch.ResolveRestoreTargets(b, chosen)
-	if start.Error = databaseMistakes(b, resolved.Targets); start.Error != nil {
+	if start.Error = restorebatch.DatabaseMistakes(b, resolved.Targets); start.Error != nil {
 		return start, nil
 	}
 	if err := r.resolveHooks(ctx, b, start); err != nil {
 		return start, err
 	}
 	return start, r.resolveScaling(ctx, b, start)
-}
-
-// databaseMistakes refuses a batch that asks for something of a database that only a volume can have. Only the Snapshot
-// can name the target, and the API server would refuse the database's RestoreSession only after other targets were
-// restored.
-func databaseMistakes(b *v1alpha1.RestoreBatch, targets []v1alpha1.ResolvedRestoreTarget) *v1alpha1.ResolvedError {
-	var mistakes []policy.Mistake
-	for i := range targets {
-		t := &b.Spec.Targets[i]
-		mistakes = append(mistakes, catalog.DatabaseRestoreMistakes(fmt.Sprintf("spec.targets[%d]", i),
-			&v1alpha1.RestoreSessionSpec{
-				Target: targets[i].Target, Addon: t.Addon, Verify: t.Verify, DeleteExtraFiles: t.DeleteExtraFiles,
-				OverwritePolicy: t.OverwritePolicy,
-			})...)
-	}
-	if len(mistakes) == 0 {
-		return nil
-	}
-	return &v1alpha1.ResolvedError{
-		Reason: mistakes[0].Reason, Message: (&policy.InvalidError{Mistakes: mistakes}).Error(),
-	}
 }
 
 // snapshots returns the Snapshots of the BackupBatch that this namespace is allowed to restore. It reads past the

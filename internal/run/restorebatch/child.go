@@ -2,6 +2,7 @@ package restorebatch
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
 	"time"
 
@@ -9,6 +10,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/catalog"
 	"github.com/cairn-backup/cairn/internal/policy"
 	"github.com/cairn-backup/cairn/internal/retention"
 	"github.com/cairn-backup/cairn/internal/run/restore"
@@ -115,4 +117,25 @@ func AlreadyRestored(b *v1alpha1.RestoreBatch, claims []corev1.PersistentVolumeC
 		}
 	}
 	return true
+}
+
+// DatabaseMistakes refuses a batch that asks for something of a database that only a volume can have. Only the Snapshot
+// can name the target, and the API server would refuse the database's RestoreSession only after other targets were
+// restored.
+func DatabaseMistakes(b *v1alpha1.RestoreBatch, targets []v1alpha1.ResolvedRestoreTarget) *v1alpha1.ResolvedError {
+	var mistakes []policy.Mistake
+	for i := range targets {
+		t := &b.Spec.Targets[i]
+		mistakes = append(mistakes, catalog.DatabaseRestoreMistakes(fmt.Sprintf("spec.targets[%d]", i),
+			&v1alpha1.RestoreSessionSpec{
+				Target: targets[i].Target, Addon: t.Addon, Verify: t.Verify, DeleteExtraFiles: t.DeleteExtraFiles,
+				OverwritePolicy: t.OverwritePolicy,
+			})...)
+	}
+	if len(mistakes) == 0 {
+		return nil
+	}
+	return &v1alpha1.ResolvedError{
+		Reason: mistakes[0].Reason, Message: (&policy.InvalidError{Mistakes: mistakes}).Error(),
+	}
 }

@@ -224,3 +224,19 @@ func TestAlreadyRestored(t *testing.T) {
 		})
 	}
 }
+
+// Only the Snapshot can name the target: the batch must not find out in the middle that a database has no files.
+func TestDatabaseMistakes(t *testing.T) {
+	database := v1alpha1.ResolvedRestoreTarget{Target: &v1alpha1.TypedObjectReference{Kind: "Service", Name: "db"}}
+	volume := v1alpha1.ResolvedRestoreTarget{
+		Target: &v1alpha1.TypedObjectReference{Kind: "PersistentVolumeClaim", Name: "data"},
+	}
+	b := restoreBatchOf("one")
+	g := NewWithT(t)
+	g.Expect(DatabaseMistakes(b, []v1alpha1.ResolvedRestoreTarget{database})).To(BeNil())
+	b.Spec.Targets[0].DeleteExtraFiles = true
+	g.Expect(DatabaseMistakes(b, []v1alpha1.ResolvedRestoreTarget{volume})).To(BeNil())
+	refusal := DatabaseMistakes(b, []v1alpha1.ResolvedRestoreTarget{database})
+	g.Expect(refusal).NotTo(BeNil())
+	g.Expect(refusal.Message).To(ContainSubstring("spec.targets[0]"))
+}
