@@ -15,7 +15,7 @@ import (
 // remove removes the sidecar: first the Secret with keys and token, then the container. A manager that was killed
 // between the two finds the workload by its label.
 func (r *Reconciler) remove(ctx context.Context, l *update) error {
-	if err := r.forget(ctx, l); err != nil {
+	if err := r.deleteSecret(ctx, l); err != nil {
 		return err
 	}
 	w := l.workload
@@ -41,8 +41,8 @@ func (r *Reconciler) remove(ctx context.Context, l *update) error {
 	return nil
 }
 
-// forget deletes the sidecar's Secret, which invalidates all tokens.
-func (r *Reconciler) forget(ctx context.Context, l *update) error {
+// deleteSecret deletes the sidecar's Secret, which invalidates all tokens.
+func (r *Reconciler) deleteSecret(ctx context.Context, l *update) error {
 	l.state = nil
 	if l.secret == nil || !ours(l.secret) {
 		return nil

@@ -51,9 +51,9 @@ func ours(secret *corev1.Secret) bool {
 		secret.Labels[v1alpha1.LabelSidecar] == secret.Name
 }
 
-// keep writes the Secret if it differs from what it should be. It holds keys and token only while the workload has the
+// ensureSecret writes the Secret if it differs from what it should be. It holds keys and token only while the workload has the
 // sidecar.
-func (r *Reconciler) keep(ctx context.Context, l *update) error {
+func (r *Reconciler) ensureSecret(ctx context.Context, l *update) error {
 	data, credentials := map[string][]byte{}, []string(nil)
 	if l.found.Image != "" {
 		if l.wanted.unknown && l.secret != nil {

@@ -67,7 +67,7 @@ func (r *Reconciler) step(ctx context.Context, l *update) error {
 	case sidecar.Remove:
 		return r.remove(ctx, l)
 	case sidecar.Forget:
-		return r.forget(ctx, l)
+		return r.deleteSecret(ctx, l)
 	case sidecar.AwaitSecret:
 		return r.awaitSecret(ctx, l)
 	case sidecar.Inject:
@@ -78,7 +78,7 @@ func (r *Reconciler) step(ctx context.Context, l *update) error {
 	if err := r.follow(l); err != nil {
 		return err
 	}
-	if err := r.keep(ctx, l); err != nil {
+	if err := r.ensureSecret(ctx, l); err != nil {
 		return err
 	}
 	if l.state.News(before) {
@@ -162,7 +162,7 @@ func (r *Reconciler) inject(ctx context.Context, l *update, settings *sidecar.Se
 	}
 	// Before the workload has the label nobody would find the Secret: so far it holds no keys.
 	if l.secret == nil {
-		if err := r.keep(ctx, l); err != nil {
+		if err := r.ensureSecret(ctx, l); err != nil {
 			return err
 		}
 	}
@@ -221,7 +221,7 @@ func (r *Reconciler) awaitSecret(ctx context.Context, l *update) error {
 	secret := l.secret
 	if ours(secret) { // of a deleted workload of this name
 		l.lookAgain(time.Second)
-		return r.forget(ctx, l)
+		return r.deleteSecret(ctx, l)
 	}
 	l.lookAgain(sidecar.RefusedInterval)
 	r.Eventf(l.workload.Object, corev1.EventTypeWarning, v1alpha1.ReasonNameConflict, "%s", takenBy(secret))
