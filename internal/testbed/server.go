@@ -1,6 +1,7 @@
 package testbed
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -63,8 +64,8 @@ func (b *Bed) serve(ctx context.Context, o *options) error {
 	return nil
 }
 
-// How etcd, the API server and the tests collect garbage. With Go's defaults that takes up to a third of their time. The
-// limit keeps three packages at a time in the memory of a small machine.
+// How etcd, the API server and the tests collect garbage. With Go's defaults that takes up to a third of their time.
+// The limit keeps three packages at a time in the memory of a small machine.
 const (
 	collectAt   = 400 // percent
 	memoryLimit = 1 << 30
@@ -90,12 +91,11 @@ func rarelyCollecting(start func() error) error {
 
 // apply applies the objects of a file of the repository.
 func (b *Bed) apply(ctx context.Context, name string) error {
-	file, err := os.Open(filepath.Join(root(), filepath.FromSlash(name)))
+	content, err := os.ReadFile(filepath.Join(root(), filepath.FromSlash(name)))
 	if err != nil {
 		return err
 	}
-	defer file.Close()
-	return applyAll(ctx, b.Client, file)
+	return applyAll(ctx, b.Client, bytes.NewReader(content))
 }
 
 // applyAll applies the objects of a YAML stream. It does not create them, because the API server delays a creation by

@@ -6,7 +6,6 @@ package csi
 
 import (
 	"testing"
-	"time"
 
 	snapshotv1 "github.com/kubernetes-csi/external-snapshotter/client/v8/apis/volumesnapshot/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -62,7 +61,7 @@ func (d *Driver) snapshot(t testing.TB, c client.Client, s *snapshotv1.VolumeSna
 	switch {
 	case d.Hang, s.Status != nil && (d.Error != "" || ptr.Deref(s.Status.ReadyToUse, false)):
 	case d.Error != "":
-		now := metav1.NewTime(time.Now())
+		now := metav1.Now()
 		s.Status = &snapshotv1.VolumeSnapshotStatus{
 			ReadyToUse: new(false), Error: &snapshotv1.VolumeSnapshotError{Time: &now, Message: &d.Error},
 		}

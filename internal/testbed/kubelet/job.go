@@ -7,6 +7,7 @@ import (
 	"github.com/onsi/gomega"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
@@ -58,5 +59,5 @@ func Finish(t testing.TB, c client.Client, job *batchv1.Job, o Outcome, at time.
 	g := gomega.NewWithT(t)
 	pod, _, err := schedule(t.Context(), c, job)
 	g.Expect(err).NotTo(gomega.HaveOccurred())
-	g.Expect(end(t.Context(), c, job, pod, o, at)).To(gomega.Succeed())
+	g.Expect(end(t.Context(), c, job, pod, o, metav1.NewTime(at))).To(gomega.Succeed())
 }

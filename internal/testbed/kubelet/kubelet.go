@@ -8,7 +8,6 @@ package kubelet
 import (
 	"context"
 	"fmt"
-	"time"
 
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -53,7 +52,7 @@ func (k Kubelet) Step(ctx context.Context) (int, error) {
 				continue
 			}
 			changed++
-			if err := end(ctx, k.Client, job, pod, o, time.Now()); err != nil {
+			if err := end(ctx, k.Client, job, pod, o, metav1.Now()); err != nil {
 				return changed, err
 			}
 		}
@@ -113,7 +112,7 @@ func schedule(ctx context.Context, c client.Client, job *batchv1.Job) (*corev1.P
 }
 
 // end ends a pod and its Job at a time.
-func end(ctx context.Context, c client.Client, job *batchv1.Job, pod *corev1.Pod, o Outcome, at time.Time) error {
+func end(ctx context.Context, c client.Client, job *batchv1.Job, pod *corev1.Pod, o Outcome, at metav1.Time) error {
 	var err error
 	if pod.Status, err = o.status(); err != nil {
 		return fmt.Errorf("end the pod of Job %s: %w", job.Name, err)
@@ -121,18 +120,18 @@ func end(ctx context.Context, c client.Client, job *batchv1.Job, pod *corev1.Pod
 	if err := c.Status().Update(ctx, pod); err != nil {
 		return fmt.Errorf("end the pod of Job %s: %w", job.Name, err)
 	}
-	before, when := job.DeepCopy(), metav1.NewTime(at)
+	before := job.DeepCopy()
 	kinds := []batchv1.JobConditionType{batchv1.JobFailureTarget, batchv1.JobFailed}
-	job.Status.StartTime = &when
+	job.Status.StartTime = &at
 	if o.ok() {
 		kinds = []batchv1.JobConditionType{batchv1.JobSuccessCriteriaMet, batchv1.JobComplete}
-		job.Status.CompletionTime, job.Status.Succeeded = &when, 1
+		job.Status.CompletionTime, job.Status.Succeeded = &at, 1
 	} else {
 		job.Status.Failed = 1
 	}
 	for _, kind := range kinds {
 		job.Status.Conditions = append(job.Status.Conditions, batchv1.JobCondition{
-			Type: kind, Status: corev1.ConditionTrue, LastTransitionTime: when, LastProbeTime: when,
+			Type: kind, Status: corev1.ConditionTrue, LastTransitionTime: at, LastProbeTime: at,
 			Reason: "BackoffLimitExceeded",
 		})
 	}

@@ -6,10 +6,10 @@ import (
 	"maps"
 	"sync"
 	"testing"
-	"time"
 
 	batchv1 "k8s.io/api/batch/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -98,5 +98,5 @@ func (k Kubelet) once(ctx context.Context, job *batchv1.Job, runs *Runs) error {
 	if o.Hang {
 		return nil
 	}
-	return end(ctx, k.Client, job, pod, o, time.Now())
+	return end(ctx, k.Client, job, pod, o, metav1.Now())
 }
