@@ -46,7 +46,9 @@ type Reconciler struct {
 const maxDependencies = 1000
 
 func (r *Reconciler) writer() status.Writer {
-	return status.Writer{Client: r.Client, Events: r.EventRecorder, Owner: r.FieldManager, Kind: v1alpha1.BackupBatchKind}
+	return status.Writer{
+		Client: r.Client, Events: r.EventRecorder, Owner: r.FieldManager, Kind: v1alpha1.BackupBatchKind,
+	}
 }
 
 // Reconcile brings the children, the CronJobs and the status of one BackupBatch up to date. When the batch is deleted,

@@ -58,7 +58,9 @@ type Reconciler struct {
 }
 
 func (r *Reconciler) writer() status.Writer {
-	return status.Writer{Client: r.Client, Events: r.EventRecorder, Owner: r.FieldManager, Kind: v1alpha1.BackupConfigurationKind}
+	return status.Writer{
+		Client: r.Client, Events: r.EventRecorder, Owner: r.FieldManager, Kind: v1alpha1.BackupConfigurationKind,
+	}
 }
 
 // Reconcile brings one BackupConfiguration's Repositories, CronJobs and status up to date.

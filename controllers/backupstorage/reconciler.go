@@ -53,7 +53,9 @@ const (
 )
 
 func (r *Reconciler) writer() status.Writer {
-	return status.Writer{Client: r.Client, Events: r.EventRecorder, Owner: r.FieldManager, Kind: v1alpha1.BackupStorageKind}
+	return status.Writer{
+		Client: r.Client, Events: r.EventRecorder, Owner: r.FieldManager, Kind: v1alpha1.BackupStorageKind,
+	}
 }
 
 // Reconcile brings one BackupStorage's init Job and status up to date.

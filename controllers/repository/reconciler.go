@@ -48,7 +48,9 @@ type Reconciler struct {
 }
 
 func (r *Reconciler) writer() status.Writer {
-	return status.Writer{Client: r.Client, Events: r.EventRecorder, Owner: r.FieldManager, Kind: v1alpha1.RepositoryKind}
+	return status.Writer{
+		Client: r.Client, Events: r.EventRecorder, Owner: r.FieldManager, Kind: v1alpha1.RepositoryKind,
+	}
 }
 
 // Reconcile brings one Repository's init Job and status up to date.

@@ -30,7 +30,9 @@ type PolicyReconciler struct {
 }
 
 func (r *PolicyReconciler) writer() status.Writer {
-	return status.Writer{Client: r.Client, Events: r.EventRecorder, Owner: r.FieldManager, Kind: v1alpha1.RetentionPolicyKind}
+	return status.Writer{
+		Client: r.Client, Events: r.EventRecorder, Owner: r.FieldManager, Kind: v1alpha1.RetentionPolicyKind,
+	}
 }
 
 // Reconcile checks one RetentionPolicy.

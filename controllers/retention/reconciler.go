@@ -44,7 +44,9 @@ const (
 )
 
 func (r *Reconciler) writer() status.Writer {
-	return status.Writer{Client: r.Client, Events: r.EventRecorder, Owner: r.FieldManager, Kind: v1alpha1.RepositoryKind}
+	return status.Writer{
+		Client: r.Client, Events: r.EventRecorder, Owner: r.FieldManager, Kind: v1alpha1.RepositoryKind,
+	}
 }
 
 // Reconcile brings one Repository's Snapshots in line with its policy.

@@ -139,37 +139,52 @@ func (r *resolution) step(step v1alpha1.TaskStep, i int, last bool) *v1alpha1.Re
 		return refuse(v1alpha1.ReasonInvalidParameters, "task %q of Addon %q: %v", r.task.Name, r.addon.Name, err)
 	}
 	r.settings(&c, last)
-	for _, m := range r.shared {
-		if !slices.ContainsFunc(c.VolumeMounts, func(own corev1.VolumeMount) bool {
-			return own.Name == m.Name &&
-				own.MountPath == m.MountPath
-		}) {
-			c.VolumeMounts = append(c.VolumeMounts, m)
-		}
-	}
+	r.mountShared(&c)
 	if refusal := r.checkMounts(&c, function.Name); refusal != nil {
 		return refusal
 	}
 	if !last {
 		c.Name = stepName(function.Name, i)
-		access := step.TargetAccess
-		if access == "" {
-			access = v1alpha1.TargetAccessReadOnly
-			if r.restore {
-				access = v1alpha1.TargetAccessReadWrite
-			}
-		}
 		r.out.Steps = append(r.out.Steps, v1alpha1.ResolvedStep{
-			Function: function.Name, TargetAccess: access,
-			Container: c,
+			Function: function.Name, TargetAccess: r.access(step), Container: c,
 		})
 		return nil
 	}
+	return r.mover(function, c, values)
+}
+
+// mountShared mounts the volumes that all steps share, unless the container mounts them already.
+func (r *resolution) mountShared(c *corev1.Container) {
+	for _, m := range r.shared {
+		if !slices.ContainsFunc(c.VolumeMounts, func(own corev1.VolumeMount) bool {
+			return own.Name == m.Name && own.MountPath == m.MountPath
+		}) {
+			c.VolumeMounts = append(c.VolumeMounts, m)
+		}
+	}
+}
+
+// access returns how a step sees the target. By default a step of a restore can write to it.
+func (r *resolution) access(step v1alpha1.TaskStep) v1alpha1.TargetAccess {
+	switch {
+	case step.TargetAccess != "":
+		return step.TargetAccess
+	case r.restore:
+		return v1alpha1.TargetAccessReadWrite
+	default:
+		return v1alpha1.TargetAccessReadOnly
+	}
+}
+
+// mover resolves the last step, whose container is c.
+func (r *resolution) mover(
+	function *v1alpha1.Function, c corev1.Container, values variables.Values,
+) *v1alpha1.ResolvedError {
 	if mistakes := RequirementMistakes("addon.tasks[0]", r.task, values); len(mistakes) > 0 {
 		return asRefusal(mistakes)
 	}
 	r.out.Function, r.out.Image, r.out.Args = function.Name, c.Image, c.Args
-	if function.Spec.Stream != nil && unpacks {
+	if function.Spec.Stream != nil && r.restore && Unpacks(function) {
 		r.out.MoverImage = r.builtin.MoverImage
 	}
 	c.Image, c.Args = "", nil

@@ -39,35 +39,39 @@ func FindAmong(batch *v1alpha1.BackupBatch, candidates []Candidate) Find {
 		if err != nil {
 			return nil // selectorMistakes reports it.
 		}
-		whole := addonIsInferred(batch, target.Name)
 		var found []*Candidate
-		mounted := map[string]bool{}
 		for i := range candidates {
-			c := &candidates[i]
-			if c.Deleting || c.OfPod || !match.finds(c.Kind, c.Name, c.Labels) {
-				continue
+			if c := &candidates[i]; !c.Deleting && !c.OfPod && match.finds(c.Kind, c.Name, c.Labels) {
+				found = append(found, c)
 			}
-			if whole && c.Volumes != nil {
-				if c.Volumes.None {
-					continue
-				}
-				for _, claim := range c.Volumes.Claims {
-					mounted[claim] = true
-				}
-			}
-			found = append(found, c)
+		}
+		if addonIsInferred(batch, target.Name) {
+			found = withoutMounted(found)
 		}
 		var out []v1alpha1.TypedObjectReference
 		for _, c := range found {
-			if c.Kind != v1alpha1.KindPersistentVolumeClaim || !mounted[c.Name] {
-				out = append(out, v1alpha1.TypedObjectReference{
-					APIGroup: c.Kind.Group(), Kind: string(c.Kind),
-					Name: c.Name,
-				})
-			}
+			out = append(out, v1alpha1.TypedObjectReference{
+				APIGroup: c.Kind.Group(), Kind: string(c.Kind), Name: c.Name,
+			})
 		}
 		return out
 	}
+}
+
+// withoutMounted leaves out the workloads that keep no data, and the claims that another workload among found mounts.
+func withoutMounted(found []*Candidate) []*Candidate {
+	found = slices.DeleteFunc(found, func(c *Candidate) bool { return c.Volumes != nil && c.Volumes.None })
+	mounted := map[string]bool{}
+	for _, c := range found {
+		if c.Volumes != nil {
+			for _, claim := range c.Volumes.Claims {
+				mounted[claim] = true
+			}
+		}
+	}
+	return slices.DeleteFunc(found, func(c *Candidate) bool {
+		return c.Kind == v1alpha1.KindPersistentVolumeClaim && mounted[c.Name]
+	})
 }
 
 // addonIsInferred reports whether no session of the batch names an Addon for a target.

@@ -127,19 +127,18 @@ func (p Policy) judge(verdicts []*Verdict, now time.Time) {
 		old := p.tooOld(v.Time, now)
 		switch v.Phase {
 		case v1alpha1.SnapshotSucceeded:
-			if succeeded++; succeeded == 1 {
-				keep(KeepNewest, "")
-			}
+			succeeded++
 			if !v.Damaged {
-				if intact++; intact == 1 && succeeded > 1 {
-					keep(KeepNewest, notDamaged)
-				}
+				intact++
+			}
+			switch {
+			case succeeded == 1:
+				keep(KeepNewest, "")
+			case intact == 1 && !v.Damaged:
+				keep(KeepNewest, notDamaged)
 			}
 			if !old {
-				p.success(v, rules)
-				if !v.Damaged {
-					p.intact(v, undamaged)
-				}
+				p.success(v, rules, undamaged)
 			}
 		case v1alpha1.SnapshotFailed:
 			if failed++; failed <= p.Failed && !old {
@@ -152,8 +151,17 @@ func (p Policy) judge(verdicts []*Verdict, now time.Time) {
 	}
 }
 
-// success applies each rule to a successful Snapshot that is not too old.
-func (p Policy) success(v *Verdict, rules []counter) {
+// success applies each rule to a successful Snapshot that is not too old, once among all and once among those that are
+// not damaged.
+func (p Policy) success(v *Verdict, rules, undamaged []counter) {
+	p.counted(v, rules)
+	if !v.Damaged {
+		p.intact(v, undamaged)
+	}
+}
+
+// counted applies each rule to a Snapshot among all that succeeded.
+func (p Policy) counted(v *Verdict, rules []counter) {
 	if len(rules) == 0 {
 		of := ""
 		if p.MaxAge == 0 {

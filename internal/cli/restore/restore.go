@@ -60,12 +60,10 @@ func New(o command.Options) *cobra.Command {
 		Use:   "restore " + usage,
 		Short: "Restore a Snapshot, or a whole application",
 		Long: "Restore a Snapshot into a PersistentVolumeClaim, into the volumes of a workload, into a database, " +
-			"or into " +
-			"a new\n" +
+			"or into a new\n" +
 			"claim. With --batch, restore all targets of a BackupBatch from one run.\n\n" +
 			"A volume or database that holds data, and a volume in use, is written to only with --confirm. NAME " +
-			"names the\n" +
-			"RestoreSession or RestoreBatch; by default it is made of the target and the time.",
+			"names the\nRestoreSession or RestoreBatch; by default it is made of the target and the time.",
 		Example: fmt.Sprintf(restoreExample, o.Name()),
 		Args:    command.ArgsBetween(0, 1, usage),
 	}
@@ -91,31 +89,38 @@ func New(o command.Options) *cobra.Command {
 		if batch.batch != "" {
 			return runRestoreBatch(cmd.Context(), o, c, args, &batch, &f, &w)
 		}
-		withUser := cmd.Flags().Changed("run-as-user")
-		if err := f.check(withUser); err != nil {
-			return err
-		}
-		api, namespace, err := c.Both()
-		if err != nil {
-			return err
-		}
-		if err := f.askVolumes(cmd.Context(), api, namespace); err != nil {
-			return err
-		}
-		spec, err := f.spec(withUser)
-		if err != nil {
-			return err
-		}
-		key := client.ObjectKey{Namespace: namespace, Name: restoreName(f.into(), o.Clock.Now())}
-		if len(args) > 0 {
-			key.Name = args[0]
-		}
-		if err := restore(cmd.Context(), o, api, key, spec, f.dryRun); err != nil || !w.Wait {
-			return err
-		}
-		return followRestore(cmd.Context(), o, api, key, w.Timeout)
+		return runRestore(cmd, o, c, args, &f, &w)
 	}
 	return cmd
+}
+
+// runRestore restores one target.
+func runRestore(
+	cmd *cobra.Command, o command.Options, c *command.Cluster, args []string, f *restoreFlags, w *command.Waiting,
+) error {
+	withUser := cmd.Flags().Changed("run-as-user")
+	if err := f.check(withUser); err != nil {
+		return err
+	}
+	api, namespace, err := c.Both()
+	if err != nil {
+		return err
+	}
+	if err := f.askVolumes(cmd.Context(), api, namespace); err != nil {
+		return err
+	}
+	spec, err := f.spec(withUser)
+	if err != nil {
+		return err
+	}
+	key := client.ObjectKey{Namespace: namespace, Name: restoreName(f.into(), o.Clock.Now())}
+	if len(args) > 0 {
+		key.Name = args[0]
+	}
+	if err := restore(cmd.Context(), o, api, key, spec, f.dryRun); err != nil || !w.Wait {
+		return err
+	}
+	return followRestore(cmd.Context(), o, api, key, w.Timeout)
 }
 
 // runRestoreBatch restores the targets of a BackupBatch.

@@ -45,7 +45,8 @@ func (h *Hooks) CarryOut(
 
 // begin starts one attempt.
 func (h *Hooks) begin(ctx context.Context, owner client.Object, run *hookstage.Run) error {
-	logf.FromContext(ctx).Info("runs hook", "hook", run.Name, "stage", run.Stage, "attempt", run.Number, "target", run.Target)
+	logf.FromContext(ctx).Info("runs hook", "hook", run.Name, "stage", run.Stage, "attempt", run.Number, "target",
+		run.Target)
 	if run.Hook.Function != nil {
 		return h.makeJob(ctx, owner, run)
 	}

@@ -38,7 +38,8 @@ func TestANamespaceThatGoesIsNoError(t *testing.T) {
 			g.Expect(v1alpha1.AddToScheme(scheme)).To(Succeed())
 			object := &v1alpha1.BackupStorage{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "s3"}}
 			writer := Writer{
-				Client: fake.NewClientBuilder().WithScheme(scheme).WithObjects(object).WithStatusSubresource(object).Build(),
+				Client: fake.NewClientBuilder().WithScheme(scheme).WithObjects(object).WithStatusSubresource(object).
+					Build(),
 				Events: record.NewFakeRecorder(1), Owner: "test",
 			}
 			_, err := writer.Reconcile(t.Context(), client.ObjectKeyFromObject(object), &v1alpha1.BackupStorage{},

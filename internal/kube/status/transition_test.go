@@ -30,8 +30,10 @@ func TestTransitionsAreLogged(t *testing.T) {
 	}{
 		"a new phase": {
 			before: notReady, edit: becomesReady, kind: v1alpha1.RepositoryKind,
-			info: []any{And(ContainSubstring(`"msg":"phase changed"`), ContainSubstring(`"from":"NotReady","to":"Ready"`),
-				ContainSubstring(`"reason":"Ready"`), Not(ContainSubstring(object)))},
+			info: []any{
+				And(ContainSubstring(`"msg":"phase changed"`), ContainSubstring(`"from":"NotReady","to":"Ready"`),
+					ContainSubstring(`"reason":"Ready"`), Not(ContainSubstring(object))),
+			},
 		},
 		"a new phase of an object that no request names": {
 			before: notReady, edit: becomesReady, kind: v1alpha1.SnapshotKind,
@@ -41,7 +43,9 @@ func TestTransitionsAreLogged(t *testing.T) {
 			before: notReady, edit: func(r *v1alpha1.Repository) {
 				conditions.MarkFalse(r, meta.ReadyCondition, v1alpha1.ReasonUnreachable, "down")
 			},
-			info: []any{And(ContainSubstring(`"msg":"readiness changed"`), ContainSubstring(v1alpha1.ReasonUnreachable))},
+			info: []any{
+				And(ContainSubstring(`"msg":"readiness changed"`), ContainSubstring(v1alpha1.ReasonUnreachable)),
+			},
 		},
 		"a wait": {
 			before: notReady, edit: waits,

@@ -18,7 +18,8 @@ func CheckIdentity(
 		return workload.Fail(v1alpha1.ReasonTargetNotFound, "PersistentVolumeClaim %s was deleted", v.ClaimName)
 	case v.Template > 0 && claim.Annotations[v1alpha1.AnnotationRestoreSession] != string(s.UID):
 		return workload.Fail(v1alpha1.ReasonNameConflict,
-			"PersistentVolumeClaim %s already exists: give volumeClaimTemplates another name, delete the claim, or name it "+
+			"PersistentVolumeClaim %s already exists: give volumeClaimTemplates another name, delete the claim, or "+
+				"name it "+
 				"as the target", v.ClaimName)
 	case v.Provision != nil:
 		return nil

@@ -63,9 +63,11 @@ func TestCheckUnused(t *testing.T) {
 	}
 	other := v1alpha1.RestoreSession{
 		ObjectMeta: metav1.ObjectMeta{Name: "other", UID: "other"},
-		Status: v1alpha1.RestoreSessionStatus{Phase: v1alpha1.RestoreSessionRunning, Resolved: &v1alpha1.ResolvedRestore{
-			Hosts: []v1alpha1.ResolvedRestoreHost{{Volumes: []v1alpha1.ResolvedRestoreVolume{{ClaimName: "data"}}}},
-		}},
+		Status: v1alpha1.RestoreSessionStatus{
+			Phase: v1alpha1.RestoreSessionRunning, Resolved: &v1alpha1.ResolvedRestore{
+				Hosts: []v1alpha1.ResolvedRestoreHost{{Volumes: []v1alpha1.ResolvedRestoreVolume{{ClaimName: "data"}}}},
+			},
+		},
 	}
 	mover := pod(map[string]string{v1alpha1.LabelManagedBy: v1alpha1.ManagedByCairn})
 	for name, tt := range map[string]struct {
@@ -94,7 +96,8 @@ func TestCheckUnused(t *testing.T) {
 			g := NewWithT(t)
 			s := &v1alpha1.RestoreSession{ObjectMeta: metav1.ObjectMeta{UID: "restore"}}
 			s.Spec.Confirm = tt.confirm
-			refusal, mover := CheckUnused(s, &v1alpha1.ResolvedRestore{TargetUID: "uid"}, claim, tt.restores, tt.pods, false)
+			refusal, mover := CheckUnused(s, &v1alpha1.ResolvedRestore{TargetUID: "uid"}, claim, tt.restores,
+				tt.pods, false)
 			g.Expect(mover).To(Equal(tt.mover))
 			if tt.reason == "" {
 				g.Expect(refusal).To(BeNil())

@@ -45,7 +45,8 @@ func TestConfirmation(t *testing.T) {
 		"nothing can look into the database": {
 			resolved: v1alpha1.ResolvedRestore{TargetUID: "uid", Hosts: database(nil)},
 			reason:   v1alpha1.ReasonConfirmationMissing,
-			message: "the task has no way to see whether Service/db holds data; to restore into it anyway, create another " +
+			message: "the task has no way to see whether Service/db holds data; to restore into it anyway, create " +
+				"another " +
 				"RestoreSession with spec.confirm: uid",
 		},
 		"nothing can look into the database, which is confirmed": {

@@ -29,9 +29,13 @@ func TestFilledBy(t *testing.T) {
 		"by another restore": {func(c *corev1.PersistentVolumeClaim) {
 			c.Annotations[v1alpha1.AnnotationRestored] = "e"
 		}, false},
-		"by none":                  {func(c *corev1.PersistentVolumeClaim) { c.Annotations = nil }, false},
-		"but it has lost its data": {func(c *corev1.PersistentVolumeClaim) { c.Status.Phase = corev1.ClaimLost }, false},
-		"but it is being deleted":  {func(c *corev1.PersistentVolumeClaim) { c.DeletionTimestamp = &metav1.Time{} }, false},
+		"by none": {func(c *corev1.PersistentVolumeClaim) { c.Annotations = nil }, false},
+		"but it has lost its data": {
+			func(c *corev1.PersistentVolumeClaim) { c.Status.Phase = corev1.ClaimLost }, false,
+		},
+		"but it is being deleted": {
+			func(c *corev1.PersistentVolumeClaim) { c.DeletionTimestamp = &metav1.Time{} }, false,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			claim := filledClaim("data", "d")
@@ -42,7 +46,9 @@ func TestFilledBy(t *testing.T) {
 }
 
 func TestFilledClaims(t *testing.T) {
-	claims := []corev1.PersistentVolumeClaim{filledClaim("data", "d"), filledClaim("logs", "d"), filledClaim("other", "e")}
+	claims := []corev1.PersistentVolumeClaim{
+		filledClaim("data", "d"), filledClaim("logs", "d"), filledClaim("other", "e"),
+	}
 	for name, tt := range map[string]struct {
 		names []string
 		want  bool

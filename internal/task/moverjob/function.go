@@ -58,26 +58,12 @@ func FunctionJob(in FunctionJobInput) (*batchv1.Job, error) {
 	if err != nil {
 		return fail(err)
 	}
-	own := c.SecurityContext
-	c.Name = FunctionContainerName
-	c.Env = catalog.MergedEnv(c.Env, in.Env)
-	var asked *corev1.SecurityContext
-	if in.Settings != nil {
-		asked = in.Settings.SecurityContext
-		c.Resources = catalog.MergedResources(c.Resources, in.Settings.Resources)
-		c.Env, c.EnvFrom = catalog.MergedEnv(c.Env, in.Settings.Env), slices.Concat(c.EnvFrom, in.Settings.EnvFrom)
-	}
-	c.Env = catalog.MergedEnv(c.Env, in.Variables)
-	c.Resources = withRequests(c.Resources)
-	c.VolumeMounts = slices.Concat(withScratch(c.VolumeMounts, in.VolumeMounts), c.VolumeMounts, in.VolumeMounts)
-	// By default the end of the log explains a failure; a termination message replaces it.
-	c.TerminationMessagePolicy = corev1.TerminationMessageFallbackToLogsOnError
 	runtime := &v1alpha1.RuntimeSettings{Pod: in.Pod}
 	security, err := functionSecurity(in.Pod, in.Privileged)
 	if err != nil {
 		return fail(err)
 	}
-	if c.SecurityContext, err = allowed(in.Privileged, restricted(), own, asked); err != nil {
+	if err := in.complete(&c); err != nil {
 		return fail(err)
 	}
 	pod := corev1.PodSpec{
@@ -88,9 +74,8 @@ func FunctionJob(in FunctionJobInput) (*batchv1.Job, error) {
 		Containers:                   []corev1.Container{c},
 		Volumes: []corev1.Volume{
 			{
-				Name: variables.ScratchVolume, VolumeSource: corev1.VolumeSource{
-					EmptyDir: &corev1.EmptyDirVolumeSource{},
-				},
+				Name:         variables.ScratchVolume,
+				VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}},
 			},
 		},
 	}
@@ -116,6 +101,27 @@ func FunctionJob(in FunctionJobInput) (*batchv1.Job, error) {
 		template.Labels, template.Annotations = labelled(template.Labels, p.PodLabels), maps.Clone(p.PodAnnotations)
 	}
 	return job, nil
+}
+
+// complete adds what the input asks for to the container of the Function.
+func (in *FunctionJobInput) complete(c *corev1.Container) error {
+	own := c.SecurityContext
+	c.Name = FunctionContainerName
+	c.Env = catalog.MergedEnv(c.Env, in.Env)
+	var asked *corev1.SecurityContext
+	if in.Settings != nil {
+		asked = in.Settings.SecurityContext
+		c.Resources = catalog.MergedResources(c.Resources, in.Settings.Resources)
+		c.Env, c.EnvFrom = catalog.MergedEnv(c.Env, in.Settings.Env), slices.Concat(c.EnvFrom, in.Settings.EnvFrom)
+	}
+	c.Env = catalog.MergedEnv(c.Env, in.Variables)
+	c.Resources = withRequests(c.Resources)
+	c.VolumeMounts = slices.Concat(withScratch(c.VolumeMounts, in.VolumeMounts), c.VolumeMounts, in.VolumeMounts)
+	// By default the end of the log explains a failure; a termination message replaces it.
+	c.TerminationMessagePolicy = corev1.TerminationMessageFallbackToLogsOnError
+	var err error
+	c.SecurityContext, err = allowed(in.Privileged, restricted(), own, asked)
+	return err
 }
 
 // withScratch returns the mount of the scratch volume, unless another volume is mounted at its path.

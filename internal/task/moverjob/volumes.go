@@ -82,16 +82,9 @@ func (b blueprint) mounts() ([]corev1.Volume, []corev1.VolumeMount, error) {
 		add("storage", StorageMount(local), false, source)
 	}
 	for i, v := range b.volumes {
-		source := claimSource(v.claim)
-		if v.readOnlyClaim {
-			source.PersistentVolumeClaim.ReadOnly = true
-		}
-		if v.hostPath != "" {
-			if !b.privileged {
-				return nil, nil, fmt.Errorf("host path of component %s %w", v.component, ErrPrivilegeRequired)
-			}
-			directory := corev1.HostPathDirectory
-			source = corev1.VolumeSource{HostPath: &corev1.HostPathVolumeSource{Path: v.hostPath, Type: &directory}}
+		source, err := b.componentSource(v)
+		if err != nil {
+			return nil, nil, err
 		}
 		volumes = append(volumes, corev1.Volume{Name: volumeName(i), VolumeSource: source})
 		if !v.block {
@@ -111,6 +104,23 @@ func (b blueprint) mounts() ([]corev1.Volume, []corev1.VolumeMount, error) {
 		}
 	}
 	return volumes, mounts, nil
+}
+
+// componentSource returns the source of the volume of a component. A host path needs a privileged namespace.
+func (b blueprint) componentSource(v volume) (corev1.VolumeSource, error) {
+	if v.hostPath == "" {
+		source := claimSource(v.claim)
+		if v.readOnlyClaim {
+			source.PersistentVolumeClaim.ReadOnly = true
+		}
+		return source, nil
+	}
+	if !b.privileged {
+		return corev1.VolumeSource{}, fmt.Errorf("host path of component %s %w", v.component, ErrPrivilegeRequired)
+	}
+	return corev1.VolumeSource{
+		HostPath: &corev1.HostPathVolumeSource{Path: v.hostPath, Type: new(corev1.HostPathDirectory)},
+	}, nil
 }
 
 // asked returns the source that the policy or the Addon set for one of Cairn's volumes, or nil.
