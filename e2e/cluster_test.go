@@ -68,7 +68,7 @@ func program(t *testing.T, bed *testbed.Testbed, stdin, name string, args ...str
 	if err != nil {
 		return "", err
 	}
-	defer file.Close()
+	defer func() { _ = file.Close() }()
 	if _, err := file.WriteString(stdin); err != nil {
 		return "", err
 	}

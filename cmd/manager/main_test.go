@@ -174,7 +174,7 @@ func (p *process) get(ctx context.Context, address, path string) (string, error)
 	if err != nil {
 		return "", err
 	}
-	defer response.Body.Close()
+	defer func() { _ = response.Body.Close() }()
 	body, err := io.ReadAll(response.Body)
 	if response.StatusCode != http.StatusOK {
 		err = errors.Join(err, fmt.Errorf("%s: %s", path, response.Status))
@@ -187,7 +187,7 @@ func address(t testing.TB) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	NewWithT(t).Expect(err).NotTo(HaveOccurred())
-	defer l.Close()
+	defer func() { _ = l.Close() }()
 	return l.Addr().String()
 }
 

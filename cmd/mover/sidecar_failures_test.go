@@ -61,12 +61,12 @@ func newRoad(w *workload) *road {
 }
 
 func (r *road) carry(in net.Conn) {
-	defer in.Close()
+	defer func() { _ = in.Close() }()
 	out, err := new(net.Dialer).DialContext(context.Background(), "tcp", r.server)
 	if err != nil {
 		return
 	}
-	defer out.Close()
+	defer func() { _ = out.Close() }()
 	r.mu.Lock()
 	if !r.open {
 		r.mu.Unlock()

@@ -127,7 +127,7 @@ func (s *run) build(ctx context.Context, o origin) (*build.Result, *fault) {
 		return nil,
 			&fault{reason: v1alpha1.ReasonGitOperationFailed, message: "create checkout directory: " + err.Error()}
 	}
-	defer os.RemoveAll(dir)
+	defer func() { _ = os.RemoveAll(dir) }()
 	checkout := filepath.Join(dir, "checkout")
 	if _, err := source.Fetch(ctx, s.obj.Spec.URL, o.ref, o.auth, o.revision, checkout, source.Limits{}); err != nil {
 		f := sourceFault(err)

@@ -42,7 +42,7 @@ func Run(ctx context.Context, bed *testbed.Testbed, root string, out io.Writer) 
 	if err != nil {
 		return fmt.Errorf("make a directory for the demo: %w", err)
 	}
-	defer os.RemoveAll(work)
+	defer func() { _ = os.RemoveAll(work) }()
 	s := &show{bed: bed, root: root, work: work, out: out, begin: time.Now()}
 	for _, step := range []func(context.Context) error{
 		s.clean, s.application, s.commitPolicy, s.watchSync, s.watchExpansion, s.watchSession, s.restore, s.records,

@@ -32,7 +32,7 @@ func startManager(t testing.TB, c *cluster, data string) *process {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer log.Close()
+	defer func() { _ = log.Close() }()
 	p := &process{done: make(chan struct{})}
 	p.cmd = exec.Command(manager, "--mover-image=mover:test", "--data-dir="+data, "--metrics-addr=127.0.0.1:0",
 		"--health-addr=127.0.0.1:0", "--concurrent=16", "--kube-api-qps=500", "--kube-api-burst=1000")

@@ -126,7 +126,7 @@ func (c container) backups(t testing.TB, k task.Task) []repository.Snapshot {
 		ReadOnly: true,
 	})
 	g.Expect(err).NotTo(HaveOccurred())
-	defer engine.Close(t.Context())
+	defer func() { _ = engine.Close(t.Context()) }()
 	found, err := engine.FindByTags(t.Context(), map[string]string{judge.TagSnapshotUID: string(k.Snapshot.UID)})
 	g.Expect(err).NotTo(HaveOccurred())
 	all, err := engine.List(t.Context(), "")

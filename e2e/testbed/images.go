@@ -82,7 +82,7 @@ func digestOf(file string) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("open an image's archive (make testbed-images writes them): %w", err)
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }()
 	sum := sha256.New()
 	if _, err := io.Copy(sum, f); err != nil {
 		return "", fmt.Errorf("read %s: %w", file, err)

@@ -160,7 +160,7 @@ func addToTar(archive *tar.Writer, dir, path string, entry fs.DirEntry) error {
 	if err != nil {
 		return err
 	}
-	defer file.Close()
+	defer func() { _ = file.Close() }()
 	_, err = io.Copy(archive, file)
 	return err
 }

@@ -52,7 +52,7 @@ func (b *azureBucket) get(ctx context.Context, key string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer answer.Body.Close()
+	defer func() { _ = answer.Body.Close() }()
 	return readAll(answer.Body, key)
 }
 

@@ -41,7 +41,7 @@ func (b gcsBucket) get(ctx context.Context, key string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer r.Close()
+	defer func() { _ = r.Close() }()
 	return readAll(r, key)
 }
 

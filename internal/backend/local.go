@@ -46,7 +46,7 @@ func (s *localStore) Get(ctx context.Context, p string) ([]byte, error) {
 		if err != nil {
 			return err
 		}
-		defer f.Close()
+		defer func() { _ = f.Close() }()
 		data, err = readAll(f, p)
 		return err
 	})
@@ -183,7 +183,7 @@ func (s *localStore) do(ctx context.Context, op string, bad error, f func(*os.Ro
 	if err != nil {
 		return repository.Classify(op, err)
 	}
-	defer root.Close()
+	defer func() { _ = root.Close() }()
 	return classify(op, f(root))
 }
 

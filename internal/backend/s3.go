@@ -119,7 +119,7 @@ func (s *s3Store) get(ctx context.Context, p string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer obj.Close()
+	defer func() { _ = obj.Close() }()
 	data, err := readAll(obj, p)
 	if code(err) == minio.NoSuchKey {
 		return nil, fmt.Errorf("%s: %w", p, ErrNotFound)

@@ -96,7 +96,7 @@ func TestS3Errors(t *testing.T) {
 func mute(t *testing.T) string {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	NewWithT(t).Expect(err).NotTo(HaveOccurred())
-	t.Cleanup(func() { l.Close() })
+	t.Cleanup(func() { _ = l.Close() })
 	return l.Addr().String() // the kernel completes the handshakes
 }
 

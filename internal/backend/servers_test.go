@@ -27,7 +27,7 @@ func cuttable(t testing.TB, port int) (addr string, cut func()) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	NewWithT(t).Expect(err).NotTo(HaveOccurred())
-	t.Cleanup(func() { l.Close() })
+	t.Cleanup(func() { _ = l.Close() })
 	var mu sync.Mutex
 	var open []net.Conn
 	go func() {
@@ -38,7 +38,7 @@ func cuttable(t testing.TB, port int) (addr string, cut func()) {
 			}
 			to, err := net.Dial("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
 			if err != nil {
-				from.Close()
+				_ = from.Close()
 				continue
 			}
 			mu.Lock()
@@ -52,7 +52,7 @@ func cuttable(t testing.TB, port int) (addr string, cut func()) {
 		mu.Lock()
 		defer mu.Unlock()
 		for _, c := range open {
-			c.Close()
+			_ = c.Close()
 		}
 		open = nil
 	}

@@ -77,7 +77,7 @@ func Build(ctx context.Context, root, path string, opts Options) (*Result, error
 	if err != nil {
 		return nil, fmt.Errorf("open %s: %w", root, err)
 	}
-	defer dir.Close()
+	defer func() { _ = dir.Close() }()
 	b := &builder{ctx: ctx, root: dir, opts: opts}
 	objects := b.build(path)
 	if err := ctx.Err(); err != nil {

@@ -132,7 +132,7 @@ func (b *builder) readAll(name string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }()
 	return io.ReadAll(io.LimitReader(f, b.opts.Limits.FileBytes+1))
 }
 

@@ -106,7 +106,7 @@ func restartAndDelete(t *testing.T, g *WithT, s *Store, reach func(*Options)) {
 	g.Expect(s.Close()).To(Succeed())
 	s, err := Open(o)
 	g.Expect(err).NotTo(HaveOccurred())
-	defer s.Close()
+	defer func() { _ = s.Close() }()
 	_, err = s.Update(ctx, func(context.Context, Reader) ([]Edit, Meta, error) {
 		return []Edit{Delete("STATUS.md"), Delete("not/there")}, Meta{When: when}, nil
 	})

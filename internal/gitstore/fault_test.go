@@ -260,7 +260,7 @@ func TestSilentServerObeysContext(t *testing.T) {
 			g := NewWithT(t)
 			l, err := net.Listen("tcp", "127.0.0.1:0")
 			g.Expect(err).NotTo(HaveOccurred())
-			defer l.Close()
+			defer func() { _ = l.Close() }()
 			r := newRemote(t)
 			s := r.open(t, func(o *Options) {
 				o.URL = scheme + "://" + l.Addr().String() + "/repo.git"

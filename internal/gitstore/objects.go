@@ -168,7 +168,7 @@ func content(obj plumbing.EncodedObject) (_ []byte, err error) {
 	if err != nil {
 		return nil, err
 	}
-	defer r.Close()
+	defer func() { _ = r.Close() }()
 	return io.ReadAll(r)
 }
 

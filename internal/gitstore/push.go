@@ -113,7 +113,7 @@ func (s *Store) send(ctx context.Context) (sent bool, err error) {
 	if err != nil {
 		return true, err
 	}
-	defer reply.Close()
+	defer func() { _ = reply.Close() }()
 	return true, s.readReply(reply, c.refs().Capabilities)
 }
 

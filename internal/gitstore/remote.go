@@ -130,8 +130,8 @@ func (l *Listing) download(ctx context.Context, r request, d Download, into stor
 	if err != nil {
 		return fmt.Errorf("%w: %w", errLocal, err)
 	}
-	defer os.Remove(f.Name())
-	defer f.Close()
+	defer func() { _ = os.Remove(f.Name()) }()
+	defer func() { _ = f.Close() }()
 	if _, err := receive(ctx, l.conversation, r, d.Pack, writeTo(f)); err != nil {
 		return err
 	}

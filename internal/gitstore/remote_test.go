@@ -46,7 +46,7 @@ func TestMain(m *testing.M) {
 		"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": "receive.autogc", "GIT_CONFIG_VALUE_0": "false",
 		"TMPDIR": tempDir(),
 	} {
-		os.Setenv(k, v)
+		_ = os.Setenv(k, v)
 	}
 	os.Exit(m.Run())
 }
@@ -178,7 +178,7 @@ func greet(t testing.TB, addr string) {
 	t.Helper()
 	c, err := net.Dial("tcp", addr)
 	if err == nil {
-		defer c.Close()
+		defer func() { _ = c.Close() }()
 		_, err = io.ReadFull(c, make([]byte, len("SSH-2.0-")))
 	}
 	if err != nil {

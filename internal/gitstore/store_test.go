@@ -94,7 +94,7 @@ func TestCloseUnlocksWhoeverHasACopy(t *testing.T) {
 	s := r.open(t)
 	held, err := syscall.Dup(int(s.lock.Fd()))
 	g.Expect(err).NotTo(HaveOccurred())
-	defer syscall.Close(held)
+	defer func() { _ = syscall.Close(held) }()
 	g.Expect(s.Close()).To(Succeed())
 	again := r.open(t, func(o *Options) { o.Dir = s.dir })
 	g.Expect(again.Close()).To(Succeed())

@@ -105,7 +105,7 @@ func receive(ctx context.Context, c conversation, r request, limit int64, sink f
 	if err != nil {
 		return false, err
 	}
-	defer reply.Close()
+	defer func() { _ = reply.Close() }()
 	resp := packp.NewUploadPackResponse(req)
 	if err := resp.Decode(reply); err != nil {
 		return false, err

@@ -71,7 +71,7 @@ func (d *httpDialer) dial(ctx context.Context, svc service) (conversation, error
 	if err != nil {
 		return nil, err
 	}
-	defer resp.Body.Close()
+	defer func() { _ = resp.Body.Close() }()
 	if ct := resp.Header.Get("Content-Type"); ct != "application/x-"+string(svc)+"-advertisement" {
 		return nil, fmt.Errorf("repository not found: answer has type %q, which is not Git", ct)
 	}
@@ -109,7 +109,7 @@ func (d *httpDialer) do(ctx context.Context, method, url string, body []byte, sv
 	if resp.StatusCode >= 200 && resp.StatusCode < 300 {
 		return resp, nil
 	}
-	defer resp.Body.Close()
+	defer func() { _ = resp.Body.Close() }()
 	text, _ := io.ReadAll(io.LimitReader(resp.Body, maxMessage))
 	return nil, &httpStatus{resp.StatusCode, retryAfter(resp.Header.Get("Retry-After")), string(text)}
 }

@@ -154,7 +154,7 @@ func (b *backup) source(ctx context.Context, c task.Component, previous *reposit
 	if f != nil {
 		return repository.Source{}, nil, f
 	}
-	return repository.Source{Name: b.sourceName(c), Dir: dir.path()}, func() { dir.Close() }, nil
+	return repository.Source{Name: b.sourceName(c), Dir: dir.path()}, func() { _ = dir.Close() }, nil
 }
 
 // sourceName ties the backups of a component together. It never contains a pod or node, because these can change.

@@ -362,7 +362,7 @@ func asNobody(t *testing.T) {
 	g := NewWithT(t)
 	dir, err := os.MkdirTemp("", "cairn-nobody-")
 	g.Expect(err).NotTo(HaveOccurred())
-	defer os.RemoveAll(dir)
+	defer func() { _ = os.RemoveAll(dir) }()
 	g.Expect(os.Chmod(dir, 0o777)).To(Succeed())
 	binary := filepath.Join(dir, "test")
 	self, err := os.ReadFile("/proc/self/exe")

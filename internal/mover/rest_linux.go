@@ -28,7 +28,7 @@ func dropProgram() error {
 	if err != nil {
 		return fmt.Errorf("read mappings: %w", err)
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }()
 	var clean [][2]uintptr
 	var at [2]uintptr
 	own := false

@@ -82,7 +82,7 @@ func (m *Mover) restoreComponent(
 		r.TargetEmpty = empty && !rules.Group
 		return r, f
 	}
-	defer dir.Close()
+	defer func() { _ = dir.Close() }()
 	r.TargetWritten = empty || c.Resume
 	report := restoring{m: m, t: t, c: c, began: began, last: began, written: r.TargetWritten}
 	report.tell(ctx, nil)

@@ -177,7 +177,7 @@ func (m *Mover) file(dir string, file v1alpha1.StreamFile, secret database) *fai
 	if err != nil {
 		return bad
 	}
-	defer root.Close()
+	defer func() { _ = root.Close() }()
 	if root.WriteFile(file.Name, []byte(content), 0o600) != nil {
 		return bad
 	}

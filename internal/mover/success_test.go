@@ -41,7 +41,7 @@ func (p *pod) snapshots() []repository.Snapshot {
 		Password: "correct horse", WorkDir: p.t.TempDir(),
 	})
 	g.Expect(err).NotTo(HaveOccurred())
-	defer engine.Close(p.t.Context())
+	defer func() { _ = engine.Close(p.t.Context()) }()
 	all, err := engine.List(p.t.Context(), "")
 	g.Expect(err).NotTo(HaveOccurred())
 	return all
@@ -165,7 +165,7 @@ func TestFilesThatChangeWhileTheyAreReadAreNoSuccess(t *testing.T) {
 		}
 		f, err := os.OpenFile(filepath.Join(p.volume(), "database"), os.O_WRONLY|os.O_CREATE, 0o644)
 		g.Expect(err).NotTo(HaveOccurred())
-		defer f.Close()
+		defer func() { _ = f.Close() }()
 		_, err = f.WriteAt(content, 0)
 		g.Expect(err).NotTo(HaveOccurred())
 	}
@@ -269,7 +269,7 @@ func TestUnreadableFilesAreNoSuccess(t *testing.T) {
 	p.write("cairn/volumes/pvc/secret", "1")
 	g.Expect(os.Chmod(filepath.Join(p.volume(), "secret"), 0)).To(Succeed())
 	g.Expect(os.Chmod(filepath.Join(p.volume(), "closed"), 0)).To(Succeed())
-	defer os.Chmod(filepath.Join(p.volume(), "closed"), 0o700)
+	defer func() { _ = os.Chmod(filepath.Join(p.volume(), "closed"), 0o700) }()
 	c := p.backs("snap-1", nil, v1alpha1.ReasonUnreadable)
 	g.Expect(c.Unreadable).To(Equal(int64(2)))
 	g.Expect(c.Files).To(Equal(int64(1)))
@@ -319,8 +319,8 @@ func (p *pod) special() {
 	g.Expect(syscall.Mkfifo(filepath.Join(p.volume(), "fifo"), 0o600)).To(Succeed())
 	fd, err := syscall.Open(p.volume(), syscall.O_RDONLY, 0)
 	g.Expect(err).NotTo(HaveOccurred())
-	defer syscall.Close(fd)
+	defer func() { _ = syscall.Close(fd) }()
 	l, err := net.Listen("unix", fmt.Sprintf("/proc/self/fd/%d/socket", fd))
 	g.Expect(err).NotTo(HaveOccurred())
-	p.t.Cleanup(func() { l.Close() })
+	p.t.Cleanup(func() { _ = l.Close() })
 }

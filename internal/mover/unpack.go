@@ -66,7 +66,7 @@ func (m *Mover) restoreArchive(
 		r.TargetEmpty = volumeEmpty && !rules.Group
 		return r, f
 	}
-	defer dir.Close()
+	defer func() { _ = dir.Close() }()
 	empty, err := isEmpty(dir.File)
 	if err != nil {
 		return r, failure.New(v1alpha1.ReasonTargetUnwritable, volumeUnwritable)
@@ -80,7 +80,7 @@ func (m *Mover) restoreArchive(
 	if err != nil {
 		return r, failure.New(v1alpha1.ReasonTargetUnwritable, volumeUnwritable)
 	}
-	defer root.Close()
+	defer func() { _ = root.Close() }()
 	r.TargetWritten = empty || c.Resume
 	report := restoring{m: m, t: t, c: c, began: began, last: began, written: r.TargetWritten}
 	report.tell(ctx, nil)
@@ -136,6 +136,6 @@ func (m *Mover) clear(root *os.Root) error {
 	if err != nil {
 		return unpack.Unwritable(err)
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }()
 	return unpack.Unwritable(unpack.ClearVolumeDir(root, f))
 }

@@ -32,7 +32,7 @@ func openPlace(volume, below string) (place, error) {
 	if err != nil {
 		return place{}, err
 	}
-	defer root.Close()
+	defer func() { _ = root.Close() }()
 	f, err := root.OpenFile(cmp.Or(below, "."), os.O_RDONLY|syscall.O_DIRECTORY, 0)
 	return place{f}, err
 }
@@ -61,10 +61,10 @@ func (m *Mover) source(c task.Component, allowEmpty bool, previous *repository.S
 	empty, err := isEmpty(dir.File)
 	switch {
 	case err != nil:
-		dir.Close()
+		_ = dir.Close()
 		return place{}, failure.New(v1alpha1.ReasonUnreadable, volumeUnreadable)
 	case empty && !allowEmpty:
-		dir.Close()
+		_ = dir.Close()
 		return place{}, failure.New(v1alpha1.ReasonEmpty,
 			"there is nothing in the volume to back up"+judge.LastBackupText(previous)+
 				"; successPolicy.empty: Allow would accept that")
@@ -90,19 +90,19 @@ func (m *Mover) target(c task.Component, rules task.Restore) (place, bool, *fail
 	empty, err := isEmpty(top.File)
 	switch {
 	case err != nil:
-		top.Close()
+		_ = top.Close()
 		return place{}, false, failure.New(v1alpha1.ReasonTargetUnwritable, "the volume can't be read")
 	case !empty && rules.Overwrite == "" && !c.Resume:
-		top.Close()
+		_ = top.Close()
 		return place{}, false,
 			failure.New(v1alpha1.ReasonVolumeNotEmpty, "the volume is not empty: restore into an empty one")
 	case syscall.Access(top.path(), accessWrite) != nil:
-		top.Close()
+		_ = top.Close()
 		return place{}, empty, failure.New(v1alpha1.ReasonTargetUnwritable, volumeUnwritable)
 	case judge.Below(c.Path) == "":
 		return top, empty, nil
 	}
-	defer top.Close()
+	defer func() { _ = top.Close() }()
 	dir, err := createVolumeDir(top.path(), judge.Below(c.Path))
 	if err != nil {
 		return place{}, empty, failure.New(v1alpha1.ReasonTargetUnwritable,
@@ -121,7 +121,7 @@ func createVolumeDir(volume, below string) (place, error) {
 	if err != nil {
 		return place{}, err
 	}
-	defer root.Close()
+	defer func() { _ = root.Close() }()
 	if err := root.MkdirAll(below, 0o755); err != nil {
 		return place{}, err
 	}

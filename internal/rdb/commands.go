@@ -194,9 +194,9 @@ func (f *file) restore(name []byte) error {
 		options = append(options, []byte("FREQ"), f.next.freq)
 	}
 	fmt.Fprintf(f.out, "*%d\r\n", 4+len(options)) // a bufio.Writer returns its error again
-	f.argument([]byte("RESTORE"))
-	f.argument(name)
-	f.argument(strconv.AppendInt(nil, f.next.expires, 10))
+	_ = f.argument([]byte("RESTORE"))
+	_ = f.argument(name)
+	_ = f.argument(strconv.AppendInt(nil, f.next.expires, 10))
 	fmt.Fprintf(f.out, "$%d\r\n", f.value.size)
 	if err := f.value.writeTo(f.out); err != nil {
 		return err
@@ -221,7 +221,7 @@ func (f *file) command(name string, args ...[]byte) error {
 
 func (f *file) argument(b []byte) error {
 	fmt.Fprintf(f.out, "$%d\r\n", len(b))
-	f.out.Write(b) //nolint:errcheck // the next write returns it again
+	_, _ = f.out.Write(b) // the next write returns the error again
 	_, err := f.out.WriteString("\r\n")
 	return err
 }

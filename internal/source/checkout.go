@@ -52,7 +52,7 @@ func checkout(
 	if err != nil {
 		return fmt.Errorf("open checkout directory: %w", err)
 	}
-	defer root.Close()
+	defer func() { _ = root.Close() }()
 	for _, links := range []bool{false, true} {
 		for _, e := range p.entries {
 			if links != (e.mode == filemode.Symlink) {
@@ -162,7 +162,7 @@ func (p *plan) content(h plumbing.Hash) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer r.Close()
+	defer func() { _ = r.Close() }()
 	return io.ReadAll(io.LimitReader(r, p.limits.FileBytes))
 }
 

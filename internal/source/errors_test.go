@@ -275,7 +275,7 @@ func TestHostDown(t *testing.T) {
 	// A call to a silent server ends with the context.
 	silent, err := net.Listen("tcp", "127.0.0.1:0")
 	g.Expect(err).NotTo(HaveOccurred())
-	defer silent.Close()
+	defer func() { _ = silent.Close() }()
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
 	_, err = Resolve(ctx, "http://"+silent.Addr().String()+"/x", Ref{}, Auth{})

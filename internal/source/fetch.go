@@ -43,10 +43,10 @@ func Fetch(ctx context.Context, url string, ref Ref, auth Auth, rev Revision, di
 	if err != nil {
 		return Revision{}, fmt.Errorf("create object directory: %w", err)
 	}
-	defer os.RemoveAll(tmp)
+	defer func() { _ = os.RemoveAll(tmp) }()
 	store := filesystem.NewStorageWithOptions(osfs.New(tmp, osfs.WithBoundOS()),
 		cache.NewObjectLRU(16*cache.MiByte), filesystem.Options{ExclusiveAccess: true, KeepDescriptors: true})
-	defer store.Close()
+	defer func() { _ = store.Close() }()
 	f := &fetcher{remote: remote, ref: ref, name: name, rev: rev, store: store, tmp: tmp, limits: limits.withDefaults()}
 	tree, err := f.fetch(ctx)
 	if err != nil {

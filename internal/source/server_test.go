@@ -41,7 +41,7 @@ func TestMain(m *testing.M) {
 		"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": "receive.autogc", "GIT_CONFIG_VALUE_0": "false",
 		"TMPDIR": tempDir(),
 	} {
-		os.Setenv(k, v)
+		_ = os.Setenv(k, v)
 	}
 	os.Exit(m.Run())
 }

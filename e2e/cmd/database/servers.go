@@ -67,7 +67,7 @@ var mariadb = server{
 			if err != nil {
 				return err
 			}
-			defer script.Close()
+			defer func() { _ = script.Close() }()
 			sql = append(sql, script, strings.NewReader("\n"))
 		}
 		bootstrap := exec.Command(mariadbd, append(mariadbOptions(dir), "--bootstrap", "--skip-log-bin")...)

@@ -113,7 +113,7 @@ func (e *Executor) request(
 	if err != nil {
 		return failed(v1alpha1.ReasonRequestFailed, "%s: %v", at, withoutAddress(err))
 	}
-	defer answer.Body.Close()
+	defer func() { _ = answer.Body.Close() }()
 	_, _ = io.CopyN(io.Discard, answer.Body, maxAnswer)
 	if answer.StatusCode < 200 || answer.StatusCode > 399 {
 		return failed(v1alpha1.ReasonRequestFailed, "%s: the answer is %d %s", at, answer.StatusCode,

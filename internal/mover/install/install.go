@@ -65,13 +65,13 @@ func copyFile(from, to string, mode os.FileMode) error {
 	if err != nil {
 		return fmt.Errorf("open the file to install: %w", err)
 	}
-	defer in.Close()
+	defer func() { _ = in.Close() }()
 	out, err := os.CreateTemp(filepath.Dir(to), ".install-*")
 	if err != nil {
 		return fmt.Errorf("write to the directory: %v",
 			err) //nolint:errorlint // a missing directory must not look like a missing source
 	}
-	defer os.Remove(out.Name())
+	defer func() { _ = os.Remove(out.Name()) }()
 	_, err = io.Copy(out, in)
 	if err = errors.Join(err, out.Chmod(mode), out.Close()); err != nil {
 		return fmt.Errorf("copy %s: %w", filepath.Base(to), err)

@@ -80,7 +80,7 @@ func (u *Unpacker) begin(h *tar.Header) error {
 	if err != nil {
 		return err
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }()
 	if err := ClearVolumeDir(u.Root, f); err != nil {
 		return err
 	}
@@ -132,7 +132,7 @@ func (u *Unpacker) directory(name string, h *tar.Header) error {
 	if err != nil {
 		return err
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }()
 	if err := u.own(f); err != nil {
 		return err
 	}
@@ -147,7 +147,7 @@ func (u *Unpacker) file(name string, h *tar.Header, content io.Reader) error {
 	if err != nil {
 		return Unwritable(err)
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }()
 	to := &errorKeepingWriter{to: f}
 	if _, err := io.Copy(to, content); err != nil {
 		if to.err != nil {

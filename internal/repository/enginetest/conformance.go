@@ -36,7 +36,7 @@ func Open(t testing.TB, d repository.Driver, r repository.Repository) repository
 	e, err := d.Open(t.Context(), r)
 	NewWithT(t).Expect(err).NotTo(HaveOccurred())
 	// The context of the test is cancelled before cleanups run.
-	t.Cleanup(func() { e.Close(context.WithoutCancel(t.Context())) })
+	t.Cleanup(func() { _ = e.Close(context.WithoutCancel(t.Context())) })
 	return e
 }
 

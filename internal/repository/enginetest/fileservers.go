@@ -66,7 +66,7 @@ func StartSFTP(t testing.TB) repository.SFTP {
 	config.AddHostKey(host)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	g.Expect(err).NotTo(HaveOccurred())
-	t.Cleanup(func() { l.Close() })
+	t.Cleanup(func() { _ = l.Close() })
 	ctx := t.Context()
 	go func() {
 		for {

@@ -76,7 +76,7 @@ func GCSKey(t testing.TB, private *rsa.PrivateKey) string {
 	g.Expect(err).NotTo(HaveOccurred())
 	file, err := os.CreateTemp(t.TempDir(), "key")
 	g.Expect(err).NotTo(HaveOccurred())
-	defer file.Close()
+	defer func() { _ = file.Close() }()
 	_, err = file.Write(key)
 	g.Expect(err).NotTo(HaveOccurred())
 	return file.Name()

@@ -128,7 +128,7 @@ func keepWriting(ctx context.Context, file string) error {
 	if err != nil {
 		return err
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }()
 	for n := byte(1); ctx.Err() == nil; n++ {
 		for off := int64(0); off < 8<<20 && ctx.Err() == nil; off += step {
 			if _, err := f.WriteAt([]byte{n}, off); err != nil {

@@ -85,12 +85,12 @@ func proxyTo(t *testing.T, address string, names []string) string {
 			http.Error(w, err.Error(), http.StatusBadGateway)
 			return
 		}
-		defer server.Close()
+		defer func() { _ = server.Close() }()
 		client, _, err := http.NewResponseController(w).Hijack()
 		if err != nil {
 			return
 		}
-		defer client.Close()
+		defer func() { _ = client.Close() }()
 		if _, err := io.WriteString(client, "HTTP/1.1 200 OK\r\n\r\n"); err != nil {
 			return
 		}

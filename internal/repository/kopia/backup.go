@@ -68,7 +68,7 @@ func (e *repoEngine) Backup(
 	if err != nil {
 		return repository.Snapshot{}, classify("backup", cause(kctx, err))
 	}
-	defer w.Close(kctx)
+	defer func() { _ = w.Close(kctx) }()
 	var man *snapshot.Manifest
 	var d details
 	if src.Stream != nil {

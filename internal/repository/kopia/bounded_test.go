@@ -23,7 +23,7 @@ func TestAMuteServer(t *testing.T) {
 	t.Parallel()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	NewWithT(t).Expect(err).NotTo(HaveOccurred())
-	t.Cleanup(func() { l.Close() })
+	t.Cleanup(func() { _ = l.Close() })
 	s3 := repository.Storage{
 		S3: &repository.S3{
 			Endpoint: l.Addr().String(), Bucket: "bucket", AccessKey: "k", SecretKey: "s", Region: "us-east-1",

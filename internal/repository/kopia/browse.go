@@ -142,7 +142,7 @@ func (e *repoEngine) ReadFile(ctx context.Context, id, p string, w io.Writer) er
 	if err != nil {
 		return classify("read", cause(ctx, err))
 	}
-	defer rd.Close()
+	defer func() { _ = rd.Close() }()
 	n, err := io.CopyBuffer(struct{ io.Writer }{w}, rd, make([]byte, 1<<20))
 	if err == nil && n != de.FileSize {
 		err = errors.New("malformed snapshot: a file has another size than its directory says")

@@ -26,7 +26,7 @@ func (e *repoEngine) Compare(
 	if err != nil {
 		return repository.CompareResult{}, err
 	}
-	defer unix.Close(r.fd)
+	defer func() { _ = unix.Close(r.fd) }()
 	c := &comparer{restorer: r}
 	if r.entry.Type == snapshot.EntryTypeDirectory {
 		err = c.dir(ctx, r.fd, "", r.entry, c.sel.Root())
@@ -97,7 +97,7 @@ func (c *comparer) compare(
 			}
 			return c.miss(rel, err)
 		}
-		defer unix.Close(fd)
+		defer func() { _ = unix.Close(fd) }()
 		return c.dir(ctx, fd, rel, de, selected)
 	case de.Type == snapshot.EntryTypeSymlink && typ == unix.S_IFLNK:
 		return c.link(ctx, dfd, rel, name, de)
@@ -129,7 +129,7 @@ func (c *comparer) link(ctx context.Context, dfd int, rel, name string, de *snap
 	if err != nil {
 		return err
 	}
-	defer rd.Close()
+	defer func() { _ = rd.Close() }()
 	want, err := io.ReadAll(io.LimitReader(rd, unix.PathMax))
 	if err != nil {
 		return err
@@ -154,7 +154,7 @@ func (c *comparer) file(ctx context.Context, dfd int, rel, name string, de *snap
 		return c.miss(rel, err)
 	}
 	f := os.NewFile(uintptr(fd), name)
-	defer f.Close()
+	defer func() { _ = f.Close() }()
 	if de.FileSize == 0 {
 		c.files.Add(1)
 		return nil
@@ -164,7 +164,7 @@ func (c *comparer) file(ctx context.Context, dfd int, rel, name string, de *snap
 	if err != nil {
 		return err
 	}
-	defer rd.Close()
+	defer func() { _ = rd.Close() }()
 	want, got := buffers.Get().(*[256 << 10]byte), buffers.Get().(*[256 << 10]byte)
 	defer buffers.Put(want)
 	defer buffers.Put(got)

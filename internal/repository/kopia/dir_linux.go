@@ -37,7 +37,7 @@ func newDirRef(f *os.File, parent *dirRef, raw string) *dirRef {
 
 func (r *dirRef) release() {
 	for r != nil && r.refs.Add(-1) == 0 {
-		r.f.Close()
+		_ = r.f.Close()
 		r = r.parent
 	}
 }
@@ -225,7 +225,7 @@ func (r *dirRef) names() (map[string]bool, error) {
 		return nil, &os.PathError{Op: "open", Path: r.path(), Err: err}
 	}
 	f := os.NewFile(uintptr(fd), r.raw)
-	defer f.Close()
+	defer func() { _ = f.Close() }()
 	names, err := f.Readdirnames(-1)
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, err

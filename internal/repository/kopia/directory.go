@@ -20,7 +20,7 @@ func (e *repoEngine) readDir(ctx context.Context, oid object.ID) (*snapshot.DirM
 	if err != nil {
 		return nil, err
 	}
-	defer rd.Close()
+	defer func() { _ = rd.Close() }()
 	var dm snapshot.DirManifest
 	if err := json.NewDecoder(rd).Decode(&dm); err != nil {
 		return nil, fmt.Errorf("malformed directory %v: %w", oid, err)
@@ -77,7 +77,7 @@ func (e *repoEngine) attrs(ctx context.Context, dm *snapshot.DirManifest) (map[s
 		if err != nil {
 			return nil, err
 		}
-		defer rd.Close()
+		defer func() { _ = rd.Close() }()
 		b, err := io.ReadAll(rd)
 		if err != nil {
 			return nil, err

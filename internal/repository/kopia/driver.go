@@ -65,7 +65,7 @@ func (d Driver) Init(ctx context.Context, r repository.Repository) error {
 	if err != nil {
 		return err
 	}
-	defer e.Close(ctx)
+	defer func() { _ = e.Close(ctx) }()
 	settled, err := maintenance.HasParams(ctx, e.rep)
 	if err != nil {
 		return classify("init", err)
@@ -89,7 +89,7 @@ func (d Driver) create(ctx context.Context, r repository.Repository) (bool, erro
 	if err != nil {
 		return false, err
 	}
-	defer st.Close(ctx)
+	defer func() { _ = st.Close(ctx) }()
 	there, err := clearWay(ctx, st)
 	if there || err != nil {
 		return false, err

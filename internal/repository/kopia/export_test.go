@@ -95,7 +95,7 @@ func OpenTwice(ctx context.Context, dir, name string, between func()) (int64, er
 		if err != nil {
 			return 0, err
 		}
-		r.Close()
+		_ = r.Close()
 		between()
 	}
 	return w.changed.Load(), nil

@@ -22,7 +22,7 @@ func (f *fileNode) Open(context.Context) (fs.Reader, error) {
 	}
 	r := &fileReader{fd: fd, n: f}
 	if err := unix.Fstat(fd, &r.before); err != nil || r.before.Mode&unix.S_IFMT != unix.S_IFREG {
-		unix.Close(fd)
+		_ = unix.Close(fd)
 		return nil, &sourceError{&os.PathError{Op: "open", Path: f.path(), Err: errors.New("changed its type")}}
 	}
 	r.racy = f.w.now().Sub(r.mtime()).Abs() < clockStep

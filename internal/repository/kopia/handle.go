@@ -33,7 +33,7 @@ func init() {
 	// A writer whose clock is wrong by more than 5 minutes breaks the age limits of garbage collection and the order of
 	// snapshots. kopia compares the clock with that of the storage only where this variable is set.
 	if _, set := os.LookupEnv("KOPIA_ENABLE_CLOCK_SKEW_CHECK"); !set {
-		os.Setenv("KOPIA_ENABLE_CLOCK_SKEW_CHECK", "true")
+		_ = os.Setenv("KOPIA_ENABLE_CLOCK_SKEW_CHECK", "true")
 	}
 	blob.AddSupportedStorage(storageType, handleOptions{},
 		func(ctx context.Context, o *handleOptions, create bool) (blob.Storage, error) {

@@ -84,7 +84,7 @@ func (d Driver) open(ctx context.Context, r repository.Repository) (_ *repoEngin
 	}
 	rep, err := repo.Open(ctx, config, r.Password, opt)
 	if err != nil {
-		os.Remove(config)
+		_ = os.Remove(config)
 		err = cause(ctx, err)
 		if errors.Is(err, blob.ErrBlobNotFound) || errors.Is(err, repo.ErrRepositoryNotInitialized) {
 			err = d.whyNotFound(ctx, f, err)
@@ -93,7 +93,7 @@ func (d Driver) open(ctx context.Context, r repository.Repository) (_ *repoEngin
 	}
 	dr, ok := rep.(repo.DirectRepository)
 	if !ok {
-		rep.Close(ctx)
+		_ = rep.Close(ctx)
 		return nil, errors.New("open: not a direct repository")
 	}
 	e.rep = dr
@@ -140,7 +140,7 @@ func (d Driver) whyNotFound(ctx context.Context, f storageFunc, err error) error
 	if err2 != nil {
 		return err2
 	}
-	defer st.Close(ctx)
+	defer func() { _ = st.Close(ctx) }()
 	if err2 := st.ListBlobs(ctx, "kopia.repository", func(blob.Metadata) error { return nil }); err2 != nil {
 		return err2
 	}
@@ -195,8 +195,8 @@ func (e *repoEngine) Close(ctx context.Context) error {
 	err := e.rep.Close(ctx)
 	e.cancel(nil)
 	handles.Delete(e.handle)
-	os.Remove(e.config)
-	os.Remove(e.config + ".mlock")
+	_ = os.Remove(e.config)
+	_ = os.Remove(e.config + ".mlock")
 	return classify("close", err)
 }
 

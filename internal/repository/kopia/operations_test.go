@@ -32,7 +32,7 @@ func TestPartial(t *testing.T) {
 	enginetest.Tree(t, src, 120)
 	g.Expect(os.Chmod(filepath.Join(src, "dir0", "file7"), 0)).To(Succeed())
 	g.Expect(os.Chmod(filepath.Join(src, "dir1"), 0)).To(Succeed())
-	defer os.Chmod(filepath.Join(src, "dir1"), 0o755)
+	defer func() { _ = os.Chmod(filepath.Join(src, "dir1"), 0o755) }()
 	e := enginetest.Open(t, kopia.Driver{}, initialized(t))
 	s, err := e.Backup(ctx, repository.Source{Name: "d", Dir: src}, repository.BackupOptions{})
 	g.Expect(err).To(MatchError(repository.ErrPartial))
@@ -93,7 +93,7 @@ func runAsNobody(t *testing.T) {
 	}
 	dir, err := os.MkdirTemp("", "partial") // t.TempDir lies below directories only root can enter
 	g.Expect(err).NotTo(HaveOccurred())
-	defer os.RemoveAll(dir)
+	defer func() { _ = os.RemoveAll(dir) }()
 	g.Expect(os.Chmod(dir, 0o777)).To(Succeed())
 	program, err := os.ReadFile(os.Args[0])
 	g.Expect(err).NotTo(HaveOccurred())

@@ -92,7 +92,7 @@ func deleted(f *os.File) bool {
 func (p *packFiles) drop(e *list.Element) {
 	pf := p.lru.Remove(e).(*packFile)
 	delete(p.open, pf.id)
-	pf.f.Close()
+	_ = pf.f.Close()
 }
 
 func (p *packFiles) close() {

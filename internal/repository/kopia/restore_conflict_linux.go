@@ -62,7 +62,7 @@ func (r *restorer) top(ctx context.Context) error {
 	}
 	if at.attrs {
 		// else every new file inherits it; the ACL of the snapshot is set at the end
-		unix.Fremovexattr(r.fd, "system.posix_acl_default")
+		_ = unix.Fremovexattr(r.fd, "system.posix_acl_default")
 	}
 	return r.dir(ctx, r.fd, "", r.entry, nil, at)
 }
@@ -81,7 +81,7 @@ func (r *restorer) subdir(
 		return ctx.Err()
 	}
 	err = r.dir(ctx, fd, rel, de, rec, at)
-	unix.Close(fd)
+	_ = unix.Close(fd)
 	if !selected && !at.existed {
 		_ = unix.Unlinkat(dfd, name, unix.AT_REMOVEDIR) // fails where the directory is not empty
 	}

@@ -16,7 +16,7 @@ func (r *restorer) symlink(ctx context.Context, dfd int, rel, name string, de *s
 	if err != nil {
 		return err
 	}
-	defer rd.Close()
+	defer func() { _ = rd.Close() }()
 	target, err := io.ReadAll(io.LimitReader(rd, unix.PathMax))
 	if err != nil {
 		return err
@@ -54,7 +54,7 @@ func (r *restorer) hardlink(dfd int, rel, name string, id *linkID, time timeRec,
 	if err != nil {
 		return err
 	}
-	defer unix.Close(from)
+	defer func() { _ = unix.Close(from) }()
 	err = r.put(dfd, rel, name, time, func(n string) error { return unix.Linkat(from, path.Base(st.rel), dfd, n, 0) })
 	if err == nil {
 		r.linked.Add(1)
@@ -112,11 +112,11 @@ func openBeneath(fd int, rel string) (int, error) {
 			continue
 		}
 		if c == ".." {
-			unix.Close(d)
+			_ = unix.Close(d)
 			return -1, unix.EXDEV
 		}
 		next, err2 := unix.Openat(d, c, flags|unix.O_NOFOLLOW, 0)
-		unix.Close(d)
+		_ = unix.Close(d)
 		d, err = next, err2
 	}
 	return d, err

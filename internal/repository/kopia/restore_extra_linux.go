@@ -53,7 +53,7 @@ func names(fd int, want func(string) bool) ([]string, error) {
 		return nil, err
 	}
 	f := os.NewFile(uintptr(d), ".")
-	defer f.Close()
+	defer func() { _ = f.Close() }()
 	var out []string
 	for {
 		batch, err := f.Readdirnames(1000)
@@ -113,7 +113,7 @@ func (r *restorer) remove(dfd int, relDir, name string, parent bool) {
 func (r *restorer) removeAll(dfd int, rel, name string, selected bool) bool {
 	fd, err := unix.Openat(dfd, name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	if err == nil {
-		defer unix.Close(fd)
+		defer func() { _ = unix.Close(fd) }()
 		var all []string
 		if all, err = names(fd, func(string) bool { return true }); err == nil {
 			for _, n := range all {

@@ -34,7 +34,7 @@ func (r *restorer) file(ctx context.Context, dfd int, rel, name string, de *snap
 			err = err2
 		}
 		if err != nil {
-			unix.Unlinkat(dfd, n, 0)
+			_ = unix.Unlinkat(dfd, n, 0)
 			if err == unix.EEXIST {
 				err = fmt.Errorf("writing: %w", err)
 			}
@@ -81,7 +81,7 @@ func (r *restorer) copyObject(ctx context.Context, s *sparse, oid object.ID) err
 	if err != nil {
 		return err
 	}
-	defer rd.Close()
+	defer func() { _ = rd.Close() }()
 	bp := buffers.Get().(*[256 << 10]byte)
 	defer buffers.Put(bp)
 	for {

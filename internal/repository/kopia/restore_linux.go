@@ -31,7 +31,7 @@ func (e *repoEngine) Restore(
 	if err != nil {
 		return repository.RestoreResult{}, err
 	}
-	defer unix.Close(r.fd)
+	defer func() { _ = unix.Close(r.fd) }()
 	defer r.tellProgress()()
 	if r.entry.Type == snapshot.EntryTypeDirectory {
 		err = r.top(ctx)

@@ -23,7 +23,7 @@ func (b *backup) stream(ctx, kctx context.Context, w repo.RepositoryWriter) (*sn
 		Description: "STREAM:" + b.src.Name, Compressor: b.comp,
 		MetadataCompressor: "zstd-fastest", AsyncWrites: cmp.Or(b.opt.Parallel, defaultParallel),
 	})
-	defer ow.Close()
+	defer func() { _ = ow.Close() }()
 	n, err := copyStream(ctx, ow, b.src.Stream, b.progress, b.flusher(kctx, w))
 	if err != nil {
 		return nil, details{}, err
@@ -117,7 +117,7 @@ func (e *repoEngine) RestoreStream(ctx context.Context, id string, w io.Writer) 
 	if err != nil {
 		return classify("restore", cause(ctx, err))
 	}
-	defer rd.Close()
+	defer func() { _ = rd.Close() }()
 	n, err := io.CopyBuffer(targetWriter{w}, rd, make([]byte, 1<<20))
 	if err == nil && n != file.FileSize {
 		err = errors.New("malformed snapshot: the stream has another size than its directory says")

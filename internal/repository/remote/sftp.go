@@ -254,7 +254,7 @@ func (t *sftpTree) Read(ctx context.Context, name string, offset, length int64) 
 		if err != nil {
 			return nil, err
 		}
-		defer f.Close()
+		defer func() { _ = f.Close() }()
 		fi, err := f.Stat()
 		if err != nil {
 			return nil, err

@@ -188,7 +188,7 @@ func (t *davTree) Read(ctx context.Context, name string, offset, length int64) (
 			}
 			return nil, err
 		}
-		defer body.Close()
+		defer func() { _ = body.Close() }()
 		return io.ReadAll(body)
 	})
 }

@@ -13,8 +13,8 @@ import (
 // Serve serves one connection until the connection or ctx ends. It passes each channel that requests SFTP to answer,
 // and closes the channel when answer returns.
 func Serve(ctx context.Context, conn net.Conn, config *ssh.ServerConfig, answer func(ssh.Channel)) {
-	defer conn.Close()
-	defer context.AfterFunc(ctx, func() { conn.Close() })()
+	defer func() { _ = conn.Close() }()
+	defer context.AfterFunc(ctx, func() { _ = conn.Close() })()
 	_, channels, requests, err := ssh.NewServerConn(conn, config)
 	if err != nil {
 		return // a probe, or a client that was refused
@@ -26,7 +26,7 @@ func Serve(ctx context.Context, conn net.Conn, config *ssh.ServerConfig, answer 
 			return
 		}
 		go func() {
-			defer ch.Close()
+			defer func() { _ = ch.Close() }()
 			for r := range requests {
 				sftp := r.Type == "subsystem" && strings.HasSuffix(string(r.Payload), "sftp")
 				_ = r.Reply(sftp, nil) // the next request shows a broken connection
