@@ -13,7 +13,6 @@ import (
 	. "github.com/onsi/gomega"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/utils/ptr"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
@@ -151,7 +150,7 @@ func started(w *sessiontest.World, names []string) controllers {
 		if !slices.Contains(names, one.name) {
 			continue
 		}
-		opts := controller.Options{SkipNameValidation: ptr.To(true)}
+		opts := controller.Options{SkipNameValidation: new(true)}
 		w.Expect(one.SetupWithManager(registrar{bed.Manager, fields}, opts)).To(Succeed())
 		out.all = append(out.all, controlled{one.reconciler, one.name, one.objects})
 	}

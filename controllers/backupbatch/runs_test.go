@@ -8,7 +8,6 @@ import (
 	. "github.com/onsi/gomega"
 	batchv1 "k8s.io/api/batch/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
@@ -47,7 +46,7 @@ func TestTheRunsOfABatch(t *testing.T) {
 	}, testbed.Patience, testbed.Interval).Should(Succeed(), "the manager starts the runs")
 	bed.Quiet(t, batch.Namespace) // Otherwise the controller can write the sessions once more.
 	bed.EditStatus(t, batch, func() {
-		batch.Status.Sessions[0].LastScheduleTime = ptr.To(metav1.NewTime(now.Add(-2 * time.Hour)))
+		batch.Status.Sessions[0].LastScheduleTime = new(metav1.NewTime(now.Add(-2 * time.Hour)))
 	})
 	bed.Edit(t, batch, func() { batch.Spec.Paused = false })
 	slot := policy.BackupSessionName("shop", "hourly", now)
@@ -71,7 +70,7 @@ func TestTheRunsOfABatch(t *testing.T) {
 	run := &v1alpha1.BackupSession{ObjectMeta: metav1.ObjectMeta{Namespace: batch.Namespace, Name: slot}}
 	g.Expect(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(run), run)).To(Succeed())
 	bed.EditStatus(t, run, func() {
-		run.Status.Phase, run.Status.CompletionTime = v1alpha1.BackupSessionSucceeded, ptr.To(metav1.NewTime(now))
+		run.Status.Phase, run.Status.CompletionTime = v1alpha1.BackupSessionSucceeded, new(metav1.NewTime(now))
 	})
 	bed.Eventually(t, batch, func(g Gomega) {
 		g.Expect(batch.Status.Sessions[0].LastSuccessTime).To(HaveField("Time", BeTemporally("==", now)))

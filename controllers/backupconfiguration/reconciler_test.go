@@ -53,23 +53,23 @@ func TestConfigurationBecomesReady(t *testing.T) {
 	status := configuration.Status
 	g.Expect(*status.TargetFound).To(BeTrue())
 	g.Expect(status.Backends).
-		To(Equal([]v1alpha1.BackendStatus{{Name: "main", Ready: ptr.To(true), Storage: &v1alpha1.StorageStatus{
+		To(Equal([]v1alpha1.BackendStatus{{Name: "main", Ready: new(true), Storage: &v1alpha1.StorageStatus{
 			Ref: v1alpha1.ObjectReference{Name: "s3", Namespace: configuration.Namespace}, Phase: v1alpha1.PhaseReady,
 		}}}))
 	g.Expect(status.Dependencies).To(Equal([]v1alpha1.ResourceFoundStatus{
 		{TypedObjectReference: v1alpha1.TypedObjectReference{
 			APIGroup: v1alpha1.Group, Kind: v1alpha1.AddonKind,
 			Name: "pvc-addon",
-		}, Found: ptr.To(true)},
+		}, Found: new(true)},
 		{TypedObjectReference: v1alpha1.TypedObjectReference{
 			APIGroup: v1alpha1.Group, Kind: v1alpha1.FunctionKind,
 			Name: "pvc-backup",
-		}, Found: ptr.To(true)},
+		}, Found: new(true)},
 		{
 			TypedObjectReference: v1alpha1.TypedObjectReference{
 				Kind: "Secret", Namespace: configuration.Namespace, Name: "enc",
 			},
-			Found: ptr.To(true),
+			Found: new(true),
 		},
 	}))
 	g.Expect(status.Repositories).To(Equal([]v1alpha1.RepoStatus{{Name: "uploads", Phase: v1alpha1.PhaseReady}}))
@@ -100,7 +100,7 @@ func TestCronJobsFollowTheSessions(t *testing.T) {
 	}, "an edited CronJob is reverted")
 
 	bed.Edit(t, cronJob, func() {
-		cronJob.Spec.TimeZone, cronJob.Spec.StartingDeadlineSeconds = ptr.To("Asia/Tokyo"), ptr.To[int64](1)
+		cronJob.Spec.TimeZone, cronJob.Spec.StartingDeadlineSeconds = new("Asia/Tokyo"), ptr.To[int64](1)
 		pod := &cronJob.Spec.JobTemplate.Spec.Template.Spec
 		pod.Containers = append(pod.Containers, corev1.Container{Name: "beside", Image: "evil:latest"})
 		pod.Containers[0].Args = append(pod.Containers[0].Args, "--session=other")
@@ -114,11 +114,11 @@ func TestCronJobsFollowTheSessions(t *testing.T) {
 	}, "a CronJob with an added container is reverted too")
 
 	g.Expect(bed.Client.Delete(t.Context(), cronJob)).To(Succeed())
-	bed.Eventually(t, cronJob, func(g Gomega) {}, "a deleted CronJob comes back")
+	bed.Eventually(t, cronJob, func(Gomega) {}, "a deleted CronJob comes back")
 
 	bed.Edit(t, configuration, func() {
-		configuration.Spec.Sessions[0].Scheduler.TimeZone = ptr.To("Europe/Berlin")
-		configuration.Spec.Sessions[0].Scheduler.Suspend = ptr.To(true)
+		configuration.Spec.Sessions[0].Scheduler.TimeZone = new("Europe/Berlin")
+		configuration.Spec.Sessions[0].Scheduler.Suspend = new(true)
 	})
 	bed.Eventually(t, cronJob, func(g Gomega) {
 		g.Expect(*cronJob.Spec.Suspend).To(BeTrue())

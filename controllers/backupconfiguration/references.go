@@ -10,7 +10,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/utils/ptr"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/catalog"
@@ -34,7 +33,7 @@ func (r *Reconciler) checkDatabase(
 	if err != nil {
 		return err
 	}
-	configuration.Status.TargetFound = ptr.To(refusal == nil)
+	configuration.Status.TargetFound = new(refusal == nil)
 	if refusal != nil {
 		findings.notReady(refusal.Reason, refusal.Message)
 		findings.lookAgain = true // No watch reports it: objects of other systems are read by name, and not watched.
@@ -62,7 +61,7 @@ func (r *Reconciler) checkTarget(
 	if err != nil && !apierrors.IsNotFound(err) {
 		return fmt.Errorf("get %s: %w", target, err)
 	}
-	configuration.Status.TargetFound = ptr.To(err == nil)
+	configuration.Status.TargetFound = new(err == nil)
 	if err != nil {
 		findings.notReady(v1alpha1.ReasonTargetNotFound,
 			fmt.Sprintf("the target %s does not exist", describe(target.Kind, configuration.Namespace, target.Name)))
@@ -84,7 +83,7 @@ func (r *Reconciler) checkBackends(
 		}
 		if backend.StorageRef == nil { // Only VolumeSnapshots use this backend.
 			statuses = append(statuses,
-				v1alpha1.BackendStatus{Name: backend.Name, Ready: ptr.To(true), RetentionPolicy: use})
+				v1alpha1.BackendStatus{Name: backend.Name, Ready: new(true), RetentionPolicy: use})
 			continue
 		}
 		ref := *backend.StorageRef
@@ -105,7 +104,7 @@ func (r *Reconciler) checkBackends(
 			usable[backend.Name] = true
 		}
 		statuses = append(statuses, v1alpha1.BackendStatus{
-			Name: backend.Name, Ready: ptr.To(found == nil), Storage: &status,
+			Name: backend.Name, Ready: new(found == nil), Storage: &status,
 			RetentionPolicy: use,
 		})
 	}

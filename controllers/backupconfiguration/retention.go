@@ -6,7 +6,6 @@ import (
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/utils/ptr"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/kube/access"
@@ -28,14 +27,14 @@ func (r *Reconciler) checkRetention(
 	policy := &v1alpha1.RetentionPolicy{}
 	err := r.Get(ctx, types.NamespacedName{Namespace: use.Ref.Namespace, Name: use.Ref.Name}, policy)
 	if apierrors.IsNotFound(err) {
-		use.Found, use.Reason = ptr.To(false), v1alpha1.ReasonRetentionPolicyNotFound
+		use.Found, use.Reason = new(false), v1alpha1.ReasonRetentionPolicyNotFound
 		findings.notReady(use.Reason, name+" does not exist: everything is kept")
 		return use, nil
 	}
 	if err != nil {
 		return nil, fmt.Errorf("get %s: %w", name, err)
 	}
-	use.Found = ptr.To(true)
+	use.Found = new(true)
 	err = access.MayUse(ctx, r.Client, v1alpha1.RetentionPolicyKind, policy, policy.Spec.UsagePolicy, user,
 		v1alpha1.ReasonRetentionPolicyNotAllowed)
 	if reason, message, ok := access.ReasonOf(err); ok {

@@ -34,7 +34,7 @@ func byController(t testing.TB, configuration *v1alpha1.BackupConfiguration) {
 	bed.ExpectReason(t, configuration, v1alpha1.PhaseReady, v1alpha1.ReasonReady, "")
 	bed.Quiet(t, configuration.Namespace) // Otherwise the controller can write the sessions once more.
 	bed.EditStatus(t, configuration, func() {
-		configuration.Status.Sessions[0].LastScheduleTime = ptr.To(metav1.NewTime(now.Add(-2 * time.Hour)))
+		configuration.Status.Sessions[0].LastScheduleTime = new(metav1.NewTime(now.Add(-2 * time.Hour)))
 	})
 }
 
@@ -72,7 +72,7 @@ func TestTheManagerStartsTheRunOfASlotOnce(t *testing.T) {
 	// The manager was killed before it wrote the slot to the status. It finds the run that it started.
 	uid := runsOf(g, t, configuration.Namespace)[0].UID
 	bed.EditStatus(t, configuration, func() {
-		configuration.Status.Sessions[0].LastScheduleTime = ptr.To(metav1.NewTime(now.Add(-2 * time.Hour)))
+		configuration.Status.Sessions[0].LastScheduleTime = new(metav1.NewTime(now.Add(-2 * time.Hour)))
 	})
 	bed.Eventually(t, configuration, func(g Gomega) {
 		g.Expect(configuration.Status.Sessions[0].LastScheduleTime).To(HaveField("Time", BeTemporally("==", now)))
@@ -179,7 +179,7 @@ func ended(
 	bed.EditStatus(t, s, func() {
 		s.Status.Phase = phase
 		if phase.Terminal() {
-			s.Status.CompletionTime = ptr.To(metav1.NewTime(now.Add(-time.Duration(hours) * time.Hour)))
+			s.Status.CompletionTime = new(metav1.NewTime(now.Add(-time.Duration(hours) * time.Hour)))
 		}
 	})
 }

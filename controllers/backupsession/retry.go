@@ -8,7 +8,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
@@ -65,7 +64,7 @@ func (r *Reconciler) retry(ctx context.Context, s *v1alpha1.BackupSession) (time
 		if err != nil {
 			return 0, err
 		}
-		s.Status.Retried = ptr.To(true)
+		s.Status.Retried = new(true)
 		event.Reason, event.Message = v1alpha1.ReasonRetried, "BackupSession "+name+" retries the failed targets"
 	}
 	return 0, r.writer().Announce(ctx, before, s, event)

@@ -55,7 +55,7 @@ func TestAHostPathNeedsTheNamespacesConsent(t *testing.T) {
 		Spec: v1alpha1.BackupStorageSpec{Storage: v1alpha1.Storage{
 			Provider: v1alpha1.ProviderLocal,
 			Local: &v1alpha1.LocalStorage{
-				HostPath: &v1alpha1.HostPathVolumeSource{Path: "/srv/backups-" + string(t.Name())},
+				HostPath: &v1alpha1.HostPathVolumeSource{Path: "/srv/backups-" + t.Name()},
 			},
 		}},
 	}

@@ -9,7 +9,6 @@ import (
 	. "github.com/onsi/gomega"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/utils/ptr"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/testbed"
@@ -29,7 +28,7 @@ func defaultPolicy(
 // chosen returns a usagePolicy for the namespaces with this label.
 func chosen(key, value string) *v1alpha1.UsagePolicy {
 	return &v1alpha1.UsagePolicy{AllowedNamespaces: v1alpha1.AllowedNamespaces{
-		From:     ptr.To(v1alpha1.NamespacesFromSelector),
+		From:     new(v1alpha1.NamespacesFromSelector),
 		Selector: &metav1.LabelSelector{MatchLabels: map[string]string{key: value}},
 	}}
 }
@@ -58,7 +57,7 @@ func (s *shop) dayLater() {
 	s.t.Helper()
 	bed.Quiet(s.t, s.namespace) // Otherwise the controller can write the default once more.
 	bed.EditStatus(s.t, s.repository, func() {
-		s.repository.Status.DefaultRetention.RemovesAfter = ptr.To(metav1.NewTime(now.Now().Add(-time.Second)))
+		s.repository.Status.DefaultRetention.RemovesAfter = new(metav1.NewTime(now.Now().Add(-time.Second)))
 	})
 }
 
@@ -168,7 +167,7 @@ func TestWhoHasADefaultPolicy(t *testing.T) {
 		"one for chosen namespaces": {chosen("retention-default", "yes"), true},
 		"one for others":            {chosen("retention-default", "no"), false},
 		"one for its own namespace": {&v1alpha1.UsagePolicy{
-			AllowedNamespaces: v1alpha1.AllowedNamespaces{From: ptr.To(v1alpha1.NamespacesFromSame)},
+			AllowedNamespaces: v1alpha1.AllowedNamespaces{From: new(v1alpha1.NamespacesFromSame)},
 		}, false},
 		"one without a usagePolicy": {nil, false},
 	} {

@@ -5,7 +5,6 @@ import (
 
 	. "github.com/onsi/gomega"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/utils/ptr"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
@@ -15,7 +14,7 @@ import (
 func TestARetentionPolicyLetsGoOnlyWhereItMayBeUsed(t *testing.T) {
 	t.Parallel()
 	from := func(from v1alpha1.NamespacesFrom) *v1alpha1.UsagePolicy {
-		return &v1alpha1.UsagePolicy{AllowedNamespaces: v1alpha1.AllowedNamespaces{From: ptr.To(from)}}
+		return &v1alpha1.UsagePolicy{AllowedNamespaces: v1alpha1.AllowedNamespaces{From: new(from)}}
 	}
 	for name, c := range map[string]struct {
 		usage   *v1alpha1.UsagePolicy

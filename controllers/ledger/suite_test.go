@@ -34,7 +34,7 @@ func TestMain(m *testing.M) {
 func tempDir() string {
 	const shm, room = "/dev/shm", 1 << 30
 	var fs syscall.Statfs_t
-	if os.Getenv("TMPDIR") != "" || syscall.Statfs(shm, &fs) != nil || uint64(fs.Bavail)*uint64(fs.Bsize) < room {
+	if os.Getenv("TMPDIR") != "" || syscall.Statfs(shm, &fs) != nil || fs.Bavail*uint64(fs.Bsize) < room {
 		return os.TempDir()
 	}
 	return shm

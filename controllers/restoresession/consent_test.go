@@ -14,7 +14,7 @@ import (
 
 func TestAnotherNamespacesSnapshotNeedsBothSidesConsent(t *testing.T) {
 	t.Parallel()
-	ours := func(w *world, s *v1alpha1.RestoreSession) {
+	ours := func(_ *world, s *v1alpha1.RestoreSession) {
 		s.Spec.DataSource.EncryptionSecret = &v1alpha1.ObjectReference{Name: "ours"}
 	}
 	consented := func(w *world, to string) { w.consent("uploads", to) }
@@ -25,11 +25,11 @@ func TestAnotherNamespacesSnapshotNeedsBothSidesConsent(t *testing.T) {
 	}{
 		"without the Repository's": {edit: ours, want: "Failed/RestoreNotAllowed"},
 		"of a missing Repository": {
-			edit: func(w *world, s *v1alpha1.RestoreSession) { s.Spec.DataSource.Repository = "nothing" },
+			edit: func(_ *world, s *v1alpha1.RestoreSession) { s.Spec.DataSource.Repository = "nothing" },
 			want: "Failed/RestoreNotAllowed",
 		},
 		"of a missing Snapshot": {
-			edit: func(w *world, s *v1alpha1.RestoreSession) {
+			edit: func(_ *world, s *v1alpha1.RestoreSession) {
 				s.Spec.DataSource.Repository, s.Spec.DataSource.Snapshot = "", "nothing"
 			}, want: "Failed/RestoreNotAllowed",
 		},
@@ -42,7 +42,7 @@ func TestAnotherNamespacesSnapshotNeedsBothSidesConsent(t *testing.T) {
 			want: "Succeeded/Succeeded",
 		},
 		"with one for all": {
-			change: func(w, source *world) { consented(source, "*") }, edit: ours, want: "Succeeded/Succeeded",
+			change: func(_, source *world) { consented(source, "*") }, edit: ours, want: "Succeeded/Succeeded",
 		},
 		"of one Snapshot by name": {
 			change: func(w, source *world) { consented(source, w.Namespace) },

@@ -67,7 +67,7 @@ func TestASidecarIsRemovedThatLostItsPolicyWhileTheManagerWasDown(t *testing.T) 
 	}, time.Second, testbed.Interval).Should(Succeed())
 	held.Delete(s.namespace)
 	// A new manager sees only that it exists and has the label.
-	bed.Eventually(t, s.deployment, func(g Gomega) {}, "the cache has the workload")
+	bed.Eventually(t, s.deployment, func(Gomega) {}, "the cache has the workload")
 	s.Expect(s.deployment.Labels).To(HaveKey(v1alpha1.LabelSidecar))
 	r := another(t, s.namespace, newImage, time.Now())
 	_, err := r.Reconcile(t.Context(), requestOf("Deployment", s.namespace, "web"))

@@ -99,7 +99,7 @@ func (d *disks) plain(ctx context.Context, name string) (time.Duration, error) {
 				Labels: map[string]string{"run": name},
 			},
 			Spec: snapshotv1.VolumeSnapshotSpec{
-				Source: snapshotv1.VolumeSnapshotSource{PersistentVolumeClaimName: ptr.To(claim(i))},
+				Source: snapshotv1.VolumeSnapshotSource{PersistentVolumeClaimName: new(claim(i))},
 			},
 		})
 	}

@@ -68,7 +68,7 @@ func (d Database) statefulSet() *appsv1.StatefulSet {
 		Ports:          []corev1.ContainerPort{{ContainerPort: databasePorts[d.Image]}},
 		ReadinessProbe: d.probe(),
 		SecurityContext: &corev1.SecurityContext{
-			AllowPrivilegeEscalation: ptr.To(false), ReadOnlyRootFilesystem: ptr.To(true),
+			AllowPrivilegeEscalation: new(false), ReadOnlyRootFilesystem: new(true),
 			Capabilities: &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}},
 		},
 		VolumeMounts: []corev1.VolumeMount{
@@ -94,10 +94,10 @@ func (d Database) statefulSet() *appsv1.StatefulSet {
 			Template: corev1.PodTemplateSpec{
 				ObjectMeta: metav1.ObjectMeta{Labels: labels},
 				Spec: corev1.PodSpec{
-					AutomountServiceAccountToken:  ptr.To(false),
+					AutomountServiceAccountToken:  new(false),
 					TerminationGracePeriodSeconds: ptr.To[int64](5),
 					SecurityContext: &corev1.PodSecurityContext{
-						RunAsNonRoot: ptr.To(true), RunAsUser: ptr.To[int64](databaseUser),
+						RunAsNonRoot: new(true), RunAsUser: ptr.To[int64](databaseUser),
 						RunAsGroup: ptr.To[int64](databaseUser), FSGroup: ptr.To[int64](databaseUser),
 						SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault},
 					},

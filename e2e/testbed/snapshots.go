@@ -99,7 +99,7 @@ func PairsContainer(volume string) corev1.Container {
 			},
 		},
 		SecurityContext: &corev1.SecurityContext{
-			AllowPrivilegeEscalation: ptr.To(false), RunAsNonRoot: ptr.To(true), RunAsUser: ptr.To[int64](65532),
+			AllowPrivilegeEscalation: new(false), RunAsNonRoot: new(true), RunAsUser: ptr.To[int64](65532),
 			RunAsGroup:     ptr.To[int64](65532),
 			Capabilities:   &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}},
 			SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault},

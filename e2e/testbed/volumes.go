@@ -61,13 +61,13 @@ func (t *Testbed) removePod(ctx context.Context, pod *corev1.Pod) error {
 
 func volumePod(p VolumePod) *corev1.Pod {
 	security := &corev1.SecurityContext{
-		AllowPrivilegeEscalation: ptr.To(false), RunAsUser: ptr.To(p.User), RunAsGroup: ptr.To(p.User),
+		AllowPrivilegeEscalation: new(false), RunAsUser: new(p.User), RunAsGroup: new(p.User),
 		Capabilities:   &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}},
 		SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault},
-		RunAsNonRoot:   ptr.To(p.User != 0),
+		RunAsNonRoot:   new(p.User != 0),
 	}
 	if p.User == 0 {
-		security = &corev1.SecurityContext{RunAsUser: ptr.To(p.User)}
+		security = &corev1.SecurityContext{RunAsUser: new(p.User)}
 	}
 	image, args := "cairn.local/toolbox:dev", []string{"idle"}
 	if p.Shell {
@@ -76,7 +76,7 @@ func volumePod(p VolumePod) *corev1.Pod {
 	return &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{Namespace: p.Namespace, Name: p.Name},
 		Spec: corev1.PodSpec{
-			AutomountServiceAccountToken:  ptr.To(false),
+			AutomountServiceAccountToken:  new(false),
 			TerminationGracePeriodSeconds: ptr.To[int64](0),
 			Containers: []corev1.Container{{
 				Name: "toolbox", Image: image, Args: args, SecurityContext: security,

@@ -38,7 +38,7 @@ func TestRetentionExplain(t *testing.T) {
 	// A running Snapshot has no time of its own yet. Its creation is shown, which is now.
 	var running v1alpha1.Snapshot
 	key := types.NamespacedName{Namespace: ns, Name: "web-5"}
-	g.Expect(bed.Client.Get(t.Context(), client.ObjectKey(key), &running)).To(Succeed())
+	g.Expect(bed.Client.Get(t.Context(), key, &running)).To(Succeed())
 	g.Expect(bed.Client.Delete(t.Context(), &running)).To(Succeed())
 	now := time.Date(2026, 11, 19, 12, 0, 0, 0, time.UTC)
 

@@ -83,7 +83,7 @@ func TestLostReply(t *testing.T) {
 			n.ServeHTTP(httptest.NewRecorder(), r)
 			http.Error(w, "gateway timeout", http.StatusGatewayTimeout)
 		}, nil},
-		"an empty reply with status 200": {post, 1, func(n http.Handler, w http.ResponseWriter, r *http.Request) {
+		"an empty reply with status 200": {post, 1, func(n http.Handler, _ http.ResponseWriter, r *http.Request) {
 			n.ServeHTTP(httptest.NewRecorder(), r)
 		}, nil},
 		"and then the server is away": {post, 1, nil, ErrOutcomeUnknown},
@@ -128,7 +128,7 @@ func TestLostReplyThenMoved(t *testing.T) {
 	f := &faults{}
 	r := newRemote(t, withMiddleware(f.middleware))
 	s, other := r.open(t), r.open(t)
-	f.next(post, 1, func(n http.Handler, w http.ResponseWriter, req *http.Request) {
+	f.next(post, 1, func(n http.Handler, _ http.ResponseWriter, req *http.Request) {
 		n.ServeHTTP(httptest.NewRecorder(), req)
 		_, err := other.Update(ctx, put(map[string]string{record(2): "two"}))
 		g.Expect(err).NotTo(HaveOccurred())

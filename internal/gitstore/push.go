@@ -18,11 +18,11 @@ import (
 type Outcome string
 
 const (
-	// accepted: the server reported it.
+	// accepted means that the server reported it.
 	accepted Outcome = "Accepted"
-	// alreadyThere: the branch was read and is at our commit.
+	// alreadyThere means that the branch was read and is at our commit.
 	alreadyThere Outcome = "AlreadyThere"
-	// Unchanged: there was nothing to push.
+	// Unchanged means that there was nothing to push.
 	Unchanged Outcome = "Unchanged"
 )
 

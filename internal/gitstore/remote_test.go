@@ -58,7 +58,7 @@ func tempDir() string {
 	var fs syscall.Statfs_t
 	measured := flag.Lookup("test.bench").Value.String() != ""
 	if measured || os.Getenv("TMPDIR") != "" || syscall.Statfs(shm, &fs) != nil ||
-		uint64(fs.Bavail)*uint64(fs.Bsize) < room {
+		fs.Bavail*uint64(fs.Bsize) < room {
 		return os.TempDir()
 	}
 	return shm

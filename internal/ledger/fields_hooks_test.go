@@ -29,7 +29,7 @@ func TestRecordsOfHooks(t *testing.T) {
 	session.Status.Targets[0].Hooks, session.Status.Resolved.Targets[0].Hooks = statuses, resolved
 	backup, err := BackupRecord("production", session, snapshots)
 	g.Expect(err).NotTo(HaveOccurred())
-	g.Expect(strings.Count(string(backup.Content), "name: thaw")).To(Equal(2), "of the run, and of its target")
+	g.Expect(strings.Count(backup.Content, "name: thaw")).To(Equal(2), "of the run, and of its target")
 
 	restored := restore()
 	restored.Status.Hooks, restored.Status.Resolved.Hooks = statuses, resolved

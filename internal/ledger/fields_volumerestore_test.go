@@ -47,6 +47,6 @@ func TestRecordsOfVolumesThatWereMade(t *testing.T) {
 		"replicas: 2", "name: data-${POD_ORDINAL}-9", "claimUID: claim-uid",
 		"volumeSnapshot: data-0-9", "storage: 2Gi", "binding: Consumer", "replaces: old-uid",
 	} {
-		g.Expect(string(record.Content)).To(ContainSubstring(says))
+		g.Expect(record.Content).To(ContainSubstring(says))
 	}
 }

@@ -99,7 +99,7 @@ func TestAnArchiveIsUnpacked(t *testing.T) {
 		}
 	}
 	c := result.Components[0]
-	g.Expect([]int64{c.Files, c.OwnersNotRestored, int64(c.Restored().SizeBytes)}).
+	g.Expect([]int64{c.Files, c.OwnersNotRestored, c.Restored().SizeBytes}).
 		To(Equal([]int64{2, 0, int64(len(archive(t)) + 1<<20)}))
 	g.Expect(c.TargetWritten).To(BeTrue())
 	told := p.reports.restores["dump"]

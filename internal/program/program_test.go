@@ -141,7 +141,7 @@ func TestASlowReaderLosesNothing(t *testing.T) {
 			break
 		}
 		g.Expect(err).NotTo(HaveOccurred())
-		time.Sleep(spec.Grace + 50*time.Millisecond) //nolint:forbidigo // the reader is slow: that is what is tested
+		time.Sleep(spec.Grace + 50*time.Millisecond) // the reader is slow: that is what is tested
 	}
 	g.Expect(total).To(Equal(500_000))
 }

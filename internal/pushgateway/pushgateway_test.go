@@ -19,7 +19,6 @@ import (
 	"github.com/prometheus/pushgateway/handler"
 	"github.com/prometheus/pushgateway/storage"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/utils/ptr"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
@@ -126,7 +125,7 @@ func backup(phase v1alpha1.BackupSessionPhase) Backup {
 		Repositories: map[string]*v1alpha1.Repository{"r": {
 			ObjectMeta: metav1.ObjectMeta{Namespace: "shop"}, Spec: v1alpha1.RepositorySpec{Path: "/shop/files"},
 			Status: v1alpha1.RepositoryStatus{
-				SnapshotCount: ptr.To(int32(5)), StoredBytes: new(int64(4096)),
+				SnapshotCount: new(int32(5)), StoredBytes: new(int64(4096)),
 				Integrity: new(true),
 			},
 		}},

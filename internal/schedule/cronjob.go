@@ -77,9 +77,9 @@ func CronJob(in CronJobInput) *batchv1.CronJob {
 		},
 		Spec: batchv1.CronJobSpec{
 			Schedule:                   in.Times.Line(),
-			TimeZone:                   ptr.To(in.Times.TimeZone()),
+			TimeZone:                   new(in.Times.TimeZone()),
 			StartingDeadlineSeconds:    in.Scheduler.StartingDeadlineSeconds,
-			Suspend:                    ptr.To(in.Suspended),
+			Suspend:                    new(in.Suspended),
 			ConcurrencyPolicy:          batchv1.AllowConcurrent,
 			SuccessfulJobsHistoryLimit: valueOr(in.Scheduler.SuccessfulJobsHistoryLimit, 3),
 			FailedJobsHistoryLimit:     valueOr(in.Scheduler.FailedJobsHistoryLimit, 1),
@@ -100,14 +100,14 @@ func CronJob(in CronJobInput) *batchv1.CronJob {
 }
 
 // valueOr returns the value that policy sets, else the default.
-func valueOr[T int32 | int64](set *T, otherwise T) *T { return ptr.To(ptr.Deref(set, otherwise)) }
+func valueOr[T int32 | int64](set *T, otherwise T) *T { return new(ptr.Deref(set, otherwise)) }
 
 // ttl returns how long a finished Job stays: what policy says. If policy sets a history limit instead, there is no
 // TTL.
 func ttl(scheduler *v1alpha1.SchedulerSpec, template *v1alpha1.TriggerJobTemplate) *int32 {
 	switch {
 	case template.TTLSecondsAfterFinished != nil:
-		return ptr.To(*template.TTLSecondsAfterFinished)
+		return new(*template.TTLSecondsAfterFinished)
 	case scheduler.SuccessfulJobsHistoryLimit != nil || scheduler.FailedJobsHistoryLimit != nil:
 		return nil
 	default:
@@ -152,9 +152,9 @@ func triggerPod(in CronJobInput, template *v1alpha1.TriggerPodSpec) corev1.PodSp
 		DNSConfig:                     template.DNSConfig,
 		RestartPolicy:                 corev1.RestartPolicyNever,
 		ServiceAccountName:            v1alpha1.TriggerServiceAccount,
-		EnableServiceLinks:            ptr.To(ptr.Deref(template.EnableServiceLinks, false)),
+		EnableServiceLinks:            new(ptr.Deref(template.EnableServiceLinks, false)),
 		SecurityContext: &corev1.PodSecurityContext{
-			RunAsNonRoot:   ptr.To(true),
+			RunAsNonRoot:   new(true),
 			RunAsUser:      user,
 			RunAsGroup:     valueOr(as.RunAsGroup, *user),
 			SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault},
@@ -169,8 +169,8 @@ func triggerPod(in CronJobInput, template *v1alpha1.TriggerPodSpec) corev1.PodSp
 			},
 			Resources: resources(&template.Resources),
 			SecurityContext: &corev1.SecurityContext{
-				AllowPrivilegeEscalation: ptr.To(false),
-				ReadOnlyRootFilesystem:   ptr.To(true),
+				AllowPrivilegeEscalation: new(false),
+				ReadOnlyRootFilesystem:   new(true),
 				Capabilities:             &corev1.Capabilities{Drop: []corev1.Capability{"ALL"}},
 			},
 		}},

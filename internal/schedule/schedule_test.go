@@ -135,7 +135,7 @@ func TestCronJob(t *testing.T) {
 			Invoker: metav1.OwnerReference{
 				APIVersion: v1alpha1.GroupVersion.String(), Kind: v1alpha1.BackupConfigurationKind, Name: "uploads",
 				UID:        "1",
-				Controller: ptr.To(true), BlockOwnerDeletion: ptr.To(true),
+				Controller: new(true), BlockOwnerDeletion: new(true),
 			},
 			Scheduler: v1alpha1.SchedulerSpec{Schedule: "H 2 * * *", JobTemplate: &v1alpha1.TriggerJobTemplate{
 				BackoffLimit: ptr.To[int32](1), ActiveDeadlineSeconds: ptr.To[int64](60),
@@ -152,7 +152,7 @@ func TestCronJob(t *testing.T) {
 						},
 						NodeSelector:      map[string]string{"pool": "small"},
 						Tolerations:       []corev1.Toleration{{Key: "small", Operator: corev1.TolerationOpExists}},
-						PriorityClassName: "low", SchedulerName: "slow", RuntimeClassName: ptr.To("sandbox"),
+						PriorityClassName: "low", SchedulerName: "slow", RuntimeClassName: new("sandbox"),
 						ImagePullSecrets: []corev1.LocalObjectReference{{Name: "pull"}},
 						SecurityContext:  &v1alpha1.TriggerSecurityContext{RunAsUser: ptr.To[int64](1000)},
 						Affinity: &corev1.Affinity{
@@ -173,7 +173,7 @@ func TestCronJob(t *testing.T) {
 						TerminationGracePeriodSeconds: ptr.To[int64](5),
 						DNSPolicy:                     corev1.DNSDefault,
 						DNSConfig:                     &corev1.PodDNSConfig{Searches: []string{"example.com"}},
-						EnableServiceLinks:            ptr.To(true),
+						EnableServiceLinks:            new(true),
 					},
 				},
 			}},
@@ -184,10 +184,10 @@ func TestCronJob(t *testing.T) {
 			Name: "trigger-backupbatch-shop-hourly", Namespace: "shop", InvokerLabel: "shop", Session: "hourly",
 			Invoker: metav1.OwnerReference{
 				APIVersion: v1alpha1.GroupVersion.String(), Kind: v1alpha1.BackupBatchKind, Name: "shop", UID: "2",
-				Controller: ptr.To(true), BlockOwnerDeletion: ptr.To(true),
+				Controller: new(true), BlockOwnerDeletion: new(true),
 			},
 			Scheduler: v1alpha1.SchedulerSpec{
-				Schedule: "17 * * * *", TimeZone: ptr.To("Europe/Berlin"), StartingDeadlineSeconds: ptr.To[int64](600),
+				Schedule: "17 * * * *", TimeZone: new("Europe/Berlin"), StartingDeadlineSeconds: ptr.To[int64](600),
 				ConcurrencyPolicy: v1alpha1.ConcurrencyForbid, SuccessfulJobsHistoryLimit: ptr.To[int32](5),
 			},
 			Suspended:  true,

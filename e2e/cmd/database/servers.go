@@ -27,7 +27,7 @@ var postgresql = server{
 		}
 		return os.Remove(filepath.Join(dir, "pg_hba.conf"))
 	},
-	command: func(a account, encrypted bool) ([]string, error) {
+	command: func(_ account, encrypted bool) ([]string, error) {
 		postgres, err := find("/usr/lib/postgresql/*/bin/postgres")
 		if err != nil {
 			return nil, err

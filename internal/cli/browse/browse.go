@@ -105,14 +105,14 @@ func newSnapshotLs(o command.Options) *cobra.Command {
 		if len(args) > 1 {
 			dir = strings.Trim(path.Clean("/"+args[1]), "/")
 		}
-		return list(o, cmd.Context(), engine, ids[0], dir, "", recursive)
+		return list(cmd.Context(), o, engine, ids[0], dir, "", recursive)
 	}
 	return cmd
 }
 
 // list prints a directory, one entry per line.
 func list(
-	o command.Options, ctx context.Context, engine repository.Engine, id, dir, shown string, recursive bool,
+	ctx context.Context, o command.Options, engine repository.Engine, id, dir, shown string, recursive bool,
 ) error {
 	entries, err := engine.ReadDir(ctx, id, dir)
 	if err != nil {
@@ -127,7 +127,7 @@ func list(
 			e.ModTime.UTC().Format(time.RFC3339),
 			printableName(name))
 		if recursive && e.Mode.IsDir() {
-			if err := list(o, ctx, engine, id, path.Join(dir, e.Name), path.Join(shown, e.Name), true); err != nil {
+			if err := list(ctx, o, engine, id, path.Join(dir, e.Name), path.Join(shown, e.Name), true); err != nil {
 				return err
 			}
 		}

@@ -118,7 +118,7 @@ func New(o command.Options) *cobra.Command {
 		Use:   "get",
 		Short: "Show policies, backups, repositories and restores",
 		Args:  command.NoCommand,
-		RunE: func(cmd *cobra.Command, _ []string) error {
+		RunE: func(_ *cobra.Command, _ []string) error {
 			return command.Usagef(
 				"say what to show: policies, backupsessions, snapshots, repositories, restorebatches or " +
 					"restoresessions")

@@ -6,7 +6,6 @@ import (
 	. "github.com/onsi/gomega"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/utils/ptr"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/kube/access"
@@ -17,7 +16,7 @@ func TestWhoMayUseAnObject(t *testing.T) {
 	friend := namespace(t, func(n *corev1.Namespace) { n.Labels = map[string]string{"backup": "yes"} })
 	stranger := namespace(t)
 	from := func(from v1alpha1.NamespacesFrom) *v1alpha1.UsagePolicy {
-		return &v1alpha1.UsagePolicy{AllowedNamespaces: v1alpha1.AllowedNamespaces{From: ptr.To(from)}}
+		return &v1alpha1.UsagePolicy{AllowedNamespaces: v1alpha1.AllowedNamespaces{From: new(from)}}
 	}
 	chosen := from(v1alpha1.NamespacesFromSelector)
 	chosen.AllowedNamespaces.Selector = &metav1.LabelSelector{MatchLabels: map[string]string{"backup": "yes"}}

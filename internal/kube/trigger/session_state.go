@@ -77,7 +77,7 @@ func judge(b sessionFacts) judgement {
 			return j // There never was a readable schedule.
 		}
 	} else if text := times.String(); j.status.Schedule != text || j.status.ScheduledSince == nil {
-		j.status.Schedule, j.status.ScheduledSince = text, ptr.To(metav1.NewTime(b.now).Rfc3339Copy())
+		j.status.Schedule, j.status.ScheduledSince = text, new(metav1.NewTime(b.now).Rfc3339Copy())
 	}
 	j.count(&b, times)
 	j.miss(&b, times)

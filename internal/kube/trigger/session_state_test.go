@@ -26,8 +26,8 @@ func hourly(t testing.TB, now string, edit ...func(*sessionFacts)) sessionFacts 
 	b := sessionFacts{
 		config: v1alpha1.SessionConfig{Name: "hourly", Scheduler: &v1alpha1.SchedulerSpec{Schedule: "17 * * * *"}},
 		previous: v1alpha1.SessionStatus{
-			Name: "hourly", Schedule: "17 * * * *", ScheduledSince: ptr.To(metav1.NewTime(at(t, "11-19T00:00:00"))),
-			LastScheduleTime: ptr.To(metav1.NewTime(at(t, "11-20T08:17:00"))),
+			Name: "hourly", Schedule: "17 * * * *", ScheduledSince: new(metav1.NewTime(at(t, "11-19T00:00:00"))),
+			LastScheduleTime: new(metav1.NewTime(at(t, "11-20T08:17:00"))),
 		},
 		now: at(t, now), generation: 3,
 	}
@@ -39,14 +39,14 @@ func hourly(t testing.TB, now string, edit ...func(*sessionFacts)) sessionFacts 
 
 func byController(b *sessionFacts) { b.config.Scheduler.Type = v1alpha1.SchedulerController }
 func paused(b *sessionFacts)       { b.paused = true }
-func suspended(b *sessionFacts)    { b.config.Scheduler.Suspend = ptr.To(true) }
+func suspended(b *sessionFacts)    { b.config.Scheduler.Suspend = new(true) }
 func deadline(b *sessionFacts)     { b.config.Scheduler.StartingDeadlineSeconds = ptr.To[int64](600) }
 
 func runOf(t testing.TB, slot string, phase v1alpha1.BackupSessionPhase) *v1alpha1.BackupSession {
 	s := &v1alpha1.BackupSession{ObjectMeta: metav1.ObjectMeta{Name: slot}}
-	s.Spec.ScheduledTime = ptr.To(metav1.NewTime(at(t, slot)))
+	s.Spec.ScheduledTime = new(metav1.NewTime(at(t, slot)))
 	s.Status.Phase = phase
-	s.Status.CompletionTime = ptr.To(metav1.NewTime(at(t, slot).Add(10 * time.Minute)))
+	s.Status.CompletionTime = new(metav1.NewTime(at(t, slot).Add(10 * time.Minute)))
 	return s
 }
 
@@ -59,7 +59,7 @@ func TestJudge(t *testing.T) {
 		}
 	}
 	known := func(b *sessionFacts) {
-		b.previous.LastMissedTime = ptr.To(metav1.NewTime(at(t, "11-20T09:17:00")))
+		b.previous.LastMissedTime = new(metav1.NewTime(at(t, "11-20T09:17:00")))
 		b.previous.Conditions = []metav1.Condition{{
 			Type: v1alpha1.ConditionSlotsMissed, Status: metav1.ConditionTrue,
 			Reason: v1alpha1.ReasonSuspended,
@@ -227,7 +227,7 @@ func TestSchedulerEnsured(t *testing.T) {
 func TestAChangedScheduleBeginsAnew(t *testing.T) {
 	g := NewWithT(t)
 	j := judge(hourly(t, "11-20T11:30:00", func(b *sessionFacts) {
-		b.config.Scheduler.Schedule, b.config.Scheduler.TimeZone = "H 6 * * *", ptr.To("Europe/Berlin")
+		b.config.Scheduler.Schedule, b.config.Scheduler.TimeZone = "H 6 * * *", new("Europe/Berlin")
 		b.identity = "BackupConfiguration/shop/uploads/hourly"
 	}))
 	g.Expect(j.status.Schedule).To(MatchRegexp(`^\d+ 6 \* \* \* Europe/Berlin$`))
@@ -265,7 +265,7 @@ func TestProtected(t *testing.T) {
 		"a success in the status alone": {
 			[]sessionFacts{hourly(t, "11-20T10:16:00", within,
 				func(b *sessionFacts) {
-					b.previous.LastSuccessTime = ptr.To(metav1.NewTime(at(t, "11-20T08:20:00")))
+					b.previous.LastSuccessTime = new(metav1.NewTime(at(t, "11-20T08:20:00")))
 				})},
 			"True", v1alpha1.ReasonProtected,
 		},
@@ -273,7 +273,7 @@ func TestProtected(t *testing.T) {
 			[]sessionFacts{hourly(t, "11-20T10:16:00", within,
 				succeeded("11-20T04:17:00"),
 				func(b *sessionFacts) {
-					b.previous.LastSuccessTime = ptr.To(metav1.NewTime(at(t, "11-20T08:20:00")))
+					b.previous.LastSuccessTime = new(metav1.NewTime(at(t, "11-20T08:20:00")))
 				})},
 			"True",
 			v1alpha1.ReasonProtected,

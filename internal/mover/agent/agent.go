@@ -109,7 +109,7 @@ func (s *Sidecar) do(ctx context.Context, b *assignmentBoard, p posting) error {
 	if err != nil {
 		if context.Cause(work) == nil {
 			log.Warn("get the assignment", "error", err)
-			b.later(work, p)
+			b.later(work)
 		}
 		return nil
 	}

@@ -108,7 +108,7 @@ func (b *assignmentBoard) forget() {
 }
 
 // later waits before the assignment is read again.
-func (b *assignmentBoard) later(ctx context.Context, p posting) {
+func (b *assignmentBoard) later(ctx context.Context) {
 	select {
 	case <-ctx.Done():
 	case <-time.After(settleEvery):

@@ -222,7 +222,7 @@ func (c *completer) repository(field string, info v1alpha1.RepositoryInfo) (*v1a
 	if out.EncryptionSecret == nil {
 		return nil, true
 	}
-	out.EncryptionSecret = ptr.To(c.named(*out.EncryptionSecret))
+	out.EncryptionSecret = new(c.named(*out.EncryptionSecret))
 	return &out, true
 }
 
@@ -245,7 +245,7 @@ func (c *completer) backend(
 	said := policy.ChosenBackend(c.original.Backends, info.Backend)
 	if said != nil && said.StorageRef != nil {
 		info.Backend = said.Name
-		return ptr.To(c.named(*said.StorageRef))
+		return new(c.named(*said.StorageRef))
 	}
 	if wrong := policy.BackendMistakes(field+".backend", c.original.Backends, info.Backend); len(wrong) > 0 {
 		c.out.Missing = append(c.out.Missing, wrong...)
@@ -254,7 +254,7 @@ func (c *completer) backend(
 	fallback := c.known.DefaultStorage()
 	storage := fallback
 	if existing != nil {
-		storage = ptr.To(c.named(existing.Spec.StorageRef))
+		storage = new(c.named(existing.Spec.StorageRef))
 		if createdByCairn(existing) && fallback != nil && *fallback != *storage {
 			c.changed("Repository %s stays in BackupStorage %s/%s: the default is now %s/%s", existing.Name,
 				storage.Namespace, storage.Name, fallback.Namespace, fallback.Name)

@@ -6,7 +6,6 @@ import (
 
 	. "github.com/onsi/gomega"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/utils/ptr"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/policy"
@@ -22,7 +21,7 @@ func TestTheSmallestPolicyIsCompleted(t *testing.T) {
 	spec := completion.Configuration.Spec
 	g.Expect(spec.Backends).To(Equal([]v1alpha1.BackendReference{{
 		Name:       "s3",
-		StorageRef: ptr.To(ref("backup", "s3")),
+		StorageRef: new(ref("backup", "s3")),
 	}}))
 	g.Expect(spec.Sessions[0].Addon).To(Equal(&v1alpha1.AddonInfo{
 		Name:  "pvc-addon",
@@ -30,7 +29,7 @@ func TestTheSmallestPolicyIsCompleted(t *testing.T) {
 	}))
 	g.Expect(spec.Sessions[0].Repositories).To(Equal([]v1alpha1.RepositoryInfo{{
 		Name: "files", Backend: "s3", Directory: "/eu1/shop/persistentvolumeclaim/uploads",
-		EncryptionSecret: ptr.To(ref("backup", "enc")),
+		EncryptionSecret: new(ref("backup", "enc")),
 	}}))
 	g.Expect(completion.Resolved).To(Equal(&v1alpha1.ResolvedConfiguration{
 		Backends: []v1alpha1.ResolvedBackend{{Name: "s3", StorageRef: ref("backup", "s3")}},
@@ -49,9 +48,9 @@ func TestTheSmallestPolicyIsCompleted(t *testing.T) {
 func TestWhatIsSaidIsNotInferred(t *testing.T) {
 	whole := v1alpha1.RepositoryInfo{
 		Name: "r", Backend: "b", Directory: "/d",
-		EncryptionSecret: ptr.To(ref("", "mine")),
+		EncryptionSecret: new(ref("", "mine")),
 	}
-	backends := []v1alpha1.BackendReference{{Name: "b", StorageRef: ptr.To(ref("", "plain"))}}
+	backends := []v1alpha1.BackendReference{{Name: "b", StorageRef: new(ref("", "plain"))}}
 	say := func(info v1alpha1.RepositoryInfo) func(*v1alpha1.BackupConfigurationSpec) {
 		return func(s *v1alpha1.BackupConfigurationSpec) {
 			s.Backends, s.Sessions[0].Repositories = backends, []v1alpha1.RepositoryInfo{info}
@@ -63,7 +62,7 @@ func TestWhatIsSaidIsNotInferred(t *testing.T) {
 		change(&info)
 		return say(info)
 	}
-	mine := ptr.To(ref("shop", "mine"))
+	mine := new(ref("shop", "mine"))
 	for name, tc := range map[string]struct {
 		change   func(*v1alpha1.BackupConfigurationSpec)
 		want     v1alpha1.RepositoryInfo
@@ -102,12 +101,12 @@ func TestWhatIsSaidIsNotInferred(t *testing.T) {
 		"the backend without a name": {func(s *v1alpha1.BackupConfigurationSpec) {
 			say(v1alpha1.RepositoryInfo{Name: "r"})(s)
 			s.Backends = []v1alpha1.BackendReference{
-				{Name: "b", StorageRef: ptr.To(ref("", "plain"))},
-				{StorageRef: ptr.To(ref("backup", "s3"))},
+				{Name: "b", StorageRef: new(ref("", "plain"))},
+				{StorageRef: new(ref("backup", "s3"))},
 			}
 		}, v1alpha1.RepositoryInfo{
 			Name: "r", Directory: "/eu1/shop/persistentvolumeclaim/uploads",
-			EncryptionSecret: ptr.To(ref("backup", "enc")),
+			EncryptionSecret: new(ref("backup", "enc")),
 		}, true},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -142,10 +141,10 @@ func TestAnInferenceDoesNotMoveARepositoryThatExists(t *testing.T) {
 			g.Expect(completion.Changed).To(Equal(tc.changed))
 			g.Expect(completion.Configuration.Spec.Backends).To(Equal([]v1alpha1.BackendReference{{
 				Name:       "s3",
-				StorageRef: ptr.To(ref("old", "s3")),
+				StorageRef: new(ref("old", "s3")),
 			}}))
 			g.Expect(completion.Configuration.Spec.Sessions[0].Repositories).To(Equal([]v1alpha1.RepositoryInfo{{
-				Name: "files", Backend: "s3", Directory: "/a", EncryptionSecret: ptr.To(ref("old", "key")),
+				Name: "files", Backend: "s3", Directory: "/a", EncryptionSecret: new(ref("old", "key")),
 			}}))
 			known.DefaultStorage = func() *v1alpha1.ObjectReference { return nil }
 			g.Expect(Complete(smallest(), known).Missing).To(BeEmpty(),
@@ -156,7 +155,7 @@ func TestAnInferenceDoesNotMoveARepositoryThatExists(t *testing.T) {
 	known := surroundings()
 	known.Repository = func(string) *v1alpha1.Repository { return existing(true) }
 	said := smallest(func(s *v1alpha1.BackupConfigurationSpec) {
-		s.Backends = []v1alpha1.BackendReference{{Name: "b", StorageRef: ptr.To(ref("shop", "plain"))}}
+		s.Backends = []v1alpha1.BackendReference{{Name: "b", StorageRef: new(ref("shop", "plain"))}}
 	})
 	g.Expect(Complete(said, known).Configuration.Spec.Backends).To(Equal(said.Spec.Backends),
 		"a setting of the policy counts, and is then a conflict")
@@ -180,7 +179,7 @@ func TestWhatCanNotBeInferredIsSaid(t *testing.T) {
 				s.Backends = []v1alpha1.BackendReference{{Name: "b"}}
 				s.Sessions[0].Repositories = []v1alpha1.RepositoryInfo{{
 					Name: "r", Backend: "b", Directory: "/d",
-					EncryptionSecret: ptr.To(ref("", "mine")),
+					EncryptionSecret: new(ref("", "mine")),
 				}}
 			},
 			known: func(k *Lookups) { k.DefaultStorage = func() *v1alpha1.ObjectReference { return nil } },
@@ -190,7 +189,7 @@ func TestWhatCanNotBeInferredIsSaid(t *testing.T) {
 		},
 		"no encryption Secret": {
 			change: func(s *v1alpha1.BackupConfigurationSpec) {
-				s.Backends = []v1alpha1.BackendReference{{Name: "b", StorageRef: ptr.To(ref("", "plain"))}}
+				s.Backends = []v1alpha1.BackendReference{{Name: "b", StorageRef: new(ref("", "plain"))}}
 			},
 			field:  "spec.sessions[0].repositories[0].encryptionSecret",
 			reason: v1alpha1.ReasonEncryptionSecretNotAvailable,
@@ -199,7 +198,7 @@ func TestWhatCanNotBeInferredIsSaid(t *testing.T) {
 		},
 		"a missing storage": {
 			change: func(s *v1alpha1.BackupConfigurationSpec) {
-				s.Backends = []v1alpha1.BackendReference{{Name: "b", StorageRef: ptr.To(ref("", "gone"))}}
+				s.Backends = []v1alpha1.BackendReference{{Name: "b", StorageRef: new(ref("", "gone"))}}
 			},
 			field: "spec.sessions[0].repositories[0].encryptionSecret", reason: v1alpha1.ReasonStorageNotFound,
 			message: "BackupStorage shop/gone, whose encryptionSecret is the default, does not exist",
@@ -207,8 +206,8 @@ func TestWhatCanNotBeInferredIsSaid(t *testing.T) {
 		"two backends": {
 			change: func(s *v1alpha1.BackupConfigurationSpec) {
 				s.Backends = []v1alpha1.BackendReference{
-					{Name: "a", StorageRef: ptr.To(ref("", "plain"))},
-					{Name: "b", StorageRef: ptr.To(ref("", "plain"))},
+					{Name: "a", StorageRef: new(ref("", "plain"))},
+					{Name: "b", StorageRef: new(ref("", "plain"))},
 				}
 			},
 			field: "spec.sessions[0].repositories[0].backend", reason: v1alpha1.ReasonBackendNotFound,

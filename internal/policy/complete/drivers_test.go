@@ -4,7 +4,6 @@ import (
 	"testing"
 
 	. "github.com/onsi/gomega"
-	"k8s.io/utils/ptr"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/catalog"
@@ -15,10 +14,10 @@ import (
 func TestVolumeSnapshotsNeedNoBackend(t *testing.T) {
 	keep := &v1alpha1.ObjectReference{Name: "keep"}
 	whole := v1alpha1.RepositoryInfo{
-		Name: "s", Backend: "b", Directory: "/d", EncryptionSecret: ptr.To(ref("", "enc")),
+		Name: "s", Backend: "b", Directory: "/d", EncryptionSecret: new(ref("", "enc")),
 		DeletionPolicy: v1alpha1.WipeOutRepository,
 	}
-	gone := ptr.To(ref("", "no-such-storage"))
+	gone := new(ref("", "no-such-storage"))
 	for name, tc := range map[string]struct {
 		backends     []v1alpha1.BackendReference
 		infos        []v1alpha1.RepositoryInfo

@@ -2,7 +2,6 @@ package complete
 
 import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/utils/ptr"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
@@ -27,7 +26,7 @@ func surroundings() Lookups {
 	return Lookups{
 		ClusterName:      "eu1",
 		Repository:       func(string) *v1alpha1.Repository { return nil },
-		DefaultStorage:   func() *v1alpha1.ObjectReference { return ptr.To(ref("backup", "s3")) },
+		DefaultStorage:   func() *v1alpha1.ObjectReference { return new(ref("backup", "s3")) },
 		DefaultRetention: func() *v1alpha1.ObjectReference { return nil },
 		Storage: func(r v1alpha1.ObjectReference) *v1alpha1.BackupStorage {
 			switch r {

@@ -6,7 +6,6 @@ import (
 
 	. "github.com/onsi/gomega"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/utils/ptr"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
@@ -20,14 +19,14 @@ func TestTheDefaultRetentionPolicyIsForBackendsThatNameNone(t *testing.T) {
 	}{
 		"without a backend": {
 			want: []v1alpha1.BackendReference{
-				{Name: "s3", StorageRef: ptr.To(ref("backup", "s3")), RetentionPolicy: &keep},
+				{Name: "s3", StorageRef: new(ref("backup", "s3")), RetentionPolicy: &keep},
 			},
 			resolved: []v1alpha1.ResolvedBackend{{Name: "s3", StorageRef: ref("backup", "s3"), RetentionPolicy: &keep}},
 		},
 		"a backend with a storage": {
-			backends: []v1alpha1.BackendReference{{Name: "main", StorageRef: ptr.To(ref("", "plain"))}},
+			backends: []v1alpha1.BackendReference{{Name: "main", StorageRef: new(ref("", "plain"))}},
 			want: []v1alpha1.BackendReference{
-				{Name: "main", StorageRef: ptr.To(ref("", "plain")), RetentionPolicy: &keep},
+				{Name: "main", StorageRef: new(ref("", "plain")), RetentionPolicy: &keep},
 			},
 			resolved: []v1alpha1.ResolvedBackend{
 				{Name: "main", StorageRef: ref("shop", "plain"), RetentionPolicy: &keep},
@@ -36,7 +35,7 @@ func TestTheDefaultRetentionPolicyIsForBackendsThatNameNone(t *testing.T) {
 		"a backend without a storage": {
 			backends: []v1alpha1.BackendReference{{Name: "main"}},
 			want: []v1alpha1.BackendReference{
-				{Name: "main", StorageRef: ptr.To(ref("backup", "s3")), RetentionPolicy: &keep},
+				{Name: "main", StorageRef: new(ref("backup", "s3")), RetentionPolicy: &keep},
 			},
 			resolved: []v1alpha1.ResolvedBackend{
 				{Name: "main", StorageRef: ref("backup", "s3"), RetentionPolicy: &keep},
@@ -44,16 +43,16 @@ func TestTheDefaultRetentionPolicyIsForBackendsThatNameNone(t *testing.T) {
 		},
 		"a backend with a RetentionPolicy": {
 			backends: []v1alpha1.BackendReference{
-				{Name: "main", StorageRef: ptr.To(ref("", "plain")), RetentionPolicy: &own},
+				{Name: "main", StorageRef: new(ref("", "plain")), RetentionPolicy: &own},
 			},
 			want: []v1alpha1.BackendReference{
-				{Name: "main", StorageRef: ptr.To(ref("", "plain")), RetentionPolicy: &own},
+				{Name: "main", StorageRef: new(ref("", "plain")), RetentionPolicy: &own},
 			},
 		},
 		"a backend with a RetentionPolicy and without a storage": {
 			backends: []v1alpha1.BackendReference{{Name: "main", RetentionPolicy: &own}},
 			want: []v1alpha1.BackendReference{
-				{Name: "main", StorageRef: ptr.To(ref("backup", "s3")), RetentionPolicy: &own},
+				{Name: "main", StorageRef: new(ref("backup", "s3")), RetentionPolicy: &own},
 			},
 			resolved: []v1alpha1.ResolvedBackend{{Name: "main", StorageRef: ref("backup", "s3")}},
 		},
@@ -66,7 +65,7 @@ func TestTheDefaultRetentionPolicyIsForBackendsThatNameNone(t *testing.T) {
 				s.Backends = tc.backends
 				s.Sessions[0].Repositories = []v1alpha1.RepositoryInfo{{
 					Directory:        "/d",
-					EncryptionSecret: ptr.To(ref("", "mine")),
+					EncryptionSecret: new(ref("", "mine")),
 				}}
 			})
 			completion := Complete(c, known)
@@ -87,12 +86,12 @@ func TestARepositoryThatStaysKeepsTheRetentionPolicyOfItsBackend(t *testing.T) {
 	known := surroundings()
 	known.Repository = func(string) *v1alpha1.Repository { return existing(true) }
 	known.DefaultStorage = func() *v1alpha1.ObjectReference { return nil }
-	known.DefaultRetention = func() *v1alpha1.ObjectReference { return ptr.To(ref("backup", "keep")) }
+	known.DefaultRetention = func() *v1alpha1.ObjectReference { return new(ref("backup", "keep")) }
 	completion := Complete(smallest(func(s *v1alpha1.BackupConfigurationSpec) {
-		s.Backends = []v1alpha1.BackendReference{{Name: "main", RetentionPolicy: ptr.To(ref("", "own"))}}
+		s.Backends = []v1alpha1.BackendReference{{Name: "main", RetentionPolicy: new(ref("", "own"))}}
 	}), known)
 	g.Expect(completion.Configuration.Spec.Backends).To(Equal([]v1alpha1.BackendReference{
-		{Name: "s3", StorageRef: ptr.To(ref("old", "s3")), RetentionPolicy: ptr.To(ref("", "own"))},
+		{Name: "s3", StorageRef: new(ref("old", "s3")), RetentionPolicy: new(ref("", "own"))},
 	}))
 }
 
@@ -107,15 +106,15 @@ func TestWhichRetentionPolicyIsTheDefault(t *testing.T) {
 		return p
 	}
 	everybody := &v1alpha1.UsagePolicy{
-		AllowedNamespaces: v1alpha1.AllowedNamespaces{From: ptr.To(v1alpha1.NamespacesFromAll)},
+		AllowedNamespaces: v1alpha1.AllowedNamespaces{From: new(v1alpha1.NamespacesFromAll)},
 	}
 	private, cluster, own := policy("other", "private", 0, nil), policy("backup", "all", 5, everybody), policy("shop",
 		"own", 9, nil)
 	plain := policy("shop", "plain", 0, nil)
 	plain.Spec.Default = false
 	all := []v1alpha1.RetentionPolicy{private, cluster, plain}
-	g.Expect(ChooseDefault(DefaultPolicies(all), "shop", nil)).To(Equal(ptr.To(ref("backup", "all"))))
-	g.Expect(ChooseDefault(DefaultPolicies(append(all, own)), "shop", nil)).To(Equal(ptr.To(ref("shop", "own"))))
+	g.Expect(ChooseDefault(DefaultPolicies(all), "shop", nil)).To(Equal(new(ref("backup", "all"))))
+	g.Expect(ChooseDefault(DefaultPolicies(append(all, own)), "shop", nil)).To(Equal(new(ref("shop", "own"))))
 	g.Expect(ChooseDefault(DefaultPolicies(all[:1]), "shop", nil)).To(BeNil())
 	g.Expect(ChooseDefault(DefaultPolicies(all[2:]), "shop", nil)).To(BeNil())
 }

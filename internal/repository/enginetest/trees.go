@@ -46,7 +46,7 @@ func InMemory(t testing.TB) string {
 	t.Helper()
 	const shm, room = "/dev/shm", 1 << 30
 	var fs syscall.Statfs_t
-	if syscall.Statfs(shm, &fs) != nil || uint64(fs.Bavail)*uint64(fs.Bsize) < room {
+	if syscall.Statfs(shm, &fs) != nil || fs.Bavail*uint64(fs.Bsize) < room {
 		return t.TempDir()
 	}
 	dir, err := os.MkdirTemp(shm, "cairn-test-")

@@ -21,7 +21,7 @@ func encodeName(raw string) string {
 	}
 	var b strings.Builder
 	b.WriteString(namePrefix)
-	for i := 0; i < len(raw); i++ {
+	for i := range len(raw) {
 		if c := raw[i]; c >= 0x80 || c == '%' {
 			fmt.Fprintf(&b, "%%%02x", c)
 		} else {

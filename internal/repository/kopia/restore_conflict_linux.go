@@ -64,7 +64,7 @@ func (r *restorer) top(ctx context.Context) error {
 		// else every new file inherits it; the ACL of the snapshot is set at the end
 		_ = unix.Fremovexattr(r.fd, "system.posix_acl_default")
 	}
-	return r.dir(ctx, r.fd, "", r.entry, nil, at)
+	return r.dir(ctx, r.fd, "", r.entry, at)
 }
 
 // subdir restores a directory and its entries. A directory that only leads to selected entries is removed if it stays
@@ -72,7 +72,7 @@ func (r *restorer) top(ctx context.Context) error {
 func (r *restorer) subdir(
 	ctx context.Context, dfd int, rel, name string, de *snapshot.DirEntry, rec *record, selected bool,
 ) error {
-	fd, at, err := r.mkdir(dfd, rel, name, changed(de, rec), selected)
+	fd, at, err := r.mkdir(dfd, name, changed(de, rec), selected)
 	if err == unix.EACCES && rel == lostAndFound && r.empty(ctx, de) {
 		return nil // the file system has a lost+found of its own
 	}
@@ -80,7 +80,7 @@ func (r *restorer) subdir(
 		r.fail(rel, err)
 		return ctx.Err()
 	}
-	err = r.dir(ctx, fd, rel, de, rec, at)
+	err = r.dir(ctx, fd, rel, de, at)
 	_ = unix.Close(fd)
 	if !selected && !at.existed {
 		_ = unix.Unlinkat(dfd, name, unix.AT_REMOVEDIR) // fails where the directory is not empty
@@ -89,7 +89,7 @@ func (r *restorer) subdir(
 }
 
 // mkdir makes a directory, or finds it, and opens it.
-func (r *restorer) mkdir(dfd int, rel, name string, t timeRec, selected bool) (int, treatment, error) {
+func (r *restorer) mkdir(dfd int, name string, t timeRec, selected bool) (int, treatment, error) {
 	at := treatment{selected: selected, attrs: true}
 	err := unix.Mkdirat(dfd, name, 0o700)
 	if err == unix.EEXIST {

@@ -134,7 +134,7 @@ func (r *restorer) fail(rel string, err error) {
 // dir restores the entries of an open directory, as at says. It returns only errors after which nothing more can be
 // restored.
 func (r *restorer) dir(
-	ctx context.Context, fd int, rel string, de *snapshot.DirEntry, rec *record, at treatment,
+	ctx context.Context, fd int, rel string, de *snapshot.DirEntry, at treatment,
 ) error {
 	dm, err := r.e.readDir(ctx, de.ObjectID)
 	if err != nil {

@@ -5,7 +5,6 @@ import (
 	"slices"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/utils/ptr"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/policy"
@@ -22,7 +21,7 @@ func planRetry(s *v1alpha1.BackupSession, status *v1alpha1.BackupSessionStatus) 
 	if delay := status.Resolved.RetryDelay; delay != nil {
 		at = metav1.NewTime(at.Add(delay.Duration)).Rfc3339Copy()
 	}
-	status.NextRetry, status.Retried = &at, ptr.To(false)
+	status.NextRetry, status.Retried = &at, new(false)
 }
 
 // failedTargets returns the frozen targets that failed.

@@ -6,7 +6,6 @@ import (
 
 	. "github.com/onsi/gomega"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/utils/ptr"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/run/backup"
@@ -168,8 +167,8 @@ func TestExpired(t *testing.T) {
 		return s
 	}
 	held := func(s *v1alpha1.BackupSession) { s.Finalizers = []string{v1alpha1.FinalizerRecord} }
-	pending := func(s *v1alpha1.BackupSession) { s.Status.NextRetry, s.Status.Retried = hour(9), ptr.To(false) }
-	retried := func(s *v1alpha1.BackupSession) { s.Status.NextRetry, s.Status.Retried = hour(9), ptr.To(true) }
+	pending := func(s *v1alpha1.BackupSession) { s.Status.NextRetry, s.Status.Retried = hour(9), new(false) }
+	retried := func(s *v1alpha1.BackupSession) { s.Status.NextRetry, s.Status.Retried = hour(9), new(true) }
 	runs := []*v1alpha1.BackupSession{
 		made("1", 1, backupSucceeded), made("2", 2, backupSucceeded), made("3", 3, backupFailed, held),
 		made("4", 4, backupFailed, pending),
