@@ -40,10 +40,6 @@ bin/controller-gen: hack/tools/go.mod
 	@mkdir -p bin
 	@$(STEP) "build controller-gen" $(GO) build -C hack/tools -o ../../bin/controller-gen sigs.k8s.io/controller-tools/cmd/controller-gen
 
-bin/staticcheck: hack/tools/go.mod
-	@mkdir -p bin
-	@$(STEP) "build staticcheck" $(GO) build -C hack/tools -o ../../bin/staticcheck honnef.co/go/tools/cmd/staticcheck
-
 bin/golangci-lint: hack/lint/go.mod
 	@mkdir -p bin
 	@$(STEP) "build golangci-lint (minutes the first time, cached after that)" $(GO) build -C hack/lint -o ../../bin/golangci-lint github.com/golangci/golangci-lint/v2/cmd/golangci-lint
@@ -143,14 +139,14 @@ bench-cluster: preflight testbed-images testbed
 ##@ Check
 
 .PHONY: lint
-lint: bin/staticcheck ## Run go vet and staticcheck.
-	@$(STEP) "go vet" $(GO) vet ./...
-	@$(STEP) "staticcheck" bin/staticcheck ./...
+lint: bin/golangci-lint ## Hold the rules of .golangci.yml.
+	@$(STEP) "lint" bin/golangci-lint run
+	@$(STEP) "prove that the linter finds a break of each rule" $(GO) test -C hack/lint ./...
 
 .PHONY: format
 format: bin/golangci-lint ## Format the Go files.
 	@bin/golangci-lint fmt
 
 .PHONY: verify
-verify: lint bin/golangci-lint ## Check that generated files, modules and formatting are up to date.
+verify: lint ## Check that generated files, modules and formatting are up to date.
 	@$(STEP) "verify" hack/verify
