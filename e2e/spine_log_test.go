@@ -32,14 +32,14 @@ func managerLog(t *testing.T, bed *testbed.Testbed) ([]logLine, string) {
 }
 
 // about reports whether a line has the message, names the object of TestSpine's namespace under the key, and has the
-// further values.
+// further values. An empty value means that the line has no such key.
 func (l logLine) about(message, key, name string, values map[string]string) bool {
 	object, _ := l[key].(map[string]any)
 	if l["msg"] != message || object["namespace"] != spineNamespace || object["name"] != name {
 		return false
 	}
 	for k, v := range values {
-		if l[k] != v {
+		if got, ok := l[k]; v == "" && ok || v != "" && got != v {
 			return false
 		}
 	}
@@ -63,8 +63,8 @@ func (s *spine) log(t *testing.T) {
 		once("applied revision", "policySync", "spine", map[string]string{"revision": "main@sha1:" + commit})
 	}
 	run := s.ended.Name
-	once("phase changed", "backupSession", run, map[string]string{"to": "Running"})
-	once("phase changed", "backupSession", run, map[string]string{"from": "Running", "to": "Succeeded"})
+	once("phase changed", "backupSession", run, map[string]string{"snapshot": "", "to": "Running"})
+	once("phase changed", "backupSession", run, map[string]string{"snapshot": "", "to": "Succeeded"})
 	var jobs batchv1.JobList
 	g.Expect(s.bed.Client.List(t.Context(), &jobs, client.InNamespace(spineNamespace),
 		client.MatchingLabels{v1alpha1.LabelBackupSession: run})).To(Succeed())
