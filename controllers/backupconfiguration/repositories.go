@@ -59,17 +59,7 @@ func (r *Reconciler) ensureRepository(
 		return status, nil, err
 	}
 	if actual != nil {
-		message := ""
-		switch policy.CompareRepository(actual, wanted) {
-		case policy.SameRepository:
-		case policy.OtherDriver:
-			message = policy.OtherDriverMessage(actual.Name, actual.Spec.Driver, wanted.Spec.Driver)
-		default:
-			message = name +
-				" exists with another target, storage, directory or encryptionSecret, and these never change: " +
-				"give the repository another name"
-		}
-		if message != "" {
+		if message := difference(actual, wanted); message != "" {
 			status.Reason = v1alpha1.ReasonRepositoryConflict
 			return status, &finding{reason: status.Reason, invalid: true, message: message}, nil
 		}
@@ -124,6 +114,20 @@ func (r *Reconciler) ensureRepository(
 		reason:  v1alpha1.ReasonRepositoryNotReady,
 		message: name + " is not ready: " + status.Reason,
 	}, nil
+}
+
+// difference says how a Repository differs from the wanted one. It returns nothing if they are the same.
+func difference(actual, wanted *v1alpha1.Repository) string {
+	switch policy.CompareRepository(actual, wanted) {
+	case policy.SameRepository:
+		return ""
+	case policy.OtherDriver:
+		return policy.OtherDriverMessage(actual.Name, actual.Spec.Driver, wanted.Spec.Driver)
+	default:
+		return describe(v1alpha1.RepositoryKind, wanted.Namespace, wanted.Name) +
+			" exists with another target, storage, directory or encryptionSecret, and these never change: " +
+			"give the repository another name"
+	}
 }
 
 // take gives a Repository without a target the target of the configuration. From then on the target never changes.

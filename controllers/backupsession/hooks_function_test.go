@@ -148,7 +148,9 @@ func TestAFunctionThatFailsIsTriedAgain(t *testing.T) {
 		},
 		"it reports that a mover succeeded": {
 			freeze: func(*world, *batchv1.Job) kubelet.Outcome {
-				return kubelet.Outcome{Function: &kubelet.FunctionEnd{Code: 3, Log: `{"version":1,"outcome":"Succeeded"}`}}
+				return kubelet.Outcome{
+					Function: &kubelet.FunctionEnd{Code: 3, Log: `{"version":1,"outcome":"Succeeded"}`},
+				}
 			},
 			reason: v1alpha1.ReasonJobFailed, message: "exit code 3", stderr: `{"version":1,"outcome":"Succeeded"}`,
 		},

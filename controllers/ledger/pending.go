@@ -7,6 +7,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -77,25 +78,11 @@ func (c *Collector) pending(ctx context.Context) ([]*ended, error) {
 	var out []*ended
 	for i := range backups.Items {
 		s := &backups.Items[i]
-		e := &ended{
-			kind: v1alpha1.BackupSessionKind, object: s, at: s.CreationTimestamp.Time, records: s.Status.Records,
-			urgent: !s.DeletionTimestamp.IsZero(),
-		}
-		if t := s.Status.CompletionTime; t != nil {
-			e.at = t.Time
-		}
-		out = append(out, e)
+		out = append(out, endedRun(v1alpha1.BackupSessionKind, s, s.Status.CompletionTime, s.Status.Records))
 	}
 	for i := range restores.Items {
 		s := &restores.Items[i]
-		e := &ended{
-			kind: v1alpha1.RestoreSessionKind, object: s, at: s.CreationTimestamp.Time, records: s.Status.Records,
-			urgent: !s.DeletionTimestamp.IsZero(),
-		}
-		if t := s.Status.CompletionTime; t != nil {
-			e.at = t.Time
-		}
-		out = append(out, e)
+		out = append(out, endedRun(v1alpha1.RestoreSessionKind, s, s.Status.CompletionTime, s.Status.Records))
 	}
 	var batches v1alpha1.RestoreBatchList
 	if err := c.List(ctx, &batches, client.MatchingFields{indexPending: isPending}); err != nil {
@@ -103,14 +90,7 @@ func (c *Collector) pending(ctx context.Context) ([]*ended, error) {
 	}
 	for i := range batches.Items {
 		b := &batches.Items[i]
-		e := &ended{
-			kind: v1alpha1.RestoreBatchKind, object: b, at: b.CreationTimestamp.Time, records: b.Status.Records,
-			urgent: !b.DeletionTimestamp.IsZero(),
-		}
-		if t := b.Status.CompletionTime; t != nil {
-			e.at = t.Time
-		}
-		out = append(out, e)
+		out = append(out, endedRun(v1alpha1.RestoreBatchKind, b, b.Status.CompletionTime, b.Status.Records))
 	}
 	var snapshots v1alpha1.SnapshotList
 	if err := c.List(ctx, &snapshots, client.MatchingFields{indexPending: isPending}); err != nil {
@@ -129,6 +109,18 @@ func (c *Collector) pending(ctx context.Context) ([]*ended, error) {
 	}
 	slices.SortStableFunc(out, func(a, b *ended) int { return a.at.Compare(b.at) })
 	return out, nil
+}
+
+// endedRun returns a run, a restore or a batch that ended. Without a time of its end, the time of its creation counts.
+func endedRun(kind string, o client.Object, completed *metav1.Time, records []v1alpha1.RecordStatus) *ended {
+	e := &ended{
+		kind: kind, object: o, at: o.GetCreationTimestamp().Time, records: records,
+		urgent: !o.GetDeletionTimestamp().IsZero(),
+	}
+	if completed != nil {
+		e.at = completed.Time
+	}
+	return e
 }
 
 func (c *Collector) build(ctx context.Context, cluster string, e *ended) (ledger.Record, error) {

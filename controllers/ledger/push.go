@@ -107,8 +107,8 @@ func (r *Reconciler) afterPush(
 	return r.Outbox.remove(ctx, taken)
 }
 
-// writeCommit writes the commit into the status of a recorded object, if the object still exists. Each Ledger owns its own
-// entry.
+// writeCommit writes the commit into the status of a recorded object, if the object still exists. Each Ledger owns its
+// own entry.
 func (r *Reconciler) writeCommit(ctx context.Context, l *v1alpha1.Ledger, o ledger.Object, commit gitstore.Hash) error {
 	switch o.Kind {
 	case v1alpha1.BackupSessionKind, v1alpha1.RestoreSessionKind, v1alpha1.RestoreBatchKind, v1alpha1.SnapshotKind:

@@ -51,7 +51,8 @@ func (r *Reconciler) finalize(ctx context.Context, repository *v1alpha1.Reposito
 		return ctrl.Result{}, err
 	}
 	if why != "" {
-		r.Event(repository, corev1.EventTypeWarning, v1alpha1.ReasonDataKept, why.Message(policy.HoldsVolumeSnapshots(repository)))
+		r.Event(repository, corev1.EventTypeWarning, v1alpha1.ReasonDataKept,
+			why.Message(policy.HoldsVolumeSnapshots(repository)))
 		return ctrl.Result{}, r.letGo(ctx, repository)
 	}
 	snapshots, err := r.snapshots(ctx, repository)

@@ -76,10 +76,10 @@ func (r *Reconciler) usable(
 			return errors.Join(refusal, errMoverRuns)
 		}
 		if claim == nil && v.Template > 0 {
-			if take {
-				err = r.makeClaim(ctx, s, v)
+			if !take {
+				continue
 			}
-			if err != nil {
+			if err := r.makeClaim(ctx, s, v); err != nil {
 				return err
 			}
 			continue
@@ -87,11 +87,7 @@ func (r *Reconciler) usable(
 		if refusal := restore.CheckIdentity(s, v, claim); refusal != nil {
 			return movers.Refuse(refusal.Reason, "%s", refusal.Message)
 		}
-		if refusal, mover := restore.CheckUnused(s, resolved, claim, restores.Items, pods.Items, take); refusal != nil {
-			err := movers.Refuse(refusal.Reason, "%s", refusal.Message)
-			if mover {
-				err = errors.Join(err, errMoverRuns)
-			}
+		if err := unused(restore.CheckUnused(s, resolved, claim, restores.Items, pods.Items, take)); err != nil {
 			return err
 		}
 		if take {
@@ -101,6 +97,18 @@ func (r *Reconciler) usable(
 		}
 	}
 	return nil
+}
+
+// unused returns the refusal of a claim that is in use as an error, which passes if a mover uses the claim.
+func unused(refusal *v1alpha1.ResolvedError, mover bool) error {
+	if refusal == nil {
+		return nil
+	}
+	err := movers.Refuse(refusal.Reason, "%s", refusal.Message)
+	if mover {
+		return errors.Join(err, errMoverRuns)
+	}
+	return err
 }
 
 // take reserves a claim for this restore. If two restores try at the same time, one gets a conflict and looks again.

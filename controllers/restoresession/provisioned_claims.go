@@ -19,8 +19,8 @@ import (
 	"github.com/cairn-backup/cairn/internal/workload/destination"
 )
 
-// findEarlierClaims looks for claims that an identical earlier restore created and left to their first pods. The restore is done
-// once all these claims have their volumes; until then nothing is created again.
+// findEarlierClaims looks for claims that an identical earlier restore created and left to their first pods. The
+// restore is done once all these claims have their volumes; until then nothing is created again.
 func (r *Reconciler) findEarlierClaims(ctx context.Context, look *lookup, plan []destination.PlannedClaim) error {
 	unbound := ""
 	for _, p := range plan {

@@ -140,23 +140,9 @@ func (r *Reconciler) carryOut(
 			return "", err
 		}
 	}
-	for _, i := range d.Create {
-		if run.RestoredBySidecars(s) {
-			break
-		}
-		h := &s.Status.Resolved.Hosts[i]
-		if restore.ProvisionsClaims(s.Status.Resolved) {
-			after, err := r.provision(ctx, s, h, &d.Status)
-			if err != nil {
-				return h.Name, err
-			}
-			if after > 0 {
-				d.After = min(d.After, after) // the deadline wakes the restore in any case
-			}
-			continue
-		}
-		if err := r.create(ctx, s, h, d.Status.Attempt); err != nil {
-			return h.Name, err
+	if !run.RestoredBySidecars(s) {
+		if host, err := r.createJobs(ctx, s, d); err != nil {
+			return host, err
 		}
 	}
 	if d.Stamp {
@@ -171,6 +157,29 @@ func (r *Reconciler) carryOut(
 	}
 	if d.Release {
 		return "", r.release(ctx, s)
+	}
+	return "", nil
+}
+
+// createJobs creates the Jobs of a decision, or the claims of its hosts. With an error it also returns the host.
+func (r *Reconciler) createJobs(
+	ctx context.Context, s *v1alpha1.RestoreSession, d *restore.Decision,
+) (host string, err error) {
+	for _, i := range d.Create {
+		h := &s.Status.Resolved.Hosts[i]
+		if restore.ProvisionsClaims(s.Status.Resolved) {
+			after, err := r.provision(ctx, s, h, &d.Status)
+			if err != nil {
+				return h.Name, err
+			}
+			if after > 0 {
+				d.After = min(d.After, after) // the deadline wakes the restore in any case
+			}
+			continue
+		}
+		if err := r.create(ctx, s, h, d.Status.Attempt); err != nil {
+			return h.Name, err
+		}
 	}
 	return "", nil
 }

@@ -13,8 +13,8 @@ import (
 	"github.com/cairn-backup/cairn/internal/policy"
 )
 
-// writeSessions writes the state of retention to the BackupSessions of the Repository: to the newest that ended, and to those
-// whose entry is not final.
+// writeSessions writes the state of retention to the BackupSessions of the Repository: to the newest that ended, and to
+// those whose entry is not final.
 func (r *Reconciler) writeSessions(ctx context.Context, repository *v1alpha1.Repository, s *state) error {
 	want, ok := applied(repository, s)
 	if !ok {

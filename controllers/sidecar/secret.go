@@ -51,8 +51,8 @@ func ours(secret *corev1.Secret) bool {
 		secret.Labels[v1alpha1.LabelSidecar] == secret.Name
 }
 
-// ensureSecret writes the Secret if it differs from what it should be. It holds keys and token only while the workload has the
-// sidecar.
+// ensureSecret writes the Secret if it differs from what it should be. It holds keys and token only while the workload
+// has the sidecar.
 func (r *Reconciler) ensureSecret(ctx context.Context, l *update) error {
 	data, credentials := map[string][]byte{}, []string(nil)
 	if l.found.Image != "" {

@@ -115,7 +115,8 @@ func (c *cluster) ledger(t testing.TB, namespace, clusterName, url string) *v1al
 	c.Create(t, l)
 	t.Cleanup(func() {
 		ctx := context.Background()
-		if err := c.Client.Patch(ctx, l, client.RawPatch("application/merge-patch+json", []byte(`{"metadata":{"finalizers":null}}`))); err != nil {
+		if err := c.Client.Patch(ctx, l,
+			client.RawPatch("application/merge-patch+json", []byte(`{"metadata":{"finalizers":null}}`))); err != nil {
 			t.Errorf("let the Ledger go: %v", err)
 		}
 		if err := c.Client.Delete(ctx, l); err != nil && !apierrors.IsNotFound(err) {

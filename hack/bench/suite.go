@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"os/exec"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -37,6 +38,11 @@ const peers = "./hack/bench/peers"
 
 // suites are all that is measured, in the order of the table.
 func suites(cpus int) []suite {
+	return slices.Concat(decisions(cpus), clusters(cpus))
+}
+
+// decisions measure code that needs no cluster.
+func decisions(cpus int) []suite {
 	return []suite{
 		{
 			pkg: "./internal/policy", bench: "^BenchmarkExpand(Selected)?$", benchtime: "1s", count: 3, cpus: 1,
@@ -58,6 +64,12 @@ func suites(cpus int) []suite {
 			pkg: "./internal/ledger", bench: "^Benchmark(BackupRecord|Pack)$", benchtime: "1s", count: 1, cpus: 1,
 			rows: recordRows(),
 		},
+	}
+}
+
+// clusters measure what an API server, a backend or a cluster takes part in.
+func clusters(cpus int) []suite {
+	return []suite{
 		{
 			pkg: "./controllers/policysync", bench: "^BenchmarkSync1000$/^first$", benchtime: "1x", count: 1,
 			cpus: cpus, rows: firstApplyRows(),

@@ -8,14 +8,19 @@ import (
 // plantedCode are breaks of the rules for code.
 func plantedCode() []planted {
 	out := []planted{
-		sized("funlen", "func Do", "// Do does it.\nfunc Do(n int) int {\n"+strings.Repeat("\tn++\n", 60)+"\treturn n\n}"),
+		sized("funlen", "func Do",
+			"// Do does it.\nfunc Do(n int) int {\n"+strings.Repeat("\tn++\n", 60)+"\treturn n\n}"),
 		sized("nakedret", "return", "// Do does it.\nfunc Do(n int) (out int) {\n"+
 			strings.Repeat("\tn++\n", 40)+"\tout = n\n\treturn\n}"),
 		sized("gocognit", "func Do", "// Do does it.\nfunc Do(n int) int {\n\tfor range n {\n"+
 			strings.Repeat("\t\tif n > 3 {\n\t\t\tn--\n\t\t}\n", 13)+"\t}\n\treturn n\n}"),
 		sized("lll", "too long", "// Do does it. "+strings.Repeat("It is too long. ", 8)+"Yes.\nfunc Do() {}"),
-		sized("revive/file-length-limit", "", "// Do does it.\nfunc Do() {}\n"+strings.Repeat("\n// A comment.\n", 200)),
-		{rule: "revive/package-comments", file: "internal/uncommented/code.go", at: "package", source: "package uncommented\n"},
+		sized("revive/file-length-limit", "",
+			"// Do does it.\nfunc Do() {}\n"+strings.Repeat("\n// A comment.\n", 200)),
+		{
+			rule: "revive/package-comments", file: "internal/uncommented/code.go", at: "package",
+			source: "package uncommented\n",
+		},
 		{file: "cmd/clock/code.go", source: "// Package clock looks.\npackage clock\n\nimport \"time\"\n\n" +
 			"// Now is now.\nvar Now = time.Now()\n"},
 		{file: "internal/matched/code_test.go", source: "package matched\n\nimport . \"github.com/onsi/gomega\"\n\n" +
@@ -29,7 +34,8 @@ func plantedCode() []planted {
 
 // sized returns a file in a package of its own. The code of a test imports testing.
 func sized(rule, at, code string) planted {
-	name := strings.NewReplacer("/", "", "-", "", "^", "", "$", "", "\\", "", ".", "", "*", "", "|", "", "(", "", ")", "").
+	name := strings.NewReplacer("/", "", "-", "", "^", "", "$", "", "\\", "", ".", "", "*", "", "|", "", "(", "",
+		")", "").
 		Replace(strings.ToLower(rule))
 	suffix := ""
 	if strings.Contains(code, `"testing"`) {

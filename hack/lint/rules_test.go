@@ -170,13 +170,15 @@ func writeModule(t *testing.T, dir string, config []byte, all []planted) {
 	mod := "module " + ours + "\n\ngo 1.26\n"
 	for path, version := range others {
 		write("stubs/"+path+"/go.mod", "module "+path+"\n")
-		write("stubs/"+path+"/stub.go", "// Package stub is imported.\npackage stub\n\n// Zero is imported.\ntype Zero struct{}\n")
+		write("stubs/"+path+"/stub.go",
+			"// Package stub is imported.\npackage stub\n\n// Zero is imported.\ntype Zero struct{}\n")
 		mod += fmt.Sprintf("\nrequire %s %s\n\nreplace %[1]s => ./stubs/%[1]s\n", path, version)
 	}
 	write("go.mod", mod)
 	write(".golangci.yml", string(config))
 	for _, target := range targets {
-		write(target+"/target.go", "// Package target is imported.\npackage target\n\n// Zero is imported.\ntype Zero struct{}\n")
+		write(target+"/target.go",
+			"// Package target is imported.\npackage target\n\n// Zero is imported.\ntype Zero struct{}\n")
 	}
 	for _, p := range all {
 		write(p.file, p.source)

@@ -71,7 +71,8 @@ func (b *builder) add(f check.Finding) {
 		b.dropped++
 		return
 	}
-	f.Field, f.Message = text.Cut(f.Field, maxText), text.Cut(f.Message, maxText) // they can repeat the content of a file
+	// they can repeat the content of a file
+	f.Field, f.Message = text.Cut(f.Field, maxText), text.Cut(f.Message, maxText)
 	b.findings = append(b.findings, f)
 }
 

@@ -144,8 +144,8 @@ func shortName(name string, limit int, parts ...string) string {
 	return cutName(name, limit-len(tail)) + tail
 }
 
-// cutName cuts name to at most limit characters and removes dashes, dots and underscores from its end, because names must
-// not end in them. Names are ASCII, so bytes are characters.
+// cutName cuts name to at most limit characters and removes dashes, dots and underscores from its end, because names
+// must not end in them. Names are ASCII, so bytes are characters.
 func cutName(name string, limit int) string {
 	if len(name) > limit {
 		name = name[:limit]

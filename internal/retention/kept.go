@@ -23,7 +23,8 @@ const (
 // IsGivenUp reports whether somebody gave up the removal of an object's data.
 func IsGivenUp(o metav1.Object) bool { return o.GetAnnotations()[v1alpha1.AnnotationGiveUp] == "true" }
 
-// WhyKept returns why the data of a deleted object stays, as far as its namespace and its annotations tell. namespace is the object's, or nil if it does not exist.
+// WhyKept returns why the data of a deleted object stays, as far as its namespace and its annotations tell. namespace
+// is the object's, or nil if it does not exist.
 func WhyKept(o metav1.Object, namespace *corev1.Namespace) Kept {
 	switch {
 	case IsGivenUp(o):

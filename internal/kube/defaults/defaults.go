@@ -46,7 +46,8 @@ func (c Completer) Configuration(
 	completion := complete.Complete(configuration, complete.Lookups{
 		ClusterName: c.ClusterName, Repository: l.repository, DefaultStorage: l.defaultStorage,
 		DefaultRetention: l.defaultRetention, Storage: l.storage,
-		DatabaseInfo: func() catalog.DatabaseInfo { return l.databaseInfo(*configuration.Spec.Target) }, Driver: l.driver,
+		DatabaseInfo: func() catalog.DatabaseInfo { return l.databaseInfo(*configuration.Spec.Target) },
+		Driver:       l.driver,
 	})
 	return completion, l.err
 }
@@ -114,8 +115,8 @@ func (l *lookup) driver(info *v1alpha1.AddonInfo) v1alpha1.Driver {
 	return catalog.TaskDriver(addon, info, false)
 }
 
-// databaseInfo returns what the target reveals about its database. Secrets and objects of other systems are read from the API
-// server.
+// databaseInfo returns what the target reveals about its database. Secrets and objects of other systems are read from
+// the API server.
 func (l *lookup) databaseInfo(target v1alpha1.TypedObjectReference) catalog.DatabaseInfo {
 	found, err := read.DatabaseTypeOf(l.ctx, l.Live, l.namespace, target)
 	if err != nil {

@@ -1,6 +1,6 @@
 // Package trigger starts the runs of an invoker's sessions, by CronJobs or by the manager, and keeps account of them,
-// for the controllers of BackupConfiguration and BackupBatch. A Scheduler is safe for concurrent use. Invariants: a slot
-// has at most one run, and no object of another owner is changed.
+// for the controllers of BackupConfiguration and BackupBatch. A Scheduler is safe for concurrent use. Invariants: a
+// slot has at most one run, and no object of another owner is changed.
 package trigger
 
 import (
@@ -26,7 +26,8 @@ import (
 // errNameConflict means that the name of a CronJob is in use by an object that does not belong to the invoker.
 var errNameConflict = errors.New("the name is in use")
 
-// Scheduler creates, corrects and removes CronJobs, and creates and removes BackupSessions. It is safe for concurrent use.
+// Scheduler creates, corrects and removes CronJobs, and creates and removes BackupSessions. It is safe for concurrent
+// use.
 type Scheduler struct {
 	// Client reads from the cache and writes.
 	Client client.Client

@@ -183,7 +183,8 @@ func TestTimeoutOf(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := &v1alpha1.BackupSession{Spec: v1alpha1.BackupSessionSpec{BackupTimeout: tt.own}}
-			NewWithT(t).Expect(backup.TimeoutOf(s, &v1alpha1.SessionConfig{BackupTimeout: tt.session})).To(Equal(tt.want))
+			NewWithT(t).Expect(backup.TimeoutOf(s, &v1alpha1.SessionConfig{BackupTimeout: tt.session})).
+				To(Equal(tt.want))
 		})
 	}
 }

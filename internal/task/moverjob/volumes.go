@@ -98,12 +98,18 @@ func (b blueprint) mounts() ([]corev1.Volume, []corev1.VolumeMount, error) {
 	if err := privilegedVolumes(b.resolved.Volumes, b.privileged); err != nil {
 		return nil, nil, err
 	}
+	return append(volumes, b.ownVolumes()...), mounts, nil
+}
+
+// ownVolumes returns the volumes that the policy or the Addon asked for, but for those of Cairn.
+func (b blueprint) ownVolumes() []corev1.Volume {
+	var out []corev1.Volume
 	for _, v := range b.resolved.Volumes {
 		if v.Name != variables.ScratchVolume && v.Name != variables.WorkVolume {
-			volumes = append(volumes, *v.DeepCopy())
+			out = append(out, *v.DeepCopy())
 		}
 	}
-	return volumes, mounts, nil
+	return out
 }
 
 // componentSource returns the source of the volume of a component. A host path needs a privileged namespace.
