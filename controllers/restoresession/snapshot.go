@@ -26,11 +26,11 @@ func sourceNamespace(s *v1alpha1.RestoreSession) string {
 	return s.Namespace
 }
 
-// depends records whether an object that the restore depends on exists.
-func (s *lookup) depends(group, kind, namespace, name string, found bool) {
+// depends records whether an object of Cairn that the restore depends on exists.
+func (s *lookup) depends(kind, namespace, name string, found bool) {
 	s.Dependencies = append(s.Dependencies, v1alpha1.ResourceFoundStatus{
 		TypedObjectReference: v1alpha1.TypedObjectReference{
-			APIGroup: group, Kind: kind, Namespace: namespace, Name: name,
+			APIGroup: v1alpha1.Group, Kind: kind, Namespace: namespace, Name: name,
 		},
 		Found: &found,
 	})
@@ -58,7 +58,7 @@ func (r *Reconciler) findSnapshot(ctx context.Context, look *lookup) error {
 			return ignoreRefusal(err)
 		}
 	}
-	look.depends(v1alpha1.Group, v1alpha1.SnapshotKind, namespace, snap.Name, true)
+	look.depends(v1alpha1.SnapshotKind, namespace, snap.Name, true)
 	if look.noTarget(snap) {
 		return nil
 	}
@@ -109,7 +109,7 @@ func (r *Reconciler) namedSnapshot(ctx context.Context, look *lookup, namespace 
 	err := read.Get(ctx, r.APIReader, client.ObjectKey{Namespace: namespace, Name: source.Snapshot}, snap)
 	switch {
 	case apierrors.IsNotFound(err):
-		look.depends(v1alpha1.Group, v1alpha1.SnapshotKind, namespace, source.Snapshot, false)
+		look.depends(v1alpha1.SnapshotKind, namespace, source.Snapshot, false)
 		if namespace != look.session.Namespace && source.Repository == "" {
 			// Whether the Snapshot exists is a secret of its namespace.
 			look.refuse(0, v1alpha1.ReasonRestoreNotAllowed,
@@ -165,7 +165,7 @@ func (r *Reconciler) findRepository(ctx context.Context, look *lookup) error {
 	if err != nil && !apierrors.IsNotFound(err) {
 		return fmt.Errorf("get Repository %s: %w", name, err)
 	}
-	look.depends(v1alpha1.Group, v1alpha1.RepositoryKind, namespace, name, err == nil)
+	look.depends(v1alpha1.RepositoryKind, namespace, name, err == nil)
 	if err != nil || repo.Status.Phase != v1alpha1.PhaseReady {
 		reason, message := v1alpha1.ReasonRepositoryNotReady, fmt.Sprintf("there is no Repository %s", name)
 		if err == nil {

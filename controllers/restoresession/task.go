@@ -48,10 +48,10 @@ func (r *Reconciler) resolveTask(ctx context.Context, look *lookup) error {
 	if look.Resolved.Executor, err = read.Executor(ctx, catalog, s.Spec.Executor, info, true); err != nil {
 		return err
 	}
-	look.depends(v1alpha1.Group, v1alpha1.AddonKind, "", info.Name,
+	look.depends(v1alpha1.AddonKind, "", info.Name,
 		refusal == nil || refusal.Reason != v1alpha1.ReasonAddonNotFound)
 	if resolved.Function != "" {
-		look.depends(v1alpha1.Group, v1alpha1.FunctionKind, "", resolved.Function, true)
+		look.depends(v1alpha1.FunctionKind, "", resolved.Function, true)
 	}
 	look.Resolved.Task, look.Error = resolved, refusal
 	return nil

@@ -57,8 +57,8 @@ func Run(ctx context.Context, bed *testbed.Testbed, root string, out io.Writer) 
 }
 
 // say prints a headline.
-func (s *show) say(format string, args ...any) {
-	fmt.Fprintf(s.out, "\n── %s\n", fmt.Sprintf(format, args...))
+func (s *show) say(text string) {
+	fmt.Fprintf(s.out, "\n── %s\n", text)
 }
 
 // note prints a line of explanation.

@@ -19,7 +19,7 @@ type gcsBucket struct{ *storage.BucketHandle }
 func openGCS(o repository.GCS) (gcsBucket, error) {
 	var opts []option.ClientOption
 	if !o.Ambient {
-		opts = append(opts, option.WithCredentialsJSON(o.Credentials)) //nolint:staticcheck // like the engine's client
+		opts = append(opts, option.WithCredentialsJSON(o.Credentials))
 	}
 	client, err := storage.NewClient(context.Background(), opts...)
 	if err != nil {

@@ -22,30 +22,31 @@ func claim(name, of string) v1alpha1.Volume {
 
 // flush is a template that runs a Function, and the Function.
 func flush() (*v1alpha1.HookTemplate, hook.Container) {
-	return &v1alpha1.HookTemplate{
-			ObjectMeta: metav1.ObjectMeta{Namespace: "hooks", Name: "t"},
-			Spec: v1alpha1.HookTemplateSpec{
-				Params: []v1alpha1.Parameter{{Name: "mode", Default: "soft"}, {Name: "claim"}},
-				Executor: &v1alpha1.HookExecutor{
-					Type: v1alpha1.HookExecutorFunction,
-					Function: &v1alpha1.HookFunctionExecutor{
-						Name:         "flush",
-						Env:          []corev1.EnvVar{{Name: "MODE", Value: "${mode}"}},
-						Volumes:      []v1alpha1.Volume{claim("data", "${claim}")},
-						VolumeMounts: []corev1.VolumeMount{{Name: "data", MountPath: "/data/${mode}"}},
-					},
+	template := &v1alpha1.HookTemplate{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "hooks", Name: "t"},
+		Spec: v1alpha1.HookTemplateSpec{
+			Params: []v1alpha1.Parameter{{Name: "mode", Default: "soft"}, {Name: "claim"}},
+			Executor: &v1alpha1.HookExecutor{
+				Type: v1alpha1.HookExecutorFunction,
+				Function: &v1alpha1.HookFunctionExecutor{
+					Name:         "flush",
+					Env:          []corev1.EnvVar{{Name: "MODE", Value: "${mode}"}},
+					Volumes:      []v1alpha1.Volume{claim("data", "${claim}")},
+					VolumeMounts: []corev1.VolumeMount{{Name: "data", MountPath: "/data/${mode}"}},
 				},
 			},
-		}, hook.Container{MoverImage: "example/mover:v1", Function: &v1alpha1.Function{
-			ObjectMeta: metav1.ObjectMeta{Name: "flush"},
-			Spec: v1alpha1.FunctionSpec{
-				Image: "${moverImage}", Command: []string{"flush"},
-				Args: []string{
-					"--mode=${mode}", "--of=${targetKind}/${targetName}", "--for=${backupSession}",
-					"--level=${LEVEL:=1}", "--in=${session}", "--via=${tmp:=/tmp}",
-				},
+		},
+	}
+	return template, hook.Container{MoverImage: "example/mover:v1", Function: &v1alpha1.Function{
+		ObjectMeta: metav1.ObjectMeta{Name: "flush"},
+		Spec: v1alpha1.FunctionSpec{
+			Image: "${moverImage}", Command: []string{"flush"},
+			Args: []string{
+				"--mode=${mode}", "--of=${targetKind}/${targetName}", "--for=${backupSession}",
+				"--level=${LEVEL:=1}", "--in=${session}", "--via=${tmp:=/tmp}",
 			},
-		}}
+		},
+	}}
 }
 
 func TestAFunctionIsFilledInAsInATask(t *testing.T) {

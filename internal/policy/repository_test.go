@@ -12,18 +12,19 @@ import (
 
 // shop is a complete configuration with one backend.
 func shop() (*v1alpha1.BackupConfiguration, *v1alpha1.RepositoryInfo) {
-	return &v1alpha1.BackupConfiguration{
-			ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "web"},
-			Spec: v1alpha1.BackupConfigurationSpec{
-				Target: &v1alpha1.TypedObjectReference{APIGroup: "apps", Kind: "Deployment", Name: "web"},
-				Backends: []v1alpha1.BackendReference{
-					{Name: "s3", StorageRef: &v1alpha1.ObjectReference{Name: "bucket"}},
-				},
+	configuration := &v1alpha1.BackupConfiguration{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "web"},
+		Spec: v1alpha1.BackupConfigurationSpec{
+			Target: &v1alpha1.TypedObjectReference{APIGroup: "apps", Kind: "Deployment", Name: "web"},
+			Backends: []v1alpha1.BackendReference{
+				{Name: "s3", StorageRef: &v1alpha1.ObjectReference{Name: "bucket"}},
 			},
-		}, &v1alpha1.RepositoryInfo{
-			Name: "web", Backend: "s3", Directory: "/web",
-			EncryptionSecret: &v1alpha1.ObjectReference{Name: "password"},
-		}
+		},
+	}
+	return configuration, &v1alpha1.RepositoryInfo{
+		Name: "web", Backend: "s3", Directory: "/web",
+		EncryptionSecret: &v1alpha1.ObjectReference{Name: "password"},
+	}
 }
 
 func TestRepositoryOf(t *testing.T) {

@@ -100,11 +100,10 @@ func (b backendReader) open(ctx context.Context, snap *v1alpha1.Snapshot) (repos
 // unopened explains why a repository can't be opened, and what to do.
 func (b backendReader) unopened(name string, err error) error {
 	if errors.Is(err, repository.ErrUnreachable) && b.endpoint == "" {
-		return fmt.Errorf(
-			"open repository %s: %v: if only the cluster reaches the storage, start a port-forward and pass "+
-				"its address with --endpoint", name, err)
+		return fmt.Errorf("open repository %s: %v: %s", name, err, //nolint:errorlint // see asStorageError
+			"if only the cluster reaches the storage, start a port-forward and pass its address with --endpoint")
 	}
-	return fmt.Errorf("open repository %s: %v", name, err)
+	return fmt.Errorf("open repository %s: %v", name, err) //nolint:errorlint // see asStorageError
 }
 
 // asStorageError hides the type of a storage's error. Otherwise explain would take it for an error of the connection to

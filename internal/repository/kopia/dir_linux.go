@@ -84,11 +84,11 @@ func (d *dirNode) Child(_ context.Context, name string) (fs.Entry, error) {
 	if err != nil {
 		return nil, fs.ErrEntryNotFound
 	}
-	e, _, err := d.w.entry(ref, raw, nil)
-	if e == nil && err == nil {
-		err = fs.ErrEntryNotFound
+	e, _ := d.w.entry(ref, raw, nil)
+	if e == nil {
+		return nil, fs.ErrEntryNotFound
 	}
-	return e, err
+	return e, nil
 }
 
 func (d *dirNode) Iterate(context.Context) (fs.DirectoryIterator, error) {
@@ -155,10 +155,7 @@ func (it *dirIter) Next(context.Context) (fs.Entry, error) {
 		}
 		raw := it.names[0]
 		it.names = it.names[1:]
-		e, rec, err := it.w.entry(it.ref, raw, it)
-		if err != nil {
-			return nil, err
-		}
+		e, rec := it.w.entry(it.ref, raw, it)
 		it.keep(rec)
 		if e != nil {
 			return e, nil
@@ -184,9 +181,7 @@ func (it *dirIter) missed() (fs.Entry, error) {
 		missing := it.missing
 		it.missing = nil
 		for _, raw := range missing {
-			if err := it.lookAgain(raw, listed[raw], look); err != nil {
-				return nil, err
-			}
+			it.lookAgain(raw, listed[raw], look)
 		}
 	}
 	if len(it.back) == 0 {
@@ -198,21 +193,20 @@ func (it *dirIter) missed() (fs.Entry, error) {
 }
 
 // lookAgain looks up one missing name. A name that is still missing is recorded again.
-func (it *dirIter) lookAgain(raw string, listed bool, look int) error {
+func (it *dirIter) lookAgain(raw string, listed bool, look int) {
 	switch {
 	case !listed:
 		it.w.vanished.Add(1)
-		return nil
+		return
 	case look > maxLooks:
 		it.back = append(it.back, it.w.bad(it.ref, raw, errListed))
-		return nil
+		return
 	}
-	e, rec, err := it.w.entry(it.ref, raw, it)
+	e, rec := it.w.entry(it.ref, raw, it)
 	it.keep(rec)
 	if e != nil {
 		it.back = append(it.back, e)
 	}
-	return err
 }
 
 // names returns the names in the directory, listed from its start.

@@ -205,7 +205,7 @@ func (e *repoEngine) Close(ctx context.Context) error {
 func (e *repoEngine) ctx(ctx context.Context) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancelCause(withLog(ctx, e.log))
 	select {
-	case <-e.refuse: // from an earlier operation
+	case <-e.refuse: //nolint:errcheck // the refusal of an earlier operation
 	default:
 	}
 	go func() {

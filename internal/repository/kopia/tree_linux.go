@@ -142,10 +142,9 @@ func (b *backup) verdict(ctx context.Context, man *snapshot.Manifest, d details)
 	case man.IncompleteReason != "":
 		return firstError(context.Cause(ctx), fmt.Errorf("%w: %s", errUnfinished, man.IncompleteReason))
 	case d.Unreadable+d.AttributesUnreadable > 0 && !b.opt.AllowPartial:
-		return &repository.Error{
-			Op: "backup", Kind: repository.ErrPartial, Err: fmt.Errorf("%d entries, %d attributes, first: %v",
-				d.Unreadable, d.AttributesUnreadable, b.progress.first()),
-		}
+		//nolint:errorlint // the kind is ErrPartial, whatever could not be read
+		err := fmt.Errorf("%d entries, %d attributes, first: %v", d.Unreadable, d.AttributesUnreadable, b.progress.first())
+		return &repository.Error{Op: "backup", Kind: repository.ErrPartial, Err: err}
 	}
 	return nil
 }

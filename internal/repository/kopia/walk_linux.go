@@ -104,7 +104,7 @@ func fileMode(m uint32) os.FileMode {
 }
 
 // entry looks up one name. Both results are empty where the name vanished or is a socket.
-func (w *walk) entry(ref *dirRef, raw string, it *dirIter) (fs.Entry, record, error) {
+func (w *walk) entry(ref *dirRef, raw string, it *dirIter) (fs.Entry, record) {
 	var st unix.Stat_t
 	rec := record{name: raw}
 	if err := w.lstat(ref.fd, raw, &st); err != nil {
@@ -112,13 +112,13 @@ func (w *walk) entry(ref *dirRef, raw string, it *dirIter) (fs.Entry, record, er
 			if it != nil {
 				it.missing = append(it.missing, raw)
 			}
-			return nil, record{}, nil
+			return nil, record{}
 		}
-		return w.bad(ref, raw, err), record{}, nil
+		return w.bad(ref, raw, err), record{}
 	}
 	typ := st.Mode & unix.S_IFMT
 	if w.oneFS && st.Dev != w.rootDev && typ == unix.S_IFDIR {
-		return nil, record{}, nil // the mount point itself is recreated empty by whoever mounts there
+		return nil, record{} // the mount point itself is recreated empty by whoever mounts there
 	}
 	if w.attrs && it != nil && typ != unix.S_IFDIR && typ != unix.S_IFSOCK {
 		if st.Nlink > 1 {
@@ -133,21 +133,21 @@ func (w *walk) entry(ref *dirRef, raw string, it *dirIter) (fs.Entry, record, er
 		n := &fileNode{}
 		w.fill(&n.node, ref, raw, &st)
 		n.distrusted = len(w.distrusted) > 0 && w.distrusted[n.path()]
-		return n, rec, nil
+		return n, rec
 	case unix.S_IFLNK:
 		n := &linkNode{}
 		w.fill(&n.node, ref, raw, &st)
-		return n, rec, nil
+		return n, rec
 	case unix.S_IFDIR:
 		n := &dirNode{}
 		w.fill(&n.node, ref, raw, &st)
 		n.size = 0
-		return n, rec, nil
+		return n, rec
 	case unix.S_IFSOCK:
 		if it != nil {
 			w.sockets.Add(1)
 		}
-		return nil, record{}, nil
+		return nil, record{}
 	default:
 		if w.attrs && it != nil {
 			w.special.Add(1)
@@ -156,7 +156,7 @@ func (w *walk) entry(ref *dirRef, raw string, it *dirIter) (fs.Entry, record, er
 			}
 			rec.time = nil
 		}
-		return nil, rec, nil
+		return nil, rec
 	}
 }
 
