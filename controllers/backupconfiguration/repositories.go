@@ -53,7 +53,6 @@ func (r *Reconciler) ensureRepository(
 ) (v1alpha1.RepoStatus, *finding, error) {
 	status := v1alpha1.RepoStatus{Name: info.Name, Phase: v1alpha1.PhaseNotReady}
 	wanted := policy.RepositoryOf(configuration, info, driver)
-	name := describe(v1alpha1.RepositoryKind, wanted.Namespace, wanted.Name)
 	actual, err := defaults.Repository(ctx, client.ObjectKeyFromObject(wanted), r.Client, r.APIReader)
 	if err != nil {
 		return status, nil, err
@@ -100,20 +99,28 @@ func (r *Reconciler) ensureRepository(
 			return status, nil, err
 		}
 	}
+	status, unready := statusOf(actual, wanted.Namespace)
+	return status, unready, nil
+}
+
+// statusOf returns the status of a Repository that exists, with a finding if the Repository is not ready.
+func statusOf(actual *v1alpha1.Repository, namespace string) (v1alpha1.RepoStatus, *finding) {
+	status := v1alpha1.RepoStatus{Name: actual.Name, Phase: v1alpha1.PhaseNotReady}
 	if actual.Status.Phase != "" {
 		status.Phase = actual.Status.Phase
 	}
 	if conditions.IsReady(actual) {
-		return status, nil, nil
+		return status, nil
 	}
 	status.Reason = v1alpha1.ReasonRepositoryNotReady
 	if reason := conditions.GetReason(actual, meta.ReadyCondition); reason != "" {
 		status.Reason = reason
 	}
 	return status, &finding{
-		reason:  v1alpha1.ReasonRepositoryNotReady,
-		message: name + " is not ready: " + status.Reason,
-	}, nil
+		reason: v1alpha1.ReasonRepositoryNotReady,
+		message: describe(v1alpha1.RepositoryKind, namespace, actual.Name) + " is not ready: " +
+			status.Reason,
+	}
 }
 
 // difference says how a Repository differs from the wanted one. It returns nothing if they are the same.

@@ -6,8 +6,8 @@
 // repeatable:
 //
 //	Collector:  ConfigMap, then finalizer. It does not write a record again that is in the outbox or in Git.
-//	Reconciler: push, then status, then status.records of the objects, then the ConfigMaps. A push without changes does
-//	            nothing.
+//	Reconciler: push, then status, then status.records of the objects, then the ConfigMaps. A push without changes
+//	            does nothing.
 //
 // The Collector runs one reconcile at a time. The Reconciler reconciles different Ledgers concurrently; they share the
 // Outbox, the limiter and the memories, which are safe for concurrent use.

@@ -64,39 +64,42 @@ func (r *Reconciler) usable(
 	}
 	for i := range h.Volumes {
 		v := &h.Volumes[i]
-		claim, err := r.claim(ctx, s.Namespace, v.ClaimName)
-		if err != nil {
-			return err
-		}
-		if run := run.SidecarRunReading(backups.Items, v.ClaimName); run != nil {
+		if by := run.SidecarRunReading(backups.Items, v.ClaimName); by != nil {
 			refusal := movers.Refuse(v1alpha1.ReasonVolumeInUse,
 				"a sidecar backs up PersistentVolumeClaim %s for BackupSession %s: try again when that BackupSession "+
 					"has ended",
-				v.ClaimName, run.Name)
+				v.ClaimName, by.Name)
 			return errors.Join(refusal, errMoverRuns)
 		}
-		if claim == nil && v.Template > 0 {
-			if !take {
-				continue
-			}
-			if err := r.makeClaim(ctx, s, v); err != nil {
-				return err
-			}
-			continue
-		}
-		if refusal := restore.CheckIdentity(s, v, claim); refusal != nil {
-			return movers.Refuse(refusal.Reason, "%s", refusal.Message)
-		}
-		if err := unused(restore.CheckUnused(s, resolved, claim, restores.Items, pods.Items, take)); err != nil {
+		if err := r.usableClaim(ctx, s, resolved, v, restores.Items, pods.Items, take); err != nil {
 			return err
-		}
-		if take {
-			if err := r.take(ctx, s, claim); err != nil {
-				return err
-			}
 		}
 	}
 	return nil
+}
+
+// usableClaim does what usable does for one claim that no sidecar reads.
+func (r *Reconciler) usableClaim(
+	ctx context.Context, s *v1alpha1.RestoreSession, resolved *v1alpha1.ResolvedRestore,
+	v *v1alpha1.ResolvedRestoreVolume, restores []v1alpha1.RestoreSession, pods []corev1.Pod, take bool,
+) error {
+	claim, err := r.claim(ctx, s.Namespace, v.ClaimName)
+	if err != nil {
+		return err
+	}
+	if claim == nil && v.Template > 0 {
+		if !take {
+			return nil
+		}
+		return r.makeClaim(ctx, s, v)
+	}
+	if refusal := restore.CheckIdentity(s, v, claim); refusal != nil {
+		return movers.Refuse(refusal.Reason, "%s", refusal.Message)
+	}
+	if err := unused(restore.CheckUnused(s, resolved, claim, restores, pods, take)); err != nil || !take {
+		return err
+	}
+	return r.take(ctx, s, claim)
 }
 
 // unused returns the refusal of a claim that is in use as an error, which passes if a mover uses the claim.

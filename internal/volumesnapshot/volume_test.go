@@ -16,14 +16,14 @@ func TestOnlyAVolumeThatWasMadeForAClaimHasItsData(t *testing.T) {
 		later                         time.Duration
 		want                          string
 	}{
-		"no volume yet":                        {unbound: true, gone: true},
-		"made for the claim":                   {later: time.Second},
-		"made in the same second":              {},
-		"gone":                                 {gone: true, want: "is gone"},
-		"a volume that somebody created":       {static: true, later: time.Minute, want: "other data"},
-		"by an API server whose clock is late": {later: -10 * time.Second},
-		"a volume made for an earlier claim":   {chosen: true, later: -time.Second, want: "other data"},
-		"a volume made for an earlier claim, reserved by name": {later: -time.Hour, want: "other data"},
+		"no volume yet":                         {unbound: true, gone: true},
+		"made for the claim":                    {later: time.Second},
+		"made in the same second":               {},
+		"gone":                                  {gone: true, want: "is gone"},
+		"a volume that somebody created":        {static: true, later: time.Minute, want: "other data"},
+		"by an API server whose clock is late":  {later: -10 * time.Second},
+		"a volume made for an earlier claim":    {chosen: true, later: -time.Second, want: "other data"},
+		"reserved by name for an earlier claim": {later: -time.Hour, want: "other data"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)

@@ -143,7 +143,8 @@ func (b *backup) verdict(ctx context.Context, man *snapshot.Manifest, d details)
 		return firstError(context.Cause(ctx), fmt.Errorf("%w: %s", errUnfinished, man.IncompleteReason))
 	case d.Unreadable+d.AttributesUnreadable > 0 && !b.opt.AllowPartial:
 		//nolint:errorlint // the kind is ErrPartial, whatever could not be read
-		err := fmt.Errorf("%d entries, %d attributes, first: %v", d.Unreadable, d.AttributesUnreadable, b.progress.first())
+		err := fmt.Errorf("%d entries, %d attributes, first: %v", d.Unreadable, d.AttributesUnreadable,
+			b.progress.first())
 		return &repository.Error{Op: "backup", Kind: repository.ErrPartial, Err: err}
 	}
 	return nil
