@@ -90,14 +90,27 @@ func (r kind) Start(ctx context.Context, s *v1alpha1.BackupSession) (backup.Inpu
 	}
 	in.Start = start
 	if start.Rivals.Judged() || start.HasHooks() {
-		r.starting.Lock()
-		release = r.starting.Unlock
-		if err := r.others(ctx, s, invoker, start); err != nil {
-			release()
+		if err := r.lockStart(func() error { return r.others(ctx, s, invoker, start) }); err != nil {
 			return in, nil, err
 		}
+		release = r.starting.Unlock
 	}
 	return in, release, nil
+}
+
+// lockStart takes the lock of starts, and keeps it only if look succeeds. controller-runtime recovers from a panic: the
+// lock must not stay.
+func (r *Reconciler) lockStart(look func() error) error {
+	r.starting.Lock()
+	keep := false
+	defer func() {
+		if !keep {
+			r.starting.Unlock()
+		}
+	}()
+	err := look()
+	keep = err == nil
+	return err
 }
 
 // Refuse ends a session whose status the API server does not accept.
