@@ -48,6 +48,7 @@ const maxDependencies = 1000
 func (r *Reconciler) writer() status.Writer {
 	return status.Writer{
 		Client: r.Client, Events: r.EventRecorder, Owner: r.FieldManager, Kind: v1alpha1.BackupBatchKind,
+		Warnings: []string{v1alpha1.ConditionTargetsOverlap},
 	}
 }
 
@@ -103,6 +104,6 @@ func (r *Reconciler) reconcile(ctx context.Context, batch *v1alpha1.BackupBatch)
 	batch.Status.Dependencies = dependencies[:min(len(dependencies), maxDependencies)]
 	batch.Status.ObservedGeneration = batch.Generation
 	summarize(batch, policy.BatchSessions(batch), conflicts, missing)
-	r.tellOverlaps(batch, policy.Overlaps(batch, policy.Targets(batch, find), candidates))
+	markOverlaps(batch, policy.Overlaps(batch, policy.Targets(batch, find), candidates))
 	return ctrl.Result{RequeueAfter: after}, nil
 }

@@ -7,7 +7,6 @@ import (
 	"strings"
 
 	"github.com/fluxcd/pkg/runtime/conditions"
-	corev1 "k8s.io/api/core/v1"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/kube/status"
@@ -28,9 +27,8 @@ func markInvalid(batch *v1alpha1.BackupBatch, mistakes []policy.Mistake) {
 	status.Stalled(batch, mistakes[0].Reason, message)
 }
 
-// tellOverlaps sets the condition TargetsOverlap for the objects that a session backs up twice, and emits an event when
-// the condition changes.
-func (r *Reconciler) tellOverlaps(batch *v1alpha1.BackupBatch, overlaps []policy.Mistake) {
+// markOverlaps sets the condition TargetsOverlap for the objects that a session backs up twice.
+func markOverlaps(batch *v1alpha1.BackupBatch, overlaps []policy.Mistake) {
 	if len(overlaps) == 0 {
 		conditions.Delete(batch, v1alpha1.ConditionTargetsOverlap)
 		return
@@ -39,11 +37,8 @@ func (r *Reconciler) tellOverlaps(batch *v1alpha1.BackupBatch, overlaps []policy
 	for i, o := range overlaps {
 		messages[i] = o.Message
 	}
-	message := text.Join(messages)
-	if conditions.GetMessage(batch, v1alpha1.ConditionTargetsOverlap) != message {
-		r.Event(batch, corev1.EventTypeWarning, v1alpha1.ReasonBackedUpTwice, message)
-	}
-	conditions.MarkTrue(batch, v1alpha1.ConditionTargetsOverlap, v1alpha1.ReasonBackedUpTwice, "%s", message)
+	conditions.MarkTrue(batch, v1alpha1.ConditionTargetsOverlap, v1alpha1.ReasonBackedUpTwice, "%s",
+		text.Join(messages))
 }
 
 // emptySelectors names the targets whose selectors find nothing. It returns "" if there are none.

@@ -14,7 +14,6 @@ import (
 	"fmt"
 
 	"github.com/fluxcd/pkg/runtime/conditions"
-	corev1 "k8s.io/api/core/v1"
 	"k8s.io/client-go/tools/record"
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -60,6 +59,7 @@ type Reconciler struct {
 func (r *Reconciler) writer() status.Writer {
 	return status.Writer{
 		Client: r.Client, Events: r.EventRecorder, Owner: r.FieldManager, Kind: v1alpha1.BackupConfigurationKind,
+		Warnings: []string{v1alpha1.ConditionVolumeSnapshotsAtRisk},
 	}
 }
 
@@ -127,7 +127,7 @@ func (r *Reconciler) check(ctx context.Context, configuration *v1alpha1.BackupCo
 	configuration.Status = complete.Status
 	configuration.Status.Dependencies = findings.dependencies
 	configuration.Status.Resolved = completion.Resolved
-	r.warn(configuration, findings)
+	warn(configuration, findings)
 	if len(completion.Changed) > 0 {
 		conditions.MarkTrue(configuration, v1alpha1.ConditionResolvedBackendChanged,
 			v1alpha1.ReasonDefaultsChanged, "%s",
@@ -139,19 +139,16 @@ func (r *Reconciler) check(ctx context.Context, configuration *v1alpha1.BackupCo
 	return nil
 }
 
-// warn sets the condition VolumeSnapshotsAtRisk, and emits an event when it becomes true, if a VolumeSnapshotClass of a
-// Repository deletes the data with the VolumeSnapshots.
-func (r *Reconciler) warn(configuration *v1alpha1.BackupConfiguration, findings *findings) {
+// warn sets the condition VolumeSnapshotsAtRisk if a VolumeSnapshotClass of a Repository deletes the data with the
+// VolumeSnapshots.
+func warn(configuration *v1alpha1.BackupConfiguration, findings *findings) {
 	const condition = v1alpha1.ConditionVolumeSnapshotsAtRisk
 	if len(findings.atRisk) == 0 {
 		conditions.Delete(configuration, condition)
 		return
 	}
-	message := text.Join(findings.atRisk)
-	if !conditions.IsTrue(configuration, condition) {
-		r.Event(configuration, corev1.EventTypeWarning, v1alpha1.ReasonVolumeSnapshotClassDeletes, message)
-	}
-	conditions.MarkTrue(configuration, condition, v1alpha1.ReasonVolumeSnapshotClassDeletes, "%s", message)
+	conditions.MarkTrue(configuration, condition, v1alpha1.ReasonVolumeSnapshotClassDeletes, "%s",
+		text.Join(findings.atRisk))
 }
 
 // checkComplete follows the references of a completed configuration. drivers are the drivers of its repositories by

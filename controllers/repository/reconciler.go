@@ -50,6 +50,7 @@ type Reconciler struct {
 func (r *Reconciler) writer() status.Writer {
 	return status.Writer{
 		Client: r.Client, Events: r.EventRecorder, Owner: r.FieldManager, Kind: v1alpha1.RepositoryKind,
+		Warnings: []string{v1alpha1.ConditionVolumeSnapshotsAtRisk},
 	}
 }
 
@@ -85,7 +86,7 @@ func (r *Reconciler) reconcile(ctx context.Context, repository *v1alpha1.Reposit
 		return ctrl.Result{}, err
 	}
 	if policy.HoldsVolumeSnapshots(repository) {
-		r.warn(repository, snapshots)
+		warn(repository, snapshots)
 		repository.Status.Integrity = integrity(snapshots)
 		status := statusOf(repository)
 		status.Done, status.Usable = "VolumeSnapshots need no backend", "VolumeSnapshots can be kept"

@@ -5,7 +5,6 @@ import (
 	"slices"
 
 	"github.com/fluxcd/pkg/runtime/conditions"
-	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
@@ -17,18 +16,15 @@ import (
 // deletes is the deletionPolicy of a VolumeSnapshotContent that goes with its VolumeSnapshot.
 const deletes = "Delete"
 
-// warn sets the condition VolumeSnapshotsAtRisk, and emits an event when it becomes true, if deleting the
-// VolumeSnapshots of the newest good Snapshot deletes their data. It expects the Snapshots newest first.
-func (r *Reconciler) warn(repository *v1alpha1.Repository, snapshots []v1alpha1.Snapshot) {
+// warn sets the condition VolumeSnapshotsAtRisk if deleting the VolumeSnapshots of the newest good Snapshot deletes their
+// data. It expects the Snapshots newest first.
+func warn(repository *v1alpha1.Repository, snapshots []v1alpha1.Snapshot) {
 	class, risk := atRisk(snapshots)
 	if !risk {
 		conditions.Delete(repository, v1alpha1.ConditionVolumeSnapshotsAtRisk)
 		return
 	}
 	message := check.DeletesData("VolumeSnapshotClass " + class + " has")
-	if !conditions.IsTrue(repository, v1alpha1.ConditionVolumeSnapshotsAtRisk) {
-		r.Event(repository, corev1.EventTypeWarning, v1alpha1.ReasonVolumeSnapshotClassDeletes, message)
-	}
 	conditions.MarkTrue(repository, v1alpha1.ConditionVolumeSnapshotsAtRisk, v1alpha1.ReasonVolumeSnapshotClassDeletes,
 		"%s", message)
 }

@@ -41,12 +41,25 @@ func (w Writer) Reconcile(
 	switch written := w.Status(ctx, before, object); {
 	case written == nil:
 		w.announceReadiness(conditions.Get(before, meta.ReadyCondition), object)
+		w.announceWarnings(before, object)
 	case apierrors.IsConflict(written) && err == nil:
 		return ctrl.Result{RequeueAfter: again}, nil
 	case !apierrors.IsConflict(written):
 		err = kerrors.NewAggregate([]error{err, client.IgnoreNotFound(written)})
 	}
 	return result, err
+}
+
+// announceWarnings records an event for each condition in Warnings that is new or has another message.
+func (w Writer) announceWarnings(before, object conditions.Setter) {
+	for _, condition := range w.Warnings {
+		if conditions.IsTrue(object, condition) &&
+			(!conditions.IsTrue(before, condition) ||
+				conditions.GetMessage(before, condition) != conditions.GetMessage(object, condition)) {
+			w.Events.Event(object, corev1.EventTypeWarning, conditions.GetReason(object, condition),
+				conditions.GetMessage(object, condition))
+		}
+	}
 }
 
 // announceReadiness records an event for a change of readiness. The start of work is not worth an event.

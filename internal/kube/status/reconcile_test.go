@@ -108,3 +108,34 @@ func TestWhatWasWorkedOutFromAnOldObjectIsNotWritten(t *testing.T) {
 	g.Expect(p.get(t).Status.Size).To(Equal("1 B!"), "what another writer wrote is not lost")
 	g.Expect(conditions.IsReady(p.get(t))).To(BeTrue())
 }
+
+// A warning goes out once it is written, and again when it says something else.
+func TestAWarningIsAnEventOnceItIsWritten(t *testing.T) {
+	g := NewWithT(t)
+	p := newPatched(t, becomesReady)
+	events := record.NewFakeRecorder(9)
+	writer := Writer{
+		Client: p.Client, Events: events, Owner: "test", Warnings: []string{v1alpha1.ConditionVolumeSnapshotsAtRisk},
+	}
+	warn := func(message string) {
+		r := &v1alpha1.Repository{}
+		_, err := writer.Reconcile(t.Context(), p.key, r, func(context.Context) (ctrl.Result, error) {
+			conditions.MarkTrue(r, v1alpha1.ConditionVolumeSnapshotsAtRisk, "Deletes", "%s", message)
+			return ctrl.Result{}, nil
+		})
+		g.Expect(err).NotTo(HaveOccurred())
+	}
+	p.first = func(other client.Client) {
+		r := p.get(t)
+		r.Status.Size = "1 B"
+		g.Expect(other.Status().Update(t.Context(), r)).To(Succeed())
+	}
+	warn("class a deletes")
+	g.Expect(events.Events).To(BeEmpty(), "another writer was faster")
+	warn("class a deletes")
+	g.Expect(events.Events).To(Receive(ContainSubstring("class a deletes")))
+	warn("class a deletes")
+	g.Expect(events.Events).To(BeEmpty())
+	warn("class b deletes")
+	g.Expect(events.Events).To(Receive(ContainSubstring("class b deletes")))
+}

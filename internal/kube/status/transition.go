@@ -31,6 +31,8 @@ func (w Writer) logTransition(ctx context.Context, before, after client.Object) 
 		log.V(1).Info("waits", "reason", is.Reason, "message", is.Message)
 	case was.Status != is.Status || was.Reason != is.Reason:
 		log.Info("readiness changed", "ready", is.Status, "reason", is.Reason, "message", is.Message)
+	default:
+		log.V(1).Info("message changed", "ready", is.Status, "reason", is.Reason, "message", is.Message)
 	}
 }
 

@@ -31,6 +31,9 @@ type Writer struct {
 	Owner string
 	// Kind is the kind that the controller reconciles: its key and name are in the logger of the context already.
 	Kind string
+	// Warnings are the conditions that warn while they are true. Reconcile emits an event when one becomes true or gets
+	// another message, once that is written: a reconcile that was in vain warns of nothing.
+	Warnings []string
 }
 
 // Status writes the status of after, if after differs from before, and logs the transition.
