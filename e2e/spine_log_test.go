@@ -78,11 +78,14 @@ func (s *spine) log(t *testing.T) {
 	}
 	var ended v1alpha1.BackupSession
 	g.Expect(s.bed.Client.Get(t.Context(), client.ObjectKeyFromObject(s.ended), &ended)).To(Succeed())
+	pushed := 0
 	for _, record := range ended.Status.Records {
 		if record.Ledger == spineNamespace+"/records" {
 			once("pushed", "ledger", "records", map[string]string{"revision": record.Commit})
+			pushed++
 		}
 	}
+	g.Expect(pushed).To(Equal(1), "the run has one record in the Ledger")
 	for _, secret := range []string{"canary-encryption-password", s.bed.S3.SecretKey, s.bed.Git.Password} {
 		g.Expect(text).NotTo(ContainSubstring(secret))
 	}

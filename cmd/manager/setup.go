@@ -79,10 +79,10 @@ func (s *shared) setup() error {
 		{"restorebatch", v1alpha1.RestoreBatchKind, s.restoreBatch()},
 		{"retentionpolicy", v1alpha1.RetentionPolicyKind, s.retentionPolicy()},
 		{"retention", v1alpha1.RepositoryKind, s.retention()},
-		{"keeper", v1alpha1.BackupStorageKind, s.keeper()},
+		{"keeper", "Keeper", s.keeper()},
 		{"snapshot", v1alpha1.SnapshotKind, s.snapshot()},
 		{"ledger", v1alpha1.LedgerKind, s.ledger(outbox)},
-		{"collector", "Record", s.collector(outbox)},
+		{"ledger-collector", "Outbox", s.collector(outbox)},
 	} {
 		if err := c.SetupWithManager(s.mgr, s.controllerOptions(c.name, c.kind)); err != nil {
 			return fmt.Errorf("set up controller %s: %w", c.name, err)
@@ -113,7 +113,7 @@ func (s *shared) pushgateway() error {
 		Client: s.mgr.GetClient(), EventRecorder: s.recorder, Gateway: gateway,
 		Clock: clock.RealClock{},
 	}
-	return pusher.SetupWithManager(s.mgr, s.controllerOptions("pushgateway", "Session"))
+	return pusher.SetupWithManager(s.mgr, controller.Options{})
 }
 
 func (s *shared) policySync() reconciler {

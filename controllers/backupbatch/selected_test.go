@@ -11,6 +11,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
@@ -136,8 +137,8 @@ func TestWhatASelectorFindsHasAChild(t *testing.T) {
 	g.Expect(events.Of(namespace)).
 		To(ContainElement(ContainSubstring("removed BackupConfiguration shop-all-persistentvolumeclaim-pages")))
 	bed.NoOp(t, reconciler, &events, batch)
-	pages.Finalizers = nil
-	g.Expect(bed.Client.Update(t.Context(), pages)).To(Or(Succeed(), Not(Succeed())))
+	release := client.RawPatch(types.MergePatchType, []byte(`{"metadata":{"finalizers":null}}`))
+	g.Expect(bed.Client.Patch(t.Context(), pages, release)).To(Succeed())
 }
 
 func TestASelectorFindsDatabases(t *testing.T) {

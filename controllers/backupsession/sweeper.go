@@ -7,6 +7,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/client-go/tools/record"
+	"k8s.io/klog/v2"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
@@ -57,7 +58,7 @@ func (s *Sweeper) Sweep(ctx context.Context) error {
 		}
 		s.Metrics.addRemoved(len(fresh))
 		names := strings.Join(fresh, ", ")
-		ctrl.LoggerFrom(ctx).Info("removed leftover copies", "namespace", left.Namespace, "backupSession", left.Session,
+		ctrl.LoggerFrom(ctx).Info("removed leftover copies", "backupSession", klog.KRef(left.Namespace, left.Session),
 			"copies", names)
 		if left.Ended != nil {
 			s.Event(left.Ended, corev1.EventTypeWarning, v1alpha1.ReasonCopiesRemoved,

@@ -18,6 +18,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/tools/record"
+	"k8s.io/klog/v2"
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -154,6 +155,7 @@ func (r *Reconciler) observe(ctx context.Context, p place, job *batchv1.Job) (ct
 	}
 	o, err := r.outcome(ctx, r.Client, job)
 	if err != nil || !maintenance.Final(o) {
+		logf.FromContext(ctx).V(1).Info("waits for the Job", "job", klog.KObj(job))
 		return ctrl.Result{RequeueAfter: lookAgain}, err
 	}
 	// The cache drops the task of a Job, and can hold the end of a Job before the end of its pod, which reports the
@@ -209,9 +211,11 @@ func (r *Reconciler) start(
 	}
 	busy, err := r.busy(ctx, p)
 	if err != nil || busy {
+		logf.FromContext(ctx).V(1).Info("waits, because the repositories are in use")
 		return ctrl.Result{RequeueAfter: lookAgain}, err
 	}
 	if behind, err := r.behind(ctx, work); err != nil || behind {
+		logf.FromContext(ctx).V(1).Info("waits, because the cache is behind")
 		return ctrl.Result{RequeueAfter: soon}, err
 	}
 	usable, err := r.usable(ctx, p, storage, work)

@@ -261,7 +261,7 @@ func TestNothingIsWrittenWhenNothingChanged(t *testing.T) {
 	g.Expect(policy.Status.ObservedGeneration).To(Equal(policy.Generation))
 }
 
-// maintained gives the Repository a history that makes maintenance due.
+// dueFor gives the Repository a history that makes maintenance due.
 func (s *shop) dueFor(how task.Maintenance) {
 	s.t.Helper()
 	day, week := metav1.NewTime(now.Now().Add(-25*time.Hour)), metav1.NewTime(now.Now().Add(-8*24*time.Hour))

@@ -14,6 +14,7 @@ import (
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	logf "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/kube/status"
@@ -64,6 +65,7 @@ func (c *Collector) Reconcile(ctx context.Context, _ ctrl.Request) (ctrl.Result,
 		waiting = append(waiting, e)
 	}
 	if wait := c.window(waiting); wait > 0 {
+		logf.FromContext(ctx).V(1).Info("waits for more records", "records", len(waiting), "after", wait)
 		return ctrl.Result{RequeueAfter: wait}, kerrors.NewAggregate(errs)
 	}
 	held := false
@@ -73,6 +75,7 @@ func (c *Collector) Reconcile(ctx context.Context, _ ctrl.Request) (ctrl.Result,
 		errs = append(errs, err)
 	}
 	if held {
+		logf.FromContext(ctx).V(1).Info("waits, because the outbox is full", "after", fullRetry)
 		return ctrl.Result{RequeueAfter: fullRetry}, kerrors.NewAggregate(errs)
 	}
 	return ctrl.Result{}, kerrors.NewAggregate(errs)
@@ -150,7 +153,7 @@ func (c *Collector) store(ctx context.Context, batch []*ended) (held bool, err e
 	for _, l := range ledgers {
 		err := c.storeFor(ctx, l, members[l])
 		if errors.Is(err, errGone) {
-			c.warn(members[l], l, "the namespace of Ledger %s is being deleted: the Ledger does not get the record")
+			c.warn(ctx, members[l], l, "the namespace of Ledger %s is being deleted: the Ledger does not get the record")
 			continue
 		}
 		for _, e := range members[l] {
@@ -170,7 +173,7 @@ func (c *Collector) store(ctx context.Context, batch []*ended) (held bool, err e
 		case why == nil:
 			errs = append(errs, c.release(ctx, e))
 		case c.givenUp(e, why): // a Ledger must not block the deletion of a namespace
-			c.warn([]*ended{e}, nil, "deleted without a record: "+whyNone(why))
+			c.warn(ctx, []*ended{e}, nil, "deleted without a record: "+whyNone(why))
 			errs = append(errs, c.release(ctx, e))
 		case errors.Is(why, errFull), errors.Is(why, errUndecided):
 			held = true

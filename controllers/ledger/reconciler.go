@@ -109,6 +109,7 @@ func (r *Reconciler) reconcile(ctx context.Context, patcher *status.Patcher, l *
 	}
 	r.count(l, parcels)
 	if l.Spec.Suspend {
+		logf.FromContext(ctx).V(1).Info("nothing to do: the Ledger is suspended", "records", l.Status.Pending)
 		return ctrl.Result{}, nil
 	}
 	s := r.memories.of(l)
@@ -169,6 +170,7 @@ func (r *Reconciler) attempt(
 		last = t.Time
 	}
 	if wait := r.limiter.reserve(where, r.Clock.Now(), last); wait > 0 {
+		logf.FromContext(ctx).V(1).Info("waits, because pushes to the repository are limited", "after", wait)
 		return ctrl.Result{RequeueAfter: wait}, nil
 	}
 	rest, err := r.push(ctx, patcher, l, s, where, parcels)

@@ -7,11 +7,13 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/client-go/util/retry"
+	"k8s.io/klog/v2"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 	logf "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/kube/logs"
 )
 
 // release removes the finalizer, and changes nothing else of the object. The cache is often stale: a Ledger without a
@@ -42,12 +44,14 @@ func (c *Collector) unhold(ctx context.Context, o client.Object) error {
 	return c.writer().Object(ctx, before, o)
 }
 
-func (c *Collector) warn(members []*ended, l *v1alpha1.Ledger, message string) {
+func (c *Collector) warn(ctx context.Context, members []*ended, l *v1alpha1.Ledger, message string) {
+	log := logf.FromContext(ctx)
 	if l != nil {
 		message = fmt.Sprintf(message, ledgerName(l))
+		log = log.WithValues("ledger", klog.KObj(l))
 	}
 	for _, e := range members {
-		logf.Log.WithName("collector").Info(message, "kind", e.kind, "object", client.ObjectKeyFromObject(e.object))
+		log.Info("gave up record", logs.Key(e.kind), klog.KObj(e.object), "message", message)
 		c.EventRecorder.Event(e.object, corev1.EventTypeWarning, v1alpha1.ReasonRecordDropped, message)
 	}
 }

@@ -329,7 +329,7 @@ func (w *world) push(l *v1alpha1.Ledger) (ctrl.Result, error) {
 // pass advances the clock.
 func (w *world) pass(d time.Duration) { w.clock.SetTime(w.clock.Now().Add(d)) }
 
-// afterPush runs both controllers, as a manager would, until no record waits.
+// settle runs both controllers, as a manager would, until no record waits.
 func (w *world) settle(ledgers ...*v1alpha1.Ledger) {
 	w.t.Helper()
 	for range 20 {

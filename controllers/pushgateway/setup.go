@@ -15,6 +15,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/kube/logs"
 )
 
 // SetupWithManager registers one controller for BackupSessions and one for RestoreSessions. Each pushes one run at a
@@ -23,12 +24,14 @@ func (p *Pusher) SetupWithManager(mgr ctrl.Manager, opts controller.Options) err
 	opts.MaxConcurrentReconciles = 1
 	for _, c := range []struct {
 		name   string
+		kind   string
 		object client.Object
 		do     reconcile.Func
 	}{
-		{"pushgateway-backupsession", &v1alpha1.BackupSession{}, p.backup},
-		{"pushgateway-restoresession", &v1alpha1.RestoreSession{}, p.restore},
+		{"pushgateway-backupsession", v1alpha1.BackupSessionKind, &v1alpha1.BackupSession{}, p.backup},
+		{"pushgateway-restoresession", v1alpha1.RestoreSessionKind, &v1alpha1.RestoreSession{}, p.restore},
 	} {
+		opts.LogConstructor = logs.Constructor(mgr.GetLogger(), c.name, c.kind)
 		err := ctrl.NewControllerManagedBy(mgr).
 			Named(c.name).
 			For(c.object, builder.WithPredicates(ends)).

@@ -11,7 +11,9 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/klog/v2"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	logf "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/kube/movers"
@@ -57,7 +59,13 @@ func (r *Reconciler) scaleTo(
 	}
 	opts = append(opts, client.WithSubResourceBody(scale), client.FieldOwner(scaling.FieldManager))
 	object, _ := w.DeepCopyObject().(client.Object)
-	return r.SubResource("scale").Update(ctx, object, opts...)
+	if err := r.SubResource("scale").Update(ctx, object, opts...); err != nil {
+		return err
+	}
+	if options := (&client.SubResourceUpdateOptions{}).ApplyOptions(opts); len(options.DryRun) == 0 {
+		logf.FromContext(ctx).Info("scaled", "workload", klog.KObj(w), "replicas", replicas)
+	}
+	return nil
 }
 
 // resolveScaling resolves which workloads are scaled down, or why one can't be. It touches nothing.

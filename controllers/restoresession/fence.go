@@ -3,6 +3,7 @@ package restoresession
 import (
 	"context"
 
+	"k8s.io/klog/v2"
 	logf "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
@@ -24,7 +25,7 @@ func (r *Reconciler) writeMovers(ctx context.Context, s *v1alpha1.RestoreSession
 		return err
 	}
 	for component, job := range run.Fenced(before.Annotations[v1alpha1.AnnotationMovers], *d.Movers) {
-		logf.FromContext(ctx).Info("fenced mover", "job", job, "component", component,
+		logf.FromContext(ctx).Info("fenced mover", "job", klog.KRef(s.Namespace, job), "component", component,
 			"reason", d.Status.Components[component].Reason)
 	}
 	return nil

@@ -7,6 +7,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	logf "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/sidecar"
@@ -36,6 +37,7 @@ func (r *Reconciler) remove(ctx context.Context, l *update) error {
 	case err != nil:
 		return fmt.Errorf("remove sidecar of %s: %w", w.describe(), err)
 	}
+	logf.FromContext(ctx).Info("removed the sidecar from the workload")
 	r.Event(w.Object, corev1.EventTypeNormal, v1alpha1.ReasonSidecarRemoved,
 		"removed the sidecar, because no policy asks for it any more: the pods are being replaced")
 	return nil

@@ -9,6 +9,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	logf "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/kube/access"
@@ -192,6 +193,7 @@ func (r *Reconciler) inject(ctx context.Context, l *update, settings *sidecar.Se
 			what = "changed the sidecar: the pods are being replaced"
 		}
 		r.Eventf(w.Object, corev1.EventTypeNormal, v1alpha1.ReasonSidecarInjected, "%s", what)
+		logf.FromContext(ctx).Info("put the sidecar into the workload", "changed", had)
 	}
 	return nil
 }

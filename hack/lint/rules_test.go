@@ -116,7 +116,11 @@ func TestLinterFindsEveryBreak(t *testing.T) {
 			}
 		})
 	}
+	names := c.names()
 	for _, p := range planted {
+		if p.rule != "" && !slices.Contains(names, p.rule) {
+			t.Errorf("the configuration has lost the rule %s, which %s breaks", p.rule, p.file)
+		}
 		if p.rule != "" {
 			continue
 		}

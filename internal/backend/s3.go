@@ -82,7 +82,7 @@ func s3Transport(o repository.S3) (*http.Transport, error) {
 	conf := &tls.Config{
 		MinVersion:         tls.VersionTLS12,
 		InsecureSkipVerify: o.InsecureTLS,
-	} //nolint:gosec // the BackupStorage requests it
+	} // the BackupStorage requests it
 	if len(o.CA) > 0 {
 		conf.RootCAs = x509.NewCertPool()
 		if !conf.RootCAs.AppendCertsFromPEM(o.CA) {

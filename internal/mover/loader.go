@@ -11,7 +11,7 @@ import (
 
 // loadStream feeds the program of a restore, and runs the program that finishes its work.
 type loadStream struct {
-	ctx    context.Context //nolint:containedctx // an io.Writer has none
+	ctx    context.Context // an io.Writer has none
 	m      *Mover
 	stream *v1alpha1.ResolvedStream
 	// dir is the directory in which the programs are started. Empty means a directory of their own.

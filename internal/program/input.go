@@ -13,7 +13,7 @@ import (
 
 // Input is the standard input of a program. The program has read all data only if Finish returns nil.
 type Input struct {
-	ctx     context.Context //nolint:containedctx // an io.Writer has none
+	ctx     context.Context // an io.Writer has none
 	p       *process
 	pipe    *os.File
 	written int64

@@ -13,7 +13,7 @@ import (
 // Output is the standard output of a program. Read returns io.EOF only after the program wrote something and ended
 // with exit code 0. Otherwise its last error is an *Error, or what ended the context.
 type Output struct {
-	ctx   context.Context //nolint:containedctx // an io.Reader has none
+	ctx   context.Context // an io.Reader has none
 	p     *process
 	pipe  *os.File
 	read  int64

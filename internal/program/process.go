@@ -79,7 +79,7 @@ func start(spec Spec, stdin, stdout *os.File) (*process, error) {
 	}
 	defer closeAll(stderr)
 	p.cmd = exec.Command(spec.Args[0],
-		spec.Args[1:]...) //nolint:noctx // stop ends it, together with its group
+		spec.Args[1:]...) // stop ends it, together with its group
 	// nil would mean this process' own
 	p.cmd.Env, p.cmd.Dir, p.cmd.Stderr = append([]string{}, spec.Env...), spec.Dir, stderr
 	if stdin != nil {

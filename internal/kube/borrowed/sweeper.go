@@ -7,6 +7,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/client-go/tools/record"
+	"k8s.io/klog/v2"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
@@ -63,8 +64,8 @@ func (s *Sweeper) sweep(ctx context.Context, l Snapshots, of Snapshot) error {
 		return err
 	}
 	s.Metrics.addRemoved()
-	ctrl.LoggerFrom(ctx).Info("removed leftover borrowed VolumeSnapshot", "namespace", of.Namespace,
-		"volumeSnapshot", of.Name)
+	ctrl.LoggerFrom(ctx).Info("removed leftover borrowed VolumeSnapshot", "volumeSnapshot",
+		klog.KRef(of.Namespace, of.Name))
 	if restore != nil {
 		s.Event(restore, corev1.EventTypeWarning, v1alpha1.ReasonLeftoversRemoved,
 			"removed borrowed VolumeSnapshot that the restore left behind: "+of.Name)

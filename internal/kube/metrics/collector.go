@@ -19,7 +19,7 @@ import (
 // scrapeTimeout bounds the wait for a cache that is not filled yet.
 const scrapeTimeout = 2 * time.Second
 
-// Collector collects the metrics of All from a cache. It is safe for concurrent use.
+// Collector collects the metrics of Cairn from a cache. It is safe for concurrent use.
 type Collector struct {
 	reader client.Reader
 	clock  clock.PassiveClock

@@ -41,7 +41,7 @@ func FindSidecarPods(
 	}
 	match, err := metav1.LabelSelectorAsSelector(selector)
 	if err != nil {
-		return crew, nil //nolint:nilerr // the API server accepts no workload whose selector does not parse
+		return crew, nil // the API server accepts no workload whose selector does not parse
 	}
 	var pods corev1.PodList
 	err = live.List(ctx, &pods, client.InNamespace(namespace), client.MatchingLabelsSelector{Selector: match})

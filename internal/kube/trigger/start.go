@@ -47,7 +47,7 @@ func retriesOf(config *v1alpha1.SessionConfig) int32 {
 	return config.RetryConfig.MaxRetry
 }
 
-// asked starts the run that the annotation asks for, once for each value of the annotation.
+// startIfAsked starts the run that the annotation asks for, once for each value of the annotation.
 func (k *Scheduler) startIfAsked(ctx context.Context, v view, now time.Time) error {
 	value := v.object.GetAnnotations()[v1alpha1.AnnotationTrigger]
 	if len(value) > maxTrigger {

@@ -109,7 +109,7 @@ func reportedComponents(resource string, object map[string]any) (done, resume ma
 // stood still, must not overwrite the reports of the pod that took its place.
 type sidecarStatus struct {
 	mover.StatusWriter
-	work context.Context //nolint:containedctx // it ends with the assignment
+	work context.Context // it ends with the assignment
 	// stands asks whether the assignment still stands. withdraw ends the work if it does not.
 	stands   func(context.Context) (bool, error)
 	withdraw func()

@@ -83,7 +83,7 @@ func (s *localStorage) once(name string, do func(string) error) error {
 func (s *localStorage) room(n int) error {
 	var st unix.Statfs_t
 	if err := unix.Statfs(s.root, &st); err != nil || st.Blocks == 0 {
-		return nil //nolint:nilerr // the write will fail if there is no space
+		return nil // the write will fail if there is no space
 	}
 	free := st.Bavail
 	if os.Geteuid() == 0 {
