@@ -149,7 +149,8 @@ func (r *Reconciler) writeSnapshots(ctx context.Context, in backup.Input, d back
 			return err
 		}
 		for component, job := range run.Fenced(before.Annotations[v1alpha1.AnnotationMovers], d.Movers[name]) {
-			logf.FromContext(ctx).Info("fenced mover", "job", klog.KRef(snap.Namespace, job), "snapshot", klog.KObj(snap), "component", component,
+			logf.FromContext(ctx).Info("fenced mover", "job", klog.KRef(snap.Namespace, job),
+				"snapshot", klog.KObj(snap), "component", component,
 				"reason", d.Snapshots[name].Components[component].Reason)
 		}
 		before = snap.DeepCopy()

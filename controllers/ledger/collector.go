@@ -153,7 +153,8 @@ func (c *Collector) store(ctx context.Context, batch []*ended) (held bool, err e
 	for _, l := range ledgers {
 		err := c.storeFor(ctx, l, members[l])
 		if errors.Is(err, errGone) {
-			c.warn(ctx, members[l], l, "the namespace of Ledger %s is being deleted: the Ledger does not get the record")
+			c.warn(ctx, members[l], l,
+				"the namespace of Ledger %s is being deleted: the Ledger does not get the record")
 			continue
 		}
 		for _, e := range members[l] {

@@ -16,8 +16,8 @@ import (
 // deletes is the deletionPolicy of a VolumeSnapshotContent that goes with its VolumeSnapshot.
 const deletes = "Delete"
 
-// warn sets the condition VolumeSnapshotsAtRisk if deleting the VolumeSnapshots of the newest good Snapshot deletes their
-// data. It expects the Snapshots newest first.
+// warn sets the condition VolumeSnapshotsAtRisk if deleting the VolumeSnapshots of the newest good Snapshot deletes
+// their data. It expects the Snapshots newest first.
 func warn(repository *v1alpha1.Repository, snapshots []v1alpha1.Snapshot) {
 	class, risk := atRisk(snapshots)
 	if !risk {

@@ -170,8 +170,8 @@ func (r Reconciler[S, T, In]) run(ctx context.Context, s T) (time.Duration, erro
 	}
 }
 
-// refresh reads the object past the cache, because movers report in it. It reads into an empty object: what is no longer
-// in the newest state must not stay.
+// refresh reads the object past the cache, because movers report in it. It reads into an empty object: what is no
+// longer in the newest state must not stay.
 func (r Reconciler[S, T, In]) refresh(ctx context.Context, s T) error {
 	newest := T(new(S))
 	if err := r.Live.Get(ctx, client.ObjectKeyFromObject(s), newest); err != nil {

@@ -145,7 +145,8 @@ func TestAStartThatTheAPIServerNeverAcceptsEnds(t *testing.T) {
 		opts ...client.SubResourcePatchOption,
 	) error {
 		if o.(*v1alpha1.BackupSession).Frozen() {
-			return apierrors.NewInvalid(v1alpha1.GroupVersion.WithKind(v1alpha1.BackupSessionKind).GroupKind(), "nightly", nil)
+			kind := v1alpha1.GroupVersion.WithKind(v1alpha1.BackupSessionKind).GroupKind()
+			return apierrors.NewInvalid(kind, "nightly", nil)
 		}
 		return c.SubResource(sub).Patch(ctx, o, patch, opts...)
 	}}
