@@ -32,7 +32,10 @@ spec:
       - name: web
         image: cairn.local/shell:dev
         args: [-euc, "echo hello > /pages/index.html; while :; do sleep 1; done"]
-        readinessProbe: {exec: {command: [/bin/sh, -c, "[ -e /pages/index.html ]"]}, periodSeconds: 1}
+        readinessProbe:
+          exec: {command: [/bin/sh, -c, "[ -e /pages/index.html ]"]}
+          periodSeconds: 1
+          timeoutSeconds: 30
         volumeMounts: [{name: pages, mountPath: /pages}, {name: state, mountPath: /state}]
       volumes:
       - {name: pages, persistentVolumeClaim: {claimName: pages}}

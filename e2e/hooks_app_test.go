@@ -45,7 +45,11 @@ spec:
             fi
             sleep 0.1
           done
-        readinessProbe: {exec: {command: [/bin/sh, -c, "[ ! -e /state/frozen ]"]}, periodSeconds: 1, failureThreshold: 1}
+        readinessProbe:
+          exec: {command: [/bin/sh, -c, "[ ! -e /state/frozen ]"]}
+          periodSeconds: 1
+          timeoutSeconds: 30 # so that a busy node does not make the pod look frozen
+          failureThreshold: 1
         volumeMounts: [{name: data, mountPath: /data}, {name: state, mountPath: /state}]
       volumes:
       - {name: data, persistentVolumeClaim: {claimName: data}}
@@ -64,7 +68,7 @@ spec:
       - name: listener
         image: cairn.local/listener:dev
         ports: [{name: web, containerPort: 8080}]
-        readinessProbe: {tcpSocket: {port: 8080}, periodSeconds: 1}
+        readinessProbe: {tcpSocket: {port: 8080}, periodSeconds: 1, timeoutSeconds: 30}
 ---
 apiVersion: v1
 kind: Service

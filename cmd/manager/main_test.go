@@ -65,7 +65,7 @@ func install(t testing.TB) {
 		g.Eventually(func() error { // an object of a kind that was made just now
 			return bed.Client.Apply(t.Context(), client.ApplyConfigurationFromUnstructured(u),
 				client.FieldOwner("kubectl"))
-		}, "60s", "100ms").Should(Succeed(), "%s %s", u.GetKind(), u.GetName())
+		}, testbed.Patience, "100ms").Should(Succeed(), "%s %s", u.GetKind(), u.GetName())
 	}
 	g.Expect(crds).NotTo(BeEmpty())
 	served(t, crds)
@@ -88,7 +88,7 @@ func served(t testing.TB, crds []string) {
 			names = append(names, r.Name+"."+v1alpha1.Group)
 		}
 		return names, nil
-	}, "60s", "100ms").Should(ContainElements(crds), "the kinds of the CRDs")
+	}, testbed.Patience, "100ms").Should(ContainElements(crds), "the kinds of the CRDs")
 }
 
 // kubeconfig writes a file with the rights of the manager's ServiceAccount, or of the administrator if there is none.
@@ -160,7 +160,7 @@ func (p *process) end(t testing.TB) int {
 // code waits for the manager's end and returns its exit code.
 func (p *process) code(t testing.TB) int {
 	t.Helper()
-	NewWithT(t).Eventually(p.done, "60s").Should(BeClosed(), "the manager ends")
+	NewWithT(t).Eventually(p.done, testbed.Patience).Should(BeClosed(), "the manager ends")
 	return p.command.ProcessState.ExitCode()
 }
 

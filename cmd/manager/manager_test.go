@@ -12,6 +12,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/testbed"
 )
 
 func TestFlags(t *testing.T) {
@@ -68,9 +69,11 @@ func TestManager(t *testing.T) {
 	t.Run("with its own rights it leads, is healthy and shows metrics", func(t *testing.T) {
 		g := NewWithT(t)
 		p := begin(t, kubeconfig(t, false), "--enable-leader-election", "--kubestash-metrics")
-		g.Eventually(func() (string, error) { return p.get(t.Context(), p.health, "/readyz") }, "60s", "100ms").
+		g.Eventually(func() (string, error) { return p.get(t.Context(), p.health, "/readyz") }).
+			WithTimeout(testbed.Patience).WithPolling(100 * time.Millisecond).
 			Should(ContainSubstring("ok"))
-		g.Eventually(func() (string, error) { return p.get(t.Context(), p.metrics, "/metrics") }, "60s", "100ms").
+		g.Eventually(func() (string, error) { return p.get(t.Context(), p.metrics, "/metrics") }).
+			WithTimeout(testbed.Patience).WithPolling(100 * time.Millisecond).
 			Should(ContainSubstring(`leader_election_master_status{name="cairn-manager"} 1`))
 		run := &v1alpha1.BackupSession{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "alone"}}
 		run.Spec.Invoker = v1alpha1.TypedLocalObjectReference{
@@ -79,7 +82,8 @@ func TestManager(t *testing.T) {
 		}
 		run.Spec.Session = "nightly"
 		g.Expect(bed.Client.Create(t.Context(), run)).To(Succeed())
-		g.Eventually(func() (string, error) { return p.get(t.Context(), p.metrics, "/metrics") }, "60s", "100ms").
+		g.Eventually(func() (string, error) { return p.get(t.Context(), p.metrics, "/metrics") }).
+			WithTimeout(testbed.Patience).WithPolling(100 * time.Millisecond).
 			Should(ContainSubstring(
 				`cairn_backup_sessions{kind="BackupConfiguration",name="none",namespace="default",phase="Failed",reason="InvokerNotFound",session="nightly"} 1`))
 		g.Expect(p.get(t.Context(), p.metrics, "/metrics")).To(ContainSubstring(

@@ -21,6 +21,7 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/policy"
 	"github.com/cairn-backup/cairn/internal/task"
+	"github.com/cairn-backup/cairn/internal/testbed"
 	"github.com/cairn-backup/cairn/internal/testbed/kubelet"
 )
 
@@ -379,11 +380,11 @@ func manyConfigurations(t testing.TB, size int) int {
 		g.Eventually(func() (int, error) {
 			metrics, err := p.get(t.Context(), p.metrics, "/metrics")
 			return strings.Count(metrics, ready), err
-		}, "1m", "1s").Should(Equal(l.size), "one series for each %s", kind)
+		}, testbed.Patience, "1s").Should(Equal(l.size), "one series for each %s", kind)
 	}
 	gone := l.configuration(0)
 	g.Expect(bed.Client.Delete(t.Context(), gone)).To(Succeed())
-	g.Eventually(func() (string, error) { return p.get(t.Context(), p.metrics, "/metrics") }, "1m", "1s").
+	g.Eventually(func() (string, error) { return p.get(t.Context(), p.metrics, "/metrics") }, testbed.Patience, "1s").
 		ShouldNot(ContainSubstring(`kind="BackupConfiguration",name="`+gone.Name+`"`), "what is gone has no series")
 	if l.size < measured {
 		return 0

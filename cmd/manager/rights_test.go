@@ -152,10 +152,11 @@ func claimRights(t *testing.T) {
 			}
 			try := func() error { return manager.Delete(t.Context(), claim, client.DryRunAll) }
 			if tt.may {
-				g.Eventually(try, "60s", "100ms").Should(Succeed(), "the rights are in force")
+				g.Eventually(try, testbed.Patience, "100ms").Should(Succeed(), "the rights are in force")
 			} else {
-				g.Eventually(try, "60s", "100ms").Should(MatchError(ContainSubstring("is not a copy that Cairn made")),
-					"the policy is in force")
+				g.Eventually(try, testbed.Patience, "100ms").
+					Should(MatchError(ContainSubstring("is not a copy that Cairn made")),
+						"the policy is in force")
 			}
 		})
 	}
@@ -204,9 +205,9 @@ func contentRights(t *testing.T) {
 				"delete": func() error { return manager.Delete(t.Context(), there, client.DryRunAll) },
 			} {
 				if tt.may {
-					g.Eventually(try, "60s", "100ms").Should(Succeed(), what+": the rights are in force")
+					g.Eventually(try, testbed.Patience, "100ms").Should(Succeed(), what+": the rights are in force")
 				} else {
-					g.Eventually(try, "60s",
+					g.Eventually(try, testbed.Patience,
 						"100ms").Should(MatchError(ContainSubstring("does not lend a snapshot to a restore")),
 						what+": the policy is in force")
 				}
@@ -239,10 +240,11 @@ func volumeSnapshotRights(t *testing.T) {
 			g.Expect(bed.Client.Create(t.Context(), v)).To(Succeed())
 			try := func() error { return manager.Delete(t.Context(), v, client.DryRunAll) }
 			if tt.may {
-				g.Eventually(try, "60s", "100ms").Should(Succeed(), "the rights are in force")
+				g.Eventually(try, testbed.Patience, "100ms").Should(Succeed(), "the rights are in force")
 			} else {
-				g.Eventually(try, "60s", "100ms").Should(MatchError(ContainSubstring("was not made by Cairn")),
-					"the policy is in force")
+				g.Eventually(try, testbed.Patience, "100ms").
+					Should(MatchError(ContainSubstring("was not made by Cairn")),
+						"the policy is in force")
 			}
 			g.Expect(bed.Client.Delete(t.Context(), v)).To(Succeed())
 		})
@@ -331,9 +333,9 @@ func moverRights(t *testing.T) {
 					client.RawPatch("application/merge-patch+json", []byte(tt.patch)), client.DryRunAll)
 			}
 			if tt.denied == "" {
-				g.Eventually(try, "60s", "100ms").Should(Succeed(), "the rights are in force")
+				g.Eventually(try, testbed.Patience, "100ms").Should(Succeed(), "the rights are in force")
 			} else {
-				g.Eventually(try, "60s", "100ms").Should(MatchError(ContainSubstring(tt.denied)),
+				g.Eventually(try, testbed.Patience, "100ms").Should(MatchError(ContainSubstring(tt.denied)),
 					"the policy is in force")
 			}
 		})
@@ -408,9 +410,9 @@ func triggerRights(t *testing.T) {
 			}
 			try := func() error { return trigger.Create(t.Context(), session.DeepCopy(), client.DryRunAll) }
 			if tt.denied == "" {
-				g.Eventually(try, "60s", "100ms").Should(Succeed(), "the rights are in force")
+				g.Eventually(try, testbed.Patience, "100ms").Should(Succeed(), "the rights are in force")
 			} else {
-				g.Eventually(try, "60s", "100ms").Should(MatchError(ContainSubstring(tt.denied)),
+				g.Eventually(try, testbed.Patience, "100ms").Should(MatchError(ContainSubstring(tt.denied)),
 					"the policy is in force")
 			}
 		})

@@ -28,6 +28,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/repository/kopia"
 	"github.com/cairn-backup/cairn/internal/sidecar"
 	"github.com/cairn-backup/cairn/internal/task"
+	"github.com/cairn-backup/cairn/internal/testbed"
 )
 
 // road is the connection to the API server. A test can cut it.
@@ -97,7 +98,7 @@ func (r *road) mend() {
 // logged waits for a line in the sidecars' log.
 func (w *workload) logged(text, why string) {
 	w.t.Helper()
-	w.Eventually(w.log.String).WithTimeout(2*time.Minute).WithPolling(20*time.Millisecond).
+	w.Eventually(w.log.String).WithTimeout(testbed.Patience).WithPolling(20*time.Millisecond).
 		Should(ContainSubstring(text), why)
 }
 

@@ -284,7 +284,7 @@ func phase(p v1alpha1.SnapshotPhase) func(v1alpha1.Component) bool {
 // eventually waits until the component reaches a phase.
 func (w *workload) eventually(s *v1alpha1.Snapshot, p v1alpha1.SnapshotPhase, why string) v1alpha1.Component {
 	w.t.Helper()
-	w.Eventually(w.component(s)).WithTimeout(2*time.Minute).WithPolling(50*time.Millisecond).
+	w.Eventually(w.component(s)).WithTimeout(testbed.Patience).WithPolling(50*time.Millisecond).
 		Should(Satisfy(phase(p)), why)
 	return s.Status.Components["data"]
 }
@@ -386,7 +386,7 @@ func (w *workload) restored(r *v1alpha1.RestoreSession, phase v1alpha1.RestoreSe
 	w.Eventually(func() v1alpha1.RestoreSessionPhase {
 		w.Expect(bed.Client.Get(w.t.Context(), client.ObjectKeyFromObject(r), r)).To(Succeed())
 		return r.Status.Components["data"].Phase
-	}).WithTimeout(2*time.Minute).WithPolling(5*time.Millisecond).Should(Equal(phase), why)
+	}).WithTimeout(testbed.Patience).WithPolling(5*time.Millisecond).Should(Equal(phase), why)
 	return r.Status.Components["data"]
 }
 
@@ -462,7 +462,7 @@ func TestASidecarTakesRotatedTokensAndKeys(t *testing.T) {
 	w.write("cairn/volumes/data/"+fileName, "text")
 	w.start("pod-a")
 	s := w.backup("snap-1", "v2", old, "pod-a")
-	w.Eventually(w.log.String).WithTimeout(time.Minute).Should(ContainSubstring(`"msg":"waiting for keys"`),
+	w.Eventually(w.log.String).WithTimeout(testbed.Patience).Should(ContainSubstring(`"msg":"waiting for keys"`),
 		"the Secret is older than the assignment")
 	w.Expect(w.component(s)().Phase.Terminal()).To(BeFalse())
 	w.keys(password, "v2")
@@ -554,9 +554,9 @@ func TestASidecarWritesItsOwnWorkloadsSnapshotsOnly(t *testing.T) {
 		tries++
 		return patch(mine,
 			map[string]any{"components": map[string]any{"data": map[string]any{"size": fmt.Sprint(tries)}}})
-	}).WithTimeout(time.Minute).Should(MatchError(ContainSubstring("has no work in mine")),
+	}).WithTimeout(testbed.Patience).Should(MatchError(ContainSubstring("has no work in mine")),
 		"the policy is in force a moment after it was made")
-	w.Eventually(func() error { return patch(theirs, component("data", "Running")) }).WithTimeout(time.Minute).
+	w.Eventually(func() error { return patch(theirs, component("data", "Running")) }).WithTimeout(testbed.Patience).
 		Should(Succeed(), "so is the RoleBinding")
 	for _, status := range []map[string]any{
 		component("logs", "Succeeded"),
@@ -593,7 +593,7 @@ func TestAnIdleSidecarIsSmall(t *testing.T) {
 	credential := w.token("first")
 	w.write("cairn/volumes/data/"+fileName, "text")
 	cmd, _ := w.start("pod-a")
-	w.Eventually(w.log.String).WithTimeout(time.Minute).Should(ContainSubstring(`"msg":"waiting for work"`))
+	w.Eventually(w.log.String).WithTimeout(testbed.Patience).Should(ContainSubstring(`"msg":"waiting for work"`))
 	resident := func() float64 {
 		b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", cmd.Process.Pid))
 		w.Expect(err).NotTo(HaveOccurred())
@@ -607,11 +607,11 @@ func TestAnIdleSidecarIsSmall(t *testing.T) {
 		t.Fatal("the process tells nothing of its memory")
 		return 0
 	}
-	w.Eventually(resident).WithTimeout(time.Minute).
+	w.Eventually(resident).WithTimeout(testbed.Patience).
 		Should(BeNumerically("<=", idleBar), "the memory of the start is returned")
 	first := resident()
 	w.eventually(w.backup("snap-1", "v1", credential, "pod-a"), v1alpha1.SnapshotSucceeded, "it works")
-	w.Eventually(resident).WithTimeout(time.Minute).
+	w.Eventually(resident).WithTimeout(testbed.Patience).
 		Should(BeNumerically("<=", idleBar), "the memory of a backup is returned")
 	t.Logf("resident memory of an idle sidecar: %.1f MiB before its first backup, %.1f MiB after it; bar %d MiB", first,
 		resident(), idleBar)

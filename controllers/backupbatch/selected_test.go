@@ -134,8 +134,8 @@ func TestWhatASelectorFindsHasAChild(t *testing.T) {
 	g.Expect(bed.Client.Update(t.Context(), pages)).To(Succeed())
 	g.Expect(bed.Client.Delete(t.Context(), pages)).To(Succeed())
 	expectFound(t, batch, "an object that is being deleted", "deployment-front", "persistentvolumeclaim-late")
-	g.Expect(events.Of(namespace)).
-		To(ContainElement(ContainSubstring("removed BackupConfiguration shop-all-persistentvolumeclaim-pages")))
+	events.Eventually(t, namespace,
+		ContainElement(ContainSubstring("removed BackupConfiguration shop-all-persistentvolumeclaim-pages")))
 	bed.NoOp(t, reconciler, &events, batch)
 	release := client.RawPatch(types.MergePatchType, []byte(`{"metadata":{"finalizers":null}}`))
 	g.Expect(bed.Client.Patch(t.Context(), pages, release)).To(Succeed())
@@ -224,7 +224,7 @@ func TestABatchSaysWhatItBacksUpTwice(t *testing.T) {
 		g.Expect(conditions.GetReason(batch, v1alpha1.ConditionTargetsOverlap)).To(Equal(v1alpha1.ReasonBackedUpTwice))
 		g.Expect(conditions.GetMessage(batch, v1alpha1.ConditionTargetsOverlap)).To(HavePrefix(message))
 	}, "the condition")
-	g.Expect(events.Of(namespace)).To(ContainElement(HavePrefix("Warning BackedUpTwice " + message)))
+	events.Eventually(t, namespace, ContainElement(HavePrefix("Warning BackedUpTwice "+message)))
 	bed.ReadyRepositories(t, namespace, "named", "app-all-persistentvolumeclaim-named")
 	bed.ExpectReason(t, batch, v1alpha1.PhaseReady, v1alpha1.ReasonReady, "every target can be backed up")
 	told := len(events.Of(namespace))

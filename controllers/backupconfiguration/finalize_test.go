@@ -85,8 +85,8 @@ func TestNothingGoesWithANamespace(t *testing.T) {
 	g.Expect(repository.DeletionTimestamp).To(BeNil(),
 		"the namespace controller deletes the Repository, the policy does not")
 	g.Expect(repository.Spec.DeletionPolicy).To(Equal(v1alpha1.DeleteObjects))
-	g.Expect(events.Of(configuration.Namespace)).
-		To(ContainElement("Warning DataKept Cairn removes no data: the namespace is being deleted"))
+	events.Eventually(t, configuration.Namespace,
+		ContainElement("Warning DataKept Cairn removes no data: the namespace is being deleted"))
 }
 
 func TestTheRetentionPolicyOfABackend(t *testing.T) {

@@ -143,10 +143,8 @@ func TestTheAnnotationStartsARunForEachOfItsValues(t *testing.T) {
 	g.Expect(runsOf(g, t, configuration.Namespace)).To(HaveLen(2), "another value starts another run")
 	ask("weekly/1")
 	g.Expect(runsOf(g, t, configuration.Namespace)).To(HaveLen(2))
-	g.Expect(events.Of(configuration.Namespace)).
-		To(ContainElement(
-			HavePrefix("Warning InvalidTrigger the annotation backup.cairn.dev/trigger names no session: set it to " +
-				"one of nightly,")))
+	events.Eventually(t, configuration.Namespace, ContainElement(HavePrefix(
+		"Warning InvalidTrigger the annotation backup.cairn.dev/trigger names no session: set it to one of nightly,")))
 
 	// The manager was killed before it wrote the handled trigger. It finds the run that it started.
 	ask("nightly/killed")

@@ -15,6 +15,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/testbed"
 	"github.com/cairn-backup/cairn/internal/testbed/kubelet"
 	"github.com/cairn-backup/cairn/internal/testbed/sessiontest"
 )
@@ -191,7 +192,7 @@ func TestAFunctionThatFailsIsTriedAgain(t *testing.T) {
 				}
 				w.Get("run", s)
 				return s.Status.Phase.Terminal()
-			}).WithTimeout(time.Minute).WithPolling(5*time.Millisecond).Should(BeTrue(), "the run ends")
+			}).WithTimeout(testbed.Patience).WithPolling(5*time.Millisecond).Should(BeTrue(), "the run ends")
 			w.Expect(summary(s)[0]).To(Equal("Failed/FailedToExecutePreBackupHooks"))
 			w.Expect(r.names).To(Equal([]string{"freeze", "freeze", "thaw"}),
 				"each attempt alone, nothing backed up, and thawed")
@@ -242,7 +243,7 @@ func TestAFunctionOfARunThatIsEndedIsStopped(t *testing.T) {
 				w.Reconcile("run")
 				w.Cluster()
 				return r.names
-			}).WithTimeout(time.Minute).Should(Equal([]string{"freeze"}), "the Function works")
+			}).WithTimeout(testbed.Patience).Should(Equal([]string{"freeze"}), "the Function works")
 			tt.end(w)
 			w.Killer = &sessiontest.Killer{}
 			s := w.drive("run")
@@ -335,7 +336,7 @@ func TestAManagerRunsFunctions(t *testing.T) {
 	w.Eventually(func() string {
 		w.Cluster()
 		return summary(w.session("run"))[0]
-	}).WithTimeout(time.Minute).Should(Equal("Succeeded/Succeeded"), "hooks and mover ended")
+	}).WithTimeout(testbed.Patience).Should(Equal("Succeeded/Succeeded"), "hooks and mover ended")
 	w.Expect(r.names).To(Equal([]string{"freeze", "freeze", "backup", "thaw"}))
 	freeze := w.session("run").Status.Hooks.PreHooks[0]
 	w.Expect(freeze.Attempts).To(Equal(int32(2)))

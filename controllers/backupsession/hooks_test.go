@@ -13,6 +13,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/testbed"
 	"github.com/cairn-backup/cairn/internal/testbed/kubelet"
 	"github.com/cairn-backup/cairn/internal/testbed/sessiontest"
 )
@@ -54,7 +55,7 @@ func (w *world) drive(name string) *v1alpha1.BackupSession {
 		w.Cluster()
 		w.Get(name, s)
 		return s.Status.Phase.Terminal() && !controllerutil.ContainsFinalizer(s, v1alpha1.FinalizerCancel)
-	}).WithTimeout(time.Minute).WithPolling(5*time.Millisecond).Should(BeTrue(), "the run ends")
+	}).WithTimeout(testbed.Patience).WithPolling(5*time.Millisecond).Should(BeTrue(), "the run ends")
 	return s
 }
 
@@ -148,7 +149,8 @@ func TestHooksAreFrozenWhenARunStarts(t *testing.T) {
 		w.Reconcile("run")
 		w.Cluster()
 		return l.Heard()
-	}).WithTimeout(time.Minute).Should(Equal([]string{"freeze uploads Running", "backup"}), "the mover works")
+	}).WithTimeout(testbed.Patience).
+		Should(Equal([]string{"freeze uploads Running", "backup"}), "the mover works")
 	var c v1alpha1.BackupConfiguration
 	w.Get("uploads", &c)
 	c.Spec.Sessions[0].Hooks = nil
@@ -190,7 +192,8 @@ func TestARunThatIsEndedIsThawed(t *testing.T) {
 				w.Reconcile("run")
 				w.Cluster()
 				return l.Heard()
-			}).WithTimeout(time.Minute).Should(Equal([]string{"freeze uploads Running", "backup"}), "the mover works")
+			}).WithTimeout(testbed.Patience).
+				Should(Equal([]string{"freeze uploads Running", "backup"}), "the mover works")
 			tt.end(w)
 			// Another manager than the one that began ends the run.
 			w.Killer = &sessiontest.Killer{}
@@ -313,7 +316,7 @@ func TestAManagerRunsHooks(t *testing.T) {
 	w.Eventually(func() string {
 		w.Cluster()
 		return summary(w.session("run"))[0]
-	}).WithTimeout(time.Minute).Should(Equal("Succeeded/Succeeded"), "hooks and mover ended")
+	}).WithTimeout(testbed.Patience).Should(Equal("Succeeded/Succeeded"), "hooks and mover ended")
 	w.Expect(l.Heard()).To(Equal([]string{
 		"freeze uploads Running", "freeze uploads Running", "freeze uploads Running", "backup",
 		"thaw uploads Succeeded",

@@ -12,6 +12,7 @@ import (
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/policy"
+	"github.com/cairn-backup/cairn/internal/testbed"
 	"github.com/cairn-backup/cairn/internal/testbed/kubelet"
 	"github.com/cairn-backup/cairn/internal/testbed/sessiontest"
 )
@@ -204,7 +205,7 @@ func TestHooksOfATargetKeepOtherRunsWaiting(t *testing.T) {
 		w.Reconcile("run")
 		w.Cluster()
 		return names(w.Jobs(), func(j *batchv1.Job) string { return j.Name })
-	}).WithTimeout(time.Minute).Should(HaveLen(2), "both movers work")
+	}).WithTimeout(testbed.Patience).Should(HaveLen(2), "both movers work")
 	w.run(v1alpha1.BackupConfigurationKind, policy.ChildName(b.Name, "web"), "alone")
 	w.Reconcile("alone")
 	w.Expect(summary(w.session("alone"))).To(Equal([]string{"Pending/HooksInProgress"}))
@@ -239,7 +240,8 @@ func TestKilledWhileCancellingASequentialBatch(t *testing.T) {
 			w.Reconcile("run")
 			w.Cluster()
 			return len(w.Jobs())
-		}).WithTimeout(time.Minute).WithPolling(5*time.Millisecond).Should(Equal(2), "the second target is at work")
+		}).WithTimeout(testbed.Patience).WithPolling(5*time.Millisecond).
+			Should(Equal(2), "the second target is at work")
 		w.Expect(w.Client.Delete(t.Context(), w.session("run"))).To(Succeed())
 		return w, l
 	}

@@ -11,6 +11,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/testbed"
 )
 
 // With caches that lag and watches that wake it, a run completes without further requests.
@@ -23,12 +24,12 @@ func TestAManagerRunsABatch(t *testing.T) {
 
 	w.run(v1alpha1.BackupBatchKind, "shop", "run")
 	phase := func() string { return summary(w.session("run"))[0] }
-	w.Eventually(phase).WithTimeout(time.Minute).
+	w.Eventually(phase).WithTimeout(testbed.Patience).
 		Should(Equal("Pending/RepositoryNotReady"), "a repository is not ready")
 	bed.EditStatus(t, repo, func() { repo.Status.Phase = v1alpha1.PhaseReady })
 	w.Eventually(phase).WithTimeout(9*time.Second).ShouldNot(HavePrefix("Pending/"),
 		"the ready repository wakes the run before its own requeue after ten seconds")
-	w.Eventually(func() int { return len(w.Jobs()) }).WithTimeout(time.Minute).
+	w.Eventually(func() int { return len(w.Jobs()) }).WithTimeout(testbed.Patience).
 		Should(Equal(4), "the run creates its Jobs")
 
 	// A mover reports progress while the controller writes, too.
@@ -39,13 +40,13 @@ func TestAManagerRunsABatch(t *testing.T) {
 	w.Eventually(func() string {
 		w.Cluster()
 		return phase()
-	}).WithTimeout(time.Minute).Should(Equal("Succeeded/Succeeded"), "the Jobs ended")
+	}).WithTimeout(testbed.Patience).Should(Equal("Succeeded/Succeeded"), "the Jobs ended")
 	w.Expect(w.Jobs()).To(HaveLen(4))
 	w.Expect(w.snapshots()).To(HaveLen(3))
 
 	s := w.session("run")
 	w.Expect(w.Client.Delete(t.Context(), s)).To(Succeed())
-	w.Eventually(func() []string { return w.session("run").Finalizers }).WithTimeout(time.Minute).
+	w.Eventually(func() []string { return w.session("run").Finalizers }).WithTimeout(testbed.Patience).
 		Should(Equal([]string{v1alpha1.FinalizerRecord}), "an ended run is not cancelled")
 	w.Expect(phase()).To(Equal("Succeeded/Succeeded"))
 

@@ -2,7 +2,6 @@ package backupsession
 
 import (
 	"testing"
-	"time"
 
 	. "github.com/onsi/gomega"
 	batchv1 "k8s.io/api/batch/v1"
@@ -13,6 +12,7 @@ import (
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/task"
+	"github.com/cairn-backup/cairn/internal/testbed"
 	"github.com/cairn-backup/cairn/internal/testbed/kubelet"
 	"github.com/cairn-backup/cairn/internal/testbed/sessiontest"
 )
@@ -90,7 +90,7 @@ func TestARunWithSteps(t *testing.T) {
 			w.Eventually(func() error {
 				return w.Client.Create(t.Context(), bare.DeepCopy(),
 					client.DryRunAll)
-			}).WithTimeout(time.Minute).
+			}).WithTimeout(testbed.Patience).
 				Should(MatchError(ContainSubstring("violates PodSecurity")),
 					"the profile applies to the mover's pod, too, once the admission knows it")
 			info := w.stepsTask(tc.arg)

@@ -136,7 +136,7 @@ func TestAStorageInUseStays(t *testing.T) {
 	gone(t, s)
 	g.Expect(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(r), r)).To(Succeed())
 	g.Expect(r.DeletionTimestamp).To(BeNil(), "a removal that was given up leaves everything as it is")
-	g.Expect(events.Of(s.Namespace)).To(ContainElement(ContainSubstring("DataKept")))
+	events.Eventually(t, s.Namespace, ContainElement(ContainSubstring("DataKept")))
 }
 
 // Deleting a namespace never wipes data.

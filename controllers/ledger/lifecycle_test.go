@@ -19,6 +19,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/testbed"
 )
 
 func TestWatchedBranchIsRefused(t *testing.T) {
@@ -93,7 +94,7 @@ func TestBranchThatFluxWatchesIsRefused(t *testing.T) {
 		_, err = w.push(l)
 		g.Expect(err).NotTo(HaveOccurred())
 		g.Expect(get(w, l)).To(beReady(metav1.ConditionTrue, v1alpha1.ReasonPushed))
-	}, time.Minute, 100*time.Millisecond).Should(Succeed(), "Flux was removed while the manager runs")
+	}, testbed.Patience, 100*time.Millisecond).Should(Succeed(), "Flux was removed while the manager runs")
 }
 
 func TestFluxRef(t *testing.T) {

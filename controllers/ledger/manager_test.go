@@ -17,6 +17,7 @@ import (
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"github.com/cairn-backup/cairn/internal/kube/footprint"
+	"github.com/cairn-backup/cairn/internal/testbed"
 )
 
 // Both controllers run in a manager, with its cache and real time; nobody calls them.
@@ -64,7 +65,7 @@ func TestManager(t *testing.T) {
 		g.Expect(drill.Status.Records).To(HaveLen(1))
 		g.Expect(bed.Client.Get(ctx, client.ObjectKeyFromObject(l), l)).To(Succeed())
 		g.Expect(l.Status.Pending).To(BeZero())
-	}, time.Minute, 200*time.Millisecond).
+	}, testbed.Patience, 200*time.Millisecond).
 		Should(Succeed(), "recorded after the window and the pause between two pushes")
 	g.Expect(w.files("clusters/production/records")).To(HaveLen(2))
 	g.Expect(l.Status.Recorded).To(BeEquivalentTo(2))

@@ -134,7 +134,7 @@ func (r *testNamespace) volumes(manager ctrl.Manager) {
 		g.Expect(manager.GetClient().List(r.t.Context(), list, client.InNamespace(r.namespace),
 			client.UnsafeDisableDeepCopy)).To(Succeed())
 		g.Expect(len(list.Items)).To(Equal(halves * volumesEach))
-	}, time.Minute, 10*time.Millisecond).Should(Succeed())
+	}, testbed.Patience, 10*time.Millisecond).Should(Succeed())
 }
 
 // expanded waits until the status of the batch lists all children. It reads the cache, so that waiting adds no load.

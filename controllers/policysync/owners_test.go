@@ -17,6 +17,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/testbed"
 )
 
 func TestObjectsOfOthersAreNotTouched(t *testing.T) {
@@ -112,7 +113,7 @@ func TestImpersonation(t *testing.T) {
 	r.g.Eventually(func() string { // the API server's authorizer learns of a role with a delay
 		r.reconcile()
 		return conditions.GetMessage(r.sync, meta.ReadyCondition)
-	}, "60s", "100ms").Should(ContainSubstring(`cannot get resource "configmaps"`))
+	}, testbed.Patience, "100ms").Should(ContainSubstring(`cannot get resource "configmaps"`))
 	r.expectNotReady(v1alpha1.ReasonForbidden, "")
 	r.g.Expect(r.exists(&v1alpha1.BackupStorage{}, "local")).To(BeFalse())
 
@@ -126,7 +127,7 @@ func TestImpersonation(t *testing.T) {
 	r.g.Eventually(func() string {
 		r.reconcile()
 		return r.sync.Status.LastAppliedRevision
-	}, "60s", "100ms").Should(Equal(first))
+	}, testbed.Patience, "100ms").Should(Equal(first))
 	r.expectReady(first)
 	r.g.Expect(r.exists(&corev1.ConfigMap{}, "settings")).To(BeTrue())
 
@@ -158,7 +159,7 @@ func TestRightsAndNamespacesComeFirst(t *testing.T) {
 	r.g.Eventually(func() string {
 		r.reconcile()
 		return conditions.GetReason(r.sync, meta.ReadyCondition)
-	}, "60s", "100ms").Should(Equal(v1alpha1.ReasonReconcileSucceeded), "once the binding is known")
+	}, testbed.Patience, "100ms").Should(Equal(v1alpha1.ReasonReconcileSucceeded), "once the binding is known")
 	r.expectReady(revision)
 	r.g.Expect(r.Get(t.Context(), types.NamespacedName{Namespace: other, Name: "local"}, &v1alpha1.BackupStorage{})).
 		To(Succeed())
@@ -184,7 +185,7 @@ func TestPruneOrder(t *testing.T) {
 	r.g.Eventually(func() string {
 		r.reconcile()
 		return conditions.GetReason(r.sync, meta.ReadyCondition)
-	}, "60s", "100ms").Should(Equal(v1alpha1.ReasonReconcileSucceeded), "once the role is known")
+	}, testbed.Patience, "100ms").Should(Equal(v1alpha1.ReasonReconcileSucceeded), "once the role is known")
 
 	var mu sync.Mutex
 	var deleted []string

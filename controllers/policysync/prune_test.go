@@ -14,6 +14,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/testbed"
 )
 
 // The inventory holds an object that a refused revision was going to apply and that does not exist.
@@ -51,7 +52,7 @@ func TestWithoutAnAccountNothingOfAnAccountIsDeleted(t *testing.T) {
 	r.g.Eventually(func() string {
 		r.reconcile()
 		return conditions.GetReason(r.sync, meta.ReadyCondition)
-	}, "60s", "100ms").Should(Equal(v1alpha1.ReasonReconcileSucceeded), "once the role is known")
+	}, testbed.Patience, "100ms").Should(Equal(v1alpha1.ReasonReconcileSucceeded), "once the role is known")
 	r.update(func(p *v1alpha1.PolicySync) { p.Spec.ServiceAccountName = "" })
 	revision := r.push(map[string]string{"policy/s.yaml": storage("local")})
 	r.reconcile()

@@ -17,6 +17,7 @@ import (
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/kube/footprint"
+	"github.com/cairn-backup/cairn/internal/testbed"
 )
 
 func TestSourceFaults(t *testing.T) {
@@ -156,12 +157,12 @@ func TestTheManagerWatchesRequests(t *testing.T) {
 		_ = r.exists(r.sync, "policy")
 		return r.sync.Status.LastAppliedRevision
 	}
-	r.g.Eventually(applied, "30s").Should(Equal(first), "the manager sees the new PolicySync")
+	r.g.Eventually(applied, testbed.Patience).Should(Equal(first), "the manager sees the new PolicySync")
 	second := r.push(map[string]string{"policy/s.yaml": storage("local"), "policy/t.yaml": storage("second")})
 	r.g.Eventually(func() error {
 		_ = r.exists(r.sync, "policy")
 		r.sync.Annotations = map[string]string{meta.ReconcileRequestAnnotation: "now"}
 		return r.Update(t.Context(), r.sync)
-	}, "30s").Should(Succeed(), "no status write is under way")
-	r.g.Eventually(applied, "30s").Should(Equal(second), "the request is seen before the interval")
+	}, testbed.Patience).Should(Succeed(), "no status write is under way")
+	r.g.Eventually(applied, testbed.Patience).Should(Equal(second), "the request is seen before the interval")
 }

@@ -10,6 +10,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/testbed"
 	"github.com/cairn-backup/cairn/internal/testbed/kubelet"
 	"github.com/cairn-backup/cairn/internal/testbed/sessiontest"
 )
@@ -45,7 +46,7 @@ func (w *world) drive() *v1alpha1.RestoreBatch {
 		w.Cluster()
 		w.Get("back", b)
 		return b.Status.Phase.Terminal() && !controllerutil.ContainsFinalizer(b, v1alpha1.FinalizerCancel)
-	}).WithTimeout(time.Minute).WithPolling(5*time.Millisecond).Should(BeTrue(), "the restore ends")
+	}).WithTimeout(testbed.Patience).WithPolling(5*time.Millisecond).Should(BeTrue(), "the restore ends")
 	return b
 }
 

@@ -10,6 +10,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/testbed"
 	"github.com/cairn-backup/cairn/internal/testbed/kubelet"
 	"github.com/cairn-backup/cairn/internal/testbed/sessiontest"
 )
@@ -47,7 +48,7 @@ func (w *world) drive(name string) *v1alpha1.RestoreSession {
 		w.Cluster()
 		w.Get(name, s)
 		return s.Status.Phase.Terminal() && !controllerutil.ContainsFinalizer(s, v1alpha1.FinalizerCancel)
-	}).WithTimeout(time.Minute).WithPolling(5*time.Millisecond).Should(BeTrue(), "the restore ends")
+	}).WithTimeout(testbed.Patience).WithPolling(5*time.Millisecond).Should(BeTrue(), "the restore ends")
 	return s
 }
 
@@ -125,7 +126,7 @@ func TestADeletedRestoreRunsItsPostHooks(t *testing.T) {
 		w.Reconcile("restore")
 		w.Cluster()
 		return slices.Compact(l.Heard())
-	}).WithTimeout(time.Minute).Should(Equal([]string{"stop restore Running", "restore"}), "the mover works")
+	}).WithTimeout(testbed.Patience).Should(Equal([]string{"stop restore Running", "restore"}), "the mover works")
 	w.Expect(w.Client.Delete(t.Context(), w.session("restore"))).To(Succeed())
 	s := w.drive("restore")
 	w.Expect(ending(s)).To(Equal("Failed/Cancelled"))

@@ -2,7 +2,6 @@ package restoresession
 
 import (
 	"testing"
-	"time"
 
 	. "github.com/onsi/gomega"
 	"k8s.io/utils/clock"
@@ -28,7 +27,7 @@ func TestAManagerRunsARestore(t *testing.T) {
 	w.Eventually(func() string {
 		w.Cluster()
 		return ending(w.session("restore"))
-	}).WithTimeout(time.Minute).Should(Equal("Succeeded/Succeeded"), "the Job ended")
+	}).WithTimeout(testbed.Patience).Should(Equal("Succeeded/Succeeded"), "the Job ended")
 	w.Expect(w.Jobs()).To(HaveLen(1))
 	w.Expect(w.stamp()).NotTo(BeEmpty())
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/sidecar"
+	"github.com/cairn-backup/cairn/internal/testbed"
 )
 
 var errKilled = errors.New("killed")
@@ -115,7 +116,7 @@ func TestKilledAtAnyWriteItComesAndGoesWhole(t *testing.T) {
 				s.Eventually(func() error {
 					return bed.Manager.GetClient().Get(t.Context(), client.ObjectKeyFromObject(s.configuration),
 						&v1alpha1.BackupConfiguration{})
-				}).WithTimeout(time.Minute).
+				}).WithTimeout(testbed.Patience).
 					Should(MatchError(ContainSubstring("not found")), "the cache knows that the "+
 						"policy is gone")
 				look()

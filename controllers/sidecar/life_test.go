@@ -52,7 +52,7 @@ func TestASidecarComesAndGoesWithItsPolicy(t *testing.T) {
 	s.clean()
 	s.Expect(s.deployment.Spec).To(Equal(before.Spec))
 	s.Expect(s.deployment.ManagedFields).To(HaveLen(len(before.ManagedFields) + 1)) // the status, which the test wrote
-	s.Expect(events.Of(s.namespace)).To(ContainElement(Satisfy(has(v1alpha1.ReasonSidecarRemoved))))
+	events.Eventually(s.T, s.namespace, ContainElement(Satisfy(has(v1alpha1.ReasonSidecarRemoved))))
 }
 
 func TestASidecarIsRemovedThatLostItsPolicyWhileTheManagerWasDown(t *testing.T) {

@@ -9,6 +9,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/testbed"
 )
 
 // A restore in another namespace keeps the Snapshot that it uses, according to the cluster. A user who must not see
@@ -55,5 +56,5 @@ func TestRetentionExplainSeesRestoresElsewhere(t *testing.T) {
 				"warning: the restores of other namespaces are not known, so a Snapshot that only such a restore " +
 					"keeps is shown as going: "))
 		g.Expect(r.err).To(ContainSubstring(`cannot list resource "restoresessions"`))
-	}, time.Minute, 100*time.Millisecond).Should(Succeed(), "until the API server has seen the role")
+	}, testbed.Patience, 100*time.Millisecond).Should(Succeed(), "until the API server has seen the role")
 }

@@ -3,7 +3,10 @@ package testbed
 import (
 	"fmt"
 	"sync"
+	"testing"
 
+	. "github.com/onsi/gomega"
+	"github.com/onsi/gomega/types"
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/runtime"
 )
@@ -43,4 +46,11 @@ func (e *Events) Of(namespace string) []string {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	return append([]string(nil), e.said[namespace]...)
+}
+
+// Eventually fails the test unless the events of a namespace match in time. A controller emits an event after the write
+// that the test has seen.
+func (e *Events) Eventually(t testing.TB, namespace string, want types.GomegaMatcher) {
+	t.Helper()
+	NewWithT(t).Eventually(func() []string { return e.Of(namespace) }, Patience, Interval).Should(want)
 }

@@ -19,7 +19,7 @@ import (
 
 const (
 	// Patience is how long a test waits for what must happen.
-	Patience = time.Minute
+	Patience = 5 * time.Minute
 	// Interval is how often a test looks.
 	Interval = 50 * time.Millisecond
 	// quiet is how long a test watches that something does not happen.

@@ -5,7 +5,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	. "github.com/onsi/gomega"
 	batchv1 "k8s.io/api/batch/v1"
@@ -278,7 +277,7 @@ func TestMoversPassPodSecurity(t *testing.T) {
 				Spec:       *job.Spec.Template.Spec.DeepCopy(),
 			}
 			return bed.Client.Create(t.Context(), pod, client.DryRunAll)
-		}).WithTimeout(time.Minute)
+		}).WithTimeout(testbed.Patience)
 		if strings.Contains(file, "as root") || strings.Contains(file, "host path") || strings.Contains(file, "NFS") {
 			admitted.Should(MatchError(ContainSubstring("violates PodSecurity")), file)
 			continue

@@ -258,7 +258,7 @@ func TestATimeoutEndsAnAttempt(t *testing.T) {
 	})
 	newest := func(context.Context, client.Object) error { return nil }
 	g.Expect(hooks.CarryOut(t.Context(), owner, []hookstage.Run{run}, nil, newest)).To(Succeed())
-	g.Eventually(runner.Ended()).WithTimeout(time.Minute).Should(Receive(HaveField("Object.GetName()", "run")))
+	g.Eventually(runner.Ended()).WithTimeout(testbed.Patience).Should(Receive(HaveField("Object.GetName()", "run")))
 	g.Expect(runner.Results("1")(run.Attempt)).To(Equal(&hookstage.Outcome{
 		Reason: v1alpha1.ReasonHookTimeout, Message: "it did not end within 200ms",
 	}))
@@ -285,11 +285,11 @@ func TestOneAttemptIsStoppedAlone(t *testing.T) {
 		})
 	}
 	runner.Stop("1", freeze)
-	g.Eventually(runner.Ended()).WithTimeout(time.Minute).Should(Receive())
+	g.Eventually(runner.Ended()).WithTimeout(testbed.Patience).Should(Receive())
 	g.Expect(runner.Results("1")(freeze)).To(HaveValue(HaveField("Reason", v1alpha1.ReasonCancelled)))
 	g.Expect(runner.Results("1")(thaw)).To(BeNil())
 	close(release)
-	g.Eventually(runner.Ended()).WithTimeout(time.Minute).Should(Receive())
+	g.Eventually(runner.Ended()).WithTimeout(testbed.Patience).Should(Receive())
 	g.Expect(runner.Results("1")(thaw)).To(HaveValue(Equal(hookstage.Outcome{})))
 }
 
@@ -306,7 +306,7 @@ func TestAnAttemptThatIsStoppedBeforeItsTurnEnds(t *testing.T) {
 			return hookstage.Outcome{Reason: v1alpha1.ReasonCancelled}
 		})
 		runner.Stop("1", a)
-		g.Eventually(runner.Ended()).WithTimeout(time.Minute).Should(Receive())
+		g.Eventually(runner.Ended()).WithTimeout(testbed.Patience).Should(Receive())
 		g.Expect(runner.Results("1")(a)).To(HaveValue(HaveField("Reason", v1alpha1.ReasonCancelled)))
 	}
 }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/run/hookstage"
+	"github.com/cairn-backup/cairn/internal/testbed"
 )
 
 // allow creates what the message of ReasonHookNotPermitted asks for, with the rules of the shipped ClusterRole.
@@ -58,7 +59,7 @@ func TestWithoutARoleBindingNothingReachesAPod(t *testing.T) {
 	allow(t, namespace)
 	// The pod has no kubelet, so the command can't run. But the missing right is no longer the reason.
 	g.Eventually(func() string { return executor().Execute(t.Context(), namespace, run).Reason }).
-		WithTimeout(time.Minute).
+		WithTimeout(testbed.Patience).
 		Should(Equal(v1alpha1.ReasonCommandFailed), "the RoleBinding must take effect")
 }
 
@@ -147,7 +148,7 @@ func TestPodsAreChosen(t *testing.T) {
 			g.Eventually(func() string {
 				out = executor().Execute(t.Context(), namespace, run)
 				return out.Reason
-			}).WithTimeout(time.Minute).Should(Equal(tt.reason), "the RoleBinding must take effect")
+			}).WithTimeout(testbed.Patience).Should(Equal(tt.reason), "the RoleBinding must take effect")
 			g.Expect(s.asked).To(HaveLen(tt.asked))
 			g.Expect(out.Message).To(ContainSubstring(tt.says))
 		})
@@ -227,7 +228,7 @@ func meets(
 	run.Stage, run.Since = stage, since
 	run.Hook.Template = v1alpha1.ObjectReference{Namespace: namespace, Name: "deleted"}
 	NewWithT(t).Eventually(func() string { return executor().Execute(t.Context(), namespace, run).Reason }).
-		WithTimeout(time.Minute).
+		WithTimeout(testbed.Patience).
 		Should(BeElementOf("", v1alpha1.ReasonNoRunningPod), "the RoleBinding must take effect")
 	met := ""
 	for pod, s := range servers {
@@ -252,7 +253,7 @@ func TestAPortWithoutAContainerThatHasItIsAMistake(t *testing.T) {
 			Selector: "app=db",
 		})))
 		return out.Reason
-	}).WithTimeout(time.Minute).Should(Equal(v1alpha1.ReasonInvalidHook), "the RoleBinding must take effect")
+	}).WithTimeout(testbed.Patience).Should(Equal(v1alpha1.ReasonInvalidHook), "the RoleBinding must take effect")
 	g.Expect(out.Message).To(Equal(`pod db-0 has no port "metrics" in container "db"`))
 }
 
