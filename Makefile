@@ -113,7 +113,7 @@ test: clusterctl ## Run the unit tests and those against a real API server.
 	@$(CLUSTERCTL) preflight --install --for=test
 	@$(STEP) "build etcd, kube-apiserver and the S3 server (minutes the first time, cached after that)" $(CLUSTERCTL) build --only=test
 	@$(STEP) "unpack the databases" hack/databases >/dev/null
-	@$(STEP) "test" env KUBEBUILDER_ASSETS="$${KUBEBUILDER_ASSETS:-$(CLUSTER_BIN)}" VERSITYGW=$(CLUSTER_BIN)/versitygw CAIRN_DATABASES="$$(hack/databases)" $(GO) test -vet=off -p $(TEST_PACKAGES) $$($(GO) list ./... | grep -Ev '$(ON_CLUSTER)')
+	@$(STEP) "test" env KUBEBUILDER_ASSETS="$${KUBEBUILDER_ASSETS:-$(CLUSTER_BIN)}" VERSITYGW=$(CLUSTER_BIN)/versitygw CAIRN_DATABASES="$$(hack/databases)" $(GO) test -vet=off -timeout 45m -p $(TEST_PACKAGES) $$($(GO) list ./... | grep -Ev '$(ON_CLUSTER)')
 	@$(STEP) "test the cluster's own programs" $(GO) test -C hack/cluster $$($(GO) list -C hack/cluster -f '$(TESTED)' ./...)
 
 # How many scenarios run at a time: they wait more than they work. At least as many as TestOutages has.

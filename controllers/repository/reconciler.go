@@ -4,7 +4,7 @@
 // A Reconciler is safe for concurrent use. Invariants: the older of two Repositories in one directory wins
 // (TestOfTwoRepositoriesOfOneDirectoryTheOlderWins), an init waits for the pod of an earlier one
 // (TestAnInitWaitsForThatOfADeletedRepository), and at most ten Repositories of a storage are initialised at a time
-// (TestAThousandRepositoriesAreInitialisedTenAtATime).
+// (TestManyRepositoriesAreInitialisedTenAtATime).
 package repository
 
 import (
