@@ -13,7 +13,6 @@ import (
 	"github.com/cairn-backup/cairn/internal/catalog"
 	"github.com/cairn-backup/cairn/internal/policy"
 	"github.com/cairn-backup/cairn/internal/retention"
-	"github.com/cairn-backup/cairn/internal/run/restore"
 )
 
 // RestoreDigest returns the digest with which the target of a restore is stamped. If a RestoreBatch made the restore,
@@ -109,10 +108,16 @@ func NewRestoreSession(b *v1alpha1.RestoreBatch, i int, now time.Time) *v1alpha1
 }
 
 // AlreadyRestored reports whether each target of a RestoreBatch with this digest of its spec has a claim that an
-// identical earlier RestoreBatch filled.
+// identical earlier RestoreBatch filled. It counts a claim that is lost or being deleted, although its RestoreSession
+// restores into such a claim again: a pod can hold the volume of this claim, and scaling down would end the pod and
+// the volume with it.
 func AlreadyRestored(b *v1alpha1.RestoreBatch, claims []corev1.PersistentVolumeClaim, digest string) bool {
+	filled := map[string]bool{}
+	for i := range claims {
+		filled[claims[i].Annotations[v1alpha1.AnnotationRestored]] = true
+	}
 	for i := range b.Spec.Targets {
-		if !restore.AnyFilledBy(claims, TargetDigest(digest, b.Spec.Targets[i].Name)) {
+		if !filled[TargetDigest(digest, b.Spec.Targets[i].Name)] {
 			return false
 		}
 	}

@@ -201,7 +201,8 @@ func TestTheFailuresOfManyRestoredTargetsFitIntoOneObject(t *testing.T) {
 	g.Expect(len(raw)).To(BeNumerically("<", 400<<10))
 }
 
-// A RestoreBatch that was created again restores nothing, but only while the claims still have what it restored.
+// A RestoreBatch that was created again scales nothing down for a claim that its RestoreSession would restore again: the
+// last pod that holds the volume would end.
 func TestAlreadyRestored(t *testing.T) {
 	b := restoreBatchOf("web", "db")
 	filled := func(target string) corev1.PersistentVolumeClaim {
@@ -211,13 +212,19 @@ func TestAlreadyRestored(t *testing.T) {
 	}
 	lost := filled("db")
 	lost.Status.Phase = corev1.ClaimLost
+	going := filled("db")
+	going.DeletionTimestamp = &metav1.Time{}
+	other := filled("db")
+	other.Annotations[v1alpha1.AnnotationRestored] = TargetDigest("other", "db")
 	for name, tt := range map[string]struct {
 		claims []corev1.PersistentVolumeClaim
 		want   bool
 	}{
-		"all targets":         {[]corev1.PersistentVolumeClaim{filled("db"), filled("web")}, true},
-		"one target is new":   {[]corev1.PersistentVolumeClaim{filled("web")}, false},
-		"one volume was lost": {[]corev1.PersistentVolumeClaim{lost, filled("web")}, false},
+		"all targets":                {[]corev1.PersistentVolumeClaim{filled("db"), filled("web")}, true},
+		"one target is new":          {[]corev1.PersistentVolumeClaim{filled("web")}, false},
+		"one is of another batch":    {[]corev1.PersistentVolumeClaim{other, filled("web")}, false},
+		"one volume was lost":        {[]corev1.PersistentVolumeClaim{lost, filled("web")}, true},
+		"one claim is being deleted": {[]corev1.PersistentVolumeClaim{going, filled("web")}, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			NewWithT(t).Expect(AlreadyRestored(b, tt.claims, "digest")).To(Equal(tt.want))
