@@ -60,6 +60,22 @@ const (
 // are spelled. A Repository without a target fits every target. DeletionPolicy and paused are allowed to differ. Both
 // are in one namespace.
 func CompareRepository(actual, wanted *v1alpha1.Repository) RepositoryDifference {
+	return compareRepository(actual, wanted, func(a, b v1alpha1.TypedObjectReference) bool {
+		return SameTarget(a, b) &&
+			cmp.Or(a.Namespace, wanted.Namespace) == cmp.Or(b.Namespace, wanted.Namespace)
+	})
+}
+
+// CompareRepositoryOfRun is CompareRepository for a run, which compares only kind and name of the target. A run backs
+// up into a Repository whose appRef lacks the API group, or has another namespace: an appRef never changes, so the
+// target would have no new backups. The configuration reports the difference.
+func CompareRepositoryOfRun(actual, wanted *v1alpha1.Repository) RepositoryDifference {
+	return compareRepository(actual, wanted, SameKindAndName)
+}
+
+func compareRepository(
+	actual, wanted *v1alpha1.Repository, sameTarget func(a, b v1alpha1.TypedObjectReference) bool,
+) RepositoryDifference {
 	is, want := &actual.Spec, &wanted.Spec
 	in := func(reference v1alpha1.ObjectReference) v1alpha1.ObjectReference {
 		reference.Namespace = cmp.Or(reference.Namespace, wanted.Namespace)
@@ -71,8 +87,7 @@ func CompareRepository(actual, wanted *v1alpha1.Repository) RepositoryDifference
 	case in(is.StorageRef) != in(want.StorageRef),
 		NormalizeDirectory(is.Path) != NormalizeDirectory(want.Path):
 		return OtherPlace
-	case is.AppRef.Name != "" && (!SameTarget(is.AppRef, want.AppRef) ||
-		cmp.Or(is.AppRef.Namespace, wanted.Namespace) != cmp.Or(want.AppRef.Namespace, wanted.Namespace)):
+	case is.AppRef.Name != "" && !sameTarget(is.AppRef, want.AppRef):
 		return OtherTarget
 	case in(is.EncryptionSecret) != in(want.EncryptionSecret):
 		return OtherSecret
@@ -83,7 +98,13 @@ func CompareRepository(actual, wanted *v1alpha1.Repository) RepositoryDifference
 // SameTarget reports whether two references in one namespace name the same object. Objects of different API groups
 // differ, even if they have the same kind and name.
 func SameTarget(a, b v1alpha1.TypedObjectReference) bool {
-	return a.APIGroup == b.APIGroup && a.Kind == b.Kind && a.Name == b.Name
+	return a.APIGroup == b.APIGroup && SameKindAndName(a, b)
+}
+
+// SameKindAndName reports whether two references in one namespace have the same kind and name. Unlike SameTarget, it
+// finds the object of a reference that lacks its API group.
+func SameKindAndName(a, b v1alpha1.TypedObjectReference) bool {
+	return a.Kind == b.Kind && a.Name == b.Name
 }
 
 // HoldsVolumeSnapshots reports whether a Repository has the driver VolumeSnapshotter: it has no storage, no directory

@@ -50,6 +50,8 @@ func TestCompareRepository(t *testing.T) {
 	for name, tt := range map[string]struct {
 		change func(*v1alpha1.RepositorySpec)
 		want   policy.RepositoryDifference
+		// run is set if the answer to a run is another one.
+		run *policy.RepositoryDifference
 	}{
 		"the same": {change: func(*v1alpha1.RepositorySpec) {}},
 		"other spelling": {change: func(s *v1alpha1.RepositorySpec) {
@@ -61,15 +63,32 @@ func TestCompareRepository(t *testing.T) {
 		}},
 		"no target yet": {change: func(s *v1alpha1.RepositorySpec) { s.AppRef = v1alpha1.TypedObjectReference{} }},
 		"another driver": {
-			func(s *v1alpha1.RepositorySpec) { s.Driver = v1alpha1.DriverVolumeSnapshotter }, policy.OtherDriver,
+			change: func(s *v1alpha1.RepositorySpec) { s.Driver = v1alpha1.DriverVolumeSnapshotter },
+			want:   policy.OtherDriver,
 		},
-		"another storage":   {func(s *v1alpha1.RepositorySpec) { s.StorageRef.Name = "disk" }, policy.OtherPlace},
-		"another namespace": {func(s *v1alpha1.RepositorySpec) { s.StorageRef.Namespace = "disk" }, policy.OtherPlace},
-		"another directory": {func(s *v1alpha1.RepositorySpec) { s.Path = "/web/old" }, policy.OtherPlace},
-		"another target":    {func(s *v1alpha1.RepositorySpec) { s.AppRef.Name = "db" }, policy.OtherTarget},
-		"another API group": {func(s *v1alpha1.RepositorySpec) { s.AppRef.APIGroup = "" }, policy.OtherTarget},
+		"another storage": {
+			change: func(s *v1alpha1.RepositorySpec) { s.StorageRef.Name = "disk" }, want: policy.OtherPlace,
+		},
+		"another namespace": {
+			change: func(s *v1alpha1.RepositorySpec) { s.StorageRef.Namespace = "disk" }, want: policy.OtherPlace,
+		},
+		"another directory": {
+			change: func(s *v1alpha1.RepositorySpec) { s.Path = "/web/old" }, want: policy.OtherPlace,
+		},
+		"another target": {change: func(s *v1alpha1.RepositorySpec) { s.AppRef.Name = "db" }, want: policy.OtherTarget},
+		"another kind": {
+			change: func(s *v1alpha1.RepositorySpec) { s.AppRef.Kind = "DaemonSet" }, want: policy.OtherTarget,
+		},
+		"another API group": {
+			change: func(s *v1alpha1.RepositorySpec) { s.AppRef.APIGroup = "" },
+			want:   policy.OtherTarget, run: new(policy.SameRepository),
+		},
+		"a target elsewhere": {
+			change: func(s *v1alpha1.RepositorySpec) { s.AppRef.Namespace = "old" },
+			want:   policy.OtherTarget, run: new(policy.SameRepository),
+		},
 		"another Secret": {
-			func(s *v1alpha1.RepositorySpec) { s.EncryptionSecret.Name = "other" }, policy.OtherSecret,
+			change: func(s *v1alpha1.RepositorySpec) { s.EncryptionSecret.Name = "other" }, want: policy.OtherSecret,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -77,7 +96,12 @@ func TestCompareRepository(t *testing.T) {
 			wanted := policy.RepositoryOf(configuration, info, v1alpha1.DriverKopia)
 			actual := wanted.DeepCopy()
 			tt.change(&actual.Spec)
-			NewWithT(t).Expect(policy.CompareRepository(actual, wanted)).To(Equal(tt.want))
+			g := NewWithT(t)
+			g.Expect(policy.CompareRepository(actual, wanted)).To(Equal(tt.want))
+			if tt.run != nil {
+				tt.want = *tt.run
+			}
+			g.Expect(policy.CompareRepositoryOfRun(actual, wanted)).To(Equal(tt.want))
 		})
 	}
 }

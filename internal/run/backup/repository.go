@@ -28,7 +28,7 @@ func FreezeRepository(
 		message := "Repository " + repo.Name + " " + fmt.Sprintf(format, args...)
 		return nil, &v1alpha1.ResolvedError{Reason: reason, Message: message}, wait
 	}
-	switch policy.CompareRepository(repo, policy.RepositoryOf(c, info, driver)) {
+	switch policy.CompareRepositoryOfRun(repo, policy.RepositoryOf(c, info, driver)) {
 	case policy.OtherDriver:
 		return refuse(0, v1alpha1.ReasonRepositoryConflict,
 			"is of driver %s, and the task is of driver %s: give the repository in policy another name",

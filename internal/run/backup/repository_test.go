@@ -56,9 +56,18 @@ func TestFreezeRepository(t *testing.T) {
 			reason:  v1alpha1.ReasonRepositoryConflict,
 			message: "Repository web keeps the backups of Deployment/db: one repository has one target",
 		},
-		"its target is of another API group": {
-			change: func(_ *v1alpha1.BackupConfiguration, r *v1alpha1.Repository) { r.Spec.AppRef.APIGroup = "" },
+		"it has a target of another kind": {
+			change: func(_ *v1alpha1.BackupConfiguration, r *v1alpha1.Repository) {
+				r.Spec.AppRef.Kind = v1alpha1.KindStatefulSet
+			},
 			reason: v1alpha1.ReasonRepositoryConflict, message: "one repository has one target",
+		},
+		// The configuration reports these two as Invalid, and its runs go on.
+		"its target lacks the API group": {
+			change: func(_ *v1alpha1.BackupConfiguration, r *v1alpha1.Repository) { r.Spec.AppRef.APIGroup = "" },
+		},
+		"its target names another namespace": {
+			change: func(_ *v1alpha1.BackupConfiguration, r *v1alpha1.Repository) { r.Spec.AppRef.Namespace = "old" },
 		},
 		"it is being initialised": {
 			change: func(_ *v1alpha1.BackupConfiguration, r *v1alpha1.Repository) { r.Status.Phase = "" },
