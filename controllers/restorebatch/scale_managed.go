@@ -5,14 +5,12 @@ import (
 	"fmt"
 	"sync"
 
-	appsv1 "k8s.io/api/apps/v1"
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/catalog"
 	"github.com/cairn-backup/cairn/internal/kube/read"
-	"github.com/cairn-backup/cairn/internal/policy"
 	"github.com/cairn-backup/cairn/internal/run/restorebatch"
 	"github.com/cairn-backup/cairn/internal/scaling"
 )
@@ -65,10 +63,9 @@ func (r *Reconciler) restoredInPods(
 	ctx context.Context, b *v1alpha1.RestoreBatch, start *restorebatch.Start, w v1alpha1.ScaleDown,
 ) (string, error) {
 	reader := read.FallbackReader{Reader: r.Client, Live: r.APIReader}
-	scaled := v1alpha1.TypedObjectReference{APIGroup: appsv1.GroupName, Kind: w.Kind, Name: w.Name}
 	for i := range start.Resolved.Targets {
 		t, asked := start.Resolved.Targets[i].Target, &b.Spec.Targets[i]
-		if t == nil || !policy.SameTarget(*t, scaled) {
+		if t == nil || !restorebatch.Scales(w, *t) {
 			continue
 		}
 		executor, err := read.Executor(ctx, reader, asked.Executor, catalog.AddonOfRestore(t, asked.Addon), true)

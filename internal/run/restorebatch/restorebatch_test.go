@@ -201,8 +201,8 @@ func TestTheFailuresOfManyRestoredTargetsFitIntoOneObject(t *testing.T) {
 	g.Expect(len(raw)).To(BeNumerically("<", 400<<10))
 }
 
-// A RestoreBatch that was created again scales nothing down for a claim that its RestoreSession would restore again: the
-// last pod that holds the volume would end.
+// A RestoreBatch that was created again scales nothing down for a claim that is lost or being deleted: the last pod
+// that holds the volume would end.
 func TestAlreadyRestored(t *testing.T) {
 	b := restoreBatchOf("web", "db")
 	filled := func(target string) corev1.PersistentVolumeClaim {

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/policy"
 	"github.com/cairn-backup/cairn/internal/run"
 	"github.com/cairn-backup/cairn/internal/workload"
 )
@@ -95,6 +96,12 @@ func NotPermitted(message string) *v1alpha1.ResolvedError {
 func NoWorkload(asked v1alpha1.ScaleDown) *v1alpha1.ResolvedError {
 	return workload.Fail(v1alpha1.ReasonTargetNotFound, "there is no %s %s, which spec.scaleDown names", asked.Kind,
 		asked.Name)
+}
+
+// Scales reports whether an entry of scaleDown names the target of a restore. A Snapshot can name its target without
+// its API group, and the pods of its sidecar are found by kind and name, so these decide.
+func Scales(asked v1alpha1.ScaleDown, target v1alpha1.TypedObjectReference) bool {
+	return policy.SameKindAndName(target, v1alpha1.TypedObjectReference{Kind: asked.Kind, Name: asked.Name})
 }
 
 // RestoredInPods refuses to scale a workload down whose pods restore the target.

@@ -2,6 +2,7 @@ package restorebatch
 
 import (
 	"cmp"
+	"slices"
 	"testing"
 	"time"
 
@@ -214,4 +215,99 @@ func TestScalingUp(t *testing.T) {
 		g.Expect(d.Scale).To(BeEmpty())
 		g.Expect(d.Status.ScaledDown[0].Message).To(Equal("it was not scaled down"))
 	})
+}
+
+// A batch that could scale one of its workloads down and not the other restores nothing, so it brings the first back.
+func TestScalingDownOfOneOfTwo(t *testing.T) {
+	const first, second = "Deployment/web", "Deployment/worker"
+	down := Workload{UID: "u", Settled: true}
+	for name, tt := range map[string]struct {
+		web    Workload
+		worker Workload
+		swap   bool // spec.scaleDown names the worker first
+		reason string
+	}{
+		"the other is not allowed": {
+			web: down, worker: Workload{UID: "v", Replicas: 3, Pods: 3, Refused: "no"},
+			reason: v1alpha1.ReasonScalingNotPermitted,
+		},
+		"the other is not allowed and comes first": {
+			web: down, worker: Workload{UID: "v", Replicas: 3, Pods: 3, Refused: "no"}, swap: true,
+			reason: v1alpha1.ReasonScalingNotPermitted,
+		},
+		"the pods of the first still end": {
+			web: Workload{UID: "u", Pods: 1}, worker: Workload{UID: "v", Replicas: 3, Refused: "no"},
+			reason: v1alpha1.ReasonScalingNotPermitted,
+		},
+		"an autoscaler came for the other": {
+			web: down, worker: Workload{UID: "v", Replicas: 3, Managed: "are managed by HorizontalPodAutoscaler busy"},
+			reason: v1alpha1.ReasonReplicasManaged,
+		},
+		"somebody scaled the other": {
+			web: down, worker: Workload{UID: "v", Replicas: 4}, reason: v1alpha1.ReasonReplicasChanged,
+		},
+		"somebody replaced the other": {
+			web: down, worker: Workload{UID: "w", Replicas: 3}, reason: v1alpha1.ReasonReplicasChanged,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			b := scalingBatch(v1alpha1.ScalePending)
+			b.Status.ScaledDown = append(b.Status.ScaledDown, v1alpha1.ScaledWorkload{
+				Kind: "Deployment", Name: "worker", UID: "v", Before: 3, Replicas: 3, Phase: v1alpha1.ScalePending,
+			})
+			if tt.swap {
+				slices.Reverse(b.Status.ScaledDown)
+			}
+			phases := func(s *v1alpha1.RestoreBatchStatus) map[string]v1alpha1.ScalePhase {
+				out := map[string]v1alpha1.ScalePhase{}
+				for i := range s.ScaledDown {
+					out[s.ScaledDown[i].String()] = s.ScaledDown[i].Phase
+				}
+				return out
+			}
+			in := Input{
+				Now: time.Unix(60, 0), Batch: b,
+				Workloads: map[string]Workload{first: tt.web, second: tt.worker},
+			}
+			d := Next(in)
+			g.Expect(d.Status.Targets[0].Reason).To(Equal(tt.reason))
+			g.Expect(d.Status.Phase).To(Equal(v1alpha1.RestoreSessionRunning))
+			g.Expect(d.Create).To(BeEmpty())
+			g.Expect(d.Scale).To(BeEmpty(), "the status is written before the workload is scaled up")
+			g.Expect(phases(&d.Status)).To(Equal(map[string]v1alpha1.ScalePhase{
+				first: v1alpha1.ScalingUp, second: v1alpha1.ScaleLeft,
+			}))
+			g.Expect(d.After).To(BeNumerically(">", 0))
+
+			b.Status = d.Status
+			// The manager forgets what the API server refused.
+			tt.worker.Refused = ""
+			in.Workloads = map[string]Workload{first: tt.web, second: tt.worker}
+			d = Next(in)
+			g.Expect(d.Scale).To(Equal(map[string]int32{first: 2}))
+			g.Expect(d.Status.Phase).To(Equal(v1alpha1.RestoreSessionFailed))
+			g.Expect(phases(&d.Status)).To(Equal(map[string]v1alpha1.ScalePhase{
+				first: v1alpha1.ScaleUpDone, second: v1alpha1.ScaleLeft,
+			}))
+		})
+	}
+}
+
+func TestScales(t *testing.T) {
+	web := v1alpha1.ScaleDown{Kind: "Deployment", Name: "web"}
+	for name, tt := range map[string]struct {
+		group, kind, target string
+		want                bool
+	}{
+		"the workload":                       {"apps", "Deployment", "web", true},
+		"the workload without its API group": {"", "Deployment", "web", true},
+		"another kind":                       {"apps", "StatefulSet", "web", false},
+		"another name":                       {"apps", "Deployment", "db", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			target := v1alpha1.TypedObjectReference{APIGroup: tt.group, Kind: tt.kind, Name: tt.target}
+			NewWithT(t).Expect(Scales(web, target)).To(Equal(tt.want))
+		})
+	}
 }
