@@ -3,8 +3,8 @@
 //
 // A Reconciler is safe for concurrent use; one goroutine at a time reconciles a workload. Invariants: keys and token
 // exist only while the workload has the sidecar, also if the manager is killed at any write
-// (TestKilledAtAnyWriteItComesAndGoesWhole), and the sidecar does not change while it restores
-// (TestASidecarThatRestoresIsLeftAlone).
+// (TestKilledAtAnyWriteItComesAndGoesWhole) or a policy is unknown (TestKeysGoWithTheSidecarWhileItsPolicyIsUnknown),
+// and the sidecar does not change while it restores (TestASidecarThatRestoresIsLeftAlone).
 package sidecar
 
 import (
@@ -52,8 +52,9 @@ type Reconciler struct {
 	// Changed receives the BackupConfigurations whose sidecar has changed.
 	Changed chan<- event.GenericEvent
 
-	// wished holds the workloads for which policy wanted a sidecar at the last look.
-	wished sync.Map
+	// kept holds the workloads for which policy wants a sidecar, or which had something of ours at the last look that
+	// succeeded. The keys are "<kind>/<namespace>/<name>".
+	kept sync.Map
 }
 
 // workloadKinds are the kinds of workloads that can have a sidecar.

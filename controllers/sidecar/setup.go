@@ -146,15 +146,15 @@ func (r *Reconciler) requests(ctx context.Context, opts ...client.ListOption) []
 	return out
 }
 
-// worthLooking reports whether a workload has a sidecar, is to have one, or was to have one at the last look of this
-// manager. Other workloads cost no request.
+// worthLooking reports whether a workload has a sidecar, is to have one, or had something of ours when this manager
+// looked last. Other workloads cost no request. The label is not enough: who takes the sidecar out of the pod template
+// can take the label with it, and the Secret with keys and token is still there.
 func (r *Reconciler) worthLooking(ctx context.Context, kind string, key client.ObjectKey, w *wanted) (bool, error) {
-	name := kind + "/" + key.String()
 	if w.any() {
-		r.wished.Store(name, true)
+		r.kept.Store(workloadKey(kind, key), true)
 		return true, nil
 	}
-	if _, was := r.wished.LoadAndDelete(name); was {
+	if _, kept := r.kept.Load(workloadKey(kind, key)); kept {
 		return true, nil
 	}
 	o := &metav1.PartialObjectMetadata{}
@@ -164,3 +164,15 @@ func (r *Reconciler) worthLooking(ctx context.Context, kind string, key client.O
 	}
 	return o.GetLabels()[v1alpha1.LabelSidecar] != "", nil
 }
+
+// remember notes after a look that succeeded whether there is something to come back for. A look that failed changes
+// nothing: what it did not see can still be there.
+func (r *Reconciler) remember(kind string, key client.ObjectKey, l *update) {
+	if l.anything() {
+		r.kept.Store(workloadKey(kind, key), true)
+	} else {
+		r.kept.Delete(workloadKey(kind, key))
+	}
+}
+
+func workloadKey(kind string, key client.ObjectKey) string { return kind + "/" + key.String() }

@@ -44,13 +44,24 @@ func (r *Reconciler) update(ctx context.Context, kind string, key client.ObjectK
 	if there, err := r.worthLooking(ctx, kind, key, l.wanted); err != nil || !there {
 		return l, err
 	}
-	if l.workload, err = r.read(ctx, kind, key); err != nil || l.workload == nil {
+	if l.workload, err = r.read(ctx, kind, key); err != nil {
 		return l, err
 	}
-	if l.secret, err = r.secret(ctx, client.ObjectKey{Namespace: key.Namespace, Name: l.workload.id}); err != nil {
-		return nil, err
+	if l.workload != nil {
+		if l.secret, err = r.secret(ctx, client.ObjectKey{Namespace: key.Namespace, Name: l.workload.id}); err != nil {
+			return nil, err
+		}
+		if err := r.step(ctx, l); err != nil {
+			return l, err
+		}
 	}
-	return l, r.step(ctx, l)
+	r.remember(kind, key, l)
+	return l, nil
+}
+
+// anything reports whether policy wants the sidecar, or the workload had something of ours, or its Secret is there.
+func (l *update) anything() bool {
+	return l.wanted.any() || l.found.Anything || l.secret != nil && ours(l.secret)
 }
 
 // step decides and acts.
