@@ -1,2 +1,3 @@
-// Package docs holds the documentation. Its test checks that the pages name paths that exist.
+// Package docs holds the documentation. Its tests check that the pages name paths that exist, and that the picture of
+// the rooms shows the imports of the code.
 package docs
