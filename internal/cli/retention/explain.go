@@ -19,7 +19,6 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/cli/command"
 	"github.com/cairn-backup/cairn/internal/cli/get"
-	"github.com/cairn-backup/cairn/internal/kube/index"
 	"github.com/cairn-backup/cairn/internal/policy"
 	"github.com/cairn-backup/cairn/internal/retention"
 )
@@ -229,7 +228,7 @@ func siblingsOf(
 
 // restoresUnderWay returns the Snapshots that restores of all namespaces use. If the user is allowed to see only this
 // namespace, unseen says so.
-func restoresUnderWay(ctx context.Context, api client.Client, namespace string) (used index.InUse, unseen,
+func restoresUnderWay(ctx context.Context, api client.Client, namespace string) (used retention.InUse, unseen,
 	err error,
 ) {
 	var restores v1alpha1.RestoreSessionList
@@ -243,13 +242,13 @@ func restoresUnderWay(ctx context.Context, api client.Client, namespace string) 
 			return used, nil, fmt.Errorf("list restores: %w", err)
 		}
 	}
-	return index.Of(restores.Items, batches.Items), unseen, nil
+	return retention.Using(restores.Items, batches.Items), unseen, nil
 }
 
 // retentionInput returns the Snapshots to decide on.
 func retentionInput(
 	ctx context.Context, api client.Client, key client.ObjectKey, together []string,
-	used index.InUse,
+	used retention.InUse,
 ) ([]retention.Snapshot, error) {
 	var list v1alpha1.SnapshotList
 	if err := api.List(ctx, &list, client.InNamespace(key.Namespace)); err != nil {

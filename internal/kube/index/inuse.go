@@ -1,15 +1,13 @@
 package index
 
 import (
-	"cmp"
 	"context"
 	"fmt"
-	"slices"
 
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
-	"github.com/cairn-backup/cairn/internal/workload/destination"
+	"github.com/cairn-backup/cairn/internal/retention"
 )
 
 // Restores names an index of the RestoreSessions and RestoreBatches that have not ended.
@@ -21,7 +19,7 @@ const active = "active"
 // Register adds the index to a cache. Each name can be registered only once.
 func (i Restores) Register(ctx context.Context, indexer client.FieldIndexer) error {
 	err := indexer.IndexField(ctx, &v1alpha1.RestoreBatch{}, string(i), func(o client.Object) []string {
-		if b := o.(*v1alpha1.RestoreBatch); underWay(b) {
+		if retention.BatchUnderWay(o.(*v1alpha1.RestoreBatch)) {
 			return []string{active}
 		}
 		return nil
@@ -30,8 +28,7 @@ func (i Restores) Register(ctx context.Context, indexer client.FieldIndexer) err
 		return fmt.Errorf("index RestoreBatches by whether they have ended: %w", err)
 	}
 	err = indexer.IndexField(ctx, &v1alpha1.RestoreSession{}, string(i), func(o client.Object) []string {
-		if s := o.(*v1alpha1.RestoreSession); !s.Status.Phase.Terminal() &&
-			!v1alpha1.HasRecordAnnotation(s.Annotations) {
+		if retention.RestoreUnderWay(o.(*v1alpha1.RestoreSession)) {
 			return []string{active}
 		}
 		return nil
@@ -42,11 +39,8 @@ func (i Restores) Register(ctx context.Context, indexer client.FieldIndexer) err
 	return nil
 }
 
-// InUse holds the restores that have not ended, to find the Snapshots that they work with or can still choose.
-type InUse struct {
-	sessions []v1alpha1.RestoreSession
-	batches  []v1alpha1.RestoreBatch
-}
+// InUse holds the restores that have not ended, and finds what works with a Snapshot.
+type InUse struct{ retention.InUse }
 
 // Snapshots lists the restores that have not ended.
 func (i Restores) Snapshots(ctx context.Context, c client.Reader) (InUse, error) {
@@ -58,85 +52,7 @@ func (i Restores) Snapshots(ctx context.Context, c client.Reader) (InUse, error)
 	if err := c.List(ctx, &batches, client.MatchingFields{string(i): active}); err != nil {
 		return InUse{}, fmt.Errorf("list RestoreBatches under way: %w", err)
 	}
-	return InUse{list.Items, batches.Items}, nil
-}
-
-// underWay reports whether a RestoreBatch has chosen Snapshots for which it can still create RestoreSessions.
-func underWay(b *v1alpha1.RestoreBatch) bool {
-	return b.Status.Resolved != nil && !b.Status.Phase.Terminal() && !v1alpha1.HasRecordAnnotation(b.Annotations)
-}
-
-// Of selects the restores that have not ended from the given ones.
-func Of(sessions []v1alpha1.RestoreSession, batches []v1alpha1.RestoreBatch) InUse {
-	var out InUse
-	for _, b := range batches {
-		if underWay(&b) {
-			out.batches = append(out.batches, b)
-		}
-	}
-	for _, s := range sessions {
-		if !s.Status.Phase.Terminal() && !v1alpha1.HasRecordAnnotation(s.Annotations) {
-			out.sessions = append(out.sessions, s)
-		}
-	}
-	return out
-}
-
-// By names the restore that works with the Snapshot, or returns "". A restore that has not chosen its Snapshot yet can
-// choose any Snapshot of its repository.
-func (s InUse) By(snapshot *v1alpha1.Snapshot) string {
-	for i := range s.sessions {
-		r := &s.sessions[i]
-		source := r.Spec.DataSource
-		if source == nil && r.Namespace == snapshot.Namespace && names(r, snapshot) {
-			return "RestoreSession " + r.Namespace + "/" + r.Name
-		}
-		if source == nil || cmp.Or(source.Namespace, r.Namespace) != snapshot.Namespace {
-			continue
-		}
-		var uses bool
-		switch resolved := r.Status.Resolved; {
-		case resolved != nil:
-			uses = resolved.Snapshot == snapshot.Name
-		case source.Snapshot == "" || source.Snapshot == v1alpha1.LatestSnapshot:
-			uses = source.Repository == snapshot.Spec.Repository
-		default:
-			uses = source.Snapshot == snapshot.Name
-		}
-		if uses {
-			return "RestoreSession " + r.Namespace + "/" + r.Name
-		}
-	}
-	for i := range s.batches {
-		b := &s.batches[i]
-		if b.Status.Resolved.Namespace == snapshot.Namespace && waitsFor(b, snapshot.Name) {
-			return "RestoreBatch " + b.Namespace + "/" + b.Name
-		}
-	}
-	return ""
-}
-
-// names reports whether the templates of a restore name a VolumeSnapshot of the Snapshot.
-func names(r *v1alpha1.RestoreSession, snapshot *v1alpha1.Snapshot) bool {
-	var named []string
-	for _, c := range snapshot.Status.Components {
-		for _, stats := range c.VolumeSnapshotterStats {
-			if named == nil {
-				named = destination.NamedSnapshots(r)
-			}
-			if slices.Contains(named, stats.VolumeSnapshotName) {
-				return true
-			}
-		}
-	}
-	return false
-}
-
-// waitsFor reports whether a RestoreBatch has chosen a Snapshot for a target that has not ended.
-func waitsFor(b *v1alpha1.RestoreBatch, snapshot string) bool {
-	return slices.ContainsFunc(b.Status.Targets, func(t v1alpha1.RestoreTargetStatus) bool {
-		return t.Snapshot == snapshot && !t.Phase.Terminal()
-	})
+	return InUse{retention.Using(list.Items, batches.Items)}, nil
 }
 
 // User says what works with the data of a Snapshot, or returns "": a restore reads it, or the backup that made it can

@@ -1,0 +1,98 @@
+package retention
+
+import (
+	"cmp"
+	"slices"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/workload/destination"
+)
+
+// InUse holds the restores that have not ended, to find the Snapshots that they work with or can still choose.
+type InUse struct {
+	sessions []v1alpha1.RestoreSession
+	batches  []v1alpha1.RestoreBatch
+}
+
+// BatchUnderWay reports whether a RestoreBatch has chosen Snapshots for which it can still create RestoreSessions.
+func BatchUnderWay(b *v1alpha1.RestoreBatch) bool {
+	return b.Status.Resolved != nil && !b.Status.Phase.Terminal() && !v1alpha1.HasRecordAnnotation(b.Annotations)
+}
+
+// RestoreUnderWay reports whether a RestoreSession has not ended.
+func RestoreUnderWay(s *v1alpha1.RestoreSession) bool {
+	return !s.Status.Phase.Terminal() && !v1alpha1.HasRecordAnnotation(s.Annotations)
+}
+
+// Using selects the restores that have not ended from the given ones.
+func Using(sessions []v1alpha1.RestoreSession, batches []v1alpha1.RestoreBatch) InUse {
+	var out InUse
+	for _, b := range batches {
+		if BatchUnderWay(&b) {
+			out.batches = append(out.batches, b)
+		}
+	}
+	for _, s := range sessions {
+		if RestoreUnderWay(&s) {
+			out.sessions = append(out.sessions, s)
+		}
+	}
+	return out
+}
+
+// By names the restore that works with the Snapshot, or returns "". A restore that has not chosen its Snapshot yet can
+// choose any Snapshot of its repository.
+func (s InUse) By(snapshot *v1alpha1.Snapshot) string {
+	for i := range s.sessions {
+		r := &s.sessions[i]
+		source := r.Spec.DataSource
+		if source == nil && r.Namespace == snapshot.Namespace && restoresFrom(r, snapshot) {
+			return "RestoreSession " + r.Namespace + "/" + r.Name
+		}
+		if source == nil || cmp.Or(source.Namespace, r.Namespace) != snapshot.Namespace {
+			continue
+		}
+		var uses bool
+		switch resolved := r.Status.Resolved; {
+		case resolved != nil:
+			uses = resolved.Snapshot == snapshot.Name
+		case source.Snapshot == "" || source.Snapshot == v1alpha1.LatestSnapshot:
+			uses = source.Repository == snapshot.Spec.Repository
+		default:
+			uses = source.Snapshot == snapshot.Name
+		}
+		if uses {
+			return "RestoreSession " + r.Namespace + "/" + r.Name
+		}
+	}
+	for i := range s.batches {
+		b := &s.batches[i]
+		if b.Status.Resolved.Namespace == snapshot.Namespace && waitsFor(b, snapshot.Name) {
+			return "RestoreBatch " + b.Namespace + "/" + b.Name
+		}
+	}
+	return ""
+}
+
+// restoresFrom reports whether the templates of a restore name a VolumeSnapshot of the Snapshot.
+func restoresFrom(r *v1alpha1.RestoreSession, snapshot *v1alpha1.Snapshot) bool {
+	var named []string
+	for _, c := range snapshot.Status.Components {
+		for _, stats := range c.VolumeSnapshotterStats {
+			if named == nil {
+				named = destination.NamedSnapshots(r)
+			}
+			if slices.Contains(named, stats.VolumeSnapshotName) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// waitsFor reports whether a RestoreBatch has chosen a Snapshot for a target that has not ended.
+func waitsFor(b *v1alpha1.RestoreBatch, snapshot string) bool {
+	return slices.ContainsFunc(b.Status.Targets, func(t v1alpha1.RestoreTargetStatus) bool {
+		return t.Snapshot == snapshot && !t.Phase.Terminal()
+	})
+}
