@@ -24,8 +24,9 @@ PATH is a directory or a file. A directory with a kustomization is built with ku
 to objects of another. No file may lead out of the Git working copy that holds PATH, or out of PATH if there is none.
 
 Each finding is printed as <file>:<line>: document <n>: <field>: <message>. Some checks need the cluster, for example
-whether a Secret exists. They are summed up in one line; --verbose lists them as warnings. A file that is passed with
---known answers some of them, for example the output of "kubectl get volumesnapshotclasses -o yaml".`
+whether a Secret exists. They are summed up in one line; --verbose lists them as warnings. An object of Cairn's that the
+files lack, such as a BackupStorage, is always listed, once. A file that is passed with --known answers some of them,
+for example the output of "kubectl get volumesnapshotclasses -o yaml".`
 
 // New returns the command "cairn validate".
 func New(o command.Options) *cobra.Command {
@@ -125,15 +126,19 @@ func duplicates(objects []build.Object) []check.Finding {
 }
 
 // report prints the findings and a summary. Errors end the program with command.ExitError. Unless verbose is set, it
-// sums up in one line the warnings about what only the cluster can tell: a long list of them would hide the others.
+// sums up in one line the warnings about what only the cluster can tell: a long list of them would hide the others. It
+// lists the objects of Cairn's that are missing, once each, because a name that is mistyped looks just like that.
 func report(o command.Options, findings []check.Finding, objects []build.Object, verbose bool) error {
 	wrong, warned, unchecked := 0, 0, 0
+	missing := map[check.Reference]bool{{}: true}
 	for _, f := range findings {
 		prefix := ""
+		listed := verbose || !f.OnlyCluster || !missing[f.Missing]
+		missing[f.Missing] = true
 		switch {
 		case f.Severity == check.SeverityError:
 			wrong++
-		case f.OnlyCluster && !verbose:
+		case !listed:
 			unchecked++
 			continue
 		default:

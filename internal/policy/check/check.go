@@ -44,6 +44,8 @@ type Finding struct {
 	Severity Severity
 	// OnlyCluster marks a warning about what only the cluster can tell.
 	OnlyCluster bool
+	// Missing is the object of Cairn's that the set refers to and lacks, in a warning about that.
+	Missing Reference
 	// File, Document and Line as in Object.
 	File     string
 	Document int
@@ -211,5 +213,8 @@ func (c *checker) find(o *Object, field, reason string, reference Reference) *un
 		Field: field, Reason: reason,
 		Message: fmt.Sprintf("%s is not among these files: only the cluster can tell whether it exists", reference),
 	})
+	if reference.Group == v1alpha1.Group {
+		c.findings[len(c.findings)-1].Missing = reference
+	}
 	return nil
 }
