@@ -48,7 +48,7 @@ const maxDependencies = 1000
 func (r *Reconciler) writer() status.Writer {
 	return status.Writer{
 		Client: r.Client, Events: r.EventRecorder, Owner: r.FieldManager, Kind: v1alpha1.BackupBatchKind,
-		Warnings: []string{v1alpha1.ConditionTargetsOverlap},
+		Warnings: []status.Warning{{Condition: v1alpha1.ConditionTargetsOverlap, EachMessage: true}},
 	}
 }
 

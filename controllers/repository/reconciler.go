@@ -50,7 +50,7 @@ type Reconciler struct {
 func (r *Reconciler) writer() status.Writer {
 	return status.Writer{
 		Client: r.Client, Events: r.EventRecorder, Owner: r.FieldManager, Kind: v1alpha1.RepositoryKind,
-		Warnings: []string{v1alpha1.ConditionVolumeSnapshotsAtRisk},
+		Warnings: []status.Warning{{Condition: v1alpha1.ConditionVolumeSnapshotsAtRisk}},
 	}
 }
 

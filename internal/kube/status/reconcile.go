@@ -50,14 +50,14 @@ func (w Writer) Reconcile(
 	return result, err
 }
 
-// announceWarnings records an event for each condition in Warnings that is new or has another message.
+// announceWarnings records an event for each warning that is new.
 func (w Writer) announceWarnings(before, object conditions.Setter) {
-	for _, condition := range w.Warnings {
-		if conditions.IsTrue(object, condition) &&
-			(!conditions.IsTrue(before, condition) ||
-				conditions.GetMessage(before, condition) != conditions.GetMessage(object, condition)) {
-			w.Events.Event(object, corev1.EventTypeWarning, conditions.GetReason(object, condition),
-				conditions.GetMessage(object, condition))
+	for _, warning := range w.Warnings {
+		condition := warning.Condition
+		message := conditions.GetMessage(object, condition)
+		if conditions.IsTrue(object, condition) && (!conditions.IsTrue(before, condition) ||
+			warning.EachMessage && conditions.GetMessage(before, condition) != message) {
+			w.Events.Event(object, corev1.EventTypeWarning, conditions.GetReason(object, condition), message)
 		}
 	}
 }

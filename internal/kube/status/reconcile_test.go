@@ -109,13 +109,21 @@ func TestWhatWasWorkedOutFromAnOldObjectIsNotWritten(t *testing.T) {
 	g.Expect(conditions.IsReady(p.get(t))).To(BeTrue())
 }
 
-// A warning goes out once it is written, and again when it says something else.
+// A warning goes out once it is written, and again when it says something else, if it is to.
 func TestAWarningIsAnEventOnceItIsWritten(t *testing.T) {
+	for name, eachMessage := range map[string]bool{"each message": true, "the first message": false} {
+		t.Run(name, func(t *testing.T) { warnsOnceWritten(t, eachMessage) })
+	}
+}
+
+func warnsOnceWritten(t *testing.T, eachMessage bool) {
+	t.Helper()
 	g := NewWithT(t)
 	p := newPatched(t, becomesReady)
 	events := record.NewFakeRecorder(9)
 	writer := Writer{
-		Client: p.Client, Events: events, Owner: "test", Warnings: []string{v1alpha1.ConditionVolumeSnapshotsAtRisk},
+		Client: p.Client, Events: events, Owner: "test",
+		Warnings: []Warning{{Condition: v1alpha1.ConditionVolumeSnapshotsAtRisk, EachMessage: eachMessage}},
 	}
 	warn := func(message string) {
 		r := &v1alpha1.Repository{}
@@ -137,5 +145,8 @@ func TestAWarningIsAnEventOnceItIsWritten(t *testing.T) {
 	warn("class a deletes")
 	g.Expect(events.Events).To(BeEmpty())
 	warn("class b deletes")
-	g.Expect(events.Events).To(Receive(ContainSubstring("class b deletes")))
+	if eachMessage {
+		g.Expect(events.Events).To(Receive(ContainSubstring("class b deletes")))
+	}
+	g.Expect(events.Events).To(BeEmpty())
 }

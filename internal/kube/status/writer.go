@@ -31,9 +31,16 @@ type Writer struct {
 	Owner string
 	// Kind is the kind that the controller reconciles: its key and name are in the logger of the context already.
 	Kind string
-	// Warnings are the conditions that warn while they are true. Reconcile emits an event when one becomes true or gets
-	// another message, once that is written: a reconcile that was in vain warns of nothing.
-	Warnings []string
+	// Warnings are the conditions of which Reconcile emits events, once they are written: a reconcile that was in vain
+	// warns of nothing.
+	Warnings []Warning
+}
+
+// Warning is a condition that warns while it is true. It is an event when it becomes true.
+type Warning struct {
+	Condition string
+	// EachMessage means that another message is an event, too.
+	EachMessage bool
 }
 
 // Status writes the status of after, if after differs from before, and logs the transition.
