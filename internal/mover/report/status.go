@@ -60,11 +60,7 @@ func (s APIStatus) apply(ctx context.Context, kind, resource, object, name strin
 	return nil
 }
 
-// Manager returns the field manager of a component. It has at most 128 characters.
-func Manager(component string) string {
-	return manager(FieldManager, component)
-}
-
+// manager returns the field manager of a component. It has at most 128 characters.
 func manager(beginning, component string) string {
 	return beginning + "/" + policy.LabelValue(component)
 }
