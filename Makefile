@@ -32,17 +32,20 @@ generate: bin/controller-gen ## Generate deep copies from the API types.
 
 .PHONY: manifests
 manifests: bin/controller-gen ## Generate the CRDs and the reference documentation.
-	@$(STEP) "generate CRDs" bin/controller-gen crd:generateEmbeddedObjectMeta=true paths=./api/... output:crd:dir=config/crd/bases
+	@$(STEP) "generate CRDs" bin/controller-gen crd:generateEmbeddedObjectMeta=true paths=./api/... \
+		output:crd:dir=config/crd/bases
 	@$(STEP) "leave out what Kubernetes documents" $(GO) run ./hack/trimcrds
 	@$(STEP) "generate the reference" $(GO) run ./hack/refdocs
 
 bin/controller-gen: hack/tools/go.mod
 	@mkdir -p bin
-	@$(STEP) "build controller-gen" $(GO) build -C hack/tools -o ../../bin/controller-gen sigs.k8s.io/controller-tools/cmd/controller-gen
+	@$(STEP) "build controller-gen" $(GO) build -C hack/tools -o ../../bin/controller-gen \
+		sigs.k8s.io/controller-tools/cmd/controller-gen
 
 bin/golangci-lint: hack/lint/go.mod
 	@mkdir -p bin
-	@$(STEP) "build golangci-lint (minutes the first time, cached after that)" $(GO) build -C hack/lint -o ../../bin/golangci-lint github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+	@$(STEP) "build golangci-lint (minutes the first time, cached after that)" \
+		$(GO) build -C hack/lint -o ../../bin/golangci-lint github.com/golangci/golangci-lint/v2/cmd/golangci-lint
 
 ##@ Cluster
 
@@ -98,8 +101,8 @@ demo: preflight testbed-images testbed ## Show the whole way: policy in Git, bac
 .PHONY: demo-down
 demo-down: cluster-down ## Remove what the demo left, also after it was interrupted.
 
-# The packages with tests: go test vets the others too, and with them all of Kubernetes, which takes minutes. "make lint" vets
-# ours more thoroughly, so that "make test" need not.
+# The packages with tests: go test vets the others too, and with them all of Kubernetes, which takes minutes. "make
+# lint" vets ours more thoroughly, so that "make test" need not.
 TESTED := {{if or .TestGoFiles .XTestGoFiles}}{{.ImportPath}}{{end}}
 
 # The packages that only "make e2e" and "make bench" run: elsewhere all of their tests are skipped.
@@ -111,24 +114,35 @@ TEST_PACKAGES ?= 3
 .PHONY: test
 test: clusterctl ## Run the unit tests and those against a real API server.
 	@$(CLUSTERCTL) preflight --install --for=test
-	@$(STEP) "build etcd, kube-apiserver and the S3 server (minutes the first time, cached after that)" $(CLUSTERCTL) build --only=test
+	@$(STEP) "build etcd, kube-apiserver and the S3 server (minutes the first time, cached after that)" \
+		$(CLUSTERCTL) build --only=test
 	@$(STEP) "unpack the databases" hack/databases >/dev/null
-	@$(STEP) "test" env KUBEBUILDER_ASSETS="$${KUBEBUILDER_ASSETS:-$(CLUSTER_BIN)}" VERSITYGW=$(CLUSTER_BIN)/versitygw CAIRN_DATABASES="$$(hack/databases)" $(GO) test -vet=off -timeout 45m -p $(TEST_PACKAGES) $$($(GO) list ./... | grep -Ev '$(ON_CLUSTER)')
-	@$(STEP) "test the cluster's own programs" $(GO) test -C hack/cluster $$($(GO) list -C hack/cluster -f '$(TESTED)' ./...)
+	@$(STEP) "test" env KUBEBUILDER_ASSETS="$${KUBEBUILDER_ASSETS:-$(CLUSTER_BIN)}" VERSITYGW=$(CLUSTER_BIN)/versitygw \
+		CAIRN_DATABASES="$$(hack/databases)" $(GO) test -vet=off -timeout 45m -p $(TEST_PACKAGES) \
+		$$($(GO) list ./... | grep -Ev '$(ON_CLUSTER)')
+	@$(STEP) "test the cluster's own programs" $(GO) test -C hack/cluster \
+		$$($(GO) list -C hack/cluster -f '$(TESTED)' ./...)
 
 # How many scenarios run at a time: they wait more than they work. At least as many as TestOutages has.
 E2E_PARALLEL ?= 10
 
-# The packages run beside each other, because those without a cluster have API servers of their own. "make lint" vets them.
+# The packages run beside each other, because those without a cluster have API servers of their own. "make lint" vets
+# them.
 .PHONY: e2e
-e2e: preflight testbed-images e2e-images testbed ## Run the end-to-end scenarios on a real cluster; RUN=regexp for some of them.
+e2e: preflight testbed-images e2e-images testbed ## Run the end-to-end scenarios on a real cluster; RUN=regexp for some.
 	@$(STEP) "start the cluster" bin/testbed up
-	@$(STEP) "run the scenarios" env CAIRN_E2E=1 CAIRN_BIN=$(CURDIR)/bin CLUSTER_BIN=$(CLUSTER_BIN) KUBEBUILDER_ASSETS="$${KUBEBUILDER_ASSETS:-$(CLUSTER_BIN)}" $(GO) run ./hack/scenarios -table dist/scenarios.txt $(GO) test -json -vet=off -p 2 -parallel $(E2E_PARALLEL) -count=1 -timeout 45m -run '$(RUN)' ./e2e/...
+	@$(STEP) "run the scenarios" env CAIRN_E2E=1 CAIRN_BIN=$(CURDIR)/bin CLUSTER_BIN=$(CLUSTER_BIN) \
+		KUBEBUILDER_ASSETS="$${KUBEBUILDER_ASSETS:-$(CLUSTER_BIN)}" \
+		$(GO) run ./hack/scenarios -table dist/scenarios.txt \
+		$(GO) test -json -vet=off -p 2 -parallel $(E2E_PARALLEL) -count=1 -timeout 45m \
+		-run '$(RUN)' ./e2e/...
 
 .PHONY: bench
-bench: clusterctl ## Measure, and print each figure beside its bar; ONLY=regexp for some, and for those that take very long.
+bench: clusterctl ## Measure, and print each figure beside its bar; ONLY=regexp for some, also for very long ones.
 	@$(CLUSTERCTL) build --only=test
-	@$(STEP) "measure" env CAIRN_E2E=1 CAIRN_BIN=$(CURDIR)/bin CLUSTER_BIN=$(CLUSTER_BIN) KUBEBUILDER_ASSETS="$${KUBEBUILDER_ASSETS:-$(CLUSTER_BIN)}" VERSITYGW=$(CLUSTER_BIN)/versitygw $(GO) run ./hack/bench -only '$(ONLY)'
+	@$(STEP) "measure" env CAIRN_E2E=1 CAIRN_BIN=$(CURDIR)/bin CLUSTER_BIN=$(CLUSTER_BIN) \
+		KUBEBUILDER_ASSETS="$${KUBEBUILDER_ASSETS:-$(CLUSTER_BIN)}" VERSITYGW=$(CLUSTER_BIN)/versitygw \
+		$(GO) run ./hack/bench -only '$(ONLY)'
 
 # What the benchmarks on a cluster need; hack/bench asks for it.
 .PHONY: bench-cluster

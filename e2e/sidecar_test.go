@@ -228,7 +228,10 @@ func (a *sidecarApp) rotates(t *testing.T) {
 }
 
 // killSidecar ends the sidecar's process from the other container of the pod.
-const killSidecar = `for p in /proc/[0-9]*; do IFS= read -r line < $p/cmdline 2>/dev/null || true; case "$line" in *sh*-euc*) ;; *sidecar*--id*) kill -9 ${p#/proc/};; esac; done`
+const killSidecar = `for p in /proc/[0-9]*; do
+	IFS= read -r line < $p/cmdline 2>/dev/null || true
+	case "$line" in *sh*-euc*) ;; *sidecar*--id*) kill -9 ${p#/proc/};; esac
+done`
 
 // killedInBackup is the first backup, which has most to do.
 func (a *sidecarApp) killedInBackup(t *testing.T) {

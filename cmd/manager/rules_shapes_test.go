@@ -55,20 +55,22 @@ var refusedTasks = map[string]string{
 	oneTask: `{name: logical-backup-restore, addonVolumes: [{name: v, source: {}}]}`,
 	"a claim that is restored into gets a new volume: leave volumeName out": `{name: logical-backup-restore, targetVolumes: {volumeClaimTemplates: [{metadata: {name: c}, spec: {volumeName: x}}]}}`,
 	`supported values: "PersistentVolumeClaim"`:                             `{name: logical-backup-restore, targetVolumes: {volumeClaimTemplates: [{apiVersion: v1, kind: Volume, metadata: {name: c}, spec: {}}]}}`,
-	"a claim can only be restored from a VolumeSnapshot of its namespace: set dataSource or dataSourceRef with apiGroup snapshot.storage.k8s.io, kind VolumeSnapshot and a name": `{name: volume-snapshot-restore, targetVolumes: {volumeClaimTemplates: [{metadata: {name: c}, spec: {dataSource: {kind: PersistentVolumeClaim, name: x}}}]}}`,
+	"a claim can only be restored from a VolumeSnapshot of its namespace: set dataSource or dataSourceRef " +
+		"with apiGroup snapshot.storage.k8s.io, kind VolumeSnapshot and a name": `{name: volume-snapshot-restore, targetVolumes: {volumeClaimTemplates: [{metadata: {name: c}, spec: {dataSource: {kind: PersistentVolumeClaim, name: x}}}]}}`,
 }
 
 // refusedTriggers are wrong values of scheduler.jobTemplate, by the expected message.
 var refusedTriggers = map[string]string{
-	"parallelism must be 1: a slot has one run":                                                                             `{parallelism: 2}`,
-	"completions must be 1: a slot has one run":                                                                             `{completions: 2}`,
-	"completionMode must be NonIndexed: a slot has one run":                                                                 `{completionMode: Indexed}`,
-	"a suspended Job starts nothing: set scheduler.suspend":                                                                 `{suspend: true}`,
-	"args can't be set: the pod that starts a run does nothing else":                                                        `{template: {spec: {args: [x]}}}`,
-	"env can't be set: the pod that starts a run reads no variables. Set variables of a backup in addon.tasks[*].variables": `{template: {spec: {env: [{name: x}]}}}`,
-	"volumes can't be set: the pod that starts a run needs none":                                                            `{template: {spec: {volumes: [{name: x}]}}}`,
-	"initContainers can't be set: use a hook of the session, or a step of an Addon's task":                                  `{template: {spec: {initContainers: [{name: x}]}}}`,
-	"hostNetwork can't be set: the pod that starts a run has no access to the node's network":                               `{template: {spec: {hostNetwork: true}}}`,
+	"parallelism must be 1: a slot has one run":                      `{parallelism: 2}`,
+	"completions must be 1: a slot has one run":                      `{completions: 2}`,
+	"completionMode must be NonIndexed: a slot has one run":          `{completionMode: Indexed}`,
+	"a suspended Job starts nothing: set scheduler.suspend":          `{suspend: true}`,
+	"args can't be set: the pod that starts a run does nothing else": `{template: {spec: {args: [x]}}}`,
+	"env can't be set: the pod that starts a run reads no variables. " +
+		"Set variables of a backup in addon.tasks[*].variables": `{template: {spec: {env: [{name: x}]}}}`,
+	"volumes can't be set: the pod that starts a run needs none":                              `{template: {spec: {volumes: [{name: x}]}}}`,
+	"initContainers can't be set: use a hook of the session, or a step of an Addon's task":    `{template: {spec: {initContainers: [{name: x}]}}}`,
+	"hostNetwork can't be set: the pod that starts a run has no access to the node's network": `{template: {spec: {hostNetwork: true}}}`,
 	noPriority: `{template: {spec: {priority: 1}}}`,
 	"containerSecurityContext can't be set: the pod that starts a run has the least rights already": `{template: {spec: {containerSecurityContext: {runAsUser: 1}}}}`,
 	"spec.sessions[0].scheduler.jobTemplate.template.spec.securityContext.runAsUser in body should be greater than " +
@@ -94,10 +96,13 @@ var refusedStorages = map[string]string{
 	"spec.storage.sftp needs provider sftp":             `{storage: {sftp: {host: h, path: /p, secretName: s, username: u}}}`,
 	"spec.storage.webdav needs provider webdav":         `{storage: {webdav: {url: "https://dav.example.com/b", secretName: s}}}`,
 	"the path must be absolute and must not contain ..": `{storage: {provider: local, s3: null, local: {hostPath: {path: a/..}}}}`,
-	"the URL must have a scheme and a host, and no credentials and no query, for example https://dav.example.com/backups":                               `{storage: {provider: webdav, s3: null, webdav: {url: "https://u:p@dav.example.com/b", secretName: s}}}`,
-	"the mountPath must be an absolute path without . and .., of letters, digits, and the characters _ . -":                                             `{storage: {provider: local, s3: null, local: {persistentVolumeClaim: {claimName: c}, mountPath: a}}}`,
-	"the mountPath must not be in /cairn, /tmp, /mover, /proc, /sys, /dev, /etc, /run or /var, which a mover needs itself":                              `{storage: {provider: local, s3: null, local: {persistentVolumeClaim: {claimName: c}, mountPath: /tmp/x}}}`,
-	"spec.storage.local must have exactly one of persistentVolumeClaim, nfs and hostPath: use any other sort of volume through a PersistentVolumeClaim": `{storage: {provider: local, s3: null, local: {persistentVolumeClaim: {claimName: c}, hostPath: {path: /x}}}}`,
+	"the URL must have a scheme and a host, and no credentials and no query, " +
+		"for example https://dav.example.com/backups": `{storage: {provider: webdav, s3: null, webdav: {url: "https://u:p@dav.example.com/b", secretName: s}}}`,
+	"the mountPath must be an absolute path without . and .., of letters, digits, and the characters _ . -": `{storage: {provider: local, s3: null, local: {persistentVolumeClaim: {claimName: c}, mountPath: a}}}`,
+	"the mountPath must not be in /cairn, /tmp, /mover, /proc, /sys, /dev, /etc, /run or /var, " +
+		"which a mover needs itself": `{storage: {provider: local, s3: null, local: {persistentVolumeClaim: {claimName: c}, mountPath: /tmp/x}}}`,
+	"spec.storage.local must have exactly one of persistentVolumeClaim, nfs and hostPath: " +
+		"use any other sort of volume through a PersistentVolumeClaim": `{storage: {provider: local, s3: null, local: {persistentVolumeClaim: {claimName: c}, hostPath: {path: /x}}}}`,
 }
 
 const oneDataSource = "name a Snapshot in dataSource, or leave dataSource out and name a VolumeSnapshot in " +
@@ -114,7 +119,8 @@ var refusedRestores = map[string]string{
 	"set snapshot (a name or latest) or pitr.targetTime, not both":                                          `{dataSource: {snapshot: latest, pitr: {targetTime: "2026-11-20T00:00:00Z"}}}`,
 	"rules select the components to restore: leave components out":                                          `{dataSource: {components: [pod-0], rules: [{targetHosts: [pod-1]}]}}`,
 	oneDataSource: `{addon: {name: pvc-addon, tasks: [{name: volume-snapshot-restore, targetVolumes: {volumeClaimTemplates: [{metadata: {name: c}, spec: {dataSource: {apiGroup: snapshot.storage.k8s.io, kind: VolumeSnapshot, name: x}}}]}}]}}`,
-	"targetVolumes.replicas is for templates that name VolumeSnapshots: a Snapshot itself defines which pods it has data of, and dataSource.rules give the data to other pods": `{target: null, addon: {name: pvc-addon, tasks: [{name: volume-snapshot-restore, targetVolumes: {replicas: 3, volumeClaimTemplates: [{metadata: {name: c}, spec: {}}]}}]}}`,
+	"targetVolumes.replicas is for templates that name VolumeSnapshots: a Snapshot itself defines which pods " +
+		"it has data of, and dataSource.rules give the data to other pods": `{target: null, addon: {name: pvc-addon, tasks: [{name: volume-snapshot-restore, targetVolumes: {replicas: 3, volumeClaimTemplates: [{metadata: {name: c}, spec: {}}]}}]}}`,
 	"confirm is for a target that exists: leave it out for new claims": `{target: null, confirm: u, addon: {name: pvc-addon, tasks: [{name: logical-backup-restore, targetVolumes: {volumeClaimTemplates: [{metadata: {name: c}, spec: {}}]}}]}}`,
 }
 
@@ -129,7 +135,8 @@ func init() {
 		`{ports: [{containerPort: 1, hostPort: 1}]}`:                                                "hostPort can't be set: a Function has no access to the node's network",
 		`{stream: {command: [d], fileName: d, env: [{name: A, value: x, secretKey: k}]}}`:           "a variable has either a value or a secretKey",
 		`{stream: {command: [d], fileName: d, args: [{value: x, each: "${tables}", words: true}]}}`: "an argument has each or words, not both",
-		`{command: [x], stream: {command: [pg_dump], fileName: dump}}`:                              "a Function with a stream has no command: the mover runs stream.command, and args are the arguments of the mover",
+		`{command: [x], stream: {command: [pg_dump], fileName: dump}}`: "a Function with a stream has no command: " +
+			"the mover runs stream.command, and args are the arguments of the mover",
 	}
 	for _, d := range kubestash.Drivers {
 		refused["Addon"][`{backupTasks: [{name: t, function: f, driver: `+d.Name+`}]}`] = d.Says

@@ -230,9 +230,10 @@ var refused = map[string]map[string]string{
 	"RestoreSession": {
 		`{target: {kind: Job, apiGroup: batch}}`: "the target of a restore must be " +
 			targets,
-		`{target: {kind: Service, name: db}, confirm: u, overwritePolicy: Never}`: "overwritePolicy, deleteExtraFiles and verify are for volumes: the Addon defines how the data of a database is replaced",
-		`{dataSource: {repository: null}}`:                                        "snapshot: latest and pitr need a repository",
-		`{restoreTimeout: 0s}`:                                                    "the timeout must be at least 1s",
+		`{target: {kind: Service, name: db}, confirm: u, overwritePolicy: Never}`: "overwritePolicy, deleteExtraFiles and verify are for volumes: " +
+			"the Addon defines how the data of a database is replaced",
+		`{dataSource: {repository: null}}`: "snapshot: latest and pitr need a repository",
+		`{restoreTimeout: 0s}`:             "the timeout must be at least 1s",
 	},
 }
 

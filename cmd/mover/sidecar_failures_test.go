@@ -163,7 +163,8 @@ func TestASidecarThatStoodStillReportsOverNobody(t *testing.T) {
 	w.Expect(bed.Client.Status().Patch(t.Context(), s, client.MergeFrom(before))).To(Succeed())
 	w.Expect(cmd.Process.Signal(syscall.SIGCONT)).To(Succeed())
 	w.logged(
-		`"msg":"stopped","resource":"snapshots","object":"snap-1","host":"target","attempt":1,"why":"the assignment was withdrawn`, "it stops")
+		`"msg":"stopped","resource":"snapshots","object":"snap-1","host":"target",`+
+			`"attempt":1,"why":"the assignment was withdrawn`, "it stops")
 	w.Expect(w.component(s)()).To(And(HaveField("Phase", v1alpha1.SnapshotSucceeded), HaveField("ID", "of-another")))
 	w.Expect(w.records(s)).To(BeEmpty(), "it does not overwrite the results of the other pod in the backend")
 	w.discreet()

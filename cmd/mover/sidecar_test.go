@@ -503,7 +503,8 @@ func TestASidecarThatIsKilledGoesOn(t *testing.T) {
 	w.Expect(w.log.String()).
 		To(
 			ContainSubstring(
-				`"msg":"interrupted","resource":"snapshots","object":"snap-2","host":"target","attempt":1,"reason":"Cancelled"`))
+				`"msg":"interrupted","resource":"snapshots","object":"snap-2","host":"target",` +
+					`"attempt":1,"reason":"Cancelled"`))
 	w.discreet()
 }
 

@@ -35,7 +35,8 @@ func TestHooksOfABatchAreChecked(t *testing.T) {
 
 	bed.Create(t, template)
 	bed.ExpectReason(t, batch, v1alpha1.PhaseInvalid, v1alpha1.ReasonInvalidHook,
-		`the HookTemplate "freeze" names no pods, but the session has several targets: set executor.pod.selector or executor.pod.owner`)
+		`the HookTemplate "freeze" names no pods, but the session has several targets: `+
+			`set executor.pod.selector or executor.pod.owner`)
 
 	template.Spec.Executor.Pod = &v1alpha1.HookPodExecutor{Selector: "app=web"}
 	g.Expect(bed.Client.Update(t.Context(), template)).To(Succeed())

@@ -18,7 +18,8 @@ func TestTheAddonOfWhatSaysItsType(t *testing.T) {
 		"a known type": {kind: "servicebinding.io/postgresql", reason: v1alpha1.ReasonReady},
 		"a type without an Addon": {
 			"servicebinding.io/mongodb", v1alpha1.ReasonAddonNotFound,
-			`spec.sessions[0].addon: Secret/login has the type "servicebinding.io/mongodb", for which there is no built-in Addon: name the Addon with its task`,
+			`spec.sessions[0].addon: Secret/login has the type "servicebinding.io/mongodb", ` +
+				`for which there is no built-in Addon: name the Addon with its task`,
 		},
 		"no Secret": {
 			"", v1alpha1.ReasonTargetNotFound,

@@ -37,7 +37,8 @@ func TestExitCodes(t *testing.T) {
 		"help is fine": {"help", 0, ""},
 		"an unknown command": {
 			"frobnicate", 2,
-			`unknown command "frobnicate" for "cairn": it has completion, get, ledger, pause, restore, resume, retention, snapshot, trigger, validate, version`,
+			`unknown command "frobnicate" for "cairn": it has completion, get, ` +
+				`ledger, pause, restore, resume, retention, snapshot, trigger, validate, version`,
 		},
 		"an unknown flag": {
 			"get policies --frob", 2,
@@ -49,7 +50,8 @@ func TestExitCodes(t *testing.T) {
 		},
 		"get of something unknown": {
 			"get pods", 2,
-			`unknown command "pods" for "cairn get": it has backupsessions, policies, repositories, restorebatches, restoresessions, snapshots`,
+			`unknown command "pods" for "cairn get": it has backupsessions, policies, ` +
+				`repositories, restorebatches, restoresessions, snapshots`,
 		},
 		"two names": {
 			"get policies a b", 2,
@@ -152,7 +154,8 @@ func TestErrorsAreOneLine(t *testing.T) {
 	g.Expect(r.err).
 		To(
 			MatchRegexp(
-				`^error: get policies: policysyncs.backup.cairn.dev is forbidden: User "nobody" cannot list .*: ask for this permission, or choose another --context\n$`))
+				`^error: get policies: policysyncs.backup.cairn.dev is forbidden: User "nobody" ` +
+					`cannot list .*: ask for this permission, or choose another --context\n$`))
 	r = runIn(t, "restore", "A b", "-n", "default", "--snapshot", "s", "--target", "p")
 	g.Expect(r.code).To(Equal(1))
 	g.Expect(strings.Count(r.err, "\n")).To(Equal(1))

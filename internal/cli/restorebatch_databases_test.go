@@ -189,7 +189,8 @@ func TestRestoreOfABatchWithDatabases(t *testing.T) {
 			"--session base --only blog --addon blog/mariadb-addon": "name the Secret with its username and password",
 			"--session nightly --only orders,blog --param databases=a": "invalid --param databases: no restored " +
 				"database takes it",
-			"--session nightly --param orders/databases=a":        `target orders: the task "logical-backup-restore" has no parameter "databases"`,
+			"--session nightly --param orders/databases=a": `target orders: the task "logical-backup-restore" ` +
+				`has no parameter "databases"`,
 			"--session nightly --only blog --param orders/args=a": `target "orders" is not restored`,
 			"--session nightly --only orders --addon orders/pvc-addon": "name the Addon of the database, such as " +
 				"postgres-addon",

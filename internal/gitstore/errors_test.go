@@ -95,7 +95,8 @@ func TestScrub(t *testing.T) {
 	g.Expect(s.scrub("a\x1b[31m\nremote: b\r\n\n c\u202e\xff")).To(Equal("a[31m; remote: b; c?"))
 	g.Expect(
 		s.scrub(
-			`Get "http://h/x/info/refs?service=git-upload-pack": read tcp 10.0.0.1:53412->10.0.0.2:80: read: connection reset by peer`)).
+			`Get "http://h/x/info/refs?service=git-upload-pack": read tcp ` +
+				`10.0.0.1:53412->10.0.0.2:80: read: connection reset by peer`)).
 		To(Equal("read tcp 10.0.0.2:80: read: connection reset by peer"))
 	g.Expect(s.scrub("lookup h on 10.0.0.10:53: read udp [fd00::1]:41234->[fd00::a]:53: i/o timeout")).
 		To(Equal("lookup h on 10.0.0.10:53: read udp [fd00::a]:53: i/o timeout"))

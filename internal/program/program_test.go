@@ -89,7 +89,8 @@ func TestAnOutputEndsWellOnlyIfItsProgramDid(t *testing.T) {
 		"not executable": {spec: program.Spec{Args: []string{"/etc/passwd"}}, says: "program passwd is not executable"},
 		"data in what it says": {
 			spec: script(
-				`printf 'ERROR:  duplicate key\nDETAIL:  Key (email)=(joe)\nCONTEXT:  COPY users, line 1\nLINE 1: select secret\n' >&2; exit 1`),
+				`printf 'ERROR:  duplicate key\nDETAIL:  Key (email)=(joe)\nCONTEXT:  COPY users, line 1\n` +
+					`LINE 1: select secret\n' >&2; exit 1`),
 			says:  "sh ended with exit code 1: ERROR:  duplicate key",
 			wrote: "",
 		},

@@ -33,8 +33,9 @@ var byText = []struct {
 	{regexp.MustCompile(`(?i)no space left on device|disk quota exceeded|QuotaExceeded|507 Insufficient|` +
 		`XMinioStorageFull`), ErrStorageFull},
 	{regexp.MustCompile(`(?i)connection refused|no such host|i/o timeout|no route to host|network is unreachable|` +
-		`connection reset|broken pipe|TLS handshake|server gave HTTP response to HTTPS|unexpected EOF|connection lost|` +
-		`use of closed network connection|503 Service|SlowDown|InternalError|Bad Gateway|Gateway Time`), ErrUnreachable},
+		`connection reset|broken pipe|TLS handshake|server gave HTTP response to HTTPS|unexpected EOF|` +
+		`connection lost|use of closed network connection|503 Service|SlowDown|InternalError|Bad Gateway|` +
+		`Gateway Time`), ErrUnreachable},
 }
 
 // s3Kinds maps the error codes of the S3 protocol. The texts beside the codes differ between servers.

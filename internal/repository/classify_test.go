@@ -21,7 +21,9 @@ func TestClassify(t *testing.T) {
 	}{
 		"wrong secret *": {
 			errors.New(
-				`error retrieving storage config from bucket "b": The request signature we calculated does not match the signature you provided. Check your key and signing method.`), repository.ErrBadCredentials,
+				`error retrieving storage config from bucket "b": The request signature we calculated does not ` +
+					`match the signature you provided. Check your key and signing method.`),
+			repository.ErrBadCredentials,
 		},
 		"wrong key, versitygw *": {
 			errors.New("No user exists with the provided access key ID."),
@@ -53,7 +55,8 @@ func TestClassify(t *testing.T) {
 		},
 		"unknown host *": {
 			errors.New(
-				`Get "http://does-not-exist.invalid:9000/": dial tcp: lookup does-not-exist.invalid on 10.0.0.1:53: no such host`),
+				`Get "http://does-not-exist.invalid:9000/": dial tcp: ` +
+					`lookup does-not-exist.invalid on 10.0.0.1:53: no such host`),
 			repository.ErrUnreachable,
 		},
 		"unknown authority": {

@@ -91,7 +91,8 @@ func TestSessionsOfBothDriversShareAConfigurationButNoRepository(t *testing.T) {
 		out := Complete(both(""), known)
 		g.Expect(out.Missing).To(Equal([]policy.Mistake{{
 			Field: "spec.sessions[1].repositories[0]", Reason: v1alpha1.ReasonRepositoryConflict,
-			Message: `the Repository "files" has driver Kopia, but the task of this session has driver VolumeSnapshotter: a Repository has only one driver. ` +
+			Message: `the Repository "files" has driver Kopia, but the task of this session has ` +
+				`driver VolumeSnapshotter: a Repository has only one driver. ` +
 				`Give the repository of this session another name`,
 		}}))
 		g.Expect(out.Configuration.Spec.Sessions[1].Repositories).To(BeEmpty())

@@ -49,8 +49,9 @@ var byText = []struct {
 	{
 		regexp.MustCompile(
 			`(?i)unable to decrypt|message authentication failed|invalid (content )?hash|checksum|cannot decrypt|` +
-				`error verifying content|backed by missing blob|content .*not found|invalid blob offset or length|invalid length|` +
-				`unexpected content error|malformed|BLOB not found|possible corruption`), repository.ErrCorrupt,
+				`error verifying content|backed by missing blob|content .*not found|invalid blob offset or length|` +
+				`invalid length|unexpected content error|malformed|BLOB not found|` +
+				`possible corruption`), repository.ErrCorrupt,
 	},
 	{
 		regexp.MustCompile(
