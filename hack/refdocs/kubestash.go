@@ -34,8 +34,7 @@ func kubestashPage() ([]byte, error) {
 		}
 	}
 	out.WriteString("\n## Drivers\n\n" + paragraph(
-		"The driver of a task is Kopia, or VolumeSnapshotter as in KubeStash. KubeStash's other drivers are "+
-			"refused:"))
+		"The driver of a task is Kopia, or VolumeSnapshotter as in KubeStash. KubeStash's other drivers are refused:"))
 	out.WriteString("\n" + head("Driver", "What to do"))
 	for _, d := range kubestash.Drivers {
 		out.WriteString(row(code(d.Name), sentence(d.Says)))

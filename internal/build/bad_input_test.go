@@ -386,8 +386,7 @@ spec:
 			files: files{
 				"a.yaml": replace(t, c, "logical-backup", "nope"), "s.yaml": storage("local"),
 				"z.yaml": "apiVersion: backup.cairn.dev/v1alpha1\nkind: Addon\nmetadata: {name: pvc-addon}\nspec: " +
-					"{backupTasks: " +
-					"[{name: logical-backup, function: f, driver: Kopia, executor: Job}]}\n",
+					"{backupTasks: [{name: logical-backup, function: f, driver: Kopia, executor: Job}]}\n",
 			}, opts: &build.Options{Namespace: "shop"},
 			file: "a.yaml", document: 1, line: 13, field: "spec.sessions[0].addon.tasks[0].name",
 			says: `has no backup task "nope"`,
@@ -434,8 +433,7 @@ spec:
 			files: files{
 				"kustomization.yaml": "components: [c]\nresources: [a.yaml]\n",
 				"c/kustomization.yaml": "apiVersion: kustomize.config.k8s.io/v1alpha1\nkind: Component\npatches: " +
-					"[{path: " +
-					"../a.yaml}]\n", "a.yaml": storage("s") + "spec: {}\n",
+					"[{path: ../a.yaml}]\n", "a.yaml": storage("s") + "spec: {}\n",
 			}, file: "a.yaml", document: 1, line: 10, field: "spec",
 			says: "key is defined twice",
 		},

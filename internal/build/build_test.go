@@ -176,8 +176,7 @@ func TestFindingsAreSorted(t *testing.T) {
 func TestNoSecretInFindings(t *testing.T) {
 	g := NewWithT(t)
 	text := "apiVersion: v1\nkind: Secret\nmetadata: {name: x}\ndata: {password: hunter2!}\nstringData: {a: " +
-		"{hunter2: " +
-		"hunter2}}\n---\n" +
+		"{hunter2: hunter2}}\n---\n" +
 		"apiVersion: backup.cairn.dev/v1alpha1\nkind: PolicySync\nmetadata: {name: x}\nspec: {prune: true, url: " +
 		"\"https://u:hunter2@host/x\"}\n"
 	for _, f := range findings(t, files{"a.yaml": text}.write(t), "", build.Options{Namespace: "shop"}) {
@@ -274,8 +273,7 @@ func TestLimitsOfKustomize(t *testing.T) {
 		"a/kustomization.yaml": "namePrefix: a-\nresources: [../c]\n",
 		"b/kustomization.yaml": "namePrefix: b-\nresources: [../c]\n",
 		"c/kustomization.yaml": "resources: [cm.yaml]\nconfigMapGenerator: [{name: x, files: [f]}]\npatches: " +
-			"[{target: " +
-			"{kind: Nothing}, patch: \"- {op: remove, path: /a}\"}]\n",
+			"[{target: {kind: Nothing}, patch: \"- {op: remove, path: /a}\"}]\n",
 		"c/cm.yaml": "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: cm}\ndata: {l: \"[" +
 			strings.Repeat("x, ", 100) +
 			"]\"}\n---\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: dm}\nbinaryData:" + many(100),

@@ -37,8 +37,7 @@ func (b *builder) plain(dir string) []source {
 			b.report(v1alpha1.ReasonBuildFailed, name, 0, 0, "",
 				"is a kustomization below a directory that has none, so "+
 					"kustomize would not build it: name its folder as a resource in a kustomization.yaml in %s, or "+
-					"set the path to "+
-					"its folder", dir)
+					"set the path to its folder", dir)
 			return nil
 		}
 		if isYAML(name) {

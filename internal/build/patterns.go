@@ -24,8 +24,7 @@ var patterns = map[string]string{
 	`^[0-9a-f]{40}$`:                         "is not the full hash of a commit: write its 40 hexadecimal digits",
 	`^([0-9A-Fa-f]{2}:?){31}[0-9A-Fa-f]{2}$`: "is not a SHA-256 fingerprint: write its 32 bytes in hexadecimal",
 	`^(\.?/)*(\.?[^/.][^/]*|\.\.[^/]+)(/(\.?[^/.][^/]*|\.\.[^/]+|\.)?)*$`: "is not a directory below the root: " +
-		"write a " +
-		"path without ..",
+		"write a path without ..",
 }
 
 var shouldMatch = regexp.MustCompile(`^should match '(.*)'$`)

@@ -33,8 +33,7 @@ func (b *builder) targets(objects []Object) {
 		if total += policy.MaxBatchTargets(&batch); total > b.opts.Limits.Targets {
 			b.report(v1alpha1.ReasonTooManyTargets, o.File, o.Document, o.Line("spec.targets"), "spec.targets",
 				"with this batch there can be more than %d targets, counting maxTargets for each selector: lower "+
-					"maxTargets, or "+
-					"split the directory over several PolicySyncs",
+					"maxTargets, or split the directory over several PolicySyncs",
 				b.opts.Limits.Targets)
 			return
 		}

@@ -21,16 +21,14 @@ func TestStorageRules(t *testing.T) {
 		"maxConnections":                {of("    provider: s3\n    s3: {bucket: backups, maxConnections: 8}\n"), ""},
 		"a claim": {
 			of("    provider: local\n    local: {persistentVolumeClaim: {claimName: c}, mountPath: /backups, " +
-				"subPath: a/b, " +
-				"maxConnections: 2}\n"), "",
+				"subPath: a/b, maxConnections: 2}\n"), "",
 		},
 		"an NFS export": {of("    provider: local\n    local: {nfs: {server: nfs.example.com, path: /export}}\n"), ""},
 		"a host path":   {of("    provider: local\n    local: {hostPath: {path: /srv/backups}}\n"), ""},
 		"runtimeSettings": {
 			of("    provider: local\n    local: {persistentVolumeClaim: {claimName: c}}\n  runtimeSettings:\n" +
 				"    pod: {nodeSelector: {disk: ssd}, securityContext: {runAsUser: 1000}}\n    container: " +
-				"{resources: {limits: " +
-				"{memory: 1Gi}}}\n"), "",
+				"{resources: {limits: {memory: 1Gi}}}\n"), "",
 		},
 
 		"gcs": {of("    provider: gcs\n    gcs: {bucket: backups, prefix: /a}\n"), ""},
@@ -94,8 +92,7 @@ func TestStorageRules(t *testing.T) {
 
 		"a backend inside a Repository": {
 			"apiVersion: backup.cairn.dev/v1alpha1\nkind: Repository\nmetadata: {name: r}\nspec:\n  backend: {s3: " +
-				"{endpoint: " +
-				"a, bucket: b, prefix: /c}, storageSecretName: key}\n",
+				"{endpoint: a, bucket: b, prefix: /c}, storageSecretName: key}\n",
 			"create a BackupStorage with this backend and its Secret, name it in spec.storageRef",
 		},
 		"a Repository of nothing": {

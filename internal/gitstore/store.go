@@ -148,8 +148,7 @@ func (s *Store) LastPushed() plumbing.Hash {
 	return s.last
 }
 
-// Stats returns what the store did since it was opened, for metrics and
-// benchmarks.
+// Stats returns what the store did since it was opened, for metrics and benchmarks.
 func (s *Store) Stats() Stats {
 	s.mu.Lock()
 	defer s.mu.Unlock()

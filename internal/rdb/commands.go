@@ -32,7 +32,6 @@ const trailer = 40
 // Commands reads an RDB file and writes the commands that restore it to w, as clients send them. Each key replaces
 // the key of its name, in the same database, and keeps its expiry. Commands returns the number of keys. After an
 // error, w has received only a part.
-// is not the whole file.
 func Commands(r io.Reader, w io.Writer) (keys int64, _ error) {
 	f := &file{in: newReader(r), out: bufio.NewWriterSize(w, bufferSize)}
 	if err := f.header(); err != nil {

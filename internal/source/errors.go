@@ -34,8 +34,8 @@ var (
 	ErrPath = errors.New("unsafe file name")
 )
 
-// Error is a failure that a user can act on. Its text is one sentence without a
-// credential, safe for conditions and events.
+// Error is a failure that a user can act on. Its text is one sentence without a credential, safe for conditions and
+// events.
 type Error struct {
 	Kind       error         // one of the kinds above
 	Message    string        // what happened and what to do

@@ -167,8 +167,7 @@ func newSnapshotDownload(o command.Options) *cobra.Command {
 	cmd := b.command(&cobra.Command{
 		Use: "download SNAPSHOT DIRECTORY", Short: "Download the files of a Snapshot",
 		Long: "Download the files of a Snapshot into a directory of this machine. The directory is created if it " +
-			"does not " +
-			"exist.\n" +
+			"does not exist.\n" +
 			"Owners, devices and set-id bits are not restored.",
 		Args: command.ArgsBetween(2, 2, "SNAPSHOT DIRECTORY"),
 	}, 1)

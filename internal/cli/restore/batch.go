@@ -28,8 +28,7 @@ func (f *batchFlags) add(cmd *cobra.Command) {
 		"into the object of the same kind and name in this namespace")
 	flags.StringVar(&f.backupSession, "backup-session", "",
 		"with --batch, the run to restore, or \"latest\" (the default) for the newest run in which all requested "+
-			"targets "+
-			"succeeded")
+			"targets succeeded")
 	flags.StringVar(&f.session, "session", "",
 		"with --batch, consider only runs of this session (default all sessions)")
 	flags.StringSliceVar(&f.only, "only", nil,

@@ -30,8 +30,7 @@ func (f *restoreFlags) add(cmd *cobra.Command) {
 	flags := cmd.Flags()
 	flags.StringVar(&f.target, "target", "", "where to restore to: the name of a PersistentVolumeClaim, or "+
 		"deployment/NAME, statefulset/NAME, daemonset/NAME; for a database service/NAME, secret/NAME, "+
-		"appbinding/NAME, "+
-		"cluster/NAME")
+		"appbinding/NAME, cluster/NAME")
 	flags.StringSliceVar(&f.addons, "addon", nil, "the Addon that restores, for example postgres-addon (default the "+
 		"Addon for the target's kind); with --batch, TARGET/ADDON")
 	flags.StringToStringVar(&f.params, "param", nil, "parameters of the Addon's restore task, for example "+

@@ -181,9 +181,9 @@ func (b *backup) flushByCount(ctx context.Context, w repo.RepositoryWriter, u *u
 func (b *backup) policy() *policy.Tree {
 	yes, no := policy.NewOptionalBool(true), policy.NewOptionalBool(false)
 	p := *policy.DefaultPolicy
-	// By default kopia lets a file named .kopiaignore or CACHEDIR.TAG hide data.
-	// Patterns of the user are matched with the stored names. A pattern for hidden files must not hide reserved names,
-	// which can stand for any name, so the last pattern always includes them.
+	// By default kopia lets a file named .kopiaignore or CACHEDIR.TAG hide data. Patterns of the user are matched with
+	// the stored names. A pattern for hidden files must not hide reserved names, which can stand for any name, so the
+	// last pattern always includes them.
 	exclude := append(slices.Clone(b.opt.Exclude), "!"+reserved+"*")
 	p.FilesPolicy = policy.FilesPolicy{IgnoreRules: exclude, IgnoreCacheDirectories: no}
 	p.CompressionPolicy = policy.CompressionPolicy{CompressorName: b.comp, NeverCompress: neverCompress}
