@@ -155,6 +155,7 @@ bench-cluster: preflight testbed-images testbed
 .PHONY: lint
 lint: bin/golangci-lint ## Hold the rules of .golangci.yml.
 	@$(STEP) "lint" bin/golangci-lint run
+	@cd hack/lint && ../step "lint the proof of the linter" env LOG_LEVEL=error ../../bin/golangci-lint run
 	@$(STEP) "prove that the linter finds a break of each rule" $(GO) test -C hack/lint -count=1 ./...
 
 .PHONY: format

@@ -2,6 +2,8 @@ package lint
 
 import (
 	"fmt"
+	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -14,29 +16,26 @@ func plantedCode() []planted {
 			strings.Repeat("\tn++\n", 40)+"\tout = n\n\treturn\n}"),
 		sized("gocognit", "func Do", "// Do does it.\nfunc Do(n int) int {\n\tfor range n {\n"+
 			strings.Repeat("\t\tif n > 3 {\n\t\t\tn--\n\t\t}\n", 13)+"\t}\n\treturn n\n}"),
-		sized("lll", "too long", "// Do does it. "+strings.Repeat("It is too long. ", 8)+"Yes.\nfunc Do() {}"),
 		sized("revive/file-length-limit", "",
 			"// Do does it.\nfunc Do() {}\n"+strings.Repeat("\n// A comment.\n", 200)),
 		{
 			rule: "revive/package-comments", file: "internal/uncommented/code.go", at: "package",
 			source: "package uncommented\n",
 		},
-		{file: "cmd/clock/code.go", source: "// Package clock looks.\npackage clock\n\nimport \"time\"\n\n" +
-			"// Now is now.\nvar Now = time.Now()\n"},
 		{file: "internal/matched/code_test.go", source: "package matched\n\nimport . \"github.com/onsi/gomega\"\n\n" +
 			"var _ Zero\n"},
 	}
 	for _, b := range small {
 		out = append(out, sized(b.rule, b.at, b.source))
 	}
-	return out
+	return slices.Concat(out, plantedClocks(), plantedStatuses(), plantedExceptions())
 }
+
+var noLetters = regexp.MustCompile(`[^a-z0-9]`)
 
 // sized returns a file in a package of its own. The code of a test imports testing.
 func sized(rule, at, code string) planted {
-	name := strings.NewReplacer("/", "", "-", "", "^", "", "$", "", "\\", "", ".", "", "*", "", "|", "", "(", "",
-		")", "").
-		Replace(strings.ToLower(rule))
+	name := noLetters.ReplaceAllString(strings.ToLower(rule), "")
 	suffix := ""
 	if strings.Contains(code, `"testing"`) {
 		suffix = "_test"
@@ -46,6 +45,9 @@ func sized(rule, at, code string) planted {
 		source: fmt.Sprintf("// Package %[1]s breaks a rule.\npackage %[1]s\n\n%s\n", name, strings.TrimSpace(code)),
 	}
 }
+
+// misspelt is a word in two parts, so that it breaks the rule only where it is planted.
+const misspelt = "rec" + "ieve"
 
 // small are breaks in few lines, each with a part of the line that is reported.
 var small = []struct{ rule, at, source string }{
@@ -88,13 +90,6 @@ func Remove(name string) error {
 	}
 	return nil
 }`},
-	{`forbidigo/^time\.(Now|Since|Sleep)$`, "time.Now", `
-import "time"
-
-// Now returns the time.
-func Now() time.Time {
-	return time.Now()
-}`},
 	{`forbidigo/^fmt\.Print.*$`, "fmt.Println", `
 import "fmt"
 
@@ -123,9 +118,7 @@ func Times(do func(int)) {
 		do(i)
 	}
 }`},
-	{"misspell", "recieve", `
-// Get can recieve nothing.
-func Get() {}`},
+	{"misspell", misspelt, "// Get can " + misspelt + " nothing.\nfunc Get() {}"},
 	{"modernize", "interface{}", `
 // Any is anything.
 type Any struct{ Value interface{} }`},

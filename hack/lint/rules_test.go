@@ -7,8 +7,11 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -28,12 +31,15 @@ type rules struct {
 					Deny     []struct{ Pkg string }
 				}
 			}
-			Forbidigo struct{ Forbid []struct{ Pattern string } }
+			Forbidigo struct{ Forbid []forbidden }
 			Revive    struct{ Rules []struct{ Name string } }
 		}
 	}
 	Formatters struct{ Enable []string }
 }
+
+// forbidden is a pattern of forbidigo.
+type forbidden struct{ Pattern, Msg string }
 
 // names returns the names of all rules. A linter with rules of its own has one name for each of them.
 func (r *rules) names() []string {
@@ -74,7 +80,7 @@ type issue struct {
 }
 
 // breaks reports whether the issue is a break of the rule.
-func (i issue) breaks(rule string) bool {
+func (i issue) breaks(rule string, c *rules) bool {
 	linter, part, _ := strings.Cut(rule, "/")
 	if i.FromLinter != linter {
 		return false
@@ -85,6 +91,10 @@ func (i issue) breaks(rule string) bool {
 		return strings.Contains(i.Text, "from list '"+list+"'") && strings.Contains(i.Text, "'"+pkg)
 	case "revive":
 		return strings.HasPrefix(i.Text, part+":")
+	case "forbidigo":
+		return slices.ContainsFunc(c.Linters.Settings.Forbidigo.Forbid, func(f forbidden) bool {
+			return f.Pattern == part && strings.Contains(i.Text, strconv.Quote(f.Msg))
+		})
 	}
 	return true
 }
@@ -101,14 +111,17 @@ func TestLinterFindsEveryBreak(t *testing.T) {
 	planted := slices.Concat(plantedCode(), plantedImports())
 	dir := t.TempDir()
 	writeModule(t, dir, raw, planted)
-	issues := run(t, dir)
+	issues, unused := run(t, dir)
+	for _, exclusion := range unused {
+		t.Errorf("plant code that this exclusion allows: %s", exclusion)
+	}
 	for _, rule := range c.names() {
 		t.Run(rule, func(t *testing.T) {
 			found := false
 			for _, p := range planted {
 				if p.rule == rule {
 					found = true
-					p.check(t, issues)
+					p.check(t, issues, &c)
 				}
 			}
 			if !found {
@@ -142,7 +155,7 @@ type planted struct {
 }
 
 // check fails the test if no issue reports the break.
-func (p planted) check(t *testing.T, issues []issue) {
+func (p planted) check(t *testing.T, issues []issue, c *rules) {
 	t.Helper()
 	lines := strings.Split(p.source, "\n")
 	var others []string
@@ -150,7 +163,7 @@ func (p planted) check(t *testing.T, issues []issue) {
 		if i.Pos.Filename != p.file {
 			continue
 		}
-		if i.breaks(p.rule) && i.Pos.Line <= len(lines) && strings.Contains(lines[max(i.Pos.Line, 1)-1], p.at) {
+		if i.breaks(p.rule, c) && i.Pos.Line <= len(lines) && strings.Contains(lines[max(i.Pos.Line, 1)-1], p.at) {
 			return
 		}
 		others = append(others, fmt.Sprintf("%d: %s: %s", i.Pos.Line, i.FromLinter, i.Text))
@@ -175,7 +188,8 @@ func writeModule(t *testing.T, dir string, config []byte, all []planted) {
 	for path, version := range others {
 		write("stubs/"+path+"/go.mod", "module "+path+"\n")
 		write("stubs/"+path+"/stub.go",
-			"// Package stub is imported.\npackage stub\n\n// Zero is imported.\ntype Zero struct{}\n")
+			fmt.Sprintf("// Package %[1]s is imported.\npackage %[1]s\n\n"+
+				"// Zero is imported.\ntype Zero struct{}\n%[2]s", packageName(path), contents[path]))
 		mod += fmt.Sprintf("\nrequire %s %s\n\nreplace %[1]s => ./stubs/%[1]s\n", path, version)
 	}
 	write("go.mod", mod)
@@ -189,8 +203,20 @@ func writeModule(t *testing.T, dir string, config []byte, all []planted) {
 	}
 }
 
-// run returns what golangci-lint reports in dir.
-func run(t *testing.T, dir string) []issue {
+// packageName returns the name of a package with this path.
+func packageName(importPath string) string {
+	name := path.Base(importPath)
+	if len(name) > 1 && name[0] == 'v' && strings.Trim(name[1:], "0123456789") == "" {
+		name = path.Base(path.Dir(importPath))
+	}
+	return strings.ReplaceAll(name, "-", "")
+}
+
+// unusedRule is the warning about an exclusion that excludes nothing.
+var unusedRule = regexp.MustCompile(`Skipped 0 issues by rules: \[([^\]]*)\]`)
+
+// run returns what golangci-lint reports in dir, and the exclusions that exclude nothing there.
+func run(t *testing.T, dir string) (issues []issue, unused []string) {
 	t.Helper()
 	program, err := filepath.Abs("../../bin/golangci-lint")
 	if err != nil {
@@ -200,8 +226,12 @@ func run(t *testing.T, dir string) []issue {
 	command := exec.CommandContext(t.Context(), program, "run", "--max-issues-per-linter=0", "--max-same-issues=0",
 		"--issues-exit-code=0", "--allow-parallel-runners", "--output.json.path="+report)
 	command.Dir = dir
-	if out, err := command.CombinedOutput(); err != nil {
-		t.Fatalf("run golangci-lint: %v\n%s", err, out)
+	printed, err := command.CombinedOutput()
+	if err != nil {
+		t.Fatalf("run golangci-lint: %v\n%s", err, printed)
+	}
+	for _, match := range unusedRule.FindAllStringSubmatch(string(printed), -1) {
+		unused = append(unused, match[1])
 	}
 	raw, err := os.ReadFile(report)
 	if err != nil {
@@ -217,5 +247,5 @@ func run(t *testing.T, dir string) []issue {
 		}
 		out.Issues[i].Pos.Filename = filepath.ToSlash(out.Issues[i].Pos.Filename)
 	}
-	return out.Issues
+	return out.Issues, unused
 }
