@@ -34,6 +34,9 @@ type rules struct {
 			Forbidigo struct{ Forbid []forbidden }
 			Revive    struct{ Rules []struct{ Name string } }
 		}
+		Exclusions struct {
+			WarnUnused bool `yaml:"warn-unused"`
+		}
 	}
 	Formatters struct{ Enable []string }
 }
@@ -112,6 +115,9 @@ func TestLinterFindsEveryBreak(t *testing.T) {
 	dir := t.TempDir()
 	writeModule(t, dir, raw, planted)
 	issues, unused := run(t, dir)
+	if !c.Linters.Exclusions.WarnUnused {
+		t.Error("without warn-unused, nothing tells which exclusions exclude nothing")
+	}
 	for _, exclusion := range unused {
 		t.Errorf("plant code that this exclusion allows: %s", exclusion)
 	}
@@ -225,7 +231,7 @@ func run(t *testing.T, dir string) (issues []issue, unused []string) {
 	report := filepath.Join(t.TempDir(), "report.json")
 	command := exec.CommandContext(t.Context(), program, "run", "--max-issues-per-linter=0", "--max-same-issues=0",
 		"--issues-exit-code=0", "--allow-parallel-runners", "--output.json.path="+report)
-	command.Dir = dir
+	command.Dir, command.Env = dir, append(os.Environ(), "LOG_LEVEL=warn")
 	printed, err := command.CombinedOutput()
 	if err != nil {
 		t.Fatalf("run golangci-lint: %v\n%s", err, printed)
