@@ -139,7 +139,10 @@ func (r *Reconciler) checkStorage(ctx context.Context, user string, status *v1al
 	if reason := conditions.GetReason(storage, meta.ReadyCondition); reason != "" {
 		status.Reason = reason
 	}
-	return &finding{reason: v1alpha1.ReasonStorageNotReady, message: name + " is not ready: " + status.Reason}, nil
+	return &finding{
+		reason:  v1alpha1.ReasonStorageNotReady,
+		message: name + " is not ready: " + whyNotReady(storage, v1alpha1.BackupStorageKind, user),
+	}, nil
 }
 
 // checkAddons checks for each session that Addon, task and Functions exist and that the parameters fit.
@@ -155,7 +158,8 @@ func (r *Reconciler) checkAddons(
 		err := r.Get(ctx, types.NamespacedName{Name: info.Name}, addon)
 		findings.depends(v1alpha1.AddonKind, info.Name, err == nil)
 		if apierrors.IsNotFound(err) {
-			findings.notReady(v1alpha1.ReasonAddonNotFound, fmt.Sprintf("the Addon %q does not exist", info.Name))
+			findings.notReady(v1alpha1.ReasonAddonNotFound, fmt.Sprintf(
+				"the Addon %q does not exist: correct the name, or install the Addon", info.Name))
 			continue
 		} else if err != nil {
 			return fmt.Errorf("get Addon %s: %w", info.Name, err)

@@ -3,6 +3,7 @@ package backupconfiguration
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"github.com/fluxcd/pkg/apis/meta"
 	"github.com/fluxcd/pkg/runtime/conditions"
@@ -116,10 +117,26 @@ func statusOf(actual *v1alpha1.Repository, namespace string) (v1alpha1.RepoStatu
 	if reason := conditions.GetReason(actual, meta.ReadyCondition); reason != "" {
 		status.Reason = reason
 	}
-	return status, &finding{
-		reason: v1alpha1.ReasonRepositoryNotReady,
-		message: describe(v1alpha1.RepositoryKind, namespace, actual.Name) + " is not ready: " +
-			status.Reason,
+	name := describe(v1alpha1.RepositoryKind, namespace, actual.Name)
+	message := name + " is not ready: " + whyNotReady(actual, v1alpha1.RepositoryKind, namespace)
+	if status.Reason == v1alpha1.ReasonStorageNotReady {
+		message = name + " waits for its BackupStorage"
+	}
+	return status, &finding{reason: v1alpha1.ReasonRepositoryNotReady, message: message}
+}
+
+// whyNotReady explains why an object is not ready to the readers of a namespace. The message of an object of another
+// namespace can name what these are not to know.
+func whyNotReady(o conditions.Getter, kind, reader string) string {
+	message := conditions.GetMessage(o, meta.ReadyCondition)
+	switch {
+	case message == "":
+		return "it was not reconciled yet"
+	case o.GetNamespace() != reader:
+		return fmt.Sprintf("%s: run kubectl describe %s %s -n %s", conditions.GetReason(o, meta.ReadyCondition),
+			strings.ToLower(kind), o.GetName(), o.GetNamespace())
+	default:
+		return message
 	}
 }
 
@@ -131,9 +148,7 @@ func difference(actual, wanted *v1alpha1.Repository) string {
 	case policy.OtherDriver:
 		return policy.OtherDriverMessage(actual.Name, actual.Spec.Driver, wanted.Spec.Driver)
 	default:
-		return describe(v1alpha1.RepositoryKind, wanted.Namespace, wanted.Name) +
-			" exists with another target, storage, directory or encryptionSecret, and these never change: " +
-			"give the repository another name"
+		return policy.DifferenceMessage(actual, wanted)
 	}
 }
 

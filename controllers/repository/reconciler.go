@@ -139,8 +139,9 @@ func (r *Reconciler) storage(ctx context.Context, repository *v1alpha1.Repositor
 	}
 	if storage.Status.Phase != v1alpha1.PhaseReady || storage.Status.ObservedGeneration != storage.Generation {
 		return nil, &access.Error{
-			Reason:  v1alpha1.ReasonStorageNotReady,
-			Message: fmt.Sprintf("BackupStorage %s is not ready: see its status", key),
+			Reason: v1alpha1.ReasonStorageNotReady,
+			Message: fmt.Sprintf("BackupStorage %s is not ready: run kubectl describe backupstorage %s -n %s", key,
+				key.Name, key.Namespace),
 		}
 	}
 	return storage, nil

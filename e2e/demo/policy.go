@@ -10,6 +10,7 @@ import (
 
 	"github.com/fluxcd/pkg/apis/meta"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/e2e/testbed"
@@ -110,7 +111,7 @@ func (s *show) mergePullRequest(ctx context.Context) error {
 	if err := s.git(ctx, s.policy, "diff", "--stat"); err != nil {
 		return err
 	}
-	if err := s.bed.Apply(ctx, []byte(logsClaim)); err != nil {
+	if err := s.writeLogs(ctx); err != nil {
 		return err
 	}
 	if _, err := s.policy.CommitAndPush(ctx, "main",
@@ -131,7 +132,19 @@ func (s *show) mergePullRequest(ctx context.Context) error {
 	return s.cairn(ctx, "get", "repositories", "-n", namespace)
 }
 
-const logsClaim = `
+// writeLogs makes the volume logs with a file in it, so that its first backup finds something.
+func (s *show) writeLogs(ctx context.Context) error {
+	if err := s.bed.Apply(ctx, []byte(logs)); err != nil {
+		return err
+	}
+	if err := s.bed.WaitPod(ctx, client.ObjectKey{Namespace: namespace, Name: "logs"}); err != nil {
+		return err
+	}
+	_, err := s.bed.Exec(ctx, namespace, "logs", nil, "/toolbox", "write", "/logs/shop.log", "the shop is open")
+	return err
+}
+
+const logs = `
 apiVersion: v1
 kind: PersistentVolumeClaim
 metadata:
@@ -142,6 +155,41 @@ spec:
   resources:
     requests:
       storage: 1Gi
+---
+apiVersion: v1
+kind: Pod
+metadata:
+  name: logs
+  namespace: shop
+spec:
+  automountServiceAccountToken: false
+  terminationGracePeriodSeconds: 1
+  securityContext:
+    runAsNonRoot: true
+    runAsUser: 1001
+    runAsGroup: 1001
+    fsGroup: 1001
+    seccompProfile:
+      type: RuntimeDefault
+  containers:
+  - name: logs
+    image: cairn.local/toolbox:dev
+    args: [idle]
+    resources:
+      requests:
+        cpu: 10m
+        memory: 16Mi
+    securityContext:
+      allowPrivilegeEscalation: false
+      capabilities:
+        drop: [ALL]
+    volumeMounts:
+    - name: logs
+      mountPath: /logs
+  volumes:
+  - name: logs
+    persistentVolumeClaim:
+      claimName: logs
 `
 
 // breakPolicy pushes policy with a mistake.

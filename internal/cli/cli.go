@@ -49,6 +49,9 @@ func newRoot(o command.Options) *cobra.Command {
 	root.SetOut(o.Out)
 	root.SetErr(o.ErrOut)
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		if err := command.NoCommand(cmd, cmd.Flags().Args()); cmd.HasSubCommands() && err != nil {
+			return err // A flag of a command that does not exist is not what is wrong.
+		}
 		return command.Usagef("%s: see %q", err, cmd.CommandPath()+" --help")
 	})
 	root.AddCommand(validate.New(o), get.New(o), newTrigger(o), newPause(o), newResume(o), restore.New(o),

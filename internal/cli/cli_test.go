@@ -53,6 +53,11 @@ func TestExitCodes(t *testing.T) {
 			`unknown command "pods" for "cairn get": it has backupsessions, policies, ` +
 				`repositories, restorebatches, restoresessions, snapshots`,
 		},
+		"get of something unknown with a flag": {
+			"get bc covers -n shop", 2,
+			`unknown command "bc" for "cairn get": it has backupsessions, policies, ` +
+				`repositories, restorebatches, restoresessions, snapshots`,
+		},
 		"two names": {
 			"get policies a b", 2,
 			`wrong number of arguments: usage is "cairn get policies [NAME]"`,

@@ -69,7 +69,7 @@ func pause(
 	}
 	err := api.Get(ctx, client.ObjectKey{Namespace: namespace, Name: ref.Name}, invoker)
 	if apierrors.IsNotFound(err) {
-		return fmt.Errorf("there is no %s %s in namespace %s: \"get policies\" lists them", ref.Kind, ref.Name,
+		return fmt.Errorf("there is no %s %s in namespace %s: \"cairn get policies\" lists them", ref.Kind, ref.Name,
 			namespace)
 	}
 	if err != nil {

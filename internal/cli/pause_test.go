@@ -75,7 +75,7 @@ func TestPauseAndResume(t *testing.T) {
 			Equal(
 				result{
 					code: 1,
-					err: "error: there is no BackupConfiguration nosuch in namespace pause: \"get policies\" " +
+					err: "error: there is no BackupConfiguration nosuch in namespace pause: \"cairn get policies\" " +
 						"lists them\n",
 				}))
 	g.Expect(runIn(t, "pause", "shop", "-n", ns).code).To(Equal(2))

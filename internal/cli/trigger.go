@@ -93,7 +93,7 @@ func sessionsOf(ctx context.Context, api client.Client, namespace string, ref v1
 		sessions = policy.ConfigurationSessions(&configuration)
 	}
 	if apierrors.IsNotFound(err) {
-		return nil, fmt.Errorf("there is no %s %s in namespace %s: \"get policies\" lists them", ref.Kind, ref.Name,
+		return nil, fmt.Errorf("there is no %s %s in namespace %s: \"cairn get policies\" lists them", ref.Kind, ref.Name,
 			namespace)
 	}
 	if err != nil {

@@ -129,7 +129,7 @@ func TestTrigger(t *testing.T) {
 			"trigger bc/nosuch --session hourly",
 			result{
 				code: 1,
-				err: "error: there is no BackupConfiguration nosuch in namespace trigger: \"get policies\" " +
+				err: "error: there is no BackupConfiguration nosuch in namespace trigger: \"cairn get policies\" " +
 					"lists them\n",
 			},
 		},

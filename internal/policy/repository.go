@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/utils/ptr"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
@@ -118,6 +119,31 @@ func OtherDriverMessage(repository string, has, wants v1alpha1.Driver) string {
 	return fmt.Sprintf(
 		"the Repository %q has driver %s, but the task of this session has driver %s: a Repository has only one "+
 			"driver. Give the repository of this session another name", repository, has, wants)
+}
+
+// DifferenceMessage says how a Repository differs from the wanted one, and what to do.
+func DifferenceMessage(actual, wanted *v1alpha1.Repository) string {
+	is, want := &actual.Spec, &wanted.Spec
+	place := func(s *v1alpha1.RepositorySpec) string {
+		return fmt.Sprintf("directory %q of BackupStorage %s/%s", NormalizeDirectory(s.Path),
+			cmp.Or(s.StorageRef.Namespace, wanted.Namespace), s.StorageRef.Name)
+	}
+	target := func(s *v1alpha1.RepositorySpec) string {
+		return fmt.Sprintf("target %s %s/%s", schema.GroupKind{Group: s.AppRef.APIGroup, Kind: s.AppRef.Kind},
+			cmp.Or(s.AppRef.Namespace, wanted.Namespace), s.AppRef.Name)
+	}
+	secret := func(s *v1alpha1.RepositorySpec) string {
+		return fmt.Sprintf("encryptionSecret %s/%s", cmp.Or(s.EncryptionSecret.Namespace, wanted.Namespace),
+			s.EncryptionSecret.Name)
+	}
+	describe := map[RepositoryDifference]func(*v1alpha1.RepositorySpec) string{
+		OtherPlace: place, OtherTarget: target, OtherSecret: secret,
+	}[CompareRepository(actual, wanted)]
+	if describe == nil {
+		return ""
+	}
+	return fmt.Sprintf("Repository %s/%s has %s, and the policy has %s: a Repository never changes. Correct the policy, "+
+		"or give the repository another name", wanted.Namespace, wanted.Name, describe(is), describe(want))
 }
 
 // NamesRetention reports whether a backend names a RetentionPolicy.

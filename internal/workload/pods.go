@@ -106,7 +106,8 @@ func (r *Resolver) node(volumes []v1alpha1.ResolvedVolume) (string, *v1alpha1.Re
 		claim := r.Claims[v.ClaimName]
 		if claim == nil || claim.Status.Phase != corev1.ClaimBound {
 			return "", Fail(v1alpha1.ReasonVolumeNotBound,
-				"PersistentVolumeClaim %s is not bound to a volume: there is nothing to back up yet", v.ClaimName)
+				"PersistentVolumeClaim %s is not bound to a volume: there is nothing to back up before a pod uses "+
+					"it", v.ClaimName)
 		}
 		if r.VolumeSnapshots {
 			continue // nothing is mounted

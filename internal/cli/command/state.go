@@ -59,13 +59,13 @@ func RestoredState(c v1alpha1.RestoredComponent) string {
 		}
 	}
 	if c.OwnersNotRestored > 0 {
-		state += fmt.Sprintf(", %d owners not restored", c.OwnersNotRestored)
+		state += ", " + Count(int(c.OwnersNotRestored), "owner") + " not restored"
 	}
 	if c.DevicesNotRestored > 0 {
-		state += fmt.Sprintf(", %d devices not restored", c.DevicesNotRestored)
+		state += ", " + Count(int(c.DevicesNotRestored), "device") + " not restored"
 	}
 	if c.AttributesNotRestored > 0 {
-		state += fmt.Sprintf(", %d attributes not restored", c.AttributesNotRestored)
+		state += ", " + Count(int(c.AttributesNotRestored), "attribute") + " not restored"
 	}
 	return state
 }
