@@ -101,6 +101,35 @@ func OpenTwice(ctx context.Context, dir, name string, between func()) (int64, er
 	return w.changed.Load(), nil
 }
 
+// ReadGrowing reads a file of a source to its end. It calls grow when it has read all that the file held at first.
+func ReadGrowing(ctx context.Context, dir, name string, grow func()) ([]byte, error) {
+	_, root, err := newWalk(dir, repository.BackupOptions{}, fstatat)
+	if err != nil {
+		return nil, err
+	}
+	e, err := root.Child(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	defer e.Close()
+	r, err := e.(*fileNode).Open(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = r.Close() }()
+	first := make([]byte, e.Size()+1)
+	n, err := r.Read(first)
+	grow()
+	if err == io.EOF {
+		return first[:n], nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	rest, err := io.ReadAll(r)
+	return append(first[:n], rest...), err
+}
+
 // WithAnswer sets how long one request may take.
 func WithAnswer(d Driver, within time.Duration) Driver {
 	d.within = within

@@ -56,7 +56,6 @@ type fileReader struct {
 	racy   bool      // a write now may leave the time of the last write unchanged
 	sum    hash.Hash // of the first size bytes; nil where the file was not read from its start to its end
 	size   int64
-	pos    int64
 }
 
 // clockStep is longer than the time in which a file system gives all writes the same time. That is up to 10 ms before
@@ -65,6 +64,8 @@ const clockStep = 50 * time.Millisecond
 
 func (r *fileReader) mtime() time.Time { return time.Unix(r.before.Mtim.Sec, r.before.Mtim.Nsec) }
 
+// Read implements io.Reader. The size of a file does not tell its end: a file can grow, and some file systems give a
+// size that is wrong.
 func (r *fileReader) Read(p []byte) (int, error) {
 	for {
 		n, err := unix.Read(r.fd, p)
@@ -79,9 +80,6 @@ func (r *fileReader) Read(p []byte) (int, error) {
 				r.sum.Write(p[:n])
 				r.size += int64(n)
 			}
-			if r.pos += int64(n); n < len(p) && r.pos == r.before.Size {
-				return n, io.EOF // what another call would say
-			}
 			return n, nil
 		}
 	}
@@ -90,9 +88,7 @@ func (r *fileReader) Read(p []byte) (int, error) {
 // Seek implements io.Seeker. kopia calls it for the parts of a big file.
 func (r *fileReader) Seek(o int64, whence int) (int64, error) {
 	r.sum = nil
-	pos, err := unix.Seek(r.fd, o, whence)
-	r.pos = pos
-	return pos, err
+	return unix.Seek(r.fd, o, whence)
 }
 
 func (r *fileReader) Entry() (fs.Entry, error) { return r.n, nil }
@@ -106,7 +102,6 @@ func (r *fileReader) whole() bool {
 	if _, err := unix.Seek(r.fd, 0, io.SeekStart); err != nil {
 		return false
 	}
-	r.pos = 0
 	first := r.sum.Sum(nil)
 	r.sum.Reset()
 	size := r.size

@@ -318,3 +318,14 @@ func TestACheckpointThatFails(t *testing.T) {
 	g.Expect(err).To(MatchError(repository.ErrStorageFull))
 	g.Expect(e.List(ctx, "")).To(BeEmpty())
 }
+
+// TestAFileIsReadToItsEnd checks that the size at the start of a backup does not cut a file that grows.
+func TestAFileIsReadToItsEnd(t *testing.T) {
+	t.Parallel()
+	g, src := NewWithT(t), t.TempDir()
+	file := filepath.Join(src, "log")
+	g.Expect(os.WriteFile(file, []byte("first"), 0o600)).To(Succeed())
+	g.Expect(kopia.ReadGrowing(t.Context(), src, "log", func() {
+		g.Expect(os.WriteFile(file, []byte("first, second"), 0o600)).To(Succeed())
+	})).To(BeEquivalentTo("first, second"))
+}
