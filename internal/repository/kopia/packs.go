@@ -25,6 +25,7 @@ type packReader struct {
 	mu      sync.Mutex
 	seen    map[blob.ID]*pack
 	lru     list.List // of *pack with data, most recent first
+	held    int       // packs that may have memory: those in lru, and dropped ones that are still in use
 	free    [][]byte  // memory of dropped packs for the next packs: with the garbage collector it would double
 }
 
@@ -33,8 +34,9 @@ type pack struct {
 	asked  int // requests since the pack was dropped last
 	enough int // requests after which the pack is read whole; doubles each time it was dropped hardly used
 	served int64
-	users  int  // running readers and fetches
-	gone   bool // dropped
+	users  int         // running readers and fetches
+	gone   atomic.Bool // dropped
+	large  bool        // never read whole
 	elem   *list.Element
 	sized  chan struct{} // closed when data has its length, or err is set
 	data   []byte
@@ -53,7 +55,9 @@ const (
 	packEnough = 3
 	packAlloc  = 23 << 20 // more than a usual pack
 	packRange  = 4 << 20
-	packAtOnce = 4 // ranges of one pack that are read in parallel
+	packAtOnce = 4             // ranges of one pack that are read in parallel
+	packMax    = 64 << 20      // the size is what the storage says: no pack above it is read whole
+	packsHeld  = 2 * packsKept // with dropped packs that are still in use
 )
 
 func (p *packReader) begin() func() {
@@ -62,7 +66,10 @@ func (p *packReader) begin() func() {
 		if p.on.Add(-1) == 0 {
 			p.mu.Lock()
 			defer p.mu.Unlock()
-			p.seen, p.lru, p.free = nil, list.List{}, nil
+			for p.lru.Len() > 0 {
+				p.drop(p.lru.Remove(p.lru.Back()).(*pack))
+			}
+			p.seen, p.free = nil, nil
 		}
 	}
 }
@@ -94,15 +101,23 @@ func (p *packReader) GetBlob(ctx context.Context, id blob.ID, off, n int64, out 
 	return err
 }
 
-var errNoPart = errors.New("the pack is shorter than its index says")
+var (
+	errNoPart  = errors.New("the pack is shorter than its index says")
+	errTooBig  = errors.New("the pack is too big to be read whole")
+	errDropped = errors.New("the pack was dropped before it was read")
+)
 
 // wait waits until a part of a pack was read, and returns it.
 func (k *pack) wait(ctx context.Context, off, n int64) ([]byte, error) {
-	<-k.sized
+	select {
+	case <-k.sized:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
 	switch {
 	case k.err != nil:
 		return nil, k.err
-	case off < 0 || off+n > int64(len(k.data)):
+	case off < 0 || off > int64(len(k.data)) || n > int64(len(k.data))-off:
 		return nil, errNoPart
 	}
 	for i := off / packRange; i <= (off+n-1)/packRange; i++ {
@@ -127,10 +142,14 @@ func (p *packReader) release(pk *pack, n int64) {
 }
 
 func (p *packReader) recycle(pk *pack) {
-	if pk.gone && pk.users == 0 && cap(pk.data) == packAlloc && len(p.free) < packsKept {
-		p.free = append(p.free, pk.data[:0])
-		pk.data = nil
+	if !pk.gone.Load() || pk.users > 0 {
+		return
 	}
+	p.held--
+	if cap(pk.data) == packAlloc && len(p.free) < packsKept && p.on.Load() > 0 {
+		p.free = append(p.free, pk.data[:0])
+	}
+	pk.data = nil
 }
 
 // lookup returns a pack that is read whole. It starts with the range of off. It returns nil until enough parts of
@@ -151,13 +170,11 @@ func (p *packReader) lookup(ctx context.Context, id blob.ID, off int64) *pack {
 		p.mu.Unlock()
 		return pk
 	}
-	if pk.asked++; pk.asked < pk.enough {
+	if pk.asked++; pk.asked < pk.enough || pk.large || !p.room() {
 		p.mu.Unlock()
 		return nil
 	}
-	for p.lru.Len() >= packsKept {
-		p.drop(p.lru.Remove(p.lru.Back()).(*pack))
-	}
+	p.held++
 	fresh := &pack{id: id, enough: pk.enough, users: 1, sized: make(chan struct{})}
 	fresh.elem = p.lru.PushFront(fresh)
 	p.seen[id] = fresh
@@ -172,11 +189,28 @@ func (p *packReader) lookup(ctx context.Context, id blob.ID, off int64) *pack {
 	return fresh
 }
 
+// room drops the pack that was read longest ago, if it must, and reports whether there is memory for another. There is
+// none while too many dropped packs are in use.
+func (p *packReader) room() bool {
+	if p.held-p.lru.Len() >= packsHeld-packsKept {
+		return false
+	}
+	for p.lru.Len() >= packsKept {
+		p.drop(p.lru.Remove(p.lru.Back()).(*pack))
+	}
+	return true
+}
+
 // fetch gets the size of a pack and starts to read its ranges.
 func (p *packReader) fetch(ctx context.Context, pk *pack, mem []byte, off int64) {
 	m, err := p.Storage.GetMetadata(ctx, pk.id)
 	if err != nil || m.Length <= 0 || off < 0 || off >= m.Length {
 		pk.err = firstError(err, errNoPart)
+		return
+	}
+	if m.Length > packMax {
+		pk.err = errTooBig
+		p.refuse(pk)
 		return
 	}
 	if int64(cap(mem)) < m.Length {
@@ -211,6 +245,10 @@ func (p *packReader) fetch(ctx context.Context, pk *pack, mem []byte, off int64)
 func (p *packReader) part(ctx context.Context, pk *pack, i int64) {
 	part := &pk.parts[i]
 	defer close(part.ready)
+	if pk.gone.Load() {
+		part.err = errDropped // its readers ask for what they need: its memory is for other packs
+		return
+	}
 	lo, hi := i*packRange, min((i+1)*packRange, int64(len(pk.data)))
 	b := partBuffer{room: pk.data[lo:hi:hi]}
 	if part.err = p.Storage.GetBlob(ctx, pk.id, lo, hi-lo, &b); part.err == nil && b.n != len(b.room) {
@@ -220,7 +258,7 @@ func (p *packReader) part(ctx context.Context, pk *pack, i int64) {
 
 // drop forgets the data of a pack. Its memory is reused when the last reader is done.
 func (p *packReader) drop(pk *pack) {
-	pk.gone = true
+	pk.gone.Store(true)
 	defer p.recycle(pk)
 	next := &pack{id: pk.id, enough: pk.enough}
 	select {
@@ -231,6 +269,17 @@ func (p *packReader) drop(pk *pack) {
 	default:
 	}
 	p.seen[pk.id] = next
+}
+
+// refuse drops a pack that is too big, and remembers that it is.
+func (p *packReader) refuse(pk *pack) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.seen[pk.id] == pk { // not dropped meanwhile
+		p.lru.Remove(pk.elem)
+		p.drop(pk)
+		p.seen[pk.id].large = true
+	}
 }
 
 // partBuffer is a blob.OutputBuffer of fixed size.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"math/rand"
 	"sync"
@@ -47,10 +48,14 @@ type packStore struct {
 	packs    map[blob.ID][]byte
 	requests atomic.Int64
 	fail     func(id blob.ID, off, n int64) error
+	claims   int64 // the size of every pack, if the storage lies
 }
 
 func (s *packStore) GetMetadata(_ context.Context, id blob.ID) (blob.Metadata, error) {
 	s.requests.Add(1)
+	if s.claims != 0 {
+		return blob.Metadata{BlobID: id, Length: s.claims}, nil
+	}
 	return blob.Metadata{BlobID: id, Length: int64(len(s.packs[id]))}, nil
 }
 
@@ -130,4 +135,77 @@ func TestPacks(t *testing.T) {
 			g.Expect(read(t.Context(), "p1", 30<<20, 10, &out)).NotTo(Succeed(), "past the end of a pack")
 		})
 	}
+}
+
+// TestAStorageThatLiesAboutSizes checks that the size that a storage claims takes no memory beyond a bound, and hides
+// no content.
+func TestAStorageThatLiesAboutSizes(t *testing.T) {
+	const content = 1000
+	data := make([]byte, 200*content)
+	rand.New(rand.NewSource(1)).Read(data)
+	for name, claims := range map[string]int64{
+		"below zero": -1, "a byte": 1, "too short": content * 100, "too long": 64 << 20,
+		"above the bound": 64<<20 + 1, "more than any machine has": 1 << 62, "the most": 1<<63 - 1,
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			var longest atomic.Int64
+			store := &packStore{
+				packs: map[blob.ID][]byte{"p1": data, "q2": data}, claims: claims,
+				fail: func(_ blob.ID, _, n int64) error {
+					for old := longest.Load(); n > old && !longest.CompareAndSwap(old, n); old = longest.Load() {
+					}
+					return nil
+				},
+			}
+			read, end := kopia.ReadPacks(store)
+			for _, id := range []blob.ID{"p1", "q2"} {
+				for off := 0; off < len(data); off += content {
+					var out buffer
+					g.Expect(read(t.Context(), id, int64(off), content, &out)).To(Succeed())
+					g.Expect(bytes.Equal(out.Bytes(), data[off:off+content])).To(BeTrue(), "at %d", off)
+				}
+			}
+			end()
+			if claims > 64<<20 {
+				g.Expect(longest.Load()).To(BeEquivalentTo(content), "only what was asked for is read")
+				g.Expect(store.requests.Load()).To(BeEquivalentTo(2*200+2), "the size is asked for once a pack")
+			}
+		})
+	}
+}
+
+// TestPacksThatNobodyReadsOn checks that the packs of which a restore wants little do not pile up in memory while a
+// slow storage sends the rest.
+func TestPacksThatNobodyReadsOn(t *testing.T) {
+	g, ctx := NewWithT(t), t.Context()
+	var mu sync.Mutex
+	slow, goOn := map[blob.ID]bool{}, make(chan struct{})
+	store := &packStore{packs: map[blob.ID][]byte{}, fail: func(id blob.ID, off, _ int64) error {
+		if off == 0 || off == 100 {
+			return nil
+		}
+		mu.Lock()
+		slow[id] = true
+		mu.Unlock()
+		<-goOn
+		return nil
+	}}
+	data := make([]byte, 20<<20)
+	read, end := kopia.ReadPacks(store)
+	for i := range 30 {
+		id := blob.ID(fmt.Sprintf("p%d", i))
+		store.packs[id] = data
+	}
+	for i := range 30 {
+		for range 5 {
+			var out buffer
+			g.Expect(read(ctx, blob.ID(fmt.Sprintf("p%d", i)), 100, 100, &out)).To(Succeed())
+		}
+	}
+	end()
+	close(goOn)
+	mu.Lock()
+	defer mu.Unlock()
+	g.Expect(len(slow)).To(BeNumerically("<=", 8))
 }
