@@ -19,13 +19,19 @@ import (
 	"github.com/cairn-backup/cairn/internal/program"
 )
 
-// script runs lines in a shell, which stands for any program. Grace is short, because tests wait for programs that do
-// not end.
+// script runs lines in a shell, which stands for any program. Grace is long: a busy machine may give a program no time
+// for many seconds.
 func script(lines string) program.Spec {
 	return program.Spec{
 		Args: []string{"/bin/sh", "-c", lines}, Env: []string{"PATH=" + os.Getenv("PATH")},
-		Grace: 300 * time.Millisecond,
+		Grace: 2 * time.Minute,
 	}
+}
+
+// brief gives a program little time, because the test waits until it is over.
+func brief(spec program.Spec) program.Spec {
+	spec.Grace = 300 * time.Millisecond
+	return spec
 }
 
 func TestAnOutputEndsWellOnlyIfItsProgramDid(t *testing.T) {
@@ -59,7 +65,7 @@ func TestAnOutputEndsWellOnlyIfItsProgramDid(t *testing.T) {
 			says: "sh ended with exit code 0, but wrote nothing: no tables", empty: true,
 		},
 		"its output closed, but it goes on": {
-			spec: script("echo data; exec >&-; sleep 60"), wrote: "data\n",
+			spec: brief(script("echo data; exec >&-; sleep 600")), wrote: "data\n",
 			says: "sh closed its output, but did not end",
 		},
 		"its output closed, and it fails later": {
@@ -68,11 +74,11 @@ func TestAnOutputEndsWellOnlyIfItsProgramDid(t *testing.T) {
 		},
 		"its output closed, and it ends later": {spec: script("echo data; exec >&-; sleep 0.1"), wrote: "data\n"},
 		"a process left behind, silent": {
-			spec: script("echo data; sleep 60 &"), wrote: "data\n",
+			spec: brief(script("echo data; sleep 600 &")), wrote: "data\n",
 			says: "sh ended, but left a process behind that did not close its output",
 		},
 		"a process left behind, after a failure": {
-			spec: script("echo data; sleep 60 & exit 4"), wrote: "data\n",
+			spec: brief(script("echo data; sleep 600 & exit 4")), wrote: "data\n",
 			says: "sh ended with exit code 4",
 		},
 		"a process left behind that ends in time": {
@@ -129,12 +135,14 @@ func read(ctx context.Context, spec program.Spec) (string, error) {
 // TestASlowReaderLosesNothing: data that a program left in the pipe at its end is read, however long that takes.
 func TestASlowReaderLosesNothing(t *testing.T) {
 	g := NewWithT(t)
+	t.Parallel()
 	spec := script("head -c 500000 /dev/zero")
+	spec.Grace = 5 * time.Second
 	out, err := program.Start(t.Context(), spec)
 	g.Expect(err).NotTo(HaveOccurred())
 	defer out.Close()
 	buf := make([]byte, 100_000)
-	total := 0
+	total, slept := 0, false
 	for {
 		n, err := out.Read(buf)
 		total += n
@@ -142,7 +150,10 @@ func TestASlowReaderLosesNothing(t *testing.T) {
 			break
 		}
 		g.Expect(err).NotTo(HaveOccurred())
-		time.Sleep(spec.Grace + 50*time.Millisecond) // the reader is slow: that is what is tested
+		if !slept && total > 450_000 { // the rest fits into the pipe, so the program ends
+			time.Sleep(spec.Grace + 50*time.Millisecond) // the reader is slow: that is what is tested
+			slept = true
+		}
 	}
 	g.Expect(total).To(Equal(500_000))
 }
@@ -173,15 +184,20 @@ func TestAProgramSeesItsOwnEnvironmentAlone(t *testing.T) {
 }
 
 func TestAProgramIsToldToStop(t *testing.T) {
-	for name, tc := range map[string]struct{ lines, left string }{
+	for name, tc := range map[string]struct {
+		lines, left string
+		killed      bool
+	}{
 		"and does": {
 			lines: `trap 'echo stopped >> left; exit 0' TERM; echo $$; while :; do sleep 0.01; done`,
 			left:  "stopped\n",
 		},
 		"and is killed else": {
-			lines: `trap 'echo no >> left' TERM; echo $$; while :; do sleep 0.01; done`, left: "no\n",
+			lines: `trap '' TERM; echo $$; while :; do sleep 0.01; done`, killed: true,
 		},
-		"with its children": {lines: `sh -c 'trap "" TERM; echo $$; while :; do sleep 0.01; done' & wait`},
+		"with its children": {
+			lines: `sh -c 'trap "" TERM; echo $$; while :; do sleep 0.01; done' & wait`, killed: true,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -189,6 +205,9 @@ func TestAProgramIsToldToStop(t *testing.T) {
 			ctx, cancel := context.WithCancel(t.Context())
 			defer cancel()
 			spec := script(tc.lines)
+			if tc.killed {
+				spec = brief(spec)
+			}
 			spec.Dir = t.TempDir()
 			out, err := program.Start(ctx, spec)
 			g.Expect(err).NotTo(HaveOccurred())
@@ -197,7 +216,7 @@ func TestAProgramIsToldToStop(t *testing.T) {
 			_, err = out.Read(make([]byte, 1))
 			g.Expect(err).To(MatchError(context.Canceled))
 			out.Close()
-			g.Eventually(gone).WithArguments(pid).Should(BeTrue(), "it is dying when Close returns")
+			g.Eventually(gone).WithArguments(pid).WithTimeout(time.Minute).Should(BeTrue(), "it is dying when Close returns")
 			if tc.left != "" {
 				g.Expect(os.ReadFile(filepath.Join(spec.Dir, "left"))).To(BeEquivalentTo(tc.left))
 			}
@@ -249,7 +268,7 @@ func TestAnInputWasTakenOnlyIfItsProgramSaysSo(t *testing.T) {
 			says: "sh ended with exit code 3",
 		},
 		"a part, and goes on": {
-			spec: script("head -c 10 >taken; exec <&-; sleep 60"), large: true,
+			spec: brief(script("head -c 10 >taken; exec <&-; sleep 600")), large: true,
 			says: "sh was killed: it may have run out of memory (jobTemplate.spec.resources.limits)",
 		},
 		"nothing": {spec: script("exit 1"), says: "sh ended with exit code 1"},
@@ -311,11 +330,11 @@ func TestAnInputThatIsGivenUpDoesNotEnd(t *testing.T) {
 			_, err = in.Write([]byte("a part"))
 			g.Expect(err).NotTo(HaveOccurred())
 			g.Eventually(func() ([]byte, error) { return os.ReadFile(filepath.Join(spec.Dir, "taken")) }).
-				Should(BeEquivalentTo("a part"), "the program has it")
+				WithTimeout(time.Minute).Should(BeEquivalentTo("a part"), "the program has it")
 			if cancels {
 				cancel()
 				g.Eventually(func() error { _, err := in.Write([]byte("more")); return err }).
-					Should(MatchError(context.Canceled), "the program ends soon")
+					WithTimeout(time.Minute).Should(MatchError(context.Canceled), "the program ends soon")
 			}
 			in.Close()
 			g.Expect(filepath.Join(spec.Dir, "committed")).NotTo(BeAnExistingFile())
@@ -327,7 +346,7 @@ func TestAnInputThatIsGivenUpDoesNotEnd(t *testing.T) {
 func TestAProgramEndsWithItsParent(t *testing.T) {
 	g := NewWithT(t)
 	if os.Getenv("CAIRN_TEST_PARENT") != "" {
-		out, err := program.Start(t.Context(), script("echo $$; sleep 60"))
+		out, err := program.Start(t.Context(), script("echo $$; sleep 600"))
 		g.Expect(err).NotTo(HaveOccurred())
 		fmt.Println(firstNumber(g, out))
 		g.Expect(syscall.Kill(os.Getpid(), syscall.SIGKILL)).To(Succeed())
@@ -337,14 +356,14 @@ func TestAProgramEndsWithItsParent(t *testing.T) {
 	g.Expect(err).NotTo(HaveOccurred())
 	out, err := program.Start(t.Context(), program.Spec{
 		Args: []string{self, "-test.run=^" + t.Name() + "$"},
-		Env:  []string{"CAIRN_TEST_PARENT=1", "PATH=" + os.Getenv("PATH")},
+		Env:  []string{"CAIRN_TEST_PARENT=1", "PATH=" + os.Getenv("PATH")}, Grace: time.Minute,
 	})
 	g.Expect(err).NotTo(HaveOccurred())
 	pid := firstNumber(g, out)
 	_, err = io.ReadAll(out)
 	g.Expect(err).To(MatchError(ContainSubstring("was killed")))
 	out.Close()
-	g.Eventually(gone).WithArguments(pid).Should(BeTrue(), "the kernel kills it")
+	g.Eventually(gone).WithArguments(pid).WithTimeout(time.Minute).Should(BeTrue(), "the kernel kills it")
 }
 
 // gone reports whether a process has ended. A process whose parent has gone can wait to be reaped.
