@@ -3,6 +3,7 @@ package kopia
 import (
 	"context"
 	"io"
+	"os"
 	"time"
 
 	"github.com/kopia/kopia/repo/blob"
@@ -184,3 +185,6 @@ func ReadPacks(
 func OpenLocal(ctx context.Context, dir string) (blob.Storage, error) {
 	return openLocal(ctx, repository.Local{Path: dir}, true)
 }
+
+// OpenPackFiles returns the function that opens the files of packs.
+func OpenPackFiles() func(id blob.ID, file string) *os.File { return new(packFiles).get }

@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"sync"
+	"syscall"
 
 	"github.com/kopia/kopia/repo/blob"
 	"golang.org/x/sys/unix"
@@ -20,9 +21,11 @@ type packFiles struct {
 }
 
 type packFile struct {
-	id    blob.ID
-	f     *os.File
-	asked int
+	id     blob.ID
+	opened chan struct{} // closed when f is set, or cannot be
+	f      *os.File
+	asked  int
+	gone   bool // dropped
 }
 
 // packFilesKept is more than the number of packs that a restore reads at a time.
@@ -55,23 +58,38 @@ func (p *packFiles) read(id blob.ID, file string, off, n int64, out blob.OutputB
 // get returns the open file of a pack, or nil if it cannot be opened. Another goroutine may close it at any time;
 // then reading from it fails.
 func (p *packFiles) get(id blob.ID, file string) *os.File {
+	for {
+		pf, asked := p.entry(id)
+		if asked == 1 {
+			return p.fill(pf, file)
+		}
+		<-pf.opened
+		switch {
+		case pf.f == nil:
+			return nil
+		case deleted(pf.f):
+			p.forget(pf)
+			continue
+		case asked == packEnough:
+			// The other contents will follow: let the kernel read them from a slow disk in advance.
+			if c, err := pf.f.SyscallConn(); err == nil {
+				_ = c.Control(func(fd uintptr) { _ = unix.Fadvise(int(fd), 0, 0, unix.FADV_WILLNEED) })
+			}
+		}
+		return pf.f
+	}
+}
+
+// entry returns the entry of a pack, and how often it was asked for. The first to ask opens the file, without the lock:
+// a slow disk would hold up the readers of all other packs.
+func (p *packFiles) entry(id blob.ID) (_ *packFile, asked int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if e := p.open[id]; e != nil {
 		pf := e.Value.(*packFile)
-		if !deleted(pf.f) {
-			p.lru.MoveToFront(e)
-			if pf.asked++; pf.asked == packEnough {
-				// The other contents will follow: let the kernel read them from a slow disk in advance.
-				_ = unix.Fadvise(int(pf.f.Fd()), 0, 0, unix.FADV_WILLNEED)
-			}
-			return pf.f
-		}
-		p.drop(e)
-	}
-	f, err := os.Open(file)
-	if err != nil {
-		return nil
+		p.lru.MoveToFront(e)
+		pf.asked++
+		return pf, pf.asked
 	}
 	for p.lru.Len() >= packFilesKept {
 		p.drop(p.lru.Back())
@@ -79,20 +97,55 @@ func (p *packFiles) get(id blob.ID, file string) *os.File {
 	if p.open == nil {
 		p.open = map[blob.ID]*list.Element{}
 	}
-	p.open[id] = p.lru.PushFront(&packFile{id: id, f: f, asked: 1})
+	pf := &packFile{id: id, opened: make(chan struct{}), asked: 1}
+	p.open[id] = p.lru.PushFront(pf)
+	return pf, 1
+}
+
+// fill opens the file of a new entry.
+func (p *packFiles) fill(pf *packFile, file string) *os.File {
+	defer close(pf.opened)
+	f, err := os.Open(file)
+	if err != nil {
+		p.forget(pf)
+		return nil
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if pf.gone {
+		_ = f.Close()
+		return nil
+	}
+	pf.f = f
 	return f
+}
+
+// forget drops an entry, unless that was done already.
+func (p *packFiles) forget(pf *packFile) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !pf.gone {
+		p.drop(p.open[pf.id])
+	}
 }
 
 // deleted reports whether an open file has no name any more, because it was removed or replaced.
 func deleted(f *os.File) bool {
-	var st unix.Stat_t
-	return unix.Fstat(int(f.Fd()), &st) != nil || st.Nlink == 0
+	fi, err := f.Stat()
+	if err != nil {
+		return true
+	}
+	st, ok := fi.Sys().(*syscall.Stat_t)
+	return !ok || st.Nlink == 0
 }
 
 func (p *packFiles) drop(e *list.Element) {
 	pf := p.lru.Remove(e).(*packFile)
 	delete(p.open, pf.id)
-	_ = pf.f.Close()
+	pf.gone = true
+	if pf.f != nil {
+		_ = pf.f.Close()
+	}
 }
 
 func (p *packFiles) close() {

@@ -7,9 +7,11 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/kopia/kopia/repo/blob"
 	. "github.com/onsi/gomega"
+	"golang.org/x/sys/unix"
 
 	"github.com/cairn-backup/cairn/internal/repository/kopia"
 )
@@ -83,4 +85,33 @@ func TestPackFiles(t *testing.T) {
 	_, err = read("pack0019", 0, 4)
 	g.Expect(err).To(MatchError(blob.ErrBlobNotFound))
 	g.Expect(st.Close(ctx)).To(Succeed())
+}
+
+// TestPacksAreOpenedAtOnce checks that no pack waits until another is opened, and that each is opened once. A FIFO
+// stands for a file on a slow disk: it is open when it has a writer.
+func TestPacksAreOpenedAtOnce(t *testing.T) {
+	g, dir, get := NewWithT(t), t.TempDir(), kopia.OpenPackFiles()
+	path := func(i int) string { return filepath.Join(dir, fmt.Sprint(i)) }
+	opened := make(chan *os.File, 12)
+	for i := range 6 {
+		g.Expect(unix.Mkfifo(path(i), 0o600)).To(Succeed())
+		for range 2 {
+			go func() { opened <- get(blob.ID(path(i)), path(i)) }()
+		}
+	}
+	for i := range 6 {
+		g.Eventually(func() error { // a FIFO has no writer before it has a reader
+			fd, err := unix.Open(path(i), unix.O_WRONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+			if err == nil {
+				t.Cleanup(func() { _ = unix.Close(fd) })
+			}
+			return err
+		}).WithTimeout(time.Minute).Should(Succeed())
+	}
+	files := map[*os.File]int{}
+	for range 12 {
+		files[<-opened]++
+	}
+	g.Expect(files).To(HaveLen(6))
+	g.Expect(files).To(HaveEach(2))
 }
