@@ -13,6 +13,7 @@ import (
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/run"
+	"github.com/cairn-backup/cairn/internal/run/hookround"
 	"github.com/cairn-backup/cairn/internal/task"
 	"github.com/cairn-backup/cairn/internal/text"
 )
@@ -141,7 +142,8 @@ func (r *runner) status(name string) (v1alpha1.SnapshotStatus, bool) {
 // conclude ends the run once its postBackup hooks have ended. The reason of the run is that of its only target, or the
 // one that stopped the run if all unsuccessful targets have it.
 func (r *runner) conclude() {
-	if !r.postBackup() {
+	hooks, ended := r.postBackup()
+	if !ended {
 		return
 	}
 	count := map[v1alpha1.BackupSessionPhase]int{}
@@ -168,9 +170,9 @@ func (r *runner) conclude() {
 			reason = reasons[0]
 		}
 		end(r.Input, r.d, v1alpha1.BackupSessionFailed, reason, strings.Join(messages, "; "))
-	case r.postFailures() != "":
+	case hooks != "":
 		end(r.Input, r.d, v1alpha1.BackupSessionFailed, v1alpha1.ReasonFailedToExecutePostBackupHooks,
-			succeededMessage(r.d.Status.Targets)+", but a postBackup hook failed: "+r.postFailures())
+			hookround.Backup.Spoiled(succeededMessage(r.d.Status.Targets), hooks))
 	case succeeded > 0:
 		end(r.Input, r.d, v1alpha1.BackupSessionSucceeded, v1alpha1.ReasonSucceeded,
 			succeededMessage(r.d.Status.Targets))

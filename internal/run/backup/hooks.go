@@ -4,11 +4,11 @@ import (
 	"cmp"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/hook"
 	"github.com/cairn-backup/cairn/internal/run"
+	"github.com/cairn-backup/cairn/internal/run/hookround"
 	"github.com/cairn-backup/cairn/internal/run/hookstage"
 	"github.com/cairn-backup/cairn/internal/text"
 )
@@ -20,8 +20,8 @@ func (start *Start) HasHooks() bool {
 
 // hasHooksOn reports whether the run or the target has hooks that touch the target.
 func hasHooksOn(ofRun *v1alpha1.ResolvedHooks, t *v1alpha1.ResolvedTarget) bool {
-	return len(hookstage.PreOf(ofRun))+len(hookstage.PostOf(ofRun))+len(hookstage.PreOf(t.Hooks))+
-		len(hookstage.PostOf(t.Hooks)) > 0
+	return hookround.Has(ofRun, hookstage.Pre) || hookround.Has(ofRun, hookstage.Post) ||
+		hookround.Has(t.Hooks, hookstage.Pre) || hookround.Has(t.Hooks, hookstage.Post)
 }
 
 // SharesHooks returns an unfinished run of the list that has hooks on a target on which start has hooks, too, or nil.
@@ -94,91 +94,46 @@ func hooksOf(s *Start) *v1alpha1.ResolvedHooks {
 
 // ending reports whether the work is over and the postBackup hooks have begun. From then on nothing of the backup
 // changes.
-func (r *runner) ending() bool { return postHooksBegun(r.d.Status.Hooks) }
+func (r *runner) ending() bool { return hookround.PostBegun(r.d.Status.Hooks) }
+
+// round returns this step of the hooks of the run.
+func (r *runner) round() *hookround.Round {
+	s := &r.d.Status
+	return &hookround.Round{
+		Now: r.Now, Kind: v1alpha1.BackupSessionKind, Owner: r.Session.Name,
+		Hooks: s.Resolved.Hooks, Status: &s.Hooks, Results: r.Hooks, Jobs: r.Jobs,
+		Since: s.StartTime, Summary: r.summary, Deadline: s.BackupDeadline,
+		Report: &hookround.Report{
+			Work: &hookround.Backup, Conditions: &s.Conditions, Generation: r.Session.Generation,
+		},
+		Decision: &r.d.Base, Delete: &r.d.Delete,
+	}
+}
 
 // preBackup advances the preBackup hooks and reports whether they have ended. A failed hook stops the run.
 func (r *runner) preBackup() bool {
-	s := &r.d.Status
-	if len(hookstage.PreOf(s.Resolved.Hooks)) == 0 {
-		return true
+	able := slices.ContainsFunc(r.d.Status.Resolved.Targets,
+		func(t v1alpha1.ResolvedTarget) bool { return t.Error == nil })
+	state, failures := r.round().Pre(r.stop, able)
+	if failures != "" {
+		r.stop = cmp.Or(r.stop, v1alpha1.ReasonFailedToExecutePreBackupHooks)
+		r.why = hookround.Backup.Prevented(failures)
 	}
-	status := hookstage.Statuses(&s.Hooks)
-	if !hookstage.Ended(status.PreHooks) || r.hookJobs().Lingering(hookstage.Pre, status.PreHooks) {
-		able := slices.ContainsFunc(s.Resolved.Targets, func(t v1alpha1.ResolvedTarget) bool { return t.Error == nil })
-		stage := hookstage.Hooks{
-			Stage: hookstage.Pre, Now: r.Now, Hooks: s.Resolved.Hooks.Pre, Results: r.Hooks, Status: status.PreHooks,
-			Stop:      r.stop,
-			Functions: r.hookJobs(),
-			Applies:   func(*v1alpha1.ResolvedHook) bool { return able },
-		}
-		ended := stage.Advance()
-		status.PreHooks = stage.Status
-		r.take(&stage)
-		if !ended {
-			r.hooksRun(&stage, "the preBackup hooks run")
-			r.d.After = run.EarlierOf(r.d.After, max(s.BackupDeadline.Sub(r.Now), time.Second))
-			return false
-		}
-		r.hooksEnded(v1alpha1.ConditionPreBackupHooksExecutionSucceeded, status.PreHooks, "preBackup",
-			v1alpha1.ReasonSuccessfullyExecutedPreBackupHooks, v1alpha1.ReasonFailedToExecutePreBackupHooks)
-	}
-	if failures := hookstage.Failures(status.PreHooks); failures != "" {
-		if r.stop == "" {
-			r.stop = v1alpha1.ReasonFailedToExecutePreBackupHooks
-		}
-		r.why = "not backed up because a preBackup hook failed: " + failures
-	}
-	return true
+	return state != hookround.UnderWay
 }
 
-// postBackup advances the postBackup hooks once every target has ended, and reports whether they have ended, too.
-func (r *runner) postBackup() bool {
-	s := &r.d.Status
-	if len(hookstage.PostOf(s.Resolved.Hooks)) == 0 {
-		return true
-	}
-	status := hookstage.Statuses(&s.Hooks)
-	if hookstage.Ended(status.PostHooks) && !r.hookJobs().Lingering(hookstage.Post, status.PostHooks) {
-		return true
-	}
+// postBackup advances the postBackup hooks once every target has ended. It returns which of them failed, and whether
+// they have ended, too.
+func (r *runner) postBackup() (failures string, ended bool) {
 	failed, done := r.outcome()
-	stage := hookstage.Hooks{
-		Stage: hookstage.Post, Now: r.Now, Hooks: s.Resolved.Hooks.Post, Results: r.Hooks, Status: status.PostHooks,
-		Functions: r.hookJobs(),
-		Applies: func(h *v1alpha1.ResolvedHook) bool {
-			return (failed || done) && hookstage.AppliesAfter(h.ExecutionPolicy, failed, r.lastTry())
-		},
+	state, failures := r.round().Post(hookround.Outcome{
+		Skipped: !failed && !done, Failed: failed, LastTry: r.lastTry(),
+	})
+	if state == hookround.UnderWay {
+		r.d.Status.Phase, r.d.Status.Reason = v1alpha1.BackupSessionRunning, v1alpha1.ReasonRunning
+		return "", false
 	}
-	ended := stage.Advance()
-	status.PostHooks = stage.Status
-	r.take(&stage)
-	if !ended {
-		s.Phase, s.Reason = v1alpha1.BackupSessionRunning, v1alpha1.ReasonRunning
-		r.hooksRun(&stage, "the postBackup hooks run")
-		return false
-	}
-	r.hooksEnded(v1alpha1.ConditionPostBackupHooksExecutionSucceeded, status.PostHooks, "postBackup",
-		v1alpha1.ReasonSuccessfullyExecutedPostBackupHooks, v1alpha1.ReasonFailedToExecutePostBackupHooks)
-	return true
-}
-
-func (r *runner) hookJobs() hookstage.Jobs {
-	return hookstage.Jobs{Kind: v1alpha1.BackupSessionKind, Owner: r.Session.Name, Jobs: r.Jobs}
-}
-
-// take adds what a hook stage requests to the decision: Jobs to delete, a second look, and attempts to stop.
-func (r *runner) take(stage *hookstage.Hooks) {
-	r.d.Delete = append(r.d.Delete, stage.Functions.Remove...)
-	r.d.Verify = r.d.Verify || stage.Functions.Verify
-	r.d.StopHooks = append(r.d.StopHooks, stage.Stopped...)
-}
-
-// postFailures names the postBackup hooks that failed, and why.
-func (r *runner) postFailures() string {
-	if r.d.Status.Hooks == nil {
-		return ""
-	}
-	return hookstage.Failures(r.d.Status.Hooks.PostHooks)
+	return failures, true
 }
 
 // lastTry reports whether no other run will retry what this run could not do.
@@ -191,22 +146,6 @@ func (r *runner) outcome() (failed, done bool) {
 		done = done || t.Phase == v1alpha1.BackupSessionSucceeded
 	}
 	return failed || len(r.d.Status.Targets) == 0, done
-}
-
-// hooksRun puts running hooks into the decision and the conditions.
-func (r *runner) hooksRun(stage *hookstage.Hooks, message string) {
-	r.d.Hooks = stage.Run(r.d.Status.Resolved.Hooks.Targets, r.d.Status.StartTime, r.summary())
-	r.d.After = run.EarlierOf(r.d.After, stage.After)
-	run.Progress(&r.d.Status.Conditions, v1alpha1.ReasonRunning, message, r.Session.Generation, r.Now)
-}
-
-// hooksEnded sets the condition that says how the hooks of a stage ended.
-func (r *runner) hooksEnded(condition string, status []v1alpha1.HookStatus, name, succeeded, failed string) {
-	hookstage.SetCondition(&r.d.Status.Conditions, condition, status, name, succeeded, failed,
-		r.Session.Generation, r.Now)
-	if !r.ending() {
-		run.Progress(&r.d.Status.Conditions, v1alpha1.ReasonRunning, "the backup runs", r.Session.Generation, r.Now)
-	}
 }
 
 // about returns the part of the summary that all hooks of the run share.

@@ -7,7 +7,7 @@ import (
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/run"
-	"github.com/cairn-backup/cairn/internal/run/hookstage"
+	"github.com/cairn-backup/cairn/internal/run/hookround"
 )
 
 // maxParallel returns how many targets of a frozen run are allowed to be at work at once.
@@ -75,22 +75,8 @@ func MayBackUp(s *v1alpha1.BackupSession, target string, now time.Time) bool {
 		return false
 	}
 	deadline := DeadlineOf(s, target)
-	return betweenHooks(s.Status.Resolved.Hooks, s.Status.Hooks) && betweenHooks(frozen.Hooks, status.Hooks) &&
+	return hookround.MayWork(s.Status.Resolved.Hooks, s.Status.Hooks) && hookround.MayWork(frozen.Hooks, status.Hooks) &&
 		(deadline.IsZero() || now.Before(deadline))
-}
-
-// betweenHooks reports whether the preBackup hooks have succeeded and the postBackup hooks have not begun.
-func betweenHooks(h *v1alpha1.ResolvedHooks, status *v1alpha1.HookStatuses) bool {
-	if postHooksBegun(status) {
-		return false
-	}
-	return len(hookstage.PreOf(h)) == 0 ||
-		status != nil && hookstage.Ended(status.PreHooks) && hookstage.Failures(status.PreHooks) == ""
-}
-
-// postHooksBegun reports whether the postBackup hooks have begun. From then on nothing of the backup changes.
-func postHooksBegun(status *v1alpha1.HookStatuses) bool {
-	return status != nil && len(status.PostHooks) > 0
 }
 
 func frozenTarget(s *v1alpha1.BackupSession, name string) *v1alpha1.ResolvedTarget {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/run"
+	"github.com/cairn-backup/cairn/internal/run/hookround"
 	"github.com/cairn-backup/cairn/internal/run/hookstage"
 	"github.com/cairn-backup/cairn/internal/schedule"
 	"github.com/cairn-backup/cairn/internal/text"
@@ -125,7 +126,7 @@ func freeze(in Input, d *Decision) {
 			"the run has too many targets to fit into one object: spread them over several sessions")
 		return
 	}
-	if len(hookstage.PreOf(resolved.Hooks)) == 0 {
+	if !hookround.Has(resolved.Hooks, hookstage.Pre) {
 		begin(d.Status.Targets, resolved, in.Now)
 	}
 	run.Progress(&d.Status.Conditions, v1alpha1.ReasonRunning, "the backup runs", in.Session.Generation, in.Now)

@@ -9,6 +9,7 @@ import (
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/run"
+	"github.com/cairn-backup/cairn/internal/run/hookround"
 	"github.com/cairn-backup/cairn/internal/run/hookstage"
 	"github.com/cairn-backup/cairn/internal/task"
 	"github.com/cairn-backup/cairn/internal/text"
@@ -40,7 +41,7 @@ func (r *runner) targets() []*targetRun {
 		if was := targetStatus(r.Session, fresh[i].Name); was != nil {
 			t.status = *was.DeepCopy()
 		}
-		t.ending = postHooksBegun(t.status.Hooks)
+		t.ending = hookround.PostBegun(t.status.Hooks)
 		deadline := DeadlineOf(r.Session, t.frozen.Name)
 		if t.begun() && t.stop == "" && !deadline.IsZero() {
 			if r.Now.Before(deadline) {
@@ -97,7 +98,7 @@ func (t *targetRun) finish() {
 		s.Phase = v1alpha1.BackupSessionSucceeded
 		if s.Hooks != nil && hookstage.Failures(s.Hooks.PostHooks) != "" {
 			s.Phase, s.Reason = v1alpha1.BackupSessionFailed, v1alpha1.ReasonFailedToExecutePostBackupHooks
-			s.Message = text.Cut("backed up, but a postBackup hook failed: "+hookstage.Failures(s.Hooks.PostHooks),
+			s.Message = text.Cut(hookround.Backup.Spoiled("backed up", hookstage.Failures(s.Hooks.PostHooks)),
 				t.run.room(text.MaxMessage))
 		}
 	}

@@ -56,8 +56,8 @@ func (j *Jobs) lingers(stage Stage, st *v1alpha1.HookStatus, written bool) bool 
 	return true
 }
 
-// Lingering reports whether any Job of a stage that has ended still runs.
-func (j Jobs) Lingering(stage Stage, status []v1alpha1.HookStatus) bool {
+// lingering reports whether the Job of any attempt that has ended still runs.
+func (j *Jobs) lingering(stage Stage, status []v1alpha1.HookStatus) bool {
 	for i := range status {
 		if j.lingers(stage, &status[i], false) {
 			return true

@@ -93,6 +93,9 @@ type Hooks struct {
 	Room      int // longest text of a hook; 0: the limit of the API
 }
 
+// Over reports whether all hooks have ended and nothing of them runs any more, so that there is nothing to advance.
+func (s *Hooks) Over() bool { return Ended(s.Status) && !s.Functions.lingering(s.Stage, s.Status) }
+
 // Advance takes the stage as far as it can go now, and reports whether the stage has ended. Hooks run one after the
 // other.
 func (s *Hooks) Advance() bool {

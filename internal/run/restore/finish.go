@@ -12,6 +12,7 @@ import (
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/run"
+	"github.com/cairn-backup/cairn/internal/run/hookround"
 	"github.com/cairn-backup/cairn/internal/run/hookstage"
 )
 
@@ -164,7 +165,7 @@ func (r *runner) finish() {
 			phase = v1alpha1.RestoreSessionUnknown
 			// As with the stamp: if a postRestore hook failed, or waits for a success, an identical restore must not
 			// claim that everything is done.
-			r.d.StampMade = ProvisionsClaims(s.Resolved) && len(hookstage.PostOf(s.Resolved.Hooks)) == 0
+			r.d.StampMade = ProvisionsClaims(s.Resolved) && !hookround.Has(s.Resolved.Hooks, hookstage.Post)
 		}
 		if succeeded > 0 {
 			run.Partial(&s.Conditions, "some components are restored and some are not: see status.components",
@@ -190,7 +191,7 @@ func (r *runner) finish() {
 	}
 	if hooks != "" {
 		end(r.Input, r.d, v1alpha1.RestoreSessionFailed, v1alpha1.ReasonFailedToExecutePostRestoreHooks,
-			r.success()+", but a postRestore hook failed: "+hooks)
+			hookround.Restore.Spoiled(r.success(), hooks))
 		return
 	}
 	end(r.Input, r.d, v1alpha1.RestoreSessionSucceeded, v1alpha1.ReasonSucceeded, r.success())

@@ -6,53 +6,44 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/hook"
 	"github.com/cairn-backup/cairn/internal/run"
-	"github.com/cairn-backup/cairn/internal/run/hookstage"
+	"github.com/cairn-backup/cairn/internal/run/hookround"
 	"github.com/cairn-backup/cairn/internal/text"
 )
 
 // ending reports whether the work is over and the postRestore hooks have begun. From then on nothing is restored.
-func (r *runner) ending() bool {
-	return r.d.Status.Hooks != nil && len(r.d.Status.Hooks.PostHooks) > 0
+func (r *runner) ending() bool { return hookround.PostBegun(r.d.Status.Hooks) }
+
+// round returns this step of the hooks.
+func (r *runner) round() *hookround.Round {
+	s := &r.d.Status
+	return &hookround.Round{
+		Now: r.Now, Kind: v1alpha1.RestoreSessionKind, Owner: r.Session.Name,
+		Hooks: s.Resolved.Hooks, Status: &s.Hooks, Results: r.Hooks, Jobs: r.Jobs,
+		Since: s.StartTime, Summary: r.summary, Deadline: s.RestoreDeadline,
+		Report: &hookround.Report{
+			Work: &hookround.Restore, Conditions: &s.Conditions, Generation: r.Session.Generation,
+		},
+		Decision: &r.d.Base, Delete: &r.d.Delete,
+	}
 }
 
 // preRestore advances the preRestore hooks and reports whether they have ended. If a hook failed, it has failed the
 // components by then.
 func (r *runner) preRestore() bool {
-	s := &r.d.Status
-	if len(hookstage.PreOf(s.Resolved.Hooks)) == 0 {
-		return true
-	}
-	status := hookstage.Statuses(&s.Hooks)
-	if hookstage.Ended(status.PreHooks) && !r.hookJobs().Lingering(hookstage.Pre, status.PreHooks) {
-		r.refuse(hookstage.Failures(status.PreHooks))
-		return true
-	}
-	stage := hookstage.Hooks{
-		Stage: hookstage.Pre, Now: r.Now, Hooks: s.Resolved.Hooks.Pre, Results: r.Hooks, Status: status.PreHooks,
-		Stop:      r.stopReason(),
-		Functions: r.hookJobs(),
-		Applies:   func(*v1alpha1.ResolvedHook) bool { return true },
-	}
-	ended := stage.Advance()
-	status.PreHooks = stage.Status
-	r.take(&stage)
-	if !ended {
-		r.hooksRun(&stage, "the preRestore hooks run")
-		r.d.After = run.EarlierOf(r.d.After, max(s.RestoreDeadline.Sub(r.Now), time.Second))
+	stop := r.stopReason()
+	state, failure := r.round().Pre(stop, true)
+	switch {
+	case state == hookround.UnderWay:
 		return false
-	}
-	hookstage.SetCondition(&s.Conditions, v1alpha1.ConditionPreRestoreHooksExecutionSucceeded, status.PreHooks,
-		"preRestore",
-		v1alpha1.ReasonSuccessfullyExecutedPreRestoreHooks, v1alpha1.ReasonFailedToExecutePreRestoreHooks,
-		r.Session.Generation, r.Now)
-	run.Progress(&s.Conditions, v1alpha1.ReasonRunning, "the restore runs", r.Session.Generation, r.Now)
-	if stage.Stop != "" {
+	case state == hookround.Over:
+		r.refuse(failure)
+		return true
+	case stop != "":
 		return true // the restore ends for that reason
 	}
 	// The success of the hooks is written to the status before anything is restored. Otherwise a manager that is killed
 	// in between would run the hooks again while a mover writes.
 	r.d.After = run.EarlierOf(r.d.After, time.Second)
-	failure := hookstage.Failures(status.PreHooks)
 	r.refuse(failure)
 	return failure != ""
 }
@@ -64,52 +55,15 @@ func (r *runner) refuse(failure string) {
 	}
 	for i := range r.d.Status.Resolved.Hosts {
 		r.giveUp(&r.d.Status.Resolved.Hosts[i], v1alpha1.ReasonFailedToExecutePreRestoreHooks,
-			"not restored because a preRestore hook failed: "+failure)
+			hookround.Restore.Prevented(failure))
 	}
 }
 
 // postRestore advances the postRestore hooks once all components have ended. It returns which of them failed, and
 // whether they have ended, too.
 func (r *runner) postRestore() (failure string, ended bool) {
-	s := &r.d.Status
-	if len(hookstage.PostOf(s.Resolved.Hooks)) == 0 {
-		return "", true
-	}
-	status := hookstage.Statuses(&s.Hooks)
-	if hookstage.Ended(status.PostHooks) && !r.hookJobs().Lingering(hookstage.Post, status.PostHooks) {
-		return hookstage.Failures(status.PostHooks), true
-	}
-	failed := r.failed()
-	stage := hookstage.Hooks{
-		Stage: hookstage.Post, Now: r.Now, Hooks: s.Resolved.Hooks.Post, Results: r.Hooks, Status: status.PostHooks,
-		Functions: r.hookJobs(),
-		Applies: func(h *v1alpha1.ResolvedHook) bool {
-			return hookstage.AppliesAfter(h.ExecutionPolicy, failed, true)
-		},
-	}
-	ended = stage.Advance()
-	status.PostHooks = stage.Status
-	r.take(&stage)
-	if !ended {
-		r.hooksRun(&stage, "the postRestore hooks run")
-		return "", false
-	}
-	hookstage.SetCondition(&s.Conditions, v1alpha1.ConditionPostRestoreHooksExecutionSucceeded, status.PostHooks,
-		"postRestore",
-		v1alpha1.ReasonSuccessfullyExecutedPostRestoreHooks, v1alpha1.ReasonFailedToExecutePostRestoreHooks,
-		r.Session.Generation, r.Now)
-	return hookstage.Failures(status.PostHooks), true
-}
-
-// take adds what a hook stage requests to the decision.
-func (r *runner) take(stage *hookstage.Hooks) {
-	r.d.Delete = append(r.d.Delete, stage.Functions.Remove...)
-	r.d.Verify = r.d.Verify || stage.Functions.Verify
-	r.d.StopHooks = append(r.d.StopHooks, stage.Stopped...)
-}
-
-func (r *runner) hookJobs() hookstage.Jobs {
-	return hookstage.Jobs{Kind: v1alpha1.RestoreSessionKind, Owner: r.Session.Name, Jobs: r.Jobs}
+	state, failure := r.round().Post(hookround.Outcome{Failed: r.failed(), LastTry: true})
+	return failure, state != hookround.UnderWay
 }
 
 // failed reports whether a component did not succeed.
@@ -136,8 +90,8 @@ func (r *runner) stopReason() string {
 	}
 }
 
-// hooksRun puts running hooks into the decision and the conditions.
-func (r *runner) hooksRun(stage *hookstage.Hooks, message string) {
+// summary returns the restore as its hooks see it.
+func (r *runner) summary() hook.Summary {
 	s := &r.d.Status
 	summary := hook.Summary{
 		Name: r.Session.Name, Namespace: r.Session.Namespace,
@@ -156,7 +110,5 @@ func (r *runner) hooksRun(stage *hookstage.Hooks, message string) {
 			_, summary.Status.Error = r.failure()
 		}
 	}
-	r.d.Hooks = stage.Run(s.Resolved.Hooks.Targets, s.StartTime, summary)
-	r.d.After = run.EarlierOf(stage.After, r.d.After)
-	run.Progress(&s.Conditions, v1alpha1.ReasonRunning, message, r.Session.Generation, r.Now)
+	return summary
 }

@@ -6,49 +6,40 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/hook"
 	"github.com/cairn-backup/cairn/internal/run"
-	"github.com/cairn-backup/cairn/internal/run/hookstage"
+	"github.com/cairn-backup/cairn/internal/run/hookround"
 	"github.com/cairn-backup/cairn/internal/text"
 )
 
 // ending reports whether the work is over and the postRestore hooks have begun. From then on nothing is restored.
-func (r *runner) ending() bool {
-	return r.d.Status.Hooks != nil && len(r.d.Status.Hooks.PostHooks) > 0
+func (r *runner) ending() bool { return hookround.PostBegun(r.d.Status.Hooks) }
+
+// round returns this step of the hooks.
+func (r *runner) round() *hookround.Round {
+	s := &r.d.Status
+	return &hookround.Round{
+		Now: r.Now, Kind: v1alpha1.RestoreBatchKind, Owner: r.Batch.Name,
+		Hooks: s.Resolved.Hooks, Status: &s.Hooks, Results: r.Hooks, Jobs: r.Jobs,
+		Since: s.StartTime, Summary: r.summary, Deadline: s.RestoreDeadline,
+		Report: &hookround.Report{
+			Work: &hookround.Restore, Conditions: &s.Conditions, Generation: r.Batch.Generation,
+		},
+		Decision: &r.d.Base, Delete: &r.d.DeleteJobs,
+	}
 }
 
 // preRestore advances the preRestore hooks and reports whether they have ended. If a hook failed, it has failed the
 // targets by then.
 func (r *runner) preRestore() bool {
-	s := &r.d.Status
-	if len(hookstage.PreOf(s.Resolved.Hooks)) == 0 {
+	state, failure := r.round().Pre(r.stopReason(), true)
+	switch state {
+	case hookround.Over:
+		r.refuse(failure)
 		return true
+	case hookround.Ended:
+		// The end of the hooks is written to the status before anything is restored. Otherwise a manager that is killed
+		// in between would run the hooks again beside the restore.
+		r.d.After = run.EarlierOf(r.d.After, time.Second)
 	}
-	status := hookstage.Statuses(&s.Hooks)
-	if hookstage.Ended(status.PreHooks) && !r.hookJobs().Lingering(hookstage.Pre, status.PreHooks) {
-		r.refuse(hookstage.Failures(status.PreHooks))
-		return true
-	}
-	stage := hookstage.Hooks{
-		Stage: hookstage.Pre, Now: r.Now, Hooks: s.Resolved.Hooks.Pre, Results: r.Hooks, Status: status.PreHooks,
-		Stop:      r.stopReason(),
-		Functions: r.hookJobs(),
-		Applies:   func(*v1alpha1.ResolvedHook) bool { return true },
-	}
-	ended := stage.Advance()
-	status.PreHooks = stage.Status
-	r.take(&stage)
-	if !ended {
-		r.hooksRun(&stage, "the preRestore hooks run")
-		r.d.After = run.EarlierOf(r.d.After, max(s.RestoreDeadline.Sub(r.Now), time.Second))
-		return false
-	}
-	hookstage.SetCondition(&s.Conditions, v1alpha1.ConditionPreRestoreHooksExecutionSucceeded, status.PreHooks,
-		"preRestore",
-		v1alpha1.ReasonSuccessfullyExecutedPreRestoreHooks, v1alpha1.ReasonFailedToExecutePreRestoreHooks,
-		r.Batch.Generation, r.Now)
-	run.Progress(&s.Conditions, v1alpha1.ReasonRunning, "the restore runs", r.Batch.Generation, r.Now)
-	// The end of the hooks is written to the status before anything is restored. Otherwise a manager that is killed in
-	// between would run the hooks again beside the restore.
-	r.d.After = run.EarlierOf(r.d.After, time.Second)
 	return false
 }
 
@@ -60,7 +51,7 @@ func (r *runner) refuse(failure string) {
 	for i := range r.d.Status.Targets {
 		if t := &r.d.Status.Targets[i]; !t.Phase.Terminal() && t.RestoreSession == "" {
 			r.fail(t, v1alpha1.ReasonFailedToExecutePreRestoreHooks,
-				"not restored because a preRestore hook failed: "+failure)
+				hookround.Restore.Prevented(failure))
 		}
 	}
 }
@@ -68,49 +59,13 @@ func (r *runner) refuse(failure string) {
 // postRestore advances the postRestore hooks once all targets have ended. It returns which of them failed, and whether
 // they have ended, too.
 func (r *runner) postRestore() (failure string, ended bool) {
-	s := &r.d.Status
-	if len(hookstage.PostOf(s.Resolved.Hooks)) == 0 {
-		return "", true
-	}
-	status := hookstage.Statuses(&s.Hooks)
-	if hookstage.Ended(status.PostHooks) && !r.hookJobs().Lingering(hookstage.Post, status.PostHooks) {
-		return hookstage.Failures(status.PostHooks), true
-	}
 	phase, _, _ := r.outcome()
-	stage := hookstage.Hooks{
-		Stage: hookstage.Post, Now: r.Now, Hooks: s.Resolved.Hooks.Post, Results: r.Hooks, Status: status.PostHooks,
-		Functions: r.hookJobs(),
-		Applies: func(h *v1alpha1.ResolvedHook) bool {
-			return hookstage.AppliesAfter(h.ExecutionPolicy, !wellEnded(phase), true)
-		},
-	}
-	ended = stage.Advance()
-	status.PostHooks = stage.Status
-	r.take(&stage)
-	if !ended {
-		r.hooksRun(&stage, "the postRestore hooks run")
-		return "", false
-	}
-	hookstage.SetCondition(&s.Conditions, v1alpha1.ConditionPostRestoreHooksExecutionSucceeded, status.PostHooks,
-		"postRestore",
-		v1alpha1.ReasonSuccessfullyExecutedPostRestoreHooks, v1alpha1.ReasonFailedToExecutePostRestoreHooks,
-		r.Batch.Generation, r.Now)
-	return hookstage.Failures(status.PostHooks), true
+	state, failure := r.round().Post(hookround.Outcome{Failed: !wellEnded(phase), LastTry: true})
+	return failure, state != hookround.UnderWay
 }
 
-// take adds what a hook stage requests to the decision.
-func (r *runner) take(stage *hookstage.Hooks) {
-	r.d.DeleteJobs = append(r.d.DeleteJobs, stage.Functions.Remove...)
-	r.d.Verify = r.d.Verify || stage.Functions.Verify
-	r.d.StopHooks = append(r.d.StopHooks, stage.Stopped...)
-}
-
-func (r *runner) hookJobs() hookstage.Jobs {
-	return hookstage.Jobs{Kind: v1alpha1.RestoreBatchKind, Owner: r.Batch.Name, Jobs: r.Jobs}
-}
-
-// hooksRun puts running hooks into the decision and the conditions.
-func (r *runner) hooksRun(stage *hookstage.Hooks, message string) {
+// summary returns the batch as its hooks see it.
+func (r *runner) summary() hook.Summary {
 	s := &r.d.Status
 	summary := hook.Summary{
 		Name: r.Batch.Name, Namespace: r.Batch.Namespace,
@@ -135,7 +90,5 @@ func (r *runner) hooksRun(stage *hookstage.Hooks, message string) {
 			summary.Status.Phase, summary.Status.Error = string(v1alpha1.RestoreSessionFailed), failure
 		}
 	}
-	r.d.Hooks = stage.Run(s.Resolved.Hooks.Targets, s.StartTime, summary)
-	r.d.After = run.EarlierOf(stage.After, r.d.After)
-	run.Progress(&s.Conditions, v1alpha1.ReasonRunning, message, r.Batch.Generation, r.Now)
+	return summary
 }

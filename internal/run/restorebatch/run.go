@@ -11,6 +11,7 @@ import (
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/run"
+	"github.com/cairn-backup/cairn/internal/run/hookround"
 	"github.com/cairn-backup/cairn/internal/text"
 )
 
@@ -247,7 +248,7 @@ func (r *runner) finish() {
 	}
 	if wellEnded(phase) && hooks != "" {
 		phase, reason, message = v1alpha1.RestoreSessionFailed, v1alpha1.ReasonFailedToExecutePostRestoreHooks,
-			message+", but a postRestore hook failed: "+hooks
+			hookround.Restore.Spoiled(message, hooks)
 	}
 	end(r.Input, r.d, phase, reason, message)
 }
