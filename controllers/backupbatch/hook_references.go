@@ -9,6 +9,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/hook"
 	"github.com/cairn-backup/cairn/internal/kube/read"
 	"github.com/cairn-backup/cairn/internal/policy"
 )
@@ -25,7 +26,7 @@ func (r *Reconciler) checkHooks(
 			return nil, nil, err
 		}
 		for _, m := range mistakes {
-			if read.MayCome(m.Reason) {
+			if hook.MayCome(m.Reason) {
 				missing = append(missing, m)
 			} else {
 				wrong = append(wrong, m)

@@ -8,6 +8,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/hook"
 	"github.com/cairn-backup/cairn/internal/kube/read"
 	"github.com/cairn-backup/cairn/internal/policy"
 )
@@ -31,7 +32,7 @@ func (r *Reconciler) checkHooks(
 			return err
 		}
 		for _, m := range mistakes {
-			if read.MayCome(m.Reason) {
+			if hook.MayCome(m.Reason) {
 				findings.notReady(m.Reason, m.Field+": "+m.Message)
 			} else {
 				findings.invalid(m.Reason, m.Field+": "+m.Message)

@@ -9,6 +9,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/hook"
 	"github.com/cairn-backup/cairn/internal/kube/read"
 	"github.com/cairn-backup/cairn/internal/policy"
 	"github.com/cairn-backup/cairn/internal/run"
@@ -114,7 +115,7 @@ func (r *Reconciler) resolveHooks(
 		}
 	}
 	start.Resolved.Hooks, start.Error = hooks, refusal
-	if refusal != nil && read.MayCome(refusal.Reason) {
+	if refusal != nil && hook.MayCome(refusal.Reason) {
 		start.Wait = run.WaitForChild
 	}
 	return err

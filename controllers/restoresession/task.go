@@ -6,6 +6,7 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/catalog"
 	"github.com/cairn-backup/cairn/internal/database"
+	"github.com/cairn-backup/cairn/internal/hook"
 	"github.com/cairn-backup/cairn/internal/kube/read"
 	"github.com/cairn-backup/cairn/internal/policy"
 	"github.com/cairn-backup/cairn/internal/run"
@@ -90,7 +91,7 @@ func (r *Reconciler) resolveHooks(ctx context.Context, look *lookup) error {
 		hooks.Targets = []v1alpha1.TypedObjectReference{*s.Spec.Target}
 	}
 	look.Resolved.Hooks, look.Error = hooks, refusal
-	if refusal != nil && read.MayCome(refusal.Reason) {
+	if refusal != nil && hook.MayCome(refusal.Reason) {
 		look.Wait = run.WaitForChild
 	}
 	return err

@@ -2,7 +2,7 @@
 // HookTemplate in with values and returns the resulting action.
 //
 // All functions are pure: they read no clock and talk to nobody, so they are safe for concurrent use.
-// internal/hook/execute carries the actions out.
+// internal/kube/hookexec carries the actions out.
 //
 // Invariants: values of Secrets are never frozen, never put into a command and never part of an error. A template
 // always ends and can't fill memory.

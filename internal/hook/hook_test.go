@@ -255,3 +255,12 @@ func TestDefaults(t *testing.T) {
 	g.Expect(h.ExecutionPolicy).To(Equal(v1alpha1.HookAlways))
 	g.Expect(h.Template).To(Equal(v1alpha1.ObjectReference{Namespace: "hooks", Name: "t"}))
 }
+
+func TestMayCome(t *testing.T) {
+	for reason, want := range map[string]bool{
+		v1alpha1.ReasonHookTemplateNotFound: true, v1alpha1.ReasonFunctionNotFound: true,
+		v1alpha1.ReasonHookTemplateNotAllowed: false, v1alpha1.ReasonTargetNotFound: false, "": false,
+	} {
+		NewWithT(t).Expect(hook.MayCome(reason)).To(Equal(want), reason)
+	}
+}

@@ -31,6 +31,11 @@ var builtinNames = []string{
 	"targetName",
 }
 
+// MayCome reports whether the missing object for which a hook was refused can still arrive with the policy.
+func MayCome(reason string) bool {
+	return reason == v1alpha1.ReasonHookTemplateNotFound || reason == v1alpha1.ReasonFunctionNotFound
+}
+
 // Mistake is something in a HookTemplate or its use that can't work.
 type Mistake struct {
 	// Field is a field of the HookInfo, for example params.user.

@@ -41,11 +41,6 @@ func HookMistakes(
 	return out, nil
 }
 
-// MayCome reports whether the missing object for which a hook was refused can still arrive with the policy.
-func MayCome(reason string) bool {
-	return reason == v1alpha1.ReasonHookTemplateNotFound || reason == v1alpha1.ReasonFunctionNotFound
-}
-
 // templatesOf lists the HookTemplates that run a Function.
 func templatesOf(ctx context.Context, c client.Reader, function string) ([]v1alpha1.HookTemplate, error) {
 	var templates v1alpha1.HookTemplateList

@@ -10,6 +10,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/hook"
 	"github.com/cairn-backup/cairn/internal/run"
 	"github.com/cairn-backup/cairn/internal/run/decision"
 	"github.com/cairn-backup/cairn/internal/run/hookstage"
@@ -98,7 +99,7 @@ func (t *StartTarget) trouble() (*v1alpha1.ResolvedError, time.Duration) {
 	switch {
 	case t.Resolved.Error != nil || t.HookError == nil:
 		return t.Resolved.Error, t.Wait
-	case mayCome(t.HookError.Reason):
+	case hook.MayCome(t.HookError.Reason):
 		return t.HookError, run.WaitForChild
 	default:
 		return t.HookError, 0

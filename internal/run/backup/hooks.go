@@ -45,16 +45,11 @@ func (start *Start) SharesHooks(sessions []v1alpha1.BackupSession) *v1alpha1.Bac
 	return nil
 }
 
-// mayCome reports whether the missing object for which a hook was refused can still arrive with the policy.
-func mayCome(reason string) bool {
-	return reason == v1alpha1.ReasonHookTemplateNotFound || reason == v1alpha1.ReasonFunctionNotFound
-}
-
 // hookError ends a run whose hooks can't be run. It waits a moment first if a missing HookTemplate or Function can
 // still arrive with the policy.
 func hookError(in Input, d *Decision) {
 	e, until := in.Start.HookError, in.Start.Since.Add(run.WaitForChild)
-	if mayCome(e.Reason) && in.Now.Before(until) {
+	if hook.MayCome(e.Reason) && in.Now.Before(until) {
 		wait(in, d, e.Reason, "waiting: "+e.Message, until)
 		return
 	}
