@@ -192,7 +192,7 @@ func (r *Reconciler) remove(ctx context.Context, job *batchv1.Job) error {
 		return err
 	}
 	how := metav1.DeletePropagationForeground // it stays until its pod is gone
-	if maintenance.Ended(job) {
+	if observe.Ended(job) {
 		how = metav1.DeletePropagationBackground
 	}
 	err := r.Delete(ctx, job, client.PropagationPolicy(how), client.Preconditions{UID: &job.UID})

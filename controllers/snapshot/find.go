@@ -18,6 +18,7 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/kube/read"
 	"github.com/cairn-backup/cairn/internal/policy"
+	"github.com/cairn-backup/cairn/internal/task/observe"
 	"github.com/cairn-backup/cairn/internal/volumesnapshot"
 )
 
@@ -234,15 +235,9 @@ func (r *Reconciler) jobOf(ctx context.Context, s *v1alpha1.Snapshot) (string, e
 		return "", fmt.Errorf("list Jobs of Snapshot %s: %w", s.Name, err)
 	}
 	for i := range jobs.Items {
-		if !ended(&jobs.Items[i]) {
+		if !observe.Ended(&jobs.Items[i]) {
 			return "Job " + jobs.Items[i].Name + " has not ended", nil
 		}
 	}
 	return "", nil
-}
-
-func ended(job *batchv1.Job) bool {
-	return slices.ContainsFunc(job.Status.Conditions, func(c batchv1.JobCondition) bool {
-		return (c.Type == batchv1.JobComplete || c.Type == batchv1.JobFailed) && c.Status == corev1.ConditionTrue
-	})
 }

@@ -5,7 +5,6 @@ import (
 	"strconv"
 
 	batchv1 "k8s.io/api/batch/v1"
-	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
@@ -42,20 +41,8 @@ func Final(o observe.Observation) bool {
 
 // EndOf returns when a Job ended. A Job that hangs is given up now.
 func EndOf(job *batchv1.Job, now metav1.Time) metav1.Time {
-	if c := end(job); c != nil {
+	if c := observe.End(job); c != nil {
 		return c.LastTransitionTime
 	}
 	return now.Rfc3339Copy()
-}
-
-// Ended reports whether the Job has ended, so that none of its pods runs.
-func Ended(job *batchv1.Job) bool { return end(job) != nil }
-
-func end(job *batchv1.Job) *batchv1.JobCondition {
-	for i, c := range job.Status.Conditions {
-		if (c.Type == batchv1.JobComplete || c.Type == batchv1.JobFailed) && c.Status == corev1.ConditionTrue {
-			return &job.Status.Conditions[i]
-		}
-	}
-	return nil
 }

@@ -114,7 +114,7 @@ func (r Runner) proceed(ctx context.Context, req Request, jobs []batchv1.Job) (P
 			return Progress{}, err
 		}
 		// Two Jobs at once could both create the repository, and the second would replace the key of the first.
-		if !ended(&jobs[i]) {
+		if !observe.Ended(&jobs[i]) {
 			return notYet, nil
 		}
 	}
@@ -149,7 +149,7 @@ func (r Runner) busy(ctx context.Context, req Request) (bool, error) {
 		return false, fmt.Errorf("list init Jobs of %s: %w", req.Owner.GetName(), err)
 	}
 	for i := range jobs.Items {
-		if !metav1.IsControlledBy(&jobs.Items[i], req.Owner) && !ended(&jobs.Items[i]) {
+		if !metav1.IsControlledBy(&jobs.Items[i], req.Owner) && !observe.Ended(&jobs.Items[i]) {
 			return true, nil
 		}
 	}
@@ -284,7 +284,7 @@ func (r Runner) remove(ctx context.Context, job *batchv1.Job) error {
 		return nil
 	}
 	how := metav1.DeletePropagationForeground
-	if ended(job) {
+	if observe.Ended(job) {
 		how = metav1.DeletePropagationBackground
 	}
 	err := r.Client.Delete(ctx, job, client.PropagationPolicy(how), client.Preconditions{UID: &job.UID})
@@ -292,14 +292,4 @@ func (r Runner) remove(ctx context.Context, job *batchv1.Job) error {
 		return fmt.Errorf("delete Job %s/%s: %w", job.Namespace, job.Name, err)
 	}
 	return nil
-}
-
-// ended reports whether the Job has ended, so that none of its pods runs.
-func ended(job *batchv1.Job) bool {
-	for _, c := range job.Status.Conditions {
-		if (c.Type == batchv1.JobFailed || c.Type == batchv1.JobComplete) && c.Status == corev1.ConditionTrue {
-			return true
-		}
-	}
-	return false
 }

@@ -124,7 +124,7 @@ func (t *Queue) running(ctx context.Context, c client.Reader, place string) (map
 	}
 	jobs := make(map[client.ObjectKey]bool, len(list.Items))
 	for i := range list.Items {
-		jobs[client.ObjectKeyFromObject(&list.Items[i])] = !ended(&list.Items[i])
+		jobs[client.ObjectKeyFromObject(&list.Items[i])] = !observe.Ended(&list.Items[i])
 	}
 	return jobs, nil
 }

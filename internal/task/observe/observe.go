@@ -87,6 +87,19 @@ func newest(job *batchv1.Job, pods []corev1.Pod) *corev1.Pod {
 		func(a, b *corev1.Pod) int { return a.CreationTimestamp.Compare(b.CreationTimestamp.Time) })
 }
 
+// Ended reports whether a Job has ended, so that none of its pods runs.
+func Ended(job *batchv1.Job) bool { return End(job) != nil }
+
+// End returns the condition with which a Job ended, or nil while it has not ended.
+func End(job *batchv1.Job) *batchv1.JobCondition {
+	for i, c := range job.Status.Conditions {
+		if (c.Type == batchv1.JobComplete || c.Type == batchv1.JobFailed) && c.Status == corev1.ConditionTrue {
+			return &job.Status.Conditions[i]
+		}
+	}
+	return nil
+}
+
 // finished returns the condition of the type if it is true.
 func finished(job *batchv1.Job, kind batchv1.JobConditionType) *batchv1.JobCondition {
 	for i, c := range job.Status.Conditions {
