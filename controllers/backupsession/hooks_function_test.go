@@ -213,19 +213,7 @@ func TestAFunctionThatFailsIsTriedAgain(t *testing.T) {
 // A run that is ended while a Function freezes waits for the end of the Function before it thaws.
 func TestAFunctionOfARunThatIsEndedIsStopped(t *testing.T) {
 	t.Parallel()
-	for name, tt := range map[string]struct {
-		end    func(*world)
-		reason string
-	}{
-		"deleted": {
-			func(w *world) { w.Expect(w.Client.Delete(w.T.Context(), w.session("run"))).To(Succeed()) },
-			v1alpha1.ReasonCancelled,
-		},
-		"its deadline passed": {
-			func(w *world) { w.Clock.SetTime(w.Clock.Now().Add(2 * time.Hour)) },
-			v1alpha1.ReasonDeadlineExceeded,
-		},
-	} {
+	for name, tt := range endsOfARun() {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t)
@@ -239,11 +227,7 @@ func TestAFunctionOfARunThatIsEndedIsStopped(t *testing.T) {
 				h.PreBackup[0].Timeout = &metav1.Duration{Duration: 24 * time.Hour}
 			})
 			w.run(v1alpha1.BackupConfigurationKind, "uploads", "run")
-			w.Eventually(func() []string {
-				w.Reconcile("run")
-				w.Cluster()
-				return r.names
-			}).WithTimeout(testbed.Patience).Should(Equal([]string{"freeze"}), "the Function works")
+			w.reaches(func() []string { return r.names }, "freeze")
 			tt.end(w)
 			w.Killer = &sessiontest.Killer{}
 			s := w.drive("run")

@@ -145,12 +145,7 @@ func TestHooksAreFrozenWhenARunStarts(t *testing.T) {
 	}
 	w.frozenDuring(l)
 	w.run(v1alpha1.BackupConfigurationKind, "uploads", "run")
-	w.Eventually(func() []string {
-		w.Reconcile("run")
-		w.Cluster()
-		return l.Heard()
-	}).WithTimeout(testbed.Patience).
-		Should(Equal([]string{"freeze uploads Running", "backup"}), "the mover works")
+	w.reaches(l.Heard, "freeze uploads Running", "backup")
 	var c v1alpha1.BackupConfiguration
 	w.Get("uploads", &c)
 	c.Spec.Sessions[0].Hooks = nil
@@ -162,13 +157,25 @@ func TestHooksAreFrozenWhenARunStarts(t *testing.T) {
 	w.Expect(l.Heard()).To(HaveExactElements("freeze uploads Running", "backup", "thaw uploads Succeeded"))
 }
 
-// A run that is ended while its mover works thaws before it is released.
-func TestARunThatIsEndedIsThawed(t *testing.T) {
-	t.Parallel()
-	for name, tt := range map[string]struct {
-		end    func(*world)
-		reason string
-	}{
+// reaches drives the run until exactly this has been seen.
+func (w *world) reaches(seen func() []string, want ...string) {
+	w.T.Helper()
+	w.Eventually(func() []string {
+		w.Reconcile("run")
+		w.Cluster()
+		return seen()
+	}).WithTimeout(testbed.Patience).Should(Equal(want))
+}
+
+// endOfARun ends a run early. reason is the reason of a run that ended so.
+type endOfARun struct {
+	end    func(*world)
+	reason string
+}
+
+// endsOfARun returns what can end a run at any time.
+func endsOfARun() map[string]endOfARun {
+	return map[string]endOfARun{
 		"deleted": {
 			func(w *world) { w.Expect(w.Client.Delete(w.T.Context(), w.session("run"))).To(Succeed()) },
 			v1alpha1.ReasonCancelled,
@@ -177,10 +184,17 @@ func TestARunThatIsEndedIsThawed(t *testing.T) {
 			func(w *world) { w.Clock.SetTime(w.Clock.Now().Add(2 * time.Hour)) },
 			v1alpha1.ReasonDeadlineExceeded,
 		},
-		"its mover failed": {func(w *world) {
-			w.Outcome = func(*batchv1.Job) kubelet.Outcome { return kubelet.Fail(v1alpha1.ReasonUnreadable) }
-		}, v1alpha1.ReasonUnreadable},
-	} {
+	}
+}
+
+// A run that is ended while its mover works thaws before it is released.
+func TestARunThatIsEndedIsThawed(t *testing.T) {
+	t.Parallel()
+	ends := endsOfARun()
+	ends["its mover failed"] = endOfARun{func(w *world) {
+		w.Outcome = func(*batchv1.Job) kubelet.Outcome { return kubelet.Fail(v1alpha1.ReasonUnreadable) }
+	}, v1alpha1.ReasonUnreadable}
+	for name, tt := range ends {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t)
@@ -188,12 +202,7 @@ func TestARunThatIsEndedIsThawed(t *testing.T) {
 			w.Outcome = func(*batchv1.Job) kubelet.Outcome { return kubelet.Outcome{Hang: true} }
 			w.frozenDuring(l)
 			w.run(v1alpha1.BackupConfigurationKind, "uploads", "run")
-			w.Eventually(func() []string {
-				w.Reconcile("run")
-				w.Cluster()
-				return l.Heard()
-			}).WithTimeout(testbed.Patience).
-				Should(Equal([]string{"freeze uploads Running", "backup"}), "the mover works")
+			w.reaches(l.Heard, "freeze uploads Running", "backup")
 			tt.end(w)
 			// Another manager than the one that began ends the run.
 			w.Killer = &sessiontest.Killer{}
