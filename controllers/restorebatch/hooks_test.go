@@ -6,35 +6,18 @@ import (
 	"time"
 
 	. "github.com/onsi/gomega"
-	batchv1 "k8s.io/api/batch/v1"
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/testbed"
-	"github.com/cairn-backup/cairn/internal/testbed/kubelet"
 	"github.com/cairn-backup/cairn/internal/testbed/sessiontest"
 )
 
 // hooked creates a restore with hooks around all targets, which report to l. l hears of the movers, too.
 func (w *world) hooked(l *sessiontest.Listener, edit ...func(*v1alpha1.RestoreBatch)) {
 	w.T.Helper()
-	for _, template := range []string{"stop", "start", "tell"} {
-		sessiontest.Create(w.T, w.Client, l.Template(w.Namespace, template, "{{.Name}} {{.Status.Phase}}"))
-	}
-	outcome := w.Outcome
-	w.Outcome = func(job *batchv1.Job) kubelet.Outcome {
-		l.Note("restore")
-		return outcome(job)
-	}
-	w.restore("back", append(edit, func(b *v1alpha1.RestoreBatch) {
-		b.Spec.Hooks = &v1alpha1.RestoreHooks{
-			PreRestore: []v1alpha1.HookInfo{sessiontest.UseTemplate("stop")},
-			PostRestore: []v1alpha1.HookInfo{
-				sessiontest.UseTemplate("start"), sessiontest.UseTemplate("tell",
-					func(h *v1alpha1.HookInfo) { h.ExecutionPolicy = v1alpha1.HookOnFailure }),
-			},
-		}
-	})...)
+	hooks := w.RestoreHooks(l)
+	w.restore("back", append(edit, func(b *v1alpha1.RestoreBatch) { b.Spec.Hooks = hooks })...)
 }
 
 // drive reconciles and lets the cluster work until the restore has ended and is released. Hooks take their time.

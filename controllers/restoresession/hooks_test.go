@@ -18,23 +18,9 @@ import (
 // hooked creates a restore with hooks before and after it, which report to l. l hears of the mover, too.
 func (w *world) hooked(l *sessiontest.Listener, name string, edit ...func(*v1alpha1.RestoreHooks)) {
 	w.T.Helper()
-	hooks := &v1alpha1.RestoreHooks{
-		PreRestore: []v1alpha1.HookInfo{sessiontest.UseTemplate("stop")},
-		PostRestore: []v1alpha1.HookInfo{
-			sessiontest.UseTemplate("start"), sessiontest.UseTemplate("tell",
-				func(h *v1alpha1.HookInfo) { h.ExecutionPolicy = v1alpha1.HookOnFailure }),
-		},
-	}
+	hooks := w.RestoreHooks(l)
 	for _, e := range edit {
 		e(hooks)
-	}
-	for _, template := range []string{"stop", "start", "tell"} {
-		sessiontest.Create(w.T, w.Client, l.Template(w.Namespace, template, "{{.Name}} {{.Status.Phase}}"))
-	}
-	outcome := w.Outcome
-	w.Outcome = func(job *batchv1.Job) kubelet.Outcome {
-		l.Note("restore")
-		return outcome(job)
 	}
 	w.restore(name, func(s *v1alpha1.RestoreSession) { s.Spec.Hooks = hooks })
 }

@@ -14,12 +14,14 @@ import (
 	"sync"
 	"testing"
 
+	batchv1 "k8s.io/api/batch/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/client-go/rest"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/kube/hookexec"
+	"github.com/cairn-backup/cairn/internal/testbed/kubelet"
 )
 
 // process is what a manager of a World remembers. A killed manager remembers nothing.
@@ -133,4 +135,25 @@ func UseTemplate(name string, edit ...func(*v1alpha1.HookInfo)) v1alpha1.HookInf
 		e(&h)
 	}
 	return h
+}
+
+// RestoreHooks creates HookTemplates and returns hooks around a restore that report to l: "stop" before it, "start"
+// after it, and "tell" after a failure. l hears "restore" from each mover, too.
+func (w *World) RestoreHooks(l *Listener) *v1alpha1.RestoreHooks {
+	w.T.Helper()
+	for _, template := range []string{"stop", "start", "tell"} {
+		Create(w.T, w.Client, l.Template(w.Namespace, template, "{{.Name}} {{.Status.Phase}}"))
+	}
+	outcome := w.Outcome
+	w.Outcome = func(job *batchv1.Job) kubelet.Outcome {
+		l.Note("restore")
+		return outcome(job)
+	}
+	return &v1alpha1.RestoreHooks{
+		PreRestore: []v1alpha1.HookInfo{UseTemplate("stop")},
+		PostRestore: []v1alpha1.HookInfo{
+			UseTemplate("start"),
+			UseTemplate("tell", func(h *v1alpha1.HookInfo) { h.ExecutionPolicy = v1alpha1.HookOnFailure }),
+		},
+	}
 }
