@@ -15,6 +15,7 @@ import (
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/kube/read"
+	"github.com/cairn-backup/cairn/internal/kube/sweep"
 	"github.com/cairn-backup/cairn/internal/volumesnapshot"
 )
 
@@ -115,13 +116,13 @@ func (l Snapshots) GiveBack(ctx context.Context, of Snapshot) (bool, error) {
 	}
 	removed := false
 	if hasSnapshot && volumesnapshot.Borrowed(snapshot, of.Restore) && snapshot.DeletionTimestamp == nil {
-		if err := l.remove(ctx, snapshot); err != nil {
+		if err := sweep.Delete(ctx, l.Client, snapshot); err != nil {
 			return false, err
 		}
 		removed = true
 	}
 	if hasContent && content.DeletionTimestamp == nil {
-		if err := l.remove(ctx, content); err != nil {
+		if err := sweep.Delete(ctx, l.Client, content); err != nil {
 			return false, err
 		}
 		removed = true
@@ -138,11 +139,4 @@ func (l Snapshots) read(ctx context.Context, key client.ObjectKey, o client.Obje
 		return false, fmt.Errorf("get borrowed VolumeSnapshot %s: %w", key.Name, err)
 	}
 	return true, nil
-}
-
-func (l Snapshots) remove(ctx context.Context, o client.Object) error {
-	if err := l.Delete(ctx, o, client.Preconditions{UID: new(o.GetUID())}); client.IgnoreNotFound(err) != nil {
-		return fmt.Errorf("delete borrowed VolumeSnapshot %s: %w", o.GetName(), err)
-	}
-	return nil
 }

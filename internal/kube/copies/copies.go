@@ -19,6 +19,7 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/kube/movers"
 	"github.com/cairn-backup/cairn/internal/kube/read"
+	"github.com/cairn-backup/cairn/internal/kube/sweep"
 	"github.com/cairn-backup/cairn/internal/policy"
 	"github.com/cairn-backup/cairn/internal/run/backup"
 	"github.com/cairn-backup/cairn/internal/volumesnapshot"
@@ -158,7 +159,7 @@ func (m Maker) create(ctx context.Context, s *v1alpha1.BackupSession, o, found c
 // Discard deletes all parts of a copy.
 func (m Maker) Discard(ctx context.Context, c backup.Copy) error {
 	if c.Claim != nil && c.Claim.DeletionTimestamp == nil {
-		if err := m.remove(ctx, c.Claim); err != nil {
+		if err := sweep.Delete(ctx, m.Client, c.Claim); err != nil {
 			return err
 		}
 	}
@@ -168,16 +169,7 @@ func (m Maker) Discard(ctx context.Context, c backup.Copy) error {
 	if err := m.own(ctx, c.Snapshot); err != nil {
 		return err
 	}
-	return m.remove(ctx, c.Snapshot)
-}
-
-// remove deletes exactly this object, if it still exists.
-func (m Maker) remove(ctx context.Context, o client.Object) error {
-	err := m.Delete(ctx, o, client.Preconditions{UID: new(o.GetUID())})
-	if client.IgnoreNotFound(err) != nil {
-		return fmt.Errorf("delete %s/%s: %w", o.GetNamespace(), o.GetName(), err)
-	}
-	return nil
+	return sweep.Delete(ctx, m.Client, c.Snapshot)
 }
 
 // own makes sure that the storage system deletes the data of a temporary VolumeSnapshot with it, even if its class says

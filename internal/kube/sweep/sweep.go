@@ -1,4 +1,4 @@
-// Package sweep looks for leftovers at intervals, in the manager that leads.
+// Package sweep looks for leftovers at intervals, in the manager that leads, and deletes them.
 package sweep
 
 import (
@@ -8,6 +8,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/util/wait"
 	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 )
 
@@ -30,6 +31,15 @@ func AddSweep(mgr ctrl.Manager, what string, every time.Duration, look func(cont
 	}
 	if err := mgr.Add(manager.RunnableFunc(run)); err != nil {
 		return fmt.Errorf("%s: %w", what, err)
+	}
+	return nil
+}
+
+// Delete deletes exactly this object, if it still exists. Another object that has its name by now stays, with an error.
+func Delete(ctx context.Context, c client.Client, o client.Object) error {
+	err := c.Delete(ctx, o, client.Preconditions{UID: new(o.GetUID())})
+	if client.IgnoreNotFound(err) != nil {
+		return fmt.Errorf("delete %s: %w", client.ObjectKeyFromObject(o), err)
 	}
 	return nil
 }
