@@ -24,7 +24,8 @@ func (r *Reconciler) writeMovers(ctx context.Context, s *v1alpha1.RestoreSession
 	if err := r.writer().Object(ctx, before, s); err != nil {
 		return err
 	}
-	for component, job := range run.Fenced(before.Annotations[v1alpha1.AnnotationMovers], *d.Movers) {
+	fenced := run.Fenced(before.Annotations[v1alpha1.AnnotationMovers], *d.Movers, d.Status.Components)
+	for component, job := range fenced {
 		logf.FromContext(ctx).Info("fenced mover", "job", klog.KRef(s.Namespace, job), "component", component,
 			"reason", d.Status.Components[component].Reason)
 	}

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 
+	"k8s.io/apimachinery/pkg/util/validation"
+
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/policy"
 	"github.com/cairn-backup/cairn/internal/task/moverjob"
@@ -41,11 +43,16 @@ func ParseMovers(value string) map[string]string {
 }
 
 // Fenced returns the Jobs, by component, that the value before of AnnotationMovers allows to write and the value after
-// does not.
-func Fenced(before, after string) map[string]string {
+// does not. A user can write anything into before: Fenced leaves out what is neither in components nor in after, and
+// names that no Job can have.
+func Fenced[C any](before, after string, components map[string]C) map[string]string {
 	out := ParseMovers(before)
 	now := ParseMovers(after)
-	maps.DeleteFunc(out, func(component, job string) bool { return now[component] == job })
+	maps.DeleteFunc(out, func(component, job string) bool {
+		successor, moved := now[component]
+		_, known := components[component]
+		return successor == job || !moved && !known || len(job) > validation.DNS1123SubdomainMaxLength
+	})
 	return out
 }
 

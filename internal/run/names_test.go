@@ -1,6 +1,8 @@
 package run_test
 
 import (
+	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -36,10 +38,19 @@ func TestMoversSurviveTheAnnotation(t *testing.T) {
 
 func TestFenced(t *testing.T) {
 	g := NewWithT(t)
-	g.Expect(run.Fenced("", "pod-0=a")).To(BeEmpty(), "a new mover fences nobody")
-	g.Expect(run.Fenced("pod-0=a,pod-1=b", "pod-0=a,pod-1=b")).To(BeEmpty())
-	g.Expect(run.Fenced("pod-0=a,pod-1=b,pod-2=c", "pod-0=a,pod-1=b-2")).
+	real := map[string]v1alpha1.Component{"pod-0": {}, "pod-2": {}}
+	g.Expect(run.Fenced("", "pod-0=a", real)).To(BeEmpty(), "a new mover fences nobody")
+	g.Expect(run.Fenced("pod-0=a,pod-1=b", "pod-0=a,pod-1=b", real)).To(BeEmpty())
+	g.Expect(run.Fenced("pod-0=a,pod-1=b,pod-2=c", "pod-0=a,pod-1=b-2", real)).
 		To(Equal(map[string]string{"pod-1": "b", "pod-2": "c"}), "one has a successor, one was given up")
+
+	flood := strings.Builder{}
+	for i := range 35_000 {
+		fmt.Fprintf(&flood, "x%d=y,", i)
+	}
+	g.Expect(run.Fenced(flood.String()+"pod-2=b", "", real)).
+		To(Equal(map[string]string{"pod-2": "b"}), "only components of the object are named")
+	g.Expect(run.Fenced("pod-2="+strings.Repeat("b", 254), "", real)).To(BeEmpty(), "no Job has such a name")
 }
 
 func TestAttemptsHaveNamesOfTheirOwn(t *testing.T) {
