@@ -6,7 +6,6 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/client-go/util/retry"
 	"k8s.io/klog/v2"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
@@ -14,6 +13,7 @@ import (
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/kube/logs"
+	"github.com/cairn-backup/cairn/internal/kube/status"
 )
 
 // release removes the finalizer, and changes nothing else of the object. The cache is often stale: a Ledger without a
@@ -22,7 +22,7 @@ func (c *Collector) release(ctx context.Context, e *ended) error {
 	key, uid := client.ObjectKeyFromObject(e.object), e.object.GetUID()
 	err := c.unhold(ctx, e.object)
 	if apierrors.IsConflict(err) {
-		err = retry.RetryOnConflict(retry.DefaultRetry, func() error {
+		err = status.RetryConflict(ctx, func() error {
 			if err := c.APIReader.Get(ctx, key, e.object); err != nil || e.object.GetUID() != uid {
 				return err
 			}

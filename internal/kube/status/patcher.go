@@ -5,13 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/fluxcd/pkg/runtime/conditions"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/apimachinery/pkg/util/wait"
-	"k8s.io/client-go/util/retry"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
@@ -27,9 +23,6 @@ type Patcher struct {
 func (w Writer) NewPatcher(object conditions.Setter) *Patcher {
 	return &Patcher{writer: w, before: copyOf(object)}
 }
-
-// conflicts bounds how often and how soon a write is tried again after another writer was faster.
-var conflicts = wait.Backoff{Steps: 5, Duration: 100 * time.Millisecond, Jitter: 1}
 
 // Patch writes what has changed since the last successful Patch: first the status, then metadata and spec. It
 // overwrites the conditions in owned whatever other writers did to them. For any other condition, a change by another
@@ -98,7 +91,7 @@ func (p *Patcher) patchStatus(
 	if diff.IsZero() {
 		return send(copyOf(object), map[string]string{})
 	}
-	return retry.OnError(conflicts, apierrors.IsConflict, func() error {
+	return RetryConflict(ctx, func() error {
 		latest := copyOf(object)
 		if err := p.writer.Client.Get(ctx, client.ObjectKeyFromObject(object), latest); err != nil {
 			return err
