@@ -14,6 +14,7 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
+	logf "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/kube/read"
@@ -57,7 +58,7 @@ func (r *Reconciler) finalize(ctx context.Context, storage *v1alpha1.BackupStora
 			"the data stays in the backend, and its Repositories can't be used: "+because)
 	}
 	if why != "" || len(repositories) == 0 {
-		return ctrl.Result{}, r.letGo(ctx, storage)
+		return ctrl.Result{}, r.letGo(ctx, storage, string(why), len(repositories))
 	}
 	users, err := r.users(ctx, storage)
 	if err != nil {
@@ -161,12 +162,13 @@ func (r *Reconciler) say(ctx context.Context, storage *v1alpha1.BackupStorage, r
 	return nil
 }
 
-func (r *Reconciler) letGo(ctx context.Context, storage *v1alpha1.BackupStorage) error {
+// letGo removes the finalizer of the storage, and logs how many Repositories stay behind without it, and why.
+func (r *Reconciler) letGo(ctx context.Context, storage *v1alpha1.BackupStorage, why string, left int) error {
 	before := storage.DeepCopy()
 	controllerutil.RemoveFinalizer(storage, v1alpha1.FinalizerWipe)
 	err := r.writer().Object(ctx, before, storage)
-	if client.IgnoreNotFound(err) != nil {
-		return err
+	if err == nil {
+		logf.FromContext(ctx).Info("released the BackupStorage", "repositories", left, "reason", why)
 	}
-	return nil
+	return client.IgnoreNotFound(err)
 }

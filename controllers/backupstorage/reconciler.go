@@ -23,6 +23,7 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/kube/access"
 	"github.com/cairn-backup/cairn/internal/kube/initjob"
+	"github.com/cairn-backup/cairn/internal/kube/logs"
 	"github.com/cairn-backup/cairn/internal/kube/status"
 	"github.com/cairn-backup/cairn/internal/policy"
 	"github.com/cairn-backup/cairn/internal/task/moverjob"
@@ -70,6 +71,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	case !storage.DeletionTimestamp.IsZero():
 		result, err := r.finalize(ctx, storage)
 		if apierrors.IsConflict(err) {
+			logs.DecidesAgain(ctx, err)
 			return ctrl.Result{RequeueAfter: time.Second}, nil
 		}
 		return result, err

@@ -26,6 +26,7 @@ import (
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/kube/access"
+	"github.com/cairn-backup/cairn/internal/kube/logs"
 	"github.com/cairn-backup/cairn/internal/kube/status"
 	"github.com/cairn-backup/cairn/internal/maintenance"
 	"github.com/cairn-backup/cairn/internal/policy"
@@ -88,6 +89,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	p := place{namespace: req.Namespace, storage: client.ObjectKey{Namespace: namespace, Name: name}}
 	result, err := r.reconcile(ctx, p)
 	if apierrors.IsConflict(err) {
+		logs.DecidesAgain(ctx, err)
 		return ctrl.Result{RequeueAfter: soon}, nil
 	}
 	return result, err

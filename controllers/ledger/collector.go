@@ -65,7 +65,7 @@ func (c *Collector) Reconcile(ctx context.Context, _ ctrl.Request) (ctrl.Result,
 		waiting = append(waiting, e)
 	}
 	if wait := c.window(waiting); wait > 0 {
-		logf.FromContext(ctx).V(1).Info("waits for more records", "records", len(waiting), "after", wait)
+		logf.FromContext(ctx).V(1).Info("waits for more records", "records", len(waiting), "after", wait.String())
 		return ctrl.Result{RequeueAfter: wait}, kerrors.NewAggregate(errs)
 	}
 	held := false
@@ -75,7 +75,7 @@ func (c *Collector) Reconcile(ctx context.Context, _ ctrl.Request) (ctrl.Result,
 		errs = append(errs, err)
 	}
 	if held {
-		logf.FromContext(ctx).V(1).Info("waits, because the outbox is full", "after", fullRetry)
+		logf.FromContext(ctx).V(1).Info("waits, because the outbox is full", "after", fullRetry.String())
 		return ctrl.Result{RequeueAfter: fullRetry}, kerrors.NewAggregate(errs)
 	}
 	return ctrl.Result{}, kerrors.NewAggregate(errs)

@@ -13,8 +13,10 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
+	logf "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/kube/logs"
 	"github.com/cairn-backup/cairn/internal/kube/read"
 	"github.com/cairn-backup/cairn/internal/policy"
 )
@@ -42,9 +44,11 @@ func (r *Reconciler) finalize(ctx context.Context, repository *v1alpha1.Reposito
 	if !slices.Contains(repository.Finalizers, v1alpha1.FinalizerWipe) {
 		return ctrl.Result{}, nil
 	}
-	empty := repository.Status.InitializedSpec == "" && !policy.HoldsVolumeSnapshots(repository)
-	if repository.Spec.DeletionPolicy != v1alpha1.WipeOut || empty {
-		return ctrl.Result{}, r.letGo(ctx, repository)
+	if repository.Status.InitializedSpec == "" && !policy.HoldsVolumeSnapshots(repository) {
+		return ctrl.Result{}, r.letGo(ctx, repository, "none", string(repository.Spec.DeletionPolicy))
+	}
+	if repository.Spec.DeletionPolicy != v1alpha1.WipeOut {
+		return ctrl.Result{}, r.letGo(ctx, repository, "kept", string(repository.Spec.DeletionPolicy))
 	}
 	why, err := read.WhyKept(ctx, r.APIReader, repository)
 	if err != nil {
@@ -53,7 +57,7 @@ func (r *Reconciler) finalize(ctx context.Context, repository *v1alpha1.Reposito
 	if why != "" {
 		r.Event(repository, corev1.EventTypeWarning, v1alpha1.ReasonDataKept,
 			why.Message(policy.HoldsVolumeSnapshots(repository)))
-		return ctrl.Result{}, r.letGo(ctx, repository)
+		return ctrl.Result{}, r.letGo(ctx, repository, "kept", string(why))
 	}
 	snapshots, err := r.snapshots(ctx, repository)
 	if err != nil {
@@ -139,7 +143,7 @@ func (r *Reconciler) wiped(
 	if waiting {
 		return ctrl.Result{RequeueAfter: time.Second}, nil
 	}
-	return ctrl.Result{}, r.letGo(ctx, repository)
+	return ctrl.Result{}, r.letGo(ctx, repository, "removed", string(repository.Spec.DeletionPolicy))
 }
 
 // letSnapshotGo writes that the Snapshot's data is gone, and deletes the Snapshot.
@@ -155,20 +159,20 @@ func (r *Reconciler) letSnapshotGo(ctx context.Context, s *v1alpha1.Snapshot) er
 	if err := r.writer().Object(ctx, before, s); err != nil {
 		return err
 	}
-	err := r.Delete(ctx, s, client.Preconditions{UID: &s.UID, ResourceVersion: &s.ResourceVersion})
+	err := r.Delete(logs.Because(ctx, v1alpha1.ReasonRepositoryWiped), s, client.Preconditions{UID: &s.UID, ResourceVersion: &s.ResourceVersion})
 	if client.IgnoreNotFound(err) != nil {
 		return fmt.Errorf("delete Snapshot %s: %w", s.Name, err)
 	}
 	return nil
 }
 
-// letGo removes the finalizer of the Repository.
-func (r *Reconciler) letGo(ctx context.Context, repository *v1alpha1.Repository) error {
+// letGo removes the finalizer of the Repository, and logs what becomes of its data, and why.
+func (r *Reconciler) letGo(ctx context.Context, repository *v1alpha1.Repository, data, reason string) error {
 	before := repository.DeepCopy()
 	controllerutil.RemoveFinalizer(repository, v1alpha1.FinalizerWipe)
 	err := r.writer().Object(ctx, before, repository)
-	if client.IgnoreNotFound(err) != nil {
-		return err
+	if err == nil {
+		logf.FromContext(ctx).Info("released the Repository", "data", data, "reason", reason)
 	}
-	return nil
+	return client.IgnoreNotFound(err)
 }

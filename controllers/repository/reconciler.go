@@ -24,6 +24,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/kube/access"
 	"github.com/cairn-backup/cairn/internal/kube/index"
 	"github.com/cairn-backup/cairn/internal/kube/initjob"
+	"github.com/cairn-backup/cairn/internal/kube/logs"
 	"github.com/cairn-backup/cairn/internal/kube/status"
 	"github.com/cairn-backup/cairn/internal/policy"
 )
@@ -66,6 +67,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	if !repository.DeletionTimestamp.IsZero() {
 		result, err := r.finalize(ctx, repository)
 		if apierrors.IsConflict(err) {
+			logs.DecidesAgain(ctx, err)
 			return ctrl.Result{RequeueAfter: time.Second}, nil
 		}
 		return result, err

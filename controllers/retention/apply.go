@@ -13,6 +13,7 @@ import (
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/kube/defaults"
+	"github.com/cairn-backup/cairn/internal/kube/logs"
 	"github.com/cairn-backup/cairn/internal/retention"
 )
 
@@ -98,7 +99,8 @@ func (r *Reconciler) letGo(ctx context.Context, snapshot *v1alpha1.Snapshot, rea
 	if err := r.writer().Object(ctx, before, snapshot); err != nil {
 		return err
 	}
-	err := r.Delete(ctx, snapshot, client.Preconditions{UID: &snapshot.UID, ResourceVersion: &snapshot.ResourceVersion})
+	err := r.Delete(logs.Because(ctx, reason), snapshot,
+		client.Preconditions{UID: &snapshot.UID, ResourceVersion: &snapshot.ResourceVersion})
 	if client.IgnoreNotFound(err) != nil {
 		return fmt.Errorf("delete Snapshot %s: %w", snapshot.Name, err)
 	}

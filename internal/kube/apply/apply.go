@@ -10,13 +10,18 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/klog/v2"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/apiutil"
+	logf "sigs.k8s.io/controller-runtime/pkg/log"
+
+	"github.com/cairn-backup/cairn/internal/kube/logs"
 )
 
 // Object applies obj without its status under the field manager and takes over the fields that it sets. Where obj has a
 // UID, Object returns Invalid if the name belongs to an object with another UID, which it leaves alone, and Conflict if
-// the object was deleted, which it does not create again. Afterwards obj holds what the API server has.
+// the object was deleted, which it does not create again. It logs the object as changed, or without a UID as created.
+// Afterwards obj holds what the API server has.
 func Object(ctx context.Context, c client.Client, manager string, obj client.Object) error {
 	gvk, err := apiutil.GVKForObject(obj, c.Scheme())
 	if err != nil {
@@ -36,6 +41,11 @@ func Object(ctx context.Context, c client.Client, manager string, obj client.Obj
 		client.ForceOwnership); err != nil {
 		return fmt.Errorf("apply %s %s: %w", gvk.Kind, client.ObjectKeyFromObject(obj), err)
 	}
+	what := "created"
+	if obj.GetUID() != "" {
+		what = "changed"
+	}
+	logf.FromContext(ctx).Info(what, logs.Key(gvk.Kind), klog.KObj(obj))
 	return runtime.DefaultUnstructuredConverter.FromUnstructured(u.Object, obj)
 }
 

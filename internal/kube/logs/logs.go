@@ -33,6 +33,16 @@ func Constructor(base logr.Logger, controller, kind string) func(*reconcile.Requ
 	}
 }
 
+// Because returns a context whose log lines have the reason: why an object is deleted.
+func Because(ctx context.Context, reason string) context.Context {
+	return logf.IntoContext(ctx, logf.FromContext(ctx).WithValues("reason", reason))
+}
+
+// DecidesAgain logs at V(1) that a reconcile begins again, because an object has changed since it was read.
+func DecidesAgain(ctx context.Context, conflict error) {
+	logf.FromContext(ctx).V(1).Info("decides again, because the object changed meanwhile", "conflict", conflict.Error())
+}
+
 // NewClient returns a client that works like c, and logs each object that it creates or deletes. An object that is
 // applied is not logged: it can have existed before.
 func NewClient(c client.Client) client.Client { return writer{c} }

@@ -58,3 +58,17 @@ func TestTheClientLogsWhatItCreatesAndDeletes(t *testing.T) {
 		And(ContainSubstring("created"), ContainSubstring(`"job":{"name":"backup","namespace":"shop"}`)),
 		And(ContainSubstring("deleted"), ContainSubstring(`"job":{"name":"backup","namespace":"shop"}`))))
 }
+
+// A reason that only the caller knows is in the line about the deletion.
+func TestADeletionIsLoggedWithItsReason(t *testing.T) {
+	g := NewWithT(t)
+	log, lines := recorder()
+	scheme := runtime.NewScheme()
+	g.Expect(batchv1.AddToScheme(scheme)).To(Succeed())
+	job := &batchv1.Job{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "backup"}}
+	c := logs.NewClient(fake.NewClientBuilder().WithScheme(scheme).WithObjects(job).Build())
+	ctx := logs.Because(logf.IntoContext(context.Background(), log), "HistoryLimit")
+	g.Expect(c.Delete(ctx, job)).To(Succeed())
+	g.Expect(*lines).To(HaveExactElements(
+		And(ContainSubstring("deleted"), ContainSubstring(`"reason":"HistoryLimit"`))))
+}

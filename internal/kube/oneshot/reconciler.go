@@ -22,6 +22,7 @@ import (
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/kube/hookexec"
+	"github.com/cairn-backup/cairn/internal/kube/logs"
 	"github.com/cairn-backup/cairn/internal/kube/movers"
 	"github.com/cairn-backup/cairn/internal/kube/status"
 	"github.com/cairn-backup/cairn/internal/run/decision"
@@ -93,7 +94,7 @@ func (r Reconciler[S, T, In]) Reconcile(ctx context.Context, req ctrl.Request) (
 	}
 	after, err := r.advance(ctx, s)
 	if apierrors.IsConflict(err) {
-		logf.FromContext(ctx).V(1).Info("decides again, because the object changed meanwhile", "conflict", err.Error())
+		logs.DecidesAgain(ctx, err)
 		return ctrl.Result{RequeueAfter: RetryAfterConflict}, nil
 	}
 	return ctrl.Result{RequeueAfter: after}, err

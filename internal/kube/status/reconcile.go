@@ -14,6 +14,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/kube/logs"
 )
 
 // again is how soon work is repeated whose status was not written because the object had changed.
@@ -43,6 +44,7 @@ func (w Writer) Reconcile(
 		w.announceReadiness(conditions.Get(before, meta.ReadyCondition), object)
 		w.announceWarnings(before, object)
 	case apierrors.IsConflict(written) && err == nil:
+		logs.DecidesAgain(ctx, written)
 		return ctrl.Result{RequeueAfter: again}, nil
 	case !apierrors.IsConflict(written):
 		err = kerrors.NewAggregate([]error{err, client.IgnoreNotFound(written)})

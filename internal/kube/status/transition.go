@@ -36,7 +36,8 @@ func (w Writer) logTransition(ctx context.Context, before, after client.Object) 
 	}
 }
 
-// logUnchanged logs at V(1) that there was nothing to write, with the reason that the object gives.
+// logUnchanged logs at V(1) that an object still waits, or that there was nothing to write, with the reason that the
+// object gives.
 func (w Writer) logUnchanged(ctx context.Context, o client.Object) {
 	log := logf.FromContext(ctx).V(1)
 	if !log.Enabled() {
@@ -45,8 +46,11 @@ func (w Writer) logUnchanged(ctx context.Context, o client.Object) {
 	if kind := w.kindOf(o); kind != w.Kind {
 		log = log.WithValues(logs.Key(kind), klog.KObj(o))
 	}
-	is := readyOf(o)
-	log.Info("nothing to write", "phase", phaseOf(o), "ready", is.Status, "reason", is.Reason, "message", is.Message)
+	is, what := readyOf(o), "nothing to write"
+	if is.Status != metav1.ConditionTrue && is.Reason != "" {
+		what = "waits"
+	}
+	log.Info(what, "phase", phaseOf(o), "ready", is.Status, "reason", is.Reason, "message", is.Message)
 }
 
 // readyOf returns the condition Ready of an object, or an empty one.

@@ -53,7 +53,11 @@ func TestTransitionsAreLogged(t *testing.T) {
 		},
 		"nothing": {
 			before: waits, edit: func(*v1alpha1.Repository) {},
-			debug: []any{And(ContainSubstring("nothing to write"), ContainSubstring("the Job runs"))},
+			debug: []any{And(ContainSubstring(`"msg":"waits"`), ContainSubstring("the Job runs"))},
+		},
+		"nothing, of an object that is ready": {
+			before: becomesReady, edit: func(*v1alpha1.Repository) {},
+			debug: []any{ContainSubstring("nothing to write")},
 		},
 		"a field alone": {
 			before: notReady, edit: func(r *v1alpha1.Repository) { r.Status.Size = "1 B" },

@@ -15,6 +15,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/kube/logs"
 	"github.com/cairn-backup/cairn/internal/run/backup"
 )
 
@@ -108,7 +109,7 @@ func (k *Scheduler) forget(
 				s.Spec.ScheduledTime != nil && onMinute(s) {
 				continue
 			}
-			err := k.Client.Delete(ctx, &v1alpha1.BackupSession{ObjectMeta: metav1.ObjectMeta{
+			err := k.Client.Delete(logs.Because(ctx, "HistoryLimit"), &v1alpha1.BackupSession{ObjectMeta: metav1.ObjectMeta{
 				Namespace: s.Namespace,
 				Name:      s.Name,
 			}},
