@@ -159,7 +159,8 @@ func (r *Reconciler) letSnapshotGo(ctx context.Context, s *v1alpha1.Snapshot) er
 	if err := r.writer().Object(ctx, before, s); err != nil {
 		return err
 	}
-	err := r.Delete(logs.Because(ctx, v1alpha1.ReasonRepositoryWiped), s, client.Preconditions{UID: &s.UID, ResourceVersion: &s.ResourceVersion})
+	err := r.Delete(logs.Because(ctx, v1alpha1.ReasonRepositoryWiped), s,
+		client.Preconditions{UID: &s.UID, ResourceVersion: &s.ResourceVersion})
 	if client.IgnoreNotFound(err) != nil {
 		return fmt.Errorf("delete Snapshot %s: %w", s.Name, err)
 	}

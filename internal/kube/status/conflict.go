@@ -8,8 +8,8 @@ import (
 	"k8s.io/apimachinery/pkg/util/wait"
 )
 
-// conflicts limits how often a write is tried again after another writer was faster. The first retry comes soon, because
-// most conflicts are over at once; the last ones leave a stale cache the time to catch up.
+// conflicts limits how often a write is tried again after another writer was faster. The first retry comes soon,
+// because most conflicts are over at once; the last ones leave a stale cache the time to catch up.
 var conflicts = wait.Backoff{Steps: 5, Duration: 10 * time.Millisecond, Factor: 3, Jitter: 0.5}
 
 // RetryConflict calls write until it returns anything but a conflict, at most five times, and returns its last error.
