@@ -287,7 +287,7 @@ func TestWhatWasLeftBehindIsSwept(t *testing.T) {
 			Client: r.Client, APIReader: r.APIReader, EventRecorder: w.Events, FieldManager: r.FieldManager,
 			Metrics: metrics,
 		}
-		w.Expect(s.Sweep(t.Context())).To(Succeed())
+		w.Expect(s.sweep(t.Context())).To(Succeed())
 	}
 	foreign := sessiontest.Claim(w.Namespace, "foreign")
 	foreign.Labels = map[string]string{v1alpha1.LabelCopy: "run", v1alpha1.LabelManagedBy: v1alpha1.ManagedByCairn}

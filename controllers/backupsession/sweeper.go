@@ -34,11 +34,11 @@ type Sweeper struct {
 
 // SetupWithManager starts the sweeper with mgr, in the manager that leads.
 func (s *Sweeper) SetupWithManager(mgr ctrl.Manager, _ controller.Options) error {
-	return sweep.AddSweep(mgr, "remove leftover copies", sweep.SweepInterval, s.Sweep)
+	return sweep.AddSweep(mgr, "remove leftover copies", sweep.SweepInterval, s.sweep)
 }
 
-// Sweep looks once for leftover copies and deletes them.
-func (s *Sweeper) Sweep(ctx context.Context) error {
+// sweep looks once for leftover copies and deletes them.
+func (s *Sweeper) sweep(ctx context.Context) error {
 	maker := copies.Maker{Client: s.Client, Live: s.APIReader, Owner: client.FieldOwner(s.FieldManager)}
 	leftovers, err := maker.Leftovers(ctx)
 	if err != nil {

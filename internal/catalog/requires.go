@@ -8,10 +8,10 @@ import (
 	"github.com/cairn-backup/cairn/internal/variables"
 )
 
-// RequirementMistakes finds parameters of a task that have a value while a parameter that they require has none. values
+// unmetRequirements finds parameters of a task that have a value while a parameter that they require has none. values
 // are those of the task's mover, so that values of the Addon or the target count like those of the policy. A value of
 // only commas and blanks is an empty list. field is the path of the task.
-func RequirementMistakes(field string, task *v1alpha1.Task, values variables.Values) []policy.Mistake {
+func unmetRequirements(field string, task *v1alpha1.Task, values variables.Values) []policy.Mistake {
 	has := func(name string) bool {
 		value, _ := values.Value(name)
 		return len(variables.List(value)) > 0
@@ -32,7 +32,7 @@ func RequirementMistakes(field string, task *v1alpha1.Task, values variables.Val
 	return mistakes
 }
 
-// requirementMistakes is RequirementMistakes with the values that are known before the task runs.
+// requirementMistakes is unmetRequirements with the values that are known before the task runs.
 func requirementMistakes(
 	field string, task *v1alpha1.Task, reference *v1alpha1.TaskReference, builtin variables.Builtin,
 ) []policy.Mistake {
@@ -40,7 +40,7 @@ func requirementMistakes(
 	if err != nil {
 		return nil // FunctionMistakes reports it.
 	}
-	return RequirementMistakes(field, task, values)
+	return unmetRequirements(field, task, values)
 }
 
 // undeclaredRequirements finds requirements of an Addon's parameters that no policy can meet.

@@ -180,7 +180,7 @@ func (r *resolution) access(step v1alpha1.TaskStep) v1alpha1.TargetAccess {
 func (r *resolution) mover(
 	function *v1alpha1.Function, c corev1.Container, values variables.Values,
 ) *v1alpha1.ResolvedError {
-	if mistakes := RequirementMistakes("addon.tasks[0]", r.task, values); len(mistakes) > 0 {
+	if mistakes := unmetRequirements("addon.tasks[0]", r.task, values); len(mistakes) > 0 {
 		return asRefusal(mistakes)
 	}
 	r.out.Function, r.out.Image, r.out.Args = function.Name, c.Image, c.Args

@@ -66,7 +66,7 @@ func (a Attempts) Ready(all []Work, now time.Time) (due []Work, next time.Time) 
 		}
 		due = append(due, w)
 	}
-	return LimitToJob(due), next
+	return limitToJob(due), next
 }
 
 // Count counts the failures and successes of a Job that ended at a time. It can be called again for the same Job.

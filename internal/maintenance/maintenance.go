@@ -36,8 +36,8 @@ type State struct {
 	Damaged bool
 }
 
-// Due returns the maintenance that is due, or "", and the time to ask again if nothing changes; zero means never.
-func Due(s State, now time.Time) (task.Maintenance, time.Time) {
+// due returns the maintenance that is due, or "", and the time to ask again if nothing changes; zero means never.
+func due(s State, now time.Time) (task.Maintenance, time.Time) {
 	if s.Changed.IsZero() {
 		return "", time.Time{}
 	}

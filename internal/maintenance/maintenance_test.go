@@ -19,7 +19,7 @@ func run(s State, from time.Time, days int, change func(day int) bool) (quick, f
 				s.Changed = from.Add(time.Duration(day) * 24 * time.Hour)
 			}
 		}
-		switch how, _ := Due(s, now); how {
+		switch how, _ := due(s, now); how {
 		case task.MaintainQuick:
 			quick, s.Quick = quick+1, now
 		case task.MaintainFull:
@@ -35,7 +35,7 @@ func TestDue(t *testing.T) {
 	start := time.Date(2026, 11, 20, 12, 0, 0, 0, time.UTC)
 	s := State{Identity: "uid-1", Created: start}
 
-	how, again := Due(s, start.Add(1000*time.Hour))
+	how, again := due(s, start.Add(1000*time.Hour))
 	g.Expect(how).To(BeEmpty(), "one that was never written to needs nothing")
 	g.Expect(again).To(BeZero())
 
@@ -47,7 +47,7 @@ func TestDue(t *testing.T) {
 	g.Expect(full).To(BeNumerically("~", 3, 1), "until all that was removed is collected")
 	g.Expect(quick).To(BeNumerically("<=", 5))
 	s.Changed, s.Full, s.Quick = start, start.Add(fullSettled), start.Add(quickSettled)
-	how, again = Due(s, start.Add(10000*time.Hour))
+	how, again = due(s, start.Add(10000*time.Hour))
 	g.Expect(how).To(BeEmpty(), "an unchanged one is left alone")
 	g.Expect(again).To(BeZero(), "for good")
 }
@@ -56,13 +56,13 @@ func TestADamagedOneIsCheckedDailyUntilItIsMended(t *testing.T) {
 	g := NewWithT(t)
 	start := time.Date(2026, 11, 20, 12, 0, 0, 0, time.UTC)
 	s := State{Identity: "uid-1", Created: start, Changed: start, Full: start.Add(100 * fullEvery), Damaged: true}
-	how, again := Due(s, s.Full.Add(quickEvery-1))
+	how, again := due(s, s.Full.Add(quickEvery-1))
 	g.Expect(how).To(BeEmpty())
 	g.Expect(again).To(Equal(s.Full.Add(quickEvery)), "although nothing changes there")
-	how, _ = Due(s, again)
+	how, _ = due(s, again)
 	g.Expect(how).To(Equal(task.MaintainFull))
 	s.Damaged = false
-	how, again = Due(s, again)
+	how, again = due(s, again)
 	g.Expect(how).To(BeEmpty())
 	g.Expect(again).To(BeZero())
 }
@@ -72,12 +72,12 @@ func TestDueSaysWhen(t *testing.T) {
 	start := time.Date(2026, 11, 20, 12, 0, 0, 0, time.UTC)
 	for i := range 100 {
 		s := State{Identity: fmt.Sprint(i), Created: start, Changed: start}
-		how, again := Due(s, start)
+		how, again := due(s, start)
 		g.Expect(how).To(BeEmpty())
 		g.Expect(again).To(And(BeTemporally(">", start), BeTemporally("<=", start.Add(24*time.Hour))))
-		how, _ = Due(s, again.Add(-1))
+		how, _ = due(s, again.Add(-1))
 		g.Expect(how).To(BeEmpty())
-		how, _ = Due(s, again)
+		how, _ = due(s, again)
 		g.Expect(how).NotTo(BeEmpty(), "at the time that was told")
 	}
 }
@@ -86,7 +86,7 @@ func TestRepositoriesAreSpread(t *testing.T) {
 	start := time.Date(2026, 11, 20, 0, 0, 0, 0, time.UTC)
 	hours := map[int]int{}
 	for i := range 1000 {
-		_, again := Due(State{Identity: fmt.Sprint("uid-", i), Created: start, Changed: start}, start)
+		_, again := due(State{Identity: fmt.Sprint("uid-", i), Created: start, Changed: start}, start)
 		hours[int(again.Sub(start)/time.Hour)]++
 	}
 	g := NewWithT(t)

@@ -46,7 +46,7 @@ func WorkIn(repository *v1alpha1.Repository, snapshots []*v1alpha1.Snapshot, now
 		return &Work{Repository: repository, Wipe: true}, time.Time{}
 	}
 	slices.SortFunc(snapshots, func(a, b *v1alpha1.Snapshot) int { return strings.Compare(a.Name, b.Name) })
-	maintain, next := Due(StateOf(repository), now)
+	maintain, next := due(StateOf(repository), now)
 	if len(snapshots) == 0 && maintain == "" {
 		return nil, next
 	}
@@ -122,8 +122,8 @@ func idsOf(s *v1alpha1.Snapshot) []string {
 	return ids
 }
 
-// LimitToJob returns as much of the work as fits into one Job.
-func LimitToJob(all []Work) []Work {
+// limitToJob returns as much of the work as fits into one Job.
+func limitToJob(all []Work) []Work {
 	var out []Work
 	snapshots, bytes := 0, 0
 	for _, w := range all {

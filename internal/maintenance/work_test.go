@@ -184,7 +184,7 @@ func TestLimitToJob(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			var got []string
-			for _, w := range LimitToJob(tt.all) {
+			for _, w := range limitToJob(tt.all) {
 				got = append(got, fmt.Sprint(len(w.Snapshots), " ", len(w.Check)))
 			}
 			NewWithT(t).Expect(got).To(Equal(tt.want))

@@ -30,8 +30,8 @@ func matcher(patterns []string) gitignore.Matcher {
 	return gitignore.NewMatcher(parsed)
 }
 
-// All reports whether everything is chosen.
-func (s Selection) All() bool { return s.include == nil && s.exclude == nil }
+// all reports whether everything is chosen.
+func (s Selection) all() bool { return s.include == nil && s.exclude == nil }
 
 // Root reports whether the root of the tree is chosen, and with it everything that is not excluded.
 func (s Selection) Root() bool { return s.include == nil }
@@ -39,7 +39,7 @@ func (s Selection) Root() bool { return s.include == nil }
 // Takes reports whether the entry at path is chosen, and whether to enter it: a directory that is not chosen can
 // contain chosen entries. taken reports whether the directory of the entry is chosen.
 func (s Selection) Takes(path string, dir, taken bool) (selected, enter bool) {
-	if s.All() {
+	if s.all() {
 		return true, dir
 	}
 	elements := strings.Split(path, "/")

@@ -77,7 +77,7 @@ func CronJob(in CronJobInput) *batchv1.CronJob {
 		},
 		Spec: batchv1.CronJobSpec{
 			Schedule:                   in.Times.Line(),
-			TimeZone:                   new(in.Times.TimeZone()),
+			TimeZone:                   new(in.Times.timeZone()),
 			StartingDeadlineSeconds:    in.Scheduler.StartingDeadlineSeconds,
 			Suspend:                    new(in.Suspended),
 			ConcurrencyPolicy:          batchv1.AllowConcurrent,

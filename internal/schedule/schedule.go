@@ -62,8 +62,8 @@ func cutZone(text string) (line, zone string, ok bool) {
 // Line returns the cron line, with a number for each H.
 func (t Times) Line() string { return t.text }
 
-// TimeZone returns the time zone of the line.
-func (t Times) TimeZone() string {
+// timeZone returns the time zone of the line.
+func (t Times) timeZone() string {
 	if t.zone == time.UTC {
 		return utc
 	}
@@ -72,7 +72,7 @@ func (t Times) TimeZone() string {
 
 // String returns the line, followed by its time zone unless that is UTC.
 func (t Times) String() string {
-	if zone := t.TimeZone(); zone != utc {
+	if zone := t.timeZone(); zone != utc {
 		return t.text + " " + zone
 	}
 	return t.text

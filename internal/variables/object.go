@@ -21,14 +21,14 @@ func (v Values) Container(c *corev1.Container) error {
 	for _, list := range [][]string{c.Command, c.Args} {
 		for i := range list {
 			var err error
-			if list[i], err = v.ExpandArgument(list[i]); err != nil {
+			if list[i], err = v.expandArgument(list[i]); err != nil {
 				return err
 			}
 		}
 	}
 	for _, e := range env {
 		e := *e.DeepCopy()
-		value, err := v.ExpandArgument(e.Value)
+		value, err := v.expandArgument(e.Value)
 		if err == nil {
 			e.Value = ""
 			err = v.Object(&e)

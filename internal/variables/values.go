@@ -62,9 +62,9 @@ func (v Values) Expand(text string) (string, error) {
 	return Expander{Value: v.lookup}.Expand(text)
 }
 
-// ExpandArgument is Expand for strings that the kubelet expands again: the command, the arguments and the environment
+// expandArgument is Expand for strings that the kubelet expands again: the command, the arguments and the environment
 // of a container. A $ of a value stays a $, and $(name) in the template is a variable of the environment.
-func (v Values) ExpandArgument(text string) (string, error) {
+func (v Values) expandArgument(text string) (string, error) {
 	return Expander{
 		Value: v.lookup,
 		Quote: func(value string) string { return strings.ReplaceAll(value, "$", "$$") },

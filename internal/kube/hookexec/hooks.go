@@ -28,7 +28,7 @@ func (h *Hooks) CarryOut(
 		h.Stop(owner.GetUID(), attempt)
 	}
 	runs = slices.DeleteFunc(slices.Clone(runs), func(run hookstage.Run) bool {
-		return h.Known(owner.GetUID(), run.Attempt)
+		return h.known(owner.GetUID(), run.Attempt)
 	})
 	if len(runs) == 0 {
 		return nil

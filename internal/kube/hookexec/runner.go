@@ -75,8 +75,8 @@ func (r *Runner) Results(owner types.UID) hookstage.Results {
 	}
 }
 
-// Known reports whether this process has made or is making an attempt.
-func (r *Runner) Known(owner types.UID, a hookstage.Attempt) bool {
+// known reports whether this process has made or is making an attempt.
+func (r *Runner) known(owner types.UID, a hookstage.Attempt) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.runs[owner][a] != nil

@@ -214,7 +214,7 @@ func TestTheReferenceNamesEveryMetric(t *testing.T) {
 	g := NewWithT(t)
 	g.Expect(err).NotTo(HaveOccurred())
 	parts := strings.Split(string(text), head)
-	tables := [][]Metric{all(), kubeStash()}
+	tables := [][]metric{all(), kubeStash()}
 	g.Expect(parts).To(HaveLen(len(tables)+1), "one table for Cairn's metrics, then one for KubeStash's")
 	want := parts[0]
 	for i, table := range tables {

@@ -47,10 +47,10 @@ var (
 )
 
 // kubeStash returns the metrics of a KubeStashCollector, in the order of the reference.
-func kubeStash() []Metric {
-	var out []Metric
+func kubeStash() []metric {
+	var out []metric
 	add := func(prefix, name, help string, labels ...string) {
-		out = append(out, Metric{prefix + name, help, slices.Concat(ofItself[prefix], labels)})
+		out = append(out, metric{prefix + name, help, slices.Concat(ofItself[prefix], labels)})
 	}
 	general := func(prefix, kind string, info ...string) {
 		add(prefix, "created", "When the "+kind+" was created, in seconds since 1970.")

@@ -7,8 +7,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// Metric describes a metric of the manager, as a scrape and the reference show it.
-type Metric struct {
+// metric describes a metric of the manager, as a scrape and the reference show it.
+type metric struct {
 	// Name, Help and Labels of the metric. All metrics are gauges.
 	Name, Help string
 	Labels     []string
@@ -42,8 +42,8 @@ const (
 )
 
 // all returns the metrics of a Collector, in the order of the reference.
-func all() []Metric {
-	return []Metric{
+func all() []metric {
+	return []metric{
 		{sessionLastSuccess, "End of the last successful run of a session.", ofSession},
 		{sessionNextRun, "Next slot of a session's schedule.", ofSession},
 		{
@@ -88,7 +88,7 @@ func all() []Metric {
 	}
 }
 
-func descriptions(all []Metric) map[string]*prometheus.Desc {
+func descriptions(all []metric) map[string]*prometheus.Desc {
 	out := map[string]*prometheus.Desc{}
 	for _, m := range all {
 		out[m.Name] = prometheus.NewDesc(m.Name, m.Help, m.Labels, nil)

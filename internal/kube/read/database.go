@@ -150,8 +150,8 @@ var foreignKinds = map[schema.GroupKind]schema.GroupVersionKind{
 // UID returns the UID of the target, which a restore confirms.
 func (d *Database) UID() types.UID { return d.Target.GetUID() }
 
-// Fill adds what is known about the database to the variables of a task.
-func (d *Database) Fill(vars *catalog.Variables) {
+// fill adds what is known about the database to the variables of a task.
+func (d *Database) fill(vars *catalog.Variables) {
 	vars.TargetHost, vars.TargetPort, vars.TargetImage = d.Location.Host, d.Location.Port, d.Location.Image
 	vars.DatabaseVersion, vars.TargetDatabase = d.Location.Version, d.Database
 }
@@ -166,7 +166,7 @@ func DatabaseTask(
 	if err != nil {
 		return v1alpha1.ResolvedTask{}, nil, nil, err
 	}
-	d.Fill(&vars)
+	d.fill(&vars)
 	resolved, _, refusal := catalog.Resolve(addon.addon, addon.function, info, restore, vars)
 	if refusal != nil || addon.err != nil {
 		return resolved, nil, refusal, addon.err

@@ -45,16 +45,16 @@ func (r Rivals) replaces(s *v1alpha1.BackupSession) bool {
 	return r.Policy == v1alpha1.ConcurrencyReplace && s.Spec.RetryOf == ""
 }
 
-// Replaces reports whether s already ends another run. If so, s has begun its work and can no longer be too late.
-func (r Rivals) Replaces(s *v1alpha1.BackupSession) bool {
+// hasReplaced reports whether s already ends another run. If so, s has begun its work and can no longer be too late.
+func (r Rivals) hasReplaced(s *v1alpha1.BackupSession) bool {
 	return slices.ContainsFunc(r.Runs, func(other *v1alpha1.BackupSession) bool {
-		by, _ := ReplacedBy(other)
+		by, _ := replacedBy(other)
 		return by == s.Name
 	})
 }
 
-// ReplacedBy returns the run that takes the place of s, and since when. The name is empty where there is none.
-func ReplacedBy(s *v1alpha1.BackupSession) (string, time.Time) {
+// replacedBy returns the run that takes the place of s, and since when. The name is empty where there is none.
+func replacedBy(s *v1alpha1.BackupSession) (string, time.Time) {
 	name, seconds, _ := strings.Cut(s.Annotations[v1alpha1.AnnotationReplacedBy], "/")
 	since, err := strconv.ParseInt(seconds, 10, 64)
 	if err != nil {
@@ -63,14 +63,14 @@ func ReplacedBy(s *v1alpha1.BackupSession) (string, time.Time) {
 	return name, time.Unix(since, 0).UTC()
 }
 
-// FormatReplacedBy returns the value of the annotation that ReplacedBy reads.
+// FormatReplacedBy returns the value of the annotation that replacedBy reads.
 func FormatReplacedBy(name string, since time.Time) string {
 	return name + "/" + strconv.FormatInt(since.Unix(), 10)
 }
 
 // stopped reports whether somebody ends a run: it is deleted, or another run takes its place.
 func stopped(s *v1alpha1.BackupSession) bool {
-	name, _ := ReplacedBy(s)
+	name, _ := replacedBy(s)
 	return s.DeletionTimestamp != nil || name != ""
 }
 
@@ -79,7 +79,7 @@ func stoppedAt(s *v1alpha1.BackupSession) (since time.Time, message string) {
 	if s.DeletionTimestamp != nil {
 		return s.DeletionTimestamp.Time, "the run was deleted"
 	}
-	name, since := ReplacedBy(s)
+	name, since := replacedBy(s)
 	return since, fmt.Sprintf("BackupSession %s replaces this run (concurrencyPolicy Replace)", name)
 }
 
@@ -105,7 +105,7 @@ func handleRivals(in Input, d *Decision) bool {
 		}
 	}
 	for _, other := range rivals {
-		if name, _ := ReplacedBy(other); name == "" {
+		if name, _ := replacedBy(other); name == "" {
 			d.Replace = append(d.Replace, other.Name)
 		}
 	}

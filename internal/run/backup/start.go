@@ -33,7 +33,7 @@ func start(in Input) Decision {
 		end(in, &d, v1alpha1.BackupSessionFailed, v1alpha1.ReasonNotPermitted,
 			fmt.Sprintf("the annotation %s names a CronJob that does not belong to this session",
 				v1alpha1.AnnotationCronJob))
-	case !s.Deadline.IsZero() && in.Now.After(s.Deadline) && !s.Rivals.Replaces(in.Session):
+	case !s.Deadline.IsZero() && in.Now.After(s.Deadline) && !s.Rivals.hasReplaced(in.Session):
 		end(in, &d, v1alpha1.BackupSessionSkipped, v1alpha1.ReasonStartingDeadlineExceeded,
 			"the starting deadline of the run has passed since its slot")
 	case s.PolicyApplying && in.Now.Before(s.Since.Add(run.WaitForPolicy)):
