@@ -8,7 +8,6 @@ import (
 	"github.com/fluxcd/pkg/apis/meta"
 	. "github.com/onsi/gomega"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/utils/ptr"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/run/hookround"
@@ -189,7 +188,7 @@ func TestMayWork(t *testing.T) {
 		"no hooks":        {want: true},
 		"only post hooks": {hooks: &v1alpha1.ResolvedHooks{Post: with.Pre}, want: true},
 		"not begun":       {hooks: with},
-		"empty status":    {hooks: with, status: ptr.To(v1alpha1.HookStatuses{})},
+		"empty status":    {hooks: with, status: new(v1alpha1.HookStatuses{})},
 		"one runs": {
 			hooks:  with,
 			status: &v1alpha1.HookStatuses{PreHooks: list(v1alpha1.HookSucceeded, v1alpha1.HookRunning)},
