@@ -163,8 +163,9 @@ func TestARepositoryOfTheUserTakesTheTargetOfItsFirstPolicy(t *testing.T) {
 	second.Spec.Target.Name = "other"
 	bed.Create(t, second)
 	bed.ExpectReason(t, second, v1alpha1.PhaseInvalid, v1alpha1.ReasonRepositoryConflict, "Repository "+namespace+
-		"/mine has target PersistentVolumeClaim "+namespace+"/uploads, and the policy has target PersistentVolumeClaim "+
-		namespace+"/other: a Repository never changes. Correct the policy, or give the repository another name")
+		"/mine has target PersistentVolumeClaim "+namespace+"/uploads, and the policy has target "+
+		"PersistentVolumeClaim "+namespace+"/other: a Repository never changes. Correct the policy, or "+
+		"give the repository another name")
 }
 
 func TestTwoPoliciesDoNotShareADirectory(t *testing.T) {

@@ -140,9 +140,9 @@ func TestRepositoryWithAnotherSpecIsAConflict(t *testing.T) {
 	bed.Create(t, testbed.Claim(namespace, "uploads"), existing, configuration)
 
 	bed.ExpectReason(t, configuration, v1alpha1.PhaseInvalid, v1alpha1.ReasonRepositoryConflict,
-		"Repository "+namespace+"/uploads has directory \"other\" of BackupStorage "+namespace+"/s3, and the policy has "+
-			"directory \"shop/uploads\" of BackupStorage "+namespace+"/s3: a Repository never changes. Correct the policy, "+
-			"or give the repository another name")
+		"Repository "+namespace+"/uploads has directory \"other\" of BackupStorage "+namespace+"/s3, and the policy "+
+			"has directory \"shop/uploads\" of BackupStorage "+namespace+"/s3: a Repository never changes. "+
+			"Correct the policy, or give the repository another name")
 	before := existing.ResourceVersion
 	g.Expect(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(existing), existing)).To(Succeed())
 	g.Expect(existing.ResourceVersion).To(Equal(before), "the Repository is not changed")

@@ -148,7 +148,8 @@ func (r *Reconciler) writeSnapshots(ctx context.Context, in backup.Input, d back
 		if err := r.writer().Object(ctx, before, snap); err != nil {
 			return err
 		}
-		fenced := run.Fenced(before.Annotations[v1alpha1.AnnotationMovers], d.Movers[name], d.Snapshots[name].Components)
+		fenced := run.Fenced(before.Annotations[v1alpha1.AnnotationMovers], d.Movers[name],
+			d.Snapshots[name].Components)
 		for component, job := range fenced {
 			logf.FromContext(ctx).Info("fenced mover", "job", klog.KRef(snap.Namespace, job),
 				"snapshot", klog.KObj(snap), "component", component,

@@ -124,7 +124,8 @@ func (r *Reconciler) reconcile(ctx context.Context, patcher *status.Patcher, l *
 	}
 	forced = forced || refused(l) // forced also after a refusal that no longer applies
 	if wait := r.pause(l, s, len(parcels) > 0, forced); wait > 0 {
-		logf.FromContext(ctx).V(1).Info("waits before the next push", "records", l.Status.Pending, "after", wait.String())
+		logf.FromContext(ctx).V(1).Info("waits before the next push", "records", l.Status.Pending,
+			"after", wait.String())
 		return ctrl.Result{RequeueAfter: wait}, nil
 	}
 	return r.attempt(ctx, patcher, l, s, where, parcels)

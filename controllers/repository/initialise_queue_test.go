@@ -112,6 +112,6 @@ func TestManyRepositoriesAreInitialisedTenAtATime(t *testing.T) {
 		var jobs batchv1.JobList
 		g.Expect(bed.Client.List(t.Context(), &jobs, place)).To(Succeed())
 		g.Expect(jobs.Items).To(HaveLen(10))
-	}, testbed.Patience, time.Second).Should(Succeed(), "failed Repositories report why, all others are ready and their "+
-		"Jobs are gone")
+	}, testbed.Patience, time.Second).Should(Succeed(),
+		"failed Repositories report why, all others are ready and their Jobs are gone")
 }

@@ -69,8 +69,8 @@ func pause(
 	}
 	err := api.Get(ctx, client.ObjectKey{Namespace: namespace, Name: ref.Name}, invoker)
 	if apierrors.IsNotFound(err) {
-		return fmt.Errorf("there is no %s %s in namespace %s: \"cairn get policies\" lists them", ref.Kind, ref.Name,
-			namespace)
+		return fmt.Errorf("there is no %s %s in namespace %s: \"cairn get policies\" lists them",
+			ref.Kind, ref.Name, namespace)
 	}
 	if err != nil {
 		return fmt.Errorf("get %s: %w", ref, err)

@@ -93,8 +93,8 @@ func sessionsOf(ctx context.Context, api client.Client, namespace string, ref v1
 		sessions = policy.ConfigurationSessions(&configuration)
 	}
 	if apierrors.IsNotFound(err) {
-		return nil, fmt.Errorf("there is no %s %s in namespace %s: \"cairn get policies\" lists them", ref.Kind, ref.Name,
-			namespace)
+		return nil, fmt.Errorf("there is no %s %s in namespace %s: \"cairn get policies\" lists them",
+			ref.Kind, ref.Name, namespace)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("get %s: %w", ref, err)

@@ -142,8 +142,9 @@ func DifferenceMessage(actual, wanted *v1alpha1.Repository) string {
 	if describe == nil {
 		return ""
 	}
-	return fmt.Sprintf("Repository %s/%s has %s, and the policy has %s: a Repository never changes. Correct the policy, "+
-		"or give the repository another name", wanted.Namespace, wanted.Name, describe(is), describe(want))
+	return fmt.Sprintf("Repository %s/%s has %s, and the policy has %s: a Repository never changes. "+
+		"Correct the policy, or give the repository another name",
+		wanted.Namespace, wanted.Name, describe(is), describe(want))
 }
 
 // NamesRetention reports whether a backend names a RetentionPolicy.

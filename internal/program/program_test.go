@@ -216,7 +216,8 @@ func TestAProgramIsToldToStop(t *testing.T) {
 			_, err = out.Read(make([]byte, 1))
 			g.Expect(err).To(MatchError(context.Canceled))
 			out.Close()
-			g.Eventually(gone).WithArguments(pid).WithTimeout(time.Minute).Should(BeTrue(), "it is dying when Close returns")
+			g.Eventually(gone).WithArguments(pid).WithTimeout(time.Minute).
+				Should(BeTrue(), "it is dying when Close returns")
 			if tc.left != "" {
 				g.Expect(os.ReadFile(filepath.Join(spec.Dir, "left"))).To(BeEquivalentTo(tc.left))
 			}

@@ -109,14 +109,10 @@ func (k *Scheduler) forget(
 				s.Spec.ScheduledTime != nil && onMinute(s) {
 				continue
 			}
-			err := k.Client.Delete(logs.Because(ctx, "HistoryLimit"), &v1alpha1.BackupSession{ObjectMeta: metav1.ObjectMeta{
-				Namespace: s.Namespace,
-				Name:      s.Name,
-			}},
-				client.Preconditions{
-					UID:             &s.UID,
-					ResourceVersion: &s.ResourceVersion,
-				}, client.PropagationPolicy(metav1.DeletePropagationBackground))
+			gone := &v1alpha1.BackupSession{ObjectMeta: metav1.ObjectMeta{Namespace: s.Namespace, Name: s.Name}}
+			err := k.Client.Delete(logs.Because(ctx, "HistoryLimit"), gone,
+				client.Preconditions{UID: &s.UID, ResourceVersion: &s.ResourceVersion},
+				client.PropagationPolicy(metav1.DeletePropagationBackground))
 			if err != nil && !apierrors.IsNotFound(err) && !apierrors.IsConflict(err) {
 				return fmt.Errorf("delete BackupSession %s, which is beyond the history limit: %w", s.Name, err)
 			}

@@ -75,7 +75,8 @@ func MayBackUp(s *v1alpha1.BackupSession, target string, now time.Time) bool {
 		return false
 	}
 	deadline := DeadlineOf(s, target)
-	return hookround.MayWork(s.Status.Resolved.Hooks, s.Status.Hooks) && hookround.MayWork(frozen.Hooks, status.Hooks) &&
+	return hookround.MayWork(s.Status.Resolved.Hooks, s.Status.Hooks) &&
+		hookround.MayWork(frozen.Hooks, status.Hooks) &&
 		(deadline.IsZero() || now.Before(deadline))
 }
 

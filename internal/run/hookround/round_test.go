@@ -80,7 +80,8 @@ func (o *owner) are(pre, post v1alpha1.HookPhase) *owner {
 // ends makes the running attempt of a hook end.
 func (o *owner) ends(stage hookstage.Stage, reason string) *owner {
 	name := map[hookstage.Stage]string{hookstage.Pre: "a", hookstage.Post: "z"}[stage]
-	o.results[hookstage.Attempt{Stage: stage, Name: name, Number: 1}] = &hookstage.Outcome{Reason: reason, Message: "boom"}
+	attempt := hookstage.Attempt{Stage: stage, Name: name, Number: 1}
+	o.results[attempt] = &hookstage.Outcome{Reason: reason, Message: "boom"}
 	return o
 }
 
