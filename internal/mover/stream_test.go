@@ -23,10 +23,10 @@ func dumpOf(lines string) task.Component {
 	}
 }
 
-// streaming returns a pod whose programs have little time to end.
+// streaming returns a pod whose programs have little time to end, but enough on a busy machine.
 func streaming(t testing.TB) *pod {
 	p := initialised(t)
-	p.mover.ProgramGrace = 300 * time.Millisecond
+	p.mover.ProgramGrace = 3 * time.Second
 	return p
 }
 

@@ -116,7 +116,7 @@ func TestWhatKeepsAClaimFromItsVolume(t *testing.T) {
 			if tc.meanwhile != nil {
 				meanwhile(p, "data", tc.meanwhile)
 			}
-			result := p.run(t.Context(), 3*time.Second)
+			result := p.run(t.Context(), 8*time.Second)
 			p.Expect(result.Outcome).To(Equal(task.OutcomeFailed))
 			p.Expect(result.Components[0].Reason).To(Equal(tc.reason), result.Message)
 		})
@@ -127,12 +127,12 @@ func TestWhatKeepsAClaimFromItsVolume(t *testing.T) {
 func TestAMoverThatIsToldToStopAsksNoMore(t *testing.T) {
 	p := newProvisioning(t, true, "data")
 	fullQuota(p)
-	// while it waits, from the third to the seventh second
-	ctx, cancel := context.WithTimeout(t.Context(), 4500*time.Millisecond)
+	// while it waits, from the eighth to the fifteenth second
+	ctx, cancel := context.WithTimeout(t.Context(), 9*time.Second)
 	defer cancel()
 	began := time.Now()
 	p.Expect(p.run(ctx, time.Minute).Components[0].Reason).To(Equal(v1alpha1.ReasonCancelled))
-	p.Expect(time.Since(began)).To(BeNumerically("<", 6500*time.Millisecond))
+	p.Expect(time.Since(began)).To(BeNumerically("<", 14*time.Second))
 }
 
 // fullQuota is a quota that allows no claim.

@@ -103,7 +103,7 @@ func TestVolumeSnapshotsAreMadeTogetherAndAwaited(t *testing.T) {
 // Another mover follows a mover that was killed before it reported.
 func TestAnotherMoverFindsItsVolumeSnapshots(t *testing.T) {
 	s := newShooting(t, "data")
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 8*time.Second)
 	defer cancel()
 	result := s.run(ctx, time.Minute)
 	s.Expect(result.Components[0].Reason).To(Equal(v1alpha1.ReasonCancelled))
@@ -145,7 +145,7 @@ func TestBothNamesOfAVolumeSnapshotAreTaken(t *testing.T) {
 func TestAVolumeSnapshotThatIsNeverReady(t *testing.T) {
 	s := newShooting(t, "data", "logs")
 	s.driver("logs-1795154820", ready("1Gi"))
-	result := s.run(t.Context(), 2*time.Second)
+	result := s.run(t.Context(), 8*time.Second)
 	s.Expect(result.Outcome).To(Equal(task.OutcomeFailed))
 	s.Expect(result.Components[0]).
 		To(
@@ -175,7 +175,7 @@ func TestWhatTheDriverSaysIsTheError(t *testing.T) {
 	t.Run("it is there when the time is over", func(t *testing.T) {
 		s := newShooting(t, "data")
 		s.driver("data-1795154820", status)
-		s.Expect(s.run(t.Context(), 2*time.Second).Components[0]).To(And(
+		s.Expect(s.run(t.Context(), 8*time.Second).Components[0]).To(And(
 			HaveField("Reason", v1alpha1.ReasonVolumeSnapshotFailed),
 			HaveField("Error", ContainSubstring("the array is full"))))
 	})
