@@ -141,7 +141,7 @@ func (r *Reconciler) checkStorage(ctx context.Context, user string, status *v1al
 	}
 	return &finding{
 		reason:  v1alpha1.ReasonStorageNotReady,
-		message: name + " is not ready: " + whyNotReady(storage, v1alpha1.BackupStorageKind, user),
+		message: name + " is not ready: " + whyNotReady(storage, v1alpha1.BackupStorageKind),
 	}, nil
 }
 

@@ -118,26 +118,22 @@ func statusOf(actual *v1alpha1.Repository, namespace string) (v1alpha1.RepoStatu
 		status.Reason = reason
 	}
 	name := describe(v1alpha1.RepositoryKind, namespace, actual.Name)
-	message := name + " is not ready: " + whyNotReady(actual, v1alpha1.RepositoryKind, namespace)
+	message := name + " is not ready: " + whyNotReady(actual, v1alpha1.RepositoryKind)
 	if status.Reason == v1alpha1.ReasonStorageNotReady {
 		message = name + " waits for its BackupStorage"
 	}
 	return status, &finding{reason: v1alpha1.ReasonRepositoryNotReady, message: message}
 }
 
-// whyNotReady explains why an object is not ready to the readers of a namespace. The message of an object of another
-// namespace can name what these are not to know.
-func whyNotReady(o conditions.Getter, kind, reader string) string {
-	message := conditions.GetMessage(o, meta.ReadyCondition)
-	switch {
-	case message == "":
-		return "it was not reconciled yet"
-	case o.GetNamespace() != reader:
-		return fmt.Sprintf("%s: run kubectl describe %s %s -n %s", conditions.GetReason(o, meta.ReadyCondition),
-			strings.ToLower(kind), o.GetName(), o.GetNamespace())
-	default:
-		return message
+// whyNotReady gives the reason why an object is not ready, and the command that shows more. It does not repeat the
+// message: that can name what readers of another namespace are not to know, and each change would be a write here.
+func whyNotReady(o conditions.Getter, kind string) string {
+	reason := conditions.GetReason(o, meta.ReadyCondition)
+	if reason == "" {
+		return "Cairn has not looked at it yet"
 	}
+	return fmt.Sprintf("%s: run kubectl describe %s %s -n %s", reason, strings.ToLower(kind), o.GetName(),
+		o.GetNamespace())
 }
 
 // difference says how a Repository differs from the wanted one. It returns nothing if they are the same.

@@ -45,7 +45,7 @@ func (r *Reconciler) finalize(ctx context.Context, repository *v1alpha1.Reposito
 		return ctrl.Result{}, nil
 	}
 	if repository.Status.InitializedSpec == "" && !policy.HoldsVolumeSnapshots(repository) {
-		return ctrl.Result{}, r.letGo(ctx, repository, "none", string(repository.Spec.DeletionPolicy))
+		return ctrl.Result{}, r.letGo(ctx, repository, "unproved", string(repository.Spec.DeletionPolicy))
 	}
 	if repository.Spec.DeletionPolicy != v1alpha1.WipeOut {
 		return ctrl.Result{}, r.letGo(ctx, repository, "kept", string(repository.Spec.DeletionPolicy))

@@ -93,7 +93,7 @@ func (r *Reconciler) wipeVolumeSnapshots(
 		}
 	}
 	if !waiting {
-		return ctrl.Result{}, r.letGo(ctx, repository, "removed", string(repository.Spec.DeletionPolicy))
+		return ctrl.Result{}, r.letGo(ctx, repository, "no Snapshot holds any", string(repository.Spec.DeletionPolicy))
 	}
 	return ctrl.Result{RequeueAfter: wipeInterval}, r.writeWiped(ctx, before, repository)
 }

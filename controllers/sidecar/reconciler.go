@@ -3,8 +3,9 @@
 //
 // A Reconciler is safe for concurrent use; one goroutine at a time reconciles a workload. Invariants: keys and token
 // exist only while the workload has the sidecar, also if the manager is killed at any write
-// (TestKilledAtAnyWriteItComesAndGoesWhole) or a policy is unknown (TestKeysGoWithTheSidecarWhileItsPolicyIsUnknown),
-// and the sidecar does not change while it restores (TestASidecarThatRestoresIsLeftAlone).
+// (TestKilledAtAnyWriteItComesAndGoesWhole), and the sidecar does not change while it restores
+// (TestASidecarThatRestoresIsLeftAlone). If somebody takes the sidecar and its label away while no manager runs, the
+// keys stay: a manager remembers only what it has seen itself (TestKeysGoWithTheSidecarWhileItsPolicyIsUnknown).
 package sidecar
 
 import (

@@ -127,3 +127,12 @@ func TestErrorsHideSecrets(t *testing.T) {
 		})
 	}
 }
+
+// The usual outage of a storage is a name server that does not answer. Its error has a new port each time.
+func TestANameServerThatDoesNotAnswerGivesOneMessage(t *testing.T) {
+	text := func(pod, port int) string {
+		return repository.Redact(fmt.Sprintf("dial tcp: lookup s3.example.com on 10.96.0.10:53: "+
+			"read udp 10.244.1.%d:%d->10.96.0.10:53: i/o timeout", pod, port))
+	}
+	NewWithT(t).Expect(text(5, 49152)).To(Equal(text(6, 50233)))
+}

@@ -60,7 +60,7 @@ var secretParam = regexp.MustCompile(
 	`(?i)((?:sig|signature|token|X-Amz-[A-Za-z-]+|password|secret[a-z]*|sv)=)[^&\s"]+|(://[^/\s:@]+:)[^@/\s]+@`)
 
 // localAddress matches the local end of a connection, whose port differs each time.
-var localAddress = regexp.MustCompile(`(\btcp[46]? )\S+->`)
+var localAddress = regexp.MustCompile(`(\b(?:tcp|udp)[46]? )\S+->`)
 
 // Redact removes secrets that storage clients put into error texts: parameters of signed URLs and passwords in URLs.
 // It also removes what makes two errors of the same cause differ: a status that changes with every attempt is written

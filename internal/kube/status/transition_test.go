@@ -59,6 +59,15 @@ func TestTransitionsAreLogged(t *testing.T) {
 			before: becomesReady, edit: func(*v1alpha1.Repository) {},
 			debug: []any{ContainSubstring("nothing to write")},
 		},
+		"nothing, of an object that a person has to mend": {
+			before: func(r *v1alpha1.Repository) {
+				r.Status.Phase = v1alpha1.PhaseNotReady
+				conditions.MarkFalse(r, meta.ReadyCondition, v1alpha1.ReasonInvalidPath, "make another")
+				conditions.MarkTrue(r, meta.StalledCondition, v1alpha1.ReasonInvalidPath, "make another")
+			},
+			edit:  func(*v1alpha1.Repository) {},
+			debug: []any{ContainSubstring("nothing to write")},
+		},
 		"a field alone": {
 			before: notReady, edit: func(r *v1alpha1.Repository) { r.Status.Size = "1 B" },
 		},

@@ -91,11 +91,12 @@ func (p *packReader) GetBlob(ctx context.Context, id blob.ID, off, n int64, out 
 	if pk == nil {
 		return p.Storage.GetBlob(ctx, id, off, n, out)
 	}
-	defer p.release(pk, n)
 	part, err := pk.wait(ctx, off, n)
 	if err != nil {
+		p.release(pk, 0)                               // a slow answer must not hold its memory
 		return p.Storage.GetBlob(ctx, id, off, n, out) // it returns the right error
 	}
+	defer p.release(pk, n)
 	out.Reset()
 	_, err = out.Write(part)
 	return err
