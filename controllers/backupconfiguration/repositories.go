@@ -138,13 +138,13 @@ func whyNotReady(o conditions.Getter, kind string) string {
 
 // difference says how a Repository differs from the wanted one. It returns nothing if they are the same.
 func difference(actual, wanted *v1alpha1.Repository) string {
-	switch policy.CompareRepository(actual, wanted) {
+	switch is := policy.CompareRepository(actual, wanted); is {
 	case policy.SameRepository:
 		return ""
 	case policy.OtherDriver:
 		return policy.OtherDriverMessage(actual.Name, actual.Spec.Driver, wanted.Spec.Driver)
 	default:
-		return policy.DifferenceMessage(actual, wanted)
+		return policy.DifferenceMessage(is, actual, wanted)
 	}
 }
 

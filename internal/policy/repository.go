@@ -121,9 +121,9 @@ func OtherDriverMessage(repository string, has, wants v1alpha1.Driver) string {
 			"driver. Give the repository of this session another name", repository, has, wants)
 }
 
-// DifferenceMessage says how a Repository differs from the wanted one, and what to do.
-func DifferenceMessage(actual, wanted *v1alpha1.Repository) string {
-	is, want := &actual.Spec, &wanted.Spec
+// DifferenceMessage says how a Repository differs from the wanted one, and what to do. The difference is what
+// CompareRepository returned; one without a field of its own has no message.
+func DifferenceMessage(difference RepositoryDifference, actual, wanted *v1alpha1.Repository) string {
 	place := func(s *v1alpha1.RepositorySpec) string {
 		return fmt.Sprintf("directory %q of BackupStorage %s/%s", NormalizeDirectory(s.Path),
 			cmp.Or(s.StorageRef.Namespace, wanted.Namespace), s.StorageRef.Name)
@@ -138,13 +138,13 @@ func DifferenceMessage(actual, wanted *v1alpha1.Repository) string {
 	}
 	describe := map[RepositoryDifference]func(*v1alpha1.RepositorySpec) string{
 		OtherPlace: place, OtherTarget: target, OtherSecret: secret,
-	}[CompareRepository(actual, wanted)]
+	}[difference]
 	if describe == nil {
 		return ""
 	}
 	return fmt.Sprintf("Repository %s/%s has %s, and the policy has %s: a Repository never changes. "+
 		"Correct the policy, or give the repository another name",
-		wanted.Namespace, wanted.Name, describe(is), describe(want))
+		wanted.Namespace, wanted.Name, describe(&actual.Spec), describe(&wanted.Spec))
 }
 
 // NamesRetention reports whether a backend names a RetentionPolicy.

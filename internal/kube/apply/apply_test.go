@@ -110,7 +110,7 @@ func TestMetadataDiffers(t *testing.T) {
 	}
 }
 
-// Each apply is a line that says whether it made the object.
+// Each apply logs whether it made the object.
 func TestObjectIsLogged(t *testing.T) {
 	g := NewWithT(t)
 	var lines []string

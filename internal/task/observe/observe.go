@@ -92,18 +92,13 @@ func Ended(job *batchv1.Job) bool { return End(job) != nil }
 
 // End returns the condition with which a Job ended, or nil while it has not ended.
 func End(job *batchv1.Job) *batchv1.JobCondition {
-	for i, c := range job.Status.Conditions {
-		if (c.Type == batchv1.JobComplete || c.Type == batchv1.JobFailed) && c.Status == corev1.ConditionTrue {
-			return &job.Status.Conditions[i]
-		}
-	}
-	return nil
+	return finished(job, batchv1.JobComplete, batchv1.JobFailed)
 }
 
-// finished returns the condition of the type if it is true.
-func finished(job *batchv1.Job, kind batchv1.JobConditionType) *batchv1.JobCondition {
+// finished returns the first condition of one of the types that is true.
+func finished(job *batchv1.Job, types ...batchv1.JobConditionType) *batchv1.JobCondition {
 	for i, c := range job.Status.Conditions {
-		if c.Type == kind && c.Status == corev1.ConditionTrue {
+		if slices.Contains(types, c.Type) && c.Status == corev1.ConditionTrue {
 			return &job.Status.Conditions[i]
 		}
 	}
