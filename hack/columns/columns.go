@@ -59,18 +59,23 @@ func withoutLinks(line string) string { return link.ReplaceAllString(line, "") }
 // prose returns what counts of lines of Markdown: not links, not rows of tables, and not blocks of code, which show
 // real input and output.
 func prose() func(int, string) string {
-	fenced := false
+	fenced, indented, blank := false, false, false
 	return func(_ int, line string) string {
 		trimmed := strings.TrimSpace(line)
 		if strings.HasPrefix(trimmed, "```") {
 			fenced = !fenced
 		}
-		if fenced || strings.HasPrefix(trimmed, "|") || strings.HasPrefix(line, "    ") {
+		indented = strings.HasPrefix(line, "    ") && (blank || indented) && !item.MatchString(trimmed)
+		blank = trimmed == ""
+		if fenced || indented || strings.HasPrefix(trimmed, "|") {
 			return ""
 		}
 		return withoutLinks(line)
 	}
 }
+
+// item is the beginning of an item of a list. Items in items are indented as far as code.
+var item = regexp.MustCompile(`^([-*+]|\d+\.) `)
 
 // marker is a comment for a program that reads one line.
 var marker = regexp.MustCompile(`^\s*//( ?\+|go:|nolint:)`)
