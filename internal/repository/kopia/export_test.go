@@ -181,10 +181,24 @@ func ReadPacks(
 	return p.GetBlob, p.begin()
 }
 
+// NewPackReader returns the storage with which a restore reads packs.
+func NewPackReader(st blob.Storage) blob.Storage {
+	p := &packReader{Storage: st}
+	p.begin()
+	return p
+}
+
 // OpenLocal opens the storage in a directory.
 func OpenLocal(ctx context.Context, dir string) (blob.Storage, error) {
 	return openLocal(ctx, repository.Local{Path: dir}, true)
 }
 
-// OpenPackFiles returns the function that opens the files of packs.
-func OpenPackFiles() func(id blob.ID, file string) *os.File { return new(packFiles).get }
+// OpenPackFiles returns the function that opens the files of packs, and one that counts them.
+func OpenPackFiles() (get func(id blob.ID, file string) *os.File, count func() int) {
+	p := new(packFiles)
+	return p.get, func() int {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		return p.lru.Len()
+	}
+}

@@ -85,12 +85,53 @@ func TestPackFiles(t *testing.T) {
 	_, err = read("pack0019", 0, 4)
 	g.Expect(err).To(MatchError(blob.ErrBlobNotFound))
 	g.Expect(st.Close(ctx)).To(Succeed())
+	g.Expect(openBelow(t, dir)).To(BeEmpty())
+}
+
+// openBelow returns the files below a directory that this process has open.
+func openBelow(t *testing.T, dir string) (files []string) {
+	t.Helper()
+	all, err := os.ReadDir("/proc/self/fd")
+	NewWithT(t).Expect(err).NotTo(HaveOccurred())
+	for _, fd := range all {
+		if file, err := os.Readlink("/proc/self/fd/" + fd.Name()); err == nil && strings.HasPrefix(file, dir) {
+			files = append(files, file)
+		}
+	}
+	return files
+}
+
+// TestAPackIsDroppedWhileItIsOpened checks that the file of such a pack does not stay open.
+func TestAPackIsDroppedWhileItIsOpened(t *testing.T) {
+	g, dir := NewWithT(t), t.TempDir()
+	get, count := kopia.OpenPackFiles()
+	slow := filepath.Join(dir, "slow")
+	g.Expect(unix.Mkfifo(slow, 0o600)).To(Succeed())
+	opened := make(chan *os.File)
+	go func() { opened <- get("slow", slow) }()
+	writer := -1
+	t.Cleanup(func() { _ = unix.Close(writer) })
+	reading := func() (err error) { // a FIFO has no writer before it has a reader
+		writer, err = unix.Open(slow, unix.O_WRONLY|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+		return err
+	}
+	g.Eventually(count).WithTimeout(time.Minute).Should(Equal(1))
+	for i := range 8 { // as many as are kept
+		file := filepath.Join(dir, fmt.Sprint(i))
+		g.Expect(os.WriteFile(file, nil, 0o600)).To(Succeed())
+		g.Expect(get(blob.ID(fmt.Sprint(i)), file)).NotTo(BeNil())
+	}
+	g.Eventually(reading).WithTimeout(time.Minute).Should(Succeed())
+	g.Eventually(opened).WithTimeout(time.Minute).Should(Receive(BeNil()))
+	g.Expect(openBelow(t, dir)).To(ConsistOf(HavePrefix(dir), HavePrefix(dir), HavePrefix(dir), HavePrefix(dir),
+		HavePrefix(dir), HavePrefix(dir), HavePrefix(dir), HavePrefix(dir), slow), "eight packs, and the writer")
 }
 
 // TestPacksAreOpenedAtOnce checks that no pack waits until another is opened, and that each is opened once. A FIFO
 // stands for a file on a slow disk: it is open when it has a writer.
 func TestPacksAreOpenedAtOnce(t *testing.T) {
-	g, dir, get := NewWithT(t), t.TempDir(), kopia.OpenPackFiles()
+	g, dir := NewWithT(t), t.TempDir()
+	get, _ := kopia.OpenPackFiles()
 	path := func(i int) string { return filepath.Join(dir, fmt.Sprint(i)) }
 	opened := make(chan *os.File, 12)
 	for i := range 6 {

@@ -25,7 +25,7 @@ type packReader struct {
 	mu      sync.Mutex
 	seen    map[blob.ID]*pack
 	lru     list.List // of *pack with data, most recent first
-	held    int       // packs that may have memory: those in lru, and dropped ones that are still in use
+	dropped int       // dropped packs that are still in use, so that their memory is not free
 	free    [][]byte  // memory of dropped packs for the next packs: with the garbage collector it would double
 }
 
@@ -146,7 +146,7 @@ func (p *packReader) recycle(pk *pack) {
 	if !pk.gone.Load() || pk.users > 0 {
 		return
 	}
-	p.held--
+	p.dropped--
 	if cap(pk.data) == packAlloc && len(p.free) < packsKept && p.on.Load() > 0 {
 		p.free = append(p.free, pk.data[:0])
 	}
@@ -175,7 +175,6 @@ func (p *packReader) lookup(ctx context.Context, id blob.ID, off int64) *pack {
 		p.mu.Unlock()
 		return nil
 	}
-	p.held++
 	fresh := &pack{id: id, enough: pk.enough, users: 1, sized: make(chan struct{})}
 	fresh.elem = p.lru.PushFront(fresh)
 	p.seen[id] = fresh
@@ -193,7 +192,7 @@ func (p *packReader) lookup(ctx context.Context, id blob.ID, off int64) *pack {
 // room drops the pack that was read longest ago, if it must, and reports whether there is memory for another. There is
 // none while too many dropped packs are in use.
 func (p *packReader) room() bool {
-	if p.held-p.lru.Len() >= packsHeld-packsKept {
+	if p.dropped >= packsHeld-packsKept {
 		return false
 	}
 	for p.lru.Len() >= packsKept {
@@ -260,6 +259,7 @@ func (p *packReader) part(ctx context.Context, pk *pack, i int64) {
 // drop forgets the data of a pack. Its memory is reused when the last reader is done.
 func (p *packReader) drop(pk *pack) {
 	pk.gone.Store(true)
+	p.dropped++
 	defer p.recycle(pk)
 	next := &pack{id: pk.id, enough: pk.enough}
 	select {
