@@ -73,6 +73,10 @@ func TestASidecarIsRemovedThatLostItsPolicyWhileTheManagerWasDown(t *testing.T) 
 	_, err := r.Reconcile(t.Context(), requestOf("Deployment", s.namespace, "web"))
 	s.Expect(err).NotTo(HaveOccurred())
 	s.clean()
+	r.kept.Range(func(key, _ any) bool {
+		s.Expect(key).To(BeNil(), "the manager keeps nothing of a workload without sidecar")
+		return true
+	})
 }
 
 func TestAManagerUpgradeFollowsTheNextRollout(t *testing.T) {

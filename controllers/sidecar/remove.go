@@ -37,6 +37,7 @@ func (r *Reconciler) remove(ctx context.Context, l *update) error {
 	case err != nil:
 		return fmt.Errorf("remove sidecar of %s: %w", w.describe(), err)
 	}
+	l.found = sidecar.Found{}
 	logf.FromContext(ctx).Info("removed the sidecar from the workload")
 	r.Event(w.Object, corev1.EventTypeNormal, v1alpha1.ReasonSidecarRemoved,
 		"removed the sidecar, because no policy asks for it any more: the pods are being replaced")
