@@ -24,8 +24,8 @@ func RestoreUnderWay(s *v1alpha1.RestoreSession) bool {
 	return !s.Status.Phase.Terminal() && !v1alpha1.HasRecordAnnotation(s.Annotations)
 }
 
-// Using selects the restores that have not ended from the given ones.
-func Using(sessions []v1alpha1.RestoreSession, batches []v1alpha1.RestoreBatch) InUse {
+// NewInUse selects the restores that have not ended from the given ones.
+func NewInUse(sessions []v1alpha1.RestoreSession, batches []v1alpha1.RestoreBatch) InUse {
 	var out InUse
 	for _, b := range batches {
 		if BatchUnderWay(&b) {

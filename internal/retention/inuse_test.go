@@ -28,7 +28,7 @@ func TestARestoreKeepsTheVolumeSnapshotsThatItNames(t *testing.T) {
 		s.Status.Components = map[string]v1alpha1.Component{
 			"pvc": {VolumeSnapshotterStats: []v1alpha1.VolumeSnapshotterStats{{VolumeSnapshotName: volumeSnapshot}}},
 		}
-		return retention.Using([]v1alpha1.RestoreSession{r}, nil).By(s)
+		return retention.NewInUse([]v1alpha1.RestoreSession{r}, nil).By(s)
 	}
 	g.Expect(by("shop", "data-1-1795154820")).To(Equal("RestoreSession shop/back"))
 	g.Expect(by("shop", "data-2-1795154820")).To(BeEmpty(), "there are two replicas")
@@ -47,7 +47,7 @@ func TestARestoreBatchKeepsWhatItChose(t *testing.T) {
 		{Name: "db", Snapshot: "db-1", Phase: v1alpha1.RestoreSessionPending},
 	}
 	by := func(namespace, name string) string {
-		return retention.Using(nil, []v1alpha1.RestoreBatch{b}).
+		return retention.NewInUse(nil, []v1alpha1.RestoreBatch{b}).
 			By(&v1alpha1.Snapshot{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}})
 	}
 	g.Expect(by("shop", "db-1")).To(Equal("RestoreBatch copy/back"))

@@ -242,7 +242,7 @@ func restoresUnderWay(ctx context.Context, api client.Client, namespace string) 
 			return used, nil, fmt.Errorf("list restores: %w", err)
 		}
 	}
-	return retention.Using(restores.Items, batches.Items), unseen, nil
+	return retention.NewInUse(restores.Items, batches.Items), unseen, nil
 }
 
 // retentionInput returns the Snapshots to decide on.

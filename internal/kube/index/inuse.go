@@ -52,7 +52,7 @@ func (i Restores) Snapshots(ctx context.Context, c client.Reader) (InUse, error)
 	if err := c.List(ctx, &batches, client.MatchingFields{string(i): active}); err != nil {
 		return InUse{}, fmt.Errorf("list RestoreBatches under way: %w", err)
 	}
-	return InUse{retention.Using(list.Items, batches.Items)}, nil
+	return InUse{retention.NewInUse(list.Items, batches.Items)}, nil
 }
 
 // User says what works with the data of a Snapshot, or returns "": a restore reads it, or the backup that made it can

@@ -31,8 +31,8 @@ type Writer struct {
 	Owner string
 	// Kind is the kind that the controller reconciles: its key and name are in the logger of the context already.
 	Kind string
-	// Warnings are the conditions of which Reconcile emits events, once they are written: a reconcile that was in vain
-	// warns of nothing.
+	// Warnings are the conditions of which Reconcile emits events, after it has written them. It emits none if the
+	// write fails.
 	Warnings []Warning
 }
 

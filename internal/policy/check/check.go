@@ -35,7 +35,7 @@ const (
 	SeverityError Severity = "error"
 	// SeverityWarning means that only a cluster can tell, or that the set works in a way that is hardly intended.
 	SeverityWarning Severity = "warning"
-	// unknown is a warning about what only the cluster can tell.
+	// unknown is for add, which makes a warning with OnlyCluster of it.
 	unknown Severity = "unknown"
 )
 

@@ -172,7 +172,7 @@ func (r *runner) conclude() {
 		end(r.Input, r.d, v1alpha1.BackupSessionFailed, reason, strings.Join(messages, "; "))
 	case hooks != "":
 		end(r.Input, r.d, v1alpha1.BackupSessionFailed, v1alpha1.ReasonFailedToExecutePostBackupHooks,
-			hookround.Backup.Spoiled(succeededMessage(r.d.Status.Targets), hooks))
+			hookround.Backup.HooksFailedMessage(succeededMessage(r.d.Status.Targets), hooks))
 	case succeeded > 0:
 		end(r.Input, r.d, v1alpha1.BackupSessionSucceeded, v1alpha1.ReasonSucceeded,
 			succeededMessage(r.d.Status.Targets))

@@ -112,7 +112,7 @@ func (r *runner) preBackup() bool {
 	state, failures := r.round().Pre(r.stop, able)
 	if failures != "" {
 		r.stop = cmp.Or(r.stop, v1alpha1.ReasonFailedToExecutePreBackupHooks)
-		r.why = hookround.Backup.Prevented(failures)
+		r.why = hookround.Backup.NotDoneMessage(failures)
 	}
 	return state != hookround.UnderWay
 }
@@ -121,7 +121,7 @@ func (r *runner) preBackup() bool {
 // they have ended, too.
 func (r *runner) postBackup() (failures string, ended bool) {
 	failed, done := r.outcome()
-	state, failures := r.round().Post(hookround.Outcome{
+	state, failures := r.round().Post(hookround.WorkEnd{
 		Skipped: !failed && !done, Failed: failed, LastTry: r.lastTry(),
 	})
 	if state == hookround.UnderWay {

@@ -98,7 +98,8 @@ func (t *targetRun) finish() {
 		s.Phase = v1alpha1.BackupSessionSucceeded
 		if s.Hooks != nil && hookstage.Failures(s.Hooks.PostHooks) != "" {
 			s.Phase, s.Reason = v1alpha1.BackupSessionFailed, v1alpha1.ReasonFailedToExecutePostBackupHooks
-			s.Message = text.Cut(hookround.Backup.Spoiled("backed up", hookstage.Failures(s.Hooks.PostHooks)),
+			failures := hookstage.Failures(s.Hooks.PostHooks)
+			s.Message = text.Cut(hookround.Backup.HooksFailedMessage("backed up", failures),
 				t.run.room(text.MaxMessage))
 		}
 	}

@@ -26,7 +26,7 @@ func (t *targetRun) preBackup() bool {
 	state, failures := t.round().Pre(t.stop, true)
 	if failures != "" {
 		t.stop = cmp.Or(t.stop, v1alpha1.ReasonFailedToExecutePreBackupHooks)
-		t.why = hookround.Backup.Prevented(failures)
+		t.why = hookround.Backup.NotDoneMessage(failures)
 	}
 	return state != hookround.UnderWay
 }
@@ -34,7 +34,7 @@ func (t *targetRun) preBackup() bool {
 // postBackup advances the postBackup hooks of a target that has begun, and reports whether they have ended. They run
 // however the backup ended.
 func (t *targetRun) postBackup() bool {
-	state, _ := t.round().Post(hookround.Outcome{
+	state, _ := t.round().Post(hookround.WorkEnd{
 		Failed: t.status.Reason != v1alpha1.ReasonSucceeded, LastTry: t.run.lastTry(),
 	})
 	return state != hookround.UnderWay

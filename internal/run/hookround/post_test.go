@@ -20,7 +20,7 @@ func TestPostHooks(t *testing.T) {
 	runs := said(metav1.ConditionUnknown, v1alpha1.ReasonRunning, "the postBackup hooks run")
 	for name, tt := range map[string]struct {
 		owner    *owner
-		work     hookround.Outcome
+		work     hookround.WorkEnd
 		state    hookround.State
 		failures string
 		phase    v1alpha1.HookPhase
@@ -41,18 +41,18 @@ func TestPostHooks(t *testing.T) {
 			phase: v1alpha1.HookRunning, ready: runs, runs: 1, // The deadline is that of the work, which is over.
 		},
 		"the last one succeeds": {
-			owner: withHooks().are("", v1alpha1.HookRunning).ends(post, ""), state: hookround.Ended,
+			owner: withHooks().are("", v1alpha1.HookRunning).ends(post, ""), state: hookround.EndedNow,
 			phase: v1alpha1.HookSucceeded,
 			about: said(metav1.ConditionTrue, v1alpha1.ReasonSuccessfullyExecutedPostBackupHooks,
 				"the postBackup hooks succeeded"),
 		},
 		"the last one fails": {
-			owner: withHooks().are("", v1alpha1.HookRunning).ends(post, "Bad"), state: hookround.Ended,
+			owner: withHooks().are("", v1alpha1.HookRunning).ends(post, "Bad"), state: hookround.EndedNow,
 			failures: "hook z: boom", phase: v1alpha1.HookFailed,
 			about: said(metav1.ConditionFalse, v1alpha1.ReasonFailedToExecutePostBackupHooks, "hook z: boom"),
 		},
 		"nothing was tried": {
-			owner: withHooks(), work: hookround.Outcome{Skipped: true}, state: hookround.Ended,
+			owner: withHooks(), work: hookround.WorkEnd{Skipped: true}, state: hookround.EndedNow,
 			phase: v1alpha1.HookSkipped,
 			about: said(metav1.ConditionTrue, v1alpha1.ReasonSuccessfullyExecutedPostBackupHooks,
 				"no postBackup hook had to run"),
@@ -72,7 +72,7 @@ func TestPostHooks(t *testing.T) {
 			owner: withHooks().are("", v1alpha1.HookFailed), failures: "hook z: z says", phase: v1alpha1.HookFailed,
 		},
 		"no condition tells": {
-			owner: quiet(withHooks().are("", v1alpha1.HookRunning).ends(post, "")), state: hookround.Ended,
+			owner: quiet(withHooks().are("", v1alpha1.HookRunning).ends(post, "")), state: hookround.EndedNow,
 			phase: v1alpha1.HookSucceeded,
 		},
 	} {
@@ -99,17 +99,17 @@ func TestPostHooks(t *testing.T) {
 }
 
 func TestPostHooksApplyByTheirPolicy(t *testing.T) {
-	good, bad := hookround.Outcome{}, hookround.Outcome{Failed: true}
-	goodLast, badLast := hookround.Outcome{LastTry: true}, hookround.Outcome{Failed: true, LastTry: true}
-	skipped := hookround.Outcome{Skipped: true, Failed: true, LastTry: true}
-	for policy, after := range map[v1alpha1.HookExecutionPolicy][]hookround.Outcome{
+	good, bad := hookround.WorkEnd{}, hookround.WorkEnd{Failed: true}
+	goodLast, badLast := hookround.WorkEnd{LastTry: true}, hookround.WorkEnd{Failed: true, LastTry: true}
+	skipped := hookround.WorkEnd{Skipped: true, Failed: true, LastTry: true}
+	for policy, after := range map[v1alpha1.HookExecutionPolicy][]hookround.WorkEnd{
 		v1alpha1.HookAlways:              {good, goodLast, bad, badLast},
 		"":                               {good, goodLast, bad, badLast},
 		v1alpha1.HookOnSuccess:           {good, goodLast},
 		v1alpha1.HookOnFailure:           {bad, badLast},
 		v1alpha1.HookOnFinalRetryFailure: {badLast},
 	} {
-		for _, work := range []hookround.Outcome{good, goodLast, bad, badLast, skipped} {
+		for _, work := range []hookround.WorkEnd{good, goodLast, bad, badLast, skipped} {
 			g, o := NewWithT(t), withHooks()
 			o.hooks.Post[0].ExecutionPolicy = policy
 			state, _ := o.round().Post(work)
@@ -162,14 +162,14 @@ func TestARoundOfATarget(t *testing.T) {
 
 	o.results[attempt] = &hookstage.Outcome{Reason: "Bad", Message: strings.Repeat("x", 100)}
 	state, _ := r.Pre("", true)
-	g.Expect(state).To(Equal(hookround.Ended))
+	g.Expect(state).To(Equal(hookround.EndedNow))
 	g.Expect(len(o.status.PreHooks[0].Message)).To(BeNumerically("<=", 10))
 
 	o = withHooks().are(v1alpha1.HookSucceeded, "").lingers()
 	r = o.round()
 	r.Target = "db"
 	state, _ = r.Pre("", true)
-	g.Expect(state).To(Equal(hookround.Over), "the Job belongs to the hook of the run")
+	g.Expect(state).To(Equal(hookround.EndedBefore), "the Job belongs to the hook of the run")
 }
 
 func TestMayWork(t *testing.T) {
@@ -216,16 +216,16 @@ func TestMayWork(t *testing.T) {
 
 func TestWordsOfHooks(t *testing.T) {
 	g := NewWithT(t)
-	g.Expect(hookround.Backup.Prevented("x")).To(Equal("not backed up because a preBackup hook failed: x"))
-	g.Expect(hookround.Restore.Prevented("x")).To(Equal("not restored because a preRestore hook failed: x"))
-	g.Expect(hookround.Backup.Spoiled("done", "x")).To(Equal("done, but a postBackup hook failed: x"))
-	g.Expect(hookround.Restore.Spoiled("done", "x")).To(Equal("done, but a postRestore hook failed: x"))
+	g.Expect(hookround.Backup.NotDoneMessage("x")).To(Equal("not backed up because a preBackup hook failed: x"))
+	g.Expect(hookround.Restore.NotDoneMessage("x")).To(Equal("not restored because a preRestore hook failed: x"))
+	g.Expect(hookround.Backup.HooksFailedMessage("done", "x")).To(Equal("done, but a postBackup hook failed: x"))
+	g.Expect(hookround.Restore.HooksFailedMessage("done", "x")).To(Equal("done, but a postRestore hook failed: x"))
 
 	o := withHooks().are(v1alpha1.HookRunning, v1alpha1.HookRunning).ends(hookstage.Pre, "").ends(hookstage.Post, "Bad")
 	r := o.round()
 	r.Report.Work = &hookround.Restore
 	_, _ = r.Pre("", true)
-	_, _ = r.Post(hookround.Outcome{})
+	_, _ = r.Post(hookround.WorkEnd{})
 	g.Expect(o.condition(v1alpha1.ConditionPreRestoreHooksExecutionSucceeded)).To(Equal(said(metav1.ConditionTrue,
 		v1alpha1.ReasonSuccessfullyExecutedPreRestoreHooks, "the preRestore hooks succeeded")))
 	g.Expect(o.condition(v1alpha1.ConditionPostRestoreHooksExecutionSucceeded)).To(Equal(said(metav1.ConditionFalse,

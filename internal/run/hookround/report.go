@@ -46,13 +46,13 @@ var (
 	}
 )
 
-// Prevented says that the work was not done because of failures of pre hooks.
-func (w *Work) Prevented(failures string) string {
+// NotDoneMessage says that the work was not done because of failures of pre hooks.
+func (w *Work) NotDoneMessage(failures string) string {
 	return "not " + w.done + " because a " + w.pre.hooks + " hook failed: " + failures
 }
 
-// Spoiled says that the work was done, but that post hooks failed.
-func (w *Work) Spoiled(done, failures string) string {
+// HooksFailedMessage says that the work was done, but that post hooks failed.
+func (w *Work) HooksFailedMessage(done, failures string) string {
 	return done + ", but a " + w.post.hooks + " hook failed: " + failures
 }
 

@@ -19,10 +19,10 @@ type State int
 
 // The states of a stage.
 const (
-	// Over means that the stage has no hooks, or that all of them had ended before this step.
-	Over State = iota
-	// Ended means that the last hook ended in this step.
-	Ended
+	// EndedBefore means that the stage has no hooks, or that all of them had ended before this step.
+	EndedBefore State = iota
+	// EndedNow means that the last hook ended in this step.
+	EndedNow
 	// UnderWay means that a hook has not ended, or that the Job of a hook still runs.
 	UnderWay
 )
@@ -54,8 +54,8 @@ type Round struct {
 	Delete   *[]string
 }
 
-// Outcome is how the work between the hooks ended.
-type Outcome struct {
+// WorkEnd is how the work between the hooks ended.
+type WorkEnd struct {
 	// Skipped means that nothing was tried, so no post hook runs.
 	Skipped bool
 	// Failed means that a part of the work did not succeed.
@@ -68,12 +68,12 @@ type Outcome struct {
 // failed. stop is why the hooks must end now, or "". Unless able is true no work can follow, and the hooks are skipped.
 func (r *Round) Pre(stop string, able bool) (state State, failures string) {
 	if !Has(r.Hooks, hookstage.Pre) {
-		return Over, ""
+		return EndedBefore, ""
 	}
 	status := statuses(r.Status)
 	stage := r.stage(hookstage.Pre, r.Hooks.Pre, status.PreHooks)
 	if stage.Over() {
-		return Over, hookstage.Failures(status.PreHooks)
+		return EndedBefore, hookstage.Failures(status.PreHooks)
 	}
 	stage.Stop, stage.Applies = stop, func(*v1alpha1.ResolvedHook) bool { return able }
 	ended := stage.Advance()
@@ -84,16 +84,16 @@ func (r *Round) Pre(stop string, able bool) (state State, failures string) {
 	return r.advanced(stage, ended)
 }
 
-// Post takes the post hooks as far as they can go now, after the work has ended with an outcome. It returns their state
+// Post takes the post hooks as far as they can go now, after the work has ended. It returns their state
 // and, once they have ended, which of them failed.
-func (r *Round) Post(work Outcome) (state State, failures string) {
+func (r *Round) Post(work WorkEnd) (state State, failures string) {
 	if !Has(r.Hooks, hookstage.Post) {
-		return Over, ""
+		return EndedBefore, ""
 	}
 	status := statuses(r.Status)
 	stage := r.stage(hookstage.Post, r.Hooks.Post, status.PostHooks)
 	if stage.Over() {
-		return Over, hookstage.Failures(status.PostHooks)
+		return EndedBefore, hookstage.Failures(status.PostHooks)
 	}
 	stage.Applies = func(h *v1alpha1.ResolvedHook) bool { return appliesAfter(h.ExecutionPolicy, work) }
 	ended := stage.Advance()
@@ -118,7 +118,7 @@ func (r *Round) advanced(stage *hookstage.Hooks, ended bool) (state State, failu
 	d.StopHooks = append(d.StopHooks, stage.Stopped...)
 	if ended {
 		r.Report.ended(stage.Stage, stage.Status, r.Now)
-		return Ended, hookstage.Failures(stage.Status)
+		return EndedNow, hookstage.Failures(stage.Status)
 	}
 	d.Hooks = append(d.Hooks, stage.Run(r.Hooks.Targets, r.Since, r.Summary())...)
 	d.After = run.EarlierOf(d.After, stage.After)
@@ -126,8 +126,8 @@ func (r *Round) advanced(stage *hookstage.Hooks, ended bool) (state State, failu
 	return UnderWay, ""
 }
 
-// appliesAfter reports whether a post hook with this policy runs after an outcome.
-func appliesAfter(p v1alpha1.HookExecutionPolicy, work Outcome) bool {
+// appliesAfter reports whether a post hook with this policy runs after work that ended like this.
+func appliesAfter(p v1alpha1.HookExecutionPolicy, work WorkEnd) bool {
 	if work.Skipped {
 		return false
 	}

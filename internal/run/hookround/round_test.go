@@ -159,23 +159,23 @@ func TestPreHooks(t *testing.T) {
 			phase: v1alpha1.HookRunning, ready: runs, runs: 1,
 		},
 		"the last one succeeds": {
-			owner: withHooks().are(v1alpha1.HookRunning, "").ends(pre, ""), state: hookround.Ended,
+			owner: withHooks().are(v1alpha1.HookRunning, "").ends(pre, ""), state: hookround.EndedNow,
 			phase: v1alpha1.HookSucceeded, about: succeeded, ready: works,
 		},
 		"the last one fails": {
-			owner: withHooks().are(v1alpha1.HookRunning, "").ends(pre, "Bad"), state: hookround.Ended,
+			owner: withHooks().are(v1alpha1.HookRunning, "").ends(pre, "Bad"), state: hookround.EndedNow,
 			failures: "hook a: boom", phase: v1alpha1.HookFailed, about: failed("boom"), ready: works,
 		},
 		"nothing can be done": {
-			owner: withHooks(), unable: true, state: hookround.Ended, phase: v1alpha1.HookSkipped, about: skipped,
+			owner: withHooks(), unable: true, state: hookround.EndedNow, phase: v1alpha1.HookSkipped, about: skipped,
 			ready: works,
 		},
 		"the run stops before they begin": {
-			owner: withHooks(), stop: "Cancelled", state: hookround.Ended, phase: v1alpha1.HookSkipped, about: skipped,
-			ready: works,
+			owner: withHooks(), stop: "Cancelled", state: hookround.EndedNow, phase: v1alpha1.HookSkipped,
+			about: skipped, ready: works,
 		},
 		"the run stops in between": {
-			owner: withHooks().are(v1alpha1.HookRunning, ""), stop: "Cancelled", state: hookround.Ended,
+			owner: withHooks().are(v1alpha1.HookRunning, ""), stop: "Cancelled", state: hookround.EndedNow,
 			failures: "hook a: the hook was stopped", phase: v1alpha1.HookFailed, about: failed("the hook was stopped"),
 			ready: works, stopped: 1,
 		},
@@ -199,7 +199,7 @@ func TestPreHooks(t *testing.T) {
 			phase: v1alpha1.HookRunning, after: time.Hour, runs: 1,
 		},
 		"no condition tells how they ended": {
-			owner: quiet(withHooks().are(v1alpha1.HookRunning, "").ends(pre, "")), state: hookround.Ended,
+			owner: quiet(withHooks().are(v1alpha1.HookRunning, "").ends(pre, "")), state: hookround.EndedNow,
 			phase: v1alpha1.HookSucceeded,
 		},
 		"post hooks do not matter": {

@@ -191,7 +191,7 @@ func (r *runner) finish() {
 	}
 	if hooks != "" {
 		end(r.Input, r.d, v1alpha1.RestoreSessionFailed, v1alpha1.ReasonFailedToExecutePostRestoreHooks,
-			hookround.Restore.Spoiled(r.success(), hooks))
+			hookround.Restore.HooksFailedMessage(r.success(), hooks))
 		return
 	}
 	end(r.Input, r.d, v1alpha1.RestoreSessionSucceeded, v1alpha1.ReasonSucceeded, r.success())

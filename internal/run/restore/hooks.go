@@ -35,7 +35,7 @@ func (r *runner) preRestore() bool {
 	switch {
 	case state == hookround.UnderWay:
 		return false
-	case state == hookround.Over:
+	case state == hookround.EndedBefore:
 		r.refuse(failure)
 		return true
 	case stop != "":
@@ -55,14 +55,14 @@ func (r *runner) refuse(failure string) {
 	}
 	for i := range r.d.Status.Resolved.Hosts {
 		r.giveUp(&r.d.Status.Resolved.Hosts[i], v1alpha1.ReasonFailedToExecutePreRestoreHooks,
-			hookround.Restore.Prevented(failure))
+			hookround.Restore.NotDoneMessage(failure))
 	}
 }
 
 // postRestore advances the postRestore hooks once all components have ended. It returns which of them failed, and
 // whether they have ended, too.
 func (r *runner) postRestore() (failure string, ended bool) {
-	state, failure := r.round().Post(hookround.Outcome{Failed: r.failed(), LastTry: true})
+	state, failure := r.round().Post(hookround.WorkEnd{Failed: r.failed(), LastTry: true})
 	return failure, state != hookround.UnderWay
 }
 

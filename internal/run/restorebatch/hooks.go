@@ -32,10 +32,10 @@ func (r *runner) round() *hookround.Round {
 func (r *runner) preRestore() bool {
 	state, failure := r.round().Pre(r.stopReason(), true)
 	switch state {
-	case hookround.Over:
+	case hookround.EndedBefore:
 		r.refuse(failure)
 		return true
-	case hookround.Ended:
+	case hookround.EndedNow:
 		// The end of the hooks is written to the status before anything is restored. Otherwise a manager that is killed
 		// in between would run the hooks again beside the restore.
 		r.d.After = run.EarlierOf(r.d.After, time.Second)
@@ -51,7 +51,7 @@ func (r *runner) refuse(failure string) {
 	for i := range r.d.Status.Targets {
 		if t := &r.d.Status.Targets[i]; !t.Phase.Terminal() && t.RestoreSession == "" {
 			r.fail(t, v1alpha1.ReasonFailedToExecutePreRestoreHooks,
-				hookround.Restore.Prevented(failure))
+				hookround.Restore.NotDoneMessage(failure))
 		}
 	}
 }
@@ -60,7 +60,7 @@ func (r *runner) refuse(failure string) {
 // they have ended, too.
 func (r *runner) postRestore() (failure string, ended bool) {
 	phase, _, _ := r.outcome()
-	state, failure := r.round().Post(hookround.Outcome{Failed: !wellEnded(phase), LastTry: true})
+	state, failure := r.round().Post(hookround.WorkEnd{Failed: !wellEnded(phase), LastTry: true})
 	return failure, state != hookround.UnderWay
 }
 

@@ -248,7 +248,7 @@ func (r *runner) finish() {
 	}
 	if wellEnded(phase) && hooks != "" {
 		phase, reason, message = v1alpha1.RestoreSessionFailed, v1alpha1.ReasonFailedToExecutePostRestoreHooks,
-			hookround.Restore.Spoiled(message, hooks)
+			hookround.Restore.HooksFailedMessage(message, hooks)
 	}
 	end(r.Input, r.d, phase, reason, message)
 }
