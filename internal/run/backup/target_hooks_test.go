@@ -121,6 +121,31 @@ func TestHooksOfTargetsRunInsideThoseOfTheRun(t *testing.T) {
 	}
 }
 
+// A hook after a target goes by how the backup of that target ended, not by how the other targets or the hooks did.
+func TestHooksAfterATargetFollowItsBackup(t *testing.T) {
+	g := NewWithT(t)
+	post := func(target string) (hooks []v1alpha1.ResolvedHook) {
+		for name, policy := range map[string]v1alpha1.HookExecutionPolicy{
+			"always-": v1alpha1.HookAlways, "success-": v1alpha1.HookOnSuccess, "failure-": v1alpha1.HookOnFailure,
+			"final-": v1alpha1.HookOnFinalRetryFailure,
+		} {
+			hooks = append(hooks, resolvedHook(name+target, after(policy)))
+		}
+		return hooks
+	}
+	h := attempting(frozen(around(runtest.Target("a", "pod-0"), nil, post("a")),
+		around(runtest.Target("b", "pod-0"), nil, post("b"))))
+	h.mover = func(m backup.Mover) run.Job {
+		if m.Target.Name == "a" {
+			return runtest.Failed(v1alpha1.ReasonUnreadable)
+		}
+		return runtest.Succeeded("pod-0")
+	}
+	h.settle(g)
+	g.Expect(standing(h.session)).To(Equal([]string{"a=Failed/Unreadable", "b=Succeeded/Succeeded"}))
+	g.Expect(h.made).To(ConsistOf("always-a#1", "failure-a#1", "final-a#1", "always-b#1", "success-b#1"))
+}
+
 func TestWhatTheHooksOfATargetKnow(t *testing.T) {
 	g := NewWithT(t)
 	h := attempting(frozen(frozenAround("a"), frozenAround("b")))
