@@ -164,7 +164,7 @@ func TestARepositoryOfTheUserTakesTheTargetOfItsFirstPolicy(t *testing.T) {
 	bed.Create(t, second)
 	bed.ExpectReason(t, second, v1alpha1.PhaseInvalid, v1alpha1.ReasonRepositoryConflict, "Repository "+namespace+
 		"/mine has target PersistentVolumeClaim "+namespace+"/uploads, and the policy has target "+
-		"PersistentVolumeClaim "+namespace+"/other: a Repository never changes. Correct the policy, or "+
+		"PersistentVolumeClaim "+namespace+"/other: these fields never change. Correct the policy, or "+
 		"give the repository another name")
 }
 

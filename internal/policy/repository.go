@@ -142,7 +142,7 @@ func DifferenceMessage(difference RepositoryDifference, actual, wanted *v1alpha1
 	if describe == nil {
 		return ""
 	}
-	return fmt.Sprintf("Repository %s/%s has %s, and the policy has %s: a Repository never changes. "+
+	return fmt.Sprintf("Repository %s/%s has %s, and the policy has %s: these fields never change. "+
 		"Correct the policy, or give the repository another name",
 		wanted.Namespace, wanted.Name, describe(&actual.Spec), describe(&wanted.Spec))
 }

@@ -28,25 +28,8 @@ func FreezeRepository(
 		message := "Repository " + repo.Name + " " + fmt.Sprintf(format, args...)
 		return nil, &v1alpha1.ResolvedError{Reason: reason, Message: message}, wait
 	}
-	switch policy.CompareRepositoryOfRun(repo, policy.RepositoryOf(c, info, driver)) {
-	case policy.OtherDriver:
-		return refuse(0, v1alpha1.ReasonRepositoryConflict,
-			"is of driver %s, and the task is of driver %s: give the repository in policy another name",
-			repo.Spec.Driver,
-			driver)
-	case policy.OtherPlace:
-		if !slices.ContainsFunc(c.Spec.Backends,
-			func(b v1alpha1.BackendReference) bool { return b.Name == info.Backend }) {
-			return nil, &v1alpha1.ResolvedError{
-				Reason:  v1alpha1.ReasonBackendNotFound,
-				Message: fmt.Sprintf("BackupConfiguration %s has no backend %q", c.Name, info.Backend),
-			}, 0
-		}
-		return refuse(0, v1alpha1.ReasonRepositoryConflict,
-			"has another directory or storage than policy says: give the repository in policy another name")
-	case policy.OtherTarget:
-		return refuse(0, v1alpha1.ReasonRepositoryConflict, "keeps the backups of %s: one repository has one target",
-			repo.Spec.AppRef)
+	if refusal := refuseOther(c, repo, info, driver); refusal != nil {
+		return nil, refusal, 0
 	}
 	if repo.Spec.AppRef.Name == "" {
 		return refuse(run.WaitForRepository, v1alpha1.ReasonRepositoryNotReady,
@@ -71,4 +54,32 @@ func FreezeRepository(
 	out.StorageRef.Namespace = cmp.Or(out.StorageRef.Namespace, c.Namespace)
 	out.EncryptionSecret.Namespace = cmp.Or(out.EncryptionSecret.Namespace, c.Namespace)
 	return out, nil, 0
+}
+
+// refuseOther explains why a run can't use a Repository that is not the one that its configuration asks for. It returns
+// nil for the right one.
+func refuseOther(
+	c *v1alpha1.BackupConfiguration, repo *v1alpha1.Repository, info *v1alpha1.RepositoryInfo, driver v1alpha1.Driver,
+) *v1alpha1.ResolvedError {
+	wanted := policy.RepositoryOf(c, info, driver)
+	difference := policy.CompareRepositoryOfRun(repo, wanted)
+	known := func(b v1alpha1.BackendReference) bool { return b.Name == info.Backend }
+	switch {
+	case difference == policy.OtherDriver:
+		return &v1alpha1.ResolvedError{
+			Reason:  v1alpha1.ReasonRepositoryConflict,
+			Message: policy.OtherDriverMessage(repo.Name, repo.Spec.Driver, driver),
+		}
+	case difference == policy.OtherPlace && !slices.ContainsFunc(c.Spec.Backends, known):
+		return &v1alpha1.ResolvedError{
+			Reason:  v1alpha1.ReasonBackendNotFound,
+			Message: fmt.Sprintf("BackupConfiguration %s has no backend %q", c.Name, info.Backend),
+		}
+	case difference == policy.OtherPlace, difference == policy.OtherTarget:
+		return &v1alpha1.ResolvedError{
+			Reason:  v1alpha1.ReasonRepositoryConflict,
+			Message: policy.DifferenceMessage(difference, repo, wanted),
+		}
+	}
+	return nil
 }

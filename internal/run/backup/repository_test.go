@@ -33,12 +33,12 @@ func TestFreezeRepository(t *testing.T) {
 		},
 		"the task has another driver": {
 			driver: v1alpha1.DriverVolumeSnapshotter, reason: v1alpha1.ReasonRepositoryConflict,
-			message: "Repository web is of driver Kopia, and the task is of driver VolumeSnapshotter",
+			message: `the Repository "web" has driver Kopia, but the task of this session has driver VolumeSnapshotter`,
 		},
 		"it is in another directory": {
 			change:  func(_ *v1alpha1.BackupConfiguration, r *v1alpha1.Repository) { r.Spec.Path = "/other" },
 			reason:  v1alpha1.ReasonRepositoryConflict,
-			message: "Repository web has another directory or storage than policy says",
+			message: `Repository shop/web has directory "other" of BackupStorage `,
 		},
 		"its backend is gone": {
 			change: func(c *v1alpha1.BackupConfiguration, _ *v1alpha1.Repository) { c.Spec.Backends = nil },
@@ -52,15 +52,17 @@ func TestFreezeRepository(t *testing.T) {
 			message: "Repository web has no target yet: BackupConfiguration web takes it",
 		},
 		"it has another target": {
-			change:  func(_ *v1alpha1.BackupConfiguration, r *v1alpha1.Repository) { r.Spec.AppRef.Name = "db" },
-			reason:  v1alpha1.ReasonRepositoryConflict,
-			message: "Repository web keeps the backups of Deployment/db: one repository has one target",
+			change: func(_ *v1alpha1.BackupConfiguration, r *v1alpha1.Repository) { r.Spec.AppRef.Name = "db" },
+			reason: v1alpha1.ReasonRepositoryConflict,
+			message: "Repository shop/web has target Deployment.apps shop/db, and the policy has target " +
+				"Deployment.apps shop/web",
 		},
 		"it has a target of another kind": {
 			change: func(_ *v1alpha1.BackupConfiguration, r *v1alpha1.Repository) {
 				r.Spec.AppRef.Kind = v1alpha1.KindStatefulSet
 			},
-			reason: v1alpha1.ReasonRepositoryConflict, message: "one repository has one target",
+			reason:  v1alpha1.ReasonRepositoryConflict,
+			message: "Repository shop/web has target StatefulSet.apps shop/web, and the policy has target Deployment",
 		},
 		// The configuration reports these two as Invalid, and its runs go on.
 		"its target lacks the API group": {
