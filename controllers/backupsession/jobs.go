@@ -25,7 +25,7 @@ func (r *Reconciler) writeJobs(
 		if in.Jobs[name].Sidecar {
 			continue
 		}
-		if err := movers.Delete(ctx, r.Client, s.Namespace, name); err != nil {
+		if err := movers.Delete(ctx, r.Client, s.Namespace, name, in.Jobs[name]); err != nil {
 			return err
 		}
 	}

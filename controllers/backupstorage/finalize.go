@@ -168,7 +168,7 @@ func (r *Reconciler) letGo(ctx context.Context, storage *v1alpha1.BackupStorage,
 	controllerutil.RemoveFinalizer(storage, v1alpha1.FinalizerWipe)
 	err := r.writer().Object(ctx, before, storage)
 	if err == nil {
-		logf.FromContext(ctx).Info("released the BackupStorage", "repositories", left, "reason", why)
+		logf.FromContext(ctx).Info("released the BackupStorage", "repositories", left, "why", why)
 	}
 	return client.IgnoreNotFound(err)
 }

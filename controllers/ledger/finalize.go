@@ -97,7 +97,7 @@ func (r *Reconciler) overdue(ctx context.Context, l *v1alpha1.Ledger) (bool, err
 
 // drop gives up the records that were not pushed.
 func (r *Reconciler) drop(ctx context.Context, l *v1alpha1.Ledger, parcels []parcel, why string) error {
-	logf.FromContext(ctx).Info("gave up records", "reason", why, "records", l.Status.Pending)
+	logf.FromContext(ctx).Info("gave up records", "why", why, "records", l.Status.Pending)
 	r.EventRecorder.Eventf(l, corev1.EventTypeWarning, v1alpha1.ReasonRecordDropped, "gave up %d records %s",
 		l.Status.Pending, why)
 	if err := r.Outbox.remove(ctx, parcels); err != nil {

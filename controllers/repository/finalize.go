@@ -159,7 +159,7 @@ func (r *Reconciler) letSnapshotGo(ctx context.Context, s *v1alpha1.Snapshot) er
 	if err := r.writer().Object(ctx, before, s); err != nil {
 		return err
 	}
-	err := r.Delete(logs.Because(ctx, v1alpha1.ReasonRepositoryWiped), s,
+	err := r.Delete(logs.WithReason(ctx, v1alpha1.ReasonRepositoryWiped), s,
 		client.Preconditions{UID: &s.UID, ResourceVersion: &s.ResourceVersion})
 	if client.IgnoreNotFound(err) != nil {
 		return fmt.Errorf("delete Snapshot %s: %w", s.Name, err)
@@ -173,7 +173,7 @@ func (r *Reconciler) letGo(ctx context.Context, repository *v1alpha1.Repository,
 	controllerutil.RemoveFinalizer(repository, v1alpha1.FinalizerWipe)
 	err := r.writer().Object(ctx, before, repository)
 	if err == nil {
-		logf.FromContext(ctx).Info("released the Repository", "data", data, "reason", reason)
+		logf.FromContext(ctx).Info("released the Repository", "data", data, "why", reason)
 	}
 	return client.IgnoreNotFound(err)
 }

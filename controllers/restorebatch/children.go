@@ -64,9 +64,8 @@ func (r *Reconciler) create(ctx context.Context, b *v1alpha1.RestoreBatch, i int
 }
 
 // cancel deletes a RestoreSession that has not ended. Its result stays in its status and in its record.
-func (r *Reconciler) cancel(ctx context.Context, b *v1alpha1.RestoreBatch, name string) error {
-	child := &v1alpha1.RestoreSession{ObjectMeta: metav1.ObjectMeta{Namespace: b.Namespace, Name: name}}
-	return wrap("delete RestoreSession", name, client.IgnoreNotFound(r.Delete(ctx, child)))
+func (r *Reconciler) cancel(ctx context.Context, child *v1alpha1.RestoreSession) error {
+	return wrap("delete RestoreSession", child.Name, client.IgnoreNotFound(r.Delete(ctx, child)))
 }
 
 // wrap adds what was attempted to an error.

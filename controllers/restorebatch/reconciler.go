@@ -130,7 +130,7 @@ func (r kind) Decide(in observed) oneshot.Decision[v1alpha1.RestoreBatch] {
 			if err := r.scale(ctx, in, d.Scale, refused); err != nil || len(refused) > known {
 				return err
 			}
-			target, err := r.carryOut(ctx, in.Batch, d)
+			target, err := r.carryOut(ctx, in.Input, d)
 			return refused.Add(ctx, target, err)
 		},
 	}
@@ -144,15 +144,16 @@ func (r kind) Close(ctx context.Context, b *v1alpha1.RestoreBatch) (time.Duratio
 // carryOut carries out a decision, except for the status. With an error it also returns the target whose RestoreSession
 // could not be created.
 func (r *Reconciler) carryOut(
-	ctx context.Context, b *v1alpha1.RestoreBatch, d restorebatch.Decision,
+	ctx context.Context, in restorebatch.Input, d restorebatch.Decision,
 ) (target string, err error) {
+	b := in.Batch
 	for _, name := range d.Delete {
-		if err := r.cancel(ctx, b, name); err != nil {
+		if err := r.cancel(ctx, in.Children[name]); err != nil {
 			return "", err
 		}
 	}
 	for _, name := range d.DeleteJobs {
-		if err := movers.Delete(ctx, r.Client, b.Namespace, name); err != nil {
+		if err := movers.Delete(ctx, r.Client, b.Namespace, name, in.Jobs[name]); err != nil {
 			return "", err
 		}
 	}

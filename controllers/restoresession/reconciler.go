@@ -136,7 +136,7 @@ func (r *Reconciler) carryOut(
 		if in.Jobs[name].Sidecar {
 			continue
 		}
-		if err := movers.Delete(ctx, r.Client, s.Namespace, name); err != nil {
+		if err := movers.Delete(ctx, r.Client, s.Namespace, name, in.Jobs[name]); err != nil {
 			return "", err
 		}
 	}

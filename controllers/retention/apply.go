@@ -99,7 +99,7 @@ func (r *Reconciler) letGo(ctx context.Context, snapshot *v1alpha1.Snapshot, rea
 	if err := r.writer().Object(ctx, before, snapshot); err != nil {
 		return err
 	}
-	err := r.Delete(logs.Because(ctx, reason), snapshot,
+	err := r.Delete(logs.WithReason(ctx, reason), snapshot,
 		client.Preconditions{UID: &snapshot.UID, ResourceVersion: &snapshot.ResourceVersion})
 	if client.IgnoreNotFound(err) != nil {
 		return fmt.Errorf("delete Snapshot %s: %w", snapshot.Name, err)

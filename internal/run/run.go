@@ -3,6 +3,8 @@ package run
 import (
 	"time"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
 	"github.com/cairn-backup/cairn/internal/task"
 	"github.com/cairn-backup/cairn/internal/task/observe"
 )
@@ -32,6 +34,8 @@ type Job struct {
 	Hook bool
 	// Created is when the Job was made.
 	Created time.Time
+	// Deleted is when somebody deleted the Job, which stays until its pods are gone. Nil means that nobody did.
+	Deleted *metav1.Time
 	// Finished means that Kubernetes is done with the Job.
 	Finished bool
 	// Sidecar means that this is the work of a sidecar, not a Job.

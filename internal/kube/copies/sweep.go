@@ -15,6 +15,7 @@ import (
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/kube/movers"
+	"github.com/cairn-backup/cairn/internal/run"
 	"github.com/cairn-backup/cairn/internal/run/backup"
 	"github.com/cairn-backup/cairn/internal/volumesnapshot"
 )
@@ -112,7 +113,7 @@ func (m Maker) all(ctx context.Context) (map[owner]map[string]backup.Copy, error
 func (m Maker) Remove(ctx context.Context, left Leftover) error {
 	if left.Ended != nil {
 		for _, name := range backup.CopyReaderJobNames(left.Ended) {
-			if err := movers.Delete(ctx, m.Client, left.Namespace, name); err != nil {
+			if err := movers.Delete(ctx, m.Client, left.Namespace, name, run.Job{}); err != nil {
 				return err
 			}
 		}

@@ -33,8 +33,8 @@ func Constructor(base logr.Logger, controller, kind string) func(*reconcile.Requ
 	}
 }
 
-// Because returns a context whose log lines have the reason: why an object is deleted.
-func Because(ctx context.Context, reason string) context.Context {
+// WithReason returns a context whose log lines have the reason: why an object is deleted.
+func WithReason(ctx context.Context, reason string) context.Context {
 	return logf.IntoContext(ctx, logf.FromContext(ctx).WithValues("reason", reason))
 }
 
@@ -43,8 +43,8 @@ func DecidesAgain(ctx context.Context, conflict error) {
 	logf.FromContext(ctx).V(1).Info("decides again, because the object changed meanwhile", "conflict", conflict.Error())
 }
 
-// NewClient returns a client that works like c, and logs each object that it creates or deletes. An object that is
-// applied is not logged: it can have existed before.
+// NewClient returns a client that works like c, and logs each object that it creates or deletes. Package apply
+// logs objects that are applied: it knows whether they existed before.
 func NewClient(c client.Client) client.Client { return writer{c} }
 
 type writer struct{ client.Client }
@@ -58,10 +58,12 @@ func (w writer) Create(ctx context.Context, o client.Object, opts ...client.Crea
 	return err
 }
 
-// Delete deletes the object, unless the options ask for a dry run, and logs that.
+// Delete deletes the object, unless the options ask for a dry run, and logs that. It logs nothing for an object whose
+// deletion has begun: the API server accepts that again and again, as long as a finalizer keeps the object.
 func (w writer) Delete(ctx context.Context, o client.Object, opts ...client.DeleteOption) error {
+	begun := !o.GetDeletionTimestamp().IsZero()
 	err := w.Client.Delete(ctx, o, opts...)
-	if options := (&client.DeleteOptions{}).ApplyOptions(opts); err == nil && len(options.DryRun) == 0 {
+	if options := (&client.DeleteOptions{}).ApplyOptions(opts); err == nil && !begun && len(options.DryRun) == 0 {
 		w.log(ctx, "deleted", o)
 	}
 	return err

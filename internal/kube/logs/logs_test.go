@@ -54,9 +54,18 @@ func TestTheClientLogsWhatItCreatesAndDeletes(t *testing.T) {
 	g.Expect(c.Create(ctx, job())).NotTo(Succeed(), "it exists")
 	g.Expect(c.Delete(ctx, job())).To(Succeed())
 	g.Expect(c.Delete(ctx, job())).NotTo(Succeed(), "it is gone")
+	held := job()
+	held.Name, held.Finalizers = "held", []string{"example.com/held"}
+	g.Expect(c.Create(ctx, held)).To(Succeed())
+	for range 3 {
+		g.Expect(c.Delete(ctx, held)).To(Succeed())
+		g.Expect(c.Get(ctx, client.ObjectKeyFromObject(held), held)).To(Succeed(), "a finalizer keeps it")
+	}
 	g.Expect(*lines).To(HaveExactElements(
 		And(ContainSubstring("created"), ContainSubstring(`"job":{"name":"backup","namespace":"shop"}`)),
-		And(ContainSubstring("deleted"), ContainSubstring(`"job":{"name":"backup","namespace":"shop"}`))))
+		And(ContainSubstring("deleted"), ContainSubstring(`"job":{"name":"backup","namespace":"shop"}`)),
+		And(ContainSubstring("created"), ContainSubstring("held")),
+		And(ContainSubstring("deleted"), ContainSubstring("held"))))
 }
 
 // A reason that only the caller knows is in the line about the deletion.
@@ -67,7 +76,7 @@ func TestADeletionIsLoggedWithItsReason(t *testing.T) {
 	g.Expect(batchv1.AddToScheme(scheme)).To(Succeed())
 	job := &batchv1.Job{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "backup"}}
 	c := logs.NewClient(fake.NewClientBuilder().WithScheme(scheme).WithObjects(job).Build())
-	ctx := logs.Because(logf.IntoContext(context.Background(), log), "HistoryLimit")
+	ctx := logs.WithReason(logf.IntoContext(context.Background(), log), "HistoryLimit")
 	g.Expect(c.Delete(ctx, job)).To(Succeed())
 	g.Expect(*lines).To(HaveExactElements(
 		And(ContainSubstring("deleted"), ContainSubstring(`"reason":"HistoryLimit"`))))

@@ -47,6 +47,7 @@ func Observe(
 func observeJob(job *batchv1.Job, pods []corev1.Pod, now time.Time) run.Job {
 	out := run.Job{
 		Observation: observe.Observe(job, pods, now), Hook: isHook(job), Created: job.CreationTimestamp.Time,
+		Deleted: job.DeletionTimestamp,
 	}
 	for _, c := range job.Status.Conditions {
 		switch {
@@ -118,9 +119,11 @@ func Create(ctx context.Context, c client.Client, live client.Reader, owner clie
 }
 
 // Delete deletes a Job and its pods, if the Job exists. The Job stays until its pods are gone, so a missing Job means
-// that there are no pods.
-func Delete(ctx context.Context, c client.Client, namespace, name string) error {
-	job := &batchv1.Job{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}}
+// that there are no pods. observed is what is known of the Job: only its first deletion is logged.
+func Delete(ctx context.Context, c client.Client, namespace, name string, observed run.Job) error {
+	job := &batchv1.Job{ObjectMeta: metav1.ObjectMeta{
+		Namespace: namespace, Name: name, DeletionTimestamp: observed.Deleted,
+	}}
 	err := c.Delete(ctx, job, client.PropagationPolicy(metav1.DeletePropagationForeground))
 	if client.IgnoreNotFound(err) != nil {
 		return fmt.Errorf("delete Job %s/%s: %w", namespace, name, err)

@@ -4,11 +4,17 @@ import (
 	"testing"
 	"time"
 
+	"github.com/go-logr/logr/funcr"
 	. "github.com/onsi/gomega"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/fake"
+	logf "sigs.k8s.io/controller-runtime/pkg/log"
 
+	"github.com/cairn-backup/cairn/internal/kube/logs"
 	"github.com/cairn-backup/cairn/internal/task/observe"
 )
 
@@ -38,6 +44,24 @@ func TestWhenKubernetesIsDoneWithAJob(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A run asks for a deletion at each look, until the pods are gone.
+func TestADeletionIsLoggedOnce(t *testing.T) {
+	g := NewWithT(t)
+	job := &batchv1.Job{ObjectMeta: metav1.ObjectMeta{
+		Namespace: "shop", Name: "mover", Finalizers: []string{metav1.FinalizerDeleteDependents},
+	}}
+	c := fake.NewClientBuilder().WithObjects(job).Build()
+	var lines []string
+	log := funcr.New(func(_, line string) { lines = append(lines, line) }, funcr.Options{})
+	ctx := logf.IntoContext(t.Context(), log)
+	for range 3 {
+		g.Expect(c.Get(ctx, client.ObjectKeyFromObject(job), job)).To(Succeed(), "its pods still run")
+		observed := observeJob(job, nil, time.Time{})
+		g.Expect(Delete(ctx, logs.NewClient(c), job.Namespace, job.Name, observed)).To(Succeed())
+	}
+	g.Expect(lines).To(HaveExactElements(ContainSubstring("deleted")))
 }
 
 // Whatever ends first determines the reason: if Kubernetes ended a Job before the deadline of its run, the run would

@@ -47,16 +47,17 @@ func (w Writer) logUnchanged(ctx context.Context, o client.Object) {
 		log = log.WithValues(logs.Key(kind), klog.KObj(o))
 	}
 	is, what := readyOf(o), "nothing to write"
-	if is.Status != metav1.ConditionTrue && is.Reason != "" && !stalled(o) {
+	if waiting(o) {
 		what = "waits"
 	}
 	log.Info(what, "phase", phaseOf(o), "ready", is.Status, "reason", is.Reason, "message", is.Message)
 }
 
-// stalled reports whether an object waits for a person, and not for something that passes.
-func stalled(o client.Object) bool {
+// waiting reports whether an object waits for something that passes. One that has failed does not, and one that a
+// person has to mend does not.
+func waiting(o client.Object) bool {
 	getter, ok := o.(conditions.Getter)
-	return ok && conditions.IsTrue(getter, meta.StalledCondition)
+	return ok && conditions.IsReconciling(getter) || readyOf(o).Status == metav1.ConditionUnknown
 }
 
 // readyOf returns the condition Ready of an object, or an empty one.

@@ -59,6 +59,18 @@ func TestTransitionsAreLogged(t *testing.T) {
 			before: becomesReady, edit: func(*v1alpha1.Repository) {},
 			debug: []any{ContainSubstring("nothing to write")},
 		},
+		"nothing, of an object that is tried again": {
+			before: func(r *v1alpha1.Repository) { NotReady(r, v1alpha1.ReasonUnreachable, "down") },
+			edit:   func(*v1alpha1.Repository) {},
+			debug:  []any{And(ContainSubstring(`"msg":"waits"`), ContainSubstring("down"))},
+		},
+		"nothing, of an object that has failed": {
+			before: func(r *v1alpha1.Repository) {
+				conditions.MarkFalse(r, meta.ReadyCondition, v1alpha1.ReasonUnreachable, "down")
+			},
+			edit:  func(*v1alpha1.Repository) {},
+			debug: []any{And(ContainSubstring("nothing to write"), ContainSubstring("down"))},
+		},
 		"nothing, of an object that a person has to mend": {
 			before: func(r *v1alpha1.Repository) {
 				r.Status.Phase = v1alpha1.PhaseNotReady

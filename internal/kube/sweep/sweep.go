@@ -19,14 +19,13 @@ const SweepInterval = time.Hour
 const sweepJitter = 0.2
 
 // AddSweep makes the leading manager call look when it starts and then at each interval of every. Sessions remove what
-// they made themselves; a sweep finds what an interruption left behind. what names the
-// sweep in the log.
+// they made themselves; a sweep finds what an interruption left behind. what names the sweep in the log.
 func AddSweep(mgr ctrl.Manager, what string, every time.Duration, look func(context.Context) error) error {
 	run := func(ctx context.Context) error {
 		ctx = ctrl.LoggerInto(ctx, ctrl.LoggerFrom(ctx).WithValues("sweep", what))
 		wait.JitterUntilWithContext(ctx, func(ctx context.Context) {
 			if err := look(ctx); err != nil && ctx.Err() == nil {
-				ctrl.LoggerFrom(ctx).Error(err, "sweep")
+				ctrl.LoggerFrom(ctx).Error(err, "sweep failed")
 			}
 		}, every, sweepJitter, true)
 		return nil

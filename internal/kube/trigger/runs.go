@@ -19,6 +19,9 @@ import (
 	"github.com/cairn-backup/cairn/internal/run/backup"
 )
 
+// reasonHistoryLimit is why the log says that an ended run is deleted.
+const reasonHistoryLimit = "HistoryLimit"
+
 // RunsIndex is an index of the cache: BackupSessions by the name of their invoker of one kind.
 type RunsIndex struct {
 	// Field is the name of the index.
@@ -110,7 +113,7 @@ func (k *Scheduler) forget(
 				continue
 			}
 			gone := &v1alpha1.BackupSession{ObjectMeta: metav1.ObjectMeta{Namespace: s.Namespace, Name: s.Name}}
-			err := k.Client.Delete(logs.Because(ctx, "HistoryLimit"), gone,
+			err := k.Client.Delete(logs.WithReason(ctx, reasonHistoryLimit), gone,
 				client.Preconditions{UID: &s.UID, ResourceVersion: &s.ResourceVersion},
 				client.PropagationPolicy(metav1.DeletePropagationBackground))
 			if err != nil && !apierrors.IsNotFound(err) && !apierrors.IsConflict(err) {
