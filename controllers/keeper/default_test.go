@@ -71,16 +71,14 @@ func TestANewDefaultPolicyIsToldBeforeItRemovesAnything(t *testing.T) {
 		"no RetentionPolicy is named, and there is no default: everything is kept")
 
 	p := defaultPolicy(t, s.namespace, "keep-c", last(1), nil)
-	const held = "policy names no RetentionPolicy, and the default, %s/keep-c, is new or has changed and lets " +
-		"existing " +
-		"Snapshots go. " +
-		"They are removed after status.defaultRetention.removesAfter."
+	const held = "policy names no RetentionPolicy. The default %s/keep-c is new or has changed, and removes existing " +
+		"Snapshots after status.defaultRetention.removesAfter."
 	s.expectRetention(s.repository, v1alpha1.ReasonRemovalHeld, fmt.Sprintf(held, s.namespace))
 	s.expectDefault(p, true)
 	expectSession(t, session, v1alpha1.RetentionPending, "")
 	g.Eventually(func() []string { return events.Of(s.namespace) }, testbed.Patience, testbed.Interval).Should(
 		ContainElement(
-			ContainSubstring("DefaultRetention policy names no RetentionPolicy, and the default, "+s.namespace+
+			ContainSubstring("DefaultRetention policy names no RetentionPolicy. The default "+s.namespace+
 				"/keep-c")), "an event reports the default")
 	result := bed.NoOp(t, retentions, &events, s.repository)
 	g.Expect(result.RequeueAfter).To(Equal(24*time.Hour), "when the default takes effect")

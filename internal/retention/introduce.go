@@ -1,0 +1,31 @@
+package retention
+
+import (
+	"slices"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+)
+
+// notice is how long a new or changed default RetentionPolicy removes nothing from a Repository: whoever made the
+// backups may not know that somebody created a default.
+const notice = 24 * time.Hour
+
+// Introduce returns which default is in force for a Repository, for its status, and whether it is held. known is what
+// the status says now, and ref names the default in full. A default that is new to the Repository in its current form,
+// and that lets Snapshots go, is held: nothing is removed before the status shows the date of the removal. So even a
+// killed manager removes nothing without notice.
+func Introduce(
+	known *v1alpha1.DefaultRetention, ref v1alpha1.ObjectReference, policy *v1alpha1.RetentionPolicy,
+	verdicts []Verdict, now time.Time,
+) (inForce *v1alpha1.DefaultRetention, held bool) {
+	if known == nil || known.Ref != ref || known.UID != policy.UID || known.Generation != policy.Generation {
+		known = &v1alpha1.DefaultRetention{Ref: ref, UID: policy.UID, Generation: policy.Generation}
+		if slices.ContainsFunc(verdicts, Verdict.Goes) {
+			known.RemovesAfter = new(metav1.NewTime(now.Add(notice)))
+		}
+	}
+	return known, known.RemovesAfter != nil && now.Before(known.RemovesAfter.Time)
+}

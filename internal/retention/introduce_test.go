@@ -1,0 +1,61 @@
+package retention_test
+
+import (
+	"testing"
+	"time"
+
+	. "github.com/onsi/gomega"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/retention"
+)
+
+// A default that nobody named in policy removes nothing before the status has shown for a day when it will.
+func TestADefaultIsAnnouncedBeforeItRemoves(t *testing.T) {
+	now := time.Date(2026, 11, 20, 12, 0, 0, 0, time.UTC)
+	ref := v1alpha1.ObjectReference{Namespace: "shop", Name: "keep"}
+	policy := &v1alpha1.RetentionPolicy{ObjectMeta: metav1.ObjectMeta{UID: "1", Generation: 2}}
+	goes := []retention.Verdict{{Kept: []retention.Keep{{}}}, {}}
+	stays := goes[:1]
+	begun := func(ago time.Duration) *v1alpha1.DefaultRetention {
+		return &v1alpha1.DefaultRetention{
+			Ref: ref, UID: "1", Generation: 2, RemovesAfter: new(metav1.NewTime(now.Add(24*time.Hour - ago))),
+		}
+	}
+	other := func(change func(*v1alpha1.DefaultRetention)) *v1alpha1.DefaultRetention {
+		known := begun(48 * time.Hour)
+		change(known)
+		return known
+	}
+	for name, tt := range map[string]struct {
+		known    *v1alpha1.DefaultRetention
+		verdicts []retention.Verdict
+		want     *v1alpha1.DefaultRetention
+		held     bool
+	}{
+		"it is new": {nil, goes, begun(0), true},
+		"it is new and removes nothing": {
+			nil, stays, &v1alpha1.DefaultRetention{Ref: ref, UID: "1", Generation: 2}, false,
+		},
+		"it is known for an hour":       {begun(time.Hour), goes, begun(time.Hour), true},
+		"it is known for a day":         {begun(24 * time.Hour), goes, begun(24 * time.Hour), false},
+		"it would remove nothing today": {begun(time.Hour), stays, begun(time.Hour), true},
+		"another was the default": {
+			other(func(known *v1alpha1.DefaultRetention) { known.Ref.Name = "old" }), goes, begun(0), true,
+		},
+		"it was made again": {
+			other(func(known *v1alpha1.DefaultRetention) { known.UID = "0" }), goes, begun(0), true,
+		},
+		"it has changed": {
+			other(func(known *v1alpha1.DefaultRetention) { known.Generation = 1 }), goes, begun(0), true,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			inForce, held := retention.Introduce(tt.known, ref, policy, tt.verdicts, now)
+			g.Expect(inForce).To(Equal(tt.want))
+			g.Expect(held).To(Equal(tt.held))
+		})
+	}
+}
