@@ -1,5 +1,11 @@
 package v1alpha1
 
+import (
+	"cmp"
+
+	"k8s.io/apimachinery/pkg/types"
+)
+
 // ObjectReference names an object of a known kind.
 type ObjectReference struct {
 	// Namespace of the object. The default is the namespace of the object that contains the reference.
@@ -12,6 +18,11 @@ type ObjectReference struct {
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
 	Name string `json:"name"`
+}
+
+// In returns the key of the object that the reference names in an object of the namespace.
+func (r ObjectReference) In(namespace string) types.NamespacedName {
+	return types.NamespacedName{Namespace: cmp.Or(r.Namespace, namespace), Name: r.Name}
 }
 
 // LocalObjectReference names an object in the namespace of the object that contains the reference.

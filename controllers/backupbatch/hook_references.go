@@ -1,7 +1,6 @@
 package backupbatch
 
 import (
-	"cmp"
 	"context"
 
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -42,7 +41,7 @@ func hookTemplates(batch *v1alpha1.BackupBatch) []string {
 	for i := range batch.Spec.Sessions {
 		for _, h := range policy.BackupHooks("", batch.Spec.Sessions[i].Hooks) {
 			if h.HookTemplate != nil {
-				keys = append(keys, cmp.Or(h.HookTemplate.Namespace, batch.Namespace)+"/"+h.HookTemplate.Name)
+				keys = append(keys, h.HookTemplate.In(batch.Namespace).String())
 			}
 		}
 	}

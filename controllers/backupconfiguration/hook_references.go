@@ -48,7 +48,7 @@ func hookTemplates(c *v1alpha1.BackupConfiguration) []string {
 	for i := range c.Spec.Sessions {
 		for _, h := range policy.BackupHooks("", c.Spec.Sessions[i].Hooks) {
 			if h.HookTemplate != nil {
-				keys = append(keys, storageKey(c.Namespace, *h.HookTemplate))
+				keys = append(keys, h.HookTemplate.In(c.Namespace).String())
 			}
 		}
 	}

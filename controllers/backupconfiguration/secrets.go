@@ -37,10 +37,7 @@ func (r *Reconciler) checkSecrets(
 			if info.EncryptionSecret == nil {
 				continue // VolumeSnapshots have no password.
 			}
-			key := client.ObjectKey{
-				Namespace: cmp.Or(info.EncryptionSecret.Namespace, configuration.Namespace),
-				Name:      info.EncryptionSecret.Name,
-			}
+			key := info.EncryptionSecret.In(configuration.Namespace)
 			if seen[key] || key.Namespace != configuration.Namespace && key.Namespace != home[info.Backend] {
 				continue
 			}

@@ -118,7 +118,7 @@ var indexes = map[string]func(*v1alpha1.BackupConfiguration) []string{
 		var keys []string
 		for _, backend := range complete.SpecWithResolved(c).Backends {
 			if backend.StorageRef != nil {
-				keys = append(keys, storageKey(c.Namespace, *backend.StorageRef))
+				keys = append(keys, backend.StorageRef.In(c.Namespace).String())
 			}
 		}
 		return unique(keys)
@@ -143,7 +143,7 @@ var indexes = map[string]func(*v1alpha1.BackupConfiguration) []string{
 		var keys []string
 		for _, backend := range c.Spec.Backends {
 			if backend.RetentionPolicy != nil {
-				keys = append(keys, storageKey(c.Namespace, *backend.RetentionPolicy))
+				keys = append(keys, backend.RetentionPolicy.In(c.Namespace).String())
 			}
 		}
 		return unique(keys)
@@ -195,13 +195,6 @@ func unique(keys []string) []string {
 }
 
 func targetKey(group, kind, name string) string { return group + "/" + kind + "/" + name }
-
-func storageKey(namespace string, ref v1alpha1.ObjectReference) string {
-	if ref.Namespace != "" {
-		namespace = ref.Namespace
-	}
-	return namespace + "/" + ref.Name
-}
 
 // requests returns a request for each BackupConfiguration that the options select.
 func (r *Reconciler) requests(ctx context.Context, opts ...client.ListOption) []reconcile.Request {

@@ -46,7 +46,7 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, opts controller.Options)
 	}{
 		{&v1alpha1.Repository{}, indexRepositories, func(o client.Object) []string {
 			if r := o.(*v1alpha1.Repository); !policy.HoldsVolumeSnapshots(r) {
-				return []string{storageKey(r.Namespace, r.Spec.StorageRef)}
+				return []string{r.Spec.StorageRef.In(r.Namespace).String()}
 			}
 			return nil
 		}},
@@ -70,13 +70,6 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, opts controller.Options)
 		Complete(r)
 }
 
-func storageKey(namespace string, ref v1alpha1.ObjectReference) string {
-	if ref.Namespace != "" {
-		namespace = ref.Namespace
-	}
-	return namespace + "/" + ref.Name
-}
-
 func storagesOf(o client.Object) []string {
 	seen := map[string]bool{}
 	var out []string
@@ -84,7 +77,7 @@ func storagesOf(o client.Object) []string {
 		if backend.StorageRef == nil {
 			continue
 		}
-		if key := storageKey(o.GetNamespace(), *backend.StorageRef); !seen[key] {
+		if key := backend.StorageRef.In(o.GetNamespace()).String(); !seen[key] {
 			seen[key] = true
 			out = append(out, key)
 		}

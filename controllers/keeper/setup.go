@@ -77,14 +77,7 @@ var relevant = predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
 
 // placeOf returns the place of a Repository's keeper.
 func placeOf(r *v1alpha1.Repository) place {
-	p := place{namespace: r.Namespace, storage: client.ObjectKey{
-		Namespace: r.Spec.StorageRef.Namespace,
-		Name:      r.Spec.StorageRef.Name,
-	}}
-	if p.storage.Namespace == "" {
-		p.storage.Namespace = r.Namespace
-	}
-	return p
+	return place{namespace: r.Namespace, storage: r.Spec.StorageRef.In(r.Namespace)}
 }
 
 // ofRepository returns a request for the keeper of a Repository. A Repository of VolumeSnapshots has none.

@@ -30,7 +30,7 @@ func (r *Reconciler) initialise(
 	place := placeOf(storage.Namespace, storage.Spec.Storage, repository.Spec.Path)
 	runner := initjob.Runner{
 		Client: r.Client, Reader: r.APIReader, Clock: r.Clock, FieldManager: r.FieldManager,
-		Turns: r.turns,
+		Queue: r.queue,
 	}
 	request := initjob.Request{Owner: repository, Label: v1alpha1.LabelRepository}
 	status := statusOf(repository)
@@ -56,7 +56,7 @@ func (r *Reconciler) initialise(
 	})
 	request.Name = moverjob.InitRepositoryJobName(repository.Name, digest)
 	request.Turn = &initjob.Position{
-		Place: placeInTurns(repository), Created: repository.CreationTimestamp.Time,
+		Place: placeInQueue(repository), Created: repository.CreationTimestamp.Time,
 		Again: conditions.IsFalse(repository, v1alpha1.ConditionRepositoryInitialized),
 	}
 	request.Rival = func(pod *corev1.Pod) bool { return at(pod, place) }

@@ -45,7 +45,7 @@ type Reconciler struct {
 	// FieldManager owns all writes.
 	FieldManager string
 
-	turns *initjob.Queue
+	queue *initjob.Queue
 }
 
 func (r *Reconciler) writer() status.Writer {

@@ -3,7 +3,6 @@ package repository
 import (
 	"context"
 	"fmt"
-	"strings"
 
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -53,7 +52,7 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, opts controller.Options)
 	}{
 		{&v1alpha1.Repository{}, indexStorage, func(o client.Object) []string {
 			if r := o.(*v1alpha1.Repository); !policy.HoldsVolumeSnapshots(r) {
-				return []string{storageKey(r)}
+				return []string{r.Spec.StorageRef.In(r.Namespace).String()}
 			}
 			return nil
 		}},
@@ -68,7 +67,7 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, opts controller.Options)
 		}
 	}
 	called := make(chan event.GenericEvent, callsInFlight)
-	r.turns = &initjob.Queue{
+	r.queue = &initjob.Queue{
 		Clock: r.Clock, Limit: initialisedAtOnce, Label: v1alpha1.LabelInitStorage,
 		Call: func(owner client.ObjectKey) {
 			select {
@@ -124,15 +123,6 @@ var outcome = predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
 		!equality.Semantic.DeepEqual(before.Status.Integrity, after.Status.Integrity)
 }}
 
-// storageKey returns the key of a Repository's storage.
-func storageKey(r *v1alpha1.Repository) string {
-	namespace := r.Spec.StorageRef.Namespace
-	if namespace == "" {
-		namespace = r.Namespace
-	}
-	return namespace + "/" + r.Spec.StorageRef.Name
-}
-
 // ofDirectory returns requests for the Repositories that overlap with one another: the oldest of them can have changed.
 func (r *Reconciler) ofDirectory(ctx context.Context, o client.Object) []reconcile.Request {
 	others, err := directories.Overlapping(ctx, r.Client, o.(*v1alpha1.Repository))
@@ -151,15 +141,15 @@ func (r *Reconciler) ofNamespace(ctx context.Context, o client.Object) []reconci
 	return r.requests(ctx, client.InNamespace(o.GetName()))
 }
 
-// placeInTurns returns the label value under which turns are counted: it stands for the Repository's storage.
-func placeInTurns(r *v1alpha1.Repository) string {
-	namespace, name, _ := strings.Cut(storageKey(r), "/")
-	return policy.StorageLabelValue(namespace, name)
+// placeInQueue returns the label value under which init Jobs are counted: it stands for the Repository's storage.
+func placeInQueue(r *v1alpha1.Repository) string {
+	storage := r.Spec.StorageRef.In(r.Namespace)
+	return policy.StorageLabelValue(storage.Namespace, storage.Name)
 }
 
 // next returns requests for the Repositories whose turn comes when an init Job has changed.
 func (r *Reconciler) next(ctx context.Context, o client.Object) []reconcile.Request {
-	owners, err := r.turns.Next(ctx, r.Client, o.GetLabels()[v1alpha1.LabelInitStorage])
+	owners, err := r.queue.Next(ctx, r.Client, o.GetLabels()[v1alpha1.LabelInitStorage])
 	if err != nil {
 		ctrl.LoggerFrom(ctx).Error(err, "list Repositories to initialise next")
 	}
@@ -170,11 +160,11 @@ func (r *Reconciler) next(ctx context.Context, o client.Object) []reconcile.Requ
 	return requests
 }
 
-// forget removes a deleted Repository from the queue for a turn.
+// forget removes a deleted Repository from the queue.
 func (r *Reconciler) forget(
 	_ context.Context, e event.DeleteEvent, _ workqueue.TypedRateLimitingInterface[reconcile.Request],
 ) {
-	r.turns.Forget(placeInTurns(e.Object.(*v1alpha1.Repository)), client.ObjectKeyFromObject(e.Object))
+	r.queue.Forget(placeInQueue(e.Object.(*v1alpha1.Repository)), client.ObjectKeyFromObject(e.Object))
 }
 
 func ofSnapshot(_ context.Context, o client.Object) []reconcile.Request {

@@ -33,11 +33,12 @@ func (r *Reconciler) count(
 		return strings.Compare(b.Spec.SnapshotID, a.Spec.SnapshotID)
 	})
 	summarize(&repository.Status, snapshots)
-	return doubtOf(snapshots), snapshots, nil
+	return snapshotWithChangedPassword(snapshots), snapshots, nil
 }
 
-// doubtOf expects the Snapshots newest first.
-func doubtOf(snapshots []v1alpha1.Snapshot) string {
+// snapshotWithChangedPassword returns the name of the newest Snapshot that has ended, if it failed because the password
+// no longer opens the repository, and "" otherwise. The Snapshots must be sorted, newest first.
+func snapshotWithChangedPassword(snapshots []v1alpha1.Snapshot) string {
 	for i := range snapshots {
 		switch s := &snapshots[i]; s.Status.Phase {
 		case v1alpha1.SnapshotSucceeded:

@@ -125,16 +125,15 @@ func OtherDriverMessage(repository string, has, wants v1alpha1.Driver) string {
 // CompareRepository returned; one without a field of its own has no message.
 func DifferenceMessage(difference RepositoryDifference, actual, wanted *v1alpha1.Repository) string {
 	place := func(s *v1alpha1.RepositorySpec) string {
-		return fmt.Sprintf("directory %q of BackupStorage %s/%s", NormalizeDirectory(s.Path),
-			cmp.Or(s.StorageRef.Namespace, wanted.Namespace), s.StorageRef.Name)
+		return fmt.Sprintf("directory %q of BackupStorage %s", NormalizeDirectory(s.Path),
+			s.StorageRef.In(wanted.Namespace))
 	}
 	target := func(s *v1alpha1.RepositorySpec) string {
 		return fmt.Sprintf("target %s %s/%s", schema.GroupKind{Group: s.AppRef.APIGroup, Kind: s.AppRef.Kind},
 			cmp.Or(s.AppRef.Namespace, wanted.Namespace), s.AppRef.Name)
 	}
 	secret := func(s *v1alpha1.RepositorySpec) string {
-		return fmt.Sprintf("encryptionSecret %s/%s", cmp.Or(s.EncryptionSecret.Namespace, wanted.Namespace),
-			s.EncryptionSecret.Name)
+		return fmt.Sprintf("encryptionSecret %s", s.EncryptionSecret.In(wanted.Namespace))
 	}
 	describe := map[RepositoryDifference]func(*v1alpha1.RepositorySpec) string{
 		OtherPlace: place, OtherTarget: target, OtherSecret: secret,

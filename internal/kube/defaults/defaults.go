@@ -3,7 +3,6 @@
 package defaults
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 
@@ -137,7 +136,7 @@ func (l *lookup) storage(reference v1alpha1.ObjectReference) *v1alpha1.BackupSto
 func Storage(
 	ctx context.Context, reader client.Reader, namespace string, reference v1alpha1.ObjectReference,
 ) (*v1alpha1.BackupStorage, error) {
-	key := client.ObjectKey{Namespace: cmp.Or(reference.Namespace, namespace), Name: reference.Name}
+	key := reference.In(namespace)
 	var found v1alpha1.BackupStorage
 	if err := reader.Get(ctx, key, &found); apierrors.IsNotFound(err) {
 		return nil, nil

@@ -1,4 +1,4 @@
-// Package initjob runs the Jobs that initialise storages and repositories. A Runner and its Turns are safe for
+// Package initjob runs the Jobs that initialise storages and repositories. A Runner and its Queue are safe for
 // concurrent use. Invariants: an owner has at most one Job at work; a failed Job is tried again after a while; no Job
 // follows a success. The Job itself remembers when it failed.
 package initjob
@@ -45,8 +45,8 @@ type Runner struct {
 	Clock clock.PassiveClock
 	// FieldManager is the field manager of what is created.
 	FieldManager string
-	// Turns bounds how many Jobs of requests with a Turn run at once; nil for no bound.
-	Turns *Queue
+	// Queue bounds how many Jobs of requests with a Turn run at once; nil for no bound.
+	Queue *Queue
 }
 
 // Request asks for one initialisation.
@@ -88,7 +88,7 @@ func (r Runner) Run(ctx context.Context, req Request) (Progress, error) {
 		return r.proceed(ctx, req, jobs)
 	}
 	if turn, err := r.enter(ctx, req); err != nil || !turn {
-		return r.Turns.wait(), err
+		return r.Queue.wait(), err
 	}
 	// The cache can lack a Job that was just created.
 	progress := notYet

@@ -26,7 +26,7 @@ const (
 
 // Queue bounds how many init Jobs of one place run at once. Waiting owners are served in the order of their creation.
 // An owner whose Job has failed waits behind all the others, so that a Job that never succeeds holds nobody up. Running
-// Jobs are counted in the cache, so that the count survives a restart of the manager. Turns is safe for concurrent use.
+// Jobs are counted in the cache, so that the count survives a restart of the manager. Queue is safe for concurrent use.
 type Queue struct {
 	// Clock measures the waits.
 	Clock clock.PassiveClock
@@ -81,32 +81,32 @@ func before(a, b *waiter) int {
 	return cmp.Or(order, cmp.Compare(a.owner.Namespace, b.owner.Namespace), cmp.Compare(a.owner.Name, b.owner.Name))
 }
 
-func (t *Queue) wait() Progress {
-	if t == nil {
+func (q *Queue) wait() Progress {
+	if q == nil {
 		return Progress{}
 	}
 	return Progress{State: observe.StateRunning, After: turnAgain, Message: fmt.Sprintf(
-		"it waits for its turn: at most %d repositories of a BackupStorage are initialised at once", t.Limit)}
+		"it waits for its turn: at most %d repositories of a BackupStorage are initialised at once", q.Limit)}
 }
 
 // enter reports whether the Job of the request can be created now. If so, its turn is taken.
 func (r Runner) enter(ctx context.Context, req Request) (bool, error) {
-	if r.Turns == nil || req.Turn == nil {
+	if r.Queue == nil || req.Turn == nil {
 		return true, nil
 	}
-	return r.Turns.take(ctx, r.Client, client.ObjectKeyFromObject(req.Owner), jobKey(req), *req.Turn)
+	return r.Queue.take(ctx, r.Client, client.ObjectKeyFromObject(req.Owner), jobKey(req), *req.Turn)
 }
 
 // leave gives back a turn with which no Job was created, and calls the owners that are next.
 func (r Runner) leave(ctx context.Context, req Request) {
-	if r.Turns == nil || req.Turn == nil {
+	if r.Queue == nil || req.Turn == nil {
 		return
 	}
-	r.Turns.giveBack(req.Turn.Place, jobKey(req))
+	r.Queue.giveBack(req.Turn.Place, jobKey(req))
 	// An error only loses the call. Call itself can lose it too.
-	if owners, err := r.Turns.Next(ctx, r.Client, req.Turn.Place); err == nil {
+	if owners, err := r.Queue.Next(ctx, r.Client, req.Turn.Place); err == nil {
 		for _, owner := range owners {
-			r.Turns.Call(owner)
+			r.Queue.Call(owner)
 		}
 	}
 }
@@ -117,9 +117,9 @@ func jobKey(req Request) client.ObjectKey {
 
 // running reports for each Job of a place in the cache whether it still runs. The caller holds the lock: a Job that
 // somebody found in the cache, and so removed from the taken turns, must be in every later list.
-func (t *Queue) running(ctx context.Context, c client.Reader, place string) (map[client.ObjectKey]bool, error) {
+func (q *Queue) running(ctx context.Context, c client.Reader, place string) (map[client.ObjectKey]bool, error) {
 	var list batchv1.JobList
-	if err := c.List(ctx, &list, client.MatchingLabels{t.Label: place}, client.UnsafeDisableDeepCopy); err != nil {
+	if err := c.List(ctx, &list, client.MatchingLabels{q.Label: place}, client.UnsafeDisableDeepCopy); err != nil {
 		return nil, fmt.Errorf("list init Jobs of %s: %w", place, err)
 	}
 	jobs := make(map[client.ObjectKey]bool, len(list.Items))
@@ -131,18 +131,18 @@ func (t *Queue) running(ctx context.Context, c client.Reader, place string) (map
 
 // Next returns the owners for which there is room now and that were not called yet. Call it when a Job of the place has
 // ended.
-func (t *Queue) Next(ctx context.Context, c client.Reader, place string) ([]client.ObjectKey, error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	jobs, err := t.running(ctx, c, place)
+func (q *Queue) Next(ctx context.Context, c client.Reader, place string) ([]client.ObjectKey, error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	jobs, err := q.running(ctx, c, place)
 	if err != nil {
 		return nil, err
 	}
-	p := t.place(place)
+	p := q.place(place)
 	var owners []client.ObjectKey
-	for _, w := range p.first(t.free(p, jobs), t.Clock.Now()) {
+	for _, w := range p.first(q.free(p, jobs), q.Clock.Now()) {
 		if w.called.IsZero() {
-			w.called = t.Clock.Now()
+			w.called = q.Clock.Now()
 			owners = append(owners, w.owner)
 		}
 	}
@@ -150,22 +150,22 @@ func (t *Queue) Next(ctx context.Context, c client.Reader, place string) ([]clie
 }
 
 // Forget drops an owner that was deleted.
-func (t *Queue) Forget(place string, owner client.ObjectKey) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	delete(t.place(place).waiting, owner)
+func (q *Queue) Forget(place string, owner client.ObjectKey) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	delete(q.place(place).waiting, owner)
 }
 
 // take gives the turn to an owner if it is among the first for whom there is room. Otherwise the owner waits.
-func (t *Queue) take(ctx context.Context, c client.Reader, owner, job client.ObjectKey, turn Position) (bool, error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	jobs, err := t.running(ctx, c, turn.Place)
+func (q *Queue) take(ctx context.Context, c client.Reader, owner, job client.ObjectKey, turn Position) (bool, error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	jobs, err := q.running(ctx, c, turn.Place)
 	if err != nil {
 		return false, err
 	}
-	p, now := t.place(turn.Place), t.Clock.Now()
-	free := t.free(p, jobs)
+	p, now := q.place(turn.Place), q.Clock.Now()
+	free := q.free(p, jobs)
 	if _, ok := p.taken[job]; ok {
 		return true, nil
 	}
@@ -184,34 +184,34 @@ func (t *Queue) take(ctx context.Context, c client.Reader, owner, job client.Obj
 	return true, nil
 }
 
-func (t *Queue) giveBack(place string, job client.ObjectKey) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	delete(t.place(place).taken, job)
+func (q *Queue) giveBack(place string, job client.ObjectKey) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	delete(q.place(place).taken, job)
 }
 
-func (t *Queue) place(name string) *place {
-	if t.places == nil {
-		t.places = map[string]*place{}
+func (q *Queue) place(name string) *place {
+	if q.places == nil {
+		q.places = map[string]*place{}
 	}
-	p := t.places[name]
+	p := q.places[name]
 	if p == nil {
 		p = &place{waiting: map[client.ObjectKey]*waiter{}, taken: map[client.ObjectKey]time.Time{}}
-		t.places[name] = p
+		q.places[name] = p
 	}
 	return p
 }
 
 // free returns how many more Jobs can run. It counts a taken turn only until the cache has the turn's Job.
-func (t *Queue) free(p *place, jobs map[client.ObjectKey]bool) int {
-	free := t.Limit
+func (q *Queue) free(p *place, jobs map[client.ObjectKey]bool) int {
+	free := q.Limit
 	for _, runs := range jobs {
 		if runs {
 			free--
 		}
 	}
 	for job, at := range p.taken {
-		if _, known := jobs[job]; known || t.Clock.Since(at) >= turnTaken {
+		if _, known := jobs[job]; known || q.Clock.Since(at) >= turnTaken {
 			delete(p.taken, job)
 		} else {
 			free--

@@ -19,7 +19,7 @@ import (
 
 const label, here = "test/place", "backup.s3"
 
-// turnBed holds Turns and the Jobs in the cache.
+// turnBed holds a Queue and the Jobs in the cache.
 type turnBed struct {
 	*WithT
 	t     *testing.T
@@ -49,7 +49,7 @@ func (b *turnBed) asks(name string, minute int, again ...bool) bool {
 // enter asks for the turn of an owner through a cache.
 func (b *turnBed) enter(cache client.Client, name string, turn Position) (bool, error) {
 	o := &v1alpha1.Repository{ObjectMeta: metav1.ObjectMeta{Namespace: owner(name).Namespace, Name: name}}
-	return Runner{Client: cache, Turns: b.turns}.enter(b.t.Context(), Request{
+	return Runner{Client: cache, Queue: b.turns}.enter(b.t.Context(), Request{
 		Owner: o, Name: "job-" + name,
 		Turn: &turn,
 	})

@@ -1,7 +1,6 @@
 package read
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"strings"
@@ -72,7 +71,7 @@ func resolveHook(
 func HookTemplate(
 	ctx context.Context, c client.Reader, namespace string, ref v1alpha1.ObjectReference,
 ) (*v1alpha1.HookTemplate, *v1alpha1.ResolvedError, error) {
-	key := client.ObjectKey{Namespace: cmp.Or(ref.Namespace, namespace), Name: ref.Name}
+	key := ref.In(namespace)
 	template := &v1alpha1.HookTemplate{}
 	if err := Get(ctx, c, key, template); apierrors.IsNotFound(err) {
 		return nil, &v1alpha1.ResolvedError{
