@@ -76,6 +76,14 @@ func (s *spine) log(t *testing.T) {
 		once("created", "snapshot", snapshot.Name, nil)
 		once("phase changed", "snapshot", snapshot.Name, map[string]string{"to": "Succeeded"})
 	}
+	once("phase changed", "restoreSession", "again", map[string]string{"to": "Running"})
+	once("phase changed", "restoreSession", "again", map[string]string{"to": "Succeeded"})
+	g.Expect(s.bed.Client.List(t.Context(), &jobs, client.InNamespace(spineNamespace),
+		client.MatchingLabels{v1alpha1.LabelRestoreSession: "again"})).To(Succeed())
+	g.Expect(jobs.Items).NotTo(BeEmpty())
+	for _, job := range jobs.Items {
+		once("created", "job", job.Name, map[string]string{"controller": "restoresession"})
+	}
 	var ended v1alpha1.BackupSession
 	g.Expect(s.bed.Client.Get(t.Context(), client.ObjectKeyFromObject(s.ended), &ended)).To(Succeed())
 	pushed := 0
