@@ -11,7 +11,7 @@ func statusOf(s *v1alpha1.BackupStorage) initjob.Status {
 		Object: s, Phase: &s.Status.Phase, ObservedGeneration: &s.Status.ObservedGeneration,
 		Condition: v1alpha1.ConditionBackendInitialized,
 		Succeeded: v1alpha1.ReasonBackendInitializationSucceeded, Failed: v1alpha1.ReasonBackendInitializationFailed,
-		Done: "metadata.yaml is in the backend", Usable: "the backend can be used",
+		Done: "the backend has its metadata.yaml", Usable: "the backend can be used",
 		Begun:  "the backend is being initialised",
 		Proved: true,
 	}

@@ -176,12 +176,12 @@ func (r *runner) bringBack(w *v1alpha1.ScaledWorkload, is Workload, may bool) {
 	case is.Replicas > 0 && was == v1alpha1.ScaleDownDone:
 		w.Phase = v1alpha1.ScaleDisturbed
 		w.Message = fmt.Sprintf(
-			"somebody scaled it to %d replicas while it had to have none: its pods may have written into the "+
-				"restored data", is.Replicas)
+			"it was scaled to %d replicas during the restore: its pods can have written into the restored data",
+			is.Replicas)
 	case was == v1alpha1.ScaleDownDone && is.Generation != w.Generation:
 		w.Phase = v1alpha1.ScaleDisturbed
-		w.Message = "somebody changed it while it had to have no pods: if it had any, they may have written into the " +
-			"restored data" + advice(r.Batch.Namespace, w)
+		w.Message = "it was changed during the restore: if it had pods, they can have written into the restored data" +
+			advice(r.Batch.Namespace, w)
 	case is.Replicas > 0:
 		w.Phase = v1alpha1.ScaleUpDone
 	case w.Replicas == 0:

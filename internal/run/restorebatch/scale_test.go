@@ -152,11 +152,11 @@ func TestScalingUp(t *testing.T) {
 		},
 		"somebody scaled it up meanwhile": {
 			child: good, is: Workload{UID: "u", Replicas: 1}, phase: v1alpha1.ScaleDisturbed,
-			message: "may have written", want: "Failed/ReplicasChanged", partial: true,
+			message: "can have written", want: "Failed/ReplicasChanged", partial: true,
 		},
 		"somebody scaled it up and down": {
 			child: good, is: Workload{UID: "u", Generation: 9}, phase: v1alpha1.ScaleDisturbed,
-			message: "if it had any", want: "Failed/ReplicasChanged", partial: true,
+			message: "if it had pods", want: "Failed/ReplicasChanged", partial: true,
 		},
 		"somebody scaled it up after that": {
 			was: v1alpha1.ScalingUp, child: good, is: Workload{UID: "u", Replicas: 1}, phase: v1alpha1.ScaleUpDone,
