@@ -143,7 +143,8 @@ func (m *sizeMeter) check(n *yaml.Node, e nodeSize, depth int) error {
 	case depth+e.height > m.limits.Depth:
 		return m.fail(n, "document is nested more than %d levels deep", m.limits.Depth)
 	case e.nodes > m.limits.Nodes:
-		return m.fail(n, "document has more than %d values once its YAML aliases are expanded", m.limits.Nodes)
+		return m.fail(n, "document has more than %d values once its YAML aliases are expanded: split it, or write the "+
+			"values out", m.limits.Nodes)
 	}
 	return nil
 }
