@@ -125,6 +125,7 @@ func TestAPackIsDroppedWhileItIsOpened(t *testing.T) {
 	g.Eventually(opened).WithTimeout(time.Minute).Should(Receive(BeNil()))
 	g.Expect(openBelow(t, dir)).To(ConsistOf(HavePrefix(dir), HavePrefix(dir), HavePrefix(dir), HavePrefix(dir),
 		HavePrefix(dir), HavePrefix(dir), HavePrefix(dir), HavePrefix(dir), slow), "eight packs, and the writer")
+	g.Expect(count()).To(Equal(8))
 }
 
 // TestPacksAreOpenedAtOnce checks that no pack waits until another is opened, and that each is opened once. A FIFO
