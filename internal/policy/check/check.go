@@ -35,7 +35,7 @@ const (
 	SeverityError Severity = "error"
 	// SeverityWarning means that only a cluster can tell, or that the set works in a way that is hardly intended.
 	SeverityWarning Severity = "warning"
-	// unknown is for add, which makes a warning with OnlyCluster of it.
+	// unknown is what only a cluster can tell. The function add turns it into a warning with OnlyCluster.
 	unknown Severity = "unknown"
 )
 

@@ -94,7 +94,7 @@ func (r *runner) target(i int, t *v1alpha1.RestoreTargetStatus, active int) (beg
 	case t.RestoreSession != "":
 		r.d.Verify = true
 		reason, message := cmp.Or(stop, v1alpha1.ReasonCancelled),
-			"RestoreSession "+name+" was deleted before it ended: the target can be restored only in part"
+			"RestoreSession "+name+" was deleted before it ended: the target may have been restored only in part"
 		r.fail(t, reason, message)
 	case r.Refused[t.Name] != nil:
 		r.fail(t, r.Refused[t.Name].Reason, r.Refused[t.Name].Message)

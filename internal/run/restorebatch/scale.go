@@ -176,11 +176,11 @@ func (r *runner) bringBack(w *v1alpha1.ScaledWorkload, is Workload, may bool) {
 	case is.Replicas > 0 && was == v1alpha1.ScaleDownDone:
 		w.Phase = v1alpha1.ScaleDisturbed
 		w.Message = fmt.Sprintf(
-			"it was scaled to %d replicas during the restore: its pods can have written into the restored data",
+			"it was scaled to %d replicas during the restore: its pods may have written into the restored data",
 			is.Replicas)
 	case was == v1alpha1.ScaleDownDone && is.Generation != w.Generation:
 		w.Phase = v1alpha1.ScaleDisturbed
-		w.Message = "it was changed during the restore: if it had pods, they can have written into the restored data" +
+		w.Message = "it was changed during the restore: if it had pods, they may have written into the restored data" +
 			advice(r.Batch.Namespace, w)
 	case is.Replicas > 0:
 		w.Phase = v1alpha1.ScaleUpDone

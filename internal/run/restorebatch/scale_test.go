@@ -152,7 +152,7 @@ func TestScalingUp(t *testing.T) {
 		},
 		"somebody scaled it up meanwhile": {
 			child: good, is: Workload{UID: "u", Replicas: 1}, phase: v1alpha1.ScaleDisturbed,
-			message: "can have written", want: "Failed/ReplicasChanged", partial: true,
+			message: "may have written", want: "Failed/ReplicasChanged", partial: true,
 		},
 		"somebody scaled it up and down": {
 			child: good, is: Workload{UID: "u", Generation: 9}, phase: v1alpha1.ScaleDisturbed,
