@@ -138,14 +138,7 @@ func whyNotReady(o conditions.Getter, kind string) string {
 
 // difference says how a Repository differs from the wanted one. It returns nothing if they are the same.
 func difference(actual, wanted *v1alpha1.Repository) string {
-	switch is := policy.CompareRepository(actual, wanted); is {
-	case policy.SameRepository:
-		return ""
-	case policy.OtherDriver:
-		return policy.OtherDriverMessage(actual.Name, actual.Spec.Driver, wanted.Spec.Driver)
-	default:
-		return policy.DifferenceMessage(is, actual, wanted)
-	}
+	return policy.DifferenceMessage(policy.CompareRepository(actual, wanted), actual, wanted)
 }
 
 // take gives a Repository without a target the target of the configuration. From then on the target never changes.

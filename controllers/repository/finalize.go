@@ -168,12 +168,12 @@ func (r *Reconciler) letSnapshotGo(ctx context.Context, s *v1alpha1.Snapshot) er
 }
 
 // letGo removes the finalizer of the Repository, and logs what becomes of its data, and why.
-func (r *Reconciler) letGo(ctx context.Context, repository *v1alpha1.Repository, data, reason string) error {
+func (r *Reconciler) letGo(ctx context.Context, repository *v1alpha1.Repository, data, why string) error {
 	before := repository.DeepCopy()
 	controllerutil.RemoveFinalizer(repository, v1alpha1.FinalizerWipe)
 	err := r.writer().Object(ctx, before, repository)
 	if err == nil {
-		logf.FromContext(ctx).Info("released the Repository", "data", data, "why", reason)
+		logf.FromContext(ctx).Info("released the Repository", "data", data, "why", why)
 	}
 	return client.IgnoreNotFound(err)
 }

@@ -77,20 +77,16 @@ func CompareRepositoryOfRun(actual, wanted *v1alpha1.Repository) RepositoryDiffe
 func compareRepository(
 	actual, wanted *v1alpha1.Repository, sameTarget func(a, b v1alpha1.TypedObjectReference) bool,
 ) RepositoryDifference {
-	is, want := &actual.Spec, &wanted.Spec
-	in := func(reference v1alpha1.ObjectReference) v1alpha1.ObjectReference {
-		reference.Namespace = cmp.Or(reference.Namespace, wanted.Namespace)
-		return reference
-	}
+	is, want, namespace := &actual.Spec, &wanted.Spec, wanted.Namespace
 	switch {
 	case is.Driver != want.Driver:
 		return OtherDriver
-	case in(is.StorageRef) != in(want.StorageRef),
+	case is.StorageRef.In(namespace) != want.StorageRef.In(namespace),
 		NormalizeDirectory(is.Path) != NormalizeDirectory(want.Path):
 		return OtherPlace
 	case is.AppRef.Name != "" && !sameTarget(is.AppRef, want.AppRef):
 		return OtherTarget
-	case in(is.EncryptionSecret) != in(want.EncryptionSecret):
+	case is.EncryptionSecret.In(namespace) != want.EncryptionSecret.In(namespace):
 		return OtherSecret
 	}
 	return SameRepository
@@ -122,8 +118,11 @@ func OtherDriverMessage(repository string, has, wants v1alpha1.Driver) string {
 }
 
 // DifferenceMessage says how a Repository differs from the wanted one, and what to do. The difference is what
-// CompareRepository returned; one without a field of its own has no message.
+// CompareRepository or CompareRepositoryOfRun returned. SameRepository has no message.
 func DifferenceMessage(difference RepositoryDifference, actual, wanted *v1alpha1.Repository) string {
+	if difference == OtherDriver {
+		return OtherDriverMessage(actual.Name, actual.Spec.Driver, wanted.Spec.Driver)
+	}
 	place := func(s *v1alpha1.RepositorySpec) string {
 		return fmt.Sprintf("directory %q of BackupStorage %s", NormalizeDirectory(s.Path),
 			s.StorageRef.In(wanted.Namespace))

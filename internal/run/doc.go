@@ -1,6 +1,6 @@
 // Package run holds what the decisions about BackupSessions, RestoreSessions and RestoreBatches share: Jobs as they
-// were observed, conditions, events, the names of movers, and the sidecars that have work. The decisions about
-// each kind are in the packages backup, restore and restorebatch; those about hooks are in hookround (their order) and
+// were observed, conditions, events, the names of movers, and the sidecars that have work. The decisions about each
+// kind are in the packages backup, restore and restorebatch; those about hooks are in hookround (their order) and
 // hookstage (their attempts).
 //
 // All functions are pure: values go in, values come out. The package has no state, reads no clock and talks to no API

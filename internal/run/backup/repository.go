@@ -65,21 +65,16 @@ func refuseOther(
 	difference := policy.CompareRepositoryOfRun(repo, wanted)
 	known := func(b v1alpha1.BackendReference) bool { return b.Name == info.Backend }
 	switch {
-	case difference == policy.OtherDriver:
-		return &v1alpha1.ResolvedError{
-			Reason:  v1alpha1.ReasonRepositoryConflict,
-			Message: policy.OtherDriverMessage(repo.Name, repo.Spec.Driver, driver),
-		}
+	case difference == policy.SameRepository, difference == policy.OtherSecret: // the Secret of the Repository counts
+		return nil
 	case difference == policy.OtherPlace && !slices.ContainsFunc(c.Spec.Backends, known):
 		return &v1alpha1.ResolvedError{
 			Reason:  v1alpha1.ReasonBackendNotFound,
 			Message: fmt.Sprintf("BackupConfiguration %s has no backend %q", c.Name, info.Backend),
 		}
-	case difference == policy.OtherPlace, difference == policy.OtherTarget:
-		return &v1alpha1.ResolvedError{
-			Reason:  v1alpha1.ReasonRepositoryConflict,
-			Message: policy.DifferenceMessage(difference, repo, wanted),
-		}
 	}
-	return nil
+	return &v1alpha1.ResolvedError{
+		Reason:  v1alpha1.ReasonRepositoryConflict,
+		Message: policy.DifferenceMessage(difference, repo, wanted),
+	}
 }

@@ -36,9 +36,10 @@ func TestFreezeRepository(t *testing.T) {
 			message: `the Repository "web" has driver Kopia, but the task of this session has driver VolumeSnapshotter`,
 		},
 		"it is in another directory": {
-			change:  func(_ *v1alpha1.BackupConfiguration, r *v1alpha1.Repository) { r.Spec.Path = "/other" },
-			reason:  v1alpha1.ReasonRepositoryConflict,
-			message: `Repository shop/web has directory "other" of BackupStorage `,
+			change: func(_ *v1alpha1.BackupConfiguration, r *v1alpha1.Repository) { r.Spec.Path = "/other" },
+			reason: v1alpha1.ReasonRepositoryConflict,
+			message: `has directory "other" of BackupStorage shop/bucket, and the policy has directory "web" of ` +
+				"BackupStorage shop/bucket: these fields never change",
 		},
 		"its backend is gone": {
 			change: func(c *v1alpha1.BackupConfiguration, _ *v1alpha1.Repository) { c.Spec.Backends = nil },

@@ -10,7 +10,6 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/run"
 	"github.com/cairn-backup/cairn/internal/run/hookround"
-	"github.com/cairn-backup/cairn/internal/run/hookstage"
 	"github.com/cairn-backup/cairn/internal/task"
 	"github.com/cairn-backup/cairn/internal/text"
 )
@@ -90,15 +89,18 @@ func (t *targetRun) finish() {
 		return
 	}
 	t.discard()
-	if t.begun() && !t.postBackup() {
+	failures, ended := "", true
+	if t.begun() {
+		failures, ended = t.postBackup()
+	}
+	if !ended {
 		return
 	}
 	s.Phase = v1alpha1.BackupSessionFailed
 	if s.Reason == v1alpha1.ReasonSucceeded {
 		s.Phase = v1alpha1.BackupSessionSucceeded
-		if s.Hooks != nil && hookstage.Failures(s.Hooks.PostHooks) != "" {
+		if failures != "" {
 			s.Phase, s.Reason = v1alpha1.BackupSessionFailed, v1alpha1.ReasonFailedToExecutePostBackupHooks
-			failures := hookstage.Failures(s.Hooks.PostHooks)
 			s.Message = text.Cut(hookround.Backup.HooksFailedMessage("backed up", failures),
 				t.run.room(text.MaxMessage))
 		}

@@ -31,13 +31,13 @@ func (t *targetRun) preBackup() bool {
 	return state != hookround.UnderWay
 }
 
-// postBackup advances the postBackup hooks of a target that has begun, and reports whether they have ended. They run
-// however the backup ended.
-func (t *targetRun) postBackup() bool {
-	state, _ := t.round().Post(hookround.WorkEnd{
+// postBackup advances the postBackup hooks of a target that has begun. It returns which of them failed, and whether
+// they have ended. They run however the backup ended.
+func (t *targetRun) postBackup() (failures string, ended bool) {
+	state, failures := t.round().Post(hookround.WorkEnd{
 		Failed: t.status.Reason != v1alpha1.ReasonSucceeded, LastTry: t.run.lastTry(),
 	})
-	return state != hookround.UnderWay
+	return failures, state != hookround.UnderWay
 }
 
 // summary returns the target as its hooks see it.

@@ -84,8 +84,8 @@ func (r *Round) Pre(stop string, able bool) (state State, failures string) {
 	return r.advanced(stage, ended)
 }
 
-// Post takes the post hooks as far as they can go now, after the work has ended. It returns their state
-// and, once they have ended, which of them failed.
+// Post takes the post hooks as far as they can go now, after the work has ended. It returns their state and, once
+// they have ended, which of them failed.
 func (r *Round) Post(work WorkEnd) (state State, failures string) {
 	if !Has(r.Hooks, hookstage.Post) {
 		return EndedBefore, ""
