@@ -75,7 +75,7 @@ func (s *shared) setup() error {
 		{"backupsession", v1alpha1.BackupSessionKind, s.backupSession()},
 		{"copies", "Copy", s.copies()},
 		{"restoresession", v1alpha1.RestoreSessionKind, s.restoreSession()},
-		{"borrowed", "BorrowedVolumeSnapshot", s.loans()},
+		{"borrowed", "BorrowedVolumeSnapshot", s.borrowed()},
 		{"restorebatch", v1alpha1.RestoreBatchKind, s.restoreBatch()},
 		{"retentionpolicy", v1alpha1.RetentionPolicyKind, s.retentionPolicy()},
 		{"retention", v1alpha1.RepositoryKind, s.retention()},
@@ -198,7 +198,7 @@ func (s *shared) restoreSession() reconciler {
 	}
 }
 
-func (s *shared) loans() reconciler {
+func (s *shared) borrowed() reconciler {
 	return &borrowed.Sweeper{
 		Client: s.mgr.GetClient(), APIReader: s.mgr.GetAPIReader(), EventRecorder: s.recorder, FieldManager: name,
 		Metrics: borrowed.NewMetrics(ctrlmetrics.Registry),

@@ -7,8 +7,8 @@ import (
 	batchv1 "k8s.io/api/batch/v1"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/keeper"
 	"github.com/cairn-backup/cairn/internal/kube/access"
-	"github.com/cairn-backup/cairn/internal/maintenance"
 	"github.com/cairn-backup/cairn/internal/task"
 	"github.com/cairn-backup/cairn/internal/task/moverjob"
 )
@@ -16,14 +16,14 @@ import (
 // credentials copies the Secrets for one Repository: the credentials that are allowed to remove data, and the password
 // if it is needed.
 func (r *Reconciler) credentials(
-	ctx context.Context, p place, storage *v1alpha1.BackupStorage, l *lease, w *maintenance.Work, index int,
+	ctx context.Context, p place, storage *v1alpha1.BackupStorage, l *lease, w *keeper.Work, index int,
 ) (moverjob.Credentials, error) {
 	return access.EnsureCredentials(ctx, r.Client, &l.Lease, p.namespace, access.ForMaintenance(storage), passwordOf(w),
 		copyName(p.name(), index))
 }
 
 // passwordOf names the Secret with the password that the work needs. Wiping a directory needs no password.
-func passwordOf(w *maintenance.Work) v1alpha1.ObjectReference {
+func passwordOf(w *keeper.Work) v1alpha1.ObjectReference {
 	if w.Wipe {
 		return v1alpha1.ObjectReference{}
 	}

@@ -8,13 +8,13 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/keeper"
 	"github.com/cairn-backup/cairn/internal/kube/index"
-	"github.com/cairn-backup/cairn/internal/maintenance"
 	"github.com/cairn-backup/cairn/internal/task"
 )
 
 // due returns the work in the Repositories of a place, and when more work will be due.
-func (r *Reconciler) due(ctx context.Context, p place, now time.Time) ([]maintenance.Work, time.Time, error) {
+func (r *Reconciler) due(ctx context.Context, p place, now time.Time) ([]keeper.Work, time.Time, error) {
 	var list v1alpha1.RepositoryList
 	if err := r.List(ctx, &list, client.InNamespace(p.namespace),
 		client.MatchingFields{indexStorage: p.storage.String()}); err != nil {
@@ -24,14 +24,14 @@ func (r *Reconciler) due(ctx context.Context, p place, now time.Time) ([]mainten
 	if err != nil {
 		return nil, time.Time{}, err
 	}
-	var all []maintenance.Work
+	var all []keeper.Work
 	var next time.Time
 	for i := range list.Items {
 		w, at, err := r.dueIn(ctx, &list.Items[i], used, now)
 		if err != nil {
 			return nil, time.Time{}, err
 		}
-		if next = maintenance.Earlier(next, at); w != nil {
+		if next = keeper.Earlier(next, at); w != nil {
 			all = append(all, *w)
 		}
 	}
@@ -41,8 +41,8 @@ func (r *Reconciler) due(ctx context.Context, p place, now time.Time) ([]mainten
 // dueIn returns the work in one Repository, or nil if there is none.
 func (r *Reconciler) dueIn(
 	ctx context.Context, repository *v1alpha1.Repository, used index.InUse, now time.Time,
-) (*maintenance.Work, time.Time, error) {
-	if !maintenance.Works(repository) {
+) (*keeper.Work, time.Time, error) {
+	if !keeper.Works(repository) {
 		return nil, time.Time{}, nil
 	}
 	var snapshots []*v1alpha1.Snapshot
@@ -53,16 +53,16 @@ func (r *Reconciler) dueIn(
 			return nil, time.Time{}, err
 		}
 	}
-	w, next := maintenance.WorkIn(repository, snapshots, now)
+	w, next := keeper.WorkIn(repository, snapshots, now)
 	if held {
-		next = maintenance.Earlier(next, now.Add(storageInterval))
+		next = keeper.Earlier(next, now.Add(storageInterval))
 	}
 	if w != nil && w.Maintain == task.MaintainFull {
 		existing, err := r.existing(ctx, repository)
 		if err != nil {
 			return nil, time.Time{}, err
 		}
-		w.Check = maintenance.ToCheck(existing)
+		w.Check = keeper.ToCheck(existing)
 	}
 	return w, next, nil
 }
@@ -95,7 +95,7 @@ func (r *Reconciler) toRemove(
 // wipeKey returns the index value of a Snapshot whose data a keeper removes.
 func wipeKey(o client.Object) []string {
 	s := o.(*v1alpha1.Snapshot)
-	if !maintenance.Removes(s) {
+	if !keeper.Removes(s) {
 		return nil
 	}
 	return []string{s.Spec.Repository}
@@ -103,7 +103,7 @@ func wipeKey(o client.Object) []string {
 
 // behind reports whether the cache misses the last write to the objects of the work: an earlier Job can have done the
 // work already.
-func (r *Reconciler) behind(ctx context.Context, all []maintenance.Work) (bool, error) {
+func (r *Reconciler) behind(ctx context.Context, all []keeper.Work) (bool, error) {
 	for i := range all {
 		if behind, err := r.old(ctx, all[i].Repository, &v1alpha1.Repository{}); err != nil || behind {
 			return behind, err

@@ -11,7 +11,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
-	"github.com/cairn-backup/cairn/internal/maintenance"
+	"github.com/cairn-backup/cairn/internal/keeper"
 	"github.com/cairn-backup/cairn/internal/task"
 )
 
@@ -30,7 +30,7 @@ func (r *Reconciler) existing(ctx context.Context, repository *v1alpha1.Reposito
 // checked writes the result of a check to the Snapshots, and reports whether the whole repository is intact. nil means
 // that this is unknown.
 func (r *Reconciler) checked(
-	ctx context.Context, w *maintenance.Work, result task.ComponentResult, at metav1.Time,
+	ctx context.Context, w *keeper.Work, result task.ComponentResult, at metav1.Time,
 ) (*bool, error) {
 	verdict, ok := w.Verdict(result)
 	if !ok {
@@ -54,7 +54,7 @@ func (r *Reconciler) checked(
 // checkedSnapshot writes the result to one Snapshot. It reports true unless a component is known to be damaged. A
 // Snapshot that was recreated in the meantime is another Snapshot and gets no result.
 func (r *Reconciler) checkedSnapshot(
-	ctx context.Context, key client.ObjectKey, verdict maintenance.Verdict, at metav1.Time,
+	ctx context.Context, key client.ObjectKey, verdict keeper.Verdict, at metav1.Time,
 ) (bool, error) {
 	var s v1alpha1.Snapshot
 	if err := r.APIReader.Get(ctx, key, &s); client.IgnoreNotFound(err) != nil {

@@ -10,13 +10,13 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
-	"github.com/cairn-backup/cairn/internal/maintenance"
+	"github.com/cairn-backup/cairn/internal/keeper"
 )
 
 // lease is the Lease of a keeper. It owns the Job and the copied Secrets, and remembers failures.
 type lease struct {
 	coordinationv1.Lease
-	attempts maintenance.Attempts
+	attempts keeper.Attempts
 }
 
 // lease reads the Lease. hold creates a missing one.
@@ -26,7 +26,7 @@ func (r *Reconciler) lease(ctx context.Context, p place) (*lease, error) {
 	if client.IgnoreNotFound(err) != nil {
 		return nil, fmt.Errorf("get Lease %s/%s: %w", p.namespace, p.name(), err)
 	}
-	l.attempts = maintenance.ParseAttempts(l.Annotations[v1alpha1.AnnotationAttempts])
+	l.attempts = keeper.ParseAttempts(l.Annotations[v1alpha1.AnnotationAttempts])
 	return l, nil
 }
 

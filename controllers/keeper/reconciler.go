@@ -25,10 +25,10 @@ import (
 	logf "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/keeper"
 	"github.com/cairn-backup/cairn/internal/kube/access"
 	"github.com/cairn-backup/cairn/internal/kube/logs"
 	"github.com/cairn-backup/cairn/internal/kube/status"
-	"github.com/cairn-backup/cairn/internal/maintenance"
 	"github.com/cairn-backup/cairn/internal/policy"
 	"github.com/cairn-backup/cairn/internal/task/moverjob"
 	"github.com/cairn-backup/cairn/internal/task/observe"
@@ -121,7 +121,7 @@ func (r *Reconciler) reconcile(ctx context.Context, p place) (ctrl.Result, error
 		return ctrl.Result{}, err
 	}
 	work, retry := lease.attempts.Ready(work, now)
-	next = maintenance.Earlier(next, retry)
+	next = keeper.Earlier(next, retry)
 	if len(work) == 0 {
 		logf.FromContext(ctx).V(1).Info("waits: the work failed and is not due again yet", "next", next)
 		return later(next, now), nil
@@ -156,7 +156,7 @@ func (r *Reconciler) observe(ctx context.Context, p place, job *batchv1.Job) (ct
 		return ctrl.Result{RequeueAfter: soon}, nil
 	}
 	o, err := r.outcome(ctx, r.Client, job)
-	if err != nil || !maintenance.Final(o) {
+	if err != nil || !keeper.Final(o) {
 		logf.FromContext(ctx).V(1).Info("waits for the Job", "job", klog.KObj(job))
 		return ctrl.Result{RequeueAfter: lookAgain}, err
 	}
@@ -166,7 +166,7 @@ func (r *Reconciler) observe(ctx context.Context, p place, job *batchv1.Job) (ct
 	if err != nil || live == nil || live.UID != job.UID {
 		return ctrl.Result{RequeueAfter: soon}, err
 	}
-	if o, err = r.outcome(ctx, r.APIReader, live); err != nil || !maintenance.Final(o) {
+	if o, err = r.outcome(ctx, r.APIReader, live); err != nil || !keeper.Final(o) {
 		return ctrl.Result{RequeueAfter: soon}, err
 	}
 	if err := r.writeResult(ctx, p, live, o); err != nil {
@@ -206,7 +206,7 @@ func (r *Reconciler) remove(ctx context.Context, job *batchv1.Job) error {
 
 // start creates the Job and what it needs. The fixed name allows only one Job at a time.
 func (r *Reconciler) start(
-	ctx context.Context, p place, storage *v1alpha1.BackupStorage, lease *lease, work []maintenance.Work,
+	ctx context.Context, p place, storage *v1alpha1.BackupStorage, lease *lease, work []keeper.Work,
 ) (ctrl.Result, error) {
 	if job, err := r.job(ctx, r.APIReader, p); err != nil || job != nil {
 		return ctrl.Result{RequeueAfter: soon}, err
@@ -262,9 +262,9 @@ func (r *Reconciler) start(
 
 // usable leaves out work for which a credential or password is missing, and reports that on the objects of the work.
 func (r *Reconciler) usable(
-	ctx context.Context, p place, storage *v1alpha1.BackupStorage, all []maintenance.Work,
-) ([]maintenance.Work, error) {
-	var out []maintenance.Work
+	ctx context.Context, p place, storage *v1alpha1.BackupStorage, all []keeper.Work,
+) ([]keeper.Work, error) {
+	var out []keeper.Work
 	for i := range all {
 		_, err := access.Digest(ctx, r.APIReader, p.namespace, access.ForMaintenance(storage), passwordOf(&all[i]))
 		if err == nil {

@@ -14,7 +14,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
-	"github.com/cairn-backup/cairn/internal/maintenance"
+	"github.com/cairn-backup/cairn/internal/keeper"
 	"github.com/cairn-backup/cairn/internal/task"
 	"github.com/cairn-backup/cairn/internal/task/observe"
 )
@@ -25,11 +25,11 @@ func (r *Reconciler) writeResult(ctx context.Context, p place, job *batchv1.Job,
 	if err != nil {
 		return fmt.Errorf("read task of Job %s/%s: %w", job.Namespace, job.Name, err)
 	}
-	at := maintenance.EndOf(job, metav1.NewTime(r.Clock.Now()))
+	at := keeper.EndOf(job, metav1.NewTime(r.Clock.Now()))
 	failed := map[string]bool{}
 	for i := range t.Keep {
 		k := &t.Keep[i]
-		result := maintenance.ResultOf(o, i)
+		result := keeper.ResultOf(o, i)
 		failed[k.Repository.Name] = result.Outcome != task.OutcomeSucceeded
 		w, err := r.workOf(ctx, p, k)
 		if err != nil {
@@ -48,8 +48,8 @@ func (r *Reconciler) writeResult(ctx context.Context, p place, job *batchv1.Job,
 }
 
 // workOf reads the objects of the work, as far as they still exist.
-func (r *Reconciler) workOf(ctx context.Context, p place, k *task.Keep) (*maintenance.Work, error) {
-	w := &maintenance.Work{Wipe: k.Wipe, Maintain: k.Maintain, Check: k.Check}
+func (r *Reconciler) workOf(ctx context.Context, p place, k *task.Keep) (*keeper.Work, error) {
+	w := &keeper.Work{Wipe: k.Wipe, Maintain: k.Maintain, Check: k.Check}
 	var repository v1alpha1.Repository
 	err := r.APIReader.Get(ctx, client.ObjectKey{Namespace: p.namespace, Name: k.Repository.Name}, &repository)
 	if client.IgnoreNotFound(err) != nil {
@@ -73,7 +73,7 @@ func (r *Reconciler) workOf(ctx context.Context, p place, k *task.Keep) (*mainte
 
 // succeed writes the success to the Repository, and releases the Snapshots whose data was removed.
 func (r *Reconciler) succeed(
-	ctx context.Context, w *maintenance.Work, result task.ComponentResult, at metav1.Time,
+	ctx context.Context, w *keeper.Work, result task.ComponentResult, at metav1.Time,
 ) error {
 	if w.Repository != nil {
 		whole, err := r.checked(ctx, w, result, at)
@@ -128,7 +128,7 @@ func (r *Reconciler) release(ctx context.Context, s *v1alpha1.Snapshot) error {
 }
 
 // fail writes the failure to the Repository and the Snapshots. The keeper tries again.
-func (r *Reconciler) fail(ctx context.Context, w *maintenance.Work, reason, message string) error {
+func (r *Reconciler) fail(ctx context.Context, w *keeper.Work, reason, message string) error {
 	if w.Repository != nil && (w.Wipe || w.Maintain != "") {
 		condition, advice := v1alpha1.ConditionMaintained, ""
 		if w.Wipe {

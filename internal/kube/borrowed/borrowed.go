@@ -36,10 +36,10 @@ type Snapshots struct {
 	Owner client.FieldOwner
 }
 
-// of finds all loans of the cluster.
-func (l Snapshots) of(ctx context.Context) (map[Snapshot]bool, error) {
+// all finds all borrowed VolumeSnapshots of the cluster.
+func (b Snapshots) all(ctx context.Context) (map[Snapshot]bool, error) {
 	out := map[Snapshot]bool{}
-	contents, err := read.ImportedContents(ctx, l.Live)
+	contents, err := read.ImportedContents(ctx, b.Live)
 	if NotFoundOrNoKind(err) {
 		return nil, nil
 	} else if err != nil {
@@ -57,7 +57,7 @@ func (l Snapshots) of(ctx context.Context) (map[Snapshot]bool, error) {
 		client.MatchingLabels{v1alpha1.LabelManagedBy: v1alpha1.ManagedByCairn},
 	}
 	var snapshots snapshotv1.VolumeSnapshotList
-	if err := l.Live.List(ctx, &snapshots, marks...); NotFoundOrNoKind(err) {
+	if err := b.Live.List(ctx, &snapshots, marks...); NotFoundOrNoKind(err) {
 		return nil, nil
 	} else if err != nil {
 		return nil, fmt.Errorf("list borrowed VolumeSnapshots: %w", err)
@@ -74,10 +74,10 @@ func (l Snapshots) of(ctx context.Context) (map[Snapshot]bool, error) {
 // NotFoundOrNoKind reports that the object does not exist, or that the cluster has no kind VolumeSnapshot.
 func NotFoundOrNoKind(err error) bool { return meta.IsNoMatchError(err) || apierrors.IsNotFound(err) }
 
-// needed reports whether a claim still waits for its volume from a loan.
-func (l Snapshots) needed(ctx context.Context, of Snapshot) (bool, error) {
+// needed reports whether a claim still waits for its volume from a borrowed VolumeSnapshot.
+func (b Snapshots) needed(ctx context.Context, of Snapshot) (bool, error) {
 	var claims corev1.PersistentVolumeClaimList
-	if err := l.Live.List(ctx, &claims, client.InNamespace(of.Namespace)); err != nil {
+	if err := b.Live.List(ctx, &claims, client.InNamespace(of.Namespace)); err != nil {
 		return false, fmt.Errorf("list PersistentVolumeClaims: %w", err)
 	}
 	for i := range claims.Items {
@@ -90,16 +90,16 @@ func (l Snapshots) needed(ctx context.Context, of Snapshot) (bool, error) {
 	return false, nil
 }
 
-// GiveBack deletes the objects of a loan, and reports whether there was anything to delete. The snapshot in the storage
-// system stays: even if somebody changed the content's deletion policy, giveBack sets it to Retain before it deletes
-// anything. It leaves alone what does not belong to the restore.
-func (l Snapshots) GiveBack(ctx context.Context, of Snapshot) (bool, error) {
+// GiveBack deletes a borrowed VolumeSnapshot and its content, and reports whether there was anything to delete. The
+// snapshot in the storage system stays: even if somebody changed the content's deletion policy, GiveBack sets it to
+// Retain before it deletes anything. It leaves alone what does not belong to the restore.
+func (b Snapshots) GiveBack(ctx context.Context, of Snapshot) (bool, error) {
 	content, snapshot := &snapshotv1.VolumeSnapshotContent{}, &snapshotv1.VolumeSnapshot{}
-	hasContent, err := l.read(ctx, client.ObjectKey{Name: of.Name}, content)
+	hasContent, err := b.read(ctx, client.ObjectKey{Name: of.Name}, content)
 	if err != nil {
 		return false, err
 	}
-	hasSnapshot, err := l.read(ctx, client.ObjectKey{Namespace: of.Namespace, Name: of.Name}, snapshot)
+	hasSnapshot, err := b.read(ctx, client.ObjectKey{Namespace: of.Namespace, Name: of.Name}, snapshot)
 	if err != nil {
 		return false, err
 	}
@@ -110,19 +110,19 @@ func (l Snapshots) GiveBack(ctx context.Context, of Snapshot) (bool, error) {
 	if hasContent && content.Spec.DeletionPolicy != snapshotv1.VolumeSnapshotContentRetain {
 		before := content.DeepCopy()
 		content.Spec.DeletionPolicy = snapshotv1.VolumeSnapshotContentRetain
-		if err := l.Patch(ctx, content, client.MergeFrom(before), l.Owner); client.IgnoreNotFound(err) != nil {
+		if err := b.Patch(ctx, content, client.MergeFrom(before), b.Owner); client.IgnoreNotFound(err) != nil {
 			return false, fmt.Errorf("set deletionPolicy Retain of VolumeSnapshotContent %s: %w", content.Name, err)
 		}
 	}
 	removed := false
 	if hasSnapshot && volumesnapshot.Borrowed(snapshot, of.Restore) && snapshot.DeletionTimestamp == nil {
-		if err := sweep.Delete(ctx, l.Client, snapshot); err != nil {
+		if err := sweep.Delete(ctx, b.Client, snapshot); err != nil {
 			return false, err
 		}
 		removed = true
 	}
 	if hasContent && content.DeletionTimestamp == nil {
-		if err := sweep.Delete(ctx, l.Client, content); err != nil {
+		if err := sweep.Delete(ctx, b.Client, content); err != nil {
 			return false, err
 		}
 		removed = true
@@ -131,8 +131,8 @@ func (l Snapshots) GiveBack(ctx context.Context, of Snapshot) (bool, error) {
 }
 
 // read reads an object past the cache, and reports whether it exists.
-func (l Snapshots) read(ctx context.Context, key client.ObjectKey, o client.Object) (bool, error) {
-	err := read.Get(ctx, l.Live, key, o)
+func (b Snapshots) read(ctx context.Context, key client.ObjectKey, o client.Object) (bool, error) {
+	err := read.Get(ctx, b.Live, key, o)
 	if NotFoundOrNoKind(err) {
 		return false, nil
 	} else if err != nil {

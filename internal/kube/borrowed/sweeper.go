@@ -36,30 +36,30 @@ func (s *Sweeper) SetupWithManager(mgr ctrl.Manager, _ controller.Options) error
 	return sweep.AddSweep(mgr, "remove leftover borrowed VolumeSnapshots", sweep.SweepInterval, s.Sweep)
 }
 
-// Sweep looks once for leftover loans and gives them back.
+// Sweep looks once for leftover VolumeSnapshots and gives them back.
 func (s *Sweeper) Sweep(ctx context.Context) error {
-	l := Snapshots{Client: s.Client, Live: s.APIReader, Owner: client.FieldOwner(s.FieldManager)}
-	all, err := l.of(ctx)
+	b := Snapshots{Client: s.Client, Live: s.APIReader, Owner: client.FieldOwner(s.FieldManager)}
+	all, err := b.all(ctx)
 	if err != nil {
 		return err
 	}
 	var failed []error
 	for of := range all {
-		failed = append(failed, s.sweep(ctx, l, of))
+		failed = append(failed, s.sweep(ctx, b, of))
 	}
 	return errors.Join(failed...)
 }
 
-// sweep gives back one loan that nobody needs.
-func (s *Sweeper) sweep(ctx context.Context, l Snapshots, of Snapshot) error {
+// sweep gives back one VolumeSnapshot if nobody needs it.
+func (s *Sweeper) sweep(ctx context.Context, b Snapshots, of Snapshot) error {
 	restore, keeps, err := s.borrower(ctx, of)
 	if err != nil || keeps {
 		return err
 	}
-	if keeps, err = l.needed(ctx, of); err != nil || keeps {
+	if keeps, err = b.needed(ctx, of); err != nil || keeps {
 		return err
 	}
-	removed, err := l.GiveBack(ctx, of)
+	removed, err := b.GiveBack(ctx, of)
 	if err != nil || !removed {
 		return err
 	}
@@ -73,8 +73,8 @@ func (s *Sweeper) sweep(ctx context.Context, l Snapshots, of Snapshot) error {
 	return nil
 }
 
-// borrower returns the RestoreSession that borrowed a loan, nil if it is gone, and reports whether it will give back
-// the loan itself.
+// borrower returns the RestoreSession that borrowed a VolumeSnapshot, nil if it is gone, and reports whether it will
+// give back the VolumeSnapshot itself.
 func (s *Sweeper) borrower(ctx context.Context, of Snapshot) (*v1alpha1.RestoreSession, bool, error) {
 	var restores v1alpha1.RestoreSessionList
 	// Read past the cache, which can lack a restore that borrowed a moment ago.

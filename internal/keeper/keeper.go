@@ -1,7 +1,7 @@
-// Package maintenance decides what keepers do: which repositories are maintained, wiped or checked, and when, which
+// Package keeper decides what keepers do: which repositories are maintained, wiped or checked, and when, which
 // Snapshots lose their data, how much fits into one Job, when a failure is tried again, and what a result means for the
 // Repository and its Snapshots. It is pure.
-package maintenance
+package keeper
 
 import (
 	"hash/fnv"
