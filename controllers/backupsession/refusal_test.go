@@ -1,12 +1,16 @@
 package backupsession
 
 import (
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/go-logr/logr/funcr"
 	. "github.com/onsi/gomega"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	logf "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/run"
@@ -176,6 +180,43 @@ func TestARunThatCannotStart(t *testing.T) {
 			w.Expect(s.Finalizers).To(ConsistOf(v1alpha1.FinalizerRecord))
 		})
 	}
+}
+
+func TestARefusedSnapshotIsLoggedOnce(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.batch()
+	w.run(v1alpha1.BackupBatchKind, "shop", "run")
+	first := w.settle("run")
+	first.Finalizers = nil
+	w.Expect(w.Client.Update(t.Context(), first)).To(Succeed())
+	w.Expect(w.Client.Delete(t.Context(), first)).To(Succeed())
+	for _, s := range w.snapshots() {
+		if s.Name != "shop-uploads-run" {
+			s.Finalizers = nil
+			w.Expect(w.Client.Update(t.Context(), &s)).To(Succeed())
+			w.Expect(client.IgnoreNotFound(w.Client.Delete(t.Context(), &s))).To(Succeed())
+		}
+	}
+	w.deleteJobs()
+
+	var refused []string
+	ctx := logf.IntoContext(t.Context(), funcr.New(func(_, line string) {
+		if strings.Contains(line, `"refused"`) {
+			refused = append(refused, line)
+		}
+	}, funcr.Options{}))
+	w.run(v1alpha1.BackupBatchKind, "shop", "run")
+	s := w.session("run")
+	for looks := 0; !s.Status.Phase.Terminal(); looks++ {
+		w.Expect(looks).To(BeNumerically("<", 50), "the run ends")
+		_, err := reconciler(w.World).Reconcile(ctx, ctrl.Request{NamespacedName: client.ObjectKeyFromObject(s)})
+		w.Expect(err).NotTo(HaveOccurred())
+		w.Cluster()
+		s = w.session("run")
+	}
+	w.Expect(summary(s)).To(ContainElement("uploads: Failed/NameConflict"))
+	w.Expect(refused).To(ConsistOf(ContainSubstring("shop-uploads-run")), "the others went on for several looks")
 }
 
 func (w *world) repositoryPhase(phase string) {

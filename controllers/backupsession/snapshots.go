@@ -32,9 +32,12 @@ func (r *Reconciler) snapshots(
 		for j := range targets[i].Repositories {
 			repo := &targets[i].Repositories[j]
 			snap, err := r.snapshot(ctx, reader, s, &targets[i], repo)
-			if refusal := movers.RefusalOf(err); refusal != nil {
+			switch refusal := movers.RefusalOf(err); {
+			case refusal != nil && backup.TargetEnded(s, targets[i].Name):
+				refused[repo.Snapshot] = refusal // the look that ended the target has logged it
+			case refusal != nil:
 				refused.Set(ctx, repo.Snapshot, refusal)
-			} else if err != nil {
+			case err != nil:
 				return nil, err
 			}
 			if snap != nil {
