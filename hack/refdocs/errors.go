@@ -63,7 +63,7 @@ func (m mistake) said() (string, error) {
 	if path == "" {
 		path = "policy"
 	}
-	text, code := cairn("validate", "--verbose", "--namespace", "shop", dir+"/"+path)
+	text, code := cairn("validate", "--namespace", "shop", dir+"/"+path)
 	want := command.ExitError
 	if m.warning {
 		want = command.ExitOK

@@ -128,6 +128,7 @@ func inFields() []mistake {
 	return []mistake{
 		changed("Unknown field", "scheduler:", "scheduel:"),
 		changed("Wrong type", `"0 2 * * *"`, "5"),
+		changed("Target without its apiGroup", "kind: PersistentVolumeClaim", "kind: Deployment"),
 		changed("Missing field", `schedule: "0 2 * * *"`, `timeZone: "UTC"`),
 		only("Value that is not allowed", storageFile,
 			strings.Replace(storage, "provider: local", "provider: floppy", 1)),
@@ -171,6 +172,12 @@ func inMeaning() []mistake {
 			storageFile: storage, "policy/batch.yaml": batch,
 		}},
 		changed("Backend that the policy does not have", "      backend: main\n", "      backend: offsite\n"),
+		{what: "Target that the batch does not have", files: map[string]string{
+			storageFile: storage,
+			"policy/batch.yaml": strings.NewReplacer("name: web, appRef: {kind: PersistentVolumeClaim, name: web2}",
+				"name: data, appRef: {kind: PersistentVolumeClaim, name: data}",
+				"    - name: web\n", "    - name: wbe\n").Replace(batch),
+		}},
 		changed("Task that the Addon does not have", "{name: logical-backup}", "{name: physical-backup}"),
 		warned(changed("Addon that may not exist", "name: pvc-addon", "name: pcv-addon")),
 		warned(changed("Storage that may not exist", "storageRef: {name: local}", "storageRef: {name: lokal}")),

@@ -6,6 +6,8 @@ import (
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"github.com/cairn-backup/cairn/internal/policy"
 )
 
 // unknownBackends replaces the schema's error about unknown backends by one that names the field and the backend. The
@@ -36,7 +38,7 @@ func (c *objectCheck) reportBackends(object map[string]any) (found bool) {
 			name, _ := r.(map[string]any)["backend"].(string)
 			if name != "" && !known[name] {
 				c.fail(fmt.Sprintf("spec.sessions[%d].repositories[%d].backend", i, j),
-					"spec.backends has no backend %q: it has %s", name, strings.Join(names, ", "))
+					"%s", policy.NotListed("spec.backends", "backend", name, names))
 				found = true
 			}
 		}

@@ -93,7 +93,21 @@ spec:
 		"wrong type": {
 			files: files{"a.yaml": replace(t, c, "\"0 2 * * *\"", "5")}, file: "a.yaml",
 			document: 1, line: 12, field: "spec.sessions[0].scheduler.schedule",
-			says: "is of type integer, must be of type string",
+			says: "is an integer, must be a string: put it into quotes",
+		},
+		"nothing in place of a list": {
+			files: files{"a.yaml": c[:strings.Index(c, "sessions:")] + "sessions:\n"}, file: "a.yaml",
+			document: 1, line: 10, field: "spec.sessions", says: "is empty, must be a list",
+		},
+		"target without its apiGroup": {
+			files: files{"a.yaml": replace(t, c, "kind: PersistentVolumeClaim", "kind: Deployment")}, file: "a.yaml",
+			document: 1, line: 6, field: "spec.target",
+			says: `kind "Deployment" with no apiGroup is no target: the target must be`,
+		},
+		"directory that is the root": {
+			files: files{"a.yaml": replace(t, c, "directory: /uploads", "directory: /")}, file: "a.yaml",
+			document: 1, line: 17, field: "spec.sessions[0].repositories[0].directory",
+			says: "is not a directory below the root: write a path such as /shop/web, without ..",
 		},
 		"duration in words": {
 			files:    files{"a.yaml": replace(t, c, "scheduler:", "backupTimeout: half an hour\n    scheduler:")},
@@ -400,7 +414,8 @@ spec:
 						"    scheduler: {schedule: \"0 2 * * *\"}\n    targets:"), "name: nightly", "name: hourly"),
 				"s.yaml": storage("local"),
 			}, file: "a.yaml", document: 1, line: 17,
-			field: "spec.sessions[0].targets[0].repositories[0].backend", says: `spec.backends has no backend "nope"`,
+			field: "spec.sessions[0].targets[0].repositories[0].backend",
+			says:  `spec.backends has no backend "nope": it has main`,
 		},
 		"kustomization below a plain one": {
 			files: files{
@@ -448,7 +463,8 @@ spec:
 		},
 		"batch with two targets of one name": {
 			files: files{"a.yaml": batch, "s.yaml": storage("local")}, file: "a.yaml",
-			document: 1, line: 11, field: "spec.targets[1]", says: "is defined twice",
+			document: 1, line: 11, field: "spec.targets[1]",
+			says: `name "web" is defined twice, first at line 10: change or remove one`,
 		},
 	}
 	for name, tc := range cases {

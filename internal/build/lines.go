@@ -1,6 +1,7 @@
 package build
 
 import (
+	"fmt"
 	"strconv"
 	"strings"
 
@@ -91,6 +92,51 @@ func entry(mapping *yaml.Node, segments []string) (key, value *yaml.Node, used i
 		}
 	}
 	return nil, nil, 0
+}
+
+// firstLines finds the items of lists by their keys. It goes through each list once.
+type firstLines struct {
+	node  *yaml.Node
+	lists map[string]map[string]int
+}
+
+// duplicate explains that an item of a list has the same key as an earlier one. A list without keys has no key to name,
+// because a value can be secret.
+func (f *firstLines) duplicate(path string, bad any) string {
+	keys, _ := bad.(map[string]any)
+	at := strings.LastIndexByte(path, '[')
+	if len(keys) != 1 || at < 0 {
+		return "is defined twice: remove one"
+	}
+	for key, value := range keys {
+		first := ""
+		if line := f.line(path[:at], key, fmt.Sprint(value)); line > 0 {
+			first = fmt.Sprintf(", first at line %d", line)
+		}
+		return fmt.Sprintf("%s %q is defined twice%s: change or remove one", key, fmt.Sprint(value), first)
+	}
+	return ""
+}
+
+// line returns the line of the first item of a list that has this value under key, or 0.
+func (f *firstLines) line(list, key, value string) int {
+	if f.node == nil {
+		return 0
+	}
+	id := list + "\x00" + key
+	if f.lists[id] == nil {
+		lines := map[string]int{}
+		if node, _ := find(f.node, list); node != nil {
+			for i := range node.Content {
+				child, line := find(node, strconv.Itoa(i)+"."+key)
+				if child != nil && lines[child.Value] == 0 {
+					lines[child.Value] = line
+				}
+			}
+		}
+		f.lists = map[string]map[string]int{id: lines} // the errors of one list follow each other
+	}
+	return f.lists[id][value]
 }
 
 // lineOfValue returns the line of the first text that equals value, or 0.

@@ -1,6 +1,8 @@
 package build
 
 import (
+	"cmp"
+	"fmt"
 	"regexp"
 	"strings"
 )
@@ -24,7 +26,7 @@ var patterns = map[string]string{
 	`^[0-9a-f]{40}$`:                         "is not the full hash of a commit: write its 40 hexadecimal digits",
 	`^([0-9A-Fa-f]{2}:?){31}[0-9A-Fa-f]{2}$`: "is not a SHA-256 fingerprint: write its 32 bytes in hexadecimal",
 	`^(\.?/)*(\.?[^/.][^/]*|\.\.[^/]+)(/(\.?[^/.][^/]*|\.\.[^/]+|\.)?)*$`: "is not a directory below the root: " +
-		"write a path without ..",
+		"write a path such as /shop/web, without ..",
 }
 
 var shouldMatch = regexp.MustCompile(`^should match '(.*)'$`)
@@ -40,6 +42,45 @@ func explainSchemaError(detail string) string {
 		return "is empty"
 	}
 	return detail
+}
+
+// noTarget adds what an object names as its target to the rule that refuses it.
+func (c *objectCheck) noTarget(path, detail string) string {
+	if !strings.HasPrefix(detail, "the target ") || c.node == nil {
+		return detail
+	}
+	part := func(key string) string {
+		if node, _ := find(c.node, join(path, key)); node != nil {
+			return node.Value
+		}
+		return ""
+	}
+	group := "no apiGroup"
+	if name := part("apiGroup"); name != "" {
+		group = fmt.Sprintf("apiGroup %q", name)
+	}
+	return fmt.Sprintf("kind %q with %s is no target: %s", part("kind"), group, detail)
+}
+
+// explainTypeError explains that a value has another type than its field.
+func explainTypeError(detail string) string {
+	m := typeDetail.FindStringSubmatch(detail)
+	if m == nil {
+		return detail
+	}
+	is, must := cmp.Or(types[m[2]], m[2]), cmp.Or(types[m[1]], m[1])
+	if m[1] == "string" && m[2] != "null" && m[2] != "array" && m[2] != "object" {
+		must += ": put it into quotes"
+	}
+	return fmt.Sprintf("is %s, must be %s", is, must)
+}
+
+var typeDetail = regexp.MustCompile(`^must be of type (\w+): "(\w+)"$`)
+
+// types are the types of JSON in words.
+var types = map[string]string{
+	"null": "empty", "string": "a string", "integer": "an integer", "number": "a number",
+	"boolean": "true or false", "array": "a list", "object": "an object (keys with values)",
 }
 
 // article returns a kind with its article.

@@ -245,6 +245,7 @@ var inBody = regexp.MustCompile(`^\S* ?in body `)
 
 // errors reports field errors. It gives the line of a wrong value but does not repeat the value, which can be secret.
 func (c *objectCheck) errors(errs field.ErrorList) {
+	lists := firstLines{node: c.node}
 	for _, e := range errs {
 		path := strings.TrimPrefix(strings.TrimPrefix(e.Field, "<nil>"), ".")
 		detail := explainSchemaError(inBody.ReplaceAllString(e.Detail, ""))
@@ -256,9 +257,11 @@ func (c *objectCheck) errors(errs field.ErrorList) {
 		case field.ErrorTypeNotSupported:
 			detail = fmt.Sprintf("%q is not allowed: %s", fmt.Sprint(e.BadValue), detail)
 		case field.ErrorTypeDuplicate:
-			detail = "is defined twice: remove one"
+			detail = lists.duplicate(path, e.BadValue)
+		case field.ErrorTypeInvalid:
+			detail = c.noTarget(path, detail)
 		case field.ErrorTypeTypeInvalid:
-			detail = typeDetail.ReplaceAllString(detail, `is of type $2, must be of type $1`)
+			detail = explainTypeError(detail)
 		}
 		if detail == "" {
 			detail = string(e.Type)
@@ -267,10 +270,7 @@ func (c *objectCheck) errors(errs field.ErrorList) {
 	}
 }
 
-var (
-	typeDetail   = regexp.MustCompile(`^must be of type (\w+): "(\w+)"$`)
-	unknownField = regexp.MustCompile(`unknown field "([^"]*)"`)
-)
+var unknownField = regexp.MustCompile(`unknown field "([^"]*)"`)
 
 // conversion reports the errors of the strict decoder of a Kubernetes kind.
 func (c *objectCheck) conversion(prefix string, err error) {

@@ -31,7 +31,13 @@ func ChosenBackend(backends []v1alpha1.BackendReference, name string) *v1alpha1.
 // BackendMistakes explains why a repository has no backend. A repository that names none has the backend without a
 // name, or the only backend.
 func BackendMistakes(field string, backends []v1alpha1.BackendReference, name string) []Mistake {
-	message := fmt.Sprintf("spec.backends has no backend %q", name)
+	var names []string
+	for i := range backends {
+		if backends[i].Name != "" {
+			names = append(names, backends[i].Name)
+		}
+	}
+	message := NotListed("spec.backends", "backend", name, names)
 	switch {
 	case ChosenBackend(backends, name) != nil, name == "" && len(backends) == 0:
 		return nil
@@ -39,4 +45,13 @@ func BackendMistakes(field string, backends []v1alpha1.BackendReference, name st
 		message = fmt.Sprintf("spec.backends has %d backends: name one of them", len(backends))
 	}
 	return []Mistake{{Field: field, Reason: v1alpha1.ReasonBackendNotFound, Message: message}}
+}
+
+// NotListed says that the list in field has no item of this name, and which it has.
+func NotListed(field, item, name string, names []string) string {
+	message := fmt.Sprintf("%s has no %s %q", field, item, name)
+	if len(names) > 0 {
+		message += ": it has " + firstFew(names)
+	}
+	return message
 }

@@ -113,6 +113,14 @@ func maxTargets(selector *v1alpha1.TargetSelector) int {
 	return int(cmp.Or(selector.MaxTargets, v1alpha1.DefaultMaxTargets))
 }
 
+func (c *batchCheck) targetNames() []string {
+	var names []string
+	for i := range c.batch.Spec.Targets {
+		names = append(names, c.batch.Spec.Targets[i].Name)
+	}
+	return names
+}
+
 // names looks for targets and children that share a name. declarations reports duplicates within spec.targets.
 func (c *batchCheck) names(targets []Target) {
 	if len(targets) > v1alpha1.MaxBatchTargets {
@@ -153,7 +161,8 @@ func (c *batchCheck) session(field string, session *v1alpha1.BackupBatchSession)
 		stands := c.entries[target.Name]
 		switch {
 		case !c.declared[target.Name]:
-			c.add(at+".name", v1alpha1.ReasonTargetNotFound, "spec.targets has no target %q", target.Name)
+			c.add(at+".name", v1alpha1.ReasonTargetNotFound, "%s",
+				NotListed("spec.targets", "target", target.Name, c.targetNames()))
 		case seen[target.Name]:
 			c.add(at+".name", v1alpha1.ReasonResourceValidationFailed, "the session %q names the target %q twice",
 				session.Name, target.Name)

@@ -110,7 +110,7 @@ func plain(o v1alpha1.TypedObjectReference) v1alpha1.TypedObjectReference {
 	return v1alpha1.TypedObjectReference{APIGroup: o.APIGroup, Kind: o.Kind, Name: o.Name}
 }
 
-// firstFew lists objects, but only the first few of many.
+// firstFew lists the names of objects, but only the first few of many.
 func firstFew(objects []string) string {
 	if more := len(objects) - fewObjects; more > 0 {
 		return fmt.Sprintf("%s and %d more", strings.Join(objects[:fewObjects], ", "), more)

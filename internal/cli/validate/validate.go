@@ -26,7 +26,9 @@ to objects of another. No file may lead out of the Git working copy that holds P
 Each finding is printed as <file>:<line>: document <n>: <field>: <message>. Some checks need the cluster, for example
 whether a Secret exists. They are summed up in one line; --verbose lists them as warnings. An object of Cairn's that the
 files lack, such as a BackupStorage, is always listed, once. A file that is passed with --known answers some of them,
-for example the output of "kubectl get volumesnapshotclasses -o yaml".`
+for example the output of "kubectl get volumesnapshotclasses -o yaml".
+
+The exit code is 1 if there are errors. Warnings leave it at 0.`
 
 // New returns the command "cairn validate".
 func New(o command.Options) *cobra.Command {
