@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
+	"strings"
 
 	"github.com/fluxcd/pkg/runtime/client"
 	"github.com/fluxcd/pkg/runtime/jitter"
@@ -61,11 +63,22 @@ func main() {
 	}
 }
 
+// The values of --log-level and --log-encoding. Flux's logger takes its defaults in place of any other value.
+var (
+	logLevels    = []string{"trace", "debug", "info", "error"}
+	logEncodings = []string{"json", "console"}
+)
+
 // check refuses flags that the manager can't work with.
 func (o *options) check() error {
 	switch {
 	case len(o.arguments) > 0:
 		return fmt.Errorf("unexpected argument %q", o.arguments[0])
+	case !slices.Contains(logLevels, o.log.LogLevel):
+		return fmt.Errorf("invalid --log-level %q: it must be one of %s", o.log.LogLevel, strings.Join(logLevels, ", "))
+	case !slices.Contains(logEncodings, o.log.LogEncoding):
+		return fmt.Errorf("invalid --log-encoding %q: it must be one of %s", o.log.LogEncoding,
+			strings.Join(logEncodings, ", "))
 	case o.moverImage == "":
 		return errors.New("--mover-image is required")
 	case o.clusterName != "" && len(validation.IsDNS1123Label(o.clusterName)) > 0:

@@ -24,6 +24,14 @@ func TestFlags(t *testing.T) {
 		"no workers": {
 			[]string{"--concurrent", "0"}, "read the flags: invalid --concurrent 0: it must be 1 or more",
 		},
+		"no level of the log": {
+			[]string{"--log-level", "trcae"},
+			`read the flags: invalid --log-level \"trcae\": it must be one of trace, debug, info, error`,
+		},
+		"no encoding of the log": {
+			[]string{"--log-encoding", "yaml"},
+			`read the flags: invalid --log-encoding \"yaml\": it must be one of json, console`,
+		},
 		"a cluster's name": {[]string{"--cluster-name", "a/b"}, `read the flags: invalid --cluster-name`},
 		"a gateway's key": {
 			[]string{"--pushgateway-url", "http://u:hunter2@gateway:9091"},

@@ -24,7 +24,7 @@ type readyCollector struct {
 	desc   *prometheus.Desc
 }
 
-// newReadiness returns a readiness that reads from reader, which is the cache. Names and labels of the series are
+// newReadiness returns a readyCollector that reads from reader, which is the cache. Names and labels of the series are
 // Flux's.
 func newReadiness(reader client.Reader) *readyCollector {
 	return &readyCollector{reader, prometheus.NewDesc("gotk_reconcile_condition",

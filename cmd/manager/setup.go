@@ -43,7 +43,7 @@ import (
 type shared struct {
 	mgr        ctrl.Manager
 	recorder   record.EventRecorder
-	metrics    fluxctrl.Metrics // for kinds that have few objects and a finalizer: see readiness
+	metrics    fluxctrl.Metrics // for kinds that have few objects and a finalizer: see readyCollector
 	clusterUID string
 	options    *options
 	// sidecars maintains the sidecars of workloads. sidecarsChanged delivers the policies whose sidecars have
@@ -55,6 +55,11 @@ type shared struct {
 // reconciler is a controller that can be added to the manager.
 type reconciler interface {
 	SetupWithManager(mgr ctrl.Manager, opts controller.Options) error
+}
+
+// sweeper looks regularly for leftovers.
+type sweeper interface {
+	SetupWithManager(mgr ctrl.Manager) error
 }
 
 // setup adds all controllers to the manager.
@@ -73,9 +78,7 @@ func (s *shared) setup() error {
 		{"backupconfiguration", v1alpha1.BackupConfigurationKind, s.backupConfiguration()},
 		{"backupbatch", v1alpha1.BackupBatchKind, s.backupBatch()},
 		{"backupsession", v1alpha1.BackupSessionKind, s.backupSession()},
-		{"copies", "Copy", s.copies()},
 		{"restoresession", v1alpha1.RestoreSessionKind, s.restoreSession()},
-		{"borrowed", "BorrowedVolumeSnapshot", s.borrowed()},
 		{"restorebatch", v1alpha1.RestoreBatchKind, s.restoreBatch()},
 		{"retentionpolicy", v1alpha1.RetentionPolicyKind, s.retentionPolicy()},
 		{"retention", v1alpha1.RepositoryKind, s.retention()},
@@ -86,6 +89,11 @@ func (s *shared) setup() error {
 	} {
 		if err := c.SetupWithManager(s.mgr, s.controllerOptions(c.name, c.kind)); err != nil {
 			return fmt.Errorf("set up controller %s: %w", c.name, err)
+		}
+	}
+	for name, sweeper := range map[string]sweeper{"copies": s.copies(), "borrowed VolumeSnapshots": s.borrowed()} {
+		if err := sweeper.SetupWithManager(s.mgr); err != nil {
+			return fmt.Errorf("set up the sweep for leftover %s: %w", name, err)
 		}
 	}
 	return s.pushgateway()
@@ -184,7 +192,7 @@ func (s *shared) backupSession() reconciler {
 	}
 }
 
-func (s *shared) copies() reconciler {
+func (s *shared) copies() sweeper {
 	return &backupsession.Sweeper{
 		Client: s.mgr.GetClient(), APIReader: s.mgr.GetAPIReader(), EventRecorder: s.recorder, FieldManager: name,
 		Metrics: backupsession.NewMetrics(ctrlmetrics.Registry),
@@ -198,7 +206,7 @@ func (s *shared) restoreSession() reconciler {
 	}
 }
 
-func (s *shared) borrowed() reconciler {
+func (s *shared) borrowed() sweeper {
 	return &borrowed.Sweeper{
 		Client: s.mgr.GetClient(), APIReader: s.mgr.GetAPIReader(), EventRecorder: s.recorder, FieldManager: name,
 		Metrics: borrowed.NewMetrics(ctrlmetrics.Registry),

@@ -19,7 +19,7 @@ import (
 // label value belongs to no invoker and no session: the session ends without that label.
 func (r *Reconciler) adopt(ctx context.Context, s *v1alpha1.BackupSession, invoker client.Object) error {
 	before := s.DeepCopy()
-	oneshot.Hold(s)
+	oneshot.AddFinalizers(s)
 	if s.Labels == nil {
 		s.Labels = map[string]string{}
 	}

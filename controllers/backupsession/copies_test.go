@@ -308,9 +308,9 @@ func TestWhatWasLeftBehindIsSwept(t *testing.T) {
 	s := w.session("run")
 	s.Status.Phase = v1alpha1.BackupSessionFailed
 	w.Expect(w.Client.Status().Update(t.Context(), s)).To(Succeed())
-	w.Told()
+	w.EventReasons()
 	sweep()
-	w.Expect(w.Told()).To(ContainElement(v1alpha1.ReasonCopiesRemoved)) // of other tests' runs, too
+	w.Expect(w.EventReasons()).To(ContainElement(v1alpha1.ReasonCopiesRemoved)) // of other tests' runs, too
 	w.Expect(testutil.ToFloat64(metrics.removed)).To(BeNumerically(">=", 1))
 	w.Expect(testutil.ToFloat64(metrics.found)).To(BeNumerically(">=", 1))
 	claims, _ = w.copies()

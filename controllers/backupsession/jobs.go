@@ -76,16 +76,16 @@ func (r *Reconciler) job(
 	if backup.IsVolumeSnapshots(m.Target) {
 		return r.volumeSnapshotJob(ctx, s, snap, m)
 	}
-	means, err := movers.ProvideAccess(ctx, r.Client, s, *m.Repository,
+	granted, err := movers.ProvideAccess(ctx, r.Client, s, *m.Repository,
 		policy.JobName("backup", s.Name, m.Repository.Name))
 	if err != nil {
 		return nil, err
 	}
 	job, err := moverjob.BackupJob(moverjob.BackupJobInput{
 		Session: s, Snapshot: snap, Target: *m.Target, Host: *m.Host, Repository: *m.Repository,
-		Storage:     &means.Storage,
-		Credentials: means.Credentials, Timeout: movers.Timeout(backup.DeadlineOf(s, m.Target.Name), r.Clock.Now()),
-		Privileged: means.Privileged, ClusterUID: r.ClusterUID,
+		Storage:     &granted.Storage,
+		Credentials: granted.Credentials, Timeout: movers.Timeout(backup.DeadlineOf(s, m.Target.Name), r.Clock.Now()),
+		Privileged: granted.Privileged, ClusterUID: r.ClusterUID,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("build Job of %s: %w", m, err)

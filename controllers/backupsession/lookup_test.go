@@ -28,9 +28,9 @@ func TestARepositoryThatIsMissingIsExplained(t *testing.T) {
 	w.Reconcile("run")
 	w.Expect(conditions.GetMessage(w.session("run"), meta.ReadyCondition)).To(
 		Equal("waiting for target uploads: there is no Repository uploads: BackupStorage s3 does not exist"))
-	w.Expect(w.Told()).To(Equal([]string{v1alpha1.ReasonRepositoryNotReady}), "the event reports it at once")
+	w.Expect(w.EventReasons()).To(Equal([]string{v1alpha1.ReasonRepositoryNotReady}), "the event reports it at once")
 	w.Reconcile("run")
-	w.Expect(w.Told()).To(BeEmpty(), "and once")
+	w.Expect(w.EventReasons()).To(BeEmpty(), "and once")
 }
 
 func TestARepositoryThatBecomesReadyIsWaitedFor(t *testing.T) {

@@ -56,12 +56,12 @@ func TestARunSucceeds(t *testing.T) {
 	w.Expect(snap.Status.Phase).To(Equal(v1alpha1.SnapshotSucceeded))
 	w.Expect(snap.Status.Components["pvc"].ID).To(Equal("kpvc"))
 	check.NewChecker(w.Client, negative).WithT(w.WithT).CheckErr(t.Context(), snap)
-	w.Expect(w.Told()).To(Equal([]string{"Started", "Succeeded"}))
+	w.Expect(w.EventReasons()).To(Equal([]string{"Started", "Succeeded"}))
 
 	w.Clock.SetTime(w.Clock.Now().Add(24 * time.Hour))
 	w.Reconcile("run")
 	w.Expect(w.session("run")).To(Equal(s), "an ended run never changes")
-	w.Expect(w.Told()).To(BeEmpty())
+	w.Expect(w.EventReasons()).To(BeEmpty())
 }
 
 func TestWhatWasFrozenStays(t *testing.T) {
@@ -103,7 +103,7 @@ func TestOneTargetOfABatchFails(t *testing.T) {
 	w.Expect(w.Jobs()).To(HaveLen(4))
 	w.Expect(w.snapshot("shop-db-run").Status.Phase).To(Equal(v1alpha1.SnapshotFailed))
 	w.Expect(w.snapshot("shop-db-run").Status.Components["pod-0"].Phase).To(Equal(v1alpha1.SnapshotSucceeded))
-	w.Expect(w.Told()).To(Equal([]string{"Started", "TargetsFailed"}))
+	w.Expect(w.EventReasons()).To(Equal([]string{"Started", "TargetsFailed"}))
 	check.NewChecker(w.Client, negative).WithT(w.WithT).CheckErr(t.Context(), s)
 }
 
@@ -151,7 +151,7 @@ func TestARunThatIsDeletedIsCancelled(t *testing.T) {
 	}))
 	w.Expect(w.Jobs()).To(BeEmpty())
 	w.Expect(s.Finalizers).To(Equal([]string{v1alpha1.FinalizerRecord}), "the run stays until it is recorded")
-	w.Expect(w.Told()).To(Equal([]string{"Started", "Cancelled"}))
+	w.Expect(w.EventReasons()).To(Equal([]string{"Started", "Cancelled"}))
 }
 
 func TestAMoverThatDiedWithoutAWordIsRunOnceMore(t *testing.T) {

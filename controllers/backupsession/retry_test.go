@@ -96,7 +96,7 @@ func TestARunIsTriedAgain(t *testing.T) {
 	w.Expect(point.Items).To(HaveLen(5),
 		"the three Snapshots of the run and those of its retries are one restore point")
 	w.Expect(third.Status.Snapshots).To(ConsistOf(HaveField("Name", "shop-uploads-run-r2")))
-	w.Expect(w.Told()).To(ContainElements("Retried"))
+	w.Expect(w.EventReasons()).To(ContainElements("Retried"))
 	for name, killer := range sessiontest.KillPoints(undisturbed.Count()) {
 		if killer.At < 30 && killer.Written {
 			continue // TestKilledAtAnyWrite covers the first run.
@@ -128,12 +128,12 @@ func TestForbidWithARetryPending(t *testing.T) {
 	w.run(v1alpha1.BackupConfigurationKind, "uploads", "b")
 	w.Expect(summary(w.settle("b"))[0]).To(Equal("Succeeded/Succeeded"), "the next slot's run")
 	w.Clock.SetTime(w.Clock.Now().Add(61 * time.Second))
-	w.Told()
+	w.EventReasons()
 	w.Reconcile("a")
-	w.Expect(w.Told()).To(Equal([]string{"RetryDropped"}))
+	w.Expect(w.EventReasons()).To(Equal([]string{"RetryDropped"}))
 	w.Expect(w.session("a").Status.NextRetry).To(BeNil())
 	w.Reconcile("a")
-	w.Expect(w.Told()).To(BeEmpty())
+	w.Expect(w.EventReasons()).To(BeEmpty())
 
 	w.Outcome = func(*batchv1.Job) kubelet.Outcome { return kubelet.Fail(v1alpha1.ReasonStorageFull) }
 	w.run(v1alpha1.BackupConfigurationKind, "uploads", "c", retries(1))

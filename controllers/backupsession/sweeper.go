@@ -10,7 +10,6 @@ import (
 	"k8s.io/klog/v2"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/controller"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/kube/copies"
@@ -33,7 +32,7 @@ type Sweeper struct {
 }
 
 // SetupWithManager starts the sweeper with mgr, in the manager that leads.
-func (s *Sweeper) SetupWithManager(mgr ctrl.Manager, _ controller.Options) error {
+func (s *Sweeper) SetupWithManager(mgr ctrl.Manager) error {
 	return sweep.AddSweep(mgr, "remove leftover copies", sweep.SweepInterval, s.sweep)
 }
 

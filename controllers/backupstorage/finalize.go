@@ -58,7 +58,7 @@ func (r *Reconciler) finalize(ctx context.Context, storage *v1alpha1.BackupStora
 			"the data stays in the backend, and its Repositories can't be used: "+because)
 	}
 	if why != "" || len(repositories) == 0 {
-		return ctrl.Result{}, r.letGo(ctx, storage, string(why), len(repositories))
+		return ctrl.Result{}, r.release(ctx, storage, string(why), len(repositories))
 	}
 	users, err := r.users(ctx, storage)
 	if err != nil {
@@ -162,8 +162,8 @@ func (r *Reconciler) say(ctx context.Context, storage *v1alpha1.BackupStorage, r
 	return nil
 }
 
-// letGo removes the finalizer of the storage, and logs how many Repositories stay behind without it, and why.
-func (r *Reconciler) letGo(ctx context.Context, storage *v1alpha1.BackupStorage, why string, left int) error {
+// release removes the finalizer of the storage, and logs how many Repositories stay behind without it, and why.
+func (r *Reconciler) release(ctx context.Context, storage *v1alpha1.BackupStorage, why string, left int) error {
 	before := storage.DeepCopy()
 	controllerutil.RemoveFinalizer(storage, v1alpha1.FinalizerWipe)
 	err := r.writer().Object(ctx, before, storage)

@@ -156,9 +156,12 @@ func (r *Reconciler) observe(ctx context.Context, p place, job *batchv1.Job) (ct
 		return ctrl.Result{RequeueAfter: soon}, nil
 	}
 	o, err := r.outcome(ctx, r.Client, job)
-	if err != nil || !keeper.Final(o) {
+	if err != nil {
+		return ctrl.Result{}, err
+	}
+	if !keeper.Final(o) {
 		logf.FromContext(ctx).V(1).Info("waits for the Job", "job", klog.KObj(job))
-		return ctrl.Result{RequeueAfter: lookAgain}, err
+		return ctrl.Result{RequeueAfter: lookAgain}, nil
 	}
 	// The cache drops the task of a Job, and can hold the end of a Job before the end of its pod, which reports the
 	// result.
@@ -212,13 +215,20 @@ func (r *Reconciler) start(
 		return ctrl.Result{RequeueAfter: soon}, err
 	}
 	busy, err := r.busy(ctx, p)
-	if err != nil || busy {
-		logf.FromContext(ctx).V(1).Info("waits, because the repositories are in use")
-		return ctrl.Result{RequeueAfter: lookAgain}, err
+	if err != nil {
+		return ctrl.Result{}, err
 	}
-	if behind, err := r.behind(ctx, work); err != nil || behind {
+	if busy {
+		logf.FromContext(ctx).V(1).Info("waits, because a pod of an earlier Job still runs")
+		return ctrl.Result{RequeueAfter: lookAgain}, nil
+	}
+	behind, err := r.behind(ctx, work)
+	if err != nil {
+		return ctrl.Result{}, err
+	}
+	if behind {
 		logf.FromContext(ctx).V(1).Info("waits, because the cache is behind")
-		return ctrl.Result{RequeueAfter: soon}, err
+		return ctrl.Result{RequeueAfter: soon}, nil
 	}
 	usable, err := r.usable(ctx, p, storage, work)
 	if err != nil || len(usable) == 0 {

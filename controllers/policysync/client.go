@@ -23,11 +23,11 @@ const concurrency = 8
 // applier applies and deletes objects for one PolicySync, as the ServiceAccount that it names. Its client reads past
 // the cache.
 type applier struct {
-	*run
+	*reconciling
 	client client.Client
 }
 
-func (s *run) applier(ctx context.Context) (*applier, *fault) {
+func (s *reconciling) applier(ctx context.Context) (*applier, *fault) {
 	config := rest.CopyConfig(s.RESTConfig)
 	// The API server's priority and fairness slow down a client that asks too much.
 	config.QPS, config.Burst = -1, -1
@@ -52,5 +52,5 @@ func (s *run) applier(ctx context.Context) (*applier, *fault) {
 	if err != nil {
 		return nil, applyFault(ctx, err, nil)
 	}
-	return &applier{run: s, client: c}, nil
+	return &applier{reconciling: s, client: c}, nil
 }

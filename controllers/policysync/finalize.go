@@ -12,7 +12,7 @@ import (
 
 // finalize carries out the deletion policy and removes the finalizer. A suspended PolicySync changes nothing, not even
 // then.
-func (s *run) finalize(ctx context.Context) (ctrl.Result, error) {
+func (s *reconciling) finalize(ctx context.Context) (ctrl.Result, error) {
 	if !controllerutil.ContainsFinalizer(s.obj, v1alpha1.FinalizerPrune) {
 		return ctrl.Result{}, nil
 	}
@@ -26,7 +26,7 @@ func (s *run) finalize(ctx context.Context) (ctrl.Result, error) {
 	return ctrl.Result{}, nil
 }
 
-func (s *run) deleteAll(ctx context.Context) *fault {
+func (s *reconciling) deleteAll(ctx context.Context) *fault {
 	a, f := s.applier(ctx)
 	if f != nil && f.reason == v1alpha1.ReasonServiceAccountAbsent {
 		// No account is left to act as, for example because the namespace is being deleted: waiting would never end.

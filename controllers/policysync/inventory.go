@@ -37,7 +37,7 @@ func union(a, b []v1alpha1.ResourceRef) []v1alpha1.ResourceRef {
 }
 
 // setInventory never leaves out the entries: the API server requires a list, even an empty one.
-func (s *run) setInventory(refs []v1alpha1.ResourceRef) {
+func (s *reconciling) setInventory(refs []v1alpha1.ResourceRef) {
 	s.obj.Status.Inventory = &v1alpha1.ResourceInventory{Entries: append([]v1alpha1.ResourceRef{}, refs...)}
 }
 
@@ -47,7 +47,7 @@ func sameInventory(have *v1alpha1.ResourceInventory, want []v1alpha1.ResourceRef
 
 // stale returns the entries of the inventory that are no longer wanted. It returns none if the PolicySync does not
 // prune.
-func (s *run) stale(wanted []v1alpha1.ResourceRef) []v1alpha1.ResourceRef {
+func (s *reconciling) stale(wanted []v1alpha1.ResourceRef) []v1alpha1.ResourceRef {
 	if s.obj.Status.Inventory == nil || !s.obj.Spec.Prune {
 		return nil
 	}
@@ -67,7 +67,7 @@ func (s *run) stale(wanted []v1alpha1.ResourceRef) []v1alpha1.ResourceRef {
 // guard decides whether a removal needs a consent: if it removes everything, or if no object that stays exists yet. The
 // inventory alone can't tell, because it also holds what a refused revision was going to apply. Once a consent is
 // needed, it stays needed until it is given or nothing is left to remove.
-func (s *run) guard(stale []v1alpha1.ResourceRef, live liveObjects) {
+func (s *reconciling) guard(stale []v1alpha1.ResourceRef, live liveObjects) {
 	status := &s.obj.Status
 	everything := len(stale) > 0 && (len(stale) == len(status.Inventory.Entries) || !s.ownsAny(live))
 	digest := digestOf(stale)
@@ -84,7 +84,7 @@ func (s *run) guard(stale []v1alpha1.ResourceRef, live liveObjects) {
 }
 
 // ownsAny reports whether this PolicySync applied any of the objects.
-func (s *run) ownsAny(live liveObjects) bool {
+func (s *reconciling) ownsAny(live liveObjects) bool {
 	for _, u := range live {
 		if s.owns(u) {
 			return true
@@ -93,13 +93,13 @@ func (s *run) ownsAny(live liveObjects) bool {
 	return false
 }
 
-func (s *run) owns(u *unstructured.Unstructured) bool {
+func (s *reconciling) owns(u *unstructured.Unstructured) bool {
 	labels := u.GetLabels()
 	return labels[v1alpha1.LabelSyncName] == s.obj.Name && labels[v1alpha1.LabelSyncNamespace] == s.obj.Namespace
 }
 
 // blocked returns a fault that names what the guard holds back and how to consent.
-func (s *run) blocked() *fault {
+func (s *reconciling) blocked() *fault {
 	removal := s.obj.Status.Removal
 	first := removal.Objects[:min(len(removal.Objects), 3)]
 	rest := ""

@@ -144,7 +144,7 @@ func TestAnObjectThatIsGivenUpIsTakenAtTheNextInterval(t *testing.T) {
 
 func TestEventsFit(t *testing.T) {
 	r := newRoom(t)
-	s := &run{Reconciler: r.Reconciler, obj: r.sync}
+	s := &reconciling{Reconciler: r.Reconciler, obj: r.sync}
 	for _, message := range []string{strings.Repeat("ü", 1024), strings.Repeat("x", 1025), strings.Repeat("日", 400)} {
 		s.event("Normal", "R", message)
 		text := strings.TrimPrefix(r.emitted()[0], "Normal R ")

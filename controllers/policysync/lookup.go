@@ -14,7 +14,7 @@ import (
 
 // lookup resolves references with the cluster's objects of Cairn's own kinds. A missing object is no mistake of the
 // revision: it can come later, and the object that refers to it reports it in its conditions.
-func (s *run) lookup(ctx context.Context) check.Lookup {
+func (s *reconciling) lookup(ctx context.Context) check.Lookup {
 	found := map[check.Reference]*unstructured.Unstructured{}
 	return func(ref check.Reference) (*unstructured.Unstructured, bool) {
 		if u, ok := found[ref]; ok {
@@ -26,7 +26,7 @@ func (s *run) lookup(ctx context.Context) check.Lookup {
 	}
 }
 
-func (s *run) find(ctx context.Context, ref check.Reference) *unstructured.Unstructured {
+func (s *reconciling) find(ctx context.Context, ref check.Reference) *unstructured.Unstructured {
 	gvk := ref.WithVersion(v1alpha1.GroupVersion.Version)
 	if ref.Group != v1alpha1.Group {
 		return nil

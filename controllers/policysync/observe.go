@@ -109,7 +109,7 @@ func (a *applier) otherOwner(ctx context.Context, u *unstructured.Unstructured) 
 }
 
 // stillForeign reports whether an object still belongs to somebody else, so that a pass would end as the last one did.
-func (s *run) stillForeign(ctx context.Context, k key) bool {
+func (s *reconciling) stillForeign(ctx context.Context, k key) bool {
 	a, f := s.applier(ctx)
 	if f != nil {
 		return false

@@ -20,7 +20,7 @@ import (
 )
 
 // pass fetches a revision and makes the cluster match it.
-func (s *run) pass(ctx context.Context, o origin) *fault {
+func (s *reconciling) pass(ctx context.Context, o origin) *fault {
 	a, built, live, fault := s.prepare(ctx, o)
 	if fault != nil {
 		fault.early = true
@@ -73,7 +73,7 @@ func (s *run) pass(ctx context.Context, o origin) *fault {
 }
 
 // prepare does everything that comes before the first write.
-func (s *run) prepare(ctx context.Context, o origin) (*applier, *build.Result, liveObjects, *fault) {
+func (s *reconciling) prepare(ctx context.Context, o origin) (*applier, *build.Result, liveObjects, *fault) {
 	built, f := s.build(ctx, o)
 	if f != nil {
 		return nil, nil, nil, f
@@ -89,7 +89,7 @@ func (s *run) prepare(ctx context.Context, o origin) (*applier, *build.Result, l
 // keep reverts edits by hand to the revision in force while the revision of origin can't be applied, as rarely as a
 // pass without news does. It neither prunes nor writes the status. A process that has not applied the revision in force
 // itself does not know under which spec it was applied, and leaves it alone.
-func (s *run) keep(ctx context.Context, o origin) {
+func (s *reconciling) keep(ctx context.Context, o origin) {
 	name := client.ObjectKeyFromObject(s.obj)
 	good, ok := s.inForce.get(name)
 	if !ok || good.uid != s.obj.UID || good.generation != s.obj.Generation || good.revision == o.revision ||
@@ -115,13 +115,13 @@ func (s *run) keep(ctx context.Context, o origin) {
 		good.revision.String(), "reason", f.reason, "error", f.message)
 }
 
-func (s *run) announceDrift() {
+func (s *reconciling) announceDrift() {
 	s.event(corev1.EventTypeNormal, v1alpha1.ReasonReconcileSucceeded,
 		"reapplied objects that were changed or deleted by hand")
 }
 
 // build fetches a revision and turns its directory into objects.
-func (s *run) build(ctx context.Context, o origin) (*build.Result, *fault) {
+func (s *reconciling) build(ctx context.Context, o origin) (*build.Result, *fault) {
 	dir, err := os.MkdirTemp(s.WorkDir, "policysync-")
 	if err != nil {
 		return nil,
@@ -157,7 +157,7 @@ func (s *run) build(ctx context.Context, o origin) (*build.Result, *fault) {
 
 // begin writes to the status what is about to happen: BackupSessions wait for the end of an apply, and a manager that
 // was killed in between finds in the inventory what it can have applied.
-func (s *run) begin(ctx context.Context, revision string, inventory []v1alpha1.ResourceRef) error {
+func (s *reconciling) begin(ctx context.Context, revision string, inventory []v1alpha1.ResourceRef) error {
 	status := &s.obj.Status
 	// A revision that is retried after a refusal is already announced.
 	announced := (revision == status.LastAppliedRevision || conditions.IsReconciling(s.obj)) &&

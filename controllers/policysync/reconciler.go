@@ -70,9 +70,9 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (result ct
 	if v1alpha1.HasRecordAnnotation(obj.Annotations) {
 		return ctrl.Result{}, nil
 	}
-	s := &run{Reconciler: r, obj: obj, before: obj.DeepCopy(), patcher: r.writer().NewPatcher(obj)}
+	s := &reconciling{Reconciler: r, obj: obj, before: obj.DeepCopy(), patcher: r.writer().NewPatcher(obj)}
 	defer func() {
-		// Not with the run's own deadline: the status must be written even if the run took too long.
+		// Not with the reconcile's own deadline: the status must be written even if it took too long.
 		err = errors.Join(err, s.write(ctx))
 		s.announceChange()
 		r.Metrics.RecordSuspend(ctx, obj, obj.Spec.Suspend)
@@ -96,8 +96,8 @@ func (r *Reconciler) writer() status.Writer {
 	}
 }
 
-// run is one reconcile.
-type run struct {
+// reconciling is one reconcile.
+type reconciling struct {
 	*Reconciler
 	obj     *v1alpha1.PolicySync
 	before  *v1alpha1.PolicySync
@@ -105,7 +105,7 @@ type run struct {
 }
 
 // sync looks for a new revision and makes a pass if there is one.
-func (s *run) sync(ctx context.Context) ctrl.Result {
+func (s *reconciling) sync(ctx context.Context) ctrl.Result {
 	timeout := defaultTimeout
 	if s.obj.Spec.Timeout != nil && s.obj.Spec.Timeout.Duration > 0 {
 		timeout = s.obj.Spec.Timeout.Duration
@@ -155,7 +155,7 @@ type origin struct {
 	revision source.Revision
 }
 
-func (s *run) origin(ctx context.Context) (origin, error) {
+func (s *reconciling) origin(ctx context.Context) (origin, error) {
 	o := origin{}
 	if ref := s.obj.Spec.Ref; ref != nil {
 		o.ref = source.Ref{Branch: ref.Branch, Tag: ref.Tag, Commit: ref.Commit}
@@ -173,7 +173,7 @@ func (s *run) origin(ctx context.Context) (origin, error) {
 }
 
 // upToDate reports whether the last pass of this process did everything for a revision.
-func (s *run) upToDate(revision source.Revision) (pass, bool) {
+func (s *reconciling) upToDate(revision source.Revision) (pass, bool) {
 	last, ok := s.passes.get(client.ObjectKeyFromObject(s.obj))
 	request, _ := meta.ReconcileAnnotationValue(s.obj.Annotations)
 	removal := s.obj.Status.Removal
@@ -188,29 +188,29 @@ func (s *run) upToDate(revision source.Revision) (pass, bool) {
 		s.Clock.Since(last.at) < driftInterval
 }
 
-func (s *run) remember(revision source.Revision, foreign *key) {
+func (s *reconciling) remember(revision source.Revision, foreign *key) {
 	s.passes.put(client.ObjectKeyFromObject(s.obj), pass{
 		uid: s.obj.UID, at: s.Clock.Now(), revision: revision.String(), generation: s.obj.Generation, foreign: foreign,
 		conditions: append(s.obj.Status.Conditions[:0:0], s.obj.Status.Conditions...),
 	})
 }
 
-func (s *run) interval() time.Duration {
+func (s *reconciling) interval() time.Duration {
 	if d := s.obj.Spec.Interval.Duration; d > 0 {
 		return d
 	}
 	return defaultInterval
 }
 
-func (s *run) retryInterval() time.Duration {
+func (s *reconciling) retryInterval() time.Duration {
 	if d := s.obj.Spec.RetryInterval; d != nil && d.Duration > 0 {
 		return d.Duration
 	}
 	return s.interval()
 }
 
-// suspended keeps the conditions of the last run.
-func (s *run) suspended() {
+// suspended keeps the conditions of the last reconcile.
+func (s *reconciling) suspended() {
 	s.obj.Status.ObservedGeneration = s.obj.Generation
 	conditions.Delete(s.obj, meta.ReconcilingCondition)
 	for _, c := range s.obj.GetConditions() { // they hold for this generation too
@@ -224,7 +224,7 @@ func (s *run) suspended() {
 }
 
 // write patches what changed, if anything.
-func (s *run) write(ctx context.Context) error {
+func (s *reconciling) write(ctx context.Context) error {
 	err := s.patcher.Patch(ctx, s.obj,
 		meta.ReadyCondition, meta.ReconcilingCondition, meta.StalledCondition, v1alpha1.ConditionDeletionBlocked)
 	if !s.obj.DeletionTimestamp.IsZero() {

@@ -15,8 +15,8 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
 
-// SetupWithManager watches PolicySyncs: their spec, reconcile requests and consents to removals. A run occupies its
-// worker for as long as fetching and applying takes.
+// SetupWithManager watches PolicySyncs: their spec, reconcile requests and consents to removals. A reconcile occupies
+// its worker for as long as fetching and applying takes.
 func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, opts controller.Options) error {
 	if r.RESTConfig == nil {
 		r.RESTConfig = rest.CopyConfig(mgr.GetConfig())

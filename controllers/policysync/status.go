@@ -18,7 +18,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/source"
 )
 
-// fault is the reason why a run failed, in words for the user.
+// fault is the reason why a reconcile failed, in words for the user.
 type fault struct {
 	reason  string
 	message string
@@ -54,8 +54,8 @@ var sourceReasons = []struct {
 	{source.ErrUnreachable, v1alpha1.ReasonUnreachable, false},
 }
 
-// sourceFault turns a failure of the source into a fault. Faults of servers and Secrets are retried; a spec that can't
-// work is not, until it changes.
+// sourceFault turns a failure of the source into a fault. Faults of servers and Secrets can pass; one that stalls the
+// PolicySync lasts until its spec or the Git repository changes.
 func sourceFault(err error) *fault {
 	var ours *fault
 	if errors.As(err, &ours) {
@@ -77,7 +77,7 @@ func sourceFault(err error) *fault {
 }
 
 // secret reads the data of the Secret that the spec names, if any.
-func (s *run) secret(ctx context.Context) (map[string][]byte, error) {
+func (s *reconciling) secret(ctx context.Context) (map[string][]byte, error) {
 	ref := s.obj.Spec.SecretRef
 	if ref == nil {
 		return nil, nil
@@ -102,7 +102,7 @@ func (s *run) secret(ctx context.Context) (map[string][]byte, error) {
 	return secret.Data, nil
 }
 
-func (s *run) secretName() string {
+func (s *reconciling) secretName() string {
 	if s.obj.Spec.SecretRef == nil {
 		return ""
 	}
@@ -110,7 +110,7 @@ func (s *run) secretName() string {
 }
 
 // fail writes a fault to the conditions and returns when to try again.
-func (s *run) fail(ctx context.Context, f *fault) ctrl.Result {
+func (s *reconciling) fail(ctx context.Context, f *fault) ctrl.Result {
 	message := f.message
 	if applied := s.obj.Status.LastAppliedRevision; f.stalled && applied != "" &&
 		f.reason != v1alpha1.ReasonDeletionBlocked {
@@ -128,7 +128,7 @@ func (s *run) fail(ctx context.Context, f *fault) ctrl.Result {
 }
 
 // succeed writes to the conditions that a revision is in force.
-func (s *run) succeed(message string) {
+func (s *reconciling) succeed(message string) {
 	conditions.Delete(s.obj, meta.ReconcilingCondition)
 	conditions.Delete(s.obj, meta.StalledCondition)
 	conditions.MarkTrue(s.obj, meta.ReadyCondition, v1alpha1.ReasonReconcileSucceeded, "%s", message)
@@ -137,8 +137,8 @@ func (s *run) succeed(message string) {
 // maxEventMessage is the number of bytes that the API server accepts for the note of an event.
 const maxEventMessage = 1024
 
-// announceChange emits one event if a run changed the Ready condition.
-func (s *run) announceChange() {
+// announceChange emits one event if a reconcile changed the Ready condition.
+func (s *reconciling) announceChange() {
 	was, is := conditions.Get(s.before, meta.ReadyCondition), conditions.Get(s.obj, meta.ReadyCondition)
 	if is == nil || is.Status == "Unknown" || was != nil && was.Status == is.Status && was.Reason == is.Reason &&
 		was.Message == is.Message {
@@ -151,7 +151,7 @@ func (s *run) announceChange() {
 	s.event(kind, is.Reason, is.Message)
 }
 
-func (s *run) event(kind, reason, message string) {
+func (s *reconciling) event(kind, reason, message string) {
 	if len(message) > maxEventMessage {
 		message = strings.ToValidUTF8(message[:maxEventMessage-3], "") + "..." // do not cut a rune in half
 	}

@@ -45,10 +45,10 @@ func (r *Reconciler) finalize(ctx context.Context, repository *v1alpha1.Reposito
 		return ctrl.Result{}, nil
 	}
 	if repository.Status.InitializedSpec == "" && !policy.HoldsVolumeSnapshots(repository) {
-		return ctrl.Result{}, r.letGo(ctx, repository, "unproved", string(repository.Spec.DeletionPolicy))
+		return ctrl.Result{}, r.release(ctx, repository, "unproved", string(repository.Spec.DeletionPolicy))
 	}
 	if repository.Spec.DeletionPolicy != v1alpha1.WipeOut {
-		return ctrl.Result{}, r.letGo(ctx, repository, "kept", string(repository.Spec.DeletionPolicy))
+		return ctrl.Result{}, r.release(ctx, repository, "kept", string(repository.Spec.DeletionPolicy))
 	}
 	why, err := read.WhyKept(ctx, r.APIReader, repository)
 	if err != nil {
@@ -57,7 +57,7 @@ func (r *Reconciler) finalize(ctx context.Context, repository *v1alpha1.Reposito
 	if why != "" {
 		r.Event(repository, corev1.EventTypeWarning, v1alpha1.ReasonDataKept,
 			why.Message(policy.HoldsVolumeSnapshots(repository)))
-		return ctrl.Result{}, r.letGo(ctx, repository, "kept", string(why))
+		return ctrl.Result{}, r.release(ctx, repository, "kept", string(why))
 	}
 	snapshots, err := r.snapshots(ctx, repository)
 	if err != nil {
@@ -143,7 +143,7 @@ func (r *Reconciler) wiped(
 	if waiting {
 		return ctrl.Result{RequeueAfter: time.Second}, nil
 	}
-	return ctrl.Result{}, r.letGo(ctx, repository, "removed", string(repository.Spec.DeletionPolicy))
+	return ctrl.Result{}, r.release(ctx, repository, "removed", string(repository.Spec.DeletionPolicy))
 }
 
 // letSnapshotGo writes that the Snapshot's data is gone, and deletes the Snapshot.
@@ -167,8 +167,8 @@ func (r *Reconciler) letSnapshotGo(ctx context.Context, s *v1alpha1.Snapshot) er
 	return nil
 }
 
-// letGo removes the finalizer of the Repository, and logs what becomes of its data, and why.
-func (r *Reconciler) letGo(ctx context.Context, repository *v1alpha1.Repository, data, why string) error {
+// release removes the finalizer of the Repository, and logs what becomes of its data, and why.
+func (r *Reconciler) release(ctx context.Context, repository *v1alpha1.Repository, data, why string) error {
 	before := repository.DeepCopy()
 	controllerutil.RemoveFinalizer(repository, v1alpha1.FinalizerWipe)
 	err := r.writer().Object(ctx, before, repository)

@@ -22,10 +22,10 @@ import (
 const missingInterval = 15 * time.Second
 
 // initialise runs the init Job unless it has already proved the repository in this place. From then on it no longer
-// reads the Secrets: each run does. A Snapshot that failed because of its password raises a doubt, and another init Job
-// clears the doubt.
+// reads the Secrets: each run does. disprovedBy names a Snapshot that failed because of its password: another init Job
+// proves the repository again.
 func (r *Reconciler) initialise(
-	ctx context.Context, repository *v1alpha1.Repository, storage *v1alpha1.BackupStorage, doubt string,
+	ctx context.Context, repository *v1alpha1.Repository, storage *v1alpha1.BackupStorage, disprovedBy string,
 ) (ctrl.Result, error) {
 	place := placeOf(storage.Namespace, storage.Spec.Storage, repository.Spec.Path)
 	runner := initjob.Runner{
@@ -35,7 +35,7 @@ func (r *Reconciler) initialise(
 	request := initjob.Request{Owner: repository, Label: v1alpha1.LabelRepository}
 	status := statusOf(repository)
 	if status.Proved = repository.Status.InitializedSpec == place; status.Proved &&
-		(doubt == "" || doubt == repository.Status.ProvedAfter) {
+		(disprovedBy == "" || disprovedBy == repository.Status.ProvedAfter) {
 		if err := runner.Clean(ctx, request); err != nil {
 			return ctrl.Result{}, err
 		}
@@ -52,7 +52,7 @@ func (r *Reconciler) initialise(
 	}
 	digest := policy.Digest([]any{
 		place, credential, repository.Annotations[v1alpha1.AnnotationAdopt],
-		storage.Spec.Storage, storage.Spec.RuntimeSettings, doubt,
+		storage.Spec.Storage, storage.Spec.RuntimeSettings, disprovedBy,
 	})
 	request.Name = moverjob.InitRepositoryJobName(repository.Name, digest)
 	request.Turn = &initjob.Position{
@@ -73,7 +73,7 @@ func (r *Reconciler) initialise(
 	}
 	status.Follow(progress)
 	if progress.State == observe.StateSucceeded {
-		repository.Status.InitializedSpec, repository.Status.ProvedAfter = place, doubt
+		repository.Status.InitializedSpec, repository.Status.ProvedAfter = place, disprovedBy
 		return ctrl.Result{}, nil
 	}
 	return ctrl.Result{RequeueAfter: progress.After}, nil

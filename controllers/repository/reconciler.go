@@ -83,7 +83,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 // reconcile sets all conditions or, with an error, leaves them as they are. The generation counts as observed only with
 // the conditions.
 func (r *Reconciler) reconcile(ctx context.Context, repository *v1alpha1.Repository) (ctrl.Result, error) {
-	doubt, snapshots, err := r.count(ctx, repository)
+	disprovedBy, snapshots, err := r.count(ctx, repository)
 	if err != nil {
 		return ctrl.Result{}, err
 	}
@@ -116,7 +116,7 @@ func (r *Reconciler) reconcile(ctx context.Context, repository *v1alpha1.Reposit
 	if err != nil {
 		return ctrl.Result{}, err
 	}
-	return r.initialise(ctx, repository, storage, doubt)
+	return r.initialise(ctx, repository, storage, disprovedBy)
 }
 
 // storage returns the repository's BackupStorage, or an *access.Error that says why this namespace can't use it.

@@ -114,7 +114,7 @@ var usability = predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
 		before.Status.ObservedGeneration != after.Status.ObservedGeneration
 }}
 
-// outcome lets through what a Repository's status shows of a Snapshot. The progress of the Snapshot is not part of it.
+// outcome lets through the changes of a Snapshot that the status of its Repository shows. Progress is not one of them.
 var outcome = predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
 	before, after := e.ObjectOld.(*v1alpha1.Snapshot), e.ObjectNew.(*v1alpha1.Snapshot)
 	return before.Status.Phase != after.Status.Phase || before.Status.Size != after.Status.Size ||

@@ -16,11 +16,11 @@ import (
 // recent is the number of Snapshots that the status shows.
 const recent = 5
 
-// count summarizes the repository's Snapshots in its status, and returns those that stay, newest first. doubt names the
-// newest ended Snapshot if it failed because the password no longer fits.
+// count summarizes the repository's Snapshots in its status, and returns those that stay, newest first. disprovedBy
+// names the newest ended Snapshot if it failed because the password no longer fits.
 func (r *Reconciler) count(
 	ctx context.Context, repository *v1alpha1.Repository,
-) (doubt string, snapshots []v1alpha1.Snapshot, _ error) {
+) (disprovedBy string, snapshots []v1alpha1.Snapshot, _ error) {
 	snapshots, err := r.snapshots(ctx, repository)
 	if err != nil {
 		return "", nil, err

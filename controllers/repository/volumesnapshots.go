@@ -93,7 +93,8 @@ func (r *Reconciler) wipeVolumeSnapshots(
 		}
 	}
 	if !waiting {
-		return ctrl.Result{}, r.letGo(ctx, repository, "no Snapshot holds any", string(repository.Spec.DeletionPolicy))
+		return ctrl.Result{}, r.release(ctx, repository, "no Snapshot holds any",
+			string(repository.Spec.DeletionPolicy))
 	}
 	return ctrl.Result{RequeueAfter: wipeInterval}, r.writeWiped(ctx, before, repository)
 }

@@ -73,7 +73,7 @@ func (r kind) Start(ctx context.Context, b *v1alpha1.RestoreBatch) (observed, fu
 	if b.DeletionTimestamp != nil {
 		return in, func() {}, nil
 	}
-	err := oneshot.Adopt(ctx, r.writer(), b)
+	err := oneshot.Hold(ctx, r.writer(), b)
 	if err != nil {
 		return in, nil, err
 	}

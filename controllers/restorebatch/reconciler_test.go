@@ -125,7 +125,7 @@ func TestTheRestoreSessions(t *testing.T) {
 	w.Expect(children[1].Spec.Target).
 		To(Equal(&v1alpha1.TypedObjectReference{Kind: v1alpha1.KindPersistentVolumeClaim, Name: "web"}),
 			"the target that was backed up, in this namespace")
-	w.Expect(w.Told()).To(ContainElements("Started", "Succeeded"))
+	w.Expect(w.EventReasons()).To(ContainElements("Started", "Succeeded"))
 }
 
 func TestTargetsEndIndependently(t *testing.T) {

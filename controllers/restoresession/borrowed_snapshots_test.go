@@ -134,7 +134,7 @@ func TestWhatWasLentStaysUntilTheVolumeIsMade(t *testing.T) {
 	_, contents = w.imports()
 	w.Expect(contents).To(HaveLen(1))
 	w.Expect(w.Client.Delete(t.Context(), w.claim("late-1"))).To(Succeed())
-	w.letGo()
+	w.releaseClaims()
 	w.Reconcile("restore")
 	_, contents = w.imports()
 	w.Expect(contents).To(BeEmpty())

@@ -76,7 +76,7 @@ func (r *Reconciler) job(
 	}
 	resolved := s.Status.Resolved
 	in.Name = restore.JobName(s.Name, h.Name, attempt)
-	means, err := movers.ProvideAccess(ctx, r.Client, s, resolved.Repository, in.Name)
+	granted, err := movers.ProvideAccess(ctx, r.Client, s, resolved.Repository, in.Name)
 	if err != nil {
 		return nil, err
 	}
@@ -84,8 +84,8 @@ func (r *Reconciler) job(
 	for _, v := range h.Volumes {
 		empty = empty && v.Mounted() && (v.Template > 0 || s.Status.Components[v.Component].TargetEmpty)
 	}
-	in.Restore.Group = empty && moverjob.CanTakeGroup(h.SecurityContext, resolved.Task, &means.Storage)
-	in.Storage, in.Credentials, in.Privileged = &means.Storage, means.Credentials, means.Privileged
+	in.Restore.Group = empty && moverjob.CanTakeGroup(h.SecurityContext, resolved.Task, &granted.Storage)
+	in.Storage, in.Credentials, in.Privileged = &granted.Storage, granted.Credentials, granted.Privileged
 	in.Timeout = movers.Timeout(s.Status.RestoreDeadline.Time, r.Clock.Now())
 	job, err := moverjob.RestoreJob(in)
 	if err != nil {

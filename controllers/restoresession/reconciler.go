@@ -67,7 +67,7 @@ func (r kind) Start(ctx context.Context, s *v1alpha1.RestoreSession) (restore.In
 	if s.DeletionTimestamp != nil {
 		return in, func() {}, nil
 	}
-	err := oneshot.Adopt(ctx, r.writer(), s)
+	err := oneshot.Hold(ctx, r.writer(), s)
 	if err != nil {
 		return in, nil, err
 	}

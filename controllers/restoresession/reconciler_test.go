@@ -45,7 +45,7 @@ func TestARestoreSucceeds(t *testing.T) {
 	w.Expect(s.Finalizers).To(ConsistOf(v1alpha1.FinalizerRecord), "the ledger's collector still needs it")
 	w.Expect(w.stamp()).To(Equal(s.Status.Resolved.SpecDigest))
 	check.NewChecker(w.Client, negative).WithT(w.WithT).CheckErr(t.Context(), s)
-	w.Expect(w.Told()).To(Equal([]string{"Started", "Succeeded"}))
+	w.Expect(w.EventReasons()).To(Equal([]string{"Started", "Succeeded"}))
 
 	w.Clock.SetTime(w.Clock.Now().Add(24 * time.Hour))
 	w.Reconcile("restore")

@@ -166,7 +166,7 @@ func TestARestoreThatIsRefused(t *testing.T) {
 				pending := w.session("restore")
 				w.Reconcile("restore")
 				w.Expect(w.session("restore")).To(Equal(pending), "waiting writes nothing")
-				w.Expect(w.Told()).To(Equal([]string{pending.Status.Reason}),
+				w.Expect(w.EventReasons()).To(Equal([]string{pending.Status.Reason}),
 					"one event reports what the restore waits for")
 			}
 			w.Clock.SetTime(w.Clock.Now().Add(tt.later))

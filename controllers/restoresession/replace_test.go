@@ -142,7 +142,7 @@ func TestAClaimIsReplacedWhereTheQuotaIsUsedUp(t *testing.T) {
 	w.freeze("restore")
 	w.quota("2Gi", "2Gi")
 	w.Reconcile("restore") // This deletes the old claim,
-	w.letGo()
+	w.releaseClaims()
 	var q corev1.ResourceQuota
 	w.Get("room", &q)
 	q.Status.Used[corev1.ResourceRequestsStorage] = resource.MustParse("1Gi") // and the quota controller notices it.

@@ -85,7 +85,7 @@ func TestWhatARestoreLeftBehindIsGivenBack(t *testing.T) {
 			contents[0].Finalizers = []string{holder}
 			w.Expect(w.Client.Update(t.Context(), &contents[0])).To(Succeed())
 			w.Expect(w.Client.Delete(t.Context(), w.claim("late-1"))).To(Succeed())
-			w.letGo()
+			w.releaseClaims()
 			w.sweep()
 			w.Expect(testutil.ToFloat64(sweptTotal.Removed)).To(BeNumerically(">=", 1))
 			snapshots, contents := w.imports()

@@ -103,7 +103,7 @@ func (w *world) settleVolumes(name string) *v1alpha1.RestoreSession {
 	for range 60 {
 		w.Reconcile(name)
 		csi.ReadyImports(w.T, w.Client, w.Namespace)
-		w.letGo()
+		w.releaseClaims()
 		w.Cluster()
 		s := w.session(name)
 		if s.Status.Phase.Terminal() {
@@ -115,8 +115,8 @@ func (w *world) settleVolumes(name string) *v1alpha1.RestoreSession {
 	return nil
 }
 
-// letGo completes the deletion of claims that are not in use, as Kubernetes does.
-func (w *world) letGo() {
+// releaseClaims completes the deletion of claims that are not in use, as Kubernetes does.
+func (w *world) releaseClaims() {
 	var claims corev1.PersistentVolumeClaimList
 	w.Expect(w.Client.List(w.T.Context(), &claims, client.InNamespace(w.Namespace))).To(Succeed())
 	for i := range claims.Items {

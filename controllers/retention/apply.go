@@ -35,7 +35,7 @@ func (r *Reconciler) apply(ctx context.Context, s *state) error {
 			s.more = true
 			return nil
 		}
-		if err := r.letGo(ctx, s.snapshots[v.Name], v.Reason,
+		if err := r.remove(ctx, s.snapshots[v.Name], v.Reason,
 			"RetentionPolicy "+refName(*s.ref)+": "+v.Message); err != nil {
 			return err
 		}
@@ -83,9 +83,9 @@ func behind(kind, name string) error {
 		fmt.Errorf("the cache is stale"))
 }
 
-// letGo writes why a Snapshot goes, then marks it so that its data goes with it, and then deletes it. Each step fails
+// remove writes why a Snapshot goes, then marks it so that its data goes with it, and then deletes it. Each step fails
 // if somebody else has changed the Snapshot in the meantime.
-func (r *Reconciler) letGo(ctx context.Context, snapshot *v1alpha1.Snapshot, reason, message string) error {
+func (r *Reconciler) remove(ctx context.Context, snapshot *v1alpha1.Snapshot, reason, message string) error {
 	snapshot = snapshot.DeepCopy()
 	before := snapshot.DeepCopy()
 	conditions.MarkFalse(snapshot, v1alpha1.ConditionRetained, reason, "%s", message)

@@ -158,7 +158,7 @@ func (r *Reconciler) siblings(
 	if err != nil { // the children stay as they were
 		return r.childrensRepositories(ctx, s, child, fallback)
 	}
-	if means := retention.Resolve(s.repository.Name, children, fallback).Ref; means == nil || *means != *s.ref {
+	if used := retention.Resolve(s.repository.Name, children, fallback).Ref; used == nil || *used != *s.ref {
 		return nil, behind(v1alpha1.BackupConfigurationKind, child.Name)
 	}
 	return retention.SiblingRepositories(children, s.repository.Name, *s.ref, fallback), nil

@@ -128,12 +128,12 @@ var decisive = predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
 		!equality.Semantic.DeepEqual(before.Status.SnapshotTime, after.Status.SnapshotTime)
 }}
 
-// deletion lets through that the deletion of an object begins.
+// deletion lets through the update with which the deletion of an object begins.
 var deletion = predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
 	return e.ObjectOld.GetDeletionTimestamp().IsZero() != e.ObjectNew.GetDeletionTimestamp().IsZero()
 }}
 
-// ending lets through that a run or restore ends, or is deleted.
+// ending lets through the update with which a run or restore ends, and its deletion.
 var ending = predicate.Funcs{
 	CreateFunc: func(event.CreateEvent) bool { return false },
 	UpdateFunc: func(e event.UpdateEvent) bool { return !over(e.ObjectOld) && over(e.ObjectNew) },

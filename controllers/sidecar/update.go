@@ -38,7 +38,7 @@ func (l *update) lookAgain(after time.Duration) {
 func (r *Reconciler) update(ctx context.Context, kind string, key client.ObjectKey) (*update, error) {
 	l := &update{}
 	var err error
-	if l.wanted, err = r.wants(ctx, kind, key); err != nil {
+	if l.wanted, err = r.wantedOf(ctx, kind, key); err != nil {
 		return nil, err
 	}
 	if there, err := r.worthLooking(ctx, kind, key, l.wanted); err != nil || !there {

@@ -68,8 +68,8 @@ func (w *wanted) wake(ctx context.Context, changed chan<- event.GenericEvent) {
 	}
 }
 
-// wants reads what policy wants of the sidecar of a workload.
-func (r *Reconciler) wants(ctx context.Context, kind string, key client.ObjectKey) (*wanted, error) {
+// wantedOf reads what policy wants of the sidecar of a workload.
+func (r *Reconciler) wantedOf(ctx context.Context, kind string, key client.ObjectKey) (*wanted, error) {
 	var list v1alpha1.BackupConfigurationList
 	if err := r.List(ctx, &list, client.InNamespace(key.Namespace),
 		client.MatchingFields{indexWorkload: kind + "/" + key.Name}); err != nil {

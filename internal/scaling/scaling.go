@@ -145,7 +145,7 @@ func applies(e metav1.ManagedFieldsEntry) bool {
 }
 
 // manifestHasReplicas reports whether the manifest that was applied last sets the replicas. An unreadable manifest
-// counts as one that does: see has.
+// counts as one that does: see hasField.
 func manifestHasReplicas(manifest string) bool {
 	var m struct {
 		Spec struct {

@@ -8,8 +8,8 @@ import (
 	"github.com/cairn-backup/cairn/internal/task/moverjob"
 )
 
-// Error explains why a namespace cannot work with a storage. Waiting does not help; a change of policy, of a Secret or
-// of a Namespace does.
+// Error explains why a namespace cannot work with a storage. Trying again alone does not help: it takes a
+// change of policy, of a Secret, of a Namespace or of the storage.
 type Error struct {
 	// Reason is a constant of the API.
 	Reason string

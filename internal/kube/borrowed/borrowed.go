@@ -19,8 +19,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/volumesnapshot"
 )
 
-// Snapshot is a VolumeSnapshot and a VolumeSnapshotContent of one name that a restore borrowed from another namespace:
-// see ensureImport.
+// Snapshot is a VolumeSnapshot and a VolumeSnapshotContent of one name that a restore borrowed from another namespace.
 type Snapshot struct {
 	// Namespace is the namespace of the restore and of the VolumeSnapshot.
 	Namespace, Name string

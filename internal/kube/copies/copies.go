@@ -144,10 +144,10 @@ func (m Maker) create(ctx context.Context, s *v1alpha1.BackupSession, o, found c
 	case apierrors.IsForbidden(err):
 		return movers.Refuse(v1alpha1.ReasonCopyFailed, "the API server refused the copy: %v", err)
 	case !apierrors.IsAlreadyExists(err):
-		return movers.AsRefusal(fmt.Errorf("create %s: %w", o.GetName(), err))
+		return movers.AsRefusal(fmt.Errorf("create copy %s: %w", client.ObjectKeyFromObject(o), err))
 	}
 	if err := m.Live.Get(ctx, client.ObjectKeyFromObject(o), found); err != nil {
-		return fmt.Errorf("get %s: %w", o.GetName(), err)
+		return fmt.Errorf("get copy %s: %w", client.ObjectKeyFromObject(o), err)
 	}
 	if !metav1.IsControlledBy(found, s) {
 		return movers.Refuse(v1alpha1.ReasonNameConflict, "%s exists already and does not belong to BackupSession %s",

@@ -10,16 +10,17 @@ import (
 	"github.com/cairn-backup/cairn/internal/kube/status"
 )
 
-// Hold gives an object its finalizers, without writing it: it stays until its work has ended, and until it is recorded.
-func Hold(s client.Object) {
+// AddFinalizers gives an object its finalizers, without writing it: it stays until its work has ended, and until it is
+// recorded.
+func AddFinalizers(s client.Object) {
 	controllerutil.AddFinalizer(s, v1alpha1.FinalizerCancel)
 	controllerutil.AddFinalizer(s, v1alpha1.FinalizerRecord)
 }
 
-// Adopt writes the finalizers of a new object.
-func Adopt(ctx context.Context, w status.Writer, s client.Object) error {
+// Hold writes the finalizers of a new object.
+func Hold(ctx context.Context, w status.Writer, s client.Object) error {
 	before := s.DeepCopyObject().(client.Object)
-	Hold(s)
+	AddFinalizers(s)
 	return w.Object(ctx, before, s)
 }
 

@@ -24,7 +24,7 @@ func store(t *testing.T, s *v1alpha1.BackupSession) client.Client {
 // The Ledger removes the other finalizer, once the object is recorded.
 func TestReleaseLeavesTheFinalizerOfTheLedger(t *testing.T) {
 	g := NewWithT(t)
-	s := session(func(s *v1alpha1.BackupSession) { Hold(s) })
+	s := session(func(s *v1alpha1.BackupSession) { AddFinalizers(s) })
 	c := store(t, s)
 	g.Expect(c.Get(t.Context(), client.ObjectKeyFromObject(s), s)).To(Succeed())
 	g.Expect(Release(t.Context(), status.Writer{Client: c}, s)).To(Succeed())
@@ -55,12 +55,12 @@ func TestNewest(t *testing.T) {
 }
 
 // A writer whose cache is behind must not take back what another has written.
-func TestAdoptTakesNoOutdatedObject(t *testing.T) {
+func TestHoldTakesNoOutdatedObject(t *testing.T) {
 	g := NewWithT(t)
 	s := session(func(s *v1alpha1.BackupSession) { s.ResourceVersion = "9" })
 	c := store(t, s.DeepCopy())
 	s.ResourceVersion = "8"
-	g.Expect(Adopt(t.Context(), status.Writer{Client: c}, s)).To(MatchError(apierrors.IsConflict, "IsConflict"))
+	g.Expect(Hold(t.Context(), status.Writer{Client: c}, s)).To(MatchError(apierrors.IsConflict, "IsConflict"))
 	g.Expect(c.Get(t.Context(), client.ObjectKeyFromObject(s), s)).To(Succeed())
 	g.Expect(s.Finalizers).To(BeEmpty())
 }

@@ -1,6 +1,6 @@
 // Package read looks up what runs and restores refer to: policy revisions, Addons, Functions, HookTemplates,
-// databases, volumes and events. It asks the cache first, and the API server before it reports that something is
-// missing. It keeps no state and is safe for concurrent use.
+// databases, volumes and events. Its functions read with the Reader that they get. A FallbackReader asks the API server
+// before it reports that something is missing. The package keeps no state and is safe for concurrent use.
 package read
 
 import (

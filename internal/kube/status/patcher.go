@@ -40,13 +40,15 @@ func (p *Patcher) Patch(ctx context.Context, object conditions.Setter, owned ...
 		delete(changes, "status")
 	}
 	err = p.patchStatus(ctx, object, status, owned)
+	if err == nil { // also if the rest fails: the next reconcile finds the status as it is now
+		p.writer.logTransition(ctx, p.before, object)
+	}
 	if len(changes) > 0 {
 		err = errors.Join(err, p.patchRest(ctx, object, changes))
 	}
 	if err != nil {
 		return err
 	}
-	p.writer.logTransition(ctx, p.before, object)
 	p.before = copyOf(object)
 	return nil
 }

@@ -2,10 +2,12 @@ package status
 
 import (
 	"context"
+	"errors"
 	"testing"
 
 	"github.com/fluxcd/pkg/apis/meta"
 	"github.com/fluxcd/pkg/runtime/conditions"
+	"github.com/go-logr/logr/funcr"
 	. "github.com/onsi/gomega"
 	"github.com/onsi/gomega/gstruct"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -14,6 +16,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
+	logf "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
@@ -211,4 +214,25 @@ func TestAPatchThatFailedIsDoneAgain(t *testing.T) {
 	g.Expect(conditions.IsReady(p.get(t))).To(BeTrue())
 	g.Expect(patcher.Patch(t.Context(), object, meta.ReadyCondition)).To(Succeed())
 	g.Expect(p.status).To(Equal(1))
+}
+
+// The next reconcile starts from the status that was written: nobody else can log its transition.
+func TestATransitionIsLoggedAlsoIfTheRestFails(t *testing.T) {
+	g := NewWithT(t)
+	p := newPatched(t, notReady)
+	object := p.get(t)
+	refused := errors.New("refused")
+	var lines []string
+	log := funcr.New(func(_, line string) { lines = append(lines, line) }, funcr.Options{})
+	patcher := Writer{Client: interceptor.NewClient(p.Client.(client.WithWatch), interceptor.Funcs{
+		Patch: func(context.Context, client.WithWatch, client.Object, client.Patch, ...client.PatchOption) error {
+			return refused
+		},
+	}), Owner: "test", Kind: v1alpha1.RepositoryKind}.NewPatcher(object)
+	becomesReady(object)
+	object.Labels = map[string]string{"a": "b"}
+	err := patcher.Patch(logf.IntoContext(t.Context(), log), object, meta.ReadyCondition)
+	g.Expect(err).To(MatchError(refused))
+	g.Expect(conditions.IsReady(p.get(t))).To(BeTrue())
+	g.Expect(lines).To(HaveExactElements(ContainSubstring(`"phase changed" "from"="NotReady" "to"="Ready"`)))
 }

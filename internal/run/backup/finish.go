@@ -67,8 +67,8 @@ func deriveSnapshot(s *v1alpha1.SnapshotStatus, t *v1alpha1.ResolvedTarget, gene
 		run.Conclude(&s.Conditions, false, reason, message, generation, now)
 	default:
 		s.Phase = v1alpha1.SnapshotSucceeded
-		if doubts := unreadableOf(s.Components); len(doubts) > 0 {
-			run.Partial(&s.Conditions, strings.Join(doubts, "; "), generation, now)
+		if unreadable := unreadableOf(s.Components); len(unreadable) > 0 {
+			run.Partial(&s.Conditions, strings.Join(unreadable, "; "), generation, now)
 		}
 		run.Conclude(&s.Conditions, true, v1alpha1.ReasonSucceeded, "all components are backed up", generation, now)
 	}
@@ -158,9 +158,9 @@ func (r *runner) conclude() {
 		}
 	}
 	succeeded, failed := count[v1alpha1.BackupSessionSucceeded], count[v1alpha1.BackupSessionFailed]
-	doubts := r.doubts()
-	if succeeded > 0 && len(messages) > 0 || succeeded == 0 && r.someComponents() || len(doubts) > 0 {
-		run.Partial(&r.d.Status.Conditions, strings.Join(append(slices.Clone(messages), doubts...), "; "),
+	unreadable := r.unreadable()
+	if succeeded > 0 && len(messages) > 0 || succeeded == 0 && r.someComponents() || len(unreadable) > 0 {
+		run.Partial(&r.d.Status.Conditions, strings.Join(append(slices.Clone(messages), unreadable...), "; "),
 			r.Session.Generation, r.Now)
 	}
 	switch {

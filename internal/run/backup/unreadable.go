@@ -38,8 +38,8 @@ func unreadableOf(components map[string]v1alpha1.Component) []string {
 	return out
 }
 
-// doubts returns the doubts about all Snapshots of the run.
-func (r *runner) doubts() []string {
+// unreadable returns what the backups of all Snapshots of the run could not read.
+func (r *runner) unreadable() []string {
 	var out []string
 	for _, info := range r.d.Status.Snapshots {
 		status, _ := r.status(info.Name)

@@ -24,11 +24,11 @@ func JobName(kind, owner string, a Attempt) string {
 
 // Jobs are the Jobs of hooks with a Function, as a stage sees them.
 type Jobs struct {
-	// Kind and owner name the run or restore. target names the target that the hooks belong to, if any.
+	// Kind and Owner name the run or restore. Target names the target that the hooks belong to, if any.
 	Kind, Owner, Target string
 	// Jobs holds the existing Jobs of the run or restore, by name.
 	Jobs map[string]run.Job
-	// Remove names the Jobs to delete. verify means that a Job is given up and the cache can be too old to decide that.
+	// Remove names the Jobs to delete. Verify means that a Job is given up and the cache can be too old to decide that.
 	Remove []string
 	Verify bool
 }

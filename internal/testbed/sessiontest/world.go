@@ -112,8 +112,8 @@ func (w *World) Jobs() []batchv1.Job {
 	return list.Items
 }
 
-// Told returns the reasons of the events since the last call, in order.
-func (w *World) Told() []string {
+// EventReasons returns the reasons of the events since the last call, in order.
+func (w *World) EventReasons() []string {
 	var out []string
 	for {
 		select {
