@@ -5,14 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"slices"
-	"strings"
 
 	"github.com/fluxcd/pkg/runtime/client"
 	"github.com/fluxcd/pkg/runtime/jitter"
 	"github.com/fluxcd/pkg/runtime/leaderelection"
 	"github.com/fluxcd/pkg/runtime/logger"
 	"github.com/spf13/pflag"
+	"go.uber.org/zap/zapcore"
 	"k8s.io/apimachinery/pkg/util/validation"
 	ctrl "sigs.k8s.io/controller-runtime"
 
@@ -51,7 +50,11 @@ func main() {
 		fmt.Println(version.Version)
 		return
 	}
-	log := logger.NewLogger(o.log)
+	log, err := newLogger(o.log, zapcore.Lock(os.Stderr))
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "read the flags:", err)
+		os.Exit(1)
+	}
 	logger.SetLogger(log)
 	ctrl.SetLogger(log)
 	if _, err := memlimit.Set(); err != nil {
@@ -63,22 +66,11 @@ func main() {
 	}
 }
 
-// The values of --log-level and --log-encoding. Flux's logger takes its defaults in place of any other value.
-var (
-	logLevels    = []string{"trace", "debug", "info", "error"}
-	logEncodings = []string{"json", "console"}
-)
-
 // check refuses flags that the manager can't work with.
 func (o *options) check() error {
 	switch {
 	case len(o.arguments) > 0:
 		return fmt.Errorf("unexpected argument %q", o.arguments[0])
-	case !slices.Contains(logLevels, o.log.LogLevel):
-		return fmt.Errorf("invalid --log-level %q: it must be one of %s", o.log.LogLevel, strings.Join(logLevels, ", "))
-	case !slices.Contains(logEncodings, o.log.LogEncoding):
-		return fmt.Errorf("invalid --log-encoding %q: it must be one of %s", o.log.LogEncoding,
-			strings.Join(logEncodings, ", "))
 	case o.moverImage == "":
 		return errors.New("--mover-image is required")
 	case o.clusterName != "" && len(validation.IsDNS1123Label(o.clusterName)) > 0:

@@ -26,11 +26,11 @@ func TestFlags(t *testing.T) {
 		},
 		"no level of the log": {
 			[]string{"--log-level", "trcae"},
-			`read the flags: invalid --log-level \"trcae\": it must be one of trace, debug, info, error`,
+			`read the flags: invalid --log-level "trcae": it must be one of debug, error, info, trace`,
 		},
 		"no encoding of the log": {
 			[]string{"--log-encoding", "yaml"},
-			`read the flags: invalid --log-encoding \"yaml\": it must be one of json, console`,
+			`read the flags: invalid --log-encoding "yaml": it must be one of console, json`,
 		},
 		"a cluster's name": {[]string{"--cluster-name", "a/b"}, `read the flags: invalid --cluster-name`},
 		"a gateway's key": {

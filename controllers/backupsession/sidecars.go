@@ -6,7 +6,6 @@ import (
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -198,23 +197,20 @@ func (r *Reconciler) assign(
 	ctx context.Context, in backup.Input, work *sidecar.Work, snap *v1alpha1.Snapshot, m backup.Mover,
 ) error {
 	namespace := in.Session.Namespace
-	var storage v1alpha1.BackupStorage
-	key := client.ObjectKey{Namespace: m.Repository.StorageRef.Namespace, Name: m.Repository.StorageRef.Name}
-	if err := r.Get(ctx, key, &storage); apierrors.IsNotFound(err) {
-		return movers.Refuse(v1alpha1.ReasonStorageNotFound, "there is no BackupStorage %s", key)
-	} else if err != nil {
-		return fmt.Errorf("get BackupStorage %s: %w", key, err)
-	}
-	if err := access.Allowed(ctx, r.Client, &storage, namespace); err != nil {
+	storage, err := movers.Storage(ctx, r.Client, *m.Repository)
+	if err != nil {
 		return err
 	}
-	version, err := access.Digest(ctx, r.Client, namespace, &storage, m.Repository.EncryptionSecret)
+	if err := access.Allowed(ctx, r.Client, storage, namespace); err != nil {
+		return err
+	}
+	version, err := access.Digest(ctx, r.Client, namespace, storage, m.Repository.EncryptionSecret)
 	if err != nil {
 		return err
 	}
 	t := moverjob.BackupTask(moverjob.BackupJobInput{
 		Session: in.Session, Snapshot: snap, Target: *m.Target, Host: *m.Host, Repository: *m.Repository,
-		Storage:    &storage,
+		Storage:    storage,
 		ClusterUID: r.ClusterUID,
 	})
 	a := sidecar.Assignment{

@@ -12,7 +12,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/klog/v2"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	logf "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/kube/movers"
@@ -151,13 +150,8 @@ func (r *Reconciler) writeSnapshots(ctx context.Context, in backup.Input, d back
 		if err := r.writer().Object(ctx, before, snap); err != nil {
 			return err
 		}
-		fenced := run.Fenced(before.Annotations[v1alpha1.AnnotationMovers], d.Movers[name],
-			d.Snapshots[name].Components)
-		for component, job := range fenced {
-			logf.FromContext(ctx).Info("fenced mover", "job", klog.KRef(snap.Namespace, job),
-				"snapshot", klog.KObj(snap), "component", component,
-				"reason", d.Snapshots[name].Components[component].Reason)
-		}
+		movers.LogFenced(ctx, run.Fenced(before.Annotations[v1alpha1.AnnotationMovers], d.Movers[name], in.Jobs),
+			"snapshot", klog.KObj(snap))
 		before = snap.DeepCopy()
 		snap.Status = d.Snapshots[name]
 		if err := r.writer().Status(ctx, before, snap); err != nil {

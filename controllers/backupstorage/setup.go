@@ -97,11 +97,8 @@ func ofRepository(_ context.Context, o client.Object) []reconcile.Request {
 	if policy.HoldsVolumeSnapshots(o.(*v1alpha1.Repository)) {
 		return nil
 	}
-	ref := o.(*v1alpha1.Repository).Spec.StorageRef
-	if ref.Namespace == "" {
-		ref.Namespace = o.GetNamespace()
-	}
-	return []reconcile.Request{{NamespacedName: client.ObjectKey{Namespace: ref.Namespace, Name: ref.Name}}}
+	storage := o.(*v1alpha1.Repository).Spec.StorageRef.In(o.GetNamespace())
+	return []reconcile.Request{{NamespacedName: storage}}
 }
 
 // neighbours returns requests for the other storages in the same place: the oldest of them can have changed.

@@ -10,6 +10,7 @@ package keeper
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -301,10 +302,5 @@ func (r *Reconciler) busy(ctx context.Context, p place) (bool, error) {
 		client.MatchingLabels{v1alpha1.LabelKeeper: p.name()}); err != nil {
 		return false, fmt.Errorf("list Pods of keeper %s/%s: %w", p.namespace, p.name(), err)
 	}
-	for i := range pods.Items {
-		if phase := pods.Items[i].Status.Phase; phase != corev1.PodSucceeded && phase != corev1.PodFailed {
-			return true, nil
-		}
-	}
-	return false, nil
+	return slices.ContainsFunc(pods.Items, func(p corev1.Pod) bool { return !observe.PodEnded(&p) }), nil
 }

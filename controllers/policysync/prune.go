@@ -187,10 +187,7 @@ func (a *applier) storageUsers(ctx context.Context) (map[types.NamespacedName]st
 		if policy.HoldsVolumeSnapshots(&r) {
 			continue
 		}
-		storage := types.NamespacedName{Namespace: r.Spec.StorageRef.Namespace, Name: r.Spec.StorageRef.Name}
-		if storage.Namespace == "" {
-			storage.Namespace = r.Namespace
-		}
+		storage := r.Spec.StorageRef.In(r.Namespace)
 		if name := r.Namespace + "/" + r.Name; users[storage] == "" || name < users[storage] {
 			users[storage] = name
 		}

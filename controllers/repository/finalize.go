@@ -102,10 +102,7 @@ func (r *Reconciler) wipe(ctx context.Context, repository *v1alpha1.Repository, 
 		conditions.MarkUnknown(repository, v1alpha1.ConditionWiped, v1alpha1.ReasonProgressing,
 			"the directory in the backend is being removed")
 	}
-	storage := client.ObjectKey{Namespace: repository.Spec.StorageRef.Namespace, Name: repository.Spec.StorageRef.Name}
-	if storage.Namespace == "" {
-		storage.Namespace = repository.Namespace
-	}
+	storage := repository.Spec.StorageRef.In(repository.Namespace)
 	if err := r.Get(ctx, storage, &v1alpha1.BackupStorage{}); apierrors.IsNotFound(err) {
 		conditions.MarkFalse(repository, v1alpha1.ConditionWiped, v1alpha1.ReasonStorageNotFound,
 			"there is no BackupStorage %s: create it again, or annotate the Repository with %s=true to release it and "+

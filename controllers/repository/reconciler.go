@@ -121,10 +121,7 @@ func (r *Reconciler) reconcile(ctx context.Context, repository *v1alpha1.Reposit
 
 // storage returns the repository's BackupStorage, or an *access.Error that says why this namespace can't use it.
 func (r *Reconciler) storage(ctx context.Context, repository *v1alpha1.Repository) (*v1alpha1.BackupStorage, error) {
-	key := client.ObjectKey{Namespace: repository.Spec.StorageRef.Namespace, Name: repository.Spec.StorageRef.Name}
-	if key.Namespace == "" {
-		key.Namespace = repository.Namespace
-	}
+	key := repository.Spec.StorageRef.In(repository.Namespace)
 	storage := &v1alpha1.BackupStorage{}
 	err := r.Get(ctx, key, storage)
 	if client.IgnoreNotFound(err) != nil {

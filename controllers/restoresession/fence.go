@@ -3,16 +3,16 @@ package restoresession
 import (
 	"context"
 
-	"k8s.io/klog/v2"
-	logf "sigs.k8s.io/controller-runtime/pkg/log"
-
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/kube/movers"
 	"github.com/cairn-backup/cairn/internal/run"
 	"github.com/cairn-backup/cairn/internal/run/restore"
 )
 
-// writeMovers writes which Job is allowed to write each component.
-func (r *Reconciler) writeMovers(ctx context.Context, s *v1alpha1.RestoreSession, d restore.Decision) error {
+// writeMovers writes which Job is allowed to write each component. jobs are the Jobs of the restore that exist.
+func (r *Reconciler) writeMovers(
+	ctx context.Context, s *v1alpha1.RestoreSession, jobs map[string]run.Job, d restore.Decision,
+) error {
 	if d.Movers == nil {
 		return nil
 	}
@@ -24,10 +24,6 @@ func (r *Reconciler) writeMovers(ctx context.Context, s *v1alpha1.RestoreSession
 	if err := r.writer().Object(ctx, before, s); err != nil {
 		return err
 	}
-	fenced := run.Fenced(before.Annotations[v1alpha1.AnnotationMovers], *d.Movers, d.Status.Components)
-	for component, job := range fenced {
-		logf.FromContext(ctx).Info("fenced mover", "job", klog.KRef(s.Namespace, job), "component", component,
-			"reason", d.Status.Components[component].Reason)
-	}
+	movers.LogFenced(ctx, run.Fenced(before.Annotations[v1alpha1.AnnotationMovers], *d.Movers, jobs))
 	return nil
 }

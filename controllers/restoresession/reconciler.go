@@ -126,7 +126,7 @@ func (r *Reconciler) carryOut(
 	ctx context.Context, in restore.Input, d *restore.Decision,
 ) (host string, err error) {
 	s := in.Session
-	if err := r.writeMovers(ctx, s, *d); err != nil {
+	if err := r.writeMovers(ctx, s, in.Jobs, *d); err != nil {
 		return "", err
 	}
 	if host, err := r.writeSidecars(ctx, s, in, *d); err != nil {

@@ -29,7 +29,7 @@ func (r *Reconciler) resolveSidecar(ctx context.Context, look *lookup) error {
 	if look.Error = sidecar.TaskRefusal(&resolved.Task, task.KindRestore); look.Error != nil {
 		return nil
 	}
-	storage, err := r.storageOf(ctx, resolved.Repository)
+	storage, err := movers.Storage(ctx, r.Client, resolved.Repository)
 	if refusal := movers.RefusalOf(err); refusal != nil {
 		look.Error = refusal
 		return nil
@@ -46,20 +46,6 @@ func (r *Reconciler) resolveSidecar(ctx context.Context, look *lookup) error {
 		return nil
 	}
 	return err
-}
-
-// storageOf returns the storage of a repository. It returns a refusal if the storage does not exist.
-func (r *Reconciler) storageOf(
-	ctx context.Context, repository v1alpha1.ResolvedRepository,
-) (*v1alpha1.BackupStorage, error) {
-	var storage v1alpha1.BackupStorage
-	key := client.ObjectKey{Namespace: repository.StorageRef.Namespace, Name: repository.StorageRef.Name}
-	if err := r.Get(ctx, key, &storage); apierrors.IsNotFound(err) {
-		return nil, movers.Refuse(v1alpha1.ReasonStorageNotFound, "there is no BackupStorage %s", key)
-	} else if err != nil {
-		return nil, fmt.Errorf("get BackupStorage %s: %w", key, err)
-	}
-	return &storage, nil
 }
 
 // keysOf returns the names of the repository's keys in the sidecar's Secret. The Secret holds the keys of the

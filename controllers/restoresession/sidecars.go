@@ -147,7 +147,7 @@ func (r *Reconciler) assign(
 	in restore.Input,
 ) error {
 	resolved := s.Status.Resolved
-	storage, err := r.storageOf(ctx, resolved.Repository)
+	storage, err := movers.Storage(ctx, r.Client, resolved.Repository)
 	if err != nil {
 		return err
 	}

@@ -10,6 +10,7 @@ import (
 	logf "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/kube/sweep"
 	"github.com/cairn-backup/cairn/internal/sidecar"
 )
 
@@ -50,9 +51,8 @@ func (r *Reconciler) deleteSecret(ctx context.Context, l *update) error {
 	if l.secret == nil || !ours(l.secret) {
 		return nil
 	}
-	err := r.Delete(ctx, l.secret, client.Preconditions{UID: &l.secret.UID})
-	if client.IgnoreNotFound(err) != nil {
-		return fmt.Errorf("delete Secret %s: %w", client.ObjectKeyFromObject(l.secret), err)
+	if err := sweep.Delete(ctx, r.Client, l.secret); err != nil {
+		return err
 	}
 	l.secret = nil
 	return nil

@@ -17,6 +17,7 @@ import (
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/kube/read"
+	"github.com/cairn-backup/cairn/internal/kube/sweep"
 	"github.com/cairn-backup/cairn/internal/policy"
 	"github.com/cairn-backup/cairn/internal/task/observe"
 	"github.com/cairn-backup/cairn/internal/volumesnapshot"
@@ -162,10 +163,7 @@ func (r *Reconciler) remove(ctx context.Context, v *snapshotv1.VolumeSnapshot, w
 			return err
 		}
 	}
-	if err := r.Delete(ctx, v, client.Preconditions{UID: &v.UID}); client.IgnoreNotFound(err) != nil {
-		return fmt.Errorf("delete VolumeSnapshot %s: %w", v.Name, err)
-	}
-	return nil
+	return sweep.Delete(ctx, r.Client, v)
 }
 
 // waiting names a claim that still waits for its volume from one of the VolumeSnapshots, or returns "". A restore can

@@ -109,10 +109,7 @@ func (r *Reconciler) ofRepository(ctx context.Context, s *v1alpha1.Snapshot) (ct
 
 // ofStorage marks a Snapshot whose Repository's storage is gone.
 func (r *Reconciler) ofStorage(ctx context.Context, s *v1alpha1.Snapshot, repository *v1alpha1.Repository) error {
-	storage := client.ObjectKey{Namespace: repository.Spec.StorageRef.Namespace, Name: repository.Spec.StorageRef.Name}
-	if storage.Namespace == "" {
-		storage.Namespace = repository.Namespace
-	}
+	storage := repository.Spec.StorageRef.In(repository.Namespace)
 	if err := r.Get(ctx, storage, &v1alpha1.BackupStorage{}); !apierrors.IsNotFound(err) {
 		return err
 	}

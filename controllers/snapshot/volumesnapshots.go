@@ -18,6 +18,7 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/kube/read"
 	"github.com/cairn-backup/cairn/internal/policy"
+	"github.com/cairn-backup/cairn/internal/retention"
 )
 
 const (
@@ -53,7 +54,7 @@ func (r *Reconciler) mark(ctx context.Context, s *v1alpha1.Snapshot) error {
 		return fmt.Errorf("get Repository %s: %w", key, err)
 	case !policy.HoldsVolumeSnapshots(&repository), repository.DeletionTimestamp.IsZero(),
 		repository.Spec.DeletionPolicy != v1alpha1.WipeOut,
-		repository.Annotations[v1alpha1.AnnotationGiveUp] == "true":
+		retention.IsGivenUp(&repository):
 		return nil
 	}
 	before := s.DeepCopy()

@@ -107,9 +107,9 @@ func (e *refusal) Error() string {
 	return e.reason + ": " + e.output
 }
 
-// startTimer lists words that servers and libraries were seen to use. The first match wins. The words only choose
+// serverWords lists words that servers and libraries were seen to use. The first match wins. The words only choose
 // between kinds that a read-back can't tell apart: text never decides whether a push landed.
-var startTimer = []struct {
+var serverWords = []struct {
 	words string
 	kind  error
 }{
@@ -139,7 +139,7 @@ var startTimer = []struct {
 
 func kindOfText(text string, otherwise error) error {
 	text = strings.ToLower(text)
-	for _, o := range startTimer {
+	for _, o := range serverWords {
 		if strings.Contains(text, o.words) {
 			return o.kind
 		}

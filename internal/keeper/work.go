@@ -10,6 +10,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/retention"
 	"github.com/cairn-backup/cairn/internal/task"
 )
 
@@ -69,7 +70,7 @@ func Works(r *v1alpha1.Repository) bool {
 func wipes(r *v1alpha1.Repository) bool {
 	c := apimeta.FindStatusCondition(r.Status.Conditions, v1alpha1.ConditionWiped)
 	return r.Spec.DeletionPolicy == v1alpha1.WipeOut && slices.Contains(r.Finalizers, v1alpha1.FinalizerWipe) &&
-		r.Annotations[v1alpha1.AnnotationGiveUp] != "true" && c != nil && c.Status != metav1.ConditionTrue &&
+		!retention.IsGivenUp(r) && c != nil && c.Status != metav1.ConditionTrue &&
 		c.Reason != v1alpha1.ReasonInUse
 }
 
@@ -77,7 +78,7 @@ func wipes(r *v1alpha1.Repository) bool {
 func Removes(s *v1alpha1.Snapshot) bool {
 	return !s.DeletionTimestamp.IsZero() && s.Spec.DeletionPolicy == v1alpha1.WipeOut &&
 		!v1alpha1.HasRecordAnnotation(s.Annotations) && slices.Contains(s.Finalizers, v1alpha1.FinalizerWipe) &&
-		s.Annotations[v1alpha1.AnnotationGiveUp] != "true"
+		!retention.IsGivenUp(s)
 }
 
 // StateOf returns the state of the Repository's maintenance.

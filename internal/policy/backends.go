@@ -51,7 +51,7 @@ func BackendMistakes(field string, backends []v1alpha1.BackendReference, name st
 func NotListed(field, item, name string, names []string) string {
 	message := fmt.Sprintf("%s has no %s %q", field, item, name)
 	if len(names) > 0 {
-		message += ": it has " + firstFew(names)
+		message += ": it has " + FirstFew(names)
 	}
 	return message
 }

@@ -36,7 +36,7 @@ func Overlaps(batch *v1alpha1.BackupBatch, targets []Target, candidates []Candid
 				Field: fmt.Sprintf("spec.sessions[%d].targets", i), Reason: v1alpha1.ReasonBackedUpTwice,
 				Message: fmt.Sprintf("session %q backs up %s twice: %s. Each backup has its own Repositories, params "+
 					"and hooks: exclude the object from one of the targets",
-					session.Name, firstFew(o.objects[found]), found),
+					session.Name, FirstFew(o.objects[found]), found),
 			})
 		}
 	}
@@ -110,8 +110,8 @@ func plain(o v1alpha1.TypedObjectReference) v1alpha1.TypedObjectReference {
 	return v1alpha1.TypedObjectReference{APIGroup: o.APIGroup, Kind: o.Kind, Name: o.Name}
 }
 
-// firstFew lists the names of objects, but only the first few of many.
-func firstFew(objects []string) string {
+// FirstFew lists the names of objects, but only the first few of many.
+func FirstFew(objects []string) string {
 	if more := len(objects) - fewObjects; more > 0 {
 		return fmt.Sprintf("%s and %d more", strings.Join(objects[:fewObjects], ", "), more)
 	}

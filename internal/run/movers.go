@@ -5,8 +5,6 @@ import (
 	"slices"
 	"strings"
 
-	"k8s.io/apimachinery/pkg/util/validation"
-
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/policy"
 	"github.com/cairn-backup/cairn/internal/task/moverjob"
@@ -42,18 +40,17 @@ func ParseMovers(value string) map[string]string {
 	return out
 }
 
-// Fenced returns the Jobs, by component, that the value before of AnnotationMovers allows to write and the value after
-// does not. A user can write anything into before: Fenced leaves out what is neither in components nor in after, and
-// names that no Job can have.
-func Fenced[C any](before, after string, components map[string]C) map[string]string {
-	out := ParseMovers(before)
+// Fenced returns the names of the Jobs that the value before of AnnotationMovers allows to write and the value after
+// does not, in order. A user can write anything into before: only a Job among jobs counts.
+func Fenced(before, after string, jobs map[string]Job) []string {
 	now := ParseMovers(after)
-	maps.DeleteFunc(out, func(component, job string) bool {
-		successor, moved := now[component]
-		_, known := components[component]
-		return successor == job || !moved && !known || len(job) > validation.DNS1123SubdomainMaxLength
-	})
-	return out
+	fenced := map[string]bool{}
+	for component, job := range ParseMovers(before) {
+		if _, known := jobs[job]; known && now[component] != job {
+			fenced[job] = true
+		}
+	}
+	return slices.Sorted(maps.Keys(fenced))
 }
 
 // FirstMovers returns the value that AnnotationMovers has when a target's Snapshot is created.

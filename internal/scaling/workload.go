@@ -8,6 +8,7 @@ import (
 	"k8s.io/utils/ptr"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/task/observe"
 )
 
 // Workload is the state of a Deployment or StatefulSet that decides how it is scaled.
@@ -43,7 +44,7 @@ func WorkloadOf(o metav1.Object) Workload {
 func Running(pods []corev1.Pod) int {
 	n := 0
 	for i := range pods {
-		if p := pods[i].Status.Phase; p != corev1.PodSucceeded && p != corev1.PodFailed {
+		if !observe.PodEnded(&pods[i]) {
 			n++
 		}
 	}

@@ -10,11 +10,12 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/task/observe"
 )
 
 // keepsMounted reports whether a pod keeps its volumes mounted: it has a node and has not ended.
 func keepsMounted(p *corev1.Pod) bool {
-	return p.Spec.NodeName != "" && p.Status.Phase != corev1.PodSucceeded && p.Status.Phase != corev1.PodFailed
+	return p.Spec.NodeName != "" && !observe.PodEnded(p)
 }
 
 // Mounts reports whether a pod uses a PersistentVolumeClaim, directly or through an ephemeral volume.

@@ -117,10 +117,7 @@ func asStorageError(err error) error {
 
 // storage returns the storage with its credentials.
 func (b backendReader) storage(ctx context.Context, ref v1alpha1.ObjectReference) (repository.Storage, error) {
-	key := client.ObjectKey{Namespace: ref.Namespace, Name: ref.Name}
-	if key.Namespace == "" {
-		key.Namespace = b.namespace
-	}
+	key := ref.In(b.namespace)
 	var object v1alpha1.BackupStorage
 	if err := b.get(ctx, "BackupStorage", key, &object); err != nil {
 		return repository.Storage{}, err
@@ -154,10 +151,7 @@ func (b backendReader) storage(ctx context.Context, ref v1alpha1.ObjectReference
 
 // password reads the password of the repository. It drops a trailing newline, which editors add.
 func (b backendReader) password(ctx context.Context, ref v1alpha1.ObjectReference) (string, error) {
-	key := client.ObjectKey{Namespace: ref.Namespace, Name: ref.Name}
-	if key.Namespace == "" {
-		key.Namespace = b.namespace
-	}
+	key := ref.In(b.namespace)
 	var s corev1.Secret
 	if err := b.get(ctx, "Secret", key, &s); err != nil {
 		return "", err

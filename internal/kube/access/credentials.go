@@ -127,12 +127,9 @@ func encryptionSecret(
 	ctx context.Context, c client.Reader, namespace string, storage *v1alpha1.BackupStorage,
 	encryption v1alpha1.ObjectReference,
 ) (secret *corev1.Secret, dataKey string, err error) {
-	key := client.ObjectKey{Namespace: encryption.Namespace, Name: encryption.Name}
+	key := encryption.In(namespace)
 	if key.Name == "" {
 		return nil, "", nil
-	}
-	if key.Namespace == "" {
-		key.Namespace = namespace
 	}
 	if !slices.Contains([]string{namespace, storage.Namespace}, key.Namespace) {
 		return nil, "", refuse(v1alpha1.ReasonEncryptionSecretNotAvailable,

@@ -169,9 +169,7 @@ func (r Runner) busy(ctx context.Context, req Request) (bool, error) {
 	return slices.ContainsFunc(pods.Items, func(pod corev1.Pod) bool { return alive(pod) && req.Rival(&pod) }), nil
 }
 
-func alive(pod corev1.Pod) bool {
-	return pod.Status.Phase != corev1.PodSucceeded && pod.Status.Phase != corev1.PodFailed
-}
+func alive(pod corev1.Pod) bool { return !observe.PodEnded(&pod) }
 
 // Clean removes the owner's init Jobs.
 func (r Runner) Clean(ctx context.Context, req Request) error {

@@ -110,10 +110,7 @@ func (s *scrape) theirStorages(ctx context.Context) {
 	}
 	in := map[client.ObjectKey][]*v1alpha1.Repository{}
 	for o := range made(repositories.Items) {
-		storage := client.ObjectKey{Namespace: o.Spec.StorageRef.Namespace, Name: o.Spec.StorageRef.Name}
-		if storage.Namespace == "" {
-			storage.Namespace = o.Namespace
-		}
+		storage := o.Spec.StorageRef.In(o.Namespace)
 		if o.Status.StoredBytes != nil {
 			in[storage] = append(in[storage], o)
 		}

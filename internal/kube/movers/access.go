@@ -22,6 +22,20 @@ type MoverAccess struct {
 	Privileged bool
 }
 
+// Storage returns the BackupStorage of a Repository that a run has frozen. It returns a refusal if there is none.
+func Storage(
+	ctx context.Context, c client.Reader, repository v1alpha1.ResolvedRepository,
+) (*v1alpha1.BackupStorage, error) {
+	var storage v1alpha1.BackupStorage
+	key := client.ObjectKey{Namespace: repository.StorageRef.Namespace, Name: repository.StorageRef.Name}
+	if err := c.Get(ctx, key, &storage); apierrors.IsNotFound(err) {
+		return nil, Refuse(v1alpha1.ReasonStorageNotFound, "there is no BackupStorage %s", key)
+	} else if err != nil {
+		return nil, fmt.Errorf("get BackupStorage %s: %w", key, err)
+	}
+	return &storage, nil
+}
+
 // ProvideAccess makes sure that a mover of owner finds its ServiceAccount and credentials in the owner's namespace. It
 // checks each time whether the mover is allowed to have them. An error that a user must fix is one that RefusalOf
 // recognises. secrets is the prefix of the names of copied Secrets.
@@ -30,14 +44,12 @@ func ProvideAccess(
 ) (MoverAccess, error) {
 	var out MoverAccess
 	namespace := owner.GetNamespace()
-	key := client.ObjectKey{Namespace: repository.StorageRef.Namespace, Name: repository.StorageRef.Name}
-	if err := c.Get(ctx, key, &out.Storage); apierrors.IsNotFound(err) {
-		return out, Refuse(v1alpha1.ReasonStorageNotFound, "there is no BackupStorage %s", key)
-	} else if err != nil {
-		return out, fmt.Errorf("get BackupStorage %s: %w", key, err)
-	}
-	err := access.EnsureMover(ctx, c, namespace)
+	storage, err := Storage(ctx, c, repository)
 	if err != nil {
+		return out, err
+	}
+	out.Storage = *storage
+	if err := access.EnsureMover(ctx, c, namespace); err != nil {
 		return out, err
 	}
 	out.Credentials, err = access.EnsureCredentials(ctx, c, owner, namespace, &out.Storage,

@@ -77,7 +77,7 @@ func unfinishedMoverPods(pods []corev1.Pod, owner client.Object) int {
 	n := 0
 	for i := range pods {
 		p := &pods[i]
-		if !isHook(p) && p.Status.Phase != corev1.PodSucceeded && p.Status.Phase != corev1.PodFailed &&
+		if !isHook(p) && !observe.PodEnded(p) &&
 			!p.CreationTimestamp.Before(new(owner.GetCreationTimestamp())) {
 			n++
 		}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/kube/access"
+	"github.com/cairn-backup/cairn/internal/policy"
 	"github.com/cairn-backup/cairn/internal/task/moverjob"
 )
 
@@ -43,12 +44,22 @@ func (r Refusals) Add(ctx context.Context, name string, err error) error {
 	return nil
 }
 
-// Set adds a refusal under name, and logs it if there was none.
+// Set adds a refusal under name, and logs it. The first refusal under a name stays.
 func (r Refusals) Set(ctx context.Context, name string, refusal *v1alpha1.ResolvedError) {
-	if r[name] == nil {
-		logf.FromContext(ctx).Info("refused", "name", name, "reason", refusal.Reason, "message", refusal.Message)
+	if r[name] != nil {
+		return
 	}
+	logf.FromContext(ctx).Info("refused", "name", name, "reason", refusal.Reason, "message", refusal.Message)
 	r[name] = refusal
+}
+
+// LogFenced logs that one write has taken the right to report from Jobs, if there are any. It is one line, however many
+// they are: a user can make the manager fence again and again.
+func LogFenced(ctx context.Context, jobs []string, keys ...any) {
+	if len(jobs) == 0 {
+		return
+	}
+	logf.FromContext(ctx).Info("fenced movers", append(keys, "jobs", policy.FirstFew(jobs))...)
 }
 
 // RefusalOf returns the refusal that err carries, or nil for an error that can pass.

@@ -14,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/record"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -49,15 +50,18 @@ func (w Writer) Status(ctx context.Context, before, after client.Object) error {
 		w.logUnchanged(ctx, after)
 		return nil
 	}
-	if changes, err := client.MergeFrom(before).Data(after); err == nil && string(changes) == "{}" {
+	changes, err := client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}).Data(after)
+	if err != nil {
+		return fmt.Errorf("compare %s %s with what it was: %w", w.kindOf(after), after.GetName(), err)
+	}
+	if string(changes) == fmt.Sprintf(`{"metadata":{"resourceVersion":%q}}`, before.GetResourceVersion()) {
 		return nil // they differ in what the API server does not store, such as fractions of a second
 	}
-	written := after.DeepCopyObject().(client.Object)
-	patch := client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})
+	patch := client.RawPatch(types.MergePatchType, changes)
 	if err := w.Client.Status().Patch(ctx, after, patch, client.FieldOwner(w.Owner)); err != nil {
 		return fmt.Errorf("write status of %s %s: %w", w.kindOf(after), after.GetName(), err)
 	}
-	w.logTransition(ctx, before, written)
+	w.logTransition(ctx, before, after)
 	return nil
 }
 

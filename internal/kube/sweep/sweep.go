@@ -40,7 +40,11 @@ func AddSweep(mgr ctrl.Manager, what string, every time.Duration, look func(cont
 func Delete(ctx context.Context, c client.Client, o client.Object) error {
 	err := c.Delete(ctx, o, client.Preconditions{UID: new(o.GetUID())})
 	if client.IgnoreNotFound(err) != nil {
-		return fmt.Errorf("delete %s: %w", client.ObjectKeyFromObject(o), err)
+		kind := "object"
+		if gvk, unknown := c.GroupVersionKindFor(o); unknown == nil {
+			kind = gvk.Kind
+		}
+		return fmt.Errorf("delete %s %s: %w", kind, client.ObjectKeyFromObject(o), err)
 	}
 	return nil
 }

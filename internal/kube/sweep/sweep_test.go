@@ -37,5 +37,5 @@ func TestDelete(t *testing.T) {
 	})
 	err := sweep.Delete(t.Context(), refusing, claim)
 	g.Expect(apierrors.IsConflict(err)).To(BeTrue())
-	g.Expect(err).To(MatchError(ContainSubstring("delete shop/copy: ")))
+	g.Expect(err).To(MatchError(ContainSubstring("delete PersistentVolumeClaim shop/copy: ")))
 }

@@ -138,3 +138,8 @@ func ofExitCode(code int32) (reason, message string) {
 	}
 	return v1alpha1.ReasonJobFailed, "the mover ended without a result: see the log of its pod while the pod exists"
 }
+
+// PodEnded reports whether all containers of a pod have ended for good.
+func PodEnded(p *corev1.Pod) bool {
+	return p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed
+}

@@ -41,7 +41,7 @@ func ObserveSidecar(pod *corev1.Pod, w SidecarAtWork, now time.Time) Observation
 	switch {
 	case pod == nil:
 		return gone(v1alpha1.ReasonPodDeleted, outsideReasons[v1alpha1.ReasonPodDeleted])
-	case pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed:
+	case PodEnded(pod):
 		if reason := fromOutside(pod); reason != "" {
 			return gone(reason, outsideReasons[reason])
 		}

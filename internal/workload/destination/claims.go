@@ -8,6 +8,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/validate/content"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/task/observe"
 	"github.com/cairn-backup/cairn/internal/workload"
 )
 
@@ -193,8 +194,7 @@ func InUse(pods []corev1.Pod, claim string, except func(*corev1.Pod) bool) *core
 	var found *corev1.Pod
 	for i := range pods {
 		p := &pods[i]
-		ended := p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed
-		if ended || !workload.Mounts(p, claim) || except != nil && except(p) {
+		if observe.PodEnded(p) || !workload.Mounts(p, claim) || except != nil && except(p) {
 			continue
 		}
 		if found == nil || p.Name < found.Name {
