@@ -76,7 +76,7 @@ func run(ctx context.Context, o *options) error {
 	if err := shared.setup(); err != nil {
 		return err
 	}
-	if err := ctrlmetrics.Registry.Register(newReadiness(mgr.GetClient())); err != nil {
+	if err := ctrlmetrics.Registry.Register(cairnmetrics.NewReadyCollector(mgr.GetClient())); err != nil {
 		return fmt.Errorf("register the metrics: %w", err)
 	}
 	if err := ctrlmetrics.Registry.Register(cairnmetrics.NewCollector(mgr.GetClient(), clock.RealClock{})); err != nil {

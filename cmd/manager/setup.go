@@ -43,7 +43,7 @@ import (
 type shared struct {
 	mgr        ctrl.Manager
 	recorder   record.EventRecorder
-	metrics    fluxctrl.Metrics // for kinds that have few objects and a finalizer: see readyCollector
+	metrics    fluxctrl.Metrics // for kinds that have few objects and a finalizer: see ReadyCollector
 	clusterUID string
 	options    *options
 	// sidecars maintains the sidecars of workloads. sidecarsChanged delivers the policies whose sidecars have

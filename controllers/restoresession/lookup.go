@@ -14,7 +14,6 @@ import (
 	"github.com/cairn-backup/cairn/internal/policy"
 	"github.com/cairn-backup/cairn/internal/run"
 	"github.com/cairn-backup/cairn/internal/run/restore"
-	"github.com/cairn-backup/cairn/internal/run/restorebatch"
 	"github.com/cairn-backup/cairn/internal/workload/destination"
 )
 
@@ -52,7 +51,7 @@ func (r *Reconciler) lookUp(ctx context.Context, s *v1alpha1.RestoreSession) (*r
 		look.Timeout = s.Spec.RestoreTimeout.Duration
 	}
 	resolved := &look.Resolved
-	resolved.SpecDigest = restorebatch.RestoreDigest(s)
+	resolved.SpecDigest = restore.Digest(s)
 	var err error
 	if resolved.Policy, _, err = read.Policy(ctx, r.Client, s.Labels); err != nil {
 		return nil, err

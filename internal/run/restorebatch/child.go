@@ -15,19 +15,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/retention"
 )
 
-// RestoreDigest returns the digest with which the target of a restore is stamped. If a RestoreBatch made the restore,
-// it is the digest of the RestoreBatch's spec, not of the chosen Snapshot: creating the RestoreBatch again with the
-// same spec gives the same digest.
-func RestoreDigest(s *v1alpha1.RestoreSession) string {
-	owner := metav1.GetControllerOf(s)
-	if digest := s.Annotations[v1alpha1.AnnotationSpecDigest]; digest != "" && owner != nil &&
-		owner.Kind == v1alpha1.RestoreBatchKind && owner.APIVersion == v1alpha1.GroupVersion.String() {
-		return digest
-	}
-	return policy.Digest(s.Spec)
-}
-
-// TargetDigest returns RestoreDigest of the RestoreSession for a target of a RestoreBatch with this digest of its spec.
+// TargetDigest returns restore.Digest of the RestoreSession for a target of a RestoreBatch whose spec has this digest.
 func TargetDigest(specDigest, target string) string {
 	return policy.Digest([]string{specDigest, target})
 }

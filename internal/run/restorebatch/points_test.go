@@ -10,6 +10,7 @@ import (
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/policy"
+	"github.com/cairn-backup/cairn/internal/run/restore"
 )
 
 // pointSnapshot returns a Snapshot of the BackupBatch shop that was complete at this hour.
@@ -181,10 +182,10 @@ func TestRestoreDigest(t *testing.T) {
 		SpecDigest: "sha256:1", Targets: []v1alpha1.ResolvedRestoreTarget{{Name: "web", RestoreSession: "back-web"}},
 	}
 	s := NewRestoreSession(b, 0, time.Unix(0, 0))
-	g.Expect(RestoreDigest(s)).To(Equal(TargetDigest("sha256:1", "web")))
+	g.Expect(restore.Digest(s)).To(Equal(TargetDigest("sha256:1", "web")))
 	later := NewRestoreSession(b, 0, time.Unix(1800, 0))
 	g.Expect(later.Spec.RestoreTimeout.Duration).To(Equal(30 * time.Minute))
-	g.Expect(RestoreDigest(later)).To(Equal(RestoreDigest(s)))
+	g.Expect(restore.Digest(later)).To(Equal(restore.Digest(s)))
 	s.OwnerReferences = nil
-	g.Expect(RestoreDigest(s)).To(Equal(policy.Digest(s.Spec)), "the annotation alone must not count")
+	g.Expect(restore.Digest(s)).To(Equal(policy.Digest(s.Spec)), "the annotation alone must not count")
 }

@@ -1,8 +1,7 @@
-package main
+package metrics
 
 import (
 	"context"
-	"time"
 
 	"github.com/fluxcd/pkg/apis/meta"
 	"github.com/fluxcd/pkg/runtime/conditions"
@@ -13,58 +12,55 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
 
-// scrapeTimeout bounds the wait for a cache that is not filled yet.
-const scrapeTimeout = 2 * time.Second
-
-// readyCollector reports at each scrape which objects are ready. It reads the cache and gives one series for each
+// ReadyCollector reports at each scrape which objects are ready. It reads the cache and gives one series for each
 // existing object. Flux's recorder does the same for kinds with few objects. It keeps about ten series (10 KiB) for
 // each object in memory, and never drops the series of an object that was deleted without a finalizer.
-type readyCollector struct {
+type ReadyCollector struct {
 	reader client.Reader
 	desc   *prometheus.Desc
 }
 
-// newReadiness returns a readyCollector that reads from reader, which is the cache. Names and labels of the series are
-// Flux's.
-func newReadiness(reader client.Reader) *readyCollector {
-	return &readyCollector{reader, prometheus.NewDesc("gotk_reconcile_condition",
+// NewReadyCollector returns a ReadyCollector that reads from reader, which is the cache. Names and labels of the series
+// are those of Flux.
+func NewReadyCollector(reader client.Reader) *ReadyCollector {
+	return &ReadyCollector{reader, prometheus.NewDesc("gotk_reconcile_condition",
 		"The current condition status of a GitOps Toolkit resource reconciliation.",
 		[]string{"kind", "name", "namespace", "type", "status"}, nil)}
 }
 
 // Describe announces nothing: Flux's recorder has announced the name already.
-func (r *readyCollector) Describe(chan<- *prometheus.Desc) {}
+func (r *ReadyCollector) Describe(chan<- *prometheus.Desc) {}
 
 // Collect sends the series. It skips a kind that can't be read.
-func (r *readyCollector) Collect(out chan<- prometheus.Metric) {
+func (r *ReadyCollector) Collect(out chan<- prometheus.Metric) {
 	ctx, cancel := context.WithTimeout(context.Background(), scrapeTimeout)
 	defer cancel()
 	var storages v1alpha1.BackupStorageList
 	if r.list(ctx, &storages) {
-		collect(r, out, v1alpha1.BackupStorageKind, storages.Items)
+		ready(r, out, v1alpha1.BackupStorageKind, storages.Items)
 	}
 	var repositories v1alpha1.RepositoryList
 	if r.list(ctx, &repositories) {
-		collect(r, out, v1alpha1.RepositoryKind, repositories.Items)
+		ready(r, out, v1alpha1.RepositoryKind, repositories.Items)
 	}
 	var configurations v1alpha1.BackupConfigurationList
 	if r.list(ctx, &configurations) {
-		collect(r, out, v1alpha1.BackupConfigurationKind, configurations.Items)
+		ready(r, out, v1alpha1.BackupConfigurationKind, configurations.Items)
 	}
 	var batches v1alpha1.BackupBatchList
 	if r.list(ctx, &batches) {
-		collect(r, out, v1alpha1.BackupBatchKind, batches.Items)
+		ready(r, out, v1alpha1.BackupBatchKind, batches.Items)
 	}
 }
 
-func (r *readyCollector) list(ctx context.Context, list client.ObjectList) bool {
+func (r *ReadyCollector) list(ctx context.Context, list client.ObjectList) bool {
 	return r.reader.List(ctx, list, client.UnsafeDisableDeepCopy) == nil
 }
 
-func collect[T any, P interface {
+func ready[T any, P interface {
 	*T
 	conditions.Getter
-}](r *readyCollector, out chan<- prometheus.Metric, kind string, items []T) {
+}](r *ReadyCollector, out chan<- prometheus.Metric, kind string, items []T) {
 	for i := range items {
 		o := P(&items[i])
 		if v1alpha1.HasRecordAnnotation(o.GetAnnotations()) {
