@@ -28,7 +28,13 @@ func (r *Reconciler) create(
 	if err != nil {
 		return err
 	}
-	if err := r.usable(ctx, s, s.Status.Resolved, h, true); err != nil {
+	err = r.usable(ctx, s, s.Status.Resolved, h, true)
+	if movers.RefusalOf(err) != nil { // the cache can lack the Job, and the Job's own pod uses the claims
+		if made, lookErr := movers.Made(ctx, r.APIReader, s, job); made || lookErr != nil {
+			return lookErr
+		}
+	}
+	if err != nil {
 		return err
 	}
 	return movers.Create(ctx, r.Client, r.APIReader, s, job)

@@ -1,14 +1,18 @@
 package restoresession
 
 import (
+	"context"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/go-logr/logr/funcr"
 	. "github.com/onsi/gomega"
 	batchv1 "k8s.io/api/batch/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	logf "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/kube/oneshot"
@@ -18,11 +22,11 @@ import (
 
 func TestAStaleCache(t *testing.T) {
 	t.Parallel()
-	reconcile := func(w *world, cache sessiontest.Stale) time.Duration {
+	reconcile := func(ctx context.Context, w *world, cache sessiontest.Stale) time.Duration {
 		r := reconciler(w.World)
 		cache.Client = r.Client
 		r.Client = cache
-		result, err := r.Reconcile(t.Context(),
+		result, err := r.Reconcile(ctx,
 			ctrl.Request{NamespacedName: client.ObjectKey{Namespace: w.Namespace, Name: "restore"}})
 		w.Expect(err).NotTo(HaveOccurred())
 		return result.RequeueAfter
@@ -40,7 +44,8 @@ func TestAStaleCache(t *testing.T) {
 		w.Reconcile("restore")
 		ended := w.session("restore")
 		w.Expect(ending(ended)).To(Equal("Failed/JobVanished"))
-		w.Expect(reconcile(w, sessiontest.Stale{Old: []client.Object{stale}})).To(Equal(oneshot.RetryAfterConflict))
+		w.Expect(reconcile(t.Context(), w, sessiontest.Stale{Old: []client.Object{stale}})).
+			To(Equal(oneshot.RetryAfterConflict))
 		w.Expect(w.Jobs()).To(BeEmpty())
 		w.Expect(w.session("restore")).To(Equal(ended))
 	})
@@ -48,7 +53,7 @@ func TestAStaleCache(t *testing.T) {
 		t.Parallel()
 		w := newWorld(t)
 		w.restore("restore")
-		reconcile(w, sessiontest.Stale{NoSnapshots: true})
+		reconcile(t.Context(), w, sessiontest.Stale{NoSnapshots: true})
 		w.Expect(ending(w.settle("restore"))).To(Equal("Succeeded/Succeeded"),
 			"latest means the newest Snapshot of the API server, not of the cache")
 	})
@@ -56,7 +61,7 @@ func TestAStaleCache(t *testing.T) {
 		t.Parallel()
 		w := newWorld(t)
 		w.restore("restore")
-		reconcile(w, sessiontest.Stale{None: []client.Object{&v1alpha1.Addon{}, &v1alpha1.Function{}}})
+		reconcile(t.Context(), w, sessiontest.Stale{None: []client.Object{&v1alpha1.Addon{}, &v1alpha1.Function{}}})
 		w.Expect(ending(w.settle("restore"))).To(Equal("Succeeded/Succeeded"),
 			"it can have been applied together with the restore")
 	})
@@ -67,10 +72,16 @@ func TestAStaleCache(t *testing.T) {
 		w.restore("restore")
 		w.Reconcile("restore")
 		w.Cluster()
-		reconcile(w, sessiontest.Stale{NoJobs: true})
+		var refused []string
+		reconcile(logf.IntoContext(t.Context(), funcr.New(func(_, line string) {
+			if strings.Contains(line, `"msg"="refused"`) {
+				refused = append(refused, line)
+			}
+		}, funcr.Options{})), w, sessiontest.Stale{NoJobs: true})
 		w.Expect(w.session("restore").Status.Phase).To(Equal(v1alpha1.RestoreSessionRunning),
 			"the pod that uses the claim belongs to the restore")
 		w.Expect(w.Jobs()).To(HaveLen(1))
+		w.Expect(refused).To(BeEmpty(), "nothing was refused")
 		w.Outcome = kubelet.Succeed
 		w.Expect(ending(w.settle("restore"))).To(Equal("Succeeded/Succeeded"))
 	})

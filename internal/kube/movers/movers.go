@@ -107,15 +107,23 @@ func Create(ctx context.Context, c client.Client, live client.Reader, owner clie
 	if !apierrors.IsAlreadyExists(err) {
 		return AsRefusal(fmt.Errorf("create Job %s/%s: %w", job.Namespace, job.Name, err))
 	}
-	var found batchv1.Job
-	if err := live.Get(ctx, client.ObjectKeyFromObject(job), &found); err != nil {
-		return fmt.Errorf("get Job %s/%s: %w", job.Namespace, job.Name, err)
-	}
-	if !metav1.IsControlledBy(&found, owner) {
-		return fmt.Errorf("create Job %s/%s: the name is still in use by a Job of a session that was deleted",
+	made, err := Made(ctx, live, owner, job)
+	if err == nil && !made {
+		err = fmt.Errorf("create Job %s/%s: the name is still in use by a Job of a session that was deleted",
 			job.Namespace, job.Name)
 	}
-	return nil
+	return err
+}
+
+// Made reports whether a Job of this name exists and belongs to owner.
+func Made(ctx context.Context, live client.Reader, owner client.Object, job *batchv1.Job) (bool, error) {
+	var found batchv1.Job
+	if err := live.Get(ctx, client.ObjectKeyFromObject(job), &found); apierrors.IsNotFound(err) {
+		return false, nil
+	} else if err != nil {
+		return false, fmt.Errorf("get Job %s/%s: %w", job.Namespace, job.Name, err)
+	}
+	return metav1.IsControlledBy(&found, owner), nil
 }
 
 // Delete deletes a Job and its pods, if the Job exists. The Job stays until its pods are gone, so a missing Job means
