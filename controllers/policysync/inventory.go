@@ -66,12 +66,12 @@ func (s *reconciling) stale(wanted []v1alpha1.ResourceRef) []v1alpha1.ResourceRe
 
 // guard decides whether a removal needs a consent: if it removes everything, or if no object that stays exists yet. The
 // inventory alone can't tell, because it also holds what a refused revision was going to apply. Once a consent is
-// needed, it stays needed until it is given or nothing is left to remove.
+// needed, it stays needed until it is given, or none of the objects that were held back is to be removed any more.
 func (s *reconciling) guard(stale []v1alpha1.ResourceRef, live liveObjects) {
 	status := &s.obj.Status
 	everything := len(stale) > 0 && (len(stale) == len(status.Inventory.Entries) || !s.ownsAny(live))
 	digest := digestOf(stale)
-	if len(stale) == 0 || !everything && status.Removal == nil ||
+	if len(stale) == 0 || !everything && !holdsBack(status.Removal, stale) ||
 		s.obj.Annotations[v1alpha1.AnnotationAllowDelete] == digest {
 		status.Removal = nil
 		conditions.Delete(s.obj, v1alpha1.ConditionDeletionBlocked)
@@ -81,6 +81,15 @@ func (s *reconciling) guard(stale []v1alpha1.ResourceRef, live liveObjects) {
 	for _, ref := range stale[:min(len(stale), 20)] {
 		status.Removal.Objects = append(status.Removal.Objects, describe(ref))
 	}
+}
+
+// holdsBack reports whether a blocked removal holds back one of the objects to be removed. It does if it does not name
+// all of its objects.
+func holdsBack(removal *v1alpha1.BlockedRemoval, stale []v1alpha1.ResourceRef) bool {
+	return removal != nil && (int(removal.Count) > len(removal.Objects) ||
+		slices.ContainsFunc(stale, func(r v1alpha1.ResourceRef) bool {
+			return slices.Contains(removal.Objects, describe(r))
+		}))
 }
 
 // ownsAny reports whether this PolicySync applied any of the objects.
@@ -106,8 +115,9 @@ func (s *reconciling) blocked() *fault {
 	if int(removal.Count) > len(first) {
 		rest = " and others"
 	}
-	message := fmt.Sprintf("revision %s is applied, but it keeps none of the earlier objects, and %s%s were not "+
-		"deleted. To delete them, run: kubectl annotate policysync -n %s %s --overwrite %s=%s",
+	message := fmt.Sprintf("revision %s is applied, but %s%s were not deleted: this revision, or one before it, "+
+		"keeps none of the earlier objects. To delete them, run: "+
+		"kubectl annotate policysync -n %s %s --overwrite %s=%s",
 		s.obj.Status.LastAppliedRevision, strings.Join(first, ", "), rest, s.obj.Namespace, s.obj.Name,
 		v1alpha1.AnnotationAllowDelete, removal.Digest)
 	conditions.Set(s.obj, &metav1.Condition{

@@ -306,6 +306,41 @@ func TestTheGuardLetsGoWhenTheObjectsComeBack(t *testing.T) {
 	r.g.Expect(r.sync.Status.Removal).To(BeNil())
 }
 
+func TestTheGuardLetsGoAfterARevert(t *testing.T) {
+	r := newRoom(t)
+	r.push(map[string]string{"policy/a.yaml": storage("a"), "policy/b.yaml": storage("b")})
+	r.reconcile()
+	r.push(map[string]string{"policy/c.yaml": storage("c")})
+	r.reconcile()
+	r.expectNotReady(v1alpha1.ReasonDeletionBlocked, "")
+
+	// A part of what is held back is no revert.
+	r.push(map[string]string{"policy/a.yaml": storage("a")})
+	r.reconcile()
+	r.expectNotReady(v1alpha1.ReasonDeletionBlocked, "BackupStorage/"+r.namespace+"/b")
+	r.g.Expect(r.exists(&v1alpha1.BackupStorage{}, "b")).To(BeTrue())
+
+	r.push(map[string]string{"policy/c.yaml": storage("c")})
+	r.reconcile()
+	revision := r.push(map[string]string{"policy/a.yaml": storage("a"), "policy/b.yaml": storage("b")})
+	r.reconcile()
+	r.expectReady(revision)
+	r.g.Expect(r.sync.Status.Removal).To(BeNil())
+	r.g.Expect(r.exists(&v1alpha1.BackupStorage{}, "c")).To(BeFalse(), "it was not held back")
+}
+
+func TestTheGuardHoldsBackWhatItDoesNotName(t *testing.T) {
+	g := NewWithT(t)
+	named := v1alpha1.ResourceRef{ID: "shop_a_backup.cairn.dev_BackupStorage", Version: "v1alpha1"}
+	other := v1alpha1.ResourceRef{ID: "shop_b_backup.cairn.dev_BackupStorage", Version: "v1alpha1"}
+	removal := &v1alpha1.BlockedRemoval{Count: 1, Objects: []string{describe(named)}}
+	g.Expect(holdsBack(nil, []v1alpha1.ResourceRef{named})).To(BeFalse())
+	g.Expect(holdsBack(removal, []v1alpha1.ResourceRef{other, named})).To(BeTrue())
+	g.Expect(holdsBack(removal, []v1alpha1.ResourceRef{other})).To(BeFalse())
+	removal.Count = 2
+	g.Expect(holdsBack(removal, []v1alpha1.ResourceRef{other})).To(BeTrue())
+}
+
 func TestDeletion(t *testing.T) {
 	for policy, gone := range map[string]bool{
 		v1alpha1.DeletionPolicyRetain: false, v1alpha1.DeletionPolicyDelete: true,
