@@ -49,7 +49,15 @@ func TestARestoreThatIsRefused(t *testing.T) {
 		},
 		"latest of a repository without Snapshots": {
 			restore: source(v1alpha1.RestoreDataSource{Snapshot: "latest", Repository: "other"}),
-			want:    "Invalid/SnapshotNotFound",
+			change: func(w *world) {
+				claim := v1alpha1.TypedObjectReference{Kind: v1alpha1.KindPersistentVolumeClaim, Name: "other"}
+				sessiontest.Create(w.T, w.Client, sessiontest.Repository(w.Namespace, "other", w.Storage, claim))
+			},
+			want: "Invalid/SnapshotNotFound", message: "Repository other has no successful Snapshot",
+		},
+		"latest of a repository that does not exist": {
+			restore: source(v1alpha1.RestoreDataSource{Snapshot: "latest", Repository: "other"}),
+			want:    "Invalid/SnapshotNotFound", message: "there is no Repository other",
 		},
 		"a Snapshot with several components": {
 			restore: source(v1alpha1.RestoreDataSource{Snapshot: "pods"}), want: "Invalid/ComponentNotFound",

@@ -96,11 +96,22 @@ func (r *Reconciler) chooseSnapshot(ctx context.Context, look *lookup, namespace
 		which = " by " + source.PITR.TargetTime.UTC().Format("2006-01-02T15:04:05Z")
 	}
 	snap := restore.Latest(list.Items, source.Repository, moment)
-	if snap == nil {
-		look.refuse(0, v1alpha1.ReasonSnapshotNotFound, "Repository %s has no successful Snapshot%s",
-			source.Repository, which)
+	if snap != nil {
+		return snap, nil
 	}
-	return snap, nil
+	message := fmt.Sprintf("Repository %s has no successful Snapshot%s", source.Repository, which)
+	if namespace == look.session.Namespace { // what exists elsewhere is a secret of its namespace
+		key := client.ObjectKey{Namespace: namespace, Name: source.Repository}
+		err := read.Get(ctx, r.APIReader, key, &v1alpha1.Repository{})
+		if client.IgnoreNotFound(err) != nil {
+			return nil, fmt.Errorf("get Repository %s: %w", key, err)
+		}
+		if err != nil && len(list.Items) == 0 {
+			message = fmt.Sprintf("there is no Repository %s", source.Repository)
+		}
+	}
+	look.refuse(0, v1alpha1.ReasonSnapshotNotFound, "%s", message)
+	return nil, nil
 }
 
 // namedSnapshot reads the Snapshot that the data source names.

@@ -84,7 +84,7 @@ func TestRestoreOfABatch(t *testing.T) {
 		g := NewWithT(t)
 		r := runIn(t, "restore", "-n", ns, "--batch", "blog")
 		g.Expect(r.code).To(Equal(1))
-		g.Expect(r.err).To(ContainSubstring("name them with --only"))
+		g.Expect(r.err).To(ContainSubstring("correct the name, or, if it was deleted, name its targets with --only"))
 	})
 	t.Run("flags that cannot be used together", func(t *testing.T) {
 		for _, tt := range []struct{ args, err string }{

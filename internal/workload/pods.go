@@ -105,7 +105,10 @@ func (r *Resolver) node(volumes []v1alpha1.ResolvedVolume) (string, *v1alpha1.Re
 			continue
 		}
 		claim := r.Claims[v.ClaimName]
-		if claim == nil || claim.Status.Phase != corev1.ClaimBound {
+		if claim == nil {
+			return "", Fail(v1alpha1.ReasonVolumeNotBound, "there is no PersistentVolumeClaim %s", v.ClaimName)
+		}
+		if claim.Status.Phase != corev1.ClaimBound {
 			return "", Fail(v1alpha1.ReasonVolumeNotBound,
 				"PersistentVolumeClaim %s is not bound to a volume: there is nothing to back up before a pod uses "+
 					"it", v.ClaimName)

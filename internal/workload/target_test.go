@@ -79,6 +79,8 @@ func TestResolveHosts(t *testing.T) {
 		target workload.Target
 		want   []string
 		reason string
+		// message is a part of the message with the reason.
+		message string
 	}{
 		"a claim that nothing uses is backed up anywhere": {
 			target: workload.Target{Claim: &own}, want: []string{"target@: pvc=web-data"},
@@ -105,6 +107,7 @@ func TestResolveHosts(t *testing.T) {
 		},
 		"an unbound claim": {
 			target: workload.Target{Claim: &unbound}, reason: v1alpha1.ReasonVolumeNotBound,
+			message: "is not bound to a volume",
 		},
 		"a raw block device": {
 			target: workload.Target{Claim: &block}, reason: v1alpha1.ReasonNoVolumes,
@@ -193,6 +196,7 @@ func TestResolveHosts(t *testing.T) {
 		},
 		"a Deployment with a claim that does not exist": {
 			target: workload.Target{Deployment: workloadtest.Deployment(data)}, reason: v1alpha1.ReasonVolumeNotBound,
+			message: "there is no PersistentVolumeClaim web-data",
 		},
 		"a Deployment with two volumes of one claim backs it up once": {
 			target: workload.Target{
@@ -322,6 +326,7 @@ func TestResolveHosts(t *testing.T) {
 			if tt.reason != "" {
 				g.Expect(err).NotTo(BeNil())
 				g.Expect(err.Reason).To(Equal(tt.reason), err.Message)
+				g.Expect(err.Message).To(ContainSubstring(tt.message))
 				g.Expect(got).To(BeEmpty())
 				return
 			}

@@ -88,8 +88,8 @@ func readBatch(ctx context.Context, api client.Client, key client.ObjectKey, opt
 		return nil, nil
 	case apierrors.IsNotFound(err):
 		return nil,
-			fmt.Errorf("there is no BackupBatch %s in namespace %s that lists the targets: name them with --only",
-				key.Name, key.Namespace)
+			fmt.Errorf("there is no BackupBatch %s in namespace %s: correct the name, or, if it was deleted, name its "+
+				"targets with --only", key.Name, key.Namespace)
 	default:
 		return nil, fmt.Errorf("get BackupBatch %s: %w", key.Name, err)
 	}

@@ -13,8 +13,10 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/klog/v2"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	logf "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/run"
@@ -38,7 +40,12 @@ func Observe(
 	out := map[string]run.Job{}
 	for i := range jobs.Items {
 		if job := &jobs.Items[i]; metav1.IsControlledBy(job, owner) && !deletionStuck(job, now) {
-			out[job.Name] = observeJob(job, pods.Items, now)
+			o := observeJob(job, pods.Items, now)
+			out[job.Name] = o
+			if o.State == observe.StateWaiting && o.Message != "" {
+				logf.FromContext(ctx).V(1).Info("waits for the pod of a Job", "job", klog.KObj(job), "reason", o.Reason,
+					"message", o.Message)
+			}
 		}
 	}
 	return out, unfinishedMoverPods(pods.Items, owner), nil

@@ -73,6 +73,6 @@ func protected(o conditions.Setter, all []*protection) {
 			"no run has succeeded yet: %s", strings.Join(none, ", "))
 	default:
 		conditions.MarkTrue(o, v1alpha1.ConditionProtected, v1alpha1.ReasonProtected,
-			"the last run of every session succeeded in time")
+			"the last success of every session is recent enough for its schedule")
 	}
 }

@@ -27,7 +27,10 @@ var kinds = []struct {
 	{repository.ErrCorrupt, v1alpha1.ReasonRepositoryDamaged, "data of the repository is damaged or missing"},
 	{repository.ErrTooNew, v1alpha1.ReasonRepositoryNotReady, "the repository was written by a newer version"},
 	{repository.ErrBusy, v1alpha1.ReasonRepositoryNotReady, "the repository is in exclusive use"},
-	{repository.ErrNoBucket, v1alpha1.ReasonBucketNotFound, "the bucket or volume of the storage does not exist"},
+	{
+		repository.ErrNoBucket, v1alpha1.ReasonBucketNotFound,
+		"the bucket or volume that the BackupStorage names does not exist: create it, or correct spec.storage",
+	},
 	{
 		repository.ErrBadCredentials, v1alpha1.ReasonBadCredentials,
 		"the storage refused the credential: check the keys of its Secret",

@@ -55,11 +55,12 @@ func deriveSnapshot(s *v1alpha1.SnapshotStatus, t *v1alpha1.ResolvedTarget, gene
 	}
 	switch total := int(s.TotalComponents); {
 	case done+failed < total:
+		message := "no mover has begun"
 		s.Phase = v1alpha1.SnapshotPending
 		if done+failed+running > 0 {
-			s.Phase = v1alpha1.SnapshotRunning
+			s.Phase, message = v1alpha1.SnapshotRunning, "the backup runs"
 		}
-		run.Progress(&s.Conditions, v1alpha1.ReasonProgressing, "the backup runs", generation, now)
+		run.Progress(&s.Conditions, v1alpha1.ReasonProgressing, message, generation, now)
 		return
 	case failed > 0, total == 0:
 		s.Phase = v1alpha1.SnapshotFailed

@@ -21,6 +21,7 @@ func TestAWholeRun(t *testing.T) {
 	g.Expect(f.step().Create).To(BeEmpty())
 	g.Expect(f.component("a", "pod-0").Phase).To(Equal(v1alpha1.SnapshotPending))
 	g.Expect(f.snapshots["snap-a"].Status.TotalComponents).To(BeEquivalentTo(2))
+	g.Expect(conditions.GetMessage(f.snapshots["snap-a"], meta.ReadyCondition)).To(Equal("no mover has begun"))
 
 	f.jobs[runtest.Job("a", "pod-0", 1)] = runtest.Succeeded("pod-0")
 	f.step()
@@ -28,6 +29,7 @@ func TestAWholeRun(t *testing.T) {
 	g.Expect(f.component("a", "pod-0").Path).To(
 		Equal("sub"), "the path must come from the policy, even if the message had no room for it")
 	g.Expect(f.snapshots["snap-a"].Status.Phase).To(Equal(v1alpha1.SnapshotRunning))
+	g.Expect(conditions.GetMessage(f.snapshots["snap-a"], meta.ReadyCondition)).To(Equal("the backup runs"))
 
 	f.jobs[runtest.Job("a", "pod-1", 1)] = runtest.Died(v1alpha1.ReasonJobFailed, true)
 	f.step()

@@ -59,7 +59,8 @@ func hasUnprobedDatabase(hosts []v1alpha1.ResolvedRestoreHost) bool {
 
 // confirmAdvice ends a refusal to write into a used volume. It says which spec.confirm allows it.
 func confirmAdvice(target types.UID) string {
-	return fmt.Sprintf("; to restore into it anyway, create another RestoreSession with spec.confirm: %s", target)
+	return fmt.Sprintf("; to restore into it anyway, create another RestoreSession with spec.confirm: %s "+
+		"(cairn restore --confirm)", target)
 }
 
 // Overwrites returns how a restore treats existing files in its volumes, or "" if the volumes must be empty.
