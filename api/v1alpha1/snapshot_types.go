@@ -203,7 +203,7 @@ type Component struct {
 
 // VolumeSnapshotterStats describes a VolumeSnapshot and what a volume made from it needs.
 type VolumeSnapshotterStats struct {
-	// PVCName of the PersistentVolumeClaim that it is a snapshot of.
+	// PVCName is the name of the source claim.
 	// +kubebuilder:validation:MaxLength=253
 	PVCName string `json:"pvcName"`
 	// VolumeSnapshotName in the namespace of the Snapshot.

@@ -14,7 +14,7 @@ import (
 	ctrlzap "sigs.k8s.io/controller-runtime/pkg/log/zap"
 )
 
-// logLevel is a value of --log-level: the lowest level that is logged, and the lowest that brings a stack.
+// logLevel is a value of --log-level: the lowest level that is logged, and the lowest that brings a stack trace.
 type logLevel struct{ lines, stacks zapcore.Level }
 
 // The values of --log-level and --log-encoding mean the same as in Flux.
@@ -39,8 +39,8 @@ var (
 	}
 )
 
-// newLogger returns Flux's logger without its sampler. After a hundred lines of one message in a second the sampler
-// drops all but one in a hundred. Cairn's messages are constant, and their objects are values: the lines of one tenant
+// newLogger returns Flux's logger without its sampler. After a hundred lines of one message in a second, the
+// sampler keeps every hundredth. Cairn's messages are constant, and their objects are values: the lines of one tenant
 // would hide those of another.
 func newLogger(o logger.Options, to zapcore.WriteSyncer) (logr.Logger, error) {
 	level, known := logLevels[o.LogLevel]

@@ -33,7 +33,7 @@ func (r *Reconciler) snapshots(
 			snap, err := r.snapshot(ctx, reader, s, &targets[i], repo)
 			switch refusal := movers.RefusalOf(err); {
 			case refusal != nil && backup.TargetEnded(s, targets[i].Name):
-				refused[repo.Snapshot] = refusal // the look that ended the target has logged it
+				refused[repo.Snapshot] = refusal // after the end of its target, nothing new happens
 			case refusal != nil:
 				refused.Set(ctx, repo.Snapshot, refusal)
 			case err != nil:

@@ -69,27 +69,34 @@ func (s *reconciling) stale(wanted []v1alpha1.ResourceRef) []v1alpha1.ResourceRe
 // needed, it stays needed until it is given, or none of the objects that were held back is to be removed any more.
 func (s *reconciling) guard(stale []v1alpha1.ResourceRef, live liveObjects) {
 	status := &s.obj.Status
-	everything := len(stale) > 0 && (len(stale) == len(status.Inventory.Entries) || !s.ownsAny(live))
-	digest := digestOf(stale)
-	if len(stale) == 0 || !everything && !holdsBack(status.Removal, stale) ||
-		s.obj.Annotations[v1alpha1.AnnotationAllowDelete] == digest {
+	held := stale
+	if len(stale) > 0 && len(stale) < len(status.Inventory.Entries) && s.ownsAny(live) { // something stays
+		held = heldBack(status.Removal, stale)
+	}
+	digest := digestOf(held)
+	if len(held) == 0 || s.obj.Annotations[v1alpha1.AnnotationAllowDelete] == digest {
 		status.Removal = nil
 		conditions.Delete(s.obj, v1alpha1.ConditionDeletionBlocked)
 		return
 	}
-	status.Removal = &v1alpha1.BlockedRemoval{Digest: digest, Count: int32(len(stale))}
-	for _, ref := range stale[:min(len(stale), 20)] {
+	status.Removal = &v1alpha1.BlockedRemoval{Digest: digest, Count: int32(len(held))}
+	for _, ref := range held[:min(len(held), 20)] {
 		status.Removal.Objects = append(status.Removal.Objects, describe(ref))
 	}
 }
 
-// holdsBack reports whether a blocked removal holds back one of the objects to be removed. It does if it does not name
-// all of its objects.
-func holdsBack(removal *v1alpha1.BlockedRemoval, stale []v1alpha1.ResourceRef) bool {
-	return removal != nil && (int(removal.Count) > len(removal.Objects) ||
-		slices.ContainsFunc(stale, func(r v1alpha1.ResourceRef) bool {
-			return slices.Contains(removal.Objects, describe(r))
-		}))
+// heldBack returns those of the objects to be removed that a blocked removal holds back. A removal that does not name
+// all of its objects holds back all of them.
+func heldBack(removal *v1alpha1.BlockedRemoval, stale []v1alpha1.ResourceRef) []v1alpha1.ResourceRef {
+	switch {
+	case removal == nil:
+		return nil
+	case int(removal.Count) > len(removal.Objects):
+		return stale
+	}
+	return slices.DeleteFunc(slices.Clone(stale), func(r v1alpha1.ResourceRef) bool {
+		return !slices.Contains(removal.Objects, describe(r))
+	})
 }
 
 // ownsAny reports whether this PolicySync applied any of the objects.
@@ -115,8 +122,8 @@ func (s *reconciling) blocked() *fault {
 	if int(removal.Count) > len(first) {
 		rest = " and others"
 	}
-	message := fmt.Sprintf("revision %s is applied, but %s%s were not deleted: this revision, or one before it, "+
-		"keeps none of the earlier objects. To delete them, run: "+
+	message := fmt.Sprintf("revision %s is applied, but %s%s were not deleted: this or an earlier revision "+
+		"removes everything that was applied before. To delete them, run: "+
 		"kubectl annotate policysync -n %s %s --overwrite %s=%s",
 		s.obj.Status.LastAppliedRevision, strings.Join(first, ", "), rest, s.obj.Namespace, s.obj.Name,
 		v1alpha1.AnnotationAllowDelete, removal.Digest)

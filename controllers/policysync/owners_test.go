@@ -319,9 +319,9 @@ func TestTheGuardLetsGoAfterARevert(t *testing.T) {
 	r.reconcile()
 	r.expectNotReady(v1alpha1.ReasonDeletionBlocked, "BackupStorage/"+r.namespace+"/b")
 	r.g.Expect(r.exists(&v1alpha1.BackupStorage{}, "b")).To(BeTrue())
+	r.g.Expect(r.sync.Status.Removal.Objects).
+		To(Equal([]string{"BackupStorage/" + r.namespace + "/b"}), "c was never held back")
 
-	r.push(map[string]string{"policy/c.yaml": storage("c")})
-	r.reconcile()
 	revision := r.push(map[string]string{"policy/a.yaml": storage("a"), "policy/b.yaml": storage("b")})
 	r.reconcile()
 	r.expectReady(revision)
@@ -334,11 +334,11 @@ func TestTheGuardHoldsBackWhatItDoesNotName(t *testing.T) {
 	named := v1alpha1.ResourceRef{ID: "shop_a_backup.cairn.dev_BackupStorage", Version: "v1alpha1"}
 	other := v1alpha1.ResourceRef{ID: "shop_b_backup.cairn.dev_BackupStorage", Version: "v1alpha1"}
 	removal := &v1alpha1.BlockedRemoval{Count: 1, Objects: []string{describe(named)}}
-	g.Expect(holdsBack(nil, []v1alpha1.ResourceRef{named})).To(BeFalse())
-	g.Expect(holdsBack(removal, []v1alpha1.ResourceRef{other, named})).To(BeTrue())
-	g.Expect(holdsBack(removal, []v1alpha1.ResourceRef{other})).To(BeFalse())
+	g.Expect(heldBack(nil, []v1alpha1.ResourceRef{named})).To(BeEmpty())
+	g.Expect(heldBack(removal, []v1alpha1.ResourceRef{other, named})).To(Equal([]v1alpha1.ResourceRef{named}))
+	g.Expect(heldBack(removal, []v1alpha1.ResourceRef{other})).To(BeEmpty())
 	removal.Count = 2
-	g.Expect(holdsBack(removal, []v1alpha1.ResourceRef{other})).To(BeTrue())
+	g.Expect(heldBack(removal, []v1alpha1.ResourceRef{other})).To(Equal([]v1alpha1.ResourceRef{other}))
 }
 
 func TestDeletion(t *testing.T) {

@@ -72,7 +72,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (result ct
 	}
 	s := &reconciling{Reconciler: r, obj: obj, before: obj.DeepCopy(), patcher: r.writer().NewPatcher(obj)}
 	defer func() {
-		// Not with the reconcile's own deadline: the status must be written even if it took too long.
+		// Not with the reconcile's own deadline: the status must be written even if the reconcile took too long.
 		err = errors.Join(err, s.write(ctx))
 		s.announceChange()
 		r.Metrics.RecordSuspend(ctx, obj, obj.Spec.Suspend)
@@ -96,7 +96,7 @@ func (r *Reconciler) writer() status.Writer {
 	}
 }
 
-// reconciling is one reconcile.
+// reconciling is the state of one reconcile.
 type reconciling struct {
 	*Reconciler
 	obj     *v1alpha1.PolicySync

@@ -54,8 +54,8 @@ var sourceReasons = []struct {
 	{source.ErrUnreachable, v1alpha1.ReasonUnreachable, false},
 }
 
-// sourceFault turns a failure of the source into a fault. Faults of servers and Secrets can pass; one that stalls the
-// PolicySync lasts until its spec or the Git repository changes.
+// sourceFault turns a failure of the source into a fault. Faults of servers and Secrets can pass. A fault that stalls
+// the PolicySync lasts until the spec or the Git repository changes.
 func sourceFault(err error) *fault {
 	var ours *fault
 	if errors.As(err, &ours) {

@@ -132,7 +132,7 @@ func (r *Reconciler) wiped(
 		s := &snapshots[i]
 		waiting = waiting || slices.Contains(s.Finalizers, v1alpha1.FinalizerWipe)
 		if s.DeletionTimestamp.IsZero() {
-			if err := r.letSnapshotGo(ctx, s); err != nil {
+			if err := r.removeSnapshot(ctx, s); err != nil {
 				return ctrl.Result{}, err
 			}
 		}
@@ -143,8 +143,8 @@ func (r *Reconciler) wiped(
 	return ctrl.Result{}, r.release(ctx, repository, "removed", string(repository.Spec.DeletionPolicy))
 }
 
-// letSnapshotGo writes that the Snapshot's data is gone, and deletes the Snapshot.
-func (r *Reconciler) letSnapshotGo(ctx context.Context, s *v1alpha1.Snapshot) error {
+// removeSnapshot writes that the Snapshot's data is gone, and deletes the Snapshot.
+func (r *Reconciler) removeSnapshot(ctx context.Context, s *v1alpha1.Snapshot) error {
 	before := s.DeepCopy()
 	conditions.MarkFalse(s, v1alpha1.ConditionRetained, v1alpha1.ReasonRepositoryWiped,
 		"the Repository was deleted with deletionPolicy WipeOut")

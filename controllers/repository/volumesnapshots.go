@@ -93,8 +93,7 @@ func (r *Reconciler) wipeVolumeSnapshots(
 		}
 	}
 	if !waiting {
-		return ctrl.Result{}, r.release(ctx, repository, "no Snapshot holds any",
-			string(repository.Spec.DeletionPolicy))
+		return ctrl.Result{}, r.release(ctx, repository, "none", string(repository.Spec.DeletionPolicy))
 	}
 	return ctrl.Result{RequeueAfter: wipeInterval}, r.writeWiped(ctx, before, repository)
 }
@@ -109,7 +108,7 @@ func (r *Reconciler) wipeSnapshot(ctx context.Context, s *v1alpha1.Snapshot) err
 			return err
 		}
 	}
-	return r.letSnapshotGo(ctx, s)
+	return r.removeSnapshot(ctx, s)
 }
 
 // writeWiped writes the progress of the removal if it has changed.

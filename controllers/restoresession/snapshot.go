@@ -107,7 +107,7 @@ func (r *Reconciler) chooseSnapshot(ctx context.Context, look *lookup, namespace
 			return nil, fmt.Errorf("get Repository %s: %w", key, err)
 		}
 		if err != nil && len(list.Items) == 0 {
-			message = fmt.Sprintf("there is no Repository %s", source.Repository)
+			message = fmt.Sprintf("there is no Repository %s: correct dataSource.repository", source.Repository)
 		}
 	}
 	look.refuse(0, v1alpha1.ReasonSnapshotNotFound, "%s", message)

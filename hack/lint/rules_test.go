@@ -156,7 +156,7 @@ func TestLinterFindsEveryBreak(t *testing.T) {
 // planted is a file with a break of one rule, or without one if the rule is empty.
 type planted struct {
 	rule, file, source string
-	// at is a part of the line that is reported. If it is empty, any line of the file is.
+	// at is a part of the line that is reported. If it is empty, any line counts.
 	at string
 }
 

@@ -93,7 +93,7 @@ spec:
 		"wrong type": {
 			files: files{"a.yaml": replace(t, c, "\"0 2 * * *\"", "5")}, file: "a.yaml",
 			document: 1, line: 12, field: "spec.sessions[0].scheduler.schedule",
-			says: "is an integer, must be a string: put it into quotes",
+			says: "is an integer, must be a string: put it in quotes",
 		},
 		"nothing in place of a list": {
 			files: files{"a.yaml": c[:strings.Index(c, "sessions:")] + "sessions:\n"}, file: "a.yaml",
@@ -102,7 +102,7 @@ spec:
 		"target without its apiGroup": {
 			files: files{"a.yaml": replace(t, c, "kind: PersistentVolumeClaim", "kind: Deployment")}, file: "a.yaml",
 			document: 1, line: 6, field: "spec.target",
-			says: `kind "Deployment" with no apiGroup is no target: the target must be`,
+			says: `kind "Deployment" without apiGroup is no target: the target must be`,
 		},
 		"directory that is the root": {
 			files: files{"a.yaml": replace(t, c, "directory: /uploads", "directory: /")}, file: "a.yaml",

@@ -100,8 +100,8 @@ type firstLines struct {
 	lists map[string]map[string]int
 }
 
-// duplicate explains that an item of a list has the same key as an earlier one. A list without keys has no key to name,
-// because a value can be secret.
+// duplicate explains that an item of a list has the same key as an earlier one. It never prints an item of
+// a list without keys: the item can be a secret.
 func (f *firstLines) duplicate(path string, bad any) string {
 	keys, _ := bad.(map[string]any)
 	at := strings.LastIndexByte(path, '[')

@@ -44,7 +44,7 @@ func explainSchemaError(detail string) string {
 	return detail
 }
 
-// noTarget adds what an object names as its target to the rule that refuses it.
+// noTarget adds the kind and apiGroup of a refused target to the message.
 func (c *objectCheck) noTarget(path, detail string) string {
 	if !strings.HasPrefix(detail, "the target ") || c.node == nil {
 		return detail
@@ -55,11 +55,11 @@ func (c *objectCheck) noTarget(path, detail string) string {
 		}
 		return ""
 	}
-	group := "no apiGroup"
+	group := "without apiGroup"
 	if name := part("apiGroup"); name != "" {
-		group = fmt.Sprintf("apiGroup %q", name)
+		group = fmt.Sprintf("with apiGroup %q", name)
 	}
-	return fmt.Sprintf("kind %q with %s is no target: %s", part("kind"), group, detail)
+	return fmt.Sprintf("kind %q %s is no target: %s", part("kind"), group, detail)
 }
 
 // explainTypeError explains that a value has another type than its field.
@@ -70,7 +70,7 @@ func explainTypeError(detail string) string {
 	}
 	is, must := cmp.Or(types[m[2]], m[2]), cmp.Or(types[m[1]], m[1])
 	if m[1] == "string" && m[2] != "null" && m[2] != "array" && m[2] != "object" {
-		must += ": put it into quotes"
+		must += ": put it in quotes"
 	}
 	return fmt.Sprintf("is %s, must be %s", is, must)
 }

@@ -47,7 +47,7 @@ func BackendMistakes(field string, backends []v1alpha1.BackendReference, name st
 	return []Mistake{{Field: field, Reason: v1alpha1.ReasonBackendNotFound, Message: message}}
 }
 
-// NotListed says that the list in field has no item of this name, and which it has.
+// NotListed returns a message: the list in field has no item of this name, but others.
 func NotListed(field, item, name string, names []string) string {
 	message := fmt.Sprintf("%s has no %s %q", field, item, name)
 	if len(names) > 0 {

@@ -84,7 +84,7 @@ func (o *overlaps) same(targets []Target) {
 	}
 }
 
-// mounted looks for claims that another target of a session mounts and backs up: see Among.
+// mounted looks for claims that another target of a session mounts and backs up.
 func (o *overlaps) mounted(
 	batch *v1alpha1.BackupBatch, targets []Target, volumes map[v1alpha1.TypedObjectReference][]string,
 ) {
@@ -110,7 +110,7 @@ func plain(o v1alpha1.TypedObjectReference) v1alpha1.TypedObjectReference {
 	return v1alpha1.TypedObjectReference{APIGroup: o.APIGroup, Kind: o.Kind, Name: o.Name}
 }
 
-// FirstFew lists the names of objects, but only the first few of many.
+// FirstFew returns the names of objects, but only the first few of many.
 func FirstFew(objects []string) string {
 	if more := len(objects) - fewObjects; more > 0 {
 		return fmt.Sprintf("%s and %d more", strings.Join(objects[:fewObjects], ", "), more)

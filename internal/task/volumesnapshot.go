@@ -14,7 +14,7 @@ const EnvJob = "CAIRN_JOB"
 type VolumeSnapshot struct {
 	// Names in the order of preference: the mover uses the first that is free or already belongs to this Snapshot.
 	Names []string `json:"names"`
-	// Claim that it is made of, and Class that it is made with.
+	// Claim is the source, and Class the VolumeSnapshotClass.
 	Claim string `json:"claim"`
 	Class string `json:"class"`
 }

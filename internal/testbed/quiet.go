@@ -6,6 +6,7 @@ import (
 
 	. "github.com/onsi/gomega"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/metrics"
 )
 
 const (
@@ -17,19 +18,43 @@ const (
 )
 
 // Quiet waits until the manager has neither read nor written in a namespace for a while, and returns its writes there
-// so far. A reconcile that reads an old cache can write once more after the state for which a test waited.
+// so far. A reconcile that reads an old cache can write once more after the state for which a test waited. An object
+// can also stand in a queue behind those of other tests: so all queues must have been empty meanwhile.
 func (b *Bed) Quiet(t testing.TB, namespace string) []string {
 	t.Helper()
-	last, still := -1, 0
+	last, still, drained := -1, 0, false
 	NewWithT(t).Eventually(func() int {
 		if asked, underWay := b.requests(namespace); asked != last || underWay > 0 {
-			last, still = asked, 0
+			last, still, drained = asked, 0, false
 		} else {
 			still++
 		}
+		drained = drained || still > 0 && queued(t) == 0
+		if !drained {
+			return 0
+		}
 		return still
-	}, quietPatience, quietLook).Should(Equal(quietLooks), "the controllers have come to rest in "+namespace)
+	}, quietPatience, quietLook).
+		Should(BeNumerically(">=", quietLooks), "the controllers have come to rest in "+namespace)
 	return b.Writes(namespace)
+}
+
+// queued returns the number of objects in all work queues of the process.
+func queued(t testing.TB) float64 {
+	t.Helper()
+	g := NewWithT(t)
+	families, err := metrics.Registry.Gather()
+	g.Expect(err).NotTo(HaveOccurred())
+	n, known := 0.0, false
+	for _, family := range families {
+		if family.GetName() == metrics.WorkQueueSubsystem+"_"+metrics.DepthKey {
+			for _, queue := range family.GetMetric() {
+				n, known = n+queue.GetGauge().GetValue(), true
+			}
+		}
+	}
+	g.Expect(known).To(BeTrue(), "the queues report their depth")
+	return n
 }
 
 // Cached waits until the manager's cache holds objects as the API server has them. The caches of two kinds can lag

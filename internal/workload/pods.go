@@ -106,7 +106,8 @@ func (r *Resolver) node(volumes []v1alpha1.ResolvedVolume) (string, *v1alpha1.Re
 		}
 		claim := r.Claims[v.ClaimName]
 		if claim == nil {
-			return "", Fail(v1alpha1.ReasonVolumeNotBound, "there is no PersistentVolumeClaim %s", v.ClaimName)
+			return "", Fail(v1alpha1.ReasonVolumeNotBound, "there is no PersistentVolumeClaim %s: create it",
+				v.ClaimName)
 		}
 		if claim.Status.Phase != corev1.ClaimBound {
 			return "", Fail(v1alpha1.ReasonVolumeNotBound,

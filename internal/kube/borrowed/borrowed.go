@@ -70,7 +70,7 @@ func (b Snapshots) all(ctx context.Context) (map[Snapshot]bool, error) {
 	return out, nil
 }
 
-// NotFoundOrNoKind reports that the object does not exist, or that the cluster has no kind VolumeSnapshot.
+// NotFoundOrNoKind reports whether the object does not exist, or the cluster has no kind VolumeSnapshot.
 func NotFoundOrNoKind(err error) bool { return meta.IsNoMatchError(err) || apierrors.IsNotFound(err) }
 
 // needed reports whether a claim still waits for its volume from a borrowed VolumeSnapshot.

@@ -157,7 +157,7 @@ func (r Runner) busy(ctx context.Context, req Request) (bool, error) {
 	if err := r.Reader.List(ctx, &pods, here, label); err != nil {
 		return false, fmt.Errorf("list init pods of %s: %w", req.Owner.GetName(), err)
 	}
-	if slices.ContainsFunc(pods.Items, alive) {
+	if slices.ContainsFunc(pods.Items, lives) {
 		return true, nil
 	}
 	if req.Rival == nil {
@@ -166,10 +166,10 @@ func (r Runner) busy(ctx context.Context, req Request) (bool, error) {
 	if err := r.Client.List(ctx, &pods, client.HasLabels{req.Label}); err != nil {
 		return false, fmt.Errorf("list init pods: %w", err)
 	}
-	return slices.ContainsFunc(pods.Items, func(pod corev1.Pod) bool { return alive(pod) && req.Rival(&pod) }), nil
+	return slices.ContainsFunc(pods.Items, func(pod corev1.Pod) bool { return lives(pod) && req.Rival(&pod) }), nil
 }
 
-func alive(pod corev1.Pod) bool { return !observe.PodEnded(&pod) }
+func lives(pod corev1.Pod) bool { return !observe.PodEnded(&pod) }
 
 // Clean removes the owner's init Jobs.
 func (r Runner) Clean(ctx context.Context, req Request) error {

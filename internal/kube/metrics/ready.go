@@ -13,8 +13,8 @@ import (
 )
 
 // ReadyCollector reports at each scrape which objects are ready. It reads the cache and gives one series for each
-// existing object. Flux's recorder does the same for kinds with few objects. It keeps about ten series (10 KiB) for
-// each object in memory, and never drops the series of an object that was deleted without a finalizer.
+// existing object. Flux's recorder does the same for kinds with few objects. That recorder keeps about ten series
+// (10 KiB) for each object in memory, and never drops the series of an object that was deleted without a finalizer.
 type ReadyCollector struct {
 	reader client.Reader
 	desc   *prometheus.Desc

@@ -53,8 +53,8 @@ func (r Refusals) Set(ctx context.Context, name string, refusal *v1alpha1.Resolv
 	r[name] = refusal
 }
 
-// LogFenced logs that one write has taken the right to report from Jobs, if there are any. It is one line, however many
-// they are: a user can make the manager fence again and again.
+// LogFenced logs the Jobs that one write has fenced. It writes one line for all of them, because a user can make the
+// manager fence again and again.
 func LogFenced(ctx context.Context, jobs []string, keys ...any) {
 	if len(jobs) == 0 {
 		return

@@ -139,7 +139,7 @@ func (b *backup) keepForNext(
 	return err
 }
 
-// dropUnfinished deletes the incomplete manifests that earlier runs of the source left before man.
+// dropUnfinished deletes the incomplete manifests that earlier runs of the source left behind before man.
 func dropUnfinished(ctx context.Context, w repo.RepositoryWriter, man *snapshot.Manifest) error {
 	old, err := snapshot.ListSnapshots(ctx, w, man.Source)
 	if err != nil {

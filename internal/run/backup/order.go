@@ -66,7 +66,7 @@ func DeadlineOf(s *v1alpha1.BackupSession, target string) time.Time {
 	return deadline
 }
 
-// TargetEnded reports whether the status of a run holds the end of this target.
+// TargetEnded reports whether a target of a run has ended.
 func TargetEnded(s *v1alpha1.BackupSession, target string) bool {
 	status := targetStatus(s, target)
 	return status != nil && status.Phase.Terminal()

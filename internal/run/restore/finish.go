@@ -184,8 +184,8 @@ func (r *runner) finish() {
 			how = "restore with executor Job and as root for that"
 		}
 		run.Partial(&s.Conditions, fmt.Sprintf(
-			"all data is restored, but not all of its properties (not restored: owners of %d entries, other "+
-				"attributes of %d, devices: %d): %s (jobTemplate runAsUser 0, in a Namespace with the annotation %s); "+
+			"all data is restored, except the owners of %d entries, other attributes of %d entries, and %d "+
+				"devices: %s (jobTemplate runAsUser 0, in a Namespace with the annotation %s); "+
 				"devices and set-id bits also need the parameters devices and setID of the task",
 			owners, attributes, devices, how, v1alpha1.AnnotationPrivilegedMovers), r.Session.Generation, r.Now)
 	}

@@ -172,7 +172,7 @@ func TestChooseSnapshots(t *testing.T) {
 }
 
 // A target is stamped with a digest of the RestoreBatch's spec, and nobody else can choose that digest.
-func TestRestoreDigest(t *testing.T) {
+func TestTheDigestOfAChild(t *testing.T) {
 	g := NewWithT(t)
 	b := &v1alpha1.RestoreBatch{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "back", UID: "1"}}
 	b.Spec.Targets = []v1alpha1.RestoreBatchTarget{{Name: "web"}}

@@ -31,7 +31,7 @@ type World struct {
 	Clock *clocktesting.FakePassiveClock
 	// Client has no cache.
 	Client client.WithWatch
-	// Events holds the emitted events that Told has not returned yet.
+	// Events holds the emitted events that EventReasons has not returned yet.
 	Events *record.FakeRecorder
 	// Killer is that of the reconciler.
 	Killer *Killer
