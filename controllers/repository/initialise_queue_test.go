@@ -35,7 +35,7 @@ func sideBySide(n int, do func(i int)) {
 
 // The test is not parallel: other tests would wait for a worker for minutes.
 func TestManyRepositoriesAreInitialisedTenAtATime(t *testing.T) {
-	const many = 1000 // a hundred turns
+	const many = 200 // twenty turns
 	g := NewWithT(t)
 	s := storageOf(t)
 	namespaces := []string{s.Namespace, bed.Namespace(t, nil)}

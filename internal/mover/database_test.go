@@ -183,8 +183,8 @@ func TestAPostgreSQLDumpThatBreaksOffIsNone(t *testing.T) {
 	s, p := startPostgreSQL(t), withSecret(t)
 	s.must(s.psql("postgres", "CREATE DATABASE shop"))
 	s.must(s.psql("shop", "CREATE TABLE small (x int); INSERT INTO small VALUES (1); CREATE TABLE large (x text);"+
-		"INSERT INTO large SELECT string_agg(md5(random()::text), '') FROM generate_series(1, 300000) n GROUP BY "+
-		"n % 1000"))
+		"INSERT INTO large SELECT string_agg(repeat(md5(random()::text), 16), '') "+
+		"FROM generate_series(1, 300000) n GROUP BY n % 1000"))
 	dump := p.postgres(s, "pg_dump", "shop")
 	busy := func() (string, error) {
 		return s.psql(
@@ -208,7 +208,8 @@ func TestAPostgreSQLDumpThatBreaksOffIsNone(t *testing.T) {
 }
 
 // breaksOff interrupts a dump while its server is busy with it, and checks that nothing is left. The mover does not
-// read before it has reported that it runs: data that does not fit into the pipe waits in the server.
+// read before it has reported that it runs: data that does not fit into the pipe waits in the server. The data must be
+// larger than the buffers of a connection, which Linux grows to almost 40 MB.
 func (p *pod) breaksOff(name string, dump task.Component, busy func() (string, error), ways map[string]func()) {
 	p.t.Helper()
 	order := 0

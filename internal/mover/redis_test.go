@@ -122,7 +122,7 @@ func TestARedisDumpThatBreaksOffIsNone(t *testing.T) {
 	g := NewWithT(t)
 	s, p := startRedis(t), withSecret(t)
 	p.write("cairn/database/password", "hunter2secret\n")
-	value := filler(600_000)
+	value := filler(1_200_000)
 	for n := range 60 { // at once a command line would be too long
 		out, err := s.client([]string{"REDISCLI_AUTH=hunter2secret"}, value, "redis-cli", "-p", s.port, "-x", "SET",
 			fmt.Sprint("large", n))

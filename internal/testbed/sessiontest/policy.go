@@ -57,7 +57,10 @@ func Storage(t testing.TB, c client.Client, storageNamespace, namespace string) 
 			Spec: v1alpha1.BackupStorageSpec{
 				Storage: v1alpha1.Storage{
 					Provider: v1alpha1.ProviderS3,
-					S3:       &v1alpha1.S3Storage{Bucket: "backups", SecretName: storageSecret},
+					S3: &v1alpha1.S3Storage{
+						// Two tests in one place would wait for each other's init Jobs.
+						Bucket: "backups", Prefix: storageNamespace, SecretName: storageSecret,
+					},
 				},
 				UsagePolicy: &v1alpha1.UsagePolicy{
 					AllowedNamespaces: v1alpha1.AllowedNamespaces{From: new(v1alpha1.NamespacesFromAll)},
