@@ -14,6 +14,7 @@ import (
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/e2e/testbed"
+	"github.com/cairn-backup/cairn/internal/task/observe"
 )
 
 // noSuchImage is an Addon whose Function's image nobody has.
@@ -173,6 +174,23 @@ func evictTwice(t *testing.T, a *volumeApp, session string) {
 		}
 		return evictions(evicted) == 2, nil
 	})).To(Succeed())
+	for name := range evicted {
+		a.tellsOfEviction(t, name)
+	}
+}
+
+// tellsOfEviction waits until a Job says itself that its pod was evicted: a manager that looks late finds no pod.
+func (a *volumeApp) tellsOfEviction(t *testing.T, job string) {
+	t.Helper()
+	NewWithT(t).Expect(testbed.Poll(t.Context(), patience, "the end of Job "+job,
+		func(ctx contextT) (bool, error) {
+			j := &batchv1.Job{}
+			if err := a.bed.Client.Get(ctx, client.ObjectKey{Namespace: a.namespace, Name: job}, j); err != nil {
+				return false, err
+			}
+			end := observe.End(j)
+			return end != nil && end.Reason == batchv1.JobReasonPodFailurePolicy, nil
+		})).To(Succeed())
 }
 
 func evictions(evicted map[string]bool) (n int) {

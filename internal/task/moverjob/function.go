@@ -160,6 +160,7 @@ func jobOf(
 		Spec: batchv1.JobSpec{
 			BackoffLimit:         new(int32(0)),
 			PodReplacementPolicy: &failed,
+			PodFailurePolicy:     tellDisruption(),
 			Template: corev1.PodTemplateSpec{
 				ObjectMeta: metav1.ObjectMeta{Labels: labelled(own, labels)},
 				Spec:       pod,
@@ -170,4 +171,15 @@ func jobOf(
 		job.Spec.ActiveDeadlineSeconds = new(max(1, int64(timeout/time.Second)))
 	}
 	return job
+}
+
+// tellDisruption lets a Job say in its own condition that its pod was evicted or preempted, or lost its node: the pod
+// itself can be gone before the manager looks. The Job fails with its first pod in any case.
+func tellDisruption() *batchv1.PodFailurePolicy {
+	return &batchv1.PodFailurePolicy{Rules: []batchv1.PodFailurePolicyRule{{
+		Action: batchv1.PodFailurePolicyActionFailJob,
+		OnPodConditions: []batchv1.PodFailurePolicyOnPodConditionsPattern{
+			{Type: corev1.DisruptionTarget, Status: corev1.ConditionTrue},
+		},
+	}}}
 }

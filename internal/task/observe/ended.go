@@ -44,6 +44,8 @@ func failed(c *batchv1.JobCondition, pod *corev1.Pod) Observation {
 	case end != nil && end.Reason == "OOMKilled":
 		o.Reason, o.Message = v1alpha1.ReasonOutOfMemory,
 			"the mover needed more memory than its limit: raise jobTemplate.spec.resources.limits.memory"
+	case pod == nil && c.Reason == batchv1.JobReasonPodFailurePolicy: // See moverjob: the only rule of its Jobs.
+		o.Reason, o.Message = v1alpha1.ReasonEvicted, outsideReasons[v1alpha1.ReasonEvicted]
 	case pod == nil:
 		o.Reason, o.Message = v1alpha1.ReasonPodDeleted, outsideReasons[v1alpha1.ReasonPodDeleted]
 	case fromOutside(pod) != "":

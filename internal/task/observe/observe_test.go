@@ -262,6 +262,17 @@ func TestObserve(t *testing.T) {
 			job: jobWith(), pod: both(disruption("EvictionByEvictionAPI"), deleted), state: observe.StateFailed,
 			reason: v1alpha1.ReasonEvicted,
 		},
+		"a pod that was evicted and is gone": {
+			job: jobFailed(batchv1.JobReasonPodFailurePolicy), state: observe.StateFailed,
+			reason: v1alpha1.ReasonEvicted,
+		},
+		"a pod that was evicted and is gone, the Job not yet ended": {
+			job:   jobWith(ended(batchv1.JobFailureTarget, batchv1.JobReasonPodFailurePolicy)),
+			state: observe.StateFailed, reason: v1alpha1.ReasonEvicted,
+		},
+		"a pod that was deleted and is gone": {
+			job: jobFailed("BackoffLimitExceeded"), state: observe.StateFailed, reason: v1alpha1.ReasonPodDeleted,
+		},
 		"a pod that went with a Job that is deleted": {
 			job: func() *batchv1.Job { j := jobWith(); j.DeletionTimestamp = new(metav1.NewTime(began)); return j }(),
 			pod: both(disruption("EvictionByEvictionAPI"), deleted), state: observe.StateRunning,
