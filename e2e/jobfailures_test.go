@@ -9,6 +9,7 @@ import (
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -179,18 +180,19 @@ func evictTwice(t *testing.T, a *volumeApp, session string) {
 	}
 }
 
-// tellsOfEviction waits until a Job says itself that its pod was evicted: a manager that looks late finds no pod.
+// tellsOfEviction waits until a Job says itself that its pod was evicted: a manager that looks late finds no pod. A
+// manager that saw the pod end has perhaps deleted the Job.
 func (a *volumeApp) tellsOfEviction(t *testing.T, job string) {
 	t.Helper()
-	NewWithT(t).Expect(testbed.Poll(t.Context(), patience, "the end of Job "+job,
-		func(ctx contextT) (bool, error) {
-			j := &batchv1.Job{}
-			if err := a.bed.Client.Get(ctx, client.ObjectKey{Namespace: a.namespace, Name: job}, j); err != nil {
-				return false, err
-			}
-			end := observe.End(j)
-			return end != nil && end.Reason == batchv1.JobReasonPodFailurePolicy, nil
-		})).To(Succeed())
+	g := NewWithT(t)
+	j := &batchv1.Job{}
+	g.Expect(testbed.Poll(t.Context(), patience, "the end of Job "+job, func(ctx contextT) (bool, error) {
+		err := a.bed.Client.Get(ctx, client.ObjectKey{Namespace: a.namespace, Name: job}, j)
+		return observe.Ended(j) || apierrors.IsNotFound(err), client.IgnoreNotFound(err)
+	})).To(Succeed())
+	if end := observe.End(j); end != nil {
+		g.Expect(end.Reason).To(Equal(batchv1.JobReasonPodFailurePolicy), end.Message)
+	}
 }
 
 func evictions(evicted map[string]bool) (n int) {

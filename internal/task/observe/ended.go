@@ -45,7 +45,8 @@ func failed(c *batchv1.JobCondition, pod *corev1.Pod) Observation {
 		o.Reason, o.Message = v1alpha1.ReasonOutOfMemory,
 			"the mover needed more memory than its limit: raise jobTemplate.spec.resources.limits.memory"
 	case pod == nil && c.Reason == batchv1.JobReasonPodFailurePolicy: // See moverjob: the only rule of its Jobs.
-		o.Reason, o.Message = v1alpha1.ReasonEvicted, outsideReasons[v1alpha1.ReasonEvicted]
+		o.Reason, o.Message = v1alpha1.ReasonEvicted,
+			"the pod was evicted from its node, or the node was lost: the pod is gone"
 	case pod == nil:
 		o.Reason, o.Message = v1alpha1.ReasonPodDeleted, outsideReasons[v1alpha1.ReasonPodDeleted]
 	case fromOutside(pod) != "":
