@@ -90,7 +90,7 @@ func (s *spine) log(t *testing.T) {
 	pushed := 0
 	for _, record := range ended.Status.Records {
 		if record.Ledger == spineNamespace+"/records" {
-			once("pushed", "ledger", "records", map[string]string{"revision": record.Commit})
+			once("pushed", "ledger", "records", map[string]string{"commit": record.Commit})
 			pushed++
 		}
 	}

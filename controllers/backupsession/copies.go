@@ -125,7 +125,7 @@ func (r *Reconciler) writeCopies(
 	return nil
 }
 
-// restoreIntoCopy reports whether a restore writes into a volume that is about to be copied.
+// restoreIntoCopy explains which restore writes into a volume that is about to be copied, or returns nil.
 func restoreIntoCopy(restores []v1alpha1.RestoreSession, request backup.CopyRequest) *v1alpha1.ResolvedError {
 	if !request.Snapshot && request.Copy.VolumeSnapshotClassName != "" {
 		return nil // the snapshot of the claim already exists

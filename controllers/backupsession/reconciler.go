@@ -73,7 +73,7 @@ func (r *Reconciler) writer() status.Writer {
 // kind is what BackupSessions do in their own way.
 type kind struct{ *Reconciler }
 
-// Start adopts a session and looks up what it needs. A session that must not start beside its rivals, or beside other
+// Start holds a run and looks up what it needs. A run that must not start beside its rivals, or beside other
 // runs with hooks, holds a lock until its start is written.
 func (r kind) Start(ctx context.Context, s *v1alpha1.BackupSession) (backup.Input, func(), error) {
 	release := func() {}
@@ -113,7 +113,7 @@ func (r *Reconciler) lockStart(look func() error) error {
 	return err
 }
 
-// Refuse ends a session whose status the API server does not accept.
+// Refuse ends a run whose status the API server does not accept.
 func (kind) Refuse(in backup.Input, refusal *v1alpha1.ResolvedError) backup.Input {
 	in.Start = &backup.Start{Refused: refusal}
 	return in
@@ -160,7 +160,7 @@ func (r kind) Decide(in backup.Input) oneshot.Decision[v1alpha1.BackupSession] {
 	}
 }
 
-// carryOut carries out a decision about a frozen session, except for the status.
+// carryOut carries out a decision about a frozen run, except for the status.
 func (r *Reconciler) carryOut(
 	ctx context.Context, in backup.Input, d backup.Decision, refused movers.Refusals,
 ) error {
@@ -173,7 +173,7 @@ func (r *Reconciler) carryOut(
 	return r.writeJobs(ctx, in, d, refused)
 }
 
-// Close releases an ended session, and retries its failed targets once that is due.
+// Close releases an ended run, and retries its failed targets once that is due.
 func (r kind) Close(ctx context.Context, s *v1alpha1.BackupSession) (time.Duration, error) {
 	if err := oneshot.Release(ctx, r.writer(), s); err != nil {
 		return 0, err

@@ -22,7 +22,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/run/backup"
 )
 
-// targets resolves every target of a session, in the order of the session. Mistakes of policy are in the targets; an
+// targets resolves every target of a run, in the order of its session. Mistakes of policy are in the targets; an
 // error is temporary.
 func (r *Reconciler) targets(
 	ctx context.Context, s *v1alpha1.BackupSession, invoker client.Object, since time.Time,

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -32,7 +31,7 @@ func (r *Reconciler) snapshots(
 			repo := &targets[i].Repositories[j]
 			snap, err := r.snapshot(ctx, reader, s, &targets[i], repo)
 			switch refusal := movers.RefusalOf(err); {
-			case refusal != nil && backup.TargetEnded(s, targets[i].Name):
+			case refusal != nil && run.TargetEnded(s, targets[i].Name):
 				refused[repo.Snapshot] = refusal // after the end of its target, nothing new happens
 			case refusal != nil:
 				refused.Set(ctx, repo.Snapshot, refusal)
@@ -119,7 +118,7 @@ func newSnapshot(
 				v1alpha1.GroupVersion.WithKind(v1alpha1.RepositoryKind))},
 		},
 		Spec: v1alpha1.SnapshotSpec{
-			SnapshotID:    backup.SnapshotID(slotOf(s), string(s.UID), repo.Snapshot),
+			SnapshotID:    backup.SnapshotID(backup.SlotOf(s), string(s.UID), repo.Snapshot),
 			Repository:    repo.Name,
 			Session:       s.Spec.Session,
 			BackupSession: s.Name,
@@ -128,14 +127,6 @@ func newSnapshot(
 		},
 		Status: v1alpha1.SnapshotStatus{ObservedGeneration: -1},
 	}
-}
-
-// slotOf returns the time that a session belongs to.
-func slotOf(s *v1alpha1.BackupSession) time.Time {
-	if s.Spec.ScheduledTime != nil {
-		return s.Spec.ScheduledTime.Time
-	}
-	return s.CreationTimestamp.Time
 }
 
 // writeSnapshots writes the Snapshots of a decision: first who is allowed to write into them, then their status.
@@ -151,7 +142,7 @@ func (r *Reconciler) writeSnapshots(ctx context.Context, in backup.Input, d back
 			return err
 		}
 		movers.LogFenced(ctx, run.Fenced(before.Annotations[v1alpha1.AnnotationMovers], d.Movers[name], in.Jobs),
-			"snapshot", klog.KObj(snap))
+			in.Jobs, "snapshot", klog.KObj(snap))
 		before = snap.DeepCopy()
 		snap.Status = d.Snapshots[name]
 		if err := r.writer().Status(ctx, before, snap); err != nil {

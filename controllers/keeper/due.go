@@ -20,7 +20,7 @@ func (r *Reconciler) due(ctx context.Context, p place, now time.Time) ([]keeper.
 		client.MatchingFields{indexStorage: p.storage.String()}); err != nil {
 		return nil, time.Time{}, fmt.Errorf("list Repositories of %s: %w", p.storage, err)
 	}
-	used, err := restores.Snapshots(ctx, r.Client)
+	used, err := restores.InUse(ctx, r.Client)
 	if err != nil {
 		return nil, time.Time{}, err
 	}

@@ -67,7 +67,7 @@ func (r *Reconciler) push(
 		l.Status.LastPushedCommit, l.Status.LastPushedTo = last.String(), pushedTo(l)
 	}
 	if pushes > 0 {
-		logf.FromContext(ctx).Info("pushed", "branch", l.Spec.Branch, "revision", result.Commit.String(),
+		logf.FromContext(ctx).Info("pushed", "branch", l.Spec.Branch, "commit", result.Commit.String(),
 			"records", len(records), "attempts", pushes)
 	}
 	l.Status.Recorded += int64(c.arrived(result.Outcome, counted))

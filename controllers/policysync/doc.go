@@ -14,7 +14,7 @@
 //   - A bad revision changes nothing in the cluster (TestABadRevisionKeepsTheLastGoodOne).
 //   - An object is in the inventory before it is applied, so that a killed manager forgets no object
 //     (TestTheInventoryIsWrittenFirst).
-//   - A pass asks the API server only about objects that changed on either side (TestAChangeIsApplied,
+//   - A pass writes, and tries in a dry run, only objects that changed on either side (TestAChangeIsApplied,
 //     TestEditsByHandAreReverted).
 //   - An object of another owner is never touched (TestObjectsOfOthersAreNotTouched).
 //   - Removing everything needs a consent to exactly that (TestTheGuard, TestTheGuardIsNotHiddenByARefusedRevision).

@@ -36,8 +36,12 @@ func (s *reconciling) deleteAll(ctx context.Context) *fault {
 	if f != nil {
 		return f
 	}
-	left, kept, f := a.prune(ctx, s.obj.Status.Inventory.Entries)
+	all := s.obj.Status.Inventory.Entries
+	left, kept, f := a.prune(ctx, all)
 	s.setInventory(left)
+	if deleted := len(all) - len(left); deleted > 0 || f == nil {
+		ctrl.LoggerFrom(ctx).Info("deleted the applied objects", "deleted", deleted, "left", len(left))
+	}
 	if f == nil { // otherwise the next try looks at them again
 		for _, k := range kept {
 			s.event(corev1.EventTypeWarning, v1alpha1.ReasonPruneFailed, "not deleted: "+k)

@@ -78,7 +78,7 @@ func (r *Reconciler) finalize(ctx context.Context, repository *v1alpha1.Reposito
 
 // user returns what works with the Repository's data, or "" if nothing does.
 func (r *Reconciler) user(ctx context.Context, snapshots []v1alpha1.Snapshot) (string, error) {
-	used, err := restores.Snapshots(ctx, r.Client)
+	used, err := restores.InUse(ctx, r.Client)
 	if err != nil {
 		return "", err
 	}

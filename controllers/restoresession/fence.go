@@ -24,6 +24,6 @@ func (r *Reconciler) writeMovers(
 	if err := r.writer().Object(ctx, before, s); err != nil {
 		return err
 	}
-	movers.LogFenced(ctx, run.Fenced(before.Annotations[v1alpha1.AnnotationMovers], *d.Movers, jobs))
+	movers.LogFenced(ctx, run.Fenced(before.Annotations[v1alpha1.AnnotationMovers], *d.Movers, jobs), jobs)
 	return nil
 }

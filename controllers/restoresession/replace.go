@@ -48,14 +48,14 @@ func (r *Reconciler) replaceable(
 		if err := r.makeable(ctx, s, v); err != nil {
 			return err
 		}
-		if err := r.taken(ctx, claims[i].DeepCopy(), v1alpha1.ReasonInvalidParameters); err != nil {
+		if err := r.tryCreate(ctx, claims[i].DeepCopy(), v1alpha1.ReasonInvalidParameters); err != nil {
 			return err
 		}
 	}
 	if !asked {
 		return nil
 	}
-	if err := r.taken(ctx, job.DeepCopy(), v1alpha1.ReasonInvalidTask); err != nil {
+	if err := r.tryCreate(ctx, job.DeepCopy(), v1alpha1.ReasonInvalidTask); err != nil {
 		return err
 	}
 	return r.room(ctx, s)
@@ -82,9 +82,9 @@ func (r *Reconciler) makeable(
 	return nil
 }
 
-// taken returns an error if the API server would refuse an object, whatever its name: a dry run asks admission, and
+// tryCreate returns an error if the API server would refuse an object, whatever its name: a dry run asks admission, and
 // nothing is created. It ignores a quota for claims, because the old claim can hold the room.
-func (r *Reconciler) taken(ctx context.Context, o client.Object, reason string) error {
+func (r *Reconciler) tryCreate(ctx context.Context, o client.Object, reason string) error {
 	name := o.GetName()
 	o.SetName("")
 	o.SetGenerateName(checkPrefix)

@@ -4,8 +4,6 @@ import (
 	"context"
 	"fmt"
 
-	"github.com/fluxcd/pkg/apis/meta"
-	"github.com/fluxcd/pkg/runtime/conditions"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -178,16 +176,12 @@ func (r *Reconciler) findRepository(ctx context.Context, look *lookup) error {
 	}
 	look.depends(v1alpha1.RepositoryKind, namespace, name, err == nil)
 	if err != nil || repo.Status.Phase != v1alpha1.PhaseReady {
-		reason, message := v1alpha1.ReasonRepositoryNotReady, fmt.Sprintf("there is no Repository %s", name)
+		reason, message := v1alpha1.ReasonRepositoryNotReady, "there is no Repository "+name
+		wait := run.WaitForRepository
 		if err == nil {
-			reason = run.RepositoryReason(&repo)
-			message = fmt.Sprintf("Repository %s is not ready: %s", name,
-				conditions.GetMessage(&repo, meta.ReadyCondition))
+			reason, message, wait = run.WhyNotReady(&repo)
 		}
-		look.refuse(0, reason, "%s", message)
-		if !conditions.IsStalled(&repo) {
-			look.Wait = run.WaitForRepository
-		}
+		look.refuse(wait, reason, "%s", message)
 		return nil
 	}
 	out := v1alpha1.ResolvedRepository{

@@ -197,7 +197,7 @@ func (r *Reconciler) snapshots(ctx context.Context, namespace, repository string
 // input returns what the decision needs to know of the Repository's Snapshots and of those that share restore points
 // with them.
 func (r *Reconciler) input(ctx context.Context, s *state, siblings []string) ([]retention.Snapshot, error) {
-	used, err := restores.Snapshots(ctx, r.Client)
+	used, err := restores.InUse(ctx, r.Client)
 	if err != nil {
 		return nil, err
 	}

@@ -220,7 +220,7 @@ func (r *Reconciler) wiped(ctx context.Context, s *v1alpha1.Snapshot, found volu
 
 // user returns what works with the Snapshot's VolumeSnapshots, or can still make some. It returns "" if nothing does.
 func (r *Reconciler) user(ctx context.Context, s *v1alpha1.Snapshot) (string, error) {
-	used, err := restores.Snapshots(ctx, r.Client)
+	used, err := restores.InUse(ctx, r.Client)
 	if err != nil {
 		return "", err
 	}

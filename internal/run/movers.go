@@ -8,6 +8,7 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/policy"
 	"github.com/cairn-backup/cairn/internal/task/moverjob"
+	"github.com/cairn-backup/cairn/internal/task/observe"
 )
 
 // JobName returns the name of the Job that backs up a host into a Snapshot. Attempt 2 runs when a mover died without a
@@ -51,6 +52,17 @@ func Fenced(before, after string, jobs map[string]Job) []string {
 		}
 	}
 	return slices.Sorted(maps.Keys(fenced))
+}
+
+// FailureReasons returns the reasons why Jobs with these names failed, each once, in order.
+func FailureReasons(names []string, jobs map[string]Job) []string {
+	reasons := map[string]bool{}
+	for _, name := range names {
+		if job := jobs[name]; job.State == observe.StateFailed {
+			reasons[job.Reason] = true
+		}
+	}
+	return slices.Sorted(maps.Keys(reasons))
 }
 
 // FirstMovers returns the value that AnnotationMovers has when a target's Snapshot is created.

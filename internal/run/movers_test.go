@@ -8,6 +8,7 @@ import (
 	. "github.com/onsi/gomega"
 
 	"github.com/cairn-backup/cairn/internal/run"
+	"github.com/cairn-backup/cairn/internal/task/observe"
 )
 
 func TestMoversSurviveTheAnnotation(t *testing.T) {
@@ -32,6 +33,19 @@ func TestFenced(t *testing.T) {
 	}
 	g.Expect(run.Fenced(flood.String()+"pod-2=c", "", jobs)).
 		To(Equal([]string{"c"}), "only Jobs that exist are named, whatever a user writes into the annotation")
+}
+
+func TestFailureReasons(t *testing.T) {
+	g := NewWithT(t)
+	failed := func(reason string) run.Job {
+		return run.Job{Observation: observe.Observation{State: observe.StateFailed, Reason: reason}}
+	}
+	jobs := map[string]run.Job{
+		"a": failed("PodDeleted"), "b": failed("Evicted"), "c": failed("Evicted"), "d": failed("NodeLost"),
+		"e": {Observation: observe.Observation{State: observe.StateRunning, Reason: "Running"}},
+	}
+	g.Expect(run.FailureReasons([]string{"a", "b", "c", "e", "gone"}, jobs)).
+		To(Equal([]string{"Evicted", "PodDeleted"}))
 }
 
 func TestAttemptsHaveNamesOfTheirOwn(t *testing.T) {

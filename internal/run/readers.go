@@ -15,7 +15,7 @@ func SidecarRunReading(runs []v1alpha1.BackupSession, claim string) *v1alpha1.Ba
 		}
 		for j := range s.Status.Resolved.Targets {
 			t := &s.Status.Resolved.Targets[j]
-			if !workload.IsSidecar(t) || targetEnded(s, t.Name) {
+			if !workload.IsSidecar(t) || TargetEnded(s, t.Name) {
 				continue
 			}
 			for _, h := range t.Hosts {
@@ -30,8 +30,8 @@ func SidecarRunReading(runs []v1alpha1.BackupSession, claim string) *v1alpha1.Ba
 	return nil
 }
 
-// targetEnded reports whether a target of a run has ended.
-func targetEnded(s *v1alpha1.BackupSession, target string) bool {
+// TargetEnded reports whether a target of a run has ended.
+func TargetEnded(s *v1alpha1.BackupSession, target string) bool {
 	for _, t := range s.Status.Targets {
 		if t.Name == target {
 			return t.Phase.Terminal()

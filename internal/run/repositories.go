@@ -1,15 +1,29 @@
 package run
 
 import (
+	"cmp"
+	"time"
+
 	"github.com/fluxcd/pkg/apis/meta"
 	"github.com/fluxcd/pkg/runtime/conditions"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
 
-// RepositoryReason returns the reason why a run can't use a Repository that is not ready: a problem with its password,
+// WhyNotReady returns the reason and the message why a run can't use a Repository whose phase is not Ready, and how
+// long to wait for it. It is 0 for a Repository that a person has to mend.
+func WhyNotReady(r *v1alpha1.Repository) (reason, message string, wait time.Duration) {
+	wait = WaitForRepository
+	if conditions.IsStalled(r) {
+		wait = 0
+	}
+	return repositoryReason(r), "Repository " + r.Name + " is not ready: " +
+		cmp.Or(conditions.GetMessage(r, meta.ReadyCondition), "it is being initialised"), wait
+}
+
+// repositoryReason returns the reason why a run can't use a Repository that is not ready: a problem with its password,
 // or ReasonRepositoryNotReady.
-func RepositoryReason(r *v1alpha1.Repository) string {
+func repositoryReason(r *v1alpha1.Repository) string {
 	switch reason := conditions.GetReason(r, meta.ReadyCondition); reason {
 	case v1alpha1.ReasonWrongPassword, v1alpha1.ReasonPasswordChanged, v1alpha1.ReasonEncryptionSecretNotAvailable:
 		return reason

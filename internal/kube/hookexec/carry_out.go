@@ -1,6 +1,7 @@
 package hookexec
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -8,6 +9,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	logf "sigs.k8s.io/controller-runtime/pkg/log"
 
+	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/run/hookstage"
 )
 
@@ -43,6 +45,12 @@ func (h *Hooks) CarryOut(
 	return errors.Join(errs...)
 }
 
+// logEnd logs how an attempt ended. Its message holds nothing that the hook wrote.
+func logEnd(ctx context.Context, a hookstage.Attempt, outcome hookstage.Outcome) {
+	logf.FromContext(ctx).Info("hook ended", "hook", a.Name, "stage", a.Stage, "attempt", a.Number, "target", a.Target,
+		"reason", cmp.Or(outcome.Reason, v1alpha1.ReasonSucceeded), "message", outcome.Message)
+}
+
 // begin starts one attempt.
 func (h *Hooks) begin(ctx context.Context, owner client.Object, run *hookstage.Run) error {
 	logf.FromContext(ctx).Info("runs hook", "hook", run.Name, "stage", run.Stage, "attempt", run.Number, "target",
@@ -51,8 +59,10 @@ func (h *Hooks) begin(ctx context.Context, owner client.Object, run *hookstage.R
 		return h.makeJob(ctx, owner, run)
 	}
 	namespace, made := owner.GetNamespace(), *run
-	h.Ensure(owner, run.Attempt, run.Hook.Timeout.Duration, func(ctx context.Context) hookstage.Outcome {
-		return h.Execute(ctx, namespace, made)
+	h.Ensure(owner, run.Attempt, run.Hook.Timeout.Duration, func(attempt context.Context) hookstage.Outcome {
+		outcome := h.Execute(attempt, namespace, made)
+		logEnd(ctx, made.Attempt, outcome)
+		return outcome
 	})
 	return nil
 }

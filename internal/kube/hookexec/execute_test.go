@@ -15,11 +15,13 @@ import (
 	"testing"
 	"time"
 
+	"github.com/go-logr/logr/funcr"
 	. "github.com/onsi/gomega"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	logf "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/hook"
@@ -257,11 +259,16 @@ func TestATimeoutEndsAnAttempt(t *testing.T) {
 		h.Timeout = &metav1.Duration{Duration: 200 * time.Millisecond}
 	})
 	newest := func(context.Context, client.Object) error { return nil }
-	g.Expect(hooks.CarryOut(t.Context(), owner, []hookstage.Run{run}, nil, newest)).To(Succeed())
+	logged := make(chan string, 10)
+	ctx := logf.IntoContext(t.Context(), funcr.New(func(_, line string) { logged <- line }, funcr.Options{}))
+	g.Expect(hooks.CarryOut(ctx, owner, []hookstage.Run{run}, nil, newest)).To(Succeed())
 	g.Eventually(runner.Ended()).WithTimeout(testbed.Patience).Should(Receive(HaveField("Object.GetName()", "run")))
 	g.Expect(runner.Results("1")(run.Attempt)).To(Equal(&hookstage.Outcome{
 		Reason: v1alpha1.ReasonHookTimeout, Message: "it did not end within 200ms",
 	}))
+	g.Expect(logged).To(Receive(ContainSubstring(`"msg"="runs hook" "hook"="h"`)))
+	g.Expect(logged).To(Receive(And(ContainSubstring(`"msg"="hook ended" "hook"="h"`),
+		ContainSubstring(`"reason"="HookTimeout"`))))
 	g.Expect(hooks.CarryOut(t.Context(), owner, []hookstage.Run{run}, nil,
 		func(context.Context, client.Object) error { panic("a known attempt must not be made again") })).To(Succeed())
 }

@@ -42,8 +42,8 @@ func (i Restores) Register(ctx context.Context, indexer client.FieldIndexer) err
 // InUse holds the restores that have not ended, and finds what works with a Snapshot.
 type InUse struct{ retention.InUse }
 
-// Snapshots lists the restores that have not ended.
-func (i Restores) Snapshots(ctx context.Context, c client.Reader) (InUse, error) {
+// InUse lists the restores that have not ended.
+func (i Restores) InUse(ctx context.Context, c client.Reader) (InUse, error) {
 	var list v1alpha1.RestoreSessionList
 	if err := c.List(ctx, &list, client.MatchingFields{string(i): active}); err != nil {
 		return InUse{}, fmt.Errorf("list RestoreSessions under way: %w", err)

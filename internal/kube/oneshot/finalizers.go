@@ -10,8 +10,8 @@ import (
 	"github.com/cairn-backup/cairn/internal/kube/status"
 )
 
-// AddFinalizers gives an object its finalizers, without writing it: it stays until its work has ended, and until it is
-// recorded.
+// AddFinalizers gives an object its finalizers, without writing it. The object then stays until its work has ended
+// and is recorded.
 func AddFinalizers(s client.Object) {
 	controllerutil.AddFinalizer(s, v1alpha1.FinalizerCancel)
 	controllerutil.AddFinalizer(s, v1alpha1.FinalizerRecord)

@@ -51,7 +51,8 @@ type Kind[S, In any] interface {
 	// Refuse returns the input for the start of an object that the API server never accepts.
 	Refuse(in In, refusal *v1alpha1.ResolvedError) In
 	// Observe reads everything that the next step of a frozen object depends on. With look, it also reads what a
-	// decision asked for with Base.Look. reader is the cache, or reads past it.
+	// decision asked for with Base.Look, and makes the objects that the frozen status names and that are missing.
+	// reader is the cache, or reads past it.
 	Observe(ctx context.Context, reader client.Reader, s *S, refused movers.Refusals, look bool) (In, error)
 	// Decide makes the decision. It is pure.
 	Decide(in In) Decision[S]

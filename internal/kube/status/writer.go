@@ -1,9 +1,10 @@
 // Package status writes the objects of Cairn. Everything that a controller writes into a status, or into the metadata
 // of an object that it reconciles, goes through a Writer.
 //
-// A Writer is safe for concurrent use, a Patcher belongs to one reconcile. Invariants: each write carries the whole
-// status, so that no reader sees a condition without its phase. Unless a function says otherwise, a write fails with a
-// conflict if the object has changed since the decision was made. Each change of phase or readiness is logged once.
+// A Writer is safe for concurrent use, a Patcher belongs to one reconcile. Invariants: one write carries all that
+// changed in a status, so that no reader sees a condition without its phase. Unless a function says otherwise, a write
+// fails with a conflict if the object has changed since the decision was made. Each change of phase or readiness is
+// logged once.
 package status
 
 import (

@@ -43,7 +43,7 @@ func (b *sessionFacts) byController() bool {
 	return b.config.Scheduler.Type == v1alpha1.SchedulerController
 }
 
-// judgement is what follows from a book.
+// judgement is what follows from sessionFacts.
 type judgement struct {
 	status v1alpha1.SessionStatus
 	// start is the slot whose run the manager must create; zero for none.

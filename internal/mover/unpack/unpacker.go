@@ -30,7 +30,7 @@ func errArchive(why string) error {
 	return failure.New(v1alpha1.ReasonLoadFailed, "the component can't be unpacked: "+why)
 }
 
-// Unwritable marks an error as one of the volume.
+// Unwritable marks an error as caused by the volume.
 func Unwritable(err error) error {
 	if err == nil {
 		return nil

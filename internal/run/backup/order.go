@@ -66,12 +66,6 @@ func DeadlineOf(s *v1alpha1.BackupSession, target string) time.Time {
 	return deadline
 }
 
-// TargetEnded reports whether a target of a run has ended.
-func TargetEnded(s *v1alpha1.BackupSession, target string) bool {
-	status := targetStatus(s, target)
-	return status != nil && status.Phase.Terminal()
-}
-
 // MayBackUp reports whether Snapshots and Jobs of one target of a frozen run can be made now. The target must have
 // begun and not ended, its preBackup hooks and those of the run must have succeeded, no postBackup hooks of either have
 // begun, and nothing stops the run.

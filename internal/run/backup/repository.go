@@ -6,9 +6,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/fluxcd/pkg/apis/meta"
-	"github.com/fluxcd/pkg/runtime/conditions"
-
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/policy"
 	"github.com/cairn-backup/cairn/internal/run"
@@ -36,12 +33,8 @@ func FreezeRepository(
 			"has no target yet: BackupConfiguration %s takes it", c.Name)
 	}
 	if repo.Status.Phase != v1alpha1.PhaseReady {
-		wait := run.WaitForRepository
-		if conditions.IsStalled(repo) {
-			wait = 0
-		}
-		return refuse(wait, run.RepositoryReason(repo), "is not ready: %s",
-			cmp.Or(conditions.GetMessage(repo, meta.ReadyCondition), "it is being initialised"))
+		reason, message, wait := run.WhyNotReady(repo)
+		return nil, &v1alpha1.ResolvedError{Reason: reason, Message: message}, wait
 	}
 	out := &v1alpha1.ResolvedRepository{
 		Name: repo.Name, UID: repo.UID, Snapshot: policy.SnapshotName(repo.Name, session),

@@ -50,10 +50,10 @@ func WhyNotRetryable(s, of *v1alpha1.BackupSession) string {
 	}
 }
 
-// Again turns start into a retry of the run of, for the targets that failed in it. now are the same targets as the
+// Again turns start into a retry of the run of, for the targets that failed in it. current holds these targets as the
 // policy has them now. They are used, with their present pods and volumes, if the policy has not changed. Otherwise the
 // frozen targets are tried again unchanged.
-func (start *Start) Again(s, of *v1alpha1.BackupSession, now []StartTarget) {
+func (start *Start) Again(s, of *v1alpha1.BackupSession, current []StartTarget) {
 	frozen := of.Status.Resolved
 	same := frozen.Policy.Digest == start.Policy.Digest
 	start.Policy, start.PolicyApplying = frozen.Policy, false
@@ -66,9 +66,9 @@ func (start *Start) Again(s, of *v1alpha1.BackupSession, now []StartTarget) {
 	start.ExecutionOrder, start.MaxParallel = frozen.ExecutionOrder, frozen.MaxParallel
 	start.Targets = nil
 	for _, t := range failedTargets(&of.Status) {
-		i := slices.IndexFunc(now, func(n StartTarget) bool { return n.Resolved.Name == t.Name })
+		i := slices.IndexFunc(current, func(n StartTarget) bool { return n.Resolved.Name == t.Name })
 		if same && i >= 0 {
-			target := now[i]
+			target := current[i]
 			if t.Error == nil {
 				target.Resolved.Hooks, target.HookError = hooksForRetry(t.Hooks, s.Name), nil
 			}

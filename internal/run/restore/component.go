@@ -49,16 +49,16 @@ func (m Before) Allows(t time.Time) bool {
 	return m.At.IsZero() || t.Before(m.At) || !m.Exclusive && t.Equal(m.At)
 }
 
-// Latest returns the newest successful Snapshot of a Repository within moment, or nil. Of two with the same time the
-// one with the greater ID counts as newer.
-func Latest(snapshots []v1alpha1.Snapshot, repository string, moment Before) *v1alpha1.Snapshot {
+// Latest returns the newest successful Snapshot of a Repository that before allows, or nil. Of two with the same time,
+// the one with the greater ID counts as newer.
+func Latest(snapshots []v1alpha1.Snapshot, repository string, before Before) *v1alpha1.Snapshot {
 	var best *v1alpha1.Snapshot
 	for i := range snapshots {
 		s := &snapshots[i]
 		if s.Spec.Repository != repository || s.Status.Phase != v1alpha1.SnapshotSucceeded ||
 			s.DeletionTimestamp != nil ||
 			s.Status.SnapshotTime == nil || v1alpha1.HasRecordAnnotation(s.Annotations) ||
-			!moment.Allows(s.Status.SnapshotTime.Time) {
+			!before.Allows(s.Status.SnapshotTime.Time) {
 			continue
 		}
 		if best == nil || best.Status.SnapshotTime.Before(s.Status.SnapshotTime) ||

@@ -29,7 +29,7 @@ func restoresOnto(r *v1alpha1.RestoreSession, target types.UID) bool {
 func DatabaseBlockedBy(
 	restores []v1alpha1.RestoreSession, s *v1alpha1.RestoreSession, target types.UID, holder string,
 ) *v1alpha1.RestoreSession {
-	return mayTake(restores, s, holder, func(r *v1alpha1.RestoreSession) bool { return restoresOnto(r, target) })
+	return blockedBy(restores, s, holder, func(r *v1alpha1.RestoreSession) bool { return restoresOnto(r, target) })
 }
 
 // BatchRestoring returns a RestoreBatch of the list that is under way and includes the target, even if the target has
@@ -74,10 +74,10 @@ func Older(a, b *v1alpha1.RestoreSession) bool {
 func ClaimBlockedBy(
 	restores []v1alpha1.RestoreSession, s *v1alpha1.RestoreSession, claim, holder string,
 ) *v1alpha1.RestoreSession {
-	return mayTake(restores, s, holder, func(r *v1alpha1.RestoreSession) bool { return restoresInto(r, claim) })
+	return blockedBy(restores, s, holder, func(r *v1alpha1.RestoreSession) bool { return restoresInto(r, claim) })
 }
 
-func mayTake(
+func blockedBy(
 	restores []v1alpha1.RestoreSession, s *v1alpha1.RestoreSession, holder string,
 	writes func(*v1alpha1.RestoreSession) bool,
 ) *v1alpha1.RestoreSession {

@@ -64,7 +64,7 @@ type Start struct {
 }
 
 // Decision is the next step of a restore. The caller carries it out in this order: Movers, Delete, Create,
-// Stamp, Release, Status. Each part can be repeated.
+// Stamp, StampMade, Release, Status. Each part can be repeated.
 type Decision struct {
 	decision.Base
 

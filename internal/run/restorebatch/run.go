@@ -164,7 +164,7 @@ func (r *runner) outcome() (phase v1alpha1.RestoreSessionPhase, reason, message 
 			"all was written, but not all could be verified: " + r.failures()
 	case len(skipped) == total:
 		return v1alpha1.RestoreSessionSkipped, v1alpha1.ReasonAlreadyRestored,
-			"the targets were filled by an equal RestoreBatch before"
+			"an identical RestoreBatch has filled the targets before"
 	case len(skipped) > 0 && !source.Mixed &&
 		(source.PITR != nil || source.BackupSession == v1alpha1.LatestBackupSession):
 		// Nobody knows any more from which restore point that was.
@@ -244,7 +244,7 @@ func (r *runner) finish() {
 	case wellEnded(phase) && r.incomplete() != "":
 		run.Partial(&r.d.Status.Conditions,
 			"all data is restored, but not all owners and attributes: see the condition Partial of RestoreSession "+
-				""+r.incomplete(), r.Batch.Generation, r.Now)
+				r.incomplete(), r.Batch.Generation, r.Now)
 	}
 	if wellEnded(phase) && hooks != "" {
 		phase, reason, message = v1alpha1.RestoreSessionFailed, v1alpha1.ReasonFailedToExecutePostRestoreHooks,
