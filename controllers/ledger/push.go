@@ -68,7 +68,7 @@ func (r *Reconciler) push(
 	}
 	if pushes > 0 {
 		logf.FromContext(ctx).Info("pushed", "branch", l.Spec.Branch, "commit", result.Commit.String(),
-			"records", len(records), "attempts", pushes)
+			"records", len(c.added), "differing", len(c.differs), "attempts", pushes)
 	}
 	l.Status.Recorded += int64(c.arrived(result.Outcome, counted))
 	l.Status.Counted = names(taken)

@@ -54,6 +54,9 @@ func (r *Reconciler) finalize(ctx context.Context, repository *v1alpha1.Reposito
 	if err != nil {
 		return ctrl.Result{}, err
 	}
+	if why != "" && conditions.IsTrue(repository, v1alpha1.ConditionWiped) { // too late: nothing is left to keep
+		return ctrl.Result{}, r.release(ctx, repository, "removed", string(why))
+	}
 	if why != "" {
 		r.Event(repository, corev1.EventTypeWarning, v1alpha1.ReasonDataKept,
 			why.Message(policy.HoldsVolumeSnapshots(repository)))
