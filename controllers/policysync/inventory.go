@@ -66,37 +66,22 @@ func (s *reconciling) stale(wanted []v1alpha1.ResourceRef) []v1alpha1.ResourceRe
 
 // guard decides whether a removal needs a consent: if it removes everything, or if no object that stays exists yet. The
 // inventory alone can't tell, because it also holds what a refused revision was going to apply. Once a consent is
-// needed, it stays needed until it is given, or none of the objects that were held back is to be removed any more.
+// needed, it stays needed for every removal until it is given or nothing is left to remove: a revert can be partial,
+// and the revision that was held back can come again.
 func (s *reconciling) guard(stale []v1alpha1.ResourceRef, live liveObjects) {
 	status := &s.obj.Status
-	held := stale
-	if len(stale) > 0 && len(stale) < len(status.Inventory.Entries) && s.ownsAny(live) { // something stays
-		held = heldBack(status.Removal, stale)
-	}
-	digest := digestOf(held)
-	if len(held) == 0 || s.obj.Annotations[v1alpha1.AnnotationAllowDelete] == digest {
+	everything := len(stale) > 0 && (len(stale) == len(status.Inventory.Entries) || !s.ownsAny(live))
+	digest := digestOf(stale)
+	if len(stale) == 0 || !everything && status.Removal == nil ||
+		s.obj.Annotations[v1alpha1.AnnotationAllowDelete] == digest {
 		status.Removal = nil
 		conditions.Delete(s.obj, v1alpha1.ConditionDeletionBlocked)
 		return
 	}
-	status.Removal = &v1alpha1.BlockedRemoval{Digest: digest, Count: int32(len(held))}
-	for _, ref := range held[:min(len(held), 20)] {
+	status.Removal = &v1alpha1.BlockedRemoval{Digest: digest, Count: int32(len(stale))}
+	for _, ref := range stale[:min(len(stale), 20)] {
 		status.Removal.Objects = append(status.Removal.Objects, describe(ref))
 	}
-}
-
-// heldBack returns those of the objects to be removed that a blocked removal holds back. A removal that does not name
-// all of its objects holds back all of them.
-func heldBack(removal *v1alpha1.BlockedRemoval, stale []v1alpha1.ResourceRef) []v1alpha1.ResourceRef {
-	switch {
-	case removal == nil:
-		return nil
-	case int(removal.Count) > len(removal.Objects):
-		return stale
-	}
-	return slices.DeleteFunc(slices.Clone(stale), func(r v1alpha1.ResourceRef) bool {
-		return !slices.Contains(removal.Objects, describe(r))
-	})
 }
 
 // ownsAny reports whether this PolicySync applied any of the objects.
@@ -123,8 +108,8 @@ func (s *reconciling) blocked() *fault {
 		rest = " and others"
 	}
 	message := fmt.Sprintf("revision %s is applied, but %s%s were not deleted: this or an earlier revision "+
-		"removes everything that was applied before. To delete them, run: "+
-		"kubectl annotate policysync -n %s %s --overwrite %s=%s",
+		"removes everything that was applied before, and since then Cairn deletes only what you confirm. To delete "+
+		"them, run: kubectl annotate policysync -n %s %s --overwrite %s=%s",
 		s.obj.Status.LastAppliedRevision, strings.Join(first, ", "), rest, s.obj.Namespace, s.obj.Name,
 		v1alpha1.AnnotationAllowDelete, removal.Digest)
 	conditions.Set(s.obj, &metav1.Condition{

@@ -306,39 +306,67 @@ func TestTheGuardLetsGoWhenTheObjectsComeBack(t *testing.T) {
 	r.g.Expect(r.sync.Status.Removal).To(BeNil())
 }
 
-func TestTheGuardLetsGoAfterARevert(t *testing.T) {
+// A revert brings back what was held back. What the reverted commit had brought needs a consent of its own.
+func TestTheGuardStaysAfterARevert(t *testing.T) {
 	r := newRoom(t)
-	r.push(map[string]string{"policy/a.yaml": storage("a"), "policy/b.yaml": storage("b")})
+	named := func(name string) string { return "BackupStorage/" + r.namespace + "/" + name }
+	both := map[string]string{"policy/a.yaml": storage("a"), "policy/b.yaml": storage("b")}
+	r.push(both)
 	r.reconcile()
 	r.push(map[string]string{"policy/c.yaml": storage("c")})
 	r.reconcile()
-	r.expectNotReady(v1alpha1.ReasonDeletionBlocked, "")
+	r.g.Expect(r.sync.Status.Removal.Objects).To(Equal([]string{named("a"), named("b")}))
 
-	// A part of what is held back is no revert.
+	// A part of what is held back is no revert, and the bad commit can come again.
 	r.push(map[string]string{"policy/a.yaml": storage("a")})
 	r.reconcile()
-	r.expectNotReady(v1alpha1.ReasonDeletionBlocked, "BackupStorage/"+r.namespace+"/b")
-	r.g.Expect(r.exists(&v1alpha1.BackupStorage{}, "b")).To(BeTrue())
-	r.g.Expect(r.sync.Status.Removal.Objects).
-		To(Equal([]string{"BackupStorage/" + r.namespace + "/b"}), "c was never held back")
+	r.expectNotReady(v1alpha1.ReasonDeletionBlocked, "deletes only what you confirm")
+	r.g.Expect(r.sync.Status.Removal.Objects).To(Equal([]string{named("b"), named("c")}))
+	r.push(map[string]string{"policy/c.yaml": storage("c")})
+	r.reconcile()
+	r.g.Expect(r.sync.Status.Removal.Objects).To(Equal([]string{named("a"), named("b")}),
+		"a consent names all that it deletes")
 
-	revision := r.push(map[string]string{"policy/a.yaml": storage("a"), "policy/b.yaml": storage("b")})
+	revision := r.push(both)
+	r.reconcile()
+	r.expectNotReady(v1alpha1.ReasonDeletionBlocked, named("c"))
+	r.update(func(p *v1alpha1.PolicySync) {
+		p.Annotations = map[string]string{v1alpha1.AnnotationAllowDelete: r.sync.Status.Removal.Digest}
+	})
 	r.reconcile()
 	r.expectReady(revision)
 	r.g.Expect(r.sync.Status.Removal).To(BeNil())
-	r.g.Expect(r.exists(&v1alpha1.BackupStorage{}, "c")).To(BeFalse(), "it was not held back")
+	r.g.Expect(r.exists(&v1alpha1.BackupStorage{}, "c")).To(BeFalse())
+	for _, name := range []string{"a", "b"} {
+		r.g.Expect(r.exists(&v1alpha1.BackupStorage{}, name)).To(BeTrue())
+	}
 }
 
-func TestTheGuardHoldsBackWhatItDoesNotName(t *testing.T) {
-	g := NewWithT(t)
-	named := v1alpha1.ResourceRef{ID: "shop_a_backup.cairn.dev_BackupStorage", Version: "v1alpha1"}
-	other := v1alpha1.ResourceRef{ID: "shop_b_backup.cairn.dev_BackupStorage", Version: "v1alpha1"}
-	removal := &v1alpha1.BlockedRemoval{Count: 1, Objects: []string{describe(named)}}
-	g.Expect(heldBack(nil, []v1alpha1.ResourceRef{named})).To(BeEmpty())
-	g.Expect(heldBack(removal, []v1alpha1.ResourceRef{other, named})).To(Equal([]v1alpha1.ResourceRef{named}))
-	g.Expect(heldBack(removal, []v1alpha1.ResourceRef{other})).To(BeEmpty())
-	removal.Count = 2
-	g.Expect(heldBack(removal, []v1alpha1.ResourceRef{other})).To(Equal([]v1alpha1.ResourceRef{other}))
+// The bad commit comes again after its revert, and the object that it brought is in use: nothing is deleted.
+func TestTheGuardHoldsABadCommitThatComesAgain(t *testing.T) {
+	r := newRoom(t)
+	both := map[string]string{"policy/a.yaml": storage("a"), "policy/b.yaml": storage("b")}
+	bad := map[string]string{"policy/c.yaml": storage("c")}
+	r.push(both)
+	r.reconcile()
+	r.push(bad)
+	r.reconcile()
+	r.g.Expect(r.Create(t.Context(), &v1alpha1.Repository{
+		ObjectMeta: metav1.ObjectMeta{Name: "web", Namespace: r.namespace},
+		Spec: v1alpha1.RepositorySpec{
+			AppRef:     v1alpha1.TypedObjectReference{Kind: "PersistentVolumeClaim", Name: "web"},
+			StorageRef: v1alpha1.ObjectReference{Name: "c"}, Path: "/web",
+			EncryptionSecret: v1alpha1.ObjectReference{Name: "enc"},
+		},
+	})).To(Succeed())
+	r.push(both)
+	r.reconcile()
+	r.push(bad)
+	r.reconcile()
+	r.expectNotReady(v1alpha1.ReasonDeletionBlocked, "")
+	for _, name := range []string{"a", "b", "c"} {
+		r.g.Expect(r.exists(&v1alpha1.BackupStorage{}, name)).To(BeTrue())
+	}
 }
 
 func TestDeletion(t *testing.T) {

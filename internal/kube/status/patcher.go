@@ -17,11 +17,12 @@ import (
 type Patcher struct {
 	writer Writer
 	before conditions.Setter
+	logged conditions.Setter // the last status that was written, which before is not if the rest then failed
 }
 
 // NewPatcher returns a Patcher that compares with the present state of the object.
 func (w Writer) NewPatcher(object conditions.Setter) *Patcher {
-	return &Patcher{writer: w, before: copyOf(object)}
+	return &Patcher{writer: w, before: copyOf(object), logged: copyOf(object)}
 }
 
 // Patch writes what has changed since the last successful Patch: first the status, then metadata and spec. It
@@ -41,7 +42,8 @@ func (p *Patcher) Patch(ctx context.Context, object conditions.Setter, owned ...
 	}
 	err = p.patchStatus(ctx, object, status, owned)
 	if err == nil { // also if the rest fails: the next reconcile finds the status as it is now
-		p.writer.logTransition(ctx, p.before, object)
+		p.writer.logTransition(ctx, p.logged, object)
+		p.logged = copyOf(object)
 	}
 	if len(changes) > 0 {
 		err = errors.Join(err, p.patchRest(ctx, object, changes))
