@@ -31,6 +31,8 @@ var patterns = map[string]string{
 
 var shouldMatch = regexp.MustCompile(`^should match '(.*)'$`)
 
+var shouldBeLong = regexp.MustCompile(`^should be at least (\d+) chars long$`)
+
 // explainSchemaError explains the error of a schema whose own words need a reader of regular expressions.
 func explainSchemaError(detail string) string {
 	if m := shouldMatch.FindStringSubmatch(detail); m != nil {
@@ -38,10 +40,14 @@ func explainSchemaError(detail string) string {
 			return s
 		}
 	}
-	if detail == "should be at least 1 chars long" {
+	switch m := shouldBeLong.FindStringSubmatch(detail); {
+	case m == nil:
+		return detail
+	case m[1] == "1":
 		return "is empty"
+	default:
+		return "is too short: write at least " + m[1] + " characters"
 	}
-	return detail
 }
 
 // noTarget adds the kind and apiGroup of a refused target to the message.

@@ -30,4 +30,7 @@ func TestSentencesAreOfPatternsThatAreThere(t *testing.T) {
 		g.Expect(there).To(HaveKey(pattern))
 	}
 	g.Expect(explainSchemaError("should match '^other$'")).To(Equal("should match '^other$'"))
+	g.Expect(explainSchemaError("should be at least 1 chars long")).To(Equal("is empty"))
+	g.Expect(explainSchemaError("should be at least 3 chars long")).
+		To(Equal("is too short: write at least 3 characters"))
 }

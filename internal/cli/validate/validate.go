@@ -23,10 +23,12 @@ PATH is a directory or a file. A directory with a kustomization is built with ku
 .yaml and .yml files in it and below are read. Each PATH is what one PolicySync applies; objects of one PATH can refer
 to objects of another. No file may lead out of the Git working copy that holds PATH, or out of PATH if there is none.
 
-Each finding is printed as <file>:<line>: document <n>: <field>: <message>. Some checks need the cluster, for example
-whether a Secret exists. They are summed up in one line; --verbose lists them as warnings. An object of Cairn's that the
-files lack, such as a BackupStorage, is always listed, once. A file that is passed with --known answers some of them,
-for example the output of "kubectl get volumesnapshotclasses -o yaml".
+Each finding is printed as <file>:<line>: document <n>: <field>: <message>. Further checks, such as those of schedules
+and references, run once each object passes its schema: mend the errors and run the command again.
+
+Some checks need the cluster, for example whether a Secret exists. They are summed up in one line; --verbose lists them
+as warnings. An object of Cairn's that the files lack, such as a BackupStorage, is always listed, once. A file that is
+passed with --known answers some of them, for example the output of "kubectl get volumesnapshotclasses -o yaml".
 
 The exit code is 1 if there are errors. Warnings leave it at 0.`
 
