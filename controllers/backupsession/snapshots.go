@@ -141,8 +141,12 @@ func (r *Reconciler) writeSnapshots(ctx context.Context, in backup.Input, d back
 		if err := r.writer().Object(ctx, before, snap); err != nil {
 			return err
 		}
-		movers.LogFenced(ctx, run.Fenced(before.Annotations[v1alpha1.AnnotationMovers], d.Movers[name], in.Jobs),
-			in.Jobs, "snapshot", klog.KObj(snap))
+		fenced, reasons := run.Fenced(before.Annotations[v1alpha1.AnnotationMovers], d.Movers[name], in.Jobs,
+			func(component string) (string, bool) {
+				c, known := d.Snapshots[name].Components[component]
+				return c.Reason, known
+			})
+		movers.LogFenced(ctx, fenced, reasons, "snapshot", klog.KObj(snap))
 		before = snap.DeepCopy()
 		snap.Status = d.Snapshots[name]
 		if err := r.writer().Status(ctx, before, snap); err != nil {

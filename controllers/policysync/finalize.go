@@ -39,8 +39,8 @@ func (s *reconciling) deleteAll(ctx context.Context) *fault {
 	all := s.obj.Status.Inventory.Entries
 	left, kept, f := a.prune(ctx, all)
 	s.setInventory(left)
-	if deleted := len(all) - len(left); deleted > 0 || f == nil {
-		ctrl.LoggerFrom(ctx).Info("deleted the applied objects", "deleted", deleted, "left", len(left))
+	if released := len(all) - len(left); released > 0 || f == nil { // some can have gone, or have another owner
+		ctrl.LoggerFrom(ctx).Info("deleted what it owned", "released", released, "left", len(left))
 	}
 	if f == nil { // otherwise the next try looks at them again
 		for _, k := range kept {

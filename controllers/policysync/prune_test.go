@@ -141,5 +141,5 @@ func TestADeletionThatFailsIsOneEvent(t *testing.T) {
 	r.g.Expect(r.exists(&v1alpha1.PolicySync{}, "policy")).To(BeFalse())
 	r.g.Expect(r.exists(&v1alpha1.BackupStorage{}, "a")).To(BeFalse())
 	r.g.Expect(logged).To(ContainElement(ContainSubstring(
-		`"msg"="deleted the applied objects" "deleted"=1 "left"=0`)), "the log says what the finalizer did")
+		`"msg"="deleted what it owned" "released"=1 "left"=0`)), "the log says what the finalizer did")
 }

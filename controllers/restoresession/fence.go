@@ -24,6 +24,11 @@ func (r *Reconciler) writeMovers(
 	if err := r.writer().Object(ctx, before, s); err != nil {
 		return err
 	}
-	movers.LogFenced(ctx, run.Fenced(before.Annotations[v1alpha1.AnnotationMovers], *d.Movers, jobs), jobs)
+	fenced, reasons := run.Fenced(before.Annotations[v1alpha1.AnnotationMovers], *d.Movers, jobs,
+		func(component string) (string, bool) {
+			c, known := d.Status.Components[component]
+			return c.Reason, known
+		})
+	movers.LogFenced(ctx, fenced, reasons)
 	return nil
 }

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 
+	"k8s.io/apimachinery/pkg/util/validation"
+
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/policy"
 	"github.com/cairn-backup/cairn/internal/task/moverjob"
@@ -42,27 +44,28 @@ func ParseMovers(value string) map[string]string {
 }
 
 // Fenced returns the names of the Jobs that the value before of AnnotationMovers allows to write and the value after
-// does not, in order. A user can write anything into before: only a Job among jobs counts.
-func Fenced(before, after string, jobs map[string]Job) []string {
+// does not, and the reasons for that, each once and in order. component returns the reason that the run gives a
+// component, and whether the run has the component. A user can write anything into before: only a Job among jobs
+// counts, or one that stands beside a component of the run and can be a name. The Job of the latter is gone, or hangs.
+func Fenced(
+	before, after string, jobs map[string]Job, component func(string) (reason string, known bool),
+) (names, reasons []string) {
 	now := ParseMovers(after)
-	fenced := map[string]bool{}
-	for component, job := range ParseMovers(before) {
-		if _, known := jobs[job]; known && now[component] != job {
-			fenced[job] = true
+	fenced, why := map[string]bool{}, map[string]bool{}
+	for c, name := range ParseMovers(before) {
+		job, exists := jobs[name]
+		reason, known := component(c)
+		if now[c] == name || !exists && (!known || len(name) > validation.DNS1123SubdomainMaxLength) {
+			continue
 		}
-	}
-	return slices.Sorted(maps.Keys(fenced))
-}
-
-// FailureReasons returns the reasons why Jobs with these names failed, each once, in order.
-func FailureReasons(names []string, jobs map[string]Job) []string {
-	reasons := map[string]bool{}
-	for _, name := range names {
-		if job := jobs[name]; job.State == observe.StateFailed {
-			reasons[job.Reason] = true
+		if job.State == observe.StateFailed {
+			reason = job.Reason
 		}
+		fenced[name] = true
+		why[reason] = true
 	}
-	return slices.Sorted(maps.Keys(reasons))
+	delete(why, "")
+	return slices.Sorted(maps.Keys(fenced)), slices.Sorted(maps.Keys(why))
 }
 
 // FirstMovers returns the value that AnnotationMovers has when a target's Snapshot is created.

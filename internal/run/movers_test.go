@@ -20,32 +20,45 @@ func TestMoversSurviveTheAnnotation(t *testing.T) {
 }
 
 func TestFenced(t *testing.T) {
-	g := NewWithT(t)
-	jobs := map[string]run.Job{"a": {}, "b": {}, "b-2": {}, "c": {}}
-	g.Expect(run.Fenced("", "pod-0=a", jobs)).To(BeEmpty(), "a new mover fences nobody")
-	g.Expect(run.Fenced("pod-0=a,pod-1=b", "pod-0=a,pod-1=b", jobs)).To(BeEmpty())
-	g.Expect(run.Fenced("pod-0=a,pod-1=b,pod-2=c,log-2=c", "pod-0=a,pod-1=b-2", jobs)).
-		To(Equal([]string{"b", "c"}), "one has a successor, one was given up with both of its components")
-
+	failed := func(reason string) run.Job {
+		return run.Job{Observation: observe.Observation{State: observe.StateFailed, Reason: reason}}
+	}
+	jobs := map[string]run.Job{"a": {}, "b": failed("Evicted"), "b-2": {}, "c": {}, "d": failed("Evicted")}
+	component := func(name string) (string, bool) {
+		reason, known := map[string]string{
+			"pod-0": "", "pod-1": "", "pod-2": "DeadlineExceeded", "log-2": "", "pod-3": "JobVanished",
+		}[name]
+		return reason, known
+	}
 	flood := strings.Builder{}
 	for i := range 35_000 {
 		fmt.Fprintf(&flood, "x%d=y%d,", i, i)
 	}
-	g.Expect(run.Fenced(flood.String()+"pod-2=c", "", jobs)).
-		To(Equal([]string{"c"}), "only Jobs that exist are named, whatever a user writes into the annotation")
-}
-
-func TestFailureReasons(t *testing.T) {
-	g := NewWithT(t)
-	failed := func(reason string) run.Job {
-		return run.Job{Observation: observe.Observation{State: observe.StateFailed, Reason: reason}}
+	for name, tt := range map[string]struct {
+		before, after  string
+		names, reasons []string
+	}{
+		"a new mover fences nobody": {after: "pod-0=a"},
+		"nothing changes":           {before: "pod-0=a,pod-1=b", after: "pod-0=a,pod-1=b"},
+		"one has a successor, one is given up with both of its components": {
+			before: "pod-0=a,pod-1=b,pod-2=c,log-2=c", after: "pod-0=a,pod-1=b-2",
+			names: []string{"b", "c"}, reasons: []string{"DeadlineExceeded", "Evicted"},
+		},
+		"a Job that is gone": {
+			before: "pod-3=gone", names: []string{"gone"}, reasons: []string{"JobVanished"},
+		},
+		"a user writes what no run has": {
+			before: flood.String() + "pod-1=d,pod-3=" + strings.Repeat("y", 254),
+			names:  []string{"d"}, reasons: []string{"Evicted"},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			names, reasons := run.Fenced(tt.before, tt.after, jobs, component)
+			g.Expect(names).To(Equal(tt.names))
+			g.Expect(reasons).To(Equal(tt.reasons))
+		})
 	}
-	jobs := map[string]run.Job{
-		"a": failed("PodDeleted"), "b": failed("Evicted"), "c": failed("Evicted"), "d": failed("NodeLost"),
-		"e": {Observation: observe.Observation{State: observe.StateRunning, Reason: "Running"}},
-	}
-	g.Expect(run.FailureReasons([]string{"a", "b", "c", "e", "gone"}, jobs)).
-		To(Equal([]string{"Evicted", "PodDeleted"}))
 }
 
 func TestAttemptsHaveNamesOfTheirOwn(t *testing.T) {

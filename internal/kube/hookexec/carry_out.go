@@ -45,10 +45,14 @@ func (h *Hooks) CarryOut(
 	return errors.Join(errs...)
 }
 
-// logEnd logs how an attempt ended. Its message holds nothing that the hook wrote.
-func logEnd(ctx context.Context, a hookstage.Attempt, outcome hookstage.Outcome) {
+// logEnd logs how an attempt ended, unless it ends with the process: that one counts as never made. The message of an
+// outcome belongs to the tenant: it can quote the answer of a server.
+func (h *Hooks) logEnd(ctx context.Context, a hookstage.Attempt, outcome hookstage.Outcome) {
+	if h.base.Err() != nil {
+		return
+	}
 	logf.FromContext(ctx).Info("hook ended", "hook", a.Name, "stage", a.Stage, "attempt", a.Number, "target", a.Target,
-		"reason", cmp.Or(outcome.Reason, v1alpha1.ReasonSucceeded), "message", outcome.Message)
+		"reason", cmp.Or(outcome.Reason, v1alpha1.ReasonSucceeded))
 }
 
 // begin starts one attempt.
@@ -61,7 +65,7 @@ func (h *Hooks) begin(ctx context.Context, owner client.Object, run *hookstage.R
 	namespace, made := owner.GetNamespace(), *run
 	h.Ensure(owner, run.Attempt, run.Hook.Timeout.Duration, func(attempt context.Context) hookstage.Outcome {
 		outcome := h.Execute(attempt, namespace, made)
-		logEnd(ctx, made.Attempt, outcome)
+		h.logEnd(ctx, made.Attempt, outcome)
 		return outcome
 	})
 	return nil

@@ -12,7 +12,6 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/kube/access"
 	"github.com/cairn-backup/cairn/internal/policy"
-	"github.com/cairn-backup/cairn/internal/run"
 	"github.com/cairn-backup/cairn/internal/task/moverjob"
 )
 
@@ -54,14 +53,14 @@ func (r Refusals) Set(ctx context.Context, name string, refusal *v1alpha1.Resolv
 	r[name] = refusal
 }
 
-// LogFenced logs the Jobs that one write has fenced, and why those that failed did. It writes one line for all of them,
-// because a user can make the manager fence again and again.
-func LogFenced(ctx context.Context, fenced []string, jobs map[string]run.Job, keys ...any) {
+// LogFenced logs the Jobs that one write has fenced, and why. It writes one line for all of them, because a user can
+// make the manager fence again and again.
+func LogFenced(ctx context.Context, fenced, reasons []string, keys ...any) {
 	if len(fenced) == 0 {
 		return
 	}
 	keys = append(keys, "jobs", policy.FirstFew(fenced))
-	if reasons := run.FailureReasons(fenced, jobs); len(reasons) > 0 {
+	if len(reasons) > 0 {
 		keys = append(keys, "reason", strings.Join(reasons, ", "))
 	}
 	logf.FromContext(ctx).Info("fenced movers", keys...)
