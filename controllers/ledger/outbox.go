@@ -22,7 +22,8 @@ import (
 )
 
 const (
-	// maxParcels limits an outbox: this many ConfigMaps of at most 700 KiB hold some hundred thousand records.
+	// maxParcels limits an outbox, which takes no more records once it has this many ConfigMaps. Most have at most
+	// 700 KiB, so they hold some hundred thousand records.
 	maxParcels = 96
 	// mergeParcels is the number of small parcels that are merged into one: a trickle of records must not use up the
 	// limit while the Git server is down.

@@ -67,7 +67,7 @@ func (s *reconciling) stale(wanted []v1alpha1.ResourceRef) []v1alpha1.ResourceRe
 // guard decides whether a removal needs a consent: if it removes everything, or if no object that stays exists yet. The
 // inventory alone can't tell, because it also holds what a refused revision was going to apply. Once a consent is
 // needed, it stays needed for every removal until it is given or nothing is left to remove: a revert can be partial,
-// and the revision that was held back can come again.
+// and the revision whose removals were held back can come again.
 func (s *reconciling) guard(stale []v1alpha1.ResourceRef, live liveObjects) {
 	status := &s.obj.Status
 	everything := len(stale) > 0 && (len(stale) == len(status.Inventory.Entries) || !s.ownsAny(live))

@@ -11,7 +11,7 @@ import (
 )
 
 // WhyNotReady returns the reason and the message why a run can't use a Repository whose phase is not Ready, and how
-// long to wait for it. It is 0 for a Repository that a person has to mend.
+// long to wait for it. The wait is 0 if a person has to mend the Repository.
 func WhyNotReady(r *v1alpha1.Repository) (reason, message string, wait time.Duration) {
 	wait = WaitForRepository
 	if conditions.IsStalled(r) {

@@ -15,7 +15,7 @@ const (
 	ExitSource = 3
 	// ExitStorage means that the storage is unreachable, full, or its bucket is missing.
 	ExitStorage = 4
-	// ExitCredentials means that the storage refused the credential, or that a Secret lacks its keys.
+	// ExitCredentials means that the storage refused the credential or is not trusted, or that a Secret lacks its keys.
 	ExitCredentials = 5
 	// ExitRepository means that the repository is missing, damaged, taken, or has another password.
 	ExitRepository = 6

@@ -31,7 +31,7 @@ func NewCollector(reader client.Reader, clock clock.PassiveClock) *Collector {
 	return &Collector{reader: reader, clock: clock, descs: descriptions(all())}
 }
 
-// Describe sends the descriptions of All.
+// Describe sends the descriptions of all metrics.
 func (c *Collector) Describe(out chan<- *prometheus.Desc) {
 	for _, d := range c.descs {
 		out <- d
