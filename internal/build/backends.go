@@ -28,8 +28,10 @@ func (c *objectCheck) reportBackends(object map[string]any) (found bool) {
 	backends, _, _ := unstructured.NestedSlice(object, "spec", "backends")
 	for _, b := range backends {
 		name, _ := b.(map[string]any)["name"].(string)
-		known[name] = true
-		names = append(names, name)
+		if name != "" {
+			known[name] = true
+			names = append(names, name)
+		}
 	}
 	sessions, _, _ := unstructured.NestedSlice(object, "spec", "sessions")
 	for i, s := range sessions {

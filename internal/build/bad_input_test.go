@@ -396,6 +396,12 @@ spec:
 			document: 1, line: 16, field: "spec.sessions[0].repositories[0].backend",
 			says: `spec.backends has no backend "nope": it has main`,
 		},
+		"unknown backend beside one without a name": {
+			files: files{"a.yaml": replace(t, replace(t, c, "backend: main", "backend: nope"),
+				"  - name: main\n", "  - storageRef: {name: other}\n  - name: main\n")}, file: "a.yaml",
+			document: 1, line: 17, field: "spec.sessions[0].repositories[0].backend",
+			says: `spec.backends has no backend "nope": it has main`,
+		},
 		"unknown task": {
 			files: files{
 				"a.yaml": replace(t, c, "logical-backup", "nope"), "s.yaml": storage("local"),
