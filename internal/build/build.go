@@ -23,6 +23,9 @@ type Options struct {
 	Confined bool
 	// Lookup resolves references to objects that are not in the directory.
 	Lookup check.Lookup
+	// Show spells a file in findings and objects as the user wrote it. If it is nil, files are relative to the root,
+	// with slashes.
+	Show func(file string) string
 	// Limits bound the work.
 	Limits Limits
 }
@@ -40,7 +43,7 @@ type Object struct {
 	// Unstructured is the object as it will be applied: with its namespace, without status, and without metadata that
 	// only the server sets.
 	Unstructured *unstructured.Unstructured
-	// File is relative to the root, with slashes.
+	// File is relative to the root, with slashes, unless Options.Show spells it.
 	File string
 	// Document is the number of the document in the file, from 1. It is 0 for a generated object.
 	Document int

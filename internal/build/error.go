@@ -61,9 +61,16 @@ func Format(f check.Finding) string {
 
 func (b *builder) report(reason, file string, document, line int, field, format string, args ...any) {
 	b.add(check.Finding{
-		Severity: check.SeverityError, Reason: reason, File: file, Document: document, Line: line, Field: field,
+		Severity: check.SeverityError, Reason: reason, File: b.show(file), Document: document, Line: line, Field: field,
 		Message: fmt.Sprintf(format, args...),
 	})
+}
+
+func (b *builder) show(file string) string {
+	if b.opts.Show == nil {
+		return file
+	}
+	return b.opts.Show(file)
 }
 
 func (b *builder) add(f check.Finding) {

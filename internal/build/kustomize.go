@@ -208,5 +208,6 @@ func (b *builder) reportDuplicate(d, first document, id string) {
 		return fmt.Sprintf(":%d", n.Line)
 	}
 	b.report(v1alpha1.ReasonValidationFailed, d.file, d.number, lineOf(d.node, "metadata.name"), "metadata.name",
-		"%s is defined twice, first in %s%s (document %d): remove one", id, first.file, line(first.node), first.number)
+		"%s is defined twice, first in %s%s (document %d): remove one", id, b.show(first.file), line(first.node),
+		first.number)
 }

@@ -44,7 +44,9 @@ func (b *builder) validate(found []source) []Object {
 		}
 		c.metadata()
 		c.content()
-		objects = append(objects, Object{Unstructured: c.u, File: s.file, Document: s.document, node: s.node})
+		objects = append(objects, Object{
+			Unstructured: c.u, File: b.show(s.file), Document: s.document, node: s.node,
+		})
 	}
 	return objects
 }
@@ -59,8 +61,8 @@ type objectCheck struct {
 
 func (c *objectCheck) fail(path, format string, args ...any) {
 	f := check.Finding{
-		Severity: check.SeverityError, Reason: v1alpha1.ReasonValidationFailed, File: c.file, Document: c.document,
-		Line: lineOf(c.node, path), Field: path, Message: fmt.Sprintf(format, args...),
+		Severity: check.SeverityError, Reason: v1alpha1.ReasonValidationFailed, File: c.b.show(c.file),
+		Document: c.document, Line: lineOf(c.node, path), Field: path, Message: fmt.Sprintf(format, args...),
 	}
 	if c.gvk.Kind != "" {
 		f.Object = check.Reference{

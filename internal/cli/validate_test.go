@@ -123,6 +123,9 @@ func TestValidate(t *testing.T) {
 			"a b",
 			1,
 		},
+		"an object in two files of a path": {
+			map[string]string{"a/more.yaml": storage, "a/storage.yaml": storage}, "a", 1,
+		},
 		"one directory in two paths": {map[string]string{
 			"a/shop.yaml": shop, "a/storage.yaml": storage,
 			"b/shop.yaml": strings.NewReplacer("name: shop\n", "name: shop2\n", "shop-web", "shop2-web", "shop-db",

@@ -70,7 +70,7 @@ func workingCopy(dir string) string {
 
 // build builds the path. If the namespace of the PolicySync is not given, it is the namespace that the objects name.
 func (p policyPath) build(ctx context.Context, opts validateOptions, lookup check.Lookup) ([]build.Object, error) {
-	with := build.Options{Namespace: opts.namespace, Lookup: lookup}
+	with := build.Options{Namespace: opts.namespace, Lookup: lookup, Show: p.show}
 	if opts.namespace == "" && !opts.serviceAccount {
 		return p.confined(ctx, with)
 	}
@@ -125,18 +125,4 @@ func (p policyPath) show(file string) string {
 		return file
 	}
 	return filepath.Join(p.argDir, below)
-}
-
-func (p policyPath) shown(findings []check.Finding) []check.Finding {
-	for i := range findings {
-		findings[i].File = p.show(findings[i].File)
-	}
-	return findings
-}
-
-func (p policyPath) shownObjects(objects []build.Object) []build.Object {
-	for i := range objects {
-		objects[i].File = p.show(objects[i].File)
-	}
-	return objects
 }

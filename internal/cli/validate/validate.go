@@ -80,11 +80,11 @@ func validate(ctx context.Context, o command.Options, opts validateOptions, args
 		built, err := p.build(ctx, opts, lookup)
 		var invalid *build.Error
 		if errors.As(err, &invalid) {
-			findings = append(findings, p.shown(invalid.Findings)...)
+			findings = append(findings, invalid.Findings...)
 		} else if err != nil {
 			return err
 		} else {
-			objects = append(objects, p.shownObjects(built)...)
+			objects = append(objects, built...)
 		}
 	}
 	if len(findings) == 0 {
@@ -119,14 +119,22 @@ func duplicates(objects []build.Object) []check.Finding {
 				Severity: check.SeverityError, Reason: v1alpha1.ReasonValidationFailed, File: x.File,
 				Document: x.Document,
 				Line:     x.Line("metadata.name"), Field: "metadata.name",
-				Message: fmt.Sprintf("%s %s is defined twice, first in %s: remove one", u.GetKind(), u.GetName(),
-					other.File),
+				Message: fmt.Sprintf("%s/%s is defined twice, first in %s: remove one", u.GetKind(), u.GetName(),
+					origin(other)),
 			})
 			continue
 		}
 		first[id] = x
 	}
 	return out
+}
+
+// origin names the file of an object, and its line and document unless kustomize generated it.
+func origin(x build.Object) string {
+	if x.Document == 0 {
+		return x.File
+	}
+	return fmt.Sprintf("%s:%d (document %d)", x.File, x.Line(""), x.Document)
 }
 
 // report prints the findings and a summary. Errors end the program with command.ExitError. Unless verbose is set, it
