@@ -18,10 +18,13 @@ func Progress(cs *[]metav1.Condition, reason, message string, generation int64, 
 	Set(cs, meta.ReadyCondition, metav1.ConditionUnknown, reason, message, generation, now)
 }
 
-// Waiting returns the event that something waits for this reason, or nil when its conditions say so already.
-func Waiting(cs []metav1.Condition, reason, message string) *Event {
-	if c := apimeta.FindStatusCondition(cs, meta.ReadyCondition); c != nil && c.Reason == reason &&
-		c.Message == text.Shorten(message) {
+// Wait sets the conditions of something that waits. It returns the event that says so, or nil if the conditions said so
+// before.
+func Wait(cs *[]metav1.Condition, reason, message string, generation int64, now time.Time) *Event {
+	before := apimeta.FindStatusCondition(*cs, meta.ReadyCondition)
+	known := before != nil && before.Reason == reason && before.Message == text.Shorten(message)
+	Progress(cs, reason, message, generation, now)
+	if known {
 		return nil
 	}
 	return &Event{Type: corev1.EventTypeNormal, Reason: reason, Message: message}

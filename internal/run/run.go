@@ -70,7 +70,3 @@ func FailureReason(r *task.Result) string {
 	}
 	return ""
 }
-
-// ManyTargets is the number of targets above which their texts are cut, so that the status of all targets fits into one
-// object.
-const ManyTargets = 50

@@ -10,22 +10,10 @@ import (
 	"github.com/cairn-backup/cairn/internal/run/hookround"
 )
 
-// maxParallel returns how many targets of a frozen run are allowed to be at work at once.
-func maxParallel(r *v1alpha1.ResolvedBackup) int {
-	switch {
-	case r.ExecutionOrder == v1alpha1.ExecutionSequential:
-		return 1
-	case r.MaxParallel != nil:
-		return int(max(*r.MaxParallel, 1))
-	default:
-		return len(r.Targets)
-	}
-}
-
 // begin starts as many targets, in their order, as are allowed to be at work at once, and reports whether it started
 // any. The start is written to the status before anything is done for the target, because its timeout counts from then.
 func begin(targets []v1alpha1.BackupTargetStatus, r *v1alpha1.ResolvedBackup, now time.Time) bool {
-	free := maxParallel(r)
+	free := run.MaxParallel(r.ExecutionOrder, r.MaxParallel, len(r.Targets))
 	for i := range targets {
 		if targets[i].Phase == v1alpha1.BackupSessionRunning {
 			free--
@@ -44,11 +32,7 @@ func begin(targets []v1alpha1.BackupTargetStatus, r *v1alpha1.ResolvedBackup, no
 }
 
 // room returns the length limit for a text of one target, where limit applies to a run with few targets.
-func (r *runner) room(limit int) int { return textLimitOf(len(r.d.Status.Resolved.Targets), limit) }
-
-func textLimitOf(targets, limit int) int {
-	return limit * run.ManyTargets / max(targets, run.ManyTargets)
-}
+func (r *runner) room(limit int) int { return run.TextLimit(len(r.d.Status.Resolved.Targets), limit) }
 
 // DeadlineOf returns when the backup of one begun target of a frozen run must end: no later than the run.
 func DeadlineOf(s *v1alpha1.BackupSession, target string) time.Time {

@@ -81,8 +81,7 @@ func waitsFor(now time.Time, s *Start) (*v1alpha1.ResolvedTarget, time.Time) {
 // wait leaves the run Pending and reports at once what it waits for.
 func wait(in Input, d *Decision, reason, message string, until time.Time) {
 	d.Status.Phase, d.Status.Reason = v1alpha1.BackupSessionPending, reason
-	d.Event = run.Waiting(d.Status.Conditions, reason, message)
-	run.Progress(&d.Status.Conditions, reason, message, in.Session.Generation, in.Now)
+	d.Event = run.Wait(&d.Status.Conditions, reason, message, in.Session.Generation, in.Now)
 	if s := in.Start; !s.Deadline.IsZero() && s.Deadline.Before(until) {
 		until = s.Deadline.Add(time.Second)
 	}
@@ -106,7 +105,7 @@ func freeze(in Input, d *Decision) {
 		target := t.Resolved
 		target.Hooks = target.Hooks.DeepCopy()
 		if target.Error, _ = t.trouble(); target.Error != nil {
-			target.Error.Message = text.Cut(target.Error.Message, textLimitOf(len(s.Targets), text.MaxMessage))
+			target.Error.Message = text.Cut(target.Error.Message, run.TextLimit(len(s.Targets), text.MaxMessage))
 			target.Hosts, target.Copies, target.Repositories, target.Hooks = nil, nil, nil, nil
 		}
 		if target.Hooks != nil {

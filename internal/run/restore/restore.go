@@ -117,9 +117,8 @@ func start(in Input, d *Decision) {
 		end(in, d, v1alpha1.RestoreSessionUnknown, v1alpha1.ReasonVolumeNotBound, s.Unbound)
 	case s.Error != nil && in.Now.Before(until):
 		d.Status.Phase, d.Status.Reason = v1alpha1.RestoreSessionPending, s.Error.Reason
-		message := "waiting: " + s.Error.Message
-		d.Event = run.Waiting(d.Status.Conditions, s.Error.Reason, message)
-		run.Progress(&d.Status.Conditions, s.Error.Reason, message, in.Session.Generation, in.Now)
+		d.Event = run.Wait(&d.Status.Conditions, s.Error.Reason, "waiting: "+s.Error.Message, in.Session.Generation,
+			in.Now)
 		d.After = min(max(until.Sub(in.Now), time.Second), run.PollInterval)
 	case s.Error != nil:
 		end(in, d, PhaseOfRefusal(s.Error.Reason), s.Error.Reason, s.Error.Message)

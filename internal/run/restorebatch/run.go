@@ -124,20 +124,13 @@ func (r *runner) follow(t *v1alpha1.RestoreTargetStatus, child *v1alpha1.Restore
 
 // cut shortens the message of a target, so that the messages of all targets fit into one object.
 func (r *runner) cut(message string) string {
-	return text.Cut(message, text.MaxMessage*run.ManyTargets/max(len(r.d.Status.Targets), run.ManyTargets))
+	return text.Cut(message, run.TextLimit(len(r.d.Status.Targets), text.MaxMessage))
 }
 
 // limit returns how many targets can be restored at once.
 func (r *runner) limit() int {
 	spec := &r.Batch.Spec
-	switch {
-	case spec.ExecutionOrder == v1alpha1.ExecutionSequential:
-		return 1
-	case spec.MaxParallel != nil:
-		return int(*spec.MaxParallel)
-	default:
-		return len(spec.Targets)
-	}
+	return run.MaxParallel(spec.ExecutionOrder, spec.MaxParallel, len(spec.Targets))
 }
 
 func (r *runner) fail(t *v1alpha1.RestoreTargetStatus, reason, message string) {

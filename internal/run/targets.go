@@ -1,0 +1,24 @@
+package run
+
+import "github.com/cairn-backup/cairn/api/v1alpha1"
+
+// manyTargets is the number of targets above which their texts are cut, so that the status of all targets fits into one
+// object.
+const manyTargets = 50
+
+// TextLimit returns the length limit for a text of one of several targets, where limit applies to few targets.
+func TextLimit(targets, limit int) int {
+	return limit * manyTargets / max(targets, manyTargets)
+}
+
+// MaxParallel returns how many of several targets are allowed to be at work at once. Without most, all are.
+func MaxParallel(order v1alpha1.ExecutionOrder, most *int32, targets int) int {
+	switch {
+	case order == v1alpha1.ExecutionSequential:
+		return 1
+	case most != nil:
+		return int(max(*most, 1))
+	default:
+		return targets
+	}
+}
