@@ -110,11 +110,15 @@ func noPod(job *batchv1.Job, now time.Time) Observation {
 	if job.Spec.Suspend != nil && *job.Spec.Suspend {
 		return Observation{State: StateWaiting, Reason: v1alpha1.ReasonPending, Message: "the Job is suspended"}
 	}
-	return limited(Observation{
+	o := limited(Observation{
 		Reason:  v1alpha1.ReasonPodNotCreated,
 		Message: "no pod could be created: see the events of the Job (most often a quota or an admission policy)",
-	},
-		job.CreationTimestamp.Time, noPodLimit, now)
+	}, job.CreationTimestamp.Time, noPodLimit, now)
+	if o.State == StateWaiting { // Every Job starts this way.
+		o.Reason = v1alpha1.ReasonPending
+		o.Message = "the Job has no pod yet: if that lasts, see the events of the Job"
+	}
+	return o
 }
 
 // alive observes a Job that has not ended.

@@ -387,6 +387,16 @@ func TestObserve(t *testing.T) {
 	}
 }
 
+func TestANewJobIsNotSaidToGetNoPod(t *testing.T) {
+	g := NewWithT(t)
+	o := observe.Observe(jobWith(), nil, began)
+	g.Expect(o.Reason).To(Equal(v1alpha1.ReasonPending))
+	g.Expect(o.Message).To(Equal("the Job has no pod yet: if that lasts, see the events of the Job"))
+	o = observe.Observe(jobWith(), nil, began.Add(o.Recheck))
+	g.Expect(o.Reason).To(Equal(v1alpha1.ReasonPodNotCreated))
+	g.Expect(o.Message).To(ContainSubstring("no pod could be created"))
+}
+
 func TestAStateThatEndsByItselfSaysWhenToLookAgain(t *testing.T) {
 	g := NewWithT(t)
 	pod := podWith(podWaits("ImagePullBackOff"))
