@@ -3,6 +3,8 @@ package policy
 import (
 	"fmt"
 
+	"k8s.io/utils/ptr"
+
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/schedule"
 )
@@ -17,8 +19,12 @@ func ScheduleMistakes(kind, namespace, name string, sessions []v1alpha1.SessionC
 		}
 		if _, err := schedule.New(session.Scheduler, schedule.Identity(kind, namespace, name,
 			session.Name)); err != nil {
+			field := "schedule"
+			if _, err := schedule.Zone(ptr.Deref(session.Scheduler.TimeZone, "")); err != nil {
+				field = "timeZone"
+			}
 			mistakes = append(mistakes, Mistake{
-				Field:   fmt.Sprintf("spec.sessions[%d].scheduler.schedule", i),
+				Field:   fmt.Sprintf("spec.sessions[%d].scheduler.%s", i, field),
 				Reason:  v1alpha1.ReasonInvalidSchedule,
 				Message: err.Error(),
 			})

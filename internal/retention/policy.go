@@ -5,9 +5,9 @@ import (
 	"strconv"
 	"strings"
 	"time"
-	_ "time/tzdata" // A container may have none.
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/schedule"
 )
 
 // Policy is a parsed RetentionPolicy. Read returns one.
@@ -54,11 +54,9 @@ func Read(spec *v1alpha1.RetentionPolicySpec) (Policy, error) {
 		p.MaxAge = age
 	}
 	if spec.TimeZone != nil && *spec.TimeZone != "" {
-		zone, err := time.LoadLocation(*spec.TimeZone)
-		if err != nil || *spec.TimeZone == "Local" {
-			return Policy{}, fmt.Errorf(
-				"spec.timeZone: unknown time zone %q: write a name such as Europe/Berlin, or leave it out for UTC",
-				*spec.TimeZone)
+		zone, err := schedule.Zone(*spec.TimeZone)
+		if err != nil {
+			return Policy{}, fmt.Errorf("spec.timeZone: %w", err)
 		}
 		p.Zone = zone
 	}

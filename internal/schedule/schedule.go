@@ -25,7 +25,7 @@ type Times struct {
 // New parses a scheduler. identity decides what H stands for. The error says why the schedule can't be used: the line
 // does not parse, it never fires (0 0 30 2 *), or the time zone is unknown. An empty time zone means UTC.
 func New(scheduler *v1alpha1.SchedulerSpec, identity string) (Times, error) {
-	zone, err := location(ptr.Deref(scheduler.TimeZone, ""))
+	zone, err := Zone(ptr.Deref(scheduler.TimeZone, ""))
 	if err != nil {
 		return Times{}, err
 	}
@@ -160,15 +160,16 @@ func parse(text string) (cron.Schedule, error) {
 	return line, nil
 }
 
-func location(timeZone string) (*time.Location, error) {
+// Zone returns the time zone of this name in the IANA database; UTC if the name is empty. The error says what to write.
+func Zone(timeZone string) (*time.Location, error) {
 	// "Local" would mean a different zone on every machine.
 	if strings.EqualFold(timeZone, "local") {
 		return nil, errors.New(`the time zone "Local" differs between machines: write a name such as Europe/Berlin`)
 	}
 	zone, err := time.LoadLocation(timeZone)
 	if err != nil {
-		return nil, fmt.Errorf("unknown time zone %q: write a name of the IANA database, for example Europe/Berlin",
-			timeZone)
+		return nil, fmt.Errorf("unknown time zone %q: write a name of the IANA database such as Europe/Berlin, or leave it "+
+			"out for UTC", timeZone)
 	}
 	return zone, nil
 }

@@ -43,6 +43,11 @@ spec:
 			field: "spec.sessions[0].scheduler.schedule", reason: v1alpha1.ReasonInvalidSchedule,
 			message: "never fires",
 		},
+		"a time zone that is unknown": {
+			replace: `"0 2 * * *"`, by: `"0 2 * * *", timeZone: Mars/Olympus`, document: 7,
+			field: "spec.sessions[0].scheduler.timeZone", reason: v1alpha1.ReasonInvalidSchedule,
+			message: `unknown time zone "Mars/Olympus"`,
+		},
 		"H beyond its field": {
 			replace: `"17 * * * *"`, by: `"H(50-70) * * * *"`, document: 8,
 			field: "spec.sessions[0].scheduler.schedule", reason: v1alpha1.ReasonInvalidSchedule,
