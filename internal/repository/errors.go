@@ -20,7 +20,7 @@ var (
 	ErrStorageFull        = errors.New("storage is full")
 	ErrClockSkew          = errors.New("clock differs too much from the storage's")
 	ErrCorrupt            = errors.New("repository data is damaged or missing")
-	ErrNotFound           = errors.New("snapshot not found")
+	ErrNotFound           = errors.New("not found in the repository")
 	ErrPartial            = errors.New("some entries could not be read")
 	ErrRefused            = errors.New("the backup was refused")
 	ErrSource             = errors.New("reading the source failed")

@@ -105,6 +105,8 @@ func (c Config) browse(t *testing.T) {
 	for _, path := range []string{"dir", "nothing", "dir/b/c", "link/b", ""} {
 		_, err := read(path)
 		src.Expect(err).To(HaveOccurred(), path)
+		// The snapshot is there: what is not, is the file.
+		src.Expect(err).NotTo(MatchError(ContainSubstring("snapshot not found")), path)
 	}
 	for _, path := range []string{"dir/b", "nothing", "link"} {
 		_, err := e.ReadDir(t.Context(), id, path)

@@ -48,7 +48,7 @@ func (e *repoEngine) find(ctx context.Context, de *snapshot.DirEntry, p string) 
 		}
 		if de == nil {
 			return nil, &repository.Error{
-				Op: "restore", Kind: repository.ErrNotFound, Err: fmt.Errorf("no %q in the snapshot", p),
+				Op: "open", Kind: repository.ErrNotFound, Err: fmt.Errorf("no %q in the snapshot", p),
 			}
 		}
 	}
