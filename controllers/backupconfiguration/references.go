@@ -165,7 +165,6 @@ func (r *Reconciler) checkAddons(
 			return fmt.Errorf("get Addon %s: %w", info.Name, err)
 		}
 		field := fmt.Sprintf("spec.sessions[%d].addon", i)
-		mistakes := catalog.TaskMistakes(field, addon, info, false)
 		functions, err := r.functions(ctx, addon, info, findings)
 		for _, name := range catalog.TaskFunctions(addon, info, false) {
 			findings.depends(v1alpha1.FunctionKind, name, functions[name] != nil)
@@ -173,15 +172,10 @@ func (r *Reconciler) checkAddons(
 		if err != nil {
 			return err
 		}
-		if len(mistakes) == 0 {
-			builtin := catalog.PlaceholdersOfBackup(configuration.Spec.Target,
-				len(configuration.Spec.Sessions[i].Repositories))
-			mistakes = catalog.FunctionMistakes(field, addon, info, false, builtin,
-				func(name string) *v1alpha1.Function { return functions[name] })
-			mistakes = append(mistakes, catalog.StreamMistakes(field, addon, info, false, configuration.Spec.Target,
-				func(name string) *v1alpha1.Function { return functions[name] })...)
-		}
-		for _, m := range mistakes {
+		builtin := catalog.PlaceholdersOfBackup(configuration.Spec.Target,
+			len(configuration.Spec.Sessions[i].Repositories))
+		for _, m := range catalog.MistakesOfUse(field, addon, info, false, configuration.Spec.Target, builtin,
+			func(name string) *v1alpha1.Function { return functions[name] }) {
 			findings.invalid(m.Reason, m.Field+": "+m.Message)
 		}
 	}

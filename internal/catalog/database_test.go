@@ -9,6 +9,7 @@ import (
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/catalog"
+	"github.com/cairn-backup/cairn/internal/policy"
 )
 
 var (
@@ -136,8 +137,8 @@ func TestStreamMistakes(t *testing.T) {
 				}}}
 			}
 			info := &v1alpha1.AddonInfo{Name: "a", Tasks: []v1alpha1.TaskReference{reference}}
-			mistakes := catalog.StreamMistakes("spec.addon", addon, info, tc.restore, tc.target,
-				func(name string) *v1alpha1.Function { return functions[name] })
+			lookup := func(name string) *v1alpha1.Function { return functions[name] }
+			mistakes := catalog.StreamMistakes("spec.addon", addon, info, tc.restore, tc.target, lookup)
 			if tc.says == "" {
 				g.Expect(mistakes).To(BeEmpty())
 				return
@@ -146,6 +147,21 @@ func TestStreamMistakes(t *testing.T) {
 				HaveField("Message", ContainSubstring(tc.says)))))
 		})
 	}
+}
+
+func TestAVariableOfADatabaseIsNotTheMistakeOfAVolume(t *testing.T) {
+	g := NewWithT(t)
+	addon := &v1alpha1.Addon{Spec: v1alpha1.AddonSpec{BackupTasks: []v1alpha1.Task{{Name: "dump", Function: "dump"}}}}
+	function := &v1alpha1.Function{Spec: v1alpha1.FunctionSpec{
+		Image: "${targetImage}", Stream: &v1alpha1.FunctionStream{Command: []string{"dump"}, FileName: "dump.sql"},
+	}}
+	info := &v1alpha1.AddonInfo{Name: "a", Tasks: []v1alpha1.TaskReference{{Name: "dump"}}}
+	find := func(target *v1alpha1.TypedObjectReference) []policy.Mistake {
+		return catalog.MistakesOfUse("spec.addon", addon, info, false, target,
+			catalog.PlaceholdersOfBackup(target, 1), func(string) *v1alpha1.Function { return function })
+	}
+	g.Expect(find(&claim)).To(ConsistOf(HaveField("Message", ContainSubstring("is for a database"))))
+	g.Expect(find(&cluster)).To(BeEmpty())
 }
 
 func TestDatabaseRestoreMistakes(t *testing.T) {

@@ -12,6 +12,21 @@ import (
 	"github.com/cairn-backup/cairn/internal/variables"
 )
 
+// MistakesOfUse returns why the tasks of info can't be used for the target: the findings of TaskMistakes, else those of
+// StreamMistakes, else those of FunctionMistakes. Each explains what the next would find.
+func MistakesOfUse(
+	field string, addon *v1alpha1.Addon, info *v1alpha1.AddonInfo, restore bool, target *v1alpha1.TypedObjectReference,
+	builtin variables.Builtin, lookup func(string) *v1alpha1.Function,
+) []policy.Mistake {
+	if mistakes := TaskMistakes(field, addon, info, restore); len(mistakes) > 0 {
+		return mistakes
+	}
+	if mistakes := StreamMistakes(field, addon, info, restore, target, lookup); len(mistakes) > 0 {
+		return mistakes
+	}
+	return FunctionMistakes(field, addon, info, restore, builtin, lookup)
+}
+
 // FunctionMistakes fills in the variables of every Function that info's tasks name. It reports variables that cannot be
 // filled in, and parameters that lack another parameter that they require. It skips a Function that lookup does not
 // know. builtin holds at least the names that will be known when the task runs; its values do not matter.

@@ -208,8 +208,6 @@ func (c *checker) addon(
 	}, &addon) {
 		return
 	}
-	mistakes := catalog.TaskMistakes(field, &addon, info, restore)
-	c.addAll(o, mistakes)
 	functions := map[string]*v1alpha1.Function{}
 	for _, name := range catalog.TaskFunctions(&addon, info, restore) {
 		var f v1alpha1.Function
@@ -218,14 +216,8 @@ func (c *checker) addon(
 			functions[name] = &f
 		}
 	}
-	if len(mistakes) == 0 {
-		known := func(name string) *v1alpha1.Function { return functions[name] }
-		mistakes = catalog.StreamMistakes(field, &addon, info, restore, target, known)
-		c.addAll(o, mistakes)
-		if len(mistakes) == 0 {
-			c.addAll(o, catalog.FunctionMistakes(field, &addon, info, restore, builtin, known))
-		}
-	}
+	c.addAll(o, catalog.MistakesOfUse(field, &addon, info, restore, target, builtin,
+		func(name string) *v1alpha1.Function { return functions[name] }))
 }
 
 // findInto calls find and converts the object to into. It reports whether into holds the object.
