@@ -168,8 +168,8 @@ func Zone(timeZone string) (*time.Location, error) {
 	}
 	zone, err := time.LoadLocation(timeZone)
 	if err != nil {
-		return nil, fmt.Errorf("unknown time zone %q: write a name of the IANA database such as Europe/Berlin, or leave it "+
-			"out for UTC", timeZone)
+		return nil, fmt.Errorf("unknown time zone %q: write a name of the IANA database such as Europe/Berlin, or "+
+			"leave it out for UTC", timeZone)
 	}
 	return zone, nil
 }

@@ -23,7 +23,7 @@ func TestRetentionIsChecked(t *testing.T) {
 		"a valid policy": {"shop", "{maxRetentionPeriod: 30d}", "", ""},
 		"an unknown time zone": {
 			"shop", "{maxRetentionPeriod: 30d, timeZone: Mars/Olympus}", "spec.timeZone",
-			`unknown time zone "Mars/Olympus": write a name of the IANA database such as Europe/Berlin, or leave it out for UTC`,
+			`unknown time zone "Mars/Olympus": write a name of the IANA database such as Europe/Berlin`,
 		},
 		"a unit that occurs twice": {
 			"shop", "{maxRetentionPeriod: 1d2d}", "spec.maxRetentionPeriod",
