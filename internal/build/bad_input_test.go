@@ -115,6 +115,12 @@ spec:
 			document: 1, line: 12, field: "spec.sessions[0].backupTimeout",
 			says: "is not a duration: write numbers with the units ms, s, m and h, for example 90s or 1h30m",
 		},
+		"duration without a unit": {
+			files:    files{"a.yaml": replace(t, c, "scheduler:", "backupTimeout: 30\n    scheduler:")},
+			file:     "a.yaml",
+			document: 1, line: 12, field: "spec.sessions[0].backupTimeout",
+			says: "is not a duration: write numbers with the units ms, s, m and h, for example 90s or 1h30m",
+		},
 		"period in words": {
 			files: files{"a.yaml": "apiVersion: backup.cairn.dev/v1alpha1\nkind: " +
 				"RetentionPolicy\nmetadata: {name: x}\nspec: {maxRetentionPeriod: 1 month}\n"}, file: "a.yaml",

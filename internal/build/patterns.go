@@ -5,6 +5,9 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
+
+	structural "k8s.io/apiextensions-apiserver/pkg/apiserver/schema"
+	"k8s.io/apimachinery/pkg/util/validation/field"
 )
 
 // patterns explains the regular expressions of fields.
@@ -68,17 +71,51 @@ func (c *objectCheck) noTarget(path, detail string) string {
 	return fmt.Sprintf("kind %q %s is no target: %s", part("kind"), group, detail)
 }
 
-// explainTypeError explains that a value has another type than its field.
-func explainTypeError(detail string) string {
-	m := typeDetail.FindStringSubmatch(detail)
-	if m == nil {
-		return detail
+// wrongTypes explains in errs which values have another type than their fields.
+func (c *objectCheck) wrongTypes(s *structural.Structural, errs field.ErrorList) {
+	for _, e := range errs {
+		m := typeDetail.FindStringSubmatch(inBody.ReplaceAllString(e.Detail, ""))
+		if e.Type != field.ErrorTypeTypeInvalid || m == nil {
+			continue
+		}
+		e.Detail = fmt.Sprintf("is %s, must be %s", cmp.Or(types[m[2]], m[2]), cmp.Or(types[m[1]], m[1]))
+		if m[1] != "string" || m[2] == "null" || m[2] == "array" || m[2] == "object" {
+			continue
+		}
+		path := pathOf(e)
+		pattern := patternOf(s, path)
+		if node, _ := find(c.node, path); node != nil && !matches(pattern, node.Value) && patterns[pattern] != "" {
+			e.Detail = patterns[pattern] // quotes would not be enough
+			continue
+		}
+		e.Detail += ": put it in quotes"
 	}
-	is, must := cmp.Or(types[m[2]], m[2]), cmp.Or(types[m[1]], m[1])
-	if m[1] == "string" && m[2] != "null" && m[2] != "array" && m[2] != "object" {
-		must += ": put it in quotes"
+}
+
+func matches(pattern, value string) bool {
+	ok, err := regexp.MatchString(pattern, value)
+	return ok || err != nil
+}
+
+// patternOf returns the regular expression of the field at path, or "".
+func patternOf(s *structural.Structural, path string) string {
+	for _, key := range split(path) {
+		next, ok := s.Properties[key]
+		switch {
+		case ok:
+			s = &next
+		case s.Items != nil:
+			s = s.Items
+		case s.AdditionalProperties != nil && s.AdditionalProperties.Structural != nil:
+			s = s.AdditionalProperties.Structural
+		default:
+			return ""
+		}
 	}
-	return fmt.Sprintf("is %s, must be %s", is, must)
+	if s.ValueValidation == nil {
+		return ""
+	}
+	return s.ValueValidation.Pattern
 }
 
 var typeDetail = regexp.MustCompile(`^must be of type (\w+): "(\w+)"$`)

@@ -235,6 +235,7 @@ func (c *objectCheck) content() {
 	}
 	defaulting.Default(object, s.structural)
 	errs := validation.ValidateCustomResource(nil, object, s.validator)
+	c.wrongTypes(s.structural, errs)
 	c.errors(errs)
 	c.errors(listtype.ValidateListSetsAndMaps(nil, s.structural, object))
 	if len(errs) == 0 && s.rules != nil { // rules rely on the types
@@ -245,11 +246,15 @@ func (c *objectCheck) content() {
 
 var inBody = regexp.MustCompile(`^\S* ?in body `)
 
+func pathOf(e *field.Error) string {
+	return strings.TrimPrefix(strings.TrimPrefix(e.Field, "<nil>"), ".")
+}
+
 // errors reports field errors. It gives the line of a wrong value but does not repeat the value, which can be secret.
 func (c *objectCheck) errors(errs field.ErrorList) {
 	lists := firstLines{node: c.node}
 	for _, e := range errs {
-		path := strings.TrimPrefix(strings.TrimPrefix(e.Field, "<nil>"), ".")
+		path := pathOf(e)
 		detail := explainSchemaError(inBody.ReplaceAllString(e.Detail, ""))
 		switch e.Type {
 		case field.ErrorTypeRequired:
@@ -262,8 +267,6 @@ func (c *objectCheck) errors(errs field.ErrorList) {
 			detail = lists.duplicate(path, e.BadValue)
 		case field.ErrorTypeInvalid:
 			detail = c.noTarget(path, detail)
-		case field.ErrorTypeTypeInvalid:
-			detail = explainTypeError(detail)
 		}
 		if detail == "" {
 			detail = string(e.Type)

@@ -151,6 +151,14 @@ func TestExitCodes(t *testing.T) {
 	}
 }
 
+func TestAKubeconfigThatIsNotThereIsNamed(t *testing.T) {
+	g := NewWithT(t)
+	missing := filepath.Join(t.TempDir(), "config")
+	t.Setenv("KUBECONFIG", missing)
+	g.Expect(run(t, "get", "policies").err).To(Equal("error: no cluster is configured: KUBECONFIG is " + missing +
+		", where none is: correct it or set --kubeconfig\n"))
+}
+
 // TestErrorsAreOneLine asks a real API server for what a user is not allowed to do.
 func TestErrorsAreOneLine(t *testing.T) {
 	g := NewWithT(t)

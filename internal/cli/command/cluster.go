@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"os"
 	"strings"
 	"time"
 
@@ -16,6 +17,7 @@ import (
 	"k8s.io/cli-runtime/pkg/genericclioptions"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
@@ -70,6 +72,10 @@ func (c *Cluster) Client() (client.Client, error) {
 	// Without a configured cluster the library connects to this machine, and its error would not tell the reason.
 	if raw, err := c.flags.ToRawKubeConfigLoader().RawConfig(); err == nil && len(raw.Clusters) == 0 &&
 		strings.HasSuffix(config.Host, unconfiguredHost) {
+		if paths := os.Getenv(clientcmd.RecommendedConfigPathEnvVar); paths != "" && *c.flags.KubeConfig == "" {
+			return nil, fmt.Errorf("no cluster is configured: KUBECONFIG is %s, where none is: correct it or set "+
+				"--kubeconfig", paths)
+		}
 		return nil, errors.New("no cluster is configured: set --kubeconfig or KUBECONFIG")
 	}
 	scheme := runtime.NewScheme()
