@@ -1,6 +1,7 @@
 package restore_test
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -132,6 +133,7 @@ func TestRunOfARestore(t *testing.T) {
 		reason                  string
 		create, remove, stamp   bool
 		fenced, verify, partial bool
+		maybePartly             bool // written into the target
 	}{
 		"its Job is made": {phase: restoreRunning, reason: "Running", create: true},
 		"its Job runs":    {job: new(runtest.Running()), phase: restoreRunning, reason: "Running"},
@@ -160,31 +162,36 @@ func TestRunOfARestore(t *testing.T) {
 		"a mover that was killed is not run again": {
 			job: new(runtest.Died(v1alpha1.ReasonOutOfMemory, true)), phase: restoreFailed,
 			reason: v1alpha1.ReasonOutOfMemory,
-			fenced: true, verify: true,
+			fenced: true, verify: true, maybePartly: true,
 		},
 		"an image that can't be pulled": {
 			job: new(runtest.Died(v1alpha1.ReasonImagePullFailed, false)), phase: restoreFailed,
-			reason: v1alpha1.ReasonImagePullFailed, remove: true, fenced: true, verify: true,
+			reason: v1alpha1.ReasonImagePullFailed, remove: true, fenced: true, verify: true, maybePartly: true,
+		},
+		"a pod that no node takes": {
+			job: new(runtest.Died(v1alpha1.ReasonUnschedulable, false)), phase: restoreFailed,
+			reason: v1alpha1.ReasonUnschedulable, remove: true, fenced: true, verify: true,
 		},
 		"a Job that vanished": {
 			component: v1alpha1.RestoredComponent{Phase: restorePending}, phase: restoreFailed,
-			reason: v1alpha1.ReasonJobVanished, fenced: true, verify: true,
+			reason: v1alpha1.ReasonJobVanished, fenced: true, verify: true, maybePartly: true,
 		},
 		"the deadline": {
 			job: new(runtest.Running()), later: time.Hour, phase: restoreFailed,
 			reason: v1alpha1.ReasonDeadlineExceeded,
-			remove: true, fenced: true, verify: true,
+			remove: true, fenced: true, verify: true, maybePartly: true,
 		},
 		"deleted: the Job goes first": {
 			job: new(runtest.Running()), deleted: true, phase: restoreRunning, reason: "Running", remove: true,
 		},
 		"deleted: then the pods": {pods: 1, deleted: true, phase: restoreRunning, reason: "Running"},
 		"deleted: then it has failed": {
-			deleted: true, phase: restoreFailed, reason: v1alpha1.ReasonCancelled, fenced: true, verify: true,
+			deleted: true, phase: restoreFailed, reason: v1alpha1.ReasonCancelled,
+			fenced: true, verify: true, maybePartly: true,
 		},
 		"deleted: a pod that never goes is not waited for": {
 			pods: 1, deleted: true, later: run.WaitForPods, phase: restoreFailed, reason: v1alpha1.ReasonCancelled,
-			fenced: true, verify: true,
+			fenced: true, verify: true, maybePartly: true,
 		},
 		"a storage that is no longer allowed": {
 			refused: &v1alpha1.ResolvedError{Reason: v1alpha1.ReasonStorageNotAllowed, Message: "m"},
@@ -223,6 +230,8 @@ func TestRunOfARestore(t *testing.T) {
 			g.Expect(d.Stamp).To(Equal(tt.stamp), "stamp")
 			g.Expect(d.Verify).To(Equal(tt.verify), "verify")
 			g.Expect(*d.Movers == "").To(Equal(tt.fenced), "fenced")
+			g.Expect(strings.Contains(d.Status.Components["pvc"].Error, "may hold a part of the data")).To(
+				Equal(tt.maybePartly), d.Status.Components["pvc"].Error)
 			s.Status = d.Status
 			g.Expect(conditions.IsTrue(s, v1alpha1.ConditionPartial)).To(Equal(tt.partial))
 			if !tt.phase.Terminal() {

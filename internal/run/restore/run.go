@@ -126,7 +126,11 @@ func (r *runner) step(i int, h *v1alpha1.ResolvedRestoreHost, name string) {
 		if job.State == observe.StateSucceeded {
 			reason = v1alpha1.ReasonJobFailed
 		}
-		r.giveUp(h, reason, cmp.Or(job.Message, "the mover ended without saying how")+r.unbound(h)+maybePartly)
+		message := cmp.Or(job.Message, "the mover ended without saying how") + r.unbound(h)
+		if reason != v1alpha1.ReasonUnschedulable || r.d.Status.Attempt > 1 { // else nothing ever ran
+			message += maybePartly
+		}
+		r.giveUp(h, reason, message)
 	case deleted != nil:
 		gone := len(r.Jobs) == 0 && r.Pods == 0
 		if until := deleted.Add(run.WaitForPods); !gone && r.Now.Before(until) {
