@@ -163,5 +163,5 @@ format: bin/golangci-lint ## Format the Go files.
 	@bin/golangci-lint fmt
 
 .PHONY: verify
-verify: lint ## Check that generated files, modules and formatting are up to date.
+verify: lint ## Hold all rules of docs/contributing.md that a machine can hold.
 	@$(STEP) "verify" hack/verify

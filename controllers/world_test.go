@@ -33,7 +33,7 @@ type world struct {
 	spared int
 }
 
-// newWorld returns a world in which the manager has only the controllers of these names.
+// newWorld returns a world whose manager runs only the named controllers.
 func newWorld(t testing.TB, controllers ...string) *world {
 	t.Helper()
 	w := &world{prunes: map[string][]string{}}

@@ -38,7 +38,8 @@ func (r *Reconciler) again(ctx context.Context, s *v1alpha1.BackupSession, start
 	return nil
 }
 
-// retry creates the run that retries the failed targets of s, once it is due. It returns how long that takes.
+// retry creates the run that retries the failed targets of s, once it is due. It returns the time until
+// then.
 func (r *Reconciler) retry(ctx context.Context, s *v1alpha1.BackupSession) (time.Duration, error) {
 	if !backup.RetryPending(s) || s.DeletionTimestamp != nil {
 		return 0, nil

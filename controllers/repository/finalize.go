@@ -45,7 +45,7 @@ func (r *Reconciler) finalize(ctx context.Context, repository *v1alpha1.Reposito
 		return ctrl.Result{}, nil
 	}
 	if repository.Status.InitializedSpec == "" && !policy.HoldsVolumeSnapshots(repository) {
-		return ctrl.Result{}, r.release(ctx, repository, "unproved", string(repository.Spec.DeletionPolicy))
+		return ctrl.Result{}, r.release(ctx, repository, "unknown", string(repository.Spec.DeletionPolicy))
 	}
 	if repository.Spec.DeletionPolicy != v1alpha1.WipeOut {
 		return ctrl.Result{}, r.release(ctx, repository, "kept", string(repository.Spec.DeletionPolicy))
@@ -173,7 +173,7 @@ func (r *Reconciler) release(ctx context.Context, repository *v1alpha1.Repositor
 	controllerutil.RemoveFinalizer(repository, v1alpha1.FinalizerWipe)
 	err := r.writer().Object(ctx, before, repository)
 	if err == nil {
-		logf.FromContext(ctx).Info("released the Repository", "data", data, "why", why)
+		logf.FromContext(ctx).Info("released the Repository", "data", data, "reason", why)
 	}
 	return client.IgnoreNotFound(err)
 }

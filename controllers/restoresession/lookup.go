@@ -75,8 +75,7 @@ func (r *Reconciler) lookUp(ctx context.Context, s *v1alpha1.RestoreSession) (*r
 	return look.Start, nil
 }
 
-// resolveHosts resolves which volumes take which components, and checks whether the restore is allowed to write to them
-// now.
+// resolveHosts assigns components to volumes, and checks whether the restore is allowed to write to them now.
 func (r *Reconciler) resolveHosts(ctx context.Context, look *lookup) error {
 	resolved := &look.Resolved
 	privileged, err := access.Privileged(ctx, r.Client, look.session.Namespace)

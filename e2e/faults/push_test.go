@@ -69,7 +69,7 @@ func (c *pushCase) push(r *http.Request) bool {
 		strings.HasSuffix(c.remote.url, strings.TrimSuffix(r.URL.Path, "/git-receive-pack"))
 }
 
-// api matches the requests of that sort that follow the push.
+// api matches the API requests after the push that the case is about.
 func (c *pushCase) api(method, what string) func(*http.Request) bool {
 	return func(r *http.Request) bool {
 		return c.pushed.Load() && r.Method == method &&

@@ -118,7 +118,7 @@ func TestMariaDBTasksOverTLS(t *testing.T) {
 		CREATE USER certified IDENTIFIED BY 'word of certified' REQUIRE SUBJECT '/CN=certified'; GRANT ALL PRIVILEGES ON *.* TO certified`))
 	cert, key := ours.client("certified")
 	foreignCert, foreignKey := other.client("certified")
-	// localhost alone is a socket
+	// For the host localhost, the client would take the Unix socket.
 	base := catalogTask{addon: "mariadb-addon", server: s, host: "localhost"}.with("databases", "shop", "args",
 		"--protocol=tcp")
 	elsewhere := base

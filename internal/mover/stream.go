@@ -172,7 +172,8 @@ func (m *Mover) file(dir string, file v1alpha1.StreamFile, secret database) *fai
 	if f != nil {
 		return f
 	}
-	bad := failure.New(v1alpha1.ReasonInvalidTask, fmt.Sprintf("file %q can't be written for the program", file.Name))
+	bad := failure.New(v1alpha1.ReasonInvalidTask,
+		fmt.Sprintf("file %q can't be written, and the program needs it", file.Name))
 	root, err := os.OpenRoot(dir)
 	if err != nil {
 		return bad

@@ -122,7 +122,7 @@ func (t Times) Between(after, before time.Time, most int) int {
 	return n
 }
 
-// Due returns when the first slot after from must have led to a success, if a run can take as long as timeout.
+// Due returns the time by which the first slot after from must have succeeded, if a run takes at most timeout.
 func (t Times) Due(from time.Time, timeout time.Duration) time.Time { return t.Next(from).Add(timeout) }
 
 // Next returns the first slot after from of a line without H, in UTC.

@@ -11,7 +11,6 @@ import (
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/kube/access"
-	"github.com/cairn-backup/cairn/internal/policy"
 	"github.com/cairn-backup/cairn/internal/task/moverjob"
 )
 
@@ -53,15 +52,18 @@ func (r Refusals) Set(ctx context.Context, name string, refusal *v1alpha1.Resolv
 	r[name] = refusal
 }
 
+// maxLogged is how many Jobs one line names at most.
+const maxLogged = 10
+
 // LogFenced logs the Jobs that one write has fenced, and why. It writes one line for all of them, because a user can
 // make the manager fence again and again.
 func LogFenced(ctx context.Context, fenced, reasons []string, keys ...any) {
 	if len(fenced) == 0 {
 		return
 	}
-	keys = append(keys, "jobs", policy.FirstFew(fenced))
+	keys = append(keys, "jobs", fenced[:min(len(fenced), maxLogged)], "count", len(fenced))
 	if len(reasons) > 0 {
-		keys = append(keys, "reason", strings.Join(reasons, ", "))
+		keys = append(keys, "reasons", reasons)
 	}
 	logf.FromContext(ctx).Info("fenced movers", keys...)
 }

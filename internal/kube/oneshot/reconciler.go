@@ -91,6 +91,7 @@ func (r Reconciler[S, T, In]) Reconcile(ctx context.Context, req ctrl.Request) (
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
 	if v1alpha1.HasRecordAnnotation(s.GetAnnotations()) {
+		logf.FromContext(ctx).V(1).Info("nothing to do: the object is a record")
 		return ctrl.Result{}, nil
 	}
 	after, err := r.advance(ctx, s)

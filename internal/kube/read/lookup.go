@@ -77,8 +77,8 @@ func Task(
 	return resolved, params, refusal, addon.err
 }
 
-// RestoreTask is Task for a restore into volumes. The stream is the program that creates the files there, nil where the
-// mover does it.
+// RestoreTask resolves the task of a restore into volumes, as Task does for a backup. The stream is the program that
+// creates the files there, nil where the mover does it.
 func RestoreTask(
 	ctx context.Context, c client.Reader, info v1alpha1.AddonInfo, vars catalog.Variables,
 ) (v1alpha1.ResolvedTask, *v1alpha1.ResolvedStream, *v1alpha1.ResolvedError, error) {

@@ -204,7 +204,7 @@ func (c Config) tags(t *testing.T) {
 	g.Expect(find(map[string]string{"snapshot-uid": "u1"})).To(HaveLen(2))
 	g.Expect(find(map[string]string{"snapshot-uid": "u2", "component": "volume-b"})).To(BeEmpty())
 	_, err := e.FindByTags(ctx, nil)
-	g.Expect(err).To(HaveOccurred(), "no tags must not mean all snapshots")
+	g.Expect(err).To(HaveOccurred(), "a filter without tags must not match all snapshots")
 
 	// An interrupted backup with the same tags must not count as complete.
 	stop, cancel := context.WithCancelCause(ctx)
