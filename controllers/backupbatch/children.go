@@ -230,8 +230,8 @@ func (r *Reconciler) removeOthers(
 	return nil
 }
 
-// stateOf returns the phase of a target and the reason why it is not ready. A child's Ready condition is written before
-// its phase: where they differ, the phase is about to follow.
+// stateOf returns the phase of a target and the reason why it is not ready. One write carries the phase of a child and
+// its Ready condition, so where they differ, somebody else wrote one of them.
 func stateOf(child *v1alpha1.BackupConfiguration) (phase, reason string) {
 	switch {
 	case child == nil:

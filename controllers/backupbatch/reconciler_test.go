@@ -293,11 +293,11 @@ func TestATargetIsNeverReadyWithAReasonNorUnreadyWithoutOne(t *testing.T) {
 			v1alpha1.PhaseNotReady, false, v1alpha1.PhaseNotReady,
 			v1alpha1.ReasonTargetNotFound,
 		},
-		"ready, but the phase has not followed": {
+		"ready, with the phase of another state": {
 			v1alpha1.PhaseNotReady, true, v1alpha1.PhaseNotReady,
 			v1alpha1.ReasonProgressing,
 		},
-		"no longer ready, but the phase has not followed": {
+		"not ready, with the phase of another state": {
 			v1alpha1.PhaseReady, false, v1alpha1.PhaseNotReady,
 			v1alpha1.ReasonProgressing,
 		},

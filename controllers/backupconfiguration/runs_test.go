@@ -2,6 +2,7 @@ package backupconfiguration
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -155,6 +156,15 @@ func TestTheAnnotationStartsARunForEachOfItsValues(t *testing.T) {
 			To(Equal("nightly/killed"))
 	}, "the controller handles the trigger")
 	g.Expect(runsOf(g, t, configuration.Namespace)).To(HaveLen(3))
+
+	// Status holds only the digest of a long value, but its session is that of the value.
+	bed.Edit(t, configuration, func() {
+		metav1.SetMetaDataAnnotation(&configuration.ObjectMeta, v1alpha1.AnnotationTrigger,
+			"nightly/"+strings.Repeat("x", 300))
+	})
+	g.Eventually(func(g Gomega) {
+		g.Expect(runsOf(g, t, configuration.Namespace)).To(HaveLen(4))
+	}, testbed.Patience, testbed.Interval).Should(Succeed(), "a long value starts a run, too")
 }
 
 // ended creates a run that ended some hours ago.

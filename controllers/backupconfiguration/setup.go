@@ -66,7 +66,7 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, opts controller.Options)
 	b := ctrl.NewControllerManagedBy(mgr).
 		Named("backupconfiguration").
 		// Watch the configuration's own status too: a reconcile that read the cache before it held the last write can
-		// have left out a part of the status, and nothing else would restore it.
+		// have found that nothing is to be written, and nothing else would make it look again.
 		For(&v1alpha1.BackupConfiguration{}).
 		Owns(&batchv1.CronJob{}, builder.WithPredicates(written)).
 		Watches(&v1alpha1.BackupSession{}, runs.Invoker(), builder.WithPredicates(trigger.RunChanges())).

@@ -3,8 +3,8 @@
 // step can be repeated.
 //
 // A Reconciler is safe for concurrent use; a mutex serializes the starts of runs that must not start beside each other.
-// Invariants: a run ends the same way wherever the manager is killed (TestKilledAtAnyWrite), an ended run never changes
-// (TestARunSucceeds), and a frozen run ignores later changes of policy (TestWhatWasFrozenStays).
+// Invariants: a run ends the same way wherever the manager is killed (TestKilledAtAnyWrite), the outcome of an ended
+// run never changes (TestARunSucceeds), and a frozen run ignores later changes of policy (TestWhatWasFrozenStays).
 package backupsession
 
 import (

@@ -7,7 +7,7 @@
 // server, so every function is safe for concurrent use. controllers/backupsession, controllers/restoresession and
 // controllers/restorebatch observe the cluster, call these packages and carry their decisions out.
 //
-// Invariants: a run or restore that has ended never changes again. Once it is frozen into status.resolved, later steps
-// read only what was frozen and what was observed. Each decision can be repeated: a manager that is killed in the
-// middle of one continues.
+// Invariants: the outcome of a run or restore that has ended never changes again. Once it is frozen into
+// status.resolved, later steps read only what was frozen and what was observed. Each decision can be repeated: a
+// manager that is killed in the middle of one continues.
 package run

@@ -24,7 +24,7 @@ var reserved = map[string]bool{
 
 // NormalizeDirectory returns the only spelling of a repository's directory: "/a", "a/" and "//a//" are all "a". It
 // refuses an empty directory, "." and "..", control characters, text that is not UTF-8, and elements with a meaning
-// of their own ("kopia", "snapshots", ...).
+// of their own: those in reserved.
 func NormalizeDirectory(dir string) (string, error) {
 	if !utf8.ValidString(dir) {
 		return "", fmt.Errorf("directory %q is not UTF-8", dir)

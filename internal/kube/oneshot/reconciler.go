@@ -3,9 +3,9 @@
 // A Reconciler takes an object as far as possible: it starts it, then observes, asks for a decision, carries the
 // decision out and writes the status, until the object has ended. What differs between the kinds is a Kind.
 //
-// A Reconciler keeps no state, so it is safe for concurrent use. Every write of a one-shot object fails with a conflict
-// if the object changed since the decision was made. So an input is frozen only once, and an ended object never
-// changes.
+// A Reconciler keeps no state, so it is safe for concurrent use. Each of its writes of a one-shot object fails with a
+// conflict if the object changed since the decision was made. So an input is frozen only once, and the outcome of an
+// ended object never changes.
 package oneshot
 
 import (

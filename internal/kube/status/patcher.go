@@ -13,7 +13,7 @@ import (
 
 // Patcher writes the changes of an object. It sends the whole status in one request: a reader who waits for Ready must
 // not find an outdated phase beside it, as happens with Flux's patcher, which writes the conditions before the rest.
-// Conditions and fields of other writers stay as they are.
+// Conditions and fields of other writers stay as they are, but not finalizers that others add at the same time.
 type Patcher struct {
 	writer Writer
 	before conditions.Setter

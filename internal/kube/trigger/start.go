@@ -50,13 +50,13 @@ func retriesOf(config *v1alpha1.SessionConfig) int32 {
 // startIfAsked starts the run that the annotation asks for, once for each value of the annotation.
 func (k *Scheduler) startIfAsked(ctx context.Context, v view, now time.Time) error {
 	value := v.object.GetAnnotations()[v1alpha1.AnnotationTrigger]
+	name, _, _ := strings.Cut(value, "/")
 	if len(value) > maxTrigger {
 		value = policy.Digest(value)
 	}
 	if value == "" || value == *v.handled {
 		return nil
 	}
-	name, _, _ := strings.Cut(value, "/")
 	var known []string
 	for _, s := range v.sessions {
 		known = append(known, s.Name)

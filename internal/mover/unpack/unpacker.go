@@ -91,7 +91,7 @@ func (u *Unpacker) begin(h *tar.Header) error {
 	return f.Chmod(0o700)
 }
 
-// ClearVolumeDir removes the content of the directory root, which is also open as f.
+// ClearVolumeDir removes the content of the directory root, which is also open as f. It keeps lost+found.
 func ClearVolumeDir(root *os.Root, f *os.File) error {
 	names, err := f.Readdirnames(-1)
 	if err != nil {

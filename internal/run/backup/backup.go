@@ -1,6 +1,6 @@
 // Package backup decides what a BackupSession does next: Next turns an observation into a Decision. It is pure: it
-// reads no clock and keeps no state. Invariants: a run that has ended never changes; a frozen run depends only on
-// status.resolved and on what was observed; each decision can be repeated.
+// reads no clock and keeps no state. Invariants: the outcome of a run that has ended never changes; a frozen run
+// depends only on status.resolved and on what was observed; each decision can be repeated.
 package backup
 
 import (

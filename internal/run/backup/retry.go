@@ -88,7 +88,7 @@ func (start *Start) Again(s, of *v1alpha1.BackupSession, current []StartTarget) 
 }
 
 // Superseded returns another run of the session that makes a retry of s needless: it is newer than s, is no retry
-// itself, and was not skipped. It returns nil if there is none.
+// itself, was not skipped, is not being deleted and is no record. It returns nil if there is none.
 func Superseded(s *v1alpha1.BackupSession, others []v1alpha1.BackupSession) *v1alpha1.BackupSession {
 	for i := range others {
 		o := &others[i]

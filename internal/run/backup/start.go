@@ -160,8 +160,9 @@ const leastStartingDeadline = 15 * time.Minute
 const unscheduledDeadline = 24 * time.Hour
 
 // Timing returns the schedule of a run's session as a line, "" if it has none that can be read, and when it is too late
-// to start the run: the scheduler's deadline, else the next slot, so that a run that was restored from elsewhere
-// without its status does not start. A run without a slot has no deadline, which is the zero time.
+// to start the run: the scheduler's deadline, else the next slot, but at least leastStartingDeadline after its own; or
+// unscheduledDeadline after it without a schedule. So a run that was restored from elsewhere without its status does
+// not start. A run without a slot has no deadline, which is the zero time.
 func Timing(s *v1alpha1.BackupSession, scheduler *v1alpha1.SchedulerSpec) (line string, deadline time.Time) {
 	var times schedule.Times
 	readable := false

@@ -1,6 +1,6 @@
 // Package restore decides what a RestoreSession does next: Next turns an observation into a Decision. It is pure: it
-// reads no clock and keeps no state. Invariants: a restore that has ended never changes; each decision can be
-// repeated.
+// reads no clock and keeps no state. Invariants: the outcome of a restore that has ended never changes; each decision
+// can be repeated.
 package restore
 
 import (
