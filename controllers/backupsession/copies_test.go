@@ -10,7 +10,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -370,11 +369,7 @@ func TestAVolumeThatCantBeMadeFailsWithTheDriversWords(t *testing.T) {
 func TestACopyThatAQuotaRefusesFailsWithItsWords(t *testing.T) {
 	t.Parallel()
 	w := copied(t, v1alpha1.CopySnapshot)
-	one := corev1.ResourceList{"persistentvolumeclaims": resource.MustParse("1")}
-	sessiontest.Create(t, w.Client, &corev1.ResourceQuota{
-		ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: "few"},
-		Spec:       corev1.ResourceQuotaSpec{Hard: one}, Status: corev1.ResourceQuotaStatus{Hard: one, Used: one},
-	})
+	bed.ForbidClaims(t, w.Namespace, "few")
 	w.run(v1alpha1.BackupConfigurationKind, "uploads", "run")
 	w.Expect(w.settle("run").Status.Reason).To(Equal(v1alpha1.ReasonCopyFailed))
 	w.Expect(w.snapshots()[0].Status.Components["pvc"].Error).To(ContainSubstring("exceeded quota: few"))

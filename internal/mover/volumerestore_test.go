@@ -135,18 +135,7 @@ func TestAMoverThatIsToldToStopAsksNoMore(t *testing.T) {
 	p.Expect(time.Since(began)).To(BeNumerically("<", 14*time.Second))
 }
 
-// fullQuota is a quota that allows no claim.
-func fullQuota(p *making) {
-	quota := &corev1.ResourceQuota{
-		ObjectMeta: metav1.ObjectMeta{Namespace: p.namespace, Name: "none"},
-		Spec: corev1.ResourceQuotaSpec{
-			Hard: corev1.ResourceList{"persistentvolumeclaims": resource.MustParse("0")},
-		},
-	}
-	p.Expect(bed.Client.Create(context.Background(), quota)).To(Succeed())
-	quota.Status.Hard, quota.Status.Used = quota.Spec.Hard, quota.Spec.Hard
-	p.Expect(bed.Client.Status().Update(context.Background(), quota)).To(Succeed())
-}
+func fullQuota(p *making) { bed.ForbidClaims(p.TB, p.namespace, "none") }
 
 func TestTheAdmissionPolicyOfClaims(t *testing.T) {
 	ns := namespace(t)

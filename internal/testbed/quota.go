@@ -1,0 +1,34 @@
+package testbed
+
+import (
+	"testing"
+
+	. "github.com/onsi/gomega"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+)
+
+// ForbidClaims creates a quota that the present PersistentVolumeClaims of the namespace use up, and waits until it is
+// in force: the API server looks at quotas in a cache of its own.
+func (b *Bed) ForbidClaims(t testing.TB, namespace, name string) {
+	t.Helper()
+	g := NewWithT(t)
+	var claims corev1.PersistentVolumeClaimList
+	g.Expect(b.Client.List(t.Context(), &claims, client.InNamespace(namespace))).To(Succeed())
+	all := corev1.ResourceList{
+		"persistentvolumeclaims": *resource.NewQuantity(int64(len(claims.Items)), resource.DecimalSI),
+	}
+	quota := &corev1.ResourceQuota{
+		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name},
+		Spec:       corev1.ResourceQuotaSpec{Hard: all},
+	}
+	g.Expect(b.Client.Create(t.Context(), quota)).To(Succeed())
+	quota.Status = corev1.ResourceQuotaStatus{Hard: all, Used: all}
+	g.Expect(b.Client.Status().Update(t.Context(), quota)).To(Succeed())
+	g.Eventually(func() bool {
+		return apierrors.IsForbidden(b.Client.Create(t.Context(), Claim(namespace, "one-more"), client.DryRunAll))
+	}, Patience, Interval).Should(BeTrue(), "the API server enforces the quota")
+}
