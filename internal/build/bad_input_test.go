@@ -121,6 +121,14 @@ spec:
 			document: 1, line: 12, field: "spec.sessions[0].backupTimeout",
 			says: "is not a duration: write numbers with the units ms, s, m and h, for example 90s or 1h30m",
 		},
+		"wrong type in an object that a patch renames": {
+			files: files{
+				"kustomization.yaml": "resources: [a.yaml]\npatches:\n" +
+					"- target: {kind: BackupConfiguration, name: uploads}\n  options: {allowNameChange: true}\n" +
+					"  patch: |-\n    - {op: replace, path: /metadata/name, value: another}\n",
+				"a.yaml": replace(t, c, "scheduler:", "backupTimeout: 30\n    scheduler:") + "---\n" + storage("local"),
+			}, file: "a.yaml", field: "spec.sessions[0].backupTimeout", says: "is an integer, must be a string",
+		},
 		"period in words": {
 			files: files{"a.yaml": "apiVersion: backup.cairn.dev/v1alpha1\nkind: " +
 				"RetentionPolicy\nmetadata: {name: x}\nspec: {maxRetentionPeriod: 1 month}\n"}, file: "a.yaml",

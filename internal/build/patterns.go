@@ -82,9 +82,7 @@ func (c *objectCheck) wrongTypes(s *structural.Structural, errs field.ErrorList)
 		if m[1] != "string" || m[2] == "null" || m[2] == "array" || m[2] == "object" {
 			continue
 		}
-		path := pathOf(e)
-		pattern := patternOf(s, path)
-		if node, _ := find(c.node, path); node != nil && !matches(pattern, node.Value) && patterns[pattern] != "" {
+		if pattern := patternOf(s, pathOf(e)); !c.fits(pattern, pathOf(e)) && patterns[pattern] != "" {
 			e.Detail = patterns[pattern] // quotes would not be enough
 			continue
 		}
@@ -92,8 +90,17 @@ func (c *objectCheck) wrongTypes(s *structural.Structural, errs field.ErrorList)
 	}
 }
 
-func matches(pattern, value string) bool {
-	ok, err := regexp.MatchString(pattern, value)
+// fits reports whether the value at path, as it stands in the file, matches a regular expression. A value that stands
+// in no file fits.
+func (c *objectCheck) fits(pattern, path string) bool {
+	if c.node == nil {
+		return true
+	}
+	node, _ := find(c.node, path)
+	if node == nil {
+		return true
+	}
+	ok, err := regexp.MatchString(pattern, node.Value)
 	return ok || err != nil
 }
 
