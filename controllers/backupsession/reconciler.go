@@ -170,7 +170,11 @@ func (r *Reconciler) carryOut(
 	if err := r.writeCopies(ctx, in, d, refused); err != nil {
 		return err
 	}
-	return r.writeJobs(ctx, in, d, refused)
+	if err := r.writeJobs(ctx, in, d, refused); err != nil {
+		return err
+	}
+	logRefused(ctx, in, d)
+	return nil
 }
 
 // Close releases an ended run, and retries its failed targets once that is due.

@@ -186,37 +186,57 @@ func TestARefusedSnapshotIsLoggedOnce(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.batch()
-	w.run(v1alpha1.BackupBatchKind, "shop", "run")
+	w.Expect(w.refusedAgain(v1alpha1.BackupBatchKind, "shop", "shop-uploads-run")).To(
+		ConsistOf(ContainSubstring("shop-uploads-run")), "the others went on for several looks")
+	w.Expect(summary(w.session("run"))).To(ContainElement("uploads: Failed/NameConflict"))
+}
+
+func TestARefusedSnapshotIsLoggedOnceBesideAnotherOfItsTarget(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.configuration(func(c *v1alpha1.BackupConfiguration) {
+		c.Spec.Sessions[0].Repositories = append(c.Spec.Sessions[0].Repositories, repository("second"))
+	})
+	sessiontest.Create(t, w.Client, sessiontest.Repository(w.Namespace, "second", w.Storage, uploads))
+	w.Expect(w.refusedAgain(v1alpha1.BackupConfigurationKind, "uploads", "second-run")).To(
+		ConsistOf(ContainSubstring("second-run")), "the target went on for several looks")
+}
+
+// refusedAgain runs a policy twice under one name. The first run leaves only one Snapshot, which stands in the way of
+// the second. It returns the lines that say what was refused.
+func (w *world) refusedAgain(kind, name, left string) []string {
+	w.T.Helper()
+	ctx := w.T.Context()
+	w.run(kind, name, "run")
 	first := w.settle("run")
 	first.Finalizers = nil
-	w.Expect(w.Client.Update(t.Context(), first)).To(Succeed())
-	w.Expect(w.Client.Delete(t.Context(), first)).To(Succeed())
+	w.Expect(w.Client.Update(ctx, first)).To(Succeed())
+	w.Expect(w.Client.Delete(ctx, first)).To(Succeed())
 	for _, s := range w.snapshots() {
-		if s.Name != "shop-uploads-run" {
+		if s.Name != left {
 			s.Finalizers = nil
-			w.Expect(w.Client.Update(t.Context(), &s)).To(Succeed())
-			w.Expect(client.IgnoreNotFound(w.Client.Delete(t.Context(), &s))).To(Succeed())
+			w.Expect(w.Client.Update(ctx, &s)).To(Succeed())
+			w.Expect(client.IgnoreNotFound(w.Client.Delete(ctx, &s))).To(Succeed())
 		}
 	}
 	w.deleteJobs()
 
 	var refused []string
-	ctx := logf.IntoContext(t.Context(), funcr.New(func(_, line string) {
+	logged := logf.IntoContext(ctx, funcr.New(func(_, line string) {
 		if strings.Contains(line, `"refused"`) {
 			refused = append(refused, line)
 		}
 	}, funcr.Options{}))
-	w.run(v1alpha1.BackupBatchKind, "shop", "run")
+	w.run(kind, name, "run")
 	s := w.session("run")
 	for looks := 0; !s.Status.Phase.Terminal(); looks++ {
 		w.Expect(looks).To(BeNumerically("<", 50), "the run ends")
-		_, err := reconciler(w.World).Reconcile(ctx, ctrl.Request{NamespacedName: client.ObjectKeyFromObject(s)})
+		_, err := reconciler(w.World).Reconcile(logged, ctrl.Request{NamespacedName: client.ObjectKeyFromObject(s)})
 		w.Expect(err).NotTo(HaveOccurred())
 		w.Cluster()
 		s = w.session("run")
 	}
-	w.Expect(summary(s)).To(ContainElement("uploads: Failed/NameConflict"))
-	w.Expect(refused).To(ConsistOf(ContainSubstring("shop-uploads-run")), "the others went on for several looks")
+	return refused
 }
 
 func (w *world) repositoryPhase(phase string) {

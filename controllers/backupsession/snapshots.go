@@ -30,13 +30,12 @@ func (r *Reconciler) snapshots(
 		for j := range targets[i].Repositories {
 			repo := &targets[i].Repositories[j]
 			snap, err := r.snapshot(ctx, reader, s, &targets[i], repo)
-			switch refusal := movers.RefusalOf(err); {
-			case refusal != nil && run.TargetEnded(s, targets[i].Name):
-				refused[repo.Snapshot] = refusal // after the end of its target, nothing new happens
-			case refusal != nil:
-				refused.Set(ctx, repo.Snapshot, refusal)
-			case err != nil:
+			refusal := movers.RefusalOf(err)
+			if err != nil && refusal == nil {
 				return nil, err
+			}
+			if refusal != nil && refused[repo.Snapshot] == nil {
+				refused[repo.Snapshot] = refusal // logRefused logs it, once
 			}
 			if snap != nil {
 				found[repo.Snapshot] = snap
@@ -44,6 +43,22 @@ func (r *Reconciler) snapshots(
 		}
 	}
 	return found, nil
+}
+
+// logRefused logs which Snapshots could not be created of the targets that the decision ends. Until then, each look
+// finds the same refusals.
+func logRefused(ctx context.Context, in backup.Input, d backup.Decision) {
+	for i := range in.Session.Status.Targets {
+		t := &in.Session.Status.Targets[i]
+		if t.Phase.Terminal() || !run.TargetEnded(&v1alpha1.BackupSession{Status: d.Status}, t.Name) {
+			continue
+		}
+		for _, repo := range d.Status.Resolved.Targets[i].Repositories {
+			if refusal := in.Refused[repo.Snapshot]; refusal != nil && in.Snapshots[repo.Snapshot] == nil {
+				movers.LogRefused(ctx, repo.Snapshot, refusal)
+			}
+		}
+	}
 }
 
 // snapshot reads or creates the Snapshot of one target in one repository.
@@ -142,10 +157,8 @@ func (r *Reconciler) writeSnapshots(ctx context.Context, in backup.Input, d back
 			return err
 		}
 		fenced, reasons := run.Fenced(before.Annotations[v1alpha1.AnnotationMovers], d.Movers[name], in.Jobs,
-			func(component string) (string, bool) {
-				c, known := d.Snapshots[name].Components[component]
-				return c.Reason, known
-			})
+			func(component string) string { return d.Snapshots[name].Components[component].Reason },
+			func(component, job string) bool { return backup.MakesMover(&d.Status, name, component, job) })
 		movers.LogFenced(ctx, fenced, reasons, "snapshot", klog.KObj(snap))
 		before = snap.DeepCopy()
 		snap.Status = d.Snapshots[name]

@@ -105,7 +105,7 @@ func (s *reconciling) keep(ctx context.Context, o origin) {
 		var err error
 		if changed, err = a.apply(ctx, built.Objects, live); err == nil {
 			if changed > 0 {
-				ctrl.LoggerFrom(ctx).Info("reverted edits by hand", "revision", good.revision.String(),
+				ctrl.LoggerFrom(ctx).Info("reapplied the revision in force", "revision", good.revision.String(),
 					"changed", changed)
 				s.announceDrift()
 			}

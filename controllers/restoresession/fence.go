@@ -25,10 +25,8 @@ func (r *Reconciler) writeMovers(
 		return err
 	}
 	fenced, reasons := run.Fenced(before.Annotations[v1alpha1.AnnotationMovers], *d.Movers, jobs,
-		func(component string) (string, bool) {
-			c, known := d.Status.Components[component]
-			return c.Reason, known
-		})
+		func(component string) string { return d.Status.Components[component].Reason },
+		func(component, job string) bool { return restore.MakesMover(&d.Status, s.Name, component, job) })
 	movers.LogFenced(ctx, fenced, reasons)
 	return nil
 }

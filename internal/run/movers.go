@@ -2,10 +2,9 @@ package run
 
 import (
 	"maps"
+	"regexp"
 	"slices"
 	"strings"
-
-	"k8s.io/apimachinery/pkg/util/validation"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/policy"
@@ -44,29 +43,35 @@ func ParseMovers(value string) map[string]string {
 }
 
 // Fenced returns the names of the Jobs that the value before of AnnotationMovers allows to write and the value after
-// does not, and the reasons for that, each once and in order. component returns the reason that the run gives a
-// component, and whether the run has the component. A user can write anything into before: only a Job among jobs
-// counts, or one that stands beside a component of the run and can be a name. The Job of the latter is gone, or hangs.
+// does not, and the reasons for that, each once and in order. reason returns the reason that the run gives a component,
+// and own reports whether a Job is one that the run makes for the component. A user can write anything into before:
+// only a Job among jobs counts, or an own one, which is gone or hangs.
 func Fenced(
-	before, after string, jobs map[string]Job, component func(string) (reason string, known bool),
+	before, after string, jobs map[string]Job, reason func(component string) string,
+	own func(component, job string) bool,
 ) (names, reasons []string) {
 	now := ParseMovers(after)
 	fenced, why := map[string]bool{}, map[string]bool{}
 	for c, name := range ParseMovers(before) {
 		job, exists := jobs[name]
-		reason, known := component(c)
-		if now[c] == name || !exists && (!known || len(name) > validation.DNS1123SubdomainMaxLength) {
+		if now[c] == name || !exists && !own(c, name) {
 			continue
 		}
-		if job.State == observe.StateFailed {
-			reason = job.Reason
-		}
 		fenced[name] = true
-		why[reason] = true
+		if job.State != observe.StateFailed {
+			why[reason(c)] = true
+		} else if isReason(job.Reason) {
+			why[job.Reason] = true
+		}
 	}
 	delete(why, "")
 	return slices.Sorted(maps.Keys(fenced)), slices.Sorted(maps.Keys(why))
 }
+
+// isReason reports whether a text can be one of the API's reasons. What a mover reports can be anything.
+func isReason(text string) bool { return reasonPattern.MatchString(text) }
+
+var reasonPattern = regexp.MustCompile(`^[A-Z][A-Za-z]{0,62}$`)
 
 // FirstMovers returns the value that AnnotationMovers has when a target's Snapshot is created.
 func FirstMovers(snapshot string, hosts []v1alpha1.ResolvedHost) string {

@@ -23,13 +23,14 @@ func TestFenced(t *testing.T) {
 	failed := func(reason string) run.Job {
 		return run.Job{Observation: observe.Observation{State: observe.StateFailed, Reason: reason}}
 	}
-	jobs := map[string]run.Job{"a": {}, "b": failed("Evicted"), "b-2": {}, "c": {}, "d": failed("Evicted")}
-	component := func(name string) (string, bool) {
-		reason, known := map[string]string{
-			"pod-0": "", "pod-1": "", "pod-2": "DeadlineExceeded", "log-2": "", "pod-3": "JobVanished",
-		}[name]
-		return reason, known
+	jobs := map[string]run.Job{
+		"a": {}, "b": failed("Evicted"), "b-2": {}, "c": {}, "d": failed("Evicted"),
+		"e": failed("two words\nof a mover"), "f": failed("Evicted"),
 	}
+	reason := func(component string) string {
+		return map[string]string{"pod-2": "DeadlineExceeded", "pod-3": "JobVanished"}[component]
+	}
+	own := func(component, job string) bool { return component == "pod-3" && job == "gone" }
 	flood := strings.Builder{}
 	for i := range 35_000 {
 		fmt.Fprintf(&flood, "x%d=y%d,", i, i)
@@ -47,14 +48,17 @@ func TestFenced(t *testing.T) {
 		"a Job that is gone": {
 			before: "pod-3=gone", names: []string{"gone"}, reasons: []string{"JobVanished"},
 		},
-		"a user writes what no run has": {
-			before: flood.String() + "pod-1=d,pod-3=" + strings.Repeat("y", 254),
+		"a user writes what the run never made": {
+			before: flood.String() + "pod-1=d,pod-3=removed namespace prod",
 			names:  []string{"d"}, reasons: []string{"Evicted"},
+		},
+		"a mover reports what is no reason": {
+			before: "pod-0=e,pod-1=f", names: []string{"e", "f"}, reasons: []string{"Evicted"},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
-			names, reasons := run.Fenced(tt.before, tt.after, jobs, component)
+			names, reasons := run.Fenced(tt.before, tt.after, jobs, reason, own)
 			g.Expect(names).To(Equal(tt.names))
 			g.Expect(reasons).To(Equal(tt.reasons))
 		})

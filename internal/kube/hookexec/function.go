@@ -42,7 +42,9 @@ func (h *Hooks) makeJob(ctx context.Context, owner client.Object, run *hookstage
 		return err
 	}
 	outcome := hookstage.Outcome{Reason: f.reason, Message: f.message, Final: f.final}
-	h.Ensure(owner, run.Attempt, run.Hook.Timeout.Duration, func(context.Context) hookstage.Outcome {
+	attempt := run.Attempt
+	h.Ensure(owner, attempt, run.Hook.Timeout.Duration, func(context.Context) hookstage.Outcome {
+		h.logEnd(ctx, attempt, outcome)
 		return outcome
 	})
 	return nil

@@ -48,11 +48,16 @@ func (r Refusals) Set(ctx context.Context, name string, refusal *v1alpha1.Resolv
 	if r[name] != nil {
 		return
 	}
-	logf.FromContext(ctx).Info("refused", "name", name, "reason", refusal.Reason, "message", refusal.Message)
+	LogRefused(ctx, name, refusal)
 	r[name] = refusal
 }
 
-// maxLogged is how many Jobs one line names at most.
+// LogRefused logs that the thing of a name can never be made. Set calls it.
+func LogRefused(ctx context.Context, name string, refusal *v1alpha1.ResolvedError) {
+	logf.FromContext(ctx).Info("refused", "name", name, "reason", refusal.Reason, "message", refusal.Message)
+}
+
+// maxLogged is how many Jobs and reasons one line names at most.
 const maxLogged = 10
 
 // LogFenced logs the Jobs that one write has fenced, and why. It writes one line for all of them, because a user can
@@ -63,7 +68,7 @@ func LogFenced(ctx context.Context, fenced, reasons []string, keys ...any) {
 	}
 	keys = append(keys, "jobs", fenced[:min(len(fenced), maxLogged)], "count", len(fenced))
 	if len(reasons) > 0 {
-		keys = append(keys, "reasons", reasons)
+		keys = append(keys, "reasons", reasons[:min(len(reasons), maxLogged)])
 	}
 	logf.FromContext(ctx).Info("fenced movers", keys...)
 }

@@ -2,6 +2,7 @@ package backup
 
 import (
 	"cmp"
+	"slices"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/run"
@@ -116,4 +117,25 @@ func (h *host) failOne(v v1alpha1.ResolvedVolume, reason, message string) {
 	c.Phase, c.Reason, c.Error, c.Progress = v1alpha1.SnapshotFailed, reason, text.Shorten(message), nil
 	c.Path, c.Driver = v.Path, h.Target.Task.Driver
 	h.components[v.Component] = c
+}
+
+// MakesMover reports whether a Job of this name can be one that a frozen run makes to write a component of a Snapshot.
+func MakesMover(s *v1alpha1.BackupSessionStatus, snapshot, component, job string) bool {
+	for i := range s.Resolved.Targets {
+		t := &s.Resolved.Targets[i]
+		if !slices.ContainsFunc(t.Repositories, func(r v1alpha1.ResolvedRepository) bool {
+			return r.Snapshot == snapshot
+		}) {
+			continue
+		}
+		for _, h := range t.Hosts {
+			has := slices.ContainsFunc(h.Volumes, func(v v1alpha1.ResolvedVolume) bool {
+				return v.Component == component
+			})
+			if has && (job == run.JobName(snapshot, h.Name, 1) || job == run.JobName(snapshot, h.Name, 2)) {
+				return true
+			}
+		}
+	}
+	return false
 }

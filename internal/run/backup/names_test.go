@@ -6,6 +6,8 @@ import (
 
 	. "github.com/onsi/gomega"
 
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/run"
 	"github.com/cairn-backup/cairn/internal/run/backup"
 )
 
@@ -20,4 +22,24 @@ func TestSnapshotID(t *testing.T) {
 	g.Expect(backup.SnapshotID(slot.Add(time.Millisecond), "uid", "name") > id).To(BeTrue(), "IDs sort by time")
 	// The example of the ULID specification. The first ten characters are the time.
 	g.Expect(backup.SnapshotID(time.UnixMilli(1469918176385))[:10]).To(Equal("01ARYZ6S41"))
+}
+
+func TestMakesMover(t *testing.T) {
+	g := NewWithT(t)
+	volumes := []v1alpha1.ResolvedVolume{{Component: "pod-0"}}
+	s := &v1alpha1.BackupSessionStatus{Resolved: &v1alpha1.ResolvedBackup{Targets: []v1alpha1.ResolvedTarget{
+		{Repositories: []v1alpha1.ResolvedRepository{{Snapshot: "a-run"}}, Hosts: []v1alpha1.ResolvedHost{
+			{Name: "pod-0", Volumes: volumes},
+			{Name: "pod-1", Volumes: []v1alpha1.ResolvedVolume{{Component: "pod-1"}}},
+		}},
+		{Repositories: []v1alpha1.ResolvedRepository{{Snapshot: "b-run"}}, Hosts: []v1alpha1.ResolvedHost{
+			{Name: "other", Volumes: volumes},
+		}},
+	}}}
+	for attempt := 1; attempt <= 2; attempt++ {
+		g.Expect(backup.MakesMover(s, "a-run", "pod-0", run.JobName("a-run", "pod-0", attempt))).To(BeTrue())
+	}
+	for _, job := range []string{"", "any text", run.JobName("a-run", "pod-1", 1), run.JobName("b-run", "other", 1)} {
+		g.Expect(backup.MakesMover(s, "a-run", "pod-0", job)).To(BeFalse(), job)
+	}
 }

@@ -281,3 +281,21 @@ func TestLatest(t *testing.T) {
 	}
 	g.Expect(restore.Latest(all, "r", restore.Before{At: runtest.Now.Add(time.Hour), Exclusive: true})).To(BeNil())
 }
+
+func TestMakesMover(t *testing.T) {
+	g := NewWithT(t)
+	s := &v1alpha1.RestoreSessionStatus{Attempt: 2, Resolved: &v1alpha1.ResolvedRestore{
+		Hosts: []v1alpha1.ResolvedRestoreHost{restoreHost("pod-0", "a"), restoreHost("pod-1", "b")},
+	}}
+	for _, job := range []string{
+		restore.JobName("r", "pod-0", 1), restore.JobName("r", "pod-0", 2), restore.ConsumerJobName("r", "pod-0", 2),
+	} {
+		g.Expect(restore.MakesMover(s, "r", "a", job)).To(BeTrue(), job)
+	}
+	for _, job := range []string{
+		"", "any text", restore.JobName("r", "pod-0", 3), restore.JobName("r", "pod-1", 1),
+		restore.JobName("other", "pod-0", 1),
+	} {
+		g.Expect(restore.MakesMover(s, "r", "a", job)).To(BeFalse(), job)
+	}
+}

@@ -228,3 +228,20 @@ func (r *runner) advise(reason, message string) string {
 	}
 	return message + confirmAdvice(uid)
 }
+
+// MakesMover reports whether a Job of this name can be one that a frozen restore makes to write a component.
+func MakesMover(s *v1alpha1.RestoreSessionStatus, session, component, job string) bool {
+	for _, h := range s.Resolved.Hosts {
+		if !slices.ContainsFunc(h.Volumes, func(v v1alpha1.ResolvedRestoreVolume) bool {
+			return v.Component == component
+		}) {
+			continue
+		}
+		for attempt := range s.Attempt {
+			if job == JobName(session, h.Name, attempt+1) || job == ConsumerJobName(session, h.Name, attempt+1) {
+				return true
+			}
+		}
+	}
+	return false
+}
