@@ -157,6 +157,7 @@ func (r kind) Decide(in backup.Input) oneshot.Decision[v1alpha1.BackupSession] {
 			}
 			return r.carryOut(ctx, in, d, refused)
 		},
+		Written: func(ctx context.Context) { logRefused(ctx, in, d) },
 	}
 }
 
@@ -170,11 +171,7 @@ func (r *Reconciler) carryOut(
 	if err := r.writeCopies(ctx, in, d, refused); err != nil {
 		return err
 	}
-	if err := r.writeJobs(ctx, in, d, refused); err != nil {
-		return err
-	}
-	logRefused(ctx, in, d)
-	return nil
+	return r.writeJobs(ctx, in, d, refused)
 }
 
 // Close releases an ended run, and retries its failed targets once that is due.

@@ -1,15 +1,19 @@
 package backupsession
 
 import (
+	"context"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/go-logr/logr/funcr"
 	. "github.com/onsi/gomega"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 	logf "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
@@ -203,7 +207,7 @@ func TestARefusedSnapshotIsLoggedOnceBesideAnotherOfItsTarget(t *testing.T) {
 }
 
 // refusedAgain runs a policy twice under one name. The first run leaves only one Snapshot, which stands in the way of
-// the second. It returns the lines that say what was refused.
+// the second, and the first write of the end of a target fails. It returns the lines that say what was refused.
 func (w *world) refusedAgain(kind, name, left string) []string {
 	w.T.Helper()
 	ctx := w.T.Context()
@@ -227,17 +231,32 @@ func (w *world) refusedAgain(kind, name, left string) []string {
 			refused = append(refused, line)
 		}
 	}, funcr.Options{}))
+	r, writes := reconciler(w.World), 0
+	r.Client = interceptor.NewClient(w.Client, interceptor.Funcs{SubResourcePatch: func(
+		ctx context.Context, c client.Client, sub string, o client.Object, patch client.Patch,
+		opts ...client.SubResourcePatchOption,
+	) error {
+		if session, ok := o.(*v1alpha1.BackupSession); ok && slices.ContainsFunc(session.Status.Targets, hasEnded) {
+			if writes++; writes == 1 {
+				return apierrors.NewServiceUnavailable("the API server restarts")
+			}
+		}
+		return c.SubResource(sub).Patch(ctx, o, patch, opts...)
+	}})
 	w.run(kind, name, "run")
 	s := w.session("run")
 	for looks := 0; !s.Status.Phase.Terminal(); looks++ {
 		w.Expect(looks).To(BeNumerically("<", 50), "the run ends")
-		_, err := reconciler(w.World).Reconcile(logged, ctrl.Request{NamespacedName: client.ObjectKeyFromObject(s)})
-		w.Expect(err).NotTo(HaveOccurred())
+		_, err := r.Reconcile(logged, ctrl.Request{NamespacedName: client.ObjectKeyFromObject(s)})
+		w.Expect(err).To(Or(BeNil(), MatchError(apierrors.IsServiceUnavailable, "IsServiceUnavailable")))
 		w.Cluster()
 		s = w.session("run")
 	}
+	w.Expect(writes).To(BeNumerically(">", 1), "a write failed")
 	return refused
 }
+
+func hasEnded(t v1alpha1.BackupTargetStatus) bool { return t.Phase.Terminal() }
 
 func (w *world) repositoryPhase(phase string) {
 	w.T.Helper()

@@ -46,7 +46,7 @@ func (r *Reconciler) snapshots(
 }
 
 // logRefused logs which Snapshots could not be created of the targets that the decision ends. Until then, each look
-// finds the same refusals.
+// finds the same refusals. A run that is not frozen has no targets.
 func logRefused(ctx context.Context, in backup.Input, d backup.Decision) {
 	for i := range in.Session.Status.Targets {
 		t := &in.Session.Status.Targets[i]

@@ -4,12 +4,12 @@ import (
 	"testing"
 
 	. "github.com/onsi/gomega"
+	"github.com/onsi/gomega/types"
 	corev1 "k8s.io/api/core/v1"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/catalog"
-	"github.com/cairn-backup/cairn/internal/policy"
 )
 
 var (
@@ -150,18 +150,47 @@ func TestStreamMistakes(t *testing.T) {
 }
 
 func TestAVariableOfADatabaseIsNotTheMistakeOfAVolume(t *testing.T) {
-	g := NewWithT(t)
-	addon := &v1alpha1.Addon{Spec: v1alpha1.AddonSpec{BackupTasks: []v1alpha1.Task{{Name: "dump", Function: "dump"}}}}
-	function := &v1alpha1.Function{Spec: v1alpha1.FunctionSpec{
-		Image: "${targetImage}", Stream: &v1alpha1.FunctionStream{Command: []string{"dump"}, FileName: "dump.sql"},
-	}}
-	info := &v1alpha1.AddonInfo{Name: "a", Tasks: []v1alpha1.TaskReference{{Name: "dump"}}}
-	find := func(target *v1alpha1.TypedObjectReference) []policy.Mistake {
-		return catalog.MistakesOfUse("spec.addon", addon, info, false, target,
-			catalog.PlaceholdersOfBackup(target, 1), func(string) *v1alpha1.Function { return function })
+	addon := &v1alpha1.Addon{Spec: v1alpha1.AddonSpec{BackupTasks: []v1alpha1.Task{
+		{Name: "dump", Function: "dump"}, {Name: "copy", Function: "copy"},
+	}}}
+	functions := map[string]*v1alpha1.Function{
+		"dump": {Spec: v1alpha1.FunctionSpec{
+			Image: "${targetImage}", Stream: &v1alpha1.FunctionStream{Command: []string{"dump"}, FileName: "dump.sql"},
+		}},
+		"copy": {Spec: v1alpha1.FunctionSpec{Image: "${images}"}},
 	}
-	g.Expect(find(&claim)).To(ConsistOf(HaveField("Message", ContainSubstring("is for a database"))))
-	g.Expect(find(&cluster)).To(BeEmpty())
+	unfit := And(HaveField("Field", "spec.addon.tasks[0].name"), HaveField("Reason", v1alpha1.ReasonInvalidTask),
+		HaveField("Message", ContainSubstring("is for a database")))
+	for name, tc := range map[string]struct {
+		target *v1alpha1.TypedObjectReference
+		tasks  []string
+		want   []types.GomegaMatcher
+	}{
+		"a database": {target: &cluster, tasks: []string{"dump"}},
+		"a volume":   {target: &claim, tasks: []string{"dump"}, want: []types.GomegaMatcher{unfit}},
+		"a volume, with a variable of another task that nobody defines": {
+			target: &claim, tasks: []string{"dump", "copy"}, want: []types.GomegaMatcher{
+				unfit,
+				And(HaveField("Field", "spec.addon.tasks[1]"), HaveField("Reason", v1alpha1.ReasonInvalidParameters),
+					HaveField("Message", ContainSubstring("images"))),
+			},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			info := &v1alpha1.AddonInfo{Name: "a"}
+			for _, task := range tc.tasks {
+				info.Tasks = append(info.Tasks, v1alpha1.TaskReference{Name: task})
+			}
+			mistakes := catalog.MistakesOfUse("spec.addon", addon, info, false, tc.target,
+				catalog.PlaceholdersOfBackup(tc.target, 1),
+				func(name string) *v1alpha1.Function { return functions[name] })
+			g := NewWithT(t)
+			g.Expect(mistakes).To(HaveLen(len(tc.want)))
+			for i, want := range tc.want {
+				g.Expect(mistakes[i]).To(want)
+			}
+		})
+	}
 }
 
 func TestDatabaseRestoreMistakes(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 
@@ -13,7 +14,8 @@ import (
 )
 
 // MistakesOfUse returns why the tasks of info can't be used for the target: the findings of TaskMistakes, else those of
-// StreamMistakes, else those of FunctionMistakes. Each explains what the next would find.
+// StreamMistakes and of FunctionMistakes. It leaves out what FunctionMistakes finds of a task that does not fit the
+// target: such a task lacks variables for that reason.
 func MistakesOfUse(
 	field string, addon *v1alpha1.Addon, info *v1alpha1.AddonInfo, restore bool, target *v1alpha1.TypedObjectReference,
 	builtin variables.Builtin, lookup func(string) *v1alpha1.Function,
@@ -21,10 +23,23 @@ func MistakesOfUse(
 	if mistakes := TaskMistakes(field, addon, info, restore); len(mistakes) > 0 {
 		return mistakes
 	}
-	if mistakes := StreamMistakes(field, addon, info, restore, target, lookup); len(mistakes) > 0 {
-		return mistakes
+	mistakes := StreamMistakes(field, addon, info, restore, target, lookup)
+	unfit := map[string]bool{}
+	for _, m := range mistakes {
+		unfit[taskOf(field, m)] = true
 	}
-	return FunctionMistakes(field, addon, info, restore, builtin, lookup)
+	for _, m := range FunctionMistakes(field, addon, info, restore, builtin, lookup) {
+		if !unfit[taskOf(field, m)] {
+			mistakes = append(mistakes, m)
+		}
+	}
+	return mistakes
+}
+
+// taskOf returns the index of the task below field that a mistake is about.
+func taskOf(field string, m policy.Mistake) string {
+	index, _, _ := strings.Cut(strings.TrimPrefix(m.Field, field+".tasks["), "]")
+	return index
 }
 
 // FunctionMistakes fills in the variables of every Function that info's tasks name. It reports variables that cannot be

@@ -43,7 +43,7 @@ func ParseMovers(value string) map[string]string {
 }
 
 // Fenced returns the names of the Jobs that the value before of AnnotationMovers allows to write and the value after
-// does not, and the reasons for that, each once and in order. reason returns the reason that the run gives a component,
+// does not, and the reasons for that, each once and in order. reason returns the reason of a component's status,
 // and own reports whether a Job is one that the run makes for the component. A user can write anything into before:
 // only a Job among jobs counts, or an own one, which is gone or hangs.
 func Fenced(
@@ -58,17 +58,19 @@ func Fenced(
 			continue
 		}
 		fenced[name] = true
+		because := job.Reason
 		if job.State != observe.StateFailed {
-			why[reason(c)] = true
-		} else if isReason(job.Reason) {
-			why[job.Reason] = true
+			because = reason(c)
+		}
+		if isReason(because) {
+			why[because] = true
 		}
 	}
-	delete(why, "")
 	return slices.Sorted(maps.Keys(fenced)), slices.Sorted(maps.Keys(why))
 }
 
-// isReason reports whether a text can be one of the API's reasons. What a mover reports can be anything.
+// isReason reports whether a text can be one of the API's reasons. A mover can report any text, for its Job and for a
+// component.
 func isReason(text string) bool { return reasonPattern.MatchString(text) }
 
 var reasonPattern = regexp.MustCompile(`^[A-Z][A-Za-z]{0,62}$`)

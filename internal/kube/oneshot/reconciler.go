@@ -69,6 +69,9 @@ type Decision[S any] struct {
 	// CarryOut does everything but to write the status. What can never be carried out goes into refused: then the
 	// reconciler asks for another decision instead of writing the status.
 	CarryOut func(ctx context.Context, refused movers.Refusals) error
+	// Written, if set, logs what the decision ends. The reconciler calls it once the status is written, because it
+	// repeats a step whose write failed. The object still has the status from before.
+	Written func(ctx context.Context)
 }
 
 // Reconciler reconciles the objects of one kind.
@@ -194,6 +197,9 @@ func (r Reconciler[S, T, In]) write(ctx context.Context, s T, d Decision[S]) (ti
 	d.SetStatus(after)
 	if err := r.Writer.Announce(ctx, s, after, d.Base.Event); err != nil {
 		return 0, err
+	}
+	if d.Written != nil {
+		d.Written(ctx)
 	}
 	*s = *after
 	if s.Ended() {

@@ -218,6 +218,41 @@ func TestARefusalLeadsToAnotherDecision(t *testing.T) {
 	}
 }
 
+// A step whose write fails is repeated: what it ends is logged only once it is written.
+func TestOnlyWhatIsWrittenIsLogged(t *testing.T) {
+	for name, failing := range map[string]bool{"written": false, "the write fails": true} {
+		t.Run(name, func(t *testing.T) {
+			g, logged := NewWithT(t), 0
+			s := session(frozen)
+			k := &kind{decide: func(in input) Decision[v1alpha1.BackupSession] {
+				d := decide(decision.Base{}, v1alpha1.BackupSessionFailed, false)
+				d.Written = func(context.Context) {
+					logged++
+					g.Expect(in.session.Status.Phase).To(Equal(v1alpha1.BackupSessionRunning), "the status from before")
+				}
+				return d
+			}}
+			var funcs interceptor.Funcs
+			if failing {
+				funcs.SubResourcePatch = func(
+					context.Context, client.Client, string, client.Object, client.Patch,
+					...client.SubResourcePatchOption,
+				) error {
+					return apierrors.NewServiceUnavailable("the API server restarts")
+				}
+			}
+			_, _, err := reconcileOnce(t, k, s, s.DeepCopy(), funcs)
+			if failing {
+				g.Expect(err).To(HaveOccurred())
+				g.Expect(logged).To(BeZero())
+			} else {
+				g.Expect(err).NotTo(HaveOccurred())
+				g.Expect(logged).To(Equal(1))
+			}
+		})
+	}
+}
+
 func TestLookAsksAgainWithMore(t *testing.T) {
 	g := NewWithT(t)
 	looked := errors.New("nothing was looked at")

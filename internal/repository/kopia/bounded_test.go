@@ -1,16 +1,18 @@
 package kopia_test
 
 import (
+	"context"
 	"encoding/json"
 	"net"
 	"net/http"
 	"net/http/httptest"
-	"net/http/httputil"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/kopia/kopia/repo/blob"
 	. "github.com/onsi/gomega"
 
 	"github.com/cairn-backup/cairn/internal/repository"
@@ -38,50 +40,66 @@ func TestAMuteServer(t *testing.T) {
 	g.Expect(d.Init(t.Context(), enginetest.Repo(t, s3))).To(MatchError(repository.ErrUnreachable))
 }
 
-// meeting counts the requests that run at a time. A request ends when its answer begins: the client can send the next
-// as soon as it has the answer, before the handler of the server returns.
-type meeting struct {
+// counted counts the requests that run at a time, but for listings, which are not limited. A server could not count
+// them: it learns late that a client has given a request up and sent the next.
+type counted struct {
+	blob.Storage
+	requests *requests
+}
+
+type requests struct {
+	t         *testing.T
 	mu        sync.Mutex
 	now, most int
 	met       chan struct{} // closed when two requests ran at a time
+	wait      atomic.Bool   // makes a request for a pack of file contents wait for another
 }
 
-func (m *meeting) begin() (end func()) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.now++
-	if m.most = max(m.most, m.now); m.most > 1 {
+func (r *requests) begin(id blob.ID) (end func()) {
+	r.mu.Lock()
+	r.now++
+	if r.now == 2 && r.most < 2 {
+		close(r.met)
+	}
+	r.most = max(r.most, r.now)
+	r.mu.Unlock()
+	if r.wait.Load() && strings.HasPrefix(string(id), "p") {
 		select {
-		case <-m.met:
-		default:
-			close(m.met)
+		case <-r.met:
+		case <-time.After(2 * time.Minute):
+			r.t.Error("no second request within two minutes")
+			r.wait.Store(false)
 		}
 	}
-	return sync.OnceFunc(func() {
-		m.mu.Lock()
-		defer m.mu.Unlock()
-		m.now--
-	})
+	return func() {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.now--
+	}
 }
 
-// answer calls end before the first byte of an answer.
-type answer struct {
-	http.ResponseWriter
-	end func()
+func (c counted) GetBlob(ctx context.Context, id blob.ID, offset, length int64, out blob.OutputBuffer) error {
+	defer c.requests.begin(id)()
+	return c.Storage.GetBlob(ctx, id, offset, length, out)
 }
 
-func (a answer) WriteHeader(code int) {
-	a.end()
-	a.ResponseWriter.WriteHeader(code)
+func (c counted) GetMetadata(ctx context.Context, id blob.ID) (blob.Metadata, error) {
+	defer c.requests.begin("")()
+	return c.Storage.GetMetadata(ctx, id)
 }
 
-func (a answer) Write(b []byte) (int, error) {
-	a.end()
-	return a.ResponseWriter.Write(b)
+func (c counted) PutBlob(ctx context.Context, id blob.ID, data blob.Bytes, opts blob.PutOptions) error {
+	defer c.requests.begin("")()
+	return c.Storage.PutBlob(ctx, id, data, opts)
 }
 
-// TestMaxConnections counts the requests that a server handles at a time. Without a limit, requests wait for another,
-// so that they meet however slow the machine is.
+func (c counted) DeleteBlob(ctx context.Context, id blob.ID) error {
+	defer c.requests.begin("")()
+	return c.Storage.DeleteBlob(ctx, id)
+}
+
+// TestMaxConnections counts the requests that run at a time. Without a limit, requests wait for another, so that they
+// meet however slow the machine is.
 func TestMaxConnections(t *testing.T) {
 	t.Parallel()
 	for name, limit := range map[string]int{"one": 1, "unbounded": 0} {
@@ -89,45 +107,24 @@ func TestMaxConnections(t *testing.T) {
 			t.Parallel()
 			g, ctx := NewWithT(t), t.Context()
 			s3 := enginetest.StartS3(t)
-			m := meeting{met: make(chan struct{})}
-			var wait atomic.Bool
-			server := s3.Endpoint
-			to := &httputil.ReverseProxy{Director: func(r *http.Request) { r.URL.Scheme, r.URL.Host = "http", server }}
-			proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-				if r.URL.Query().Get("list-type") != "" { // a listing is not held back
-					to.ServeHTTP(w, r)
-					return
-				}
-				end := m.begin()
-				defer end()
-				if wait.Load() && r.Method == http.MethodGet {
-					select {
-					case <-m.met:
-					case <-time.After(2 * time.Minute):
-						t.Error("no second request within two minutes")
-						wait.Store(false)
-					}
-				}
-				to.ServeHTTP(answer{w, end}, r)
-			}))
-			t.Cleanup(proxy.Close)
-			s3.Endpoint = proxy.Listener.Addr().String()
 			r := enginetest.Repo(t, repository.Storage{S3: &s3, MaxConnections: limit})
-			g.Expect(kopia.Driver{}.Init(ctx, r)).To(Succeed())
+			seen := &requests{t: t, met: make(chan struct{})}
+			d := kopia.WithBelow(kopia.Driver{}, func(st blob.Storage) blob.Storage { return counted{st, seen} })
+			g.Expect(d.Init(ctx, r)).To(Succeed())
 			src := t.TempDir()
 			enginetest.Incompressible(t, src, 40, 3<<20)
-			e := enginetest.Open(t, kopia.Driver{}, r)
+			e := enginetest.Open(t, d, r)
 			s, err := e.Backup(ctx, repository.Source{Name: "d", Dir: src}, repository.BackupOptions{Parallel: 4})
 			g.Expect(err).NotTo(HaveOccurred())
-			wait.Store(limit == 0)
+			seen.wait.Store(limit == 0)
 			_, err = e.Verify(ctx, s.ID, 100)
 			g.Expect(err).NotTo(HaveOccurred())
-			m.mu.Lock()
-			defer m.mu.Unlock()
+			seen.mu.Lock()
+			defer seen.mu.Unlock()
 			if limit > 0 {
-				g.Expect(m.most).To(Equal(limit))
+				g.Expect(seen.most).To(Equal(limit))
 			} else {
-				g.Expect(m.most).To(BeNumerically(">", 1))
+				g.Expect(seen.most).To(BeNumerically(">", 1))
 			}
 		})
 	}

@@ -42,6 +42,8 @@ type Driver struct {
 	patience time.Duration
 	// within replaces answerWithin. Only tests set it.
 	within time.Duration
+	// below wraps the storage below the limits. Only tests set it.
+	below func(blob.Storage) blob.Storage
 	// readAgain replaces maxReadAgain. Only tests set it.
 	readAgain int64
 	// lstat replaces the lookup of names in a source. Only tests set it.

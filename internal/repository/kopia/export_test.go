@@ -137,6 +137,12 @@ func WithAnswer(d Driver, within time.Duration) Driver {
 	return d
 }
 
+// WithBelow wraps the storage below the limits of time and number: it sees each request as the storage does.
+func WithBelow(d Driver, wrap func(blob.Storage) blob.Storage) Driver {
+	d.below = wrap
+	return d
+}
+
 // WithReadAgain sets how many bytes of changed files are read again where such files are allowed.
 func WithReadAgain(d Driver, bytes int64) Driver {
 	d.readAgain = bytes

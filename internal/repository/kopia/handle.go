@@ -65,6 +65,9 @@ func (d Driver) storage(
 		if err != nil {
 			return nil, err
 		}
+		if d.below != nil {
+			st = d.below(st)
+		}
 		st = newBounded(st, within, r.Storage.MaxConnections)
 		if d.Wrap != nil {
 			st = d.Wrap(st)
