@@ -62,16 +62,16 @@ func Fenced(
 		if job.State != observe.StateFailed {
 			because = reason(c)
 		}
-		if isReason(because) {
+		if IsReason(because) {
 			why[because] = true
 		}
 	}
 	return slices.Sorted(maps.Keys(fenced)), slices.Sorted(maps.Keys(why))
 }
 
-// isReason reports whether a text can be one of the API's reasons. A mover can report any text, for its Job and for a
+// IsReason reports whether a text can be one of the API's reasons. A mover can report any text, for its Job and for a
 // component.
-func isReason(text string) bool { return reasonPattern.MatchString(text) }
+func IsReason(text string) bool { return reasonPattern.MatchString(text) }
 
 var reasonPattern = regexp.MustCompile(`^[A-Z][A-Za-z]{0,62}$`)
 

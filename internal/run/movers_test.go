@@ -28,7 +28,9 @@ func TestFenced(t *testing.T) {
 		"e": failed("two words\nof a mover"), "f": failed("Evicted"),
 	}
 	reason := func(component string) string {
-		return map[string]string{"pod-2": "DeadlineExceeded", "pod-3": "JobVanished", "pod-4": "two words\nof a mover"}[component]
+		return map[string]string{
+			"pod-2": "DeadlineExceeded", "pod-3": "JobVanished", "pod-4": "two words\nof a mover",
+		}[component]
 	}
 	own := func(component, job string) bool { return component == "pod-3" && job == "gone" }
 	flood := strings.Builder{}
@@ -53,7 +55,8 @@ func TestFenced(t *testing.T) {
 			names:  []string{"d"}, reasons: []string{"Evicted"},
 		},
 		"a mover reports what is no reason": {
-			before: "pod-0=e,pod-1=f,pod-4=c,pod-5=a", names: []string{"a", "c", "e", "f"}, reasons: []string{"Evicted"},
+			before: "pod-0=e,pod-1=f,pod-4=c,pod-5=a",
+			names:  []string{"a", "c", "e", "f"}, reasons: []string{"Evicted"},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -1,7 +1,6 @@
 package hookexec
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -9,7 +8,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	logf "sigs.k8s.io/controller-runtime/pkg/log"
 
-	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/run/hookstage"
 )
 
@@ -45,16 +43,6 @@ func (h *Hooks) CarryOut(
 	return errors.Join(errs...)
 }
 
-// logEnd logs how an attempt ended, unless it ends with the process: that one counts as never made. The message of an
-// outcome belongs to the tenant: it can quote the answer of a server.
-func (h *Hooks) logEnd(ctx context.Context, a hookstage.Attempt, outcome hookstage.Outcome) {
-	if h.base.Err() != nil {
-		return
-	}
-	logf.FromContext(ctx).Info("hook ended", "hook", a.Name, "stage", a.Stage, "attempt", a.Number, "target", a.Target,
-		"reason", cmp.Or(outcome.Reason, v1alpha1.ReasonSucceeded))
-}
-
 // begin starts one attempt.
 func (h *Hooks) begin(ctx context.Context, owner client.Object, run *hookstage.Run) error {
 	logf.FromContext(ctx).Info("runs hook", "hook", run.Name, "stage", run.Stage, "attempt", run.Number, "target",
@@ -64,9 +52,7 @@ func (h *Hooks) begin(ctx context.Context, owner client.Object, run *hookstage.R
 	}
 	namespace, made := owner.GetNamespace(), *run
 	h.Ensure(owner, run.Attempt, run.Hook.Timeout.Duration, func(attempt context.Context) hookstage.Outcome {
-		outcome := h.Execute(attempt, namespace, made)
-		h.logEnd(ctx, made.Attempt, outcome)
-		return outcome
+		return h.Execute(attempt, namespace, made)
 	})
 	return nil
 }

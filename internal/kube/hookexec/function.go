@@ -42,11 +42,7 @@ func (h *Hooks) makeJob(ctx context.Context, owner client.Object, run *hookstage
 		return err
 	}
 	outcome := hookstage.Outcome{Reason: f.reason, Message: f.message, Final: f.final}
-	attempt := run.Attempt
-	h.Ensure(owner, attempt, run.Hook.Timeout.Duration, func(context.Context) hookstage.Outcome {
-		h.logEnd(ctx, attempt, outcome)
-		return outcome
-	})
+	h.Ensure(owner, run.Attempt, run.Hook.Timeout.Duration, func(context.Context) hookstage.Outcome { return outcome })
 	return nil
 }
 

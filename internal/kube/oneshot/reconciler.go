@@ -25,7 +25,9 @@ import (
 	"github.com/cairn-backup/cairn/internal/kube/logs"
 	"github.com/cairn-backup/cairn/internal/kube/movers"
 	"github.com/cairn-backup/cairn/internal/kube/status"
+	"github.com/cairn-backup/cairn/internal/run"
 	"github.com/cairn-backup/cairn/internal/run/decision"
+	"github.com/cairn-backup/cairn/internal/run/hookstage"
 )
 
 // RetryAfterConflict is how soon a step is repeated after somebody else changed the object first.
@@ -198,6 +200,7 @@ func (r Reconciler[S, T, In]) write(ctx context.Context, s T, d Decision[S]) (ti
 	if err := r.Writer.Announce(ctx, s, after, d.Base.Event); err != nil {
 		return 0, err
 	}
+	logEnded(ctx, d.Base.EndedHooks)
 	if d.Written != nil {
 		d.Written(ctx)
 	}
@@ -206,6 +209,19 @@ func (r Reconciler[S, T, In]) write(ctx context.Context, s T, d Decision[S]) (ti
 		return r.Kind.Close(ctx, s)
 	}
 	return d.Base.After, nil
+}
+
+// logEnded logs how attempts of hooks ended. The message of an end belongs to the tenant: it can quote the answer of a
+// server. So does a reason that is none of the API's.
+func logEnded(ctx context.Context, ends []hookstage.End) {
+	for _, e := range ends {
+		reason := e.Reason
+		if !run.IsReason(reason) {
+			reason = v1alpha1.ReasonJobFailed
+		}
+		logf.FromContext(ctx).Info("hook ended", "hook", e.Name, "stage", e.Stage, "attempt", e.Number,
+			"target", e.Target, "reason", reason)
+	}
 }
 
 func (r Reconciler[S, T, In]) newest(ctx context.Context, s client.Object) error {

@@ -3,9 +3,12 @@ package oneshot
 import (
 	"context"
 	"errors"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/go-logr/logr/funcr"
 	. "github.com/onsi/gomega"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -15,12 +18,14 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
+	logf "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/kube/hookexec"
 	"github.com/cairn-backup/cairn/internal/kube/movers"
 	"github.com/cairn-backup/cairn/internal/kube/status"
 	"github.com/cairn-backup/cairn/internal/run/decision"
+	"github.com/cairn-backup/cairn/internal/run/hookstage"
 )
 
 // input is what the decisions of these tests depend on.
@@ -32,10 +37,12 @@ type input struct {
 	refusal *v1alpha1.ResolvedError
 }
 
-// kind is a kind whose decisions a test makes. It counts the locks that Start takes and the ends that Close sees.
+// kind is a kind whose decisions a test makes. It counts the locks that Start takes and the ends that Close sees, and
+// keeps what is logged.
 type kind struct {
 	decide        func(input) Decision[v1alpha1.BackupSession]
 	locks, closed int
+	log           []string
 }
 
 func (k *kind) Start(_ context.Context, s *v1alpha1.BackupSession) (input, func(), error) {
@@ -96,7 +103,9 @@ func reconcileOnce(
 		Writer: status.Writer{Client: cache, Events: record.NewFakeRecorder(9), Owner: "test"},
 		Live:   live, Hooks: &hookexec.Hooks{Runner: hookexec.NewRunner()}, Kind: k,
 	}
-	result, err := r.Reconcile(t.Context(), ctrl.Request{NamespacedName: key})
+	ctx := logf.IntoContext(t.Context(), funcr.New(func(_, line string) { k.log = append(k.log, line) },
+		funcr.Options{}))
+	result, err := r.Reconcile(ctx, ctrl.Request{NamespacedName: key})
 	now := &v1alpha1.BackupSession{}
 	g.Expect(live.Get(t.Context(), key, now)).To(Succeed())
 	return now, result, err
@@ -220,14 +229,17 @@ func TestARefusalLeadsToAnotherDecision(t *testing.T) {
 
 // A step whose write fails is repeated: what it ends is logged only once it is written.
 func TestOnlyWhatIsWrittenIsLogged(t *testing.T) {
+	ends := []hookstage.End{
+		{Attempt: hookstage.Attempt{Stage: hookstage.Pre, Name: "freeze", Number: 2}, Reason: "HookTimeout"},
+		{Attempt: hookstage.Attempt{Stage: hookstage.Post, Name: "thaw", Target: "db"}, Reason: "two words\nof a pod"},
+	}
 	for name, failing := range map[string]bool{"written": false, "the write fails": true} {
 		t.Run(name, func(t *testing.T) {
-			g, logged := NewWithT(t), 0
-			s := session(frozen)
+			g, s, said := NewWithT(t), session(frozen), 0
 			k := &kind{decide: func(in input) Decision[v1alpha1.BackupSession] {
-				d := decide(decision.Base{}, v1alpha1.BackupSessionFailed, false)
+				d := decide(decision.Base{EndedHooks: ends}, v1alpha1.BackupSessionFailed, false)
 				d.Written = func(context.Context) {
-					logged++
+					said++
 					g.Expect(in.session.Status.Phase).To(Equal(v1alpha1.BackupSessionRunning), "the status from before")
 				}
 				return d
@@ -242,13 +254,18 @@ func TestOnlyWhatIsWrittenIsLogged(t *testing.T) {
 				}
 			}
 			_, _, err := reconcileOnce(t, k, s, s.DeepCopy(), funcs)
+			ended := slices.DeleteFunc(k.log, func(l string) bool { return !strings.Contains(l, `"msg"="hook ended"`) })
 			if failing {
 				g.Expect(err).To(HaveOccurred())
-				g.Expect(logged).To(BeZero())
-			} else {
-				g.Expect(err).NotTo(HaveOccurred())
-				g.Expect(logged).To(Equal(1))
+				g.Expect(said).To(BeZero())
+				g.Expect(ended).To(BeEmpty())
+				return
 			}
+			g.Expect(err).NotTo(HaveOccurred())
+			g.Expect(said).To(Equal(1))
+			g.Expect(ended).To(HaveExactElements(
+				HaveSuffix(`"hook"="freeze" "stage"="pre" "attempt"=2 "target"="" "reason"="HookTimeout"`),
+				HaveSuffix(`"hook"="thaw" "stage"="post" "attempt"=0 "target"="db" "reason"="JobFailed"`)))
 		})
 	}
 }

@@ -30,6 +30,7 @@ func TestPostHooks(t *testing.T) {
 		verify   bool
 		deleted  []string
 		runs     int
+		ended    string
 	}{
 		"no hooks":             {owner: &owner{}},
 		"only hooks before it": {owner: without(post)},
@@ -42,13 +43,13 @@ func TestPostHooks(t *testing.T) {
 		},
 		"the last one succeeds": {
 			owner: withHooks().are("", v1alpha1.HookRunning).ends(post, ""), state: hookround.EndedNow,
-			phase: v1alpha1.HookSucceeded,
+			phase: v1alpha1.HookSucceeded, ended: v1alpha1.ReasonSucceeded,
 			about: said(metav1.ConditionTrue, v1alpha1.ReasonSuccessfullyExecutedPostBackupHooks,
 				"the postBackup hooks succeeded"),
 		},
 		"the last one fails": {
 			owner: withHooks().are("", v1alpha1.HookRunning).ends(post, "Bad"), state: hookround.EndedNow,
-			failures: "hook z: boom", phase: v1alpha1.HookFailed,
+			failures: "hook z: boom", phase: v1alpha1.HookFailed, ended: "Bad",
 			about: said(metav1.ConditionFalse, v1alpha1.ReasonFailedToExecutePostBackupHooks, "hook z: boom"),
 		},
 		"nothing was tried": {
@@ -60,6 +61,7 @@ func TestPostHooks(t *testing.T) {
 		"a Job times out": {
 			owner: withHooks().are("", v1alpha1.HookRunning).lingers(), state: hookround.UnderWay,
 			phase: v1alpha1.HookFailed, ready: runs, after: time.Second, verify: true,
+			ended: v1alpha1.ReasonHookTimeout,
 		},
 		"a Job outlives its hook": {
 			owner: withHooks().are("", v1alpha1.HookFailed).lingers(), state: hookround.UnderWay,
@@ -73,7 +75,7 @@ func TestPostHooks(t *testing.T) {
 		},
 		"no condition tells": {
 			owner: quiet(withHooks().are("", v1alpha1.HookRunning).ends(post, "")), state: hookround.EndedNow,
-			phase: v1alpha1.HookSucceeded,
+			phase: v1alpha1.HookSucceeded, ended: v1alpha1.ReasonSucceeded,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -94,6 +96,7 @@ func TestPostHooks(t *testing.T) {
 			g.Expect(o.decision.Verify).To(Equal(tt.verify))
 			g.Expect(o.deleted).To(Equal(tt.deleted))
 			g.Expect(o.decision.Hooks).To(HaveLen(tt.runs))
+			g.Expect(o.decision.EndedHooks).To(Equal(ends(post, "z", tt.ended)))
 		})
 	}
 }

@@ -116,6 +116,7 @@ func (r *Round) advanced(stage *hookstage.Hooks, ended bool) (state State, failu
 	*r.Delete = append(*r.Delete, stage.Functions.Remove...)
 	d.Verify = d.Verify || stage.Functions.Verify
 	d.StopHooks = append(d.StopHooks, stage.Stopped...)
+	d.EndedHooks = append(d.EndedHooks, stage.Ends...)
 	if ended {
 		r.Report.ended(stage.Stage, stage.Status, r.Now)
 		return EndedNow, hookstage.Failures(stage.Status)

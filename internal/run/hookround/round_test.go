@@ -94,6 +94,14 @@ func (o *owner) lingers() *owner {
 	return o
 }
 
+// ends returns the end of the first attempt of a hook; "" means that it has not ended.
+func ends(stage hookstage.Stage, name, reason string) []hookstage.End {
+	if reason == "" {
+		return nil
+	}
+	return []hookstage.End{{Attempt: hookstage.Attempt{Stage: stage, Name: name, Number: 1}, Reason: reason}}
+}
+
 func jobName(stage hookstage.Stage, name string) string {
 	return hookstage.JobName(v1alpha1.BackupSessionKind, "run", hookstage.Attempt{Stage: stage, Name: name, Number: 1})
 }
@@ -136,6 +144,7 @@ func TestPreHooks(t *testing.T) {
 		stopped  int
 		deleted  []string
 		runs     int
+		ended    string
 	}{
 		"no hooks":              {owner: &owner{}},
 		"only hooks afterwards": {owner: without(pre)},
@@ -160,11 +169,12 @@ func TestPreHooks(t *testing.T) {
 		},
 		"the last one succeeds": {
 			owner: withHooks().are(v1alpha1.HookRunning, "").ends(pre, ""), state: hookround.EndedNow,
-			phase: v1alpha1.HookSucceeded, about: succeeded, ready: works,
+			phase: v1alpha1.HookSucceeded, about: succeeded, ready: works, ended: v1alpha1.ReasonSucceeded,
 		},
 		"the last one fails": {
 			owner: withHooks().are(v1alpha1.HookRunning, "").ends(pre, "Bad"), state: hookround.EndedNow,
 			failures: "hook a: boom", phase: v1alpha1.HookFailed, about: failed("boom"), ready: works,
+			ended: "Bad",
 		},
 		"nothing can be done": {
 			owner: withHooks(), unable: true, state: hookround.EndedNow, phase: v1alpha1.HookSkipped, about: skipped,
@@ -177,12 +187,12 @@ func TestPreHooks(t *testing.T) {
 		"the run stops in between": {
 			owner: withHooks().are(v1alpha1.HookRunning, ""), stop: "Cancelled", state: hookround.EndedNow,
 			failures: "hook a: the hook was stopped", phase: v1alpha1.HookFailed, about: failed("the hook was stopped"),
-			ready: works, stopped: 1,
+			ready: works, stopped: 1, ended: "Cancelled",
 		},
 		"a Job outlives the stop": {
 			owner: withHooks().are(v1alpha1.HookRunning, "").lingers(), stop: "Cancelled", state: hookround.UnderWay,
 			phase: v1alpha1.HookFailed, ready: runs, after: time.Second, verify: true, stopped: 1,
-			deleted: []string{jobName(pre, "a")},
+			deleted: []string{jobName(pre, "a")}, ended: "Cancelled",
 		},
 		"a Job outlives its hook": {
 			owner: withHooks().are(v1alpha1.HookSucceeded, "").lingers(), state: hookround.UnderWay,
@@ -200,7 +210,7 @@ func TestPreHooks(t *testing.T) {
 		},
 		"no condition tells how they ended": {
 			owner: quiet(withHooks().are(v1alpha1.HookRunning, "").ends(pre, "")), state: hookround.EndedNow,
-			phase: v1alpha1.HookSucceeded,
+			phase: v1alpha1.HookSucceeded, ended: v1alpha1.ReasonSucceeded,
 		},
 		"post hooks do not matter": {
 			owner: withHooks().are(v1alpha1.HookSucceeded, v1alpha1.HookRunning).ends(post, ""),
@@ -226,6 +236,7 @@ func TestPreHooks(t *testing.T) {
 			g.Expect(o.decision.StopHooks).To(HaveLen(tt.stopped))
 			g.Expect(o.deleted).To(Equal(tt.deleted))
 			g.Expect(o.decision.Hooks).To(HaveLen(tt.runs))
+			g.Expect(o.decision.EndedHooks).To(Equal(ends(pre, "a", tt.ended)))
 		})
 	}
 }

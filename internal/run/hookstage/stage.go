@@ -49,6 +49,12 @@ type Outcome struct {
 	Final bool
 }
 
+// End is an attempt that ended, and the reason of its end: Succeeded, or the reason of its failure.
+type End struct {
+	Attempt
+	Reason string
+}
+
 // Results returns how an attempt ended. It returns nil if the attempt has not ended or is unknown; an unknown
 // attempt must be made.
 type Results func(Attempt) *Outcome
@@ -87,6 +93,7 @@ type Hooks struct {
 	Applies   func(*v1alpha1.ResolvedHook) bool
 	Stop      string    // why pre hooks must end; empty: they go on
 	Stopped   []Attempt // attempts that must be stopped
+	Ends      []End     // attempts that ended in this step
 	attempt   *Attempt
 	After     time.Duration
 	underWay  int // index of the hook that the others wait for
@@ -116,9 +123,7 @@ func (s *Hooks) Advance() bool {
 		case pre && (stopped || s.Stop != "") && st.Attempts == 0, !s.Applies(&s.Hooks[i]):
 			st.Phase = v1alpha1.HookSkipped
 		case pre && s.Stop != "":
-			s.Stopped = append(s.Stopped, Attempt{
-				Target: s.Target, Stage: s.Stage, Name: st.Name, Number: st.Attempts,
-			})
+			s.Stopped = append(s.Stopped, s.last(st))
 			s.fail(st, Outcome{Reason: s.Stop, Message: "the hook was stopped"})
 			if s.Hooks[i].Function != nil {
 				s.Functions.Verify = true
@@ -154,7 +159,7 @@ func (s *Hooks) outcome(h *v1alpha1.ResolvedHook, st *v1alpha1.HookStatus, attem
 // step advances one hook and reports whether it has ended.
 func (s *Hooks) step(h *v1alpha1.ResolvedHook, st *v1alpha1.HookStatus) bool {
 	if st.Phase == v1alpha1.HookRunning {
-		attempt := Attempt{Target: s.Target, Stage: s.Stage, Name: h.Name, Number: st.Attempts}
+		attempt := s.last(st)
 		out := s.outcome(h, st, attempt)
 		switch {
 		case out == nil && h.Function != nil && st.Job == JobName(s.Functions.Kind, s.Functions.Owner, attempt):
@@ -165,6 +170,7 @@ func (s *Hooks) step(h *v1alpha1.ResolvedHook, st *v1alpha1.HookStatus) bool {
 		case out.Reason == "":
 			st.Phase, st.CompletionTime = v1alpha1.HookSucceeded, s.stamp()
 			st.Reason, st.Message, st.Stderr = "", "", ""
+			s.Ends = append(s.Ends, End{attempt, v1alpha1.ReasonSucceeded})
 			return true
 		case out.Final || st.Attempts > h.MaxRetry:
 			s.fail(st, *out)
@@ -191,6 +197,12 @@ func (s *Hooks) fail(st *v1alpha1.HookStatus, out Outcome) {
 	st.Phase, st.CompletionTime = v1alpha1.HookFailed, s.stamp()
 	limit := cmp.Or(s.Room, MaxText)
 	st.Reason, st.Message, st.Stderr = out.Reason, text.Cut(out.Message, limit), text.Cut(out.Stderr, limit)
+	s.Ends = append(s.Ends, End{s.last(st), out.Reason})
+}
+
+// last returns the last attempt of a hook.
+func (s *Hooks) last(st *v1alpha1.HookStatus) Attempt {
+	return Attempt{Target: s.Target, Stage: s.Stage, Name: st.Name, Number: st.Attempts}
 }
 
 func (s *Hooks) stamp() *metav1.Time {
