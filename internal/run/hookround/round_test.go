@@ -85,6 +85,12 @@ func (o *owner) ends(stage hookstage.Stage, reason string) *owner {
 	return o
 }
 
+// failedOnce makes the pre hook wait for its second attempt.
+func (o *owner) failedOnce() *owner {
+	o.status.PreHooks[0].Attempts = 1
+	return o
+}
+
 // lingers makes both hooks use a Function whose Job still runs.
 func (o *owner) lingers() *owner {
 	o.hooks.Pre[0].Function, o.hooks.Post[0].Function = &v1alpha1.ResolvedFunction{}, &v1alpha1.ResolvedFunction{}
@@ -188,6 +194,11 @@ func TestPreHooks(t *testing.T) {
 			owner: withHooks().are(v1alpha1.HookRunning, ""), stop: "Cancelled", state: hookround.EndedNow,
 			failures: "hook a: the hook was stopped", phase: v1alpha1.HookFailed, about: failed("the hook was stopped"),
 			ready: works, stopped: 1, ended: "Cancelled",
+		},
+		"the run stops between two attempts": {
+			owner: withHooks().are(v1alpha1.HookPending, "").failedOnce(), stop: "Cancelled", state: hookround.EndedNow,
+			failures: "hook a: the hook was stopped", phase: v1alpha1.HookFailed, about: failed("the hook was stopped"),
+			ready: works, stopped: 1,
 		},
 		"a Job outlives the stop": {
 			owner: withHooks().are(v1alpha1.HookRunning, "").lingers(), stop: "Cancelled", state: hookround.UnderWay,

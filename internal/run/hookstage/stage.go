@@ -193,11 +193,14 @@ func (s *Hooks) step(h *v1alpha1.ResolvedHook, st *v1alpha1.HookStatus) bool {
 	return false
 }
 
+// fail writes that a hook failed. The last attempt of a hook that waits for its next one ended before.
 func (s *Hooks) fail(st *v1alpha1.HookStatus, out Outcome) {
+	if st.Phase == v1alpha1.HookRunning {
+		s.Ends = append(s.Ends, End{s.last(st), out.Reason})
+	}
 	st.Phase, st.CompletionTime = v1alpha1.HookFailed, s.stamp()
 	limit := cmp.Or(s.Room, MaxText)
 	st.Reason, st.Message, st.Stderr = out.Reason, text.Cut(out.Message, limit), text.Cut(out.Stderr, limit)
-	s.Ends = append(s.Ends, End{s.last(st), out.Reason})
 }
 
 // last returns the last attempt of a hook.
