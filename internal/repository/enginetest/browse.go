@@ -102,15 +102,20 @@ func (c Config) browse(t *testing.T) {
 	src.Expect(read("dir/b")).To(Equal("backup"))
 	src.Expect(read("dir/name \xff")).To(Equal("odd"))
 	src.Expect(read("empty")).To(BeEmpty())
-	for _, path := range []string{"dir", "nothing", "dir/b/c", "link/b", ""} {
+	for _, path := range []string{"nothing", "dir/b/c", "link/b", "dir/nothing/c"} {
+		missing := And(MatchError(repository.ErrNotFound), MatchError(ContainSubstring("no %q in the snapshot", path)))
 		_, err := read(path)
-		src.Expect(err).To(HaveOccurred(), path)
-		// The snapshot is there: what is not, is the file.
-		src.Expect(err).NotTo(MatchError(ContainSubstring("snapshot not found")), path)
+		src.Expect(err).To(missing, path)
+		_, err = e.ReadDir(t.Context(), id, path)
+		src.Expect(err).To(missing, path)
 	}
-	for _, path := range []string{"dir/b", "nothing", "link"} {
+	for _, path := range []string{"dir", "link", ""} {
+		_, err := read(path)
+		src.Expect(err).To(MatchError(fmt.Sprintf("read: %q is not a file", path)))
+	}
+	for _, path := range []string{"dir/b", "link"} {
 		_, err := e.ReadDir(t.Context(), id, path)
-		src.Expect(err).To(MatchError(repository.ErrNotFound), path)
+		src.Expect(err).To(MatchError(fmt.Sprintf("read: %q is not a directory", path)))
 	}
 	_, err := e.ReadDir(t.Context(), unknownID, "")
 	src.Expect(err).To(MatchError(repository.ErrNotFound))

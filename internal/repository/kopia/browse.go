@@ -34,8 +34,7 @@ func (e *repoEngine) listDir(ctx context.Context, id, p string) ([]repository.En
 		return nil, err
 	}
 	if de.Type != snapshot.EntryTypeDirectory {
-		return nil,
-			&repository.Error{Op: "read", Kind: repository.ErrNotFound, Err: fmt.Errorf("%q is not a directory", p)}
+		return nil, &repository.Error{Op: "read", Err: fmt.Errorf("%q is not a directory", p)}
 	}
 	dm, err := e.readDir(ctx, de.ObjectID)
 	if err != nil {
@@ -133,7 +132,7 @@ func (e *repoEngine) ReadFile(ctx context.Context, id, p string, w io.Writer) er
 		return classify("read", cause(ctx, err))
 	}
 	if de.Type != snapshot.EntryTypeFile {
-		return &repository.Error{Op: "read", Kind: repository.ErrNotFound, Err: fmt.Errorf("%q is not a file", p)}
+		return &repository.Error{Op: "read", Err: fmt.Errorf("%q is not a file", p)}
 	}
 	if de.FileSize == 0 {
 		return nil

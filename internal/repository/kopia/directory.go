@@ -31,10 +31,17 @@ func (e *repoEngine) readDir(ctx context.Context, oid object.ID) (*snapshot.DirM
 	return &dm, nil
 }
 
+// find returns the entry at the path p below the directory de. Nothing is below a file or a symbolic link.
 func (e *repoEngine) find(ctx context.Context, de *snapshot.DirEntry, p string) (*snapshot.DirEntry, error) {
+	missing := &repository.Error{
+		Op: "open", Kind: repository.ErrNotFound, Err: fmt.Errorf("no %q in the snapshot", p),
+	}
 	for c := range strings.SplitSeq(strings.Trim(path.Clean("/"+p), "/"), "/") {
 		if c == "" {
 			continue
+		}
+		if de.Type != snapshot.EntryTypeDirectory {
+			return nil, missing
 		}
 		dm, err := e.readDir(ctx, de.ObjectID)
 		if err != nil {
@@ -47,9 +54,7 @@ func (e *repoEngine) find(ctx context.Context, de *snapshot.DirEntry, p string) 
 			}
 		}
 		if de == nil {
-			return nil, &repository.Error{
-				Op: "open", Kind: repository.ErrNotFound, Err: fmt.Errorf("no %q in the snapshot", p),
-			}
+			return nil, missing
 		}
 	}
 	return de, nil
