@@ -151,16 +151,23 @@ func TestStreamMistakes(t *testing.T) {
 
 func TestAVariableOfADatabaseIsNotTheMistakeOfAVolume(t *testing.T) {
 	addon := &v1alpha1.Addon{Spec: v1alpha1.AddonSpec{BackupTasks: []v1alpha1.Task{
-		{Name: "dump", Function: "dump"}, {Name: "copy", Function: "copy"},
+		{Name: "dump", Function: "dump"}, {Name: "copy", Function: "copy"}, {Name: "wrong", Function: "wrong"},
 	}}}
 	functions := map[string]*v1alpha1.Function{
 		"dump": {Spec: v1alpha1.FunctionSpec{
 			Image: "${targetImage}", Stream: &v1alpha1.FunctionStream{Command: []string{"dump"}, FileName: "dump.sql"},
 		}},
 		"copy": {Spec: v1alpha1.FunctionSpec{Image: "${images}"}},
+		"wrong": {Spec: v1alpha1.FunctionSpec{
+			Image: "${images}", Stream: &v1alpha1.FunctionStream{Command: []string{"dump"}, FileName: "dump.sql"},
+		}},
 	}
 	unfit := And(HaveField("Field", "spec.addon.tasks[0].name"), HaveField("Reason", v1alpha1.ReasonInvalidTask),
 		HaveField("Message", ContainSubstring("is for a database")))
+	unknown := func(task string) types.GomegaMatcher {
+		return And(HaveField("Field", task), HaveField("Reason", v1alpha1.ReasonInvalidParameters),
+			HaveField("Message", ContainSubstring("images")))
+	}
 	for name, tc := range map[string]struct {
 		target *v1alpha1.TypedObjectReference
 		tasks  []string
@@ -170,9 +177,13 @@ func TestAVariableOfADatabaseIsNotTheMistakeOfAVolume(t *testing.T) {
 		"a volume":   {target: &claim, tasks: []string{"dump"}, want: []types.GomegaMatcher{unfit}},
 		"a volume, with a variable of another task that nobody defines": {
 			target: &claim, tasks: []string{"dump", "copy"}, want: []types.GomegaMatcher{
-				unfit,
-				And(HaveField("Field", "spec.addon.tasks[1]"), HaveField("Reason", v1alpha1.ReasonInvalidParameters),
-					HaveField("Message", ContainSubstring("images"))),
+				unfit, unknown("spec.addon.tasks[1]"),
+			},
+		},
+		"a Service without credentials, with a variable that nobody defines": {
+			target: &service, tasks: []string{"wrong"}, want: []types.GomegaMatcher{
+				And(HaveField("Field", "spec.addon.tasks[0].params"), HaveField("Message", ContainSubstring("secretName"))),
+				unknown("spec.addon.tasks[0]"),
 			},
 		},
 	} {

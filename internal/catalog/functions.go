@@ -26,7 +26,9 @@ func MistakesOfUse(
 	mistakes := StreamMistakes(field, addon, info, restore, target, lookup)
 	unfit := map[string]bool{}
 	for _, m := range mistakes {
-		unfit[taskOf(field, m)] = true
+		if m.Reason == v1alpha1.ReasonInvalidTask {
+			unfit[taskOf(field, m)] = true
+		}
 	}
 	for _, m := range FunctionMistakes(field, addon, info, restore, builtin, lookup) {
 		if !unfit[taskOf(field, m)] {
