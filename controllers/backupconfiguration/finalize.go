@@ -13,6 +13,7 @@ import (
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/kube/defaults"
+	"github.com/cairn-backup/cairn/internal/kube/logs"
 	"github.com/cairn-backup/cairn/internal/policy"
 )
 
@@ -24,7 +25,7 @@ func (r *Reconciler) bound(
 	if err := r.Get(ctx, req.NamespacedName, configuration); err != nil {
 		return true, client.IgnoreNotFound(err)
 	}
-	if v1alpha1.HasRecordAnnotation(configuration.Annotations) {
+	if logs.LeavesRecord(ctx, configuration) {
 		return true, nil
 	}
 	if !configuration.DeletionTimestamp.IsZero() {

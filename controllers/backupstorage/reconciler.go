@@ -66,7 +66,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
 	switch {
-	case v1alpha1.HasRecordAnnotation(storage.Annotations):
+	case logs.LeavesRecord(ctx, storage):
 		return ctrl.Result{}, nil
 	case !storage.DeletionTimestamp.IsZero():
 		result, err := r.finalize(ctx, storage)

@@ -20,6 +20,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/kube/logs"
 	"github.com/cairn-backup/cairn/internal/kube/status"
 	"github.com/cairn-backup/cairn/internal/source"
 )
@@ -67,7 +68,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (result ct
 		r.inForce.forget(req.NamespacedName)
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
-	if v1alpha1.HasRecordAnnotation(obj.Annotations) {
+	if logs.LeavesRecord(ctx, obj) {
 		return ctrl.Result{}, nil
 	}
 	s := &reconciling{Reconciler: r, obj: obj, before: obj.DeepCopy(), patcher: r.writer().NewPatcher(obj)}
@@ -84,6 +85,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (result ct
 	}
 	controllerutil.AddFinalizer(obj, v1alpha1.FinalizerPrune)
 	if obj.Spec.Suspend {
+		ctrl.LoggerFrom(ctx).V(1).Info("nothing to do: the PolicySync is suspended")
 		s.suspended()
 		return ctrl.Result{}, nil
 	}

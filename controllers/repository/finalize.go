@@ -173,7 +173,7 @@ func (r *Reconciler) release(ctx context.Context, repository *v1alpha1.Repositor
 	controllerutil.RemoveFinalizer(repository, v1alpha1.FinalizerWipe)
 	err := r.writer().Object(ctx, before, repository)
 	if err == nil {
-		logf.FromContext(ctx).Info("released the Repository", "data", data, "reason", why)
+		logf.FromContext(ctx).Info("released the Repository", "data", data, "why", why)
 	}
 	return client.IgnoreNotFound(err)
 }

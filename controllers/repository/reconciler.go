@@ -61,7 +61,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	if err := r.Get(ctx, req.NamespacedName, repository); err != nil {
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
-	if v1alpha1.HasRecordAnnotation(repository.Annotations) {
+	if logs.LeavesRecord(ctx, repository) {
 		return ctrl.Result{}, nil
 	}
 	if !repository.DeletionTimestamp.IsZero() {

@@ -17,6 +17,7 @@ import (
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	logf "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/kube/logs"
@@ -56,7 +57,11 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	if err := r.Get(ctx, req.NamespacedName, repository); err != nil {
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
-	if v1alpha1.HasRecordAnnotation(repository.Annotations) || !repository.DeletionTimestamp.IsZero() {
+	if logs.LeavesRecord(ctx, repository) {
+		return ctrl.Result{}, nil
+	}
+	if !repository.DeletionTimestamp.IsZero() {
+		logf.FromContext(ctx).V(1).Info("nothing to do: the Repository is being deleted")
 		return ctrl.Result{}, nil
 	}
 	result, err := r.reconcile(ctx, repository)

@@ -95,10 +95,12 @@ func WithControllers(register func(ctrl.Manager) error) Option {
 	return func(o *options) { o.controllers = register }
 }
 
-// Run starts the bed, runs the tests and stops everything. It returns the exit code. Call it from TestMain.
+// Run starts the bed, runs the tests and stops everything. It returns the exit code. Call it from TestMain. It fails if
+// a controller logs a phrase as a reason.
 func (b *Bed) Run(m *testing.M, with ...Option) int {
 	ctx, cancel := context.WithCancel(context.Background())
-	log.SetLogger(zap.New(zap.WriteTo(os.Stderr)))
+	output := &logOutput{}
+	log.SetLogger(zap.New(zap.WriteTo(output)))
 	debug.SetGCPercent(collectAt)
 	debug.SetMemoryLimit(memoryLimit)
 	o := optionsOf(with)
@@ -120,7 +122,12 @@ func (b *Bed) Run(m *testing.M, with ...Option) int {
 			return 1
 		}
 	}
-	return m.Run()
+	code := m.Run()
+	for _, line := range output.wrong() {
+		fmt.Fprintf(os.Stderr, "a phrase stands under the key reason: %s", line)
+		code = 1
+	}
+	return code
 }
 
 // Start starts the bed. The manager runs until ctx is done. Call Stop even after an error.

@@ -11,6 +11,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	logf "sigs.k8s.io/controller-runtime/pkg/log"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
 
 // Key returns the key under which logs name an object of the kind: "BackupSession" becomes "backupSession".
@@ -41,6 +43,16 @@ func WithReason(ctx context.Context, reason string) context.Context {
 // DecidesAgain logs at V(1) that a reconcile begins again, because an object has changed since it was read.
 func DecidesAgain(ctx context.Context, conflict error) {
 	logf.FromContext(ctx).V(1).Info("decides again, because the object changed meanwhile", "conflict", conflict.Error())
+}
+
+// LeavesRecord reports whether o is a record, which is for people to read: controllers leave it alone. It logs at V(1)
+// that nothing is to be done.
+func LeavesRecord(ctx context.Context, o client.Object) bool {
+	if !v1alpha1.HasRecordAnnotation(o.GetAnnotations()) {
+		return false
+	}
+	logf.FromContext(ctx).V(1).Info("nothing to do: the object is a record")
+	return true
 }
 
 // NewClient returns a client that works like c, and logs each object that it creates or deletes. Package apply

@@ -16,6 +16,7 @@ import (
 	logf "sigs.k8s.io/controller-runtime/pkg/log"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
+	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/kube/logs"
 )
 
@@ -36,6 +37,26 @@ func TestTheLoggerOfARequestNamesItsObject(t *testing.T) {
 		ContainSubstring(`"controller":"backupsession"`),
 		ContainSubstring(`"backupSession":{"name":"nightly","namespace":"shop"}`)))
 	g.Expect((*lines)[1]).NotTo(ContainSubstring("backupSession\":"))
+}
+
+func TestARecordIsLeftAlone(t *testing.T) {
+	for name, tt := range map[string]struct {
+		annotations map[string]string
+		leaves      bool
+		lines       int
+	}{
+		"an object of the cluster": {annotations: map[string]string{"example.com/team": "shop"}},
+		"a record":                 {annotations: map[string]string{v1alpha1.AnnotationRecord: "x"}, leaves: true, lines: 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			var lines []string
+			log := funcr.NewJSON(func(line string) { lines = append(lines, line) }, funcr.Options{Verbosity: 1})
+			job := &batchv1.Job{ObjectMeta: metav1.ObjectMeta{Name: "backup", Annotations: tt.annotations}}
+			g.Expect(logs.LeavesRecord(logf.IntoContext(t.Context(), log), job)).To(Equal(tt.leaves))
+			g.Expect(lines).To(HaveLen(tt.lines))
+		})
+	}
 }
 
 func TestTheClientLogsWhatItCreatesAndDeletes(t *testing.T) {

@@ -72,7 +72,8 @@ type Decision[S any] struct {
 	// reconciler asks for another decision instead of writing the status.
 	CarryOut func(ctx context.Context, refused movers.Refusals) error
 	// Written, if set, logs what the decision ends. The reconciler calls it once the status is written, because it
-	// repeats a step whose write failed. The object still has the status from before.
+	// repeats a step whose write failed. The object still has the status from before. A manager that is killed after
+	// the write logs nothing.
 	Written func(ctx context.Context)
 }
 
@@ -95,8 +96,7 @@ func (r Reconciler[S, T, In]) Reconcile(ctx context.Context, req ctrl.Request) (
 	if err := r.Writer.Client.Get(ctx, req.NamespacedName, s); err != nil {
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
-	if v1alpha1.HasRecordAnnotation(s.GetAnnotations()) {
-		logf.FromContext(ctx).V(1).Info("nothing to do: the object is a record")
+	if logs.LeavesRecord(ctx, s) {
 		return ctrl.Result{}, nil
 	}
 	after, err := r.advance(ctx, s)
@@ -212,7 +212,7 @@ func (r Reconciler[S, T, In]) write(ctx context.Context, s T, d Decision[S]) (ti
 }
 
 // logEnded logs how attempts of hooks ended. The message of an end belongs to the tenant: it can quote the answer of a
-// server. So does a reason that is none of the API's.
+// server. So does a reason that has not the form of the API's.
 func logEnded(ctx context.Context, ends []hookstage.End) {
 	for _, e := range ends {
 		reason := e.Reason
