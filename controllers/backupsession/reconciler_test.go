@@ -107,6 +107,35 @@ func TestOneTargetOfABatchFails(t *testing.T) {
 	check.NewChecker(w.Client, negative).WithT(w.WithT).CheckErr(t.Context(), s)
 }
 
+// Users can write the annotation with the movers.
+func TestTheLogNamesOnlyMoversOfTheRun(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		edit func(movers string) string
+		want int
+	}{
+		"beside the mover of the run":      {func(m string) string { return m + ",x=removed-namespace-prod" }, 1},
+		"in place of the mover of the run": {func(string) string { return "pvc=removed-namespace-prod" }, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			w.configuration()
+			w.Outcome = func(*batchv1.Job) kubelet.Outcome { return kubelet.Outcome{Hang: true} }
+			w.run(v1alpha1.BackupConfigurationKind, "uploads", "run")
+			w.Reconcile("run")
+			w.Cluster()
+			snap := w.snapshot("uploads-run")
+			snap.Annotations[v1alpha1.AnnotationMovers] = tt.edit(snap.Annotations[v1alpha1.AnnotationMovers])
+			w.Expect(w.Client.Update(t.Context(), snap)).To(Succeed())
+			w.Clock.SetTime(w.Clock.Now().Add(time.Hour))
+			lines := w.Logged("run", "fenced movers")
+			w.Expect(lines).To(HaveLen(tt.want))
+			w.Expect(lines).NotTo(ContainElement(ContainSubstring("prod")))
+		})
+	}
+}
+
 func TestTheDeadlineEndsARun(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -217,6 +246,11 @@ func TestAStorageThatIsNotAllowedAnyMore(t *testing.T) {
 	w.Killer = &sessiontest.Killer{At: 3}
 	w.Reconcile("run") // This freezes the run and creates no Job.
 	w.revokeStorage()
+	refused := w.Logged("run", "refused")
+	for _, snapshot := range []string{"shop-web-run", "shop-uploads-run", "shop-db-run"} {
+		w.Expect(refused).To(ContainElement(ContainSubstring(`"name"="`+snapshot+`"`), &[]string{}), snapshot)
+	}
+	w.Expect(refused).To(HaveLen(3), "each once")
 	s := w.settle("run")
 	w.Expect(summary(s)).To(Equal([]string{
 		"Failed/TargetsFailed", "web: Failed/StorageNotAllowed", "uploads: Failed/StorageNotAllowed",

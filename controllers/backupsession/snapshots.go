@@ -48,6 +48,9 @@ func (r *Reconciler) snapshots(
 // logRefused logs which Snapshots could not be created of the targets that the decision ends. Until then, each look
 // finds the same refusals. A run that is not frozen has no targets.
 func logRefused(ctx context.Context, in backup.Input, d backup.Decision) {
+	if len(in.Refused) == 0 {
+		return
+	}
 	for i := range in.Session.Status.Targets {
 		t := &in.Session.Status.Targets[i]
 		if t.Phase.Terminal() || !run.TargetEnded(&v1alpha1.BackupSession{Status: d.Status}, t.Name) {
@@ -158,7 +161,10 @@ func (r *Reconciler) writeSnapshots(ctx context.Context, in backup.Input, d back
 		}
 		fenced, reasons := run.Fenced(before.Annotations[v1alpha1.AnnotationMovers], d.Movers[name], in.Jobs,
 			func(component string) string { return d.Snapshots[name].Components[component].Reason },
-			func(component, job string) bool { return backup.MakesMover(&d.Status, name, component, job) })
+			func(component, job string) bool {
+				_, known := d.Snapshots[name].Components[component]
+				return known && backup.MakesMover(&d.Status, name, component, job)
+			})
 		movers.LogFenced(ctx, fenced, reasons, "snapshot", klog.KObj(snap))
 		before = snap.DeepCopy()
 		snap.Status = d.Snapshots[name]

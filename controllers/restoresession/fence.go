@@ -26,7 +26,10 @@ func (r *Reconciler) writeMovers(
 	}
 	fenced, reasons := run.Fenced(before.Annotations[v1alpha1.AnnotationMovers], *d.Movers, jobs,
 		func(component string) string { return d.Status.Components[component].Reason },
-		func(component, job string) bool { return restore.MakesMover(&d.Status, s.Name, component, job) })
+		func(component, job string) bool {
+			_, known := d.Status.Components[component]
+			return known && restore.MakesMover(&d.Status, s.Name, component, job)
+		})
 	movers.LogFenced(ctx, fenced, reasons)
 	return nil
 }

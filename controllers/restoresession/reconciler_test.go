@@ -125,6 +125,34 @@ func TestAMoverThatDiedIsNotRunAgain(t *testing.T) {
 	w.Expect(w.Jobs()).To(HaveLen(1))
 }
 
+// Users can write the annotation with the movers.
+func TestTheLogNamesOnlyMoversOfTheRestore(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		edit func(movers string) string
+		want int
+	}{
+		"beside the mover of the restore":      {func(m string) string { return m + ",x=removed-namespace-prod" }, 1},
+		"in place of the mover of the restore": {func(string) string { return "pvc=removed-namespace-prod" }, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			w.Outcome = func(*batchv1.Job) kubelet.Outcome { return kubelet.Outcome{Hang: true} }
+			w.restore("restore")
+			w.Reconcile("restore")
+			w.Cluster()
+			s := w.session("restore")
+			s.Annotations[v1alpha1.AnnotationMovers] = tt.edit(s.Annotations[v1alpha1.AnnotationMovers])
+			w.Expect(w.Client.Update(t.Context(), s)).To(Succeed())
+			w.Clock.SetTime(w.Clock.Now().Add(time.Hour))
+			lines := w.Logged("restore", "fenced movers")
+			w.Expect(lines).To(HaveLen(tt.want))
+			w.Expect(lines).NotTo(ContainElement(ContainSubstring("prod")))
+		})
+	}
+}
+
 func TestTheDeadlineEndsARestore(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

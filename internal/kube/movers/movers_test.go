@@ -1,6 +1,8 @@
 package movers
 
 import (
+	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -42,6 +44,41 @@ func TestWhenKubernetesIsDoneWithAJob(t *testing.T) {
 			if tc.want && tc.status.Conditions[0].Type != batchv1.JobComplete {
 				NewWithT(t).Expect(got.State).To(Equal(observe.StateFailed))
 			}
+		})
+	}
+}
+
+func TestFencedMoversAreOneLine(t *testing.T) {
+	many := func(name string, n int) (out []string) {
+		for i := range n {
+			out = append(out, fmt.Sprintf("%s%d", name, i))
+		}
+		return out
+	}
+	for name, tt := range map[string]struct {
+		jobs, reasons []string
+		want          []string
+	}{
+		"none":             {reasons: []string{"Evicted"}},
+		"without a reason": {jobs: []string{"a"}, want: []string{`"fenced movers" "snapshot"="s" "jobs"=["a"] "count"=1`}},
+		"several": {
+			jobs: []string{"a", "b"}, reasons: []string{"Evicted"},
+			want: []string{`"fenced movers" "snapshot"="s" "jobs"=["a" "b"] "count"=2 "reasons"=["Evicted"]`},
+		},
+		"more than a line holds": {
+			jobs: many("j", 12), reasons: many("R", 11), want: []string{`"fenced movers" "snapshot"="s" ` +
+				`"jobs"=["j0" "j1" "j2" "j3" "j4" "j5" "j6" "j7" "j8" "j9"] "count"=12 ` +
+				`"reasons"=["R0" "R1" "R2" "R3" "R4" "R5" "R6" "R7" "R8" "R9"]`},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var lines []string
+			log := funcr.New(func(_, line string) {
+				_, line, _ = strings.Cut(line, `"msg"=`)
+				lines = append(lines, line)
+			}, funcr.Options{})
+			LogFenced(logf.IntoContext(t.Context(), log), tt.jobs, tt.reasons, "snapshot", "s")
+			NewWithT(t).Expect(lines).To(Equal(tt.want))
 		})
 	}
 }

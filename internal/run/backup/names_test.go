@@ -32,6 +32,9 @@ func TestMakesMover(t *testing.T) {
 			{Name: "pod-0", Volumes: volumes},
 			{Name: "pod-1", Volumes: []v1alpha1.ResolvedVolume{{Component: "pod-1"}}},
 		}},
+		{Repositories: []v1alpha1.ResolvedRepository{{Snapshot: "c-run"}}, Hosts: []v1alpha1.ResolvedHost{
+			{Name: "pod-2", Volumes: volumes},
+		}},
 		{Repositories: []v1alpha1.ResolvedRepository{{Snapshot: "b-run"}}, Hosts: []v1alpha1.ResolvedHost{
 			{Name: "other", Volumes: volumes},
 		}},
@@ -39,7 +42,10 @@ func TestMakesMover(t *testing.T) {
 	for attempt := 1; attempt <= 2; attempt++ {
 		g.Expect(backup.MakesMover(s, "a-run", "pod-0", run.JobName("a-run", "pod-0", attempt))).To(BeTrue())
 	}
-	for _, job := range []string{"", "any text", run.JobName("a-run", "pod-1", 1), run.JobName("b-run", "other", 1)} {
+	for _, job := range []string{
+		"", "any text", run.JobName("a-run", "pod-1", 1), run.JobName("a-run", "pod-2", 1),
+		run.JobName("b-run", "other", 1),
+	} {
 		g.Expect(backup.MakesMover(s, "a-run", "pod-0", job)).To(BeFalse(), job)
 	}
 }

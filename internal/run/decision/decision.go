@@ -25,7 +25,7 @@ type Base struct {
 	Hooks []hookstage.Run
 	// StopHooks are the attempts that must be stopped.
 	StopHooks []hookstage.Attempt
-	// EndedHooks are the attempts whose end the status says now.
+	// EndedHooks are the attempts that end with this decision.
 	EndedHooks []hookstage.End
 	// Event is emitted once the status is written. Nil means that nothing happened that anybody must know.
 	Event *run.Event

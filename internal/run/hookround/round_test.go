@@ -85,6 +85,12 @@ func (o *owner) ends(stage hookstage.Stage, reason string) *owner {
 	return o
 }
 
+// retries makes the pre hook have two attempts.
+func (o *owner) retries() *owner {
+	o.hooks.Pre[0].MaxRetry = 1
+	return o
+}
+
 // failedOnce makes the pre hook wait for its second attempt.
 func (o *owner) failedOnce() *owner {
 	o.status.PreHooks[0].Attempts = 1
@@ -181,6 +187,10 @@ func TestPreHooks(t *testing.T) {
 			owner: withHooks().are(v1alpha1.HookRunning, "").ends(pre, "Bad"), state: hookround.EndedNow,
 			failures: "hook a: boom", phase: v1alpha1.HookFailed, about: failed("boom"), ready: works,
 			ended: "Bad",
+		},
+		"the last one fails and is tried again": {
+			owner: withHooks().retries().are(v1alpha1.HookRunning, "").ends(pre, "Bad"), state: hookround.UnderWay,
+			phase: v1alpha1.HookPending, ready: runs, after: time.Second, ended: "Bad",
 		},
 		"nothing can be done": {
 			owner: withHooks(), unable: true, state: hookround.EndedNow, phase: v1alpha1.HookSkipped, about: skipped,

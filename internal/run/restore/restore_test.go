@@ -128,6 +128,7 @@ func TestRunOfARestore(t *testing.T) {
 		later     time.Duration
 		deleted   bool
 		pods      int
+		attempt   int32 // 0 is the first
 
 		phase                   v1alpha1.RestoreSessionPhase
 		reason                  string
@@ -171,6 +172,10 @@ func TestRunOfARestore(t *testing.T) {
 		"a pod that no node takes": {
 			job: new(runtest.Died(v1alpha1.ReasonUnschedulable, false)), phase: restoreFailed,
 			reason: v1alpha1.ReasonUnschedulable, remove: true, fenced: true, verify: true,
+		},
+		"a second pod that no node takes": {
+			job: new(runtest.Died(v1alpha1.ReasonUnschedulable, false)), attempt: 2, phase: restoreFailed,
+			reason: v1alpha1.ReasonUnschedulable, remove: true, fenced: true, verify: true, maybePartly: true,
 		},
 		"a Job that vanished": {
 			component: v1alpha1.RestoredComponent{Phase: restorePending}, phase: restoreFailed,
@@ -216,8 +221,11 @@ func TestRunOfARestore(t *testing.T) {
 			in := restore.Input{
 				Now: runtest.Now.Add(tt.later), Session: s, Pods: tt.pods, Jobs: map[string]run.Job{},
 			}
+			if tt.attempt != 0 {
+				s.Status.Attempt = tt.attempt
+			}
 			if tt.job != nil {
-				in.Jobs[restore.JobName("r", "target", 1)] = *tt.job
+				in.Jobs[restore.JobName("r", "target", s.Status.Attempt)] = *tt.job
 			}
 			if tt.refused != nil {
 				in.Refused = map[string]*v1alpha1.ResolvedError{"target": tt.refused}

@@ -1,10 +1,12 @@
 package sessiontest
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/go-logr/logr/funcr"
 	"github.com/onsi/gomega"
 	batchv1 "k8s.io/api/batch/v1"
 	"k8s.io/client-go/tools/record"
@@ -12,6 +14,7 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
+	logf "sigs.k8s.io/controller-runtime/pkg/log"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
@@ -70,6 +73,22 @@ func (w *World) Reconcile(name string) ctrl.Result {
 	}
 	w.Expect(err).NotTo(gomega.HaveOccurred())
 	return result
+}
+
+// Logged reconciles the object with this name once, and returns the lines of its log that have the message.
+func (w *World) Logged(name, message string) []string {
+	w.T.Helper()
+	var lines []string
+	log := funcr.New(func(_, line string) {
+		if strings.Contains(line, fmt.Sprintf(`"msg"=%q`, message)) {
+			lines = append(lines, line)
+		}
+	}, funcr.Options{})
+	_, err := w.reconciler(w).Reconcile(logf.IntoContext(w.T.Context(), log), ctrl.Request{
+		NamespacedName: client.ObjectKey{Namespace: w.Namespace, Name: name},
+	})
+	w.Expect(err).NotTo(gomega.HaveOccurred())
+	return lines
 }
 
 // Settle reconciles the object with this name and runs the cluster until ended returns true and the finalizer
