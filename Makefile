@@ -163,5 +163,5 @@ format: bin/golangci-lint ## Format the Go files.
 	@bin/golangci-lint fmt
 
 .PHONY: verify
-verify: lint ## Hold all rules of docs/contributing.md that a machine can hold.
+verify: lint ## Hold the rules for code, line lengths, modules and generated files.
 	@$(STEP) "verify" hack/verify

@@ -33,9 +33,9 @@ type PolicySyncSpec struct {
 	Path string `json:"path,omitempty"`
 
 	// Interval between two checks of the repository. 0s, which Go programs write for an unset duration, means the
-	// default. If nothing is new, the objects are compared with Git every ten minutes, and edits by hand are
-	// reverted. The annotation reconcile.fluxcd.io/requestedAt with a new value, such as the time, asks for both at
-	// once.
+	// default. If nothing is new, the objects are compared with Git at the first check that comes ten minutes or
+	// more after the last comparison, and edits by hand are reverted. The annotation
+	// reconcile.fluxcd.io/requestedAt with a new value, such as the time, asks for both at once.
 	// +optional
 	// +kubebuilder:default="1m"
 	// +kubebuilder:validation:Type=string

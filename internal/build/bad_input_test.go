@@ -129,6 +129,16 @@ spec:
 				"a.yaml": replace(t, c, "scheduler:", "backupTimeout: 30\n    scheduler:") + "---\n" + storage("local"),
 			}, file: "a.yaml", field: "spec.sessions[0].backupTimeout", says: "is an integer, must be a string",
 		},
+		"wrong type that a patch adds": {
+			files: files{
+				"kustomization.yaml": "resources: [a.yaml]\npatches:\n" +
+					"- target: {kind: BackupConfiguration, name: uploads}\n" +
+					"  patch: |-\n    - {op: add, path: /spec/sessions/0/backupTimeout, value: 30}\n",
+				"a.yaml": c + "---\n" + storage("local"),
+			},
+			file: "a.yaml", document: 1, line: 11, field: "spec.sessions[0].backupTimeout",
+			says: "is an integer, must be a string",
+		},
 		"period in words": {
 			files: files{"a.yaml": "apiVersion: backup.cairn.dev/v1alpha1\nkind: " +
 				"RetentionPolicy\nmetadata: {name: x}\nspec: {maxRetentionPeriod: 1 month}\n"}, file: "a.yaml",

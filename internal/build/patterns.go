@@ -113,8 +113,6 @@ func patternOf(s *structural.Structural, path string) string {
 			s = &next
 		case s.Items != nil:
 			s = s.Items
-		case s.AdditionalProperties != nil && s.AdditionalProperties.Structural != nil:
-			s = s.AdditionalProperties.Structural
 		default:
 			return ""
 		}

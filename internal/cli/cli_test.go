@@ -155,8 +155,12 @@ func TestAKubeconfigThatIsNotThereIsNamed(t *testing.T) {
 	g := NewWithT(t)
 	missing := filepath.Join(t.TempDir(), "config")
 	t.Setenv("KUBECONFIG", missing)
-	g.Expect(run(t, "get", "policies").err).To(Equal("error: no cluster is configured: KUBECONFIG is " + missing +
-		", where none is: correct it or set --kubeconfig\n"))
+	g.Expect(run(t, "get", "policies").err).To(Equal("error: KUBECONFIG=" + missing +
+		" names no cluster: correct it or set --kubeconfig\n"))
+	empty := filepath.Join(t.TempDir(), "empty")
+	g.Expect(os.WriteFile(empty, nil, 0o600)).To(Succeed())
+	g.Expect(run(t, "get", "policies", "--kubeconfig", empty).err).To(
+		Equal("error: no cluster is configured: set --kubeconfig or KUBECONFIG\n"), "the flag wins")
 }
 
 // TestErrorsAreOneLine asks a real API server for what a user is not allowed to do.

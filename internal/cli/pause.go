@@ -33,7 +33,7 @@ func newPausing(o command.Options, paused bool, verb, short string) *cobra.Comma
 		Use:   verb + " bc/NAME|batch/NAME",
 		Short: short,
 		Long: short + `: set spec.paused. Runs that have started go on, and "trigger" still starts runs.
-If the policy in Git sets spec.paused, the PolicySync sets it back within ten minutes: change it in Git instead.`,
+If the policy in Git sets spec.paused, the PolicySync sets it back: change it in Git instead.`,
 		Example: fmt.Sprintf(pauseExample, o.Name()),
 		Args:    command.ArgsBetween(1, 1, "bc/NAME|batch/NAME"),
 	}

@@ -123,6 +123,14 @@ func TestValidate(t *testing.T) {
 			"a b",
 			1,
 		},
+		"an object in two paths, the first renamed": {
+			map[string]string{
+				"a/storage.yaml": strings.Replace(storage, "name: s3", "name: s4", 1), "b/storage.yaml": storage,
+				"a/kustomization.yaml": "resources: [storage.yaml]\npatches:\n- target: {kind: BackupStorage}\n" +
+					"  options: {allowNameChange: true}\n" +
+					"  patch: |-\n    - {op: replace, path: /metadata/name, value: s3}\n",
+			}, "a b", 1,
+		},
 		"an object in two files of a path": {
 			map[string]string{"a/more.yaml": storage, "a/storage.yaml": storage}, "a", 1,
 		},

@@ -73,8 +73,7 @@ func (c *Cluster) Client() (client.Client, error) {
 	if raw, err := c.flags.ToRawKubeConfigLoader().RawConfig(); err == nil && len(raw.Clusters) == 0 &&
 		strings.HasSuffix(config.Host, unconfiguredHost) {
 		if paths := os.Getenv(clientcmd.RecommendedConfigPathEnvVar); paths != "" && *c.flags.KubeConfig == "" {
-			return nil, fmt.Errorf("no cluster is configured: KUBECONFIG is %s, where none is: correct it or set "+
-				"--kubeconfig", paths)
+			return nil, fmt.Errorf("KUBECONFIG=%s names no cluster: correct it or set --kubeconfig", paths)
 		}
 		return nil, errors.New("no cluster is configured: set --kubeconfig or KUBECONFIG")
 	}
