@@ -182,7 +182,8 @@ func TestAVariableOfADatabaseIsNotTheMistakeOfAVolume(t *testing.T) {
 		},
 		"a Service without credentials, with a variable that nobody defines": {
 			target: &service, tasks: []string{"wrong"}, want: []types.GomegaMatcher{
-				And(HaveField("Field", "spec.addon.tasks[0].params"), HaveField("Message", ContainSubstring("secretName"))),
+				And(HaveField("Field", "spec.addon.tasks[0].params"),
+					HaveField("Message", ContainSubstring("secretName"))),
 				unknown("spec.addon.tasks[0]"),
 			},
 		},

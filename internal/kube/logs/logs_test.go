@@ -46,7 +46,9 @@ func TestARecordIsLeftAlone(t *testing.T) {
 		lines       int
 	}{
 		"an object of the cluster": {annotations: map[string]string{"example.com/team": "shop"}},
-		"a record":                 {annotations: map[string]string{v1alpha1.AnnotationRecord: "x"}, leaves: true, lines: 1},
+		"a record": {
+			annotations: map[string]string{v1alpha1.AnnotationRecord: "x"}, leaves: true, lines: 1,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)

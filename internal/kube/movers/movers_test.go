@@ -59,8 +59,10 @@ func TestFencedMoversAreOneLine(t *testing.T) {
 		jobs, reasons []string
 		want          []string
 	}{
-		"none":             {reasons: []string{"Evicted"}},
-		"without a reason": {jobs: []string{"a"}, want: []string{`"fenced movers" "snapshot"="s" "jobs"=["a"] "count"=1`}},
+		"none": {reasons: []string{"Evicted"}},
+		"without a reason": {
+			jobs: []string{"a"}, want: []string{`"fenced movers" "snapshot"="s" "jobs"=["a"] "count"=1`},
+		},
 		"several": {
 			jobs: []string{"a", "b"}, reasons: []string{"Evicted"},
 			want: []string{`"fenced movers" "snapshot"="s" "jobs"=["a" "b"] "count"=2 "reasons"=["Evicted"]`},
