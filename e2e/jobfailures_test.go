@@ -180,8 +180,8 @@ func evictTwice(t *testing.T, a *volumeApp, session string) {
 	}
 }
 
-// tellsOfEviction waits until a Job says itself that its pod was evicted: a manager that looks late finds no pod. A
-// manager that saw the pod end has perhaps deleted the Job.
+// tellsOfEviction waits until the Job itself says that its pod was evicted, because a manager that looks late finds no
+// pod. It accepts that the Job is gone: a manager that saw the pod end can have deleted it.
 func (a *volumeApp) tellsOfEviction(t *testing.T, job string) {
 	t.Helper()
 	g := NewWithT(t)

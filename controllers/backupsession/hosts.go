@@ -153,8 +153,8 @@ func objectOf(t *workload.Target, kind string) client.Object {
 	}
 }
 
-// restores returns the restores of a namespace, read past the cache: a backup of a volume that a restore is writing is
-// worth nothing.
+// restores returns the restores of a namespace. It reads past the cache, because a session must not back up a volume
+// that a restore is writing.
 func (r *Reconciler) restores(ctx context.Context, namespace string) ([]v1alpha1.RestoreSession, error) {
 	var list v1alpha1.RestoreSessionList
 	if err := r.APIReader.List(ctx, &list, client.InNamespace(namespace)); err != nil {

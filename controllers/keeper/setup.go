@@ -97,7 +97,8 @@ func (r *Reconciler) ofSnapshot(ctx context.Context, o client.Object) []reconcil
 	return ofRepository(ctx, &repository)
 }
 
-// ofJob finds the keeper by the Repositories of the Job's namespace: the Job has the name of a place.
+// ofJob returns a request for the keeper of a Job. The Job's label names the place of a repository, so ofJob looks for
+// a Repository of that place in the Job's namespace.
 func (r *Reconciler) ofJob(ctx context.Context, o client.Object) []reconcile.Request {
 	var list v1alpha1.RepositoryList
 	if err := r.List(ctx, &list, client.InNamespace(o.GetNamespace())); err != nil {

@@ -130,7 +130,7 @@ func (k *kopiaTool) stream(ctx context.Context) (cost, error) {
 	return c, err
 }
 
-// BenchmarkStream lets the mover, and a pipe to kopia, back the same dump up in turns, and reports the medians.
+// BenchmarkStream backs the same dump up with the mover and through a pipe to kopia, in turns. It reports the medians.
 func BenchmarkStream(b *testing.B) {
 	kopia := build(b, "kopia")
 	for range b.N {

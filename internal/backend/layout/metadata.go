@@ -72,7 +72,7 @@ type ComponentResult struct {
 	Size        int64  `json:"size"`           // bytes
 	Uploaded    int64  `json:"uploaded"`       // bytes sent by this run
 	Files       int64  `json:"files"`
-	// Counts of entries and attributes that are missing from the backup, and of entries that can be inconsistent.
+	// The backup misses Unreadable entries and AttributesUnreadable attributes. Changed entries can be inconsistent.
 	Unreadable           int64 `json:"unreadable,omitempty"`
 	AttributesUnreadable int64 `json:"attributesUnreadable,omitempty"`
 	Changed              int64 `json:"changed,omitempty"`

@@ -10,8 +10,8 @@ import (
 	"github.com/cairn-backup/cairn/internal/run/hookround"
 )
 
-// begin starts as many targets, in their order, as are allowed to be at work at once, and reports whether it started
-// any. The start is written to the status before anything is done for the target, because its timeout counts from then.
+// begin starts targets in their order, up to the limit of targets that run at once. It reports whether it started any.
+// The start is written to the status before anything is done for the target, because its timeout counts from then.
 func begin(targets []v1alpha1.BackupTargetStatus, r *v1alpha1.ResolvedBackup, now time.Time) bool {
 	free := run.MaxParallel(r.ExecutionOrder, r.MaxParallel, len(r.Targets))
 	for i := range targets {

@@ -59,8 +59,8 @@ func (r *runner) refuse(failure string) {
 	}
 }
 
-// postRestore advances the postRestore hooks once all components have ended. It returns which of them failed, and
-// whether they have ended, too.
+// postRestore advances the postRestore hooks once all components have ended. It returns which of them
+// failed, and whether they have ended.
 func (r *runner) postRestore() (failure string, ended bool) {
 	state, failure := r.round().Post(hookround.WorkEnd{Failed: r.failed(), LastTry: true})
 	return failure, state != hookround.UnderWay
