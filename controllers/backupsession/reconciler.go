@@ -20,6 +20,7 @@ import (
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/kube/hookexec"
+	"github.com/cairn-backup/cairn/internal/kube/logs"
 	"github.com/cairn-backup/cairn/internal/kube/movers"
 	"github.com/cairn-backup/cairn/internal/kube/oneshot"
 	"github.com/cairn-backup/cairn/internal/kube/selection"
@@ -48,6 +49,8 @@ type Reconciler struct {
 	FieldManager string
 	// Hooks runs the hooks of the sessions.
 	Hooks *hookexec.Hooks
+
+	refused logs.Once // the Snapshots that were logged as refused
 
 	// starting serializes starts. A run that must not start beside its rivals or beside other runs with hooks holds it
 	// from its look at those runs until its start is written.
@@ -157,7 +160,6 @@ func (r kind) Decide(in backup.Input) oneshot.Decision[v1alpha1.BackupSession] {
 			}
 			return r.carryOut(ctx, in, d, refused)
 		},
-		Written: func(ctx context.Context) { logRefused(ctx, in, d) },
 	}
 }
 

@@ -1,25 +1,15 @@
 package backupsession
 
 import (
-	"context"
-	"slices"
-	"strings"
 	"testing"
 	"time"
 
-	"github.com/go-logr/logr/funcr"
 	. "github.com/onsi/gomega"
-	batchv1 "k8s.io/api/batch/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
-	logf "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/run"
-	"github.com/cairn-backup/cairn/internal/testbed/kubelet"
 	"github.com/cairn-backup/cairn/internal/testbed/sessiontest"
 )
 
@@ -187,86 +177,6 @@ func TestARunThatCannotStart(t *testing.T) {
 		})
 	}
 }
-
-func TestARefusedSnapshotIsLoggedOnce(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t)
-	w.batch()
-	w.Expect(w.refusedAgain(v1alpha1.BackupBatchKind, "shop", "shop-uploads-run")).To(
-		ConsistOf(ContainSubstring("shop-uploads-run")))
-	w.Expect(summary(w.session("run"))).To(ContainElement("uploads: Failed/NameConflict"))
-}
-
-func TestARefusedSnapshotIsLoggedOnceBesideAnotherOfItsTarget(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t)
-	w.configuration(func(c *v1alpha1.BackupConfiguration) {
-		c.Spec.Sessions[0].Repositories = append(c.Spec.Sessions[0].Repositories, repository("second"))
-	})
-	sessiontest.Create(t, w.Client, sessiontest.Repository(w.Namespace, "second", w.Storage, uploads))
-	w.Expect(w.refusedAgain(v1alpha1.BackupConfigurationKind, "uploads", "second-run")).To(
-		ConsistOf(ContainSubstring("second-run")))
-}
-
-// refusedAgain runs a policy twice under one name. The first run leaves only one Snapshot, which stands in the way of
-// the second, and the first write of the end of a target fails. It returns the lines that say what was refused.
-func (w *world) refusedAgain(kind, name, left string) []string {
-	w.T.Helper()
-	ctx := w.T.Context()
-	w.run(kind, name, "run")
-	first := w.settle("run")
-	first.Finalizers = nil
-	w.Expect(w.Client.Update(ctx, first)).To(Succeed())
-	w.Expect(w.Client.Delete(ctx, first)).To(Succeed())
-	for _, s := range w.snapshots() {
-		if s.Name != left {
-			s.Finalizers = nil
-			w.Expect(w.Client.Update(ctx, &s)).To(Succeed())
-			w.Expect(client.IgnoreNotFound(w.Client.Delete(ctx, &s))).To(Succeed())
-		}
-	}
-	w.deleteJobs()
-
-	var refused []string
-	logged := logf.IntoContext(ctx, funcr.New(func(_, line string) {
-		if strings.Contains(line, `"refused"`) {
-			refused = append(refused, line)
-		}
-	}, funcr.Options{}))
-	r, writes := reconciler(w.World), 0
-	r.Client = interceptor.NewClient(w.Client, interceptor.Funcs{SubResourcePatch: func(
-		ctx context.Context, c client.Client, sub string, o client.Object, patch client.Patch,
-		opts ...client.SubResourcePatchOption,
-	) error {
-		if session, ok := o.(*v1alpha1.BackupSession); ok && slices.ContainsFunc(session.Status.Targets, hasEnded) {
-			if writes++; writes == 1 {
-				return apierrors.NewServiceUnavailable("the API server restarts")
-			}
-		}
-		return c.SubResource(sub).Patch(ctx, o, patch, opts...)
-	}})
-	looks := 0
-	w.Outcome = func(job *batchv1.Job) kubelet.Outcome {
-		if looks < 5 {
-			return kubelet.Outcome{Hang: true}
-		}
-		return kubelet.Succeed(job)
-	}
-	w.run(kind, name, "run")
-	s := w.session("run")
-	for ; !s.Status.Phase.Terminal(); looks++ {
-		w.Expect(looks).To(BeNumerically("<", 50), "the run ends")
-		_, err := r.Reconcile(logged, ctrl.Request{NamespacedName: client.ObjectKeyFromObject(s)})
-		w.Expect(err).To(Or(BeNil(), MatchError(apierrors.IsServiceUnavailable, "IsServiceUnavailable")))
-		w.Cluster()
-		s = w.session("run")
-	}
-	w.Expect(writes).To(BeNumerically(">", 1), "a write failed")
-	w.Expect(looks).To(BeNumerically(">", 5), "the others went on for several looks")
-	return refused
-}
-
-func hasEnded(t v1alpha1.BackupTargetStatus) bool { return t.Phase.Terminal() }
 
 func (w *world) repositoryPhase(phase string) {
 	w.T.Helper()

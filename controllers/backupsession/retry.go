@@ -9,6 +9,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	logf "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/kube/oneshot"
@@ -45,6 +46,7 @@ func (r *Reconciler) retry(ctx context.Context, s *v1alpha1.BackupSession) (time
 		return 0, nil
 	}
 	if left := s.Status.NextRetry.Sub(r.Clock.Now()); left > 0 {
+		logf.FromContext(ctx).V(1).Info("waits to retry the failed targets", "after", left.String())
 		return left, nil
 	}
 	if err := oneshot.Newest(ctx, r.APIReader, s); err != nil {

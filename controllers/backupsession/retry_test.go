@@ -123,6 +123,8 @@ func TestForbidWithARetryPending(t *testing.T) {
 	w.Outcome = func(*batchv1.Job) kubelet.Outcome { return kubelet.Fail(v1alpha1.ReasonStorageFull) }
 	w.run(v1alpha1.BackupConfigurationKind, "uploads", "a", retries(1))
 	w.Expect(summary(w.settle("a"))[0]).To(Equal("Failed/StorageFull"))
+	w.Expect(w.LoggedAt(1, "a", "waits to retry the failed targets")).To(HaveLen(1))
+	w.Expect(w.LoggedAt(1, "a", "nothing is left to do: the object has ended")).To(BeEmpty())
 	testbed.ASecondLater(t, w.session("a"))
 	w.Outcome = kubelet.Succeed
 	w.run(v1alpha1.BackupConfigurationKind, "uploads", "b")

@@ -35,7 +35,10 @@ func (r *Reconciler) snapshots(
 				return nil, err
 			}
 			if refusal != nil && refused[repo.Snapshot] == nil {
-				refused[repo.Snapshot] = refusal // logRefused logs it, once
+				refused[repo.Snapshot] = refusal
+				if r.refused.First(string(s.UID) + "/" + repo.Snapshot) { // each look finds it again
+					movers.LogRefused(ctx, repo.Snapshot, refusal)
+				}
 			}
 			if snap != nil {
 				found[repo.Snapshot] = snap
@@ -43,25 +46,6 @@ func (r *Reconciler) snapshots(
 		}
 	}
 	return found, nil
-}
-
-// logRefused logs which Snapshots could not be created of the targets that the decision ends. Until then, each look
-// finds the same refusals. A run that is not frozen has no targets.
-func logRefused(ctx context.Context, in backup.Input, d backup.Decision) {
-	if len(in.Refused) == 0 {
-		return
-	}
-	for i := range in.Session.Status.Targets {
-		t := &in.Session.Status.Targets[i]
-		if t.Phase.Terminal() || !run.TargetEnded(&v1alpha1.BackupSession{Status: d.Status}, t.Name) {
-			continue
-		}
-		for _, repo := range d.Status.Resolved.Targets[i].Repositories {
-			if refusal := in.Refused[repo.Snapshot]; refusal != nil && in.Snapshots[repo.Snapshot] == nil {
-				movers.LogRefused(ctx, repo.Snapshot, refusal)
-			}
-		}
-	}
 }
 
 // snapshot reads or creates the Snapshot of one target in one repository.

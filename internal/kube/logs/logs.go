@@ -5,9 +5,11 @@ package logs
 import (
 	"context"
 	"strings"
+	"sync"
 
 	"github.com/go-logr/logr"
 	"k8s.io/klog/v2"
+	"k8s.io/utils/lru"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	logf "sigs.k8s.io/controller-runtime/pkg/log"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
@@ -45,13 +47,32 @@ func DecidesAgain(ctx context.Context, conflict error) {
 	logf.FromContext(ctx).V(1).Info("decides again, because the object changed meanwhile", "conflict", conflict.Error())
 }
 
+// Once remembers which lines were logged that each look at an object would repeat. It remembers the newest 4,096 lines,
+// and none after a restart. The zero value is ready for use. Once is safe for concurrent use.
+type Once struct {
+	once sync.Once
+	seen *lru.Cache
+}
+
+// First reports whether it is asked about key for the first time.
+func (o *Once) First(key string) bool {
+	o.once.Do(func() { o.seen = lru.New(remembered) })
+	_, known := o.seen.Get(key)
+	if !known {
+		o.seen.Add(key, nil)
+	}
+	return !known
+}
+
+const remembered = 4096
+
 // LeavesRecord reports whether o is a record, which is for people to read: controllers leave it alone. It logs at V(1)
 // that nothing is to be done.
 func LeavesRecord(ctx context.Context, o client.Object) bool {
 	if !v1alpha1.HasRecordAnnotation(o.GetAnnotations()) {
 		return false
 	}
-	logf.FromContext(ctx).V(1).Info("nothing to do: the object is a record")
+	logf.FromContext(ctx).V(1).Info("nothing to do: the object was applied from a record")
 	return true
 }
 

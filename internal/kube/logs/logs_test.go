@@ -2,6 +2,7 @@ package logs_test
 
 import (
 	"context"
+	"fmt"
 	"testing"
 
 	"github.com/go-logr/logr"
@@ -103,4 +104,16 @@ func TestADeletionIsLoggedWithItsReason(t *testing.T) {
 	g.Expect(c.Delete(ctx, job)).To(Succeed())
 	g.Expect(*lines).To(HaveExactElements(
 		And(ContainSubstring("deleted"), ContainSubstring(`"reason":"HistoryLimit"`))))
+}
+
+func TestOnce(t *testing.T) {
+	g := NewWithT(t)
+	var o logs.Once
+	g.Expect(o.First("a")).To(BeTrue())
+	g.Expect(o.First("b")).To(BeTrue())
+	g.Expect(o.First("a")).To(BeFalse())
+	for i := range 5000 {
+		g.Expect(o.First(fmt.Sprint(i))).To(BeTrue())
+	}
+	g.Expect(o.First("a")).To(BeTrue(), "the oldest are forgotten")
 }

@@ -71,10 +71,6 @@ type Decision[S any] struct {
 	// CarryOut does everything but to write the status. What can never be carried out goes into refused: then the
 	// reconciler asks for another decision instead of writing the status.
 	CarryOut func(ctx context.Context, refused movers.Refusals) error
-	// Written, if set, logs what the decision ends. The reconciler calls it once the status is written, because it
-	// repeats a step whose write failed. The object still has the status from before. A manager that is killed after
-	// the write logs nothing.
-	Written func(ctx context.Context)
 }
 
 // Reconciler reconciles the objects of one kind.
@@ -111,8 +107,11 @@ func (r Reconciler[S, T, In]) Reconcile(ctx context.Context, req ctrl.Request) (
 func (r Reconciler[S, T, In]) advance(ctx context.Context, s T) (time.Duration, error) {
 	if s.Ended() {
 		r.Hooks.Forget(s.GetUID())
-		logf.FromContext(ctx).V(1).Info("nothing to do: the object has ended")
-		return r.Kind.Close(ctx, s)
+		after, err := r.Kind.Close(ctx, s)
+		if after == 0 && err == nil {
+			logf.FromContext(ctx).V(1).Info("nothing is left to do: the object has ended")
+		}
+		return after, err
 	}
 	if !s.Frozen() {
 		after, more, err := r.start(ctx, s)
@@ -201,9 +200,6 @@ func (r Reconciler[S, T, In]) write(ctx context.Context, s T, d Decision[S]) (ti
 		return 0, err
 	}
 	logEnded(ctx, d.Base.EndedHooks)
-	if d.Written != nil {
-		d.Written(ctx)
-	}
 	*s = *after
 	if s.Ended() {
 		return r.Kind.Close(ctx, s)
@@ -211,8 +207,9 @@ func (r Reconciler[S, T, In]) write(ctx context.Context, s T, d Decision[S]) (ti
 	return d.Base.After, nil
 }
 
-// logEnded logs how attempts of hooks ended. The message of an end belongs to the tenant: it can quote the answer of a
-// server. So does a reason that has not the form of the API's.
+// logEnded logs how attempts of hooks ended, once this is written: a step whose write failed is repeated. A manager
+// that is killed after the write, or gets no answer to it, logs nothing. The message of an end belongs to the tenant:
+// it can quote the answer of a server. So does a reason that has not the form of the API's.
 func logEnded(ctx context.Context, ends []hookstage.End) {
 	for _, e := range ends {
 		reason := e.Reason

@@ -78,12 +78,18 @@ func (w *World) Reconcile(name string) ctrl.Result {
 // Logged reconciles the object with this name once, and returns the lines of its log that have the message.
 func (w *World) Logged(name, message string) []string {
 	w.T.Helper()
+	return w.LoggedAt(0, name, message)
+}
+
+// LoggedAt returns the same as Logged, up to a level.
+func (w *World) LoggedAt(level int, name, message string) []string {
+	w.T.Helper()
 	var lines []string
 	log := funcr.New(func(_, line string) {
 		if strings.Contains(line, fmt.Sprintf(`"msg"=%q`, message)) {
 			lines = append(lines, line)
 		}
-	}, funcr.Options{})
+	}, funcr.Options{Verbosity: level})
 	_, err := w.reconciler(w).Reconcile(logf.IntoContext(w.T.Context(), log), ctrl.Request{
 		NamespacedName: client.ObjectKey{Namespace: w.Namespace, Name: name},
 	})
