@@ -60,7 +60,7 @@ func (s *spine) log(t *testing.T) {
 		g.Expect(n).To(Equal(1), "%q of %s %s %v", message, key, name, values)
 	}
 	for _, commit := range s.commits {
-		once("applied revision", "policySync", "spine", map[string]string{"revision": "main@sha1:" + commit})
+		once("applied objects", "policySync", "spine", map[string]string{"revision": "main@sha1:" + commit})
 	}
 	run := s.ended.Name
 	once("phase changed", "backupSession", run, map[string]string{"snapshot": "", "to": "Running"})

@@ -150,9 +150,6 @@ func (r *Reconciler) say(ctx context.Context, storage *v1alpha1.BackupStorage, r
 	before := storage.DeepCopy()
 	storage.Status.Phase, storage.Status.ObservedGeneration = v1alpha1.PhaseNotReady, storage.Generation
 	status.NotReady(storage, reason, message)
-	if equality.Semantic.DeepEqual(before.Status, storage.Status) {
-		return nil
-	}
 	if err := r.writer().Status(ctx, before, storage); err != nil {
 		return err
 	}
@@ -162,13 +159,18 @@ func (r *Reconciler) say(ctx context.Context, storage *v1alpha1.BackupStorage, r
 	return nil
 }
 
-// release removes the finalizer of the storage, and logs how many Repositories stay behind without it, and why.
+// release removes the finalizer of the storage, and logs how many Repositories stay behind without it, and why. Without
+// Repositories it needs no reason.
 func (r *Reconciler) release(ctx context.Context, storage *v1alpha1.BackupStorage, why string, left int) error {
 	before := storage.DeepCopy()
 	controllerutil.RemoveFinalizer(storage, v1alpha1.FinalizerWipe)
 	err := r.writer().Object(ctx, before, storage)
+	log := logf.FromContext(ctx)
+	if why != "" {
+		log = log.WithValues("why", why)
+	}
 	if err == nil {
-		logf.FromContext(ctx).Info("released the BackupStorage", "repositories", left, "why", why)
+		log.Info("released the BackupStorage", "repositories", left)
 	}
 	return client.IgnoreNotFound(err)
 }

@@ -154,6 +154,7 @@ func (r *Reconciler) job(ctx context.Context, reader client.Reader, p place) (*b
 // observe checks the Job. It writes the result of an ended Job and deletes the Job.
 func (r *Reconciler) observe(ctx context.Context, p place, job *batchv1.Job) (ctrl.Result, error) {
 	if !job.DeletionTimestamp.IsZero() {
+		logf.FromContext(ctx).V(1).Info("waits for the Job to go", "job", klog.KObj(job))
 		return ctrl.Result{RequeueAfter: soon}, nil
 	}
 	o, err := r.outcome(ctx, r.Client, job)
@@ -161,7 +162,8 @@ func (r *Reconciler) observe(ctx context.Context, p place, job *batchv1.Job) (ct
 		return ctrl.Result{}, err
 	}
 	if !keeper.Final(o) {
-		logf.FromContext(ctx).V(1).Info("waits for the Job", "job", klog.KObj(job))
+		logf.FromContext(ctx).V(1).Info("waits for the Job", "job", klog.KObj(job), "state", o.State,
+			"reason", o.Reason, "message", o.Message)
 		return ctrl.Result{RequeueAfter: lookAgain}, nil
 	}
 	// The cache drops the task of a Job, and can hold the end of a Job before the end of its pod, which reports the
@@ -232,6 +234,9 @@ func (r *Reconciler) start(
 		return ctrl.Result{RequeueAfter: soon}, nil
 	}
 	usable, err := r.usable(ctx, p, storage, work)
+	if err == nil && len(usable) == 0 {
+		logf.FromContext(ctx).V(1).Info("waits, because all of its work was refused", "work", len(work))
+	}
 	if err != nil || len(usable) == 0 {
 		return ctrl.Result{RequeueAfter: storageInterval}, err
 	}

@@ -124,8 +124,8 @@ func (r *Reconciler) reconcile(ctx context.Context, patcher *status.Patcher, l *
 		return r.failed(ctx, l, s, err)
 	}
 	forced = forced || refused(l) // forced also after a refusal that no longer applies
-	if wait := r.pause(l, s, len(parcels) > 0, forced); wait > 0 {
-		logf.FromContext(ctx).V(1).Info("waits before the next push", "records", l.Status.Pending,
+	if wait, why := r.pause(l, s, len(parcels) > 0, forced); wait > 0 {
+		logf.FromContext(ctx).V(1).Info("waits before the next push", "why", why, "records", l.Status.Pending,
 			"after", wait.String())
 		return ctrl.Result{RequeueAfter: wait}, nil
 	}
@@ -142,25 +142,29 @@ func refused(l *v1alpha1.Ledger) bool {
 	}
 }
 
-// pause returns how long the Ledger has nothing to do, or is not allowed to push.
-func (r *Reconciler) pause(l *v1alpha1.Ledger, s *memory, pending, forced bool) time.Duration {
+// afterFailure says why a Ledger waits whose last push or check failed.
+const afterFailure = "the last try failed"
+
+// pause returns how long the Ledger has nothing to do, or is not allowed to push, and why.
+func (r *Reconciler) pause(l *v1alpha1.Ledger, s *memory, pending, forced bool) (wait time.Duration, why string) {
 	now := r.Clock.Now()
 	if forced {
-		return 0
+		return 0, ""
 	}
 	if wait := s.notBefore.Sub(now); wait > 0 {
-		return wait
+		return wait, afterFailure
 	}
 	if s.checked.IsZero() || s.failures > 0 {
-		return 0
+		return 0, ""
 	}
 	if !pending {
-		return s.checked.Add(l.Spec.Interval.Duration).Sub(now)
+		return s.checked.Add(l.Spec.Interval.Duration).Sub(now), "no record waits, and the branch was checked"
 	}
 	if t := l.Status.LastPushedTime; t != nil && l.Spec.BatchWindow.Duration > pushInterval {
-		return min(t.Add(l.Spec.BatchWindow.Duration).Sub(now), l.Spec.BatchWindow.Duration)
+		return min(t.Add(l.Spec.BatchWindow.Duration).Sub(now), l.Spec.BatchWindow.Duration),
+			"spec.batchWindow collects records"
 	}
-	return 0
+	return 0, ""
 }
 
 // attempt pushes once and writes the result to the Ledger.
@@ -222,7 +226,6 @@ func (r *Reconciler) failed(ctx context.Context, l *v1alpha1.Ledger, s *memory, 
 		return ctrl.Result{}, err // an error of the API server, not of the branch
 	}
 	f := explain(err)
-	logf.FromContext(ctx).V(1).Info("tries again", "reason", f.reason, "error", f.message)
 	markFault(l, f)
 	l.Status.ObservedGeneration = l.Generation
 	wait := l.Spec.Interval.Duration
@@ -230,6 +233,7 @@ func (r *Reconciler) failed(ctx context.Context, l *v1alpha1.Ledger, s *memory, 
 		wait = r.backoff(s, f)
 	}
 	wait = r.jittered(wait)
+	logf.FromContext(ctx).V(1).Info("tries again", "reason", f.reason, "after", wait.String())
 	s.failures++
 	s.notBefore = r.Clock.Now().Add(wait)
 	return ctrl.Result{RequeueAfter: wait}, nil

@@ -66,7 +66,7 @@ func (s *reconciling) pass(ctx context.Context, o origin) *fault {
 	if changed == 0 && len(left) == len(stale) && s.before.Status.LastAppliedRevision == o.revision.String() {
 		log = log.V(1) // the regular look for edits by hand found none
 	}
-	log.Info("applied revision", "revision", o.revision.String(), "objects", len(built.Objects), "changed", changed,
+	log.Info("applied objects", "revision", o.revision.String(), "objects", len(built.Objects), "changed", changed,
 		"deleted", len(stale)-len(left))
 	s.succeed(message)
 	return nil

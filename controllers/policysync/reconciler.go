@@ -127,7 +127,8 @@ func (s *reconciling) sync(ctx context.Context) ctrl.Result {
 	}
 	if last, ok := s.upToDate(origin.revision); ok && (last.foreign == nil || s.stillForeign(ctx, *last.foreign)) {
 		last.restore(s.obj)
-		ctrl.LoggerFrom(ctx).V(1).Info("nothing to do: the revision has not changed", "revision", last.revision)
+		ctrl.LoggerFrom(ctx).V(1).Info("nothing to do: the revision has not changed", "revision", last.revision,
+			"reason", conditions.GetReason(s.obj, meta.ReadyCondition))
 		return ctrl.Result{RequeueAfter: s.jittered(s.interval())}
 	}
 	request, _ := meta.ReconcileAnnotationValue(s.obj.Annotations)

@@ -123,8 +123,13 @@ func (s *reconciling) fail(ctx context.Context, f *fault) ctrl.Result {
 		conditions.MarkReconciling(s.obj, v1alpha1.ReasonProgressingWithRetry, "%s", message)
 	}
 	s.obj.Status.ObservedGeneration = s.obj.Generation
-	ctrl.LoggerFrom(ctx).V(1).Info("tries again", "reason", f.reason, "error", f.message)
-	return ctrl.Result{RequeueAfter: max(s.jittered(s.retryInterval()), f.retryAfter)}
+	after := max(s.jittered(s.retryInterval()), f.retryAfter)
+	what := "tries again"
+	if f.stalled {
+		what = "looks for a change"
+	}
+	ctrl.LoggerFrom(ctx).V(1).Info(what, "reason", f.reason, "after", after.String())
+	return ctrl.Result{RequeueAfter: after}
 }
 
 // succeed writes to the conditions that a revision is in force.

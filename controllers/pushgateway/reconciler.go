@@ -19,6 +19,7 @@ import (
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	logf "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/pushgateway"
@@ -73,6 +74,7 @@ func (p *Pusher) backup(ctx context.Context, req ctrl.Request) (ctrl.Result, err
 		return ctrl.Result{}, err
 	}
 	if p.Clock.Since(s.Status.CompletionTime.Time) < patience && behind(b) {
+		logf.FromContext(ctx).V(1).Info("waits for what the Repositories know of the run")
 		return ctrl.Result{RequeueAfter: lookAfter}, nil
 	}
 	return p.push(ctx, s, pushgateway.BackupSet(b)), nil
@@ -205,6 +207,7 @@ func (p *Pusher) push(ctx context.Context, o client.Object, set *pushgateway.Set
 	}
 	p.tries[o.GetUID()]++
 	if p.tries[o.GetUID()] < attempts {
+		logf.FromContext(ctx).V(1).Info("tries again to push the metrics", "error", err.Error())
 		return ctrl.Result{RequeueAfter: retryAfter}
 	}
 	p.Eventf(o, corev1.EventTypeWarning, v1alpha1.ReasonMetricsNotPushed,

@@ -8,7 +8,6 @@ import (
 
 	"github.com/fluxcd/pkg/runtime/conditions"
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -117,9 +116,6 @@ func (r *Reconciler) wipe(ctx context.Context, repository *v1alpha1.Repository, 
 	if conditions.GetReason(repository, v1alpha1.ConditionWiped) == v1alpha1.ReasonInUse {
 		result.RequeueAfter = inUseInterval
 	}
-	if equality.Semantic.DeepEqual(before.Status, repository.Status) {
-		return result, nil
-	}
 	if err := r.writer().Status(ctx, before, repository); err != nil {
 		return ctrl.Result{}, err
 	}
@@ -141,6 +137,7 @@ func (r *Reconciler) wiped(
 		}
 	}
 	if waiting {
+		logf.FromContext(ctx).V(1).Info("waits for its Snapshots to go")
 		return ctrl.Result{RequeueAfter: time.Second}, nil
 	}
 	return ctrl.Result{}, r.release(ctx, repository, "removed", string(repository.Spec.DeletionPolicy))

@@ -5,7 +5,6 @@ import (
 	"slices"
 
 	"github.com/fluxcd/pkg/runtime/conditions"
-	"k8s.io/apimachinery/pkg/api/equality"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 
@@ -72,7 +71,7 @@ func (r *Reconciler) wipeVolumeSnapshots(
 	if user != "" {
 		conditions.MarkFalse(repository, v1alpha1.ConditionWiped, v1alpha1.ReasonInUse,
 			"the data is removed later: %s", user)
-		return ctrl.Result{RequeueAfter: inUseInterval}, r.writeWiped(ctx, before, repository)
+		return ctrl.Result{RequeueAfter: inUseInterval}, r.writer().Status(ctx, before, repository)
 	}
 	conditions.MarkUnknown(repository, v1alpha1.ConditionWiped, v1alpha1.ReasonProgressing,
 		"the VolumeSnapshots are being deleted")
@@ -95,7 +94,7 @@ func (r *Reconciler) wipeVolumeSnapshots(
 	if !waiting {
 		return ctrl.Result{}, r.release(ctx, repository, "none", string(repository.Spec.DeletionPolicy))
 	}
-	return ctrl.Result{RequeueAfter: wipeInterval}, r.writeWiped(ctx, before, repository)
+	return ctrl.Result{RequeueAfter: wipeInterval}, r.writer().Status(ctx, before, repository)
 }
 
 // wipeSnapshot deletes a Snapshot with its data, because its Repository is being wiped.
@@ -109,15 +108,4 @@ func (r *Reconciler) wipeSnapshot(ctx context.Context, s *v1alpha1.Snapshot) err
 		}
 	}
 	return r.removeSnapshot(ctx, s)
-}
-
-// writeWiped writes the progress of the removal if it has changed.
-func (r *Reconciler) writeWiped(ctx context.Context, before, repository *v1alpha1.Repository) error {
-	if equality.Semantic.DeepEqual(before.Status, repository.Status) {
-		return nil
-	}
-	if err := r.writer().Status(ctx, before, repository); err != nil {
-		return err
-	}
-	return nil
 }

@@ -9,6 +9,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
+	logf "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/kube/access"
@@ -188,8 +189,13 @@ func (r *Reconciler) assign(
 // time other than 0 says when to try again, because claims still need what the restore imported for them.
 func (r *Reconciler) close(ctx context.Context, s *v1alpha1.RestoreSession) (time.Duration, error) {
 	if controllerutil.ContainsFinalizer(s, v1alpha1.FinalizerCancel) {
-		if after, err := r.dropImports(ctx, s); err != nil || after > 0 {
-			return after, err
+		after, err := r.dropImports(ctx, s)
+		if err != nil {
+			return 0, err
+		}
+		if after > 0 {
+			logf.FromContext(ctx).V(1).Info("waits for the volumes of its claims", "after", after.String())
+			return after, nil
 		}
 	}
 	before := s.DeepCopy()

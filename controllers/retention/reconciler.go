@@ -139,6 +139,9 @@ func (r *Reconciler) summarize(repository *v1alpha1.Repository, s *state) {
 // write writes the status if it changed.
 func (r *Reconciler) write(ctx context.Context, before, after *v1alpha1.Repository) error {
 	if equality.Semantic.DeepEqual(before.Status, after.Status) {
+		is := conditions.Get(after, v1alpha1.ConditionRetentionApplied)
+		logf.FromContext(ctx).V(1).Info("nothing to write", "retentionApplied", is.Status, "reason", is.Reason,
+			"message", is.Message)
 		return nil
 	}
 	if err := r.writer().Status(ctx, before, after); err != nil {

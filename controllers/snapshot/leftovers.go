@@ -12,6 +12,7 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/event"
+	logf "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/policy"
@@ -63,6 +64,7 @@ func (r *Reconciler) clean(ctx context.Context, s *v1alpha1.Snapshot) (ctrl.Resu
 		return ctrl.Result{}, err
 	}
 	if user != "" {
+		logf.FromContext(ctx).V(1).Info("waits to remove leftover VolumeSnapshots", "why", user)
 		return ctrl.Result{RequeueAfter: inUseInterval}, nil
 	}
 	found, err := r.find(ctx, &live)

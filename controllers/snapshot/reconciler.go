@@ -22,8 +22,10 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 	"sigs.k8s.io/controller-runtime/pkg/event"
+	logf "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/kube/logs"
 	"github.com/cairn-backup/cairn/internal/kube/read"
 	"github.com/cairn-backup/cairn/internal/kube/status"
 	"github.com/cairn-backup/cairn/internal/policy"
@@ -63,17 +65,20 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	if err := r.Get(ctx, req.NamespacedName, s); err != nil {
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
-	if s.DeletionTimestamp.IsZero() && !v1alpha1.HasRecordAnnotation(s.Annotations) {
+	if s.DeletionTimestamp.IsZero() {
+		if logs.LeavesRecord(ctx, s) {
+			return ctrl.Result{}, nil
+		}
 		return r.clean(ctx, s)
 	}
-	if s.DeletionTimestamp.IsZero() || !slices.Contains(s.Finalizers, v1alpha1.FinalizerWipe) {
+	if !slices.Contains(s.Finalizers, v1alpha1.FinalizerWipe) {
 		return ctrl.Result{}, nil
 	}
 	if err := r.mark(ctx, s); err != nil {
 		return ctrl.Result{}, err
 	}
 	if s.Spec.DeletionPolicy != v1alpha1.WipeOut || v1alpha1.HasRecordAnnotation(s.Annotations) {
-		return ctrl.Result{}, r.release(ctx, s, v1alpha1.FinalizerWipe, v1alpha1.FinalizerRecord)
+		return ctrl.Result{}, r.release(ctx, s, "its data stays", v1alpha1.FinalizerWipe, v1alpha1.FinalizerRecord)
 	}
 	why, err := read.WhyKept(ctx, r.APIReader, s)
 	if err != nil {
@@ -81,7 +86,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	}
 	if why != "" {
 		r.Event(s, corev1.EventTypeWarning, v1alpha1.ReasonDataKept, why.Message(ofVolumeSnapshots(s)))
-		return ctrl.Result{}, r.release(ctx, s, v1alpha1.FinalizerWipe, v1alpha1.FinalizerRecord)
+		return ctrl.Result{}, r.release(ctx, s, string(why), v1alpha1.FinalizerWipe, v1alpha1.FinalizerRecord)
 	}
 	return r.ofRepository(ctx, s)
 }
@@ -96,13 +101,14 @@ func (r *Reconciler) ofRepository(ctx context.Context, s *v1alpha1.Snapshot) (ct
 	case apierrors.IsNotFound(err):
 		r.Event(s, corev1.EventTypeWarning, v1alpha1.ReasonDataKept,
 			retention.RepositoryGone.Message(ofVolumeSnapshots(s)))
-		return ctrl.Result{}, r.release(ctx, s, v1alpha1.FinalizerWipe, v1alpha1.FinalizerRecord)
+		return ctrl.Result{}, r.release(ctx, s, string(retention.RepositoryGone), v1alpha1.FinalizerWipe,
+			v1alpha1.FinalizerRecord)
 	case err != nil:
 		return ctrl.Result{}, fmt.Errorf("get Repository %s: %w", key, err)
 	case policy.HoldsVolumeSnapshots(&repository):
 		return r.wipe(ctx, s)
 	case conditions.IsTrue(&repository, v1alpha1.ConditionWiped):
-		return ctrl.Result{}, r.release(ctx, s, v1alpha1.FinalizerWipe)
+		return ctrl.Result{}, r.release(ctx, s, "its data went with the Repository", v1alpha1.FinalizerWipe)
 	}
 	return ctrl.Result{}, r.ofStorage(ctx, s, &repository)
 }
@@ -117,21 +123,18 @@ func (r *Reconciler) ofStorage(ctx context.Context, s *v1alpha1.Snapshot, reposi
 	conditions.MarkFalse(s, v1alpha1.ConditionWiped, v1alpha1.ReasonStorageNotFound,
 		"there is no BackupStorage %s: create it again, or annotate the Snapshot with %s=true to release it and "+
 			"leave its data", storage, v1alpha1.AnnotationGiveUp)
-	if conditions.GetReason(before, v1alpha1.ConditionWiped) == v1alpha1.ReasonStorageNotFound {
-		return nil
-	}
 	return client.IgnoreNotFound(r.writer().Status(ctx, before, s))
 }
 
-// release removes finalizers from the Snapshot, in one write.
-func (r *Reconciler) release(ctx context.Context, s *v1alpha1.Snapshot, finalizers ...string) error {
+// release removes finalizers from the Snapshot, in one write, and logs why.
+func (r *Reconciler) release(ctx context.Context, s *v1alpha1.Snapshot, why string, finalizers ...string) error {
 	before := s.DeepCopy()
 	for _, f := range finalizers {
 		controllerutil.RemoveFinalizer(s, f)
 	}
 	err := r.writer().Object(ctx, before, s)
-	if client.IgnoreNotFound(err) != nil {
-		return err
+	if err == nil {
+		logf.FromContext(ctx).Info("released the Snapshot", "why", why)
 	}
-	return nil
+	return client.IgnoreNotFound(err)
 }

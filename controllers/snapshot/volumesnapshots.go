@@ -14,11 +14,14 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	logf "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/kube/logs"
 	"github.com/cairn-backup/cairn/internal/kube/read"
 	"github.com/cairn-backup/cairn/internal/policy"
 	"github.com/cairn-backup/cairn/internal/retention"
+	"github.com/cairn-backup/cairn/internal/run"
 )
 
 const (
@@ -109,6 +112,7 @@ func (r *Reconciler) wipe(ctx context.Context, s *v1alpha1.Snapshot) (ctrl.Resul
 	for i := range found.ours {
 		if err := r.remove(ctx, &found.ours[i], policyOf(s, &found.ours[i])); err != nil {
 			if apierrors.IsConflict(err) {
+				logs.DecidesAgain(ctx, err)
 				return ctrl.Result{RequeueAfter: soon}, nil
 			}
 			return ctrl.Result{},
@@ -125,6 +129,7 @@ func (r *Reconciler) wipe(ctx context.Context, s *v1alpha1.Snapshot) (ctrl.Resul
 func (r *Reconciler) going(
 	ctx context.Context, s *v1alpha1.Snapshot, all []snapshotv1.VolumeSnapshot,
 ) (ctrl.Result, error) {
+	logf.FromContext(ctx).V(1).Info("waits for its VolumeSnapshots to go", "volumeSnapshots", len(all))
 	now, oldest := r.Clock.Now(), &all[0]
 	for i := range all {
 		if all[i].DeletionTimestamp != nil && (oldest.DeletionTimestamp == nil ||
@@ -170,22 +175,19 @@ func (r *Reconciler) stuck(ctx context.Context, v *snapshotv1.VolumeSnapshot) (s
 // waits writes to a Snapshot why its data is not gone yet. It does not repeat the same reason, because the message can
 // change with every try.
 func (r *Reconciler) waits(ctx context.Context, s *v1alpha1.Snapshot, reason, message string, tell bool) error {
-	if conditions.GetReason(s, v1alpha1.ConditionWiped) == reason {
-		return nil
-	}
 	before := s.DeepCopy()
-	conditions.MarkFalse(s, v1alpha1.ConditionWiped, reason, "%s", message)
-	err := r.writer().Status(ctx, before, s)
-	if err != nil {
-		if apierrors.IsNotFound(err) || apierrors.IsConflict(err) {
-			return nil // the next version triggers a reconcile
-		}
-		return fmt.Errorf("write status of Snapshot %s: %w", s.Name, err)
+	if conditions.GetReason(s, v1alpha1.ConditionWiped) != reason {
+		conditions.MarkFalse(s, v1alpha1.ConditionWiped, reason, "%s", message)
 	}
+	var event *run.Event
 	if tell {
-		r.Event(s, corev1.EventTypeWarning, reason, message)
+		event = &run.Event{Type: corev1.EventTypeWarning, Reason: reason, Message: message}
 	}
-	return nil
+	err := r.writer().Announce(ctx, before, s, event)
+	if apierrors.IsNotFound(err) || apierrors.IsConflict(err) {
+		return nil // the next version triggers a reconcile
+	}
+	return err
 }
 
 // wiped writes why the Snapshot's data is gone, unless a reason is set, reports what stays, and removes FinalizerWipe.
@@ -215,7 +217,7 @@ func (r *Reconciler) wiped(ctx context.Context, s *v1alpha1.Snapshot, found volu
 			"the data stays in the storage system, as contentDeletionPolicy says: VolumeSnapshotContents "+
 				strings.Join(kept, ", "))
 	}
-	return r.release(ctx, s, v1alpha1.FinalizerWipe)
+	return r.release(ctx, s, "its VolumeSnapshots are gone", v1alpha1.FinalizerWipe)
 }
 
 // user returns what works with the Snapshot's VolumeSnapshots, or can still make some. It returns "" if nothing does.

@@ -12,6 +12,7 @@ import (
 	kerrors "k8s.io/apimachinery/pkg/util/errors"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	logf "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/kube/logs"
@@ -31,7 +32,11 @@ func (w Writer) Reconcile(
 	if err := w.Client.Get(ctx, key, object); err != nil {
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
-	if v1alpha1.HasRecordAnnotation(object.GetAnnotations()) || !object.GetDeletionTimestamp().IsZero() {
+	if logs.LeavesRecord(ctx, object) {
+		return ctrl.Result{}, nil
+	}
+	if !object.GetDeletionTimestamp().IsZero() {
+		logf.FromContext(ctx).V(1).Info("nothing to do: the object is being deleted")
 		return ctrl.Result{}, nil
 	}
 	before := copyOf(object)

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/fluxcd/pkg/runtime/conditions"
+	"github.com/go-logr/logr/funcr"
 	. "github.com/onsi/gomega"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -17,6 +18,7 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
+	logf "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
@@ -49,6 +51,32 @@ func TestANamespaceThatGoesIsNoError(t *testing.T) {
 			} else {
 				g.Expect(err).To(MatchError(c.want))
 			}
+		})
+	}
+}
+
+// Work is not for records and not for objects that are being deleted, and the log says so.
+func TestWhatIsLeftAlone(t *testing.T) {
+	for name, c := range map[string]struct {
+		edit func(*v1alpha1.Repository)
+		line string
+	}{
+		"a record": {func(r *v1alpha1.Repository) {
+			r.Annotations = map[string]string{v1alpha1.AnnotationRecord: "x"}
+		}, "was applied from a record"},
+		"a deletion": {deleted, "is being deleted"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			p := newPatched(t, c.edit)
+			var lines []string
+			log := funcr.NewJSON(func(line string) { lines = append(lines, line) }, funcr.Options{Verbosity: 1})
+			_, err := Writer{Client: p.Client, Owner: "test"}.Reconcile(logf.IntoContext(t.Context(), log), p.key,
+				&v1alpha1.Repository{}, func(context.Context) (ctrl.Result, error) {
+					return ctrl.Result{}, errors.New("it worked on it")
+				})
+			g.Expect(err).NotTo(HaveOccurred())
+			g.Expect(lines).To(HaveExactElements(ContainSubstring(c.line)))
 		})
 	}
 }

@@ -6,11 +6,13 @@ import (
 
 	"github.com/fluxcd/pkg/apis/meta"
 	"github.com/fluxcd/pkg/runtime/conditions"
+	"github.com/go-logr/logr"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/klog/v2"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	logf "sigs.k8s.io/controller-runtime/pkg/log"
 
+	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/kube/logs"
 )
 
@@ -23,6 +25,7 @@ func (w Writer) logTransition(ctx context.Context, before, after client.Object) 
 	if kind := w.kindOf(after); kind != w.Kind {
 		log = log.WithValues(logs.Key(kind), klog.KObj(after))
 	}
+	logRemoval(log.V(1), after)
 	switch {
 	case from != to:
 		log.Info("phase changed", "from", from, "to", to, "reason", is.Reason, "message", is.Message)
@@ -46,11 +49,29 @@ func (w Writer) logUnchanged(ctx context.Context, o client.Object) {
 	if kind := w.kindOf(o); kind != w.Kind {
 		log = log.WithValues(logs.Key(kind), klog.KObj(o))
 	}
+	if logRemoval(log, o) || phaseOf(o) == "" && readyOf(o).Type == "" {
+		return // an object without phase and readiness has nothing to tell
+	}
 	is, what := readyOf(o), "nothing to write"
 	if waiting(o) {
 		what = "waits"
 	}
 	log.Info(what, "phase", phaseOf(o), "ready", is.Status, "reason", is.Reason, "message", is.Message)
+}
+
+// logRemoval logs what keeps an object that is being deleted and whose data goes with it. It reports whether
+// there is such a reason.
+func logRemoval(log logr.Logger, o client.Object) bool {
+	getter, ok := o.(conditions.Getter)
+	if !ok || o.GetDeletionTimestamp() == nil {
+		return false
+	}
+	is := conditions.Get(getter, v1alpha1.ConditionWiped)
+	if is == nil || is.Status == metav1.ConditionTrue {
+		return false
+	}
+	log.Info("waits for the removal of its data", "reason", is.Reason, "message", is.Message)
+	return true
 }
 
 // waiting reports whether an object waits for something that passes. One that has failed does not, and one that a

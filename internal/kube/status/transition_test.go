@@ -9,6 +9,7 @@ import (
 	"github.com/fluxcd/pkg/runtime/conditions"
 	"github.com/go-logr/logr/funcr"
 	. "github.com/onsi/gomega"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/tools/record"
 	logf "sigs.k8s.io/controller-runtime/pkg/log"
 
@@ -80,6 +81,24 @@ func TestTransitionsAreLogged(t *testing.T) {
 			edit:  func(*v1alpha1.Repository) {},
 			debug: []any{ContainSubstring("nothing to write")},
 		},
+		"a deletion that begins to wait": {
+			before: deleted, edit: func(r *v1alpha1.Repository) {
+				conditions.MarkFalse(r, v1alpha1.ConditionWiped, v1alpha1.ReasonInUse, "a restore reads it")
+			},
+			debug: []any{And(ContainSubstring(`"msg":"waits for the removal of its data"`),
+				ContainSubstring(`"reason":"InUse"`), ContainSubstring("a restore reads it"))},
+		},
+		"nothing, of a deletion that waits": {
+			before: func(r *v1alpha1.Repository) {
+				deleted(r)
+				conditions.MarkFalse(r, v1alpha1.ConditionWiped, v1alpha1.ReasonInUse, "a restore reads it")
+			},
+			edit:  func(*v1alpha1.Repository) {},
+			debug: []any{ContainSubstring("waits for the removal of its data")},
+		},
+		"nothing, of an object that has only its finalizers": {
+			before: func(*v1alpha1.Repository) {}, edit: func(*v1alpha1.Repository) {},
+		},
 		"a field alone": {
 			before: notReady, edit: func(r *v1alpha1.Repository) { r.Status.Size = "1 B" },
 		},
@@ -104,6 +123,11 @@ func TestTransitionsAreLogged(t *testing.T) {
 			g.Expect(debug).To(HaveExactElements(c.debug...))
 		})
 	}
+}
+
+func deleted(r *v1alpha1.Repository) {
+	becomesReady(r)
+	r.DeletionTimestamp, r.Finalizers = new(metav1.Now()), []string{v1alpha1.FinalizerWipe}
 }
 
 // An event belongs to a change: a status that stays as it is emits none.
