@@ -153,6 +153,13 @@ func TestNothingIsRemoved(t *testing.T) {
 			bed.Edit(s.t, s.repository, func() { s.repository.Spec.Paused = true })
 			s.policy("a", last(1), "web")
 		}, v1alpha1.ReasonPaused, "nothing is removed", ""},
+		"while the Repository is one of a record": {func(s *shop) {
+			s.expectRetention(s.repository, v1alpha1.ReasonKeepsEverything, "everything is kept")
+			bed.Edit(s.t, s.repository, func() {
+				s.repository.Annotations = map[string]string{v1alpha1.AnnotationRecord: "c"}
+			})
+			s.policy("a", last(1), "web")
+		}, v1alpha1.ReasonKeepsEverything, "everything is kept", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -213,6 +213,21 @@ func TestOfTwoRepositoriesOfOneDirectoryTheOlderWins(t *testing.T) {
 	expect(t, younger, v1alpha1.ReasonProgressing)
 }
 
+func TestARepositoryOfARecordIsLeftAlone(t *testing.T) {
+	t.Parallel()
+	g := NewWithT(t)
+	r := repositoryOf(t, storageOf(t), func(r *v1alpha1.Repository) {
+		r.Annotations, r.Finalizers = map[string]string{v1alpha1.AnnotationRecord: "c"}, nil
+	})
+	bed.Quiet(t, r.Namespace)
+	g.Expect(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(r), r)).To(Succeed())
+	g.Expect(r.Finalizers).To(BeEmpty())
+	g.Expect(r.Status.Conditions).To(BeEmpty())
+	var jobs batchv1.JobList
+	g.Expect(bed.Client.List(t.Context(), &jobs, client.InNamespace(r.Namespace))).To(Succeed())
+	g.Expect(jobs.Items).To(BeEmpty())
+}
+
 func TestTheStatusCountsSnapshots(t *testing.T) {
 	t.Parallel()
 	g := NewWithT(t)
