@@ -15,20 +15,26 @@ type logOutput struct {
 	phrases [][]byte
 }
 
-// reasonKey matches the value of the key "reason" in a line of JSON.
-var reasonKey = regexp.MustCompile(`"reason":"([^"]*)"`)
+// reasonKey matches the values of the keys "reason" and "reasons" in a line of JSON.
+var reasonKey = regexp.MustCompile(`"reasons?":(?:"([^"]*)"|\[([^\]]*)\])`)
 
-// reasonWord matches a reason of the API. A condition that is not written yet has none.
-var reasonWord = regexp.MustCompile(`^[A-Za-z]*$`)
+// reasonWords matches reasons of the API, also as a list of strings. A condition that is not written yet has none.
+var reasonWords = regexp.MustCompile(`^([A-Z][A-Za-z]*|("[A-Z][A-Za-z]*",?)*)$`)
 
-// Write implements io.Writer. It prints the line.
+// debugLine is how a line at V(1) begins.
+var debugLine = []byte(`{"level":"debug"`)
+
+// Write implements io.Writer. It checks all lines, and prints those that are not for debugging.
 func (o *logOutput) Write(line []byte) (int, error) {
 	for _, found := range reasonKey.FindAllSubmatch(line, -1) {
-		if !reasonWord.Match(found[1]) {
+		if !reasonWords.Match(slices.Concat(found[1], found[2])) {
 			o.mu.Lock()
 			o.phrases = append(o.phrases, bytes.Clone(line))
 			o.mu.Unlock()
 		}
+	}
+	if bytes.HasPrefix(line, debugLine) {
+		return len(line), nil
 	}
 	return os.Stderr.Write(line)
 }

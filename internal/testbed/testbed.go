@@ -14,6 +14,7 @@ import (
 	"time"
 
 	snapshotv1 "github.com/kubernetes-csi/external-snapshotter/client/v8/apis/volumesnapshot/v1"
+	"go.uber.org/zap/zapcore"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -100,7 +101,7 @@ func WithControllers(register func(ctrl.Manager) error) Option {
 func (b *Bed) Run(m *testing.M, with ...Option) int {
 	ctx, cancel := context.WithCancel(context.Background())
 	output := &logOutput{}
-	log.SetLogger(zap.New(zap.WriteTo(output)))
+	log.SetLogger(zap.New(zap.WriteTo(output), zap.Level(zapcore.DebugLevel)))
 	debug.SetGCPercent(collectAt)
 	debug.SetMemoryLimit(memoryLimit)
 	o := optionsOf(with)
