@@ -127,7 +127,8 @@ spec:
 					"- target: {kind: BackupConfiguration, name: uploads}\n  options: {allowNameChange: true}\n" +
 					"  patch: |-\n    - {op: replace, path: /metadata/name, value: another}\n",
 				"a.yaml": replace(t, c, "scheduler:", "backupTimeout: 30\n    scheduler:") + "---\n" + storage("local"),
-			}, file: "a.yaml", field: "spec.sessions[0].backupTimeout", says: "is an integer, must be a string",
+			}, file: "a.yaml", field: "spec.sessions[0].backupTimeout",
+			says: "is not a duration: write numbers with the units ms, s, m and h, for example 90s or 1h30m",
 		},
 		"wrong type that a patch adds": {
 			files: files{
@@ -137,7 +138,7 @@ spec:
 				"a.yaml": c + "---\n" + storage("local"),
 			},
 			file: "a.yaml", document: 1, line: 11, field: "spec.sessions[0].backupTimeout",
-			says: "is an integer, must be a string",
+			says: "is not a duration: write numbers with the units ms, s, m and h, for example 90s or 1h30m",
 		},
 		"period in words": {
 			files: files{"a.yaml": "apiVersion: backup.cairn.dev/v1alpha1\nkind: " +

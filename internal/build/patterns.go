@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"regexp"
+	"strconv"
 	"strings"
 
 	structural "k8s.io/apiextensions-apiserver/pkg/apiserver/schema"
@@ -90,18 +91,36 @@ func (c *objectCheck) wrongTypes(s *structural.Structural, errs field.ErrorList)
 	}
 }
 
-// fits reports whether the value at path, as it stands in the file, matches a regular expression. A value that stands
-// in no file fits.
+// fits reports whether the value at path, as it stands in the file, matches a regular expression. A value that a
+// kustomization made stands in no file.
 func (c *objectCheck) fits(pattern, path string) bool {
-	if c.node == nil {
-		return true
+	value := fmt.Sprint(valueAt(c.u.Object, path))
+	if c.node != nil {
+		if node, _ := find(c.node, path); node != nil {
+			value = node.Value
+		}
 	}
-	node, _ := find(c.node, path)
-	if node == nil {
-		return true
-	}
-	ok, err := regexp.MatchString(pattern, node.Value)
+	ok, err := regexp.MatchString(pattern, value)
 	return ok || err != nil
+}
+
+// valueAt returns the value at path in an object, or nil.
+func valueAt(object any, path string) any {
+	for _, key := range split(path) {
+		switch in := object.(type) {
+		case map[string]any:
+			object = in[key]
+		case []any:
+			i, err := strconv.Atoi(key)
+			if err != nil || i < 0 || i >= len(in) {
+				return nil
+			}
+			object = in[i]
+		default:
+			return nil
+		}
+	}
+	return object
 }
 
 // patternOf returns the regular expression of the field at path, or "".
