@@ -24,6 +24,10 @@ func main() {
 		fmt.Fprintln(os.Stderr, "crowded:", err)
 		os.Exit(1)
 	}
+	if len(files) == 0 {
+		fmt.Fprintln(os.Stderr, "crowded: Git knows no file here: run it in the root of the repository")
+		os.Exit(1)
+	}
 	found := crowded(files)
 	for _, dir := range found {
 		fmt.Println(dir)
