@@ -168,7 +168,8 @@ type BackupBatchStatus struct {
 	// +kubebuilder:validation:MaxItems=16
 	Sessions []SessionStatus `json:"sessions,omitempty"`
 
-	// LastHandledTrigger is the last value of the annotation backup.cairn.dev/trigger that was handled.
+	// LastHandledTrigger is the last value of the annotation backup.cairn.dev/trigger that was handled, or the digest
+	// of a value of more than 253 bytes.
 	// +optional
 	// +kubebuilder:validation:MaxLength=253
 	LastHandledTrigger string `json:"lastHandledTrigger,omitempty"`
