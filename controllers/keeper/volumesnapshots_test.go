@@ -470,8 +470,8 @@ func TestAVolumeSnapshotThatSomebodyDeletesIsNoticed(t *testing.T) {
 	bed.Quiet(t, l.namespace)
 }
 
-// If somebody removed a content, the storage system takes it again for its VolumeSnapshot, from the volume's current
-// data. Retention must not take that for the backup and then remove the last real one.
+// If somebody removes a VolumeSnapshotContent, the storage system takes a new one for the same VolumeSnapshot, from the
+// volume's current data. Retention must not take the new one for the backup and then remove the last real one.
 func TestAVolumeSnapshotThatWasTakenAgainIsNoticed(t *testing.T) {
 	t.Parallel()
 	for name, spoil := range map[string]func(l *lab, content *snapshotv1.VolumeSnapshotContent){

@@ -74,7 +74,7 @@ func (p *Pusher) backup(ctx context.Context, req ctrl.Request) (ctrl.Result, err
 		return ctrl.Result{}, err
 	}
 	if p.Clock.Since(s.Status.CompletionTime.Time) < patience && behind(b) {
-		logf.FromContext(ctx).V(1).Info("waits for what the Repositories know of the run")
+		logf.FromContext(ctx).V(1).Info("waits until the Repositories know the end of its Snapshots")
 		return ctrl.Result{RequeueAfter: lookAfter}, nil
 	}
 	return p.push(ctx, s, pushgateway.BackupSet(b)), nil
