@@ -217,21 +217,8 @@ func (r *Reconciler) start(
 	if job, err := r.job(ctx, r.APIReader, p); err != nil || job != nil {
 		return ctrl.Result{RequeueAfter: soon}, err
 	}
-	busy, err := r.busy(ctx, p)
-	if err != nil {
-		return ctrl.Result{}, err
-	}
-	if busy {
-		logf.FromContext(ctx).V(1).Info("waits, because a pod of an earlier Job still runs")
-		return ctrl.Result{RequeueAfter: lookAgain}, nil
-	}
-	behind, err := r.behind(ctx, work)
-	if err != nil {
-		return ctrl.Result{}, err
-	}
-	if behind {
-		logf.FromContext(ctx).V(1).Info("waits, because the cache is behind")
-		return ctrl.Result{RequeueAfter: soon}, nil
+	if after, err := r.waits(ctx, p, work); err != nil || after > 0 {
+		return ctrl.Result{RequeueAfter: after}, err
 	}
 	usable, err := r.usable(ctx, p, storage, work)
 	if err == nil && len(usable) == 0 {
@@ -274,6 +261,28 @@ func (r *Reconciler) start(
 		return ctrl.Result{}, fmt.Errorf("create Job %s/%s: %w", job.Namespace, job.Name, err)
 	}
 	return ctrl.Result{RequeueAfter: lookAgain}, nil
+}
+
+// waits returns after which time the start of a Job can be tried again, and logs why it has to wait. It returns 0 if
+// nothing is in the way.
+func (r *Reconciler) waits(ctx context.Context, p place, work []keeper.Work) (time.Duration, error) {
+	busy, err := r.busy(ctx, p)
+	if err != nil {
+		return 0, err
+	}
+	if busy {
+		logf.FromContext(ctx).V(1).Info("waits, because a pod of an earlier Job still runs")
+		return lookAgain, nil
+	}
+	behind, err := r.behind(ctx, work)
+	if err != nil {
+		return 0, err
+	}
+	if behind {
+		logf.FromContext(ctx).V(1).Info("waits, because the cache is behind")
+		return soon, nil
+	}
+	return 0, nil
 }
 
 // usable leaves out work for which a credential or password is missing, and reports that on the objects of the work.
