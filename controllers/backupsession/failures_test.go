@@ -1,6 +1,7 @@
 package backupsession
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -12,6 +13,8 @@ import (
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/task"
+	"github.com/cairn-backup/cairn/internal/testbed/kubelet"
+	"github.com/cairn-backup/cairn/internal/testbed/sessiontest"
 )
 
 // trouble is a cluster in which a mover's Job comes to nothing.
@@ -223,4 +226,33 @@ func TestWhatGoesWrongWithAJob(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A pod can be made to report anything. The run must not take a failure for a success, nor hide that of another mover.
+func TestAFailureThatCallsItselfSucceededIsAFailure(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.configuration(func(c *v1alpha1.BackupConfiguration) {
+		c.Spec.Sessions[0].Repositories = append(c.Spec.Sessions[0].Repositories, repository("second"))
+	})
+	sessiontest.Create(t, w.Client, sessiontest.Repository(w.Namespace, "second", w.Storage, uploads))
+	w.Outcome = func(job *batchv1.Job) kubelet.Outcome {
+		if strings.Contains(job.Labels[v1alpha1.LabelSnapshot], "second") {
+			return kubelet.Fail(v1alpha1.ReasonStorageFull)
+		}
+		return kubelet.Fail(v1alpha1.ReasonSucceeded)
+	}
+	w.run(v1alpha1.BackupConfigurationKind, "uploads", "run")
+	w.Expect(summary(w.settle("run"))).To(HaveExactElements("Failed/Failed", "uploads: Failed/Failed"))
+	w.Expect(w.snapshot("uploads-run").Status.Components["pvc"].Reason).To(Equal(v1alpha1.ReasonFailed))
+}
+
+// Nor must a reason that no condition can have hold up the run.
+func TestAMoverThatReportsAnythingHoldsUpNothing(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.configuration()
+	w.Outcome = func(*batchv1.Job) kubelet.Outcome { return kubelet.Fail("two words\nof a mover") }
+	w.run(v1alpha1.BackupConfigurationKind, "uploads", "run")
+	w.Expect(summary(w.settle("run"))).To(HaveExactElements("Failed/Failed", "uploads: Failed/Failed"))
 }

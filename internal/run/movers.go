@@ -2,12 +2,12 @@ package run
 
 import (
 	"maps"
-	"regexp"
 	"slices"
 	"strings"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/policy"
+	"github.com/cairn-backup/cairn/internal/task"
 	"github.com/cairn-backup/cairn/internal/task/moverjob"
 	"github.com/cairn-backup/cairn/internal/task/observe"
 )
@@ -62,18 +62,12 @@ func Fenced(
 		if job.State != observe.StateFailed {
 			because = reason(c)
 		}
-		if IsReason(because) {
+		if task.IsReason(because) {
 			why[because] = true
 		}
 	}
 	return slices.Sorted(maps.Keys(fenced)), slices.Sorted(maps.Keys(why))
 }
-
-// IsReason reports whether a text can be one of the API's reasons. A mover can report any text, for its Job and for a
-// component.
-func IsReason(text string) bool { return reasonPattern.MatchString(text) }
-
-var reasonPattern = regexp.MustCompile(`^[A-Z][A-Za-z]{0,62}$`)
 
 // FirstMovers returns the value that AnnotationMovers has when a target's Snapshot is created.
 func FirstMovers(snapshot string, hosts []v1alpha1.ResolvedHost) string {

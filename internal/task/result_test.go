@@ -48,6 +48,43 @@ func TestAnotherProgramsMessageIsNoResult(t *testing.T) {
 	}
 }
 
+// A pod can be made to report anything. What the API does not take would hold up the run, and a failure that calls
+// itself Succeeded would end it as a success.
+func TestReasonsOfAMoverAreChecked(t *testing.T) {
+	for name, tt := range map[string]struct {
+		outcome task.Outcome
+		reason  string
+		want    string
+	}{
+		"a failure":                        {task.OutcomeFailed, "StorageFull", "StorageFull"},
+		"a failure without a reason":       {task.OutcomeFailed, "", ""},
+		"a failure that calls it success":  {task.OutcomeFailed, v1alpha1.ReasonSucceeded, v1alpha1.ReasonFailed},
+		"a failure of two words":           {task.OutcomeFailed, "two words\nof a mover", v1alpha1.ReasonFailed},
+		"a failure with a colon":           {task.OutcomeFailed, "Text_of:x42", v1alpha1.ReasonFailed},
+		"a failure with a long word":       {task.OutcomeFailed, strings.Repeat("A", 64), v1alpha1.ReasonFailed},
+		"a success":                        {task.OutcomeSucceeded, v1alpha1.ReasonSucceeded, v1alpha1.ReasonSucceeded},
+		"a success without a reason":       {task.OutcomeSucceeded, "", ""},
+		"a success with a text":            {task.OutcomeSucceeded, "it is done", ""},
+		"a component that is not verified": {task.OutcomeUnknown, v1alpha1.ReasonSucceeded, v1alpha1.ReasonFailed},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			in := task.Result{Outcome: tt.outcome, Reason: tt.reason, Components: []task.ComponentResult{
+				{Name: "a", Outcome: tt.outcome, Reason: tt.reason},
+			}}
+			if tt.outcome == task.OutcomeUnknown { // only of components
+				in.Outcome = task.OutcomeFailed
+			}
+			b, err := task.EncodeResult(in)
+			g.Expect(err).NotTo(HaveOccurred())
+			out, err := task.DecodeResult(string(b))
+			g.Expect(err).NotTo(HaveOccurred())
+			g.Expect(out.Reason).To(Equal(tt.want))
+			g.Expect(out.Components).To(HaveExactElements(HaveField("Reason", tt.want)))
+		})
+	}
+}
+
 func TestSizesAreWrittenAsKubeStashWritesThem(t *testing.T) {
 	g := NewWithT(t)
 	for n, want := range map[int64]string{

@@ -25,9 +25,9 @@ import (
 	"github.com/cairn-backup/cairn/internal/kube/logs"
 	"github.com/cairn-backup/cairn/internal/kube/movers"
 	"github.com/cairn-backup/cairn/internal/kube/status"
-	"github.com/cairn-backup/cairn/internal/run"
 	"github.com/cairn-backup/cairn/internal/run/decision"
 	"github.com/cairn-backup/cairn/internal/run/hookstage"
+	"github.com/cairn-backup/cairn/internal/task"
 )
 
 // RetryAfterConflict is how soon a step is repeated after somebody else changed the object first.
@@ -213,7 +213,7 @@ func (r Reconciler[S, T, In]) write(ctx context.Context, s T, d Decision[S]) (ti
 func logEnded(ctx context.Context, ends []hookstage.End) {
 	for _, e := range ends {
 		reason := e.Reason
-		if !run.IsReason(reason) {
+		if !task.IsReason(reason) {
 			reason = v1alpha1.ReasonJobFailed
 		}
 		logf.FromContext(ctx).Info("hook ended", "hook", e.Name, "stage", e.Stage, "attempt", e.Number,

@@ -85,7 +85,7 @@ func deriveSnapshot(s *v1alpha1.SnapshotStatus, t *v1alpha1.ResolvedTarget, gene
 func firstFailure(components map[string]v1alpha1.Component) (reason, message string) {
 	for _, name := range slices.Sorted(maps.Keys(components)) {
 		if c := components[name]; c.Phase == v1alpha1.SnapshotFailed {
-			reason = cmp.Or(c.Reason, v1alpha1.ReasonFailed)
+			reason = task.ReasonOfFailure(c.Reason)
 			return reason, fmt.Sprintf("component %s: %s", name, cmp.Or(c.Error, reason))
 		}
 	}

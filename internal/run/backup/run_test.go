@@ -144,6 +144,19 @@ func TestASuccessThatNamesNoDataIsNone(t *testing.T) {
 	}
 }
 
+// A sidecar writes the components by itself.
+func TestAComponentThatFailsWithTheReasonOfASuccessFails(t *testing.T) {
+	g := NewWithT(t)
+	f := frozen(runtest.Target("a", "pod-0"))
+	f.snapshots["snap-a"].Status.Components = map[string]v1alpha1.Component{
+		"pod-0": {Phase: v1alpha1.SnapshotFailed, Reason: v1alpha1.ReasonSucceeded},
+	}
+	d := f.decide()
+	g.Expect(d.Snapshots["snap-a"].Phase).To(Equal(v1alpha1.SnapshotFailed))
+	g.Expect(d.Status.Phase).To(Equal(backupFailed))
+	g.Expect(d.Status.Reason).To(Equal(v1alpha1.ReasonFailed))
+}
+
 func TestATargetWithoutVolumesIsNoSuccess(t *testing.T) {
 	g := NewWithT(t)
 	f := frozen(runtest.Target("a"))

@@ -188,11 +188,6 @@ func TestPreHooks(t *testing.T) {
 			failures: "hook a: boom", phase: v1alpha1.HookFailed, about: failed("boom"), ready: works,
 			ended: "Bad",
 		},
-		"the last one calls its failure Succeeded": {
-			owner: withHooks().are(v1alpha1.HookRunning, "").ends(pre, v1alpha1.ReasonSucceeded),
-			state: hookround.EndedNow, failures: "hook a: boom", phase: v1alpha1.HookFailed, about: failed("boom"),
-			ready: works, ended: v1alpha1.ReasonJobFailed,
-		},
 		"the last one fails and is tried again": {
 			owner: withHooks().retries().are(v1alpha1.HookRunning, "").ends(pre, "Bad"), state: hookround.UnderWay,
 			phase: v1alpha1.HookPending, ready: runs, after: time.Second, ended: "Bad",

@@ -49,8 +49,7 @@ type Outcome struct {
 	Final bool
 }
 
-// End is an attempt that ended, and the reason of its end: Succeeded, or the reason of its failure. A failure that
-// reports the reason Succeeded has the reason JobFailed.
+// End is an attempt that ended, and the reason of its end: Succeeded, or the reason of its failure.
 type End struct {
 	Attempt
 	Reason string
@@ -197,11 +196,7 @@ func (s *Hooks) step(h *v1alpha1.ResolvedHook, st *v1alpha1.HookStatus) bool {
 // fail writes that a hook failed. The last attempt of a hook that waits for its next one ended before.
 func (s *Hooks) fail(st *v1alpha1.HookStatus, out Outcome) {
 	if st.Phase == v1alpha1.HookRunning {
-		reason := out.Reason
-		if reason == v1alpha1.ReasonSucceeded { // a pod can report any reason
-			reason = v1alpha1.ReasonJobFailed
-		}
-		s.Ends = append(s.Ends, End{s.last(st), reason})
+		s.Ends = append(s.Ends, End{s.last(st), out.Reason})
 	}
 	st.Phase, st.CompletionTime = v1alpha1.HookFailed, s.stamp()
 	limit := cmp.Or(s.Room, MaxText)

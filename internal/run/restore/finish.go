@@ -14,6 +14,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/run"
 	"github.com/cairn-backup/cairn/internal/run/hookround"
 	"github.com/cairn-backup/cairn/internal/run/hookstage"
+	"github.com/cairn-backup/cairn/internal/task"
 )
 
 // waitsForRetry reports whether the next attempt is still to come. When its time has come and nothing of the previous
@@ -133,7 +134,7 @@ func (r *runner) failure() (reason, message string) {
 			if r.d.Status.TotalComponents > 1 {
 				message = fmt.Sprintf("component %s: %s", name, message)
 			}
-			return cmp.Or(c.Reason, v1alpha1.ReasonFailed), message
+			return task.ReasonOfFailure(c.Reason), message
 		}
 	}
 	return v1alpha1.ReasonFailed, "the restore failed"

@@ -160,6 +160,12 @@ func TestRunOfARestore(t *testing.T) {
 			job: new(runtest.Failed(v1alpha1.ReasonVolumeNotEmpty)), phase: restoreFailed,
 			reason: v1alpha1.ReasonVolumeNotEmpty, fenced: true,
 		},
+		"a component that failed with the reason of a success": {
+			component: v1alpha1.RestoredComponent{
+				Phase: restoreFailed, Reason: v1alpha1.ReasonSucceeded, Error: "m",
+			},
+			phase: restoreFailed, reason: v1alpha1.ReasonFailed, fenced: true,
+		},
 		"a mover that was killed is not run again": {
 			job: new(runtest.Died(v1alpha1.ReasonOutOfMemory, true)), phase: restoreFailed,
 			reason: v1alpha1.ReasonOutOfMemory,

@@ -2,6 +2,7 @@ package observe
 
 import (
 	"fmt"
+	"slices"
 
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -62,10 +63,11 @@ func failed(c *batchv1.JobCondition, pod *corev1.Pod) Observation {
 	return o
 }
 
-// isFunction reports whether a pod belongs to a moverjob.FunctionJob.
+// isFunction reports whether a pod belongs to a moverjob.FunctionJob. A webhook can have added other containers.
 func isFunction(pod *corev1.Pod) bool {
-	return len(pod.Status.ContainerStatuses) > 0 &&
-		pod.Status.ContainerStatuses[0].Name == moverjob.FunctionContainerName
+	return slices.ContainsFunc(pod.Status.ContainerStatuses, func(s corev1.ContainerStatus) bool {
+		return s.Name == moverjob.FunctionContainerName
+	})
 }
 
 // outsideReasons explains what happened to a pod that was ended from outside.

@@ -363,6 +363,16 @@ func TestObserve(t *testing.T) {
 				State: corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{ExitCode: 3}},
 			}}
 		}, state: observe.StateFailed, reason: v1alpha1.ReasonJobFailed},
+		"a Function that failed and reports success, beside a container of a webhook": {
+			job: jobFailed("BackoffLimitExceeded"), pod: func(p *corev1.Pod) {
+				p.Status.ContainerStatuses = []corev1.ContainerStatus{{Name: "added"}, {
+					Name: moverjob.FunctionContainerName,
+					State: corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{
+						ExitCode: 3, Message: `{"version":1,"outcome":"Succeeded"}`,
+					}},
+				}}
+			}, state: observe.StateFailed, reason: v1alpha1.ReasonJobFailed,
+		},
 		"another Job's pod": {
 			job: jobWith(), pod: both(podWaits("ErrImagePull"),
 				func(p *corev1.Pod) { p.OwnerReferences[0].UID = "other" }), after: 3 * time.Minute,
