@@ -179,4 +179,56 @@ func (w *world) refusedWithout(name string, each func(look int)) []string {
 	return refused
 }
 
+// What becomes of a Snapshot after its target has ended is not a refusal.
+func TestASnapshotOfATargetThatEndedIsNotLoggedAsRefused(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.batch()
+	hangs := func(job *batchv1.Job) bool { return !strings.Contains(job.Labels[v1alpha1.LabelSnapshot], "uploads") }
+	w.Outcome = func(job *batchv1.Job) kubelet.Outcome {
+		if hangs(job) {
+			return kubelet.Outcome{Hang: true}
+		}
+		return kubelet.Succeed(job)
+	}
+	w.run(v1alpha1.BackupBatchKind, "shop", "run")
+	w.Eventually(func(g Gomega) {
+		w.Reconcile("run")
+		w.Cluster()
+		g.Expect(summary(w.session("run"))).To(ContainElement("uploads: Succeeded/Succeeded"))
+	}).WithTimeout(testbed.Patience).WithPolling(5*time.Millisecond).Should(Succeed(), "one target ends")
+	s := w.snapshot("shop-uploads-run")
+	bed.Edit(t, s, func() {
+		metav1.SetMetaDataAnnotation(&s.ObjectMeta, v1alpha1.AnnotationRecord, "c")
+	})
+	w.Expect(w.Logged("run", "refused")).To(BeEmpty())
+}
+
+// The refusal of the cache is checked before it is logged.
+func TestACacheThatIsBehindLogsNothingAsRefused(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.configuration()
+	w.Outcome = func(*batchv1.Job) kubelet.Outcome { return kubelet.Outcome{Hang: true} }
+	w.run(v1alpha1.BackupConfigurationKind, "uploads", "run")
+	w.Killer = &sessiontest.Killer{At: 3}
+	w.Reconcile("run") // freezes it
+	old := &v1alpha1.Snapshot{
+		ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: "uploads-run"},
+		Spec:       v1alpha1.SnapshotSpec{SnapshotID: "older", Repository: "uploads"},
+	}
+	var refused []string
+	logged := logf.IntoContext(t.Context(), funcr.New(func(_, line string) {
+		if strings.Contains(line, `"refused"`) {
+			refused = append(refused, line)
+		}
+	}, funcr.Options{}))
+	r := reconciler(w.World)
+	r.Client = sessiontest.Stale{Client: r.Client, Old: []client.Object{old}}
+	_, err := r.Reconcile(logged, ctrl.Request{NamespacedName: client.ObjectKey{Namespace: w.Namespace, Name: "run"}})
+	w.Expect(err).NotTo(HaveOccurred())
+	w.Expect(refused).To(BeEmpty())
+	w.Expect(w.snapshots()).To(HaveLen(1))
+}
+
 func hasEnded(t v1alpha1.BackupTargetStatus) bool { return t.Phase.Terminal() }

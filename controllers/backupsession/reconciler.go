@@ -50,7 +50,7 @@ type Reconciler struct {
 	// Hooks runs the hooks of the sessions.
 	Hooks *hookexec.Hooks
 
-	refused logs.Once // the Snapshots that were logged as refused
+	refused logs.Once // the Snapshots of runs that were logged as refused
 
 	// starting serializes starts. A run that must not start beside its rivals or beside other runs with hooks holds it
 	// from its look at those runs until its start is written.
@@ -178,6 +178,7 @@ func (r *Reconciler) carryOut(
 
 // Close releases an ended run, and retries its failed targets once that is due.
 func (r kind) Close(ctx context.Context, s *v1alpha1.BackupSession) (time.Duration, error) {
+	r.refused.Forget(s.UID)
 	if err := oneshot.Release(ctx, r.writer(), s); err != nil {
 		return 0, err
 	}

@@ -29,16 +29,13 @@ func (r *Reconciler) snapshots(
 	for i := range targets {
 		for j := range targets[i].Repositories {
 			repo := &targets[i].Repositories[j]
-			snap, err := r.snapshot(ctx, reader, s, &targets[i], repo)
+			snap, err := r.snapshotOrRefusal(ctx, reader, s, &targets[i], repo)
 			refusal := movers.RefusalOf(err)
 			if err != nil && refusal == nil {
 				return nil, err
 			}
 			if refusal != nil && refused[repo.Snapshot] == nil {
 				refused[repo.Snapshot] = refusal
-				if r.refused.First(string(s.UID) + "/" + repo.Snapshot) { // each look finds it again
-					movers.LogRefused(ctx, repo.Snapshot, refusal)
-				}
 			}
 			if snap != nil {
 				found[repo.Snapshot] = snap
@@ -46,6 +43,23 @@ func (r *Reconciler) snapshots(
 		}
 	}
 	return found, nil
+}
+
+// snapshotOrRefusal returns the same as snapshot, and logs a refusal when it is found, once: each look at the target
+// finds it again. Before that it looks past the cache, because a cache that is behind can hold an old Snapshot.
+func (r *Reconciler) snapshotOrRefusal(
+	ctx context.Context, reader client.Reader, s *v1alpha1.BackupSession, t *v1alpha1.ResolvedTarget,
+	repo *v1alpha1.ResolvedRepository,
+) (*v1alpha1.Snapshot, error) {
+	snap, err := r.snapshot(ctx, reader, s, t, repo)
+	if movers.RefusalOf(err) == nil || run.TargetEnded(s, t.Name) || r.refused.Has(s.UID, repo.Snapshot) {
+		return snap, err
+	}
+	snap, err = r.snapshot(ctx, r.APIReader, s, t, repo)
+	if refusal := movers.RefusalOf(err); refusal != nil && r.refused.First(s.UID, repo.Snapshot) {
+		movers.LogRefused(ctx, repo.Snapshot, refusal)
+	}
+	return snap, err
 }
 
 // snapshot reads or creates the Snapshot of one target in one repository.

@@ -8,8 +8,9 @@ import (
 	"sync"
 
 	"github.com/go-logr/logr"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/klog/v2"
-	"k8s.io/utils/lru"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	logf "sigs.k8s.io/controller-runtime/pkg/log"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
@@ -47,24 +48,48 @@ func DecidesAgain(ctx context.Context, conflict error) {
 	logf.FromContext(ctx).V(1).Info("decides again, because the object changed meanwhile", "conflict", conflict.Error())
 }
 
-// Once remembers which lines were logged that each look at an object would repeat. It remembers the newest 4,096 lines,
-// and none after a restart. The zero value is ready for use. Once is safe for concurrent use.
+// Once remembers which lines of an object were logged, for lines that each look at the object would repeat. After a
+// restart it remembers none. The zero value is ready for use. Once is safe for concurrent use.
 type Once struct {
-	once sync.Once
-	seen *lru.Cache
+	mu     sync.Mutex
+	logged map[types.UID]sets.Set[string]
 }
 
-// First reports whether it is asked about key for the first time.
-func (o *Once) First(key string) bool {
-	o.once.Do(func() { o.seen = lru.New(remembered) })
-	_, known := o.seen.Get(key)
-	if !known {
-		o.seen.Add(key, nil)
+// Has reports whether First was asked about a line of an object before.
+func (o *Once) Has(of types.UID, line string) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.logged[of].Has(line)
+}
+
+// First reports whether it is asked about a line of an object for the first time.
+func (o *Once) First(of types.UID, line string) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.logged[of].Has(line) {
+		return false
 	}
-	return !known
+	if o.logged == nil {
+		o.logged = map[types.UID]sets.Set[string]{}
+	}
+	if o.logged[of] == nil {
+		o.logged[of] = sets.New[string]()
+	}
+	o.logged[of].Insert(line)
+	return true
 }
 
-const remembered = 4096
+// Forget forgets the lines of an object.
+func (o *Once) Forget(of types.UID) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	delete(o.logged, of)
+}
+
+// BeingDeleted logs at V(1) that nothing is to be done for an object that is being deleted.
+func BeingDeleted(ctx context.Context) {
+	logf.FromContext(ctx).V(1).Info("nothing to do: the object is being deleted")
+}
 
 // LeavesRecord reports whether o is a record, which is for people to read: controllers leave it alone. It logs at V(1)
 // that nothing is to be done.

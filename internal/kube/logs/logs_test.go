@@ -2,7 +2,6 @@ package logs_test
 
 import (
 	"context"
-	"fmt"
 	"testing"
 
 	"github.com/go-logr/logr"
@@ -109,11 +108,13 @@ func TestADeletionIsLoggedWithItsReason(t *testing.T) {
 func TestOnce(t *testing.T) {
 	g := NewWithT(t)
 	var o logs.Once
-	g.Expect(o.First("a")).To(BeTrue())
-	g.Expect(o.First("b")).To(BeTrue())
-	g.Expect(o.First("a")).To(BeFalse())
-	for i := range 5000 {
-		g.Expect(o.First(fmt.Sprint(i))).To(BeTrue())
-	}
-	g.Expect(o.First("a")).To(BeTrue(), "the oldest are forgotten")
+	g.Expect(o.Has("run", "a")).To(BeFalse())
+	g.Expect(o.First("run", "a")).To(BeTrue(), "a question is no line")
+	g.Expect(o.Has("run", "a")).To(BeTrue())
+	g.Expect(o.First("run", "a")).To(BeFalse())
+	g.Expect(o.First("run", "b")).To(BeTrue())
+	g.Expect(o.First("other", "a")).To(BeTrue())
+	o.Forget("run")
+	g.Expect(o.First("run", "a")).To(BeTrue())
+	g.Expect(o.First("other", "a")).To(BeFalse())
 }
