@@ -17,6 +17,7 @@ import (
 	logf "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/kube/logs"
 	"github.com/cairn-backup/cairn/internal/kube/read"
 	"github.com/cairn-backup/cairn/internal/kube/status"
 	"github.com/cairn-backup/cairn/internal/retention"
@@ -39,6 +40,7 @@ func (r *Reconciler) hold(ctx context.Context, storage *v1alpha1.BackupStorage) 
 // deletionPolicy decides whether their data goes.
 func (r *Reconciler) finalize(ctx context.Context, storage *v1alpha1.BackupStorage) (ctrl.Result, error) {
 	if !slices.Contains(storage.Finalizers, v1alpha1.FinalizerWipe) {
+		logs.BeingDeleted(ctx)
 		return ctrl.Result{}, nil
 	}
 	repositories, err := r.repositories(ctx, storage)

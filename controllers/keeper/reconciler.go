@@ -106,7 +106,10 @@ func (r *Reconciler) reconcile(ctx context.Context, p place) (ctrl.Result, error
 	}
 	var storage v1alpha1.BackupStorage
 	if err := r.Get(ctx, p.storage, &storage); err != nil {
-		return ctrl.Result{}, client.IgnoreNotFound(err) // the Snapshots report the missing storage themselves
+		if apierrors.IsNotFound(err) {
+			logf.FromContext(ctx).V(1).Info("nothing to do: the BackupStorage is gone") // its Snapshots report that
+		}
+		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
 	now := r.Clock.Now()
 	work, next, err := r.due(ctx, p, now)
@@ -169,11 +172,15 @@ func (r *Reconciler) observe(ctx context.Context, p place, job *batchv1.Job) (ct
 	// The cache drops the task of a Job, and can hold the end of a Job before the end of its pod, which reports the
 	// result.
 	live, err := r.job(ctx, r.APIReader, p)
-	if err != nil || live == nil || live.UID != job.UID {
-		return ctrl.Result{RequeueAfter: soon}, err
+	if err == nil && live != nil && live.UID == job.UID {
+		o, err = r.outcome(ctx, r.APIReader, live)
 	}
-	if o, err = r.outcome(ctx, r.APIReader, live); err != nil || !keeper.Final(o) {
-		return ctrl.Result{RequeueAfter: soon}, err
+	if err != nil {
+		return ctrl.Result{}, err
+	}
+	if live == nil || live.UID != job.UID || !keeper.Final(o) {
+		logf.FromContext(ctx).V(1).Info("decides again, because the cache is behind", "job", klog.KObj(job))
+		return ctrl.Result{RequeueAfter: soon}, nil
 	}
 	if err := r.writeResult(ctx, p, live, o); err != nil {
 		return ctrl.Result{}, err
@@ -214,8 +221,13 @@ func (r *Reconciler) remove(ctx context.Context, job *batchv1.Job) error {
 func (r *Reconciler) start(
 	ctx context.Context, p place, storage *v1alpha1.BackupStorage, lease *lease, work []keeper.Work,
 ) (ctrl.Result, error) {
-	if job, err := r.job(ctx, r.APIReader, p); err != nil || job != nil {
-		return ctrl.Result{RequeueAfter: soon}, err
+	job, err := r.job(ctx, r.APIReader, p)
+	if err != nil {
+		return ctrl.Result{}, err
+	}
+	if job != nil {
+		logf.FromContext(ctx).V(1).Info("decides again, because the cache is behind", "job", klog.KObj(job))
+		return ctrl.Result{RequeueAfter: soon}, nil
 	}
 	if after, err := r.waits(ctx, p, work); err != nil || after > 0 {
 		return ctrl.Result{RequeueAfter: after}, err
@@ -253,7 +265,7 @@ func (r *Reconciler) start(
 			Maintain: w.Maintain, Check: w.Check,
 		})
 	}
-	job, err := moverjob.KeepJob(in)
+	job, err = moverjob.KeepJob(in)
 	if err != nil {
 		return ctrl.Result{}, err
 	}

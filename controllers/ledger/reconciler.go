@@ -188,7 +188,10 @@ func (r *Reconciler) attempt(
 	l.Status.ObservedGeneration = l.Generation
 	markReady(l)
 	if len(rest) > 0 {
-		return ctrl.Result{RequeueAfter: max(pushInterval, l.Spec.BatchWindow.Duration)}, nil
+		wait := max(pushInterval, l.Spec.BatchWindow.Duration)
+		logf.FromContext(ctx).V(1).Info("waits before the next push", "why", "one push has a limit",
+			"records", len(rest), "after", wait.String())
+		return ctrl.Result{RequeueAfter: wait}, nil
 	}
 	return ctrl.Result{RequeueAfter: r.jittered(l.Spec.Interval.Duration)}, nil
 }

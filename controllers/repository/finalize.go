@@ -41,6 +41,7 @@ func (r *Reconciler) hold(ctx context.Context, repository *v1alpha1.Repository) 
 // finalize carries out the deletionPolicy of a Repository that is being deleted.
 func (r *Reconciler) finalize(ctx context.Context, repository *v1alpha1.Repository) (ctrl.Result, error) {
 	if !slices.Contains(repository.Finalizers, v1alpha1.FinalizerWipe) {
+		logs.BeingDeleted(ctx)
 		return ctrl.Result{}, nil
 	}
 	if repository.Status.InitializedSpec == "" && !policy.HoldsVolumeSnapshots(repository) {

@@ -73,9 +73,7 @@ func (r *Reconciler) wipeVolumeSnapshots(
 			"the data is removed later: %s", user)
 		return ctrl.Result{RequeueAfter: inUseInterval}, r.writer().Status(ctx, before, repository)
 	}
-	conditions.MarkUnknown(repository, v1alpha1.ConditionWiped, v1alpha1.ReasonProgressing,
-		"the VolumeSnapshots are being deleted")
-	waiting := false
+	waiting, blocked := false, (*v1alpha1.Snapshot)(nil)
 	for i := range snapshots {
 		s := &snapshots[i]
 		if s.DeletionTimestamp.IsZero() {
@@ -85,14 +83,24 @@ func (r *Reconciler) wipeVolumeSnapshots(
 			waiting = true
 			continue
 		}
-		waiting = waiting || slices.Contains(s.Finalizers, v1alpha1.FinalizerWipe)
-		if conditions.IsFalse(s, v1alpha1.ConditionWiped) && slices.Contains(s.Finalizers, v1alpha1.FinalizerWipe) {
-			conditions.MarkFalse(repository, v1alpha1.ConditionWiped, conditions.GetReason(s, v1alpha1.ConditionWiped),
-				"Snapshot %s: %s", s.Name, conditions.GetMessage(s, v1alpha1.ConditionWiped))
+		if !slices.Contains(s.Finalizers, v1alpha1.FinalizerWipe) {
+			continue
+		}
+		waiting = true
+		if conditions.IsFalse(s, v1alpha1.ConditionWiped) {
+			blocked = s
 		}
 	}
 	if !waiting {
 		return ctrl.Result{}, r.release(ctx, repository, "none", string(repository.Spec.DeletionPolicy))
+	}
+	if blocked != nil {
+		conditions.MarkFalse(repository, v1alpha1.ConditionWiped,
+			conditions.GetReason(blocked, v1alpha1.ConditionWiped), "Snapshot %s: %s", blocked.Name,
+			conditions.GetMessage(blocked, v1alpha1.ConditionWiped))
+	} else {
+		conditions.MarkUnknown(repository, v1alpha1.ConditionWiped, v1alpha1.ReasonProgressing,
+			"the VolumeSnapshots are being deleted")
 	}
 	return ctrl.Result{RequeueAfter: wipeInterval}, r.writer().Status(ctx, before, repository)
 }

@@ -57,6 +57,7 @@ func (r *Reconciler) clean(ctx context.Context, s *v1alpha1.Snapshot) (ctrl.Resu
 		return ctrl.Result{}, err
 	}
 	if live.UID != s.UID || !live.DeletionTimestamp.IsZero() || !live.Status.Phase.Terminal() {
+		logf.FromContext(ctx).V(1).Info("nothing to do: the Snapshot has not ended, or is being deleted")
 		return ctrl.Result{}, nil
 	}
 	user, err := r.user(ctx, &live)
@@ -69,6 +70,7 @@ func (r *Reconciler) clean(ctx context.Context, s *v1alpha1.Snapshot) (ctrl.Resu
 	}
 	found, err := r.find(ctx, &live)
 	if notSupported(err) {
+		logf.FromContext(ctx).V(1).Info("nothing to do: the cluster has no kind VolumeSnapshot")
 		return ctrl.Result{}, nil
 	} else if err != nil {
 		return ctrl.Result{}, err

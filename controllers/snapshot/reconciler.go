@@ -72,13 +72,19 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 		return r.clean(ctx, s)
 	}
 	if !slices.Contains(s.Finalizers, v1alpha1.FinalizerWipe) {
+		logf.FromContext(ctx).V(1).Info("nothing to do: the Snapshot was released", "finalizers", s.Finalizers)
 		return ctrl.Result{}, nil
 	}
 	if err := r.mark(ctx, s); err != nil {
 		return ctrl.Result{}, err
 	}
-	if s.Spec.DeletionPolicy != v1alpha1.WipeOut || v1alpha1.HasRecordAnnotation(s.Annotations) {
-		return ctrl.Result{}, r.release(ctx, s, "its data stays", v1alpha1.FinalizerWipe, v1alpha1.FinalizerRecord)
+	switch {
+	case v1alpha1.HasRecordAnnotation(s.Annotations):
+		return ctrl.Result{}, r.release(ctx, s, "it was applied from a record", v1alpha1.FinalizerWipe,
+			v1alpha1.FinalizerRecord)
+	case s.Spec.DeletionPolicy != v1alpha1.WipeOut:
+		return ctrl.Result{}, r.release(ctx, s, "its deletionPolicy is not WipeOut", v1alpha1.FinalizerWipe,
+			v1alpha1.FinalizerRecord)
 	}
 	why, err := read.WhyKept(ctx, r.APIReader, s)
 	if err != nil {
@@ -116,13 +122,19 @@ func (r *Reconciler) ofRepository(ctx context.Context, s *v1alpha1.Snapshot) (ct
 // ofStorage marks a Snapshot whose Repository's storage is gone.
 func (r *Reconciler) ofStorage(ctx context.Context, s *v1alpha1.Snapshot, repository *v1alpha1.Repository) error {
 	storage := repository.Spec.StorageRef.In(repository.Namespace)
-	if err := r.Get(ctx, storage, &v1alpha1.BackupStorage{}); !apierrors.IsNotFound(err) {
+	switch err := r.Get(ctx, storage, &v1alpha1.BackupStorage{}); {
+	case err == nil:
+		logf.FromContext(ctx).V(1).Info("waits for the keeper to remove its data")
+		return nil
+	case !apierrors.IsNotFound(err):
 		return err
 	}
 	before := s.DeepCopy()
-	conditions.MarkFalse(s, v1alpha1.ConditionWiped, v1alpha1.ReasonStorageNotFound,
-		"there is no BackupStorage %s: create it again, or annotate the Snapshot with %s=true to release it and "+
-			"leave its data", storage, v1alpha1.AnnotationGiveUp)
+	if conditions.GetReason(s, v1alpha1.ConditionWiped) != v1alpha1.ReasonStorageNotFound {
+		conditions.MarkFalse(s, v1alpha1.ConditionWiped, v1alpha1.ReasonStorageNotFound,
+			"there is no BackupStorage %s: create it again, or annotate the Snapshot with %s=true to release it and "+
+				"leave its data", storage, v1alpha1.AnnotationGiveUp)
+	}
 	return client.IgnoreNotFound(r.writer().Status(ctx, before, s))
 }
 

@@ -129,7 +129,6 @@ func (r *Reconciler) wipe(ctx context.Context, s *v1alpha1.Snapshot) (ctrl.Resul
 func (r *Reconciler) going(
 	ctx context.Context, s *v1alpha1.Snapshot, all []snapshotv1.VolumeSnapshot,
 ) (ctrl.Result, error) {
-	logf.FromContext(ctx).V(1).Info("waits for its VolumeSnapshots to go", "volumeSnapshots", len(all))
 	now, oldest := r.Clock.Now(), &all[0]
 	for i := range all {
 		if all[i].DeletionTimestamp != nil && (oldest.DeletionTimestamp == nil ||
@@ -137,12 +136,13 @@ func (r *Reconciler) going(
 			oldest = &all[i]
 		}
 	}
-	if oldest.DeletionTimestamp == nil { // it was deleted just now
-		return ctrl.Result{RequeueAfter: soon}, nil
+	age := time.Duration(0)
+	if oldest.DeletionTimestamp != nil { // otherwise it was deleted just now
+		age = now.Sub(oldest.DeletionTimestamp.Time)
 	}
-	age := now.Sub(oldest.DeletionTimestamp.Time)
 	result := ctrl.Result{RequeueAfter: min(max(age/4, soon), seldom)}
 	if age < cmp.Or(r.StuckAfter, stuckAfter) {
+		logf.FromContext(ctx).V(1).Info("waits for its VolumeSnapshots to go", "volumeSnapshots", len(all))
 		return result, nil
 	}
 	why, err := r.stuck(ctx, oldest)

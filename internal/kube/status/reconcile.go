@@ -12,7 +12,6 @@ import (
 	kerrors "k8s.io/apimachinery/pkg/util/errors"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	logf "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/kube/logs"
@@ -36,7 +35,7 @@ func (w Writer) Reconcile(
 		return ctrl.Result{}, nil
 	}
 	if !object.GetDeletionTimestamp().IsZero() {
-		logf.FromContext(ctx).V(1).Info("nothing to do: the object is being deleted")
+		logs.BeingDeleted(ctx)
 		return ctrl.Result{}, nil
 	}
 	before := copyOf(object)

@@ -25,7 +25,9 @@ func (w Writer) logTransition(ctx context.Context, before, after client.Object) 
 	if kind := w.kindOf(after); kind != w.Kind {
 		log = log.WithValues(logs.Key(kind), klog.KObj(after))
 	}
-	logRemoval(log.V(1), after)
+	if removalOf(before) != removalOf(after) {
+		logRemoval(log.V(1), after)
+	}
 	switch {
 	case from != to:
 		log.Info("phase changed", "from", from, "to", to, "reason", is.Reason, "message", is.Message)
@@ -62,16 +64,28 @@ func (w Writer) logUnchanged(ctx context.Context, o client.Object) {
 // logRemoval logs what keeps an object that is being deleted and whose data goes with it. It reports whether
 // there is such a reason.
 func logRemoval(log logr.Logger, o client.Object) bool {
+	is := removalOf(o)
+	if is.reason == "" {
+		return false
+	}
+	log.Info("waits for the removal of its data", "reason", is.reason, "message", is.message)
+	return true
+}
+
+// removal is why the data of an object still exists that is being deleted.
+type removal struct{ reason, message string }
+
+// removalOf returns the removal of an object; the zero value if it waits for none.
+func removalOf(o client.Object) removal {
 	getter, ok := o.(conditions.Getter)
 	if !ok || o.GetDeletionTimestamp() == nil {
-		return false
+		return removal{}
 	}
 	is := conditions.Get(getter, v1alpha1.ConditionWiped)
 	if is == nil || is.Status == metav1.ConditionTrue {
-		return false
+		return removal{}
 	}
-	log.Info("waits for the removal of its data", "reason", is.Reason, "message", is.Message)
-	return true
+	return removal{is.Reason, is.Message}
 }
 
 // waiting reports whether an object waits for something that passes. One that has failed does not, and one that a

@@ -96,6 +96,13 @@ func TestTransitionsAreLogged(t *testing.T) {
 			edit:  func(*v1alpha1.Repository) {},
 			debug: []any{ContainSubstring("waits for the removal of its data")},
 		},
+		"a deletion whose wait is over": {
+			before: func(r *v1alpha1.Repository) {
+				deleted(r)
+				conditions.MarkFalse(r, v1alpha1.ConditionWiped, v1alpha1.ReasonInUse, "a restore reads it")
+			},
+			edit: func(r *v1alpha1.Repository) { r.Status.Size = "1 B" },
+		},
 		"nothing, of an object that has only its finalizers": {
 			before: func(*v1alpha1.Repository) {}, edit: func(*v1alpha1.Repository) {},
 		},
