@@ -6,6 +6,10 @@ import (
 	"regexp"
 	"slices"
 	"sync"
+
+	"github.com/go-logr/logr"
+	"go.uber.org/zap/zapcore"
+	"sigs.k8s.io/controller-runtime/pkg/log/zap"
 )
 
 // logOutput is where the controllers log. It holds a rule of docs/contributing.md: the key "reason" has a word of the
@@ -37,6 +41,11 @@ func (o *logOutput) Write(line []byte) (int, error) {
 		return len(line), nil
 	}
 	return os.Stderr.Write(line)
+}
+
+// logger returns the logger of the controllers. The rule holds for V(1), too.
+func (o *logOutput) logger() logr.Logger {
+	return zap.New(zap.WriteTo(o), zap.Level(zapcore.DebugLevel))
 }
 
 // wrong returns the lines that break the rule.

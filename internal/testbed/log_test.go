@@ -4,8 +4,6 @@ import (
 	"testing"
 
 	. "github.com/onsi/gomega"
-	"go.uber.org/zap/zapcore"
-	"sigs.k8s.io/controller-runtime/pkg/log/zap"
 )
 
 // The rule holds for all lines, also for those that the tests do not print.
@@ -29,7 +27,7 @@ func TestNoPhraseIsAReason(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
 			o := &logOutput{}
-			zap.New(zap.WriteTo(o), zap.Level(zapcore.DebugLevel)).V(tt.level).Info("waits", tt.values...)
+			o.logger().V(tt.level).Info("waits", tt.values...)
 			if tt.wrong {
 				g.Expect(o.wrong()).To(HaveLen(1))
 			} else {

@@ -14,7 +14,6 @@ import (
 	"time"
 
 	snapshotv1 "github.com/kubernetes-csi/external-snapshotter/client/v8/apis/volumesnapshot/v1"
-	"go.uber.org/zap/zapcore"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -28,7 +27,6 @@ import (
 	ctrlconfig "sigs.k8s.io/controller-runtime/pkg/config"
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
 	"sigs.k8s.io/controller-runtime/pkg/log"
-	"sigs.k8s.io/controller-runtime/pkg/log/zap"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
@@ -101,7 +99,7 @@ func WithControllers(register func(ctrl.Manager) error) Option {
 func (b *Bed) Run(m *testing.M, with ...Option) int {
 	ctx, cancel := context.WithCancel(context.Background())
 	output := &logOutput{}
-	log.SetLogger(zap.New(zap.WriteTo(output), zap.Level(zapcore.DebugLevel)))
+	log.SetLogger(output.logger())
 	debug.SetGCPercent(collectAt)
 	debug.SetMemoryLimit(memoryLimit)
 	o := optionsOf(with)
