@@ -75,6 +75,10 @@ spec:
 			files: files{"a.yaml": storage("s") + "---\na: b: c\n"}, file: "a.yaml", document: 2,
 			line: 11, says: "not valid YAML",
 		},
+		"tab": {
+			files: files{"a.yaml": storage("s") + "---\na:\n\tb: c\n"}, file: "a.yaml", document: 2,
+			line: 12, says: "file is not valid YAML: the line begins with a tab: indent with spaces",
+		},
 		"unknown field": {
 			files: files{"a.yaml": replace(t, c, "scheduler:", "scheduel:")}, file: "a.yaml",
 			document: 1, line: 12, field: "spec.sessions[0].scheduel", says: "unknown field",
@@ -138,6 +142,17 @@ spec:
 				"a.yaml": c + "---\n" + storage("local"),
 			},
 			file: "a.yaml", document: 1, line: 11, field: "spec.sessions[0].backupTimeout",
+			says: "is not a duration: write numbers with the units ms, s, m and h, for example 90s or 1h30m",
+		},
+		"wrong type that a patch puts in place of a right value": {
+			files: files{
+				"kustomization.yaml": "resources: [a.yaml]\npatches:\n" +
+					"- target: {kind: BackupConfiguration, name: uploads}\n" +
+					"  patch: |-\n    - {op: replace, path: /spec/sessions/0/backupTimeout, value: 30}\n",
+				"a.yaml": replace(t, c, "scheduler:", "backupTimeout: 30m\n    scheduler:") +
+					"---\n" + storage("local"),
+			},
+			file: "a.yaml", document: 1, line: 12, field: "spec.sessions[0].backupTimeout",
 			says: "is not a duration: write numbers with the units ms, s, m and h, for example 90s or 1h30m",
 		},
 		"period in words": {

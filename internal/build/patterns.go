@@ -91,17 +91,23 @@ func (c *objectCheck) wrongTypes(s *structural.Structural, errs field.ErrorList)
 	}
 }
 
-// fits reports whether the value at path, as it stands in the file, matches a regular expression. A value that a
-// kustomization made stands in no file.
+// fits reports whether the value at path matches a regular expression.
 func (c *objectCheck) fits(pattern, path string) bool {
-	value := fmt.Sprint(valueAt(c.u.Object, path))
-	if c.node != nil {
-		if node, _ := find(c.node, path); node != nil {
-			value = node.Value
-		}
-	}
-	ok, err := regexp.MatchString(pattern, value)
+	ok, err := regexp.MatchString(pattern, c.written(path))
 	return ok || err != nil
+}
+
+// written returns the value at path as it stands in the file. A value that a kustomization made stands in no file.
+func (c *objectCheck) written(path string) string {
+	value := fmt.Sprint(valueAt(c.u.Object, path))
+	if c.node == nil {
+		return value
+	}
+	var in any
+	if node, _ := find(c.node, path); node != nil && node.Decode(&in) == nil && fmt.Sprint(in) == value {
+		return node.Value
+	}
+	return value
 }
 
 // valueAt returns the value at path in an object, or nil.

@@ -7,6 +7,7 @@ import (
 	"io"
 	"regexp"
 	"strconv"
+	"strings"
 
 	"go.yaml.in/yaml/v3"
 
@@ -49,6 +50,9 @@ func (b *builder) parse(file string, data []byte) (docs []document) {
 			if m := yamlLine.FindStringSubmatch(text); m != nil {
 				line, _ = strconv.Atoi(m[1])
 				text = m[2]
+			}
+			if strings.Contains(text, "cannot start any token") && startsWithTab(data, line) {
+				text = "the line begins with a tab: indent with spaces"
 			}
 			b.report(v1alpha1.ReasonBuildFailed, file, number, line, "", "file is not valid YAML: %s", text)
 			return docs
@@ -152,4 +156,14 @@ func (m *sizeMeter) check(n *yaml.Node, e nodeSize, depth int) error {
 func (m *sizeMeter) fail(n *yaml.Node, format string, args ...any) error {
 	m.line = n.Line
 	return fmt.Errorf(format, args...)
+}
+
+// startsWithTab reports whether a line of a file begins with white space that has a tab.
+func startsWithTab(data []byte, line int) bool {
+	lines := bytes.Split(data, []byte("\n"))
+	if line < 1 || line > len(lines) {
+		return false
+	}
+	text := lines[line-1]
+	return bytes.ContainsRune(text[:len(text)-len(bytes.TrimLeft(text, " \t"))], '\t')
 }
