@@ -48,8 +48,8 @@ func DecidesAgain(ctx context.Context, conflict error) {
 	logf.FromContext(ctx).V(1).Info("decides again, because the object changed meanwhile", "conflict", conflict.Error())
 }
 
-// Once remembers which lines of an object were logged, for lines that each look at the object would repeat. After a
-// restart it remembers none. The zero value is ready for use. Once is safe for concurrent use.
+// Once remembers lines that must be logged once, although each look at their object finds them again. After a restart
+// it remembers none. The zero value is ready for use. Once is safe for concurrent use.
 type Once struct {
 	mu     sync.Mutex
 	logged map[types.UID]sets.Set[string]

@@ -109,7 +109,7 @@ func (r Reconciler[S, T, In]) advance(ctx context.Context, s T) (time.Duration, 
 		r.Hooks.Forget(s.GetUID())
 		after, err := r.Kind.Close(ctx, s)
 		if after == 0 && err == nil {
-			logf.FromContext(ctx).V(1).Info("nothing is left to do: the object has ended")
+			logf.FromContext(ctx).V(1).Info("nothing to do: the object has ended")
 		}
 		return after, err
 	}
@@ -208,8 +208,8 @@ func (r Reconciler[S, T, In]) write(ctx context.Context, s T, d Decision[S]) (ti
 }
 
 // logEnded logs how attempts of hooks ended, once this is written: a step whose write failed is repeated. A manager
-// that is killed after the write, or gets no answer to it, logs nothing. The message of an end belongs to the tenant:
-// it can quote the answer of a server. So does a reason that has not the form of the API's.
+// that is killed after the write, or gets no answer to it, logs nothing. The message of an end is not logged, because
+// it can quote the answer of a server. Nor is a reason that is none of the API's.
 func logEnded(ctx context.Context, ends []hookstage.End) {
 	for _, e := range ends {
 		reason := e.Reason
