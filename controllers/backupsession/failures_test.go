@@ -14,7 +14,6 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/task"
 	"github.com/cairn-backup/cairn/internal/testbed/kubelet"
-	"github.com/cairn-backup/cairn/internal/testbed/sessiontest"
 )
 
 // trouble is a cluster in which a mover's Job comes to nothing.
@@ -232,10 +231,7 @@ func TestWhatGoesWrongWithAJob(t *testing.T) {
 func TestAFailureThatCallsItselfSucceededIsAFailure(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	w.configuration(func(c *v1alpha1.BackupConfiguration) {
-		c.Spec.Sessions[0].Repositories = append(c.Spec.Sessions[0].Repositories, repository("second"))
-	})
-	sessiontest.Create(t, w.Client, sessiontest.Repository(w.Namespace, "second", w.Storage, uploads))
+	w.twoRepositories()
 	w.Outcome = func(job *batchv1.Job) kubelet.Outcome {
 		if strings.Contains(job.Labels[v1alpha1.LabelSnapshot], "second") {
 			return kubelet.Fail(v1alpha1.ReasonStorageFull)

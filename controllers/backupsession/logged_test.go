@@ -7,7 +7,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/go-logr/logr/funcr"
 	. "github.com/onsi/gomega"
 	batchv1 "k8s.io/api/batch/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -15,7 +14,6 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
-	logf "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/testbed"
@@ -35,10 +33,7 @@ func TestARefusedSnapshotIsLoggedOnce(t *testing.T) {
 func TestARefusedSnapshotIsLoggedOnceBesideAnotherOfItsTarget(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	w.configuration(func(c *v1alpha1.BackupConfiguration) {
-		c.Spec.Sessions[0].Repositories = append(c.Spec.Sessions[0].Repositories, repository("second"))
-	})
-	sessiontest.Create(t, w.Client, sessiontest.Repository(w.Namespace, "second", w.Storage, uploads))
+	w.twoRepositories()
 	w.Expect(w.refusedAgain(v1alpha1.BackupConfigurationKind, "uploads", "second-run")).To(
 		ConsistOf(ContainSubstring("second-run")))
 }
@@ -62,12 +57,7 @@ func (w *world) refusedAgain(kind, name, left string) []string {
 	}
 	w.deleteJobs()
 
-	var refused []string
-	logged := logf.IntoContext(ctx, funcr.New(func(_, line string) {
-		if strings.Contains(line, `"refused"`) {
-			refused = append(refused, line)
-		}
-	}, funcr.Options{}))
+	logged, refused := w.Record(0, "refused")
 	r, writes := reconciler(w.World), 0
 	r.Client = interceptor.NewClient(w.Client, interceptor.Funcs{SubResourcePatch: func(
 		ctx context.Context, c client.Client, sub string, o client.Object, patch client.Patch,
@@ -98,7 +88,7 @@ func (w *world) refusedAgain(kind, name, left string) []string {
 	}
 	w.Expect(writes).To(BeNumerically(">", 1), "a write failed")
 	w.Expect(looks).To(BeNumerically(">", 5), "the others went on for several looks")
-	return refused
+	return *refused
 }
 
 // A Repository can go when the run has begun. Then nothing of the target is left to look at but the log: its end can
@@ -116,10 +106,7 @@ func TestARefusedSnapshotIsLoggedBeforeItsTargetEnds(t *testing.T) {
 	t.Run("the mover of its other repository hangs", func(t *testing.T) {
 		t.Parallel()
 		w := newWorld(t)
-		w.configuration(func(c *v1alpha1.BackupConfiguration) {
-			c.Spec.Sessions[0].Repositories = append(c.Spec.Sessions[0].Repositories, repository("second"))
-		})
-		sessiontest.Create(t, w.Client, sessiontest.Repository(w.Namespace, "second", w.Storage, uploads))
+		w.twoRepositories()
 		w.Outcome = func(*batchv1.Job) kubelet.Outcome { return kubelet.Outcome{Hang: true} }
 		w.run(v1alpha1.BackupConfigurationKind, "uploads", "run")
 		w.Expect(w.refusedWithout("second", func(look int) {
@@ -144,12 +131,7 @@ func (w *world) refusedWithout(name string, each func(look int)) []string {
 	w.Expect(w.Client.Update(ctx, gone)).To(Succeed())
 	w.Expect(client.IgnoreNotFound(w.Client.Delete(ctx, gone))).To(Succeed())
 
-	var refused []string
-	logged := logf.IntoContext(ctx, funcr.New(func(_, line string) {
-		if strings.Contains(line, `"refused"`) {
-			refused = append(refused, line)
-		}
-	}, funcr.Options{}))
+	logged, refused := w.Record(0, "refused")
 	r, late := reconciler(w.World), false
 	r.Client = interceptor.NewClient(w.Client, interceptor.Funcs{SubResourcePatch: func(
 		ctx context.Context, c client.Client, sub string, o client.Object, patch client.Patch,
@@ -176,7 +158,7 @@ func (w *world) refusedWithout(name string, each func(look int)) []string {
 		g.Expect(w.session("run").Status.Phase.Terminal()).To(BeTrue())
 	}).WithTimeout(testbed.Patience).WithPolling(5*time.Millisecond).Should(Succeed(), "the run ends")
 	w.Expect(late).To(BeTrue(), "an answer was late")
-	return refused
+	return *refused
 }
 
 // What becomes of a Snapshot after its target has ended is not a refusal.
@@ -217,17 +199,12 @@ func TestACacheThatIsBehindLogsNothingAsRefused(t *testing.T) {
 		ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: "uploads-run"},
 		Spec:       v1alpha1.SnapshotSpec{SnapshotID: "older", Repository: "uploads"},
 	}
-	var refused []string
-	logged := logf.IntoContext(t.Context(), funcr.New(func(_, line string) {
-		if strings.Contains(line, `"refused"`) {
-			refused = append(refused, line)
-		}
-	}, funcr.Options{}))
+	logged, refused := w.Record(0, "refused")
 	r := reconciler(w.World)
 	r.Client = sessiontest.Stale{Client: r.Client, Old: []client.Object{old}}
 	_, err := r.Reconcile(logged, ctrl.Request{NamespacedName: client.ObjectKey{Namespace: w.Namespace, Name: "run"}})
 	w.Expect(err).NotTo(HaveOccurred())
-	w.Expect(refused).To(BeEmpty())
+	w.Expect(*refused).To(BeEmpty())
 	w.Expect(w.snapshots()).To(HaveLen(1))
 }
 

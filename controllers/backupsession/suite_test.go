@@ -77,6 +77,15 @@ func (w *world) snapshot(name string) *v1alpha1.Snapshot {
 	return s
 }
 
+// twoRepositories makes the BackupConfiguration of the claim uploads, with the Repositories uploads and second.
+func (w *world) twoRepositories() {
+	w.T.Helper()
+	w.configuration(func(c *v1alpha1.BackupConfiguration) {
+		c.Spec.Sessions[0].Repositories = append(c.Spec.Sessions[0].Repositories, repository("second"))
+	})
+	sessiontest.Create(w.T, w.Client, sessiontest.Repository(w.Namespace, "second", w.Storage, uploads))
+}
+
 func (w *world) snapshots() []v1alpha1.Snapshot {
 	w.T.Helper()
 	var list v1alpha1.SnapshotList

@@ -233,11 +233,12 @@ func (r *Reconciler) start(
 		return ctrl.Result{RequeueAfter: after}, err
 	}
 	usable, err := r.usable(ctx, p, storage, work)
-	if err == nil && len(usable) == 0 {
-		logf.FromContext(ctx).V(1).Info("waits, because all of its work was refused", "work", len(work))
+	if err != nil {
+		return ctrl.Result{}, err
 	}
-	if err != nil || len(usable) == 0 {
-		return ctrl.Result{RequeueAfter: storageInterval}, err
+	if len(usable) == 0 {
+		logf.FromContext(ctx).V(1).Info("waits, because all of its work was refused", "work", len(work))
+		return ctrl.Result{RequeueAfter: storageInterval}, nil
 	}
 	if err := access.EnsureMover(ctx, r.Client, p.namespace); err != nil {
 		return ctrl.Result{}, err

@@ -20,6 +20,8 @@ func TestNoPhraseIsAReason(t *testing.T) {
 		"a phrase":                         {0, []any{"reason", "the Job of the mover still runs"}, true},
 		"a word that is no reason":         {0, []any{"reason", "forbidden"}, true},
 		"a phrase in a line for debugging": {1, []any{"reason", "the Job still runs"}, true},
+		"reasons in one string":            {0, []any{"reason", "Deleted,Evicted"}, true},
+		"reasons in one string of a list":  {0, []any{"reasons", []string{"Deleted,Evicted"}}, true},
 		"a phrase among reasons":           {0, []any{"reasons", []string{"Deleted", "somebody said so"}}, true},
 		"a phrase under why":               {0, []any{"why", "the Job still runs"}, false},
 		"the second of two":                {0, []any{"reason", "Unreachable", "reason", "it is down"}, true},

@@ -208,8 +208,8 @@ func (r Reconciler[S, T, In]) write(ctx context.Context, s T, d Decision[S]) (ti
 }
 
 // logEnded logs how attempts of hooks ended, once this is written: a step whose write failed is repeated. A manager
-// that is killed after the write, or gets no answer to it, logs nothing. The message of an end is not logged, because
-// it can quote the answer of a server. Nor is a reason that is none of the API's.
+// that is killed after the write, or gets no answer to it, logs nothing. It does not log the message of an end, which
+// can quote the answer of a server. In place of a reason that the API does not allow it logs JobFailed.
 func logEnded(ctx context.Context, ends []hookstage.End) {
 	for _, e := range ends {
 		reason := e.Reason

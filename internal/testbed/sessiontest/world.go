@@ -1,6 +1,7 @@
 package sessiontest
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"testing"
@@ -84,17 +85,23 @@ func (w *World) Logged(name, message string) []string {
 // LoggedAt returns the same as Logged, up to a level.
 func (w *World) LoggedAt(level int, name, message string) []string {
 	w.T.Helper()
-	var lines []string
-	log := funcr.New(func(_, line string) {
-		if strings.Contains(line, fmt.Sprintf(`"msg"=%q`, message)) {
-			lines = append(lines, line)
-		}
-	}, funcr.Options{Verbosity: level})
-	_, err := w.reconciler(w).Reconcile(logf.IntoContext(w.T.Context(), log), ctrl.Request{
+	ctx, lines := w.Record(level, message)
+	_, err := w.reconciler(w).Reconcile(ctx, ctrl.Request{
 		NamespacedName: client.ObjectKey{Namespace: w.Namespace, Name: name},
 	})
 	w.Expect(err).NotTo(gomega.HaveOccurred())
-	return lines
+	return *lines
+}
+
+// Record returns the context of the test with a log that adds the lines that have the message, up to a level, to lines.
+func (w *World) Record(level int, message string) (ctx context.Context, lines *[]string) {
+	lines = &[]string{}
+	log := funcr.New(func(_, line string) {
+		if strings.Contains(line, fmt.Sprintf(`"msg"=%q`, message)) {
+			*lines = append(*lines, line)
+		}
+	}, funcr.Options{Verbosity: level})
+	return logf.IntoContext(w.T.Context(), log), lines
 }
 
 // Settle reconciles the object with this name and runs the cluster until ended returns true and the finalizer
