@@ -117,8 +117,7 @@ func (r *Reconciler) reconcile(ctx context.Context, p place) (ctrl.Result, error
 		return ctrl.Result{}, err
 	}
 	if len(work) == 0 {
-		logf.FromContext(ctx).V(1).Info("nothing to do: no work is due", "next", next)
-		return later(next, now), nil
+		return later(ctx, "nothing to do: no work is due", next, now), nil
 	}
 	lease, err := r.lease(ctx, p)
 	if err != nil {
@@ -127,17 +126,19 @@ func (r *Reconciler) reconcile(ctx context.Context, p place) (ctrl.Result, error
 	work, retry := lease.attempts.Ready(work, now)
 	next = keeper.Earlier(next, retry)
 	if len(work) == 0 {
-		logf.FromContext(ctx).V(1).Info("waits: the work failed and is not due again yet", "next", next)
-		return later(next, now), nil
+		return later(ctx, "waits: the work failed and is not due again yet", next, now), nil
 	}
 	return r.start(ctx, p, &storage, lease, work)
 }
 
-// later requeues at a time; the zero time means never.
-func later(at, now time.Time) ctrl.Result {
+// later logs at V(1) why nothing is done now, and requeues at a time; the zero time means never.
+func later(ctx context.Context, why string, at, now time.Time) ctrl.Result {
+	log := logf.FromContext(ctx).V(1)
 	if at.IsZero() {
+		log.Info(why)
 		return ctrl.Result{}
 	}
+	log.Info(why, "next", at)
 	return ctrl.Result{RequeueAfter: max(at.Sub(now), time.Second)}
 }
 
@@ -229,7 +230,7 @@ func (r *Reconciler) start(
 		logf.FromContext(ctx).V(1).Info("decides again, because the cache is behind", "job", klog.KObj(job))
 		return ctrl.Result{RequeueAfter: soon}, nil
 	}
-	if after, err := r.waits(ctx, p, work); err != nil || after > 0 {
+	if after, err := r.blocked(ctx, p, work); err != nil || after > 0 {
 		return ctrl.Result{RequeueAfter: after}, err
 	}
 	usable, err := r.usable(ctx, p, storage, work)
@@ -237,7 +238,7 @@ func (r *Reconciler) start(
 		return ctrl.Result{}, err
 	}
 	if len(usable) == 0 {
-		logf.FromContext(ctx).V(1).Info("waits, because all of its work was refused", "work", len(work))
+		logf.FromContext(ctx).V(1).Info("waits, because all of its work was left out", "work", len(work))
 		return ctrl.Result{RequeueAfter: storageInterval}, nil
 	}
 	if err := access.EnsureMover(ctx, r.Client, p.namespace); err != nil {
@@ -276,9 +277,9 @@ func (r *Reconciler) start(
 	return ctrl.Result{RequeueAfter: lookAgain}, nil
 }
 
-// waits returns after which time the start of a Job can be tried again, and logs why it has to wait. It returns 0 if
+// blocked returns after which time the start of a Job can be tried again, and logs why it has to wait. It returns 0 if
 // nothing is in the way.
-func (r *Reconciler) waits(ctx context.Context, p place, work []keeper.Work) (time.Duration, error) {
+func (r *Reconciler) blocked(ctx context.Context, p place, work []keeper.Work) (time.Duration, error) {
 	busy, err := r.busy(ctx, p)
 	if err != nil {
 		return 0, err
@@ -309,6 +310,8 @@ func (r *Reconciler) usable(
 			err = access.Allowed(ctx, r.Client, storage, p.namespace)
 		}
 		if reason, message, ok := access.ReasonOf(err); ok {
+			logf.FromContext(ctx).V(1).Info("leaves work out", "repository", klog.KObj(all[i].Repository),
+				"reason", reason, "message", message)
 			if err := r.fail(ctx, &all[i], reason, message); err != nil {
 				return nil, err
 			}

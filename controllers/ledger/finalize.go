@@ -77,8 +77,7 @@ func (r *Reconciler) flush(
 		})
 	}
 	if wait := s.notBefore.Sub(r.Clock.Now()); wait > 0 && l.Generation == l.Status.ObservedGeneration {
-		logf.FromContext(ctx).V(1).Info("waits before the next push", "why", afterFailure, "records", l.Status.Pending,
-			"after", wait.String())
+		logPause(ctx, l, afterFailure, min(wait, flushRetry))
 		return ctrl.Result{RequeueAfter: wait}, nil
 	}
 	where, err := r.check(ctx, l)

@@ -125,8 +125,7 @@ func (r *Reconciler) reconcile(ctx context.Context, patcher *status.Patcher, l *
 	}
 	forced = forced || refused(l) // forced also after a refusal that no longer applies
 	if wait, why := r.pause(l, s, len(parcels) > 0, forced); wait > 0 {
-		logf.FromContext(ctx).V(1).Info("waits before the next push", "why", why, "records", l.Status.Pending,
-			"after", wait.String())
+		logPause(ctx, l, why, wait)
 		return ctrl.Result{RequeueAfter: wait}, nil
 	}
 	return r.attempt(ctx, patcher, l, s, where, parcels)
@@ -142,8 +141,22 @@ func refused(l *v1alpha1.Ledger) bool {
 	}
 }
 
-// afterFailure says why a Ledger waits whose last push or check failed.
-const afterFailure = "the last try failed"
+// Why a Ledger does not push now.
+const (
+	afterFailure = "the last try failed"
+	collecting   = "spec.batchWindow collects records"
+	idle         = "no record waits, and the branch was checked"
+)
+
+// logPause logs at V(1) why a Ledger does not push now, and after which time it looks again.
+func logPause(ctx context.Context, l *v1alpha1.Ledger, why string, wait time.Duration) {
+	log := logf.FromContext(ctx).V(1).WithValues("records", l.Status.Pending, "after", wait.String())
+	if why == idle {
+		log.Info("nothing to do: " + why)
+		return
+	}
+	log.Info("waits before the next push", "why", why)
+}
 
 // pause returns how long the Ledger has nothing to do, or is not allowed to push, and why.
 func (r *Reconciler) pause(l *v1alpha1.Ledger, s *memory, pending, forced bool) (wait time.Duration, why string) {
@@ -158,11 +171,10 @@ func (r *Reconciler) pause(l *v1alpha1.Ledger, s *memory, pending, forced bool) 
 		return 0, ""
 	}
 	if !pending {
-		return s.checked.Add(l.Spec.Interval.Duration).Sub(now), "no record waits, and the branch was checked"
+		return s.checked.Add(l.Spec.Interval.Duration).Sub(now), idle
 	}
 	if t := l.Status.LastPushedTime; t != nil && l.Spec.BatchWindow.Duration > pushInterval {
-		return min(t.Add(l.Spec.BatchWindow.Duration).Sub(now), l.Spec.BatchWindow.Duration),
-			"spec.batchWindow collects records"
+		return min(t.Add(l.Spec.BatchWindow.Duration).Sub(now), l.Spec.BatchWindow.Duration), collecting
 	}
 	return 0, ""
 }
@@ -236,10 +248,23 @@ func (r *Reconciler) failed(ctx context.Context, l *v1alpha1.Ledger, s *memory, 
 		wait = r.backoff(s, f)
 	}
 	wait = r.jittered(wait)
-	logf.FromContext(ctx).V(1).Info("tries again", "reason", f.reason, "after", wait.String())
+	logFailed(ctx, l, f, wait)
 	s.failures++
 	s.notBefore = r.Clock.Now().Add(wait)
 	return ctrl.Result{RequeueAfter: wait}, nil
+}
+
+// logFailed logs at V(1) what a Ledger does next that has failed. After a fault that only a person can mend it looks
+// for a change; it does so often while it is being deleted.
+func logFailed(ctx context.Context, l *v1alpha1.Ledger, f *fault, wait time.Duration) {
+	what := "tries again"
+	if f.stalled || f.reason == v1alpha1.ReasonSuspended {
+		what = "looks for a change"
+		if !l.DeletionTimestamp.IsZero() {
+			wait = min(wait, flushRetry)
+		}
+	}
+	logf.FromContext(ctx).V(1).Info(what, "reason", f.reason, "after", wait.String())
 }
 
 // backoff returns a pause that doubles with each failure in a row, unless the server asked for a longer one.

@@ -23,7 +23,6 @@ import (
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/pushgateway"
-	"github.com/cairn-backup/cairn/internal/text"
 )
 
 const (
@@ -207,13 +206,14 @@ func (p *Pusher) push(ctx context.Context, o client.Object, set *pushgateway.Set
 		return ctrl.Result{}
 	}
 	p.tries[o.GetUID()]++
-	message := text.Cut(err.Error(), 512) // the answer of the Pushgateway has no limit
 	if p.tries[o.GetUID()] < attempts {
-		logf.FromContext(ctx).V(1).Info("tries again to push the metrics", "error", message)
+		logf.FromContext(ctx).V(1).Info("tries again to push the metrics", "error", err.Error(),
+			"after", retryAfter.String())
 		return ctrl.Result{RequeueAfter: retryAfter}
 	}
+	logf.FromContext(ctx).Info("gave up the metrics", "error", err.Error())
 	p.Eventf(o, corev1.EventTypeWarning, v1alpha1.ReasonMetricsNotPushed,
-		"%s. The metrics of this run are lost, its data is not", message)
+		"%s. The metrics of this run are lost, its data is not", err)
 	return ctrl.Result{}
 }
 

@@ -13,6 +13,7 @@ import (
 	"github.com/fluxcd/pkg/runtime/conditions"
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/tools/record"
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -136,26 +137,49 @@ func (r *Reconciler) summarize(repository *v1alpha1.Repository, s *state) {
 	}
 }
 
-// write writes the status if it changed.
+// write writes the status if it changed, and logs how far the policy was applied.
 func (r *Reconciler) write(ctx context.Context, before, after *v1alpha1.Repository) error {
+	const condition = v1alpha1.ConditionRetentionApplied
+	was, is := conditions.Get(before, condition), conditions.Get(after, condition)
 	if equality.Semantic.DeepEqual(before.Status, after.Status) {
-		is := conditions.Get(after, v1alpha1.ConditionRetentionApplied)
-		logf.FromContext(ctx).V(1).Info("nothing to write", "retentionApplied", is.Status, "reason", is.Reason,
-			"message", is.Message)
+		logApplied(ctx, was, is)
 		return nil
 	}
 	if err := r.writer().Status(ctx, before, after); err != nil {
 		return err
 	}
-	is, was := conditions.Get(after, v1alpha1.ConditionRetentionApplied),
-		conditions.Get(before, v1alpha1.ConditionRetentionApplied)
+	logApplied(ctx, was, is)
 	r.announce(before, after)
-	expected := is.Reason == v1alpha1.ReasonRemovalPending || is.Reason == v1alpha1.ReasonRemovalHeld
-	if conditions.IsFalse(after, v1alpha1.ConditionRetentionApplied) && !expected &&
-		(was == nil || was.Reason != is.Reason) {
+	if failed(is) && (was == nil || was.Reason != is.Reason) {
 		r.Event(after, "Warning", is.Reason, is.Message)
 	}
 	return nil
+}
+
+// failed reports whether a policy can't be applied; one that waits for a removal has not failed.
+func failed(applied *metav1.Condition) bool {
+	return applied != nil && applied.Status == metav1.ConditionFalse && !waiting(applied)
+}
+
+// waiting reports whether a policy waits for a removal.
+func waiting(applied *metav1.Condition) bool {
+	return applied.Reason == v1alpha1.ReasonRemovalPending || applied.Reason == v1alpha1.ReasonRemovalHeld
+}
+
+// logApplied logs how far the policy was applied: a failure and its end at the level of information, all else at V(1).
+func logApplied(ctx context.Context, was, is *metav1.Condition) {
+	log := logf.FromContext(ctx).WithValues("retentionApplied", is.Status, "reason", is.Reason, "message", is.Message)
+	changed := was == nil || was.Status != is.Status || was.Reason != is.Reason || was.Message != is.Message
+	switch {
+	case changed && (failed(was) || failed(is)):
+		log.Info("retention changed")
+	case waiting(is):
+		log.V(1).Info("waits")
+	case changed:
+		log.V(1).Info("retention changed")
+	default:
+		log.V(1).Info("nothing to do: the retention has not changed")
+	}
 }
 
 func refName(ref v1alpha1.ObjectReference) string { return ref.Namespace + "/" + ref.Name }

@@ -75,6 +75,16 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 		logf.FromContext(ctx).V(1).Info("nothing to do: the Snapshot was released", "finalizers", s.Finalizers)
 		return ctrl.Result{}, nil
 	}
+	result, err := r.finalize(ctx, s)
+	if apierrors.IsConflict(err) {
+		logs.DecidesAgain(ctx, err)
+		return ctrl.Result{RequeueAfter: soon}, nil
+	}
+	return result, err
+}
+
+// finalize removes the finalizers of a Snapshot that is being deleted, or says what it waits for.
+func (r *Reconciler) finalize(ctx context.Context, s *v1alpha1.Snapshot) (ctrl.Result, error) {
 	if err := r.mark(ctx, s); err != nil {
 		return ctrl.Result{}, err
 	}

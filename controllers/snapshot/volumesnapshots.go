@@ -17,7 +17,6 @@ import (
 	logf "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
-	"github.com/cairn-backup/cairn/internal/kube/logs"
 	"github.com/cairn-backup/cairn/internal/kube/read"
 	"github.com/cairn-backup/cairn/internal/policy"
 	"github.com/cairn-backup/cairn/internal/retention"
@@ -83,7 +82,7 @@ func (r *Reconciler) wipe(ctx context.Context, s *v1alpha1.Snapshot) (ctrl.Resul
 	}
 	if user != "" {
 		return ctrl.Result{RequeueAfter: inUseInterval},
-			r.waits(ctx, s, v1alpha1.ReasonInUse, "the data is removed later: "+user, false)
+			r.markWaiting(ctx, s, v1alpha1.ReasonInUse, "the data is removed later: "+user, false)
 	}
 	found, err := r.find(ctx, s)
 	if notSupported(err) {
@@ -93,7 +92,7 @@ func (r *Reconciler) wipe(ctx context.Context, s *v1alpha1.Snapshot) (ctrl.Resul
 		message := "the cluster has no kind VolumeSnapshot any more: install it and its snapshot controller again" +
 			howToGiveUp
 		return ctrl.Result{RequeueAfter: seldom},
-			r.waits(ctx, s, v1alpha1.ReasonVolumeSnapshotsNotSupported, message, true)
+			r.markWaiting(ctx, s, v1alpha1.ReasonVolumeSnapshotsNotSupported, message, true)
 	}
 	if err != nil {
 		return ctrl.Result{}, err
@@ -106,17 +105,17 @@ func (r *Reconciler) wipe(ctx context.Context, s *v1alpha1.Snapshot) (ctrl.Resul
 		return ctrl.Result{}, err
 	}
 	if waiting != "" {
-		return ctrl.Result{RequeueAfter: seldom}, r.waits(ctx, s, v1alpha1.ReasonInUse,
+		return ctrl.Result{RequeueAfter: seldom}, r.markWaiting(ctx, s, v1alpha1.ReasonInUse,
 			"the data is removed later: "+waiting, false)
 	}
 	for i := range found.ours {
 		if err := r.remove(ctx, &found.ours[i], policyOf(s, &found.ours[i])); err != nil {
 			if apierrors.IsConflict(err) {
-				logs.DecidesAgain(ctx, err)
-				return ctrl.Result{RequeueAfter: soon}, nil
+				return ctrl.Result{}, err // Reconcile decides again
 			}
 			return ctrl.Result{},
-				cmp.Or(r.waits(ctx, s, v1alpha1.ReasonVolumeSnapshotNotDeleted, err.Error()+howToGiveUp, true), err)
+				cmp.Or(r.markWaiting(ctx, s, v1alpha1.ReasonVolumeSnapshotNotDeleted, err.Error()+howToGiveUp, true),
+					err)
 		}
 	}
 	if len(found.ours) == 0 {
@@ -149,7 +148,7 @@ func (r *Reconciler) going(
 	if err != nil {
 		return ctrl.Result{}, err
 	}
-	return result, r.waits(ctx, s, v1alpha1.ReasonVolumeSnapshotNotDeleted, why+howToGiveUp, true)
+	return result, r.markWaiting(ctx, s, v1alpha1.ReasonVolumeSnapshotNotDeleted, why+howToGiveUp, true)
 }
 
 // stuck returns why a VolumeSnapshot that is being deleted still exists.
@@ -172,9 +171,9 @@ func (r *Reconciler) stuck(ctx context.Context, v *snapshotv1.VolumeSnapshot) (s
 		v.Name, content.Spec.Driver), nil
 }
 
-// waits writes to a Snapshot why its data is not gone yet. It does not repeat the same reason, because the message can
-// change with every try.
-func (r *Reconciler) waits(ctx context.Context, s *v1alpha1.Snapshot, reason, message string, tell bool) error {
+// markWaiting writes to a Snapshot why its data is not gone yet. It does not repeat the same reason, because the
+// message can change with every try.
+func (r *Reconciler) markWaiting(ctx context.Context, s *v1alpha1.Snapshot, reason, message string, tell bool) error {
 	before := s.DeepCopy()
 	if conditions.GetReason(s, v1alpha1.ConditionWiped) != reason {
 		conditions.MarkFalse(s, v1alpha1.ConditionWiped, reason, "%s", message)

@@ -5,8 +5,9 @@ package main
 import (
 	"fmt"
 	"os"
-	"os/exec"
-	"strings"
+	"path/filepath"
+
+	"github.com/cairn-backup/cairn/hack/tracked"
 )
 
 func main() {
@@ -26,17 +27,13 @@ func main() {
 
 // inRepository lists the lines that are too long, of all files that Git knows or would add.
 func inRepository() ([]string, error) {
-	names, err := exec.Command("git", "ls-files", "--cached", "--others", "--exclude-standard").Output()
+	root, files, err := tracked.Files()
 	if err != nil {
-		return nil, fmt.Errorf("list the files: %w", err)
+		return nil, err
 	}
 	var out []string
-	for name := range strings.Lines(string(names)) {
-		name = strings.TrimSpace(name)
-		text, err := os.ReadFile(name)
-		if os.IsNotExist(err) {
-			continue // removed and not committed yet
-		}
+	for _, name := range files {
+		text, err := os.ReadFile(filepath.Join(root, name))
 		if err != nil {
 			return nil, err
 		}

@@ -5,11 +5,12 @@ package main
 import (
 	"fmt"
 	"os"
-	"os/exec"
 	"path"
 	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/cairn-backup/cairn/hack/tracked"
 )
 
 const limit = 18
@@ -19,13 +20,13 @@ const limit = 18
 var larger = regexp.MustCompile(`^(api/v1alpha1|internal/gitstore|internal/repository/kopia)$`)
 
 func main() {
-	files, err := inRepository()
+	_, files, err := tracked.Files()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "crowded:", err)
 		os.Exit(1)
 	}
 	if len(files) == 0 {
-		fmt.Fprintln(os.Stderr, "crowded: Git knows no file here: run it in the root of the repository")
+		fmt.Fprintln(os.Stderr, "crowded: the repository has no file")
 		os.Exit(1)
 	}
 	found := crowded(files)
@@ -36,22 +37,6 @@ func main() {
 		fmt.Fprintf(os.Stderr, "crowded: %d packages have more than %d source files\n", len(found), limit)
 		os.Exit(1)
 	}
-}
-
-// inRepository lists the files that Git knows or would add, without those that are removed and not committed yet.
-func inRepository() ([]string, error) {
-	names, err := exec.Command("git", "ls-files", "--cached", "--others", "--exclude-standard").Output()
-	if err != nil {
-		return nil, fmt.Errorf("list the files: %w", err)
-	}
-	var out []string
-	for name := range strings.Lines(string(names)) {
-		name = strings.TrimSpace(name)
-		if _, err := os.Lstat(name); err == nil {
-			out = append(out, name)
-		}
-	}
-	return out, nil
 }
 
 // crowded returns the directories that have more source files than the limit, sorted. Tests do not count.

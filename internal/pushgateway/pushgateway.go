@@ -15,6 +15,8 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/push"
+
+	"github.com/cairn-backup/cairn/internal/text"
 )
 
 // timeout bounds one push.
@@ -39,7 +41,10 @@ func New(address string) (*Client, error) {
 	return &Client{url: strings.TrimSuffix(address, "/"), http: &http.Client{Timeout: timeout}}, nil
 }
 
-// Push pushes every group of the Set. Pushing a Set again changes nothing.
+// maxAnswer is how many bytes of the answer of a Pushgateway an error holds.
+const maxAnswer = 512
+
+// Push pushes every group of the Set. Pushing a Set again changes nothing. Its errors hold the start of the answer.
 func (c *Client) Push(ctx context.Context, set *Set) error {
 	for _, g := range set.groups {
 		pusher := push.New(c.url, set.job).Client(c.http).Gatherer(g.registry)
@@ -51,7 +56,7 @@ func (c *Client) Push(ctx context.Context, set *Set) error {
 			do = pusher.PushContext
 		}
 		if err := do(ctx); err != nil {
-			return fmt.Errorf("push metrics of %s: %w", set.job, err)
+			return fmt.Errorf("push metrics of %s: %s", set.job, text.Cut(err.Error(), maxAnswer))
 		}
 	}
 	return nil

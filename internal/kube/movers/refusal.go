@@ -52,7 +52,7 @@ func (r Refusals) Set(ctx context.Context, name string, refusal *v1alpha1.Resolv
 	r[name] = refusal
 }
 
-// LogRefused logs that the thing of a name can never be made. Set calls it.
+// LogRefused logs that the thing of a name can never be made, for a refusal that is not kept in Refusals.
 func LogRefused(ctx context.Context, name string, refusal *v1alpha1.ResolvedError) {
 	logf.FromContext(ctx).Info("refused", "name", name, "reason", refusal.Reason, "message", refusal.Message)
 }

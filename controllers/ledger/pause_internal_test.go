@@ -1,0 +1,112 @@
+package ledger
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/go-logr/logr/funcr"
+	. "github.com/onsi/gomega"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	clocktesting "k8s.io/utils/clock/testing"
+	logf "sigs.k8s.io/controller-runtime/pkg/log"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+)
+
+// TestPause checks how long a Ledger does not push, and the line that says why.
+func TestPause(t *testing.T) {
+	now := time.Date(2026, 7, 1, 12, 0, 0, 0, time.UTC)
+	for name, tt := range map[string]struct {
+		memory          memory
+		pushed          time.Duration // before now; 0 means never
+		pending, forced bool
+		wait            time.Duration
+		line            string
+	}{
+		"never checked":          {},
+		"forced after a failure": {memory: memory{failures: 1, notBefore: now.Add(time.Minute)}, forced: true},
+		"failed a moment ago": {
+			memory: memory{failures: 1, notBefore: now.Add(time.Minute)}, pending: true, wait: time.Minute,
+			line: `"msg"="waits before the next push" "records"=0 "after"="1m0s" "why"="the last try failed"`,
+		},
+		"failed long ago": {
+			memory: memory{checked: now.Add(-time.Minute), failures: 1, notBefore: now.Add(-time.Second)},
+		},
+		"no record": {
+			memory: memory{checked: now.Add(-time.Minute)}, wait: 9 * time.Minute,
+			line: `"msg"="nothing to do: no record waits, and the branch was checked" "records"=0 "after"="9m0s"`,
+		},
+		"records, pushed a moment ago": {
+			memory: memory{checked: now}, pushed: time.Minute, pending: true, wait: 4 * time.Minute,
+			line: `"msg"="waits before the next push" "records"=0 "after"="4m0s" ` +
+				`"why"="spec.batchWindow collects records"`,
+		},
+		"records, pushed by a clock that is ahead": {
+			memory: memory{checked: now}, pushed: -time.Hour, pending: true, wait: 5 * time.Minute,
+			line: `"msg"="waits before the next push" "records"=0 "after"="5m0s" ` +
+				`"why"="spec.batchWindow collects records"`,
+		},
+		"records, never pushed": {memory: memory{checked: now}, pending: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			l := &v1alpha1.Ledger{}
+			l.Spec.Interval = metav1.Duration{Duration: 10 * time.Minute}
+			l.Spec.BatchWindow = metav1.Duration{Duration: 5 * time.Minute}
+			if tt.pushed != 0 {
+				l.Status.LastPushedTime = &metav1.Time{Time: now.Add(-tt.pushed)}
+			}
+			r := &Reconciler{Clock: clocktesting.NewFakePassiveClock(now)}
+			wait, why := r.pause(l, &tt.memory, tt.pending, tt.forced)
+			g.Expect(wait).To(Equal(tt.wait))
+			if tt.line == "" {
+				g.Expect(why).To(BeEmpty())
+				return
+			}
+			ctx, lines := recorded(t.Context())
+			logPause(ctx, l, why, wait)
+			g.Expect(*lines).To(ConsistOf(ContainSubstring(tt.line)))
+		})
+	}
+}
+
+// TestLineOfAFailure checks what a Ledger says that it does next.
+func TestLineOfAFailure(t *testing.T) {
+	for name, tt := range map[string]struct {
+		fault   fault
+		deleted bool
+		want    string
+	}{
+		"a fault that passes": {
+			fault: fault{reason: "PushFailed"}, want: `"msg"="tries again" "reason"="PushFailed" "after"="1h0m0s"`,
+		},
+		"a fault that a person mends": {
+			fault: fault{reason: v1alpha1.ReasonInvalidURL, stalled: true},
+			want:  `"msg"="looks for a change" "reason"="InvalidURL" "after"="1h0m0s"`,
+		},
+		"suspended, and being deleted": {
+			fault: fault{reason: v1alpha1.ReasonSuspended}, deleted: true,
+			want: `"msg"="looks for a change" "reason"="Suspended" "after"="30s"`,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			l := &v1alpha1.Ledger{}
+			if tt.deleted {
+				l.DeletionTimestamp = &metav1.Time{}
+				l.DeletionTimestamp.Time = time.Now()
+			}
+			ctx, lines := recorded(t.Context())
+			logFailed(ctx, l, &tt.fault, time.Hour)
+			g.Expect(*lines).To(ConsistOf(ContainSubstring(tt.want)))
+		})
+	}
+}
+
+// recorded returns a context whose log lines, V(1) included, are kept.
+func recorded(ctx context.Context) (context.Context, *[]string) {
+	lines := &[]string{}
+	log := funcr.New(func(_, args string) { *lines = append(*lines, args) }, funcr.Options{Verbosity: 1})
+	return logf.IntoContext(ctx, log), lines
+}
