@@ -1,0 +1,85 @@
+package snapshot
+
+import (
+	"context"
+	"errors"
+	"testing"
+
+	"github.com/go-logr/logr/funcr"
+	. "github.com/onsi/gomega"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/tools/record"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/fake"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
+	logf "sigs.k8s.io/controller-runtime/pkg/log"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+)
+
+// TestTheLineOfARelease checks what the release of a Snapshot logs, and what becomes of a write that fails: an API
+// server does not lose a write on demand.
+func TestTheLineOfARelease(t *testing.T) {
+	conflict := apierrors.NewConflict(schema.GroupResource{Resource: "snapshots"}, "one", errors.New("changed"))
+	broken := errors.New("broken")
+	for name, tt := range map[string]struct {
+		write  error
+		result ctrl.Result
+		err    error
+		want   string
+	}{
+		"released": {
+			want: `"level":0,"msg":"released the Snapshot","why":"its deletionPolicy is not WipeOut"`,
+		},
+		"changed meanwhile": {
+			write: conflict, result: ctrl.Result{RequeueAfter: soon},
+			want: `"level":1,"msg":"decides again, because the object changed meanwhile"`,
+		},
+		"the write fails": {write: broken, err: broken},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			scheme := runtime.NewScheme()
+			g.Expect(v1alpha1.AddToScheme(scheme)).To(Succeed())
+			s := &v1alpha1.Snapshot{
+				ObjectMeta: metav1.ObjectMeta{
+					Namespace: "shop", Name: "one", DeletionTimestamp: new(metav1.Now()),
+					Finalizers: []string{v1alpha1.FinalizerWipe, v1alpha1.FinalizerRecord},
+				},
+				Spec: v1alpha1.SnapshotSpec{DeletionPolicy: v1alpha1.DeletionPolicy("Delete")},
+			}
+			c := fake.NewClientBuilder().WithScheme(scheme).WithStatusSubresource(s).WithObjects(s).
+				WithInterceptorFuncs(interceptor.Funcs{Patch: func(
+					ctx context.Context, c client.WithWatch, o client.Object, p client.Patch,
+					opts ...client.PatchOption,
+				) error {
+					if tt.write != nil {
+						return tt.write
+					}
+					return c.Patch(ctx, o, p, opts...)
+				}}).Build()
+			var lines []string
+			log := funcr.NewJSON(func(line string) { lines = append(lines, line) },
+				funcr.Options{Verbosity: 1})
+			r := &Reconciler{Client: c, APIReader: c, EventRecorder: record.NewFakeRecorder(10), FieldManager: "test"}
+			result, err := r.Reconcile(logf.IntoContext(t.Context(), log),
+				ctrl.Request{NamespacedName: client.ObjectKeyFromObject(s)})
+			g.Expect(result).To(Equal(tt.result))
+			if tt.err != nil {
+				g.Expect(err).To(MatchError(tt.err))
+				g.Expect(lines).NotTo(ContainElement(ContainSubstring("released")))
+				return
+			}
+			g.Expect(err).NotTo(HaveOccurred())
+			g.Expect(lines).To(ContainElement(ContainSubstring(tt.want)))
+			if tt.write == nil {
+				err := c.Get(t.Context(), client.ObjectKeyFromObject(s), s)
+				g.Expect(apierrors.IsNotFound(err)).To(BeTrue(), "no finalizer holds the Snapshot")
+			}
+		})
+	}
+}
