@@ -246,9 +246,42 @@ func TestAFailureThatCallsItselfSucceededIsAFailure(t *testing.T) {
 // Nor must a reason that no condition can have hold up the run.
 func TestAMoverThatReportsAnythingHoldsUpNothing(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t)
-	w.configuration()
-	w.Outcome = func(*batchv1.Job) kubelet.Outcome { return kubelet.Fail("two words\nof a mover") }
-	w.run(v1alpha1.BackupConfigurationKind, "uploads", "run")
-	w.Expect(summary(w.settle("run"))).To(HaveExactElements("Failed/Failed", "uploads: Failed/Failed"))
+	reports := func(outcome task.Outcome, c task.ComponentResult) kubelet.Outcome {
+		c.Name, c.Outcome = "pvc", outcome
+		return kubelet.Report(task.Result{
+			Outcome: task.OutcomeSucceeded, Reason: v1alpha1.ReasonSucceeded, Components: []task.ComponentResult{c},
+		})
+	}
+	failed := []any{"Failed/Failed", "uploads: Failed/Failed"}
+	for name, tt := range map[string]struct {
+		outcome kubelet.Outcome
+		want    []any
+	}{
+		"a reason of two words": {kubelet.Fail("two words\nof a mover"), failed},
+		"a long ID": {
+			reports(task.OutcomeSucceeded, task.ComponentResult{ID: strings.Repeat("k", 129)}), failed,
+		},
+		"a failure that is called a success": {reports(task.OutcomeFailed, task.ComponentResult{ID: "k"}), failed},
+		"a long error": {
+			reports(task.OutcomeFailed, task.ComponentResult{Error: strings.Repeat("e", 2500)}), failed,
+		},
+		"a long duration": {
+			reports(task.OutcomeSucceeded, task.ComponentResult{ID: "k", Duration: strings.Repeat("1", 40)}),
+			[]any{"Succeeded/Succeeded", "uploads: Succeeded/Succeeded"},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			w.configuration()
+			w.Outcome = func(*batchv1.Job) kubelet.Outcome { return tt.outcome }
+			w.run(v1alpha1.BackupConfigurationKind, "uploads", "run")
+			w.Expect(summary(w.settle("run"))).To(HaveExactElements(tt.want...))
+			var snapshot v1alpha1.Snapshot
+			key := client.ObjectKey{Namespace: w.Namespace, Name: "uploads-run"}
+			w.Expect(w.Client.Get(t.Context(), key, &snapshot)).To(Succeed())
+			c := snapshot.Status.Components["pvc"]
+			w.Expect(c.Phase == v1alpha1.SnapshotFailed).To(Equal(c.Reason == v1alpha1.ReasonFailed), "%v", c)
+		})
+	}
 }

@@ -173,6 +173,16 @@ func TestAChangedSpecTakesTheLastFailureAway(t *testing.T) {
 	NewWithT(t).Expect(conditions.GetMessage(s, meta.ReadyCondition)).NotTo(ContainSubstring("it went wrong"))
 }
 
+// A condition needs a reason, and a mover can leave it out.
+func TestAFailureWithoutAReasonIsReported(t *testing.T) {
+	t.Parallel()
+	s := storageOf(t)
+	job := kubelet.Job(t, bed.Client, s.Namespace, v1alpha1.LabelStorage)
+	kubelet.Finish(t, bed.Client, job, kubelet.Report(failure("")), now.Now())
+	expect(t, s, v1alpha1.ReasonFailed)
+	NewWithT(t).Expect(conditions.GetMessage(s, meta.ReadyCondition)).To(ContainSubstring("it went wrong"))
+}
+
 func TestPlaceOf(t *testing.T) {
 	s3 := func(endpoint, prefix string) *v1alpha1.BackupStorage {
 		return &v1alpha1.BackupStorage{Spec: v1alpha1.BackupStorageSpec{Storage: v1alpha1.Storage{

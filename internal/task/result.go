@@ -108,7 +108,8 @@ func encodeShort(r Result, limit int) ([]byte, error) {
 
 // DecodeResult reads a termination message. A message of another program, or a cut message, is an error. A pod can be
 // made to report anything: DecodeResult leaves out the reason of a success that is not a reason of the API. A failure
-// gets the reason Failed in its place, and in place of Succeeded.
+// gets the reason Failed in its place, and in place of Succeeded. Texts that are too long for the API are cut, and a
+// component with such an ID has failed.
 func DecodeResult(message string) (*Result, error) {
 	var r Result
 	if err := json.Unmarshal([]byte(message), &r); err != nil {
@@ -117,11 +118,7 @@ func DecodeResult(message string) (*Result, error) {
 	if r.Version != Version || r.Outcome != OutcomeSucceeded && r.Outcome != OutcomeFailed {
 		return nil, fmt.Errorf("decode result: version %d, outcome %q", r.Version, r.Outcome)
 	}
-	r.Reason = reasonOf(r.Outcome, r.Reason)
-	for i := range r.Components {
-		c := &r.Components[i]
-		c.Reason = reasonOf(c.Outcome, c.Reason)
-	}
+	r.bound()
 	return &r, nil
 }
 

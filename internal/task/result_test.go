@@ -1,6 +1,7 @@
 package task_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"strings"
 	"testing"
@@ -83,6 +84,34 @@ func TestReasonsOfAMoverAreChecked(t *testing.T) {
 			g.Expect(out.Components).To(HaveExactElements(HaveField("Reason", tt.want)))
 		})
 	}
+}
+
+// What is longer than the API allows would be refused with each write of the status.
+func TestTheReportOfAMoverKeepsTheLimitsOfTheAPI(t *testing.T) {
+	g := NewWithT(t)
+	long := func(n int) string { return strings.Repeat("x", n) }
+	b, err := json.Marshal(task.Result{
+		Version: task.Version, Outcome: task.OutcomeSucceeded, Message: long(3000),
+		Components: []task.ComponentResult{
+			{Name: "fits", Outcome: task.OutcomeSucceeded, ID: long(128), Duration: long(32), Error: long(2048)},
+			{Name: "long", Outcome: task.OutcomeSucceeded, ID: long(129), Duration: long(33)},
+			{Name: "error", Outcome: task.OutcomeFailed, Reason: "StorageFull", Error: long(2049)},
+		},
+	})
+	g.Expect(err).NotTo(HaveOccurred())
+	out, err := task.DecodeResult(string(b))
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(len(out.Message)).To(BeNumerically("<=", 2048))
+	g.Expect(out.Components).To(HaveLen(3))
+	g.Expect(out.Components[0]).To(Equal(task.ComponentResult{
+		Name: "fits", Outcome: task.OutcomeSucceeded, ID: long(128), Duration: long(32), Error: long(2048),
+	}))
+	g.Expect(out.Components[1]).To(Equal(task.ComponentResult{
+		Name: "long", Outcome: task.OutcomeFailed, Reason: v1alpha1.ReasonFailed,
+		Error: "the mover reported an ID of 129 bytes: the longest ID has 128",
+	}), "a part of an ID names no data")
+	g.Expect(len(out.Components[2].Error)).To(BeNumerically("<=", 2048))
+	g.Expect(out.Components[2].Reason).To(Equal("StorageFull"))
 }
 
 func TestSizesAreWrittenAsKubeStashWritesThem(t *testing.T) {

@@ -11,6 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/sets"
 	"k8s.io/klog/v2"
+	"k8s.io/utils/lru"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	logf "sigs.k8s.io/controller-runtime/pkg/log"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
@@ -48,34 +49,36 @@ func DecidesAgain(ctx context.Context, conflict error) {
 	logf.FromContext(ctx).V(1).Info("decides again, because the object changed meanwhile", "conflict", conflict.Error())
 }
 
-// Once remembers lines that must be logged once, although each look at their object finds them again. After a restart
-// it remembers none. The zero value is ready for use. Once is safe for concurrent use.
+// Once remembers lines that must be logged once, although each look at their object finds them again. It remembers the
+// lines of the 4,096 objects that logged last, and none after a restart. The zero value is ready for use. Once is safe
+// for concurrent use.
 type Once struct {
 	mu     sync.Mutex
-	logged map[types.UID]sets.Set[string]
+	logged *lru.Cache // of sets of lines, by the UID of their object
 }
+
+const remembered = 4096
 
 // Has reports whether First was asked about a line of an object before.
 func (o *Once) Has(of types.UID, line string) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return o.logged[of].Has(line)
+	return o.lines(of).Has(line)
 }
 
 // First reports whether it is asked about a line of an object for the first time.
 func (o *Once) First(of types.UID, line string) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if o.logged[of].Has(line) {
+	lines := o.lines(of)
+	if lines.Has(line) {
 		return false
 	}
-	if o.logged == nil {
-		o.logged = map[types.UID]sets.Set[string]{}
+	if lines == nil {
+		lines = sets.New[string]()
+		o.logged.Add(of, lines)
 	}
-	if o.logged[of] == nil {
-		o.logged[of] = sets.New[string]()
-	}
-	o.logged[of].Insert(line)
+	lines.Insert(line)
 	return true
 }
 
@@ -83,7 +86,19 @@ func (o *Once) First(of types.UID, line string) bool {
 func (o *Once) Forget(of types.UID) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	delete(o.logged, of)
+	if o.logged != nil {
+		o.logged.Remove(of)
+	}
+}
+
+// lines returns the lines of an object; nil if there are none.
+func (o *Once) lines(of types.UID) sets.Set[string] {
+	if o.logged == nil {
+		o.logged = lru.New(remembered)
+	}
+	lines, _ := o.logged.Get(of)
+	logged, _ := lines.(sets.Set[string])
+	return logged
 }
 
 // BeingDeleted logs at V(1) that nothing is to be done for an object that is being deleted.

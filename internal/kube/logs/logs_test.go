@@ -2,6 +2,7 @@ package logs_test
 
 import (
 	"context"
+	"fmt"
 	"testing"
 
 	"github.com/go-logr/logr"
@@ -117,4 +118,8 @@ func TestOnce(t *testing.T) {
 	o.Forget("run")
 	g.Expect(o.First("run", "a")).To(BeTrue())
 	g.Expect(o.First("other", "a")).To(BeFalse())
+	for i := range 4096 { // an object can go without a word
+		g.Expect(o.First(types.UID(fmt.Sprint(i)), "a")).To(BeTrue())
+	}
+	g.Expect(o.Has("other", "a")).To(BeFalse(), "it remembers a limited number of objects")
 }

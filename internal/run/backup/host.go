@@ -92,7 +92,7 @@ func (h *host) report(result *task.Result) {
 			out := c.Component(h.Target.Task.Driver)
 			out.Path = v.Path
 			if out.Phase == v1alpha1.SnapshotFailed {
-				out.Reason = cmp.Or(out.Reason, result.Reason, v1alpha1.ReasonFailed)
+				out.Reason = cmp.Or(out.Reason, run.FailureReason(result), v1alpha1.ReasonFailed)
 				out.Error = cmp.Or(out.Error, result.Message)
 			}
 			h.components[v.Component] = out

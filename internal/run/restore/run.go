@@ -205,7 +205,7 @@ func (r *runner) report(h *v1alpha1.ResolvedRestoreHost, result *task.Result) {
 			out = c.Restored()
 		}
 		if out.Phase != v1alpha1.RestoreSessionSucceeded {
-			out.Reason = cmp.Or(out.Reason, result.Reason, v1alpha1.ReasonFailed)
+			out.Reason = cmp.Or(out.Reason, run.FailureReason(result), v1alpha1.ReasonFailed)
 			out.Error = text.Shorten(cmp.Or(out.Error, result.Message))
 		}
 		if v.Provision != nil {

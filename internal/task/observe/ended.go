@@ -1,6 +1,7 @@
 package observe
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 
@@ -16,7 +17,7 @@ import (
 func completed(pod *corev1.Pod) Observation {
 	o := Observation{State: StateSucceeded, Reason: v1alpha1.ReasonSucceeded, Result: resultOf(pod)}
 	if o.Result != nil && o.Result.Outcome == task.OutcomeFailed {
-		o.State, o.Reason, o.Message = StateFailed, o.Result.Reason, o.Result.Message
+		o.State, o.Reason, o.Message = StateFailed, reasonOf(o.Result), o.Result.Message
 	}
 	return o
 }
@@ -35,7 +36,7 @@ func failed(c *batchv1.JobCondition, pod *corev1.Pod) Observation {
 	case o.Result != nil && o.Result.Reason == v1alpha1.ReasonCancelled && fromOutside(pod) != "":
 		o.Reason, o.Message = fromOutside(pod), outsideReasons[fromOutside(pod)]
 	case o.Result != nil:
-		o.Reason, o.Message = o.Result.Reason, o.Result.Message
+		o.Reason, o.Message = reasonOf(o.Result), o.Result.Message
 	case failedStep(pod) != nil && fromOutside(pod) == "":
 		o.Reason, o.Message = stepFailure(pod, failedStep(pod))
 	case end != nil && end.Reason == "OOMKilled" && isFunction(pod):
@@ -62,6 +63,9 @@ func failed(c *batchv1.JobCondition, pod *corev1.Pod) Observation {
 	}
 	return o
 }
+
+// reasonOf returns the reason of a failed Result. A condition needs one, and a mover can leave it out.
+func reasonOf(r *task.Result) string { return cmp.Or(r.Reason, v1alpha1.ReasonFailed) }
 
 // isFunction reports whether a pod belongs to a moverjob.FunctionJob. A webhook can have added other containers.
 func isFunction(pod *corev1.Pod) bool {
