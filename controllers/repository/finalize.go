@@ -45,10 +45,10 @@ func (r *Reconciler) finalize(ctx context.Context, repository *v1alpha1.Reposito
 		return ctrl.Result{}, nil
 	}
 	if repository.Status.InitializedSpec == "" && !policy.HoldsVolumeSnapshots(repository) {
-		return ctrl.Result{}, r.release(ctx, repository, "unknown", string(repository.Spec.DeletionPolicy))
+		return ctrl.Result{}, r.release(ctx, repository, "unknown", "it was never initialized")
 	}
 	if repository.Spec.DeletionPolicy != v1alpha1.WipeOut {
-		return ctrl.Result{}, r.release(ctx, repository, "kept", string(repository.Spec.DeletionPolicy))
+		return ctrl.Result{}, r.release(ctx, repository, "kept", "its deletionPolicy is not WipeOut")
 	}
 	why, err := read.WhyKept(ctx, r.APIReader, repository)
 	if err != nil {
@@ -141,7 +141,7 @@ func (r *Reconciler) wiped(
 		logf.FromContext(ctx).V(1).Info("waits for its Snapshots to go")
 		return ctrl.Result{RequeueAfter: time.Second}, nil
 	}
-	return ctrl.Result{}, r.release(ctx, repository, "removed", string(repository.Spec.DeletionPolicy))
+	return ctrl.Result{}, r.release(ctx, repository, "removed", "its deletionPolicy is WipeOut")
 }
 
 // removeSnapshot writes that the Snapshot's data is gone, and deletes the Snapshot.

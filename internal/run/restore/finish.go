@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -180,15 +181,7 @@ func (r *runner) finish() {
 	// done.
 	r.d.Stamp = hooks == ""
 	if owners > 0 || attributes > 0 || devices > 0 {
-		how := "restore as root for that"
-		if run.RestoredBySidecars(r.Session) {
-			how = "restore with executor Job and as root for that"
-		}
-		run.Partial(&s.Conditions, fmt.Sprintf(
-			"all data is restored, except the owners of %d entries, other attributes of %d entries, and %d "+
-				"devices: %s (jobTemplate runAsUser 0, in a Namespace with the annotation %s); "+
-				"devices and set-id bits also need the parameters devices and setID of the task",
-			owners, attributes, devices, how, v1alpha1.AnnotationPrivilegedMovers), r.Session.Generation, r.Now)
+		run.Partial(&s.Conditions, r.notRestored(owners, attributes, devices), r.Session.Generation, r.Now)
 	}
 	if hooks != "" {
 		end(r.Input, r.d, v1alpha1.RestoreSessionFailed, v1alpha1.ReasonFailedToExecutePostRestoreHooks,
@@ -226,4 +219,24 @@ func (r *runner) success() string {
 		}
 	}
 	return "restored " + of
+}
+
+// notRestored explains what a successful restore left out because it did not run as root.
+func (r *runner) notRestored(owners, attributes, devices int64) string {
+	var missing []string
+	for _, of := range []struct {
+		what  string
+		count int64
+	}{{"owners", owners}, {"other attributes", attributes}, {"devices", devices}} {
+		if of.count > 0 {
+			missing = append(missing, fmt.Sprintf("%s (entries: %d)", of.what, of.count))
+		}
+	}
+	how := "restore as root"
+	if run.RestoredBySidecars(r.Session) {
+		how = "restore with executor Job and as root"
+	}
+	return fmt.Sprintf("all data is restored, except %s: to restore these too, %s (jobTemplate runAsUser 0, in a "+
+		"Namespace with the annotation %s); devices and set-id bits also need the parameters devices and setID of "+
+		"the task", strings.Join(missing, ", "), how, v1alpha1.AnnotationPrivilegedMovers)
 }

@@ -109,15 +109,6 @@ func restoreHost(name string, components ...string) v1alpha1.ResolvedRestoreHost
 }
 
 func TestRunOfARestore(t *testing.T) {
-	reportOf := func(c task.ComponentResult) run.Job {
-		c.Name, c.ID = "pvc", "k1"
-		return run.Job{
-			Finished: true,
-			Observation: observe.Observation{State: observe.StateSucceeded, Result: &task.Result{
-				Outcome: task.OutcomeSucceeded, Components: []task.ComponentResult{c},
-			}},
-		}
-	}
 	done := task.ComponentResult{
 		Outcome: task.OutcomeSucceeded, SizeBytes: 7, ComponentCounts: v1alpha1.ComponentCounts{Files: 2},
 	}
@@ -311,5 +302,35 @@ func TestMakesMover(t *testing.T) {
 		restore.JobName("other", "pod-0", 1),
 	} {
 		g.Expect(restore.MakesMover(s, "r", "a", job)).To(BeFalse(), job)
+	}
+}
+
+// TestWhatARestoreLeavesOutIsNamed ends a restore whose mover could not restore some owners and devices.
+func TestWhatARestoreLeavesOutIsNamed(t *testing.T) {
+	g := NewWithT(t)
+	s := &v1alpha1.RestoreSession{ObjectMeta: metav1.ObjectMeta{Name: "r"}}
+	s.Status = restore.Next(restore.Input{Now: runtest.Now, Session: s, Start: &restore.Start{
+		Timeout:  time.Hour,
+		Resolved: v1alpha1.ResolvedRestore{Hosts: []v1alpha1.ResolvedRestoreHost{restoreHost("target", "pvc")}},
+	}}).Status
+	d := restore.Next(restore.Input{Now: runtest.Now, Session: s, Jobs: map[string]run.Job{
+		restore.JobName("r", "target", 1): reportOf(task.ComponentResult{
+			Outcome: task.OutcomeSucceeded, OwnersNotRestored: 1, DevicesNotRestored: 2,
+		}),
+	}})
+	g.Expect(conditions.GetMessage(&v1alpha1.RestoreSession{Status: d.Status}, v1alpha1.ConditionPartial)).To(Equal(
+		"all data is restored, except owners (entries: 1), devices (entries: 2): to restore these too, restore as " +
+			"root (jobTemplate runAsUser 0, in a Namespace with the annotation " + v1alpha1.AnnotationPrivilegedMovers +
+			"); devices and set-id bits also need the parameters devices and setID of the task"))
+}
+
+// reportOf returns the Job of a mover that reports c for the component "pvc".
+func reportOf(c task.ComponentResult) run.Job {
+	c.Name, c.ID = "pvc", "k1"
+	return run.Job{
+		Finished: true,
+		Observation: observe.Observation{State: observe.StateSucceeded, Result: &task.Result{
+			Outcome: task.OutcomeSucceeded, Components: []task.ComponentResult{c},
+		}},
 	}
 }
