@@ -113,7 +113,7 @@ func TestARestoreThatLostOwners(t *testing.T) {
 	w.Expect(ending(s)).To(Equal("Succeeded/Succeeded"))
 	w.Expect(s.Status.Conditions).
 		To(ContainElement(And(HaveField("Type", v1alpha1.ConditionPartial),
-			HaveField("Message", ContainSubstring("12 entries")))))
+			HaveField("Message", ContainSubstring("owners (entries: 12)")))))
 }
 
 func TestAMoverThatDiedIsNotRunAgain(t *testing.T) {
