@@ -26,7 +26,7 @@ import (
 	"github.com/cairn-backup/cairn/hack/cluster/internal/gitserver"
 )
 
-// stopTimeout is how long requests may go on after a signal to stop.
+// stopTimeout is how long open requests may run after a signal to stop.
 const stopTimeout = 10 * time.Second
 
 func main() {

@@ -34,7 +34,7 @@ var (
 	}
 )
 
-// volume makes one, of a snapshot unless that is "".
+// volume makes a volume, from a snapshot unless that is "".
 func volume(
 	t *testing.T, d *driver, name string, as *csi.VolumeCapability, size int64, snapshot string,
 ) (*csi.Volume, error) {

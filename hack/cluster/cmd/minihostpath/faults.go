@@ -57,7 +57,7 @@ func (f *faults) provoke(ctx context.Context, snapshot string, params map[string
 	return delay, nil
 }
 
-// fail says which failure of a snapshot this is, or 0 if there were enough.
+// fail returns the number of this failure of a snapshot, from 1, or 0 if the snapshot has failed often enough.
 func (f *faults) fail(snapshot string, times int) int {
 	f.mu.Lock()
 	defer f.mu.Unlock()

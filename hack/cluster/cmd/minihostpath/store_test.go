@@ -45,7 +45,8 @@ func TestACopyKeepsTheStateOfItsSource(t *testing.T) {
 }
 
 // TestASnapshotIsAPointInTime takes snapshots from under an application that
-// writes. Of copies that is not true, so there is nothing to test.
+// writes. A copy is no point in time, so the test skips file systems without
+// snapshots.
 func TestASnapshotIsAPointInTime(t *testing.T) {
 	g := NewWithT(t)
 	dir := t.TempDir()

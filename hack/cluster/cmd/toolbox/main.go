@@ -62,7 +62,7 @@ func main() {
 	}
 }
 
-// errUsage says that the arguments make no sense.
+// errUsage is the error of arguments that the command does not have.
 var errUsage = errors.New("wrong arguments")
 
 func run(ctx context.Context, args []string) error {

@@ -41,8 +41,8 @@ func links(dir string) error {
 	return nil
 }
 
-// copyCRDs copies the snapshot CRDs out of the module cache. Those of group
-// snapshots are left out: the sidecars need them only behind a feature gate.
+// copyCRDs copies the snapshot CRDs out of the module cache. It leaves out the
+// CRDs of group snapshots: the sidecars need them only behind a feature gate.
 func copyCRDs(ctx context.Context, module, dir string) error {
 	client, err := goList(ctx, module, "{{.Dir}}", "github.com/kubernetes-csi/external-snapshotter/client/v8")
 	if err != nil {

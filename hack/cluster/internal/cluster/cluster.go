@@ -30,10 +30,10 @@ type Cluster struct {
 	APIPort     int    `json:"apiPort"`
 	EtcdPort    int    `json:"etcdPort"` // and the next one, for peers
 
-	// What Down has to undo.
+	// Changes to the machine that Down undoes.
 	SavedIPForward string `json:"savedIPForward,omitempty"`
 
-	// copies is why snapshots of volumes are copies and no points in time; "" if they are.
+	// copies explains why snapshots of volumes are copies; "" if they are points in time.
 	copies string
 }
 

@@ -11,7 +11,7 @@ import (
 // cniPlugins are the programs that give pods their network and take it away.
 var cniPlugins = []string{"ptp", "host-local", "loopback", "portmap"}
 
-// keepCNIPlugins copies them into the state directory, so that "down" can take pods' networks away even if the
+// keepCNIPlugins copies the CNI plugins into the state directory, so that "down" can take pods' networks away even if the
 // directory of the built programs, which is a cache, is gone.
 func (c *Cluster) keepCNIPlugins() error {
 	for _, name := range cniPlugins {

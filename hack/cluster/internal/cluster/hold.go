@@ -68,7 +68,7 @@ func (c *Cluster) Start(ctx context.Context, name string) error {
 	return nil
 }
 
-// component finds a component of a cluster that runs.
+// component returns the component of this name. The cluster must run.
 func (c *Cluster) component(name string) (component, error) {
 	if c.supervisorPID() == 0 {
 		return component{}, errors.New("look for the supervisor: it does not run")
@@ -100,7 +100,7 @@ func (c *Cluster) releaseAll() error {
 	return nil
 }
 
-// held says whether the process must not run now.
+// held reports whether the process must not run now.
 func (ch *child) held() bool {
 	_, err := os.Stat(ch.holdFile)
 	return err == nil

@@ -12,7 +12,7 @@ import (
 	"github.com/cairn-backup/cairn/hack/cluster/internal/loop"
 )
 
-// volumesSize is the room in the volumes' file system. What is not written takes none of the machine's.
+// volumesSize is the size of the volumes' file system. It takes room on the machine only where it is written.
 const volumesSize = 64 << 30
 
 func (c *Cluster) volumesDir() string { return c.path("csi-data") }
@@ -48,9 +48,9 @@ func (c *Cluster) mountVolumes() error {
 	return nil
 }
 
-// releaseDevices frees those of block volumes, which would keep the volumes'
-// file system busy: the driver's, and the kubelet's, which it keeps each of the
-// driver's open by.
+// releaseDevices frees the loop devices of block volumes: the kubelet's first,
+// because each of them holds a device of the driver open. A device that is left
+// would keep the volumes' file system busy.
 func (c *Cluster) releaseDevices() error {
 	return errors.Join(loop.ReleaseBelow(c.path("kubelet")), loop.ReleaseBelow(c.volumesDir()))
 }
