@@ -1,6 +1,7 @@
 package restoresession
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -12,6 +13,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/task"
 	"github.com/cairn-backup/cairn/internal/task/moverjob"
 	"github.com/cairn-backup/cairn/internal/testbed/kubelet"
 )
@@ -114,6 +116,38 @@ func TestARestoreThatLostOwners(t *testing.T) {
 	w.Expect(s.Status.Conditions).
 		To(ContainElement(And(HaveField("Type", v1alpha1.ConditionPartial),
 			HaveField("Message", ContainSubstring("owners (entries: 12)")))))
+}
+
+// The API server refuses a status with a longer text. No report of a mover must therefore hold up its restore.
+func TestAMoverThatReportsAnythingHoldsUpNothing(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		report func(*task.Result)
+		want   string
+	}{
+		"a reason of two words": {func(r *task.Result) {
+			r.Components[0].Outcome, r.Components[0].Reason = task.OutcomeFailed, "two words\nof a mover"
+		}, "Failed/Failed"},
+		"a long error": {func(r *task.Result) {
+			r.Components[0].Outcome, r.Components[0].Error = task.OutcomeFailed, strings.Repeat("e", 2500)
+		}, "Failed/Failed"},
+		"a long ID": {func(r *task.Result) { r.Components[0].ID = strings.Repeat("k", 129) }, "Failed/Failed"},
+		"a long duration": {func(r *task.Result) {
+			r.Components[0].Duration = strings.Repeat("1", 40)
+		}, "Succeeded/Succeeded"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			w.Outcome = func(job *batchv1.Job) kubelet.Outcome {
+				o := kubelet.Succeed(job)
+				tt.report(o.Result)
+				return o
+			}
+			w.restore("restore")
+			w.Expect(ending(w.settle("restore"))).To(Equal(tt.want))
+		})
+	}
 }
 
 func TestAMoverThatDiedIsNotRunAgain(t *testing.T) {
