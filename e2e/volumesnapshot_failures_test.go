@@ -17,7 +17,7 @@ import (
 )
 
 // TestVolumeSnapshotFailures: a CSI driver that answers errors or never gets ready fails the run within a bounded time,
-// says why, and leaves no VolumeSnapshot behind. An error that goes away fails nothing.
+// says why, and leaves no VolumeSnapshot behind. A run succeeds if the error goes away in time.
 func TestVolumeSnapshotFailures(t *testing.T) {
 	t.Parallel()
 	bed := deployed(t)

@@ -87,8 +87,8 @@ func (t *Testbed) component(ctx context.Context, verb, name string) error {
 
 // PairsContainer is an application that writes paired files to a volume, mounted at /data, as long as it runs: a number
 // to /data/a/<i>, then the same to /data/b/<i>, one pair after the other, each forced to the disk. At any point in time
-// b is the same as a or one write behind. A copy that was made file by file meanwhile is not. The container is ready
-// when all pairs are there. It does not start on a volume whose pairs are broken. It runs as user 65532.
+// b is the same as a or one write behind; in a copy that is made file by file, b can be further behind. The container
+// is ready when all pairs are there. It does not start on a volume whose pairs are broken. It runs as user 65532.
 func PairsContainer(volume string) corev1.Container {
 	return corev1.Container{
 		Name: "pairs", Image: "cairn.local/toolbox:dev", Args: []string{"pairs", "/data"},

@@ -37,8 +37,8 @@ func targetHooks(pre, post []string) *v1alpha1.TargetHooks {
 	return out
 }
 
-// A child that runs alone has what the batch sets for its target: the hooks of session and target, and the shorter
-// timeout.
+// A child that runs alone keeps what the batch sets for its target: the hooks of the session and of the target, and the
+// shorter timeout.
 func TestExpandGivesAChildTheHooksAndTheTimeOfItsTarget(t *testing.T) {
 	g := NewWithT(t)
 	batch := policytest.BatchOf("web", "db")

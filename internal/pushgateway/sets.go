@@ -204,7 +204,8 @@ func took(from, until *metav1.Time) float64 {
 	return until.Sub(from.Time).Round(time.Second).Seconds()
 }
 
-// RestoreSet returns Stash's metrics of an ended RestoreSession. A failed one has only its success, which is 0.
+// RestoreSet returns Stash's metrics of an ended RestoreSession. A failed RestoreSession has only the metric of
+// its success, which is 0.
 func RestoreSet(r *v1alpha1.RestoreSession) *Set {
 	set := &Set{job: jobOf(v1alpha1.RestoreSessionKind, r.Namespace, r.Name)}
 	g := set.outcome(nil)

@@ -7,7 +7,8 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
 
-// These functions delete a condition only where it does not hold, so that a condition that still holds keeps its time.
+// These functions delete only conditions that no longer hold: deleting one and setting it again would change its
+// lastTransitionTime.
 
 // Ready reports that the object can be used.
 func Ready(o conditions.Setter, message string) {

@@ -126,7 +126,7 @@ func (c *checker) repositoryObject(o *Object) {
 		repository.Spec.Path)
 }
 
-// infosOf describes the session that names repositories.
+// infosOf describes where repositories are named: the session, and the target that is backed up to them.
 type infosOf struct {
 	// field of the session, and fallback, the name of a repository without a name.
 	field, fallback string
