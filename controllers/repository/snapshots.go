@@ -55,15 +55,17 @@ func snapshotWithChangedPassword(snapshots []v1alpha1.Snapshot) string {
 	return ""
 }
 
-// snapshots lists the Snapshots of the repository, including those that are being deleted, without records.
+// snapshots lists the Snapshots of the repository by name, including those that are being deleted, without records.
 func (r *Reconciler) snapshots(ctx context.Context, repository *v1alpha1.Repository) ([]v1alpha1.Snapshot, error) {
 	var list v1alpha1.SnapshotList
 	if err := r.List(ctx, &list, client.InNamespace(repository.Namespace),
 		client.MatchingFields{indexSnapshots: repository.Name}); err != nil {
 		return nil, fmt.Errorf("list Snapshots of Repository %s: %w", repository.Name, err)
 	}
-	return slices.DeleteFunc(list.Items,
-		func(s v1alpha1.Snapshot) bool { return v1alpha1.HasRecordAnnotation(s.Annotations) }), nil
+	out := slices.DeleteFunc(list.Items,
+		func(s v1alpha1.Snapshot) bool { return v1alpha1.HasRecordAnnotation(s.Annotations) })
+	slices.SortFunc(out, func(a, b v1alpha1.Snapshot) int { return strings.Compare(a.Name, b.Name) })
+	return out, nil
 }
 
 // summarize expects the Snapshots newest first.

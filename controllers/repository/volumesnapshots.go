@@ -87,12 +87,12 @@ func (r *Reconciler) wipeVolumeSnapshots(
 			continue
 		}
 		waiting = true
-		if conditions.IsFalse(s, v1alpha1.ConditionWiped) {
+		if blocked == nil && conditions.IsFalse(s, v1alpha1.ConditionWiped) {
 			blocked = s
 		}
 	}
 	if !waiting {
-		return ctrl.Result{}, r.release(ctx, repository, "none", string(repository.Spec.DeletionPolicy))
+		return ctrl.Result{}, r.release(ctx, repository, "removed", "its deletionPolicy is WipeOut")
 	}
 	if blocked != nil {
 		conditions.MarkFalse(repository, v1alpha1.ConditionWiped,

@@ -17,6 +17,7 @@ func TestLogApplied(t *testing.T) {
 	applied := &metav1.Condition{Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonApplied}
 	pending := &metav1.Condition{Status: metav1.ConditionFalse, Reason: v1alpha1.ReasonRemovalPending}
 	held := &metav1.Condition{Status: metav1.ConditionFalse, Reason: v1alpha1.ReasonRemovalHeld}
+	inUse := &metav1.Condition{Status: metav1.ConditionFalse, Reason: v1alpha1.ReasonInUse}
 	failed := &metav1.Condition{Status: metav1.ConditionFalse, Reason: v1alpha1.ReasonRetentionPolicyNotAllowed}
 	paused := &metav1.Condition{Status: metav1.ConditionUnknown, Reason: v1alpha1.ReasonPaused}
 	for name, tt := range map[string]struct {
@@ -28,6 +29,8 @@ func TestLogApplied(t *testing.T) {
 		"a removal begins":       {applied, pending, "1 waits"},
 		"a removal goes on":      {pending, pending, "1 waits"},
 		"a removal is held":      {nil, held, "1 waits"},
+		"a restore keeps one":    {pending, inUse, "1 waits"},
+		"a restore still does":   {inUse, inUse, "1 waits"},
 		"a removal ends":         {pending, applied, "1 retention changed"},
 		"paused":                 {applied, paused, "1 retention changed"},
 		"a failure":              {applied, failed, "0 retention changed"},
@@ -46,5 +49,38 @@ func TestLogApplied(t *testing.T) {
 				ContainSubstring(fmt.Sprintf(`"level":%c,"msg":%q`, tt.want[0], tt.want[2:])),
 				ContainSubstring(`"reason":%q`, tt.is.Reason))))
 		})
+	}
+}
+
+// TestWhatBlocksTheRemovalsHasNoOrder looks at the same Snapshots in each order: a restore of one must not hide the
+// failure of another.
+func TestWhatBlocksTheRemovalsHasNoOrder(t *testing.T) {
+	snapshot := func(name string, status metav1.ConditionStatus, reason string) *v1alpha1.Snapshot {
+		s := &v1alpha1.Snapshot{ObjectMeta: metav1.ObjectMeta{Name: name}}
+		s.Status.Conditions = []metav1.Condition{{
+			Type: v1alpha1.ConditionWiped, Status: status, Reason: reason, Message: name,
+		}}
+		return s
+	}
+	running := snapshot("running", metav1.ConditionUnknown, v1alpha1.ReasonProgressing)
+	inUse := snapshot("inUse", metav1.ConditionFalse, v1alpha1.ReasonInUse)
+	failed := snapshot("failed", metav1.ConditionFalse, v1alpha1.ReasonFailed)
+	for _, tt := range []struct {
+		snapshots []*v1alpha1.Snapshot
+		want      *trouble
+	}{
+		{[]*v1alpha1.Snapshot{running}, nil},
+		{[]*v1alpha1.Snapshot{running, inUse}, &trouble{v1alpha1.ReasonInUse, "inUse"}},
+		{[]*v1alpha1.Snapshot{inUse, running}, &trouble{v1alpha1.ReasonInUse, "inUse"}},
+		{[]*v1alpha1.Snapshot{inUse, failed, running}, &trouble{v1alpha1.ReasonFailed, "failed"}},
+		{[]*v1alpha1.Snapshot{failed, running, inUse}, &trouble{v1alpha1.ReasonFailed, "failed"}},
+		{[]*v1alpha1.Snapshot{running, inUse, failed}, &trouble{v1alpha1.ReasonFailed, "failed"}},
+	} {
+		g := NewWithT(t)
+		var got *trouble
+		for _, s := range tt.snapshots {
+			got = worse(got, s)
+		}
+		g.Expect(got).To(Equal(tt.want))
 	}
 }

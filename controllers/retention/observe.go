@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/fluxcd/pkg/runtime/conditions"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -36,7 +37,7 @@ type state struct {
 	snapshots map[string]*v1alpha1.Snapshot
 	// verdicts on the Repository's own Snapshots, newest first.
 	verdicts []retention.Verdict
-	// removing counts the Snapshots that wait for the removal of their data; failure is what blocks the first of them.
+	// removing counts the Snapshots that wait for the removal of their data; failure is what blocks them, or nil.
 	removing int
 	failure  *trouble
 	// more reports that a pass removed as many Snapshots as it is allowed to, held that the default is too new to
@@ -57,12 +58,7 @@ func (r *Reconciler) observe(ctx context.Context, repository *v1alpha1.Repositor
 		} else if snapshot.Spec.DeletionPolicy == v1alpha1.WipeOut && slices.Contains(snapshot.Finalizers,
 			v1alpha1.FinalizerWipe) {
 			s.removing++
-			if s.failure == nil && conditions.IsFalse(snapshot, v1alpha1.ConditionWiped) {
-				s.failure = &trouble{
-					conditions.GetReason(snapshot, v1alpha1.ConditionWiped),
-					conditions.GetMessage(snapshot, v1alpha1.ConditionWiped),
-				}
-			}
+			s.failure = worse(s.failure, snapshot)
 		}
 	}
 	siblings, err := r.resolve(ctx, s)
@@ -86,6 +82,21 @@ func (r *Reconciler) observe(ctx context.Context, repository *v1alpha1.Repositor
 		}
 	}
 	return s, nil
+}
+
+// worse returns what blocks the removals: the first failure, or else the first Snapshot that is in use.
+func worse(found *trouble, snapshot *v1alpha1.Snapshot) *trouble {
+	if !conditions.IsFalse(snapshot, v1alpha1.ConditionWiped) || found != nil && found.reason != v1alpha1.ReasonInUse {
+		return found
+	}
+	next := &trouble{
+		conditions.GetReason(snapshot, v1alpha1.ConditionWiped),
+		conditions.GetMessage(snapshot, v1alpha1.ConditionWiped),
+	}
+	if found != nil && next.reason == v1alpha1.ReasonInUse {
+		return found
+	}
+	return next
 }
 
 // resolve finds the one policy of the Repository, and the other Repositories of its batch under the same policy.
@@ -178,7 +189,7 @@ func (r *Reconciler) childrensRepositories(
 	return retention.SiblingRepositories(children.Items, s.repository.Name, *s.ref, fallback), nil
 }
 
-// snapshots lists the Snapshots of a Repository, without records.
+// snapshots lists the Snapshots of a Repository by name, without records.
 func (r *Reconciler) snapshots(ctx context.Context, namespace, repository string) ([]*v1alpha1.Snapshot, error) {
 	var list v1alpha1.SnapshotList
 	if err := r.List(ctx, &list, client.InNamespace(namespace),
@@ -191,6 +202,7 @@ func (r *Reconciler) snapshots(ctx context.Context, namespace, repository string
 			out = append(out, &list.Items[i])
 		}
 	}
+	slices.SortFunc(out, func(a, b *v1alpha1.Snapshot) int { return strings.Compare(a.Name, b.Name) })
 	return out, nil
 }
 

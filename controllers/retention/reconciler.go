@@ -163,7 +163,11 @@ func failed(applied *metav1.Condition) bool {
 
 // waiting reports whether a policy waits for a removal.
 func waiting(applied *metav1.Condition) bool {
-	return applied.Reason == v1alpha1.ReasonRemovalPending || applied.Reason == v1alpha1.ReasonRemovalHeld
+	switch applied.Reason {
+	case v1alpha1.ReasonRemovalPending, v1alpha1.ReasonRemovalHeld, v1alpha1.ReasonInUse:
+		return true
+	}
+	return false
 }
 
 // logApplied logs how far the policy was applied: a failure and its end at the level of information, all else at V(1).

@@ -3,6 +3,9 @@ package retention
 import (
 	"cmp"
 	"slices"
+	"strings"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/workload/destination"
@@ -24,7 +27,7 @@ func RestoreUnderWay(s *v1alpha1.RestoreSession) bool {
 	return !s.Status.Phase.Terminal() && !v1alpha1.HasRecordAnnotation(s.Annotations)
 }
 
-// NewInUse selects the restores that have not ended from the given ones.
+// NewInUse selects the restores that have not ended from the given ones, in any order.
 func NewInUse(sessions []v1alpha1.RestoreSession, batches []v1alpha1.RestoreBatch) InUse {
 	var out InUse
 	for _, b := range batches {
@@ -37,7 +40,15 @@ func NewInUse(sessions []v1alpha1.RestoreSession, batches []v1alpha1.RestoreBatc
 			out.sessions = append(out.sessions, s)
 		}
 	}
+	// By then names the same restore at each look, although the lists of a cache have no order.
+	slices.SortFunc(out.sessions, func(a, b v1alpha1.RestoreSession) int { return byKey(&a, &b) })
+	slices.SortFunc(out.batches, func(a, b v1alpha1.RestoreBatch) int { return byKey(&a, &b) })
 	return out
+}
+
+// byKey compares two objects by namespace and name.
+func byKey(a, b metav1.Object) int {
+	return cmp.Or(strings.Compare(a.GetNamespace(), b.GetNamespace()), strings.Compare(a.GetName(), b.GetName()))
 }
 
 // By names the restore that works with the Snapshot, or returns "". A restore that has not chosen its Snapshot yet can

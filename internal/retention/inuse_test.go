@@ -56,3 +56,21 @@ func TestARestoreBatchKeepsWhatItChose(t *testing.T) {
 	b.Status.Phase = v1alpha1.RestoreSessionFailed
 	g.Expect(by("shop", "db-1")).To(BeEmpty(), "it has ended")
 }
+
+// The lists of a cache have no order: the name of the restore must not change from look to look.
+func TestTheSameRestoreIsNamedAtEachLook(t *testing.T) {
+	g := NewWithT(t)
+	var sessions []v1alpha1.RestoreSession
+	var batches []v1alpha1.RestoreBatch
+	for _, name := range []string{"c", "a", "b"} {
+		session := v1alpha1.RestoreSession{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: name}}
+		session.Spec.DataSource = &v1alpha1.RestoreDataSource{Snapshot: "web-1"}
+		batch := v1alpha1.RestoreBatch{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: name}}
+		batch.Status.Resolved = &v1alpha1.ResolvedRestoreBatch{Namespace: "shop"}
+		batch.Status.Targets = []v1alpha1.RestoreTargetStatus{{Name: "web", Snapshot: "web-1"}}
+		sessions, batches = append(sessions, session), append(batches, batch)
+	}
+	snapshot := &v1alpha1.Snapshot{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "web-1"}}
+	g.Expect(retention.NewInUse(sessions, nil).By(snapshot)).To(Equal("RestoreSession shop/a"))
+	g.Expect(retention.NewInUse(nil, batches).By(snapshot)).To(Equal("RestoreBatch shop/a"))
+}

@@ -3,6 +3,8 @@ package task
 import (
 	"fmt"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/text"
 )
@@ -13,8 +15,14 @@ const (
 	maxDuration = 32
 )
 
-// bound brings the report of a mover within the limits of the API: a status that the API server refuses would hold up
-// the run for ever. A component with an ID that is too long failed, because a part of an ID names no data.
+// No component holds more entries or bytes. The sum of a thousand components stays below the limit of an int64.
+const (
+	maxEntries = 1 << 40
+	maxBytes   = 1 << 53
+)
+
+// bound brings each value that a mover reports within the limits of the API: a status that the API server refuses would
+// hold up the run for ever. A component with an ID that is too long failed, because a part of an ID names no data.
 func (r *Result) bound() {
 	r.Reason = reasonOf(r.Outcome, r.Reason)
 	r.Message = text.Shorten(r.Message)
@@ -27,7 +35,32 @@ func (r *Result) bound() {
 		if len(c.Duration) > maxDuration {
 			c.Duration = ""
 		}
+		c.StartTime, c.CompletionTime = valid(c.StartTime), valid(c.CompletionTime)
+		c.boundNumbers()
 		c.Reason = reasonOf(c.Outcome, c.Reason)
 		c.Error = text.Shorten(c.Error)
 	}
+}
+
+// boundNumbers brings counts and sizes into a range in which they can be added up. A negative count would hide what
+// another mover left out.
+func (c *ComponentResult) boundNumbers() {
+	for _, n := range []*int64{
+		&c.Files, &c.Directories, &c.Symlinks, &c.HardLinks, &c.Special, &c.Sockets, &c.Unreadable,
+		&c.AttributesUnreadable, &c.Vanished, &c.Changed, &c.OwnersNotRestored, &c.AttributesNotRestored,
+		&c.DevicesNotRestored, &c.Overwritten, &c.Kept, &c.Deleted, &c.Verified, &c.Different,
+	} {
+		*n = min(max(*n, 0), maxEntries)
+	}
+	for _, n := range []*int64{&c.SizeBytes, &c.UploadedBytes, &c.PreviousSizeBytes} {
+		*n = min(max(*n, 0), maxBytes)
+	}
+}
+
+// valid returns a time that the API can hold, or nil. A time before 1970 is that of a machine without a clock.
+func valid(t *metav1.Time) *metav1.Time {
+	if t == nil || t.Unix() < 0 || t.UTC().Year() > 9999 {
+		return nil
+	}
+	return t
 }

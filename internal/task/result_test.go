@@ -3,10 +3,16 @@ package task_test
 import (
 	"encoding/json"
 	"fmt"
+	"iter"
+	"math"
+	"reflect"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	. "github.com/onsi/gomega"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/task"
@@ -112,6 +118,77 @@ func TestTheReportOfAMoverKeepsTheLimitsOfTheAPI(t *testing.T) {
 	}), "a part of an ID names no data")
 	g.Expect(len(out.Components[2].Error)).To(BeNumerically("<=", 2048))
 	g.Expect(out.Components[2].Reason).To(Equal("StorageFull"))
+}
+
+// A time that the API server can't hold would be refused with each write of the status.
+func TestTimesOfAMoverAreChecked(t *testing.T) {
+	for reported, want := range map[string]string{
+		"2026-11-24T12:00:00Z":      "2026-11-24T12:00:00Z",
+		"1970-01-01T00:00:00Z":      "1970-01-01T00:00:00Z",
+		"9999-12-31T23:59:59Z":      "9999-12-31T23:59:59Z",
+		"9999-12-31T23:59:59-23:59": "",
+		"0000-01-01T00:00:00+23:59": "",
+		"0001-01-01T00:00:00Z":      "",
+		"1969-12-31T23:59:59Z":      "",
+	} {
+		t.Run(reported, func(t *testing.T) {
+			g := NewWithT(t)
+			component := fmt.Sprintf(`{"name":"a","outcome":"Succeeded","start":%q,"end":%[1]q}`, reported)
+			out, err := task.DecodeResult(`{"version":1,"outcome":"Succeeded","components":[` + component + `]}`)
+			g.Expect(err).NotTo(HaveOccurred())
+			for _, got := range []*metav1.Time{out.Components[0].StartTime, out.Components[0].CompletionTime} {
+				if want == "" {
+					g.Expect(got).To(BeNil())
+					continue
+				}
+				g.Expect(got.UTC().Format(time.RFC3339)).To(Equal(want))
+			}
+		})
+	}
+}
+
+// Counts and sizes are added up: a negative one would hide what another mover left out.
+func TestNumbersOfAMoverAreChecked(t *testing.T) {
+	for reported, want := range map[int64]struct{ count, size int64 }{
+		12: {12, 12}, 0: {0, 0}, -12: {0, 0}, math.MinInt64: {0, 0}, 1 << 50: {1 << 40, 1 << 50},
+		math.MaxInt64: {1 << 40, 1 << 53},
+	} {
+		t.Run(strconv.FormatInt(reported, 10), func(t *testing.T) {
+			g := NewWithT(t)
+			in := task.ComponentResult{Name: "a", Outcome: task.OutcomeSucceeded}
+			numbers := 0
+			for v := range fieldsOf(&in) {
+				v.SetInt(reported)
+				numbers++
+			}
+			g.Expect(numbers).To(BeNumerically(">", 20))
+			message, err := json.Marshal(task.Result{
+				Version: task.Version, Outcome: task.OutcomeSucceeded, Components: []task.ComponentResult{in},
+			})
+			g.Expect(err).NotTo(HaveOccurred())
+			out, err := task.DecodeResult(string(message))
+			g.Expect(err).NotTo(HaveOccurred())
+			for v, name := range fieldsOf(&out.Components[0]) {
+				if strings.HasSuffix(name, "Bytes") {
+					g.Expect(v.Int()).To(Equal(want.size), name)
+					continue
+				}
+				g.Expect(v.Int()).To(Equal(want.count), name)
+			}
+		})
+	}
+}
+
+// fieldsOf yields each number that a component reports, with the name of its field.
+func fieldsOf(c *task.ComponentResult) iter.Seq2[reflect.Value, string] {
+	return func(yield func(reflect.Value, string) bool) {
+		v := reflect.ValueOf(c).Elem()
+		for _, f := range reflect.VisibleFields(v.Type()) {
+			if f.Type.Kind() == reflect.Int64 && !yield(v.FieldByIndex(f.Index), f.Name) {
+				return
+			}
+		}
+	}
 }
 
 func TestSizesAreWrittenAsKubeStashWritesThem(t *testing.T) {
