@@ -39,7 +39,7 @@ func TestSpine(t *testing.T) {
 type spine struct {
 	bed     *testbed.Testbed
 	policy  *testbed.Checkout
-	commits []string // all that a person pushed
+	commits []string // the commits that a person pushed, oldest first
 	ended   *v1alpha1.BackupSession
 }
 

@@ -80,8 +80,8 @@ func noSnapshotDriver(t *testing.T, bed *testbed.Testbed) {
 }
 
 // configureShot makes a claim and a configuration of this name that backs it up by a VolumeSnapshot of the class, and
-// waits for the volume. Each configuration has a claim of its own: the snapshot controller never lets a claim go of
-// which several VolumeSnapshots are deleted at once.
+// waits for the volume. Each configuration has a claim of its own: if several VolumeSnapshots of one claim are deleted
+// at once, the snapshot controller never removes its finalizer from the claim.
 func (a *shotApp) configureShot(t *testing.T, name, class, waitTimeout string) {
 	t.Helper()
 	applyTo(t, a.bed, a.namespace,

@@ -54,8 +54,8 @@ const (
 type BackupBatchSession struct {
 	SessionConfig `json:",inline"`
 
-	// ExecutionOrder of the targets. Parallel backs up several at once. Sequential backs up one after the other, in the
-	// order of the field targets. A target that fails does not stop the targets after it.
+	// ExecutionOrder of the targets. Parallel backs up several targets at once. Sequential backs up one after the
+	// other, in the order of the field targets. A target that fails does not stop the targets after it.
 	// +optional
 	// +kubebuilder:default=Parallel
 	ExecutionOrder ExecutionOrder `json:"executionOrder,omitempty"`

@@ -50,7 +50,7 @@ func newWorld(t testing.TB) *world {
 	return w
 }
 
-// snapshot creates the Snapshot of a target, as a run makes it that adds to the restore point.
+// snapshot creates the Snapshot of a target, as a run does that adds a target to the restore point.
 func (w *world) snapshot(point, run, target string, hour int, failed bool) {
 	w.T.Helper()
 	phase := v1alpha1.SnapshotSucceeded

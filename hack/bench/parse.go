@@ -10,7 +10,7 @@ import (
 	"strings"
 )
 
-// result of one benchmark: its metrics by unit, as "ns/op".
+// result holds the metrics of one benchmark by unit, such as "ns/op".
 type result map[string]float64
 
 // results by the benchmark's name, without the number of processors.
@@ -82,7 +82,7 @@ func parseLine(line string, cpus int) (name string, metrics result, is bool, err
 	return name, metrics, true, nil
 }
 
-// get is one metric.
+// get returns one metric of a benchmark.
 func (r *results) get(name, unit string) (float64, error) {
 	metrics, ok := r.byName[name]
 	if !ok {

@@ -54,7 +54,7 @@ type Position struct {
 
 type place struct {
 	waiting map[client.ObjectKey]*waiter
-	// taken holds the turns of Jobs that the cache possibly lacks.
+	// taken holds the turns of Jobs that may not be in the cache yet.
 	taken map[client.ObjectKey]time.Time
 }
 

@@ -69,8 +69,9 @@ func Older(a, b *v1alpha1.RestoreSession) bool {
 }
 
 // ClaimBlockedBy reports whether a frozen restore may take over a claim whose AnnotationRestoring holds the UID holder.
-// Nil means that it may; otherwise ClaimBlockedBy returns the restore that keeps the claim. Of two that were frozen at
-// the same moment the older one gets it. A holder that no longer exists or has ended holds nothing.
+// Nil means that it may; otherwise ClaimBlockedBy returns the restore that keeps the claim. If two
+// restores were frozen at the same moment, the older one gets the claim. A holder that no longer exists or has ended
+// holds nothing.
 func ClaimBlockedBy(
 	restores []v1alpha1.RestoreSession, s *v1alpha1.RestoreSession, claim, holder string,
 ) *v1alpha1.RestoreSession {
