@@ -17,14 +17,8 @@ import (
 
 // existing returns the Repository's Snapshots that are not being deleted.
 func (r *Reconciler) existing(ctx context.Context, repository *v1alpha1.Repository) ([]v1alpha1.Snapshot, error) {
-	var list v1alpha1.SnapshotList
-	if err := r.List(ctx, &list, client.InNamespace(repository.Namespace),
-		client.MatchingFields{indexSnapshots: repository.Name}); err != nil {
-		return nil, fmt.Errorf("list Snapshots of %s: %w", repository.Name, err)
-	}
-	return slices.DeleteFunc(list.Items, func(s v1alpha1.Snapshot) bool {
-		return !s.DeletionTimestamp.IsZero() || v1alpha1.HasRecordAnnotation(s.Annotations)
-	}), nil
+	all, err := snapshotsByRepository.Of(ctx, r.Client, repository.Namespace, repository.Name)
+	return slices.DeleteFunc(all, func(s v1alpha1.Snapshot) bool { return !s.DeletionTimestamp.IsZero() }), err
 }
 
 // checked writes the result of a check to the Snapshots, and reports whether the whole repository is intact. nil means

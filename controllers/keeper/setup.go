@@ -23,10 +23,10 @@ import (
 
 // The indexes of the cache.
 const (
-	indexStorage   = "keeper.storage"
-	indexWipe      = "keeper.wipe"
-	indexSnapshots = "keeper.snapshots"
-	restores       = index.Restores("keeper.restores")
+	indexStorage          = "keeper.storage"
+	indexWipe             = "keeper.wipe"
+	snapshotsByRepository = index.Snapshots("keeper.snapshots")
+	restores              = index.Restores("keeper.restores")
 )
 
 // SetupWithManager registers the controller, its indexes and its watches.
@@ -43,10 +43,8 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, opts controller.Options)
 	if err := indexer.IndexField(ctx, &v1alpha1.Snapshot{}, indexWipe, wipeKey); err != nil {
 		return fmt.Errorf("index Snapshots to remove: %w", err)
 	}
-	if err := indexer.IndexField(ctx, &v1alpha1.Snapshot{}, indexSnapshots, func(o client.Object) []string {
-		return []string{o.(*v1alpha1.Snapshot).Spec.Repository}
-	}); err != nil {
-		return fmt.Errorf("index Snapshots by repository: %w", err)
+	if err := snapshotsByRepository.Register(ctx, indexer); err != nil {
+		return err
 	}
 	if err := restores.Register(ctx, indexer); err != nil {
 		return err

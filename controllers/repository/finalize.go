@@ -62,7 +62,7 @@ func (r *Reconciler) finalize(ctx context.Context, repository *v1alpha1.Reposito
 			why.Message(policy.HoldsVolumeSnapshots(repository)))
 		return ctrl.Result{}, r.release(ctx, repository, "kept", string(why))
 	}
-	snapshots, err := r.snapshots(ctx, repository)
+	snapshots, err := snapshotsByRepository.Of(ctx, r.Client, repository.Namespace, repository.Name)
 	if err != nil {
 		return ctrl.Result{}, err
 	}

@@ -27,10 +27,10 @@ import (
 
 // The indexes of the cache: Repositories by directory and storage, Snapshots by repository, and the running restores.
 const (
-	directories    = index.Directories("repository.directory")
-	indexStorage   = "repository.storage"
-	indexSnapshots = "repository.snapshots"
-	restores       = index.Restores("repository.restores")
+	directories           = index.Directories("repository.directory")
+	indexStorage          = "repository.storage"
+	snapshotsByRepository = index.Snapshots("repository.snapshots")
+	restores              = index.Restores("repository.restores")
 )
 
 const (
@@ -45,26 +45,18 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, opts controller.Options)
 	if err := directories.Register(context.Background(), mgr.GetFieldIndexer()); err != nil {
 		return err
 	}
-	for _, index := range []struct {
-		object client.Object
-		field  string
-		values func(client.Object) []string
-	}{
-		{&v1alpha1.Repository{}, indexStorage, func(o client.Object) []string {
+	if err := snapshotsByRepository.Register(context.Background(), mgr.GetFieldIndexer()); err != nil {
+		return err
+	}
+	err := mgr.GetFieldIndexer().IndexField(context.Background(), &v1alpha1.Repository{}, indexStorage,
+		func(o client.Object) []string {
 			if r := o.(*v1alpha1.Repository); !policy.HoldsVolumeSnapshots(r) {
 				return []string{r.Spec.StorageRef.In(r.Namespace).String()}
 			}
 			return nil
-		}},
-		{
-			&v1alpha1.Snapshot{}, indexSnapshots,
-			func(o client.Object) []string { return []string{o.(*v1alpha1.Snapshot).Spec.Repository} },
-		},
-	} {
-		err := mgr.GetFieldIndexer().IndexField(context.Background(), index.object, index.field, index.values)
-		if err != nil {
-			return fmt.Errorf("index by %s: %w", index.field, err)
-		}
+		})
+	if err != nil {
+		return fmt.Errorf("index Repositories by storage: %w", err)
 	}
 	called := make(chan event.GenericEvent, callsInFlight)
 	r.queue = &initjob.Queue{

@@ -2,12 +2,10 @@ package repository
 
 import (
 	"context"
-	"fmt"
 	"slices"
 	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/task"
@@ -21,7 +19,7 @@ const recent = 5
 func (r *Reconciler) count(
 	ctx context.Context, repository *v1alpha1.Repository,
 ) (disprovedBy string, snapshots []v1alpha1.Snapshot, _ error) {
-	snapshots, err := r.snapshots(ctx, repository)
+	snapshots, err := snapshotsByRepository.Of(ctx, r.Client, repository.Namespace, repository.Name)
 	if err != nil {
 		return "", nil, err
 	}
@@ -53,19 +51,6 @@ func snapshotWithChangedPassword(snapshots []v1alpha1.Snapshot) string {
 		}
 	}
 	return ""
-}
-
-// snapshots lists the Snapshots of the repository by name, including those that are being deleted, without records.
-func (r *Reconciler) snapshots(ctx context.Context, repository *v1alpha1.Repository) ([]v1alpha1.Snapshot, error) {
-	var list v1alpha1.SnapshotList
-	if err := r.List(ctx, &list, client.InNamespace(repository.Namespace),
-		client.MatchingFields{indexSnapshots: repository.Name}); err != nil {
-		return nil, fmt.Errorf("list Snapshots of Repository %s: %w", repository.Name, err)
-	}
-	out := slices.DeleteFunc(list.Items,
-		func(s v1alpha1.Snapshot) bool { return v1alpha1.HasRecordAnnotation(s.Annotations) })
-	slices.SortFunc(out, func(a, b v1alpha1.Snapshot) int { return strings.Compare(a.Name, b.Name) })
-	return out, nil
 }
 
 // summarize expects the Snapshots newest first.

@@ -10,6 +10,7 @@ import (
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/policy/check"
+	"github.com/cairn-backup/cairn/internal/retention"
 )
 
 // deletes is the deletionPolicy of a VolumeSnapshotContent that goes with its VolumeSnapshot.
@@ -73,7 +74,7 @@ func (r *Reconciler) wipeVolumeSnapshots(
 			"the data is removed later: %s", user)
 		return ctrl.Result{RequeueAfter: inUseInterval}, r.writer().Status(ctx, before, repository)
 	}
-	waiting, blocked := false, (*v1alpha1.Snapshot)(nil)
+	waiting, removing := false, []*v1alpha1.Snapshot(nil)
 	for i := range snapshots {
 		s := &snapshots[i]
 		if s.DeletionTimestamp.IsZero() {
@@ -87,14 +88,12 @@ func (r *Reconciler) wipeVolumeSnapshots(
 			continue
 		}
 		waiting = true
-		if blocked == nil && conditions.IsFalse(s, v1alpha1.ConditionWiped) {
-			blocked = s
-		}
+		removing = append(removing, s)
 	}
 	if !waiting {
-		return ctrl.Result{}, r.release(ctx, repository, "removed", "its deletionPolicy is WipeOut")
+		return ctrl.Result{}, r.release(ctx, repository, "unknown", "its VolumeSnapshots are gone")
 	}
-	if blocked != nil {
+	if blocked := retention.Blocked(removing); blocked != nil {
 		conditions.MarkFalse(repository, v1alpha1.ConditionWiped,
 			conditions.GetReason(blocked, v1alpha1.ConditionWiped), "Snapshot %s: %s", blocked.Name,
 			conditions.GetMessage(blocked, v1alpha1.ConditionWiped))

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/fluxcd/pkg/runtime/conditions"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -48,17 +47,25 @@ type state struct {
 // observe reads everything and decides.
 func (r *Reconciler) observe(ctx context.Context, repository *v1alpha1.Repository) (*state, error) {
 	s := &state{repository: repository, snapshots: map[string]*v1alpha1.Snapshot{}}
-	all, err := r.snapshots(ctx, repository.Namespace, repository.Name)
+	all, err := snapshotsByRepository.Of(ctx, r.Client, repository.Namespace, repository.Name)
 	if err != nil {
 		return nil, err
 	}
-	for _, snapshot := range all {
+	var removing []*v1alpha1.Snapshot
+	for i := range all {
+		snapshot := &all[i]
 		if snapshot.DeletionTimestamp.IsZero() {
 			s.snapshots[snapshot.Name] = snapshot
 		} else if snapshot.Spec.DeletionPolicy == v1alpha1.WipeOut && slices.Contains(snapshot.Finalizers,
 			v1alpha1.FinalizerWipe) {
-			s.removing++
-			s.failure = worse(s.failure, snapshot)
+			removing = append(removing, snapshot)
+		}
+	}
+	s.removing = len(removing)
+	if blocked := retention.Blocked(removing); blocked != nil {
+		s.failure = &trouble{
+			conditions.GetReason(blocked, v1alpha1.ConditionWiped),
+			conditions.GetMessage(blocked, v1alpha1.ConditionWiped),
 		}
 	}
 	siblings, err := r.resolve(ctx, s)
@@ -82,21 +89,6 @@ func (r *Reconciler) observe(ctx context.Context, repository *v1alpha1.Repositor
 		}
 	}
 	return s, nil
-}
-
-// worse returns what blocks the removals: the first failure, or else the first Snapshot that is in use.
-func worse(found *trouble, snapshot *v1alpha1.Snapshot) *trouble {
-	if !conditions.IsFalse(snapshot, v1alpha1.ConditionWiped) || found != nil && found.reason != v1alpha1.ReasonInUse {
-		return found
-	}
-	next := &trouble{
-		conditions.GetReason(snapshot, v1alpha1.ConditionWiped),
-		conditions.GetMessage(snapshot, v1alpha1.ConditionWiped),
-	}
-	if found != nil && next.reason == v1alpha1.ReasonInUse {
-		return found
-	}
-	return next
 }
 
 // resolve finds the one policy of the Repository, and the other Repositories of its batch under the same policy.
@@ -189,23 +181,6 @@ func (r *Reconciler) childrensRepositories(
 	return retention.SiblingRepositories(children.Items, s.repository.Name, *s.ref, fallback), nil
 }
 
-// snapshots lists the Snapshots of a Repository by name, without records.
-func (r *Reconciler) snapshots(ctx context.Context, namespace, repository string) ([]*v1alpha1.Snapshot, error) {
-	var list v1alpha1.SnapshotList
-	if err := r.List(ctx, &list, client.InNamespace(namespace),
-		client.MatchingFields{indexSnapshots: repository}); err != nil {
-		return nil, fmt.Errorf("list Snapshots of Repository %s: %w", repository, err)
-	}
-	out := make([]*v1alpha1.Snapshot, 0, len(list.Items))
-	for i := range list.Items {
-		if !v1alpha1.HasRecordAnnotation(list.Items[i].Annotations) {
-			out = append(out, &list.Items[i])
-		}
-	}
-	slices.SortFunc(out, func(a, b *v1alpha1.Snapshot) int { return strings.Compare(a.Name, b.Name) })
-	return out, nil
-}
-
 // input returns what the decision needs to know of the Repository's Snapshots and of those that share restore points
 // with them.
 func (r *Reconciler) input(ctx context.Context, s *state, siblings []string) ([]retention.Snapshot, error) {
@@ -218,11 +193,12 @@ func (r *Reconciler) input(ctx context.Context, s *state, siblings []string) ([]
 		out = append(out, retention.FromSnapshot(snapshot, used.By(snapshot)))
 	}
 	for _, name := range siblings {
-		others, err := r.snapshots(ctx, s.repository.Namespace, name)
+		others, err := snapshotsByRepository.Of(ctx, r.Client, s.repository.Namespace, name)
 		if err != nil {
 			return nil, err
 		}
-		for _, snapshot := range others {
+		for i := range others {
+			snapshot := &others[i]
 			if snapshot.DeletionTimestamp.IsZero() {
 				out = append(out, retention.FromSnapshot(snapshot, used.By(snapshot)))
 			}

@@ -25,11 +25,11 @@ import (
 
 // The indexes of the cache.
 const (
-	indexRepository = "retention.repository"
-	indexPolicy     = "retention.policy"
-	indexSnapshots  = "retention.snapshots"
-	indexSessions   = "retention.sessions"
-	restores        = index.Restores("retention.restores")
+	indexRepository       = "retention.repository"
+	indexPolicy           = "retention.policy"
+	snapshotsByRepository = index.Snapshots("retention.snapshots")
+	indexSessions         = "retention.sessions"
+	restores              = index.Restores("retention.restores")
 )
 
 // infers is the value in indexPolicy of configurations that name no policy for one of their Repositories. No policy has
@@ -46,15 +46,14 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, opts controller.Options)
 	}{
 		{&v1alpha1.BackupConfiguration{}, indexRepository, repositoriesOf},
 		{&v1alpha1.BackupConfiguration{}, indexPolicy, policiesOf},
-		{
-			&v1alpha1.Snapshot{}, indexSnapshots,
-			func(o client.Object) []string { return []string{o.(*v1alpha1.Snapshot).Spec.Repository} },
-		},
 		{&v1alpha1.BackupSession{}, indexSessions, ended},
 	} {
 		if err := indexer.IndexField(ctx, index.object, index.field, index.values); err != nil {
 			return fmt.Errorf("index by %s: %w", index.field, err)
 		}
+	}
+	if err := snapshotsByRepository.Register(ctx, indexer); err != nil {
+		return err
 	}
 	if err := restores.Register(ctx, indexer); err != nil {
 		return err

@@ -7,7 +7,8 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
 
-// Kept is why data stays although its object is deleted with deletionPolicy WipeOut. Empty means that the data goes.
+// Kept is why the data of a deleted object stays whatever its deletionPolicy is. Empty means that the deletionPolicy
+// decides.
 type Kept string
 
 // The values of Kept.

@@ -1,0 +1,42 @@
+package index
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+)
+
+// Snapshots names an index of the Snapshots by their Repository.
+type Snapshots string
+
+// Register adds the index to a cache. Each name can be registered only once.
+func (i Snapshots) Register(ctx context.Context, indexer client.FieldIndexer) error {
+	err := indexer.IndexField(ctx, &v1alpha1.Snapshot{}, string(i), func(o client.Object) []string {
+		return []string{o.(*v1alpha1.Snapshot).Spec.Repository}
+	})
+	if err != nil {
+		return fmt.Errorf("index Snapshots by repository: %w", err)
+	}
+	return nil
+}
+
+// Of lists the Snapshots of a Repository by name, including those that are being deleted, without records. The lists of
+// a cache have no order: without one, what is decided or said about the first Snapshot would change at each look.
+func (i Snapshots) Of(
+	ctx context.Context, c client.Reader, namespace, repository string,
+) ([]v1alpha1.Snapshot, error) {
+	var list v1alpha1.SnapshotList
+	if err := c.List(ctx, &list, client.InNamespace(namespace),
+		client.MatchingFields{string(i): repository}); err != nil {
+		return nil, fmt.Errorf("list Snapshots of Repository %s: %w", repository, err)
+	}
+	out := slices.DeleteFunc(list.Items,
+		func(s v1alpha1.Snapshot) bool { return v1alpha1.HasRecordAnnotation(s.Annotations) })
+	slices.SortFunc(out, func(a, b v1alpha1.Snapshot) int { return strings.Compare(a.Name, b.Name) })
+	return out, nil
+}
