@@ -107,10 +107,7 @@ func encodeShort(r Result, limit int) ([]byte, error) {
 }
 
 // DecodeResult reads a termination message. A message of another program, or a cut message, is an error. A pod can be
-// made to report anything: DecodeResult leaves out the reason of a success that is not a reason of the API. A failure
-// gets the reason Failed in its place, and in place of Succeeded. Texts that are too long for the API are cut, and a
-// component with such an ID has failed. A time that the API can't hold is left out. A count or size that is negative
-// becomes 0, and one that no volume can reach becomes the highest that DecodeResult allows.
+// made to report anything, so DecodeResult brings each value within the limits of the API (bounds.go).
 func DecodeResult(message string) (*Result, error) {
 	var r Result
 	if err := json.Unmarshal([]byte(message), &r); err != nil {

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"iter"
 	"math"
+	"os"
+	"path/filepath"
 	"reflect"
 	"strconv"
 	"strings"
@@ -12,7 +14,9 @@ import (
 	"time"
 
 	. "github.com/onsi/gomega"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/yaml"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/task"
@@ -162,13 +166,8 @@ func TestNumbersOfAMoverAreChecked(t *testing.T) {
 				numbers++
 			}
 			g.Expect(numbers).To(BeNumerically(">", 20))
-			message, err := json.Marshal(task.Result{
-				Version: task.Version, Outcome: task.OutcomeSucceeded, Components: []task.ComponentResult{in},
-			})
-			g.Expect(err).NotTo(HaveOccurred())
-			out, err := task.DecodeResult(string(message))
-			g.Expect(err).NotTo(HaveOccurred())
-			for v, name := range fieldsOf(&out.Components[0]) {
+			out := decode(g, in)
+			for v, name := range fieldsOf(&out) {
 				if strings.HasSuffix(name, "Bytes") {
 					g.Expect(v.Int()).To(Equal(want.size), name)
 					continue
@@ -189,6 +188,49 @@ func fieldsOf(c *task.ComponentResult) iter.Seq2[reflect.Value, string] {
 			}
 		}
 	}
+}
+
+// The limits of a report are those of the generated CRDs.
+func TestTheLimitsOfAReportAreThoseOfTheAPI(t *testing.T) {
+	for _, file := range []string{"backup.cairn.dev_snapshots.yaml", "backup.cairn.dev_restoresessions.yaml"} {
+		t.Run(file, func(t *testing.T) {
+			g := NewWithT(t)
+			content, err := os.ReadFile(filepath.Join("..", "..", "config", "crd", "bases", file))
+			g.Expect(err).NotTo(HaveOccurred())
+			var crd apiextensionsv1.CustomResourceDefinition
+			g.Expect(yaml.UnmarshalStrict(content, &crd)).To(Succeed())
+			status := crd.Spec.Versions[0].Schema.OpenAPIV3Schema.Properties["status"]
+			component := status.Properties["components"].AdditionalProperties.Schema.Properties
+			long := strings.Repeat("x", 3000)
+			out := decode(g, task.ComponentResult{Outcome: task.OutcomeFailed, Error: long})
+			g.Expect(len(out.Error)).To(BeNumerically("<=", *component["error"].MaxLength))
+			out = decode(g, task.ComponentResult{
+				Outcome: task.OutcomeSucceeded, ID: long[:*component["id"].MaxLength],
+				Duration: long[:*component["duration"].MaxLength],
+			})
+			g.Expect(out.Outcome).To(Equal(task.OutcomeSucceeded))
+			g.Expect(out.ID).To(HaveLen(int(*component["id"].MaxLength)))
+			g.Expect(out.Duration).To(HaveLen(int(*component["duration"].MaxLength)))
+			out = decode(g, task.ComponentResult{
+				Outcome: task.OutcomeSucceeded, ID: long[:*component["id"].MaxLength+1],
+				Duration: long[:*component["duration"].MaxLength+1],
+			})
+			g.Expect(out.Outcome).To(Equal(task.OutcomeFailed))
+			g.Expect(out.ID).To(BeEmpty())
+			g.Expect(out.Duration).To(BeEmpty())
+		})
+	}
+}
+
+// decode returns what is read of a component that a mover reports.
+func decode(g *WithT, c task.ComponentResult) task.ComponentResult {
+	message, err := json.Marshal(task.Result{
+		Version: task.Version, Outcome: task.OutcomeSucceeded, Components: []task.ComponentResult{c},
+	})
+	g.Expect(err).NotTo(HaveOccurred())
+	out, err := task.DecodeResult(string(message))
+	g.Expect(err).NotTo(HaveOccurred())
+	return out.Components[0]
 }
 
 func TestSizesAreWrittenAsKubeStashWritesThem(t *testing.T) {

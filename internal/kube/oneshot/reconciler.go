@@ -27,7 +27,6 @@ import (
 	"github.com/cairn-backup/cairn/internal/kube/status"
 	"github.com/cairn-backup/cairn/internal/run/decision"
 	"github.com/cairn-backup/cairn/internal/run/hookstage"
-	"github.com/cairn-backup/cairn/internal/task"
 )
 
 // RetryAfterConflict is how soon a step is repeated after somebody else changed the object first.
@@ -209,15 +208,11 @@ func (r Reconciler[S, T, In]) write(ctx context.Context, s T, d Decision[S]) (ti
 
 // logEnded logs how attempts of hooks ended, once this is written: a step whose write failed is repeated. A manager
 // that is killed after the write, or gets no answer to it, logs nothing. It does not log the message of an end, which
-// can quote the answer of a server. In place of a reason that the API does not allow it logs JobFailed.
+// can quote the answer of a server.
 func logEnded(ctx context.Context, ends []hookstage.End) {
 	for _, e := range ends {
-		reason := e.Reason
-		if !task.IsReason(reason) {
-			reason = v1alpha1.ReasonJobFailed
-		}
 		logf.FromContext(ctx).Info("hook ended", "hook", e.Name, "stage", e.Stage, "attempt", e.Number,
-			"target", e.Target, "reason", reason)
+			"target", e.Target, "reason", e.Reason)
 	}
 }
 

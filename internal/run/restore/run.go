@@ -206,7 +206,7 @@ func (r *runner) report(h *v1alpha1.ResolvedRestoreHost, result *task.Result) {
 		}
 		if out.Phase != v1alpha1.RestoreSessionSucceeded {
 			out.Reason = cmp.Or(out.Reason, run.FailureReason(result), v1alpha1.ReasonFailed)
-			out.Error = text.Shorten(cmp.Or(out.Error, result.Message))
+			out.Error = cmp.Or(out.Error, result.Message)
 		}
 		if v.Provision != nil {
 			r.d.Status.Components[v.Component] = r.provisioned(v, before, out)
