@@ -67,7 +67,7 @@ func jobFailures(t *testing.T, bed *testbed.Testbed) {
 			"raise jobTemplate.spec.resources.limits.memory",
 		},
 	}
-	// All are under way before the first is waited for: some take minutes.
+	// All backups start before the test waits for the first: some take minutes.
 	sessions := map[string]string{}
 	for _, row := range rows {
 		applyTo(t, bed, a.namespace, strings.Replace(configurationManifest(row.name), wholeVolume, row.addon, 1))

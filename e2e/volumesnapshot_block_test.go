@@ -101,13 +101,13 @@ func TestVolumeSnapshotOfADevice(t *testing.T) {
 	s := l.restore(t, l.namespace, "as-files", source, `{metadata: {name: wrong}, spec: {volumeMode: Filesystem}}`)
 	g.Expect(s.Status.Reason).To(Equal(v1alpha1.ReasonInvalidParameters))
 	g.Expect(readyMessage(s)).To(And(ContainSubstring("had Block"), ContainSubstring("leave volumeMode out")))
-	l.made(t, l.namespace, "wrong", nil)
+	l.expectClaim(t, l.namespace, "wrong", nil)
 	for name, spec := range map[string]string{
 		"unsaid": "", "said": "volumeMode: Block, storageClassName: minihostpath-immediate",
 	} {
 		s = l.restore(t, l.namespace, name, source, fmt.Sprintf(`{metadata: {name: disk-%s}, spec: {%s}}`, name, spec))
 		g.Expect(s.Status.Phase).To(Equal(v1alpha1.RestoreSessionSucceeded), readyMessage(s))
-		claim := l.made(t, l.namespace, "disk-"+name, Equal(stats[0].VolumeSnapshotName))
+		claim := l.expectClaim(t, l.namespace, "disk-"+name, Equal(stats[0].VolumeSnapshotName))
 		g.Expect(*claim.Spec.VolumeMode).To(Equal(corev1.PersistentVolumeBlock))
 		applyTo(t, bed, l.namespace, fmt.Sprintf(deviceReader, "look-"+name, "disk-"+name))
 		g.Expect(bed.WaitPod(t.Context(), client.ObjectKey{Namespace: l.namespace, Name: "look-" + name})).To(Succeed())

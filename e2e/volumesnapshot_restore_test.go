@@ -120,11 +120,11 @@ func (l *lender) tooSmall(t *testing.T) {
 		`{metadata: {name: small}, spec: {resources: {requests: {storage: 512Mi}}}}`)
 	g.Expect(s.Status.Reason).To(Equal(v1alpha1.ReasonVolumeTooSmall))
 	g.Expect(readyMessage(s)).To(And(ContainSubstring("512Mi"), ContainSubstring("1Gi")))
-	l.made(t, l.namespace, "small", nil)
+	l.expectClaim(t, l.namespace, "small", nil)
 }
 
-// made checks which VolumeSnapshot a claim was made of; nil means that the claim must not exist.
-func (l *lender) made(t *testing.T, namespace, claim string, of any) *corev1.PersistentVolumeClaim {
+// expectClaim checks which VolumeSnapshot a claim was made of; nil means that the claim must not exist.
+func (l *lender) expectClaim(t *testing.T, namespace, claim string, of any) *corev1.PersistentVolumeClaim {
 	t.Helper()
 	g, found := NewWithT(t), &corev1.PersistentVolumeClaim{}
 	err := l.bed.Client.Get(t.Context(), client.ObjectKey{Namespace: namespace, Name: claim}, found)
@@ -151,7 +151,7 @@ func (l *lender) lend(t *testing.T) {
 	} {
 		s = l.restore(t, borrower, name, lentFrom(l.namespace), template)
 		g.Expect(s.Status.Phase).To(Equal(v1alpha1.RestoreSessionSucceeded), readyMessage(s))
-		l.made(t, borrower, "photos-"+name, HavePrefix("cairn-import-"))
+		l.expectClaim(t, borrower, "photos-"+name, HavePrefix("cairn-import-"))
 		g.Expect(l.look(t, borrower, "photos-"+name, "manifest", "--skip-root", "/data")).To(Equal(l.before))
 	}
 	g.Eventually(func() (int, error) {
@@ -212,7 +212,7 @@ func (l *lender) replace(t *testing.T) {
 	g.Expect(readyMessage(s)).To(ContainSubstring(v1alpha1.AnnotationReplace + ": " + string(old.UID)))
 	s = l.restore(t, l.namespace, "replace", newestOfPhotos, replacing)
 	g.Expect(s.Status.Phase).To(Equal(v1alpha1.RestoreSessionSucceeded), readyMessage(s))
-	g.Expect(l.made(t, l.namespace, "photos", Equal(l.shot)).UID).NotTo(Equal(old.UID))
+	g.Expect(l.expectClaim(t, l.namespace, "photos", Equal(l.shot)).UID).NotTo(Equal(old.UID))
 	g.Expect(l.look(t, l.namespace, "photos", "manifest", "--skip-root", "/data")).To(Equal(l.before))
 	s = l.restore(t, l.namespace, "replace-again", newestOfPhotos, replacing)
 	g.Expect(s.Status.Reason).To(Equal(v1alpha1.ReasonAlreadyRestored))
@@ -223,6 +223,6 @@ func (l *lender) named(t *testing.T) {
 	s := l.restore(t, l.namespace, "named", "",
 		`{metadata: {name: photos-copy}, spec: {dataSource: {apiGroup: snapshot.storage.k8s.io, kind: VolumeSnapshot, name: `+l.shot+`}}}`)
 	g.Expect(s.Status.Phase).To(Equal(v1alpha1.RestoreSessionSucceeded), readyMessage(s))
-	l.made(t, l.namespace, "photos-copy", Equal(l.shot))
+	l.expectClaim(t, l.namespace, "photos-copy", Equal(l.shot))
 	g.Expect(l.look(t, l.namespace, "photos-copy", "manifest", "--skip-root", "/data")).To(Equal(l.before))
 }

@@ -29,7 +29,8 @@ func leavingWith(
 		&v1alpha1.Repository{ObjectMeta: metav1.ObjectMeta{Namespace: configuration.Namespace, Name: "uploads"}}
 }
 
-func goes(t testing.TB, o client.Object) {
+// deleteAndWait deletes an object and waits until it is gone.
+func deleteAndWait(t testing.TB, o client.Object) {
 	t.Helper()
 	NewWithT(t).Expect(bed.Client.Delete(t.Context(), o)).To(Succeed())
 	NewWithT(t).Eventually(func() bool {
@@ -47,7 +48,7 @@ func TestRepositoriesGoWithTheirConfigurationWhereItSaysSo(t *testing.T) {
 			t.Parallel()
 			g := NewWithT(t)
 			configuration, repository := leavingWith(t, policy)
-			goes(t, configuration)
+			deleteAndWait(t, configuration)
 			g.Expect(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(repository), repository)).
 				To(Succeed(), "its own finalizer holds it")
 			if policy == v1alpha1.RetainRepository {
@@ -68,7 +69,7 @@ func TestARepositoryThatAnotherConfigurationUsesStays(t *testing.T) {
 	other.Name = "other"
 	bed.Create(t, other)
 	bed.ExpectReason(t, other, v1alpha1.PhaseReady, v1alpha1.ReasonReady, "")
-	goes(t, configuration)
+	deleteAndWait(t, configuration)
 	g.Expect(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(repository), repository)).To(Succeed())
 	g.Expect(repository.DeletionTimestamp).To(BeNil())
 }
@@ -80,7 +81,7 @@ func TestNothingGoesWithANamespace(t *testing.T) {
 	configuration, repository := leavingWith(t, v1alpha1.WipeOutRepository)
 	g.Expect(bed.Client.Delete(t.Context(),
 		&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: configuration.Namespace}})).To(Succeed())
-	goes(t, configuration)
+	deleteAndWait(t, configuration)
 	g.Expect(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(repository), repository)).To(Succeed())
 	g.Expect(repository.DeletionTimestamp).To(BeNil(),
 		"the namespace controller deletes the Repository, the policy does not")

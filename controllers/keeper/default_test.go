@@ -83,7 +83,7 @@ func TestANewDefaultPolicyIsToldBeforeItRemovesAnything(t *testing.T) {
 	result := bed.NoOp(t, retentions, &events, s.repository)
 	g.Expect(result.RequeueAfter).To(Equal(24*time.Hour), "when the default takes effect")
 	s.noJob("nothing is removed before that")
-	stays(t, older)
+	expectKept(t, older)
 
 	// A changed default counts as a new default.
 	bed.Edit(t, p, func() { p.Spec.SuccessfulSnapshots = nil; p.Spec.MaxRetentionPeriod = "30m" })
@@ -94,7 +94,7 @@ func TestANewDefaultPolicyIsToldBeforeItRemovesAnything(t *testing.T) {
 	recorded(t, older)
 	s.expectRetention(s.repository, v1alpha1.ReasonApplied, s.namespace+"/keep-c")
 	expectSession(t, session, v1alpha1.RetentionApplied, "")
-	stays(t, newest)
+	expectKept(t, newest)
 
 	// The default is deleted, and with it the reason to remove.
 	g.Expect(bed.Client.Delete(t.Context(), p)).To(Succeed())
@@ -105,7 +105,7 @@ func TestANewDefaultPolicyIsToldBeforeItRemovesAnything(t *testing.T) {
 			"/keep-c is no longer the default: everything is kept")))
 	old := s.snapshot(s.repository, 3, good)
 	bed.Quiet(t, s.namespace)
-	stays(t, old)
+	expectKept(t, old)
 }
 
 func TestADefaultPolicyThatWasThereFirstRemovesAtOnce(t *testing.T) {
@@ -122,7 +122,7 @@ func TestADefaultPolicyThatWasThereFirstRemovesAtOnce(t *testing.T) {
 	job, _ := s.job()
 	s.did(job, "")
 	recorded(t, older)
-	stays(t, newest)
+	expectKept(t, newest)
 	s.expectDefault(p, false)
 	bed.NoOp(t, retentions, &events, s.repository)
 }
@@ -135,7 +135,7 @@ func TestNamingTheDefaultPolicyAppliesItAtOnce(t *testing.T) {
 	p := defaultPolicy(t, s.namespace, "keep-c", last(1), nil)
 	s.configuration("c", nil, nil, "web")
 	s.expectDefault(p, true)
-	stays(t, older)
+	expectKept(t, older)
 	c := &v1alpha1.BackupConfiguration{ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, Name: "c"}}
 	bed.Edit(t, c, func() { c.Spec.Backends[0].RetentionPolicy = &v1alpha1.ObjectReference{Name: p.Name} })
 	job, _ := s.job()

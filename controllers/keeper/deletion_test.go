@@ -35,7 +35,8 @@ func del(t testing.TB, o client.Object) {
 	NewWithT(t).Expect(bed.Client.Delete(t.Context(), o)).To(Succeed())
 }
 
-func said(t testing.TB, namespace, text string) {
+// expectEvent waits for an event of the namespace that contains the text.
+func expectEvent(t testing.TB, namespace, text string) {
 	t.Helper()
 	NewWithT(t).Eventually(func() string { return strings.Join(events.Of(namespace), "\n") }, testbed.Patience,
 		testbed.Interval).
@@ -81,7 +82,7 @@ func TestASnapshotIsDeleted(t *testing.T) {
 		g.Expect(o.Finalizers).To(ContainElement(v1alpha1.FinalizerWipe))
 		bed.Edit(t, o, func() { o.Annotations = map[string]string{v1alpha1.AnnotationGiveUp: "true"} })
 		gone(t, o, "the removal was given up")
-		said(t, s.namespace, "Warning DataKept the data stays in the backend: its removal was given up")
+		expectEvent(t, s.namespace, "Warning DataKept the data stays in the backend: its removal was given up")
 	})
 	t.Run("and its storage is gone", func(t *testing.T) {
 		t.Parallel()
@@ -102,7 +103,7 @@ func TestASnapshotIsDeleted(t *testing.T) {
 		gone(t, s.repository, "the Repository leaves its data")
 		del(t, o)
 		gone(t, o, "nobody can remove its data")
-		said(t, s.namespace, "its Repository is gone")
+		expectEvent(t, s.namespace, "its Repository is gone")
 	})
 }
 
@@ -125,7 +126,7 @@ func TestARepositoryIsDeleted(t *testing.T) {
 		g.Expect(keep.Keep).To(HaveLen(1))
 		g.Expect(keep.Keep[0].Wipe).To(BeTrue())
 		g.Expect(keep.Keep[0].Repository.Directory).To(Equal("shop/web"))
-		stays(t, o)
+		expectKept(t, o)
 		s.did(job, "")
 		recorded(t, o)
 		g.Expect(conditions.GetReason(o, v1alpha1.ConditionRetained)).To(Equal(v1alpha1.ReasonRepositoryWiped))
@@ -153,7 +154,7 @@ func TestARepositoryIsDeleted(t *testing.T) {
 				"the data is removed later: RestoreSession " + s.namespace + "/r reads it"))
 		}, "the condition says what it waits for")
 		s.noJob("nothing is removed under a restore")
-		stays(t, o)
+		expectKept(t, o)
 	})
 	t.Run("while the backend is gone", func(t *testing.T) {
 		t.Parallel()
@@ -169,7 +170,7 @@ func TestARepositoryIsDeleted(t *testing.T) {
 		bed.Edit(t, s.repository,
 			func() { s.repository.Annotations = map[string]string{v1alpha1.AnnotationGiveUp: "true"} })
 		gone(t, s.repository, "the removal was given up")
-		said(t, s.namespace, "Warning DataKept the data stays in the backend: its removal was given up")
+		expectEvent(t, s.namespace, "Warning DataKept the data stays in the backend: its removal was given up")
 	})
 }
 
@@ -184,7 +185,7 @@ func TestANamespaceIsDeleted(t *testing.T) {
 		del(t, object)
 		gone(t, object, "no finalizer holds it")
 	}
-	said(t, s.namespace, "Warning DataKept the data stays in the backend: the namespace is being deleted")
+	expectEvent(t, s.namespace, "Warning DataKept the data stays in the backend: the namespace is being deleted")
 	var jobs batchv1.JobList
 	g.Expect(bed.Client.List(t.Context(), &jobs, client.InNamespace(s.namespace),
 		client.HasLabels{v1alpha1.LabelKeeper})).

@@ -54,7 +54,7 @@ func TestAFullMaintenanceChecksTheSnapshots(t *testing.T) {
 	g.Expect(shown(two.Status.Components["pvc"].Integrity)).To(Equal("false"))
 	g.Expect(two.Status.LastCheckTime.Time).To(BeTemporally("~", now.Now(), time.Second))
 	g.Expect(two.Status.LastUpdateTime).To(Equal(two.Status.LastCheckTime))
-	said(t, s.namespace,
+	expectEvent(t, s.namespace,
 		"data that this Snapshot needs is damaged or missing in the repository: bring it back, or make another backup")
 	integrity(t, one, "true")
 	integrity(t, old, "nil")

@@ -180,7 +180,7 @@ func (r *Reconciler) observe(ctx context.Context, p place, job *batchv1.Job) (ct
 		return ctrl.Result{}, err
 	}
 	if live == nil || live.UID != job.UID || !keeper.Final(o) {
-		logf.FromContext(ctx).V(1).Info("decides again, because the cache is behind", "job", klog.KObj(job))
+		logs.CacheIsBehind(ctx, "job", klog.KObj(job))
 		return ctrl.Result{RequeueAfter: soon}, nil
 	}
 	if err := r.writeResult(ctx, p, live, o); err != nil {
@@ -227,7 +227,7 @@ func (r *Reconciler) start(
 		return ctrl.Result{}, err
 	}
 	if job != nil {
-		logf.FromContext(ctx).V(1).Info("decides again, because the cache is behind", "job", klog.KObj(job))
+		logs.CacheIsBehind(ctx, "job", klog.KObj(job))
 		return ctrl.Result{RequeueAfter: soon}, nil
 	}
 	if after, err := r.blocked(ctx, p, work); err != nil || after > 0 {
@@ -238,7 +238,6 @@ func (r *Reconciler) start(
 		return ctrl.Result{}, err
 	}
 	if len(usable) == 0 {
-		logf.FromContext(ctx).V(1).Info("waits, because all of its work was left out", "work", len(work))
 		return ctrl.Result{RequeueAfter: storageInterval}, nil
 	}
 	if err := access.EnsureMover(ctx, r.Client, p.namespace); err != nil {
@@ -293,7 +292,7 @@ func (r *Reconciler) blocked(ctx context.Context, p place, work []keeper.Work) (
 		return 0, err
 	}
 	if behind {
-		logf.FromContext(ctx).V(1).Info("waits, because the cache is behind")
+		logs.CacheIsBehind(ctx)
 		return soon, nil
 	}
 	return 0, nil
@@ -311,7 +310,7 @@ func (r *Reconciler) usable(
 		}
 		if reason, message, ok := access.ReasonOf(err); ok {
 			logf.FromContext(ctx).V(1).Info("leaves work out", "repository", klog.KObj(all[i].Repository),
-				"reason", reason, "message", message)
+				"snapshots", len(all[i].Snapshots), "reason", reason, "message", message)
 			if err := r.fail(ctx, &all[i], reason, message); err != nil {
 				return nil, err
 			}

@@ -58,8 +58,8 @@ func TestWhatAPolicyLetsGoIsRemoved(t *testing.T) {
 	}
 	s.expectRetention(s.repository, v1alpha1.ReasonApplied, s.namespace+"/keep-c")
 	expectSession(t, session, v1alpha1.RetentionApplied, "")
-	stays(t, newest)
-	stays(t, failed)
+	expectKept(t, newest)
+	expectKept(t, failed)
 	bed.Eventually(t, s.repository, func(g Gomega) {
 		g.Expect(s.repository.Status.RetentionPolicy).
 			To(Equal(&v1alpha1.ObjectReference{Namespace: s.namespace, Name: "keep-c"}))
@@ -111,7 +111,7 @@ func TestTimeLetsGo(t *testing.T) {
 	s.expectRetention(s.repository, v1alpha1.ReasonApplied, "")
 	result := bed.NoOp(t, retentions, &events, s.repository)
 	g.Expect(result.RequeueAfter).To(BeNumerically("~", time.Hour, time.Minute), "the next Snapshot is due")
-	stays(t, older)
+	expectKept(t, older)
 }
 
 func TestNothingIsRemoved(t *testing.T) {
@@ -177,7 +177,7 @@ func TestNothingIsRemoved(t *testing.T) {
 			bed.Quiet(t, s.namespace)
 			s.noJob("there is nothing to remove")
 			for _, snapshot := range snapshots {
-				stays(t, snapshot)
+				expectKept(t, snapshot)
 			}
 			s.expectRetention(s.repository, c.reason, c.message)
 		})
@@ -208,15 +208,15 @@ func TestARestoreHoldsWhatItReads(t *testing.T) {
 	recorded(t, free)
 	s.expectRetention(s.repository, v1alpha1.ReasonApplied, "")
 	for _, held := range []*v1alpha1.Snapshot{used, paused, running} {
-		stays(t, held)
+		expectKept(t, held)
 	}
 	// The restore ends, and with it the reason to wait.
 	bed.EditStatus(t, restore, func() { restore.Status.Phase = v1alpha1.RestoreSessionSucceeded })
 	job, _ = s.job(job)
 	s.did(job, "")
 	recorded(t, used)
-	stays(t, paused)
-	stays(t, running)
+	expectKept(t, paused)
+	expectKept(t, running)
 }
 
 func TestABatchDropsWholeRestorePoints(t *testing.T) {
@@ -240,7 +240,7 @@ func TestABatchDropsWholeRestorePoints(t *testing.T) {
 		s.expectRetention(r, v1alpha1.ReasonApplied, "")
 	}
 	for _, kept := range []*v1alpha1.Snapshot{web1, db1, web2, db2} {
-		stays(t, kept)
+		expectKept(t, kept)
 	}
 }
 

@@ -292,8 +292,8 @@ func recorded(t testing.TB, s *v1alpha1.Snapshot) {
 	bed.Edit(t, s, func() { s.Finalizers = nil })
 }
 
-// stays asserts that nobody deletes an object.
-func stays(t testing.TB, o client.Object) {
+// expectKept asserts that nobody deletes an object.
+func expectKept(t testing.TB, o client.Object) {
 	t.Helper()
 	g := NewWithT(t)
 	g.Expect(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(o), o)).To(Succeed())

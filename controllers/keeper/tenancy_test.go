@@ -42,7 +42,7 @@ func TestARetentionPolicyLetsGoOnlyWhereItMayBeUsed(t *testing.T) {
 			if !c.allowed {
 				s.expectRetention(s.repository, v1alpha1.ReasonRetentionPolicyNotAllowed, refused)
 				s.noJob("there is nothing to remove")
-				stays(t, older)
+				expectKept(t, older)
 				return
 			}
 			job, _ := s.job()
@@ -56,8 +56,8 @@ func TestARetentionPolicyLetsGoOnlyWhereItMayBeUsed(t *testing.T) {
 			oldest := s.snapshot(s.repository, 3, good)
 			bed.Quiet(t, s.namespace)
 			s.noJob("the policy no longer allows the namespace")
-			stays(t, oldest)
-			stays(t, newest)
+			expectKept(t, oldest)
+			expectKept(t, newest)
 			g.Expect(s.repository.Status.RetentionPolicy).
 				To(HaveValue(Equal(v1alpha1.ObjectReference{Namespace: home, Name: "keep"})))
 		})

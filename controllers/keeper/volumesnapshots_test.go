@@ -143,7 +143,7 @@ func TestVolumeSnapshotsGoWithTheirSnapshot(t *testing.T) {
 			"whatever the deletionPolicy of the class")
 		released(t, s)
 		g.Expect(conditions.GetReason(s, v1alpha1.ConditionRetained)).To(Equal(v1alpha1.ReasonDeleted))
-		stays(t, other)
+		expectKept(t, other)
 		g.Expect(l.contentOf(other).Spec.DeletionPolicy).To(Equal(snapshotv1.VolumeSnapshotContentRetain))
 		l.noJob("a keeper has nothing to do")
 	})
@@ -158,7 +158,7 @@ func TestVolumeSnapshotsGoWithTheirSnapshot(t *testing.T) {
 		gone(t, v, "its Snapshot was deleted")
 		g.Expect(l.contentOf(v).Spec.DeletionPolicy).To(Equal(snapshotv1.VolumeSnapshotContentRetain))
 		released(t, s)
-		said(t, l.namespace,
+		expectEvent(t, l.namespace,
 			"the data stays in the storage system, as contentDeletionPolicy says: VolumeSnapshotContents "+
 				content.Name)
 	})
@@ -168,7 +168,7 @@ func TestVolumeSnapshotsGoWithTheirSnapshot(t *testing.T) {
 		s, v := l.backup(1, "")
 		del(t, s)
 		gone(t, s, "no finalizer holds it")
-		stays(t, v)
+		expectKept(t, v)
 	})
 	t.Run("but for those of somebody else", func(t *testing.T) {
 		t.Parallel()
@@ -189,9 +189,9 @@ func TestVolumeSnapshotsGoWithTheirSnapshot(t *testing.T) {
 		del(t, s)
 		released(t, s)
 		for _, f := range foreign {
-			stays(t, f)
+			expectKept(t, f)
 		}
-		said(t, l.namespace,
+		expectEvent(t, l.namespace,
 			"Warning DataKept left alone VolumeSnapshots that this backup did not make: mine, web-1, web-11")
 	})
 	t.Run("also those that were never reported", func(t *testing.T) {
@@ -244,7 +244,7 @@ func TestARemovalOfVolumeSnapshotsWaits(t *testing.T) {
 			g.Expect(conditions.GetMessage(s, v1alpha1.ConditionWiped)).
 				To(ContainSubstring("PersistentVolumeClaim later still waits for its volume from it"))
 		}, "a pod can come for it at any time")
-		stays(t, v)
+		expectKept(t, v)
 	})
 	t.Run("for a claim in another namespace that still waits for its volume", func(t *testing.T) {
 		t.Parallel()
@@ -276,7 +276,7 @@ func TestARemovalOfVolumeSnapshotsWaits(t *testing.T) {
 			g.Expect(conditions.GetMessage(s, v1alpha1.ConditionWiped)).
 				To(ContainSubstring("is lent to a restore in namespace elsewhere"))
 		}, "a pod can come for it at any time")
-		stays(t, v)
+		expectKept(t, v)
 		g.Expect(bed.Client.Delete(t.Context(), lent)).To(Succeed())
 		bed.Edit(t, s, func() { s.Labels["touched"] = "x" })
 		gone(t, v, "the restore gave it back")
@@ -302,7 +302,7 @@ func TestARemovalOfVolumeSnapshotsWaits(t *testing.T) {
 					"annotate it with backup.cairn.dev/give-up=true"))
 		}, "the condition says why it waits")
 		g.Expect(s.Finalizers).To(ContainElement(v1alpha1.FinalizerWipe))
-		said(t, l.namespace, "Warning VolumeSnapshotNotDeleted VolumeSnapshot web-1")
+		expectEvent(t, l.namespace, "Warning VolumeSnapshotNotDeleted VolumeSnapshot web-1")
 
 		g.Expect(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(v), v)).To(Succeed())
 		bed.Edit(t, v, func() { v.Finalizers = nil })
@@ -319,7 +319,7 @@ func TestARemovalOfVolumeSnapshotsWaits(t *testing.T) {
 		g.Expect(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(s), s)).To(Succeed())
 		bed.Edit(t, s, func() { s.Annotations = map[string]string{v1alpha1.AnnotationGiveUp: "true"} })
 		gone(t, s, "the removal was given up")
-		said(t, l.namespace, "Warning DataKept the VolumeSnapshots stay: its removal was given up")
+		expectEvent(t, l.namespace, "Warning DataKept the VolumeSnapshots stay: its removal was given up")
 	})
 	t.Run("for a restore and for a Job", func(t *testing.T) {
 		t.Parallel()
@@ -330,7 +330,7 @@ func TestARemovalOfVolumeSnapshotsWaits(t *testing.T) {
 		bed.Eventually(t, s, func(g Gomega) {
 			g.Expect(conditions.GetReason(s, v1alpha1.ConditionWiped)).To(Equal(v1alpha1.ReasonInUse))
 		}, "a restore reads it")
-		stays(t, v)
+		expectKept(t, v)
 		l.restored(restore, s)
 		gone(t, v, "the restore has ended")
 	})
@@ -363,10 +363,10 @@ func TestRetentionOfVolumeSnapshots(t *testing.T) {
 	}
 	l.expectRetention(l.repository, v1alpha1.ReasonApplied, "")
 	for i := range 2 {
-		stays(t, snapshots[i])
-		stays(t, volumes[i])
+		expectKept(t, snapshots[i])
+		expectKept(t, volumes[i])
 	}
-	stays(t, kept)
+	expectKept(t, kept)
 	g.Expect(conditions.GetReason(snapshots[2], v1alpha1.ConditionRetained)).NotTo(BeEmpty())
 	l.noJob("a keeper has nothing to do")
 }
@@ -379,7 +379,7 @@ func TestARepositoryOfVolumeSnapshotsIsDeleted(t *testing.T) {
 		_, v := l.backup(1, "")
 		del(t, l.repository)
 		gone(t, l.repository, "its data stays")
-		stays(t, v)
+		expectKept(t, v)
 	})
 	t.Run("with them", func(t *testing.T) {
 		t.Parallel()
@@ -411,7 +411,7 @@ func TestARepositoryOfVolumeSnapshotsIsDeleted(t *testing.T) {
 		bed.Eventually(t, s, func(g Gomega) {
 			g.Expect(conditions.GetReason(s, v1alpha1.ConditionWiped)).To(Equal(v1alpha1.ReasonInUse))
 		}, "the Snapshot waits for the restore, too")
-		stays(t, v)
+		expectKept(t, v)
 		l.restored(restore, s)
 		gone(t, v, "the VolumeSnapshot is deleted")
 		g.Expect(l.contentOf(v).Spec.DeletionPolicy).To(Equal(snapshotv1.VolumeSnapshotContentDelete))
@@ -427,7 +427,7 @@ func TestARepositoryOfVolumeSnapshotsIsDeleted(t *testing.T) {
 			To(Succeed())
 		del(t, s)
 		gone(t, s, "no finalizer holds it")
-		stays(t, v)
+		expectKept(t, v)
 	})
 	t.Run("with its namespace", func(t *testing.T) {
 		t.Parallel()
@@ -438,8 +438,8 @@ func TestARepositoryOfVolumeSnapshotsIsDeleted(t *testing.T) {
 		gone(t, l.repository, "no finalizer holds the namespace")
 		del(t, s)
 		gone(t, s, "no finalizer holds the namespace")
-		stays(t, v)
-		said(t, l.namespace,
+		expectKept(t, v)
+		expectEvent(t, l.namespace,
 			"Warning DataKept Cairn removes nothing: the namespace is being deleted, and its VolumeSnapshots with it")
 	})
 }
@@ -462,7 +462,7 @@ func TestAVolumeSnapshotThatSomebodyDeletesIsNoticed(t *testing.T) {
 	g.Expect(bed.Client.Delete(t.Context(), v)).To(Succeed())
 	is(newer, false, "the VolumeSnapshot is gone")
 	is(older, true, "another VolumeSnapshot has the name")
-	said(t, l.namespace,
+	expectEvent(t, l.namespace,
 		"Warning VolumeSnapshotNotFound VolumeSnapshots of this Snapshot were deleted or can't be used any more: "+
 			"components pvc")
 	bed.Eventually(t, l.repository, func(g Gomega) { g.Expect(l.repository.Status.Integrity).To(HaveValue(BeFalse())) },
@@ -499,7 +499,7 @@ func TestAVolumeSnapshotThatWasTakenAgainIsNoticed(t *testing.T) {
 			spoil(l, l.contentOf(v))
 			bed.Eventually(t, s, func(g Gomega) { g.Expect(s.Status.Integrity).To(HaveValue(BeFalse())) },
 				"it is another snapshot now")
-			stays(t, v)
+			expectKept(t, v)
 		})
 	}
 }
@@ -535,13 +535,13 @@ func TestWhatAFailedBackupLeavesIsRemoved(t *testing.T) {
 		}
 	})
 	bed.Quiet(t, l.namespace)
-	stays(t, bad)
+	expectKept(t, bad)
 
 	g.Expect(bed.Client.Delete(t.Context(), job, client.PropagationPolicy(metav1.DeletePropagationBackground))).
 		To(Succeed())
 	gone(t, bad, "the sweep finds it once no Job works any more")
 	g.Expect(l.contentOf(bad).Spec.DeletionPolicy).To(Equal(snapshotv1.VolumeSnapshotContentDelete))
-	said(t, l.namespace, "Normal LeftoversRemoved removed VolumeSnapshots that never became a backup: web-bad")
-	stays(t, good)
-	stays(t, lost)
+	expectEvent(t, l.namespace, "Normal LeftoversRemoved removed VolumeSnapshots that never became a backup: web-bad")
+	expectKept(t, good)
+	expectKept(t, lost)
 }

@@ -77,7 +77,7 @@ func (r *Reconciler) flush(
 		})
 	}
 	if wait := s.notBefore.Sub(r.Clock.Now()); wait > 0 && l.Generation == l.Status.ObservedGeneration {
-		logPause(ctx, l, afterFailure, min(wait, flushRetry))
+		logPause(ctx, l, afterFailure, wait)
 		return ctrl.Result{RequeueAfter: wait}, nil
 	}
 	where, err := r.check(ctx, l)

@@ -1,15 +1,14 @@
 package ledger
 
 import (
-	"context"
 	"testing"
 	"time"
 
-	"github.com/go-logr/logr/funcr"
+	"github.com/cairn-backup/cairn/internal/testbed/loglines"
+
 	. "github.com/onsi/gomega"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	clocktesting "k8s.io/utils/clock/testing"
-	logf "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
@@ -64,7 +63,7 @@ func TestPause(t *testing.T) {
 				g.Expect(why).To(BeEmpty())
 				return
 			}
-			ctx, lines := recorded(t.Context())
+			ctx, lines := loglines.Record(t.Context(), 1)
 			logPause(ctx, l, why, wait)
 			g.Expect(*lines).To(ConsistOf(ContainSubstring(tt.line)))
 		})
@@ -97,16 +96,9 @@ func TestLineOfAFailure(t *testing.T) {
 				l.DeletionTimestamp = &metav1.Time{}
 				l.DeletionTimestamp.Time = time.Now()
 			}
-			ctx, lines := recorded(t.Context())
+			ctx, lines := loglines.Record(t.Context(), 1)
 			logFailed(ctx, l, &tt.fault, time.Hour)
 			g.Expect(*lines).To(ConsistOf(ContainSubstring(tt.want)))
 		})
 	}
-}
-
-// recorded returns a context whose log lines, V(1) included, are kept.
-func recorded(ctx context.Context) (context.Context, *[]string) {
-	lines := &[]string{}
-	log := funcr.New(func(_, args string) { *lines = append(*lines, args) }, funcr.Options{Verbosity: 1})
-	return logf.IntoContext(ctx, log), lines
 }

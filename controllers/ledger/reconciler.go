@@ -141,25 +141,28 @@ func refused(l *v1alpha1.Ledger) bool {
 	}
 }
 
-// Why a Ledger does not push now.
+// pauseReason says why a Ledger does not push now.
+type pauseReason string
+
 const (
-	afterFailure = "the last try failed"
-	collecting   = "spec.batchWindow collects records"
-	idle         = "no record waits, and the branch was checked"
+	afterFailure pauseReason = "the last try failed"
+	collecting   pauseReason = "spec.batchWindow collects records"
+	limited      pauseReason = "one push has a limit"
+	idle         pauseReason = "no record waits, and the branch was checked"
 )
 
-// logPause logs at V(1) why a Ledger does not push now, and after which time it looks again.
-func logPause(ctx context.Context, l *v1alpha1.Ledger, why string, wait time.Duration) {
+// logPause logs at V(1) why a Ledger does not push now, and after which time it does.
+func logPause(ctx context.Context, l *v1alpha1.Ledger, why pauseReason, wait time.Duration) {
 	log := logf.FromContext(ctx).V(1).WithValues("records", l.Status.Pending, "after", wait.String())
 	if why == idle {
-		log.Info("nothing to do: " + why)
+		log.Info("nothing to do: " + string(why))
 		return
 	}
 	log.Info("waits before the next push", "why", why)
 }
 
 // pause returns how long the Ledger has nothing to do, or is not allowed to push, and why.
-func (r *Reconciler) pause(l *v1alpha1.Ledger, s *memory, pending, forced bool) (wait time.Duration, why string) {
+func (r *Reconciler) pause(l *v1alpha1.Ledger, s *memory, pending, forced bool) (wait time.Duration, why pauseReason) {
 	now := r.Clock.Now()
 	if forced {
 		return 0, ""
@@ -201,8 +204,7 @@ func (r *Reconciler) attempt(
 	markReady(l)
 	if len(rest) > 0 {
 		wait := max(pushInterval, l.Spec.BatchWindow.Duration)
-		logf.FromContext(ctx).V(1).Info("waits before the next push", "why", "one push has a limit",
-			"records", len(rest), "after", wait.String())
+		logPause(ctx, l, limited, wait)
 		return ctrl.Result{RequeueAfter: wait}, nil
 	}
 	return ctrl.Result{RequeueAfter: r.jittered(l.Spec.Interval.Duration)}, nil

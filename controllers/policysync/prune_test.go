@@ -6,15 +6,15 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/cairn-backup/cairn/internal/testbed/loglines"
+
 	"github.com/fluxcd/pkg/apis/meta"
 	"github.com/fluxcd/pkg/runtime/conditions"
-	"github.com/go-logr/logr/funcr"
 	. "github.com/onsi/gomega"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	logf "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/testbed"
@@ -133,13 +133,11 @@ func TestADeletionThatFailsIsOneEvent(t *testing.T) {
 	r.g.Expect(r.emitted()).To(ConsistOf(HavePrefix("Warning PruneFailed")))
 	r.g.Expect(r.exists(&v1alpha1.BackupStorage{}, "a")).To(BeTrue())
 	r.api.refuse = nil
-	var logged []string
-	_, err := r.Reconcile(logf.IntoContext(t.Context(), funcr.New(func(_, line string) {
-		logged = append(logged, line)
-	}, funcr.Options{})), ctrl.Request{NamespacedName: client.ObjectKeyFromObject(r.sync)})
+	ctx, logged := loglines.Record(t.Context(), 0)
+	_, err := r.Reconcile(ctx, ctrl.Request{NamespacedName: client.ObjectKeyFromObject(r.sync)})
 	r.g.Expect(err).NotTo(HaveOccurred())
 	r.g.Expect(r.exists(&v1alpha1.PolicySync{}, "policy")).To(BeFalse())
 	r.g.Expect(r.exists(&v1alpha1.BackupStorage{}, "a")).To(BeFalse())
-	r.g.Expect(logged).To(ContainElement(ContainSubstring(
+	r.g.Expect(*logged).To(ContainElement(ContainSubstring(
 		`"msg"="deleted what it owned" "released"=1 "left"=0`)), "the log says what the finalizer did")
 }

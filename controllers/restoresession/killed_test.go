@@ -2,17 +2,14 @@ package restoresession
 
 import (
 	"context"
-	"strings"
 	"testing"
 	"time"
 
-	"github.com/go-logr/logr/funcr"
 	. "github.com/onsi/gomega"
 	batchv1 "k8s.io/api/batch/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	logf "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/kube/oneshot"
@@ -72,16 +69,12 @@ func TestAStaleCache(t *testing.T) {
 		w.restore("restore")
 		w.Reconcile("restore")
 		w.Cluster()
-		var refused []string
-		reconcile(logf.IntoContext(t.Context(), funcr.New(func(_, line string) {
-			if strings.Contains(line, `"msg"="refused"`) {
-				refused = append(refused, line)
-			}
-		}, funcr.Options{})), w, sessiontest.Stale{NoJobs: true})
+		ctx, refused := w.Record(0, "refused")
+		reconcile(ctx, w, sessiontest.Stale{NoJobs: true})
 		w.Expect(w.session("restore").Status.Phase).To(Equal(v1alpha1.RestoreSessionRunning),
 			"the pod that uses the claim belongs to the restore")
 		w.Expect(w.Jobs()).To(HaveLen(1))
-		w.Expect(refused).To(BeEmpty(), "nothing was refused")
+		w.Expect(*refused).To(BeEmpty(), "nothing was refused")
 		w.Outcome = kubelet.Succeed
 		w.Expect(ending(w.settle("restore"))).To(Equal("Succeeded/Succeeded"))
 	})

@@ -62,7 +62,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 		return ctrl.Result{}, nil
 	}
 	if !repository.DeletionTimestamp.IsZero() {
-		logf.FromContext(ctx).V(1).Info("nothing to do: the Repository is being deleted")
+		logs.BeingDeleted(ctx)
 		return ctrl.Result{}, nil
 	}
 	result, err := r.reconcile(ctx, repository)
@@ -177,7 +177,7 @@ func logApplied(ctx context.Context, was, is *metav1.Condition) {
 	switch {
 	case changed && (failed(was) || failed(is)):
 		log.Info("retention changed")
-	case waiting(is):
+	case waiting(is), !changed && failed(is):
 		log.V(1).Info("waits")
 	case changed:
 		log.V(1).Info("retention changed")

@@ -97,11 +97,11 @@ func (r *Reconciler) wantedBy(ctx context.Context, c *v1alpha1.BackupConfigurati
 		if err != nil {
 			return err
 		}
-		said := &c.Spec.Sessions[i]
-		if addon == nil && said.Executor == "" {
+		session := &c.Spec.Sessions[i]
+		if addon == nil && session.Executor == "" {
 			out.notKnown(c) // the missing Addon decides who runs the session
-		} else if catalog.Executor(said.Executor, addon, infoOf(c, i), false) == v1alpha1.ExecutorSidecar {
-			chosen = append(chosen, said.Name)
+		} else if catalog.Executor(session.Executor, addon, infoOf(c, i), false) == v1alpha1.ExecutorSidecar {
+			chosen = append(chosen, session.Name)
 		}
 	}
 	if len(chosen) == 0 {

@@ -129,7 +129,8 @@ func (r *Reconciler) ofRepository(ctx context.Context, s *v1alpha1.Snapshot) (ct
 	return ctrl.Result{}, r.ofStorage(ctx, s, &repository)
 }
 
-// ofStorage marks a Snapshot whose Repository's storage is gone.
+// ofStorage waits for the keeper to remove the data of a Snapshot. If the storage of its Repository is gone, no keeper
+// can, and the Snapshot says so.
 func (r *Reconciler) ofStorage(ctx context.Context, s *v1alpha1.Snapshot, repository *v1alpha1.Repository) error {
 	storage := repository.Spec.StorageRef.In(repository.Namespace)
 	switch err := r.Get(ctx, storage, &v1alpha1.BackupStorage{}); {
@@ -139,13 +140,9 @@ func (r *Reconciler) ofStorage(ctx context.Context, s *v1alpha1.Snapshot, reposi
 	case !apierrors.IsNotFound(err):
 		return err
 	}
-	before := s.DeepCopy()
-	if conditions.GetReason(s, v1alpha1.ConditionWiped) != v1alpha1.ReasonStorageNotFound {
-		conditions.MarkFalse(s, v1alpha1.ConditionWiped, v1alpha1.ReasonStorageNotFound,
-			"there is no BackupStorage %s: create it again, or annotate the Snapshot with %s=true to release it and "+
-				"leave its data", storage, v1alpha1.AnnotationGiveUp)
-	}
-	return client.IgnoreNotFound(r.writer().Status(ctx, before, s))
+	return r.markWaiting(ctx, s, v1alpha1.ReasonStorageNotFound, fmt.Sprintf(
+		"there is no BackupStorage %s: create it again, or annotate the Snapshot with %s=true to release it and "+
+			"leave its data", storage, v1alpha1.AnnotationGiveUp), false)
 }
 
 // release removes finalizers from the Snapshot, in one write, and logs why.

@@ -5,7 +5,8 @@ import (
 	"errors"
 	"testing"
 
-	"github.com/go-logr/logr/funcr"
+	"github.com/cairn-backup/cairn/internal/testbed/loglines"
+
 	. "github.com/onsi/gomega"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -16,7 +17,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
-	logf "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
@@ -33,11 +33,11 @@ func TestTheLineOfARelease(t *testing.T) {
 		want   string
 	}{
 		"released": {
-			want: `"level":0,"msg":"released the Snapshot","why":"its deletionPolicy is not WipeOut"`,
+			want: `"level"=0 "msg"="released the Snapshot","why":"its deletionPolicy is not WipeOut"`,
 		},
 		"changed meanwhile": {
 			write: conflict, result: ctrl.Result{RequeueAfter: soon},
-			want: `"level":1,"msg":"decides again, because the object changed meanwhile"`,
+			want: `"level"=1 "msg"="decides again, because the object changed meanwhile"`,
 		},
 		"the write fails": {write: broken, err: broken},
 	} {
@@ -62,20 +62,17 @@ func TestTheLineOfARelease(t *testing.T) {
 					}
 					return c.Patch(ctx, o, p, opts...)
 				}}).Build()
-			var lines []string
-			log := funcr.NewJSON(func(line string) { lines = append(lines, line) },
-				funcr.Options{Verbosity: 1})
+			ctx, lines := loglines.Record(t.Context(), 1)
 			r := &Reconciler{Client: c, APIReader: c, EventRecorder: record.NewFakeRecorder(10), FieldManager: "test"}
-			result, err := r.Reconcile(logf.IntoContext(t.Context(), log),
-				ctrl.Request{NamespacedName: client.ObjectKeyFromObject(s)})
+			result, err := r.Reconcile(ctx, ctrl.Request{NamespacedName: client.ObjectKeyFromObject(s)})
 			g.Expect(result).To(Equal(tt.result))
 			if tt.err != nil {
 				g.Expect(err).To(MatchError(tt.err))
-				g.Expect(lines).NotTo(ContainElement(ContainSubstring("released")))
+				g.Expect(*lines).NotTo(ContainElement(ContainSubstring("released")))
 				return
 			}
 			g.Expect(err).NotTo(HaveOccurred())
-			g.Expect(lines).To(ContainElement(ContainSubstring(tt.want)))
+			g.Expect(*lines).To(ContainElement(ContainSubstring(tt.want)))
 			if tt.write == nil {
 				err := c.Get(t.Context(), client.ObjectKeyFromObject(s), s)
 				g.Expect(apierrors.IsNotFound(err)).To(BeTrue(), "no finalizer holds the Snapshot")

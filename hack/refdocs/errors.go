@@ -32,17 +32,17 @@ func errorsPage() ([]byte, error) {
 			"[conditions](conditions.md). A warning names an object that is not in these files, but can be in the"+
 			" cluster. If it is not there either, the object that refers to it reports that in its conditions."))
 	for _, m := range mistakes() {
-		said, err := m.said()
+		output, err := m.output()
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", m.what, err)
 		}
-		fmt.Fprintf(&out, "\n## %s\n\n```\n%s```\n", m.what, said)
+		fmt.Fprintf(&out, "\n## %s\n\n```\n%s```\n", m.what, output)
 	}
 	return out.Bytes(), nil
 }
 
-// said makes the mistake in a new working copy and returns what "cairn validate" prints.
-func (m mistake) said() (string, error) {
+// output makes the mistake in a new working copy and returns what "cairn validate" prints.
+func (m mistake) output() (string, error) {
 	dir, err := os.MkdirTemp("", "refdocs-")
 	if err != nil {
 		return "", err

@@ -6,13 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"os/exec"
 	"path"
 	"path/filepath"
 	"regexp"
 	"strings"
+
+	"github.com/cairn-backup/cairn/hack/tracked"
 )
 
 // generated is what a generated file says of itself: in Go as the language asks for it, in Markdown as hack/refdocs
@@ -21,15 +22,14 @@ var generated = regexp.MustCompile(`(?m)^(// Code generated .* DO NOT EDIT\.|<!-
 
 // files returns the Go and Markdown files that somebody wrote, by their paths below the root of the repository.
 func files(rev string) (map[string][]byte, error) {
-	top, err := git(".", "rev-parse", "--show-toplevel")
+	root, names, err := tracked.Files()
 	if err != nil {
 		return nil, err
 	}
-	root := strings.TrimSpace(string(top))
 	if rev != "" {
 		return ofRevision(root, rev)
 	}
-	return ofWorkingCopy(root)
+	return ofWorkingCopy(root, names)
 }
 
 // wanted reports whether a path holds sentences of ours.
@@ -69,21 +69,14 @@ func ofRevision(root, rev string) (map[string][]byte, error) {
 	}
 }
 
-// ofWorkingCopy reads the tracked files as they are on disk.
-func ofWorkingCopy(root string) (map[string][]byte, error) {
-	list, err := git(root, "ls-files", "-z")
-	if err != nil {
-		return nil, err
-	}
+// ofWorkingCopy reads files as they are on disk.
+func ofWorkingCopy(root string, names []string) (map[string][]byte, error) {
 	out := map[string][]byte{}
-	for name := range strings.SplitSeq(string(list), "\x00") {
+	for _, name := range names {
 		if !wanted(name) {
 			continue
 		}
 		content, err := os.ReadFile(filepath.Join(root, filepath.FromSlash(name)))
-		if errors.Is(err, fs.ErrNotExist) {
-			continue // removed, and not yet committed
-		}
 		if err != nil {
 			return nil, err
 		}

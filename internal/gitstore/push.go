@@ -58,13 +58,13 @@ func (s *Store) push(ctx context.Context) (_ Outcome, err error) {
 	case !sent:
 		return "", s.remote.classify("push", err)
 	}
-	said := s.remote.classify("push", err)
+	failure := s.remote.classify("push", err)
 	tip, err := s.readBack(ctx)
 	switch {
 	case err != nil:
 		return "", &RemoteError{
 			Op: "push", Kind: ErrOutcomeUnknown,
-			Message: s.remote.secrets.scrub(said.Error() + "; " + err.Error()),
+			Message: s.remote.secrets.scrub(failure.Error() + "; " + err.Error()),
 		}
 	case tip == s.head:
 		s.landed()
@@ -74,7 +74,7 @@ func (s *Store) push(ctx context.Context) (_ Outcome, err error) {
 	}
 	// The commit is not there, or not yet: a server with a slow hook can still accept it. That is no danger. A later
 	// push names the same old value and then fails, and the Update after it finds its content in place.
-	return "", said
+	return "", failure
 }
 
 // landed records that the remote has head. If the state file can't be written, the push still happened, and an older

@@ -81,7 +81,7 @@ func (l *loadStream) finish() error {
 	}
 	defer func() {
 		second.Close()
-		l.m.said(second.Said())
+		l.m.logOutput(second.LastLines())
 	}()
 	return second.Finish()
 }
@@ -99,7 +99,7 @@ func (l *loadStream) written() int64 {
 func (l *loadStream) close() {
 	if l.in != nil {
 		l.in.Close()
-		l.m.said(l.in.Said())
+		l.m.logOutput(l.in.LastLines())
 	}
 	l.m.tidy()
 }

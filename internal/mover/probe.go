@@ -94,8 +94,9 @@ func (m *Mover) probe(ctx context.Context, t task.Task, c task.Component) *failu
 	full := func() *failure.Failure {
 		out.Close()
 		message := "the database holds data already"
-		if said := out.Said(); len(said) > 0 { // a client that was refused can print the error where data would be
-			message += "; the program said: " + strings.Join(said, "; ")
+		// A client that was refused can print the error where data would be.
+		if lines := out.LastLines(); len(lines) > 0 {
+			message += "; the program said: " + strings.Join(lines, "; ")
 		}
 		return failure.New(v1alpha1.ReasonVolumeNotEmpty, message)
 	}

@@ -93,7 +93,7 @@ func (d *dumpStream) Read(b []byte) (int, error) {
 func (d *dumpStream) Close() {
 	d.out.Close()
 	d.m.tidy()
-	d.m.said(d.out.Said())
+	d.m.logOutput(d.out.LastLines())
 }
 
 // programFailure returns the failure of a program. It is nil for any other error.
@@ -108,8 +108,8 @@ func programFailure(err error, reason string) *failure.Failure {
 	return failure.New(reason, bad.Message)
 }
 
-// said logs the last lines that a program printed.
-func (m *Mover) said(lines []string) {
+// logOutput logs the last lines that a program printed.
+func (m *Mover) logOutput(lines []string) {
 	for _, line := range lines {
 		m.Log.Info("program output", "line", line)
 	}

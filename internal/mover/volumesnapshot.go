@@ -19,8 +19,9 @@ import (
 	"github.com/cairn-backup/cairn/internal/volumesnapshot"
 )
 
-// sayRunning is the time after which unfinished VolumeSnapshots are reported as running. Most are ready before that.
-const sayRunning = 5 * time.Second
+// reportRunningAfter is the time after which unfinished VolumeSnapshots are reported as running. Most are ready before
+// that.
+const reportRunningAfter = 5 * time.Second
 
 // volumeSnapshots makes the VolumeSnapshots of all components concurrently, so that they show the same moment as far
 // as the storage system allows. It waits until each is ready or has failed. A VolumeSnapshot that an earlier mover
@@ -43,8 +44,8 @@ type snapshotting struct {
 	label string
 	// since is when the driver began to report an error, by component.
 	since map[string]time.Time
-	// said is set once the unfinished VolumeSnapshots were reported as running.
-	said bool
+	// reported is set once the unfinished VolumeSnapshots were reported as running.
+	reported bool
 }
 
 // make creates the VolumeSnapshot of a component, or finds the one that an earlier mover made.
@@ -104,14 +105,14 @@ func (w *snapshotting) look(ctx context.Context, late bool) {
 	} else if late {
 		w.rest(ctx, failure.New(v1alpha1.ReasonVolumeSnapshotNotReady, "list VolumeSnapshots: "+trouble.Error()))
 	}
-	if !w.said && w.m.Now().Sub(w.began) > sayRunning {
-		w.said = true
-		w.sayRunning(ctx)
+	if !w.reported && w.m.Now().Sub(w.began) > reportRunningAfter {
+		w.reported = true
+		w.reportRunning(ctx)
 	}
 }
 
-// sayRunning reports the pending components as running.
-func (w *snapshotting) sayRunning(ctx context.Context) {
+// reportRunning reports the pending components as running.
+func (w *snapshotting) reportRunning(ctx context.Context) {
 	for _, c := range w.pending() {
 		w.m.report(ctx, w.t, c.Name, v1alpha1.Component{
 			Phase:  v1alpha1.SnapshotRunning,

@@ -65,7 +65,7 @@ func ready(size string) snapshotv1.VolumeSnapshotStatus {
 	}
 }
 
-func (s *shooting) made(name string) *snapshotv1.VolumeSnapshot {
+func (s *shooting) volumeSnapshot(name string) *snapshotv1.VolumeSnapshot {
 	s.Helper()
 	found := &snapshotv1.VolumeSnapshot{}
 	s.Expect(bed.Client.Get(context.Background(), client.ObjectKey{Namespace: s.namespace, Name: name}, found)).
@@ -87,7 +87,7 @@ func TestVolumeSnapshotsAreMadeTogetherAndAwaited(t *testing.T) {
 	result := s.run(t.Context(), time.Minute)
 	s.Expect(result.Outcome).To(Equal(task.OutcomeSucceeded), result.Message)
 	s.Expect(result.Components).To(HaveLen(2))
-	made := s.made("data-1795154820")
+	made := s.volumeSnapshot("data-1795154820")
 	s.Expect(*made.Spec.Source.PersistentVolumeClaimName).To(Equal("data"))
 	s.Expect(*made.Spec.VolumeSnapshotClassName).To(Equal("fast"))
 	s.Expect(made.OwnerReferences).To(BeEmpty(), "it outlives everything")
@@ -108,7 +108,7 @@ func TestAnotherMoverFindsItsVolumeSnapshots(t *testing.T) {
 	result := s.run(ctx, time.Minute)
 	s.Expect(result.Components[0].Reason).To(Equal(v1alpha1.ReasonCancelled))
 	s.Expect(s.component("data").Phase.Terminal()).To(BeFalse(), "another one goes on with it")
-	first := s.made("data-1795154820")
+	first := s.volumeSnapshot("data-1795154820")
 
 	s.driver("data-1795154820", ready("1Gi"))
 	result = s.run(t.Context(), time.Minute)
@@ -128,8 +128,8 @@ func TestVolumeSnapshotsOfOthersAreLeftAlone(t *testing.T) {
 	s.driver(other, ready("1Gi"))
 	result := s.run(t.Context(), time.Minute)
 	s.Expect(result.Outcome).To(Equal(task.OutcomeSucceeded), result.Message)
-	s.Expect(result.Components[0].ID).To(Equal(string(s.made(other).UID)))
-	s.Expect(s.made(foreign.Name).UID).To(Equal(foreign.UID))
+	s.Expect(result.Components[0].ID).To(Equal(string(s.volumeSnapshot(other).UID)))
+	s.Expect(s.volumeSnapshot(foreign.Name).UID).To(Equal(foreign.UID))
 }
 
 func TestBothNamesOfAVolumeSnapshotAreTaken(t *testing.T) {

@@ -149,5 +149,5 @@ func (i *Input) Close() {
 	})
 }
 
-// Said returns the last lines of the program's standard error, scrubbed. Call it after the program's end.
-func (i *Input) Said() []string { return i.p.said.lines }
+// LastLines returns the last lines of the program's standard error, scrubbed. Call it after the program's end.
+func (i *Input) LastLines() []string { return i.p.stderr.lines }

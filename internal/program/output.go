@@ -133,5 +133,5 @@ func (o *Output) Close() {
 	})
 }
 
-// Said returns the last lines of the program's standard error, scrubbed. Call it after the program's end.
-func (o *Output) Said() []string { return o.p.said.lines }
+// LastLines returns the last lines of the program's standard error, scrubbed. Call it after the program's end.
+func (o *Output) LastLines() []string { return o.p.stderr.lines }

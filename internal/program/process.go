@@ -50,7 +50,7 @@ func (e *Error) Error() string { return e.Message }
 type process struct {
 	spec   Spec
 	cmd    *exec.Cmd
-	said   *tail
+	stderr *tail
 	ended  chan struct{} // closed when the program has ended; its process stays a zombie until over
 	over   chan struct{} // closed when nobody needs its process group any longer
 	reaped chan struct{} // closed when it and its group are gone
@@ -150,7 +150,7 @@ func (p *process) reap() error {
 	<-p.ended
 	p.once.Do(func() { close(p.over) })
 	<-p.reaped
-	p.said.finish()
+	p.stderr.finish()
 	var exit *exec.ExitError
 	switch {
 	case p.state == nil:
@@ -171,7 +171,7 @@ func (p *process) reap() error {
 // failed returns the error of a program that ended as what says.
 func (p *process) failed(what string) error {
 	message := p.name() + " " + what
-	if lines := p.said.text(); lines != "" {
+	if lines := p.stderr.text(); lines != "" {
 		message += ": " + lines
 	}
 	return &Error{Message: message}

@@ -40,8 +40,8 @@ func (p *process) newTail() (*os.File, error) {
 	if err != nil {
 		return nil, &Error{Message: "can't create a pipe for the program"}
 	}
-	p.said = &tail{pipe: r, scrub: p.spec.Scrub, done: make(chan struct{})}
-	go p.said.read()
+	p.stderr = &tail{pipe: r, scrub: p.spec.Scrub, done: make(chan struct{})}
+	go p.stderr.read()
 	return w, nil
 }
 

@@ -99,12 +99,12 @@ func explain(url string, err error) error {
 		return fail(ErrURL, "%s", err)
 	}
 	out := &Error{}
-	said := err.Error()
+	text := err.Error()
 	var remote *gitstore.RemoteError
 	if errors.As(err, &remote) {
 		out.RetryAfter = remote.RetryAfter
-		if said = remote.Message; said == "" {
-			said = remote.Kind.Error()
+		if text = remote.Message; text == "" {
+			text = remote.Kind.Error()
 		}
 	}
 	for _, c := range []error{context.Canceled, context.DeadlineExceeded} {
@@ -112,15 +112,15 @@ func explain(url string, err error) error {
 			out.context = c
 		}
 	}
-	if out.RetryAfter == 0 && strings.Contains(said, "x509: ") {
+	if out.RetryAfter == 0 && strings.Contains(text, "x509: ") {
 		out.Kind, out.Message = ErrUnreachable,
 			fmt.Sprintf("certificate of %s is not trusted (%s): put its authority into "+
-				"ca.crt of the Secret, or replace the server's certificate", url, said)
+				"ca.crt of the Secret, or replace the server's certificate", url, text)
 		return out
 	}
 	for _, a := range errorTexts {
 		if errors.Is(err, a.from) {
-			out.Kind, out.Message = a.kind, fmt.Sprintf(a.sentence, url, said)
+			out.Kind, out.Message = a.kind, fmt.Sprintf(a.sentence, url, text)
 			return out
 		}
 	}

@@ -113,18 +113,18 @@ func TestResolveIsOneRequest(t *testing.T) {
 	s := newServer(t)
 	hash := s.commit(policy)
 	for _, ref := range []Ref{{}, {Branch: "main"}} {
-		s.asked()
+		s.takeRequests()
 		rev, err := Resolve(ctx, s.url(), ref, s.auth())
 		g.Expect(err).NotTo(HaveOccurred())
 		g.Expect(rev).To(Equal(Revision{"main", hash}))
-		g.Expect(s.asked()).To(Equal([]string{"GET /repo.git/info/refs"}))
+		g.Expect(s.takeRequests()).To(Equal([]string{"GET /repo.git/info/refs"}))
 	}
 	_, err := Resolve(ctx, s.url(), Ref{Commit: hash}, s.auth())
 	g.Expect(err).NotTo(HaveOccurred())
-	g.Expect(s.asked()).To(BeEmpty())
+	g.Expect(s.takeRequests()).To(BeEmpty())
 	_, err = Fetch(ctx, s.url(), Ref{}, s.auth(), Revision{"main", hash}, t.TempDir(), Limits{})
 	g.Expect(err).NotTo(HaveOccurred())
-	g.Expect(s.asked()).To(Equal([]string{"GET /repo.git/info/refs", "POST /repo.git/git-upload-pack"}))
+	g.Expect(s.takeRequests()).To(Equal([]string{"GET /repo.git/info/refs", "POST /repo.git/git-upload-pack"}))
 }
 
 func TestFetchLeavesNothingElse(t *testing.T) {
@@ -180,5 +180,5 @@ func TestRedirect(t *testing.T) {
 	g.Expect(err).To(MatchError(ContainSubstring("redirected to another")))
 	_, err = Fetch(t.Context(), s.url(), Ref{}, s.auth(), Revision{}, t.TempDir(), Limits{})
 	g.Expect(err).To(HaveOccurred())
-	g.Expect(other.asked()).To(BeEmpty())
+	g.Expect(other.takeRequests()).To(BeEmpty())
 }

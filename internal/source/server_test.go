@@ -150,8 +150,8 @@ func (s *server) auth() Auth {
 	return Auth{Username: user, Password: password, AllowPlainHTTP: true}
 }
 
-// asked returns the requests since its last call.
-func (s *server) asked() []string {
+// takeRequests returns the requests since its last call.
+func (s *server) takeRequests() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	out := s.requests

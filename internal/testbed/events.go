@@ -13,8 +13,8 @@ import (
 
 // Events is an EventRecorder that keeps all events. The zero value is ready to use. It is safe for concurrent use.
 type Events struct {
-	mu   sync.Mutex
-	said map[string][]string
+	mu       sync.Mutex
+	messages map[string][]string
 }
 
 // Event keeps "<type> <reason> <message>" under the object's namespace.
@@ -25,10 +25,10 @@ func (e *Events) Event(object runtime.Object, kind, reason, message string) {
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.said == nil {
-		e.said = map[string][]string{}
+	if e.messages == nil {
+		e.messages = map[string][]string{}
 	}
-	e.said[namespace] = append(e.said[namespace], kind+" "+reason+" "+message)
+	e.messages[namespace] = append(e.messages[namespace], kind+" "+reason+" "+message)
 }
 
 // Eventf is Event with a format.
@@ -45,7 +45,7 @@ func (e *Events) AnnotatedEventf(object runtime.Object, _ map[string]string, kin
 func (e *Events) Of(namespace string) []string {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return append([]string(nil), e.said[namespace]...)
+	return append([]string(nil), e.messages[namespace]...)
 }
 
 // Eventually fails the test unless the events of a namespace match in time. A controller emits an event after the write

@@ -72,7 +72,7 @@ func (b *Bed) NoOp(t testing.TB, r reconcile.Reconciler, events *Events, object 
 	key := client.ObjectKeyFromObject(object)
 	b.Quiet(t, object.GetNamespace())
 	b.Cached(t, object)
-	before, said := b.Writes(object.GetNamespace()), events.Of(object.GetNamespace())
+	before, reported := b.Writes(object.GetNamespace()), events.Of(object.GetNamespace())
 
 	var result ctrl.Result
 	for range 3 {
@@ -82,7 +82,7 @@ func (b *Bed) NoOp(t testing.TB, r reconcile.Reconciler, events *Events, object 
 	}
 
 	g.Expect(b.Writes(object.GetNamespace())).To(Equal(before))
-	g.Expect(events.Of(object.GetNamespace())).To(Equal(said), "events report only transitions")
+	g.Expect(events.Of(object.GetNamespace())).To(Equal(reported), "events report only transitions")
 	version := object.GetResourceVersion()
 	g.Expect(b.Client.Get(t.Context(), key, object)).To(Succeed())
 	g.Expect(object.GetResourceVersion()).To(Equal(version))

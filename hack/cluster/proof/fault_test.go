@@ -58,7 +58,8 @@ func faultySnapshots(t *testing.T) {
 	errorOf(t, "hangs", "DeadlineExceeded")
 	equal(t, must(t, "", "get", "volumesnapshot/hangs", "-o", "jsonpath={.status.readyToUse}"), "false")
 
-	// An unanswered call may still create its snapshot. So the sidecar deletes this VolumeSnapshot only after an answer.
+	// An unanswered call may still create its snapshot. So the sidecar deletes this VolumeSnapshot only after an
+	// answer.
 	class(t, "hangs", `hang: "false"`)
 	field(t, 60*time.Second, "volumesnapshot/hangs", "{.status.readyToUse}", "true")
 	must(t, "", "delete", "volumesnapshots", "late", "twice", "never", "hangs", "--timeout=60s")

@@ -40,7 +40,10 @@ spec:
         args: [serve, ":8080", /data]
         ports: [{containerPort: 8080}]
         readinessProbe: {httpGet: {path: /, port: 8080}, periodSeconds: 1}
-        volumeMounts: [{name: data, mountPath: /data}, {name: mix, mountPath: /mix}, {name: scratch, mountPath: /scratch}]
+        volumeMounts:
+        - {name: data, mountPath: /data}
+        - {name: mix, mountPath: /mix}
+        - {name: scratch, mountPath: /scratch}
       volumes:
       - {name: data, persistentVolumeClaim: {claimName: data}}
       - name: mix
@@ -117,7 +120,8 @@ metadata: {name: tick}
 spec:
   schedule: "* * * * *"
   timeZone: Europe/Berlin
-  jobTemplate: {spec: {template: {spec: {restartPolicy: Never, containers: [{name: c, image: IMAGE, args: [echo, tick]}]}}}}
+  jobTemplate:
+    spec: {template: {spec: {restartPolicy: Never, containers: [{name: c, image: IMAGE, args: [echo, tick]}]}}}
 `)
 	eventually(t, 90*time.Second, "scheduled job succeeded", func() error {
 		out, err := kubectl("", "get", "jobs", "-o",

@@ -94,15 +94,15 @@ func Follow(ctx context.Context, o Options, what string, timeout time.Duration,
 }
 
 func (p Progress) result(o Options, what string) error {
-	said := what + " " + strings.ToLower(p.Phase) + p.End
+	line := what + " " + strings.ToLower(p.Phase) + p.End
 	switch p.Phase {
 	case "Succeeded":
-		fmt.Fprintln(o.Out, OneLine(said))
+		fmt.Fprintln(o.Out, OneLine(line))
 		return nil
 	case "Skipped":
-		return &CodedError{exitSkipped, said}
+		return &CodedError{exitSkipped, line}
 	}
-	return &CodedError{exitFailed, said}
+	return &CodedError{exitFailed, line}
 }
 
 // isTransient reports whether an error can be gone at the next attempt.

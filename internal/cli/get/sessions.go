@@ -73,10 +73,10 @@ func policyOf(resolved *v1alpha1.ResolvedBackup) string {
 }
 
 // runTime formats how long something ran, or has been running.
-func runTime(now time.Time, said string, start, end *metav1.Time) string {
+func runTime(now time.Time, recorded string, start, end *metav1.Time) string {
 	switch {
-	case said != "":
-		return said
+	case recorded != "":
+		return recorded
 	case start == nil:
 		return command.None
 	case end != nil:

@@ -4,13 +4,13 @@ import (
 	"os"
 	"testing"
 
-	"github.com/go-logr/logr/funcr"
+	"github.com/cairn-backup/cairn/internal/testbed/loglines"
+
 	. "github.com/onsi/gomega"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	logf "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/kube/apply"
@@ -113,15 +113,13 @@ func TestMetadataDiffers(t *testing.T) {
 // Each apply logs whether it made the object.
 func TestObjectIsLogged(t *testing.T) {
 	g := NewWithT(t)
-	var lines []string
-	ctx := logf.IntoContext(t.Context(), funcr.NewJSON(func(line string) { lines = append(lines, line) },
-		funcr.Options{}))
+	ctx, lines := loglines.Record(t.Context(), 0)
 	s := storage("logged")
 	g.Expect(apply.Object(ctx, bed.Client, manager, s)).To(Succeed())
 	s.Labels = map[string]string{"by": "us"}
 	g.Expect(apply.Object(ctx, bed.Client, manager, s)).To(Succeed())
-	const object = `"backupStorage":{"name":"logged","namespace":"default"}`
-	g.Expect(lines).To(HaveExactElements(
+	const object = `"backupStorage"={"name"="logged" "namespace"="default"}`
+	g.Expect(*lines).To(HaveExactElements(
 		And(ContainSubstring(`"created"`), ContainSubstring(object)),
 		And(ContainSubstring(`"changed"`), ContainSubstring(object))))
 }

@@ -49,6 +49,11 @@ func DecidesAgain(ctx context.Context, conflict error) {
 	logf.FromContext(ctx).V(1).Info("decides again, because the object changed meanwhile", "conflict", conflict.Error())
 }
 
+// CacheIsBehind logs at V(1) that a reconcile begins again, because the API server knows more than the cache.
+func CacheIsBehind(ctx context.Context, keys ...any) {
+	logf.FromContext(ctx).V(1).Info("decides again, because the cache is behind", keys...)
+}
+
 // Once remembers lines that must be logged once, although each look at their object finds them again. It remembers the
 // lines of the 4,096 objects that logged last, and none after a restart. The zero value is ready for use. Once is safe
 // for concurrent use.

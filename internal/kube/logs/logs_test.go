@@ -1,12 +1,11 @@
 package logs_test
 
 import (
-	"context"
 	"fmt"
 	"testing"
 
-	"github.com/go-logr/logr"
-	"github.com/go-logr/logr/funcr"
+	"github.com/cairn-backup/cairn/internal/testbed/loglines"
+
 	. "github.com/onsi/gomega"
 	batchv1 "k8s.io/api/batch/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -21,23 +20,17 @@ import (
 	"github.com/cairn-backup/cairn/internal/kube/logs"
 )
 
-// recorder returns a logger and the lines that it was given.
-func recorder() (logr.Logger, *[]string) {
-	lines := &[]string{}
-	return funcr.NewJSON(func(line string) { *lines = append(*lines, line) }, funcr.Options{}), lines
-}
-
 func TestTheLoggerOfARequestNamesItsObject(t *testing.T) {
 	g := NewWithT(t)
-	base, lines := recorder()
-	logger := logs.Constructor(base, "backupsession", "BackupSession")
+	ctx, lines := loglines.Record(t.Context(), 0)
+	logger := logs.Constructor(logf.FromContext(ctx), "backupsession", "BackupSession")
 	logger(&reconcile.Request{NamespacedName: types.NamespacedName{Namespace: "shop", Name: "nightly"}}).Info("waits")
 	logger(nil).Info("starts")
 	g.Expect(*lines).To(HaveLen(2))
 	g.Expect((*lines)[0]).To(And(
-		ContainSubstring(`"controller":"backupsession"`),
-		ContainSubstring(`"backupSession":{"name":"nightly","namespace":"shop"}`)))
-	g.Expect((*lines)[1]).NotTo(ContainSubstring("backupSession\":"))
+		ContainSubstring(`"controller"="backupsession"`),
+		ContainSubstring(`"backupSession"={"name"="nightly" "namespace"="shop"}`)))
+	g.Expect((*lines)[1]).NotTo(ContainSubstring(`"backupSession"=`))
 }
 
 func TestARecordIsLeftAlone(t *testing.T) {
@@ -53,19 +46,17 @@ func TestARecordIsLeftAlone(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
-			var lines []string
-			log := funcr.NewJSON(func(line string) { lines = append(lines, line) }, funcr.Options{Verbosity: 1})
+			ctx, lines := loglines.Record(t.Context(), 1)
 			job := &batchv1.Job{ObjectMeta: metav1.ObjectMeta{Name: "backup", Annotations: tt.annotations}}
-			g.Expect(logs.LeavesRecord(logf.IntoContext(t.Context(), log), job)).To(Equal(tt.leaves))
-			g.Expect(lines).To(HaveLen(tt.lines))
+			g.Expect(logs.LeavesRecord(ctx, job)).To(Equal(tt.leaves))
+			g.Expect(*lines).To(HaveLen(tt.lines))
 		})
 	}
 }
 
 func TestTheClientLogsWhatItCreatesAndDeletes(t *testing.T) {
 	g := NewWithT(t)
-	log, lines := recorder()
-	ctx := logf.IntoContext(context.Background(), log)
+	ctx, lines := loglines.Record(t.Context(), 0)
 	scheme := runtime.NewScheme()
 	g.Expect(batchv1.AddToScheme(scheme)).To(Succeed())
 	c := logs.NewClient(fake.NewClientBuilder().WithScheme(scheme).Build())
@@ -86,8 +77,8 @@ func TestTheClientLogsWhatItCreatesAndDeletes(t *testing.T) {
 		g.Expect(c.Get(ctx, client.ObjectKeyFromObject(held), held)).To(Succeed(), "a finalizer keeps it")
 	}
 	g.Expect(*lines).To(HaveExactElements(
-		And(ContainSubstring("created"), ContainSubstring(`"job":{"name":"backup","namespace":"shop"}`)),
-		And(ContainSubstring("deleted"), ContainSubstring(`"job":{"name":"backup","namespace":"shop"}`)),
+		And(ContainSubstring("created"), ContainSubstring(`"job"={"name"="backup" "namespace"="shop"}`)),
+		And(ContainSubstring("deleted"), ContainSubstring(`"job"={"name"="backup" "namespace"="shop"}`)),
 		And(ContainSubstring("created"), ContainSubstring("held")),
 		And(ContainSubstring("deleted"), ContainSubstring("held"))))
 }
@@ -95,15 +86,14 @@ func TestTheClientLogsWhatItCreatesAndDeletes(t *testing.T) {
 // A reason that only the caller knows is in the line about the deletion.
 func TestADeletionIsLoggedWithItsReason(t *testing.T) {
 	g := NewWithT(t)
-	log, lines := recorder()
+	ctx, lines := loglines.Record(t.Context(), 0)
 	scheme := runtime.NewScheme()
 	g.Expect(batchv1.AddToScheme(scheme)).To(Succeed())
 	job := &batchv1.Job{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "backup"}}
 	c := logs.NewClient(fake.NewClientBuilder().WithScheme(scheme).WithObjects(job).Build())
-	ctx := logs.WithReason(logf.IntoContext(context.Background(), log), "HistoryLimit")
-	g.Expect(c.Delete(ctx, job)).To(Succeed())
+	g.Expect(c.Delete(logs.WithReason(ctx, "HistoryLimit"), job)).To(Succeed())
 	g.Expect(*lines).To(HaveExactElements(
-		And(ContainSubstring("deleted"), ContainSubstring(`"reason":"HistoryLimit"`))))
+		And(ContainSubstring("deleted"), ContainSubstring(`"reason"="HistoryLimit"`))))
 }
 
 func TestOnce(t *testing.T) {

@@ -13,7 +13,7 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
 
-// KubeStashCollector collects kubeStash's metrics from a cache, with kubeStash's names and labels. It is safe for
+// KubeStashCollector collects the metrics of KubeStash from a cache, with its names and labels. It is safe for
 // concurrent use.
 type KubeStashCollector struct{ *Collector }
 
@@ -98,7 +98,7 @@ func (c KubeStashCollector) Collect(out chan<- prometheus.Metric) {
 	s.theirSnapshots(ctx)
 }
 
-// kubestashObject is an object in the form of kubeStash's metrics.
+// kubestashObject is an object in the form of KubeStash's metrics.
 type kubestashObject struct {
 	*scrape
 	prefix string

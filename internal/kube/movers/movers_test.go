@@ -2,11 +2,11 @@ package movers
 
 import (
 	"fmt"
-	"strings"
 	"testing"
 	"time"
 
-	"github.com/go-logr/logr/funcr"
+	"github.com/cairn-backup/cairn/internal/testbed/loglines"
+
 	. "github.com/onsi/gomega"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -14,7 +14,6 @@ import (
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
-	logf "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/cairn-backup/cairn/internal/kube/logs"
 	"github.com/cairn-backup/cairn/internal/task/observe"
@@ -61,26 +60,25 @@ func TestFencedMoversAreOneLine(t *testing.T) {
 	}{
 		"none": {reasons: []string{"Evicted"}},
 		"without a reason": {
-			jobs: []string{"a"}, want: []string{`"fenced movers" "snapshot"="s" "jobs"=["a"] "count"=1`},
+			jobs: []string{"a"},
+			want: []string{`"level"=0 "msg"="fenced movers" "snapshot"="s" "jobs"=["a"] "count"=1`},
 		},
 		"several": {
 			jobs: []string{"a", "b"}, reasons: []string{"Evicted"},
-			want: []string{`"fenced movers" "snapshot"="s" "jobs"=["a" "b"] "count"=2 "reasons"=["Evicted"]`},
+			want: []string{`"level"=0 "msg"="fenced movers" "snapshot"="s" "jobs"=["a" "b"] "count"=2 ` +
+				`"reasons"=["Evicted"]`},
 		},
 		"more than a line holds": {
-			jobs: many("j", 12), reasons: many("R", 11), want: []string{`"fenced movers" "snapshot"="s" ` +
+			jobs: many("j", 12), reasons: many("R", 11),
+			want: []string{`"level"=0 "msg"="fenced movers" "snapshot"="s" ` +
 				`"jobs"=["j0" "j1" "j2" "j3" "j4" "j5" "j6" "j7" "j8" "j9"] "count"=12 ` +
 				`"reasons"=["R0" "R1" "R2" "R3" "R4" "R5" "R6" "R7" "R8" "R9"]`},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			var lines []string
-			log := funcr.New(func(_, line string) {
-				_, line, _ = strings.Cut(line, `"msg"=`)
-				lines = append(lines, line)
-			}, funcr.Options{})
-			LogFenced(logf.IntoContext(t.Context(), log), tt.jobs, tt.reasons, "snapshot", "s")
-			NewWithT(t).Expect(lines).To(Equal(tt.want))
+			ctx, lines := loglines.Record(t.Context(), 0)
+			LogFenced(ctx, tt.jobs, tt.reasons, "snapshot", "s")
+			NewWithT(t).Expect(*lines).To(Equal(tt.want))
 		})
 	}
 }
@@ -92,15 +90,13 @@ func TestADeletionIsLoggedOnce(t *testing.T) {
 		Namespace: "shop", Name: "mover", Finalizers: []string{metav1.FinalizerDeleteDependents},
 	}}
 	c := fake.NewClientBuilder().WithObjects(job).Build()
-	var lines []string
-	log := funcr.New(func(_, line string) { lines = append(lines, line) }, funcr.Options{})
-	ctx := logf.IntoContext(t.Context(), log)
+	ctx, lines := loglines.Record(t.Context(), 0)
 	for range 3 {
 		g.Expect(c.Get(ctx, client.ObjectKeyFromObject(job), job)).To(Succeed(), "its pods still run")
 		observed := observeJob(job, nil, time.Time{})
 		g.Expect(Delete(ctx, logs.NewClient(c), job.Namespace, job.Name, observed)).To(Succeed())
 	}
-	g.Expect(lines).To(HaveExactElements(ContainSubstring("deleted")))
+	g.Expect(*lines).To(HaveExactElements(ContainSubstring("deleted")))
 }
 
 // Whatever ends first determines the reason: if Kubernetes ended a Job before the deadline of its run, the run would

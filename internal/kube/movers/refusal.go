@@ -52,7 +52,7 @@ func (r Refusals) Set(ctx context.Context, name string, refusal *v1alpha1.Resolv
 	r[name] = refusal
 }
 
-// LogRefused logs that the thing of a name can never be made, for a refusal that is not kept in Refusals.
+// LogRefused logs that the thing of a name can never be made. Refusals.Add and Refusals.Set call it themselves.
 func LogRefused(ctx context.Context, name string, refusal *v1alpha1.ResolvedError) {
 	logf.FromContext(ctx).Info("refused", "name", name, "reason", refusal.Reason, "message", refusal.Message)
 }

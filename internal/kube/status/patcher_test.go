@@ -5,9 +5,10 @@ import (
 	"errors"
 	"testing"
 
+	"github.com/cairn-backup/cairn/internal/testbed/loglines"
+
 	"github.com/fluxcd/pkg/apis/meta"
 	"github.com/fluxcd/pkg/runtime/conditions"
-	"github.com/go-logr/logr/funcr"
 	. "github.com/onsi/gomega"
 	"github.com/onsi/gomega/gstruct"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -16,7 +17,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
-	logf "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
@@ -222,8 +222,7 @@ func TestATransitionIsLoggedAlsoIfTheRestFails(t *testing.T) {
 	p := newPatched(t, notReady)
 	object := p.get(t)
 	refused := errors.New("refused")
-	var lines []string
-	log := funcr.New(func(_, line string) { lines = append(lines, line) }, funcr.Options{})
+	ctx, lines := loglines.Record(t.Context(), 0)
 	patcher := Writer{Client: interceptor.NewClient(p.Client.(client.WithWatch), interceptor.Funcs{
 		Patch: func(context.Context, client.WithWatch, client.Object, client.Patch, ...client.PatchOption) error {
 			return refused
@@ -232,9 +231,9 @@ func TestATransitionIsLoggedAlsoIfTheRestFails(t *testing.T) {
 	becomesReady(object)
 	object.Labels = map[string]string{"a": "b"}
 	for range 2 { // a reconcile that patches again finds the same difference
-		err := patcher.Patch(logf.IntoContext(t.Context(), log), object, meta.ReadyCondition)
+		err := patcher.Patch(ctx, object, meta.ReadyCondition)
 		g.Expect(err).To(MatchError(refused))
 	}
 	g.Expect(conditions.IsReady(p.get(t))).To(BeTrue())
-	g.Expect(lines).To(HaveExactElements(ContainSubstring(`"phase changed" "from"="NotReady" "to"="Ready"`)))
+	g.Expect(*lines).To(HaveExactElements(ContainSubstring(`"phase changed" "from"="NotReady" "to"="Ready"`)))
 }

@@ -7,8 +7,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cairn-backup/cairn/internal/testbed/loglines"
+
 	"github.com/fluxcd/pkg/runtime/conditions"
-	"github.com/go-logr/logr/funcr"
 	. "github.com/onsi/gomega"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -18,7 +19,6 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
-	logf "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
@@ -69,14 +69,13 @@ func TestWhatIsLeftAlone(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
 			p := newPatched(t, c.edit)
-			var lines []string
-			log := funcr.NewJSON(func(line string) { lines = append(lines, line) }, funcr.Options{Verbosity: 1})
-			_, err := Writer{Client: p.Client, Owner: "test"}.Reconcile(logf.IntoContext(t.Context(), log), p.key,
+			ctx, lines := loglines.Record(t.Context(), 1)
+			_, err := Writer{Client: p.Client, Owner: "test"}.Reconcile(ctx, p.key,
 				&v1alpha1.Repository{}, func(context.Context) (ctrl.Result, error) {
 					return ctrl.Result{}, errors.New("it worked on it")
 				})
 			g.Expect(err).NotTo(HaveOccurred())
-			g.Expect(lines).To(HaveExactElements(ContainSubstring(c.line)))
+			g.Expect(*lines).To(HaveExactElements(ContainSubstring(c.line)))
 		})
 	}
 }
@@ -137,7 +136,7 @@ func TestWhatWasWorkedOutFromAnOldObjectIsNotWritten(t *testing.T) {
 	g.Expect(conditions.IsReady(p.get(t))).To(BeTrue())
 }
 
-// A warning goes out once it is written, and again when it says something else, if it is to.
+// A warning is one event once it is written. With eachMessage, it is another event when its message changes.
 func TestAWarningIsAnEventOnceItIsWritten(t *testing.T) {
 	for name, eachMessage := range map[string]bool{"each message": true, "the first message": false} {
 		t.Run(name, func(t *testing.T) { warnsOnceWritten(t, eachMessage) })

@@ -1,17 +1,16 @@
 package status
 
 import (
-	"context"
 	"strings"
 	"testing"
 
+	"github.com/cairn-backup/cairn/internal/testbed/loglines"
+
 	"github.com/fluxcd/pkg/apis/meta"
 	"github.com/fluxcd/pkg/runtime/conditions"
-	"github.com/go-logr/logr/funcr"
 	. "github.com/onsi/gomega"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/tools/record"
-	logf "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/run"
@@ -23,7 +22,7 @@ func TestTransitionsAreLogged(t *testing.T) {
 		r.Status.Phase = v1alpha1.PhaseNotReady
 		conditions.MarkUnknown(r, meta.ReadyCondition, v1alpha1.ReasonProgressing, "the Job runs")
 	}
-	const object = `"repository":{"name":"data","namespace":"shop"}`
+	const object = `"repository"={"name"="data" "namespace"="shop"}`
 	for name, c := range map[string]struct {
 		before, edit func(*v1alpha1.Repository)
 		kind         string
@@ -32,8 +31,8 @@ func TestTransitionsAreLogged(t *testing.T) {
 		"a new phase": {
 			before: notReady, edit: becomesReady, kind: v1alpha1.RepositoryKind,
 			info: []any{
-				And(ContainSubstring(`"msg":"phase changed"`), ContainSubstring(`"from":"NotReady","to":"Ready"`),
-					ContainSubstring(`"reason":"Ready"`), Not(ContainSubstring(object))),
+				And(ContainSubstring(`"msg"="phase changed"`), ContainSubstring(`"from"="NotReady" "to"="Ready"`),
+					ContainSubstring(`"reason"="Ready"`), Not(ContainSubstring(object))),
 			},
 		},
 		"a new phase of an object that no request names": {
@@ -45,16 +44,16 @@ func TestTransitionsAreLogged(t *testing.T) {
 				conditions.MarkFalse(r, meta.ReadyCondition, v1alpha1.ReasonUnreachable, "down")
 			},
 			info: []any{
-				And(ContainSubstring(`"msg":"readiness changed"`), ContainSubstring(v1alpha1.ReasonUnreachable)),
+				And(ContainSubstring(`"msg"="readiness changed"`), ContainSubstring(v1alpha1.ReasonUnreachable)),
 			},
 		},
 		"a wait": {
 			before: notReady, edit: waits,
-			debug: []any{And(ContainSubstring(`"msg":"waits"`), ContainSubstring("the Job runs"))},
+			debug: []any{And(ContainSubstring(`"msg"="waits"`), ContainSubstring("the Job runs"))},
 		},
 		"nothing": {
 			before: waits, edit: func(*v1alpha1.Repository) {},
-			debug: []any{And(ContainSubstring(`"msg":"waits"`), ContainSubstring("the Job runs"))},
+			debug: []any{And(ContainSubstring(`"msg"="waits"`), ContainSubstring("the Job runs"))},
 		},
 		"nothing, of an object that is ready": {
 			before: becomesReady, edit: func(*v1alpha1.Repository) {},
@@ -63,7 +62,7 @@ func TestTransitionsAreLogged(t *testing.T) {
 		"nothing, of an object that is tried again": {
 			before: func(r *v1alpha1.Repository) { NotReady(r, v1alpha1.ReasonUnreachable, "down") },
 			edit:   func(*v1alpha1.Repository) {},
-			debug:  []any{And(ContainSubstring(`"msg":"waits"`), ContainSubstring("down"))},
+			debug:  []any{And(ContainSubstring(`"msg"="waits"`), ContainSubstring("down"))},
 		},
 		"nothing, of an object that has failed": {
 			before: func(r *v1alpha1.Repository) {
@@ -85,8 +84,8 @@ func TestTransitionsAreLogged(t *testing.T) {
 			before: deleted, edit: func(r *v1alpha1.Repository) {
 				conditions.MarkFalse(r, v1alpha1.ConditionWiped, v1alpha1.ReasonInUse, "a restore reads it")
 			},
-			debug: []any{And(ContainSubstring(`"msg":"waits for the removal of its data"`),
-				ContainSubstring(`"reason":"InUse"`), ContainSubstring("a restore reads it"))},
+			debug: []any{And(ContainSubstring(`"msg"="waits for the removal of its data"`),
+				ContainSubstring(`"reason"="InUse"`), ContainSubstring("a restore reads it"))},
 		},
 		"nothing, of a deletion that waits": {
 			before: func(r *v1alpha1.Repository) {
@@ -112,20 +111,21 @@ func TestTransitionsAreLogged(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
-			var info, debug []string
-			log := funcr.NewJSON(func(line string) {
-				if strings.Contains(line, `"level":0`) {
-					info = append(info, line)
-				} else {
-					debug = append(debug, line)
-				}
-			}, funcr.Options{Verbosity: 1})
+			ctx, lines := loglines.Record(t.Context(), 1)
 			p := newPatched(t, c.before)
 			w := Writer{Client: p.Client, Owner: "test", Kind: c.kind}
 			object := p.get(t)
 			before := object.DeepCopy()
 			c.edit(object)
-			g.Expect(w.Status(logf.IntoContext(context.Background(), log), before, object)).To(Succeed())
+			g.Expect(w.Status(ctx, before, object)).To(Succeed())
+			var info, debug []string
+			for _, line := range *lines {
+				if strings.Contains(line, `"level"=0`) {
+					info = append(info, line)
+				} else {
+					debug = append(debug, line)
+				}
+			}
 			g.Expect(info).To(HaveExactElements(c.info...))
 			g.Expect(debug).To(HaveExactElements(c.debug...))
 		})

@@ -61,8 +61,8 @@ var (
 // end of the process stops it: the kubelet restarts the container.
 var ErrStuck = errors.New("the work does not stop")
 
-// settleEvery is the interval at which a report that the API server did not accept is tried again.
-const settleEvery = 5 * time.Second
+// retryReportEvery is the interval at which a report that the API server did not accept is tried again.
+const retryReportEvery = 5 * time.Second
 
 // Run works until ctx ends, which interrupts the work as in a Job. After ErrStuck the process must end.
 func (s *Sidecar) Run(ctx context.Context) error {
@@ -137,7 +137,7 @@ func (s *Sidecar) do(ctx context.Context, b *assignmentBoard, p posting) error {
 		log.Info("stopped", "why", context.Cause(work), "outcome", result.Outcome)
 	default:
 		log.Info("done", "outcome", result.Outcome, "reason", result.Reason, "message", result.Message)
-		s.settle(ctx, b, p, status.unsaid(current, result))
+		s.sendReports(ctx, b, p, status.unreported(current, result))
 	}
 	b.finished(p)
 	return nil

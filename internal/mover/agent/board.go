@@ -111,7 +111,7 @@ func (b *assignmentBoard) forget() {
 func (b *assignmentBoard) later(ctx context.Context) {
 	select {
 	case <-ctx.Done():
-	case <-time.After(settleEvery):
+	case <-time.After(retryReportEvery):
 	}
 }
 

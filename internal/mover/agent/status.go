@@ -114,8 +114,8 @@ type sidecarStatus struct {
 	stands   func(context.Context) (bool, error)
 	withdraw func()
 
-	mu   sync.Mutex
-	said map[string]bool
+	mu       sync.Mutex
+	accepted map[string]bool
 }
 
 // Snapshot implements StatusWriter.
@@ -137,10 +137,10 @@ func (s *sidecarStatus) report(ctx context.Context, name string, terminal bool, 
 	err := s.whileItStands(ctx, send)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.said == nil {
-		s.said = map[string]bool{}
+	if s.accepted == nil {
+		s.accepted = map[string]bool{}
 	}
-	s.said[name] = err == nil && terminal
+	s.accepted[name] = err == nil && terminal
 	return err
 }
 
@@ -159,8 +159,8 @@ func (s *sidecarStatus) whileItStands(ctx context.Context, send func() error) er
 	return send()
 }
 
-// unsaid returns the reports of components whose end the API server has not accepted yet.
-func (s *sidecarStatus) unsaid(c *current, result task.Result) []func(context.Context) error {
+// unreported returns the reports of components whose end the API server has not accepted yet.
+func (s *sidecarStatus) unreported(c *current, result task.Result) []func(context.Context) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	results := map[string]task.ComponentResult{}
@@ -169,7 +169,7 @@ func (s *sidecarStatus) unsaid(c *current, result task.Result) []func(context.Co
 	}
 	var out []func(context.Context) error
 	for _, component := range c.assignment.Components {
-		if s.said[component.Name] {
+		if s.accepted[component.Name] {
 			continue
 		}
 		r, ok := results[component.Name]
@@ -193,9 +193,11 @@ func (s *sidecarStatus) unsaid(c *current, result task.Result) []func(context.Co
 	return out
 }
 
-// settle sends the reports that the API server did not accept during the work, until it accepts them or the
+// sendReports sends the reports that the API server did not accept during the work, until it accepts them or the
 // assignment is withdrawn.
-func (s *Sidecar) settle(ctx context.Context, b *assignmentBoard, p posting, reports []func(context.Context) error) {
+func (s *Sidecar) sendReports(
+	ctx context.Context, b *assignmentBoard, p posting, reports []func(context.Context) error,
+) {
 	for len(reports) > 0 {
 		try, cancel := context.WithTimeout(ctx, mover.ReportWithin)
 		err := reports[0](try)
@@ -213,7 +215,7 @@ func (s *Sidecar) settle(ctx context.Context, b *assignmentBoard, p posting, rep
 		select {
 		case <-ctx.Done():
 			return
-		case <-time.After(settleEvery):
+		case <-time.After(retryReportEvery):
 		}
 		if !b.stands(p) {
 			return

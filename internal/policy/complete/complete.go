@@ -70,7 +70,7 @@ func Complete(configuration *v1alpha1.BackupConfiguration, known Lookups) Comple
 	}
 	c.drivers()
 	c.backends()
-	c.said = said(configuration)
+	c.settings = repositorySettings(configuration)
 	for i := range c.spec.Sessions {
 		c.session(i)
 	}
@@ -85,7 +85,7 @@ type completer struct {
 	original *v1alpha1.BackupConfigurationSpec
 	out      Completion
 	spec     *v1alpha1.BackupConfigurationSpec
-	said     map[string]v1alpha1.RepositoryInfo
+	settings map[string]v1alpha1.RepositoryInfo
 	resolved v1alpha1.ResolvedConfiguration
 	sessions []sessionCompletion
 }
@@ -101,8 +101,8 @@ func (c *completer) missing(field, reason, format string, args ...any) {
 		policy.Mistake{Field: field, Reason: reason, Message: fmt.Sprintf(format, args...)})
 }
 
-// said merges the settings of each repository over all sessions.
-func said(configuration *v1alpha1.BackupConfiguration) map[string]v1alpha1.RepositoryInfo {
+// repositorySettings merges the settings of each repository over all sessions.
+func repositorySettings(configuration *v1alpha1.BackupConfiguration) map[string]v1alpha1.RepositoryInfo {
 	all := map[string]v1alpha1.RepositoryInfo{}
 	for i := range configuration.Spec.Sessions {
 		for _, info := range policy.RepositoriesOf(&configuration.Spec.Sessions[i]) {
@@ -197,10 +197,10 @@ func (c *completer) session(i int) {
 
 // repository completes a repository and reports whether anything was left out. It returns nil if it cannot complete it.
 func (c *completer) repository(field string, info v1alpha1.RepositoryInfo) (*v1alpha1.RepositoryInfo, bool) {
-	out := c.said[cmp.Or(info.Name, c.out.Configuration.Name)]
-	said := policy.ChosenBackend(c.original.Backends, info.Backend)
+	out := c.settings[cmp.Or(info.Name, c.out.Configuration.Name)]
+	chosen := policy.ChosenBackend(c.original.Backends, info.Backend)
 	inferred := info.Name == "" || info.Backend == "" || info.Directory == "" || info.EncryptionSecret == nil ||
-		said != nil && said.StorageRef == nil
+		chosen != nil && chosen.StorageRef == nil
 	if !inferred {
 		return &info, false
 	}
@@ -242,10 +242,10 @@ func (c *completer) changed(format string, args ...any) {
 func (c *completer) backend(
 	field string, info *v1alpha1.RepositoryInfo, existing *v1alpha1.Repository,
 ) *v1alpha1.ObjectReference {
-	said := policy.ChosenBackend(c.original.Backends, info.Backend)
-	if said != nil && said.StorageRef != nil {
-		info.Backend = said.Name
-		return new(c.named(*said.StorageRef))
+	chosen := policy.ChosenBackend(c.original.Backends, info.Backend)
+	if chosen != nil && chosen.StorageRef != nil {
+		info.Backend = chosen.Name
+		return new(c.named(*chosen.StorageRef))
 	}
 	if wrong := policy.BackendMistakes(field+".backend", c.original.Backends, info.Backend); len(wrong) > 0 {
 		c.out.Missing = append(c.out.Missing, wrong...)
@@ -268,8 +268,8 @@ func (c *completer) backend(
 		return nil
 	}
 	var retention *v1alpha1.ObjectReference
-	if said != nil {
-		retention = said.RetentionPolicy
+	if chosen != nil {
+		retention = chosen.RetentionPolicy
 	}
 	info.Backend = c.backendOf(*storage, retention)
 	return storage
@@ -278,8 +278,8 @@ func (c *completer) backend(
 // backendOf returns the name of the inferred backend with this storage, and adds the backend if it is missing.
 func (c *completer) backendOf(storage v1alpha1.ObjectReference, retention *v1alpha1.ObjectReference) string {
 	for _, b := range c.resolved.Backends {
-		if said := policy.ChosenBackend(c.original.Backends, b.Name); b.StorageRef == storage &&
-			(said == nil || said.StorageRef == nil) {
+		if chosen := policy.ChosenBackend(c.original.Backends, b.Name); b.StorageRef == storage &&
+			(chosen == nil || chosen.StorageRef == nil) {
 			return b.Name
 		}
 	}

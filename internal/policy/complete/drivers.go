@@ -70,7 +70,7 @@ func (c *completer) repositoryWithDriver(
 	// A Repository of VolumeSnapshots has no directory and no password, and of its backend only the RetentionPolicy
 	// counts.
 	out := v1alpha1.RepositoryInfo{Name: name, DeletionPolicy: info.DeletionPolicy}
-	if b := policy.ChosenBackend(c.original.Backends, c.said[name].Backend); b != nil && policy.NamesRetention(b) {
+	if b := policy.ChosenBackend(c.original.Backends, c.settings[name].Backend); b != nil && policy.NamesRetention(b) {
 		out.Backend = b.Name
 	}
 	return &out, info.Name == ""

@@ -19,7 +19,7 @@ func SpecWithResolved(configuration *v1alpha1.BackupConfiguration) v1alpha1.Back
 			Name: b.Name, StorageRef: &b.StorageRef,
 			RetentionPolicy: b.RetentionPolicy,
 		}
-		i := slices.IndexFunc(spec.Backends, func(said v1alpha1.BackendReference) bool { return said.Name == b.Name })
+		i := slices.IndexFunc(spec.Backends, func(known v1alpha1.BackendReference) bool { return known.Name == b.Name })
 		if i < 0 {
 			spec.Backends = append(spec.Backends, backend)
 			continue
@@ -47,8 +47,8 @@ func withResolved(session *v1alpha1.BackupConfigurationSession, resolved v1alpha
 		}
 	}
 	for _, r := range resolved.Repositories {
-		session.Repositories = slices.DeleteFunc(session.Repositories, func(said v1alpha1.RepositoryInfo) bool {
-			return said.Name == r.Name || said.Name == ""
+		session.Repositories = slices.DeleteFunc(session.Repositories, func(known v1alpha1.RepositoryInfo) bool {
+			return known.Name == r.Name || known.Name == ""
 		})
 		info := v1alpha1.RepositoryInfo{Name: r.Name, Backend: r.Backend, Directory: r.Directory}
 		if r.EncryptionSecret.Name != "" {

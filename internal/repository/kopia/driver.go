@@ -68,18 +68,18 @@ func (d Driver) Init(ctx context.Context, r repository.Repository) error {
 		return err
 	}
 	defer func() { _ = e.Close(ctx) }()
-	settled, err := maintenance.HasParams(ctx, e.rep)
+	completed, err := maintenance.HasParams(ctx, e.rep)
 	if err != nil {
 		return classify("init", err)
 	}
-	if settled && !created {
+	if completed && !created {
 		return &repository.Error{
 			Op: "init", Kind: repository.ErrAlreadyInitialized, Err: errors.New("a complete repository was found"),
 		}
 	}
 	return classify("init", repo.WriteSession(ctx, e.rep, repo.WriteSessionOptions{Purpose: "init"},
 		func(ctx context.Context, w repo.RepositoryWriter) error {
-			return settle(ctx, w, r.Owner)
+			return complete(ctx, w, r.Owner)
 		}))
 }
 
@@ -142,9 +142,9 @@ func clearWay(ctx context.Context, st blob.Storage) (there bool, _ error) {
 	return false, nil
 }
 
-// settle completes a new repository in one flush. It writes the owner last: where an owner is found, the policy
+// complete finishes a new repository in one flush. It writes the owner last: where an owner is found, the policy
 // exists too.
-func settle(ctx context.Context, w repo.RepositoryWriter, owner string) error {
+func complete(ctx context.Context, w repo.RepositoryWriter, owner string) error {
 	// kopia must not expire snapshots: its retention runs at every checkpoint of an upload. Zero in all fields means
 	// "keep all" (policy.EffectiveKeepLatest).
 	zero := policy.OptionalInt(0)

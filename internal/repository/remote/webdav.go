@@ -124,19 +124,19 @@ func statusError(err error) error {
 		http.StatusRequestTimeout:      repository.ErrUnreachable,
 		http.StatusTooManyRequests:     repository.ErrUnreachable,
 	}[status.Status]
-	said := fmt.Errorf("the server said %d %s", status.Status, http.StatusText(status.Status))
+	answer := fmt.Errorf("the server said %d %s", status.Status, http.StatusText(status.Status))
 	switch {
 	case status.Status == http.StatusNotFound:
-		return fmt.Errorf("%w: %w", said, fs.ErrNotExist)
+		return fmt.Errorf("%w: %w", answer, fs.ErrNotExist)
 	case status.Status == http.StatusPreconditionFailed:
-		return fmt.Errorf("%w: %w", said, fs.ErrExist)
+		return fmt.Errorf("%w: %w", answer, fs.ErrExist)
 	case kind == nil && status.Status >= http.StatusInternalServerError:
 		kind = repository.ErrUnreachable
 	}
 	if kind == nil {
-		return said
+		return answer
 	}
-	return &repository.Error{Op: "ask the WebDAV server", Kind: kind, Err: said}
+	return &repository.Error{Op: "ask the WebDAV server", Kind: kind, Err: answer}
 }
 
 // overDAV calls f once the root is known to exist. The client would create the root otherwise.

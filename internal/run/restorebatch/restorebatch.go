@@ -25,7 +25,7 @@ type Input struct {
 	Now time.Time
 	// Batch is the RestoreBatch. Next does not change it.
 	Batch *v1alpha1.RestoreBatch
-	// Start is what was found out about a RestoreBatch that is not frozen yet. It is nil for a frozen one.
+	// Start is what was found out about a RestoreBatch that is not frozen yet. It is nil if the RestoreBatch is frozen.
 	Start *Start
 	// Children holds the RestoreSessions that the RestoreBatch made, by name.
 	Children map[string]*v1alpha1.RestoreSession

@@ -11,8 +11,8 @@ import (
 // cniPlugins are the programs that give pods their network and take it away.
 var cniPlugins = []string{"ptp", "host-local", "loopback", "portmap"}
 
-// keepCNIPlugins copies the CNI plugins into the state directory, so that "down" can take pods' networks away even if the
-// directory of the built programs, which is a cache, is gone.
+// keepCNIPlugins copies the CNI plugins into the state directory, so that "down" can take pods' networks away even if
+// the directory of the built programs, which is a cache, is gone.
 func (c *Cluster) keepCNIPlugins() error {
 	for _, name := range cniPlugins {
 		if err := copyFile(c.bin(name), c.path("cni", "bin", name), 0o755); err != nil {
