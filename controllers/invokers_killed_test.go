@@ -67,7 +67,7 @@ func schedules() (nightly, hourly v1alpha1.SessionConfig) {
 // nextHour advances the clock to the next slot of the hourly session, plus the delay of its retry.
 func (w *invoked) nextHour() {
 	w.T.Helper()
-	// By the API server's clock, which sets when policy was created.
+	// The hour follows the clock of the API server, which sets the creation times of policy.
 	w.Clock.SetTime(time.Now().Truncate(time.Hour).Add(time.Hour + time.Second))
 	w.settle()
 	w.Clock.SetTime(w.Clock.Now().Add(2 * time.Minute))

@@ -153,7 +153,8 @@ func deleteJob(t *testing.T, a *volumeApp, session string) {
 		client.PropagationPolicy(metav1.DeletePropagationBackground))).To(Succeed())
 }
 
-// evictTwice evicts the mover of a session, as a drain of its node does, and then the one that repeats its work.
+// evictTwice evicts the mover of a session, as a drain of its node does, and then the mover that repeats
+// the work.
 func evictTwice(t *testing.T, a *volumeApp, session string) {
 	t.Helper()
 	g := NewWithT(t)

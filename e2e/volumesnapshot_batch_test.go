@@ -42,8 +42,8 @@ spec:
     - {name: photos, addon: {name: pvc-addon, tasks: [{name: volume-snapshot}]}}
 `
 
-// shotSetsBack makes new claims of the newest restore point.
-const shotSetsBack = `
+// restoreOfShotSets makes new claims from the newest restore point.
+const restoreOfShotSets = `
 apiVersion: backup.cairn.dev/v1alpha1
 kind: RestoreBatch
 metadata: {name: back}
@@ -84,7 +84,7 @@ func TestVolumeSnapshotsOfABatch(t *testing.T) {
 	a.in(t, agent, []string{"write", "/data/note", "forged"})
 	a.inClaim(t, "photos", []string{"write", "/data/note", "lost"})
 
-	applyTo(t, bed, a.namespace, shotSetsBack)
+	applyTo(t, bed, a.namespace, restoreOfShotSets)
 	waitReady(t, bed, &v1alpha1.RestoreBatch{ObjectMeta: a.meta("back")}, metav1.ConditionTrue, "Succeeded")
 	g.Expect(a.inClaim(t, "spool-back", everything)).To(Equal(spool))
 	g.Expect(a.inClaim(t, "photos-back", everything)).To(Equal(photos))

@@ -227,7 +227,7 @@ type FunctionSpec struct {
 	// +kubebuilder:validation:items:MaxLength=1024
 	Args []string `json:"args,omitempty"`
 
-	// WorkingDir of the container. The default is the image's.
+	// WorkingDir of the container. The default is the working directory of the image.
 	// +optional
 	// +kubebuilder:validation:MaxLength=1024
 	WorkingDir string `json:"workingDir,omitempty"`

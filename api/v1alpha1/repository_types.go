@@ -123,7 +123,7 @@ type RepositoryStatus struct {
 	// +optional
 	Integrity *bool `json:"integrity,omitempty"`
 
-	// RetentionPolicy that is in force, with namespace. Without one, everything is kept.
+	// RetentionPolicy that is in force, with namespace. Without a RetentionPolicy, Cairn keeps every Snapshot.
 	// +optional
 	RetentionPolicy *ObjectReference `json:"retentionPolicy,omitempty"`
 

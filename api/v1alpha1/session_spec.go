@@ -22,7 +22,7 @@ type BackendReference struct {
 
 	// RetentionPolicy of the Repositories in this backend. A Repository has exactly one: if two BackupConfigurations
 	// name different ones, nothing is removed. The default is the default RetentionPolicy of the namespace, else of the
-	// cluster. Without one, everything is kept.
+	// cluster. Without a RetentionPolicy, Cairn keeps every Snapshot.
 	// +optional
 	RetentionPolicy *ObjectReference `json:"retentionPolicy,omitempty"`
 }

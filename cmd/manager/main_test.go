@@ -71,8 +71,8 @@ func install(t testing.TB) {
 	served(t, crds)
 }
 
-// served waits until the API server offers all of these kinds. That takes a moment, and a manager that misses a kind
-// ends.
+// served waits until the API server offers all of these kinds. It offers a new kind only after a moment, and the
+// manager exits if a kind is missing.
 func served(t testing.TB, crds []string) {
 	t.Helper()
 	kinds, err := discovery.NewDiscoveryClientForConfig(bed.Config)

@@ -243,7 +243,7 @@ func TestAFailureThatCallsItselfSucceededIsAFailure(t *testing.T) {
 	w.Expect(w.snapshot("uploads-run").Status.Components["pvc"].Reason).To(Equal(v1alpha1.ReasonFailed))
 }
 
-// Nor must a reason that no condition can have hold up the run.
+// A value that no condition or status can have must not hold up the run.
 func TestAMoverThatReportsAnythingHoldsUpNothing(t *testing.T) {
 	t.Parallel()
 	reports := func(outcome task.Outcome, c task.ComponentResult) kubelet.Outcome {

@@ -40,7 +40,7 @@ func (r *Reconciler) hold(ctx context.Context, storage *v1alpha1.BackupStorage) 
 // deletionPolicy decides whether their data goes.
 func (r *Reconciler) finalize(ctx context.Context, storage *v1alpha1.BackupStorage) (ctrl.Result, error) {
 	if !slices.Contains(storage.Finalizers, v1alpha1.FinalizerWipe) {
-		logs.BeingDeleted(ctx)
+		logs.BeingDeleted(ctx, "finalizers", storage.Finalizers)
 		return ctrl.Result{}, nil
 	}
 	repositories, err := r.repositories(ctx, storage)

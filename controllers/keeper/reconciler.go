@@ -132,13 +132,13 @@ func (r *Reconciler) reconcile(ctx context.Context, p place) (ctrl.Result, error
 }
 
 // later logs at V(1) why nothing is done now, and requeues at a time; the zero time means never.
-func later(ctx context.Context, why string, at, now time.Time) ctrl.Result {
+func later(ctx context.Context, message string, at, now time.Time) ctrl.Result {
 	log := logf.FromContext(ctx).V(1)
 	if at.IsZero() {
-		log.Info(why)
+		log.Info(message)
 		return ctrl.Result{}
 	}
-	log.Info(why, "next", at)
+	log.Info(message, "next", at)
 	return ctrl.Result{RequeueAfter: max(at.Sub(now), time.Second)}
 }
 

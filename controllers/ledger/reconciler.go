@@ -147,7 +147,7 @@ type pauseReason string
 const (
 	afterFailure pauseReason = "the last try failed"
 	collecting   pauseReason = "spec.batchWindow collects records"
-	limited      pauseReason = "one push has a limit"
+	limited      pauseReason = "a push takes a limited number of records"
 	idle         pauseReason = "no record waits, and the branch was checked"
 )
 
@@ -256,8 +256,8 @@ func (r *Reconciler) failed(ctx context.Context, l *v1alpha1.Ledger, s *memory, 
 	return ctrl.Result{RequeueAfter: wait}, nil
 }
 
-// logFailed logs at V(1) what a Ledger does next that has failed. After a fault that only a person can mend it looks
-// for a change; it does so often while it is being deleted.
+// logFailed logs at V(1) what a Ledger does next after a fault. If only a person can mend the fault, it looks for a
+// change. It does so often while it is being deleted.
 func logFailed(ctx context.Context, l *v1alpha1.Ledger, f *fault, wait time.Duration) {
 	what := "tries again"
 	if f.stalled || f.reason == v1alpha1.ReasonSuspended {

@@ -41,7 +41,7 @@ func (r *Reconciler) hold(ctx context.Context, repository *v1alpha1.Repository) 
 // finalize carries out the deletionPolicy of a Repository that is being deleted.
 func (r *Reconciler) finalize(ctx context.Context, repository *v1alpha1.Repository) (ctrl.Result, error) {
 	if !slices.Contains(repository.Finalizers, v1alpha1.FinalizerWipe) {
-		logs.BeingDeleted(ctx)
+		logs.BeingDeleted(ctx, "finalizers", repository.Finalizers)
 		return ctrl.Result{}, nil
 	}
 	if repository.Status.InitializedSpec == "" && !policy.HoldsVolumeSnapshots(repository) {
@@ -55,7 +55,7 @@ func (r *Reconciler) finalize(ctx context.Context, repository *v1alpha1.Reposito
 		return ctrl.Result{}, err
 	}
 	if why != "" && conditions.IsTrue(repository, v1alpha1.ConditionWiped) { // too late: nothing is left to keep
-		return ctrl.Result{}, r.release(ctx, repository, "removed", string(why))
+		return ctrl.Result{}, r.release(ctx, repository, "removed", "its data is gone already")
 	}
 	if why != "" {
 		r.Event(repository, corev1.EventTypeWarning, v1alpha1.ReasonDataKept,

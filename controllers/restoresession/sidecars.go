@@ -194,7 +194,8 @@ func (r *Reconciler) close(ctx context.Context, s *v1alpha1.RestoreSession) (tim
 			return 0, err
 		}
 		if after > 0 {
-			logf.FromContext(ctx).V(1).Info("waits until its claims are bound, because they need its VolumeSnapshots",
+			logf.FromContext(ctx).V(1).Info(
+				"waits until its claims are bound, because they are made of VolumeSnapshots that it removes",
 				"after", after.String())
 			return after, nil
 		}

@@ -1,7 +1,10 @@
 package retention
 
 import (
+	"strings"
 	"testing"
+
+	"github.com/cairn-backup/cairn/internal/text"
 
 	"github.com/cairn-backup/cairn/internal/testbed/loglines"
 
@@ -46,6 +49,34 @@ func TestLogApplied(t *testing.T) {
 			g.Expect(*lines).To(ConsistOf(And(
 				ContainSubstring(`"level"=%c "msg"=%q`, tt.want[0], tt.want[2:]),
 				ContainSubstring(`"reason"=%q`, tt.is.Reason))))
+		})
+	}
+}
+
+// A removal that waits for a restore is no failure, neither for the Repository nor for its sessions.
+func TestASessionWaitsForARestore(t *testing.T) {
+	g := NewWithT(t)
+	out, ok := applied(&v1alpha1.Repository{}, &state{
+		ref: &v1alpha1.ObjectReference{Name: "keep"}, removing: 1,
+		failure: &trouble{v1alpha1.ReasonInUse, "RestoreSession shop/back reads it"},
+	})
+	g.Expect(ok).To(BeTrue())
+	g.Expect(out.Phase).To(Equal(v1alpha1.RetentionPending))
+	g.Expect(out.Error).To(BeEmpty())
+}
+
+// TestAnErrorFitsIntoTheSession reports a failure with the longest message that a mover can report, and our advice.
+func TestAnErrorFitsIntoTheSession(t *testing.T) {
+	long := &trouble{v1alpha1.ReasonFailed, strings.Repeat("x", text.MaxMessage) + ". Cairn tries again"}
+	for name, s := range map[string]*state{
+		"a failure": {ref: &v1alpha1.ObjectReference{Name: "keep"}, failure: long}, "a refusal": {refusal: long},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			out, ok := applied(&v1alpha1.Repository{}, s)
+			g.Expect(ok).To(BeTrue())
+			g.Expect(out.Phase).To(Equal(v1alpha1.RetentionFailedToApply))
+			g.Expect(len(out.Error)).To(BeNumerically("<=", text.MaxMessage))
 		})
 	}
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/policy"
+	"github.com/cairn-backup/cairn/internal/text"
 )
 
 // writeSessions writes the state of retention to the BackupSessions of the Repository: to the newest that ended, and to
@@ -54,11 +55,11 @@ func applied(repository *v1alpha1.Repository, s *state) (v1alpha1.RetentionPolic
 	}
 	switch {
 	case s.refusal != nil:
-		out.Phase, out.Error = v1alpha1.RetentionFailedToApply, s.refusal.message
+		out.Phase, out.Error = v1alpha1.RetentionFailedToApply, text.Shorten(s.refusal.message)
 	case s.ref == nil || repository.Spec.Paused:
 		return out, false
-	case s.failure != nil:
-		out.Phase, out.Error = v1alpha1.RetentionFailedToApply, s.failure.message
+	case s.failure != nil && s.failure.reason != v1alpha1.ReasonInUse:
+		out.Phase, out.Error = v1alpha1.RetentionFailedToApply, text.Shorten(s.failure.message)
 	case s.removing > 0 || s.held:
 		out.Phase = v1alpha1.RetentionPending
 	}

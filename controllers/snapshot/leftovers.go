@@ -53,11 +53,17 @@ func (r *Reconciler) clean(ctx context.Context, s *v1alpha1.Snapshot) (ctrl.Resu
 	if err := r.APIReader.Get(ctx, client.ObjectKeyFromObject(s), &live); err != nil {
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
-	if holds, err := r.holdsVolumeSnapshots(ctx, &live); err != nil || !holds {
+	holds, err := r.holdsVolumeSnapshots(ctx, &live)
+	if err != nil {
 		return ctrl.Result{}, err
 	}
+	if !holds {
+		logf.FromContext(ctx).V(1).Info("nothing to do: the Snapshot holds no VolumeSnapshots")
+		return ctrl.Result{}, nil
+	}
 	if live.UID != s.UID || !live.DeletionTimestamp.IsZero() || !live.Status.Phase.Terminal() {
-		logf.FromContext(ctx).V(1).Info("nothing to do: the Snapshot has not ended, or is being deleted")
+		logf.FromContext(ctx).V(1).Info(
+			"nothing to do: the Snapshot has not ended, is being deleted, or was made again")
 		return ctrl.Result{}, nil
 	}
 	user, err := r.user(ctx, &live)

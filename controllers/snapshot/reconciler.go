@@ -72,7 +72,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 		return r.clean(ctx, s)
 	}
 	if !slices.Contains(s.Finalizers, v1alpha1.FinalizerWipe) {
-		logf.FromContext(ctx).V(1).Info("nothing to do: the Snapshot was released", "finalizers", s.Finalizers)
+		logs.BeingDeleted(ctx, "finalizers", s.Finalizers)
 		return ctrl.Result{}, nil
 	}
 	result, err := r.finalize(ctx, s)

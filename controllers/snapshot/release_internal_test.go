@@ -33,7 +33,7 @@ func TestTheLineOfARelease(t *testing.T) {
 		want   string
 	}{
 		"released": {
-			want: `"level"=0 "msg"="released the Snapshot","why":"its deletionPolicy is not WipeOut"`,
+			want: `"level"=0 "msg"="released the Snapshot" "why"="its deletionPolicy is not WipeOut"`,
 		},
 		"changed meanwhile": {
 			write: conflict, result: ctrl.Result{RequeueAfter: soon},

@@ -182,11 +182,7 @@ func (r *Reconciler) markWaiting(ctx context.Context, s *v1alpha1.Snapshot, reas
 	if tell {
 		event = &run.Event{Type: corev1.EventTypeWarning, Reason: reason, Message: message}
 	}
-	err := r.writer().Announce(ctx, before, s, event)
-	if apierrors.IsNotFound(err) || apierrors.IsConflict(err) {
-		return nil // the next version triggers a reconcile
-	}
-	return err
+	return client.IgnoreNotFound(r.writer().Announce(ctx, before, s, event))
 }
 
 // wiped writes why the Snapshot's data is gone, unless a reason is set, reports what stays, and removes FinalizerWipe.

@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// row of the table. Without a bar it only informs.
+// row of the table. A row without a bar cannot fail.
 type row struct {
 	what, measured, bar string
 	met                 bool

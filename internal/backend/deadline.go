@@ -9,8 +9,8 @@ import (
 	"github.com/cairn-backup/cairn/internal/repository/cloud"
 )
 
-// deadline ends a call if the storage has not answered for a while. It tells that apart from the end of the caller's
-// context.
+// deadline ends a call if the storage has not answered for a while. Its error differs from the error
+// of a caller's context that has ended.
 type deadline struct {
 	caller context.Context
 	ctx    context.Context

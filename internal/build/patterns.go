@@ -97,7 +97,8 @@ func (c *objectCheck) fits(pattern, path string) bool {
 	return ok || err != nil
 }
 
-// written returns the value at path as it stands in the file. A value that a kustomization made stands in no file.
+// written returns the value at path as the file writes it. If a kustomization made or changed the value, written
+// returns its usual form.
 func (c *objectCheck) written(path string) string {
 	value := fmt.Sprint(valueAt(c.u.Object, path))
 	if c.node == nil {

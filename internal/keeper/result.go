@@ -13,18 +13,18 @@ import (
 )
 
 // ResultOf returns the result of the i-th repository of a keeper's Job. A repository without a result failed with the
-// reason of the Job.
+// reason of the Job. No failure of a Job has the reason InUse: with this reason the manager waits for a restore.
 func ResultOf(o observe.Observation, i int) task.ComponentResult {
 	if o.Result != nil {
 		for _, c := range o.Result.Components {
 			if c.Name == strconv.Itoa(i) {
-				c.Reason = cmp.Or(c.Reason, v1alpha1.ReasonFailed)
+				c.Reason = reasonOf(c.Reason)
 				c.Error = cmp.Or(c.Error, c.Reason)
 				return c
 			}
 		}
 	}
-	reason := cmp.Or(o.Reason, v1alpha1.ReasonFailed)
+	reason := reasonOf(o.Reason)
 	if o.State == observe.StateSucceeded {
 		reason = v1alpha1.ReasonFailed
 	}
@@ -32,6 +32,14 @@ func ResultOf(o observe.Observation, i int) task.ComponentResult {
 		Outcome: task.OutcomeFailed, Reason: reason,
 		Error: cmp.Or(o.Message, "the keeper reported no result"),
 	}
+}
+
+// reasonOf returns the reason of a failed Job.
+func reasonOf(reported string) string {
+	if reported == "" || reported == v1alpha1.ReasonInUse {
+		return v1alpha1.ReasonFailed
+	}
+	return reported
 }
 
 // Final reports whether a keeper's Job needs no further observation: it has ended or hangs.

@@ -31,6 +31,18 @@ func TestResultOf(t *testing.T) {
 			observe.Observation{Result: reported(task.ComponentResult{Name: "1"})},
 			task.ComponentResult{Name: "1", Reason: v1alpha1.ReasonFailed, Error: v1alpha1.ReasonFailed},
 		},
+		"it is reported as in use": {
+			observe.Observation{Result: reported(task.ComponentResult{
+				Name: "1", Reason: v1alpha1.ReasonInUse, Error: "a restore reads it",
+			})},
+			task.ComponentResult{Name: "1", Reason: v1alpha1.ReasonFailed, Error: "a restore reads it"},
+		},
+		"the Job failed as in use": {
+			observe.Observation{
+				State: observe.StateFailed, Reason: v1alpha1.ReasonInUse, Message: "a restore reads it",
+			},
+			failed(v1alpha1.ReasonFailed, "a restore reads it"),
+		},
 		"only another one is reported": {
 			observe.Observation{
 				State: observe.StateFailed, Reason: "OOMKilled", Message: "it ran out of memory",

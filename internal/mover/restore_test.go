@@ -144,8 +144,8 @@ func (e uncomparable) Compare(context.Context, string, string, repository.Restor
 	return repository.CompareResult{}, e.err
 }
 
-// TestOverwriteFollowsThePolicy: without the confirmation of a user nothing in it is touched; with it the
-// policy applies. All changes of existing files are counted.
+// TestOverwriteFollowsThePolicy restores into a volume with data. Without the confirmation of a user nothing in the
+// volume changes; with it the policy applies. All changes of existing files are counted.
 func TestOverwriteFollowsThePolicy(t *testing.T) {
 	before := map[string]string{"older": "theirs", "newer": "theirs", "sub/extra": "theirs"}
 	for name, tc := range map[string]struct {

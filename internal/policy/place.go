@@ -60,7 +60,7 @@ func volumePlace(namespace string, l *v1alpha1.LocalStorage) []string {
 type StorageSecret struct {
 	// Name of the Secret, in the storage's namespace.
 	Name string
-	// Field of the BackupStorage that names it.
+	// Field of the BackupStorage that names the Secret.
 	Field string
 	// Required keys.
 	Required []string

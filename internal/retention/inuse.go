@@ -40,7 +40,7 @@ func NewInUse(sessions []v1alpha1.RestoreSession, batches []v1alpha1.RestoreBatc
 			out.sessions = append(out.sessions, s)
 		}
 	}
-	// By then names the same restore at each look, although the lists of a cache have no order.
+	// Sorted, so that By names the same restore at each look: the lists of a cache have no order.
 	slices.SortFunc(out.sessions, func(a, b v1alpha1.RestoreSession) int { return byKey(&a, &b) })
 	slices.SortFunc(out.batches, func(a, b v1alpha1.RestoreBatch) int { return byKey(&a, &b) })
 	return out

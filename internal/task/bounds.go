@@ -9,21 +9,22 @@ import (
 	"github.com/cairn-backup/cairn/internal/text"
 )
 
-// The API accepts at most so many bytes of what a mover reports of a component.
+// The longest texts of a component, in bytes, that the API accepts.
 const (
 	maxID       = 128
 	maxDuration = 32
 )
 
-// No component holds more entries or bytes. The sum of a thousand components stays below the limit of an int64.
+// The highest numbers of a component. The sums of the 2,000 components that a status holds fit into an
+// int64.
 const (
 	maxEntries = 1 << 40
-	maxBytes   = 1 << 53
+	maxBytes   = 1 << 52
 )
 
-// bound brings each value that a mover reports within the limits of the API: a status that the API server refuses would
+// limit brings each value that a mover reports within the limits of the API: a status that the API server refuses would
 // hold up the run for ever. A component with an ID that is too long failed, because a part of an ID names no data.
-func (r *Result) bound() {
+func (r *Result) limit() {
 	r.Reason = reasonOf(r.Outcome, r.Reason)
 	r.Message = text.Shorten(r.Message)
 	for i := range r.Components {
@@ -35,16 +36,16 @@ func (r *Result) bound() {
 		if len(c.Duration) > maxDuration {
 			c.Duration = ""
 		}
-		c.StartTime, c.CompletionTime = valid(c.StartTime), valid(c.CompletionTime)
-		c.boundNumbers()
+		c.StartTime, c.CompletionTime = inRange(c.StartTime), inRange(c.CompletionTime)
+		c.limitNumbers()
 		c.Reason = reasonOf(c.Outcome, c.Reason)
 		c.Error = text.Shorten(c.Error)
 	}
 }
 
-// boundNumbers brings counts and sizes into a range in which they can be added up. A negative count would hide what
+// limitNumbers brings counts and sizes into a range in which they can be added up. A negative count would hide what
 // another mover left out.
-func (c *ComponentResult) boundNumbers() {
+func (c *ComponentResult) limitNumbers() {
 	for _, n := range []*int64{
 		&c.Files, &c.Directories, &c.Symlinks, &c.HardLinks, &c.Special, &c.Sockets, &c.Unreadable,
 		&c.AttributesUnreadable, &c.Vanished, &c.Changed, &c.OwnersNotRestored, &c.AttributesNotRestored,
@@ -57,8 +58,9 @@ func (c *ComponentResult) boundNumbers() {
 	}
 }
 
-// valid returns a time that the API can hold, or nil. A time before 1970 is that of a machine without a clock.
-func valid(t *metav1.Time) *metav1.Time {
+// inRange returns the time, or nil if the API cannot hold it. It also drops times before 1970: a machine whose clock is
+// not set reports them.
+func inRange(t *metav1.Time) *metav1.Time {
 	if t == nil || t.Unix() < 0 || t.UTC().Year() > 9999 {
 		return nil
 	}

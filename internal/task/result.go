@@ -116,7 +116,7 @@ func DecodeResult(message string) (*Result, error) {
 	if r.Version != Version || r.Outcome != OutcomeSucceeded && r.Outcome != OutcomeFailed {
 		return nil, fmt.Errorf("decode result: version %d, outcome %q", r.Version, r.Outcome)
 	}
-	r.bound()
+	r.limit()
 	return &r, nil
 }
 

@@ -72,7 +72,7 @@ func TestExpand(t *testing.T) {
 	}
 }
 
-// A text that a shell can read has an escape, and takes no variable of the shell for one of ours.
+// In a text for a shell, $${name} stands for a variable of the shell, and an unknown ${name} is an error.
 func TestExpandForAShell(t *testing.T) {
 	values := func(name string) (string, error) {
 		switch name {

@@ -72,7 +72,8 @@ func (s server) ensure(a account) error {
 	}
 	whole := filepath.Join(data, s.marker)
 	if _, err := os.Stat(whole); err == nil {
-		return os.Chmod(whole, 0o700) // a pod's fsGroup opens it to the group, with which PostgreSQL does not start
+		// A pod's fsGroup gives its group access to the directory, and PostgreSQL refuses to start then.
+		return os.Chmod(whole, 0o700)
 	} else if !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}

@@ -64,7 +64,7 @@ type Once struct {
 
 const remembered = 4096
 
-// Has reports whether First was asked about a line of an object before.
+// Has reports whether a line of an object was logged: whether First was called with both.
 func (o *Once) Has(of types.UID, line string) bool {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -106,9 +106,9 @@ func (o *Once) lines(of types.UID) sets.Set[string] {
 	return logged
 }
 
-// BeingDeleted logs at V(1) that nothing is to be done for an object that is being deleted.
-func BeingDeleted(ctx context.Context) {
-	logf.FromContext(ctx).V(1).Info("nothing to do: the object is being deleted")
+// BeingDeleted logs at V(1) that nothing is left to be done for an object that is being deleted.
+func BeingDeleted(ctx context.Context, keys ...any) {
+	logf.FromContext(ctx).V(1).Info("nothing to do: the object is being deleted", keys...)
 }
 
 // LeavesRecord reports whether o is a record, which is for people to read: controllers leave it alone. It logs at V(1)

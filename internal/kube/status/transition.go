@@ -72,10 +72,10 @@ func logRemoval(log logr.Logger, o client.Object) bool {
 	return true
 }
 
-// removal is why the data of an object still exists that is being deleted.
+// removal is why the data of a deleted object still exists.
 type removal struct{ reason, message string }
 
-// removalOf returns the removal of an object; the zero value if it waits for none.
+// removalOf returns why the data of an object that is being deleted still exists. It is empty if nothing says so.
 func removalOf(o client.Object) removal {
 	getter, ok := o.(conditions.Getter)
 	if !ok || o.GetDeletionTimestamp() == nil {

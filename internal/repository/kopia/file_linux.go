@@ -93,8 +93,8 @@ func (r *fileReader) Seek(o int64, whence int) (int64, error) {
 
 func (r *fileReader) Entry() (fs.Entry, error) { return r.n, nil }
 
-// whole reports whether the bytes that were read are what the file held at one moment, though it was written to: it
-// reads them again and finds the same. A log that is only appended to is whole.
+// whole reports whether the file held the bytes that were read at one moment, although it was written to. It reads them
+// again and compares. A log that is only appended to is whole.
 func (r *fileReader) whole() bool {
 	if r.sum == nil {
 		return false

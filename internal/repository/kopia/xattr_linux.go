@@ -72,8 +72,8 @@ func (w *walk) readXattrs(ref *dirRef, raw string, l *xattrList) []xattr {
 	return out
 }
 
-// noListxattrat is set where the kernel, before 6.13, has no listxattrat. That call costs a third of the way
-// through /proc.
+// noListxattrat is set if the kernel has no system call listxattrat, which came with Linux 6.13. The call costs a third
+// of the way through /proc.
 var noListxattrat atomic.Bool
 
 // read lists the names of attributes. Most entries have none; the kernel needs no buffer to say so.

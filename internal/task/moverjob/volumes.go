@@ -101,7 +101,7 @@ func (b blueprint) mounts() ([]corev1.Volume, []corev1.VolumeMount, error) {
 	return append(volumes, b.ownVolumes()...), mounts, nil
 }
 
-// ownVolumes returns the volumes that the policy or the Addon asked for, but for those of Cairn.
+// ownVolumes returns the volumes that the policy or the Addon asked for, except Cairn's own.
 func (b blueprint) ownVolumes() []corev1.Volume {
 	var out []corev1.Volume
 	for _, v := range b.resolved.Volumes {
