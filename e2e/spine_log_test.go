@@ -59,6 +59,8 @@ func (s *spine) log(t *testing.T) {
 		}
 		g.Expect(n).To(Equal(1), "%q of %s %s %v", message, key, name, values)
 	}
+	g.Expect(lines).To(ContainElement(And(HaveKeyWithValue("msg", "starting manager"),
+		HaveKeyWithValue("version", Not(BeEmpty())), HaveKeyWithValue("moverImage", Not(BeEmpty())))))
 	for _, commit := range s.commits {
 		once("applied objects", "policySync", "spine", map[string]string{"revision": "main@sha1:" + commit})
 	}

@@ -36,6 +36,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/kube/footprint"
 	"github.com/cairn-backup/cairn/internal/kube/logs"
 	cairnmetrics "github.com/cairn-backup/cairn/internal/kube/metrics"
+	"github.com/cairn-backup/cairn/internal/version"
 )
 
 // name is the manager's name in events, leases and field managers.
@@ -88,6 +89,7 @@ func run(ctx context.Context, o *options) error {
 		}
 	}
 	probes.SetupChecks(mgr, ctrl.Log)
+	ctrl.Log.Info("starting manager", "version", version.Version, "moverImage", o.moverImage)
 	if err := mgr.Start(ctx); err != nil {
 		return fmt.Errorf("run the controllers: %w", err)
 	}

@@ -16,9 +16,9 @@ import (
 )
 
 // existing returns the Repository's Snapshots that are not being deleted.
-func (r *Reconciler) existing(ctx context.Context, repository *v1alpha1.Repository) ([]v1alpha1.Snapshot, error) {
+func (r *Reconciler) existing(ctx context.Context, repository *v1alpha1.Repository) ([]*v1alpha1.Snapshot, error) {
 	all, err := snapshotsByRepository.Of(ctx, r.Client, repository.Namespace, repository.Name)
-	return slices.DeleteFunc(all, func(s v1alpha1.Snapshot) bool { return !s.DeletionTimestamp.IsZero() }), err
+	return slices.DeleteFunc(all, func(s *v1alpha1.Snapshot) bool { return !s.DeletionTimestamp.IsZero() }), err
 }
 
 // checked writes the result of a check to the Snapshots, and reports whether the whole repository is intact. nil means

@@ -189,7 +189,7 @@ func (r *Reconciler) observe(ctx context.Context, p place, job *batchv1.Job) (ct
 	if err := r.remove(ctx, live); err != nil {
 		return ctrl.Result{}, err
 	}
-	return ctrl.Result{RequeueAfter: soon}, nil
+	return ctrl.Result{RequeueAfter: soon}, logEnds(ctx, p, live, o)
 }
 
 // outcome returns the state of the Job and its pods.

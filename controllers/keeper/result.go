@@ -10,8 +10,10 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/klog/v2"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
+	logf "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/keeper"
@@ -45,6 +47,29 @@ func (r *Reconciler) writeResult(ctx context.Context, p place, job *batchv1.Job,
 		}
 	}
 	return r.remember(ctx, p, string(job.UID), at, failed)
+}
+
+// logEnds logs how the work of a Job in each Repository ended, once the results are written and the Job is deleted. A
+// manager that is killed before that does both again.
+func logEnds(ctx context.Context, p place, job *batchv1.Job, o observe.Observation) error {
+	t, err := taskOf(job)
+	if err != nil {
+		return fmt.Errorf("read task of Job %s/%s: %w", job.Namespace, job.Name, err)
+	}
+	for i := range t.Keep {
+		logEnd(ctx, p, job, &t.Keep[i], keeper.ResultOf(o, i))
+	}
+	return nil
+}
+
+func logEnd(ctx context.Context, p place, job *batchv1.Job, k *task.Keep, result task.ComponentResult) {
+	log := logf.FromContext(ctx).WithValues("job", klog.KObj(job), "outcome", result.Outcome,
+		"repository", klog.KRef(p.namespace, k.Repository.Name), "wipe", k.Wipe, "snapshots", len(k.Remove),
+		"maintenance", k.Maintain)
+	if result.Outcome != task.OutcomeSucceeded {
+		log = log.WithValues("reason", result.Reason, "message", result.Error)
+	}
+	log.Info("keeper ended")
 }
 
 // workOf reads the objects of the work, as far as they still exist.
@@ -121,10 +146,10 @@ func (r *Reconciler) release(ctx context.Context, s *v1alpha1.Snapshot) error {
 		return nil
 	}
 	err := r.writer().Object(ctx, before, s)
-	if client.IgnoreNotFound(err) != nil {
-		return err
+	if err == nil {
+		logf.FromContext(ctx).Info("released the Snapshot", "snapshot", klog.KObj(s), "why", "its data is removed")
 	}
-	return nil
+	return client.IgnoreNotFound(err)
 }
 
 // fail writes the failure to the Repository and the Snapshots. The keeper tries again.

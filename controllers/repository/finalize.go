@@ -80,13 +80,13 @@ func (r *Reconciler) finalize(ctx context.Context, repository *v1alpha1.Reposito
 }
 
 // user returns what works with the Repository's data, or "" if nothing does.
-func (r *Reconciler) user(ctx context.Context, snapshots []v1alpha1.Snapshot) (string, error) {
+func (r *Reconciler) user(ctx context.Context, snapshots []*v1alpha1.Snapshot) (string, error) {
 	used, err := restores.InUse(ctx, r.Client)
 	if err != nil {
 		return "", err
 	}
-	for i := range snapshots {
-		if user, err := used.User(ctx, r.Client, &snapshots[i]); user != "" || err != nil {
+	for _, s := range snapshots {
+		if user, err := used.User(ctx, r.Client, s); user != "" || err != nil {
 			return user, err
 		}
 	}
@@ -125,11 +125,10 @@ func (r *Reconciler) wipe(ctx context.Context, repository *v1alpha1.Repository, 
 
 // wiped deletes the Snapshots of a directory that is gone, and then releases the Repository.
 func (r *Reconciler) wiped(
-	ctx context.Context, repository *v1alpha1.Repository, snapshots []v1alpha1.Snapshot,
+	ctx context.Context, repository *v1alpha1.Repository, snapshots []*v1alpha1.Snapshot,
 ) (ctrl.Result, error) {
 	waiting := false
-	for i := range snapshots {
-		s := &snapshots[i]
+	for _, s := range snapshots {
 		waiting = waiting || slices.Contains(s.Finalizers, v1alpha1.FinalizerWipe)
 		if s.DeletionTimestamp.IsZero() {
 			if err := r.removeSnapshot(ctx, s); err != nil {

@@ -18,13 +18,13 @@ const recent = 5
 // names the newest ended Snapshot if it failed because the password no longer fits.
 func (r *Reconciler) count(
 	ctx context.Context, repository *v1alpha1.Repository,
-) (disprovedBy string, snapshots []v1alpha1.Snapshot, _ error) {
+) (disprovedBy string, snapshots []*v1alpha1.Snapshot, _ error) {
 	snapshots, err := snapshotsByRepository.Of(ctx, r.Client, repository.Namespace, repository.Name)
 	if err != nil {
 		return "", nil, err
 	}
-	snapshots = slices.DeleteFunc(snapshots, func(s v1alpha1.Snapshot) bool { return !s.DeletionTimestamp.IsZero() })
-	slices.SortFunc(snapshots, func(a, b v1alpha1.Snapshot) int {
+	snapshots = slices.DeleteFunc(snapshots, func(s *v1alpha1.Snapshot) bool { return !s.DeletionTimestamp.IsZero() })
+	slices.SortFunc(snapshots, func(a, b *v1alpha1.Snapshot) int {
 		if c := b.CreationTimestamp.Compare(a.CreationTimestamp.Time); c != 0 {
 			return c
 		}
@@ -36,9 +36,9 @@ func (r *Reconciler) count(
 
 // snapshotWithChangedPassword returns the name of the newest Snapshot that has ended, if it failed because the password
 // no longer opens the repository, and "" otherwise. The Snapshots must be sorted, newest first.
-func snapshotWithChangedPassword(snapshots []v1alpha1.Snapshot) string {
-	for i := range snapshots {
-		switch s := &snapshots[i]; s.Status.Phase {
+func snapshotWithChangedPassword(snapshots []*v1alpha1.Snapshot) string {
+	for _, s := range snapshots {
+		switch s.Status.Phase {
 		case v1alpha1.SnapshotSucceeded:
 			return ""
 		case v1alpha1.SnapshotFailed:
@@ -54,13 +54,12 @@ func snapshotWithChangedPassword(snapshots []v1alpha1.Snapshot) string {
 }
 
 // summarize expects the Snapshots newest first.
-func summarize(status *v1alpha1.RepositoryStatus, snapshots []v1alpha1.Snapshot) {
+func summarize(status *v1alpha1.RepositoryStatus, snapshots []*v1alpha1.Snapshot) {
 	var succeeded int32
 	var last *metav1.Time
 	size := ""
 	var infos []v1alpha1.SnapshotInfo
-	for i := range snapshots {
-		s := &snapshots[i]
+	for _, s := range snapshots {
 		if len(infos) < recent {
 			infos = append(infos, v1alpha1.SnapshotInfo{
 				Name: s.Name, Phase: s.Status.Phase, Session: s.Spec.Session, Size: s.Status.Size,

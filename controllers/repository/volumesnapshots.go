@@ -18,7 +18,7 @@ const deletes = "Delete"
 
 // warn sets the condition VolumeSnapshotsAtRisk if deleting the VolumeSnapshots of the newest good Snapshot deletes
 // their data. It expects the Snapshots newest first.
-func warn(repository *v1alpha1.Repository, snapshots []v1alpha1.Snapshot) {
+func warn(repository *v1alpha1.Repository, snapshots []*v1alpha1.Snapshot) {
 	class, risk := atRisk(snapshots)
 	if !risk {
 		conditions.Delete(repository, v1alpha1.ConditionVolumeSnapshotsAtRisk)
@@ -30,7 +30,7 @@ func warn(repository *v1alpha1.Repository, snapshots []v1alpha1.Snapshot) {
 }
 
 // atRisk returns the first class, by name, of the newest good Snapshot's VolumeSnapshots whose content goes with them.
-func atRisk(snapshots []v1alpha1.Snapshot) (class string, risk bool) {
+func atRisk(snapshots []*v1alpha1.Snapshot) (class string, risk bool) {
 	for i := range snapshots {
 		if snapshots[i].Status.Phase != v1alpha1.SnapshotSucceeded {
 			continue
@@ -49,7 +49,7 @@ func atRisk(snapshots []v1alpha1.Snapshot) (class string, risk bool) {
 
 // integrity returns false if VolumeSnapshots of a successful Snapshot are gone, true if all were found, and otherwise
 // nil.
-func integrity(snapshots []v1alpha1.Snapshot) *bool {
+func integrity(snapshots []*v1alpha1.Snapshot) *bool {
 	known, whole := true, true
 	for i := range snapshots {
 		if snapshots[i].Status.Phase == v1alpha1.SnapshotSucceeded {
@@ -66,7 +66,7 @@ func integrity(snapshots []v1alpha1.Snapshot) *bool {
 // wipeVolumeSnapshots deletes the Snapshots, each of which takes its VolumeSnapshots along, and then releases the
 // Repository.
 func (r *Reconciler) wipeVolumeSnapshots(
-	ctx context.Context, repository *v1alpha1.Repository, snapshots []v1alpha1.Snapshot, user string,
+	ctx context.Context, repository *v1alpha1.Repository, snapshots []*v1alpha1.Snapshot, user string,
 ) (ctrl.Result, error) {
 	before := repository.DeepCopy()
 	if user != "" {
@@ -75,8 +75,7 @@ func (r *Reconciler) wipeVolumeSnapshots(
 		return ctrl.Result{RequeueAfter: inUseInterval}, r.writer().Status(ctx, before, repository)
 	}
 	waiting, removing := false, []*v1alpha1.Snapshot(nil)
-	for i := range snapshots {
-		s := &snapshots[i]
+	for _, s := range snapshots {
 		if s.DeletionTimestamp.IsZero() {
 			if err := r.wipeSnapshot(ctx, s); err != nil {
 				return ctrl.Result{}, err

@@ -16,6 +16,7 @@ import (
 	logf "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/kube/logs"
 	"github.com/cairn-backup/cairn/internal/kube/movers"
 	"github.com/cairn-backup/cairn/internal/kube/oneshot"
 	"github.com/cairn-backup/cairn/internal/run"
@@ -27,6 +28,7 @@ import (
 type workload struct {
 	client.Object
 	scaling.Workload
+	kind string
 	// managed names who manages the replicas: see restorebatch.Workload. It is set before the replicas are changed.
 	managed string
 }
@@ -43,7 +45,7 @@ func (r *Reconciler) read(ctx context.Context, namespace, kind, name string) (*w
 	} else if err != nil {
 		return nil, fmt.Errorf("get %s %s: %w", kind, name, err)
 	}
-	return &workload{Object: object, Workload: scaling.WorkloadOf(object)}, nil
+	return &workload{Object: object, Workload: scaling.WorkloadOf(object), kind: kind}, nil
 }
 
 // scaleTo writes the replicas of a workload, unless the workload has changed since it was read.
@@ -63,7 +65,7 @@ func (r *Reconciler) scaleTo(
 		return err
 	}
 	if options := (&client.SubResourceUpdateOptions{}).ApplyOptions(opts); len(options.DryRun) == 0 {
-		logf.FromContext(ctx).Info("scaled", "workload", klog.KObj(w), "replicas", replicas)
+		logf.FromContext(ctx).Info("scaled", logs.Key(w.kind), klog.KObj(w), "from", w.Replicas, "to", replicas)
 	}
 	return nil
 }

@@ -69,10 +69,13 @@ func TestAWorkloadIsScaledDownWhileItIsRestored(t *testing.T) {
 		return kubelet.Succeed(job)
 	}
 	w.restore("back", scalesWeb)
+	var scaled []string
 	for range 4 {
-		w.Reconcile("back")
+		scaled = append(scaled, w.LoggedAt(0, "back", "scaled")...)
 		w.Cluster()
 	}
+	w.Expect(scaled).To(HaveExactElements(HaveSuffix(
+		`"deployment"={"name"="web" "namespace"=%q} "from"=2 "to"=0`, w.Namespace)))
 	w.Expect(w.replicas()).To(BeZero())
 	w.Expect(w.children()).To(BeEmpty(), "nothing is restored while a pod exists")
 	w.Expect(apimeta.FindStatusCondition(w.batch("back").Status.Conditions, "Ready").Message).

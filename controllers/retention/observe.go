@@ -52,8 +52,7 @@ func (r *Reconciler) observe(ctx context.Context, repository *v1alpha1.Repositor
 		return nil, err
 	}
 	var removing []*v1alpha1.Snapshot
-	for i := range all {
-		snapshot := &all[i]
+	for _, snapshot := range all {
 		if snapshot.DeletionTimestamp.IsZero() {
 			s.snapshots[snapshot.Name] = snapshot
 		} else if snapshot.Spec.DeletionPolicy == v1alpha1.WipeOut && slices.Contains(snapshot.Finalizers,
@@ -197,8 +196,7 @@ func (r *Reconciler) input(ctx context.Context, s *state, siblings []string) ([]
 		if err != nil {
 			return nil, err
 		}
-		for i := range others {
-			snapshot := &others[i]
+		for _, snapshot := range others {
 			if snapshot.DeletionTimestamp.IsZero() {
 				out = append(out, retention.FromSnapshot(snapshot, used.By(snapshot)))
 			}

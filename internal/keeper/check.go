@@ -16,13 +16,12 @@ const maxChecked = 400
 
 // ToCheck returns the components of successful Snapshots to check, whole Snapshots at a time. Snapshots that were never
 // checked come first, then those whose last check is the oldest. ToCheck sorts the Snapshots.
-func ToCheck(snapshots []v1alpha1.Snapshot) []task.Checked {
-	slices.SortFunc(snapshots, func(a, b v1alpha1.Snapshot) int {
-		return cmp.Or(checkedAt(&a).Compare(checkedAt(&b).Time), cmp.Compare(a.Name, b.Name))
+func ToCheck(snapshots []*v1alpha1.Snapshot) []task.Checked {
+	slices.SortFunc(snapshots, func(a, b *v1alpha1.Snapshot) int {
+		return cmp.Or(checkedAt(a).Compare(checkedAt(b).Time), cmp.Compare(a.Name, b.Name))
 	})
 	var out []task.Checked
-	for i := range snapshots {
-		s := &snapshots[i]
+	for _, s := range snapshots {
 		if n := len(s.Status.Components); s.Status.Phase != v1alpha1.SnapshotSucceeded || n > maxChecked {
 			continue
 		} else if len(out)+n > maxChecked {
@@ -108,13 +107,12 @@ func integrityOf(components map[string]v1alpha1.Component) *bool {
 // Whole reports whether a repository is intact after a check that began at a time: false if a Snapshot is damaged, nil
 // if one that existed before the check was never checked. all are the Snapshots of the Repository, and checkedWhole
 // reports whether those of the verdict are intact.
-func (v Verdict) Whole(all []v1alpha1.Snapshot, checkedWhole bool, began metav1.Time) *bool {
+func (v Verdict) Whole(all []*v1alpha1.Snapshot, checkedWhole bool, began metav1.Time) *bool {
 	if !checkedWhole {
 		return new(false)
 	}
 	unknown := false
-	for i := range all {
-		s := &all[i]
+	for _, s := range all {
 		if _, checked := v[s.Name]; checked || s.Status.Phase != v1alpha1.SnapshotSucceeded {
 			continue
 		}

@@ -13,8 +13,8 @@ import (
 )
 
 // checkable returns a successful Snapshot with components of these names, and IDs like them.
-func checkable(name string, components ...string) v1alpha1.Snapshot {
-	s := v1alpha1.Snapshot{Status: v1alpha1.SnapshotStatus{
+func checkable(name string, components ...string) *v1alpha1.Snapshot {
+	s := &v1alpha1.Snapshot{Status: v1alpha1.SnapshotStatus{
 		Phase: v1alpha1.SnapshotSucceeded, SnapshotTime: &metav1.Time{Time: start},
 		Components: map[string]v1alpha1.Component{},
 	}}
@@ -26,11 +26,11 @@ func checkable(name string, components ...string) v1alpha1.Snapshot {
 }
 
 func TestToCheck(t *testing.T) {
-	at := func(s v1alpha1.Snapshot, days int) v1alpha1.Snapshot {
+	at := func(s *v1alpha1.Snapshot, days int) *v1alpha1.Snapshot {
 		s.Status.LastCheckTime = &metav1.Time{Time: start.Add(time.Duration(days) * 24 * time.Hour)}
 		return s
 	}
-	many := func(name string, n int) v1alpha1.Snapshot {
+	many := func(name string, n int) *v1alpha1.Snapshot {
 		var components []string
 		for i := range n {
 			components = append(components, fmt.Sprintf("c%03d", i))
@@ -40,22 +40,22 @@ func TestToCheck(t *testing.T) {
 	failed := checkable("failed", "data")
 	failed.Status.Phase = v1alpha1.SnapshotFailed
 	for name, tt := range map[string]struct {
-		snapshots []v1alpha1.Snapshot
+		snapshots []*v1alpha1.Snapshot
 		want      []string
 	}{
 		"never checked first, then the oldest check": {
-			[]v1alpha1.Snapshot{
+			[]*v1alpha1.Snapshot{
 				at(checkable("a", "x"), 2), at(checkable("b", "x"), 1), checkable("d", "x"), checkable("c", "x"),
 			},
 			[]string{"c/x", "d/x", "b/x", "a/x"},
 		},
-		"only what succeeded": {[]v1alpha1.Snapshot{failed, checkable("b", "y", "x")}, []string{"b/x", "b/y"}},
-		"a component without data": {[]v1alpha1.Snapshot{func() v1alpha1.Snapshot {
+		"only what succeeded": {[]*v1alpha1.Snapshot{failed, checkable("b", "y", "x")}, []string{"b/x", "b/y"}},
+		"a component without data": {[]*v1alpha1.Snapshot{func() *v1alpha1.Snapshot {
 			s := checkable("a", "x")
 			s.Status.Components["none"] = v1alpha1.Component{}
 			return s
 		}()}, []string{"a/x"}},
-		"a Snapshot that never fits": {[]v1alpha1.Snapshot{many("a", 401), checkable("b", "x")}, []string{"b/x"}},
+		"a Snapshot that never fits": {[]*v1alpha1.Snapshot{many("a", 401), checkable("b", "x")}, []string{"b/x"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var got []string
@@ -66,7 +66,8 @@ func TestToCheck(t *testing.T) {
 		})
 	}
 	t.Run("a Snapshot is checked whole or not at all", func(t *testing.T) {
-		NewWithT(t).Expect(ToCheck([]v1alpha1.Snapshot{many("a", 300), many("b", 300), many("c", 10)})).To(HaveLen(300))
+		snapshots := []*v1alpha1.Snapshot{many("a", 300), many("b", 300), many("c", 10)}
+		NewWithT(t).Expect(ToCheck(snapshots)).To(HaveLen(300))
 	})
 }
 
@@ -110,9 +111,9 @@ func TestVerdictOnASnapshot(t *testing.T) {
 			g.Expect(v.Snapshots()).To(Equal([]string{"a"}))
 			s := checkable("a", "x", "y")
 			if tt.change != nil {
-				tt.change(&s)
+				tt.change(s)
 			}
-			v.WriteTo(&s, now)
+			v.WriteTo(s, now)
 			g.Expect(s.Status.Integrity).To(Equal(tt.want))
 			g.Expect(s.Status.LastCheckTime).To(Equal(tt.at))
 		})
@@ -136,28 +137,28 @@ func TestNoVerdict(t *testing.T) {
 }
 
 func TestVerdictOnTheRepository(t *testing.T) {
-	with := func(s v1alpha1.Snapshot, integrity *bool, taken time.Duration) v1alpha1.Snapshot {
+	with := func(s *v1alpha1.Snapshot, integrity *bool, taken time.Duration) *v1alpha1.Snapshot {
 		s.Status.Integrity, s.Status.SnapshotTime = integrity, &metav1.Time{Time: start.Add(taken)}
 		return s
 	}
 	a := with(checkable("a", "x"), new(true), 0)
 	for name, tt := range map[string]struct {
-		others       []v1alpha1.Snapshot
+		others       []*v1alpha1.Snapshot
 		checkedWhole bool
 		want         *bool
 	}{
 		"all that was checked is intact":    {nil, true, new(true)},
 		"something that was checked is not": {nil, false, new(false)},
 		"another one was damaged before": {
-			[]v1alpha1.Snapshot{with(checkable("b", "x"), new(false), 0)}, true, new(false),
+			[]*v1alpha1.Snapshot{with(checkable("b", "x"), new(false), 0)}, true, new(false),
 		},
 		"another one was never checked": {
-			[]v1alpha1.Snapshot{with(checkable("b", "x"), nil, 0)}, true, nil,
+			[]*v1alpha1.Snapshot{with(checkable("b", "x"), nil, 0)}, true, nil,
 		},
 		"another one is newer than the check": {
-			[]v1alpha1.Snapshot{with(checkable("b", "x"), nil, 2*time.Hour)}, true, new(true),
+			[]*v1alpha1.Snapshot{with(checkable("b", "x"), nil, 2*time.Hour)}, true, new(true),
 		},
-		"another one has not ended": {[]v1alpha1.Snapshot{{Status: v1alpha1.SnapshotStatus{
+		"another one has not ended": {[]*v1alpha1.Snapshot{{Status: v1alpha1.SnapshotStatus{
 			Phase: v1alpha1.SnapshotRunning,
 		}}}, true, new(true)},
 	} {

@@ -13,8 +13,8 @@ import (
 
 // InUse holds the restores that have not ended, to find the Snapshots that they work with or can still choose.
 type InUse struct {
-	sessions []v1alpha1.RestoreSession
-	batches  []v1alpha1.RestoreBatch
+	sessions []*v1alpha1.RestoreSession
+	batches  []*v1alpha1.RestoreBatch
 }
 
 // BatchUnderWay reports whether a RestoreBatch has chosen Snapshots for which it can still create RestoreSessions.
@@ -27,22 +27,22 @@ func RestoreUnderWay(s *v1alpha1.RestoreSession) bool {
 	return !s.Status.Phase.Terminal() && !v1alpha1.HasRecordAnnotation(s.Annotations)
 }
 
-// NewInUse selects the restores that have not ended from the given ones, in any order.
+// NewInUse selects the restores that have not ended from the given ones, in any order. It keeps pointers to them.
 func NewInUse(sessions []v1alpha1.RestoreSession, batches []v1alpha1.RestoreBatch) InUse {
 	var out InUse
-	for _, b := range batches {
-		if BatchUnderWay(&b) {
+	for i := range batches {
+		if b := &batches[i]; BatchUnderWay(b) {
 			out.batches = append(out.batches, b)
 		}
 	}
-	for _, s := range sessions {
-		if RestoreUnderWay(&s) {
+	for i := range sessions {
+		if s := &sessions[i]; RestoreUnderWay(s) {
 			out.sessions = append(out.sessions, s)
 		}
 	}
 	// Sorted, so that By names the same restore at each look: the lists of a cache have no order.
-	slices.SortFunc(out.sessions, func(a, b v1alpha1.RestoreSession) int { return byKey(&a, &b) })
-	slices.SortFunc(out.batches, func(a, b v1alpha1.RestoreBatch) int { return byKey(&a, &b) })
+	slices.SortFunc(out.sessions, func(a, b *v1alpha1.RestoreSession) int { return byKey(a, b) })
+	slices.SortFunc(out.batches, func(a, b *v1alpha1.RestoreBatch) int { return byKey(a, b) })
 	return out
 }
 
@@ -54,8 +54,7 @@ func byKey(a, b metav1.Object) int {
 // By names the restore that works with the Snapshot, or returns "". A restore that has not chosen its Snapshot yet can
 // choose any Snapshot of its repository.
 func (s InUse) By(snapshot *v1alpha1.Snapshot) string {
-	for i := range s.sessions {
-		r := &s.sessions[i]
+	for _, r := range s.sessions {
 		source := r.Spec.DataSource
 		if source == nil && r.Namespace == snapshot.Namespace && restoresFrom(r, snapshot) {
 			return "RestoreSession " + r.Namespace + "/" + r.Name
@@ -76,8 +75,7 @@ func (s InUse) By(snapshot *v1alpha1.Snapshot) string {
 			return "RestoreSession " + r.Namespace + "/" + r.Name
 		}
 	}
-	for i := range s.batches {
-		b := &s.batches[i]
+	for _, b := range s.batches {
 		if b.Status.Resolved.Namespace == snapshot.Namespace && waitsFor(b, snapshot.Name) {
 			return "RestoreBatch " + b.Namespace + "/" + b.Name
 		}

@@ -56,12 +56,14 @@ type Resolved struct {
 
 // Resolve finds the policy of a Repository. fallback is the default policy for BackupConfigurations that name none;
 // nil means that there is no default. It is also a conflict if some name a policy that is not the default of the
-// others.
+// others. The order of the configurations changes nothing.
 func Resolve(repository string, configurations []v1alpha1.BackupConfiguration,
 	fallback *v1alpha1.ObjectReference,
 ) Resolved {
 	out := Resolved{Default: true}
 	refs := map[v1alpha1.ObjectReference]string{}
+	configurations = slices.Clone(configurations)
+	slices.SortFunc(configurations, func(a, b v1alpha1.BackupConfiguration) int { return byKey(&a, &b) })
 	for i := range configurations {
 		c := &configurations[i]
 		if v1alpha1.HasRecordAnnotation(c.Annotations) || !c.DeletionTimestamp.IsZero() {
@@ -79,7 +81,9 @@ func Resolve(repository string, configurations []v1alpha1.BackupConfiguration,
 			ref = *fallback
 			names = " has the default " + refName(ref)
 		}
-		refs[ref] = c.Name + names
+		if refs[ref] == "" {
+			refs[ref] = c.Name + names
+		}
 		if c.Labels[v1alpha1.LabelBatch] != "" {
 			out.Child = c
 		}

@@ -1,6 +1,7 @@
 package retention_test
 
 import (
+	"slices"
 	"testing"
 
 	. "github.com/onsi/gomega"
@@ -62,10 +63,19 @@ func TestTheOnePolicyOfARepository(t *testing.T) {
 			[]v1alpha1.BackupConfiguration{naming("a", keep), naming("b", other)},
 			other, nil, false, "a names shop/keep, b names vault/other",
 		},
+		"several name the same": {
+			[]v1alpha1.BackupConfiguration{
+				naming("a", keep), naming("b", other), naming("c", keep), naming("d", other),
+			},
+			nil, nil, false, "a names shop/keep, b names vault/other",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
 			got := retention.Resolve("web", tc.configurations, tc.fallback)
+			backwards := slices.Clone(tc.configurations)
+			slices.Reverse(backwards)
+			g.Expect(retention.Resolve("web", backwards, tc.fallback)).To(Equal(got), "a list has no order")
 			if tc.conflict != "" {
 				g.Expect(got.Conflict).To(HaveSuffix(": " + tc.conflict))
 				return

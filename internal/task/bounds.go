@@ -58,8 +58,8 @@ func (c *ComponentResult) limitNumbers() {
 	}
 }
 
-// inRange returns the time, or nil if the API cannot hold it. It also drops times before 1970: a machine whose clock is
-// not set reports them.
+// inRange returns the time, or nil if the API cannot hold it. It also drops times before 1970,
+// which no clock shows.
 func inRange(t *metav1.Time) *metav1.Time {
 	if t == nil || t.Unix() < 0 || t.UTC().Year() > 9999 {
 		return nil

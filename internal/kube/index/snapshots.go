@@ -29,14 +29,18 @@ func (i Snapshots) Register(ctx context.Context, indexer client.FieldIndexer) er
 // a cache have no order: without one, what is decided or said about the first Snapshot would change at each look.
 func (i Snapshots) Of(
 	ctx context.Context, c client.Reader, namespace, repository string,
-) ([]v1alpha1.Snapshot, error) {
+) ([]*v1alpha1.Snapshot, error) {
 	var list v1alpha1.SnapshotList
 	if err := c.List(ctx, &list, client.InNamespace(namespace),
 		client.MatchingFields{string(i): repository}); err != nil {
 		return nil, fmt.Errorf("list Snapshots of Repository %s: %w", repository, err)
 	}
-	out := slices.DeleteFunc(list.Items,
-		func(s v1alpha1.Snapshot) bool { return v1alpha1.HasRecordAnnotation(s.Annotations) })
-	slices.SortFunc(out, func(a, b v1alpha1.Snapshot) int { return strings.Compare(a.Name, b.Name) })
+	out := make([]*v1alpha1.Snapshot, 0, len(list.Items))
+	for j := range list.Items {
+		if s := &list.Items[j]; !v1alpha1.HasRecordAnnotation(s.Annotations) {
+			out = append(out, s)
+		}
+	}
+	slices.SortFunc(out, func(a, b *v1alpha1.Snapshot) int { return strings.Compare(a.Name, b.Name) })
 	return out, nil
 }

@@ -168,11 +168,11 @@ func (r *runner) outcome() (phase v1alpha1.RestoreSessionPhase, reason, message 
 			strings.Join(skipped, ", "), strings.Join(succeeded, ", "), r.d.Status.RestorePoint)
 	case r.d.Status.RestorePoint == "":
 		return v1alpha1.RestoreSessionSucceeded, v1alpha1.ReasonSucceeded,
-			fmt.Sprintf("restored %d targets of BackupBatch %s, from different restore points", total,
+			fmt.Sprintf("restored BackupBatch %[2]s (targets: %[1]d), from different restore points", total,
 				source.BackupBatch)
 	default:
 		return v1alpha1.RestoreSessionSucceeded, v1alpha1.ReasonSucceeded,
-			fmt.Sprintf("restored %d targets of BackupBatch %s from the restore point of BackupSession %s",
+			fmt.Sprintf("restored BackupBatch %[2]s (targets: %[1]d) from the restore point of BackupSession %[3]s",
 				total, source.BackupBatch, r.d.Status.RestorePoint)
 	}
 }

@@ -1,6 +1,7 @@
 package kubelet
 
 import (
+	"encoding/json"
 	"fmt"
 
 	batchv1 "k8s.io/api/batch/v1"
@@ -97,9 +98,12 @@ func (o Outcome) status() (corev1.PodStatus, error) {
 		name = moverjob.FunctionContainerName
 		end = &corev1.ContainerStateTerminated{ExitCode: o.Function.Code, Reason: "Error", Message: o.Function.Log}
 	case o.Result != nil:
-		message, err := task.EncodeResult(*o.Result)
+		// A pod can report anything, so nothing is cut here as a mover cuts it.
+		result := *o.Result
+		result.Version = task.Version
+		message, err := json.Marshal(result)
 		if err != nil {
-			return corev1.PodStatus{}, err
+			return corev1.PodStatus{}, fmt.Errorf("encode the result of a pod: %w", err)
 		}
 		end = &corev1.ContainerStateTerminated{Message: string(message)}
 		if !o.ok() {
