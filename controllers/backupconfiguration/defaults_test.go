@@ -180,7 +180,7 @@ func TestTwoPoliciesDoNotShareADirectory(t *testing.T) {
 	bed.Create(t, second)
 	bed.ExpectReason(t, second, v1alpha1.PhaseInvalid, v1alpha1.ReasonDirectoryTaken,
 		`the directory "/test/`+namespace+`/persistentvolumeclaim/uploads" can't be used: Repository `+namespace+
-			`/files has this directory already, choose another directory`)
+			`/files has this directory already. Choose another directory`)
 	g.Expect(conditions.GetReason(second, meta.StalledCondition)).To(Equal(v1alpha1.ReasonDirectoryTaken))
 	bed.ExpectReason(t, first, v1alpha1.PhaseReady, v1alpha1.ReasonReady, "")
 }

@@ -75,7 +75,7 @@ func (r *Reconciler) ensureRepository(
 	if elder != nil {
 		status.Reason = v1alpha1.ReasonDirectoryTaken
 		return status, &finding{reason: status.Reason, invalid: true, message: fmt.Sprintf(
-			"the directory %q can't be used: %s, choose another directory", info.Directory,
+			"the directory %q can't be used: %s. Choose another directory", info.Directory,
 			index.Taken(wanted, elder))}, nil
 	}
 	if actual == nil {

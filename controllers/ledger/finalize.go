@@ -120,8 +120,12 @@ func (r *Reconciler) finish(ctx context.Context, l *v1alpha1.Ledger) error {
 	}
 	before := l.DeepCopy()
 	controllerutil.RemoveFinalizer(l, v1alpha1.FinalizerFlush)
-	if err := r.writer().Object(ctx, before, l); client.IgnoreNotFound(err) != nil {
+	err := r.writer().Object(ctx, before, l)
+	if client.IgnoreNotFound(err) != nil {
 		return err
+	}
+	if err == nil {
+		logf.FromContext(ctx).Info("released the Ledger")
 	}
 	controllerutil.RemoveFinalizer(l, v1alpha1.FinalizerFlush)
 	return nil

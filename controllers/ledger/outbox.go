@@ -13,8 +13,10 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/klog/v2"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/event"
+	logf "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/ledger"
@@ -154,6 +156,7 @@ func (o *Outbox) create(ctx context.Context, l *v1alpha1.Ledger, p ledger.Parcel
 		Immutable:  &immutable,
 		BinaryData: map[string][]byte{ledger.ParcelKey: p.Data},
 	}
+	ctx = logf.IntoContext(ctx, logf.FromContext(ctx).WithValues("ledger", klog.KObj(l)))
 	err := o.client.Create(ctx, cm)
 	if apierrors.IsAlreadyExists(err) {
 		var there corev1.ConfigMap

@@ -42,9 +42,9 @@ func Observe(
 		if job := &jobs.Items[i]; metav1.IsControlledBy(job, owner) && !deletionStuck(job, now) {
 			o := observeJob(job, pods.Items, now)
 			out[job.Name] = o
-			if o.State == observe.StateWaiting && o.Message != "" {
-				logf.FromContext(ctx).V(1).Info("waits for the pod of a Job", "job", klog.KObj(job), "reason", o.Reason,
-					"message", o.Message)
+			if o.State == observe.StateWaiting || o.State == observe.StateRunning {
+				logf.FromContext(ctx).V(1).Info("waits for the Job", "job", klog.KObj(job), "state", o.State,
+					"reason", o.Reason, "message", o.Message)
 			}
 		}
 	}

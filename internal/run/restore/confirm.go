@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"fmt"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
@@ -25,11 +27,11 @@ func ConfirmationRefusal(s *v1alpha1.RestoreSession, resolved *v1alpha1.Resolved
 	if step := stepThatWritesFirst(resolved.Task); step != "" && resolved.TargetUID != "" {
 		return workload.Fail(v1alpha1.ReasonConfirmationMissing,
 			"step %s of the task can write into the volumes before the mover has checked what they hold%s",
-			step, confirmAdvice(resolved.TargetUID))
+			step, confirmAdvice(s, resolved.TargetUID))
 	}
 	if hasUnprobedDatabase(resolved.Hosts) {
 		return workload.Fail(v1alpha1.ReasonConfirmationMissing, "the task has no way to see whether %s holds data%s",
-			s.Spec.Target, confirmAdvice(resolved.TargetUID))
+			s.Spec.Target, confirmAdvice(s, resolved.TargetUID))
 	}
 	return nil
 }
@@ -57,8 +59,13 @@ func hasUnprobedDatabase(hosts []v1alpha1.ResolvedRestoreHost) bool {
 	return false
 }
 
-// confirmAdvice ends a refusal to write into a used volume. It says which spec.confirm allows it.
-func confirmAdvice(target types.UID) string {
+// confirmAdvice ends a refusal to write into a used volume. It says which confirmation allows it, and where: a person
+// who wrote a RestoreBatch has not written its RestoreSessions.
+func confirmAdvice(s *v1alpha1.RestoreSession, target types.UID) string {
+	if owner := metav1.GetControllerOf(s); owner != nil && owner.Kind == v1alpha1.RestoreBatchKind {
+		return fmt.Sprintf("; to restore into it anyway, create another RestoreBatch with confirm: %s in the item of "+
+			"spec.targets", target)
+	}
 	return fmt.Sprintf("; to restore into it anyway, create another RestoreSession with spec.confirm: %s "+
 		"(cairn restore --confirm)", target)
 }

@@ -1,7 +1,10 @@
 package restore
 
 import (
+	"strings"
 	"testing"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	. "github.com/onsi/gomega"
 
@@ -46,8 +49,7 @@ func TestConfirmation(t *testing.T) {
 			resolved: v1alpha1.ResolvedRestore{TargetUID: "uid", Hosts: database(nil)},
 			reason:   v1alpha1.ReasonConfirmationMissing,
 			message: "the task has no way to see whether Service/db holds data; to restore into it anyway, create " +
-				"another " +
-				"RestoreSession with spec.confirm: uid",
+				"another RestoreSession with spec.confirm: uid",
 		},
 		"nothing can look into the database, which is confirmed": {
 			confirm: "uid", resolved: v1alpha1.ResolvedRestore{TargetUID: "uid", Hosts: database(nil)},
@@ -68,6 +70,13 @@ func TestConfirmation(t *testing.T) {
 			}
 			g.Expect(refusal.Reason).To(Equal(tt.reason))
 			g.Expect(refusal.Message).To(ContainSubstring(tt.message))
+			if strings.Contains(tt.message, "create another RestoreSession") {
+				s.OwnerReferences = []metav1.OwnerReference{{
+					Kind: v1alpha1.RestoreBatchKind, Name: "back", Controller: new(true),
+				}}
+				g.Expect(ConfirmationRefusal(s, &tt.resolved).Message).To(HaveSuffix(
+					"create another RestoreBatch with confirm: uid in the item of spec.targets"))
+			}
 		})
 	}
 }
