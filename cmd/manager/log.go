@@ -68,7 +68,9 @@ func (c withoutEvents) Check(entry zapcore.Entry, checked *zapcore.CheckedEntry)
 }
 
 // With implements zapcore.Core.
-func (c withoutEvents) With(fields []zapcore.Field) zapcore.Core { return withoutEvents{c.Core.With(fields)} }
+func (c withoutEvents) With(fields []zapcore.Field) zapcore.Core {
+	return withoutEvents{c.Core.With(fields)}
+}
 
 func unknownValue(flag, value string, known []string) error {
 	return fmt.Errorf("invalid %s %q: it must be one of %s", flag, value, strings.Join(known, ", "))

@@ -4,13 +4,12 @@ import (
 	"testing"
 	"time"
 
-	"github.com/cairn-backup/cairn/internal/testbed/loglines"
-
 	. "github.com/onsi/gomega"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	clocktesting "k8s.io/utils/clock/testing"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/testbed/loglines"
 )
 
 // TestPause checks how long a Ledger does not push, and the line that says why.

@@ -6,8 +6,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/cairn-backup/cairn/internal/testbed/loglines"
-
 	"github.com/fluxcd/pkg/apis/meta"
 	"github.com/fluxcd/pkg/runtime/conditions"
 	. "github.com/onsi/gomega"
@@ -18,6 +16,7 @@ import (
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/testbed"
+	"github.com/cairn-backup/cairn/internal/testbed/loglines"
 )
 
 // The inventory holds an object that a refused revision was going to apply and that does not exist.

@@ -4,14 +4,12 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/cairn-backup/cairn/internal/text"
-
-	"github.com/cairn-backup/cairn/internal/testbed/loglines"
-
 	. "github.com/onsi/gomega"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/testbed/loglines"
+	"github.com/cairn-backup/cairn/internal/text"
 )
 
 // TestLogApplied checks the one line of each look: its level, and what it says.

@@ -4,8 +4,6 @@ import (
 	"os"
 	"testing"
 
-	"github.com/cairn-backup/cairn/internal/testbed/loglines"
-
 	. "github.com/onsi/gomega"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -15,6 +13,7 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/kube/apply"
 	"github.com/cairn-backup/cairn/internal/testbed"
+	"github.com/cairn-backup/cairn/internal/testbed/loglines"
 )
 
 const manager = "cairn-test"

@@ -5,8 +5,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/cairn-backup/cairn/internal/testbed/loglines"
-
 	. "github.com/onsi/gomega"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -17,6 +15,7 @@ import (
 
 	"github.com/cairn-backup/cairn/internal/kube/logs"
 	"github.com/cairn-backup/cairn/internal/task/observe"
+	"github.com/cairn-backup/cairn/internal/testbed/loglines"
 )
 
 func TestWhenKubernetesIsDoneWithAJob(t *testing.T) {

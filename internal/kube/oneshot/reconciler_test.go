@@ -8,8 +8,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/cairn-backup/cairn/internal/testbed/loglines"
-
 	. "github.com/onsi/gomega"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -26,6 +24,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/kube/status"
 	"github.com/cairn-backup/cairn/internal/run/decision"
 	"github.com/cairn-backup/cairn/internal/run/hookstage"
+	"github.com/cairn-backup/cairn/internal/testbed/loglines"
 )
 
 // input is what the decisions of these tests depend on.

@@ -5,8 +5,6 @@ import (
 	"errors"
 	"testing"
 
-	"github.com/cairn-backup/cairn/internal/testbed/loglines"
-
 	"github.com/fluxcd/pkg/apis/meta"
 	"github.com/fluxcd/pkg/runtime/conditions"
 	. "github.com/onsi/gomega"
@@ -19,6 +17,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/testbed/loglines"
 )
 
 // patched is a Repository in a cluster that counts the requests made to it.

@@ -7,8 +7,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/cairn-backup/cairn/internal/testbed/loglines"
-
 	"github.com/fluxcd/pkg/runtime/conditions"
 	. "github.com/onsi/gomega"
 	corev1 "k8s.io/api/core/v1"
@@ -21,6 +19,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/testbed/loglines"
 )
 
 // Work that fails because its namespace is being deleted is not tried again: the object goes too.

@@ -4,8 +4,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/cairn-backup/cairn/internal/testbed/loglines"
-
 	"github.com/fluxcd/pkg/apis/meta"
 	"github.com/fluxcd/pkg/runtime/conditions"
 	. "github.com/onsi/gomega"
@@ -14,6 +12,7 @@ import (
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/run"
+	"github.com/cairn-backup/cairn/internal/testbed/loglines"
 )
 
 // Each transition is one line at the level of information. A wait, and that there was nothing to do, is one at V(1).
