@@ -1,48 +1,111 @@
 package docs
 
 import (
+	"go/ast"
+	"go/parser"
+	"go/token"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 
 	. "github.com/onsi/gomega"
 )
 
-// TestLinesOfTheLogAreWritten looks for each message that the page of the log names in the code that logs.
-func TestLinesOfTheLogAreWritten(t *testing.T) {
+// TestLinesOfTheLogAreDocumented compares the page of the log with the messages that the manager logs: each message on
+// the page is logged, and each message at the level of information is on the page.
+func TestLinesOfTheLogAreDocumented(t *testing.T) {
 	g := NewWithT(t)
 	page, err := os.ReadFile("reference/log.md")
 	g.Expect(err).NotTo(HaveOccurred())
-	var code strings.Builder
-	for _, room := range []string{"cmd/manager", "controllers", "internal/kube"} {
+	information, debugging, found := strings.Cut(string(page), "## Lines at the level of debugging")
+	g.Expect(found).To(BeTrue())
+	logged, debugged := loggedMessages(t)
+	g.Expect(messagesOf(information)).To(ConsistOf(logged), "the lines at the level of information")
+	for _, message := range messagesOf(debugging) {
+		begins := strings.TrimSuffix(message, "…")
+		g.Expect(debugged).To(ContainElement(HavePrefix(begins)), "a line at the level of debugging")
+	}
+}
+
+// messagesOf returns the messages in the first column of the tables.
+func messagesOf(page string) []string {
+	var out []string
+	for row := range strings.Lines(page) {
+		if !strings.HasPrefix(row, "| `") {
+			continue
+		}
+		first, _, _ := strings.Cut(strings.TrimPrefix(row, "| "), " | ")
+		for _, quoted := range regexp.MustCompile("`([^`]+)`").FindAllStringSubmatch(first, -1) {
+			out = append(out, quoted[1])
+		}
+	}
+	return out
+}
+
+// loggedMessages returns the messages of the manager's code, each once: those of lines at the level of information, and
+// those at V(1), to which all waits belong. A message that is in a variable is listed here.
+func loggedMessages(t *testing.T) (information, debugging []string) {
+	t.Helper()
+	levels := map[string]map[bool]bool{
+		"created": {false: true}, "changed": {false: true}, "deleted": {false: true},
+		"nothing to write": {true: true},
+	}
+	for _, room := range []string{"cmd/manager", "controllers", "internal/kube", "internal/pushgateway"} {
 		err := filepath.WalkDir(filepath.Join("..", room), func(path string, _ fs.DirEntry, err error) error {
 			if err != nil || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
 				return err
 			}
-			content, err := os.ReadFile(path)
-			code.Write(content)
-			return err
-		})
-		g.Expect(err).NotTo(HaveOccurred())
-	}
-	messages := 0
-	for row := range strings.Lines(string(page)) {
-		first, _, _ := strings.Cut(strings.TrimPrefix(row, "| "), " | ")
-		if !strings.HasPrefix(row, "| `") {
-			continue
-		}
-		for _, quoted := range regexp.MustCompile("`([^`]+)`").FindAllStringSubmatch(first, -1) {
-			message, _, open := strings.Cut(quoted[1], "…")
-			if want := `"` + message; !open {
-				g.Expect(code.String()).To(ContainSubstring(want+`"`), "a line of the log")
-			} else {
-				g.Expect(code.String()).To(ContainSubstring(want), "a line of the log")
+			file, err := parser.ParseFile(token.NewFileSet(), path, nil, parser.SkipObjectResolution)
+			if err != nil {
+				return err
 			}
-			messages++
+			ast.Inspect(file, func(n ast.Node) bool {
+				if message, debug, ok := logCall(n); ok {
+					if levels[message] == nil {
+						levels[message] = map[bool]bool{}
+					}
+					levels[message][debug || strings.HasPrefix(message, "waits")] = true
+				}
+				return true
+			})
+			return nil
+		})
+		NewWithT(t).Expect(err).NotTo(HaveOccurred())
+	}
+	for message, at := range levels {
+		if at[false] {
+			information = append(information, message)
+		}
+		if at[true] {
+			debugging = append(debugging, message)
 		}
 	}
-	g.Expect(messages).To(BeNumerically(">", 20))
+	return information, debugging
+}
+
+// logCall returns the message of a call of Info, and whether it is at V(1).
+func logCall(n ast.Node) (message string, debug, ok bool) {
+	call, isCall := n.(*ast.CallExpr)
+	if !isCall || len(call.Args) == 0 {
+		return "", false, false
+	}
+	method, isMethod := call.Fun.(*ast.SelectorExpr)
+	literal, isLiteral := call.Args[0].(*ast.BasicLit)
+	if !isMethod || method.Sel.Name != "Info" || !isLiteral || literal.Kind != token.STRING {
+		return "", false, false
+	}
+	message, err := strconv.Unquote(literal.Value)
+	if err != nil {
+		return "", false, false
+	}
+	receiver, isCall := method.X.(*ast.CallExpr)
+	if !isCall {
+		return message, false, true
+	}
+	level, isMethod := receiver.Fun.(*ast.SelectorExpr)
+	return message, isMethod && level.Sel.Name == "V", true
 }

@@ -133,8 +133,8 @@ func (a *shotApp) volumeSnapshots(t *testing.T) map[string]snapshotv1.VolumeSnap
 	return out
 }
 
-// expectKept checks what a run made of its claims: the exact names, and what is kept of each.
-func (a *shotApp) expectKept(
+// expectVolumeSnapshots checks what a run made of its claims: the exact names, and what is kept of each.
+func (a *shotApp) expectVolumeSnapshots(
 	t *testing.T, configuration string, s *v1alpha1.BackupSession, claims map[string]string,
 ) *v1alpha1.Snapshot {
 	t.Helper()
@@ -204,9 +204,9 @@ func TestVolumeSnapshotFlow(t *testing.T) {
 
 	ledger := a.trigger(t, "ledger")
 	photos := a.trigger(t, "photos")
-	a.expectKept(t, "ledger", ledger,
+	a.expectVolumeSnapshots(t, "ledger", ledger,
 		map[string]string{"pod-0": "data-ledger-0", "pod-1": "data-ledger-1", "pod-2": "data-ledger-2"})
-	a.expectKept(t, "photos", photos, map[string]string{"pvc": "photos"})
+	a.expectVolumeSnapshots(t, "photos", photos, map[string]string{"pvc": "photos"})
 	var first *v1alpha1.BackupSession
 	g.Expect(testbed.Poll(t.Context(), 2*time.Minute, "the run that the CronJob starts",
 		func(ctx contextT) (bool, error) {
@@ -220,7 +220,7 @@ func TestVolumeSnapshotFlow(t *testing.T) {
 			}
 			return first != nil, err
 		})).To(Succeed())
-	a.expectKept(t, "notes", first, map[string]string{"data": "notes"})
+	a.expectVolumeSnapshots(t, "notes", first, map[string]string{"data": "notes"})
 	g.Expect(first.Name).To(MatchRegexp(`^notes-nightly-[0-9]+$`))
 	_, err := kubectl(t, bed, "", "patch", "backupconfiguration", "notes", "-n", a.namespace, "--type=merge", "-p",
 		`{"spec":{"paused":true}}`)

@@ -51,25 +51,8 @@ func newLogger(o logger.Options, to zapcore.WriteSyncer) (logr.Logger, error) {
 	if encoder == nil {
 		return logr.Logger{}, unknownValue("--log-encoding", o.LogEncoding, slices.Sorted(maps.Keys(logEncodings)))
 	}
-	core := withoutEvents{zapcore.NewCore(&ctrlzap.KubeAwareEncoder{Encoder: encoder()}, to, level.lines)}
+	core := zapcore.NewCore(&ctrlzap.KubeAwareEncoder{Encoder: encoder()}, to, level.lines)
 	return zapr.NewLogger(zap.New(core, zap.ErrorOutput(to), zap.AddStacktrace(level.stacks))), nil
-}
-
-// withoutEvents drops what controller-runtime logs about each event at V(1). The transitions, which are the events of
-// Cairn, have a line of their own.
-type withoutEvents struct{ zapcore.Core }
-
-// Check implements zapcore.Core.
-func (c withoutEvents) Check(entry zapcore.Entry, checked *zapcore.CheckedEntry) *zapcore.CheckedEntry {
-	if entry.LoggerName == "events" && entry.Level < zapcore.InfoLevel {
-		return checked
-	}
-	return c.Core.Check(entry, checked)
-}
-
-// With implements zapcore.Core.
-func (c withoutEvents) With(fields []zapcore.Field) zapcore.Core {
-	return withoutEvents{c.Core.With(fields)}
 }
 
 func unknownValue(flag, value string, known []string) error {

@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
 	"strings"
 	"testing"
 
@@ -12,20 +11,6 @@ import (
 	"go.uber.org/zap/zapcore"
 	"k8s.io/klog/v2"
 )
-
-// controller-runtime logs each event again, with a text that varies as its message.
-func TestTheLogRepeatsNoEvent(t *testing.T) {
-	g := NewWithT(t)
-	var out bytes.Buffer
-	log, err := newLogger(logger.Options{LogLevel: "trace", LogEncoding: "json"}, zapcore.AddSync(&out))
-	g.Expect(err).NotTo(HaveOccurred())
-	events := log.WithName("events").WithValues("type", "Normal")
-	events.V(1).Info("the backup of 3 targets succeeded")
-	g.Expect(out.String()).To(BeEmpty())
-	events.Error(errors.New("no route"), "event lost")
-	log.WithValues("a", 1).V(1).Info("waits")
-	g.Expect(out.String()).To(And(ContainSubstring("event lost"), ContainSubstring(`"msg":"waits"`)))
-}
 
 // A burst of one message loses no line: each can be of another object, and another tenant.
 func TestTheLogDropsNoLine(t *testing.T) {

@@ -40,7 +40,7 @@ func TestTheEndOfAKeeperIsLogged(t *testing.T) {
 		Repository: task.Repository{Name: "web"}, Remove: make([]task.Removed, 2), Maintain: task.MaintainQuick,
 	}
 	const start = `"msg"="keeper ended" "job"={"name"="keeper" "namespace"="shop"} `
-	const rest = `"repository"={"name"="web" "namespace"="shop"} "wipe"=false "snapshots"=2 "maintenance"="quick"`
+	const rest = `"repository"={"name"="web" "namespace"="shop"} "wipe"=false "toRemove"=2 "maintenance"="quick"`
 	for name, tt := range map[string]struct {
 		result task.ComponentResult
 		want   string

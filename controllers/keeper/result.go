@@ -50,7 +50,7 @@ func (r *Reconciler) writeResult(ctx context.Context, p place, job *batchv1.Job,
 }
 
 // logEnds logs how the work of a Job in each Repository ended, once the results are written and the Job is deleted. A
-// manager that is killed before that does both again.
+// manager that is killed right after that logs nothing. A Job that hangs has ended, too: it is given up.
 func logEnds(ctx context.Context, p place, job *batchv1.Job, o observe.Observation) error {
 	t, err := taskOf(job)
 	if err != nil {
@@ -64,7 +64,7 @@ func logEnds(ctx context.Context, p place, job *batchv1.Job, o observe.Observati
 
 func logEnd(ctx context.Context, p place, job *batchv1.Job, k *task.Keep, result task.ComponentResult) {
 	log := logf.FromContext(ctx).WithValues("job", klog.KObj(job), "outcome", result.Outcome,
-		"repository", klog.KRef(p.namespace, k.Repository.Name), "wipe", k.Wipe, "snapshots", len(k.Remove),
+		"repository", klog.KRef(p.namespace, k.Repository.Name), "wipe", k.Wipe, "toRemove", len(k.Remove),
 		"maintenance", k.Maintain)
 	if result.Outcome != task.OutcomeSucceeded {
 		log = log.WithValues("reason", result.Reason, "message", result.Error)

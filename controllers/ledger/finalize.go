@@ -119,7 +119,9 @@ func (r *Reconciler) finish(ctx context.Context, l *v1alpha1.Ledger) error {
 		return client.IgnoreNotFound(err)
 	}
 	before := l.DeepCopy()
-	controllerutil.RemoveFinalizer(l, v1alpha1.FinalizerFlush)
+	if !controllerutil.RemoveFinalizer(l, v1alpha1.FinalizerFlush) {
+		return nil
+	}
 	err := r.writer().Object(ctx, before, l)
 	if client.IgnoreNotFound(err) != nil {
 		return err

@@ -151,7 +151,7 @@ const (
 	idle         pauseReason = "no record waits, and the branch was checked"
 )
 
-// logPause logs at V(1) why a Ledger does not push now, and after which time it does.
+// logPause logs at V(1) why a Ledger does not push now, and after which time it looks again.
 func logPause(ctx context.Context, l *v1alpha1.Ledger, why pauseReason, wait time.Duration) {
 	log := logf.FromContext(ctx).V(1).WithValues("records", l.Status.Pending, "after", wait.String())
 	if why == idle {

@@ -158,26 +158,19 @@ func (r *Reconciler) write(ctx context.Context, before, after *v1alpha1.Reposito
 
 // failed reports whether a policy can't be applied; one that waits for a removal has not failed.
 func failed(applied *metav1.Condition) bool {
-	return applied != nil && applied.Status == metav1.ConditionFalse && !waiting(applied)
+	return applied != nil && applied.Status == metav1.ConditionFalse && !retention.Waits(applied.Reason)
 }
 
-// waiting reports whether a policy waits for a removal.
-func waiting(applied *metav1.Condition) bool {
-	switch applied.Reason {
-	case v1alpha1.ReasonRemovalPending, v1alpha1.ReasonRemovalHeld, v1alpha1.ReasonInUse:
-		return true
-	}
-	return false
-}
-
-// logApplied logs how far the policy was applied: a failure and its end at the level of information, all else at V(1).
+// logApplied logs how far the policy was applied: a failure, its end and a removal that a restore holds up at the level
+// of information, all else at V(1).
 func logApplied(ctx context.Context, was, is *metav1.Condition) {
 	log := logf.FromContext(ctx).WithValues("retentionApplied", is.Status, "reason", is.Reason, "message", is.Message)
 	changed := was == nil || was.Status != is.Status || was.Reason != is.Reason || was.Message != is.Message
+	keptByRestore := is.Reason == v1alpha1.ReasonInUse && (was == nil || was.Reason != is.Reason)
 	switch {
-	case changed && (failed(was) || failed(is)):
+	case changed && (failed(was) || failed(is) || keptByRestore):
 		log.Info("retention changed")
-	case waiting(is), !changed && failed(is):
+	case retention.Waits(is.Reason), !changed && failed(is):
 		log.V(1).Info("waits")
 	case changed:
 		log.V(1).Info("retention changed")

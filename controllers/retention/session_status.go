@@ -11,6 +11,7 @@ import (
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/policy"
+	"github.com/cairn-backup/cairn/internal/retention"
 	"github.com/cairn-backup/cairn/internal/text"
 )
 
@@ -58,7 +59,7 @@ func applied(repository *v1alpha1.Repository, s *state) (v1alpha1.RetentionPolic
 		out.Phase, out.Error = v1alpha1.RetentionFailedToApply, text.Shorten(s.refusal.message)
 	case s.ref == nil || repository.Spec.Paused:
 		return out, false
-	case s.failure != nil && s.failure.reason != v1alpha1.ReasonInUse:
+	case s.failure != nil && !retention.Waits(s.failure.reason):
 		out.Phase, out.Error = v1alpha1.RetentionFailedToApply, text.Shorten(s.failure.message)
 	case s.removing > 0 || s.held:
 		out.Phase = v1alpha1.RetentionPending

@@ -146,24 +146,25 @@ func (r *Reconciler) pages(ctx context.Context, list client.ObjectList, do func(
 	}
 }
 
-// remove deletes a VolumeSnapshot of ours. It first sets the deletionPolicy of the content, which decides over the
-// data: the policy of the class protects the data from everybody else.
-func (r *Reconciler) remove(ctx context.Context, v *snapshotv1.VolumeSnapshot, want snapshotv1.DeletionPolicy) error {
+// remove deletes a VolumeSnapshot of ours, and reports whether it did. It first sets the deletionPolicy of the content,
+// which decides over the data: the policy of the class protects the data from everybody else. Then it returns false: a
+// snapshot controller whose cache still has the old policy would leave the content, and the data, for ever.
+func (r *Reconciler) remove(
+	ctx context.Context, v *snapshotv1.VolumeSnapshot, want snapshotv1.DeletionPolicy,
+) (bool, error) {
 	if v.DeletionTimestamp != nil {
-		return nil
+		return true, nil
 	}
 	content, err := read.BoundContent(ctx, r.APIReader, v)
 	if err != nil {
-		return err
+		return false, err
 	}
 	if content != nil && content.Spec.DeletionPolicy != want {
 		before := content.DeepCopy()
 		content.Spec.DeletionPolicy = want
-		if err := r.writer().Object(ctx, before, content); client.IgnoreNotFound(err) != nil {
-			return err
-		}
+		return false, client.IgnoreNotFound(r.writer().Object(ctx, before, content))
 	}
-	return sweep.Delete(ctx, r.Client, v)
+	return true, sweep.Delete(ctx, r.Client, v)
 }
 
 // waiting names a claim that still waits for its volume from one of the VolumeSnapshots, or returns "". A restore can

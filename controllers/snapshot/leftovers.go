@@ -82,13 +82,19 @@ func (r *Reconciler) clean(ctx context.Context, s *v1alpha1.Snapshot) (ctrl.Resu
 		return ctrl.Result{}, err
 	}
 	var names []string
+	var result ctrl.Result
 	for i := range found.ours {
 		v := &found.ours[i]
 		if v.DeletionTimestamp != nil || !neverBackup(&live, v) {
 			continue
 		}
-		if err := r.remove(ctx, v, snapshotv1.VolumeSnapshotContentDelete); err != nil {
+		done, err := r.remove(ctx, v, snapshotv1.VolumeSnapshotContentDelete)
+		if err != nil {
 			return ctrl.Result{}, err
+		}
+		if !done {
+			result = settling(ctx)
+			continue
 		}
 		names = append(names, v.Name)
 	}
@@ -97,7 +103,7 @@ func (r *Reconciler) clean(ctx context.Context, s *v1alpha1.Snapshot) (ctrl.Resu
 		r.Event(s, corev1.EventTypeNormal, v1alpha1.ReasonLeftoversRemoved,
 			"removed VolumeSnapshots that never became a backup: "+strings.Join(names, ", "))
 	}
-	return ctrl.Result{}, nil
+	return result, nil
 }
 
 // sweep triggers a reconcile of the Snapshots that have leftover VolumeSnapshots. It keeps a VolumeSnapshot without

@@ -28,6 +28,7 @@ const (
 	inUseInterval = 15 * time.Second
 	// soon and seldom limit how often VolumeSnapshots that are being deleted are checked.
 	soon, seldom = time.Second, time.Minute
+	settles      = 3 * time.Second
 	// stuckAfter is the default of StuckAfter.
 	stuckAfter = time.Minute
 )
@@ -108,8 +109,11 @@ func (r *Reconciler) wipe(ctx context.Context, s *v1alpha1.Snapshot) (ctrl.Resul
 		return ctrl.Result{RequeueAfter: seldom}, r.markWaiting(ctx, s, v1alpha1.ReasonInUse,
 			"the data is removed later: "+waiting, false)
 	}
+	removed := true
 	for i := range found.ours {
-		if err := r.remove(ctx, &found.ours[i], policyOf(s, &found.ours[i])); err != nil {
+		done, err := r.remove(ctx, &found.ours[i], policyOf(s, &found.ours[i]))
+		removed = removed && done
+		if err != nil {
 			if apierrors.IsConflict(err) {
 				return ctrl.Result{}, err // Reconcile decides again
 			}
@@ -121,7 +125,16 @@ func (r *Reconciler) wipe(ctx context.Context, s *v1alpha1.Snapshot) (ctrl.Resul
 	if len(found.ours) == 0 {
 		return ctrl.Result{}, r.wiped(ctx, s, found)
 	}
+	if !removed {
+		return settling(ctx), nil
+	}
 	return r.going(ctx, s, found.ours)
+}
+
+// settling waits until the snapshot controller has most likely seen a new deletionPolicy of a content.
+func settling(ctx context.Context) ctrl.Result {
+	logf.FromContext(ctx).V(1).Info("waits until the snapshot controller knows the new deletionPolicy")
+	return ctrl.Result{RequeueAfter: settles}
 }
 
 // going returns when to look again at VolumeSnapshots that are being deleted, and reports what blocks the oldest.

@@ -13,7 +13,7 @@ import (
 )
 
 // ResultOf returns the result of the i-th repository of a keeper's Job. A repository without a result failed with the
-// reason of the Job. No failure of a Job has the reason InUse: with this reason the manager waits for a restore.
+// reason of the Job. InUse becomes Failed: only the manager gives this reason, when it waits for a restore.
 func ResultOf(o observe.Observation, i int) task.ComponentResult {
 	if o.Result != nil {
 		for _, c := range o.Result.Components {

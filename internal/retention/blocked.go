@@ -6,18 +6,27 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
 
-// Blocked returns the first Snapshot whose removal has failed, or else the first that is in use. It returns nil if no
-// removal is blocked. A restore of one Snapshot must not hide the failure of another.
+// Waits reports whether a removal with this reason waits: it has not failed.
+func Waits(reason string) bool {
+	switch reason {
+	case v1alpha1.ReasonInUse, v1alpha1.ReasonRemovalPending, v1alpha1.ReasonRemovalHeld:
+		return true
+	}
+	return false
+}
+
+// Blocked returns the first Snapshot whose removal has failed, or else the first that waits. It returns nil if no
+// removal is blocked. A wait for one Snapshot must not hide the failure of another.
 func Blocked(removing []*v1alpha1.Snapshot) *v1alpha1.Snapshot {
-	var inUse *v1alpha1.Snapshot
+	var waiting *v1alpha1.Snapshot
 	for _, s := range removing {
 		switch {
 		case !conditions.IsFalse(s, v1alpha1.ConditionWiped):
-		case conditions.GetReason(s, v1alpha1.ConditionWiped) != v1alpha1.ReasonInUse:
+		case !Waits(conditions.GetReason(s, v1alpha1.ConditionWiped)):
 			return s
-		case inUse == nil:
-			inUse = s
+		case waiting == nil:
+			waiting = s
 		}
 	}
-	return inUse
+	return waiting
 }

@@ -21,6 +21,7 @@ func TestWhatBlocksTheRemovals(t *testing.T) {
 	}
 	running := snapshot("running", metav1.ConditionUnknown, v1alpha1.ReasonProgressing)
 	inUse := snapshot("inUse", metav1.ConditionFalse, v1alpha1.ReasonInUse)
+	pending := snapshot("pending", metav1.ConditionFalse, v1alpha1.ReasonRemovalPending)
 	failed := snapshot("failed", metav1.ConditionFalse, v1alpha1.ReasonFailed)
 	for _, tt := range []struct {
 		snapshots []*v1alpha1.Snapshot
@@ -33,6 +34,7 @@ func TestWhatBlocksTheRemovals(t *testing.T) {
 		{[]*v1alpha1.Snapshot{failed, running, inUse}, failed},
 		{[]*v1alpha1.Snapshot{running, inUse, failed}, failed},
 		{[]*v1alpha1.Snapshot{inUse, snapshot("other", metav1.ConditionFalse, v1alpha1.ReasonInUse)}, inUse},
+		{[]*v1alpha1.Snapshot{pending, failed}, failed},
 	} {
 		g := NewWithT(t)
 		g.Expect(retention.Blocked(tt.snapshots)).To(Equal(tt.want))

@@ -61,9 +61,13 @@ func Resolve(repository string, configurations []v1alpha1.BackupConfiguration,
 	fallback *v1alpha1.ObjectReference,
 ) Resolved {
 	out := Resolved{Default: true}
-	refs := map[v1alpha1.ObjectReference]string{}
-	configurations = slices.Clone(configurations)
-	slices.SortFunc(configurations, func(a, b v1alpha1.BackupConfiguration) int { return byKey(&a, &b) })
+	refs := map[v1alpha1.ObjectReference]string{} // what the first configuration by name says about each
+	first := func(a, b string) string {
+		if a == "" || b < a {
+			return b
+		}
+		return a
+	}
 	for i := range configurations {
 		c := &configurations[i]
 		if v1alpha1.HasRecordAnnotation(c.Annotations) || !c.DeletionTimestamp.IsZero() {
@@ -81,10 +85,8 @@ func Resolve(repository string, configurations []v1alpha1.BackupConfiguration,
 			ref = *fallback
 			names = " has the default " + refName(ref)
 		}
-		if refs[ref] == "" {
-			refs[ref] = c.Name + names
-		}
-		if c.Labels[v1alpha1.LabelBatch] != "" {
+		refs[ref] = first(refs[ref], c.Name+names)
+		if c.Labels[v1alpha1.LabelBatch] != "" && (out.Child == nil || c.Name < out.Child.Name) {
 			out.Child = c
 		}
 	}

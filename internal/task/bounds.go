@@ -15,8 +15,7 @@ const (
 	maxDuration = 32
 )
 
-// The highest numbers of a component. The sums of the 2,000 components that a status holds fit into an
-// int64.
+// The highest numbers of a component. The sums over the 2,000 components of a status still fit into an int64.
 const (
 	maxEntries = 1 << 40
 	maxBytes   = 1 << 52
@@ -59,7 +58,7 @@ func (c *ComponentResult) limitNumbers() {
 }
 
 // inRange returns the time, or nil if the API cannot hold it. It also drops times before 1970,
-// which no clock shows.
+// such as the zero time.
 func inRange(t *metav1.Time) *metav1.Time {
 	if t == nil || t.Unix() < 0 || t.UTC().Year() > 9999 {
 		return nil

@@ -26,7 +26,7 @@ func (i Snapshots) Register(ctx context.Context, indexer client.FieldIndexer) er
 }
 
 // Of lists the Snapshots of a Repository by name, including those that are being deleted, without records. The lists of
-// a cache have no order: without one, what is decided or said about the first Snapshot would change at each look.
+// a cache have no order, and what a condition says about the first Snapshot must not change at each look.
 func (i Snapshots) Of(
 	ctx context.Context, c client.Reader, namespace, repository string,
 ) ([]*v1alpha1.Snapshot, error) {

@@ -38,15 +38,22 @@ func Observe(
 		return nil, 0, fmt.Errorf("list Pods of %s: %w", owner.GetName(), err)
 	}
 	out := map[string]run.Job{}
+	var unfinished []string
 	for i := range jobs.Items {
 		if job := &jobs.Items[i]; metav1.IsControlledBy(job, owner) && !deletionStuck(job, now) {
 			o := observeJob(job, pods.Items, now)
 			out[job.Name] = o
+			if o.State == observe.StateWaiting && o.Message != "" {
+				logf.FromContext(ctx).V(1).Info("waits for the pod of a Job", "job", klog.KObj(job), "reason", o.Reason,
+					"message", o.Message)
+			}
 			if o.State == observe.StateWaiting || o.State == observe.StateRunning {
-				logf.FromContext(ctx).V(1).Info("waits for the Job", "job", klog.KObj(job), "state", o.State,
-					"reason", o.Reason, "message", o.Message)
+				unfinished = append(unfinished, job.Name)
 			}
 		}
+	}
+	if n := len(unfinished); n > 0 {
+		logf.FromContext(ctx).V(1).Info("waits for Jobs", "jobs", unfinished[:min(n, maxLogged)], "count", n)
 	}
 	return out, unfinishedMoverPods(pods.Items, owner), nil
 }

@@ -17,7 +17,7 @@ import (
 
 func TestPostHooks(t *testing.T) {
 	const post = hookstage.Post
-	runs := said(metav1.ConditionUnknown, v1alpha1.ReasonRunning, "the postBackup hooks run")
+	runs := conditionOf(metav1.ConditionUnknown, v1alpha1.ReasonRunning, "the postBackup hooks run")
 	for name, tt := range map[string]struct {
 		owner    *owner
 		work     hookround.WorkEnd
@@ -44,18 +44,18 @@ func TestPostHooks(t *testing.T) {
 		"the last one succeeds": {
 			owner: withHooks().are("", v1alpha1.HookRunning).ends(post, ""), state: hookround.EndedNow,
 			phase: v1alpha1.HookSucceeded, ended: v1alpha1.ReasonSucceeded,
-			about: said(metav1.ConditionTrue, v1alpha1.ReasonSuccessfullyExecutedPostBackupHooks,
+			about: conditionOf(metav1.ConditionTrue, v1alpha1.ReasonSuccessfullyExecutedPostBackupHooks,
 				"the postBackup hooks succeeded"),
 		},
 		"the last one fails": {
 			owner: withHooks().are("", v1alpha1.HookRunning).ends(post, "Bad"), state: hookround.EndedNow,
 			failures: "hook z: boom", phase: v1alpha1.HookFailed, ended: "Bad",
-			about: said(metav1.ConditionFalse, v1alpha1.ReasonFailedToExecutePostBackupHooks, "hook z: boom"),
+			about: conditionOf(metav1.ConditionFalse, v1alpha1.ReasonFailedToExecutePostBackupHooks, "hook z: boom"),
 		},
 		"nothing was tried": {
 			owner: withHooks(), work: hookround.WorkEnd{Skipped: true}, state: hookround.EndedNow,
 			phase: v1alpha1.HookSkipped,
-			about: said(metav1.ConditionTrue, v1alpha1.ReasonSuccessfullyExecutedPostBackupHooks,
+			about: conditionOf(metav1.ConditionTrue, v1alpha1.ReasonSuccessfullyExecutedPostBackupHooks,
 				"no postBackup hook had to run"),
 		},
 		"a Job times out": {
@@ -229,9 +229,9 @@ func TestWordsOfHooks(t *testing.T) {
 	r.Report.Work = &hookround.Restore
 	_, _ = r.Pre("", true)
 	_, _ = r.Post(hookround.WorkEnd{})
-	g.Expect(o.condition(v1alpha1.ConditionPreRestoreHooksExecutionSucceeded)).To(Equal(said(metav1.ConditionTrue,
-		v1alpha1.ReasonSuccessfullyExecutedPreRestoreHooks, "the preRestore hooks succeeded")))
-	g.Expect(o.condition(v1alpha1.ConditionPostRestoreHooksExecutionSucceeded)).To(Equal(said(metav1.ConditionFalse,
-		v1alpha1.ReasonFailedToExecutePostRestoreHooks, "hook z: boom")))
+	g.Expect(o.condition(v1alpha1.ConditionPreRestoreHooksExecutionSucceeded)).To(Equal(conditionOf(
+		metav1.ConditionTrue, v1alpha1.ReasonSuccessfullyExecutedPreRestoreHooks, "the preRestore hooks succeeded")))
+	g.Expect(o.condition(v1alpha1.ConditionPostRestoreHooksExecutionSucceeded)).To(Equal(conditionOf(
+		metav1.ConditionFalse, v1alpha1.ReasonFailedToExecutePostRestoreHooks, "hook z: boom")))
 	g.Expect(o.condition(meta.ReadyCondition).Message).To(Equal("the restore runs"))
 }

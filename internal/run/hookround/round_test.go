@@ -127,20 +127,20 @@ func (o *owner) condition(kind string) metav1.Condition {
 	return metav1.Condition{}
 }
 
-func said(status metav1.ConditionStatus, reason, message string) metav1.Condition {
+func conditionOf(status metav1.ConditionStatus, reason, message string) metav1.Condition {
 	return metav1.Condition{Status: status, Reason: reason, Message: message, ObservedGeneration: 7}
 }
 
 func TestPreHooks(t *testing.T) {
 	const pre, post = hookstage.Pre, hookstage.Post
-	runs := said(metav1.ConditionUnknown, v1alpha1.ReasonRunning, "the preBackup hooks run")
-	works := said(metav1.ConditionUnknown, v1alpha1.ReasonRunning, "the backup runs")
-	succeeded := said(metav1.ConditionTrue, v1alpha1.ReasonSuccessfullyExecutedPreBackupHooks,
+	runs := conditionOf(metav1.ConditionUnknown, v1alpha1.ReasonRunning, "the preBackup hooks run")
+	works := conditionOf(metav1.ConditionUnknown, v1alpha1.ReasonRunning, "the backup runs")
+	succeeded := conditionOf(metav1.ConditionTrue, v1alpha1.ReasonSuccessfullyExecutedPreBackupHooks,
 		"the preBackup hooks succeeded")
 	failed := func(why string) metav1.Condition {
-		return said(metav1.ConditionFalse, v1alpha1.ReasonFailedToExecutePreBackupHooks, "hook a: "+why)
+		return conditionOf(metav1.ConditionFalse, v1alpha1.ReasonFailedToExecutePreBackupHooks, "hook a: "+why)
 	}
-	skipped := said(metav1.ConditionTrue, v1alpha1.ReasonSuccessfullyExecutedPreBackupHooks,
+	skipped := conditionOf(metav1.ConditionTrue, v1alpha1.ReasonSuccessfullyExecutedPreBackupHooks,
 		"no preBackup hook had to run")
 	for name, tt := range map[string]struct {
 		owner    *owner

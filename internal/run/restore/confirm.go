@@ -62,8 +62,8 @@ func hasUnprobedDatabase(hosts []v1alpha1.ResolvedRestoreHost) bool {
 // who wrote a RestoreBatch has not written its RestoreSessions.
 func confirmAdvice(s *v1alpha1.RestoreSession, target types.UID) string {
 	if owner := metav1.GetControllerOf(s); owner != nil && owner.Kind == v1alpha1.RestoreBatchKind {
-		return fmt.Sprintf("; to restore into it anyway, create another RestoreBatch with confirm: %s in the item of "+
-			"spec.targets", target)
+		return fmt.Sprintf("; to restore into it anyway, create another RestoreBatch with confirm: %s for this "+
+			"target (cairn restore --batch --confirm TARGET/%[1]s)", target)
 	}
 	return fmt.Sprintf("; to restore into it anyway, create another RestoreSession with spec.confirm: %s "+
 		"(cairn restore --confirm)", target)

@@ -74,7 +74,8 @@ func TestConfirmation(t *testing.T) {
 					Kind: v1alpha1.RestoreBatchKind, Name: "back", Controller: new(true),
 				}}
 				g.Expect(ConfirmationRefusal(s, &tt.resolved).Message).To(HaveSuffix(
-					"create another RestoreBatch with confirm: uid in the item of spec.targets"))
+					"create another RestoreBatch with confirm: uid for this target " +
+						"(cairn restore --batch --confirm TARGET/uid)"))
 			}
 		})
 	}

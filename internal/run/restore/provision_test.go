@@ -39,8 +39,8 @@ func provisioned(now time.Time, bindings map[string]v1alpha1.ClaimBinding) *v1al
 	return s
 }
 
-// said returns a Job whose mover reported these components, and success unless one of them failed.
-func said(components ...task.ComponentResult) run.Job {
+// reported returns a Job whose mover reported these components, and success unless one of them failed.
+func reported(components ...task.ComponentResult) run.Job {
 	result := &task.Result{Version: task.Version, Outcome: task.OutcomeSucceeded, Components: components}
 	for _, c := range components {
 		if c.Outcome != task.OutcomeSucceeded {
@@ -123,7 +123,7 @@ func TestHowClaimsOfVolumeSnapshotsEnd(t *testing.T) {
 			s := provisioned(now, map[string]v1alpha1.ClaimBinding{"a": tc.binding})
 			d := restore.Next(restore.Input{
 				Now: now, Session: s, Jobs: map[string]run.Job{
-					restore.JobName("r", "target", 1): said(tc.result),
+					restore.JobName("r", "target", 1): reported(tc.result),
 				},
 				Claims: map[string]restore.ObservedClaim{"claim-a": tc.claim},
 			})
@@ -147,7 +147,7 @@ func TestClaimsThatWereLeftToTheirFirstPodAreNotKnownAgainWithPostRestoreHooks(t
 	}
 	in := restore.Input{
 		Now: now, Session: s, Jobs: map[string]run.Job{
-			restore.JobName("r", "target", 1): said(well("a")...),
+			restore.JobName("r", "target", 1): reported(well("a")...),
 		},
 		Claims: map[string]restore.ObservedClaim{"claim-a": {UID: "u"}},
 	}
@@ -319,7 +319,7 @@ func TestASecondJobMountsTheClaimsThatWaitForThat(t *testing.T) {
 	g.Expect(restore.Mounting(&s.Status.Resolved.Hosts[0], d.Status.Components)).To(BeFalse())
 
 	first, mount := restore.JobName("r", "target", 1), restore.ConsumerJobName("r", "target", 1)
-	in.Jobs = map[string]run.Job{first: said(well("a", "b")...)}
+	in.Jobs = map[string]run.Job{first: reported(well("a", "b")...)}
 	in.Claims = map[string]restore.ObservedClaim{"claim-a": {UID: "ua", Bound: true}, "claim-b": {UID: "ub"}}
 	d = restore.Next(in)
 	g.Expect(d.Status.Components["a"].Phase).To(Equal(v1alpha1.RestoreSessionSucceeded))
@@ -343,7 +343,7 @@ func TestASecondJobMountsTheClaimsThatWaitForThat(t *testing.T) {
 	g.Expect(d.Status.Components["b"].Reason).To(Equal(v1alpha1.ReasonJobVanished))
 	g.Expect(d.Status.Components["a"].Phase).To(Equal(v1alpha1.RestoreSessionSucceeded))
 
-	in.Jobs[mount] = said(well("b")...)
+	in.Jobs[mount] = reported(well("b")...)
 	unbound := restore.Next(in)
 	g.Expect(unbound.Status.Components["b"].Reason).To(Equal(v1alpha1.ReasonVolumeNotBound), "whatever the mover says")
 	in.Claims["claim-b"] = restore.ObservedClaim{UID: "ub", Bound: true}

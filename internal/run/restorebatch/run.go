@@ -144,6 +144,10 @@ func (r *runner) outcome() (phase v1alpha1.RestoreSessionPhase, reason, message 
 		by[t.Phase] = append(by[t.Phase], t.Name)
 	}
 	total := len(r.d.Status.Targets)
+	targets := fmt.Sprintf("%d targets", total)
+	if total == 1 {
+		targets = "1 target"
+	}
 	succeeded, skipped, unknown := by[v1alpha1.RestoreSessionSucceeded], by[v1alpha1.RestoreSessionSkipped],
 		by[v1alpha1.RestoreSessionUnknown]
 	source := &r.Batch.Spec.DataSource
@@ -168,12 +172,12 @@ func (r *runner) outcome() (phase v1alpha1.RestoreSessionPhase, reason, message 
 			strings.Join(skipped, ", "), strings.Join(succeeded, ", "), r.d.Status.RestorePoint)
 	case r.d.Status.RestorePoint == "":
 		return v1alpha1.RestoreSessionSucceeded, v1alpha1.ReasonSucceeded,
-			fmt.Sprintf("restored BackupBatch %[2]s (targets: %[1]d), from different restore points", total,
+			fmt.Sprintf("restored %s of BackupBatch %s, from different restore points", targets,
 				source.BackupBatch)
 	default:
 		return v1alpha1.RestoreSessionSucceeded, v1alpha1.ReasonSucceeded,
-			fmt.Sprintf("restored BackupBatch %[2]s (targets: %[1]d) from the restore point of BackupSession %[3]s",
-				total, source.BackupBatch, r.d.Status.RestorePoint)
+			fmt.Sprintf("restored %s of BackupBatch %s from the restore point of BackupSession %s",
+				targets, source.BackupBatch, r.d.Status.RestorePoint)
 	}
 }
 

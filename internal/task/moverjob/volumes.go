@@ -91,7 +91,7 @@ func (b blueprint) mounts() ([]corev1.Volume, []corev1.VolumeMount, error) {
 			mounts = append(mounts, v.mount(i, v.readOnly))
 		}
 	}
-	if len(b.resolved.Steps) > 0 || b.override(variables.ScratchVolume) != nil {
+	if len(b.resolved.Steps) > 0 || b.overriding(variables.ScratchVolume) != nil {
 		volumes = append(volumes, b.shared(variables.ScratchVolume))
 		mounts = append(mounts, corev1.VolumeMount{Name: variables.ScratchVolume, MountPath: variables.ScratchDir})
 	}
@@ -129,8 +129,8 @@ func (b blueprint) componentSource(v volume) (corev1.VolumeSource, error) {
 	}, nil
 }
 
-// override returns the source that the policy or the Addon set for one of Cairn's volumes, or nil.
-func (b blueprint) override(name string) *corev1.Volume {
+// overriding returns the volume with the source that the policy or the Addon set for one of Cairn's volumes, or nil.
+func (b blueprint) overriding(name string) *corev1.Volume {
 	for i := range b.resolved.Volumes {
 		if b.resolved.Volumes[i].Name == name {
 			return b.resolved.Volumes[i].DeepCopy()
@@ -141,7 +141,7 @@ func (b blueprint) override(name string) *corev1.Volume {
 
 // shared returns one of Cairn's volumes: empty when the pod starts, unless the policy or the Addon set another source.
 func (b blueprint) shared(name string) corev1.Volume {
-	if v := b.override(name); v != nil {
+	if v := b.overriding(name); v != nil {
 		return *v
 	}
 	return corev1.Volume{Name: name, VolumeSource: corev1.VolumeSource{EmptyDir: &corev1.EmptyDirVolumeSource{}}}

@@ -98,12 +98,17 @@ func (o Outcome) status() (corev1.PodStatus, error) {
 		name = moverjob.FunctionContainerName
 		end = &corev1.ContainerStateTerminated{ExitCode: o.Function.Code, Reason: "Error", Message: o.Function.Log}
 	case o.Result != nil:
-		// A pod can report anything, so nothing is cut here as a mover cuts it.
+		// A pod can report anything that fits into a termination message. A mover cuts what is longer.
 		result := *o.Result
 		result.Version = task.Version
 		message, err := json.Marshal(result)
 		if err != nil {
 			return corev1.PodStatus{}, fmt.Errorf("encode the result of a pod: %w", err)
+		}
+		if len(message) > task.MaxResultBytes {
+			if message, err = task.EncodeResult(result); err != nil {
+				return corev1.PodStatus{}, err
+			}
 		}
 		end = &corev1.ContainerStateTerminated{Message: string(message)}
 		if !o.ok() {

@@ -2,12 +2,10 @@ package sessiontest
 
 import (
 	"context"
-	"fmt"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/go-logr/logr/funcr"
 	"github.com/onsi/gomega"
 	batchv1 "k8s.io/api/batch/v1"
 	"k8s.io/client-go/tools/record"
@@ -15,13 +13,13 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
-	logf "sigs.k8s.io/controller-runtime/pkg/log"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/testbed"
 	"github.com/cairn-backup/cairn/internal/testbed/csi"
 	"github.com/cairn-backup/cairn/internal/testbed/kubelet"
+	"github.com/cairn-backup/cairn/internal/testbed/loglines"
 )
 
 // World is a namespace with a BackupStorage in another one, and a reconciler that the test calls directly.
@@ -95,13 +93,7 @@ func (w *World) LoggedAt(level int, name, message string) []string {
 
 // Record returns the context of the test with a log that adds the lines that have the message, up to a level, to lines.
 func (w *World) Record(level int, message string) (ctx context.Context, lines *[]string) {
-	lines = &[]string{}
-	log := funcr.New(func(_, line string) {
-		if strings.Contains(line, fmt.Sprintf(`"msg"=%q`, message)) {
-			*lines = append(*lines, line)
-		}
-	}, funcr.Options{Verbosity: level})
-	return logf.IntoContext(w.T.Context(), log), lines
+	return loglines.Record(w.T.Context(), level, message)
 }
 
 // Settle reconciles the object with this name and runs the cluster until ended returns true and the finalizer
