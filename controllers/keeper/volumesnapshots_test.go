@@ -288,10 +288,12 @@ func TestARemovalOfVolumeSnapshotsWaits(t *testing.T) {
 		s := l.snapshot(l.repository, 1, good, wipeOutSnapshot)
 		v := l.volumeSnapshot(s, "web-1", held)
 		content := l.contentOf(v)
+		before := content.DeepCopy()
 		content.Status = &snapshotv1.VolumeSnapshotContentStatus{
 			Error: &snapshotv1.VolumeSnapshotError{Message: new("no route to the array")},
 		}
-		g.Expect(bed.Client.Status().Update(t.Context(), content)).To(Succeed())
+		g.Expect(bed.Client.Status().Patch(t.Context(), content, client.MergeFrom(before))).To(Succeed(),
+			"the snapshot controller can have written meanwhile")
 		del(t, s)
 		bed.Eventually(t, s, func(g Gomega) {
 			g.Expect(conditions.GetReason(s, v1alpha1.ConditionWiped)).
