@@ -90,7 +90,7 @@ func (r *Reconciler) wipeVolumeSnapshots(
 		removing = append(removing, s)
 	}
 	if !waiting {
-		return ctrl.Result{}, r.release(ctx, repository, "unknown", "its Snapshots are gone")
+		return ctrl.Result{}, r.release(ctx, repository, "unknown", "its Snapshots have nothing left to remove")
 	}
 	if blocked := retention.Blocked(removing); blocked != nil {
 		conditions.MarkFalse(repository, v1alpha1.ConditionWiped,

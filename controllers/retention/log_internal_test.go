@@ -30,6 +30,7 @@ func TestLogApplied(t *testing.T) {
 		"a removal goes on":      {pending, pending, "1 waits"},
 		"a removal is held":      {nil, held, "1 waits"},
 		"a restore keeps one":    {pending, inUse, "0 retention changed"},
+		"the restore ends":       {inUse, pending, "0 retention changed"},
 		"a restore still does":   {inUse, inUse, "1 waits"},
 		"a removal ends":         {pending, applied, "1 retention changed"},
 		"paused":                 {applied, paused, "1 retention changed"},

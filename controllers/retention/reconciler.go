@@ -161,14 +161,14 @@ func failed(applied *metav1.Condition) bool {
 	return applied != nil && applied.Status == metav1.ConditionFalse && !retention.Waits(applied.Reason)
 }
 
-// logApplied logs how far the policy was applied: a failure, its end and a removal that a restore holds up at the level
-// of information, all else at V(1).
+// logApplied logs how far the policy was applied. A failure and a wait for a restore, and the end of both, are at the
+// level of information, all else at V(1).
 func logApplied(ctx context.Context, was, is *metav1.Condition) {
 	log := logf.FromContext(ctx).WithValues("retentionApplied", is.Status, "reason", is.Reason, "message", is.Message)
 	changed := was == nil || was.Status != is.Status || was.Reason != is.Reason || was.Message != is.Message
-	keptByRestore := is.Reason == v1alpha1.ReasonInUse && (was == nil || was.Reason != is.Reason)
+	inUse := func(c *metav1.Condition) bool { return c != nil && c.Reason == v1alpha1.ReasonInUse }
 	switch {
-	case changed && (failed(was) || failed(is) || keptByRestore):
+	case changed && (failed(was) || failed(is) || inUse(was) != inUse(is)):
 		log.Info("retention changed")
 	case retention.Waits(is.Reason), !changed && failed(is):
 		log.V(1).Info("waits")

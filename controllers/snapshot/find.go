@@ -12,6 +12,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -147,8 +148,9 @@ func (r *Reconciler) pages(ctx context.Context, list client.ObjectList, do func(
 }
 
 // remove deletes a VolumeSnapshot of ours, and reports whether it did. It first sets the deletionPolicy of the content,
-// which decides over the data: the policy of the class protects the data from everybody else. Then it returns false: a
-// snapshot controller whose cache still has the old policy would leave the content, and the data, for ever.
+// which decides over the data: the policy of the class protects the data from everybody else. Until the snapshot
+// controller has most likely seen the new policy, remove returns false: with the old policy in its cache, that
+// controller would leave the content, and the data, for ever.
 func (r *Reconciler) remove(
 	ctx context.Context, v *snapshotv1.VolumeSnapshot, want snapshotv1.DeletionPolicy,
 ) (bool, error) {
@@ -164,7 +166,22 @@ func (r *Reconciler) remove(
 		content.Spec.DeletionPolicy = want
 		return false, client.IgnoreNotFound(r.writer().Object(ctx, before, content))
 	}
+	if content != nil && r.changedJustNow(content) {
+		return false, nil
+	}
 	return true, sweep.Delete(ctx, r.Client, v)
+}
+
+// changedJustNow reports whether the manager has changed a content within settles. A clock that differs from that of
+// the API server can end the wait early, and never prolongs it by more than settles.
+func (r *Reconciler) changedJustNow(content *snapshotv1.VolumeSnapshotContent) bool {
+	return slices.ContainsFunc(content.ManagedFields, func(f metav1.ManagedFieldsEntry) bool {
+		if f.Manager != r.FieldManager || f.Time == nil {
+			return false
+		}
+		age := r.Clock.Now().Sub(f.Time.Time)
+		return age >= 0 && age < settles
+	})
 }
 
 // waiting names a claim that still waits for its volume from one of the VolumeSnapshots, or returns "". A restore can

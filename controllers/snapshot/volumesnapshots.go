@@ -28,7 +28,8 @@ const (
 	inUseInterval = 15 * time.Second
 	// soon and seldom limit how often VolumeSnapshots that are being deleted are checked.
 	soon, seldom = time.Second, time.Minute
-	settles      = 3 * time.Second
+	// settles is the time after which a snapshot controller has most likely seen a new deletionPolicy.
+	settles = 3 * time.Second
 	// stuckAfter is the default of StuckAfter.
 	stuckAfter = time.Minute
 )
@@ -131,7 +132,7 @@ func (r *Reconciler) wipe(ctx context.Context, s *v1alpha1.Snapshot) (ctrl.Resul
 	return r.going(ctx, s, found.ours)
 }
 
-// settling waits until the snapshot controller has most likely seen a new deletionPolicy of a content.
+// settling looks again when the snapshot controller has most likely seen a new deletionPolicy of a content.
 func settling(ctx context.Context) ctrl.Result {
 	logf.FromContext(ctx).V(1).Info("waits until the snapshot controller knows the new deletionPolicy")
 	return ctrl.Result{RequeueAfter: settles}

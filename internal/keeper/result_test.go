@@ -37,6 +37,12 @@ func TestResultOf(t *testing.T) {
 			})},
 			task.ComponentResult{Name: "1", Reason: v1alpha1.ReasonFailed, Error: "a restore reads it"},
 		},
+		"deleted data came back": {
+			observe.Observation{Result: reported(task.ComponentResult{
+				Name: "1", Reason: v1alpha1.ReasonRemovalPending, Error: "deleted data came back",
+			})},
+			task.ComponentResult{Name: "1", Reason: v1alpha1.ReasonFailed, Error: "deleted data came back"},
+		},
 		"the Job failed as in use": {
 			observe.Observation{
 				State: observe.StateFailed, Reason: v1alpha1.ReasonInUse, Message: "a restore reads it",

@@ -7,6 +7,7 @@ package movers
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	batchv1 "k8s.io/api/batch/v1"
@@ -43,15 +44,17 @@ func Observe(
 		if job := &jobs.Items[i]; metav1.IsControlledBy(job, owner) && !deletionStuck(job, now) {
 			o := observeJob(job, pods.Items, now)
 			out[job.Name] = o
-			if o.State == observe.StateWaiting && o.Message != "" {
+			ongoing := o.State == observe.StateWaiting || o.State == observe.StateRunning
+			if ongoing && o.Message != "" {
 				logf.FromContext(ctx).V(1).Info("waits for the pod of a Job", "job", klog.KObj(job), "reason", o.Reason,
 					"message", o.Message)
 			}
-			if o.State == observe.StateWaiting || o.State == observe.StateRunning {
+			if ongoing {
 				unfinished = append(unfinished, job.Name)
 			}
 		}
 	}
+	slices.Sort(unfinished)
 	if n := len(unfinished); n > 0 {
 		logf.FromContext(ctx).V(1).Info("waits for Jobs", "jobs", unfinished[:min(n, maxLogged)], "count", n)
 	}
