@@ -62,12 +62,6 @@ func Resolve(repository string, configurations []v1alpha1.BackupConfiguration,
 ) Resolved {
 	out := Resolved{Default: true}
 	refs := map[v1alpha1.ObjectReference]string{} // what the first configuration by name says about each
-	first := func(a, b string) string {
-		if a == "" || b < a {
-			return b
-		}
-		return a
-	}
 	for i := range configurations {
 		c := &configurations[i]
 		if v1alpha1.HasRecordAnnotation(c.Annotations) || !c.DeletionTimestamp.IsZero() {
@@ -85,7 +79,9 @@ func Resolve(repository string, configurations []v1alpha1.BackupConfiguration,
 			ref = *fallback
 			names = " has the default " + refName(ref)
 		}
-		refs[ref] = first(refs[ref], c.Name+names)
+		if names = c.Name + names; refs[ref] == "" || names < refs[ref] {
+			refs[ref] = names
+		}
 		if c.Labels[v1alpha1.LabelBatch] != "" && (out.Child == nil || c.Name < out.Child.Name) {
 			out.Child = c
 		}

@@ -57,8 +57,7 @@ func (c *ComponentResult) limitNumbers() {
 	}
 }
 
-// inRange returns the time, or nil if the API cannot hold it. It also drops times before 1970,
-// such as the zero time.
+// inRange returns the time, or nil if the API cannot hold it. It also drops times before 1970, such as the zero time.
 func inRange(t *metav1.Time) *metav1.Time {
 	if t == nil || t.Unix() < 0 || t.UTC().Year() > 9999 {
 		return nil

@@ -43,8 +43,8 @@ func (o *logOutput) Write(line []byte) (int, error) {
 	return os.Stderr.Write(line)
 }
 
-// areReasons reports whether a value is a reason of the API, or a list of them. The reason of a
-// condition that is not written yet is empty.
+// areReasons reports whether a value is a reason of the API, or a list of them. The reason of a condition that
+// is not written yet is empty.
 func areReasons(value, list string) bool {
 	var words []string
 	if json.Unmarshal([]byte("["+list+"]"), &words) != nil {

@@ -1,7 +1,8 @@
-// Package text cuts messages to the length that status has room for, and writes durations. It is pure.
+// Package text cuts messages to the length that status has room for, and writes durations and counts. It is pure.
 package text
 
 import (
+	"fmt"
 	"strings"
 	"unicode/utf8"
 )
@@ -14,6 +15,14 @@ func Shorten(s string) string { return Cut(s, MaxMessage) }
 
 // Join joins messages into one of the length that the API allows.
 func Join(messages []string) string { return Shorten(strings.Join(messages, "; ")) }
+
+// Count formats a number with its noun: "1 file", "2 files".
+func Count(n int, word string) string {
+	if n == 1 {
+		return "1 " + word
+	}
+	return fmt.Sprintf("%d %ss", n, word)
+}
 
 // sign ends a text that was cut.
 const sign = "…"

@@ -16,6 +16,7 @@ import (
 
 	"github.com/cairn-backup/cairn/internal/cli/command"
 	"github.com/cairn-backup/cairn/internal/repository"
+	"github.com/cairn-backup/cairn/internal/text"
 )
 
 const snapshotText = `Look into Snapshots: list, print, download and compare their files.
@@ -199,7 +200,7 @@ func newSnapshotDownload(o command.Options) *cobra.Command {
 			return asStorageError(err)
 		}
 		fmt.Fprintf(o.Out, "%s in %s downloaded to %s\n", command.ShortSize(float64(got.Bytes)),
-			command.Count(int(got.Files+got.Links), "file"), args[1])
+			text.Count(int(got.Files+got.Links), "file"), args[1])
 		return nil
 	}
 	return cmd

@@ -111,14 +111,6 @@ func SumSizes(sizes ...string) string {
 	return ShortSize(sum)
 }
 
-// Count formats a number with its noun: "1 file", "2 files".
-func Count(n int, word string) string {
-	if n == 1 {
-		return "1 " + word
-	}
-	return fmt.Sprintf("%d %ss", n, word)
-}
-
 // Short forms of the kinds of invokers, before a slash and the name.
 const (
 	PrefixConfiguration = "bc/"

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/text"
 )
 
 // TargetState describes how a target of a BackupSession is doing.
@@ -34,7 +35,7 @@ func ComponentState(c v1alpha1.Component) string {
 	state := strings.ToLower(Phase(string(c.Phase)))
 	if c.Phase == v1alpha1.SnapshotSucceeded {
 		return fmt.Sprintf("%s, %s in %s, %s uploaded", state, ShortSize(float64(c.SizeBytes)),
-			Count(int(c.Files), "file"),
+			text.Count(int(c.Files), "file"),
 			ShortSize(float64(c.UploadedBytes)))
 	}
 	return state + ReasonText(string(c.Phase), c.Reason, c.Error)
@@ -49,7 +50,7 @@ func RestoredState(c v1alpha1.RestoredComponent) string {
 	if c.Phase != v1alpha1.RestoreSessionSucceeded {
 		return state + ReasonText(string(c.Phase), c.Reason, c.Error)
 	}
-	state += fmt.Sprintf(", %s in %s", ShortSize(float64(c.SizeBytes)), Count(int(c.Files), "file"))
+	state += fmt.Sprintf(", %s in %s", ShortSize(float64(c.SizeBytes)), text.Count(int(c.Files), "file"))
 	for _, n := range []struct {
 		count int64
 		what  string
@@ -59,13 +60,13 @@ func RestoredState(c v1alpha1.RestoredComponent) string {
 		}
 	}
 	if c.OwnersNotRestored > 0 {
-		state += ", " + Count(int(c.OwnersNotRestored), "owner") + " not restored"
+		state += ", " + text.Count(int(c.OwnersNotRestored), "owner") + " not restored"
 	}
 	if c.DevicesNotRestored > 0 {
-		state += ", " + Count(int(c.DevicesNotRestored), "device") + " not restored"
+		state += ", " + text.Count(int(c.DevicesNotRestored), "device") + " not restored"
 	}
 	if c.AttributesNotRestored > 0 {
-		state += ", " + Count(int(c.AttributesNotRestored), "attribute") + " not restored"
+		state += ", " + text.Count(int(c.AttributesNotRestored), "attribute") + " not restored"
 	}
 	return state
 }

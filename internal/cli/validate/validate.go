@@ -15,6 +15,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/build"
 	"github.com/cairn-backup/cairn/internal/cli/command"
 	"github.com/cairn-backup/cairn/internal/policy/check"
+	"github.com/cairn-backup/cairn/internal/text"
 )
 
 const validateText = `Check policy files as a PolicySync would, without a cluster and without the network.
@@ -167,10 +168,10 @@ func report(o command.Options, findings []check.Finding, objects []build.Object,
 	}
 	warnings := ""
 	if warned > 0 {
-		warnings = ", " + command.Count(warned, "warning")
+		warnings = ", " + text.Count(warned, "warning")
 	}
 	if wrong > 0 {
-		fmt.Fprintln(o.Out, command.Count(wrong, "error")+warnings)
+		fmt.Fprintln(o.Out, text.Count(wrong, "error")+warnings)
 		return &command.CodedError{Code: command.ExitError}
 	}
 	files := map[string]bool{}
@@ -181,7 +182,7 @@ func report(o command.Options, findings []check.Finding, objects []build.Object,
 	if len(objects) == 1 {
 		verb = "is"
 	}
-	fmt.Fprintf(o.Out, "%s in %s %s valid%s\n", command.Count(len(objects), "object"),
-		command.Count(len(files), "file"), verb, warnings)
+	fmt.Fprintf(o.Out, "%s in %s %s valid%s\n", text.Count(len(objects), "object"),
+		text.Count(len(files), "file"), verb, warnings)
 	return nil
 }

@@ -144,10 +144,7 @@ func (r *runner) outcome() (phase v1alpha1.RestoreSessionPhase, reason, message 
 		by[t.Phase] = append(by[t.Phase], t.Name)
 	}
 	total := len(r.d.Status.Targets)
-	targets := fmt.Sprintf("%d targets", total)
-	if total == 1 {
-		targets = "1 target"
-	}
+	targets := text.Count(total, "target")
 	succeeded, skipped, unknown := by[v1alpha1.RestoreSessionSucceeded], by[v1alpha1.RestoreSessionSkipped],
 		by[v1alpha1.RestoreSessionUnknown]
 	source := &r.Batch.Spec.DataSource
