@@ -89,13 +89,8 @@ func (r *Reconciler) finalize(ctx context.Context, configuration *v1alpha1.Backu
 		r.Event(configuration, corev1.EventTypeWarning, v1alpha1.ReasonDataKept,
 			"Cairn removes no data: the namespace is being deleted")
 	}
-	before := configuration.DeepCopy()
-	controllerutil.RemoveFinalizer(configuration, v1alpha1.FinalizerRepositories)
-	err = r.writer().Object(ctx, before, configuration)
-	if client.IgnoreNotFound(err) != nil {
-		return err
-	}
-	return nil
+	_, err = r.writer().Release(ctx, configuration, v1alpha1.FinalizerRepositories)
+	return err
 }
 
 // letRepositoryGo deletes a Repository that Cairn made for the configuration's target, unless another configuration

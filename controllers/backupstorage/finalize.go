@@ -164,15 +164,13 @@ func (r *Reconciler) say(ctx context.Context, storage *v1alpha1.BackupStorage, r
 // release removes the finalizer of the storage, and logs how many Repositories stay behind without it, and why. Without
 // Repositories it needs no reason.
 func (r *Reconciler) release(ctx context.Context, storage *v1alpha1.BackupStorage, why string, left int) error {
-	before := storage.DeepCopy()
-	controllerutil.RemoveFinalizer(storage, v1alpha1.FinalizerWipe)
-	err := r.writer().Object(ctx, before, storage)
+	released, err := r.writer().Release(ctx, storage, v1alpha1.FinalizerWipe)
 	log := logf.FromContext(ctx)
 	if why != "" {
 		log = log.WithValues("why", why)
 	}
-	if err == nil {
+	if released {
 		log.Info("released the BackupStorage", "repositories", left)
 	}
-	return client.IgnoreNotFound(err)
+	return err
 }

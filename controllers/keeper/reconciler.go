@@ -183,13 +183,18 @@ func (r *Reconciler) observe(ctx context.Context, p place, job *batchv1.Job) (ct
 		logs.CacheIsBehind(ctx, "job", klog.KObj(job))
 		return ctrl.Result{RequeueAfter: soon}, nil
 	}
-	if err := r.writeResult(ctx, p, live, o); err != nil {
+	t, err := taskOf(live)
+	if err != nil {
+		return ctrl.Result{}, fmt.Errorf("read task of Job %s/%s: %w", live.Namespace, live.Name, err)
+	}
+	if err := r.writeResult(ctx, p, live, &t, o); err != nil {
 		return ctrl.Result{}, err
 	}
 	if err := r.remove(ctx, live); err != nil {
 		return ctrl.Result{}, err
 	}
-	return ctrl.Result{RequeueAfter: soon}, logEnds(ctx, p, live, o)
+	logEnds(ctx, p, live, &t, o)
+	return ctrl.Result{RequeueAfter: soon}, nil
 }
 
 // outcome returns the state of the Job and its pods.

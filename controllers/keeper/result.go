@@ -12,7 +12,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/klog/v2"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 	logf "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
@@ -21,12 +20,10 @@ import (
 	"github.com/cairn-backup/cairn/internal/task/observe"
 )
 
-// writeResult writes the result of an ended Job. It can be repeated after an interruption.
-func (r *Reconciler) writeResult(ctx context.Context, p place, job *batchv1.Job, o observe.Observation) error {
-	t, err := taskOf(job)
-	if err != nil {
-		return fmt.Errorf("read task of Job %s/%s: %w", job.Namespace, job.Name, err)
-	}
+// writeResult writes the result of an ended Job with this task. It can be repeated after an interruption.
+func (r *Reconciler) writeResult(
+	ctx context.Context, p place, job *batchv1.Job, t *task.Task, o observe.Observation,
+) error {
 	at := keeper.EndOf(job, metav1.NewTime(r.Clock.Now()))
 	failed := map[string]bool{}
 	for i := range t.Keep {
@@ -51,15 +48,10 @@ func (r *Reconciler) writeResult(ctx context.Context, p place, job *batchv1.Job,
 
 // logEnds logs how the work of a Job in each Repository ended, once the results are written and the Job is deleted. A
 // manager that is killed right after that logs nothing. A Job that hangs has ended, too: it is given up.
-func logEnds(ctx context.Context, p place, job *batchv1.Job, o observe.Observation) error {
-	t, err := taskOf(job)
-	if err != nil {
-		return fmt.Errorf("read task of Job %s/%s: %w", job.Namespace, job.Name, err)
-	}
+func logEnds(ctx context.Context, p place, job *batchv1.Job, t *task.Task, o observe.Observation) {
 	for i := range t.Keep {
 		logEnd(ctx, p, job, &t.Keep[i], keeper.ResultOf(o, i))
 	}
-	return nil
 }
 
 func logEnd(ctx context.Context, p place, job *batchv1.Job, k *task.Keep, result task.ComponentResult) {
@@ -141,15 +133,11 @@ func (r *Reconciler) release(ctx context.Context, s *v1alpha1.Snapshot) error {
 			return err
 		}
 	}
-	before := s.DeepCopy()
-	if !controllerutil.RemoveFinalizer(s, v1alpha1.FinalizerWipe) {
-		return nil
-	}
-	err := r.writer().Object(ctx, before, s)
-	if err == nil {
+	released, err := r.writer().Release(ctx, s, v1alpha1.FinalizerWipe)
+	if released {
 		logf.FromContext(ctx).Info("released the Snapshot", "snapshot", klog.KObj(s), "why", "its data is removed")
 	}
-	return client.IgnoreNotFound(err)
+	return err
 }
 
 // fail writes the failure to the Repository and the Snapshots. The keeper tries again.

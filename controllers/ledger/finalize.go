@@ -118,17 +118,9 @@ func (r *Reconciler) finish(ctx context.Context, l *v1alpha1.Ledger) error {
 	if err := r.APIReader.Get(ctx, client.ObjectKeyFromObject(l), l); err != nil {
 		return client.IgnoreNotFound(err)
 	}
-	before := l.DeepCopy()
-	if !controllerutil.RemoveFinalizer(l, v1alpha1.FinalizerFlush) {
-		return nil
-	}
-	err := r.writer().Object(ctx, before, l)
-	if client.IgnoreNotFound(err) != nil {
-		return err
-	}
-	if err == nil {
+	released, err := r.writer().Release(ctx, l, v1alpha1.FinalizerFlush)
+	if released {
 		logf.FromContext(ctx).Info("released the Ledger")
 	}
-	controllerutil.RemoveFinalizer(l, v1alpha1.FinalizerFlush)
-	return nil
+	return err
 }

@@ -166,11 +166,9 @@ func (r *Reconciler) removeSnapshot(ctx context.Context, s *v1alpha1.Snapshot) e
 
 // release removes the finalizer of the Repository, and logs what becomes of its data, and why.
 func (r *Reconciler) release(ctx context.Context, repository *v1alpha1.Repository, data, why string) error {
-	before := repository.DeepCopy()
-	controllerutil.RemoveFinalizer(repository, v1alpha1.FinalizerWipe)
-	err := r.writer().Object(ctx, before, repository)
-	if err == nil {
+	released, err := r.writer().Release(ctx, repository, v1alpha1.FinalizerWipe)
+	if released {
 		logf.FromContext(ctx).Info("released the Repository", "data", data, "why", why)
 	}
-	return client.IgnoreNotFound(err)
+	return err
 }

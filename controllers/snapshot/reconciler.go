@@ -20,7 +20,6 @@ import (
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 	logf "sigs.k8s.io/controller-runtime/pkg/log"
 
@@ -147,13 +146,9 @@ func (r *Reconciler) ofStorage(ctx context.Context, s *v1alpha1.Snapshot, reposi
 
 // release removes finalizers from the Snapshot, in one write, and logs why.
 func (r *Reconciler) release(ctx context.Context, s *v1alpha1.Snapshot, why string, finalizers ...string) error {
-	before := s.DeepCopy()
-	for _, f := range finalizers {
-		controllerutil.RemoveFinalizer(s, f)
-	}
-	err := r.writer().Object(ctx, before, s)
-	if err == nil {
+	released, err := r.writer().Release(ctx, s, finalizers...)
+	if released {
 		logf.FromContext(ctx).Info("released the Snapshot", "why", why)
 	}
-	return client.IgnoreNotFound(err)
+	return err
 }

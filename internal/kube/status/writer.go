@@ -18,6 +18,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/record"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/run"
@@ -88,6 +89,20 @@ func (w Writer) Object(ctx context.Context, before, after client.Object) error {
 		return fmt.Errorf("write %s %s: %w", w.kindOf(after), after.GetName(), err)
 	}
 	return nil
+}
+
+// Release removes finalizers from the object in one write, and reports whether it did. It writes nothing to an object
+// without these finalizers. That the object is gone is no error.
+func (w Writer) Release(ctx context.Context, o client.Object, finalizers ...string) (bool, error) {
+	before, removed := o.DeepCopyObject().(client.Object), false
+	for _, f := range finalizers {
+		removed = controllerutil.RemoveFinalizer(o, f) || removed
+	}
+	if !removed {
+		return false, nil
+	}
+	err := w.Object(ctx, before, o)
+	return err == nil, client.IgnoreNotFound(err)
 }
 
 // Apply applies the fields to the status of the object that kind and meta name, under the field manager owner: for an
