@@ -33,13 +33,9 @@ func passwordOf(w *keeper.Work) v1alpha1.ObjectReference {
 // copyName returns the prefix of the names of the Secrets that are copied for a repository of a Job.
 func copyName(job string, index int) string { return job + "-" + strconv.Itoa(index) }
 
-// removeCopies deletes the Secrets that were copied for a Job.
-func (r *Reconciler) removeCopies(ctx context.Context, job *batchv1.Job) error {
-	t, err := taskOf(job)
-	if err != nil {
-		return err
-	}
-	for i := range max(len(t.Keep), 1) {
+// removeCopies deletes the Secrets that were copied for a Job that works in a number of Repositories.
+func (r *Reconciler) removeCopies(ctx context.Context, job *batchv1.Job, repositories int) error {
+	for i := range repositories {
 		if err := access.RemoveCopies(ctx, r.Client, job.Namespace, copyName(job.Name, i)); err != nil {
 			return err
 		}

@@ -2,12 +2,17 @@ package keeper
 
 import (
 	"testing"
+	"time"
 
 	. "github.com/onsi/gomega"
 	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/tools/record"
+	clocktesting "k8s.io/utils/clock/testing"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
@@ -59,4 +64,42 @@ func TestTheEndOfAKeeperIsLogged(t *testing.T) {
 			NewWithT(t).Expect(*lines).To(HaveExactElements(HaveSuffix(tt.want)))
 		})
 	}
+}
+
+// TestAnEndedKeeperIsLoggedOnce looks twice at a Job that has ended: the first look deletes it.
+func TestAnEndedKeeperIsLoggedOnce(t *testing.T) {
+	g := NewWithT(t)
+	scheme := runtime.NewScheme()
+	g.Expect(clientgoscheme.AddToScheme(scheme)).To(Succeed())
+	g.Expect(v1alpha1.AddToScheme(scheme)).To(Succeed())
+	p := place{namespace: "shop", storage: client.ObjectKey{Namespace: "backup", Name: "s3"}}
+	work := task.Task{
+		Kind: task.KindKeep, Cluster: "c", Storage: task.Storage{Spec: v1alpha1.Storage{Provider: v1alpha1.ProviderS3}},
+		Keep: []task.Keep{
+			{Repository: task.Repository{Name: "web", UID: "w", Directory: "/web"}},
+			{Repository: task.Repository{Name: "db", UID: "d", Directory: "/db"}},
+		},
+	}
+	text, err := task.Encode(work)
+	g.Expect(err).NotTo(HaveOccurred())
+	job := &batchv1.Job{
+		ObjectMeta: metav1.ObjectMeta{Namespace: p.namespace, Name: p.name(), UID: "j"},
+		Spec: batchv1.JobSpec{Template: corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{
+			Annotations: map[string]string{v1alpha1.AnnotationTask: text},
+		}}},
+		Status: batchv1.JobStatus{Conditions: []batchv1.JobCondition{{
+			Type: batchv1.JobFailed, Status: corev1.ConditionTrue, Reason: batchv1.JobReasonDeadlineExceeded,
+		}}},
+	}
+	c := fake.NewClientBuilder().WithScheme(scheme).WithObjects(job).Build()
+	r := &Reconciler{Client: c, APIReader: c, Clock: clocktesting.NewFakePassiveClock(time.Now()), FieldManager: "test"}
+	ctx, lines := loglines.Record(t.Context(), 0)
+	for range 2 {
+		_, err = r.observe(ctx, p, job)
+		g.Expect(err).NotTo(HaveOccurred())
+	}
+	g.Expect(*lines).To(HaveExactElements(
+		And(ContainSubstring(`"msg"="keeper ended"`), ContainSubstring(`"name"="web"`), ContainSubstring(`"Failed"`)),
+		And(ContainSubstring(`"msg"="keeper ended"`), ContainSubstring(`"name"="db"`), ContainSubstring(`"Failed"`)),
+	))
 }

@@ -14,6 +14,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/go-logr/logr"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -31,6 +32,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/kube/logs"
 	"github.com/cairn-backup/cairn/internal/kube/status"
 	"github.com/cairn-backup/cairn/internal/policy"
+	"github.com/cairn-backup/cairn/internal/task"
 	"github.com/cairn-backup/cairn/internal/task/moverjob"
 	"github.com/cairn-backup/cairn/internal/task/observe"
 )
@@ -117,7 +119,8 @@ func (r *Reconciler) reconcile(ctx context.Context, p place) (ctrl.Result, error
 		return ctrl.Result{}, err
 	}
 	if len(work) == 0 {
-		return later(ctx, "nothing to do: no work is due", next, now), nil
+		withNext(ctx, next).V(1).Info("nothing to do: no work is due")
+		return later(next, now), nil
 	}
 	lease, err := r.lease(ctx, p)
 	if err != nil {
@@ -126,19 +129,26 @@ func (r *Reconciler) reconcile(ctx context.Context, p place) (ctrl.Result, error
 	work, retry := lease.attempts.Ready(work, now)
 	next = keeper.Earlier(next, retry)
 	if len(work) == 0 {
-		return later(ctx, "waits: the work failed and is not due again yet", next, now), nil
+		withNext(ctx, next).V(1).Info("waits: the work failed and is not due again yet")
+		return later(next, now), nil
 	}
 	return r.start(ctx, p, &storage, lease, work)
 }
 
-// later logs at V(1) why nothing is done now, and requeues at a time; the zero time means never.
-func later(ctx context.Context, message string, at, now time.Time) ctrl.Result {
-	log := logf.FromContext(ctx).V(1)
+// withNext returns a logger that names the time of the next look; the zero time means none.
+func withNext(ctx context.Context, at time.Time) logr.Logger {
+	log := logf.FromContext(ctx)
 	if at.IsZero() {
-		log.Info(message)
+		return log
+	}
+	return log.WithValues("next", at)
+}
+
+// later requeues at a time; the zero time means never.
+func later(at, now time.Time) ctrl.Result {
+	if at.IsZero() {
 		return ctrl.Result{}
 	}
-	log.Info(message, "next", at)
 	return ctrl.Result{RequeueAfter: max(at.Sub(now), time.Second)}
 }
 
@@ -190,7 +200,7 @@ func (r *Reconciler) observe(ctx context.Context, p place, job *batchv1.Job) (ct
 	if err := r.writeResult(ctx, p, live, &t, o); err != nil {
 		return ctrl.Result{}, err
 	}
-	if err := r.remove(ctx, live); err != nil {
+	if err := r.remove(ctx, live, &t); err != nil {
 		return ctrl.Result{}, err
 	}
 	logEnds(ctx, p, live, &t, o)
@@ -207,9 +217,9 @@ func (r *Reconciler) outcome(ctx context.Context, reader client.Reader, job *bat
 	return observe.Observe(job, pods.Items, r.Clock.Now()), nil
 }
 
-// remove deletes the Job with its pods, and the credentials that were copied for it.
-func (r *Reconciler) remove(ctx context.Context, job *batchv1.Job) error {
-	if err := r.removeCopies(ctx, job); err != nil {
+// remove deletes a Job with its pods, and the credentials that were copied for its task.
+func (r *Reconciler) remove(ctx context.Context, job *batchv1.Job, t *task.Task) error {
+	if err := r.removeCopies(ctx, job, len(t.Keep)); err != nil {
 		return err
 	}
 	how := metav1.DeletePropagationForeground // it stays until its pod is gone
