@@ -47,13 +47,10 @@ func messagesOf(page string) []string {
 }
 
 // loggedMessages returns the messages of the manager's code, each once: those of lines at the level of information, and
-// those at V(1), to which all waits belong. A message that is in a variable is listed here.
+// those at V(1). A message is a constant, or begins with one.
 func loggedMessages(t *testing.T) (information, debugging []string) {
 	t.Helper()
-	levels := map[string]map[bool]bool{
-		"created": {false: true}, "changed": {false: true}, "deleted": {false: true},
-		"nothing to write": {true: true},
-	}
+	levels := map[string]map[bool]bool{}
 	for _, room := range []string{"cmd/manager", "controllers", "internal/kube", "internal/pushgateway"} {
 		err := filepath.WalkDir(filepath.Join("..", room), func(path string, _ fs.DirEntry, err error) error {
 			if err != nil || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
@@ -65,10 +62,11 @@ func loggedMessages(t *testing.T) (information, debugging []string) {
 			}
 			ast.Inspect(file, func(n ast.Node) bool {
 				if message, debug, ok := logCall(n); ok {
+					NewWithT(t).Expect(message).NotTo(BeEmpty(), "a message that is no constant, in "+path)
 					if levels[message] == nil {
 						levels[message] = map[bool]bool{}
 					}
-					levels[message][debug || strings.HasPrefix(message, "waits")] = true
+					levels[message][debug] = true
 				}
 				return true
 			})
@@ -87,25 +85,38 @@ func loggedMessages(t *testing.T) (information, debugging []string) {
 	return information, debugging
 }
 
-// logCall returns the message of a call of Info, and whether it is at V(1).
+// logCall reports whether n is a call of Info that logs a message, and whether it is at V(1). It returns the constant
+// that the message is or begins with, or "".
 func logCall(n ast.Node) (message string, debug, ok bool) {
 	call, isCall := n.(*ast.CallExpr)
 	if !isCall || len(call.Args) == 0 {
 		return "", false, false
 	}
 	method, isMethod := call.Fun.(*ast.SelectorExpr)
-	literal, isLiteral := call.Args[0].(*ast.BasicLit)
-	if !isMethod || method.Sel.Name != "Info" || !isLiteral || literal.Kind != token.STRING {
+	if !isMethod || method.Sel.Name != "Info" {
 		return "", false, false
 	}
-	message, err := strconv.Unquote(literal.Value)
-	if err != nil {
-		return "", false, false
-	}
+	message = constant(call.Args[0])
 	receiver, isCall := method.X.(*ast.CallExpr)
 	if !isCall {
 		return message, false, true
 	}
 	level, isMethod := receiver.Fun.(*ast.SelectorExpr)
 	return message, isMethod && level.Sel.Name == "V", true
+}
+
+// constant returns the string that an expression is or begins with, or "".
+func constant(e ast.Expr) string {
+	if sum, ok := e.(*ast.BinaryExpr); ok {
+		return constant(sum.X)
+	}
+	literal, ok := e.(*ast.BasicLit)
+	if !ok || literal.Kind != token.STRING {
+		return ""
+	}
+	text, err := strconv.Unquote(literal.Value)
+	if err != nil {
+		return ""
+	}
+	return text
 }

@@ -15,11 +15,13 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/testbed"
+	"github.com/cairn-backup/cairn/internal/testbed/loglines"
 )
 
 func TestWatchedBranchIsRefused(t *testing.T) {
@@ -319,9 +321,15 @@ func TestDeletionDropsWhenAsked(t *testing.T) {
 	get(w, l).Annotations = map[string]string{v1alpha1.AnnotationDropRecords: "true"}
 	g.Expect(bed.Client.Update(t.Context(), l)).To(Succeed())
 	g.Expect(bed.Client.Delete(t.Context(), l)).To(Succeed())
-	_, err = w.push(l)
-	g.Expect(err).NotTo(HaveOccurred())
+	ctx, lines := loglines.Record(t.Context(), 0, "gave up records", "released the Ledger")
+	for range 2 {
+		_, err = w.reconciler.Reconcile(ctx, ctrl.Request{NamespacedName: client.ObjectKeyFromObject(l)})
+		g.Expect(err).NotTo(HaveOccurred())
+	}
 	g.Expect(apierrors.IsNotFound(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(l), l))).To(BeTrue())
+	g.Expect(*lines).To(HaveExactElements(
+		And(ContainSubstring("gave up records"), HaveSuffix(`"records"=1`)), ContainSubstring("released the Ledger"),
+	), "each line stands once in the log")
 	g.Expect(w.parcels()).To(BeEmpty())
 	g.Expect(w.seen()).To(ContainSubstring(v1alpha1.ReasonRecordDropped))
 }

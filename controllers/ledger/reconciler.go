@@ -153,12 +153,12 @@ const (
 
 // logPause logs at V(1) why a Ledger does not push now, and after which time it looks again.
 func logPause(ctx context.Context, l *v1alpha1.Ledger, why pauseReason, wait time.Duration) {
-	log := logf.FromContext(ctx).V(1).WithValues("records", l.Status.Pending, "after", wait.String())
+	log := logf.FromContext(ctx).WithValues("records", l.Status.Pending, "after", wait.String())
 	if why == idle {
-		log.Info("nothing to do: " + string(why))
+		log.V(1).Info("nothing to do: " + string(why))
 		return
 	}
-	log.Info("waits before the next push", "why", why)
+	log.V(1).Info("waits before the next push", "why", why)
 }
 
 // pause returns how long the Ledger has nothing to do, or is not allowed to push, and why.
@@ -259,14 +259,11 @@ func (r *Reconciler) failed(ctx context.Context, l *v1alpha1.Ledger, s *memory, 
 // logFailed logs at V(1) what a Ledger does next after a fault. If only a person can mend the fault, it looks for a
 // change. It does so often while it is being deleted.
 func logFailed(ctx context.Context, l *v1alpha1.Ledger, f *fault, wait time.Duration) {
-	what := "tries again"
-	if f.stalled || f.reason == v1alpha1.ReasonSuspended {
-		what = "looks for a change"
-		if !l.DeletionTimestamp.IsZero() {
-			wait = min(wait, flushRetry)
-		}
+	stalled := f.stalled || f.reason == v1alpha1.ReasonSuspended
+	if stalled && !l.DeletionTimestamp.IsZero() {
+		wait = min(wait, flushRetry)
 	}
-	logf.FromContext(ctx).V(1).Info(what, "reason", f.reason, "after", wait.String())
+	logs.AfterFault(ctx, f.reason, stalled, wait)
 }
 
 // backoff returns a pause that doubles with each failure in a row, unless the server asked for a longer one.

@@ -15,6 +15,7 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/kube/logs"
 	"github.com/cairn-backup/cairn/internal/source"
 )
 
@@ -124,11 +125,7 @@ func (s *reconciling) fail(ctx context.Context, f *fault) ctrl.Result {
 	}
 	s.obj.Status.ObservedGeneration = s.obj.Generation
 	after := max(s.jittered(s.retryInterval()), f.retryAfter)
-	what := "tries again"
-	if f.stalled {
-		what = "looks for a change"
-	}
-	ctrl.LoggerFrom(ctx).V(1).Info(what, "reason", f.reason, "after", after.String())
+	logs.AfterFault(ctx, f.reason, f.stalled, after)
 	return ctrl.Result{RequeueAfter: after}
 }
 

@@ -41,11 +41,12 @@ func Object(ctx context.Context, c client.Client, manager string, obj client.Obj
 		client.ForceOwnership); err != nil {
 		return fmt.Errorf("apply %s %s: %w", gvk.Kind, client.ObjectKeyFromObject(obj), err)
 	}
-	what := "created"
-	if obj.GetUID() != "" {
-		what = "changed"
+	log := logf.FromContext(ctx).WithValues(logs.Key(gvk.Kind), klog.KObj(obj))
+	if obj.GetUID() == "" {
+		log.Info("created")
+	} else {
+		log.Info("changed")
 	}
-	logf.FromContext(ctx).Info(what, logs.Key(gvk.Kind), klog.KObj(obj))
 	return runtime.DefaultUnstructuredConverter.FromUnstructured(u.Object, obj)
 }
 

@@ -6,6 +6,7 @@ import (
 	"context"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/go-logr/logr"
 	"k8s.io/apimachinery/pkg/types"
@@ -52,6 +53,17 @@ func DecidesAgain(ctx context.Context, conflict error) {
 // CacheIsBehind logs at V(1) that a reconcile begins again, because the API server knows more than the cache.
 func CacheIsBehind(ctx context.Context, keys ...any) {
 	logf.FromContext(ctx).V(1).Info("decides again, because the cache is behind", keys...)
+}
+
+// AfterFault logs at V(1) what comes after a fault: another try, or, if only a person can mend the fault, a look for a
+// change.
+func AfterFault(ctx context.Context, reason string, stalled bool, after time.Duration) {
+	log := logf.FromContext(ctx).WithValues("reason", reason, "after", after.String())
+	if stalled {
+		log.V(1).Info("looks for a change")
+		return
+	}
+	log.V(1).Info("tries again")
 }
 
 // Once remembers lines that must be logged once, although each look at their object finds them again. It remembers the
@@ -131,7 +143,7 @@ type writer struct{ client.Client }
 func (w writer) Create(ctx context.Context, o client.Object, opts ...client.CreateOption) error {
 	err := w.Client.Create(ctx, o, opts...)
 	if options := (&client.CreateOptions{}).ApplyOptions(opts); err == nil && len(options.DryRun) == 0 {
-		w.log(ctx, "created", o)
+		w.logger(ctx, o).Info("created")
 	}
 	return err
 }
@@ -142,15 +154,16 @@ func (w writer) Delete(ctx context.Context, o client.Object, opts ...client.Dele
 	begun := !o.GetDeletionTimestamp().IsZero()
 	err := w.Client.Delete(ctx, o, opts...)
 	if options := (&client.DeleteOptions{}).ApplyOptions(opts); err == nil && !begun && len(options.DryRun) == 0 {
-		w.log(ctx, "deleted", o)
+		w.logger(ctx, o).Info("deleted")
 	}
 	return err
 }
 
-func (w writer) log(ctx context.Context, what string, o client.Object) {
+// logger returns a logger that names the object under its kind.
+func (w writer) logger(ctx context.Context, o client.Object) logr.Logger {
 	kind := "object"
 	if gvk, err := w.GroupVersionKindFor(o); err == nil {
 		kind = gvk.Kind
 	}
-	logf.FromContext(ctx).Info(what, Key(kind), klog.KObj(o))
+	return logf.FromContext(ctx).WithValues(Key(kind), klog.KObj(o))
 }

@@ -26,7 +26,7 @@ func (w Writer) logTransition(ctx context.Context, before, after client.Object) 
 		log = log.WithValues(logs.Key(kind), klog.KObj(after))
 	}
 	if removalOf(before) != removalOf(after) {
-		logRemoval(log.V(1), after)
+		logRemoval(log, after)
 	}
 	switch {
 	case from != to:
@@ -44,8 +44,8 @@ func (w Writer) logTransition(ctx context.Context, before, after client.Object) 
 // logUnchanged logs at V(1) that an object still waits, or that there was nothing to write, with the reason that the
 // object gives.
 func (w Writer) logUnchanged(ctx context.Context, o client.Object) {
-	log := logf.FromContext(ctx).V(1)
-	if !log.Enabled() {
+	log := logf.FromContext(ctx)
+	if !log.V(1).Enabled() {
 		return
 	}
 	if kind := w.kindOf(o); kind != w.Kind {
@@ -54,21 +54,23 @@ func (w Writer) logUnchanged(ctx context.Context, o client.Object) {
 	if logRemoval(log, o) || phaseOf(o) == "" && readyOf(o).Type == "" {
 		return // an object without phase and readiness has nothing to tell
 	}
-	is, what := readyOf(o), "nothing to write"
+	is := readyOf(o)
+	log = log.WithValues("phase", phaseOf(o), "ready", is.Status, "reason", is.Reason, "message", is.Message)
 	if waiting(o) {
-		what = "waits"
+		log.V(1).Info("waits")
+		return
 	}
-	log.Info(what, "phase", phaseOf(o), "ready", is.Status, "reason", is.Reason, "message", is.Message)
+	log.V(1).Info("nothing to write")
 }
 
-// logRemoval logs what keeps an object that is being deleted and whose data goes with it. It reports whether
+// logRemoval logs at V(1) what keeps an object that is being deleted and whose data goes with it. It reports whether
 // there is such a reason.
 func logRemoval(log logr.Logger, o client.Object) bool {
 	is := removalOf(o)
 	if is.reason == "" {
 		return false
 	}
-	log.Info("waits for the removal of its data", "reason", is.reason, "message", is.message)
+	log.V(1).Info("waits for the removal of its data", "reason", is.reason, "message", is.message)
 	return true
 }
 
