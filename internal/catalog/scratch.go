@@ -13,8 +13,8 @@ import (
 // paramScratchDir is the task parameter with the directory where the mover keeps files that it can make again.
 const paramScratchDir = "scratchDir"
 
-// scratchMount reports whether the mover of a task gets the volume ${RESTIC_CACHE_VOLUME} mounted at dir too, which is
-// the value of paramScratchDir, or explains why dir is invalid. A task that does not declare the parameter can use the
+// scratchMount reports whether the mover of a task mounts the volume ${RESTIC_CACHE_VOLUME} at dir, too. Dir is the
+// value of paramScratchDir; scratchMount explains why it is invalid. A task that does not declare the parameter can use the
 // name for anything else.
 func scratchMount(t *v1alpha1.Task, dir string) (wanted bool, why string) {
 	declared := slices.ContainsFunc(t.Parameters,

@@ -159,10 +159,11 @@ const leastStartingDeadline = 15 * time.Minute
 // unscheduledDeadline is the delay that a run of a session without a readable schedule is allowed.
 const unscheduledDeadline = 24 * time.Hour
 
-// Timing returns the schedule of a run's session as a line, "" if it has none that can be read, and when it is too late
-// to start the run: the scheduler's deadline, else the next slot, but at least leastStartingDeadline after its own; or
-// unscheduledDeadline after it without a schedule. So a run that was restored from elsewhere without its status does
-// not start. A run without a slot has no deadline, which is the zero time.
+// Timing returns the cron line of a run's session, or "" without a readable schedule, and the time after which the run
+// must not start. That is the scheduler's deadline. Without a deadline it is the next slot, but at least
+// leastStartingDeadline after the slot of the run; without a schedule it is unscheduledDeadline after this slot. So a
+// run that was restored from elsewhere without its status does not start. A run without a slot has no deadline: the
+// time is zero.
 func Timing(s *v1alpha1.BackupSession, scheduler *v1alpha1.SchedulerSpec) (line string, deadline time.Time) {
 	var times schedule.Times
 	readable := false
