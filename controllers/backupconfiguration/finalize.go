@@ -9,7 +9,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/kube/defaults"
@@ -38,20 +37,11 @@ func (r *Reconciler) bound(
 
 // hold adds or removes the finalizer. The configuration has it while a Repository is to be deleted with it.
 func (r *Reconciler) hold(ctx context.Context, configuration *v1alpha1.BackupConfiguration) error {
-	before := configuration.DeepCopy()
-	changed := false
 	if len(repositoriesToDelete(configuration)) > 0 {
-		changed = controllerutil.AddFinalizer(configuration, v1alpha1.FinalizerRepositories)
-	} else {
-		changed = controllerutil.RemoveFinalizer(configuration, v1alpha1.FinalizerRepositories)
+		return r.writer().Hold(ctx, configuration, v1alpha1.FinalizerRepositories)
 	}
-	if !changed {
-		return nil
-	}
-	if err := r.writer().Object(ctx, before, configuration); err != nil {
-		return err
-	}
-	return nil
+	_, err := r.writer().Release(ctx, configuration, v1alpha1.FinalizerRepositories)
+	return err
 }
 
 // repositoriesToDelete returns the repositories that are to be deleted with the configuration.

@@ -13,7 +13,6 @@ import (
 	"k8s.io/apimachinery/pkg/api/equality"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 	logf "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
@@ -25,16 +24,6 @@ import (
 
 // goingInterval is the interval at which a storage is checked whose users or Repositories still exist.
 const goingInterval = 10 * time.Second
-
-// hold adds the finalizer that makes the deletion wait for the users of the storage.
-func (r *Reconciler) hold(ctx context.Context, storage *v1alpha1.BackupStorage) error {
-	before := storage.DeepCopy()
-	controllerutil.AddFinalizer(storage, v1alpha1.FinalizerWipe)
-	if err := r.writer().Object(ctx, before, storage); err != nil {
-		return err
-	}
-	return nil
-}
 
 // finalize releases a storage once nothing uses it: policy goes first, then the Repositories. The storage's
 // deletionPolicy decides whether their data goes.

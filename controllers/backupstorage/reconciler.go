@@ -76,7 +76,8 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 		}
 		return result, err
 	case !controllerutil.ContainsFinalizer(storage, v1alpha1.FinalizerWipe):
-		return ctrl.Result{}, r.hold(ctx, storage) // the patch triggers another reconcile
+		// the patch triggers another reconcile
+		return ctrl.Result{}, r.writer().Hold(ctx, storage, v1alpha1.FinalizerWipe)
 	}
 	return r.writer().Reconcile(ctx, req.NamespacedName, storage, func(ctx context.Context) (ctrl.Result, error) {
 		return r.reconcile(ctx, storage)

@@ -8,7 +8,6 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/klog/v2"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 	logf "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
@@ -20,28 +19,20 @@ import (
 // batch window pushes, and writes status.records, before the last object of a batch is released.
 func (c *Collector) release(ctx context.Context, e *ended) error {
 	key, uid := client.ObjectKeyFromObject(e.object), e.object.GetUID()
-	err := c.unhold(ctx, e.object)
+	_, err := c.writer().Release(ctx, e.object, v1alpha1.FinalizerRecord)
 	if apierrors.IsConflict(err) {
 		err = status.RetryConflict(ctx, func() error {
 			if err := c.APIReader.Get(ctx, key, e.object); err != nil || e.object.GetUID() != uid {
 				return err
 			}
-			return c.unhold(ctx, e.object)
+			_, err := c.writer().Release(ctx, e.object, v1alpha1.FinalizerRecord)
+			return err
 		})
 	}
 	if client.IgnoreNotFound(err) != nil {
 		return fmt.Errorf("release %s %s: %w", e.kind, key, err)
 	}
 	return nil
-}
-
-// unhold removes the finalizer from the object as it was read.
-func (c *Collector) unhold(ctx context.Context, o client.Object) error {
-	before, ok := o.DeepCopyObject().(client.Object)
-	if !ok || !controllerutil.RemoveFinalizer(o, v1alpha1.FinalizerRecord) {
-		return nil
-	}
-	return c.writer().Object(ctx, before, o)
 }
 
 func (c *Collector) warn(ctx context.Context, members []*ended, l *v1alpha1.Ledger, message string) {

@@ -11,7 +11,6 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 	logf "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
@@ -25,18 +24,6 @@ const wipeInterval = 2 * time.Second
 
 // inUseInterval is the delay before a Repository is checked again that can't be wiped yet.
 const inUseInterval = 15 * time.Second
-
-// hold adds the finalizer that makes the deletion wait for a wipe.
-func (r *Reconciler) hold(ctx context.Context, repository *v1alpha1.Repository) error {
-	before := repository.DeepCopy()
-	if !controllerutil.AddFinalizer(repository, v1alpha1.FinalizerWipe) {
-		return nil
-	}
-	if err := r.writer().Object(ctx, before, repository); err != nil {
-		return err
-	}
-	return nil
-}
 
 // finalize carries out the deletionPolicy of a Repository that is being deleted.
 func (r *Reconciler) finalize(ctx context.Context, repository *v1alpha1.Repository) (ctrl.Result, error) {

@@ -73,7 +73,8 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 		return result, err
 	}
 	if !controllerutil.ContainsFinalizer(repository, v1alpha1.FinalizerWipe) {
-		return ctrl.Result{}, r.hold(ctx, repository) // the patch triggers another reconcile
+		// the patch triggers another reconcile
+		return ctrl.Result{}, r.writer().Hold(ctx, repository, v1alpha1.FinalizerWipe)
 	}
 	return r.writer().Reconcile(ctx, req.NamespacedName, repository, func(ctx context.Context) (ctrl.Result, error) {
 		return r.reconcile(ctx, repository)

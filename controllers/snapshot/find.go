@@ -12,13 +12,11 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/kube/read"
-	"github.com/cairn-backup/cairn/internal/kube/sweep"
 	"github.com/cairn-backup/cairn/internal/policy"
 	"github.com/cairn-backup/cairn/internal/task/observe"
 	"github.com/cairn-backup/cairn/internal/volumesnapshot"
@@ -145,43 +143,6 @@ func (r *Reconciler) pages(ctx context.Context, list client.ObjectList, do func(
 			return nil
 		}
 	}
-}
-
-// remove deletes a VolumeSnapshot of ours, and reports whether it did. It first sets the deletionPolicy of the content,
-// which decides over the data: the policy of the class protects the data from everybody else. Until the snapshot
-// controller has most likely seen the new policy, remove returns false: with the old policy in its cache, that
-// controller would leave the content, and the data, for ever.
-func (r *Reconciler) remove(
-	ctx context.Context, v *snapshotv1.VolumeSnapshot, want snapshotv1.DeletionPolicy,
-) (bool, error) {
-	if v.DeletionTimestamp != nil {
-		return true, nil
-	}
-	content, err := read.BoundContent(ctx, r.APIReader, v)
-	if err != nil {
-		return false, err
-	}
-	if content != nil && content.Spec.DeletionPolicy != want {
-		before := content.DeepCopy()
-		content.Spec.DeletionPolicy = want
-		return false, client.IgnoreNotFound(r.writer().Object(ctx, before, content))
-	}
-	if content != nil && r.changedJustNow(content) {
-		return false, nil
-	}
-	return true, sweep.Delete(ctx, r.Client, v)
-}
-
-// changedJustNow reports whether the manager has changed a content within settles. A clock that differs from that of
-// the API server can end the wait early, and never prolongs it by more than settles.
-func (r *Reconciler) changedJustNow(content *snapshotv1.VolumeSnapshotContent) bool {
-	return slices.ContainsFunc(content.ManagedFields, func(f metav1.ManagedFieldsEntry) bool {
-		if f.Manager != r.FieldManager || f.Time == nil {
-			return false
-		}
-		age := r.Clock.Now().Sub(f.Time.Time)
-		return age >= 0 && age < settles
-	})
 }
 
 // waiting names a claim that still waits for its volume from one of the VolumeSnapshots, or returns "". A restore can

@@ -93,7 +93,7 @@ func (r *Reconciler) clean(ctx context.Context, s *v1alpha1.Snapshot) (ctrl.Resu
 			return ctrl.Result{}, err
 		}
 		if !done {
-			result = settling(ctx)
+			result = waitForPolicy(ctx)
 			continue
 		}
 		names = append(names, v.Name)

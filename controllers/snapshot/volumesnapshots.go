@@ -28,8 +28,6 @@ const (
 	inUseInterval = 15 * time.Second
 	// soon and seldom limit how often VolumeSnapshots that are being deleted are checked.
 	soon, seldom = time.Second, time.Minute
-	// settles is the time after which a snapshot controller has most likely seen a new deletionPolicy.
-	settles = 3 * time.Second
 	// stuckAfter is the default of StuckAfter.
 	stuckAfter = time.Minute
 )
@@ -127,15 +125,9 @@ func (r *Reconciler) wipe(ctx context.Context, s *v1alpha1.Snapshot) (ctrl.Resul
 		return ctrl.Result{}, r.wiped(ctx, s, found)
 	}
 	if !removed {
-		return settling(ctx), nil
+		return waitForPolicy(ctx), nil
 	}
 	return r.going(ctx, s, found.ours)
-}
-
-// settling looks again when the snapshot controller has most likely seen a new deletionPolicy of a content.
-func settling(ctx context.Context) ctrl.Result {
-	logf.FromContext(ctx).V(1).Info("waits until the snapshot controller knows the new deletionPolicy")
-	return ctrl.Result{RequeueAfter: settles}
 }
 
 // going returns when to look again at VolumeSnapshots that are being deleted, and reports what blocks the oldest.

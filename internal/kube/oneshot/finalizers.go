@@ -10,23 +10,23 @@ import (
 	"github.com/cairn-backup/cairn/internal/kube/status"
 )
 
-// AddFinalizers gives an object its finalizers, without writing it. The object then stays until its work has ended
-// and is recorded.
+// finalizers hold a one-shot object until its work has ended and is recorded.
+var finalizers = []string{v1alpha1.FinalizerCancel, v1alpha1.FinalizerRecord}
+
+// AddFinalizers gives an object its finalizers, without writing it.
 func AddFinalizers(s client.Object) {
-	controllerutil.AddFinalizer(s, v1alpha1.FinalizerCancel)
-	controllerutil.AddFinalizer(s, v1alpha1.FinalizerRecord)
+	for _, f := range finalizers {
+		controllerutil.AddFinalizer(s, f)
+	}
 }
 
 // Hold writes the finalizers of a new object.
 func Hold(ctx context.Context, w status.Writer, s client.Object) error {
-	before := s.DeepCopyObject().(client.Object)
-	AddFinalizers(s)
-	return w.Object(ctx, before, s)
+	return w.Hold(ctx, s, finalizers...)
 }
 
 // Release removes the finalizer of the controller from an ended object, so that it can be deleted.
 func Release(ctx context.Context, w status.Writer, s client.Object) error {
-	before := s.DeepCopyObject().(client.Object)
-	controllerutil.RemoveFinalizer(s, v1alpha1.FinalizerCancel)
-	return client.IgnoreNotFound(w.Object(ctx, before, s))
+	_, err := w.Release(ctx, s, v1alpha1.FinalizerCancel)
+	return err
 }

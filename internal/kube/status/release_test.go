@@ -45,6 +45,7 @@ func TestRelease(t *testing.T) {
 			released, err := Writer{Client: p.Client, Owner: "test"}.Release(t.Context(), object,
 				v1alpha1.FinalizerWipe, v1alpha1.FinalizerRecord)
 			g.Expect(released).To(Equal(tt.released))
+			g.Expect(p.rest).To(BeNumerically("<=", 1), "all finalizers go in one write")
 			if tt.conflict {
 				g.Expect(apierrors.IsConflict(err)).To(BeTrue())
 				return
@@ -55,4 +56,17 @@ func TestRelease(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestHold gives an object two finalizers in one write. A second try finds them and writes nothing.
+func TestHold(t *testing.T) {
+	g := NewWithT(t)
+	p := newPatched(t, func(r *v1alpha1.Repository) { r.Finalizers = []string{"example.com/held"} })
+	for range 2 {
+		g.Expect(Writer{Client: p.Client, Owner: "test"}.Hold(t.Context(), p.get(t), v1alpha1.FinalizerWipe,
+			v1alpha1.FinalizerRecord)).To(Succeed())
+	}
+	g.Expect(p.get(t).Finalizers).To(
+		Equal([]string{"example.com/held", v1alpha1.FinalizerWipe, v1alpha1.FinalizerRecord}))
+	g.Expect(p.rest).To(Equal(1))
 }

@@ -91,6 +91,15 @@ func (w Writer) Object(ctx context.Context, before, after client.Object) error {
 	return nil
 }
 
+// Hold gives the object finalizers in one write. It writes nothing to an object that has them.
+func (w Writer) Hold(ctx context.Context, o client.Object, finalizers ...string) error {
+	before := o.DeepCopyObject().(client.Object)
+	for _, f := range finalizers {
+		controllerutil.AddFinalizer(o, f)
+	}
+	return w.Object(ctx, before, o)
+}
+
 // Release removes finalizers from the object in one write, and reports whether it did. It writes nothing to an object
 // without these finalizers. That the object is gone is no error.
 func (w Writer) Release(ctx context.Context, o client.Object, finalizers ...string) (bool, error) {

@@ -33,7 +33,7 @@ func TestAVolumeSnapshotIsDeletedAfterThePolicyOfItsContent(t *testing.T) {
 		},
 	}
 	c := fake.NewClientBuilder().WithScheme(scheme).WithReturnManagedFields().WithObjects(v, content).Build()
-	clock := clocktesting.NewFakePassiveClock(time.Now())
+	clock := clocktesting.NewFakePassiveClock(time.Now().Add(time.Second))
 	r := &Reconciler{Client: c, APIReader: c, FieldManager: "test", Clock: clock}
 	pass := func() bool {
 		removed, err := r.remove(t.Context(), v, snapshotv1.VolumeSnapshotContentDelete)
@@ -46,7 +46,32 @@ func TestAVolumeSnapshotIsDeletedAfterThePolicyOfItsContent(t *testing.T) {
 	g.Expect(c.Get(t.Context(), client.ObjectKeyFromObject(v), v)).To(Succeed(), "it still exists")
 	g.Expect(c.Get(t.Context(), client.ObjectKeyFromObject(content), content)).To(Succeed())
 	g.Expect(content.Spec.DeletionPolicy).To(Equal(snapshotv1.VolumeSnapshotContentDelete))
-	clock.SetTime(time.Now().Add(settles + time.Second))
+	clock.SetTime(time.Now().Add(policyLag + time.Second))
 	g.Expect(pass()).To(BeTrue())
 	g.Expect(apierrors.IsNotFound(c.Get(t.Context(), client.ObjectKeyFromObject(v), v))).To(BeTrue())
+}
+
+func TestAPolicyIsFreshForAMoment(t *testing.T) {
+	now := time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC)
+	for name, tt := range map[string]struct {
+		manager string
+		age     time.Duration
+		fresh   bool
+	}{
+		"changed just now":                     {"ours", 0, true},
+		"changed a moment ago":                 {"ours", policyLag - time.Second, true},
+		"changed long enough ago":              {"ours", policyLag, false},
+		"the API server's clock is a bit fast": {"ours", -time.Second, true},
+		"the API server's clock is far off":    {"ours", -time.Hour, false},
+		"somebody else changed it":             {"theirs", 0, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := &Reconciler{FieldManager: "ours", Clock: clocktesting.NewFakePassiveClock(now)}
+			content := &snapshotv1.VolumeSnapshotContent{}
+			content.ManagedFields = []metav1.ManagedFieldsEntry{
+				{Manager: tt.manager, Time: new(metav1.NewTime(now.Add(-tt.age)))}, {Manager: "ours"},
+			}
+			NewWithT(t).Expect(r.changedJustNow(content)).To(Equal(tt.fresh))
+		})
+	}
 }
