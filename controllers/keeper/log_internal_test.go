@@ -37,6 +37,10 @@ func TestARemovalIsLogged(t *testing.T) {
 	}
 	g.Expect(*lines).To(HaveExactElements(HaveSuffix(`"msg"="released the Snapshot" ` +
 		`"snapshot"={"name"="one" "namespace"="shop"} "why"="its data is removed"`)))
+	gone := s.DeepCopy()
+	gone.Name, gone.Finalizers, gone.Status.Conditions = "gone", []string{v1alpha1.FinalizerWipe}, nil
+	g.Expect(r.release(ctx, gone)).To(Succeed(), "somebody else released the Snapshot, and it is gone")
+	g.Expect(*lines).To(HaveLen(1))
 }
 
 func TestTheEndOfAKeeperIsLogged(t *testing.T) {

@@ -16,6 +16,7 @@ import (
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/keeper"
+	"github.com/cairn-backup/cairn/internal/retention"
 	"github.com/cairn-backup/cairn/internal/task"
 	"github.com/cairn-backup/cairn/internal/task/observe"
 )
@@ -125,11 +126,9 @@ func (r *Reconciler) succeed(
 // release writes why the Snapshot's data is gone, unless a reason is set, and removes FinalizerWipe. FinalizerRecord
 // holds the Snapshot until it is recorded.
 func (r *Reconciler) release(ctx context.Context, s *v1alpha1.Snapshot) error {
-	if !conditions.Has(s, v1alpha1.ConditionRetained) {
-		before := s.DeepCopy()
-		conditions.MarkFalse(s, v1alpha1.ConditionRetained, v1alpha1.ReasonDeleted,
-			"the Snapshot was deleted with deletionPolicy WipeOut")
-		if err := r.writer().Status(ctx, before, s); err != nil {
+	before := s.DeepCopy()
+	if retention.MarkDeleted(s) {
+		if err := r.writer().Status(ctx, before, s); client.IgnoreNotFound(err) != nil {
 			return err
 		}
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/kube/logs"
 	"github.com/cairn-backup/cairn/internal/kube/read"
 	"github.com/cairn-backup/cairn/internal/policy"
+	"github.com/cairn-backup/cairn/internal/retention"
 )
 
 // wipeInterval is the interval at which a Repository is checked whose VolumeSnapshots are being deleted.
@@ -133,8 +134,7 @@ func (r *Reconciler) wiped(
 // removeSnapshot writes that the Snapshot's data is gone, and deletes the Snapshot.
 func (r *Reconciler) removeSnapshot(ctx context.Context, s *v1alpha1.Snapshot) error {
 	before := s.DeepCopy()
-	conditions.MarkFalse(s, v1alpha1.ConditionRetained, v1alpha1.ReasonRepositoryWiped,
-		"the Repository was deleted with deletionPolicy WipeOut")
+	retention.MarkRepositoryWiped(s)
 	if err := r.writer().Status(ctx, before, s); err != nil {
 		return err
 	}

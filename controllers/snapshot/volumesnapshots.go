@@ -60,8 +60,7 @@ func (r *Reconciler) mark(ctx context.Context, s *v1alpha1.Snapshot) error {
 		return nil
 	}
 	before := s.DeepCopy()
-	conditions.MarkFalse(s, v1alpha1.ConditionRetained, v1alpha1.ReasonRepositoryWiped,
-		"the Repository was deleted with deletionPolicy WipeOut")
+	retention.MarkRepositoryWiped(s)
 	if err := r.writer().Status(ctx, before, s); err != nil {
 		return err
 	}
@@ -194,12 +193,9 @@ func (r *Reconciler) markWaiting(ctx context.Context, s *v1alpha1.Snapshot, reas
 // wiped writes why the Snapshot's data is gone, unless a reason is set, reports what stays, and removes FinalizerWipe.
 // FinalizerRecord holds the Snapshot until it is recorded.
 func (r *Reconciler) wiped(ctx context.Context, s *v1alpha1.Snapshot, found volumeSnapshots) error {
-	if !conditions.Has(s, v1alpha1.ConditionRetained) {
-		before := s.DeepCopy()
-		conditions.MarkFalse(s, v1alpha1.ConditionRetained, v1alpha1.ReasonDeleted,
-			"the Snapshot was deleted with deletionPolicy WipeOut")
-		err := r.writer().Status(ctx, before, s)
-		if client.IgnoreNotFound(err) != nil {
+	before := s.DeepCopy()
+	if retention.MarkDeleted(s) {
+		if err := r.writer().Status(ctx, before, s); client.IgnoreNotFound(err) != nil {
 			return err
 		}
 	}

@@ -1,6 +1,7 @@
 package movers
 
 import (
+	"context"
 	"fmt"
 	"testing"
 	"time"
@@ -12,7 +13,9 @@ import (
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
+	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/kube/logs"
 	"github.com/cairn-backup/cairn/internal/task/observe"
 	"github.com/cairn-backup/cairn/internal/testbed/loglines"
@@ -122,4 +125,43 @@ func TestTheRunEndsBeforeItsJobs(t *testing.T) {
 
 func with(kind batchv1.JobConditionType) batchv1.JobStatus {
 	return batchv1.JobStatus{Conditions: []batchv1.JobCondition{{Type: kind, Status: corev1.ConditionTrue}}}
+}
+
+// TestWhatARunWaitsForIsLogged observes Jobs in the order of a list that has none.
+func TestWhatARunWaitsForIsLogged(t *testing.T) {
+	g := NewWithT(t)
+	now := time.Now()
+	owner := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "run", UID: "u"}}
+	job := func(name string, status batchv1.JobStatus) *batchv1.Job {
+		return &batchv1.Job{
+			ObjectMeta: metav1.ObjectMeta{
+				Namespace: "shop", Name: name, CreationTimestamp: metav1.NewTime(now),
+				Labels: map[string]string{v1alpha1.LabelManagedBy: v1alpha1.ManagedByCairn, "of": "run"},
+				OwnerReferences: []metav1.OwnerReference{
+					*metav1.NewControllerRef(owner, corev1.SchemeGroupVersion.WithKind("ConfigMap")),
+				},
+			},
+			Status: status,
+		}
+	}
+	listed := &batchv1.JobList{Items: []batchv1.Job{
+		*job("b", batchv1.JobStatus{}), *job("a", batchv1.JobStatus{}), *job("c", with(batchv1.JobComplete)),
+	}}
+	reader := fake.NewClientBuilder().WithInterceptorFuncs(interceptor.Funcs{List: func(
+		_ context.Context, _ client.WithWatch, list client.ObjectList, _ ...client.ListOption,
+	) error {
+		if jobs, ok := list.(*batchv1.JobList); ok {
+			listed.DeepCopyInto(jobs)
+		}
+		return nil
+	}}).Build()
+	ctx, lines := loglines.Record(t.Context(), 1)
+	jobs, _, err := Observe(ctx, reader, owner, "of", now)
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(jobs).To(HaveLen(3))
+	g.Expect(*lines).To(HaveExactElements(
+		HavePrefix(`"level"=1 "msg"="waits for the pod of a Job" "job"={"name"="b" "namespace"="shop"} "reason"="Pending"`),
+		HavePrefix(`"level"=1 "msg"="waits for the pod of a Job" "job"={"name"="a" "namespace"="shop"} "reason"="Pending"`),
+		Equal(`"level"=1 "msg"="waits for Jobs" "jobs"=["a" "b"] "count"=2`),
+	))
 }

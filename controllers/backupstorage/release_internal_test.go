@@ -1,0 +1,32 @@
+package backupstorage
+
+import (
+	"testing"
+
+	. "github.com/onsi/gomega"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/tools/record"
+	"sigs.k8s.io/controller-runtime/pkg/client/fake"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/testbed/loglines"
+)
+
+// TestTheReleaseIsLoggedOnce releases a BackupStorage twice, as a manager that was killed in between does.
+func TestTheReleaseIsLoggedOnce(t *testing.T) {
+	g := NewWithT(t)
+	scheme := runtime.NewScheme()
+	g.Expect(v1alpha1.AddToScheme(scheme)).To(Succeed())
+	o := &v1alpha1.BackupStorage{ObjectMeta: metav1.ObjectMeta{
+		Namespace: "shop", Name: "one", DeletionTimestamp: new(metav1.Now()),
+		Finalizers: []string{v1alpha1.FinalizerWipe, "example.com/held"},
+	}}
+	c := fake.NewClientBuilder().WithScheme(scheme).WithStatusSubresource(o).WithObjects(o).Build()
+	r := &Reconciler{Client: c, APIReader: c, EventRecorder: record.NewFakeRecorder(10), FieldManager: "test"}
+	ctx, lines := loglines.Record(t.Context(), 0)
+	for range 2 {
+		g.Expect(r.release(ctx, o, "its namespace is being deleted", 2)).To(Succeed())
+	}
+	g.Expect(*lines).To(Equal([]string{`"level"=0 "msg"="released the BackupStorage" "why"="its namespace is being deleted" "repositories"=2`}))
+}
