@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"unicode"
 
 	"github.com/fluxcd/pkg/runtime/logger"
 	"github.com/go-logr/logr"
@@ -51,9 +52,35 @@ func newLogger(o logger.Options, to zapcore.WriteSyncer) (logr.Logger, error) {
 	if encoder == nil {
 		return logr.Logger{}, unknownValue("--log-encoding", o.LogEncoding, slices.Sorted(maps.Keys(logEncodings)))
 	}
-	core := zapcore.NewCore(&ctrlzap.KubeAwareEncoder{Encoder: encoder()}, to, level.lines)
+	core := oneLine{zapcore.NewCore(&ctrlzap.KubeAwareEncoder{Encoder: encoder()}, to, level.lines)}
 	return zapr.NewLogger(zap.New(core, zap.ErrorOutput(to), zap.AddStacktrace(level.stacks))), nil
 }
+
+// oneLine keeps each message on its line. The logger "events" has the texts of events as messages, and a text can come
+// from a mover or a server: with a line break it could pass for a line of the manager.
+type oneLine struct{ zapcore.Core }
+
+// Check implements zapcore.Core.
+func (c oneLine) Check(entry zapcore.Entry, checked *zapcore.CheckedEntry) *zapcore.CheckedEntry {
+	if c.Enabled(entry.Level) {
+		return checked.AddCore(entry, c)
+	}
+	return checked
+}
+
+// Write implements zapcore.Core.
+func (c oneLine) Write(entry zapcore.Entry, fields []zapcore.Field) error {
+	entry.Message = strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) {
+			return ' '
+		}
+		return r
+	}, entry.Message)
+	return c.Core.Write(entry, fields)
+}
+
+// With implements zapcore.Core.
+func (c oneLine) With(fields []zapcore.Field) zapcore.Core { return oneLine{c.Core.With(fields)} }
 
 func unknownValue(flag, value string, known []string) error {
 	return fmt.Errorf("invalid %s %q: it must be one of %s", flag, value, strings.Join(known, ", "))

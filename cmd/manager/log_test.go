@@ -32,3 +32,19 @@ func TestTheLogDropsNoLine(t *testing.T) {
 		HaveKeyWithValue("ts", MatchRegexp(`^\d{4}-\d\d-\d\dT`)),
 		HaveKeyWithValue("job", map[string]any{"namespace": "shop", "name": "mover"})))
 }
+
+// The text of an event is a message, and a mover or a server can have written it.
+func TestALineOfTheLogIsOneLine(t *testing.T) {
+	const forged = "it failed\n2026-11-24T23:00:00.000Z\tINFO\treleased the Repository\x1b[1A"
+	for encoding := range logEncodings {
+		t.Run(encoding, func(t *testing.T) {
+			g := NewWithT(t)
+			var out bytes.Buffer
+			log, err := newLogger(logger.Options{LogLevel: "debug", LogEncoding: encoding}, zapcore.AddSync(&out))
+			g.Expect(err).NotTo(HaveOccurred())
+			log.WithName("events").WithValues("a", forged).V(1).Info(forged, "reason", forged)
+			g.Expect(strings.Split(strings.TrimSuffix(out.String(), "\n"), "\n")).To(HaveLen(1))
+			g.Expect(out.String()).NotTo(Or(ContainSubstring("\x1b"), ContainSubstring("Z\tINFO\treleased")))
+		})
+	}
+}

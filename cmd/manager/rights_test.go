@@ -2,6 +2,7 @@ package main
 
 import (
 	"encoding/json"
+	"slices"
 	"strings"
 	"testing"
 
@@ -170,26 +171,32 @@ func contentRights(t *testing.T) {
 	_, err = envtest.InstallCRDs(bed.Config, envtest.CRDInstallOptions{Paths: kinds})
 	NewWithT(t).Expect(err).NotTo(HaveOccurred())
 	manager := as(t, "cairn-system", name, "")
+	marked := map[string]string{"snapshot.storage.kubernetes.io/volumesnapshot-being-deleted": "yes"}
 	for says, tt := range map[string]struct {
-		labels map[string]string
-		policy snapshotv1.DeletionPolicy
-		may    bool
+		labels, annotations map[string]string
+		policy              snapshotv1.DeletionPolicy
+		may                 []string
 	}{
 		"what a restore lends": {
-			map[string]string{v1alpha1.LabelRestoreSession: "r"},
-			snapshotv1.VolumeSnapshotContentRetain, true,
+			labels: map[string]string{v1alpha1.LabelRestoreSession: "r"},
+			policy: snapshotv1.VolumeSnapshotContentRetain, may: []string{"create", "delete"},
 		},
 		"one that takes its data away": {
-			map[string]string{v1alpha1.LabelRestoreSession: "r"},
-			snapshotv1.VolumeSnapshotContentDelete, false,
+			labels: map[string]string{v1alpha1.LabelRestoreSession: "r"},
+			policy: snapshotv1.VolumeSnapshotContentDelete,
 		},
-		"one of a backup": {nil, snapshotv1.VolumeSnapshotContentRetain, false},
+		"one of a backup":                  {policy: snapshotv1.VolumeSnapshotContentRetain},
+		"one of a backup that is to go":    {policy: snapshotv1.VolumeSnapshotContentDelete},
+		"one whose VolumeSnapshot is gone": {annotations: marked, policy: snapshotv1.VolumeSnapshotContentRetain},
+		"one that should have gone with its VolumeSnapshot": {
+			annotations: marked, policy: snapshotv1.VolumeSnapshotContentDelete, may: []string{"delete"},
+		},
 	} {
 		t.Run(says, func(t *testing.T) {
 			g := NewWithT(t)
 			content := func(name string) *snapshotv1.VolumeSnapshotContent {
 				return &snapshotv1.VolumeSnapshotContent{
-					ObjectMeta: metav1.ObjectMeta{GenerateName: name, Labels: tt.labels},
+					ObjectMeta: metav1.ObjectMeta{GenerateName: name, Labels: tt.labels, Annotations: tt.annotations},
 					Spec: snapshotv1.VolumeSnapshotContentSpec{
 						VolumeSnapshotRef: corev1.ObjectReference{Namespace: "default", Name: "s"},
 						DeletionPolicy:    tt.policy,
@@ -204,13 +211,26 @@ func contentRights(t *testing.T) {
 				"create": func() error { return manager.Create(t.Context(), content("new-"), client.DryRunAll) },
 				"delete": func() error { return manager.Delete(t.Context(), there, client.DryRunAll) },
 			} {
-				if tt.may {
+				if slices.Contains(tt.may, what) {
 					g.Eventually(try, testbed.Patience, "100ms").Should(Succeed(), what+": the rights are in force")
 				} else {
 					g.Eventually(try, testbed.Patience,
 						"100ms").Should(MatchError(ContainSubstring("does not lend a snapshot to a restore")),
 						what+": the policy is in force")
 				}
+			}
+			change := func(edit func(*snapshotv1.VolumeSnapshotContent)) error {
+				changed := there.DeepCopy()
+				edit(changed)
+				return manager.Patch(t.Context(), changed, client.MergeFrom(there), client.DryRunAll)
+			}
+			g.Expect(change(func(c *snapshotv1.VolumeSnapshotContent) {
+				c.Spec.DeletionPolicy = snapshotv1.VolumeSnapshotContentDelete
+				metav1.SetMetaDataAnnotation(&c.ObjectMeta, "example.com/a", "b")
+			})).To(Succeed())
+			mark := change(func(c *snapshotv1.VolumeSnapshotContent) { c.Annotations = marked })
+			if tt.annotations == nil {
+				g.Expect(mark).To(MatchError(ContainSubstring("only the snapshot controller marks a content")))
 			}
 			g.Expect(bed.Client.Delete(t.Context(), there)).To(Succeed())
 		})

@@ -162,6 +162,36 @@ func TestVolumeSnapshotsGoWithTheirSnapshot(t *testing.T) {
 			"the data stays in the storage system, as contentDeletionPolicy says: VolumeSnapshotContents "+
 				content.Name)
 	})
+	t.Run("and with a content that the snapshot controller has left", func(t *testing.T) {
+		t.Parallel()
+		g, l := NewWithT(t), newLab(t)
+		s, v := l.backup(1, "", wipeOutSnapshot)
+		content := l.contentOf(v)
+		bed.Edit(t, content, func() { // the controller marks it, and knows the old deletionPolicy
+			content.Annotations = map[string]string{"snapshot.storage.kubernetes.io/volumesnapshot-being-deleted": "yes"}
+			content.Finalizers = []string{busyDriver}
+		})
+		del(t, s)
+		gone(t, v, "its Snapshot was deleted with its data")
+		bed.Eventually(t, content, func(g Gomega) { g.Expect(content.DeletionTimestamp).NotTo(BeNil()) },
+			"the manager deletes the content")
+		expectEvent(t, l.namespace, "VolumeSnapshotContent "+content.Name+" keeps terminating")
+		g.Expect(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(s), s)).To(Succeed())
+		g.Expect(s.Finalizers).To(ContainElement(v1alpha1.FinalizerWipe), "the data still exists")
+		bed.Edit(t, content, func() { content.Finalizers = nil })
+		released(t, s)
+	})
+	t.Run("and somebody keeps the content", func(t *testing.T) {
+		t.Parallel()
+		_, l := NewWithT(t), newLab(t)
+		s, v := l.backup(1, "", wipeOutSnapshot)
+		content := l.contentOf(v) // no snapshot controller marks it
+		del(t, s)
+		gone(t, v, "its Snapshot was deleted with its data")
+		released(t, s)
+		expectEvent(t, l.namespace, "Warning DataKept the VolumeSnapshots are gone, and these VolumeSnapshotContents "+
+			"with their data are not: "+content.Name)
+	})
 	t.Run("but not with deletionPolicy Delete", func(t *testing.T) {
 		t.Parallel()
 		l := newLab(t)

@@ -82,19 +82,13 @@ func (r *Reconciler) clean(ctx context.Context, s *v1alpha1.Snapshot) (ctrl.Resu
 		return ctrl.Result{}, err
 	}
 	var names []string
-	var result ctrl.Result
 	for i := range found.ours {
 		v := &found.ours[i]
 		if v.DeletionTimestamp != nil || !neverBackup(&live, v) {
 			continue
 		}
-		done, err := r.remove(ctx, v, snapshotv1.VolumeSnapshotContentDelete)
-		if err != nil {
+		if err := r.remove(ctx, v, snapshotv1.VolumeSnapshotContentDelete); err != nil {
 			return ctrl.Result{}, err
-		}
-		if !done {
-			result = waitForPolicy(ctx)
-			continue
 		}
 		names = append(names, v.Name)
 	}
@@ -103,7 +97,7 @@ func (r *Reconciler) clean(ctx context.Context, s *v1alpha1.Snapshot) (ctrl.Resu
 		r.Event(s, corev1.EventTypeNormal, v1alpha1.ReasonLeftoversRemoved,
 			"removed VolumeSnapshots that never became a backup: "+strings.Join(names, ", "))
 	}
-	return result, nil
+	return ctrl.Result{}, nil
 }
 
 // sweep triggers a reconcile of the Snapshots that have leftover VolumeSnapshots. It keeps a VolumeSnapshot without

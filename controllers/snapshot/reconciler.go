@@ -39,7 +39,7 @@ type Reconciler struct {
 	// APIReader reads from the API server whether a namespace is being deleted, and VolumeSnapshots. No cache holds
 	// these, because a cluster can lack the kind.
 	APIReader client.Reader
-	// Clock measures how long a VolumeSnapshot has been terminating, and how old a deletionPolicy is.
+	// Clock measures how long a VolumeSnapshot has been terminating.
 	Clock clock.PassiveClock
 	// FieldManager owns all writes.
 	FieldManager string

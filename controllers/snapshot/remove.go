@@ -1,58 +1,109 @@
 package snapshot
 
 import (
+	"cmp"
 	"context"
+	"fmt"
 	"slices"
-	"time"
 
 	snapshotv1 "github.com/kubernetes-csi/external-snapshotter/client/v8/apis/volumesnapshot/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/klog/v2"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	logf "sigs.k8s.io/controller-runtime/pkg/log"
 
+	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/kube/read"
 	"github.com/cairn-backup/cairn/internal/kube/sweep"
+	"github.com/cairn-backup/cairn/internal/volumesnapshot"
 )
 
-// policyLag is the time within which a snapshot controller most likely sees a new deletionPolicy of a content.
-const policyLag = 3 * time.Second
-
-// remove deletes a VolumeSnapshot of ours, and reports whether it did. It first sets the deletionPolicy of the content,
-// which decides over the data: the policy of the class protects the data from everybody else. Until the snapshot
-// controller has most likely seen the new policy, remove returns false: with the old policy in its cache, that
-// controller would leave the content, and the data, for ever.
-func (r *Reconciler) remove(
-	ctx context.Context, v *snapshotv1.VolumeSnapshot, want snapshotv1.DeletionPolicy,
-) (bool, error) {
+// remove deletes a VolumeSnapshot of ours. It first sets the deletionPolicy of the content, which decides over the
+// data: the policy of the class protects the data from everybody else.
+func (r *Reconciler) remove(ctx context.Context, v *snapshotv1.VolumeSnapshot, want snapshotv1.DeletionPolicy) error {
 	if v.DeletionTimestamp != nil {
-		return true, nil
+		return nil
 	}
 	content, err := read.BoundContent(ctx, r.APIReader, v)
 	if err != nil {
-		return false, err
+		return err
 	}
 	if content != nil && content.Spec.DeletionPolicy != want {
 		before := content.DeepCopy()
 		content.Spec.DeletionPolicy = want
-		return false, client.IgnoreNotFound(r.writer().Object(ctx, before, content))
+		if err := r.writer().Object(ctx, before, content); client.IgnoreNotFound(err) != nil {
+			return err
+		}
 	}
-	if content != nil && r.changedJustNow(content) {
-		return false, nil
-	}
-	return true, sweep.Delete(ctx, r.Client, v)
+	return sweep.Delete(ctx, r.Client, v)
 }
 
-// changedJustNow reports whether the manager has changed a content within policyLag. The clock of the API server can
-// differ: a small difference prolongs the wait by at most policyLag, a large one ends it early.
-func (r *Reconciler) changedJustNow(content *snapshotv1.VolumeSnapshotContent) bool {
-	return slices.ContainsFunc(content.ManagedFields, func(f metav1.ManagedFieldsEntry) bool {
-		return f.Manager == r.FieldManager && f.Time != nil && r.Clock.Now().Sub(f.Time.Time).Abs() < policyLag
-	})
+// contents are the VolumeSnapshotContents of removed VolumeSnapshots that still exist although their data should go.
+type contents struct {
+	// going are contents that the CSI driver still has to remove.
+	going []*snapshotv1.VolumeSnapshotContent
+	// kept are the names of contents that nobody removes.
+	kept []string
 }
 
-// waitForPolicy looks again when the snapshot controller has most likely seen a new deletionPolicy.
-func waitForPolicy(ctx context.Context) ctrl.Result {
-	logf.FromContext(ctx).V(1).Info("waits until the snapshot controller knows the new deletionPolicy")
-	return ctrl.Result{RequeueAfter: policyLag}
+// contentsLeft reads, past the cache, the contents that outlive the Snapshot's VolumeSnapshots although their data
+// should go. It leaves out VolumeSnapshots that no component has reported, and those of others.
+func (r *Reconciler) contentsLeft(ctx context.Context, s *v1alpha1.Snapshot, foreign []string) (contents, error) {
+	var out contents
+	for _, c := range components(s) {
+		for _, stats := range c.VolumeSnapshotterStats {
+			v := &snapshotv1.VolumeSnapshot{
+				ObjectMeta: metav1.ObjectMeta{
+					Namespace: s.Namespace, Name: stats.VolumeSnapshotName, UID: types.UID(c.ID),
+				},
+				Status: &snapshotv1.VolumeSnapshotStatus{
+					BoundVolumeSnapshotContentName: &stats.VolumeSnapshotContentName,
+				},
+			}
+			if policyOf(s, v) == snapshotv1.VolumeSnapshotContentRetain || slices.Contains(foreign, v.Name) {
+				continue
+			}
+			content := &snapshotv1.VolumeSnapshotContent{}
+			err := read.Get(ctx, r.APIReader, client.ObjectKey{Name: volumesnapshot.ContentName(v)}, content)
+			switch {
+			case client.IgnoreNotFound(err) != nil:
+				return contents{}, fmt.Errorf("get VolumeSnapshotContent of VolumeSnapshot %s: %w", v.Name, err)
+			case err != nil, !volumesnapshot.MadeFor(v, content):
+			case volumesnapshot.Goes(content):
+				out.going = append(out.going, content)
+			default:
+				out.kept = append(out.kept, content.Name)
+			}
+		}
+	}
+	return out, nil
+}
+
+// removeContents deletes contents that the snapshot controller has left, and returns when to look again. A snapshot
+// controller with an old deletionPolicy in its cache lets a VolumeSnapshot go and keeps its content, and so the data.
+func (r *Reconciler) removeContents(
+	ctx context.Context, s *v1alpha1.Snapshot, going []*snapshotv1.VolumeSnapshotContent,
+) (ctrl.Result, error) {
+	now := r.Clock.Now()
+	oldest := now
+	for _, content := range going {
+		if content.DeletionTimestamp == nil {
+			if err := sweep.Delete(ctx, r.Client, content); err != nil {
+				return ctrl.Result{}, err
+			}
+		} else if content.DeletionTimestamp.Time.Before(oldest) {
+			oldest = content.DeletionTimestamp.Time
+		}
+	}
+	age := now.Sub(oldest)
+	result := ctrl.Result{RequeueAfter: interval(age)}
+	if age < cmp.Or(r.StuckAfter, stuckAfter) {
+		logf.FromContext(ctx).V(1).Info("waits for VolumeSnapshotContents to go",
+			"volumeSnapshotContent", klog.KObj(going[0]), "count", len(going))
+		return result, nil
+	}
+	why := keepsTerminating("VolumeSnapshotContent "+going[0].Name, going[0])
+	return result, r.markWaiting(ctx, s, v1alpha1.ReasonVolumeSnapshotNotDeleted, why+howToGiveUp, true)
 }

@@ -2,76 +2,84 @@ package snapshot
 
 import (
 	"testing"
-	"time"
 
 	snapshotv1 "github.com/kubernetes-csi/external-snapshotter/client/v8/apis/volumesnapshot/v1"
 	. "github.com/onsi/gomega"
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
-	clocktesting "k8s.io/utils/clock/testing"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
 
-// A snapshot controller that still has the old deletionPolicy in its cache leaves the content, and the data, for ever.
-// So a VolumeSnapshot is not deleted in the pass that changes the policy.
-func TestAVolumeSnapshotIsDeletedAfterThePolicyOfItsContent(t *testing.T) {
-	g := NewWithT(t)
-	scheme := runtime.NewScheme()
-	g.Expect(snapshotv1.AddToScheme(scheme)).To(Succeed())
-	v := &snapshotv1.VolumeSnapshot{
-		ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "data-1", UID: "v"},
-		Status:     &snapshotv1.VolumeSnapshotStatus{BoundVolumeSnapshotContentName: new("content")},
-	}
-	content := &snapshotv1.VolumeSnapshotContent{
-		ObjectMeta: metav1.ObjectMeta{Name: "content"},
-		Spec: snapshotv1.VolumeSnapshotContentSpec{
-			DeletionPolicy:    snapshotv1.VolumeSnapshotContentRetain,
-			VolumeSnapshotRef: corev1.ObjectReference{Namespace: "shop", Name: "data-1", UID: "v"},
-		},
-	}
-	c := fake.NewClientBuilder().WithScheme(scheme).WithReturnManagedFields().WithObjects(v, content).Build()
-	clock := clocktesting.NewFakePassiveClock(time.Now().Add(time.Second))
-	r := &Reconciler{Client: c, APIReader: c, FieldManager: "test", Clock: clock}
-	pass := func() bool {
-		removed, err := r.remove(t.Context(), v, snapshotv1.VolumeSnapshotContentDelete)
-		g.Expect(err).NotTo(HaveOccurred())
-		return removed
-	}
-	for range 3 { // an event can start a pass at any time
-		g.Expect(pass()).To(BeFalse())
-	}
-	g.Expect(c.Get(t.Context(), client.ObjectKeyFromObject(v), v)).To(Succeed(), "it still exists")
-	g.Expect(c.Get(t.Context(), client.ObjectKeyFromObject(content), content)).To(Succeed())
-	g.Expect(content.Spec.DeletionPolicy).To(Equal(snapshotv1.VolumeSnapshotContentDelete))
-	clock.SetTime(time.Now().Add(policyLag + time.Second))
-	g.Expect(pass()).To(BeTrue())
-	g.Expect(apierrors.IsNotFound(c.Get(t.Context(), client.ObjectKeyFromObject(v), v))).To(BeTrue())
-}
-
-func TestAPolicyIsFreshForAMoment(t *testing.T) {
-	now := time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC)
+// TestContentsLeft asks what becomes of the content of a VolumeSnapshot that is gone. A mover reports the names.
+func TestContentsLeft(t *testing.T) {
+	const being = "snapshot.storage.kubernetes.io/volumesnapshot-being-deleted"
+	type content = snapshotv1.VolumeSnapshotContent
 	for name, tt := range map[string]struct {
-		manager string
-		age     time.Duration
-		fresh   bool
+		edit    func(*content)
+		report  func(*v1alpha1.VolumeSnapshotterStats)
+		foreign []string
+		going   int
+		kept    []string
 	}{
-		"changed just now":                     {"ours", 0, true},
-		"changed a moment ago":                 {"ours", policyLag - time.Second, true},
-		"changed long enough ago":              {"ours", policyLag, false},
-		"the API server's clock is a bit fast": {"ours", -time.Second, true},
-		"the API server's clock is far off":    {"ours", -time.Hour, false},
-		"somebody else changed it":             {"theirs", 0, false},
+		"left by the snapshot controller": {going: 1},
+		"not marked":                      {edit: func(c *content) { c.Annotations = nil }, kept: []string{"content"}},
+		"deletionPolicy Retain again": {
+			edit: func(c *content) { c.Spec.DeletionPolicy = snapshotv1.VolumeSnapshotContentRetain },
+			kept: []string{"content"},
+		},
+		"of a VolumeSnapshot made again": {edit: func(c *content) { c.Spec.VolumeSnapshotRef.UID = "other" }},
+		"of another namespace":           {edit: func(c *content) { c.Spec.VolumeSnapshotRef.Namespace = "other" }},
+		"imported": {
+			edit: func(c *content) { c.Spec.Source = snapshotv1.VolumeSnapshotContentSource{SnapshotHandle: new("h")} },
+		},
+		"policy keeps the data": {
+			report: func(s *v1alpha1.VolumeSnapshotterStats) { s.ContentDeletionPolicy = "Retain" },
+		},
+		"the VolumeSnapshot is another's": {foreign: []string{"data-1"}},
+		"a name that is none": {
+			report: func(s *v1alpha1.VolumeSnapshotterStats) { s.VolumeSnapshotContentName = "../content" },
+		},
+		"no name reported": {
+			edit: func(c *content) { c.Name = "snapcontent-v" },
+			report: func(s *v1alpha1.VolumeSnapshotterStats) {
+				s.VolumeSnapshotContentName = ""
+			},
+			going: 1,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			r := &Reconciler{FieldManager: "ours", Clock: clocktesting.NewFakePassiveClock(now)}
-			content := &snapshotv1.VolumeSnapshotContent{}
-			content.ManagedFields = []metav1.ManagedFieldsEntry{
-				{Manager: tt.manager, Time: new(metav1.NewTime(now.Add(-tt.age)))}, {Manager: "ours"},
+			g := NewWithT(t)
+			scheme := runtime.NewScheme()
+			g.Expect(snapshotv1.AddToScheme(scheme)).To(Succeed())
+			c := &content{
+				ObjectMeta: metav1.ObjectMeta{Name: "content", Annotations: map[string]string{being: "yes"}},
+				Spec: snapshotv1.VolumeSnapshotContentSpec{
+					DeletionPolicy:    snapshotv1.VolumeSnapshotContentDelete,
+					VolumeSnapshotRef: corev1.ObjectReference{Namespace: "shop", Name: "data-1", UID: "v"},
+					Source:            snapshotv1.VolumeSnapshotContentSource{VolumeHandle: new("h")},
+				},
 			}
-			NewWithT(t).Expect(r.changedJustNow(content)).To(Equal(tt.fresh))
+			if tt.edit != nil {
+				tt.edit(c)
+			}
+			stats := v1alpha1.VolumeSnapshotterStats{VolumeSnapshotName: "data-1", VolumeSnapshotContentName: "content"}
+			if tt.report != nil {
+				tt.report(&stats)
+			}
+			s := &v1alpha1.Snapshot{
+				ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "one"},
+				Status: v1alpha1.SnapshotStatus{Components: map[string]v1alpha1.Component{
+					"pvc": {ID: "v", VolumeSnapshotterStats: []v1alpha1.VolumeSnapshotterStats{stats}},
+				}},
+			}
+			r := &Reconciler{APIReader: fake.NewClientBuilder().WithScheme(scheme).WithObjects(c).Build()}
+			left, err := r.contentsLeft(t.Context(), s, tt.foreign)
+			g.Expect(err).NotTo(HaveOccurred())
+			g.Expect(left.going).To(HaveLen(tt.going))
+			g.Expect(left.kept).To(Equal(tt.kept))
 		})
 	}
 }

@@ -107,11 +107,8 @@ func (r *Reconciler) wipe(ctx context.Context, s *v1alpha1.Snapshot) (ctrl.Resul
 		return ctrl.Result{RequeueAfter: seldom}, r.markWaiting(ctx, s, v1alpha1.ReasonInUse,
 			"the data is removed later: "+waiting, false)
 	}
-	removed := true
 	for i := range found.ours {
-		done, err := r.remove(ctx, &found.ours[i], policyOf(s, &found.ours[i]))
-		removed = removed && done
-		if err != nil {
+		if err := r.remove(ctx, &found.ours[i], policyOf(s, &found.ours[i])); err != nil {
 			if apierrors.IsConflict(err) {
 				return ctrl.Result{}, err // Reconcile decides again
 			}
@@ -120,13 +117,21 @@ func (r *Reconciler) wipe(ctx context.Context, s *v1alpha1.Snapshot) (ctrl.Resul
 					err)
 		}
 	}
-	if len(found.ours) == 0 {
-		return ctrl.Result{}, r.wiped(ctx, s, found)
+	if len(found.ours) > 0 {
+		return r.going(ctx, s, found.ours)
 	}
-	if !removed {
-		return waitForPolicy(ctx), nil
+	left, err := r.contentsLeft(ctx, s, found.foreign)
+	if err != nil {
+		return ctrl.Result{}, err
 	}
-	return r.going(ctx, s, found.ours)
+	if len(left.going) > 0 {
+		return r.removeContents(ctx, s, left.going)
+	}
+	if len(left.kept) > 0 {
+		r.Event(s, corev1.EventTypeWarning, v1alpha1.ReasonDataKept, "the VolumeSnapshots are gone, and these "+
+			"VolumeSnapshotContents with their data are not: "+strings.Join(left.kept, ", "))
+	}
+	return ctrl.Result{}, r.wiped(ctx, s, found)
 }
 
 // going returns when to look again at VolumeSnapshots that are being deleted, and reports what blocks the oldest.
@@ -144,7 +149,7 @@ func (r *Reconciler) going(
 	if oldest.DeletionTimestamp != nil { // otherwise it was deleted just now
 		age = now.Sub(oldest.DeletionTimestamp.Time)
 	}
-	result := ctrl.Result{RequeueAfter: min(max(age/4, soon), seldom)}
+	result := ctrl.Result{RequeueAfter: interval(age)}
 	if age < cmp.Or(r.StuckAfter, stuckAfter) {
 		logf.FromContext(ctx).V(1).Info("waits for its VolumeSnapshots to go", "volumeSnapshots", len(all))
 		return result, nil
@@ -156,6 +161,9 @@ func (r *Reconciler) going(
 	return result, r.markWaiting(ctx, s, v1alpha1.ReasonVolumeSnapshotNotDeleted, why+howToGiveUp, true)
 }
 
+// interval returns the time between two looks at an object that has been terminating for age.
+func interval(age time.Duration) time.Duration { return min(max(age/4, soon), seldom) }
+
 // stuck returns why a VolumeSnapshot that is being deleted still exists.
 func (r *Reconciler) stuck(ctx context.Context, v *snapshotv1.VolumeSnapshot) (string, error) {
 	content, err := read.BoundContent(ctx, r.APIReader, v)
@@ -166,14 +174,17 @@ func (r *Reconciler) stuck(ctx context.Context, v *snapshotv1.VolumeSnapshot) (s
 		return fmt.Sprintf("VolumeSnapshot %s keeps terminating: the snapshot controller does not finish, or another "+
 			"finalizer holds it", v.Name), nil
 	}
+	return keepsTerminating("VolumeSnapshot "+v.Name, content), nil
+}
+
+// keepsTerminating words why an object still exists that goes with a content, or the content itself.
+func keepsTerminating(what string, content *snapshotv1.VolumeSnapshotContent) string {
 	if e := content.Status; e != nil && e.Error != nil && e.Error.Message != nil {
-		return fmt.Sprintf("VolumeSnapshot %s keeps terminating: the CSI driver %s reports: %s", v.Name,
-			content.Spec.Driver,
-			*e.Error.Message), nil
+		return fmt.Sprintf("%s keeps terminating: the CSI driver %s reports: %s", what, content.Spec.Driver,
+			*e.Error.Message)
 	}
-	return fmt.Sprintf(
-		"VolumeSnapshot %s keeps terminating: the snapshot controller or the CSI driver %s does not finish",
-		v.Name, content.Spec.Driver), nil
+	return fmt.Sprintf("%s keeps terminating: the snapshot controller or the CSI driver %s does not finish", what,
+		content.Spec.Driver)
 }
 
 // markWaiting writes to a Snapshot why its data is not gone yet. It does not repeat the same reason, because the

@@ -8,13 +8,13 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
-	"github.com/cairn-backup/cairn/internal/retention"
 	"github.com/cairn-backup/cairn/internal/task"
 	"github.com/cairn-backup/cairn/internal/task/observe"
 )
 
 // ResultOf returns the result of the i-th repository of a keeper's Job. A repository without a result failed with the
-// reason of the Job. A reason with which the manager waits becomes Failed: a Job that has ended waits for nothing.
+// reason of the Job. A reason with which only the manager waits becomes Failed. RemovalPending stays: deleted data came
+// back, and Cairn deletes it again.
 func ResultOf(o observe.Observation, i int) task.ComponentResult {
 	if o.Result != nil {
 		for _, c := range o.Result.Components {
@@ -37,7 +37,8 @@ func ResultOf(o observe.Observation, i int) task.ComponentResult {
 
 // reasonOf returns the reason of a failed Job.
 func reasonOf(reported string) string {
-	if reported == "" || retention.Waits(reported) {
+	switch reported {
+	case "", v1alpha1.ReasonInUse, v1alpha1.ReasonRemovalHeld:
 		return v1alpha1.ReasonFailed
 	}
 	return reported

@@ -41,7 +41,13 @@ func TestResultOf(t *testing.T) {
 			observe.Observation{Result: reported(task.ComponentResult{
 				Name: "1", Reason: v1alpha1.ReasonRemovalPending, Error: "deleted data came back",
 			})},
-			task.ComponentResult{Name: "1", Reason: v1alpha1.ReasonFailed, Error: "deleted data came back"},
+			task.ComponentResult{Name: "1", Reason: v1alpha1.ReasonRemovalPending, Error: "deleted data came back"},
+		},
+		"held, which only the manager says": {
+			observe.Observation{Result: reported(task.ComponentResult{
+				Name: "1", Reason: v1alpha1.ReasonRemovalHeld, Error: "held",
+			})},
+			task.ComponentResult{Name: "1", Reason: v1alpha1.ReasonFailed, Error: "held"},
 		},
 		"the Job failed as in use": {
 			observe.Observation{

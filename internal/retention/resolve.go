@@ -48,7 +48,7 @@ type Resolved struct {
 	Ref *v1alpha1.ObjectReference
 	// Default says that no BackupConfiguration names the policy: it is the default.
 	Default bool
-	// Child is one of the BackupConfigurations that a batch made.
+	// Child is the last by name of the BackupConfigurations that a batch made.
 	Child *v1alpha1.BackupConfiguration
 	// Conflict says which BackupConfigurations name different policies. Nothing is removed then.
 	Conflict string
@@ -82,7 +82,7 @@ func Resolve(repository string, configurations []v1alpha1.BackupConfiguration,
 		if names = c.Name + names; refs[ref] == "" || names < refs[ref] {
 			refs[ref] = names
 		}
-		if c.Labels[v1alpha1.LabelBatch] != "" && (out.Child == nil || c.Name < out.Child.Name) {
+		if c.Labels[v1alpha1.LabelBatch] != "" && (out.Child == nil || c.Name > out.Child.Name) {
 			out.Child = c
 		}
 	}

@@ -96,3 +96,19 @@ func TestRepositoriesTogetherUnderADefault(t *testing.T) {
 	g.Expect(retention.SiblingRepositories(children, "web", *fallback, fallback)).To(Equal([]string{"db"}))
 	g.Expect(retention.SiblingRepositories(children, "web", *fallback, nil)).To(BeEmpty())
 }
+
+// Two batches can back up into one Repository. The lists of a cache have no order, so the name decides which batch says
+// what belongs together.
+func TestTheChildOfARepositoryFollowsFromTheNames(t *testing.T) {
+	child := func(name, batch string) v1alpha1.BackupConfiguration {
+		c := naming(name, nil)
+		c.Labels = map[string]string{v1alpha1.LabelBatch: batch}
+		return c
+	}
+	all := []v1alpha1.BackupConfiguration{child("nightly-web", "nightly"), child("hourly-web", "hourly"), naming("x", nil)}
+	for range 2 {
+		slices.Reverse(all)
+		resolved := retention.Resolve("web", all, nil)
+		NewWithT(t).Expect(resolved.Child.Name).To(Equal("nightly-web"))
+	}
+}

@@ -48,3 +48,14 @@ func MadeFor(s *snapshotv1.VolumeSnapshot, content *snapshotv1.VolumeSnapshotCon
 	return content.Name == ContentName(s) && content.Spec.Source.VolumeHandle != nil &&
 		ref.Namespace == s.Namespace && ref.Name == s.Name && s.UID != "" && ref.UID == s.UID
 }
+
+// annotationBeingDeleted is how the snapshot controller marks the content of a VolumeSnapshot that is being deleted. A
+// CSI driver deletes the data only with this mark.
+const annotationBeingDeleted = "snapshot.storage.kubernetes.io/volumesnapshot-being-deleted"
+
+// Goes reports whether the data goes as soon as the content is deleted: its VolumeSnapshot has been deleted, and its
+// deletionPolicy is Delete.
+func Goes(content *snapshotv1.VolumeSnapshotContent) bool {
+	_, marked := content.Annotations[annotationBeingDeleted]
+	return marked && content.Spec.DeletionPolicy == snapshotv1.VolumeSnapshotContentDelete
+}
