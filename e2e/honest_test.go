@@ -100,14 +100,14 @@ func (a *honestApp) cases() []honestCase {
 				a.close, "", v1alpha1.ReasonUnreadable,
 				"successPolicy.unreadable: Allow would accept a backup of the others", part, 0,
 			},
-			{nil, "{unreadable: Allow}", "", "2 entries could not be read and are missing", part, 1},
+			{nil, "{unreadable: Allow}", "", "lacks 2 entries that could not be read", part, 1},
 		}},
 		{"files-that-change", "torn", "", []honestRun{
 			{
-				a.tear, "", v1alpha1.ReasonChanged, "1 files changed each time they were read, and may be inconsistent",
+				a.tear, "", v1alpha1.ReasonChanged, "1 file changed at each read, and may be inconsistent",
 				torn, 0,
 			},
-			{nil, "{changed: Allow}", "", "1 files were written to while they were read and may be torn", torn, 1},
+			{nil, "{changed: Allow}", "", "may be torn in 1 file, because something wrote there meanwhile", torn, 1},
 		}},
 		{"a-volume-that-came-up-empty", "lost", "", []honestRun{
 			{func(t *testing.T) {

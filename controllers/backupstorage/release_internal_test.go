@@ -28,5 +28,6 @@ func TestTheReleaseIsLoggedOnce(t *testing.T) {
 	for range 2 {
 		g.Expect(r.release(ctx, o, "its namespace is being deleted", 2)).To(Succeed())
 	}
-	g.Expect(*lines).To(Equal([]string{`"level"=0 "msg"="released the BackupStorage" "why"="its namespace is being deleted" "repositories"=2`}))
+	g.Expect(*lines).To(Equal([]string{`"level"=0 "msg"="released the BackupStorage" ` +
+		`"why"="its namespace is being deleted" "repositories"=2`}))
 }

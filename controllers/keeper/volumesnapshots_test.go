@@ -168,7 +168,9 @@ func TestVolumeSnapshotsGoWithTheirSnapshot(t *testing.T) {
 		s, v := l.backup(1, "", wipeOutSnapshot)
 		content := l.contentOf(v)
 		bed.Edit(t, content, func() { // the controller marks it, and knows the old deletionPolicy
-			content.Annotations = map[string]string{"snapshot.storage.kubernetes.io/volumesnapshot-being-deleted": "yes"}
+			content.Annotations = map[string]string{
+				"snapshot.storage.kubernetes.io/volumesnapshot-being-deleted": "yes",
+			}
 			content.Finalizers = []string{busyDriver}
 		})
 		del(t, s)

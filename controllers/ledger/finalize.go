@@ -15,6 +15,7 @@ import (
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/kube/status"
+	"github.com/cairn-backup/cairn/internal/text"
 )
 
 const (
@@ -99,8 +100,8 @@ func (r *Reconciler) overdue(ctx context.Context, l *v1alpha1.Ledger) (bool, err
 // drop gives up the records that were not pushed.
 func (r *Reconciler) drop(ctx context.Context, l *v1alpha1.Ledger, parcels []parcel, why string) error {
 	logf.FromContext(ctx).Info("gave up records", "why", why, "records", l.Status.Pending)
-	r.EventRecorder.Eventf(l, corev1.EventTypeWarning, v1alpha1.ReasonRecordDropped, "gave up %d records %s",
-		l.Status.Pending, why)
+	r.EventRecorder.Eventf(l, corev1.EventTypeWarning, v1alpha1.ReasonRecordDropped, "gave up %s %s",
+		text.Quantity(l.Status.Pending, "record"), why)
 	if err := r.Outbox.remove(ctx, parcels); err != nil {
 		return err
 	}

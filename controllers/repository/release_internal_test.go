@@ -28,5 +28,6 @@ func TestTheReleaseIsLoggedOnce(t *testing.T) {
 	for range 2 {
 		g.Expect(r.release(ctx, o, "kept", "its namespace is being deleted")).To(Succeed())
 	}
-	g.Expect(*lines).To(Equal([]string{`"level"=0 "msg"="released the Repository" "data"="kept" "why"="its namespace is being deleted"`}))
+	g.Expect(*lines).To(Equal([]string{`"level"=0 "msg"="released the Repository" ` +
+		`"data"="kept" "why"="its namespace is being deleted"`}))
 }

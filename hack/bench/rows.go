@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"github.com/cairn-backup/cairn/internal/text"
 )
 
 // row of the table. A row without a bar cannot fail.
@@ -100,7 +102,7 @@ func ledgerRows(benchmark, verb string) []func(results) row {
 	var out []func(results) row
 	for _, records := range []int{1, 100} {
 		for _, present := range []int{few, many} {
-			what := fmt.Sprintf("%s of %s, %s present", verb, plural(records, "record"), thousands(float64(present)))
+			what := fmt.Sprintf("%s of %s, %s present", verb, text.Quantity(records, "record"), thousands(float64(present)))
 			out = append(out,
 				rowOf(what, "", func(r *reader) (string, bool) { return cost(r, name(present, records)), true }))
 		}
@@ -109,12 +111,12 @@ func ledgerRows(benchmark, verb string) []func(results) row {
 			bar = "≤1.5×"
 		}
 		out = append(out,
-			rowOf(fmt.Sprintf("%s of %s, ratio of the times%s", verb, plural(records, "record"), included[verb]), bar,
+			rowOf(fmt.Sprintf("%s of %s, ratio of the times%s", verb, text.Quantity(records, "record"), included[verb]), bar,
 				func(r *reader) (string, bool) {
 					x := r.get(name(many, records), "ns/op") / r.get(name(few, records), "ns/op")
 					return fmt.Sprintf("%.2f×", x), x <= maxRatio
 				}),
-			rowOf(fmt.Sprintf("%s of %s, ratio of allocations and object reads", verb, plural(records, "record")), bar,
+			rowOf(fmt.Sprintf("%s of %s, ratio of allocations and object reads", verb, text.Quantity(records, "record")), bar,
 				func(r *reader) (string, bool) {
 					allocations := r.get(name(many, records), "allocs/op") / r.get(name(few, records), "allocs/op")
 					reads := r.get(name(many, records), "reads/op") / max(r.get(name(few, records), "reads/op"), 1)
@@ -244,11 +246,4 @@ func thousands(v float64) string {
 		out.WriteRune(digit)
 	}
 	return out.String()
-}
-
-func plural(n int, word string) string {
-	if n == 1 {
-		return "1 " + word
-	}
-	return fmt.Sprintf("%d %ss", n, word)
 }

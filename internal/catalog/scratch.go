@@ -14,8 +14,8 @@ import (
 const paramScratchDir = "scratchDir"
 
 // scratchMount reports whether the mover of a task mounts the volume ${RESTIC_CACHE_VOLUME} at dir, too. Dir is the
-// value of paramScratchDir; scratchMount explains why it is invalid. A task that does not declare the parameter can use the
-// name for anything else.
+// value of paramScratchDir; scratchMount explains why it is invalid. A task that does not declare the parameter can use
+// the name for anything else.
 func scratchMount(t *v1alpha1.Task, dir string) (wanted bool, why string) {
 	declared := slices.ContainsFunc(t.Parameters,
 		func(p v1alpha1.TaskParameter) bool { return p.Name == paramScratchDir })

@@ -2,7 +2,6 @@ package mover
 
 import (
 	"context"
-	"fmt"
 	"time"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
@@ -10,6 +9,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/mover/failure"
 	"github.com/cairn-backup/cairn/internal/repository"
 	"github.com/cairn-backup/cairn/internal/task"
+	"github.com/cairn-backup/cairn/internal/text"
 )
 
 // Restore restores one component after another.
@@ -125,9 +125,8 @@ func (m *Mover) verify(
 	switch {
 	case got.Different > 0:
 		return r, failure.New(v1alpha1.ReasonVerificationFailed,
-			fmt.Sprintf(
-				"%d entries differ from the repository: something else may be writing to the volume, or its disk is "+
-					"failing", got.Different))
+			"the volume differs from the repository in "+text.Quantity(got.Different, "entry")+
+				": something else may be writing to the volume, or its disk is failing")
 	case err != nil:
 		f := failure.ClassifyMove(err)
 		r.Outcome = task.OutcomeUnknown
@@ -135,9 +134,8 @@ func (m *Mover) verify(
 	case got.Unreadable > 0:
 		r.Outcome = task.OutcomeUnknown
 		return r, failure.New(v1alpha1.ReasonUnreadable,
-			fmt.Sprintf(
-				"all data was written, but %d entries could not be read back: restore as a user who is allowed to "+
-					"read them (jobTemplate.spec.securityContext)", got.Unreadable))
+			"all data was written, but "+text.Quantity(got.Unreadable, "entry")+" could not be read back: restore as a "+
+				"user who is allowed to read everything (jobTemplate.spec.securityContext)")
 	}
 	return r, nil
 }

@@ -67,7 +67,7 @@ func TestARestoreIsVerified(t *testing.T) {
 				g.Expect(os.Chtimes(file, info.ModTime(), info.ModTime())).To(Succeed())
 			},
 			reason: v1alpha1.ReasonVerificationFailed, outcome: task.OutcomeFailed, different: 1,
-			message: "1 entries differ",
+			message: "the volume differs from the repository in 1 entry",
 		},
 		"files lost": {
 			meddle: func(g *WithT, dir string) { g.Expect(os.RemoveAll(filepath.Join(dir, "a"))).To(Succeed()) },

@@ -105,7 +105,9 @@ func TestTheChildOfARepositoryFollowsFromTheNames(t *testing.T) {
 		c.Labels = map[string]string{v1alpha1.LabelBatch: batch}
 		return c
 	}
-	all := []v1alpha1.BackupConfiguration{child("nightly-web", "nightly"), child("hourly-web", "hourly"), naming("x", nil)}
+	all := []v1alpha1.BackupConfiguration{
+		child("nightly-web", "nightly"), child("hourly-web", "hourly"), naming("x", nil),
+	}
 	for range 2 {
 		slices.Reverse(all)
 		resolved := retention.Resolve("web", all, nil)

@@ -16,12 +16,17 @@ func Shorten(s string) string { return Cut(s, MaxMessage) }
 // Join joins messages into one of the length that the API allows.
 func Join(messages []string) string { return Shorten(strings.Join(messages, "; ")) }
 
-// Count formats a number with its noun: "1 file", "2 files".
-func Count(n int, word string) string {
-	if n == 1 {
-		return "1 " + word
+// Quantity formats a number with its noun: "1 file", "2 files", "3 entries".
+func Quantity[N int | int32 | int64](n N, noun string) string {
+	stem, ies := strings.CutSuffix(noun, "y")
+	switch {
+	case n == 1:
+		return "1 " + noun
+	case ies:
+		return fmt.Sprintf("%d %sies", n, stem)
+	default:
+		return fmt.Sprintf("%d %ss", n, noun)
 	}
-	return fmt.Sprintf("%d %ss", n, word)
 }
 
 // sign ends a text that was cut.

@@ -38,3 +38,11 @@ func TestJoin(t *testing.T) {
 	g.Expect(len(long)).To(BeNumerically("<=", MaxMessage))
 	g.Expect(long).To(HaveSuffix("ä…"))
 }
+
+func TestQuantity(t *testing.T) {
+	g := NewWithT(t)
+	g.Expect(Quantity(0, "file")).To(Equal("0 files"))
+	g.Expect(Quantity(1, "entry")).To(Equal("1 entry"))
+	g.Expect(Quantity(int64(2), "entry")).To(Equal("2 entries"))
+	g.Expect(Quantity(3, "target")).To(Equal("3 targets"))
+}

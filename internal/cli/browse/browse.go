@@ -200,7 +200,7 @@ func newSnapshotDownload(o command.Options) *cobra.Command {
 			return asStorageError(err)
 		}
 		fmt.Fprintf(o.Out, "%s in %s downloaded to %s\n", command.ShortSize(float64(got.Bytes)),
-			text.Count(int(got.Files+got.Links), "file"), args[1])
+			text.Quantity(got.Files+got.Links, "file"), args[1])
 		return nil
 	}
 	return cmd

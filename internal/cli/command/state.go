@@ -35,7 +35,7 @@ func ComponentState(c v1alpha1.Component) string {
 	state := strings.ToLower(Phase(string(c.Phase)))
 	if c.Phase == v1alpha1.SnapshotSucceeded {
 		return fmt.Sprintf("%s, %s in %s, %s uploaded", state, ShortSize(float64(c.SizeBytes)),
-			text.Count(int(c.Files), "file"),
+			text.Quantity(c.Files, "file"),
 			ShortSize(float64(c.UploadedBytes)))
 	}
 	return state + ReasonText(string(c.Phase), c.Reason, c.Error)
@@ -50,7 +50,7 @@ func RestoredState(c v1alpha1.RestoredComponent) string {
 	if c.Phase != v1alpha1.RestoreSessionSucceeded {
 		return state + ReasonText(string(c.Phase), c.Reason, c.Error)
 	}
-	state += fmt.Sprintf(", %s in %s", ShortSize(float64(c.SizeBytes)), text.Count(int(c.Files), "file"))
+	state += fmt.Sprintf(", %s in %s", ShortSize(float64(c.SizeBytes)), text.Quantity(c.Files, "file"))
 	for _, n := range []struct {
 		count int64
 		what  string
@@ -60,13 +60,13 @@ func RestoredState(c v1alpha1.RestoredComponent) string {
 		}
 	}
 	if c.OwnersNotRestored > 0 {
-		state += ", " + text.Count(int(c.OwnersNotRestored), "owner") + " not restored"
+		state += ", " + text.Quantity(c.OwnersNotRestored, "owner") + " not restored"
 	}
 	if c.DevicesNotRestored > 0 {
-		state += ", " + text.Count(int(c.DevicesNotRestored), "device") + " not restored"
+		state += ", " + text.Quantity(c.DevicesNotRestored, "device") + " not restored"
 	}
 	if c.AttributesNotRestored > 0 {
-		state += ", " + text.Count(int(c.AttributesNotRestored), "attribute") + " not restored"
+		state += ", " + text.Quantity(c.AttributesNotRestored, "attribute") + " not restored"
 	}
 	return state
 }

@@ -168,10 +168,10 @@ func report(o command.Options, findings []check.Finding, objects []build.Object,
 	}
 	warnings := ""
 	if warned > 0 {
-		warnings = ", " + text.Count(warned, "warning")
+		warnings = ", " + text.Quantity(warned, "warning")
 	}
 	if wrong > 0 {
-		fmt.Fprintln(o.Out, text.Count(wrong, "error")+warnings)
+		fmt.Fprintln(o.Out, text.Quantity(wrong, "error")+warnings)
 		return &command.CodedError{Code: command.ExitError}
 	}
 	files := map[string]bool{}
@@ -182,7 +182,7 @@ func report(o command.Options, findings []check.Finding, objects []build.Object,
 	if len(objects) == 1 {
 		verb = "is"
 	}
-	fmt.Fprintf(o.Out, "%s in %s %s valid%s\n", text.Count(len(objects), "object"),
-		text.Count(len(files), "file"), verb, warnings)
+	fmt.Fprintf(o.Out, "%s in %s %s valid%s\n", text.Quantity(len(objects), "object"),
+		text.Quantity(len(files), "file"), verb, warnings)
 	return nil
 }

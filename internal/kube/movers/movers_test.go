@@ -159,9 +159,10 @@ func TestWhatARunWaitsForIsLogged(t *testing.T) {
 	jobs, _, err := Observe(ctx, reader, owner, "of", now)
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(jobs).To(HaveLen(3))
+	const pod = `"level"=1 "msg"="waits for the pod of a Job" "job"=`
 	g.Expect(*lines).To(HaveExactElements(
-		HavePrefix(`"level"=1 "msg"="waits for the pod of a Job" "job"={"name"="b" "namespace"="shop"} "reason"="Pending"`),
-		HavePrefix(`"level"=1 "msg"="waits for the pod of a Job" "job"={"name"="a" "namespace"="shop"} "reason"="Pending"`),
+		HavePrefix(pod+`{"name"="b" "namespace"="shop"} "reason"="Pending"`),
+		HavePrefix(pod+`{"name"="a" "namespace"="shop"} "reason"="Pending"`),
 		Equal(`"level"=1 "msg"="waits for Jobs" "jobs"=["a" "b"] "count"=2`),
 	))
 }

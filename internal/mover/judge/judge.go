@@ -12,6 +12,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/mover/failure"
 	"github.com/cairn-backup/cairn/internal/repository"
 	"github.com/cairn-backup/cairn/internal/task"
+	"github.com/cairn-backup/cairn/internal/text"
 )
 
 // Scope identifies which part of a volume was chosen. Sizes of different scopes can't be compared.
@@ -51,9 +52,8 @@ func Judge(p *v1alpha1.SuccessPolicy, s repository.Snapshot, previous *repositor
 				LastBackupText(previous)+"; successPolicy.empty: Allow would accept that")
 	case s.Changed > 0 && !p.AllowsChanged():
 		return failure.New(v1alpha1.ReasonChanged,
-			fmt.Sprintf("%d files changed each time they were read, and may be inconsistent: stop their writers "+
-				"with a hook, or back up a snapshot of the volume; successPolicy.changed: Allow would accept that",
-				s.Changed))
+			text.Quantity(s.Changed, "file")+" changed at each read, and may be inconsistent: stop the writers with a "+
+				"hook, or back up a snapshot of the volume; successPolicy.changed: Allow would accept that")
 	case previous != nil && hasShrunk(s, *previous, p.MaxShrink()):
 		return failure.New(v1alpha1.ReasonShrunk,
 			fmt.Sprintf("only %s are left of the %s of the last backup: if that is right, raise "+

@@ -15,6 +15,7 @@ import (
 	"github.com/kopia/kopia/snapshot/upload"
 
 	"github.com/cairn-backup/cairn/internal/repository"
+	"github.com/cairn-backup/cairn/internal/text"
 )
 
 // tree stores a directory. ctx is the context of the caller. kctx outlives it by cancelGrace, so that a canceled
@@ -143,8 +144,8 @@ func (b *backup) verdict(ctx context.Context, man *snapshot.Manifest, d details)
 		return firstError(context.Cause(ctx), fmt.Errorf("%w: %s", errUnfinished, man.IncompleteReason))
 	case d.Unreadable+d.AttributesUnreadable > 0 && !b.opt.AllowPartial:
 		//nolint:errorlint // the kind is ErrPartial, whatever could not be read
-		err := fmt.Errorf("%d entries, %d attributes, first: %v", d.Unreadable, d.AttributesUnreadable,
-			b.progress.first())
+		err := fmt.Errorf("%s, %s, first: %v", text.Quantity(d.Unreadable, "entry"),
+			text.Quantity(d.AttributesUnreadable, "attribute"), b.progress.first())
 		return &repository.Error{Op: "backup", Kind: repository.ErrPartial, Err: err}
 	}
 	return nil

@@ -13,6 +13,7 @@ import (
 	"github.com/kopia/kopia/snapshot/snapshotfs"
 
 	"github.com/cairn-backup/cairn/internal/repository"
+	"github.com/cairn-backup/cairn/internal/text"
 )
 
 // Verify walks the snapshot, checks that the pack of every content exists, and reads percent % of the files.
@@ -38,7 +39,7 @@ func (e *repoEngine) Verify(ctx context.Context, id string, percent float64) (re
 		return res,
 			&repository.Error{
 				Op: "verify", Kind: repository.ErrCorrupt,
-				Err: fmt.Errorf("%d problems, first: %w", r.ErrorCount, r.Errors[0]),
+				Err: fmt.Errorf("%s, first: %w", text.Quantity(r.ErrorCount, "problem"), r.Errors[0]),
 			}
 	}
 	return res, classify("verify", cause(ctx, err))

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/text"
 )
 
 // unreadableOf lists what is missing from, or possibly torn in, components that succeeded only because the success
@@ -20,19 +21,19 @@ func unreadableOf(components map[string]v1alpha1.Component) []string {
 		}
 		var parts []string
 		for _, p := range []struct {
-			n    int64
-			text string
+			n          int64
+			text, noun string
 		}{
-			{c.Unreadable, "%d entries could not be read and are missing"},
-			{c.AttributesUnreadable, "%d attributes could not be read and are missing"},
-			{c.Changed, "%d files were written to while they were read and may be torn"},
+			{c.Unreadable, "lacks %s that could not be read", "entry"},
+			{c.AttributesUnreadable, "lacks %s that could not be read", "attribute"},
+			{c.Changed, "may be torn in %s, because something wrote there meanwhile", "file"},
 		} {
 			if p.n > 0 {
-				parts = append(parts, fmt.Sprintf(p.text, p.n))
+				parts = append(parts, fmt.Sprintf(p.text, text.Quantity(p.n, p.noun)))
 			}
 		}
 		if len(parts) > 0 {
-			out = append(out, fmt.Sprintf("component %s: %s", name, strings.Join(parts, ", ")))
+			out = append(out, fmt.Sprintf("component %s %s", name, strings.Join(parts, " and ")))
 		}
 	}
 	return out

@@ -25,12 +25,12 @@ func TestWhatASuccessPolicyAllowsIsSaid(t *testing.T) {
 		},
 		"unreadable files": {
 			counts:  v1alpha1.ComponentCounts{Files: 3, Unreadable: 2},
-			message: "component pod-1: 2 entries could not be read and are missing",
+			message: "component pod-1 lacks 2 entries that could not be read",
 		},
 		"unreadable attributes and torn files": {
 			counts: v1alpha1.ComponentCounts{Files: 3, AttributesUnreadable: 1, Changed: 4},
-			message: "component pod-1: 1 attributes could not be read and are missing, 4 files were written to while " +
-				"they were read and may be torn",
+			message: "component pod-1 lacks 1 attribute that could not be read and may be torn in 4 files, because " +
+				"something wrote there meanwhile",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

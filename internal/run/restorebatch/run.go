@@ -144,7 +144,7 @@ func (r *runner) outcome() (phase v1alpha1.RestoreSessionPhase, reason, message 
 		by[t.Phase] = append(by[t.Phase], t.Name)
 	}
 	total := len(r.d.Status.Targets)
-	targets := text.Count(total, "target")
+	targets := text.Quantity(total, "target")
 	succeeded, skipped, unknown := by[v1alpha1.RestoreSessionSucceeded], by[v1alpha1.RestoreSessionSkipped],
 		by[v1alpha1.RestoreSessionUnknown]
 	source := &r.Batch.Spec.DataSource
