@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -16,7 +17,8 @@ import (
 )
 
 // TestLinesOfTheLogAreDocumented compares the page of the log with the messages that the manager logs: each message on
-// the page is logged, and each message at the level of information is on the page.
+// the page is logged, and each message is on the page. One row stands for all messages that begin with "waits", and a row
+// of information also for its message at V(1).
 func TestLinesOfTheLogAreDocumented(t *testing.T) {
 	g := NewWithT(t)
 	page, err := os.ReadFile("reference/log.md")
@@ -25,10 +27,17 @@ func TestLinesOfTheLogAreDocumented(t *testing.T) {
 	g.Expect(found).To(BeTrue())
 	logged, debugged := loggedMessages(t)
 	g.Expect(messagesOf(information)).To(ConsistOf(logged), "the lines at the level of information")
+	others := slices.DeleteFunc(slices.Clone(debugged), func(message string) bool {
+		return strings.HasPrefix(message, "waits") || slices.Contains(logged, message)
+	})
 	for _, message := range messagesOf(debugging) {
-		begins := strings.TrimSuffix(message, "…")
+		begins, isBeginning := strings.CutSuffix(message, "…")
 		g.Expect(debugged).To(ContainElement(HavePrefix(begins)), "a line at the level of debugging")
+		others = slices.DeleteFunc(others, func(other string) bool {
+			return other == message || isBeginning && strings.HasPrefix(other, begins)
+		})
 	}
+	g.Expect(others).To(BeEmpty(), "the lines at the level of debugging that the page lacks")
 }
 
 // messagesOf returns the messages in the first column of the tables.

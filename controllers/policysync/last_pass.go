@@ -11,9 +11,9 @@ import (
 	"github.com/cairn-backup/cairn/internal/source"
 )
 
-// pass is a pass of this process that is not needed again for the same input. A new process knows none and starts with
+// lastPass is a pass of this process that is not needed again for the same input. A new process knows none and starts with
 // a pass.
-type pass struct {
+type lastPass struct {
 	uid        types.UID
 	at         time.Time
 	revision   string
@@ -32,7 +32,7 @@ type appliedRevision struct {
 }
 
 // restore sets the conditions of the pass again, after a fault of the Git server had replaced them.
-func (p pass) restore(obj *v1alpha1.PolicySync) {
+func (p lastPass) restore(obj *v1alpha1.PolicySync) {
 	keep := map[string]bool{}
 	for i := range p.conditions {
 		keep[p.conditions[i].Type] = true

@@ -273,7 +273,7 @@ func TestTheGuard(t *testing.T) {
 
 	// The next revision still deletes nothing, nor does a new process, nor a consent to something else.
 	r.push(map[string]string{"policy/c.yaml": storage("c"), "policy/d.yaml": storage("d")})
-	r.passes = store[pass]{}
+	r.passes = store[lastPass]{}
 	r.update(func(p *v1alpha1.PolicySync) {
 		p.Annotations = map[string]string{v1alpha1.AnnotationAllowDelete: digestOf(nil)}
 	})

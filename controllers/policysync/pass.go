@@ -46,14 +46,17 @@ func (s *reconciling) pass(ctx context.Context, o origin) *fault {
 		uid: s.obj.UID, at: s.Clock.Now(), revision: o.revision,
 		generation: s.obj.Generation,
 	})
-	if changed > 0 && s.before.Status.LastAppliedRevision == o.revision.String() &&
-		s.before.Status.ObservedGeneration == s.obj.Generation {
+	applied := counts{revision: o.revision.String(), objects: len(built.Objects), changed: changed}
+	if s.drifted(applied) {
 		s.announceDrift()
 	}
 	if s.obj.Status.Removal != nil {
+		s.logApplied(ctx, applied)
 		return s.blocked()
 	}
 	left, kept, fault := a.prune(ctx, stale)
+	applied.deleted = len(stale) - len(left)
+	s.logApplied(ctx, applied)
 	s.setInventory(union(wanted, left))
 	if fault != nil {
 		return fault
@@ -62,14 +65,33 @@ func (s *reconciling) pass(ctx context.Context, o origin) *fault {
 	if len(kept) > 0 {
 		message += "; not deleted: " + strings.Join(kept, ", ")
 	}
-	log := ctrl.LoggerFrom(ctx)
-	if changed == 0 && len(left) == len(stale) && s.before.Status.LastAppliedRevision == o.revision.String() {
-		log = log.V(1) // the regular look for edits by hand found none
-	}
-	log.Info("applied objects", "revision", o.revision.String(), "objects", len(built.Objects), "changed", changed,
-		"deleted", len(stale)-len(left))
 	s.succeed(message)
 	return nil
+}
+
+// counts are how many objects one pass over a revision applied, changed and deleted.
+type counts struct {
+	revision                  string
+	objects, changed, deleted int
+}
+
+// drifted reports whether a pass reverted edits by hand: it changed objects of the revision that was in force.
+func (s *reconciling) drifted(c counts) bool {
+	return c.changed > 0 && s.before.Status.LastAppliedRevision == c.revision &&
+		s.before.Status.ObservedGeneration == s.obj.Generation
+}
+
+// logApplied logs what a pass did. The regular look for edits by hand that finds none is no information.
+func (s *reconciling) logApplied(ctx context.Context, c counts) {
+	log := ctrl.LoggerFrom(ctx).WithValues("revision", c.revision)
+	switch {
+	case c.changed == 0 && c.deleted == 0 && s.before.Status.LastAppliedRevision == c.revision:
+		log.V(1).Info("nothing to do: all objects are as the revision says", "objects", c.objects)
+	case c.deleted == 0 && s.drifted(c):
+		log.Info("reapplied the revision in force", "changed", c.changed)
+	default:
+		log.Info("applied objects", "objects", c.objects, "changed", c.changed, "deleted", c.deleted)
+	}
 }
 
 // prepare does everything that comes before the first write.

@@ -34,6 +34,10 @@ func TestTheGuardIsNotHiddenByARefusedRevision(t *testing.T) {
 	r.expectNotReady(v1alpha1.ReasonReconcileFailed, "connection lost")
 	r.api.refuse = nil
 	r.push(map[string]string{"policy/c.yaml": storage("c")})
+	ctx, lines := loglines.Record(t.Context(), 0, "applied objects")
+	_, err := r.Reconcile(ctx, ctrl.Request{NamespacedName: client.ObjectKeyFromObject(r.sync)})
+	r.g.Expect(err).NotTo(HaveOccurred())
+	r.g.Expect(*lines).To(HaveExactElements(HaveSuffix(`"objects"=1 "changed"=1 "deleted"=0`)))
 	r.reconcile()
 	r.expectNotReady(v1alpha1.ReasonDeletionBlocked, "were not deleted")
 	for _, name := range []string{"a", "b", "c"} {

@@ -53,7 +53,7 @@ type Reconciler struct {
 	// Jitter spreads requeues. If it is nil, they spread by a twentieth in both directions.
 	Jitter func(time.Duration) time.Duration
 
-	passes  store[pass]
+	passes  store[lastPass]
 	applied store[map[key]fingerprint] // what each PolicySync applied
 	inForce store[appliedRevision]
 }
@@ -176,7 +176,7 @@ func (s *reconciling) origin(ctx context.Context) (origin, error) {
 }
 
 // upToDate reports whether the last pass of this process did everything for a revision.
-func (s *reconciling) upToDate(revision source.Revision) (pass, bool) {
+func (s *reconciling) upToDate(revision source.Revision) (lastPass, bool) {
 	last, ok := s.passes.get(client.ObjectKeyFromObject(s.obj))
 	request, _ := meta.ReconcileAnnotationValue(s.obj.Annotations)
 	removal := s.obj.Status.Removal
@@ -192,7 +192,7 @@ func (s *reconciling) upToDate(revision source.Revision) (pass, bool) {
 }
 
 func (s *reconciling) remember(revision source.Revision, foreign *key) {
-	s.passes.put(client.ObjectKeyFromObject(s.obj), pass{
+	s.passes.put(client.ObjectKeyFromObject(s.obj), lastPass{
 		uid: s.obj.UID, at: s.Clock.Now(), revision: revision.String(), generation: s.obj.Generation, foreign: foreign,
 		conditions: append(s.obj.Status.Conditions[:0:0], s.obj.Status.Conditions...),
 	})

@@ -79,7 +79,7 @@ func (r *Reconciler) snapshots(
 	}
 	allowed := map[string]bool{}
 	for i := range repositories.Items {
-		allowed[repositories.Items[i].Name] = restorebatch.AllowsRestoreTo(&repositories.Items[i], b.Namespace)
+		allowed[repositories.Items[i].Name] = policy.AllowsRestoreTo(&repositories.Items[i], b.Namespace)
 	}
 	var out []v1alpha1.Snapshot
 	for _, s := range list.Items {

@@ -13,7 +13,6 @@ import (
 	"github.com/cairn-backup/cairn/internal/policy"
 	"github.com/cairn-backup/cairn/internal/run"
 	"github.com/cairn-backup/cairn/internal/run/restore"
-	"github.com/cairn-backup/cairn/internal/run/restorebatch"
 )
 
 // sourceNamespace returns the namespace of Snapshot and Repository.
@@ -155,7 +154,7 @@ func (r *Reconciler) consent(ctx context.Context, to, from, repository string) e
 	if err != nil && !apierrors.IsNotFound(err) {
 		return fmt.Errorf("get Repository %s/%s: %w", from, repository, err)
 	}
-	if err == nil && restorebatch.AllowsRestoreTo(&repo, to) {
+	if err == nil && policy.AllowsRestoreTo(&repo, to) {
 		return nil
 	}
 	return movers.Refuse(v1alpha1.ReasonRestoreNotAllowed,

@@ -2,6 +2,8 @@ package policy
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
@@ -31,6 +33,16 @@ func Allowed(usage *v1alpha1.UsagePolicy, owner, user string, userLabels map[str
 	default:
 		return false
 	}
+}
+
+// AllowsRestoreTo reports whether a Repository's owner lets another namespace restore from it.
+func AllowsRestoreTo(repo *v1alpha1.Repository, namespace string) bool {
+	for _, allowed := range strings.Split(repo.Annotations[v1alpha1.AnnotationRestoreTo], ",") {
+		if slices.Contains([]string{namespace, "*"}, strings.TrimSpace(allowed)) {
+			return true
+		}
+	}
+	return false
 }
 
 // NotAllowedMessage returns the message about a reference from namespace user to an object, given as "<kind>

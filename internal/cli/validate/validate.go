@@ -22,7 +22,7 @@ const validateText = `Check policy files as a PolicySync would, without a cluste
 
 PATH is a directory or a file. A directory with a kustomization is built with kustomize. Of any other directory, all
 .yaml and .yml files in it and below are read. Each PATH is what one PolicySync applies; objects of one PATH can refer
-to objects of another. No file may lead out of the Git working copy that holds PATH, or out of PATH if there is none.
+to objects of another. No file leads out of the Git working copy that holds PATH, or out of PATH if there is none.
 
 Each finding is printed as <file>:<line>: document <n>: <field>: <message>. Further checks, such as those of schedules
 and references, run once each object passes its schema: mend the errors and run the command again.
@@ -88,14 +88,15 @@ func validate(ctx context.Context, o command.Options, opts validateOptions, args
 			objects = append(objects, built...)
 		}
 	}
-	if len(findings) == 0 {
+	complete := len(findings) == 0
+	if complete {
 		findings = append(duplicates(objects), checkTogether(objects, opts, lookup)...)
 	}
 	slices.SortStableFunc(findings, func(a, b check.Finding) int {
 		return cmp.Or(cmp.Compare(a.File, b.File), cmp.Compare(a.Document, b.Document), cmp.Compare(a.Line, b.Line),
 			cmp.Compare(a.Field, b.Field))
 	})
-	return report(o, slices.Compact(findings), objects, opts.verbose)
+	return report(o, slices.Compact(findings), objects, opts.verbose, complete)
 }
 
 // checkTogether checks all objects as one set, so that objects of one path can refer to objects of another.
@@ -140,8 +141,9 @@ func origin(x build.Object) string {
 
 // report prints the findings and a summary. Errors end the program with command.ExitError. Unless verbose is set, it
 // sums up in one line the warnings about what only the cluster can tell: a long list of them would hide the others. It
-// lists the objects of Cairn's that are missing, once each, because a name that is mistyped looks just like that.
-func report(o command.Options, findings []check.Finding, objects []build.Object, verbose bool) error {
+// lists the objects of Cairn's that are missing, once each, because a name that is mistyped looks just like that. It says
+// if the checks are not complete.
+func report(o command.Options, findings []check.Finding, objects []build.Object, verbose, complete bool) error {
 	wrong, warned, unchecked := 0, 0, 0
 	missing := map[check.Reference]bool{{}: true}
 	for _, f := range findings {
@@ -171,6 +173,9 @@ func report(o command.Options, findings []check.Finding, objects []build.Object,
 		warnings = ", " + text.Quantity(warned, "warning")
 	}
 	if wrong > 0 {
+		if !complete {
+			fmt.Fprintln(o.Out, "schedules and references are not checked until these errors are mended")
+		}
 		fmt.Fprintln(o.Out, text.Quantity(wrong, "error")+warnings)
 		return &command.CodedError{Code: command.ExitError}
 	}

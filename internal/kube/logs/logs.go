@@ -29,12 +29,13 @@ func Key(kind string) string {
 }
 
 // Constructor returns a function that makes the logger of each request of a controller: it names the object of the
-// request under the key of the kind.
+// request under the key of the kind. What the controller logs without a request, such as each watch that it starts, is
+// for debugging; errors are not.
 func Constructor(base logr.Logger, controller, kind string) func(*reconcile.Request) logr.Logger {
 	base = base.WithValues("controller", controller)
 	return func(req *reconcile.Request) logr.Logger {
 		if req == nil {
-			return base
+			return base.V(1)
 		}
 		return base.WithValues(Key(kind), klog.KRef(req.Namespace, req.Name))
 	}

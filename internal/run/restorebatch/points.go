@@ -14,16 +14,6 @@ import (
 	"github.com/cairn-backup/cairn/internal/workload"
 )
 
-// AllowsRestoreTo reports whether a Repository's owner lets another namespace restore from it.
-func AllowsRestoreTo(repo *v1alpha1.Repository, namespace string) bool {
-	for _, allowed := range strings.Split(repo.Annotations[v1alpha1.AnnotationRestoreTo], ",") {
-		if slices.Contains([]string{namespace, "*"}, strings.TrimSpace(allowed)) {
-			return true
-		}
-	}
-	return false
-}
-
 // restorePoint holds the requested targets of one restore point.
 type restorePoint struct {
 	name      string

@@ -1,0 +1,57 @@
+package policysync
+
+import (
+	"testing"
+
+	. "github.com/onsi/gomega"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/testbed/loglines"
+)
+
+// TestLogApplied asks what the log says about a pass over the revision new.
+func TestLogApplied(t *testing.T) {
+	for name, tt := range map[string]struct {
+		lastApplied string
+		edited      bool // the PolicySync itself
+		counts      counts
+		want        string
+	}{
+		"a new revision": {
+			"old", false, counts{objects: 4, changed: 2, deleted: 1},
+			`"level"=0 "msg"="applied objects" "revision"="new" "objects"=4 "changed"=2 "deleted"=1`,
+		},
+		"a new revision that changes nothing": {
+			"old", false, counts{objects: 4},
+			`"level"=0 "msg"="applied objects" "revision"="new" "objects"=4 "changed"=0 "deleted"=0`,
+		},
+		"an edit by hand": {
+			"new", false, counts{objects: 4, changed: 1},
+			`"level"=0 "msg"="reapplied the revision in force" "revision"="new" "changed"=1`,
+		},
+		"the PolicySync was edited": {
+			"new", true, counts{objects: 4, changed: 1},
+			`"level"=0 "msg"="applied objects" "revision"="new" "objects"=4 "changed"=1 "deleted"=0`,
+		},
+		"a removal that somebody has allowed": {
+			"new", false, counts{objects: 4, deleted: 1},
+			`"level"=0 "msg"="applied objects" "revision"="new" "objects"=4 "changed"=0 "deleted"=1`,
+		},
+		"no news": {
+			"new", false, counts{objects: 4},
+			`"level"=1 "msg"="nothing to do: all objects are as the revision says" "revision"="new" "objects"=4`,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := &reconciling{obj: &v1alpha1.PolicySync{}, before: &v1alpha1.PolicySync{}}
+			s.before.Status.LastAppliedRevision = tt.lastApplied
+			if tt.edited {
+				s.obj.Generation = 2
+			}
+			tt.counts.revision = "new"
+			ctx, lines := loglines.Record(t.Context(), 1)
+			s.logApplied(ctx, tt.counts)
+			NewWithT(t).Expect(*lines).To(Equal([]string{tt.want}))
+		})
+	}
+}
