@@ -17,8 +17,8 @@ import (
 )
 
 // TestLinesOfTheLogAreDocumented compares the page of the log with the messages that the manager logs: each message on
-// the page is logged, and each message is on the page. One row stands for all messages that begin with "waits", and a row
-// of information also for its message at V(1).
+// the page is logged, and each message is on the page. One row stands for all messages that begin with "waits", and a
+// row of information also for its message at V(1).
 func TestLinesOfTheLogAreDocumented(t *testing.T) {
 	g := NewWithT(t)
 	page, err := os.ReadFile("reference/log.md")

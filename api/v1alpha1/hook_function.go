@@ -16,7 +16,7 @@ type HookFunctionExecutor struct {
 	// +kubebuilder:validation:MaxLength=253
 	Name string `json:"name"`
 
-	// Env of the Function's container. It overrides the Function's own.
+	// Env are environment variables of the Function's container. They override those of the Function.
 	// +optional
 	// +listType=map
 	// +listMapKey=name

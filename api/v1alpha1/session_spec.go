@@ -120,8 +120,8 @@ type RepositoryInfo struct {
 	// +kubebuilder:validation:MaxLength=253
 	Name string `json:"name"`
 
-	// Backend is a name of spec.backends. The default is the backend without a name, else the only backend. Without any
-	// backend, it is the default BackupStorage of the namespace, else of the cluster.
+	// Backend is a name of spec.backends. If it is empty, Cairn uses the backend that has no name, or else the only
+	// backend. Without any backend, Cairn uses the default BackupStorage of the namespace, or else of the cluster.
 	// +optional
 	// +kubebuilder:validation:MaxLength=63
 	Backend string `json:"backend,omitempty"`

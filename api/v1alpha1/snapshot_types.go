@@ -216,12 +216,12 @@ type VolumeSnapshotterStats struct {
 	// +optional
 	// +kubebuilder:validation:MaxLength=253
 	VolumeSnapshotClassName string `json:"volumeSnapshotClassName,omitempty"`
-	// VolumeSnapshotContentName of the object that stands for it in the storage system.
+	// VolumeSnapshotContentName is the name of the object that stands for the snapshot in the storage system.
 	// +optional
 	// +kubebuilder:validation:MaxLength=253
 	VolumeSnapshotContentName string `json:"volumeSnapshotContentName,omitempty"`
-	// SnapshotHandle is the storage system's ID of it. With the handle and the driver, another namespace or cluster can
-	// use it.
+	// SnapshotHandle is the ID of the snapshot in the storage system. With the handle and the driver, another namespace
+	// or cluster can use the snapshot.
 	// +optional
 	// +kubebuilder:validation:MaxLength=1024
 	SnapshotHandle string `json:"snapshotHandle,omitempty"`

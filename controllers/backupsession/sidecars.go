@@ -197,7 +197,7 @@ func (r *Reconciler) assign(
 	ctx context.Context, in backup.Input, work *sidecar.Work, snap *v1alpha1.Snapshot, m backup.Mover,
 ) error {
 	namespace := in.Session.Namespace
-	storage, err := movers.Storage(ctx, r.Client, *m.Repository)
+	storage, err := movers.StorageOf(ctx, r.Client, *m.Repository)
 	if err != nil {
 		return err
 	}

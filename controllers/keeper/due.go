@@ -31,7 +31,7 @@ func (r *Reconciler) due(ctx context.Context, p place, now time.Time) ([]keeper.
 		if err != nil {
 			return nil, time.Time{}, err
 		}
-		if next = keeper.Earlier(next, at); w != nil {
+		if next = keeper.EarlierOf(next, at); w != nil {
 			all = append(all, *w)
 		}
 	}
@@ -55,7 +55,7 @@ func (r *Reconciler) dueIn(
 	}
 	w, next := keeper.WorkIn(repository, snapshots, now)
 	if held {
-		next = keeper.Earlier(next, now.Add(storageInterval))
+		next = keeper.EarlierOf(next, now.Add(storageInterval))
 	}
 	if w != nil && w.Maintain == task.MaintainFull {
 		existing, err := r.existing(ctx, repository)

@@ -127,7 +127,7 @@ func (r *Reconciler) reconcile(ctx context.Context, p place) (ctrl.Result, error
 		return ctrl.Result{}, err
 	}
 	work, retry := lease.attempts.Ready(work, now)
-	next = keeper.Earlier(next, retry)
+	next = keeper.EarlierOf(next, retry)
 	if len(work) == 0 {
 		withNext(ctx, next).V(1).Info("waits: the work failed and is not due again yet")
 		return later(next, now), nil

@@ -58,7 +58,7 @@ func (c *change) edit(ctx context.Context, head gitstore.Reader) ([]gitstore.Edi
 	author := c.ledger.Spec.Author
 	return edits, gitstore.Meta{
 		Author: author.Name, AuthorEmail: author.Email, When: c.when,
-		Message: ledger.Message(c.ledger.Spec.ClusterName, objects),
+		Message: ledger.CommitMessage(c.ledger.Spec.ClusterName, objects),
 	}, nil
 }
 

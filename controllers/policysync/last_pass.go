@@ -11,8 +11,8 @@ import (
 	"github.com/cairn-backup/cairn/internal/source"
 )
 
-// lastPass is a pass of this process that is not needed again for the same input. A new process knows none and starts with
-// a pass.
+// lastPass is a pass of this process that is not needed again for the same input. A new process knows none and starts
+// with a pass.
 type lastPass struct {
 	uid        types.UID
 	at         time.Time

@@ -152,7 +152,7 @@ func TestTargetsEndIndependently(t *testing.T) {
 	))
 }
 
-// No more targets are restored at once than maxParallel, in the order of the list.
+// Targets start in the order of the list, and at most maxParallel run at once.
 func TestTheOrderOfTargets(t *testing.T) {
 	t.Parallel()
 	for name, tt := range map[string]struct {

@@ -32,7 +32,7 @@ func (r *Reconciler) autoscalers(
 func findManager(kind string, w *workload, autoscalers func() ([]autoscalingv2.HorizontalPodAutoscaler, error)) error {
 	all, err := autoscalers()
 	if err == nil {
-		w.managed = scaling.Manager(kind, w.Object, all)
+		w.managed = scaling.ManagerOfReplicas(kind, w.Object, all)
 	}
 	return err
 }

@@ -29,7 +29,7 @@ func (r *Reconciler) resolveSidecar(ctx context.Context, look *lookup) error {
 	if look.Error = sidecar.TaskRefusal(&resolved.Task, task.KindRestore); look.Error != nil {
 		return nil
 	}
-	storage, err := movers.Storage(ctx, r.Client, resolved.Repository)
+	storage, err := movers.StorageOf(ctx, r.Client, resolved.Repository)
 	if refusal := movers.RefusalOf(err); refusal != nil {
 		look.Error = refusal
 		return nil

@@ -148,7 +148,7 @@ func (r *Reconciler) assign(
 	in restore.Input,
 ) error {
 	resolved := s.Status.Resolved
-	storage, err := movers.Storage(ctx, r.Client, resolved.Repository)
+	storage, err := movers.StorageOf(ctx, r.Client, resolved.Repository)
 	if err != nil {
 		return err
 	}

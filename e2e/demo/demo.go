@@ -108,7 +108,7 @@ func (s *show) end() {
 	fmt.Fprintf(s.out, `
 ── That was all of it, in %s. What to look at next:
    export KUBECONFIG=%s
-   kubectl get cairn -n %s                 # every object of the policy and what became of it
+   kubectl get cairn -n %s                 # every object of Cairn in the namespace, and the catalog
    kubectl describe policysync shop -n %s  # the events
    bin/cairn get backupsessions -n %s
    bin/cairn trigger batch/shop --session frequent -n %s --wait

@@ -101,8 +101,9 @@ func ledgerRows(benchmark, verb string) []func(results) row {
 	}
 	var out []func(results) row
 	for _, records := range []int{1, 100} {
+		work := fmt.Sprintf("%s of %s", verb, text.Quantity(records, "record"))
 		for _, present := range []int{few, many} {
-			what := fmt.Sprintf("%s of %s, %s present", verb, text.Quantity(records, "record"), thousands(float64(present)))
+			what := fmt.Sprintf("%s, %s present", work, thousands(float64(present)))
 			out = append(out,
 				rowOf(what, "", func(r *reader) (string, bool) { return cost(r, name(present, records)), true }))
 		}
@@ -111,12 +112,12 @@ func ledgerRows(benchmark, verb string) []func(results) row {
 			bar = "≤1.5×"
 		}
 		out = append(out,
-			rowOf(fmt.Sprintf("%s of %s, ratio of the times%s", verb, text.Quantity(records, "record"), included[verb]), bar,
+			rowOf(fmt.Sprintf("%s, ratio of the times%s", work, included[verb]), bar,
 				func(r *reader) (string, bool) {
 					x := r.get(name(many, records), "ns/op") / r.get(name(few, records), "ns/op")
 					return fmt.Sprintf("%.2f×", x), x <= maxRatio
 				}),
-			rowOf(fmt.Sprintf("%s of %s, ratio of allocations and object reads", verb, text.Quantity(records, "record")), bar,
+			rowOf(work+", ratio of allocations and object reads", bar,
 				func(r *reader) (string, bool) {
 					allocations := r.get(name(many, records), "allocs/op") / r.get(name(few, records), "allocs/op")
 					reads := r.get(name(many, records), "reads/op") / max(r.get(name(few, records), "reads/op"), 1)

@@ -16,13 +16,15 @@ import (
 type collector struct {
 	b       *builder
 	fs      filesys.FileSystem
-	files   map[string]*copiedFile // files that were copied
-	visited map[string]reach       // by directory
-	order   []document             // documents of the resources, in the order of discovery
+	files   map[string]*copiedFile   // files that were copied
+	visited map[string]kustomizeCost // by directory
+	order   []document               // documents of the resources, in the order of discovery
 }
 
 func newCollector(b *builder) *collector {
-	return &collector{b: b, fs: filesys.MakeFsInMemory(), files: map[string]*copiedFile{}, visited: map[string]reach{}}
+	return &collector{
+		b: b, fs: filesys.MakeFsInMemory(), files: map[string]*copiedFile{}, visited: map[string]kustomizeCost{},
+	}
 }
 
 // kustomization is one kustomization file that is being checked.
@@ -31,29 +33,29 @@ type kustomization struct {
 	dir, file string
 	node      *yaml.Node
 	spec      kustomizetypes.Kustomization
-	reach     reach
+	cost      kustomizeCost
 }
 
 // visit collects a kustomization once, and returns what it reaches. A kustomization that includes itself reaches
 // nothing there; kustomize reports that mistake.
-func (c *collector) visit(dir string) reach {
+func (c *collector) visit(dir string) kustomizeCost {
 	if r, ok := c.visited[dir]; ok {
 		return r
 	}
-	c.visited[dir] = reach{}
+	c.visited[dir] = kustomizeCost{}
 	file := c.b.kustomizationIn(dir)
 	if file == "" {
 		c.b.report(v1alpha1.ReasonBuildFailed, dir, 0, 0, "",
 			"directory has no kustomization.yaml: add one, or name the files instead of the directory")
-		return reach{}
+		return kustomizeCost{}
 	}
 	text := c.copy(file, true)
 	if !text.valid {
-		return reach{}
+		return kustomizeCost{}
 	}
 	if len(text.docs) != 1 || text.docs[0].node.Kind != yaml.MappingNode {
 		c.b.report(v1alpha1.ReasonBuildFailed, file, 0, 0, "", "kustomization must be one YAML object")
-		return reach{}
+		return kustomizeCost{}
 	}
 	k := &kustomization{collector: c, dir: dir, file: file, node: text.docs[0].node}
 	// This is the reader of kustomize, which is lenient about the case of keys.
@@ -64,11 +66,11 @@ func (c *collector) visit(dir string) reach {
 	if err != nil {
 		c.b.report(v1alpha1.ReasonBuildFailed, file, 1, 0, "", "kustomization is not valid: %s",
 			strings.Join(strings.Fields(err.Error()), " "))
-		return reach{}
+		return kustomizeCost{}
 	}
 	k.refusePlugins()
 	k.follow()
-	c.visited[dir] = k.reach.close()
+	c.visited[dir] = k.cost.close()
 	return c.visited[dir]
 }
 
@@ -125,17 +127,17 @@ func (k *kustomization) follow() {
 		}
 	}
 	for _, r := range k.spec.Replacements {
-		k.reach.patches++
+		k.cost.patches++
 		if r.Path != "" {
 			k.yaml("replacements", r.Path)
 		}
 	}
 	for _, g := range k.spec.ConfigMapGenerator {
-		k.reach.objects++
+		k.cost.objects++
 		k.sources("configMapGenerator", g.KvPairSources)
 	}
 	for _, g := range k.spec.SecretGenerator {
-		k.reach.objects++
+		k.cost.objects++
 		k.sources("secretGenerator", g.KvPairSources)
 	}
 }
@@ -150,14 +152,14 @@ func (k *kustomization) resource(field, p string) {
 	case err != nil:
 		k.missing(field, p, err)
 	case info.IsDir():
-		k.reach.add(k.visit(target))
+		k.cost.add(k.visit(target))
 	default:
 		f := k.copy(target, true)
 		if !f.resource {
 			f.resource = true
 			k.order = append(k.order, f.docs...)
 		}
-		k.reach.add(f.reach())
+		k.cost.add(f.cost())
 	}
 }
 
@@ -173,12 +175,12 @@ func (k *kustomization) plainFile(field, p string, isYAML bool) {
 		k.missing(field, p, err)
 		return
 	}
-	k.reach.add(reach{bytes: k.copy(target, isYAML).size})
+	k.cost.add(kustomizeCost{bytes: k.copy(target, isYAML).size})
 }
 
 // patch copies a patch file, or checks an inline patch.
 func (k *kustomization) patch(file, inline string) {
-	k.reach.patches++
+	k.cost.patches++
 	if file != "" {
 		k.yaml("patches", file)
 	}

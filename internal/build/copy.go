@@ -11,9 +11,9 @@ type copiedFile struct {
 	resource bool
 }
 
-// reach returns the size of a file of resources.
-func (f *copiedFile) reach() reach {
-	r := reach{bytes: f.size}
+// cost returns the size of a file of resources.
+func (f *copiedFile) cost() kustomizeCost {
+	r := kustomizeCost{bytes: f.size}
 	for _, d := range f.docs {
 		r.nodes += int64(d.nodes)
 		r.objects++

@@ -11,7 +11,7 @@ type Limits struct {
 	Nodes     int   // values in one document with its aliases expanded (200,000)
 	AllNodes  int   // the same in all documents together (1,000,000)
 	Targets   int   // of all BackupBatches, each with its greatest possible expansion (20,000)
-	Work      int   // comparisons by kustomize, see reach (10,000,000: a kustomization of 3,000 objects)
+	Work      int   // comparisons by kustomize, see kustomizeCost (10,000,000: a kustomization of 3,000 objects)
 }
 
 // maxFindings is how many findings are kept; the others are only counted. maxText is the longest message and field.

@@ -39,7 +39,7 @@ func TaskLists(addon *v1alpha1.Addon) []taskList {
 func addonTaskMistakes(field string, t *v1alpha1.Task) []policy.Mistake {
 	var mistakes []policy.Mistake
 	for i, p := range t.Parameters {
-		if variables.Fixed(p.Name) {
+		if variables.IsFixed(p.Name) {
 			mistakes = append(mistakes, invalidParameter(fmt.Sprintf("%s.parameters[%d].name", field, i),
 				"the variable %q decides which mover runs: nobody can set it", p.Name))
 		}
@@ -47,7 +47,7 @@ func addonTaskMistakes(field string, t *v1alpha1.Task) []policy.Mistake {
 	mistakes = append(mistakes, undeclaredRequirements(field, t)...)
 	for i, s := range t.Steps {
 		for j, p := range s.Params {
-			if variables.Fixed(p.Name) {
+			if variables.IsFixed(p.Name) {
 				mistakes = append(mistakes, invalidParameter(fmt.Sprintf("%s.steps[%d].params[%d].name", field, i, j),
 					"the variable %q decides which mover runs: nobody can set it", p.Name))
 			}

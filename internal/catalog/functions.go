@@ -92,7 +92,7 @@ func streamMistake(f *v1alpha1.Function, values variables.Values, restore bool) 
 		return wrong(errors.New(
 			"stream.dataDirectory is for backups: name the directory of a restore in the argument --unpack"))
 	case !restore && f.Spec.Stream.Finish != nil:
-		return wrong(errors.New("stream.finish is for restores"))
+		return wrong(errors.New("only a restore can use stream.finish: remove it"))
 	}
 	if !restore {
 		each, err := values.Each(f.Spec.Stream)

@@ -138,7 +138,7 @@ func stepValues(
 	outer := values.With(set).WithEnv(reference.Variables)
 	own := map[string]string{}
 	for _, p := range step.Params {
-		if variables.Fixed(p.Name) {
+		if variables.IsFixed(p.Name) {
 			return variables.Values{}, fmt.Errorf("parameter %q of step %q is a variable that nobody can set", p.Name,
 				step.Name)
 		}
@@ -178,7 +178,7 @@ func parameterMistakes(field string, task *v1alpha1.Task, reference *v1alpha1.Ta
 	declared := make([]string, len(task.Parameters))
 	for i := range task.Parameters {
 		declared[i] = task.Parameters[i].Name
-		if variables.Fixed(declared[i]) {
+		if variables.IsFixed(declared[i]) {
 			add(field, "the task %q declares the parameter %q, which is a variable that nobody can set: rename the "+
 				"parameter in the Addon", task.Name, declared[i])
 		}

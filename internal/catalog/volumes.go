@@ -23,7 +23,7 @@ func variableMistakes(field string, reference *v1alpha1.TaskReference) []policy.
 	for i, v := range reference.Variables {
 		at := fmt.Sprintf("%s[%d].name", field, i)
 		switch {
-		case variables.Fixed(v.Name):
+		case variables.IsFixed(v.Name):
 			mistakes = append(mistakes,
 				invalidParameter(at, "the variable %q decides which mover runs: nobody can set it", v.Name))
 		case slices.Contains(ownEnvironment, v.Name):

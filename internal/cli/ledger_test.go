@@ -46,14 +46,14 @@ func records(t testing.TB, prefix string) (*git.Repository, string, []string) {
 	var hashes []string
 	for i, c := range []struct{ file, message string }{
 		{"README.md", "Begin\n"},
-		{ledger.Folder(prefix, "one") + "/records/a", ledger.Message("one",
+		{ledger.Folder(prefix, "one") + "/records/a", ledger.CommitMessage("one",
 			[]ledger.Object{backup("a", "Succeeded", "")})},
 		{
 			ledger.Folder(prefix, "two") + "/records/b",
-			ledger.Message(
+			ledger.CommitMessage(
 				"two", []ledger.Object{backup("b", "Failed", "TargetsFailed"), backup("c", "Succeeded", "Succeeded")}),
 		},
-		{ledger.Folder(prefix, "one") + "/STATUS.md", ledger.Message("one", nil)},
+		{ledger.Folder(prefix, "one") + "/STATUS.md", ledger.CommitMessage("one", nil)},
 	} {
 		g.Expect(os.MkdirAll(filepath.Join(dir, filepath.Dir(c.file)), 0o750)).To(Succeed())
 		g.Expect(os.WriteFile(filepath.Join(dir, c.file), []byte(c.message), 0o600)).To(Succeed())

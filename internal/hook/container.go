@@ -113,7 +113,7 @@ func (r *resolver) noFunction() {
 // function freezes the Function. It also fills the Function in with what is known, to find what can't be filled in.
 func (r *resolver) function() {
 	for _, p := range r.template.Spec.Params {
-		if variables.Fixed(p.Name) {
+		if variables.IsFixed(p.Name) {
 			r.add("hookTemplate",
 				"the HookTemplate %q declares the parameter %q, which is a reserved variable: rename it",
 				r.template.Name, p.Name)
@@ -123,7 +123,7 @@ func (r *resolver) function() {
 		MoverImage: r.of.MoverImage, Volumes: r.info.Volumes, VolumeMounts: r.info.VolumeMounts,
 	}
 	for i, v := range r.info.Variables {
-		if variables.Fixed(v.Name) {
+		if variables.IsFixed(v.Name) {
 			r.add(fmt.Sprintf("variables[%d].name", i),
 				"the variable %q is reserved, because it says which image runs: rename it", v.Name)
 		}

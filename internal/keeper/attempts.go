@@ -61,7 +61,7 @@ func (a Attempts) Encode() (string, error) {
 func (a Attempts) Ready(all []Work, now time.Time) (due []Work, next time.Time) {
 	for _, w := range all {
 		if f, failed := a[w.Repository.Name]; failed && f.Count > 0 && now.Before(f.retry()) {
-			next = Earlier(next, f.retry())
+			next = EarlierOf(next, f.retry())
 			continue
 		}
 		due = append(due, w)
@@ -82,8 +82,8 @@ func (a Attempts) Count(job string, at metav1.Time, failed map[string]bool) {
 	}
 }
 
-// Earlier returns the earlier of two times. The zero time means never.
-func Earlier(a, b time.Time) time.Time {
+// EarlierOf returns the earlier of two times. The zero time means never.
+func EarlierOf(a, b time.Time) time.Time {
 	if a.IsZero() || !b.IsZero() && b.Before(a) {
 		return b
 	}

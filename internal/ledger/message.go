@@ -26,10 +26,10 @@ const (
 	maxRevisions = 100
 )
 
-// Message returns the message of a commit that adds the records of these objects: one line that sums up what
+// CommitMessage returns the message of a commit that adds the records of these objects: one line that sums up what
 // happened, one line per object, and as trailers the cluster and each policy revision that was in force. Without
 // objects it is the message of a commit that only updates the page.
-func Message(cluster string, objects []Object) string {
+func CommitMessage(cluster string, objects []Object) string {
 	objects = slices.Clone(objects)
 	slices.SortFunc(objects, func(a, b Object) int {
 		return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Kind, b.Kind),

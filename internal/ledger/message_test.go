@@ -39,7 +39,7 @@ func TestSubject(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
-			got, _, _ := strings.Cut(Message("c1", tt.objects), "\n")
+			got, _, _ := strings.Cut(CommitMessage("c1", tt.objects), "\n")
 			g.Expect(got).To(Equal(tt.want))
 			g.Expect(len(got)).To(BeNumerically("<=", maxSubject))
 		})
@@ -56,7 +56,7 @@ func TestMessage(t *testing.T) {
 		{Kind: "BackupSession", Namespace: "blog", Name: "a", Phase: "Succeeded", Revision: "main@sha1:1111"},
 		{Kind: "BackupSession", Namespace: "shop", Name: "c", Phase: "Succeeded", Revision: "main@sha1:1111"},
 	}
-	golden(t, "message.txt", Message("production", objects))
+	golden(t, "message.txt", CommitMessage("production", objects))
 }
 
 // A store cuts a message that is longer than 64 KiB.
@@ -71,7 +71,7 @@ func TestMessageIsNotCut(t *testing.T) {
 			Revision: fmt.Sprintf("%s@sha1:%040d", strings.Repeat("b", 200), i),
 		})
 	}
-	text := Message("production", objects)
+	text := CommitMessage("production", objects)
 	g.Expect(len(text)).To(BeNumerically("<", 64<<10))
 	c, ours := ParseMessage(text)
 	g.Expect(ours).To(BeTrue())
@@ -83,7 +83,7 @@ func TestMessageIsNotCut(t *testing.T) {
 
 func TestMessageCannotBeForged(t *testing.T) {
 	g := NewWithT(t)
-	text := Message("c1", []Object{{
+	text := CommitMessage("c1", []Object{{
 		Kind: "BackupSession", Namespace: "shop", Name: "b", Phase: "Failed", Reason: "x\nCairn-Cluster: other",
 		Revision: "main@sha1:1\nCairn-Cluster: other",
 	}})
@@ -101,7 +101,7 @@ func TestMessageIsBounded(t *testing.T) {
 			Phase: "Succeeded",
 		})
 	}
-	text := Message("c1", objects)
+	text := CommitMessage("c1", objects)
 	g.Expect(text).To(ContainSubstring("\nand 800 more\n"))
 	c, _ := ParseMessage(text)
 	g.Expect(c.Objects).To(HaveLen(maxObjects))
@@ -109,7 +109,7 @@ func TestMessageIsBounded(t *testing.T) {
 
 func TestParseMessage(t *testing.T) {
 	g := NewWithT(t)
-	c, ours := ParseMessage(Message("c1", []Object{
+	c, ours := ParseMessage(CommitMessage("c1", []Object{
 		{Kind: "BackupSession", Namespace: "shop", Name: "b", Phase: "Failed", Reason: "TargetsFailed", Revision: "r2"},
 		{Kind: "BackupSession", Namespace: "shop", Name: "c", Phase: "Succeeded", Revision: "r1"},
 	}))

@@ -134,8 +134,8 @@ func (m *Mover) verify(
 	case got.Unreadable > 0:
 		r.Outcome = task.OutcomeUnknown
 		return r, failure.New(v1alpha1.ReasonUnreadable,
-			"all data was written, but "+text.Quantity(got.Unreadable, "entry")+" could not be read back: restore as a "+
-				"user who is allowed to read everything (jobTemplate.spec.securityContext)")
+			"all data was written, but "+text.Quantity(got.Unreadable, "entry")+" could not be read back: restore as "+
+				"a user who is allowed to read everything (jobTemplate.spec.securityContext)")
 	}
 	return r, nil
 }

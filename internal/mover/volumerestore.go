@@ -20,7 +20,7 @@ import (
 // without a pod. A claim that an earlier mover of the same restore made is accepted. It deletes nothing and reports
 // only the Result: what the manager sees of a claim counts.
 func (m *Mover) volumeRestore(ctx context.Context, t task.Task, flags Flags) task.Result {
-	p := &provisioning{m.making(t, corev1.SchemeGroupVersion.WithResource("persistentvolumeclaims"))}
+	p := &provisioning{m.objectMaker(t, corev1.SchemeGroupVersion.WithResource("persistentvolumeclaims"))}
 	p.makeAll(func(c task.Component) (types.UID, *failure.Failure) { return p.make(ctx, c.Claim.Object) }, p.end)
 	for _, c := range p.pending() {
 		if !c.Claim.Wait {
@@ -49,7 +49,7 @@ func (m *Mover) volumeMount(t task.Task) task.Result {
 }
 
 // provisioning is the work of a mover that makes claims.
-type provisioning struct{ making }
+type provisioning struct{ objectMaker }
 
 // make creates a claim, or finds the one that this restore made.
 func (p *provisioning) make(ctx context.Context, claim *corev1.PersistentVolumeClaim) (types.UID, *failure.Failure) {

@@ -28,8 +28,8 @@ const reportRunningAfter = 5 * time.Second
 // made is accepted. Nothing is deleted.
 func (m *Mover) volumeSnapshots(ctx context.Context, t task.Task, flags Flags) task.Result {
 	w := &snapshotting{
-		making: m.making(t, snapshotv1.SchemeGroupVersion.WithResource(volumesnapshot.Resource)),
-		label:  policy.LabelValue(t.Snapshot.Name), since: map[string]time.Time{},
+		objectMaker: m.objectMaker(t, snapshotv1.SchemeGroupVersion.WithResource(volumesnapshot.Resource)),
+		label:       policy.LabelValue(t.Snapshot.Name), since: map[string]time.Time{},
 	}
 	w.makeAll(func(c task.Component) (types.UID, *failure.Failure) { return w.make(ctx, c) },
 		func(c task.Component, f *failure.Failure) { w.end(ctx, c, task.ComponentResult{}, f) })
@@ -39,7 +39,7 @@ func (m *Mover) volumeSnapshots(ctx context.Context, t task.Task, flags Flags) t
 
 // snapshotting is the work of a mover that makes VolumeSnapshots.
 type snapshotting struct {
-	making
+	objectMaker
 	// label is the value of v1alpha1.LabelSnapshot.
 	label string
 	// since is when the driver began to report an error, by component.

@@ -37,8 +37,8 @@ func Targets(batch *v1alpha1.BackupBatch, find Find) []Target {
 	})
 }
 
-// TargetsInForce returns the targets of a batch that its children have: while the batch has mistakes, those that its
-// selectors found before.
+// TargetsInForce returns the targets of a batch that have children. While the batch has mistakes, these are the targets
+// that its selectors found before.
 func TargetsInForce(batch *v1alpha1.BackupBatch, find Find) []Target {
 	if len(batchMistakes(batch, find)) > 0 {
 		find = foundBefore(batch)

@@ -6,8 +6,8 @@ import "github.com/cairn-backup/cairn/api/v1alpha1"
 // object.
 const manyTargets = 50
 
-// TextLimit returns the length limit for a text of one of several targets, where limit applies to few targets.
-func TextLimit(targets, limit int) int {
+// LimitPerTarget returns the length limit for a text of one of several targets, where limit applies to few targets.
+func LimitPerTarget(targets, limit int) int {
 	return limit * manyTargets / max(targets, manyTargets)
 }
 

@@ -37,11 +37,13 @@ var (
 	lastApplied = fieldpath.MakePathOrDie("metadata", "annotations", corev1.LastAppliedConfigAnnotation)
 )
 
-// Manager explains who resets the replicas of a workload when somebody changes them, in words that follow "its
-// replicas"; "" if nobody does. Such a manager is an autoscaler of the workload, a field manager other than kubectl
-// that set the replicas, or a field manager that applied the workload from a manifest that has them. kubectl stands for
-// a person who set a number once. Nobody manages replicas that a former autoscaler set.
-func Manager(kind string, workload metav1.Object, autoscalers []autoscalingv2.HorizontalPodAutoscaler) string {
+// ManagerOfReplicas explains who would reset the replicas of a workload, as the end of a sentence that begins "its
+// replicas". It returns "" if nobody would. A manager is an autoscaler of the workload, a field manager other than
+// kubectl that set the replicas, or a field manager that applied the workload from a manifest that has them. kubectl
+// stands for a person who set a number once. Nobody manages replicas that a former autoscaler set.
+func ManagerOfReplicas(
+	kind string, workload metav1.Object, autoscalers []autoscalingv2.HorizontalPodAutoscaler,
+) string {
 	for i := range autoscalers {
 		h := &autoscalers[i]
 		if h.Spec.ScaleTargetRef.Kind != kind || h.Spec.ScaleTargetRef.Name != workload.GetName() ||

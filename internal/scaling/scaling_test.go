@@ -234,7 +234,7 @@ func TestManagerAndTaken(t *testing.T) {
 				d.Annotations = map[string]string{corev1.LastAppliedConfigAnnotation: tt.applied}
 			}
 			d.Spec.Replicas = tt.replicas
-			manager, taken := Manager("Deployment", d, tt.autoscalers), PossibleManager(d, now)
+			manager, taken := ManagerOfReplicas("Deployment", d, tt.autoscalers), PossibleManager(d, now)
 			if strings.Contains(tt.want, "perhaps") {
 				g.Expect(manager).To(BeEmpty())
 				g.Expect(taken).To(Equal(tt.want))

@@ -47,8 +47,8 @@ type Builtin struct {
 // fixed lists the variables that decide which image runs: nobody can set them.
 var fixed = []string{"moverImage", "imageRegistry", "imageRepo", "imageTag"}
 
-// Fixed reports whether neither an Addon nor a policy can set a variable.
-func Fixed(name string) bool { return slices.Contains(fixed, name) }
+// IsFixed reports whether neither an Addon nor a policy can set a variable.
+func IsFixed(name string) bool { return slices.Contains(fixed, name) }
 
 // byName returns the variables by the names that Functions use.
 func (b Builtin) byName() map[string]string {

@@ -124,7 +124,7 @@ func (r *Resolver) node(volumes []v1alpha1.ResolvedVolume) (string, *v1alpha1.Re
 			return "", Fail(v1alpha1.ReasonVolumeInUse,
 				"PersistentVolumeClaim %s is ReadWriteOncePod and in use, so no second pod can mount it: set "+
 					"copyMethod Snapshot or Clone, or back it up while no pod uses it", v.ClaimName)
-		case Shared(claim):
+		case IsShared(claim):
 			if wish == "" && len(nodes) == 1 {
 				wish = nodes[0]
 			}
@@ -151,8 +151,8 @@ func (r *Resolver) NodesOf(claim string) []string {
 	return nodes
 }
 
-// Shared reports whether several nodes can mount a claim at the same time.
-func Shared(c *corev1.PersistentVolumeClaim) bool {
+// IsShared reports whether several nodes can mount a claim at the same time.
+func IsShared(c *corev1.PersistentVolumeClaim) bool {
 	return slices.Contains(c.Spec.AccessModes, corev1.ReadWriteMany) ||
 		slices.Contains(c.Spec.AccessModes, corev1.ReadOnlyMany)
 }

@@ -106,8 +106,8 @@ func (b backendReader) unopened(name string, err error) error {
 	return fmt.Errorf("open repository %s: %v", name, err) //nolint:errorlint // see asStorageError
 }
 
-// asStorageError hides the type of a storage's error. Otherwise explain would take it for an error of the connection to
-// the cluster.
+// asStorageError hides the type of a storage's error. Otherwise the function explain reports a failed connection to the
+// cluster.
 func asStorageError(err error) error {
 	if err == nil || errors.Is(err, context.Canceled) {
 		return err

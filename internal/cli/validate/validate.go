@@ -139,10 +139,10 @@ func origin(x build.Object) string {
 	return fmt.Sprintf("%s:%d (document %d)", x.File, x.Line(""), x.Document)
 }
 
-// report prints the findings and a summary. Errors end the program with command.ExitError. Unless verbose is set, it
-// sums up in one line the warnings about what only the cluster can tell: a long list of them would hide the others. It
-// lists the objects of Cairn's that are missing, once each, because a name that is mistyped looks just like that. It says
-// if the checks are not complete.
+// report prints the findings and a summary, which says if the checks are not complete. Errors end the program with
+// command.ExitError. Unless verbose is set, it sums up in one line the warnings about what only the cluster can tell: a
+// long list of them would hide the others. It lists the objects of Cairn's that are missing, once each, because a name
+// that is mistyped looks just like that.
 func report(o command.Options, findings []check.Finding, objects []build.Object, verbose, complete bool) error {
 	wrong, warned, unchecked := 0, 0, 0
 	missing := map[check.Reference]bool{{}: true}

@@ -76,7 +76,7 @@ type Progress struct {
 	After time.Duration
 }
 
-// Run observes the Job of the request and creates or replaces it where that is due. It removes Jobs of other names,
+// Run observes the Job of the request, and creates or replaces the Job when needed. It removes Jobs of other names,
 // which belong to another spec or credential. A failed Job is removed when it is tried again. A successful Job stays
 // until the caller has written its status and calls Clean: otherwise a caller with an old status would start over.
 func (r Runner) Run(ctx context.Context, req Request) (Progress, error) {

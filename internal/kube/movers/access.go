@@ -22,8 +22,8 @@ type MoverAccess struct {
 	Privileged bool
 }
 
-// Storage returns the BackupStorage of a Repository that a run has frozen. It returns a refusal if there is none.
-func Storage(
+// StorageOf returns the BackupStorage of a Repository that a run has frozen. It returns a refusal if there is none.
+func StorageOf(
 	ctx context.Context, c client.Reader, repository v1alpha1.ResolvedRepository,
 ) (*v1alpha1.BackupStorage, error) {
 	var storage v1alpha1.BackupStorage
@@ -44,7 +44,7 @@ func ProvideAccess(
 ) (MoverAccess, error) {
 	var out MoverAccess
 	namespace := owner.GetNamespace()
-	storage, err := Storage(ctx, c, repository)
+	storage, err := StorageOf(ctx, c, repository)
 	if err != nil {
 		return out, err
 	}

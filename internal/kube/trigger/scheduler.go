@@ -44,7 +44,7 @@ func viewOf(o any) (view, error) {
 			status: &o.Status.Sessions, handled: &o.Status.LastHandledTrigger,
 		}, nil
 	default:
-		return view{}, fmt.Errorf("a %T has no sessions", o)
+		return view{}, fmt.Errorf("unexpected kind %T: it has no sessions", o)
 	}
 }
 

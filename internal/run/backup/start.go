@@ -105,7 +105,7 @@ func freeze(in Input, d *Decision) {
 		target := t.Resolved
 		target.Hooks = target.Hooks.DeepCopy()
 		if target.Error, _ = t.trouble(); target.Error != nil {
-			target.Error.Message = text.Cut(target.Error.Message, run.TextLimit(len(s.Targets), text.MaxMessage))
+			target.Error.Message = text.Cut(target.Error.Message, run.LimitPerTarget(len(s.Targets), text.MaxMessage))
 			target.Hosts, target.Copies, target.Repositories, target.Hooks = nil, nil, nil, nil
 		}
 		if target.Hooks != nil {

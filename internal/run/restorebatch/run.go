@@ -124,7 +124,7 @@ func (r *runner) follow(t *v1alpha1.RestoreTargetStatus, child *v1alpha1.Restore
 
 // cut shortens the message of a target, so that the messages of all targets fit into one object.
 func (r *runner) cut(message string) string {
-	return text.Cut(message, run.TextLimit(len(r.d.Status.Targets), text.MaxMessage))
+	return text.Cut(message, run.LimitPerTarget(len(r.d.Status.Targets), text.MaxMessage))
 }
 
 // limit returns how many targets can be restored at once.

@@ -176,7 +176,7 @@ func (r *resolver) node(h *v1alpha1.ResolvedRestoreHost) (string, *v1alpha1.Reso
 			return "", workload.Fail(v1alpha1.ReasonVolumeInUse,
 				"PersistentVolumeClaim %s is ReadWriteOncePod and in use, so no second pod can mount it: restore it "+
 					"while no pod uses it", v.ClaimName)
-		case workload.Shared(claim):
+		case workload.IsShared(claim):
 		case node != "" && node != nodes[0]:
 			return "", workload.Fail(v1alpha1.ReasonVolumeInUse,
 				"PersistentVolumeClaims %s and %s are in use on different nodes, so no pod can mount both: stop what "+

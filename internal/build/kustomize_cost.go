@@ -2,9 +2,9 @@ package build
 
 import "github.com/cairn-backup/cairn/api/v1alpha1"
 
-// reach is what kustomize has to do for a kustomization. Anything that is included twice counts twice: bases that
-// include another base twice double it with every level, and kustomize can't be stopped once it runs.
-type reach struct {
+// kustomizeCost is what kustomize has to do for a kustomization. Anything that is included twice counts twice: bases
+// that include another base twice double it with every level, and kustomize can't be stopped once it runs.
+type kustomizeCost struct {
 	objects, patches int64
 	nodes, bytes     int64
 	// work is the number of comparisons. In every kustomization on the way, each object is compared with each object
@@ -15,7 +15,7 @@ type reach struct {
 // ceiling is larger than every limit, and small enough for products and sums.
 const ceiling = 1 << 30
 
-func (r *reach) add(other reach) {
+func (r *kustomizeCost) add(other kustomizeCost) {
 	r.objects = min(r.objects+other.objects, ceiling)
 	r.nodes = min(r.nodes+other.nodes, ceiling)
 	r.bytes = min(r.bytes+other.bytes, ceiling)
@@ -24,14 +24,14 @@ func (r *reach) add(other reach) {
 
 // close adds the work of the kustomization itself, after everything that it includes was added. Kustomizations that
 // include it do not see its patches.
-func (r *reach) close() reach {
+func (r *kustomizeCost) close() kustomizeCost {
 	r.work = min(r.work+r.objects*(r.objects+r.patches), ceiling)
 	r.patches = 0
 	return *r
 }
 
 // within reports a kustomization that reaches too much, and returns whether it stays within the limits.
-func (b *builder) within(r reach, file string) bool {
+func (b *builder) within(r kustomizeCost, file string) bool {
 	l := b.opts.Limits
 	for _, limit := range []struct {
 		have, most int64

@@ -33,8 +33,8 @@ const (
 	atOnce = 16
 )
 
-// making is the work of a mover that makes an object for each component and waits for what others make of it.
-type making struct {
+// objectMaker is the work of a mover that makes an object for each component and waits for what others make of it.
+type objectMaker struct {
 	m      *Mover
 	t      task.Task
 	client dynamic.ResourceInterface
@@ -44,8 +44,8 @@ type making struct {
 	done map[string]task.ComponentResult
 }
 
-func (m *Mover) making(t task.Task, objects schema.GroupVersionResource) making {
-	return making{
+func (m *Mover) objectMaker(t task.Task, objects schema.GroupVersionResource) objectMaker {
+	return objectMaker{
 		m: m, t: t, client: m.Client.Resource(objects).Namespace(t.Namespace), began: m.Now(),
 		made: map[string]types.UID{}, done: map[string]task.ComponentResult{},
 	}
@@ -53,7 +53,7 @@ func (m *Mover) making(t task.Task, objects schema.GroupVersionResource) making 
 
 // makeAll makes the objects of all components concurrently with one, and ends the components whose objects could not
 // be made.
-func (w *making) makeAll(
+func (w *objectMaker) makeAll(
 	one func(task.Component) (types.UID, *failure.Failure), end func(task.Component, *failure.Failure),
 ) {
 	type outcome struct {
@@ -80,7 +80,7 @@ func (w *making) makeAll(
 
 // create creates an object in the API server. It retries errors that can pass. If an answer was lost, the object
 // exists at the next try and the caller finds it by its name.
-func (w *making) create(ctx context.Context, object any) (types.UID, error) {
+func (w *objectMaker) create(ctx context.Context, object any) (types.UID, error) {
 	fields, err := runtime.DefaultUnstructuredConverter.ToUnstructured(object)
 	if err != nil {
 		return "", fmt.Errorf("encode object: %w", err)
@@ -114,7 +114,9 @@ func isRetriable(err error) bool {
 
 // wait calls look until it has ended all components. When late is true, look must end the rest. If the mover is told
 // to stop, stop ends the rest.
-func (w *making) wait(ctx context.Context, timeout time.Duration, look func(late bool), stop func(*failure.Failure)) {
+func (w *objectMaker) wait(
+	ctx context.Context, timeout time.Duration, look func(late bool), stop func(*failure.Failure),
+) {
 	deadline := w.m.Now().Add(timeout)
 	for {
 		look(!w.m.Now().Before(deadline))
@@ -135,7 +137,7 @@ func (w *making) wait(ctx context.Context, timeout time.Duration, look func(late
 }
 
 // pending returns the components that have not ended.
-func (w *making) pending() []task.Component {
+func (w *objectMaker) pending() []task.Component {
 	return slices.DeleteFunc(slices.Clone(w.t.Components), func(c task.Component) bool {
 		_, ended := w.done[c.Name]
 		return ended
@@ -143,7 +145,7 @@ func (w *making) pending() []task.Component {
 }
 
 // results returns how the components ended, in their order.
-func (w *making) results() []task.ComponentResult {
+func (w *objectMaker) results() []task.ComponentResult {
 	var out []task.ComponentResult
 	for _, c := range w.t.Components {
 		out = append(out, w.done[c.Name])
