@@ -18,27 +18,33 @@ func TestLogApplied(t *testing.T) {
 		want        string
 	}{
 		"a new revision": {
-			"old", false, counts{objects: 4, changed: 2, deleted: 1},
+			"old", false,
+			counts{objects: 4, changed: 2, deleted: 1},
 			`"level"=0 "msg"="applied objects" "revision"="new" "objects"=4 "changed"=2 "deleted"=1`,
 		},
 		"a new revision that changes nothing": {
-			"old", false, counts{objects: 4},
+			"old", false,
+			counts{objects: 4},
 			`"level"=0 "msg"="applied objects" "revision"="new" "objects"=4 "changed"=0 "deleted"=0`,
 		},
 		"an edit by hand": {
-			"new", false, counts{objects: 4, changed: 1},
+			"new", false,
+			counts{objects: 4, changed: 1},
 			`"level"=0 "msg"="reapplied the revision in force" "revision"="new" "changed"=1`,
 		},
 		"the PolicySync was edited": {
-			"new", true, counts{objects: 4, changed: 1},
+			"new", true,
+			counts{objects: 4, changed: 1},
 			`"level"=0 "msg"="applied objects" "revision"="new" "objects"=4 "changed"=1 "deleted"=0`,
 		},
 		"a removal that somebody has allowed": {
-			"new", false, counts{objects: 4, deleted: 1},
+			"new", false,
+			counts{objects: 4, deleted: 1},
 			`"level"=0 "msg"="applied objects" "revision"="new" "objects"=4 "changed"=0 "deleted"=1`,
 		},
 		"no news": {
-			"new", false, counts{objects: 4},
+			"new", false,
+			counts{objects: 4},
 			`"level"=1 "msg"="nothing to do: all objects are as the revision says" "revision"="new" "objects"=4`,
 		},
 	} {

@@ -32,7 +32,9 @@ func begin(targets []v1alpha1.BackupTargetStatus, r *v1alpha1.ResolvedBackup, no
 }
 
 // room returns the length limit for a text of one target, where limit applies to a run with few targets.
-func (r *runner) room(limit int) int { return run.LimitPerTarget(len(r.d.Status.Resolved.Targets), limit) }
+func (r *runner) room(limit int) int {
+	return run.LimitPerTarget(len(r.d.Status.Resolved.Targets), limit)
+}
 
 // DeadlineOf returns when the backup of one begun target of a frozen run must end: no later than the run.
 func DeadlineOf(s *v1alpha1.BackupSession, target string) time.Time {
