@@ -1,19 +1,24 @@
 package backupstorage
 
 import (
+	"context"
+	"errors"
 	"testing"
 
 	. "github.com/onsi/gomega"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/tools/record"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/testbed/loglines"
 )
 
-// TestTheReleaseIsLoggedOnce releases a BackupStorage twice, as a manager that was killed in between does.
+// TestTheReleaseIsLoggedOnce releases a BackupStorage twice, as a manager that was killed in between does,
+// after a write that was lost.
 func TestTheReleaseIsLoggedOnce(t *testing.T) {
 	g := NewWithT(t)
 	scheme := runtime.NewScheme()
@@ -22,9 +27,20 @@ func TestTheReleaseIsLoggedOnce(t *testing.T) {
 		Namespace: "shop", Name: "one", DeletionTimestamp: new(metav1.Now()),
 		Finalizers: []string{v1alpha1.FinalizerWipe, "example.com/held"},
 	}}
-	c := fake.NewClientBuilder().WithScheme(scheme).WithStatusSubresource(o).WithObjects(o).Build()
+	lost := errors.New("lost")
+	c := fake.NewClientBuilder().WithScheme(scheme).WithStatusSubresource(o).WithObjects(o).
+		WithInterceptorFuncs(interceptor.Funcs{Patch: func(
+			ctx context.Context, c client.WithWatch, o client.Object, p client.Patch, opts ...client.PatchOption,
+		) error {
+			if lost != nil {
+				return lost
+			}
+			return c.Patch(ctx, o, p, opts...)
+		}}).Build()
 	r := &Reconciler{Client: c, APIReader: c, EventRecorder: record.NewFakeRecorder(10), FieldManager: "test"}
 	ctx, lines := loglines.Record(t.Context(), 0)
+	g.Expect(r.release(ctx, o.DeepCopy(), "its namespace is being deleted", 2)).To(MatchError(lost))
+	lost = nil
 	for range 2 {
 		g.Expect(r.release(ctx, o, "its namespace is being deleted", 2)).To(Succeed())
 	}
