@@ -34,7 +34,7 @@ func TestASuccessPolicyReachesTheMover(t *testing.T) {
 	w.Expect(s.Status.Resolved.SuccessPolicy).To(Equal(want))
 	w.Expect(s.Status.Conditions).To(ContainElement(And(
 		HaveField("Type", v1alpha1.ConditionPartial),
-		HaveField("Message", ContainSubstring("7 entries could not be read")))))
+		HaveField("Message", ContainSubstring("lacks 7 entries that could not be read")))))
 	w.Expect(w.snapshot("uploads-run").Status.Components["pvc"].Unreadable).To(Equal(int64(7)))
 }
 
