@@ -24,7 +24,7 @@ type restoreApp struct {
 	*volumeApp
 	uid        string // of the claim
 	one, two   string // Snapshots
-	between    string // a time between them
+	between    string // a time after Snapshot one and before Snapshot two
 	restorings int
 }
 

@@ -73,7 +73,7 @@ type ResolvedTarget struct {
 	AppRef TypedObjectReference `json:"appRef"`
 	// Configuration that the target's Jobs are built from.
 	Configuration string `json:"configuration"`
-	// ConfigurationUID is the UID of that BackupConfiguration.
+	// ConfigurationUID is the UID of the BackupConfiguration that Configuration names.
 	// +optional
 	ConfigurationUID types.UID `json:"configurationUID,omitempty"`
 	// Task that moves the data.

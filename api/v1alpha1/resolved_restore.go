@@ -62,7 +62,7 @@ type ResolvedRestoreHost struct {
 	Node string `json:"node,omitempty"`
 	// SecurityContext that the Job runs with.
 	SecurityContext MoverSecurityContext `json:"securityContext"`
-	// Volumes, one component each.
+	// Volumes of the host. Each volume is one component.
 	// +listType=map
 	// +listMapKey=component
 	// +kubebuilder:validation:MaxItems=32

@@ -191,7 +191,7 @@ func TestVolumeSnapshotsGoWithTheirSnapshot(t *testing.T) {
 		del(t, s)
 		gone(t, v, "its Snapshot was deleted with its data")
 		released(t, s)
-		expectEvent(t, l.namespace, "Warning DataKept the VolumeSnapshots are gone, and these VolumeSnapshotContents "+
+		expectEvent(t, l.namespace, "Warning DataKept its VolumeSnapshots are gone, and these VolumeSnapshotContents "+
 			"with their data are not: "+content.Name)
 	})
 	t.Run("but not with deletionPolicy Delete", func(t *testing.T) {

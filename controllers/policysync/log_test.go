@@ -14,37 +14,47 @@ func TestLogApplied(t *testing.T) {
 	for name, tt := range map[string]struct {
 		lastApplied string
 		edited      bool // the PolicySync itself
-		counts      counts
+		result      passResult
 		want        string
 	}{
 		"a new revision": {
 			"old", false,
-			counts{objects: 4, changed: 2, deleted: 1},
+			passResult{objects: 4, changed: 2, deleted: 1},
 			`"level"=0 "msg"="applied objects" "revision"="new" "objects"=4 "changed"=2 "deleted"=1`,
 		},
 		"a new revision that changes nothing": {
 			"old", false,
-			counts{objects: 4},
+			passResult{objects: 4},
 			`"level"=0 "msg"="applied objects" "revision"="new" "objects"=4 "changed"=0 "deleted"=0`,
 		},
 		"an edit by hand": {
 			"new", false,
-			counts{objects: 4, changed: 1},
+			passResult{objects: 4, changed: 1},
 			`"level"=0 "msg"="reapplied the revision in force" "revision"="new" "changed"=1`,
 		},
 		"the PolicySync was edited": {
 			"new", true,
-			counts{objects: 4, changed: 1},
+			passResult{objects: 4, changed: 1},
 			`"level"=0 "msg"="applied objects" "revision"="new" "objects"=4 "changed"=1 "deleted"=0`,
 		},
 		"a removal that somebody has allowed": {
 			"new", false,
-			counts{objects: 4, deleted: 1},
+			passResult{objects: 4, deleted: 1},
 			`"level"=0 "msg"="applied objects" "revision"="new" "objects"=4 "changed"=0 "deleted"=1`,
+		},
+		"an edit by hand, and a removal that somebody has allowed": {
+			"new", false,
+			passResult{objects: 4, changed: 1, deleted: 1},
+			`"level"=0 "msg"="applied objects" "revision"="new" "objects"=4 "changed"=1 "deleted"=1`,
+		},
+		"a removal that the guard holds back": {
+			"new", false,
+			passResult{objects: 4, stale: 2},
+			`"level"=1 "msg"="waits to delete what the revision lacks" "revision"="new" "stale"=2`,
 		},
 		"no news": {
 			"new", false,
-			counts{objects: 4},
+			passResult{objects: 4},
 			`"level"=1 "msg"="nothing to do: all objects are as the revision says" "revision"="new" "objects"=4`,
 		},
 	} {
@@ -54,9 +64,9 @@ func TestLogApplied(t *testing.T) {
 			if tt.edited {
 				s.obj.Generation = 2
 			}
-			tt.counts.revision = "new"
+			tt.result.revision = "new"
 			ctx, lines := loglines.Record(t.Context(), 1)
-			s.logApplied(ctx, tt.counts)
+			s.logApplied(ctx, tt.result)
 			NewWithT(t).Expect(*lines).To(Equal([]string{tt.want}))
 		})
 	}

@@ -46,16 +46,17 @@ func (s *reconciling) pass(ctx context.Context, o origin) *fault {
 		uid: s.obj.UID, at: s.Clock.Now(), revision: o.revision,
 		generation: s.obj.Generation,
 	})
-	applied := counts{revision: o.revision.String(), objects: len(built.Objects), changed: changed}
+	applied := passResult{revision: o.revision.String(), objects: len(built.Objects), changed: changed}
 	if s.drifted(applied) {
 		s.announceDrift()
 	}
 	if s.obj.Status.Removal != nil {
+		applied.stale = len(stale)
 		s.logApplied(ctx, applied)
 		return s.blocked()
 	}
 	left, kept, fault := a.prune(ctx, stale)
-	applied.deleted = len(stale) - len(left)
+	applied.stale, applied.deleted = len(left), len(stale)-len(left)
 	s.logApplied(ctx, applied)
 	s.setInventory(union(wanted, left))
 	if fault != nil {
@@ -69,28 +70,32 @@ func (s *reconciling) pass(ctx context.Context, o origin) *fault {
 	return nil
 }
 
-// counts are how many objects one pass over a revision applied, changed and deleted.
-type counts struct {
-	revision                  string
-	objects, changed, deleted int
+// passResult is what one pass over a revision did. stale counts the objects that the revision lacks and that still
+// exist.
+type passResult struct {
+	revision                         string
+	objects, changed, deleted, stale int
 }
 
 // drifted reports whether a pass reverted edits by hand: it changed objects of the revision that was in force.
-func (s *reconciling) drifted(c counts) bool {
-	return c.changed > 0 && s.before.Status.LastAppliedRevision == c.revision &&
+func (s *reconciling) drifted(p passResult) bool {
+	return p.changed > 0 && s.before.Status.LastAppliedRevision == p.revision &&
 		s.before.Status.ObservedGeneration == s.obj.Generation
 }
 
 // logApplied logs what a pass did. The regular look for edits by hand that finds none is no information.
-func (s *reconciling) logApplied(ctx context.Context, c counts) {
-	log := ctrl.LoggerFrom(ctx).WithValues("revision", c.revision)
+func (s *reconciling) logApplied(ctx context.Context, p passResult) {
+	log := ctrl.LoggerFrom(ctx).WithValues("revision", p.revision)
+	unchanged := p.changed == 0 && p.deleted == 0 && s.before.Status.LastAppliedRevision == p.revision
 	switch {
-	case c.changed == 0 && c.deleted == 0 && s.before.Status.LastAppliedRevision == c.revision:
-		log.V(1).Info("nothing to do: all objects are as the revision says", "objects", c.objects)
-	case c.deleted == 0 && s.drifted(c):
-		log.Info("reapplied the revision in force", "changed", c.changed)
+	case unchanged && p.stale > 0:
+		log.V(1).Info("waits to delete what the revision lacks", "stale", p.stale)
+	case unchanged:
+		log.V(1).Info("nothing to do: all objects are as the revision says", "objects", p.objects)
+	case p.deleted == 0 && s.drifted(p):
+		log.Info("reapplied the revision in force", "changed", p.changed)
 	default:
-		log.Info("applied objects", "objects", c.objects, "changed", c.changed, "deleted", c.deleted)
+		log.Info("applied objects", "objects", p.objects, "changed", p.changed, "deleted", p.deleted)
 	}
 }
 

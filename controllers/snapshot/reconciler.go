@@ -36,10 +36,10 @@ type Reconciler struct {
 	client.Client
 	record.EventRecorder
 
-	// APIReader reads from the API server whether a namespace is being deleted, and VolumeSnapshots. No cache holds
-	// these, because a cluster can lack the kind.
+	// APIReader reads from the API server whether a namespace is being deleted, and VolumeSnapshots with their
+	// contents. No cache holds these, because a cluster can lack the kinds.
 	APIReader client.Reader
-	// Clock measures how long a VolumeSnapshot has been terminating.
+	// Clock measures how long a VolumeSnapshot or content has been terminating.
 	Clock clock.PassiveClock
 	// FieldManager owns all writes.
 	FieldManager string
@@ -47,7 +47,8 @@ type Reconciler struct {
 	Metrics *Metrics
 	// SweepInterval is the interval of the search for leftover VolumeSnapshots; 0 means never.
 	SweepInterval time.Duration
-	// StuckAfter is the time after which a VolumeSnapshot that keeps terminating is reported; 0 means a minute.
+	// StuckAfter is the time after which a VolumeSnapshot or content that keeps terminating is reported; 0 means a
+	// minute.
 	StuckAfter time.Duration
 
 	called chan event.GenericEvent

@@ -9,7 +9,6 @@ import (
 	snapshotv1 "github.com/kubernetes-csi/external-snapshotter/client/v8/apis/volumesnapshot/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/klog/v2"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	logf "sigs.k8s.io/controller-runtime/pkg/log"
@@ -43,7 +42,7 @@ func (r *Reconciler) remove(ctx context.Context, v *snapshotv1.VolumeSnapshot, w
 // contents are the VolumeSnapshotContents of removed VolumeSnapshots that still exist although their data should go.
 type contents struct {
 	// going are contents that the CSI driver still has to remove.
-	going []*snapshotv1.VolumeSnapshotContent
+	going []snapshotv1.VolumeSnapshotContent
 	// kept are the names of contents that nobody removes.
 	kept []string
 }
@@ -72,7 +71,7 @@ func (r *Reconciler) contentsLeft(ctx context.Context, s *v1alpha1.Snapshot, for
 				return contents{}, fmt.Errorf("get VolumeSnapshotContent of VolumeSnapshot %s: %w", v.Name, err)
 			case err != nil, !volumesnapshot.MadeFor(v, content):
 			case volumesnapshot.Goes(content):
-				out.going = append(out.going, content)
+				out.going = append(out.going, *content)
 			default:
 				out.kept = append(out.kept, content.Name)
 			}
@@ -84,26 +83,22 @@ func (r *Reconciler) contentsLeft(ctx context.Context, s *v1alpha1.Snapshot, for
 // removeContents deletes contents that the snapshot controller has left, and returns when to look again. A snapshot
 // controller with an old deletionPolicy in its cache lets a VolumeSnapshot go and keeps its content, and so the data.
 func (r *Reconciler) removeContents(
-	ctx context.Context, s *v1alpha1.Snapshot, going []*snapshotv1.VolumeSnapshotContent,
+	ctx context.Context, s *v1alpha1.Snapshot, going []snapshotv1.VolumeSnapshotContent,
 ) (ctrl.Result, error) {
-	now := r.Clock.Now()
-	oldest := now
-	for _, content := range going {
-		if content.DeletionTimestamp == nil {
-			if err := sweep.Delete(ctx, r.Client, content); err != nil {
-				return ctrl.Result{}, err
-			}
-		} else if content.DeletionTimestamp.Time.Before(oldest) {
-			oldest = content.DeletionTimestamp.Time
+	for i := range going {
+		if going[i].DeletionTimestamp != nil {
+			continue
+		}
+		if err := sweep.Delete(ctx, r.Client, &going[i]); err != nil {
+			return ctrl.Result{}, r.notDeleted(ctx, s, err)
 		}
 	}
-	age := now.Sub(oldest)
+	oldest, age := longestTerminating(going, r.Clock.Now())
 	result := ctrl.Result{RequeueAfter: interval(age)}
 	if age < cmp.Or(r.StuckAfter, stuckAfter) {
-		logf.FromContext(ctx).V(1).Info("waits for VolumeSnapshotContents to go",
-			"volumeSnapshotContent", klog.KObj(going[0]), "count", len(going))
+		logf.FromContext(ctx).V(1).Info("waits for VolumeSnapshotContents to go", "volumeSnapshotContents", len(going))
 		return result, nil
 	}
-	why := keepsTerminating("VolumeSnapshotContent "+going[0].Name, going[0])
+	why := keepsTerminating("VolumeSnapshotContent "+going[oldest].Name, &going[oldest])
 	return result, r.markWaiting(ctx, s, v1alpha1.ReasonVolumeSnapshotNotDeleted, why+howToGiveUp, true)
 }

@@ -1,14 +1,24 @@
 package snapshot
 
 import (
+	"context"
+	"errors"
 	"testing"
+	"time"
 
+	"github.com/fluxcd/pkg/runtime/conditions"
 	snapshotv1 "github.com/kubernetes-csi/external-snapshotter/client/v8/apis/volumesnapshot/v1"
 	. "github.com/onsi/gomega"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/tools/record"
+	clocktesting "k8s.io/utils/clock/testing"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
@@ -75,11 +85,90 @@ func TestContentsLeft(t *testing.T) {
 					"pvc": {ID: "v", VolumeSnapshotterStats: []v1alpha1.VolumeSnapshotterStats{stats}},
 				}},
 			}
-			r := &Reconciler{APIReader: fake.NewClientBuilder().WithScheme(scheme).WithObjects(c).Build()}
+			reader := fake.NewClientBuilder().WithScheme(scheme).WithObjects(c).WithInterceptorFuncs(interceptor.Funcs{
+				Get: func(
+					ctx context.Context, c client.WithWatch, key client.ObjectKey, o client.Object,
+					opts ...client.GetOption,
+				) error {
+					g.Expect(key.Name).NotTo(ContainSubstring("/"), "an API server is never asked for such a name")
+					return c.Get(ctx, key, o, opts...)
+				},
+			}).Build()
+			r := &Reconciler{APIReader: reader}
 			left, err := r.contentsLeft(t.Context(), s, tt.foreign)
 			g.Expect(err).NotTo(HaveOccurred())
 			g.Expect(left.going).To(HaveLen(tt.going))
 			g.Expect(left.kept).To(Equal(tt.kept))
+		})
+	}
+}
+
+// TestRemoveContents deletes contents that the snapshot controller has left, until they are gone.
+func TestRemoveContents(t *testing.T) {
+	now := time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC)
+	content := func(name string, deleted time.Duration) *snapshotv1.VolumeSnapshotContent {
+		c := &snapshotv1.VolumeSnapshotContent{ObjectMeta: metav1.ObjectMeta{Name: name, Finalizers: []string{"a/b"}}}
+		if deleted > 0 {
+			c.DeletionTimestamp = new(metav1.NewTime(now.Add(-deleted)))
+		}
+		return c
+	}
+	refused := apierrors.NewForbidden(schema.GroupResource{}, "one", errors.New("no"))
+	for name, tt := range map[string]struct {
+		contents []*snapshotv1.VolumeSnapshotContent
+		refused  error
+		after    time.Duration
+		message  string
+	}{
+		"left just now": {
+			contents: []*snapshotv1.VolumeSnapshotContent{content("one", 0)}, after: soon,
+		},
+		"the oldest is stuck": {
+			contents: []*snapshotv1.VolumeSnapshotContent{content("young", 20*time.Second), content("old", time.Hour)},
+			after:    seldom, message: "VolumeSnapshotContent old keeps terminating",
+		},
+		"the deletion is refused": {
+			contents: []*snapshotv1.VolumeSnapshotContent{content("one", 0)}, refused: refused,
+			message: "delete VolumeSnapshotContent one: forbidden: no. Cairn tries again; to release",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			scheme := runtime.NewScheme()
+			g.Expect(snapshotv1.AddToScheme(scheme)).To(Succeed())
+			g.Expect(v1alpha1.AddToScheme(scheme)).To(Succeed())
+			s := &v1alpha1.Snapshot{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "one"}}
+			b := fake.NewClientBuilder().WithScheme(scheme).WithStatusSubresource(s).WithObjects(s)
+			var going []snapshotv1.VolumeSnapshotContent
+			for _, c := range tt.contents {
+				b = b.WithObjects(c)
+				going = append(going, *c)
+			}
+			c := b.WithInterceptorFuncs(interceptor.Funcs{Delete: func(
+				ctx context.Context, c client.WithWatch, o client.Object, opts ...client.DeleteOption,
+			) error {
+				if tt.refused != nil {
+					return tt.refused
+				}
+				return c.Delete(ctx, o, opts...)
+			}}).Build()
+			r := &Reconciler{
+				Client: c, APIReader: c, Clock: clocktesting.NewFakePassiveClock(now), FieldManager: "test",
+				EventRecorder: record.NewFakeRecorder(10),
+			}
+			result, err := r.removeContents(t.Context(), s, going)
+			g.Expect(result.RequeueAfter).To(Equal(tt.after))
+			if tt.refused == nil {
+				g.Expect(err).NotTo(HaveOccurred())
+				for i := range going {
+					g.Expect(c.Get(t.Context(), client.ObjectKeyFromObject(&going[i]), &going[i])).To(Succeed())
+					g.Expect(going[i].DeletionTimestamp).NotTo(BeNil())
+				}
+			} else {
+				g.Expect(err).To(MatchError(tt.refused))
+			}
+			g.Expect(conditions.GetMessage(s, v1alpha1.ConditionWiped)).To(HavePrefix(tt.message))
+			g.Expect(conditions.Has(s, v1alpha1.ConditionWiped)).To(Equal(tt.message != ""))
 		})
 	}
 }

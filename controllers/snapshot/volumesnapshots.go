@@ -86,7 +86,7 @@ func (r *Reconciler) wipe(ctx context.Context, s *v1alpha1.Snapshot) (ctrl.Resul
 	found, err := r.find(ctx, s)
 	if notSupported(err) {
 		if !slices.ContainsFunc(components(s), func(c v1alpha1.Component) bool { return c.ID != "" }) {
-			return ctrl.Result{}, r.wiped(ctx, s, found) // No VolumeSnapshot was ever made.
+			return ctrl.Result{}, r.wiped(ctx, s, found, nil) // No VolumeSnapshot was ever made.
 		}
 		message := "the cluster has no kind VolumeSnapshot any more: install it and its snapshot controller again" +
 			howToGiveUp
@@ -109,12 +109,7 @@ func (r *Reconciler) wipe(ctx context.Context, s *v1alpha1.Snapshot) (ctrl.Resul
 	}
 	for i := range found.ours {
 		if err := r.remove(ctx, &found.ours[i], policyOf(s, &found.ours[i])); err != nil {
-			if apierrors.IsConflict(err) {
-				return ctrl.Result{}, err // Reconcile decides again
-			}
-			return ctrl.Result{},
-				cmp.Or(r.markWaiting(ctx, s, v1alpha1.ReasonVolumeSnapshotNotDeleted, err.Error()+howToGiveUp, true),
-					err)
+			return ctrl.Result{}, r.notDeleted(ctx, s, err)
 		}
 	}
 	if len(found.ours) > 0 {
@@ -127,38 +122,47 @@ func (r *Reconciler) wipe(ctx context.Context, s *v1alpha1.Snapshot) (ctrl.Resul
 	if len(left.going) > 0 {
 		return r.removeContents(ctx, s, left.going)
 	}
-	if len(left.kept) > 0 {
-		r.Event(s, corev1.EventTypeWarning, v1alpha1.ReasonDataKept, "the VolumeSnapshots are gone, and these "+
-			"VolumeSnapshotContents with their data are not: "+strings.Join(left.kept, ", "))
+	return ctrl.Result{}, r.wiped(ctx, s, found, left.kept)
+}
+
+// notDeleted writes to the Snapshot that the deletion of a VolumeSnapshot or content failed, and returns the error. A
+// conflict is decided again.
+func (r *Reconciler) notDeleted(ctx context.Context, s *v1alpha1.Snapshot, err error) error {
+	if apierrors.IsConflict(err) {
+		return err
 	}
-	return ctrl.Result{}, r.wiped(ctx, s, found)
+	return cmp.Or(r.markWaiting(ctx, s, v1alpha1.ReasonVolumeSnapshotNotDeleted, err.Error()+howToGiveUp, true), err)
 }
 
 // going returns when to look again at VolumeSnapshots that are being deleted, and reports what blocks the oldest.
 func (r *Reconciler) going(
 	ctx context.Context, s *v1alpha1.Snapshot, all []snapshotv1.VolumeSnapshot,
 ) (ctrl.Result, error) {
-	now, oldest := r.Clock.Now(), &all[0]
-	for i := range all {
-		if all[i].DeletionTimestamp != nil && (oldest.DeletionTimestamp == nil ||
-			all[i].DeletionTimestamp.Before(oldest.DeletionTimestamp)) {
-			oldest = &all[i]
-		}
-	}
-	age := time.Duration(0)
-	if oldest.DeletionTimestamp != nil { // otherwise it was deleted just now
-		age = now.Sub(oldest.DeletionTimestamp.Time)
-	}
+	oldest, age := longestTerminating(all, r.Clock.Now())
 	result := ctrl.Result{RequeueAfter: interval(age)}
 	if age < cmp.Or(r.StuckAfter, stuckAfter) {
 		logf.FromContext(ctx).V(1).Info("waits for its VolumeSnapshots to go", "volumeSnapshots", len(all))
 		return result, nil
 	}
-	why, err := r.stuck(ctx, oldest)
+	why, err := r.stuck(ctx, &all[oldest])
 	if err != nil {
 		return ctrl.Result{}, err
 	}
 	return result, r.markWaiting(ctx, s, v1alpha1.ReasonVolumeSnapshotNotDeleted, why+howToGiveUp, true)
+}
+
+// longestTerminating returns the index of the object that has been terminating for the longest time, and that time. An
+// object without a deletionTimestamp was deleted just now.
+func longestTerminating[T any, O interface {
+	*T
+	client.Object
+}](all []T, now time.Time) (index int, age time.Duration) {
+	for i := range all {
+		if at := O(&all[i]).GetDeletionTimestamp(); at != nil && now.Sub(at.Time) > age {
+			index, age = i, now.Sub(at.Time)
+		}
+	}
+	return index, age
 }
 
 // interval returns the time between two looks at an object that has been terminating for age.
@@ -202,8 +206,10 @@ func (r *Reconciler) markWaiting(ctx context.Context, s *v1alpha1.Snapshot, reas
 }
 
 // wiped writes why the Snapshot's data is gone, unless a reason is set, reports what stays, and removes FinalizerWipe.
-// FinalizerRecord holds the Snapshot until it is recorded.
-func (r *Reconciler) wiped(ctx context.Context, s *v1alpha1.Snapshot, found volumeSnapshots) error {
+// left are the names of contents that somebody keeps. FinalizerRecord holds the Snapshot until it is recorded.
+func (r *Reconciler) wiped(
+	ctx context.Context, s *v1alpha1.Snapshot, found volumeSnapshots, left []string,
+) error {
 	before := s.DeepCopy()
 	if retention.MarkDeleted(s) {
 		if err := r.writer().Status(ctx, before, s); client.IgnoreNotFound(err) != nil {
@@ -225,7 +231,13 @@ func (r *Reconciler) wiped(ctx context.Context, s *v1alpha1.Snapshot, found volu
 			"the data stays in the storage system, as contentDeletionPolicy says: VolumeSnapshotContents "+
 				strings.Join(kept, ", "))
 	}
-	return r.release(ctx, s, "its VolumeSnapshots are gone", v1alpha1.FinalizerWipe)
+	why := "its VolumeSnapshots are gone"
+	if len(left) > 0 {
+		why = "its VolumeSnapshots are gone, and these VolumeSnapshotContents with their data are not: " +
+			strings.Join(left, ", ")
+		r.Event(s, corev1.EventTypeWarning, v1alpha1.ReasonDataKept, why)
+	}
+	return r.release(ctx, s, why, v1alpha1.FinalizerWipe)
 }
 
 // user returns what works with the Snapshot's VolumeSnapshots, or can still make some. It returns "" if nothing does.

@@ -16,6 +16,7 @@ import (
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/e2e/testbed"
+	"github.com/cairn-backup/cairn/internal/text"
 )
 
 // waitTargets waits until the batch has exactly these targets and all of them are ready.
@@ -104,9 +105,10 @@ func (s *show) showProgress(ctx context.Context, session *v1alpha1.BackupSession
 			line := fmt.Sprintf("%-10s", c.Phase)
 			switch {
 			case c.Phase.Terminal():
-				line += fmt.Sprintf(" %d files, %s, sent %s in %s", c.Files, c.Size, c.Uploaded, c.Duration)
+				line += fmt.Sprintf(" %s, %s, sent %s in %s", text.Quantity(c.Files, "file"), c.Size, c.Uploaded,
+					c.Duration)
 			case c.Progress != nil:
-				line += fmt.Sprintf(" %d files", c.Progress.FilesDone)
+				line += " " + text.Quantity(c.Progress.FilesDone, "file")
 			}
 			key := snapshot.Spec.AppRef.Name + "/" + name
 			if shown[key] != line {

@@ -70,8 +70,8 @@ func (r *Result) Release() {
 	}
 }
 
-// Build reads the directory or file at path below root. No path may lead out of root. If the directory has a
-// kustomization, kustomize builds it. Otherwise all .yaml and .yml files in the directory and below are read, except
+// Build reads the directory or file at path below root. A path that leads out of root is an error. If the directory has
+// a kustomization, kustomize builds it. Otherwise all .yaml and .yml files in the directory and below are read, except
 // in folders whose names start with a dot. Every error that is the directory's fault is an *Error with all findings.
 // Build is safe for concurrent use, but kustomize builds run one after another.
 func Build(ctx context.Context, root, path string, opts Options) (*Result, error) {
@@ -86,7 +86,7 @@ func Build(ctx context.Context, root, path string, opts Options) (*Result, error
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("build %s: %w", path, err)
 	}
-	if len(b.findings) == 0 {
+	if b.unchecked = len(b.findings) > 0; !b.unchecked {
 		b.checkSet(objects)
 	}
 	warnings, err := b.outcome()
@@ -103,6 +103,7 @@ type builder struct {
 	opts      Options
 	findings  []check.Finding
 	dropped   int // findings beyond maxFindings
+	unchecked bool
 	bytes     int64
 	files     int
 	documents int

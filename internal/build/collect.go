@@ -36,8 +36,8 @@ type kustomization struct {
 	cost      kustomizeCost
 }
 
-// visit collects a kustomization once, and returns what it reaches. A kustomization that includes itself reaches
-// nothing there; kustomize reports that mistake.
+// visit collects a kustomization once, and returns its cost. A kustomization that includes itself costs nothing there;
+// kustomize reports that mistake.
 func (c *collector) visit(dir string) kustomizeCost {
 	if r, ok := c.visited[dir]; ok {
 		return r

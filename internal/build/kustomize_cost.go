@@ -30,7 +30,7 @@ func (r *kustomizeCost) close() kustomizeCost {
 	return *r
 }
 
-// within reports a kustomization that reaches too much, and returns whether it stays within the limits.
+// within reports a kustomization that costs too much, and returns whether it stays within the limits.
 func (b *builder) within(r kustomizeCost, file string) bool {
 	l := b.opts.Limits
 	for _, limit := range []struct {

@@ -8,6 +8,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/retention"
 	"github.com/cairn-backup/cairn/internal/task"
 	"github.com/cairn-backup/cairn/internal/task/observe"
 )
@@ -37,8 +38,7 @@ func ResultOf(o observe.Observation, i int) task.ComponentResult {
 
 // reasonOf returns the reason of a failed Job.
 func reasonOf(reported string) string {
-	switch reported {
-	case "", v1alpha1.ReasonInUse, v1alpha1.ReasonRemovalHeld:
+	if reported == "" || retention.Waits(reported) && reported != v1alpha1.ReasonRemovalPending {
 		return v1alpha1.ReasonFailed
 	}
 	return reported

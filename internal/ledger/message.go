@@ -8,6 +8,7 @@ import (
 	"unicode"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/text"
 )
 
 // Trailers of our commits.
@@ -112,7 +113,7 @@ func subject(objects []Object) string {
 			return who + what
 		}
 	}
-	return fmt.Sprintf("%d results in %d namespaces", len(objects), len(namespaces))
+	return text.Quantity(len(objects), "result") + " in " + text.Quantity(len(namespaces), "namespace")
 }
 
 // oneLine keeps a text from starting a line of its own, which could be a trailer.

@@ -32,7 +32,7 @@ func TestSubject(t *testing.T) {
 			strings.Repeat("a", 30) + " and 2 more: 2 succeeded, 1 failed",
 		},
 		"a namespace that does not fit": {
-			[]Object{object(strings.Repeat("a", 63), "Succeeded")}, "1 results in 1 namespaces",
+			[]Object{object(strings.Repeat("a", 63), "Succeeded")}, "1 result in 1 namespace",
 		},
 		"nothing but the page": {nil, "bring STATUS.md up to date"},
 	}

@@ -40,7 +40,7 @@ func claimOf(namespace, name string) *corev1.PersistentVolumeClaim {
 }
 
 // newProvisioning returns a mover that makes claims.
-func newProvisioning(t testing.TB, wait bool, names ...string) *making {
+func newProvisioning(t testing.TB, wait bool, names ...string) *objectMaker {
 	t.Helper()
 	ns := namespace(t)
 	work := task.Task{Kind: task.KindVolumeRestore, RestoreSession: &task.Object{Name: "r", UID: "uid-restore"}}
@@ -48,7 +48,7 @@ func newProvisioning(t testing.TB, wait bool, names ...string) *making {
 		work.Components = append(work.Components,
 			task.Component{Name: name, Claim: &task.Claim{Object: claimOf(ns, name), Wait: wait}})
 	}
-	return newMaking(t, ns, provisioner, work)
+	return newObjectMaker(t, ns, provisioner, work)
 }
 
 func bind(ctx context.Context, claim *corev1.PersistentVolumeClaim) error {
@@ -78,7 +78,7 @@ func TestClaimsThatWaitForAPodAreNotAwaited(t *testing.T) {
 
 func TestWhatKeepsAClaimFromItsVolume(t *testing.T) {
 	for name, tc := range map[string]struct {
-		before    func(p *making)
+		before    func(p *objectMaker)
 		meanwhile func(context.Context, *corev1.PersistentVolumeClaim) error
 		reason    string
 	}{
@@ -96,12 +96,12 @@ func TestWhatKeepsAClaimFromItsVolume(t *testing.T) {
 				return bed.Client.Status().Update(ctx, c)
 			},
 		},
-		"another has its name": {reason: v1alpha1.ReasonNameConflict, before: func(p *making) {
+		"another has its name": {reason: v1alpha1.ReasonNameConflict, before: func(p *objectMaker) {
 			other := claimOf(p.namespace, "data")
 			other.Annotations[v1alpha1.AnnotationRestoreSession] = "uid-other"
 			p.Expect(bed.Client.Create(context.Background(), other)).To(Succeed())
 		}},
-		"it is of another VolumeSnapshot": {reason: v1alpha1.ReasonNameConflict, before: func(p *making) {
+		"it is of another VolumeSnapshot": {reason: v1alpha1.ReasonNameConflict, before: func(p *objectMaker) {
 			other := claimOf(p.namespace, "data")
 			other.Spec.DataSource.Name = "older"
 			p.Expect(bed.Client.Create(context.Background(), other)).To(Succeed())
@@ -135,7 +135,7 @@ func TestAMoverThatIsToldToStopAsksNoMore(t *testing.T) {
 	p.Expect(time.Since(began)).To(BeNumerically("<", 14*time.Second))
 }
 
-func fullQuota(p *making) { bed.ForbidClaims(p.TB, p.namespace, "none") }
+func fullQuota(p *objectMaker) { bed.ForbidClaims(p.TB, p.namespace, "none") }
 
 func TestTheAdmissionPolicyOfClaims(t *testing.T) {
 	ns := namespace(t)

@@ -19,7 +19,7 @@ import (
 
 // shooting is a mover that makes VolumeSnapshots. The test plays the CSI driver.
 type shooting struct {
-	*making
+	*objectMaker
 	snap *v1alpha1.Snapshot
 }
 
@@ -46,13 +46,13 @@ func newShooting(t testing.TB, claims ...string) *shooting {
 			Class: "fast",
 		}})
 	}
-	return &shooting{making: newMaking(t, ns, "backup-s-target", work), snap: snap}
+	return &shooting{objectMaker: newObjectMaker(t, ns, "backup-s-target", work), snap: snap}
 }
 
 // driver answers for a VolumeSnapshot as soon as it exists.
 func (s *shooting) driver(name string, status snapshotv1.VolumeSnapshotStatus) {
 	s.Helper()
-	meanwhile(s.making, name, func(ctx context.Context, found *snapshotv1.VolumeSnapshot) error {
+	meanwhile(s.objectMaker, name, func(ctx context.Context, found *snapshotv1.VolumeSnapshot) error {
 		found.Status = status.DeepCopy()
 		return bed.Client.Status().Update(ctx, found)
 	})
@@ -183,7 +183,7 @@ func TestWhatTheDriverSaysIsTheError(t *testing.T) {
 
 func TestAVolumeSnapshotThatSomebodyDeletes(t *testing.T) {
 	s := newShooting(t, "data")
-	meanwhile(s.making, "data-1795154820", func(ctx context.Context, found *snapshotv1.VolumeSnapshot) error {
+	meanwhile(s.objectMaker, "data-1795154820", func(ctx context.Context, found *snapshotv1.VolumeSnapshot) error {
 		return bed.Client.Delete(ctx, found)
 	})
 	s.Expect(s.run(t.Context(), time.Minute).Components[0].Reason).To(Equal(v1alpha1.ReasonVolumeSnapshotNotFound))

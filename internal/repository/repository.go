@@ -37,8 +37,8 @@ type Engine interface {
 	List(ctx context.Context, source string) ([]Snapshot, error)
 	// FindByTags returns the complete snapshots that carry all of tags, oldest first. It needs at least one tag.
 	FindByTags(ctx context.Context, tags map[string]string) ([]Snapshot, error)
-	// Restore writes a snapshot of a directory below the existing directory target, and nowhere else. The result also
-	// says beside an error what was written.
+	// Restore writes a snapshot of a directory into the existing directory target. It writes nothing outside target.
+	// The result says what was written, also beside an error.
 	Restore(ctx context.Context, id, target string, opt RestoreOptions) (RestoreResult, error)
 	// Compare reads what a restore with the same options wrote below target, from the disk as far as possible, and
 	// compares it with the snapshot. It leaves out files that the restore kept because they were newer. Differences

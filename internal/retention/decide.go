@@ -23,7 +23,7 @@ type Snapshot struct {
 	Time time.Time
 	// Phase is its phase. Pending and Running Snapshots stay.
 	Phase v1alpha1.SnapshotPhase
-	// Held says why it stays whatever the policy says. Empty means that nothing holds it.
+	// Held is the reason why the Snapshot stays, whatever the policy says. Empty means that nothing holds it.
 	Held string
 	// Damaged says that a check found that data is missing. A damaged Snapshot takes nobody's place: as many
 	// undamaged ones stay as if it did not exist.

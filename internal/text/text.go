@@ -16,13 +16,13 @@ func Shorten(s string) string { return Cut(s, MaxMessage) }
 // Join joins messages into one of the length that the API allows.
 func Join(messages []string) string { return Shorten(strings.Join(messages, "; ")) }
 
-// Quantity formats a number with its noun: "1 file", "2 files", "3 entries".
+// Quantity formats a number with its noun: "1 file", "2 files", "3 entries", "4 keys".
 func Quantity[N int | int32 | int64](n N, noun string) string {
-	stem, ies := strings.CutSuffix(noun, "y")
+	stem, y := strings.CutSuffix(noun, "y")
 	switch {
 	case n == 1:
 		return "1 " + noun
-	case ies:
+	case y && !strings.ContainsAny(stem[max(len(stem)-1, 0):], "aeou"):
 		return fmt.Sprintf("%d %sies", n, stem)
 	default:
 		return fmt.Sprintf("%d %ss", n, noun)

@@ -45,4 +45,5 @@ func TestQuantity(t *testing.T) {
 	g.Expect(Quantity(1, "entry")).To(Equal("1 entry"))
 	g.Expect(Quantity(int64(2), "entry")).To(Equal("2 entries"))
 	g.Expect(Quantity(3, "target")).To(Equal("3 targets"))
+	g.Expect(Quantity(int32(4), "key")).To(Equal("4 keys"))
 }

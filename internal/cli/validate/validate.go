@@ -22,7 +22,8 @@ const validateText = `Check policy files as a PolicySync would, without a cluste
 
 PATH is a directory or a file. A directory with a kustomization is built with kustomize. Of any other directory, all
 .yaml and .yml files in it and below are read. Each PATH is what one PolicySync applies; objects of one PATH can refer
-to objects of another. No file leads out of the Git working copy that holds PATH, or out of PATH if there is none.
+to objects of another. A file that leads out of the Git working copy that holds PATH is an error. Without a working copy
+no file can lead out of PATH.
 
 Each finding is printed as <file>:<line>: document <n>: <field>: <message>. Further checks, such as those of schedules
 and references, run once each object passes its schema: mend the errors and run the command again.
@@ -72,6 +73,7 @@ func validate(ctx context.Context, o command.Options, opts validateOptions, args
 	}
 	var objects []build.Object
 	var findings []check.Finding
+	unchecked := false
 	for _, arg := range args {
 		p, err := locate(arg)
 		if err != nil {
@@ -81,22 +83,21 @@ func validate(ctx context.Context, o command.Options, opts validateOptions, args
 		built, err := p.build(ctx, opts, lookup)
 		var invalid *build.Error
 		if errors.As(err, &invalid) {
-			findings = append(findings, invalid.Findings...)
+			findings, unchecked = append(findings, invalid.Findings...), unchecked || invalid.Unchecked
 		} else if err != nil {
 			return err
 		} else {
 			objects = append(objects, built...)
 		}
 	}
-	complete := len(findings) == 0
-	if complete {
+	if len(findings) == 0 {
 		findings = append(duplicates(objects), checkTogether(objects, opts, lookup)...)
 	}
 	slices.SortStableFunc(findings, func(a, b check.Finding) int {
 		return cmp.Or(cmp.Compare(a.File, b.File), cmp.Compare(a.Document, b.Document), cmp.Compare(a.Line, b.Line),
 			cmp.Compare(a.Field, b.Field))
 	})
-	return report(o, slices.Compact(findings), objects, opts.verbose, complete)
+	return report(o, slices.Compact(findings), objects, opts.verbose, unchecked)
 }
 
 // checkTogether checks all objects as one set, so that objects of one path can refer to objects of another.
@@ -143,7 +144,7 @@ func origin(x build.Object) string {
 // command.ExitError. Unless verbose is set, it sums up in one line the warnings about what only the cluster can tell: a
 // long list of them would hide the others. It lists the objects of Cairn's that are missing, once each, because a name
 // that is mistyped looks just like that.
-func report(o command.Options, findings []check.Finding, objects []build.Object, verbose, complete bool) error {
+func report(o command.Options, findings []check.Finding, objects []build.Object, verbose, incomplete bool) error {
 	wrong, warned, unchecked := 0, 0, 0
 	missing := map[check.Reference]bool{{}: true}
 	for _, f := range findings {
@@ -173,7 +174,7 @@ func report(o command.Options, findings []check.Finding, objects []build.Object,
 		warnings = ", " + text.Quantity(warned, "warning")
 	}
 	if wrong > 0 {
-		if !complete {
+		if incomplete {
 			fmt.Fprintln(o.Out, "schedules and references are not checked until these errors are mended")
 		}
 		fmt.Fprintln(o.Out, text.Quantity(wrong, "error")+warnings)

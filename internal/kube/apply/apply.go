@@ -29,7 +29,7 @@ func Object(ctx context.Context, c client.Client, manager string, obj client.Obj
 	}
 	content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(obj)
 	if err != nil {
-		return fmt.Errorf("convert %s %s: %w", gvk.Kind, client.ObjectKeyFromObject(obj), err)
+		return fmt.Errorf("convert %s %s: %w", gvk.Kind, klog.KObj(obj), err)
 	}
 	u := &unstructured.Unstructured{Object: content}
 	u.SetGroupVersionKind(gvk)
@@ -39,7 +39,7 @@ func Object(ctx context.Context, c client.Client, manager string, obj client.Obj
 	}
 	if err := c.Apply(ctx, client.ApplyConfigurationFromUnstructured(u), client.FieldOwner(manager),
 		client.ForceOwnership); err != nil {
-		return fmt.Errorf("apply %s %s: %w", gvk.Kind, client.ObjectKeyFromObject(obj), err)
+		return fmt.Errorf("apply %s %s: %w", gvk.Kind, klog.KObj(obj), err)
 	}
 	log := logf.FromContext(ctx).WithValues(logs.Key(gvk.Kind), klog.KObj(obj))
 	if obj.GetUID() == "" {

@@ -197,7 +197,7 @@ func TestOnePodIsMeantByAllHooksOfARun(t *testing.T) {
 				hookstage.Pre:  tt.pre,
 				hookstage.Post: tt.post,
 			} {
-				NewWithT(t).Expect(meets(t, namespace, stage, since, servers)).To(Equal(want), string(stage))
+				NewWithT(t).Expect(podAsked(t, namespace, stage, since, servers)).To(Equal(want), string(stage))
 			}
 		})
 	}
@@ -213,8 +213,8 @@ func isNow(t *testing.T, namespace, pod string, condition corev1.PodCondition) {
 	g.Expect(bed.Client.Status().Update(t.Context(), &p)).To(Succeed())
 }
 
-// meets carries out a hook for one pod and returns the pod whose server was asked.
-func meets(
+// podAsked carries out a hook and returns the name of the pod whose server got the request.
+func podAsked(
 	t *testing.T, namespace string, stage hookstage.Stage, since time.Time, servers map[string]*server,
 ) string {
 	t.Helper()

@@ -127,7 +127,7 @@ func with(kind batchv1.JobConditionType) batchv1.JobStatus {
 	return batchv1.JobStatus{Conditions: []batchv1.JobCondition{{Type: kind, Status: corev1.ConditionTrue}}}
 }
 
-// TestWhatARunWaitsForIsLogged observes Jobs in the order of a list that has none.
+// TestWhatARunWaitsForIsLogged observes Jobs of a list without an order: the line about all of them is sorted.
 func TestWhatARunWaitsForIsLogged(t *testing.T) {
 	g := NewWithT(t)
 	now := time.Now()

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/klog/v2"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/manager"
@@ -44,7 +45,7 @@ func Delete(ctx context.Context, c client.Client, o client.Object) error {
 		if gvk, unknown := c.GroupVersionKindFor(o); unknown == nil {
 			kind = gvk.Kind
 		}
-		return fmt.Errorf("delete %s %s: %w", kind, client.ObjectKeyFromObject(o), err)
+		return fmt.Errorf("delete %s %s: %w", kind, klog.KObj(o), err)
 	}
 	return nil
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/run/backup"
 	"github.com/cairn-backup/cairn/internal/schedule"
+	"github.com/cairn-backup/cairn/internal/text"
 )
 
 // grace is how long a CronJob can take to create the run of a slot: its pod must be scheduled and its image pulled.
@@ -183,14 +184,10 @@ func (j *judgement) known(slot time.Time) bool {
 }
 
 func slots(n int) string {
-	switch {
-	case n == 1:
-		return "one slot"
-	case n >= countedSlots:
+	if n >= countedSlots {
 		return fmt.Sprintf("%d slots or more", countedSlots)
-	default:
-		return fmt.Sprintf("%d slots", n)
 	}
+	return text.Quantity(n, "slot")
 }
 
 // miss sets the condition SlotsMissed while a passed slot has no run, and removes it once a later slot has one.

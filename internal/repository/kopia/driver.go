@@ -74,7 +74,8 @@ func (d Driver) Init(ctx context.Context, r repository.Repository) error {
 	}
 	if completed && !created {
 		return &repository.Error{
-			Op: "init", Kind: repository.ErrAlreadyInitialized, Err: errors.New("a complete repository was found"),
+			Op: "init", Kind: repository.ErrAlreadyInitialized,
+			Err: errors.New("the directory already holds a complete repository"),
 		}
 	}
 	return classify("init", repo.WriteSession(ctx, e.rep, repo.WriteSessionOptions{Purpose: "init"},

@@ -17,7 +17,7 @@ import (
 type packFiles struct {
 	mu   sync.Mutex
 	open map[blob.ID]*list.Element
-	lru  list.List // of *packFile, most recent first
+	lru  list.List // holds *packFile values, the most recently used first
 }
 
 type packFile struct {

@@ -19,8 +19,8 @@ const TempPrefix = ".cairn-tmp-"
 // Tree is a directory on a server. Names are relative to it, with slashes; "" is the directory itself. The error for
 // a missing name is fs.ErrNotExist. Errors hold no secret. A Tree is safe for concurrent use.
 type Tree interface {
-	// Read returns length bytes of a file from offset on, or fewer if the file ends. A negative length means to the
-	// end.
+	// Read returns length bytes of a file from offset on, or fewer if the file ends. With a negative length it returns
+	// the rest of the file.
 	Read(ctx context.Context, name string, offset, length int64) ([]byte, error)
 	// Stat describes a file or directory.
 	Stat(ctx context.Context, name string) (fs.FileInfo, error)

@@ -9,6 +9,7 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/policy"
 	"github.com/cairn-backup/cairn/internal/run"
+	"github.com/cairn-backup/cairn/internal/text"
 	"github.com/cairn-backup/cairn/internal/workload"
 )
 
@@ -72,8 +73,8 @@ func problemOf(w *v1alpha1.ScaledWorkload, is Workload) *v1alpha1.ResolvedError 
 		return ReplicasManaged(w.Kind, w.Name, is.Managed)
 	case is.Replicas != 0 && is.Replicas != w.Before:
 		return workload.Fail(v1alpha1.ReasonReplicasChanged,
-			"somebody scaled %s from %d to %d replicas in the meantime", w,
-			w.Before, is.Replicas)
+			"somebody scaled %s from %d to %s in the meantime", w, w.Before,
+			text.Quantity(is.Replicas, "replica"))
 	default:
 		return nil
 	}
@@ -175,9 +176,8 @@ func (r *runner) bringBack(w *v1alpha1.ScaledWorkload, is Workload, may bool) {
 		w.Message = "it was not scaled down"
 	case is.Replicas > 0 && was == v1alpha1.ScaleDownDone:
 		w.Phase = v1alpha1.ScaleDisturbed
-		w.Message = fmt.Sprintf(
-			"it was scaled to %d replicas during the restore: its pods may have written into the restored data",
-			is.Replicas)
+		w.Message = "it was scaled to " + text.Quantity(is.Replicas, "replica") +
+			" during the restore: its pods may have written into the restored data"
 	case was == v1alpha1.ScaleDownDone && is.Generation != w.Generation:
 		w.Phase = v1alpha1.ScaleDisturbed
 		w.Message = "it was changed during the restore: if it had pods, they may have written into the restored data" +

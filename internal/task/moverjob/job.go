@@ -20,7 +20,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/variables"
 )
 
-// terminationGrace is how long, in seconds, a mover that is asked to stop can take to save its work.
+// terminationGrace is how many seconds a mover has to save its work after it is asked to stop.
 const terminationGrace int64 = 45
 
 // Credentials names the Secrets in the Job's namespace that a mover reads.

@@ -18,8 +18,9 @@ import (
 	"github.com/cairn-backup/cairn/internal/task"
 )
 
-// making is a mover that makes objects with the rights of its pod. The test plays the controllers of these objects.
-type making struct {
+// objectMaker is a mover that makes objects with the rights of its pod. The test plays the controllers of these
+// objects.
+type objectMaker struct {
 	testing.TB
 	*WithT
 	namespace string
@@ -27,10 +28,10 @@ type making struct {
 	task      task.Task
 }
 
-// newMaking returns the mover of a Job's pod in a namespace.
-func newMaking(t testing.TB, namespace, job string, work task.Task) *making {
+// newObjectMaker returns the mover of a Job's pod in a namespace.
+func newObjectMaker(t testing.TB, namespace, job string, work task.Task) *objectMaker {
 	t.Helper()
-	m := &making{TB: t, WithT: NewWithT(t), namespace: namespace, pod: newPod(t), task: work}
+	m := &objectMaker{TB: t, WithT: NewWithT(t), namespace: namespace, pod: newPod(t), task: work}
 	m.task.Cluster, m.task.Namespace = "cluster", namespace
 	api := as(t, namespace, v1alpha1.SnapshotterServiceAccount, job+"-abcde")
 	m.pod.mover.Client, m.pod.mover.Job = api, job
@@ -39,7 +40,7 @@ func newMaking(t testing.TB, namespace, job string, work task.Task) *making {
 }
 
 // run does the task and returns the mover's Result.
-func (m *making) run(ctx context.Context, wait time.Duration) *task.Result {
+func (m *objectMaker) run(ctx context.Context, wait time.Duration) *task.Result {
 	m.Helper()
 	_, result := m.pod.with(ctx, m.task, mover.Flags{WaitTimeout: wait})
 	return result
@@ -49,7 +50,7 @@ func (m *making) run(ctx context.Context, wait time.Duration) *task.Result {
 func meanwhile[T any, O interface {
 	*T
 	client.Object
-}](m *making, name string, do func(context.Context, O) error) {
+}](m *objectMaker, name string, do func(context.Context, O) error) {
 	m.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
