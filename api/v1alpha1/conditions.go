@@ -265,6 +265,7 @@ const (
 	ReasonVolumeSnapshotFailed        = "VolumeSnapshotFailed"
 	ReasonVolumeSnapshotNotReady      = "VolumeSnapshotNotReady"
 	ReasonVolumeSnapshotNotDeleted    = "VolumeSnapshotNotDeleted"
+	ReasonContentNotDeleted           = "VolumeSnapshotContentNotDeleted"
 	ReasonLeftoversRemoved            = "LeftoversRemoved"
 	ReasonVolumeSnapshotNotFound      = "VolumeSnapshotNotFound"
 	ReasonVolumeTooSmall              = "VolumeTooSmall"

@@ -71,7 +71,7 @@ func (c oneLine) Check(entry zapcore.Entry, checked *zapcore.CheckedEntry) *zapc
 // Write implements zapcore.Core.
 func (c oneLine) Write(entry zapcore.Entry, fields []zapcore.Field) error {
 	entry.Message = strings.Map(func(r rune) rune {
-		if unicode.IsControl(r) {
+		if !unicode.IsPrint(r) {
 			return ' '
 		}
 		return r

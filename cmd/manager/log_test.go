@@ -35,7 +35,7 @@ func TestTheLogDropsNoLine(t *testing.T) {
 
 // The text of an event is a message, and a mover or a server can have written it.
 func TestALineOfTheLogIsOneLine(t *testing.T) {
-	const forged = "it failed\n2026-11-24T23:00:00.000Z\tINFO\treleased the Repository\x1b[1A"
+	const forged = "it failed\n2026-11-24T23:00:00.000Z\tINFO\treleased the Repository\x1b[1A\u2028x"
 	for encoding := range logEncodings {
 		t.Run(encoding, func(t *testing.T) {
 			g := NewWithT(t)

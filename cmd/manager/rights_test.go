@@ -224,13 +224,23 @@ func contentRights(t *testing.T) {
 				edit(changed)
 				return manager.Patch(t.Context(), changed, client.MergeFrom(there), client.DryRunAll)
 			}
-			g.Expect(change(func(c *snapshotv1.VolumeSnapshotContent) {
+			release := change(func(c *snapshotv1.VolumeSnapshotContent) {
 				c.Spec.DeletionPolicy = snapshotv1.VolumeSnapshotContentDelete
 				metav1.SetMetaDataAnnotation(&c.ObjectMeta, "example.com/a", "b")
-			})).To(Succeed())
-			mark := change(func(c *snapshotv1.VolumeSnapshotContent) { c.Annotations = marked })
+			})
+			if tt.annotations != nil && tt.policy == snapshotv1.VolumeSnapshotContentRetain {
+				g.Expect(release).To(MatchError(ContainSubstring("its deletionPolicy keeps the data")))
+			} else {
+				g.Expect(release).To(Succeed())
+			}
 			if tt.annotations == nil {
-				g.Expect(mark).To(MatchError(ContainSubstring("only the snapshot controller marks a content")))
+				const refusal = "only the snapshot controller marks a content"
+				g.Expect(change(func(c *snapshotv1.VolumeSnapshotContent) { c.Annotations = marked })).
+					To(MatchError(ContainSubstring(refusal)))
+				made := content("new-")
+				made.Annotations, made.Spec.DeletionPolicy = marked, snapshotv1.VolumeSnapshotContentRetain
+				made.Labels = map[string]string{v1alpha1.LabelRestoreSession: "r"}
+				g.Expect(manager.Create(t.Context(), made, client.DryRunAll)).To(MatchError(ContainSubstring(refusal)))
 			}
 			g.Expect(bed.Client.Delete(t.Context(), there)).To(Succeed())
 		})

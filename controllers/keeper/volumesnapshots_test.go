@@ -177,7 +177,8 @@ func TestVolumeSnapshotsGoWithTheirSnapshot(t *testing.T) {
 		gone(t, v, "its Snapshot was deleted with its data")
 		bed.Eventually(t, content, func(g Gomega) { g.Expect(content.DeletionTimestamp).NotTo(BeNil()) },
 			"the manager deletes the content")
-		expectEvent(t, l.namespace, "VolumeSnapshotContent "+content.Name+" keeps terminating")
+		expectEvent(t, l.namespace, "Warning VolumeSnapshotContentNotDeleted VolumeSnapshotContent "+content.Name+
+			" keeps terminating")
 		g.Expect(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(s), s)).To(Succeed())
 		g.Expect(s.Finalizers).To(ContainElement(v1alpha1.FinalizerWipe), "the data still exists")
 		bed.Edit(t, content, func() { content.Finalizers = nil })

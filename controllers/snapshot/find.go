@@ -31,6 +31,8 @@ type volumeSnapshots struct {
 	ours []snapshotv1.VolumeSnapshot
 	// foreign are the names of others that look like one of ours.
 	foreign []string
+	// exists has the UIDs of all of these.
+	exists map[types.UID]bool
 }
 
 // errNotSupported means that the cluster has no kind VolumeSnapshot.
@@ -82,11 +84,12 @@ func policyOf(s *v1alpha1.Snapshot, v *snapshotv1.VolumeSnapshot) snapshotv1.Del
 // find reads, past every cache, the VolumeSnapshots with the Snapshot's label, and those that its components have
 // reported.
 func (r *Reconciler) find(ctx context.Context, s *v1alpha1.Snapshot) (volumeSnapshots, error) {
-	var out volumeSnapshots
+	out := volumeSnapshots{exists: map[types.UID]bool{}}
 	uids, label := reported(s), policy.LabelValue(s.Name)
 	seen := map[string]bool{}
 	judge := func(v *snapshotv1.VolumeSnapshot) {
 		uid, known := uids[v.Name]
+		out.exists[v.UID] = true
 		if seen[v.Name] = true; volumesnapshot.MadeBySnapshotJob(v, label, s.UID) && (!known || v.UID == uid) {
 			out.ours = append(out.ours, *v)
 		} else {
@@ -175,17 +178,35 @@ func (r *Reconciler) waiting(ctx context.Context, namespace string, ours []snaps
 // borrowed explains which namespace has borrowed one of the VolumeSnapshots for a restore, or returns "". A restore
 // that has ended can have left its claims to their first pods: what it borrowed exists as long as one claim waits.
 func (r *Reconciler) borrowed(ctx context.Context, ours []snapshotv1.VolumeSnapshot) (string, error) {
-	type snapshot struct{ driver, handle string }
-	has := map[snapshot]string{}
+	has := map[storedSnapshot]string{}
 	for i := range ours {
 		content, err := read.BoundContent(ctx, r.APIReader, &ours[i])
 		if err != nil {
 			return "", err
 		}
 		if content != nil && ours[i].DeletionTimestamp == nil && volumesnapshot.Handle(content) != "" {
-			has[snapshot{content.Spec.Driver, volumesnapshot.Handle(content)}] = ours[i].Name
+			has[storedSnapshot{content.Spec.Driver, volumesnapshot.Handle(content)}] = "VolumeSnapshot " + ours[i].Name
 		}
 	}
+	return r.lent(ctx, has)
+}
+
+// lentContent is like borrowed, for contents that are about to be deleted.
+func (r *Reconciler) lentContent(ctx context.Context, all []snapshotv1.VolumeSnapshotContent) (string, error) {
+	has := map[storedSnapshot]string{}
+	for i := range all {
+		if c := &all[i]; c.DeletionTimestamp == nil && volumesnapshot.Handle(c) != "" {
+			has[storedSnapshot{c.Spec.Driver, volumesnapshot.Handle(c)}] = "VolumeSnapshotContent " + c.Name
+		}
+	}
+	return r.lent(ctx, has)
+}
+
+// storedSnapshot is a snapshot in a storage system.
+type storedSnapshot struct{ driver, handle string }
+
+// lent explains which namespace has borrowed one of the snapshots, whose objects has names, or returns "".
+func (r *Reconciler) lent(ctx context.Context, has map[storedSnapshot]string) (string, error) {
 	if len(has) == 0 {
 		return "", nil
 	}
@@ -195,9 +216,9 @@ func (r *Reconciler) borrowed(ctx context.Context, ours []snapshotv1.VolumeSnaps
 	}
 	for i := range contents {
 		c := &contents[i]
-		name := has[snapshot{c.Spec.Driver, volumesnapshot.Handle(c)}]
+		name := has[storedSnapshot{c.Spec.Driver, volumesnapshot.Handle(c)}]
 		if name != "" && c.DeletionTimestamp == nil {
-			return fmt.Sprintf("VolumeSnapshot %s is lent to a restore in namespace %s, whose claims do not all have "+
+			return fmt.Sprintf("%s is lent to a restore in namespace %s, whose claims do not all have "+
 				"their volumes", name, c.Spec.VolumeSnapshotRef.Namespace), nil
 		}
 	}

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"slices"
 
 	snapshotv1 "github.com/kubernetes-csi/external-snapshotter/client/v8/apis/volumesnapshot/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -48,8 +47,10 @@ type contents struct {
 }
 
 // contentsLeft reads, past the cache, the contents that outlive the Snapshot's VolumeSnapshots although their data
-// should go. It leaves out VolumeSnapshots that no component has reported, and those of others.
-func (r *Reconciler) contentsLeft(ctx context.Context, s *v1alpha1.Snapshot, foreign []string) (contents, error) {
+// should go. It leaves out VolumeSnapshots that no component has reported, and those that still exist.
+func (r *Reconciler) contentsLeft(
+	ctx context.Context, s *v1alpha1.Snapshot, found volumeSnapshots,
+) (contents, error) {
 	var out contents
 	for _, c := range components(s) {
 		for _, stats := range c.VolumeSnapshotterStats {
@@ -61,7 +62,7 @@ func (r *Reconciler) contentsLeft(ctx context.Context, s *v1alpha1.Snapshot, for
 					BoundVolumeSnapshotContentName: &stats.VolumeSnapshotContentName,
 				},
 			}
-			if policyOf(s, v) == snapshotv1.VolumeSnapshotContentRetain || slices.Contains(foreign, v.Name) {
+			if policyOf(s, v) == snapshotv1.VolumeSnapshotContentRetain || found.exists[v.UID] {
 				continue
 			}
 			content := &snapshotv1.VolumeSnapshotContent{}
@@ -90,7 +91,7 @@ func (r *Reconciler) removeContents(
 			continue
 		}
 		if err := sweep.Delete(ctx, r.Client, &going[i]); err != nil {
-			return ctrl.Result{}, r.notDeleted(ctx, s, err)
+			return ctrl.Result{}, r.notDeleted(ctx, s, v1alpha1.ReasonContentNotDeleted, err)
 		}
 	}
 	oldest, age := longestTerminating(going, r.Clock.Now())
@@ -100,5 +101,5 @@ func (r *Reconciler) removeContents(
 		return result, nil
 	}
 	why := keepsTerminating("VolumeSnapshotContent "+going[oldest].Name, &going[oldest])
-	return result, r.markWaiting(ctx, s, v1alpha1.ReasonVolumeSnapshotNotDeleted, why+howToGiveUp, true)
+	return result, r.markWaiting(ctx, s, v1alpha1.ReasonContentNotDeleted, why+howToGiveUp, true)
 }

@@ -14,6 +14,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/tools/record"
 	clocktesting "k8s.io/utils/clock/testing"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -21,6 +22,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/policy"
 )
 
 // TestContentsLeft asks what becomes of the content of a VolumeSnapshot that is gone. A mover reports the names.
@@ -28,11 +30,11 @@ func TestContentsLeft(t *testing.T) {
 	const being = "snapshot.storage.kubernetes.io/volumesnapshot-being-deleted"
 	type content = snapshotv1.VolumeSnapshotContent
 	for name, tt := range map[string]struct {
-		edit    func(*content)
-		report  func(*v1alpha1.VolumeSnapshotterStats)
-		foreign []string
-		going   int
-		kept    []string
+		edit   func(*content)
+		report func(*v1alpha1.VolumeSnapshotterStats)
+		exists types.UID
+		going  int
+		kept   []string
 	}{
 		"left by the snapshot controller": {going: 1},
 		"not marked":                      {edit: func(c *content) { c.Annotations = nil }, kept: []string{"content"}},
@@ -48,7 +50,8 @@ func TestContentsLeft(t *testing.T) {
 		"policy keeps the data": {
 			report: func(s *v1alpha1.VolumeSnapshotterStats) { s.ContentDeletionPolicy = "Retain" },
 		},
-		"the VolumeSnapshot is another's": {foreign: []string{"data-1"}},
+		"the VolumeSnapshot still exists":      {exists: "v"},
+		"another VolumeSnapshot with its name": {exists: "w", going: 1},
 		"a name that is none": {
 			report: func(s *v1alpha1.VolumeSnapshotterStats) { s.VolumeSnapshotContentName = "../content" },
 		},
@@ -95,7 +98,7 @@ func TestContentsLeft(t *testing.T) {
 				},
 			}).Build()
 			r := &Reconciler{APIReader: reader}
-			left, err := r.contentsLeft(t.Context(), s, tt.foreign)
+			left, err := r.contentsLeft(t.Context(), s, volumeSnapshots{exists: map[types.UID]bool{tt.exists: true}})
 			g.Expect(err).NotTo(HaveOccurred())
 			g.Expect(left.going).To(HaveLen(tt.going))
 			g.Expect(left.kept).To(Equal(tt.kept))
@@ -170,5 +173,57 @@ func TestRemoveContents(t *testing.T) {
 			g.Expect(conditions.GetMessage(s, v1alpha1.ConditionWiped)).To(HavePrefix(tt.message))
 			g.Expect(conditions.Has(s, v1alpha1.ConditionWiped)).To(Equal(tt.message != ""))
 		})
+	}
+}
+
+// A content that can't be read is not gone.
+func TestAnUnreadableContentIsAnError(t *testing.T) {
+	g := NewWithT(t)
+	scheme := runtime.NewScheme()
+	g.Expect(snapshotv1.AddToScheme(scheme)).To(Succeed())
+	broken := errors.New("broken")
+	r := &Reconciler{APIReader: fake.NewClientBuilder().WithScheme(scheme).WithInterceptorFuncs(interceptor.Funcs{
+		Get: func(context.Context, client.WithWatch, client.ObjectKey, client.Object, ...client.GetOption) error {
+			return broken
+		},
+	}).Build()}
+	s := &v1alpha1.Snapshot{Status: v1alpha1.SnapshotStatus{Components: map[string]v1alpha1.Component{
+		"pvc": {ID: "v", VolumeSnapshotterStats: []v1alpha1.VolumeSnapshotterStats{{VolumeSnapshotName: "data-1"}}},
+	}}}
+	_, err := r.contentsLeft(t.Context(), s, volumeSnapshots{})
+	g.Expect(err).To(MatchError(broken))
+}
+
+// A restore in another namespace can have borrowed the data of a content that the snapshot controller left.
+func TestALentContentStays(t *testing.T) {
+	g := NewWithT(t)
+	scheme := runtime.NewScheme()
+	g.Expect(snapshotv1.AddToScheme(scheme)).To(Succeed())
+	lent := &snapshotv1.VolumeSnapshotContent{
+		ObjectMeta: metav1.ObjectMeta{
+			Name: policy.ImportName("restore", "v"),
+			Labels: map[string]string{
+				v1alpha1.LabelManagedBy: v1alpha1.ManagedByCairn, v1alpha1.LabelRestoreSession: "restore",
+			},
+			Annotations: map[string]string{v1alpha1.AnnotationRestoreSession: "restore"},
+		},
+		Spec: snapshotv1.VolumeSnapshotContentSpec{
+			VolumeSnapshotRef: corev1.ObjectReference{Namespace: "elsewhere", Name: policy.ImportName("restore", "v")},
+			Driver:            "disk", Source: snapshotv1.VolumeSnapshotContentSource{SnapshotHandle: new("h")},
+		},
+	}
+	r := &Reconciler{APIReader: fake.NewClientBuilder().WithScheme(scheme).WithObjects(lent).Build()}
+	for handle, waits := range map[string]string{
+		"h": "VolumeSnapshotContent one is lent to a restore in namespace elsewhere", "other": "",
+	} {
+		left := snapshotv1.VolumeSnapshotContent{
+			ObjectMeta: metav1.ObjectMeta{Name: "one"},
+			Spec:       snapshotv1.VolumeSnapshotContentSpec{Driver: "disk"},
+			Status:     &snapshotv1.VolumeSnapshotContentStatus{SnapshotHandle: &handle},
+		}
+		why, err := r.lentContent(t.Context(), []snapshotv1.VolumeSnapshotContent{left})
+		g.Expect(err).NotTo(HaveOccurred())
+		g.Expect(why).To(HavePrefix(waits))
+		g.Expect(why == "").To(Equal(waits == ""))
 	}
 }

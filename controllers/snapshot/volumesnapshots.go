@@ -109,15 +109,22 @@ func (r *Reconciler) wipe(ctx context.Context, s *v1alpha1.Snapshot) (ctrl.Resul
 	}
 	for i := range found.ours {
 		if err := r.remove(ctx, &found.ours[i], policyOf(s, &found.ours[i])); err != nil {
-			return ctrl.Result{}, r.notDeleted(ctx, s, err)
+			return ctrl.Result{}, r.notDeleted(ctx, s, v1alpha1.ReasonVolumeSnapshotNotDeleted, err)
 		}
 	}
 	if len(found.ours) > 0 {
 		return r.going(ctx, s, found.ours)
 	}
-	left, err := r.contentsLeft(ctx, s, found.foreign)
+	left, err := r.contentsLeft(ctx, s, found)
+	if err == nil {
+		waiting, err = r.lentContent(ctx, left.going)
+	}
 	if err != nil {
 		return ctrl.Result{}, err
+	}
+	if waiting != "" {
+		return ctrl.Result{RequeueAfter: seldom}, r.markWaiting(ctx, s, v1alpha1.ReasonInUse,
+			"the data is removed later: "+waiting, false)
 	}
 	if len(left.going) > 0 {
 		return r.removeContents(ctx, s, left.going)
@@ -127,11 +134,11 @@ func (r *Reconciler) wipe(ctx context.Context, s *v1alpha1.Snapshot) (ctrl.Resul
 
 // notDeleted writes to the Snapshot that the deletion of a VolumeSnapshot or content failed, and returns the error. A
 // conflict is decided again.
-func (r *Reconciler) notDeleted(ctx context.Context, s *v1alpha1.Snapshot, err error) error {
+func (r *Reconciler) notDeleted(ctx context.Context, s *v1alpha1.Snapshot, reason string, err error) error {
 	if apierrors.IsConflict(err) {
 		return err
 	}
-	return cmp.Or(r.markWaiting(ctx, s, v1alpha1.ReasonVolumeSnapshotNotDeleted, err.Error()+howToGiveUp, true), err)
+	return cmp.Or(r.markWaiting(ctx, s, reason, err.Error()+howToGiveUp, true), err)
 }
 
 // going returns when to look again at VolumeSnapshots that are being deleted, and reports what blocks the oldest.
