@@ -230,6 +230,8 @@ func contentRights(t *testing.T) {
 			})
 			if tt.annotations != nil && tt.policy == snapshotv1.VolumeSnapshotContentRetain {
 				g.Expect(release).To(MatchError(ContainSubstring("its deletionPolicy keeps the data")))
+				g.Expect(change(func(c *snapshotv1.VolumeSnapshotContent) { c.Annotations = nil })).
+					To(MatchError(ContainSubstring("only the snapshot controller marks a content")))
 			} else {
 				g.Expect(release).To(Succeed())
 			}

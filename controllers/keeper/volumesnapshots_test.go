@@ -128,6 +128,29 @@ func (l *lab) contentOf(v *snapshotv1.VolumeSnapshot) *snapshotv1.VolumeSnapshot
 	return content
 }
 
+// lentContent is what a restore in another namespace borrows of the data of a content.
+func lentContent(
+	v *snapshotv1.VolumeSnapshot, content *snapshotv1.VolumeSnapshotContent,
+) *snapshotv1.VolumeSnapshotContent {
+	return &snapshotv1.VolumeSnapshotContent{
+		ObjectMeta: metav1.ObjectMeta{
+			Name: policy.ImportName("restore", v.UID),
+			Labels: map[string]string{
+				v1alpha1.LabelManagedBy:      v1alpha1.ManagedByCairn,
+				v1alpha1.LabelRestoreSession: "restore",
+			},
+			Annotations: map[string]string{v1alpha1.AnnotationRestoreSession: "restore"},
+		},
+		Spec: snapshotv1.VolumeSnapshotContentSpec{
+			VolumeSnapshotRef: corev1.ObjectReference{
+				Namespace: "elsewhere", Name: policy.ImportName("restore", v.UID),
+			},
+			Driver: content.Spec.Driver, DeletionPolicy: snapshotv1.VolumeSnapshotContentRetain,
+			Source: snapshotv1.VolumeSnapshotContentSource{SnapshotHandle: content.Status.SnapshotHandle},
+		},
+	}
+}
+
 func held(v *snapshotv1.VolumeSnapshot) { v.Finalizers = []string{busyDriver} }
 
 func TestVolumeSnapshotsGoWithTheirSnapshot(t *testing.T) {
@@ -165,16 +188,35 @@ func TestVolumeSnapshotsGoWithTheirSnapshot(t *testing.T) {
 	t.Run("and with a content that the snapshot controller has left", func(t *testing.T) {
 		t.Parallel()
 		g, l := NewWithT(t), newLab(t)
-		s, v := l.backup(1, "", wipeOutSnapshot)
+		s := l.snapshot(l.repository, 1, v1alpha1.SnapshotRunning, wipeOutSnapshot)
+		v := l.volumeSnapshot(s, "web-1", held)
+		l.succeed(s, v, "")
 		content := l.contentOf(v)
-		bed.Edit(t, content, func() { // the controller marks it, and knows the old deletionPolicy
+		before := content.DeepCopy()
+		content.Status = &snapshotv1.VolumeSnapshotContentStatus{SnapshotHandle: new("handle-" + l.namespace)}
+		g.Expect(bed.Client.Status().Patch(t.Context(), content, client.MergeFrom(before))).To(Succeed())
+		del(t, s)
+		bed.Eventually(t, content, func(g Gomega) {
+			g.Expect(content.Spec.DeletionPolicy).To(Equal(snapshotv1.VolumeSnapshotContentDelete))
+		}, "the data goes with the VolumeSnapshot")
+		lent := lentContent(v, content)
+		bed.Create(t, lent)
+		bed.Edit(t, content, func() { // the snapshot controller marks it, and knows the old deletionPolicy
 			content.Annotations = map[string]string{
 				"snapshot.storage.kubernetes.io/volumesnapshot-being-deleted": "yes",
 			}
 			content.Finalizers = []string{busyDriver}
 		})
-		del(t, s)
+		g.Expect(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(v), v)).To(Succeed())
+		bed.Edit(t, v, func() { v.Finalizers = nil })
 		gone(t, v, "its Snapshot was deleted with its data")
+		bed.Eventually(t, s, func(g Gomega) {
+			g.Expect(conditions.GetMessage(s, v1alpha1.ConditionWiped)).To(HavePrefix("the data is removed later: " +
+				"VolumeSnapshotContent " + content.Name + " is lent to a restore in namespace elsewhere"))
+		}, "a restore needs the data")
+		expectKept(t, content)
+		g.Expect(bed.Client.Delete(t.Context(), lent)).To(Succeed())
+		bed.Edit(t, s, func() { s.Labels["touched"] = "x" })
 		bed.Eventually(t, content, func(g Gomega) { g.Expect(content.DeletionTimestamp).NotTo(BeNil()) },
 			"the manager deletes the content")
 		expectEvent(t, l.namespace, "Warning VolumeSnapshotContentNotDeleted VolumeSnapshotContent "+content.Name+
@@ -183,6 +225,25 @@ func TestVolumeSnapshotsGoWithTheirSnapshot(t *testing.T) {
 		g.Expect(s.Finalizers).To(ContainElement(v1alpha1.FinalizerWipe), "the data still exists")
 		bed.Edit(t, content, func() { content.Finalizers = nil })
 		released(t, s)
+	})
+	t.Run("but not with a VolumeSnapshot that is another's now", func(t *testing.T) {
+		t.Parallel()
+		g, l := NewWithT(t), newLab(t)
+		s, v := l.backup(1, "", wipeOutSnapshot)
+		bed.Edit(t, v, func() { v.Annotations = nil })
+		content := l.contentOf(v)
+		bed.Edit(t, content, func() { // as if somebody deleted the VolumeSnapshot
+			content.Spec.DeletionPolicy = snapshotv1.VolumeSnapshotContentDelete
+			content.Annotations = map[string]string{
+				"snapshot.storage.kubernetes.io/volumesnapshot-being-deleted": "yes",
+			}
+		})
+		del(t, s)
+		released(t, s)
+		expectEvent(t, l.namespace, "left alone VolumeSnapshots that this backup did not make: "+v.Name)
+		expectKept(t, v)
+		expectKept(t, content)
+		g.Expect(events.Of(l.namespace)).NotTo(ContainElement(ContainSubstring(content.Name)))
 	})
 	t.Run("and somebody keeps the content", func(t *testing.T) {
 		t.Parallel()
@@ -286,23 +347,7 @@ func TestARemovalOfVolumeSnapshotsWaits(t *testing.T) {
 		content := l.contentOf(v)
 		content.Status = &snapshotv1.VolumeSnapshotContentStatus{SnapshotHandle: new("handle-" + l.namespace)}
 		g.Expect(bed.Client.Status().Update(t.Context(), content)).To(Succeed())
-		lent := &snapshotv1.VolumeSnapshotContent{
-			ObjectMeta: metav1.ObjectMeta{
-				Name: policy.ImportName("restore", v.UID),
-				Labels: map[string]string{
-					v1alpha1.LabelManagedBy:      v1alpha1.ManagedByCairn,
-					v1alpha1.LabelRestoreSession: "restore",
-				},
-				Annotations: map[string]string{v1alpha1.AnnotationRestoreSession: "restore"},
-			},
-			Spec: snapshotv1.VolumeSnapshotContentSpec{
-				VolumeSnapshotRef: corev1.ObjectReference{
-					Namespace: "elsewhere", Name: policy.ImportName("restore", v.UID),
-				},
-				Driver: content.Spec.Driver, DeletionPolicy: snapshotv1.VolumeSnapshotContentRetain,
-				Source: snapshotv1.VolumeSnapshotContentSource{SnapshotHandle: content.Status.SnapshotHandle},
-			},
-		}
+		lent := lentContent(v, content)
 		bed.Create(t, lent)
 		del(t, s)
 		bed.Eventually(t, s, func(g Gomega) {

@@ -37,13 +37,13 @@ func (s *reconciling) deleteAll(ctx context.Context) *fault {
 		return f
 	}
 	all := s.obj.Status.Inventory.Entries
-	left, kept, f := a.prune(ctx, all)
-	s.setInventory(left)
-	if released := len(all) - len(left); released > 0 || f == nil { // some can have gone, or have another owner
-		ctrl.LoggerFrom(ctx).Info("deleted what it owned", "released", released, "left", len(left))
+	pruned, f := a.prune(ctx, all)
+	s.setInventory(pruned.left)
+	if released := len(all) - len(pruned.left); released > 0 || f == nil { // some can have gone, or have another owner
+		ctrl.LoggerFrom(ctx).Info("deleted what it owned", "released", released, "left", len(pruned.left))
 	}
 	if f == nil { // otherwise the next try looks at them again
-		for _, k := range kept {
+		for _, k := range pruned.kept {
 			s.event(corev1.EventTypeWarning, v1alpha1.ReasonPruneFailed, "not deleted: "+k)
 		}
 	}

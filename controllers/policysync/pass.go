@@ -55,23 +55,23 @@ func (s *reconciling) pass(ctx context.Context, o origin) *fault {
 		s.logApplied(ctx, applied)
 		return s.blocked()
 	}
-	left, kept, fault := a.prune(ctx, stale)
-	applied.stale, applied.deleted = len(left), len(stale)-len(left)
+	pruned, fault := a.prune(ctx, stale)
+	applied.stale, applied.deleted = len(pruned.left), pruned.deleted
 	s.logApplied(ctx, applied)
-	s.setInventory(union(wanted, left))
+	s.setInventory(union(wanted, pruned.left))
 	if fault != nil {
 		return fault
 	}
 	message := "applied revision " + o.revision.String()
-	if len(kept) > 0 {
-		message += "; not deleted: " + strings.Join(kept, ", ")
+	if len(pruned.kept) > 0 {
+		message += "; not deleted: " + strings.Join(pruned.kept, ", ")
 	}
 	s.succeed(message)
 	return nil
 }
 
-// passResult is what one pass over a revision did. stale counts the objects that the revision lacks and that still
-// exist.
+// passResult is what one pass over a revision did. deleted counts the objects that the API server was asked to delete,
+// stale those that the revision lacks and that the inventory still holds.
 type passResult struct {
 	revision                         string
 	objects, changed, deleted, stale int

@@ -48,11 +48,17 @@ func classOf(kind string) int {
 	return 0
 }
 
-// prune deletes stale objects class by class. It returns what stays in the inventory, and which of those objects are
-// kept on purpose.
-func (a *applier) prune(
-	ctx context.Context, stale []v1alpha1.ResourceRef,
-) (left []v1alpha1.ResourceRef, kept []string, f *fault) {
+// pruned is what a prune did.
+type pruned struct {
+	// left are the objects that stay in the inventory, and kept describes those that stay on purpose.
+	left []v1alpha1.ResourceRef
+	kept []string
+	// deleted counts the objects that the API server was asked to delete.
+	deleted int
+}
+
+// prune deletes stale objects class by class.
+func (a *applier) prune(ctx context.Context, stale []v1alpha1.ResourceRef) (out pruned, f *fault) {
 	for class := range classes {
 		var refs []v1alpha1.ResourceRef
 		for _, ref := range stale {
@@ -61,10 +67,11 @@ func (a *applier) prune(
 			}
 		}
 		waiting, staying, err := a.deleteClass(ctx, refs)
+		out.deleted += len(waiting)
 		for _, ref := range refs {
 			if why, ok := staying[ref.ID]; ok {
-				left = append(left, ref)
-				kept = append(kept, describe(ref)+" ("+why+")")
+				out.left = append(out.left, ref)
+				out.kept = append(out.kept, describe(ref)+" ("+why+")")
 			}
 		}
 		if err == nil && class < classes-1 { // nothing comes after namespaces
@@ -75,13 +82,13 @@ func (a *applier) prune(
 		}
 		// Later classes are needed to delete the objects that still exist.
 		for _, ref := range stale {
-			if _, gvk, err := kindOf(ref); err == nil && classOf(gvk.Kind) >= class && !slices.Contains(left, ref) {
-				left = append(left, ref)
+			if _, gvk, err := kindOf(ref); err == nil && classOf(gvk.Kind) >= class && !slices.Contains(out.left, ref) {
+				out.left = append(out.left, ref)
 			}
 		}
-		return left, kept, pruneFault(ctx, waiting, err)
+		return out, pruneFault(ctx, waiting, err)
 	}
-	return left, kept, nil
+	return out, nil
 }
 
 func pruneFault(ctx context.Context, waiting []v1alpha1.ResourceRef, err error) *fault {

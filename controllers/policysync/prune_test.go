@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/fluxcd/pkg/apis/meta"
 	"github.com/fluxcd/pkg/runtime/conditions"
@@ -18,6 +19,8 @@ import (
 	"github.com/cairn-backup/cairn/internal/testbed"
 	"github.com/cairn-backup/cairn/internal/testbed/loglines"
 )
+
+const waitsToDelete = "waits to delete what the revision lacks"
 
 // The inventory holds an object that a refused revision was going to apply and that does not exist.
 func TestTheGuardIsNotHiddenByARefusedRevision(t *testing.T) {
@@ -34,11 +37,10 @@ func TestTheGuardIsNotHiddenByARefusedRevision(t *testing.T) {
 	r.expectNotReady(v1alpha1.ReasonReconcileFailed, "connection lost")
 	r.api.refuse = nil
 	r.push(map[string]string{"policy/c.yaml": storage("c")})
-	ctx, lines := loglines.Record(t.Context(), 0, "applied objects")
-	_, err := r.Reconcile(ctx, ctrl.Request{NamespacedName: client.ObjectKeyFromObject(r.sync)})
-	r.g.Expect(err).NotTo(HaveOccurred())
-	r.g.Expect(*lines).To(HaveExactElements(HaveSuffix(`"objects"=1 "changed"=1 "deleted"=0`)))
-	r.reconcile()
+	r.g.Expect(r.reconcileLogged("applied objects")).
+		To(HaveExactElements(HaveSuffix(`"objects"=1 "changed"=1 "deleted"=0`)))
+	r.clock.Step(driftInterval + time.Minute)
+	r.g.Expect(r.reconcileLogged(waitsToDelete)).To(HaveExactElements(HaveSuffix(`"stale"=2`)))
 	r.expectNotReady(v1alpha1.ReasonDeletionBlocked, "were not deleted")
 	for _, name := range []string{"a", "b", "c"} {
 		r.g.Expect(r.exists(&v1alpha1.BackupStorage{}, name)).To(BeTrue(), name)
@@ -94,7 +96,7 @@ func TestWhatOthersTookOverIsNotPruned(t *testing.T) {
 			}
 			r.g.Expect(r.Update(t.Context(), s)).To(Succeed())
 			revision := r.push(map[string]string{"policy/a.yaml": storage("a")})
-			r.reconcile()
+			r.g.Expect(r.reconcileLogged("applied objects")).To(HaveExactElements(HaveSuffix(`"deleted"=0`)))
 			r.expectReady(revision)
 			r.g.Expect(r.exists(s, "b")).To(BeTrue())
 			r.g.Expect(r.sync.Status.Inventory.Entries).To(HaveLen(1))
@@ -111,7 +113,14 @@ func TestManyObjectsArePruned(t *testing.T) {
 	r.push(files)
 	r.reconcile()
 	revision := r.push(map[string]string{"policy/s.yaml": storage("stays")})
-	r.reconcile()
+	r.api.refuse = func(req *http.Request) bool { return req.Method == http.MethodDelete }
+	r.g.Expect(r.reconcileLogged("applied objects")).To(HaveExactElements(HaveSuffix(`"deleted"=0`)))
+	r.expectNotReady(v1alpha1.ReasonPruneFailed, "")
+	r.clock.Step(time.Hour)
+	r.g.Expect(r.reconcileLogged(waitsToDelete)).To(HaveExactElements(HaveSuffix(`"stale"=30`)))
+	r.api.refuse = nil
+	r.clock.Step(time.Hour)
+	r.g.Expect(r.reconcileLogged("applied objects")).To(HaveExactElements(HaveSuffix(`"deleted"=30`)))
 	r.expectReady(revision)
 	left := &v1alpha1.BackupStorageList{}
 	r.g.Expect(r.List(t.Context(), left, client.InNamespace(r.namespace))).To(Succeed())

@@ -25,6 +25,7 @@ import (
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/testbed"
+	"github.com/cairn-backup/cairn/internal/testbed/loglines"
 )
 
 var (
@@ -191,6 +192,16 @@ func (r *testNamespace) reconcile() ctrl.Result {
 		r.g.Expect(err).NotTo(HaveOccurred())
 	}
 	return result
+}
+
+// reconcileLogged is like reconcile, and returns the lines with these messages, also those at V(1).
+func (r *testNamespace) reconcileLogged(messages ...string) []string {
+	r.t.Helper()
+	ctx, lines := loglines.Record(r.t.Context(), 1, messages...)
+	_, err := r.Reconcile(ctx, ctrl.Request{NamespacedName: client.ObjectKeyFromObject(r.sync)})
+	r.g.Expect(err).NotTo(HaveOccurred())
+	r.g.Expect(r.Get(r.t.Context(), client.ObjectKeyFromObject(r.sync), r.sync)).To(Succeed())
+	return *lines
 }
 
 func (r *testNamespace) update(change func(*v1alpha1.PolicySync)) {

@@ -116,6 +116,7 @@ func TestRemoveContents(t *testing.T) {
 		}
 		return c
 	}
+	conflict := apierrors.NewConflict(schema.GroupResource{}, "one", errors.New("changed"))
 	refused := apierrors.NewForbidden(schema.GroupResource{}, "one", errors.New("no"))
 	for name, tt := range map[string]struct {
 		contents []*snapshotv1.VolumeSnapshotContent
@@ -129,6 +130,9 @@ func TestRemoveContents(t *testing.T) {
 		"the oldest is stuck": {
 			contents: []*snapshotv1.VolumeSnapshotContent{content("young", 20*time.Second), content("old", time.Hour)},
 			after:    seldom, message: "VolumeSnapshotContent old keeps terminating",
+		},
+		"it changed meanwhile": {
+			contents: []*snapshotv1.VolumeSnapshotContent{content("one", 0)}, refused: conflict,
 		},
 		"the deletion is refused": {
 			contents: []*snapshotv1.VolumeSnapshotContent{content("one", 0)}, refused: refused,
@@ -226,4 +230,38 @@ func TestALentContentStays(t *testing.T) {
 		g.Expect(why).To(HavePrefix(waits))
 		g.Expect(why == "").To(Equal(waits == ""))
 	}
+}
+
+// The words of a driver change with every try, and are written once. Another object or another cause is written.
+func TestWhatASnapshotWaitsForIsCurrent(t *testing.T) {
+	g := NewWithT(t)
+	scheme := runtime.NewScheme()
+	g.Expect(v1alpha1.AddToScheme(scheme)).To(Succeed())
+	s := &v1alpha1.Snapshot{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "one"}}
+	c := fake.NewClientBuilder().WithScheme(scheme).WithStatusSubresource(s).WithObjects(s).Build()
+	events := record.NewFakeRecorder(10)
+	r := &Reconciler{Client: c, APIReader: c, FieldManager: "test", EventRecorder: events}
+	const content = v1alpha1.ReasonContentNotDeleted
+	for _, step := range []struct {
+		reason, message string
+		written         bool
+	}{
+		{v1alpha1.ReasonInUse, removedLater + "Job a has not ended", true},
+		{v1alpha1.ReasonInUse, removedLater + "Job b has not ended", true},
+		{v1alpha1.ReasonInUse, removedLater + "Job b has not ended", false},
+		{content, "delete VolumeSnapshotContent a: timed out", true},
+		{content, "VolumeSnapshotContent a keeps terminating: the driver reports: 1", true},
+		{content, "VolumeSnapshotContent a keeps terminating: the driver reports: 2", false},
+		{content, "VolumeSnapshotContent b keeps terminating: the driver reports: 2", true},
+	} {
+		g.Expect(c.Get(t.Context(), client.ObjectKeyFromObject(s), s)).To(Succeed())
+		before := s.ResourceVersion
+		g.Expect(r.markWaiting(t.Context(), s, step.reason, step.message, true)).To(Succeed())
+		g.Expect(s.ResourceVersion != before).To(Equal(step.written), step.message)
+		if step.written {
+			g.Expect(conditions.GetMessage(s, v1alpha1.ConditionWiped)).To(Equal(step.message))
+			g.Expect(events.Events).To(Receive(HaveSuffix(step.message)))
+		}
+	}
+	g.Expect(events.Events).NotTo(Receive())
 }

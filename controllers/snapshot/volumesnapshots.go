@@ -36,6 +36,9 @@ const (
 const howToGiveUp = ". Cairn tries again; to release the object and leave its data, annotate it with " +
 	v1alpha1.AnnotationGiveUp + "=true"
 
+// removedLater begins the message of a wait for whoever uses the data.
+const removedLater = "the data is removed later: "
+
 // mark makes a Snapshot that is being deleted take its VolumeSnapshots along, if its Repository is being wiped. With
 // foreground deletion the garbage collector deletes the Snapshots before the Repository's own finalizer has marked
 // them, or while that waits.
@@ -81,7 +84,7 @@ func (r *Reconciler) wipe(ctx context.Context, s *v1alpha1.Snapshot) (ctrl.Resul
 	}
 	if user != "" {
 		return ctrl.Result{RequeueAfter: inUseInterval},
-			r.markWaiting(ctx, s, v1alpha1.ReasonInUse, "the data is removed later: "+user, false)
+			r.markWaiting(ctx, s, v1alpha1.ReasonInUse, removedLater+user, false)
 	}
 	found, err := r.find(ctx, s)
 	if notSupported(err) {
@@ -105,7 +108,7 @@ func (r *Reconciler) wipe(ctx context.Context, s *v1alpha1.Snapshot) (ctrl.Resul
 	}
 	if waiting != "" {
 		return ctrl.Result{RequeueAfter: seldom}, r.markWaiting(ctx, s, v1alpha1.ReasonInUse,
-			"the data is removed later: "+waiting, false)
+			removedLater+waiting, false)
 	}
 	for i := range found.ours {
 		if err := r.remove(ctx, &found.ours[i], policyOf(s, &found.ours[i])); err != nil {
@@ -124,7 +127,7 @@ func (r *Reconciler) wipe(ctx context.Context, s *v1alpha1.Snapshot) (ctrl.Resul
 	}
 	if waiting != "" {
 		return ctrl.Result{RequeueAfter: seldom}, r.markWaiting(ctx, s, v1alpha1.ReasonInUse,
-			"the data is removed later: "+waiting, false)
+			removedLater+waiting, false)
 	}
 	if len(left.going) > 0 {
 		return r.removeContents(ctx, s, left.going)
@@ -198,11 +201,12 @@ func keepsTerminating(what string, content *snapshotv1.VolumeSnapshotContent) st
 		content.Spec.Driver)
 }
 
-// markWaiting writes to a Snapshot why its data is not gone yet. It does not repeat the same reason, because the
-// message can change with every try.
+// markWaiting writes to a Snapshot why its data is not gone yet. It does not repeat the same reason for the same
+// object, because the words of a driver can change with every try.
 func (r *Reconciler) markWaiting(ctx context.Context, s *v1alpha1.Snapshot, reason, message string, tell bool) error {
 	before := s.DeepCopy()
-	if conditions.GetReason(s, v1alpha1.ConditionWiped) != reason {
+	if conditions.GetReason(s, v1alpha1.ConditionWiped) != reason ||
+		subject(conditions.GetMessage(s, v1alpha1.ConditionWiped)) != subject(message) {
 		conditions.MarkFalse(s, v1alpha1.ConditionWiped, reason, "%s", message)
 	}
 	var event *run.Event
@@ -212,8 +216,18 @@ func (r *Reconciler) markWaiting(ctx context.Context, s *v1alpha1.Snapshot, reas
 	return client.IgnoreNotFound(r.writer().Announce(ctx, before, s, event))
 }
 
+// subject returns the part of a message that says what waits for which object: what Cairn itself has worded. After ": "
+// follow the words of a driver or an API server.
+func subject(message string) string {
+	if what, ok := strings.CutPrefix(message, removedLater); ok {
+		return what // Cairn has worded all of it
+	}
+	what, _, _ := strings.Cut(message, ": ")
+	return what
+}
+
 // wiped writes why the Snapshot's data is gone, unless a reason is set, reports what stays, and removes FinalizerWipe.
-// left are the names of contents that somebody keeps. FinalizerRecord holds the Snapshot until it is recorded.
+// left are the names of contents that nobody removes. FinalizerRecord holds the Snapshot until it is recorded.
 func (r *Reconciler) wiped(
 	ctx context.Context, s *v1alpha1.Snapshot, found volumeSnapshots, left []string,
 ) error {

@@ -86,7 +86,7 @@ func Build(ctx context.Context, root, path string, opts Options) (*Result, error
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("build %s: %w", path, err)
 	}
-	if b.unchecked = len(b.findings) > 0; !b.unchecked {
+	if len(b.findings) == 0 {
 		b.checkSet(objects)
 	}
 	warnings, err := b.outcome()
@@ -103,7 +103,6 @@ type builder struct {
 	opts      Options
 	findings  []check.Finding
 	dropped   int // findings beyond maxFindings
-	unchecked bool
 	bytes     int64
 	files     int
 	documents int

@@ -18,9 +18,6 @@ type Error struct {
 	Findings []check.Finding
 	// More is the number of findings that were left out.
 	More int
-	// Unchecked reports that schedules, names and references were not checked, because not every file holds objects
-	// that pass their schema.
-	Unchecked bool
 }
 
 // Error returns the first finding and the number of the others. It is the same for the same directory.
@@ -105,7 +102,7 @@ func (b *builder) outcome() (warnings []check.Finding, err error) {
 		}
 	}
 	if len(errors) > 0 {
-		return nil, &Error{Findings: errors, More: b.dropped, Unchecked: b.unchecked}
+		return nil, &Error{Findings: errors, More: b.dropped}
 	}
 	return warnings, nil
 }

@@ -25,11 +25,13 @@ PATH is a directory or a file. A directory with a kustomization is built with ku
 to objects of another. A file that leads out of the Git working copy that holds PATH is an error. Without a working copy
 no file can lead out of PATH.
 
-Each finding is printed as <file>:<line>: document <n>: <field>: <message>. Further checks, such as those of schedules
-and references, run once each object passes its schema: mend the errors and run the command again.
+Each finding is printed as <file>:<line>: document <n>: <field>: <message>. Checks build on each other: those of
+schedules and references need objects that pass their schema, and those across PATHs need PATHs without errors. If
+checks were left out, the command says so: mend the errors and run it again.
 
 Some checks need the cluster, for example whether a Secret exists. They are summed up in one line; --verbose lists them
-as warnings. An object of Cairn's that the files lack, such as a BackupStorage, is always listed, once. A file that is
+as warnings. An object of Cairn's that the files lack, such as a BackupStorage, is always listed, once all PATHs are
+without errors. A file that is
 passed with --known answers some of them, for example the output of "kubectl get volumesnapshotclasses -o yaml".
 
 The exit code is 1 if there are errors. Warnings leave it at 0.`
@@ -73,7 +75,6 @@ func validate(ctx context.Context, o command.Options, opts validateOptions, args
 	}
 	var objects []build.Object
 	var findings []check.Finding
-	unchecked := false
 	for _, arg := range args {
 		p, err := locate(arg)
 		if err != nil {
@@ -83,21 +84,22 @@ func validate(ctx context.Context, o command.Options, opts validateOptions, args
 		built, err := p.build(ctx, opts, lookup)
 		var invalid *build.Error
 		if errors.As(err, &invalid) {
-			findings, unchecked = append(findings, invalid.Findings...), unchecked || invalid.Unchecked
+			findings = append(findings, invalid.Findings...)
 		} else if err != nil {
 			return err
 		} else {
 			objects = append(objects, built...)
 		}
 	}
-	if len(findings) == 0 {
+	complete := len(findings) == 0
+	if complete {
 		findings = append(duplicates(objects), checkTogether(objects, opts, lookup)...)
 	}
 	slices.SortStableFunc(findings, func(a, b check.Finding) int {
 		return cmp.Or(cmp.Compare(a.File, b.File), cmp.Compare(a.Document, b.Document), cmp.Compare(a.Line, b.Line),
 			cmp.Compare(a.Field, b.Field))
 	})
-	return report(o, slices.Compact(findings), objects, opts.verbose, unchecked)
+	return report(o, slices.Compact(findings), objects, opts.verbose, complete)
 }
 
 // checkTogether checks all objects as one set, so that objects of one path can refer to objects of another.
@@ -144,7 +146,7 @@ func origin(x build.Object) string {
 // command.ExitError. Unless verbose is set, it sums up in one line the warnings about what only the cluster can tell: a
 // long list of them would hide the others. It lists the objects of Cairn's that are missing, once each, because a name
 // that is mistyped looks just like that.
-func report(o command.Options, findings []check.Finding, objects []build.Object, verbose, incomplete bool) error {
+func report(o command.Options, findings []check.Finding, objects []build.Object, verbose, complete bool) error {
 	wrong, warned, unchecked := 0, 0, 0
 	missing := map[check.Reference]bool{{}: true}
 	for _, f := range findings {
@@ -174,8 +176,8 @@ func report(o command.Options, findings []check.Finding, objects []build.Object,
 		warnings = ", " + text.Quantity(warned, "warning")
 	}
 	if wrong > 0 {
-		if incomplete {
-			fmt.Fprintln(o.Out, "schedules and references are not checked until these errors are mended")
+		if !complete {
+			fmt.Fprintln(o.Out, "further checks follow once these errors are mended")
 		}
 		fmt.Fprintln(o.Out, text.Quantity(wrong, "error")+warnings)
 		return &command.CodedError{Code: command.ExitError}
