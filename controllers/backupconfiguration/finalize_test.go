@@ -61,6 +61,17 @@ func TestRepositoriesGoWithTheirConfigurationWhereItSaysSo(t *testing.T) {
 	}
 }
 
+func TestAConfigurationThatKeepsItsRepositoriesIsNotHeld(t *testing.T) {
+	t.Parallel()
+	configuration, _ := leavingWith(t, v1alpha1.WipeOutRepository)
+	bed.Edit(t, configuration, func() {
+		configuration.Spec.Sessions[0].Repositories[0].DeletionPolicy = v1alpha1.RetainRepository
+	})
+	bed.Eventually(t, configuration, func(g Gomega) {
+		g.Expect(configuration.Finalizers).NotTo(ContainElement(v1alpha1.FinalizerRepositories))
+	}, "nothing goes with it any more")
+}
+
 func TestARepositoryThatAnotherConfigurationUsesStays(t *testing.T) {
 	t.Parallel()
 	g := NewWithT(t)

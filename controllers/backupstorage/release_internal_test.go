@@ -1,7 +1,6 @@
 package backupstorage
 
 import (
-	"context"
 	"errors"
 	"testing"
 
@@ -9,11 +8,10 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/tools/record"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
-	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/testbed"
 	"github.com/cairn-backup/cairn/internal/testbed/loglines"
 )
 
@@ -29,14 +27,7 @@ func TestTheReleaseIsLoggedOnce(t *testing.T) {
 	}}
 	lost := errors.New("lost")
 	c := fake.NewClientBuilder().WithScheme(scheme).WithStatusSubresource(o).WithObjects(o).
-		WithInterceptorFuncs(interceptor.Funcs{Patch: func(
-			ctx context.Context, c client.WithWatch, o client.Object, p client.Patch, opts ...client.PatchOption,
-		) error {
-			if lost != nil {
-				return lost
-			}
-			return c.Patch(ctx, o, p, opts...)
-		}}).Build()
+		WithInterceptorFuncs(testbed.FailPatch(&lost)).Build()
 	r := &Reconciler{Client: c, APIReader: c, EventRecorder: record.NewFakeRecorder(10), FieldManager: "test"}
 	ctx, lines := loglines.Record(t.Context(), 0)
 	g.Expect(r.release(ctx, o.DeepCopy(), "its namespace is being deleted", 2)).To(MatchError(lost))

@@ -1,6 +1,7 @@
 package keeper
 
 import (
+	"errors"
 	"testing"
 	"time"
 
@@ -17,6 +18,7 @@ import (
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/task"
+	"github.com/cairn-backup/cairn/internal/testbed"
 	"github.com/cairn-backup/cairn/internal/testbed/loglines"
 )
 
@@ -29,9 +31,14 @@ func TestARemovalIsLogged(t *testing.T) {
 		Namespace: "shop", Name: "one", DeletionTimestamp: new(metav1.Now()),
 		Finalizers: []string{v1alpha1.FinalizerWipe, v1alpha1.FinalizerRecord},
 	}}
-	c := fake.NewClientBuilder().WithScheme(scheme).WithStatusSubresource(s).WithObjects(s).Build()
+	lost := errors.New("lost")
+	c := fake.NewClientBuilder().WithScheme(scheme).WithStatusSubresource(s).WithObjects(s).
+		WithInterceptorFuncs(testbed.FailPatch(&lost)).Build()
 	r := &Reconciler{Client: c, APIReader: c, EventRecorder: record.NewFakeRecorder(10), FieldManager: "test"}
 	ctx, lines := loglines.Record(t.Context(), 0)
+	g.Expect(r.release(ctx, s.DeepCopy())).To(MatchError(lost))
+	lost = nil
+	g.Expect(c.Get(ctx, client.ObjectKeyFromObject(s), s)).To(Succeed())
 	for range 2 { // a manager that was killed does it again
 		g.Expect(r.release(ctx, s)).To(Succeed())
 	}

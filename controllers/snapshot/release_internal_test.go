@@ -1,7 +1,6 @@
 package snapshot
 
 import (
-	"context"
 	"errors"
 	"testing"
 
@@ -14,9 +13,9 @@ import (
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
-	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/testbed"
 	"github.com/cairn-backup/cairn/internal/testbed/loglines"
 )
 
@@ -52,15 +51,7 @@ func TestTheLineOfARelease(t *testing.T) {
 				Spec: v1alpha1.SnapshotSpec{DeletionPolicy: v1alpha1.DeletionPolicy("Delete")},
 			}
 			c := fake.NewClientBuilder().WithScheme(scheme).WithStatusSubresource(s).WithObjects(s).
-				WithInterceptorFuncs(interceptor.Funcs{Patch: func(
-					ctx context.Context, c client.WithWatch, o client.Object, p client.Patch,
-					opts ...client.PatchOption,
-				) error {
-					if tt.write != nil {
-						return tt.write
-					}
-					return c.Patch(ctx, o, p, opts...)
-				}}).Build()
+				WithInterceptorFuncs(testbed.FailPatch(&tt.write)).Build()
 			ctx, lines := loglines.Record(t.Context(), 1)
 			r := &Reconciler{Client: c, APIReader: c, EventRecorder: record.NewFakeRecorder(10), FieldManager: "test"}
 			result, err := r.Reconcile(ctx, ctrl.Request{NamespacedName: client.ObjectKeyFromObject(s)})
