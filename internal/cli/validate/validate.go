@@ -30,9 +30,9 @@ schedules and references need objects that pass their schema, and those across P
 checks were left out, the command says so: mend the errors and run it again.
 
 Some checks need the cluster, for example whether a Secret exists. They are summed up in one line; --verbose lists them
-as warnings. An object of Cairn's that the files lack, such as a BackupStorage, is always listed, once all PATHs are
-without errors. A file that is
-passed with --known answers some of them, for example the output of "kubectl get volumesnapshotclasses -o yaml".
+as warnings. A file that is passed with --known answers some of them, for example the output of
+"kubectl get volumesnapshotclasses -o yaml". An object of Cairn's that the files lack, such as a BackupStorage, is always
+listed, once all PATHs are without errors.
 
 The exit code is 1 if there are errors. Warnings leave it at 0.`
 
