@@ -195,15 +195,19 @@ func contentRights(t *testing.T) {
 		t.Run(says, func(t *testing.T) {
 			g := NewWithT(t)
 			content := func(name string) *snapshotv1.VolumeSnapshotContent {
-				return &snapshotv1.VolumeSnapshotContent{
+				out := &snapshotv1.VolumeSnapshotContent{
 					ObjectMeta: metav1.ObjectMeta{GenerateName: name, Labels: tt.labels, Annotations: tt.annotations},
 					Spec: snapshotv1.VolumeSnapshotContentSpec{
 						VolumeSnapshotRef: corev1.ObjectReference{Namespace: "default", Name: "s"},
 						DeletionPolicy:    tt.policy,
 						Driver:            "disk.example.com",
-						Source:            snapshotv1.VolumeSnapshotContentSource{SnapshotHandle: new("h")},
+						Source:            snapshotv1.VolumeSnapshotContentSource{VolumeHandle: new("h")},
 					},
 				}
+				if tt.labels != nil {
+					out.Spec.Source = snapshotv1.VolumeSnapshotContentSource{SnapshotHandle: new("h")}
+				}
+				return out
 			}
 			there := content("there-")
 			g.Expect(bed.Client.Create(t.Context(), there)).To(Succeed())
@@ -224,19 +228,27 @@ func contentRights(t *testing.T) {
 				edit(changed)
 				return manager.Patch(t.Context(), changed, client.MergeFrom(there), client.DryRunAll)
 			}
-			release := change(func(c *snapshotv1.VolumeSnapshotContent) {
-				c.Spec.DeletionPolicy = snapshotv1.VolumeSnapshotContentDelete
-				metav1.SetMetaDataAnnotation(&c.ObjectMeta, "example.com/a", "b")
-			})
-			if tt.annotations != nil && tt.policy == snapshotv1.VolumeSnapshotContentRetain {
-				g.Expect(release).To(MatchError(ContainSubstring("its deletionPolicy keeps the data")))
-				g.Expect(change(func(c *snapshotv1.VolumeSnapshotContent) { c.Annotations = nil })).
-					To(MatchError(ContainSubstring("only the snapshot controller marks a content")))
-			} else {
-				g.Expect(release).To(Succeed())
+			release := func() error {
+				return change(func(c *snapshotv1.VolumeSnapshotContent) {
+					c.Spec.DeletionPolicy = snapshotv1.VolumeSnapshotContentDelete
+					metav1.SetMetaDataAnnotation(&c.ObjectMeta, "example.com/a", "b")
+				})
 			}
-			if tt.annotations == nil {
-				const refusal = "only the snapshot controller marks a content"
+			const refusal = "only the snapshot controller sets or removes the mark"
+			switch {
+			case tt.policy == snapshotv1.VolumeSnapshotContentRetain && tt.annotations != nil:
+				g.Expect(release()).To(MatchError(ContainSubstring("its deletionPolicy keeps the data")))
+			case tt.policy == snapshotv1.VolumeSnapshotContentRetain && tt.labels != nil:
+				g.Eventually(release, testbed.Patience, "100ms").
+					Should(MatchError(ContainSubstring("was not made from a volume: its deletionPolicy stays")),
+						"the policy is in force")
+			default:
+				g.Expect(release()).To(Succeed())
+			}
+			if tt.annotations != nil {
+				g.Expect(change(func(c *snapshotv1.VolumeSnapshotContent) { c.Annotations = nil })).
+					To(MatchError(ContainSubstring(refusal)))
+			} else {
 				g.Expect(change(func(c *snapshotv1.VolumeSnapshotContent) { c.Annotations = marked })).
 					To(MatchError(ContainSubstring(refusal)))
 				made := content("new-")

@@ -50,7 +50,7 @@ func MadeFor(s *snapshotv1.VolumeSnapshot, content *snapshotv1.VolumeSnapshotCon
 }
 
 // annotationBeingDeleted is how the snapshot controller marks the content of a VolumeSnapshot that is being deleted. A
-// CSI driver deletes the data only with this mark.
+// CSI driver deletes the data of a content that is bound only with this mark.
 const annotationBeingDeleted = "snapshot.storage.kubernetes.io/volumesnapshot-being-deleted"
 
 // Goes reports whether the data goes as soon as the content is deleted: its VolumeSnapshot has been deleted, and its
