@@ -70,8 +70,8 @@ func (s *reconciling) pass(ctx context.Context, o origin) *fault {
 	return nil
 }
 
-// passResult is what one pass over a revision did. deleted counts the objects that the API server was asked to delete,
-// stale those that the revision lacks and that the inventory still holds.
+// passResult is what one pass over a revision did. deleted counts the objects whose deletion began, stale those that
+// the revision lacks and that the inventory still holds.
 type passResult struct {
 	revision                         string
 	objects, changed, deleted, stale int

@@ -53,7 +53,7 @@ type pruned struct {
 	// left are the objects that stay in the inventory, and kept describes those that stay on purpose.
 	left []v1alpha1.ResourceRef
 	kept []string
-	// deleted counts the objects that the API server was asked to delete.
+	// deleted counts the objects whose deletion began.
 	deleted int
 }
 
@@ -66,8 +66,8 @@ func (a *applier) prune(ctx context.Context, stale []v1alpha1.ResourceRef) (out 
 				refs = append(refs, ref)
 			}
 		}
-		waiting, staying, err := a.deleteClass(ctx, refs)
-		out.deleted += len(waiting)
+		waiting, began, staying, err := a.deleteClass(ctx, refs)
+		out.deleted += began
 		for _, ref := range refs {
 			if why, ok := staying[ref.ID]; ok {
 				out.left = append(out.left, ref)
@@ -109,11 +109,11 @@ func pruneFault(ctx context.Context, waiting []v1alpha1.ResourceRef, err error) 
 	}
 }
 
-// deleteClass deletes objects that are still ours. It returns the objects that it asked the API server to delete, and
-// by id why others are kept.
+// deleteClass deletes objects that are still ours. It returns the objects that are being deleted, for how many of them
+// the deletion began now, and by id why others are kept.
 func (a *applier) deleteClass(
 	ctx context.Context, refs []v1alpha1.ResourceRef,
-) (waiting []v1alpha1.ResourceRef, kept map[string]string, err error) {
+) (waiting []v1alpha1.ResourceRef, began int, kept map[string]string, err error) {
 	kept = map[string]string{}
 	users := sync.OnceValues(func() (map[types.NamespacedName]string, error) { return a.storageUsers(ctx) })
 	var mu sync.Mutex
@@ -121,7 +121,7 @@ func (a *applier) deleteClass(
 	g.SetLimit(concurrency)
 	for _, ref := range refs {
 		g.Go(func() error {
-			deleted, why, err := a.delete(ctx, ref, users)
+			state, why, err := a.delete(ctx, ref, users)
 			mu.Lock()
 			defer mu.Unlock()
 			switch {
@@ -129,7 +129,10 @@ func (a *applier) deleteClass(
 				return err
 			case why != "":
 				kept[ref.ID] = why
-			case deleted:
+			case state == deletionBegan:
+				began++
+				waiting = append(waiting, ref)
+			case state == deletionUnderWay:
 				waiting = append(waiting, ref)
 			}
 			return nil
@@ -137,50 +140,62 @@ func (a *applier) deleteClass(
 	}
 	err = g.Wait()
 	slices.SortFunc(waiting, func(x, y v1alpha1.ResourceRef) int { return cmp.Compare(x.ID, y.ID) })
-	return waiting, kept, err
+	return waiting, began, kept, err
 }
+
+// deletion is how far the deletion of an object is.
+type deletion int
+
+const (
+	noDeletion deletion = iota
+	deletionBegan
+	deletionUnderWay
+)
 
 // delete deletes an object if it is still ours, or returns why it is kept. An object that somebody else took over is
 // neither deleted nor kept.
 func (a *applier) delete(
 	ctx context.Context, ref v1alpha1.ResourceRef, users func() (map[types.NamespacedName]string, error),
-) (deleted bool, why string, err error) {
+) (state deletion, why string, err error) {
 	id, gvk, err := kindOf(ref)
 	if err != nil {
-		return false, "", fmt.Errorf("read inventory: %w", err)
+		return noDeletion, "", fmt.Errorf("read inventory: %w", err)
 	}
 	if a.obj.Spec.ServiceAccountName == "" && (id.Namespace != a.obj.Namespace || !build.Confined(id.GroupKind)) {
 		// The object was applied as an account. The manager's rights must not serve whoever can change a PolicySync.
-		return false, "set spec.serviceAccountName to an account that is allowed to delete it", nil
+		return noDeletion, "set spec.serviceAccountName to an account that is allowed to delete it", nil
 	}
 	u := &unstructured.Unstructured{}
 	u.SetGroupVersionKind(gvk)
 	if err := a.client.Get(ctx, types.NamespacedName{Namespace: id.Namespace, Name: id.Name}, u); err != nil {
 		if apierrors.IsNotFound(err) {
-			return false, "", nil
+			return noDeletion, "", nil
 		}
-		return false, "", fmt.Errorf("get %s: %w", describe(ref), err)
+		return noDeletion, "", fmt.Errorf("get %s: %w", describe(ref), err)
 	}
 	by, err := a.otherOwner(ctx, u)
 	if err != nil || by != "" || !a.owns(u) || u.GetUID() == a.obj.UID { // the last: this PolicySync
-		return false, "", err
+		return noDeletion, "", err
 	}
 	if gvk.Kind == v1alpha1.BackupStorageKind {
 		inUse, err := users()
 		if err != nil {
-			return false, "", err
+			return noDeletion, "", err
 		}
 		if user, ok := inUse[client.ObjectKeyFromObject(u)]; ok {
-			return false, "Repository " + user + " uses it", nil
+			return noDeletion, "Repository " + user + " uses it", nil
 		}
+	}
+	if u.GetDeletionTimestamp() != nil {
+		return deletionUnderWay, "", nil
 	}
 	uid := u.GetUID()
 	err = a.client.Delete(ctx, u, client.Preconditions{UID: &uid},
 		client.PropagationPolicy(metav1.DeletePropagationBackground))
 	if client.IgnoreNotFound(err) != nil {
-		return false, "", fmt.Errorf("delete %s: %w", describe(ref), err)
+		return noDeletion, "", fmt.Errorf("delete %s: %w", describe(ref), err)
 	}
-	return true, "", nil
+	return deletionBegan, "", nil
 }
 
 // storageUsers returns, for each BackupStorage in use, the first Repository that uses it.

@@ -128,6 +128,32 @@ func TestManyObjectsArePruned(t *testing.T) {
 	r.g.Expect(r.sync.Status.Inventory.Entries).To(HaveLen(1))
 }
 
+// A finalizer can hold an object for a long time: the API server is asked once to delete it.
+func TestADeletionThatAFinalizerHoldsBeginsOnce(t *testing.T) {
+	r := newRoom(t)
+	r.push(map[string]string{"policy/a.yaml": storage("a"), "policy/b.yaml": storage("b")})
+	r.reconcile()
+	s := &v1alpha1.BackupStorage{}
+	r.g.Expect(r.exists(s, "b")).To(BeTrue())
+	s.Finalizers = append(s.Finalizers, "example.com/held")
+	r.g.Expect(r.Update(t.Context(), s)).To(Succeed())
+	revision := r.push(map[string]string{"policy/a.yaml": storage("a")})
+	for _, line := range []string{`"objects"=1 "changed"=0 "deleted"=1`, `"stale"=1`} {
+		lines := r.reconcileLogged("applied objects", waitsToDelete)
+		r.g.Expect(lines).To(HaveExactElements(HaveSuffix(line)))
+		r.expectNotReady(v1alpha1.ReasonPruneFailed, "waiting until BackupStorage/"+r.namespace+"/b is deleted")
+		r.g.Expect(r.sync.Status.Inventory.Entries).To(HaveLen(2))
+		r.clock.Step(time.Hour)
+	}
+	r.g.Expect(r.api.count[http.MethodDelete]).To(Equal(1))
+	r.g.Expect(r.exists(s, "b")).To(BeTrue())
+	s.Finalizers = nil
+	r.g.Expect(r.Update(t.Context(), s)).To(Succeed())
+	r.reconcile()
+	r.expectReady(revision)
+	r.g.Expect(r.sync.Status.Inventory.Entries).To(HaveLen(1))
+}
+
 // One event reports a deletion that keeps failing.
 func TestADeletionThatFailsIsOneEvent(t *testing.T) {
 	r := newRoom(t, func(p *v1alpha1.PolicySync) { p.Spec.DeletionPolicy = v1alpha1.DeletionPolicyDelete })
