@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"slices"
 
-	"github.com/fluxcd/pkg/runtime/conditions"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -62,10 +61,7 @@ func (r *Reconciler) observe(ctx context.Context, repository *v1alpha1.Repositor
 	}
 	s.removing = len(removing)
 	if blocked := retention.Blocked(removing); blocked != nil {
-		s.failure = &trouble{
-			conditions.GetReason(blocked, v1alpha1.ConditionWiped),
-			conditions.GetMessage(blocked, v1alpha1.ConditionWiped),
-		}
+		s.failure = new(whyNotWiped(blocked))
 	}
 	siblings, err := r.resolve(ctx, s)
 	if err != nil || s.ref == nil || s.refusal != nil {

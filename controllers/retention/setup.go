@@ -123,9 +123,16 @@ var decisive = predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
 	return before.Status.Phase != after.Status.Phase || before.Generation != after.Generation ||
 		before.DeletionTimestamp.IsZero() != after.DeletionTimestamp.IsZero() ||
 		len(before.Finalizers) != len(after.Finalizers) ||
-		conditions.GetReason(before, v1alpha1.ConditionWiped) != conditions.GetReason(after, v1alpha1.ConditionWiped) ||
+		whyNotWiped(before) != whyNotWiped(after) ||
 		!equality.Semantic.DeepEqual(before.Status.SnapshotTime, after.Status.SnapshotTime)
 }}
+
+// whyNotWiped returns why the data of a Snapshot is not gone yet. A Repository tells it, too.
+func whyNotWiped(s *v1alpha1.Snapshot) trouble {
+	return trouble{
+		conditions.GetReason(s, v1alpha1.ConditionWiped), conditions.GetMessage(s, v1alpha1.ConditionWiped),
+	}
+}
 
 // deletion lets through the update with which the deletion of an object begins.
 var deletion = predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {

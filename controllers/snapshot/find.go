@@ -232,10 +232,14 @@ func (r *Reconciler) jobOf(ctx context.Context, s *v1alpha1.Snapshot) (string, e
 		client.MatchingLabels{v1alpha1.LabelSnapshot: policy.LabelValue(s.Name)}); err != nil {
 		return "", fmt.Errorf("list Jobs of Snapshot %s: %w", s.Name, err)
 	}
+	first := "" // by name, so that each look names the same Job: the lists of a cache have no order
 	for i := range jobs.Items {
-		if !observe.Ended(&jobs.Items[i]) {
-			return "Job " + jobs.Items[i].Name + " has not ended", nil
+		if name := jobs.Items[i].Name; !observe.Ended(&jobs.Items[i]) && (first == "" || name < first) {
+			first = name
 		}
 	}
-	return "", nil
+	if first == "" {
+		return "", nil
+	}
+	return "Job " + first + " has not ended", nil
 }

@@ -3,12 +3,14 @@ package snapshot
 import (
 	"context"
 	"errors"
+	"slices"
 	"testing"
 	"time"
 
 	"github.com/fluxcd/pkg/runtime/conditions"
 	snapshotv1 "github.com/kubernetes-csi/external-snapshotter/client/v8/apis/volumesnapshot/v1"
 	. "github.com/onsi/gomega"
+	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -232,6 +234,40 @@ func TestALentContentStays(t *testing.T) {
 	}
 }
 
+// Of several Jobs that work with a Snapshot, each look names the same: the lists of a cache have no order.
+func TestTheJobOfASnapshot(t *testing.T) {
+	g := NewWithT(t)
+	scheme := runtime.NewScheme()
+	g.Expect(batchv1.AddToScheme(scheme)).To(Succeed())
+	job := func(name string, conditions ...batchv1.JobCondition) *batchv1.Job {
+		return &batchv1.Job{
+			ObjectMeta: metav1.ObjectMeta{
+				Namespace: "shop", Name: name,
+				Labels: map[string]string{v1alpha1.LabelSnapshot: policy.LabelValue("one")},
+			},
+			Status: batchv1.JobStatus{Conditions: conditions},
+		}
+	}
+	ended := batchv1.JobCondition{Type: batchv1.JobComplete, Status: corev1.ConditionTrue}
+	backwards := false
+	c := fake.NewClientBuilder().WithScheme(scheme).WithObjects(job("a", ended), job("b"), job("c")).
+		WithInterceptorFuncs(interceptor.Funcs{List: func(
+			ctx context.Context, c client.WithWatch, list client.ObjectList, opts ...client.ListOption,
+		) error {
+			err := c.List(ctx, list, opts...)
+			if backwards {
+				slices.Reverse(list.(*batchv1.JobList).Items)
+			}
+			return err
+		}}).Build()
+	s := &v1alpha1.Snapshot{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "one"}}
+	for _, backwards = range []bool{false, true} {
+		g.Expect((&Reconciler{Client: c}).jobOf(t.Context(), s)).To(Equal("Job b has not ended"))
+	}
+	s.Name = "two"
+	g.Expect((&Reconciler{Client: c}).jobOf(t.Context(), s)).To(BeEmpty())
+}
+
 // The words of a driver change with every try, and are written once. Another object or another cause is written.
 func TestWhatASnapshotWaitsForIsCurrent(t *testing.T) {
 	g := NewWithT(t)
@@ -250,9 +286,12 @@ func TestWhatASnapshotWaitsForIsCurrent(t *testing.T) {
 		{v1alpha1.ReasonInUse, removedLater + "Job b has not ended", true},
 		{v1alpha1.ReasonInUse, removedLater + "Job b has not ended", false},
 		{content, "delete VolumeSnapshotContent a: timed out", true},
+		{content, "delete VolumeSnapshotContent a: forbidden: no", true},
+		{content, "delete VolumeSnapshotContent a: forbidden: never", false},
+		{content, "VolumeSnapshotContent a keeps terminating: the driver does not finish", true},
 		{content, "VolumeSnapshotContent a keeps terminating: the driver reports: 1", true},
-		{content, "VolumeSnapshotContent a keeps terminating: the driver reports: 2", false},
-		{content, "VolumeSnapshotContent b keeps terminating: the driver reports: 2", true},
+		{content, "VolumeSnapshotContent a keeps terminating: the driver reports: 2: 3", false},
+		{content, "VolumeSnapshotContent b keeps terminating: the driver reports: 2: 3", true},
 	} {
 		g.Expect(c.Get(t.Context(), client.ObjectKeyFromObject(s), s)).To(Succeed())
 		before := s.ResourceVersion

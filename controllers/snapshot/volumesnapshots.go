@@ -201,12 +201,12 @@ func keepsTerminating(what string, content *snapshotv1.VolumeSnapshotContent) st
 		content.Spec.Driver)
 }
 
-// markWaiting writes to a Snapshot why its data is not gone yet. It does not repeat the same reason for the same
-// object, because the words of a driver can change with every try.
+// markWaiting writes to a Snapshot why its data is not gone yet. It does not repeat the same cause for the same object,
+// because the words of a driver can change with every try.
 func (r *Reconciler) markWaiting(ctx context.Context, s *v1alpha1.Snapshot, reason, message string, tell bool) error {
 	before := s.DeepCopy()
 	if conditions.GetReason(s, v1alpha1.ConditionWiped) != reason ||
-		subject(conditions.GetMessage(s, v1alpha1.ConditionWiped)) != subject(message) {
+		causeOf(conditions.GetMessage(s, v1alpha1.ConditionWiped)) != causeOf(message) {
 		conditions.MarkFalse(s, v1alpha1.ConditionWiped, reason, "%s", message)
 	}
 	var event *run.Event
@@ -216,14 +216,11 @@ func (r *Reconciler) markWaiting(ctx context.Context, s *v1alpha1.Snapshot, reas
 	return client.IgnoreNotFound(r.writer().Announce(ctx, before, s, event))
 }
 
-// subject returns the part of a message that says what waits for which object: what Cairn itself has worded. After ": "
-// follow the words of a driver or an API server.
-func subject(message string) string {
-	if what, ok := strings.CutPrefix(message, removedLater); ok {
-		return what // Cairn has worded all of it
-	}
-	what, _, _ := strings.Cut(message, ": ")
-	return what
+// causeOf returns the part of a message that says what waits, and for what: all that precedes the second ": ". The
+// words of a driver or of an API server follow there.
+func causeOf(message string) string {
+	parts := strings.SplitN(message, ": ", 3)
+	return strings.Join(parts[:min(len(parts), 2)], ": ")
 }
 
 // wiped writes why the Snapshot's data is gone, unless a reason is set, reports what stays, and removes FinalizerWipe.

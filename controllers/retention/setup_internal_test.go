@@ -1,0 +1,45 @@
+package retention
+
+import (
+	"testing"
+
+	"github.com/fluxcd/pkg/runtime/conditions"
+	. "github.com/onsi/gomega"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+)
+
+// TestDecisive checks which updates of a Snapshot make retention look again at its Repository.
+func TestDecisive(t *testing.T) {
+	waits := func(reason, message string) func(*v1alpha1.Snapshot) {
+		return func(s *v1alpha1.Snapshot) {
+			conditions.MarkFalse(s, v1alpha1.ConditionWiped, reason, "%s", message)
+		}
+	}
+	for name, tt := range map[string]struct {
+		edit func(*v1alpha1.Snapshot)
+		want bool
+	}{
+		"nothing":                   {func(*v1alpha1.Snapshot) {}, false},
+		"a label":                   {func(s *v1alpha1.Snapshot) { s.Labels = map[string]string{"a": "b"} }, false},
+		"its phase":                 {func(s *v1alpha1.Snapshot) { s.Status.Phase = v1alpha1.SnapshotFailed }, true},
+		"its spec":                  {func(s *v1alpha1.Snapshot) { s.Generation++ }, true},
+		"its deletion":              {func(s *v1alpha1.Snapshot) { s.DeletionTimestamp = new(metav1.Now()) }, true},
+		"a finalizer":               {func(s *v1alpha1.Snapshot) { s.Finalizers = nil }, true},
+		"its time":                  {func(s *v1alpha1.Snapshot) { s.Status.SnapshotTime = new(metav1.Now()) }, true},
+		"why its data is not gone":  {waits(v1alpha1.ReasonUnreachable, "Job a has not ended"), true},
+		"who uses it":               {waits(v1alpha1.ReasonInUse, "Job b has not ended"), true},
+		"the same user at each try": {waits(v1alpha1.ReasonInUse, "Job a has not ended"), false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			before := &v1alpha1.Snapshot{ObjectMeta: metav1.ObjectMeta{Finalizers: []string{v1alpha1.FinalizerWipe}}}
+			waits(v1alpha1.ReasonInUse, "Job a has not ended")(before)
+			after := before.DeepCopy()
+			tt.edit(after)
+			update := event.UpdateEvent{ObjectOld: before, ObjectNew: after}
+			NewWithT(t).Expect(decisive.Update(update)).To(Equal(tt.want))
+		})
+	}
+}
