@@ -10,8 +10,10 @@ import (
 	. "github.com/onsi/gomega"
 	authorizationv1 "k8s.io/api/authorization/v1"
 	corev1 "k8s.io/api/core/v1"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/envtest"
@@ -171,19 +173,25 @@ func contentRights(t *testing.T) {
 	_, err = envtest.InstallCRDs(bed.Config, envtest.CRDInstallOptions{Paths: kinds})
 	NewWithT(t).Expect(err).NotTo(HaveOccurred())
 	manager := as(t, "cairn-system", name, "")
+	lent := map[string]string{v1alpha1.LabelRestoreSession: "r"}
 	marked := map[string]string{"snapshot.storage.kubernetes.io/volumesnapshot-being-deleted": "yes"}
+	imported := snapshotv1.VolumeSnapshotContentSource{SnapshotHandle: new("h")}
 	for says, tt := range map[string]struct {
 		labels, annotations map[string]string
 		policy              snapshotv1.DeletionPolicy
+		imported            bool
 		may                 []string
 	}{
 		"what a restore lends": {
-			labels: map[string]string{v1alpha1.LabelRestoreSession: "r"},
+			labels: lent, imported: true,
 			policy: snapshotv1.VolumeSnapshotContentRetain, may: []string{"create", "delete"},
 		},
 		"one that takes its data away": {
-			labels: map[string]string{v1alpha1.LabelRestoreSession: "r"},
-			policy: snapshotv1.VolumeSnapshotContentDelete,
+			labels: lent, imported: true, policy: snapshotv1.VolumeSnapshotContentDelete,
+		},
+		"one that was made from a volume": {labels: lent, policy: snapshotv1.VolumeSnapshotContentRetain},
+		"one of somebody else": {
+			imported: true, policy: snapshotv1.VolumeSnapshotContentRetain,
 		},
 		"one of a backup":                  {policy: snapshotv1.VolumeSnapshotContentRetain},
 		"one of a backup that is to go":    {policy: snapshotv1.VolumeSnapshotContentDelete},
@@ -204,8 +212,8 @@ func contentRights(t *testing.T) {
 						Source:            snapshotv1.VolumeSnapshotContentSource{VolumeHandle: new("h")},
 					},
 				}
-				if tt.labels != nil {
-					out.Spec.Source = snapshotv1.VolumeSnapshotContentSource{SnapshotHandle: new("h")}
+				if tt.imported {
+					out.Spec.Source = imported
 				}
 				return out
 			}
@@ -238,7 +246,7 @@ func contentRights(t *testing.T) {
 			switch {
 			case tt.policy == snapshotv1.VolumeSnapshotContentRetain && tt.annotations != nil:
 				g.Expect(release()).To(MatchError(ContainSubstring("its deletionPolicy keeps the data")))
-			case tt.policy == snapshotv1.VolumeSnapshotContentRetain && tt.labels != nil:
+			case tt.policy == snapshotv1.VolumeSnapshotContentRetain && tt.imported:
 				g.Eventually(release, testbed.Patience, "100ms").
 					Should(MatchError(ContainSubstring("was not made from a volume: its deletionPolicy stays")),
 						"the policy is in force")
@@ -253,11 +261,60 @@ func contentRights(t *testing.T) {
 					To(MatchError(ContainSubstring(refusal)))
 				made := content("new-")
 				made.Annotations, made.Spec.DeletionPolicy = marked, snapshotv1.VolumeSnapshotContentRetain
-				made.Labels = map[string]string{v1alpha1.LabelRestoreSession: "r"}
+				made.Labels, made.Spec.Source = lent, imported
 				g.Expect(manager.Create(t.Context(), made, client.DryRunAll)).To(MatchError(ContainSubstring(refusal)))
+			}
+			if tt.labels == nil {
+				g.Expect(change(func(c *snapshotv1.VolumeSnapshotContent) { c.Labels = lent })).
+					To(MatchError(ContainSubstring("restore-session is set only when a content is made")))
 			}
 			g.Expect(bed.Client.Delete(t.Context(), there)).To(Succeed())
 		})
+	}
+	t.Run("the source, with kinds that let it change", func(t *testing.T) { sourceRights(t, manager) })
+}
+
+// sourceRights tries to change what a content was made from. The kinds of the snapshot controller forbid that only
+// since version 8.
+func sourceRights(t *testing.T, manager client.Client) {
+	g := NewWithT(t)
+	kind := &unstructured.Unstructured{}
+	kind.SetGroupVersionKind(apiextensionsv1.SchemeGroupVersion.WithKind("CustomResourceDefinition"))
+	key := client.ObjectKey{Name: "volumesnapshotcontents." + snapshotv1.GroupName}
+	g.Expect(bed.Client.Get(t.Context(), key, kind)).To(Succeed())
+	withoutRules(kind.Object)
+	g.Expect(bed.Client.Update(t.Context(), kind)).To(Succeed())
+	content := &snapshotv1.VolumeSnapshotContent{
+		ObjectMeta: metav1.ObjectMeta{GenerateName: "there-"},
+		Spec: snapshotv1.VolumeSnapshotContentSpec{
+			VolumeSnapshotRef: corev1.ObjectReference{Namespace: "default", Name: "s"},
+			DeletionPolicy:    snapshotv1.VolumeSnapshotContentRetain, Driver: "disk.example.com",
+			Source: snapshotv1.VolumeSnapshotContentSource{SnapshotHandle: new("h")},
+		},
+	}
+	g.Expect(bed.Client.Create(t.Context(), content)).To(Succeed())
+	before := content.DeepCopy()
+	content.Spec.Source = snapshotv1.VolumeSnapshotContentSource{VolumeHandle: new("h")}
+	g.Eventually(func() error {
+		return bed.Client.Patch(t.Context(), content.DeepCopy(), client.MergeFrom(before), client.DryRunAll)
+	}, testbed.Patience, "100ms").Should(Succeed(), "the kind lets it change")
+	g.Expect(manager.Patch(t.Context(), content.DeepCopy(), client.MergeFrom(before), client.DryRunAll)).
+		To(MatchError(ContainSubstring("what it was made from does not change")))
+	g.Expect(bed.Client.Delete(t.Context(), before)).To(Succeed())
+}
+
+// withoutRules removes the CEL rules of a schema.
+func withoutRules(schema any) {
+	switch s := schema.(type) {
+	case map[string]any:
+		delete(s, "x-kubernetes-validations")
+		for _, v := range s {
+			withoutRules(v)
+		}
+	case []any:
+		for _, v := range s {
+			withoutRules(v)
+		}
 	}
 }
 

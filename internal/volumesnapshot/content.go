@@ -49,8 +49,8 @@ func MadeFor(s *snapshotv1.VolumeSnapshot, content *snapshotv1.VolumeSnapshotCon
 		ref.Namespace == s.Namespace && ref.Name == s.Name && s.UID != "" && ref.UID == s.UID
 }
 
-// annotationBeingDeleted is how the snapshot controller marks the content of a VolumeSnapshot that is being deleted. A
-// CSI driver deletes the data of a content that is bound only with this mark.
+// annotationBeingDeleted is how the snapshot controller marks the content of a VolumeSnapshot that is being deleted.
+// Only with this mark does a CSI driver delete the data of a content that is bound.
 const annotationBeingDeleted = "snapshot.storage.kubernetes.io/volumesnapshot-being-deleted"
 
 // Goes reports whether the data goes as soon as the content is deleted: its VolumeSnapshot has been deleted, and its
