@@ -23,7 +23,7 @@ import (
 )
 
 const (
-	// classWait limits the wait until the objects of one class are gone.
+	// classWait is the default of ClassWait.
 	classWait = 20 * time.Second
 	// classPoll is the time between two looks at them.
 	classPoll = 200 * time.Millisecond
@@ -219,7 +219,8 @@ func (a *applier) storageUsers(ctx context.Context) (map[types.NamespacedName]st
 
 // waitGone waits until objects are gone, and returns those that still exist at the end.
 func (a *applier) waitGone(ctx context.Context, refs []v1alpha1.ResourceRef) ([]v1alpha1.ResourceRef, error) {
-	err := wait.PollUntilContextTimeout(ctx, classPoll, classWait, true, func(ctx context.Context) (bool, error) {
+	limit := cmp.Or(a.ClassWait, classWait)
+	err := wait.PollUntilContextTimeout(ctx, classPoll, limit, true, func(ctx context.Context) (bool, error) {
 		var still []v1alpha1.ResourceRef
 		for _, ref := range refs {
 			id, gvk, _ := kindOf(ref)

@@ -131,6 +131,7 @@ func TestManyObjectsArePruned(t *testing.T) {
 // A finalizer can hold an object for a long time: the API server is asked once to delete it.
 func TestADeletionThatAFinalizerHoldsBeginsOnce(t *testing.T) {
 	r := newRoom(t)
+	r.ClassWait = time.Millisecond
 	r.push(map[string]string{"policy/a.yaml": storage("a"), "policy/b.yaml": storage("b")})
 	r.reconcile()
 	s := &v1alpha1.BackupStorage{}

@@ -52,6 +52,9 @@ type Reconciler struct {
 	WorkDir string
 	// Jitter spreads requeues. If it is nil, they spread by a twentieth in both directions.
 	Jitter func(time.Duration) time.Duration
+	// ClassWait limits the wait until the stale objects of one class are gone, before the next class is deleted. 0
+	// means 20 seconds.
+	ClassWait time.Duration
 
 	passes  store[lastPass]
 	applied store[map[key]fingerprint] // what each PolicySync applied
