@@ -39,7 +39,7 @@ type Reconciler struct {
 	// APIReader reads from the API server whether a namespace is being deleted, and VolumeSnapshots with their
 	// contents. No cache holds these, because a cluster can lack the kinds.
 	APIReader client.Reader
-	// Clock measures how long a VolumeSnapshot or content has been terminating.
+	// Clock measures how long a VolumeSnapshot or content has been terminating, and the age of a condition.
 	Clock clock.PassiveClock
 	// FieldManager owns all writes.
 	FieldManager string
@@ -140,9 +140,9 @@ func (r *Reconciler) ofStorage(ctx context.Context, s *v1alpha1.Snapshot, reposi
 	case !apierrors.IsNotFound(err):
 		return err
 	}
-	return r.markWaiting(ctx, s, v1alpha1.ReasonStorageNotFound, fmt.Sprintf(
+	return r.markWaiting(ctx, s, wait{reason: v1alpha1.ReasonStorageNotFound, cause: fmt.Sprintf(
 		"there is no BackupStorage %s: create it again, or annotate the Snapshot with %s=true to release it and "+
-			"leave its data", storage, v1alpha1.AnnotationGiveUp), false)
+			"leave its data", storage, v1alpha1.AnnotationGiveUp)})
 }
 
 // release removes finalizers from the Snapshot, in one write, and logs why.

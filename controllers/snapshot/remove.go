@@ -19,7 +19,8 @@ import (
 )
 
 // remove deletes a VolumeSnapshot of ours. It first sets the deletionPolicy of the content, which decides over the
-// data: the policy of the class protects the data from everybody else.
+// data: the policy of the class protects the data from everybody else. The data of a content that was not made from a
+// volume is no backup of ours.
 func (r *Reconciler) remove(ctx context.Context, v *snapshotv1.VolumeSnapshot, want snapshotv1.DeletionPolicy) error {
 	if v.DeletionTimestamp != nil {
 		return nil
@@ -28,7 +29,7 @@ func (r *Reconciler) remove(ctx context.Context, v *snapshotv1.VolumeSnapshot, w
 	if err != nil {
 		return err
 	}
-	if content != nil && content.Spec.DeletionPolicy != want {
+	if content != nil && content.Spec.DeletionPolicy != want && content.Spec.Source.VolumeHandle != nil {
 		before := content.DeepCopy()
 		content.Spec.DeletionPolicy = want
 		if err := r.writer().Object(ctx, before, content); client.IgnoreNotFound(err) != nil {
@@ -100,6 +101,7 @@ func (r *Reconciler) removeContents(
 		logf.FromContext(ctx).V(1).Info("waits for VolumeSnapshotContents to go", "volumeSnapshotContents", len(going))
 		return result, nil
 	}
-	why := keepsTerminating("VolumeSnapshotContent "+going[oldest].Name, &going[oldest])
-	return result, r.markWaiting(ctx, s, v1alpha1.ReasonContentNotDeleted, why+howToGiveUp, true)
+	w := keepsTerminating("VolumeSnapshotContent "+going[oldest].Name, &going[oldest])
+	w.reason = v1alpha1.ReasonContentNotDeleted
+	return result, r.markWaiting(ctx, s, w)
 }

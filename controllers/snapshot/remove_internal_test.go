@@ -182,6 +182,45 @@ func TestRemoveContents(t *testing.T) {
 	}
 }
 
+// A content that was not made from a volume is not ours, though the VolumeSnapshot says so.
+func TestTheDataOfAnImportedContentStays(t *testing.T) {
+	for name, tt := range map[string]struct {
+		source snapshotv1.VolumeSnapshotContentSource
+		want   snapshotv1.DeletionPolicy
+	}{
+		"made from a volume": {
+			snapshotv1.VolumeSnapshotContentSource{VolumeHandle: new("h")}, snapshotv1.VolumeSnapshotContentDelete,
+		},
+		"imported": {
+			snapshotv1.VolumeSnapshotContentSource{SnapshotHandle: new("h")}, snapshotv1.VolumeSnapshotContentRetain,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			scheme := runtime.NewScheme()
+			g.Expect(snapshotv1.AddToScheme(scheme)).To(Succeed())
+			content := &snapshotv1.VolumeSnapshotContent{
+				ObjectMeta: metav1.ObjectMeta{Name: "content"},
+				Spec: snapshotv1.VolumeSnapshotContentSpec{
+					VolumeSnapshotRef: corev1.ObjectReference{Namespace: "shop", Name: "data-1", UID: "v"},
+					DeletionPolicy:    snapshotv1.VolumeSnapshotContentRetain, Source: tt.source,
+				},
+			}
+			v := &snapshotv1.VolumeSnapshot{
+				ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "data-1", UID: "v"},
+				Status:     &snapshotv1.VolumeSnapshotStatus{BoundVolumeSnapshotContentName: &content.Name},
+			}
+			c := fake.NewClientBuilder().WithScheme(scheme).WithObjects(content, v).Build()
+			r := &Reconciler{Client: c, APIReader: c, FieldManager: "test"}
+			g.Expect(r.remove(t.Context(), v, snapshotv1.VolumeSnapshotContentDelete)).To(Succeed())
+			g.Expect(c.Get(t.Context(), client.ObjectKeyFromObject(content), content)).To(Succeed())
+			g.Expect(content.Spec.DeletionPolicy).To(Equal(tt.want))
+			err := c.Get(t.Context(), client.ObjectKeyFromObject(v), v)
+			g.Expect(apierrors.IsNotFound(err)).To(BeTrue(), "the VolumeSnapshot goes")
+		})
+	}
+}
+
 // A content that can't be read is not gone.
 func TestAnUnreadableContentIsAnError(t *testing.T) {
 	g := NewWithT(t)
@@ -268,7 +307,8 @@ func TestTheJobOfASnapshot(t *testing.T) {
 	g.Expect((&Reconciler{Client: c}).jobOf(t.Context(), s)).To(BeEmpty())
 }
 
-// The words of a driver change with every try, and are written once. Another object or another cause is written.
+// Another object or another cause is written at once. The words of a driver can change with every try: they are written
+// now and then.
 func TestWhatASnapshotWaitsForIsCurrent(t *testing.T) {
 	g := NewWithT(t)
 	scheme := runtime.NewScheme()
@@ -276,30 +316,48 @@ func TestWhatASnapshotWaitsForIsCurrent(t *testing.T) {
 	s := &v1alpha1.Snapshot{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "one"}}
 	c := fake.NewClientBuilder().WithScheme(scheme).WithStatusSubresource(s).WithObjects(s).Build()
 	events := record.NewFakeRecorder(10)
-	r := &Reconciler{Client: c, APIReader: c, FieldManager: "test", EventRecorder: events}
+	clock := clocktesting.NewFakePassiveClock(time.Now())
+	r := &Reconciler{Client: c, APIReader: c, FieldManager: "test", EventRecorder: events, Clock: clock}
 	const content = v1alpha1.ReasonContentNotDeleted
+	driver := func(name, words string) wait {
+		return wait{content, "VolumeSnapshotContent " + name + " keeps terminating: the driver reports: ", words, true}
+	}
+	refused := func(words string) wait { return wait{content, "delete VolumeSnapshotContent a", ": " + words, true} }
 	for _, step := range []struct {
-		reason, message string
-		written         bool
+		wait
+		after          time.Duration
+		written, event bool
 	}{
-		{v1alpha1.ReasonInUse, removedLater + "Job a has not ended", true},
-		{v1alpha1.ReasonInUse, removedLater + "Job b has not ended", true},
-		{v1alpha1.ReasonInUse, removedLater + "Job b has not ended", false},
-		{content, "delete VolumeSnapshotContent a: timed out", true},
-		{content, "delete VolumeSnapshotContent a: forbidden: no", true},
-		{content, "delete VolumeSnapshotContent a: forbidden: never", false},
-		{content, "VolumeSnapshotContent a keeps terminating: the driver does not finish", true},
-		{content, "VolumeSnapshotContent a keeps terminating: the driver reports: 1", true},
-		{content, "VolumeSnapshotContent a keeps terminating: the driver reports: 2: 3", false},
-		{content, "VolumeSnapshotContent b keeps terminating: the driver reports: 2: 3", true},
+		{wait: inUse("Job a has not ended"), written: true},
+		{wait: inUse("Job b has not ended"), written: true},
+		{wait: inUse("Job b has not ended")},
+		{wait: inUse("Job b has not ended"), after: wordsInterval},
+		{wait: wait{"Other", inUse("Job b has not ended").cause, "", true}, written: true, event: true},
+		{wait: refused("forbidden: no"), written: true, event: true},
+		{wait: refused("forbidden: never")},
+		{wait: refused("forbidden: never"), after: wordsInterval, written: true},
+		{wait: refused("webhook")},
+		{
+			wait:    wait{content, "VolumeSnapshotContent a keeps terminating: nobody knows why", ".", true},
+			written: true, event: true,
+		},
+		{wait: driver("a", "1"), written: true, event: true},
+		{wait: driver("a", "2")},
+		{wait: driver("a", "3"), after: wordsInterval, written: true},
+		{wait: driver("b", "3"), written: true, event: true},
 	} {
 		g.Expect(c.Get(t.Context(), client.ObjectKeyFromObject(s), s)).To(Succeed())
-		before := s.ResourceVersion
-		g.Expect(r.markWaiting(t.Context(), s, step.reason, step.message, true)).To(Succeed())
-		g.Expect(s.ResourceVersion != before).To(Equal(step.written), step.message)
+		before, message := s.ResourceVersion, step.cause+step.words
+		if is := conditions.Get(s, v1alpha1.ConditionWiped); is != nil {
+			clock.SetTime(is.LastTransitionTime.Add(step.after))
+		}
+		g.Expect(r.markWaiting(t.Context(), s, step.wait)).To(Succeed())
+		g.Expect(s.ResourceVersion != before).To(Equal(step.written), message)
 		if step.written {
-			g.Expect(conditions.GetMessage(s, v1alpha1.ConditionWiped)).To(Equal(step.message))
-			g.Expect(events.Events).To(Receive(HaveSuffix(step.message)))
+			g.Expect(conditions.GetMessage(s, v1alpha1.ConditionWiped)).To(Equal(message))
+		}
+		if step.event {
+			g.Expect(events.Events).To(Receive(HaveSuffix(message)))
 		}
 	}
 	g.Expect(events.Events).NotTo(Receive())

@@ -8,7 +8,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/fluxcd/pkg/runtime/conditions"
 	snapshotv1 "github.com/kubernetes-csi/external-snapshotter/client/v8/apis/volumesnapshot/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -20,7 +19,6 @@ import (
 	"github.com/cairn-backup/cairn/internal/kube/read"
 	"github.com/cairn-backup/cairn/internal/policy"
 	"github.com/cairn-backup/cairn/internal/retention"
-	"github.com/cairn-backup/cairn/internal/run"
 )
 
 const (
@@ -31,13 +29,6 @@ const (
 	// stuckAfter is the default of StuckAfter.
 	stuckAfter = time.Minute
 )
-
-// howToGiveUp ends the message of a removal that does not finish.
-const howToGiveUp = ". Cairn tries again; to release the object and leave its data, annotate it with " +
-	v1alpha1.AnnotationGiveUp + "=true"
-
-// removedLater begins the message of a wait for whoever uses the data.
-const removedLater = "the data is removed later: "
 
 // mark makes a Snapshot that is being deleted take its VolumeSnapshots along, if its Repository is being wiped. With
 // foreground deletion the garbage collector deletes the Snapshots before the Repository's own finalizer has marked
@@ -83,18 +74,17 @@ func (r *Reconciler) wipe(ctx context.Context, s *v1alpha1.Snapshot) (ctrl.Resul
 		return ctrl.Result{}, err
 	}
 	if user != "" {
-		return ctrl.Result{RequeueAfter: inUseInterval},
-			r.markWaiting(ctx, s, v1alpha1.ReasonInUse, removedLater+user, false)
+		return ctrl.Result{RequeueAfter: inUseInterval}, r.markWaiting(ctx, s, inUse(user))
 	}
 	found, err := r.find(ctx, s)
 	if notSupported(err) {
 		if !slices.ContainsFunc(components(s), func(c v1alpha1.Component) bool { return c.ID != "" }) {
 			return ctrl.Result{}, r.wiped(ctx, s, found, nil) // No VolumeSnapshot was ever made.
 		}
-		message := "the cluster has no kind VolumeSnapshot any more: install it and its snapshot controller again" +
-			howToGiveUp
-		return ctrl.Result{RequeueAfter: seldom},
-			r.markWaiting(ctx, s, v1alpha1.ReasonVolumeSnapshotsNotSupported, message, true)
+		return ctrl.Result{RequeueAfter: seldom}, r.markWaiting(ctx, s, wait{
+			reason: v1alpha1.ReasonVolumeSnapshotsNotSupported, warns: true, words: howToGiveUp,
+			cause: "the cluster has no kind VolumeSnapshot any more: install it and its snapshot controller again",
+		})
 	}
 	if err != nil {
 		return ctrl.Result{}, err
@@ -107,8 +97,7 @@ func (r *Reconciler) wipe(ctx context.Context, s *v1alpha1.Snapshot) (ctrl.Resul
 		return ctrl.Result{}, err
 	}
 	if waiting != "" {
-		return ctrl.Result{RequeueAfter: seldom}, r.markWaiting(ctx, s, v1alpha1.ReasonInUse,
-			removedLater+waiting, false)
+		return ctrl.Result{RequeueAfter: seldom}, r.markWaiting(ctx, s, inUse(waiting))
 	}
 	for i := range found.ours {
 		if err := r.remove(ctx, &found.ours[i], policyOf(s, &found.ours[i])); err != nil {
@@ -126,22 +115,12 @@ func (r *Reconciler) wipe(ctx context.Context, s *v1alpha1.Snapshot) (ctrl.Resul
 		return ctrl.Result{}, err
 	}
 	if waiting != "" {
-		return ctrl.Result{RequeueAfter: seldom}, r.markWaiting(ctx, s, v1alpha1.ReasonInUse,
-			removedLater+waiting, false)
+		return ctrl.Result{RequeueAfter: seldom}, r.markWaiting(ctx, s, inUse(waiting))
 	}
 	if len(left.going) > 0 {
 		return r.removeContents(ctx, s, left.going)
 	}
 	return ctrl.Result{}, r.wiped(ctx, s, found, left.kept)
-}
-
-// notDeleted writes to the Snapshot that the deletion of a VolumeSnapshot or content failed, and returns the error. A
-// conflict is decided again.
-func (r *Reconciler) notDeleted(ctx context.Context, s *v1alpha1.Snapshot, reason string, err error) error {
-	if apierrors.IsConflict(err) {
-		return err
-	}
-	return cmp.Or(r.markWaiting(ctx, s, reason, err.Error()+howToGiveUp, true), err)
 }
 
 // going returns when to look again at VolumeSnapshots that are being deleted, and reports what blocks the oldest.
@@ -154,11 +133,11 @@ func (r *Reconciler) going(
 		logf.FromContext(ctx).V(1).Info("waits for its VolumeSnapshots to go", "volumeSnapshots", len(all))
 		return result, nil
 	}
-	why, err := r.stuck(ctx, &all[oldest])
+	w, err := r.stuck(ctx, &all[oldest])
 	if err != nil {
 		return ctrl.Result{}, err
 	}
-	return result, r.markWaiting(ctx, s, v1alpha1.ReasonVolumeSnapshotNotDeleted, why+howToGiveUp, true)
+	return result, r.markWaiting(ctx, s, w)
 }
 
 // longestTerminating returns the index of the object that has been terminating for the longest time, and that time. An
@@ -177,51 +156,6 @@ func longestTerminating[T any, O interface {
 
 // interval returns the time between two looks at an object that has been terminating for age.
 func interval(age time.Duration) time.Duration { return min(max(age/4, soon), seldom) }
-
-// stuck returns why a VolumeSnapshot that is being deleted still exists.
-func (r *Reconciler) stuck(ctx context.Context, v *snapshotv1.VolumeSnapshot) (string, error) {
-	content, err := read.BoundContent(ctx, r.APIReader, v)
-	if err != nil {
-		return "", err
-	}
-	if content == nil {
-		return fmt.Sprintf("VolumeSnapshot %s keeps terminating: the snapshot controller does not finish, or another "+
-			"finalizer holds it", v.Name), nil
-	}
-	return keepsTerminating("VolumeSnapshot "+v.Name, content), nil
-}
-
-// keepsTerminating words why an object still exists that goes with a content, or the content itself.
-func keepsTerminating(what string, content *snapshotv1.VolumeSnapshotContent) string {
-	if e := content.Status; e != nil && e.Error != nil && e.Error.Message != nil {
-		return fmt.Sprintf("%s keeps terminating: the CSI driver %s reports: %s", what, content.Spec.Driver,
-			*e.Error.Message)
-	}
-	return fmt.Sprintf("%s keeps terminating: the snapshot controller or the CSI driver %s does not finish", what,
-		content.Spec.Driver)
-}
-
-// markWaiting writes to a Snapshot why its data is not gone yet. It does not repeat the same cause for the same object,
-// because the words of a driver can change with every try.
-func (r *Reconciler) markWaiting(ctx context.Context, s *v1alpha1.Snapshot, reason, message string, tell bool) error {
-	before := s.DeepCopy()
-	if conditions.GetReason(s, v1alpha1.ConditionWiped) != reason ||
-		causeOf(conditions.GetMessage(s, v1alpha1.ConditionWiped)) != causeOf(message) {
-		conditions.MarkFalse(s, v1alpha1.ConditionWiped, reason, "%s", message)
-	}
-	var event *run.Event
-	if tell {
-		event = &run.Event{Type: corev1.EventTypeWarning, Reason: reason, Message: message}
-	}
-	return client.IgnoreNotFound(r.writer().Announce(ctx, before, s, event))
-}
-
-// causeOf returns the part of a message that says what waits, and for what: all that precedes the second ": ". The
-// words of a driver or of an API server follow there.
-func causeOf(message string) string {
-	parts := strings.SplitN(message, ": ", 3)
-	return strings.Join(parts[:min(len(parts), 2)], ": ")
-}
 
 // wiped writes why the Snapshot's data is gone, unless a reason is set, reports what stays, and removes FinalizerWipe.
 // left are the names of contents that nobody removes. FinalizerRecord holds the Snapshot until it is recorded.
