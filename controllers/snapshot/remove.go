@@ -19,8 +19,8 @@ import (
 )
 
 // remove deletes a VolumeSnapshot of ours. It first sets the deletionPolicy of the content, which decides over the
-// data: the policy of the class protects the data from everybody else. The data of a content that was not made from a
-// volume is no backup of ours.
+// data: the policy of the class protects the data from everybody else. If that write is refused, the VolumeSnapshot
+// stays.
 func (r *Reconciler) remove(ctx context.Context, v *snapshotv1.VolumeSnapshot, want snapshotv1.DeletionPolicy) error {
 	if v.DeletionTimestamp != nil {
 		return nil
@@ -29,7 +29,7 @@ func (r *Reconciler) remove(ctx context.Context, v *snapshotv1.VolumeSnapshot, w
 	if err != nil {
 		return err
 	}
-	if content != nil && content.Spec.DeletionPolicy != want && content.Spec.Source.VolumeHandle != nil {
+	if content != nil && content.Spec.DeletionPolicy != want {
 		before := content.DeepCopy()
 		content.Spec.DeletionPolicy = want
 		if err := r.writer().Object(ctx, before, content); client.IgnoreNotFound(err) != nil {

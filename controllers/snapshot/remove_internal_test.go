@@ -3,6 +3,7 @@ package snapshot
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"testing"
 	"time"
@@ -25,6 +26,7 @@ import (
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/policy"
+	"github.com/cairn-backup/cairn/internal/testbed"
 )
 
 // TestContentsLeft asks what becomes of the content of a VolumeSnapshot that is gone. A mover reports the names.
@@ -182,18 +184,23 @@ func TestRemoveContents(t *testing.T) {
 	}
 }
 
-// A content that was not made from a volume is not ours, though the VolumeSnapshot says so.
-func TestTheDataOfAnImportedContentStays(t *testing.T) {
+// TestTheDeletionPolicyPrecedesTheDeletion also has contents that somebody made again from the snapshot.
+func TestTheDeletionPolicyPrecedesTheDeletion(t *testing.T) {
+	const retain, remove = snapshotv1.VolumeSnapshotContentRetain, snapshotv1.VolumeSnapshotContentDelete
+	volume := snapshotv1.VolumeSnapshotContentSource{VolumeHandle: new("h")}
+	imported := snapshotv1.VolumeSnapshotContentSource{SnapshotHandle: new("h")}
+	lost := errors.New("its deletionPolicy stays Retain")
 	for name, tt := range map[string]struct {
-		source snapshotv1.VolumeSnapshotContentSource
-		want   snapshotv1.DeletionPolicy
+		source   snapshotv1.VolumeSnapshotContentSource
+		is, want snapshotv1.DeletionPolicy
+		refused  error
 	}{
-		"made from a volume": {
-			snapshotv1.VolumeSnapshotContentSource{VolumeHandle: new("h")}, snapshotv1.VolumeSnapshotContentDelete,
-		},
-		"imported": {
-			snapshotv1.VolumeSnapshotContentSource{SnapshotHandle: new("h")}, snapshotv1.VolumeSnapshotContentRetain,
-		},
+		"the data goes":                 {volume, retain, remove, nil},
+		"the data stays":                {volume, remove, retain, nil},
+		"the policy is as it should be": {volume, retain, retain, nil},
+		"imported data stays":           {imported, remove, retain, nil},
+		"imported data goes":            {imported, remove, remove, nil},
+		"the write is refused":          {imported, retain, remove, lost},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
@@ -203,20 +210,28 @@ func TestTheDataOfAnImportedContentStays(t *testing.T) {
 				ObjectMeta: metav1.ObjectMeta{Name: "content"},
 				Spec: snapshotv1.VolumeSnapshotContentSpec{
 					VolumeSnapshotRef: corev1.ObjectReference{Namespace: "shop", Name: "data-1", UID: "v"},
-					DeletionPolicy:    snapshotv1.VolumeSnapshotContentRetain, Source: tt.source,
+					DeletionPolicy:    tt.is, Source: tt.source,
 				},
 			}
 			v := &snapshotv1.VolumeSnapshot{
 				ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "data-1", UID: "v"},
 				Status:     &snapshotv1.VolumeSnapshotStatus{BoundVolumeSnapshotContentName: &content.Name},
 			}
-			c := fake.NewClientBuilder().WithScheme(scheme).WithObjects(content, v).Build()
+			c := fake.NewClientBuilder().WithScheme(scheme).WithObjects(content, v).
+				WithInterceptorFuncs(testbed.FailPatch(&tt.refused)).Build()
 			r := &Reconciler{Client: c, APIReader: c, FieldManager: "test"}
-			g.Expect(r.remove(t.Context(), v, snapshotv1.VolumeSnapshotContentDelete)).To(Succeed())
+			err := r.remove(t.Context(), v, tt.want)
+			gone := apierrors.IsNotFound(c.Get(t.Context(), client.ObjectKeyFromObject(v), v))
 			g.Expect(c.Get(t.Context(), client.ObjectKeyFromObject(content), content)).To(Succeed())
+			if tt.refused != nil {
+				g.Expect(err).To(MatchError(tt.refused))
+				g.Expect(gone).To(BeFalse(), "the VolumeSnapshot stays")
+				g.Expect(content.Spec.DeletionPolicy).To(Equal(tt.is))
+				return
+			}
+			g.Expect(err).NotTo(HaveOccurred())
+			g.Expect(gone).To(BeTrue(), "the VolumeSnapshot goes")
 			g.Expect(content.Spec.DeletionPolicy).To(Equal(tt.want))
-			err := c.Get(t.Context(), client.ObjectKeyFromObject(v), v)
-			g.Expect(apierrors.IsNotFound(err)).To(BeTrue(), "the VolumeSnapshot goes")
 		})
 	}
 }
@@ -319,10 +334,19 @@ func TestWhatASnapshotWaitsForIsCurrent(t *testing.T) {
 	clock := clocktesting.NewFakePassiveClock(time.Now())
 	r := &Reconciler{Client: c, APIReader: c, FieldManager: "test", EventRecorder: events, Clock: clock}
 	const content = v1alpha1.ReasonContentNotDeleted
-	driver := func(name, words string) wait {
-		return wait{content, "VolumeSnapshotContent " + name + " keeps terminating: the driver reports: ", words, true}
+	driver := func(name string, words *string) wait {
+		object := &snapshotv1.VolumeSnapshotContent{Status: &snapshotv1.VolumeSnapshotContentStatus{}}
+		object.Spec.Driver = "disk"
+		if words != nil {
+			object.Status.Error = &snapshotv1.VolumeSnapshotError{Message: words}
+		}
+		w := keepsTerminating("VolumeSnapshotContent "+name, object)
+		w.reason = content
+		return w
 	}
-	refused := func(words string) wait { return wait{content, "delete VolumeSnapshotContent a", ": " + words, true} }
+	refused := func(words string) wait {
+		return refusal(content, fmt.Errorf("delete VolumeSnapshotContent a: %w", errors.New(words)))
+	}
 	for _, step := range []struct {
 		wait
 		after          time.Duration
@@ -337,14 +361,12 @@ func TestWhatASnapshotWaitsForIsCurrent(t *testing.T) {
 		{wait: refused("forbidden: never")},
 		{wait: refused("forbidden: never"), after: wordsInterval, written: true},
 		{wait: refused("webhook")},
-		{
-			wait:    wait{content, "VolumeSnapshotContent a keeps terminating: nobody knows why", ".", true},
-			written: true, event: true,
-		},
-		{wait: driver("a", "1"), written: true, event: true},
-		{wait: driver("a", "2")},
-		{wait: driver("a", "3"), after: wordsInterval, written: true},
-		{wait: driver("b", "3"), written: true, event: true},
+		{wait: refused("a clock was ahead"), after: -time.Hour, written: true},
+		{wait: driver("a", nil), written: true, event: true},
+		{wait: driver("a", new("1")), written: true, event: true},
+		{wait: driver("a", new("2: 3"))},
+		{wait: driver("a", new("3")), after: wordsInterval, written: true},
+		{wait: driver("b", new("3")), written: true, event: true},
 	} {
 		g.Expect(c.Get(t.Context(), client.ObjectKeyFromObject(s), s)).To(Succeed())
 		before, message := s.ResourceVersion, step.cause+step.words

@@ -48,7 +48,12 @@ func (r *Reconciler) markWaiting(ctx context.Context, s *v1alpha1.Snapshot, w wa
 	before, message := s.DeepCopy(), w.cause+w.words
 	is := conditions.Get(s, v1alpha1.ConditionWiped)
 	known := is != nil && is.Reason == w.reason && strings.HasPrefix(is.Message, w.cause)
-	if !known || r.Clock.Since(is.LastTransitionTime.Time) >= wordsInterval {
+	renews := false
+	if known {
+		age := r.Clock.Since(is.LastTransitionTime.Time)
+		renews = age >= wordsInterval || age < 0 // a manager whose clock was ahead can have written it
+	}
+	if !known || renews {
 		conditions.MarkFalse(s, v1alpha1.ConditionWiped, w.reason, "%s", message)
 	}
 	var event *run.Event
@@ -64,9 +69,16 @@ func (r *Reconciler) notDeleted(ctx context.Context, s *v1alpha1.Snapshot, reaso
 	if apierrors.IsConflict(err) {
 		return err
 	}
-	what, _, _ := strings.Cut(err.Error(), ": ") // our own words about the object
-	words := strings.TrimPrefix(err.Error(), what) + howToGiveUp
-	return cmp.Or(r.markWaiting(ctx, s, wait{reason: reason, cause: what, words: words, warns: true}), err)
+	return cmp.Or(r.markWaiting(ctx, s, refusal(reason, err)), err)
+}
+
+// refusal is a wait for an API server that refuses a write. Cairn's words about the object precede the first ": ".
+func refusal(reason string, err error) wait {
+	w := wait{reason: reason, cause: err.Error(), words: howToGiveUp, warns: true}
+	if what, words, ok := strings.Cut(err.Error(), ": "); ok {
+		w.cause, w.words = what+": ", words+howToGiveUp
+	}
+	return w
 }
 
 // stuck returns why a VolumeSnapshot that is being deleted still exists.

@@ -31,8 +31,8 @@ checks were left out, the command says so: mend the errors and run it again.
 
 Some checks need the cluster, for example whether a Secret exists. They are summed up in one line; --verbose lists them
 as warnings. A file that is passed with --known answers some of them, for example the output of
-"kubectl get volumesnapshotclasses -o yaml". Objects of Cairn's that the files lack, such as a BackupStorage, are always
-listed, as soon as no PATH has an error of its own.
+"kubectl get volumesnapshotclasses -o yaml". Objects of Cairn's that the files lack, such as a BackupStorage, are listed
+even without --verbose, once no PATH has an error of its own.
 
 The exit code is 1 if there are errors. Warnings leave it at 0.`
 
