@@ -5,7 +5,6 @@ import (
 	"fmt"
 
 	"k8s.io/apimachinery/pkg/api/equality"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -85,9 +84,9 @@ func (r *Reconciler) writeSession(
 		return fmt.Errorf("encode retention status: %w", err)
 	}
 	manager := "cairn-retention-" + policy.Digest(want.Repository)[len("sha256:"):][:8]
-	err = r.writer().Apply(ctx, v1alpha1.BackupSessionKind, session, manager,
+	err = r.writer().Apply(ctx, r.APIReader, v1alpha1.BackupSessionKind, session, manager,
 		map[string]any{"retentionPolicy": []any{fields}})
-	if err != nil && !apierrors.IsNotFound(err) && !apierrors.IsConflict(err) {
+	if client.IgnoreNotFound(err) != nil {
 		return fmt.Errorf("write retention to BackupSession %s: %w", session.Name, err)
 	}
 	return nil

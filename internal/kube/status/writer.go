@@ -13,6 +13,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
@@ -115,17 +116,29 @@ func (w Writer) Release(ctx context.Context, o client.Object, finalizers ...stri
 }
 
 // Apply applies the fields to the status of the object that kind and meta name, under the field manager owner: for an
-// entry of a list that other controllers fill too. It fails with a conflict if another object has the name now.
-func (w Writer) Apply(ctx context.Context, kind string, meta metav1.Object, owner string, fields map[string]any) error {
-	u := &unstructured.Unstructured{Object: map[string]any{
-		"apiVersion": v1alpha1.GroupVersion.String(), "kind": kind,
-		"metadata": map[string]any{
-			"namespace": meta.GetNamespace(), "name": meta.GetName(), "uid": string(meta.GetUID()),
-		},
-		"status": fields,
-	}}
-	err := w.Client.Status().Apply(ctx, client.ApplyConfigurationFromUnstructured(u), client.FieldOwner(owner),
-		client.ForceOwnership)
+// entry of a list that other controllers fill too. It fails with NotFound if the object is gone, also if another has
+// its name now. The API server does not look at a UID in a write of a status: so Apply reads the object through live,
+// which must not be cached, and applies over the state that it read, at most five times.
+func (w Writer) Apply(
+	ctx context.Context, live client.Reader, kind string, meta metav1.Object, owner string, fields map[string]any,
+) error {
+	u := &unstructured.Unstructured{Object: map[string]any{"status": fields}}
+	u.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind(kind))
+	u.SetNamespace(meta.GetNamespace())
+	u.SetName(meta.GetName())
+	err := RetryConflict(ctx, func() error {
+		now := &metav1.PartialObjectMetadata{}
+		now.SetGroupVersionKind(u.GroupVersionKind())
+		if err := live.Get(ctx, client.ObjectKeyFromObject(u), now); err != nil {
+			return err
+		}
+		if now.GetUID() != meta.GetUID() {
+			return apierrors.NewNotFound(v1alpha1.GroupVersion.WithResource(kind).GroupResource(), meta.GetName())
+		}
+		u.SetResourceVersion(now.GetResourceVersion())
+		return w.Client.Status().Apply(ctx, client.ApplyConfigurationFromUnstructured(u), client.FieldOwner(owner),
+			client.ForceOwnership)
+	})
 	if err != nil {
 		return fmt.Errorf("write status of %s %s/%s: %w", kind, meta.GetNamespace(), meta.GetName(), err)
 	}
