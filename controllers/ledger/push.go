@@ -118,11 +118,12 @@ func (r *Reconciler) writeCommit(ctx context.Context, l *v1alpha1.Ledger, o ledg
 	meta := &metav1.ObjectMeta{Namespace: o.Namespace, Name: o.Name, UID: o.UID}
 	record := map[string]any{"ledger": ledgerName(l), "commit": commit.String()}
 	manager := "cairn-ledger-" + policy.Digest(string(l.UID))[len("sha256:"):][:8]
-	err := r.writer().Apply(ctx, r.APIReader, o.Kind, meta, manager, map[string]any{"records": []any{record}})
+	err := r.writer().ApplyTo(ctx, r.APIReader, o.Kind, meta, manager, map[string]any{"records": []any{record}})
 	switch {
 	case err == nil, apierrors.IsNotFound(err):
 		return nil
-	case apierrors.IsInvalid(err), apierrors.IsForbidden(err): // the record is in Git anyway
+	case apierrors.IsInvalid(err), apierrors.IsForbidden(err), apierrors.IsConflict(err):
+		// The record is in Git anyway, and one object must not hold up the others.
 		logf.FromContext(ctx).Error(err, "write commit into status", "kind", o.Kind, "namespace", o.Namespace,
 			"name", o.Name)
 		return nil

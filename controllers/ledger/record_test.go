@@ -379,28 +379,3 @@ func TestNoCredentialInAnything(t *testing.T) {
 	g.Expect(string(raw) + w.seen()).NotTo(ContainSubstring("not+the"))
 	g.Expect(string(raw)).NotTo(ContainSubstring(os.TempDir()))
 }
-
-// The record of a RestoreSession is often pushed after the object was deleted and made again under its name.
-func TestANamesakeGetsItsOwnRecord(t *testing.T) {
-	t.Parallel()
-	g, w := NewWithT(t), newWorld(t)
-	l := w.ledger("ledger")
-	first := w.restore("again")
-	w.pass(11 * time.Second)
-	_, err := w.collect()
-	g.Expect(err).NotTo(HaveOccurred())
-	g.Expect(bed.Client.Delete(t.Context(), first)).To(Succeed())
-
-	second := w.restore("again")
-	g.Expect(second.UID).NotTo(Equal(first.UID))
-	_, err = w.push(l)
-	g.Expect(err).NotTo(HaveOccurred())
-	folder := "clusters/production/records/" + w.namespace
-	g.Expect(w.files(folder)).To(ConsistOf(ContainSubstring(string(first.UID[:8]))))
-	g.Expect(get(w, second).Status.Records).To(BeEmpty(), "the commit has the record of the first alone")
-
-	w.settle(l)
-	g.Expect(w.files(folder)).To(ConsistOf(ContainSubstring(string(first.UID[:8])),
-		ContainSubstring(string(second.UID[:8]))))
-	g.Expect(get(w, second).Status.Records).To(HaveLen(1))
-}

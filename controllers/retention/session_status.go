@@ -84,7 +84,7 @@ func (r *Reconciler) writeSession(
 		return fmt.Errorf("encode retention status: %w", err)
 	}
 	manager := "cairn-retention-" + policy.Digest(want.Repository)[len("sha256:"):][:8]
-	err = r.writer().Apply(ctx, r.APIReader, v1alpha1.BackupSessionKind, session, manager,
+	err = r.writer().Apply(ctx, v1alpha1.BackupSessionKind, session, manager,
 		map[string]any{"retentionPolicy": []any{fields}})
 	if client.IgnoreNotFound(err) != nil {
 		return fmt.Errorf("write retention to BackupSession %s: %w", session.Name, err)

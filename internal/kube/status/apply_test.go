@@ -17,58 +17,90 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
 
-// A status must not reach an object that was deleted and made again under its name: a Ledger would call the namesake
+// An entry must not reach an object that was deleted and made again under its name: a Ledger would call the namesake
 // recorded. Each attempt is made over the state of which the UID was compared. controllers/ledger has the same against
 // an API server.
-func TestApply(t *testing.T) {
-	conflict := apierrors.NewConflict(v1alpha1.GroupVersion.WithResource("x").GroupResource(), "nightly",
-		errors.New("it has changed"))
+func TestApplyTo(t *testing.T) {
 	for name, c := range map[string]struct {
-		namesake bool
-		answers  []error
-		fails    bool
-		applies  int
+		namesake  bool
+		conflicts int
+		fails     bool
+		applies   int
 	}{
-		"the object":            {applies: 1, answers: []error{nil}},
-		"a namesake":            {namesake: true, fails: true},
-		"another write between": {applies: 2, answers: []error{conflict, nil}},
-		"a write between always": {
-			applies: 5, answers: []error{conflict, conflict, conflict, conflict, conflict}, fails: true,
-		},
+		"the object":             {applies: 1},
+		"a namesake":             {namesake: true, fails: true},
+		"writes between":         {conflicts: 19, applies: 20},
+		"a write between always": {conflicts: 20, applies: 20, fails: true},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			g := NewWithT(t)
-			scheme := runtime.NewScheme()
-			g.Expect(v1alpha1.AddToScheme(scheme)).To(Succeed())
-			object := &v1alpha1.BackupSession{ObjectMeta: metav1.ObjectMeta{
-				Namespace: "shop", Name: "nightly", UID: "u-1",
-			}}
-			var versions []string
-			live := fake.NewClientBuilder().WithScheme(scheme).WithObjects(object).Build()
-			api := interceptor.NewClient(live, interceptor.Funcs{
-				SubResourceApply: func(
-					ctx context.Context, _ client.Client, _ string, o runtime.ApplyConfiguration,
-					_ ...client.SubResourceApplyOption,
-				) error {
-					versions = append(versions, versionOf(g, o))
-					g.Expect(live.Get(ctx, client.ObjectKeyFromObject(object), object)).To(Succeed())
-					g.Expect(versions[len(versions)-1]).To(Equal(object.ResourceVersion))
-					object.Labels = map[string]string{"write": object.ResourceVersion}
-					g.Expect(live.Update(ctx, object)).To(Succeed())
-					return c.answers[len(versions)-1]
-				},
-			})
-			meta := object.ObjectMeta.DeepCopy()
+			p := newApplied(t, c.conflicts)
+			object := p.get(t)
 			if c.namesake {
-				meta.UID = "u-0"
+				object.UID = "u-0"
 			}
-			err := Writer{Client: api}.Apply(t.Context(), live, v1alpha1.BackupSessionKind, meta, "ledger",
+			err := Writer{Client: p.Client}.ApplyTo(t.Context(), p.Client, v1alpha1.BackupSessionKind, object, "ledger",
 				map[string]any{})
-			g.Expect(versions).To(HaveLen(c.applies))
+			g.Expect(p.versions).To(HaveLen(c.applies))
+			g.Expect(p.versions).NotTo(ContainElement(""), "each attempt names what it was made over")
 			g.Expect(apierrors.IsNotFound(err)).To(Equal(c.namesake), "%v", err)
-			g.Expect(err != nil).To(Equal(c.fails), "%v", err)
+			g.Expect(apierrors.IsConflict(err)).To(Equal(c.fails && !c.namesake), "%v", err)
 		})
 	}
+}
+
+// Apply meets no conflict: all Repositories of a BackupBatch write to one BackupSession.
+func TestApply(t *testing.T) {
+	g := NewWithT(t)
+	p := newApplied(t, 0)
+	g.Expect(Writer{Client: p.Client}.Apply(t.Context(), v1alpha1.BackupSessionKind, p.get(t), "retention",
+		map[string]any{})).To(Succeed())
+	g.Expect(p.versions).To(Equal([]string{""}))
+}
+
+// applied is a BackupSession in a cluster in which others write before the first applies.
+type applied struct {
+	client.Client
+	versions []string // that were applied over, empty for any
+}
+
+func newApplied(t *testing.T, conflicts int) *applied {
+	t.Helper()
+	g := NewWithT(t)
+	scheme := runtime.NewScheme()
+	g.Expect(v1alpha1.AddToScheme(scheme)).To(Succeed())
+	p := &applied{}
+	p.Client = fake.NewClientBuilder().WithScheme(scheme).WithObjects(&v1alpha1.BackupSession{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "nightly", UID: "u-1"},
+	}).WithInterceptorFuncs(interceptor.Funcs{SubResourceApply: func(
+		ctx context.Context, c client.Client, _ string, o runtime.ApplyConfiguration,
+		_ ...client.SubResourceApplyOption,
+	) error {
+		version := versionOf(g, o)
+		p.versions = append(p.versions, version)
+		var now v1alpha1.BackupSession
+		g.Expect(c.Get(ctx, client.ObjectKey{Namespace: "shop", Name: "nightly"}, &now)).To(Succeed())
+		if version == "" {
+			return nil
+		}
+		g.Expect(version).To(Equal(now.ResourceVersion), "the newest state is read again")
+		if len(p.versions) > conflicts {
+			return nil
+		}
+		now.Labels = map[string]string{"write": now.ResourceVersion}
+		g.Expect(c.Update(ctx, &now)).To(Succeed())
+		return apierrors.NewConflict(v1alpha1.GroupVersion.WithResource("x").GroupResource(), now.Name,
+			errors.New("it has changed"))
+	}}).Build()
+	return p
+}
+
+func (p *applied) get(t *testing.T) *v1alpha1.BackupSession {
+	t.Helper()
+	out := &v1alpha1.BackupSession{}
+	NewWithT(t).Expect(p.Get(t.Context(), client.ObjectKey{Namespace: "shop", Name: "nightly"}, out)).To(Succeed())
+	return out
 }
 
 func versionOf(g *WithT, o runtime.ApplyConfiguration) string {

@@ -116,29 +116,43 @@ func (w Writer) Release(ctx context.Context, o client.Object, finalizers ...stri
 }
 
 // Apply applies the fields to the status of the object that kind and meta name, under the field manager owner: for an
-// entry of a list that other controllers fill too. It fails with NotFound if the object is gone, also if another has
-// its name now. The API server does not look at a UID in a write of a status: so Apply reads the object through live,
-// which must not be cached, and applies over the state that it read, at most five times.
-func (w Writer) Apply(
+// entry of a list that other controllers fill too. It overwrites what changed meanwhile. The API server does not
+// compare the UID in a patch of a status, so the fields can reach an object that was made again under the name. ApplyTo
+// prevents that.
+func (w Writer) Apply(ctx context.Context, kind string, meta metav1.Object, owner string, fields map[string]any) error {
+	return w.apply(ctx, kind, meta, "", owner, fields)
+}
+
+// ApplyTo is Apply for an entry that must not reach an object that was made again under the name: then it fails with
+// NotFound. It reads the object through live, which must not be cached, compares the UID, and applies over the state
+// that it read. It fails with a conflict if others changed the object before each of many attempts.
+func (w Writer) ApplyTo(
 	ctx context.Context, live client.Reader, kind string, meta metav1.Object, owner string, fields map[string]any,
+) error {
+	now := &metav1.PartialObjectMetadata{}
+	now.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind(kind))
+	key := client.ObjectKey{Namespace: meta.GetNamespace(), Name: meta.GetName()}
+	return retryConflict(ctx, manyWriters, func() error {
+		if err := live.Get(ctx, key, now); err != nil {
+			return fmt.Errorf("get %s %s: %w", kind, key, err)
+		}
+		if now.GetUID() != meta.GetUID() {
+			return apierrors.NewNotFound(v1alpha1.GroupVersion.WithResource(kind).GroupResource(), meta.GetName())
+		}
+		return w.apply(ctx, kind, meta, now.GetResourceVersion(), owner, fields)
+	})
+}
+
+func (w Writer) apply(
+	ctx context.Context, kind string, meta metav1.Object, version, owner string, fields map[string]any,
 ) error {
 	u := &unstructured.Unstructured{Object: map[string]any{"status": fields}}
 	u.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind(kind))
 	u.SetNamespace(meta.GetNamespace())
 	u.SetName(meta.GetName())
-	err := RetryConflict(ctx, func() error {
-		now := &metav1.PartialObjectMetadata{}
-		now.SetGroupVersionKind(u.GroupVersionKind())
-		if err := live.Get(ctx, client.ObjectKeyFromObject(u), now); err != nil {
-			return err
-		}
-		if now.GetUID() != meta.GetUID() {
-			return apierrors.NewNotFound(v1alpha1.GroupVersion.WithResource(kind).GroupResource(), meta.GetName())
-		}
-		u.SetResourceVersion(now.GetResourceVersion())
-		return w.Client.Status().Apply(ctx, client.ApplyConfigurationFromUnstructured(u), client.FieldOwner(owner),
-			client.ForceOwnership)
-	})
+	u.SetResourceVersion(version)
+	err := w.Client.Status().Apply(ctx, client.ApplyConfigurationFromUnstructured(u), client.FieldOwner(owner),
+		client.ForceOwnership)
 	if err != nil {
 		return fmt.Errorf("write status of %s %s/%s: %w", kind, meta.GetNamespace(), meta.GetName(), err)
 	}

@@ -1,0 +1,44 @@
+package retention
+
+import (
+	"context"
+	"testing"
+
+	. "github.com/onsi/gomega"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/fake"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+)
+
+// TestAnEntryThatIsNotWrittenIsAnError checks that a lost entry is written again, and that a BackupSession that is gone
+// needs none.
+func TestAnEntryThatIsNotWrittenIsAnError(t *testing.T) {
+	resource := schema.GroupResource{Group: v1alpha1.Group, Resource: "backupsessions"}
+	for name, tt := range map[string]struct {
+		answer error
+		fails  bool
+	}{
+		"written":  {nil, false},
+		"gone":     {apierrors.NewNotFound(resource, "nightly"), false},
+		"conflict": {apierrors.NewConflict(resource, "nightly", nil), true},
+		"refused":  {apierrors.NewForbidden(resource, "nightly", nil), true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			api := interceptor.Funcs{SubResourceApply: func(
+				context.Context, client.Client, string, runtime.ApplyConfiguration, ...client.SubResourceApplyOption,
+			) error {
+				return tt.answer
+			}}
+			r := &Reconciler{Client: fake.NewClientBuilder().WithInterceptorFuncs(api).Build()}
+			session := &v1alpha1.BackupSession{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "nightly"}}
+			err := r.writeSession(t.Context(), session, v1alpha1.RetentionPolicyApplyStatus{Repository: "data"})
+			NewWithT(t).Expect(err != nil).To(Equal(tt.fails), "%v", err)
+		})
+	}
+}
