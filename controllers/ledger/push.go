@@ -8,10 +8,14 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/klog/v2"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 	logf "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/gitstore"
+	"github.com/cairn-backup/cairn/internal/kube/logs"
 	"github.com/cairn-backup/cairn/internal/kube/status"
 	"github.com/cairn-backup/cairn/internal/ledger"
 	"github.com/cairn-backup/cairn/internal/policy"
@@ -107,27 +111,81 @@ func (r *Reconciler) afterPush(
 	return r.Outbox.remove(ctx, taken)
 }
 
-// writeCommit writes the commit into the status of a recorded object, if the object still exists. Each Ledger owns its
-// own entry.
+// commitTries limits how often the commit is written while other Ledgers write theirs.
+const commitTries = 5
+
+// writeCommit writes the commit into the status of a recorded object, if the object still exists. Each Ledger writes
+// its own entry.
 func (r *Reconciler) writeCommit(ctx context.Context, l *v1alpha1.Ledger, o ledger.Object, commit gitstore.Hash) error {
 	switch o.Kind {
 	case v1alpha1.BackupSessionKind, v1alpha1.RestoreSessionKind, v1alpha1.RestoreBatchKind, v1alpha1.SnapshotKind:
 	default:
 		return nil // a user who can write ConfigMaps here must not write other objects through us
 	}
-	meta := &metav1.ObjectMeta{Namespace: o.Namespace, Name: o.Name, UID: o.UID}
-	record := map[string]any{"ledger": ledgerName(l), "commit": commit.String()}
-	manager := "cairn-ledger-" + policy.Digest(string(l.UID))[len("sha256:"):][:8]
-	err := r.writer().ApplyTo(ctx, r.APIReader, o.Kind, meta, manager, map[string]any{"records": []any{record}})
+	err := r.enter(ctx, o, "cairn-ledger-"+policy.Digest(string(l.UID))[len("sha256:"):][:8],
+		v1alpha1.RecordStatus{Ledger: ledgerName(l), Commit: commit.String()})
 	switch {
 	case err == nil, apierrors.IsNotFound(err):
 		return nil
 	case apierrors.IsInvalid(err), apierrors.IsForbidden(err), apierrors.IsConflict(err):
 		// The record is in Git anyway, and one object must not hold up the others.
-		logf.FromContext(ctx).Error(err, "write commit into status", "kind", o.Kind, "namespace", o.Namespace,
-			"name", o.Name)
+		logf.FromContext(ctx).Error(err, "write commit into status", logs.Key(o.Kind), klog.KRef(o.Namespace, o.Name))
 		return nil
 	default:
 		return fmt.Errorf("write commit into %s %s/%s: %w", o.Kind, o.Namespace, o.Name, err)
 	}
+}
+
+// enter makes the record an entry of the object's status, under the field manager. It fails with NotFound if the object
+// is gone, also if another has its name: with the entry, the Collector would not record that one. So it does not apply
+// the entry (Writer.Apply). Almost all objects have no entry yet, so it reads an object only if the first patch fails.
+func (r *Reconciler) enter(ctx context.Context, o ledger.Object, manager string, record v1alpha1.RecordStatus) error {
+	meta := &metav1.ObjectMeta{Namespace: o.Namespace, Name: o.Name, UID: o.UID}
+	patch := entryPatch(nil, record)
+	for try := 1; ; try++ {
+		err := r.writer().PatchSame(ctx, o.Kind, meta, manager, patch...)
+		if !apierrors.IsInvalid(err) && !apierrors.IsConflict(err) || try == commitTries {
+			return err
+		}
+		now := &unstructured.Unstructured{}
+		now.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind(o.Kind))
+		if err := r.APIReader.Get(ctx, client.ObjectKey{Namespace: o.Namespace, Name: o.Name}, now); err != nil {
+			return err
+		}
+		if now.GetUID() != o.UID {
+			return apierrors.NewNotFound(v1alpha1.GroupVersion.WithResource(o.Kind).GroupResource(), o.Name)
+		}
+		entries, _, err := unstructured.NestedSlice(now.Object, "status", "records")
+		if err != nil {
+			return fmt.Errorf("read status.records: %w", err)
+		}
+		if patch = entryPatch(entries, record); patch == nil {
+			return nil
+		}
+	}
+}
+
+// entryPatch adds the record to the entries of a status, which exists, because it has a default. It returns nil if the
+// record is an entry. The patch fails if the entries changed meanwhile in a way that matters.
+func entryPatch(entries []any, record v1alpha1.RecordStatus) []status.Operation {
+	if entries == nil {
+		return []status.Operation{
+			{Op: "test", Path: "/status/records"},
+			{Op: "add", Path: "/status/records", Value: []v1alpha1.RecordStatus{record}},
+		}
+	}
+	for i := range entries {
+		entry, _ := entries[i].(map[string]any)
+		if entry["ledger"] != record.Ledger {
+			continue
+		}
+		if entry["commit"] == record.Commit {
+			return nil
+		}
+		path := fmt.Sprintf("/status/records/%d", i)
+		return []status.Operation{
+			{Op: "test", Path: path + "/ledger", Value: record.Ledger}, {Op: "replace", Path: path, Value: record},
+		}
+	}
+	return []status.Operation{{Op: "add", Path: "/status/records/-", Value: record}}
 }

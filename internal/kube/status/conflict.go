@@ -12,19 +12,11 @@ import (
 // because most conflicts are over at once; the last ones leave a stale cache the time to catch up.
 var conflicts = wait.Backoff{Steps: 5, Duration: 10 * time.Millisecond, Factor: 3, Jitter: 0.5}
 
-// manyWriters limits how often an entry is tried again in a list that others fill too: all Repositories of a
-// BackupBatch write to one BackupSession. A pause that grew would not make a conflict rarer.
-var manyWriters = wait.Backoff{Steps: 20, Duration: 20 * time.Millisecond, Factor: 1, Jitter: 1}
-
 // RetryConflict calls write until it returns anything but a conflict, at most five times, and returns its last error.
 // write must read the object again. The end of the context ends the wait.
 func RetryConflict(ctx context.Context, write func() error) error {
-	return retryConflict(ctx, conflicts, write)
-}
-
-func retryConflict(ctx context.Context, pauses wait.Backoff, write func() error) error {
 	var last error
-	if err := wait.ExponentialBackoffWithContext(ctx, pauses, func(context.Context) (bool, error) {
+	if err := wait.ExponentialBackoffWithContext(ctx, conflicts, func(context.Context) (bool, error) {
 		last = write()
 		return !apierrors.IsConflict(last), nil
 	}); last == nil {

@@ -9,11 +9,11 @@ package status
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/equality"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
@@ -117,46 +117,51 @@ func (w Writer) Release(ctx context.Context, o client.Object, finalizers ...stri
 
 // Apply applies the fields to the status of the object that kind and meta name, under the field manager owner: for an
 // entry of a list that other controllers fill too. It overwrites what changed meanwhile. The API server does not
-// compare the UID in a patch of a status, so the fields can reach an object that was made again under the name. ApplyTo
-// prevents that.
+// compare the UID when it applies a status, so the fields can reach an object that was made again under the name.
+// PatchSame prevents that.
 func (w Writer) Apply(ctx context.Context, kind string, meta metav1.Object, owner string, fields map[string]any) error {
-	return w.apply(ctx, kind, meta, "", owner, fields)
-}
-
-// ApplyTo is Apply for an entry that must not reach an object that was made again under the name: then it fails with
-// NotFound. It reads the object through live, which must not be cached, compares the UID, and applies over the state
-// that it read. It fails with a conflict if others changed the object before each of many attempts.
-func (w Writer) ApplyTo(
-	ctx context.Context, live client.Reader, kind string, meta metav1.Object, owner string, fields map[string]any,
-) error {
-	now := &metav1.PartialObjectMetadata{}
-	now.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind(kind))
-	key := client.ObjectKey{Namespace: meta.GetNamespace(), Name: meta.GetName()}
-	return retryConflict(ctx, manyWriters, func() error {
-		if err := live.Get(ctx, key, now); err != nil {
-			return fmt.Errorf("get %s %s: %w", kind, key, err)
-		}
-		if now.GetUID() != meta.GetUID() {
-			return apierrors.NewNotFound(v1alpha1.GroupVersion.WithResource(kind).GroupResource(), meta.GetName())
-		}
-		return w.apply(ctx, kind, meta, now.GetResourceVersion(), owner, fields)
-	})
-}
-
-func (w Writer) apply(
-	ctx context.Context, kind string, meta metav1.Object, version, owner string, fields map[string]any,
-) error {
-	u := &unstructured.Unstructured{Object: map[string]any{"status": fields}}
-	u.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind(kind))
-	u.SetNamespace(meta.GetNamespace())
-	u.SetName(meta.GetName())
-	u.SetResourceVersion(version)
+	u := objectOf(kind, meta)
+	u.Object["status"] = fields
 	err := w.Client.Status().Apply(ctx, client.ApplyConfigurationFromUnstructured(u), client.FieldOwner(owner),
 		client.ForceOwnership)
 	if err != nil {
 		return fmt.Errorf("write status of %s %s/%s: %w", kind, meta.GetNamespace(), meta.GetName(), err)
 	}
 	return nil
+}
+
+// Operation is one operation of a JSON patch (RFC 6902). A test for a nil value passes if the path does not exist.
+type Operation struct {
+	Op    string `json:"op"`
+	Path  string `json:"path"`
+	Value any    `json:"value"`
+}
+
+// PatchSame applies a JSON patch to the status of the object that kind and meta name, under the field manager owner, if
+// the object still has the UID of meta. The API server compares and writes in one step, whatever else changes in the
+// object. It fails with Invalid if another object has the name, or if the patch does not fit the object.
+func (w Writer) PatchSame(
+	ctx context.Context, kind string, meta metav1.Object, owner string, patch ...Operation,
+) error {
+	same := Operation{Op: "test", Path: "/metadata/uid", Value: meta.GetUID()}
+	data, err := json.Marshal(append([]Operation{same}, patch...))
+	if err != nil {
+		return fmt.Errorf("encode the patch of %s %s/%s: %w", kind, meta.GetNamespace(), meta.GetName(), err)
+	}
+	err = w.Client.Status().Patch(ctx, objectOf(kind, meta), client.RawPatch(types.JSONPatchType, data),
+		client.FieldOwner(owner))
+	if err != nil {
+		return fmt.Errorf("write status of %s %s/%s: %w", kind, meta.GetNamespace(), meta.GetName(), err)
+	}
+	return nil
+}
+
+func objectOf(kind string, meta metav1.Object) *unstructured.Unstructured {
+	u := &unstructured.Unstructured{Object: map[string]any{}}
+	u.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind(kind))
+	u.SetNamespace(meta.GetNamespace())
+	u.SetName(meta.GetName())
+	return u
 }
 
 // announce records an event for a change of a condition.
