@@ -239,23 +239,29 @@ func (a *honestApp) close(t *testing.T) {
 // lose empties a volume.
 func (a *honestApp) lose(t *testing.T) { a.inShell(t, "lost", 65532, "rm /data/file-*") }
 
-// tear writes into a file of a volume without a pause, for as long as the test runs.
+// tear writes into a file of a volume without a pause, for as long as the test runs. The mover needs seconds for the
+// file at its 250m: a busy node lets the writer wait for more than half a second, in which a small file would be whole.
 func (a *honestApp) tear(t *testing.T) {
 	t.Helper()
 	g := NewWithT(t)
-	a.fill(t, "torn", 1, 48<<20)
 	running, ended := make(chan struct{}), make(chan error)
 	ctx, stop := context.WithCancel(t.Context())
 	pod := testbed.VolumePod{
 		Namespace: a.namespace, Name: "writer", Claim: "torn", User: 65532, Shell: true,
 		CPU: "250m", // it must write while the mover reads, also beside other scenarios
 	}
+	shell := func(ctx contextT, script string) error {
+		_, err := a.bed.Exec(ctx, a.namespace, pod.Name, nil, "/bin/sh", "-euc", script)
+		return err
+	}
 	go func() {
 		ended <- a.bed.WithVolumePod(ctx, pod, func(ctx contextT) error {
+			if err := shell(ctx, "truncate --size 512M /data/file-0000"); err != nil {
+				return err
+			}
 			close(running)
 			// In place: the file keeps its length.
-			_, err := a.bed.Exec(ctx, a.namespace, pod.Name, nil, "/bin/sh", "-euc",
-				`i=0; while :; do i=$((i+1)); echo "$i" 1<>/data/file-0000; sleep 0.01; done`)
+			err := shell(ctx, `i=0; while :; do i=$((i+1)); echo "$i" 1<>/data/file-0000; sleep 0.01; done`)
 			if ctx.Err() != nil {
 				return nil
 			}
