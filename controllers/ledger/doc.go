@@ -9,6 +9,9 @@
 //	Reconciler: push, then status, then status.records of the objects, then the ConfigMaps. A push without changes
 //	            does nothing.
 //
+// A commit comes only into the status of the object whose record it has, and never into one that was made again under
+// the name (TestANamesakeGetsItsOwnRecord).
+//
 // The Collector runs one reconcile at a time. The Reconciler reconciles different Ledgers concurrently; they share the
 // Outbox, the limiter and the memories, which are safe for concurrent use.
 package ledger

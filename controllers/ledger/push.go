@@ -2,7 +2,10 @@ package ledger
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"net/http"
+	"reflect"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -16,6 +19,7 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/gitstore"
 	"github.com/cairn-backup/cairn/internal/kube/logs"
+	"github.com/cairn-backup/cairn/internal/kube/movers"
 	"github.com/cairn-backup/cairn/internal/kube/status"
 	"github.com/cairn-backup/cairn/internal/ledger"
 	"github.com/cairn-backup/cairn/internal/policy"
@@ -111,7 +115,7 @@ func (r *Reconciler) afterPush(
 	return r.Outbox.remove(ctx, taken)
 }
 
-// commitTries limits how often the commit is written while other Ledgers write theirs.
+// commitTries limits how often the Ledger writes a commit while others change the entries of the object.
 const commitTries = 5
 
 // writeCommit writes the commit into the status of a recorded object, if the object still exists. Each Ledger writes
@@ -127,7 +131,7 @@ func (r *Reconciler) writeCommit(ctx context.Context, l *v1alpha1.Ledger, o ledg
 	switch {
 	case err == nil, apierrors.IsNotFound(err):
 		return nil
-	case apierrors.IsInvalid(err), apierrors.IsForbidden(err), apierrors.IsConflict(err):
+	case inVain(err):
 		// The record is in Git anyway, and one object must not hold up the others.
 		logf.FromContext(ctx).Error(err, "write commit into status", logs.Key(o.Kind), klog.KRef(o.Namespace, o.Name))
 		return nil
@@ -136,9 +140,27 @@ func (r *Reconciler) writeCommit(ctx context.Context, l *v1alpha1.Ledger, o ledg
 	}
 }
 
+// inVain reports whether the Ledger gives up to write a commit: the object is too large, or the API server does not
+// accept the request, or a webhook, which often gives no reason. A conflict counts, too: it lasted for commitTries.
+func inVain(err error) bool {
+	if movers.RefusalOf(movers.AsRefusal(err)) != nil {
+		return true
+	}
+	var answer apierrors.APIStatus
+	if !errors.As(err, &answer) {
+		return false
+	}
+	switch code := answer.Status().Code; code {
+	case http.StatusUnauthorized, http.StatusRequestTimeout, http.StatusTooManyRequests:
+		return false
+	default:
+		return code >= 400 && code < 500
+	}
+}
+
 // enter makes the record an entry of the object's status, under the field manager. It fails with NotFound if the object
 // is gone, also if another has its name: with the entry, the Collector would not record that one. So it does not apply
-// the entry (Writer.Apply). Almost all objects have no entry yet, so it reads an object only if the first patch fails.
+// the entry (Writer.Apply). It reads an object only if the first patch fails: with one Ledger, objects have no entry.
 func (r *Reconciler) enter(ctx context.Context, o ledger.Object, manager string, record v1alpha1.RecordStatus) error {
 	meta := &metav1.ObjectMeta{Namespace: o.Namespace, Name: o.Name, UID: o.UID}
 	patch := entryPatch(nil, record)
@@ -155,13 +177,18 @@ func (r *Reconciler) enter(ctx context.Context, o ledger.Object, manager string,
 		if now.GetUID() != o.UID {
 			return apierrors.NewNotFound(v1alpha1.GroupVersion.WithResource(o.Kind).GroupResource(), o.Name)
 		}
-		entries, _, err := unstructured.NestedSlice(now.Object, "status", "records")
-		if err != nil {
-			return fmt.Errorf("read status.records: %w", err)
+		entries, _, malformed := unstructured.NestedSlice(now.Object, "status", "records")
+		if malformed != nil {
+			return fmt.Errorf("read status.records: %w", malformed)
 		}
-		if patch = entryPatch(entries, record); patch == nil {
+		next := entryPatch(entries, record)
+		if next == nil {
 			return nil
 		}
+		if apierrors.IsInvalid(err) && reflect.DeepEqual(next, patch) {
+			return err // the entries are not the reason
+		}
+		patch = next
 	}
 }
 
