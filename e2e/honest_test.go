@@ -250,18 +250,14 @@ func (a *honestApp) tear(t *testing.T) {
 		Namespace: a.namespace, Name: "writer", Claim: "torn", User: 65532, Shell: true,
 		CPU: "250m", // it must write while the mover reads, also beside other scenarios
 	}
-	shell := func(ctx contextT, script string) error {
-		_, err := a.bed.Exec(ctx, a.namespace, pod.Name, nil, "/bin/sh", "-euc", script)
-		return err
-	}
 	go func() {
 		ended <- a.bed.WithVolumePod(ctx, pod, func(ctx contextT) error {
-			if err := shell(ctx, "truncate --size 512M /data/file-0000"); err != nil {
+			if err := a.script(ctx, pod, "truncate --size 512M /data/file-0000"); err != nil {
 				return err
 			}
 			close(running)
 			// In place: the file keeps its length.
-			err := shell(ctx, `i=0; while :; do i=$((i+1)); echo "$i" 1<>/data/file-0000; sleep 0.01; done`)
+			err := a.script(ctx, pod, `i=0; while :; do i=$((i+1)); echo "$i" 1<>/data/file-0000; sleep 0.01; done`)
 			if ctx.Err() != nil {
 				return nil
 			}
@@ -280,7 +276,12 @@ func (a *honestApp) inShell(t *testing.T, claim string, user int64, script strin
 	t.Helper()
 	pod := testbed.VolumePod{Namespace: a.namespace, Name: "shell", Claim: claim, User: user, Shell: true}
 	NewWithT(t).Expect(a.bed.WithVolumePod(t.Context(), pod, func(ctx contextT) error {
-		_, err := a.bed.Exec(ctx, a.namespace, pod.Name, nil, "/bin/sh", "-euc", script)
-		return err
+		return a.script(ctx, pod, script)
 	})).To(Succeed())
+}
+
+// script runs a script in a pod with a shell.
+func (a *honestApp) script(ctx contextT, pod testbed.VolumePod, script string) error {
+	_, err := a.bed.Exec(ctx, a.namespace, pod.Name, nil, "/bin/sh", "-euc", script)
+	return err
 }

@@ -143,7 +143,7 @@ func (r *Reconciler) writeCommit(ctx context.Context, l *v1alpha1.Ledger, o ledg
 // inVain reports whether the Ledger gives up to write a commit: the object is too large, or the API server does not
 // accept the request, or a webhook, which often gives no reason. A conflict counts, too: it lasted for commitTries.
 func inVain(err error) bool {
-	if movers.RefusalOf(movers.AsRefusal(err)) != nil {
+	if movers.NeverAccepted(err) {
 		return true
 	}
 	var answer apierrors.APIStatus

@@ -19,11 +19,17 @@ func Refuse(reason, format string, args ...any) error {
 	return &access.Error{Reason: reason, Message: fmt.Sprintf(format, args...)}
 }
 
-// AsRefusal turns an error into a refusal if the API server will never accept the object, because it is invalid or too
-// large. It returns any other error unchanged.
+// NeverAccepted reports whether the API server will never accept the object, because it is invalid or too large. etcd
+// gives no reason for the latter.
+func NeverAccepted(err error) bool {
+	return apierrors.IsInvalid(err) || apierrors.IsRequestEntityTooLargeError(err) || err != nil &&
+		strings.Contains(err.Error(), "request is too large")
+}
+
+// AsRefusal turns an error into a refusal if the API server will never accept the object. It returns any other error
+// unchanged.
 func AsRefusal(err error) error {
-	if apierrors.IsInvalid(err) || apierrors.IsRequestEntityTooLargeError(err) || err != nil &&
-		strings.Contains(err.Error(), "request is too large") {
+	if NeverAccepted(err) {
 		return Refuse(v1alpha1.ReasonInvalidTask, "the API server refused it: %v", err)
 	}
 	return err
