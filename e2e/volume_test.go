@@ -160,14 +160,8 @@ func (a *volumeApp) waitReading(t *testing.T, session string) {
 func (a *volumeApp) inBackend(t *testing.T, configuration string) []repository.Snapshot {
 	t.Helper()
 	g := NewWithT(t)
-	host, plain, err := repository.ParseEndpoint(a.bed.S3.HostURL)
-	g.Expect(err).NotTo(HaveOccurred())
-	storage := repository.Storage{S3: &repository.S3{
-		Endpoint: host, Plain: plain, Bucket: testbed.Bucket, Prefix: a.prefix(), AccessKey: a.bed.S3.AccessKey,
-		SecretKey: a.bed.S3.SecretKey,
-	}}
 	engine, err := kopia.Driver{}.Open(t.Context(), repository.Repository{
-		Storage:  storage.Sub(strings.TrimSuffix(layout.EnginePath(configuration), "/")),
+		Storage:  a.backend(t).Sub(strings.TrimSuffix(layout.EnginePath(configuration), "/")),
 		Password: "canary-encryption-password", WorkDir: t.TempDir(), ReadOnly: true,
 	})
 	g.Expect(err).NotTo(HaveOccurred())
@@ -175,6 +169,17 @@ func (a *volumeApp) inBackend(t *testing.T, configuration string) []repository.S
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(engine.Close(t.Context())).To(Succeed())
 	return snapshots
+}
+
+// backend is the storage "s3" as this machine reaches it.
+func (a *volumeApp) backend(t *testing.T) repository.Storage {
+	t.Helper()
+	host, plain, err := repository.ParseEndpoint(a.bed.S3.HostURL)
+	NewWithT(t).Expect(err).NotTo(HaveOccurred())
+	return repository.Storage{S3: &repository.S3{
+		Endpoint: host, Plain: plain, Bucket: testbed.Bucket, Prefix: a.prefix(), AccessKey: a.bed.S3.AccessKey,
+		SecretKey: a.bed.S3.SecretKey,
+	}}
 }
 
 func storageManifest(name, prefix, secret string) string {

@@ -33,6 +33,8 @@ const (
 	ConditionRetentionApplied = "RetentionApplied"
 	// ConditionMaintained is whether the last maintenance of a Repository succeeded.
 	ConditionMaintained = "Maintained"
+	// ConditionScanned is whether the last scan of a Repository succeeded.
+	ConditionScanned = "Scanned"
 	// ConditionWiped is the progress of removing the data of an object that is being deleted.
 	ConditionWiped = "Wiped"
 	// ConditionVolumeSnapshotsAtRisk is True on a Repository, and on the BackupConfigurations that use it, if the data
@@ -134,6 +136,7 @@ const (
 	ReasonDeleted                   = "Deleted"
 	ReasonRepositoryWiped           = "RepositoryWiped"
 	ReasonMaintained                = "Maintained"
+	ReasonScanned                   = "Scanned"
 	ReasonPaused                    = "Paused"
 	ReasonInUse                     = "InUse"
 	ReasonDataKept                  = "DataKept"

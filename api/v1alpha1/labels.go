@@ -45,6 +45,8 @@ const (
 	LabelInitStorage = Group + "/init-storage"
 	// LabelKeeper is on the Lease, the Job and the pods of a keeper: the name of the Lease.
 	LabelKeeper = Group + "/keeper"
+	// LabelScan is on the ConfigMaps with which a keeper answers a scan: the name of the keeper's Job.
+	LabelScan = Group + "/scan"
 	// LabelSidecar is on a workload with a sidecar, on the sidecar's Secret, and on the Snapshots and RestoreSessions
 	// that the sidecar works on: the name of that Secret.
 	LabelSidecar = Group + "/sidecar"
@@ -126,6 +128,11 @@ const (
 	// AnnotationAdopt on a Repository, with the directory as its value, adopts a directory that another cluster or
 	// another Repository owns.
 	AnnotationAdopt = Group + "/adopt"
+	// AnnotationScan on a Repository asks for a scan: Cairn makes the Snapshots again that lie in the backend but are
+	// missing in the cluster. Each value is handled once: see status.lastScan.
+	AnnotationScan = Group + "/scan"
+	// AnnotationRebuilt on a Snapshot that a scan made is the UID that the Snapshot had when it was backed up.
+	AnnotationRebuilt = Group + "/rebuilt"
 	// AnnotationGiveUp on a BackupStorage, Repository or Snapshot that is being deleted, with the value "true", gives
 	// up the removal of its data and lets the object go. The data stays in the backend.
 	AnnotationGiveUp = Group + "/give-up"

@@ -78,8 +78,8 @@ type RepositoryStatus struct {
 	// +optional
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
 
-	// Conditions: Ready, RepositoryInitialized, RetentionApplied and Maintained; Reconciling and Stalled while they
-	// matter.
+	// Conditions: Ready, RepositoryInitialized, RetentionApplied and Maintained; Scanned after a scan; Reconciling
+	// and Stalled while they matter.
 	// +optional
 	// +listType=map
 	// +listMapKey=type
@@ -135,6 +135,11 @@ type RepositoryStatus struct {
 	// +optional
 	LastMaintenance *MaintenanceStatus `json:"lastMaintenance,omitempty"`
 
+	// LastScan is the result of the last scan: which Snapshots lie in the backend, and which of them Cairn made again.
+	// The annotation backup.cairn.dev/scan asks for a scan.
+	// +optional
+	LastScan *ScanStatus `json:"lastScan,omitempty"`
+
 	// LastRemovalTime is when data was last removed from the repository. Cairn checks for some days that it stays
 	// removed.
 	// +optional
@@ -146,6 +151,35 @@ type RepositoryStatus struct {
 	// +listMapKey=name
 	// +kubebuilder:validation:MaxItems=5
 	RecentSnapshots []SnapshotInfo `json:"recentSnapshots,omitempty"`
+}
+
+// ScanStatus is the result of a scan of a repository.
+type ScanStatus struct {
+	// Requested is the value of the annotation backup.cairn.dev/scan that asked for the scan.
+	// +kubebuilder:validation:MaxLength=256
+	Requested string `json:"requested"`
+	// Time when it ended.
+	Time metav1.Time `json:"time"`
+	// Found is the number of Snapshots that lie in the backend.
+	// +optional
+	Found int32 `json:"found,omitempty"`
+	// Rebuilt is how many of them were missing in the cluster and were made again.
+	// +optional
+	Rebuilt int32 `json:"rebuilt,omitempty"`
+	// Incomplete is how many of the rebuilt Snapshots are Failed: they had failed before, or data of them is missing.
+	// +optional
+	Incomplete int32 `json:"incomplete,omitempty"`
+	// Refused is how many of them can't be objects of this cluster: the log of the manager names them and the reason.
+	// +optional
+	Refused int32 `json:"refused,omitempty"`
+	// Unreadable is the number of files beside the repository that describe a component but can't be understood. A
+	// newer version of Cairn could have written them.
+	// +optional
+	Unreadable int32 `json:"unreadable,omitempty"`
+	// Unknown is the number of backups in the repository that belong to none of the Snapshots. Another program could
+	// have made them. Cairn never removes them.
+	// +optional
+	Unknown int32 `json:"unknown,omitempty"`
 }
 
 // SnapshotInfo is the summary of a Snapshot.

@@ -116,7 +116,7 @@ func runTask(ctx context.Context, kind task.Kind, args []string, log *slog.Logge
 	}
 	limitMemory(log)
 	if kind == task.KindBackup || kind == task.KindRestore || kind == task.KindVolumeSnapshot ||
-		kind == task.KindVolumeRestore {
+		kind == task.KindVolumeRestore || kind == task.KindKeep {
 		client, namespace, err := inCluster()
 		if err != nil {
 			return m.Refuse(err)

@@ -222,6 +222,11 @@ func (r *Reconciler) remove(ctx context.Context, job *batchv1.Job, t *task.Task)
 	if err := r.removeCopies(ctx, job, len(t.Keep)); err != nil {
 		return err
 	}
+	if slices.ContainsFunc(t.Keep, func(k task.Keep) bool { return k.Scan != "" }) {
+		if err := r.removePages(ctx, job.Namespace, job.Name); err != nil {
+			return err
+		}
+	}
 	how := metav1.DeletePropagationForeground // it stays until its pod is gone
 	if observe.Ended(job) {
 		how = metav1.DeletePropagationBackground
@@ -255,6 +260,11 @@ func (r *Reconciler) start(
 	if len(usable) == 0 {
 		return ctrl.Result{RequeueAfter: storageInterval}, nil
 	}
+	if slices.ContainsFunc(usable, func(w keeper.Work) bool { return w.Scan != "" }) {
+		if err := r.removePages(ctx, p.namespace, p.name()); err != nil { // of a Job that somebody deleted
+			return ctrl.Result{}, err
+		}
+	}
 	if err := access.EnsureMover(ctx, r.Client, p.namespace); err != nil {
 		return ctrl.Result{}, err
 	}
@@ -278,7 +288,7 @@ func (r *Reconciler) start(
 		in.StorageSecret = credentials.StorageSecret
 		in.Work = append(in.Work, moverjob.KeepWork{
 			Repository: w.Repository, EncryptionSecret: credentials.EncryptionSecret, Remove: w.Removed(), Wipe: w.Wipe,
-			Maintain: w.Maintain, Check: w.Check,
+			Maintain: w.Maintain, Check: w.Check, Scan: w.Scan,
 		})
 	}
 	job, err = moverjob.KeepJob(in)

@@ -30,12 +30,15 @@ func (r *Reconciler) writeResult(
 	for i := range t.Keep {
 		k := &t.Keep[i]
 		result := keeper.ResultOf(o, i)
-		failed[k.Repository.Name] = result.Outcome != task.OutcomeSucceeded
 		w, err := r.workOf(ctx, p, k)
 		if err != nil {
 			return err
 		}
 		w.Began = job.CreationTimestamp
+		if err := r.writeScan(ctx, job, w, &result); err != nil {
+			return err
+		}
+		failed[k.Repository.Name] = result.Outcome != task.OutcomeSucceeded
 		if failed[k.Repository.Name] {
 			if err := r.fail(ctx, w, result.Reason, result.Error); err != nil {
 				return err
@@ -58,7 +61,7 @@ func logEnds(ctx context.Context, p place, job *batchv1.Job, t *task.Task, o obs
 func logEnd(ctx context.Context, p place, job *batchv1.Job, k *task.Keep, result task.ComponentResult) {
 	log := logf.FromContext(ctx).WithValues("job", klog.KObj(job), "outcome", result.Outcome,
 		"repository", klog.KRef(p.namespace, k.Repository.Name), "wipe", k.Wipe, "toRemove", len(k.Remove),
-		"maintenance", k.Maintain)
+		"maintenance", k.Maintain, "scan", k.Scan)
 	if result.Outcome != task.OutcomeSucceeded {
 		log = log.WithValues("reason", result.Reason, "message", result.Error)
 	}
@@ -67,7 +70,7 @@ func logEnd(ctx context.Context, p place, job *batchv1.Job, k *task.Keep, result
 
 // workOf reads the objects of the work, as far as they still exist.
 func (r *Reconciler) workOf(ctx context.Context, p place, k *task.Keep) (*keeper.Work, error) {
-	w := &keeper.Work{Wipe: k.Wipe, Maintain: k.Maintain, Check: k.Check}
+	w := &keeper.Work{Wipe: k.Wipe, Maintain: k.Maintain, Check: k.Check, Scan: k.Scan}
 	var repository v1alpha1.Repository
 	err := r.APIReader.Get(ctx, client.ObjectKey{Namespace: p.namespace, Name: k.Repository.Name}, &repository)
 	if client.IgnoreNotFound(err) != nil {
@@ -188,7 +191,9 @@ func (r *Reconciler) writeRepository(
 	} else if err != nil {
 		return fmt.Errorf("write status of Repository %s: %w", repository.Name, err)
 	}
-	for _, condition := range []string{v1alpha1.ConditionMaintained, v1alpha1.ConditionWiped} {
+	for _, condition := range []string{
+		v1alpha1.ConditionMaintained, v1alpha1.ConditionScanned, v1alpha1.ConditionWiped,
+	} {
 		is, was := conditions.Get(repository, condition), conditions.Get(before, condition)
 		if is != nil && is.Status == metav1.ConditionFalse &&
 			(was == nil || was.Status != is.Status || was.Reason != is.Reason) {

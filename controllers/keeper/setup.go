@@ -69,7 +69,7 @@ var relevant = predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
 	before, after := e.ObjectOld.(*v1alpha1.Repository), e.ObjectNew.(*v1alpha1.Repository)
 	return before.Generation != after.Generation || before.Status.InitializedSpec != after.Status.InitializedSpec ||
 		before.DeletionTimestamp.IsZero() != after.DeletionTimestamp.IsZero() ||
-		keeper.StateOf(before) != keeper.StateOf(after) ||
+		keeper.StateOf(before) != keeper.StateOf(after) || keeper.ScanOf(before) != keeper.ScanOf(after) ||
 		conditions.GetReason(before, v1alpha1.ConditionWiped) != conditions.GetReason(after, v1alpha1.ConditionWiped)
 }}
 

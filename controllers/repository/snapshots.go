@@ -8,6 +8,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/retention"
 	"github.com/cairn-backup/cairn/internal/task"
 )
 
@@ -25,7 +26,7 @@ func (r *Reconciler) count(
 	}
 	snapshots = slices.DeleteFunc(snapshots, func(s *v1alpha1.Snapshot) bool { return !s.DeletionTimestamp.IsZero() })
 	slices.SortFunc(snapshots, func(a, b *v1alpha1.Snapshot) int {
-		if c := b.CreationTimestamp.Compare(a.CreationTimestamp.Time); c != 0 {
+		if c := retention.TimeOf(b).Compare(retention.TimeOf(a)); c != 0 {
 			return c
 		}
 		return strings.Compare(b.Spec.SnapshotID, a.Spec.SnapshotID)

@@ -56,7 +56,7 @@ func newRoot(o command.Options) *cobra.Command {
 	})
 	root.AddCommand(validate.New(o), get.New(o), newTrigger(o), newPause(o), newResume(o), restore.New(o),
 		browse.New(o),
-		ledger.New(o), retention.New(o), newVersion(o), command.ExitCodesTopic())
+		ledger.New(o), retention.New(o), newRepository(o), newVersion(o), command.ExitCodesTopic())
 	root.SetHelpCommand(newHelp(root))
 	root.InitDefaultCompletionCmd()
 	// cobra's own command ignores an unknown shell

@@ -25,6 +25,8 @@ type Work struct {
 	// Maintain is the maintenance that is due, and Check are the components that it checks.
 	Maintain task.Maintenance
 	Check    []task.Checked
+	// Scan is the request for a scan, or "".
+	Scan string
 	// Began is when the Job that does the work was created.
 	Began metav1.Time
 }
@@ -46,16 +48,20 @@ func WorkIn(repository *v1alpha1.Repository, snapshots []*v1alpha1.Snapshot, now
 	case !repository.DeletionTimestamp.IsZero():
 		return &Work{Repository: repository, Wipe: true}, time.Time{}
 	}
+	scan := ScanOf(repository)
+	if repository.Spec.Paused {
+		return &Work{Repository: repository, Scan: scan}, time.Time{}
+	}
 	slices.SortFunc(snapshots, func(a, b *v1alpha1.Snapshot) int { return strings.Compare(a.Name, b.Name) })
 	maintain, next := due(StateOf(repository), now)
-	if len(snapshots) == 0 && maintain == "" {
+	if len(snapshots) == 0 && maintain == "" && scan == "" {
 		return nil, next
 	}
-	return &Work{Repository: repository, Snapshots: snapshots, Maintain: maintain}, next
+	return &Work{Repository: repository, Snapshots: snapshots, Maintain: maintain, Scan: scan}, next
 }
 
 // Works reports whether a keeper can have work in a Repository: the Repository is initialised and not paused, or its
-// directory is to be wiped.
+// directory is to be wiped, or somebody asked for a scan.
 func Works(r *v1alpha1.Repository) bool {
 	switch {
 	case v1alpha1.HasRecordAnnotation(r.Annotations), r.Status.InitializedSpec == "":
@@ -63,7 +69,7 @@ func Works(r *v1alpha1.Repository) bool {
 	case !r.DeletionTimestamp.IsZero():
 		return wipes(r)
 	}
-	return !r.Spec.Paused
+	return !r.Spec.Paused || ScanOf(r) != ""
 }
 
 // wipes reports whether the Repository's controller has decided to wipe the directory.
@@ -126,10 +132,13 @@ func idsOf(s *v1alpha1.Snapshot) []string {
 // limitToJob returns as much of the work as fits into one Job.
 func limitToJob(all []Work) []Work {
 	var out []Work
-	snapshots, bytes := 0, 0
+	snapshots, bytes, scanned := 0, 0, false
 	for _, w := range all {
 		if len(out) == maxRepositories {
 			break
+		}
+		if scanned {
+			w.Scan = "" // The next Job does it.
 		}
 		for i, s := range w.Snapshots {
 			size := len(s.Name) + 64
@@ -150,7 +159,8 @@ func limitToJob(all []Work) []Work {
 			}
 			bytes += size
 		}
-		if w.Wipe || w.Maintain != "" || len(w.Snapshots) > 0 {
+		scanned = scanned || w.Scan != ""
+		if w.Wipe || w.Maintain != "" || w.Scan != "" || len(w.Snapshots) > 0 {
 			out = append(out, w)
 		}
 	}

@@ -235,3 +235,58 @@ func TestMaintained(t *testing.T) {
 		})
 	}
 }
+
+func TestAScanIsHandledOnce(t *testing.T) {
+	t.Parallel()
+	asked := func(r *v1alpha1.Repository) { r.Annotations = map[string]string{v1alpha1.AnnotationScan: "one"} }
+	for name, c := range map[string]struct {
+		change func(*v1alpha1.Repository)
+		want   string
+	}{
+		"nobody asked": {func(*v1alpha1.Repository) {}, ""},
+		"asked":        {asked, "one"},
+		"asked while it is paused": {func(r *v1alpha1.Repository) {
+			asked(r)
+			r.Spec.Paused = true
+		}, "one"},
+		"handled": {func(r *v1alpha1.Repository) {
+			asked(r)
+			r.Status.LastScan = &v1alpha1.ScanStatus{Requested: "one"}
+		}, ""},
+		"asked again": {func(r *v1alpha1.Repository) {
+			asked(r)
+			r.Status.LastScan = &v1alpha1.ScanStatus{Requested: "zero"}
+		}, "one"},
+		"a long request that is handled": {func(r *v1alpha1.Repository) {
+			r.Annotations = map[string]string{v1alpha1.AnnotationScan: strings.Repeat("x", 300)}
+			r.Status.LastScan = &v1alpha1.ScanStatus{Requested: strings.Repeat("x", 256)}
+		}, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			g := NewWithT(t)
+			w, _ := WorkIn(usedRepository(c.change), nil, start)
+			if c.want == "" {
+				g.Expect(w).To(BeNil())
+				return
+			}
+			g.Expect(w.Scan).To(Equal(c.want))
+			g.Expect(w.Maintain).To(BeEmpty())
+		})
+	}
+}
+
+func TestAJobScansOneRepository(t *testing.T) {
+	t.Parallel()
+	g := NewWithT(t)
+	var all []Work
+	for _, name := range []string{"a", "b", "c"} {
+		all = append(all, Work{Repository: usedRepository(func(r *v1alpha1.Repository) { r.Name = name }), Scan: "now"})
+	}
+	all[1].Maintain = task.MaintainQuick
+	got := limitToJob(all)
+	g.Expect(got).To(HaveLen(2), "the third has nothing else to do")
+	g.Expect(got[0].Scan).To(Equal("now"))
+	g.Expect(got[1].Scan).To(BeEmpty(), "its answer is for the next Job")
+	g.Expect(got[1].Maintain).To(Equal(task.MaintainQuick))
+}

@@ -213,12 +213,28 @@ func (b *backup) record(ctx context.Context, r task.ComponentResult) error {
 		Snapshot: b.t.Snapshot.Name, SnapshotUID: string(b.t.Snapshot.UID), Component: r.Name,
 		Phase: string(r.Outcome), ID: r.ID, Path: r.Path, Size: r.SizeBytes, Uploaded: r.UploadedBytes, Files: r.Files,
 		Unreadable: r.Unreadable, AttributesUnreadable: r.AttributesUnreadable, Changed: r.Changed,
-		Start: r.StartTime.Time, End: r.CompletionTime.Time, Error: r.Error,
+		Start: r.StartTime.Time, End: r.CompletionTime.Time, Reason: r.Reason, Error: r.Error,
+		Of: metadataOf(b.t.Snapshot),
 	}.Marshal()
 	if err != nil {
 		return fmt.Errorf("encode component result: %w", err)
 	}
 	return b.store.Put(ctx, layout.SnapshotComponentPath(b.directory, b.t.Snapshot.Name, r.Name), text)
+}
+
+// metadataOf returns what a scan needs to make the Snapshot again.
+func metadataOf(s *task.Snapshot) layout.SnapshotMetadata {
+	if s.Spec == nil {
+		return layout.SnapshotMetadata{}
+	}
+	return layout.SnapshotMetadata{
+		SnapshotID: s.Spec.SnapshotID, Session: s.Spec.Session, BackupSession: s.Spec.BackupSession,
+		AppRef: layout.AppRef{
+			APIGroup: s.Spec.AppRef.APIGroup, Kind: s.Spec.AppRef.Kind, Namespace: s.Spec.AppRef.Namespace,
+			Name: s.Spec.AppRef.Name,
+		},
+		Labels: s.Labels, Components: s.Components,
+	}
 }
 
 // report writes a component to the Snapshot's status. If that fails, the Result says the same later.

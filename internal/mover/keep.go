@@ -76,6 +76,11 @@ func (k *keeper) do(ctx context.Context, storage repository.Storage, r *task.Com
 	if err := k.remove(ctx); err != nil {
 		return err
 	}
+	if k.work.Scan != "" {
+		if err := k.scan(ctx, r); err != nil {
+			return err
+		}
+	}
 	if k.work.Maintain == "" {
 		return nil
 	}

@@ -75,15 +75,22 @@ func meanwhile[T any, O interface {
 func admitted(t *testing.T, api dynamic.NamespaceableResourceInterface, object client.Object, refusal string) {
 	t.Helper()
 	g := NewWithT(t)
-	fields, err := runtime.DefaultUnstructuredConverter.ToUnstructured(object)
-	g.Expect(err).NotTo(HaveOccurred())
-	objects := api.Namespace(object.GetNamespace())
-	_, err = objects.Create(t.Context(), &unstructured.Unstructured{Object: fields}, metav1.CreateOptions{})
+	err := create(t, api, object)
 	if refusal != "" {
 		g.Expect(err).To(MatchError(ContainSubstring(refusal)))
 		return
 	}
 	g.Expect(err).NotTo(HaveOccurred())
-	g.Expect(objects.Delete(t.Context(), object.GetName(), metav1.DeleteOptions{})).
+	g.Expect(api.Namespace(object.GetNamespace()).Delete(t.Context(), object.GetName(), metav1.DeleteOptions{})).
 		NotTo(Succeed(), "it deletes nothing")
+}
+
+// create creates an object.
+func create(t *testing.T, api dynamic.NamespaceableResourceInterface, object client.Object) error {
+	t.Helper()
+	fields, err := runtime.DefaultUnstructuredConverter.ToUnstructured(object)
+	NewWithT(t).Expect(err).NotTo(HaveOccurred())
+	_, err = api.Namespace(object.GetNamespace()).
+		Create(t.Context(), &unstructured.Unstructured{Object: fields}, metav1.CreateOptions{})
+	return err
 }

@@ -32,7 +32,16 @@ func judged(snapshot string, p *v1alpha1.SuccessPolicy, components ...task.Compo
 // snapshots returns what the repository holds, as a restore or another mover would find it.
 func (p *pod) snapshots() []repository.Snapshot {
 	p.t.Helper()
-	g := NewWithT(p.t)
+	g, engine := NewWithT(p.t), p.engine()
+	defer func() { _ = engine.Close(p.t.Context()) }()
+	all, err := engine.List(p.t.Context(), "")
+	g.Expect(err).NotTo(HaveOccurred())
+	return all
+}
+
+// engine opens the repository. The caller closes it.
+func (p *pod) engine() repository.Engine {
+	p.t.Helper()
 	engine, err := kopia.Driver{}.Open(p.t.Context(), repository.Repository{
 		Storage: repository.Storage{Local: &repository.Local{
 			Path:   filepath.Join(p.root, "cairn/storage"),
@@ -40,11 +49,8 @@ func (p *pod) snapshots() []repository.Snapshot {
 		}},
 		Password: "correct horse", WorkDir: p.t.TempDir(),
 	})
-	g.Expect(err).NotTo(HaveOccurred())
-	defer func() { _ = engine.Close(p.t.Context()) }()
-	all, err := engine.List(p.t.Context(), "")
-	g.Expect(err).NotTo(HaveOccurred())
-	return all
+	NewWithT(p.t).Expect(err).NotTo(HaveOccurred())
+	return engine
 }
 
 // backs backs up one component and checks how that ends. An empty reason means success. A refused backup must have

@@ -61,6 +61,13 @@ func SnapshotName(repository, backupSession string) string {
 	return shortName(repository+"-"+backupSession, maxObjectName, repository, backupSession)
 }
 
+// RebuiltSnapshotName returns the name of a Snapshot that a scan found in the Repository with this UID, if its own name
+// is taken: <snapshot>-<hash>.
+func RebuiltSnapshotName(snapshot, repositoryUID string) string {
+	tail := "-" + hash(snapshot, repositoryUID)
+	return cutName(snapshot, maxObjectName-len(tail)) + tail
+}
+
 // VolumeSnapshotName returns the name of the VolumeSnapshot that a run makes of a claim: <claim>-<unix seconds of the
 // run's creation>.
 func VolumeSnapshotName(claim string, created time.Time) string {

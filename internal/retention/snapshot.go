@@ -2,6 +2,7 @@ package retention
 
 import (
 	"cmp"
+	"time"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
@@ -11,11 +12,8 @@ import (
 // point.
 func FromSnapshot(s *v1alpha1.Snapshot, user string) Snapshot {
 	out := Snapshot{
-		Name: s.Name, Repository: s.Spec.Repository, Time: s.CreationTimestamp.Time, Phase: s.Status.Phase, Held: user,
+		Name: s.Name, Repository: s.Spec.Repository, Time: TimeOf(s), Phase: s.Status.Phase, Held: user,
 		Damaged: s.Status.Integrity != nil && !*s.Status.Integrity,
-	}
-	if s.Status.SnapshotTime != nil {
-		out.Time = s.Status.SnapshotTime.Time
 	}
 	if s.Spec.Paused {
 		out.Held = cmp.Or(user, "paused")
@@ -24,6 +22,14 @@ func FromSnapshot(s *v1alpha1.Snapshot, user string) Snapshot {
 		out.Point = Point(s)
 	}
 	return out
+}
+
+// TimeOf returns when a Snapshot was made: a scan can make its object long after that.
+func TimeOf(s *v1alpha1.Snapshot) time.Time {
+	if s.Status.SnapshotTime != nil {
+		return s.Status.SnapshotTime.Time
+	}
+	return s.CreationTimestamp.Time
 }
 
 // Point returns the name of the run that began the restore point of a Snapshot.

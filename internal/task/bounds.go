@@ -55,6 +55,9 @@ func (c *ComponentResult) limitNumbers() {
 	for _, n := range []*int64{&c.SizeBytes, &c.UploadedBytes, &c.PreviousSizeBytes} {
 		*n = min(max(*n, 0), maxBytes)
 	}
+	if c.Scan != nil {
+		c.Scan.limit()
+	}
 }
 
 // inRange returns the time, or nil if the API cannot hold it. It also drops times before 1970, such as the zero time.

@@ -31,6 +31,9 @@ type Keep struct {
 	// Check lists components of Snapshots to check after that. The Result reports in Verified how many of them were
 	// checked, counted from the first, and in Damaged the indices of those that are damaged or missing.
 	Check []Checked `json:"check,omitempty"`
+	// Scan asks which Snapshots lie in the repository. Its value names the request. The Result tells in Scan where the
+	// answer is. At most one Keep of a task has it.
+	Scan string `json:"scan,omitempty"`
 }
 
 // Checked is a component of a Snapshot. The keeper checks whether the repository has all of its data.

@@ -60,6 +60,7 @@ type ComponentResult struct {
 	Verified              int64        `json:"verified,omitempty"`
 	Different             int64        `json:"different,omitempty"`
 	Damaged               []int        `json:"damaged,omitempty"`
+	Scan                  *Scan        `json:"scan,omitempty"`
 	TargetEmpty           bool         `json:"empty,omitempty"`
 	TargetWritten         bool         `json:"written,omitempty"`
 	StartTime             *metav1.Time `json:"start,omitempty"`

@@ -112,6 +112,8 @@ type Snapshot struct {
 	UID    types.UID              `json:"uid"`
 	Labels map[string]string      `json:"labels,omitempty"`
 	Spec   *v1alpha1.SnapshotSpec `json:"spec,omitempty"`
+	// Components is how many components it has when it is complete: other movers can make some of them.
+	Components int32 `json:"components,omitempty"`
 }
 
 // Component is one stream of data.

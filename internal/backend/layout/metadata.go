@@ -77,9 +77,23 @@ type ComponentResult struct {
 	AttributesUnreadable int64 `json:"attributesUnreadable,omitempty"`
 	Changed              int64 `json:"changed,omitempty"`
 
-	Start time.Time `json:"start"`
-	End   time.Time `json:"end"`
-	Error string    `json:"error,omitempty"`
+	Start  time.Time `json:"start"`
+	End    time.Time `json:"end"`
+	Reason string    `json:"reason,omitempty"` // of a failure, in one word
+	Error  string    `json:"error,omitempty"`
+
+	// Of describes the Snapshot. All its components say the same.
+	Of SnapshotMetadata `json:"of,omitzero"`
+}
+
+// SnapshotMetadata says what a Snapshot is a backup of, and how many components it has when it is complete.
+type SnapshotMetadata struct {
+	SnapshotID    string            `json:"snapshotID"`
+	Session       string            `json:"session"`
+	BackupSession string            `json:"backupSession"`
+	AppRef        AppRef            `json:"appRef"`
+	Labels        map[string]string `json:"labels,omitempty"`
+	Components    int32             `json:"components"`
 }
 
 // Removal remembers a removed Snapshot. What an engine has deleted can come back while others write, and is then

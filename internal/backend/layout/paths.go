@@ -65,17 +65,17 @@ func RepositoryPath(directory string) string { return path.Join(directory, "repo
 // EnginePath returns the prefix of the engine's own data. It ends with a slash.
 func EnginePath(directory string) string { return path.Join(directory, "kopia") + "/" }
 
-// snapshotsPath returns the directory that holds one directory per Snapshot.
-func snapshotsPath(directory string) string { return path.Join(directory, "snapshots") }
+// SnapshotsPath returns the directory that holds one directory per Snapshot.
+func SnapshotsPath(directory string) string { return path.Join(directory, "snapshots") }
 
 // SnapshotComponentPath returns the path of the ComponentResult of a component of a Snapshot.
 func SnapshotComponentPath(directory, snapshot, component string) string {
-	return path.Join(snapshotsPath(directory), snapshot, component+".yaml")
+	return path.Join(SnapshotsPath(directory), snapshot, component+".yaml")
 }
 
 // ParseSnapshotComponentPath undoes SnapshotComponentPath. ok is false for any other path.
 func ParseSnapshotComponentPath(directory, p string) (snapshot, component string, ok bool) {
-	rest, ok := strings.CutPrefix(p, snapshotsPath(directory)+"/")
+	rest, ok := strings.CutPrefix(p, SnapshotsPath(directory)+"/")
 	if !ok {
 		return "", "", false
 	}
@@ -89,7 +89,7 @@ func ParseSnapshotComponentPath(directory, p string) (snapshot, component string
 
 // SnapshotPath returns the directory of one Snapshot.
 func SnapshotPath(directory, snapshot string) string {
-	return path.Join(snapshotsPath(directory), snapshot)
+	return path.Join(SnapshotsPath(directory), snapshot)
 }
 
 // RemovedPath returns the directory that holds one Removal for each recently removed Snapshot.
@@ -103,7 +103,7 @@ func RemovalPath(directory, uid string) string {
 // Parts returns the directories inside a repository's directory. RepositoryPath lies beside them.
 func Parts(directory string) []string {
 	return []string{
-		snapshotsPath(directory), path.Join(directory, "kopia"), path.Join(directory, "repository"),
+		SnapshotsPath(directory), path.Join(directory, "kopia"), path.Join(directory, "repository"),
 		RemovedPath(directory),
 	}
 }

@@ -18,8 +18,8 @@ import (
 	"github.com/cairn-backup/cairn/internal/text"
 )
 
-// finishSnapshot derives the status of a Snapshot from its components.
-func finishSnapshot(s *v1alpha1.SnapshotStatus, t *v1alpha1.ResolvedTarget, generation int64, now time.Time) {
+// FinishSnapshot derives the status of a Snapshot from its components.
+func FinishSnapshot(s *v1alpha1.SnapshotStatus, t *v1alpha1.ResolvedTarget, generation int64, now time.Time) {
 	before := *s
 	deriveSnapshot(s, t, generation, now)
 	if s.LastUpdateTime == nil || s.Phase != before.Phase || s.Size != before.Size ||

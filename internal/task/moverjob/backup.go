@@ -107,6 +107,9 @@ func BackupTask(in BackupJobInput) task.Task {
 		Repository: resolvedRepository(in.Repository, in.Target.AppRef, in.Target.Task.Driver),
 		Snapshot:   snapshotOf(in.Snapshot),
 	}
+	for i := range in.Target.Hosts {
+		t.Snapshot.Components += int32(len(in.Target.Hosts[i].Volumes))
+	}
 	if r := in.Session.Status.Resolved; r != nil {
 		t.SuccessPolicy = r.SuccessPolicy
 	}

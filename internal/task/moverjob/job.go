@@ -149,7 +149,7 @@ func (b blueprint) mover(mounts []corev1.VolumeMount) (corev1.Container, error) 
 	}
 	own := append([]corev1.EnvVar{{Name: "HOME", Value: task.WorkDir}, {Name: "TMPDIR", Value: task.WorkDir}},
 		b.components()...)
-	if b.account == v1alpha1.SnapshotterServiceAccount {
+	if b.account == v1alpha1.SnapshotterServiceAccount || b.task.Kind == task.KindKeep {
 		own = append(own, corev1.EnvVar{Name: task.EnvJob, ValueFrom: &corev1.EnvVarSource{
 			FieldRef: &corev1.ObjectFieldSelector{
 				APIVersion: "v1", FieldPath: "metadata.labels['" + batchv1.JobNameLabel + "']",

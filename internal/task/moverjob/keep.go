@@ -46,6 +46,7 @@ type KeepWork struct {
 	Wipe             bool
 	Maintain         task.Maintenance
 	Check            []task.Checked
+	Scan             string
 }
 
 // KeepJob builds the Job of a keeper.
@@ -55,7 +56,7 @@ func KeepJob(in KeepJobInput) (*batchv1.Job, error) {
 	for i, w := range in.Work {
 		k := task.Keep{
 			Repository: repositoryOf(w.Repository), Remove: w.Remove, Wipe: w.Wipe, Maintain: w.Maintain,
-			Check: w.Check,
+			Check: w.Check, Scan: w.Scan,
 		}
 		if w.EncryptionSecret != "" {
 			k.Repository.Encryption = strconv.Itoa(i)

@@ -1,0 +1,108 @@
+// Package rebuilt makes Snapshots again from what a scan found in a backend. It is pure. Invariant: a Snapshot is
+// Succeeded only if the repository has the data of as many components as the Snapshot had.
+package rebuilt
+
+import (
+	"maps"
+	"slices"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/validation"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/policy"
+	"github.com/cairn-backup/cairn/internal/run"
+	"github.com/cairn-backup/cairn/internal/run/backup"
+	"github.com/cairn-backup/cairn/internal/task"
+)
+
+// keptLabels are the labels of a Snapshot that decide about it later. All others are left out: anybody who can write to
+// the backend chooses them.
+var keptLabels = []string{
+	v1alpha1.LabelInvokerKind, v1alpha1.LabelInvokerName, v1alpha1.LabelSession, v1alpha1.LabelConfiguration,
+	v1alpha1.LabelBackupSession, v1alpha1.LabelRestorePoint,
+}
+
+// Snapshot returns the Snapshot of a Repository that a scan found, with its status. ok is false if it can't be an
+// object of the API. The API server checks the rest.
+func Snapshot(r *v1alpha1.Repository, f task.Found, now time.Time) (_ *v1alpha1.Snapshot, ok bool) {
+	if len(validation.IsDNS1123Subdomain(f.Name)) > 0 || f.UID == "" || f.Spec.SnapshotID == "" ||
+		f.Spec.BackupSession == "" || f.Spec.Session == "" {
+		return nil, false
+	}
+	labels := map[string]string{
+		v1alpha1.LabelManagedBy: v1alpha1.ManagedByCairn, v1alpha1.LabelRepository: policy.LabelValue(r.Name),
+	}
+	for _, key := range keptLabels {
+		if value, ok := f.Labels[key]; ok && len(validation.IsValidLabelValue(value)) == 0 {
+			labels[key] = value
+		}
+	}
+	out := &v1alpha1.Snapshot{
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: r.Namespace, Name: f.Name, Labels: labels,
+			Finalizers:  []string{v1alpha1.FinalizerWipe, v1alpha1.FinalizerRecord},
+			Annotations: map[string]string{v1alpha1.AnnotationRebuilt: string(f.UID)},
+			OwnerReferences: []metav1.OwnerReference{*metav1.NewControllerRef(
+				&metav1.ObjectMeta{Name: r.Name, UID: r.UID}, v1alpha1.GroupVersion.WithKind(v1alpha1.RepositoryKind))},
+		},
+		Spec: f.Spec,
+	}
+	out.Spec.Repository, out.Spec.DeletionPolicy, out.Spec.Paused = r.Name, v1alpha1.DeleteObjects, false
+	if r.Spec.AppRef.Name != "" {
+		out.Spec.AppRef = r.Spec.AppRef
+	}
+	out.Status = statusOf(f.Components, f.Total, 1, now)
+	return out, true
+}
+
+// Unusable returns the status of a rebuilt Snapshot whose components the API server refuses.
+func Unusable(now time.Time) v1alpha1.SnapshotStatus { return statusOf(nil, 0, 1, now) }
+
+// OtherName returns the name of a rebuilt Snapshot whose own name another Repository's Snapshot has.
+func OtherName(s *v1alpha1.Snapshot) string {
+	return policy.RebuiltSnapshotName(s.Name, string(s.OwnerReferences[0].UID))
+}
+
+// statusOf returns the status of a Snapshot that was made again from what lies in the backend. components are
+// what was found of it, and total is how many components it must have; 0 means unknown. A Snapshot of which something
+// is missing, or may be missing, failed.
+func statusOf(
+	components map[string]v1alpha1.Component, total int32, generation int64, now time.Time,
+) v1alpha1.SnapshotStatus {
+	s := v1alpha1.SnapshotStatus{Components: components}
+	var host v1alpha1.ResolvedHost
+	for _, name := range slices.Sorted(maps.Keys(components)) {
+		host.Volumes = append(host.Volumes, v1alpha1.ResolvedVolume{Component: name})
+	}
+	backup.FinishSnapshot(&s, &v1alpha1.ResolvedTarget{Hosts: []v1alpha1.ResolvedHost{host}}, generation, now)
+	s.SnapshotTime = madeAt(components, now)
+	missing := ""
+	switch {
+	case total == 0:
+		missing = "the backend does not tell how many components it has"
+	case int(total) > len(components):
+		missing = "some of its components are not in the backend"
+	}
+	if missing != "" && (s.Phase == v1alpha1.SnapshotSucceeded || len(components) == 0) {
+		s.Phase = v1alpha1.SnapshotFailed
+		run.Conclude(&s.Conditions, false, v1alpha1.ReasonSnapshotNotFound, missing, generation, now)
+	}
+	s.TotalComponents = max(total, s.TotalComponents)
+	return s
+}
+
+// madeAt returns when the last of the components ended, but never a time to come: a node's clock can have been wrong.
+func madeAt(components map[string]v1alpha1.Component, now time.Time) *metav1.Time {
+	var last *metav1.Time
+	for _, c := range components {
+		if last == nil || c.CompletionTime != nil && last.Before(c.CompletionTime) {
+			last = c.CompletionTime
+		}
+	}
+	if latest := metav1.NewTime(now).Rfc3339Copy(); last == nil || latest.Before(last) {
+		return &latest
+	}
+	return last
+}
