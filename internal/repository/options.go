@@ -36,6 +36,13 @@ type BackupOptions struct {
 	Parallel      int      // files read concurrently; 0 means the driver's choice
 	Compression   Compression
 	OneFileSystem bool
+	// FullReadEvery makes the backup read every file, changed or not, if the last time was as long ago. 0 means never.
+	// It is for file systems whose files can change without another ctime or inode.
+	FullReadEvery time.Duration
+	// IgnoreInode takes a file for unchanged also if its ctime and its inode are not the same as in the previous
+	// snapshot. It is for file systems that give unchanged files new ones. It needs FullReadEvery, because a file that
+	// was replaced by one of the same size and time is found only then.
+	IgnoreInode bool
 	// AllowPartial keeps a snapshot in which some entries or attributes could not be read.
 	AllowPartial bool
 	// AllowChanged accepts files that were written to while they were read. Most of them are then not read again,

@@ -30,8 +30,9 @@ type Engine interface {
 	// Backup stores src and returns the snapshot. If the source could not be read completely, unless
 	// opt.AllowPartial, or if opt.Accept refuses the backup, it returns an error and leaves no snapshot. Uploaded
 	// data stays, so a retry is cheap. The counts are also returned beside an error. A file that was written to while
-	// it was read is read again, a few times. After an error of the storage a snapshot can exist all the same, if a
-	// reply was lost: look with FindByTags.
+	// it was read is read again, a few times. A file is not read if it is the same as in the previous snapshot: in
+	// size, mode, owner, inode, and in the times of the last write and of the last change. After an error of the
+	// storage a snapshot can exist all the same, if a reply was lost: look with FindByTags.
 	Backup(ctx context.Context, src Source, opt BackupOptions) (Snapshot, error)
 	// List returns the complete snapshots of a source, oldest first. An empty source means all.
 	List(ctx context.Context, source string) ([]Snapshot, error)
@@ -94,6 +95,9 @@ type Snapshot struct {
 	ID         string
 	Source     string
 	Start, End time.Time
+	// FullRead is when a backup last read every file, changed or not: the snapshot holds no file that was read
+	// earlier. It is zero for a snapshot of an older version, which did not record it.
+	FullRead   time.Time
 	Tags       map[string]string
 	Files      int64
 	Bytes      int64

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"time"
 
 	"github.com/kopia/kopia/repo"
@@ -59,6 +60,10 @@ func (e *repoEngine) Backup(
 	if !ok {
 		return repository.Snapshot{}, fmt.Errorf("backup: unknown compression %q", opt.Compression)
 	}
+	if opt.IgnoreInode && opt.FullReadEvery <= 0 {
+		return repository.Snapshot{}, errors.New("backup: IgnoreInode needs FullReadEvery: only a full read finds a " +
+			"file that was replaced by one of the same size and time")
+	}
 	kctx, stop := e.ctx(context.WithoutCancel(ctx))
 	defer stop()
 	b := &backup{e: e, src: src, opt: opt, comp: comp, progress: newProgress(opt)}
@@ -104,6 +109,8 @@ type backup struct {
 	opt      repository.BackupOptions
 	comp     compression.Name
 	progress *progress
+	// fullRead is the time since when each file of the snapshot was read. It is zero for a stream.
+	fullRead time.Time
 }
 
 // accept asks the caller whether the upload becomes a snapshot.
@@ -163,7 +170,8 @@ func (b *backup) commit(ctx context.Context, w repo.RepositoryWriter, man *snaps
 		return err
 	}
 	man.Description = string(text)
-	man.Tags = prefixed(b.opt.Tags)
+	man.Tags = b.labels()
+	maps.Copy(man.Tags, prefixed(b.opt.Tags))
 	man.Pins = []string{"cairn"} // protects the snapshot from kopia's own expiry, whoever runs it
 	if _, err := snapshot.SaveSnapshot(ctx, w, man); err != nil {
 		return err

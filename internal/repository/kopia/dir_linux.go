@@ -23,6 +23,10 @@ type dirRef struct {
 	refs   atomic.Int32
 	parent *dirRef
 	raw    string
+	// What a directory that is backed up has beside that:
+	rel      string // the path for kopia
+	previous []*previousDir
+	stamps   *stamps
 }
 
 func newDirRef(f *os.File, parent *dirRef, raw string) *dirRef {
@@ -91,11 +95,13 @@ func (d *dirNode) Child(_ context.Context, name string) (fs.Entry, error) {
 	return e, nil
 }
 
-func (d *dirNode) Iterate(context.Context) (fs.DirectoryIterator, error) {
+func (d *dirNode) Iterate(ctx context.Context) (fs.DirectoryIterator, error) {
 	ref, err := d.open()
 	if err != nil {
 		return nil, err
 	}
+	ref.rel, ref.stamps, ref.previous = d.rel, new(stamps), d.w.previousDirs(ctx, d.previous)
+	d.w.open.Store(d.rel, ref.stamps)
 	it := &dirIter{w: d.w, ref: ref}
 	if d.w.attrs {
 		self := record{}
@@ -260,5 +266,5 @@ func (it *dirIter) last() (fs.Entry, error) {
 	it.recs = nil
 	return &memFile{node: node{
 		w: it.w, raw: attrName, name: attrName, mode: 0o600, size: int64(len(b)), mtime: time.Unix(0, attrStamp(b)),
-	}, data: b}, nil
+	}, data: b, previous: it.ref.previous}, nil
 }

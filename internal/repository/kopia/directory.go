@@ -8,27 +8,44 @@ import (
 	"path"
 	"strings"
 
+	"github.com/kopia/kopia/repo"
 	"github.com/kopia/kopia/repo/object"
 	"github.com/kopia/kopia/snapshot"
 
 	"github.com/cairn-backup/cairn/internal/repository"
 )
 
-// readDir reads a directory object. It does not use snapshotfs, which overwrites the times of subdirectories.
+// readDir reads a directory object.
 func (e *repoEngine) readDir(ctx context.Context, oid object.ID) (*snapshot.DirManifest, error) {
-	rd, err := e.rep.OpenObject(ctx, oid)
+	o, err := readDir(ctx, e.rep, oid)
+	if err != nil {
+		return nil, err
+	}
+	return &o.DirManifest, nil
+}
+
+// dirObject is a directory object with its stamps.
+type dirObject struct {
+	snapshot.DirManifest
+	// Stamps are those of the regular files in ascending order, each of stampSize bytes.
+	Stamps []byte `json:"cairnStamps,omitempty"`
+}
+
+// readDir reads a directory object. It does not use snapshotfs, which overwrites the times of subdirectories.
+func readDir(ctx context.Context, rep repo.Repository, oid object.ID) (*dirObject, error) {
+	rd, err := rep.OpenObject(ctx, oid)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { _ = rd.Close() }()
-	var dm snapshot.DirManifest
-	if err := json.NewDecoder(rd).Decode(&dm); err != nil {
+	var o dirObject
+	if err := json.NewDecoder(rd).Decode(&o); err != nil {
 		return nil, fmt.Errorf("malformed directory %v: %w", oid, err)
 	}
-	if dm.StreamType != "kopia:directory" {
+	if o.StreamType != "kopia:directory" {
 		return nil, fmt.Errorf("malformed directory %v", oid)
 	}
-	return &dm, nil
+	return &o, nil
 }
 
 // find returns the entry at the path p below the directory de. Nothing is below a file or a symbolic link.

@@ -48,6 +48,8 @@ type Driver struct {
 	readAgain int64
 	// lstat replaces the lookup of names in a source. Only tests set it.
 	lstat lstatFunc
+	// fstat replaces the lookup of open files in a source. Only tests set it.
+	fstat fstatFunc
 	// fileTime replaces the clock that file times are compared with. Only tests set it.
 	fileTime func() time.Time
 }

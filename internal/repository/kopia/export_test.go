@@ -2,12 +2,15 @@ package kopia
 
 import (
 	"context"
+	"errors"
 	"io"
 	"os"
 	"time"
 
+	"github.com/kopia/kopia/repo"
 	"github.com/kopia/kopia/repo/blob"
 	"github.com/kopia/kopia/repo/maintenance"
+	"github.com/kopia/kopia/repo/manifest"
 	"github.com/kopia/kopia/snapshot"
 	"github.com/kopia/kopia/snapshot/policy"
 	"golang.org/x/sys/unix"
@@ -73,6 +76,32 @@ func WithLstat(d Driver, before func(name string) error) Driver {
 	return d
 }
 
+// WithEachLstat calls before for each name that the driver looks up in a source, in its own way.
+func WithEachLstat(d Driver, before func(name string)) Driver {
+	lstat := d.lstat
+	d.lstat = func(fd int, name string, st *unix.Stat_t) error {
+		before(name)
+		return lstat(fd, name, st)
+	}
+	return d
+}
+
+// WithChangeTime replaces the time of the last change of all files, as a file system does that keeps none or whose
+// clock stands still.
+func WithChangeTime(d Driver, at time.Time) Driver {
+	d.lstat = func(fd int, name string, st *unix.Stat_t) error {
+		err := fstatat(fd, name, st)
+		st.Ctim = unix.NsecToTimespec(at.UnixNano())
+		return err
+	}
+	d.fstat = func(fd int, st *unix.Stat_t) error {
+		err := fstat(fd, st)
+		st.Ctim = unix.NsecToTimespec(at.UnixNano())
+		return err
+	}
+	return d
+}
+
 // WithFileTime replaces the clock that the times of files are compared with.
 func WithFileTime(d Driver, now func() time.Time) Driver {
 	d.fileTime = now
@@ -100,6 +129,41 @@ func OpenTwice(ctx context.Context, dir, name string, between func()) (int64, er
 		between()
 	}
 	return w.changed.Load(), nil
+}
+
+// ReadDuring reads a file of a source to its end, calls change, and closes the file. It returns the number of changes
+// that the driver noticed.
+func ReadDuring(ctx context.Context, dir, name string, change func()) (int64, error) {
+	w, root, err := newWalk(dir, repository.BackupOptions{}, fstatat)
+	if err != nil {
+		return 0, err
+	}
+	e, err := root.Child(ctx, name)
+	if err != nil {
+		return 0, err
+	}
+	defer e.Close()
+	r, err := e.(*fileNode).Open(ctx)
+	if err != nil {
+		return 0, err
+	}
+	_, err = io.Copy(io.Discard, r)
+	change()
+	err = errors.Join(err, r.Close())
+	return w.changed.Load(), err
+}
+
+// ForgetFullRead makes a snapshot what a version without stamps leaves.
+func ForgetFullRead(ctx context.Context, e repository.Engine, id string) error {
+	return repo.WriteSession(ctx, e.(*repoEngine).rep, repo.WriteSessionOptions{},
+		func(ctx context.Context, w repo.RepositoryWriter) error {
+			man, err := snapshot.LoadSnapshot(ctx, w, manifest.ID(id))
+			if err != nil {
+				return err
+			}
+			delete(man.Tags, fullReadLabel)
+			return snapshot.UpdateSnapshot(ctx, w, man)
+		})
 }
 
 // ReadGrowing reads a file of a source to its end. It calls grow when it has read all that the file held at first.

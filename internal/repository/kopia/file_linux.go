@@ -21,12 +21,12 @@ func (f *fileNode) Open(context.Context) (fs.Reader, error) {
 		return nil, &sourceError{&os.PathError{Op: "open", Path: f.path(), Err: err}}
 	}
 	r := &fileReader{fd: fd, n: f}
-	if err := unix.Fstat(fd, &r.before); err != nil || r.before.Mode&unix.S_IFMT != unix.S_IFREG {
+	if err := f.w.fstat(fd, &r.before); err != nil || r.before.Mode&unix.S_IFMT != unix.S_IFREG {
 		_ = unix.Close(fd)
 		return nil, &sourceError{&os.PathError{Op: "open", Path: f.path(), Err: errors.New("changed its type")}}
 	}
-	r.racy = f.w.now().Sub(r.mtime()).Abs() < clockStep
-	if f.w.again || r.racy {
+	r.racyUntil = racyUntil(&r.before, f.w.now())
+	if f.w.again || r.racy() {
 		r.sum = sha256.New()
 	}
 	if !f.first.CompareAndSwap(nil, &r.before) && !same(f.first.Load(), &r.before) {
@@ -35,8 +35,22 @@ func (f *fileNode) Open(context.Context) (fs.Reader, error) {
 	return r, nil
 }
 
+// same reports whether a file was not written to. A program can set back the time of the last write, but not that of
+// the last change.
 func same(a, b *unix.Stat_t) bool {
-	return a.Dev == b.Dev && a.Ino == b.Ino && a.Mtim == b.Mtim && a.Size == b.Size
+	return a.Dev == b.Dev && a.Ino == b.Ino && a.Mtim == b.Mtim && a.Ctim == b.Ctim && a.Size == b.Size
+}
+
+// racyUntil returns the time until which a write may leave the times of a file unchanged. It is zero where each write
+// changes them.
+func racyUntil(st *unix.Stat_t, now time.Time) (until time.Time) {
+	for _, ts := range []unix.Timespec{st.Mtim, st.Ctim} {
+		t := time.Unix(ts.Sec, ts.Nsec)
+		if end := t.Add(clockStep); now.Sub(t).Abs() < clockStep && end.After(until) {
+			until = end
+		}
+	}
+	return until
 }
 
 // changed records that the content which was read may be torn.
@@ -45,7 +59,7 @@ func (f *fileNode) changed() {
 	f.w.changed.Add(1)
 	f.w.torn.Add(f.size)
 	f.w.problem(p, errChanged)
-	f.w.distrust(p)
+	f.dir.stamps.drop(f.stamp)
 }
 
 // fileReader notices when a file is written to between Open and Close.
@@ -53,16 +67,17 @@ type fileReader struct {
 	fd     int
 	n      *fileNode
 	before unix.Stat_t
-	racy   bool      // a write now may leave the time of the last write unchanged
-	sum    hash.Hash // of the first size bytes; nil where the file was not read from its start to its end
-	size   int64
+	// racyUntil is set where a write now may leave the file's times unchanged.
+	racyUntil time.Time
+	sum       hash.Hash // of the first size bytes; nil where the file was not read from its start to its end
+	size      int64
 }
 
 // clockStep is longer than the time in which a file system gives all writes the same time. That is up to 10 ms before
 // Linux 6.13, and a write takes its time before it copies its data.
 const clockStep = 50 * time.Millisecond
 
-func (r *fileReader) mtime() time.Time { return time.Unix(r.before.Mtim.Sec, r.before.Mtim.Nsec) }
+func (r *fileReader) racy() bool { return !r.racyUntil.IsZero() }
 
 // Read implements io.Reader. The size of a file does not tell its end: a file can grow, and some file systems give a
 // size that is wrong.
@@ -114,15 +129,13 @@ func (r *fileReader) Close() error {
 		return nil
 	}
 	var after unix.Stat_t
-	if unix.Fstat(r.fd, &after) == nil {
-		written := !same(&after, &r.before)
-		if !written && r.racy {
-			// From then on a write changes the file's time, also for the next backup.
-			time.Sleep(r.mtime().Add(clockStep).Sub(r.n.w.now()))
-		}
-		if (written || r.racy) && !r.whole() {
-			r.n.changed()
-		}
+	written := r.n.w.fstat(r.fd, &after) != nil || !same(&after, &r.before)
+	if !written && r.racy() {
+		// From then on a write changes the file's times, also for the next backup.
+		time.Sleep(r.racyUntil.Sub(r.n.w.now()))
+	}
+	if (written || r.racy()) && !r.whole() {
+		r.n.changed()
 	}
 	err := unix.Close(r.fd)
 	r.fd = -1
@@ -134,7 +147,8 @@ var errChanged = errors.New("was written to while it was read")
 // memFile is the attribute file.
 type memFile struct {
 	node
-	data []byte
+	data     []byte
+	previous []*previousDir // of its directory
 }
 
 type memReader struct {

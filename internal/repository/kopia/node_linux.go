@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/kopia/kopia/fs"
+	"github.com/kopia/kopia/repo/object"
 	"golang.org/x/sys/unix"
 )
 
@@ -53,13 +54,14 @@ type (
 	fileNode struct {
 		node
 		first atomic.Pointer[unix.Stat_t] // as of the first Open: kopia opens a big file once for each part
-		// distrusted files are read again, though their times are the same as in the pass before.
-		distrusted bool
+		stamp uint64
 	}
 	linkNode struct{ node }
 	dirNode  struct {
 		node
-		root string
+		root     string
+		rel      string      // the path for kopia
+		previous []object.ID // the directory in previous snapshots
 	}
 	badNode struct {
 		node
@@ -67,12 +69,10 @@ type (
 	}
 )
 
-// ModTime returns the time that kopia compares with the previous snapshot, and stores once the file was opened.
-func (f *fileNode) ModTime() time.Time {
-	if f.distrusted && f.first.Load() == nil {
-		return f.mtime.Add(-1)
-	}
-	return f.mtime
+// Close implements fs.Entry. kopia calls it when the directory is written.
+func (d *dirNode) Close() {
+	d.w.open.Delete(d.rel)
+	d.node.Close()
 }
 
 func (b *badNode) ErrorInfo() error { return b.err }

@@ -40,6 +40,7 @@ type repoEngine struct {
 	safety maintenance.SafetyParameters
 	now    func() time.Time
 	lstat  lstatFunc
+	fstat  fstatFunc
 	// fileTime is the clock of this machine, from which the kernel takes file times, whatever now returns.
 	fileTime func() time.Time
 	// readAgain is maxReadAgain, or the value of a test.
@@ -104,11 +105,14 @@ func (d Driver) open(ctx context.Context, r repository.Repository) (_ *repoEngin
 func (d Driver) engine(r repository.Repository) *repoEngine {
 	e := &repoEngine{
 		log: r.Log, safety: maintenance.SafetyFull, now: time.Now, fatal: make(chan error, 1),
-		refuse: make(chan error, 1), lstat: fstatat,
+		refuse: make(chan error, 1), lstat: fstatat, fstat: fstat,
 		fileTime: time.Now, readAgain: cmp.Or(d.readAgain, maxReadAgain),
 	}
 	if d.lstat != nil {
 		e.lstat = d.lstat
+	}
+	if d.fstat != nil {
+		e.fstat = d.fstat
 	}
 	if d.fileTime != nil {
 		e.fileTime = d.fileTime

@@ -74,10 +74,11 @@ func (p *progress) snapshot() repository.Progress {
 	return s
 }
 
-func (p *progress) CachedFile(path string, n int64) {
-	if !strings.HasSuffix(path, attrName) && !p.muted.Load() {
+// unchangedFile counts a file that is the same as in the previous snapshot.
+func (p *progress) unchangedFile(size int64) {
+	if !p.muted.Load() {
 		p.unchanged.Add(1)
-		p.same.Add(n)
+		p.same.Add(size)
 	}
 }
 

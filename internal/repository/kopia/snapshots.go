@@ -22,6 +22,10 @@ func toSnapshot(m *snapshot.Manifest, d details) repository.Snapshot {
 		Unreadable: d.Unreadable, AttributesUnreadable: d.AttributesUnreadable, Vanished: d.Vanished,
 		Changed: d.Changed, Attributes: d.Attributes,
 	}
+	s.FullRead, _ = fullReadOf(m)
+	if d.Stream {
+		s.FullRead = s.Start
+	}
 	for k, v := range m.Tags {
 		if k, ok := strings.CutPrefix(k, tagPrefix); ok {
 			if s.Tags == nil {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/kopia/kopia/fs"
 	"github.com/kopia/kopia/repo"
+	"github.com/kopia/kopia/repo/object"
 	"github.com/kopia/kopia/snapshot"
 	"github.com/kopia/kopia/snapshot/policy"
 	"github.com/kopia/kopia/snapshot/upload"
@@ -25,7 +26,9 @@ func (b *backup) tree(ctx, kctx context.Context, w repo.RepositoryWriter) (*snap
 	if err != nil {
 		return nil, details{}, err
 	}
-	u := b.uploader(w)
+	previous = b.trusted(previous)
+	out := &stampWriter{RepositoryWriter: w}
+	u := b.uploader(out)
 	kctx, hardStop := context.WithCancel(kctx)
 	defer hardStop()
 	defer context.AfterFunc(ctx, func() {
@@ -34,7 +37,7 @@ func (b *backup) tree(ctx, kctx context.Context, w repo.RepositoryWriter) (*snap
 	})()
 
 	stopFlushing := b.flushByCount(kctx, w, u)
-	man, wk, err := b.upload(kctx, u, previous)
+	man, wk, err := b.upload(kctx, u, out, previous)
 	err = firstError(stopFlushing(), err)
 	if failed := b.progress.storage.Load(); failed != nil {
 		return nil, details{}, *failed
@@ -69,22 +72,25 @@ const (
 )
 
 // upload reads the tree, and then again while files change during the pass. A later pass opens only files that
-// changed since.
+// changed since, and those that were written to while they were read.
 func (b *backup) upload(
-	ctx context.Context, u *upload.Uploader, previous []*snapshot.Manifest,
+	ctx context.Context, u *upload.Uploader, w *stampWriter, previous []*snapshot.Manifest,
 ) (*snapshot.Manifest, *walk, error) {
 	var start fs.UTCTimestamp
-	var distrusted map[string]bool
 	for pass := 1; ; pass++ {
 		wk, root, err := newWalk(b.src.Dir, b.opt, b.e.lstat)
 		if err != nil {
 			return nil, nil, &repository.Error{Op: "backup", Kind: repository.ErrSource, Err: err}
 		}
-		wk.again, wk.distrusted, wk.now = pass > 1, distrusted, b.e.fileTime
-		man, err := u.Upload(ctx, root, b.policy(), source(b.src.Name), previous...)
+		wk.again, wk.now, wk.fstat, wk.progress = pass > 1, b.e.fileTime, b.e.fstat, b.progress
+		wk.readDir = func(ctx context.Context, id object.ID) (*dirObject, error) { return readDir(ctx, w, id) }
+		w.walk, root.previous = wk, rootsOf(previous)
+		man, err := u.Upload(ctx, root, b.policy(), source(b.src.Name))
 		if err != nil {
 			return nil, nil, err
 		}
+		man.Tags = b.labels()
+		wk.addUnchanged(&man.Stats)
 		if pass == 1 {
 			start = man.StartTime
 		}
@@ -93,7 +99,7 @@ func (b *backup) upload(
 		if willDo || man.IncompleteReason != "" || pass == maxPasses || b.progress.storage.Load() != nil {
 			return man, wk, nil
 		}
-		previous, distrusted = []*snapshot.Manifest{man}, wk.written
+		previous = []*snapshot.Manifest{man}
 		b.progress.readAgain()
 	}
 }
@@ -107,6 +113,7 @@ func (b *backup) uploader(w repo.RepositoryWriter) *upload.Uploader {
 	u.CheckpointInterval = min(cmp.Or(b.opt.CheckpointEvery, defaultCheckpoint), upload.DefaultCheckpointInterval)
 	quiet := policy.LogDetail(0)
 	u.OverrideDirLogDetail, u.OverrideEntryLogDetail = &quiet, &quiet
+	u.CheckpointLabels = b.labels()
 	b.progress.cancel = u.Cancel
 	return u
 }

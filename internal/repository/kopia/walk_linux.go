@@ -1,12 +1,15 @@
 package kopia
 
 import (
+	"context"
 	"os"
+	"path"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/kopia/kopia/fs"
+	"github.com/kopia/kopia/repo/object"
 	"golang.org/x/sys/unix"
 
 	"github.com/cairn-backup/cairn/internal/repository"
@@ -16,12 +19,18 @@ import (
 // attributes in the same pass. It opens every entry relative to the descriptor of its directory: no path is longer
 // than a name, and a symbolic link that replaces a directory is not followed.
 type walk struct {
-	lstat    lstatFunc
-	now      func() time.Time
-	rootDev  uint64
-	oneFS    bool
-	attrs    bool // capture attributes
-	again    bool // the tree was read before, and something changed meanwhile
+	lstat   lstatFunc
+	fstat   fstatFunc
+	now     func() time.Time
+	rootDev uint64
+	oneFS   bool
+	attrs   bool // capture attributes
+	again   bool // the tree was read before, and something changed meanwhile
+	noInode bool // stamps hold no inode and no time of the last change
+	// readDir reads a directory of a previous snapshot.
+	readDir  func(context.Context, object.ID) (*dirObject, error)
+	progress *progress
+	open     sync.Map // path for kopia -> *stamps of the directories that are being read
 	noXattrs atomic.Bool
 	entries  atomic.Int64 // entries with attributes
 	files    atomic.Int64 // attribute files written
@@ -29,24 +38,21 @@ type walk struct {
 	changed  atomic.Int64
 	torn     atomic.Int64 // bytes of what changed
 	vanished atomic.Int64 // between the listing and the look-up
+	same     atomic.Int64 // files that are the same as in a previous snapshot
+	sameSize atomic.Int64 // their size
 
 	hardLinks, special, sockets, attrsLost atomic.Int64
 
 	mu       sync.Mutex
 	problems []repository.Problem
-	// written are the paths of files that were written to while they were read. distrusted are the written paths of the
-	// previous pass: kopia would take such a file for unchanged where the time of the last write is the same.
-	written, distrusted map[string]bool
 }
 
-// distrust makes the next pass read a file again, whatever its time is.
-func (w *walk) distrust(path string) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.written == nil {
-		w.written = map[string]bool{}
+// stampsOf returns the stamps of a directory that is being read, by its path for kopia.
+func (w *walk) stampsOf(path string) *stamps {
+	if s, ok := w.open.Load(path); ok {
+		return s.(*stamps)
 	}
-	w.written[path] = true
+	return nil
 }
 
 // sourceError marks an error of the source. kopia reports errors of the storage through the same callback, and a
@@ -65,8 +71,11 @@ func newWalk(root string, o repository.BackupOptions, lstat lstatFunc) (*walk, *
 	if st.Mode&unix.S_IFMT != unix.S_IFDIR {
 		return nil, nil, &os.PathError{Op: "open", Path: root, Err: unix.ENOTDIR}
 	}
-	w := &walk{lstat: lstat, now: time.Now, rootDev: st.Dev, oneFS: o.OneFileSystem, attrs: !o.NoAttributes}
-	d := &dirNode{root: root}
+	w := &walk{
+		lstat: lstat, fstat: fstat, now: time.Now, rootDev: st.Dev, oneFS: o.OneFileSystem, attrs: !o.NoAttributes,
+		noInode: o.IgnoreInode, progress: newProgress(repository.BackupOptions{}),
+	}
+	d := &dirNode{root: root, rel: "."}
 	w.fill(&d.node, nil, "", &st)
 	d.name, d.size = "data", 0
 	return w, d, nil
@@ -132,7 +141,7 @@ func (w *walk) entry(ref *dirRef, raw string, it *dirIter) (fs.Entry, record) {
 	case unix.S_IFREG:
 		n := &fileNode{}
 		w.fill(&n.node, ref, raw, &st)
-		n.distrusted = len(w.distrusted) > 0 && w.distrusted[n.path()]
+		n.stamp = stampOf(raw, &st, w.noInode)
 		return n, rec
 	case unix.S_IFLNK:
 		n := &linkNode{}
@@ -142,6 +151,7 @@ func (w *walk) entry(ref *dirRef, raw string, it *dirIter) (fs.Entry, record) {
 		n := &dirNode{}
 		w.fill(&n.node, ref, raw, &st)
 		n.size = 0
+		n.rel, n.previous = path.Join(ref.rel, n.name), below(ref.previous, n.name)
 		return n, rec
 	case unix.S_IFSOCK:
 		if it != nil {
@@ -172,6 +182,16 @@ type lstatFunc func(fd int, name string, st *unix.Stat_t) error
 func fstatat(fd int, name string, st *unix.Stat_t) error {
 	for {
 		if err := unix.Fstatat(fd, name, st, unix.AT_SYMLINK_NOFOLLOW); err != unix.EINTR {
+			return err
+		}
+	}
+}
+
+type fstatFunc func(fd int, st *unix.Stat_t) error
+
+func fstat(fd int, st *unix.Stat_t) error {
+	for {
+		if err := unix.Fstat(fd, st); err != unix.EINTR {
 			return err
 		}
 	}

@@ -1,0 +1,125 @@
+package kopia_test
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	. "github.com/onsi/gomega"
+	"golang.org/x/sys/unix"
+
+	"github.com/cairn-backup/cairn/internal/repository"
+	"github.com/cairn-backup/cairn/internal/repository/enginetest"
+	"github.com/cairn-backup/cairn/internal/repository/kopia"
+)
+
+// backUp backs a directory up and returns the last progress too.
+func backUp(
+	ctx context.Context, g Gomega, e repository.Engine, dir string, o repository.BackupOptions,
+) (repository.Snapshot, repository.Progress) {
+	var last repository.Progress
+	o.Progress = func(p repository.Progress) { last = p }
+	s, err := e.Backup(ctx, repository.Source{Name: "d", Dir: dir}, o)
+	g.ExpectWithOffset(1, err).NotTo(HaveOccurred())
+	return s, last
+}
+
+// TestAWriteThatSetsItsTimeBack checks that a file counts as torn whose time of the last write was set back while it
+// was read, as tar and rsync do.
+func TestAWriteThatSetsItsTimeBack(t *testing.T) {
+	t.Parallel()
+	g, dir := NewWithT(t), t.TempDir()
+	file, old := filepath.Join(dir, "data"), time.Now().Add(-time.Hour)
+	write := func(content string) {
+		g.Expect(os.WriteFile(file, []byte(content), 0o600)).To(Succeed())
+		g.Expect(os.Chtimes(file, old, old)).To(Succeed())
+	}
+	write("first")
+	g.Expect(kopia.ReadDuring(t.Context(), dir, "data", func() {})).To(BeZero())
+	g.Expect(kopia.ReadDuring(t.Context(), dir, "data", func() { write("other") })).To(BeEquivalentTo(1))
+}
+
+// TestATornFileIsReadByTheNextBackup checks a file that was written to during all passes of a backup. If its times and
+// its size are the same later, its content in that backup must not count as current.
+func TestATornFileIsReadByTheNextBackup(t *testing.T) {
+	t.Parallel()
+	g, ctx, src, out := NewWithT(t), t.Context(), t.TempDir(), t.TempDir()
+	file, at := filepath.Join(src, "busy"), time.Now()
+	writes, busy := byte(0), true
+	write := func() {
+		writes++
+		g.Expect(os.WriteFile(file, bytes.Repeat([]byte{writes}, 1<<20), 0o644)).To(Succeed())
+		g.Expect(os.Chtimes(file, at, at)).To(Succeed())
+	}
+	write()
+	d := kopia.WithFileTime(kopia.WithChangeTime(kopia.Driver{}, at), func() time.Time {
+		if busy {
+			write()
+		}
+		return at
+	})
+	e := enginetest.Open(t, d, initialized(t))
+	torn, _ := backUp(ctx, g, e, src, repository.BackupOptions{AllowChanged: true})
+	g.Expect(torn.Changed).To(BeEquivalentTo(1))
+	busy = false
+	s, _ := backUp(ctx, g, e, src, repository.BackupOptions{})
+	g.Expect(s.Changed).To(BeZero())
+	_, err := e.Restore(ctx, s.ID, out, repository.RestoreOptions{Owners: os.Getuid() == 0})
+	g.Expect(err).NotTo(HaveOccurred())
+	enginetest.Same(t, src, out)
+}
+
+// TestTheFirstBackupOfThisVersion checks that nothing is taken from a snapshot of a version that knew no ctime and
+// inode, and that the next backup has what it needs.
+func TestTheFirstBackupOfThisVersion(t *testing.T) {
+	t.Parallel()
+	g, ctx, src := NewWithT(t), t.Context(), t.TempDir()
+	enginetest.Tree(t, src, 30)
+	e := enginetest.Open(t, kopia.Driver{}, initialized(t))
+	old, _ := backUp(ctx, g, e, src, repository.BackupOptions{})
+	g.Expect(kopia.ForgetFullRead(ctx, e, old.ID)).To(Succeed())
+	for _, unchanged := range []int{0, 30} {
+		s, p := backUp(ctx, g, e, src, repository.BackupOptions{})
+		g.Expect(p.FilesUnchanged).To(BeEquivalentTo(unchanged))
+		g.Expect(s.FullRead).To(BeTemporally(">", old.FullRead))
+	}
+}
+
+// TestAFullReadFindsWhatAFileSystemHides checks a file that was rewritten where size, times and inode tell nothing.
+func TestAFullReadFindsWhatAFileSystemHides(t *testing.T) {
+	t.Parallel()
+	g, ctx, src, out := NewWithT(t), t.Context(), t.TempDir(), t.TempDir()
+	file, old := filepath.Join(src, "data"), time.Now().Add(-time.Hour)
+	write := func(content string) {
+		g.Expect(os.WriteFile(file, []byte(content), 0o600)).To(Succeed())
+		g.Expect(os.Chtimes(file, old, old)).To(Succeed())
+	}
+	e := enginetest.Open(t, kopia.WithChangeTime(kopia.Driver{}, old), initialized(t))
+	write("first")
+	backUp(ctx, g, e, src, repository.BackupOptions{})
+	write("other")
+	_, p := backUp(ctx, g, e, src, repository.BackupOptions{})
+	g.Expect(p.FilesUnchanged).To(BeEquivalentTo(1), "nothing tells")
+	s, _ := backUp(ctx, g, e, src, repository.BackupOptions{FullReadEvery: time.Nanosecond})
+	_, err := e.Restore(ctx, s.ID, out, repository.RestoreOptions{Owners: os.Getuid() == 0})
+	g.Expect(err).NotTo(HaveOccurred())
+	enginetest.Same(t, src, out)
+}
+
+// TestATimeThatKopiaCannotHold checks that a file of the year 2445 is not read again and again.
+func TestATimeThatKopiaCannotHold(t *testing.T) {
+	t.Parallel()
+	g, ctx, src := NewWithT(t), t.Context(), t.TempDir()
+	file := filepath.Join(src, "far")
+	g.Expect(os.WriteFile(file, []byte("x"), 0o600)).To(Succeed())
+	at := []unix.Timespec{{Sec: 15_000_000_000, Nsec: 1}, {Sec: 15_000_000_000, Nsec: 1}}
+	g.Expect(unix.UtimesNanoAt(unix.AT_FDCWD, file, at, 0)).To(Succeed())
+	e := enginetest.Open(t, kopia.Driver{}, initialized(t))
+	backUp(ctx, g, e, src, repository.BackupOptions{})
+	_, p := backUp(ctx, g, e, src, repository.BackupOptions{})
+	g.Expect(p.FilesUnchanged).To(BeEquivalentTo(1))
+	g.Expect(p.BytesRead).To(BeZero())
+}
