@@ -18,6 +18,7 @@ import (
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/rest"
 
+	"github.com/cairn-backup/cairn/internal/catalog"
 	"github.com/cairn-backup/cairn/internal/mover"
 	"github.com/cairn-backup/cairn/internal/mover/install"
 	"github.com/cairn-backup/cairn/internal/mover/report"
@@ -32,7 +33,9 @@ import (
 
 const usage = `mover does the work of one Cairn Job, or of a sidecar. The manager starts it; do not start it by hand.
 
-  mover init-storage | init-repository | backup [--exclude=PATTERN,...] [--cache] [--scratch-dir=DIRECTORY]
+  mover init-storage | init-repository
+  mover backup [--exclude=PATTERN,...] [--full-read-every=DURATION [--ignore-inode]]
+               [--cache] [--scratch-dir=DIRECTORY]
   mover restore [--set-id] [--devices] [--include=PATTERN,...] [--exclude=PATTERN,...]
                 [--cache] [--scratch-dir=DIRECTORY]
   mover restore --unpack=DIRECTORY [--cache] [--scratch-dir=DIRECTORY]
@@ -146,12 +149,16 @@ func arguments(kind task.Kind, args []string, stderr io.Writer) (mover.Flags, er
 	flags := flag.NewFlagSet(string(kind), flag.ContinueOnError)
 	flags.SetOutput(stderr)
 	var asked mover.Flags
-	var exclude, include string
+	var exclude, include, fullReadEvery string
 	switch kind {
 	case task.KindBackup:
 		cacheFlags(flags, &asked)
 		flags.StringVar(&exclude, "exclude", "",
 			"leave out what matches these comma-separated patterns, written as in a .gitignore file")
+		flags.StringVar(&fullReadEvery, "full-read-every", "",
+			"read every file, changed or not, if the last time was as long ago, for example 168h; empty means never")
+		flags.BoolVar(&asked.IgnoreInode, "ignore-inode", false,
+			"take a file for unchanged also if its ctime and inode differ from those of the last backup")
 	case task.KindVolumeSnapshot:
 		flags.DurationVar(&asked.WaitTimeout, "wait-timeout", defaultWait,
 			"how long to wait until the VolumeSnapshots are ready to use")
@@ -176,6 +183,11 @@ func arguments(kind task.Kind, args []string, stderr io.Writer) (mover.Flags, er
 	err := parse(flags, args)
 	if err == nil && (kind == task.KindVolumeSnapshot || kind == task.KindVolumeRestore) && asked.WaitTimeout <= 0 {
 		err = fmt.Errorf("invalid --wait-timeout %s: it must be longer than zero", asked.WaitTimeout)
+	}
+	if err == nil {
+		if asked.FullReadEvery, err = catalog.FullReadEvery(fullReadEvery, asked.IgnoreInode); err != nil {
+			err = fmt.Errorf("invalid --full-read-every: %w", err)
+		}
 	}
 	asked.Exclude, asked.Include = split(exclude), split(include)
 	return asked, err

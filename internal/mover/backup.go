@@ -28,8 +28,8 @@ const (
 
 // Backup backs up one component after another. A component that fails does not stop the others.
 func (m *Mover) Backup(ctx context.Context, t task.Task, flags Flags) task.Result {
-	b := &backup{m: m, t: t, exclude: flags.Exclude}
-	setup := b.open(ctx, flags)
+	b := &backup{m: m, t: t, flags: flags}
+	setup := b.open(ctx)
 	if b.engine != nil {
 		defer func() {
 			if err := b.engine.Close(context.WithoutCancel(ctx)); err != nil {
@@ -53,14 +53,14 @@ func (m *Mover) Backup(ctx context.Context, t task.Task, flags Flags) task.Resul
 type backup struct {
 	m         *Mover
 	t         task.Task
-	exclude   []string
+	flags     Flags
 	engine    repository.Engine
 	store     backend.Store
 	directory string
 }
 
 // open connects to storage and repository. It never creates a repository: only an init Job does.
-func (b *backup) open(ctx context.Context, flags Flags) *failure.Failure {
+func (b *backup) open(ctx context.Context) *failure.Failure {
 	storage, err := b.m.storage(b.t)
 	if err != nil {
 		return failure.ClassifyInit(err)
@@ -78,7 +78,7 @@ func (b *backup) open(ctx context.Context, flags Flags) *failure.Failure {
 	if err := reach(ctx, b.store, b.directory); err != nil {
 		return failure.ClassifyInit(err)
 	}
-	if rep.CacheDir, err = b.m.cacheDir(b.t, flags); err != nil {
+	if rep.CacheDir, err = b.m.cacheDir(b.t, b.flags); err != nil {
 		return failure.ClassifyInit(err)
 	}
 	if b.engine, err = b.m.Driver.Open(ctx, rep); err != nil {
@@ -98,7 +98,7 @@ func (b *backup) component(
 	if err != nil {
 		return r, failure.ClassifyMove(err)
 	}
-	uid, part, policy := string(b.t.Snapshot.UID), judge.Scope(c, b.exclude), b.t.SuccessPolicy
+	uid, part, policy := string(b.t.Snapshot.UID), judge.Scope(c, b.flags.Exclude), b.t.SuccessPolicy
 	done, previous := judge.FindPrevious(all, uid, part)
 	if done != nil {
 		b.m.Log.Info("an earlier mover has backed it up", "component", c.Name)
@@ -117,7 +117,8 @@ func (b *backup) component(
 			judge.TagSnapshotUID: uid, judge.TagComponent: c.Name,
 			judge.TagBackupSession: b.t.Snapshot.Spec.BackupSession, judge.TagScope: part,
 		},
-		Exclude: b.exclude, AllowPartial: policy.AllowsUnreadable(), AllowChanged: policy.AllowsChanged(),
+		Exclude: b.flags.Exclude, AllowPartial: policy.AllowsUnreadable(), AllowChanged: policy.AllowsChanged(),
+		FullReadEvery: b.flags.FullReadEvery, IgnoreInode: b.flags.IgnoreInode,
 		// Judge before the snapshot exists: a refused one can then neither be restored nor be found by another mover.
 		Accept: func(s repository.Snapshot) error {
 			if f := judge.Judge(policy, s, previous); f != nil {

@@ -81,6 +81,10 @@ type StatusWriter interface {
 type Flags struct {
 	// Exclude holds patterns, as in a .gitignore file. Backup and restore leave out what matches.
 	Exclude []string
+	// FullReadEvery is how often a backup reads every file, changed or not. 0 means never.
+	FullReadEvery time.Duration
+	// IgnoreInode lets a backup take a file for unchanged although its ctime or inode changed. It needs FullReadEvery.
+	IgnoreInode bool
 	// Include holds patterns. A restore restores only what matches. Empty means all.
 	Include []string
 	// SetID lets a restore set the set-user-ID and set-group-ID bits and the capabilities of files.

@@ -126,6 +126,31 @@ func TestSwitchesOfTheMoverAreTrueOrFalse(t *testing.T) {
 	}
 }
 
+// How often files are read is refused before the mover runs, too.
+func TestFullReadsHaveAnInterval(t *testing.T) {
+	for params, message := range map[string]string{
+		`fullReadEvery: 168h`:                       "",
+		`fullReadEvery: 168h, ignoreInode: "true"`:  "",
+		`fullReadEvery: "", ignoreInode: "false"`:   "",
+		`fullReadEvery: weekly`:                     `"fullReadEvery": it is "weekly" instead of a duration`,
+		`fullReadEvery: -1h`:                        `"fullReadEvery": it is "-1h" instead of a duration`,
+		`fullReadEvery: 0s`:                         `"fullReadEvery": it is "0s" instead of a duration`,
+		`ignoreInode: "true"`:                       `the parameter "fullReadEvery": files are compared without ctime`,
+		`ignoreInode: "yes", fullReadEvery: "168h"`: `the parameter "ignoreInode" is "yes" instead of true or false`,
+	} {
+		g := NewWithT(t)
+		set := strings.Replace(goodSet, `{exclude: "*.tmp"}`, `{`+params+`}`, 1)
+		findings := Objects(objectsOf(t, set), "default", cluster(t))
+		if message == "" {
+			g.Expect(findings).To(BeEmpty(), params)
+			continue
+		}
+		g.Expect(findings).To(HaveLen(1), params)
+		g.Expect(findings[0].Field).To(Equal("spec.sessions[0].addon.tasks[0]"))
+		g.Expect(findings[0].Message).To(ContainSubstring(message))
+	}
+}
+
 // A step knows its Snapshot only if the session makes a single one.
 func TestTheSnapshotOfAStepIsThatOfTheOnlyRepository(t *testing.T) {
 	of := strings.NewReplacer("${backupSession}", "${snapshot}")
