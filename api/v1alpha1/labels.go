@@ -71,8 +71,18 @@ const (
 	AnnotationRecord = Group + "/record"
 	// AnnotationRecordUID on the objects of records is the UID that the object had in the cluster.
 	AnnotationRecordUID = Group + "/record-uid"
+	// AnnotationRecordCut on an object of a record says what was cut from its spec and status, because the object is
+	// too large for a file.
+	AnnotationRecordCut = Group + "/record-cut"
 	// AnnotationOutboxRecords on a ConfigMap of a Ledger's outbox is the number of records in it.
 	AnnotationOutboxRecords = Group + "/outbox-records"
+	// AnnotationOutboxBytes on a ConfigMap of a Ledger's outbox is the size of what it holds together with its parts.
+	AnnotationOutboxBytes = Group + "/outbox-bytes"
+	// AnnotationOutboxParts on a ConfigMap of a Ledger's outbox is the number of ConfigMaps that its content is spread
+	// over. It is absent if that is one.
+	AnnotationOutboxParts = Group + "/outbox-parts"
+	// AnnotationOutboxPart on such a ConfigMap, except for the first, is its number. The first owns it.
+	AnnotationOutboxPart = Group + "/outbox-part"
 	// AnnotationMovers on Snapshots and RestoreSessions defines which Job is allowed to write which component:
 	// "<component>=<job>,<component>=<job>". The admission policy reads it.
 	AnnotationMovers = Group + "/movers"

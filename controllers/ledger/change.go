@@ -121,49 +121,51 @@ func (c *change) update(ctx context.Context, store *gitstore.Store) (gitstore.Re
 func (c *change) arrived(outcome gitstore.Outcome, counted map[string]bool) int {
 	n := 0
 	if outcome != gitstore.Unchanged {
-		n = len(c.added)
+		n = ledger.Count(c.added)
 	}
-	for _, r := range c.present {
-		if !counted[r.Path] {
-			n++
-		}
-	}
-	return n
+	return n + ledger.Count(slices.DeleteFunc(slices.Clone(c.present), func(r ledger.Record) bool {
+		return counted[r.Path]
+	}))
 }
 
-// gather reads the oldest parcels, up to a limit, and returns them with their records. It returns a record once even if
-// two parcels hold it. counted holds the paths that status.recorded already includes.
-func (r *Reconciler) gather(
-	ctx context.Context, l *v1alpha1.Ledger, parcels []parcel,
-) (taken []parcel, records []ledger.Record, counted map[string]bool, err error) {
-	seen := map[string]bool{}
-	counted = map[string]bool{}
+// gathered is what one push takes from an outbox. Each file of a record is there once even if two parcels hold it.
+type gathered struct {
+	taken   []parcel
+	records []ledger.Record
+	// counted holds the paths that status.recorded already includes.
+	counted map[string]bool
+	// unreadable names the ConfigMaps that do not hold what Cairn wrote. They hold up no other.
+	unreadable []string
+}
+
+// gather reads the oldest parcels, up to a limit.
+func (r *Reconciler) gather(ctx context.Context, l *v1alpha1.Ledger, parcels []parcel) (gathered, error) {
+	out, seen, bytes := gathered{counted: map[string]bool{}}, map[string]bool{}, 0
 	for _, p := range parcels {
-		if len(records) > maxRecords {
+		if len(out.records) > maxRecords || bytes > maxBytes {
 			break
 		}
 		some, err := r.Outbox.take(ctx, p)
 		if errors.Is(err, ledger.ErrParcel) {
-			err = &fault{
-				reason: v1alpha1.ReasonGitOperationFailed, err: err,
-				message: fmt.Sprintf("ConfigMap %s does not hold what Cairn wrote: delete it", p.meta.Name),
-			}
+			out.unreadable = append(out.unreadable, p.meta.Name)
+			continue
 		}
 		if err != nil {
-			r.Outbox.putBack(taken)
-			return nil, nil, nil, err
+			r.Outbox.putBack(out.taken)
+			return gathered{}, err
 		}
-		taken = append(taken, p)
-		for _, rec := range some {
-			counted[rec.Path] = counted[rec.Path] || slices.Contains(l.Status.Counted, p.meta.Name)
-			if !seen[rec.Path] {
-				seen[rec.Path] = true
-				records = append(records, rec)
+		out.taken = append(out.taken, p)
+		for _, f := range some {
+			out.counted[f.Path] = out.counted[f.Path] || slices.Contains(l.Status.Counted, p.meta.Name)
+			if !seen[f.Path] {
+				seen[f.Path] = true
+				out.records = append(out.records, f)
+				bytes += len(f.Content)
 			}
 		}
 	}
-	slices.SortFunc(records, func(a, b ledger.Record) int { return strings.Compare(a.Path, b.Path) })
-	return taken, records, counted, nil
+	slices.SortFunc(out.records, func(a, b ledger.Record) int { return strings.Compare(a.Path, b.Path) })
+	return out, nil
 }
 
 // clusterOf returns the claim on the Ledger's folder.

@@ -2,13 +2,10 @@ package ledger
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	kerrors "k8s.io/apimachinery/pkg/util/errors"
 	"k8s.io/client-go/tools/record"
 	"k8s.io/utils/clock"
@@ -18,7 +15,6 @@ import (
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/kube/status"
-	"github.com/cairn-backup/cairn/internal/ledger"
 )
 
 const (
@@ -134,95 +130,6 @@ func (c *Collector) window(waiting []*ended) time.Duration {
 		}
 	}
 	return end.Sub(c.Clock.Now())
-}
-
-// store writes the records of a batch and releases each object whose record is in all its outboxes. held reports that
-// an object was not released because an outbox is full or a selector can't be read.
-func (c *Collector) store(ctx context.Context, batch []*ended) (held bool, err error) {
-	var ledgers []*v1alpha1.Ledger
-	members := map[*v1alpha1.Ledger][]*ended{}
-	for _, e := range batch {
-		for _, l := range e.ledgers {
-			if members[l] == nil {
-				ledgers = append(ledgers, l)
-			}
-			members[l] = append(members[l], e)
-		}
-	}
-	blocked := map[*ended]error{}
-	for _, l := range ledgers {
-		err := c.storeFor(ctx, l, members[l])
-		if errors.Is(err, errGone) {
-			c.warn(ctx, members[l], l,
-				"the namespace of Ledger %s is being deleted: the Ledger does not get the record")
-			continue
-		}
-		for _, e := range members[l] {
-			blocked[e] = errors.Join(blocked[e], err)
-		}
-		if errors.Is(err, errFull) {
-			c.Outbox.notify(l)
-		}
-	}
-	var errs []error
-	for _, e := range batch {
-		why := blocked[e]
-		if why == nil && e.undecided {
-			why = errUndecided
-		}
-		switch {
-		case why == nil:
-			errs = append(errs, c.release(ctx, e))
-		case c.givenUp(e, why): // a Ledger must not block the deletion of a namespace
-			c.warn(ctx, []*ended{e}, nil, "deleted without a record: "+whyNone(why))
-			errs = append(errs, c.release(ctx, e))
-		case errors.Is(why, errFull), errors.Is(why, errUndecided):
-			held = true
-		default:
-			errs = append(errs, why)
-		}
-	}
-	return held, kerrors.NewAggregate(unique(errs))
-}
-
-// errUndecided means that nobody knows whether a Ledger wants the record, because its selector can't be read.
-var errUndecided = errors.New("the selector of a Ledger can't be read")
-
-// whyNone returns the reason, for an event, why there is no record. The API server's error belongs in the log.
-func whyNone(why error) string {
-	if errors.Is(why, errUndecided) {
-		return errUndecided.Error()
-	}
-	return "the outbox has no room for it"
-}
-
-// givenUp reports whether an object that is being deleted goes without its record: at once if the outbox is full or the
-// selector of a Ledger can't be read, after giveUpAfter if the record can't be written for another reason.
-func (c *Collector) givenUp(e *ended, why error) bool {
-	return e.urgent && (errors.Is(why, errFull) || errors.Is(why, errUndecided) ||
-		c.Clock.Now().Sub(e.object.GetDeletionTimestamp().Time) > giveUpAfter)
-}
-
-// errGone means that the namespace of a Ledger takes no more objects.
-var errGone = errors.New("namespace is being deleted")
-
-func (c *Collector) storeFor(ctx context.Context, l *v1alpha1.Ledger, members []*ended) error {
-	records := make([]ledger.Record, 0, len(members))
-	for _, e := range members {
-		r, err := c.build(ctx, l.Spec.ClusterName, e)
-		if err != nil {
-			return err
-		}
-		records = append(records, r)
-	}
-	err := c.Outbox.add(ctx, l, records)
-	if apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause) || apierrors.IsNotFound(err) {
-		return errGone
-	}
-	if err != nil {
-		return fmt.Errorf("write record for Ledger %s: %w", ledgerName(l), err)
-	}
-	return nil
 }
 
 // unique keeps each message once: every member of a batch can have the same error.

@@ -34,7 +34,7 @@ func (r *Reconciler) reconcileDelete(
 	if !controllerutil.ContainsFinalizer(l, v1alpha1.FinalizerFlush) {
 		return ctrl.Result{}, nil
 	}
-	parcels, err := r.Outbox.list(ctx, l)
+	parcels, err := r.parcels(ctx, l)
 	if err != nil {
 		return ctrl.Result{}, err
 	}

@@ -13,10 +13,8 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/klog/v2"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/event"
-	logf "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/ledger"
@@ -30,8 +28,9 @@ const (
 	// mergeParcels is the number of small parcels that are merged into one: a trickle of records must not use up the
 	// limit while the Git server is down.
 	mergeParcels = 16
-	// smallParcel is the number of records below which a parcel is small.
+	// smallParcel is the number of records below which a parcel is small, if it has fewer bytes than largeParcel.
 	smallParcel = 500
+	largeParcel = 200 << 10
 )
 
 // errFull means that an outbox has reached maxParcels.
@@ -60,14 +59,14 @@ func NewOutbox(c client.Client, reader client.Reader) *Outbox {
 	}
 }
 
-// parcel is a ConfigMap of an outbox, without its content.
-type parcel struct {
-	meta    metav1.ObjectMeta
-	records int
+// list returns the complete parcels of a Ledger, oldest first.
+func (o *Outbox) list(ctx context.Context, l *v1alpha1.Ledger) ([]parcel, error) {
+	all, err := o.all(ctx, l)
+	return slices.DeleteFunc(all, func(p parcel) bool { return p.incomplete }), err
 }
 
-// list returns the parcels of a Ledger, oldest first.
-func (o *Outbox) list(ctx context.Context, l *v1alpha1.Ledger) ([]parcel, error) {
+// all returns the parcels of a Ledger, oldest first, also the incomplete ones.
+func (o *Outbox) all(ctx context.Context, l *v1alpha1.Ledger) ([]parcel, error) {
 	var found metav1.PartialObjectMetadataList
 	found.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("ConfigMapList"))
 	err := o.reader.List(ctx, &found, client.InNamespace(l.Namespace),
@@ -76,13 +75,24 @@ func (o *Outbox) list(ctx context.Context, l *v1alpha1.Ledger) ([]parcel, error)
 		return nil, fmt.Errorf("list outbox: %w", err)
 	}
 	var out []parcel
+	parts := map[types.UID][]metav1.ObjectMeta{} // by owner
 	for i := range found.Items {
 		m := found.Items[i].ObjectMeta
-		if m.DeletionTimestamp != nil {
-			continue
+		switch {
+		case m.DeletionTimestamp != nil:
+		case m.Annotations[v1alpha1.AnnotationOutboxPart] != "":
+			for _, owner := range m.OwnerReferences {
+				parts[owner.UID] = append(parts[owner.UID], m)
+			}
+		default:
+			n, _ := strconv.Atoi(m.Annotations[v1alpha1.AnnotationOutboxRecords])
+			out = append(out, parcel{meta: m, records: n})
 		}
-		n, _ := strconv.Atoi(m.Annotations[v1alpha1.AnnotationOutboxRecords])
-		out = append(out, parcel{m, n})
+	}
+	for i := range out {
+		n, _ := strconv.Atoi(out[i].meta.Annotations[v1alpha1.AnnotationOutboxParts])
+		out[i].rest = parts[out[i].meta.UID]
+		out[i].incomplete = len(out[i].rest) < n-1
 	}
 	slices.SortFunc(out, func(a, b parcel) int {
 		return cmp.Or(a.meta.CreationTimestamp.Compare(b.meta.CreationTimestamp.Time),
@@ -93,22 +103,43 @@ func (o *Outbox) list(ctx context.Context, l *v1alpha1.Ledger) ([]parcel, error)
 
 // load reads the records of a parcel. A deleted parcel has no records; changed content is an error.
 func (o *Outbox) load(ctx context.Context, p parcel) ([]ledger.Record, error) {
-	var cm corev1.ConfigMap
-	if err := o.reader.Get(ctx, types.NamespacedName{Namespace: p.meta.Namespace, Name: p.meta.Name}, &cm); err != nil {
-		if apierrors.IsNotFound(err) {
-			return nil, nil
+	var data []byte
+	for number := 1; number <= 1+len(p.rest); number++ {
+		var cm corev1.ConfigMap
+		key := types.NamespacedName{Namespace: p.meta.Namespace, Name: ledger.PartName(p.meta.Name, number)}
+		if err := o.reader.Get(ctx, key, &cm); err != nil {
+			switch {
+			case number == 1 && apierrors.IsNotFound(err):
+				return nil, nil
+			case apierrors.IsNotFound(err): // not with this reason: it would say that the namespace is gone
+				return nil, fmt.Errorf("read outbox: ConfigMap %s is missing", key.Name)
+			}
+			return nil, fmt.Errorf("read outbox: %w", err)
 		}
-		return nil, fmt.Errorf("read outbox: %w", err)
+		data = append(data, cm.BinaryData[ledger.ParcelKey]...)
 	}
-	return ledger.Unpack(cm.BinaryData[ledger.ParcelKey])
+	records, err := ledger.Unpack(data)
+	if err != nil {
+		return nil, err
+	}
+	var files []ledger.Record
+	for _, r := range records {
+		some, err := r.Files()
+		if err != nil {
+			return nil, fmt.Errorf("%w: %w", ledger.ErrParcel, err)
+		}
+		files = append(files, some...)
+	}
+	return files, nil
 }
 
 // add writes the records that are not in the outbox yet. It returns errFull if the outbox has no room.
 func (o *Outbox) add(ctx context.Context, l *v1alpha1.Ledger, records []ledger.Record) error {
-	parcels, err := o.list(ctx, l)
+	all, err := o.all(ctx, l)
 	if err != nil {
 		return err
 	}
+	parcels := slices.DeleteFunc(slices.Clone(all), func(p parcel) bool { return p.incomplete })
 	there, err := o.known(ctx, parcels)
 	if err != nil {
 		return err
@@ -123,7 +154,7 @@ func (o *Outbox) add(ctx context.Context, l *v1alpha1.Ledger, records []ledger.R
 	if err != nil {
 		return err
 	}
-	if len(parcels)-len(merged) >= maxParcels {
+	if size(all)-size(merged) >= maxParcels {
 		return errFull
 	}
 	packed, err := ledger.Pack(l.Name, records)
@@ -134,6 +165,11 @@ func (o *Outbox) add(ctx context.Context, l *v1alpha1.Ledger, records []ledger.R
 		if err := o.create(ctx, l, p); err != nil {
 			return err
 		}
+		// Parcels that can't be merged with others come out as they were: they must stay.
+		merged = slices.DeleteFunc(merged, func(m parcel) bool { return m.meta.Name == p.Name })
+	}
+	if err := o.stillThere(ctx, l, packed); err != nil {
+		return err
 	}
 	if err := o.remove(ctx, merged); err != nil {
 		return err
@@ -142,55 +178,28 @@ func (o *Outbox) add(ctx context.Context, l *v1alpha1.Ledger, records []ledger.R
 	return nil
 }
 
-func (o *Outbox) create(ctx context.Context, l *v1alpha1.Ledger, p ledger.Parcel) error {
-	immutable := true
-	cm := &corev1.ConfigMap{
-		ObjectMeta: metav1.ObjectMeta{
-			Name: p.Name, Namespace: l.Namespace,
-			Labels: map[string]string{
-				v1alpha1.LabelManagedBy: v1alpha1.ManagedByCairn, v1alpha1.LabelLedger: policy.LabelValue(l.Name),
-			},
-			Annotations: map[string]string{v1alpha1.AnnotationOutboxRecords: strconv.Itoa(p.Records)},
-			// No owner: a foreground deletion would delete the outbox before the Ledger has pushed it.
-		},
-		Immutable:  &immutable,
-		BinaryData: map[string][]byte{ledger.ParcelKey: p.Data},
+// stillThere fails if the Ledger goes, or is another one, and takes the parcels back. A Ledger that goes looks for
+// parcels once more before its finalizer goes: it finds those that were written before it began to go.
+func (o *Outbox) stillThere(ctx context.Context, l *v1alpha1.Ledger, packed []ledger.Parcel) error {
+	var now v1alpha1.Ledger
+	err := o.reader.Get(ctx, client.ObjectKeyFromObject(l), &now)
+	switch {
+	case client.IgnoreNotFound(err) != nil:
+		return fmt.Errorf("get Ledger: %w", err)
+	case err == nil && now.UID == l.UID && now.DeletionTimestamp == nil:
+		return nil
 	}
-	ctx = logf.IntoContext(ctx, logf.FromContext(ctx).WithValues("ledger", klog.KObj(l)))
-	err := o.client.Create(ctx, cm)
-	if apierrors.IsAlreadyExists(err) {
-		var there corev1.ConfigMap
-		get := o.reader.Get(ctx, client.ObjectKeyFromObject(cm), &there)
-		switch {
-		case apierrors.IsNotFound(get), get == nil && there.DeletionTimestamp != nil:
-			// most likely it was pushed: look again
-			return fmt.Errorf("write outbox: ConfigMap %s is being removed", cm.Name)
-		case get != nil:
-			return fmt.Errorf("read outbox: %w", get)
-		case there.Labels[v1alpha1.LabelLedger] == cm.Labels[v1alpha1.LabelLedger]:
-			return nil
-		}
-	}
+	all, err := o.all(ctx, l)
 	if err != nil {
-		return fmt.Errorf("write outbox: %w", err)
+		return err
 	}
-	return nil
-}
-
-// remove deletes parcels. A deleted parcel is no error, and a parcel of the same name but another UID stays.
-func (o *Outbox) remove(ctx context.Context, parcels []parcel) error {
-	for _, p := range parcels {
-		cm := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: p.meta.Name, Namespace: p.meta.Namespace}}
-		err := o.client.Delete(ctx, cm, client.Preconditions{UID: &p.meta.UID})
-		if err != nil && !apierrors.IsNotFound(err) && !apierrors.IsConflict(err) {
-			return fmt.Errorf("delete parcel of outbox: %w", err)
-		}
-		o.mu.Lock()
-		delete(o.paths, p.meta.UID)
-		delete(o.taken, p.meta.UID)
-		o.mu.Unlock()
+	ours := slices.DeleteFunc(all, func(p parcel) bool {
+		return !slices.ContainsFunc(packed, func(of ledger.Parcel) bool { return of.Name == p.meta.Name })
+	})
+	if err := o.remove(ctx, ours); err != nil {
+		return err
 	}
-	return nil
+	return errors.New("the Ledger is being deleted: its outbox takes no more records")
 }
 
 // notify wakes the Reconciler of the Ledger. Nothing is lost if the Reconciler misses it: it also looks at its

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strconv"
 
 	"k8s.io/apimachinery/pkg/types"
 
@@ -20,10 +21,18 @@ func (o *Outbox) take(ctx context.Context, p parcel) ([]ledger.Record, error) {
 	if err != nil {
 		return nil, err
 	}
+	o.remember(p.meta.UID, records)
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.taken[p.meta.UID] = true
 	return records, nil
+}
+
+// holdsAny reports whether a parcel that was taken holds one of the files.
+func (o *Outbox) holdsAny(p parcel, files map[string]error) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return slices.ContainsFunc(o.paths[p.meta.UID], func(path string) bool { return files[path] != nil })
 }
 
 // putBack returns parcels that a push did not bring into the branch.
@@ -75,7 +84,9 @@ func (o *Outbox) merge(
 ) ([]parcel, []ledger.Record, error) {
 	o.mu.Lock()
 	small := slices.DeleteFunc(slices.Clone(parcels), func(p parcel) bool {
-		return p.records >= smallParcel || o.taken[p.meta.UID] || slices.Contains(l.Status.Counted, p.meta.Name)
+		bytes, _ := strconv.Atoi(p.meta.Annotations[v1alpha1.AnnotationOutboxBytes])
+		return p.records >= smallParcel || bytes >= largeParcel || o.taken[p.meta.UID] ||
+			slices.Contains(l.Status.Counted, p.meta.Name)
 	})
 	o.mu.Unlock()
 	if len(small) < mergeParcels {

@@ -122,9 +122,9 @@ func TestOutboxMergesATrickle(t *testing.T) {
 	}
 	parcels, err := o.list(t.Context(), l)
 	g.Expect(err).NotTo(HaveOccurred())
-	_, records, _, err := w.reconciler.gather(t.Context(), l, parcels)
+	in, err := w.reconciler.gather(t.Context(), l, parcels)
 	g.Expect(err).NotTo(HaveOccurred())
-	g.Expect(records).To(HaveLen(4*mergeParcels + 3))
+	g.Expect(in.records).To(HaveLen(4*mergeParcels + 3))
 }
 
 // fill fills an outbox to its limit with parcels too large to be merged.

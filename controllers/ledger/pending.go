@@ -123,12 +123,13 @@ func endedRun(kind string, o client.Object, completed *metav1.Time, records []v1
 	return e
 }
 
-func (c *Collector) build(ctx context.Context, cluster string, e *ended) (ledger.Record, error) {
+// build returns the record of an object as one or more files.
+func (c *Collector) build(ctx context.Context, cluster string, e *ended) ([]ledger.Record, error) {
 	switch s := e.object.(type) {
 	case *v1alpha1.BackupSession:
 		snapshots, err := c.snapshots(ctx, s)
 		if err != nil {
-			return ledger.Record{}, err
+			return nil, err
 		}
 		return ledger.BackupRecord(cluster, s, snapshots)
 	case *v1alpha1.RestoreSession:
@@ -138,7 +139,7 @@ func (c *Collector) build(ctx context.Context, cluster string, e *ended) (ledger
 	case *v1alpha1.Snapshot:
 		return ledger.PruneRecord(cluster, s)
 	default:
-		return ledger.Record{}, fmt.Errorf("build record: unexpected kind %T", s)
+		return nil, fmt.Errorf("build record: unexpected kind %T", s)
 	}
 }
 

@@ -4,14 +4,17 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"reflect"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/klog/v2"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	logf "sigs.k8s.io/controller-runtime/pkg/log"
@@ -30,14 +33,15 @@ import (
 func (r *Reconciler) push(
 	ctx context.Context, patcher *status.Patcher, l *v1alpha1.Ledger, s *memory, where string, parcels []parcel,
 ) ([]parcel, error) {
-	taken, records, counted, err := r.gather(ctx, l, parcels)
+	in, err := r.gather(ctx, l, parcels)
 	if err != nil {
 		return nil, err
 	}
+	s.unreadable = in.unreadable
 	written := false
 	defer func() {
 		if !written {
-			r.Outbox.putBack(taken)
+			r.Outbox.putBack(in.taken)
 		}
 	}()
 	page, err := r.page(ctx, l)
@@ -51,7 +55,7 @@ func (r *Reconciler) push(
 	// An earlier process or attempt pushed, and was killed before it wrote the status.
 	uncounted := !s.remembered.IsZero() && s.remembered != lastPushed(l)
 	c := &change{
-		ledger: l, cluster: r.clusterOf(l), records: records, page: page, when: r.Clock.Now(),
+		ledger: l, cluster: r.clusterOf(l), records: in.records, page: page, when: r.Clock.Now(),
 		careful: s.unsettled || uncounted,
 	}
 	s.unsettled = true
@@ -70,25 +74,32 @@ func (r *Reconciler) push(
 	if pushes > 0 || uncounted {
 		l.Status.LastPushedTime = &metav1.Time{Time: r.Clock.Now().Truncate(time.Second)}
 	}
-	if last := store.LastPushed(); !last.IsZero() {
-		s.remembered = last
-		l.Status.LastPushedCommit, l.Status.LastPushedTo = last.String(), pushedTo(l)
-	}
+	s.rememberIn(l, store.LastPushed())
 	if pushes > 0 {
 		logf.FromContext(ctx).Info("pushed", "branch", l.Spec.Branch, "commit", result.Commit.String(),
 			"records", len(c.added), "differing", len(c.differs), "attempts", pushes)
 	}
-	l.Status.Recorded += int64(c.arrived(result.Outcome, counted))
-	l.Status.Counted = names(taken)
+	l.Status.Recorded += int64(c.arrived(result.Outcome, in.counted))
+	l.Status.Counted = names(in.taken)
 	if err := r.patch(ctx, patcher, l); err != nil {
 		return nil, err
 	}
 	written = true
-	if err := r.afterPush(ctx, l, c, result.Commit, taken); err != nil {
+	left, err := r.afterPush(ctx, l, s, c, result.Commit, in.taken)
+	r.Outbox.putBack(left)
+	if err != nil {
 		return nil, err
 	}
 	s.unsettled, l.Status.Counted = false, nil
 	return r.Outbox.list(ctx, l)
+}
+
+// rememberIn writes the last commit that was pushed, if any, to the status.
+func (s *memory) rememberIn(l *v1alpha1.Ledger, last gitstore.Hash) {
+	if !last.IsZero() {
+		s.remembered = last
+		l.Status.LastPushedCommit, l.Status.LastPushedTo = last.String(), pushedTo(l)
+	}
 }
 
 func names(parcels []parcel) []string {
@@ -99,28 +110,59 @@ func names(parcels []parcel) []string {
 	return out
 }
 
-// afterPush writes the commit into the status of the recorded objects and empties the outbox.
+// afterPush writes the commit into the status of the recorded objects and empties the outbox. If an object does not
+// take the commit, the parcels with its record are left, and the others go.
 func (r *Reconciler) afterPush(
-	ctx context.Context, l *v1alpha1.Ledger, c *change, commit gitstore.Hash, taken []parcel,
-) error {
+	ctx context.Context, l *v1alpha1.Ledger, s *memory, c *change, commit gitstore.Hash, taken []parcel,
+) (left []parcel, err error) {
 	for _, d := range c.differs {
 		r.EventRecorder.Eventf(l, corev1.EventTypeWarning, v1alpha1.ReasonRecordDiffers,
 			"the branch already has a record %s with different content: Cairn does not change it", d.Path)
 	}
+	failed, entered := map[string]error{}, map[types.UID]bool{}
 	for _, rec := range c.records {
-		if err := r.writeCommit(ctx, l, rec.Object, commit); err != nil {
-			return err
+		o := rec.Object
+		if rec.File > 0 || s.entered[o.UID] {
+			continue
+		}
+		if err := r.writeCommit(ctx, l, s, o, commit); err != nil {
+			failed[rec.Path] = err
+		} else {
+			entered[o.UID] = true
 		}
 	}
-	return r.Outbox.remove(ctx, taken)
+	if len(failed) == 0 {
+		s.entered, s.refusing = nil, nil
+		return nil, r.Outbox.remove(ctx, taken)
+	}
+	// The next push has the records of the parcels that are left again, but writes no other commit into their objects.
+	if s.entered == nil {
+		s.entered = map[types.UID]bool{}
+	}
+	maps.Copy(s.entered, entered)
+	var done []parcel
+	for _, p := range taken {
+		if r.Outbox.holdsAny(p, failed) {
+			left = append(left, p)
+		} else {
+			done = append(done, p)
+		}
+	}
+	return left, errors.Join(r.Outbox.remove(ctx, done), failed[slices.Min(slices.Collect(maps.Keys(failed)))])
 }
 
 // commitTries limits how often the Ledger writes a commit while others change the entries of the object.
 const commitTries = 5
 
+// refusedFor is how long the Ledger tries to write the commit into an object for which the API server has a fault each
+// time, such as a webhook that does not answer.
+const refusedFor = 2 * time.Minute
+
 // writeCommit writes the commit into the status of a recorded object, if the object still exists. Each Ledger writes
 // its own entry.
-func (r *Reconciler) writeCommit(ctx context.Context, l *v1alpha1.Ledger, o ledger.Object, commit gitstore.Hash) error {
+func (r *Reconciler) writeCommit(
+	ctx context.Context, l *v1alpha1.Ledger, s *memory, o ledger.Object, commit gitstore.Hash,
+) error {
 	switch o.Kind {
 	case v1alpha1.BackupSessionKind, v1alpha1.RestoreSessionKind, v1alpha1.RestoreBatchKind, v1alpha1.SnapshotKind:
 	default:
@@ -131,13 +173,31 @@ func (r *Reconciler) writeCommit(ctx context.Context, l *v1alpha1.Ledger, o ledg
 	switch {
 	case err == nil, apierrors.IsNotFound(err):
 		return nil
-	case inVain(err):
+	case inVain(err), r.refusing(s, o.UID, err):
 		// The record is in Git anyway, and one object must not hold up the others.
 		logf.FromContext(ctx).Error(err, "write commit into status", logs.Key(o.Kind), klog.KRef(o.Namespace, o.Name))
 		return nil
 	default:
 		return fmt.Errorf("write commit into %s %s/%s: %w", o.Kind, o.Namespace, o.Name, err)
 	}
+}
+
+// refusing reports whether the API server has had a fault for this object for too long. A server that can't be reached,
+// or is busy, is no fault of the object.
+func (r *Reconciler) refusing(s *memory, uid types.UID, err error) bool {
+	var answer apierrors.APIStatus
+	if !errors.As(err, &answer) || answer.Status().Code < http.StatusInternalServerError {
+		return false
+	}
+	if s.refusing == nil {
+		s.refusing = map[types.UID]time.Time{}
+	}
+	since, known := s.refusing[uid]
+	if !known {
+		s.refusing[uid] = r.Clock.Now()
+		return false
+	}
+	return r.Clock.Now().Sub(since) >= refusedFor
 }
 
 // inVain reports whether the Ledger gives up to write a commit: the object is too large, or the API server does not

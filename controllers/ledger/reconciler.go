@@ -27,8 +27,9 @@ import (
 )
 
 const (
-	// maxRecords is the number of records after which a commit takes no further parcel.
+	// maxRecords is the number of files after which a commit takes no further parcel, maxBytes their size.
 	maxRecords = 2000
+	maxBytes   = 32 << 20
 	// maxAttempts limits the pushes of one attempt while other writers move the branch.
 	maxAttempts = 3
 	// firstBackoff and maxBackoff limit the pause after a failure. The pause doubles with each failure.
@@ -104,7 +105,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (result ct
 
 // reconcile checks whether a push is needed and due, and pushes.
 func (r *Reconciler) reconcile(ctx context.Context, patcher *status.Patcher, l *v1alpha1.Ledger) (ctrl.Result, error) {
-	parcels, err := r.Outbox.list(ctx, l)
+	parcels, err := r.parcels(ctx, l)
 	if err != nil {
 		return ctrl.Result{}, err
 	}
@@ -202,7 +203,10 @@ func (r *Reconciler) attempt(
 	r.count(l, rest)
 	l.Status.ObservedGeneration = l.Generation
 	markReady(l)
-	if len(rest) > 0 {
+	if len(s.unreadable) > 0 {
+		markFault(l, unreadable(s.unreadable))
+	}
+	if len(rest) > len(s.unreadable) {
 		wait := max(pushInterval, l.Spec.BatchWindow.Duration)
 		logPause(ctx, l, limited, wait)
 		return ctrl.Result{RequeueAfter: wait}, nil
@@ -286,6 +290,31 @@ func (r *Reconciler) jittered(d time.Duration) time.Duration {
 	return r.Jitter(d)
 }
 
+// incompleteFor is how long the Collector has to write the rest of a parcel.
+const incompleteFor = time.Hour
+
+// parcels returns what waits in the outbox. It removes parcels whose rest nobody writes any more: the Collector was
+// killed, and then made another record of the object, or found it gone.
+func (r *Reconciler) parcels(ctx context.Context, l *v1alpha1.Ledger) ([]parcel, error) {
+	all, err := r.Outbox.all(ctx, l)
+	if err != nil {
+		return nil, err
+	}
+	var complete, abandoned []parcel
+	for _, p := range all {
+		switch {
+		case !p.incomplete:
+			complete = append(complete, p)
+		case l.DeletionTimestamp != nil || r.Clock.Now().Sub(p.meta.CreationTimestamp.Time) > incompleteFor:
+			abandoned = append(abandoned, p)
+		}
+	}
+	if len(abandoned) > 0 {
+		logf.FromContext(ctx).Info("removed incomplete ConfigMaps of the outbox", "count", size(abandoned))
+	}
+	return complete, r.Outbox.remove(ctx, abandoned)
+}
+
 // count writes the number of waiting records to status and metrics.
 func (r *Reconciler) count(l *v1alpha1.Ledger, parcels []parcel) {
 	n := 0
@@ -296,7 +325,7 @@ func (r *Reconciler) count(l *v1alpha1.Ledger, parcels []parcel) {
 	if len(parcels) > 0 {
 		l.Status.OldestPendingTime = parcels[0].meta.CreationTimestamp.DeepCopy()
 	}
-	markBacklog(l, len(parcels) >= maxParcels)
+	markBacklog(l, size(parcels) >= maxParcels)
 	r.LedgerMetrics.setPending(l, n)
 }
 

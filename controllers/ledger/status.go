@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"errors"
+	"fmt"
 	"regexp"
 
 	"github.com/fluxcd/pkg/apis/meta"
@@ -34,6 +35,15 @@ func stalled(reason, message string) *fault {
 
 var errNameTaken = errors.New("the folder belongs to another cluster")
 
+// unreadable returns the fault of an outbox in which others put something. The other ConfigMaps are pushed.
+func unreadable(names []string) *fault {
+	return &fault{
+		reason: v1alpha1.ReasonGitOperationFailed,
+		message: fmt.Sprintf("ConfigMap %s of the outbox does not hold what Cairn wrote: delete it; the other records "+
+			"are pushed", names[0]),
+	}
+}
+
 // faults maps each kind of error to its reason and its advice. The first match wins.
 var faults = []struct {
 	err     error
@@ -46,6 +56,10 @@ var faults = []struct {
 		gitstore.ErrHistoryRewritten, v1alpha1.ReasonHistoryRewritten, true,
 		"records are kept in the cluster; bring the old " +
 			"commits back to the branch, or set spec.branch to a new one",
+	},
+	{
+		gitstore.ErrFileTooLarge, v1alpha1.ReasonGitOperationFailed, false,
+		"records wait in the cluster; this is a defect of Cairn, which divides what it writes: please report it",
 	},
 	{gitstore.ErrURL, v1alpha1.ReasonInvalidURL, true, "correct spec.url"},
 	{gitstore.ErrInvalidEdit, v1alpha1.ReasonInvalidPath, true, "correct spec.path"},

@@ -48,8 +48,10 @@ var (
 	errCorrupt = errors.New("local objects are damaged")
 	// errNotFetched: call Fetch or Update first.
 	errNotFetched = errors.New("nothing was fetched yet")
-	// ErrInvalidEdit: a path or a content is not allowed. The caller made a mistake.
+	// ErrInvalidEdit: a path is not allowed. The caller made a mistake.
 	ErrInvalidEdit = errors.New("invalid edit")
+	// ErrFileTooLarge: the content of an edit is larger than a file can be.
+	ErrFileTooLarge = errors.New("file is too large")
 	// ErrAppendOnly: an edit would change or delete a file under AppendOnly.
 	ErrAppendOnly = errors.New("existing record would be changed")
 	// ErrNoFile: the branch has no such file or directory.

@@ -31,6 +31,7 @@ var reasons = []struct {
 	{ErrTooLarge, "too_large"},
 	{errCorrupt, "corrupt"},
 	{ErrInvalidEdit, "invalid_edit"},
+	{ErrFileTooLarge, "file_too_large"},
 	{ErrAppendOnly, "append_only"},
 	{os.ErrClosed, "closed"},
 }

@@ -27,7 +27,7 @@ func TestRecordsOfHooks(t *testing.T) {
 	session, snapshots := run()
 	session.Status.Hooks, session.Status.Resolved.Hooks = statuses, resolved
 	session.Status.Targets[0].Hooks, session.Status.Resolved.Targets[0].Hooks = statuses, resolved
-	backup, err := BackupRecord("production", session, snapshots)
+	backup, err := one(BackupRecord("production", session, snapshots))
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(strings.Count(backup.Content, "name: thaw")).To(Equal(2), "of the run, and of its target")
 
@@ -38,7 +38,7 @@ func TestRecordsOfHooks(t *testing.T) {
 		Params:    &apiextensionsv1.JSON{Raw: []byte(`{"user":"s3cr3t"}`)},
 		Variables: []v1alpha1.HookVariable{{Name: "V", Value: "s3cr3t"}},
 	}}}
-	restoring, err := RestoreRecord("production", restored)
+	restoring, err := one(RestoreRecord("production", restored))
 	g.Expect(err).NotTo(HaveOccurred())
 
 	for _, r := range []Record{backup, restoring} {

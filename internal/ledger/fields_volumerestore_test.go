@@ -41,7 +41,7 @@ func TestRecordsOfVolumesThatWereMade(t *testing.T) {
 			Binding: v1alpha1.BindConsumer, Replaces: "old-uid",
 		},
 	}}}}
-	record, err := RestoreRecord("production", s)
+	record, err := one(RestoreRecord("production", s))
 	g.Expect(err).NotTo(HaveOccurred())
 	for _, says := range []string{
 		"replicas: 2", "name: data-${POD_ORDINAL}-9", "claimUID: claim-uid",

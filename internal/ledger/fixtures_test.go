@@ -218,3 +218,14 @@ func restore() *v1alpha1.RestoreSession {
 		},
 	}
 }
+
+// one returns a record that has one file.
+func one(files []Record, err error) (Record, error) {
+	if err == nil && len(files) != 1 {
+		err = fmt.Errorf("the record has %d files", len(files))
+	}
+	if err != nil {
+		return Record{}, err
+	}
+	return files[0], nil
+}

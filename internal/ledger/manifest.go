@@ -1,7 +1,6 @@
 package ledger
 
 import (
-	"bytes"
 	"cmp"
 	"slices"
 
@@ -53,22 +52,6 @@ func newDocument(cluster, kind string, o *metav1.ObjectMeta, spec, status any) d
 		},
 		Spec: spec, Status: status,
 	}
-}
-
-// manifest encodes documents with sorted keys, separated by "---".
-func manifest(docs []document) (string, error) {
-	var out bytes.Buffer
-	for i, d := range docs {
-		raw, err := yaml.Marshal(d)
-		if err != nil {
-			return "", err
-		}
-		if i > 0 {
-			out.WriteString("---\n")
-		}
-		out.Write(raw)
-	}
-	return out.String(), nil
 }
 
 func sortedSnapshots(in []v1alpha1.Snapshot) []*v1alpha1.Snapshot {

@@ -36,6 +36,9 @@ func CommitMessage(cluster string, objects []Object) string {
 		return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Kind, b.Kind),
 			cmp.Compare(a.Name, b.Name), cmp.Compare(a.UID, b.UID))
 	})
+	objects = slices.CompactFunc(objects, func(a, b Object) bool { // a record can have several files
+		return a.UID != "" && a.Kind == b.Kind && a.UID == b.UID
+	})
 	var out strings.Builder
 	out.WriteString(subject(objects) + "\n\n")
 	for i, o := range objects {

@@ -15,22 +15,36 @@ import (
 	"github.com/cairn-backup/cairn/internal/gitstore"
 )
 
-// Parcel is the content of one ConfigMap of an outbox.
+// Parcel is what one push takes from an outbox, or leaves. It is one ConfigMap, unless a single file of a record is too
+// large for that.
 type Parcel struct {
 	// Name is the name of the ConfigMap: a function of the Ledger's name and of the records.
 	Name string
-	// Data is the value of ParcelKey: gzip of JSON.
+	// Data is gzip of JSON. Parts divides it into the values of ParcelKey.
 	Data []byte
-	// Records is the number of records in the parcel.
+	// Records is the number of records in the parcel. A record counts where its first file is.
 	Records int
 }
 
-// ParcelKey is the key of a ConfigMap's binaryData that holds a Parcel's Data.
+// Parts returns what each ConfigMap of the parcel holds. The first is the parcel's own.
+func (p Parcel) Parts() [][]byte { return slices.Collect(slices.Chunk(p.Data, partSize)) }
+
+// PartName returns the name of the ConfigMap that holds a part of a parcel. Its own has the number 1.
+func PartName(parcel string, number int) string {
+	if number == 1 {
+		return parcel
+	}
+	return fmt.Sprintf("%s-%d", parcel, number)
+}
+
+// ParcelKey is the key of a ConfigMap's binaryData that holds a part of a Parcel's Data.
 const ParcelKey = "records.json.gz"
 
 const (
-	// parcelSize is the greatest size of Data in bytes, unless a single record is larger. A ConfigMap holds 1 MiB.
+	// parcelSize is the greatest size of Data in bytes, unless a single file is larger.
 	parcelSize = 700 << 10
+	// partSize is the greatest size of a part in bytes. A ConfigMap holds 1 MiB.
+	partSize = 900 << 10
 	// maxParcel bounds what Unpack inflates.
 	maxParcel = 64 << 20
 	// outboxVersion is the version of the format.
@@ -76,7 +90,7 @@ func pack(ledger string, records []Record) ([]Parcel, error) {
 		second, err := pack(ledger, records[half:])
 		return append(first, second...), err
 	}
-	return []Parcel{{Name: parcelName(ledger, raw), Data: data.Bytes(), Records: len(records)}}, nil
+	return []Parcel{{Name: parcelName(ledger, raw), Data: data.Bytes(), Records: Count(records)}}, nil
 }
 
 func compress(w io.Writer, raw []byte) error {
@@ -121,7 +135,7 @@ func Unpack(data []byte) ([]Record, error) {
 func parcelName(ledger string, raw []byte) string {
 	sum := sha256.Sum256(raw)
 	tail := "-outbox-" + hex.EncodeToString(sum[:8])
-	if limit := 253 - len(tail); len(ledger) > limit {
+	if limit := 253 - len(tail) - len("-99"); len(ledger) > limit {
 		ledger = strings.TrimRight(ledger[:limit], "-.")
 	}
 	return ledger + tail

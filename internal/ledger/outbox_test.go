@@ -16,7 +16,7 @@ func records(t testing.TB, n int) []Record {
 	out := make([]Record, n)
 	for i := range out {
 		session.Name = fmt.Sprintf("shop-hourly-%d", i)
-		r, err := BackupRecord("production", session, snapshots)
+		r, err := one(BackupRecord("production", session, snapshots))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -1,7 +1,6 @@
 package ledger
 
 import (
-	"fmt"
 	"time"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
@@ -12,11 +11,7 @@ const phaseRemoved = "Removed"
 
 // PruneRecord returns the record of a Snapshot whose data was removed from its repository. Its condition Retained
 // says which rule let it go. The record lies in the folder of the Repository, because the invoker can be long gone.
-func PruneRecord(cluster string, snapshot *v1alpha1.Snapshot) (Record, error) {
-	content, err := manifest([]document{pruneDocument(cluster, snapshot)})
-	if err != nil {
-		return Record{}, fmt.Errorf("encode record of Snapshot %s/%s: %w", snapshot.Namespace, snapshot.Name, err)
-	}
+func PruneRecord(cluster string, snapshot *v1alpha1.Snapshot) ([]Record, error) {
 	object := Object{
 		Kind: v1alpha1.SnapshotKind, Namespace: snapshot.Namespace, Name: snapshot.Name, UID: snapshot.UID,
 		Phase: phaseRemoved,
@@ -27,7 +22,8 @@ func PruneRecord(cluster string, snapshot *v1alpha1.Snapshot) (Record, error) {
 		}
 	}
 	folder := folderOf(v1alpha1.RepositoryKind, snapshot.Spec.Repository, prunedAt(snapshot))
-	return Record{Path: recordPath(folder, &snapshot.ObjectMeta), Content: content, Object: object}, nil
+	docs := []document{pruneDocument(cluster, snapshot)}
+	return newRecord(recordPath(folder, &snapshot.ObjectMeta), object, docs)
 }
 
 // prunedAt returns when the Snapshot was deleted, which never changes.

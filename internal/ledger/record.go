@@ -3,7 +3,6 @@ package ledger
 import (
 	"crypto/sha256"
 	"encoding/hex"
-	"fmt"
 	"strings"
 	"time"
 
@@ -22,6 +21,20 @@ type Record struct {
 	Content string `json:"content"`
 	// Object is the object that the record describes.
 	Object Object `json:"object"`
+	// File is 0 for the only or the first file of a record, 2 for the second, and so on. Only a record with more than
+	// about a megabyte has more than one.
+	File int `json:"file,omitempty"`
+}
+
+// Count returns the number of records that have these files.
+func Count(files []Record) int {
+	n := 0
+	for _, f := range files {
+		if f.File == 0 {
+			n++
+		}
+	}
+	return n
 }
 
 // Object is an object that ended, as the message of a commit shows it.
@@ -38,17 +51,13 @@ type Object struct {
 	Revision string `json:"revision,omitempty"`
 }
 
-// BackupRecord returns the record of a BackupSession that ended and of its Snapshots, in any order. cluster is the
-// name of the cluster's folder. Only fields that this package lists get into a record.
-func BackupRecord(cluster string, session *v1alpha1.BackupSession, snapshots []v1alpha1.Snapshot) (Record, error) {
+// BackupRecord returns the record of a BackupSession that ended and of its Snapshots, in any order: one file, or more
+// if it is large. cluster is the name of the cluster's folder. Only fields that this package lists get into a record.
+func BackupRecord(cluster string, session *v1alpha1.BackupSession, snapshots []v1alpha1.Snapshot) ([]Record, error) {
 	docs := make([]document, 0, 1+len(snapshots))
 	docs = append(docs, backupDocument(cluster, session, snapshots))
 	for _, s := range sortedSnapshots(snapshots) {
 		docs = append(docs, snapshotDocument(cluster, s))
-	}
-	content, err := manifest(docs)
-	if err != nil {
-		return Record{}, fmt.Errorf("encode record of BackupSession %s/%s: %w", session.Namespace, session.Name, err)
 	}
 	object := Object{
 		Kind: v1alpha1.BackupSessionKind, Namespace: session.Namespace, Name: session.Name, UID: session.UID,
@@ -67,15 +76,11 @@ func BackupRecord(cluster string, session *v1alpha1.BackupSession, snapshots []v
 	if frequent(line, slot) {
 		folder += "/" + ended.UTC().Format("02")
 	}
-	return Record{Path: recordPath(folder, &session.ObjectMeta), Content: content, Object: object}, nil
+	return newRecord(recordPath(folder, &session.ObjectMeta), object, docs)
 }
 
 // RestoreRecord returns the record of a RestoreSession that ended.
-func RestoreRecord(cluster string, session *v1alpha1.RestoreSession) (Record, error) {
-	content, err := manifest([]document{restoreDocument(cluster, session)})
-	if err != nil {
-		return Record{}, fmt.Errorf("encode record of RestoreSession %s/%s: %w", session.Namespace, session.Name, err)
-	}
+func RestoreRecord(cluster string, session *v1alpha1.RestoreSession) ([]Record, error) {
 	object := Object{
 		Kind: v1alpha1.RestoreSessionKind, Namespace: session.Namespace, Name: session.Name, UID: session.UID,
 		Phase: string(session.Status.Phase), Reason: session.Status.Reason,
@@ -85,7 +90,8 @@ func RestoreRecord(cluster string, session *v1alpha1.RestoreSession) (Record, er
 	}
 	ended := endOf(session.Status.CompletionTime, session.CreationTimestamp)
 	folder := folderOf(v1alpha1.RestoreSessionKind, session.Name, ended)
-	return Record{Path: recordPath(folder, &session.ObjectMeta), Content: content, Object: object}, nil
+	docs := []document{restoreDocument(cluster, session)}
+	return newRecord(recordPath(folder, &session.ObjectMeta), object, docs)
 }
 
 // endOf returns when a run or restore ended. One that ended before it started can have no completion time.

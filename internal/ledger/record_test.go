@@ -27,7 +27,7 @@ import (
 func TestRecords(t *testing.T) {
 	g := NewWithT(t)
 	session, snapshots := run()
-	backup, err := BackupRecord("production", session, snapshots)
+	backup, err := one(BackupRecord("production", session, snapshots))
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(backup.Path).To(Equal("records/shop/backupbatch.shop/2026-07/shop-hourly-1795154820-0d9ab5f3.yaml"))
 	g.Expect(backup.Object).To(Equal(Object{
@@ -37,13 +37,13 @@ func TestRecords(t *testing.T) {
 	}))
 	golden(t, "backupsession.yaml", backup.Content)
 
-	restored, err := RestoreRecord("production", restore())
+	restored, err := one(RestoreRecord("production", restore()))
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(restored.Path).To(Equal("records/shop/restoresession.drill/2026-08/drill-aa9ab5f3.yaml"),
 		"the month of its end, in UTC")
 	golden(t, "restoresession.yaml", restored.Content)
 
-	application, err := RestoreBatchRecord("production", restoreBatch())
+	application, err := one(RestoreBatchRecord("production", restoreBatch()))
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(application.Path).To(Equal("records/shop/restorebatch.back/2026-08/back-bb9ab5f3.yaml"))
 	g.Expect(application.Object).To(Equal(Object{
@@ -55,7 +55,7 @@ func TestRecords(t *testing.T) {
 	golden(t, "restorebatch.yaml", application.Content)
 
 	slices.Reverse(snapshots)
-	again, err := BackupRecord("production", session, snapshots)
+	again, err := one(BackupRecord("production", session, snapshots))
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(again).To(Equal(backup), "the order of the Snapshots does not matter")
 
@@ -82,7 +82,7 @@ func TestRecordSize(t *testing.T) {
 			session.Status.Targets = session.Status.Targets[:targets]
 			session.Status.Snapshots = session.Status.Snapshots[:targets]
 			session.Status.Resolved.Targets = session.Status.Resolved.Targets[:targets]
-			r, err := BackupRecord("production", session, snapshots[:targets])
+			r, err := one(BackupRecord("production", session, snapshots[:targets]))
 			g.Expect(err).NotTo(HaveOccurred())
 			size, err := compressed(r.Content)
 			g.Expect(err).NotTo(HaveOccurred())
@@ -149,7 +149,7 @@ func TestPathOfRecord(t *testing.T) {
 			g := NewWithT(t)
 			session, _ := run()
 			tt.change(session)
-			r, err := BackupRecord("production", session, nil)
+			r, err := one(BackupRecord("production", session, nil))
 			g.Expect(err).NotTo(HaveOccurred())
 			g.Expect(r.Path).To(Equal(tt.want))
 			g.Expect(gitstore.CheckPath(r.Path)).To(Succeed())
@@ -168,15 +168,15 @@ func TestFolder(t *testing.T) {
 // Each document passes the schema of its kind, and the schema drops nothing of it.
 func TestRecordsFitTheSchema(t *testing.T) {
 	session, snapshots := run()
-	backup, err := BackupRecord("production", session, snapshots)
+	backup, err := one(BackupRecord("production", session, snapshots))
 	if err != nil {
 		t.Fatal(err)
 	}
-	restored, err := RestoreRecord("production", restore())
+	restored, err := one(RestoreRecord("production", restore()))
 	if err != nil {
 		t.Fatal(err)
 	}
-	application, err := RestoreBatchRecord("production", restoreBatch())
+	application, err := one(RestoreBatchRecord("production", restoreBatch()))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -238,7 +238,7 @@ func BenchmarkBackupRecord(b *testing.B) {
 	session, snapshots := run()
 	b.ReportAllocs()
 	for b.Loop() {
-		if _, err := BackupRecord("production", session, snapshots); err != nil {
+		if _, err := one(BackupRecord("production", session, snapshots)); err != nil {
 			b.Fatal(err)
 		}
 	}
@@ -259,7 +259,7 @@ func TestTheRecordOfAVolumeSnapshot(t *testing.T) {
 			VolumeMode: corev1.PersistentVolumeFilesystem,
 		}},
 	}
-	record, err := BackupRecord("production", session, snapshots)
+	record, err := one(BackupRecord("production", session, snapshots))
 	g.Expect(err).NotTo(HaveOccurred())
 	for _, says := range []string{
 		"snapshotHandle: snap-17", "driver: disk.example.com",

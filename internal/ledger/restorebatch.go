@@ -1,17 +1,9 @@
 package ledger
 
-import (
-	"fmt"
-
-	"github.com/cairn-backup/cairn/api/v1alpha1"
-)
+import "github.com/cairn-backup/cairn/api/v1alpha1"
 
 // RestoreBatchRecord returns the record of a RestoreBatch that ended. Each of its RestoreSessions has its own record.
-func RestoreBatchRecord(cluster string, batch *v1alpha1.RestoreBatch) (Record, error) {
-	content, err := manifest([]document{restoreBatchDocument(cluster, batch)})
-	if err != nil {
-		return Record{}, fmt.Errorf("encode record of RestoreBatch %s/%s: %w", batch.Namespace, batch.Name, err)
-	}
+func RestoreBatchRecord(cluster string, batch *v1alpha1.RestoreBatch) ([]Record, error) {
 	object := Object{
 		Kind: v1alpha1.RestoreBatchKind, Namespace: batch.Namespace, Name: batch.Name, UID: batch.UID,
 		Phase: string(batch.Status.Phase), Reason: batch.Status.Reason,
@@ -21,7 +13,8 @@ func RestoreBatchRecord(cluster string, batch *v1alpha1.RestoreBatch) (Record, e
 	}
 	folder := folderOf(v1alpha1.RestoreBatchKind, batch.Name,
 		endOf(batch.Status.CompletionTime, batch.CreationTimestamp))
-	return Record{Path: recordPath(folder, &batch.ObjectMeta), Content: content, Object: object}, nil
+	docs := []document{restoreBatchDocument(cluster, batch)}
+	return newRecord(recordPath(folder, &batch.ObjectMeta), object, docs)
 }
 
 // restoreBatchDocument says what was requested and what became of each target.

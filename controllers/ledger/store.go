@@ -1,0 +1,182 @@
+package ledger
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	kerrors "k8s.io/apimachinery/pkg/util/errors"
+	"k8s.io/klog/v2"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	logf "sigs.k8s.io/controller-runtime/pkg/log"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/kube/logs"
+	"github.com/cairn-backup/cairn/internal/kube/status"
+	"github.com/cairn-backup/cairn/internal/ledger"
+)
+
+// store writes the records of a batch and releases each object whose record is in all its outboxes. held reports that
+// an object was not released because an outbox is full or a selector can't be read.
+func (c *Collector) store(ctx context.Context, batch []*ended) (held bool, err error) {
+	var ledgers []*v1alpha1.Ledger
+	members := map[*v1alpha1.Ledger][]*ended{}
+	for _, e := range batch {
+		for _, l := range e.ledgers {
+			if members[l] == nil {
+				ledgers = append(ledgers, l)
+			}
+			members[l] = append(members[l], e)
+		}
+	}
+	blocked := map[*ended]error{}
+	for _, l := range ledgers {
+		failed := c.storeFor(ctx, l, members[l])
+		full := false
+		for _, e := range members[l] {
+			if errors.Is(failed[e], errGone) {
+				c.warn(ctx, []*ended{e}, l,
+					"the namespace of Ledger %s is being deleted: the Ledger does not get the record")
+				continue
+			}
+			blocked[e] = errors.Join(blocked[e], failed[e])
+			full = full || errors.Is(failed[e], errFull)
+		}
+		if full {
+			c.Outbox.notify(l)
+		}
+	}
+	var errs []error
+	for _, e := range batch {
+		why := blocked[e]
+		if why == nil && e.undecided {
+			why = errUndecided
+		}
+		switch {
+		case why == nil:
+			errs = append(errs, c.release(ctx, e))
+		case c.givenUp(e, why): // a Ledger must not block the deletion of a namespace
+			c.warn(ctx, []*ended{e}, nil, "deleted without a record: "+whyNone(why))
+			errs = append(errs, c.release(ctx, e))
+		case errors.Is(why, errFull), errors.Is(why, errUndecided):
+			held = true
+		default:
+			errs = append(errs, why)
+		}
+	}
+	return held, kerrors.NewAggregate(unique(errs))
+}
+
+// errUndecided means that nobody knows whether a Ledger wants the record, because its selector can't be read.
+var errUndecided = errors.New("the selector of a Ledger can't be read")
+
+// whyNone returns the reason, for an event, why there is no record. The API server's error belongs in the log.
+func whyNone(why error) string {
+	if errors.Is(why, errUndecided) {
+		return errUndecided.Error()
+	}
+	return "the outbox has no room for it"
+}
+
+// givenUp reports whether an object that is being deleted goes without its record: at once if the outbox is full or the
+// selector of a Ledger can't be read, after giveUpAfter if the record can't be written for another reason.
+func (c *Collector) givenUp(e *ended, why error) bool {
+	return e.urgent && (errors.Is(why, errFull) || errors.Is(why, errUndecided) ||
+		c.Clock.Now().Sub(e.object.GetDeletionTimestamp().Time) > giveUpAfter)
+}
+
+// errGone means that the namespace of a Ledger takes no more objects.
+var errGone = errors.New("namespace is being deleted")
+
+// storeSize is the size of records, in bytes, that the Collector holds in memory at most, unless one is larger.
+const storeSize = 16 << 20
+
+// storeFor writes the records of the members into the outbox of a Ledger, and returns why it could not write some.
+func (c *Collector) storeFor(ctx context.Context, l *v1alpha1.Ledger, members []*ended) map[*ended]error {
+	failed := map[*ended]error{}
+	var some []*ended
+	records, bytes := map[*ended][]ledger.Record{}, 0
+	for i, e := range members {
+		files, err := c.build(ctx, l.Spec.ClusterName, e)
+		if err != nil {
+			failed[e] = err
+		} else {
+			some, records[e] = append(some, e), files
+		}
+		for _, f := range files {
+			bytes += len(f.Content)
+		}
+		if bytes < storeSize && i < len(members)-1 {
+			continue
+		}
+		c.addEach(ctx, l, some, records, failed)
+		some, bytes = nil, 0
+		clear(records)
+	}
+	return failed
+}
+
+// addEach adds records to the outbox of a Ledger: all at once or, if that fails, those of each object alone, so that
+// an object whose record can't be written holds up no other.
+func (c *Collector) addEach(
+	ctx context.Context, l *v1alpha1.Ledger, members []*ended, records map[*ended][]ledger.Record,
+	failed map[*ended]error,
+) {
+	var all []ledger.Record
+	for _, e := range members {
+		all = append(all, records[e]...)
+	}
+	err := c.addTo(ctx, l, all)
+	for _, e := range members {
+		if err != nil && len(members) > 1 && ctx.Err() == nil && !errors.Is(err, errFull) && !errors.Is(err, errGone) {
+			failed[e] = c.addTo(ctx, l, records[e])
+		} else if err != nil {
+			failed[e] = err
+		}
+	}
+}
+
+func (c *Collector) addTo(ctx context.Context, l *v1alpha1.Ledger, records []ledger.Record) error {
+	err := c.Outbox.add(ctx, l, records)
+	if apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause) || apierrors.IsNotFound(err) {
+		return errGone
+	}
+	if err != nil {
+		return fmt.Errorf("write record for Ledger %s: %w", ledgerName(l), err)
+	}
+	return nil
+}
+
+// release removes the finalizer, and changes nothing else of the object. The cache is often stale: a Ledger without a
+// batch window pushes, and writes status.records, before the last object of a batch is released.
+func (c *Collector) release(ctx context.Context, e *ended) error {
+	key, uid := client.ObjectKeyFromObject(e.object), e.object.GetUID()
+	_, err := c.writer().Release(ctx, e.object, v1alpha1.FinalizerRecord)
+	if apierrors.IsConflict(err) {
+		err = status.RetryConflict(ctx, func() error {
+			if err := c.APIReader.Get(ctx, key, e.object); err != nil || e.object.GetUID() != uid {
+				return err
+			}
+			_, err := c.writer().Release(ctx, e.object, v1alpha1.FinalizerRecord)
+			return err
+		})
+	}
+	if client.IgnoreNotFound(err) != nil {
+		return fmt.Errorf("release %s %s: %w", e.kind, key, err)
+	}
+	return nil
+}
+
+func (c *Collector) warn(ctx context.Context, members []*ended, l *v1alpha1.Ledger, message string) {
+	log := logf.FromContext(ctx)
+	if l != nil {
+		message = fmt.Sprintf(message, ledgerName(l))
+		log = log.WithValues("ledger", klog.KObj(l))
+	}
+	for _, e := range members {
+		log.Info("gave up record", logs.Key(e.kind), klog.KObj(e.object), "message", message)
+		c.EventRecorder.Event(e.object, corev1.EventTypeWarning, v1alpha1.ReasonRecordDropped, message)
+	}
+}
