@@ -81,6 +81,7 @@ const (
 	ReasonReconcileFailed      = "ReconciliationFailed"
 	ReasonPruneFailed          = "PruneFailed"
 	ReasonDeletionBlocked      = "DeletionBlocked"
+	ReasonInventoryTooLarge    = "InventoryTooLarge"
 	ReasonOwnedByOther         = "OwnedByOther"
 	ReasonForbidden            = "Forbidden"
 	ReasonServiceAccountAbsent = "ServiceAccountNotFound"

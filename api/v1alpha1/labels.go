@@ -61,7 +61,7 @@ const (
 
 // Annotations.
 const (
-	// AnnotationAllowDelete on a PolicySync allows the removal set with this digest.
+	// AnnotationAllowDelete on a PolicySync allows the removal set with this digest, once: see status.consent.
 	AnnotationAllowDelete = Group + "/allow-delete"
 	// AnnotationPrivilegedMovers on a Namespace, with the value "true", allows movers there that run as root, mount
 	// host paths, or have an SELinux user, role or type beyond the restricted Pod Security profile. Policy can't set

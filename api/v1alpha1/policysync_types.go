@@ -135,6 +135,26 @@ type PolicySyncStatus struct {
 	// Removal is a removal that the deletion guard holds back until it is allowed.
 	// +optional
 	Removal *BlockedRemoval `json:"removal,omitempty"`
+
+	// Consent is the value of the annotation backup.cairn.dev/allow-delete that counted last. It counts for one
+	// revision, and for no other until the annotation is removed or changed.
+	// +optional
+	Consent *UsedConsent `json:"consent,omitempty"`
+}
+
+// UsedConsent is a consent to a removal, and what it counted for.
+type UsedConsent struct {
+	// Digest is the value of the annotation.
+	Digest string `json:"digest"`
+	// Revision for which the consent counted. It is the first revision that was applied if the annotation was there
+	// before.
+	Revision string `json:"revision"`
+	// Generation of the PolicySync for which the consent counted.
+	Generation int64 `json:"generation"`
+	// Complete is true once the removal was carried out, or something else came in between. Until then, what is left of
+	// it needs no other consent.
+	// +optional
+	Complete bool `json:"complete,omitempty"`
 }
 
 // ResourceInventory lists applied objects in Flux's form.
@@ -142,10 +162,20 @@ type ResourceInventory struct {
 	// This is not a keyed list: the API server tracks the fields of each entry of a keyed list, which doubles the size
 	// of the object.
 
-	// Entries, one for each object.
+	// Entries, one for each object. They are empty if packed lists the objects.
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=20000
 	Entries []ResourceRef `json:"entries"`
+
+	// Packed lists more than 1,000 objects: gzip of one line for each object, with its id, a space and its version. To
+	// read it, run "cairn get policies -o yaml", which prints it as entries, or "base64 -d | gunzip".
+	// +optional
+	// +kubebuilder:validation:MaxLength=1400000
+	Packed []byte `json:"packed,omitempty"`
+
+	// Count of the objects in packed.
+	// +optional
+	Count int32 `json:"count,omitempty"`
 }
 
 // ResourceRef identifies an applied object.
@@ -158,7 +188,8 @@ type ResourceRef struct {
 
 // BlockedRemoval lists the objects that would be removed and how to allow it.
 type BlockedRemoval struct {
-	// Digest of the removal set. To allow the removal, set the annotation backup.cairn.dev/allow-delete to this value.
+	// Digest of the removal set. To allow the removal once, set the annotation backup.cairn.dev/allow-delete to this
+	// value.
 	Digest string `json:"digest"`
 	// Count of objects that would be removed.
 	Count int32 `json:"count"`

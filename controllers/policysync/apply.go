@@ -58,7 +58,9 @@ func (a *applier) applySet(
 	ctx context.Context, set []*unstructured.Unstructured, live liveObjects, after map[key]fingerprint,
 ) (int, error) {
 	wanted := make(map[key][sha256.Size]byte, len(set))
-	p := &planner{Client: a.client, live: live, encoded: make(map[key][]byte, len(set)), wanted: wanted}
+	p := &planner{
+		Client: a.client, current: a.current, live: live, encoded: make(map[key][]byte, len(set)), wanted: wanted,
+	}
 	manager := ssa.NewResourceManager(p, nil, owner)
 	manager.SetConcurrency(concurrency)
 	manager.SetOwnerLabels(set, a.obj.Name, a.obj.Namespace)
@@ -104,6 +106,7 @@ func (a *applier) applySet(
 // until all dry runs have passed. The ResourceManager alone would send them one after the other.
 type planner struct {
 	client.Client
+	current func(context.Context) error
 	live    liveObjects
 	encoded map[key][]byte // the encoded objects to apply
 	wanted  map[key][sha256.Size]byte
@@ -173,6 +176,9 @@ func (p *planner) send(ctx context.Context) error {
 				continue
 			}
 			g.Go(func() error {
+				if err := p.current(ctx); err != nil {
+					return err
+				}
 				answer, err := p.apply(ctx, w.key, w.options)
 				if err != nil {
 					return &objectError{w.key, err}

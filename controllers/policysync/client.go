@@ -2,11 +2,14 @@ package policysync
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"time"
 
 	"github.com/fluxcd/pkg/ssa"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -53,4 +56,37 @@ func (s *reconciling) applier(ctx context.Context) (*applier, *fault) {
 		return nil, applyFault(ctx, err, nil)
 	}
 	return &applier{reconciling: s, client: c}, nil
+}
+
+// checkFor is how long a PolicySync that was found unchanged counts as unchanged.
+const checkFor = time.Second
+
+// errOvertaken means that somebody else has written to the PolicySync since this reconcile read it.
+var errOvertaken = errors.New("the PolicySync has changed meanwhile: the reconcile starts anew")
+
+// current fails if somebody else has written to the PolicySync: a process that was paused and has lost its lease must
+// not go on with what it read before. It is called before each write, and asks the API server at most once a second.
+func (s *reconciling) current(ctx context.Context) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := s.Clock.Now()
+	if s.overtaken {
+		return errOvertaken
+	}
+	if !s.checked.IsZero() && now.Sub(s.checked) < checkFor {
+		return nil
+	}
+	live := &metav1.PartialObjectMetadata{}
+	live.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind(v1alpha1.PolicySyncKind))
+	err := s.APIReader.Get(ctx, client.ObjectKeyFromObject(s.obj), live)
+	switch {
+	case apierrors.IsNotFound(err),
+		err == nil && (live.UID != s.obj.UID || live.ResourceVersion != s.patcher.Version()):
+		s.overtaken = true
+		return errOvertaken
+	case err != nil:
+		return fmt.Errorf("get PolicySync %s/%s: %w", s.obj.Namespace, s.obj.Name, err)
+	}
+	s.checked = now
+	return nil
 }

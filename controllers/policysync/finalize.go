@@ -36,9 +36,14 @@ func (s *reconciling) deleteAll(ctx context.Context) *fault {
 	if f != nil {
 		return f
 	}
-	all := s.obj.Status.Inventory.Entries
+	if f := s.readInventory(); f != nil {
+		return f
+	}
+	all := s.inventory
 	pruned, f := a.prune(ctx, all)
-	s.setInventory(pruned.left)
+	if tooLarge := s.setInventory(pruned.left); tooLarge != nil { // it is smaller than before
+		return tooLarge
+	}
 	if released := len(all) - len(pruned.left); released > 0 || f == nil { // some can have gone, or have another owner
 		ctrl.LoggerFrom(ctx).Info("deleted what it owned", "released", released, "left", len(pruned.left))
 	}

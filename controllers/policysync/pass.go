@@ -5,11 +5,13 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/fluxcd/pkg/apis/meta"
 	"github.com/fluxcd/pkg/runtime/conditions"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -21,6 +23,10 @@ import (
 
 // pass fetches a revision and makes the cluster match it.
 func (s *reconciling) pass(ctx context.Context, o origin) *fault {
+	fault := s.readInventory()
+	if fault != nil {
+		return fault
+	}
 	a, built, live, fault := s.prepare(ctx, o)
 	if fault != nil {
 		fault.early = true
@@ -31,9 +37,13 @@ func (s *reconciling) pass(ctx context.Context, o origin) *fault {
 	}
 	wanted := inventoryOf(built.Objects)
 	stale := s.stale(wanted)
-	s.guard(stale, live)
-	if err := s.begin(ctx, o.revision.String(), union(wanted, stale)); err != nil {
-		return applyFault(ctx, err, nil)
+	var removed []v1alpha1.ResourceRef // otherwise the inventory keeps them until the PolicySync prunes
+	if s.obj.Spec.Prune {
+		removed = stale
+	}
+	s.guard(o.revision.String(), removed, live)
+	if fault := s.begin(ctx, o.revision.String(), union(wanted, stale)); fault != nil {
+		return fault
 	}
 	changed, err := a.apply(ctx, built.Objects, live)
 	if err != nil {
@@ -50,19 +60,34 @@ func (s *reconciling) pass(ctx context.Context, o origin) *fault {
 	if s.drifted(applied) {
 		s.announceDrift()
 	}
-	if s.obj.Status.Removal != nil {
+	return s.remove(ctx, a, applied, wanted, stale)
+}
+
+// remove deletes what is stale, unless the guard or the spec holds it back, and ends the pass.
+func (s *reconciling) remove(
+	ctx context.Context, a *applier, applied passResult, wanted, stale []v1alpha1.ResourceRef,
+) *fault {
+	switch {
+	case s.obj.Status.Removal != nil:
 		applied.stale = len(stale)
 		s.logApplied(ctx, applied)
 		return s.blocked()
+	case !s.obj.Spec.Prune:
+		s.logApplied(ctx, applied)
+		s.succeed("applied revision " + applied.revision)
+		return nil
 	}
 	pruned, fault := a.prune(ctx, stale)
 	applied.stale, applied.deleted = len(pruned.left), pruned.deleted
 	s.logApplied(ctx, applied)
-	s.setInventory(union(wanted, pruned.left))
+	if f := s.setInventory(union(wanted, pruned.left)); f != nil { // it is smaller than before
+		return f
+	}
 	if fault != nil {
 		return fault
 	}
-	message := "applied revision " + o.revision.String()
+	s.completeConsent()
+	message := "applied revision " + applied.revision
 	if len(pruned.kept) > 0 {
 		message += "; not deleted: " + strings.Join(pruned.kept, ", ")
 	}
@@ -186,22 +211,29 @@ func (s *reconciling) build(ctx context.Context, o origin) (*build.Result, *faul
 
 // begin writes to the status what is about to happen: BackupSessions wait for the end of an apply, and a manager that
 // was killed in between finds in the inventory what it can have applied.
-func (s *reconciling) begin(ctx context.Context, revision string, inventory []v1alpha1.ResourceRef) error {
+func (s *reconciling) begin(ctx context.Context, revision string, inventory []v1alpha1.ResourceRef) *fault {
 	status := &s.obj.Status
+	same := status.Inventory != nil && slices.Equal(s.inventory, inventory)
+	if fault := s.setInventory(inventory); fault != nil {
+		status.LastAttemptedRevision = revision
+		return fault
+	}
 	// A revision that is retried after a refusal is already announced.
 	announced := (revision == status.LastAppliedRevision || conditions.IsReconciling(s.obj)) &&
 		(status.Removal == nil || s.before.Status.Removal != nil)
 	if announced && revision == status.LastAttemptedRevision && s.obj.Generation == status.ObservedGeneration &&
-		sameInventory(status.Inventory, inventory) {
+		same && equality.Semantic.DeepEqual(status.Consent, s.before.Status.Consent) {
 		return nil
 	}
 	status.LastAttemptedRevision = revision
-	s.setInventory(inventory)
 	conditions.MarkReconciling(s.obj, v1alpha1.ReasonProgressing, "applying revision %s", revision)
 	if !conditions.IsFalse(s.obj, meta.ReadyCondition) {
 		conditions.MarkUnknown(s.obj, meta.ReadyCondition, v1alpha1.ReasonProgressing, "applying revision %s", revision)
 	}
-	return s.write(ctx)
+	if err := s.write(ctx); err != nil {
+		return applyFault(ctx, err, nil)
+	}
+	return nil
 }
 
 // applyFault turns an error of the API server into a fault.

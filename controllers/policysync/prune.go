@@ -117,7 +117,7 @@ func (a *applier) deleteClass(
 	kept = map[string]string{}
 	users := sync.OnceValues(func() (map[types.NamespacedName]string, error) { return a.storageUsers(ctx) })
 	var mu sync.Mutex
-	g, ctx := errgroup.WithContext(ctx)
+	var g errgroup.Group // an object that can't be deleted holds up no other of its class
 	g.SetLimit(concurrency)
 	for _, ref := range refs {
 		g.Go(func() error {
@@ -188,6 +188,9 @@ func (a *applier) delete(
 	}
 	if u.GetDeletionTimestamp() != nil {
 		return deletionUnderWay, "", nil
+	}
+	if err := a.current(ctx); err != nil {
+		return noDeletion, "", err
 	}
 	uid := u.GetUID()
 	err = a.client.Delete(ctx, u, client.Preconditions{UID: &uid},

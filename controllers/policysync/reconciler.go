@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/fluxcd/pkg/apis/meta"
@@ -31,6 +32,8 @@ const (
 	// defaultInterval and defaultTimeout apply to objects that were created before the CRD had these defaults.
 	defaultInterval = time.Minute
 	defaultTimeout  = time.Minute
+	// overtakenRetry is the delay after which a reconcile starts anew. The cache needs a moment to see the change.
+	overtakenRetry = time.Second
 	// statusManager is the field manager of the status.
 	statusManager = "cairn-manager"
 )
@@ -74,11 +77,10 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (result ct
 	if logs.LeavesRecord(ctx, obj) {
 		return ctrl.Result{}, nil
 	}
-	s := &reconciling{Reconciler: r, obj: obj, before: obj.DeepCopy(), patcher: r.writer().NewPatcher(obj)}
+	s := &reconciling{Reconciler: r, obj: obj, before: obj.DeepCopy(), patcher: r.writer().NewPatcher(obj).Exclusive()}
 	defer func() {
 		// Not with the reconcile's own deadline: the status must be written even if the reconcile took too long.
-		err = errors.Join(err, s.write(ctx))
-		s.announceChange()
+		result, err = s.end(ctx, result, err)
 		r.Metrics.RecordSuspend(ctx, obj, obj.Spec.Suspend)
 		r.Metrics.RecordReadiness(ctx, obj)
 		r.Metrics.RecordDuration(ctx, obj, start)
@@ -86,6 +88,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (result ct
 	if !obj.DeletionTimestamp.IsZero() {
 		return s.finalize(ctx)
 	}
+	s.forgetConsent()
 	controllerutil.AddFinalizer(obj, v1alpha1.FinalizerPrune)
 	if obj.Spec.Suspend {
 		ctrl.LoggerFrom(ctx).V(1).Info("nothing to do: the PolicySync is suspended")
@@ -93,6 +96,21 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (result ct
 		return ctrl.Result{}, nil
 	}
 	return s.sync(ctx), nil
+}
+
+// end writes the status. If somebody else has written to the PolicySync since it was read, for example a process that
+// got the lease meanwhile, what this reconcile found out is outdated: it is thrown away, and the next one starts anew.
+func (s *reconciling) end(ctx context.Context, result ctrl.Result, failed error) (ctrl.Result, error) {
+	err := s.write(ctx)
+	if s.overtaken || apierrors.IsConflict(err) {
+		s.passes.forget(client.ObjectKeyFromObject(s.obj))
+		ctrl.LoggerFrom(ctx).V(1).Info("waits to start anew, because the PolicySync has changed meanwhile")
+		return ctrl.Result{RequeueAfter: overtakenRetry}, failed
+	}
+	if err == nil {
+		s.announceChange()
+	}
+	return result, errors.Join(failed, err)
 }
 
 func (r *Reconciler) writer() status.Writer {
@@ -107,6 +125,12 @@ type reconciling struct {
 	obj     *v1alpha1.PolicySync
 	before  *v1alpha1.PolicySync
 	patcher *status.Patcher
+	// inventory holds the entries of the inventory of obj.
+	inventory []v1alpha1.ResourceRef
+
+	mu        sync.Mutex
+	checked   time.Time // when the PolicySync was last found unchanged
+	overtaken bool      // somebody else has written to the PolicySync
 }
 
 // sync looks for a new revision and makes a pass if there is one.
@@ -182,7 +206,6 @@ func (s *reconciling) origin(ctx context.Context) (origin, error) {
 func (s *reconciling) upToDate(revision source.Revision) (lastPass, bool) {
 	last, ok := s.passes.get(client.ObjectKeyFromObject(s.obj))
 	request, _ := meta.ReconcileAnnotationValue(s.obj.Annotations)
-	removal := s.obj.Status.Removal
 	return last, ok &&
 		last.uid == s.obj.UID &&
 		last.revision == revision.String() &&
@@ -190,7 +213,7 @@ func (s *reconciling) upToDate(revision source.Revision) (lastPass, bool) {
 		last.generation == s.obj.Generation &&
 		s.obj.Generation == s.obj.Status.ObservedGeneration &&
 		(request == "" || request == s.obj.Status.GetLastHandledReconcileRequest()) &&
-		(removal == nil || s.obj.Annotations[v1alpha1.AnnotationAllowDelete] != removal.Digest) &&
+		!s.awaited() &&
 		s.Clock.Since(last.at) < driftInterval
 }
 

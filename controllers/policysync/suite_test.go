@@ -41,6 +41,8 @@ type counter struct {
 	count map[string]int
 	// refuse fails the requests for which it returns true, as if the manager were killed.
 	refuse func(*http.Request) bool
+	// around does what it wants with each request.
+	around func(*http.Request, http.RoundTripper) (*http.Response, error)
 }
 
 // roundTripper turns a function into an http.RoundTripper.
@@ -60,8 +62,11 @@ func (c *counter) roundTrip(r *http.Request, next http.RoundTripper) (*http.Resp
 	}
 	c.mu.Lock()
 	c.count[method]++
-	refuse := c.refuse
+	refuse, around := c.refuse, c.around
 	c.mu.Unlock()
+	if around != nil {
+		return around(r, next)
+	}
 	if refuse != nil && refuse(r) {
 		return nil, fmt.Errorf("connection lost")
 	}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/cli/command"
+	"github.com/cairn-backup/cairn/internal/inventory"
 	"github.com/cairn-backup/cairn/internal/policy"
 )
 
@@ -52,9 +53,19 @@ func loadPolicies(ctx context.Context, s scope) (resourceView, error) {
 	for i := range alone {
 		configurationRow(policies, s, &alone[i])
 	}
+	for i := range syncs.Items {
+		unpack(&syncs.Items[i])
+	}
 	f.objects = slices.Concat(objectsOf(syncs.Items), objectsOf(batches.Items), objectsOf(alone))
 	f.tables = []*command.Table{syncTable(s, syncs.Items), policies}
 	return f, nil
+}
+
+// unpack turns a packed inventory into entries, which people and tools can read. A damaged one stays as it is.
+func unpack(p *v1alpha1.PolicySync) {
+	if entries, err := inventory.Entries(p.Status.Inventory); err == nil && p.Status.Inventory != nil {
+		p.Status.Inventory = &v1alpha1.ResourceInventory{Entries: entries}
+	}
 }
 
 func syncTable(s scope, syncs []v1alpha1.PolicySync) *command.Table {

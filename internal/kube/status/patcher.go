@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strconv"
 
 	"github.com/fluxcd/pkg/runtime/conditions"
 	"k8s.io/apimachinery/pkg/types"
@@ -18,12 +19,25 @@ type Patcher struct {
 	writer Writer
 	before conditions.Setter
 	logged conditions.Setter // the last status that was written, which before is not if the rest then failed
+	// version is the resource version over which an exclusive Patcher writes.
+	version   string
+	exclusive bool
 }
 
 // NewPatcher returns a Patcher that compares with the present state of the object.
 func (w Writer) NewPatcher(object conditions.Setter) *Patcher {
 	return &Patcher{writer: w, before: copyOf(object), logged: copyOf(object)}
 }
+
+// Exclusive makes each Patch fail with a conflict if another writer has changed the object since NewPatcher, also in
+// parts that the Patcher does not write: for a status of which an outdated copy must not come back.
+func (p *Patcher) Exclusive() *Patcher {
+	p.exclusive, p.version = true, p.before.GetResourceVersion()
+	return p
+}
+
+// Version returns the resource version that the object has if nobody but an exclusive Patcher has written to it.
+func (p *Patcher) Version() string { return p.version }
 
 // Patch writes what has changed since the last successful Patch: first the status, then metadata and spec. It
 // overwrites the conditions in owned whatever other writers did to them. For any other condition, a change by another
@@ -90,9 +104,23 @@ func (p *Patcher) patchStatus(
 		if err != nil {
 			return err
 		}
-		return p.writer.Client.Status().Patch(ctx, into, patch, p.owner())
+		if err := p.writer.Client.Status().Patch(ctx, into, patch, p.owner()); err != nil {
+			return err
+		}
+		p.version = into.GetResourceVersion()
+		return nil
 	}
-	if diff.IsZero() {
+	switch {
+	case p.exclusive && !diff.IsZero():
+		all, err := json.Marshal(object.GetConditions())
+		if err != nil {
+			return fmt.Errorf("encode the conditions of %s: %w", object.GetName(), err)
+		}
+		status["conditions"] = all
+		fallthrough
+	case p.exclusive:
+		return send(copyOf(object), map[string]string{"resourceVersion": p.version})
+	case diff.IsZero():
 		return send(copyOf(object), map[string]string{})
 	}
 	return RetryConflict(ctx, func() error {
@@ -118,11 +146,30 @@ func (p *Patcher) patchStatus(
 func (p *Patcher) patchRest(
 	ctx context.Context, object conditions.Setter, changes fields,
 ) error {
+	if p.exclusive {
+		metadata := fields{}
+		if raw, ok := changes["metadata"]; ok {
+			if err := json.Unmarshal(raw, &metadata); err != nil {
+				return fmt.Errorf("read the changes of %s: %w", object.GetName(), err)
+			}
+		}
+		metadata["resourceVersion"] = json.RawMessage(strconv.Quote(p.version))
+		raw, err := json.Marshal(metadata)
+		if err != nil {
+			return fmt.Errorf("encode changes: %w", err)
+		}
+		changes["metadata"] = raw
+	}
 	patch, err := mergePatch(changes)
 	if err != nil {
 		return err
 	}
-	return p.writer.Client.Patch(ctx, copyOf(object), patch, p.owner())
+	into := copyOf(object)
+	if err := p.writer.Client.Patch(ctx, into, patch, p.owner()); err != nil {
+		return err
+	}
+	p.version = into.GetResourceVersion()
+	return nil
 }
 
 func mergePatch(changes any) (client.Patch, error) {
