@@ -204,6 +204,53 @@ func TestBatchKilledAtAnyWrite(t *testing.T) {
 	})
 }
 
+// TestWipingBatchKilledAtAnyWrite: a target leaves a batch that wipes, and then the batch is deleted. What left stays.
+func TestWipingBatchKilledAtAnyWrite(t *testing.T) {
+	t.Parallel()
+	killedAnywhere(t, 3, func(t *testing.T, k kills) (*world, any) {
+		w := newInvoked(t, "web", "db")
+		b := batch(w.World)
+		for i := range b.Spec.Sessions {
+			for j := range b.Spec.Sessions[i].Targets {
+				target := &b.Spec.Sessions[i].Targets[j]
+				target.Repositories = slices.Clone(target.Repositories)
+				target.Repositories[0].DeletionPolicy = v1alpha1.WipeOutRepository
+			}
+		}
+		w.disturb(k)
+		sessiontest.Create(t, w.Client, b)
+		w.settle()
+		bed.Edit(t, b, func() {
+			b.Spec.Targets = b.Spec.Targets[:1]
+			for i := range b.Spec.Sessions {
+				b.Spec.Sessions[i].Targets = b.Spec.Sessions[i].Targets[:1]
+			}
+		})
+		w.settle()
+		ends := w.deletions()
+		w.Expect(w.Client.Delete(t.Context(), b)).To(Succeed())
+		w.settle()
+		return w.world, append(ends, w.deletions()...)
+	}, func(g Gomega, end any) {
+		g.Expect(end).To(Equal([]string{
+			"db deleted false, Delete", "web deleted false, Delete", "db deleted false, Delete",
+			"web deleted true, WipeOut",
+		}))
+	})
+}
+
+// deletions says of each Repository whether it is being deleted, and its deletionPolicy.
+func (w *invoked) deletions() []string {
+	w.T.Helper()
+	var out []string
+	for _, o := range listed(w.T.Context(), w.World, &v1alpha1.RepositoryList{}) {
+		out = append(out, fmt.Sprintf("%s deleted %t, %s", o.GetName(), !o.GetDeletionTimestamp().IsZero(),
+			o.(*v1alpha1.Repository).Spec.DeletionPolicy))
+	}
+	slices.Sort(out)
+	return out
+}
+
 // batch creates a batch that backs up web and db.
 func batch(w *sessiontest.World) *v1alpha1.BackupBatch {
 	one := configuration(w, "any")

@@ -135,8 +135,8 @@ type BackupBatchStatus struct {
 	// +optional
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
 
-	// Conditions: Ready and ValidationPassed; Protected if a session has a schedule; TargetsOverlap, Reconciling and
-	// Stalled while they matter.
+	// Conditions: Ready and ValidationPassed; Protected if a session has a schedule; TargetsOverlap,
+	// RepositoriesRetained, Reconciling and Stalled while they matter.
 	// +optional
 	// +listType=map
 	// +listMapKey=type
@@ -167,6 +167,8 @@ type BackupBatchStatus struct {
 	// +listMapKey=name
 	// +kubebuilder:validation:MaxItems=16
 	Sessions []SessionStatus `json:"sessions,omitempty"`
+
+	RetainedRepositories `json:",inline"`
 
 	// LastHandledTrigger is the last value of the annotation backup.cairn.dev/trigger that was handled, or the digest
 	// of a value of more than 253 bytes.

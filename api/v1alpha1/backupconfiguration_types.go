@@ -71,7 +71,7 @@ type BackupConfigurationStatus struct {
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
 
 	// Conditions: Ready and ValidationPassed; Protected if a session has a schedule; ResolvedBackendChanged,
-	// Reconciling and Stalled while they matter.
+	// RepositoriesRetained, Reconciling and Stalled while they matter.
 	// +optional
 	// +listType=map
 	// +listMapKey=type
@@ -118,6 +118,8 @@ type BackupConfigurationStatus struct {
 	// +listMapKey=name
 	// +kubebuilder:validation:MaxItems=16
 	Sessions []SessionStatus `json:"sessions,omitempty"`
+
+	RetainedRepositories `json:",inline"`
 
 	// LastHandledTrigger is the last value of the annotation backup.cairn.dev/trigger that was handled, or the digest
 	// of a value of more than 253 bytes.

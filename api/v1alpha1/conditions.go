@@ -23,6 +23,9 @@ const (
 	ConditionResolvedBackendChanged = "ResolvedBackendChanged"
 	// ConditionTargetsOverlap is True if a session of a BackupBatch backs up the same data for two of its targets.
 	ConditionTargetsOverlap = "TargetsOverlap"
+	// ConditionRepositoriesRetained is True while Repositories stay that a BackupConfiguration or BackupBatch no longer
+	// uses.
+	ConditionRepositoriesRetained = "RepositoriesRetained"
 	// ConditionPartial is True if some but not all of a session's targets, or of a restore's attributes, succeeded.
 	ConditionPartial = "Partial"
 	// ConditionBacklogged is True while a Ledger's outbox is full.
@@ -165,6 +168,8 @@ const (
 	ReasonChildApplied             = "ChildApplied"
 	ReasonChildReverted            = "ChildReverted"
 	ReasonChildRemoved             = "ChildRemoved"
+	ReasonTargetLeft               = "TargetLeft"
+	ReasonRepositoryLeft           = "RepositoryLeft"
 	ReasonReady                    = "Ready"
 	ReasonSlotsMissed              = "SlotsMissed"
 	ReasonProtected                = "Protected"

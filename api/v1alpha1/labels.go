@@ -7,7 +7,8 @@ const (
 	// ManagedByCairn is the value of LabelManagedBy.
 	ManagedByCairn = "cairn"
 
-	// LabelInvokerKind, LabelInvokerName and LabelSession are on BackupSessions, CronJobs, Snapshots and Jobs.
+	// LabelInvokerKind, LabelInvokerName and LabelSession are on BackupSessions, CronJobs, Snapshots and Jobs. On a
+	// Repository that Cairn made, the first two name the policy that uses it, or that used it last.
 	LabelInvokerKind = Group + "/invoker-kind"
 	// LabelInvokerName is the name of the invoker. A name longer than 63 characters is cut and gets a hash.
 	LabelInvokerName = Group + "/invoker-name"
@@ -166,8 +167,8 @@ const (
 	// FinalizerWipe holds a Snapshot or Repository with deletionPolicy WipeOut until its data is removed or given up.
 	// It holds a BackupStorage until nothing uses it.
 	FinalizerWipe = Group + "/wipe"
-	// FinalizerRepositories holds a BackupConfiguration that is being deleted until the deletionPolicy of its
-	// Repositories was carried out.
+	// FinalizerRepositories holds a BackupConfiguration or BackupBatch that is being deleted until the deletionPolicy
+	// of its Repositories was carried out. The BackupConfigurations of a BackupBatch do not have it.
 	FinalizerRepositories = Group + "/repositories"
 	// FinalizerPrune holds a PolicySync until its deletionPolicy was carried out.
 	FinalizerPrune = Group + "/prune"

@@ -16,7 +16,7 @@ const (
 	WipeOut DeletionPolicy = "WipeOut"
 )
 
-// RepositoryDeletionPolicy is what happens to a Repository when the policy that made it is deleted.
+// RepositoryDeletionPolicy is what happens to a Repository when the policy that uses it is deleted.
 // +kubebuilder:validation:Enum=Delete;WipeOut;Retain
 type RepositoryDeletionPolicy string
 

@@ -144,7 +144,8 @@ type RepositoryInfo struct {
 
 	// DeletionPolicy is what happens to the Repository when this policy is deleted and nothing else uses the
 	// Repository. Retain keeps it and its Snapshots. Delete removes these objects and keeps the data in the backend.
-	// WipeOut removes the data too.
+	// WipeOut removes the data too. A Repository that policy no longer uses stays, whatever is set here: see
+	// status.retained.
 	// +optional
 	// +kubebuilder:default=Retain
 	DeletionPolicy RepositoryDeletionPolicy `json:"deletionPolicy,omitempty"`

@@ -3,7 +3,8 @@
 //
 // A Reconciler is safe for concurrent use: its reconciles share nothing but caches. Invariants: a child whose name
 // belongs to somebody else is left alone (TestForeignObjectIsLeftAlone), an invalid batch leaves its children in force
-// (TestInvalidBatchLeavesItsChildrenInForce), and deleting a child never deletes data (TestRemovedTargetKeepsItsData).
+// (TestInvalidBatchLeavesItsChildrenInForce), and nothing but the deletion of the batch deletes data
+// (TestWhatFallsOutOfABatchIsNotWiped).
 package backupbatch
 
 import (
@@ -15,6 +16,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/kube/repositories"
 	"github.com/cairn-backup/cairn/internal/kube/selection"
 	"github.com/cairn-backup/cairn/internal/kube/status"
 	"github.com/cairn-backup/cairn/internal/kube/trigger"
@@ -48,14 +50,20 @@ const maxDependencies = 1000
 func (r *Reconciler) writer() status.Writer {
 	return status.Writer{
 		Client: r.Client, Events: r.EventRecorder, Owner: r.FieldManager, Kind: v1alpha1.BackupBatchKind,
-		Warnings: []status.Warning{{Condition: v1alpha1.ConditionTargetsOverlap, EachMessage: true}},
+		Warnings: []status.Warning{
+			{Condition: v1alpha1.ConditionTargetsOverlap, EachMessage: true},
+			{Condition: v1alpha1.ConditionRepositoriesRetained, EachMessage: true},
+		},
 	}
 }
 
 // Reconcile brings the children, the CronJobs and the status of one BackupBatch up to date. When the batch is deleted,
-// the garbage collector removes the children; Repositories and data stay.
+// its children go with it; Repositories and data stay, unless the batch says otherwise for a target that it has.
 func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
 	batch := &v1alpha1.BackupBatch{}
+	if done, result, err := r.bound(ctx, req, batch); done || err != nil {
+		return result, err
+	}
 	return r.writer().Reconcile(ctx, req.NamespacedName, batch, func(ctx context.Context) (ctrl.Result, error) {
 		return r.reconcile(ctx, batch)
 	})
@@ -100,6 +108,13 @@ func (r *Reconciler) reconcile(ctx context.Context, batch *v1alpha1.BackupBatch)
 	if err != nil {
 		return ctrl.Result{}, err
 	}
+	retained, err := r.binder().Retained(ctx, batch.Namespace, invokerOf(batch),
+		policy.BatchRepositories(batch, policy.Targets(batch, find)))
+	if err != nil {
+		return ctrl.Result{}, err
+	}
+	batch.Status.RetainedRepositories = retained
+	repositories.SetRetained(batch, retained)
 	batch.Status.Targets = targets
 	batch.Status.Dependencies = dependencies[:min(len(dependencies), maxDependencies)]
 	batch.Status.ObservedGeneration = batch.Generation

@@ -58,3 +58,29 @@ func (r *Reconciler) ofSelected(kind v1alpha1.TargetKind) handler.MapFunc {
 		return out
 	}
 }
+
+// retainedChanged lets through what changes the Repositories in status.retained: another policy in the labels, or the
+// start of a deletion. A Repository that is new is not retained.
+var retainedChanged = predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
+	return !maps.Equal(e.ObjectOld.GetLabels(), e.ObjectNew.GetLabels()) ||
+		e.ObjectOld.GetDeletionTimestamp().IsZero() != e.ObjectNew.GetDeletionTimestamp().IsZero() ||
+		e.ObjectOld.GetUID() != e.ObjectNew.GetUID()
+}}
+
+// ofRepository returns a request for the batch that a Repository names.
+func (r *Reconciler) ofRepository(ctx context.Context, o client.Object) []reconcile.Request {
+	if o.GetLabels()[v1alpha1.LabelInvokerKind] != v1alpha1.BackupBatchKind {
+		return nil
+	}
+	var list v1alpha1.BackupBatchList
+	if err := r.List(ctx, &list, client.InNamespace(o.GetNamespace()), client.UnsafeDisableDeepCopy); err != nil {
+		ctrl.LoggerFrom(ctx).Error(err, "list BackupBatches that a Repository names")
+		return nil
+	}
+	for i := range list.Items {
+		if policy.LabelValue(list.Items[i].Name) == o.GetLabels()[v1alpha1.LabelInvokerName] {
+			return []reconcile.Request{{NamespacedName: client.ObjectKeyFromObject(&list.Items[i])}}
+		}
+	}
+	return nil
+}

@@ -16,6 +16,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/kube/index"
 	"github.com/cairn-backup/cairn/internal/kube/selection"
 	"github.com/cairn-backup/cairn/internal/kube/trigger"
 	"github.com/cairn-backup/cairn/internal/policy"
@@ -32,47 +33,21 @@ const (
 	indexHookTemplate = "backupbatch.hooktemplate"
 )
 
+// users finds by a Repository the BackupConfigurations that use it, marked by a batch the Repositories that name it.
+const (
+	users  = index.Users("backupbatch.uses")
+	marked = index.Marked("backupbatch.marked")
+)
+
 // runs indexes BackupSessions by their BackupBatch.
 var runs = trigger.RunsIndex{Field: "backupbatch.runs", Kind: v1alpha1.BackupBatchKind}
 
 // SetupWithManager registers the controller, its indexes and its watches.
 func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, opts controller.Options) error {
 	ctx := context.Background()
-	if err := mgr.GetFieldIndexer().IndexField(ctx, &v1alpha1.BackupConfiguration{}, indexOwner,
-		func(o client.Object) []string {
-			if owner := metav1.GetControllerOf(o); owner != nil && owner.Kind == v1alpha1.BackupBatchKind {
-				return []string{string(owner.UID)}
-			}
-			return nil
-		}); err != nil {
-		return fmt.Errorf("index BackupConfigurations by batch: %w", err)
-	}
-	if err := mgr.GetFieldIndexer().IndexField(ctx, &v1alpha1.BackupBatch{}, indexChild,
-		func(o client.Object) []string {
-			batch := o.(*v1alpha1.BackupBatch)
-			targets := policy.KnownTargets(batch)
-			names := make([]string, len(targets))
-			for i, target := range targets {
-				names[i] = policy.ChildName(batch.Name, target.Name)
-			}
-			return names
-		}); err != nil {
-		return fmt.Errorf("index BackupBatches by child: %w", err)
-	}
-	if err := mgr.GetFieldIndexer().IndexField(ctx, &v1alpha1.BackupBatch{}, indexSelects, selectedKinds); err != nil {
-		return fmt.Errorf("index BackupBatches by selected kind: %w", err)
-	}
-
-	if err := mgr.GetFieldIndexer().IndexField(ctx, &v1alpha1.BackupBatch{}, indexHookTemplate,
-		func(o client.Object) []string {
-			return hookTemplates(o.(*v1alpha1.BackupBatch))
-		}); err != nil {
-		return fmt.Errorf("index BackupBatches by HookTemplate: %w", err)
-	}
-	if err := runs.Register(ctx, mgr.GetFieldIndexer()); err != nil {
+	if err := registerIndexes(ctx, mgr.GetFieldIndexer()); err != nil {
 		return err
 	}
-
 	written := predicate.Or[client.Object](predicate.GenerationChangedPredicate{}, predicate.LabelChangedPredicate{},
 		predicate.AnnotationChangedPredicate{})
 	b := ctrl.NewControllerManagedBy(mgr).
@@ -83,6 +58,8 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, opts controller.Options)
 		Owns(&batchv1.CronJob{}, builder.WithPredicates(written)).
 		Watches(&v1alpha1.BackupSession{}, runs.Invoker(), builder.WithPredicates(trigger.RunChanges())).
 		Watches(&v1alpha1.BackupConfiguration{}, handler.EnqueueRequestsFromMapFunc(r.ofConfiguration)).
+		Watches(&v1alpha1.Repository{}, handler.EnqueueRequestsFromMapFunc(r.ofRepository),
+			builder.WithPredicates(retainedChanged)).
 		Watches(&v1alpha1.HookTemplate{}, handler.EnqueueRequestsFromMapFunc(r.ofHookTemplate)).
 		Watches(&v1alpha1.Function{}, handler.EnqueueRequestsFromMapFunc(r.ofFunction),
 			builder.WithPredicates(predicate.GenerationChangedPredicate{})).
@@ -95,6 +72,49 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, opts controller.Options)
 			builder.WithPredicates(selectionChanged))
 	}
 	return b.WithOptions(opts).Complete(r)
+}
+
+// registerIndexes adds the indexes to a cache.
+func registerIndexes(ctx context.Context, indexer client.FieldIndexer) error {
+	if err := indexer.IndexField(ctx, &v1alpha1.BackupConfiguration{}, indexOwner,
+		func(o client.Object) []string {
+			if owner := metav1.GetControllerOf(o); owner != nil && owner.Kind == v1alpha1.BackupBatchKind {
+				return []string{string(owner.UID)}
+			}
+			return nil
+		}); err != nil {
+		return fmt.Errorf("index BackupConfigurations by batch: %w", err)
+	}
+	if err := indexer.IndexField(ctx, &v1alpha1.BackupBatch{}, indexChild,
+		func(o client.Object) []string {
+			batch := o.(*v1alpha1.BackupBatch)
+			targets := policy.KnownTargets(batch)
+			names := make([]string, len(targets))
+			for i, target := range targets {
+				names[i] = policy.ChildName(batch.Name, target.Name)
+			}
+			return names
+		}); err != nil {
+		return fmt.Errorf("index BackupBatches by child: %w", err)
+	}
+	if err := indexer.IndexField(ctx, &v1alpha1.BackupBatch{}, indexSelects, selectedKinds); err != nil {
+		return fmt.Errorf("index BackupBatches by selected kind: %w", err)
+	}
+
+	if err := indexer.IndexField(ctx, &v1alpha1.BackupBatch{}, indexHookTemplate,
+		func(o client.Object) []string {
+			return hookTemplates(o.(*v1alpha1.BackupBatch))
+		}); err != nil {
+		return fmt.Errorf("index BackupBatches by HookTemplate: %w", err)
+	}
+	for _, register := range []func(context.Context, client.FieldIndexer) error{
+		runs.Register, users.Register, marked.Register,
+	} {
+		if err := register(ctx, indexer); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // ofConfiguration returns requests for the batch that owns a BackupConfiguration and for the batches that want its

@@ -1,9 +1,7 @@
 package backupconfiguration
 
 import (
-	"cmp"
 	"context"
-	"fmt"
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
@@ -11,8 +9,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
-	"github.com/cairn-backup/cairn/internal/kube/defaults"
 	"github.com/cairn-backup/cairn/internal/kube/logs"
+	"github.com/cairn-backup/cairn/internal/kube/repositories"
 	"github.com/cairn-backup/cairn/internal/policy"
 )
 
@@ -20,19 +18,20 @@ import (
 // do.
 func (r *Reconciler) bound(
 	ctx context.Context, req ctrl.Request, configuration *v1alpha1.BackupConfiguration,
-) (done bool, err error) {
+) (done bool, result ctrl.Result, err error) {
 	if err := r.Get(ctx, req.NamespacedName, configuration); err != nil {
-		return true, client.IgnoreNotFound(err)
+		return true, ctrl.Result{}, client.IgnoreNotFound(err)
 	}
 	if logs.LeavesRecord(ctx, configuration) {
-		return true, nil
+		return true, ctrl.Result{}, nil
 	}
 	if !configuration.DeletionTimestamp.IsZero() {
-		return true, r.finalize(ctx, configuration)
+		result, err := r.finalize(ctx, configuration)
+		return true, result, err
 	}
 	version := configuration.ResourceVersion
 	err = r.hold(ctx, configuration)
-	return configuration.ResourceVersion != version, err // the change triggers another reconcile
+	return configuration.ResourceVersion != version, ctrl.Result{}, err // the change triggers another reconcile
 }
 
 // hold adds or removes the finalizer. The configuration has it while a Repository is to be deleted with it.
@@ -44,82 +43,59 @@ func (r *Reconciler) hold(ctx context.Context, configuration *v1alpha1.BackupCon
 	return err
 }
 
-// repositoriesToDelete returns the repositories that are to be deleted with the configuration.
-func repositoriesToDelete(configuration *v1alpha1.BackupConfiguration) []*v1alpha1.RepositoryInfo {
-	var out []*v1alpha1.RepositoryInfo
-	for i := range configuration.Spec.Sessions {
-		for j := range configuration.Spec.Sessions[i].Repositories {
-			info := &configuration.Spec.Sessions[i].Repositories[j]
-			if info.DeletionPolicy == v1alpha1.DeleteRepository || info.DeletionPolicy == v1alpha1.WipeOutRepository {
-				out = append(out, info)
-			}
-		}
+// repositoriesToDelete returns the repositories that are to be deleted with the configuration. A child of a batch is
+// deleted when its target leaves the batch: nothing goes with it.
+func repositoriesToDelete(configuration *v1alpha1.BackupConfiguration) []policy.ChosenRepository {
+	if policy.InvokerOf(configuration).Kind == v1alpha1.BackupBatchKind {
+		return nil
 	}
-	return out
+	return slices.DeleteFunc(policy.ConfigurationRepositories(configuration),
+		func(c policy.ChosenRepository) bool { return !c.Goes() })
+}
+
+func (r *Reconciler) binder() repositories.Binder {
+	return repositories.Binder{
+		Client: r.Client, Live: r.APIReader, Writer: r.writer(), Users: users, Marked: marked,
+	}
 }
 
 // finalize deletes the Repositories that are to go with a configuration that is being deleted, and removes the
-// finalizer. The Repositories carry out their deletionPolicy themselves.
-func (r *Reconciler) finalize(ctx context.Context, configuration *v1alpha1.BackupConfiguration) error {
+// finalizer. The Repositories carry out their deletionPolicy themselves. Those that the configuration used before stay.
+func (r *Reconciler) finalize(ctx context.Context, configuration *v1alpha1.BackupConfiguration) (ctrl.Result, error) {
 	if !slices.Contains(configuration.Finalizers, v1alpha1.FinalizerRepositories) {
-		return nil
+		return ctrl.Result{}, nil
 	}
-	var namespace corev1.Namespace
-	err := r.APIReader.Get(ctx, client.ObjectKey{Name: configuration.Namespace}, &namespace)
-	if client.IgnoreNotFound(err) != nil {
-		return fmt.Errorf("get Namespace %s: %w", configuration.Namespace, err)
-	}
-	if err == nil && namespace.DeletionTimestamp.IsZero() {
-		for _, info := range repositoriesToDelete(configuration) {
-			if err := r.letRepositoryGo(ctx, configuration, info); err != nil {
-				return err
-			}
+	if goes := repositoriesToDelete(configuration); len(goes) > 0 {
+		why, err := r.binder().MayGo(ctx, configuration)
+		if err != nil {
+			return ctrl.Result{}, err
 		}
-	} else if len(repositoriesToDelete(configuration)) > 0 {
-		r.Event(configuration, corev1.EventTypeWarning, v1alpha1.ReasonDataKept,
-			"Cairn removes no data: the namespace is being deleted")
+		if why != "" {
+			r.Event(configuration, corev1.EventTypeWarning, v1alpha1.ReasonDataKept, "Cairn removes no data: "+why)
+		} else if waits, err := r.letGo(ctx, configuration, goes); waits || err != nil {
+			return ctrl.Result{RequeueAfter: repositories.Again}, err
+		}
 	}
-	_, err = r.writer().Release(ctx, configuration, v1alpha1.FinalizerRepositories)
-	return err
+	_, err := r.writer().Release(ctx, configuration, v1alpha1.FinalizerRepositories)
+	return ctrl.Result{}, err
 }
 
-// letRepositoryGo deletes a Repository that Cairn made for the configuration's target, unless another configuration
-// uses it.
-func (r *Reconciler) letRepositoryGo(
-	ctx context.Context, configuration *v1alpha1.BackupConfiguration, info *v1alpha1.RepositoryInfo,
-) error {
-	name := cmp.Or(info.Name, configuration.Name)
-	actual, err := defaults.Repository(ctx, client.ObjectKey{Namespace: configuration.Namespace, Name: name}, r.Client,
-		r.APIReader)
-	if err != nil || actual == nil || !actual.DeletionTimestamp.IsZero() ||
-		actual.Labels[v1alpha1.LabelManagedBy] != v1alpha1.ManagedByCairn ||
-		configuration.Spec.Target == nil || !policy.SameTarget(actual.Spec.AppRef, *configuration.Spec.Target) {
-		return err
-	}
-	var users v1alpha1.BackupConfigurationList
-	if err := r.List(ctx, &users, client.InNamespace(configuration.Namespace),
-		client.MatchingFields{indexRepository: name}); err != nil {
-		return fmt.Errorf("list BackupConfigurations of Repository %s: %w", name, err)
-	}
-	for i := range users.Items {
-		if other := &users.Items[i]; other.UID != configuration.UID && other.DeletionTimestamp.IsZero() &&
-			!v1alpha1.HasRecordAnnotation(other.Annotations) {
-			return nil
+// letGo deletes the Repositories that go with a configuration. An event names those that the configuration has left
+// behind before.
+func (r *Reconciler) letGo(
+	ctx context.Context, configuration *v1alpha1.BackupConfiguration, goes []policy.ChosenRepository,
+) (waits bool, err error) {
+	for _, chosen := range goes {
+		if waits, err := r.binder().LetGo(ctx, configuration, chosen, func(u *v1alpha1.BackupConfiguration) bool {
+			return u.UID == configuration.UID
+		}); waits || err != nil {
+			return waits, err
 		}
 	}
-	before := actual.DeepCopy()
-	actual.Spec.DeletionPolicy = v1alpha1.DeleteObjects
-	if info.DeletionPolicy == v1alpha1.WipeOutRepository {
-		actual.Spec.DeletionPolicy = v1alpha1.WipeOut
+	left, err := r.binder().Retained(ctx, configuration.Namespace, policy.InvokerOf(configuration),
+		policy.ConfigurationRepositories(configuration))
+	if message := policy.RetainedMessage(left); err == nil && message != "" {
+		r.Event(configuration, corev1.EventTypeWarning, v1alpha1.ReasonDataKept, message)
 	}
-	if actual.Spec.DeletionPolicy != before.Spec.DeletionPolicy {
-		if err := r.writer().Object(ctx, before, actual); err != nil {
-			return err
-		}
-	}
-	err = r.Delete(ctx, actual, client.Preconditions{UID: &actual.UID, ResourceVersion: &actual.ResourceVersion})
-	if client.IgnoreNotFound(err) != nil {
-		return fmt.Errorf("delete Repository %s: %w", actual.Name, err)
-	}
-	return nil
+	return false, err
 }

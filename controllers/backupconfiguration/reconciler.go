@@ -23,8 +23,10 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/catalog"
 	"github.com/cairn-backup/cairn/internal/kube/defaults"
+	"github.com/cairn-backup/cairn/internal/kube/repositories"
 	"github.com/cairn-backup/cairn/internal/kube/status"
 	"github.com/cairn-backup/cairn/internal/kube/trigger"
+	"github.com/cairn-backup/cairn/internal/policy"
 	"github.com/cairn-backup/cairn/internal/policy/check"
 	"github.com/cairn-backup/cairn/internal/sidecar"
 	"github.com/cairn-backup/cairn/internal/text"
@@ -59,15 +61,18 @@ type Reconciler struct {
 func (r *Reconciler) writer() status.Writer {
 	return status.Writer{
 		Client: r.Client, Events: r.EventRecorder, Owner: r.FieldManager, Kind: v1alpha1.BackupConfigurationKind,
-		Warnings: []status.Warning{{Condition: v1alpha1.ConditionVolumeSnapshotsAtRisk}},
+		Warnings: []status.Warning{
+			{Condition: v1alpha1.ConditionVolumeSnapshotsAtRisk},
+			{Condition: v1alpha1.ConditionRepositoriesRetained, EachMessage: true},
+		},
 	}
 }
 
 // Reconcile brings one BackupConfiguration's Repositories, CronJobs and status up to date.
 func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
 	configuration := &v1alpha1.BackupConfiguration{}
-	if done, err := r.bound(ctx, req, configuration); done || err != nil {
-		return ctrl.Result{}, err
+	if done, result, err := r.bound(ctx, req, configuration); done || err != nil {
+		return result, err
 	}
 	return r.writer().Reconcile(ctx, req.NamespacedName, configuration, func(ctx context.Context) (ctrl.Result, error) {
 		return r.reconcile(ctx, configuration)
@@ -96,6 +101,9 @@ func (r *Reconciler) reconcile(ctx context.Context, configuration *v1alpha1.Back
 		if err := conflicts[session.Name]; err != nil {
 			found.notReady(v1alpha1.ReasonNameConflict, err.Error())
 		}
+	}
+	if err := r.setRetained(ctx, configuration, found.anyInvalid()); err != nil {
+		return ctrl.Result{}, err
 	}
 	configuration.Status.ObservedGeneration = configuration.Generation
 	summarize(configuration, &found)
@@ -180,6 +188,25 @@ func (r *Reconciler) checkComplete(
 		return err
 	}
 	return r.ensureRepositories(ctx, configuration, drivers, usable, findings)
+}
+
+// setRetained lists the Repositories that the configuration has left behind. An invalid policy leaves the list as it
+// is, and the batch of a child has its own.
+func (r *Reconciler) setRetained(
+	ctx context.Context, configuration *v1alpha1.BackupConfiguration, invalid bool,
+) error {
+	invoker := policy.InvokerOf(configuration)
+	if invalid || invoker.Kind != v1alpha1.BackupConfigurationKind {
+		return nil
+	}
+	retained, err := r.binder().Retained(ctx, configuration.Namespace, invoker,
+		policy.ConfigurationRepositories(configuration))
+	if err != nil {
+		return err
+	}
+	configuration.Status.RetainedRepositories = retained
+	repositories.SetRetained(configuration, retained)
+	return nil
 }
 
 func (r *Reconciler) scheduler() *trigger.Scheduler {

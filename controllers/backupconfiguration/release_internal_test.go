@@ -1,6 +1,7 @@
 package backupconfiguration
 
 import (
+	"context"
 	"errors"
 	"testing"
 
@@ -36,7 +37,10 @@ func TestALostReleaseIsAnError(t *testing.T) {
 			r := &Reconciler{Client: c, APIReader: c, FieldManager: "test"}
 			release := r.hold
 			if deleted != nil {
-				release = r.finalize
+				release = func(ctx context.Context, c *v1alpha1.BackupConfiguration) error {
+					_, err := r.finalize(ctx, c)
+					return err
+				}
 			}
 			g.Expect(release(t.Context(), configuration.DeepCopy())).To(MatchError(lost))
 			lost = nil

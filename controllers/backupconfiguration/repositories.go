@@ -91,6 +91,9 @@ func (r *Reconciler) ensureRepository(
 		}
 		actual = wanted
 	}
+	if err := r.binder().Name(ctx, actual, configuration); err != nil {
+		return status, nil, err
+	}
 	if conditions.IsTrue(actual, v1alpha1.ConditionVolumeSnapshotsAtRisk) {
 		findings.atRisk = append(findings.atRisk, "Repository "+actual.Name+": "+
 			conditions.GetMessage(actual, v1alpha1.ConditionVolumeSnapshotsAtRisk))

@@ -38,6 +38,10 @@ const (
 	directories       = index.Directories("backupconfiguration.directory")
 	indexHookTemplate = "backupconfiguration.hooktemplate"
 	indexRetention    = "backupconfiguration.retention"
+	// users finds by a Repository the configurations that use it, marked by a configuration the Repositories that name
+	// it.
+	users  = index.Users("backupconfiguration.uses")
+	marked = index.Marked("backupconfiguration.marked")
 )
 
 // runs indexes BackupSessions by their BackupConfiguration.
@@ -54,11 +58,12 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, opts controller.Options)
 			return fmt.Errorf("index BackupConfigurations by %s: %w", field, err)
 		}
 	}
-	if err := directories.Register(ctx, mgr.GetFieldIndexer()); err != nil {
-		return err
-	}
-	if err := runs.Register(ctx, mgr.GetFieldIndexer()); err != nil {
-		return err
+	for _, register := range []func(context.Context, client.FieldIndexer) error{
+		directories.Register, runs.Register, users.Register, marked.Register,
+	} {
+		if err := register(ctx, mgr.GetFieldIndexer()); err != nil {
+			return err
+		}
 	}
 
 	written := predicate.Or[client.Object](predicate.GenerationChangedPredicate{}, predicate.LabelChangedPredicate{},
@@ -232,8 +237,8 @@ func (r *Reconciler) ofRetentionPolicy(ctx context.Context, o client.Object) []r
 	return r.requests(ctx, client.MatchingFields{indexRetention: o.GetNamespace() + "/" + o.GetName()})
 }
 
-// ofRepository returns a request for each configuration that names the Repository, and for each whose directory the
-// Repository blocks.
+// ofRepository returns a request for each configuration that names the Repository, for each whose directory the
+// Repository blocks, and for the one that the Repository names.
 func (r *Reconciler) ofRepository(ctx context.Context, o client.Object) []reconcile.Request {
 	requests := r.requests(ctx, client.InNamespace(o.GetNamespace()),
 		client.MatchingFields{indexRepository: o.GetName()})
@@ -242,6 +247,13 @@ func (r *Reconciler) ofRepository(ctx context.Context, o client.Object) []reconc
 			if !slices.Contains(requests, request) {
 				requests = append(requests, request)
 			}
+		}
+	}
+	if o.GetLabels()[v1alpha1.LabelInvokerKind] == v1alpha1.BackupConfigurationKind {
+		// A longer name is cut in the label: then the next reconcile finds out.
+		key := client.ObjectKey{Namespace: o.GetNamespace(), Name: o.GetLabels()[v1alpha1.LabelInvokerName]}
+		if request := (reconcile.Request{NamespacedName: key}); !slices.Contains(requests, request) {
+			requests = append(requests, request)
 		}
 	}
 	return requests

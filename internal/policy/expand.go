@@ -12,8 +12,9 @@ import (
 
 // Expand returns the child BackupConfigurations of a batch, one for each target, in the order of Targets. A child
 // depends only on what the batch says about its target: other targets and the order of sessions and backends do not
-// change it. It has no schedule, because the sessions of the batch run it. Children share no memory with the batch and
-// have no owner references. On error, which is an *InvalidError with every mistake of the batch, there are no children.
+// change it. It has no schedule, because the sessions of the batch run it, and its Repositories do not go with it:
+// BatchRepositories says which go with the batch. Children share no memory with the batch and have no owner
+// references. On error, which is an *InvalidError with every mistake of the batch, there are no children.
 func Expand(batch *v1alpha1.BackupBatch, find Find) ([]v1alpha1.BackupConfiguration, error) {
 	children, err := expand(batch, find)
 	for i := range children {
@@ -87,10 +88,17 @@ func childSession(
 		(config.BackupTimeout == nil || own.Duration < config.BackupTimeout.Duration) {
 		config.BackupTimeout = own.DeepCopy()
 	}
+	repositories := TargetRepositories(session, says, target)
+	for i := range repositories {
+		// A child goes when its target leaves the batch. Only the deletion of the batch removes data.
+		if repositories[i].DeletionPolicy != "" {
+			repositories[i].DeletionPolicy = v1alpha1.RetainRepository
+		}
+	}
 	return v1alpha1.BackupConfigurationSession{
 		SessionConfig: *config, Addon: says.Addon.DeepCopy(), Executor: says.Executor,
 		CopySettings: *says.CopySettings.DeepCopy(),
-		Repositories: TargetRepositories(session, says, target),
+		Repositories: repositories,
 	}
 }
 

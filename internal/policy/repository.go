@@ -19,7 +19,7 @@ func RepositoryOf(
 	repository := &v1alpha1.Repository{
 		ObjectMeta: metav1.ObjectMeta{
 			Name: info.Name, Namespace: configuration.Namespace,
-			Labels:     map[string]string{v1alpha1.LabelManagedBy: v1alpha1.ManagedByCairn},
+			Labels:     InvokerOf(configuration).Labels(),
 			Finalizers: []string{v1alpha1.FinalizerWipe},
 		},
 		Spec: v1alpha1.RepositorySpec{
@@ -27,6 +27,7 @@ func RepositoryOf(
 			Driver: cmp.Or(driver, v1alpha1.DriverKopia),
 		},
 	}
+	repository.Labels[v1alpha1.LabelManagedBy] = v1alpha1.ManagedByCairn
 	if HoldsVolumeSnapshots(repository) {
 		return repository
 	}
