@@ -228,6 +228,7 @@ const (
 	ReasonVolumeNotEmpty              = "VolumeNotEmpty"
 	ReasonConfirmationWrong           = "ConfirmationWrong"
 	ReasonConfirmationMissing         = "ConfirmationMissing"
+	ReasonConfirmationUsed            = "ConfirmationUsed"
 	ReasonRestoreNotAllowed           = "RestoreNotAllowed"
 	ReasonVerificationFailed          = "VerificationFailed"
 	ReasonRetrying                    = "Retrying"

@@ -95,11 +95,13 @@ const (
 	// AnnotationReplacedBy on a BackupSession ends it, because concurrencyPolicy is Replace: "<backupsession>/<unix
 	// seconds>", the run that replaces it and the time of the replacement.
 	AnnotationReplacedBy = Group + "/replaced-by"
-	// AnnotationRestored on a PersistentVolumeClaim is the digest of the spec of the RestoreSession that filled it.
+	// AnnotationRestored on a PersistentVolumeClaim says which RestoreSession filled it: the digest of its spec, the
+	// UID of the claim, the UID of its PersistentVolume and the number of claims that were filled, with slashes in
+	// between. It says nothing about a claim or volume with another UID.
 	AnnotationRestored = Group + "/restored"
 	// AnnotationMade on a PersistentVolumeClaim marks a claim that a RestoreSession made from a VolumeSnapshot and that
-	// gets its volume when its first pod mounts it: the digest of the RestoreSession's spec, a slash and the UID of the
-	// VolumeSnapshot.
+	// gets its volume when its first pod mounts it: the digest of the RestoreSession's spec, the UID of the
+	// VolumeSnapshot and the UID of the claim, with slashes in between.
 	AnnotationMade = Group + "/made"
 	// AnnotationRestoring on a PersistentVolumeClaim is the UID of the only RestoreSession that is allowed to write
 	// into it.

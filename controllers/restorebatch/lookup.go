@@ -90,13 +90,21 @@ func (r *Reconciler) snapshots(
 	return out, nil
 }
 
-// stamped reports whether each target has a claim that an identical earlier RestoreBatch filled.
+// stamped reports whether an identical earlier RestoreBatch filled each target, and all its claims still have their
+// data.
 func (r *Reconciler) stamped(ctx context.Context, b *v1alpha1.RestoreBatch, digest string) (bool, error) {
 	var claims corev1.PersistentVolumeClaimList
 	if err := r.APIReader.List(ctx, &claims, client.InNamespace(b.Namespace)); err != nil {
 		return false, fmt.Errorf("list PersistentVolumeClaims: %w", err)
 	}
-	return restorebatch.AlreadyRestored(b, claims.Items, digest), nil
+	for i := range b.Spec.Targets {
+		of := restorebatch.TargetDigest(digest, b.Spec.Targets[i].Name)
+		filled, err := read.Filled(ctx, r.APIReader, claims.Items, of)
+		if err != nil || !filled.Complete() {
+			return false, err
+		}
+	}
+	return true, nil
 }
 
 // resolveHooks resolves the hooks around all targets.

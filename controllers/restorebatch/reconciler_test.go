@@ -244,6 +244,23 @@ func TestMadeAnew(t *testing.T) {
 		w.restore("back")
 		w.Expect(summary(w.settle("back"))[0]).To(Equal("Skipped/AlreadyRestored of "))
 	})
+	t.Run("when its Snapshots are gone, and a volume too", func(t *testing.T) {
+		t.Parallel()
+		w := newWorld(t)
+		w.restore("back")
+		w.settle("back")
+		w.forget("back")
+		w.Expect(w.Client.DeleteAllOf(t.Context(), &v1alpha1.Snapshot{}, client.InNamespace(w.Namespace))).To(Succeed())
+		claim := &corev1.PersistentVolumeClaim{}
+		w.Get("db", claim)
+		bed.Edit(t, claim, func() { claim.Finalizers = nil })
+		w.Expect(w.Client.Delete(t.Context(), claim)).To(Succeed())
+		again := sessiontest.Claim(w.Namespace, "db")
+		again.Annotations = claim.Annotations
+		sessiontest.Create(t, w.Client, again)
+		w.restore("back")
+		w.Expect(summary(w.settle("back"))[0]).To(Equal("Invalid/SnapshotNotFound of "))
+	})
 	t.Run("with a volume that is new", func(t *testing.T) {
 		t.Parallel()
 		w := newWorld(t)

@@ -182,7 +182,7 @@ func TestAManagerThatIsKilledMakesVolumesOnce(t *testing.T) {
 			w.Expect(w.Jobs()).To(HaveLen(4))
 			w.Expect(w.claim("copy-0").UID).NotTo(Equal(old.UID))
 			w.Expect(w.claim("copy-1").Annotations).
-				To(HaveKeyWithValue(v1alpha1.AnnotationRestored, s.Status.Resolved.SpecDigest))
+				To(HaveKeyWithValue(v1alpha1.AnnotationRestored, HavePrefix(s.Status.Resolved.SpecDigest+"/")))
 			snapshots, contents := w.imports()
 			w.Expect(snapshots).To(BeEmpty())
 			w.Expect(contents).To(BeEmpty())

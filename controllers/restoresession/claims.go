@@ -158,18 +158,29 @@ func (r *Reconciler) stamp(ctx context.Context, s *v1alpha1.RestoreSession) erro
 	if intoDatabase(s.Status.Resolved) {
 		return r.stampDatabase(ctx, s)
 	}
-	return r.eachClaim(ctx, s, func(claim *corev1.PersistentVolumeClaim, _ *v1alpha1.ResolvedRestoreVolume) {
+	claims := len(restore.ClaimsOf(s.Status.Resolved.Hosts))
+	return r.eachClaim(ctx, s, func(claim *corev1.PersistentVolumeClaim, _ *v1alpha1.ResolvedRestoreVolume) error {
+		volume, err := read.VolumeOf(ctx, r.APIReader, claim)
+		if err != nil {
+			return err
+		}
+		stamp := restore.Stamp{Digest: s.Status.Resolved.SpecDigest, Target: claim.UID, Claims: claims}
+		if volume != nil {
+			stamp.Volume = string(volume.UID)
+		}
 		if claim.Annotations == nil {
 			claim.Annotations = map[string]string{}
 		}
-		claim.Annotations[v1alpha1.AnnotationRestored] = s.Status.Resolved.SpecDigest
+		claim.Annotations[v1alpha1.AnnotationRestored] = stamp.String()
+		return nil
 	})
 }
 
 // stampMade marks, like stamp, the claims that were created and left to their first pods.
 func (r *Reconciler) stampMade(ctx context.Context, s *v1alpha1.RestoreSession) error {
-	return r.eachClaim(ctx, s, func(claim *corev1.PersistentVolumeClaim, v *v1alpha1.ResolvedRestoreVolume) {
-		claim.Annotations[v1alpha1.AnnotationMade] = restore.FormatMade(s.Status.Resolved.SpecDigest, v)
+	return r.eachClaim(ctx, s, func(claim *corev1.PersistentVolumeClaim, v *v1alpha1.ResolvedRestoreVolume) error {
+		claim.Annotations[v1alpha1.AnnotationMade] = restore.FormatMade(s.Status.Resolved.SpecDigest, v, claim.UID)
+		return nil
 	})
 }
 
@@ -178,17 +189,18 @@ func (r *Reconciler) release(ctx context.Context, s *v1alpha1.RestoreSession) er
 	if intoDatabase(s.Status.Resolved) {
 		return r.releaseDatabase(ctx, s)
 	}
-	return r.eachClaim(ctx, s, func(claim *corev1.PersistentVolumeClaim, _ *v1alpha1.ResolvedRestoreVolume) {
+	return r.eachClaim(ctx, s, func(claim *corev1.PersistentVolumeClaim, _ *v1alpha1.ResolvedRestoreVolume) error {
 		if claim.Annotations[v1alpha1.AnnotationRestoring] == string(s.UID) {
 			delete(claim.Annotations, v1alpha1.AnnotationRestoring)
 		}
+		return nil
 	})
 }
 
 // eachClaim changes the metadata of the claims that a frozen restore works with.
 func (r *Reconciler) eachClaim(
 	ctx context.Context, s *v1alpha1.RestoreSession,
-	change func(*corev1.PersistentVolumeClaim, *v1alpha1.ResolvedRestoreVolume),
+	change func(*corev1.PersistentVolumeClaim, *v1alpha1.ResolvedRestoreVolume) error,
 ) error {
 	for _, h := range s.Status.Resolved.Hosts {
 		for i := range h.Volumes {
@@ -200,7 +212,9 @@ func (r *Reconciler) eachClaim(
 				continue
 			}
 			before := claim.DeepCopy()
-			change(claim, &h.Volumes[i])
+			if err := change(claim, &h.Volumes[i]); err != nil {
+				return err
+			}
 			if err := r.writer().Object(ctx, before, claim); client.IgnoreNotFound(err) != nil {
 				return err
 			}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	coordinationv1 "k8s.io/api/coordination/v1"
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -25,11 +26,9 @@ func (r *Reconciler) findDatabase(ctx context.Context, look *lookup) error {
 		look.refuse(0, mistakes[0].Reason, "%s", (&policy.InvalidError{Mistakes: mistakes}).Error())
 		return nil
 	}
-	ref, params := look.session.Spec.Target, map[string]string{}
-	if addon := look.session.Spec.Addon; addon != nil && len(addon.Tasks) == 1 {
-		params = catalog.Params(&addon.Tasks[0])
-	}
-	found, refusal, err := read.FindDatabase(ctx, r.APIReader, look.session.Namespace, *ref, params, look.target.Pods)
+	ref := look.session.Spec.Target
+	found, refusal, err := read.FindDatabase(ctx, r.APIReader, look.session.Namespace, *ref, paramsOf(look.session),
+		look.target.Pods)
 	if err != nil {
 		return err
 	}
@@ -46,7 +45,14 @@ func (r *Reconciler) findDatabase(ctx context.Context, look *lookup) error {
 	if err != nil {
 		return err
 	}
-	look.AlreadyRestored = mark != nil && restore.DatabaseFilledBy(mark.Annotations, look.Resolved.SpecDigest)
+	if mark == nil {
+		return nil
+	}
+	volumes := restore.VolumesOfDatabase(found.Location.Pod, look.claims)
+	look.AlreadyRestored = restore.DatabaseFilledBy(mark.Annotations, found.UID(), volumes, look.Resolved.SpecDigest)
+	if !look.AlreadyRestored && restore.Marked(mark.Annotations, look.Resolved.SpecDigest) {
+		look.Error = restore.ConfirmationUsed(look.session, "Lease "+mark.Name)
+	}
 	return nil
 }
 
@@ -152,7 +158,41 @@ func (r *Reconciler) stampDatabase(ctx context.Context, s *v1alpha1.RestoreSessi
 	if err != nil || mark == nil {
 		return err // The Lease went with its database.
 	}
-	return client.IgnoreNotFound(r.writeMark(ctx, mark, v1alpha1.AnnotationRestored, s.Status.Resolved.SpecDigest))
+	volumes, err := r.volumesOfDatabase(ctx, s)
+	if err != nil {
+		return err
+	}
+	stamp := restore.Stamp{
+		Digest: s.Status.Resolved.SpecDigest, Target: s.Status.Resolved.TargetUID, Volume: volumes, Claims: 1,
+	}
+	return client.IgnoreNotFound(r.writeMark(ctx, mark, v1alpha1.AnnotationRestored, stamp.String()))
+}
+
+// volumesOfDatabase identifies what holds the data of the database that a restore has filled. It returns "" if the
+// database can't be found now: the stamp then proves nothing, and an identical restore looks at the database itself.
+func (r *Reconciler) volumesOfDatabase(ctx context.Context, s *v1alpha1.RestoreSession) (string, error) {
+	namespace := client.InNamespace(s.Namespace)
+	var claims corev1.PersistentVolumeClaimList
+	if err := r.APIReader.List(ctx, &claims, namespace); err != nil {
+		return "", fmt.Errorf("list PersistentVolumeClaims: %w", err)
+	}
+	var pods corev1.PodList
+	if err := r.APIReader.List(ctx, &pods, namespace); err != nil {
+		return "", fmt.Errorf("list Pods: %w", err)
+	}
+	found, refusal, err := read.FindDatabase(ctx, r.APIReader, s.Namespace, *s.Spec.Target, paramsOf(s), pods.Items)
+	if err != nil || refusal != nil {
+		return "", err
+	}
+	return restore.VolumesOfDatabase(found.Location.Pod, claims.Items), nil
+}
+
+// paramsOf returns the parameters of a restore's task.
+func paramsOf(s *v1alpha1.RestoreSession) map[string]string {
+	if addon := s.Spec.Addon; addon != nil && len(addon.Tasks) == 1 {
+		return catalog.Params(&addon.Tasks[0])
+	}
+	return map[string]string{}
 }
 
 // releaseDatabase gives back the database of an ended restore.

@@ -11,6 +11,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/run/restore"
 	"github.com/cairn-backup/cairn/internal/testbed/kubelet"
 	"github.com/cairn-backup/cairn/internal/testbed/sessiontest"
 )
@@ -68,7 +69,11 @@ func TestADatabaseIsRestoredOnce(t *testing.T) {
 	w.Expect(components[1].Stream.Args).NotTo(ContainElement(HaveField("Value", "--clean")))
 
 	mark := w.mark(service)
-	w.Expect(mark.Annotations).To(Equal(map[string]string{v1alpha1.AnnotationRestored: s.Status.Resolved.SpecDigest}))
+	server := &corev1.Pod{}
+	w.Get(service.Name+"-0", server)
+	w.Expect(mark.Annotations).To(Equal(map[string]string{v1alpha1.AnnotationRestored: restore.Stamp{
+		Digest: s.Status.Resolved.SpecDigest, Target: service.UID, Volume: string(server.UID), Claims: 1,
+	}.String()}))
 	w.Expect(mark.OwnerReferences).To(ConsistOf(HaveField("UID", service.UID)))
 
 	w.restore("again", intoService(auth))

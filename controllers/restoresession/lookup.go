@@ -28,9 +28,11 @@ const (
 // lookup collects what the start of a restore depends on.
 type lookup struct {
 	*restore.Start
-	session  *v1alpha1.RestoreSession
-	target   destination.Target
-	claims   []corev1.PersistentVolumeClaim
+	session *v1alpha1.RestoreSession
+	target  destination.Target
+	claims  []corev1.PersistentVolumeClaim
+	// filled says which claims an identical restore has filled.
+	filled   restore.Filled
 	snapshot *v1alpha1.Snapshot
 	// database is set if the target is a database.
 	database *read.Database
@@ -68,8 +70,7 @@ func (r *Reconciler) lookUp(ctx context.Context, s *v1alpha1.RestoreSession) (*r
 			break
 		}
 	}
-	if look.Error != nil && look.Error.Reason == v1alpha1.ReasonSnapshotNotFound &&
-		restore.AnyFilledBy(look.claims, resolved.SpecDigest) {
+	if look.Error != nil && look.Error.Reason == v1alpha1.ReasonSnapshotNotFound && look.filled.Complete() {
 		look.AlreadyRestored = true // The Snapshot was deleted after the restore.
 	}
 	return look.Start, nil
@@ -106,11 +107,20 @@ func (r *Reconciler) resolveHosts(ctx context.Context, look *lookup) error {
 		return nil
 	}
 	if look.AlreadyRestored = look.database == nil &&
-		restore.AllFilledBy(look.claims, resolved.SpecDigest, restore.ClaimsOf(resolved.Hosts)); look.AlreadyRestored {
+		look.filled.All(restore.ClaimsOf(resolved.Hosts)); look.AlreadyRestored {
 		return nil
 	}
 	if look.Error = restore.ConfirmationRefusal(look.session, resolved); look.Error != nil {
 		return nil
+	}
+	if look.database == nil {
+		marked := look.filled.AnyMarked(restore.ClaimsOf(resolved.Hosts))
+		if marked != "" {
+			marked = "PersistentVolumeClaim " + marked
+		}
+		if look.Error = restore.ConfirmationUsed(look.session, marked); look.Error != nil {
+			return nil
+		}
 	}
 	for i := range resolved.Hosts {
 		err := r.usable(ctx, look.session, resolved, &resolved.Hosts[i], false)

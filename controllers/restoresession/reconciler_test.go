@@ -16,6 +16,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/task"
 	"github.com/cairn-backup/cairn/internal/task/moverjob"
 	"github.com/cairn-backup/cairn/internal/testbed/kubelet"
+	"github.com/cairn-backup/cairn/internal/testbed/sessiontest"
 )
 
 // negative holds the conditions that exist only while they matter.
@@ -64,13 +65,19 @@ func TestARestoreSucceeds(t *testing.T) {
 // The volume that an earlier restore filled can be gone or terminating. It then does not count as restored.
 func TestAStampOnAVolumeThatGoesSaysNothing(t *testing.T) {
 	t.Parallel()
-	for name, spoil := range map[string]func(w *world, claim *corev1.PersistentVolumeClaim){
-		"deleted": func(w *world, claim *corev1.PersistentVolumeClaim) {
+	for name, tt := range map[string]struct {
+		spoil func(w *world, claim *corev1.PersistentVolumeClaim)
+		jobs  int
+	}{
+		"deleted": {func(w *world, claim *corev1.PersistentVolumeClaim) {
 			w.Expect(w.Client.Delete(w.T.Context(), claim)).To(Succeed())
-		},
-		"lost": func(w *world, claim *corev1.PersistentVolumeClaim) {
+		}, 1},
+		"lost": {func(w *world, claim *corev1.PersistentVolumeClaim) {
 			claim.Status.Phase = corev1.ClaimLost
 			w.Expect(w.Client.Status().Update(w.T.Context(), claim)).To(Succeed())
+		}, 1},
+		"created again with its annotations, as an export or Velero does": {
+			func(w *world, claim *corev1.PersistentVolumeClaim) { w.createAgain(claim) }, 2,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -78,16 +85,33 @@ func TestAStampOnAVolumeThatGoesSaysNothing(t *testing.T) {
 			w := newWorld(t)
 			w.restore("first")
 			w.Expect(ending(w.settle("first"))).To(Equal("Succeeded/Succeeded"))
-			spoil(w, w.claim("target"))
+			tt.spoil(w, w.claim("target"))
 			w.restore("again")
 			w.Reconcile("again")
 			w.Reconcile("again")
 			s := w.session("again")
 			w.Expect(s.Status.Phase).NotTo(BeEmpty())
 			w.Expect(s.Status.Phase).NotTo(Equal(v1alpha1.RestoreSessionSkipped), message(s))
-			w.Expect(w.Jobs()).To(HaveLen(1))
+			w.Expect(len(w.Jobs())).To(Equal(tt.jobs))
 		})
 	}
+}
+
+// createAgain deletes a claim and creates it as it was exported: with its annotations, and with a new, empty volume.
+func (w *world) createAgain(claim *corev1.PersistentVolumeClaim) {
+	w.T.Helper()
+	w.remove(claim)
+	again := sessiontest.Claim(claim.Namespace, claim.Name)
+	again.Annotations, again.Labels = claim.Annotations, claim.Labels
+	sessiontest.Create(w.T, w.Client, again)
+	w.Expect(again.UID).NotTo(Equal(claim.UID))
+}
+
+// remove deletes a claim, which nothing protects.
+func (w *world) remove(claim *corev1.PersistentVolumeClaim) {
+	w.T.Helper()
+	bed.Edit(w.T, claim, func() { claim.Finalizers = nil })
+	w.Expect(w.Client.Delete(w.T.Context(), claim)).To(Succeed())
 }
 
 func TestARestoreThatFailsStampsNothing(t *testing.T) {

@@ -18,6 +18,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/catalog"
 	"github.com/cairn-backup/cairn/internal/kube/access"
 	"github.com/cairn-backup/cairn/internal/kube/movers"
+	"github.com/cairn-backup/cairn/internal/run/restore"
 	"github.com/cairn-backup/cairn/internal/sidecar"
 	"github.com/cairn-backup/cairn/internal/task"
 	"github.com/cairn-backup/cairn/internal/testbed/sessiontest"
@@ -176,7 +177,7 @@ func (w *sidecarWorld) stamps() (digests []string, taken bool) {
 	for _, name := range []string{"data-db-0", "data-db-1"} {
 		var claim corev1.PersistentVolumeClaim
 		w.Get(name, &claim)
-		digests = append(digests, claim.Annotations[v1alpha1.AnnotationRestored])
+		digests = append(digests, restore.ParseStamp(claim.Annotations[v1alpha1.AnnotationRestored]).Digest)
 		taken = taken || claim.Annotations[v1alpha1.AnnotationRestoring] != ""
 	}
 	return digests, taken

@@ -10,6 +10,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/run/restore"
 	"github.com/cairn-backup/cairn/internal/testbed"
 	"github.com/cairn-backup/cairn/internal/testbed/sessiontest"
 )
@@ -111,7 +112,7 @@ func (w *world) stamp() string {
 	w.T.Helper()
 	var claim corev1.PersistentVolumeClaim
 	w.Get("target", &claim)
-	return claim.Annotations[v1alpha1.AnnotationRestored]
+	return restore.ParseStamp(claim.Annotations[v1alpha1.AnnotationRestored]).Digest
 }
 
 func ending(s *v1alpha1.RestoreSession) string {

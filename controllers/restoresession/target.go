@@ -13,7 +13,6 @@ import (
 	"github.com/cairn-backup/cairn/internal/kube/read"
 	"github.com/cairn-backup/cairn/internal/policy"
 	"github.com/cairn-backup/cairn/internal/policy/check"
-	"github.com/cairn-backup/cairn/internal/run/restore"
 	"github.com/cairn-backup/cairn/internal/workload/destination"
 )
 
@@ -30,6 +29,10 @@ func (r *Reconciler) findTarget(ctx context.Context, look *lookup) error {
 		return fmt.Errorf("list Pods: %w", err)
 	}
 	look.claims = claims.Items
+	var err error
+	if look.filled, err = read.Filled(ctx, r.APIReader, look.claims, look.Resolved.SpecDigest); err != nil {
+		return err
+	}
 	look.target.Claims, look.target.Pods = claims.Items, pods.Items
 	ref := look.session.Spec.Target
 	if ref == nil {
@@ -44,7 +47,7 @@ func (r *Reconciler) findTarget(ctx context.Context, look *lookup) error {
 		return r.findDatabase(ctx, look)
 	}
 	object := look.newTarget(ref.Kind)
-	err := read.Get(ctx, r.APIReader, client.ObjectKey{Namespace: look.session.Namespace, Name: ref.Name}, object)
+	err = read.Get(ctx, r.APIReader, client.ObjectKey{Namespace: look.session.Namespace, Name: ref.Name}, object)
 	switch {
 	case apierrors.IsNotFound(err):
 		look.refuse(waitForTarget, v1alpha1.ReasonTargetNotFound, "there is no %s %s", ref.Kind, ref.Name)
@@ -54,7 +57,7 @@ func (r *Reconciler) findTarget(ctx context.Context, look *lookup) error {
 	}
 	look.TargetFound, look.Resolved.TargetUID = true, object.GetUID()
 	// A claim carries its own stamp. The volumes of a workload are known once the Snapshot is.
-	look.AlreadyRestored = look.target.Claim != nil && restore.FilledBy(look.target.Claim, look.Resolved.SpecDigest)
+	look.AlreadyRestored = look.target.Claim != nil && look.filled.All([]string{ref.Name})
 	return nil
 }
 

@@ -58,7 +58,8 @@ func TestNewClaimsAreMadeOnceAndKept(t *testing.T) {
 		w.Get(name, &claim)
 		w.Expect(claim.Labels).To(HaveKeyWithValue("app", "copy"))
 		w.Expect(claim.OwnerReferences).To(BeEmpty(), "restored claims stay when the RestoreSession is deleted")
-		w.Expect(claim.Annotations).To(HaveKeyWithValue(v1alpha1.AnnotationRestored, s.Status.Resolved.SpecDigest))
+		w.Expect(claim.Annotations).To(HaveKeyWithValue(v1alpha1.AnnotationRestored,
+			HavePrefix(s.Status.Resolved.SpecDigest+"/")))
 		w.Expect(claim.Annotations).NotTo(HaveKey(v1alpha1.AnnotationRestoring))
 	}
 	jobs := w.Jobs()

@@ -104,7 +104,7 @@ func (s *lookup) planFilled(plan []destination.PlannedClaim) bool {
 	for _, p := range plan {
 		names = append(names, p.Claim)
 	}
-	return restore.AllFilledBy(s.claims, s.Resolved.SpecDigest, names)
+	return s.filled.All(names)
 }
 
 // provisioning reads what the planned claims are made of, past the cache, which holds none of these kinds.

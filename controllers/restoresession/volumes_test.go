@@ -187,7 +187,8 @@ func TestVolumesAreMadeOfVolumeSnapshots(t *testing.T) {
 		w.Expect(*claim.Spec.StorageClassName).To(Equal(csi.Class))
 		w.Expect(claim.Spec.Resources.Requests.Storage().String()).To(Equal("1Gi"))
 		w.Expect(claim.Labels).To(HaveKeyWithValue("pod", string(name[len(name)-1])))
-		w.Expect(claim.Annotations).To(HaveKeyWithValue(v1alpha1.AnnotationRestored, s.Status.Resolved.SpecDigest))
+		w.Expect(claim.Annotations).To(HaveKeyWithValue(v1alpha1.AnnotationRestored,
+			HavePrefix(s.Status.Resolved.SpecDigest+"/")))
 		w.Expect(claim.Annotations).NotTo(HaveKey(v1alpha1.AnnotationRestoring))
 		w.Expect(s.Status.Components["pod-"+string(name[len(name)-1])].ClaimUID).To(Equal(claim.UID))
 	}

@@ -35,6 +35,19 @@ func ConfirmationRefusal(s *v1alpha1.RestoreSession, resolved *v1alpha1.Resolved
 	return nil
 }
 
+// ConfirmationUsed explains why the confirmation of a restore does not count again: an annotation of marked says that
+// an identical restore has used it, but not that marked still has what that restore wrote. So nothing is known about
+// what would be overwritten. It returns nil if marked is "", or if the restore overwrites nothing.
+func ConfirmationUsed(s *v1alpha1.RestoreSession, marked string) *v1alpha1.ResolvedError {
+	if marked == "" || s.Spec.Confirm == "" {
+		return nil
+	}
+	return workload.Fail(v1alpha1.ReasonConfirmationUsed,
+		"%s has the annotation %s of an identical restore, which has used the confirmation, but not for all of the "+
+			"volumes that are there now: check what they hold, then remove the annotation and create the restore again",
+		marked, v1alpha1.AnnotationRestored)
+}
+
 // stepThatWritesFirst names the step of a restore's task that can write into the volumes before the mover checks what
 // they hold, or returns "".
 func stepThatWritesFirst(t v1alpha1.ResolvedTask) string {

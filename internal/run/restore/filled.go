@@ -2,46 +2,138 @@ package restore
 
 import (
 	"fmt"
+	"strconv"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
 
-// FilledBy reports whether a restore with the digest filled a claim that still has that volume.
-func FilledBy(claim *corev1.PersistentVolumeClaim, digest string) bool {
-	return claim.DeletionTimestamp == nil && claim.Status.Phase != corev1.ClaimLost &&
-		claim.Annotations[v1alpha1.AnnotationRestored] == digest
+// Stamp is what AnnotationRestored says about a claim, or about a database on its Lease. An annotation goes along when
+// an object is exported and created again. So a stamp counts only for the object and the volume that it names.
+type Stamp struct {
+	// Digest is the digest of the restore.
+	Digest string
+	// Target is the UID of the claim, or of the object that stands for the database.
+	Target types.UID
+	// Volume identifies what holds the data: the UID of the claim's PersistentVolume, or VolumesOfDatabase. It is ""
+	// where that was unknown: such a stamp of a claim proves nothing.
+	Volume string
+	// Claims is how many claims the restore filled.
+	Claims int
 }
 
-// AnyFilledBy reports whether a restore with the digest filled one of the claims.
-func AnyFilledBy(claims []corev1.PersistentVolumeClaim, digest string) bool {
+// String returns the value of the annotation.
+func (s Stamp) String() string {
+	return fmt.Sprintf("%s/%s/%s/%d", s.Digest, s.Target, s.Volume, s.Claims)
+}
+
+// ParseStamp reads the value of AnnotationRestored. The value of an earlier version has a digest alone.
+func ParseStamp(value string) Stamp {
+	parts := strings.Split(value, "/")
+	if len(parts) != 4 {
+		return Stamp{Digest: parts[0]}
+	}
+	claims, err := strconv.Atoi(parts[3])
+	if err != nil {
+		return Stamp{Digest: parts[0]}
+	}
+	return Stamp{Digest: parts[0], Target: types.UID(parts[1]), Volume: parts[2], Claims: claims}
+}
+
+// Marked reports whether an annotation of the object says that a restore with the digest filled it. That is no proof:
+// see Filled.
+func Marked(annotations map[string]string, digest string) bool {
+	return digest != "" && ParseStamp(annotations[v1alpha1.AnnotationRestored]).Digest == digest
+}
+
+// FilledBy reports whether a restore with the digest filled a claim that still has that volume. volume is the UID of
+// its PersistentVolume, or "" if it has none.
+func FilledBy(claim *corev1.PersistentVolumeClaim, volume types.UID, digest string) bool {
+	stamp := ParseStamp(claim.Annotations[v1alpha1.AnnotationRestored])
+	return Marked(claim.Annotations, digest) && claim.DeletionTimestamp == nil &&
+		claim.Status.Phase != corev1.ClaimLost && stamp.Target == claim.UID &&
+		volume != "" && stamp.Volume == string(volume)
+}
+
+// Filled says which claims of a namespace a restore with one digest has filled.
+type Filled struct {
+	marked, proven map[string]bool
+	claims         int
+}
+
+// FindFilled returns which of the claims a restore with the digest has filled. volumes holds, by the name of the claim,
+// the UIDs of the PersistentVolumes of those that are Marked.
+func FindFilled(claims []corev1.PersistentVolumeClaim, volumes map[string]types.UID, digest string) Filled {
+	out := Filled{marked: map[string]bool{}, proven: map[string]bool{}}
 	for i := range claims {
-		if FilledBy(&claims[i], digest) {
-			return true
+		c := &claims[i]
+		if !Marked(c.Annotations, digest) {
+			continue
+		}
+		out.marked[c.Name] = true
+		if FilledBy(c, volumes[c.Name], digest) {
+			out.proven[c.Name] = true
+			out.claims = max(out.claims, ParseStamp(c.Annotations[v1alpha1.AnnotationRestored]).Claims)
 		}
 	}
-	return false
+	return out
 }
 
-// AllFilledBy reports whether a restore with the digest filled each claim of these names. Without names it returns
-// false.
-func AllFilledBy(claims []corev1.PersistentVolumeClaim, digest string, names []string) bool {
-	filled := map[string]bool{}
-	for i := range claims {
-		filled[claims[i].Name] = FilledBy(&claims[i], digest)
-	}
+// All reports whether the restore filled each claim of these names. Without names it returns false.
+func (f Filled) All(names []string) bool {
 	for _, name := range names {
-		if !filled[name] {
+		if !f.proven[name] {
 			return false
 		}
 	}
 	return len(names) > 0
 }
 
-// DatabaseFilledBy reports whether a restore with the digest filled the database whose Lease has these annotations.
-func DatabaseFilledBy(lease map[string]string, digest string) bool {
-	return lease[v1alpha1.AnnotationRestored] == digest
+// Complete reports whether every claim that the restore filled still has its data.
+func (f Filled) Complete() bool { return len(f.proven) > 0 && len(f.proven) >= f.claims }
+
+// AnyMarked returns a claim of these names that an annotation says the restore filled, or "".
+func (f Filled) AnyMarked(names []string) string {
+	for _, name := range names {
+		if f.marked[name] {
+			return name
+		}
+	}
+	return ""
+}
+
+// DatabaseFilledBy reports whether a restore with the digest filled a database. lease holds the annotations of the
+// database's Lease, target is the UID of the object that stands for it, and volumes is VolumesOfDatabase of its server.
+func DatabaseFilledBy(lease map[string]string, target types.UID, volumes, digest string) bool {
+	stamp := ParseStamp(lease[v1alpha1.AnnotationRestored])
+	return Marked(lease, digest) && stamp.Target == target && stamp.Volume == volumes
+}
+
+// VolumesOfDatabase identifies what holds the data of a database: the claims of its only server, by their UIDs, or the
+// server itself if it has none. It returns "external" where the server is unknown: only the object that stands for the
+// database identifies it.
+func VolumesOfDatabase(server *corev1.Pod, claims []corev1.PersistentVolumeClaim) string {
+	if server == nil {
+		return "external"
+	}
+	var uids []string
+	for _, v := range server.Spec.Volumes {
+		if v.PersistentVolumeClaim == nil {
+			continue
+		}
+		for i := range claims {
+			if claims[i].Name == v.PersistentVolumeClaim.ClaimName {
+				uids = append(uids, string(claims[i].UID))
+			}
+		}
+	}
+	if len(uids) == 0 {
+		uids = []string{string(server.UID)}
+	}
+	return strings.Join(uids, "+")
 }
 
 // ClaimsOf returns the names of the claims of a restore's hosts.

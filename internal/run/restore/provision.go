@@ -75,16 +75,19 @@ func ObserveClaim(
 }
 
 // FormatMade returns the value of AnnotationMade for a claim that a restore made and left to its first consumer pod.
-func FormatMade(digest string, v *v1alpha1.ResolvedRestoreVolume) string { return digest + "/" + v.ID }
+func FormatMade(digest string, v *v1alpha1.ResolvedRestoreVolume, claim types.UID) string {
+	return digest + "/" + v.ID + "/" + string(claim)
+}
 
 // MadeByIdenticalRestore reports whether an identical restore made a claim and left it to its first consumer pod. The
 // claim can have its volume by now. source is the UID of the VolumeSnapshot that now has the name from which the claim
 // is made, or "" if there is none.
 func MadeByIdenticalRestore(claim *corev1.PersistentVolumeClaim, digest string, source types.UID) bool {
-	of, made := strings.CutPrefix(claim.Annotations[v1alpha1.AnnotationMade], digest+"/")
+	rest, made := strings.CutPrefix(claim.Annotations[v1alpha1.AnnotationMade], digest+"/")
+	of, uid, _ := strings.Cut(rest, "/")
 	from := volumesnapshot.SourceOf(claim)
 	if !made || of == "" || digest == "" || from == "" || claim.DeletionTimestamp != nil ||
-		claim.Status.Phase == corev1.ClaimLost {
+		claim.Status.Phase == corev1.ClaimLost || types.UID(uid) != claim.UID {
 		return false
 	}
 	lent := from == policy.ImportName(types.UID(claim.Annotations[v1alpha1.AnnotationRestoreSession]), types.UID(of))

@@ -192,7 +192,7 @@ func TestAClaimThatAnEqualRestoreMade(t *testing.T) {
 		"another restore made it": {
 			source: "uid-shot",
 			edit: func(c *corev1.PersistentVolumeClaim) {
-				c.Annotations[v1alpha1.AnnotationMade] = "sha256:no/uid-shot"
+				c.Annotations[v1alpha1.AnnotationMade] = "sha256:no/uid-shot/claim"
 			},
 		},
 		"it has lost its volume": {
@@ -201,14 +201,22 @@ func TestAClaimThatAnEqualRestoreMade(t *testing.T) {
 		"it is being deleted": {
 			source: "uid-shot", edit: func(c *corev1.PersistentVolumeClaim) { c.DeletionTimestamp = &metav1.Time{} },
 		},
+		"it was created again with its annotations": {
+			source: "uid-shot", edit: func(c *corev1.PersistentVolumeClaim) { c.UID = "again" },
+		},
+		"its mark is of an earlier version": {
+			source: "uid-shot", edit: func(c *corev1.PersistentVolumeClaim) {
+				c.Annotations[v1alpha1.AnnotationMade] = "sha256:yes/uid-shot"
+			},
+		},
 		"its mark names no source": {
 			edit: func(c *corev1.PersistentVolumeClaim) { c.Annotations[v1alpha1.AnnotationMade] = "sha256:yes/" },
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			claim := &corev1.PersistentVolumeClaim{}
+			claim := &corev1.PersistentVolumeClaim{ObjectMeta: metav1.ObjectMeta{UID: "claim"}}
 			claim.Annotations = map[string]string{
-				v1alpha1.AnnotationMade:           restore.FormatMade("sha256:yes", v),
+				v1alpha1.AnnotationMade:           restore.FormatMade("sha256:yes", v, "claim"),
 				v1alpha1.AnnotationRestoreSession: "uid-restore",
 			}
 			claim.Spec.DataSource = &corev1.TypedLocalObjectReference{Kind: "VolumeSnapshot", Name: "shot"}

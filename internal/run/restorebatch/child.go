@@ -6,7 +6,6 @@ import (
 	"slices"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
@@ -93,23 +92,6 @@ func NewRestoreSession(b *v1alpha1.RestoreBatch, i int, now time.Time) *v1alpha1
 			Hooks: t.Hooks.DeepCopy(),
 		},
 	}
-}
-
-// AlreadyRestored reports whether each target of a RestoreBatch with this digest of its spec has a claim that an
-// identical earlier RestoreBatch filled. It counts a claim that is lost or being deleted, although its RestoreSession
-// restores into such a claim again: a pod can hold the volume of this claim, and scaling down would end the pod and
-// the volume with it.
-func AlreadyRestored(b *v1alpha1.RestoreBatch, claims []corev1.PersistentVolumeClaim, digest string) bool {
-	filled := map[string]bool{}
-	for i := range claims {
-		filled[claims[i].Annotations[v1alpha1.AnnotationRestored]] = true
-	}
-	for i := range b.Spec.Targets {
-		if !filled[TargetDigest(digest, b.Spec.Targets[i].Name)] {
-			return false
-		}
-	}
-	return true
 }
 
 // DatabaseMistakes refuses a batch that asks for something of a database that only a volume can have. Only the Snapshot

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	. "github.com/onsi/gomega"
-	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
@@ -199,37 +198,6 @@ func TestTheFailuresOfManyRestoredTargetsFitIntoOneObject(t *testing.T) {
 	raw, err := json.Marshal(d.Status)
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(len(raw)).To(BeNumerically("<", 400<<10))
-}
-
-// A RestoreBatch that was created again scales nothing down for a claim that is lost or being deleted: the last pod
-// that holds the volume would end.
-func TestAlreadyRestored(t *testing.T) {
-	b := restoreBatchOf("web", "db")
-	filled := func(target string) corev1.PersistentVolumeClaim {
-		return corev1.PersistentVolumeClaim{ObjectMeta: metav1.ObjectMeta{
-			Annotations: map[string]string{v1alpha1.AnnotationRestored: TargetDigest("digest", target)},
-		}}
-	}
-	lost := filled("db")
-	lost.Status.Phase = corev1.ClaimLost
-	going := filled("db")
-	going.DeletionTimestamp = &metav1.Time{}
-	other := filled("db")
-	other.Annotations[v1alpha1.AnnotationRestored] = TargetDigest("other", "db")
-	for name, tt := range map[string]struct {
-		claims []corev1.PersistentVolumeClaim
-		want   bool
-	}{
-		"all targets":                {[]corev1.PersistentVolumeClaim{filled("db"), filled("web")}, true},
-		"one target is new":          {[]corev1.PersistentVolumeClaim{filled("web")}, false},
-		"one is of another batch":    {[]corev1.PersistentVolumeClaim{other, filled("web")}, false},
-		"one volume was lost":        {[]corev1.PersistentVolumeClaim{lost, filled("web")}, true},
-		"one claim is being deleted": {[]corev1.PersistentVolumeClaim{going, filled("web")}, true},
-	} {
-		t.Run(name, func(t *testing.T) {
-			NewWithT(t).Expect(AlreadyRestored(b, tt.claims, "digest")).To(Equal(tt.want))
-		})
-	}
 }
 
 // Only the Snapshot can name the target: the batch must not find out in the middle that a database has no files.

@@ -24,6 +24,9 @@ const (
 func Create(t testing.TB, c client.Client, objects ...client.Object) {
 	t.Helper()
 	for _, o := range objects {
+		if claim, ok := o.(*corev1.PersistentVolumeClaim); ok {
+			createVolume(t, c, claim)
+		}
 		status := o.DeepCopyObject().(client.Object)
 		must(t, c.Create(t.Context(), o))
 		status.SetResourceVersion(o.GetResourceVersion())
@@ -83,7 +86,40 @@ func Repository(namespace, name, storageNamespace string, app v1alpha1.TypedObje
 	}
 }
 
-// Claim returns a bound PersistentVolumeClaim.
+// createVolume creates the PersistentVolume of a bound claim.
+func createVolume(t testing.TB, c client.Client, claim *corev1.PersistentVolumeClaim) {
+	t.Helper()
+	if claim.Status.Phase != corev1.ClaimBound || claim.Spec.VolumeName != "" {
+		return
+	}
+	volume := &corev1.PersistentVolume{
+		ObjectMeta: metav1.ObjectMeta{GenerateName: "pvc-"},
+		Spec: corev1.PersistentVolumeSpec{
+			AccessModes: claim.Spec.AccessModes, Capacity: claim.Spec.Resources.Requests,
+			PersistentVolumeSource: corev1.PersistentVolumeSource{
+				CSI: &corev1.CSIPersistentVolumeSource{Driver: "csi.example.com", VolumeHandle: "volume"},
+			},
+		},
+	}
+	must(t, c.Create(t.Context(), volume))
+	claim.Spec.VolumeName = volume.Name
+}
+
+// Bind gives a claim its volume in place of the storage system, unless it has one.
+func Bind(t testing.TB, c client.Client, claim *corev1.PersistentVolumeClaim) {
+	t.Helper()
+	if claim.Spec.VolumeName != "" {
+		return
+	}
+	claim.Status.Phase = corev1.ClaimBound
+	createVolume(t, c, claim)
+	bound := claim.DeepCopy()
+	must(t, c.Update(t.Context(), claim))
+	bound.ResourceVersion = claim.ResourceVersion
+	must(t, c.Status().Update(t.Context(), bound))
+}
+
+// Claim returns a bound PersistentVolumeClaim. Create gives it a volume.
 func Claim(namespace, name string) *corev1.PersistentVolumeClaim {
 	return &corev1.PersistentVolumeClaim{
 		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name},

@@ -8,6 +8,7 @@ import (
 
 	"github.com/onsi/gomega"
 	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/client-go/tools/record"
 	clocktesting "k8s.io/utils/clock/testing"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -120,12 +121,32 @@ func (w *World) Get(name string, o client.Object) {
 // Cluster lets the kubelet and the CSI driver do what there is to do. It returns how many Jobs changed.
 func (w *World) Cluster() int {
 	w.T.Helper()
+	w.bindClaims()
 	changed, err := kubelet.Kubelet{Client: w.Client, Namespace: w.Namespace, Outcome: w.Outcome}.Step(w.T.Context())
 	must(w.T, err)
 	if w.CSI != nil {
 		w.CSI.Step(w.T, w.Client, w.Namespace)
 	}
 	return changed
+}
+
+// bindClaims gives the claims of Jobs their volumes. Where there is a CSI driver, it does that.
+func (w *World) bindClaims() {
+	w.T.Helper()
+	if w.CSI != nil {
+		return
+	}
+	for _, job := range w.Jobs() {
+		for _, v := range job.Spec.Template.Spec.Volumes {
+			claim := &corev1.PersistentVolumeClaim{}
+			if v.PersistentVolumeClaim == nil || w.Client.Get(w.T.Context(), client.ObjectKey{
+				Namespace: w.Namespace, Name: v.PersistentVolumeClaim.ClaimName,
+			}, claim) != nil || claim.Spec.DataSource != nil { // the storage system makes that one
+				continue
+			}
+			Bind(w.T, w.Client, claim)
+		}
+	}
 }
 
 // Jobs returns the Jobs of the namespace.
