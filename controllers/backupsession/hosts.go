@@ -163,6 +163,21 @@ func (r *Reconciler) restores(ctx context.Context, namespace string) ([]v1alpha1
 	return list.Items, nil
 }
 
+// restoreOnto returns a refusal if one of the restores writes now into what the host of a frozen target reads.
+func restoreOnto(
+	restores []v1alpha1.RestoreSession, t *v1alpha1.ResolvedTarget, h *v1alpha1.ResolvedHost,
+) *v1alpha1.ResolvedError {
+	if t.AppRef.IsDatabase() {
+		if r := restore.RestoreIntoTarget(restores, t.AppRef); r != nil {
+			return &v1alpha1.ResolvedError{
+				Reason:  v1alpha1.ReasonRestoreInProgress,
+				Message: fmt.Sprintf("RestoreSession %s writes into %s", r.Name, t.AppRef),
+			}
+		}
+	}
+	return restoreInto(restores, h)
+}
+
 // restoreInto returns a refusal if one of the restores writes into a volume of the host now.
 func restoreInto(restores []v1alpha1.RestoreSession, h *v1alpha1.ResolvedHost) *v1alpha1.ResolvedError {
 	for _, v := range h.Volumes {

@@ -41,7 +41,7 @@ func (r *Reconciler) writeJobs(
 		return err
 	}
 	for _, m := range d.Create {
-		if refusal := restoreInto(restores, m.Host); refusal != nil && len(m.Target.Copies) == 0 {
+		if refusal := restoreOnto(restores, m.Target, m.Host); refusal != nil && len(m.Target.Copies) == 0 {
 			refused.Set(ctx, m.Repository.Snapshot, refusal)
 		}
 		if refused[m.Repository.Snapshot] != nil || workload.IsSidecar(m.Target) {

@@ -15,7 +15,6 @@ import (
 	"github.com/cairn-backup/cairn/internal/kube/access"
 	"github.com/cairn-backup/cairn/internal/kube/movers"
 	"github.com/cairn-backup/cairn/internal/kube/read"
-	"github.com/cairn-backup/cairn/internal/run"
 	"github.com/cairn-backup/cairn/internal/run/restore"
 	"github.com/cairn-backup/cairn/internal/workload/destination"
 )
@@ -54,31 +53,22 @@ func (r *Reconciler) usable(
 	if intoDatabase(resolved) {
 		return r.usableDatabase(ctx, s, resolved, restores.Items, take)
 	}
-	var pods corev1.PodList
+	if err := r.unreadByRuns(ctx, s.Namespace, h.Volumes); err != nil {
+		return err
+	}
+	var pods corev1.PodList // read after the backups: a pod can outlive the backup that it belongs to
 	if err := r.APIReader.List(ctx, &pods, client.InNamespace(s.Namespace)); err != nil {
 		return fmt.Errorf("list Pods: %w", err)
 	}
-	var backups v1alpha1.BackupSessionList
-	if err := r.APIReader.List(ctx, &backups, client.InNamespace(s.Namespace)); err != nil {
-		return fmt.Errorf("list BackupSessions: %w", err)
-	}
 	for i := range h.Volumes {
-		v := &h.Volumes[i]
-		if by := run.SidecarRunReading(backups.Items, v.ClaimName); by != nil {
-			refusal := movers.Refuse(v1alpha1.ReasonVolumeInUse,
-				"a sidecar backs up PersistentVolumeClaim %s for BackupSession %s: try again when that BackupSession "+
-					"has ended",
-				v.ClaimName, by.Name)
-			return errors.Join(refusal, errMoverRuns)
-		}
-		if err := r.usableClaim(ctx, s, resolved, v, restores.Items, pods.Items, take); err != nil {
+		if err := r.usableClaim(ctx, s, resolved, &h.Volumes[i], restores.Items, pods.Items, take); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// usableClaim does what usable does for one claim that no sidecar reads.
+// usableClaim does what usable does for one claim that no backup holds.
 func (r *Reconciler) usableClaim(
 	ctx context.Context, s *v1alpha1.RestoreSession, resolved *v1alpha1.ResolvedRestore,
 	v *v1alpha1.ResolvedRestoreVolume, restores []v1alpha1.RestoreSession, pods []corev1.Pod, take bool,

@@ -105,8 +105,8 @@ func (r *Reconciler) usableDatabase(
 		return movers.Refuse(v1alpha1.ReasonRestoreInProgress, "RestoreSession %s writes into %s", other.Name,
 			s.Spec.Target)
 	}
-	if !take {
-		return nil
+	if err := r.undumped(ctx, s); err != nil || !take {
+		return err
 	}
 	if mark == nil {
 		return r.makeMark(ctx, s, target)

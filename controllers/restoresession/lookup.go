@@ -113,15 +113,23 @@ func (r *Reconciler) resolveHosts(ctx context.Context, look *lookup) error {
 	if look.Error = restore.ConfirmationRefusal(look.session, resolved); look.Error != nil {
 		return nil
 	}
-	if look.database == nil {
-		marked := look.filled.AnyMarked(restore.ClaimsOf(resolved.Hosts))
-		if marked != "" {
-			marked = "PersistentVolumeClaim " + marked
-		}
-		if look.Error = restore.ConfirmationUsed(look.session, marked); look.Error != nil {
-			return nil
-		}
+	if look.Error = restore.ConfirmationUsed(look.session, look.marked()); look.Error != nil {
+		return nil
 	}
+	return r.usableHosts(ctx, look)
+}
+
+// marked names a claim of a resolved restore that has the stamp of an identical one, or returns "".
+func (s *lookup) marked() string {
+	if claim := s.filled.AnyMarked(restore.ClaimsOf(s.Resolved.Hosts)); claim != "" {
+		return "PersistentVolumeClaim " + claim
+	}
+	return ""
+}
+
+// usableHosts refuses a resolved restore that must not write into its volumes now.
+func (r *Reconciler) usableHosts(ctx context.Context, look *lookup) error {
+	resolved := &look.Resolved
 	for i := range resolved.Hosts {
 		err := r.usable(ctx, look.session, resolved, &resolved.Hosts[i], false)
 		if look.Error = movers.RefusalOf(err); look.Error != nil {

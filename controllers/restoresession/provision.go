@@ -210,6 +210,10 @@ func (r *Reconciler) unused(
 		return movers.Refuse(v1alpha1.ReasonVolumeInUse,
 			"pod %s uses PersistentVolumeClaim %s, which is to be replaced: stop that pod", p.Name, claim.Name)
 	}
+	volume := v1alpha1.ResolvedRestoreVolume{ClaimName: claim.Name}
+	if err := r.unreadByRuns(ctx, s.Namespace, []v1alpha1.ResolvedRestoreVolume{volume}); err != nil {
+		return err
+	}
 	var restores v1alpha1.RestoreSessionList
 	if err := r.APIReader.List(ctx, &restores, client.InNamespace(s.Namespace)); err != nil {
 		return fmt.Errorf("list RestoreSessions: %w", err)

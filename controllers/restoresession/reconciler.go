@@ -129,7 +129,7 @@ func (r *Reconciler) carryOut(
 	if err := r.writeMovers(ctx, s, in.Jobs, *d); err != nil {
 		return "", err
 	}
-	if host, err := r.writeSidecars(ctx, s, in, *d); err != nil {
+	if host, err := r.writeSidecars(ctx, s, in, d); err != nil {
 		return host, err
 	}
 	for _, name := range d.Delete {
@@ -165,21 +165,26 @@ func (r *Reconciler) carryOut(
 func (r *Reconciler) createJobs(
 	ctx context.Context, s *v1alpha1.RestoreSession, d *restore.Decision,
 ) (host string, err error) {
+	waiting := false
 	for _, i := range d.Create {
 		h := &s.Status.Resolved.Hosts[i]
+		var after time.Duration
 		if restore.ProvisionsClaims(s.Status.Resolved) {
-			after, err := r.provision(ctx, s, h, &d.Status)
-			if err != nil {
-				return h.Name, err
-			}
-			if after > 0 {
-				d.After = min(d.After, after) // the deadline wakes the restore in any case
-			}
-			continue
+			after, err = r.provision(ctx, s, h, &d.Status)
+		} else {
+			err = r.create(ctx, s, h, d.Status.Attempt)
 		}
-		if err := r.create(ctx, s, h, d.Status.Attempt); err != nil {
+		switch {
+		case r.waits(s, d, err):
+			waiting = true
+		case err != nil:
 			return h.Name, err
+		case after > 0:
+			d.After = min(d.After, after) // the deadline wakes the restore in any case
 		}
+	}
+	if !waiting && len(d.Create) > 0 {
+		r.goesOn(s, d)
 	}
 	return "", nil
 }

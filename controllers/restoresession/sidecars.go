@@ -61,7 +61,7 @@ func progressOf(a *sidecar.Assignment, components map[string]v1alpha1.RestoredCo
 // writeSidecars writes the decision to the sidecars. With a refusal it also returns the host whose work could not be
 // assigned.
 func (r *Reconciler) writeSidecars(
-	ctx context.Context, s *v1alpha1.RestoreSession, in restore.Input, d restore.Decision,
+	ctx context.Context, s *v1alpha1.RestoreSession, in restore.Input, d *restore.Decision,
 ) (host string, err error) {
 	if !run.RestoredBySidecars(s) {
 		return "", nil
@@ -72,12 +72,19 @@ func (r *Reconciler) writeSidecars(
 		}
 	}
 	work := movers.ReadSidecarWork(s)
-	withdraw(&work, in, d)
+	withdraw(&work, in, *d)
 	hosts := s.Status.Resolved.Hosts
+	waiting := false
 	for _, i := range d.Create {
-		if err := r.assign(ctx, s, &work, &hosts[i], d.Status.Attempt, in); err != nil {
+		err := r.assign(ctx, s, &work, &hosts[i], d.Status.Attempt, in)
+		if r.waits(s, d, err) {
+			waiting = true
+		} else if err != nil {
 			return hosts[i].Name, err
 		}
+	}
+	if !waiting && len(d.Create) > 0 {
+		r.goesOn(s, d)
 	}
 	credentials := ""
 	if len(work.Assignments) > 0 {

@@ -176,40 +176,6 @@ func TestABackupThatReadsTheVolumeIsWaitedFor(t *testing.T) {
 	w.Expect(ending(w.settle("restore"))).To(Equal("Succeeded/Succeeded"))
 }
 
-func TestABackupBySidecarsIsWaitedFor(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t)
-	host := v1alpha1.ResolvedHost{
-		Name:    "target",
-		Volumes: []v1alpha1.ResolvedVolume{{Component: "data", ClaimName: "target", Volume: "data"}},
-	}
-	run := &v1alpha1.BackupSession{
-		ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: "run"},
-		Spec: v1alpha1.BackupSessionSpec{
-			Invoker: v1alpha1.TypedLocalObjectReference{
-				APIGroup: v1alpha1.Group, Kind: v1alpha1.BackupConfigurationKind,
-				Name: "web",
-			}, Session: "nightly",
-		},
-	}
-	sessiontest.Create(t, w.Client, run)
-	bed.EditStatus(t, run, func() {
-		run.Status.Phase = v1alpha1.BackupSessionRunning
-		run.Status.Resolved = &v1alpha1.ResolvedBackup{Targets: []v1alpha1.ResolvedTarget{{
-			Name: "web", AppRef: v1alpha1.TypedObjectReference{Kind: v1alpha1.KindDeployment, Name: "web"},
-			Configuration: "web",
-			Executor:      v1alpha1.ExecutorSidecar, Hosts: []v1alpha1.ResolvedHost{host},
-		}}}
-	})
-	w.restore("restore", w.confirmed("target"))
-	w.Reconcile("restore")
-	w.Expect(ending(w.session("restore"))).To(Equal("Pending/VolumeInUse"))
-	w.Expect(w.session("restore").Status.Conditions).
-		To(ContainElement(HaveField("Message", ContainSubstring("BackupSession run"))))
-	bed.EditStatus(t, run, func() { run.Status.Phase = v1alpha1.BackupSessionSucceeded })
-	w.Expect(ending(w.settle("restore"))).To(Equal("Succeeded/Succeeded"))
-}
-
 func TestARestoreByTime(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

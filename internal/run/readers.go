@@ -1,33 +1,68 @@
 package run
 
 import (
+	"slices"
+
 	"github.com/cairn-backup/cairn/api/v1alpha1"
-	"github.com/cairn-backup/cairn/internal/workload"
+	"github.com/cairn-backup/cairn/internal/policy"
 )
 
-// SidecarRunReading returns a run of the list whose sidecars can be reading the claim now, or nil. Jobs that read it
-// are found by their pods instead.
-func SidecarRunReading(runs []v1alpha1.BackupSession, claim string) *v1alpha1.BackupSession {
+// RunReading returns a run of the list that holds a claim, or nil: it resolved the claim, and its target has not ended.
+// It does not matter who reads the claim, nor whether that exists yet: a Job without a pod, a sidecar, the driver that
+// takes a VolumeSnapshot, or the maker of a copy. copied reports whether a copy is made: then the run no longer needs
+// the original.
+func RunReading(
+	runs []v1alpha1.BackupSession, claim string, copied func(*v1alpha1.ResolvedCopy) (bool, error),
+) (*v1alpha1.BackupSession, error) {
 	for i := range runs {
-		s := &runs[i]
-		if s.Status.Resolved == nil || s.Status.Phase.Terminal() || v1alpha1.HasRecordAnnotation(s.Annotations) {
-			continue
-		}
-		for j := range s.Status.Resolved.Targets {
-			t := &s.Status.Resolved.Targets[j]
-			if !workload.IsSidecar(t) || TargetEnded(s, t.Name) {
+		for _, t := range openTargets(&runs[i]) {
+			if !resolved(t, claim) {
 				continue
 			}
-			for _, h := range t.Hosts {
-				for _, v := range h.Volumes {
-					if v.ClaimName == claim {
-						return s
-					}
-				}
+			c := t.CopyOf(claim)
+			if c == nil {
+				return &runs[i], nil
+			}
+			if made, err := copied(c); err != nil || !made {
+				return &runs[i], err
+			}
+		}
+	}
+	return nil, nil
+}
+
+// RunReadingDatabase is RunReading for a database, by the object that stands for it.
+func RunReadingDatabase(
+	runs []v1alpha1.BackupSession, database v1alpha1.TypedObjectReference,
+) *v1alpha1.BackupSession {
+	for i := range runs {
+		for _, t := range openTargets(&runs[i]) {
+			if t.AppRef.IsDatabase() && policy.SameTarget(t.AppRef, database) {
+				return &runs[i]
 			}
 		}
 	}
 	return nil
+}
+
+// openTargets returns the resolved targets of a run that have not ended.
+func openTargets(s *v1alpha1.BackupSession) []*v1alpha1.ResolvedTarget {
+	if s.Status.Resolved == nil || s.Status.Phase.Terminal() || v1alpha1.HasRecordAnnotation(s.Annotations) {
+		return nil
+	}
+	var out []*v1alpha1.ResolvedTarget
+	for i := range s.Status.Resolved.Targets {
+		if t := &s.Status.Resolved.Targets[i]; !TargetEnded(s, t.Name) {
+			out = append(out, t)
+		}
+	}
+	return out
+}
+
+func resolved(t *v1alpha1.ResolvedTarget, claim string) bool {
+	return slices.ContainsFunc(t.Hosts, func(h v1alpha1.ResolvedHost) bool {
+		return slices.ContainsFunc(h.Volumes, func(v v1alpha1.ResolvedVolume) bool { return v.ClaimName == claim })
+	})
 }
 
 // TargetEnded reports whether a target of a run has ended.

@@ -63,7 +63,8 @@ type Kind[S, In any] interface {
 
 // Decision is a decision about a one-shot object.
 type Decision[S any] struct {
-	// Base is what all kinds share. CarryOut is allowed to change After.
+	// Base is what all kinds share. CarryOut is allowed to change After, and to say what the object waits for in the
+	// event and the status.
 	Base *decision.Base
 	// SetStatus gives the object the status of the decision.
 	SetStatus func(s *S)

@@ -20,6 +20,17 @@ func RestoreIntoDatabase(restores []v1alpha1.RestoreSession, target, except type
 	return oldestWriter(restores, except, func(r *v1alpha1.RestoreSession) bool { return restoresOnto(r, target) })
 }
 
+// RestoreIntoTarget is RestoreInto for a database, by the name of the object that stands for it.
+func RestoreIntoTarget(
+	restores []v1alpha1.RestoreSession, app v1alpha1.TypedObjectReference,
+) *v1alpha1.RestoreSession {
+	return oldestWriter(restores, "", func(r *v1alpha1.RestoreSession) bool {
+		return r.Status.Resolved != nil && !r.Status.Phase.Terminal() &&
+			!v1alpha1.HasRecordAnnotation(r.Annotations) && r.Spec.Target != nil &&
+			policy.SameTarget(*r.Spec.Target, app)
+	})
+}
+
 func restoresOnto(r *v1alpha1.RestoreSession, target types.UID) bool {
 	return r.Status.Resolved != nil && r.Status.Resolved.TargetUID == target && !r.Status.Phase.Terminal() &&
 		!v1alpha1.HasRecordAnnotation(r.Annotations)
