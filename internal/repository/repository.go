@@ -132,7 +132,10 @@ type RestoreResult struct {
 	ModesNotRestored                            int64 // entries whose mode differs, set-id bits included
 	AttributesNotRestored                       int64 // extended attributes, ACLs, capabilities, times, FIFOs
 	DevicesNotRestored                          int64 // devices, requested or not
-	Problems                                    []Problem
+	// LinksNotRestored counts names that came back as files of their own, although other names of the snapshot are, or
+	// seemed to be, the same file.
+	LinksNotRestored int64
+	Problems         []Problem
 }
 
 // VerifyResult counts what was checked.

@@ -102,6 +102,18 @@ func WithChangeTime(d Driver, at time.Time) Driver {
 	return d
 }
 
+// WithStat calls after with the attributes of each name that the driver found in a source. It can change them.
+func WithStat(d Driver, after func(name string, st *unix.Stat_t)) Driver {
+	d.lstat = func(fd int, name string, st *unix.Stat_t) error {
+		err := fstatat(fd, name, st)
+		if err == nil {
+			after(name, st)
+		}
+		return err
+	}
+	return d
+}
+
 // WithFileTime replaces the clock that the times of files are compared with.
 func WithFileTime(d Driver, now func() time.Time) Driver {
 	d.fileTime = now

@@ -30,38 +30,6 @@ func (r *restorer) symlink(ctx context.Context, dfd int, rel, name string, de *s
 	return err
 }
 
-func (r *restorer) hardlink(dfd int, rel, name string, id *linkID, time timeRec, write func() error) error {
-	r.mu.Lock()
-	st, there := r.links[*id]
-	if !there {
-		st = &linkState{done: make(chan struct{})}
-		r.links[*id] = st
-	}
-	r.mu.Unlock()
-	if !there {
-		defer close(st.done)
-		err := write()
-		if err == nil {
-			st.rel = rel
-		}
-		return err
-	}
-	<-st.done // the goroutine that writes the file waits for nobody
-	if st.rel == "" {
-		return write()
-	}
-	from, err := openBeneath(r.fd, path.Dir(st.rel))
-	if err != nil {
-		return err
-	}
-	defer func() { _ = unix.Close(from) }()
-	err = r.put(dfd, rel, name, time, func(n string) error { return unix.Linkat(from, path.Base(st.rel), dfd, n, 0) })
-	if err == nil {
-		r.linked.Add(1)
-	}
-	return err
-}
-
 func (r *restorer) mknod(dfd int, relDir, name string, rec *record) {
 	rel, sp := path.Join(relDir, name), rec.special
 	typ := sp.mode & unix.S_IFMT
@@ -73,19 +41,30 @@ func (r *restorer) mknod(dfd int, relDir, name string, rec *record) {
 		r.lost(count, rel, errors.New("device not restored: not asked for"))
 		return
 	}
-	err := r.put(dfd, rel, name, sp.time, func(n string) error { return unix.Mknodat(dfd, n, typ|0o600, int(sp.rdev)) })
+	write := func() error {
+		err := r.put(dfd, rel, name, sp.time,
+			func(n string) error { return unix.Mknodat(dfd, n, typ|0o600, int(sp.rdev)) })
+		if err == nil {
+			r.special.Add(1)
+			de := &snapshot.DirEntry{
+				UserID: sp.uid, GroupID: sp.gid, Permissions: snapshot.Permissions(fileMode(sp.mode)),
+			}
+			rec.time = &sp.time
+			r.setAttrs(place{-1, dfd, name, rel}, de, rec)
+		}
+		return err
+	}
+	var err error
+	if rec.link != nil {
+		err = r.hardlink(dfd, rel, name, nil, rec, sp.time, write)
+	} else {
+		err = write()
+	}
 	if err == errSkipped {
 		r.skipped.Add(1)
-		return
-	}
-	if err != nil {
+	} else if err != nil {
 		r.lost(count, rel, err)
-		return
 	}
-	r.special.Add(1)
-	de := &snapshot.DirEntry{UserID: sp.uid, GroupID: sp.gid, Permissions: snapshot.Permissions(fileMode(sp.mode))}
-	rec.time = &sp.time
-	r.setAttrs(place{-1, dfd, name, rel}, de, rec)
 }
 
 // openBeneath opens a directory below fd without following any symbolic link or leaving it.

@@ -32,7 +32,7 @@ func (e *repoEngine) newRestorer(
 	}
 	return &restorer{
 		e: e, opt: opt, fd: fd, root: man.RootEntry, entry: de, sel: repository.NewSelection(opt.Include, opt.Exclude),
-		slots: make(chan struct{}, max(1, cmp.Or(opt.Parallel, defaultParallel))), links: map[linkID]*linkState{},
+		slots: make(chan struct{}, max(1, cmp.Or(opt.Parallel, defaultParallel))), links: map[linkID]*linkGroup{},
 	}, nil
 }
 

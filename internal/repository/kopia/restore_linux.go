@@ -84,7 +84,7 @@ type restorer struct {
 	entry *snapshot.DirEntry // of the snapshot; it is restored
 	slots chan struct{}      // one for each extra goroutine
 	mu    sync.Mutex
-	links map[linkID]*linkState
+	links map[linkID]*linkGroup
 	sel   repository.Selection
 	dev   uint64 // of the target
 
@@ -95,12 +95,6 @@ type restorer struct {
 	firstErr                                             error
 }
 
-// linkState is one file with several names: the first goroutine writes the file, the others wait and link to it.
-type linkState struct {
-	done chan struct{}
-	rel  string // path of the written file; empty if writing failed
-}
-
 func (r *restorer) result() repository.RestoreResult {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -109,7 +103,7 @@ func (r *restorer) result() repository.RestoreResult {
 		Bytes: r.bytes.Load(), Skipped: r.skipped.Load(), OwnersNotRestored: r.ownersLost.Load(),
 		ModesNotRestored: r.modesLost.Load(), AttributesNotRestored: r.attrsLost.Load(),
 		DevicesNotRestored: r.devicesLost.Load(), Problems: r.problems,
-		Overwritten: r.overwritten.Load(), Deleted: r.deleted.Load(),
+		Overwritten: r.overwritten.Load(), Deleted: r.deleted.Load(), LinksNotRestored: r.linksLost(),
 	}
 }
 
@@ -196,7 +190,7 @@ func (r *restorer) restore(
 		}
 	}
 	if rec != nil && rec.link != nil {
-		err = r.hardlink(dfd, rel, name, rec.link, changed(de, rec),
+		err = r.hardlink(dfd, rel, name, de, rec, changed(de, rec),
 			func() error { return write(ctx, dfd, rel, name, de, rec) })
 	} else {
 		err = write(ctx, dfd, rel, name, de, rec)
