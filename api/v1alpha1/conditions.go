@@ -229,6 +229,7 @@ const (
 	ReasonConfirmationWrong           = "ConfirmationWrong"
 	ReasonConfirmationMissing         = "ConfirmationMissing"
 	ReasonConfirmationUsed            = "ConfirmationUsed"
+	ReasonSnapshotDamaged             = "SnapshotDamaged"
 	ReasonRestoreNotAllowed           = "RestoreNotAllowed"
 	ReasonVerificationFailed          = "VerificationFailed"
 	ReasonRetrying                    = "Retrying"

@@ -69,6 +69,7 @@ type RestoreBatchSpec struct {
 // by its Snapshots. The BackupBatch and its BackupSessions need not exist any more.
 // +kubebuilder:validation:XValidation:rule="has(self.backupSession) != has(self.pitr)",message="set backupSession (a name or latest) or pitr.targetTime, not both"
 // +kubebuilder:validation:XValidation:rule="!(has(self.mixed) && self.mixed) || has(self.pitr) || self.backupSession == 'latest'",message="mixed needs backupSession latest or pitr: a named BackupSession is one restore point"
+// +kubebuilder:validation:XValidation:rule="!(has(self.allowDamaged) && self.allowDamaged) || has(self.backupSession) && self.backupSession != 'latest'",message="allowDamaged needs the name of a BackupSession: latest and pitr never take a damaged Snapshot"
 type RestoreBatchDataSource struct {
 	// Namespace of the BackupBatch's Snapshots. The default is the namespace of the RestoreBatch. To restore from
 	// another namespace, each Repository needs the annotation backup.cairn.dev/restore-to with the RestoreBatch's
@@ -90,7 +91,7 @@ type RestoreBatchDataSource struct {
 	Session string `json:"session,omitempty"`
 
 	// BackupSession that made the restore point, by name, or latest: the newest restore point in which every target of
-	// this RestoreBatch succeeded. The name of a retry means the restore point that it belongs to.
+	// this RestoreBatch succeeded and is not known to be damaged. The name of a retry means the restore point that it belongs to.
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=63
@@ -100,6 +101,12 @@ type RestoreBatchDataSource struct {
 	// a point in time.
 	// +optional
 	PITR *PITR `json:"pitr,omitempty"`
+
+	// AllowDamaged restores what is left of the named restore point although data of its Snapshots is known to be gone
+	// (their integrity is false), or although they are being deleted. Without it such a restore is refused with reason
+	// SnapshotDamaged. The default is false.
+	// +optional
+	AllowDamaged bool `json:"allowDamaged,omitempty"`
 
 	// Mixed takes the newest successful Snapshot of each target, from any restore point. The targets can come from
 	// different runs, and their data might not fit together. The default is false.

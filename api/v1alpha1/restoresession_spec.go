@@ -101,6 +101,7 @@ type RestoreSessionSpec struct {
 // +kubebuilder:validation:XValidation:rule="has(self.snapshot) != has(self.pitr)",message="set snapshot (a name or latest) or pitr.targetTime, not both"
 // +kubebuilder:validation:XValidation:rule="!has(self.rules) || !has(self.components)",message="rules select the components to restore: leave components out"
 // +kubebuilder:validation:XValidation:rule="has(self.repository) || has(self.snapshot) && self.snapshot != 'latest'",message="snapshot: latest and pitr need a repository"
+// +kubebuilder:validation:XValidation:rule="!(has(self.allowDamaged) && self.allowDamaged) || has(self.snapshot) && self.snapshot != 'latest'",message="allowDamaged needs the name of a Snapshot: latest and pitr never take a damaged one"
 type RestoreDataSource struct {
 	// Namespace of Repository and Snapshot. The default is the namespace of the RestoreSession. To restore from another
 	// namespace, the Repository needs the annotation backup.cairn.dev/restore-to with the RestoreSession's namespace,
@@ -115,15 +116,22 @@ type RestoreDataSource struct {
 	// +kubebuilder:validation:MaxLength=253
 	Repository string `json:"repository,omitempty"`
 
-	// Snapshot by name, or latest: the newest Snapshot of the repository that succeeded.
+	// Snapshot by name, or latest: the newest Snapshot of the repository that succeeded and is not known to be damaged.
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
 	Snapshot string `json:"snapshot,omitempty"`
 
-	// PITR chooses the newest Snapshot of the repository that succeeded at or before a point in time.
+	// PITR chooses the newest Snapshot of the repository that succeeded at or before a point in time, and is not known
+	// to be damaged.
 	// +optional
 	PITR *PITR `json:"pitr,omitempty"`
+
+	// AllowDamaged restores what is left of the named Snapshot although data of it is known to be gone (its integrity is
+	// false), or although it is being deleted. Without it such a restore is refused with reason SnapshotDamaged. The
+	// default is false.
+	// +optional
+	AllowDamaged bool `json:"allowDamaged,omitempty"`
 
 	// Components to restore. The default is all. A PersistentVolumeClaim takes one component.
 	// +optional

@@ -59,6 +59,10 @@ func (r *Reconciler) jobInput(
 	if err != nil {
 		return moverjob.RestoreJobInput{}, fmt.Errorf("get Snapshot %s: %w", resolved.Snapshot, err)
 	}
+	// The last check can be younger than the choice of the Snapshot.
+	if refusal := restore.DamageRefusal(&snap, s.Spec.DataSource); refusal != nil {
+		return moverjob.RestoreJobInput{}, movers.Refuse(refusal.Reason, "%s", refusal.Message)
+	}
 	resume := map[string]bool{}
 	for _, v := range h.Volumes {
 		resume[v.Component] = s.Status.Components[v.Component].TargetWritten

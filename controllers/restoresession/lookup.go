@@ -70,8 +70,9 @@ func (r *Reconciler) lookUp(ctx context.Context, s *v1alpha1.RestoreSession) (*r
 			break
 		}
 	}
-	if look.Error != nil && look.Error.Reason == v1alpha1.ReasonSnapshotNotFound && look.filled.Complete() {
-		look.AlreadyRestored = true // The Snapshot was deleted after the restore.
+	if look.Error != nil && look.filled.Complete() && (look.Error.Reason == v1alpha1.ReasonSnapshotNotFound ||
+		look.Error.Reason == v1alpha1.ReasonSnapshotDamaged) {
+		look.AlreadyRestored = true // The Snapshot was deleted or damaged after the restore.
 	}
 	return look.Start, nil
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
@@ -92,9 +93,17 @@ func (r *Reconciler) chooseSnapshot(ctx context.Context, look *lookup, namespace
 		moment = restore.Before{At: source.PITR.TargetTime.Time, Exclusive: source.PITR.Exclusive}
 		which = " by " + source.PITR.TargetTime.UTC().Format("2006-01-02T15:04:05Z")
 	}
-	snap := restore.Latest(list.Items, source.Repository, moment)
-	if snap != nil {
+	snap, damaged := restore.Latest(list.Items, source.Repository, moment)
+	look.PassedOver = damaged
+	switch {
+	case snap != nil:
 		return snap, nil
+	case damaged != nil:
+		look.refuse(0, v1alpha1.ReasonSnapshotDamaged,
+			"every successful Snapshot of Repository %s%s is damaged. The newest is %s: %s. To restore what is left of "+
+				"it, name it in dataSource.snapshot with dataSource.allowDamaged (cairn restore --allow-damaged)",
+			source.Repository, which, damaged.Name, restore.DamageOf(damaged, nil))
+		return nil, nil
 	}
 	message := fmt.Sprintf("Repository %s has no successful Snapshot%s", source.Repository, which)
 	if namespace == look.session.Namespace { // what exists elsewhere is a secret of its namespace
@@ -138,9 +147,22 @@ func (r *Reconciler) namedSnapshot(ctx context.Context, look *lookup, namespace 
 		look.refuse(0, v1alpha1.ReasonSnapshotNotFound, "Snapshot %s did not succeed: its phase is %q", snap.Name,
 			snap.Status.Phase)
 	default:
-		return snap, nil
+		look.Error = restore.DamageRefusal(snap, source)
+		if look.Error == nil && !ofBatch(look.session) {
+			look.Error = restore.DeletionRefusal(snap, source)
+		}
+		if look.Error == nil {
+			return snap, nil
+		}
 	}
 	return nil, nil
+}
+
+// ofBatch reports whether a RestoreBatch made the restore. The RestoreBatch has held the Snapshot since it was frozen.
+func ofBatch(s *v1alpha1.RestoreSession) bool {
+	owner := metav1.GetControllerOf(s)
+	return owner != nil && owner.Kind == v1alpha1.RestoreBatchKind &&
+		owner.APIVersion == v1alpha1.GroupVersion.String()
 }
 
 // consent returns an error if a namespace is not allowed to restore from a Repository of another namespace. The error

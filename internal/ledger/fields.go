@@ -92,6 +92,7 @@ func restoreDocument(cluster string, s *v1alpha1.RestoreSession) document {
 	if d := s.Spec.DataSource; d != nil {
 		spec.DataSource = &v1alpha1.RestoreDataSource{
 			Namespace: d.Namespace, Repository: d.Repository, Snapshot: d.Snapshot, PITR: d.PITR,
+			AllowDamaged:     d.AllowDamaged,
 			Components:       d.Components,
 			Rules:            keptRules(d.Rules),
 			EncryptionSecret: d.EncryptionSecret,

@@ -23,7 +23,7 @@ func restoreBatchDocument(cluster string, b *v1alpha1.RestoreBatch) document {
 	spec := v1alpha1.RestoreBatchSpec{
 		DataSource: v1alpha1.RestoreBatchDataSource{
 			Namespace: d.Namespace, BackupBatch: d.BackupBatch, Session: d.Session, BackupSession: d.BackupSession,
-			PITR:  d.PITR,
+			PITR: d.PITR, AllowDamaged: d.AllowDamaged,
 			Mixed: d.Mixed, EncryptionSecret: d.EncryptionSecret,
 		},
 		ExecutionOrder: b.Spec.ExecutionOrder, MaxParallel: b.Spec.MaxParallel, RestoreTimeout: b.Spec.RestoreTimeout,

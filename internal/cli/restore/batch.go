@@ -71,10 +71,13 @@ func (f *batchFlags) spec(ctx context.Context, api client.Client, namespace stri
 ) {
 	spec := v1alpha1.RestoreBatchSpec{DataSource: v1alpha1.RestoreBatchDataSource{
 		Namespace: common.fromNamespace, BackupBatch: f.batch, Session: f.session, BackupSession: f.backupSession,
-		Mixed: f.mixed,
+		Mixed: f.mixed, AllowDamaged: common.allowDamaged,
 	}}
 	source := &spec.DataSource
 	switch {
+	case common.allowDamaged && (f.backupSession == "" || f.backupSession == v1alpha1.LatestBackupSession):
+		return spec, command.Usagef("--allow-damaged needs --backup-session with the name of a run: latest never takes " +
+			"a damaged one")
 	case common.at != "" && f.backupSession != "":
 		return spec, command.Usagef("--at and --backup-session cannot be used together")
 	case common.at != "":

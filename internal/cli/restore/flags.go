@@ -19,6 +19,7 @@ type restoreFlags struct {
 	components, include, exclude                     []string
 	overwrite                                        string
 	deleteExtra, verify, sidecar, dryRun             bool
+	allowDamaged                                     bool
 	retries                                          int32
 	runAsUser                                        int64
 	replace                                          []string
@@ -52,6 +53,8 @@ func (f *restoreFlags) add(cmd *cobra.Command) {
 	flags.StringVar(&f.at, "at", "",
 		"restore the newest Snapshot of --repository, or the newest run of --batch, at or "+
 			"before this time, for example 2026-11-19T20:00:00Z")
+	flags.BoolVar(&f.allowDamaged, "allow-damaged", false, "restore what is left of --snapshot, or with --batch of "+
+		"--backup-session, although data of it is known to be gone or it is being deleted")
 	flags.StringSliceVar(&f.components, "component", nil,
 		"the components to restore; a PersistentVolumeClaim takes one (default all)")
 	flags.StringSliceVar(&f.include, "include", nil,
@@ -109,6 +112,9 @@ func (f *restoreFlags) check(withUser bool) error {
 		return command.Usagef("--snapshot latest needs --repository")
 	case f.at != "" && (f.snapshot != "" || f.repository == ""):
 		return command.Usagef("--at needs --repository and cannot be used with --snapshot")
+	case f.allowDamaged && (f.snapshot == "" || f.snapshot == v1alpha1.LatestSnapshot):
+		return command.Usagef("--allow-damaged needs --snapshot with the name of a Snapshot: latest never takes a " +
+			"damaged one")
 	case len(f.addons) > 1 || len(f.confirms) > 1:
 		return command.Usagef("--addon and --confirm can be given only once: only --batch has several targets")
 	case f.confirm() == "" && (f.overwrite != "" || f.deleteExtra):

@@ -24,7 +24,7 @@ func (f *restoreFlags) spec(withUser bool) (v1alpha1.RestoreSessionSpec, error) 
 	}
 	source := &v1alpha1.RestoreDataSource{
 		Namespace: f.fromNamespace, Repository: f.repository, Snapshot: f.snapshot,
-		Components: f.components,
+		Components: f.components, AllowDamaged: f.allowDamaged,
 	}
 	switch {
 	case f.at != "":

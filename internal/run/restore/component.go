@@ -49,10 +49,16 @@ func (m Before) Allows(t time.Time) bool {
 	return m.At.IsZero() || t.Before(m.At) || !m.Exclusive && t.Equal(m.At)
 }
 
-// Latest returns the newest successful Snapshot of a Repository that before allows, or nil. Of two with the same time,
-// the one with the greater ID counts as newer.
-func Latest(snapshots []v1alpha1.Snapshot, repository string, before Before) *v1alpha1.Snapshot {
-	var best *v1alpha1.Snapshot
+// Latest returns the newest successful Snapshot of a Repository that before allows and that is not known to be damaged,
+// or nil. damaged is the newest damaged one if that is newer. Of two with the same time, the one with the greater ID
+// counts as newer.
+func Latest(
+	snapshots []v1alpha1.Snapshot, repository string, before Before,
+) (best, damaged *v1alpha1.Snapshot) {
+	newer := func(s, than *v1alpha1.Snapshot) bool {
+		return than == nil || than.Status.SnapshotTime.Before(s.Status.SnapshotTime) ||
+			than.Status.SnapshotTime.Equal(s.Status.SnapshotTime) && than.Spec.SnapshotID < s.Spec.SnapshotID
+	}
 	for i := range snapshots {
 		s := &snapshots[i]
 		if s.Spec.Repository != repository || s.Status.Phase != v1alpha1.SnapshotSucceeded ||
@@ -61,10 +67,15 @@ func Latest(snapshots []v1alpha1.Snapshot, repository string, before Before) *v1
 			!before.Allows(s.Status.SnapshotTime.Time) {
 			continue
 		}
-		if best == nil || best.Status.SnapshotTime.Before(s.Status.SnapshotTime) ||
-			best.Status.SnapshotTime.Equal(s.Status.SnapshotTime) && best.Spec.SnapshotID < s.Spec.SnapshotID {
+		switch whole := DamageOf(s, nil) == ""; {
+		case whole && newer(s, best):
 			best = s
+		case !whole && newer(s, damaged):
+			damaged = s
 		}
 	}
-	return best
+	if damaged != nil && best != nil && newer(best, damaged) {
+		damaged = nil
+	}
+	return best, damaged
 }

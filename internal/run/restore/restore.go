@@ -55,6 +55,8 @@ type Start struct {
 	Dependencies []v1alpha1.ResourceFoundStatus
 	// PausedBackups are the policies that back up the target.
 	PausedBackups []v1alpha1.TypedObjectReference
+	// PassedOver is a damaged Snapshot that is newer than the one that was taken for the latest, or nil.
+	PassedOver *v1alpha1.Snapshot
 	// Error explains why the restore can't start.
 	Error *v1alpha1.ResolvedError
 	// Wait is how long Error can still go away by itself, counted from Since.
@@ -157,9 +159,13 @@ func freeze(in Input, d *Decision) {
 	}
 	s.Phase, s.Reason = v1alpha1.RestoreSessionRunning, v1alpha1.ReasonRunning
 	run.Set(&s.Conditions, v1alpha1.ConditionValidationPassed, metav1.ConditionTrue,
-		v1alpha1.ReasonResourceValidationPassed, "the restore can be done", in.Session.Generation, in.Now)
+		v1alpha1.ReasonResourceValidationPassed, "the restore can be done"+passedOverMessage(in.Start.PassedOver),
+		in.Session.Generation, in.Now)
 	run.Progress(&s.Conditions, v1alpha1.ReasonRunning, "the restore runs", in.Session.Generation, in.Now)
-	d.Event = &run.Event{Type: corev1.EventTypeNormal, Reason: run.ReasonStarted, Message: "the restore has started"}
+	d.Event = &run.Event{
+		Type: corev1.EventTypeNormal, Reason: run.ReasonStarted,
+		Message: "the restore has started" + passedOverMessage(in.Start.PassedOver),
+	}
 }
 
 // end ends a restore for good. A skipped restore ended well, because its target already holds the data.

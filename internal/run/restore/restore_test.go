@@ -272,8 +272,8 @@ func TestLatest(t *testing.T) {
 		snap("b2", "r", v1alpha1.SnapshotSucceeded, 2*time.Hour),
 		record,
 	}
-	g.Expect(restore.Latest(all, "r", restore.Before{}).Name).To(Equal("b2"))
-	g.Expect(restore.Latest(all, "none", restore.Before{})).To(BeNil())
+	g.Expect(newest(all, "r", restore.Before{}).Name).To(Equal("b2"))
+	g.Expect(newest(all, "none", restore.Before{})).To(BeNil())
 	for name, tt := range map[string]struct {
 		moment restore.Before
 		want   string
@@ -282,9 +282,9 @@ func TestLatest(t *testing.T) {
 		"before that time":     {restore.Before{At: runtest.Now.Add(2 * time.Hour), Exclusive: true}, "a"},
 		"at or before a time":  {restore.Before{At: runtest.Now.Add(2*time.Hour + time.Minute)}, "b2"},
 	} {
-		g.Expect(restore.Latest(all, "r", tt.moment)).To(HaveField("Name", tt.want), name)
+		g.Expect(newest(all, "r", tt.moment)).To(HaveField("Name", tt.want), name)
 	}
-	g.Expect(restore.Latest(all, "r", restore.Before{At: runtest.Now.Add(time.Hour), Exclusive: true})).To(BeNil())
+	g.Expect(newest(all, "r", restore.Before{At: runtest.Now.Add(time.Hour), Exclusive: true})).To(BeNil())
 }
 
 func TestMakesMover(t *testing.T) {
@@ -333,4 +333,10 @@ func reportOf(c task.ComponentResult) run.Job {
 			Outcome: task.OutcomeSucceeded, Components: []task.ComponentResult{c},
 		}},
 	}
+}
+
+// newest returns the Snapshot that restore.Latest takes.
+func newest(all []v1alpha1.Snapshot, repository string, before restore.Before) *v1alpha1.Snapshot {
+	s, _ := restore.Latest(all, repository, before)
+	return s
 }

@@ -61,7 +61,7 @@ func NewRestoreSession(b *v1alpha1.RestoreBatch, i int, now time.Time) *v1alpha1
 	t, frozen := &b.Spec.Targets[i], &resolved.Targets[i]
 	source := &v1alpha1.RestoreDataSource{
 		Namespace: b.Spec.DataSource.Namespace, Repository: frozen.Repository, Snapshot: frozen.Snapshot,
-		Components: t.Components, Rules: slices.Clone(t.Rules),
+		Components: t.Components, Rules: slices.Clone(t.Rules), AllowDamaged: b.Spec.DataSource.AllowDamaged,
 		EncryptionSecret: t.EncryptionSecret.DeepCopy(),
 	}
 	if source.EncryptionSecret == nil {

@@ -2,6 +2,7 @@ package restorebatch
 
 import (
 	"cmp"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -33,6 +34,7 @@ func ChooseSnapshots(
 		moment = restore.Before{At: source.PITR.TargetTime.Time, Exclusive: source.PITR.Exclusive}
 	}
 	points, known := map[string]*restorePoint{}, ""
+	var damaged []string
 	for i := range list {
 		s := &list[i]
 		if !ofBatch(s, source) {
@@ -45,6 +47,12 @@ func ChooseSnapshots(
 		if target == "" || !restorable(s, moment) {
 			continue
 		}
+		if damage := damageOf(s); damage != "" && !source.AllowDamaged {
+			if !named || retention.Point(s) == source.BackupSession || s.Spec.BackupSession == source.BackupSession {
+				damaged = append(damaged, fmt.Sprintf("Snapshot %s: %s", s.Name, damage))
+			}
+			continue
+		}
 		point := points[retention.Point(s)]
 		if point == nil {
 			point = &restorePoint{retention.Point(s), map[string]*v1alpha1.Snapshot{}}
@@ -54,15 +62,41 @@ func ChooseSnapshots(
 			point.snapshots[target] = s
 		}
 	}
+	chosen, refusal := choose(points, known, named, spec)
+	if refusal != nil && len(damaged) > 0 {
+		slices.Sort(damaged)
+		return nil, workload.Fail(v1alpha1.ReasonSnapshotDamaged,
+			"%s. Damaged Snapshots do not count: %s. To restore what is left of them, name the restore point in "+
+				"dataSource.backupSession with dataSource.allowDamaged (cairn restore --batch --allow-damaged)",
+			refusal.Message, strings.Join(damaged[:min(len(damaged), maxDamaged)], "; "))
+	}
+	return chosen, refusal
+}
+
+// maxDamaged is how many damaged Snapshots a refusal names at most.
+const maxDamaged = 5
+
+// choose chooses among the restore points whose Snapshots can be restored.
+func choose(
+	points map[string]*restorePoint, known string, named bool, spec *v1alpha1.RestoreBatchSpec,
+) (map[string]*v1alpha1.Snapshot, *v1alpha1.ResolvedError) {
 	all := slices.SortedFunc(maps.Values(points), newestPoint)
 	switch {
-	case source.Mixed:
+	case spec.DataSource.Mixed:
 		return mix(all, spec)
 	case named:
 		return pointOf(points, known, spec)
 	default:
 		return newestWhole(all, spec)
 	}
+}
+
+// damageOf says why a Snapshot can't be restored as a whole, or returns "".
+func damageOf(s *v1alpha1.Snapshot) string {
+	if s.DeletionTimestamp != nil {
+		return "it is being deleted"
+	}
+	return restore.DamageOf(s, nil)
 }
 
 // ofBatch reports whether a Snapshot belongs to the BackupBatch, and to the session if source names one.
@@ -87,7 +121,7 @@ func wantedTarget(spec *v1alpha1.RestoreBatchSpec, s *v1alpha1.Snapshot) string 
 
 // restorable reports whether a Snapshot can be restored and was complete within moment.
 func restorable(s *v1alpha1.Snapshot, moment restore.Before) bool {
-	return s.Status.Phase == v1alpha1.SnapshotSucceeded && s.DeletionTimestamp == nil && s.Status.SnapshotTime != nil &&
+	return s.Status.Phase == v1alpha1.SnapshotSucceeded && s.Status.SnapshotTime != nil &&
 		moment.Allows(s.Status.SnapshotTime.Time)
 }
 

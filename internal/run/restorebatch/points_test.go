@@ -189,3 +189,42 @@ func TestTheDigestOfAChild(t *testing.T) {
 	s.OwnerReferences = nil
 	g.Expect(restore.Digest(s)).To(Equal(policy.Digest(s.Spec)), "the annotation alone must not count")
 }
+
+// Data of the newest restore point is known to be gone.
+func TestDamagedSnapshotsDoNotCount(t *testing.T) {
+	damaged := func(s *v1alpha1.Snapshot) { s.Status.Integrity = new(false) }
+	list := []v1alpha1.Snapshot{
+		pointSnapshot("first", "first", "web", 1), pointSnapshot("first", "first", "db", 1),
+		pointSnapshot("second", "second", "web", 2), pointSnapshot("second", "second", "db", 2, damaged),
+	}
+	spec := func(run string, allow bool) *v1alpha1.RestoreBatchSpec {
+		return &v1alpha1.RestoreBatchSpec{
+			DataSource: v1alpha1.RestoreBatchDataSource{BackupBatch: "shop", BackupSession: run, AllowDamaged: allow},
+			Targets:    []v1alpha1.RestoreBatchTarget{{Name: "web"}, {Name: "db"}},
+		}
+	}
+	for name, tt := range map[string]struct {
+		list   []v1alpha1.Snapshot
+		spec   *v1alpha1.RestoreBatchSpec
+		db     string
+		reason string
+	}{
+		"latest passes over them":      {list, spec("latest", false), "db-first", ""},
+		"by name":                      {list, spec("second", false), "", v1alpha1.ReasonSnapshotDamaged},
+		"by name, with consent":        {list, spec("second", true), "db-second", ""},
+		"another by name":              {list, spec("first", false), "db-first", ""},
+		"latest, but there is no more": {list[2:], spec("latest", false), "", v1alpha1.ReasonSnapshotDamaged},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			chosen, refusal := ChooseSnapshots(tt.list, tt.spec)
+			if tt.reason != "" {
+				g.Expect(refusal).To(HaveField("Reason", tt.reason))
+				g.Expect(refusal.Message).To(And(ContainSubstring("db-second"), ContainSubstring("allowDamaged")))
+				return
+			}
+			g.Expect(refusal).To(BeNil())
+			g.Expect(chosen["db"].Name).To(Equal(tt.db))
+		})
+	}
+}

@@ -1,0 +1,119 @@
+package restoresession
+
+import (
+	"testing"
+
+	. "github.com/onsi/gomega"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/testbed/sessiontest"
+)
+
+// damage makes a check find that data of components is gone.
+func (w *world) damage(snapshot string, components ...string) {
+	w.T.Helper()
+	s := &v1alpha1.Snapshot{ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: snapshot}}
+	bed.EditStatus(w.T, s, func() {
+		s.Status.Integrity = new(false)
+		for _, name := range components {
+			c := s.Status.Components[name]
+			c.Integrity = new(false)
+			s.Status.Components[name] = c
+		}
+	})
+}
+
+func TestLatestTakesNoDamagedSnapshot(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.damage("second", "pvc")
+	w.restore("restore")
+	s := w.settle("restore")
+	w.Expect(ending(s)).To(Equal("Succeeded/Succeeded"))
+	w.Expect(s.Status.Resolved.Snapshot).To(Equal("first"))
+	w.Expect(s.Status.Conditions).To(ContainElement(And(HaveField("Type", v1alpha1.ConditionValidationPassed),
+		HaveField("Message", ContainSubstring("Snapshot second is newer")))), "nobody takes it for the newest backup")
+
+	w.damage("first", "pvc")
+	w.damage("pods", "pod-0")
+	sessiontest.Create(t, w.Client, sessiontest.Claim(w.Namespace, "other"))
+	w.restore("none", func(s *v1alpha1.RestoreSession) { s.Spec.Target.Name = "other" })
+	s = w.settle("none")
+	w.Expect(ending(s)).To(Equal("Invalid/SnapshotDamaged"))
+	w.Expect(message(s)).To(ContainSubstring("second"))
+}
+
+func TestADamagedSnapshotNeedsAWordOfConsent(t *testing.T) {
+	t.Parallel()
+	named := func(snapshot string, allow bool, components ...string) func(*v1alpha1.RestoreSession) {
+		return func(s *v1alpha1.RestoreSession) {
+			s.Spec.DataSource = &v1alpha1.RestoreDataSource{
+				Snapshot: snapshot, AllowDamaged: allow, Components: components,
+			}
+		}
+	}
+	for name, tt := range map[string]struct {
+		edit func(*v1alpha1.RestoreSession)
+		want string
+	}{
+		"without":             {named("second", false), "Invalid/SnapshotDamaged"},
+		"with":                {named("second", true), "Succeeded/Succeeded"},
+		"a damaged component": {named("pods", false, "pod-0"), "Invalid/SnapshotDamaged"},
+		"a whole component":   {named("pods", false, "pod-1"), "Succeeded/Succeeded"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			w.damage("second", "pvc")
+			w.damage("pods", "pod-0")
+			w.restore("restore", tt.edit)
+			s := w.settle("restore")
+			w.Expect(ending(s)).To(Equal(tt.want), message(s))
+			if tt.want != "Succeeded/Succeeded" {
+				w.Expect(message(s)).To(ContainSubstring("dataSource.allowDamaged"))
+				w.Expect(w.Jobs()).To(BeEmpty())
+			}
+		})
+	}
+	t.Run("which latest does not take", func(t *testing.T) {
+		t.Parallel()
+		w := newWorld(t)
+		s := &v1alpha1.RestoreSession{
+			ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: "restore"},
+			Spec: v1alpha1.RestoreSessionSpec{
+				Target: new(uploads), DataSource: &v1alpha1.RestoreDataSource{
+					Repository: "uploads", Snapshot: v1alpha1.LatestSnapshot, AllowDamaged: true,
+				},
+			},
+		}
+		w.Expect(w.Client.Create(t.Context(), s)).To(MatchError(
+			ContainSubstring("allowDamaged needs the name of a Snapshot")))
+	})
+}
+
+// The Snapshot is being deleted: its data can be gone in the middle of the restore.
+func TestASnapshotThatIsBeingDeletedIsNotRestored(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	snap := &v1alpha1.Snapshot{ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: "second"}}
+	bed.Edit(t, snap, func() { snap.Finalizers = []string{v1alpha1.FinalizerWipe} })
+	w.Expect(w.Client.Delete(t.Context(), snap)).To(Succeed())
+	w.restore("restore", func(s *v1alpha1.RestoreSession) {
+		s.Spec.DataSource = &v1alpha1.RestoreDataSource{Snapshot: "second"}
+	})
+	w.Expect(ending(w.settle("restore"))).To(Equal("Invalid/SnapshotDamaged"))
+}
+
+// The check finds the damage after the restore was frozen, and before its Job.
+func TestDamageThatIsFoundBeforeTheJob(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.Killer = &sessiontest.Killer{At: 3}
+	w.restore("restore")
+	w.Reconcile("restore")
+	w.Expect(w.session("restore").Status.Resolved.Snapshot).To(Equal("second"))
+	w.damage("second", "pvc")
+	w.Expect(ending(w.settle("restore"))).To(Equal("Failed/SnapshotDamaged"))
+	w.Expect(w.Jobs()).To(BeEmpty())
+}

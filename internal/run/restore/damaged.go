@@ -1,0 +1,67 @@
+package restore
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/workload"
+)
+
+// DamageOf says what is known to be missing from components of a Snapshot, or from all of them if components is empty.
+// It returns "" if nothing is known. The last check of the repository, or of the VolumeSnapshots, found that out.
+func DamageOf(s *v1alpha1.Snapshot, components []string) string {
+	all := slices.Sorted(maps.Keys(s.Status.Components))
+	gone := func(name string) bool {
+		whole := s.Status.Components[name].Integrity
+		return whole != nil && !*whole
+	}
+	var damaged []string
+	for _, name := range all {
+		if gone(name) && (len(components) == 0 || slices.Contains(components, name)) {
+			damaged = append(damaged, name)
+		}
+	}
+	switch {
+	case len(damaged) > 0:
+		return "data of its components is gone: " + strings.Join(damaged, ", ")
+	case s.Status.Integrity != nil && !*s.Status.Integrity && !slices.ContainsFunc(all, gone):
+		return "its integrity is false: data is gone"
+	default:
+		return ""
+	}
+}
+
+// DamageRefusal explains why a Snapshot that is named must not be restored without consent. It returns nil if nothing
+// is known to be wrong, or if source consents.
+func DamageRefusal(s *v1alpha1.Snapshot, source *v1alpha1.RestoreDataSource) *v1alpha1.ResolvedError {
+	damage := DamageOf(s, source.Components)
+	if damage == "" || source.AllowDamaged {
+		return nil
+	}
+	return workload.Fail(v1alpha1.ReasonSnapshotDamaged,
+		"Snapshot %s can't be restored as a whole: %s. Name another Snapshot, or the components that are whole, or "+
+			"create another restore with dataSource.allowDamaged (cairn restore --allow-damaged) to restore what is left",
+		s.Name, damage)
+}
+
+// DeletionRefusal explains why a Snapshot that is being deleted must not be restored without consent: its data can be
+// gone before the restore ends. It returns nil for any other Snapshot, or if source consents.
+func DeletionRefusal(s *v1alpha1.Snapshot, source *v1alpha1.RestoreDataSource) *v1alpha1.ResolvedError {
+	if s.DeletionTimestamp == nil || source.AllowDamaged {
+		return nil
+	}
+	return workload.Fail(v1alpha1.ReasonSnapshotDamaged,
+		"Snapshot %s is being deleted, and its data can be gone before the restore ends: name another Snapshot, or "+
+			"create another restore with dataSource.allowDamaged (cairn restore --allow-damaged)", s.Name)
+}
+
+// passedOverMessage says that a restore of the latest Snapshot does not take the newest one. It returns "" if it does.
+func passedOverMessage(newer *v1alpha1.Snapshot) string {
+	if newer == nil {
+		return ""
+	}
+	return fmt.Sprintf("; Snapshot %s is newer, but %s", newer.Name, DamageOf(newer, nil))
+}
