@@ -1,6 +1,8 @@
 package policysync
 
 import (
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -165,4 +167,64 @@ func TestTheManagerWatchesRequests(t *testing.T) {
 		return r.Update(t.Context(), r.sync)
 	}, testbed.Patience).Should(Succeed(), "no status write is under way")
 	r.g.Eventually(applied, testbed.Patience).Should(Equal(second), "the request is seen before the interval")
+}
+
+// A part of the policy that Git hands out as something else is no removal.
+func TestWhatIsNotThereIsNotRemoved(t *testing.T) {
+	commit := func(r *testNamespace) {
+		r.git("commit", "-q", "-m", "change")
+		r.git("push", "-q", "origin", "main")
+	}
+	file := func(r *testNamespace, name, content string) {
+		r.g.Expect(os.WriteFile(filepath.Join(r.work, name), []byte(content), 0o644)).To(Succeed())
+		r.git("add", "-A")
+	}
+	for name, tt := range map[string]struct {
+		change func(*testNamespace)
+		says   string
+	}{
+		"submodule": {func(r *testNamespace) {
+			r.git("rm", "-q", "-r", "policy/sub")
+			r.git("update-index", "--add", "--cacheinfo", "160000,"+r.git("rev-parse", "HEAD")+",policy/sub")
+		}, "policy/sub: is a Git submodule"},
+		"submodule in a kustomization": {func(r *testNamespace) {
+			r.git("rm", "-q", "-r", "policy/sub")
+			file(r, "policy/kustomization.yaml", "resources: [a.yaml, sub]\n")
+			r.git("update-index", "--add", "--cacheinfo", "160000,"+r.git("rev-parse", "HEAD")+",policy/sub")
+		}, "policy/sub: is a Git submodule"},
+		"submodule in place of the path": {func(r *testNamespace) {
+			r.git("rm", "-q", "-r", "policy")
+			r.git("update-index", "--add", "--cacheinfo", "160000,"+r.git("rev-parse", "HEAD")+",policy")
+		}, "holds no object"},
+		"link to a directory": {func(r *testNamespace) {
+			r.git("mv", "policy/sub", "elsewhere")
+			r.g.Expect(os.Symlink("../elsewhere", filepath.Join(r.work, "policy/sub"))).To(Succeed())
+			r.git("add", "-A")
+		}, "policy/sub: symbolic link to a directory is not followed"},
+		"link to nothing": {func(r *testNamespace) {
+			r.git("rm", "-q", "-r", "policy/sub")
+			r.g.Expect(os.Symlink("../nothing", filepath.Join(r.work, "policy/sub"))).To(Succeed())
+			r.git("add", "-A")
+		}, "policy/sub: symbolic link does not exist"},
+		"pointer of LFS": {func(r *testNamespace) {
+			file(r, "policy/sub/b.yaml", "version https://git-lfs.github.com/spec/v1\noid sha256:"+
+				strings.Repeat("4d7a2146", 8)+"\nsize 12345\n")
+		}, "policy/sub/b.yaml:1: file is a pointer of Git LFS"},
+		"the path is gone": {func(r *testNamespace) {
+			r.git("mv", "policy", "moved")
+		}, "policy: path does not exist"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRoom(t)
+			good := r.push(map[string]string{"policy/a.yaml": storage("a"), "policy/sub/b.yaml": storage("b")})
+			r.reconcile()
+			tt.change(r)
+			commit(r)
+			r.reconcile()
+			r.g.Expect(r.there()).To(Equal("ab"))
+			r.g.Expect(conditions.IsStalled(r.sync)).To(BeTrue(), "%v", r.sync.Status.Conditions)
+			r.g.Expect(conditions.GetMessage(r.sync, meta.ReadyCondition)).To(ContainSubstring(tt.says))
+			r.g.Expect(r.sync.Status.LastAppliedRevision).To(Equal(good))
+		})
+	}
 }

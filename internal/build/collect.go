@@ -151,6 +151,7 @@ func (k *kustomization) resource(field, p string) {
 	switch {
 	case err != nil:
 		k.missing(field, p, err)
+	case info.IsDir() && k.b.submodule(target):
 	case info.IsDir():
 		k.cost.add(k.visit(target))
 	default:

@@ -26,6 +26,8 @@ func (b *builder) plain(dir string) []source {
 			return fs.SkipAll
 		case name != dir && entry.IsDir() && strings.HasPrefix(entry.Name(), "."):
 			return fs.SkipDir
+		case name != dir && entry.IsDir() && b.submodule(name):
+			return fs.SkipDir
 		case entry.IsDir():
 			return nil
 		case entry.Type()&fs.ModeSymlink != 0:
@@ -49,6 +51,18 @@ func (b *builder) plain(dir string) []source {
 		b.report(v1alpha1.ReasonBuildFailed, dir, 0, 0, "", "%s", statProblem(err, "directory"))
 	}
 	return found
+}
+
+// submodule reports whether a directory is a submodule, and that as a mistake: what is missing there would be removed. A
+// clone in which its files are checked out is no different from the manager's checkout, which never has them.
+func (b *builder) submodule(dir string) bool {
+	info, err := b.root.Stat(path.Join(dir, ".git"))
+	if err != nil || !info.Mode().IsRegular() {
+		return false
+	}
+	b.report(v1alpha1.ReasonBuildFailed, dir, 0, 0, "",
+		"is a Git submodule, which is not followed: commit its files, or use a PolicySync for its repository")
+	return true
 }
 
 // link reports whether a symbolic link leads to a file. A link to a directory is a mistake: following it could go
@@ -137,6 +151,9 @@ func (b *builder) readAll(name string) ([]byte, error) {
 
 // notText returns why data can't be YAML that a person wrote, and in which line.
 func notText(data []byte) (line int, problem string) {
+	if bytes.HasPrefix(data, []byte("version https://git-lfs.github.com/spec/")) {
+		return 1, "file is a pointer of Git LFS, not its content: commit the file without LFS"
+	}
 	if bytes.HasPrefix(data, []byte{0xff, 0xfe}) || bytes.HasPrefix(data, []byte{0xfe, 0xff}) || looksLikeUTF16(data) {
 		return 1, "file is UTF-16: save it as UTF-8"
 	}

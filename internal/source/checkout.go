@@ -73,9 +73,6 @@ func checkout(
 func (p *plan) read(tree *object.Tree, dir string) error {
 	seen := map[string]bool{}
 	for _, te := range tree.Entries {
-		if te.Mode == filemode.Submodule {
-			continue
-		}
 		e := entry{path.Join(dir, te.Name), te.Mode, te.Hash}
 		if why := badName(te.Name); why != "" || seen[te.Name] || len(dir)+len(te.Name) >= maxPath {
 			if why == "" {
@@ -98,6 +95,9 @@ func (p *plan) read(tree *object.Tree, dir string) error {
 }
 
 func (p *plan) readEntry(e entry) error {
+	if e.mode == filemode.Submodule {
+		return nil
+	}
 	if e.mode == filemode.Dir {
 		tree, err := object.GetTree(p.store, e.hash)
 		if err != nil {
@@ -171,6 +171,12 @@ func (p *plan) write(root *os.Root, e entry) error {
 	switch e.mode {
 	case filemode.Dir:
 		return root.Mkdir(e.path, 0o755)
+	case filemode.Submodule:
+		// Whoever builds the directory must see that something is missing. No file of a revision is named .git.
+		if err := root.Mkdir(e.path, 0o755); err != nil {
+			return err
+		}
+		return root.WriteFile(path.Join(e.path, ".git"), nil, 0o644)
 	case filemode.Symlink:
 		return root.Symlink(p.links[e.path], e.path)
 	}

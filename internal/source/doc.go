@@ -8,8 +8,8 @@
 //
 //   - A reconcile with nothing new is one request (TestResolveIsOneRequest); a
 //     pinned commit is none.
-//   - What is in the directory is that revision and nothing else: no .git, no
-//     submodule (TestFetch, TestFetchLeavesNothingElse).
+//   - What is in the directory is that revision and nothing else: no .git, and of
+//     a submodule only its mark (TestFetch, TestFetchLeavesNothingElse).
 //   - Nothing is written outside the directory, and no symbolic link in it leads
 //     outside (TestSymlinks, TestUnsafeNames).
 //   - Sizes are checked before anything is written, and what cannot be checked

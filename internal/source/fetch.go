@@ -15,9 +15,10 @@ import (
 	"github.com/cairn-backup/cairn/internal/gitstore"
 )
 
-// Fetch checks out rev below dir and returns it. dir must be empty or not exist. A zero rev means what ref stands for
-// now. Submodules are left out, there is no .git, and symbolic links stay links. Over HTTP it costs two requests, and
-// two more if the server refuses its own filter or does not hand out the commit.
+// Fetch checks out rev below dir and returns it. dir must be empty or not exist. A zero rev means what ref stands
+// for now. A submodule is a directory with an empty file .git, as only submodules have one; there is no other .git.
+// Symbolic links stay links. Over HTTP it costs two requests, and two more if the server refuses its own filter or
+// does not hand out the commit.
 //
 // On an error dir can hold a part of the revision: throw it away. Errors are of the kinds of this package.
 func Fetch(ctx context.Context, url string, ref Ref, auth Auth, rev Revision, dir string, limits Limits) (

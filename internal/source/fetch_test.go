@@ -142,8 +142,8 @@ func TestFetchLeavesNothingElse(t *testing.T) {
 	g.Expect(err).NotTo(HaveOccurred())
 	names, err := os.ReadDir(dir)
 	g.Expect(err).NotTo(HaveOccurred())
-	g.Expect(names).To(HaveLen(2))
-	g.Expect(content(t, dir)).To(And(HaveLen(2), HaveKey("a"), HaveKey(".gitmodules")))
+	g.Expect(names).To(HaveLen(3))
+	g.Expect(content(t, dir)).To(And(HaveLen(3), HaveKey("a"), HaveKey(".gitmodules"), HaveKey("module/.git")))
 
 	_, err = Fetch(ctx, s.url(), Ref{}, s.auth(), Revision{}, dir, Limits{})
 	g.Expect(err).To(MatchError(ContainSubstring("is not empty")))
