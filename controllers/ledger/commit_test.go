@@ -225,7 +225,7 @@ func TestEntry(t *testing.T) {
 				}
 				return nil
 			})
-			err := w.reconciler.enter(t.Context(), recordOf(s), "cairn-ledger-a", ours)
+			err := w.reconciler.enter(t.Context(), recordOf(s), false, "cairn-ledger-a", ours)
 			g.Expect(err != nil).To(Equal(tt.fails), "%v", err)
 			g.Expect(patches).To(Equal(tt.patches))
 			g.Expect(get(w, s).Status.Records).To(Equal(tt.after))
@@ -241,7 +241,7 @@ func TestEntry(t *testing.T) {
 		s := w.restore("a")
 		record := recordOf(s)
 		record.UID = "another"
-		err := w.reconciler.enter(t.Context(), record, "cairn-ledger-a", ours)
+		err := w.reconciler.enter(t.Context(), record, false, "cairn-ledger-a", ours)
 		g.Expect(apierrors.IsNotFound(err)).To(BeTrue(), "%v", err)
 		g.Expect(get(w, s).Status.Records).To(BeEmpty())
 	})
@@ -252,11 +252,11 @@ func TestEntry(t *testing.T) {
 			ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "a"}, Spec: w.restore("b").Spec,
 		}
 		w.create(s)
-		g.Expect(w.reconciler.enter(t.Context(), recordOf(s), "cairn-ledger-a", ours)).To(Succeed())
+		g.Expect(w.reconciler.enter(t.Context(), recordOf(s), false, "cairn-ledger-a", ours)).To(Succeed())
 		g.Expect(get(w, s).Status.Records).To(Equal(entries{ours}))
 		empty := client.RawPatch(types.MergePatchType, []byte(`{"status":{"records":[]}}`))
 		g.Expect(bed.Client.Status().Patch(t.Context(), s.DeepCopy(), empty)).To(Succeed())
-		g.Expect(w.reconciler.enter(t.Context(), recordOf(s), "cairn-ledger-a", ours)).To(Succeed())
+		g.Expect(w.reconciler.enter(t.Context(), recordOf(s), false, "cairn-ledger-a", ours)).To(Succeed())
 		g.Expect(get(w, s).Status.Records).To(Equal(entries{ours}))
 	})
 }

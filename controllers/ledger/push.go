@@ -120,12 +120,16 @@ func (r *Reconciler) afterPush(
 			"the branch already has a record %s with different content: Cairn does not change it", d.Path)
 	}
 	failed, entered := map[string]error{}, map[types.UID]bool{}
+	before := map[string]bool{}
+	for _, rec := range c.present {
+		before[rec.Path] = true
+	}
 	for _, rec := range c.records {
 		o := rec.Object
 		if rec.File > 0 || s.entered[o.UID] {
 			continue
 		}
-		if err := r.writeCommit(ctx, l, s, o, commit); err != nil {
+		if err := r.writeCommit(ctx, l, s, o, commit, before[rec.Path]); err != nil {
 			failed[rec.Path] = err
 		} else {
 			entered[o.UID] = true
@@ -159,16 +163,16 @@ const commitTries = 5
 const refusedFor = 2 * time.Minute
 
 // writeCommit writes the commit into the status of a recorded object, if the object still exists. Each Ledger writes
-// its own entry.
+// its own entry. If the branch had the record before this push, an entry that is there names the commit that added it.
 func (r *Reconciler) writeCommit(
-	ctx context.Context, l *v1alpha1.Ledger, s *memory, o ledger.Object, commit gitstore.Hash,
+	ctx context.Context, l *v1alpha1.Ledger, s *memory, o ledger.Object, commit gitstore.Hash, before bool,
 ) error {
 	switch o.Kind {
 	case v1alpha1.BackupSessionKind, v1alpha1.RestoreSessionKind, v1alpha1.RestoreBatchKind, v1alpha1.SnapshotKind:
 	default:
 		return nil // a user who can write ConfigMaps here must not write other objects through us
 	}
-	err := r.enter(ctx, o, "cairn-ledger-"+policy.Digest(string(l.UID))[len("sha256:"):][:8],
+	err := r.enter(ctx, o, before, "cairn-ledger-"+policy.Digest(string(l.UID))[len("sha256:"):][:8],
 		v1alpha1.RecordStatus{Ledger: ledgerName(l), Commit: commit.String()})
 	switch {
 	case err == nil, apierrors.IsNotFound(err):
@@ -218,12 +222,15 @@ func inVain(err error) bool {
 	}
 }
 
-// enter makes the record an entry of the object's status, under the field manager. It fails with NotFound if the object
-// is gone, also if another has its name: with the entry, the Collector would not record that one. So it does not apply
-// the entry (Writer.Apply). It reads an object only if the first patch fails: with one Ledger, objects have no entry.
-func (r *Reconciler) enter(ctx context.Context, o ledger.Object, manager string, record v1alpha1.RecordStatus) error {
+// enter makes the record an entry of the object's status, under the field manager, or keeps an entry that is there.
+// It fails with NotFound if the object is gone, also if another has its name: with the entry, the Collector would
+// not record that one. So it does not apply the entry (Writer.Apply). It reads an object only if the first patch
+// fails: with one Ledger, objects have no entry.
+func (r *Reconciler) enter(
+	ctx context.Context, o ledger.Object, keep bool, manager string, record v1alpha1.RecordStatus,
+) error {
 	meta := &metav1.ObjectMeta{Namespace: o.Namespace, Name: o.Name, UID: o.UID}
-	patch := entryPatch(nil, record)
+	patch := entryPatch(nil, keep, record)
 	for try := 1; ; try++ {
 		err := r.writer().PatchSame(ctx, o.Kind, meta, manager, patch...)
 		if !apierrors.IsInvalid(err) && !apierrors.IsConflict(err) || try == commitTries {
@@ -241,7 +248,7 @@ func (r *Reconciler) enter(ctx context.Context, o ledger.Object, manager string,
 		if malformed != nil {
 			return fmt.Errorf("read status.records: %w", malformed)
 		}
-		next := entryPatch(entries, record)
+		next := entryPatch(entries, keep, record)
 		if next == nil {
 			return nil
 		}
@@ -252,9 +259,10 @@ func (r *Reconciler) enter(ctx context.Context, o ledger.Object, manager string,
 	}
 }
 
-// entryPatch adds the record to the entries of a status, which exists, because it has a default. It returns nil if the
-// record is an entry. The patch fails if the entries changed meanwhile in a way that matters.
-func entryPatch(entries []any, record v1alpha1.RecordStatus) []status.Operation {
+// entryPatch adds the record to the entries of a status, which exists, because it has a default. It returns nil if
+// the record is an entry, or to keep another one of the Ledger. The patch fails if the entries changed meanwhile in
+// a way that matters.
+func entryPatch(entries []any, keep bool, record v1alpha1.RecordStatus) []status.Operation {
 	if entries == nil {
 		return []status.Operation{
 			{Op: "test", Path: "/status/records"},
@@ -266,7 +274,7 @@ func entryPatch(entries []any, record v1alpha1.RecordStatus) []status.Operation 
 		if entry["ledger"] != record.Ledger {
 			continue
 		}
-		if entry["commit"] == record.Commit {
+		if keep || entry["commit"] == record.Commit {
 			return nil
 		}
 		path := fmt.Sprintf("/status/records/%d", i)

@@ -30,6 +30,8 @@ const (
 	// maxRecords is the number of files after which a commit takes no further parcel, maxBytes their size.
 	maxRecords = 2000
 	maxBytes   = 32 << 20
+	// overtakenRetry is the delay after which a reconcile starts anew. The cache needs a moment to see the change.
+	overtakenRetry = time.Second
 	// maxAttempts limits the pushes of one attempt while other writers move the branch.
 	maxAttempts = 3
 	// firstBackoff and maxBackoff limit the pause after a failure. The pause doubles with each failure.
@@ -80,17 +82,24 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (result ct
 	if logs.LeavesRecord(ctx, l) {
 		return ctrl.Result{}, nil
 	}
-	patcher := r.writer().NewPatcher(l)
+	patcher := r.writer().NewPatcher(l).Exclusive()
 	old := conditions.Get(l, meta.ReadyCondition).DeepCopy()
 	defer func() {
 		r.Metrics.RecordDuration(ctx, l, start)
 		if !l.DeletionTimestamp.IsZero() && !controllerutil.ContainsFinalizer(l, v1alpha1.FinalizerFlush) {
 			return
 		}
-		r.announce(l, old)
 		if err := r.patch(ctx, patcher, l); err != nil && retErr == nil {
 			result, retErr = ctrl.Result{}, err
 		}
+		if apierrors.IsConflict(retErr) {
+			// Somebody has written to the Ledger, for example the process that got the lease: what this one found out
+			// is outdated. What it pushed is in the branch, where the next reconcile finds it.
+			logf.FromContext(ctx).V(1).Info("waits to start anew, because the Ledger has changed meanwhile")
+			result, retErr = ctrl.Result{RequeueAfter: overtakenRetry}, nil
+			return
+		}
+		r.announce(l, old)
 	}()
 	if !l.DeletionTimestamp.IsZero() {
 		return r.reconcileDelete(ctx, patcher, l)

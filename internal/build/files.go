@@ -53,8 +53,8 @@ func (b *builder) plain(dir string) []source {
 	return found
 }
 
-// submodule reports whether a directory is a submodule, and that as a mistake: what is missing there would be removed. A
-// clone in which its files are checked out is no different from the manager's checkout, which never has them.
+// submodule reports whether a directory is a submodule, and reports it as a mistake: what is missing there would be
+// removed. A clone with its files is no different from the manager's checkout, which never has them.
 func (b *builder) submodule(dir string) bool {
 	info, err := b.root.Stat(path.Join(dir, ".git"))
 	if err != nil || !info.Mode().IsRegular() {
