@@ -24,7 +24,7 @@ func TestABranchThatIsWatchedLater(t *testing.T) {
 	}{
 		"made later":             {made: ref(v1alpha1.GitRef{Branch: branch})},
 		"in another letter case": {made: ref(v1alpha1.GitRef{Branch: strings.ToUpper(branch)})},
-		"suspended": {made: func(w *world, p *v1alpha1.PolicySync) {
+		"suspended": {made: func(_ *world, p *v1alpha1.PolicySync) {
 			p.Spec.Suspend, p.Spec.Ref = true, &v1alpha1.GitRef{Branch: branch}
 		}},
 		"its ref is edited": {
@@ -38,7 +38,7 @@ func TestABranchThatIsWatchedLater(t *testing.T) {
 				p.Spec.URL = strings.Replace(w.HTTPAddress(), "http://", "https://user@", 1) + "//Repo/"
 			},
 		},
-		"by ssh": {made: func(w *world, p *v1alpha1.PolicySync) {
+		"by ssh": {made: func(_ *world, p *v1alpha1.PolicySync) {
 			p.Spec.URL = "ssh://git@127.0.0.1:22/repo.git"
 			p.Spec.SecretRef = &v1alpha1.LocalObjectReference{Name: "git"}
 			p.Spec.Ref = &v1alpha1.GitRef{Branch: branch}

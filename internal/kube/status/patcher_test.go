@@ -236,3 +236,41 @@ func TestATransitionIsLoggedAlsoIfTheRestFails(t *testing.T) {
 	g.Expect(conditions.IsReady(p.get(t))).To(BeTrue())
 	g.Expect(*lines).To(HaveExactElements(ContainSubstring(`"phase changed" "from"="NotReady" "to"="Ready"`)))
 }
+
+// An exclusive Patcher writes what it decided only over what it read, and over its own writes.
+func TestAnExclusivePatcherIsOvertaken(t *testing.T) {
+	for name, part := range map[string]func(*v1alpha1.Repository){
+		"by a write of metadata": func(o *v1alpha1.Repository) { o.Annotations = map[string]string{"other": "x"} },
+		"by none":                nil,
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			p := newPatched(t, notReady)
+			object := p.get(t)
+			patcher := Writer{Client: p.Client, Owner: "test"}.NewPatcher(object).Exclusive()
+			becomesReady(object)
+			object.Labels = map[string]string{"a": "b"}
+			if part != nil {
+				p.first = func(other client.Client) {
+					now := p.get(t)
+					part(now)
+					g.Expect(other.Update(t.Context(), now)).To(Succeed())
+				}
+			}
+			err := patcher.Patch(t.Context(), object, meta.ReadyCondition)
+			if part != nil {
+				g.Expect(apierrors.IsConflict(err)).To(BeTrue(), "%v", err)
+				g.Expect(conditions.IsReady(p.get(t))).To(BeFalse())
+				g.Expect(p.get(t).Labels).To(BeEmpty())
+				return
+			}
+			g.Expect(err).NotTo(HaveOccurred())
+			g.Expect(patcher.Version()).To(Equal(p.get(t).ResourceVersion))
+			object.Labels["a"] = "c"
+			object.Status.SnapshotCount = new(int32(3))
+			g.Expect(patcher.Patch(t.Context(), object, meta.ReadyCondition)).To(Succeed())
+			g.Expect(conditions.IsReady(p.get(t))).To(BeTrue())
+			g.Expect(p.get(t).Labels).To(Equal(map[string]string{"a": "c"}))
+		})
+	}
+}
