@@ -32,7 +32,8 @@ const (
 type BackupOptions struct {
 	// Tags are stored with the snapshot. FindByTags finds them.
 	Tags          map[string]string
-	Exclude       []string // patterns as in a .gitignore; names that are not UTF-8 match none
+	Exclude       []string // see Selection; the snapshot keeps them
+	Mounts        []Mount  // under which users know the source; the snapshot keeps them
 	Parallel      int      // files read concurrently; 0 means the driver's choice
 	Compression   Compression
 	OneFileSystem bool
@@ -96,8 +97,11 @@ type RestoreOptions struct {
 	Path       string // restore only this path of the snapshot
 	// Include and Exclude choose what is restored, and what DeleteExtra considers: see NewSelection.
 	Include, Exclude []string
-	// DeleteExtra deletes what is in the target but not in the snapshot. It keeps mounted file systems and
-	// lost+found.
+	// Mounts under which users know the root of the snapshot, besides those that the snapshot keeps.
+	Mounts []Mount
+	// DeleteExtra deletes what is in the target but not in the snapshot. It keeps mounted file systems, sockets,
+	// lost+found, what the backup excluded, and what the backup left out for another reason. If a snapshot does not
+	// say what its backup left out, DeleteExtra deletes nothing.
 	DeleteExtra bool
 	// Progress is called from one goroutine, every ProgressEvery (default 1 s) and once at the end.
 	Progress      func(RestoreProgress)

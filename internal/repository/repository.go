@@ -113,6 +113,8 @@ type Snapshot struct {
 	Attributes int64 // entries with attributes captured beside the data
 	// AttributesUnreadable counts the attributes that are missing from the snapshot.
 	AttributesUnreadable int64
+	// Unmatched are the patterns of Exclude that matched nothing.
+	Unmatched []string
 	// Problems holds the first few of the entries counted above (only in Backup's result).
 	Problems []Problem
 }
@@ -135,7 +137,11 @@ type RestoreResult struct {
 	// LinksNotRestored counts names that came back as files of their own, although other names of the snapshot are, or
 	// seemed to be, the same file.
 	LinksNotRestored int64
-	Problems         []Problem
+	// ExtraKept counts entries that DeleteExtra kept because the backup may have left them out.
+	ExtraKept int64
+	// Unmatched are the patterns of Include and Exclude that matched nothing, in the snapshot or in the target.
+	Unmatched []string
+	Problems  []Problem
 }
 
 // VerifyResult counts what was checked.

@@ -43,6 +43,9 @@ type details struct {
 	Files, Bytes, Dirs, Symlinks, HardLinks, Special, Sockets       int64 `json:",omitempty"`
 	Unreadable, AttributesUnreadable, Vanished, Changed, Attributes int64 `json:",omitempty"`
 	Stream                                                          bool  `json:",omitempty"`
+
+	Rules     *rules   `json:",omitempty"`
+	Unmatched []string `json:",omitempty"` // patterns of Rules.Exclude that matched nothing
 }
 
 func source(name string) snapshot.SourceInfo {
@@ -64,9 +67,13 @@ func (e *repoEngine) Backup(
 		return repository.Snapshot{}, errors.New("backup: IgnoreInode needs FullReadEvery: only a full read finds a " +
 			"file that was replaced by one of the same size and time")
 	}
+	exclude, err := repository.NewSelection(nil, opt.Exclude, opt.Mounts...)
+	if err != nil {
+		return repository.Snapshot{}, fmt.Errorf("backup: %w", err)
+	}
 	kctx, stop := e.ctx(context.WithoutCancel(ctx))
 	defer stop()
-	b := &backup{e: e, src: src, opt: opt, comp: comp, progress: newProgress(opt)}
+	b := &backup{e: e, src: src, opt: opt, comp: comp, exclude: exclude, progress: newProgress(opt)}
 	defer b.progress.stop()
 	kctx, w, err := e.rep.NewWriter(kctx,
 		repo.WriteSessionOptions{Purpose: "backup", OnUpload: func(n int64) { b.progress.sent.Add(n) }})
@@ -108,6 +115,7 @@ type backup struct {
 	src      repository.Source
 	opt      repository.BackupOptions
 	comp     compression.Name
+	exclude  repository.Selection
 	progress *progress
 	// fullRead is the time since when each file of the snapshot was read. It is zero for a stream.
 	fullRead time.Time

@@ -29,7 +29,7 @@ func (e *repoEngine) Compare(
 	defer func() { _ = unix.Close(r.fd) }()
 	c := &comparer{restorer: r}
 	if r.entry.Type == snapshot.EntryTypeDirectory {
-		err = c.dir(ctx, r.fd, "", r.entry, c.sel.Root())
+		err = c.dir(ctx, r.fd, "", r.entry)
 	} else {
 		var name string
 		if name, err = decodeName(r.entry.Name); err == nil {
@@ -53,7 +53,7 @@ type comparer struct {
 }
 
 // dir compares the entries of an open directory. It returns only errors of the repository.
-func (c *comparer) dir(ctx context.Context, fd int, rel string, de *snapshot.DirEntry, taken bool) error {
+func (c *comparer) dir(ctx context.Context, fd int, rel string, de *snapshot.DirEntry) error {
 	dm, err := c.e.readDir(ctx, de.ObjectID)
 	if err != nil {
 		return err
@@ -62,7 +62,7 @@ func (c *comparer) dir(ctx context.Context, fd int, rel string, de *snapshot.Dir
 	if err != nil {
 		return err
 	}
-	err = c.each(ctx, rel, dm, taken, func(_ *snapshot.DirEntry, err error) error { return err },
+	err = c.each(ctx, rel, dm, func(_ *snapshot.DirEntry, err error) error { return err },
 		func(name string, x *snapshot.DirEntry, selected bool) error {
 			return c.compare(ctx, fd, rel, name, x, recs[name], selected)
 		})
@@ -98,7 +98,7 @@ func (c *comparer) compare(
 			return c.miss(rel, err)
 		}
 		defer func() { _ = unix.Close(fd) }()
-		return c.dir(ctx, fd, rel, de, selected)
+		return c.dir(ctx, fd, rel, de)
 	case de.Type == snapshot.EntryTypeSymlink && typ == unix.S_IFLNK:
 		return c.link(ctx, dfd, rel, name, de)
 	case de.Type == snapshot.EntryTypeFile && typ == unix.S_IFREG && st.Size == de.FileSize:

@@ -203,6 +203,7 @@ func (it *dirIter) lookAgain(raw string, listed bool, look int) {
 	switch {
 	case !listed:
 		it.w.vanished.Add(1)
+		it.w.leaveOut(it.ref, raw)
 		return
 	case look > maxLooks:
 		it.back = append(it.back, it.w.bad(it.ref, raw, errListed))

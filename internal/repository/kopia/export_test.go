@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"os"
+	"testing"
 	"time"
 
 	"github.com/kopia/kopia/repo"
@@ -112,6 +113,27 @@ func WithStat(d Driver, after func(name string, st *unix.Stat_t)) Driver {
 		return err
 	}
 	return d
+}
+
+// WithDescription saves a snapshot again with another description, and returns the ID of the new one.
+func WithDescription(t testing.TB, e repository.Engine, id string, change func(string) string) string {
+	t.Helper()
+	ctx := t.Context()
+	var saved manifest.ID
+	err := repo.WriteSession(ctx, e.(*repoEngine).rep, repo.WriteSessionOptions{Purpose: "test"},
+		func(ctx context.Context, w repo.RepositoryWriter) error {
+			man, err := snapshot.LoadSnapshot(ctx, w, manifest.ID(id))
+			if err != nil {
+				return err
+			}
+			man.ID, man.Description = "", change(man.Description)
+			saved, err = snapshot.SaveSnapshot(ctx, w, man)
+			return err
+		})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(saved)
 }
 
 // WithFileTime replaces the clock that the times of files are compared with.

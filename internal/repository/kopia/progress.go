@@ -22,6 +22,7 @@ type progress struct {
 	current                                                 atomic.Pointer[string]
 	mu                                                      sync.Mutex
 	problems                                                []repository.Problem
+	left                                                    rules // LeftOut and More
 	stop                                                    func()
 	flush                                                   chan struct{}         // receives every 10,000 files
 	storage                                                 atomic.Pointer[error] // the first error of the repository
@@ -36,7 +37,7 @@ func (p *progress) readAgain() {
 	p.vanished.Store(0)
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.problems = nil
+	p.problems, p.left = nil, rules{}
 }
 
 func newProgress(o repository.BackupOptions) *progress {
@@ -106,6 +107,9 @@ func (p *progress) Error(path string, err error, _ bool) {
 		}
 		return
 	}
+	p.mu.Lock()
+	p.left.leaveOut(path)
+	p.mu.Unlock()
 	if errors.Is(err, os.ErrNotExist) {
 		p.vanished.Add(1)
 		return

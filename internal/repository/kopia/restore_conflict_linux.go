@@ -49,6 +49,12 @@ func (r *restorer) keeps(st *unix.Stat_t, t timeRec) bool {
 
 // top fills the target.
 func (r *restorer) top(ctx context.Context) error {
+	if r.opt.DeleteExtra && !r.sel.Root() {
+		// Nothing is deleted for patterns that mean nothing in the snapshot.
+		if nothing, err := r.choosesNothing(ctx, "", r.entry); err != nil || nothing {
+			return err
+		}
+	}
 	var st unix.Stat_t
 	if err := unix.Fstat(r.fd, &st); err != nil {
 		return err
@@ -166,7 +172,7 @@ func (r *restorer) put(dfd int, rel, name string, t timeRec, create func(name st
 // deleted.
 func (r *restorer) clear(dfd int, rel, name string) error {
 	if r.opt.DeleteExtra {
-		r.remove(dfd, path.Dir(rel), name, true)
+		r.remove(dfd, path.Dir(rel), name)
 	}
 	err := unix.Unlinkat(dfd, name, unix.AT_REMOVEDIR)
 	switch err {

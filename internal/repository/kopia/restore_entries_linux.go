@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"path"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -22,6 +23,12 @@ func (e *repoEngine) newRestorer(
 	if err != nil {
 		return nil, classify(op, cause(ctx, err))
 	}
+	left, mounts := newLeftOut(man, opt.Path)
+	mounts = repository.MountsIn(slices.Concat(mounts, opt.Mounts), left.below)
+	sel, err := repository.NewSelection(opt.Include, opt.Exclude, mounts...)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", op, err)
+	}
 	de, err := e.find(ctx, man.RootEntry, opt.Path)
 	if err != nil {
 		return nil, classify(op, cause(ctx, err))
@@ -31,14 +38,14 @@ func (e *repoEngine) newRestorer(
 		return nil, &repository.Error{Op: op, Kind: repository.ErrTarget, Err: fmt.Errorf("open %s: %w", target, err)}
 	}
 	return &restorer{
-		e: e, opt: opt, fd: fd, root: man.RootEntry, entry: de, sel: repository.NewSelection(opt.Include, opt.Exclude),
+		e: e, opt: opt, fd: fd, root: man.RootEntry, entry: de, sel: sel, left: left,
 		slots: make(chan struct{}, max(1, cmp.Or(opt.Parallel, defaultParallel))), links: map[linkID]*linkGroup{},
 	}, nil
 }
 
 // each calls do for the selected entries of a directory, in parallel where workers are free, and waits for all
 // calls. It calls bad for malformed names. It ends at the first error of do or bad.
-func (r *restorer) each(ctx context.Context, rel string, dm *snapshot.DirManifest, taken bool,
+func (r *restorer) each(ctx context.Context, rel string, dm *snapshot.DirManifest,
 	bad func(*snapshot.DirEntry, error) error, do func(name string, x *snapshot.DirEntry, selected bool) error,
 ) error {
 	var wg sync.WaitGroup
@@ -57,7 +64,7 @@ func (r *restorer) each(ctx context.Context, rel string, dm *snapshot.DirManifes
 			}
 			continue
 		}
-		selected, enter := r.sel.Takes(path.Join(rel, name), x.Type == snapshot.EntryTypeDirectory, taken)
+		selected, enter := r.sel.Takes(path.Join(rel, name), x.Type == snapshot.EntryTypeDirectory)
 		if !selected && !enter {
 			continue
 		}

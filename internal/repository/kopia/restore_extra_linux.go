@@ -41,7 +41,7 @@ func (r *restorer) tidy(fd int, rel string, dm *snapshot.DirManifest, recs map[s
 		if strings.HasPrefix(name, leftover) {
 			_ = unix.Unlinkat(fd, name, 0)
 		} else if rel != "" || name != lostAndFound {
-			r.remove(fd, rel, name, at.selected)
+			r.remove(fd, rel, name)
 		}
 	}
 }
@@ -73,7 +73,7 @@ func names(fd int, want func(string) bool) ([]string, error) {
 
 // remove deletes the selected part of an entry that the snapshot does not have. It follows no symbolic link and
 // enters no other file system. An entry that cannot be deleted makes the restore fail.
-func (r *restorer) remove(dfd int, relDir, name string, parent bool) {
+func (r *restorer) remove(dfd int, relDir, name string) {
 	rel := path.Join(relDir, name)
 	var st unix.Stat_t
 	err := unix.Fstatat(dfd, name, &st, unix.AT_SYMLINK_NOFOLLOW)
@@ -85,14 +85,14 @@ func (r *restorer) remove(dfd int, relDir, name string, parent bool) {
 		return
 	}
 	dir := st.Mode&unix.S_IFMT == unix.S_IFDIR
-	selected, enter := r.sel.Takes(rel, dir, parent)
-	if st.Dev != r.dev || !selected && !enter {
+	selected, enter := r.sel.Takes(rel, dir)
+	if st.Dev != r.dev || !selected && !enter || r.keepsExtra(rel, st.Mode&unix.S_IFMT) {
 		return
 	}
 	flags := 0
 	if dir {
 		flags = unix.AT_REMOVEDIR
-		if !r.removeAll(dfd, rel, name, selected) {
+		if !r.removeAll(dfd, rel, name) {
 			return
 		}
 	}
@@ -110,14 +110,14 @@ func (r *restorer) remove(dfd int, relDir, name string, parent bool) {
 }
 
 // removeAll removes the selected entries of a directory. It reports whether it could list them.
-func (r *restorer) removeAll(dfd int, rel, name string, selected bool) bool {
+func (r *restorer) removeAll(dfd int, rel, name string) bool {
 	fd, err := unix.Openat(dfd, name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	if err == nil {
 		defer func() { _ = unix.Close(fd) }()
 		var all []string
 		if all, err = names(fd, func(string) bool { return true }); err == nil {
 			for _, n := range all {
-				r.remove(fd, rel, n, selected)
+				r.remove(fd, rel, n)
 			}
 			return true
 		}

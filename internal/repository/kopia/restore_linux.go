@@ -86,9 +86,11 @@ type restorer struct {
 	mu    sync.Mutex
 	links map[linkID]*linkGroup
 	sel   repository.Selection
+	left  leftOut
 	dev   uint64 // of the target
 
 	files, dirs, linked, special, bytes, skipped, failed atomic.Int64
+	extraKept                                            atomic.Int64
 	overwritten, deleted, passed                         atomic.Int64 // passed: bytes of entries that were kept
 	ownersLost, modesLost, attrsLost, devicesLost        atomic.Int64
 	problems                                             []repository.Problem
@@ -104,6 +106,7 @@ func (r *restorer) result() repository.RestoreResult {
 		ModesNotRestored: r.modesLost.Load(), AttributesNotRestored: r.attrsLost.Load(),
 		DevicesNotRestored: r.devicesLost.Load(), Problems: r.problems,
 		Overwritten: r.overwritten.Load(), Deleted: r.deleted.Load(), LinksNotRestored: r.linksLost(),
+		ExtraKept: r.extraKept.Load(), Unmatched: r.sel.Unmatched(),
 	}
 }
 
@@ -140,7 +143,7 @@ func (r *restorer) dir(
 		r.fail(path.Join(rel, attrName), err)
 	}
 	r.dirs.Add(1)
-	err = r.each(ctx, rel, dm, at.selected, func(x *snapshot.DirEntry, err error) error {
+	err = r.each(ctx, rel, dm, func(x *snapshot.DirEntry, err error) error {
 		r.fail(path.Join(rel, x.Name), err)
 		return nil
 	}, func(name string, x *snapshot.DirEntry, selected bool) error {
@@ -148,7 +151,7 @@ func (r *restorer) dir(
 	})
 	for name, rec := range recs {
 		if rec.special != nil {
-			if selected, _ := r.sel.Takes(path.Join(rel, name), false, at.selected); selected {
+			if selected, _ := r.sel.Takes(path.Join(rel, name), false); selected {
 				r.mknod(fd, rel, name, rec)
 			}
 		}

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/kopia/kopia/fs"
@@ -85,6 +84,9 @@ func (b *backup) upload(
 		wk.again, wk.now, wk.fstat, wk.progress = pass > 1, b.e.fileTime, b.e.fstat, b.progress
 		wk.readDir = func(ctx context.Context, id object.ID) (*dirObject, error) { return readDir(ctx, w, id) }
 		w.walk, root.previous = wk, rootsOf(previous)
+		if len(b.opt.Exclude) > 0 {
+			wk.exclude = &b.exclude
+		}
 		man, err := u.Upload(ctx, root, b.policy(), source(b.src.Name))
 		if err != nil {
 			return nil, nil, err
@@ -107,8 +109,8 @@ func (b *backup) upload(
 func (b *backup) uploader(w repo.RepositoryWriter) *upload.Uploader {
 	u := upload.NewUploader(w)
 	u.Progress = b.progress
-	u.EnableActions = false // policies in the repository could name programs to run
-	u.DisableIgnoreRules = len(b.opt.Exclude) == 0
+	u.EnableActions = false     // policies in the repository could name programs to run
+	u.DisableIgnoreRules = true // walk leaves out what the user excluded
 	u.ParallelUploads = cmp.Or(b.opt.Parallel, defaultParallel)
 	u.CheckpointInterval = min(cmp.Or(b.opt.CheckpointEvery, defaultCheckpoint), upload.DefaultCheckpointInterval)
 	quiet := policy.LogDetail(0)
@@ -137,6 +139,8 @@ func (b *backup) count(man *snapshot.Manifest, wk *walk) details {
 		AttributesUnreadable: wk.attrsLost.Load(),
 		Vanished:             b.progress.vanished.Load() + wk.vanished.Load(),
 		Attributes:           wk.entries.Load(),
+		Rules:                b.rules(wk),
+		Unmatched:            b.exclude.Unmatched(),
 	}
 }
 
@@ -189,11 +193,8 @@ func (b *backup) flushByCount(ctx context.Context, w repo.RepositoryWriter, u *u
 func (b *backup) policy() *policy.Tree {
 	yes, no := policy.NewOptionalBool(true), policy.NewOptionalBool(false)
 	p := *policy.DefaultPolicy
-	// By default kopia lets a file named .kopiaignore or CACHEDIR.TAG hide data. Patterns of the user are matched with
-	// the stored names. A pattern for hidden files must not hide reserved names, which can stand for any name, so the
-	// last pattern always includes them.
-	exclude := append(slices.Clone(b.opt.Exclude), "!"+reserved+"*")
-	p.FilesPolicy = policy.FilesPolicy{IgnoreRules: exclude, IgnoreCacheDirectories: no}
+	// By default kopia lets a file named .kopiaignore or CACHEDIR.TAG hide data.
+	p.FilesPolicy = policy.FilesPolicy{IgnoreCacheDirectories: no}
 	p.CompressionPolicy = policy.CompressionPolicy{CompressorName: b.comp, NeverCompress: neverCompress}
 	// No error stops the upload: progress counts errors, and tree decides.
 	p.ErrorHandlingPolicy = policy.ErrorHandlingPolicy{

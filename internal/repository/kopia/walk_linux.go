@@ -43,8 +43,11 @@ type walk struct {
 
 	hardLinks, special, sockets, attrsLost atomic.Int64
 
+	exclude *repository.Selection // nil excludes nothing
+
 	mu       sync.Mutex
 	problems []repository.Problem
+	left     rules // LeftOut and More
 }
 
 // stampsOf returns the stamps of a directory that is being read, by its path for kopia.
@@ -117,6 +120,9 @@ func (w *walk) entry(ref *dirRef, raw string, it *dirIter) (fs.Entry, record) {
 	var st unix.Stat_t
 	rec := record{name: raw}
 	if err := w.lstat(ref.fd, raw, &st); err != nil {
+		if w.excludes(ref, raw, false) {
+			return nil, record{}
+		}
 		if err == unix.ENOENT {
 			if it != nil {
 				it.missing = append(it.missing, raw)
@@ -126,7 +132,11 @@ func (w *walk) entry(ref *dirRef, raw string, it *dirIter) (fs.Entry, record) {
 		return w.bad(ref, raw, err), record{}
 	}
 	typ := st.Mode & unix.S_IFMT
+	if w.excludes(ref, raw, typ == unix.S_IFDIR) {
+		return nil, record{}
+	}
 	if w.oneFS && st.Dev != w.rootDev && typ == unix.S_IFDIR {
+		w.leaveOut(ref, raw)
 		return nil, record{} // the mount point itself is recreated empty by whoever mounts there
 	}
 	if w.attrs && it != nil && typ != unix.S_IFDIR && typ != unix.S_IFSOCK {
