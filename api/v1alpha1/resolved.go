@@ -158,6 +158,12 @@ type ResolvedVolume struct {
 	// SubPath of the volume that is mounted there.
 	// +optional
 	SubPath string `json:"subPath,omitempty"`
+	// Mounts are where the target's containers mount the volume. Absolute patterns of the parameter exclude can name
+	// these paths.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=16
+	Mounts []ResolvedMount `json:"mounts,omitempty"`
 	// Volume is the name of the volume in the pod, if a sidecar backs it up.
 	// +optional
 	Volume string `json:"volume,omitempty"`
@@ -167,6 +173,17 @@ type ResolvedVolume struct {
 	// Snapshot is the VolumeSnapshot that is made of the volume, with driver VolumeSnapshotter.
 	// +optional
 	Snapshot *ResolvedVolumeSnapshot `json:"snapshot,omitempty"`
+}
+
+// ResolvedMount is a path under which a container knows a volume.
+type ResolvedMount struct {
+	// Path in the container.
+	// +kubebuilder:validation:MaxLength=4096
+	Path string `json:"path"`
+	// SubPath of the volume that is mounted there. Empty means the root.
+	// +optional
+	// +kubebuilder:validation:MaxLength=4096
+	SubPath string `json:"subPath,omitempty"`
 }
 
 // ResolvedVolumeSnapshot is a VolumeSnapshot that a run makes.

@@ -81,6 +81,12 @@ type ResolvedRestoreVolume struct {
 	// Path in the volume that the component is restored to. Empty means the root.
 	// +optional
 	Path string `json:"path,omitempty"`
+	// Mounts are where the target's containers mount the volume. Absolute patterns of the parameters include and
+	// exclude can name these paths, and those of the backup.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=16
+	Mounts []ResolvedMount `json:"mounts,omitempty"`
 	// ClaimName of the PersistentVolumeClaim.
 	// +optional
 	ClaimName string `json:"claimName,omitempty"`

@@ -185,8 +185,9 @@ type RestoreBatchTarget struct {
 	// +optional
 	OverwritePolicy OverwritePolicy `json:"overwritePolicy,omitempty"`
 
-	// DeleteExtraFiles deletes files in the volume that are not in the Snapshot. Files that the parameters include and
-	// exclude leave out are not touched. The default is false.
+	// DeleteExtraFiles deletes files in the volume that are not in the Snapshot. It keeps what the parameters include
+	// and exclude leave out, and what the backup left out: what its parameters excluded, sockets, and files that it
+	// could not read. If the Snapshot does not say what its backup left out, it deletes nothing. The default is false.
 	// +optional
 	DeleteExtraFiles bool `json:"deleteExtraFiles,omitempty"`
 

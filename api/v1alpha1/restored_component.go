@@ -53,6 +53,22 @@ type RestoredComponent struct {
 	// for them or the mover is not allowed to make them.
 	// +optional
 	DevicesNotRestored int64 `json:"devicesNotRestored,omitempty"`
+	// LinksNotRestored is the number of names that came back as files of their own, although other names had the same
+	// inode number in the backup. Either the number was used again while the backup was made, or the file changed
+	// meanwhile, or the existing file of another name was kept.
+	// +optional
+	LinksNotRestored int64 `json:"linksNotRestored,omitempty"`
+	// ExtraKept is the number of entries that deleteExtraFiles kept because the backup may have left them out: it could
+	// not read them, or the Snapshot does not say what its backup left out.
+	// +optional
+	ExtraKept int64 `json:"extraKept,omitempty"`
+	// UnmatchedPatterns are patterns of the parameters include and exclude that matched nothing, 10 at most, each cut
+	// to 128 bytes.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=10
+	// +kubebuilder:validation:items:MaxLength=128
+	UnmatchedPatterns []string `json:"unmatchedPatterns,omitempty"`
 	// TargetEmpty is whether the mover found the volume empty and could not write to it.
 	// +optional
 	TargetEmpty bool `json:"targetEmpty,omitempty"`

@@ -170,6 +170,12 @@ type Component struct {
 	// +optional
 	UploadedBytes   int64 `json:"uploadedBytes,omitempty"`
 	ComponentCounts `json:",inline"`
+	// UnmatchedPatterns are patterns of the parameter exclude that matched nothing, 10 at most, each cut to 128 bytes.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=10
+	// +kubebuilder:validation:items:MaxLength=128
+	UnmatchedPatterns []string `json:"unmatchedPatterns,omitempty"`
 	// StartTime is when reading began.
 	// +optional
 	StartTime *metav1.Time `json:"startTime,omitempty"`

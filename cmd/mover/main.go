@@ -23,6 +23,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/mover/install"
 	"github.com/cairn-backup/cairn/internal/mover/report"
 	"github.com/cairn-backup/cairn/internal/mover/trigger"
+	"github.com/cairn-backup/cairn/internal/repository"
 	"github.com/cairn-backup/cairn/internal/repository/kopia"
 	"github.com/cairn-backup/cairn/internal/repository/memlimit"
 	"github.com/cairn-backup/cairn/internal/schedule"
@@ -154,7 +155,7 @@ func arguments(kind task.Kind, args []string, stderr io.Writer) (mover.Flags, er
 	case task.KindBackup:
 		cacheFlags(flags, &asked)
 		flags.StringVar(&exclude, "exclude", "",
-			"leave out what matches these comma-separated patterns, written as in a .gitignore file")
+			"leave out what matches these comma-separated patterns")
 		flags.StringVar(&fullReadEvery, "full-read-every", "",
 			"read every file, changed or not, if the last time was as long ago, for example 168h; empty means never")
 		flags.BoolVar(&asked.IgnoreInode, "ignore-inode", false,
@@ -171,9 +172,9 @@ func arguments(kind task.Kind, args []string, stderr io.Writer) (mover.Flags, er
 	case task.KindRestore:
 		cacheFlags(flags, &asked)
 		flags.StringVar(&include, "include", "",
-			"restore only what matches these comma-separated patterns, written as in a .gitignore file")
+			"restore only what matches these comma-separated patterns")
 		flags.StringVar(&exclude, "exclude", "",
-			"leave out what matches these comma-separated patterns, written as in a .gitignore file")
+			"leave out what matches these comma-separated patterns")
 		flags.BoolVar(&asked.SetID, "set-id", false,
 			"restore set-user-ID and set-group-ID bits and capabilities of files")
 		flags.BoolVar(&asked.Devices, "devices", false, "restore devices")
@@ -190,6 +191,11 @@ func arguments(kind task.Kind, args []string, stderr io.Writer) (mover.Flags, er
 		}
 	}
 	asked.Exclude, asked.Include = split(exclude), split(include)
+	for name, patterns := range map[string][]string{"exclude": asked.Exclude, "include": asked.Include} {
+		if bad := repository.CheckPatterns(patterns); err == nil && bad != nil {
+			err = fmt.Errorf("invalid --%s: %w", name, bad)
+		}
+	}
 	return asked, err
 }
 

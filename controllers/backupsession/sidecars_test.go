@@ -204,7 +204,9 @@ func TestSidecarsBackUpAStatefulSet(t *testing.T) {
 		"it ends with the run even if nobody can stop it")
 	full := work.TaskOf(a)
 	w.Expect(full.Check()).To(Succeed())
-	w.Expect(full.Components).To(Equal([]task.Component{{Name: "pod-0"}}))
+	w.Expect(full.Components).To(Equal([]task.Component{{
+		Name: "pod-0", Mounts: []v1alpha1.ResolvedMount{{Path: "/data"}},
+	}}), "patterns can name the path in the container")
 
 	s := w.settleSidecars()
 	w.Expect(summary(s)).To(Equal([]string{"Succeeded/Succeeded", "db: Succeeded/Succeeded"}))

@@ -12,10 +12,14 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/repository"
 )
 
 // moverSwitches are the boolean arguments of the mover.
 var moverSwitches = []string{"--set-id", "--devices", "--cache", "--bind", moverIgnoreInode}
+
+// moverPatterns are the arguments of the mover that hold comma-separated patterns.
+var moverPatterns = []string{"--include", "--exclude"}
 
 // moverUnpack is the argument that names the directory into which the mover unpacks an archive.
 const moverUnpack = "--unpack"
@@ -67,6 +71,10 @@ func moverArguments(f *v1alpha1.Function, c *corev1.Container) error {
 			if value == "" || !filepath.IsLocal(value) || filepath.Clean(value) == "." && f.Spec.Stream == nil {
 				return fmt.Errorf("Function %q: %s is %q instead of a directory inside the volume, such as pgdata",
 					f.Name, switchSource(f, i, name), value)
+			}
+		case slices.Contains(moverPatterns, name):
+			if err := repository.CheckPatterns(strings.Split(value, ",")); err != nil {
+				return fmt.Errorf("Function %q: %s is %q: %w", f.Name, switchSource(f, i, name), value, err)
 			}
 		case name == moverWait:
 			if wait, err := time.ParseDuration(value); err != nil || wait <= 0 {

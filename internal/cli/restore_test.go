@@ -212,6 +212,7 @@ func TestRestore(t *testing.T) {
 				"only the cluster knows which database Secret/db stands for",
 			},
 			{"--repository r --target cluster/db --include a", "--include is for files"},
+			{"--repository r --target a --include [", `invalid --include: pattern "[" is not valid`},
 			{"--repository r --target cluster/db --verify", "are for volumes"},
 			{"--repository r --target cluster/db --confirm uid --overwrite Never", "are for volumes"},
 			{"--repository r --target a --include a --param include=b", "cannot be used together"},

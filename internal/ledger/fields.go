@@ -49,7 +49,8 @@ func snapshotDocument(cluster string, s *v1alpha1.Snapshot) document {
 		status.Components[name] = v1alpha1.Component{
 			Phase: c.Phase, Driver: c.Driver, ID: c.ID,
 			SizeBytes: c.SizeBytes, UploadedBytes: c.UploadedBytes, ComponentCounts: keptCounts(c.ComponentCounts),
-			StartTime: c.StartTime, CompletionTime: c.CompletionTime, Duration: c.Duration,
+			UnmatchedPatterns: c.UnmatchedPatterns,
+			StartTime:         c.StartTime, CompletionTime: c.CompletionTime, Duration: c.Duration,
 			VolumeSnapshotterStats: keptVolumeSnapshots(c.VolumeSnapshotterStats),
 			Reason:                 c.Reason, Error: c.Error,
 		}
@@ -114,8 +115,9 @@ func restoreDocument(cluster string, s *v1alpha1.RestoreSession) document {
 			Phase: c.Phase, ClaimUID: c.ClaimUID, ID: c.ID, SizeBytes: c.SizeBytes, Files: c.Files,
 			Overwritten: c.Overwritten, Kept: c.Kept, Deleted: c.Deleted, Verified: c.Verified, Different: c.Different,
 			OwnersNotRestored: c.OwnersNotRestored, AttributesNotRestored: c.AttributesNotRestored,
-			DevicesNotRestored: c.DevicesNotRestored,
-			StartTime:          c.StartTime, CompletionTime: c.CompletionTime, Duration: c.Duration,
+			DevicesNotRestored: c.DevicesNotRestored, LinksNotRestored: c.LinksNotRestored,
+			ExtraKept: c.ExtraKept, UnmatchedPatterns: c.UnmatchedPatterns,
+			StartTime: c.StartTime, CompletionTime: c.CompletionTime, Duration: c.Duration,
 			Reason: c.Reason, Error: c.Error,
 		}
 	}

@@ -117,7 +117,8 @@ func (b *backup) component(
 			judge.TagSnapshotUID: uid, judge.TagComponent: c.Name,
 			judge.TagBackupSession: b.t.Snapshot.Spec.BackupSession, judge.TagScope: part,
 		},
-		Exclude: b.flags.Exclude, AllowPartial: policy.AllowsUnreadable(), AllowChanged: policy.AllowsChanged(),
+		Exclude: b.flags.Exclude, Mounts: mounts(c),
+		AllowPartial: policy.AllowsUnreadable(), AllowChanged: policy.AllowsChanged(),
 		FullReadEvery: b.flags.FullReadEvery, IgnoreInode: b.flags.IgnoreInode,
 		// Judge before the snapshot exists: a refused one can then neither be restored nor be found by another mover.
 		Accept: func(s repository.Snapshot) error {
@@ -256,6 +257,7 @@ func withSnapshot(r task.ComponentResult, s repository.Snapshot, previous *repos
 		Unreadable: s.Unreadable, AttributesUnreadable: s.AttributesUnreadable, Vanished: s.Vanished,
 		Changed: s.Changed,
 	}
+	r.UnmatchedPatterns = task.Patterns(s.Unmatched)
 	if previous != nil {
 		r.PreviousSizeBytes = previous.Bytes
 	}

@@ -79,7 +79,7 @@ type StatusWriter interface {
 
 // Flags are the arguments of the subcommands backup and restore.
 type Flags struct {
-	// Exclude holds patterns, as in a .gitignore file. Backup and restore leave out what matches.
+	// Exclude holds patterns: see repository.Selection. Backup and restore leave out what matches.
 	Exclude []string
 	// FullReadEvery is how often a backup reads every file, changed or not. 0 means never.
 	FullReadEvery time.Duration

@@ -88,12 +88,14 @@ func (m *Mover) restoreComponent(
 	report.tell(ctx, nil)
 	options := repository.RestoreOptions{
 		Owners: m.Privileged, SetID: flags.SetID, Devices: flags.Devices, OnConflict: onConflict(rules, c.Resume),
-		Include: flags.Include, Exclude: flags.Exclude, DeleteExtra: rules.DeleteExtra && rules.Overwrite != "",
-		Progress: report.progress(ctx), ProgressEvery: progressEvery,
+		Include: flags.Include, Exclude: flags.Exclude, Mounts: mounts(c),
+		DeleteExtra: rules.DeleteExtra && rules.Overwrite != "",
+		Progress:    report.progress(ctx), ProgressEvery: progressEvery,
 	}
 	got, err := engine.Restore(ctx, c.ID, dir.path(), options)
 	r.Files, r.SizeBytes = got.Files+got.Links, got.Bytes
-	r.DevicesNotRestored = got.DevicesNotRestored
+	r.DevicesNotRestored, r.LinksNotRestored = got.DevicesNotRestored, got.LinksNotRestored
+	r.ExtraKept, r.UnmatchedPatterns = got.ExtraKept, task.Patterns(got.Unmatched)
 	r.Overwritten, r.Kept, r.Deleted = got.Overwritten, got.Skipped, got.Deleted
 	r.OwnersNotRestored, r.AttributesNotRestored = got.OwnersNotRestored, got.AttributesNotRestored+got.ModesNotRestored
 	if err != nil {
@@ -107,7 +109,8 @@ func (m *Mover) restoreComponent(
 	}
 	if got.Files+got.Links+got.Special+got.Skipped == 0 && len(flags.Include) > 0 {
 		return r, failure.New(v1alpha1.ReasonEmpty,
-			"nothing in the component matches the parameter include, so nothing was restored")
+			"nothing in the component matches the parameter include, so nothing was restored: correct the patterns, "+
+				"or leave the component out with dataSource.components")
 	}
 	if rules.Verify {
 		return m.verify(ctx, engine, r, dir, options)

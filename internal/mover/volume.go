@@ -11,6 +11,7 @@ import (
 	"syscall"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/kubestash"
 	"github.com/cairn-backup/cairn/internal/mover/failure"
 	"github.com/cairn-backup/cairn/internal/mover/judge"
 	"github.com/cairn-backup/cairn/internal/mover/unpack"
@@ -25,6 +26,23 @@ type place struct{ *os.File }
 
 // path is valid as long as the place is open.
 func (p place) path() string { return "/proc/self/fd/" + strconv.Itoa(int(p.Fd())) }
+
+// mounts returns the paths under which users know the directory that a component is backed up from, or restored to.
+func mounts(c task.Component) []repository.Mount {
+	var out []repository.Mount
+	for _, m := range c.Mounts {
+		out = append(out, repository.Mount{Path: m.Path, Dir: judge.Below(m.SubPath)})
+	}
+	for _, p := range kubestash.VolumePaths {
+		out = append(out, repository.Mount{Path: p})
+	}
+	below := judge.Below(c.Path)
+	out = repository.MountsIn(out, below)
+	if below != "" { // its path in the volume
+		out = append(out, repository.Mount{Path: "/" + below})
+	}
+	return out
+}
 
 // openPlace opens a directory of a volume. It follows symbolic links that stay in the volume.
 func openPlace(volume, below string) (place, error) {

@@ -281,13 +281,17 @@ func TestHostsOfSidecars(t *testing.T) {
 	g.Expect(got[1].Volumes).To(Equal([]v1alpha1.ResolvedVolume{
 		{Component: "pod-1-data", ClaimName: "data-db-1", Volume: "data"}, {
 			Component: "pod-1-logs", ClaimName: "shared", Volume: "logs",
+			Mounts: []v1alpha1.ResolvedMount{{Path: "/logs"}},
 		},
 	}))
 	target.Paths = "/logs/today"
 	got, err = workload.ResolveHosts(target)
 	g.Expect(err).To(BeNil())
 	g.Expect(got[0].Volumes).To(Equal([]v1alpha1.ResolvedVolume{
-		{Component: "pod-0", ClaimName: "shared", Path: "today", Volume: "logs"},
+		{
+			Component: "pod-0", ClaimName: "shared", Path: "today", Volume: "logs",
+			Mounts: []v1alpha1.ResolvedMount{{Path: "/logs"}},
+		},
 	}))
 
 	target.Singleton = true

@@ -13,7 +13,11 @@ import (
 const (
 	maxID       = 128
 	maxDuration = 32
+	maxPattern  = 128
 )
+
+// maxPatterns is the highest number of patterns of a component.
+const maxPatterns = 10
 
 // The highest numbers of a component. The sums over the 2,000 components of a status still fit into an int64.
 const (
@@ -37,6 +41,7 @@ func (r *Result) limit() {
 		}
 		c.StartTime, c.CompletionTime = inRange(c.StartTime), inRange(c.CompletionTime)
 		c.limitNumbers()
+		c.UnmatchedPatterns = Patterns(c.UnmatchedPatterns)
 		c.Reason = reasonOf(c.Outcome, c.Reason)
 		c.Error = text.Shorten(c.Error)
 	}
@@ -48,7 +53,8 @@ func (c *ComponentResult) limitNumbers() {
 	for _, n := range []*int64{
 		&c.Files, &c.Directories, &c.Symlinks, &c.HardLinks, &c.Special, &c.Sockets, &c.Unreadable,
 		&c.AttributesUnreadable, &c.Vanished, &c.Changed, &c.OwnersNotRestored, &c.AttributesNotRestored,
-		&c.DevicesNotRestored, &c.Overwritten, &c.Kept, &c.Deleted, &c.Verified, &c.Different,
+		&c.DevicesNotRestored, &c.LinksNotRestored, &c.ExtraKept, &c.Overwritten, &c.Kept, &c.Deleted,
+		&c.Verified, &c.Different,
 	} {
 		*n = min(max(*n, 0), maxEntries)
 	}
@@ -58,6 +64,15 @@ func (c *ComponentResult) limitNumbers() {
 	if c.Scan != nil {
 		c.Scan.limit()
 	}
+}
+
+// Patterns brings a list of patterns within the limits of the API.
+func Patterns(list []string) []string {
+	var out []string
+	for _, p := range list[:min(len(list), maxPatterns)] {
+		out = append(out, text.Cut(p, maxPattern))
+	}
+	return out
 }
 
 // inRange returns the time, or nil if the API cannot hold it. It also drops times before 1970, such as the zero time.

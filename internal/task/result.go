@@ -54,6 +54,9 @@ type ComponentResult struct {
 	OwnersNotRestored     int64        `json:"owners,omitempty"`
 	AttributesNotRestored int64        `json:"attrs,omitempty"`
 	DevicesNotRestored    int64        `json:"devices,omitempty"`
+	LinksNotRestored      int64        `json:"links,omitempty"`
+	ExtraKept             int64        `json:"extra,omitempty"`
+	UnmatchedPatterns     []string     `json:"unmatched,omitempty"`
 	Overwritten           int64        `json:"over,omitempty"`
 	Kept                  int64        `json:"kept,omitempty"`
 	Deleted               int64        `json:"deleted,omitempty"`
@@ -94,6 +97,9 @@ func encodeShort(r Result, limit int) ([]byte, error) {
 	short := make([]ComponentResult, len(r.Components))
 	for i, c := range r.Components {
 		c.Error = text.Cut(c.Error, limit)
+		if limit < 256 {
+			c.UnmatchedPatterns = nil // the status of the component has them
+		}
 		if limit == 0 {
 			c.Path = ""
 		}
@@ -126,7 +132,8 @@ func (c ComponentResult) Component(driver v1alpha1.Driver) v1alpha1.Component {
 	out := v1alpha1.Component{
 		Phase: v1alpha1.SnapshotFailed, Path: c.Path, Driver: driver, ID: c.ID,
 		SizeBytes: c.SizeBytes, UploadedBytes: c.UploadedBytes, ComponentCounts: c.ComponentCounts,
-		StartTime: c.StartTime, CompletionTime: c.CompletionTime, Duration: c.Duration,
+		UnmatchedPatterns: c.UnmatchedPatterns,
+		StartTime:         c.StartTime, CompletionTime: c.CompletionTime, Duration: c.Duration,
 		Reason: c.Reason, Error: c.Error,
 	}
 	if c.Outcome == OutcomeSucceeded {
@@ -143,8 +150,9 @@ func (c ComponentResult) Restored() v1alpha1.RestoredComponent {
 		SizeBytes: c.SizeBytes, Files: c.Files,
 		Overwritten: c.Overwritten, Kept: c.Kept, Deleted: c.Deleted, Verified: c.Verified, Different: c.Different,
 		OwnersNotRestored: c.OwnersNotRestored, AttributesNotRestored: c.AttributesNotRestored,
-		DevicesNotRestored: c.DevicesNotRestored,
-		TargetEmpty:        c.TargetEmpty, TargetWritten: c.TargetWritten,
+		DevicesNotRestored: c.DevicesNotRestored, LinksNotRestored: c.LinksNotRestored,
+		ExtraKept: c.ExtraKept, UnmatchedPatterns: c.UnmatchedPatterns,
+		TargetEmpty: c.TargetEmpty, TargetWritten: c.TargetWritten,
 		StartTime: c.StartTime, CompletionTime: c.CompletionTime, Duration: c.Duration,
 		Reason: c.Reason, Error: c.Error,
 	}

@@ -122,6 +122,8 @@ type Component struct {
 	Name string `json:"name"`
 	// Path inside the volume; empty means the root.
 	Path string `json:"path,omitempty"`
+	// Mounts are where the target's containers mount the volume: users know its files under these paths.
+	Mounts []v1alpha1.ResolvedMount `json:"mounts,omitempty"`
 	// Stream is the program that writes or reads the component. There is a volume only if the program also reads or
 	// writes a server's files.
 	Stream *v1alpha1.ResolvedStream `json:"stream,omitempty"`

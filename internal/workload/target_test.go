@@ -99,6 +99,13 @@ func TestResolveHosts(t *testing.T) {
 		"one directory of a claim": {
 			target: workload.Target{Claim: &own, Paths: "/a//b/"}, want: []string{"target@: pvc=web-data//a/b"},
 		},
+		"a directory of a claim, as in KubeStash": {
+			target: workload.Target{Claim: &own, Paths: "/kubestash-data/a"},
+			want:   []string{"target@: pvc=web-data//a"},
+		},
+		"a whole claim, as in Stash": {
+			target: workload.Target{Claim: &own, Paths: "/stash-data"}, want: []string{"target@: pvc=web-data"},
+		},
 		"several directories of a claim are refused": {
 			target: workload.Target{Claim: &own, Paths: "a,b"}, reason: v1alpha1.ReasonInvalidParameters,
 		},
@@ -507,4 +514,29 @@ func TestRestoreSecurityContext(t *testing.T) {
 	got, err = workload.SecurityContextOfRestore(root, true)
 	g.Expect(err).To(BeNil())
 	g.Expect(*got.RunAsUser).To(BeZero())
+}
+
+// TestMountsOfAVolume checks under which paths patterns can name the files of a volume.
+func TestMountsOfAVolume(t *testing.T) {
+	g := NewWithT(t)
+	spec := workloadtest.PodSpec(workloadtest.ClaimVolume("data", "web-data"))
+	spec.Containers[0].VolumeMounts = []corev1.VolumeMount{
+		{Name: "data", MountPath: "/var/www/"},
+		{Name: "data", MountPath: "/srv", SubPath: "files"},
+		{Name: "data", MountPath: "/odd", SubPathExpr: "$(POD)"},
+		{Name: "other", MountPath: "/other"},
+	}
+	spec.InitContainers = []corev1.Container{{VolumeMounts: []corev1.VolumeMount{
+		{Name: "data", MountPath: "/var/www"}, {Name: "data", MountPath: "/init"},
+	}}}
+	got, err := workload.ResolveHosts(workload.Target{
+		Deployment: workloadtest.Deployment(spec), Paths: "/srv/today",
+		Claims: []corev1.PersistentVolumeClaim{workloadtest.Claim("web-data")},
+	})
+	g.Expect(err).To(BeNil())
+	v := got[0].Volumes[0]
+	g.Expect(v.Path).To(Equal("files/today"))
+	g.Expect(v.Mounts).To(Equal([]v1alpha1.ResolvedMount{
+		{Path: "/var/www"}, {Path: "/srv", SubPath: "files"}, {Path: "/init"},
+	}))
 }

@@ -9,6 +9,7 @@ import (
 	"k8s.io/utils/ptr"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/kubestash"
 	"github.com/cairn-backup/cairn/internal/policy"
 )
 
@@ -20,11 +21,14 @@ type Volume struct {
 	PerPod   bool   // ephemeral: <pod>-<name>
 	hostPath string
 	path     string // inside the volume
+	mounts   []v1alpha1.ResolvedMount
 }
 
 // resolved returns the volume of one pod as one component.
 func (v Volume) resolved(component, pod string) v1alpha1.ResolvedVolume {
-	out := v1alpha1.ResolvedVolume{Component: component, ClaimName: v.claim, HostPath: v.hostPath, Path: v.path}
+	out := v1alpha1.ResolvedVolume{
+		Component: component, ClaimName: v.claim, HostPath: v.hostPath, Path: v.path, Mounts: v.mounts,
+	}
 	switch {
 	case v.template:
 		out.ClaimName = v.Name + "-" + pod
@@ -88,6 +92,11 @@ func (r *Resolver) Volumes(
 			"%s has no volume that can be backed up: a PersistentVolumeClaim, or in a Namespace with the annotation "+
 				"%s a hostPath", target, v1alpha1.AnnotationPrivilegedMovers)
 	}
+	if !r.VolumeSnapshots {
+		for i := range all {
+			all[i].mounts = mountsOf(spec, all[i].Name)
+		}
+	}
 	if strings.TrimSpace(r.Paths) != "" {
 		return choose(all, spec, r.Paths)
 	}
@@ -147,6 +156,24 @@ func choose(all []Volume, spec *corev1.PodSpec, paths string) ([]Volume, *v1alph
 	return out, nil
 }
 
+// maxMounts is the bound of ResolvedVolume.mounts in the API.
+const maxMounts = 16
+
+// mountsOf returns where the containers mount a volume, each path once. Only the kubelet knows what a subPathExpr is.
+func mountsOf(spec *corev1.PodSpec, volume string) []v1alpha1.ResolvedMount {
+	var out []v1alpha1.ResolvedMount
+	for _, c := range slices.Concat(spec.Containers, spec.InitContainers) {
+		for _, m := range c.VolumeMounts {
+			at := v1alpha1.ResolvedMount{Path: path.Clean(m.MountPath), SubPath: m.SubPath}
+			if m.Name == volume && m.SubPathExpr == "" && len(out) < maxMounts && path.IsAbs(at.Path) &&
+				!slices.ContainsFunc(out, func(o v1alpha1.ResolvedMount) bool { return o.Path == at.Path }) {
+				out = append(out, at)
+			}
+		}
+	}
+	return out
+}
+
 // mountOf returns the mount that holds a container's path: the one with the longest path, as in the kernel. Among
 // several containers the first wins.
 func mountOf(spec *corev1.PodSpec, p string) (corev1.VolumeMount, bool) {
@@ -172,7 +199,8 @@ func Names(all []Volume) string {
 	return strings.Join(out, ", ")
 }
 
-// claimPath reads the parameter paths of a PersistentVolumeClaim, one directory inside it.
+// claimPath reads the parameter paths of a PersistentVolumeClaim, one directory inside it. Paths of KubeStash and Stash
+// begin with the directory where their jobs mount the claim.
 func claimPath(paths string) (string, *v1alpha1.ResolvedError) {
 	p := strings.TrimSpace(paths)
 	if strings.Contains(p, ",") {
@@ -182,5 +210,11 @@ func claimPath(paths string) (string, *v1alpha1.ResolvedError) {
 	if slices.Contains(strings.Split(p, "/"), "..") {
 		return "", Fail(v1alpha1.ReasonInvalidParameters, "paths: %q leads out of the volume", p)
 	}
-	return strings.TrimPrefix(path.Clean("/"+p), "/"), nil
+	p = path.Clean("/" + p)
+	for _, mount := range kubestash.VolumePaths {
+		if p == mount || strings.HasPrefix(p, mount+"/") {
+			p = strings.TrimPrefix(p, mount)
+		}
+	}
+	return strings.TrimPrefix(p, "/"), nil
 }

@@ -173,11 +173,16 @@ func newSnapshotDownload(o command.Options) *cobra.Command {
 		Args: command.ArgsBetween(2, 2, "SNAPSHOT DIRECTORY"),
 	}, 1)
 	cmd.Flags().StringSliceVar(&include, "include", nil,
-		"download only what matches these patterns, written as in a .gitignore file")
+		"download only what matches these patterns (see the guide on restores)")
 	cmd.Flags().StringSliceVar(&exclude, "exclude", nil,
-		"leave out what matches these patterns, written as in a .gitignore file")
+		"leave out what matches these patterns (see the guide on restores)")
 	cmd.Flags().BoolVar(&overwrite, "overwrite", false, "replace files that exist already")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		for name, patterns := range map[string][]string{"include": include, "exclude": exclude} {
+			if err := repository.CheckPatterns(patterns); err != nil {
+				return command.Usagef("invalid --%s: %v", name, err)
+			}
+		}
 		engine, ids, done, err := b.open(cmd.Context(), args[0])
 		if err != nil {
 			return err
@@ -198,6 +203,12 @@ func newSnapshotDownload(o command.Options) *cobra.Command {
 					args[1])
 			}
 			return asStorageError(err)
+		}
+		if len(got.Unmatched) > 0 {
+			fmt.Fprintf(cmd.ErrOrStderr(), "warning: nothing matches %s\n", strings.Join(got.Unmatched, ", "))
+		}
+		if len(include) > 0 && got.Files+got.Links+got.Special == 0 {
+			return errors.New("nothing in the Snapshot matches --include, so nothing was downloaded")
 		}
 		fmt.Fprintf(o.Out, "%s in %s downloaded to %s\n", command.ShortSize(float64(got.Bytes)),
 			text.Quantity(got.Files+got.Links, "file"), args[1])

@@ -36,7 +36,7 @@ func ComponentState(c v1alpha1.Component) string {
 	if c.Phase == v1alpha1.SnapshotSucceeded {
 		return fmt.Sprintf("%s, %s in %s, %s uploaded", state, ShortSize(float64(c.SizeBytes)),
 			text.Quantity(c.Files, "file"),
-			ShortSize(float64(c.UploadedBytes)))
+			ShortSize(float64(c.UploadedBytes))) + unmatched(c.UnmatchedPatterns)
 	}
 	return state + ReasonText(string(c.Phase), c.Reason, c.Error)
 }
@@ -65,10 +65,24 @@ func RestoredState(c v1alpha1.RestoredComponent) string {
 	if c.DevicesNotRestored > 0 {
 		state += ", " + text.Quantity(c.DevicesNotRestored, "device") + " not restored"
 	}
+	if c.LinksNotRestored > 0 {
+		state += ", " + text.Quantity(c.LinksNotRestored, "hard link") + " not restored"
+	}
+	if c.ExtraKept > 0 {
+		state += ", " + text.Quantity(c.ExtraKept, "extra entry") + " kept"
+	}
 	if c.AttributesNotRestored > 0 {
 		state += ", " + text.Quantity(c.AttributesNotRestored, "attribute") + " not restored"
 	}
-	return state
+	return state + unmatched(c.UnmatchedPatterns)
+}
+
+// unmatched says which patterns of a policy matched nothing.
+func unmatched(patterns []string) string {
+	if len(patterns) == 0 {
+		return ""
+	}
+	return ", nothing matches " + strings.Join(patterns, ", ")
 }
 
 // ReasonText explains a phase with its reason and message, unless the phase says the same.

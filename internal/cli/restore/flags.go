@@ -58,9 +58,9 @@ func (f *restoreFlags) add(cmd *cobra.Command) {
 	flags.StringSliceVar(&f.components, "component", nil,
 		"the components to restore; a PersistentVolumeClaim takes one (default all)")
 	flags.StringSliceVar(&f.include, "include", nil,
-		"restore only what matches these patterns, written as in a .gitignore file")
+		"restore only what matches these patterns (see the guide on restores)")
 	flags.StringSliceVar(&f.exclude, "exclude", nil,
-		"leave out what matches these patterns, written as in a .gitignore file")
+		"leave out what matches these patterns (see the guide on restores)")
 	flags.StringSliceVar(&f.confirms, "confirm", nil,
 		"the UID of the target, to restore into it although it holds data or is in use; with --batch, TARGET/UID")
 	flags.StringVar(&f.overwrite, "overwrite", "",

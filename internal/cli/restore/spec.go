@@ -14,6 +14,7 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/catalog"
 	"github.com/cairn-backup/cairn/internal/cli/command"
+	"github.com/cairn-backup/cairn/internal/repository"
 )
 
 // spec returns the spec of the RestoreSession. withUser is true if --run-as-user was given.
@@ -127,6 +128,8 @@ func (f *restoreFlags) allParams(target *v1alpha1.TypedObjectReference) (map[str
 	for name, patterns := range map[string][]string{"include": f.include, "exclude": f.exclude} {
 		switch _, given := params[name]; {
 		case len(patterns) == 0:
+		case repository.CheckPatterns(patterns) != nil:
+			return nil, command.Usagef("invalid --%s: %v", name, repository.CheckPatterns(patterns))
 		case database:
 			return nil, command.Usagef(
 				"--%s is for files, but the target is a database: choose what to restore with --component", name)

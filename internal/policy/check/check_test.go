@@ -136,6 +136,11 @@ spec:
 			field: "spec.sessions[0].addon.tasks[0].params.exclude", reason: v1alpha1.ReasonInvalidParameters,
 			message: "put it in quotes",
 		},
+		"a pattern that is none": {
+			replace: `exclude: "*.tmp"`, by: `exclude: "*.tmp,cache/["`, document: 7,
+			field: "spec.sessions[0].addon.tasks[0]", reason: v1alpha1.ReasonInvalidParameters,
+			message: `the parameter "exclude" is "*.tmp,cache/[": pattern "cache/[" is not valid`,
+		},
 		"a missing backend": {
 			replace: "{name: uploads, backend: main", by: "{name: uploads, backend: other", document: 7,
 			field: "spec.sessions[0].repositories[0].backend", reason: v1alpha1.ReasonBackendNotFound,

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -149,15 +148,14 @@ func (r *runner) finish() {
 		return
 	}
 	done := map[v1alpha1.RestoreSessionPhase]int{}
-	var owners, attributes, devices int64
+	var lost lostCounts
 	total := 0
 	for _, h := range s.Resolved.Hosts {
 		for _, v := range h.Volumes {
 			c := s.Components[v.Component]
 			total++
 			done[c.Phase]++
-			owners, attributes, devices = owners+c.OwnersNotRestored, attributes+c.AttributesNotRestored,
-				devices+c.DevicesNotRestored
+			lost.add(&c)
 		}
 	}
 	succeeded := done[v1alpha1.RestoreSessionSucceeded]
@@ -180,8 +178,8 @@ func (r *runner) finish() {
 	// A restore with a failed postRestore hook is not stamped: an identical restore must not claim that everything is
 	// done.
 	r.d.Stamp = hooks == ""
-	if owners > 0 || attributes > 0 || devices > 0 {
-		run.Partial(&s.Conditions, r.notRestored(owners, attributes, devices), r.Session.Generation, r.Now)
+	if lost != (lostCounts{}) {
+		run.Partial(&s.Conditions, r.notRestored(lost), r.Session.Generation, r.Now)
 	}
 	if hooks != "" {
 		end(r.Input, r.d, v1alpha1.RestoreSessionFailed, v1alpha1.ReasonFailedToExecutePostRestoreHooks,
@@ -219,24 +217,4 @@ func (r *runner) success() string {
 		}
 	}
 	return "restored " + of
-}
-
-// notRestored explains what a successful restore left out because it did not run as root.
-func (r *runner) notRestored(owners, attributes, devices int64) string {
-	var missing []string
-	for _, of := range []struct {
-		what  string
-		count int64
-	}{{"owners", owners}, {"other attributes", attributes}, {"devices", devices}} {
-		if of.count > 0 {
-			missing = append(missing, fmt.Sprintf("%s (entries: %d)", of.what, of.count))
-		}
-	}
-	how := "restore as root"
-	if run.RestoredBySidecars(r.Session) {
-		how = "restore with executor Job and as root"
-	}
-	return fmt.Sprintf("all data is restored, except %s: to restore these too, %s (jobTemplate runAsUser 0, in a "+
-		"Namespace with the annotation %s); devices and set-id bits also need the parameters devices and setID of "+
-		"the task", strings.Join(missing, ", "), how, v1alpha1.AnnotationPrivilegedMovers)
 }

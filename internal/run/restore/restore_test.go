@@ -324,6 +324,29 @@ func TestWhatARestoreLeavesOutIsNamed(t *testing.T) {
 			"); devices and set-id bits also need the parameters devices and setID of the task"))
 }
 
+// TestLinksAndExtraFilesAreNamed ends a restore with separate files in place of hard links, and with files that it did
+// not dare to delete.
+func TestLinksAndExtraFilesAreNamed(t *testing.T) {
+	g := NewWithT(t)
+	s := &v1alpha1.RestoreSession{ObjectMeta: metav1.ObjectMeta{Name: "r"}}
+	s.Status = restore.Next(restore.Input{Now: runtest.Now, Session: s, Start: &restore.Start{
+		Timeout:  time.Hour,
+		Resolved: v1alpha1.ResolvedRestore{Hosts: []v1alpha1.ResolvedRestoreHost{restoreHost("target", "pvc")}},
+	}}).Status
+	d := restore.Next(restore.Input{Now: runtest.Now, Session: s, Jobs: map[string]run.Job{
+		restore.JobName("r", "target", 1): reportOf(task.ComponentResult{
+			Outcome: task.OutcomeSucceeded, LinksNotRestored: 2, ExtraKept: 3, UnmatchedPatterns: []string{"cache"},
+		}),
+	}})
+	g.Expect(d.Status.Phase).To(Equal(v1alpha1.RestoreSessionSucceeded))
+	c := d.Status.Components["pvc"]
+	g.Expect([]int64{c.LinksNotRestored, c.ExtraKept}).To(Equal([]int64{2, 3}))
+	g.Expect(c.UnmatchedPatterns).To(Equal([]string{"cache"}))
+	g.Expect(conditions.GetMessage(&v1alpha1.RestoreSession{Status: d.Status}, v1alpha1.ConditionPartial)).To(And(
+		ContainSubstring("hard links are files of their own (entries: 2)"),
+		ContainSubstring("deleteExtraFiles kept what the backup may have left out (entries: 3)")))
+}
+
 // reportOf returns the Job of a mover that reports c for the component "pvc".
 func reportOf(c task.ComponentResult) run.Job {
 	c.Name, c.ID = "pvc", "k1"

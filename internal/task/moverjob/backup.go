@@ -114,7 +114,9 @@ func BackupTask(in BackupJobInput) task.Task {
 		t.SuccessPolicy = r.SuccessPolicy
 	}
 	for _, v := range in.Host.Volumes {
-		t.Components = append(t.Components, task.Component{Name: v.Component, Path: v.Path, Stream: v.Stream})
+		t.Components = append(t.Components, task.Component{
+			Name: v.Component, Path: v.Path, Mounts: v.Mounts, Stream: v.Stream,
+		})
 	}
 	return t
 }

@@ -90,8 +90,8 @@ func RestoreTask(in RestoreJobInput) task.Task {
 	}
 	for _, v := range in.Host.Volumes {
 		t.Components = append(t.Components, task.Component{
-			Name: v.Component, Path: v.Path, ID: v.ID, Resume: in.Resume[v.Component], Stream: v.Stream, Files: v.Files,
-			Bytes: v.Bytes,
+			Name: v.Component, Path: v.Path, Mounts: v.Mounts, ID: v.ID, Resume: in.Resume[v.Component],
+			Stream: v.Stream, Files: v.Files, Bytes: v.Bytes,
 		})
 	}
 	return t

@@ -88,7 +88,7 @@ func (r *resolver) volume(component string, v v1alpha1.ResolvedVolume) v1alpha1.
 	c := r.Snapshot.Status.Components[cmp.Or(r.Sources[component], component)]
 	return v1alpha1.ResolvedRestoreVolume{
 		Component: component, Source: r.Sources[component], ID: c.ID, Path: c.Path, ClaimName: v.ClaimName,
-		HostPath: v.HostPath, Volume: v.Volume,
+		HostPath: v.HostPath, Volume: v.Volume, Mounts: v.Mounts,
 		Files: c.Files, Bytes: c.SizeBytes, Stream: r.Unpacker,
 	}
 }
