@@ -64,7 +64,8 @@ type BackupOptions struct {
 // Progress counts grow monotonically within one backup, except Unreadable: an entry can become readable at the next
 // attempt.
 type Progress struct {
-	FilesDone, FilesUnchanged            int64
+	FilesDone                            int64 // with the unchanged ones, and with symbolic links
+	FilesUnchanged                       int64 // the same as in the previous snapshot, so not read
 	BytesRead, BytesUnchanged, BytesSent int64
 	Unreadable                           int64
 	Current                              string // the directory that is being read

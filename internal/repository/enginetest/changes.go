@@ -102,6 +102,7 @@ func (c Config) unchanged(t *testing.T) {
 	for range 2 {
 		s, p := progressOf(t, e, src, repository.BackupOptions{})
 		g.Expect(p.FilesUnchanged).To(Equal(first.Files))
+		g.Expect(p.FilesDone).To(Equal(first.Files))
 		g.Expect(p.BytesUnchanged).To(Equal(first.Bytes))
 		g.Expect(p.BytesRead).To(BeZero())
 		g.Expect(s.Files).To(Equal(first.Files))

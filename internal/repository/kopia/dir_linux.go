@@ -267,5 +267,5 @@ func (it *dirIter) last() (fs.Entry, error) {
 	it.recs = nil
 	return &memFile{node: node{
 		w: it.w, raw: attrName, name: attrName, mode: 0o600, size: int64(len(b)), mtime: time.Unix(0, attrStamp(b)),
-	}, data: b, previous: it.ref.previous}, nil
+	}, data: b, previous: it.ref.previous, stamps: it.ref.stamps}, nil
 }

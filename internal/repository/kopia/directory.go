@@ -15,37 +15,32 @@ import (
 	"github.com/cairn-backup/cairn/internal/repository"
 )
 
-// readDir reads a directory object.
-func (e *repoEngine) readDir(ctx context.Context, oid object.ID) (*snapshot.DirManifest, error) {
-	o, err := readDir(ctx, e.rep, oid)
-	if err != nil {
-		return nil, err
-	}
-	return &o.DirManifest, nil
-}
-
-// dirObject is a directory object with its stamps.
-type dirObject struct {
-	snapshot.DirManifest
-	// Stamps are those of the regular files in ascending order, each of stampSize bytes.
-	Stamps []byte `json:"cairnStamps,omitempty"`
-}
-
 // readDir reads a directory object. It does not use snapshotfs, which overwrites the times of subdirectories.
-func readDir(ctx context.Context, rep repo.Repository, oid object.ID) (*dirObject, error) {
-	rd, err := rep.OpenObject(ctx, oid)
-	if err != nil {
+func (e *repoEngine) readDir(ctx context.Context, oid object.ID) (*snapshot.DirManifest, error) {
+	var dm snapshot.DirManifest
+	if err := decodeDir(ctx, e.rep, oid, &dm); err != nil {
 		return nil, err
 	}
-	defer func() { _ = rd.Close() }()
-	var o dirObject
-	if err := json.NewDecoder(rd).Decode(&o); err != nil {
-		return nil, fmt.Errorf("malformed directory %v: %w", oid, err)
-	}
-	if o.StreamType != "kopia:directory" {
+	if dm.StreamType != dirStream {
 		return nil, fmt.Errorf("malformed directory %v", oid)
 	}
-	return &o, nil
+	return &dm, nil
+}
+
+// dirStream is the type of directory objects.
+const dirStream = "kopia:directory"
+
+// decodeDir reads the JSON of a directory object.
+func decodeDir(ctx context.Context, rep repo.Repository, oid object.ID, into any) error {
+	rd, err := rep.OpenObject(ctx, oid)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = rd.Close() }()
+	if err := json.NewDecoder(rd).Decode(into); err != nil {
+		return fmt.Errorf("malformed directory %v: %w", oid, err)
+	}
+	return nil
 }
 
 // find returns the entry at the path p below the directory de. Nothing is below a file or a symbolic link.

@@ -90,14 +90,19 @@ func WithEachLstat(d Driver, before func(name string)) Driver {
 // WithChangeTime replaces the time of the last change of all files, as a file system does that keeps none or whose
 // clock stands still.
 func WithChangeTime(d Driver, at time.Time) Driver {
+	return WithChangeTimes(d, func() time.Time { return at })
+}
+
+// WithChangeTimes replaces the time of the last change each time that the driver looks at a file.
+func WithChangeTimes(d Driver, at func() time.Time) Driver {
 	d.lstat = func(fd int, name string, st *unix.Stat_t) error {
 		err := fstatat(fd, name, st)
-		st.Ctim = unix.NsecToTimespec(at.UnixNano())
+		st.Ctim = unix.NsecToTimespec(at().UnixNano())
 		return err
 	}
 	d.fstat = func(fd int, st *unix.Stat_t) error {
 		err := fstat(fd, st)
-		st.Ctim = unix.NsecToTimespec(at.UnixNano())
+		st.Ctim = unix.NsecToTimespec(at().UnixNano())
 		return err
 	}
 	return d

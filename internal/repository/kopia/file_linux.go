@@ -25,26 +25,31 @@ func (f *fileNode) Open(context.Context) (fs.Reader, error) {
 		_ = unix.Close(fd)
 		return nil, &sourceError{&os.PathError{Op: "open", Path: f.path(), Err: errors.New("changed its type")}}
 	}
-	r.racyUntil = racyUntil(&r.before, f.w.now())
+	r.racyUntil = f.w.racyUntil(&r.before)
 	if f.w.again || r.racy() {
 		r.sum = sha256.New()
 	}
-	if !f.first.CompareAndSwap(nil, &r.before) && !same(f.first.Load(), &r.before) {
+	if !f.first.CompareAndSwap(nil, &r.before) && !f.w.isSame(f.first.Load(), &r.before) {
 		f.changed() // another file took the name between two parts
 	}
 	return r, nil
 }
 
-// same reports whether a file was not written to. A program can set back the time of the last write, but not that of
+// isSame reports whether a file was not written to. A program can set back the time of the last write, but not that of
 // the last change.
-func same(a, b *unix.Stat_t) bool {
-	return a.Dev == b.Dev && a.Ino == b.Ino && a.Mtim == b.Mtim && a.Ctim == b.Ctim && a.Size == b.Size
+func (w *walk) isSame(a, b *unix.Stat_t) bool {
+	return a.Mtim == b.Mtim && a.Size == b.Size && a.Dev == b.Dev &&
+		(w.noInode || a.Ino == b.Ino && a.Ctim == b.Ctim)
 }
 
 // racyUntil returns the time until which a write may leave the times of a file unchanged. It is zero where each write
 // changes them.
-func racyUntil(st *unix.Stat_t, now time.Time) (until time.Time) {
-	for _, ts := range []unix.Timespec{st.Mtim, st.Ctim} {
+func (w *walk) racyUntil(st *unix.Stat_t) (until time.Time) {
+	now, times := w.now(), []unix.Timespec{st.Mtim, st.Ctim}
+	if w.noInode {
+		times = times[:1]
+	}
+	for _, ts := range times {
 		t := time.Unix(ts.Sec, ts.Nsec)
 		if end := t.Add(clockStep); now.Sub(t).Abs() < clockStep && end.After(until) {
 			until = end
@@ -129,7 +134,7 @@ func (r *fileReader) Close() error {
 		return nil
 	}
 	var after unix.Stat_t
-	written := r.n.w.fstat(r.fd, &after) != nil || !same(&after, &r.before)
+	written := r.n.w.fstat(r.fd, &after) != nil || !r.n.w.isSame(&after, &r.before)
 	if !written && r.racy() {
 		// From then on a write changes the file's times, also for the next backup.
 		time.Sleep(r.racyUntil.Sub(r.n.w.now()))
@@ -149,6 +154,7 @@ type memFile struct {
 	node
 	data     []byte
 	previous []*previousDir // of its directory
+	stamps   *stamps        // of its directory
 }
 
 type memReader struct {

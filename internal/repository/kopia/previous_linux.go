@@ -5,6 +5,9 @@ import (
 	"context"
 	"os"
 	"slices"
+	"sort"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/kopia/kopia/fs"
@@ -17,8 +20,23 @@ import (
 
 // previousDir is a directory of a previous snapshot.
 type previousDir struct {
-	dirs, others []*snapshot.DirEntry // each by name
-	stamps       []byte
+	StreamType string          `json:"stream"`
+	Entries    []previousEntry `json:"entries"` // directories and then others, each by name
+	Stamps     []byte          `json:"cairnStamps"`
+
+	dirs int // how many of the entries are directories
+}
+
+// previousEntry is a snapshot.DirEntry. Most of the time of a backup without changes goes into their decoding, so what
+// needs a second decoder remains a string.
+type previousEntry struct {
+	Name    string             `json:"name"`
+	Type    snapshot.EntryType `json:"type"`
+	Mode    string             `json:"mode"`
+	Size    int64              `json:"size"`
+	UserID  uint32             `json:"uid"`
+	GroupID uint32             `json:"gid"`
+	Object  string             `json:"obj"`
 }
 
 // previousDirs reads the directories of previous snapshots that stand at the same path. A directory that cannot be read
@@ -26,50 +44,63 @@ type previousDir struct {
 func (w *walk) previousDirs(ctx context.Context, ids []object.ID) []*previousDir {
 	var out []*previousDir
 	for _, id := range ids {
-		o, err := w.readDir(ctx, id)
-		if err != nil {
+		p := &previousDir{}
+		if err := decodeDir(ctx, w.rep, id, p); err != nil || p.StreamType != dirStream {
 			continue
 		}
-		dirs := 0 // kopia sorts them to the front
-		for dirs < len(o.Entries) && o.Entries[dirs].Type == snapshot.EntryTypeDirectory {
-			dirs++
+		for p.dirs < len(p.Entries) && p.Entries[p.dirs].Type == snapshot.EntryTypeDirectory {
+			p.dirs++
 		}
-		out = append(out, &previousDir{dirs: o.Entries[:dirs], others: o.Entries[dirs:], stamps: o.Stamps})
+		out = append(out, p)
 	}
 	return out
 }
 
 // byName returns an entry of a sorted list.
-func byName(entries []*snapshot.DirEntry, name string) *snapshot.DirEntry {
-	i, found := slices.BinarySearchFunc(entries, name, func(de *snapshot.DirEntry, name string) int {
-		return cmp.Compare(de.Name, name)
-	})
+func byName(entries []previousEntry, name string) *previousEntry {
+	i, found := sort.Find(len(entries), func(i int) int { return strings.Compare(name, entries[i].Name) })
 	if !found {
 		return nil
 	}
-	return entries[i]
+	return &entries[i]
 }
 
 // below returns the directories of a name in previous snapshots. Most of them are one and the same.
 func below(previous []*previousDir, name string) []object.ID {
 	var out []object.ID
 	for _, p := range previous {
-		if de := byName(p.dirs, name); de != nil && !slices.Contains(out, de.ObjectID) {
-			out = append(out, de.ObjectID)
+		if e := byName(p.Entries[:p.dirs], name); e != nil {
+			if id, err := object.ParseID(e.Object); err == nil && !slices.Contains(out, id) {
+				out = append(out, id)
+			}
 		}
 	}
 	return out
 }
 
-// entry returns the entry of a file of the same name, time, size, mode and owner.
-func (p *previousDir) entry(n *node) *snapshot.DirEntry {
-	de := byName(p.others, n.name)
-	if de == nil || de.Type != snapshot.EntryTypeFile || de.FileSize != n.size ||
-		de.ModTime != fs.UTCTimestampFromTime(n.mtime) || os.FileMode(de.Permissions) != n.mode ||
-		de.UserID != n.owner.UserID || de.GroupID != n.owner.GroupID {
+// entry returns the entry of a file that has this stamp and the same name, size, mode and owner. The stamp holds the
+// time of the last write.
+func (p *previousDir) entry(n *node, stamp uint64) *snapshot.DirEntry {
+	if !hasStamp(p.Stamps, stamp) {
 		return nil
 	}
-	return de
+	e := byName(p.Entries[p.dirs:], n.name)
+	if e == nil || e.Type != snapshot.EntryTypeFile || e.Size != n.size || e.UserID != n.owner.UserID ||
+		e.GroupID != n.owner.GroupID {
+		return nil
+	}
+	mode, err := strconv.ParseUint(cmp.Or(e.Mode, "0"), 0, 32)
+	if err != nil || os.FileMode(mode) != n.mode {
+		return nil
+	}
+	id, err := object.ParseID(e.Object)
+	if err != nil {
+		return nil
+	}
+	return &snapshot.DirEntry{
+		Name: n.name, Type: snapshot.EntryTypeFile, Permissions: snapshot.Permissions(mode), FileSize: n.size,
+		ModTime: fs.UTCTimestampFromTime(n.mtime), UserID: n.owner.UserID, GroupID: n.owner.GroupID, ObjectID: id,
+	}
 }
 
 // DirEntryOrNil implements snapshot.HasDirEntryOrNil. It returns the entry of a file that is the same as in a previous
@@ -77,7 +108,7 @@ func (p *previousDir) entry(n *node) *snapshot.DirEntry {
 func (f *fileNode) DirEntryOrNil(context.Context) (*snapshot.DirEntry, error) {
 	f.dir.stamps.add(f.stamp)
 	for _, p := range f.dir.previous {
-		if de := p.entry(&f.node); de != nil && hasStamp(p.stamps, f.stamp) {
+		if de := p.entry(&f.node, f.stamp); de != nil {
 			f.w.same.Add(1)
 			f.w.sameSize.Add(de.FileSize)
 			f.w.progress.unchangedFile(de.FileSize)
@@ -95,10 +126,12 @@ func (w *walk) addUnchanged(s *snapshot.Stats) {
 	s.TotalFileSize += w.sameSize.Load()
 }
 
-// DirEntryOrNil implements snapshot.HasDirEntryOrNil. The time of an attribute file is a hash of its content.
+// DirEntryOrNil implements snapshot.HasDirEntryOrNil. The stamp of an attribute file is a hash of its content.
 func (m *memFile) DirEntryOrNil(context.Context) (*snapshot.DirEntry, error) {
+	stamp := uint64(m.mtime.UnixNano())
+	m.stamps.add(stamp)
 	for _, p := range m.previous {
-		if de := p.entry(&m.node); de != nil {
+		if de := p.entry(&m.node, stamp); de != nil {
 			return de, nil
 		}
 	}

@@ -9,7 +9,6 @@ import (
 
 	"github.com/kopia/kopia/fs"
 	"github.com/kopia/kopia/repo"
-	"github.com/kopia/kopia/repo/object"
 	"github.com/kopia/kopia/snapshot"
 	"github.com/kopia/kopia/snapshot/policy"
 	"github.com/kopia/kopia/snapshot/upload"
@@ -82,8 +81,7 @@ func (b *backup) upload(
 			return nil, nil, &repository.Error{Op: "backup", Kind: repository.ErrSource, Err: err}
 		}
 		wk.again, wk.now, wk.fstat, wk.progress = pass > 1, b.e.fileTime, b.e.fstat, b.progress
-		wk.readDir = func(ctx context.Context, id object.ID) (*dirObject, error) { return readDir(ctx, w, id) }
-		w.walk, root.previous = wk, rootsOf(previous)
+		wk.rep, w.walk, root.previous = w, wk, rootsOf(previous)
 		if len(b.opt.Exclude) > 0 {
 			wk.exclude = &b.exclude
 		}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -122,4 +123,23 @@ func TestATimeThatKopiaCannotHold(t *testing.T) {
 	_, p := backUp(ctx, g, e, src, repository.BackupOptions{})
 	g.Expect(p.FilesUnchanged).To(BeEquivalentTo(1))
 	g.Expect(p.BytesRead).To(BeZero())
+}
+
+// TestATimeThatAlwaysChanges checks a file system that gives a file another ctime each time it is looked at. Where
+// ctimes are ignored, no file counts as written to while it was read.
+func TestATimeThatAlwaysChanges(t *testing.T) {
+	t.Parallel()
+	g, ctx, src := NewWithT(t), t.Context(), t.TempDir()
+	enginetest.Tree(t, src, 20)
+	looks := atomic.Int64{}
+	d := kopia.WithChangeTimes(kopia.Driver{}, func() time.Time { return time.Unix(looks.Add(1), 0) })
+	e := enginetest.Open(t, d, initialized(t))
+	ignoring := repository.BackupOptions{IgnoreInode: true, FullReadEvery: time.Hour}
+	backUp(ctx, g, e, src, ignoring)
+	g.Expect(looks.Load()).To(BeEquivalentTo(1+20+2*20), "no second pass")
+	_, p := backUp(ctx, g, e, src, ignoring)
+	g.Expect(p.FilesUnchanged).To(BeEquivalentTo(20))
+	s, p := backUp(ctx, g, e, src, repository.BackupOptions{})
+	g.Expect(p.FilesUnchanged).To(BeZero())
+	g.Expect(s.Changed).To(BeZero(), "the content was read twice and is the same")
 }

@@ -1,7 +1,6 @@
 package kopia
 
 import (
-	"context"
 	"os"
 	"path"
 	"sync"
@@ -9,7 +8,7 @@ import (
 	"time"
 
 	"github.com/kopia/kopia/fs"
-	"github.com/kopia/kopia/repo/object"
+	"github.com/kopia/kopia/repo"
 	"golang.org/x/sys/unix"
 
 	"github.com/cairn-backup/cairn/internal/repository"
@@ -19,16 +18,15 @@ import (
 // attributes in the same pass. It opens every entry relative to the descriptor of its directory: no path is longer
 // than a name, and a symbolic link that replaces a directory is not followed.
 type walk struct {
-	lstat   lstatFunc
-	fstat   fstatFunc
-	now     func() time.Time
-	rootDev uint64
-	oneFS   bool
-	attrs   bool // capture attributes
-	again   bool // the tree was read before, and something changed meanwhile
-	noInode bool // stamps hold no inode and no time of the last change
-	// readDir reads a directory of a previous snapshot.
-	readDir  func(context.Context, object.ID) (*dirObject, error)
+	lstat    lstatFunc
+	fstat    fstatFunc
+	now      func() time.Time
+	rootDev  uint64
+	oneFS    bool
+	attrs    bool            // capture attributes
+	again    bool            // the tree was read before, and something changed meanwhile
+	noInode  bool            // inode and time of the last change do not count
+	rep      repo.Repository // of the previous snapshots
 	progress *progress
 	open     sync.Map // path for kopia -> *stamps of the directories that are being read
 	noXattrs atomic.Bool

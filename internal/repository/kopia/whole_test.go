@@ -195,13 +195,23 @@ func TestPartsOfTwoFiles(t *testing.T) {
 // current.
 func TestAWriteThatLeavesTheTimes(t *testing.T) {
 	t.Parallel()
+	for name, age := range map[string]time.Duration{"a new file": 0, "a file whose time is set back": time.Hour} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			leavesTheTimes(t, age)
+		})
+	}
+}
+
+// leavesTheTimes sets the time of the last write to that age.
+func leavesTheTimes(t *testing.T, age time.Duration) {
 	g, src, out := NewWithT(t), t.TempDir(), t.TempDir()
 	file, at := filepath.Join(src, "busy"), time.Now()
 	passes, writes := 0, byte(0)
 	write := func() {
 		writes++
 		g.Expect(os.WriteFile(file, bytes.Repeat([]byte{writes}, 1<<20), 0o644)).To(Succeed())
-		g.Expect(os.Chtimes(file, at, at)).To(Succeed())
+		g.Expect(os.Chtimes(file, at.Add(-age), at.Add(-age))).To(Succeed())
 	}
 	write()
 	d := kopia.WithEachLstat(kopia.WithChangeTime(kopia.Driver{}, at), func(name string) {
