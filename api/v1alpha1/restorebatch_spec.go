@@ -91,7 +91,8 @@ type RestoreBatchDataSource struct {
 	Session string `json:"session,omitempty"`
 
 	// BackupSession that made the restore point, by name, or latest: the newest restore point in which every target of
-	// this RestoreBatch succeeded and is not known to be damaged. The name of a retry means the restore point that it belongs to.
+	// this RestoreBatch succeeded and is not known to be damaged. The name of a retry means the restore point that it
+	// belongs to.
 	// +optional
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=63

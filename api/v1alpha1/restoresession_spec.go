@@ -128,8 +128,8 @@ type RestoreDataSource struct {
 	// +optional
 	PITR *PITR `json:"pitr,omitempty"`
 
-	// AllowDamaged restores what is left of the named Snapshot although data of it is known to be gone (its integrity is
-	// false), or although it is being deleted. Without it such a restore is refused with reason SnapshotDamaged. The
+	// AllowDamaged restores what is left of the named Snapshot although data of it is known to be gone (its integrity
+	// is false), or although it is being deleted. Without it such a restore is refused with reason SnapshotDamaged. The
 	// default is false.
 	// +optional
 	AllowDamaged bool `json:"allowDamaged,omitempty"`

@@ -100,8 +100,8 @@ func (r *Reconciler) chooseSnapshot(ctx context.Context, look *lookup, namespace
 		return snap, nil
 	case damaged != nil:
 		look.refuse(0, v1alpha1.ReasonSnapshotDamaged,
-			"every successful Snapshot of Repository %s%s is damaged. The newest is %s: %s. To restore what is left of "+
-				"it, name it in dataSource.snapshot with dataSource.allowDamaged (cairn restore --allow-damaged)",
+			"every successful Snapshot of Repository %s%s is damaged. The newest is %s: %s. To restore what is left "+
+				"of it, name it in dataSource.snapshot with dataSource.allowDamaged (cairn restore --allow-damaged)",
 			source.Repository, which, damaged.Name, restore.DamageOf(damaged, nil))
 		return nil, nil
 	}

@@ -46,7 +46,7 @@ func back(status report.APIStatus, work task.Task, silent bool) (kubelet.Outcome
 	r := task.Result{Version: task.Version, Outcome: task.OutcomeSucceeded, Reason: v1alpha1.ReasonSucceeded}
 	for _, c := range work.Components {
 		running := v1alpha1.Component{Phase: v1alpha1.SnapshotRunning}
-		if err := status.Snapshot(ctx, work.Snapshot.Name, c.Name, running); err != nil {
+		if err := status.Snapshot(ctx, work.Snapshot.Object(), c.Name, running); err != nil {
 			return kubelet.Outcome{Hang: true}, err
 		}
 		if silent {
@@ -54,7 +54,8 @@ func back(status report.APIStatus, work task.Task, silent bool) (kubelet.Outcome
 		}
 		done := kubelet.Moved(c.Name, "k"+string(work.Snapshot.UID[:8])+c.Name)
 		r.Components = append(r.Components, done)
-		if err := status.Snapshot(ctx, work.Snapshot.Name, c.Name, done.Component(v1alpha1.DriverKopia)); err != nil {
+		err := status.Snapshot(ctx, work.Snapshot.Object(), c.Name, done.Component(v1alpha1.DriverKopia))
+		if err != nil {
 			return kubelet.Outcome{Hang: true}, err
 		}
 	}

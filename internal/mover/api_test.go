@@ -23,6 +23,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/mover/report"
 	"github.com/cairn-backup/cairn/internal/mover/trigger"
 	"github.com/cairn-backup/cairn/internal/repository/kopia/cheapkeys"
+	"github.com/cairn-backup/cairn/internal/task"
 	"github.com/cairn-backup/cairn/internal/testbed"
 )
 
@@ -113,6 +114,9 @@ func snapshot(t testing.TB, namespace, name, movers string) *v1alpha1.Snapshot {
 	return s
 }
 
+// ref names an object to a mover.
+func ref(o client.Object) task.Object { return task.Object{Name: o.GetName(), UID: o.GetUID()} }
+
 func TestAMoverReportsItsOwnComponentsOnly(t *testing.T) {
 	g := NewWithT(t)
 	ns := namespace(t)
@@ -122,26 +126,26 @@ func TestAMoverReportsItsOwnComponentsOnly(t *testing.T) {
 
 	own := report.APIStatus{Client: as(t, ns, v1alpha1.MoverServiceAccount, "backup-a-vwxyz"), Namespace: ns}
 	g.Eventually(func() error {
-		return own.Snapshot(t.Context(), theirs.Name, "data", done)
+		return own.Snapshot(t.Context(), ref(theirs), "data", done)
 	}).WithTimeout(time.Minute).Should(MatchError(ContainSubstring("is not a mover of theirs")),
 		"the policy is in force a moment after it was created")
 
-	g.Expect(own.Snapshot(t.Context(), mine.Name, "data",
+	g.Expect(own.Snapshot(t.Context(), ref(mine), "data",
 		v1alpha1.Component{Phase: v1alpha1.SnapshotRunning, Progress: &v1alpha1.ComponentProgress{FilesDone: 1}})).
 		To(Succeed())
-	g.Expect(own.Snapshot(t.Context(), mine.Name, "data", done)).To(Succeed())
-	g.Expect(own.Snapshot(t.Context(), mine.Name, "logs", done)).To(Succeed())
-	g.Expect(own.Snapshot(t.Context(), mine.Name, "other", done)).
+	g.Expect(own.Snapshot(t.Context(), ref(mine), "data", done)).To(Succeed())
+	g.Expect(own.Snapshot(t.Context(), ref(mine), "logs", done)).To(Succeed())
+	g.Expect(own.Snapshot(t.Context(), ref(mine), "other", done)).
 		To(MatchError(ContainSubstring("can change only its own components: data, logs")))
 
 	other := report.APIStatus{Client: as(t, ns, v1alpha1.MoverServiceAccount, "backup-a-b-vwxyz"), Namespace: ns}
 	forged := v1alpha1.Component{Phase: v1alpha1.SnapshotFailed}
-	g.Expect(other.Snapshot(t.Context(), mine.Name, "data", forged)).
+	g.Expect(other.Snapshot(t.Context(), ref(mine), "data", forged)).
 		NotTo(Succeed(), "a Job's name is no prefix of another's pod")
-	g.Expect(other.Snapshot(t.Context(), mine.Name, "other", done)).To(Succeed())
+	g.Expect(other.Snapshot(t.Context(), ref(mine), "other", done)).To(Succeed())
 
 	unbound := report.APIStatus{Client: as(t, ns, v1alpha1.MoverServiceAccount, ""), Namespace: ns}
-	g.Expect(unbound.Snapshot(t.Context(), mine.Name, "data", done)).
+	g.Expect(unbound.Snapshot(t.Context(), ref(mine), "data", done)).
 		To(MatchError(ContainSubstring("must be bound to its pod")))
 
 	var got v1alpha1.Snapshot
@@ -236,11 +240,11 @@ func TestAMoverDoesNotSayWhatBecameOfAVolumeSnapshot(t *testing.T) {
 	g.Expect(bed.Client.Status().Update(t.Context(), &live)).To(Succeed())
 	g.Expect(forge(forged)).To(MatchError(ContainSubstring("only the manager can")))
 	mine := report.APIStatus{Client: api, Namespace: ns}
-	g.Expect(mine.Snapshot(t.Context(), s.Name, "data",
+	g.Expect(mine.Snapshot(t.Context(), ref(s), "data",
 		v1alpha1.Component{Phase: v1alpha1.SnapshotSucceeded, ID: "u"})).
 		To(Succeed(), "what the manager wrote stays")
 	theirs := report.APIStatus{Client: as(t, ns, v1alpha1.SnapshotterServiceAccount, "backup-b-vwxyz"), Namespace: ns}
-	g.Expect(theirs.Snapshot(t.Context(), s.Name, "logs", v1alpha1.Component{Phase: v1alpha1.SnapshotRunning})).
+	g.Expect(theirs.Snapshot(t.Context(), ref(s), "logs", v1alpha1.Component{Phase: v1alpha1.SnapshotRunning})).
 		To(Succeed(), "a component beside it")
 	g.Expect(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(s), &live)).To(Succeed())
 	g.Expect(live.Status.Components["data"].VolumeSnapshotterStats).To(HaveLen(1))
@@ -263,9 +267,9 @@ func TestAMoverOfARestoreReportsToItsRestoreSession(t *testing.T) {
 	own := report.APIStatus{Client: as(t, ns, v1alpha1.MoverServiceAccount, "restore-a-vwxyz"), Namespace: ns}
 	other := report.APIStatus{Client: as(t, ns, v1alpha1.MoverServiceAccount, "restore-b-vwxyz"), Namespace: ns}
 	done := v1alpha1.RestoredComponent{Phase: v1alpha1.RestoreSessionSucceeded, Files: 3}
-	g.Eventually(func() error { return other.Restore(t.Context(), r.Name, "data", done) }).WithTimeout(time.Minute).
+	g.Eventually(func() error { return other.Restore(t.Context(), ref(r), "data", done) }).WithTimeout(time.Minute).
 		Should(MatchError(ContainSubstring("is not a mover of r")))
-	g.Expect(own.Restore(t.Context(), r.Name, "data", done)).To(Succeed())
+	g.Expect(own.Restore(t.Context(), ref(r), "data", done)).To(Succeed())
 }
 
 func TestAMoverOfAnotherNamespaceIsRefusedEvenWithTheRight(t *testing.T) {
@@ -281,7 +285,7 @@ func TestAMoverOfAnotherNamespaceIsRefusedEvenWithTheRight(t *testing.T) {
 	})).To(Succeed())
 	foreign := report.APIStatus{Client: as(t, away, v1alpha1.MoverServiceAccount, "backup-a-vwxyz"), Namespace: home}
 	g.Eventually(func() error {
-		return foreign.Snapshot(t.Context(), s.Name, "data", v1alpha1.Component{Phase: v1alpha1.SnapshotSucceeded})
+		return foreign.Snapshot(t.Context(), ref(s), "data", v1alpha1.Component{Phase: v1alpha1.SnapshotSucceeded})
 	}).WithTimeout(time.Minute).Should(MatchError(ContainSubstring("only to objects of its own namespace")))
 }
 

@@ -242,7 +242,7 @@ func metadataOf(s *task.Snapshot) layout.SnapshotMetadata {
 func (m *Mover) report(ctx context.Context, t task.Task, name string, c v1alpha1.Component) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), ReportWithin)
 	defer cancel()
-	if err := m.Status.Snapshot(ctx, t.Snapshot.Name, name, c); err != nil {
+	if err := m.Status.Snapshot(ctx, t.Snapshot.Object(), name, c); err != nil {
 		m.Log.Warn("report to the Snapshot", "component", name, "error", err)
 	}
 }

@@ -71,10 +71,10 @@ type Places struct {
 
 // StatusWriter reports single components. It is called from one goroutine at a time.
 type StatusWriter interface {
-	// Snapshot reports a component of a backup to the Snapshot of that name.
-	Snapshot(ctx context.Context, object, name string, c v1alpha1.Component) error
-	// Restore reports a component of a restore to the RestoreSession of that name.
-	Restore(ctx context.Context, object, name string, c v1alpha1.RestoredComponent) error
+	// Snapshot reports a component of a backup to the Snapshot of that name and UID.
+	Snapshot(ctx context.Context, object task.Object, name string, c v1alpha1.Component) error
+	// Restore reports a component of a restore to the RestoreSession of that name and UID.
+	Restore(ctx context.Context, object task.Object, name string, c v1alpha1.RestoredComponent) error
 }
 
 // Flags are the arguments of the subcommands backup and restore.

@@ -30,14 +30,14 @@ type reports struct {
 	told      func()
 }
 
-func (r *reports) Snapshot(_ context.Context, _, name string, c v1alpha1.Component) error {
+func (r *reports) Snapshot(_ context.Context, _ task.Object, name string, c v1alpha1.Component) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.snapshots[name] = append(r.snapshots[name], c)
 	return r.answer()
 }
 
-func (r *reports) Restore(_ context.Context, _, name string, c v1alpha1.RestoredComponent) error {
+func (r *reports) Restore(_ context.Context, _ task.Object, name string, c v1alpha1.RestoredComponent) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.restores[name] = append(r.restores[name], c)

@@ -199,7 +199,7 @@ func (r *restoring) progress(ctx context.Context) func(repository.RestoreProgres
 func (m *Mover) reportRestore(ctx context.Context, t task.Task, name string, c v1alpha1.RestoredComponent) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), ReportWithin)
 	defer cancel()
-	if err := m.Status.Restore(ctx, t.RestoreSession.Name, name, c); err != nil {
+	if err := m.Status.Restore(ctx, *t.RestoreSession, name, c); err != nil {
 		m.Log.Warn("report to the RestoreSession", "component", name, "error", err)
 	}
 }

@@ -80,6 +80,9 @@ type Object struct {
 	UID  types.UID `json:"uid,omitempty"`
 }
 
+// Object returns the name and UID of the Snapshot.
+func (s *Snapshot) Object() Object { return Object{Name: s.Name, UID: s.UID} }
+
 // Storage describes a BackupStorage to a mover. The mover ignores the names of Secrets in it.
 type Storage struct {
 	Namespace string           `json:"namespace"`

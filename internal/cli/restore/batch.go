@@ -76,8 +76,8 @@ func (f *batchFlags) spec(ctx context.Context, api client.Client, namespace stri
 	source := &spec.DataSource
 	switch {
 	case common.allowDamaged && (f.backupSession == "" || f.backupSession == v1alpha1.LatestBackupSession):
-		return spec, command.Usagef("--allow-damaged needs --backup-session with the name of a run: latest never takes " +
-			"a damaged one")
+		return spec, command.Usagef("--allow-damaged needs --backup-session with the name of a run: latest never " +
+			"takes a damaged one")
 	case common.at != "" && f.backupSession != "":
 		return spec, command.Usagef("--at and --backup-session cannot be used together")
 	case common.at != "":

@@ -119,14 +119,16 @@ type sidecarStatus struct {
 }
 
 // Snapshot implements StatusWriter.
-func (s *sidecarStatus) Snapshot(ctx context.Context, object, name string, c v1alpha1.Component) error {
+func (s *sidecarStatus) Snapshot(ctx context.Context, object task.Object, name string, c v1alpha1.Component) error {
 	return s.report(ctx, name, c.Phase.Terminal(),
 		func() error { return s.StatusWriter.Snapshot(ctx, object, name, c) })
 }
 
 // Restore implements StatusWriter. It does not report an interruption unless the assignment must stop: the end of the
 // pod shows it.
-func (s *sidecarStatus) Restore(ctx context.Context, object, name string, c v1alpha1.RestoredComponent) error {
+func (s *sidecarStatus) Restore(
+	ctx context.Context, object task.Object, name string, c v1alpha1.RestoredComponent,
+) error {
 	if c.Reason == v1alpha1.ReasonCancelled && !errors.Is(context.Cause(s.work), errStop) {
 		return nil
 	}
@@ -183,9 +185,9 @@ func (s *sidecarStatus) unreported(c *current, result task.Result) []func(contex
 			return s.whileItStands(ctx, func() error {
 				if c.work.Task.Kind == task.KindRestore {
 					r.ID = component.ID
-					return s.StatusWriter.Restore(ctx, c.work.Task.RestoreSession.Name, r.Name, r.Restored())
+					return s.StatusWriter.Restore(ctx, *c.work.Task.RestoreSession, r.Name, r.Restored())
 				}
-				return s.StatusWriter.Snapshot(ctx, c.work.Task.Snapshot.Name, r.Name,
+				return s.StatusWriter.Snapshot(ctx, c.work.Task.Snapshot.Object(), r.Name,
 					r.Component(c.work.Task.Repository.Driver))
 			})
 		})

@@ -4,15 +4,19 @@ package report
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"fmt"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/dynamic"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/policy"
+	"github.com/cairn-backup/cairn/internal/task"
 )
 
 // FieldManager begins the field managers of movers. Each component has its own, because server-side apply removes
@@ -30,17 +34,29 @@ type APIStatus struct {
 }
 
 // Snapshot implements StatusWriter.
-func (s APIStatus) Snapshot(ctx context.Context, object, name string, c v1alpha1.Component) error {
+func (s APIStatus) Snapshot(ctx context.Context, object task.Object, name string, c v1alpha1.Component) error {
 	return s.apply(ctx, v1alpha1.SnapshotKind, "snapshots", object, name, &c)
 }
 
 // Restore implements StatusWriter.
-func (s APIStatus) Restore(ctx context.Context, object, name string, c v1alpha1.RestoredComponent) error {
+func (s APIStatus) Restore(
+	ctx context.Context, object task.Object, name string, c v1alpha1.RestoredComponent,
+) error {
 	return s.apply(ctx, v1alpha1.RestoreSessionKind, "restoresessions", object, name, &c)
 }
 
-// apply applies one component.
-func (s APIStatus) apply(ctx context.Context, kind, resource, object, name string, component any) error {
+// applyTries is how often a report is tried again that somebody else's write came before.
+const applyTries = 5
+
+// apply applies one component to the object with this name and UID. A mover on a node that was lost can report after
+// its object was deleted and made again. The API server ignores a UID in an apply of the status: so apply first
+// compares it, and then names the version that it compared.
+func (s APIStatus) apply(
+	ctx context.Context, kind, resource string, object task.Object, name string, component any,
+) error {
+	if object.UID == "" {
+		return fmt.Errorf("apply status of %s: the task names no UID", object.Name)
+	}
 	fields, err := runtime.DefaultUnstructuredConverter.ToUnstructured(component)
 	if err != nil {
 		return fmt.Errorf("encode component: %w", err)
@@ -48,16 +64,29 @@ func (s APIStatus) apply(ctx context.Context, kind, resource, object, name strin
 	patch := &unstructured.Unstructured{Object: map[string]any{
 		"apiVersion": v1alpha1.GroupVersion.String(),
 		"kind":       kind,
-		"metadata":   map[string]any{"name": object, "namespace": s.Namespace},
+		"metadata":   map[string]any{"name": object.Name, "namespace": s.Namespace},
 		"status":     map[string]any{"components": map[string]any{name: fields}},
 	}}
-	_, err = s.Client.Resource(v1alpha1.GroupVersion.WithResource(resource)).Namespace(s.Namespace).
-		ApplyStatus(ctx, object, patch,
-			metav1.ApplyOptions{FieldManager: manager(cmp.Or(s.Manager, FieldManager), name), Force: true})
+	same, err := json.Marshal([]map[string]any{{"op": "test", "path": "/metadata/uid", "value": object.UID}})
 	if err != nil {
-		return fmt.Errorf("apply status of %s: %w", object, err)
+		return fmt.Errorf("encode patch: %w", err)
 	}
-	return nil
+	api := s.Client.Resource(v1alpha1.GroupVersion.WithResource(resource)).Namespace(s.Namespace)
+	for try := 1; ; try++ {
+		now, err := api.Patch(ctx, object.Name, types.JSONPatchType, same, metav1.PatchOptions{}, "status")
+		if err != nil {
+			return fmt.Errorf("compare the UID of %s: %w", object.Name, err)
+		}
+		patch.SetResourceVersion(now.GetResourceVersion())
+		_, err = api.ApplyStatus(ctx, object.Name, patch,
+			metav1.ApplyOptions{FieldManager: manager(cmp.Or(s.Manager, FieldManager), name), Force: true})
+		switch {
+		case err == nil:
+			return nil
+		case !apierrors.IsConflict(err) || try == applyTries:
+			return fmt.Errorf("apply status of %s: %w", object.Name, err)
+		}
+	}
 }
 
 // manager returns the field manager of a component. It has at most 128 characters.

@@ -42,8 +42,9 @@ func DamageRefusal(s *v1alpha1.Snapshot, source *v1alpha1.RestoreDataSource) *v1
 		return nil
 	}
 	return workload.Fail(v1alpha1.ReasonSnapshotDamaged,
-		"Snapshot %s can't be restored as a whole: %s. Name another Snapshot, or the components that are whole, or "+
-			"create another restore with dataSource.allowDamaged (cairn restore --allow-damaged) to restore what is left",
+		"Snapshot %s can't be restored as a whole: %s. Name another Snapshot, or the components that are whole, "+
+			"or create another restore with dataSource.allowDamaged (cairn restore --allow-damaged) to restore what "+
+			"is left",
 		s.Name, damage)
 }
 

@@ -108,7 +108,8 @@ func worthRestoringAgain(reason string) bool {
 	switch reason {
 	case v1alpha1.ReasonDeadlineExceeded, v1alpha1.ReasonCancelled, v1alpha1.ReasonInvalidTask,
 		v1alpha1.ReasonVolumeNotEmpty,
-		v1alpha1.ReasonSnapshotNotFound, v1alpha1.ReasonSnapshotDamaged, v1alpha1.ReasonTargetNotFound, v1alpha1.ReasonConfirmationWrong,
+		v1alpha1.ReasonSnapshotNotFound, v1alpha1.ReasonSnapshotDamaged, v1alpha1.ReasonTargetNotFound,
+		v1alpha1.ReasonConfirmationWrong,
 		v1alpha1.ReasonConfirmationMissing,
 		v1alpha1.ReasonPrivilegeRequired, v1alpha1.ReasonRestoreInProgress, v1alpha1.ReasonNameConflict,
 		v1alpha1.ReasonVolumeSnapshotNotFound,
