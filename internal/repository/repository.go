@@ -62,8 +62,14 @@ type Engine interface {
 	// Delete removes snapshots. A later Maintain frees their space. Unknown ids are no error. A deleted snapshot can
 	// come back while others write: a deletion is final only when a later List confirms it.
 	Delete(ctx context.Context, ids ...string) error
+	// Owner returns who maintains the repository: the Repository.Owner of Init, or of the last TakeOwnership.
+	Owner(ctx context.Context) (string, error)
+	// TakeOwnership lets Repository.Owner maintain the repository, and nobody else. It changes nothing for the one who
+	// does already.
+	TakeOwnership(ctx context.Context) error
 	// Maintain compacts and collects garbage. Others can write meanwhile. It fails with ErrNotOwner unless
-	// Repository.Owner is the one that was given to Init. At most one process per repository may call it at a time.
+	// Repository.Owner is the owner. At most one process per repository may call it at a time: with two, none loses
+	// data, but either can fail.
 	Maintain(ctx context.Context, opt MaintainOptions) error
 	// Usage returns how many bytes the repository takes in the storage, including garbage.
 	Usage(ctx context.Context) (int64, error)
@@ -76,8 +82,8 @@ type Engine interface {
 type Repository struct {
 	Storage  Storage
 	Password string
-	// Owner is who maintains the repository, "cairn@<cluster uid>". Init requires and records it, and Maintain needs
-	// it. It is not part of the identity of sources.
+	// Owner is who maintains the repository, "cairn@<cluster uid>". Init requires and records it, TakeOwnership
+	// changes it, and Maintain needs it. It is not part of the identity of sources.
 	Owner    string
 	WorkDir  string // private directory of this process: connection file, locks. Required.
 	CacheDir string // empty means no cache on disk

@@ -68,6 +68,17 @@ func (s Storage) Sub(prefix string) Storage {
 	return sub
 }
 
+// Root returns the whole bucket or volume that holds s.
+func (s Storage) Root() Storage {
+	p, err := s.place()
+	if err != nil {
+		return s
+	}
+	root := p.at("")
+	root.MaxConnections = s.MaxConnections
+	return root
+}
+
 // Prefix returns the prefix without slashes at its ends.
 func (s Storage) Prefix() string {
 	p, err := s.place()

@@ -71,6 +71,7 @@ func Run(t *testing.T, c Config) {
 		"every file is read at the intervals asked for":             c.fullRead,
 		"inodes are ignored as asked":                               c.ignoredInode,
 		"only the owner maintains":                                  c.owner,
+		"another owner takes over":                                  c.adopted,
 		"a read-only connection restores and writes nothing":        c.readOnly,
 		"several writers share a repository":                        c.concurrent,
 	} {

@@ -34,6 +34,39 @@ func (c Config) owner(t *testing.T) {
 	g.Expect(l).To(HaveLen(2), "the owner is not part of a source's identity")
 }
 
+// adopted lets one owner after another take the repository over. Connections that are open notice it.
+func (c Config) adopted(t *testing.T) {
+	g, ctx, src := NewWithT(t), t.Context(), t.TempDir()
+	old := Repo(t, c.New(t))
+	g.Expect(c.Driver.Init(ctx, old)).To(Succeed())
+	first := Open(t, c.Driver, old)
+	Tree(t, src, 3)
+	s, err := first.Backup(ctx, repository.Source{Name: "d", Dir: src}, repository.BackupOptions{})
+	g.Expect(err).NotTo(HaveOccurred())
+
+	nobody := Repo(t, old.Storage)
+	nobody.Owner = ""
+	g.Expect(Open(t, c.Driver, nobody).TakeOwnership(ctx)).NotTo(Succeed())
+	reader := Repo(t, old.Storage)
+	reader.Owner, reader.ReadOnly = "cairn@another-cluster", true
+	g.Expect(Open(t, c.Driver, reader).TakeOwnership(ctx)).NotTo(Succeed())
+
+	now := Repo(t, old.Storage)
+	now.Owner = "cairn@another-cluster"
+	second := Open(t, c.Driver, now)
+	g.Expect(second.Owner(ctx)).To(Equal(old.Owner))
+	for range 2 { // a second time it changes nothing
+		g.Expect(second.TakeOwnership(ctx)).To(Succeed())
+	}
+	g.Expect(first.Owner(ctx)).To(Equal(now.Owner))
+	g.Expect(second.Maintain(ctx, repository.MaintainOptions{Full: true})).To(Succeed())
+	g.Expect(first.Maintain(ctx, repository.MaintainOptions{Full: true})).To(MatchError(repository.ErrNotOwner))
+	g.Expect(first.TakeOwnership(ctx)).To(Succeed())
+	g.Expect(first.Maintain(ctx, repository.MaintainOptions{})).To(Succeed())
+	g.Expect(second.Maintain(ctx, repository.MaintainOptions{})).To(MatchError(repository.ErrNotOwner))
+	g.Expect(second.Check(ctx, []string{s.ID})).To(BeEmpty())
+}
+
 func (c Config) concurrent(t *testing.T) {
 	g, ctx := NewWithT(t), t.Context()
 	s := c.New(t)

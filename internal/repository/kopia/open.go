@@ -32,6 +32,7 @@ type repoEngine struct {
 	log    func(level, component, msg string)
 	handle string
 	config string
+	owner  string
 	fatal  chan error
 	refuse chan error // the storage refuses to list blobs
 	cancel context.CancelCauseFunc
@@ -69,7 +70,7 @@ func (d Driver) open(ctx context.Context, r repository.Repository) (_ *repoEngin
 	if err := writeConfig(config, handle, r); err != nil {
 		return nil, err
 	}
-	e.handle, e.config = handle, config
+	e.handle, e.config, e.owner = handle, config, r.Owner
 	opt := &repo.Options{
 		DisableInternalLog:  true, // else every session writes encrypted logs into the repository
 		DoNotWaitForUpgrade: true, // else Open blocks for ever while the format is upgraded
