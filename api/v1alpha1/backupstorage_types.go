@@ -35,7 +35,8 @@ type BackupStorageSpec struct {
 
 	// DeletionPolicy defines what happens when this storage is deleted. The deletion waits while a BackupConfiguration
 	// uses the storage. Then its Repositories and their Snapshots are deleted too. Delete keeps the data in the
-	// backend, WipeOut removes the Repositories' directories there.
+	// backend. WipeOut removes the data of the Repositories of this namespace there, and of those of other namespaces
+	// whose own deletionPolicy is WipeOut.
 	// +optional
 	// +kubebuilder:default=Delete
 	DeletionPolicy DeletionPolicy `json:"deletionPolicy,omitempty"`

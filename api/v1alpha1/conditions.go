@@ -38,6 +38,8 @@ const (
 	ConditionMaintained = "Maintained"
 	// ConditionScanned is whether the last scan of a Repository succeeded.
 	ConditionScanned = "Scanned"
+	// ConditionChecked is whether the last check of a Repository's data could be done. status.integrity has its result.
+	ConditionChecked = "Checked"
 	// ConditionWiped is the progress of removing the data of an object that is being deleted.
 	ConditionWiped = "Wiped"
 	// ConditionVolumeSnapshotsAtRisk is True on a Repository, and on the BackupConfigurations that use it, if the data
@@ -141,6 +143,8 @@ const (
 	ReasonRepositoryWiped           = "RepositoryWiped"
 	ReasonMaintained                = "Maintained"
 	ReasonScanned                   = "Scanned"
+	ReasonChecked                   = "Checked"
+	ReasonKeeperRunning             = "KeeperRunning"
 	ReasonPaused                    = "Paused"
 	ReasonInUse                     = "InUse"
 	ReasonDataKept                  = "DataKept"

@@ -56,7 +56,7 @@ type RepositorySpec struct {
 	Driver Driver `json:"driver,omitempty"`
 
 	// DeletionPolicy defines what happens when this Repository is deleted. Its Snapshots are deleted too. Delete keeps
-	// the data in the backend, WipeOut removes the directory there.
+	// the data in the backend. WipeOut removes it, and leaves what others have put into the directory.
 	// +optional
 	// +kubebuilder:default=Delete
 	DeletionPolicy DeletionPolicy `json:"deletionPolicy,omitempty"`
@@ -78,8 +78,8 @@ type RepositoryStatus struct {
 	// +optional
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
 
-	// Conditions: Ready, RepositoryInitialized, RetentionApplied and Maintained; Scanned after a scan; Reconciling
-	// and Stalled while they matter.
+	// Conditions: Ready, RepositoryInitialized, RetentionApplied, Maintained and Checked; Scanned after a scan;
+	// Reconciling and Stalled while they matter.
 	// +optional
 	// +listType=map
 	// +listMapKey=type

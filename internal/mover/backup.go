@@ -75,7 +75,7 @@ func (b *backup) open(ctx context.Context) *failure.Failure {
 	if b.directory, err = layout.NormalizeDirectory(b.t.Repository.Directory); err != nil {
 		return failure.ClassifyInit(err)
 	}
-	if err := reach(ctx, b.store, b.directory); err != nil {
+	if err := reachOwn(ctx, b.store, b.t); err != nil {
 		return failure.ClassifyInit(err)
 	}
 	if rep.CacheDir, err = b.m.cacheDir(b.t, b.flags); err != nil {

@@ -28,7 +28,7 @@ func (m *Mover) initRepository(ctx context.Context, t task.Task) (string, error)
 	if err != nil {
 		return "", err
 	}
-	i := initialisation{m: m, t: t, store: store, rep: rep}
+	i := initialisation{m: m, t: t, storage: storage, store: store, rep: rep}
 	if i.directory, err = layout.NormalizeDirectory(t.Repository.Directory); err != nil {
 		return "", err // m.repository has refused it before
 	}
@@ -53,6 +53,7 @@ func (m *Mover) initRepository(ctx context.Context, t task.Task) (string, error)
 type initialisation struct {
 	m         *Mover
 	t         task.Task
+	storage   repository.Storage
 	store     backend.Store
 	rep       repository.Repository
 	directory string
@@ -66,9 +67,7 @@ func (i initialisation) existing(ctx context.Context, text []byte) (string, erro
 			"repository.yaml exists but can't be used: "+err.Error())
 	}
 	ours := i.metadata(meta)
-	same := meta.ClusterUID == ours.ClusterUID && (meta.RepositoryUID == ours.RepositoryUID ||
-		sameApp(meta.AppRef, ours.AppRef) && meta.RepositoryNamespace == ours.RepositoryNamespace &&
-			meta.RepositoryName == ours.RepositoryName)
+	same := sameOwner(meta, ours) && (meta.RepositoryUID == ours.RepositoryUID || sameApp(meta.AppRef, ours.AppRef))
 	if !same && i.t.Repository.Adopt != i.directory {
 		owner := "Repository " + meta.RepositoryNamespace + "/" + meta.RepositoryName
 		if meta.ClusterUID != ours.ClusterUID {
@@ -79,7 +78,9 @@ func (i initialisation) existing(ctx context.Context, text []byte) (string, erro
 				"annotation %s: %s",
 				i.directory, owner, v1alpha1.AnnotationAdopt, i.directory))
 	}
-	if err := i.open(ctx); err != nil {
+	// The engine changes its owner first: an adoption that ends here is repeated, or else the next keeper of the owner
+	// in repository.yaml takes the maintenance back.
+	if err := i.take(ctx); err != nil {
 		if errors.Is(err, repository.ErrWrongPassword) && meta.KeyID == ours.KeyID &&
 			meta.ClusterUID == ours.ClusterUID {
 			return "", failure.PasswordChanged() // this Secret's password fitted when repository.yaml was written
@@ -98,6 +99,12 @@ func (i initialisation) existing(ctx context.Context, text []byte) (string, erro
 	return "an existing repository was adopted", nil
 }
 
+// sameOwner reports whether both name the same Repository of the same cluster, perhaps one that was made again.
+func sameOwner(a, b layout.RepositoryMetadata) bool {
+	return a.ClusterUID == b.ClusterUID && (a.RepositoryUID == b.RepositoryUID ||
+		a.RepositoryNamespace == b.RepositoryNamespace && a.RepositoryName == b.RepositoryName)
+}
+
 // sameApp reports whether both can be the same target. A Repository that was never used can have none.
 func sameApp(a, b layout.AppRef) bool { return a == b || a.Name == "" || b.Name == "" }
 
@@ -109,9 +116,12 @@ func (i initialisation) absent(ctx context.Context) (string, error) {
 				"directory %s no longer holds its repository: restore the data of the directory, or create a new "+
 					"Repository with another directory", i.directory))
 	}
+	if err := i.free(ctx); err != nil {
+		return "", err
+	}
 	err := i.m.Driver.Init(ctx, i.rep)
 	if errors.Is(err, repository.ErrAlreadyInitialized) {
-		err = i.open(ctx)
+		err = i.takeOwnerless(ctx)
 	}
 	if err != nil {
 		return "", err
@@ -126,13 +136,56 @@ func (i initialisation) absent(ctx context.Context) (string, error) {
 	return "the repository was initialised", nil
 }
 
-// open verifies that the password fits.
-func (i initialisation) open(ctx context.Context) error {
+// free refuses a directory inside or around another repository or storage: what removes one could take the other along.
+func (i initialisation) free(ctx context.Context) error {
+	const advice = ": choose another directory, or another prefix for the storage"
+	above, err := backend.Above(ctx, i.storage, i.directory)
+	if err != nil {
+		return err
+	}
+	if above != nil {
+		return failure.New(v1alpha1.ReasonDirectoryTaken,
+			fmt.Sprintf("directory %s lies inside %s%s", i.directory, above, advice))
+	}
+	below, err := backend.Below(ctx, i.storage, i.directory)
+	if err != nil {
+		return err
+	}
+	if below != nil {
+		return failure.New(v1alpha1.ReasonDirectoryTaken,
+			fmt.Sprintf("directory %s lies around %s%s", i.directory, below, advice))
+	}
+	return nil
+}
+
+// take verifies that the password fits, and lets this cluster maintain the repository.
+func (i initialisation) take(ctx context.Context) (err error) {
 	engine, err := i.m.Driver.Open(ctx, i.rep)
 	if err != nil {
 		return err
 	}
-	return engine.Close(ctx)
+	defer func() { err = errors.Join(err, engine.Close(ctx)) }()
+	return engine.TakeOwnership(ctx)
+}
+
+// takeOwnerless is take for a repository that has no repository.yaml. An interrupted init of this cluster leaves one.
+// That of another cluster has lost its repository.yaml.
+func (i initialisation) takeOwnerless(ctx context.Context) (err error) {
+	engine, err := i.m.Driver.Open(ctx, i.rep)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, engine.Close(ctx)) }()
+	owner, err := engine.Owner(ctx)
+	if err != nil {
+		return err
+	}
+	if owner != "" && owner != i.rep.Owner && i.t.Repository.Adopt != i.directory {
+		return failure.New(v1alpha1.ReasonDirectoryTaken, fmt.Sprintf("directory %s holds a repository that another "+
+			"cluster maintains, but no repository.yaml. Choose another directory, or adopt this one with the "+
+			"annotation %s: %s", i.directory, v1alpha1.AnnotationAdopt, i.directory))
+	}
+	return engine.TakeOwnership(ctx)
 }
 
 // metadata returns the content of repository.yaml for this task, based on its old content.

@@ -9,6 +9,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/backend"
 	"github.com/cairn-backup/cairn/internal/backend/layout"
 	"github.com/cairn-backup/cairn/internal/mover/failure"
+	"github.com/cairn-backup/cairn/internal/repository"
 	"github.com/cairn-backup/cairn/internal/task"
 )
 
@@ -31,6 +32,9 @@ func (m *Mover) initStorage(ctx context.Context, t task.Task) (string, error) {
 		if !errors.Is(err, backend.ErrNotFound) {
 			return "", err
 		}
+		if err := freeForStorage(ctx, storage); err != nil {
+			return "", err
+		}
 		text, err := layout.StorageMetadata{
 			UID: string(t.Storage.UID), ClusterUID: t.Cluster, Created: m.Now(),
 		}.Marshal()
@@ -47,6 +51,17 @@ func (m *Mover) initStorage(ctx context.Context, t task.Task) (string, error) {
 	}
 	return "", failure.New(v1alpha1.ReasonBackendInitializationFailed,
 		"metadata.yaml appears and disappears: two clusters may be initialising the storage")
+}
+
+// freeForStorage refuses a prefix inside a repository: who removes the repository must not find a storage there. A
+// storage can lie inside another one.
+func freeForStorage(ctx context.Context, storage repository.Storage) error {
+	above, err := backend.Above(ctx, storage, "")
+	if err != nil || above == nil {
+		return err
+	}
+	return failure.New(v1alpha1.ReasonStorageTaken,
+		fmt.Sprintf("the prefix of the storage lies inside %s: choose another prefix", above))
 }
 
 // readStorageMetadata describes whose storage was found. It never overwrites a file that it can't read, because a

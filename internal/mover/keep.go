@@ -1,6 +1,7 @@
 package mover
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -12,13 +13,16 @@ import (
 	"github.com/cairn-backup/cairn/internal/backend"
 	"github.com/cairn-backup/cairn/internal/backend/layout"
 	"github.com/cairn-backup/cairn/internal/mover/failure"
-	"github.com/cairn-backup/cairn/internal/mover/judge"
+	"github.com/cairn-backup/cairn/internal/mover/removal"
 	"github.com/cairn-backup/cairn/internal/repository"
 	"github.com/cairn-backup/cairn/internal/task"
 )
 
 // keep does the due work in one repository after another. A repository that fails does not stop the others.
 func (m *Mover) keep(ctx context.Context, t task.Task) task.Result {
+	// A node that the cluster has lost does not end the pod.
+	ctx, cancel := context.WithTimeout(ctx, task.KeepTimeout)
+	defer cancel()
 	storage, err := m.storage(t)
 	if err != nil {
 		return Failed(failure.ClassifyInit(err))
@@ -60,11 +64,53 @@ func (k *keeper) do(ctx context.Context, storage repository.Storage, r *task.Com
 		return failure.New(v1alpha1.ReasonInvalidPath, err.Error())
 	}
 	if k.work.Wipe {
-		return k.wipe(ctx)
+		if gone, err := k.gone(ctx, r); gone || err != nil {
+			return err
+		}
 	}
 	if err := k.owned(ctx); err != nil {
 		return err
 	}
+	held, lease, err := backend.TakeLease(ctx, k.store, k.directory, backend.LeaseOptions{
+		Now: k.m.Now, Renew: k.m.RenewLease, Owned: k.stillOwned,
+	})
+	if err != nil {
+		return k.lost(ctx, err)
+	}
+	if k.work.Wipe {
+		err = k.wipe(held, r)
+	} else {
+		err = k.steps(held, storage, r)
+	}
+	if cause := context.Cause(held); cause != nil && ctx.Err() == nil {
+		err = k.lost(ctx, cause)
+	}
+	if rerr := lease.Release(context.WithoutCancel(ctx)); rerr != nil {
+		// The next keeper waits until it is sure that nobody renews the lease.
+		k.m.Log.Warn("give back the lease", "repository", k.work.Repository.Name,
+			"reason", failure.ClassifyMove(rerr).Reason)
+	}
+	if err == nil && k.work.Wipe { // from here on the directory can belong to another Repository
+		err = k.store.Delete(ctx, layout.RepositoryPath(k.directory))
+	}
+	return err
+}
+
+// lost returns why the keeper does not have the repository to itself.
+func (k *keeper) lost(ctx context.Context, err error) error {
+	switch {
+	case errors.Is(err, backend.ErrNotOwner):
+		return cmp.Or(k.owned(ctx), err)
+	case errors.Is(err, backend.ErrHeld):
+		return failure.New(v1alpha1.ReasonKeeperRunning, "another keeper works in the repository, perhaps in a pod on "+
+			"a node that the cluster has lost")
+	}
+	return err
+}
+
+// steps removes Snapshots, maintains the repository and checks Snapshots. A step that fails does not stop the next one:
+// each has its own result. The first failure stands for all.
+func (k *keeper) steps(ctx context.Context, storage repository.Storage, r *task.ComponentResult) (err error) {
 	rep, err := k.m.repository(k.t, storage)
 	if err != nil {
 		return err
@@ -73,25 +119,55 @@ func (k *keeper) do(ctx context.Context, storage repository.Storage, r *task.Com
 		return err
 	}
 	defer func() { err = errors.Join(err, k.engine.Close(context.WithoutCancel(ctx))) }()
-	if err := k.remove(ctx); err != nil {
-		return err
-	}
+	removal := removal.Repository{Engine: k.engine, Store: k.store, Directory: k.directory, Now: k.m.Now}
+	err = step(ctx, &r.Removal, func() error { return removal.Remove(ctx, k.work.Remove) })
 	if k.work.Scan != "" {
-		if err := k.scan(ctx, r); err != nil {
-			return err
-		}
+		err = cmp.Or(err, step(ctx, &r.Scanning, func() error { return k.scan(ctx, removal, r) }))
 	}
 	if k.work.Maintain == "" {
+		return err
+	}
+	err = cmp.Or(err, step(ctx, &r.Maintenance, func() error { return k.maintain(ctx, rep.Owner, r) }))
+	if len(k.work.Check) == 0 {
+		return err
+	}
+	return cmp.Or(err, step(ctx, &r.Check, func() error { return k.check(ctx, r) }))
+}
+
+// step does one step, unless the work was stopped, and writes how it went.
+func step(ctx context.Context, into **task.Step, do func() error) error {
+	err := context.Cause(ctx)
+	if err == nil {
+		err = do()
+	}
+	*into = &task.Step{}
+	if err == nil {
 		return nil
+	}
+	f := failure.ClassifyMove(err)
+	(*into).Reason, (*into).Error = f.Reason, f.Message
+	return f
+}
+
+// maintain compacts the repository and measures it. The directory belongs to this cluster, so its maintenance does too:
+// an adoption can have ended before it took the repository over.
+func (k *keeper) maintain(ctx context.Context, owner string, r *task.ComponentResult) error {
+	is, err := k.engine.Owner(ctx)
+	if err != nil {
+		return err
+	}
+	if is != owner {
+		if err := k.engine.TakeOwnership(ctx); err != nil {
+			return err
+		}
+		k.m.Log.Info("took over the maintenance", "repository", k.work.Repository.Name, "from", is)
 	}
 	if err := k.engine.Maintain(ctx,
 		repository.MaintainOptions{Full: k.work.Maintain == task.MaintainFull}); err != nil {
 		return err
 	}
-	if r.SizeBytes, err = k.engine.Usage(ctx); err != nil {
-		return err
-	}
-	return k.check(ctx, r)
+	r.SizeBytes, err = k.engine.Usage(ctx)
+	return err
 }
 
 const (
@@ -104,9 +180,6 @@ const (
 // check finds out which components have all their data in the repository. If more are damaged than the result has
 // room for, it covers only the components up to the last one that fits.
 func (k *keeper) check(ctx context.Context, r *task.ComponentResult) error {
-	if len(k.work.Check) == 0 {
-		return nil
-	}
 	ids := make([]string, len(k.work.Check))
 	for i, c := range k.work.Check {
 		ids[i] = c.ID
@@ -158,180 +231,60 @@ func (k *keeper) owned(ctx context.Context) error {
 	return nil
 }
 
-// wipe removes the directory. repository.yaml, which names the owner, goes last, so that an interrupted wipe can go
-// on.
-func (k *keeper) wipe(ctx context.Context) error {
-	files, err := k.store.List(ctx, k.directory)
-	if err != nil || len(files) == 0 {
+// stillOwned reports whether the directory still belongs to the Repository.
+func (k *keeper) stillOwned(ctx context.Context) (bool, error) {
+	err := k.owned(ctx)
+	if failure.AsFailure(err) != nil {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// gone reports whether the repository was wiped before. Data without a RepositoryMetadata is an error: nobody knows
+// whose it is.
+func (k *keeper) gone(ctx context.Context, r *task.ComponentResult) (bool, error) {
+	_, err := k.store.Get(ctx, layout.RepositoryPath(k.directory))
+	if !errors.Is(err, backend.ErrNotFound) {
+		return false, err
+	}
+	left, own, err := backend.Inspect(ctx, k.store, k.directory)
+	if err != nil {
+		return false, err
+	}
+	if own {
+		return false, failure.New(v1alpha1.ReasonRepositoryNotFound, fmt.Sprintf("directory %s holds files but no "+
+			"repository.yaml that names their owner: remove it by hand", k.directory))
+	}
+	k.left(r, left)
+	return true, nil
+}
+
+// wipe removes the parts of the repository. repository.yaml, which names the owner, goes last, so that an interrupted
+// wipe can go on.
+func (k *keeper) wipe(ctx context.Context, r *task.ComponentResult) error {
+	left, err := backend.Wipe(ctx, k.store, k.directory)
+	switch {
+	case errors.Is(err, backend.ErrForeign):
+		return failure.New(v1alpha1.ReasonDirectoryTaken, err.Error()+", which has a repository.yaml or "+
+			"metadata.yaml: nothing was removed. Move the other one away")
+	case errors.Is(err, backend.ErrComesBack):
+		return failure.New(v1alpha1.ReasonRemovalPending, err.Error()+": somebody still writes to the repository")
+	case err != nil:
 		return err
 	}
-	if !slices.Contains(files, layout.RepositoryPath(k.directory)) {
-		return failure.New(v1alpha1.ReasonRepositoryNotFound, fmt.Sprintf(
-			"directory %s holds files but no repository.yaml that names their owner: remove it by hand", k.directory))
-	}
-	if err := k.owned(ctx); err != nil {
-		return err
-	}
-	for _, part := range layout.Parts(k.directory) {
-		if err := k.store.DeleteAll(ctx, part); err != nil {
-			return err
-		}
-	}
-	rest, err := k.store.List(ctx, k.directory)
-	if err != nil {
-		return err
-	}
-	for _, file := range rest {
-		if file == layout.RepositoryPath(k.directory) {
-			continue
-		}
-		if err := k.store.Delete(ctx, file); err != nil {
-			return err
-		}
-	}
-	// from here on the directory can belong to another Repository
-	return k.store.Delete(ctx, layout.RepositoryPath(k.directory))
-}
-
-const (
-	// maxDeletions is how often one run deletes data that comes back.
-	maxDeletions = 3
-	// rememberFor is how long a removal is watched. It is longer than any writer can hold an old state of the
-	// repository.
-	rememberFor = 72 * time.Hour
-)
-
-// remove deletes the Snapshots, and what earlier removals left or what came back of them, and verifies that all of it
-// is gone. It writes down what to remove before it removes anything.
-func (k *keeper) remove(ctx context.Context) error {
-	removals, err := k.removals(ctx)
-	if err != nil {
-		return err
-	}
-	for _, s := range k.work.Remove {
-		r := removals[string(s.UID)]
-		if r == nil {
-			r = &layout.Removal{Snapshot: s.Name, SnapshotUID: string(s.UID)}
-			removals[r.SnapshotUID] = r
-		}
-		for _, id := range s.IDs {
-			if !slices.Contains(r.IDs, id) {
-				r.IDs = append(r.IDs, id)
-			}
-		}
-		if err := k.remember(ctx, r); err != nil {
-			return err
-		}
-	}
-	if len(removals) == 0 {
-		return nil
-	}
-	if err := k.delete(ctx, removals); err != nil {
-		return err
-	}
-	for _, s := range k.work.Remove {
-		if err := k.store.DeleteAll(ctx, layout.SnapshotPath(k.directory, s.Name)); err != nil {
-			return err
-		}
-	}
-	return k.forget(ctx, removals)
-}
-
-// removals reads the remembered removals, by the UIDs of their Snapshots.
-func (k *keeper) removals(ctx context.Context) (map[string]*layout.Removal, error) {
-	files, err := k.store.List(ctx, layout.RemovedPath(k.directory))
-	if err != nil {
-		return nil, err
-	}
-	out := map[string]*layout.Removal{}
-	for _, file := range files {
-		text, err := k.store.Get(ctx, file)
-		if errors.Is(err, backend.ErrNotFound) {
-			continue
-		}
-		if err != nil {
-			return nil, err
-		}
-		r, err := layout.ParseRemoval(text)
-		if err != nil {
-			return nil, failure.New(v1alpha1.ReasonRepositoryDamaged, file+" exists but can't be used: "+err.Error())
-		}
-		out[r.SnapshotUID] = &r
-	}
-	return out, nil
-}
-
-// remember writes a removal down, with the present time as the last time its data was seen.
-func (k *keeper) remember(ctx context.Context, r *layout.Removal) error {
-	r.Seen = k.m.Now().Truncate(time.Second)
-	text, err := r.Marshal()
-	if err != nil {
-		return fmt.Errorf("encode removal: %w", err)
-	}
-	return k.store.Put(ctx, layout.RemovalPath(k.directory, r.SnapshotUID), text)
-}
-
-// delete deletes what the removals name until a listing no longer shows any of it.
-func (k *keeper) delete(ctx context.Context, removals map[string]*layout.Removal) error {
-	for range maxDeletions {
-		present, err := k.present(ctx, removals)
-		if err != nil || len(present) == 0 {
-			return err
-		}
-		ids := make([]string, 0, len(present))
-		for id, r := range present {
-			ids = append(ids, id)
-			if err := k.remember(ctx, r); err != nil {
-				return err
-			}
-		}
-		slices.Sort(ids)
-		if err := k.engine.Delete(ctx, ids...); err != nil {
-			return err
-		}
-	}
-	present, err := k.present(ctx, removals)
-	if err == nil && len(present) > 0 {
-		err = failure.New(v1alpha1.ReasonRemovalPending,
-			"deleted data came back while another client wrote to the repository: it will be deleted again later")
-	}
-	return err
-}
-
-// present returns the engine's snapshots that still exist but are to be removed.
-func (k *keeper) present(ctx context.Context, removals map[string]*layout.Removal) (map[string]*layout.Removal, error) {
-	all, err := k.engine.List(ctx, "")
-	if err != nil {
-		return nil, err
-	}
-	byID := map[string]*layout.Removal{}
-	for _, r := range removals {
-		for _, id := range r.IDs {
-			byID[id] = r
-		}
-	}
-	out := map[string]*layout.Removal{}
-	for _, s := range all {
-		r := removals[s.Tags[judge.TagSnapshotUID]]
-		if r == nil {
-			r = byID[s.ID]
-		}
-		if r != nil {
-			out[s.ID] = r
-		}
-	}
-	return out, nil
-}
-
-// forget drops the removals whose data was not seen for long enough.
-func (k *keeper) forget(ctx context.Context, removals map[string]*layout.Removal) error {
-	for _, r := range removals {
-		if k.m.Now().Sub(r.Seen) < rememberFor {
-			continue
-		}
-		if err := k.store.Delete(ctx, layout.RemovalPath(k.directory, r.SnapshotUID)); err != nil {
-			return err
-		}
-	}
+	k.left(r, left)
 	return nil
 }
+
+// left reports what a wipe has left.
+func (k *keeper) left(r *task.ComponentResult, left backend.Left) {
+	if r.LeftFiles = int64(left.Files); left.Files == 0 {
+		return
+	}
+	r.LeftPlaces = left.Places[:min(len(left.Places), maxPlaces)]
+	k.m.Log.Warn("left files that are not the repository's", "repository", k.work.Repository.Name,
+		"directory", k.directory, "files", left.Files, "places", len(left.Places))
+}
+
+// maxPlaces is the number of places of others for which the result of a repository has room.
+const maxPlaces = 3

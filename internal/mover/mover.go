@@ -55,6 +55,8 @@ type Mover struct {
 	ProgramGrace time.Duration
 	// ProbeTimeout is how long a database can take to answer the probe of a stream. 0 means two minutes.
 	ProbeTimeout time.Duration
+	// RenewLease is how often a keeper renews its lease in the backend. 0 means every 20 seconds.
+	RenewLease time.Duration
 }
 
 // Places are where a mover finds keys and volumes.

@@ -56,7 +56,7 @@ func (m *Mover) openForRestore(ctx context.Context, t task.Task, flags Flags) (r
 	if err != nil {
 		return nil, failure.ClassifyInit(err)
 	}
-	if err := reach(ctx, store, t.Repository.Directory); err != nil {
+	if _, err := reach(ctx, store, t.Repository.Directory); err != nil {
 		return nil, failure.ClassifyInit(err)
 	}
 	rep.ReadOnly = true

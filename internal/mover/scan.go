@@ -19,15 +19,16 @@ import (
 	"github.com/cairn-backup/cairn/internal/backend/layout"
 	"github.com/cairn-backup/cairn/internal/mover/failure"
 	"github.com/cairn-backup/cairn/internal/mover/judge"
+	"github.com/cairn-backup/cairn/internal/mover/removal"
 	"github.com/cairn-backup/cairn/internal/repository"
 	"github.com/cairn-backup/cairn/internal/task"
 )
 
 // scan finds out which Snapshots lie in the repository, and stores the answer in ConfigMaps. A component counts only if
 // the engine lists its data: a file beside the repository proves nothing.
-func (k *keeper) scan(ctx context.Context, r *task.ComponentResult) error {
+func (k *keeper) scan(ctx context.Context, removals removal.Repository, r *task.ComponentResult) error {
 	s := scan{k: k, results: map[string][]layout.ComponentResult{}}
-	if err := s.data(ctx); err != nil {
+	if err := s.data(ctx, removals); err != nil {
 		return err
 	}
 	if err := s.files(ctx); err != nil {
@@ -92,12 +93,12 @@ type scan struct {
 
 // data lists what the engine has. What was removed can come back while others write, and is deleted again later: it
 // must not become a Snapshot.
-func (s *scan) data(ctx context.Context) error {
+func (s *scan) data(ctx context.Context, from removal.Repository) error {
 	all, err := s.k.engine.List(ctx, "")
 	if err != nil {
 		return err
 	}
-	removals, err := s.k.removals(ctx)
+	removals, err := from.Remembered(ctx)
 	if err != nil {
 		return err
 	}

@@ -133,15 +133,37 @@ func (m *Mover) cacheDir(t task.Task, flags Flags) (string, error) {
 }
 
 // reach reads the repository's metadata before the engine opens the repository. It reports a problem with the storage
-// within seconds, while an engine has more patience.
-func reach(ctx context.Context, store backend.Store, directory string) error {
+// within seconds, while an engine has more patience. It returns nil if there is none.
+func reach(ctx context.Context, store backend.Store, directory string) ([]byte, error) {
 	directory, err := layout.NormalizeDirectory(directory)
 	if err != nil {
-		return failure.New(v1alpha1.ReasonInvalidPath, err.Error())
+		return nil, failure.New(v1alpha1.ReasonInvalidPath, err.Error())
 	}
-	_, err = store.Get(ctx, layout.RepositoryPath(directory))
+	text, err := store.Get(ctx, layout.RepositoryPath(directory))
 	if errors.Is(err, backend.ErrNotFound) {
-		return nil // the engine finds out what exists
+		return nil, nil // the engine finds out what exists
 	}
-	return err
+	return text, err
+}
+
+// reachOwn is reach for a mover that writes. It refuses a directory that another Repository or cluster has taken over:
+// nobody here would find the backup there, and the new owner would not know it.
+func reachOwn(ctx context.Context, store backend.Store, t task.Task) error {
+	text, err := reach(ctx, store, t.Repository.Directory)
+	if err != nil || text == nil {
+		return err
+	}
+	meta, err := layout.ParseRepositoryMetadata(text)
+	if err != nil {
+		return nil // a newer version can have written it; an init or a keeper says so
+	}
+	if sameOwner(meta, layout.RepositoryMetadata{
+		ClusterUID: t.Cluster, RepositoryUID: string(t.Repository.UID),
+		RepositoryNamespace: t.Namespace, RepositoryName: t.Repository.Name,
+	}) {
+		return nil
+	}
+	return failure.New(v1alpha1.ReasonDirectoryTaken, fmt.Sprintf(
+		"directory %s now belongs to Repository %s/%s, or to another cluster: nothing was backed up",
+		t.Repository.Directory, meta.RepositoryNamespace, meta.RepositoryName))
 }

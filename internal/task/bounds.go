@@ -42,6 +42,7 @@ func (r *Result) limit() {
 		c.StartTime, c.CompletionTime = inRange(c.StartTime), inRange(c.CompletionTime)
 		c.limitNumbers()
 		c.UnmatchedPatterns = Patterns(c.UnmatchedPatterns)
+		c.limit()
 		c.Reason = reasonOf(c.Outcome, c.Reason)
 		c.Error = text.Shorten(c.Error)
 	}

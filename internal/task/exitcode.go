@@ -53,6 +53,7 @@ var exitCodes = map[string]int{
 	v1alpha1.ReasonRepositoryNotFound:           ExitRepository,
 	v1alpha1.ReasonDirectoryTaken:               ExitRepository,
 	v1alpha1.ReasonSnapshotNotFound:             ExitRepository,
+	v1alpha1.ReasonKeeperRunning:                ExitRepository,
 	v1alpha1.ReasonCancelled:                    ExitCancelled,
 	v1alpha1.ReasonDeadlineExceeded:             ExitCancelled,
 	v1alpha1.ReasonVolumeNotEmpty:               ExitTarget,

@@ -3,12 +3,67 @@ package task
 import (
 	"errors"
 	"fmt"
+	"time"
 
 	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/cairn-backup/cairn/internal/text"
 )
 
 // KindKeep removes data from repositories and maintains them.
 const KindKeep Kind = "keep"
+
+// KeepTimeout bounds a keeper: garbage collection in a big repository takes long.
+const KeepTimeout = 6 * time.Hour
+
+// Step is how one step of a keeper went. An empty Reason means that it succeeded.
+type Step struct {
+	Reason string `json:"reason,omitempty"`
+	Error  string `json:"error,omitempty"`
+}
+
+// Steps are how the steps of a keeper went in a repository. Nil means that a step was not asked for, or that the keeper
+// did not get as far: then the Outcome of the repository counts.
+type Steps struct {
+	Removal     *Step `json:"removal,omitempty"`
+	Maintenance *Step `json:"maintenance,omitempty"`
+	Check       *Step `json:"check,omitempty"`
+	Scanning    *Step `json:"scanning,omitempty"`
+	// LeftFiles is the number of files that a wipe left because they are not the repository's own, and LeftPlaces are
+	// the first of the directories of other repositories and storages among them.
+	LeftFiles  int64    `json:"left,omitempty"`
+	LeftPlaces []string `json:"places,omitempty"`
+}
+
+// cut returns a copy with shorter texts.
+func (s Steps) cut(limit int) Steps {
+	for _, step := range []**Step{&s.Removal, &s.Maintenance, &s.Check, &s.Scanning} {
+		if *step != nil {
+			*step = &Step{Reason: (*step).Reason, Error: text.Cut((*step).Error, limit)}
+		}
+	}
+	return s
+}
+
+// limit brings what a mover reports within the limits of the API.
+func (s *Steps) limit() {
+	for _, step := range []*Step{s.Removal, s.Maintenance, s.Check, s.Scanning} {
+		if step != nil && (step.Reason != "" || step.Error != "") {
+			step.Reason, step.Error = ReasonOfFailure(step.Reason), text.Shorten(step.Error)
+		}
+	}
+	s.LeftFiles = min(max(s.LeftFiles, 0), maxEntries)
+	s.LeftPlaces = s.LeftPlaces[:min(len(s.LeftPlaces), maxLeftPlaces)]
+	for i, place := range s.LeftPlaces {
+		s.LeftPlaces[i] = text.Cut(place, maxLeftPlace)
+	}
+}
+
+// The most places that a wipe reports, and the longest name of one in bytes.
+const (
+	maxLeftPlaces = 3
+	maxLeftPlace  = 256
+)
 
 // Maintenance is a kind of maintenance.
 type Maintenance string

@@ -44,6 +44,7 @@ type Result struct {
 // ComponentResult is how one component went. Its JSON names are short because all components share 4096 bytes.
 type ComponentResult struct {
 	v1alpha1.ComponentCounts `json:",inline"`
+	Steps                    `json:",inline"`
 
 	Name                  string       `json:"name"`
 	Outcome               Outcome      `json:"outcome"`
@@ -100,8 +101,9 @@ func encodeShort(r Result, limit int) ([]byte, error) {
 		if limit < 256 {
 			c.UnmatchedPatterns = nil // the status of the component has them
 		}
+		c.Steps = c.Steps.cut(limit)
 		if limit == 0 {
-			c.Path = ""
+			c.Path, c.LeftPlaces = "", nil
 		}
 		short[i] = c
 	}

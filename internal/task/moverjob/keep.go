@@ -3,7 +3,6 @@ package moverjob
 import (
 	"path"
 	"strconv"
-	"time"
 
 	batchv1 "k8s.io/api/batch/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -11,9 +10,6 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/task"
 )
-
-// keepTimeout bounds a keeper: garbage collection in a big repository takes long.
-const keepTimeout = 6 * time.Hour
 
 // KeepJobInput is the input for a keeper's Job.
 type KeepJobInput struct {
@@ -71,7 +67,7 @@ func KeepJob(in KeepJobInput) (*batchv1.Job, error) {
 		resolved:     initTask(in.Image, task.KindKeep, in.Storage),
 		credentials:  Credentials{StorageSecret: in.StorageSecret},
 		passwords:    passwords,
-		timeout:      keepTimeout,
+		timeout:      task.KeepTimeout,
 		security:     securityOf(v1alpha1.MoverSecurityContext{}, podOf(in.Storage.Spec.RuntimeSettings)),
 		privileged:   in.Privileged,
 		node:         nodeOf(in.Storage.Spec.RuntimeSettings),

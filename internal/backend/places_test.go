@@ -1,0 +1,118 @@
+package backend_test
+
+import (
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	. "github.com/onsi/gomega"
+
+	"github.com/cairn-backup/cairn/internal/backend"
+	"github.com/cairn-backup/cairn/internal/backend/layout"
+	"github.com/cairn-backup/cairn/internal/repository"
+	"github.com/cairn-backup/cairn/internal/repository/enginetest"
+)
+
+func mark(t testing.TB, s repository.Storage, file string) {
+	t.Helper()
+	g := NewWithT(t)
+	store, err := backend.Open(s)
+	g.Expect(err).NotTo(HaveOccurred())
+	text, err := layout.RepositoryMetadata{
+		Driver: "Kopia", ClusterUID: "c", RepositoryUID: "r", Created: time.Now(),
+	}.Marshal()
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(store.Put(t.Context(), file, text)).To(Succeed())
+}
+
+// TestAboveAPrefixThatACredentialIsLimitedTo: what can't be read there is not known, and fails no init.
+func TestAboveAPrefixThatACredentialIsLimitedTo(t *testing.T) {
+	s3 := enginetest.StartS3(t)
+	mark(t, repository.Storage{S3: &s3}, "teams/repository.yaml")
+	for name, c := range map[string]struct {
+		status int
+		code   string
+		fails  error
+		finds  bool
+	}{
+		"everything can be read":         {finds: true},
+		"the credential ends there":      {status: http.StatusForbidden, code: "AccessDenied"},
+		"the server knows no such place": {status: http.StatusMethodNotAllowed, code: "MethodNotAllowed"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			g, ctx, o := NewWithT(t), t.Context(), s3
+			to := &url.URL{Scheme: "http", Host: s3.Endpoint}
+			proxy := &httputil.ReverseProxy{Rewrite: func(r *httputil.ProxyRequest) {
+				r.SetURL(to)
+				r.Out.Host = r.In.Host // it is signed
+			}}
+			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				key, _ := strings.CutPrefix(r.URL.Path, "/bucket/")
+				if c.status != 0 && key != r.URL.Path && key != "" && !strings.HasPrefix(key, "teams/shop/") {
+					w.WriteHeader(c.status)
+					fmt.Fprintf(w, "<Error><Code>%s</Code></Error>", c.code)
+					return
+				}
+				proxy.ServeHTTP(w, r)
+			}))
+			t.Cleanup(server.Close)
+			o.Endpoint, o.Prefix = server.Listener.Addr().String(), "teams/shop"
+			for _, directory := range []string{"", "web", "a/b"} {
+				place, err := backend.Above(ctx, repository.Storage{S3: &o}, directory)
+				g.Expect(err).NotTo(HaveOccurred())
+				if c.finds {
+					g.Expect(place).To(Equal(&backend.Place{Path: "teams"}))
+				} else {
+					g.Expect(place).To(BeNil())
+				}
+			}
+		})
+	}
+	t.Run("but inside the prefix it fails", func(t *testing.T) {
+		g, o := NewWithT(t), s3
+		o.SecretKey, o.Prefix = "wrong", "teams/shop"
+		_, err := backend.Above(t.Context(), repository.Storage{S3: &o}, "web")
+		g.Expect(err).To(HaveOccurred())
+	})
+}
+
+// TestWipe removes a repository on a real object store, and nothing else.
+func TestWipe(t *testing.T) {
+	s3 := enginetest.StartS3(t)
+	for name, s := range map[string]repository.Storage{
+		"S3":    {S3: &s3},
+		"local": {Local: &repository.Local{Path: t.TempDir(), Prefix: "cairn"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g, ctx := NewWithT(t), t.Context()
+			store, err := backend.Open(s)
+			g.Expect(err).NotTo(HaveOccurred())
+			for _, file := range []string{
+				"repository.yaml", "kopia/p/1", "kopia/2", "kopia/deep/theirs/kopia/p/1", "snapshots/s/c.yaml",
+				"removed/u.yaml", "notes/a.txt", "keeper/lease-000000000001.yaml", "keeper/kopia/p/1",
+			} {
+				g.Expect(store.Put(ctx, "web/"+file, []byte("x"))).To(Succeed())
+			}
+			for _, place := range []string{"web/kopia/deep/theirs", "web/keeper", "web2"} {
+				mark(t, s, place+"/repository.yaml")
+			}
+			place, err := backend.Below(ctx, s, "web")
+			g.Expect(err).NotTo(HaveOccurred())
+			g.Expect(place.Path).To(HaveSuffix("web/keeper"))
+			left, err := backend.Wipe(ctx, store, "web")
+			g.Expect(err).NotTo(HaveOccurred())
+			g.Expect(left).To(Equal(backend.Left{Files: 5, Places: []string{"web/keeper", "web/kopia/deep/theirs"}}))
+			g.Expect(store.List(ctx, "")).To(Equal([]string{
+				"web/keeper/kopia/p/1", "web/keeper/lease-000000000001.yaml", "web/keeper/repository.yaml",
+				"web/kopia/deep/theirs/kopia/p/1", "web/kopia/deep/theirs/repository.yaml", "web/notes/a.txt",
+				"web/repository.yaml", "web2/repository.yaml",
+			}))
+		})
+	}
+}

@@ -1,0 +1,179 @@
+// Package removal removes Snapshots from a repository, for good: what an engine has deleted can come back while others
+// write, and is deleted again. What is to be removed is written down in the backend first, so that an interrupted
+// removal goes on. One goroutine at a time removes from a repository.
+package removal
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path"
+	"slices"
+	"time"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/backend"
+	"github.com/cairn-backup/cairn/internal/backend/layout"
+	"github.com/cairn-backup/cairn/internal/mover/failure"
+	"github.com/cairn-backup/cairn/internal/mover/judge"
+	"github.com/cairn-backup/cairn/internal/repository"
+	"github.com/cairn-backup/cairn/internal/task"
+)
+
+const (
+	// maxDeletions is how often one run deletes data that comes back.
+	maxDeletions = 3
+	// rememberFor is how long a removal is watched. It is longer than any writer can hold an old state of the
+	// repository.
+	rememberFor = 72 * time.Hour
+)
+
+// Repository is the repository from which Snapshots are removed.
+type Repository struct {
+	Engine repository.Engine
+	// Store is the storage, and Directory the normalized directory of the repository in it.
+	Store     backend.Store
+	Directory string
+	// Now is the clock.
+	Now func() time.Time
+}
+
+// Remove deletes the Snapshots, and what earlier removals left or what came back of them, and verifies that all of it
+// is gone. It writes down what to remove before it removes anything.
+func (x Repository) Remove(ctx context.Context, snapshots []task.Removed) error {
+	removals, err := x.Remembered(ctx)
+	if err != nil {
+		return err
+	}
+	for _, s := range snapshots {
+		r := removals[string(s.UID)]
+		if r == nil {
+			r = &layout.Removal{Snapshot: s.Name, SnapshotUID: string(s.UID)}
+			removals[r.SnapshotUID] = r
+		}
+		for _, id := range s.IDs {
+			if !slices.Contains(r.IDs, id) {
+				r.IDs = append(r.IDs, id)
+			}
+		}
+		if err := x.remember(ctx, r); err != nil {
+			return err
+		}
+	}
+	if len(removals) == 0 {
+		return nil
+	}
+	if err := x.delete(ctx, removals); err != nil {
+		return err
+	}
+	for _, s := range snapshots {
+		if err := backend.DeleteSnapshot(ctx, x.Store, x.Directory, s.Name); err != nil {
+			return err
+		}
+	}
+	return x.forget(ctx, removals)
+}
+
+// Remembered reads the removals that are written down, by the UIDs of their Snapshots.
+func (x Repository) Remembered(ctx context.Context) (map[string]*layout.Removal, error) {
+	files, err := x.Store.List(ctx, layout.RemovedPath(x.Directory))
+	if err != nil {
+		return nil, err
+	}
+	out := map[string]*layout.Removal{}
+	for _, file := range files {
+		if path.Dir(file) != layout.RemovedPath(x.Directory) || layout.IsMarker(file) {
+			continue // it is not the repository's
+		}
+		text, err := x.Store.Get(ctx, file)
+		if errors.Is(err, backend.ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		r, err := layout.ParseRemoval(text)
+		if err != nil {
+			return nil, failure.New(v1alpha1.ReasonRepositoryDamaged, file+" exists but can't be used: "+err.Error())
+		}
+		out[r.SnapshotUID] = &r
+	}
+	return out, nil
+}
+
+// remember writes a removal down, with the present time as the last time its data was seen.
+func (x Repository) remember(ctx context.Context, r *layout.Removal) error {
+	r.Seen = x.Now().Truncate(time.Second)
+	text, err := r.Marshal()
+	if err != nil {
+		return fmt.Errorf("encode removal: %w", err)
+	}
+	return x.Store.Put(ctx, layout.RemovalPath(x.Directory, r.SnapshotUID), text)
+}
+
+// delete deletes what the removals name until a listing no longer shows any of it.
+func (x Repository) delete(ctx context.Context, removals map[string]*layout.Removal) error {
+	for range maxDeletions {
+		present, err := x.present(ctx, removals)
+		if err != nil || len(present) == 0 {
+			return err
+		}
+		ids := make([]string, 0, len(present))
+		for id, r := range present {
+			ids = append(ids, id)
+			if err := x.remember(ctx, r); err != nil {
+				return err
+			}
+		}
+		slices.Sort(ids)
+		if err := x.Engine.Delete(ctx, ids...); err != nil {
+			return err
+		}
+	}
+	present, err := x.present(ctx, removals)
+	if err == nil && len(present) > 0 {
+		err = failure.New(v1alpha1.ReasonRemovalPending,
+			"deleted data came back while another client wrote to the repository: it will be deleted again later")
+	}
+	return err
+}
+
+// present returns the engine's snapshots that still exist but are to be removed.
+func (x Repository) present(
+	ctx context.Context, removals map[string]*layout.Removal,
+) (map[string]*layout.Removal, error) {
+	all, err := x.Engine.List(ctx, "")
+	if err != nil {
+		return nil, err
+	}
+	byID := map[string]*layout.Removal{}
+	for _, r := range removals {
+		for _, id := range r.IDs {
+			byID[id] = r
+		}
+	}
+	out := map[string]*layout.Removal{}
+	for _, s := range all {
+		r := removals[s.Tags[judge.TagSnapshotUID]]
+		if r == nil {
+			r = byID[s.ID]
+		}
+		if r != nil {
+			out[s.ID] = r
+		}
+	}
+	return out, nil
+}
+
+// forget drops the removals whose data was not seen for long enough.
+func (x Repository) forget(ctx context.Context, removals map[string]*layout.Removal) error {
+	for _, r := range removals {
+		if x.Now().Sub(r.Seen) < rememberFor {
+			continue
+		}
+		if err := x.Store.Delete(ctx, layout.RemovalPath(x.Directory, r.SnapshotUID)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
