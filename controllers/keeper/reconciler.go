@@ -60,6 +60,8 @@ const (
 	lookAgain = 10 * time.Second
 	// soon is the delay for a state that is about to change.
 	soon = 2 * time.Second
+	// lostAfter is how long after its deletion a pod can still run before its node counts as dead.
+	lostAfter = 10 * time.Minute
 	// storageInterval is the delay before an unusable storage is tried again.
 	storageInterval = time.Minute
 )
@@ -227,11 +229,9 @@ func (r *Reconciler) remove(ctx context.Context, job *batchv1.Job, t *task.Task)
 			return err
 		}
 	}
-	how := metav1.DeletePropagationForeground // it stays until its pod is gone
-	if observe.Ended(job) {
-		how = metav1.DeletePropagationBackground
-	}
-	err := r.Delete(ctx, job, client.PropagationPolicy(how), client.Preconditions{UID: &job.UID})
+	// The Job goes at once: on a dead node its pod never goes. Before the next Job starts, busy looks for the pod.
+	err := r.Delete(ctx, job, client.PropagationPolicy(metav1.DeletePropagationBackground),
+		client.Preconditions{UID: &job.UID})
 	if client.IgnoreNotFound(err) != nil {
 		return fmt.Errorf("delete Job %s/%s: %w", job.Namespace, job.Name, err)
 	}
@@ -349,12 +349,17 @@ func (r *Reconciler) usable(
 	return out, nil
 }
 
-// busy reports whether a pod of an earlier Job still runs: a pod can outlive its Job for a while.
+// busy reports whether a pod of an earlier Job still runs: a pod can outlive its Job for a while. A pod whose node does
+// not end it counts as gone after lostAfter. If it still runs, the lease in the backend keeps the next one out.
 func (r *Reconciler) busy(ctx context.Context, p place) (bool, error) {
 	var pods corev1.PodList
 	if err := r.APIReader.List(ctx, &pods, client.InNamespace(p.namespace),
 		client.MatchingLabels{v1alpha1.LabelKeeper: p.name()}); err != nil {
 		return false, fmt.Errorf("list Pods of keeper %s/%s: %w", p.namespace, p.name(), err)
 	}
-	return slices.ContainsFunc(pods.Items, func(p corev1.Pod) bool { return !observe.PodEnded(&p) }), nil
+	now := r.Clock.Now()
+	return slices.ContainsFunc(pods.Items, func(p corev1.Pod) bool {
+		lost := p.DeletionTimestamp != nil && now.Sub(p.DeletionTimestamp.Time) > lostAfter
+		return !observe.PodEnded(&p) && !lost
+	}), nil
 }

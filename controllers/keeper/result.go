@@ -35,15 +35,18 @@ func (r *Reconciler) writeResult(
 			return err
 		}
 		w.Began = job.CreationTimestamp
-		if err := r.writeScan(ctx, job, w, &result); err != nil {
+		scanned, err := r.writeScan(ctx, job, w, result)
+		if err != nil {
 			return err
 		}
-		failed[k.Repository.Name] = result.Outcome != task.OutcomeSucceeded
-		if failed[k.Repository.Name] {
-			if err := r.fail(ctx, w, result.Reason, result.Error); err != nil {
+		failed[k.Repository.Name] = !scanned || result.Outcome != task.OutcomeSucceeded
+		done, undone := w.Split(result)
+		for _, f := range undone {
+			if err := r.fail(ctx, f.Work, f.Reason, f.Message); err != nil {
 				return err
 			}
-		} else if err := r.succeed(ctx, w, result, at); err != nil {
+		}
+		if err := r.succeed(ctx, done, result, at); err != nil {
 			return err
 		}
 	}
@@ -70,7 +73,10 @@ func logEnd(ctx context.Context, p place, job *batchv1.Job, k *task.Keep, result
 
 // workOf reads the objects of the work, as far as they still exist.
 func (r *Reconciler) workOf(ctx context.Context, p place, k *task.Keep) (*keeper.Work, error) {
-	w := &keeper.Work{Wipe: k.Wipe, Maintain: k.Maintain, Check: k.Check, Scan: k.Scan}
+	w := &keeper.Work{
+		Wipe: k.Wipe, Maintain: k.Maintain, Check: k.Check, Checks: k.Maintain == task.MaintainFull,
+		Scan: k.Scan,
+	}
 	var repository v1alpha1.Repository
 	err := r.APIReader.Get(ctx, client.ObjectKey{Namespace: p.namespace, Name: k.Repository.Name}, &repository)
 	if client.IgnoreNotFound(err) != nil {
@@ -101,21 +107,30 @@ func (r *Reconciler) succeed(
 		if err != nil {
 			return err
 		}
+		before := w.Repository.DeepCopy()
 		err = r.writeRepository(ctx, w.Repository, func(repository *v1alpha1.Repository) {
 			if w.Wipe {
-				conditions.MarkTrue(repository, v1alpha1.ConditionWiped, v1alpha1.ReasonWiped,
-					"the directory in the backend was removed")
+				conditions.MarkTrue(repository, v1alpha1.ConditionWiped, v1alpha1.ReasonWiped, "%s",
+					"the directory in the backend was removed"+keeper.Left(result))
 				return
 			}
-			w.Maintained(&repository.Status, result.SizeBytes, whole, at)
-			if w.Maintain == "" {
-				return
+			w.Maintained(&repository.Status, result.SizeBytes, at)
+			if w.Maintain != "" {
+				conditions.MarkTrue(repository, v1alpha1.ConditionMaintained, v1alpha1.ReasonMaintained,
+					"the last maintenance succeeded")
 			}
-			conditions.MarkTrue(repository, v1alpha1.ConditionMaintained, v1alpha1.ReasonMaintained,
-				"the last maintenance succeeded")
+			if w.Checks {
+				w.Checked(&repository.Status, whole)
+				conditions.MarkTrue(repository, v1alpha1.ConditionChecked, v1alpha1.ReasonChecked,
+					"the last check could be done: status.integrity has its result")
+			}
 		})
 		if err != nil {
 			return err
+		}
+		if left := keeper.Left(result); w.Wipe && left != "" && !conditions.IsTrue(before, v1alpha1.ConditionWiped) {
+			r.Event(w.Repository, corev1.EventTypeWarning, v1alpha1.ReasonDataKept,
+				conditions.GetMessage(w.Repository, v1alpha1.ConditionWiped))
 		}
 	}
 	for _, s := range w.Snapshots {
@@ -144,10 +159,10 @@ func (r *Reconciler) release(ctx context.Context, s *v1alpha1.Snapshot) error {
 
 // fail writes the failure to the Repository and the Snapshots. The keeper tries again.
 func (r *Reconciler) fail(ctx context.Context, w *keeper.Work, reason, message string) error {
-	if w.Repository != nil && (w.Wipe || w.Maintain != "") {
-		condition, advice := v1alpha1.ConditionMaintained, ""
+	for _, condition := range w.Conditions() {
+		advice := ""
 		if w.Wipe {
-			condition, advice = v1alpha1.ConditionWiped, howToGiveUp
+			advice = howToGiveUp
 		}
 		err := r.writeRepository(ctx, w.Repository, func(repository *v1alpha1.Repository) {
 			conditions.MarkFalse(repository, condition, reason, "%s", message+advice)
@@ -192,7 +207,7 @@ func (r *Reconciler) writeRepository(
 		return fmt.Errorf("write status of Repository %s: %w", repository.Name, err)
 	}
 	for _, condition := range []string{
-		v1alpha1.ConditionMaintained, v1alpha1.ConditionScanned, v1alpha1.ConditionWiped,
+		v1alpha1.ConditionMaintained, v1alpha1.ConditionChecked, v1alpha1.ConditionScanned, v1alpha1.ConditionWiped,
 	} {
 		is, was := conditions.Get(repository, condition), conditions.Get(before, condition)
 		if is != nil && is.Status == metav1.ConditionFalse &&

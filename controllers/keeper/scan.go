@@ -22,28 +22,30 @@ import (
 	"github.com/cairn-backup/cairn/internal/task"
 )
 
-// writeScan writes the result of a scan, if the work had one. A scan whose answer can't be used makes the result a
-// failure, and the keeper scans again.
+// writeScan writes the result of a scan, if the work had one. It returns false if the keeper has to scan again.
 func (r *Reconciler) writeScan(
-	ctx context.Context, job *batchv1.Job, w *keeper.Work, result *task.ComponentResult,
-) error {
+	ctx context.Context, job *batchv1.Job, w *keeper.Work, result task.ComponentResult,
+) (bool, error) {
 	if w.Scan == "" || w.Repository == nil {
-		return nil
+		return true, nil
+	}
+	reason, message := result.Reason, result.Error
+	if step := result.Scanning; step != nil {
+		reason, message = step.Reason, step.Error
 	}
 	if result.Scan != nil {
 		s, err := r.scanned(ctx, job, w, result.Scan)
 		if err == nil {
-			return r.markScanned(ctx, w.Repository, s)
+			return true, r.markScanned(ctx, w.Repository, s)
 		}
 		if !errors.As(err, &errPages{}) {
-			return err
+			return false, err
 		}
-		result.Outcome, result.Reason, result.Error = task.OutcomeFailed, v1alpha1.ReasonFailed, err.Error()
+		reason, message = v1alpha1.ReasonFailed, err.Error()
 	}
-	return r.writeRepository(ctx, w.Repository, func(repository *v1alpha1.Repository) {
-		conditions.MarkFalse(repository, v1alpha1.ConditionScanned,
-			cmp.Or(result.Reason, v1alpha1.ReasonFailed), "%s",
-			cmp.Or(result.Error, "the keeper gave no answer to the scan")+": Cairn tries again")
+	return false, r.writeRepository(ctx, w.Repository, func(repository *v1alpha1.Repository) {
+		conditions.MarkFalse(repository, v1alpha1.ConditionScanned, cmp.Or(reason, v1alpha1.ReasonFailed), "%s",
+			cmp.Or(message, "the keeper gave no answer to the scan")+": Cairn tries again")
 	})
 }
 

@@ -51,10 +51,10 @@ type checkedComponent struct {
 	intact bool
 }
 
-// Verdict returns what the work has checked. ok is false if it checked nothing: it is no full maintenance, or it
-// verified none of the components.
+// Verdict returns what the work has checked. ok is false if it checked nothing: it was to check nothing, or it verified
+// none of the components.
 func (w *Work) Verdict(result task.ComponentResult) (v Verdict, ok bool) {
-	if w.Maintain != task.MaintainFull || len(w.Check) > 0 && result.Verified == 0 {
+	if !w.Checks || len(w.Check) > 0 && result.Verified == 0 {
 		return nil, false
 	}
 	v = Verdict{}

@@ -73,7 +73,7 @@ func TestToCheck(t *testing.T) {
 
 // fullWork is a full maintenance that checked these components, "<Snapshot>/<component>" each.
 func fullWork(checked ...task.Checked) *Work {
-	return &Work{Maintain: task.MaintainFull, Check: checked, Began: metav1.NewTime(start.Add(time.Hour))}
+	return &Work{Maintain: task.MaintainFull, Checks: true, Check: checked, Began: metav1.NewTime(start.Add(time.Hour))}
 }
 
 func component(snapshot, name string) task.Checked {

@@ -32,8 +32,8 @@ type State struct {
 	Changed time.Time
 	// Quick and Full are when each kind of maintenance last ran; zero if never.
 	Quick, Full time.Time
-	// Damaged reports that the last check found something damaged or missing.
-	Damaged bool
+	// Unsound reports that the last check found something damaged or missing, or could not be done.
+	Unsound bool
 }
 
 // due returns the maintenance that is due, or "", and the time to ask again if nothing changes; zero means never.
@@ -42,8 +42,8 @@ func due(s State, now time.Time) (task.Maintenance, time.Time) {
 		return "", time.Time{}
 	}
 	full := next(s, s.Full, fullEvery, fullSettled)
-	if s.Damaged && !s.Full.IsZero() {
-		full = s.Full.Add(quickEvery) // Until the repository is repaired, even if nothing else changes there.
+	if s.Unsound && !s.Full.IsZero() {
+		full = s.Full.Add(quickEvery) // Until a check finds the repository intact, even if nothing else changes there.
 	}
 	quick := next(s, latest(s.Quick, s.Full), quickEvery, quickSettled)
 	switch {

@@ -55,13 +55,13 @@ func TestDue(t *testing.T) {
 func TestADamagedOneIsCheckedDailyUntilItIsMended(t *testing.T) {
 	g := NewWithT(t)
 	start := time.Date(2026, 11, 20, 12, 0, 0, 0, time.UTC)
-	s := State{Identity: "uid-1", Created: start, Changed: start, Full: start.Add(100 * fullEvery), Damaged: true}
+	s := State{Identity: "uid-1", Created: start, Changed: start, Full: start.Add(100 * fullEvery), Unsound: true}
 	how, again := due(s, s.Full.Add(quickEvery-1))
 	g.Expect(how).To(BeEmpty())
 	g.Expect(again).To(Equal(s.Full.Add(quickEvery)), "although nothing changes there")
 	how, _ = due(s, again)
 	g.Expect(how).To(Equal(task.MaintainFull))
-	s.Damaged = false
+	s.Unsound = false
 	how, again = due(s, again)
 	g.Expect(how).To(BeEmpty())
 	g.Expect(again).To(BeZero())

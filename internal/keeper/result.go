@@ -3,6 +3,7 @@ package keeper
 import (
 	"cmp"
 	"strconv"
+	"strings"
 
 	batchv1 "k8s.io/api/batch/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -11,6 +12,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/retention"
 	"github.com/cairn-backup/cairn/internal/task"
 	"github.com/cairn-backup/cairn/internal/task/observe"
+	"github.com/cairn-backup/cairn/internal/text"
 )
 
 // ResultOf returns the result of the i-th repository of a keeper's Job. A repository without a result failed with the
@@ -34,6 +36,78 @@ func ResultOf(o observe.Observation, i int) task.ComponentResult {
 		Outcome: task.OutcomeFailed, Reason: reason,
 		Error: cmp.Or(o.Message, "the keeper reported no result"),
 	}
+}
+
+// Undone is a part of the work that failed, and why.
+type Undone struct {
+	*Work
+	Reason, Message string
+}
+
+// Split splits the work by its result: what was done, and what failed. The removal of Snapshots, the maintenance and
+// the check each have a result of their own. Without one, the result of the whole counts for them.
+func (w *Work) Split(result task.ComponentResult) (done *Work, failed []Undone) {
+	done = &Work{Repository: w.Repository, Began: w.Began}
+	part := func(step *task.Step, asked bool, add func(*Work)) {
+		switch {
+		case !asked:
+			return
+		case step == nil && result.Outcome == task.OutcomeSucceeded, step != nil && step.Reason == "":
+			add(done)
+			return
+		}
+		u := Undone{
+			Work: &Work{Repository: w.Repository, Began: w.Began}, Reason: result.Reason, Message: result.Error,
+		}
+		if step != nil {
+			u.Reason = reasonOf(step.Reason)
+			u.Message = cmp.Or(step.Error, u.Reason)
+		}
+		add(u.Work)
+		failed = append(failed, u)
+	}
+	part(nil, w.Wipe, func(to *Work) { to.Wipe = true })
+	part(result.Removal, len(w.Snapshots) > 0, func(to *Work) { to.Snapshots = w.Snapshots })
+	part(result.Maintenance, w.Maintain != "", func(to *Work) { to.Maintain = w.Maintain })
+	check := result.Check
+	if check == nil && result.Maintenance != nil { // there was nothing to check
+		check = &task.Step{}
+	}
+	// Without a result of its own it was not tried: the maintenance that is due again brings another one.
+	tried := check != nil || result.Outcome == task.OutcomeSucceeded
+	part(check, w.Checks && tried, func(to *Work) { to.Checks, to.Check = true, w.Check })
+	return done, failed
+}
+
+// Conditions returns the conditions of the Repository that say how the work went.
+func (w *Work) Conditions() []string {
+	var out []string
+	if w.Repository == nil {
+		return nil
+	}
+	if w.Wipe {
+		out = append(out, v1alpha1.ConditionWiped)
+	}
+	if w.Maintain != "" {
+		out = append(out, v1alpha1.ConditionMaintained)
+	}
+	if w.Checks {
+		out = append(out, v1alpha1.ConditionChecked)
+	}
+	return out
+}
+
+// Left says what a wipe has left, or returns "".
+func Left(result task.ComponentResult) string {
+	if result.LeftFiles == 0 {
+		return ""
+	}
+	out := ", except for " + text.Quantity(result.LeftFiles, "file") +
+		" that Cairn did not put there for this Repository"
+	if len(result.LeftPlaces) > 0 {
+		out += ": others have put a repository or storage into " + strings.Join(result.LeftPlaces, ", ")
+	}
+	return out
 }
 
 // reasonOf returns the reason of a failed Job.

@@ -1,6 +1,8 @@
 package keeper
 
 import (
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -125,4 +127,68 @@ func TestReady(t *testing.T) {
 		g.Expect(due).To(HaveLen(2))
 		g.Expect(next).To(BeZero())
 	}
+}
+
+// What was done counts, whatever else failed.
+func TestSplit(t *testing.T) {
+	failed := func(reason string) *task.Step { return &task.Step{Reason: reason, Error: "because"} }
+	ok := &task.Step{}
+	work := Work{
+		Snapshots: make([]*v1alpha1.Snapshot, 2), Maintain: task.MaintainFull, Checks: true,
+		Check: make([]task.Checked, 1),
+	}
+	bad := task.ComponentResult{Outcome: task.OutcomeFailed, Reason: "Unreachable", Error: "no answer"}
+	steps := func(r task.ComponentResult, removal, maintenance, check *task.Step) task.ComponentResult {
+		r.Steps = task.Steps{Removal: removal, Maintenance: maintenance, Check: check}
+		return r
+	}
+	for name, tt := range map[string]struct {
+		work   Work
+		result task.ComponentResult
+		done   string
+		failed []string
+	}{
+		"all of it": {work, task.ComponentResult{Outcome: task.OutcomeSucceeded}, "removed maintained checked", nil},
+		"nothing":   {work, bad, "", []string{"removed Unreachable no answer", "maintained Unreachable no answer"}},
+		"the removal": {
+			work, steps(bad, ok, failed("AccessDenied"), failed("Cancelled")), "removed",
+			[]string{"maintained AccessDenied because", "checked Cancelled because"},
+		},
+		"the maintenance": {
+			work, steps(bad, failed(v1alpha1.ReasonRemovalPending), ok, ok), "maintained checked",
+			[]string{"removed RemovalPending because"},
+		},
+		"without anything to check": {
+			Work{Maintain: task.MaintainFull, Checks: true},
+			steps(bad, failed("X"), ok, nil), "maintained checked", nil,
+		},
+		"a wipe": {Work{Wipe: true}, bad, "", []string{"wiped Unreachable no answer"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			done, undone := tt.work.Split(tt.result)
+			g.Expect(parts(done)).To(Equal(tt.done))
+			var got []string
+			for _, u := range undone {
+				got = append(got, parts(u.Work)+" "+u.Reason+" "+u.Message)
+			}
+			g.Expect(got).To(Equal(tt.failed))
+		})
+	}
+}
+
+func parts(w *Work) string {
+	var out []string
+	for name, is := range map[string]bool{
+		"1 wiped": w.Wipe, "2 removed": len(w.Snapshots) > 0, "3 maintained": w.Maintain != "", "4 checked": w.Checks,
+	} {
+		if is {
+			out = append(out, name)
+		}
+	}
+	slices.Sort(out)
+	for i := range out {
+		out[i] = out[i][2:]
+	}
+	return strings.Join(out, " ")
 }

@@ -25,6 +25,8 @@ type Work struct {
 	// Maintain is the maintenance that is due, and Check are the components that it checks.
 	Maintain task.Maintenance
 	Check    []task.Checked
+	// Checks reports that a check belongs to the work, as it does to a full maintenance. There can be nothing to check.
+	Checks bool
 	// Scan is the request for a scan, or "".
 	Scan string
 	// Began is when the Job that does the work was created.
@@ -57,7 +59,9 @@ func WorkIn(repository *v1alpha1.Repository, snapshots []*v1alpha1.Snapshot, now
 	if len(snapshots) == 0 && maintain == "" && scan == "" {
 		return nil, next
 	}
-	return &Work{Repository: repository, Snapshots: snapshots, Maintain: maintain, Scan: scan}, next
+	return &Work{
+		Repository: repository, Snapshots: snapshots, Maintain: maintain, Checks: maintain == task.MaintainFull, Scan: scan,
+	}, next
 }
 
 // Works reports whether a keeper can have work in a Repository: the Repository is initialised and not paused, or its
@@ -91,7 +95,8 @@ func Removes(s *v1alpha1.Snapshot) bool {
 func StateOf(r *v1alpha1.Repository) State {
 	s := State{
 		Identity: string(r.UID), Created: r.CreationTimestamp.Time,
-		Damaged: r.Status.Integrity != nil && !*r.Status.Integrity,
+		Unsound: r.Status.Integrity != nil && !*r.Status.Integrity ||
+			apimeta.IsStatusConditionFalse(r.Status.Conditions, v1alpha1.ConditionChecked),
 	}
 	if t := r.Status.LastBackupTime; t != nil {
 		s.Changed = t.Time
@@ -167,9 +172,8 @@ func limitToJob(all []Work) []Work {
 	return out
 }
 
-// Maintained writes the times and sizes of successful work at a time to the status of its Repository. whole reports
-// whether a full maintenance found the repository intact; nil means unknown.
-func (w *Work) Maintained(status *v1alpha1.RepositoryStatus, stored int64, whole *bool, at metav1.Time) {
+// Maintained writes the times and sizes of successful work at a time to the status of its Repository.
+func (w *Work) Maintained(status *v1alpha1.RepositoryStatus, stored int64, at metav1.Time) {
 	if len(w.Snapshots) > 0 {
 		status.LastRemovalTime = &at
 	}
@@ -182,9 +186,14 @@ func (w *Work) Maintained(status *v1alpha1.RepositoryStatus, stored int64, whole
 	}
 	if w.Maintain == task.MaintainFull {
 		done.Full = &at
-		if whole != nil {
-			status.Integrity = whole
-		}
 	}
 	status.LastMaintenance, status.StoredBytes, status.Size = &done, &stored, task.FormatSize(stored)
+}
+
+// Checked writes the result of a check to the status of the Repository. whole reports whether it found the repository
+// intact; nil means unknown.
+func (w *Work) Checked(status *v1alpha1.RepositoryStatus, whole *bool) {
+	if whole != nil {
+		status.Integrity = whole
+	}
 }

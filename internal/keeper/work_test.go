@@ -216,14 +216,18 @@ func TestMaintained(t *testing.T) {
 		},
 		"a quick one": {work: Work{Maintain: task.MaintainQuick}, whole: new(true), quick: &at, full: &before},
 		"a full one": {
-			work: Work{Maintain: task.MaintainFull}, whole: new(true), quick: &at, full: &at, integrity: new(true),
+			work: Work{Maintain: task.MaintainFull, Checks: true}, whole: new(true), quick: &at, full: &at,
+			integrity: new(true),
 		},
-		"nothing known": {work: Work{Maintain: task.MaintainFull}, quick: &at, full: &at},
+		"nothing known": {work: Work{Maintain: task.MaintainFull, Checks: true}, quick: &at, full: &at},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
 			s := v1alpha1.RepositoryStatus{LastMaintenance: &v1alpha1.MaintenanceStatus{Quick: &before, Full: &before}}
-			tt.work.Maintained(&s, 12<<20, tt.whole, at)
+			tt.work.Maintained(&s, 12<<20, at)
+			if tt.work.Checks {
+				tt.work.Checked(&s, tt.whole)
+			}
 			g.Expect(s.LastRemovalTime).To(Equal(tt.removal))
 			g.Expect(s.LastMaintenance).To(Equal(&v1alpha1.MaintenanceStatus{Quick: tt.quick, Full: tt.full}))
 			g.Expect(s.Integrity).To(Equal(tt.integrity))
