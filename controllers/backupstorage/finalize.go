@@ -112,7 +112,8 @@ func firstThree(names []string) string {
 	return strings.Join(names, ", ")
 }
 
-// letRepositoryGo deletes a Repository, and first gives it the storage's deletionPolicy.
+// letRepositoryGo deletes a Repository, and first gives it the storage's deletionPolicy. But a storage wipes nothing in
+// another namespace, unless the Repository there asks for it, too.
 func (r *Reconciler) letRepositoryGo(
 	ctx context.Context, storage *v1alpha1.BackupStorage, repository *v1alpha1.Repository,
 ) error {
@@ -120,7 +121,14 @@ func (r *Reconciler) letRepositoryGo(
 		return nil
 	}
 	before := repository.DeepCopy()
-	repository.Spec.DeletionPolicy = storage.Spec.DeletionPolicy
+	switch {
+	case storage.Spec.DeletionPolicy != v1alpha1.WipeOut || repository.Namespace == storage.Namespace:
+		repository.Spec.DeletionPolicy = storage.Spec.DeletionPolicy
+	case repository.Spec.DeletionPolicy != v1alpha1.WipeOut:
+		r.Event(storage, corev1.EventTypeWarning, v1alpha1.ReasonDataKept, fmt.Sprintf(
+			"the data of Repository %s/%s stays in the backend: it is in another namespace, and its own "+
+				"deletionPolicy is not WipeOut", repository.Namespace, repository.Name))
+	}
 	if !equality.Semantic.DeepEqual(before.Spec, repository.Spec) {
 		if err := r.writer().Object(ctx, before, repository); err != nil {
 			return err

@@ -97,6 +97,39 @@ func TestAStorageGoesAfterItsRepositories(t *testing.T) {
 	}
 }
 
+// The owner of a storage does not decide over the data of other namespaces.
+func TestAStorageWipesNothingInAnotherNamespace(t *testing.T) {
+	t.Parallel()
+	for name, same := range map[string]bool{"another": false, "its own": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s, r := heldStorage(t, func(s *v1alpha1.BackupStorage) { s.Spec.DeletionPolicy = v1alpha1.WipeOut })
+			bed.Edit(t, r, func() { r.Spec.DeletionPolicy = v1alpha1.DeleteObjects })
+			want := v1alpha1.DeleteObjects
+			if same {
+				want = v1alpha1.WipeOut
+				own := &v1alpha1.Repository{
+					ObjectMeta: metav1.ObjectMeta{
+						Namespace: s.Namespace, Name: "own", Finalizers: []string{v1alpha1.FinalizerWipe},
+					},
+					Spec: *r.Spec.DeepCopy(),
+				}
+				own.Spec.Path = "/own"
+				bed.Create(t, own)
+				r = own
+				bed.Eventually(t, s, func(g Gomega) { g.Expect(s.Status.Repositories).To(HaveLen(2)) },
+					"both are known")
+			}
+			begin(t, s)
+			bed.Eventually(t, r, func(g Gomega) {
+				g.Expect(r.DeletionTimestamp).NotTo(BeNil())
+				g.Expect(r.Spec.DeletionPolicy).To(Equal(want))
+			}, "its Repositories go first")
+			events.Eventually(t, s.Namespace, ContainElement(ContainSubstring("its own deletionPolicy is not WipeOut")))
+		})
+	}
+}
+
 func TestAStorageInUseStays(t *testing.T) {
 	t.Parallel()
 	g := NewWithT(t)
