@@ -48,9 +48,7 @@ func ChooseSnapshots(
 			continue
 		}
 		if damage := damageOf(s); damage != "" && !source.AllowDamaged {
-			if !named || retention.Point(s) == source.BackupSession || s.Spec.BackupSession == source.BackupSession {
-				damaged = append(damaged, fmt.Sprintf("Snapshot %s: %s", s.Name, damage))
-			}
+			damaged = append(damaged, fmt.Sprintf("Snapshot %s: %s", s.Name, damage))
 			continue
 		}
 		point := points[retention.Point(s)]
