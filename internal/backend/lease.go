@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/cairn-backup/cairn/internal/backend/layout"
+	"github.com/cairn-backup/cairn/internal/repository"
 )
 
 // Errors of a lease.
@@ -156,26 +157,26 @@ func (l *Lease) drop(ctx context.Context, below int64) error {
 	return nil
 }
 
-// keep renews the lease until its context ends. If it was taken by another, or can't be renewed for a while, it ends
-// the context.
+// keep renews the lease until its context ends. It ends the context if the lease was taken by another, or can't be
+// renewed for a while.
 func (l *Lease) keep(ctx context.Context) {
 	defer close(l.stopped)
-	ticker := time.NewTicker(l.renew)
-	defer ticker.Stop()
-	renewed := time.Now()
+	late := time.AfterFunc(loseAfter*l.renew, func() {
+		l.cancel(&repository.Error{
+			Op: "renew lease", Kind: repository.ErrUnreachable, Err: fmt.Errorf("no renewal within %v", loseAfter*l.renew),
+		})
+	})
+	defer late.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case <-ticker.C:
+		case <-time.After(l.renew):
 		}
-		err := l.Check(ctx)
-		switch {
+		switch err := l.Check(ctx); {
 		case err == nil:
-			renewed = time.Now()
-		case ctx.Err() != nil:
-			return
-		case errors.Is(err, ErrHeld), errors.Is(err, ErrNotOwner), time.Since(renewed) >= loseAfter*l.renew:
+			late.Reset(loseAfter * l.renew)
+		case errors.Is(err, ErrHeld), errors.Is(err, ErrNotOwner):
 			l.cancel(err)
 			return
 		}
