@@ -9,6 +9,7 @@ import (
 	"os"
 	"slices"
 	"testing"
+	"time"
 
 	. "github.com/onsi/gomega"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -136,6 +137,8 @@ func started(w *sessiontest.World, names []string) controllers {
 		{"retention", &v1alpha1.RepositoryList{}, &retention.Reconciler{
 			Client: c, EventRecorder: w.Events, APIReader: killed,
 			Clock: w.Clock, FieldManager: name,
+			ServerTime: func(context.Context) (time.Time, error) { return w.Clock.Now(), nil },
+			Stopwatch:  func() time.Duration { return time.Hour },
 		}},
 		{"keeper", nil, &keeper.Reconciler{
 			Client: c, EventRecorder: w.Events, APIReader: killed, Clock: w.Clock, MoverImage: image,

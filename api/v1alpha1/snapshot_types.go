@@ -84,8 +84,8 @@ type SnapshotStatus struct {
 	// +optional
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
 
-	// Conditions: Ready and Partial; Reconciling while the Snapshot is made; Stalled when it failed. Retained is False
-	// when retention removes it, and explains why.
+	// Conditions: Ready, Partial and ClockSkewed; Reconciling while the Snapshot is made; Stalled when it failed.
+	// Retained is False when retention removes it, and explains why.
 	// +optional
 	// +listType=map
 	// +listMapKey=type
@@ -96,7 +96,8 @@ type SnapshotStatus struct {
 	// +optional
 	Phase SnapshotPhase `json:"phase,omitempty"`
 
-	// SnapshotTime is when the last component was complete.
+	// SnapshotTime is when the last component was complete. Cairn moves it into the run if the clock of the mover's
+	// node is wrong: then the Snapshot has the condition ClockSkewed.
 	// +optional
 	SnapshotTime *metav1.Time `json:"snapshotTime,omitempty"`
 

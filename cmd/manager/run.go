@@ -36,6 +36,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/kube/footprint"
 	"github.com/cairn-backup/cairn/internal/kube/logs"
 	cairnmetrics "github.com/cairn-backup/cairn/internal/kube/metrics"
+	"github.com/cairn-backup/cairn/internal/kube/read"
 	"github.com/cairn-backup/cairn/internal/version"
 )
 
@@ -70,8 +71,12 @@ func run(ctx context.Context, o *options) error {
 	if err != nil {
 		return err
 	}
+	serverTime, err := read.ServerTime(mgr.GetConfig())
+	if err != nil {
+		return fmt.Errorf("read the clock of the API server: %w", err)
+	}
 	shared := shared{
-		mgr: mgr, recorder: recorder, clusterUID: uid, options: o,
+		serverTime: serverTime, began: time.Now(), mgr: mgr, recorder: recorder, clusterUID: uid, options: o,
 		metrics: fluxctrl.NewMetrics(mgr, metrics.MustMakeRecorder(), v1alpha1.FinalizerPrune, v1alpha1.FinalizerFlush),
 	}
 	if err := shared.setup(); err != nil {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"time"
 
 	fluxctrl "github.com/fluxcd/pkg/runtime/controller"
 	"github.com/fluxcd/pkg/runtime/jitter"
@@ -46,6 +47,9 @@ type shared struct {
 	metrics    fluxctrl.Metrics // for kinds that have few objects and a finalizer: see ReadyCollector
 	clusterUID string
 	options    *options
+	// serverTime asks the API server for its time, and began is when the process began.
+	serverTime func(context.Context) (time.Time, error)
+	began      time.Time
 	// sidecars maintains the sidecars of workloads. sidecarsChanged delivers the policies whose sidecars have
 	// changed.
 	sidecars        *sidecar.Reconciler
@@ -228,7 +232,8 @@ func account() string {
 func (s *shared) retention() reconciler {
 	return &retention.Reconciler{
 		Client: s.mgr.GetClient(), APIReader: s.mgr.GetAPIReader(), EventRecorder: s.recorder, Clock: clock.RealClock{},
-		FieldManager: name,
+		FieldManager: name, ServerTime: s.serverTime,
+		Stopwatch: func() time.Duration { return time.Since(s.began) },
 	}
 }
 

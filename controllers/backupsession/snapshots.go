@@ -7,6 +7,8 @@ import (
 	"maps"
 	"slices"
 
+	"github.com/fluxcd/pkg/runtime/conditions"
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/klog/v2"
@@ -168,6 +170,10 @@ func (r *Reconciler) writeSnapshots(ctx context.Context, in backup.Input, d back
 		snap.Status = d.Snapshots[name]
 		if err := r.writer().Status(ctx, before, snap); err != nil {
 			return err
+		}
+		skewed := v1alpha1.ConditionClockSkewed
+		if conditions.IsTrue(snap, skewed) && !conditions.IsTrue(before, skewed) {
+			r.Event(snap, corev1.EventTypeWarning, v1alpha1.ReasonClockSkew, conditions.GetMessage(snap, skewed))
 		}
 		in.Snapshots[name] = snap // later writes start from this version
 	}

@@ -277,7 +277,7 @@ func (r *Reconciler) start(
 	}
 	in := moverjob.KeepJobInput{
 		Owner: lease.owner(), Name: p.name(), Namespace: p.namespace, Label: p.name(), Storage: storage,
-		Image: r.MoverImage, ClusterUID: r.ClusterUID, Privileged: privileged,
+		Image: r.MoverImage, ClusterUID: r.ClusterUID, Privileged: privileged, Time: new(metav1.NewTime(r.Clock.Now())),
 	}
 	for i := range usable {
 		w := &usable[i]

@@ -1,6 +1,7 @@
 package keeper_test
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"testing"
@@ -33,7 +34,8 @@ var (
 	bed    testbed.Bed
 	events testbed.Events
 	// now stands still: Snapshots are made at times before it.
-	now = clocktesting.NewFakePassiveClock(time.Now().Truncate(time.Second))
+	now   = clocktesting.NewFakePassiveClock(time.Now().Truncate(time.Second))
+	began = time.Now()
 	// keepers and retentions are the reconcilers that the manager runs.
 	keepers    *keeper.Reconciler
 	retentions *retention.Reconciler
@@ -48,6 +50,8 @@ func TestMain(m *testing.M) {
 		retentions = &retention.Reconciler{
 			Client: mgr.GetClient(), EventRecorder: &events, APIReader: mgr.GetAPIReader(), Clock: now,
 			FieldManager: "cairn-manager",
+			ServerTime:   func(context.Context) (time.Time, error) { return now.Now(), nil },
+			Stopwatch:    func() time.Duration { return time.Since(began) },
 		}
 		for _, c := range []interface {
 			SetupWithManager(ctrl.Manager, controller.Options) error

@@ -64,7 +64,7 @@ func summarize(status *v1alpha1.RepositoryStatus, snapshots []*v1alpha1.Snapshot
 		if len(infos) < recent {
 			infos = append(infos, v1alpha1.SnapshotInfo{
 				Name: s.Name, Phase: s.Status.Phase, Session: s.Spec.Session, Size: s.Status.Size,
-				SnapshotTime: s.Status.SnapshotTime,
+				SnapshotTime: s.MadeAt(),
 			})
 		}
 		if s.Status.Phase != v1alpha1.SnapshotSucceeded {
@@ -73,7 +73,7 @@ func summarize(status *v1alpha1.RepositoryStatus, snapshots []*v1alpha1.Snapshot
 		if succeeded++; succeeded == 1 {
 			size = s.Status.Size
 		}
-		if at := s.Status.SnapshotTime; at != nil && (last == nil || last.Before(at)) {
+		if at := s.MadeAt(); at != nil && (last == nil || last.Before(at)) {
 			last = at
 		}
 	}

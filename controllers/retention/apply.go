@@ -20,7 +20,21 @@ import (
 // apply removes the Snapshots that the verdicts let go. A deletion can't be taken back, so it first confirms what the
 // verdicts rest on.
 func (r *Reconciler) apply(ctx context.Context, s *state) error {
+	clocks := retention.Clocks{Now: r.Clock.Now()}
+	clocks.Steady, clocks.Jumped = r.steadiness.Look(clocks.Now, r.Stopwatch())
 	if !slices.ContainsFunc(s.verdicts, retention.Verdict.Goes) {
+		return nil
+	}
+	var err error
+	if clocks.Server, err = r.ServerTime(ctx); err != nil {
+		return err
+	}
+	for _, snapshot := range s.snapshots {
+		if created := snapshot.CreationTimestamp.Time; created.After(clocks.Newest) {
+			clocks.Newest = created
+		}
+	}
+	if s.doubt = clocks.Doubt(); s.doubt != "" {
 		return nil
 	}
 	if err := r.confirm(ctx, s); err != nil {

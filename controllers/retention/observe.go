@@ -38,6 +38,8 @@ type state struct {
 	// removing counts the Snapshots that wait for the removal of their data; failure is what blocks them, or nil.
 	removing int
 	failure  *trouble
+	// doubt is why the clock must not let any Snapshot go now; "" if there is no doubt.
+	doubt string
 	// more reports that a pass removed as many Snapshots as it is allowed to, held that the default is too new to
 	// remove any.
 	more, held bool

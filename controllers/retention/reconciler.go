@@ -3,7 +3,7 @@
 //
 // A Reconciler is safe for concurrent use; one goroutine at a time reconciles a Repository. Invariants: the newest good
 // Snapshot stays, a removal rests on reads past the cache (confirm), a refused policy removes nothing, and a new
-// default removes nothing before its notice is over.
+// default removes nothing before its notice is over. A clock in doubt removes nothing (TestAWrongClockRemovesNothing).
 package retention
 
 import (
@@ -35,8 +35,14 @@ type Reconciler struct {
 	APIReader client.Reader
 	// Clock measures the age of Snapshots.
 	Clock clock.PassiveClock
+	// ServerTime asks the API server for its time. The reconciler asks before it removes anything.
+	ServerTime func(context.Context) (time.Time, error)
+	// Stopwatch is the time since the start of the process, whatever its clock does.
+	Stopwatch func() time.Duration
 	// FieldManager owns all writes.
 	FieldManager string
+
+	steadiness retention.Steadiness
 }
 
 const (
@@ -44,6 +50,8 @@ const (
 	conflictInterval = time.Second
 	// atOnce limits the number of Snapshots that one pass removes.
 	atOnce = 200
+	// clockInterval is the delay before a clock in doubt is looked at again.
+	clockInterval = 5 * time.Minute
 )
 
 func (r *Reconciler) writer() status.Writer {
@@ -106,7 +114,10 @@ func (r *Reconciler) enforce(ctx context.Context, s *state) (ctrl.Result, error)
 	if next := retention.Next(s.verdicts); !next.IsZero() {
 		result.RequeueAfter = max(next.Sub(r.Clock.Now()), time.Second)
 	}
-	if s.more {
+	switch {
+	case s.doubt != "":
+		result.RequeueAfter = clockInterval
+	case s.more:
 		result.RequeueAfter = conflictInterval
 	}
 	return result, nil
@@ -122,6 +133,8 @@ func (r *Reconciler) summarize(repository *v1alpha1.Repository, s *state) {
 	case repository.Spec.Paused:
 		conditions.MarkUnknown(repository, condition, v1alpha1.ReasonPaused,
 			"the Repository is paused: nothing is removed")
+	case s.doubt != "":
+		conditions.MarkFalse(repository, condition, v1alpha1.ReasonClockSkew, "nothing is removed: %s", s.doubt)
 	case s.failure != nil:
 		conditions.MarkFalse(repository, condition, s.failure.reason, "%s", s.failure.message)
 	case s.removing > 0:

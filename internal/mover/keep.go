@@ -32,9 +32,10 @@ func (m *Mover) keep(ctx context.Context, t task.Task) task.Result {
 		return Failed(failure.ClassifyInit(err))
 	}
 	var results []task.ComponentResult
+	start := m.Now()
 	for i := range t.Keep {
 		began := m.Now()
-		k := keeper{m: m, t: t, store: store, work: &t.Keep[i]}
+		k := keeper{m: m, t: t, store: store, work: &t.Keep[i], began: start}
 		k.t.Repository = &k.work.Repository
 		r := task.ComponentResult{Name: strconv.Itoa(i)}
 		err := k.do(ctx, storage, &r)
@@ -55,6 +56,7 @@ type keeper struct {
 	t         task.Task
 	store     backend.Store
 	work      *task.Keep
+	began     time.Time
 	directory string
 	engine    repository.Engine
 }
@@ -119,7 +121,7 @@ func (k *keeper) steps(ctx context.Context, storage repository.Storage, r *task.
 		return err
 	}
 	defer func() { err = errors.Join(err, k.engine.Close(context.WithoutCancel(ctx))) }()
-	removal := removal.Repository{Engine: k.engine, Store: k.store, Directory: k.directory, Now: k.m.Now}
+	removal := removal.Repository{Engine: k.engine, Store: k.store, Directory: k.directory, Now: k.now}
 	err = step(ctx, &r.Removal, func() error { return removal.Remove(ctx, k.work.Remove) })
 	if k.work.Scan != "" {
 		err = cmp.Or(err, step(ctx, &r.Scanning, func() error { return k.scan(ctx, removal, r) }))
@@ -229,6 +231,16 @@ func (k *keeper) owned(ctx context.Context) error {
 				k.directory, meta.RepositoryNamespace, meta.RepositoryName))
 	}
 	return nil
+}
+
+// now is the manager's time, as far as the task tells it. Keepers run on different nodes, and compare these times: a
+// clock that is years ahead would forget every removal at once.
+func (k *keeper) now() time.Time {
+	now := k.m.Now()
+	if k.t.Time == nil {
+		return now
+	}
+	return k.t.Time.Add(now.Sub(k.began))
 }
 
 // stillOwned reports whether the directory still belongs to the Repository.

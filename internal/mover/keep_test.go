@@ -9,6 +9,7 @@ import (
 	"time"
 
 	. "github.com/onsi/gomega"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
@@ -93,6 +94,29 @@ func TestKeepRemovesSnapshots(t *testing.T) {
 	g.Expect(code).To(BeZero(), "%+v", r)
 	g.Expect(p.files("removed")).To(BeEmpty(), "after three days nobody brings them back")
 	g.Expect(r.Components[0].SizeBytes).To(BeNumerically(">", 1000), "what the repository takes in the storage")
+}
+
+// A keeper on a node whose clock is a year ahead forgets nothing: data that was removed can still come back.
+func TestAWrongNodeClockForgetsNoRemoval(t *testing.T) {
+	t.Parallel()
+	g, p := NewWithT(t), backedUp(t, "one", "two")
+	work := keepTask("one")
+	work.Time = &metav1.Time{Time: time.Now()}
+	code, r := p.run(t.Context(), work)
+	g.Expect(code).To(BeZero(), "%+v", r)
+	g.Expect(p.files("removed")).To(Equal([]string{"uid-one.yaml"}))
+
+	p.mover.Now = func() time.Time { return time.Now().AddDate(1, 0, 0) }
+	again := keepTask()
+	again.Time, again.Keep[0].Maintain = work.Time, task.MaintainQuick
+	code, r = p.run(t.Context(), again)
+	g.Expect(code).To(BeZero(), "%+v", r)
+	g.Expect(p.files("removed")).To(Equal([]string{"uid-one.yaml"}), "it was removed a moment ago")
+
+	again.Time = &metav1.Time{Time: work.Time.Add(73 * time.Hour)}
+	code, r = p.run(t.Context(), again)
+	g.Expect(code).To(BeZero(), "%+v", r)
+	g.Expect(p.files("removed")).To(BeEmpty())
 }
 
 // A driver whose deleted data comes back, as with kopia while others write.

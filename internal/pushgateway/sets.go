@@ -91,7 +91,7 @@ func (s *Set) target(labels prometheus.Labels, target *v1alpha1.ResolvedTarget, 
 		g := s.lasting(labels, append(ofTarget, "repository")...)
 		g.gauge("backupsession_target_host_count_total", "backup_target_host_count_total", "Hosts of the target.",
 			float64(len(target.Hosts)), labels)
-		if at := snapshot.Status.SnapshotTime; at != nil {
+		if at := snapshot.MadeAt(); at != nil {
 			g.gauge("backupsession_target_last_success_time_seconds", "backup_target_last_success_time_seconds",
 				"When the last backup of the target that succeeded ended.", float64(at.Unix()), labels)
 		}

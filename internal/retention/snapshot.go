@@ -26,8 +26,8 @@ func FromSnapshot(s *v1alpha1.Snapshot, user string) Snapshot {
 
 // TimeOf returns when a Snapshot was made: a scan can make its object long after that.
 func TimeOf(s *v1alpha1.Snapshot) time.Time {
-	if s.Status.SnapshotTime != nil {
-		return s.Status.SnapshotTime.Time
+	if at := s.MadeAt(); at != nil {
+		return at.Time
 	}
 	return s.CreationTimestamp.Time
 }

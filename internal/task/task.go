@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
@@ -72,6 +73,9 @@ type Task struct {
 	Components []Component `json:"components,omitempty"`
 	// Keep is the work of a keeper (KindKeep).
 	Keep []Keep `json:"keep,omitempty"`
+	// Time is when the manager wrote the task, by its clock. A keeper counts from it how long it remembers removals;
+	// without it the keeper takes the clock of its node.
+	Time *metav1.Time `json:"time,omitempty"`
 }
 
 // Object names an object of the Job's namespace.

@@ -166,7 +166,7 @@ func (s *scrape) theirSnapshots(ctx context.Context) {
 			}
 			t.give("size_bytes", float64(size))
 		}
-		if at := o.Status.SnapshotTime; at != nil {
+		if at := o.MadeAt(); at != nil {
 			t.give("time_seconds", float64(at.Unix()))
 		}
 		t.give("component_count_total", float64(o.Status.TotalComponents))

@@ -8,6 +8,7 @@ import (
 	"maps"
 	"time"
 
+	"github.com/kopia/kopia/fs"
 	"github.com/kopia/kopia/repo"
 	"github.com/kopia/kopia/repo/compression"
 	"github.com/kopia/kopia/snapshot"
@@ -154,14 +155,27 @@ func (b *backup) keepForNext(
 	return err
 }
 
-// dropUnfinished deletes the incomplete manifests that earlier runs of the source left behind before man.
+// previousManifests returns what a backup of a source continues: the newest snapshot, and what interrupted runs left
+// after it. A snapshot of a node whose clock was ahead would be the newest for a long time, and every backup would be
+// compared with old data. So one from the future counts only if there is no other.
+func previousManifests(ctx context.Context, w repo.RepositoryWriter, name string) ([]*snapshot.Manifest, error) {
+	now := fs.UTCTimestampFromTime(w.Time())
+	found, err := snapshot.FindPreviousManifests(ctx, w, source(name), &now)
+	if err != nil || len(found) > 0 {
+		return found, err
+	}
+	return snapshot.FindPreviousManifests(ctx, w, source(name), nil)
+}
+
+// dropUnfinished deletes the incomplete manifests that earlier runs of the source left behind before man, and those
+// that seem to be from after its end: their node's clock was ahead.
 func dropUnfinished(ctx context.Context, w repo.RepositoryWriter, man *snapshot.Manifest) error {
 	old, err := snapshot.ListSnapshots(ctx, w, man.Source)
 	if err != nil {
 		return err
 	}
 	for _, o := range old {
-		if o.IncompleteReason != "" && o.StartTime.Before(man.StartTime) {
+		if o.IncompleteReason != "" && (o.StartTime.Before(man.StartTime) || o.StartTime.After(man.EndTime)) {
 			if err := w.DeleteManifest(ctx, o.ID); err != nil {
 				return err
 			}

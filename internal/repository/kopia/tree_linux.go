@@ -20,7 +20,7 @@ import (
 // tree stores a directory. ctx is the context of the caller. kctx outlives it by cancelGrace, so that a canceled
 // backup can still save what it has.
 func (b *backup) tree(ctx, kctx context.Context, w repo.RepositoryWriter) (*snapshot.Manifest, details, error) {
-	previous, err := snapshot.FindPreviousManifests(kctx, w, source(b.src.Name), nil)
+	previous, err := previousManifests(kctx, w, b.src.Name)
 	if err != nil {
 		return nil, details{}, err
 	}

@@ -18,10 +18,19 @@ import (
 	"github.com/cairn-backup/cairn/internal/text"
 )
 
-// FinishSnapshot derives the status of a Snapshot from its components.
-func FinishSnapshot(s *v1alpha1.SnapshotStatus, t *v1alpha1.ResolvedTarget, generation int64, now time.Time) {
+// FinishSnapshot derives the status of a Snapshot from its components. began is when its run began.
+func FinishSnapshot(
+	s *v1alpha1.SnapshotStatus, t *v1alpha1.ResolvedTarget, generation int64, began *metav1.Time, now time.Time,
+) {
 	before := *s
 	deriveSnapshot(s, t, generation, now)
+	switch {
+	case !s.Phase.Terminal():
+	case s.Phase == before.Phase && before.SnapshotTime != nil:
+		s.SnapshotTime = before.SnapshotTime
+	default:
+		withinRun(s, generation, began, now)
+	}
 	if s.LastUpdateTime == nil || s.Phase != before.Phase || s.Size != before.Size ||
 		s.TotalComponents != before.TotalComponents {
 		at := metav1.NewTime(now).Rfc3339Copy()
@@ -78,6 +87,26 @@ func deriveSnapshot(s *v1alpha1.SnapshotStatus, t *v1alpha1.ResolvedTarget, gene
 		last = &end
 	}
 	s.SnapshotTime, s.Size = last, task.FormatSize(size)
+}
+
+// withinRun moves the time of a Snapshot into its run, as far as the clock of the mover's node disagrees with that of
+// the manager. Retention and restores of the latest Snapshot compare these times.
+func withinRun(s *v1alpha1.SnapshotStatus, generation int64, began *metav1.Time, now time.Time) {
+	said, clamped := s.SnapshotTime.Time, s.SnapshotTime.Time
+	if began != nil && clamped.Before(began.Time) {
+		clamped = began.Time
+	}
+	if clamped.After(now) {
+		clamped = now
+	}
+	at := metav1.NewTime(clamped).Rfc3339Copy()
+	s.SnapshotTime = &at
+	if off := said.Sub(clamped).Abs(); off <= v1alpha1.ClockTolerance {
+		return
+	}
+	run.Set(&s.Conditions, v1alpha1.ConditionClockSkewed, metav1.ConditionTrue, v1alpha1.ReasonClockSkew,
+		"the clock of a mover's node is wrong: its times lie outside of the run. snapshotTime comes from the "+
+			"manager's clock; correct the clock of the node", generation, now)
 }
 
 // firstFailure returns the reason and message of the first failed component by name. If none failed, the target had no

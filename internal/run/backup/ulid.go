@@ -5,10 +5,9 @@ import (
 	"encoding/binary"
 	"strings"
 	"time"
-)
 
-// crockford is the alphabet of a ULID: base 32 without I, L, O and U, sorted by byte.
-const crockford = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+)
 
 // SnapshotID returns the ULID of a Snapshot. It consists of the slot in milliseconds, so that IDs sort by time, and 80
 // bits of a hash of the parts where a ULID usually has random bits. The same slot and parts always give the same ID. So
@@ -26,7 +25,7 @@ func SnapshotID(slot time.Time, parts ...string) string {
 	hi, lo := binary.BigEndian.Uint64(id[:8]), binary.BigEndian.Uint64(id[8:])
 	out := make([]byte, 26)
 	for i := len(out) - 1; i >= 0; i-- {
-		out[i] = crockford[lo&31]
+		out[i] = v1alpha1.SnapshotIDAlphabet[lo&31]
 		lo = lo>>5 | hi<<59
 		hi >>= 5
 	}

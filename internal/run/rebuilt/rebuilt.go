@@ -76,7 +76,7 @@ func statusOf(
 	for _, name := range slices.Sorted(maps.Keys(components)) {
 		host.Volumes = append(host.Volumes, v1alpha1.ResolvedVolume{Component: name})
 	}
-	backup.FinishSnapshot(&s, &v1alpha1.ResolvedTarget{Hosts: []v1alpha1.ResolvedHost{host}}, generation, now)
+	backup.FinishSnapshot(&s, &v1alpha1.ResolvedTarget{Hosts: []v1alpha1.ResolvedHost{host}}, generation, nil, now)
 	s.SnapshotTime = madeAt(components, now)
 	missing := ""
 	switch {
@@ -87,7 +87,7 @@ func statusOf(
 	}
 	if missing != "" && (s.Phase == v1alpha1.SnapshotSucceeded || len(components) == 0) {
 		s.Phase = v1alpha1.SnapshotFailed
-		run.Conclude(&s.Conditions, false, v1alpha1.ReasonSnapshotNotFound, missing, generation, now)
+		run.Conclude(&s.Conditions, false, v1alpha1.ReasonSnapshotNotFound, missing, generation, nil, now)
 	}
 	s.TotalComponents = max(total, s.TotalComponents)
 	return s

@@ -56,15 +56,15 @@ func Latest(
 	snapshots []v1alpha1.Snapshot, repository string, before Before,
 ) (best, damaged *v1alpha1.Snapshot) {
 	newer := func(s, than *v1alpha1.Snapshot) bool {
-		return than == nil || than.Status.SnapshotTime.Before(s.Status.SnapshotTime) ||
-			than.Status.SnapshotTime.Equal(s.Status.SnapshotTime) && than.Spec.SnapshotID < s.Spec.SnapshotID
+		return than == nil || than.MadeAt().Before(s.MadeAt()) ||
+			than.MadeAt().Equal(s.MadeAt()) && than.Spec.SnapshotID < s.Spec.SnapshotID
 	}
 	for i := range snapshots {
 		s := &snapshots[i]
 		if s.Spec.Repository != repository || s.Status.Phase != v1alpha1.SnapshotSucceeded ||
 			s.DeletionTimestamp != nil ||
 			s.Status.SnapshotTime == nil || v1alpha1.HasRecordAnnotation(s.Annotations) ||
-			!before.Allows(s.Status.SnapshotTime.Time) {
+			!before.Allows(s.MadeAt().Time) {
 			continue
 		}
 		switch whole := DamageOf(s, nil) == ""; {

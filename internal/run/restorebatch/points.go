@@ -120,7 +120,7 @@ func wantedTarget(spec *v1alpha1.RestoreBatchSpec, s *v1alpha1.Snapshot) string 
 // restorable reports whether a Snapshot can be restored and was complete within moment.
 func restorable(s *v1alpha1.Snapshot, moment restore.Before) bool {
 	return s.Status.Phase == v1alpha1.SnapshotSucceeded && s.Status.SnapshotTime != nil &&
-		moment.Allows(s.Status.SnapshotTime.Time)
+		moment.Allows(s.MadeAt().Time)
 }
 
 // preferred reports whether s is taken rather than than, where both are of the same target and restore point. The first
@@ -133,7 +133,7 @@ func preferred(s, than *v1alpha1.Snapshot) bool {
 }
 
 func newerSnapshot(a, b *v1alpha1.Snapshot) int {
-	return cmp.Or(a.Status.SnapshotTime.Compare(b.Status.SnapshotTime.Time),
+	return cmp.Or(a.MadeAt().Compare(b.MadeAt().Time),
 		cmp.Compare(a.Spec.SnapshotID, b.Spec.SnapshotID))
 }
 
@@ -141,7 +141,7 @@ func newerSnapshot(a, b *v1alpha1.Snapshot) int {
 func (p *restorePoint) since() time.Time {
 	var out time.Time
 	for _, s := range p.snapshots {
-		if t := s.Status.SnapshotTime.Time; out.IsZero() || t.Before(out) {
+		if t := s.MadeAt().Time; out.IsZero() || t.Before(out) {
 			out = t
 		}
 	}

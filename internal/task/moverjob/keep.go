@@ -25,6 +25,8 @@ type KeepJobInput struct {
 	StorageSecret string
 	// Work to do.
 	Work []KeepWork
+	// Time is when the work was decided, by the manager's clock.
+	Time *metav1.Time
 	// Image of the mover.
 	Image string
 	// Privileged reports whether the Namespace allows root and host paths.
@@ -47,7 +49,10 @@ type KeepWork struct {
 
 // KeepJob builds the Job of a keeper.
 func KeepJob(in KeepJobInput) (*batchv1.Job, error) {
-	t := task.Task{Kind: task.KindKeep, Cluster: in.ClusterUID, Namespace: in.Namespace, Storage: storageOf(in.Storage)}
+	t := task.Task{
+		Kind: task.KindKeep, Cluster: in.ClusterUID, Namespace: in.Namespace, Storage: storageOf(in.Storage),
+		Time: in.Time,
+	}
 	passwords := make([]string, len(in.Work))
 	for i, w := range in.Work {
 		k := task.Keep{

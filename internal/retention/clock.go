@@ -1,0 +1,65 @@
+package retention
+
+import (
+	"sync"
+	"time"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+)
+
+const (
+	// settle is how long a clock must have run steadily before it decides, after it jumped, or after the manager
+	// started in a cluster that seems to have stood still.
+	settle = time.Hour
+	// stoodStill is the age of the newest Snapshot from which a cluster seems to have stood still, or the clock to have
+	// jumped while no manager ran.
+	stoodStill = 7 * 24 * time.Hour
+)
+
+// Clocks are the times that a removal rests on. A removal can't be taken back, and a clock that jumped ahead makes
+// every Snapshot too old.
+type Clocks struct {
+	// Now is the manager's time, Server the time of the API server.
+	Now, Server time.Time
+	// Newest is the latest creationTimestamp that the API server gave to a Snapshot of the Repository.
+	Newest time.Time
+	// Steady is for how long the manager's clock has run like a stopwatch, and Jumped reports that it has not always.
+	Steady time.Duration
+	Jumped bool
+}
+
+// Doubt says why the manager's clock must not decide now. It returns "" if there is no doubt.
+func (c Clocks) Doubt() string {
+	switch {
+	case c.Server.Sub(c.Now).Abs() > v1alpha1.ClockTolerance:
+		return "the clocks of the manager and of the API server differ: correct them"
+	case c.Steady < settle && c.Jumped:
+		return "the clock of the manager has jumped: Cairn waits an hour in case it jumps back"
+	case c.Steady < settle && c.Now.Sub(c.Newest) > stoodStill:
+		return "the newest Snapshot is very old, and the manager has just started: Cairn waits an hour in case its " +
+			"clock is wrong"
+	}
+	return ""
+}
+
+// Steadiness compares a clock with a stopwatch. The zero value is ready for use; it is safe for concurrent use.
+type Steadiness struct {
+	mu        sync.Mutex
+	started   bool
+	wall      time.Time
+	stopwatch time.Duration
+	since     time.Duration
+	jumped    bool
+}
+
+// Look takes a look at both: now is the clock's time, stopwatch the time since the start of the process. It returns for
+// how long the clock has run steadily, and whether it ever jumped.
+func (s *Steadiness) Look(now time.Time, stopwatch time.Duration) (steady time.Duration, jumped bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.started && (now.Sub(s.wall)-(stopwatch-s.stopwatch)).Abs() > v1alpha1.ClockTolerance {
+		s.since, s.jumped = stopwatch, true
+	}
+	s.started, s.wall, s.stopwatch = true, now, stopwatch
+	return stopwatch - s.since, s.jumped
+}

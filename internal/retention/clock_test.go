@@ -1,0 +1,72 @@
+package retention_test
+
+import (
+	"testing"
+	"time"
+
+	. "github.com/onsi/gomega"
+
+	"github.com/cairn-backup/cairn/internal/retention"
+)
+
+func TestAClockInDoubtDecidesNothing(t *testing.T) {
+	t.Parallel()
+	now := time.Date(2026, 11, 20, 8, 0, 0, 0, time.UTC)
+	const year = 365 * 24 * time.Hour
+	for name, tt := range map[string]struct {
+		clocks retention.Clocks
+		want   string
+	}{
+		"all agree":      {retention.Clocks{Now: now, Server: now, Newest: now, Steady: time.Minute}, ""},
+		"a little apart": {retention.Clocks{Now: now, Server: now.Add(4 * time.Minute), Newest: now}, ""},
+		"the manager ahead": {
+			retention.Clocks{Now: now.Add(year), Server: now, Newest: now}, "clocks of the manager and",
+		},
+		"the manager behind": {
+			retention.Clocks{Now: now.Add(-year), Server: now, Newest: now}, "clocks of the manager and",
+		},
+		"both ahead, seen": {
+			retention.Clocks{Now: now.Add(year), Server: now.Add(year), Newest: now, Steady: time.Minute, Jumped: true},
+			"has jumped",
+		},
+		"both ahead, after a restart": {
+			retention.Clocks{Now: now.Add(year), Server: now.Add(year), Newest: now, Steady: time.Minute},
+			"has just started",
+		},
+		"the newest is old, and the clock steady": {
+			retention.Clocks{Now: now.Add(year), Server: now.Add(year), Newest: now, Steady: 2 * time.Hour}, "",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			doubt := tt.clocks.Doubt()
+			if tt.want == "" {
+				NewWithT(t).Expect(doubt).To(BeEmpty())
+				return
+			}
+			NewWithT(t).Expect(doubt).To(ContainSubstring(tt.want))
+		})
+	}
+}
+
+func TestAJumpOfTheClockIsSeen(t *testing.T) {
+	t.Parallel()
+	g := NewWithT(t)
+	var s retention.Steadiness
+	now, at := time.Date(2026, 11, 20, 8, 0, 0, 0, time.UTC), 10*time.Minute
+	look := func(wall, stopwatch time.Duration) (time.Duration, bool) {
+		now, at = now.Add(wall), at+stopwatch
+		return s.Look(now, at)
+	}
+	expect := func(steady time.Duration, jumped bool) func(time.Duration, bool) {
+		return func(is time.Duration, did bool) {
+			t.Helper()
+			g.Expect(is).To(Equal(steady))
+			g.Expect(did).To(Equal(jumped))
+		}
+	}
+	expect(10*time.Minute, false)(look(0, 0))
+	expect(20*time.Minute, false)(look(10*time.Minute+time.Second, 10*time.Minute))
+	expect(0, true)(look(365*24*time.Hour, time.Minute))
+	expect(2*time.Minute, true)(look(2*time.Minute, 2*time.Minute))
+	expect(0, true)(look(-365*24*time.Hour, time.Minute))
+}
