@@ -163,7 +163,8 @@ func (l *Lease) keep(ctx context.Context) {
 	defer close(l.stopped)
 	late := time.AfterFunc(loseAfter*l.renew, func() {
 		l.cancel(&repository.Error{
-			Op: "renew lease", Kind: repository.ErrUnreachable, Err: fmt.Errorf("no renewal within %v", loseAfter*l.renew),
+			Op: "renew lease", Kind: repository.ErrUnreachable,
+			Err: fmt.Errorf("no renewal within %v", loseAfter*l.renew),
 		})
 	})
 	defer late.Stop()

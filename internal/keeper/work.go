@@ -60,7 +60,8 @@ func WorkIn(repository *v1alpha1.Repository, snapshots []*v1alpha1.Snapshot, now
 		return nil, next
 	}
 	return &Work{
-		Repository: repository, Snapshots: snapshots, Maintain: maintain, Checks: maintain == task.MaintainFull, Scan: scan,
+		Repository: repository, Snapshots: snapshots, Maintain: maintain, Checks: maintain == task.MaintainFull,
+		Scan: scan,
 	}, next
 }
 

@@ -7,13 +7,12 @@ import (
 	"path"
 	"time"
 
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/backend"
 	"github.com/cairn-backup/cairn/internal/backend/layout"
 	"github.com/cairn-backup/cairn/internal/mover/failure"
 	"github.com/cairn-backup/cairn/internal/mover/judge"
+	"github.com/cairn-backup/cairn/internal/mover/report"
 	"github.com/cairn-backup/cairn/internal/repository"
 	"github.com/cairn-backup/cairn/internal/task"
 )
@@ -102,15 +101,15 @@ func (b *backup) component(
 	done, previous := judge.FindPrevious(all, uid, part)
 	if done != nil {
 		b.m.Log.Info("an earlier mover has backed it up", "component", c.Name)
-		return withSnapshot(r, *done, previous), nil
+		return report.WithSnapshot(r, *done, previous), nil
 	}
 	source, release, f := b.source(ctx, c, previous)
 	if f != nil {
-		return withSnapshot(r, repository.Snapshot{}, previous), f
+		return report.WithSnapshot(r, repository.Snapshot{}, previous), f
 	}
 	defer release()
 	b.m.report(ctx, b.t, c.Name, v1alpha1.Component{
-		Phase: v1alpha1.SnapshotRunning, Path: c.Path, Driver: b.t.Repository.Driver, StartTime: timeOf(began),
+		Phase: v1alpha1.SnapshotRunning, Path: c.Path, Driver: b.t.Repository.Driver, StartTime: report.TimeOf(began),
 	})
 	snapshot, err := b.engine.Backup(ctx, source, repository.BackupOptions{
 		Tags: map[string]string{
@@ -129,7 +128,7 @@ func (b *backup) component(
 		},
 		Progress: b.progress(ctx, c, began), ProgressEvery: progressEvery,
 	})
-	r = withSnapshot(r, snapshot, previous)
+	r = report.WithSnapshot(r, snapshot, previous)
 	if err != nil {
 		r.ID = ""
 		return r, failure.ClassifyMove(err)
@@ -179,7 +178,8 @@ func (b *backup) progress(ctx context.Context, c task.Component, began time.Time
 		}
 		last = now
 		b.m.report(ctx, b.t, c.Name, v1alpha1.Component{
-			Phase: v1alpha1.SnapshotRunning, Path: c.Path, Driver: b.t.Repository.Driver, StartTime: timeOf(began),
+			Phase: v1alpha1.SnapshotRunning, Path: c.Path, Driver: b.t.Repository.Driver,
+			StartTime: report.TimeOf(began),
 			Progress: &v1alpha1.ComponentProgress{FilesDone: p.FilesDone, BytesDone: p.BytesRead + p.BytesUnchanged},
 		})
 	}
@@ -247,25 +247,9 @@ func (m *Mover) report(ctx context.Context, t task.Task, name string, c v1alpha1
 	}
 }
 
-// withSnapshot copies the figures of the engine's snapshot.
-func withSnapshot(r task.ComponentResult, s repository.Snapshot, previous *repository.Snapshot) task.ComponentResult {
-	r.ID, r.SizeBytes, r.UploadedBytes = s.ID, s.Bytes, s.BytesSent
-	r.ComponentCounts = v1alpha1.ComponentCounts{
-		Files: s.Files, Directories: s.Dirs, Symlinks: s.Symlinks, HardLinks: s.HardLinks, Special: s.Special,
-		Sockets:    s.Sockets,
-		Unreadable: s.Unreadable, AttributesUnreadable: s.AttributesUnreadable, Vanished: s.Vanished,
-		Changed: s.Changed,
-	}
-	r.UnmatchedPatterns = task.Patterns(s.Unmatched)
-	if previous != nil {
-		r.PreviousSizeBytes = previous.Bytes
-	}
-	return r
-}
-
 // ended adds times and outcome to a result.
 func ended(r task.ComponentResult, f *failure.Failure, began, now time.Time) task.ComponentResult {
-	r.StartTime, r.CompletionTime = timeOf(began), timeOf(now)
+	r.StartTime, r.CompletionTime = report.TimeOf(began), report.TimeOf(now)
 	r.Duration = now.Sub(began).Round(time.Millisecond).String()
 	switch {
 	case f == nil:
@@ -293,6 +277,3 @@ func summary(results []task.ComponentResult, verb string) task.Result {
 	}
 	return out
 }
-
-// timeOf returns t in seconds, as in the status.
-func timeOf(t time.Time) *metav1.Time { return new(metav1.NewTime(t.UTC().Truncate(time.Second))) }

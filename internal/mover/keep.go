@@ -9,11 +9,16 @@ import (
 	"strconv"
 	"time"
 
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/backend"
 	"github.com/cairn-backup/cairn/internal/backend/layout"
 	"github.com/cairn-backup/cairn/internal/mover/failure"
 	"github.com/cairn-backup/cairn/internal/mover/removal"
+	"github.com/cairn-backup/cairn/internal/mover/scan"
 	"github.com/cairn-backup/cairn/internal/repository"
 	"github.com/cairn-backup/cairn/internal/task"
 )
@@ -300,3 +305,46 @@ func (k *keeper) left(r *task.ComponentResult, left backend.Left) {
 
 // maxPlaces is the number of places of others for which the result of a repository has room.
 const maxPlaces = 3
+
+// scan finds out which Snapshots lie in the repository, and stores the answer in ConfigMaps.
+func (k *keeper) scan(ctx context.Context, removals removal.Repository, r *task.ComponentResult) error {
+	pages := task.PageWriter{Write: func(page int, content []byte) error { return k.page(ctx, page, content) }}
+	unreadable, unknown, err := scan.Repository{
+		Engine: k.engine, Store: k.store, Directory: k.directory, Removals: removals, Driver: k.work.Repository.Driver,
+		Log: k.m.Log,
+	}.Find(ctx, pages.Add)
+	var count int
+	var digest string
+	if err == nil {
+		count, digest, err = pages.Close()
+	}
+	if errors.Is(err, task.ErrTooManyFound) {
+		return failure.New(v1alpha1.ReasonFailed, err.Error())
+	}
+	if err != nil {
+		return err
+	}
+	r.Scan = &task.Scan{Pages: count, Digest: digest, Unreadable: unreadable, Unknown: unknown}
+	return nil
+}
+
+// page stores a page of the answer. A page of that name is the one of an earlier try, whose answer was lost; the
+// manager compares the digest.
+func (k *keeper) page(ctx context.Context, page int, content []byte) error {
+	maker := k.m.objectMaker(k.t, corev1.SchemeGroupVersion.WithResource("configmaps"))
+	_, err := maker.create(ctx, &corev1.ConfigMap{
+		TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "ConfigMap"},
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: k.t.Namespace, Name: task.PageName(k.m.Job, page),
+			Labels: map[string]string{
+				v1alpha1.LabelManagedBy: v1alpha1.ManagedByCairn, v1alpha1.LabelScan: k.m.Job,
+			},
+		},
+		Immutable:  new(true),
+		BinaryData: map[string][]byte{task.PageKey: content},
+	})
+	if err != nil && !apierrors.IsAlreadyExists(err) {
+		return failure.New(v1alpha1.ReasonFailed, fmt.Sprintf("can't store what was found in the repository: %v", err))
+	}
+	return nil
+}

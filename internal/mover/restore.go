@@ -7,6 +7,7 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/backend"
 	"github.com/cairn-backup/cairn/internal/mover/failure"
+	"github.com/cairn-backup/cairn/internal/mover/report"
 	"github.com/cairn-backup/cairn/internal/repository"
 	"github.com/cairn-backup/cairn/internal/task"
 	"github.com/cairn-backup/cairn/internal/text"
@@ -169,7 +170,7 @@ type restoring struct {
 
 func (r *restoring) tell(ctx context.Context, p *v1alpha1.RestoreProgress) {
 	r.m.reportRestore(ctx, r.t, r.c.Name, v1alpha1.RestoredComponent{
-		Phase: v1alpha1.RestoreSessionRunning, ID: r.c.ID, StartTime: timeOf(r.began), TargetWritten: r.written,
+		Phase: v1alpha1.RestoreSessionRunning, ID: r.c.ID, StartTime: report.TimeOf(r.began), TargetWritten: r.written,
 		Progress: p,
 	})
 }

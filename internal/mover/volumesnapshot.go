@@ -14,6 +14,7 @@ import (
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/mover/failure"
+	"github.com/cairn-backup/cairn/internal/mover/report"
 	"github.com/cairn-backup/cairn/internal/policy"
 	"github.com/cairn-backup/cairn/internal/task"
 	"github.com/cairn-backup/cairn/internal/volumesnapshot"
@@ -116,7 +117,7 @@ func (w *snapshotting) reportRunning(ctx context.Context) {
 	for _, c := range w.pending() {
 		w.m.report(ctx, w.t, c.Name, v1alpha1.Component{
 			Phase:  v1alpha1.SnapshotRunning,
-			Driver: v1alpha1.DriverVolumeSnapshotter, StartTime: timeOf(w.began),
+			Driver: v1alpha1.DriverVolumeSnapshotter, StartTime: report.TimeOf(w.began),
 		})
 	}
 }

@@ -69,8 +69,9 @@ func move(kind task.Kind, root string) int {
 // nowhere takes reports.
 type nowhere struct{}
 
-func (nowhere) Snapshot(context.Context, string, string, v1alpha1.Component) error { return nil }
-func (nowhere) Restore(context.Context, string, string, v1alpha1.RestoredComponent) error {
+func (nowhere) Snapshot(context.Context, task.Object, string, v1alpha1.Component) error { return nil }
+
+func (nowhere) Restore(context.Context, task.Object, string, v1alpha1.RestoredComponent) error {
 	return nil
 }
 

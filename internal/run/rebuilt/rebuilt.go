@@ -87,7 +87,7 @@ func statusOf(
 	}
 	if missing != "" && (s.Phase == v1alpha1.SnapshotSucceeded || len(components) == 0) {
 		s.Phase = v1alpha1.SnapshotFailed
-		run.Conclude(&s.Conditions, false, v1alpha1.ReasonSnapshotNotFound, missing, generation, nil, now)
+		run.Conclude(&s.Conditions, false, v1alpha1.ReasonSnapshotNotFound, missing, generation, now)
 	}
 	s.TotalComponents = max(total, s.TotalComponents)
 	return s

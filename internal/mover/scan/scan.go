@@ -1,86 +1,67 @@
-package mover
+// Package scan finds out which Snapshots lie in a repository. Invariant: a component counts only if the engine lists
+// its data, because a file beside the repository proves nothing.
+package scan
 
 import (
 	"context"
 	"errors"
-	"fmt"
+	"log/slog"
 	"maps"
 	"slices"
 	"sync"
 
 	"golang.org/x/sync/errgroup"
-	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/backend"
 	"github.com/cairn-backup/cairn/internal/backend/layout"
-	"github.com/cairn-backup/cairn/internal/mover/failure"
 	"github.com/cairn-backup/cairn/internal/mover/judge"
 	"github.com/cairn-backup/cairn/internal/mover/removal"
+	"github.com/cairn-backup/cairn/internal/mover/report"
 	"github.com/cairn-backup/cairn/internal/repository"
 	"github.com/cairn-backup/cairn/internal/task"
 )
 
-// scan finds out which Snapshots lie in the repository, and stores the answer in ConfigMaps. A component counts only if
-// the engine lists its data: a file beside the repository proves nothing.
-func (k *keeper) scan(ctx context.Context, removals removal.Repository, r *task.ComponentResult) error {
-	s := scan{k: k, results: map[string][]layout.ComponentResult{}}
-	if err := s.data(ctx, removals); err != nil {
-		return err
+// Repository is the repository that is scanned.
+type Repository struct {
+	Engine repository.Engine
+	// Store is the storage, and Directory the normalized directory of the repository in it.
+	Store     backend.Store
+	Directory string
+	// Removals remembers what was removed.
+	Removals removal.Repository
+	// Driver of the repository.
+	Driver v1alpha1.Driver
+	// Log gets the component results that can't be understood.
+	Log *slog.Logger
+}
+
+// Find calls each for every Snapshot, by name, until it returns an error. It returns how many component results could
+// not be understood, and how many backups belong to no Snapshot.
+func (x Repository) Find(ctx context.Context, each func(task.Found) error) (unreadable, unknown int32, err error) {
+	s := scan{Repository: x, results: map[string][]layout.ComponentResult{}}
+	if err := s.data(ctx); err != nil {
+		return 0, 0, err
 	}
 	if err := s.files(ctx); err != nil {
-		return err
+		return 0, 0, err
 	}
-	pages := task.PageWriter{Write: func(page int, content []byte) error { return k.page(ctx, page, content) }}
 	for _, name := range slices.Sorted(maps.Keys(s.results)) {
 		found, ok := s.snapshot(name)
 		if !ok {
 			continue
 		}
-		if err := pages.Add(found); errors.Is(err, task.ErrTooManyFound) {
-			return failure.New(v1alpha1.ReasonFailed, err.Error())
-		} else if err != nil {
-			return err
+		if err := each(found); err != nil {
+			return 0, 0, err
 		}
 	}
-	count, digest, err := pages.Close()
-	if errors.Is(err, task.ErrTooManyFound) {
-		return failure.New(v1alpha1.ReasonFailed, err.Error())
-	}
-	if err != nil {
-		return err
-	}
-	r.Scan = &task.Scan{Pages: count, Digest: digest, Unreadable: s.unreadable, Unknown: int32(len(s.byID))}
-	return nil
-}
-
-// page stores a page of the answer. A page of that name is the one of an earlier try, whose answer was lost; the
-// manager compares the digest.
-func (k *keeper) page(ctx context.Context, page int, content []byte) error {
-	maker := k.m.objectMaker(k.t, corev1.SchemeGroupVersion.WithResource("configmaps"))
-	_, err := maker.create(ctx, &corev1.ConfigMap{
-		TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "ConfigMap"},
-		ObjectMeta: metav1.ObjectMeta{
-			Namespace: k.t.Namespace, Name: task.PageName(k.m.Job, page),
-			Labels: map[string]string{
-				v1alpha1.LabelManagedBy: v1alpha1.ManagedByCairn, v1alpha1.LabelScan: k.m.Job,
-			},
-		},
-		Immutable:  new(true),
-		BinaryData: map[string][]byte{task.PageKey: content},
-	})
-	if err != nil && !apierrors.IsAlreadyExists(err) {
-		return failure.New(v1alpha1.ReasonFailed, fmt.Sprintf("can't store what was found in the repository: %v", err))
-	}
-	return nil
+	return s.unreadable, int32(len(s.byID)), nil
 }
 
 // scan is a scan in progress.
 type scan struct {
-	k *keeper
+	Repository
 	// byID are the backups in the repository that belong to no Snapshot yet, without those that were removed.
 	byID map[string]repository.Snapshot
 	// removedUIDs and removedIDs name the Snapshots and the data that were removed.
@@ -93,12 +74,12 @@ type scan struct {
 
 // data lists what the engine has. What was removed can come back while others write, and is deleted again later: it
 // must not become a Snapshot.
-func (s *scan) data(ctx context.Context, from removal.Repository) error {
-	all, err := s.k.engine.List(ctx, "")
+func (s *scan) data(ctx context.Context) error {
+	all, err := s.Engine.List(ctx, "")
 	if err != nil {
 		return err
 	}
-	removals, err := from.Remembered(ctx)
+	removals, err := s.Removals.Remembered(ctx)
 	if err != nil {
 		return err
 	}
@@ -123,14 +104,14 @@ const readsAtOnce = 8
 
 // files reads the component results.
 func (s *scan) files(ctx context.Context) error {
-	paths, err := s.k.store.List(ctx, layout.SnapshotsPath(s.k.directory))
+	paths, err := s.Store.List(ctx, layout.SnapshotsPath(s.Directory))
 	if err != nil {
 		return err
 	}
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(readsAtOnce)
 	for _, path := range paths {
-		name, component, ok := layout.ParseSnapshotComponentPath(s.k.directory, path)
+		name, component, ok := layout.ParseSnapshotComponentPath(s.Directory, path)
 		if !ok {
 			continue
 		}
@@ -140,7 +121,7 @@ func (s *scan) files(ctx context.Context) error {
 }
 
 func (s *scan) file(ctx context.Context, path, name, component string) error {
-	text, err := s.k.store.Get(ctx, path)
+	text, err := s.Store.Get(ctx, path)
 	if errors.Is(err, backend.ErrNotFound) {
 		return nil
 	}
@@ -152,7 +133,7 @@ func (s *scan) file(ctx context.Context, path, name, component string) error {
 	defer s.mu.Unlock()
 	if err != nil || c.Snapshot != name || c.Component != component {
 		s.unreadable++
-		s.k.m.Log.Warn("leaves out a component result that can't be understood", "snapshot", name,
+		s.Log.Warn("leaves out a component result that can't be understood", "snapshot", name,
 			"component", component)
 		return nil
 	}
@@ -197,7 +178,7 @@ func (s *scan) wasRemoved(results []layout.ComponentResult) bool {
 // component describes a component by its result and by the data that the engine has.
 func (s *scan) component(c layout.ComponentResult) v1alpha1.Component {
 	r := task.ComponentResult{
-		Name: c.Component, Path: c.Path, StartTime: timeOf(c.Start), CompletionTime: timeOf(c.End),
+		Name: c.Component, Path: c.Path, StartTime: report.TimeOf(c.Start), CompletionTime: report.TimeOf(c.End),
 		Outcome: task.OutcomeFailed, UploadedBytes: c.Uploaded,
 	}
 	data, exists := s.byID[c.ID]
@@ -208,12 +189,12 @@ func (s *scan) component(c layout.ComponentResult) v1alpha1.Component {
 		r.Reason, r.Error = v1alpha1.ReasonSnapshotNotFound, "the repository no longer holds the data"
 	default:
 		uploaded := r.UploadedBytes
-		r = withSnapshot(r, data, nil)
+		r = report.WithSnapshot(r, data, nil)
 		r.Outcome, r.UploadedBytes = task.OutcomeSucceeded, uploaded
 		r.Duration = c.End.Sub(c.Start).String()
 		delete(s.byID, c.ID)
 	}
-	return r.Component(s.k.work.Repository.Driver)
+	return r.Component(s.Driver)
 }
 
 // unwritten adds the components whose data is complete although their results are missing: a mover was killed between
@@ -225,11 +206,11 @@ func (s *scan) unwritten(f *task.Found) {
 			f.Components[component].Phase == v1alpha1.SnapshotSucceeded {
 			continue
 		}
-		r := withSnapshot(task.ComponentResult{
-			Name: component, StartTime: timeOf(data.Start), CompletionTime: timeOf(data.End),
+		r := report.WithSnapshot(task.ComponentResult{
+			Name: component, StartTime: report.TimeOf(data.Start), CompletionTime: report.TimeOf(data.End),
 			Outcome: task.OutcomeSucceeded, Duration: data.End.Sub(data.Start).String(),
 		}, data, nil)
-		f.Components[component] = r.Component(s.k.work.Repository.Driver)
+		f.Components[component] = r.Component(s.Driver)
 		delete(s.byID, id)
 	}
 }
