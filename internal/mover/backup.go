@@ -180,7 +180,7 @@ func (b *backup) progress(ctx context.Context, c task.Component, began time.Time
 		b.m.report(ctx, b.t, c.Name, v1alpha1.Component{
 			Phase: v1alpha1.SnapshotRunning, Path: c.Path, Driver: b.t.Repository.Driver,
 			StartTime: report.TimeOf(began),
-			Progress: &v1alpha1.ComponentProgress{FilesDone: p.FilesDone, BytesDone: p.BytesRead + p.BytesUnchanged},
+			Progress:  &v1alpha1.ComponentProgress{FilesDone: p.FilesDone, BytesDone: p.BytesRead + p.BytesUnchanged},
 		})
 	}
 }
