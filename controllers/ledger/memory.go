@@ -41,6 +41,35 @@ type memory struct {
 type memories struct {
 	mu  sync.Mutex
 	all map[types.NamespacedName]*memory
+	// outdated holds since when policy has changed that the page of a Ledger shows.
+	outdated map[types.NamespacedName]time.Time
+}
+
+// changed notes that policy has changed which the page of a Ledger shows. It keeps the time of the first change.
+func (m *memories) changed(key types.NamespacedName, now time.Time) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if _, known := m.outdated[key]; known {
+		return
+	}
+	if m.outdated == nil {
+		m.outdated = map[types.NamespacedName]time.Time{}
+	}
+	m.outdated[key] = now
+}
+
+// outdatedSince returns the time of the first change that the page does not show; zero if there is none.
+func (m *memories) outdatedSince(key types.NamespacedName) time.Time {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.outdated[key]
+}
+
+// rendered notes that the page is about to be rendered. Later changes count again.
+func (m *memories) rendered(key types.NamespacedName) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.outdated, key)
 }
 
 func (m *memories) of(l *v1alpha1.Ledger) *memory {
@@ -64,6 +93,7 @@ func (m *memories) forget(key types.NamespacedName) {
 	defer m.mu.Unlock()
 	m.all[key].close()
 	delete(m.all, key)
+	delete(m.outdated, key)
 }
 
 func (s *memory) close() {

@@ -30,6 +30,7 @@ type history struct {
 
 // page renders STATUS.md from the policies and runs of the namespaces that the Ledger records.
 func (r *Reconciler) page(ctx context.Context, l *v1alpha1.Ledger) ([]byte, error) {
+	r.memories.rendered(client.ObjectKeyFromObject(l))
 	m, err := newMatcher(l)
 	if err != nil {
 		return nil, err

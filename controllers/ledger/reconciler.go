@@ -157,6 +157,7 @@ type pauseReason string
 const (
 	afterFailure pauseReason = "the last try failed"
 	collecting   pauseReason = "spec.batchWindow collects records"
+	rendering    pauseReason = "policy has changed, and spec.batchWindow collects changes"
 	limited      pauseReason = "a push takes a limited number of records"
 	idle         pauseReason = "no record waits, and the branch was checked"
 )
@@ -184,7 +185,14 @@ func (r *Reconciler) pause(l *v1alpha1.Ledger, s *memory, pending, forced bool) 
 		return 0, ""
 	}
 	if !pending {
-		return s.checked.Add(l.Spec.Interval.Duration).Sub(now), idle
+		look := s.checked.Add(l.Spec.Interval.Duration)
+		if since := r.memories.outdatedSince(client.ObjectKeyFromObject(l)); !since.IsZero() {
+			// The window collects changes of policy, too, and gives the status of the changed objects time to follow.
+			if due := since.Add(max(l.Spec.BatchWindow.Duration, pushInterval)); due.Before(look) {
+				return due.Sub(now), rendering
+			}
+		}
+		return look.Sub(now), idle
 	}
 	if t := l.Status.LastPushedTime; t != nil && l.Spec.BatchWindow.Duration > pushInterval {
 		return min(t.Add(l.Spec.BatchWindow.Duration).Sub(now), l.Spec.BatchWindow.Duration), collecting

@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"context"
+	"slices"
 
 	"github.com/fluxcd/pkg/runtime/predicates"
 	"k8s.io/apimachinery/pkg/types"
@@ -16,6 +17,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/policy"
 )
 
 // everything is the only request of the Collector.
@@ -61,14 +63,38 @@ var emptied = predicate.Funcs{
 	},
 }
 
-// SetupWithManager adds the Reconciler to the manager. It wakes when a Ledger or a PolicySync changes, and when the
-// Collector has written to an outbox.
+// onPage lets through what changes the policy that STATUS.md shows: policy that comes, goes or changes, its targets,
+// and the status that follows a change. The next slot alone moves with each run, whose record updates the page anyway.
+// The children of a batch have no row.
+var onPage = predicate.And[client.Object](predicate.NewPredicateFuncs(func(o client.Object) bool {
+	return o.GetLabels()[v1alpha1.LabelBatch] == "" && !v1alpha1.HasRecordAnnotation(o.GetAnnotations())
+}), predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
+	if e.ObjectOld.GetGeneration() != e.ObjectNew.GetGeneration() || e.ObjectOld.GetUID() != e.ObjectNew.GetUID() ||
+		e.ObjectOld.GetDeletionTimestamp().IsZero() != e.ObjectNew.GetDeletionTimestamp().IsZero() {
+		return true
+	}
+	switch before := e.ObjectOld.(type) {
+	case *v1alpha1.BackupBatch:
+		after, ok := e.ObjectNew.(*v1alpha1.BackupBatch)
+		return ok && (before.Status.ObservedGeneration != after.Status.ObservedGeneration ||
+			!slices.EqualFunc(policy.KnownTargets(before), policy.KnownTargets(after),
+				func(a, b policy.Target) bool { return a.AppRef == b.AppRef }))
+	case *v1alpha1.BackupConfiguration:
+		after, ok := e.ObjectNew.(*v1alpha1.BackupConfiguration)
+		return ok && before.Status.ObservedGeneration != after.Status.ObservedGeneration
+	}
+	return false
+}})
+
+// SetupWithManager adds the Reconciler to the manager. It wakes when a Ledger, a PolicySync or a policy on the page
+// changes, and when the Collector has written to an outbox.
 func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, opts controller.Options) error {
 	annotated := predicate.AnnotationChangedPredicate{} // to give up records, or to request a reconcile
 	changed := predicate.Or(predicate.GenerationChangedPredicate{}, predicates.ReconcileRequestedPredicate{}, annotated)
-	all := handler.EnqueueRequestsFromMapFunc(func(ctx context.Context, _ client.Object) []reconcile.Request {
+	ledgers := func(ctx context.Context, _ client.Object) []reconcile.Request {
 		var ledgers v1alpha1.LedgerList
-		if err := mgr.GetClient().List(ctx, &ledgers); err != nil {
+		if err := mgr.GetClient().List(ctx, &ledgers, client.UnsafeDisableDeepCopy); err != nil {
+			ctrl.LoggerFrom(ctx).Error(err, "list Ledgers")
 			return nil
 		}
 		var out []reconcile.Request
@@ -76,6 +102,14 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, opts controller.Options)
 			out = append(out, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(&ledgers.Items[i])})
 		}
 		return out
+	}
+	all := handler.EnqueueRequestsFromMapFunc(ledgers)
+	outdated := handler.EnqueueRequestsFromMapFunc(func(ctx context.Context, o client.Object) []reconcile.Request {
+		requests := ledgers(ctx, o)
+		for _, request := range requests {
+			r.memories.changed(request.NamespacedName, r.Clock.Now())
+		}
+		return requests
 	})
 	written := handler.TypedEnqueueRequestsFromMapFunc(func(_ context.Context, l *v1alpha1.Ledger) []reconcile.Request {
 		return []reconcile.Request{{NamespacedName: client.ObjectKeyFromObject(l)}}
@@ -85,6 +119,8 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, opts controller.Options)
 		WithOptions(opts).
 		For(&v1alpha1.Ledger{}, builder.WithPredicates(changed)).
 		Watches(&v1alpha1.PolicySync{}, all, builder.WithPredicates(predicate.GenerationChangedPredicate{})).
+		Watches(&v1alpha1.BackupBatch{}, outdated, builder.WithPredicates(onPage)).
+		Watches(&v1alpha1.BackupConfiguration{}, outdated, builder.WithPredicates(onPage)).
 		WatchesRawSource(source.Channel(r.Outbox.wake, written)).
 		Complete(r)
 }

@@ -1,0 +1,54 @@
+package ledger
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	. "github.com/onsi/gomega"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/testbed"
+)
+
+// pageFollowsPolicy changes policy without any run, and expects that STATUS.md follows in few commits. The interval of
+// the Ledger is longer than the test waits.
+func pageFollowsPolicy(t *testing.T, w *world) {
+	t.Helper()
+	g := NewWithT(t)
+	page := func() string { return w.git("show", branch+":clusters/production/STATUS.md") }
+	commits := func() int { return strings.Count(w.git("log", "--format=%H", branch), "\n") }
+	shows := func(why string, match OmegaMatcher) {
+		t.Helper()
+		g.Eventually(page, testbed.Patience, 200*time.Millisecond).Should(match, why)
+	}
+	claim := func(name string) v1alpha1.TypedObjectReference {
+		return v1alpha1.TypedObjectReference{Kind: "PersistentVolumeClaim", Name: name}
+	}
+	before := commits()
+	c := &v1alpha1.BackupConfiguration{
+		ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "diary"},
+		Spec: v1alpha1.BackupConfigurationSpec{
+			Target: new(claim("diary")),
+			Sessions: []v1alpha1.BackupConfigurationSession{{SessionConfig: v1alpha1.SessionConfig{
+				Name: "nightly", Scheduler: &v1alpha1.SchedulerSpec{Schedule: "0 3 * * *"},
+			}}},
+		},
+	}
+	w.create(c)
+	shows("a new policy", ContainSubstring("| BackupConfiguration/diary | PersistentVolumeClaim/diary | - | - | - |"))
+	for _, name := range []string{"a", "b", "photos"} { // one commit shows the last of them
+		bed.Edit(t, c, func() { c.Spec.Target = new(claim(name)) })
+	}
+	next := metav1.NewTime(time.Date(2030, 1, 1, 3, 0, 0, 0, time.UTC))
+	bed.EditStatus(t, c, func() {
+		c.Status.ObservedGeneration = c.Generation
+		c.Status.Sessions = []v1alpha1.SessionStatus{{Name: "nightly", NextSchedule: &next}}
+	})
+	shows("another target and slot", ContainSubstring("| PersistentVolumeClaim/photos | - | - | 2030-01-01 03:00 |"))
+	g.Expect(commits()-before).To(BeNumerically("<=", 3), "no commit for each change")
+	g.Expect(bed.Client.Delete(t.Context(), c)).To(Succeed())
+	shows("a policy that is gone", Not(ContainSubstring("diary")))
+	g.Expect(page()).To(ContainSubstring("There is no backup policy."))
+}
