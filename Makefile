@@ -123,6 +123,14 @@ test: clusterctl ## Run the unit tests and those against a real API server.
 	@$(STEP) "test the cluster's own programs" $(GO) test -C hack/cluster \
 		$$($(GO) list -C hack/cluster -f '$(TESTED)' ./...)
 
+# How long the model of repositories runs; "make test" gives it a minute.
+FOR ?= 10m
+
+.PHONY: model
+model: ## Run the life of repositories against a model, for FOR=10m; SEED=n runs one world again.
+	@$(GO) test -vet=off -count=1 -v -timeout 0 ./internal/mover/modeltest -model.for=$(FOR) \
+		$(if $(SEED),-model.seed=$(SEED))
+
 # How many scenarios run at a time: they wait more than they work. At least as many as TestOutages has.
 E2E_PARALLEL ?= 10
 

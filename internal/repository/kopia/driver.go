@@ -34,6 +34,8 @@ const (
 type Driver struct {
 	// Wrap, if set, wraps the storage, for example to inject faults or to count requests.
 	Wrap func(blob.Storage) blob.Storage
+	// Lookup, if set, is called before a name of a source is looked up, for example to change the source meanwhile.
+	Lookup func(name string)
 	// Now is the clock; nil means the system's.
 	Now func() time.Time
 	// safety replaces the waiting periods of garbage collection. Only tests set it.

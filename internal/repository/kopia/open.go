@@ -15,6 +15,7 @@ import (
 	"github.com/kopia/kopia/repo/blob"
 	"github.com/kopia/kopia/repo/content"
 	"github.com/kopia/kopia/repo/maintenance"
+	"golang.org/x/sys/unix"
 
 	"github.com/cairn-backup/cairn/internal/repository"
 )
@@ -114,6 +115,12 @@ func (d Driver) engine(r repository.Repository) *repoEngine {
 	}
 	if d.fstat != nil {
 		e.fstat = d.fstat
+	}
+	if lstat := e.lstat; d.Lookup != nil {
+		e.lstat = func(fd int, name string, st *unix.Stat_t) error {
+			d.Lookup(name)
+			return lstat(fd, name, st)
+		}
 	}
 	if d.fileTime != nil {
 		e.fileTime = d.fileTime

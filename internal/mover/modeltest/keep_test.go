@@ -1,0 +1,274 @@
+package modeltest
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/keeper"
+	"github.com/cairn-backup/cairn/internal/retention"
+	"github.com/cairn-backup/cairn/internal/run/rebuilt"
+	"github.com/cairn-backup/cairn/internal/task"
+)
+
+// retain lets the manager decide which Snapshots go. It holds the verdicts against those that follow from when the
+// Snapshots were really made.
+func (r *repo) retain() {
+	w := r.c.w
+	policy, err := retention.Read(&r.policy)
+	must(err)
+	var said, really []retention.Snapshot
+	for _, s := range r.find(func(s *snapshot) bool { return s.DeletionTimestamp.IsZero() }) {
+		input := retention.FromSnapshot(&s.Snapshot, "")
+		said = append(said, input)
+		input.Time = w.made[s.origin()]
+		really = append(really, input)
+	}
+	stays := map[string]string{}
+	for _, v := range policy.Decide(really, w.now) {
+		if !v.Goes() {
+			stays[v.Name] = fmt.Sprint(v.Kept)
+		}
+	}
+	now := r.c.stamp()
+	for _, v := range policy.Decide(said, w.now) {
+		if !v.Goes() {
+			continue
+		}
+		if why := stays[v.Name]; why != "" {
+			broken("%s: retention removes Snapshot %s, made at %s: %s; but by the order in which the Snapshots were "+
+				"made it stays: %s", r, v.Name, w.made[r.named(v.Name).origin()], v.Message, why)
+		}
+		s := r.named(v.Name)
+		s.DeletionTimestamp, s.Spec.DeletionPolicy = &now, v1alpha1.WipeOut
+		w.say("%s goes: %s", s.Name, v.Message)
+	}
+}
+
+func (r *repo) named(name string) *snapshot {
+	i := slices.IndexFunc(r.snapshots, func(s *snapshot) bool { return s.Name == name })
+	return r.snapshots[i]
+}
+
+// keep runs a keeper for the Repository. full asks for a full maintenance with a check.
+func (r *repo) keep(full, killed bool) {
+	w := r.c.w
+	if full && r.object.Status.LastBackupTime != nil {
+		r.object.Status.LastMaintenance, r.object.CreationTimestamp = nil, metav1.NewTime(w.now.AddDate(0, -1, 0))
+	}
+	deleted := r.find(func(s *snapshot) bool { return keeper.Removes(&s.Snapshot) })
+	work, _ := keeper.WorkIn(&r.object, objects(deleted), w.now)
+	if work == nil {
+		w.say("no work")
+		return
+	}
+	if work.Maintain == task.MaintainFull {
+		work.Check = keeper.ToCheck(objects(r.find(func(s *snapshot) bool { return s.DeletionTimestamp.IsZero() })))
+	}
+	if r.adopted && !w.allowed[keepAdopted] {
+		work.Maintain, work.Check = "", nil
+	}
+	p := w.pod(w.skew())
+	if killed {
+		p.KillAt = w.killAt(60)
+	}
+	skewed := !p.Now.Equal(w.now)
+	t := r.c.task(task.KindKeep)
+	t.Keep = []task.Keep{{
+		Repository: *r.task(), Remove: work.Removed(), Wipe: work.Wipe, Maintain: work.Maintain, Check: work.Check,
+		Scan: work.Scan,
+	}}
+	w.say("removes %d, wipe %t, maintenance %q, checks %d", len(work.Snapshots), work.Wipe, work.Maintain,
+		len(work.Check))
+	result := p.run(w.ctx, t)
+	if result == nil {
+		w.say("killed at event %d", p.KillAt)
+		return
+	}
+	got := result.Components[0]
+	if r.lost {
+		r.refused(got)
+		return
+	}
+	if got.Outcome != task.OutcomeSucceeded {
+		w.say("failed: %s: %s", got.Reason, got.Error)
+		// A clock that is wrong stops the maintenance; a lease of a killed keeper runs out.
+		if !skewed && got.Reason != "KeeperRunning" {
+			broken("%s: the keeper of the owner failed: %s: %s\n%s", r, got.Reason, got.Error, p.log.String())
+		}
+		return
+	}
+	if work.Wipe {
+		r.wiped()
+		return
+	}
+	r.removed(work)
+	r.maintained(work, got)
+	if work.Scan != "" {
+		r.rebuild(p, got)
+	}
+}
+
+// refused checks that a keeper of a Repository that has lost its directory did nothing.
+func (r *repo) refused(got task.ComponentResult) {
+	if got.Outcome == task.OutcomeSucceeded {
+		// The new owner can have wiped the directory: then there was nothing to do.
+		if len(r.c.w.leftIn(r.directory)) > 0 {
+			broken("%s: a keeper worked in a directory that another cluster has adopted", r)
+		}
+	}
+	r.c.w.say("refused: %s", got.Reason)
+}
+
+func objects(of []*snapshot) []*v1alpha1.Snapshot {
+	var out []*v1alpha1.Snapshot
+	for _, s := range of {
+		out = append(out, &s.Snapshot)
+	}
+	return out
+}
+
+// wiped checks that nothing is left of the Repository.
+func (r *repo) wiped() {
+	w := r.c.w
+	for _, s := range r.snapshots {
+		w.gone[s.origin()] = true
+	}
+	delete(r.c.repos, r.directory)
+	left := slices.DeleteFunc(w.leftIn(r.directory), func(p string) bool {
+		return slices.ContainsFunc(w.allRepos(), func(o *repo) bool {
+			return o.directory != r.directory && len(o.directory) > len(r.directory) && within(p, o.directory)
+		})
+	})
+	if len(left) > 0 {
+		broken("%s: the wipe has left %s", r, quoted(left))
+	}
+}
+
+func within(p, directory string) bool { return strings.HasPrefix(p, directory+"/") }
+
+// allRepos returns the Repositories of all clusters.
+func (w *world) allRepos() []*repo {
+	var out []*repo
+	for _, c := range w.clusters {
+		out = append(out, c.repositories()...)
+	}
+	return out
+}
+
+// removed checks that the data of Snapshots that a keeper removed is gone, and only that.
+func (r *repo) removed(work *keeper.Work) {
+	w := r.c.w
+	there := w.engine(r)
+	for _, s := range work.Snapshots {
+		ours := r.named(s.Name)
+		for name, c := range s.Status.Components {
+			if _, still := there[c.ID]; still && c.ID != "" {
+				broken("%s: the data of component %s of the removed Snapshot %s is still there", r, name, s.Name)
+			}
+		}
+		w.gone[ours.origin()] = true
+		r.snapshots = slices.DeleteFunc(r.snapshots, func(o *snapshot) bool { return o == ours })
+	}
+	if len(work.Snapshots) > 0 {
+		r.object.Status.LastRemovalTime = &metav1.Time{Time: w.now}
+	}
+}
+
+// maintained takes over what a keeper reported about maintenance and check.
+func (r *repo) maintained(work *keeper.Work, got task.ComponentResult) {
+	if work.Maintain == "" {
+		return
+	}
+	w, at := r.c.w, r.c.stamp()
+	done := &v1alpha1.MaintenanceStatus{Quick: &at}
+	if m := r.object.Status.LastMaintenance; m != nil {
+		done.Full = m.Full
+	}
+	if work.Maintain == task.MaintainFull {
+		done.Full = &at
+	}
+	r.object.Status.LastMaintenance = done
+	verdict, ok := work.Verdict(got)
+	if !ok {
+		return
+	}
+	for _, name := range verdict.Snapshots() {
+		s := r.named(name)
+		verdict.WriteTo(&s.Snapshot, at)
+		for component, c := range s.Status.Components {
+			if c.Integrity != nil && *c.Integrity == s.harmed[component] {
+				broken("%s: a check finds component %s of Snapshot %s intact: %t", r, component, name, *c.Integrity)
+			}
+		}
+	}
+	w.say("checked %d", got.Verified)
+}
+
+// scan lets all Snapshots of the Repository be made again, after all objects were lost.
+func (r *repo) scan() {
+	r.scans++
+	r.object.Annotations = map[string]string{v1alpha1.AnnotationScan: fmt.Sprint("scan ", r.scans)}
+	r.keep(false, r.c.w.rng.IntN(4) == 0) // after a kill, a later keeper finds the request
+}
+
+// rebuild replaces the Snapshots by those that a scan found.
+func (r *repo) rebuild(p *pod, got task.ComponentResult) {
+	w := r.c.w
+	pages := p.pages(w.ctx, namespace, got.Scan)
+	if !got.Scan.Matches(pages) {
+		broken("%s: the pages of a scan do not match its answer", r)
+	}
+	before := map[string]*snapshot{}
+	for _, s := range r.snapshots {
+		before[string(s.origin())] = s
+	}
+	r.snapshots = nil
+	for _, page := range pages {
+		must(task.ReadPage(page, func(f task.Found) error {
+			made, ok := rebuilt.Snapshot(&r.object, f, w.now)
+			if !ok {
+				broken("%s: a scan found Snapshot %s, which can't be made again", r, f.Name)
+			}
+			s := &snapshot{Snapshot: *made, harmed: map[string]bool{}}
+			s.UID, s.CreationTimestamp = w.uid("rebuilt"), r.c.stamp()
+			s.Spec.DeletionPolicy = v1alpha1.WipeOut
+			if w.gone[s.origin()] && s.claims() {
+				broken("%s: a scan brings back Snapshot %s, which was removed", r, s.Name)
+			}
+			r.snapshots = append(r.snapshots, s)
+			r.object.Status.LastBackupTime = &metav1.Time{Time: w.now}
+			return nil
+		}))
+	}
+	r.object.Status.LastScan = &v1alpha1.ScanStatus{Requested: r.object.Annotations[v1alpha1.AnnotationScan]}
+	for _, uid := range slices.Sorted(maps.Keys(before)) {
+		s := before[uid]
+		i := slices.IndexFunc(r.snapshots, func(o *snapshot) bool { return o.origin() == s.origin() })
+		switch whole := len(s.harmed) == 0; {
+		case whole && s.claims() && (i < 0 || !r.snapshots[i].claims()):
+			broken("%s: a scan does not find Snapshot %s, which is whole", r, s.Name)
+		case !whole && i >= 0 && r.snapshots[i].claims():
+			broken("%s: a scan takes Snapshot %s for whole, whose data is gone", r, s.Name)
+		}
+	}
+	w.say("a scan found %d Snapshots", len(r.snapshots))
+}
+
+// lose removes the data of a component behind Cairn's back.
+func (r *repo) lose() bool {
+	w := r.c.w
+	s, ok := oneOf(w, r.find(func(s *snapshot) bool { return s.claims() && len(s.harmed) == 0 }))
+	if !ok {
+		return false
+	}
+	name := slices.Sorted(maps.Keys(s.Status.Components))[0]
+	w.forget(r, s.Status.Components[name].ID)
+	s.harmed[name] = true
+	w.say("component %s of %s loses its data", name, s.Name)
+	return true
+}
