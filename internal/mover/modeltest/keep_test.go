@@ -219,6 +219,9 @@ func (r *repo) scan() {
 // rebuild replaces the Snapshots by those that a scan found.
 func (r *repo) rebuild(p *pod, got task.ComponentResult) {
 	w := r.c.w
+	if p.client == nil { // the pages were in a process that was to be killed later: the next keeper scans again
+		return
+	}
 	pages := p.pages(w.ctx, namespace, got.Scan)
 	if !got.Scan.Matches(pages) {
 		broken("%s: the pages of a scan do not match its answer", r)
