@@ -49,8 +49,7 @@ func (r *repo) backUp(h how) {
 		}
 		r.job(s, names, total, h)
 	}
-	// The lead changes this line alone when a Snapshot's time is moved into its run.
-	backup.FinishSnapshot(&s.Status, target, 1, w.now)
+	backup.FinishSnapshot(&s.Status, target, 1, &s.CreationTimestamp, w.now)
 	w.say("%s %s", s.Name, s.Status.Phase)
 	if !s.Status.Phase.Terminal() {
 		broken("%s: Snapshot %s is %s although its Jobs ended", r, s.Name, s.Status.Phase)
@@ -168,10 +167,10 @@ func (c *cluster) watch(truth map[string]held, names []string, disturb bool, p *
 		if looks++; at[looks] {
 			v := c.volumes[names[w.rng.IntN(len(names))]]
 			var did string
-			if w.allowed[inodesAgain] && w.rng.IntN(2) == 0 {
+			if w.rng.IntN(2) == 0 {
 				did = v.renumber()
 			} else {
-				did = v.change(w.allowed[quietWrites], w.allowed[inodesAgain])
+				did = v.change()
 			}
 			w.say("meanwhile, at look %d: %s", looks, did)
 		}
@@ -188,7 +187,7 @@ func (c *cluster) watch(truth map[string]held, names []string, disturb bool, p *
 func (c *cluster) mutate(times int) {
 	for range times {
 		v := c.volumes[components[c.w.rng.IntN(len(components))]]
-		if did := v.change(c.w.allowed[quietWrites], true); did != "" {
+		if did := v.change(); did != "" {
 			c.w.say("%s", did)
 		}
 	}

@@ -77,7 +77,7 @@ func newCluster(w *world, name string) *cluster {
 			inodes: w.inodes, touched: func() {},
 		}
 		for range 12 {
-			v.change(false, true)
+			v.change()
 		}
 		c.volumes[component] = v
 	}

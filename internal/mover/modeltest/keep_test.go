@@ -69,9 +69,6 @@ func (r *repo) keep(full, killed bool) {
 	if work.Maintain == task.MaintainFull {
 		work.Check = keeper.ToCheck(objects(r.find(func(s *snapshot) bool { return s.DeletionTimestamp.IsZero() })))
 	}
-	if r.adopted && !w.allowed[keepAdopted] {
-		work.Maintain, work.Check = "", nil
-	}
 	p := w.pod(w.skew())
 	if killed {
 		p.KillAt = w.killAt(60)

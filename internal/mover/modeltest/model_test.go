@@ -26,7 +26,6 @@ var (
 	modelFor = flag.Duration("model.for", byEnv("CAIRN_MODEL_FOR", time.Minute), "how long the model runs")
 	seed     = flag.Uint64("model.seed", 0, "the seed of the only world; 0 means many worlds")
 	steps    = flag.Int("model.steps", 60, "the steps of a world")
-	risky    = flag.String("model.risky", "", "risks to take although Cairn is known to break: names, or all")
 )
 
 func byEnv(name string, otherwise time.Duration) time.Duration {
@@ -42,43 +41,6 @@ func TestMain(m *testing.M) {
 		os.Exit(runChild())
 	}
 	os.Exit(m.Run())
-}
-
-// risk is a sort of step.
-type risk string
-
-const (
-	// inodesAgain deletes files during a backup, so that others get their numbers.
-	inodesAgain risk = "inodesAgain"
-	// quietWrites leaves size and time of a written file as they were.
-	quietWrites risk = "quietWrites"
-	// wipeAmongOthers wipes a directory in which others have files.
-	wipeAmongOthers risk = "wipeAmongOthers"
-	// keepAdopted maintains a directory that was adopted.
-	keepAdopted risk = "keepAdopted"
-	// strayBackups lets the old owner of an adopted directory back up.
-	strayBackups risk = "strayBackups"
-	// nodeClocks sets the clocks of nodes wrong.
-	nodeClocks risk = "nodeClocks"
-)
-
-// known are the risks that Cairn is known to break at. The mend of each removes its line.
-var known = map[risk]string{
-	inodesAgain:     "hard links are joined by the number of the inode",
-	quietWrites:     "a file of the same size and time counts as unchanged",
-	wipeAmongOthers: "a wipe removes everything in the directory",
-	keepAdopted:     "adoption leaves the maintenance to the old owner",
-	strayBackups:    "a backup does not ask who owns the directory",
-	nodeClocks:      "retention orders Snapshots by the clocks of nodes",
-}
-
-func allowedRisks() map[risk]bool {
-	out := map[risk]bool{}
-	for _, r := range []risk{inodesAgain, quietWrites, wipeAmongOthers, keepAdopted, strayBackups, nodeClocks} {
-		_, breaks := known[r]
-		out[r] = !breaks || *risky == "all" || slices.Contains(strings.Split(*risky, ","), string(r))
-	}
-	return out
 }
 
 // TestTheLifeOfRepositories runs worlds until its time is over.
@@ -115,8 +77,8 @@ func runWorld(t *testing.T, n uint64, until time.Time, count map[string]int) (w 
 		switch v := recover().(type) {
 		case nil:
 		case violation:
-			t.Errorf("seed %d, step %d, after %v: %s\nrun it again: -model.seed=%d -model.steps=%d -model.risky=%q\n%s",
-				n, len(w.steps)+1, time.Since(began).Round(time.Millisecond), v.text, n, len(w.steps)+1, *risky,
+			t.Errorf("seed %d, step %d, after %v: %s\nrun it again: -model.seed=%d -model.steps=%d\n%s",
+				n, len(w.steps)+1, time.Since(began).Round(time.Millisecond), v.text, n, len(w.steps)+1,
 				strings.Join(append(w.steps, "> "+strings.Join(w.note, "; ")), "\n"))
 		default:
 			t.Logf("seed %d, step %d", n, len(w.steps)+1)
@@ -126,7 +88,7 @@ func runWorld(t *testing.T, n uint64, until time.Time, count map[string]int) (w 
 	dir, err := os.MkdirTemp("", "cairn-model-")
 	must(err)
 	defer func() { _ = os.RemoveAll(dir) }()
-	w = newWorld(t.Context(), dir, n, allowedRisks())
+	w = newWorld(t.Context(), dir, n)
 	for len(w.steps) < *steps && (*seed != 0 || time.Now().Before(until)) {
 		kind := w.step()
 		w.check()
@@ -219,8 +181,7 @@ func onKept(do func(*repo) bool) func(*cluster) bool {
 func (c *cluster) createRepository() bool {
 	directory := directories[c.w.rng.IntN(len(directories))]
 	for _, r := range c.w.allRepos() {
-		nested := within(directory, r.directory) || within(r.directory, directory)
-		if r.directory == directory || nested && !c.w.allowed[wipeAmongOthers] {
+		if r.directory == directory {
 			return false
 		}
 	}
@@ -243,13 +204,6 @@ func (c *cluster) createRepository() bool {
 
 // deleteIt deletes the Repository with its data.
 func (r *repo) deleteIt() bool {
-	w := r.c.w
-	inhabited := slices.ContainsFunc(slices.Collect(maps.Keys(w.foreign)), func(p string) bool {
-		return within(p, r.directory)
-	}) || slices.ContainsFunc(w.allRepos(), func(o *repo) bool { return within(o.directory, r.directory) })
-	if inhabited && !w.allowed[wipeAmongOthers] {
-		return false
-	}
 	now := r.c.stamp()
 	r.object.DeletionTimestamp, r.object.Spec.DeletionPolicy = &now, v1alpha1.WipeOut
 	r.object.Status.Conditions = []metav1.Condition{{
@@ -302,9 +256,6 @@ func (c *cluster) strays() bool {
 	now := c.stamp()
 	switch c.w.rng.IntN(3) {
 	case 0:
-		if !c.w.allowed[strayBackups] {
-			return false
-		}
 		r.backUp(how{})
 	case 1:
 		for _, s := range r.snapshots {

@@ -104,7 +104,7 @@ type report struct {
 const reportsFile = "reports.json"
 
 // Snapshot implements mover.StatusWriter. The file outlives the process.
-func (p *pod) Snapshot(_ context.Context, _, name string, c v1alpha1.Component) error {
+func (p *pod) Snapshot(_ context.Context, _ task.Object, name string, c v1alpha1.Component) error {
 	p.event()
 	line, err := json.Marshal(report{name, c})
 	if err != nil {
@@ -121,7 +121,9 @@ func (p *pod) Snapshot(_ context.Context, _, name string, c v1alpha1.Component) 
 }
 
 // Restore implements mover.StatusWriter.
-func (*pod) Restore(context.Context, string, string, v1alpha1.RestoredComponent) error { return nil }
+func (*pod) Restore(context.Context, task.Object, string, v1alpha1.RestoredComponent) error {
+	return nil
+}
 
 // store is a storage with the times of the model, whose requests are events.
 type store struct {

@@ -38,26 +38,19 @@ var names = []string{
 // change is a change of a volume. It returns what it did, "" if it did nothing.
 type change func(*volume) string
 
-// change makes a random change. quiet adds those changes that leave size and time of a file as they were, frees those
-// that free the number of a file.
-func (v *volume) change(quiet, frees bool) string {
+// change makes a random change. Some leave size and time of a file as they were, others free the number of a file.
+func (v *volume) change() string {
 	files, _ := v.list()
 	changes := []change{
 		(*volume).create, (*volume).create, (*volume).extend, (*volume).rename, (*volume).link, (*volume).link,
-		(*volume).symlink, (*volume).directory, (*volume).attributes, (*volume).special,
-	}
-	if frees {
-		changes = append(changes, (*volume).rewrite, (*volume).remove, (*volume).renumber)
+		(*volume).symlink, (*volume).directory, (*volume).attributes, (*volume).special, (*volume).rewrite,
+		(*volume).remove, (*volume).renumber, (*volume).overwrite, (*volume).replace,
 	}
 	switch {
-	case len(files) > most && frees:
+	case len(files) > most:
 		changes = []change{(*volume).remove}
 	case len(files) < least:
 		changes = []change{(*volume).create, (*volume).link, (*volume).directory}
-	case quiet:
-		if changes = append(changes, (*volume).overwrite); frees {
-			changes = append(changes, (*volume).replace)
-		}
 	}
 	return changes[v.rng.IntN(len(changes))](v)
 }

@@ -37,8 +37,6 @@ type world struct {
 	gone map[types.UID]bool
 	// foreign are the files in the bucket that are not Cairn's.
 	foreign map[string]string
-	// allowed are the kinds of steps that main survives.
-	allowed map[risk]bool
 	inodes  bool
 	written int
 	uids    int
@@ -67,11 +65,11 @@ func (w *world) uid(kind string) types.UID {
 
 const bucketDir = "root/cairn/storage/backups"
 
-func newWorld(ctx context.Context, dir string, seed uint64, allowed map[risk]bool) *world {
+func newWorld(ctx context.Context, dir string, seed uint64) *world {
 	w := &world{
 		ctx: ctx, dir: dir, seed: seed, rng: rand.New(rand.NewPCG(seed, 1)), now: time.Now().UTC().Truncate(time.Hour),
 		truth: map[types.UID]map[string]held{}, made: map[types.UID]time.Time{}, gone: map[types.UID]bool{},
-		foreign: map[string]string{}, allowed: allowed, inodes: reusesInodes(dir),
+		foreign: map[string]string{}, inodes: reusesInodes(dir),
 	}
 	w.stored = &times{now: w.now, blob: map[string]time.Time{}}
 	for _, d := range []string{
@@ -139,7 +137,7 @@ func (w *world) killAt(most int) int { return 1 + w.rng.IntN(most) }
 
 // skew returns how wrong the clock of a node is: most are right.
 func (w *world) skew() time.Duration {
-	if w.rng.IntN(3) > 0 || !w.allowed[nodeClocks] {
+	if w.rng.IntN(3) > 0 {
 		return 0
 	}
 	skews := []time.Duration{time.Minute, 10 * time.Minute, 3 * time.Hour, 49 * time.Hour, 366 * 24 * time.Hour}
