@@ -178,17 +178,42 @@ func (r *resolver) intoDaemonSet() ([]v1alpha1.ResolvedRestoreHost, *v1alpha1.Re
 	}
 	hosts, err := r.perHost("DaemonSet/"+d.Name, &d.Spec.Template.Spec, volumes,
 		func(component string) (host, pod, rest string) {
-			for _, v := range volumes {
-				if node, ok := strings.CutSuffix(component, "-"+v.Name); ok && len(volumes) > 1 {
-					return node, "", v.Name
-				}
+			if len(volumes) == 1 {
+				return component, "", ""
 			}
-			return component, "", ""
+			node, volume := r.onNode(component, volumes)
+			return node, "", volume
 		})
 	for i := range hosts {
 		hosts[i].Node = hosts[i].Name
 	}
 	return hosts, err
+}
+
+// onNode takes the name <node>-<volume> of a component of a DaemonSet apart. With volumes such as data and big-data a
+// name can have two meanings. Then the node counts of which the Snapshot has all volumes. If there are several, or none,
+// onNode returns an empty node: a guess could put the data of one node into the volume of another.
+func (r *resolver) onNode(component string, volumes []workload.Volume) (node, volume string) {
+	whole := func(node string) bool {
+		return !slices.ContainsFunc(volumes, func(v workload.Volume) bool {
+			_, there := r.Snapshot.Status.Components[node+"-"+v.Name]
+			return !there
+		})
+	}
+	type meaning struct{ node, volume string }
+	var all []meaning
+	for _, v := range volumes {
+		if node, ok := strings.CutSuffix(component, "-"+v.Name); ok {
+			all = append(all, meaning{node, v.Name})
+		}
+	}
+	if len(all) > 1 {
+		all = slices.DeleteFunc(all, func(m meaning) bool { return !whole(m.node) })
+	}
+	if len(all) != 1 {
+		return "", ""
+	}
+	return all[0].node, all[0].volume
 }
 
 // perHost puts components into the volumes of their hosts. Such components are named after a host, and after a volume

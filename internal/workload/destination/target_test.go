@@ -140,6 +140,18 @@ func TestWhereComponentsAreRestoredTo(t *testing.T) {
 			components: "n1", target: destination.Target{Target: workload.Target{DaemonSet: workloadtest.DaemonSet(
 				workloadtest.PodSpec(workloadtest.ClaimVolume("many", "many")))}}, want: []string{"n1@n1: n1>many"},
 		},
+		"volumes of a DaemonSet of which one ends like another": {
+			components: "n-data n-big-data",
+			target: destination.Target{Target: workload.Target{DaemonSet: workloadtest.DaemonSet(workloadtest.PodSpec(
+				workloadtest.ClaimVolume("data", "pages"), workloadtest.ClaimVolume("big-data", "uploads")))}},
+			want: []string{"n@n: n-data>pages n-big-data>uploads"},
+		},
+		"a component that can be of two nodes": {
+			components: "n-big-data",
+			target: destination.Target{Target: workload.Target{DaemonSet: workloadtest.DaemonSet(workloadtest.PodSpec(
+				workloadtest.ClaimVolume("data", "pages"), workloadtest.ClaimVolume("big-data", "uploads")))}},
+			reason: v1alpha1.ReasonComponentNotFound, message: "does not name a volume",
+		},
 		"a host path": {
 			components: "n1", target: destination.Target{Target: workload.Target{DaemonSet: workloadtest.DaemonSet(
 				workloadtest.HostPaths("state")), Privileged: true}}, reason: v1alpha1.ReasonNoVolumes,
