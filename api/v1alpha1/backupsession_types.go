@@ -48,6 +48,11 @@ type BackupSessionSpec struct {
 	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('1s')",message="the timeout must be at least 1s"
 	BackupTimeout *metav1.Duration `json:"backupTimeout,omitempty"`
 
+	// AcceptShrink lets this run succeed however much of the last backup is gone: see maxShrinkPercent. Cairn compares
+	// the runs after it with what this run backs up. The default is false.
+	// +optional
+	AcceptShrink bool `json:"acceptShrink,omitempty"`
+
 	// RetryLeft is how many retries are left for the targets that fail. Each retry is another BackupSession. The
 	// default is 0. Scheduled runs get maxRetry of the session's retryConfig.
 	// +optional

@@ -13,7 +13,7 @@ const (
 )
 
 // DefaultMaxShrinkPercent is the default of SuccessPolicy.MaxShrinkPercent.
-const DefaultMaxShrinkPercent = 99
+const DefaultMaxShrinkPercent = 75
 
 // SuccessPolicy defines which flawed backups count as successful. Each component is judged by itself, before its data
 // becomes a restore point. A refused component can't be restored and never counts as latest. A path that is not in the
@@ -38,11 +38,12 @@ type SuccessPolicy struct {
 	// +kubebuilder:default=Fail
 	Changed DoubtPolicy `json:"changed,omitempty"`
 
-	// MaxShrinkPercent is how many percent smaller a backup can be than the last backup of the same path with the same
-	// files excluded. A smaller backup fails with reason Shrunk. 100 allows everything, even a volume that is empty
-	// although it held something before.
+	// MaxShrinkPercent is how many percent of the bytes, and of the files, of the last backup of the same path with the
+	// same files excluded can be gone. If more is gone, the backup fails with reason Shrunk. 100 allows everything,
+	// even a volume that is empty although it held something before. To accept a loss once, set acceptShrink of a
+	// BackupSession.
 	// +optional
-	// +kubebuilder:default=99
+	// +kubebuilder:default=75
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=100
 	MaxShrinkPercent *int32 `json:"maxShrinkPercent,omitempty"`

@@ -25,6 +25,7 @@ const triggerExample = `  # Run the session hourly of the batch shop now, and wa
 
 func newTrigger(o command.Options) *cobra.Command {
 	var session string
+	var acceptShrink bool
 	var w command.Waiting
 	cmd := &cobra.Command{
 		Use:     "trigger bc/NAME|batch/NAME --session SESSION",
@@ -34,6 +35,8 @@ func newTrigger(o command.Options) *cobra.Command {
 	}
 	c := command.NewCluster(cmd, true)
 	cmd.Flags().StringVar(&session, "session", "", "the session to run (required)")
+	cmd.Flags().BoolVar(&acceptShrink, "accept-shrink", false, "let this run succeed however much of the last backup "+
+		"is gone")
 	w.AddFlags(cmd, "backup")
 	cmd.ValidArgsFunction = c.CompleteFirst(command.InvokerNames)
 	c.CompleteFlag(cmd, "session", sessionNames)
@@ -49,7 +52,9 @@ func newTrigger(o command.Options) *cobra.Command {
 		if err != nil {
 			return err
 		}
-		name, err := trigger(cmd.Context(), o, api, namespace, ref, session)
+		name, err := trigger(cmd.Context(), o, api, namespace, v1alpha1.BackupSessionSpec{
+			Invoker: ref, Session: session, AcceptShrink: acceptShrink,
+		})
 		if err != nil || !w.Wait {
 			return err
 		}
@@ -121,9 +126,9 @@ func sessionNames(args []string) command.NameReader {
 
 // trigger creates the BackupSession of this second, or finds it, and returns its name.
 func trigger(
-	ctx context.Context, o command.Options, api client.Client, namespace string,
-	ref v1alpha1.TypedLocalObjectReference, session string,
+	ctx context.Context, o command.Options, api client.Client, namespace string, spec v1alpha1.BackupSessionSpec,
 ) (string, error) {
+	ref, session := spec.Invoker, spec.Session
 	known, err := sessionsOf(ctx, api, namespace, ref)
 	if err != nil {
 		return "", err
@@ -139,10 +144,8 @@ func trigger(
 		return "", fmt.Errorf("%s has no session %s: it has %s", ref, session, list)
 	}
 	slot := metav1.NewTime(o.Clock.Now().Truncate(time.Second))
-	wanted := v1alpha1.BackupSession{
-		ObjectMeta: metav1.ObjectMeta{Namespace: namespace},
-		Spec:       v1alpha1.BackupSessionSpec{Invoker: ref, Session: session, ScheduledTime: &slot},
-	}
+	spec.ScheduledTime = &slot
+	wanted := v1alpha1.BackupSession{ObjectMeta: metav1.ObjectMeta{Namespace: namespace}, Spec: spec}
 	for _, name := range []string{
 		policy.BackupSessionName(ref.Name, session, slot.Time),
 		policy.QualifiedBackupSessionName(ref.Kind, namespace, ref.Name, session, slot.Time),
@@ -161,7 +164,8 @@ func trigger(
 		if err := api.Get(ctx, client.ObjectKeyFromObject(object), &existing); err != nil {
 			return "", fmt.Errorf("get BackupSession %s: %w", name, err)
 		}
-		if existing.Spec.Invoker == ref && existing.Spec.Session == session {
+		if existing.Spec.Invoker == ref && existing.Spec.Session == session &&
+			existing.Spec.AcceptShrink == spec.AcceptShrink {
 			fmt.Fprintf(o.Out, "backupsession/%s exists already: this session was started a moment ago\n", name)
 			return name, nil
 		}

@@ -110,6 +110,15 @@ func TestTrigger(t *testing.T) {
 		want := policy.QualifiedBackupSessionName("BackupConfiguration", ns, "photos", "by-hand", pinned)
 		g.Expect(r).To(Equal(result{out: "backupsession/" + want + " created\n"}))
 	})
+	t.Run("a run that accepts a loss", func(t *testing.T) {
+		g := NewWithT(t)
+		r := runIn(t, "trigger", "batch/shop", "--session", "hourly", "--accept-shrink", "-n", ns)
+		g.Expect(r.code).To(BeZero(), r.err)
+		name := strings.TrimSuffix(strings.TrimPrefix(r.out, "backupsession/"), " created\n")
+		var s v1alpha1.BackupSession
+		g.Expect(bed.Client.Get(t.Context(), client.ObjectKey{Namespace: ns, Name: name}, &s)).To(Succeed())
+		g.Expect(s.Spec.AcceptShrink).To(BeTrue())
+	})
 
 	mistakes := map[string]struct {
 		args string

@@ -19,7 +19,7 @@ import (
 func backupDocument(cluster string, s *v1alpha1.BackupSession, full []v1alpha1.Snapshot) document {
 	spec := v1alpha1.BackupSessionSpec{
 		Invoker: s.Spec.Invoker, Session: s.Spec.Session,
-		ScheduledTime: s.Spec.ScheduledTime, BackupTimeout: s.Spec.BackupTimeout,
+		ScheduledTime: s.Spec.ScheduledTime, BackupTimeout: s.Spec.BackupTimeout, AcceptShrink: s.Spec.AcceptShrink,
 		RetryLeft: s.Spec.RetryLeft, RetryOf: s.Spec.RetryOf,
 	}
 	in := &s.Status

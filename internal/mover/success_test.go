@@ -117,6 +117,26 @@ func TestAPathThatMatchesNothingIsNoSuccess(t *testing.T) {
 	g.Expect(p.snapshots()).To(BeEmpty())
 }
 
+func TestAVolumeThatLostItsFilesIsNoSuccess(t *testing.T) {
+	t.Parallel()
+	p := initialised(t)
+	p.write("cairn/volumes/pvc/big", strings.Repeat("b", 100_000))
+	for i := range 49 {
+		p.write(fmt.Sprintf("cairn/volumes/pvc/small/%d", i), "x")
+	}
+	p.backs("snap-1", nil, "")
+	for i := range 36 {
+		p.remove(fmt.Sprintf("cairn/volumes/pvc/small/%d", i))
+	}
+	p.backs("snap-2", nil, "") // 28 % are left
+	p.remove("cairn/volumes/pvc/small")
+	lost := p.backs("snap-3", nil, v1alpha1.ReasonShrunk)
+	NewWithT(t).Expect(lost.Error).
+		To(ContainSubstring("only 97.656 KiB in 1 file are left of the 97.669 KiB in 14 files"))
+	p.backs("snap-3", &v1alpha1.SuccessPolicy{MaxShrinkPercent: new(int32(100))}, "")
+	p.backs("snap-4", nil, "")
+}
+
 func TestAVolumeThatCameUpEmptyIsNoSuccess(t *testing.T) {
 	g := NewWithT(t)
 	p := initialised(t)

@@ -56,17 +56,23 @@ func Judge(p *v1alpha1.SuccessPolicy, s repository.Snapshot, previous *repositor
 				"hook, or back up a snapshot of the volume; successPolicy.changed: Allow would accept that")
 	case previous != nil && hasShrunk(s, *previous, p.MaxShrink()):
 		return failure.New(v1alpha1.ReasonShrunk,
-			fmt.Sprintf("only %s are left of the %s of the last backup: if that is right, raise "+
-				"successPolicy.maxShrinkPercent (100 accepts everything)",
-				task.FormatSize(s.Bytes), task.FormatSize(previous.Bytes)))
+			fmt.Sprintf("only %s in %s are left of the %s in %s of the last backup: if that is right, accept it once "+
+				"with acceptShrink of a BackupSession (cairn trigger --accept-shrink), or raise "+
+				"successPolicy.maxShrinkPercent",
+				task.FormatSize(s.Bytes), text.Quantity(entries(s), "file"), task.FormatSize(previous.Bytes),
+				text.Quantity(entries(*previous), "file")))
 	}
 	return nil
 }
 
 // isEmptySnapshot reports whether a snapshot holds only directories.
-func isEmptySnapshot(s repository.Snapshot) bool { return s.Files+s.Symlinks+s.Special == 0 }
+func isEmptySnapshot(s repository.Snapshot) bool { return entries(s) == 0 }
 
-// hasShrunk reports whether more than percent of the last backup is gone.
+// entries returns the number of entries that are no directories.
+func entries(s repository.Snapshot) int64 { return s.Files + s.Symlinks + s.Special }
+
+// hasShrunk reports whether more than percent of the bytes, or of the files, of the last backup is gone: a volume can
+// lose nearly all of its files and keep a big one.
 func hasShrunk(s, previous repository.Snapshot, percent int64) bool {
 	if percent >= 100 {
 		return false
@@ -74,7 +80,8 @@ func hasShrunk(s, previous repository.Snapshot, percent int64) bool {
 	if isEmptySnapshot(s) {
 		return !isEmptySnapshot(previous)
 	}
-	return float64(previous.Bytes-s.Bytes)*100 > float64(previous.Bytes)*float64(percent)
+	lost := func(was, is int64) bool { return float64(was-is)*100 > float64(was)*float64(percent) }
+	return lost(previous.Bytes, s.Bytes) || lost(entries(previous), entries(s))
 }
 
 // LastBackupText adds to a message that the last backup was not empty: the volume was perhaps mounted without its data.

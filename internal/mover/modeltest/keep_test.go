@@ -93,8 +93,10 @@ func (r *repo) keep(full, killed bool) {
 	}
 	if got.Outcome != task.OutcomeSucceeded {
 		w.say("failed: %s: %s", got.Reason, got.Error)
-		// A clock that is wrong stops the maintenance; a lease of a killed keeper runs out.
-		if !skewed && got.Reason != "KeeperRunning" {
+		// A clock that is wrong stops the maintenance; a lease of a killed keeper runs out. What was written by a clock
+		// that is ahead can't be deleted before that time: kopia takes the later of two entries.
+		pending := got.Reason == v1alpha1.ReasonRemovalPending && w.ahead
+		if !skewed && !pending && got.Reason != v1alpha1.ReasonKeeperRunning {
 			broken("%s: the keeper of the owner failed: %s: %s\n%s", r, got.Reason, got.Error, p.log.String())
 		}
 		return

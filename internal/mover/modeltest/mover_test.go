@@ -205,7 +205,7 @@ func (p *pod) mover() *mover.Mover {
 	p.client = dynamicfake.NewSimpleDynamicClient(runtime.NewScheme())
 	return &mover.Mover{
 		Root: p.Root, TerminationPath: filepath.Join(p.Root, "termination-log"), Driver: p.driver(), Status: p,
-		Now: p.now, Client: p.client, Job: "keeper",
+		Now: p.now, Client: p.client, Job: "keeper", RenewLease: time.Second,
 		Log:        slog.New(slog.NewTextHandler(&p.log, &slog.HandlerOptions{Level: slog.LevelInfo})),
 		Privileged: os.Geteuid() == 0,
 		Places:     mover.Places{Volume: func(component string) string { return filepath.Join(p.Volumes, component) }},

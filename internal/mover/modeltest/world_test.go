@@ -35,6 +35,8 @@ type world struct {
 	// made is when Snapshots were made, by the same UIDs. gone are those whose data was removed.
 	made map[types.UID]time.Time
 	gone map[types.UID]bool
+	// ahead reports that a node's clock was ever ahead.
+	ahead bool
 	// foreign are the files in the bucket that are not Cairn's.
 	foreign map[string]string
 	inodes  bool
@@ -145,6 +147,7 @@ func (w *world) skew() time.Duration {
 	if w.rng.IntN(2) == 0 {
 		out = -out
 	}
+	w.ahead = w.ahead || out > 0
 	w.say("node's clock %+v", out)
 	return out
 }

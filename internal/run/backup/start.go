@@ -96,8 +96,7 @@ func freeze(in Input, d *Decision) {
 	deadline := metav1.NewTime(now.Add(timeout))
 	resolved := &v1alpha1.ResolvedBackup{
 		Policy: s.Policy, Schedule: s.Schedule, Timeout: &metav1.Duration{Duration: timeout},
-		SuccessPolicy: s.SuccessPolicy.DeepCopy(),
-		RetryDelay:    s.RetryDelay, RestorePoint: s.RestorePoint, Hooks: hooksOf(s),
+		SuccessPolicy: successPolicy(in), RetryDelay: s.RetryDelay, RestorePoint: s.RestorePoint, Hooks: hooksOf(s),
 		ExecutionOrder: s.ExecutionOrder, MaxParallel: s.MaxParallel,
 	}
 	var snapshots int32
@@ -190,6 +189,19 @@ func Timing(s *v1alpha1.BackupSession, scheduler *v1alpha1.SchedulerSpec) (line 
 		return line, least
 	}
 	return line, next
+}
+
+// successPolicy returns the policy that judges the run: that of its session, unless the run accepts that data is gone.
+func successPolicy(in Input) *v1alpha1.SuccessPolicy {
+	out := in.Start.SuccessPolicy.DeepCopy()
+	if !in.Session.Spec.AcceptShrink {
+		return out
+	}
+	if out == nil {
+		out = &v1alpha1.SuccessPolicy{}
+	}
+	out.MaxShrinkPercent = new(int32(100))
+	return out
 }
 
 // TimeoutOf returns the timeout of a run: its own, else that of its session, else the default.

@@ -76,3 +76,22 @@ func TestASuccessPolicyIsFrozen(t *testing.T) {
 	g.Expect(d.Status.Resolved.SuccessPolicy.AllowsUnreadable()).To(
 		BeTrue(), "a later change of the policy must have no effect")
 }
+
+func TestARunCanAcceptALoss(t *testing.T) {
+	g := NewWithT(t)
+	s := &v1alpha1.BackupSession{
+		ObjectMeta: metav1.ObjectMeta{Name: "run", Generation: 1}, Spec: v1alpha1.BackupSessionSpec{AcceptShrink: true},
+	}
+	said := &v1alpha1.SuccessPolicy{Changed: v1alpha1.DoubtAllow, MaxShrinkPercent: new(int32(50))}
+	for _, policy := range []*v1alpha1.SuccessPolicy{nil, said} {
+		d := backup.Next(backup.Input{Now: runtest.Now, Session: s, Start: &backup.Start{
+			Timeout: time.Hour, SuccessPolicy: policy,
+			Targets: []backup.StartTarget{{Resolved: runtest.Target("a", "pod-0")}},
+		}})
+		frozen := d.Status.Resolved.SuccessPolicy
+		g.Expect(frozen.MaxShrink()).To(BeEquivalentTo(100))
+		g.Expect(frozen.AllowsChanged()).To(Equal(policy.AllowsChanged()), "it accepts nothing else")
+		g.Expect(frozen.AllowsEmpty()).To(BeFalse())
+	}
+	g.Expect(said.MaxShrink()).To(BeEquivalentTo(50), "the policy stays")
+}

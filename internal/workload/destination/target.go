@@ -191,8 +191,8 @@ func (r *resolver) intoDaemonSet() ([]v1alpha1.ResolvedRestoreHost, *v1alpha1.Re
 }
 
 // onNode takes the name <node>-<volume> of a component of a DaemonSet apart. With volumes such as data and big-data a
-// name can have two meanings. Then the node counts of which the Snapshot has all volumes. If there are several, or none,
-// onNode returns an empty node: a guess could put the data of one node into the volume of another.
+// name can have two meanings. Then the node counts of which the Snapshot has all volumes. If there are several, or
+// none, onNode returns an empty node: a guess could put the data of one node into the volume of another.
 func (r *resolver) onNode(component string, volumes []workload.Volume) (node, volume string) {
 	whole := func(node string) bool {
 		return !slices.ContainsFunc(volumes, func(v workload.Volume) bool {
