@@ -77,7 +77,7 @@ func (a *scanApp) scan(t *testing.T, namespace string) {
 		g.Expect(err).NotTo(HaveOccurred(), out)
 		_, entries, err := testbed.SameTree(a.held[name], a.manifest(t, namespace, claim))
 		g.Expect(err).NotTo(HaveOccurred())
-		g.Expect(entries).To(BeNumerically(">", a.files))
+		g.Expect(entries).To(Equal(a.files))
 	}
 }
 
