@@ -206,6 +206,7 @@ var refused = map[string]map[string]string{
 		`{backupTimeout: 10ms}`: "the timeout must be at least 1s",
 	},
 	"RestoreBatch": {
+		`{dataSource: {allowDamaged: true, backupSession: latest}}`: "allowDamaged needs the name of a BackupSession: latest and pitr never take a damaged Snapshot",
 		`{targets: [{name: web, target: {kind: Job, name: j, apiGroup: batch}}]}`: "the target of a restore must be " +
 			targets,
 		`{restoreTimeout: 0s}`:                         "the timeout must be at least 1s",
@@ -228,6 +229,7 @@ var refused = map[string]map[string]string{
 			"Overwrite or IfNewer: it can't tell a kept file from a wrong one",
 	},
 	"RestoreSession": {
+		`{dataSource: {allowDamaged: true, snapshot: latest}}`: "allowDamaged needs the name of a Snapshot: latest and pitr never take a damaged one",
 		`{target: {kind: Job, apiGroup: batch}}`: "the target of a restore must be " +
 			targets,
 		`{target: {kind: Service, name: db}, confirm: u, overwritePolicy: Never}`: "overwritePolicy, deleteExtraFiles and verify are for volumes: " +

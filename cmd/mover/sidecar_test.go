@@ -372,9 +372,12 @@ func (w *workload) restore(name string, s *v1alpha1.Snapshot, id, credential str
 	back := w.task
 	back.Kind, back.Snapshot, back.RestoreSession = task.KindRestore, &task.Snapshot{Name: s.Name, UID: s.UID},
 		&task.Object{Name: r.Name}
+	w.Expect(bed.Client.Create(w.t.Context(), r)).To(Succeed())
+	back.RestoreSession.UID = r.UID
+	before := r.DeepCopy()
 	r.Annotations = w.annotations(back, "v1", credential, pod,
 		sidecar.Component{Component: task.Component{Name: "data", ID: id}, Volume: "data"})
-	w.Expect(bed.Client.Create(w.t.Context(), r)).To(Succeed())
+	w.Expect(bed.Client.Patch(w.t.Context(), r, client.MergeFrom(before))).To(Succeed())
 	return r
 }
 

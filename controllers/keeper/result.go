@@ -64,7 +64,10 @@ func logEnds(ctx context.Context, p place, job *batchv1.Job, t *task.Task, o obs
 func logEnd(ctx context.Context, p place, job *batchv1.Job, k *task.Keep, result task.ComponentResult) {
 	log := logf.FromContext(ctx).WithValues("job", klog.KObj(job), "outcome", result.Outcome,
 		"repository", klog.KRef(p.namespace, k.Repository.Name), "wipe", k.Wipe, "toRemove", len(k.Remove),
-		"maintenance", k.Maintain, "scan", k.Scan)
+		"maintenance", k.Maintain)
+	if k.Scan != "" {
+		log = log.WithValues("scan", k.Scan)
+	}
 	if result.Outcome != task.OutcomeSucceeded {
 		log = log.WithValues("reason", result.Reason, "message", result.Error)
 	}

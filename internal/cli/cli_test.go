@@ -38,7 +38,7 @@ func TestExitCodes(t *testing.T) {
 		"an unknown command": {
 			"frobnicate", 2,
 			`unknown command "frobnicate" for "cairn": it has completion, get, ` +
-				`ledger, pause, restore, resume, retention, snapshot, trigger, validate, version`,
+				`ledger, pause, repository, restore, resume, retention, snapshot, trigger, validate, version`,
 		},
 		"an unknown flag": {
 			"get policies --frob", 2,

@@ -18,6 +18,7 @@ import (
 	. "github.com/onsi/gomega"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/ledger"
@@ -25,7 +26,7 @@ import (
 
 func backup(name, phase, reason string) ledger.Object {
 	return ledger.Object{
-		Kind: "BackupSession", Namespace: "shop", Name: name, UID: "u", Phase: phase, Reason: reason,
+		Kind: "BackupSession", Namespace: "shop", Name: name, UID: types.UID("uid-" + name), Phase: phase, Reason: reason,
 		Revision: "main@sha1:4be2",
 	}
 }
