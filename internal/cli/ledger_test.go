@@ -26,8 +26,8 @@ import (
 
 func backup(name, phase, reason string) ledger.Object {
 	return ledger.Object{
-		Kind: "BackupSession", Namespace: "shop", Name: name, UID: types.UID("uid-" + name), Phase: phase, Reason: reason,
-		Revision: "main@sha1:4be2",
+		Kind: "BackupSession", Namespace: "shop", Name: name, UID: types.UID("uid-" + name), Phase: phase,
+		Reason: reason, Revision: "main@sha1:4be2",
 	}
 }
 

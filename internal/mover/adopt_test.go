@@ -147,7 +147,9 @@ func TestAMonthAfterAnAdoption(t *testing.T) {
 	for day := 1; day <= month; day++ {
 		days.pass(24 * time.Hour)
 		p.noise(day)
-		code, r := p.run(t.Context(), adopting(backupTask(fmt.Sprintf("day-%d", day))))
+		backup := adopting(backupTask(fmt.Sprintf("day-%d", day)))
+		backup.SuccessPolicy = &v1alpha1.SuccessPolicy{MaxShrinkPercent: new(int32(100))} // the noise changes its size
+		code, r := p.run(t.Context(), backup)
 		g.Expect(code).To(BeZero(), "%+v", r)
 		work := adopting(keepTask())
 		if day >= week {
