@@ -128,7 +128,7 @@ FOR ?= 10m
 
 .PHONY: model
 model: ## Run the life of repositories against a model, for FOR=10m; SEED=n runs one world again.
-	@$(GO) test -vet=off -count=1 -v -timeout 0 ./internal/mover/modeltest -model.for=$(FOR) \
+	@$(GO) test -vet=off -count=1 -v -timeout 0 ./internal/mover/modeltest -model.for=$(FOR) -model.random \
 		$(if $(SEED),-model.seed=$(SEED))
 
 # How many scenarios run at a time: they wait more than they work. At least as many as TestOutages has.
