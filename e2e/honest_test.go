@@ -118,8 +118,8 @@ func (a *honestApp) cases() []honestCase {
 			}, 1},
 			{
 				nil, "{empty: Allow}", v1alpha1.ReasonShrunk,
-				"0 B are left of the 2.000 MiB of the last backup: if that is right, raise " +
-					"successPolicy.maxShrinkPercent",
+				"only 0 B in 0 files are left of the 2.000 MiB in 2 files of the last backup: if that is right, " +
+					"accept it once with acceptShrink of a BackupSession",
 				v1alpha1.ComponentCounts{Directories: 1, PreviousSizeBytes: before},
 				1,
 			},

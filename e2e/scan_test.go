@@ -102,6 +102,10 @@ func (a *scanApp) deleted(t *testing.T) {
 func (a *scanApp) adopted(t *testing.T) {
 	g := NewWithT(t)
 	const other = "scan-other"
+	for _, object := range []string{"backupconfiguration/data", "repository/data", "backupstorage/s3"} {
+		_, err := kubectl(t, a.bed, "", "delete", object, "-n", a.namespace, "--timeout=180s")
+		g.Expect(err).NotTo(HaveOccurred())
+	}
 	a.ownedByAnotherCluster(t)
 	scratchNamespace(t, a.bed, other)
 	spineSecrets(t, a.bed, other)
