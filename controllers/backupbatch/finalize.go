@@ -27,23 +27,8 @@ func (r *Reconciler) binder() repositories.Binder {
 func (r *Reconciler) bound(
 	ctx context.Context, req ctrl.Request, batch *v1alpha1.BackupBatch,
 ) (done bool, result ctrl.Result, err error) {
-	if err := r.Get(ctx, req.NamespacedName, batch); err != nil {
-		return true, ctrl.Result{}, client.IgnoreNotFound(err)
-	}
-	if logs.LeavesRecord(ctx, batch) {
-		return true, ctrl.Result{}, nil
-	}
-	if !batch.DeletionTimestamp.IsZero() {
-		result, err := r.finalize(ctx, batch)
-		return true, result, err
-	}
-	version := batch.ResourceVersion
-	if saysDelete(batch) {
-		err = r.writer().Hold(ctx, batch, v1alpha1.FinalizerRepositories)
-	} else {
-		_, err = r.writer().Release(ctx, batch, v1alpha1.FinalizerRepositories)
-	}
-	return batch.ResourceVersion != version, ctrl.Result{}, err // the change triggers another reconcile
+	return r.binder().Bind(ctx, req.NamespacedName, batch, func() bool { return saysDelete(batch) },
+		func() (ctrl.Result, error) { return r.finalize(ctx, batch) })
 }
 
 // saysDelete reports whether the deletionPolicy of a repository of the batch deletes anything.

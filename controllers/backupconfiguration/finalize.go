@@ -6,10 +6,8 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	ctrl "sigs.k8s.io/controller-runtime"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
-	"github.com/cairn-backup/cairn/internal/kube/logs"
 	"github.com/cairn-backup/cairn/internal/kube/repositories"
 	"github.com/cairn-backup/cairn/internal/policy"
 )
@@ -19,28 +17,9 @@ import (
 func (r *Reconciler) bound(
 	ctx context.Context, req ctrl.Request, configuration *v1alpha1.BackupConfiguration,
 ) (done bool, result ctrl.Result, err error) {
-	if err := r.Get(ctx, req.NamespacedName, configuration); err != nil {
-		return true, ctrl.Result{}, client.IgnoreNotFound(err)
-	}
-	if logs.LeavesRecord(ctx, configuration) {
-		return true, ctrl.Result{}, nil
-	}
-	if !configuration.DeletionTimestamp.IsZero() {
-		result, err := r.finalize(ctx, configuration)
-		return true, result, err
-	}
-	version := configuration.ResourceVersion
-	err = r.hold(ctx, configuration)
-	return configuration.ResourceVersion != version, ctrl.Result{}, err // the change triggers another reconcile
-}
-
-// hold adds or removes the finalizer. The configuration has it while a Repository is to be deleted with it.
-func (r *Reconciler) hold(ctx context.Context, configuration *v1alpha1.BackupConfiguration) error {
-	if len(repositoriesToDelete(configuration)) > 0 {
-		return r.writer().Hold(ctx, configuration, v1alpha1.FinalizerRepositories)
-	}
-	_, err := r.writer().Release(ctx, configuration, v1alpha1.FinalizerRepositories)
-	return err
+	return r.binder().Bind(ctx, req.NamespacedName, configuration,
+		func() bool { return len(repositoriesToDelete(configuration)) > 0 },
+		func() (ctrl.Result, error) { return r.finalize(ctx, configuration) })
 }
 
 // repositoriesToDelete returns the repositories that are to be deleted with the configuration. A child of a batch is

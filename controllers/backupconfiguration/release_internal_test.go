@@ -10,6 +10,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
@@ -35,12 +37,9 @@ func TestALostReleaseIsAnError(t *testing.T) {
 				WithObjects(configuration, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "shop"}}).
 				WithInterceptorFuncs(testbed.FailPatch(&lost)).Build()
 			r := &Reconciler{Client: c, APIReader: c, FieldManager: "test"}
-			release := r.hold
-			if deleted != nil {
-				release = func(ctx context.Context, c *v1alpha1.BackupConfiguration) error {
-					_, err := r.finalize(ctx, c)
-					return err
-				}
+			release := func(ctx context.Context, c *v1alpha1.BackupConfiguration) error {
+				_, _, err := r.bound(ctx, ctrl.Request{NamespacedName: client.ObjectKeyFromObject(c)}, c)
+				return err
 			}
 			g.Expect(release(t.Context(), configuration.DeepCopy())).To(MatchError(lost))
 			lost = nil
