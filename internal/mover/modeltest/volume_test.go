@@ -159,15 +159,23 @@ func (v *volume) extend() string {
 	return v.told("append to %q", name)
 }
 
-// overwrite writes into a file and sets its time back, as a database or "touch -r" does.
-func (v *volume) overwrite() string {
-	name := v.regular()
-	if name == "" {
-		return ""
+// small returns a regular file whose content can be written again with the same size, or "".
+func (v *volume) small() (name string, info os.FileInfo) {
+	if name = v.regular(); name == "" {
+		return "", nil
 	}
 	info, err := os.Stat(name)
 	must(err)
 	if info.Size() < 20 || info.Size() > 1<<20 {
+		return "", nil
+	}
+	return name, info
+}
+
+// overwrite writes into a file and sets its time back, as a database or "touch -r" does.
+func (v *volume) overwrite() string {
+	name, info := v.small()
+	if name == "" {
 		return ""
 	}
 	f, err := os.OpenFile(name, os.O_WRONLY, 0)
@@ -182,13 +190,8 @@ func (v *volume) overwrite() string {
 
 // replace renames another file of the same size and time over a file, as "cp -p" and "mv" do.
 func (v *volume) replace() string {
-	name := v.regular()
+	name, info := v.small()
 	if name == "" {
-		return ""
-	}
-	info, err := os.Stat(name)
-	must(err)
-	if info.Size() < 20 || info.Size() > 1<<20 {
 		return ""
 	}
 	must(os.WriteFile(v.spare, v.content(int(info.Size())), 0o644))

@@ -53,12 +53,12 @@ func Snapshot(r *v1alpha1.Repository, f task.Found, now time.Time) (_ *v1alpha1.
 	if r.Spec.AppRef.Name != "" {
 		out.Spec.AppRef = r.Spec.AppRef
 	}
-	out.Status = statusOf(f.Components, f.Total, 1, now)
+	out.Status = statusOf(f.Components, f.Total, now)
 	return out, true
 }
 
 // Unusable returns the status of a rebuilt Snapshot whose components the API server refuses.
-func Unusable(now time.Time) v1alpha1.SnapshotStatus { return statusOf(nil, 0, 1, now) }
+func Unusable(now time.Time) v1alpha1.SnapshotStatus { return statusOf(nil, 0, now) }
 
 // OtherName returns the name of a rebuilt Snapshot whose own name another Repository's Snapshot has.
 func OtherName(s *v1alpha1.Snapshot) string {
@@ -68,9 +68,8 @@ func OtherName(s *v1alpha1.Snapshot) string {
 // statusOf returns the status of a Snapshot that was made again from what lies in the backend. components are
 // what was found of it, and total is how many components it must have; 0 means unknown. A Snapshot of which something
 // is missing, or may be missing, failed.
-func statusOf(
-	components map[string]v1alpha1.Component, total int32, generation int64, now time.Time,
-) v1alpha1.SnapshotStatus {
+func statusOf(components map[string]v1alpha1.Component, total int32, now time.Time) v1alpha1.SnapshotStatus {
+	const generation = 1 // of an object that was just made
 	s := v1alpha1.SnapshotStatus{Components: components}
 	var host v1alpha1.ResolvedHost
 	for _, name := range slices.Sorted(maps.Keys(components)) {
