@@ -26,7 +26,7 @@ func TestSubcommands(t *testing.T) {
 		"install without a directory":  {args: []string{"install"}, code: task.ExitInvalidTask},
 		"install where nothing is":     {args: []string{"install", "/nowhere/at/all"}, code: task.ExitFailed},
 		"backup with an argument":      {args: []string{"backup", "everything"}, code: task.ExitInvalidTask},
-		"a pattern that is none":       {args: []string{"backup", "--exclude=["}, code: task.ExitInvalidTask},
+		"an invalid pattern":           {args: []string{"backup", "--exclude=["}, code: task.ExitInvalidTask},
 		"restore with backup's flag":   {args: []string{"restore", "--exclude=x"}, code: task.ExitInvalidTask},
 		"backup that ignores inodes":   {args: []string{"backup", "--ignore-inode=true"}, code: task.ExitInvalidTask},
 	} {

@@ -136,7 +136,7 @@ spec:
 			field: "spec.sessions[0].addon.tasks[0].params.exclude", reason: v1alpha1.ReasonInvalidParameters,
 			message: "put it in quotes",
 		},
-		"a pattern that is none": {
+		"an invalid pattern": {
 			replace: `exclude: "*.tmp"`, by: `exclude: "*.tmp,cache/["`, document: 7,
 			field: "spec.sessions[0].addon.tasks[0]", reason: v1alpha1.ReasonInvalidParameters,
 			message: `the parameter "exclude" is "*.tmp,cache/[": pattern "cache/[" is not valid`,
