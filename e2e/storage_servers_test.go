@@ -38,7 +38,7 @@ spec:
       - name: files
         image: cairn.local/fileserver:dev
         ports: [{containerPort: 2222}, {containerPort: 8443}]
-        readinessProbe: {tcpSocket: {port: 8443}, periodSeconds: 1}
+        readinessProbe: {tcpSocket: {port: 8443}, periodSeconds: 1, timeoutSeconds: 10, failureThreshold: 30}
         resources: {requests: {cpu: 10m, memory: 16Mi}}
         securityContext: {allowPrivilegeEscalation: false, capabilities: {drop: [ALL]}}
         volumeMounts:
