@@ -76,7 +76,7 @@ func TakeLease(
 		return ctx, nil, err
 	}
 	if last > 0 {
-		if err := l.watch(ctx, last); err != nil {
+		if last, err = l.watch(ctx, last); err != nil {
 			return ctx, nil, err
 		}
 	}
@@ -120,25 +120,23 @@ func (l *Lease) last(ctx context.Context) (number int64, _ error) {
 	return number, err
 }
 
-// watch returns nil if nobody renews a lease, and ErrHeld if somebody does.
-func (l *Lease) watch(ctx context.Context, number int64) error {
+// watch returns the number of a lease that nobody renews, and ErrHeld if somebody does. 0 means that it was released:
+// all who want it then take the same next number, of which one gets it.
+func (l *Lease) watch(ctx context.Context, number int64) (int64, error) {
 	for range takeAfter {
 		select {
 		case <-ctx.Done():
-			return context.Cause(ctx)
+			return 0, context.Cause(ctx)
 		case <-time.After(l.renew):
 		}
-		now, err := l.last(ctx)
-		switch {
-		case err != nil:
-			return err
-		case now == 0: // it was released
-			return nil
+		switch now, err := l.last(ctx); {
+		case err != nil || now == 0:
+			return 0, err
 		case now != number:
-			return ErrHeld
+			return 0, ErrHeld
 		}
 	}
-	return nil
+	return number, nil
 }
 
 // drop removes the files with lower numbers, oldest first.

@@ -2,6 +2,7 @@ package backend_test
 
 import (
 	"context"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -85,4 +86,62 @@ func TestALeaseHasOneHolder(t *testing.T) {
 			g.Expect(third.Release(ctx)).To(Succeed())
 		})
 	}
+}
+
+// seen is a store that calls empty once, after a keeper has seen a directory without a lease.
+type seen struct {
+	backend.Store
+	once  sync.Once
+	empty func()
+}
+
+func (s *seen) List(ctx context.Context, directory string) ([]string, error) {
+	files, err := s.Store.List(ctx, directory)
+	if err == nil && len(files) == 0 {
+		s.once.Do(s.empty)
+	}
+	return files, err
+}
+
+func TestOfTwoWhoSeeARelease(t *testing.T) {
+	t.Parallel()
+	g, ctx := NewWithT(t), t.Context()
+	store, err := backend.Open(repository.Storage{Local: &repository.Local{Path: t.TempDir()}})
+	g.Expect(err).NotTo(HaveOccurred())
+	_, first, err := lease(ctx, store, nil)
+	g.Expect(err).NotTo(HaveOccurred())
+
+	var newcomer *backend.Lease
+	waits := &seen{Store: store, empty: func() {
+		var err error
+		_, newcomer, err = lease(ctx, store, nil)
+		g.Expect(err).NotTo(HaveOccurred())
+	}}
+	ended := make(chan error, 1)
+	listed := make(chan struct{}, 1)
+	go func() {
+		_, _, err := lease(ctx, &announced{Store: waits, listed: listed}, nil)
+		ended <- err
+	}()
+	g.Eventually(listed).Should(Receive(), "the second one watches the first one")
+	g.Expect(first.Release(ctx)).To(Succeed())
+	g.Eventually(ended).WithTimeout(10*time.Second).Should(Receive(MatchError(backend.ErrHeld)),
+		"a newcomer took the lease before the second one could")
+	g.Expect(newcomer.Check(ctx)).To(Succeed())
+	g.Expect(newcomer.Release(ctx)).To(Succeed())
+}
+
+// announced is a store that announces each list.
+type announced struct {
+	backend.Store
+	listed chan struct{}
+}
+
+func (a *announced) List(ctx context.Context, directory string) ([]string, error) {
+	files, err := a.Store.List(ctx, directory)
+	select {
+	case a.listed <- struct{}{}:
+	default:
+	}
+	return files, err
 }
