@@ -1,6 +1,8 @@
 package mover_test
 
 import (
+	"fmt"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -34,20 +36,26 @@ func TestALateMoverReportsNothingToANamesake(t *testing.T) {
 func TestReportsOfManyMoversAtOnce(t *testing.T) {
 	g := NewWithT(t)
 	ns := namespace(t)
-	s := snapshot(t, ns, "mine", "a=backup-a,b=backup-a,c=backup-a")
+	const movers = 40
+	var names, hosts []string
+	for i := range movers {
+		names = append(names, fmt.Sprint("c", i))
+		hosts = append(hosts, names[i]+"=backup-a")
+	}
+	s := snapshot(t, ns, "mine", strings.Join(hosts, ","))
 	own := report.APIStatus{Client: as(t, ns, v1alpha1.MoverServiceAccount, "backup-a-vwxyz"), Namespace: ns}
 	done := v1alpha1.Component{Phase: v1alpha1.SnapshotSucceeded, ID: "k"}
-	g.Eventually(func() error { return own.Snapshot(t.Context(), ref(s), "a", done) }).
+	g.Eventually(func() error { return own.Snapshot(t.Context(), ref(s), names[0], done) }).
 		WithTimeout(time.Minute).Should(Succeed(), "the policy is in force a moment after it was created")
 	var all sync.WaitGroup
-	errs := make(chan error, 3)
-	for _, name := range []string{"a", "b", "c"} {
+	errs := make(chan error, movers)
+	for _, name := range names {
 		all.Go(func() { errs <- own.Snapshot(t.Context(), ref(s), name, done) })
 	}
 	all.Wait()
-	for range 3 {
+	for range names {
 		g.Expect(<-errs).To(Succeed())
 	}
 	g.Expect(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(s), s)).To(Succeed())
-	g.Expect(s.Status.Components).To(HaveLen(3))
+	g.Expect(s.Status.Components).To(HaveLen(movers))
 }

@@ -6,12 +6,14 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/dynamic"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
@@ -45,12 +47,13 @@ func (s APIStatus) Restore(
 	return s.apply(ctx, v1alpha1.RestoreSessionKind, "restoresessions", object, name, &c)
 }
 
-// applyTries is how often a report is tried again that somebody else's write came before.
-const applyTries = 5
+// retry is the pause after somebody else's write came before a report: many movers can report to one object.
+var retry = wait.Backoff{Duration: 20 * time.Millisecond, Factor: 1.5, Jitter: 1, Cap: time.Second, Steps: 50}
 
 // apply applies one component to the object with this name and UID. A mover on a node that was lost can report after
 // its object was deleted and made again. The API server ignores a UID in an apply of the status: so apply first
-// compares it, and then names the version that it compared.
+// compares it, and then names the version that it compared. Until ctx ends, it tries again if somebody else's write came
+// before.
 func (s APIStatus) apply(
 	ctx context.Context, kind, resource string, object task.Object, name string, component any,
 ) error {
@@ -72,21 +75,28 @@ func (s APIStatus) apply(
 		return fmt.Errorf("encode patch: %w", err)
 	}
 	api := s.Client.Resource(v1alpha1.GroupVersion.WithResource(resource)).Namespace(s.Namespace)
-	for try := 1; ; try++ {
+	var last error
+	err = retry.DelayFunc().Until(ctx, true, true, func(ctx context.Context) (bool, error) {
 		now, err := api.Patch(ctx, object.Name, types.JSONPatchType, same, metav1.PatchOptions{}, "status")
 		if err != nil {
-			return fmt.Errorf("compare the UID of %s: %w", object.Name, err)
+			return false, fmt.Errorf("compare the UID of %s: %w", object.Name, err)
 		}
 		patch.SetResourceVersion(now.GetResourceVersion())
 		_, err = api.ApplyStatus(ctx, object.Name, patch,
 			metav1.ApplyOptions{FieldManager: manager(cmp.Or(s.Manager, FieldManager), name), Force: true})
-		switch {
-		case err == nil:
-			return nil
-		case !apierrors.IsConflict(err) || try == applyTries:
-			return fmt.Errorf("apply status of %s: %w", object.Name, err)
+		if err == nil {
+			return true, nil
 		}
+		last = fmt.Errorf("apply status of %s: %w", object.Name, err)
+		if !apierrors.IsConflict(err) {
+			return false, last
+		}
+		return false, nil
+	})
+	if wait.Interrupted(err) && last != nil {
+		return last
 	}
+	return err
 }
 
 // manager returns the field manager of a component. It has at most 128 characters.
