@@ -208,7 +208,8 @@ func TestAMoverMakesNoOtherConfigMap(t *testing.T) {
 			ObjectMeta: metav1.ObjectMeta{
 				Namespace: ns, Name: task.PageName(scanJob, 0), Labels: map[string]string{v1alpha1.LabelScan: scanJob},
 			},
-			Immutable: new(true),
+			Immutable:  new(true),
+			BinaryData: map[string][]byte{task.PageKey: []byte("found")},
 		}
 		change(out)
 		return out
@@ -243,6 +244,18 @@ func TestAMoverMakesNoOtherConfigMap(t *testing.T) {
 		}},
 		"with a finalizer": {pod: scanJob + "-abcde", refusal: "is immutable", change: func(c *corev1.ConfigMap) {
 			c.Finalizers = []string{"example.com/stay"}
+		}},
+		"in an outbox": {pod: scanJob + "-abcde", refusal: "no other mark", change: func(c *corev1.ConfigMap) {
+			c.Labels[v1alpha1.LabelLedger] = "records"
+		}},
+		"with a mark of Cairn": {pod: scanJob + "-abcde", refusal: "no other mark", change: func(c *corev1.ConfigMap) {
+			c.Annotations = map[string]string{v1alpha1.AnnotationRecord: "c"}
+		}},
+		"with another key": {pod: scanJob + "-abcde", refusal: "no other mark", change: func(c *corev1.ConfigMap) {
+			c.BinaryData["records.json.gz"] = []byte("records")
+		}},
+		"with text": {pod: scanJob + "-abcde", refusal: "no other mark", change: func(c *corev1.ConfigMap) {
+			c.Data = map[string]string{"text": "found"}
 		}},
 		"in another namespace": {
 			pod: scanJob + "-abcde", refusal: "cannot create resource",
