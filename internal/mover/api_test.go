@@ -2,8 +2,10 @@ package mover_test
 
 import (
 	"fmt"
+	"net/http"
 	"os"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -14,6 +16,7 @@ import (
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -330,6 +333,41 @@ func TestATriggerCreatesTheBackupSessionOfItsSlotOnce(t *testing.T) {
 	g.Expect(err).To(HaveOccurred())
 }
 
+// busy answers the first requests as an API server does that starts.
+type busy struct {
+	http.RoundTripper
+	left atomic.Int64
+}
+
+func (b *busy) RoundTrip(r *http.Request) (*http.Response, error) {
+	if b.left.Add(-1) < 0 {
+		return b.RoundTripper.RoundTrip(r)
+	}
+	return &http.Response{
+		StatusCode: http.StatusServiceUnavailable, Body: http.NoBody, Header: http.Header{}, Request: r,
+	}, nil
+}
+
+func TestATriggerWaitsForAnAPIServerThatStarts(t *testing.T) {
+	g := NewWithT(t)
+	ns := namespace(t)
+	slow := &busy{}
+	slow.left.Store(30)
+	config := rest.CopyConfig(bed.Config)
+	config.Wrap(func(rt http.RoundTripper) http.RoundTripper {
+		slow.RoundTripper = rt
+		return slow
+	})
+	c, err := dynamic.NewForConfig(config)
+	g.Expect(err).NotTo(HaveOccurred())
+	_, err = trigger.Trigger{
+		Client: c, Namespace: ns, Job: "trigger-web-hourly-29588888", CronJob: "trigger-web-hourly",
+		InvokerKind: "BackupConfiguration", Invoker: "web", Session: "hourly", Now: time.Now,
+		Backoff: wait.Backoff{Duration: time.Millisecond, Factor: 2, Cap: 4 * time.Millisecond, Steps: 20},
+	}.Run(t.Context())
+	g.Expect(err).NotTo(HaveOccurred(), "the delay has its cap after three tries")
+}
+
 func TestATriggerPresetsNothingAndSpeaksForItsOwnCronJob(t *testing.T) {
 	ns := namespace(t)
 	long := strings.Repeat("c", 52)
@@ -396,6 +434,9 @@ func TestATriggerPresetsNothingAndSpeaksForItsOwnCronJob(t *testing.T) {
 			u.SetAnnotations(
 				map[string]string{v1alpha1.AnnotationCronJob: "trigger-web-hourly", v1alpha1.AnnotationRecord: "c"})
 		}, message: "must preset no finalizers"},
+		"a loss": {pod: "trigger-web-hourly-29588888-vwxyz", change: func(u *unstructured.Unstructured) {
+			u.Object["spec"].(map[string]any)["acceptShrink"] = true
+		}, message: "can't accept a loss"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)

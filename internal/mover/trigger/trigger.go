@@ -38,7 +38,7 @@ type Trigger struct {
 	Retries int
 	// Now is the clock, for a Job whose name contains no slot.
 	Now func() time.Time
-	// Backoff is the delay between tries. The zero value is a good one.
+	// Backoff is the delay between tries; once it reached its Cap, all delays have it. The zero value is a good one.
 	Backoff wait.Backoff
 }
 
@@ -100,7 +100,7 @@ func (t Trigger) create(ctx context.Context, name string, slot time.Time) (ours 
 		}
 	}
 	var last error
-	err = wait.ExponentialBackoffWithContext(ctx, backoff, func(ctx context.Context) (bool, error) {
+	err = backoff.DelayFunc().Until(ctx, true, true, func(ctx context.Context) (bool, error) {
 		_, last = sessions.Create(ctx, t.object(name, slot),
 			metav1.CreateOptions{FieldManager: v1alpha1.TriggerServiceAccount})
 		if last == nil {
