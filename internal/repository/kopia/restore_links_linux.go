@@ -1,7 +1,9 @@
 package kopia
 
 import (
+	"crypto/sha256"
 	"errors"
+	"fmt"
 	"path"
 	"slices"
 
@@ -11,10 +13,37 @@ import (
 
 // linkGroup holds the names of a snapshot that carry one inode number. They need not be one file: a file system uses
 // the number of a deleted file again at once, and a file can change between the look-ups of two of its names.
+//
+// A tree can have millions of such numbers, nearly all of them with one file. So a group holds its first file itself.
 type linkGroup struct {
-	states        map[linkFile][]*linkState
-	written, kept int64 // files that were written, and names for which an existing file was kept
+	file          linkDigest // of the first file
+	states        []*linkState
+	others        map[linkDigest][]*linkState // of any other files
+	written, kept int64                       // files that were written, and names for which an existing file was kept
 }
+
+// of returns the states of a file.
+func (g *linkGroup) of(file linkDigest) []*linkState {
+	if g.file == file {
+		return g.states
+	}
+	return g.others[file]
+}
+
+// set replaces the states of a file.
+func (g *linkGroup) set(file linkDigest, states []*linkState) {
+	switch {
+	case g.file == file:
+		g.states = states
+	case g.others == nil:
+		g.others = map[linkDigest][]*linkState{file: states}
+	default:
+		g.others[file] = states
+	}
+}
+
+// linkDigest is the digest of a linkFile.
+type linkDigest [16]byte
 
 // linkFile is all that a snapshot knows of a file. Only names that agree in it are linked.
 type linkFile struct {
@@ -28,16 +57,23 @@ type linkFile struct {
 
 // linkState is one file with several names: the first goroutine writes the file, the others wait and link to it.
 type linkState struct {
-	done     chan struct{}
+	done     chan struct{} // written is its value afterwards
 	rel      string // path of the written file; empty if nothing was written
 	dev, ino uint64 // of the written file
 }
 
+// written is the closed channel of all files that were written.
+var written = func() chan struct{} {
+	c := make(chan struct{})
+	close(c)
+	return c
+}()
+
 // errNoLink means that a name cannot be linked to a file that was written before.
 var errNoLink = errors.New("not linked")
 
-// linkFileOf returns what the snapshot knows of an entry; de is nil for a special file.
-func linkFileOf(de *snapshot.DirEntry, rec *record) linkFile {
+// linkDigestOf returns the digest of what the snapshot knows of an entry; de is nil for a special file.
+func linkDigestOf(de *snapshot.DirEntry, rec *record) linkDigest {
 	var f linkFile
 	if de != nil {
 		f = linkFile{
@@ -51,7 +87,8 @@ func linkFileOf(de *snapshot.DirEntry, rec *record) linkFile {
 	if len(rec.xattrs) > 0 {
 		f.xattrs = string((&record{xattrs: rec.xattrs}).append(nil))
 	}
-	return f
+	sum := sha256.Sum256(fmt.Appendf(nil, "%#v", f))
+	return linkDigest(sum[:len(linkDigest{})])
 }
 
 // hardlink links a name to a file that was written before, or calls write if there is none. de is nil for a special
@@ -59,14 +96,14 @@ func linkFileOf(de *snapshot.DirEntry, rec *record) linkFile {
 func (r *restorer) hardlink(
 	dfd int, rel, name string, de *snapshot.DirEntry, rec *record, time timeRec, write func() error,
 ) error {
-	file := linkFileOf(de, rec)
+	file := linkDigestOf(de, rec)
 	var tried []*linkState
 	for {
-		group, st, first := r.nextState(*rec.link, file, tried)
-		if first {
+		group, st, done := r.nextState(*rec.link, file, tried)
+		if done == nil {
 			return r.firstName(dfd, rel, name, group, file, st, write)
 		}
-		<-st.done // the goroutine that writes the file waits for nobody
+		<-done // the goroutine that writes the file waits for nobody
 		if st.rel != "" {
 			err := r.nextName(dfd, rel, name, st, time)
 			if err == errSkipped {
@@ -84,33 +121,33 @@ func (r *restorer) hardlink(
 // system allows, or where its names lie on several file systems.
 const maxStates = 4
 
-// nextState returns a file that was not tried yet, the newest first. If there is none, it makes one, which the caller
-// writes first.
-func (r *restorer) nextState(id linkID, file linkFile, tried []*linkState) (*linkGroup, *linkState, bool) {
+// nextState returns a file that was not tried yet, the newest first, and a channel that is closed when it was written.
+// If there is none, it makes one, which the caller writes first, and returns no channel.
+func (r *restorer) nextState(id linkID, file linkDigest, tried []*linkState) (*linkGroup, *linkState, chan struct{}) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	group := r.links[id]
 	if group == nil {
-		group = &linkGroup{states: map[linkFile][]*linkState{}}
+		group = &linkGroup{file: file}
 		r.links[id] = group
 	}
-	states := group.states[file]
+	states := group.of(file)
 	for _, st := range slices.Backward(states) {
 		if !slices.Contains(tried, st) {
-			return group, st, false
+			return group, st, st.done
 		}
 	}
 	st := &linkState{done: make(chan struct{})}
-	states = append(states, st)
-	group.states[file] = states[max(0, len(states)-maxStates):]
-	return group, st, true
+	states = append(slices.Clip(states), st)
+	group.set(file, states[max(0, len(states)-maxStates):])
+	return group, st, nil
 }
 
 // firstName writes a file to which the other names are linked.
 func (r *restorer) firstName(
-	dfd int, rel, name string, group *linkGroup, file linkFile, st *linkState, write func() error,
+	dfd int, rel, name string, group *linkGroup, file linkDigest, st *linkState, write func() error,
 ) error {
-	defer close(st.done)
+	defer r.finish(st)
 	err := write()
 	var got unix.Stat_t
 	switch {
@@ -126,6 +163,14 @@ func (r *restorer) firstName(
 		r.forget(group, file, st)
 	}
 	return err
+}
+
+// finish lets the other names of a file go on.
+func (r *restorer) finish(st *linkState) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	close(st.done)
+	st.done = written
 }
 
 // nextName links a name to a written file. It returns errNoLink where that is not possible, or where another file took
@@ -161,11 +206,11 @@ func (r *restorer) nextName(dfd int, rel, name string, st *linkState, time timeR
 }
 
 // forget drops a file that was not written.
-func (r *restorer) forget(group *linkGroup, file linkFile, st *linkState) {
+func (r *restorer) forget(group *linkGroup, file linkDigest, st *linkState) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	group.states[file] = slices.DeleteFunc(slices.Clone(group.states[file]),
-		func(other *linkState) bool { return other == st })
+	group.set(file, slices.DeleteFunc(slices.Clone(group.of(file)),
+		func(other *linkState) bool { return other == st }))
 }
 
 func (r *restorer) count(n *int64) {
