@@ -74,13 +74,14 @@ func (r *Reconciler) finalize(ctx context.Context, batch *v1alpha1.BackupBatch) 
 		return ctrl.Result{RequeueAfter: repositories.Again}, err
 	}
 	chosen := policy.BatchRepositories(batch, targets)
+	departure := binder.Departure(batch, func(u *v1alpha1.BackupConfiguration) bool {
+		return metav1.IsControlledBy(u, batch)
+	})
 	for _, c := range chosen {
 		if !c.Goes() {
 			continue
 		}
-		if waits, err := binder.LetGo(ctx, batch, c, func(u *v1alpha1.BackupConfiguration) bool {
-			return metav1.IsControlledBy(u, batch)
-		}); waits || err != nil {
+		if waits, err := departure.LetGo(ctx, c); waits || err != nil {
 			return ctrl.Result{RequeueAfter: repositories.Again}, err
 		}
 	}

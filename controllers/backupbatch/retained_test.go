@@ -2,6 +2,7 @@ package backupbatch
 
 import (
 	"testing"
+	"time"
 
 	"github.com/fluxcd/pkg/runtime/conditions"
 	. "github.com/onsi/gomega"
@@ -330,4 +331,28 @@ func TestDeletionsThatWipeNothing(t *testing.T) {
 		expectGone(t, childOf(batch, "all-persistentvolumeclaim-pages"))
 		expectKept(t, batch.Namespace, wiped...)
 	})
+}
+
+// A namespace can have many large batches: the deletion of one reads the others once, not once for each Repository.
+func TestADeletedBatchReadsTheOthersOnce(t *testing.T) {
+	t.Parallel()
+	g := NewWithT(t)
+	batch := wipingBatch(t)
+	other := batchOf(batch.Namespace, "extra")
+	other.Name = "other"
+	bed.Create(t, testbed.Claim(batch.Namespace, "extra"), other)
+	bed.ReadyRepositories(t, batch.Namespace, "extra")
+	bed.ExpectReason(t, other, v1alpha1.PhaseReady, v1alpha1.ReasonReady, "")
+	before := lists.of(batch.Namespace)
+	g.Expect(bed.Client.Delete(t.Context(), batch)).To(Succeed())
+	g.Eventually(func() bool {
+		return apierrors.IsNotFound(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(batch), batch))
+	}).WithTimeout(time.Minute).Should(BeTrue(), "the batch lets its Repositories go")
+	for _, name := range wiped {
+		repository := &v1alpha1.Repository{}
+		g.Expect(bed.Client.Get(t.Context(), client.ObjectKey{Namespace: batch.Namespace, Name: name}, repository)).
+			To(Succeed())
+		g.Expect(repository.DeletionTimestamp).NotTo(BeNil(), name)
+	}
+	g.Expect(lists.of(batch.Namespace)-before).To(BeNumerically("<", len(wiped)), "the other batch did not change")
 }

@@ -3,6 +3,7 @@ package backupbatch
 import (
 	"context"
 	"os"
+	"sync"
 	"testing"
 	"time"
 
@@ -10,6 +11,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	clocktesting "k8s.io/utils/clock/testing"
 	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
@@ -22,6 +24,7 @@ var (
 	bed        testbed.Bed
 	reconciler *Reconciler
 	events     testbed.Events
+	lists      batchLists
 	now        = time.Date(2026, 11, 20, 8, 0, 0, 0, time.UTC)
 )
 
@@ -30,8 +33,9 @@ func TestMain(m *testing.M) {
 	os.Exit(bed.Run(m, testbed.WithCatalog(), testbed.WithControllers(func(mgr ctrl.Manager) error {
 		clock := clocktesting.NewFakePassiveClock(now)
 		access := func(context.Context, string) error { return nil }
+		lists.Reader = mgr.GetAPIReader()
 		reconciler = &Reconciler{
-			Client: mgr.GetClient(), EventRecorder: &events, APIReader: mgr.GetAPIReader(),
+			Client: mgr.GetClient(), EventRecorder: &events, APIReader: &lists,
 			Clock: clock, MoverImage: "mover:test", FieldManager: "cairn-manager", EnsureTrigger: access,
 		}
 		if err := reconciler.SetupWithManager(mgr, controller.Options{}); err != nil {
@@ -42,6 +46,34 @@ func TestMain(m *testing.M) {
 			Clock: clock, MoverImage: "mover:test", FieldManager: "cairn-manager", EnsureTrigger: access,
 		}).SetupWithManager(mgr, controller.Options{})
 	})))
+}
+
+// batchLists counts the lists of whole BackupBatches.
+type batchLists struct {
+	client.Reader
+	mu sync.Mutex
+	in map[string]int
+}
+
+func (l *batchLists) List(ctx context.Context, list client.ObjectList, opts ...client.ListOption) error {
+	if _, ok := list.(*v1alpha1.BackupBatchList); ok {
+		all := client.ListOptions{}
+		all.ApplyOptions(opts)
+		l.mu.Lock()
+		if l.in == nil {
+			l.in = map[string]int{}
+		}
+		l.in[all.Namespace]++
+		l.mu.Unlock()
+	}
+	return l.Reader.List(ctx, list, opts...)
+}
+
+// of returns how many lists a namespace had.
+func (l *batchLists) of(namespace string) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.in[namespace]
 }
 
 // namespaceWith creates a namespace with a ready storage and volumes.

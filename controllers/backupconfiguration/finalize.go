@@ -64,10 +64,11 @@ func (r *Reconciler) finalize(ctx context.Context, configuration *v1alpha1.Backu
 func (r *Reconciler) letGo(
 	ctx context.Context, configuration *v1alpha1.BackupConfiguration, goes []policy.ChosenRepository,
 ) (waits bool, err error) {
+	departure := r.binder().Departure(configuration, func(u *v1alpha1.BackupConfiguration) bool {
+		return u.UID == configuration.UID
+	})
 	for _, chosen := range goes {
-		if waits, err := r.binder().LetGo(ctx, configuration, chosen, func(u *v1alpha1.BackupConfiguration) bool {
-			return u.UID == configuration.UID
-		}); waits || err != nil {
+		if waits, err := departure.LetGo(ctx, chosen); waits || err != nil {
 			return waits, err
 		}
 	}

@@ -7,17 +7,13 @@ package repositories
 
 import (
 	"context"
-	"fmt"
 	"maps"
 	"slices"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
-	"github.com/cairn-backup/cairn/internal/kube/defaults"
 	"github.com/cairn-backup/cairn/internal/kube/index"
 	"github.com/cairn-backup/cairn/internal/kube/status"
 	"github.com/cairn-backup/cairn/internal/policy"
@@ -87,87 +83,4 @@ func (b Binder) Retained(
 		return len(users) > 0
 	}, targets)
 	return out, failed
-}
-
-// MayGo reports whether a deleted policy lets its Repositories go, or returns why they stay: its namespace is being
-// deleted too, or the deletion keeps the policy's dependents.
-func (b Binder) MayGo(ctx context.Context, invoker client.Object) (why string, err error) {
-	var namespace corev1.Namespace
-	err = b.Live.Get(ctx, client.ObjectKey{Name: invoker.GetNamespace()}, &namespace)
-	switch {
-	case client.IgnoreNotFound(err) != nil:
-		return "", fmt.Errorf("get Namespace %s: %w", invoker.GetNamespace(), err)
-	case err != nil || !namespace.DeletionTimestamp.IsZero():
-		return "the namespace is being deleted", nil
-	case slices.Contains(invoker.GetFinalizers(), metav1.FinalizerOrphanDependents):
-		return "the deletion keeps the dependents of the policy", nil
-	}
-	return "", nil
-}
-
-// LetGo deletes a Repository that Cairn made for this target, unless another policy uses it. goes reports whether a
-// BackupConfiguration goes with the deleted policy. waits reports that LetGo has to be called again, because it is not
-// known yet what another policy uses.
-func (b Binder) LetGo(
-	ctx context.Context, invoker client.Object, chosen policy.ChosenRepository,
-	goes func(*v1alpha1.BackupConfiguration) bool,
-) (waits bool, err error) {
-	namespace := invoker.GetNamespace()
-	actual, err := defaults.Repository(ctx, client.ObjectKey{Namespace: namespace, Name: chosen.Name}, b.Client, b.Live)
-	if err != nil || actual == nil || !actual.DeletionTimestamp.IsZero() ||
-		actual.Labels[v1alpha1.LabelManagedBy] != v1alpha1.ManagedByCairn ||
-		!policy.SameTarget(actual.Spec.AppRef, chosen.Target) {
-		return false, err
-	}
-	used, waits, err := b.usedByOther(ctx, invoker, chosen.Name, goes)
-	if err != nil || used || waits {
-		return waits, err
-	}
-	before := actual.DeepCopy()
-	actual.Spec.DeletionPolicy = v1alpha1.DeleteObjects
-	if chosen.DeletionPolicy == v1alpha1.WipeOutRepository {
-		actual.Spec.DeletionPolicy = v1alpha1.WipeOut
-	}
-	if actual.Spec.DeletionPolicy != before.Spec.DeletionPolicy {
-		if err := b.Writer.Object(ctx, before, actual); err != nil {
-			return false, err
-		}
-	}
-	err = b.Client.Delete(ctx, actual, client.Preconditions{UID: &actual.UID, ResourceVersion: &actual.ResourceVersion})
-	if client.IgnoreNotFound(err) != nil {
-		return false, fmt.Errorf("delete Repository %s: %w", actual.Name, err)
-	}
-	return false, nil
-}
-
-// usedByOther reports whether a BackupConfiguration that does not go with the deleted policy uses a Repository, or a
-// BackupBatch that has not created its BackupConfigurations yet. Of a batch that was not reconciled since its last
-// change nobody knows what it uses: then the answer waits.
-func (b Binder) usedByOther(
-	ctx context.Context, invoker client.Object, name string, goes func(*v1alpha1.BackupConfiguration) bool,
-) (used, waits bool, err error) {
-	users, err := b.Users.Of(ctx, b.Client, invoker.GetNamespace(), name)
-	if err != nil {
-		return false, false, err
-	}
-	if slices.ContainsFunc(users, func(u *v1alpha1.BackupConfiguration) bool { return !goes(u) }) {
-		return true, false, nil
-	}
-	var batches v1alpha1.BackupBatchList
-	if err := b.Live.List(ctx, &batches, client.InNamespace(invoker.GetNamespace())); err != nil {
-		return false, false, fmt.Errorf("list BackupBatches: %w", err)
-	}
-	for i := range batches.Items {
-		other := &batches.Items[i]
-		if other.UID == invoker.GetUID() || !other.DeletionTimestamp.IsZero() ||
-			v1alpha1.HasRecordAnnotation(other.Annotations) {
-			continue
-		}
-		if slices.ContainsFunc(policy.BatchRepositories(other, policy.KnownTargets(other)),
-			func(c policy.ChosenRepository) bool { return c.Name == name }) {
-			return true, false, nil
-		}
-		waits = waits || other.Status.ObservedGeneration != other.Generation
-	}
-	return false, waits, nil
 }
