@@ -1,6 +1,8 @@
 package workload_test
 
 import (
+	"strconv"
+	"strings"
 	"testing"
 
 	. "github.com/onsi/gomega"
@@ -539,4 +541,26 @@ func TestMountsOfAVolume(t *testing.T) {
 	g.Expect(v.Mounts).To(Equal([]v1alpha1.ResolvedMount{
 		{Path: "/var/www"}, {Path: "/srv", SubPath: "files"}, {Path: "/init"},
 	}))
+}
+
+// TestALongMountPathStopsNoOtherTarget: the API server takes a mount path of any length, but a run is one object.
+func TestALongMountPathStopsNoOtherTarget(t *testing.T) {
+	g := NewWithT(t)
+	spec := workloadtest.PodSpec(workloadtest.ClaimVolume("data", "web-data"))
+	mounts := []corev1.VolumeMount{{Name: "data", MountPath: "/" + strings.Repeat("a", 5000)}}
+	for i := range 16 {
+		mounts = append(mounts, corev1.VolumeMount{
+			Name: "data", MountPath: "/srv", SubPath: strings.Repeat("b", 300) + strconv.Itoa(i),
+		})
+		mounts[len(mounts)-1].MountPath += strconv.Itoa(i)
+	}
+	spec.Containers[0].VolumeMounts = append(mounts, corev1.VolumeMount{Name: "data", MountPath: "/var/www"})
+	got, err := workload.ResolveHosts(workload.Target{
+		Deployment: workloadtest.Deployment(spec),
+		Claims:     []corev1.PersistentVolumeClaim{workloadtest.Claim("web-data")},
+	})
+	g.Expect(err).To(BeNil())
+	known := got[0].Volumes[0].Mounts
+	g.Expect(known).To(HaveLen(4))
+	g.Expect(known[3]).To(Equal(v1alpha1.ResolvedMount{Path: "/var/www"}), "what has room is known")
 }

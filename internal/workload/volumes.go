@@ -156,18 +156,25 @@ func choose(all []Volume, spec *corev1.PodSpec, paths string) ([]Volume, *v1alph
 	return out, nil
 }
 
-// maxMounts is the bound of ResolvedVolume.mounts in the API.
-const maxMounts = 16
+// Bounds of ResolvedVolume.mounts. The first is in the API too. The second is for the text of all of them, which a run
+// holds for each volume and pod: the API server takes a mount path of any length, and a run is one object.
+const (
+	maxMounts    = 16
+	maxMountText = 1 << 10
+)
 
 // mountsOf returns where the containers mount a volume, each path once. Only the kubelet knows what a subPathExpr is.
 func mountsOf(spec *corev1.PodSpec, volume string) []v1alpha1.ResolvedMount {
 	var out []v1alpha1.ResolvedMount
+	text := 0
 	for _, c := range slices.Concat(spec.Containers, spec.InitContainers) {
 		for _, m := range c.VolumeMounts {
 			at := v1alpha1.ResolvedMount{Path: path.Clean(m.MountPath), SubPath: m.SubPath}
-			if m.Name == volume && m.SubPathExpr == "" && len(out) < maxMounts && path.IsAbs(at.Path) &&
+			size := len(at.Path) + len(at.SubPath)
+			if m.Name == volume && m.SubPathExpr == "" && len(out) < maxMounts && text+size <= maxMountText &&
+				path.IsAbs(at.Path) &&
 				!slices.ContainsFunc(out, func(o v1alpha1.ResolvedMount) bool { return o.Path == at.Path }) {
-				out = append(out, at)
+				out, text = append(out, at), text+size
 			}
 		}
 	}
