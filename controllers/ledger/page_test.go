@@ -6,7 +6,9 @@ import (
 	"time"
 
 	. "github.com/onsi/gomega"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/testbed"
@@ -51,4 +53,31 @@ func pageFollowsPolicy(t *testing.T, w *world) {
 	g.Expect(bed.Client.Delete(t.Context(), c)).To(Succeed())
 	shows("a policy that is gone", Not(ContainSubstring("diary")))
 	g.Expect(page()).To(ContainSubstring("There is no backup policy."))
+}
+
+// Of the edits in other namespaces a Ledger need not know: each would make it ask its Git server.
+func TestAnEditElsewhereWakesNoLedger(t *testing.T) {
+	t.Parallel()
+	g, w := NewWithT(t), newWorld(t)
+	all := w.ledger("all")
+	own := w.ledger("own")
+	bed.Edit(t, own, func() {
+		own.Spec.NamespaceSelector = &metav1.LabelSelector{MatchLabels: map[string]string{"team": w.namespace}}
+	})
+	woken := func(namespace string) (out []string) {
+		c := &v1alpha1.BackupConfiguration{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "diary"}}
+		for _, r := range w.reconciler.outdated(t.Context(), c) {
+			if r.Namespace == w.namespace {
+				out = append(out, r.Name)
+			}
+		}
+		return out
+	}
+	g.Expect(woken(w.namespace)).To(ConsistOf("all"))
+	g.Expect(w.reconciler.memories.outdatedSince(client.ObjectKeyFromObject(own))).To(BeZero())
+	g.Expect(w.reconciler.memories.outdatedSince(client.ObjectKeyFromObject(all))).NotTo(BeZero())
+
+	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: w.namespace}}
+	bed.Edit(t, namespace, func() { namespace.Labels = map[string]string{"team": w.namespace} })
+	g.Expect(woken(w.namespace)).To(ConsistOf("all", "own"))
 }

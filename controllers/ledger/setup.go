@@ -86,6 +86,29 @@ var onPage = predicate.And[client.Object](predicate.NewPredicateFuncs(func(o cli
 	return false
 }})
 
+// outdated marks the Ledgers whose page shows a policy, and returns them. Others need not ask their Git server.
+func (r *Reconciler) outdated(ctx context.Context, o client.Object) (out []reconcile.Request) {
+	var ledgers v1alpha1.LedgerList
+	if err := r.Client.List(ctx, &ledgers, client.UnsafeDisableDeepCopy); err != nil {
+		ctrl.LoggerFrom(ctx).Error(err, "list Ledgers")
+		return nil
+	}
+	namespaces := namespaceLabels{client: r.Client}
+	for i := range ledgers.Items {
+		m, err := newMatcher(&ledgers.Items[i])
+		if err != nil {
+			continue // its own reconcile says so
+		}
+		if shows, err := namespaces.matches(ctx, m.namespaces, o.GetNamespace()); err == nil && !shows {
+			continue
+		}
+		key := client.ObjectKeyFromObject(&ledgers.Items[i])
+		r.memories.changed(key, r.Clock.Now())
+		out = append(out, reconcile.Request{NamespacedName: key})
+	}
+	return out
+}
+
 // SetupWithManager adds the Reconciler to the manager. It wakes when a Ledger, a PolicySync or a policy on the page
 // changes, and when the Collector has written to an outbox.
 func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, opts controller.Options) error {
@@ -104,13 +127,7 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, opts controller.Options)
 		return out
 	}
 	all := handler.EnqueueRequestsFromMapFunc(ledgers)
-	outdated := handler.EnqueueRequestsFromMapFunc(func(ctx context.Context, o client.Object) []reconcile.Request {
-		requests := ledgers(ctx, o)
-		for _, request := range requests {
-			r.memories.changed(request.NamespacedName, r.Clock.Now())
-		}
-		return requests
-	})
+	outdated := handler.EnqueueRequestsFromMapFunc(r.outdated)
 	written := handler.TypedEnqueueRequestsFromMapFunc(func(_ context.Context, l *v1alpha1.Ledger) []reconcile.Request {
 		return []reconcile.Request{{NamespacedName: client.ObjectKeyFromObject(l)}}
 	})

@@ -10,7 +10,7 @@ import (
 )
 
 const (
-	quietPatience = time.Minute
+	quietPatience = 3 * time.Minute
 	quietLook     = 200 * time.Millisecond
 	// quietLooks is how often in a row nothing new must be seen. Together these looks last longer than the pauses of
 	// a reconcile that meets a conflict.
