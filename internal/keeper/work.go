@@ -135,10 +135,11 @@ func idsOf(s *v1alpha1.Snapshot) []string {
 	return ids
 }
 
-// limitToJob returns as much of the work as fits into one Job.
+// limitToJob returns as much of the work as fits into one Job. A check without room is left to the next Job, and the
+// full maintenance with it: a check of nothing would find everything intact.
 func limitToJob(all []Work) []Work {
 	var out []Work
-	snapshots, bytes, scanned := 0, 0, false
+	scanned, left := false, roomFor(all)
 	for _, w := range all {
 		if len(out) == maxRepositories {
 			break
@@ -146,24 +147,11 @@ func limitToJob(all []Work) []Work {
 		if scanned {
 			w.Scan = "" // The next Job does it.
 		}
-		for i, s := range w.Snapshots {
-			size := len(s.Name) + 64
-			for _, id := range idsOf(s) {
-				size += len(id) + 3
+		w.Snapshots = left.removals(w.Snapshots)
+		if asked := len(w.Check); asked > 0 {
+			if w.Check = left.checks(w.Check); len(w.Check) == 0 {
+				w.Maintain, w.Checks = "", false
 			}
-			if snapshots == maxSnapshots || bytes > 0 && bytes+size > maxBytes {
-				w.Snapshots = w.Snapshots[:i]
-				break
-			}
-			snapshots, bytes = snapshots+1, bytes+size
-		}
-		for i, c := range w.Check {
-			size := len(c.Snapshot) + len(c.Component) + len(c.ID) + 96
-			if bytes+size > maxBytes {
-				w.Check = w.Check[:i]
-				break
-			}
-			bytes += size
 		}
 		scanned = scanned || w.Scan != ""
 		if w.Wipe || w.Maintain != "" || w.Scan != "" || len(w.Snapshots) > 0 {
