@@ -12,7 +12,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
-	"github.com/cairn-backup/cairn/internal/kube/defaults"
 	"github.com/cairn-backup/cairn/internal/kube/logs"
 	"github.com/cairn-backup/cairn/internal/retention"
 )
@@ -54,40 +53,6 @@ func (r *Reconciler) apply(ctx context.Context, s *state) error {
 			return err
 		}
 		s.removing++
-	}
-	return nil
-}
-
-// confirm makes sure that the policy is still the one of the verdicts, that a default policy is still the default, and
-// that the newest good Snapshot still exists, because the others go only beside it. The cache can be stale.
-func (r *Reconciler) confirm(ctx context.Context, s *state) error {
-	var live v1alpha1.RetentionPolicy
-	if err := r.APIReader.Get(ctx, client.ObjectKeyFromObject(s.spec), &live); client.IgnoreNotFound(err) != nil {
-		return fmt.Errorf("get RetentionPolicy %s: %w", refName(*s.ref), err)
-	} else if err != nil || live.UID != s.spec.UID || live.Generation != s.spec.Generation {
-		return behind(v1alpha1.RetentionPolicyKind, s.spec.Name)
-	}
-	if s.isDefault {
-		ref, err := defaults.RetentionPolicy(ctx, r.APIReader, s.repository.Namespace)
-		if err != nil {
-			return err
-		}
-		if ref == nil || *ref != *s.ref {
-			return behind(v1alpha1.RetentionPolicyKind, s.spec.Name)
-		}
-	}
-	for _, v := range s.verdicts {
-		if !slices.ContainsFunc(v.Kept, func(k retention.Keep) bool { return k.Rule == retention.KeepNewest }) {
-			continue
-		}
-		var newest v1alpha1.Snapshot
-		err := r.APIReader.Get(ctx, client.ObjectKeyFromObject(s.snapshots[v.Name]), &newest)
-		if client.IgnoreNotFound(err) != nil {
-			return fmt.Errorf("get Snapshot %s: %w", v.Name, err)
-		}
-		if err != nil || !newest.DeletionTimestamp.IsZero() || newest.UID != s.snapshots[v.Name].UID {
-			return behind(v1alpha1.SnapshotKind, v.Name)
-		}
 	}
 	return nil
 }

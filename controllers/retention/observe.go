@@ -3,6 +3,7 @@ package retention
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -31,8 +32,12 @@ type state struct {
 	spec *v1alpha1.RetentionPolicy
 	// refusal is the reason why the policy can't be applied.
 	refusal *trouble
+	// siblings are the other Repositories of its batch under the same policy.
+	siblings []string
 	// snapshots are the Repository's Snapshots by name, without those that are being deleted.
 	snapshots map[string]*v1alpha1.Snapshot
+	// decided are all Snapshots on which the verdicts rest: these, and those of the siblings.
+	decided []*v1alpha1.Snapshot
 	// verdicts on the Repository's own Snapshots, newest first.
 	verdicts []retention.Verdict
 	// removing counts the Snapshots that wait for the removal of their data; failure is what blocks them, or nil.
@@ -65,7 +70,7 @@ func (r *Reconciler) observe(ctx context.Context, repository *v1alpha1.Repositor
 	if blocked := retention.Blocked(removing); blocked != nil {
 		s.failure = new(whyNotWiped(blocked))
 	}
-	siblings, err := r.resolve(ctx, s)
+	err = r.resolve(ctx, r.Client, s, client.MatchingFields{indexRepository: repository.Name})
 	if err != nil || s.ref == nil || s.refusal != nil {
 		return s, err
 	}
@@ -76,7 +81,7 @@ func (r *Reconciler) observe(ctx context.Context, repository *v1alpha1.Repositor
 		}
 		return s, nil
 	}
-	input, err := r.input(ctx, s, siblings)
+	input, err := r.input(ctx, s)
 	if err != nil {
 		return nil, err
 	}
@@ -88,36 +93,37 @@ func (r *Reconciler) observe(ctx context.Context, repository *v1alpha1.Repositor
 	return s, nil
 }
 
-// resolve finds the one policy of the Repository, and the other Repositories of its batch under the same policy.
-func (r *Reconciler) resolve(ctx context.Context, s *state) ([]string, error) {
+// resolve finds the one policy of the Repository, and the other Repositories of its batch under the same policy. It reads
+// everything with reader; narrow selects the BackupConfigurations that can use the Repository.
+func (r *Reconciler) resolve(ctx context.Context, reader client.Reader, s *state, narrow ...client.ListOption) error {
 	namespace := s.repository.Namespace
 	var users v1alpha1.BackupConfigurationList
-	if err := r.List(ctx, &users, client.InNamespace(namespace),
-		client.MatchingFields{indexRepository: s.repository.Name}); err != nil {
-		return nil, fmt.Errorf("list BackupConfigurations of Repository %s: %w", s.repository.Name, err)
+	if err := reader.List(ctx, &users, append(narrow, client.InNamespace(namespace))...); err != nil {
+		return fmt.Errorf("list BackupConfigurations of Repository %s: %w", s.repository.Name, err)
 	}
-	fallback, err := defaults.RetentionPolicy(ctx, r.Client, namespace)
+	fallback, err := defaults.RetentionPolicy(ctx, reader, namespace)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	resolved := retention.Resolve(s.repository.Name, users.Items, fallback)
 	if resolved.Conflict != "" {
 		s.refusal = &trouble{v1alpha1.ReasonRetentionPolicyConflict, "nothing is removed, because " + resolved.Conflict}
-		return nil, nil
+		return nil
 	}
 	if s.ref, s.isDefault = resolved.Ref, resolved.Default; s.ref == nil {
-		return nil, nil
+		return nil
 	}
-	if err := r.policy(ctx, s); err != nil || s.refusal != nil || resolved.Child == nil {
-		return nil, err
+	if err := r.policy(ctx, reader, s); err != nil || s.refusal != nil || resolved.Child == nil {
+		return err
 	}
-	return r.siblings(ctx, s, resolved.Child, fallback)
+	s.siblings, err = r.findSiblings(ctx, reader, s, resolved.Child, fallback)
+	return err
 }
 
 // policy reads the policy and checks whether this namespace is allowed to use it.
-func (r *Reconciler) policy(ctx context.Context, s *state) error {
+func (r *Reconciler) policy(ctx context.Context, reader client.Reader, s *state) error {
 	s.spec = &v1alpha1.RetentionPolicy{}
-	err := r.Get(ctx, types.NamespacedName{Namespace: s.ref.Namespace, Name: s.ref.Name}, s.spec)
+	err := reader.Get(ctx, types.NamespacedName{Namespace: s.ref.Namespace, Name: s.ref.Name}, s.spec)
 	if apierrors.IsNotFound(err) {
 		s.refusal = &trouble{
 			v1alpha1.ReasonRetentionPolicyNotFound,
@@ -128,7 +134,7 @@ func (r *Reconciler) policy(ctx context.Context, s *state) error {
 	if err != nil {
 		return fmt.Errorf("get RetentionPolicy %s: %w", refName(*s.ref), err)
 	}
-	err = access.MayUse(ctx, r.Client, v1alpha1.RetentionPolicyKind, s.spec, s.spec.Spec.UsagePolicy,
+	err = access.MayUse(ctx, reader, v1alpha1.RetentionPolicyKind, s.spec, s.spec.Spec.UsagePolicy,
 		s.repository.Namespace, v1alpha1.ReasonRetentionPolicyNotAllowed)
 	if reason, message, ok := access.ReasonOf(err); ok {
 		s.refusal = &trouble{reason, "nothing is removed: " + message}
@@ -137,17 +143,18 @@ func (r *Reconciler) policy(ctx context.Context, s *state) error {
 	return err
 }
 
-// siblings returns the other Repositories of a child's batch under the same policy. The batch itself names them,
-// because its children change one after the other. Until the child agrees with the batch, siblings returns a conflict.
-func (r *Reconciler) siblings(
-	ctx context.Context, s *state, child *v1alpha1.BackupConfiguration, fallback *v1alpha1.ObjectReference,
+// findSiblings returns the other Repositories of a child's batch under the same policy. The batch itself names them,
+// because its children change one after the other. Until the child agrees with the batch, it returns a conflict.
+func (r *Reconciler) findSiblings(
+	ctx context.Context, reader client.Reader, s *state, child *v1alpha1.BackupConfiguration,
+	fallback *v1alpha1.ObjectReference,
 ) ([]string, error) {
 	owner := metav1.GetControllerOf(child)
 	if owner == nil || owner.Kind != v1alpha1.BackupBatchKind {
 		return nil, nil
 	}
 	var batch v1alpha1.BackupBatch
-	err := r.Get(ctx, types.NamespacedName{Namespace: child.Namespace, Name: owner.Name}, &batch)
+	err := reader.Get(ctx, types.NamespacedName{Namespace: child.Namespace, Name: owner.Name}, &batch)
 	if apierrors.IsNotFound(err) {
 		return nil, behind(v1alpha1.BackupBatchKind, owner.Name)
 	}
@@ -156,7 +163,7 @@ func (r *Reconciler) siblings(
 	}
 	children, err := policy.KnownChildren(&batch)
 	if err != nil { // the children stay as they were
-		return r.childrensRepositories(ctx, s, child, fallback)
+		return childrensRepositories(ctx, reader, s, child, fallback)
 	}
 	if used := retention.Resolve(s.repository.Name, children, fallback).Ref; used == nil || *used != *s.ref {
 		return nil, behind(v1alpha1.BackupConfigurationKind, child.Name)
@@ -166,11 +173,12 @@ func (r *Reconciler) siblings(
 
 // childrensRepositories returns the other Repositories under the same policy of the existing children of a batch that
 // has mistakes now.
-func (r *Reconciler) childrensRepositories(
-	ctx context.Context, s *state, child *v1alpha1.BackupConfiguration, fallback *v1alpha1.ObjectReference,
+func childrensRepositories(
+	ctx context.Context, reader client.Reader, s *state, child *v1alpha1.BackupConfiguration,
+	fallback *v1alpha1.ObjectReference,
 ) ([]string, error) {
 	var children v1alpha1.BackupConfigurationList
-	err := r.List(ctx, &children, client.InNamespace(child.Namespace),
+	err := reader.List(ctx, &children, client.InNamespace(child.Namespace),
 		client.MatchingLabels{v1alpha1.LabelBatch: child.Labels[v1alpha1.LabelBatch]})
 	if err != nil {
 		return nil, fmt.Errorf("list children of BackupBatch %s: %w", child.Labels[v1alpha1.LabelBatch], err)
@@ -180,25 +188,26 @@ func (r *Reconciler) childrensRepositories(
 
 // input returns what the decision needs to know of the Repository's Snapshots and of those that share restore points
 // with them.
-func (r *Reconciler) input(ctx context.Context, s *state, siblings []string) ([]retention.Snapshot, error) {
+func (r *Reconciler) input(ctx context.Context, s *state) ([]retention.Snapshot, error) {
 	used, err := restores.InUse(ctx, r.Client)
 	if err != nil {
 		return nil, err
 	}
-	var out []retention.Snapshot
-	for _, snapshot := range s.snapshots {
-		out = append(out, retention.FromSnapshot(snapshot, used.By(snapshot)))
-	}
-	for _, name := range siblings {
+	s.decided = slices.Collect(maps.Values(s.snapshots))
+	for _, name := range s.siblings {
 		others, err := snapshotsByRepository.Of(ctx, r.Client, s.repository.Namespace, name)
 		if err != nil {
 			return nil, err
 		}
 		for _, snapshot := range others {
 			if snapshot.DeletionTimestamp.IsZero() {
-				out = append(out, retention.FromSnapshot(snapshot, used.By(snapshot)))
+				s.decided = append(s.decided, snapshot)
 			}
 		}
+	}
+	out := make([]retention.Snapshot, 0, len(s.decided))
+	for _, snapshot := range s.decided {
+		out = append(out, retention.FromSnapshot(snapshot, used.By(snapshot)))
 	}
 	return out, nil
 }

@@ -1,0 +1,145 @@
+package retention
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/selection"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/policy"
+)
+
+// maxSelected is the number of Repositories that one label selector names. For more, all Snapshots of the namespace are
+// listed.
+const maxSelected = 50
+
+// confirm makes sure that the API server still has all that the verdicts rest on: the Repository, the policy, what names
+// it, and every Snapshot. A stale cache can hold a policy that keeps less, or a Snapshot that was found damaged since as
+// if it were intact. confirm returns a conflict if anything differs. It reads nothing for a new decision: the one that
+// it confirms is the one that is carried out.
+func (r *Reconciler) confirm(ctx context.Context, s *state) error {
+	if err := r.confirmRepository(ctx, s.repository); err != nil {
+		return err
+	}
+	if err := r.confirmPolicy(ctx, s); err != nil {
+		return err
+	}
+	return r.confirmSnapshots(ctx, s)
+}
+
+func (r *Reconciler) confirmRepository(ctx context.Context, cached *v1alpha1.Repository) error {
+	var live v1alpha1.Repository
+	err := r.APIReader.Get(ctx, client.ObjectKeyFromObject(cached), &live)
+	if client.IgnoreNotFound(err) != nil {
+		return fmt.Errorf("get Repository %s: %w", cached.Name, err)
+	}
+	if err != nil || live.UID != cached.UID || live.Generation != cached.Generation ||
+		!live.DeletionTimestamp.IsZero() || v1alpha1.HasRecordAnnotation(live.Annotations) {
+		return behind(v1alpha1.RepositoryKind, cached.Name)
+	}
+	return nil
+}
+
+// confirmPolicy finds the policy once more, in the same way.
+func (r *Reconciler) confirmPolicy(ctx context.Context, s *state) error {
+	live := &state{repository: s.repository}
+	if err := r.resolve(ctx, r.APIReader, live); err != nil {
+		return err
+	}
+	if live.refusal != nil || live.ref == nil || *live.ref != *s.ref || live.isDefault != s.isDefault ||
+		live.spec.UID != s.spec.UID || live.spec.Generation != s.spec.Generation ||
+		!slices.Equal(live.siblings, s.siblings) {
+		return behind(v1alpha1.RetentionPolicyKind, s.spec.Name)
+	}
+	return nil
+}
+
+// confirmSnapshots compares the Snapshots with those of the API server: no other Snapshots, and no other versions. Their
+// metadata is enough for that.
+func (r *Reconciler) confirmSnapshots(ctx context.Context, s *state) error {
+	live, err := r.liveSnapshots(ctx, s)
+	if err != nil {
+		return err
+	}
+	for _, snapshot := range s.decided {
+		is, exists := live[snapshot.Name]
+		if !exists || is.UID != snapshot.UID || is.ResourceVersion != snapshot.ResourceVersion {
+			return behind(v1alpha1.SnapshotKind, snapshot.Name)
+		}
+		delete(live, snapshot.Name)
+	}
+	repositories := s.repositories()
+	for name, is := range live {
+		if !slices.Contains(repositories, is.Labels[v1alpha1.LabelRepository]) || !is.DeletionTimestamp.IsZero() ||
+			v1alpha1.HasRecordAnnotation(is.Annotations) {
+			continue
+		}
+		if belongs, err := r.belongs(ctx, s, name); err != nil {
+			return err
+		} else if belongs {
+			return behind(v1alpha1.SnapshotKind, name)
+		}
+	}
+	return nil
+}
+
+// repositories returns the label values of the Repositories whose Snapshots decide.
+func (s *state) repositories() []string {
+	out := []string{policy.LabelValue(s.repository.Name)}
+	for _, name := range s.siblings {
+		out = append(out, policy.LabelValue(name))
+	}
+	return out
+}
+
+// liveSnapshots returns the metadata of the Snapshots by name. It finds them by their labels, which anybody can change:
+// if one of the Snapshots on which the verdicts rest lacks its label, it lists the whole namespace.
+func (r *Reconciler) liveSnapshots(ctx context.Context, s *state) (map[string]metav1.PartialObjectMetadata, error) {
+	if repositories := s.repositories(); len(repositories) <= maxSelected {
+		labelled, err := labels.NewRequirement(v1alpha1.LabelRepository, selection.In, repositories)
+		if err != nil {
+			return nil, fmt.Errorf("select Snapshots of Repository %s: %w", s.repository.Name, err)
+		}
+		live, err := r.listMetadata(ctx, s, client.MatchingLabelsSelector{Selector: labels.NewSelector().Add(*labelled)})
+		if err != nil || !slices.ContainsFunc(s.decided, func(snapshot *v1alpha1.Snapshot) bool {
+			return live[snapshot.Name].UID == ""
+		}) {
+			return live, err
+		}
+	}
+	return r.listMetadata(ctx, s)
+}
+
+// listMetadata lists Snapshots of the Repository's namespace.
+func (r *Reconciler) listMetadata(
+	ctx context.Context, s *state, narrow ...client.ListOption,
+) (map[string]metav1.PartialObjectMetadata, error) {
+	list := &metav1.PartialObjectMetadataList{}
+	list.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind(v1alpha1.SnapshotKind + "List"))
+	err := r.APIReader.List(ctx, list, append(narrow, client.InNamespace(s.repository.Namespace))...)
+	if err != nil {
+		return nil, fmt.Errorf("list metadata of the Snapshots of Repository %s: %w", s.repository.Name, err)
+	}
+	out := make(map[string]metav1.PartialObjectMetadata, len(list.Items))
+	for i := range list.Items {
+		out[list.Items[i].Name] = list.Items[i]
+	}
+	return out, nil
+}
+
+// belongs reports whether a Snapshot with the label of one of the Repositories is really one of theirs. One with a wrong
+// label must not hold up the removals of others.
+func (r *Reconciler) belongs(ctx context.Context, s *state, name string) (bool, error) {
+	var live v1alpha1.Snapshot
+	err := r.APIReader.Get(ctx, client.ObjectKey{Namespace: s.repository.Namespace, Name: name}, &live)
+	if client.IgnoreNotFound(err) != nil {
+		return false, fmt.Errorf("get Snapshot %s: %w", name, err)
+	}
+	of := live.Spec.Repository
+	return err == nil && (of == s.repository.Name || slices.Contains(s.siblings, of)), nil
+}
