@@ -2,8 +2,9 @@
 // that a keeper removes their data, and reports this on the Repository and on its BackupSessions.
 //
 // A Reconciler is safe for concurrent use; one goroutine at a time reconciles a Repository. Invariants: the newest good
-// Snapshot stays, a removal rests on reads past the cache (confirm), a refused policy removes nothing, and a new
-// default removes nothing before its notice is over. A clock in doubt removes nothing (TestAWrongClockRemovesNothing).
+// Snapshot stays, a removal rests on reads past the cache (TestAStaleCacheRemovesNothing), a refused policy removes
+// nothing, and a new default removes nothing before its notice is over. A clock in doubt removes nothing
+// (TestAWrongClockRemovesNothing).
 package retention
 
 import (
@@ -89,7 +90,10 @@ func (r *Reconciler) reconcile(ctx context.Context, repository *v1alpha1.Reposit
 	}
 	r.introduce(state)
 	var result ctrl.Result
-	if state.refusal == nil && state.ref != nil && !repository.Spec.Paused {
+	if state.refusal == nil && !repository.Spec.Paused {
+		if err := r.takeBack(ctx, state); err != nil {
+			return ctrl.Result{}, err
+		}
 		if result, err = r.enforce(ctx, state); err != nil {
 			return ctrl.Result{}, err
 		}
@@ -101,8 +105,11 @@ func (r *Reconciler) reconcile(ctx context.Context, repository *v1alpha1.Reposit
 	return result, r.writeSessions(ctx, repository, state)
 }
 
-// enforce removes the Snapshots that the policy lets go, and returns when to look again.
+// enforce removes the Snapshots that the policy lets go, and returns when to look again. Without a policy all stay.
 func (r *Reconciler) enforce(ctx context.Context, s *state) (ctrl.Result, error) {
+	if s.ref == nil {
+		return ctrl.Result{}, nil
+	}
 	if s.held {
 		return ctrl.Result{RequeueAfter: max(s.repository.Status.DefaultRetention.RemovesAfter.Sub(r.Clock.Now()),
 			time.Second)}, nil

@@ -6,6 +6,15 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
 
+// Marked reports whether a rule of a RetentionPolicy lets a Snapshot go, as its condition Retained tells.
+func Marked(s *v1alpha1.Snapshot) bool {
+	switch conditions.GetReason(s, v1alpha1.ConditionRetained) {
+	case v1alpha1.ReasonTooOld, v1alpha1.ReasonNotKept:
+		return conditions.IsFalse(s, v1alpha1.ConditionRetained)
+	}
+	return false
+}
+
 // MarkDeleted writes to a Snapshot whose data is gone that somebody deleted the Snapshot, and reports whether it did.
 // It changes no reason that is set already.
 func MarkDeleted(s *v1alpha1.Snapshot) bool {
