@@ -1,6 +1,7 @@
 package layout
 
 import (
+	"errors"
 	"fmt"
 	"path"
 	"strings"
@@ -19,6 +20,12 @@ func IsMarker(p string) bool {
 // document that Cairn never wrote. What can't be read can be a marker that was damaged.
 func IsOthers(text []byte) bool {
 	var h Header
+	switch err := check(text); {
+	case errors.Is(err, errAlias):
+		return true
+	case err != nil:
+		return false
+	}
 	return yaml.Unmarshal(text, &h) == nil && !strings.HasPrefix(h.APIVersion, "storage.cairn.dev/")
 }
 

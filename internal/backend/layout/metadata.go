@@ -160,6 +160,9 @@ func ParseRepositoryMetadata(b []byte) (m RepositoryMetadata, err error) {
 
 // ParseComponentResult reads what ComponentResult.Marshal wrote and refuses unknown fields.
 func ParseComponentResult(b []byte) (m ComponentResult, err error) {
+	if len(b) > maxComponentResult {
+		return m, fmt.Errorf("parse %s: it has %d bytes, the limit is %d", kindComponent, len(b), maxComponentResult)
+	}
 	if err = parse(b, kindComponent, &m); err == nil {
 		err = required(kindComponent, "snapshot", m.Snapshot, "component", m.Component, "phase", m.Phase)
 	}
@@ -168,6 +171,9 @@ func ParseComponentResult(b []byte) (m ComponentResult, err error) {
 
 // parse checks the header first: in a file of a newer version, the unknown fields are not the mistake.
 func parse(b []byte, kind string, into any) error {
+	if err := check(b); err != nil {
+		return fmt.Errorf("parse %s: %w", kind, err)
+	}
 	var h Header
 	if err := yaml.Unmarshal(b, &h); err != nil {
 		return fmt.Errorf("parse %s: %w", kind, err)

@@ -69,8 +69,16 @@ type scan struct {
 	// results are the component results by Snapshot.
 	mu         sync.Mutex
 	results    map[string][]layout.ComponentResult
+	text       int // bytes of the files that the results come from
 	unreadable int32
 }
+
+const (
+	// maxText bounds the files that a scan keeps, in bytes. An answer has no room for more.
+	maxText = 128 << 20
+	// maxNamed is how many of the files that can't be understood have a line in the log. The answer counts all.
+	maxNamed = 10
+)
 
 // data lists what the engine has. What was removed can come back while others write, and is deleted again later: it
 // must not become a Snapshot.
@@ -132,10 +140,14 @@ func (s *scan) file(ctx context.Context, path, name, component string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if err != nil || c.Snapshot != name || c.Component != component {
-		s.unreadable++
-		s.Log.Warn("leaves out a component result that can't be understood", "snapshot", name,
-			"component", component)
+		if s.unreadable++; s.unreadable <= maxNamed {
+			s.Log.Warn("leaves out a component result that can't be understood", "snapshot", name,
+				"component", component)
+		}
 		return nil
+	}
+	if s.text += len(text); s.text > maxText {
+		return task.ErrTooManyFound
 	}
 	s.results[name] = append(s.results[name], c)
 	return nil
