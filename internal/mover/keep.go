@@ -324,7 +324,7 @@ func (k *keeper) scan(ctx context.Context, removals removal.Repository, r *task.
 	if err != nil {
 		return err
 	}
-	r.Scan = &task.Scan{Pages: count, Digest: digest, Unreadable: unreadable, Unknown: unknown}
+	r.Scan = &task.Scan{Pages: count, Digest: digest, Unreadable: unreadable + pages.Dropped, Unknown: unknown}
 	return nil
 }
 
