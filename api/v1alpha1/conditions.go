@@ -145,6 +145,7 @@ const (
 	ReasonRepositoryWiped           = "RepositoryWiped"
 	ReasonMaintained                = "Maintained"
 	ReasonScanned                   = "Scanned"
+	ReasonScanIncomplete            = "ScanIncomplete"
 	ReasonChecked                   = "Checked"
 	ReasonKeeperRunning             = "KeeperRunning"
 	ReasonPaused                    = "Paused"

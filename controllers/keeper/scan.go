@@ -9,17 +9,13 @@ import (
 	"github.com/fluxcd/pkg/runtime/conditions"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/klog/v2"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	logf "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/keeper"
-	"github.com/cairn-backup/cairn/internal/kube/movers"
-	"github.com/cairn-backup/cairn/internal/run/rebuilt"
 	"github.com/cairn-backup/cairn/internal/task"
+	"github.com/cairn-backup/cairn/internal/text"
 )
 
 // writeScan writes the result of a scan, if the work had one. It returns false if the keeper has to scan again.
@@ -34,14 +30,17 @@ func (r *Reconciler) writeScan(
 		reason, message = step.Reason, step.Error
 	}
 	if result.Scan != nil {
-		s, err := r.scanned(ctx, job, w, result.Scan)
-		if err == nil {
-			return true, r.markScanned(ctx, w.Repository, s)
-		}
-		if !errors.As(err, &errPages{}) {
+		b, err := r.scanned(ctx, job, w, result.Scan)
+		switch {
+		case errors.As(err, &errPages{}), errors.Is(err, task.ErrPage):
+		case err != nil:
 			return false, err
+		case b.failed == nil:
+			return true, r.markScanned(ctx, w.Repository, b.count, b.leftOut())
+		default:
+			err = b.failed
 		}
-		reason, message = v1alpha1.ReasonFailed, err.Error()
+		reason, message = v1alpha1.ReasonFailed, text.Shorten(err.Error())
 	}
 	return false, r.writeRepository(ctx, w.Repository, func(repository *v1alpha1.Repository) {
 		conditions.MarkFalse(repository, v1alpha1.ConditionScanned, cmp.Or(reason, v1alpha1.ReasonFailed), "%s",
@@ -49,28 +48,26 @@ func (r *Reconciler) writeScan(
 	})
 }
 
-// scanned makes the Snapshots that a scan found and the cluster lacks, and returns the result of the scan. It can be
-// repeated after an interruption.
+// scanned makes the Snapshots that a scan found and the cluster lacks, and returns how that went. It can be repeated
+// after an interruption.
 func (r *Reconciler) scanned(
 	ctx context.Context, job *batchv1.Job, w *keeper.Work, scan *task.Scan,
-) (*v1alpha1.ScanStatus, error) {
-	out := &v1alpha1.ScanStatus{
-		Requested: w.Scan, Time: metav1.NewTime(r.Clock.Now()).Rfc3339Copy(), Unreadable: scan.Unreadable,
-		Unknown: scan.Unknown,
-	}
+) (*rebuilding, error) {
 	pages, err := r.pages(ctx, job, scan)
 	if err != nil {
 		return nil, err
 	}
+	b := &rebuilding{Reconciler: r, repository: w.Repository, count: &v1alpha1.ScanStatus{
+		Requested: w.Scan, Time: metav1.NewTime(r.Clock.Now()).Rfc3339Copy(), Unreadable: scan.Unreadable,
+		Unknown: scan.Unknown,
+	}}
 	for _, page := range pages {
-		if err := task.ReadPage(page, func(f task.Found) error {
-			out.Found++
-			return r.rebuild(ctx, w.Repository, f, job.CreationTimestamp, out)
-		}); err != nil {
+		if err := task.ReadPage(page, func(f task.Found) error { return b.found(ctx, f) }); err != nil {
 			return nil, err
 		}
 	}
-	return out, nil
+	b.logLeftOut(ctx)
+	return b, nil
 }
 
 // errPages means that the pages of a scan are not those that the keeper wrote.
@@ -113,106 +110,27 @@ func (r *Reconciler) removePages(ctx context.Context, namespace, job string) err
 	return nil
 }
 
-// rebuild makes one Snapshot, unless it exists, and counts what a scan that began at since made. One that the API
-// server refuses holds up no other.
-func (r *Reconciler) rebuild(
-	ctx context.Context, repository *v1alpha1.Repository, f task.Found, since metav1.Time, count *v1alpha1.ScanStatus,
+// markScanned writes the result of a scan to the Repository. leftOut names Snapshots that were left out, or is "".
+func (r *Reconciler) markScanned(
+	ctx context.Context, repository *v1alpha1.Repository, s *v1alpha1.ScanStatus, leftOut string,
 ) error {
-	want, ok := rebuilt.Snapshot(repository, f, r.Clock.Now())
-	if !ok {
-		count.Refused++
-		logf.FromContext(ctx).Info("leaves out a Snapshot of the backend", "snapshot", klog.KRef(repository.Namespace,
-			f.Name), "why", "its result file lacks what a Snapshot needs")
-		return nil
-	}
-	have, err := r.place(ctx, want)
-	if err == nil && have == nil { // another Repository has a Snapshot of this name
-		want.Name = rebuilt.OtherName(want)
-		have, err = r.place(ctx, want)
-	}
-	if err == nil && have != nil {
-		return r.fill(ctx, have, want, since, count)
-	}
-	if err != nil && !movers.NeverAccepted(err) {
-		return err
-	}
-	count.Refused++
-	logf.FromContext(ctx).Info("leaves out a Snapshot of the backend", "snapshot", klog.KObj(want), "why", why(err))
-	return nil
-}
-
-// fill writes the status of a rebuilt Snapshot, unless it is written. It counts a Snapshot that this scan has made,
-// also if the manager was killed after that.
-func (r *Reconciler) fill(
-	ctx context.Context, have, want *v1alpha1.Snapshot, since metav1.Time, count *v1alpha1.ScanStatus,
-) error {
-	uid := have.Annotations[v1alpha1.AnnotationRebuilt]
-	if uid == "" || uid != want.Annotations[v1alpha1.AnnotationRebuilt] ||
-		have.CreationTimestamp.Before(&since) {
-		return nil
-	}
-	if have.Status.Phase == "" {
-		before := have.DeepCopy()
-		have.Status = want.Status
-		err := r.writer().Status(ctx, before, have)
-		if movers.NeverAccepted(err) { // somebody else wrote into the backend
-			have = before.DeepCopy()
-			have.Status = rebuilt.Unusable(r.Clock.Now())
-			err = r.writer().Status(ctx, before, have)
-		}
-		if err != nil {
-			return err
-		}
-		logf.FromContext(ctx).Info("rebuilt the Snapshot", "snapshot", klog.KObj(have), "phase", have.Status.Phase)
-	}
-	count.Rebuilt++
-	if have.Status.Phase != v1alpha1.SnapshotSucceeded {
-		count.Incomplete++
-	}
-	return nil
-}
-
-// why says why a Snapshot is left out.
-func why(err error) string {
-	if err == nil {
-		return "other Snapshots have its name"
-	}
-	return err.Error()
-}
-
-// place returns the Snapshot of this name, and makes it if there is none. It returns nil if the name belongs to a
-// Snapshot of another Repository.
-func (r *Reconciler) place(ctx context.Context, want *v1alpha1.Snapshot) (*v1alpha1.Snapshot, error) {
-	have := &v1alpha1.Snapshot{}
-	err := r.Get(ctx, client.ObjectKeyFromObject(want), have)
-	if apierrors.IsNotFound(err) {
-		have = want.DeepCopy()
-		have.Status = v1alpha1.SnapshotStatus{ObservedGeneration: -1}
-		if err = r.Create(ctx, have, client.FieldOwner(r.FieldManager)); apierrors.IsAlreadyExists(err) {
-			err = r.APIReader.Get(ctx, client.ObjectKeyFromObject(want), have)
-		}
-	}
-	if err != nil {
-		return nil, fmt.Errorf("make Snapshot %s/%s again: %w", want.Namespace, want.Name, err)
-	}
-	if have.Spec.Repository != want.Spec.Repository || v1alpha1.HasRecordAnnotation(have.Annotations) ||
-		have.Spec.SnapshotID != want.Spec.SnapshotID {
-		return nil, nil
-	}
-	return have, nil
-}
-
-// markScanned writes the result of a scan to the Repository.
-func (r *Reconciler) markScanned(ctx context.Context, repository *v1alpha1.Repository, s *v1alpha1.ScanStatus) error {
 	err := r.writeRepository(ctx, repository, func(repository *v1alpha1.Repository) {
 		repository.Status.LastScan = s
-		conditions.MarkTrue(repository, v1alpha1.ConditionScanned, v1alpha1.ReasonScanned,
-			"the last scan of the backend succeeded: see status.lastScan")
+		reason, message := v1alpha1.ReasonScanned, "the last scan of the backend succeeded: see status.lastScan"
+		if leftOut != "" {
+			reason = v1alpha1.ReasonScanIncomplete
+			message = "the last scan of the backend left out Snapshots: see status.lastScan: " + leftOut
+		}
+		conditions.MarkTrue(repository, v1alpha1.ConditionScanned, reason, "%s", message)
 	})
 	if err != nil {
 		return err
 	}
 	r.Eventf(repository, corev1.EventTypeNormal, v1alpha1.ReasonScanned,
 		"rebuilt %d of the %d Snapshots in the backend", s.Rebuilt, s.Found)
+	if leftOut != "" {
+		r.Eventf(repository, corev1.EventTypeWarning, v1alpha1.ReasonScanIncomplete,
+			"left out %s of the backend: %s", text.Quantity(s.Refused, "Snapshot"), leftOut)
+	}
 	return nil
 }

@@ -146,7 +146,9 @@ func TestAScanRebuildsSnapshots(t *testing.T) {
 	g.Expect(old.Spec.AppRef).To(Equal(s.repository.Spec.AppRef), "the target of the Repository")
 	g.Expect(metav1.IsControlledBy(old, s.repository)).To(BeTrue())
 	g.Expect(old.Finalizers).To(ConsistOf(v1alpha1.FinalizerWipe, v1alpha1.FinalizerRecord))
-	g.Expect(old.Annotations).To(Equal(map[string]string{v1alpha1.AnnotationRebuilt: "uid-old"}))
+	g.Expect(old.Annotations).To(Equal(map[string]string{
+		v1alpha1.AnnotationRebuilt: "uid-old", v1alpha1.AnnotationScan: "first",
+	}))
 	g.Expect(old.Labels).To(Equal(map[string]string{
 		v1alpha1.LabelManagedBy: v1alpha1.ManagedByCairn, v1alpha1.LabelRepository: "web",
 		v1alpha1.LabelInvokerKind: v1alpha1.BackupBatchKind, v1alpha1.LabelInvokerName: "shop",
@@ -184,6 +186,7 @@ func TestAScanHarmsNoOtherSnapshot(t *testing.T) {
 	running := s.snapshot(s.repository, 8, "", func(s *v1alpha1.Snapshot) {
 		s.Name, s.Spec.SnapshotID = "running", "id-running"
 	})
+	s.underWay(8)
 	job := s.scan("now")
 	begun := s.snapshot(s.repository, 7, "", func(s *v1alpha1.Snapshot) {
 		s.Name, s.Spec.SnapshotID = "begun", "id-begun"
@@ -218,6 +221,50 @@ func TestAScanHarmsNoOtherSnapshot(t *testing.T) {
 	g.Expect(s.get("begun").Status.Phase).To(Equal(v1alpha1.SnapshotSucceeded))
 	g.Expect(s.get("long-id").Status.Phase).To(Equal(v1alpha1.SnapshotFailed), "what nobody can read is no backup")
 	g.Expect(s.get("last").Status.Phase).To(Equal(v1alpha1.SnapshotSucceeded), "one refused holds up no other")
+}
+
+// underWay creates a BackupSession that has not ended.
+func (s *shop) underWay(hours int) {
+	s.t.Helper()
+	run := s.session(hours, s.repository)
+	bed.EditStatus(s.t, run, func() { run.Status.Phase = v1alpha1.BackupSessionRunning })
+}
+
+// A backup of the cluster, and kubectl apply, bring objects back without their status.
+func TestAScanCompletesASnapshotThatCameBackWithoutStatus(t *testing.T) {
+	t.Parallel()
+	g, s := NewWithT(t), newShop(t)
+	copied := func(name string, hours int, change ...func(*v1alpha1.Snapshot)) *v1alpha1.Snapshot {
+		out := s.snapshot(s.repository, hours, "", append(change, func(o *v1alpha1.Snapshot) {
+			o.Name, o.Spec.SnapshotID = name, "id-"+name
+		})...)
+		bed.EditStatus(t, out, func() { out.Status = v1alpha1.SnapshotStatus{} })
+		bed.Cached(t, out)
+		return out
+	}
+	s.session(3, s.repository)
+	s.underWay(4)
+	bare := copied("bare", 2, func(o *v1alpha1.Snapshot) { o.Finalizers, o.OwnerReferences = nil, nil })
+	ended, running := copied("ended", 3), copied("running", 4)
+	there := s.snapshot(s.repository, 5, bad, func(o *v1alpha1.Snapshot) {
+		o.Name, o.Spec.SnapshotID = "there", "id-there"
+	})
+	job := s.scan("now")
+	s.answers(job, inBackend("bare", 2), inBackend("ended", 3, func(f *task.Found) { f.Total = 2 }),
+		inBackend("running", 4), inBackend("there", 5))
+	g.Expect(s.lastScan("now")).To(Equal(v1alpha1.ScanStatus{
+		Requested: "now", Found: 4, Rebuilt: 2, Incomplete: 1, Unknown: 3,
+	}))
+	is := s.get(bare.Name)
+	g.Expect(is.UID).To(Equal(bare.UID))
+	g.Expect(is.Status.Phase).To(Equal(v1alpha1.SnapshotSucceeded))
+	g.Expect(is.Status.Components).To(HaveKeyWithValue("pvc", HaveField("ID", "k-bare")))
+	g.Expect(is.Annotations).To(HaveKeyWithValue(v1alpha1.AnnotationRebuilt, "uid-bare"))
+	g.Expect(is.Finalizers).To(ConsistOf(v1alpha1.FinalizerWipe, v1alpha1.FinalizerRecord))
+	g.Expect(metav1.IsControlledBy(is, s.repository)).To(BeTrue())
+	g.Expect(s.get(ended.Name).Status.Phase).To(Equal(v1alpha1.SnapshotFailed), "a component is missing")
+	g.Expect(s.get(running.Name).Status.Phase).To(BeEmpty(), "its run writes it")
+	g.Expect(s.get(there.Name).Status).To(Equal(there.Status), "it has one")
 }
 
 func TestAForgedAnswerRebuildsNothing(t *testing.T) {

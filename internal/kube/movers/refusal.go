@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"strings"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -24,6 +25,22 @@ func Refuse(reason, format string, args ...any) error {
 func NeverAccepted(err error) bool {
 	return apierrors.IsInvalid(err) || apierrors.IsRequestEntityTooLargeError(err) || err != nil &&
 		strings.Contains(err.Error(), "request is too large")
+}
+
+// Refused reports whether the API server has judged the object and does not take it: it is NeverAccepted, or an
+// admission webhook, an admission policy or a quota is against it. The same object is refused again the next time.
+func Refused(err error) bool {
+	var status apierrors.APIStatus
+	if !errors.As(err, &status) {
+		return NeverAccepted(err)
+	}
+	switch code := status.Status().Code; code {
+	case http.StatusUnauthorized, http.StatusNotFound, http.StatusRequestTimeout, http.StatusConflict,
+		http.StatusTooManyRequests:
+		return false
+	default:
+		return NeverAccepted(err) || code >= http.StatusBadRequest && code < http.StatusInternalServerError
+	}
 }
 
 // AsRefusal turns an error into a refusal if the API server will never accept the object. It returns any other error

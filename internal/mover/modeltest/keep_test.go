@@ -232,9 +232,9 @@ func (r *repo) rebuild(p *pod, got task.ComponentResult) {
 	r.snapshots = nil
 	for _, page := range pages {
 		must(task.ReadPage(page, func(f task.Found) error {
-			made, ok := rebuilt.Snapshot(&r.object, f, w.now)
-			if !ok {
-				broken("%s: a scan found Snapshot %s, which can't be made again", r, f.Name)
+			made, why := rebuilt.Snapshot(&r.object, f, w.now)
+			if why != "" {
+				broken("%s: a scan found Snapshot %s, which can't be made again: %s", r, f.Name, why)
 			}
 			s := &snapshot{Snapshot: *made, harmed: map[string]bool{}}
 			s.UID, s.CreationTimestamp = w.uid("rebuilt"), r.c.stamp()

@@ -24,12 +24,12 @@ var keptLabels = []string{
 	v1alpha1.LabelBackupSession, v1alpha1.LabelRestorePoint,
 }
 
-// Snapshot returns the Snapshot of a Repository that a scan found, with its status. ok is false if it can't be an
-// object of the API. The API server checks the rest.
-func Snapshot(r *v1alpha1.Repository, f task.Found, now time.Time) (_ *v1alpha1.Snapshot, ok bool) {
+// Snapshot returns the Snapshot of a Repository that a scan found, with its status, or why it must not be an object of
+// the API. The API server checks the rest.
+func Snapshot(r *v1alpha1.Repository, f task.Found, now time.Time) (_ *v1alpha1.Snapshot, refusal string) {
 	if len(validation.IsDNS1123Subdomain(f.Name)) > 0 || f.UID == "" || f.Spec.SnapshotID == "" ||
 		f.Spec.BackupSession == "" || f.Spec.Session == "" {
-		return nil, false
+		return nil, "its result file lacks what a Snapshot needs"
 	}
 	labels := map[string]string{
 		v1alpha1.LabelManagedBy: v1alpha1.ManagedByCairn, v1alpha1.LabelRepository: policy.LabelValue(r.Name),
@@ -54,7 +54,7 @@ func Snapshot(r *v1alpha1.Repository, f task.Found, now time.Time) (_ *v1alpha1.
 		out.Spec.AppRef = r.Spec.AppRef
 	}
 	out.Status = statusOf(f.Components, f.Total, now)
-	return out, true
+	return out, ""
 }
 
 // Unusable returns the status of a rebuilt Snapshot whose components the API server refuses.
