@@ -1,6 +1,7 @@
 package backend_test
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -94,8 +95,10 @@ func TestWipe(t *testing.T) {
 			store, err := backend.Open(s)
 			g.Expect(err).NotTo(HaveOccurred())
 			for _, file := range []string{
-				"repository.yaml", "kopia/p/1", "kopia/2", "kopia/deep/theirs/kopia/p/1", "snapshots/s/c.yaml",
-				"removed/u.yaml", "notes/a.txt", "keeper/lease-000000000001.yaml", "keeper/kopia/p/1",
+				"repository.yaml", "kopia/p01/234/56789abcdef0123.f", "kopia/xn0_1",
+				"kopia/deep/theirs/kopia/p/1",
+				"snapshots/s/c.yaml", "snapshots/0123abcd", "repository/v1/config", "kopia/notes",
+				"removed/u.yaml", "removed/deeper/u.yaml", "notes/a.txt", "keeper/lease-000000000001.yaml", "keeper/kopia/p/1",
 			} {
 				g.Expect(store.Put(ctx, "web/"+file, []byte("x"))).To(Succeed())
 			}
@@ -105,13 +108,14 @@ func TestWipe(t *testing.T) {
 			place, err := backend.Below(ctx, s, "web")
 			g.Expect(err).NotTo(HaveOccurred())
 			g.Expect(place.Path).To(HaveSuffix("web/keeper"))
-			left, err := backend.Wipe(ctx, store, "web")
+			left, err := backend.Wipe(ctx, store, "web", func(context.Context) error { return nil })
 			g.Expect(err).NotTo(HaveOccurred())
-			g.Expect(left).To(Equal(backend.Left{Files: 5, Places: []string{"web/keeper", "web/kopia/deep/theirs"}}))
+			g.Expect(left).To(Equal(backend.Left{Files: 9, Places: []string{"web/keeper", "web/kopia/deep/theirs"}}))
 			g.Expect(store.List(ctx, "")).To(Equal([]string{
 				"web/keeper/kopia/p/1", "web/keeper/lease-000000000001.yaml", "web/keeper/repository.yaml",
-				"web/kopia/deep/theirs/kopia/p/1", "web/kopia/deep/theirs/repository.yaml", "web/notes/a.txt",
-				"web/repository.yaml", "web2/repository.yaml",
+				"web/kopia/deep/theirs/kopia/p/1", "web/kopia/deep/theirs/repository.yaml", "web/kopia/notes",
+				"web/notes/a.txt", "web/removed/deeper/u.yaml", "web/repository.yaml", "web/repository/v1/config",
+				"web/snapshots/0123abcd", "web2/repository.yaml",
 			}))
 		})
 	}

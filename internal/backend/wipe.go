@@ -30,10 +30,11 @@ var (
 // maxWipes is how often one wipe removes what somebody wrote meanwhile.
 const maxWipes = 3
 
-// Wipe removes what a repository owns: its parts. The caller removes RepositoryMetadata last, and its KeeperLease. Wipe
-// stops at the files that mark another repository or storage: it leaves everything in and below their directories, as
-// well as every file outside the parts.
-func Wipe(ctx context.Context, s Store, directory string) (Left, error) {
+// Wipe removes what a repository owns: the files in its parts that have names of its own. The caller removes
+// RepositoryMetadata last, and its KeeperLease. Wipe stops at the files that mark another repository or storage: it
+// leaves everything in and below their directories, as well as every other file. Before each part it asks whether the
+// directory still belongs to the repository.
+func Wipe(ctx context.Context, s Store, directory string, owned func(context.Context) error) (Left, error) {
 	files, err := s.List(ctx, directory)
 	if err != nil {
 		return Left{}, err
@@ -49,7 +50,10 @@ func Wipe(ctx context.Context, s Store, directory string) (Left, error) {
 			}
 		}
 		for _, part := range layout.Parts(directory) {
-			if err := wipePart(ctx, s, part, files, places); err != nil {
+			if err := owned(ctx); err != nil {
+				return Left{}, err
+			}
+			if err := wipePart(ctx, s, directory, part, files, places); err != nil {
 				return Left{}, err
 			}
 		}
@@ -86,8 +90,7 @@ func remaining(directory string, files, places []string) (Left, bool) {
 			file == layout.RepositoryPath(directory) {
 			continue
 		}
-		own := slices.ContainsFunc(layout.Parts(directory), func(part string) bool { return within(file, part) })
-		if own && !slices.ContainsFunc(places, func(place string) bool { return within(file, place) }) {
+		if isOwn(directory, file, places) {
 			return Left{}, false
 		}
 		left.Files++
@@ -95,21 +98,56 @@ func remaining(directory string, files, places []string) (Left, bool) {
 	return left, true
 }
 
-// wipePart removes a part of a repository, except for what lies in the places of others.
-func wipePart(ctx context.Context, s Store, part string, files, places []string) error {
-	if !slices.ContainsFunc(places, func(place string) bool { return within(place, part) }) {
+// isOwn reports whether a file is the repository's own, and not in the place of another.
+func isOwn(directory, file string, places []string) bool {
+	return layout.IsOwn(directory, file) &&
+		!slices.ContainsFunc(places, func(place string) bool { return within(file, place) })
+}
+
+// wipePart removes the repository's own files in a part. If the part has no others, it goes as a whole, which takes
+// fewer requests.
+func wipePart(ctx context.Context, s Store, directory, part string, files, places []string) error {
+	var own []string
+	others := false
+	for _, file := range files {
+		switch {
+		case !within(file, part):
+		case isOwn(directory, file, places):
+			own = append(own, file)
+		default:
+			others = true
+		}
+	}
+	if !others {
 		return s.DeleteAll(ctx, part)
 	}
-	for _, file := range files {
-		kept := slices.ContainsFunc(places, func(place string) bool { return within(file, place) })
-		if kept || !within(file, part) {
-			continue
-		}
+	for _, file := range own {
 		if err := s.Delete(ctx, file); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// Strangers says what a new repository in a directory would share its parts with, or returns "": files that no
+// repository of Cairn's puts there, or a repository of restic's, which lies in directories of the same names.
+func Strangers(ctx context.Context, s Store, directory string) (string, error) {
+	files, err := s.List(ctx, directory)
+	if err != nil {
+		return "", err
+	}
+	for _, part := range layout.Parts(directory) {
+		for _, file := range files {
+			if within(file, part) && !layout.IsOwn(directory, file) {
+				return "files in " + path.Base(part) + " that Cairn did not put there", nil
+			}
+		}
+	}
+	keys := func(file string) bool { return within(file, path.Join(directory, "keys")) }
+	if slices.Contains(files, path.Join(directory, "config")) && slices.ContainsFunc(files, keys) {
+		return "a repository of restic's", nil
+	}
+	return "", nil
 }
 
 // foreign returns the directories below a repository's directory that have the marker of another repository or

@@ -1,6 +1,7 @@
 package mover
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -32,10 +33,14 @@ func (m *Mover) initRepository(ctx context.Context, t task.Task) (string, error)
 	if i.directory, err = layout.NormalizeDirectory(t.Repository.Directory); err != nil {
 		return "", err // m.repository has refused it before
 	}
-	for range 2 { // once more if another init was faster
+	for range 3 { // again if another init or a wipe was faster
 		found, err := store.Get(ctx, layout.RepositoryPath(i.directory))
 		if err == nil {
-			return i.existing(ctx, found)
+			message, err := i.existing(ctx, found)
+			if !errors.Is(err, errChanged) {
+				return message, err
+			}
+			continue
 		}
 		if !errors.Is(err, backend.ErrNotFound) {
 			return "", err
@@ -78,6 +83,13 @@ func (i initialisation) existing(ctx context.Context, text []byte) (string, erro
 				"annotation %s: %s",
 				i.directory, owner, v1alpha1.AnnotationAdopt, i.directory))
 	}
+	if meta.ClusterUID != ours.ClusterUID || meta.RepositoryUID != ours.RepositoryUID {
+		release, err := i.alone(ctx, text)
+		if err != nil {
+			return "", err
+		}
+		defer release()
+	}
 	// The engine changes its owner first: an adoption that ends here is repeated, or else the next keeper of the owner
 	// in repository.yaml takes the maintenance back.
 	if err := i.take(ctx); err != nil {
@@ -97,6 +109,40 @@ func (i initialisation) existing(ctx context.Context, text []byte) (string, erro
 		return "", err
 	}
 	return "an existing repository was adopted", nil
+}
+
+// errChanged means that repository.yaml is no longer what an init has read.
+var errChanged = errors.New("repository.yaml has changed")
+
+// alone takes the lease of the keepers while the directory changes its owner: a keeper of the present one can be
+// removing the repository. The caller must call the returned function.
+func (i initialisation) alone(ctx context.Context, text []byte) (release func(), _ error) {
+	_, lease, err := backend.TakeLease(ctx, i.store, i.directory, backend.LeaseOptions{
+		Now: i.m.Now, Renew: i.m.RenewLease,
+	})
+	if errors.Is(err, backend.ErrHeld) {
+		return nil, failure.New(v1alpha1.ReasonKeeperRunning, fmt.Sprintf("a keeper of the present owner works in "+
+			"directory %s, and perhaps removes it: Cairn tries again", i.directory))
+	}
+	if err != nil {
+		return nil, err
+	}
+	release = func() {
+		if err := lease.Release(context.WithoutCancel(ctx)); err != nil {
+			// The next keeper waits until it is sure that nobody renews the lease.
+			i.m.Log.Warn("give back the lease", "repository", i.t.Repository.Name,
+				"reason", failure.ClassifyInit(err).Reason)
+		}
+	}
+	now, err := i.store.Get(ctx, layout.RepositoryPath(i.directory))
+	if errors.Is(err, backend.ErrNotFound) || err == nil && !bytes.Equal(now, text) {
+		err = errChanged
+	}
+	if err != nil {
+		release()
+		return nil, err
+	}
+	return release, nil
 }
 
 // sameOwner reports whether both name the same Repository of the same cluster, perhaps one that was made again.
@@ -136,7 +182,8 @@ func (i initialisation) absent(ctx context.Context) (string, error) {
 	return "the repository was initialised", nil
 }
 
-// free refuses a directory inside or around another repository or storage: what removes one could take the other along.
+// free refuses a directory inside or around another repository or storage, or with the files of another program: what
+// removes one could take the other along.
 func (i initialisation) free(ctx context.Context) error {
 	const advice = ": choose another directory, or another prefix for the storage"
 	above, err := backend.Above(ctx, i.storage, i.directory)
@@ -154,6 +201,14 @@ func (i initialisation) free(ctx context.Context) error {
 	if below != nil {
 		return failure.New(v1alpha1.ReasonDirectoryTaken,
 			fmt.Sprintf("directory %s lies around %s%s", i.directory, below, advice))
+	}
+	strangers, err := backend.Strangers(ctx, i.store, i.directory)
+	if err != nil {
+		return err
+	}
+	if strangers != "" {
+		return failure.New(v1alpha1.ReasonDirectoryTaken,
+			fmt.Sprintf("directory %s holds %s%s", i.directory, strangers, advice))
 	}
 	return nil
 }

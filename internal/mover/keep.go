@@ -84,9 +84,10 @@ func (k *keeper) do(ctx context.Context, storage repository.Storage, r *task.Com
 	if err != nil {
 		return k.lost(ctx, err)
 	}
-	if k.work.Wipe {
+	// An adoption can have ended before the keeper had the lease.
+	if err = k.owned(held); err == nil && k.work.Wipe {
 		err = k.wipe(held, r)
-	} else {
+	} else if err == nil {
 		err = k.steps(held, storage, r)
 	}
 	if cause := context.Cause(held); cause != nil && ctx.Err() == nil {
@@ -96,9 +97,6 @@ func (k *keeper) do(ctx context.Context, storage repository.Storage, r *task.Com
 		// The next keeper waits until it is sure that nobody renews the lease.
 		k.m.Log.Warn("give back the lease", "repository", k.work.Repository.Name,
 			"reason", failure.ClassifyMove(rerr).Reason)
-	}
-	if err == nil && k.work.Wipe { // from here on the directory can belong to another Repository
-		err = k.store.Delete(ctx, layout.RepositoryPath(k.directory))
 	}
 	return err
 }
@@ -258,7 +256,7 @@ func (k *keeper) stillOwned(ctx context.Context) (bool, error) {
 }
 
 // gone reports whether the repository was wiped before. Data without a RepositoryMetadata is an error: nobody knows
-// whose it is.
+// whose it is. So is an empty place without the metadata of its storage: a volume that is not mounted, or another one.
 func (k *keeper) gone(ctx context.Context, r *task.ComponentResult) (bool, error) {
 	_, err := k.store.Get(ctx, layout.RepositoryPath(k.directory))
 	if !errors.Is(err, backend.ErrNotFound) {
@@ -272,14 +270,32 @@ func (k *keeper) gone(ctx context.Context, r *task.ComponentResult) (bool, error
 		return false, failure.New(v1alpha1.ReasonRepositoryNotFound, fmt.Sprintf("directory %s holds files but no "+
 			"repository.yaml that names their owner: remove it by hand", k.directory))
 	}
+	if err := k.inStorage(ctx); err != nil {
+		return false, err
+	}
 	k.left(r, left)
 	return true, nil
 }
 
+// inStorage verifies that the storage is the one that was initialised, as far as this cluster initialised it.
+func (k *keeper) inStorage(ctx context.Context) error {
+	text, err := k.store.Get(ctx, layout.StorageMetadataPath())
+	if err != nil && !errors.Is(err, backend.ErrNotFound) {
+		return err
+	}
+	meta, perr := layout.ParseStorageMetadata(text)
+	if err == nil && perr == nil &&
+		(meta.ClusterUID != k.t.Cluster || k.t.Storage.UID == "" || meta.UID == string(k.t.Storage.UID)) {
+		return nil
+	}
+	return failure.New(v1alpha1.ReasonRepositoryNotFound, fmt.Sprintf("the storage holds neither the directory %s nor "+
+		"its own metadata.yaml: it is not mounted, or another one. Nothing was removed", k.directory))
+}
+
 // wipe removes the parts of the repository. repository.yaml, which names the owner, goes last, so that an interrupted
-// wipe can go on.
+// wipe can go on, and goes under the lease: from then on the directory can belong to another Repository.
 func (k *keeper) wipe(ctx context.Context, r *task.ComponentResult) error {
-	left, err := backend.Wipe(ctx, k.store, k.directory)
+	left, err := backend.Wipe(ctx, k.store, k.directory, k.owned)
 	switch {
 	case errors.Is(err, backend.ErrForeign):
 		return failure.New(v1alpha1.ReasonDirectoryTaken, err.Error()+", which has a repository.yaml or "+
@@ -290,7 +306,10 @@ func (k *keeper) wipe(ctx context.Context, r *task.ComponentResult) error {
 		return err
 	}
 	k.left(r, left)
-	return nil
+	if err := k.owned(ctx); err != nil {
+		return err
+	}
+	return k.store.Delete(ctx, layout.RepositoryPath(k.directory))
 }
 
 // left reports what a wipe has left.

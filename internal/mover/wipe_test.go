@@ -1,14 +1,18 @@
 package mover_test
 
 import (
+	"context"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	. "github.com/onsi/gomega"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/backend"
+	"github.com/cairn-backup/cairn/internal/repository"
 	"github.com/cairn-backup/cairn/internal/task"
 )
 
@@ -121,8 +125,140 @@ func TestNamesLikeThoseOfOthersAreTheRepositorysOwn(t *testing.T) {
 	p.remove("cairn/storage/backups/shop/web/snapshots/two")
 	code, r = p.run(t.Context(), wipeTask())
 	g.Expect(code).To(BeZero(), "%+v", r)
-	g.Expect(r.Components[0].LeftFiles).To(BeZero())
-	g.Expect(p.files("")).To(BeEmpty())
+	g.Expect(r.Components[0].LeftFiles).To(BeEquivalentTo(1))
+	g.Expect(p.files("")).To(Equal([]string{"removed"}), "what a person put there stays")
+	g.Expect(p.files("removed")).To(Equal([]string{"deeper"}))
+}
+
+// restic keeps its repository in directories of the same names, as Stash and KubeStash do with it.
+var restic = []string{
+	"config", "keys/0123abcd", "data/ab/abcd", "index/0123", "snapshots/0123abcd", "repository/v1/nightly/pvc/config",
+	"repository/v1/nightly/pvc/snapshots/0123abcd",
+}
+
+func TestAWipeLeavesAResticRepository(t *testing.T) {
+	t.Parallel()
+	g, p := NewWithT(t), backedUp(t, "one")
+	for _, file := range restic {
+		p.write("cairn/storage/backups/shop/web/"+file, "restic's")
+	}
+	for range 2 { // a keeper that was killed before it reported says the same
+		code, r := p.run(t.Context(), wipeTask())
+		g.Expect(code).To(BeZero(), "%+v", r)
+		g.Expect(r.Components[0].LeftFiles).To(BeEquivalentTo(len(restic)))
+		for _, file := range restic {
+			g.Expect(filepath.Join(p.root, "cairn/storage/backups/shop/web", file)).To(BeAnExistingFile())
+		}
+		g.Expect(p.files("kopia")).To(BeEmpty())
+		g.Expect(p.files("")).NotTo(ContainElement("repository.yaml"))
+	}
+}
+
+func TestAnInitRefusesTheDirectoryOfAnotherProgram(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		files   []string
+		message string
+	}{
+		"restic":    {restic[:4], "shop/web holds a repository of restic's"},
+		"Stash":     {restic[4:5], "shop/web holds files in snapshots that Cairn did not put there"},
+		"KubeStash": {restic[5:], "shop/web holds files in repository that Cairn did not put there"},
+		"a person":  {[]string{"config", "data/file", "index/file"}, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			g, p := NewWithT(t), newPod(t)
+			for _, file := range c.files {
+				p.write("cairn/storage/backups/shop/web/"+file, "theirs")
+			}
+			code, r := p.run(t.Context(), repositoryTask())
+			if c.message == "" {
+				g.Expect(code).To(BeZero(), "%+v", r)
+				return
+			}
+			g.Expect(r.Reason).To(Equal(v1alpha1.ReasonDirectoryTaken), r.Message)
+			g.Expect(r.Message).To(ContainSubstring(c.message))
+			g.Expect(p.files("kopia")).To(BeEmpty())
+		})
+	}
+}
+
+// An empty place is no wiped one: the volume is not mounted, or the storage names another.
+func TestAWipeOfAnEmptyPlaceIsNotDone(t *testing.T) {
+	t.Parallel()
+	for name, change := range map[string]func(*pod){
+		"a volume that is not mounted": func(p *pod) {
+			p.remove("cairn/storage/backups")
+		},
+		"another storage of the cluster": func(p *pod) {
+			p.remove("cairn/storage/backups/shop")
+			text := filepath.Join(p.root, "cairn/storage/backups/metadata.yaml")
+			b, err := os.ReadFile(text)
+			NewWithT(p.t).Expect(err).NotTo(HaveOccurred())
+			p.write("cairn/storage/backups/metadata.yaml", strings.ReplaceAll(string(b), "uid-storage", "uid-other"))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			g, p := NewWithT(t), backedUp(t, "one")
+			change(p)
+			code, r := p.run(t.Context(), wipeTask())
+			g.Expect(code).NotTo(BeZero(), "%+v", r)
+			g.Expect(r.Components[0].Reason).To(Equal(v1alpha1.ReasonRepositoryNotFound))
+			g.Expect(r.Message).To(ContainSubstring("not mounted, or another one"))
+		})
+	}
+}
+
+// A keeper can be in the middle of a wipe: who adopts the directory then gets a destroyed repository.
+func TestAnAdoptionWaitsForAWipe(t *testing.T) {
+	t.Parallel()
+	g, p := NewWithT(t), backedUp(t, "one")
+	p.mover.RenewLease = 100 * time.Millisecond
+	store, err := backend.Open(repository.Storage{Local: &repository.Local{
+		Path: filepath.Join(p.root, "cairn/storage"), Prefix: "backups",
+	}})
+	g.Expect(err).NotTo(HaveOccurred())
+	_, lease, err := backend.TakeLease(t.Context(), store, "shop/web",
+		backend.LeaseOptions{Now: time.Now, Renew: p.mover.RenewLease})
+	g.Expect(err).NotTo(HaveOccurred())
+	file := filepath.Join(p.root, "cairn/storage/backups/shop/web/repository.yaml")
+	before, err := os.ReadFile(file)
+	g.Expect(err).NotTo(HaveOccurred())
+
+	_, r := p.run(t.Context(), adopting(repositoryTask()))
+	g.Expect(r.Reason).To(Equal(v1alpha1.ReasonKeeperRunning), r.Message)
+	g.Expect(os.ReadFile(file)).To(Equal(before), "the directory keeps its owner")
+	code, r := p.run(t.Context(), repositoryTask())
+	g.Expect(code).To(BeZero(), "an init that changes no owner waits for nobody: %+v", r)
+
+	g.Expect(lease.Release(t.Context())).To(Succeed())
+	code, r = p.run(t.Context(), adopting(repositoryTask()))
+	g.Expect(code).To(BeZero(), "%+v", r)
+	g.Expect(p.files("keeper")).To(BeEmpty())
+	_, r = p.run(t.Context(), wipeTask())
+	g.Expect(r.Components[0].Reason).To(Equal(v1alpha1.ReasonDirectoryTaken))
+	g.Expect(p.files("snapshots")).To(Equal([]string{"one"}))
+}
+
+// The owner can change in the middle of a wipe all the same, by hand or by an older version.
+func TestAWipeStopsWhenTheOwnerChanges(t *testing.T) {
+	t.Parallel()
+	g, p := NewWithT(t), backedUp(t, "one")
+	store, err := backend.Open(repository.Storage{Local: &repository.Local{
+		Path: filepath.Join(p.root, "cairn/storage"), Prefix: "backups",
+	}})
+	g.Expect(err).NotTo(HaveOccurred())
+	asked, before := 0, p.files("kopia")
+	_, err = backend.Wipe(t.Context(), store, "shop/web", func(context.Context) error {
+		if asked++; asked > 1 {
+			return backend.ErrNotOwner
+		}
+		return nil
+	})
+	g.Expect(err).To(MatchError(backend.ErrNotOwner))
+	g.Expect(p.files("snapshots")).To(BeEmpty())
+	g.Expect(p.files("kopia")).To(Equal(before), "the next part stays")
 }
 
 // TestAnInitRefusesAPlaceOfOthers: what removes one repository must not find another inside it.

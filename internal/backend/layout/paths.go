@@ -99,11 +99,3 @@ func RemovedPath(directory string) string { return path.Join(directory, "removed
 func RemovalPath(directory, uid string) string {
 	return path.Join(RemovedPath(directory), uid+".yaml")
 }
-
-// Parts returns the directories inside a repository's directory. RepositoryPath lies beside them.
-func Parts(directory string) []string {
-	return []string{
-		SnapshotsPath(directory), path.Join(directory, "kopia"), path.Join(directory, "repository"),
-		RemovedPath(directory),
-	}
-}

@@ -1,0 +1,50 @@
+package layout
+
+import (
+	"path"
+	"regexp"
+	"strings"
+)
+
+// Parts returns the directories inside a repository's directory that have a meaning. RepositoryPath lies beside them.
+func Parts(directory string) []string {
+	return []string{
+		SnapshotsPath(directory), path.Join(directory, "kopia"), path.Join(directory, "repository"),
+		RemovedPath(directory),
+	}
+}
+
+// IsOwn reports whether a path has a name that a repository gives to its own files, beside RepositoryMetadata and
+// KeeperLeases. Other programs keep their data in directories of the same names: restic has a directory "snapshots",
+// and KubeStash lets it write into "repository".
+func IsOwn(directory, p string) bool {
+	if _, _, ok := ParseSnapshotComponentPath(directory, p); ok {
+		return true
+	}
+	if rest, ok := strings.CutPrefix(p, RemovedPath(directory)+"/"); ok {
+		uid, isYAML := strings.CutSuffix(rest, ".yaml")
+		return isYAML && uid != "" && !strings.Contains(uid, "/")
+	}
+	rest, ok := strings.CutPrefix(p, EnginePath(directory))
+	return ok && isEngines(rest)
+}
+
+// The names that kopia gives to its files. An object store has the ID of a blob. A file system splits the ID into
+// directories and adds ".f".
+var (
+	blobID = regexp.MustCompile(`^(kopia\.[a-z][\w.-]*|_log_[\w-]+|[lmnpqs][0-9a-f]{16,}[\w-]*|x[a-z][0-9][\w-]*)$`)
+	temp   = regexp.MustCompile(`\.tmp\.[0-9a-f]+$`)
+)
+
+// isEngines reports whether a path below EnginePath is a name of kopia's.
+func isEngines(p string) bool {
+	p = temp.ReplaceAllString(p, "") // what a killed process left
+	if p == ".shards" {
+		return true
+	}
+	id, onFiles := strings.CutSuffix(p, ".f")
+	if onFiles {
+		id = strings.ReplaceAll(id, "/", "")
+	}
+	return blobID.MatchString(id)
+}
