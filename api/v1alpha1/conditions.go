@@ -118,6 +118,7 @@ const (
 	ReasonStorageNotFound                   = "StorageNotFound"
 	ReasonStorageNotReady                   = "StorageNotReady"
 	ReasonStorageNotAllowed                 = "StorageNotAllowed"
+	ReasonStorageChanged                    = "StorageChanged"
 	ReasonStorageTaken                      = "StorageTaken"
 	ReasonDefaultTaken                      = "DefaultTaken"
 	ReasonDirectoryTaken                    = "DirectoryTaken"

@@ -10,11 +10,14 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/keeper"
 	"github.com/cairn-backup/cairn/internal/kube/index"
+	"github.com/cairn-backup/cairn/internal/policy"
 	"github.com/cairn-backup/cairn/internal/task"
 )
 
-// due returns the work in the Repositories of a place, and when more work will be due.
-func (r *Reconciler) due(ctx context.Context, p place, now time.Time) ([]keeper.Work, time.Time, error) {
+// due returns the work in the Repositories of a place with this storage, and when more work will be due.
+func (r *Reconciler) due(
+	ctx context.Context, p place, storage *v1alpha1.BackupStorage, now time.Time,
+) ([]keeper.Work, time.Time, error) {
 	var list v1alpha1.RepositoryList
 	if err := r.List(ctx, &list, client.InNamespace(p.namespace),
 		client.MatchingFields{indexStorage: p.storage.String()}); err != nil {
@@ -31,9 +34,11 @@ func (r *Reconciler) due(ctx context.Context, p place, now time.Time) ([]keeper.
 		if err != nil {
 			return nil, time.Time{}, err
 		}
-		if next = keeper.EarlierOf(next, at); w != nil {
-			all = append(all, *w)
+		next = keeper.EarlierOf(next, at)
+		if w == nil || w.Wipe && !policy.KeepsIn(w.Repository, storage) {
+			continue // The Repository says that its data lies in another place than the Job would look into.
 		}
+		all = append(all, *w)
 	}
 	return all, next, nil
 }

@@ -116,7 +116,7 @@ func (r *Reconciler) reconcile(ctx context.Context, p place) (ctrl.Result, error
 		return ctrl.Result{}, client.IgnoreNotFound(err)
 	}
 	now := r.Clock.Now()
-	work, next, err := r.due(ctx, p, now)
+	work, next, err := r.due(ctx, p, &storage, now)
 	if err != nil {
 		return ctrl.Result{}, err
 	}

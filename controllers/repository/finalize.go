@@ -84,31 +84,54 @@ func (r *Reconciler) user(ctx context.Context, snapshots []*v1alpha1.Snapshot) (
 // wipe lets the keeper remove the directory, or reports what the removal waits for.
 func (r *Reconciler) wipe(ctx context.Context, repository *v1alpha1.Repository, user string) (ctrl.Result, error) {
 	before := repository.DeepCopy()
+	reason, message, err := r.obstacle(ctx, repository, user)
+	if err != nil {
+		return ctrl.Result{}, err
+	}
 	is := conditions.Get(repository, v1alpha1.ConditionWiped)
 	switch {
-	case user != "":
-		conditions.MarkFalse(repository, v1alpha1.ConditionWiped, v1alpha1.ReasonInUse,
-			"the data is removed later: %s", user)
-	case is == nil || is.Reason == v1alpha1.ReasonInUse:
+	case reason != "":
+		conditions.MarkFalse(repository, v1alpha1.ConditionWiped, reason, "%s", message)
+	case is == nil || slices.Contains(obstacles, is.Reason):
 		conditions.MarkUnknown(repository, v1alpha1.ConditionWiped, v1alpha1.ReasonProgressing,
 			"the directory in the backend is being removed")
 	}
-	storage := repository.Spec.StorageRef.In(repository.Namespace)
-	if err := r.Get(ctx, storage, &v1alpha1.BackupStorage{}); apierrors.IsNotFound(err) {
-		conditions.MarkFalse(repository, v1alpha1.ConditionWiped, v1alpha1.ReasonStorageNotFound,
-			"there is no BackupStorage %s: create it again, or annotate the Repository with %s=true to release it and "+
-				"leave its data", storage, v1alpha1.AnnotationGiveUp)
-	} else if err != nil {
-		return ctrl.Result{}, fmt.Errorf("get BackupStorage %s: %w", storage, err)
-	}
 	result := ctrl.Result{}
-	if conditions.GetReason(repository, v1alpha1.ConditionWiped) == v1alpha1.ReasonInUse {
+	if reason == v1alpha1.ReasonInUse {
 		result.RequeueAfter = inUseInterval
 	}
 	if err := r.writer().Status(ctx, before, repository); err != nil {
 		return ctrl.Result{}, err
 	}
 	return result, nil
+}
+
+// obstacles are the reasons of obstacle.
+var obstacles = []string{v1alpha1.ReasonInUse, v1alpha1.ReasonStorageNotFound, v1alpha1.ReasonStorageChanged}
+
+// obstacle returns what keeps the keeper from removing the directory, or "". An empty place is not the one that was
+// initialised: to find nothing there says nothing about the data.
+func (r *Reconciler) obstacle(
+	ctx context.Context, repository *v1alpha1.Repository, user string,
+) (reason, message string, _ error) {
+	const giveUp = ", or annotate the Repository with " + v1alpha1.AnnotationGiveUp +
+		"=true to release it and leave its data"
+	key := repository.Spec.StorageRef.In(repository.Namespace)
+	storage := &v1alpha1.BackupStorage{}
+	err := r.Get(ctx, key, storage)
+	switch {
+	case apierrors.IsNotFound(err):
+		return v1alpha1.ReasonStorageNotFound,
+			fmt.Sprintf("there is no BackupStorage %s: create it again%s", key, giveUp), nil
+	case err != nil:
+		return "", "", fmt.Errorf("get BackupStorage %s: %w", key, err)
+	case !policy.KeepsIn(repository, storage):
+		return v1alpha1.ReasonStorageChanged, fmt.Sprintf("BackupStorage %s or the path now names another place than "+
+			"the one where the data is: name that one again%s", key, giveUp), nil
+	case user != "":
+		return v1alpha1.ReasonInUse, "the data is removed later: " + user, nil
+	}
+	return "", "", nil
 }
 
 // wiped deletes the Snapshots of a directory that is gone, and then releases the Repository.

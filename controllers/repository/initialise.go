@@ -27,7 +27,7 @@ const missingInterval = 15 * time.Second
 func (r *Reconciler) initialise(
 	ctx context.Context, repository *v1alpha1.Repository, storage *v1alpha1.BackupStorage, disprovedBy string,
 ) (ctrl.Result, error) {
-	place := placeOf(storage.Namespace, storage.Spec.Storage, repository.Spec.Path)
+	place := policy.RepositoryPlace(storage.Namespace, storage.Spec.Storage, repository.Spec.Path)
 	runner := initjob.Runner{
 		Client: r.Client, Reader: r.APIReader, Clock: r.Clock, FieldManager: r.FieldManager,
 		Queue: r.queue,
@@ -103,14 +103,10 @@ func (r *Reconciler) job(
 	return job, access.Privilege(err)
 }
 
-// placeOf returns the digest of a repository's location.
-func placeOf(namespace string, spec v1alpha1.Storage, path string) string {
-	return policy.Digest([]string{policy.Place(namespace, spec), policy.NormalizeDirectory(path)})
-}
-
 // at reports whether an init pod works in a place. The pod can belong to a Repository that was deleted in the meantime
 // and whose place another Repository has now.
 func at(pod *corev1.Pod, place string) bool {
 	t, err := task.Decode([]byte(pod.Annotations[v1alpha1.AnnotationTask]), task.KindInitRepository)
-	return err == nil && placeOf(t.Storage.Namespace, t.Storage.Spec, t.Repository.Directory) == place
+	return err == nil &&
+		policy.RepositoryPlace(t.Storage.Namespace, t.Storage.Spec, t.Repository.Directory) == place
 }

@@ -36,6 +36,16 @@ func Place(namespace string, s v1alpha1.Storage) string {
 	return strings.Join(place, "|")
 }
 
+// RepositoryPlace returns the digest of where a Repository keeps its data: the place of its storage and its directory.
+func RepositoryPlace(namespace string, s v1alpha1.Storage, directory string) string {
+	return Digest([]string{Place(namespace, s), NormalizeDirectory(directory)})
+}
+
+// KeepsIn reports whether a storage, as it is now, is the place where the Repository was initialised.
+func KeepsIn(r *v1alpha1.Repository, storage *v1alpha1.BackupStorage) bool {
+	return r.Status.InitializedSpec == RepositoryPlace(storage.Namespace, storage.Spec.Storage, r.Spec.Path)
+}
+
 // directoryOf returns a directory of an SSH server. A path without a leading slash lies below the user's home.
 func directoryOf(s *v1alpha1.SFTPStorage) string {
 	if strings.HasPrefix(s.Path, "/") {
