@@ -98,7 +98,7 @@ func (r *Reconciler) checkRepository(ctx context.Context, namespace string, repo
 	var live v1alpha1.Repository
 	err := r.Get(ctx, client.ObjectKey{Namespace: namespace, Name: repo.Name}, &live)
 	switch {
-	case apierrors.IsNotFound(err), err == nil && live.UID != repo.UID:
+	case apierrors.IsNotFound(err), err == nil && (live.UID != repo.UID || !live.DeletionTimestamp.IsZero()):
 		return movers.Refuse(v1alpha1.ReasonRepositoryNotReady, "Repository %s was deleted", repo.Name)
 	case err != nil:
 		return fmt.Errorf("get Repository %s: %w", repo.Name, err)

@@ -3,14 +3,17 @@ package keeper
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
+	"github.com/fluxcd/pkg/runtime/conditions"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/keeper"
 	"github.com/cairn-backup/cairn/internal/kube/index"
 	"github.com/cairn-backup/cairn/internal/policy"
+	"github.com/cairn-backup/cairn/internal/retention"
 	"github.com/cairn-backup/cairn/internal/task"
 )
 
@@ -95,6 +98,62 @@ func (r *Reconciler) toRemove(
 		out = append(out, s)
 	}
 	return out, held, nil
+}
+
+// idle leaves out the wipes of Repositories that something works with, and reports that on these. It reads past the
+// cache: a restore or a backup can have begun after the decision to wipe. One that begins still later finds that
+// decision.
+func (r *Reconciler) idle(ctx context.Context, all []keeper.Work) ([]keeper.Work, error) {
+	if !slices.ContainsFunc(all, func(w keeper.Work) bool { return w.Wipe }) {
+		return all, nil
+	}
+	var sessions v1alpha1.RestoreSessionList
+	var batches v1alpha1.RestoreBatchList
+	for _, list := range []client.ObjectList{&sessions, &batches} {
+		if err := r.APIReader.List(ctx, list); err != nil {
+			return nil, fmt.Errorf("list restores: %w", err)
+		}
+	}
+	used := index.InUse{InUse: retention.NewInUse(sessions.Items, batches.Items)}
+	var out []keeper.Work
+	for _, w := range all {
+		user := ""
+		var err error
+		if w.Wipe {
+			user, err = r.user(ctx, w.Repository, used)
+		}
+		if err != nil {
+			return nil, err
+		}
+		if user == "" {
+			out = append(out, w)
+			continue
+		}
+		before := w.Repository.DeepCopy()
+		conditions.MarkFalse(w.Repository, v1alpha1.ConditionWiped, v1alpha1.ReasonInUse,
+			"the data is removed later: %s", user)
+		if err := r.writer().Status(ctx, before, w.Repository); client.IgnoreNotFound(err) != nil {
+			return nil, fmt.Errorf("write status of Repository %s: %w", w.Repository.Name, err)
+		}
+	}
+	return out, nil
+}
+
+// user returns what works with a Snapshot of the Repository, or "" if nothing does. It reads past the cache.
+func (r *Reconciler) user(ctx context.Context, repository *v1alpha1.Repository, used index.InUse) (string, error) {
+	var list v1alpha1.SnapshotList
+	if err := r.APIReader.List(ctx, &list, client.InNamespace(repository.Namespace)); err != nil {
+		return "", fmt.Errorf("list Snapshots of %s: %w", repository.Name, err)
+	}
+	for i := range list.Items {
+		if list.Items[i].Spec.Repository != repository.Name {
+			continue
+		}
+		if user, err := used.User(ctx, r.APIReader, &list.Items[i]); user != "" || err != nil {
+			return user, err
+		}
+	}
+	return "", nil
 }
 
 // wipeKey returns the index value of a Snapshot whose data a keeper removes.

@@ -253,6 +253,9 @@ func (r *Reconciler) start(
 	if after, err := r.blocked(ctx, p, work); err != nil || after > 0 {
 		return ctrl.Result{RequeueAfter: after}, err
 	}
+	if work, err = r.idle(ctx, work); err != nil {
+		return ctrl.Result{}, err
+	}
 	usable, err := r.usable(ctx, p, storage, work)
 	if err != nil {
 		return ctrl.Result{}, err

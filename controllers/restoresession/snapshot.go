@@ -196,7 +196,7 @@ func (r *Reconciler) findRepository(ctx context.Context, look *lookup) error {
 		return fmt.Errorf("get Repository %s: %w", name, err)
 	}
 	look.depends(v1alpha1.RepositoryKind, namespace, name, err == nil)
-	if err != nil || repo.Status.Phase != v1alpha1.PhaseReady {
+	if err != nil || !run.IsReady(&repo) {
 		reason, message := v1alpha1.ReasonRepositoryNotReady, "there is no Repository "+name
 		wait := run.WaitForRepository
 		if err == nil {

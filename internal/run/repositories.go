@@ -10,9 +10,25 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
 
-// WhyNotReady returns the reason and the message why a run can't use a Repository whose phase is not Ready, and how
+// IsReady reports whether a run can begin to work with a Repository. One that is being wiped keeps its phase until its
+// directory is gone.
+func IsReady(r *v1alpha1.Repository) bool {
+	return r.Status.Phase == v1alpha1.PhaseReady && !isBeingWiped(r)
+}
+
+// isBeingWiped reports whether the data of a Repository can go at any moment. While something works with the data, it
+// stays.
+func isBeingWiped(r *v1alpha1.Repository) bool {
+	return !r.DeletionTimestamp.IsZero() && conditions.Has(r, v1alpha1.ConditionWiped) &&
+		conditions.GetReason(r, v1alpha1.ConditionWiped) != v1alpha1.ReasonInUse
+}
+
+// WhyNotReady returns the reason and the message why a run can't use a Repository for which IsReady is false, and how
 // long to wait for it. The wait is 0 if a person has to mend the Repository.
 func WhyNotReady(r *v1alpha1.Repository) (reason, message string, wait time.Duration) {
+	if isBeingWiped(r) {
+		return v1alpha1.ReasonRepositoryNotReady, "Repository " + r.Name + " is being deleted, and its data with it", 0
+	}
 	wait = WaitForRepository
 	if conditions.IsStalled(r) {
 		wait = 0

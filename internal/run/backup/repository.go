@@ -32,7 +32,10 @@ func FreezeRepository(
 		return refuse(run.WaitForRepository, v1alpha1.ReasonRepositoryNotReady,
 			"has no target yet: BackupConfiguration %s takes it", c.Name)
 	}
-	if repo.Status.Phase != v1alpha1.PhaseReady {
+	if !repo.DeletionTimestamp.IsZero() {
+		return refuse(0, v1alpha1.ReasonRepositoryNotReady, "is being deleted")
+	}
+	if !run.IsReady(repo) {
 		reason, message, wait := run.WhyNotReady(repo)
 		return nil, &v1alpha1.ResolvedError{Reason: reason, Message: message}, wait
 	}

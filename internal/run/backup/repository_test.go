@@ -77,6 +77,12 @@ func TestFreezeRepository(t *testing.T) {
 			reason: v1alpha1.ReasonRepositoryNotReady, wait: run.WaitForRepository,
 			message: "Repository web is not ready: it is being initialised",
 		},
+		"it is being deleted": {
+			change: func(_ *v1alpha1.BackupConfiguration, r *v1alpha1.Repository) {
+				r.DeletionTimestamp = new(metav1.Now())
+			},
+			reason: v1alpha1.ReasonRepositoryNotReady, message: "Repository web is being deleted",
+		},
 		"its password is wrong": {
 			change: func(_ *v1alpha1.BackupConfiguration, r *v1alpha1.Repository) {
 				condition(r, "Ready", metav1.ConditionFalse, v1alpha1.ReasonWrongPassword, "wrong")
