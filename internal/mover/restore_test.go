@@ -242,7 +242,14 @@ func files(t *testing.T, dir string) map[string]string {
 		if err != nil || d.IsDir() {
 			return err
 		}
-		content, err := os.ReadFile(name)
+		read := os.ReadFile
+		if d.Type() == fs.ModeSymlink {
+			read = func(name string) ([]byte, error) {
+				to, err := os.Readlink(name)
+				return []byte(to), err
+			}
+		}
+		content, err := read(name)
 		out[strings.TrimPrefix(name, dir+"/")] = string(content)
 		return err
 	})).To(Succeed())
@@ -272,7 +279,7 @@ func TestAKilledRestoreIsResumed(t *testing.T) {
 	cmd.Env = append(os.Environ(), rerun+"=1", "MOVER_KILLED_ROOT="+p.root, "MOVER_KILLED_ID="+c.ID)
 	said, err := cmd.CombinedOutput()
 	g.Expect(err).To(MatchError(ContainSubstring("file size limit exceeded")), string(said))
-	torn, err := filepath.Glob(filepath.Join(out, "big/0/*"))
+	torn, err := filepath.Glob(filepath.Join(out, "big/0/.cairn~r-[0-9a-f]*"))
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(torn).To(HaveLen(1))
 	info, err := os.Stat(torn[0])
@@ -291,7 +298,6 @@ func TestAKilledRestoreIsResumed(t *testing.T) {
 	code, result = p.run(t.Context(), in)
 	g.Expect(code).To(BeZero(), result.Message)
 	g.Expect(result.Components[0].TargetWritten).To(BeTrue())
-	g.Expect(result.Components[0].Overwritten).To(BeNumerically(">=", 1))
 	enginetest.Same(t, p.volume(), out)
 }
 

@@ -146,12 +146,12 @@ func createVolumeDir(volume, below string) (place, error) {
 	return openPlace(volume, below)
 }
 
-// isEmpty reports whether a directory holds nothing except lost+found.
+// isEmpty reports whether a directory holds nothing except lost+found and what an unfinished restore left.
 func isEmpty(f *os.File) (bool, error) {
 	for {
 		names, err := f.Readdirnames(2)
 		for _, name := range names {
-			if name != unpack.LostAndFound {
+			if name != unpack.LostAndFound && !repository.IsOfARestore(name) {
 				return false, nil
 			}
 		}

@@ -8,6 +8,7 @@ import (
 	. "github.com/onsi/gomega"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/repository"
 	"github.com/cairn-backup/cairn/internal/task"
 )
 
@@ -71,4 +72,16 @@ func TestALinkThatStaysInTheVolumeIsFollowed(t *testing.T) {
 		_, result := p.run(t.Context(), backupTask("snap-"+reason, task.Component{Name: "pvc", Path: path}))
 		g.Expect(result.Components[0].Reason).To(Equal(reason), path)
 	}
+}
+
+// TestAVolumeWithARestThatARestoreLeftIsEmpty checks that nothing but what an unfinished restore left is no data.
+func TestAVolumeWithARestThatARestoreLeftIsEmpty(t *testing.T) {
+	t.Parallel()
+	g := NewWithT(t)
+	p := initialised(t)
+	for _, name := range []string{repository.RestoreMark, repository.NewUnfinishedName()} {
+		p.write("cairn/volumes/pvc/"+name, "1")
+	}
+	_, result := p.run(t.Context(), backupTask("snap-1"))
+	g.Expect(result.Reason).To(Equal(v1alpha1.ReasonEmpty), result.Message)
 }

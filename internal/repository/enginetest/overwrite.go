@@ -195,7 +195,7 @@ func (c Config) resumed(t *testing.T) {
 	src.Expect(os.Link(src.path("dir/a"), src.path("dir/linked"))).To(Succeed())
 	id := src.snapshot(e)
 	out.file("dir/a", "half", 5)
-	out.file("dir/.cairn~rkilled", "half", 5)
+	out.file("dir/"+repository.NewUnfinishedName(), "half", 5)
 	var last repository.RestoreProgress
 	res := out.restore(e, id, repository.RestoreOptions{
 		OnConflict: repository.ConflictReplace,

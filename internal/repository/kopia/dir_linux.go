@@ -12,6 +12,8 @@ import (
 
 	"github.com/kopia/kopia/fs"
 	"golang.org/x/sys/unix"
+
+	"github.com/cairn-backup/cairn/internal/repository"
 )
 
 // dirRef is an open directory. Its entries hold references because kopia may open them after it closed the
@@ -161,6 +163,9 @@ func (it *dirIter) Next(context.Context) (fs.Entry, error) {
 		}
 		raw := it.names[0]
 		it.names = it.names[1:]
+		if repository.IsOfARestore(raw) {
+			continue
+		}
 		e, rec := it.w.entry(it.ref, raw, it)
 		it.keep(rec)
 		if e != nil {

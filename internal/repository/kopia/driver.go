@@ -54,6 +54,8 @@ type Driver struct {
 	fstat fstatFunc
 	// fileTime replaces the clock that file times are compared with. Only tests set it.
 	fileTime func() time.Time
+	// step is called before each change of the target of a restore. Only tests set it.
+	step func()
 }
 
 var _ repository.Driver = Driver{}

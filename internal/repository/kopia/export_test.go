@@ -14,6 +14,7 @@ import (
 	"github.com/kopia/kopia/repo/manifest"
 	"github.com/kopia/kopia/snapshot"
 	"github.com/kopia/kopia/snapshot/policy"
+	"github.com/kopia/kopia/snapshot/snapshotfs"
 	"golang.org/x/sys/unix"
 
 	"github.com/cairn-backup/cairn/internal/repository"
@@ -132,6 +133,45 @@ func WithDescription(t testing.TB, e repository.Engine, id string, change func(s
 				return err
 			}
 			man.ID, man.Description = "", change(man.Description)
+			saved, err = snapshot.SaveSnapshot(ctx, w, man)
+			return err
+		})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(saved)
+}
+
+// WithStep calls step before each change of the target of a restore.
+func WithStep(d Driver, step func()) Driver {
+	d.step = step
+	return d
+}
+
+// WithNames saves a snapshot again with other names of the files in its root, and returns the ID of the new one.
+func WithNames(t testing.TB, e repository.Engine, id string, names map[string]string) string {
+	t.Helper()
+	var saved manifest.ID
+	re := e.(*repoEngine)
+	err := repo.WriteSession(t.Context(), re.rep, repo.WriteSessionOptions{Purpose: "test"},
+		func(ctx context.Context, w repo.RepositoryWriter) error {
+			man, err := snapshot.LoadSnapshot(ctx, w, manifest.ID(id))
+			if err != nil {
+				return err
+			}
+			dm, err := re.readDir(ctx, man.RootEntry.ObjectID)
+			if err != nil {
+				return err
+			}
+			for _, x := range dm.Entries {
+				if other := names[x.Name]; other != "" {
+					x.Name = encodeName(other)
+				}
+			}
+			if man.RootEntry.ObjectID, err = snapshotfs.WriteDirManifest(ctx, w, ".", dm, "zstd-fastest"); err != nil {
+				return err
+			}
+			man.ID = ""
 			saved, err = snapshot.SaveSnapshot(ctx, w, man)
 			return err
 		})

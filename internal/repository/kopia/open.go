@@ -45,6 +45,7 @@ type repoEngine struct {
 	fstat  fstatFunc
 	// fileTime is the clock of this machine, from which the kernel takes file times, whatever now returns.
 	fileTime func() time.Time
+	step     func() // of the driver
 	// readAgain is maxReadAgain, or the value of a test.
 	readAgain int64
 }
@@ -108,7 +109,7 @@ func (d Driver) engine(r repository.Repository) *repoEngine {
 	e := &repoEngine{
 		log: r.Log, safety: maintenance.SafetyFull, now: time.Now, fatal: make(chan error, 1),
 		refuse: make(chan error, 1), lstat: fstatat, fstat: fstat,
-		fileTime: time.Now, readAgain: cmp.Or(d.readAgain, maxReadAgain),
+		fileTime: time.Now, readAgain: cmp.Or(d.readAgain, maxReadAgain), step: d.step,
 	}
 	if d.lstat != nil {
 		e.lstat = d.lstat

@@ -38,6 +38,7 @@ func (r *restorer) setOwner(p place, de *snapshot.DirEntry) {
 		}
 		return
 	}
+	r.step()
 	if err := unix.Fchownat(p.dfd, p.name, int(de.UserID), int(de.GroupID), unix.AT_SYMLINK_NOFOLLOW); err != nil {
 		r.lost(&r.ownersLost, p.rel, fmt.Errorf("set owner: %w", err))
 	}
@@ -49,6 +50,7 @@ func (r *restorer) setXattrs(p place, xattrs []xattr) {
 			r.lost(&r.attrsLost, p.rel, errors.New("capabilities not restored: not asked for"))
 			continue
 		}
+		r.step()
 		var err error
 		if p.fd >= 0 {
 			err = unix.Fsetxattr(p.fd, x.name, []byte(x.value), 0)
@@ -67,6 +69,7 @@ func (r *restorer) setMode(p place, de *snapshot.DirEntry) {
 		mode &^= unix.S_ISUID | unix.S_ISGID
 		r.lost(&r.modesLost, p.rel, errors.New("set-id bits not restored: not asked for"))
 	}
+	r.step()
 	var err error
 	if p.fd >= 0 {
 		err = unix.Fchmod(p.fd, mode)
@@ -80,6 +83,7 @@ func (r *restorer) setMode(p place, de *snapshot.DirEntry) {
 
 func (r *restorer) setTime(p place, de *snapshot.DirEntry, rec *record) {
 	t := changed(de, rec)
+	r.step()
 	ts := unix.Timespec{Sec: t.sec, Nsec: t.nsec}
 	if err := unix.UtimesNanoAt(p.dfd, p.name, []unix.Timespec{ts, ts}, unix.AT_SYMLINK_NOFOLLOW); err != nil {
 		r.lost(&r.attrsLost, p.rel, fmt.Errorf("set time: %w", err))

@@ -3,10 +3,7 @@ package kopia
 import (
 	"context"
 	"errors"
-	"fmt"
-	"math/rand/v2"
 	"path"
-	"strconv"
 
 	"github.com/kopia/kopia/snapshot"
 	"golang.org/x/sys/unix"
@@ -16,13 +13,11 @@ import (
 
 var errSkipped = errors.New("skipped")
 
-// leftover is the prefix of temporary files. They replace other files once they are whole.
-const leftover = reserved + "r"
-
 // treatment is how a directory of the target is treated.
 type treatment struct {
 	selected bool // its entries are restored unless they are excluded
 	attrs    bool // it gets its attributes from the snapshot
+	marked   bool // it holds a mark until it has them
 	existed  bool
 }
 
@@ -64,13 +59,20 @@ func (r *restorer) top(ctx context.Context) error {
 	if r.opt.OnConflict == repository.ConflictFail {
 		at.attrs = at.selected
 	} else {
-		at.attrs = at.selected && !r.keeps(&st, changed(r.entry, nil))
+		at.attrs = at.selected && (!r.keeps(&st, changed(r.entry, nil)) || isMarked(r.fd, &st, r.entry))
 	}
 	if at.attrs {
+		at.marked = r.mark(r.fd, r.entry)
 		// else every new file inherits it; the ACL of the snapshot is set at the end
 		_ = unix.Fremovexattr(r.fd, "system.posix_acl_default")
 	}
-	return r.dir(ctx, r.fd, "", r.entry, at)
+	finish, err := r.dir(ctx, r.fd, "", r.entry, at)
+	r.later(weightDir, func(disk error) {
+		if finish != nil && disk == nil {
+			finish()
+		}
+	})
+	return err
 }
 
 // subdir restores a directory and its entries. A directory that only leads to selected entries is removed if it stays
@@ -78,7 +80,7 @@ func (r *restorer) top(ctx context.Context) error {
 func (r *restorer) subdir(
 	ctx context.Context, dfd int, rel, name string, de *snapshot.DirEntry, rec *record, selected bool,
 ) error {
-	fd, at, err := r.mkdir(dfd, name, changed(de, rec), selected)
+	fd, at, err := r.enter(dfd, name, de, changed(de, rec), selected)
 	if err == unix.EACCES && rel == lostAndFound && r.empty(ctx, de) {
 		return nil // the file system has a lost+found of its own
 	}
@@ -86,86 +88,106 @@ func (r *restorer) subdir(
 		r.fail(rel, err)
 		return ctx.Err()
 	}
-	err = r.dir(ctx, fd, rel, de, at)
-	_ = unix.Close(fd)
-	if !selected && !at.existed {
-		_ = unix.Unlinkat(dfd, name, unix.AT_REMOVEDIR) // fails where the directory is not empty
-	}
+	finish, err := r.dir(ctx, fd, rel, de, at)
+	r.later(weightDir, func(disk error) {
+		if finish != nil && disk == nil {
+			finish()
+		}
+		_ = unix.Close(fd)
+		if !selected && !at.existed {
+			r.step()
+			_ = unix.Unlinkat(dfd, name, unix.AT_REMOVEDIR) // fails where the directory is not empty
+		}
+	})
 	return err
 }
 
-// mkdir makes a directory, or finds it, and opens it.
-func (r *restorer) mkdir(dfd int, name string, t timeRec, selected bool) (int, treatment, error) {
-	at := treatment{selected: selected, attrs: true}
-	err := unix.Mkdirat(dfd, name, 0o700)
-	if err == unix.EEXIST {
-		at.existed, at.attrs = true, selected
-		if r.opt.OnConflict != repository.ConflictFail {
-			var st unix.Stat_t
-			if err := unix.Fstatat(dfd, name, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
-				return -1, at, err
-			}
-			keeps := r.keeps(&st, t)
-			switch {
-			case st.Mode&unix.S_IFMT == unix.S_IFDIR:
-				at.attrs = selected && !keeps
-			case keeps: // the entries of the directory would be missing
-				return -1, at, &repository.Error{Op: "restore", Kind: repository.ErrInTheWay, Err: unix.ENOTDIR}
-			default:
-				if err := unix.Unlinkat(dfd, name, 0); err != nil {
-					return -1, at, err
-				}
-				r.overwritten.Add(1)
-				at.existed, at.attrs = false, true
-				if err := unix.Mkdirat(dfd, name, 0o700); err != nil {
-					return -1, at, err
-				}
-			}
+// enter opens a directory. It makes the directory where there is none.
+func (r *restorer) enter(
+	dfd int, name string, de *snapshot.DirEntry, t timeRec, selected bool,
+) (int, treatment, error) {
+	at := treatment{selected: selected, attrs: true, existed: true}
+	var st unix.Stat_t
+	err := unix.Fstatat(dfd, name, &st, unix.AT_SYMLINK_NOFOLLOW)
+	isDir := st.Mode&unix.S_IFMT == unix.S_IFDIR
+	keeps := err == nil && r.keeps(&st, t)
+	switch {
+	case err == unix.ENOENT:
+		at.existed = false
+	case err != nil:
+		return -1, at, err
+	case isDir || r.opt.OnConflict == repository.ConflictFail: // without a directory, the opening fails
+		at.attrs = selected && !keeps
+	case keeps: // the entries of the directory would be missing
+		return -1, at, &repository.Error{Op: "restore", Kind: repository.ErrInTheWay, Err: unix.ENOTDIR}
+	default:
+		r.step()
+		if err := unix.Unlinkat(dfd, name, 0); err != nil {
+			return -1, at, err
 		}
-		err = nil
+		r.overwritten.Add(1)
+		at.existed = false
 	}
+	if !at.existed {
+		fd, err := r.mkdir(dfd, name, de)
+		at.marked = err == nil
+		return fd, at, err
+	}
+	fd, err := openDir(dfd, name)
 	if err != nil {
 		return -1, at, err
 	}
-	fd, err := unix.Openat(dfd, name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
-	return fd, at, err
+	at.attrs = at.attrs || selected && isMarked(fd, &st, de)
+	if at.attrs {
+		at.marked = r.mark(fd, de)
+	}
+	return fd, at, nil
 }
 
-// put calls create with a name that must not exist, and moves the result into place as OnConflict says. The entry
-// of the snapshot was modified at t.
-func (r *restorer) put(dfd int, rel, name string, t timeRec, create func(name string) error) error {
-	err := create(name)
-	if err != unix.EEXIST {
-		return err
+func openDir(dfd int, name string) (int, error) {
+	return unix.Openat(dfd, name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+}
+
+// mkdir makes a directory that holds a mark, and opens it.
+func (r *restorer) mkdir(dfd int, name string, de *snapshot.DirEntry) (int, error) {
+	tmp := repository.NewUnfinishedName()
+	r.step()
+	if err := unix.Mkdirat(dfd, tmp, 0o700); err != nil {
+		return -1, err
 	}
-	if r.opt.OnConflict == repository.ConflictFail {
-		return fmt.Errorf("exists already: %w", err)
+	fd, err := openDir(dfd, tmp)
+	if err == nil {
+		r.mark(fd, de)
+		err = r.rename(dfd, tmp, name, false)
 	}
-	var st unix.Stat_t
-	if err := unix.Fstatat(dfd, name, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
-		return err
-	}
-	if r.keeps(&st, t) {
-		return errSkipped
-	}
-	if st.Mode&unix.S_IFMT == unix.S_IFDIR {
-		if err := r.clear(dfd, rel, name); err != nil {
-			return err
+	if err != nil {
+		if fd >= 0 {
+			_ = unix.Unlinkat(fd, repository.RestoreMark, 0)
+			_ = unix.Close(fd)
 		}
-		r.overwritten.Add(1)
-		return create(name)
+		_ = unix.Unlinkat(dfd, tmp, unix.AT_REMOVEDIR)
+		return -1, err
 	}
-	tmp := leftover + strconv.FormatUint(rand.Uint64(), 36)
-	if err := create(tmp); err != nil {
-		return err
+	return fd, nil
+}
+
+// prepare looks for what has the name already. It reports whether the entry takes the place of another. The entry of
+// the snapshot was modified at t.
+func (r *restorer) prepare(dfd int, rel, name string, t timeRec) (replaces bool, _ error) {
+	var st unix.Stat_t
+	switch err := unix.Fstatat(dfd, name, &st, unix.AT_SYMLINK_NOFOLLOW); {
+	case err == unix.ENOENT:
+		return false, nil
+	case err != nil:
+		return false, err
+	case r.opt.OnConflict == repository.ConflictFail:
+		return false, errExists
+	case r.keeps(&st, t):
+		return false, errSkipped
+	case st.Mode&unix.S_IFMT == unix.S_IFDIR:
+		return true, r.clear(dfd, rel, name)
 	}
-	if err := unix.Renameat(dfd, tmp, dfd, name); err != nil {
-		_ = unix.Unlinkat(dfd, tmp, 0)
-		return err
-	}
-	_ = unix.Unlinkat(dfd, tmp, 0) // exists only where both were the same file
-	r.overwritten.Add(1)
-	return nil
+	return true, nil
 }
 
 // clear removes a directory from the place of a file. It empties the directory first only if extra entries are
@@ -174,6 +196,7 @@ func (r *restorer) clear(dfd int, rel, name string) error {
 	if r.opt.DeleteExtra {
 		r.remove(dfd, path.Dir(rel), name)
 	}
+	r.step()
 	err := unix.Unlinkat(dfd, name, unix.AT_REMOVEDIR)
 	switch err {
 	case nil, unix.ENOENT:

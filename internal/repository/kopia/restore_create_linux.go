@@ -21,11 +21,15 @@ func (r *restorer) symlink(ctx context.Context, dfd int, rel, name string, de *s
 	if err != nil {
 		return err
 	}
-	err = r.put(dfd, rel, name, changed(de, rec),
-		func(n string) error { return unix.Symlinkat(string(target), dfd, n) })
+	err = r.put(dfd, rel, name, changed(de, rec), func(n string) error {
+		err := unix.Symlinkat(string(target), dfd, n)
+		if err == nil {
+			r.setAttrs(place{-1, dfd, n, rel}, de, rec)
+		}
+		return err
+	})
 	if err == nil {
 		r.files.Add(1)
-		r.setAttrs(place{-1, dfd, name, rel}, de, rec)
 	}
 	return err
 }
@@ -42,15 +46,19 @@ func (r *restorer) mknod(dfd int, relDir, name string, rec *record) {
 		return
 	}
 	write := func() error {
-		err := r.put(dfd, rel, name, sp.time,
-			func(n string) error { return unix.Mknodat(dfd, n, typ|0o600, int(sp.rdev)) })
-		if err == nil {
-			r.special.Add(1)
+		err := r.put(dfd, rel, name, sp.time, func(n string) error {
+			if err := unix.Mknodat(dfd, n, typ|0o600, int(sp.rdev)); err != nil {
+				return err
+			}
 			de := &snapshot.DirEntry{
 				UserID: sp.uid, GroupID: sp.gid, Permissions: snapshot.Permissions(fileMode(sp.mode)),
 			}
 			rec.time = &sp.time
-			r.setAttrs(place{-1, dfd, name, rel}, de, rec)
+			r.setAttrs(place{-1, dfd, n, rel}, de, rec)
+			return nil
+		})
+		if err == nil {
+			r.special.Add(1)
 		}
 		return err
 	}

@@ -37,9 +37,13 @@ func (e *repoEngine) newRestorer(
 	if err != nil {
 		return nil, &repository.Error{Op: op, Kind: repository.ErrTarget, Err: fmt.Errorf("open %s: %w", target, err)}
 	}
+	extra := cmp.Or(opt.Parallel, defaultParallel)
+	if extra == 1 {
+		extra = 0 // this goroutine does all
+	}
 	return &restorer{
 		e: e, opt: opt, fd: fd, root: man.RootEntry, entry: de, sel: sel, left: left,
-		slots: make(chan struct{}, max(1, cmp.Or(opt.Parallel, defaultParallel))), links: map[linkID]*linkGroup{},
+		slots: make(chan struct{}, max(0, extra)), links: map[linkID]*linkGroup{},
 	}, nil
 }
 

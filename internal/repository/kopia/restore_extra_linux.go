@@ -6,7 +6,6 @@ import (
 	"io"
 	"os"
 	"path"
-	"strings"
 	"time"
 
 	"github.com/kopia/kopia/snapshot"
@@ -15,12 +14,8 @@ import (
 	"github.com/cairn-backup/cairn/internal/repository"
 )
 
-// tidy removes entries that the snapshot does not have from a restored directory, if DeleteExtra asks for it. It
-// always removes temporary files of a restore that was killed.
-func (r *restorer) tidy(fd int, rel string, dm *snapshot.DirManifest, recs map[string]*record, at treatment) {
-	if !at.existed || r.opt.OnConflict == repository.ConflictFail {
-		return
-	}
+// knownIn returns the names of the entries of a directory of the snapshot.
+func knownIn(dm *snapshot.DirManifest, recs map[string]*record) map[string]bool {
 	known := make(map[string]bool, len(dm.Entries))
 	for _, x := range dm.Entries {
 		if name, err := decodeName(x.Name); err == nil {
@@ -30,20 +25,39 @@ func (r *restorer) tidy(fd int, rel string, dm *snapshot.DirManifest, recs map[s
 	for name, rec := range recs {
 		known[name] = known[name] || rec.special != nil
 	}
-	extra, err := names(fd, func(name string) bool {
-		return !known[name] && (r.opt.DeleteExtra || strings.HasPrefix(name, leftover))
+	return known
+}
+
+// tidy removes entries that the snapshot does not have from a directory that existed, if DeleteExtra asks for it. It
+// always removes unfinished entries of a restore that was killed. A mark goes only when the attributes are set.
+func (r *restorer) tidy(fd int, rel string, known map[string]bool) {
+	deletes := r.opt.DeleteExtra && r.opt.OnConflict != repository.ConflictFail
+	extra := r.sweep(fd, rel, func(name string) bool {
+		return !known[name] && (deletes || repository.IsUnfinishedName(name))
 	})
-	if err != nil {
-		r.fail(rel, err)
-		return
-	}
 	for _, name := range extra {
-		if strings.HasPrefix(name, leftover) {
-			_ = unix.Unlinkat(fd, name, 0)
-		} else if rel != "" || name != lostAndFound {
+		if rel != "" || name != lostAndFound {
 			r.remove(fd, rel, name)
 		}
 	}
+}
+
+// sweep removes unfinished entries of a restore that was killed from an open directory, if want is true for their
+// names. It returns the other names of the directory for which want is true. Marks stay.
+func (r *restorer) sweep(fd int, rel string, want func(name string) bool) (others []string) {
+	found, err := names(fd, func(name string) bool { return name != repository.RestoreMark && want(name) })
+	if err != nil {
+		r.fail(rel, err)
+		return nil
+	}
+	for _, name := range found {
+		if repository.IsUnfinishedName(name) {
+			r.dropUnfinished(fd, name)
+		} else {
+			others = append(others, name)
+		}
+	}
+	return others
 }
 
 // names returns the names in an open directory for which want returns true.
@@ -99,6 +113,7 @@ func (r *restorer) remove(dfd int, relDir, name string) {
 	if !selected {
 		return
 	}
+	r.step()
 	switch err := unix.Unlinkat(dfd, name, flags); err {
 	case nil:
 		r.deleted.Add(1)

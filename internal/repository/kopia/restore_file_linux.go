@@ -19,9 +19,10 @@ const holeSize = 4096
 
 var zeros [holeSize]byte
 
+// file writes a file. Its name waits for the disk, unless other names are to be linked to it.
 func (r *restorer) file(ctx context.Context, dfd int, rel, name string, de *snapshot.DirEntry, rec *record) error {
-	return r.put(dfd, rel, name, changed(de, rec), func(n string) error {
-		// Probe for a conflict before reading anything.
+	linked := rec != nil && rec.link != nil
+	move, err := r.make(dfd, rel, name, changed(de, rec), func(n string) error {
 		fd, err := unix.Openat(dfd, n, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
 		if err != nil {
 			return err
@@ -29,20 +30,30 @@ func (r *restorer) file(ctx context.Context, dfd int, rel, name string, de *snap
 		err = r.content(ctx, fd, de)
 		if err == nil {
 			r.setAttrs(place{fd, dfd, n, rel}, de, rec)
-		}
-		if err2 := unix.Close(fd); err == nil {
-			err = err2
-		}
-		if err != nil {
-			_ = unix.Unlinkat(dfd, n, 0)
-			if err == unix.EEXIST {
-				err = fmt.Errorf("writing: %w", err)
+			if linked {
+				err = unix.Fdatasync(fd)
 			}
-			return err
 		}
-		r.files.Add(1)
-		return nil
+		return firstError(err, unix.Close(fd))
 	})
+	if err != nil {
+		return err
+	}
+	if linked {
+		err = move(nil)
+		if err == nil {
+			r.files.Add(1)
+		}
+		return err
+	}
+	r.later(weightFile, func(disk error) {
+		err := move(disk)
+		if err == nil {
+			r.files.Add(1)
+		}
+		_ = r.ended(rel, de.FileSize, err)
+	})
+	return errLater
 }
 
 // content writes an object, leaving holes where it is zero.
@@ -50,7 +61,7 @@ func (r *restorer) content(ctx context.Context, fd int, de *snapshot.DirEntry) e
 	if de.FileSize == 0 {
 		return nil
 	}
-	s := sparse{fd: fd}
+	s := sparse{fd: fd, step: r.step}
 	if err := r.copyObject(ctx, &s, de.ObjectID); err != nil {
 		return err
 	}
@@ -58,6 +69,7 @@ func (r *restorer) content(ctx context.Context, fd int, de *snapshot.DirEntry) e
 		return fmt.Errorf("content has %d bytes instead of %d: malformed snapshot", s.off, de.FileSize)
 	}
 	if s.hole {
+		r.step()
 		return unix.Ftruncate(fd, s.off)
 	}
 	return nil
@@ -104,6 +116,7 @@ type sparse struct {
 	fd   int
 	off  int64
 	hole bool // at the end
+	step func()
 }
 
 // write appends b. The length of every b but the last is a multiple of holeSize.
@@ -115,6 +128,7 @@ func (s *sparse) write(b []byte) error {
 			s.off, b, s.hole = s.off+int64(z), b[z:], true
 			continue
 		}
+		s.step()
 		for w := b[:run]; len(w) > 0; {
 			k, err := unix.Pwrite(s.fd, w, s.off)
 			if err == unix.EINTR {

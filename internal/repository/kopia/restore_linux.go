@@ -38,6 +38,8 @@ func (e *repoEngine) Restore(
 	} else {
 		err = r.one(ctx)
 	}
+	r.settle(1)
+	err = firstError(err, r.fatal())
 	res := r.result()
 	switch {
 	case ctx.Err() != nil:
@@ -64,7 +66,11 @@ func (r *restorer) one(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return r.restore(ctx, r.fd, "", name, r.entry, recs[name], true)
+	err = r.restore(ctx, r.fd, "", name, r.entry, recs[name], true)
+	r.later(weightFile, func(error) {
+		r.sweep(r.fd, "", func(n string) bool { return n != name && repository.IsUnfinishedName(n) })
+	})
+	return err
 }
 
 // restoreError gives an error of the target the kind ErrTarget, and classifies errors of the repository.
@@ -88,6 +94,9 @@ type restorer struct {
 	sel   repository.Selection
 	left  leftOut
 	dev   uint64 // of the target
+
+	waiting waiting
+	end     error // nothing more can be restored
 
 	files, dirs, linked, special, bytes, skipped, failed atomic.Int64
 	extraKept                                            atomic.Int64
@@ -128,21 +137,33 @@ func (r *restorer) fail(rel string, err error) {
 	r.problem(rel, err)
 }
 
-// dir restores the entries of an open directory, as at says. It returns only errors after which nothing more can be
-// restored.
+// fatal returns an error after which nothing more can be restored.
+func (r *restorer) fatal() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.end
+}
+
+// dir restores the entries of an open directory, as at says. finish does the rest once they are on the disk. dir
+// returns only errors after which nothing more can be restored.
 func (r *restorer) dir(
 	ctx context.Context, fd int, rel string, de *snapshot.DirEntry, at treatment,
-) error {
+) (finish func(), _ error) {
 	dm, err := r.e.readDir(ctx, de.ObjectID)
 	if err != nil {
 		r.fail(rel, err)
-		return ctx.Err()
+		return nil, ctx.Err()
 	}
 	recs, err := r.e.attrs(ctx, dm)
 	if err != nil {
 		r.fail(path.Join(rel, attrName), err)
 	}
 	r.dirs.Add(1)
+	if at.marked && hasMark(dm, recs) { // the snapshot needs the name
+		r.step()
+		_ = unix.Unlinkat(fd, repository.RestoreMark, 0)
+		at.marked = false
+	}
 	err = r.each(ctx, rel, dm, func(x *snapshot.DirEntry, err error) error {
 		r.fail(path.Join(rel, x.Name), err)
 		return nil
@@ -156,16 +177,22 @@ func (r *restorer) dir(
 			}
 		}
 	}
-	if err != nil {
-		return err
+	if err := firstError(err, ctx.Err()); err != nil {
+		return nil, err
 	}
-	if ctx.Err() == nil {
-		r.tidy(fd, rel, dm, recs, at)
+	var known map[string]bool
+	if at.existed {
+		known = knownIn(dm, recs)
 	}
-	if at.attrs {
-		r.setAttrs(place{fd, fd, ".", rel}, de, recs[""])
-	}
-	return ctx.Err()
+	self := recs[""]
+	return func() {
+		if at.existed {
+			r.tidy(fd, rel, known)
+		}
+		if at.attrs {
+			r.settleDir(fd, rel, de, self, at)
+		}
+	}, nil
 }
 
 // empty reports whether a directory of the snapshot has no entries.
@@ -198,16 +225,31 @@ func (r *restorer) restore(
 	} else {
 		err = write(ctx, dfd, rel, name, de, rec)
 	}
+	if err == errLater {
+		return firstError(r.fatal(), ctx.Err())
+	}
+	return firstError(r.ended(rel, de.FileSize, err), ctx.Err())
+}
+
+// errLater means that an entry gets its name later.
+var errLater = errors.New("later")
+
+// ended counts an entry that has its name, or does not get it. An error means that nothing more can be restored.
+func (r *restorer) ended(rel string, size int64, err error) error {
 	if err == errSkipped {
 		r.skipped.Add(1)
-		r.passed.Add(de.FileSize)
+		r.passed.Add(size)
 		return nil
 	}
-	if err != nil {
-		r.fail(rel, err)
-		if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) || errors.Is(err, unix.EROFS) {
-			return err
-		}
+	if err == nil {
+		return nil
 	}
-	return ctx.Err()
+	r.fail(rel, err)
+	if errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) || errors.Is(err, unix.EROFS) {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.end = firstError(r.end, err)
+		return err
+	}
+	return nil
 }
