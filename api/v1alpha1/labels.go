@@ -142,8 +142,8 @@ const (
 	// another Repository owns.
 	AnnotationAdopt = Group + "/adopt"
 	// AnnotationScan on a Repository asks for a scan: Cairn makes the Snapshots again that lie in the backend but are
-	// missing in the cluster. Each value is handled once: see status.lastScan. On a Snapshot it names the request of the
-	// scan that made it.
+	// missing in the cluster. Each value is handled once: see status.lastScan. On a Snapshot it names the request of
+	// the scan that made it.
 	AnnotationScan = Group + "/scan"
 	// AnnotationRebuilt on a Snapshot that a scan made is the UID that the Snapshot had when it was backed up.
 	AnnotationRebuilt = Group + "/rebuilt"

@@ -219,12 +219,14 @@ func (r *resolution) task(
 		InvokerKind: r.session.Spec.Invoker.Kind, InvokerName: r.session.Spec.Invoker.Name,
 		TargetKind: t.AppRef.Kind, TargetName: t.AppRef.Name,
 	}
-	if len(c.Repositories) == 1 {
-		vars.Snapshot = policy.SnapshotName(c.Repositories[0].Name, r.session.Name)
-	}
 	out, reader := &targetInput{}, read.FallbackReader{Reader: r.Client, Live: r.APIReader}
 	var refusal *v1alpha1.ResolvedError
 	var err error
+	if len(c.Repositories) == 1 {
+		if vars.Snapshot, err = r.snapshotName(ctx, r.session, c.Repositories[0].Name); err != nil {
+			return nil, nil, err
+		}
+	}
 	if !t.AppRef.IsDatabase() || len(c.Addon.Tasks) != 1 {
 		t.Task, out.params, refusal, err = read.Task(ctx, reader, *c.Addon, vars)
 		if refusal == nil && err == nil {
@@ -262,6 +264,10 @@ func (r *resolution) repository(
 	if err != nil {
 		return nil, nil, 0, fmt.Errorf("get Repository %s: %w", info.Name, err)
 	}
-	frozen, refusal, wait := backup.FreezeRepository(c, &repo, &info, driver, r.session.Name)
+	snapshot, err := r.snapshotName(ctx, r.session, repo.Name)
+	if err != nil {
+		return nil, nil, 0, err
+	}
+	frozen, refusal, wait := backup.FreezeRepository(c, &repo, &info, driver, snapshot)
 	return frozen, refusal, wait, nil
 }

@@ -36,6 +36,14 @@ func (r *Reconciler) again(ctx context.Context, s *v1alpha1.BackupSession, start
 		return nil
 	}
 	start.Again(s, of, start.Targets)
+	for i := range start.Targets {
+		repositories := start.Targets[i].Resolved.Repositories
+		for j := range repositories {
+			if repositories[j].Snapshot, err = r.snapshotName(ctx, s, repositories[j].Name); err != nil {
+				return err
+			}
+		}
+	}
 	return nil
 }
 

@@ -93,6 +93,23 @@ func (r *Reconciler) snapshot(
 	return snap, nil
 }
 
+// snapshotName returns the name of the Snapshot that a run makes in a repository. If a scan has made a Snapshot of that
+// name, the run takes another: whoever can write to the backend chooses the names there.
+func (r *Reconciler) snapshotName(
+	ctx context.Context, s *v1alpha1.BackupSession, repository string,
+) (string, error) {
+	name := policy.SnapshotName(repository, s.Name)
+	var taken v1alpha1.Snapshot
+	err := r.Get(ctx, client.ObjectKey{Namespace: s.Namespace, Name: name}, &taken)
+	if client.IgnoreNotFound(err) != nil {
+		return "", fmt.Errorf("get Snapshot %s: %w", name, err)
+	}
+	if err != nil || taken.Annotations[v1alpha1.AnnotationRebuilt] == "" {
+		return name, nil
+	}
+	return policy.QualifiedSnapshotName(repository, s.Name, s.UID), nil
+}
+
 // checkRepository makes sure that the Repository is still the frozen one: it will own the Snapshot.
 func (r *Reconciler) checkRepository(ctx context.Context, namespace string, repo *v1alpha1.ResolvedRepository) error {
 	var live v1alpha1.Repository

@@ -35,6 +35,7 @@ const (
 type rebuilding struct {
 	*Reconciler
 	repository *v1alpha1.Repository
+	known      rebuilt.Policies
 	// count is the result of the scan.
 	count *v1alpha1.ScanStatus
 	// refused are the first Snapshots that were left out, and why.
@@ -48,6 +49,23 @@ type rebuilding struct {
 type refusal string
 
 func (r refusal) Error() string { return string(r) }
+
+// newRebuilding reads the policies of the namespace past the cache: they decide what a Snapshot belongs to.
+func (r *Reconciler) newRebuilding(
+	ctx context.Context, repository *v1alpha1.Repository, count *v1alpha1.ScanStatus,
+) (*rebuilding, error) {
+	var configurations v1alpha1.BackupConfigurationList
+	var batches v1alpha1.BackupBatchList
+	for _, list := range []client.ObjectList{&configurations, &batches} {
+		if err := r.APIReader.List(ctx, list, client.InNamespace(repository.Namespace)); err != nil {
+			return nil, fmt.Errorf("list policies of Namespace %s: %w", repository.Namespace, err)
+		}
+	}
+	return &rebuilding{
+		Reconciler: r, repository: repository, count: count,
+		known: rebuilt.Policies{Configurations: configurations.Items, Batches: batches.Items},
+	}, nil
+}
 
 // found makes one Snapshot of the backend, or leaves it out. It returns only an error that ends the work.
 func (b *rebuilding) found(ctx context.Context, f task.Found) error {
@@ -88,8 +106,8 @@ func (b *rebuilding) leaveOut(ctx context.Context, name string, err error) {
 // logLeftOut logs how many Snapshots were left out, if they do not all have a line of their own.
 func (b *rebuilding) logLeftOut(ctx context.Context) {
 	if b.count.Refused > maxLeftOut {
-		logf.FromContext(ctx).Info("leaves out Snapshots of the backend", "repository", klog.KObj(b.repository), "count",
-			b.count.Refused)
+		logf.FromContext(ctx).Info("leaves out Snapshots of the backend", "repository", klog.KObj(b.repository),
+			"count", b.count.Refused)
 	}
 }
 
@@ -98,7 +116,7 @@ func (b *rebuilding) leftOut() string { return strings.Join(b.refused, "; ") }
 
 // rebuild makes one Snapshot, unless it exists.
 func (b *rebuilding) rebuild(ctx context.Context, f task.Found) error {
-	want, why := rebuilt.Snapshot(b.repository, f, b.Clock.Now())
+	want, why := rebuilt.Snapshot(b.repository, f, b.known, b.Clock.Now())
 	if why != "" {
 		return refusal(why)
 	}

@@ -107,13 +107,15 @@ func TestOneRefusedSnapshotHoldsUpNoOther(t *testing.T) {
 			t.Parallel()
 			g, b := NewWithT(t), newBackend(t)
 			b.refuse = map[string]error{"second": answer(code)}
-			done, err := b.scan(t.Context(), t, "job", inBackend("first", 0), inBackend("second", 0), inBackend("third", 1))
+			done, err := b.scan(t.Context(), t, "job",
+				inBackend("first", 0), inBackend("second", 0), inBackend("third", 1))
 			g.Expect(err).NotTo(HaveOccurred())
 			g.Expect(done).To(BeTrue(), "the next scan would be refused, too")
 			g.Expect(b.repository.Status.LastScan).To(HaveValue(And(
 				HaveField("Found", int32(3)), HaveField("Rebuilt", int32(2)), HaveField("Incomplete", int32(1)),
 				HaveField("Refused", int32(1)), HaveField("Requested", "now"))))
-			g.Expect(conditions.GetReason(b.repository, v1alpha1.ConditionScanned)).To(Equal(v1alpha1.ReasonScanIncomplete))
+			g.Expect(conditions.GetReason(b.repository, v1alpha1.ConditionScanned)).
+				To(Equal(v1alpha1.ReasonScanIncomplete))
 			why := fmt.Sprintf(`"second": make Snapshot shop/second again: a webhook says %d`, code)
 			g.Expect(conditions.GetMessage(b.repository, v1alpha1.ConditionScanned)).To(Equal(
 				"the last scan of the backend left out Snapshots: see status.lastScan: " + why))

@@ -57,10 +57,13 @@ func (r *Reconciler) scanned(
 	if err != nil {
 		return nil, err
 	}
-	b := &rebuilding{Reconciler: r, repository: w.Repository, count: &v1alpha1.ScanStatus{
+	b, err := r.newRebuilding(ctx, w.Repository, &v1alpha1.ScanStatus{
 		Requested: w.Scan, Time: metav1.NewTime(r.Clock.Now()).Rfc3339Copy(), Unreadable: scan.Unreadable,
 		Unknown: scan.Unknown,
-	}}
+	})
+	if err != nil {
+		return nil, err
+	}
 	for _, page := range pages {
 		if err := task.ReadPage(page, func(f task.Found) error { return b.found(ctx, f) }); err != nil {
 			return nil, err

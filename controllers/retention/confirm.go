@@ -18,10 +18,10 @@ import (
 // listed.
 const maxSelected = 50
 
-// confirm makes sure that the API server still has all that the verdicts rest on: the Repository, the policy, what names
-// it, and every Snapshot. A stale cache can hold a policy that keeps less, or a Snapshot that was found damaged since as
-// if it were intact. confirm returns a conflict if anything differs. It reads nothing for a new decision: the one that
-// it confirms is the one that is carried out.
+// confirm makes sure that the API server still has all that the verdicts rest on: the Repository, the policy, what
+// names it, and every Snapshot. A stale cache can hold a policy that keeps less, or a Snapshot that was found damaged
+// since as if it were intact. confirm returns a conflict if anything differs. It reads nothing for a new decision: the
+// one that it confirms is the one that is carried out.
 func (r *Reconciler) confirm(ctx context.Context, s *state) error {
 	if err := r.confirmRepository(ctx, s.repository); err != nil {
 		return err
@@ -59,8 +59,8 @@ func (r *Reconciler) confirmPolicy(ctx context.Context, s *state) error {
 	return nil
 }
 
-// confirmSnapshots compares the Snapshots with those of the API server: no other Snapshots, and no other versions. Their
-// metadata is enough for that.
+// confirmSnapshots compares the Snapshots with those of the API server: no other Snapshots, and no other versions.
+// Their metadata is enough for that.
 func (r *Reconciler) confirmSnapshots(ctx context.Context, s *state) error {
 	live, err := r.liveSnapshots(ctx, s)
 	if err != nil {
@@ -105,7 +105,8 @@ func (r *Reconciler) liveSnapshots(ctx context.Context, s *state) (map[string]me
 		if err != nil {
 			return nil, fmt.Errorf("select Snapshots of Repository %s: %w", s.repository.Name, err)
 		}
-		live, err := r.listMetadata(ctx, s, client.MatchingLabelsSelector{Selector: labels.NewSelector().Add(*labelled)})
+		ours := labels.NewSelector().Add(*labelled)
+		live, err := r.listMetadata(ctx, s, client.MatchingLabelsSelector{Selector: ours})
 		if err != nil || !slices.ContainsFunc(s.decided, func(snapshot *v1alpha1.Snapshot) bool {
 			return live[snapshot.Name].UID == ""
 		}) {
@@ -132,8 +133,8 @@ func (r *Reconciler) listMetadata(
 	return out, nil
 }
 
-// belongs reports whether a Snapshot with the label of one of the Repositories is really one of theirs. One with a wrong
-// label must not hold up the removals of others.
+// belongs reports whether a Snapshot with the label of one of the Repositories is really one of theirs. One with a
+// wrong label must not hold up the removals of others.
 func (r *Reconciler) belongs(ctx context.Context, s *state, name string) (bool, error) {
 	var live v1alpha1.Snapshot
 	err := r.APIReader.Get(ctx, client.ObjectKey{Namespace: s.repository.Namespace, Name: name}, &live)

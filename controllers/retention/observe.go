@@ -93,8 +93,8 @@ func (r *Reconciler) observe(ctx context.Context, repository *v1alpha1.Repositor
 	return s, nil
 }
 
-// resolve finds the one policy of the Repository, and the other Repositories of its batch under the same policy. It reads
-// everything with reader; narrow selects the BackupConfigurations that can use the Repository.
+// resolve finds the one policy of the Repository, and the other Repositories of its batch under the same policy. It
+// reads everything with reader; narrow selects the BackupConfigurations that can use the Repository.
 func (r *Reconciler) resolve(ctx context.Context, reader client.Reader, s *state, narrow ...client.ListOption) error {
 	namespace := s.repository.Namespace
 	var users v1alpha1.BackupConfigurationList

@@ -34,6 +34,18 @@ func QualifiedBackupSessionName(kind, namespace, invoker, session string, slot t
 	return cutName(invoker+"-"+session, maxLabelValue-len(tail)) + tail
 }
 
+// SlotOf returns the slot in the name of a BackupSession, of one that retries it, or of their Snapshots. ok is false if
+// there is none.
+func SlotOf(name string) (slot time.Time, ok bool) {
+	if at := strings.LastIndex(name, "-r"); at > 0 {
+		if _, err := strconv.Atoi(name[at+2:]); err == nil {
+			name = name[:at]
+		}
+	}
+	seconds, err := strconv.ParseInt(name[strings.LastIndexByte(name, '-')+1:], 10, 64)
+	return time.Unix(seconds, 0), err == nil && seconds > 0
+}
+
 // TriggeredSessionName returns the name of a run that somebody asked for. Equal words give equal names.
 func TriggeredSessionName(invoker, session string, words ...string) string {
 	tail := "-" + hash(words...)
@@ -66,6 +78,14 @@ func SnapshotName(repository, backupSession string) string {
 func RebuiltSnapshotName(snapshot, repositoryUID string) string {
 	tail := "-" + hash(snapshot, repositoryUID)
 	return cutName(snapshot, maxObjectName-len(tail)) + tail
+}
+
+// QualifiedSnapshotName returns the name to use if a scan has made a Snapshot with the SnapshotName of a run: anybody
+// who can write to the backend chooses what a scan finds. The hash covers the UID of the run, which nobody knows
+// before.
+func QualifiedSnapshotName(repository, backupSession string, uid types.UID) string {
+	tail := "-" + hash(repository, backupSession, string(uid))
+	return cutName(repository+"-"+backupSession, maxObjectName-len(tail)) + tail
 }
 
 // VolumeSnapshotName returns the name of the VolumeSnapshot that a run makes of a claim: <claim>-<unix seconds of the

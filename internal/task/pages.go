@@ -64,8 +64,8 @@ type PageWriter struct {
 	zip                    *gzip.Writer
 }
 
-// Add adds a Snapshot, and stores a page when it is full. A Snapshot whose components are too large for an object of the
-// API loses them: then nothing claims that it can be restored.
+// Add adds a Snapshot, and stores a page when it is full. A Snapshot whose components are too large for an object of
+// the API loses them: then nothing claims that it can be restored.
 func (w *PageWriter) Add(f Found) error {
 	line, err := lineOf(f)
 	if err == nil && line == nil {

@@ -77,8 +77,10 @@ func TestALargeSnapshotHoldsUpNoOther(t *testing.T) {
 		components int
 		total      int32
 	}{
-		"as large as the API allows": {Found{Total: 2000, Components: components(2000, v1alpha1.Component{})}, 2000, 2000},
-		"too many components":        {Found{Total: 2001, Components: components(2001, v1alpha1.Component{})}, 0, 0},
+		"as large as the API allows": {
+			Found{Total: 2000, Components: components(2000, v1alpha1.Component{})}, 2000, 2000,
+		},
+		"too many components": {Found{Total: 2001, Components: components(2001, v1alpha1.Component{})}, 0, 0},
 		"long components": {Found{Total: 600, Components: components(600, v1alpha1.Component{
 			Path: strings.Repeat("x", 4096),
 		})}, 0, 0},

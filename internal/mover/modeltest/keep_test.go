@@ -232,7 +232,7 @@ func (r *repo) rebuild(p *pod, got task.ComponentResult) {
 	r.snapshots = nil
 	for _, page := range pages {
 		must(task.ReadPage(page, func(f task.Found) error {
-			made, why := rebuilt.Snapshot(&r.object, f, w.now)
+			made, why := rebuilt.Snapshot(&r.object, f, rebuilt.Policies{}, w.now)
 			if why != "" {
 				broken("%s: a scan found Snapshot %s, which can't be made again: %s", r, f.Name, why)
 			}

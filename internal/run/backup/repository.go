@@ -11,13 +11,13 @@ import (
 	"github.com/cairn-backup/cairn/internal/run"
 )
 
-// FreezeRepository freezes a Repository of a target for a run of this name, or explains why the run can't use it and
-// how long that can still pass by itself. c is the target's complete configuration, info the repository in it, and
-// driver the driver of the task. The encryption Secret of the Repository counts, whatever policy says by now: the data
-// is where it is.
+// FreezeRepository freezes a Repository of a target for a run whose Snapshot there has this name, or explains why the
+// run can't use it and how long that can still pass by itself. c is the target's complete configuration, info the
+// repository in it, and driver the driver of the task. The encryption Secret of the Repository counts, whatever policy
+// says by now: the data is where it is.
 func FreezeRepository(
 	c *v1alpha1.BackupConfiguration, repo *v1alpha1.Repository, info *v1alpha1.RepositoryInfo, driver v1alpha1.Driver,
-	session string,
+	snapshot string,
 ) (*v1alpha1.ResolvedRepository, *v1alpha1.ResolvedError, time.Duration) {
 	refuse := func(wait time.Duration, reason, format string, args ...any) (
 		*v1alpha1.ResolvedRepository, *v1alpha1.ResolvedError, time.Duration,
@@ -40,7 +40,7 @@ func FreezeRepository(
 		return nil, &v1alpha1.ResolvedError{Reason: reason, Message: message}, wait
 	}
 	out := &v1alpha1.ResolvedRepository{
-		Name: repo.Name, UID: repo.UID, Snapshot: policy.SnapshotName(repo.Name, session),
+		Name: repo.Name, UID: repo.UID, Snapshot: snapshot,
 	}
 	if driver == v1alpha1.DriverVolumeSnapshotter {
 		return out, nil, 0

@@ -121,7 +121,7 @@ func TestFreezeRepository(t *testing.T) {
 			if tt.driver == "" {
 				tt.driver = v1alpha1.DriverKopia
 			}
-			frozen, refusal, wait := FreezeRepository(c, repo, info, tt.driver, "run")
+			frozen, refusal, wait := FreezeRepository(c, repo, info, tt.driver, "web-run")
 			g.Expect(wait).To(Equal(tt.wait))
 			if tt.reason != "" {
 				g.Expect(refusal.Reason).To(Equal(tt.reason))
@@ -131,7 +131,7 @@ func TestFreezeRepository(t *testing.T) {
 			}
 			g.Expect(refusal).To(BeNil())
 			g.Expect(frozen).To(Equal(&v1alpha1.ResolvedRepository{
-				Name: "web", UID: "uid", Snapshot: policy.SnapshotName("web", "run"), Directory: "web",
+				Name: "web", UID: "uid", Snapshot: "web-run", Directory: "web",
 				StorageRef:       v1alpha1.ObjectReference{Namespace: "shop", Name: "bucket"},
 				EncryptionSecret: v1alpha1.ObjectReference{Namespace: "shop", Name: repo.Spec.EncryptionSecret.Name},
 			}))

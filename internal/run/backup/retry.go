@@ -81,7 +81,7 @@ func (start *Start) Again(s, of *v1alpha1.BackupSession, current []StartTarget) 
 		renameVolumeSnapshots(target.Hosts, s.CreationTimestamp.Time)
 		for j := range target.Repositories {
 			repo := &target.Repositories[j]
-			repo.Snapshot = policy.SnapshotName(repo.Name, s.Name)
+			repo.Snapshot = policy.SnapshotName(repo.Name, s.Name) // unless a scan has made one of that name
 		}
 		start.Targets = append(start.Targets, StartTarget{Resolved: target})
 	}

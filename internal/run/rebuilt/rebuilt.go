@@ -25,11 +25,16 @@ var keptLabels = []string{
 }
 
 // Snapshot returns the Snapshot of a Repository that a scan found, with its status, or why it must not be an object of
-// the API. The API server checks the rest.
-func Snapshot(r *v1alpha1.Repository, f task.Found, now time.Time) (_ *v1alpha1.Snapshot, refusal string) {
-	if len(validation.IsDNS1123Subdomain(f.Name)) > 0 || f.UID == "" || f.Spec.SnapshotID == "" ||
-		f.Spec.BackupSession == "" || f.Spec.Session == "" {
+// the API. The API server checks the rest. known are the policies of the namespace.
+func Snapshot(
+	r *v1alpha1.Repository, f task.Found, known Policies, now time.Time,
+) (_ *v1alpha1.Snapshot, refusal string) {
+	switch {
+	case len(validation.IsDNS1123Subdomain(f.Name)) > 0 || f.UID == "" || f.Spec.SnapshotID == "" ||
+		f.Spec.BackupSession == "" || f.Spec.Session == "":
 		return nil, "its result file lacks what a Snapshot needs"
+	case isToCome(f.Name, now), isToCome(f.Spec.BackupSession, now):
+		return nil, "it has the name of a run to come"
 	}
 	labels := map[string]string{
 		v1alpha1.LabelManagedBy: v1alpha1.ManagedByCairn, v1alpha1.LabelRepository: policy.LabelValue(r.Name),
@@ -37,6 +42,11 @@ func Snapshot(r *v1alpha1.Repository, f task.Found, now time.Time) (_ *v1alpha1.
 	for _, key := range keptLabels {
 		if value, ok := f.Labels[key]; ok && len(validation.IsValidLabelValue(value)) == 0 {
 			labels[key] = value
+		}
+	}
+	if known.strange(r, labels) {
+		for _, key := range pointLabels {
+			delete(labels, key)
 		}
 	}
 	out := &v1alpha1.Snapshot{
@@ -55,6 +65,16 @@ func Snapshot(r *v1alpha1.Repository, f task.Found, now time.Time) (_ *v1alpha1.
 	}
 	out.Status = statusOf(f.Components, f.Total, now)
 	return out, ""
+}
+
+// ahead is how far a slot lies ahead at most. A larger number at the end of a name is something else, such as a date.
+const ahead = 366 * 24 * time.Hour
+
+// isToCome reports whether a name of a BackupSession, or of its Snapshot, is of a slot after now. No honest run has
+// made it: whoever can write to the backend wants to take the name away from a later run.
+func isToCome(name string, now time.Time) bool {
+	slot, ok := policy.SlotOf(name)
+	return ok && slot.After(now) && slot.Before(now.Add(ahead))
 }
 
 // Unusable returns the status of a rebuilt Snapshot whose components the API server refuses.

@@ -123,14 +123,20 @@ func restorable(s *v1alpha1.Snapshot, moment restore.Before) bool {
 		moment.Allows(s.MadeAt().Time)
 }
 
-// preferred reports whether s is taken rather than than, where both are of the same target and restore point. The first
-// Repository by name wins, then the newer Snapshot.
+// preferred reports whether s is taken rather than than, where both are of the same target and restore point. One that
+// this cluster made wins over one that a scan made, whose labels come from the backend. Then the first Repository by
+// name wins, then the newer Snapshot.
 func preferred(s, than *v1alpha1.Snapshot) bool {
+	if rebuilt := isRebuilt(s); rebuilt != isRebuilt(than) {
+		return !rebuilt
+	}
 	if s.Spec.Repository != than.Spec.Repository {
 		return s.Spec.Repository < than.Spec.Repository
 	}
 	return newerSnapshot(s, than) > 0
 }
+
+func isRebuilt(s *v1alpha1.Snapshot) bool { return s.Annotations[v1alpha1.AnnotationRebuilt] != "" }
 
 func newerSnapshot(a, b *v1alpha1.Snapshot) int {
 	return cmp.Or(a.MadeAt().Compare(b.MadeAt().Time),

@@ -76,6 +76,12 @@ func TestChooseSnapshots(t *testing.T) {
 		"not an incomplete point": {
 			list: with(pointSnapshot("c", "c", "web", 3)), source: latest, web: "web-b", db: "db-b",
 		},
+		"not what a scan says to be of the point": {
+			list: with(pointSnapshot("b", "b", "web", 3, in("a-repository"), func(s *v1alpha1.Snapshot) {
+				s.Annotations = map[string]string{v1alpha1.AnnotationRebuilt: "uid"}
+			})),
+			source: latest, web: "web-b", db: "db-b",
+		},
 		"with the Snapshot of a retry": {
 			list: with(pointSnapshot("c", "c", "web", 3), pointSnapshot("c", "c", "db", 3, failedSnapshot),
 				pointSnapshot("c", "c-r1", "db", 4)),
