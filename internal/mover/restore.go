@@ -93,6 +93,9 @@ func (m *Mover) restoreComponent(
 		DeleteExtra: rules.DeleteExtra && rules.Overwrite != "",
 		Progress:    report.progress(ctx), ProgressEvery: progressEvery,
 	}
+	if rules.Verify {
+		options.Kept = new(repository.Kept)
+	}
 	got, err := engine.Restore(ctx, c.ID, dir.path(), options)
 	r.Files, r.SizeBytes = got.Files+got.Links, got.Bytes
 	r.DevicesNotRestored, r.LinksNotRestored = got.DevicesNotRestored, got.LinksNotRestored

@@ -104,6 +104,8 @@ type RestoreOptions struct {
 	// lost+found, what the backup excluded, and what the backup left out for another reason. If a snapshot does not
 	// say what its backup left out, DeleteExtra deletes nothing.
 	DeleteExtra bool
+	// Kept, if set, takes in which entries the restore kept. Compare leaves these out.
+	Kept *Kept
 	// Progress is called from one goroutine, every ProgressEvery (default 1 s) and once at the end.
 	Progress      func(RestoreProgress)
 	ProgressEvery time.Duration

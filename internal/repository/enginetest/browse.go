@@ -21,7 +21,6 @@ func (c Config) compare(t *testing.T) {
 	id := src.snapshot(e)
 	for name, tc := range map[string]struct {
 		change    func(tree)
-		opt       repository.RestoreOptions
 		different int
 	}{
 		"nothing changed": {change: func(tree) {}},
@@ -41,21 +40,16 @@ func (c Config) compare(t *testing.T) {
 		"a file is a link":             {change: func(r tree) { r.swap("a", "dir/b") }, different: 1},
 		"a link has another target":    {change: func(r tree) { r.swap("link", "b") }, different: 1},
 		"more files are no difference": {change: func(r tree) { r.file("more", "x", 1) }},
-		"a newer file was kept": {
-			change: func(r tree) {
-				r.file("dir/b", "volume", 6)
-			}, opt: repository.RestoreOptions{OnConflict: repository.ConflictNewer},
-		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			out := newTree(t)
 			out.restore(e, id, repository.RestoreOptions{})
 			tc.change(out)
-			got, err := e.Compare(t.Context(), id, out.dir, tc.opt)
+			got, err := e.Compare(t.Context(), id, out.dir, repository.RestoreOptions{})
 			out.Expect(err).NotTo(HaveOccurred())
 			out.Expect(got.Different).To(BeEquivalentTo(tc.different), fmt.Sprint(got.Problems))
 			out.Expect(got.Unreadable).To(BeZero())
-			if tc.different == 0 && tc.opt.OnConflict == repository.ConflictFail {
+			if tc.different == 0 {
 				out.Expect(got.Files).To(BeEquivalentTo(4))
 			}
 		})
@@ -64,6 +58,33 @@ func (c Config) compare(t *testing.T) {
 	src.Expect(err).To(MatchError(repository.ErrTarget))
 	_, err = e.Compare(t.Context(), unknownID, src.dir, repository.RestoreOptions{})
 	src.Expect(err).To(MatchError(repository.ErrNotFound))
+}
+
+// compareKept checks that a comparison leaves out exactly what the restore kept. A kept file can have the time of a
+// restored one.
+func (c Config) compareKept(t *testing.T) {
+	e, src, out := c.fresh(t), newTree(t), newTree(t)
+	for _, name := range []string{"same", "newer", "older", "missing"} {
+		src.file(name, "backup", 5)
+	}
+	id := src.snapshot(e)
+	out.file("same", "volume", 5)
+	out.file("newer", "volume", 6)
+	out.file("older", "volume", 4)
+	opt := repository.RestoreOptions{OnConflict: repository.ConflictNewer, Kept: new(repository.Kept)}
+	out.Expect(out.restore(e, id, opt).Skipped).To(BeEquivalentTo(2))
+	different := func() int64 {
+		got, err := e.Compare(t.Context(), id, out.dir, opt)
+		out.Expect(err).NotTo(HaveOccurred())
+		out.Expect(got.Files + got.Different).To(BeEquivalentTo(2))
+		return got.Different
+	}
+	out.Expect(different()).To(BeZero(), "the restore kept it")
+	out.file("missing", "bac", 5)
+	out.Expect(different()).To(BeEquivalentTo(1), "a torn file has the time of a kept one")
+	out.file("missing", "backup", 5)
+	out.file("older", "broken", 7)
+	out.Expect(different()).To(BeEquivalentTo(1), "the restore wrote it, whatever its time is")
 }
 
 // swap replaces an entry by a symbolic link.

@@ -54,6 +54,7 @@ func Run(t *testing.T, c Config) {
 		"a restore writes what is included and not excluded":        c.selection,
 		"an interrupted restore is continued":                       c.resumed,
 		"a restored tree is compared with its snapshot":             c.compare,
+		"a comparison leaves out what was kept":                     c.compareKept,
 		"a snapshot is listed and read":                             c.browse,
 		"two snapshots are compared":                                c.diff,
 		"a stream is restored, and only new data is sent":           c.stream,

@@ -74,6 +74,9 @@ func (c *comparer) compare(
 	ctx context.Context, dfd int, relDir, name string, de *snapshot.DirEntry, rec *record, selected bool,
 ) error {
 	rel := path.Join(relDir, name)
+	if c.opt.Kept.Has(rel) {
+		return nil
+	}
 	var st unix.Stat_t
 	err := unix.Fstatat(dfd, name, &st, unix.AT_SYMLINK_NOFOLLOW)
 	if err == unix.ENOENT && !selected {
@@ -83,11 +86,6 @@ func (c *comparer) compare(
 		return c.miss(rel, err)
 	}
 	typ := st.Mode & unix.S_IFMT
-	if c.opt.OnConflict == repository.ConflictNewer && typ != unix.S_IFDIR {
-		if t := changed(de, rec); st.Mtim.Sec > t.sec || st.Mtim.Sec == t.sec && st.Mtim.Nsec > t.nsec {
-			return nil // the restore kept it
-		}
-	}
 	switch {
 	case de.Type == snapshot.EntryTypeDirectory && typ == unix.S_IFDIR:
 		fd, err := unix.Openat(dfd, name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)

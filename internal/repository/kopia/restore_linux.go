@@ -239,6 +239,7 @@ func (r *restorer) ended(rel string, size int64, err error) error {
 	if err == errSkipped {
 		r.skipped.Add(1)
 		r.passed.Add(size)
+		r.opt.Kept.Add(rel)
 		return nil
 	}
 	if err == nil {
