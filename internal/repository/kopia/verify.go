@@ -56,8 +56,12 @@ func (e *repoEngine) walk(
 		})
 	return v.InParallel(ctx, func(tw *snapshotfs.TreeWalker) error {
 		for _, root := range roots {
+			// Process returns what the walk has found so far, which the result has. From the second problem on it returns
+			// only their number, and then nobody knows what they were.
 			if err := tw.Process(ctx, root, "."); err != nil {
-				return err
+				if _, found := tw.GetErrors(); found == 0 {
+					return err
+				}
 			}
 		}
 		return nil
@@ -107,21 +111,20 @@ func (e *repoEngine) Check(ctx context.Context, ids []string) ([]string, error) 
 	return damaged, nil
 }
 
-// whole reports whether nothing is missing below the roots. It returns an error where it cannot find out.
+// whole reports whether nothing is missing below the roots. It returns an error where it cannot find out: damage that
+// was found counts, whatever else could not be looked at.
 func (e *repoEngine) whole(ctx context.Context, blobs map[blob.ID]blob.Metadata, roots ...fs.Entry) (bool, error) {
 	r, err := e.walk(ctx, blobs, 0, roots...)
 	if ctx.Err() != nil {
 		return false, classify("check", cause(ctx, ctx.Err()))
 	}
-	for _, problem := range r.Errors {
-		if !damage(problem) {
-			return false, classify("check", problem)
-		}
+	if slices.ContainsFunc(r.Errors, damage) {
+		return false, nil
 	}
-	if err != nil && len(r.Errors) == 0 {
-		return false, classify("check", err)
+	if len(r.Errors) > 0 {
+		err = r.Errors[0]
 	}
-	return r.ErrorCount == 0, nil
+	return err == nil, classify("check", err)
 }
 
 // damage reports whether an error means that data is damaged or missing. An error that may pass is not damage.
