@@ -7,7 +7,8 @@ import (
 )
 
 // Kept remembers which entries a restore kept. A comparison cannot know it from the entries themselves: a restored file
-// has the same time as one that was kept for being no older. The zero value holds none. Kept is safe for concurrent use.
+// has the same time as one that was kept for being no older. The zero value holds none. Kept is safe for concurrent
+// use.
 type Kept struct {
 	mu     sync.Mutex
 	sums   []uint64 // of the paths: millions of entries can be kept

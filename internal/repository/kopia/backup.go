@@ -76,8 +76,7 @@ func (e *repoEngine) Backup(
 	defer stop()
 	b := &backup{e: e, src: src, opt: opt, comp: comp, exclude: exclude, progress: newProgress(opt)}
 	defer b.progress.stop()
-	kctx, w, err := e.rep.NewWriter(kctx,
-		repo.WriteSessionOptions{Purpose: "backup", OnUpload: func(n int64) { b.progress.sent.Add(n) }})
+	kctx, w, err := b.writer(kctx)
 	if err != nil {
 		return repository.Snapshot{}, classify("backup", cause(kctx, err))
 	}
@@ -120,6 +119,25 @@ type backup struct {
 	progress *progress
 	// fullRead is the time since when each file of the snapshot was read. It is zero for a stream.
 	fullRead time.Time
+	lost     *lost
+}
+
+// writer opens a writer, which sends again what the storage has lost.
+func (b *backup) writer(ctx context.Context) (context.Context, repo.RepositoryWriter, error) {
+	ctx, w, err := b.e.rep.NewDirectWriter(ctx,
+		repo.WriteSessionOptions{Purpose: "backup", OnUpload: func(n int64) { b.progress.sent.Add(n) }})
+	if err != nil {
+		return ctx, nil, err
+	}
+	var out repo.RepositoryWriter
+	if b.lost, err = b.e.findLost(ctx, w); err == nil {
+		out, err = b.lost.writer(ctx, w)
+	}
+	if err != nil {
+		_ = w.Close(ctx)
+		return ctx, nil, err
+	}
+	return ctx, out, nil
 }
 
 // accept asks the caller whether the upload becomes a snapshot.

@@ -105,10 +105,10 @@ func (p *previousDir) entry(n *node, stamp uint64) *snapshot.DirEntry {
 
 // DirEntryOrNil implements snapshot.HasDirEntryOrNil. It returns the entry of a file that is the same as in a previous
 // snapshot. kopia then does not open the file.
-func (f *fileNode) DirEntryOrNil(context.Context) (*snapshot.DirEntry, error) {
+func (f *fileNode) DirEntryOrNil(ctx context.Context) (*snapshot.DirEntry, error) {
 	f.dir.stamps.add(f.stamp)
 	for _, p := range f.dir.previous {
-		if de := p.entry(&f.node, f.stamp); de != nil {
+		if de := p.entry(&f.node, f.stamp); de != nil && !f.w.lost.touches(ctx, de.ObjectID) {
 			f.w.same.Add(1)
 			f.w.sameSize.Add(de.FileSize)
 			f.w.progress.unchangedFile(de.FileSize)
@@ -127,11 +127,11 @@ func (w *walk) addUnchanged(s *snapshot.Stats) {
 }
 
 // DirEntryOrNil implements snapshot.HasDirEntryOrNil. The stamp of an attribute file is a hash of its content.
-func (m *memFile) DirEntryOrNil(context.Context) (*snapshot.DirEntry, error) {
+func (m *memFile) DirEntryOrNil(ctx context.Context) (*snapshot.DirEntry, error) {
 	stamp := uint64(m.mtime.UnixNano())
 	m.stamps.add(stamp)
 	for _, p := range m.previous {
-		if de := p.entry(&m.node, stamp); de != nil {
+		if de := p.entry(&m.node, stamp); de != nil && !m.w.lost.touches(ctx, de.ObjectID) {
 			return de, nil
 		}
 	}

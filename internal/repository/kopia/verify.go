@@ -56,8 +56,8 @@ func (e *repoEngine) walk(
 		})
 	return v.InParallel(ctx, func(tw *snapshotfs.TreeWalker) error {
 		for _, root := range roots {
-			// Process returns what the walk has found so far, which the result has. From the second problem on it returns
-			// only their number, and then nobody knows what they were.
+			// Process returns what the walk has found so far, which the result has. From the second problem on it
+			// returns only their number, and then nobody knows what they were.
 			if err := tw.Process(ctx, root, "."); err != nil {
 				if _, found := tw.GetErrors(); found == 0 {
 					return err

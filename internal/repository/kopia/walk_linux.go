@@ -27,6 +27,7 @@ type walk struct {
 	again    bool            // the tree was read before, and something changed meanwhile
 	noInode  bool            // inode and time of the last change do not count
 	rep      repo.Repository // of the previous snapshots
+	lost     *lost           // what the repository does not have any more
 	progress *progress
 	open     sync.Map // path for kopia -> *stamps of the directories that are being read
 	noXattrs atomic.Bool

@@ -1,0 +1,169 @@
+package kopia
+
+import (
+	"context"
+	"fmt"
+	"sync"
+
+	"github.com/kopia/kopia/repo"
+	"github.com/kopia/kopia/repo/blob"
+	"github.com/kopia/kopia/repo/compression"
+	"github.com/kopia/kopia/repo/content"
+	"github.com/kopia/kopia/repo/object"
+
+	"github.com/cairn-backup/cairn/internal/text"
+)
+
+// A pack can vanish from the storage: somebody deletes it, a rule of the bucket does, or a disk loses it. The index
+// still names its contents, so kopia would take them for stored, and every later backup would refer to what is gone.
+// So each backup compares the packs of the index with those of the storage, and sends again what is lost.
+
+// lost is the contents whose packs are not in the storage, or are shorter than the index says.
+type lost struct {
+	mu  sync.RWMutex
+	ids map[content.ID]bool
+	w   repo.DirectRepositoryWriter
+}
+
+// findLost returns the contents that are lost, nil if there are none. It reads the index before it lists the packs:
+// other writers add packs meanwhile.
+func (e *repoEngine) findLost(ctx context.Context, w repo.DirectRepositoryWriter) (*lost, error) {
+	index := w.ContentReader()
+	ends := map[blob.ID]int64{} // of what the index knows in each pack
+	err := index.IterateContents(ctx, content.IterateOptions{}, func(c content.Info) error {
+		if end := endOf(c); end > ends[c.PackBlobID] {
+			ends[c.PackBlobID] = end
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	lengths := make(map[blob.ID]int64, len(ends))
+	for _, prefix := range content.PackBlobIDPrefixes {
+		err := e.rep.BlobReader().ListBlobs(ctx, prefix, func(m blob.Metadata) error {
+			lengths[m.BlobID] = m.Length
+			return nil
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	packs := 0
+	for pack, end := range ends {
+		if end > lengths[pack] {
+			packs++
+		}
+	}
+	if packs == 0 {
+		return nil, nil
+	}
+	l := &lost{ids: map[content.ID]bool{}, w: w}
+	err = index.IterateContents(ctx, content.IterateOptions{}, func(c content.Info) error {
+		if _, known := ends[c.PackBlobID]; known && endOf(c) > lengths[c.PackBlobID] {
+			l.ids[c.ContentID] = true
+		}
+		return nil
+	})
+	if e.log != nil {
+		e.log("warn", "backup", fmt.Sprintf("%s of the repository missing or cut off: what the backup needs of it is "+
+			"sent again", text.Quantity(int64(packs), "pack")))
+	}
+	return l, err
+}
+
+// endOf returns how long the pack of a content is at least.
+func endOf(c content.Info) int64 { return int64(c.PackOffset) + int64(c.PackedLength) }
+
+// has reports whether a content is lost, and was not sent again. Nothing is lost in a nil lost.
+func (l *lost) has(id content.ID) bool {
+	if l == nil {
+		return false
+	}
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	return l.ids[id]
+}
+
+// touches reports whether a part of an object is lost.
+func (l *lost) touches(ctx context.Context, id object.ID) bool {
+	if l == nil {
+		return false
+	}
+	parts, err := l.w.VerifyObject(ctx, id)
+	if err != nil {
+		return true
+	}
+	for _, part := range parts {
+		if l.has(part) {
+			return true
+		}
+	}
+	return false
+}
+
+// writer returns a writer that sends lost contents again.
+func (l *lost) writer(ctx context.Context, w repo.DirectRepositoryWriter) (repo.RepositoryWriter, error) {
+	if l == nil {
+		return w, nil
+	}
+	objects, err := object.NewObjectManager(ctx, resend(w.ContentManager(), w.ContentManager().WriteContent, l),
+		w.ObjectFormat(), nil)
+	return &resendingWriter{w, objects}, err
+}
+
+type resendingWriter struct {
+	repo.RepositoryWriter
+	objects *object.Manager
+}
+
+// NewObjectWriter implements repo.RepositoryWriter.
+func (r *resendingWriter) NewObjectWriter(ctx context.Context, opt object.WriterOptions) object.Writer {
+	return r.objects.NewWriter(ctx, opt)
+}
+
+// ConcatenateObjects implements repo.RepositoryWriter.
+func (r *resendingWriter) ConcatenateObjects(
+	ctx context.Context, ids []object.ID, opt repo.ConcatenateOptions,
+) (object.ID, error) {
+	return r.objects.Concatenate(ctx, ids, opt.Compressor)
+}
+
+// resending writes a content that is lost although the index has it. Data is the type in which kopia passes data on. It
+// has a name only within kopia.
+type resending[Data any] struct {
+	*content.WriteManager
+	write writeFunc[Data]
+	lost  *lost
+}
+
+type writeFunc[Data any] func(
+	context.Context, Data, content.IDPrefix, compression.HeaderID,
+) (content.ID, error)
+
+func resend[Data any](m *content.WriteManager, write writeFunc[Data], l *lost) *resending[Data] {
+	return &resending[Data]{m, write, l}
+}
+
+// WriteContent writes a content. Only writing tells its ID. kopia writes a content that the index has only if the index
+// calls it deleted.
+func (r *resending[Data]) WriteContent(
+	ctx context.Context, data Data, prefix content.IDPrefix, comp compression.HeaderID,
+) (content.ID, error) {
+	id, err := r.write(ctx, data, prefix, comp)
+	if err != nil || !r.lost.has(id) {
+		return id, err
+	}
+	r.lost.mu.Lock()
+	defer r.lost.mu.Unlock()
+	if !r.lost.ids[id] { // another worker has sent it
+		return id, nil
+	}
+	if err := r.DeleteContent(ctx, id); err != nil {
+		return id, err
+	}
+	if id, err = r.write(ctx, data, prefix, comp); err == nil {
+		delete(r.lost.ids, id)
+	}
+	return id, err
+}

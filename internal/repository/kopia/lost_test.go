@@ -1,0 +1,109 @@
+package kopia_test
+
+import (
+	"bytes"
+	"context"
+	"math/rand"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	. "github.com/onsi/gomega"
+
+	"github.com/cairn-backup/cairn/internal/repository"
+	"github.com/cairn-backup/cairn/internal/repository/enginetest"
+	"github.com/cairn-backup/cairn/internal/repository/kopia"
+)
+
+// losses are ways in which a storage loses packs.
+var losses = map[string]func(file string) error{
+	"deleted": os.Remove,
+	"cut off": func(file string) error { return os.Truncate(file, 100) },
+}
+
+// lose lets the storage lose the packs whose names begin with a letter: p holds files, q holds directories.
+func lose(t *testing.T, r repository.Repository, kind string, how func(file string) error) {
+	t.Helper()
+	for _, file := range packFiles(t, r) {
+		if strings.HasPrefix(packOf(r, file), kind) {
+			NewWithT(t).Expect(how(file)).To(Succeed())
+		}
+	}
+}
+
+// inSession opens the repository for one call.
+func inSession(t *testing.T, r repository.Repository, do func(repository.Engine)) {
+	t.Helper()
+	e, err := kopia.Driver{}.Open(t.Context(), r)
+	NewWithT(t).Expect(err).NotTo(HaveOccurred())
+	do(e)
+	NewWithT(t).Expect(e.Close(context.WithoutCancel(t.Context()))).To(Succeed())
+}
+
+// TestABackupAfterALossSendsWhatIsLost checks that a backup does not refer to data that the storage has lost: neither
+// through files that did not change, nor through the index. The snapshots before are whole again where they hold the
+// same data.
+func TestABackupAfterALossSendsWhatIsLost(t *testing.T) {
+	t.Parallel()
+	for name, how := range losses {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			g, ctx, src, out, r := NewWithT(t), t.Context(), t.TempDir(), t.TempDir(), initialized(t)
+			enginetest.Tree(t, src, 120)
+			enginetest.Incompressible(t, filepath.Join(src, "big"), 2, 9<<20) // of several contents
+			g.Expect(os.Link(filepath.Join(src, "dir0/file1"), filepath.Join(src, "linked"))).To(Succeed())
+			var first, second repository.Snapshot
+			backUp := func(e repository.Engine) (s repository.Snapshot) {
+				s, err := e.Backup(ctx, repository.Source{Name: "d", Dir: src}, repository.BackupOptions{})
+				g.Expect(err).NotTo(HaveOccurred())
+				return s
+			}
+			inSession(t, r, func(e repository.Engine) { first = backUp(e) })
+			inSession(t, r, func(e repository.Engine) { g.Expect(backUp(e).BytesSent).To(BeNumerically("<", 100<<10)) })
+			lose(t, r, "p", how)
+			inSession(t, r, func(e repository.Engine) {
+				g.Expect(e.Check(ctx, []string{first.ID})).To(HaveLen(map[string]int{"deleted": 1}[name]))
+				second = backUp(e)
+				g.Expect(second.BytesSent).To(BeNumerically(">", 18<<20))
+			})
+			inSession(t, r, func(e repository.Engine) {
+				for _, s := range []repository.Snapshot{first, second} {
+					_, err := e.Verify(ctx, s.ID, 100)
+					g.Expect(err).NotTo(HaveOccurred())
+				}
+				_, err := e.Restore(ctx, second.ID, out, repository.RestoreOptions{Owners: os.Getuid() == 0})
+				g.Expect(err).NotTo(HaveOccurred())
+				enginetest.Same(t, src, out)
+				g.Expect(backUp(e).BytesSent).To(BeNumerically("<", 100<<10), "nothing is lost any more")
+			})
+		})
+	}
+}
+
+// TestAStreamAfterALossIsSentAgain checks the same for the dump of a database.
+func TestAStreamAfterALossIsSentAgain(t *testing.T) {
+	t.Parallel()
+	for name, how := range losses {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			g, ctx, r, dump := NewWithT(t), t.Context(), initialized(t), make([]byte, 9<<20)
+			rand.New(rand.NewSource(1)).Read(dump)
+			var last repository.Snapshot
+			backUp := func(e repository.Engine) {
+				s, err := e.Backup(ctx, repository.Source{Name: "d", Stream: bytes.NewReader(dump)},
+					repository.BackupOptions{})
+				g.Expect(err).NotTo(HaveOccurred())
+				last = s
+			}
+			inSession(t, r, backUp)
+			lose(t, r, "p", how)
+			inSession(t, r, backUp)
+			inSession(t, r, func(e repository.Engine) {
+				var got bytes.Buffer
+				g.Expect(e.RestoreStream(ctx, last.ID, &got)).To(Succeed())
+				g.Expect(bytes.Equal(got.Bytes(), dump)).To(BeTrue())
+			})
+		})
+	}
+}
