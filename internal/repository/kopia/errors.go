@@ -38,6 +38,7 @@ var bySentinel = []struct{ sentinel, kind error }{
 	{format.ErrAlreadyInitialized, repository.ErrAlreadyInitialized},
 	{snapshot.ErrSnapshotNotFound, repository.ErrNotFound},
 	{blob.ErrInvalidCredentials, repository.ErrBadCredentials},
+	{errBadAttrs, repository.ErrCorrupt},
 	{repo.ErrRepositoryUnavailableDueToUpgradeInProgress, repository.ErrBusy},
 }
 

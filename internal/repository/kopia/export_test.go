@@ -148,8 +148,8 @@ func WithStep(d Driver, step func()) Driver {
 	return d
 }
 
-// WithNames saves a snapshot again with other names of the files in its root, and returns the ID of the new one.
-func WithNames(t testing.TB, e repository.Engine, id string, names map[string]string) string {
+// WithEntries saves a snapshot again with other entries in its root, and returns the ID of the new one.
+func WithEntries(t testing.TB, e repository.Engine, id string, change func([]*snapshot.DirEntry)) string {
 	t.Helper()
 	var saved manifest.ID
 	re := e.(*repoEngine)
@@ -163,11 +163,7 @@ func WithNames(t testing.TB, e repository.Engine, id string, names map[string]st
 			if err != nil {
 				return err
 			}
-			for _, x := range dm.Entries {
-				if other := names[x.Name]; other != "" {
-					x.Name = encodeName(other)
-				}
-			}
+			change(dm.Entries)
 			if man.RootEntry.ObjectID, err = snapshotfs.WriteDirManifest(ctx, w, ".", dm, "zstd-fastest"); err != nil {
 				return err
 			}

@@ -5,14 +5,20 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
+	"sync/atomic"
 	"syscall"
 	"testing"
 
+	"github.com/kopia/kopia/repo/blob"
+	"github.com/kopia/kopia/snapshot"
 	. "github.com/onsi/gomega"
+	"golang.org/x/sys/unix"
 
 	"github.com/cairn-backup/cairn/internal/repository"
 	"github.com/cairn-backup/cairn/internal/repository/enginetest"
 	"github.com/cairn-backup/cairn/internal/repository/kopia"
+	"github.com/cairn-backup/cairn/internal/repository/kopia/faultstore"
 )
 
 // restoreBeside restores a snapshot over a volume that holds the names, and returns those that are there afterwards.
@@ -105,6 +111,61 @@ func TestASnapshotThatDoesNotSayWhatItLeftOut(t *testing.T) {
 			left, res := restoreBeside(t, e, s.ID, "a", "extra/x", "extra/y", "more")
 			g.Expect(left).To(ConsistOf("a", "extra/x", "extra/y", "more"))
 			g.Expect([]int64{res.Deleted, res.ExtraKept}).To(Equal([]int64{0, 2}))
+		})
+	}
+}
+
+// TestADirectoryThatIsNotKnownIsNotTidied checks that a restore deletes nothing from a directory of which it cannot read
+// all: what is unknown is not extra. FIFOs are only in the attribute file.
+func TestADirectoryThatIsNotKnownIsNotTidied(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		damage func([]*snapshot.DirEntry) // of the snapshot: the attribute file, a, and b
+		failed bool                       // the storage fails where the attribute file is read
+		want   []string
+	}{
+		"a damaged attribute file": {
+			damage: func(entries []*snapshot.DirEntry) { entries[0].ObjectID = entries[1].ObjectID },
+			want:   []string{"a", "b", "extra", "pipe"},
+		},
+		"a damaged name": {
+			damage: func(entries []*snapshot.DirEntry) { entries[2].Name = ".cairn~n%zz" },
+			want:   []string{"a", "extra", "pipe"},
+		},
+		"a storage that fails": {failed: true, want: []string{"extra", "pipe"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			g, ctx, src, out, r := NewWithT(t), t.Context(), t.TempDir(), t.TempDir(), initialized(t)
+			for _, name := range []string{"a", "b"} {
+				g.Expect(os.WriteFile(filepath.Join(src, name), []byte(name), 0o600)).To(Succeed())
+			}
+			g.Expect(unix.Mkfifo(filepath.Join(src, "pipe"), 0o600)).To(Succeed())
+			var failing atomic.Bool
+			e := enginetest.Open(t, kopia.Driver{Wrap: func(st blob.Storage) blob.Storage {
+				return faultstore.Wrap(st, func(c faultstore.Call) faultstore.Fault {
+					if failing.Load() && c.Op == "get" && c.ID[0] == 'p' {
+						return faultstore.Fault{Err: faultstore.ErrInjected}
+					}
+					return faultstore.Fault{}
+				})
+			}}, r)
+			s, err := e.Backup(ctx, repository.Source{Name: "d", Dir: src}, repository.BackupOptions{})
+			g.Expect(err).NotTo(HaveOccurred())
+			if tc.damage != nil {
+				s.ID = kopia.WithEntries(t, e, s.ID, tc.damage)
+			}
+			g.Expect(unix.Mkfifo(filepath.Join(out, "pipe"), 0o600)).To(Succeed())
+			g.Expect(os.WriteFile(filepath.Join(out, "extra"), []byte("extra"), 0o600)).To(Succeed())
+			failing.Store(tc.failed)
+			_, err = e.Restore(ctx, s.ID, out, repository.RestoreOptions{
+				OnConflict: repository.ConflictReplace, DeleteExtra: true,
+			})
+			g.Expect(err).To(HaveOccurred())
+			entries, err := os.ReadDir(out)
+			g.Expect(err).NotTo(HaveOccurred())
+			left := slices.DeleteFunc(namesOf(entries), repository.IsOfARestore)
+			g.Expect(left).To(Equal(tc.want))
 		})
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/kopia/kopia/snapshot"
 	. "github.com/onsi/gomega"
 	"golang.org/x/sys/unix"
 
@@ -282,7 +283,9 @@ func TestASnapshotWithTheNamesOfARestore(t *testing.T) {
 	s, err := e.Backup(t.Context(), repository.Source{Name: "d", Dir: src}, repository.BackupOptions{})
 	g.Expect(err).NotTo(HaveOccurred())
 	half := repository.NewUnfinishedName()
-	id := kopia.WithNames(t, e, s.ID, map[string]string{"a": repository.RestoreMark, "b": half})
+	id := kopia.WithEntries(t, e, s.ID, func(entries []*snapshot.DirEntry) {
+		entries[0].Name, entries[1].Name = kopia.EncodeName(repository.RestoreMark), kopia.EncodeName(half)
+	})
 	for range 2 { // into an empty volume, and then over what is there
 		_, err = e.Restore(t.Context(), id, filepath.Join(src), repository.RestoreOptions{
 			OnConflict: repository.ConflictReplace, DeleteExtra: true,

@@ -157,7 +157,11 @@ func (r *restorer) dir(
 	recs, err := r.e.attrs(ctx, dm)
 	if err != nil {
 		r.fail(path.Join(rel, attrName), err)
+		if !damage(err) { // a later restore could keep what would now be restored without its attributes
+			return nil, ctx.Err()
+		}
 	}
+	unknown := err != nil
 	r.dirs.Add(1)
 	if at.marked && hasMark(dm, recs) { // the snapshot needs the name
 		r.step()
@@ -166,6 +170,7 @@ func (r *restorer) dir(
 	}
 	err = r.each(ctx, rel, dm, func(x *snapshot.DirEntry, err error) error {
 		r.fail(path.Join(rel, x.Name), err)
+		unknown = true
 		return nil
 	}, func(name string, x *snapshot.DirEntry, selected bool) error {
 		return r.restore(ctx, fd, rel, name, x, recs[name], selected)
@@ -181,12 +186,13 @@ func (r *restorer) dir(
 		return nil, err
 	}
 	var known map[string]bool
-	if at.existed {
+	tidies := at.existed && !unknown // what is unknown is not extra
+	if tidies {
 		known = knownIn(dm, recs)
 	}
 	self := recs[""]
 	return func() {
-		if at.existed {
+		if tidies {
 			r.tidy(fd, rel, known)
 		}
 		if at.attrs {
