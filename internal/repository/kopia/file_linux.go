@@ -25,8 +25,8 @@ func (f *fileNode) Open(context.Context) (fs.Reader, error) {
 		_ = unix.Close(fd)
 		return nil, &sourceError{&os.PathError{Op: "open", Path: f.path(), Err: errors.New("changed its type")}}
 	}
-	r.racyUntil = f.w.racyUntil(&r.before)
-	if f.w.again || r.racy() {
+	r.racyUntil, r.coarse = f.w.racyUntil(&r.before), f.w.isCoarse(&r.before)
+	if f.w.again || r.racy() || r.coarse {
 		r.sum = sha256.New()
 	}
 	if !f.first.CompareAndSwap(nil, &r.before) && !f.w.isSame(f.first.Load(), &r.before) {
@@ -58,6 +58,25 @@ func (w *walk) racyUntil(st *unix.Stat_t) (until time.Time) {
 	return until
 }
 
+// wholeSeconds is longer than the time in which a file system that knows only whole seconds gives all writes the same
+// time. For FAT that is two seconds.
+const wholeSeconds = 2100 * time.Millisecond
+
+// isCoarse reports whether a file system that knows only whole seconds may give a later write the times that the file
+// has now. Waiting for the next second would take too long.
+func (w *walk) isCoarse(st *unix.Stat_t) bool {
+	last := st.Ctim
+	if w.noInode {
+		last = st.Mtim
+	}
+	if last.Nsec != 0 {
+		return false
+	}
+	now := w.now()
+	return now.Sub(time.Unix(last.Sec, 0)).Abs() < wholeSeconds ||
+		now.Sub(time.Unix(st.Mtim.Sec, st.Mtim.Nsec)).Abs() < wholeSeconds
+}
+
 // changed records that the content which was read may be torn.
 func (f *fileNode) changed() {
 	p := f.path()
@@ -74,6 +93,7 @@ type fileReader struct {
 	before unix.Stat_t
 	// racyUntil is set where a write now may leave the file's times unchanged.
 	racyUntil time.Time
+	coarse    bool      // so may a write within the next seconds
 	sum       hash.Hash // of the first size bytes; nil where the file was not read from its start to its end
 	size      int64
 }
@@ -139,8 +159,11 @@ func (r *fileReader) Close() error {
 		// From then on a write changes the file's times, also for the next backup.
 		time.Sleep(r.racyUntil.Sub(r.n.w.now()))
 	}
-	if (written || r.racy()) && !r.whole() {
+	if (written || r.racy() || r.coarse) && !r.whole() {
 		r.n.changed()
+	}
+	if r.coarse {
+		r.n.dir.stamps.drop(r.n.stamp) // so that the next backup reads the file again
 	}
 	err := unix.Close(r.fd)
 	r.fd = -1

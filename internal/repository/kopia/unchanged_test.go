@@ -143,3 +143,51 @@ func TestATimeThatAlwaysChanges(t *testing.T) {
 	g.Expect(p.FilesUnchanged).To(BeZero())
 	g.Expect(s.Changed).To(BeZero(), "the content was read twice and is the same")
 }
+
+// TestAWriteInTheSecondOfTheBackup checks a file system that knows only whole seconds. A write in the second in which a
+// backup read the file leaves size and times as they are, so the next backup must read the file again.
+func TestAWriteInTheSecondOfTheBackup(t *testing.T) {
+	t.Parallel()
+	second := time.Now().Truncate(time.Second)
+	for name, tc := range map[string]struct {
+		now    time.Time // of the backup
+		change time.Time
+		opt    repository.BackupOptions
+		same   int // files that the next backup does not read
+	}{
+		"in its second":               {now: second.Add(900 * time.Millisecond), change: second},
+		"in its two seconds":          {now: second.Add(1900 * time.Millisecond), change: second},
+		"of a clock that is ahead":    {now: second, change: second.Add(time.Second)},
+		"long before":                 {now: second.Add(3 * time.Second), change: second, same: 1},
+		"with a time within a second": {now: second.Add(900 * time.Millisecond), change: second.Add(1), same: 1},
+		"where only mtimes count":     {now: second, change: second, opt: ignoring},
+		"where mtimes count, and old": {now: second.Add(3 * time.Second), change: second, opt: ignoring, same: 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			g, ctx, src, out := NewWithT(t), t.Context(), t.TempDir(), t.TempDir()
+			file := filepath.Join(src, "data")
+			write := func(content string) {
+				g.Expect(os.WriteFile(file, []byte(content), 0o600)).To(Succeed())
+				g.Expect(os.Chtimes(file, tc.change, tc.change)).To(Succeed())
+			}
+			d := kopia.WithFileTime(kopia.WithChangeTime(kopia.Driver{}, tc.change), func() time.Time { return tc.now })
+			e := enginetest.Open(t, d, initialized(t))
+			write("first")
+			_, p := backUp(ctx, g, e, src, tc.opt)
+			g.Expect(p.FilesDone).To(BeEquivalentTo(1))
+			if tc.same == 0 {
+				write("other")
+			}
+			s, p := backUp(ctx, g, e, src, tc.opt)
+			g.Expect(s.Changed).To(BeZero())
+			g.Expect(p.FilesUnchanged).To(BeEquivalentTo(tc.same))
+			_, err := e.Restore(ctx, s.ID, out, repository.RestoreOptions{Owners: os.Getuid() == 0})
+			g.Expect(err).NotTo(HaveOccurred())
+			enginetest.Same(t, src, out)
+		})
+	}
+}
+
+// ignoring takes a file for unchanged by size and time of the last write alone.
+var ignoring = repository.BackupOptions{IgnoreInode: true, FullReadEvery: time.Hour}
