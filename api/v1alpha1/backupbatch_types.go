@@ -116,7 +116,7 @@ type BatchSessionTarget struct {
 	Repositories []RepositoryInfo `json:"repositories,omitempty"`
 
 	// BackupTimeout ends the backup of this target and its preBackup hooks. It counts from the start of the target. The
-	// other targets go on. The default is the time left of the whole run, which always ends the target too.
+	// other targets go on. The backupTimeout of the session ends the target, too. By default nothing else does.
 	// +optional
 	// +kubebuilder:validation:Type=string
 	// +kubebuilder:validation:Pattern="^([0-9]+(\\.[0-9]+)?(ms|s|m|h))+$"

@@ -96,7 +96,7 @@ type BackupSessionStatus struct {
 	// +optional
 	CompletionTime *metav1.Time `json:"completionTime,omitempty"`
 
-	// BackupDeadline is when the timeout ends the run.
+	// BackupDeadline is when the timeout ends the run. It is missing if the run has no timeout.
 	// +optional
 	BackupDeadline *metav1.Time `json:"backupDeadline,omitempty"`
 

@@ -36,9 +36,9 @@ type RestoreBatchSpec struct {
 	// +kubebuilder:validation:Maximum=500
 	MaxParallel *int32 `json:"maxParallel,omitempty"`
 
-	// RestoreTimeout ends the restore of all targets together when it takes longer.
+	// RestoreTimeout ends the restore of all targets together when it takes longer. By default nothing does: a duration
+	// does not tell a restore that hangs from one that has much to do.
 	// +optional
-	// +kubebuilder:default="6h"
 	// +kubebuilder:validation:Type=string
 	// +kubebuilder:validation:Pattern="^([0-9]+(\\.[0-9]+)?(ms|s|m|h))+$"
 	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('1s')",message="the timeout must be at least 1s"

@@ -84,9 +84,9 @@ type RestoreSessionSpec struct {
 	// +optional
 	RetryConfig *RetryConfig `json:"retryConfig,omitempty"`
 
-	// RestoreTimeout ends the restore, all attempts together, when it takes longer.
+	// RestoreTimeout ends the restore, all attempts together, when it takes longer. By default nothing does: a duration
+	// does not tell a restore that hangs from one that has much to do.
 	// +optional
-	// +kubebuilder:default="6h"
 	// +kubebuilder:validation:Type=string
 	// +kubebuilder:validation:Pattern="^([0-9]+(\\.[0-9]+)?(ms|s|m|h))+$"
 	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('1s')",message="the timeout must be at least 1s"

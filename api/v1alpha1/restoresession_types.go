@@ -67,7 +67,7 @@ type RestoreSessionStatus struct {
 	// +optional
 	CompletionTime *metav1.Time `json:"completionTime,omitempty"`
 
-	// RestoreDeadline is when the timeout ends the restore.
+	// RestoreDeadline is when the timeout ends the restore. It is missing if the restore has no timeout.
 	// +optional
 	RestoreDeadline *metav1.Time `json:"restoreDeadline,omitempty"`
 

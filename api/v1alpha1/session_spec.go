@@ -163,9 +163,10 @@ type SessionConfig struct {
 	// +optional
 	Scheduler *SchedulerSpec `json:"scheduler,omitempty"`
 
-	// BackupTimeout ends a run that takes longer.
+	// BackupTimeout ends a run that takes longer. By default nothing does: a duration does not tell a run that hangs
+	// from one that has much to do, such as the first. A run without a timeout whose success is not there after 6 hours
+	// makes Protected false.
 	// +optional
-	// +kubebuilder:default="6h"
 	// +kubebuilder:validation:Type=string
 	// +kubebuilder:validation:Pattern="^([0-9]+(\\.[0-9]+)?(ms|s|m|h))+$"
 	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('1s')",message="the timeout must be at least 1s"

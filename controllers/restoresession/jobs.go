@@ -96,7 +96,7 @@ func (r *Reconciler) job(
 	}
 	in.Restore.Group = empty && moverjob.CanTakeGroup(h.SecurityContext, resolved.Task, &granted.Storage)
 	in.Storage, in.Credentials, in.Privileged = &granted.Storage, granted.Credentials, granted.Privileged
-	in.Timeout = movers.Timeout(s.Status.RestoreDeadline.Time, r.Clock.Now())
+	in.Timeout = movers.Timeout(restore.DeadlineOf(s), r.Clock.Now())
 	job, err := moverjob.RestoreJob(in)
 	if err != nil {
 		return nil, fmt.Errorf("build Job of RestoreSession %s: %w", s.Name, err)

@@ -76,7 +76,7 @@ func (r *Reconciler) volumeInput(
 			return in, err
 		}
 	}
-	in.Timeout = movers.Timeout(s.Status.RestoreDeadline.Time, r.Clock.Now())
+	in.Timeout = movers.Timeout(restore.DeadlineOf(s), r.Clock.Now())
 	var err error
 	in.Privileged, err = access.Privileged(ctx, r.Client, s.Namespace)
 	return in, err

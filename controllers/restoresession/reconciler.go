@@ -180,7 +180,7 @@ func (r *Reconciler) createJobs(
 		case err != nil:
 			return h.Name, err
 		case after > 0:
-			d.After = min(d.After, after) // the deadline wakes the restore in any case
+			d.After = run.EarlierOf(d.After, after)
 		}
 	}
 	if !waiting && len(d.Create) > 0 {

@@ -181,7 +181,7 @@ func (r *Reconciler) assign(
 	t := moverjob.RestoreTask(input)
 	a := sidecar.Assignment{
 		Host: h.Name, Attempt: int(attempt), Since: metav1.NewTime(in.Now).Rfc3339Copy(),
-		Within: metav1.Duration{Duration: movers.Timeout(s.Status.RestoreDeadline.Time, in.Now)},
+		Within: metav1.Duration{Duration: movers.Timeout(restore.DeadlineOf(s), in.Now)},
 	}
 	for i, c := range t.Components {
 		a.Components = append(a.Components, sidecar.Component{Component: c, Volume: h.Volumes[i].Volume})

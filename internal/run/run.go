@@ -21,11 +21,30 @@ const (
 	WaitForDatabase = time.Minute
 	// WaitForPods is how long a cancelled run waits for its pods to end.
 	WaitForPods = 2 * time.Minute
-	// DefaultTimeout is the timeout of a run or restore that names none.
-	DefaultTimeout = 6 * time.Hour
+	// LateAfter is how long after its slot the success of a session without a timeout counts as late. Such a run is not
+	// ended.
+	LateAfter = 6 * time.Hour
 	// PollInterval is how often a waiting run looks again.
 	PollInterval = 10 * time.Second
 )
+
+// Bounds returns the timeout and the deadline that a run or restore is frozen with when it starts at start. Both are
+// nil if it has no timeout.
+func Bounds(timeout time.Duration, start metav1.Time) (*metav1.Duration, *metav1.Time) {
+	if timeout == 0 {
+		return nil, nil
+	}
+	deadline := metav1.NewTime(start.Add(timeout))
+	return &metav1.Duration{Duration: timeout}, &deadline
+}
+
+// Until returns how soon a run or restore with this deadline must look again: never, which is 0, without a deadline.
+func Until(deadline *metav1.Time, now time.Time) time.Duration {
+	if deadline == nil {
+		return 0
+	}
+	return max(deadline.Sub(now), time.Second)
+}
 
 // Job is an observed Job of a run or restore. The work of a sidecar is represented as a Job, too.
 type Job struct {

@@ -125,8 +125,8 @@ func restoreBatch(
 		ObjectMeta: metav1.ObjectMeta{Namespace: key.Namespace, Name: key.Name}, Spec: spec,
 	}
 	return createRestore(ctx, o, api, object, &existing, dryRun, func() bool {
+		spec.RestoreTimeout = existing.Spec.RestoreTimeout // it changes nothing of what is restored
 		// The API server has filled in what the spec leaves out.
-		spec.RestoreTimeout = existing.Spec.RestoreTimeout
 		spec.ExecutionOrder = cmp.Or(spec.ExecutionOrder, v1alpha1.ExecutionParallel)
 		said, errSaid := json.Marshal(spec)
 		there, errThere := json.Marshal(existing.Spec)

@@ -169,7 +169,7 @@ func restore(
 		ObjectMeta: metav1.ObjectMeta{Namespace: key.Namespace, Name: key.Name}, Spec: spec,
 	}
 	return createRestore(ctx, o, api, object, &existing, dryRun, func() bool {
-		spec.RestoreTimeout = existing.Spec.RestoreTimeout // set by the API server
+		spec.RestoreTimeout = existing.Spec.RestoreTimeout // it changes nothing of what is restored
 		return sameRestore(spec, existing.Spec)
 	})
 }

@@ -137,7 +137,7 @@ func (s *scrape) lateness(status *v1alpha1.SessionStatus, config *v1alpha1.Sessi
 		next = times.Next(since.Time)
 		s.due[key] = next
 	}
-	timeout := run.DefaultTimeout
+	timeout := run.LateAfter
 	if config.BackupTimeout != nil {
 		timeout = config.BackupTimeout.Duration
 	}

@@ -106,10 +106,13 @@ func unfinishedMoverPods(pods []corev1.Pod, owner client.Object) int {
 // the last whole second before the Job started, and the controller can look at the run a second late.
 const graceAfterRun = 10 * time.Second
 
-// Timeout returns the timeout of a Job whose run ends at deadline. It takes effect only if the manager does not end the
-// run: usually the run ends its Jobs and says why. A mover that Kubernetes stops earlier reports only that it was told
-// to stop.
+// Timeout returns the timeout of a Job whose run ends at deadline. 0 means none: the run has no deadline, which is the
+// zero time. A timeout takes effect only if the manager does not end the run: usually the run ends its Jobs and says
+// why. A mover that Kubernetes stops earlier reports only that it was told to stop.
 func Timeout(deadline, now time.Time) time.Duration {
+	if deadline.IsZero() {
+		return 0
+	}
 	return max(deadline.Sub(now), 0) + graceAfterRun
 }
 

@@ -1,12 +1,14 @@
 package trigger
 
 import (
+	"fmt"
 	"strings"
 	"time"
 
 	"github.com/fluxcd/pkg/runtime/conditions"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/policy"
 	"github.com/cairn-backup/cairn/internal/run"
 	"github.com/cairn-backup/cairn/internal/schedule"
 )
@@ -20,6 +22,9 @@ type protection struct {
 	late, suspended bool
 	// none reports that the session never had a success.
 	none bool
+	// unfinished names the oldest run that has not ended. A run without a timeout can hang, and Forbid then holds up
+	// the later ones.
+	unfinished string
 }
 
 // protect judges the last success: the run of the slot after it must succeed within its timeout. If the successful run
@@ -35,13 +40,29 @@ func protect(b *sessionFacts, times schedule.Times, last success, since time.Tim
 	if p.none {
 		slot = since
 	}
-	timeout := run.DefaultTimeout
+	timeout := run.LateAfter
 	if b.config.BackupTimeout != nil {
 		timeout = b.config.BackupTimeout.Duration
 	}
 	p.due = times.Due(slot, timeout)
-	p.late = b.now.After(p.due)
+	if p.late = b.now.After(p.due); p.late {
+		p.unfinished = unfinished(b.runs)
+	}
 	return p
+}
+
+// unfinished returns the name of the oldest run that has not ended, or "".
+func unfinished(runs []*v1alpha1.BackupSession) string {
+	var oldest *v1alpha1.BackupSession
+	for _, s := range runs {
+		if !s.Status.Phase.Terminal() && (oldest == nil || policy.Older(s, oldest)) {
+			oldest = s
+		}
+	}
+	if oldest == nil {
+		return ""
+	}
+	return oldest.Name
 }
 
 // protected sets the condition Protected from the protections of all sessions with a schedule. Without such a session
@@ -52,7 +73,11 @@ func protected(o conditions.Setter, all []*protection) {
 	for _, p := range all {
 		switch {
 		case p.late:
-			late = append(late, p.session)
+			if p.unfinished != "" {
+				late = append(late, fmt.Sprintf("%s (BackupSession %s has not ended)", p.session, p.unfinished))
+			} else {
+				late = append(late, p.session)
+			}
 			suspended = suspended && p.suspended
 		case p.none:
 			none = append(none, p.session)
@@ -66,7 +91,7 @@ func protected(o conditions.Setter, all []*protection) {
 			"the last success is too old, and the schedule is suspended: %s", strings.Join(late, ", "))
 	case len(late) > 0:
 		conditions.MarkFalse(o, v1alpha1.ConditionProtected, v1alpha1.ReasonLate,
-			"a run that was due has not succeeded within its timeout: %s. See the BackupSessions of the session",
+			"a run that was due has not succeeded within its time: %s. See the BackupSessions of the session",
 			strings.Join(late, ", "))
 	case len(none) > 0:
 		conditions.MarkUnknown(o, v1alpha1.ConditionProtected, v1alpha1.ReasonNoBackupYet,

@@ -237,6 +237,21 @@ func TestAChangedScheduleBeginsAnew(t *testing.T) {
 	g.Expect(j.status.NextSchedule.UTC().Hour()).To(Equal(5))
 }
 
+// A run without a timeout that hangs is not ended, and with Forbid it holds up all later runs: somebody must look.
+func TestARunThatHangsIsNamed(t *testing.T) {
+	g := NewWithT(t)
+	b := hourly(t, "11-20T15:18:00", func(b *sessionFacts) {
+		b.runs = append(b.runs, runOf(t, "11-20T08:17:00", v1alpha1.BackupSessionSucceeded),
+			runOf(t, "11-20T09:17:00", v1alpha1.BackupSessionRunning),
+			runOf(t, "11-20T10:17:00", v1alpha1.BackupSessionSkipped))
+	})
+	c := &v1alpha1.BackupConfiguration{}
+	protected(c, []*protection{judge(b).protection})
+	got := apimeta.FindStatusCondition(c.Status.Conditions, v1alpha1.ConditionProtected)
+	g.Expect(string(got.Status) + "/" + got.Reason).To(Equal("False/" + v1alpha1.ReasonLate))
+	g.Expect(got.Message).To(ContainSubstring("hourly (BackupSession 11-20T09:17:00 has not ended)"))
+}
+
 func TestProtected(t *testing.T) {
 	succeeded := func(slot string) func(*sessionFacts) {
 		return func(b *sessionFacts) { b.runs = append(b.runs, runOf(t, slot, v1alpha1.BackupSessionSucceeded)) }
@@ -244,11 +259,20 @@ func TestProtected(t *testing.T) {
 	failed := func(b *sessionFacts) {
 		b.runs = append(b.runs, runOf(t, "11-20T09:17:00", v1alpha1.BackupSessionFailed))
 	}
+	hangs := func(b *sessionFacts) {
+		b.runs = append(b.runs, runOf(t, "11-20T09:17:00", v1alpha1.BackupSessionRunning),
+			runOf(t, "11-20T10:17:00", v1alpha1.BackupSessionSkipped))
+	}
 	within := func(b *sessionFacts) { b.config.BackupTimeout = &metav1.Duration{Duration: time.Hour} }
 	tests := map[string]struct {
 		books        []sessionFacts
 		status, what string
 	}{
+		"a run that hangs is not late yet": {
+			[]sessionFacts{hourly(t, "11-20T15:16:00", succeeded("11-20T08:17:00"), hangs)},
+			"True",
+			v1alpha1.ReasonProtected,
+		},
 		"no schedule": {
 			[]sessionFacts{hourly(t, "11-20T08:40:00", func(b *sessionFacts) { b.config.Scheduler = nil })}, "", "",
 		},

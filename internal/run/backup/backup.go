@@ -62,7 +62,7 @@ type Start struct {
 	RestorePoint string
 	// Schedule is the schedule of the session, empty where it has none.
 	Schedule string
-	// Timeout is the timeout of the run.
+	// Timeout is the timeout of the run; 0 means that it has none.
 	Timeout time.Duration
 	// RetryDelay is how long after a failure the failed targets are tried again. It is nil where the session does not
 	// say.

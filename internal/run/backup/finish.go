@@ -154,7 +154,7 @@ func (r *runner) finish(targets []*targetRun) {
 		if begin(s.Targets, s.Resolved, r.Now) {
 			r.d.After = run.EarlierOf(r.d.After, time.Second)
 		}
-		r.d.After = run.EarlierOf(r.d.After, max(s.BackupDeadline.Sub(r.Now), time.Second))
+		r.d.After = run.EarlierOf(r.d.After, run.Until(s.BackupDeadline, r.Now))
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/policy"
@@ -59,8 +60,8 @@ func (start *Start) Again(s, of *v1alpha1.BackupSession, current []StartTarget) 
 	start.Policy, start.PolicyApplying = frozen.Policy, false
 	start.RestorePoint = cmp.Or(frozen.RestorePoint, of.Name)
 	start.Schedule, start.RetryDelay, start.SuccessPolicy = frozen.Schedule, frozen.RetryDelay, frozen.SuccessPolicy
-	if s.Spec.BackupTimeout == nil && frozen.Timeout != nil {
-		start.Timeout = frozen.Timeout.Duration
+	if s.Spec.BackupTimeout == nil {
+		start.Timeout = ptr.Deref(frozen.Timeout, metav1.Duration{}).Duration
 	}
 	start.Hooks, start.HookError = hooksForRetry(frozen.Hooks, s.Name), nil
 	start.ExecutionOrder, start.MaxParallel = frozen.ExecutionOrder, frozen.MaxParallel

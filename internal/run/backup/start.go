@@ -92,10 +92,9 @@ func wait(in Input, d *Decision, reason, message string, until time.Time) {
 func freeze(in Input, d *Decision) {
 	s := in.Start
 	now := metav1.NewTime(in.Now).Rfc3339Copy()
-	timeout := cmp.Or(s.Timeout, run.DefaultTimeout)
-	deadline := metav1.NewTime(now.Add(timeout))
+	timeout, deadline := run.Bounds(s.Timeout, now)
 	resolved := &v1alpha1.ResolvedBackup{
-		Policy: s.Policy, Schedule: s.Schedule, Timeout: &metav1.Duration{Duration: timeout},
+		Policy: s.Policy, Schedule: s.Schedule, Timeout: timeout,
 		SuccessPolicy: successPolicy(in), RetryDelay: s.RetryDelay, RestorePoint: s.RestorePoint, Hooks: hooksOf(s),
 		ExecutionOrder: s.ExecutionOrder, MaxParallel: s.MaxParallel,
 	}
@@ -114,7 +113,7 @@ func freeze(in Input, d *Decision) {
 		resolved.Targets = append(resolved.Targets, target)
 	}
 	d.Status.Resolved = resolved
-	d.Status.StartTime, d.Status.BackupDeadline, d.Status.TotalSnapshots = &now, &deadline, &snapshots
+	d.Status.StartTime, d.Status.BackupDeadline, d.Status.TotalSnapshots = &now, deadline, &snapshots
 	d.Status.Phase, d.Status.Reason = v1alpha1.BackupSessionRunning, v1alpha1.ReasonRunning
 	d.Status.Targets = targetsOf(resolved)
 	if tooLarge(&d.Status) {
@@ -204,10 +203,10 @@ func successPolicy(in Input) *v1alpha1.SuccessPolicy {
 	return out
 }
 
-// TimeoutOf returns the timeout of a run: its own, else that of its session, else the default.
+// TimeoutOf returns the timeout of a run: its own, else that of its session. 0 means that it has none.
 func TimeoutOf(s *v1alpha1.BackupSession, config *v1alpha1.SessionConfig) time.Duration {
 	if own := cmp.Or(s.Spec.BackupTimeout, config.BackupTimeout); own != nil {
 		return own.Duration
 	}
-	return run.DefaultTimeout
+	return 0
 }

@@ -124,7 +124,7 @@ func TestStartOfABackup(t *testing.T) {
 			g.Expect(d.Create).To(BeEmpty(), "nothing is allowed to be made before the frozen state is stored")
 			g.Expect(d.Event.Reason).To(Equal(tt.event))
 			if tt.phase == backupRunning {
-				g.Expect(d.Status.BackupDeadline.Time).To(Equal(runtest.Now.Add(run.DefaultTimeout)))
+				g.Expect(d.Status.BackupDeadline).To(BeNil(), "it has no timeout")
 				g.Expect(d.Status.Targets).To(HaveLen(len(tt.start.Targets)))
 			}
 			if tt.phase == backupPending {
@@ -179,7 +179,7 @@ func TestTimeoutOf(t *testing.T) {
 	}{
 		"its own":       {minute, hour, time.Minute},
 		"its session's": {nil, hour, time.Hour},
-		"the default":   {nil, nil, run.DefaultTimeout},
+		"none":          {nil, nil, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := &v1alpha1.BackupSession{Spec: v1alpha1.BackupSessionSpec{BackupTimeout: tt.own}}

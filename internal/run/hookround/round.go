@@ -78,8 +78,8 @@ func (r *Round) Pre(stop string, able bool) (state State, failures string) {
 	stage.Stop, stage.Applies = stop, func(*v1alpha1.ResolvedHook) bool { return able }
 	ended := stage.Advance()
 	status.PreHooks = stage.Status
-	if !ended && r.Deadline != nil {
-		r.Decision.After = run.EarlierOf(r.Decision.After, max(r.Deadline.Sub(r.Now), time.Second))
+	if !ended {
+		r.Decision.After = run.EarlierOf(r.Decision.After, run.Until(r.Deadline, r.Now))
 	}
 	return r.advanced(stage, ended)
 }

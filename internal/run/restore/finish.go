@@ -85,7 +85,7 @@ func (r *runner) retry() bool {
 		s.Retried++
 	}
 	at := metav1.NewTime(r.Now.Add(delay)).Rfc3339Copy()
-	if !at.Before(s.RestoreDeadline) {
+	if s.RestoreDeadline != nil && !at.Before(s.RestoreDeadline) {
 		return false
 	}
 	s.NextRetry, s.Reason = &at, v1alpha1.ReasonRetrying

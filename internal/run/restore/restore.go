@@ -4,7 +4,6 @@
 package restore
 
 import (
-	"cmp"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -61,7 +60,7 @@ type Start struct {
 	Error *v1alpha1.ResolvedError
 	// Wait is how long Error can still go away by itself, counted from Since.
 	Wait time.Duration
-	// Timeout is the timeout of the restore.
+	// Timeout is the timeout of the restore; 0 means that it has none.
 	Timeout time.Duration
 }
 
@@ -147,12 +146,9 @@ func PhaseOfRefusal(reason string) v1alpha1.RestoreSessionPhase {
 
 func freeze(in Input, d *Decision) {
 	now := metav1.NewTime(in.Now).Rfc3339Copy()
-	timeout := cmp.Or(in.Start.Timeout, run.DefaultTimeout)
-	deadline := metav1.NewTime(now.Add(timeout))
-	resolved := in.Start.Resolved.DeepCopy()
-	resolved.Timeout = &metav1.Duration{Duration: timeout}
-	s := &d.Status
-	s.Resolved, s.StartTime, s.RestoreDeadline, s.Attempt = resolved, &now, &deadline, 1
+	s, resolved := &d.Status, in.Start.Resolved.DeepCopy()
+	resolved.Timeout, s.RestoreDeadline = run.Bounds(in.Start.Timeout, now)
+	s.Resolved, s.StartTime, s.Attempt = resolved, &now, 1
 	s.PausedBackups, s.TotalComponents = in.Start.PausedBackups, 0
 	for _, h := range resolved.Hosts {
 		s.TotalComponents += int32(len(h.Volumes))

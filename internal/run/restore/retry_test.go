@@ -107,6 +107,29 @@ func TestWhatFailedIsRestoredAgain(t *testing.T) {
 	g.Expect(d.Release).To(BeTrue())
 }
 
+// Without a timeout neither the movers nor the attempts are bounded.
+func TestARestoreWithoutATimeoutIsNeverTooLate(t *testing.T) {
+	g := NewWithT(t)
+	r := newRestoring(&v1alpha1.RetryConfig{MaxRetry: 1, Delay: metav1.Duration{Duration: 24 * time.Hour}})
+	r.session.Status = v1alpha1.RestoreSessionStatus{}
+	start := restore.Start{Resolved: v1alpha1.ResolvedRestore{
+		Hosts: []v1alpha1.ResolvedRestoreHost{restoreHost("pod-0", "pod-0")},
+	}}
+	r.session.Status = restore.Next(restore.Input{Now: runtest.Now, Session: r.session, Start: &start}).Status
+	g.Expect(r.session.Status.RestoreDeadline).To(BeNil())
+	g.Expect(r.session.Status.Resolved.Timeout).To(BeNil())
+	g.Expect(restore.DeadlineOf(r.session).IsZero()).To(BeTrue())
+	r.step()
+	r.at = runtest.Now.AddDate(0, 0, 30)
+	g.Expect(r.step().Status.Phase).To(Equal(restoreRunning))
+	r.jobs[restore.JobName("r", "pod-0", 1)] = restored("pod-0", task.ComponentResult{
+		Outcome: task.OutcomeFailed, Reason: v1alpha1.ReasonUnreachable,
+	})
+	g.Expect(r.step().Status.NextRetry).NotTo(BeNil())
+	r.at = r.at.AddDate(0, 0, 2)
+	g.Expect(r.step().Create).To(Equal([]int{0}))
+}
+
 func TestWhatNoRepetitionMendsIsNotRepeated(t *testing.T) {
 	for name, tt := range map[string]struct {
 		retry   *v1alpha1.RetryConfig

@@ -28,6 +28,14 @@ func JobName(session, host string, attempt int32) string {
 	return moverjob.RestoreJobName(session, host)
 }
 
+// DeadlineOf returns when a restore must end: the zero time if it has no timeout.
+func DeadlineOf(s *v1alpha1.RestoreSession) time.Time {
+	if d := s.Status.RestoreDeadline; d != nil {
+		return d.Time
+	}
+	return time.Time{}
+}
+
 // runner is one step of a frozen restore.
 type runner struct {
 	Input
@@ -60,14 +68,17 @@ func advance(in Input, d *Decision) {
 	d.Movers = &movers
 	switch {
 	case r.open > 0:
-		d.After = run.EarlierOf(d.After, max(d.Status.RestoreDeadline.Sub(in.Now), time.Second))
+		d.After = run.EarlierOf(d.After, run.Until(d.Status.RestoreDeadline, in.Now))
 	case !r.retry():
 		r.finish()
 	}
 }
 
 // late reports whether the deadline has passed.
-func (r *runner) late() bool { return !r.Now.Before(r.d.Status.RestoreDeadline.Time) }
+func (r *runner) late() bool {
+	deadline := r.d.Status.RestoreDeadline
+	return deadline != nil && !r.Now.Before(deadline.Time)
+}
 
 // host takes one step for one host and updates its components in the decision's status.
 func (r *runner) host(i int, h *v1alpha1.ResolvedRestoreHost) {

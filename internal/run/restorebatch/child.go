@@ -67,11 +67,6 @@ func NewRestoreSession(b *v1alpha1.RestoreBatch, i int, now time.Time) *v1alpha1
 	if source.EncryptionSecret == nil {
 		source.EncryptionSecret = b.Spec.DataSource.EncryptionSecret.DeepCopy()
 	}
-	// A mover can use all the remaining time: the RestoreBatch ends it a moment later.
-	left := max(b.Status.RestoreDeadline.Sub(now).Round(time.Second), time.Second)
-	if t.RestoreTimeout != nil {
-		left = min(left, t.RestoreTimeout.Duration)
-	}
 	return &v1alpha1.RestoreSession{
 		ObjectMeta: metav1.ObjectMeta{
 			Namespace: b.Namespace, Name: frozen.RestoreSession,
@@ -86,12 +81,24 @@ func NewRestoreSession(b *v1alpha1.RestoreBatch, i int, now time.Time) *v1alpha1
 			Target: frozen.Target.DeepCopy(), DataSource: source, Addon: t.Addon.DeepCopy(), Executor: t.Executor,
 			Confirm: t.Confirm, OverwritePolicy: t.OverwritePolicy, DeleteExtraFiles: t.DeleteExtraFiles,
 			Verify:      t.Verify,
-			RetryConfig: cmp.Or(t.RetryConfig, b.Spec.RetryConfig).DeepCopy(), RestoreTimeout: &metav1.Duration{
-				Duration: left,
-			},
-			Hooks: t.Hooks.DeepCopy(),
+			RetryConfig:    cmp.Or(t.RetryConfig, b.Spec.RetryConfig).DeepCopy(),
+			RestoreTimeout: timeLeft(b, t, now),
+			Hooks:          t.Hooks.DeepCopy(),
 		},
 	}
+}
+
+// timeLeft returns the timeout of the RestoreSession of a target: its own, or what the RestoreBatch has left if that is
+// less. A mover can use all of it: the RestoreBatch ends a moment later. Nil means that neither has a timeout.
+func timeLeft(b *v1alpha1.RestoreBatch, t *v1alpha1.RestoreBatchTarget, now time.Time) *metav1.Duration {
+	if b.Status.RestoreDeadline == nil {
+		return t.RestoreTimeout.DeepCopy()
+	}
+	left := max(b.Status.RestoreDeadline.Sub(now).Round(time.Second), time.Second)
+	if t.RestoreTimeout != nil {
+		left = min(left, t.RestoreTimeout.Duration)
+	}
+	return &metav1.Duration{Duration: left}
 }
 
 // DatabaseMistakes refuses a batch that asks for something of a database that only a volume can have. Only the Snapshot

@@ -3,7 +3,6 @@
 package restorebatch
 
 import (
-	"cmp"
 	"slices"
 	"time"
 
@@ -136,14 +135,11 @@ func start(in Input, d *Decision) {
 // freeze writes down the inputs of the restore. They never change again, whatever happens to the Snapshots.
 func freeze(in Input, d *Decision) {
 	now := metav1.NewTime(in.Now).Rfc3339Copy()
-	timeout := cmp.Or(in.Start.Timeout, run.DefaultTimeout)
-	deadline := metav1.NewTime(now.Add(timeout))
-	resolved := in.Start.Resolved.DeepCopy()
-	resolved.Timeout = &metav1.Duration{Duration: timeout}
-	s := &d.Status
+	s, resolved := &d.Status, in.Start.Resolved.DeepCopy()
+	resolved.Timeout, s.RestoreDeadline = run.Bounds(in.Start.Timeout, now)
 	s.ScaledDown = in.Start.ScaledDown
 	d.Yield = true // the status names the workloads before anything is scaled
-	s.Resolved, s.StartTime, s.RestoreDeadline = resolved, &now, &deadline
+	s.Resolved, s.StartTime = resolved, &now
 	for i := range resolved.Targets {
 		t := &resolved.Targets[i]
 		s.Targets = append(s.Targets, v1alpha1.RestoreTargetStatus{

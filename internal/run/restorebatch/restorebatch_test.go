@@ -156,6 +156,22 @@ func TestNextOfARestoreBatch(t *testing.T) {
 	})
 }
 
+func TestARestoreBatchWithoutATimeoutIsNeverTooLate(t *testing.T) {
+	g := NewWithT(t)
+	b := restoreBatchOf("web", "db")
+	b.Status.RestoreDeadline = nil
+	b.Spec.Targets[1].RestoreTimeout = &metav1.Duration{Duration: time.Minute}
+	year := time.Unix(0, 0).AddDate(1, 0, 0)
+	g.Expect(NewRestoreSession(b, 0, year).Spec.RestoreTimeout).To(BeNil())
+	g.Expect(NewRestoreSession(b, 1, year).Spec.RestoreTimeout.Duration).To(Equal(time.Minute))
+	d := Next(Input{Now: year, Batch: b, Children: map[string]*v1alpha1.RestoreSession{
+		"back-web": restoredChild("back-web", v1alpha1.RestoreSessionRunning, v1alpha1.ReasonRunning),
+	}})
+	g.Expect(d.Status.Phase).To(Equal(v1alpha1.RestoreSessionRunning))
+	g.Expect(d.Delete).To(BeEmpty())
+	g.Expect(d.Create).To(Equal([]int{1}))
+}
+
 func TestWhatATargetSaysGoesIntoItsRestoreSession(t *testing.T) {
 	g := NewWithT(t)
 	b := restoreBatchOf("web")

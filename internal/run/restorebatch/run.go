@@ -24,8 +24,10 @@ type runner struct {
 	d *Decision
 }
 
-func (r *runner) late() bool {
-	return !r.Now.Before(r.d.Status.RestoreDeadline.Time)
+// late reports whether the deadline passed at least grace ago.
+func (r *runner) late(grace time.Duration) bool {
+	deadline := r.d.Status.RestoreDeadline
+	return deadline != nil && !r.Now.Before(deadline.Add(grace))
 }
 
 // stopReason returns why nothing more is allowed to begin, or "".
@@ -33,7 +35,7 @@ func (r *runner) stopReason() string {
 	switch {
 	case r.Batch.DeletionTimestamp != nil:
 		return v1alpha1.ReasonCancelled
-	case r.late():
+	case r.late(0):
 		return v1alpha1.ReasonDeadlineExceeded
 	default:
 		return ""
@@ -70,11 +72,11 @@ func (r *runner) targets() bool {
 		}
 	}
 	if open > 0 {
-		wake := s.RestoreDeadline.Sub(r.Now)
-		if r.late() {
-			wake = s.RestoreDeadline.Add(childGrace).Sub(r.Now)
+		now := r.Now
+		if r.late(0) {
+			now = now.Add(-childGrace)
 		}
-		r.d.After = run.EarlierOf(r.d.After, max(wake, time.Second))
+		r.d.After = run.EarlierOf(r.d.After, run.Until(s.RestoreDeadline, now))
 	}
 	return open == 0
 }
@@ -86,8 +88,7 @@ func (r *runner) target(i int, t *v1alpha1.RestoreTargetStatus, active int) (beg
 	switch {
 	case child != nil:
 		r.follow(t, child)
-		overdue := !r.Now.Before(r.d.Status.RestoreDeadline.Add(childGrace))
-		if !t.Phase.Terminal() && (r.Batch.DeletionTimestamp != nil || overdue) {
+		if !t.Phase.Terminal() && (r.Batch.DeletionTimestamp != nil || r.late(childGrace)) {
 			r.d.Delete = append(r.d.Delete, name)
 			r.d.After = run.EarlierOf(r.d.After, 5*time.Second)
 		}
