@@ -53,7 +53,7 @@ func (r *Reconciler) retry(ctx context.Context, s *v1alpha1.BackupSession) (time
 	if !backup.RetryPending(s) || s.DeletionTimestamp != nil {
 		return 0, nil
 	}
-	if left := s.Status.NextRetry.Sub(r.Clock.Now()); left > 0 {
+	if left := backup.RetryIn(s, r.Clock.Now()); left > 0 {
 		logf.FromContext(ctx).V(1).Info("waits to retry the failed targets", "after", left.String())
 		return left, nil
 	}
@@ -83,6 +83,10 @@ func (r *Reconciler) retry(ctx context.Context, s *v1alpha1.BackupSession) (time
 
 // successor creates or finds the run that retries the failed targets of s, and returns its name.
 func (r *Reconciler) successor(ctx context.Context, s *v1alpha1.BackupSession) (string, error) {
+	due := s.Status.NextRetry
+	if now := r.Clock.Now(); due.After(now) { // a clock that was ahead has planned it
+		due = &metav1.Time{Time: now}
+	}
 	for _, name := range []string{
 		policy.RetryName(s.Name),
 		policy.TriggeredSessionName(s.Spec.Invoker.Name, s.Spec.Session, "retry", string(s.UID)),
@@ -96,7 +100,7 @@ func (r *Reconciler) successor(ctx context.Context, s *v1alpha1.BackupSession) (
 			}},
 			Spec: v1alpha1.BackupSessionSpec{
 				Invoker: s.Spec.Invoker, Session: s.Spec.Session, BackupTimeout: s.Spec.BackupTimeout,
-				ScheduledTime: s.Status.NextRetry, RetryLeft: s.Spec.RetryLeft - 1, RetryOf: s.Name,
+				ScheduledTime: due, RetryLeft: s.Spec.RetryLeft - 1, RetryOf: s.Name,
 			},
 		}
 		err := r.Create(ctx, next, client.FieldOwner(r.FieldManager))

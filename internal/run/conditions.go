@@ -14,6 +14,10 @@ import (
 
 // Progress sets the conditions of something that is under way.
 func Progress(cs *[]metav1.Condition, reason, message string, generation int64, now time.Time) {
+	if since := apimeta.FindStatusCondition(*cs, meta.ReconcilingCondition); since != nil &&
+		Ahead(since.LastTransitionTime.Time, now) {
+		apimeta.RemoveStatusCondition(cs, meta.ReconcilingCondition)
+	}
 	Set(cs, meta.ReconcilingCondition, metav1.ConditionTrue, reason, message, generation, now)
 	Set(cs, meta.ReadyCondition, metav1.ConditionUnknown, reason, message, generation, now)
 }
@@ -60,9 +64,10 @@ func Set(
 }
 
 // Since returns when a run or restore was first seen, which is when its Reconciling condition was set. Before that it
-// returns now.
+// returns now, and so it does if a clock that was ahead has set the condition: Progress corrects that.
 func Since(cs []metav1.Condition, now time.Time) time.Time {
-	if c := apimeta.FindStatusCondition(cs, meta.ReconcilingCondition); c != nil {
+	if c := apimeta.FindStatusCondition(cs, meta.ReconcilingCondition); c != nil &&
+		!Ahead(c.LastTransitionTime.Time, now) {
 		return c.LastTransitionTime.Time
 	}
 	return now

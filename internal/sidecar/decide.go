@@ -67,7 +67,7 @@ const (
 // returns false and the time until which it must not be applied.
 func (r *Record) Restore(now time.Time) (until time.Time, ok bool) {
 	r.Restored = slices.DeleteFunc(slices.Clone(r.Restored),
-		func(t metav1.Time) bool { return now.Sub(t.Time) >= restoredWithin })
+		func(t metav1.Time) bool { return now.Sub(t.Time).Abs() >= restoredWithin }) // a clock can have been ahead
 	if len(r.Restored) >= maxRestored {
 		return r.Restored[0].Add(restoredWithin), false
 	}

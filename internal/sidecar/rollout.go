@@ -91,7 +91,7 @@ func waitsFor(w Workload) string {
 // Follow records how far the rollout is that brings the sidecar to the pods. It returns when to look again; 0 means
 // that the rollout is over. workload names the workload in messages.
 func (s *State) Follow(rollout Rollout, workload string, now time.Time) time.Duration {
-	if s.Since == nil {
+	if s.Since == nil || s.Since.Sub(now) > rolloutPatience { // a clock that was ahead has written it
 		s.Since = &metav1.Time{Time: now}
 	}
 	switch {

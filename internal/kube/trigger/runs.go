@@ -16,6 +16,7 @@ import (
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/kube/logs"
+	"github.com/cairn-backup/cairn/internal/run"
 	"github.com/cairn-backup/cairn/internal/run/backup"
 )
 
@@ -95,6 +96,7 @@ const defaultHistory = 1
 // holds the newest slot of each session that is.
 func (k *Scheduler) forget(
 	ctx context.Context, v view, runs map[string][]*v1alpha1.BackupSession, counted map[string]time.Time,
+	now time.Time,
 ) error {
 	limits := map[string]int{}
 	scheduled := map[string]bool{}
@@ -109,7 +111,7 @@ func (k *Scheduler) forget(
 		}
 		for _, s := range backup.BeyondHistory(all, limit) {
 			if scheduled[name] && backup.SlotOf(s).After(counted[name]) && s.Spec.RetryOf == "" &&
-				s.Spec.ScheduledTime != nil && onMinute(s) {
+				s.Spec.ScheduledTime != nil && onMinute(s) && !run.Ahead(backup.SlotOf(s), now) {
 				continue
 			}
 			gone := &v1alpha1.BackupSession{ObjectMeta: metav1.ObjectMeta{Namespace: s.Namespace, Name: s.Name}}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/policy"
+	"github.com/cairn-backup/cairn/internal/run"
 	"github.com/cairn-backup/cairn/internal/schedule"
 )
 
@@ -106,7 +107,7 @@ func (k *Scheduler) judge(
 	for i := range v.sessions {
 		config := &v.sessions[i]
 		previous := previousOf(*v.status, config.Name)
-		if previous.LastScheduleTime != nil {
+		if at := previous.LastScheduleTime; at != nil && !run.Ahead(at.Time, now) {
 			counted[config.Name] = previous.LastScheduleTime.Time
 		}
 		j := judge(sessionFacts{
@@ -116,9 +117,12 @@ func (k *Scheduler) judge(
 			generation:  v.object.GetGeneration(), now: now,
 		})
 		if !j.start.IsZero() {
-			if err := k.start(ctx, v, config, j.start); err != nil {
+			if err := k.start(ctx, v, config, j.start, now); err != nil {
 				return look, err
 			}
+		}
+		if j.skewed != "" {
+			k.Events.Event(v.object, corev1.EventTypeWarning, v1alpha1.ReasonClockSkew, j.skewed)
 		}
 		if j.missed != "" {
 			k.Events.Event(v.object, corev1.EventTypeWarning, v1alpha1.ReasonSlotsMissed, j.missed)
@@ -133,7 +137,7 @@ func (k *Scheduler) judge(
 	}
 	*v.status = statuses
 	protected(v.object, protections)
-	return look, k.forget(ctx, v, runs, counted)
+	return look, k.forget(ctx, v, runs, counted, now)
 }
 
 // previousOf returns the status of a session, or an empty one.

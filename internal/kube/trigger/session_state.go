@@ -51,6 +51,8 @@ type judgement struct {
 	start time.Time
 	// missed is the message of an event about slots that passed without a run; "" if there is nothing new to report.
 	missed string
+	// skewed is the message of an event about a clock that was ahead; "" if there is nothing new to report.
+	skewed string
 	// look is when to judge again; zero for never.
 	look time.Time
 	// protection of what the session backs up; nil for a session without a schedule.
@@ -61,7 +63,12 @@ type judgement struct {
 // schedule cannot be read, the previous one stays in force.
 func judge(b sessionFacts) judgement {
 	j := judgement{status: v1alpha1.SessionStatus{Name: b.config.Name}}
-	success := lastSuccess(b.runs)
+	lost := b.dropAhead()
+	if lost.any {
+		j.skewed = fmt.Sprintf("session %s: times of its status lie in the future and do not count: the clock of the "+
+			"manager was ahead", b.config.Name)
+	}
+	success := lastSuccess(b.runs, b.now)
 	j.status.LastSuccessTime = later(b.previous.LastSuccessTime, success.ended)
 	if b.config.Scheduler == nil {
 		return j
@@ -79,6 +86,9 @@ func judge(b sessionFacts) judgement {
 		}
 	} else if text := times.String(); j.status.Schedule != text || j.status.ScheduledSince == nil {
 		j.status.Schedule, j.status.ScheduledSince = text, new(metav1.NewTime(b.now).Rfc3339Copy())
+	}
+	if lost.slot {
+		j.resume(&b, times)
 	}
 	j.count(&b, times)
 	j.miss(&b, times)
@@ -234,14 +244,17 @@ func (j *judgement) at(now, when time.Time) {
 // success holds when the last successful run ended, and the newest slot with a successful run.
 type success struct{ ended, slot time.Time }
 
-func lastSuccess(runs []*v1alpha1.BackupSession) success {
+func lastSuccess(runs []*v1alpha1.BackupSession, now time.Time) success {
 	var last success
 	for _, s := range runs {
-		if s.Status.Phase == v1alpha1.BackupSessionSucceeded && backup.EndOf(s).After(last.ended) {
-			last.ended = backup.EndOf(s)
+		if s.Status.Phase != v1alpha1.BackupSessionSucceeded {
+			continue
 		}
-		if s.Status.Phase == v1alpha1.BackupSessionSucceeded && backup.SlotOf(s).After(last.slot) {
-			last.slot = backup.SlotOf(s)
+		if at := happened(backup.EndOf(s), s, now); at.After(last.ended) {
+			last.ended = at
+		}
+		if at := happened(backup.SlotOf(s), s, now); at.After(last.slot) {
+			last.slot = at
 		}
 	}
 	return last

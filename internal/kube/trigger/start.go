@@ -13,11 +13,14 @@ import (
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/policy"
+	"github.com/cairn-backup/cairn/internal/run"
 )
 
 // start creates the run of a slot, unless the API server shows that it was created: the invoker that was read can be
 // outdated.
-func (k *Scheduler) start(ctx context.Context, v view, config *v1alpha1.SessionConfig, slot time.Time) error {
+func (k *Scheduler) start(
+	ctx context.Context, v view, config *v1alpha1.SessionConfig, slot, now time.Time,
+) error {
 	live, ok := v.object.DeepCopyObject().(client.Object)
 	if !ok {
 		return fmt.Errorf("read %s: it is not an object", v.object.GetName())
@@ -29,8 +32,9 @@ func (k *Scheduler) start(ctx context.Context, v view, config *v1alpha1.SessionC
 		live.GetDeletionTimestamp() != nil {
 		return fmt.Errorf("%s %s has changed: look at it again", v.kind, v.object.GetName())
 	}
-	now, _ := viewOf(live)
-	if last := previousOf(*now.status, config.Name).LastScheduleTime; last != nil && !slot.After(last.Time) {
+	is, _ := viewOf(live)
+	if last := previousOf(*is.status, config.Name).LastScheduleTime; last != nil && !slot.After(last.Time) &&
+		!run.Ahead(last.Time, now) {
 		return nil
 	}
 	_, err := k.create(ctx, v, config.Name, slot, retriesOf(config),

@@ -4,6 +4,7 @@
 package backup
 
 import (
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -149,8 +150,28 @@ func Next(in Input) Decision {
 	case in.Session.Status.Resolved == nil:
 		return start(in)
 	default:
-		return advance(in)
+		return advance(inTime(in))
 	}
+}
+
+// inTime returns the input with a start and deadlines that lie in no future from which a clock has come back.
+func inTime(in Input) Input {
+	ahead := func(t *metav1.Time) bool { return t != nil && run.Ahead(t.Time, in.Now) }
+	if !ahead(in.Session.Status.StartTime) &&
+		!slices.ContainsFunc(in.Session.Status.Targets, func(t v1alpha1.BackupTargetStatus) bool {
+			return ahead(t.StartTime)
+		}) {
+		return in
+	}
+	s := in.Session.DeepCopy()
+	s.Status.StartTime, s.Status.BackupDeadline = run.Restart(s.Status.StartTime, s.Status.BackupDeadline,
+		s.Status.Resolved.Timeout, in.Now)
+	for i := range s.Status.Targets {
+		t := &s.Status.Targets[i]
+		t.StartTime, _ = run.Restart(t.StartTime, nil, nil, in.Now)
+	}
+	in.Session = s
+	return in
 }
 
 // end ends a run for good.

@@ -24,7 +24,8 @@ func BeyondHistory(runs []*v1alpha1.BackupSession, limit int) []*v1alpha1.Backup
 		}
 	}
 	slices.SortFunc(finished, func(a, b *v1alpha1.BackupSession) int {
-		return cmp.Or(EndOf(b).Compare(EndOf(a)), b.CreationTimestamp.Compare(a.CreationTimestamp.Time),
+		// The ends come from the manager's clock, which can have been wrong for a while.
+		return cmp.Or(b.CreationTimestamp.Compare(a.CreationTimestamp.Time), EndOf(b).Compare(EndOf(a)),
 			cmp.Compare(b.Name, a.Name))
 	})
 	var out []*v1alpha1.BackupSession

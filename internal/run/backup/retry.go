@@ -3,12 +3,14 @@ package backup
 import (
 	"cmp"
 	"slices"
+	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/utils/ptr"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/policy"
+	"github.com/cairn-backup/cairn/internal/run"
 	"github.com/cairn-backup/cairn/internal/workload"
 )
 
@@ -23,6 +25,15 @@ func planRetry(s *v1alpha1.BackupSession, status *v1alpha1.BackupSessionStatus) 
 		at = metav1.NewTime(at.Add(delay.Duration)).Rfc3339Copy()
 	}
 	status.NextRetry, status.Retried = &at, new(false)
+}
+
+// RetryIn returns how long the retry that is planned for a run still waits.
+func RetryIn(s *v1alpha1.BackupSession, now time.Time) time.Duration {
+	var delay time.Duration
+	if r := s.Status.Resolved; r != nil {
+		delay = ptr.Deref(r.RetryDelay, metav1.Duration{}).Duration
+	}
+	return run.Left(s.Status.NextRetry.Time, delay, now)
 }
 
 // failedTargets returns the frozen targets that failed.

@@ -199,16 +199,17 @@ func (r *runner) cancel() {
 		return
 	}
 	since, _ := stoppedAt(r.Session)
+	left := run.Left(since.Add(run.WaitForPods), run.WaitForPods, r.Now)
 	// The Jobs of hooks that must still run are left alone.
 	jobs := r.moverJobs()
 	gone := len(jobs) == 0 && r.Pods == 0
-	if until := since.Add(run.WaitForPods); !gone && r.Now.Before(until) {
+	if !gone && left > 0 {
 		for _, name := range jobs {
 			if !slices.Contains(r.d.Delete, name) {
 				r.d.Delete = append(r.d.Delete, name)
 			}
 		}
-		r.d.After = min(until.Sub(r.Now), 5*time.Second)
+		r.d.After = min(left, 5*time.Second)
 		return
 	}
 	r.busy, r.d.Verify = 0, true

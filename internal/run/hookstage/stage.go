@@ -13,6 +13,7 @@ import (
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/hook"
+	"github.com/cairn-backup/cairn/internal/run"
 	"github.com/cairn-backup/cairn/internal/text"
 )
 
@@ -181,7 +182,8 @@ func (s *Hooks) step(h *v1alpha1.ResolvedHook, st *v1alpha1.HookStatus) bool {
 		}
 	}
 	if st.CompletionTime != nil {
-		if wait := st.CompletionTime.Add(retryDelay(st.Attempts)).Sub(s.Now); wait > 0 {
+		delay := retryDelay(st.Attempts)
+		if wait := run.Left(st.CompletionTime.Add(delay), delay, s.Now); wait > 0 {
 			s.After = wait
 			return false
 		}

@@ -9,6 +9,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/run"
@@ -26,8 +27,8 @@ func (r *runner) waitsForRetry() bool {
 		return false
 	case r.Session.DeletionTimestamp != nil || r.late():
 		return false // Failed components stay failed.
-	case r.Now.Before(s.NextRetry.Time):
-		r.d.After = max(s.NextRetry.Sub(r.Now), time.Second)
+	case r.waitLeft() > 0:
+		r.d.After = max(r.waitLeft(), time.Second)
 		return true
 	case r.Pods > 0:
 		r.d.After = 5 * time.Second // Two movers must not write into one volume.
@@ -49,6 +50,12 @@ func (r *runner) waitsForRetry() bool {
 		return true
 	}
 	return false
+}
+
+// waitLeft returns how long the next attempt is still to come.
+func (r *runner) waitLeft() time.Duration {
+	delay := ptr.Deref(r.Session.Spec.RetryConfig, v1alpha1.RetryConfig{}).Delay.Duration
+	return run.Left(r.d.Status.NextRetry.Time, delay, r.Now)
 }
 
 // retry plans another attempt at the failed components, if one is allowed. An attempt that only hands an empty volume

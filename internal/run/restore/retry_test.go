@@ -130,6 +130,28 @@ func TestARestoreWithoutATimeoutIsNeverTooLate(t *testing.T) {
 	g.Expect(r.step().Create).To(Equal([]int{0}))
 }
 
+// A clock that is a year ahead for a minute puts off neither the next attempt nor the end.
+func TestARestoreOfAClockThatWasAheadGoesOn(t *testing.T) {
+	const year = 365 * 24 * time.Hour
+	g := NewWithT(t)
+	r := newRestoring(&v1alpha1.RetryConfig{MaxRetry: 1, Delay: metav1.Duration{Duration: time.Minute}})
+	r.step()
+	for _, host := range []string{"pod-0", "pod-1"} {
+		r.jobs[restore.JobName("r", host, 1)] = restored(host, task.ComponentResult{
+			Outcome: task.OutcomeFailed, Reason: v1alpha1.ReasonUnreachable,
+		})
+	}
+	g.Expect(r.step().Status.NextRetry).NotTo(BeNil())
+	s := &r.session.Status
+	for _, at := range []*metav1.Time{s.StartTime, s.RestoreDeadline, s.NextRetry} {
+		at.Time = at.Add(year)
+	}
+	g.Expect(r.step().Create).To(HaveLen(2))
+	g.Expect(r.session.Status.StartTime.Time).To(BeTemporally("==", r.at))
+	r.at = r.at.Add(time.Hour)
+	g.Expect(r.step().Status.Reason).To(Equal(v1alpha1.ReasonDeadlineExceeded))
+}
+
 func TestWhatNoRepetitionMendsIsNotRepeated(t *testing.T) {
 	for name, tt := range map[string]struct {
 		retry   *v1alpha1.RetryConfig

@@ -49,6 +49,8 @@ type runner struct {
 // advance takes one step for every host. When no host is open it ends the attempt or the restore.
 func advance(in Input, d *Decision) {
 	d.Status.ObservedGeneration = in.Session.Generation
+	d.Status.StartTime, d.Status.RestoreDeadline = run.Restart(d.Status.StartTime, d.Status.RestoreDeadline,
+		d.Status.Resolved.Timeout, in.Now)
 	if d.Status.Components == nil {
 		d.Status.Components = map[string]v1alpha1.RestoredComponent{}
 	}

@@ -102,6 +102,8 @@ func Next(in Input) Decision {
 	case in.Batch.Status.Resolved == nil:
 		start(in, &d)
 	default:
+		d.Status.StartTime, d.Status.RestoreDeadline = run.Restart(d.Status.StartTime, d.Status.RestoreDeadline,
+			d.Status.Resolved.Timeout, in.Now)
 		(&runner{in, &d}).run()
 	}
 	return d

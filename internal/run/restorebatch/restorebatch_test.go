@@ -156,6 +156,14 @@ func TestNextOfARestoreBatch(t *testing.T) {
 	})
 }
 
+func TestARestoreBatchOfAClockThatWasAheadStillEnds(t *testing.T) {
+	g := NewWithT(t)
+	b := restoreBatchOf("web")
+	b.Status.Resolved.Timeout = &metav1.Duration{Duration: time.Hour}
+	d := Next(Input{Now: time.Unix(0, 0).AddDate(-1, 0, 0), Batch: b})
+	g.Expect(d.Status.RestoreDeadline.Time).To(BeTemporally("==", time.Unix(3600, 0).AddDate(-1, 0, 0)))
+}
+
 func TestARestoreBatchWithoutATimeoutIsNeverTooLate(t *testing.T) {
 	g := NewWithT(t)
 	b := restoreBatchOf("web", "db")

@@ -1,0 +1,38 @@
+package run
+
+import (
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+)
+
+// Ahead reports whether a time lies so far after now that only a clock that was wrong can have written it. Whoever
+// waited for such a time would wait for years.
+func Ahead(t, now time.Time) bool { return t.Sub(now) > v1alpha1.ClockTolerance }
+
+// Left returns how much of a wait is left that lasts for the duration in all and ends at until. It is never longer than
+// that: if more seems to be left, a clock that was ahead has written until, and nothing is left.
+func Left(until time.Time, in time.Duration, now time.Time) time.Duration {
+	left := until.Sub(now)
+	if left > in+v1alpha1.ClockTolerance {
+		return 0
+	}
+	return max(left, 0)
+}
+
+// Restart returns the start and the deadline of a run or restore as they are, unless a clock that was ahead has written
+// them: then it starts now. Nil is no deadline.
+func Restart(
+	start, deadline *metav1.Time, timeout *metav1.Duration, now time.Time,
+) (newStart, newDeadline *metav1.Time) {
+	if start == nil || !Ahead(start.Time, now) {
+		return start, deadline
+	}
+	at := metav1.NewTime(now).Rfc3339Copy()
+	if timeout != nil {
+		_, deadline = Bounds(timeout.Duration, at)
+	}
+	return &at, deadline
+}

@@ -1,0 +1,42 @@
+package run_test
+
+import (
+	"testing"
+	"time"
+
+	. "github.com/onsi/gomega"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/cairn-backup/cairn/internal/run"
+	"github.com/cairn-backup/cairn/internal/run/runtest"
+)
+
+func TestLeft(t *testing.T) {
+	t.Parallel()
+	now := runtest.Now
+	for name, tt := range map[string]struct{ until, want time.Duration }{
+		"it is over":                    {-time.Second, 0},
+		"a part of it is left":          {time.Minute, time.Minute},
+		"clocks differ a little":        {time.Hour + time.Minute, time.Hour + time.Minute},
+		"a clock was ahead":             {2 * time.Hour, 0},
+		"a clock was ahead by far more": {365 * 24 * time.Hour, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			NewWithT(t).Expect(run.Left(now.Add(tt.until), time.Hour, now)).To(Equal(tt.want))
+		})
+	}
+}
+
+// What waits since a time to come would wait until then.
+func TestAWaitThatBeganInTheFutureBeginsNow(t *testing.T) {
+	t.Parallel()
+	g, now := NewWithT(t), runtest.Now
+	var cs []metav1.Condition
+	run.Progress(&cs, "Waiting", "it waits", 1, now.AddDate(1, 0, 0))
+	g.Expect(run.Since(cs, now)).To(Equal(now))
+	run.Progress(&cs, "Waiting", "it waits", 1, now)
+	g.Expect(run.Since(cs, now.Add(time.Hour))).To(Equal(now), "the wait goes on from there")
+	run.Progress(&cs, "Waiting", "it waits", 1, now.Add(time.Minute))
+	g.Expect(run.Since(cs, now.Add(time.Hour))).To(Equal(now))
+}
