@@ -148,14 +148,16 @@ func (m *Mover) verify(
 }
 
 // onConflict returns what happens to existing files. A volume that was empty before holds only the work of an earlier
-// attempt.
+// attempt. A file that it left half-written is newer than its backup, but nothing to keep.
 func onConflict(rules task.Restore, resume bool) repository.Conflict {
 	switch {
+	case resume:
+		return repository.ConflictReplace
 	case rules.Overwrite == v1alpha1.OverwriteIfNewer:
 		return repository.ConflictNewer
 	case rules.Overwrite == v1alpha1.OverwriteNever:
 		return repository.ConflictSkip
-	case rules.Overwrite != "" || resume:
+	case rules.Overwrite != "":
 		return repository.ConflictReplace
 	default:
 		return repository.ConflictFail

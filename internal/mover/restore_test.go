@@ -301,6 +301,33 @@ func TestAKilledRestoreIsResumed(t *testing.T) {
 	enginetest.Same(t, p.volume(), out)
 }
 
+// TestAResumedRestoreKeepsNothingOfAnEarlierAttempt: what a killed mover left half-written is newer than its backup.
+func TestAResumedRestoreKeepsNothingOfAnEarlierAttempt(t *testing.T) {
+	t.Parallel()
+	for _, overwrite := range []v1alpha1.OverwritePolicy{
+		"", v1alpha1.OverwriteIfNewer, v1alpha1.OverwriteNever, v1alpha1.OverwriteAlways,
+	} {
+		t.Run("overwrite "+string(overwrite), func(t *testing.T) {
+			t.Parallel()
+			g := NewWithT(t)
+			p := initialised(t)
+			p.write("cairn/volumes/pvc/one", "hello")
+			c := p.backs("snap-1", nil, "")
+			out := t.TempDir()
+			p.mount("new", out)
+			torn := filepath.Join(out, "one")
+			g.Expect(os.WriteFile(torn, []byte("he"), 0o644)).To(Succeed())
+			newer := time.Now().Add(time.Hour)
+			g.Expect(os.Chtimes(torn, newer, newer)).To(Succeed())
+			in := restoreTask(c.ID)
+			in.Components[0].Resume, in.Restore = true, &task.Restore{Overwrite: overwrite}
+			code, result := p.run(t.Context(), in)
+			g.Expect(code).To(BeZero(), result.Message)
+			g.Expect(os.ReadFile(torn)).To(BeEquivalentTo("hello"))
+		})
+	}
+}
+
 // restoreUntilKilled is a mover that the kernel kills when a file grows beyond killedAt.
 func restoreUntilKilled(t *testing.T, root, id string) {
 	g := NewWithT(t)

@@ -115,9 +115,11 @@ func worthRestoringAgain(reason string) bool {
 	switch reason {
 	case v1alpha1.ReasonDeadlineExceeded, v1alpha1.ReasonCancelled, v1alpha1.ReasonInvalidTask,
 		v1alpha1.ReasonVolumeNotEmpty,
-		v1alpha1.ReasonSnapshotNotFound, v1alpha1.ReasonSnapshotDamaged, v1alpha1.ReasonTargetNotFound,
-		v1alpha1.ReasonConfirmationWrong,
-		v1alpha1.ReasonConfirmationMissing,
+		v1alpha1.ReasonSnapshotNotFound, v1alpha1.ReasonComponentNotFound, v1alpha1.ReasonSnapshotDamaged,
+		v1alpha1.ReasonTargetNotFound, v1alpha1.ReasonConfirmationWrong, v1alpha1.ReasonConfirmationMissing,
+		v1alpha1.ReasonConfirmationUsed,
+		// Another attempt could keep the very files that differ, compare nothing and succeed.
+		v1alpha1.ReasonVerificationFailed,
 		v1alpha1.ReasonPrivilegeRequired, v1alpha1.ReasonRestoreInProgress, v1alpha1.ReasonNameConflict,
 		v1alpha1.ReasonVolumeSnapshotNotFound,
 		v1alpha1.ReasonFailedToExecutePreRestoreHooks:

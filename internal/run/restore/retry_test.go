@@ -166,6 +166,18 @@ func TestWhatNoRepetitionMendsIsNotRepeated(t *testing.T) {
 			retry:  &v1alpha1.RetryConfig{MaxRetry: 3},
 			result: task.ComponentResult{Reason: v1alpha1.ReasonVolumeNotEmpty},
 		},
+		"data that differs from the repository": {
+			retry:  &v1alpha1.RetryConfig{MaxRetry: 3},
+			result: task.ComponentResult{Reason: v1alpha1.ReasonVerificationFailed, TargetWritten: true},
+		},
+		"a component that does not exist": {
+			retry:  &v1alpha1.RetryConfig{MaxRetry: 3},
+			result: task.ComponentResult{Reason: v1alpha1.ReasonComponentNotFound},
+		},
+		"a confirmation that was used": {
+			retry:  &v1alpha1.RetryConfig{MaxRetry: 3},
+			result: task.ComponentResult{Reason: v1alpha1.ReasonConfirmationUsed},
+		},
 		"a delay that is after the deadline": {
 			retry:  &v1alpha1.RetryConfig{MaxRetry: 3, Delay: metav1.Duration{Duration: time.Hour}},
 			result: task.ComponentResult{Reason: v1alpha1.ReasonUnreachable},
