@@ -52,6 +52,9 @@ func (r *Reconciler) finalize(ctx context.Context, storage *v1alpha1.BackupStora
 		return ctrl.Result{}, r.release(ctx, storage, string(why), len(repositories))
 	}
 	users, err := r.users(ctx, storage)
+	if err == nil && len(users) == 0 && slices.ContainsFunc(repositories, stays) {
+		users, err = r.usersNow(ctx, storage)
+	}
 	if err != nil {
 		return ctrl.Result{}, err
 	}
@@ -70,38 +73,6 @@ func (r *Reconciler) finalize(ctx context.Context, storage *v1alpha1.BackupStora
 	}
 	return ctrl.Result{RequeueAfter: goingInterval}, r.say(ctx, storage, v1alpha1.ReasonRemovalPending,
 		"the BackupStorage is released after its Repositories: "+firstThree(names))
-}
-
-// repositories returns the Repositories in the storage.
-func (r *Reconciler) repositories(ctx context.Context, storage *v1alpha1.BackupStorage) ([]v1alpha1.Repository, error) {
-	var list v1alpha1.RepositoryList
-	if err := r.List(ctx, &list,
-		client.MatchingFields{indexRepositories: storage.Namespace + "/" + storage.Name}); err != nil {
-		return nil, fmt.Errorf("list Repositories of BackupStorage %s: %w", storage.Name, err)
-	}
-	out := slices.DeleteFunc(list.Items,
-		func(r v1alpha1.Repository) bool { return v1alpha1.HasRecordAnnotation(r.Annotations) })
-	slices.SortFunc(out, func(a, b v1alpha1.Repository) int {
-		return strings.Compare(a.Namespace+"/"+a.Name, b.Namespace+"/"+b.Name)
-	})
-	return out, nil
-}
-
-// users returns the BackupConfigurations that back up into the storage.
-func (r *Reconciler) users(ctx context.Context, storage *v1alpha1.BackupStorage) ([]string, error) {
-	var list v1alpha1.BackupConfigurationList
-	if err := r.List(ctx, &list,
-		client.MatchingFields{indexConfigurations: storage.Namespace + "/" + storage.Name}); err != nil {
-		return nil, fmt.Errorf("list BackupConfigurations of BackupStorage %s: %w", storage.Name, err)
-	}
-	var out []string
-	for i := range list.Items {
-		if c := &list.Items[i]; c.DeletionTimestamp.IsZero() && !v1alpha1.HasRecordAnnotation(c.Annotations) {
-			out = append(out, "BackupConfiguration "+c.Namespace+"/"+c.Name)
-		}
-	}
-	slices.Sort(out)
-	return out, nil
 }
 
 // firstThree joins at most three names.

@@ -13,7 +13,9 @@ import (
 )
 
 // yearAhead is a time that a clock wrote which was a year ahead.
-func yearAhead(t testing.TB, s string) *metav1.Time { return new(metav1.NewTime(at(t, s).AddDate(1, 0, 0))) }
+func yearAhead(t testing.TB, s string) *metav1.Time {
+	return new(metav1.NewTime(at(t, s).AddDate(1, 0, 0)))
+}
 
 // A clock that is ahead for a minute writes times that lie a year away. They must not stop the schedule until then.
 func TestAClockThatWasAheadStopsNoSchedule(t *testing.T) {

@@ -80,7 +80,7 @@ func NewRestoreSession(b *v1alpha1.RestoreBatch, i int, now time.Time) *v1alpha1
 		Spec: v1alpha1.RestoreSessionSpec{
 			Target: frozen.Target.DeepCopy(), DataSource: source, Addon: t.Addon.DeepCopy(), Executor: t.Executor,
 			Confirm: t.Confirm, OverwritePolicy: t.OverwritePolicy, DeleteExtraFiles: t.DeleteExtraFiles,
-			Verify:      t.Verify,
+			Verify:         t.Verify,
 			RetryConfig:    cmp.Or(t.RetryConfig, b.Spec.RetryConfig).DeepCopy(),
 			RestoreTimeout: timeLeft(b, t, now),
 			Hooks:          t.Hooks.DeepCopy(),

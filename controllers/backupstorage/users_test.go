@@ -1,0 +1,147 @@
+package backupstorage
+
+import (
+	"context"
+	"testing"
+
+	"github.com/fluxcd/pkg/apis/meta"
+	"github.com/fluxcd/pkg/runtime/conditions"
+	. "github.com/onsi/gomega"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/tools/record"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/fake"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/testbed"
+)
+
+// staleReader is the API server, which knows some objects that the cache lacks.
+type staleReader struct {
+	client.Reader
+	newer client.Reader
+}
+
+func (r staleReader) List(ctx context.Context, list client.ObjectList, opts ...client.ListOption) error {
+	switch list.(type) {
+	case *v1alpha1.BackupConfigurationList, *v1alpha1.BackupBatchList:
+		return r.newer.List(ctx, list, opts...)
+	}
+	return r.Reader.List(ctx, list, opts...)
+}
+
+// goingStorage returns a storage that is being deleted and wipes its Repository, and a reconciler whose cache lacks the
+// policy.
+func goingStorage(
+	t testing.TB, isDefault bool, policy ...client.Object,
+) (*Reconciler, *v1alpha1.BackupStorage, *v1alpha1.Repository) {
+	t.Helper()
+	g := NewWithT(t)
+	scheme := runtime.NewScheme()
+	g.Expect(v1alpha1.AddToScheme(scheme)).To(Succeed())
+	g.Expect(corev1.AddToScheme(scheme)).To(Succeed())
+	s := testbed.S3("shop")
+	s.Finalizers, s.DeletionTimestamp = []string{v1alpha1.FinalizerWipe}, new(metav1.Now())
+	s.Spec.DeletionPolicy, s.Spec.Default = v1alpha1.WipeOut, isDefault
+	r := &v1alpha1.Repository{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "web", Finalizers: []string{v1alpha1.FinalizerWipe}},
+		Spec: v1alpha1.RepositorySpec{
+			StorageRef: v1alpha1.ObjectReference{Name: s.Name}, Path: "/shop/web",
+			DeletionPolicy: v1alpha1.DeleteObjects,
+		},
+	}
+	build := func(objects ...client.Object) client.WithWatch {
+		return fake.NewClientBuilder().WithScheme(scheme).WithObjects(objects...).WithStatusSubresource(s).
+			WithIndex(&v1alpha1.Repository{}, indexRepositories, func(o client.Object) []string {
+				return []string{o.(*v1alpha1.Repository).Spec.StorageRef.In(o.GetNamespace()).String()}
+			}).WithIndex(&v1alpha1.BackupConfiguration{}, indexConfigurations, storagesOf).Build()
+	}
+	cache := build(s, r, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "shop"}})
+	g.Expect(cache.Get(t.Context(), client.ObjectKeyFromObject(s), s)).To(Succeed())
+	return &Reconciler{
+		Client: cache, APIReader: staleReader{cache, build(policy...)}, EventRecorder: record.NewFakeRecorder(10),
+		FieldManager: "test",
+	}, s, r
+}
+
+// keeps expects that a storage that goes waits for its user, and wipes nothing.
+func keeps(t testing.TB, rec *Reconciler, s *v1alpha1.BackupStorage, r *v1alpha1.Repository, user string) {
+	t.Helper()
+	g := NewWithT(t)
+	_, err := rec.finalize(t.Context(), s)
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(rec.Get(t.Context(), client.ObjectKeyFromObject(r), r)).To(Succeed())
+	g.Expect(r.DeletionTimestamp).To(BeNil(), "its data stays")
+	g.Expect(r.Spec.DeletionPolicy).To(Equal(v1alpha1.DeleteObjects))
+	g.Expect(rec.Get(t.Context(), client.ObjectKeyFromObject(s), s)).To(Succeed())
+	g.Expect(conditions.GetReason(s, meta.ReadyCondition)).To(Equal(v1alpha1.ReasonInUse))
+	g.Expect(conditions.GetMessage(s, meta.ReadyCondition)).To(ContainSubstring(user))
+}
+
+func configured(backends ...v1alpha1.BackendReference) *v1alpha1.BackupConfiguration {
+	return &v1alpha1.BackupConfiguration{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "mail"},
+		Spec: v1alpha1.BackupConfigurationSpec{
+			Target:   &v1alpha1.TypedObjectReference{Kind: "PersistentVolumeClaim", Name: "mail"},
+			Backends: backends,
+			Sessions: []v1alpha1.BackupConfigurationSession{{SessionConfig: v1alpha1.SessionConfig{Name: "nightly"}}},
+		},
+	}
+}
+
+func TestPolicyThatIsMadeWhileAStorageGoesKeepsItsData(t *testing.T) {
+	t.Parallel()
+	named := v1alpha1.BackendReference{
+		Name: "main", StorageRef: &v1alpha1.ObjectReference{Name: testbed.S3("shop").Name},
+	}
+	ofRepository := configured()
+	ofRepository.Name = "web" // the name of the Repository that it would go on with
+	batch := &v1alpha1.BackupBatch{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "all"}}
+	batch.Spec.Backends = []v1alpha1.BackendReference{named}
+	for name, tt := range map[string]struct {
+		policy client.Object
+		user   string
+	}{
+		"it names the storage":    {configured(named), "BackupConfiguration shop/mail"},
+		"it has a Repository":     {ofRepository, "BackupConfiguration shop/web"},
+		"a batch without targets": {batch, "BackupBatch shop/all"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			rec, s, r := goingStorage(t, false, tt.policy)
+			keeps(t, rec, s, r, tt.user)
+		})
+	}
+}
+
+func TestPolicyThatCanGetADefaultStorageUsesIt(t *testing.T) {
+	t.Parallel()
+	batch := &v1alpha1.BackupBatch{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "all", Generation: 1}}
+	for name, tt := range map[string]struct {
+		policy client.Object
+		user   string
+	}{
+		"a configuration": {configured(), "BackupConfiguration shop/mail"},
+		"a batch":         {batch, "BackupBatch shop/all"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			rec, s, r := goingStorage(t, true, tt.policy)
+			keeps(t, rec, s, r, tt.user)
+		})
+	}
+}
+
+// Without a user the Repository goes.
+func TestAStorageThatNoPolicyUsesGoes(t *testing.T) {
+	t.Parallel()
+	g := NewWithT(t)
+	rec, s, r := goingStorage(t, false, configured())
+	_, err := rec.finalize(t.Context(), s)
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(rec.Get(t.Context(), client.ObjectKeyFromObject(r), r)).To(Succeed())
+	g.Expect(r.DeletionTimestamp).NotTo(BeNil())
+	g.Expect(r.Spec.DeletionPolicy).To(Equal(v1alpha1.WipeOut))
+}
