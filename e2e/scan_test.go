@@ -4,6 +4,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/fluxcd/pkg/apis/meta"
+	"github.com/fluxcd/pkg/runtime/conditions"
 	. "github.com/onsi/gomega"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -106,7 +108,7 @@ func (a *scanApp) adopted(t *testing.T) {
 		_, err := kubectl(t, a.bed, "", "delete", object, "-n", a.namespace, "--timeout=180s")
 		g.Expect(err).NotTo(HaveOccurred())
 	}
-	a.ownedByAnotherCluster(t)
+	owner := a.ownedByAnotherCluster(t)
 	scratchNamespace(t, a.bed, other)
 	spineSecrets(t, a.bed, other)
 	applyTo(t, a.bed, other, storageManifest("s3", a.prefix(), "s3-credentials")+`---
@@ -121,14 +123,16 @@ spec:
 `)
 	repository := &v1alpha1.Repository{ObjectMeta: metav1.ObjectMeta{Namespace: other, Name: "data"}}
 	waitReady(t, a.bed, repository, metav1.ConditionFalse, v1alpha1.ReasonDirectoryTaken)
-	_, err := kubectl(t, a.bed, "", "annotate", "repository/data", "-n", other, v1alpha1.AnnotationAdopt+"=data")
+	g.Expect(conditions.GetMessage(repository, meta.ReadyCondition)).To(ContainSubstring(owner.Consent("data")))
+	_, err := kubectl(t, a.bed, "", "annotate", "repository/data", "-n", other,
+		v1alpha1.AnnotationAdopt+"="+owner.Consent("data"))
 	g.Expect(err).NotTo(HaveOccurred())
 	waitReady(t, a.bed, repository, metav1.ConditionTrue, "")
 	a.scan(t, other)
 }
 
-// ownedByAnotherCluster rewrites repository.yaml.
-func (a *scanApp) ownedByAnotherCluster(t *testing.T) {
+// ownedByAnotherCluster rewrites repository.yaml, and returns what it says.
+func (a *scanApp) ownedByAnotherCluster(t *testing.T) layout.RepositoryMetadata {
 	t.Helper()
 	g := NewWithT(t)
 	store, err := backend.Open(a.backend(t))
@@ -140,4 +144,6 @@ func (a *scanApp) ownedByAnotherCluster(t *testing.T) {
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(store.Put(t.Context(), path,
 		[]byte(strings.ReplaceAll(string(text), owner.ClusterUID, "another-cluster")))).To(Succeed())
+	owner.ClusterUID = "another-cluster"
+	return owner
 }

@@ -138,8 +138,8 @@ const (
 	// AnnotationDropRecords on a Ledger that is being deleted, with the value "true", gives up the records that it has
 	// not pushed.
 	AnnotationDropRecords = Group + "/drop-records"
-	// AnnotationAdopt on a Repository, with the directory as its value, adopts a directory that another cluster or
-	// another Repository owns.
+	// AnnotationAdopt on a Repository adopts a directory that another cluster or another Repository owns. Its value
+	// names the directory and that owner, as the reason DirectoryTaken says, and counts for no other.
 	AnnotationAdopt = Group + "/adopt"
 	// AnnotationScan on a Repository asks for a scan: Cairn makes the Snapshots again that lie in the backend but are
 	// missing in the cluster. Each value is handled once: see status.lastScan. On a Snapshot it names the request of

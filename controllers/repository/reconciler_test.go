@@ -139,9 +139,9 @@ func TestAFailedInitialisationSaysWhy(t *testing.T) {
 	expect(t, r, v1alpha1.ReasonDirectoryTaken)
 	g.Expect(conditions.IsFalse(r, v1alpha1.ConditionRepositoryInitialized)).To(BeTrue())
 
-	bed.Edit(t, r, func() { r.Annotations = map[string]string{v1alpha1.AnnotationAdopt: "shop/web/"} })
+	bed.Edit(t, r, func() { r.Annotations = map[string]string{v1alpha1.AnnotationAdopt: "shop/web@them"} })
 	adopting := kubelet.Job(t, bed.Client, r.Namespace, v1alpha1.LabelRepository, job)
-	g.Expect(taskOf(t, adopting).Repository.Adopt).To(Equal("shop/web"), "a changed annotation is tried at once")
+	g.Expect(taskOf(t, adopting).Repository.Adopt).To(Equal("shop/web@them"), "a changed annotation is tried at once")
 	kubelet.Finish(t, bed.Client, adopting, kubelet.Report(task.Result{
 		Outcome: task.OutcomeSucceeded,
 		Reason:  v1alpha1.ReasonSucceeded,

@@ -17,6 +17,7 @@ import (
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/backend"
+	"github.com/cairn-backup/cairn/internal/backend/layout"
 	"github.com/cairn-backup/cairn/internal/mover/judge"
 	"github.com/cairn-backup/cairn/internal/repository"
 	"github.com/cairn-backup/cairn/internal/repository/kopia"
@@ -89,11 +90,29 @@ func (d dated) ListBlobs(ctx context.Context, prefix blob.ID, each func(blob.Met
 func adopting(t task.Task) task.Task {
 	t.Cluster = "cluster-2"
 	if t.Repository != nil {
-		t.Repository.UID, t.Repository.Adopt = "uid-adopted", t.Repository.Directory
+		t.Repository.UID = "uid-adopted"
 	}
 	for i := range t.Keep {
 		t.Keep[i].Repository.UID = "uid-adopted"
 	}
+	return t
+}
+
+// consent returns the words that allow somebody to adopt a directory from the present owner of shop/web.
+func (p *pod) consent(directory string) string {
+	p.t.Helper()
+	text, err := os.ReadFile(filepath.Join(p.root, "cairn/storage/backups/shop/web/repository.yaml"))
+	NewWithT(p.t).Expect(err).NotTo(HaveOccurred())
+	owner, err := layout.ParseRepositoryMetadata(text)
+	NewWithT(p.t).Expect(err).NotTo(HaveOccurred())
+	return owner.Consent(directory)
+}
+
+// adoption returns the init of another cluster that adopts the directory from its present owner.
+func (p *pod) adoption() task.Task {
+	p.t.Helper()
+	t := adopting(repositoryTask())
+	t.Repository.Adopt = p.consent("shop/web")
 	return t
 }
 
@@ -140,7 +159,7 @@ func TestAMonthAfterAnAdoption(t *testing.T) {
 	p.noise(0)
 	code, r := p.run(t.Context(), backupTask("day-0"))
 	g.Expect(code).To(BeZero(), "%+v", r)
-	code, r = p.run(t.Context(), adopting(repositoryTask()))
+	code, r = p.run(t.Context(), p.adoption())
 	g.Expect(code).To(BeZero(), "%+v", r)
 
 	const month, week = 30, 7
@@ -187,6 +206,47 @@ func TestAMonthAfterAnAdoption(t *testing.T) {
 	}
 }
 
+// An annotation stays in Git, and goes along when an object is exported: it must not take the directory from anybody
+// but the owner of whom its author knew.
+func TestAConsentCountsForTheOwnerThatItNamed(t *testing.T) {
+	t.Parallel()
+	g, p := NewWithT(t), initialised(t)
+	consent := p.consent("shop/web")
+	third := repositoryTask()
+	third.Cluster, third.Repository.UID, third.Repository.Adopt = "cluster-3", "uid-third", consent
+	for name, wrong := range map[string]string{
+		"the directory alone": "shop/web", "another directory": p.consent("shop"),
+		"another owner": "shop/web@cluster-9/x/1",
+	} {
+		t := adopting(repositoryTask())
+		t.Repository.Adopt = wrong
+		_, r := p.run(p.t.Context(), t)
+		g.Expect(r.Reason).To(Equal(v1alpha1.ReasonDirectoryTaken), name)
+		g.Expect(r.Message).To(HaveSuffix("annotation backup.cairn.dev/adopt: "+consent), "it says what to write")
+	}
+	code, r := p.run(t.Context(), p.adoption())
+	g.Expect(code).To(BeZero(), "%+v", r)
+	_, r = p.run(t.Context(), third)
+	g.Expect(r.Reason).To(Equal(v1alpha1.ReasonDirectoryTaken), "the owner is another by now")
+}
+
+// Not even the same owner is meant again, once it has lost the directory and got it back.
+func TestAUsedConsentNeverCountsAgain(t *testing.T) {
+	t.Parallel()
+	g, p := NewWithT(t), initialised(t)
+	first := p.adoption()
+	code, r := p.run(t.Context(), first)
+	g.Expect(code).To(BeZero(), "%+v", r)
+	back := repositoryTask()
+	back.Repository.Adopt = p.consent("shop/web")
+	code, r = p.run(t.Context(), back)
+	g.Expect(code).To(BeZero(), "%+v", r)
+	_, r = p.run(t.Context(), first)
+	g.Expect(r.Reason).To(Equal(v1alpha1.ReasonDirectoryTaken))
+	code, r = p.run(t.Context(), back)
+	g.Expect(code).To(BeZero(), "the owner needs no consent: %+v", r)
+}
+
 // An adoption that ended after it changed the engine's owner leaves the directory to the owner in repository.yaml.
 func TestAnInterruptedAdoption(t *testing.T) {
 	t.Parallel()
@@ -219,7 +279,7 @@ func TestAnInterruptedAdoption(t *testing.T) {
 	t.Run("is repeated", func(t *testing.T) {
 		t.Parallel()
 		g, p := NewWithT(t), interrupted(t)
-		code, r := p.run(t.Context(), adopting(repositoryTask()))
+		code, r := p.run(t.Context(), p.adoption())
 		g.Expect(code).To(BeZero(), "%+v", r)
 		code, r = p.run(t.Context(), adopting(maintain()))
 		g.Expect(code).To(BeZero(), "%+v", r)
@@ -245,7 +305,12 @@ func TestAnotherClustersRepositoryWithoutMetadataIsNotTakenSilently(t *testing.T
 	_, r := p.run(t.Context(), other)
 	g.Expect(r.Reason).To(Equal(v1alpha1.ReasonDirectoryTaken), r.Message)
 	g.Expect(p.files("")).NotTo(ContainElement("repository.yaml"))
-	code, r := p.run(t.Context(), adopting(repositoryTask()))
+	other.Repository.Adopt = "shop/web"
+	_, r = p.run(t.Context(), other)
+	g.Expect(r.Reason).To(Equal(v1alpha1.ReasonDirectoryTaken), "the consent names no owner")
+	g.Expect(r.Message).To(HaveSuffix("annotation backup.cairn.dev/adopt: shop/web@cairn@cluster-1"))
+	other.Repository.Adopt = "shop/web@cairn@cluster-1"
+	code, r := p.run(t.Context(), other)
 	g.Expect(code).To(BeZero(), "%+v", r)
 }
 

@@ -73,7 +73,7 @@ func (i initialisation) existing(ctx context.Context, text []byte) (string, erro
 	}
 	ours := i.metadata(meta)
 	same := sameOwner(meta, ours) && (meta.RepositoryUID == ours.RepositoryUID || sameApp(meta.AppRef, ours.AppRef))
-	if !same && i.t.Repository.Adopt != i.directory {
+	if consent := meta.Consent(i.directory); !same && i.t.Repository.Adopt != consent {
 		owner := "Repository " + meta.RepositoryNamespace + "/" + meta.RepositoryName
 		if meta.ClusterUID != ours.ClusterUID {
 			owner += " of another cluster"
@@ -81,7 +81,10 @@ func (i initialisation) existing(ctx context.Context, text []byte) (string, erro
 		return "", failure.New(v1alpha1.ReasonDirectoryTaken,
 			fmt.Sprintf("directory %s belongs to %s. Choose another directory, or adopt this one with the "+
 				"annotation %s: %s",
-				i.directory, owner, v1alpha1.AnnotationAdopt, i.directory))
+				i.directory, owner, v1alpha1.AnnotationAdopt, consent))
+	}
+	if !same {
+		ours.Created = i.m.Now() // from now on the consent to the old owner means nobody
 	}
 	if meta.ClusterUID != ours.ClusterUID || meta.RepositoryUID != ours.RepositoryUID {
 		release, err := i.alone(ctx, text)
@@ -235,10 +238,11 @@ func (i initialisation) takeOwnerless(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	if owner != "" && owner != i.rep.Owner && i.t.Repository.Adopt != i.directory {
+	consent := layout.ConsentTo(i.directory, owner)
+	if owner != "" && owner != i.rep.Owner && i.t.Repository.Adopt != consent {
 		return failure.New(v1alpha1.ReasonDirectoryTaken, fmt.Sprintf("directory %s holds a repository that another "+
 			"cluster maintains, but no repository.yaml. Choose another directory, or adopt this one with the "+
-			"annotation %s: %s", i.directory, v1alpha1.AnnotationAdopt, i.directory))
+			"annotation %s: %s", i.directory, v1alpha1.AnnotationAdopt, consent))
 	}
 	return engine.TakeOwnership(ctx)
 }

@@ -68,12 +68,16 @@ func TestARepositoryIsFoundBeforeItIsCreated(t *testing.T) {
 			reason: v1alpha1.ReasonDirectoryTaken, code: task.ExitRepository,
 		},
 		"by another cluster that takes it over": {
-			change: func(_ *pod, t *task.Task) {
-				t.Cluster, t.Repository.Adopt = "cluster-2", "shop/web"
+			change: func(p *pod, t *task.Task) {
+				t.Cluster, t.Repository.Adopt = "cluster-2", p.consent("shop/web")
 			}, reason: v1alpha1.ReasonSucceeded,
 		},
+		"by another cluster that names no owner": {
+			change: func(_ *pod, t *task.Task) { t.Cluster, t.Repository.Adopt = "cluster-2", "shop/web" },
+			reason: v1alpha1.ReasonDirectoryTaken, code: task.ExitRepository,
+		},
 		"by another cluster that takes another directory over": {
-			change: func(_ *pod, t *task.Task) { t.Cluster, t.Repository.Adopt = "cluster-2", "shop" },
+			change: func(p *pod, t *task.Task) { t.Cluster, t.Repository.Adopt = "cluster-2", p.consent("shop") },
 			reason: v1alpha1.ReasonDirectoryTaken, code: task.ExitRepository,
 		},
 		"with another password in the same Secret": {
@@ -90,7 +94,7 @@ func TestARepositoryIsFoundBeforeItIsCreated(t *testing.T) {
 		"with another password by another cluster that takes it over": {
 			change: func(p *pod, t *task.Task) {
 				p.write("cairn/encryption/password", "wrong")
-				t.Cluster, t.Repository.Adopt = "cluster-2", "shop/web"
+				t.Cluster, t.Repository.Adopt = "cluster-2", p.consent("shop/web")
 			},
 			reason: v1alpha1.ReasonWrongPassword, code: task.ExitRepository,
 		},

@@ -104,8 +104,8 @@ type Repository struct {
 	Driver    v1alpha1.Driver               `json:"driver"`
 	// KeyID tells people which password is needed: <namespace>/<name> of the encryption Secret.
 	KeyID string `json:"keyID,omitempty"`
-	// Adopt is the directory that the mover is allowed to adopt from another owner. It counts only if it equals
-	// Directory.
+	// Adopt is the consent to adopt the directory from another owner: layout.RepositoryMetadata.Consent. It counts only
+	// for the owner that it names.
 	Adopt string `json:"adopt,omitempty"`
 	// MustExist forbids creating the repository, because it existed before.
 	MustExist bool `json:"mustExist,omitempty"`

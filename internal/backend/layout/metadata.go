@@ -53,7 +53,7 @@ type RepositoryMetadata struct {
 	RepositoryUID       string    `json:"repositoryUID"`
 	RepositoryNamespace string    `json:"repositoryNamespace"`
 	RepositoryName      string    `json:"repositoryName"`
-	Created             time.Time `json:"created"`
+	Created             time.Time `json:"created"` // by this owner; an adoption counts as a creation
 	// KeyID says which encryption key is needed. It is neither the key nor derived from it in a way that helps to
 	// guess it.
 	KeyID string `json:"keyID"`
@@ -125,6 +125,15 @@ func (m StorageMetadata) Marshal() ([]byte, error) {
 	m.Header, m.Created = header(kindStorage), m.Created.UTC()
 	return yaml.Marshal(m)
 }
+
+// Consent returns the words that allow somebody else to adopt the directory from this owner. They never mean another
+// owner, nor the same one after it has lost the directory and got it back.
+func (m RepositoryMetadata) Consent(directory string) string {
+	return ConsentTo(directory, fmt.Sprintf("%s/%s/%d", m.ClusterUID, m.RepositoryUID, m.Created.UnixMilli()))
+}
+
+// ConsentTo returns the words that allow somebody to adopt a directory from an owner.
+func ConsentTo(directory, owner string) string { return directory + "@" + owner }
 
 // Marshal returns the content of the file. Times are in UTC.
 func (m RepositoryMetadata) Marshal() ([]byte, error) {

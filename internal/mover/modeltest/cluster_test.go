@@ -167,13 +167,26 @@ func (r *repo) opened() repository.Repository {
 	}
 }
 
+// consent returns the words that allow the Repository to adopt its directory from the present owner.
+func (r *repo) consent() string {
+	text, err := os.ReadFile(filepath.Join(r.c.w.dir, "root/cairn/storage/backups", layout.RepositoryPath(r.directory)))
+	if err != nil {
+		return ""
+	}
+	owner, err := layout.ParseRepositoryMetadata(text)
+	if err != nil {
+		return ""
+	}
+	return owner.Consent(r.directory)
+}
+
 // initialise runs the init Job of the Repository. adopt lets it take the directory of another one.
 func (r *repo) initialise(adopt bool) bool {
 	w := r.c.w
 	t := r.c.task(task.KindInitRepository)
 	t.Repository = r.task()
 	if adopt {
-		t.Repository.Adopt = r.directory
+		t.Repository.Adopt = r.consent()
 	}
 	for {
 		p := w.pod(0)

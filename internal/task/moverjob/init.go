@@ -87,8 +87,7 @@ func InitRepositoryJobName(repository, digest string) string {
 func InitRepositoryJob(in InitRepositoryJobInput) (*batchv1.Job, error) {
 	r := in.Repository
 	repository := repositoryOf(r)
-	repository.Adopt, repository.MustExist = policy.NormalizeDirectory(r.Annotations[v1alpha1.AnnotationAdopt]),
-		in.MustExist
+	repository.Adopt, repository.MustExist = r.Annotations[v1alpha1.AnnotationAdopt], in.MustExist
 	return blueprint{
 		name:         InitRepositoryJobName(r.Name, in.Digest),
 		namespace:    r.Namespace,

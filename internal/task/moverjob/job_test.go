@@ -284,7 +284,7 @@ func TestJobsAreAsInTheGoldenFiles(t *testing.T) {
 				Repository: &v1alpha1.Repository{
 					ObjectMeta: metav1.ObjectMeta{
 						Name: "shop-db", Namespace: "shop", UID: "uid-repository", Annotations: map[string]string{
-							v1alpha1.AnnotationAdopt: "/shop/db",
+							v1alpha1.AnnotationAdopt: "shop/db@them",
 						},
 					},
 					Spec: v1alpha1.RepositorySpec{
