@@ -63,8 +63,10 @@ func systemLedger(t *testing.T, bed *testbed.Testbed, namespace string) *v1alpha
 	}
 	remove := func(ctx context.Context) {
 		g := NewWithT(t)
+		live := ledger.DeepCopy()
+		g.Expect(client.IgnoreNotFound(bed.Client.Get(ctx, client.ObjectKeyFromObject(ledger), live))).To(Succeed())
 		drop := client.RawPatch("application/merge-patch+json",
-			[]byte(`{"metadata":{"annotations":{"`+v1alpha1.AnnotationDropRecords+`":"true"}}}`))
+			[]byte(`{"metadata":{"annotations":{"`+v1alpha1.AnnotationDropRecords+`":"`+string(live.UID)+`"}}}`))
 		g.Expect(client.IgnoreNotFound(bed.Client.Patch(ctx, ledger.DeepCopy(), drop))).To(Succeed())
 		g.Expect(client.IgnoreNotFound(bed.Client.Delete(ctx, ledger.DeepCopy()))).To(Succeed())
 		waitGone(ctx, t, bed, ledger.DeepCopy(), patience)

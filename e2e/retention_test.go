@@ -13,6 +13,7 @@ import (
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/e2e/testbed"
+	"github.com/cairn-backup/cairn/internal/retention"
 )
 
 // TestRetention follows Snapshots to their end: in the repository, in the cluster and in the records.
@@ -148,9 +149,9 @@ func (a *volumeApp) backendIsGone(t *testing.T) {
 	g.Expect(conditions.GetReason(repository, v1alpha1.ConditionWiped)).
 		To(BeElementOf(v1alpha1.ReasonBadCredentials, v1alpha1.ReasonAccessDenied))
 	g.Expect(conditions.GetMessage(repository, v1alpha1.ConditionWiped)).
-		To(ContainSubstring(v1alpha1.AnnotationGiveUp + "=true"))
+		To(ContainSubstring(retention.GiveUp(repository)))
 	_, err := kubectl(t, a.bed, "", "annotate", "repository", "lost", "-n", a.namespace,
-		v1alpha1.AnnotationGiveUp+"=true")
+		retention.GiveUp(repository))
 	g.Expect(err).NotTo(HaveOccurred())
 	waitGone(t.Context(), t, a.bed, repository.DeepCopy(), patience)
 	g.Expect(testbed.Poll(t.Context(), patience, "the event, which is sent beside the rest",

@@ -135,8 +135,8 @@ const (
 	// "JTI=<uuid>,JTI=<uuid>". It is on the sidecar's Secret, and on the Snapshots and RestoreSessions that the sidecar
 	// works on. The admission policy reads it.
 	AnnotationSidecarCredentials = Group + "/sidecar-credentials"
-	// AnnotationDropRecords on a Ledger that is being deleted, with the value "true", gives up the records that it has
-	// not pushed.
+	// AnnotationDropRecords on a Ledger that is being deleted, with the UID of the Ledger as its value, gives up the
+	// records that it has not pushed.
 	AnnotationDropRecords = Group + "/drop-records"
 	// AnnotationAdopt on a Repository adopts a directory that another cluster or another Repository owns. Its value
 	// names the directory and that owner, as the reason DirectoryTaken says, and counts for no other.
@@ -147,8 +147,8 @@ const (
 	AnnotationScan = Group + "/scan"
 	// AnnotationRebuilt on a Snapshot that a scan made is the UID that the Snapshot had when it was backed up.
 	AnnotationRebuilt = Group + "/rebuilt"
-	// AnnotationGiveUp on a BackupStorage, Repository or Snapshot that is being deleted, with the value "true", gives
-	// up the removal of its data and lets the object go. The data stays in the backend.
+	// AnnotationGiveUp on a BackupStorage, Repository or Snapshot that is being deleted, with the UID of the object as
+	// its value, gives up the removal of its data and lets the object go. The data stays in the backend.
 	AnnotationGiveUp = Group + "/give-up"
 	// AnnotationAttempts on the Lease of a keeper is the number of failed Jobs in a row.
 	AnnotationAttempts = Group + "/attempts"

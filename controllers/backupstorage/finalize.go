@@ -61,8 +61,7 @@ func (r *Reconciler) finalize(ctx context.Context, storage *v1alpha1.BackupStora
 	if len(users) > 0 {
 		return ctrl.Result{RequeueAfter: goingInterval}, r.say(ctx, storage, v1alpha1.ReasonInUse, fmt.Sprintf(
 			"the BackupStorage is released once nothing uses it: %s. Delete these users first, or annotate the "+
-				"BackupStorage "+
-				"with %s=true", firstThree(users), v1alpha1.AnnotationGiveUp))
+				"BackupStorage with %s", firstThree(users), retention.GiveUp(storage)))
 	}
 	var names []string
 	for i := range repositories {

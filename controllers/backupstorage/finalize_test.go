@@ -160,12 +160,13 @@ func TestAStorageInUseStays(t *testing.T) {
 		g.Expect(conditions.GetReason(s, meta.ReadyCondition)).To(Equal(v1alpha1.ReasonInUse))
 		g.Expect(conditions.GetMessage(s, meta.ReadyCondition)).
 			To(Equal("the BackupStorage is released once nothing uses it: BackupConfiguration " + r.Namespace +
-				"/web. Delete these users first, or annotate the BackupStorage with backup.cairn.dev/give-up=true"))
+				"/web. Delete these users first, or annotate the BackupStorage with backup.cairn.dev/give-up=" +
+				string(s.UID)))
 	}, "the condition names the user")
 	g.Expect(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(r), r)).To(Succeed())
 	g.Expect(r.DeletionTimestamp).To(BeNil())
 
-	bed.Edit(t, s, func() { s.Annotations = map[string]string{v1alpha1.AnnotationGiveUp: "true"} })
+	bed.Edit(t, s, func() { s.Annotations = map[string]string{v1alpha1.AnnotationGiveUp: string(s.UID)} })
 	gone(t, s)
 	g.Expect(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(r), r)).To(Succeed())
 	g.Expect(r.DeletionTimestamp).To(BeNil(), "a removal that was given up leaves everything as it is")

@@ -77,10 +77,10 @@ func TestASnapshotIsDeleted(t *testing.T) {
 			g.Expect(conditions.GetReason(o, v1alpha1.ConditionWiped)).To(Equal(v1alpha1.ReasonUnreachable))
 			g.Expect(conditions.GetMessage(o, v1alpha1.ConditionWiped)).
 				To(Equal("the storage can't be reached. Cairn tries again; to release " +
-					"the object and leave its data, annotate it with backup.cairn.dev/give-up=true"))
+					"the object and leave its data, annotate it with backup.cairn.dev/give-up=" + string(o.UID)))
 		}, "the condition says why it waits")
 		g.Expect(o.Finalizers).To(ContainElement(v1alpha1.FinalizerWipe))
-		bed.Edit(t, o, func() { o.Annotations = map[string]string{v1alpha1.AnnotationGiveUp: "true"} })
+		bed.Edit(t, o, func() { o.Annotations = map[string]string{v1alpha1.AnnotationGiveUp: string(o.UID)} })
 		gone(t, o, "the removal was given up")
 		expectEvent(t, s.namespace, "Warning DataKept the data stays in the backend: its removal was given up")
 	})
@@ -165,10 +165,11 @@ func TestARepositoryIsDeleted(t *testing.T) {
 		bed.Eventually(t, s.repository, func(g Gomega) {
 			g.Expect(conditions.GetReason(s.repository, v1alpha1.ConditionWiped)).To(Equal(v1alpha1.ReasonUnreachable))
 			g.Expect(conditions.GetMessage(s.repository, v1alpha1.ConditionWiped)).
-				To(ContainSubstring("backup.cairn.dev/give-up=true"))
+				To(ContainSubstring("backup.cairn.dev/give-up=" + string(s.repository.UID)))
 		}, "the condition says why it waits")
-		bed.Edit(t, s.repository,
-			func() { s.repository.Annotations = map[string]string{v1alpha1.AnnotationGiveUp: "true"} })
+		bed.Edit(t, s.repository, func() {
+			s.repository.Annotations = map[string]string{v1alpha1.AnnotationGiveUp: string(s.repository.UID)}
+		})
 		gone(t, s.repository, "the removal was given up")
 		expectEvent(t, s.namespace, "Warning DataKept the data stays in the backend: its removal was given up")
 	})

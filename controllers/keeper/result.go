@@ -165,7 +165,7 @@ func (r *Reconciler) fail(ctx context.Context, w *keeper.Work, reason, message s
 	for _, condition := range w.Conditions() {
 		advice := ""
 		if w.Wipe {
-			advice = howToGiveUp
+			advice = retention.HowToGiveUp(w.Repository)
 		}
 		err := r.writeRepository(ctx, w.Repository, func(repository *v1alpha1.Repository) {
 			conditions.MarkFalse(repository, condition, reason, "%s", message+advice)
@@ -179,7 +179,7 @@ func (r *Reconciler) fail(ctx context.Context, w *keeper.Work, reason, message s
 	}
 	for _, s := range w.Snapshots {
 		before := s.DeepCopy()
-		conditions.MarkFalse(s, v1alpha1.ConditionWiped, reason, "%s", message+howToGiveUp)
+		conditions.MarkFalse(s, v1alpha1.ConditionWiped, reason, "%s", message+retention.HowToGiveUp(s))
 		if equality.Semantic.DeepEqual(before, s) {
 			continue
 		}
@@ -190,10 +190,6 @@ func (r *Reconciler) fail(ctx context.Context, w *keeper.Work, reason, message s
 	}
 	return nil
 }
-
-// howToGiveUp ends the message of a failed removal.
-const howToGiveUp = ". Cairn tries again; to release the object and leave its data, annotate it with " +
-	v1alpha1.AnnotationGiveUp + "=true"
 
 // writeRepository changes the status of a Repository, and emits an event for a condition that became false.
 func (r *Reconciler) writeRepository(

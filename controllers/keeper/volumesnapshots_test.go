@@ -379,7 +379,7 @@ func TestARemovalOfVolumeSnapshotsWaits(t *testing.T) {
 			g.Expect(conditions.GetMessage(s, v1alpha1.ConditionWiped)).
 				To(Equal("VolumeSnapshot web-1 keeps terminating: the CSI driver " + csi.DriverName + " reports: " +
 					"no route to the array. Cairn tries again; to release the object and leave its data, " +
-					"annotate it with backup.cairn.dev/give-up=true"))
+					"annotate it with backup.cairn.dev/give-up=" + string(s.UID)))
 		}, "the condition says why it waits")
 		g.Expect(s.Finalizers).To(ContainElement(v1alpha1.FinalizerWipe))
 		expectEvent(t, l.namespace, "Warning VolumeSnapshotNotDeleted VolumeSnapshot web-1")
@@ -397,7 +397,7 @@ func TestARemovalOfVolumeSnapshotsWaits(t *testing.T) {
 		bed.Eventually(t, v, func(g Gomega) { g.Expect(v.DeletionTimestamp).NotTo(BeNil()) },
 			"the VolumeSnapshot is being deleted")
 		g.Expect(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(s), s)).To(Succeed())
-		bed.Edit(t, s, func() { s.Annotations = map[string]string{v1alpha1.AnnotationGiveUp: "true"} })
+		bed.Edit(t, s, func() { s.Annotations = map[string]string{v1alpha1.AnnotationGiveUp: string(s.UID)} })
 		gone(t, s, "the removal was given up")
 		expectEvent(t, l.namespace, "Warning DataKept the VolumeSnapshots stay: its removal was given up")
 	})

@@ -42,7 +42,8 @@ func (r *Reconciler) reconcileDelete(
 	if len(parcels) == 0 {
 		return ctrl.Result{}, r.finish(ctx, l)
 	}
-	if l.Annotations[v1alpha1.AnnotationDropRecords] == "true" {
+	// The value names the Ledger: one that was made again from Git or from an export drops nothing.
+	if l.Annotations[v1alpha1.AnnotationDropRecords] == string(l.UID) {
 		return ctrl.Result{}, r.drop(ctx, l, parcels, "as the annotation "+v1alpha1.AnnotationDropRecords+" asks")
 	}
 	overdue, err := r.overdue(ctx, l)
@@ -73,8 +74,8 @@ func (r *Reconciler) flush(
 		return r.failed(ctx, l, s, &fault{
 			reason: v1alpha1.ReasonSuspended,
 			message: "records wait to be pushed before the Ledger " +
-				"goes: set spec.suspend to false, or the annotation " + v1alpha1.AnnotationDropRecords +
-				": \"true\" to give them up",
+				"goes: set spec.suspend to false, or the annotation " + v1alpha1.AnnotationDropRecords + "=" +
+				string(l.UID) + " to give them up",
 		})
 	}
 	if wait := s.notBefore.Sub(r.Clock.Now()); wait > 0 && l.Generation == l.Status.ObservedGeneration {

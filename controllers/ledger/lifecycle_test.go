@@ -318,9 +318,14 @@ func TestDeletionDropsWhenAsked(t *testing.T) {
 	_, err := w.collect()
 	g.Expect(err).NotTo(HaveOccurred())
 	w.down = true
-	get(w, l).Annotations = map[string]string{v1alpha1.AnnotationDropRecords: "true"}
+	get(w, l).Annotations = map[string]string{v1alpha1.AnnotationDropRecords: "true"} // of another Ledger, or from Git
 	g.Expect(bed.Client.Update(t.Context(), l)).To(Succeed())
 	g.Expect(bed.Client.Delete(t.Context(), l)).To(Succeed())
+	_, err = w.push(l)
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(w.parcels()).NotTo(BeEmpty(), "only a word for this very Ledger counts")
+	get(w, l).Annotations = map[string]string{v1alpha1.AnnotationDropRecords: string(l.UID)}
+	g.Expect(bed.Client.Update(t.Context(), l)).To(Succeed())
 	ctx, lines := loglines.Record(t.Context(), 0, "gave up records", "released the Ledger")
 	for range 2 {
 		_, err = w.reconciler.Reconcile(ctx, ctrl.Request{NamespacedName: client.ObjectKeyFromObject(l)})

@@ -114,8 +114,7 @@ var obstacles = []string{v1alpha1.ReasonInUse, v1alpha1.ReasonStorageNotFound, v
 func (r *Reconciler) obstacle(
 	ctx context.Context, repository *v1alpha1.Repository, user string,
 ) (reason, message string, _ error) {
-	const giveUp = ", or annotate the Repository with " + v1alpha1.AnnotationGiveUp +
-		"=true to release it and leave its data"
+	giveUp := ", or annotate the Repository with " + retention.GiveUp(repository) + " to release it and leave its data"
 	key := repository.Spec.StorageRef.In(repository.Namespace)
 	storage := &v1alpha1.BackupStorage{}
 	err := r.Get(ctx, key, storage)

@@ -35,7 +35,7 @@ func TestARemovalThatIsGivenUpTooLateKeptNothing(t *testing.T) {
 	bed.EditStatus(t, r, func() {
 		conditions.MarkTrue(r, v1alpha1.ConditionWiped, v1alpha1.ReasonSucceeded, "the directory was removed")
 	})
-	bed.Edit(t, r, func() { r.Annotations = map[string]string{v1alpha1.AnnotationGiveUp: "true"} })
+	bed.Edit(t, r, func() { r.Annotations = map[string]string{v1alpha1.AnnotationGiveUp: string(r.UID)} })
 	g.Eventually(func() bool {
 		return apierrors.IsNotFound(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(r), r))
 	}, testbed.Patience, testbed.Interval).Should(BeTrue(), "the Repository is released")

@@ -141,8 +141,8 @@ func (r *Reconciler) ofStorage(ctx context.Context, s *v1alpha1.Snapshot, reposi
 		return err
 	}
 	return r.markWaiting(ctx, s, wait{reason: v1alpha1.ReasonStorageNotFound, cause: fmt.Sprintf(
-		"there is no BackupStorage %s: create it again, or annotate the Snapshot with %s=true to release it and "+
-			"leave its data", storage, v1alpha1.AnnotationGiveUp)})
+		"there is no BackupStorage %s: create it again, or annotate the Snapshot with %s to release it and "+
+			"leave its data", storage, retention.GiveUp(s))})
 }
 
 // release removes finalizers from the Snapshot, in one write, and logs why.

@@ -26,6 +26,7 @@ import (
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/policy"
+	"github.com/cairn-backup/cairn/internal/retention"
 	"github.com/cairn-backup/cairn/internal/testbed"
 )
 
@@ -370,6 +371,9 @@ func TestWhatASnapshotWaitsForIsCurrent(t *testing.T) {
 	} {
 		g.Expect(c.Get(t.Context(), client.ObjectKeyFromObject(s), s)).To(Succeed())
 		before, message := s.ResourceVersion, step.cause+step.words
+		if step.warns {
+			message += retention.HowToGiveUp(s)
+		}
 		if is := conditions.Get(s, v1alpha1.ConditionWiped); is != nil {
 			clock.SetTime(is.LastTransitionTime.Add(step.after))
 		}

@@ -82,7 +82,7 @@ func (r *Reconciler) wipe(ctx context.Context, s *v1alpha1.Snapshot) (ctrl.Resul
 			return ctrl.Result{}, r.wiped(ctx, s, found, nil) // No VolumeSnapshot was ever made.
 		}
 		return ctrl.Result{RequeueAfter: seldom}, r.markWaiting(ctx, s, wait{
-			reason: v1alpha1.ReasonVolumeSnapshotsNotSupported, warns: true, words: howToGiveUp,
+			reason: v1alpha1.ReasonVolumeSnapshotsNotSupported, warns: true,
 			cause: "the cluster has no kind VolumeSnapshot any more: install it and its snapshot controller again",
 		})
 	}

@@ -15,13 +15,11 @@ import (
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/kube/read"
+	"github.com/cairn-backup/cairn/internal/retention"
 	"github.com/cairn-backup/cairn/internal/run"
 )
 
 const (
-	// howToGiveUp ends the message of a removal that does not finish.
-	howToGiveUp = ". Cairn tries again; to release the object and leave its data, annotate it with " +
-		v1alpha1.AnnotationGiveUp + "=true"
 	// removedLater begins the message of a wait for whoever uses the data.
 	removedLater = "the data is removed later: "
 	// wordsInterval limits how often a Snapshot gets new words of a driver or an API server for the same cause.
@@ -46,6 +44,9 @@ func inUse(user string) wait { return wait{reason: v1alpha1.ReasonInUse, cause: 
 // each write triggers a reconcile.
 func (r *Reconciler) markWaiting(ctx context.Context, s *v1alpha1.Snapshot, w wait) error {
 	before, message := s.DeepCopy(), w.cause+w.words
+	if w.warns {
+		message += retention.HowToGiveUp(s)
+	}
 	is := conditions.Get(s, v1alpha1.ConditionWiped)
 	known := is != nil && is.Reason == w.reason && strings.HasPrefix(is.Message, w.cause)
 	renews := false
@@ -74,9 +75,9 @@ func (r *Reconciler) notDeleted(ctx context.Context, s *v1alpha1.Snapshot, reaso
 
 // refusal is a wait for an API server that refuses a write. Cairn's words about the object precede the first ": ".
 func refusal(reason string, err error) wait {
-	w := wait{reason: reason, cause: err.Error(), words: howToGiveUp, warns: true}
+	w := wait{reason: reason, cause: err.Error(), warns: true}
 	if what, words, ok := strings.Cut(err.Error(), ": "); ok {
-		w.cause, w.words = what+": ", words+howToGiveUp
+		w.cause, w.words = what+": ", words
 	}
 	return w
 }
@@ -90,7 +91,7 @@ func (r *Reconciler) stuck(ctx context.Context, v *snapshotv1.VolumeSnapshot) (w
 	w := wait{
 		cause: fmt.Sprintf("VolumeSnapshot %s keeps terminating: the snapshot controller does not finish, or another "+
 			"finalizer holds it", v.Name),
-		words: howToGiveUp, warns: true,
+		warns: true,
 	}
 	if content != nil {
 		w = keepsTerminating("VolumeSnapshot "+v.Name, content)
@@ -101,10 +102,10 @@ func (r *Reconciler) stuck(ctx context.Context, v *snapshotv1.VolumeSnapshot) (w
 
 // keepsTerminating words why an object still exists that goes with a content, or the content itself.
 func keepsTerminating(what string, content *snapshotv1.VolumeSnapshotContent) wait {
-	w := wait{words: howToGiveUp, warns: true}
+	w := wait{warns: true}
 	if e := content.Status; e != nil && e.Error != nil && e.Error.Message != nil {
 		w.cause = fmt.Sprintf("%s keeps terminating: the CSI driver %s reports: ", what, content.Spec.Driver)
-		w.words = *e.Error.Message + w.words
+		w.words = *e.Error.Message
 	} else {
 		w.cause = fmt.Sprintf("%s keeps terminating: the snapshot controller or the CSI driver %s does not finish",
 			what, content.Spec.Driver)

@@ -83,7 +83,7 @@ func TestWorkIn(t *testing.T) {
 			wiped(func(r *v1alpha1.Repository) { r.Status.Conditions = nil }), nil, hours(24), "", time.Time{},
 		},
 		"its wipe was given up": {wiped(func(r *v1alpha1.Repository) {
-			r.Annotations = map[string]string{v1alpha1.AnnotationGiveUp: "true"}
+			r.UID, r.Annotations = "1", map[string]string{v1alpha1.AnnotationGiveUp: "1"}
 		}), nil, hours(24), "", time.Time{}},
 		"it is a record": {func(r *v1alpha1.Repository) {
 			r.Annotations = map[string]string{v1alpha1.AnnotationRecord: "true"}
@@ -130,7 +130,7 @@ func TestRemoves(t *testing.T) {
 		"its data stays":        {func(s *v1alpha1.Snapshot) { s.Spec.DeletionPolicy = "" }, false},
 		"released":              {func(s *v1alpha1.Snapshot) { s.Finalizers = nil }, false},
 		"its removal was given up": {func(s *v1alpha1.Snapshot) {
-			s.Annotations = map[string]string{v1alpha1.AnnotationGiveUp: "true"}
+			s.UID, s.Annotations = "1", map[string]string{v1alpha1.AnnotationGiveUp: "1"}
 		}, false},
 		"a record": {func(s *v1alpha1.Snapshot) {
 			s.Annotations = map[string]string{v1alpha1.AnnotationRecord: "true"}

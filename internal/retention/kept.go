@@ -21,8 +21,19 @@ const (
 	RepositoryGone Kept = "its Repository is gone"
 )
 
-// IsGivenUp reports whether somebody gave up the removal of an object's data.
-func IsGivenUp(o metav1.Object) bool { return o.GetAnnotations()[v1alpha1.AnnotationGiveUp] == "true" }
+// IsGivenUp reports whether somebody gave up the removal of an object's data. The annotation names the UID, so it does
+// not count for an object that was made again from Git or from an export.
+func IsGivenUp(o metav1.Object) bool {
+	return o.GetUID() != "" && o.GetAnnotations()[v1alpha1.AnnotationGiveUp] == string(o.GetUID())
+}
+
+// GiveUp returns the annotation that gives up the removal of an object's data, as kubectl takes it.
+func GiveUp(o metav1.Object) string { return v1alpha1.AnnotationGiveUp + "=" + string(o.GetUID()) }
+
+// HowToGiveUp ends the message of a removal that does not finish.
+func HowToGiveUp(o metav1.Object) string {
+	return ". Cairn tries again; to release the object and leave its data, annotate it with " + GiveUp(o)
+}
 
 // WhyKept returns why the data of a deleted object stays, as far as its namespace and its annotations tell. namespace
 // is the object's, or nil if it does not exist.

@@ -12,7 +12,7 @@ import (
 )
 
 func TestWhyKept(t *testing.T) {
-	givenUp := map[string]string{v1alpha1.AnnotationGiveUp: "true"}
+	givenUp := map[string]string{v1alpha1.AnnotationGiveUp: "uid"}
 	going := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{DeletionTimestamp: &metav1.Time{Time: time.Unix(1, 0)}}}
 	for name, tt := range map[string]struct {
 		annotations map[string]string
@@ -35,13 +35,16 @@ func TestWhyKept(t *testing.T) {
 		},
 		"the namespace is gone": {want: NamespaceGoes},
 		"both":                  {annotations: givenUp, namespace: going, want: GivenUp},
-		"the annotation says no": {
-			annotations: map[string]string{v1alpha1.AnnotationGiveUp: "no"}, namespace: &corev1.Namespace{},
+		"the annotation names no object": {
+			annotations: map[string]string{v1alpha1.AnnotationGiveUp: "true"}, namespace: &corev1.Namespace{},
+		},
+		"the annotation was for another object": {
+			annotations: map[string]string{v1alpha1.AnnotationGiveUp: "other"}, namespace: &corev1.Namespace{},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
-			got := WhyKept(&metav1.ObjectMeta{Annotations: tt.annotations}, tt.namespace)
+			got := WhyKept(&metav1.ObjectMeta{UID: "uid", Annotations: tt.annotations}, tt.namespace)
 			g.Expect(got).To(Equal(tt.want))
 			if tt.backend != "" {
 				g.Expect(got.Message(false)).To(Equal(tt.backend))
