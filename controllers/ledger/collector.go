@@ -3,6 +3,7 @@ package ledger
 import (
 	"context"
 	"fmt"
+	"math"
 	"slices"
 	"time"
 
@@ -15,6 +16,7 @@ import (
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/kube/status"
+	"github.com/cairn-backup/cairn/internal/run"
 )
 
 const (
@@ -48,19 +50,24 @@ func (c *Collector) Reconcile(ctx context.Context, _ ctrl.Request) (ctrl.Result,
 	if err != nil || len(pending) == 0 {
 		return ctrl.Result{}, err
 	}
-	if err := c.match(ctx, pending); err != nil {
+	if err := c.match(ctx, c.Client, pending); err != nil {
 		return ctrl.Result{}, err
 	}
-	var waiting []*ended
-	var errs []error
-	for _, e := range pending {
-		if len(e.ledgers) == 0 && !e.undecided {
-			errs = append(errs, c.release(ctx, e))
-			continue
+	unwanted, waiting := wanted(pending)
+	wait := c.window(waiting)
+	if len(unwanted) > 0 || wait <= 0 {
+		// The cache can lack a Ledger, or a label of a Namespace. What is released now gets no record later.
+		if err := c.match(ctx, c.APIReader, pending); err != nil {
+			return ctrl.Result{}, err
 		}
-		waiting = append(waiting, e)
+		unwanted, waiting = wanted(pending)
+		wait = c.window(waiting)
 	}
-	if wait := c.window(waiting); wait > 0 {
+	var errs []error
+	for _, e := range unwanted {
+		errs = append(errs, c.release(ctx, e))
+	}
+	if wait > 0 {
 		logf.FromContext(ctx).V(1).Info("waits for more records", "records", len(waiting), "after", wait.String())
 		return ctrl.Result{RequeueAfter: wait}, kerrors.NewAggregate(errs)
 	}
@@ -77,13 +84,29 @@ func (c *Collector) Reconcile(ctx context.Context, _ ctrl.Request) (ctrl.Result,
 	return ctrl.Result{}, kerrors.NewAggregate(errs)
 }
 
-// match finds the Ledgers of each object: the Ledgers that record the object and do not have its record yet.
-func (c *Collector) match(ctx context.Context, pending []*ended) error {
+// wanted splits what is pending into the objects that no Ledger wants any more, and the others.
+func wanted(pending []*ended) (unwanted, waiting []*ended) {
+	for _, e := range pending {
+		if len(e.ledgers) == 0 && !e.undecided {
+			unwanted = append(unwanted, e)
+		} else {
+			waiting = append(waiting, e)
+		}
+	}
+	return unwanted, waiting
+}
+
+// match finds the Ledgers of each object, as the reader knows them: the Ledgers that record the object and do not have
+// its record yet.
+func (c *Collector) match(ctx context.Context, reader client.Reader, pending []*ended) error {
+	for _, e := range pending {
+		e.ledgers, e.undecided = nil, false
+	}
 	var list v1alpha1.LedgerList
-	if err := c.List(ctx, &list); err != nil {
+	if err := reader.List(ctx, &list); err != nil {
 		return fmt.Errorf("list Ledgers: %w", err)
 	}
-	namespaces := namespaceLabels{client: c.Client}
+	namespaces := namespaceLabels{client: reader}
 	for i := range list.Items {
 		l := &list.Items[i]
 		if l.DeletionTimestamp != nil || v1alpha1.HasRecordAnnotation(l.Annotations) {
@@ -118,18 +141,20 @@ func (c *Collector) window(waiting []*ended) time.Duration {
 	if len(waiting) == 0 || len(waiting) >= batchSize {
 		return 0
 	}
-	var end time.Time
+	wait, now := time.Duration(math.MaxInt64), c.Clock.Now()
 	for _, e := range waiting {
 		if e.urgent {
 			return 0
 		}
 		for _, l := range e.ledgers {
-			if t := e.at.Add(l.Spec.BatchWindow.Duration); end.IsZero() || t.Before(end) {
-				end = t
-			}
+			window := l.Spec.BatchWindow.Duration
+			wait = min(wait, run.Left(e.at.Add(window), window, now))
 		}
 	}
-	return end.Sub(c.Clock.Now())
+	if wait == math.MaxInt64 {
+		return 0 // nobody knows the Ledgers of any object
+	}
+	return wait
 }
 
 // unique keeps each message once: every member of a batch can have the same error.

@@ -35,7 +35,8 @@ func TestManager(t *testing.T) {
 	outbox := NewOutbox(mgr.GetClient(), mgr.GetAPIReader())
 	events := record.NewFakeRecorder(1000)
 	g.Expect((&Collector{
-		Client: mgr.GetClient(), APIReader: mgr.GetAPIReader(), EventRecorder: events, Clock: clock.RealClock{},
+		// Other tests have Ledgers, too: like the cache, this reader knows only the world's namespace.
+		Client: mgr.GetClient(), APIReader: w.client, EventRecorder: events, Clock: clock.RealClock{},
 		Outbox: outbox, FieldManager: "cairn-manager",
 	}).SetupWithManager(mgr, controller.Options{})).To(Succeed())
 	r := &Reconciler{

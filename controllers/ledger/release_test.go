@@ -6,6 +6,8 @@ import (
 	"time"
 
 	. "github.com/onsi/gomega"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
@@ -42,4 +44,91 @@ func TestReleaseOfWhatChanged(t *testing.T) {
 	g.Expect(get(w, s).Finalizers).To(Equal([]string{"example.com/other"}))
 	s.Finalizers = nil
 	g.Expect(bed.Client.Update(t.Context(), s)).To(Succeed())
+}
+
+// staleCache knows the Ledgers and a Namespace as they were.
+type staleCache struct {
+	client.Client
+	ledgers   []v1alpha1.Ledger
+	namespace *corev1.Namespace
+}
+
+func (s staleCache) List(ctx context.Context, list client.ObjectList, opts ...client.ListOption) error {
+	if ledgers, ok := list.(*v1alpha1.LedgerList); ok && s.namespace == nil {
+		ledgers.Items = s.ledgers
+		return nil
+	}
+	return s.Client.List(ctx, list, opts...)
+}
+
+func (s staleCache) Get(
+	ctx context.Context, key client.ObjectKey, o client.Object, opts ...client.GetOption,
+) error {
+	if namespace, ok := o.(*corev1.Namespace); ok && s.namespace != nil {
+		s.namespace.DeepCopyInto(namespace)
+		return nil
+	}
+	return s.Client.Get(ctx, key, o, opts...)
+}
+
+func TestAStaleCacheOfOneLedgerLosesNoRecord(t *testing.T) {
+	t.Parallel()
+	for name, known := range map[string]int{"which is the only one": 0, "of two": 1} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			g, w := NewWithT(t), newWorld(t)
+			ledgers := []v1alpha1.Ledger{*w.ledger("one")}
+			if known > 0 {
+				w.ledger("two")
+			}
+			s := w.session("a")
+			w.collector.Client = staleCache{Client: w.client, ledgers: ledgers[:known]}
+			w.pass(11 * time.Second)
+			_, err := w.collect()
+			g.Expect(err).NotTo(HaveOccurred())
+			g.Expect(w.parcels()).To(HaveLen(known + 1))
+			g.Expect(get(w, s).Finalizers).To(BeEmpty())
+		})
+	}
+}
+
+func TestAStaleCacheOfNamespacesLosesNoRecord(t *testing.T) {
+	t.Parallel()
+	g, w := NewWithT(t), newWorld(t)
+	w.ledger("ledger", func(l *v1alpha1.Ledger) {
+		l.Spec.NamespaceSelector = &metav1.LabelSelector{MatchLabels: map[string]string{"team": "shop"}}
+	})
+	s := w.session("a")
+	w.collector.Client = staleCache{Client: w.client, namespace: &corev1.Namespace{
+		ObjectMeta: metav1.ObjectMeta{Name: w.namespace},
+	}}
+	w.pass(11 * time.Second)
+	_, err := w.collect()
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(w.parcels()).To(HaveLen(1))
+	g.Expect(get(w, s).Finalizers).To(BeEmpty())
+}
+
+// A tick that releases nothing reads nothing but the cache.
+func TestACollectorThatWaitsReadsTheCache(t *testing.T) {
+	t.Parallel()
+	g, w := NewWithT(t), newWorld(t)
+	w.ledger("ledger")
+	w.session("a")
+	w.collector.APIReader = nil
+	result, err := w.collect()
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(result.RequeueAfter).To(BeNumerically(">", 0))
+}
+
+// A run that ended while the manager's clock was a year ahead must not keep its record, and those after it, for a year.
+func TestARecordOfAClockThatWasAheadIsPushed(t *testing.T) {
+	t.Parallel()
+	g, w := NewWithT(t), newWorld(t)
+	l := w.ledger("ledger")
+	s := w.session("a", func(s *v1alpha1.BackupSession) {
+		s.Status.CompletionTime = &metav1.Time{Time: s.Status.CompletionTime.AddDate(1, 0, 0)}
+	})
+	w.settle(l)
+	g.Expect(w.files("clusters/production/records")).To(Equal([]string{w.path(s)}))
 }
