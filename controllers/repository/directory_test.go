@@ -1,6 +1,7 @@
 package repository
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -8,6 +9,7 @@ import (
 	"github.com/fluxcd/pkg/runtime/conditions"
 	. "github.com/onsi/gomega"
 	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -121,4 +123,51 @@ func TestAnInitWaitsForThatOfADeletedRepository(t *testing.T) {
 			g.Expect(metav1.IsControlledBy(made, second)).To(BeTrue())
 		})
 	}
+}
+
+// A label or a task on a pod is a mark that anybody can set. It must not keep a Repository of others from its
+// initialisation.
+func TestAForgedMarkHoldsNoRepository(t *testing.T) {
+	t.Parallel()
+	g := NewWithT(t)
+	s := storageOf(t)
+	first := repositoryOf(t, s)
+	job := kubelet.Job(t, bed.Client, first.Namespace, v1alpha1.LabelRepository)
+	genuine := job.Spec.Template.Annotations[v1alpha1.AnnotationTask]
+	g.Expect(bed.Client.Delete(t.Context(), first)).To(Succeed())
+	g.Expect(bed.Client.Delete(t.Context(), job, client.PropagationPolicy(metav1.DeletePropagationBackground))).
+		To(Succeed())
+
+	stranger, home := bed.Namespace(t, nil), bed.Namespace(t, nil)
+	mark := func(namespace, task string) {
+		pod := &corev1.Pod{
+			ObjectMeta: metav1.ObjectMeta{
+				Namespace: namespace, Name: "mark", Labels: map[string]string{
+					v1alpha1.LabelRepository: "web", v1alpha1.LabelManagedBy: v1alpha1.ManagedByCairn,
+				},
+				Annotations: map[string]string{v1alpha1.AnnotationTask: task},
+			},
+			Spec: corev1.PodSpec{Containers: []corev1.Container{{Name: "sleep", Image: "sleep"}}},
+		}
+		bed.Create(t, pod)
+		g.Eventually(func() error {
+			return bed.Manager.GetClient().Get(t.Context(), client.ObjectKeyFromObject(pod), pod.DeepCopy())
+		}, testbed.Patience, testbed.Interval).Should(Succeed(), "the cache has the mark")
+	}
+	mark(stranger, strings.ReplaceAll(genuine, first.Namespace, stranger))
+	mark(home, "")
+	bed.Edit(t, s, func() {
+		s.Spec.UsagePolicy.AllowedNamespaces = v1alpha1.AllowedNamespaces{
+			From: new(v1alpha1.NamespacesFromSelector), Selector: &metav1.LabelSelector{
+				MatchLabels: map[string]string{corev1.LabelMetadataName: home},
+			},
+		}
+	})
+	bed.MarkReady(t, s)
+	second := &v1alpha1.Repository{
+		ObjectMeta: metav1.ObjectMeta{Namespace: home, Name: "web"}, Spec: *first.Spec.DeepCopy(),
+	}
+	bed.Create(t, testbed.Secret(home, "enc", map[string]string{"password": "p"}), second)
+	made := kubelet.Job(t, bed.Client, home, v1alpha1.LabelRepository)
+	g.Expect(metav1.IsControlledBy(made, second)).To(BeTrue())
 }

@@ -59,7 +59,11 @@ func (r *Reconciler) initialise(
 		Place: placeInQueue(repository), Created: repository.CreationTimestamp.Time,
 		Again: conditions.IsFalse(repository, v1alpha1.ConditionRepositoryInitialized),
 	}
-	request.Rival = func(pod *corev1.Pod) bool { return at(pod, place) }
+	request.Rival = func(pod *corev1.Pod) bool {
+		// No namespace holds up another one with a pod that it has no right to.
+		_, _, refused := access.ReasonOf(access.Allowed(ctx, r.Client, storage, pod.Namespace))
+		return !refused && at(pod, place)
+	}
 	request.Build = func(ctx context.Context) (*batchv1.Job, error) {
 		return r.job(ctx, repository, storage, request.Name, digest)
 	}
@@ -103,10 +107,10 @@ func (r *Reconciler) job(
 	return job, access.Privilege(err)
 }
 
-// at reports whether an init pod works in a place. The pod can belong to a Repository that was deleted in the meantime
-// and whose place another Repository has now.
+// at reports whether an init pod works in a place, for a Repository of its own namespace. That can be one that was
+// deleted in the meantime and whose place another Repository has now.
 func at(pod *corev1.Pod, place string) bool {
 	t, err := task.Decode([]byte(pod.Annotations[v1alpha1.AnnotationTask]), task.KindInitRepository)
-	return err == nil &&
+	return err == nil && t.Namespace == pod.Namespace &&
 		policy.RepositoryPlace(t.Storage.Namespace, t.Storage.Spec, t.Repository.Directory) == place
 }

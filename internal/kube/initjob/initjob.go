@@ -7,7 +7,6 @@ import (
 	"context"
 	"fmt"
 	"hash/fnv"
-	"slices"
 	"time"
 
 	batchv1 "k8s.io/api/batch/v1"
@@ -138,38 +137,6 @@ func named(jobs []batchv1.Job, name string) *batchv1.Job {
 	}
 	return nil
 }
-
-// busy reports whether something else still works in the owner's place: a Job of an earlier owner with this name, a pod
-// that outlives its Job for a while, or a rival.
-func (r Runner) busy(ctx context.Context, req Request) (bool, error) {
-	here, label := client.InNamespace(req.Owner.GetNamespace()),
-		client.MatchingLabels{req.Label: policy.LabelValue(req.Owner.GetName())}
-	var jobs batchv1.JobList
-	if err := r.Reader.List(ctx, &jobs, here, label); err != nil {
-		return false, fmt.Errorf("list init Jobs of %s: %w", req.Owner.GetName(), err)
-	}
-	for i := range jobs.Items {
-		if !metav1.IsControlledBy(&jobs.Items[i], req.Owner) && !observe.Ended(&jobs.Items[i]) {
-			return true, nil
-		}
-	}
-	var pods corev1.PodList
-	if err := r.Reader.List(ctx, &pods, here, label); err != nil {
-		return false, fmt.Errorf("list init pods of %s: %w", req.Owner.GetName(), err)
-	}
-	if slices.ContainsFunc(pods.Items, lives) {
-		return true, nil
-	}
-	if req.Rival == nil {
-		return false, nil
-	}
-	if err := r.Client.List(ctx, &pods, client.HasLabels{req.Label}); err != nil {
-		return false, fmt.Errorf("list init pods: %w", err)
-	}
-	return slices.ContainsFunc(pods.Items, func(pod corev1.Pod) bool { return lives(pod) && req.Rival(&pod) }), nil
-}
-
-func lives(pod corev1.Pod) bool { return !observe.PodEnded(&pod) }
 
 // Clean removes the owner's init Jobs.
 func (r Runner) Clean(ctx context.Context, req Request) error {

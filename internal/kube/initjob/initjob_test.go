@@ -10,6 +10,9 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/task"
 )
 
 func TestRetriesAreSpread(t *testing.T) {
@@ -34,4 +37,31 @@ func TestRetryAt(t *testing.T) {
 	}
 	g.Expect(retryAt(job)).To(Equal(at.Add(time.Hour+retryAfter+jitter("u"))), "a Job that failed")
 	g.Expect(retryAt(job)).To(Equal(retryAt(job)), "a restarted manager computes the same time")
+}
+
+// A mark that lasts for longer than any init holds nobody up, and takes no turn.
+func TestAMarkDoesNotLastForEver(t *testing.T) {
+	b := newTurnBed(t)
+	for _, name := range []string{"x", "y"} {
+		job := b.runs(name)
+		job.CreationTimestamp = metav1.NewTime(b.clock.Now())
+		b.Expect(b.cache.Update(t.Context(), job)).To(Succeed())
+	}
+	b.Expect(b.asks("a", 0)).To(BeFalse(), "two others run")
+	b.clock.SetTime(b.clock.Now().Add(longest))
+	b.Expect(b.asks("a", 0)).To(BeTrue())
+}
+
+func TestWhatInitialises(t *testing.T) {
+	g := NewWithT(t)
+	g.Expect(initialises(nil)).To(BeFalse())
+	g.Expect(initialises(map[string]string{v1alpha1.AnnotationTask: "{}"})).To(BeFalse())
+	t.Run("a real task", func(t *testing.T) {
+		text, err := task.Encode(task.Task{
+			Kind: task.KindInitStorage, Cluster: "c", Namespace: "shop",
+			Storage: task.Storage{Name: "s3", Spec: v1alpha1.Storage{Provider: v1alpha1.ProviderS3}},
+		})
+		NewWithT(t).Expect(err).NotTo(HaveOccurred())
+		NewWithT(t).Expect(initialises(map[string]string{v1alpha1.AnnotationTask: text})).To(BeTrue())
+	})
 }

@@ -124,7 +124,8 @@ func (q *Queue) running(ctx context.Context, c client.Reader, place string) (map
 	}
 	jobs := make(map[client.ObjectKey]bool, len(list.Items))
 	for i := range list.Items {
-		jobs[client.ObjectKeyFromObject(&list.Items[i])] = !observe.Ended(&list.Items[i])
+		job := &list.Items[i]
+		jobs[client.ObjectKeyFromObject(job)] = !observe.Ended(job) && lasts(job, q.Clock.Now())
 	}
 	return jobs, nil
 }
