@@ -11,21 +11,19 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/ledger"
 	"github.com/cairn-backup/cairn/internal/policy"
+	"github.com/cairn-backup/cairn/internal/run"
+	"github.com/cairn-backup/cairn/internal/run/backup"
 	"github.com/cairn-backup/cairn/internal/schedule"
 )
-
-// defaultTimeout is how long a run is allowed to take if its session has no timeout.
-const defaultTimeout = 6 * time.Hour
 
 // invoker identifies a policy object.
 type invoker struct{ namespace, kind, name string }
 
 // history sums up the existing runs of one invoker.
 type history struct {
-	success, ended     time.Time
-	result, reason     string
-	successesBySession map[string]time.Time // the slot of the last successful run
-	endsBySession      map[string]time.Time // when the last successful run ended
+	success, ended time.Time
+	result, reason string
+	sessions       map[string]backup.Success
 }
 
 // page renders STATUS.md from the policies and runs of the namespaces that the Ledger records.
@@ -58,8 +56,8 @@ func (r *Reconciler) page(ctx context.Context, l *v1alpha1.Ledger) ([]byte, erro
 		for _, s := range b.Spec.Sessions {
 			sessions = append(sessions, s.SessionConfig)
 		}
-		if err := p.add(ctx, v1alpha1.BackupBatchKind, &b.ObjectMeta, targets, sessions, b.Status.Sessions,
-			b.Spec.Paused); err != nil {
+		err := p.add(ctx, v1alpha1.BackupBatchKind, &b.ObjectMeta, targets, sessions, b.Status.Sessions)
+		if err != nil {
 			return nil, err
 		}
 	}
@@ -76,8 +74,8 @@ func (r *Reconciler) page(ctx context.Context, l *v1alpha1.Ledger) ([]byte, erro
 		for _, s := range c.Spec.Sessions {
 			sessions = append(sessions, s.SessionConfig)
 		}
-		if err := p.add(ctx, v1alpha1.BackupConfigurationKind, &c.ObjectMeta, targets, sessions, c.Status.Sessions,
-			c.Spec.Paused); err != nil {
+		err := p.add(ctx, v1alpha1.BackupConfigurationKind, &c.ObjectMeta, targets, sessions, c.Status.Sessions)
+		if err != nil {
 			return nil, err
 		}
 	}
@@ -100,35 +98,24 @@ func (r *Reconciler) histories(ctx context.Context, m matcher) (map[invoker]*his
 		key := invoker{s.Namespace, s.Spec.Invoker.Kind, s.Spec.Invoker.Name}
 		h := out[key]
 		if h == nil {
-			h = &history{successesBySession: map[string]time.Time{}, endsBySession: map[string]time.Time{}}
+			h = &history{sessions: map[string]backup.Success{}}
 			out[key] = h
 		}
-		h.add(s)
+		h.add(s, r.Clock.Now())
 	}
 	return out, nil
 }
 
-func (h *history) add(s *v1alpha1.BackupSession) {
-	slot, ended := s.CreationTimestamp.Time, s.CreationTimestamp.Time
-	if t := s.Spec.ScheduledTime; t != nil {
-		slot = t.Time
-	}
-	if t := s.Status.CompletionTime; t != nil {
-		ended = t.Time
-	}
+func (h *history) add(s *v1alpha1.BackupSession, now time.Time) {
+	ended := backup.EndOf(s)
 	// If two runs ended at the same time, the result must not depend on the order of the list.
 	result, reason := string(s.Status.Phase), s.Status.Reason
 	if ended.After(h.ended) || ended.Equal(h.ended) && result+reason > h.result+h.reason {
 		h.ended, h.result, h.reason = ended, result, reason
 	}
-	if s.Status.Phase != v1alpha1.BackupSessionSucceeded {
-		return
-	}
-	h.success = later(h.success, ended)
-	h.endsBySession[s.Spec.Session] = later(h.endsBySession[s.Spec.Session], ended)
-	if slot.After(h.successesBySession[s.Spec.Session]) {
-		h.successesBySession[s.Spec.Session] = slot
-	}
+	last := h.sessions[s.Spec.Session]
+	last.See(s, now)
+	h.sessions[s.Spec.Session], h.success = last, later(h.success, last.Ended)
 }
 
 // pageBuilder collects the rows of the page.
@@ -142,7 +129,7 @@ type pageBuilder struct {
 
 func (p *pageBuilder) add(
 	ctx context.Context, kind string, o *metav1.ObjectMeta, targets []string, sessions []v1alpha1.SessionConfig,
-	status []v1alpha1.SessionStatus, paused bool,
+	status []v1alpha1.SessionStatus,
 ) error {
 	h := p.runs[invoker{o.Namespace, kind, o.Name}]
 	// With a selector the Ledger records only some sessions: it leaves out a policy without any of them.
@@ -166,38 +153,42 @@ func (p *pageBuilder) add(
 			row.Next = n.Time
 		}
 	}
-	for _, s := range sessions {
-		success := h.successesBySession[s.Name]
-		for _, known := range status {
-			if t := known.LastSuccessTime; t != nil && known.Name == s.Name {
-				row.LastSuccess = later(row.LastSuccess, t.Time)
-				if t.After(h.endsBySession[s.Name]) { // its run was deleted
-					success = t.Time
-				}
+	for i := range sessions {
+		config := &sessions[i]
+		known := v1alpha1.SessionStatus{}
+		for _, s := range status {
+			if s.Name == config.Name {
+				known = s
 			}
 		}
-		row.Late = row.Late || !paused && late(s, schedule.Identity(kind, o.Namespace, o.Name, s.Name), success,
-			o.CreationTimestamp.Time, p.now)
+		if t := known.LastSuccessTime; t != nil && !run.Ahead(t.Time, p.now) {
+			row.LastSuccess = later(row.LastSuccess, t.Time)
+		}
+		inForce(&known, config, schedule.Identity(kind, o.Namespace, o.Name, config.Name), o.CreationTimestamp)
+		due, ok := backup.SuccessDue(&known, config, h.sessions[config.Name], p.now, next)
+		row.Late = row.Late || ok && p.now.After(due)
 	}
 	p.rows = append(p.rows, row)
 	return nil
 }
 
-// late reports whether a run of the first slot after the last success, or after the policy was created, should have
-// ended by now.
-func late(s v1alpha1.SessionConfig, identity string, success, created, now time.Time) bool {
-	if s.Scheduler == nil || s.Scheduler.Suspend != nil && *s.Scheduler.Suspend {
-		return false
+// inForce completes the status of a session that was not reconciled yet by its schedule.
+func inForce(known *v1alpha1.SessionStatus, config *v1alpha1.SessionConfig, identity string, created metav1.Time) {
+	if known.Schedule != "" || config.Scheduler == nil {
+		return
 	}
-	from, timeout := created, defaultTimeout
-	if success.After(from) {
-		from = success
+	if times, err := schedule.New(config.Scheduler, identity); err == nil {
+		known.Schedule, known.ScheduledSince = times.String(), &created
 	}
-	if s.BackupTimeout != nil {
-		timeout = s.BackupTimeout.Duration
+}
+
+// next returns the first slot of a schedule after a time.
+func next(line string, from time.Time) (time.Time, error) {
+	times, err := schedule.Read(line)
+	if err != nil {
+		return time.Time{}, err
 	}
-	times, err := schedule.New(s.Scheduler, identity)
-	return err == nil && now.After(times.Due(from, timeout))
+	return times.Next(from), nil
 }
 
 func later(a, b time.Time) time.Time {

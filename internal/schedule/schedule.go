@@ -122,9 +122,6 @@ func (t Times) Between(after, before time.Time, most int) int {
 	return n
 }
 
-// Due returns the time by which the first slot after from must have succeeded, if a run takes at most timeout.
-func (t Times) Due(from time.Time, timeout time.Duration) time.Time { return t.Next(from).Add(timeout) }
-
 // Next returns the first slot after from of a line without H, in UTC.
 func Next(line string, from time.Time) (time.Time, error) {
 	parsed, err := parse(line)

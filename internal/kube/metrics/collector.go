@@ -12,7 +12,7 @@ import (
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/policy"
-	"github.com/cairn-backup/cairn/internal/run"
+	"github.com/cairn-backup/cairn/internal/run/backup"
 	"github.com/cairn-backup/cairn/internal/schedule"
 )
 
@@ -42,9 +42,13 @@ func (c *Collector) Describe(out chan<- *prometheus.Desc) {
 func (c *Collector) Collect(out chan<- prometheus.Metric) {
 	ctx, cancel := context.WithTimeout(context.Background(), scrapeTimeout)
 	defer cancel()
-	s := &scrape{Collector: c, out: out, now: c.clock.Now(), due: map[dueKey]time.Time{}}
+	s := &scrape{
+		Collector: c, out: out, now: c.clock.Now(), slots: map[slotKey]time.Time{},
+		successes: map[sessionKey]backup.Success{},
+	}
+	runs := s.runs(ctx)
 	s.policies(ctx)
-	s.backups(ctx)
+	s.backups(runs)
 	s.snapshots(ctx)
 	s.repositories(ctx)
 	s.restores(ctx)
@@ -56,13 +60,15 @@ type scrape struct {
 	*Collector
 	out chan<- prometheus.Metric
 	now time.Time
-	// due caches due times: many sessions have the same schedule and the same last slot.
-	due map[dueKey]time.Time
+	// slots caches the slots after a time: many sessions have the same schedule and the same last slot.
+	slots map[slotKey]time.Time
+	// successes are the last ones of the sessions.
+	successes map[sessionKey]backup.Success
 }
 
-type dueKey struct {
+type slotKey struct {
 	line string
-	slot int64
+	from int64
 }
 
 func (s *scrape) list(ctx context.Context, list client.ObjectList) bool {
@@ -110,7 +116,8 @@ func (s *scrape) policy(
 		s.giveTime(sessionNextRun, status.NextSchedule, labels...)
 		for j := range sessions {
 			if sessions[j].Name == status.Name {
-				if late, ok := s.lateness(status, &sessions[j]); ok {
+				last := s.successes[sessionKey{o.GetNamespace(), kind, o.GetName(), status.Name}]
+				if late, ok := s.lateness(status, &sessions[j], last); ok {
 					s.give(sessionLate, late.Seconds(), labels...)
 				}
 			}
@@ -119,29 +126,25 @@ func (s *scrape) policy(
 }
 
 // lateness returns how long a success is overdue. A session without a schedule is never late.
-func (s *scrape) lateness(status *v1alpha1.SessionStatus, config *v1alpha1.SessionConfig) (time.Duration, bool) {
-	since := status.LastSuccessTime
-	if since == nil {
-		since = status.ScheduledSince
+func (s *scrape) lateness(
+	status *v1alpha1.SessionStatus, config *v1alpha1.SessionConfig, last backup.Success,
+) (time.Duration, bool) {
+	due, ok := backup.SuccessDue(status, config, last, s.now, s.next)
+	return max(0, s.now.Sub(due)), ok
+}
+
+// next returns the first slot of a schedule after a time.
+func (s *scrape) next(line string, from time.Time) (time.Time, error) {
+	key := slotKey{line, from.Unix()}
+	if slot, ok := s.slots[key]; ok {
+		return slot, nil
 	}
-	if status.Schedule == "" || since == nil {
-		return 0, false
+	times, err := schedule.Read(line)
+	if err != nil {
+		return time.Time{}, err
 	}
-	key := dueKey{status.Schedule, since.Unix()}
-	next, ok := s.due[key]
-	if !ok {
-		times, err := schedule.Read(status.Schedule)
-		if err != nil {
-			return 0, false
-		}
-		next = times.Next(since.Time)
-		s.due[key] = next
-	}
-	timeout := run.LateAfter
-	if config.BackupTimeout != nil {
-		timeout = config.BackupTimeout.Duration
-	}
-	return max(0, s.now.Sub(next.Add(timeout))), true
+	s.slots[key] = times.Next(from)
+	return s.slots[key], nil
 }
 
 // newest holds for each key the value with the latest time.
@@ -161,19 +164,34 @@ func (n newest[K, V]) see(key K, at *metav1.Time, value V) {
 
 type sessionKey struct{ namespace, kind, name, session string }
 
-func (s *scrape) backups(ctx context.Context) {
+// keyOf returns the session of a run.
+func keyOf(b *v1alpha1.BackupSession) sessionKey {
+	return sessionKey{b.Namespace, b.Spec.Invoker.Kind, b.Spec.Invoker.Name, b.Spec.Session}
+}
+
+// runs lists the runs, and notes the last successes of their sessions.
+func (s *scrape) runs(ctx context.Context) []v1alpha1.BackupSession {
 	var list v1alpha1.BackupSessionList
 	if !s.list(ctx, &list) {
-		return
+		return nil
 	}
+	for b := range made(list.Items) {
+		last := s.successes[keyOf(b)]
+		last.See(b, s.now)
+		s.successes[keyOf(b)] = last
+	}
+	return list.Items
+}
+
+func (s *scrape) backups(runs []v1alpha1.BackupSession) {
 	type outcome struct {
 		sessionKey
 		phase, reason string
 	}
 	counts := map[outcome]int{}
 	durations := newest[sessionKey, time.Duration]{}
-	for b := range made(list.Items) {
-		key := sessionKey{b.Namespace, b.Spec.Invoker.Kind, b.Spec.Invoker.Name, b.Spec.Session}
+	for b := range made(runs) {
+		key := keyOf(b)
 		counts[outcome{key, string(b.Status.Phase), b.Status.Reason}]++
 		if b.Status.StartTime != nil && b.Status.CompletionTime != nil {
 			durations.see(key, b.Status.CompletionTime, b.Status.CompletionTime.Sub(b.Status.StartTime.Time))

@@ -33,7 +33,7 @@ func at(hour, minute int) *metav1.Time {
 
 func named(name string) metav1.ObjectMeta { return metav1.ObjectMeta{Namespace: "shop", Name: name} }
 
-// scene returns a policy whose night failed, a batch that is in time, and a restore.
+// scene returns a policy whose later runs failed, a batch that is late, and a restore.
 func scene() []client.Object {
 	configuration := &v1alpha1.BackupConfiguration{ObjectMeta: named("files")}
 	configuration.Spec.Sessions = []v1alpha1.BackupConfigurationSession{
@@ -51,7 +51,7 @@ func scene() []client.Object {
 	batch := &v1alpha1.BackupBatch{ObjectMeta: named("app")}
 	batch.Spec.Sessions = []v1alpha1.BackupBatchSession{{SessionConfig: v1alpha1.SessionConfig{Name: "hourly"}}}
 	batch.Status.Sessions = []v1alpha1.SessionStatus{{
-		Name: "hourly", Schedule: "0 * * * *", ScheduledSince: at(7, 30),
+		Name: "hourly", Schedule: "0 * * * *", ScheduledSince: at(0, 30),
 		NextSchedule: at(9, 0),
 	}}
 	run := func(name string, phase v1alpha1.BackupSessionPhase, reason string, hour,
@@ -241,7 +241,7 @@ func BenchmarkScrapeOfTenThousandConfigurations(b *testing.B) {
 	c := NewCollector(nil, clocktesting.NewFakePassiveClock(now))
 	b.ReportAllocs()
 	for b.Loop() {
-		s := &scrape{Collector: c, out: out, now: now, due: map[dueKey]time.Time{}}
+		s := &scrape{Collector: c, out: out, now: now, slots: map[slotKey]time.Time{}}
 		for _, o := range configurations {
 			s.policy(v1alpha1.BackupConfigurationKind, o, policy.ConfigurationSessions(o), o.Status.Sessions)
 		}

@@ -5,7 +5,6 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/run"
 	"github.com/cairn-backup/cairn/internal/schedule"
 )
@@ -46,14 +45,4 @@ func (j *judgement) resume(b *sessionFacts, times schedule.Times) {
 	if before, ok := times.Newest(since, newest.Add(-time.Second)); ok {
 		j.status.LastScheduleTime = &metav1.Time{Time: before}
 	}
-}
-
-// happened returns a time of a run, or when the run was made if that time is still to come, or the zero time if both are.
-func happened(at time.Time, s *v1alpha1.BackupSession, now time.Time) time.Time {
-	for _, t := range []time.Time{at, s.CreationTimestamp.Time} {
-		if !run.Ahead(t, now) {
-			return t
-		}
-	}
-	return time.Time{}
 }

@@ -9,7 +9,7 @@ import (
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/policy"
-	"github.com/cairn-backup/cairn/internal/run"
+	"github.com/cairn-backup/cairn/internal/run/backup"
 	"github.com/cairn-backup/cairn/internal/schedule"
 )
 
@@ -27,24 +27,15 @@ type protection struct {
 	unfinished string
 }
 
-// protect judges the last success: the run of the slot after it must succeed within its timeout. If the successful run
-// is deleted, its end stands for its slot. If there never was a success, the time when the schedule came into force
-// does.
-func protect(b *sessionFacts, times schedule.Times, last success, since time.Time) *protection {
+// protect judges the last success of a session with a schedule.
+func protect(
+	b *sessionFacts, status *v1alpha1.SessionStatus, times schedule.Times, last backup.Success,
+) *protection {
 	p := &protection{session: b.config.Name, suspended: b.suspended()}
-	slot := last.slot
-	if known := b.previous.LastSuccessTime; known != nil && known.After(last.ended) {
-		slot = known.Time
-	}
-	p.none = slot.IsZero()
-	if p.none {
-		slot = since
-	}
-	timeout := run.LateAfter
-	if b.config.BackupTimeout != nil {
-		timeout = b.config.BackupTimeout.Duration
-	}
-	p.due = times.Due(slot, timeout)
+	_, p.none = backup.WaitsSince(status, last, b.now)
+	p.due, _ = backup.SuccessDue(status, &b.config, last, b.now, func(_ string, from time.Time) (time.Time, error) {
+		return times.Next(from), nil
+	})
 	if p.late = b.now.After(p.due); p.late {
 		p.unfinished = unfinished(b.runs)
 	}

@@ -68,8 +68,11 @@ func judge(b sessionFacts) judgement {
 		j.skewed = fmt.Sprintf("session %s: times of its status lie in the future and do not count: the clock of the "+
 			"manager was ahead", b.config.Name)
 	}
-	success := lastSuccess(b.runs, b.now)
-	j.status.LastSuccessTime = later(b.previous.LastSuccessTime, success.ended)
+	var last backup.Success
+	for _, s := range b.runs {
+		last.See(s, b.now)
+	}
+	j.status.LastSuccessTime = later(b.previous.LastSuccessTime, last.Ended)
 	if b.config.Scheduler == nil {
 		return j
 	}
@@ -99,7 +102,7 @@ func judge(b sessionFacts) judgement {
 			j.status.NextSchedule = &metav1.Time{Time: next}
 		}
 	}
-	j.protection = protect(&b, times, success, j.status.ScheduledSince.Time)
+	j.protection = protect(&b, &j.status, times, last)
 	j.at(b.now, j.protection.due)
 	return j
 }
@@ -239,25 +242,6 @@ func (j *judgement) at(now, when time.Time) {
 	if when.After(now) && (j.look.IsZero() || when.Before(j.look)) {
 		j.look = when
 	}
-}
-
-// success holds when the last successful run ended, and the newest slot with a successful run.
-type success struct{ ended, slot time.Time }
-
-func lastSuccess(runs []*v1alpha1.BackupSession, now time.Time) success {
-	var last success
-	for _, s := range runs {
-		if s.Status.Phase != v1alpha1.BackupSessionSucceeded {
-			continue
-		}
-		if at := happened(backup.EndOf(s), s, now); at.After(last.ended) {
-			last.ended = at
-		}
-		if at := happened(backup.SlotOf(s), s, now); at.After(last.slot) {
-			last.slot = at
-		}
-	}
-	return last
 }
 
 // later returns the later of a status time and another time.

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/run"
 )
 
 // BeyondHistory returns the runs of one session that its history no longer keeps.
@@ -62,4 +63,77 @@ func SlotOf(s *v1alpha1.BackupSession) time.Time {
 		return t.Time
 	}
 	return s.CreationTimestamp.Time
+}
+
+// Success tells when a session last succeeded, as far as its runs that exist tell. The zero value knows of no success.
+type Success struct {
+	// Ended is when the last successful run ended, Slot the newest slot with a successful run.
+	Ended, Slot time.Time
+}
+
+// See counts a run if it succeeded.
+func (s *Success) See(r *v1alpha1.BackupSession, now time.Time) {
+	if r.Status.Phase != v1alpha1.BackupSessionSucceeded {
+		return
+	}
+	if at := happened(EndOf(r), r, now); at.After(s.Ended) {
+		s.Ended = at
+	}
+	if at := happened(SlotOf(r), r, now); at.After(s.Slot) {
+		s.Slot = at
+	}
+}
+
+// happened returns a time of a run, or when the run was made if that time is still to come, or the zero time if both
+// are: the clock of the manager was ahead.
+func happened(at time.Time, r *v1alpha1.BackupSession, now time.Time) time.Time {
+	for _, t := range []time.Time{at, r.CreationTimestamp.Time} {
+		if !run.Ahead(t, now) {
+			return t
+		}
+	}
+	return time.Time{}
+}
+
+// WaitsSince returns since when a session waits for its next success: the slot of the last success, or its end if that
+// run was deleted. none reports that there never was one: then it is when the schedule came into force. The time is
+// zero if nobody knows.
+func WaitsSince(status *v1alpha1.SessionStatus, last Success, now time.Time) (since time.Time, none bool) {
+	since = last.Slot
+	if known := status.LastSuccessTime; known != nil && known.After(last.Ended) && !run.Ahead(known.Time, now) {
+		since = known.Time
+	}
+	if !since.IsZero() {
+		return since, false
+	}
+	if at := status.ScheduledSince; at != nil {
+		since = at.Time
+		if since.After(now) {
+			since = now
+		}
+	}
+	return since, true
+}
+
+// SuccessDue returns when the next success of a session must be there: the run of the first slot since the last success
+// has its timeout, or run.LateAfter without one. After that the session is late, also if its schedule is suspended. The
+// condition Protected, the metric and STATUS.md all say so. next returns the first slot of the session's schedule after
+// a time. A session without a schedule is never due: ok is false.
+func SuccessDue(
+	status *v1alpha1.SessionStatus, config *v1alpha1.SessionConfig, last Success, now time.Time,
+	next func(line string, from time.Time) (time.Time, error),
+) (due time.Time, ok bool) {
+	since, _ := WaitsSince(status, last, now)
+	if status.Schedule == "" || since.IsZero() {
+		return time.Time{}, false
+	}
+	slot, err := next(status.Schedule, since)
+	if err != nil {
+		return time.Time{}, false
+	}
+	patience := run.LateAfter
+	if config.BackupTimeout != nil {
+		patience = config.BackupTimeout.Duration
+	}
+	return slot.Add(patience), true
 }
