@@ -2,13 +2,13 @@ package keeper
 
 import (
 	"context"
-	"strconv"
 
 	batchv1 "k8s.io/api/batch/v1"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/keeper"
 	"github.com/cairn-backup/cairn/internal/kube/access"
+	"github.com/cairn-backup/cairn/internal/kube/keepers"
 	"github.com/cairn-backup/cairn/internal/task"
 	"github.com/cairn-backup/cairn/internal/task/moverjob"
 )
@@ -19,7 +19,7 @@ func (r *Reconciler) credentials(
 	ctx context.Context, p place, storage *v1alpha1.BackupStorage, l *lease, w *keeper.Work, index int,
 ) (moverjob.Credentials, error) {
 	return access.EnsureCredentials(ctx, r.Client, &l.Lease, p.namespace, access.ForMaintenance(storage), passwordOf(w),
-		copyName(p.name(), index))
+		keepers.CopyName(p.name(), index))
 }
 
 // passwordOf names the Secret with the password that the work needs. Wiping a directory needs no password.
@@ -28,19 +28,6 @@ func passwordOf(w *keeper.Work) v1alpha1.ObjectReference {
 		return v1alpha1.ObjectReference{}
 	}
 	return w.Repository.Spec.EncryptionSecret
-}
-
-// copyName returns the prefix of the names of the Secrets that are copied for a repository of a Job.
-func copyName(job string, index int) string { return job + "-" + strconv.Itoa(index) }
-
-// removeCopies deletes the Secrets that were copied for a Job that works in a number of Repositories.
-func (r *Reconciler) removeCopies(ctx context.Context, job *batchv1.Job, repositories int) error {
-	for i := range repositories {
-		if err := access.RemoveCopies(ctx, r.Client, job.Namespace, copyName(job.Name, i)); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // taskOf returns the task of a Job.

@@ -87,6 +87,9 @@ func (r *Reconciler) toRemove(
 	}
 	for i := range list.Items {
 		s := &list.Items[i]
+		if !retention.Owns(repository, s) {
+			continue
+		}
 		user, err := used.User(ctx, r.Client, s)
 		if err != nil {
 			return nil, false, err
@@ -146,7 +149,7 @@ func (r *Reconciler) user(ctx context.Context, repository *v1alpha1.Repository, 
 		return "", fmt.Errorf("list Snapshots of %s: %w", repository.Name, err)
 	}
 	for i := range list.Items {
-		if list.Items[i].Spec.Repository != repository.Name {
+		if list.Items[i].Spec.Repository != repository.Name || !retention.Owns(repository, &list.Items[i]) {
 			continue
 		}
 		if user, err := used.User(ctx, r.APIReader, &list.Items[i]); user != "" || err != nil {

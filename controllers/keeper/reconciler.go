@@ -29,6 +29,7 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/keeper"
 	"github.com/cairn-backup/cairn/internal/kube/access"
+	"github.com/cairn-backup/cairn/internal/kube/keepers"
 	"github.com/cairn-backup/cairn/internal/kube/logs"
 	"github.com/cairn-backup/cairn/internal/kube/status"
 	"github.com/cairn-backup/cairn/internal/policy"
@@ -60,8 +61,6 @@ const (
 	lookAgain = 10 * time.Second
 	// soon is the delay for a state that is about to change.
 	soon = 2 * time.Second
-	// lostAfter is how long after its deletion a pod can still run before its node counts as dead.
-	lostAfter = 10 * time.Minute
 	// storageInterval is the delay before an unusable storage is tried again.
 	storageInterval = time.Minute
 )
@@ -221,21 +220,12 @@ func (r *Reconciler) outcome(ctx context.Context, reader client.Reader, job *bat
 
 // remove deletes a Job with its pods, and the credentials that were copied for its task.
 func (r *Reconciler) remove(ctx context.Context, job *batchv1.Job, t *task.Task) error {
-	if err := r.removeCopies(ctx, job, len(t.Keep)); err != nil {
-		return err
-	}
 	if slices.ContainsFunc(t.Keep, func(k task.Keep) bool { return k.Scan != "" }) {
 		if err := r.removePages(ctx, job.Namespace, job.Name); err != nil {
 			return err
 		}
 	}
-	// The Job goes at once: on a dead node its pod never goes. Before the next Job starts, busy looks for the pod.
-	err := r.Delete(ctx, job, client.PropagationPolicy(metav1.DeletePropagationBackground),
-		client.Preconditions{UID: &job.UID})
-	if client.IgnoreNotFound(err) != nil {
-		return fmt.Errorf("delete Job %s/%s: %w", job.Namespace, job.Name, err)
-	}
-	return nil
+	return keepers.Remove(ctx, r.Client, job, len(t.Keep))
 }
 
 // start creates the Job and what it needs. The fixed name allows only one Job at a time.
@@ -352,8 +342,7 @@ func (r *Reconciler) usable(
 	return out, nil
 }
 
-// busy reports whether a pod of an earlier Job still runs: a pod can outlive its Job for a while. A pod whose node does
-// not end it counts as gone after lostAfter. If it still runs, the lease in the backend keeps the next one out.
+// busy reports whether a pod of an earlier Job still runs.
 func (r *Reconciler) busy(ctx context.Context, p place) (bool, error) {
 	var pods corev1.PodList
 	if err := r.APIReader.List(ctx, &pods, client.InNamespace(p.namespace),
@@ -361,8 +350,5 @@ func (r *Reconciler) busy(ctx context.Context, p place) (bool, error) {
 		return false, fmt.Errorf("list Pods of keeper %s/%s: %w", p.namespace, p.name(), err)
 	}
 	now := r.Clock.Now()
-	return slices.ContainsFunc(pods.Items, func(p corev1.Pod) bool {
-		lost := p.DeletionTimestamp != nil && now.Sub(p.DeletionTimestamp.Time) > lostAfter
-		return !observe.PodEnded(&p) && !lost
-	}), nil
+	return slices.ContainsFunc(pods.Items, func(p corev1.Pod) bool { return keepers.CanRun(&p, now) }), nil
 }

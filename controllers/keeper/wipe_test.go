@@ -5,12 +5,15 @@ import (
 
 	"github.com/fluxcd/pkg/runtime/conditions"
 	. "github.com/onsi/gomega"
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/testbed"
+	"github.com/cairn-backup/cairn/internal/testbed/kubelet"
 )
 
 // expectWiped waits for the reason of the Repository's condition Wiped.
@@ -47,7 +50,7 @@ func TestAWipeOfAnotherPlaceIsNotDone(t *testing.T) {
 // A restore can begin between the decision to wipe and the Job that does it.
 func TestAWipeWaitsForARestoreThatBeganLater(t *testing.T) {
 	t.Parallel()
-	g, s := NewWithT(t), newShop(t, wipeOut)
+	s := newShop(t, wipeOut)
 	o := s.snapshot(s.repository, 1, good)
 	del(t, testbed.S3Key(s.storage.Namespace))
 	del(t, s.repository)
@@ -63,8 +66,75 @@ func TestAWipeWaitsForARestoreThatBeganLater(t *testing.T) {
 	request := ctrl.Request{NamespacedName: client.ObjectKey{
 		Namespace: s.namespace, Name: client.ObjectKeyFromObject(s.storage).String(),
 	}}
-	g.Expect(keepers.Reconcile(t.Context(), request)).NotTo(BeNil())
+	_, _ = keepers.Reconcile(t.Context(), request) // or the manager was faster
 	s.expectWiped(v1alpha1.ReasonInUse, "RestoreSession "+s.namespace+"/late reads it")
 	s.noJob("nothing is removed under a restore")
 	expectKept(t, o)
+}
+
+// As long as a keeper removes the data, nobody can say that it stays.
+func TestGivingUpStopsTheWipe(t *testing.T) {
+	t.Parallel()
+	giveUp := func(o client.Object) { o.SetAnnotations(map[string]string{v1alpha1.AnnotationGiveUp: "true"}) }
+	began := func(t *testing.T, s *shop, o client.Object) (*batchv1.Job, *corev1.Pod) {
+		t.Helper()
+		del(t, o)
+		job, _ := s.job()
+		return job, kubelet.Start(t, bed.Client, job)
+	}
+	stops := func(t *testing.T, s *shop, o client.Object, job *batchv1.Job, pod *corev1.Pod, why string) {
+		t.Helper()
+		gone(t, job, "the work is stopped")
+		g := NewWithT(t)
+		g.Expect(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(o), o)).To(Succeed(), "its pod still works")
+		g.Expect(o.GetFinalizers()).To(ContainElement(v1alpha1.FinalizerWipe))
+		g.Expect(bed.Client.Delete(t.Context(), pod, client.GracePeriodSeconds(0))).To(Succeed())
+		gone(t, o, "the pod has gone")
+		expectEvent(t, s.namespace, "Warning DataKept the data stays in the backend: "+why+
+			". But its removal had begun, and a part of it can be gone")
+		s.noJob("nobody asks for the removal any more")
+	}
+	t.Run("of a Repository", func(t *testing.T) {
+		t.Parallel()
+		s := newShop(t, wipeOut)
+		job, pod := began(t, s, s.repository)
+		bed.Edit(t, s.repository, func() { giveUp(s.repository) })
+		s.expectWiped(v1alpha1.ReasonCancelled, "the removal is being stopped: its removal was given up")
+		stops(t, s, s.repository, job, pod, "its removal was given up")
+	})
+	t.Run("as another deletionPolicy does", func(t *testing.T) {
+		t.Parallel()
+		s := newShop(t, wipeOut)
+		job, pod := began(t, s, s.repository)
+		bed.Edit(t, s.repository, func() { s.repository.Spec.DeletionPolicy = v1alpha1.DeleteObjects })
+		stops(t, s, s.repository, job, pod, "its deletionPolicy is not WipeOut")
+	})
+	t.Run("of a Snapshot", func(t *testing.T) {
+		t.Parallel()
+		s := newShop(t)
+		o := s.snapshot(s.repository, 1, good, wipeOutSnapshot)
+		job, pod := began(t, s, o)
+		bed.Edit(t, o, func() { giveUp(o) })
+		stops(t, s, o, job, pod, "its removal was given up")
+	})
+}
+
+// A Repository can be made again under its name, in another directory, while Snapshots wait for their removal.
+func TestASnapshotOfAnEarlierRepositoryIsNotRemovedHere(t *testing.T) {
+	t.Parallel()
+	s := newShop(t, wipeOut)
+	earlier := func(o *v1alpha1.Snapshot) { o.OwnerReferences[0].UID = "earlier" }
+	o := s.snapshot(s.repository, 1, good, wipeOutSnapshot, earlier)
+	stays := s.snapshot(s.repository, 2, good, earlier)
+	del(t, o)
+	gone(t, o, "nobody can remove its data")
+	expectEvent(t, s.namespace, "Warning DataKept the data stays in the backend: its Repository is gone")
+	s.noJob("its data is not in this Repository")
+
+	del(t, s.repository)
+	job, _ := s.job()
+	s.did(job, "")
+	gone(t, s.repository, "its own directory is gone")
+	expectKept(t, stays)
+	NewWithT(t).Expect(conditions.Has(stays, v1alpha1.ConditionRetained)).To(BeFalse(), "its data is elsewhere")
 }

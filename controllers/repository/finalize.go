@@ -14,6 +14,7 @@ import (
 	logf "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/kube/keepers"
 	"github.com/cairn-backup/cairn/internal/kube/logs"
 	"github.com/cairn-backup/cairn/internal/kube/read"
 	"github.com/cairn-backup/cairn/internal/policy"
@@ -36,7 +37,7 @@ func (r *Reconciler) finalize(ctx context.Context, repository *v1alpha1.Reposito
 		return ctrl.Result{}, r.release(ctx, repository, "unknown", "it was never initialized")
 	}
 	if repository.Spec.DeletionPolicy != v1alpha1.WipeOut {
-		return ctrl.Result{}, r.release(ctx, repository, "kept", "its deletionPolicy is not WipeOut")
+		return r.keep(ctx, repository, retention.Unasked)
 	}
 	why, err := read.WhyKept(ctx, r.APIReader, repository)
 	if err != nil {
@@ -46,9 +47,7 @@ func (r *Reconciler) finalize(ctx context.Context, repository *v1alpha1.Reposito
 		return ctrl.Result{}, r.release(ctx, repository, "removed", "its data is gone already")
 	}
 	if why != "" {
-		r.Event(repository, corev1.EventTypeWarning, v1alpha1.ReasonDataKept,
-			why.Message(policy.HoldsVolumeSnapshots(repository)))
-		return ctrl.Result{}, r.release(ctx, repository, "kept", string(why))
+		return r.keep(ctx, repository, why)
 	}
 	snapshots, err := snapshotsByRepository.Of(ctx, r.Client, repository.Namespace, repository.Name)
 	if err != nil {
@@ -65,6 +64,27 @@ func (r *Reconciler) finalize(ctx context.Context, repository *v1alpha1.Reposito
 		return r.wipeVolumeSnapshots(ctx, repository, snapshots, user)
 	}
 	return r.wipe(ctx, repository, user)
+}
+
+// keep releases a Repository whose data stays, once no keeper removes it any more.
+func (r *Reconciler) keep(
+	ctx context.Context, repository *v1alpha1.Repository, why retention.Kept,
+) (ctrl.Result, error) {
+	works, err := keepers.Stop(ctx, r.Client, r.APIReader, repository, r.Clock.Now())
+	if err != nil {
+		return ctrl.Result{}, err
+	}
+	if works {
+		before := repository.DeepCopy()
+		conditions.MarkFalse(repository, v1alpha1.ConditionWiped, v1alpha1.ReasonCancelled,
+			"the removal is being stopped: %s", why)
+		return ctrl.Result{RequeueAfter: wipeInterval}, r.writer().Status(ctx, before, repository)
+	}
+	if why != retention.Unasked || retention.RemovalBegan(repository.Status.Conditions) {
+		r.Event(repository, corev1.EventTypeWarning, v1alpha1.ReasonDataKept, retention.Partly(
+			why.Message(policy.HoldsVolumeSnapshots(repository)), repository.Status.Conditions))
+	}
+	return ctrl.Result{}, r.release(ctx, repository, "kept", string(why))
 }
 
 // user returns what works with the Repository's data, or "" if nothing does.
@@ -139,6 +159,9 @@ func (r *Reconciler) wiped(
 ) (ctrl.Result, error) {
 	waiting := false
 	for _, s := range snapshots {
+		if !retention.Owns(repository, s) {
+			continue
+		}
 		waiting = waiting || slices.Contains(s.Finalizers, v1alpha1.FinalizerWipe)
 		if s.DeletionTimestamp.IsZero() {
 			if err := r.removeSnapshot(ctx, s); err != nil {

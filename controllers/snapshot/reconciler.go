@@ -24,6 +24,7 @@ import (
 	logf "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/kube/keepers"
 	"github.com/cairn-backup/cairn/internal/kube/logs"
 	"github.com/cairn-backup/cairn/internal/kube/read"
 	"github.com/cairn-backup/cairn/internal/kube/status"
@@ -93,18 +94,38 @@ func (r *Reconciler) finalize(ctx context.Context, s *v1alpha1.Snapshot) (ctrl.R
 		return ctrl.Result{}, r.release(ctx, s, "it was applied from a record", v1alpha1.FinalizerWipe,
 			v1alpha1.FinalizerRecord)
 	case s.Spec.DeletionPolicy != v1alpha1.WipeOut:
-		return ctrl.Result{}, r.release(ctx, s, "its deletionPolicy is not WipeOut", v1alpha1.FinalizerWipe,
-			v1alpha1.FinalizerRecord)
+		return r.keep(ctx, s, retention.Unasked)
 	}
 	why, err := read.WhyKept(ctx, r.APIReader, s)
 	if err != nil {
 		return ctrl.Result{}, err
 	}
 	if why != "" {
-		r.Event(s, corev1.EventTypeWarning, v1alpha1.ReasonDataKept, why.Message(ofVolumeSnapshots(s)))
-		return ctrl.Result{}, r.release(ctx, s, string(why), v1alpha1.FinalizerWipe, v1alpha1.FinalizerRecord)
+		return r.keep(ctx, s, why)
 	}
 	return r.ofRepository(ctx, s)
+}
+
+// keep releases a Snapshot whose data stays, once no keeper removes it any more.
+func (r *Reconciler) keep(ctx context.Context, s *v1alpha1.Snapshot, why retention.Kept) (ctrl.Result, error) {
+	works, err := keepers.Stop(ctx, r.Client, r.APIReader, s, r.Clock.Now())
+	if err != nil {
+		return ctrl.Result{}, err
+	}
+	if works {
+		return ctrl.Result{RequeueAfter: soon}, r.markWaiting(ctx, s, wait{
+			reason: v1alpha1.ReasonCancelled, cause: "the removal is being stopped: " + string(why),
+		})
+	}
+	message, began := why.Message(ofVolumeSnapshots(s)), false
+	if !ofVolumeSnapshots(s) {
+		message = retention.Partly(message, s.Status.Conditions)
+		began = retention.RemovalBegan(s.Status.Conditions)
+	}
+	if why != retention.Unasked || began {
+		r.Event(s, corev1.EventTypeWarning, v1alpha1.ReasonDataKept, message)
+	}
+	return ctrl.Result{}, r.release(ctx, s, string(why), v1alpha1.FinalizerWipe, v1alpha1.FinalizerRecord)
 }
 
 // ofRepository checks the Snapshot's Repository: without Repository the data stays, a wiped Repository has taken the
@@ -115,14 +136,13 @@ func (r *Reconciler) ofRepository(ctx context.Context, s *v1alpha1.Snapshot) (ct
 	err := read.FallbackReader{Reader: r.Client, Live: r.APIReader}.Get(ctx, key, &repository)
 	switch {
 	case apierrors.IsNotFound(err):
-		r.Event(s, corev1.EventTypeWarning, v1alpha1.ReasonDataKept,
-			retention.RepositoryGone.Message(ofVolumeSnapshots(s)))
-		return ctrl.Result{}, r.release(ctx, s, string(retention.RepositoryGone), v1alpha1.FinalizerWipe,
-			v1alpha1.FinalizerRecord)
+		return r.keep(ctx, s, retention.RepositoryGone)
 	case err != nil:
 		return ctrl.Result{}, fmt.Errorf("get Repository %s: %w", key, err)
 	case policy.HoldsVolumeSnapshots(&repository):
 		return r.wipe(ctx, s)
+	case !retention.Owns(&repository, s):
+		return r.keep(ctx, s, retention.RepositoryGone)
 	case conditions.IsTrue(&repository, v1alpha1.ConditionWiped):
 		return ctrl.Result{}, r.release(ctx, s, "its data went with the Repository", v1alpha1.FinalizerWipe)
 	}

@@ -9,7 +9,9 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/tools/record"
+	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
@@ -43,6 +45,7 @@ func TestTheLineOfARelease(t *testing.T) {
 			g := NewWithT(t)
 			scheme := runtime.NewScheme()
 			g.Expect(v1alpha1.AddToScheme(scheme)).To(Succeed())
+			g.Expect(clientgoscheme.AddToScheme(scheme)).To(Succeed())
 			s := &v1alpha1.Snapshot{
 				ObjectMeta: metav1.ObjectMeta{
 					Namespace: "shop", Name: "one", DeletionTimestamp: new(metav1.Now()),
@@ -53,7 +56,10 @@ func TestTheLineOfARelease(t *testing.T) {
 			c := fake.NewClientBuilder().WithScheme(scheme).WithStatusSubresource(s).WithObjects(s).
 				WithInterceptorFuncs(testbed.FailPatch(&tt.write)).Build()
 			ctx, lines := loglines.Record(t.Context(), 1)
-			r := &Reconciler{Client: c, APIReader: c, EventRecorder: record.NewFakeRecorder(10), FieldManager: "test"}
+			r := &Reconciler{
+				Client: c, APIReader: c, EventRecorder: record.NewFakeRecorder(10), FieldManager: "test",
+				Clock: clock.RealClock{},
+			}
 			result, err := r.Reconcile(ctx, ctrl.Request{NamespacedName: client.ObjectKeyFromObject(s)})
 			g.Expect(result).To(Equal(tt.result))
 			if tt.err != nil {

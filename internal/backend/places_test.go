@@ -98,7 +98,8 @@ func TestWipe(t *testing.T) {
 				"repository.yaml", "kopia/p01/234/56789abcdef0123.f", "kopia/xn0_1",
 				"kopia/deep/theirs/kopia/p/1",
 				"snapshots/s/c.yaml", "snapshots/0123abcd", "repository/v1/config", "kopia/notes",
-				"removed/u.yaml", "removed/deeper/u.yaml", "notes/a.txt", "keeper/lease-000000000001.yaml", "keeper/kopia/p/1",
+				"removed/u.yaml", "removed/deeper/u.yaml", "notes/a.txt", "keeper/lease-000000000001.yaml",
+				"keeper/kopia/p/1",
 			} {
 				g.Expect(store.Put(ctx, "web/"+file, []byte("x"))).To(Succeed())
 			}

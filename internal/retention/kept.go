@@ -1,7 +1,10 @@
 package retention
 
 import (
+	"slices"
+
 	corev1 "k8s.io/api/core/v1"
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
@@ -19,6 +22,8 @@ const (
 	NamespaceGoes Kept = "the namespace is being deleted"
 	// RepositoryGone means that no Repository says any more where the data is.
 	RepositoryGone Kept = "its Repository is gone"
+	// Unasked means that the deletionPolicy no longer asks for a removal.
+	Unasked Kept = "its deletionPolicy is not WipeOut"
 )
 
 // IsGivenUp reports whether somebody gave up the removal of an object's data. The annotation names the UID, so it does
@@ -47,6 +52,13 @@ func WhyKept(o metav1.Object, namespace *corev1.Namespace) Kept {
 	return ""
 }
 
+// Owns reports whether the data of a Snapshot lies in the directory of this Repository: another one can have had the
+// name when the Snapshot was made.
+func Owns(r *v1alpha1.Repository, s *v1alpha1.Snapshot) bool {
+	owner := metav1.GetControllerOf(s)
+	return owner == nil || owner.Kind != v1alpha1.RepositoryKind || owner.UID == r.UID
+}
+
 // Message says what becomes of the data in a backend, or of VolumeSnapshots, that Cairn does not remove.
 func (k Kept) Message(volumeSnapshots bool) string {
 	switch {
@@ -57,4 +69,25 @@ func (k Kept) Message(volumeSnapshots bool) string {
 			"data stays if its VolumeSnapshotContent has deletionPolicy Retain"
 	}
 	return "the VolumeSnapshots stay: " + string(k)
+}
+
+// notBegun are the reasons of ConditionWiped with which no keeper has begun to remove the data.
+var notBegun = []string{
+	v1alpha1.ReasonInUse, v1alpha1.ReasonStorageNotFound, v1alpha1.ReasonStorageChanged,
+	v1alpha1.ReasonStorageNotAllowed, v1alpha1.ReasonBackendSecretNotAvailable, v1alpha1.ReasonEncryptionSecretNotAvailable,
+}
+
+// RemovalBegan reports whether a keeper can have removed a part of the data in a backend of the object with these
+// conditions.
+func RemovalBegan(conditions []metav1.Condition) bool {
+	c := apimeta.FindStatusCondition(conditions, v1alpha1.ConditionWiped)
+	return c != nil && c.Status == metav1.ConditionFalse && !slices.Contains(notBegun, c.Reason)
+}
+
+// Partly ends a message about data that stays, if a keeper can have removed a part of it.
+func Partly(message string, conditions []metav1.Condition) string {
+	if RemovalBegan(conditions) {
+		return message + ". But its removal had begun, and a part of it can be gone"
+	}
+	return message
 }
