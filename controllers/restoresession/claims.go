@@ -33,6 +33,55 @@ func (r *Reconciler) claim(ctx context.Context, namespace, name string) (*corev1
 	}
 }
 
+// claimAndVolume reads a claim and its PersistentVolume past the cache. What does not exist is nil.
+func (r *Reconciler) claimAndVolume(
+	ctx context.Context, namespace, name string,
+) (*corev1.PersistentVolumeClaim, *corev1.PersistentVolume, error) {
+	claim, err := r.claim(ctx, namespace, name)
+	if claim == nil || err != nil {
+		return nil, nil, err
+	}
+	volume, err := read.VolumeOf(ctx, r.APIReader, claim)
+	return claim, volume, err
+}
+
+// presentClaims reads the claims of a restore's namespace that can be used, past the cache. It reads the volumes only
+// where a failed component left something.
+func (r *Reconciler) presentClaims(
+	ctx context.Context, s *v1alpha1.RestoreSession,
+) (map[string]restore.PresentClaim, error) {
+	var claims corev1.PersistentVolumeClaimList
+	if err := r.APIReader.List(ctx, &claims, client.InNamespace(s.Namespace)); err != nil {
+		return nil, fmt.Errorf("list PersistentVolumeClaims: %w", err)
+	}
+	known := map[string]bool{}
+	for _, h := range s.Status.Resolved.Hosts {
+		for _, v := range h.Volumes {
+			c := s.Status.Components[v.Component]
+			known[v.ClaimName] = known[v.ClaimName] || !c.Phase.Terminal() || restore.KnowsVolume(c)
+		}
+	}
+	out := map[string]restore.PresentClaim{}
+	for i := range claims.Items {
+		claim := &claims.Items[i]
+		if claim.DeletionTimestamp != nil || claim.Status.Phase == corev1.ClaimLost {
+			continue
+		}
+		now := restore.PresentClaim{UID: claim.UID}
+		if known[claim.Name] {
+			volume, err := read.VolumeOf(ctx, r.APIReader, claim)
+			if err != nil {
+				return nil, err
+			}
+			if volume != nil {
+				now.Volume = volume.UID
+			}
+		}
+		out[claim.Name] = now
+	}
+	return out, nil
+}
+
 // errMoverRuns marks a refusal that passes when a mover ends.
 var errMoverRuns = errors.New("a mover is at work")
 

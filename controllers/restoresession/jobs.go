@@ -3,47 +3,90 @@ package restoresession
 import (
 	"context"
 	"fmt"
+	"time"
 
 	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	storagev1 "k8s.io/api/storage/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/kube/movers"
 	"github.com/cairn-backup/cairn/internal/kube/oneshot"
+	"github.com/cairn-backup/cairn/internal/kube/read"
 	"github.com/cairn-backup/cairn/internal/run/restore"
 	"github.com/cairn-backup/cairn/internal/task"
 	"github.com/cairn-backup/cairn/internal/task/moverjob"
 )
 
 // create creates the Job of one host of a frozen restore. The state can have been frozen long ago, and another restore
-// can have been frozen at the same moment: so it checks again that the claims are free.
+// can have been frozen at the same moment: so it checks again that the claims are free. A time other than 0 says that
+// the status must be written first, and when to look again.
 func (r *Reconciler) create(
-	ctx context.Context, s *v1alpha1.RestoreSession, h *v1alpha1.ResolvedRestoreHost, attempt int32,
-) error {
+	ctx context.Context, s *v1alpha1.RestoreSession, h *v1alpha1.ResolvedRestoreHost,
+	status *v1alpha1.RestoreSessionStatus,
+) (time.Duration, error) {
 	if err := oneshot.Newest(ctx, r.APIReader, s); err != nil {
-		return err
+		return 0, err
 	}
-	job, err := r.job(ctx, s, h, attempt)
+	job, err := r.job(ctx, s, h, status)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	err = r.usable(ctx, s, s.Status.Resolved, h, true)
 	if movers.RefusalOf(err) != nil { // the cache can lack the Job, and the Job's own pod uses the claims
 		if made, lookErr := movers.Made(ctx, r.APIReader, s, job); made || lookErr != nil {
-			return lookErr
+			return 0, lookErr
 		}
 	}
 	if err != nil {
-		return err
+		return 0, err
 	}
-	return movers.Create(ctx, r.Client, r.APIReader, s, job)
+	if changed, err := r.settle(ctx, s, h, status); changed || err != nil {
+		return time.Second, err
+	}
+	return 0, movers.Create(ctx, r.Client, r.APIReader, s, job)
+}
+
+// settle freezes in the status which claims the Job of a host will write to, and forgets what an earlier attempt knew
+// of others. It reports whether the status must be written before the Job is made: a pod finds its claims by name only.
+func (r *Reconciler) settle(
+	ctx context.Context, s *v1alpha1.RestoreSession, h *v1alpha1.ResolvedRestoreHost,
+	status *v1alpha1.RestoreSessionStatus,
+) (bool, error) {
+	differs := false
+	for i := range h.Volumes {
+		v := &h.Volumes[i]
+		c := status.Components[v.Component]
+		if !v.Mounted() || v.Template == 0 && !restore.KnowsVolume(c) {
+			continue
+		}
+		now := restore.PresentClaim{}
+		claim, volume, err := r.claimAndVolume(ctx, s.Namespace, v.ClaimName)
+		if err != nil {
+			return false, err
+		}
+		if claim != nil {
+			now.UID = claim.UID
+		}
+		if volume != nil {
+			now.Volume = volume.UID
+		}
+		c, changed := restore.Settle(v, c, now)
+		if changed {
+			differs, status.Components[v.Component] = true, c
+		}
+	}
+	return differs, nil
 }
 
 // jobInput returns the input for the Job of one host of a frozen restore, without the mover's storage and credentials.
 // It checks again that the restore is allowed to read the Snapshot.
 func (r *Reconciler) jobInput(
 	ctx context.Context, s *v1alpha1.RestoreSession, h *v1alpha1.ResolvedRestoreHost,
+	components map[string]v1alpha1.RestoredComponent,
 ) (moverjob.RestoreJobInput, error) {
 	resolved := s.Status.Resolved
 	namespace := sourceNamespace(s)
@@ -65,7 +108,7 @@ func (r *Reconciler) jobInput(
 	}
 	resume := map[string]bool{}
 	for _, v := range h.Volumes {
-		resume[v.Component] = s.Status.Components[v.Component].TargetWritten
+		resume[v.Component] = components[v.Component].TargetWritten
 	}
 	return moverjob.RestoreJobInput{
 		Session: s, Resolved: *resolved, Host: *h, Resume: resume, AppRef: snap.Spec.AppRef, ClusterUID: r.ClusterUID,
@@ -78,21 +121,22 @@ func (r *Reconciler) jobInput(
 // job builds the Job of one host of a frozen restore. It checks again that the storage's usagePolicy allows the
 // restore.
 func (r *Reconciler) job(
-	ctx context.Context, s *v1alpha1.RestoreSession, h *v1alpha1.ResolvedRestoreHost, attempt int32,
+	ctx context.Context, s *v1alpha1.RestoreSession, h *v1alpha1.ResolvedRestoreHost,
+	status *v1alpha1.RestoreSessionStatus,
 ) (*batchv1.Job, error) {
-	in, err := r.jobInput(ctx, s, h)
+	in, err := r.jobInput(ctx, s, h, status.Components)
 	if err != nil {
 		return nil, err
 	}
 	resolved := s.Status.Resolved
-	in.Name = restore.JobName(s.Name, h.Name, attempt)
+	in.Name = restore.JobName(s.Name, h.Name, status.Attempt)
 	granted, err := movers.ProvideAccess(ctx, r.Client, s, resolved.Repository, in.Name)
 	if err != nil {
 		return nil, err
 	}
-	empty := true
-	for _, v := range h.Volumes {
-		empty = empty && v.Mounted() && (v.Template > 0 || s.Status.Components[v.Component].TargetEmpty)
+	empty, err := r.empty(ctx, s, h, status.Components)
+	if err != nil {
+		return nil, err
 	}
 	in.Restore.Group = empty && moverjob.CanTakeGroup(h.SecurityContext, resolved.Task, &granted.Storage)
 	in.Storage, in.Credentials, in.Privileged = &granted.Storage, granted.Credentials, granted.Privileged
@@ -103,3 +147,50 @@ func (r *Reconciler) job(
 	}
 	return job, nil
 }
+
+// empty reports whether the volumes of a host are known to be empty: a mover found them so, or they are made for the
+// claims that this restore makes.
+func (r *Reconciler) empty(
+	ctx context.Context, s *v1alpha1.RestoreSession, h *v1alpha1.ResolvedRestoreHost,
+	components map[string]v1alpha1.RestoredComponent,
+) (bool, error) {
+	for i := range h.Volumes {
+		v := &h.Volumes[i]
+		switch {
+		case !v.Mounted():
+			return false, nil
+		case components[v.Component].TargetEmpty:
+			continue
+		case v.Template == 0:
+			return false, nil
+		}
+		claim, volume, err := r.claimAndVolume(ctx, s.Namespace, v.ClaimName)
+		if err != nil || claim == nil || !restore.MadeEmpty(claim, volume) {
+			return false, err
+		}
+		if static, err := r.getsStaticVolume(ctx, claim); static || err != nil {
+			return false, err
+		}
+	}
+	return true, nil
+}
+
+// getsStaticVolume reports whether a claim waits for a volume of a class that makes none.
+func (r *Reconciler) getsStaticVolume(ctx context.Context, claim *corev1.PersistentVolumeClaim) (bool, error) {
+	name := ptr.Deref(claim.Spec.StorageClassName, "")
+	if claim.Spec.VolumeName != "" || name == "" {
+		return false, nil
+	}
+	class := &storagev1.StorageClass{}
+	err := read.Get(ctx, r.APIReader, client.ObjectKey{Name: name}, class)
+	if apierrors.IsNotFound(err) {
+		return true, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("get StorageClass %s: %w", name, err)
+	}
+	return class.Provisioner == noProvisioner, nil
+}
+
+// noProvisioner is the provisioner of a StorageClass whose volumes an administrator makes.
+const noProvisioner = "kubernetes.io/no-provisioner"

@@ -32,7 +32,7 @@ func (r *Reconciler) provision(
 	if err := oneshot.Newest(ctx, r.APIReader, s); err != nil {
 		return 0, err
 	}
-	in, err := r.volumeInput(ctx, s, h)
+	in, err := r.volumeInput(ctx, s, h, status.Components)
 	if err != nil {
 		return 0, err
 	}
@@ -65,6 +65,7 @@ func (r *Reconciler) provision(
 // Snapshot.
 func (r *Reconciler) volumeInput(
 	ctx context.Context, s *v1alpha1.RestoreSession, h *v1alpha1.ResolvedRestoreHost,
+	components map[string]v1alpha1.RestoredComponent,
 ) (moverjob.VolumeRestoreInput, error) {
 	in := moverjob.VolumeRestoreInput{Templates: destination.ClaimTemplates(s)}
 	in.RestoreJobInput = moverjob.RestoreJobInput{
@@ -72,7 +73,7 @@ func (r *Reconciler) volumeInput(
 	}
 	if s.Status.Resolved.Snapshot != "" {
 		var err error
-		if in.RestoreJobInput, err = r.jobInput(ctx, s, h); err != nil {
+		if in.RestoreJobInput, err = r.jobInput(ctx, s, h, components); err != nil {
 			return in, err
 		}
 	}

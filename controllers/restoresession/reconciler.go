@@ -83,7 +83,7 @@ func (kind) Refuse(in restore.Input, refusal *v1alpha1.ResolvedError) restore.In
 
 // Observe reads everything that the next step depends on.
 func (r kind) Observe(
-	ctx context.Context, reader client.Reader, s *v1alpha1.RestoreSession, refused movers.Refusals, _ bool,
+	ctx context.Context, reader client.Reader, s *v1alpha1.RestoreSession, refused movers.Refusals, look bool,
 ) (restore.Input, error) {
 	in := restore.Input{Now: r.Clock.Now(), Session: s, Refused: refused, Hooks: r.Hooks.Results(s.UID)}
 	var err error
@@ -95,6 +95,11 @@ func (r kind) Observe(
 	}
 	if err := r.observeClaims(ctx, &in); err != nil {
 		return in, err
+	}
+	if look {
+		if in.Present, err = r.presentClaims(ctx, s); err != nil {
+			return in, err
+		}
 	}
 	return in, movers.Explain(ctx, r.APIReader, s.Namespace, in.Jobs)
 }
@@ -167,12 +172,12 @@ func (r *Reconciler) createJobs(
 ) (host string, err error) {
 	waiting := false
 	for _, i := range d.Create {
-		h := &s.Status.Resolved.Hosts[i]
+		h := restore.Unfinished(&s.Status.Resolved.Hosts[i], d.Status.Components)
 		var after time.Duration
 		if restore.ProvisionsClaims(s.Status.Resolved) {
 			after, err = r.provision(ctx, s, h, &d.Status)
 		} else {
-			err = r.create(ctx, s, h, d.Status.Attempt)
+			after, err = r.create(ctx, s, h, &d.Status)
 		}
 		switch {
 		case r.waits(s, d, err):

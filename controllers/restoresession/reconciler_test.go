@@ -252,7 +252,7 @@ func TestAClaimOfTheSameNameIsNotStamped(t *testing.T) {
 	before := s.DeepCopy()
 	s.Status.Resolved.Hosts[0].Volumes[0].ClaimUID = "another"
 	w.Expect(w.Client.Status().Patch(t.Context(), s, client.MergeFrom(before))).To(Succeed())
-	w.Expect(ending(w.settle("restore"))).To(Equal("Succeeded/Succeeded"))
+	w.Expect(ending(w.settle("restore"))).To(Equal("Failed/TargetNotFound"))
 	w.Expect(w.stamp()).To(BeEmpty())
 }
 

@@ -159,7 +159,7 @@ func (r *Reconciler) assign(
 	if err != nil {
 		return err
 	}
-	input, err := r.jobInput(ctx, s, h)
+	input, err := r.jobInput(ctx, s, h, s.Status.Components)
 	if err != nil {
 		return err
 	}

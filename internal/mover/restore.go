@@ -26,7 +26,7 @@ func (m *Mover) Restore(ctx context.Context, t task.Task, flags Flags) task.Resu
 	var results []task.ComponentResult
 	for _, c := range t.Components {
 		began := m.Now()
-		r, f := task.ComponentResult{Name: c.Name, Path: c.Path, ID: c.ID}, setup
+		r, f := task.ComponentResult{Name: c.Name, Path: c.Path, ID: c.ID, TargetWritten: c.Resume}, setup
 		switch {
 		case f != nil:
 		case flags.Unpack != "":
@@ -77,7 +77,7 @@ func (m *Mover) restoreComponent(
 	ctx context.Context, t task.Task, flags Flags, engine repository.Engine,
 	c task.Component, began time.Time,
 ) (task.ComponentResult, *failure.Failure) {
-	r, rules := task.ComponentResult{Name: c.Name, Path: c.Path, ID: c.ID}, rulesOf(t)
+	r, rules := task.ComponentResult{Name: c.Name, Path: c.Path, ID: c.ID, TargetWritten: c.Resume}, rulesOf(t)
 	dir, empty, f := m.target(c, rules)
 	if f != nil {
 		r.TargetEmpty = empty && !rules.Group
@@ -104,11 +104,10 @@ func (m *Mover) restoreComponent(
 	r.OwnersNotRestored, r.AttributesNotRestored = got.OwnersNotRestored, got.AttributesNotRestored+got.ModesNotRestored
 	if err != nil {
 		f := failure.ClassifyMove(err)
-		// If nothing could be written, the volume is as empty as before.
-		if untouched := empty && got.Files+got.Links+got.Special == 0 && got.Dirs <= 1; untouched &&
-			f.Reason == v1alpha1.ReasonTargetUnwritable {
-			r.TargetEmpty, r.TargetWritten = !rules.Group, false
-		}
+		// If nothing was written, the volume is as empty as before: another attempt must look again.
+		untouched := m.leftEmpty(c)
+		r.TargetWritten = r.TargetWritten && !untouched
+		r.TargetEmpty = untouched && empty && !rules.Group && f.Reason == v1alpha1.ReasonTargetUnwritable
 		return r, f
 	}
 	if got.Files+got.Links+got.Special+got.Skipped == 0 && len(flags.Include) > 0 {

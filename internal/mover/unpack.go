@@ -60,7 +60,7 @@ func (m *Mover) restoreArchive(
 	c task.Component, began time.Time,
 ) (task.ComponentResult, *failure.Failure) {
 	c.Path = judge.Below(path.Join(c.Path, flags.Unpack))
-	r, rules := task.ComponentResult{Name: c.Name, Path: c.Path, ID: c.ID}, rulesOf(t)
+	r, rules := task.ComponentResult{Name: c.Name, Path: c.Path, ID: c.ID, TargetWritten: c.Resume}, rulesOf(t)
 	dir, volumeEmpty, f := m.target(c, rules)
 	if f != nil {
 		r.TargetEmpty = volumeEmpty && !rules.Group

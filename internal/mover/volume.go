@@ -146,6 +146,17 @@ func createVolumeDir(volume, below string) (place, error) {
 	return openPlace(volume, below)
 }
 
+// leftEmpty reports whether the volume of a component that was not restored holds nothing.
+func (m *Mover) leftEmpty(c task.Component) bool {
+	top, err := openPlace(m.volume(c.Name), "")
+	if err != nil {
+		return false
+	}
+	defer func() { _ = top.Close() }()
+	empty, err := isEmpty(top.File)
+	return empty && err == nil
+}
+
 // isEmpty reports whether a directory holds nothing except lost+found and what an unfinished restore left.
 func isEmpty(f *os.File) (bool, error) {
 	for {

@@ -39,7 +39,13 @@ func (r *runner) waitsForRetry() bool {
 	s.Attempt++
 	for name, c := range s.Components {
 		if c.Phase == v1alpha1.RestoreSessionFailed {
-			s.Components[name] = v1alpha1.RestoredComponent{TargetEmpty: c.TargetEmpty, TargetWritten: c.TargetWritten}
+			again := v1alpha1.RestoredComponent{
+				TargetEmpty: c.TargetEmpty, TargetWritten: c.TargetWritten, VolumeUID: c.VolumeUID,
+			}
+			if !ProvisionsClaims(s.Resolved) { // there, the UID means that the claim was made
+				again.ClaimUID = c.ClaimUID
+			}
+			s.Components[name] = again
 		}
 	}
 	run.Progress(&s.Conditions, v1alpha1.ReasonRunning, "the restore runs", r.Session.Generation, r.Now)
@@ -58,9 +64,9 @@ func (r *runner) waitLeft() time.Duration {
 	return run.Left(r.d.Status.NextRetry.Time, delay, r.Now)
 }
 
-// retry plans another attempt at the failed components, if one is allowed. An attempt that only hands an empty volume
-// to the mover's group is not counted. Neither is the first attempt after the pod of a sidecar was lost, because a
-// rollout of the workload is enough for that.
+// retry plans another attempt at the failed components, if one is allowed. One attempt that only hands empty volumes to
+// the mover's group is not counted. Neither is the first attempt after the pod of a sidecar was lost, because a rollout
+// of the workload is enough for that.
 func (r *runner) retry() bool {
 	s, config := &r.d.Status, r.Session.Spec.RetryConfig
 	if r.Session.DeletionTimestamp != nil || s.NextRetry != nil {
@@ -79,7 +85,8 @@ func (r *runner) retry() bool {
 		lost = lost && podLost(c.Reason)
 	}
 	sidecars := run.RestoredBySidecars(r.Session)
-	group, lost = group && !sidecars, lost && sidecars && s.Attempt == s.Retried+1
+	free := s.Attempt == s.Retried+1
+	group, lost = group && !sidecars && free, lost && sidecars && free
 	var delay time.Duration
 	switch {
 	case failed == 0:
@@ -154,7 +161,7 @@ func (r *runner) failure() (reason, message string) {
 func (r *runner) finish() {
 	s := &r.d.Status
 	hooks, ended := r.postRestore()
-	if !ended {
+	if !ended || !r.present() {
 		return
 	}
 	done := map[v1alpha1.RestoreSessionPhase]int{}

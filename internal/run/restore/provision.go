@@ -99,7 +99,7 @@ func ConsumerJobName(session, host string, attempt int32) string {
 	return policy.JobName("restore", session, host, "mount", strconv.Itoa(int(attempt)))
 }
 
-// AwaitingConsumer reports whether the claim of a component was made and a pod must mount it now.
+// AwaitingConsumer reports whether the claim of a component was made of a VolumeSnapshot and a pod must mount it now.
 func AwaitingConsumer(c v1alpha1.RestoredComponent) bool {
 	return c.ClaimUID != "" && !c.Phase.Terminal()
 }
@@ -107,7 +107,7 @@ func AwaitingConsumer(c v1alpha1.RestoredComponent) bool {
 // Mounting reports whether the claims of a host were made and a Job mounts those that wait for a consumer.
 func Mounting(h *v1alpha1.ResolvedRestoreHost, components map[string]v1alpha1.RestoredComponent) bool {
 	for i := range h.Volumes {
-		if AwaitingConsumer(components[h.Volumes[i].Component]) {
+		if h.Volumes[i].Provision != nil && AwaitingConsumer(components[h.Volumes[i].Component]) {
 			return true
 		}
 	}

@@ -33,6 +33,9 @@ type Input struct {
 	// Claims holds the present state of the claims that the restore makes from VolumeSnapshots, by name. It is read
 	// only where a Job of the restore has ended.
 	Claims map[string]ObservedClaim
+	// Present holds the claims of the namespace that can be used, by name. Nil means that they were not read;
+	// Decision.Look asks for them.
+	Present map[string]PresentClaim
 	// Hooks returns how attempts of the restore's hooks ended. It is called only where the restore has hooks.
 	Hooks hookstage.Results
 }

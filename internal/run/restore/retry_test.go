@@ -95,8 +95,10 @@ func TestWhatFailedIsRestoredAgain(t *testing.T) {
 	g.Expect(d.Status.Components["pod-0"].Phase).To(Equal(restoreSucceeded))
 	g.Expect(r.jobs).To(HaveKey(restore.JobName("r", "pod-1", 2)))
 
+	g.Expect(*d.Movers).NotTo(ContainSubstring("pod-0"), "what is done is not written again")
+
 	r.jobs[restore.JobName("r", "pod-1", 2)] = restored("pod-1", task.ComponentResult{
-		Outcome: task.OutcomeFailed, Reason: v1alpha1.ReasonUnreachable,
+		Outcome: task.OutcomeFailed, Reason: v1alpha1.ReasonUnreachable, TargetWritten: true,
 	})
 	d = r.step()
 	g.Expect(d.Status.Phase).To(Equal(restoreFailed), "that was the last attempt")
@@ -222,7 +224,7 @@ func TestAnEmptyVolumeIsGivenToTheMoversGroupOnce(t *testing.T) {
 	g.Expect(d.Create).To(Equal([]int{0, 1}))
 	g.Expect(d.Status.Components["pod-0"].TargetEmpty).To(BeTrue())
 	g.Expect(d.Status.Retried).To(BeZero(), "it does not count as a retry")
-	unwritable.TargetEmpty = false // the second mover knows that it had the group
+	// A second mover without the group finds the same again. The restore must end all the same.
 	r.jobs[restore.JobName("r", "pod-0", 2)] = restored("pod-0", unwritable)
 	r.jobs[restore.JobName("r", "pod-1", 2)] = restored("pod-1", unwritable)
 	g.Expect(r.step().Status.Phase).To(Equal(restoreFailed))
@@ -279,4 +281,21 @@ func TestNothingIsNotSuccess(t *testing.T) {
 	d := r.step()
 	g.Expect(d.Status.Phase).To(Equal(restoreFailed))
 	g.Expect(d.Stamp).To(BeFalse())
+}
+
+// A mover that found the volume empty and could not begin leaves it as it was: the next attempt must look again.
+func TestAMoverThatWroteNothingLeavesNothingToResume(t *testing.T) {
+	g := NewWithT(t)
+	r := newRestoring(&v1alpha1.RetryConfig{MaxRetry: 1})
+	r.step()
+	r.session.Status.Components["pod-0"] = v1alpha1.RestoredComponent{
+		Phase: restoreRunning, TargetWritten: true, ClaimUID: "uid-claim",
+	}
+	r.jobs[restore.JobName("r", "pod-0", 1)] = restored("pod-0", task.ComponentResult{
+		Outcome: task.OutcomeFailed, Reason: v1alpha1.ReasonUnreachable,
+	})
+	c := r.step().Status.Components["pod-0"]
+	g.Expect(c.Phase).To(Equal(restoreFailed))
+	g.Expect(c.TargetWritten).To(BeFalse())
+	g.Expect(c.ClaimUID).To(BeEquivalentTo("uid-claim"))
 }

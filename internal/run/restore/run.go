@@ -71,6 +71,7 @@ func advance(in Input, d *Decision) {
 	switch {
 	case r.open > 0:
 		d.After = run.EarlierOf(d.After, run.Until(d.Status.RestoreDeadline, in.Now))
+	case !r.present():
 	case !r.retry():
 		r.finish()
 	}
@@ -93,7 +94,8 @@ func (r *runner) host(i int, h *v1alpha1.ResolvedRestoreHost) {
 	for _, v := range h.Volumes {
 		c := r.d.Status.Components[v.Component]
 		if c.Phase != v1alpha1.RestoreSessionFailed {
-			if v.Provision == nil { // a Job that makes claims reports only its Result
+			// A Job that makes claims reports only its Result. The Job of a later attempt leaves alone what is done.
+			if v.Provision == nil && (r.d.Status.Attempt == 1 || !c.Phase.Terminal()) {
 				r.movers[v.Component] = name
 			}
 			continue
@@ -109,13 +111,15 @@ func (r *runner) host(i int, h *v1alpha1.ResolvedRestoreHost) {
 }
 
 // pending reports whether a component of the host is not terminal, and whether its present Job was seen in this
-// attempt. The present Job is the second one if that mounts the claims.
+// attempt. The present Job is the second one if that mounts the claims. What ended in an earlier attempt says nothing
+// about the present one.
 func (r *runner) pending(h *v1alpha1.ResolvedRestoreHost) (pending, seen bool) {
 	mounting := Mounting(h, r.d.Status.Components)
 	for _, v := range h.Volumes {
 		c := r.d.Status.Components[v.Component]
 		pending = pending || !c.Phase.Terminal()
-		seen = seen || c.Phase != "" && (!mounting || AwaitingConsumer(c))
+		begun := c.Phase != "" && (r.d.Status.Attempt == 1 || !c.Phase.Terminal())
+		seen = seen || begun && (!mounting || AwaitingConsumer(c))
 	}
 	return pending, seen
 }
@@ -216,6 +220,8 @@ func (r *runner) report(h *v1alpha1.ResolvedRestoreHost, result *task.Result) {
 		}
 		if c, ok := reported[v.Component]; ok {
 			out = c.Restored()
+		} else {
+			out.TargetWritten = before.TargetWritten
 		}
 		if out.Phase != v1alpha1.RestoreSessionSucceeded {
 			out.Reason = cmp.Or(out.Reason, run.FailureReason(result), v1alpha1.ReasonFailed)
@@ -225,8 +231,7 @@ func (r *runner) report(h *v1alpha1.ResolvedRestoreHost, result *task.Result) {
 			r.d.Status.Components[v.Component] = r.provisioned(v, before, out)
 			continue
 		}
-		out.ID = v.ID
-		out.TargetWritten = out.TargetWritten || before.TargetWritten
+		out.ID, out.ClaimUID, out.VolumeUID = v.ID, before.ClaimUID, before.VolumeUID
 		r.d.Status.Components[v.Component] = out
 	}
 }
