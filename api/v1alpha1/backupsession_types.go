@@ -2,6 +2,7 @@ package v1alpha1
 
 import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 )
 
 // BackupSessionPhase is the progress of a run.
@@ -156,6 +157,9 @@ type BackupSessionStatus struct {
 type SnapshotStatusInfo struct {
 	// Name of the Snapshot.
 	Name string `json:"name"`
+	// UID of the Snapshot. A Snapshot that is deleted during the run is not made again.
+	// +optional
+	UID types.UID `json:"uid,omitempty"`
 	// Phase of the Snapshot.
 	// +optional
 	Phase SnapshotPhase `json:"phase,omitempty"`

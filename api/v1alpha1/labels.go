@@ -23,6 +23,8 @@ const (
 	// LabelRestorePoint is on Snapshots of a BackupBatch: the name of the run that began their restore point. A run and
 	// its retries form one restore point.
 	LabelRestorePoint = Group + "/restore-point"
+	// LabelRestorePointUID is on the same Snapshots: the UID of that run. A later run can have the same name.
+	LabelRestorePointUID = Group + "/restore-point-uid"
 	// LabelRestoreBatch is on the RestoreSessions of a RestoreBatch, and on the Jobs of its hooks: the name of the
 	// RestoreBatch.
 	LabelRestoreBatch = Group + "/restore-batch"

@@ -36,6 +36,9 @@ type ResolvedBackup struct {
 	// +optional
 	// +kubebuilder:validation:MaxLength=63
 	RestorePoint string `json:"restorePoint,omitempty"`
+	// RestorePointUID is the UID of that BackupSession.
+	// +optional
+	RestorePointUID types.UID `json:"restorePointUID,omitempty"`
 	// Timeout of the run.
 	// +optional
 	Timeout *metav1.Duration `json:"timeout,omitempty"`

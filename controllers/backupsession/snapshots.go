@@ -1,7 +1,6 @@
 package backupsession
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -73,6 +72,9 @@ func (r *Reconciler) snapshot(
 	snap := &v1alpha1.Snapshot{}
 	err := reader.Get(ctx, client.ObjectKeyFromObject(want), snap)
 	if apierrors.IsNotFound(err) {
+		if backup.Listed(s, want.Name) != "" && !run.TargetEnded(s, t.Name) {
+			return nil, deletedDuringRun(want.Name)
+		}
 		if !backup.MayBackUp(s, t.Name, r.Clock.Now()) {
 			return nil, nil
 		}
@@ -89,6 +91,9 @@ func (r *Reconciler) snapshot(
 	}
 	if snap.Spec.SnapshotID != want.Spec.SnapshotID || v1alpha1.HasRecordAnnotation(snap.Annotations) {
 		return nil, movers.Refuse(v1alpha1.ReasonNameConflict, "a Snapshot %s of another run already exists", snap.Name)
+	}
+	if listed := backup.Listed(s, want.Name); listed != "" && listed != snap.UID && !run.TargetEnded(s, t.Name) {
+		return nil, deletedDuringRun(want.Name)
 	}
 	return snap, nil
 }
@@ -108,6 +113,12 @@ func (r *Reconciler) snapshotName(
 		return name, nil
 	}
 	return policy.QualifiedSnapshotName(repository, s.Name, s.UID), nil
+}
+
+// deletedDuringRun refuses a Snapshot that somebody deleted. Its data can be gone, so it must not be made again and
+// filled from what its mover reported.
+func deletedDuringRun(name string) error {
+	return movers.Refuse(v1alpha1.ReasonSnapshotNotFound, "Snapshot %s was deleted during the run", name)
 }
 
 // checkRepository makes sure that the Repository is still the frozen one: it will own the Snapshot.
@@ -138,7 +149,15 @@ func newSnapshot(
 		v1alpha1.LabelRepository:    policy.LabelValue(repo.Name),
 	}
 	if s.Spec.Invoker.Kind == v1alpha1.BackupBatchKind {
-		labels[v1alpha1.LabelRestorePoint] = cmp.Or(s.Status.Resolved.RestorePoint, s.Name)
+		labels[v1alpha1.LabelRestorePoint] = s.Name
+		labels[v1alpha1.LabelRestorePointUID] = string(s.UID)
+		if began := s.Status.Resolved; began.RestorePoint != "" {
+			labels[v1alpha1.LabelRestorePoint] = began.RestorePoint
+			labels[v1alpha1.LabelRestorePointUID] = string(began.RestorePointUID)
+		}
+		if labels[v1alpha1.LabelRestorePointUID] == "" { // an earlier version began the point, and did not write it down
+			delete(labels, v1alpha1.LabelRestorePointUID)
+		}
 	}
 	return &v1alpha1.Snapshot{
 		ObjectMeta: metav1.ObjectMeta{

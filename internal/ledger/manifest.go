@@ -32,7 +32,7 @@ type metadata struct {
 // somebody applies must not look like policy.
 var recordedLabels = []string{
 	v1alpha1.LabelInvokerKind, v1alpha1.LabelInvokerName, v1alpha1.LabelSession, v1alpha1.LabelConfiguration,
-	v1alpha1.LabelRestorePoint, v1alpha1.LabelRestoreBatch,
+	v1alpha1.LabelRestorePoint, v1alpha1.LabelRestorePointUID, v1alpha1.LabelRestoreBatch,
 }
 
 func newDocument(cluster, kind string, o *metav1.ObjectMeta, spec, status any) document {

@@ -9,6 +9,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/hook"
@@ -61,6 +62,8 @@ type Start struct {
 	// RestorePoint is the run that began the restore point to which this run adds. It is empty for a run that begins
 	// one.
 	RestorePoint string
+	// RestorePointUID is the UID of that run.
+	RestorePointUID types.UID
 	// Schedule is the schedule of the session, empty where it has none.
 	Schedule string
 	// Timeout is the timeout of the run; 0 means that it has none.

@@ -1,7 +1,6 @@
 package backup
 
 import (
-	"cmp"
 	"slices"
 	"time"
 
@@ -69,7 +68,10 @@ func (start *Start) Again(s, of *v1alpha1.BackupSession, current []StartTarget) 
 	frozen := of.Status.Resolved
 	same := frozen.Policy.Digest == start.Policy.Digest
 	start.Policy, start.PolicyApplying = frozen.Policy, false
-	start.RestorePoint = cmp.Or(frozen.RestorePoint, of.Name)
+	start.RestorePoint, start.RestorePointUID = frozen.RestorePoint, frozen.RestorePointUID
+	if start.RestorePoint == "" { // of began it
+		start.RestorePoint, start.RestorePointUID = of.Name, of.UID
+	}
 	start.Schedule, start.RetryDelay, start.SuccessPolicy = frozen.Schedule, frozen.RetryDelay, frozen.SuccessPolicy
 	if s.Spec.BackupTimeout == nil {
 		start.Timeout = ptr.Deref(frozen.Timeout, metav1.Duration{}).Duration

@@ -73,8 +73,9 @@ type runner struct {
 func (t *targetRun) snapshot(repo *v1alpha1.ResolvedRepository) {
 	r := t.run
 	snap := r.Snapshots[repo.Snapshot]
-	if snap == nil {
-		return // The Snapshot can't be made, or the run is being ended: finish reports that.
+	if snap == nil { // The Snapshot can't be made, or the run is being ended: finish reports that.
+		t.abandon(repo)
+		return
 	}
 	status := *snap.Status.DeepCopy()
 	ended := status.Phase.Terminal()
@@ -89,6 +90,7 @@ func (t *targetRun) snapshot(repo *v1alpha1.ResolvedRepository) {
 		}
 		h.attempt(r.Jobs, movers)
 		if !ended {
+			r.refuseOlder(&h, snap)
 			t.host(&h)
 			h.refuseClaims()
 			t.refuseCopies(&h)
@@ -112,6 +114,27 @@ func (t *targetRun) snapshot(repo *v1alpha1.ResolvedRepository) {
 	FinishSnapshot(&status, t.frozen, snap.Generation, r.Session.Status.StartTime, r.Now)
 	r.d.Movers[snap.Name] = run.FormatMovers(wanted)
 	r.d.Snapshots[snap.Name] = status
+}
+
+// abandon removes the Jobs of a Snapshot that was deleted during the run: nobody can use their work.
+func (t *targetRun) abandon(repo *v1alpha1.ResolvedRepository) {
+	if t.run.Refused[repo.Snapshot] == nil {
+		return
+	}
+	for i := range t.frozen.Hosts {
+		for attempt := range 2 {
+			t.run.remove(run.JobName(repo.Snapshot, t.frozen.Hosts[i].Name, attempt+1))
+		}
+	}
+}
+
+// refuseOlder fails a host whose Job is older than the Snapshot. The Job belongs to a Snapshot of the same name that
+// was deleted, perhaps with its data.
+func (r *runner) refuseOlder(h *host, snap *v1alpha1.Snapshot) {
+	job, exists := r.Jobs[h.Name]
+	if pending, _ := h.pending(); pending && exists && !job.Sidecar && job.Created.Before(snap.CreationTimestamp.Time) {
+		r.giveUp(h, v1alpha1.ReasonSnapshotNotFound, "the Snapshot was deleted during the run and made again")
+	}
 }
 
 // host decides about one host: leave it alone, fill in what its mover reported, make its Job, repeat it, or give it up.

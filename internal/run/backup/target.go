@@ -6,6 +6,7 @@ import (
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/run"
@@ -127,16 +128,21 @@ func (t *targetRun) result() bool {
 		info := v1alpha1.SnapshotStatusInfo{
 			Name: repo.Snapshot, Phase: v1alpha1.SnapshotPending, AppRef: &t.frozen.AppRef, Repository: repo.Name,
 		}
+		info.UID = Listed(t.run.Session, repo.Snapshot)
 		status, ok := t.run.status(repo.Snapshot)
 		switch refused := t.run.Refused[repo.Snapshot]; {
 		case !ok && refused != nil:
 			fail(refused.Reason, refused.Message)
+			if info.UID != "" { // else it would be made again
+				info.Phase = v1alpha1.SnapshotFailed
+				t.run.d.Status.Snapshots = append(t.run.d.Status.Snapshots, info)
+			}
 			continue
 		case !ok && t.stop != "":
 			fail(t.stop, cmp.Or(t.why, t.notBegun()))
 			continue
 		case ok:
-			info.Phase = status.Phase
+			info.Phase, info.UID = status.Phase, t.run.Snapshots[repo.Snapshot].UID
 			for _, c := range status.Components {
 				uploaded += c.UploadedBytes
 			}
@@ -175,6 +181,16 @@ func (t *targetRun) keepSnapshots() {
 			t.run.d.Status.Snapshots = append(t.run.d.Status.Snapshots, info)
 		}
 	}
+}
+
+// Listed returns the UID of the Snapshot of this name that the status of a run lists, or "".
+func Listed(s *v1alpha1.BackupSession, name string) types.UID {
+	for i := range s.Status.Snapshots {
+		if s.Status.Snapshots[i].Name == name {
+			return s.Status.Snapshots[i].UID
+		}
+	}
+	return ""
 }
 
 // notBegun explains why nothing was done for a target that was stopped.

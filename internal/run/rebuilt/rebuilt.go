@@ -21,7 +21,7 @@ import (
 // the backend chooses them.
 var keptLabels = []string{
 	v1alpha1.LabelInvokerKind, v1alpha1.LabelInvokerName, v1alpha1.LabelSession, v1alpha1.LabelConfiguration,
-	v1alpha1.LabelBackupSession, v1alpha1.LabelRestorePoint,
+	v1alpha1.LabelBackupSession, v1alpha1.LabelRestorePoint, v1alpha1.LabelRestorePointUID,
 }
 
 // Snapshot returns the Snapshot of a Repository that a scan found, with its status, or why it must not be an object of

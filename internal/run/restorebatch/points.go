@@ -17,7 +17,7 @@ import (
 
 // restorePoint holds the requested targets of one restore point.
 type restorePoint struct {
-	name      string
+	name, key string
 	snapshots map[string]*v1alpha1.Snapshot // by target
 }
 
@@ -33,7 +33,7 @@ func ChooseSnapshots(
 	if source.PITR != nil && source.PITR.TargetTime != nil {
 		moment = restore.Before{At: source.PITR.TargetTime.Time, Exclusive: source.PITR.Exclusive}
 	}
-	points, known := map[string]*restorePoint{}, ""
+	points, known := map[string]*restorePoint{}, map[string]bool{}
 	var damaged []string
 	for i := range list {
 		s := &list[i]
@@ -41,7 +41,7 @@ func ChooseSnapshots(
 			continue
 		}
 		if named && (s.Spec.BackupSession == source.BackupSession || retention.Point(s) == source.BackupSession) {
-			known = retention.Point(s)
+			known[retention.PointKey(s)] = true
 		}
 		target := wantedTarget(spec, s)
 		if target == "" || !restorable(s, moment) {
@@ -51,10 +51,11 @@ func ChooseSnapshots(
 			damaged = append(damaged, fmt.Sprintf("Snapshot %s: %s", s.Name, damage))
 			continue
 		}
-		point := points[retention.Point(s)]
+		key := retention.PointKey(s)
+		point := points[key]
 		if point == nil {
-			point = &restorePoint{retention.Point(s), map[string]*v1alpha1.Snapshot{}}
-			points[point.name] = point
+			point = &restorePoint{retention.Point(s), key, map[string]*v1alpha1.Snapshot{}}
+			points[key] = point
 		}
 		if before := point.snapshots[target]; before == nil || preferred(s, before) {
 			point.snapshots[target] = s
@@ -76,14 +77,14 @@ const maxDamaged = 5
 
 // choose chooses among the restore points whose Snapshots can be restored.
 func choose(
-	points map[string]*restorePoint, known string, named bool, spec *v1alpha1.RestoreBatchSpec,
+	points map[string]*restorePoint, known map[string]bool, named bool, spec *v1alpha1.RestoreBatchSpec,
 ) (map[string]*v1alpha1.Snapshot, *v1alpha1.ResolvedError) {
 	all := slices.SortedFunc(maps.Values(points), newestPoint)
 	switch {
 	case spec.DataSource.Mixed:
 		return mix(all, spec)
 	case named:
-		return pointOf(points, known, spec)
+		return pointOf(all, known, spec)
 	default:
 		return newestWhole(all, spec)
 	}
@@ -156,7 +157,7 @@ func (p *restorePoint) since() time.Time {
 
 // newestPoint orders restore points, the newest first.
 func newestPoint(a, b *restorePoint) int {
-	return cmp.Or(b.since().Compare(a.since()), cmp.Compare(b.name, a.name))
+	return cmp.Or(b.since().Compare(a.since()), cmp.Compare(b.key, a.key))
 }
 
 // missing returns the targets that a point lacks, in the order of the spec.
@@ -190,23 +191,30 @@ func mix(
 	return out.snapshots, nil
 }
 
-// pointOf returns the restore point with this name.
+// pointOf returns the restore point that is named. known holds the keys of those that have the name, and all is sorted:
+// among several the newest whole one wins, else the newest.
 func pointOf(
-	points map[string]*restorePoint, name string, spec *v1alpha1.RestoreBatchSpec,
+	all []*restorePoint, known map[string]bool, spec *v1alpha1.RestoreBatchSpec,
 ) (map[string]*v1alpha1.Snapshot, *v1alpha1.ResolvedError) {
 	source := &spec.DataSource
-	if name == "" {
+	if len(known) == 0 {
 		return nil, workload.Fail(v1alpha1.ReasonSnapshotNotFound,
 			"BackupSession %[2]s made no Snapshot of BackupBatch %[1]s",
 			source.BackupBatch, source.BackupSession)
 	}
-	if missing := points[name].missing(spec); len(missing) > 0 {
+	var chosen *restorePoint
+	for _, p := range all {
+		if known[p.key] && (chosen == nil || len(chosen.missing(spec)) > 0 && len(p.missing(spec)) == 0) {
+			chosen = p
+		}
+	}
+	if missing := chosen.missing(spec); len(missing) > 0 {
 		return nil, workload.Fail(v1alpha1.ReasonSnapshotNotFound,
 			"the restore point of BackupSession %s has no successful Snapshot of target %s: leave the target out, or "+
 				"name another restore point",
 			source.BackupSession, strings.Join(missing, ", "))
 	}
-	return points[name].snapshots, nil
+	return chosen.snapshots, nil
 }
 
 // newestWhole returns the newest restore point in which every target succeeded.

@@ -234,3 +234,32 @@ func TestDamagedSnapshotsDoNotCount(t *testing.T) {
 		})
 	}
 }
+
+// A run can have the name of an earlier one, whose Snapshots are still there: a manual run "before-upgrade", or a run
+// that was deleted and made again.
+func TestARestorePointIsOfOneRun(t *testing.T) {
+	of := func(uid string) func(*v1alpha1.Snapshot) {
+		return func(s *v1alpha1.Snapshot) {
+			s.Labels[v1alpha1.LabelRestorePointUID] = uid
+			s.Name += "-" + uid
+		}
+	}
+	list := []v1alpha1.Snapshot{
+		pointSnapshot("a", "a", "web", 1, of("1")), pointSnapshot("a", "a", "db", 1, of("1")),
+		pointSnapshot("a", "a", "web", 2, of("2")), pointSnapshot("a", "a", "db", 2, of("2"), failedSnapshot),
+	}
+	spec := &v1alpha1.RestoreBatchSpec{
+		Targets: []v1alpha1.RestoreBatchTarget{{Name: "web"}, {Name: "db"}},
+	}
+	for name, session := range map[string]string{"the latest": v1alpha1.LatestBackupSession, "by name": "a"} {
+		for range 5 {
+			g := NewWithT(t)
+			spec.DataSource = v1alpha1.RestoreBatchDataSource{BackupBatch: "shop", BackupSession: session}
+			rand.Shuffle(len(list), func(i, j int) { list[i], list[j] = list[j], list[i] })
+			got, refusal := ChooseSnapshots(list, spec)
+			g.Expect(refusal).To(BeNil(), name)
+			g.Expect(got["web"].Name).To(Equal("web-a-1"), name)
+			g.Expect(got["db"].Name).To(Equal("db-a-1"), name)
+		}
+	}
+}
