@@ -41,11 +41,11 @@ type HookAction struct {
 	// +optional
 	Exec *HookExecAction `json:"exec,omitempty"`
 
-	// HTTPGet sends a GET request. It succeeds with a status from 200 to 399.
+	// HTTPGet sends a GET request. It succeeds with a status from 200 to 299.
 	// +optional
 	HTTPGet *HookHTTPGetAction `json:"httpGet,omitempty"`
 
-	// HTTPPost sends a body or a form. It succeeds with a status from 200 to 399.
+	// HTTPPost sends a body or a form. It succeeds with a status from 200 to 299.
 	// +optional
 	HTTPPost *HookHTTPPostAction `json:"httpPost,omitempty"`
 

@@ -74,7 +74,8 @@ func (e *Executor) dialer() *net.Dialer {
 	}}
 }
 
-// request makes one request. Any status from 200 to 399 is success.
+// request makes one request. Any status from 200 to 299 is success. A redirect that is not followed is none: whoever
+// redirects has done nothing.
 func (e *Executor) request(
 	ctx context.Context, method string, action *v1alpha1.HookAction, r, template *v1alpha1.HookHTTPGetAction,
 	pod *corev1.Pod,
@@ -115,15 +116,20 @@ func (e *Executor) request(
 	}
 	defer func() { _ = answer.Body.Close() }()
 	_, _ = io.CopyN(io.Discard, answer.Body, maxAnswer)
-	if answer.StatusCode < 200 || answer.StatusCode > 399 {
-		return failed(v1alpha1.ReasonRequestFailed, "%s: the answer is %d %s", at, answer.StatusCode,
-			http.StatusText(answer.StatusCode))
+	advice := ""
+	switch code := answer.StatusCode; {
+	case code >= 200 && code < 300:
+		return nil
+	case code >= 300 && code < 400:
+		advice = ": a redirect is followed only on the same server, and for a POST only with status 307 or 308; name " +
+			"the scheme, host and path that answer"
 	}
-	return nil
+	return failed(v1alpha1.ReasonRequestFailed, "%s: the answer is %d %s%s", at, answer.StatusCode,
+		http.StatusText(answer.StatusCode), advice)
 }
 
-// httpClient returns a client for one request. It follows redirects only on the same server, and does not check the
-// certificate of a pod, which has no name.
+// httpClient returns a client for one request. It follows redirects only on the same server and with the same method,
+// and does not check the certificate of a pod, which has no name.
 func (e *Executor) httpClient(pod bool) *http.Client {
 	return &http.Client{
 		Transport: &http.Transport{
@@ -133,7 +139,8 @@ func (e *Executor) httpClient(pod bool) *http.Client {
 		},
 		CheckRedirect: func(next *http.Request, before []*http.Request) error {
 			first := before[0].URL
-			if next.URL.Scheme != first.Scheme || next.URL.Host != first.Host || len(before) > 5 {
+			if next.URL.Scheme != first.Scheme || next.URL.Host != first.Host || len(before) > 5 ||
+				next.Method != before[0].Method { // a POST that became a GET asks for nothing
 				return http.ErrUseLastResponse
 			}
 			return nil

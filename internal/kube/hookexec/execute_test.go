@@ -95,10 +95,9 @@ func status(code int) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(code) }
 }
 
-func TestARequestSucceedsWithAStatusBelow400(t *testing.T) {
+func TestARequestSucceedsWithAStatusBelow300(t *testing.T) {
 	for code, reason := range map[int]string{
-		200: "", 204: "", 304: "", 399: "", 400: v1alpha1.ReasonRequestFailed,
-		503: v1alpha1.ReasonRequestFailed,
+		200: "", 204: "", 400: v1alpha1.ReasonRequestFailed, 503: v1alpha1.ReasonRequestFailed,
 	} {
 		g := NewWithT(t)
 		s := serve(t, status(code))
@@ -209,8 +208,40 @@ func TestRedirectsStayOnTheServer(t *testing.T) {
 	out := executor().Execute(t.Context(), "default", operator(v1alpha1.HookAction{HTTPGet: &near}))
 	g.Expect(out.Message).To(ContainSubstring("418"), "it was followed")
 	out = executor().Execute(t.Context(), "default", operator(v1alpha1.HookAction{HTTPGet: &far}))
-	g.Expect(out).To(Equal(hookstage.Outcome{}), "307 is below 400")
+	g.Expect(out.Message).To(ContainSubstring("307"), "nobody did anything")
 	g.Expect(other.asked).To(BeEmpty())
+}
+
+// A server that redirects has done nothing: it only says who would.
+func TestARedirectIsNoAnswer(t *testing.T) {
+	for code, followed := range map[int]bool{
+		300: false, 301: false, 302: false, 303: false, 304: false, 307: true, 308: true,
+	} {
+		g := NewWithT(t)
+		s := serve(t, func(w http.ResponseWriter, r *http.Request) {
+			if r.URL.Path == "/here" {
+				http.Redirect(w, r, "/there", code)
+			}
+		})
+		post := &v1alpha1.HookHTTPPostAction{HookHTTPGetAction: s.get("/here"), Body: "{}"}
+		out := executor().Execute(t.Context(), "default", operator(v1alpha1.HookAction{HTTPPost: post}))
+		if followed {
+			g.Expect(out).To(Equal(hookstage.Outcome{}), "%d", code)
+			g.Expect(s.asked).To(Equal([]string{"POST /here application/json  {}", "POST /there application/json  {}"}))
+			continue
+		}
+		g.Expect(out.Reason).To(Equal(v1alpha1.ReasonRequestFailed), "%d", code)
+		g.Expect(out.Message).To(ContainSubstring(fmt.Sprintf("the answer is %d", code)))
+		g.Expect(out.Message).To(ContainSubstring("307 or 308"), "what to do about it")
+		g.Expect(s.asked).To(HaveLen(1), "a POST must not become a GET")
+	}
+	g := NewWithT(t)
+	s := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		http.Redirect(w, r, "https://"+r.Host+"/", http.StatusMovedPermanently)
+	})
+	get := s.get("/")
+	out := executor().Execute(t.Context(), "default", operator(v1alpha1.HookAction{HTTPGet: &get}))
+	g.Expect(out.Message).To(ContainSubstring("the answer is 301"), "another scheme is another server")
 }
 
 func TestATCPHookConnects(t *testing.T) {
