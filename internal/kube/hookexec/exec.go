@@ -11,12 +11,13 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	streaming "k8s.io/apimachinery/pkg/util/remotecommand"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/remotecommand"
+	"k8s.io/client-go/transport/spdy"
 	"k8s.io/client-go/util/exec"
-	"k8s.io/streaming/pkg/httpstream"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
@@ -53,7 +54,9 @@ func command(
 	}
 }
 
-// executorOf returns an executor that prefers a WebSocket, as kubectl does.
+// executorOf returns an executor that takes a connection that was cut for a failure. That is possible only with SPDY,
+// which the API server passes on as it is: for a WebSocket it translates, and itself takes a connection to the kubelet
+// that was cut for the end of the command. So a WebSocket is used only where SPDY is refused.
 func executorOf(
 	config *rest.Config, api kubernetes.Interface, pod *corev1.Pod, container string, args []string,
 ) (remotecommand.Executor, error) {
@@ -64,12 +67,17 @@ func executorOf(
 	if err != nil {
 		return nil, err
 	}
-	spdy, err := remotecommand.NewSPDYExecutor(config, "POST", request.URL())
+	transport, upgrader, err := spdy.RoundTripperFor(config)
 	if err != nil {
 		return nil, err
 	}
-	return remotecommand.NewFallbackExecutor(socket, spdy, func(err error) bool {
-		return httpstream.IsUpgradeFailure(err) || httpstream.IsHTTPSProxyError(err)
+	confirmed, err := remotecommand.NewSPDYExecutorForProtocols(transport, confirmedUpgrader{upgrader}, "POST",
+		request.URL(), streaming.StreamProtocolV5Name, streaming.StreamProtocolV4Name)
+	if err != nil {
+		return nil, err
+	}
+	return remotecommand.NewFallbackExecutor(confirmed, socket, func(err error) bool {
+		return !forbidden(err) && strings.Contains(err.Error(), "unable to upgrade connection")
 	})
 }
 

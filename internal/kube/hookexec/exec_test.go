@@ -1,0 +1,106 @@
+package hookexec
+
+import (
+	"bufio"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"sync"
+	"testing"
+
+	. "github.com/onsi/gomega"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	streaming "k8s.io/apimachinery/pkg/util/remotecommand"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+	"k8s.io/streaming/pkg/httpstream"
+	"k8s.io/streaming/pkg/httpstream/spdy"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+)
+
+// grabber keeps the connection that an upgrade takes over.
+type grabber struct {
+	http.ResponseWriter
+	conn net.Conn
+}
+
+func (g *grabber) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	conn, buffer, err := g.ResponseWriter.(http.Hijacker).Hijack()
+	g.conn = conn
+	return conn, buffer, err
+}
+
+// kubelet runs no command. It answers with a status, or cuts the connection if that is empty.
+func kubelet(t *testing.T, status string) *httptest.Server {
+	t.Helper()
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if _, err := httpstream.Handshake(r, w, []string{streaming.StreamProtocolV4Name}); err != nil {
+			return
+		}
+		var mu sync.Mutex
+		streams, complete := map[string]httpstream.Stream{}, make(chan struct{})
+		g := &grabber{ResponseWriter: w}
+		conn := spdy.NewResponseUpgrader().UpgradeResponse(g, r, func(s httpstream.Stream, sent <-chan struct{}) error {
+			mu.Lock()
+			defer mu.Unlock()
+			streams[s.Headers().Get(corev1.StreamType)] = s
+			if len(streams) == 3 {
+				go func() { <-sent; close(complete) }()
+			}
+			return nil
+		})
+		if conn == nil {
+			return
+		}
+		<-complete
+		if status == "" {
+			_ = g.conn.Close()
+			return
+		}
+		_, _ = io.WriteString(streams[corev1.StreamTypeError], status)
+		for _, s := range streams {
+			_ = s.Close()
+		}
+		<-conn.CloseChan()
+	}))
+	t.Cleanup(s.Close)
+	return s
+}
+
+// A cut connection ends all streams, and so does the end of a command: only the status tells them apart.
+func TestACommandWhoseConnectionWasCutFailed(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct{ status, want string }{
+		"it ended":          {status: `{"status": "Success"}`},
+		"it was cut":        {want: "the connection was cut before the command ended"},
+		"its status is cut": {status: `{"status": "Succ`, want: "error stream protocol error"},
+		"it failed": {
+			status: `{"status": "Failure", "reason": "NonZeroExitCode", "details": {"causes": [` +
+				`{"reason": "ExitCode", "message": "3"}]}}`,
+			want: "ended with exit code 3",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			g := NewWithT(t)
+			config := &rest.Config{Host: kubelet(t, tt.status).URL}
+			api, err := kubernetes.NewForConfig(config)
+			g.Expect(err).NotTo(HaveOccurred())
+			pod := &corev1.Pod{
+				ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "db-0"},
+				Spec:       corev1.PodSpec{Containers: []corev1.Container{{Name: "db"}}},
+			}
+			err = command(t.Context(), config, api, pod, &v1alpha1.HookAction{
+				Exec: &v1alpha1.HookExecAction{Command: []string{"flush"}},
+			})
+			if tt.want == "" {
+				g.Expect(err).NotTo(HaveOccurred())
+				return
+			}
+			g.Expect(err).To(MatchError(ContainSubstring(tt.want)))
+		})
+	}
+}
