@@ -178,7 +178,23 @@ func (r *resolution) target(
 		return out, err
 	}
 	out.Resolved.Error, err = r.volumes(ctx, moving, config.CopySettings, &out.Resolved)
+	if refusal := out.Resolved.Error; refusal != nil && refusal.Reason == v1alpha1.ReasonTargetNotReady {
+		out.Wait = run.WaitForDaemonSet
+	}
+	if out.Resolved.Error == nil && err == nil && len(out.Resolved.Repositories) > 0 {
+		out.Missing, err = r.missing(ctx, &out.Resolved)
+	}
 	return out, err
+}
+
+// missing returns the components of the target's last backup that it no longer has.
+func (r *resolution) missing(ctx context.Context, t *v1alpha1.ResolvedTarget) ([]string, error) {
+	var list v1alpha1.SnapshotList
+	if err := r.List(ctx, &list, client.InNamespace(r.session.Namespace), client.UnsafeDisableDeepCopy,
+		client.MatchingLabels{v1alpha1.LabelRepository: policy.LabelValue(t.Repositories[0].Name)}); err != nil {
+		return nil, fmt.Errorf("list Snapshots: %w", err)
+	}
+	return backup.Missing(list.Items, t), nil
 }
 
 // volumes resolves which Jobs read which volumes of the target, or copies of them.

@@ -19,6 +19,8 @@ const (
 	WaitForRepository = 5 * time.Minute
 	// WaitForDatabase is how long a run waits for a database that is not ready.
 	WaitForDatabase = time.Minute
+	// WaitForDaemonSet is how long a run waits for the pods of a DaemonSet.
+	WaitForDaemonSet = time.Minute
 	// WaitForPods is how long a cancelled run waits for its pods to end.
 	WaitForPods = 2 * time.Minute
 	// LateAfter is how long after its slot the success of a session without a timeout counts as late. Such a run is not

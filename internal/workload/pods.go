@@ -67,8 +67,31 @@ func IsMover(p *corev1.Pod) bool {
 	return p.Labels[v1alpha1.LabelManagedBy] == v1alpha1.ManagedByCairn
 }
 
+// nodeOfDaemonPod returns the node that a pod of a DaemonSet is for. The DaemonSet's controller names it in the pod's
+// affinity before the scheduler has found room for the pod.
+func nodeOfDaemonPod(p *corev1.Pod) string {
+	a := p.Spec.Affinity
+	if p.Spec.NodeName != "" || a == nil || a.NodeAffinity == nil ||
+		a.NodeAffinity.RequiredDuringSchedulingIgnoredDuringExecution == nil {
+		return p.Spec.NodeName
+	}
+	for _, term := range a.NodeAffinity.RequiredDuringSchedulingIgnoredDuringExecution.NodeSelectorTerms {
+		for _, f := range term.MatchFields {
+			if f.Key == metav1.ObjectNameField && f.Operator == corev1.NodeSelectorOpIn && len(f.Values) == 1 {
+				return f.Values[0]
+			}
+		}
+	}
+	return ""
+}
+
 // podsOf returns the pods that match a workload's selector and keep their volumes mounted.
 func (r *Resolver) podsOf(selector *metav1.LabelSelector) []*corev1.Pod {
+	return slices.DeleteFunc(r.ofSelector(selector), func(p *corev1.Pod) bool { return !keepsMounted(p) })
+}
+
+// ofSelector returns the pods that match a workload's selector, in any phase.
+func (r *Resolver) ofSelector(selector *metav1.LabelSelector) []*corev1.Pod {
 	s, err := metav1.LabelSelectorAsSelector(selector)
 	if err != nil {
 		return nil // The API server accepts no workload whose selector does not parse.
@@ -76,7 +99,7 @@ func (r *Resolver) podsOf(selector *metav1.LabelSelector) []*corev1.Pod {
 	var out []*corev1.Pod
 	for i := range r.Pods {
 		p := &r.Pods[i]
-		if keepsMounted(p) && !IsMover(p) && s.Matches(labels.Set(p.Labels)) {
+		if !IsMover(p) && s.Matches(labels.Set(p.Labels)) {
 			out = append(out, p)
 		}
 	}

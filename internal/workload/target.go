@@ -73,7 +73,7 @@ func ResolveHosts(t Target) ([]v1alpha1.ResolvedHost, *v1alpha1.ResolvedError) {
 			"jobTemplate asks for runAsUser 0: set the annotation %s: \"true\" on the Namespace, or another user",
 			v1alpha1.AnnotationPrivilegedMovers)
 	}
-	r := Resolver{Target: t, Claims: map[string]*corev1.PersistentVolumeClaim{}}
+	r := Resolver{Target: t, Claims: map[string]*corev1.PersistentVolumeClaim{}, whole: true}
 	for i := range t.Claims {
 		r.Claims[t.Claims[i].Name] = &t.Claims[i]
 	}
@@ -127,6 +127,8 @@ func ResolveHosts(t Target) ([]v1alpha1.ResolvedHost, *v1alpha1.ResolvedError) {
 type Resolver struct {
 	Target
 	Claims map[string]*corev1.PersistentVolumeClaim
+	// whole means that a volume must not be left out unasked: the result would look like a complete backup.
+	whole bool
 }
 
 func (r *Resolver) resolve() ([]v1alpha1.ResolvedHost, *v1alpha1.ResolvedError) {
@@ -233,22 +235,27 @@ func (r *Resolver) ofDaemonSet() ([]v1alpha1.ResolvedHost, *v1alpha1.ResolvedErr
 	}
 	var hosts []v1alpha1.ResolvedHost
 	seen := map[string]bool{}
-	for _, p := range r.podsOf(d.Spec.Selector) {
-		// A pod that starts or is being replaced counts, too. Its node has data, and a run without it would not mention
-		// the gap.
-		if seen[p.Spec.NodeName] {
+	for _, p := range r.ofSelector(d.Spec.Selector) {
+		// A pod in any phase counts: one that starts, is being replaced, was evicted, or waits for room on its node.
+		// Its node has data, and a run without it would not mention the gap.
+		node := nodeOfDaemonPod(p)
+		if node == "" || seen[node] {
 			continue
 		}
-		seen[p.Spec.NodeName] = true
-		host, err := r.hostOfPod(p.Spec.NodeName, p.Name, &d.Spec.Template.Spec, volumes)
+		seen[node] = true
+		host, err := r.hostOfPod(node, p.Name, &d.Spec.Template.Spec, volumes)
 		if err != nil {
 			return nil, err
 		}
-		host.Node = p.Spec.NodeName
+		host.Node = node
 		hosts = append(hosts, host)
 	}
 	if len(hosts) == 0 {
 		return nil, Fail(v1alpha1.ReasonNoRunningPod, "no node has a pod of DaemonSet/%s", d.Name)
+	}
+	if int(d.Status.DesiredNumberScheduled) > len(hosts) {
+		return nil, Fail(v1alpha1.ReasonTargetNotReady, "DaemonSet/%s has no pod on some of its nodes, so their data "+
+			"can't be found: see why its pods are not made (kubectl describe daemonset %s)", d.Name, d.Name)
 	}
 	slices.SortFunc(hosts, func(a, b v1alpha1.ResolvedHost) int { return strings.Compare(a.Name, b.Name) })
 	return hosts, nil

@@ -311,6 +311,7 @@ func TestResolveHosts(t *testing.T) {
 			},
 			want: []string{
 				"node-a@node-a: node-a=/var/log", "node-b@node-b: node-b=/var/log", "node-c@node-c: node-c=/var/log",
+				"node-d@node-d: node-d=/var/log",
 			},
 		},
 		"two volumes of a DaemonSet that would be one component": {

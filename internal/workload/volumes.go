@@ -92,6 +92,14 @@ func (r *Resolver) Volumes(
 			"%s has no volume that can be backed up: a PersistentVolumeClaim, or in a Namespace with the annotation "+
 				"%s a hostPath", target, v1alpha1.AnnotationPrivilegedMovers)
 	}
+	if v := leftOut(spec, all); v != nil && r.whole && !r.VolumeSnapshots && strings.TrimSpace(r.Paths) == "" {
+		advice := "only PersistentVolumeClaims and hostPaths can be backed up"
+		if v.HostPath != nil {
+			advice = "a hostPath needs a Namespace with the annotation " + v1alpha1.AnnotationPrivilegedMovers
+		}
+		return nil, Fail(v1alpha1.ReasonNoVolumes, "volume %s of %s can hold data and would be left out: %s; to leave "+
+			"it out, name the directories that are backed up with the parameter paths", v.Name, target, advice)
+	}
 	if !r.VolumeSnapshots {
 		for i := range all {
 			all[i].mounts = mountsOf(spec, all[i].Name)
@@ -106,6 +114,47 @@ func (r *Resolver) Volumes(
 		seen[v.claim] = true
 		return twice
 	}), nil
+}
+
+// leftOut returns a volume of a pod template that can hold data of the workload and is not among all, or nil. Volumes
+// that end with their pod hold none, and neither does what no container is able to write.
+func leftOut(spec *corev1.PodSpec, all []Volume) *corev1.Volume {
+	for i := range spec.Volumes {
+		v := &spec.Volumes[i]
+		s := v.VolumeSource
+		switch {
+		case slices.ContainsFunc(all, func(a Volume) bool { return a.Name == v.Name }):
+		case policy.IsDevice(spec, v.Name): // refused for itself
+		case s == corev1.VolumeSource{}, s.EmptyDir != nil, s.ConfigMap != nil, s.Secret != nil, s.DownwardAPI != nil,
+			s.Projected != nil, s.Image != nil, s.GitRepo != nil:
+		case s.HostPath != nil && isDeviceFile(s.HostPath), s.CSI != nil && ptr.Deref(s.CSI.ReadOnly, false):
+		case written(spec, v.Name):
+			return v
+		}
+	}
+	return nil
+}
+
+// isDeviceFile reports whether a hostPath is a socket or a device of the node, such as that of the container runtime.
+func isDeviceFile(s *corev1.HostPathVolumeSource) bool {
+	switch ptr.Deref(s.Type, corev1.HostPathUnset) {
+	case corev1.HostPathSocket, corev1.HostPathCharDev, corev1.HostPathBlockDev:
+		return true
+	default:
+		return false
+	}
+}
+
+// written reports whether a container is able to write to a volume.
+func written(spec *corev1.PodSpec, volume string) bool {
+	for _, c := range slices.Concat(spec.Containers, spec.InitContainers) {
+		if slices.ContainsFunc(c.VolumeMounts, func(m corev1.VolumeMount) bool {
+			return m.Name == volume && !m.ReadOnly
+		}) {
+			return true
+		}
+	}
+	return false
 }
 
 // rawDevice describes a volume without a file system and says what to do about it.

@@ -96,6 +96,8 @@ type StartTarget struct {
 	Wait time.Duration
 	// HookError explains why the hooks of the target can't be run. The target is not backed up without them.
 	HookError *v1alpha1.ResolvedError
+	// Missing names the components of the target's last backup that it no longer has.
+	Missing []string
 }
 
 // trouble returns what keeps the target from being backed up, and how long that can still go away by itself.

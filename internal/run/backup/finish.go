@@ -9,6 +9,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
@@ -188,9 +189,15 @@ func (r *runner) conclude() {
 		}
 	}
 	succeeded, failed := count[v1alpha1.BackupSessionSucceeded], count[v1alpha1.BackupSessionFailed]
-	unreadable := r.unreadable()
-	if succeeded > 0 && len(messages) > 0 || succeeded == 0 && r.someComponents() || len(unreadable) > 0 {
-		run.Partial(&r.d.Status.Conditions, strings.Join(append(slices.Clone(messages), unreadable...), "; "),
+	flaws := r.unreadable()
+	if missing := apimeta.FindStatusCondition(r.d.Status.Conditions, v1alpha1.ConditionPartial); missing != nil {
+		apimeta.RemoveStatusCondition(&r.d.Status.Conditions, v1alpha1.ConditionPartial)
+		if succeeded > 0 {
+			flaws = append(flaws, missing.Message)
+		}
+	}
+	if succeeded > 0 && len(messages) > 0 || succeeded == 0 && r.someComponents() || len(flaws) > 0 {
+		run.Partial(&r.d.Status.Conditions, strings.Join(append(slices.Clone(messages), flaws...), "; "),
 			r.Session.Generation, r.Now)
 	}
 	switch {

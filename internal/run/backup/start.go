@@ -127,6 +127,9 @@ func freeze(in Input, d *Decision) {
 	if !hookround.Has(resolved.Hooks, hookstage.Pre) {
 		begin(d.Status.Targets, resolved, in.Now)
 	}
+	if missing := missingText(s.Targets); missing != "" { // conclude keeps it if there is a backup
+		run.Partial(&d.Status.Conditions, missing, in.Session.Generation, in.Now)
+	}
 	run.Progress(&d.Status.Conditions, v1alpha1.ReasonRunning, "the backup runs", in.Session.Generation, in.Now)
 	d.Event = &run.Event{Type: corev1.EventTypeNormal, Reason: run.ReasonStarted, Message: "the backup has started"}
 }

@@ -39,6 +39,53 @@ func unreadableOf(components map[string]v1alpha1.Component) []string {
 	return out
 }
 
+// maxMissing is how many missing components a message names.
+const maxMissing = 10
+
+// Missing returns the components of the newest successful Snapshot of a target in its first Repository that the target
+// no longer has, ordered by name. A backup without them would look as whole as the last one.
+func Missing(snapshots []v1alpha1.Snapshot, t *v1alpha1.ResolvedTarget) []string {
+	var last *v1alpha1.Snapshot
+	for i := range snapshots {
+		s := &snapshots[i]
+		if s.Spec.Repository == t.Repositories[0].Name && s.Spec.AppRef == t.AppRef &&
+			s.Status.Phase == v1alpha1.SnapshotSucceeded && s.MadeAt() != nil &&
+			!v1alpha1.HasRecordAnnotation(s.Annotations) && (last == nil || last.MadeAt().Before(s.MadeAt())) {
+			last = s
+		}
+	}
+	if last == nil {
+		return nil
+	}
+	gone := map[string]bool{}
+	for name := range last.Status.Components {
+		gone[name] = true
+	}
+	for i := range t.Hosts {
+		for _, v := range t.Hosts[i].Volumes {
+			delete(gone, v.Component)
+		}
+	}
+	return slices.Sorted(maps.Keys(gone))
+}
+
+// missingText says which components of their last backup the targets no longer have, or returns "".
+func missingText(targets []StartTarget) string {
+	var out []string
+	for i := range targets {
+		t := &targets[i]
+		names := strings.Join(t.Missing[:min(len(t.Missing), maxMissing)], ", ")
+		if len(t.Missing) > maxMissing {
+			names += " and others"
+		}
+		if names != "" {
+			out = append(out, fmt.Sprintf("%s: the target no longer has what its last backup had: %s", t.Resolved.Name,
+				names))
+		}
+	}
+	return strings.Join(out, "; ")
+}
+
 // unreadable returns what the backups of all Snapshots of the run could not read.
 func (r *runner) unreadable() []string {
 	var out []string

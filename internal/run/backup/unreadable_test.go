@@ -95,3 +95,51 @@ func TestARunCanAcceptALoss(t *testing.T) {
 	}
 	g.Expect(said.MaxShrink()).To(BeEquivalentTo(50), "the policy stays")
 }
+
+// A component that is gone fails nothing: its claim was deleted, or a node left the cluster. The run says so once.
+func TestAComponentThatIsGoneIsSaid(t *testing.T) {
+	g := NewWithT(t)
+	target := runtest.Target("a", "pod-0")
+	snapshot := func(hour int, phase v1alpha1.SnapshotPhase, components ...string) v1alpha1.Snapshot {
+		s := v1alpha1.Snapshot{
+			Spec: v1alpha1.SnapshotSpec{Repository: target.Repositories[0].Name, AppRef: target.AppRef},
+			Status: v1alpha1.SnapshotStatus{
+				Phase: phase, SnapshotTime: new(metav1.NewTime(runtest.Now.Add(time.Duration(hour) * time.Hour))),
+				Components: map[string]v1alpha1.Component{},
+			},
+		}
+		for _, c := range components {
+			s.Status.Components[c] = v1alpha1.Component{Phase: phase}
+		}
+		return s
+	}
+	g.Expect(backup.Missing(nil, &target)).To(BeEmpty())
+	missing := backup.Missing([]v1alpha1.Snapshot{
+		snapshot(-3, v1alpha1.SnapshotSucceeded, "pod-0", "pod-7"),
+		snapshot(-2, v1alpha1.SnapshotSucceeded, "pod-0", "pod-2", "pod-1"),
+		snapshot(-1, v1alpha1.SnapshotFailed, "pod-0", "pod-9"),
+	}, &target)
+	g.Expect(missing).To(Equal([]string{"pod-1", "pod-2"}))
+
+	for name, succeeds := range map[string]bool{"with a backup": true, "without any": false} {
+		s := &v1alpha1.BackupSession{ObjectMeta: metav1.ObjectMeta{Name: "run", Generation: 1}}
+		s.Status = backup.Next(backup.Input{Now: runtest.Now, Session: s, Start: &backup.Start{
+			Timeout: time.Hour, Targets: []backup.StartTarget{{Resolved: target, Missing: missing}},
+		}}).Status
+		f := frozen(target)
+		f.session.Status = s.Status
+		f.jobs[runtest.Job("a", "pod-0", 1)] = runtest.Succeeded("pod-0")
+		if !succeeds {
+			f.jobs[runtest.Job("a", "pod-0", 1)] = runtest.Failed(v1alpha1.ReasonUnreachable)
+		}
+		d := f.step()
+		run := &v1alpha1.BackupSession{Status: d.Status}
+		g.Expect(d.Status.Phase.Terminal()).To(BeTrue(), name)
+		g.Expect(conditions.IsTrue(run, v1alpha1.ConditionPartial)).To(Equal(succeeds), name)
+		if succeeds {
+			g.Expect(d.Status.Phase).To(Equal(backupSucceeded))
+			g.Expect(conditions.GetMessage(run, v1alpha1.ConditionPartial)).
+				To(Equal("a: the target no longer has what its last backup had: pod-1, pod-2"))
+		}
+	}
+}
