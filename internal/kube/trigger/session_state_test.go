@@ -352,3 +352,34 @@ func TestProtected(t *testing.T) {
 		})
 	}
 }
+
+// A run succeeds although a target was skipped because it is being restored. Nobody may take that target for protected.
+func TestASkippedTargetIsNotProtected(t *testing.T) {
+	for name, tt := range map[string]struct {
+		targets []v1alpha1.BackupSessionPhase
+		slot    string
+	}{
+		"an earlier version wrote no targets": {slot: "11-20T09:17:00"},
+		"all targets": {
+			targets: []v1alpha1.BackupSessionPhase{v1alpha1.BackupSessionSucceeded, v1alpha1.BackupSessionSucceeded},
+			slot:    "11-20T09:17:00",
+		},
+		"one was skipped": {
+			targets: []v1alpha1.BackupSessionPhase{v1alpha1.BackupSessionSucceeded, v1alpha1.BackupSessionSkipped},
+			slot:    "11-20T08:17:00",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			runs := []*v1alpha1.BackupSession{
+				runOf(t, "11-20T08:17:00", v1alpha1.BackupSessionSucceeded),
+				runOf(t, "11-20T09:17:00", v1alpha1.BackupSessionSucceeded),
+			}
+			for _, phase := range tt.targets {
+				runs[1].Status.Targets = append(runs[1].Status.Targets, v1alpha1.BackupTargetStatus{Phase: phase})
+			}
+			slot := at(t, tt.slot)
+			g.Expect(lastSuccess(runs)).To(Equal(success{ended: slot.Add(10 * time.Minute), slot: slot}))
+		})
+	}
+}

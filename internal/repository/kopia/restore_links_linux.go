@@ -58,8 +58,8 @@ type linkFile struct {
 // linkState is one file with several names: the first goroutine writes the file, the others wait and link to it.
 type linkState struct {
 	done     chan struct{} // written is its value afterwards
-	rel      string // path of the written file; empty if nothing was written
-	dev, ino uint64 // of the written file
+	rel      string        // path of the written file; empty if nothing was written
+	dev, ino uint64        // of the written file
 }
 
 // written is the closed channel of all files that were written.

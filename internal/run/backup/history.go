@@ -11,9 +11,9 @@ import (
 
 // BeyondHistory returns the runs of one session that its history no longer keeps.
 //
-// The history keeps the newest ended runs, up to limit, and the last successful run. It also keeps runs that have not
-// ended, runs that a finalizer holds (they are not recorded yet, or their Jobs still exist), and runs whose retry is
-// planned or under way.
+// The history keeps the newest ended runs, up to limit, and the last run that backed up all of its targets. It also
+// keeps runs that have not ended, runs that a finalizer holds (they are not recorded yet, or their Jobs still exist),
+// and runs whose retry is planned or under way.
 func BeyondHistory(runs []*v1alpha1.BackupSession, limit int) []*v1alpha1.BackupSession {
 	var finished []*v1alpha1.BackupSession
 	needed := map[string]bool{}
@@ -32,7 +32,7 @@ func BeyondHistory(runs []*v1alpha1.BackupSession, limit int) []*v1alpha1.Backup
 	var out []*v1alpha1.BackupSession
 	succeeded := false
 	for i, s := range finished {
-		last := s.Status.Phase == v1alpha1.BackupSessionSucceeded && !succeeded
+		last := run.Whole(s) && !succeeded
 		succeeded = succeeded || last
 		if i < limit || last || len(s.Finalizers) > 0 || needed[s.Name] || s.DeletionTimestamp != nil ||
 			RetryPending(s) {
@@ -71,9 +71,9 @@ type Success struct {
 	Ended, Slot time.Time
 }
 
-// See counts a run if it succeeded.
+// See counts a run if it backed up all of its targets.
 func (s *Success) See(r *v1alpha1.BackupSession, now time.Time) {
-	if r.Status.Phase != v1alpha1.BackupSessionSucceeded {
+	if !run.Whole(r) {
 		return
 	}
 	if at := happened(EndOf(r), r, now); at.After(s.Ended) {
