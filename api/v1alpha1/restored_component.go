@@ -13,8 +13,8 @@ type RestoredComponent struct {
 	// ClaimUID is the UID of the PersistentVolumeClaim that the restore made, from a VolumeSnapshot or a template.
 	// +optional
 	ClaimUID types.UID `json:"claimUID,omitempty"`
-	// VolumeUID is the UID of the PersistentVolume that TargetEmpty and TargetWritten are about, once another attempt is
-	// planned.
+	// VolumeUID is the UID of the PersistentVolume that TargetEmpty and TargetWritten are about, once another attempt
+	// is planned.
 	// +optional
 	VolumeUID types.UID `json:"volumeUID,omitempty"`
 	// ID of the data in the repository, or the UID of the VolumeSnapshot.

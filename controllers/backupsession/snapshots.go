@@ -155,7 +155,7 @@ func newSnapshot(
 			labels[v1alpha1.LabelRestorePoint] = began.RestorePoint
 			labels[v1alpha1.LabelRestorePointUID] = string(began.RestorePointUID)
 		}
-		if labels[v1alpha1.LabelRestorePointUID] == "" { // an earlier version began the point, and did not write it down
+		if labels[v1alpha1.LabelRestorePointUID] == "" { // an earlier version began the point
 			delete(labels, v1alpha1.LabelRestorePointUID)
 		}
 	}

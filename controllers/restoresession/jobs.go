@@ -60,7 +60,7 @@ func (r *Reconciler) settle(
 	for i := range h.Volumes {
 		v := &h.Volumes[i]
 		c := status.Components[v.Component]
-		if !v.Mounted() || v.Template == 0 && !restore.KnowsVolume(c) {
+		if v.ClaimName == "" || v.Template == 0 && !restore.KnowsVolume(c) { // a database or hostPath has no claim
 			continue
 		}
 		now := restore.PresentClaim{}
