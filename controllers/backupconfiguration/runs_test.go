@@ -201,7 +201,7 @@ func TestTheHistoryOfASession(t *testing.T) {
 	ended(t, configuration, "unrecorded", 9, v1alpha1.BackupSessionFailed, v1alpha1.FinalizerRecord)
 	ended(t, configuration, "older-success", 8, v1alpha1.BackupSessionSucceeded)
 	ended(t, configuration, "last-success", 7, v1alpha1.BackupSessionSucceeded)
-	for hour := range 4 {
+	for _, hour := range []int{3, 2, 1, 0} { // the order of their creation counts
 		ended(t, configuration, fmt.Sprintf("failed-%d", hour), hour, v1alpha1.BackupSessionFailed)
 	}
 	names := func(g Gomega) []string {
