@@ -11,19 +11,20 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
 
-// guard decides whether a removal needs a consent: if it removes everything, or if no object that stays exists yet. The
-// inventory alone can't tell, because it also holds what a refused revision was going to apply. Once a consent is
+// guard decides whether a removal needs a consent: if it removes everything, if no object that stays exists yet, or if
+// it takes more along than the objects (takesAlong). The inventory alone can't tell whether it removes everything,
+// because it also holds what a refused revision was going to apply. Once a consent is
 // needed, it stays needed for every removal until it is given or nothing is left to remove: a revert can be partial,
 // and the revision whose removals were held back can come again.
 //
 // The guard counts no removals over time. Each revision was reviewed by itself, and if many empty the repository step
 // by step, the last step removes everything and needs a consent.
-func (s *reconciling) guard(revision string, stale []v1alpha1.ResourceRef, live liveObjects) {
+func (s *reconciling) guard(revision string, stale []v1alpha1.ResourceRef, live liveObjects, takesAlong bool) {
 	status := &s.obj.Status
 	s.closeConsent(revision)
 	everything := len(stale) > 0 && (len(stale) == len(s.inventory) || !s.ownsAny(live))
 	digest := digestOf(stale)
-	needed := len(stale) > 0 && (everything || status.Removal != nil)
+	needed := len(stale) > 0 && (everything || takesAlong || status.Removal != nil)
 	if !needed || s.consented(revision, digest) {
 		status.Removal = nil
 		conditions.Delete(s.obj, v1alpha1.ConditionDeletionBlocked)
@@ -112,8 +113,9 @@ func (s *reconciling) blocked() *fault {
 		rest = " and others"
 	}
 	message := fmt.Sprintf("revision %s is applied, but %s%s were not deleted: this or an earlier revision "+
-		"removes everything that was applied before, and since then Cairn deletes only what you confirm. To delete "+
-		"them, run: kubectl annotate policysync -n %s %s --overwrite %s=%s",
+		"removes everything that was applied before, or a Namespace, or backups (deletionPolicy: WipeOut), and since "+
+		"then Cairn deletes only what you confirm. To delete them, run: kubectl annotate policysync -n %s %s "+
+		"--overwrite %s=%s",
 		s.obj.Status.LastAppliedRevision, strings.Join(first, ", "), rest, s.obj.Namespace, s.obj.Name,
 		v1alpha1.AnnotationAllowDelete, removal.Digest)
 	if c := s.obj.Status.Consent; c != nil && c.Digest == removal.Digest {

@@ -41,7 +41,13 @@ func (s *reconciling) pass(ctx context.Context, o origin) *fault {
 	if s.obj.Spec.Prune {
 		removed = stale
 	}
-	s.guard(o.revision.String(), removed, live)
+	takesAlong, err := a.takesAlong(ctx, removed)
+	if err != nil {
+		fault := applyFault(ctx, err, nil)
+		fault.early = true
+		return fault
+	}
+	s.guard(o.revision.String(), removed, live, takesAlong)
 	if fault := s.begin(ctx, o.revision.String(), union(wanted, stale)); fault != nil {
 		return fault
 	}

@@ -18,8 +18,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
-	"github.com/cairn-backup/cairn/internal/build"
-	"github.com/cairn-backup/cairn/internal/policy"
 )
 
 const (
@@ -40,9 +38,9 @@ func classOf(kind string) int {
 		return 1
 	case v1alpha1.BackupStorageKind, v1alpha1.LedgerKind:
 		return 2
-	case "Secret", "ConfigMap", "ServiceAccount", "Role", "RoleBinding", v1alpha1.AddonKind, v1alpha1.FunctionKind:
+	case secretKind, "ConfigMap", "ServiceAccount", "Role", "RoleBinding", v1alpha1.AddonKind, v1alpha1.FunctionKind:
 		return 3
-	case "Namespace":
+	case namespaceKind:
 		return 4
 	}
 	return 0
@@ -66,7 +64,7 @@ func (a *applier) prune(ctx context.Context, stale []v1alpha1.ResourceRef) (out 
 				refs = append(refs, ref)
 			}
 		}
-		waiting, began, staying, err := a.deleteClass(ctx, refs)
+		waiting, began, staying, err := a.deleteClass(ctx, refs, out.left)
 		out.deleted += began
 		for _, ref := range refs {
 			if why, ok := staying[ref.ID]; ok {
@@ -109,19 +107,20 @@ func pruneFault(ctx context.Context, waiting []v1alpha1.ResourceRef, err error) 
 	}
 }
 
-// deleteClass deletes objects that are still ours. It returns the objects that are being deleted, for how many of them
-// the deletion began now, and by id why others are kept.
+// deleteClass deletes objects that are still ours. left are the objects of earlier classes that stay. It returns the
+// objects that are being deleted, for how many of them the deletion began now, and by id why others are kept.
 func (a *applier) deleteClass(
-	ctx context.Context, refs []v1alpha1.ResourceRef,
+	ctx context.Context, refs, left []v1alpha1.ResourceRef,
 ) (waiting []v1alpha1.ResourceRef, began int, kept map[string]string, err error) {
 	kept = map[string]string{}
-	users := sync.OnceValues(func() (map[types.NamespacedName]string, error) { return a.storageUsers(ctx) })
+	left = slices.Clone(left)
+	needed := sync.OnceValues(func() (users, error) { return a.needed(ctx) })
 	var mu sync.Mutex
 	var g errgroup.Group // an object that can't be deleted holds up no other of its class
 	g.SetLimit(concurrency)
 	for _, ref := range refs {
 		g.Go(func() error {
-			state, why, err := a.delete(ctx, ref, users)
+			state, why, err := a.delete(ctx, ref, needed, left)
 			mu.Lock()
 			defer mu.Unlock()
 			switch {
@@ -155,14 +154,13 @@ const (
 // delete deletes an object if it is still ours, or returns why it is kept. An object that somebody else took over is
 // neither deleted nor kept.
 func (a *applier) delete(
-	ctx context.Context, ref v1alpha1.ResourceRef, users func() (map[types.NamespacedName]string, error),
+	ctx context.Context, ref v1alpha1.ResourceRef, needed func() (users, error), left []v1alpha1.ResourceRef,
 ) (state deletion, why string, err error) {
 	id, gvk, err := kindOf(ref)
 	if err != nil {
 		return noDeletion, "", fmt.Errorf("read inventory: %w", err)
 	}
-	if a.obj.Spec.ServiceAccountName == "" && (id.Namespace != a.obj.Namespace || !build.Confined(id.GroupKind)) {
-		// The object was applied as an account. The manager's rights must not serve whoever can change a PolicySync.
+	if !a.mayDelete(id.Namespace, ref) { // it was applied as an account
 		return noDeletion, "set spec.serviceAccountName to an account that is allowed to delete it", nil
 	}
 	u := &unstructured.Unstructured{}
@@ -177,14 +175,8 @@ func (a *applier) delete(
 	if err != nil || by != "" || !a.owns(u) || u.GetUID() == a.obj.UID { // the last: this PolicySync
 		return noDeletion, "", err
 	}
-	if gvk.Kind == v1alpha1.BackupStorageKind {
-		inUse, err := users()
-		if err != nil {
-			return noDeletion, "", err
-		}
-		if user, ok := inUse[client.ObjectKeyFromObject(u)]; ok {
-			return noDeletion, "Repository " + user + " uses it", nil
-		}
+	if why, err := a.whyKept(u, needed, left); err != nil || why != "" {
+		return noDeletion, why, err
 	}
 	if u.GetDeletionTimestamp() != nil {
 		return deletionUnderWay, "", nil
@@ -199,25 +191,6 @@ func (a *applier) delete(
 		return noDeletion, "", fmt.Errorf("delete %s: %w", describe(ref), err)
 	}
 	return deletionBegan, "", nil
-}
-
-// storageUsers returns, for each BackupStorage in use, the first Repository that uses it.
-func (a *applier) storageUsers(ctx context.Context) (map[types.NamespacedName]string, error) {
-	repositories := &v1alpha1.RepositoryList{}
-	if err := a.APIReader.List(ctx, repositories); err != nil {
-		return nil, fmt.Errorf("list Repositories: %w", err)
-	}
-	users := map[types.NamespacedName]string{}
-	for _, r := range repositories.Items {
-		if policy.HoldsVolumeSnapshots(&r) {
-			continue
-		}
-		storage := r.Spec.StorageRef.In(r.Namespace)
-		if name := r.Namespace + "/" + r.Name; users[storage] == "" || name < users[storage] {
-			users[storage] = name
-		}
-	}
-	return users, nil
 }
 
 // waitGone waits until objects are gone, and returns those that still exist at the end.

@@ -1,0 +1,159 @@
+package policysync
+
+import (
+	"context"
+	"fmt"
+	"sync/atomic"
+
+	"golang.org/x/sync/errgroup"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/build"
+	"github.com/cairn-backup/cairn/internal/policy"
+)
+
+// The kinds of Namespaces and Secrets.
+const (
+	namespaceKind = "Namespace"
+	secretKind    = "Secret"
+)
+
+// takesAlong reports whether the deletion of one of these objects takes more along than the object: a Namespace takes
+// what is in it, and deletionPolicy: WipeOut takes backups. An object that moves to the path of another PolicySync is
+// stale for the first one before it belongs to the second.
+func (a *applier) takesAlong(ctx context.Context, stale []v1alpha1.ResourceRef) (bool, error) {
+	var found atomic.Bool
+	var g errgroup.Group
+	g.SetLimit(concurrency)
+	for _, ref := range stale {
+		id, gvk, err := kindOf(ref)
+		if err != nil || gvk.Kind != namespaceKind && gvk.Group != v1alpha1.Group || !a.mayDelete(id.Namespace, ref) {
+			continue
+		}
+		g.Go(func() error {
+			if found.Load() {
+				return nil
+			}
+			u := &unstructured.Unstructured{}
+			u.SetGroupVersionKind(gvk)
+			err := a.client.Get(ctx, types.NamespacedName{Namespace: id.Namespace, Name: id.Name}, u)
+			switch {
+			case apierrors.IsNotFound(err):
+				return nil
+			case err != nil:
+				return fmt.Errorf("get %s: %w", describe(ref), err)
+			case u.GetDeletionTimestamp() != nil || !a.owns(u):
+				return nil
+			}
+			if gvk.Kind == namespaceKind || wipes(u.Object["spec"]) {
+				found.Store(true)
+			}
+			return nil
+		})
+	}
+	err := g.Wait()
+	return found.Load(), err
+}
+
+// mayDelete reports whether this PolicySync is allowed to delete an object. Without an account it deletes only what it
+// would apply: the manager's rights must not serve whoever can change a PolicySync.
+func (a *applier) mayDelete(namespace string, ref v1alpha1.ResourceRef) bool {
+	id, _, err := kindOf(ref)
+	return err == nil && (a.obj.Spec.ServiceAccountName != "" ||
+		namespace == a.obj.Namespace && build.Confined(id.GroupKind))
+}
+
+// wipes reports whether a value of a spec holds deletionPolicy: WipeOut, at any depth.
+func wipes(value any) bool {
+	switch v := value.(type) {
+	case map[string]any:
+		for name, field := range v {
+			if name == "deletionPolicy" && field == string(v1alpha1.WipeOut) || wipes(field) {
+				return true
+			}
+		}
+	case []any:
+		for _, item := range v {
+			if wipes(item) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// users names, for the objects that data in a backend depends on, the first object that needs them.
+type users struct {
+	storages, secrets map[types.NamespacedName]string
+}
+
+// needed lists what needs storages and Secrets. A Repository needs its storage and its password, and a BackupStorage
+// its credentials, whoever made them.
+func (a *applier) needed(ctx context.Context) (users, error) {
+	out := users{storages: map[types.NamespacedName]string{}, secrets: map[types.NamespacedName]string{}}
+	first := func(of map[types.NamespacedName]string, key types.NamespacedName, user string) {
+		if key.Name != "" && (of[key] == "" || user < of[key]) {
+			of[key] = user
+		}
+	}
+	var repositories v1alpha1.RepositoryList
+	if err := a.APIReader.List(ctx, &repositories); err != nil {
+		return users{}, fmt.Errorf("list Repositories: %w", err)
+	}
+	for _, r := range repositories.Items {
+		if policy.HoldsVolumeSnapshots(&r) {
+			continue
+		}
+		name := "Repository " + r.Namespace + "/" + r.Name
+		first(out.storages, r.Spec.StorageRef.In(r.Namespace), name)
+		first(out.secrets, r.Spec.EncryptionSecret.In(r.Namespace), name)
+	}
+	var storages v1alpha1.BackupStorageList
+	if err := a.APIReader.List(ctx, &storages); err != nil {
+		return users{}, fmt.Errorf("list BackupStorages: %w", err)
+	}
+	for _, s := range storages.Items {
+		secrets := []string{policy.SecretOf(s.Spec.Storage).Name, s.Spec.MaintenanceSecretName}
+		if s.Spec.EncryptionSecret != nil {
+			secrets = append(secrets, s.Spec.EncryptionSecret.Name)
+		}
+		for _, secret := range secrets {
+			first(out.secrets, client.ObjectKey{Namespace: s.Namespace, Name: secret},
+				"BackupStorage "+s.Namespace+"/"+s.Name)
+		}
+	}
+	return out, nil
+}
+
+// whyKept returns why an object stays because others need it, or "". left are the objects that stay already.
+func (a *applier) whyKept(
+	u *unstructured.Unstructured, needed func() (users, error), left []v1alpha1.ResourceRef,
+) (string, error) {
+	if u.GetKind() == namespaceKind {
+		for _, ref := range left {
+			if id, _, err := kindOf(ref); err == nil && id.Namespace == u.GetName() {
+				return describe(ref) + " stays in it", nil
+			}
+		}
+		return "", nil
+	}
+	if u.GetKind() != v1alpha1.BackupStorageKind && u.GetKind() != secretKind {
+		return "", nil
+	}
+	of, err := needed()
+	if err != nil {
+		return "", err
+	}
+	user := of.storages[client.ObjectKeyFromObject(u)]
+	if u.GetKind() == secretKind {
+		user = of.secrets[client.ObjectKeyFromObject(u)]
+	}
+	if user == "" {
+		return "", nil
+	}
+	return user + " uses it", nil
+}

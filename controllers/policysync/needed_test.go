@@ -1,0 +1,169 @@
+package policysync
+
+import (
+	"testing"
+
+	"github.com/fluxcd/pkg/apis/meta"
+	"github.com/fluxcd/pkg/runtime/conditions"
+	. "github.com/onsi/gomega"
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/testbed"
+)
+
+const passwordOf = "apiVersion: v1\nkind: Secret\nmetadata: {name: enc}\nstringData: {password: x}\n"
+
+// asDeployer returns a room whose PolicySync applies as an account that may do anything.
+func asDeployer(t *testing.T, change ...func(*v1alpha1.PolicySync)) *testNamespace {
+	t.Helper()
+	r := newRoom(t, append(change, func(p *v1alpha1.PolicySync) { p.Spec.ServiceAccountName = "deployer" })...)
+	r.allow("deployer")
+	r.g.Expect(r.Create(t.Context(), &rbacv1.ClusterRoleBinding{
+		ObjectMeta: metav1.ObjectMeta{Name: r.namespace},
+		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "cluster-admin"},
+		Subjects:   []rbacv1.Subject{{Kind: "ServiceAccount", Name: "deployer", Namespace: r.namespace}},
+	})).To(Succeed())
+	return r
+}
+
+// begins applies files until the account's role is known.
+func (r *testNamespace) begins(files map[string]string) {
+	r.t.Helper()
+	r.push(files)
+	r.g.Eventually(func() string {
+		r.reconcile()
+		return conditions.GetReason(r.sync, meta.ReadyCondition)
+	}, testbed.Patience, "100ms").Should(Equal(v1alpha1.ReasonReconcileSucceeded), "once the role is known")
+}
+
+// One commit moves an object from the path of one PolicySync to that of another. The first finds it stale before it
+// belongs to the second.
+func TestAMoveBetweenPolicySyncsDeletesNothing(t *testing.T) {
+	wipeOut := func(name string) string {
+		return storage(name) + "---\napiVersion: backup.cairn.dev/v1alpha1\nkind: BackupStorage\nmetadata: {name: " +
+			name + "-2}\nspec: {deletionPolicy: WipeOut, " +
+			"storage: {provider: local, local: {persistentVolumeClaim: {claimName: other}}}}\n"
+	}
+	t.Run("with backups", func(t *testing.T) {
+		r := newRoom(t)
+		r.push(map[string]string{"policy/a.yaml": storage("a"), "policy/x.yaml": wipeOut("x")})
+		r.reconcile()
+		revision := r.push(map[string]string{"policy/a.yaml": storage("a"), "other/x.yaml": wipeOut("x")})
+		r.reconcile()
+		r.expectNotReady(v1alpha1.ReasonDeletionBlocked, "deletionPolicy: WipeOut")
+		r.g.Expect(r.exists(&v1alpha1.BackupStorage{}, "x-2")).To(BeTrue(), "its backups would go with it")
+		r.g.Expect(r.exists(&v1alpha1.BackupStorage{}, "x")).To(BeTrue(), "nothing goes without the consent")
+		r.consent(r.sync.Status.Removal.Digest)
+		r.reconcile()
+		r.expectReady(revision)
+		r.g.Expect(r.exists(&v1alpha1.BackupStorage{}, "x-2")).To(BeFalse())
+	})
+	t.Run("without backups", func(t *testing.T) {
+		r := newRoom(t)
+		r.push(map[string]string{"policy/a.yaml": storage("a"), "policy/x.yaml": storage("x")})
+		r.reconcile()
+		revision := r.push(map[string]string{"policy/a.yaml": storage("a")})
+		r.reconcile()
+		r.expectReady(revision)
+		r.g.Expect(r.exists(&v1alpha1.BackupStorage{}, "x")).To(BeFalse())
+	})
+	t.Run("a Namespace", func(t *testing.T) {
+		r := asDeployer(t)
+		name := r.namespace + "-b"
+		file := "apiVersion: v1\nkind: Namespace\nmetadata: {name: " + name + "}\n"
+		r.begins(map[string]string{"policy/a.yaml": storage("a"), "policy/n.yaml": file})
+		r.push(map[string]string{"policy/a.yaml": storage("a"), "other/n.yaml": file})
+		r.reconcile()
+		r.expectNotReady(v1alpha1.ReasonDeletionBlocked, "Namespace/"+name)
+		namespace := &corev1.Namespace{}
+		r.g.Expect(r.Get(t.Context(), types.NamespacedName{Name: name}, namespace)).To(Succeed())
+		r.g.Expect(namespace.DeletionTimestamp).To(BeNil())
+	})
+}
+
+// A storage that a Repository uses stays. So does what is needed to read it.
+func TestASecretThatARepositoryNeedsIsKept(t *testing.T) {
+	files := func(namespace string) map[string]string {
+		return map[string]string{
+			"policy/n.yaml": "apiVersion: v1\nkind: Namespace\nmetadata: {name: " + namespace + "}\n",
+			"policy/e.yaml": passwordOf + "---\n" +
+				"apiVersion: v1\nkind: Secret\nmetadata: {name: key}\nstringData: {AWS_ACCESS_KEY_ID: x}\n---\n" +
+				"apiVersion: v1\nkind: Secret\nmetadata: {name: spare}\nstringData: {x: x}\n",
+			"policy/s.yaml": "apiVersion: backup.cairn.dev/v1alpha1\nkind: BackupStorage\nmetadata: {name: s3}\n" +
+				"spec: {storage: {provider: s3, s3: {bucket: bucket, endpoint: \"https://s3.example.com\", " +
+				"secretName: key}}}\n",
+		}
+	}
+	for name, deletes := range map[string]bool{"by a revision": false, "with the PolicySync": true} {
+		t.Run(name, func(t *testing.T) {
+			r := asDeployer(t, func(p *v1alpha1.PolicySync) { p.Spec.DeletionPolicy = v1alpha1.DeletionPolicyDelete })
+			all := files(r.namespace + "-b")
+			all["policy/a.yaml"] = storage("a")
+			r.begins(all)
+			r.g.Expect(r.Create(t.Context(), &v1alpha1.Repository{
+				ObjectMeta: metav1.ObjectMeta{Namespace: r.namespace, Name: "web"},
+				Spec: v1alpha1.RepositorySpec{
+					AppRef:     v1alpha1.TypedObjectReference{Kind: "PersistentVolumeClaim", Name: "web"},
+					StorageRef: v1alpha1.ObjectReference{Name: "s3"}, Path: "/web",
+					EncryptionSecret: v1alpha1.ObjectReference{Name: "enc"},
+				},
+			})).To(Succeed())
+			if deletes {
+				r.g.Expect(client.IgnoreNotFound(r.Client.Delete(t.Context(), r.sync))).To(Succeed())
+			} else {
+				r.push(map[string]string{"policy/a.yaml": storage("a")})
+				r.reconcile()
+				r.consent(r.sync.Status.Removal.Digest)
+			}
+			r.reconcile()
+			for _, secret := range []string{"enc", "key"} {
+				r.g.Expect(r.exists(&corev1.Secret{}, secret)).To(BeTrue(), secret)
+			}
+			r.g.Expect(r.exists(&v1alpha1.BackupStorage{}, "s3")).To(BeTrue())
+			r.g.Expect(r.exists(&corev1.Secret{}, "spare")).To(BeFalse(), "nobody needs it")
+			namespace := &corev1.Namespace{}
+			err := r.Get(t.Context(), types.NamespacedName{Name: r.namespace + "-b"}, namespace)
+			r.g.Expect(apierrors.IsNotFound(err) || !namespace.DeletionTimestamp.IsZero()).
+				To(BeTrue(), "nothing stays in it")
+			if !deletes {
+				message := conditions.GetMessage(r.sync, meta.ReadyCondition)
+				r.g.Expect(message).To(ContainSubstring("/enc (Repository " + r.namespace + "/web uses it)"))
+				r.g.Expect(message).To(ContainSubstring("/key (BackupStorage " + r.namespace + "/s3 uses it)"))
+			}
+		})
+	}
+}
+
+// A Namespace would take what is kept in it along.
+func TestANamespaceWithWhatIsKeptStays(t *testing.T) {
+	r := asDeployer(t)
+	name := r.namespace + "-b"
+	r.begins(map[string]string{
+		"policy/a.yaml": storage("a"),
+		"policy/n.yaml": "apiVersion: v1\nkind: Namespace\nmetadata: {name: " + name + "}\n---\n" +
+			"apiVersion: backup.cairn.dev/v1alpha1\nkind: BackupStorage\nmetadata: {name: kept, namespace: " + name +
+			"}\nspec: {storage: {provider: local, local: {persistentVolumeClaim: {claimName: backups}}}}\n",
+	})
+	r.g.Expect(r.Create(t.Context(), &v1alpha1.Repository{
+		ObjectMeta: metav1.ObjectMeta{Namespace: name, Name: "web"},
+		Spec: v1alpha1.RepositorySpec{
+			AppRef:     v1alpha1.TypedObjectReference{Kind: "PersistentVolumeClaim", Name: "web"},
+			StorageRef: v1alpha1.ObjectReference{Name: "kept"}, Path: "/web",
+			EncryptionSecret: v1alpha1.ObjectReference{Name: "enc"},
+		},
+	})).To(Succeed())
+	r.push(map[string]string{"policy/a.yaml": storage("a")})
+	r.reconcile()
+	r.consent(r.sync.Status.Removal.Digest)
+	r.reconcile()
+	namespace := &corev1.Namespace{}
+	r.g.Expect(r.Get(t.Context(), types.NamespacedName{Name: name}, namespace)).To(Succeed())
+	r.g.Expect(namespace.DeletionTimestamp).To(BeNil())
+	r.g.Expect(conditions.GetMessage(r.sync, meta.ReadyCondition)).To(ContainSubstring("kept stays in it"))
+}
