@@ -71,6 +71,9 @@ func (r *Reconciler) dueIn(
 			return nil, time.Time{}, err
 		}
 		w.Check = keeper.ToCheck(existing)
+		if conditions.GetReason(repository, v1alpha1.ConditionChecked) == v1alpha1.ReasonDeadlineExceeded {
+			w.Check = keeper.Half(w.Check)
+		}
 	}
 	return w, next, nil
 }

@@ -18,6 +18,10 @@
 //     TestEditsByHandAreReverted).
 //   - An object of another owner is never touched (TestObjectsOfOthersAreNotTouched).
 //   - Removing everything needs a consent to exactly that (TestTheGuard, TestTheGuardIsNotHiddenByARefusedRevision).
+//   - Nor does a Namespace go without a consent, or an object that takes backups along
+//     (TestAMoveBetweenPolicySyncsDeletesNothing).
+//   - What data that stays depends on stays too (TestASecretThatARepositoryNeedsIsKept,
+//     TestANamespaceWithWhatIsKeptStays).
 //   - Without a ServiceAccount the manager deletes only what it is allowed to apply
 //     (TestWithoutAnAccountNothingOfAnAccountIsDeleted).
 //   - The revision in force stays in force while a newer one can't be applied

@@ -36,6 +36,17 @@ func ToCheck(snapshots []*v1alpha1.Snapshot) []task.Checked {
 	return out
 }
 
+// Half returns the first half of the components, whole Snapshots at a time and at least one: a check of all of them
+// took too long.
+func Half(all []task.Checked) []task.Checked {
+	for i := (len(all) + 1) / 2; i < len(all); i++ {
+		if i > 0 && all[i].Snapshot != all[i-1].Snapshot {
+			return all[:i]
+		}
+	}
+	return all
+}
+
 func checkedAt(s *v1alpha1.Snapshot) metav1.Time {
 	if s.Status.LastCheckTime == nil {
 		return metav1.Time{}

@@ -71,6 +71,24 @@ func TestToCheck(t *testing.T) {
 	})
 }
 
+func TestHalf(t *testing.T) {
+	for name, tt := range map[string]struct{ all, want []task.Checked }{
+		"nothing": {nil, nil},
+		"one Snapshot": {[]task.Checked{component("a", "x"), component("a", "y")}, []task.Checked{
+			component("a", "x"), component("a", "y"),
+		}},
+		"several": {[]task.Checked{component("a", "x"), component("b", "x"), component("c", "x")}, []task.Checked{
+			component("a", "x"), component("b", "x"),
+		}},
+		"a whole Snapshot": {
+			[]task.Checked{component("a", "x"), component("a", "y"), component("a", "z"), component("b", "x")},
+			[]task.Checked{component("a", "x"), component("a", "y"), component("a", "z")},
+		},
+	} {
+		t.Run(name, func(t *testing.T) { NewWithT(t).Expect(Half(tt.all)).To(Equal(tt.want)) })
+	}
+}
+
 // fullWork is a full maintenance that checked these components, "<Snapshot>/<component>" each.
 func fullWork(checked ...task.Checked) *Work {
 	return &Work{Maintain: task.MaintainFull, Checks: true, Check: checked, Began: metav1.NewTime(start.Add(time.Hour))}

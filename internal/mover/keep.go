@@ -176,7 +176,7 @@ func (k *keeper) maintain(ctx context.Context, owner string, r *task.ComponentRe
 }
 
 const (
-	// checkTimeout bounds a check. A check that takes longer is given up and has no result.
+	// checkTimeout bounds a check. A check that takes longer is given up: it has failed.
 	checkTimeout = 2 * time.Hour
 	// maxDamaged is the number of damaged components for which the result of a repository has room.
 	maxDamaged = 16
@@ -189,13 +189,14 @@ func (k *keeper) check(ctx context.Context, r *task.ComponentResult) error {
 	for i, c := range k.work.Check {
 		ids[i] = c.ID
 	}
-	bounded, cancel := context.WithTimeout(ctx, checkTimeout)
+	bounded, cancel := context.WithTimeout(ctx, cmp.Or(k.m.CheckTimeout, checkTimeout))
 	defer cancel()
 	damaged, err := k.engine.Check(bounded, ids)
 	if err != nil && bounded.Err() != nil && ctx.Err() == nil {
 		k.m.Log.Info("give up the check, which took too long", "repository", k.work.Repository.Name, "components",
 			len(ids))
-		return nil
+		return failure.New(v1alpha1.ReasonDeadlineExceeded, "the check took too long and was given up: the next one "+
+			"checks a half of the Snapshots")
 	}
 	if err != nil {
 		return err

@@ -299,3 +299,32 @@ func (d cannotCheck) Open(ctx context.Context, r repository.Repository) (reposit
 func (cannotCheckEngine) Check(context.Context, []string) ([]string, error) {
 	return nil, &repository.Error{Op: "check", Kind: repository.ErrUnreachable, Err: os.ErrDeadlineExceeded}
 }
+
+// slowCheck is a driver whose checks never end.
+type slowCheck struct{ repository.Driver }
+
+type slowCheckEngine struct{ repository.Engine }
+
+func (d slowCheck) Open(ctx context.Context, r repository.Repository) (repository.Engine, error) {
+	e, err := d.Driver.Open(ctx, r)
+	return slowCheckEngine{e}, err
+}
+
+func (slowCheckEngine) Check(ctx context.Context, _ []string) ([]string, error) {
+	<-ctx.Done()
+	return nil, context.Cause(ctx)
+}
+
+func TestACheckThatWasGivenUpIsNotChecked(t *testing.T) {
+	t.Parallel()
+	g, p := NewWithT(t), backedUp(t, "one")
+	p.mover.Driver, p.mover.CheckTimeout = slowCheck{kopia.Driver{}}, time.Millisecond
+	work := p.checking(keepTask())
+	work.Keep[0].Maintain = task.MaintainFull
+	code, r := p.run(t.Context(), work)
+	g.Expect(code).NotTo(BeZero())
+	k := r.Components[0]
+	g.Expect(k.Maintenance.Reason).To(BeEmpty(), "the maintenance counts")
+	g.Expect(k.Check.Reason).To(Equal(v1alpha1.ReasonDeadlineExceeded))
+	g.Expect(k.Verified).To(BeZero())
+}

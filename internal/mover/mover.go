@@ -57,6 +57,8 @@ type Mover struct {
 	ProbeTimeout time.Duration
 	// RenewLease is how often a keeper renews its lease in the backend. 0 means every 20 seconds.
 	RenewLease time.Duration
+	// CheckTimeout is how long a keeper checks Snapshots before it gives up. 0 means two hours.
+	CheckTimeout time.Duration
 }
 
 // Places are where a mover finds keys and volumes.

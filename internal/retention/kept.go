@@ -74,7 +74,8 @@ func (k Kept) Message(volumeSnapshots bool) string {
 // notBegun are the reasons of ConditionWiped with which no keeper has begun to remove the data.
 var notBegun = []string{
 	v1alpha1.ReasonInUse, v1alpha1.ReasonStorageNotFound, v1alpha1.ReasonStorageChanged,
-	v1alpha1.ReasonStorageNotAllowed, v1alpha1.ReasonBackendSecretNotAvailable, v1alpha1.ReasonEncryptionSecretNotAvailable,
+	v1alpha1.ReasonStorageNotAllowed, v1alpha1.ReasonBackendSecretNotAvailable,
+	v1alpha1.ReasonEncryptionSecretNotAvailable,
 }
 
 // RemovalBegan reports whether a keeper can have removed a part of the data in a backend of the object with these
