@@ -60,7 +60,7 @@ func applied(repository *v1alpha1.Repository, s *state) (v1alpha1.RetentionPolic
 		return out, false
 	case s.failure != nil && !retention.Waits(s.failure.reason):
 		out.Phase, out.Error = v1alpha1.RetentionFailedToApply, text.Shorten(s.failure.message)
-	case s.removing > 0 || s.held:
+	case s.removing > 0 || s.held || s.doubt != "":
 		out.Phase = v1alpha1.RetentionPending
 	}
 	return out, true

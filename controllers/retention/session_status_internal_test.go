@@ -42,3 +42,25 @@ func TestAnEntryThatIsNotWrittenIsAnError(t *testing.T) {
 		})
 	}
 }
+
+// A clock in doubt removes nothing now, and can remove something later.
+func TestRetentionInDoubtIsPending(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		doubt string
+		want  v1alpha1.RetentionPhase
+	}{
+		"no doubt": {"", v1alpha1.RetentionApplied},
+		"a doubt":  {"the clock jumped", v1alpha1.RetentionPending},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			g := NewWithT(t)
+			is, ok := applied(&v1alpha1.Repository{}, &state{
+				ref: &v1alpha1.ObjectReference{Name: "keep"}, doubt: tt.doubt,
+			})
+			g.Expect(ok).To(BeTrue())
+			g.Expect(is.Phase).To(Equal(tt.want))
+		})
+	}
+}

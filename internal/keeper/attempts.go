@@ -60,7 +60,8 @@ func (a Attempts) Encode() (string, error) {
 // to retry the first of what it left out; zero means never.
 func (a Attempts) Ready(all []Work, now time.Time) (due []Work, next time.Time) {
 	for _, w := range all {
-		if f, failed := a[w.Repository.Name]; failed && f.Count > 0 && now.Before(f.retry()) {
+		f, failed := a[w.Repository.Name]
+		if failed && f.Count > 0 && now.Before(f.retry()) && !isAhead(f.At.Time, now) {
 			next = EarlierOf(next, f.retry())
 			continue
 		}

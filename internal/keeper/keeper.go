@@ -22,6 +22,13 @@ const (
 	fullSettled = 2 * fullEvery
 )
 
+// maxAhead is how far a stored time can be ahead of the manager's clock. A time that is further ahead comes from a
+// clock that was wrong, and says nothing: it must not stop a keeper until it has come.
+const maxAhead = time.Hour
+
+// isAhead reports whether a stored time says nothing.
+func isAhead(t, now time.Time) bool { return t.After(now.Add(maxAhead)) }
+
 // State is what the manager knows about a repository.
 type State struct {
 	// Identity spreads the repositories of a cluster over the day and the week.
@@ -40,6 +47,14 @@ type State struct {
 func due(s State, now time.Time) (task.Maintenance, time.Time) {
 	if s.Changed.IsZero() {
 		return "", time.Time{}
+	}
+	for _, t := range []*time.Time{&s.Quick, &s.Full} {
+		if isAhead(*t, now) {
+			*t = time.Time{}
+		}
+	}
+	if isAhead(s.Changed, now) {
+		s.Changed = now
 	}
 	full := next(s, s.Full, fullEvery, fullSettled)
 	if s.Unsound && !s.Full.IsZero() {

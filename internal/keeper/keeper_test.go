@@ -6,7 +6,11 @@ import (
 	"time"
 
 	. "github.com/onsi/gomega"
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/task"
 )
 
@@ -94,4 +98,30 @@ func TestRepositoriesAreSpread(t *testing.T) {
 	for hour, n := range hours {
 		g.Expect(n).To(BeNumerically("<", 100), "in hour %d", hour)
 	}
+}
+
+// The clock of the manager, or of the controller that ends Jobs, was a year ahead for a moment.
+func TestAClockThatWasAheadStopsNoKeeper(t *testing.T) {
+	t.Parallel()
+	g, created := NewWithT(t), time.Date(2026, 11, 20, 12, 0, 0, 0, time.UTC)
+	now := created.Add(30 * 24 * time.Hour)
+	ahead := now.AddDate(1, 0, 0)
+	how, _ := due(State{Identity: "uid-1", Created: created, Changed: now, Quick: ahead, Full: ahead}, now)
+	g.Expect(how).To(Equal(task.MaintainFull), "nobody knows when it was maintained")
+	how, _ = due(State{Identity: "uid-1", Created: created, Changed: now, Quick: ahead, Full: now}, now)
+	g.Expect(how).To(BeEmpty(), "the full one a moment ago was a quick one, too")
+	how, _ = due(State{Identity: "uid-1", Created: created, Changed: now, Quick: now, Full: now.Add(time.Second)}, now)
+	g.Expect(how).To(BeEmpty(), "clocks differ a little")
+	how, _ = due(State{Identity: "uid-1", Created: created, Changed: ahead, Quick: now, Full: now}, now.Add(quickEvery))
+	g.Expect(how).To(Equal(task.MaintainQuick))
+
+	at := metav1.NewTime(ahead)
+	all := []Work{{Repository: &v1alpha1.Repository{ObjectMeta: metav1.ObjectMeta{Name: "web"}}, Wipe: true}}
+	ready, _ := Attempts{"web": {Count: 3, At: at}}.Ready(all, now)
+	g.Expect(ready).To(HaveLen(1), "a failure in the future holds nothing up")
+
+	job := &batchv1.Job{Status: batchv1.JobStatus{Conditions: []batchv1.JobCondition{
+		{Type: batchv1.JobComplete, Status: corev1.ConditionTrue, LastTransitionTime: at},
+	}}}
+	g.Expect(EndOf(job, metav1.NewTime(now))).To(Equal(metav1.NewTime(now)))
 }

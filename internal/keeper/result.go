@@ -123,9 +123,9 @@ func Final(o observe.Observation) bool {
 	return o.State == observe.StateSucceeded || o.State == observe.StateFailed
 }
 
-// EndOf returns when a Job ended. A Job that hangs is given up now.
+// EndOf returns when a Job ended, at the latest now. A Job that hangs is given up now.
 func EndOf(job *batchv1.Job, now metav1.Time) metav1.Time {
-	if c := observe.End(job); c != nil {
+	if c := observe.End(job); c != nil && !c.LastTransitionTime.After(now.Time) {
 		return c.LastTransitionTime
 	}
 	return now.Rfc3339Copy()
