@@ -75,7 +75,9 @@ func TestAWipeWaitsForARestoreThatBeganLater(t *testing.T) {
 // As long as a keeper removes the data, nobody can say that it stays.
 func TestGivingUpStopsTheWipe(t *testing.T) {
 	t.Parallel()
-	giveUp := func(o client.Object) { o.SetAnnotations(map[string]string{v1alpha1.AnnotationGiveUp: "true"}) }
+	giveUp := func(o client.Object) {
+		o.SetAnnotations(map[string]string{v1alpha1.AnnotationGiveUp: string(o.GetUID())})
+	}
 	began := func(t *testing.T, s *shop, o client.Object) (*batchv1.Job, *corev1.Pod) {
 		t.Helper()
 		del(t, o)
