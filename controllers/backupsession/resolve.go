@@ -178,13 +178,21 @@ func (r *resolution) target(
 		return out, err
 	}
 	out.Resolved.Error, err = r.volumes(ctx, moving, config.CopySettings, &out.Resolved)
-	if refusal := out.Resolved.Error; refusal != nil && refusal.Reason == v1alpha1.ReasonTargetNotReady {
-		out.Wait = run.WaitForDaemonSet
-	}
-	if out.Resolved.Error == nil && err == nil && len(out.Resolved.Repositories) > 0 {
-		out.Missing, err = r.missing(ctx, &out.Resolved)
+	if err == nil {
+		err = r.complete(ctx, &out)
 	}
 	return out, err
+}
+
+// complete finds out what a target lacks: pods that may still come, and what its last backup had.
+func (r *resolution) complete(ctx context.Context, t *backup.StartTarget) (err error) {
+	switch refusal := t.Resolved.Error; {
+	case refusal != nil && refusal.Reason == v1alpha1.ReasonTargetNotReady:
+		t.Wait = run.WaitForDaemonSet
+	case refusal == nil && len(t.Resolved.Repositories) > 0:
+		t.Missing, err = r.missing(ctx, &t.Resolved)
+	}
+	return err
 }
 
 // missing returns the components of the target's last backup that it no longer has.

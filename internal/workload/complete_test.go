@@ -79,7 +79,7 @@ func TestANodeWithoutAPodIsNotForgotten(t *testing.T) {
 func TestAVolumeIsNotLeftOutUnasked(t *testing.T) {
 	nfs := corev1.VolumeSource{NFS: &corev1.NFSVolumeSource{Server: "nas", Path: "/x"}}
 	inline := corev1.VolumeSource{CSI: &corev1.CSIVolumeSource{Driver: "files.example.com"}}
-	secrets := corev1.VolumeSource{CSI: &corev1.CSIVolumeSource{Driver: "secrets", ReadOnly: ptr.To(true)}}
+	secrets := corev1.VolumeSource{CSI: &corev1.CSIVolumeSource{Driver: "secrets", ReadOnly: new(true)}}
 	path := corev1.VolumeSource{HostPath: &corev1.HostPathVolumeSource{Path: "/srv"}}
 	socket := corev1.VolumeSource{HostPath: &corev1.HostPathVolumeSource{
 		Path: "/run/containerd.sock", Type: ptr.To(corev1.HostPathSocket),

@@ -92,13 +92,8 @@ func (r *Resolver) Volumes(
 			"%s has no volume that can be backed up: a PersistentVolumeClaim, or in a Namespace with the annotation "+
 				"%s a hostPath", target, v1alpha1.AnnotationPrivilegedMovers)
 	}
-	if v := leftOut(spec, all); v != nil && r.whole && !r.VolumeSnapshots && strings.TrimSpace(r.Paths) == "" {
-		advice := "only PersistentVolumeClaims and hostPaths can be backed up"
-		if v.HostPath != nil {
-			advice = "a hostPath needs a Namespace with the annotation " + v1alpha1.AnnotationPrivilegedMovers
-		}
-		return nil, Fail(v1alpha1.ReasonNoVolumes, "volume %s of %s can hold data and would be left out: %s; to leave "+
-			"it out, name the directories that are backed up with the parameter paths", v.Name, target, advice)
+	if refusal := r.incomplete(target, spec, all); refusal != nil {
+		return nil, refusal
 	}
 	if !r.VolumeSnapshots {
 		for i := range all {
@@ -114,6 +109,20 @@ func (r *Resolver) Volumes(
 		seen[v.claim] = true
 		return twice
 	}), nil
+}
+
+// incomplete refuses to leave out a volume that nobody asked to leave out.
+func (r *Resolver) incomplete(target string, spec *corev1.PodSpec, all []Volume) *v1alpha1.ResolvedError {
+	v := leftOut(spec, all)
+	if v == nil || !r.whole || r.VolumeSnapshots || strings.TrimSpace(r.Paths) != "" {
+		return nil
+	}
+	advice := "only PersistentVolumeClaims and hostPaths can be backed up"
+	if v.HostPath != nil {
+		advice = "a hostPath needs a Namespace with the annotation " + v1alpha1.AnnotationPrivilegedMovers
+	}
+	return Fail(v1alpha1.ReasonNoVolumes, "volume %s of %s can hold data and would be left out: %s; to leave it out, "+
+		"name the directories that are backed up with the parameter paths", v.Name, target, advice)
 }
 
 // leftOut returns a volume of a pod template that can hold data of the workload and is not among all, or nil. Volumes
