@@ -243,9 +243,6 @@ func (r *Reconciler) start(
 	if after, err := r.blocked(ctx, p, work); err != nil || after > 0 {
 		return ctrl.Result{RequeueAfter: after}, err
 	}
-	if work, err = r.idle(ctx, work); err != nil {
-		return ctrl.Result{}, err
-	}
 	usable, err := r.usable(ctx, p, storage, work)
 	if err != nil {
 		return ctrl.Result{}, err
@@ -316,10 +313,15 @@ func (r *Reconciler) blocked(ctx context.Context, p place, work []keeper.Work) (
 	return 0, nil
 }
 
-// usable leaves out work for which a credential or password is missing, and reports that on the objects of the work.
+// usable leaves out what idle does, and work for which a credential or password is missing, and reports that on the
+// objects of the work.
 func (r *Reconciler) usable(
 	ctx context.Context, p place, storage *v1alpha1.BackupStorage, all []keeper.Work,
 ) ([]keeper.Work, error) {
+	all, err := r.idle(ctx, all)
+	if err != nil {
+		return nil, err
+	}
 	var out []keeper.Work
 	for i := range all {
 		_, err := access.Digest(ctx, r.APIReader, p.namespace, access.ForMaintenance(storage), passwordOf(&all[i]))
