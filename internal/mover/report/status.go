@@ -52,8 +52,8 @@ var retry = wait.Backoff{Duration: 20 * time.Millisecond, Factor: 1.5, Jitter: 1
 
 // apply applies one component to the object with this name and UID. A mover on a node that was lost can report after
 // its object was deleted and made again. The API server ignores a UID in an apply of the status: so apply first
-// compares it, and then names the version that it compared. Until ctx ends, it tries again if somebody else's write came
-// before.
+// compares it, and then names the version that it compared. Until ctx ends, it tries again if somebody else's write
+// came before.
 func (s APIStatus) apply(
 	ctx context.Context, kind, resource string, object task.Object, name string, component any,
 ) error {

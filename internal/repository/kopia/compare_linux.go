@@ -33,7 +33,7 @@ func (e *repoEngine) Compare(
 	} else {
 		var name string
 		if name, err = decodeName(r.entry.Name); err == nil {
-			err = c.compare(ctx, r.fd, "", name, r.entry, nil, true)
+			err = c.compare(ctx, r.fd, "", name, r.entry, true)
 		}
 	}
 	res := repository.CompareResult{
@@ -58,20 +58,16 @@ func (c *comparer) dir(ctx context.Context, fd int, rel string, de *snapshot.Dir
 	if err != nil {
 		return err
 	}
-	recs, err := c.e.attrs(ctx, dm)
-	if err != nil {
-		return err
-	}
 	err = c.each(ctx, rel, dm, func(_ *snapshot.DirEntry, err error) error { return err },
 		func(name string, x *snapshot.DirEntry, selected bool) error {
-			return c.compare(ctx, fd, rel, name, x, recs[name], selected)
+			return c.compare(ctx, fd, rel, name, x, selected)
 		})
 	return firstError(err, ctx.Err())
 }
 
 // compare compares one entry. A directory that only leads to selected entries need not exist.
 func (c *comparer) compare(
-	ctx context.Context, dfd int, relDir, name string, de *snapshot.DirEntry, rec *record, selected bool,
+	ctx context.Context, dfd int, relDir, name string, de *snapshot.DirEntry, selected bool,
 ) error {
 	rel := path.Join(relDir, name)
 	if c.opt.Kept.Has(rel) {

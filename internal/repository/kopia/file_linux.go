@@ -58,9 +58,9 @@ func (w *walk) racyUntil(st *unix.Stat_t) (until time.Time) {
 	return until
 }
 
-// wholeSeconds is longer than the time in which a file system that knows only whole seconds gives all writes the same
+// oneTime is longer than the time in which a file system that knows only whole seconds gives all writes the same
 // time. For FAT that is two seconds.
-const wholeSeconds = 2100 * time.Millisecond
+const oneTime = 2100 * time.Millisecond
 
 // isCoarse reports whether a file system that knows only whole seconds may give a later write the times that the file
 // has now. Waiting for the next second would take too long.
@@ -73,8 +73,8 @@ func (w *walk) isCoarse(st *unix.Stat_t) bool {
 		return false
 	}
 	now := w.now()
-	return now.Sub(time.Unix(last.Sec, 0)).Abs() < wholeSeconds ||
-		now.Sub(time.Unix(st.Mtim.Sec, st.Mtim.Nsec)).Abs() < wholeSeconds
+	return now.Sub(time.Unix(last.Sec, 0)).Abs() < oneTime ||
+		now.Sub(time.Unix(st.Mtim.Sec, st.Mtim.Nsec)).Abs() < oneTime
 }
 
 // changed records that the content which was read may be torn.
