@@ -142,7 +142,7 @@ e2e: preflight testbed-images e2e-images testbed ## Run the end-to-end scenarios
 	@$(STEP) "run the scenarios" env CAIRN_E2E=1 CAIRN_BIN=$(CURDIR)/bin CLUSTER_BIN=$(CLUSTER_BIN) \
 		KUBEBUILDER_ASSETS="$${KUBEBUILDER_ASSETS:-$(CLUSTER_BIN)}" \
 		$(GO) run ./hack/scenarios -table dist/scenarios.txt \
-		$(GO) test -json -vet=off -p 2 -parallel $(E2E_PARALLEL) -count=1 -timeout 45m \
+		$(GO) test -json -vet=off -p 2 -parallel $(E2E_PARALLEL) -count=1 -timeout 70m \
 		-run '$(RUN)' ./e2e/...
 
 .PHONY: bench

@@ -83,10 +83,9 @@ func deployShotApp(t *testing.T, bed *testbed.Testbed) *shotApp {
 	scratchNamespace(t, bed, a.namespace)
 	applyTo(t, bed, a.namespace,
 		claimManifest("notes")+"---"+claimManifest("photos")+"---"+shotNotes+toolboxSet("ledger"))
-	podOf(t, bed, a.namespace, "notes")
-	for n := range 3 {
-		key := client.ObjectKey{Namespace: a.namespace, Name: fmt.Sprintf("ledger-%d", n)}
-		NewWithT(t).Expect(bed.WaitPod(t.Context(), key)).To(Succeed())
+	pods := []string{podOf(t, bed, a.namespace, "notes"), "ledger-0", "ledger-1", "ledger-2"}
+	for _, name := range pods {
+		NewWithT(t).Expect(bed.WaitPod(t.Context(), client.ObjectKey{Namespace: a.namespace, Name: name})).To(Succeed())
 	}
 	return a
 }
