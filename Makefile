@@ -108,8 +108,8 @@ TESTED := {{if or .TestGoFiles .XTestGoFiles}}{{.ImportPath}}{{end}}
 # The packages that only "make e2e" and "make bench" run: elsewhere all of their tests are skipped.
 ON_CLUSTER := /e2e$$|/e2e/faults$$|/e2e/overhead$$
 
-# Packages with an API server of their own wait about a fifth of their time, so one more runs than CI has processors.
-TEST_PACKAGES ?= 3
+# As many as CI has processors: more of them beside the scenarios make both slower, and waits of tests run out.
+TEST_PACKAGES ?= 2
 
 .PHONY: test
 test: clusterctl ## Run the unit tests and those against a real API server.
