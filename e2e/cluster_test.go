@@ -27,7 +27,7 @@ type contextT = context.Context
 
 // patience is how long the tests wait for something that takes seconds on an idle machine. Tests of a time limit do not
 // use it.
-const patience = 3 * time.Minute
+const patience = 6 * time.Minute
 
 // removeNamespace removes a namespace with everything in it, if it exists.
 func removeNamespace(t *testing.T, bed *testbed.Testbed, name string) {
@@ -185,7 +185,7 @@ type conditioned interface {
 func endOf(t *testing.T, bed *testbed.Testbed, namespace, name string) *v1alpha1.BackupSession {
 	t.Helper()
 	session := &v1alpha1.BackupSession{}
-	err := testbed.Poll(t.Context(), 5*time.Minute, "the end of BackupSession "+name, func(ctx contextT) (bool, error) {
+	err := testbed.Poll(t.Context(), 10*time.Minute, "the end of BackupSession "+name, func(ctx contextT) (bool, error) {
 		err := bed.Client.Get(ctx, client.ObjectKey{Namespace: namespace, Name: name}, session)
 		return err == nil && session.Status.Phase.Terminal(), err
 	})

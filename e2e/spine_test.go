@@ -235,7 +235,7 @@ spec:
 func endOfRestore(t *testing.T, bed *testbed.Testbed, namespace, name string) *v1alpha1.RestoreSession {
 	t.Helper()
 	restore := &v1alpha1.RestoreSession{}
-	NewWithT(t).Expect(testbed.Poll(t.Context(), 5*time.Minute, "the end of RestoreSession "+name,
+	NewWithT(t).Expect(testbed.Poll(t.Context(), 10*time.Minute, "the end of RestoreSession "+name,
 		func(ctx contextT) (bool, error) {
 			err := bed.Client.Get(ctx, client.ObjectKey{Namespace: namespace, Name: name}, restore)
 			return err == nil && restore.Status.Phase.Terminal(), err

@@ -347,7 +347,7 @@ func TestADeletedBatchReadsTheOthersOnce(t *testing.T) {
 	g.Expect(bed.Client.Delete(t.Context(), batch)).To(Succeed())
 	g.Eventually(func() bool {
 		return apierrors.IsNotFound(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(batch), batch))
-	}).WithTimeout(time.Minute).Should(BeTrue(), "the batch lets its Repositories go")
+	}).WithTimeout(testbed.Patience).Should(BeTrue(), "the batch lets its Repositories go")
 	for _, name := range wiped {
 		repository := &v1alpha1.Repository{}
 		g.Expect(bed.Client.Get(t.Context(), client.ObjectKey{Namespace: batch.Namespace, Name: name}, repository)).

@@ -9,6 +9,7 @@ import (
 	"github.com/fluxcd/pkg/runtime/conditions"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -98,16 +99,25 @@ func (r *Reconciler) pages(ctx context.Context, job *batchv1.Job, scan *task.Sca
 	return out, nil
 }
 
-// removePages deletes the answers of a keeper's Jobs of this name.
+// removePages deletes the answers of a keeper's Jobs of this name. Anybody can give their label to other ConfigMaps, so
+// it asks for their names, and only for metadata.
 func (r *Reconciler) removePages(ctx context.Context, namespace, job string) error {
-	var list corev1.ConfigMapList
-	if err := r.APIReader.List(ctx, &list, client.InNamespace(namespace),
-		client.MatchingLabels{v1alpha1.LabelScan: job}); err != nil {
-		return fmt.Errorf("list ConfigMaps of Job %s/%s: %w", namespace, job, err)
-	}
-	for i := range list.Items {
-		if err := r.Delete(ctx, &list.Items[i]); client.IgnoreNotFound(err) != nil {
-			return fmt.Errorf("delete ConfigMap %s/%s: %w", namespace, list.Items[i].Name, err)
+	for i := range task.MaxPages {
+		page := &metav1.PartialObjectMetadata{}
+		page.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("ConfigMap"))
+		key := client.ObjectKey{Namespace: namespace, Name: task.PageName(job, i)}
+		err := r.APIReader.Get(ctx, key, page)
+		if apierrors.IsNotFound(err) {
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("get ConfigMap %s: %w", key, err)
+		}
+		if page.Labels[v1alpha1.LabelScan] != job {
+			continue
+		}
+		if err := r.Delete(ctx, page); client.IgnoreNotFound(err) != nil {
+			return fmt.Errorf("delete ConfigMap %s: %w", key, err)
 		}
 	}
 	return nil

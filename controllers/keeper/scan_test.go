@@ -289,6 +289,21 @@ func TestAForgedAnswerRebuildsNothing(t *testing.T) {
 	g.Expect(list.Items).To(BeEmpty())
 }
 
+// Anybody can give a ConfigMap the label of the pages. The manager must neither read nor delete such a one.
+func TestAForeignConfigMapIsNoPage(t *testing.T) {
+	t.Parallel()
+	g, s := NewWithT(t), newShop(t)
+	job := s.scan("now")
+	foreign := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{
+		Namespace: s.namespace, Name: "settings", Labels: map[string]string{v1alpha1.LabelScan: job.Name},
+	}}
+	bed.Create(t, foreign)
+	s.answers(job)
+	gone(t, job, "the Job is removed")
+	g.Expect(s.pages()).To(Equal(1), "only the foreign one is left")
+	g.Expect(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(foreign), foreign)).To(Succeed())
+}
+
 func TestAPausedRepositoryIsOnlyScanned(t *testing.T) {
 	t.Parallel()
 	g, s := NewWithT(t), newShop(t)

@@ -22,7 +22,7 @@ import (
 // waitTargets waits until the batch has exactly these targets and all of them are ready.
 func (s *show) waitTargets(ctx context.Context, names ...string) error {
 	var seen string
-	err := testbed.Poll(ctx, 3*time.Minute, "BackupBatch shop", func(ctx context.Context) (bool, error) {
+	err := testbed.Poll(ctx, 6*time.Minute, "BackupBatch shop", func(ctx context.Context) (bool, error) {
 		var batch v1alpha1.BackupBatch
 		if err := s.get(ctx, "shop", &batch); err != nil {
 			return false, client.IgnoreNotFound(err)
@@ -178,7 +178,7 @@ func (s *show) compare(ctx context.Context) error {
 func (s *show) records(ctx context.Context) error {
 	s.say("What happened is on its way into Git, on a branch of its own")
 	var restore v1alpha1.RestoreSession
-	err := testbed.Poll(ctx, 3*time.Minute, "the record of the restore", func(ctx context.Context) (bool, error) {
+	err := testbed.Poll(ctx, 6*time.Minute, "the record of the restore", func(ctx context.Context) (bool, error) {
 		if err := s.get(ctx, "web-restored", &restore); err != nil {
 			return false, err
 		}

@@ -104,7 +104,7 @@ func Poll(ctx context.Context, timeout time.Duration, what string, done func(con
 }
 
 func (t *Testbed) waitDeployment(ctx context.Context, key client.ObjectKey) error {
-	return Poll(ctx, 3*time.Minute, "Deployment "+key.String(), func(ctx context.Context) (bool, error) {
+	return Poll(ctx, 6*time.Minute, "Deployment "+key.String(), func(ctx context.Context) (bool, error) {
 		d, err := t.deployment(ctx, key)
 		if err != nil {
 			return false, client.IgnoreNotFound(err)

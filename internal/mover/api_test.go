@@ -66,7 +66,7 @@ func namespace(t testing.TB) string {
 			}}
 			g.Expect(bed.Client.Create(t.Context(), review)).To(Succeed())
 			return review.Status.Allowed
-		}).WithTimeout(time.Minute).
+		}).WithTimeout(testbed.Patience).
 			Should(BeTrue(), "a RoleBinding is in force a moment after it was created: %s", account)
 	}
 	return ns.Name
@@ -130,7 +130,7 @@ func TestAMoverReportsItsOwnComponentsOnly(t *testing.T) {
 	own := report.APIStatus{Client: as(t, ns, v1alpha1.MoverServiceAccount, "backup-a-vwxyz"), Namespace: ns}
 	g.Eventually(func() error {
 		return own.Snapshot(t.Context(), ref(theirs), "data", done)
-	}).WithTimeout(time.Minute).Should(MatchError(ContainSubstring("is not a mover of theirs")),
+	}).WithTimeout(testbed.Patience).Should(MatchError(ContainSubstring("is not a mover of theirs")),
 		"the policy is in force a moment after it was created")
 
 	g.Expect(own.Snapshot(t.Context(), ref(mine), "data",
@@ -173,7 +173,7 @@ func TestAMoverChangesNothingElse(t *testing.T) {
 	g.Eventually(func() error {
 		tries++
 		return patch(fmt.Sprintf(`{"status":{"size":"%d B"}}`, tries), "status")
-	}).WithTimeout(time.Minute).Should(MatchError(ContainSubstring("can change only its own components in status")))
+	}).WithTimeout(testbed.Patience).Should(MatchError(ContainSubstring("can change only its own components in status")))
 	for _, body := range []string{
 		`{"status":{"phase":"Succeeded"}}`,
 		`{"status":{"conditions":[{"type":"Ready","status":"True","reason":"R","message":"","lastTransitionTime":"2026-01-01T00:00:00Z"}]}}`,
@@ -227,7 +227,7 @@ func TestAMoverDoesNotSayWhatBecameOfAVolumeSnapshot(t *testing.T) {
 		return err
 	}
 	const forged = `[{"pvcName":"data","volumeSnapshotName":"data-1"}]`
-	g.Eventually(func() error { return forge(forged) }).WithTimeout(time.Minute).
+	g.Eventually(func() error { return forge(forged) }).WithTimeout(testbed.Patience).
 		Should(MatchError(ContainSubstring("only the manager can")),
 			"the policy is in force a moment after it was created")
 	g.Expect(forge(`[]`)).To(Succeed(), "nothing is said")
@@ -270,7 +270,7 @@ func TestAMoverOfARestoreReportsToItsRestoreSession(t *testing.T) {
 	own := report.APIStatus{Client: as(t, ns, v1alpha1.MoverServiceAccount, "restore-a-vwxyz"), Namespace: ns}
 	other := report.APIStatus{Client: as(t, ns, v1alpha1.MoverServiceAccount, "restore-b-vwxyz"), Namespace: ns}
 	done := v1alpha1.RestoredComponent{Phase: v1alpha1.RestoreSessionSucceeded, Files: 3}
-	g.Eventually(func() error { return other.Restore(t.Context(), ref(r), "data", done) }).WithTimeout(time.Minute).
+	g.Eventually(func() error { return other.Restore(t.Context(), ref(r), "data", done) }).WithTimeout(testbed.Patience).
 		Should(MatchError(ContainSubstring("is not a mover of r")))
 	g.Expect(own.Restore(t.Context(), ref(r), "data", done)).To(Succeed())
 }
@@ -289,7 +289,7 @@ func TestAMoverOfAnotherNamespaceIsRefusedEvenWithTheRight(t *testing.T) {
 	foreign := report.APIStatus{Client: as(t, away, v1alpha1.MoverServiceAccount, "backup-a-vwxyz"), Namespace: home}
 	g.Eventually(func() error {
 		return foreign.Snapshot(t.Context(), ref(s), "data", v1alpha1.Component{Phase: v1alpha1.SnapshotSucceeded})
-	}).WithTimeout(time.Minute).Should(MatchError(ContainSubstring("only to objects of its own namespace")))
+	}).WithTimeout(testbed.Patience).Should(MatchError(ContainSubstring("only to objects of its own namespace")))
 }
 
 func TestATriggerCreatesTheBackupSessionOfItsSlotOnce(t *testing.T) {
@@ -449,7 +449,7 @@ func TestATriggerPresetsNothingAndSpeaksForItsOwnCronJob(t *testing.T) {
 				g.Expect(create()).To(Succeed())
 				return
 			}
-			g.Eventually(create).WithTimeout(time.Minute).
+			g.Eventually(create).WithTimeout(testbed.Patience).
 				Should(MatchError(ContainSubstring(tc.message)), "the policy is in force a moment after it was created")
 		})
 	}

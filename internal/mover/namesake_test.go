@@ -5,13 +5,13 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	. "github.com/onsi/gomega"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/mover/report"
+	"github.com/cairn-backup/cairn/internal/testbed"
 )
 
 // TestALateMoverReportsNothingToANamesake: a node comes back, whose mover still works for a Snapshot that was deleted
@@ -23,7 +23,7 @@ func TestALateMoverReportsNothingToANamesake(t *testing.T) {
 	late := report.APIStatus{Client: as(t, ns, v1alpha1.MoverServiceAccount, "backup-a-vwxyz"), Namespace: ns}
 	done := v1alpha1.Component{Phase: v1alpha1.SnapshotSucceeded, ID: "of-the-old-one"}
 	g.Eventually(func() error { return late.Snapshot(t.Context(), ref(old), "data", done) }).
-		WithTimeout(time.Minute).Should(Succeed(), "the policy is in force a moment after it was created")
+		WithTimeout(testbed.Patience).Should(Succeed(), "the policy is in force a moment after it was created")
 	g.Expect(bed.Client.Delete(t.Context(), old)).To(Succeed())
 	again := snapshot(t, ns, "mine", "data=backup-a")
 	g.Expect(late.Snapshot(t.Context(), ref(old), "data", done)).NotTo(Succeed())
@@ -46,7 +46,7 @@ func TestReportsOfManyMoversAtOnce(t *testing.T) {
 	own := report.APIStatus{Client: as(t, ns, v1alpha1.MoverServiceAccount, "backup-a-vwxyz"), Namespace: ns}
 	done := v1alpha1.Component{Phase: v1alpha1.SnapshotSucceeded, ID: "k"}
 	g.Eventually(func() error { return own.Snapshot(t.Context(), ref(s), names[0], done) }).
-		WithTimeout(time.Minute).Should(Succeed(), "the policy is in force a moment after it was created")
+		WithTimeout(testbed.Patience).Should(Succeed(), "the policy is in force a moment after it was created")
 	var all sync.WaitGroup
 	errs := make(chan error, movers)
 	for _, name := range names {

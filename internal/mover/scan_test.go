@@ -20,6 +20,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/backend/layout"
 	"github.com/cairn-backup/cairn/internal/mover/judge"
 	"github.com/cairn-backup/cairn/internal/task"
+	"github.com/cairn-backup/cairn/internal/testbed"
 )
 
 const scanJob = "keeper-shop-0123"
@@ -200,7 +201,7 @@ func TestAMoverMakesNoOtherConfigMap(t *testing.T) {
 		tries++ // before the policy is in force they are let through
 		c := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: fmt.Sprint("try-", tries)}}
 		return create(t, clients[""].Resource(corev1.SchemeGroupVersion.WithResource("configmaps")), c)
-	}).WithTimeout(time.Minute).Should(MatchError(ContainSubstring("can make only the ConfigMaps")),
+	}).WithTimeout(testbed.Patience).Should(MatchError(ContainSubstring("can make only the ConfigMaps")),
 		"the policy is in force a moment after it was created")
 	page := func(change func(*corev1.ConfigMap)) *corev1.ConfigMap {
 		out := &corev1.ConfigMap{
