@@ -27,7 +27,7 @@ func TestKilledWhileCopiesGo(t *testing.T) {
 		start := func(t *testing.T) *world {
 			w := copied(t, v1alpha1.CopySnapshot)
 			w.Outcome = func(*batchv1.Job) kubelet.Outcome { return kubelet.Outcome{Hang: true} }
-			w.run(v1alpha1.BackupConfigurationKind, "uploads", "run")
+			w.run(v1alpha1.BackupConfigurationKind, "uploads", "run", limited)
 			for range 4 {
 				w.Reconcile("run")
 				w.Cluster()

@@ -185,7 +185,7 @@ func TestCopiesThatCantBeMade(t *testing.T) {
 			t.Parallel()
 			w := copied(t, v1alpha1.CopySnapshot)
 			w.CSI = &tt.csi
-			w.run(v1alpha1.BackupConfigurationKind, "uploads", "run")
+			w.run(v1alpha1.BackupConfigurationKind, "uploads", "run", limited)
 			w.Reconcile("run")
 			w.Cluster()
 			w.Clock.SetTime(w.Clock.Now().Add(30 * time.Second))

@@ -93,6 +93,11 @@ func (w *world) snapshots() []v1alpha1.Snapshot {
 	return list.Items
 }
 
+// limited gives a run a timeout.
+func limited(s *v1alpha1.BackupSession) {
+	s.Spec.BackupTimeout = &metav1.Duration{Duration: 6 * time.Hour}
+}
+
 // run creates a BackupSession of an invoker.
 func (w *world) run(kind, invoker, name string, edit ...func(*v1alpha1.BackupSession)) {
 	w.T.Helper()
