@@ -185,7 +185,8 @@ type conditioned interface {
 func endOf(t *testing.T, bed *testbed.Testbed, namespace, name string) *v1alpha1.BackupSession {
 	t.Helper()
 	session := &v1alpha1.BackupSession{}
-	err := testbed.Poll(t.Context(), 10*time.Minute, "the end of BackupSession "+name, func(ctx contextT) (bool, error) {
+	why := "the end of BackupSession " + name
+	err := testbed.Poll(t.Context(), 10*time.Minute, why, func(ctx contextT) (bool, error) {
 		err := bed.Client.Get(ctx, client.ObjectKey{Namespace: namespace, Name: name}, session)
 		return err == nil && session.Status.Phase.Terminal(), err
 	})

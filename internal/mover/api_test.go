@@ -173,7 +173,8 @@ func TestAMoverChangesNothingElse(t *testing.T) {
 	g.Eventually(func() error {
 		tries++
 		return patch(fmt.Sprintf(`{"status":{"size":"%d B"}}`, tries), "status")
-	}).WithTimeout(testbed.Patience).Should(MatchError(ContainSubstring("can change only its own components in status")))
+	}).WithTimeout(testbed.Patience).
+		Should(MatchError(ContainSubstring("can change only its own components in status")))
 	for _, body := range []string{
 		`{"status":{"phase":"Succeeded"}}`,
 		`{"status":{"conditions":[{"type":"Ready","status":"True","reason":"R","message":"","lastTransitionTime":"2026-01-01T00:00:00Z"}]}}`,
@@ -270,7 +271,8 @@ func TestAMoverOfARestoreReportsToItsRestoreSession(t *testing.T) {
 	own := report.APIStatus{Client: as(t, ns, v1alpha1.MoverServiceAccount, "restore-a-vwxyz"), Namespace: ns}
 	other := report.APIStatus{Client: as(t, ns, v1alpha1.MoverServiceAccount, "restore-b-vwxyz"), Namespace: ns}
 	done := v1alpha1.RestoredComponent{Phase: v1alpha1.RestoreSessionSucceeded, Files: 3}
-	g.Eventually(func() error { return other.Restore(t.Context(), ref(r), "data", done) }).WithTimeout(testbed.Patience).
+	g.Eventually(func() error { return other.Restore(t.Context(), ref(r), "data", done) }).
+		WithTimeout(testbed.Patience).
 		Should(MatchError(ContainSubstring("is not a mover of r")))
 	g.Expect(own.Restore(t.Context(), ref(r), "data", done)).To(Succeed())
 }
