@@ -226,14 +226,16 @@ func TestAnAdoptionWaitsForAWipe(t *testing.T) {
 	before, err := os.ReadFile(file)
 	g.Expect(err).NotTo(HaveOccurred())
 
-	_, r := p.run(t.Context(), adopting(repositoryTask()))
+	adoption := adopting(repositoryTask())
+	adoption.Repository.Adopt = p.consent("shop/web")
+	_, r := p.run(t.Context(), adoption)
 	g.Expect(r.Reason).To(Equal(v1alpha1.ReasonKeeperRunning), r.Message)
 	g.Expect(os.ReadFile(file)).To(Equal(before), "the directory keeps its owner")
 	code, r := p.run(t.Context(), repositoryTask())
 	g.Expect(code).To(BeZero(), "an init that changes no owner waits for nobody: %+v", r)
 
 	g.Expect(lease.Release(t.Context())).To(Succeed())
-	code, r = p.run(t.Context(), adopting(repositoryTask()))
+	code, r = p.run(t.Context(), adoption)
 	g.Expect(code).To(BeZero(), "%+v", r)
 	g.Expect(p.files("keeper")).To(BeEmpty())
 	_, r = p.run(t.Context(), wipeTask())
