@@ -2,7 +2,6 @@ package backupbatch
 
 import (
 	"testing"
-	"time"
 
 	"github.com/fluxcd/pkg/runtime/conditions"
 	. "github.com/onsi/gomega"
