@@ -115,8 +115,8 @@ func TestASnapshotThatDoesNotSayWhatItLeftOut(t *testing.T) {
 	}
 }
 
-// TestADirectoryThatIsNotKnownIsNotTidied checks that a restore deletes nothing from a directory of which it cannot
-// read all: what is unknown is not extra. FIFOs are only in the attribute file.
+// TestADirectoryThatIsNotKnownIsNotTidied checks that a restore deletes nothing from a directory that it can't read in
+// full: what is unknown is not extra. FIFOs are only in the attribute file.
 func TestADirectoryThatIsNotKnownIsNotTidied(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct {
