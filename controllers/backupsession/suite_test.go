@@ -45,13 +45,15 @@ func reconciler(w *sessiontest.World) *Reconciler {
 	}
 }
 
-// manage makes a manager run the reconciler for the length of the test: watches and time wake it.
+// manage makes a manager run the reconciler for the length of the test: watches wake it.
 func (w *world) manage() {
 	w.T.Helper()
 	sessiontest.Manager(w.T, bed.Config, testbed.Scheme(), func(mgr ctrl.Manager) error {
 		r := reconciler(w.World)
 		r.Client, r.APIReader, r.Clock = mgr.GetClient(), mgr.GetAPIReader(), clock.RealClock{}
-		return r.SetupWithManager(mgr, controller.Options{SkipNameValidation: new(true)})
+		return r.SetupWithManager(mgr, controller.Options{
+			SkipNameValidation: new(true), NewQueue: sessiontest.WithoutPolls,
+		})
 	}, w.Namespace, w.Storage)
 }
 

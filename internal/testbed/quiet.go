@@ -10,8 +10,7 @@ import (
 )
 
 const (
-	quietPatience = 3 * time.Minute
-	quietLook     = 200 * time.Millisecond
+	quietLook = 200 * time.Millisecond
 	// quietLooks is how often in a row nothing new must be seen. Together these looks last longer than the pauses of
 	// a reconcile that meets a conflict.
 	quietLooks = 4
@@ -34,7 +33,7 @@ func (b *Bed) Quiet(t testing.TB, namespace string) []string {
 			return 0
 		}
 		return still
-	}, quietPatience, quietLook).
+	}, Patience, quietLook).
 		Should(BeNumerically(">=", quietLooks), "the controllers have come to rest in "+namespace)
 	return b.Writes(namespace)
 }

@@ -65,10 +65,11 @@ func (b *Bed) serve(ctx context.Context, o *options) error {
 }
 
 // How etcd, the API server and the tests collect garbage. With Go's defaults that takes up to a third of their time.
-// The limit keeps three packages at a time in the memory of a small machine.
+// The limit keeps two packages at a time in the memory of a small machine: an API server remembers the changes of the
+// last minute, and with 1 GiB it collects garbage most of the time.
 const (
 	collectAt   = 400 // percent
-	memoryLimit = 1 << 30
+	memoryLimit = 3 << 30
 )
 
 // rarelyCollecting calls start, which starts etcd and the API server, in an environment with these settings.
