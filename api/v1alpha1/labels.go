@@ -1,5 +1,7 @@
 package v1alpha1
 
+import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
 // Labels of objects that Cairn makes or applies.
 const (
 	// LabelManagedBy has the value ManagedByCairn on every object that Cairn makes.
@@ -208,4 +210,9 @@ const (
 func HasRecordAnnotation(annotations map[string]string) bool {
 	_, ok := annotations[AnnotationRecord]
 	return ok
+}
+
+// InForce reports whether others have to reckon with an object: it is neither being deleted nor a record.
+func InForce(o metav1.Object) bool {
+	return o.GetDeletionTimestamp().IsZero() && !HasRecordAnnotation(o.GetAnnotations())
 }

@@ -77,6 +77,10 @@ type ResolvedStep struct {
 type ResolvedDatabase struct {
 	// MoverImage is the image that the mover is copied from.
 	MoverImage string `json:"moverImage"`
+	// Server that answers: "Pod/<name>", or "<host>:<port>" where the pod is unknown. A backup of the server and a
+	// restore into it wait for each other, also if policy names the database by different objects.
+	// +optional
+	Server string `json:"server,omitempty"`
 	// SecretName of the Secret with the database's credentials, in the namespace of the Job.
 	SecretName string `json:"secretName"`
 	// UsernameKey is the key of the user name in the Secret, if it is not username.

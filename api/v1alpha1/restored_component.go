@@ -66,8 +66,8 @@ type RestoredComponent struct {
 	// not read them, or the Snapshot does not say what its backup left out.
 	// +optional
 	ExtraKept int64 `json:"extraKept,omitempty"`
-	// UnmatchedPatterns are patterns of the parameters include and exclude that matched nothing, 10 at most, each cut
-	// to 128 bytes.
+	// UnmatchedPatterns are patterns of the parameters include and exclude that matched nothing, 10 at most, each
+	// cut to 128 bytes. Where more than 100 components share one object, they are left out.
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=10

@@ -171,7 +171,8 @@ type Component struct {
 	// +optional
 	UploadedBytes   int64 `json:"uploadedBytes,omitempty"`
 	ComponentCounts `json:",inline"`
-	// UnmatchedPatterns are patterns of the parameter exclude that matched nothing, 10 at most, each cut to 128 bytes.
+	// UnmatchedPatterns are patterns of the parameter exclude that matched nothing, 10 at most, each cut to 128
+	// bytes. Where more than 100 components share one object, they are left out.
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=10

@@ -123,14 +123,13 @@ func (r *Reconciler) reader(ctx context.Context, namespace string, children int)
 	if children <= fewChildren {
 		return read.FallbackReader{Reader: r.Client, Live: r.APIReader}, nil
 	}
-	list := &metav1.PartialObjectMetadataList{}
-	list.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind(v1alpha1.BackupConfigurationKind))
-	if err := r.APIReader.List(ctx, list, client.InNamespace(namespace)); err != nil {
-		return nil, fmt.Errorf("list BackupConfigurations: %w", err)
+	all, err := read.Metadata(ctx, r.APIReader, v1alpha1.BackupConfigurationKind, client.InNamespace(namespace))
+	if err != nil {
+		return nil, err
 	}
-	names := make(map[string]bool, len(list.Items))
-	for i := range list.Items {
-		names[list.Items[i].Name] = true
+	names := make(map[string]bool, len(all))
+	for i := range all {
+		names[all[i].Name] = true
 	}
 	return namesReader{Reader: read.FallbackReader{Reader: r.Client, Live: r.APIReader}, names: names}, nil
 }

@@ -9,6 +9,7 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/run"
@@ -39,7 +40,7 @@ func TestADatabaseIsBackedUp(t *testing.T) {
 	target := s.Status.Resolved.Targets[0]
 	w.Expect(target.Task.Image).To(Equal(sessiontest.DatabaseImage))
 	w.Expect(target.Task.Database).To(Equal(&v1alpha1.ResolvedDatabase{
-		MoverImage: "mover:test", SecretName: "db-auth",
+		MoverImage: "mover:test", Server: "Pod/db-0", SecretName: "db-auth",
 		ImagePullSecrets: []corev1.LocalObjectReference{{Name: "registry"}},
 	}))
 	w.Expect(target.Hosts).To(HaveLen(1))
@@ -181,9 +182,27 @@ func TestADatabaseThatComesUpIsWaitedFor(t *testing.T) {
 	w.Expect(s.Status.Resolved.Targets[0].Hosts[0].Volumes[0].Stream.Command[0]).To(Equal("pg_dumpall"))
 }
 
-// A database into which a restore writes is not backed up.
+// A database into which a restore writes is not backed up, by whatever name.
 func TestADatabaseThatIsBeingRestoredIsSkipped(t *testing.T) {
 	t.Parallel()
+	t.Run("by its name", func(t *testing.T) {
+		t.Parallel()
+		skipsWhatIsRestored(t, "db", func(service types.UID, resolved *v1alpha1.ResolvedRestore) {
+			resolved.TargetUID = service
+		})
+	})
+	t.Run("by another name", func(t *testing.T) {
+		t.Parallel()
+		skipsWhatIsRestored(t, "binding", func(_ types.UID, resolved *v1alpha1.ResolvedRestore) {
+			resolved.Task.Database = &v1alpha1.ResolvedDatabase{
+				MoverImage: "mover:test", SecretName: "a", Server: "Pod/db-0",
+			}
+		})
+	})
+}
+
+func skipsWhatIsRestored(t *testing.T, target string, resolve func(types.UID, *v1alpha1.ResolvedRestore)) {
+	t.Helper()
 	w := newWorld(t)
 	objects := sessiontest.Database(w.Namespace, "db", true)
 	sessiontest.Create(t, w.Client, objects...)
@@ -191,7 +210,7 @@ func TestADatabaseThatIsBeingRestoredIsSkipped(t *testing.T) {
 	restore := &v1alpha1.RestoreSession{
 		ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: "restore"},
 		Spec: v1alpha1.RestoreSessionSpec{
-			Target:     &v1alpha1.TypedObjectReference{Kind: v1alpha1.KindService, Name: "db"},
+			Target:     &v1alpha1.TypedObjectReference{Kind: v1alpha1.KindService, Name: target},
 			DataSource: &v1alpha1.RestoreDataSource{Snapshot: "x"},
 		},
 	}
@@ -199,13 +218,14 @@ func TestADatabaseThatIsBeingRestoredIsSkipped(t *testing.T) {
 	restore.Status = v1alpha1.RestoreSessionStatus{
 		Phase: v1alpha1.RestoreSessionRunning,
 		Resolved: &v1alpha1.ResolvedRestore{
-			Snapshot: "x", TargetUID: objects[0].GetUID(),
+			Snapshot: "x",
 			Repository: v1alpha1.ResolvedRepository{
 				Name: "db", StorageRef: v1alpha1.ObjectReference{Name: "s"},
 				EncryptionSecret: v1alpha1.ObjectReference{Name: "e"},
 			},
 		},
 	}
+	resolve(objects[0].GetUID(), restore.Status.Resolved)
 	w.Expect(w.Client.Status().Update(t.Context(), restore)).To(Succeed())
 	w.run(v1alpha1.BackupConfigurationKind, "uploads", "run")
 	s := w.settle("run")

@@ -75,10 +75,11 @@ func (r *resolution) hosts(
 		Copied:          moving.copied,
 	}
 	if moving.database != nil {
-		if restore := restore.RestoreIntoDatabase(state.restores, moving.database.UID(), ""); restore != nil {
+		by := restore.RestoreIntoDatabase(state.restores, moving.database.UID(), resolved.Task.Database, "")
+		if by != nil {
 			return nil, &v1alpha1.ResolvedError{
 				Reason:  v1alpha1.ReasonRestoreInProgress,
-				Message: fmt.Sprintf("RestoreSession %s writes into %s", restore.Name, app),
+				Message: fmt.Sprintf("RestoreSession %s writes into %s", by.Name, app),
 			}, nil
 		}
 		if batch := restore.BatchRestoring(state.batches, app); batch != nil {
@@ -168,7 +169,7 @@ func restoreOnto(
 	restores []v1alpha1.RestoreSession, t *v1alpha1.ResolvedTarget, h *v1alpha1.ResolvedHost,
 ) *v1alpha1.ResolvedError {
 	if t.AppRef.IsDatabase() {
-		if r := restore.RestoreIntoTarget(restores, t.AppRef); r != nil {
+		if r := restore.RestoreIntoTarget(restores, t.AppRef, t.Task.Database); r != nil {
 			return &v1alpha1.ResolvedError{
 				Reason:  v1alpha1.ReasonRestoreInProgress,
 				Message: fmt.Sprintf("RestoreSession %s writes into %s", r.Name, t.AppRef),

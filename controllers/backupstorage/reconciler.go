@@ -205,8 +205,7 @@ func (r *Reconciler) elder(ctx context.Context, storage *v1alpha1.BackupStorage)
 	var elder *v1alpha1.BackupStorage
 	for i := range list.Items {
 		other := &list.Items[i]
-		if v1alpha1.HasRecordAnnotation(other.Annotations) || !other.DeletionTimestamp.IsZero() ||
-			!policy.Older(other, storage) {
+		if !v1alpha1.InForce(other) || !policy.Older(other, storage) {
 			continue
 		}
 		if elder == nil || policy.Older(other, elder) {

@@ -6,10 +6,10 @@ import (
 	"slices"
 	"strings"
 
-	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/kube/read"
 	"github.com/cairn-backup/cairn/internal/policy/complete"
 )
 
@@ -40,17 +40,12 @@ func (r *Reconciler) users(ctx context.Context, storage *v1alpha1.BackupStorage)
 	}
 	var out []string
 	for i := range list.Items {
-		if c := &list.Items[i]; counts(c) {
+		if c := &list.Items[i]; v1alpha1.InForce(c) {
 			out = append(out, "BackupConfiguration "+c.Namespace+"/"+c.Name)
 		}
 	}
 	slices.Sort(out)
 	return out, nil
-}
-
-// counts reports whether policy is in force: neither being deleted nor a copy from a record.
-func counts(policy client.Object) bool {
-	return policy.GetDeletionTimestamp().IsZero() && !v1alpha1.HasRecordAnnotation(policy.GetAnnotations())
 }
 
 // usersNow returns the policies that use the storage or would get it as their default, as the API server knows them. It
@@ -72,45 +67,33 @@ func (r *Reconciler) usersNow(ctx context.Context, storage *v1alpha1.BackupStora
 			known[client.ObjectKeyFromObject(o)] = o
 		}
 	}
-	labels := namespaceLabels{reader: r.APIReader, known: map[string]map[string]string{}}
+	labels := read.NewNamespaceLabels(r.APIReader)
+	var failed error
 	use := complete.StorageUse{
 		Storage: storage, Storages: storages.Items,
 		Repository: func(namespace, name string) *v1alpha1.Repository {
 			return known[client.ObjectKey{Namespace: namespace, Name: name}]
 		},
-		Labels: func(namespace string) map[string]string { return labels.of(ctx, namespace) },
+		Labels: func(namespace string) map[string]string {
+			if failed != nil {
+				return nil
+			}
+			var of map[string]string
+			of, failed = labels.Of(ctx, namespace)
+			return of
+		},
 	}
 	var out []string
 	for i := range configurations.Items {
-		if c := &configurations.Items[i]; counts(c) && use.ByConfiguration(c) {
+		if c := &configurations.Items[i]; v1alpha1.InForce(c) && use.ByConfiguration(c) {
 			out = append(out, "BackupConfiguration "+c.Namespace+"/"+c.Name)
 		}
 	}
 	for i := range batches.Items {
-		if b := &batches.Items[i]; counts(b) && use.ByBatch(b) {
+		if b := &batches.Items[i]; v1alpha1.InForce(b) && use.ByBatch(b) {
 			out = append(out, "BackupBatch "+b.Namespace+"/"+b.Name)
 		}
 	}
 	slices.Sort(out)
-	return out, labels.err
-}
-
-// namespaceLabels reads the labels of Namespaces, each once, and remembers the first error.
-type namespaceLabels struct {
-	reader client.Reader
-	known  map[string]map[string]string
-	err    error
-}
-
-func (n *namespaceLabels) of(ctx context.Context, name string) map[string]string {
-	labels, ok := n.known[name]
-	if ok || n.err != nil {
-		return labels
-	}
-	var namespace corev1.Namespace
-	if err := n.reader.Get(ctx, client.ObjectKey{Name: name}, &namespace); client.IgnoreNotFound(err) != nil {
-		n.err = fmt.Errorf("get Namespace %s: %w", name, err)
-	}
-	n.known[name] = namespace.Labels
-	return namespace.Labels
+	return out, failed
 }

@@ -113,23 +113,21 @@ func (r *Reconciler) idle(ctx context.Context, all []keeper.Work) ([]keeper.Work
 	if !slices.ContainsFunc(all, func(w keeper.Work) bool { return w.Wipe }) {
 		return all, nil
 	}
-	var sessions v1alpha1.RestoreSessionList
-	var batches v1alpha1.RestoreBatchList
-	for _, list := range []client.ObjectList{&sessions, &batches} {
-		if err := r.APIReader.List(ctx, list); err != nil {
-			return nil, fmt.Errorf("list restores: %w", err)
-		}
+	used, err := index.InUseNow(ctx, r.APIReader)
+	if err != nil {
+		return nil, err
 	}
-	used := index.InUse{InUse: retention.NewInUse(sessions.Items, batches.Items)}
+	var snapshots v1alpha1.SnapshotList
+	if err := r.APIReader.List(ctx, &snapshots, client.InNamespace(all[0].Repository.Namespace)); err != nil {
+		return nil, fmt.Errorf("list Snapshots: %w", err)
+	}
 	var out []keeper.Work
 	for _, w := range all {
 		user := ""
-		var err error
 		if w.Wipe {
-			user, err = r.user(ctx, w.Repository, used)
-		}
-		if err != nil {
-			return nil, err
+			if user, err = r.user(ctx, w.Repository, snapshots.Items, used); err != nil {
+				return nil, err
+			}
 		}
 		if user == "" {
 			out = append(out, w)
@@ -145,17 +143,16 @@ func (r *Reconciler) idle(ctx context.Context, all []keeper.Work) ([]keeper.Work
 	return out, nil
 }
 
-// user returns what works with a Snapshot of the Repository, or "" if nothing does. It reads past the cache.
-func (r *Reconciler) user(ctx context.Context, repository *v1alpha1.Repository, used index.InUse) (string, error) {
-	var list v1alpha1.SnapshotList
-	if err := r.APIReader.List(ctx, &list, client.InNamespace(repository.Namespace)); err != nil {
-		return "", fmt.Errorf("list Snapshots of %s: %w", repository.Name, err)
-	}
-	for i := range list.Items {
-		if list.Items[i].Spec.Repository != repository.Name || !retention.Owns(repository, &list.Items[i]) {
+// user returns what works with a Snapshot of the list that the Repository owns, or "" if nothing does.
+func (r *Reconciler) user(
+	ctx context.Context, repository *v1alpha1.Repository, snapshots []v1alpha1.Snapshot, used index.InUse,
+) (string, error) {
+	for i := range snapshots {
+		s := &snapshots[i]
+		if s.Spec.Repository != repository.Name || !retention.Owns(repository, s) {
 			continue
 		}
-		if user, err := used.User(ctx, r.APIReader, &list.Items[i]); user != "" || err != nil {
+		if user, err := used.User(ctx, r.APIReader, s); user != "" || err != nil {
 			return user, err
 		}
 	}

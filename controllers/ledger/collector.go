@@ -15,6 +15,7 @@ import (
 	logf "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/kube/read"
 	"github.com/cairn-backup/cairn/internal/kube/status"
 	"github.com/cairn-backup/cairn/internal/run"
 )
@@ -106,10 +107,10 @@ func (c *Collector) match(ctx context.Context, reader client.Reader, pending []*
 	if err := reader.List(ctx, &list); err != nil {
 		return fmt.Errorf("list Ledgers: %w", err)
 	}
-	namespaces := namespaceLabels{client: reader}
+	namespaces := namespaces{read.NewNamespaceLabels(reader)}
 	for i := range list.Items {
 		l := &list.Items[i]
-		if l.DeletionTimestamp != nil || v1alpha1.HasRecordAnnotation(l.Annotations) {
+		if !v1alpha1.InForce(l) {
 			continue
 		}
 		m, err := newMatcher(l)

@@ -4,13 +4,11 @@ import (
 	"context"
 	"fmt"
 
-	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
-	"k8s.io/apimachinery/pkg/types"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/kube/read"
 )
 
 // matcher matches the objects that a Ledger records.
@@ -45,27 +43,14 @@ func (m matcher) name() string { return ledgerName(m.ledger) }
 
 func ledgerName(l *v1alpha1.Ledger) string { return l.Namespace + "/" + l.Name }
 
-// namespaceLabels reads the labels of each Namespace once.
-type namespaceLabels struct {
-	client client.Reader
-	seen   map[string]labels.Set
-}
+// namespaces are the Namespaces whose objects a Ledger can record.
+type namespaces struct{ read.NamespaceLabels }
 
 // matches reports whether the selector matches the labels of a Namespace. A deleted Namespace has no labels.
-func (n *namespaceLabels) matches(ctx context.Context, s labels.Selector, name string) (bool, error) {
+func (n namespaces) matches(ctx context.Context, s labels.Selector, name string) (bool, error) {
 	if s.Empty() {
 		return true, nil
 	}
-	set, ok := n.seen[name]
-	if !ok {
-		var ns corev1.Namespace
-		if err := n.client.Get(ctx, types.NamespacedName{Name: name}, &ns); client.IgnoreNotFound(err) != nil {
-			return false, fmt.Errorf("get Namespace %s: %w", name, err)
-		}
-		if set = ns.Labels; n.seen == nil {
-			n.seen = map[string]labels.Set{}
-		}
-		n.seen[name] = set
-	}
-	return s.Matches(set), nil
+	set, err := n.Of(ctx, name)
+	return err == nil && s.Matches(labels.Set(set)), err
 }

@@ -9,6 +9,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/kube/read"
 	"github.com/cairn-backup/cairn/internal/ledger"
 	"github.com/cairn-backup/cairn/internal/policy"
 	"github.com/cairn-backup/cairn/internal/run"
@@ -45,7 +46,9 @@ func (r *Reconciler) page(ctx context.Context, l *v1alpha1.Ledger) ([]byte, erro
 	if err := r.List(ctx, &configurations, client.UnsafeDisableDeepCopy); err != nil {
 		return nil, fmt.Errorf("list BackupConfigurations: %w", err)
 	}
-	p := pageBuilder{matcher: m, namespaces: namespaceLabels{client: r.Client}, runs: runs, now: r.Clock.Now()}
+	p := pageBuilder{
+		matcher: m, namespaces: namespaces{read.NewNamespaceLabels(r.Client)}, runs: runs, now: r.Clock.Now(),
+	}
 	for i := range batches.Items {
 		b := &batches.Items[i]
 		var targets []string
@@ -121,7 +124,7 @@ func (h *history) add(s *v1alpha1.BackupSession, now time.Time) {
 // pageBuilder collects the rows of the page.
 type pageBuilder struct {
 	matcher    matcher
-	namespaces namespaceLabels
+	namespaces namespaces
 	runs       map[invoker]*history
 	now        time.Time
 	rows       []ledger.Policy
@@ -133,8 +136,7 @@ func (p *pageBuilder) add(
 ) error {
 	h := p.runs[invoker{o.Namespace, kind, o.Name}]
 	// With a selector the Ledger records only some sessions: it leaves out a policy without any of them.
-	if o.DeletionTimestamp != nil || v1alpha1.HasRecordAnnotation(o.Annotations) || h == nil &&
-		!p.matcher.sessions.Empty() {
+	if !v1alpha1.InForce(o) || h == nil && !p.matcher.sessions.Empty() {
 		return nil
 	}
 	ok, err := p.namespaces.matches(ctx, p.matcher.namespaces, o.Namespace)

@@ -17,6 +17,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/kube/read"
 	"github.com/cairn-backup/cairn/internal/policy"
 )
 
@@ -93,13 +94,13 @@ func (r *Reconciler) outdated(ctx context.Context, o client.Object) (out []recon
 		ctrl.LoggerFrom(ctx).Error(err, "list Ledgers")
 		return nil
 	}
-	namespaces := namespaceLabels{client: r.Client}
+	shown := namespaces{read.NewNamespaceLabels(r.Client)}
 	for i := range ledgers.Items {
 		m, err := newMatcher(&ledgers.Items[i])
 		if err != nil {
 			continue // its own reconcile says so
 		}
-		if shows, err := namespaces.matches(ctx, m.namespaces, o.GetNamespace()); err == nil && !shows {
+		if shows, err := shown.matches(ctx, m.namespaces, o.GetNamespace()); err == nil && !shows {
 			continue
 		}
 		key := client.ObjectKeyFromObject(&ledgers.Items[i])

@@ -43,12 +43,14 @@ func (r *Reconciler) unreadByRuns(
 }
 
 // undumped is unreadByRuns for a database.
-func (r *Reconciler) undumped(ctx context.Context, s *v1alpha1.RestoreSession) error {
+func (r *Reconciler) undumped(
+	ctx context.Context, s *v1alpha1.RestoreSession, server *v1alpha1.ResolvedDatabase,
+) error {
 	var backups v1alpha1.BackupSessionList
 	if err := r.APIReader.List(ctx, &backups, client.InNamespace(s.Namespace)); err != nil {
 		return fmt.Errorf("list BackupSessions: %w", err)
 	}
-	if by := run.RunReadingDatabase(backups.Items, *s.Spec.Target); by != nil {
+	if by := run.RunReadingDatabase(backups.Items, *s.Spec.Target, server); by != nil {
 		return heldBy(by, s.Spec.Target.String())
 	}
 	return nil

@@ -93,19 +93,19 @@ func (r *Reconciler) usableDatabase(
 	if err != nil {
 		return err
 	}
-	other := restore.RestoreIntoDatabase(restores, resolved.TargetUID, s.UID)
+	other := restore.RestoreIntoDatabase(restores, resolved.TargetUID, resolved.Task.Database, s.UID)
 	if take {
 		holder := ""
 		if mark != nil {
 			holder = mark.Annotations[v1alpha1.AnnotationRestoring]
 		}
-		other = restore.DatabaseBlockedBy(restores, s, resolved.TargetUID, holder)
+		other = restore.DatabaseBlockedBy(restores, s, resolved, holder)
 	}
 	if other != nil {
 		return movers.Refuse(v1alpha1.ReasonRestoreInProgress, "RestoreSession %s writes into %s", other.Name,
 			s.Spec.Target)
 	}
-	if err := r.undumped(ctx, s); err != nil || !take {
+	if err := r.undumped(ctx, s, resolved.Task.Database); err != nil || !take {
 		return err
 	}
 	if mark == nil {

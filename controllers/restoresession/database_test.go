@@ -6,6 +6,7 @@ import (
 	. "github.com/onsi/gomega"
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -222,6 +223,28 @@ func TestADatabaseIsOneRestoresAtATime(t *testing.T) {
 	w.Expect(ending(s)).To(Equal("Failed/RestoreInProgress"))
 	w.Expect(ending(w.settle("first"))).To(Equal("Succeeded/Succeeded"))
 	w.Expect(w.mark(service).Annotations).NotTo(HaveKey(v1alpha1.AnnotationRestoring))
+}
+
+// The same server has two names: two restores by these don't write into it at the same time, and none writes while a
+// backup by the other name reads.
+func TestADatabaseWithTwoNames(t *testing.T) {
+	t.Parallel()
+	w, _ := databaseWorld(t, true)
+	for _, o := range sessiontest.Database(w.Namespace, "db", true) {
+		if _, isPod := o.(*corev1.Pod); isPod {
+			continue
+		}
+		o.SetName("alias")
+		if _, isSlice := o.(*discoveryv1.EndpointSlice); isSlice {
+			o.SetLabels(map[string]string{discoveryv1.LabelServiceName: "alias"})
+		}
+		sessiontest.Create(t, w.Client, o)
+	}
+	w.restore("first", intoService(auth))
+	w.Reconcile("first")
+	w.restore("second", intoService(auth), func(s *v1alpha1.RestoreSession) { s.Spec.Target.Name = "alias" })
+	w.Expect(ending(w.settle("second"))).To(Equal("Failed/RestoreInProgress"))
+	w.Expect(ending(w.settle("first"))).To(Equal("Succeeded/Succeeded"))
 }
 
 func TestARestoreIntoADatabaseKilledAtAnyWrite(t *testing.T) {

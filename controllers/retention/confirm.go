@@ -11,6 +11,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/kube/read"
 	"github.com/cairn-backup/cairn/internal/policy"
 )
 
@@ -39,7 +40,7 @@ func (r *Reconciler) confirmRepository(ctx context.Context, cached *v1alpha1.Rep
 		return fmt.Errorf("get Repository %s: %w", cached.Name, err)
 	}
 	if err != nil || live.UID != cached.UID || live.Generation != cached.Generation ||
-		!live.DeletionTimestamp.IsZero() || v1alpha1.HasRecordAnnotation(live.Annotations) {
+		!v1alpha1.InForce(&live) {
 		return behind(v1alpha1.RepositoryKind, cached.Name)
 	}
 	return nil
@@ -75,8 +76,7 @@ func (r *Reconciler) confirmSnapshots(ctx context.Context, s *state) error {
 	}
 	repositories := s.repositories()
 	for name, is := range live {
-		if !slices.Contains(repositories, is.Labels[v1alpha1.LabelRepository]) || !is.DeletionTimestamp.IsZero() ||
-			v1alpha1.HasRecordAnnotation(is.Annotations) {
+		if !slices.Contains(repositories, is.Labels[v1alpha1.LabelRepository]) || !v1alpha1.InForce(&is) {
 			continue
 		}
 		if belongs, err := r.belongs(ctx, s, name); err != nil {
@@ -120,15 +120,14 @@ func (r *Reconciler) liveSnapshots(ctx context.Context, s *state) (map[string]me
 func (r *Reconciler) listMetadata(
 	ctx context.Context, s *state, narrow ...client.ListOption,
 ) (map[string]metav1.PartialObjectMetadata, error) {
-	list := &metav1.PartialObjectMetadataList{}
-	list.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind(v1alpha1.SnapshotKind + "List"))
-	err := r.APIReader.List(ctx, list, append(narrow, client.InNamespace(s.repository.Namespace))...)
+	all, err := read.Metadata(ctx, r.APIReader, v1alpha1.SnapshotKind,
+		append(narrow, client.InNamespace(s.repository.Namespace))...)
 	if err != nil {
-		return nil, fmt.Errorf("list metadata of the Snapshots of Repository %s: %w", s.repository.Name, err)
+		return nil, err
 	}
-	out := make(map[string]metav1.PartialObjectMetadata, len(list.Items))
-	for i := range list.Items {
-		out[list.Items[i].Name] = list.Items[i]
+	out := make(map[string]metav1.PartialObjectMetadata, len(all))
+	for i := range all {
+		out[all[i].Name] = all[i]
 	}
 	return out, nil
 }

@@ -103,7 +103,7 @@ func policiesOf(o client.Object) []string {
 // ended returns the Repositories of a BackupSession that has ended.
 func ended(o client.Object) []string {
 	s := o.(*v1alpha1.BackupSession)
-	if !s.Status.Phase.Terminal() || !s.DeletionTimestamp.IsZero() || v1alpha1.HasRecordAnnotation(s.Annotations) {
+	if !s.Status.Phase.Terminal() || !v1alpha1.InForce(s) {
 		return nil
 	}
 	seen := map[string]bool{}

@@ -79,7 +79,7 @@ func (r *Reconciler) wantedOf(ctx context.Context, kind string, key client.Objec
 	out := &wanted{}
 	for i := range list.Items {
 		c := &list.Items[i]
-		if v1alpha1.HasRecordAnnotation(c.Annotations) || !c.DeletionTimestamp.IsZero() {
+		if !v1alpha1.InForce(c) {
 			continue
 		}
 		if err := r.wantedBy(ctx, c, out); err != nil {

@@ -2,6 +2,7 @@ package database
 
 import (
 	"cmp"
+	"net"
 	"slices"
 	"strconv"
 	"strings"
@@ -39,6 +40,15 @@ type Location struct {
 	// Pod that answers, and its Container; nil if it is unknown or if another pod can answer.
 	Pod       *corev1.Pod
 	Container *corev1.Container
+}
+
+// Server identifies, within a namespace, the server that answers: "Pod/<name>", or "<host>:<port>" where the pod is
+// unknown.
+func (l Location) Server() string {
+	if l.Pod != nil {
+		return "Pod/" + l.Pod.Name
+	}
+	return net.JoinHostPort(strings.ToLower(l.Host), l.Port)
 }
 
 // Locate finds a database that accepts connections now. The result depends only on the arguments, and not on the order

@@ -254,6 +254,26 @@ func TestAMoverDoesNotSayWhatBecameOfAVolumeSnapshot(t *testing.T) {
 	g.Expect(live.Status.Components["data"].VolumeSnapshotterStats).To(HaveLen(1))
 }
 
+// A thousand components with ten patterns each would outgrow their object.
+func TestOfManyComponentsNoneTellsItsPatterns(t *testing.T) {
+	g := NewWithT(t)
+	ns := namespace(t)
+	s := snapshot(t, ns, "s", "data=backup-a")
+	mover := report.APIStatus{Client: as(t, ns, v1alpha1.MoverServiceAccount, "backup-a-vwxyz"), Namespace: ns}
+	ended := v1alpha1.Component{Phase: v1alpha1.SnapshotSucceeded, ID: "u", UnmatchedPatterns: []string{"*.log"}}
+	tells := func() []string {
+		g.Expect(mover.Snapshot(t.Context(), ref(s), "data", ended)).To(Succeed())
+		g.Expect(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(s), s)).To(Succeed())
+		return s.Status.Components["data"].UnmatchedPatterns
+	}
+	g.Expect(tells()).To(Equal([]string{"*.log"}))
+	for i := range 100 {
+		s.Status.Components[fmt.Sprintf("node-%d", i)] = v1alpha1.Component{Phase: v1alpha1.SnapshotRunning}
+	}
+	g.Expect(bed.Client.Status().Update(t.Context(), s)).To(Succeed())
+	g.Expect(tells()).To(BeEmpty())
+}
+
 func TestAMoverOfARestoreReportsToItsRestoreSession(t *testing.T) {
 	g := NewWithT(t)
 	ns := namespace(t)

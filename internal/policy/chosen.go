@@ -164,7 +164,7 @@ func Retained(
 ) v1alpha1.RetainedRepositories {
 	var all []v1alpha1.RetainedRepository
 	for _, r := range marked {
-		if !r.DeletionTimestamp.IsZero() || v1alpha1.HasRecordAnnotation(r.Annotations) || used(r) {
+		if !v1alpha1.InForce(r) || used(r) {
 			continue
 		}
 		reason := v1alpha1.ReasonTargetLeft

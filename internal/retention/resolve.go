@@ -64,7 +64,7 @@ func Resolve(repository string, configurations []v1alpha1.BackupConfiguration,
 	refs := map[v1alpha1.ObjectReference]string{} // what the first configuration by name says about each
 	for i := range configurations {
 		c := &configurations[i]
-		if v1alpha1.HasRecordAnnotation(c.Annotations) || !c.DeletionTimestamp.IsZero() {
+		if !v1alpha1.InForce(c) {
 			continue
 		}
 		ref, uses := PoliciesByRepository(c)[repository]

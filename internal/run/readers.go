@@ -31,18 +31,24 @@ func RunReading(
 	return nil, nil
 }
 
-// RunReadingDatabase is RunReading for a database, by the object that stands for it.
+// RunReadingDatabase is RunReading for a database: by the object that stands for it, or by its server. server is nil if
+// it is unknown.
 func RunReadingDatabase(
-	runs []v1alpha1.BackupSession, database v1alpha1.TypedObjectReference,
+	runs []v1alpha1.BackupSession, database v1alpha1.TypedObjectReference, server *v1alpha1.ResolvedDatabase,
 ) *v1alpha1.BackupSession {
 	for i := range runs {
 		for _, t := range openTargets(&runs[i]) {
-			if t.AppRef.IsDatabase() && policy.SameTarget(t.AppRef, database) {
+			if t.AppRef.IsDatabase() && policy.SameTarget(t.AppRef, database) || SameServer(t.Task.Database, server) {
 				return &runs[i]
 			}
 		}
 	}
 	return nil
+}
+
+// SameServer reports whether two tasks of one namespace work with the same database server.
+func SameServer(a, b *v1alpha1.ResolvedDatabase) bool {
+	return a != nil && b != nil && a.Server != "" && a.Server == b.Server
 }
 
 // openTargets returns the resolved targets of a run that have not ended.

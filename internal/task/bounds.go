@@ -19,6 +19,13 @@ const (
 // maxPatterns is the highest number of patterns of a component.
 const maxPatterns = 10
 
+// maxTelling is how many components of one object tell their unmatched patterns. More of them could outgrow the object:
+// etcd accepts 1.5 MiB.
+const maxTelling = 100
+
+// TellsPatterns reports whether each of so many components of one object tells the patterns that matched nothing.
+func TellsPatterns(components int) bool { return components <= maxTelling }
+
 // The highest numbers of a component. The sums over the 2,000 components of a status still fit into an int64.
 const (
 	maxEntries = 1 << 40

@@ -257,7 +257,7 @@ func retentionInput(
 	var out []retention.Snapshot
 	for i := range list.Items {
 		s := &list.Items[i]
-		if !s.DeletionTimestamp.IsZero() || v1alpha1.HasRecordAnnotation(s.Annotations) ||
+		if !v1alpha1.InForce(s) ||
 			s.Spec.Repository != key.Name && !slices.Contains(together, s.Spec.Repository) {
 			continue
 		}

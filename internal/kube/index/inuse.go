@@ -44,15 +44,21 @@ type InUse struct{ retention.InUse }
 
 // InUse lists the restores that have not ended.
 func (i Restores) InUse(ctx context.Context, c client.Reader) (InUse, error) {
-	var list v1alpha1.RestoreSessionList
-	if err := c.List(ctx, &list, client.MatchingFields{string(i): active}); err != nil {
-		return InUse{}, fmt.Errorf("list RestoreSessions under way: %w", err)
-	}
+	return inUse(ctx, c, client.MatchingFields{string(i): active})
+}
+
+// InUseNow lists all restores, for a reader without the index: it reads past the cache.
+func InUseNow(ctx context.Context, live client.Reader) (InUse, error) { return inUse(ctx, live) }
+
+func inUse(ctx context.Context, c client.Reader, narrow ...client.ListOption) (InUse, error) {
+	var sessions v1alpha1.RestoreSessionList
 	var batches v1alpha1.RestoreBatchList
-	if err := c.List(ctx, &batches, client.MatchingFields{string(i): active}); err != nil {
-		return InUse{}, fmt.Errorf("list RestoreBatches under way: %w", err)
+	for _, list := range []client.ObjectList{&sessions, &batches} {
+		if err := c.List(ctx, list, narrow...); err != nil {
+			return InUse{}, fmt.Errorf("list restores: %w", err)
+		}
 	}
-	return InUse{retention.NewInUse(list.Items, batches.Items)}, nil
+	return InUse{retention.NewInUse(sessions.Items, batches.Items)}, nil
 }
 
 // User says what works with the data of a Snapshot, or returns "": a restore reads it, or the backup that made it can

@@ -42,7 +42,7 @@ func (i Users) Of(
 	}
 	var out []*v1alpha1.BackupConfiguration
 	for j := range list.Items {
-		if u := &list.Items[j]; u.DeletionTimestamp.IsZero() && !v1alpha1.HasRecordAnnotation(u.Annotations) {
+		if u := &list.Items[j]; v1alpha1.InForce(u) {
 			out = append(out, u)
 		}
 	}

@@ -172,8 +172,9 @@ func DatabaseTask(
 		return resolved, nil, refusal, addon.err
 	}
 	resolved.Database = &v1alpha1.ResolvedDatabase{
-		MoverImage: vars.MoverImage, SecretName: d.Secret, UsernameKey: d.UsernameKey, PasswordKey: d.PasswordKey,
-		TLSSecretName: d.TLSSecret, ImagePullSecrets: d.Location.PullSecrets,
+		MoverImage: vars.MoverImage, Server: d.Location.Server(),
+		SecretName: d.Secret, UsernameKey: d.UsernameKey, PasswordKey: d.PasswordKey, TLSSecretName: d.TLSSecret,
+		ImagePullSecrets: d.Location.PullSecrets,
 	}
 	streams, refusal := catalog.Streams(addon.addon, addon.function, info, restore, vars, components)
 	return resolved, streams, refusal, nil

@@ -13,6 +13,7 @@ import (
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/kube/defaults"
+	"github.com/cairn-backup/cairn/internal/kube/read"
 	"github.com/cairn-backup/cairn/internal/policy"
 )
 
@@ -115,8 +116,7 @@ func (d *Departure) observe(ctx context.Context) error {
 	for i := range batches.Items {
 		other := &batches.Items[i]
 		d.versions[other.UID] = other.ResourceVersion
-		if other.UID == d.invoker.GetUID() || !other.DeletionTimestamp.IsZero() ||
-			v1alpha1.HasRecordAnnotation(other.Annotations) {
+		if other.UID == d.invoker.GetUID() || !v1alpha1.InForce(other) {
 			continue
 		}
 		for _, c := range policy.BatchRepositories(other, policy.KnownTargets(other)) {
@@ -129,14 +129,14 @@ func (d *Departure) observe(ctx context.Context) error {
 
 // changed reports whether the batches of the namespace are others than at the last look.
 func (d *Departure) changed(ctx context.Context) (bool, error) {
-	batches := &metav1.PartialObjectMetadataList{}
-	batches.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind(v1alpha1.BackupBatchKind + "List"))
-	if err := d.binder.Live.List(ctx, batches, client.InNamespace(d.invoker.GetNamespace())); err != nil {
-		return false, fmt.Errorf("list BackupBatches: %w", err)
+	batches, err := read.Metadata(ctx, d.binder.Live, v1alpha1.BackupBatchKind,
+		client.InNamespace(d.invoker.GetNamespace()))
+	if err != nil {
+		return false, err
 	}
-	versions := make(map[types.UID]string, len(batches.Items))
-	for i := range batches.Items {
-		versions[batches.Items[i].UID] = batches.Items[i].ResourceVersion
+	versions := make(map[types.UID]string, len(batches))
+	for i := range batches {
+		versions[batches[i].UID] = batches[i].ResourceVersion
 	}
 	return !maps.Equal(versions, d.versions), nil
 }

@@ -82,6 +82,9 @@ func (s APIStatus) apply(
 			return false, fmt.Errorf("compare the UID of %s: %w", object.Name, err)
 		}
 		patch.SetResourceVersion(now.GetResourceVersion())
+		if !task.TellsPatterns(componentsWith(now, name)) {
+			delete(fields, "unmatchedPatterns")
+		}
 		_, err = api.ApplyStatus(ctx, object.Name, patch,
 			metav1.ApplyOptions{FieldManager: manager(cmp.Or(s.Manager, FieldManager), name), Force: true})
 		if err == nil {
@@ -97,6 +100,16 @@ func (s APIStatus) apply(
 		return last
 	}
 	return err
+}
+
+// componentsWith returns how many components an object has once this one is among them.
+func componentsWith(o *unstructured.Unstructured, name string) int {
+	status, _ := o.Object["status"].(map[string]any)
+	all, _ := status["components"].(map[string]any)
+	if _, known := all[name]; known {
+		return len(all)
+	}
+	return len(all) + 1
 }
 
 // manager returns the field manager of a component. It has at most 128 characters.

@@ -39,7 +39,7 @@ func ChooseDefault(
 // defaultRank returns the rank of a candidate in that order; 0 if the namespace cannot use it.
 func defaultRank(c DefaultCandidate, namespace string, labels map[string]string) int {
 	switch {
-	case v1alpha1.HasRecordAnnotation(c.GetAnnotations()) || c.GetDeletionTimestamp() != nil:
+	case !v1alpha1.InForce(c):
 		return 0
 	case c.GetNamespace() == namespace:
 		return 3

@@ -91,6 +91,9 @@ func (h *host) report(result *task.Result) {
 		if ok {
 			out := c.Component(h.Target.Task.Driver)
 			out.Path = v.Path
+			if !task.TellsPatterns(len(h.components)) {
+				out.UnmatchedPatterns = nil
+			}
 			if out.Phase == v1alpha1.SnapshotFailed {
 				out.Reason = cmp.Or(out.Reason, run.FailureReason(result), v1alpha1.ReasonFailed)
 				out.Error = cmp.Or(out.Error, result.Message)

@@ -7,6 +7,7 @@ import (
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/policy"
+	"github.com/cairn-backup/cairn/internal/run"
 )
 
 // RestoreInto returns the oldest restore of the list that writes into the claim now, except the one with the UID
@@ -15,32 +16,41 @@ func RestoreInto(restores []v1alpha1.RestoreSession, claim string, except types.
 	return oldestWriter(restores, except, func(r *v1alpha1.RestoreSession) bool { return restoresInto(r, claim) })
 }
 
-// RestoreIntoDatabase is RestoreInto for a database, by the UID of the object that stands for it.
-func RestoreIntoDatabase(restores []v1alpha1.RestoreSession, target, except types.UID) *v1alpha1.RestoreSession {
-	return oldestWriter(restores, except, func(r *v1alpha1.RestoreSession) bool { return restoresOnto(r, target) })
+// RestoreIntoDatabase is RestoreInto for a database: by the UID of the object that stands for it, or by its server.
+func RestoreIntoDatabase(
+	restores []v1alpha1.RestoreSession, target types.UID, server *v1alpha1.ResolvedDatabase, except types.UID,
+) *v1alpha1.RestoreSession {
+	return oldestWriter(restores, except,
+		func(r *v1alpha1.RestoreSession) bool { return restoresOnto(r, target, server) })
 }
 
-// RestoreIntoTarget is RestoreInto for a database, by the name of the object that stands for it.
+// RestoreIntoTarget is RestoreInto for a database: by the name of the object that stands for it, or by its server.
 func RestoreIntoTarget(
-	restores []v1alpha1.RestoreSession, app v1alpha1.TypedObjectReference,
+	restores []v1alpha1.RestoreSession, app v1alpha1.TypedObjectReference, server *v1alpha1.ResolvedDatabase,
 ) *v1alpha1.RestoreSession {
 	return oldestWriter(restores, "", func(r *v1alpha1.RestoreSession) bool {
-		return r.Status.Resolved != nil && !r.Status.Phase.Terminal() &&
-			!v1alpha1.HasRecordAnnotation(r.Annotations) && r.Spec.Target != nil &&
-			policy.SameTarget(*r.Spec.Target, app)
+		return working(r) && (r.Spec.Target != nil && policy.SameTarget(*r.Spec.Target, app) ||
+			run.SameServer(r.Status.Resolved.Task.Database, server))
 	})
 }
 
-func restoresOnto(r *v1alpha1.RestoreSession, target types.UID) bool {
-	return r.Status.Resolved != nil && r.Status.Resolved.TargetUID == target && !r.Status.Phase.Terminal() &&
-		!v1alpha1.HasRecordAnnotation(r.Annotations)
+// working reports whether a restore is frozen and has not ended.
+func working(r *v1alpha1.RestoreSession) bool {
+	return r.Status.Resolved != nil && !r.Status.Phase.Terminal() && !v1alpha1.HasRecordAnnotation(r.Annotations)
+}
+
+func restoresOnto(r *v1alpha1.RestoreSession, target types.UID, server *v1alpha1.ResolvedDatabase) bool {
+	return working(r) &&
+		(r.Status.Resolved.TargetUID == target || run.SameServer(r.Status.Resolved.Task.Database, server))
 }
 
 // DatabaseBlockedBy is ClaimBlockedBy for a database.
 func DatabaseBlockedBy(
-	restores []v1alpha1.RestoreSession, s *v1alpha1.RestoreSession, target types.UID, holder string,
+	restores []v1alpha1.RestoreSession, s *v1alpha1.RestoreSession, resolved *v1alpha1.ResolvedRestore, holder string,
 ) *v1alpha1.RestoreSession {
-	return blockedBy(restores, s, holder, func(r *v1alpha1.RestoreSession) bool { return restoresOnto(r, target) })
+	return blockedBy(restores, s, holder, func(r *v1alpha1.RestoreSession) bool {
+		return restoresOnto(r, resolved.TargetUID, resolved.Task.Database)
+	})
 }
 
 // BatchRestoring returns a RestoreBatch of the list that is under way and includes the target, even if the target has
@@ -61,10 +71,7 @@ func BatchRestoring(batches []v1alpha1.RestoreBatch, app v1alpha1.TypedObjectRef
 }
 
 func restoresInto(r *v1alpha1.RestoreSession, claim string) bool {
-	if r.Status.Resolved == nil || r.Status.Phase.Terminal() || v1alpha1.HasRecordAnnotation(r.Annotations) {
-		return false
-	}
-	return slices.ContainsFunc(r.Status.Resolved.Hosts, func(h v1alpha1.ResolvedRestoreHost) bool {
+	return working(r) && slices.ContainsFunc(r.Status.Resolved.Hosts, func(h v1alpha1.ResolvedRestoreHost) bool {
 		return slices.ContainsFunc(h.Volumes, func(v v1alpha1.ResolvedRestoreVolume) bool {
 			return v.ClaimName == claim
 		})

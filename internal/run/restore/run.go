@@ -220,6 +220,9 @@ func (r *runner) report(h *v1alpha1.ResolvedRestoreHost, result *task.Result) {
 		}
 		if c, ok := reported[v.Component]; ok {
 			out = c.Restored()
+			if !task.TellsPatterns(len(r.d.Status.Components)) {
+				out.UnmatchedPatterns = nil
+			}
 		} else {
 			out.TargetWritten = before.TargetWritten
 		}
