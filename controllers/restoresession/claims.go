@@ -159,7 +159,7 @@ func (r *Reconciler) take(ctx context.Context, s *v1alpha1.RestoreSession, claim
 	if claim.Annotations == nil {
 		claim.Annotations = map[string]string{}
 	}
-	claim.Annotations[v1alpha1.AnnotationRestoring] = string(s.UID)
+	restore.Take(claim.Annotations, s.UID)
 	return r.writer().Object(ctx, before, claim)
 }
 

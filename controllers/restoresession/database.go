@@ -111,7 +111,7 @@ func (r *Reconciler) usableDatabase(
 	if mark == nil {
 		return r.makeMark(ctx, s, target)
 	}
-	return r.writeMark(ctx, mark, v1alpha1.AnnotationRestoring, string(s.UID))
+	return r.writeMark(ctx, mark, func(annotations map[string]string) { restore.Take(annotations, s.UID) })
 }
 
 // makeMark creates the Lease of a database. The Lease goes with the object that stands for the database. If two
@@ -139,16 +139,15 @@ func (r *Reconciler) makeMark(ctx context.Context, s *v1alpha1.RestoreSession, t
 	return nil
 }
 
-// writeMark sets an annotation of the mark, or removes it if value is empty.
-func (r *Reconciler) writeMark(ctx context.Context, mark *coordinationv1.Lease, annotation, value string) error {
+// writeMark changes the annotations of the mark.
+func (r *Reconciler) writeMark(
+	ctx context.Context, mark *coordinationv1.Lease, change func(annotations map[string]string),
+) error {
 	before := mark.DeepCopy()
 	if mark.Annotations == nil {
 		mark.Annotations = map[string]string{}
 	}
-	mark.Annotations[annotation] = value
-	if value == "" {
-		delete(mark.Annotations, annotation)
-	}
+	change(mark.Annotations)
 	return r.writer().Object(ctx, before, mark)
 }
 
@@ -165,7 +164,9 @@ func (r *Reconciler) stampDatabase(ctx context.Context, s *v1alpha1.RestoreSessi
 	stamp := restore.Stamp{
 		Digest: s.Status.Resolved.SpecDigest, Target: s.Status.Resolved.TargetUID, Volume: volumes, Claims: 1,
 	}
-	return client.IgnoreNotFound(r.writeMark(ctx, mark, v1alpha1.AnnotationRestored, stamp.String()))
+	return client.IgnoreNotFound(r.writeMark(ctx, mark, func(annotations map[string]string) {
+		annotations[v1alpha1.AnnotationRestored] = stamp.String()
+	}))
 }
 
 // volumesOfDatabase identifies what holds the data of the database that a restore has filled. It returns "" if the
@@ -201,5 +202,7 @@ func (r *Reconciler) releaseDatabase(ctx context.Context, s *v1alpha1.RestoreSes
 	if err != nil || mark == nil || mark.Annotations[v1alpha1.AnnotationRestoring] != string(s.UID) {
 		return err
 	}
-	return client.IgnoreNotFound(r.writeMark(ctx, mark, v1alpha1.AnnotationRestoring, ""))
+	return client.IgnoreNotFound(r.writeMark(ctx, mark, func(annotations map[string]string) {
+		delete(annotations, v1alpha1.AnnotationRestoring)
+	}))
 }

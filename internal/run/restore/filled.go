@@ -49,6 +49,20 @@ func Marked(annotations map[string]string, digest string) bool {
 	return digest != "" && ParseStamp(annotations[v1alpha1.AnnotationRestored]).Digest == digest
 }
 
+// Take makes the annotations of a claim, or of the Lease of a database, say that a restore writes into it now. What
+// another restore had filled or made is no longer what the annotations say. The digest stays: it says that a
+// confirmation was used.
+func Take(annotations map[string]string, s types.UID) {
+	if annotations[v1alpha1.AnnotationRestoring] == string(s) {
+		return
+	}
+	annotations[v1alpha1.AnnotationRestoring] = string(s)
+	delete(annotations, v1alpha1.AnnotationMade)
+	if stamp := ParseStamp(annotations[v1alpha1.AnnotationRestored]); stamp.Digest != "" {
+		annotations[v1alpha1.AnnotationRestored] = stamp.Digest
+	}
+}
+
 // FilledBy reports whether a restore with the digest filled a claim that still has that volume. volume is the UID of
 // its PersistentVolume, or "" if it has none.
 func FilledBy(claim *corev1.PersistentVolumeClaim, volume types.UID, digest string) bool {
