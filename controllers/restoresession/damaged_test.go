@@ -117,3 +117,16 @@ func TestDamageThatIsFoundBeforeTheJob(t *testing.T) {
 	w.Expect(ending(w.settle("restore"))).To(Equal("Failed/SnapshotDamaged"))
 	w.Expect(w.Jobs()).To(BeEmpty())
 }
+
+// Without consent, nobody learns that a Snapshot of another namespace exists, that it is damaged, and which components it
+// has.
+func TestDamageElsewhereIsASecret(t *testing.T) {
+	t.Parallel()
+	w, source := newWorld(t), newWorld(t)
+	source.damage("pods", "pod-0")
+	w.restore("restore", func(s *v1alpha1.RestoreSession) {
+		s.Spec.DataSource = &v1alpha1.RestoreDataSource{Namespace: source.Namespace, Snapshot: "pods"}
+	})
+	s := w.settle("restore")
+	w.Expect(ending(s)).To(Equal("Failed/RestoreNotAllowed"), message(s))
+}

@@ -50,12 +50,6 @@ func (r *Reconciler) findSnapshot(ctx context.Context, look *lookup) error {
 	if err != nil || snap == nil {
 		return err
 	}
-	if source.Repository == "" {
-		if err := r.consent(ctx, look.session.Namespace, namespace, snap.Spec.Repository); err != nil {
-			look.Error = movers.RefusalOf(err)
-			return ignoreRefusal(err)
-		}
-	}
 	look.depends(v1alpha1.SnapshotKind, namespace, snap.Name, true)
 	if look.noTarget(snap) {
 		return nil
@@ -124,17 +118,15 @@ func (r *Reconciler) chooseSnapshot(ctx context.Context, look *lookup, namespace
 func (r *Reconciler) namedSnapshot(ctx context.Context, look *lookup, namespace string) (*v1alpha1.Snapshot, error) {
 	source, snap := look.session.Spec.DataSource, &v1alpha1.Snapshot{}
 	err := read.Get(ctx, r.APIReader, client.ObjectKey{Namespace: namespace, Name: source.Snapshot}, snap)
+	if source.Repository == "" {
+		allowed, failed := r.revealed(ctx, look, namespace, snap, err)
+		if failed != nil || !allowed {
+			return nil, failed
+		}
+	}
 	switch {
 	case apierrors.IsNotFound(err):
 		look.depends(v1alpha1.SnapshotKind, namespace, source.Snapshot, false)
-		if namespace != look.session.Namespace && source.Repository == "" {
-			// Whether the Snapshot exists is a secret of its namespace.
-			look.refuse(0, v1alpha1.ReasonRestoreNotAllowed,
-				"namespace %s has no Snapshot %s whose Repository allows namespace %s to restore it", namespace,
-				source.Snapshot,
-				look.session.Namespace)
-			return nil, nil
-		}
 		look.refuse(0, v1alpha1.ReasonSnapshotNotFound, "there is no Snapshot %s", source.Snapshot)
 	case err != nil:
 		return nil, fmt.Errorf("get Snapshot %s: %w", source.Snapshot, err)
@@ -156,6 +148,30 @@ func (r *Reconciler) namedSnapshot(ctx context.Context, look *lookup, namespace 
 		}
 	}
 	return nil, nil
+}
+
+// revealed reports whether the restore may learn anything about the Snapshot that it names, which err says was not read.
+// Otherwise it refuses the restore: whether the Snapshot of another namespace exists, and how it is, is a secret there.
+func (r *Reconciler) revealed(
+	ctx context.Context, look *lookup, namespace string, snap *v1alpha1.Snapshot, err error,
+) (bool, error) {
+	to := look.session.Namespace
+	if namespace == to || err != nil && !apierrors.IsNotFound(err) {
+		return true, nil
+	}
+	refusal := err
+	if err == nil {
+		refusal = r.consent(ctx, to, namespace, snap.Spec.Repository)
+	}
+	if refusal == nil || err == nil && movers.RefusalOf(refusal) == nil {
+		return refusal == nil, refusal
+	}
+	look.depends(v1alpha1.SnapshotKind, namespace, look.session.Spec.DataSource.Snapshot, false)
+	look.refuse(0, v1alpha1.ReasonRestoreNotAllowed,
+		"namespace %s has no Snapshot %s whose Repository allows namespace %s to restore it: its owner must annotate the "+
+			"Repository with %s=%s", namespace, look.session.Spec.DataSource.Snapshot, to,
+		v1alpha1.AnnotationRestoreTo, to)
+	return false, nil
 }
 
 // ofBatch reports whether a RestoreBatch made the restore. The RestoreBatch has held the Snapshot since it was frozen.
