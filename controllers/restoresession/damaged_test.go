@@ -118,8 +118,8 @@ func TestDamageThatIsFoundBeforeTheJob(t *testing.T) {
 	w.Expect(w.Jobs()).To(BeEmpty())
 }
 
-// Without consent, nobody learns that a Snapshot of another namespace exists, that it is damaged, and which components it
-// has.
+// Without consent, nobody learns that a Snapshot of another namespace exists, that it is damaged, and which components
+// it has.
 func TestDamageElsewhereIsASecret(t *testing.T) {
 	t.Parallel()
 	w, source := newWorld(t), newWorld(t)

@@ -150,8 +150,8 @@ func (r *Reconciler) namedSnapshot(ctx context.Context, look *lookup, namespace 
 	return nil, nil
 }
 
-// revealed reports whether the restore may learn anything about the Snapshot that it names, which err says was not read.
-// Otherwise it refuses the restore: whether the Snapshot of another namespace exists, and how it is, is a secret there.
+// revealed reports whether the restore may learn what reading the named Snapshot gave: snap or err. Otherwise it
+// refuses the restore: whether a Snapshot of another namespace exists, and how it is, is a secret there.
 func (r *Reconciler) revealed(
 	ctx context.Context, look *lookup, namespace string, snap *v1alpha1.Snapshot, err error,
 ) (bool, error) {
@@ -159,17 +159,16 @@ func (r *Reconciler) revealed(
 	if namespace == to || err != nil && !apierrors.IsNotFound(err) {
 		return true, nil
 	}
-	refusal := err
 	if err == nil {
-		refusal = r.consent(ctx, to, namespace, snap.Spec.Repository)
-	}
-	if refusal == nil || err == nil && movers.RefusalOf(refusal) == nil {
-		return refusal == nil, refusal
+		err = r.consent(ctx, to, namespace, snap.Spec.Repository)
+		if err == nil || movers.RefusalOf(err) == nil {
+			return err == nil, err
+		}
 	}
 	look.depends(v1alpha1.SnapshotKind, namespace, look.session.Spec.DataSource.Snapshot, false)
 	look.refuse(0, v1alpha1.ReasonRestoreNotAllowed,
-		"namespace %s has no Snapshot %s whose Repository allows namespace %s to restore it: its owner must annotate the "+
-			"Repository with %s=%s", namespace, look.session.Spec.DataSource.Snapshot, to,
+		"namespace %s has no Snapshot %s whose Repository allows namespace %s to restore it: its owner must annotate "+
+			"the Repository with %s=%s", namespace, look.session.Spec.DataSource.Snapshot, to,
 		v1alpha1.AnnotationRestoreTo, to)
 	return false, nil
 }

@@ -144,7 +144,7 @@ func TestAMoverReportsItsOwnComponentsOnly(t *testing.T) {
 	other := report.APIStatus{Client: as(t, ns, v1alpha1.MoverServiceAccount, "backup-a-b-vwxyz"), Namespace: ns}
 	forged := v1alpha1.Component{Phase: v1alpha1.SnapshotFailed}
 	g.Expect(other.Snapshot(t.Context(), ref(mine), "data", forged)).
-		NotTo(Succeed(), "a Job's name is no prefix of another's pod")
+		To(MatchError(report.ErrFenced), "a Job's name is no prefix of another's pod")
 	g.Expect(other.Snapshot(t.Context(), ref(mine), "other", done)).To(Succeed())
 
 	unbound := report.APIStatus{Client: as(t, ns, v1alpha1.MoverServiceAccount, ""), Namespace: ns}

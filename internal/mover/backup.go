@@ -3,9 +3,12 @@ package mover
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"path"
 	"time"
+
+	"k8s.io/apimachinery/pkg/util/wait"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/backend"
@@ -24,6 +27,9 @@ const (
 	// afterStop is the time for the remaining work after a mover was told to stop.
 	afterStop = 10 * time.Second
 )
+
+// recordAgain is the pause before a result file is written again.
+var recordAgain = wait.Backoff{Duration: 200 * time.Millisecond, Factor: 2, Jitter: 0.5, Steps: 10}
 
 // Backup backs up one component after another. A component that fails does not stop the others.
 func (m *Mover) Backup(ctx context.Context, t task.Task, flags Flags) task.Result {
@@ -98,7 +104,7 @@ func (b *backup) component(
 		return r, failure.ClassifyMove(err)
 	}
 	uid, part, policy := string(b.t.Snapshot.UID), judge.Scope(c, b.flags.Exclude), b.t.SuccessPolicy
-	done, previous := judge.FindPrevious(all, uid, part)
+	done, previous := judge.FindPrevious(all, uid, part, b.m.Now())
 	if done != nil {
 		b.m.Log.Info("an earlier mover has backed it up", "component", c.Name)
 		return report.WithSnapshot(r, *done, previous), nil
@@ -108,9 +114,12 @@ func (b *backup) component(
 		return report.WithSnapshot(r, repository.Snapshot{}, previous), f
 	}
 	defer release()
-	b.m.report(ctx, b.t, c.Name, v1alpha1.Component{
+	running := v1alpha1.Component{
 		Phase: v1alpha1.SnapshotRunning, Path: c.Path, Driver: b.t.Repository.Driver, StartTime: report.TimeOf(began),
-	})
+	}
+	if b.m.report(ctx, b.t, c.Name, running) {
+		return r, givenUp()
+	}
 	snapshot, err := b.engine.Backup(ctx, source, repository.BackupOptions{
 		Tags: map[string]string{
 			judge.TagSnapshotUID: uid, judge.TagComponent: c.Name,
@@ -124,16 +133,45 @@ func (b *backup) component(
 			if f := judge.Judge(policy, s, previous); f != nil {
 				return f
 			}
+			var f *failure.Failure
+			if done, f = b.overtaken(ctx, c, running); f != nil {
+				return f
+			}
 			return nil
 		},
 		Progress: b.progress(ctx, c, began), ProgressEvery: progressEvery,
 	})
+	if done != nil {
+		return report.WithSnapshot(r, *done, previous), nil
+	}
 	r = report.WithSnapshot(r, snapshot, previous)
 	if err != nil {
 		r.ID = ""
 		return r, failure.ClassifyMove(err)
 	}
 	return r, nil
+}
+
+// overtaken returns a failure if the mover worked so long that its work does not count any more. Its node can have been
+// lost meanwhile, another mover can have taken its place, and a restore can write into the volume by now. done is what
+// the other mover made.
+func (b *backup) overtaken(
+	ctx context.Context, c task.Component, running v1alpha1.Component,
+) (done *repository.Snapshot, _ *failure.Failure) {
+	all, err := b.engine.List(ctx, b.sourceName(c))
+	if err != nil {
+		return nil, failure.ClassifyMove(err)
+	}
+	done, _ = judge.FindPrevious(all, string(b.t.Snapshot.UID), "", b.m.Now())
+	if done != nil || b.m.report(ctx, b.t, c.Name, running) {
+		return done, givenUp()
+	}
+	return nil, nil
+}
+
+// givenUp is the failure of a mover whose work does not count any more.
+func givenUp() *failure.Failure {
+	return failure.New(v1alpha1.ReasonCancelled, report.ErrFenced.Error())
 }
 
 // source returns what a component backs up: a directory of its volume, or what its program writes. The caller calls
@@ -196,13 +234,36 @@ func (b *backup) finish(
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), afterStop)
 	defer cancel()
+	if r.Outcome != task.OutcomeSucceeded && b.m.report(ctx, b.t, r.Name, r.Component(b.t.Repository.Driver)) {
+		return r // what another mover left in the backend stays
+	}
 	if b.store != nil {
-		if err := b.record(ctx, r); err != nil {
-			b.m.Log.Warn("write component result", "component", r.Name, "reason", failure.ClassifyMove(err).Reason)
+		if reason := b.recorded(ctx, r); reason != "" && r.Outcome == task.OutcomeSucceeded {
+			r.Error = fmt.Sprintf("the data is in the backend, but its result file is not (%s): cairn repository scan "+
+				"would not find it", reason)
 		}
 	}
-	b.m.report(ctx, b.t, r.Name, r.Component(b.t.Repository.Driver))
+	if r.Outcome == task.OutcomeSucceeded {
+		b.m.report(ctx, b.t, r.Name, r.Component(b.t.Repository.Driver))
+	}
 	return r
+}
+
+// recorded writes the result file, and tries again until ctx ends. It returns the reason why it could not, or "".
+func (b *backup) recorded(ctx context.Context, r task.ComponentResult) (reason string) {
+	err := recordAgain.DelayFunc().Until(ctx, true, true, func(ctx context.Context) (bool, error) {
+		err := b.record(ctx, r)
+		if err == nil {
+			return true, nil
+		}
+		reason = failure.ClassifyMove(err).Reason
+		b.m.Log.Warn("write component result", "component", r.Name, "reason", reason)
+		return false, nil
+	})
+	if err == nil {
+		return ""
+	}
+	return cmp.Or(reason, failure.ClassifyMove(err).Reason)
 }
 
 // record writes snapshots/<snapshot>/<component>.yaml.
@@ -238,13 +299,16 @@ func metadataOf(s *task.Snapshot) layout.SnapshotMetadata {
 	}
 }
 
-// report writes a component to the Snapshot's status. If that fails, the Result says the same later.
-func (m *Mover) report(ctx context.Context, t task.Task, name string, c v1alpha1.Component) {
+// report writes a component to the Snapshot's status. If that fails, the Result says the same later. It reports whether
+// the mover's work does not count any more.
+func (m *Mover) report(ctx context.Context, t task.Task, name string, c v1alpha1.Component) (fenced bool) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), ReportWithin)
 	defer cancel()
-	if err := m.Status.Snapshot(ctx, t.Snapshot.Object(), name, c); err != nil {
+	err := m.Status.Snapshot(ctx, t.Snapshot.Object(), name, c)
+	if err != nil {
 		m.Log.Warn("report to the Snapshot", "component", name, "error", err)
 	}
+	return errors.Is(err, report.ErrFenced)
 }
 
 // ended adds times and outcome to a result.

@@ -38,8 +38,8 @@ type Mover struct {
 	TerminationPath string
 	// Driver opens the repositories.
 	Driver repository.Driver
-	// Status receives reports on components while they are worked on. A failing report never fails the work: the
-	// Result says the same.
+	// Status receives reports on components while they are worked on. A report that fails does not fail the work,
+	// because the Result says the same; but report.ErrFenced ends it.
 	Status StatusWriter
 	// Client of the API server is for tasks that make objects there (task.KindVolumeSnapshot,
 	// task.KindVolumeRestore). Job is the name with which they mark these objects.
@@ -73,7 +73,8 @@ type Places struct {
 	Volume func(component string) string
 }
 
-// StatusWriter reports single components. It is called from one goroutine at a time.
+// StatusWriter reports single components. It is called from one goroutine at a time. report.ErrFenced as the error says
+// that the mover's work does not count any more.
 type StatusWriter interface {
 	// Snapshot reports a component of a backup to the Snapshot of that name and UID.
 	Snapshot(ctx context.Context, object task.Object, name string, c v1alpha1.Component) error

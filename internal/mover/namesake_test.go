@@ -26,7 +26,7 @@ func TestALateMoverReportsNothingToANamesake(t *testing.T) {
 		WithTimeout(testbed.Patience).Should(Succeed(), "the policy is in force a moment after it was created")
 	g.Expect(bed.Client.Delete(t.Context(), old)).To(Succeed())
 	again := snapshot(t, ns, "mine", "data=backup-a")
-	g.Expect(late.Snapshot(t.Context(), ref(old), "data", done)).NotTo(Succeed())
+	g.Expect(late.Snapshot(t.Context(), ref(old), "data", done)).To(MatchError(report.ErrFenced))
 	g.Expect(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(again), again)).To(Succeed())
 	g.Expect(again.Status.Components).To(BeEmpty())
 	g.Expect(late.Snapshot(t.Context(), ref(again), "data", done)).To(Succeed(), "only the UID tells the two apart")

@@ -122,4 +122,8 @@ func TestARestoreOfNothingIsNoSuccess(t *testing.T) {
 	g.Expect(files(t, out)).To(Equal(map[string]string{"uploads/x": "theirs", "a": "ours"}))
 	told := p.reports.restores["new"]
 	g.Expect(told[len(told)-1].UnmatchedPatterns).To(Equal([]string{"c", "d"}), "the status says it")
+
+	in.Components[0].Files = 2
+	_, result = p.with(t.Context(), in, mover.Flags{Exclude: []string{"*"}})
+	g.Expect(result.Components[0].Reason).To(Equal(v1alpha1.ReasonEmpty), "everything is left out")
 }

@@ -17,6 +17,7 @@ import (
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/mover"
+	"github.com/cairn-backup/cairn/internal/mover/report"
 	"github.com/cairn-backup/cairn/internal/repository/kopia"
 	"github.com/cairn-backup/cairn/internal/task"
 )
@@ -28,6 +29,7 @@ type reports struct {
 	restores  map[string][]v1alpha1.RestoredComponent
 	fail      bool
 	told      func()
+	accepts   *int // reports before the manager gives the mover up
 }
 
 func (r *reports) Snapshot(_ context.Context, _ task.Object, name string, c v1alpha1.Component) error {
@@ -47,6 +49,12 @@ func (r *reports) Restore(_ context.Context, _ task.Object, name string, c v1alp
 func (r *reports) answer() error {
 	if r.told != nil {
 		r.told()
+	}
+	if r.accepts != nil {
+		if *r.accepts == 0 {
+			return report.ErrFenced
+		}
+		*r.accepts--
 	}
 	if r.fail {
 		return errors.New("the API server is away")

@@ -2,6 +2,7 @@ package mover
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
@@ -86,7 +87,11 @@ func (m *Mover) restoreComponent(
 	defer func() { _ = dir.Close() }()
 	r.TargetWritten = empty || c.Resume
 	report := restoring{m: m, t: t, c: c, began: began, last: began, written: r.TargetWritten}
-	report.tell(ctx, nil)
+	ctx, end, f := report.begin(ctx)
+	if f != nil {
+		return r, f
+	}
+	defer end()
 	options := repository.RestoreOptions{
 		Owners: m.Privileged, SetID: flags.SetID, Devices: flags.Devices, OnConflict: onConflict(rules, c.Resume),
 		Include: flags.Include, Exclude: flags.Exclude, Mounts: mounts(c),
@@ -110,10 +115,11 @@ func (m *Mover) restoreComponent(
 		r.TargetEmpty = untouched && empty && !rules.Group && f.Reason == v1alpha1.ReasonTargetUnwritable
 		return r, f
 	}
-	if got.Files+got.Links+got.Special+got.Skipped == 0 && len(flags.Include) > 0 {
+	if got.Files+got.Links+got.Special+got.Skipped == 0 &&
+		(len(flags.Include) > 0 || len(flags.Exclude) > 0 && c.Files > 0) {
 		return r, failure.New(v1alpha1.ReasonEmpty,
-			"nothing in the component matches the parameter include, so nothing was restored: correct the patterns, "+
-				"or leave the component out with dataSource.components")
+			"the parameters include and exclude leave nothing of the component, so nothing was restored: correct the "+
+				"patterns, or leave the component out with dataSource.components")
 	}
 	if rules.Verify {
 		return m.verify(ctx, engine, r, dir, options)
@@ -170,10 +176,23 @@ type restoring struct {
 	c           task.Component
 	began, last time.Time
 	written     bool
+	stop        context.CancelCauseFunc
 }
 
-func (r *restoring) tell(ctx context.Context, p *v1alpha1.RestoreProgress) {
-	r.m.reportRestore(ctx, r.t, r.c.Name, v1alpha1.RestoredComponent{
+// begin says that the component is about to be written. The returned context ends with end, and before that if the
+// mover's work does not count any more: others can use the volume by then.
+func (r *restoring) begin(ctx context.Context) (_ context.Context, end func(), _ *failure.Failure) {
+	ctx, r.stop = context.WithCancelCause(ctx)
+	if r.tell(ctx, nil) {
+		r.stop(report.ErrFenced)
+		return nil, nil, givenUp()
+	}
+	return ctx, func() { r.stop(nil) }, nil
+}
+
+// tell reports whether the mover's work does not count any more.
+func (r *restoring) tell(ctx context.Context, p *v1alpha1.RestoreProgress) (fenced bool) {
+	return r.m.reportRestore(ctx, r.t, r.c.Name, v1alpha1.RestoredComponent{
 		Phase: v1alpha1.RestoreSessionRunning, ID: r.c.ID, StartTime: report.TimeOf(r.began), TargetWritten: r.written,
 		Progress: p,
 	})
@@ -196,15 +215,22 @@ func (r *restoring) progress(ctx context.Context) func(repository.RestoreProgres
 		if r.c.Bytes > 0 {
 			out.PercentDone = int32(min(100, p.BytesDone*100/r.c.Bytes))
 		}
-		r.tell(ctx, out)
+		if r.tell(ctx, out) {
+			r.stop(report.ErrFenced)
+		}
 	}
 }
 
-// reportRestore writes a component to the RestoreSession's status. If that fails, the Result says the same later.
-func (m *Mover) reportRestore(ctx context.Context, t task.Task, name string, c v1alpha1.RestoredComponent) {
+// reportRestore writes a component to the RestoreSession's status. If that fails, the Result says the same later. It
+// reports whether the mover's work does not count any more.
+func (m *Mover) reportRestore(
+	ctx context.Context, t task.Task, name string, c v1alpha1.RestoredComponent,
+) (fenced bool) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), ReportWithin)
 	defer cancel()
-	if err := m.Status.Restore(ctx, *t.RestoreSession, name, c); err != nil {
+	err := m.Status.Restore(ctx, *t.RestoreSession, name, c)
+	if err != nil {
 		m.Log.Warn("report to the RestoreSession", "component", name, "error", err)
 	}
+	return errors.Is(err, report.ErrFenced)
 }

@@ -31,7 +31,11 @@ func (m *Mover) restoreStream(
 		return r, loadFailure(err)
 	}
 	report := restoring{m: m, t: t, c: c, began: began, last: began}
-	report.tell(ctx, nil)
+	ctx, end, f := report.begin(ctx)
+	if f != nil {
+		return r, f
+	}
+	defer end()
 	kept := &countingWriter{progress: report.progress(ctx)}
 	err := m.feed(ctx, engine, c, l, kept)
 	if err == nil {

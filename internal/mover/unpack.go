@@ -83,7 +83,11 @@ func (m *Mover) restoreArchive(
 	defer func() { _ = root.Close() }()
 	r.TargetWritten = empty || c.Resume
 	report := restoring{m: m, t: t, c: c, began: began, last: began, written: r.TargetWritten}
-	report.tell(ctx, nil)
+	ctx, end, f := report.begin(ctx)
+	if f != nil {
+		return r, f
+	}
+	defer end()
 	kept := &countingWriter{progress: report.progress(ctx)}
 	if c.Stream != nil {
 		r.Files, err = m.unpackBy(ctx, engine, c, root, dir, kept)

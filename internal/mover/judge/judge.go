@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"path"
 	"strings"
+	"time"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/mover/failure"
@@ -26,13 +27,16 @@ func Scope(c task.Component, exclude []string) string {
 }
 
 // FindPrevious sorts the snapshots of a source, which come oldest first. It returns the one that an earlier mover of
-// this run left, and the newest other one of the same scope. Each can be nil.
-func FindPrevious(all []repository.Snapshot, uid, scope string) (done, previous *repository.Snapshot) {
+// this run left, and the newest other one of the same scope. Each can be nil. One that a node with a wrong clock made
+// after now is not the newest: each later backup would be compared with it.
+func FindPrevious(
+	all []repository.Snapshot, uid, scope string, now time.Time,
+) (done, previous *repository.Snapshot) {
 	for i := range all {
 		switch s := &all[i]; {
 		case s.Tags[TagSnapshotUID] == uid:
 			done = s
-		case s.Tags[TagScope] == scope:
+		case s.Tags[TagScope] == scope && !s.Start.After(now):
 			previous = s
 		}
 	}

@@ -5,7 +5,9 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -35,12 +37,16 @@ type APIStatus struct {
 	Manager string
 }
 
-// Snapshot implements StatusWriter.
+// ErrFenced means that reports of this mover do not count any more: the manager has given the mover up, or the object
+// is gone.
+var ErrFenced = errors.New("the manager does not expect this mover's work any more")
+
+// Snapshot implements StatusWriter. The error can be ErrFenced.
 func (s APIStatus) Snapshot(ctx context.Context, object task.Object, name string, c v1alpha1.Component) error {
 	return s.apply(ctx, v1alpha1.SnapshotKind, "snapshots", object, name, &c)
 }
 
-// Restore implements StatusWriter.
+// Restore implements StatusWriter. The error can be ErrFenced.
 func (s APIStatus) Restore(
 	ctx context.Context, object task.Object, name string, c v1alpha1.RestoredComponent,
 ) error {
@@ -79,6 +85,9 @@ func (s APIStatus) apply(
 	err = retry.DelayFunc().Until(ctx, true, true, func(ctx context.Context) (bool, error) {
 		now, err := api.Patch(ctx, object.Name, types.JSONPatchType, same, metav1.PatchOptions{}, "status")
 		if err != nil {
+			if apierrors.IsInvalid(err) || fences(err) {
+				err = fmt.Errorf("%w: %w", ErrFenced, err)
+			}
 			return false, fmt.Errorf("compare the UID of %s: %w", object.Name, err)
 		}
 		patch.SetResourceVersion(now.GetResourceVersion())
@@ -89,6 +98,9 @@ func (s APIStatus) apply(
 			metav1.ApplyOptions{FieldManager: manager(cmp.Or(s.Manager, FieldManager), name), Force: true})
 		if err == nil {
 			return true, nil
+		}
+		if fences(err) {
+			err = fmt.Errorf("%w: %w", ErrFenced, err)
 		}
 		last = fmt.Errorf("apply status of %s: %w", object.Name, err)
 		if !apierrors.IsConflict(err) {
@@ -101,6 +113,17 @@ func (s APIStatus) apply(
 	}
 	return err
 }
+
+// fences reports whether an error says for good that the object takes no reports of this mover: it is gone, or
+// config/admission/mover_policy.yaml finds the mover's Job no longer in AnnotationMovers. Any other lack of a right can
+// end by itself.
+func fences(err error) bool {
+	return apierrors.IsNotFound(err) || apierrors.IsForbidden(err) &&
+		(strings.Contains(err.Error(), v1alpha1.AnnotationMovers) || strings.Contains(err.Error(), ownComponents))
+}
+
+// ownComponents is what the policy says of a Job that has other components of the object.
+const ownComponents = "can change only its own components: "
 
 // componentsWith returns how many components an object has once this one is among them.
 func componentsWith(o *unstructured.Unstructured, name string) int {
