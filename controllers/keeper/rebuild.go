@@ -36,6 +36,8 @@ type rebuilding struct {
 	*Reconciler
 	repository *v1alpha1.Repository
 	known      rebuilt.Policies
+	// frozen holds the Repositories of Snapshots that runs under way still make, by the names of these.
+	frozen map[string]string
 	// count is the result of the scan.
 	count *v1alpha1.ScanStatus
 	// refused are the first Snapshots that were left out, and why.
@@ -50,19 +52,21 @@ type refusal string
 
 func (r refusal) Error() string { return string(r) }
 
-// newRebuilding reads the policies of the namespace past the cache: they decide what a Snapshot belongs to.
+// newRebuilding reads the policies and runs of the namespace past the cache: they decide what a Snapshot belongs to, and
+// which names are taken.
 func (r *Reconciler) newRebuilding(
 	ctx context.Context, repository *v1alpha1.Repository, count *v1alpha1.ScanStatus,
 ) (*rebuilding, error) {
 	var configurations v1alpha1.BackupConfigurationList
 	var batches v1alpha1.BackupBatchList
-	for _, list := range []client.ObjectList{&configurations, &batches} {
+	var runs v1alpha1.BackupSessionList
+	for _, list := range []client.ObjectList{&configurations, &batches, &runs} {
 		if err := r.APIReader.List(ctx, list, client.InNamespace(repository.Namespace)); err != nil {
-			return nil, fmt.Errorf("list policies of Namespace %s: %w", repository.Namespace, err)
+			return nil, fmt.Errorf("list policies and runs of Namespace %s: %w", repository.Namespace, err)
 		}
 	}
 	return &rebuilding{
-		Reconciler: r, repository: repository, count: count,
+		Reconciler: r, repository: repository, count: count, frozen: rebuilt.FrozenNames(runs.Items),
 		known: rebuilt.Policies{Configurations: configurations.Items, Batches: batches.Items},
 	}, nil
 }
@@ -138,6 +142,9 @@ func (b *rebuilding) rebuild(ctx context.Context, f task.Found) error {
 // place returns the Snapshot of this name, and makes it if there is none. It returns nil if the name belongs to another
 // Snapshot.
 func (b *rebuilding) place(ctx context.Context, want *v1alpha1.Snapshot) (*v1alpha1.Snapshot, error) {
+	if of, frozen := b.frozen[want.Name]; frozen && of != want.Spec.Repository {
+		return nil, nil
+	}
 	have := &v1alpha1.Snapshot{}
 	err := b.Get(ctx, client.ObjectKeyFromObject(want), have)
 	if apierrors.IsNotFound(err) {

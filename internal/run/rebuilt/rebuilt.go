@@ -80,6 +80,24 @@ func isToCome(name string, now time.Time) bool {
 // Unusable returns the status of a rebuilt Snapshot whose components the API server refuses.
 func Unusable(now time.Time) v1alpha1.SnapshotStatus { return statusOf(nil, 0, now) }
 
+// FrozenNames returns the Repositories of the Snapshots that runs under way make, by the names of the Snapshots. A run
+// makes that of a later target when its turn comes.
+func FrozenNames(runs []v1alpha1.BackupSession) map[string]string {
+	out := map[string]string{}
+	for i := range runs {
+		r := &runs[i]
+		if r.Status.Resolved == nil || r.Status.Phase.Terminal() || v1alpha1.HasRecordAnnotation(r.Annotations) {
+			continue
+		}
+		for _, t := range r.Status.Resolved.Targets {
+			for _, of := range t.Repositories {
+				out[of.Snapshot] = of.Name
+			}
+		}
+	}
+	return out
+}
+
 // OtherName returns the name of a rebuilt Snapshot whose own name another Repository's Snapshot has.
 func OtherName(s *v1alpha1.Snapshot) string {
 	return policy.RebuiltSnapshotName(s.Name, string(s.OwnerReferences[0].UID))
