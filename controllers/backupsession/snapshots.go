@@ -83,6 +83,7 @@ func (r *Reconciler) snapshot(
 		}
 		snap = want
 		if err = r.Create(ctx, snap, client.FieldOwner(r.FieldManager)); apierrors.IsAlreadyExists(err) {
+			snap = &v1alpha1.Snapshot{} // another one than want, with which it is compared
 			err = r.APIReader.Get(ctx, client.ObjectKeyFromObject(want), snap)
 		}
 	}

@@ -63,6 +63,26 @@ func TestAStaleCacheFailsNoRun(t *testing.T) {
 	}
 }
 
+// The Snapshot of another run has the name, and only the API server knows.
+func TestAStaleCacheTakesNoSnapshotOfAnotherRun(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.configuration()
+	sessiontest.Create(t, w.Client, &v1alpha1.Snapshot{
+		ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: "uploads-run"},
+		Spec: v1alpha1.SnapshotSpec{
+			SnapshotID: "other", Repository: "uploads", Session: "nightly", BackupSession: "earlier", AppRef: uploads,
+			Version: v1alpha1.SnapshotLayoutVersion,
+		},
+	})
+	w.run(v1alpha1.BackupConfigurationKind, "uploads", "run")
+	for range 3 {
+		w.reconcileStale(w.session("run"), sessiontest.Stale{None: []client.Object{&v1alpha1.Snapshot{}}})
+	}
+	w.Expect(summary(w.session("run"))[0]).To(Equal("Failed/NameConflict"))
+	w.Expect(w.Jobs()).To(BeEmpty())
+}
+
 func TestAStaleCacheMakesNoJobOfAnEndedRun(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
