@@ -12,6 +12,7 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/keeper"
 	"github.com/cairn-backup/cairn/internal/kube/index"
+	"github.com/cairn-backup/cairn/internal/kube/read"
 	"github.com/cairn-backup/cairn/internal/policy"
 	"github.com/cairn-backup/cairn/internal/retention"
 	"github.com/cairn-backup/cairn/internal/task"
@@ -117,18 +118,13 @@ func (r *Reconciler) idle(ctx context.Context, all []keeper.Work) ([]keeper.Work
 	if err != nil {
 		return nil, err
 	}
-	var snapshots v1alpha1.SnapshotList
-	if err := r.APIReader.List(ctx, &snapshots, client.InNamespace(all[0].Repository.Namespace)); err != nil {
-		return nil, fmt.Errorf("list Snapshots: %w", err)
+	users, err := r.users(ctx, all, used)
+	if err != nil {
+		return nil, err
 	}
 	var out []keeper.Work
 	for _, w := range all {
-		user := ""
-		if w.Wipe {
-			if user, err = r.user(ctx, w.Repository, snapshots.Items, used); err != nil {
-				return nil, err
-			}
-		}
+		user := users[w.Repository.Name]
 		if user == "" {
 			out = append(out, w)
 			continue
@@ -143,20 +139,33 @@ func (r *Reconciler) idle(ctx context.Context, all []keeper.Work) ([]keeper.Work
 	return out, nil
 }
 
-// user returns what works with a Snapshot of the list that the Repository owns, or "" if nothing does.
-func (r *Reconciler) user(
-	ctx context.Context, repository *v1alpha1.Repository, snapshots []v1alpha1.Snapshot, used index.InUse,
-) (string, error) {
-	for i := range snapshots {
-		s := &snapshots[i]
-		if s.Spec.Repository != repository.Name || !retention.Owns(repository, s) {
-			continue
-		}
-		if user, err := used.User(ctx, r.APIReader, s); user != "" || err != nil {
-			return user, err
+// users returns what works with a Snapshot of each Repository that is wiped, by the Repository's name. It reads all
+// Snapshots of the namespace, past the cache: anybody can change their labels.
+func (r *Reconciler) users(ctx context.Context, all []keeper.Work, used index.InUse) (map[string]string, error) {
+	wiped, users := map[string]*v1alpha1.Repository{}, map[string]string{}
+	for _, w := range all {
+		if w.Wipe {
+			wiped[w.Repository.Name] = w.Repository
 		}
 	}
-	return "", nil
+	err := read.Pages(ctx, r.APIReader, func(page *v1alpha1.SnapshotList) error {
+		for i := range page.Items {
+			s := &page.Items[i]
+			repository := wiped[s.Spec.Repository]
+			if repository == nil || users[repository.Name] != "" || !retention.Owns(repository, s) {
+				continue
+			}
+			var err error
+			if users[repository.Name], err = used.User(ctx, r.APIReader, s); err != nil {
+				return err
+			}
+		}
+		return nil
+	}, client.InNamespace(all[0].Repository.Namespace))
+	if err != nil {
+		return nil, fmt.Errorf("look for what works with the data: %w", err)
+	}
+	return users, nil
 }
 
 // wipeKey returns the index value of a Snapshot whose data a keeper removes.

@@ -52,8 +52,8 @@ type refusal string
 
 func (r refusal) Error() string { return string(r) }
 
-// newRebuilding reads the policies and runs of the namespace past the cache: they decide what a Snapshot belongs to, and
-// which names are taken.
+// newRebuilding reads the policies and runs of the namespace past the cache: they decide what a Snapshot belongs to,
+// and which names are taken.
 func (r *Reconciler) newRebuilding(
 	ctx context.Context, repository *v1alpha1.Repository, count *v1alpha1.ScanStatus,
 ) (*rebuilding, error) {

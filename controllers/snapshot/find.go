@@ -22,9 +22,6 @@ import (
 	"github.com/cairn-backup/cairn/internal/volumesnapshot"
 )
 
-// pageSize is the number of VolumeSnapshots in one answer to a list.
-const pageSize = 500
-
 // volumeSnapshots are the VolumeSnapshots that a Snapshot knows, as the API server has them now.
 type volumeSnapshots struct {
 	// ours were made by the Snapshot's Jobs: their labels and the Snapshot agree on that.
@@ -119,11 +116,11 @@ func (r *Reconciler) find(ctx context.Context, s *v1alpha1.Snapshot) (volumeSnap
 
 // each lists VolumeSnapshots, page by page.
 func (r *Reconciler) each(ctx context.Context, do func(*snapshotv1.VolumeSnapshot), opts ...client.ListOption) error {
-	var list snapshotv1.VolumeSnapshotList
-	err := r.pages(ctx, &list, func() {
-		for i := range list.Items {
-			do(&list.Items[i])
+	err := read.Pages(ctx, r.APIReader, func(page *snapshotv1.VolumeSnapshotList) error {
+		for i := range page.Items {
+			do(&page.Items[i])
 		}
+		return nil
 	}, opts...)
 	if meta.IsNoMatchError(err) || apierrors.IsNotFound(err) { // NotFound: the kind was removed while the manager runs
 		return errNotSupported
@@ -132,20 +129,6 @@ func (r *Reconciler) each(ctx context.Context, do func(*snapshotv1.VolumeSnapsho
 		return fmt.Errorf("list VolumeSnapshots: %w", err)
 	}
 	return nil
-}
-
-// pages reads a list past the cache, and calls do with each page of it.
-func (r *Reconciler) pages(ctx context.Context, list client.ObjectList, do func(), opts ...client.ListOption) error {
-	for {
-		if err := r.APIReader.List(ctx, list, append(slices.Clone(opts), client.Limit(pageSize),
-			client.Continue(list.GetContinue()))...); err != nil {
-			return err
-		}
-		do()
-		if list.GetContinue() == "" {
-			return nil
-		}
-	}
 }
 
 // waiting names a claim that still waits for its volume from one of the VolumeSnapshots, or returns "". A restore can

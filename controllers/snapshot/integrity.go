@@ -41,14 +41,14 @@ func (r *Reconciler) pairUp(ctx context.Context, found map[types.UID]*pair) erro
 	if len(found) == 0 {
 		return nil
 	}
-	var list snapshotv1.VolumeSnapshotContentList
-	err := r.pages(ctx, &list, func() {
-		for i := range list.Items {
-			content := &list.Items[i]
+	err := read.Pages(ctx, r.APIReader, func(page *snapshotv1.VolumeSnapshotContentList) error {
+		for i := range page.Items {
+			content := &page.Items[i]
 			if p := found[content.Spec.VolumeSnapshotRef.UID]; p != nil && volumesnapshot.Bound(p.snapshot, content) {
 				p.content = content.DeepCopy()
 			}
 		}
+		return nil
 	})
 	if err != nil {
 		return fmt.Errorf("list VolumeSnapshotContents: %w", err)

@@ -1,0 +1,32 @@
+package read
+
+import (
+	"context"
+	"slices"
+
+	"sigs.k8s.io/controller-runtime/pkg/client"
+)
+
+// pageSize is the number of objects in one answer to a list.
+const pageSize = 500
+
+// Pages lists objects page by page, and calls do with each page. live must not be a cache.
+func Pages[L any, P interface {
+	*L
+	client.ObjectList
+}](ctx context.Context, live client.Reader, do func(P) error, options ...client.ListOption) error {
+	next := ""
+	for {
+		page := P(new(L))
+		err := live.List(ctx, page, append(slices.Clone(options), client.Limit(pageSize), client.Continue(next))...)
+		if err != nil {
+			return err
+		}
+		if err := do(page); err != nil {
+			return err
+		}
+		if next = page.GetContinue(); next == "" {
+			return nil
+		}
+	}
+}
