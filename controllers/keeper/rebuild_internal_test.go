@@ -201,7 +201,8 @@ func TestAScanTakesNoNameFromARunUnderWay(t *testing.T) {
 	g.Expect(b.Client.Create(t.Context(), &v1alpha1.BackupSession{
 		ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: run},
 		Status: v1alpha1.BackupSessionStatus{
-			Phase: v1alpha1.BackupSessionRunning, Resolved: &v1alpha1.ResolvedBackup{Targets: []v1alpha1.ResolvedTarget{{
+			Phase: v1alpha1.BackupSessionRunning,
+			Resolved: &v1alpha1.ResolvedBackup{Targets: []v1alpha1.ResolvedTarget{{
 				Name: "db", Repositories: []v1alpha1.ResolvedRepository{{Name: "db", Snapshot: name}},
 			}}},
 		},
