@@ -135,9 +135,8 @@ func (b *backup) writer(ctx context.Context) (context.Context, repo.RepositoryWr
 	}
 	if err != nil {
 		_ = w.Close(ctx)
-		return ctx, nil, err
 	}
-	return ctx, out, nil
+	return ctx, out, err
 }
 
 // accept asks the caller whether the upload becomes a snapshot.
@@ -185,15 +184,16 @@ func previousManifests(ctx context.Context, w repo.RepositoryWriter, name string
 	return snapshot.FindPreviousManifests(ctx, w, source(name), nil)
 }
 
-// dropUnfinished deletes the incomplete manifests that earlier runs of the source left behind before man, and those
-// that seem to be from after its end: their node's clock was ahead.
+// dropUnfinished deletes the incomplete manifests that the run of man and earlier runs of the source left, but man, and
+// those that seem to be from after its end: their node's clock was ahead.
 func dropUnfinished(ctx context.Context, w repo.RepositoryWriter, man *snapshot.Manifest) error {
 	old, err := snapshot.ListSnapshots(ctx, w, man.Source)
 	if err != nil {
 		return err
 	}
 	for _, o := range old {
-		if o.IncompleteReason != "" && (o.StartTime.Before(man.StartTime) || o.StartTime.After(man.EndTime)) {
+		later := o.StartTime.After(man.StartTime) && !o.StartTime.After(man.EndTime)
+		if o.IncompleteReason != "" && o.ID != man.ID && !later {
 			if err := w.DeleteManifest(ctx, o.ID); err != nil {
 				return err
 			}

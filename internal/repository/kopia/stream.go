@@ -4,13 +4,16 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"io"
+	"time"
 
 	"github.com/kopia/kopia/fs"
 	"github.com/kopia/kopia/repo"
 	"github.com/kopia/kopia/repo/object"
 	"github.com/kopia/kopia/snapshot"
 	"github.com/kopia/kopia/snapshot/snapshotfs"
+	"github.com/kopia/kopia/snapshot/upload"
 
 	"github.com/cairn-backup/cairn/internal/repository"
 )
@@ -24,25 +27,36 @@ func (b *backup) stream(ctx, kctx context.Context, w repo.RepositoryWriter) (*sn
 		MetadataCompressor: "zstd-fastest", AsyncWrites: cmp.Or(b.opt.Parallel, defaultParallel),
 	})
 	defer func() { _ = ow.Close() }()
-	n, err := copyStream(ctx, ow, b.src.Stream, b.progress, b.flusher(kctx, w))
+	n, err := copyStream(ctx, ow, b.src.Stream, b.progress, b.keeper(kctx, w, ow, start))
 	if err != nil {
 		return nil, details{}, err
 	}
 	oid, err := ow.Result()
+	if err == nil {
+		err = b.stillThere(kctx, w, oid, start)
+	}
 	if err != nil {
 		return nil, details{}, err
 	}
+	man, err := b.streamManifest(kctx, w, oid, n, start)
+	return man, details{Files: 1, Bytes: n, Stream: true}, err
+}
+
+// streamManifest writes the directory of a stream and returns its manifest, which is not saved yet.
+func (b *backup) streamManifest(
+	ctx context.Context, w repo.RepositoryWriter, oid object.ID, size int64, start time.Time,
+) (*snapshot.Manifest, error) {
 	now := fs.UTCTimestampFromTime(w.Time())
 	file := &snapshot.DirEntry{
-		Name: encodeName(cmp.Or(b.src.File, "stream")), Type: snapshot.EntryTypeFile, Permissions: 0o600, FileSize: n,
-		ModTime: now, ObjectID: oid,
+		Name: encodeName(cmp.Or(b.src.File, "stream")), Type: snapshot.EntryTypeFile, Permissions: 0o600,
+		FileSize: size, ModTime: now, ObjectID: oid,
 	}
 	var dir snapshotfs.DirManifestBuilder
 	dir.AddEntry(file)
 	dm := dir.Build(now, "")
-	doid, err := snapshotfs.WriteDirManifest(kctx, w, ".", dm, "zstd-fastest")
+	doid, err := snapshotfs.WriteDirManifest(ctx, w, ".", dm, "zstd-fastest")
 	if err != nil {
-		return nil, details{}, err
+		return nil, err
 	}
 	return &snapshot.Manifest{
 		Source: source(b.src.Name), StartTime: fs.UTCTimestampFromTime(start), EndTime: now,
@@ -50,24 +64,60 @@ func (b *backup) stream(ctx, kctx context.Context, w repo.RepositoryWriter) (*sn
 			Name: "stream", Type: snapshot.EntryTypeDirectory, Permissions: 0o700, ModTime: now, ObjectID: doid,
 			DirSummary: dm.Summary,
 		},
-	}, details{Files: 1, Bytes: n, Stream: true}, nil
+	}, nil
 }
 
-// flusher returns a function that flushes at intervals, so that a retry can reuse the uploaded contents.
-func (b *backup) flusher(ctx context.Context, w repo.RepositoryWriter) func() error {
+// keeper returns a function that keeps at intervals what ow has written, so that a retry can reuse it. Maintenance
+// drops contents that are older than a day and in no manifest, so an incomplete manifest holds those of a long stream.
+func (b *backup) keeper(
+	ctx context.Context, w repo.RepositoryWriter, ow object.Writer, start time.Time,
+) func(size int64) error {
 	every := cmp.Or(b.opt.CheckpointEvery, defaultCheckpoint)
 	next := b.e.now().Add(every)
-	return func() error {
+	return func(size int64) error {
 		now := b.e.now()
 		if now.Before(next) {
 			return nil
 		}
 		next = now.Add(every)
+		oid, err := ow.Checkpoint()
+		if err != nil {
+			return err
+		}
+		if oid != object.EmptyID {
+			man, err := b.streamManifest(ctx, w, oid, size, start)
+			if err == nil {
+				err = b.keepForNext(ctx, w, man, upload.IncompleteReasonCheckpoint, nil)
+			}
+			if err != nil {
+				return err
+			}
+		}
 		return w.Flush(ctx)
 	}
 }
 
-func copyStream(ctx context.Context, w io.Writer, r io.Reader, p *progress, flush func() error) (total int64, _ error) {
+// safeFor is less than the four hours between the two collections that drop a content.
+const safeFor = 3 * time.Hour
+
+// stillThere checks that a stream that took long lost nothing meanwhile, for example while its program wrote nothing
+// for days, or because another program maintained the repository.
+func (b *backup) stillThere(ctx context.Context, w repo.RepositoryWriter, oid object.ID, start time.Time) error {
+	if w.Time().Sub(start) < safeFor {
+		return nil
+	}
+	if err := b.e.rep.Refresh(ctx); err != nil {
+		return err
+	}
+	if _, err := w.VerifyObject(ctx, oid); err != nil {
+		return fmt.Errorf("the repository lost data of the stream while it was read, so back it up again: %w", err)
+	}
+	return nil
+}
+
+func copyStream(
+	ctx context.Context, w io.Writer, r io.Reader, p *progress, keep func(size int64) error,
+) (total int64, _ error) {
 	buf := make([]byte, 1<<20)
 	for {
 		if err := ctx.Err(); err != nil {
@@ -80,7 +130,7 @@ func copyStream(ctx context.Context, w io.Writer, r io.Reader, p *progress, flus
 			}
 			total += int64(n)
 			p.read.Add(int64(n))
-			if err := flush(); err != nil {
+			if err := keep(total); err != nil {
 				return total, err
 			}
 		}
