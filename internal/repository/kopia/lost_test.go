@@ -63,7 +63,9 @@ func TestABackupAfterALossSendsWhatIsLost(t *testing.T) {
 			inSession(t, r, func(e repository.Engine) { g.Expect(backUp(e).BytesSent).To(BeNumerically("<", 100<<10)) })
 			lose(t, r, "p", how)
 			inSession(t, r, func(e repository.Engine) {
-				g.Expect(e.Check(ctx, []string{first.ID})).To(HaveLen(map[string]int{"deleted": 1}[name]))
+				g.Expect(e.Check(ctx, []string{first.ID})).To(Equal([]string{first.ID}))
+				_, err := e.Verify(ctx, first.ID, 0)
+				g.Expect(err).To(MatchError(repository.ErrCorrupt))
 				second = backUp(e)
 				g.Expect(second.BytesSent).To(BeNumerically(">", 18<<20))
 			})
@@ -79,6 +81,28 @@ func TestABackupAfterALossSendsWhatIsLost(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestWhatIsBeforeACutIsWhole checks that a check blames only the snapshots that need the end of a pack.
+func TestWhatIsBeforeACutIsWhole(t *testing.T) {
+	t.Parallel()
+	g, ctx, src, r := NewWithT(t), t.Context(), t.TempDir(), initialized(t)
+	enginetest.Incompressible(t, src, 2, 1<<20)
+	backUp := func(e repository.Engine) string {
+		s, err := e.Backup(ctx, repository.Source{Name: "d", Dir: src}, repository.BackupOptions{Parallel: 1})
+		g.Expect(err).NotTo(HaveOccurred())
+		return s.ID
+	}
+	var both, first string
+	inSession(t, r, func(e repository.Engine) { both = backUp(e) })
+	g.Expect(os.Remove(filepath.Join(src, "0", "1"))).To(Succeed())
+	inSession(t, r, func(e repository.Engine) { first = backUp(e) })
+	lose(t, r, "p", func(file string) error { return os.Truncate(file, 3<<19) })
+	inSession(t, r, func(e repository.Engine) {
+		g.Expect(e.Check(ctx, []string{both, first})).To(Equal([]string{both}))
+		_, err := e.Verify(ctx, first, 100)
+		g.Expect(err).NotTo(HaveOccurred())
+	})
 }
 
 // TestAStreamAfterALossIsSentAgain checks the same for the dump of a database.

@@ -7,7 +7,9 @@ import (
 	"slices"
 
 	"github.com/kopia/kopia/fs"
+	"github.com/kopia/kopia/repo"
 	"github.com/kopia/kopia/repo/blob"
+	"github.com/kopia/kopia/repo/content"
 	"github.com/kopia/kopia/repo/manifest"
 	"github.com/kopia/kopia/snapshot"
 	"github.com/kopia/kopia/snapshot/snapshotfs"
@@ -16,7 +18,8 @@ import (
 	"github.com/cairn-backup/cairn/internal/text"
 )
 
-// Verify walks the snapshot, checks that the pack of every content exists, and reads percent % of the files.
+// Verify walks the snapshot, checks that the pack of every content exists and is long enough, and reads percent % of
+// the files.
 func (e *repoEngine) Verify(ctx context.Context, id string, percent float64) (repository.VerifyResult, error) {
 	ctx, stop := e.ctx(ctx)
 	defer stop()
@@ -49,7 +52,7 @@ func (e *repoEngine) Verify(ctx context.Context, id string, percent float64) (re
 func (e *repoEngine) walk(
 	ctx context.Context, blobs map[blob.ID]blob.Metadata, percent float64, roots ...fs.Entry,
 ) (snapshotfs.VerifierResult, error) {
-	v := snapshotfs.NewVerifier(ctx, e.rep,
+	v := snapshotfs.NewVerifier(ctx, measured{e.rep, blobs},
 		snapshotfs.VerifierOptions{
 			VerifyFilesPercent: percent, Parallelism: defaultParallel, FileQueueLength: 1000, MaxErrors: maxProblems,
 			BlobMap: blobs,
@@ -66,6 +69,25 @@ func (e *repoEngine) walk(
 		}
 		return nil
 	})
+}
+
+// measured is a repository that knows how long its packs are. kopia's verifier asks only whether a pack exists.
+type measured struct {
+	repo.Repository
+	blobs map[blob.ID]blob.Metadata
+}
+
+// ContentInfo implements repo.Repository. The verifier itself finds out that a pack is gone.
+func (m measured) ContentInfo(ctx context.Context, id content.ID) (content.Info, error) {
+	info, err := m.Repository.ContentInfo(ctx, id)
+	if err != nil {
+		return info, err
+	}
+	if pack, ok := m.blobs[info.PackBlobID]; ok && pack.Length < endOf(info) {
+		return info, fmt.Errorf("blob %v is cut off: it has %d bytes, but the content ends at %d",
+			info.PackBlobID, pack.Length, endOf(info))
+	}
+	return info, nil
 }
 
 // Check walks all snapshots together, so that it walks shared subtrees once. Only where it finds damage it walks each
