@@ -72,6 +72,41 @@ func TestADiskThatTakesNoMore(t *testing.T) {
 	})
 }
 
+// TestAnErrorOfTheDiskFailsARestore checks errors that the kernel tells only once, whatever was restored since the time
+// before: also entries that have their names already.
+func TestAnErrorOfTheDiskFailsARestore(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		create func(dir string) error
+		path   string // in the snapshot
+	}{
+		"files":           {create: func(d string) error { return os.WriteFile(filepath.Join(d, "f"), nil, 0o600) }},
+		"directories":     {create: func(d string) error { return os.MkdirAll(filepath.Join(d, "a/b"), 0o700) }},
+		"links":           {create: linkIn},
+		"one link":        {create: linkIn, path: "link"},
+		"an empty volume": {create: func(string) error { return nil }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			g, ctx, src, syncs := NewWithT(t), t.Context(), t.TempDir(), 0
+			g.Expect(tc.create(src)).To(Succeed())
+			d := kopia.WithDisk(kopia.Driver{}, func() error {
+				if syncs++; syncs == 1 {
+					return unix.EIO
+				}
+				return nil
+			})
+			e := enginetest.Open(t, d, initialized(t))
+			s, err := e.Backup(ctx, repository.Source{Name: "d", Dir: src}, repository.BackupOptions{})
+			g.Expect(err).NotTo(HaveOccurred())
+			_, err = e.Restore(ctx, s.ID, t.TempDir(), repository.RestoreOptions{Path: tc.path})
+			g.Expect(err).To(And(MatchError(repository.ErrTarget), MatchError(unix.EIO)))
+		})
+	}
+}
+
+func linkIn(dir string) error { return os.Symlink("x", filepath.Join(dir, "link")) }
+
 func TestLeftoversOfABlobGoWithoutTheOthers(t *testing.T) {
 	t.Parallel()
 	g, dir := NewWithT(t), t.TempDir()

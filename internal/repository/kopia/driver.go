@@ -56,6 +56,8 @@ type Driver struct {
 	fileTime func() time.Time
 	// step is called before each change of the target of a restore. Only tests set it.
 	step func()
+	// syncfs replaces the call that brings a restore to the disk. Only tests set it.
+	syncfs func(fd int) error
 }
 
 var _ repository.Driver = Driver{}

@@ -148,6 +148,13 @@ func WithStep(d Driver, step func()) Driver {
 	return d
 }
 
+// WithDisk calls disk each time that a restore brings its target to the disk, and then does so. The driver sees the
+// error that it returns.
+func WithDisk(d Driver, disk func() error) Driver {
+	d.syncfs = func(fd int) error { return errors.Join(disk(), unix.Syncfs(fd)) }
+	return d
+}
+
 // WithEntries saves a snapshot again with other entries in its root, and returns the ID of the new one.
 func WithEntries(t testing.TB, e repository.Engine, id string, change func([]*snapshot.DirEntry)) string {
 	t.Helper()

@@ -46,6 +46,7 @@ type repoEngine struct {
 	// fileTime is the clock of this machine, from which the kernel takes file times, whatever now returns.
 	fileTime func() time.Time
 	step     func() // of the driver
+	syncfs   func(fd int) error
 	// readAgain is maxReadAgain, or the value of a test.
 	readAgain int64
 }
@@ -109,7 +110,10 @@ func (d Driver) engine(r repository.Repository) *repoEngine {
 	e := &repoEngine{
 		log: r.Log, safety: maintenance.SafetyFull, now: time.Now, fatal: make(chan error, 1),
 		refuse: make(chan error, 1), lstat: fstatat, fstat: fstat,
-		fileTime: time.Now, readAgain: cmp.Or(d.readAgain, maxReadAgain), step: d.step,
+		fileTime: time.Now, readAgain: cmp.Or(d.readAgain, maxReadAgain), step: d.step, syncfs: unix.Syncfs,
+	}
+	if d.syncfs != nil {
+		e.syncfs = d.syncfs
 	}
 	if d.lstat != nil {
 		e.lstat = d.lstat

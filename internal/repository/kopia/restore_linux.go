@@ -50,7 +50,7 @@ func (e *repoEngine) Restore(
 		return res, restoreError(r.firstErr)
 	}
 	// The kernel may not have written everything to the disk yet. Only a sync shows that the disk has no room for it.
-	if err := unix.Syncfs(r.fd); err != nil {
+	if err := r.e.syncfs(r.fd); err != nil {
 		return res, restoreError(fmt.Errorf("bring %s to the disk: %w", target, err))
 	}
 	return res, nil

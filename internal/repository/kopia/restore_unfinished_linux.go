@@ -58,9 +58,12 @@ func (r *restorer) settle(least int) {
 	all := w.do
 	w.do, w.sum = nil, 0
 	w.mu.Unlock()
-	err := unix.Syncfs(r.fd)
+	err := r.e.syncfs(r.fd)
 	for _, do := range all {
 		do(err)
+	}
+	if err != nil { // the kernel tells it only once, and not every entry waits for the disk
+		_ = r.ended(".", 0, fmt.Errorf("bring it to the disk: %w", err))
 	}
 }
 
