@@ -164,6 +164,7 @@ func (it *dirIter) Next(context.Context) (fs.Entry, error) {
 		raw := it.names[0]
 		it.names = it.names[1:]
 		if repository.IsOfARestore(raw) {
+			it.w.leaveOutOfRestore(it.ref, raw)
 			continue
 		}
 		e, rec := it.w.entry(it.ref, raw, it)

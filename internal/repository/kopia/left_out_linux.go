@@ -1,10 +1,12 @@
 package kopia
 
 import (
+	"fmt"
 	"path"
 	"strings"
 
 	"github.com/cairn-backup/cairn/internal/repository"
+	"github.com/cairn-backup/cairn/internal/text"
 )
 
 // rules say what a backup left out. A restore that deletes what the snapshot does not have keeps these entries.
@@ -58,6 +60,24 @@ func (w *walk) leaveOut(ref *dirRef, raw string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.left.leaveOut(encodePath(path.Join(ref.path(), raw)))
+}
+
+// leaveOutOfRestore notes an entry of an unfinished restore.
+func (w *walk) leaveOutOfRestore(ref *dirRef, raw string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.ofRestores++; w.ofRestores == 1 {
+		w.ofARestore = path.Join(ref.path(), raw)
+	}
+}
+
+// tellOfRestores says how many entries were left out because of their names: a user could have named a file so.
+func (b *backup) tellOfRestores(wk *walk) {
+	if wk.ofRestores == 0 || b.e.log == nil {
+		return
+	}
+	b.e.log("warn", "backup", fmt.Sprintf("%s of unfinished restores left out, first %q: restore again, or delete or "+
+		"rename them", text.Quantity(wk.ofRestores, "entry"), wk.ofARestore))
 }
 
 // rules returns what the backup left out.

@@ -250,9 +250,16 @@ func TestAMarkThatCountsNoMore(t *testing.T) {
 func TestWhatAKilledRestoreLeavesIsNotBackedUp(t *testing.T) {
 	t.Parallel()
 	g, k, src := NewWithT(t), &killer{}, killedTree(t)
-	e := enginetest.Open(t, kopia.WithStep(kopia.Driver{}, k.step), initialized(t))
+	r, told := initialized(t), ""
+	r.Log = func(level, component, msg string) {
+		if component == "backup" {
+			told += level + " " + msg
+		}
+	}
+	e := enginetest.Open(t, kopia.WithStep(kopia.Driver{}, k.step), r)
 	s, err := e.Backup(t.Context(), repository.Source{Name: "d", Dir: src}, repository.BackupOptions{})
 	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(told).To(BeEmpty())
 	out := filepath.Join(t.TempDir(), "out")
 	unfinishedIn(t, k, e, s.ID, out, "dir")
 	g.Expect(filepath.Join(out, repository.RestoreMark)).NotTo(Equal(""), "the root is marked too")
@@ -261,6 +268,7 @@ func TestWhatAKilledRestoreLeavesIsNotBackedUp(t *testing.T) {
 	g.Expect(os.WriteFile(filepath.Join(out, repository.NewUnfinishedName()), []byte("x"), 0o600)).To(Succeed())
 	s, err = e.Backup(t.Context(), repository.Source{Name: "d", Dir: out}, repository.BackupOptions{})
 	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(told).To(MatchRegexp(`^warn [2-9] entries of unfinished restores left out, first ".*\.cairn~r-.*"`))
 	again := t.TempDir()
 	_, err = e.Restore(t.Context(), s.ID, again, repository.RestoreOptions{})
 	g.Expect(err).NotTo(HaveOccurred())

@@ -46,6 +46,7 @@ func (b *backup) tree(ctx, kctx context.Context, w repo.RepositoryWriter) (*snap
 		}
 		return nil, details{}, err
 	}
+	b.tellOfRestores(wk)
 	d := b.count(man, wk)
 	switch err := b.verdict(ctx, man, d); {
 	case err == nil:

@@ -47,6 +47,9 @@ type walk struct {
 	mu       sync.Mutex
 	problems []repository.Problem
 	left     rules // LeftOut and More
+	// ofRestores are entries of unfinished restores, of which none is in the snapshot.
+	ofRestores int64
+	ofARestore string // path of the first one
 }
 
 // stampsOf returns the stamps of a directory that is being read, by its path for kopia.
