@@ -52,6 +52,8 @@ type Driver struct {
 	lstat lstatFunc
 	// fstat replaces the lookup of open files in a source. Only tests set it.
 	fstat fstatFunc
+	// dirtyFor replaces the variable of that name. Only tests set it.
+	dirtyFor time.Duration
 	// fileTime replaces the clock that file times are compared with. Only tests set it.
 	fileTime func() time.Time
 	// step is called before each change of the target of a restore. Only tests set it.

@@ -25,7 +25,9 @@ func (f *fileNode) Open(context.Context) (fs.Reader, error) {
 		_ = unix.Close(fd)
 		return nil, &sourceError{&os.PathError{Op: "open", Path: f.path(), Err: errors.New("changed its type")}}
 	}
-	r.racyUntil, r.coarse = f.w.racyUntil(&r.before), f.w.isCoarse(&r.before)
+	now := f.w.now()
+	r.racyUntil = f.w.racyUntil(&r.before, now)
+	r.coarse, r.young = f.w.isCoarse(&r.before, now), f.w.isYoung(&r.before, now)
 	if f.w.again || r.racy() || r.coarse {
 		r.sum = sha256.New()
 	}
@@ -44,8 +46,8 @@ func (w *walk) isSame(a, b *unix.Stat_t) bool {
 
 // racyUntil returns the time until which a write may leave the times of a file unchanged. It is zero where each write
 // changes them.
-func (w *walk) racyUntil(st *unix.Stat_t) (until time.Time) {
-	now, times := w.now(), []unix.Timespec{st.Mtim, st.Ctim}
+func (w *walk) racyUntil(st *unix.Stat_t, now time.Time) (until time.Time) {
+	times := []unix.Timespec{st.Mtim, st.Ctim}
 	if w.noInode {
 		times = times[:1]
 	}
@@ -64,7 +66,7 @@ const oneTime = 2100 * time.Millisecond
 
 // isCoarse reports whether a file system that knows only whole seconds may give a later write the times that the file
 // has now. Waiting for the next second would take too long.
-func (w *walk) isCoarse(st *unix.Stat_t) bool {
+func (w *walk) isCoarse(st *unix.Stat_t, now time.Time) bool {
 	last := st.Ctim
 	if w.noInode {
 		last = st.Mtim
@@ -72,9 +74,23 @@ func (w *walk) isCoarse(st *unix.Stat_t) bool {
 	if last.Nsec != 0 {
 		return false
 	}
-	now := w.now()
 	return now.Sub(time.Unix(last.Sec, 0)).Abs() < oneTime ||
 		now.Sub(time.Unix(st.Mtim.Sec, st.Mtim.Nsec)).Abs() < oneTime
+}
+
+// dirtyFor is longer than the kernel keeps a page that was written through a mapping of a file (mmap) in memory: 30 s
+// by default, and a few more until the disk has it. As long as it does, further writes to the page leave the times of
+// the file unchanged.
+var dirtyFor = time.Minute
+
+// isYoung reports whether a later write through a mapping may leave the times that the file has now. Nothing tells
+// which files are mapped.
+func (w *walk) isYoung(st *unix.Stat_t, now time.Time) bool {
+	last := st.Ctim
+	if w.noInode {
+		last = st.Mtim
+	}
+	return now.Sub(time.Unix(last.Sec, last.Nsec)).Abs() < w.dirtyFor
 }
 
 // changed records that the content which was read may be torn.
@@ -94,6 +110,7 @@ type fileReader struct {
 	// racyUntil is set where a write now may leave the file's times unchanged.
 	racyUntil time.Time
 	coarse    bool      // so may a write within the next seconds
+	young     bool      // so may a write through a mapping
 	sum       hash.Hash // of the first size bytes; nil where the file was not read from its start to its end
 	size      int64
 }
@@ -162,7 +179,7 @@ func (r *fileReader) Close() error {
 	if (written || r.racy() || r.coarse) && !r.whole() {
 		r.n.changed()
 	}
-	if r.coarse {
+	if r.coarse || r.young {
 		r.n.dir.stamps.drop(r.n.stamp) // so that the next backup reads the file again
 	}
 	err := unix.Close(r.fd)

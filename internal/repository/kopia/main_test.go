@@ -7,11 +7,13 @@ import (
 
 	. "github.com/onsi/gomega"
 
+	"github.com/cairn-backup/cairn/internal/repository/kopia"
 	"github.com/cairn-backup/cairn/internal/repository/kopia/cheapkeys"
 )
 
 func TestMain(m *testing.M) {
 	cheapkeys.Use(m)
+	kopia.TrustYoungFiles()
 	os.Exit(m.Run())
 }
 

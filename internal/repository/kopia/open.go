@@ -45,6 +45,7 @@ type repoEngine struct {
 	fstat  fstatFunc
 	// fileTime is the clock of this machine, from which the kernel takes file times, whatever now returns.
 	fileTime func() time.Time
+	dirtyFor time.Duration
 	step     func() // of the driver
 	syncfs   func(fd int) error
 	// readAgain is maxReadAgain, or the value of a test.
@@ -111,6 +112,7 @@ func (d Driver) engine(r repository.Repository) *repoEngine {
 		log: r.Log, safety: maintenance.SafetyFull, now: time.Now, fatal: make(chan error, 1),
 		refuse: make(chan error, 1), lstat: fstatat, fstat: fstat,
 		fileTime: time.Now, readAgain: cmp.Or(d.readAgain, maxReadAgain), step: d.step, syncfs: unix.Syncfs,
+		dirtyFor: cmp.Or(d.dirtyFor, dirtyFor),
 	}
 	if d.syncfs != nil {
 		e.syncfs = d.syncfs

@@ -82,6 +82,7 @@ func (b *backup) upload(
 			return nil, nil, &repository.Error{Op: "backup", Kind: repository.ErrSource, Err: err}
 		}
 		wk.again, wk.now, wk.fstat, wk.progress = pass > 1, b.e.fileTime, b.e.fstat, b.progress
+		wk.dirtyFor = b.e.dirtyFor
 		wk.rep, w.walk, root.previous, wk.lost = w, wk, rootsOf(previous), b.lost
 		if len(b.opt.Exclude) > 0 {
 			wk.exclude = &b.exclude

@@ -3,6 +3,7 @@ package kopia_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"sync/atomic"
@@ -187,6 +188,36 @@ func TestAWriteInTheSecondOfTheBackup(t *testing.T) {
 			enginetest.Same(t, src, out)
 		})
 	}
+}
+
+// TestAWriteThroughAMappingIsBackedUp checks a file that a program writes to through a mapping, as LMDB, SQLite and
+// journald do. The kernel sets the file's times at the first write to a page, and then not until the disk has the page.
+func TestAWriteThroughAMappingIsBackedUp(t *testing.T) {
+	t.Parallel()
+	g, ctx, src, out := NewWithT(t), t.Context(), t.TempDir(), t.TempDir()
+	f, err := os.Create(filepath.Join(src, "data"))
+	g.Expect(err).NotTo(HaveOccurred())
+	defer func() { _ = f.Close() }()
+	g.Expect(errors.Join(f.Truncate(8192), f.Sync())).To(Succeed())
+	mapped, err := unix.Mmap(int(f.Fd()), 0, 8192, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+	g.Expect(err).NotTo(HaveOccurred())
+	defer func() { _ = unix.Munmap(mapped) }()
+	later := time.Duration(0)
+	d := kopia.WithFileTime(kopia.WithDirtyFor(kopia.Driver{}, time.Minute),
+		func() time.Time { return time.Now().Add(later) })
+	e := enginetest.Open(t, d, initialized(t))
+	copy(mapped, "first")
+	time.Sleep(100 * time.Millisecond) // a write has times of its own
+	backUp(ctx, g, e, src, repository.BackupOptions{})
+	copy(mapped, "other")
+	later = time.Hour // the next backup
+	s, p := backUp(ctx, g, e, src, repository.BackupOptions{})
+	g.Expect(p.FilesUnchanged).To(BeZero())
+	_, err = e.Restore(ctx, s.ID, out, repository.RestoreOptions{})
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(os.ReadFile(filepath.Join(out, "data"))).To(HavePrefix("other"))
+	_, p = backUp(ctx, g, e, src, repository.BackupOptions{})
+	g.Expect(p.FilesUnchanged).To(BeEquivalentTo(1), "no longer")
 }
 
 // ignoring takes a file for unchanged by size and time of the last write alone.

@@ -21,6 +21,7 @@ type walk struct {
 	lstat    lstatFunc
 	fstat    fstatFunc
 	now      func() time.Time
+	dirtyFor time.Duration
 	rootDev  uint64
 	oneFS    bool
 	attrs    bool            // capture attributes
@@ -77,7 +78,8 @@ func newWalk(root string, o repository.BackupOptions, lstat lstatFunc) (*walk, *
 		return nil, nil, &os.PathError{Op: "open", Path: root, Err: unix.ENOTDIR}
 	}
 	w := &walk{
-		lstat: lstat, fstat: fstat, now: time.Now, rootDev: st.Dev, oneFS: o.OneFileSystem, attrs: !o.NoAttributes,
+		lstat: lstat, fstat: fstat, now: time.Now, dirtyFor: dirtyFor,
+		rootDev: st.Dev, oneFS: o.OneFileSystem, attrs: !o.NoAttributes,
 		noInode: o.IgnoreInode, progress: newProgress(repository.BackupOptions{}),
 	}
 	d := &dirNode{root: root, rel: "."}
