@@ -17,6 +17,7 @@ import (
 func BenchmarkAttributes(b *testing.B) {
 	tree := filepath.Join(b.TempDir(), "tree")
 	tiny(b, tree, number("CAIRN_BENCH_FILES", 100_000))
+	age(b)
 	spent := map[string][]time.Duration{}
 	for range b.N {
 		for round := range number("CAIRN_BENCH_ROUNDS", 7) {
