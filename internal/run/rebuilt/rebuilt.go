@@ -44,11 +44,6 @@ func Snapshot(
 			labels[key] = value
 		}
 	}
-	if known.strange(r, labels) {
-		for _, key := range pointLabels {
-			delete(labels, key)
-		}
-	}
 	out := &v1alpha1.Snapshot{
 		ObjectMeta: metav1.ObjectMeta{
 			Namespace: r.Namespace, Name: f.Name, Labels: labels,
@@ -62,6 +57,11 @@ func Snapshot(
 	out.Spec.Repository, out.Spec.DeletionPolicy, out.Spec.Paused = r.Name, v1alpha1.DeleteObjects, false
 	if r.Spec.AppRef.Name != "" {
 		out.Spec.AppRef = r.Spec.AppRef
+	}
+	if known.strange(r, labels, out.Spec.AppRef) {
+		for _, key := range pointLabels {
+			delete(labels, key)
+		}
 	}
 	out.Status = statusOf(f.Components, f.Total, now)
 	return out, ""

@@ -9,6 +9,7 @@ import (
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/policy"
+	"github.com/cairn-backup/cairn/internal/run/restorebatch"
 	"github.com/cairn-backup/cairn/internal/task"
 )
 
@@ -21,6 +22,7 @@ func found(edit func(*task.Found)) task.Found {
 		Labels: map[string]string{
 			v1alpha1.LabelInvokerKind: v1alpha1.BackupBatchKind, v1alpha1.LabelInvokerName: "shop",
 			v1alpha1.LabelConfiguration: "shop-web", v1alpha1.LabelRestorePoint: "run", v1alpha1.LabelSession: "s",
+			v1alpha1.LabelRestorePointUID: "uid-run",
 		},
 		Spec:       v1alpha1.SnapshotSpec{SnapshotID: "id", BackupSession: "run", Session: "s"},
 		Components: map[string]v1alpha1.Component{"pvc": {Phase: v1alpha1.SnapshotSucceeded, ID: "k"}},
@@ -66,23 +68,35 @@ func TestForgedDataTakesNoNameOfALaterRun(t *testing.T) {
 	}
 }
 
+func batch(name string) v1alpha1.BackupBatch {
+	return v1alpha1.BackupBatch{ObjectMeta: metav1.ObjectMeta{Name: name, UID: "uid-batch"}}
+}
+
+// child is the BackupConfiguration of a target of a batch, a claim, which backs up into a Repository.
+func child(of, target, repository string) v1alpha1.BackupConfiguration {
+	b := batch(of)
+	return v1alpha1.BackupConfiguration{
+		ObjectMeta: metav1.ObjectMeta{
+			Name: policy.ChildName(of, target), OwnerReferences: []metav1.OwnerReference{
+				*metav1.NewControllerRef(&b, v1alpha1.GroupVersion.WithKind(v1alpha1.BackupBatchKind)),
+			},
+		},
+		Spec: v1alpha1.BackupConfigurationSpec{
+			Target: claimNamed(target),
+			Sessions: []v1alpha1.BackupConfigurationSession{{
+				Repositories: []v1alpha1.RepositoryInfo{{Name: repository}},
+			}},
+		},
+	}
+}
+
+func claimNamed(name string) *v1alpha1.TypedObjectReference {
+	return &v1alpha1.TypedObjectReference{Kind: v1alpha1.KindPersistentVolumeClaim, Name: name}
+}
+
 // Whoever can write to the backend of one Repository must not decide what the restore of another batch brings back.
 func TestALabelOfTheBucketMakesNoRestorePoint(t *testing.T) {
 	t.Parallel()
-	batch := func(name string) v1alpha1.BackupBatch {
-		return v1alpha1.BackupBatch{ObjectMeta: metav1.ObjectMeta{Name: name, UID: "uid-batch"}}
-	}
-	child := func(of, repository string) v1alpha1.BackupConfiguration {
-		b := batch(of)
-		return v1alpha1.BackupConfiguration{
-			ObjectMeta: metav1.ObjectMeta{Name: of + "-web", OwnerReferences: []metav1.OwnerReference{
-				*metav1.NewControllerRef(&b, v1alpha1.GroupVersion.WithKind(v1alpha1.BackupBatchKind)),
-			}},
-			Spec: v1alpha1.BackupConfigurationSpec{Sessions: []v1alpha1.BackupConfigurationSession{{
-				Repositories: []v1alpha1.RepositoryInfo{{Name: repository}},
-			}}},
-		}
-	}
 	with := func(child v1alpha1.BackupConfiguration) Policies {
 		return Policies{[]v1alpha1.BackupConfiguration{child}, []v1alpha1.BackupBatch{batch("shop")}}
 	}
@@ -95,14 +109,14 @@ func TestALabelOfTheBucketMakesNoRestorePoint(t *testing.T) {
 		"the batch of the Repository": {names(v1alpha1.BackupBatchKind, "shop"), Policies{}, false},
 		"a batch that uses the Repository": {
 			names(v1alpha1.BackupBatchKind, "other"),
-			with(child("shop", "web")), false,
+			with(child("shop", "web", "web")), false,
 		},
 		"another batch than that of the Repository": {names(v1alpha1.BackupBatchKind, "other"), Policies{}, true},
 		"a batch, and the Repository of a BackupConfiguration": {
 			names(v1alpha1.BackupConfigurationKind, "shop"), Policies{}, true,
 		},
 		"a batch that uses other Repositories": {
-			nil, with(child("shop", "db")), true,
+			nil, with(child("shop", "web", "db")), true,
 		},
 		"a batch that exists no more": {nil, Policies{Batches: []v1alpha1.BackupBatch{batch("other")}}, false},
 	} {
@@ -114,7 +128,7 @@ func TestALabelOfTheBucketMakesNoRestorePoint(t *testing.T) {
 			g.Expect(refusal).To(BeEmpty(), "its data can be restored in any case")
 			for _, key := range []string{
 				v1alpha1.LabelInvokerKind, v1alpha1.LabelInvokerName, v1alpha1.LabelConfiguration,
-				v1alpha1.LabelRestorePoint,
+				v1alpha1.LabelRestorePoint, v1alpha1.LabelRestorePointUID,
 			} {
 				if tt.strange {
 					g.Expect(s.Labels).NotTo(HaveKey(key))
@@ -123,6 +137,68 @@ func TestALabelOfTheBucketMakesNoRestorePoint(t *testing.T) {
 				}
 			}
 			g.Expect(s.Labels).To(HaveKeyWithValue(v1alpha1.LabelSession, "s"))
+		})
+	}
+}
+
+// Whoever can write to the backend of the Repository of one target must not decide what a restore of the whole batch
+// brings back.
+func TestTheBucketOfATargetMakesNoRestorePointOfOthers(t *testing.T) {
+	t.Parallel()
+	shop := batch("shop")
+	shop.Spec.Targets = []v1alpha1.BatchTarget{
+		{Name: "web", AppRef: *claimNamed("web")}, {Name: "db", AppRef: *claimNamed("db")},
+	}
+	shop.Spec.Sessions = []v1alpha1.BackupBatchSession{{Targets: []v1alpha1.BatchSessionTarget{
+		{Name: "web", Repositories: []v1alpha1.RepositoryInfo{{Name: "web"}}}, {Name: "db"},
+	}}}
+	children := []v1alpha1.BackupConfiguration{child("shop", "web", "web"), child("shop", "db", "shop-db")}
+	before := Policies{Batches: []v1alpha1.BackupBatch{shop}}
+	after := Policies{children, before.Batches}
+	for name, tt := range map[string]struct {
+		known         Policies
+		configuration string
+		// of is the target of the Repository, and says that of the Snapshot in the backend.
+		of, says string
+		strange  bool
+	}{
+		"its own target":                              {after, "shop-web", "web", "web", false},
+		"its own target, before the children":         {before, "shop-web", "web", "web", false},
+		"its own target, and it does not say so":      {after, "shop-web", "", "web", false},
+		"another target":                              {after, "shop-db", "web", "web", true},
+		"another target, before the children":         {before, "shop-db", "web", "web", true},
+		"a target that policy does not know":          {after, "shop-cache", "web", "web", true},
+		"no target":                                   {after, "", "web", "web", true},
+		"its own target, and another object":          {after, "shop-web", "db", "web", true},
+		"its own target, and another object is found": {after, "shop-web", "", "db", true},
+		"a batch that exists no more":                 {Policies{}, "shop-db", "web", "web", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			g := NewWithT(t)
+			r := &v1alpha1.Repository{ObjectMeta: metav1.ObjectMeta{
+				Name: "web", Labels: policy.Invoker{Kind: v1alpha1.BackupBatchKind, Name: "shop"}.Labels(),
+			}}
+			if tt.of != "" {
+				r.Spec.AppRef = *claimNamed(tt.of)
+			}
+			s, refusal := Snapshot(r, found(func(f *task.Found) {
+				f.Labels[v1alpha1.LabelConfiguration], f.Spec.AppRef = tt.configuration, *claimNamed(tt.says)
+			}), tt.known, now)
+			g.Expect(refusal).To(BeEmpty())
+			at := metav1.NewTime(now)
+			s.Status = v1alpha1.SnapshotStatus{Phase: v1alpha1.SnapshotSucceeded, SnapshotTime: &at}
+			target := "web"
+			if tt.configuration == "shop-db" {
+				target = "db"
+			}
+			_, missing := restorebatch.ChooseSnapshots([]v1alpha1.Snapshot{*s}, &v1alpha1.RestoreBatchSpec{
+				DataSource: v1alpha1.RestoreBatchDataSource{
+					BackupBatch: "shop", BackupSession: v1alpha1.LatestBackupSession,
+				},
+				Targets: []v1alpha1.RestoreBatchTarget{{Name: target}},
+			})
+			g.Expect(missing != nil).To(Equal(tt.strange), "labels %v", s.Labels)
 		})
 	}
 }
