@@ -38,21 +38,41 @@ func (r *Result) limit() {
 	r.Reason = reasonOf(r.Outcome, r.Reason)
 	r.Message = text.Shorten(r.Message)
 	for i := range r.Components {
-		c := &r.Components[i]
-		if n := len(c.ID); n > maxID {
-			c.Outcome, c.Reason, c.ID = OutcomeFailed, v1alpha1.ReasonFailed, ""
-			c.Error = fmt.Sprintf("the mover reported an ID of %d bytes: the longest ID has %d", n, maxID)
-		}
-		if len(c.Duration) > maxDuration {
-			c.Duration = ""
-		}
-		c.StartTime, c.CompletionTime = inRange(c.StartTime), inRange(c.CompletionTime)
-		c.limitNumbers()
-		c.UnmatchedPatterns = Patterns(c.UnmatchedPatterns)
-		c.limit()
-		c.Reason = reasonOf(c.Outcome, c.Reason)
-		c.Error = text.Shorten(c.Error)
+		r.Components[i].bound()
 	}
+}
+
+// bound brings one component within the limits of the API.
+func (c *ComponentResult) bound() {
+	if n := len(c.ID); n > maxID {
+		c.Outcome, c.Reason, c.ID = OutcomeFailed, v1alpha1.ReasonFailed, ""
+		c.Error = fmt.Sprintf("the mover reported an ID of %d bytes: the longest ID has %d", n, maxID)
+	}
+	if len(c.Duration) > maxDuration {
+		c.Duration = ""
+	}
+	c.StartTime, c.CompletionTime = inRange(c.StartTime), inRange(c.CompletionTime)
+	c.limitNumbers()
+	c.UnmatchedPatterns = Patterns(c.UnmatchedPatterns)
+	c.limit()
+	c.Reason = reasonOf(c.Outcome, c.Reason)
+	c.Error = text.Shorten(c.Error)
+}
+
+// Reported returns a component of a page of a scan as if a mover had just reported it: within the same limits, and
+// without what only the manager sets. What a page says comes from the backend.
+func Reported(c v1alpha1.Component, driver v1alpha1.Driver) v1alpha1.Component {
+	r := ComponentResult{
+		ComponentCounts: c.ComponentCounts, Outcome: OutcomeFailed, ID: c.ID, Path: c.Path,
+		SizeBytes: c.SizeBytes, UploadedBytes: c.UploadedBytes, UnmatchedPatterns: c.UnmatchedPatterns,
+		StartTime: c.StartTime, CompletionTime: c.CompletionTime, Duration: c.Duration,
+		Reason: c.Reason, Error: c.Error,
+	}
+	if c.Phase == v1alpha1.SnapshotSucceeded {
+		r.Outcome = OutcomeSucceeded
+	}
+	r.bound()
+	return r.Component(driver)
 }
 
 // limitNumbers brings counts and sizes into a range in which they can be added up. A negative count would hide what

@@ -63,8 +63,20 @@ func Snapshot(
 			delete(labels, key)
 		}
 	}
-	out.Status = statusOf(f.Components, f.Total, now)
+	out.Status = statusOf(reported(r, f.Components), f.Total, now)
 	return out, ""
+}
+
+// reported returns the components of the backend as a mover of the Repository could have reported them.
+func reported(r *v1alpha1.Repository, found map[string]v1alpha1.Component) map[string]v1alpha1.Component {
+	out := make(map[string]v1alpha1.Component, len(found))
+	for name, c := range found {
+		if c = task.Reported(c, r.Spec.Driver); !task.TellsPatterns(len(found)) {
+			c.UnmatchedPatterns = nil
+		}
+		out[name] = c
+	}
+	return out
 }
 
 // ahead is how far a slot lies ahead at most. A larger number at the end of a name is something else, such as a date.

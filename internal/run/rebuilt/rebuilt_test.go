@@ -1,6 +1,8 @@
 package rebuilt
 
 import (
+	"math"
+	"strings"
 	"testing"
 	"time"
 
@@ -201,4 +203,45 @@ func TestTheBucketOfATargetMakesNoRestorePointOfOthers(t *testing.T) {
 			g.Expect(missing != nil).To(Equal(tt.strange), "labels %v", s.Labels)
 		})
 	}
+}
+
+// What a page says of a component comes from the backend: it sets no more than a mover may report.
+func TestAPageSetsOnlyWhatAMoverReports(t *testing.T) {
+	t.Parallel()
+	g := NewWithT(t)
+	at := metav1.NewTime(now.Add(-time.Minute))
+	good := v1alpha1.Component{
+		Phase: v1alpha1.SnapshotSucceeded, Driver: v1alpha1.DriverKopia, ID: "k", Path: "data",
+		SizeBytes: 2048, Size: task.FormatSize(2048), UploadedBytes: 10, Uploaded: "10 B",
+		ComponentCounts: v1alpha1.ComponentCounts{Files: 3, Unreadable: 1}, UnmatchedPatterns: []string{"*.tmp"},
+		StartTime: &at, CompletionTime: &at, Duration: "1s",
+	}
+	failed := v1alpha1.Component{
+		Phase: v1alpha1.SnapshotFailed, Driver: v1alpha1.DriverKopia, Reason: v1alpha1.ReasonSnapshotNotFound,
+		Error: "the repository no longer holds the data",
+	}
+	forged := *good.DeepCopy()
+	forged.Driver, forged.Size, forged.Uploaded = v1alpha1.DriverVolumeSnapshotter, "small", "nothing"
+	forged.VolumeSnapshotterStats = []v1alpha1.VolumeSnapshotterStats{{VolumeSnapshotName: "of-another-program"}}
+	forged.Integrity, forged.Progress = new(bool), &v1alpha1.ComponentProgress{}
+	wild := *good.DeepCopy()
+	wild.SizeBytes, wild.UploadedBytes, wild.Files, wild.Unreadable = math.MinInt64, math.MaxInt64, -1, math.MaxInt64
+	unknown := v1alpha1.Component{Phase: v1alpha1.SnapshotRunning, ID: strings.Repeat("x", 1<<10)}
+	r := &v1alpha1.Repository{Spec: v1alpha1.RepositorySpec{Driver: v1alpha1.DriverKopia}}
+	s, refusal := Snapshot(r, found(func(f *task.Found) {
+		f.Components = map[string]v1alpha1.Component{
+			"good": good, "failed": failed, "forged": forged, "wild": wild, "unknown": unknown,
+		}
+	}), Policies{}, now)
+	g.Expect(refusal).To(BeEmpty())
+	c := s.Status.Components
+	g.Expect(c["good"]).To(Equal(good), "an honest result stays as it is")
+	g.Expect(c["failed"]).To(Equal(failed))
+	g.Expect(c["forged"]).To(Equal(good))
+	g.Expect(c["wild"].SizeBytes).To(BeZero())
+	g.Expect(c["wild"].UploadedBytes).To(BeEquivalentTo(1 << 52))
+	g.Expect(c["wild"].Files).To(BeZero())
+	g.Expect(c["wild"].Unreadable).To(BeEquivalentTo(1 << 40))
+	g.Expect(c["unknown"].Phase).To(Equal(v1alpha1.SnapshotFailed))
+	g.Expect(c["unknown"].ID).To(BeEmpty())
 }
