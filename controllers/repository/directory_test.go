@@ -138,7 +138,7 @@ func TestAForgedMarkHoldsNoRepository(t *testing.T) {
 	g.Expect(bed.Client.Delete(t.Context(), job, client.PropagationPolicy(metav1.DeletePropagationBackground))).
 		To(Succeed())
 
-	stranger, home := bed.Namespace(t, nil), bed.Namespace(t, nil)
+	stranger, tenant, home := bed.Namespace(t, nil), bed.Namespace(t, nil), bed.Namespace(t, nil)
 	mark := func(namespace, task string) {
 		pod := &corev1.Pod{
 			ObjectMeta: metav1.ObjectMeta{
@@ -155,11 +155,14 @@ func TestAForgedMarkHoldsNoRepository(t *testing.T) {
 		}, testbed.Patience, testbed.Interval).Should(Succeed(), "the cache has the mark")
 	}
 	mark(stranger, strings.ReplaceAll(genuine, first.Namespace, stranger))
+	mark(tenant, strings.ReplaceAll(genuine, first.Namespace, tenant))
 	mark(home, "")
 	bed.Edit(t, s, func() {
 		s.Spec.UsagePolicy.AllowedNamespaces = v1alpha1.AllowedNamespaces{
 			From: new(v1alpha1.NamespacesFromSelector), Selector: &metav1.LabelSelector{
-				MatchLabels: map[string]string{corev1.LabelMetadataName: home},
+				MatchExpressions: []metav1.LabelSelectorRequirement{{
+					Key: corev1.LabelMetadataName, Operator: metav1.LabelSelectorOpIn, Values: []string{tenant, home},
+				}},
 			},
 		}
 	})

@@ -59,7 +59,7 @@ func (r *Reconciler) initialise(
 		Place: placeInQueue(repository), Created: repository.CreationTimestamp.Time,
 		Again: conditions.IsFalse(repository, v1alpha1.ConditionRepositoryInitialized),
 	}
-	request.Rival = func(pod *corev1.Pod) bool {
+	request.Place, request.Rival = place, func(pod *corev1.Pod) bool {
 		// No namespace holds up another one with a pod that it has no right to.
 		_, _, refused := access.ReasonOf(access.Allowed(ctx, r.Client, storage, pod.Namespace))
 		return !refused && at(pod, place)

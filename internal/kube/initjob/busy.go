@@ -50,7 +50,14 @@ func (r Runner) busy(ctx context.Context, req Request) (bool, error) {
 	if err := r.Client.List(ctx, &pods, client.HasLabels{req.Label}); err != nil {
 		return false, fmt.Errorf("list init pods: %w", err)
 	}
-	return slices.ContainsFunc(pods.Items, func(pod corev1.Pod) bool { return lives(pod) && req.Rival(&pod) }), nil
+	for i := range pods.Items {
+		if pod := &pods.Items[i]; lives(*pod) && req.Rival(pod) {
+			if genuine, err := r.genuine(ctx, req, pod); err != nil || genuine {
+				return genuine, err
+			}
+		}
+	}
+	return false, nil
 }
 
 // longest is longer than any init Job can last. A label or a task is a mark that anybody can put on a pod or Job of

@@ -44,7 +44,8 @@ type Runner struct {
 	Clock clock.PassiveClock
 	// FieldManager is the field manager of what is created.
 	FieldManager string
-	// Queue bounds how many Jobs of requests with a Turn run at once; nil for no bound.
+	// Queue bounds how many Jobs of requests with a Turn run at once, and remembers whose Jobs they are; nil for no
+	// bound.
 	Queue *Queue
 }
 
@@ -58,8 +59,10 @@ type Request struct {
 	Name string
 	// Build prepares what the Job needs and returns the Job.
 	Build func(ctx context.Context) (*batchv1.Job, error)
-	// Rival reports whether a pod with the label, of any namespace and owner, initialises the same place; nil if no pod
-	// does.
+	// Place is what the Job initialises, if pods of other owners can initialise it, too.
+	Place string
+	// Rival reports whether a pod with the label, of any namespace and owner, says that it initialises the same place;
+	// nil if no pod does.
 	Rival func(pod *corev1.Pod) bool
 	// Turn that the Job waits for; nil if it waits for none.
 	Turn *Position
@@ -118,6 +121,7 @@ func (r Runner) proceed(ctx context.Context, req Request, jobs []batchv1.Job) (P
 		}
 	}
 	if current := named(jobs, req.Name); current != nil {
+		r.own().saw(current.UID, req.Place, r.Clock.Now())
 		if !current.DeletionTimestamp.IsZero() {
 			return notYet, nil
 		}
@@ -180,6 +184,7 @@ func (r Runner) create(ctx context.Context, req Request) (Progress, error) {
 	case err != nil:
 		return Progress{}, fmt.Errorf("create Job %s/%s: %w", job.Namespace, job.Name, err)
 	}
+	r.own().saw(job.UID, req.Place, r.Clock.Now())
 	return Progress{State: observe.StateRunning}, nil
 }
 

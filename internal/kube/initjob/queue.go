@@ -26,7 +26,8 @@ const (
 
 // Queue bounds how many init Jobs of one place run at once. Waiting owners are served in the order of their creation.
 // An owner whose Job has failed waits behind all the others, so that a Job that never succeeds holds nobody up. Running
-// Jobs are counted in the cache, so that the count survives a restart of the manager. Queue is safe for concurrent use.
+// Jobs are counted in the cache, so that the count survives a restart of the manager: for a while after it, those count
+// that this manager did not make, too. Queue is safe for concurrent use.
 type Queue struct {
 	// Clock measures the waits.
 	Clock clock.PassiveClock
@@ -38,6 +39,7 @@ type Queue struct {
 	// minutes.
 	Call func(owner client.ObjectKey)
 
+	own    ownJobs
 	mu     sync.Mutex
 	places map[string]*place
 }
@@ -122,10 +124,12 @@ func (q *Queue) running(ctx context.Context, c client.Reader, place string) (map
 	if err := c.List(ctx, &list, client.MatchingLabels{q.Label: place}, client.UnsafeDisableDeepCopy); err != nil {
 		return nil, fmt.Errorf("list init Jobs of %s: %w", place, err)
 	}
-	jobs := make(map[client.ObjectKey]bool, len(list.Items))
+	jobs, now := make(map[client.ObjectKey]bool, len(list.Items)), q.Clock.Now()
+	all := q.own.knowsAll(now)
 	for i := range list.Items {
 		job := &list.Items[i]
-		jobs[client.ObjectKeyFromObject(job)] = !observe.Ended(job) && lasts(job, q.Clock.Now())
+		_, own := q.own.place(job.UID)
+		jobs[client.ObjectKeyFromObject(job)] = !observe.Ended(job) && lasts(job, now) && (own || !all)
 	}
 	return jobs, nil
 }
