@@ -31,6 +31,10 @@ const (
 	// smallParcel is the number of records below which a parcel is small, if it has fewer bytes than largeParcel.
 	smallParcel = 500
 	largeParcel = 200 << 10
+	// maxParts and maxCounted are more ConfigMaps and more records than a parcel can have. What claims more of them is
+	// not Cairn's.
+	maxParts   = 99
+	maxCounted = 1 << 20
 )
 
 // errFull means that an outbox has reached maxParcels.
@@ -75,30 +79,41 @@ func (o *Outbox) all(ctx context.Context, l *v1alpha1.Ledger) ([]parcel, error) 
 		return nil, fmt.Errorf("list outbox: %w", err)
 	}
 	var out []parcel
-	parts := map[types.UID][]metav1.ObjectMeta{} // by owner
+	parts := map[string]metav1.ObjectMeta{} // by name
 	for i := range found.Items {
 		m := found.Items[i].ObjectMeta
 		switch {
 		case m.DeletionTimestamp != nil:
 		case m.Annotations[v1alpha1.AnnotationOutboxPart] != "":
-			for _, owner := range m.OwnerReferences {
-				parts[owner.UID] = append(parts[owner.UID], m)
-			}
+			parts[m.Name] = m
 		default:
 			n, _ := strconv.Atoi(m.Annotations[v1alpha1.AnnotationOutboxRecords])
-			out = append(out, parcel{meta: m, records: n})
+			out = append(out, parcel{meta: m, records: min(max(n, 0), maxCounted)})
 		}
 	}
 	for i := range out {
-		n, _ := strconv.Atoi(out[i].meta.Annotations[v1alpha1.AnnotationOutboxParts])
-		out[i].rest = parts[out[i].meta.UID]
-		out[i].incomplete = len(out[i].rest) < n-1
+		out[i].collect(parts)
 	}
 	slices.SortFunc(out, func(a, b parcel) int {
 		return cmp.Or(a.meta.CreationTimestamp.Compare(b.meta.CreationTimestamp.Time),
 			cmp.Compare(a.meta.Name, b.meta.Name))
 	})
 	return out, nil
+}
+
+// collect finds the rest of a parcel. Anybody can make a ConfigMap that says it is a part: only the names that belong
+// to the parcel count, and as many as the parcel says it has.
+func (p *parcel) collect(parts map[string]metav1.ObjectMeta) {
+	n, _ := strconv.Atoi(p.meta.Annotations[v1alpha1.AnnotationOutboxParts])
+	for number := 2; number <= min(n, maxParts); number++ {
+		part, there := parts[ledger.PartName(p.meta.Name, number)]
+		if there && slices.ContainsFunc(part.OwnerReferences, func(o metav1.OwnerReference) bool {
+			return o.UID == p.meta.UID
+		}) {
+			p.rest = append(p.rest, part)
+		}
+	}
+	p.incomplete = len(p.rest) < n-1
 }
 
 // load reads the records of a parcel. A deleted parcel has no records; changed content is an error.
@@ -112,7 +127,7 @@ func (o *Outbox) load(ctx context.Context, p parcel) ([]ledger.Record, error) {
 			case number == 1 && apierrors.IsNotFound(err):
 				return nil, nil
 			case apierrors.IsNotFound(err): // not with this reason: it would say that the namespace is gone
-				return nil, fmt.Errorf("read outbox: ConfigMap %s is missing", key.Name)
+				return nil, fmt.Errorf("%w: ConfigMap %s is missing", ledger.ErrParcel, key.Name)
 			}
 			return nil, fmt.Errorf("read outbox: %w", err)
 		}

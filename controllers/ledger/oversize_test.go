@@ -10,6 +10,7 @@ import (
 	"time"
 
 	. "github.com/onsi/gomega"
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -214,6 +215,57 @@ func TestAForeignConfigMapHoldsUpNoRecord(t *testing.T) {
 	g.Expect(ready(l).Message).To(ContainSubstring("ConfigMap foreign of the outbox does not hold what Cairn wrote"))
 	g.Expect(w.parcels()).To(Equal([]string{"foreign"}))
 	g.Expect(get(w, s).Status.Records).To(HaveLen(1))
+}
+
+// TestAForeignPartHoldsUpNoRecord puts ConfigMaps into the outbox that say they are parts of a parcel, or have many.
+func TestAForeignPartHoldsUpNoRecord(t *testing.T) {
+	t.Parallel()
+	g, w := NewWithT(t), newWorld(t)
+	l := w.ledger("ledger")
+	s := w.session("a")
+	w.pass(11 * time.Second)
+	_, err := w.collect()
+	g.Expect(err).NotTo(HaveOccurred())
+	names := w.parcels()
+	g.Expect(names).To(HaveLen(1))
+	genuine := get(w, &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: l.Namespace, Name: names[0]}})
+	foreign := func(name string, annotations map[string]string, owners ...metav1.OwnerReference) {
+		w.create(&corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{
+			Namespace: l.Namespace, Name: name, Labels: genuine.Labels, Annotations: annotations,
+			OwnerReferences: owners,
+		}})
+	}
+	owner := metav1.OwnerReference{APIVersion: "v1", Kind: "ConfigMap", Name: genuine.Name, UID: genuine.UID}
+	for _, name := range []string{"anything", ledger.PartName(genuine.Name, 2), ledger.PartName(genuine.Name, 3)} {
+		foreign(name, map[string]string{v1alpha1.AnnotationOutboxPart: "2"}, owner)
+	}
+	foreign("endless", map[string]string{
+		v1alpha1.AnnotationOutboxParts: "2000000000", v1alpha1.AnnotationOutboxRecords: "-2000000000",
+	})
+	_, err = w.push(l)
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(w.files("clusters/production/records")).To(Equal([]string{w.path(s)}))
+	g.Expect(get(w, l)).To(beReady(metav1.ConditionTrue, v1alpha1.ReasonPushed))
+	g.Expect(l.Status.Pending).To(BeZero())
+	g.Expect(get(w, s).Status.Records).To(HaveLen(1))
+}
+
+// TestAPartThatGoesHoldsUpNoOther loses a part of a parcel after the outbox was listed.
+func TestAPartThatGoesHoldsUpNoOther(t *testing.T) {
+	t.Parallel()
+	g, w := NewWithT(t), newWorld(t)
+	l, o := w.ledger("ledger"), w.collector.Outbox
+	r := numbered(1)
+	r.Content = noise(rand.New(rand.NewPCG(1, 2)), 3<<20)
+	g.Expect(o.add(t.Context(), l, []ledger.Record{r})).To(Succeed())
+	parcels, err := o.list(t.Context(), l)
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(parcels).To(HaveLen(1))
+	g.Expect(parcels[0].rest).NotTo(BeEmpty())
+	g.Expect(bed.Client.Delete(t.Context(), &corev1.ConfigMap{ObjectMeta: parcels[0].rest[0]})).To(Succeed())
+	_, err = o.load(t.Context(), parcels[0])
+	g.Expect(err).To(MatchError(ledger.ErrParcel), "the push leaves it out")
+	g.Expect(o.list(t.Context(), l)).To(BeEmpty())
 }
 
 // TestAParcelIsNotWrittenAfterItsLedger writes into the outbox of a Ledger that went, or that another replaced, since
