@@ -59,7 +59,7 @@ func (w *world) refusedAgain(kind, name, left string) []string {
 
 	logged, refused := w.Record(0, "refused")
 	r, writes := reconciler(w.World), 0
-	r.Client = interceptor.NewClient(w.Client, interceptor.Funcs{SubResourcePatch: func(
+	r.Client = interceptor.NewClient(indexed(w.Client), interceptor.Funcs{SubResourcePatch: func(
 		ctx context.Context, c client.Client, sub string, o client.Object, patch client.Patch,
 		opts ...client.SubResourcePatchOption,
 	) error {
@@ -133,7 +133,7 @@ func (w *world) refusedWithout(name string, each func(look int)) []string {
 
 	logged, refused := w.Record(0, "refused")
 	r, late := reconciler(w.World), false
-	r.Client = interceptor.NewClient(w.Client, interceptor.Funcs{SubResourcePatch: func(
+	r.Client = interceptor.NewClient(indexed(w.Client), interceptor.Funcs{SubResourcePatch: func(
 		ctx context.Context, c client.Client, sub string, o client.Object, patch client.Patch,
 		opts ...client.SubResourcePatchOption,
 	) error {

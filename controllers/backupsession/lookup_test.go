@@ -1,13 +1,18 @@
 package backupsession
 
 import (
+	"context"
 	"testing"
 	"time"
 
 	"github.com/fluxcd/pkg/apis/meta"
 	"github.com/fluxcd/pkg/runtime/conditions"
 	. "github.com/onsi/gomega"
+	appsv1 "k8s.io/api/apps/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/run"
@@ -42,6 +47,54 @@ func TestARepositoryThatBecomesReadyIsWaitedFor(t *testing.T) {
 	w.Expect(w.Reconcile("run").RequeueAfter).To(BeNumerically(">", 0))
 	w.repositoryPhase(v1alpha1.PhaseReady)
 	w.Expect(summary(w.settle("run"))[0]).To(Equal("Succeeded/Succeeded"))
+}
+
+// A namespace can have very many Snapshots, and a batch many targets: a look must not read them all for each target.
+func TestOnlyAStartLooksAtEarlierSnapshots(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.batch()
+	w.run(v1alpha1.BackupBatchKind, "shop", "first")
+	w.Expect(w.settle("first").Status.Phase).To(Equal(v1alpha1.BackupSessionSucceeded))
+	set := &appsv1.StatefulSet{ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: "db"}}
+	bed.Edit(t, set, func() { set.Spec.Replicas = new(int32(1)) })
+	repo := &v1alpha1.Repository{ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: "shop-web"}}
+	bed.EditStatus(t, repo, func() { repo.Status.Phase = v1alpha1.PhaseNotReady })
+
+	var lists []string
+	r := reconciler(w.World)
+	r.Client = interceptor.NewClient(indexed(w.Client), interceptor.Funcs{List: func(
+		ctx context.Context, c client.WithWatch, list client.ObjectList, opts ...client.ListOption,
+	) error {
+		if _, ok := list.(*v1alpha1.SnapshotList); ok {
+			by := "all"
+			if o := (&client.ListOptions{}).ApplyOptions(opts); o.FieldSelector != nil {
+				by, _ = o.FieldSelector.RequiresExactMatch(string(snapshotsByRepository))
+			}
+			lists = append(lists, by)
+		}
+		return c.List(ctx, list, opts...)
+	}})
+	look := func() {
+		_, err := r.Reconcile(t.Context(), ctrl.Request{NamespacedName: client.ObjectKey{
+			Namespace: w.Namespace, Name: "second",
+		}})
+		w.Expect(err).NotTo(HaveOccurred())
+	}
+	w.run(v1alpha1.BackupBatchKind, "shop", "second")
+	for range 3 {
+		look()
+	}
+	w.Expect(w.session("second").Status.Reason).To(Equal(v1alpha1.ReasonRepositoryNotReady))
+	w.Expect(lists).To(BeEmpty(), "it waits")
+	bed.EditStatus(t, repo, func() { repo.Status.Phase = v1alpha1.PhaseReady })
+	for range 3 {
+		look()
+	}
+	w.Expect(lists).To(Equal([]string{"shop-web", "shop-uploads", "shop-db"}), "once for each target")
+	s := w.settle("second")
+	w.Expect(conditions.GetMessage(s, v1alpha1.ConditionPartial)).
+		To(ContainSubstring("db: the target no longer has what its last backup had: pod-1"))
 }
 
 func TestChildrenOfABatch(t *testing.T) {

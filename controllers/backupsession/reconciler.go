@@ -92,13 +92,16 @@ func (r kind) Start(ctx context.Context, s *v1alpha1.BackupSession) (backup.Inpu
 		return in, release, err
 	}
 	in.Start = start
-	if start.Rivals.Judged() || start.HasHooks() {
-		if err := r.lockStart(func() error { return r.others(ctx, s, invoker, start) }); err != nil {
-			return in, nil, err
-		}
-		release = r.starting.Unlock
+	if !start.Rivals.Judged() && !start.HasHooks() {
+		return in, release, r.missing(ctx, in)
 	}
-	return in, release, nil
+	err = r.lockStart(func() error {
+		if err := r.others(ctx, s, invoker, start); err != nil {
+			return err
+		}
+		return r.missing(ctx, in)
+	})
+	return in, r.starting.Unlock, err
 }
 
 // lockStart takes the lock of starts, and keeps it only if look succeeds. controller-runtime recovers from a panic: the

@@ -178,31 +178,32 @@ func (r *resolution) target(
 		return out, err
 	}
 	out.Resolved.Error, err = r.volumes(ctx, moving, config.CopySettings, &out.Resolved)
-	if err == nil {
-		err = r.complete(ctx, &out)
+	if refusal := out.Resolved.Error; refusal != nil && refusal.Reason == v1alpha1.ReasonTargetNotReady {
+		out.Wait = run.WaitForDaemonSet // its pods may still come
 	}
 	return out, err
 }
 
-// complete finds out what a target lacks: pods that may still come, and what its last backup had.
-func (r *resolution) complete(ctx context.Context, t *backup.StartTarget) (err error) {
-	switch refusal := t.Resolved.Error; {
-	case refusal != nil && refusal.Reason == v1alpha1.ReasonTargetNotReady:
-		t.Wait = run.WaitForDaemonSet
-	case refusal == nil && len(t.Resolved.Repositories) > 0:
-		t.Missing, err = r.missing(ctx, &t.Resolved)
+// missing finds out which components of their last backups the targets no longer have, if the run is about to be
+// frozen: a run that waits looks again and again, and a namespace can have very many Snapshots.
+func (r *Reconciler) missing(ctx context.Context, in backup.Input) error {
+	if !backup.Freezes(in) {
+		return nil
 	}
-	return err
-}
-
-// missing returns the components of the target's last backup that it no longer has.
-func (r *resolution) missing(ctx context.Context, t *v1alpha1.ResolvedTarget) ([]string, error) {
-	var list v1alpha1.SnapshotList
-	if err := r.List(ctx, &list, client.InNamespace(r.session.Namespace), client.UnsafeDisableDeepCopy,
-		client.MatchingLabels{v1alpha1.LabelRepository: policy.LabelValue(t.Repositories[0].Name)}); err != nil {
-		return nil, fmt.Errorf("list Snapshots: %w", err)
+	for i := range in.Start.Targets {
+		t := &in.Start.Targets[i]
+		if t.Resolved.Error != nil || len(t.Resolved.Repositories) == 0 {
+			continue
+		}
+		var list v1alpha1.SnapshotList
+		name := t.Resolved.Repositories[0].Name
+		if err := r.List(ctx, &list, client.InNamespace(in.Session.Namespace), client.UnsafeDisableDeepCopy,
+			client.MatchingFields{string(snapshotsByRepository): name}); err != nil {
+			return fmt.Errorf("list Snapshots of Repository %s: %w", name, err)
+		}
+		t.Missing = backup.Missing(list.Items, &t.Resolved)
 	}
-	return backup.Missing(list.Items, t), nil
+	return nil
 }
 
 // volumes resolves which Jobs read which volumes of the target, or copies of them.

@@ -15,14 +15,20 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/kube/index"
 	"github.com/cairn-backup/cairn/internal/kube/oneshot"
 )
+
+const snapshotsByRepository = index.Snapshots("backupsession.snapshots")
 
 // SetupWithManager starts the controller with mgr. The manager should cache only pods with the label LabelManagedBy:
 // the controller reads only movers' pods from the cache.
 func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, opts controller.Options) error {
 	if err := mgr.Add(r.Hooks.Runner); err != nil {
 		return fmt.Errorf("add hook runner: %w", err)
+	}
+	if err := snapshotsByRepository.Register(context.Background(), mgr.GetFieldIndexer()); err != nil {
+		return err
 	}
 	return ctrl.NewControllerManagedBy(mgr).
 		Named("backupsession").

@@ -1,6 +1,8 @@
 package backupsession
 
 import (
+	"context"
+	"errors"
 	"os"
 	"slices"
 	"testing"
@@ -13,6 +15,7 @@ import (
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
@@ -39,10 +42,32 @@ func newWorld(t testing.TB) *world {
 
 func reconciler(w *sessiontest.World) *Reconciler {
 	return &Reconciler{
-		Client: w.Killer.Client(w.Client), APIReader: w.Client, Scheme: w.Client.Scheme(), EventRecorder: w.Events,
-		Clock: w.Clock, MoverImage: "mover:test", ClusterUID: "cluster", FieldManager: "cairn-manager",
-		Hooks: sessiontest.Hooks(w, bed.Config),
+		Client: w.Killer.Client(indexed(w.Client)), APIReader: w.Client, Scheme: w.Client.Scheme(),
+		EventRecorder: w.Events, Clock: w.Clock, MoverImage: "mover:test", ClusterUID: "cluster",
+		FieldManager: "cairn-manager", Hooks: sessiontest.Hooks(w, bed.Config),
 	}
+}
+
+// indexed returns a client that lists the Snapshots of a Repository, as the cache of a manager does.
+func indexed(c client.WithWatch) client.WithWatch {
+	return interceptor.NewClient(c, interceptor.Funcs{List: func(
+		ctx context.Context, c client.WithWatch, list client.ObjectList, opts ...client.ListOption,
+	) error {
+		o := (&client.ListOptions{}).ApplyOptions(opts)
+		snapshots, ok := list.(*v1alpha1.SnapshotList)
+		if !ok || o.FieldSelector == nil {
+			return c.List(ctx, list, opts...)
+		}
+		name, ok := o.FieldSelector.RequiresExactMatch(string(snapshotsByRepository))
+		if o.FieldSelector = nil; !ok {
+			return errors.New("there is no such index")
+		}
+		err := c.List(ctx, list, o)
+		snapshots.Items = slices.DeleteFunc(snapshots.Items, func(s v1alpha1.Snapshot) bool {
+			return s.Spec.Repository != name
+		})
+		return err
+	}})
 }
 
 // manage makes a manager run the reconciler for the length of the test: watches wake it.

@@ -53,8 +53,8 @@ func BenchmarkPeers(b *testing.B) {
 	}
 }
 
-// age lets the files of a tree become as old as nearly all files are that a backup meets: the mover reads one again that
-// changed within the minute before its backup.
+// age lets the files of a tree become as old as nearly all files are that a backup meets: the mover reads one again
+// that changed within the minute before its backup.
 func age(b *testing.B) {
 	b.Helper()
 	select {

@@ -62,6 +62,9 @@ func start(in Input) Decision {
 	return d
 }
 
+// Freezes reports whether the next step of a run is to freeze it.
+func Freezes(in Input) bool { return start(in).Status.Resolved != nil }
+
 func wrongCronJob(s *v1alpha1.BackupSession, want string) bool {
 	name, ok := s.Annotations[v1alpha1.AnnotationCronJob]
 	return ok && name != want
