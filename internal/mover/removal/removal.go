@@ -1,12 +1,16 @@
 // Package removal removes Snapshots from a repository, for good: what an engine has deleted can come back while others
-// write, and is deleted again. What is to be removed is written down in the backend first, so that an interrupted
-// removal goes on. One goroutine at a time removes from a repository.
+// write, and is deleted again. One goroutine at a time removes from a repository.
+//
+// Invariant: without an order, only what an earlier removal has confirmed gone is deleted. So a removal is written down
+// in the backend after a listing has shown that the data is gone, and never before: an interrupted one goes on with its
+// order alone, and what somebody gives up until then stays.
 package removal
 
 import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"path"
 	"slices"
 	"time"
@@ -38,35 +42,36 @@ type Repository struct {
 	Now func() time.Time
 }
 
-// Remove deletes the Snapshots, and what earlier removals left or what came back of them, and verifies that all of it
-// is gone. It writes down what to remove before it removes anything.
+// Remove deletes the Snapshots, and what came back of earlier ones, and verifies that all of it is gone. Only then does
+// it write down what it has removed.
 func (x Repository) Remove(ctx context.Context, snapshots []task.Removed) error {
 	removals, err := x.Remembered(ctx)
 	if err != nil {
 		return err
 	}
+	remembered := maps.Clone(removals)
 	for _, s := range snapshots {
-		r := removals[string(s.UID)]
-		if r == nil {
-			r = &layout.Removal{Snapshot: s.Name, SnapshotUID: string(s.UID)}
-			removals[r.SnapshotUID] = r
+		r := layout.Removal{Snapshot: s.Name, SnapshotUID: string(s.UID)}
+		if old := remembered[r.SnapshotUID]; old != nil {
+			r.IDs = slices.Clone(old.IDs)
 		}
 		for _, id := range s.IDs {
 			if !slices.Contains(r.IDs, id) {
 				r.IDs = append(r.IDs, id)
 			}
 		}
-		if err := x.remember(ctx, r); err != nil {
-			return err
-		}
+		removals[r.SnapshotUID] = &r
 	}
 	if len(removals) == 0 {
 		return nil
 	}
-	if err := x.delete(ctx, removals); err != nil {
+	if err := x.delete(ctx, removals, remembered); err != nil {
 		return err
 	}
 	for _, s := range snapshots {
+		if err := x.remember(ctx, removals[string(s.UID)]); err != nil {
+			return err
+		}
 		if err := backend.DeleteSnapshot(ctx, x.Store, x.Directory, s.Name); err != nil {
 			return err
 		}
@@ -74,7 +79,7 @@ func (x Repository) Remove(ctx context.Context, snapshots []task.Removed) error 
 	return x.forget(ctx, removals)
 }
 
-// Remembered reads the removals that are written down, by the UIDs of their Snapshots.
+// Remembered reads the removals that are written down, by the UIDs of their Snapshots. Their data was gone once.
 func (x Repository) Remembered(ctx context.Context) (map[string]*layout.Removal, error) {
 	files, err := x.Store.List(ctx, layout.RemovedPath(x.Directory))
 	if err != nil {
@@ -111,8 +116,9 @@ func (x Repository) remember(ctx context.Context, r *layout.Removal) error {
 	return x.Store.Put(ctx, layout.RemovalPath(x.Directory, r.SnapshotUID), text)
 }
 
-// delete deletes what the removals name until a listing no longer shows any of it.
-func (x Repository) delete(ctx context.Context, removals map[string]*layout.Removal) error {
+// delete deletes what the removals name until a listing no longer shows any of it. What comes back of those that are
+// written down is written down as seen.
+func (x Repository) delete(ctx context.Context, removals, remembered map[string]*layout.Removal) error {
 	for range maxDeletions {
 		present, err := x.present(ctx, removals)
 		if err != nil || len(present) == 0 {
@@ -121,7 +127,11 @@ func (x Repository) delete(ctx context.Context, removals map[string]*layout.Remo
 		ids := make([]string, 0, len(present))
 		for id, r := range present {
 			ids = append(ids, id)
-			if err := x.remember(ctx, r); err != nil {
+			old := remembered[r.SnapshotUID]
+			if old == nil {
+				continue
+			}
+			if err := x.remember(ctx, old); err != nil {
 				return err
 			}
 		}
