@@ -227,7 +227,7 @@ func (b *rebuilding) complete(ctx context.Context, have, want *v1alpha1.Snapshot
 	have.Status = want.Status
 	err := b.writer().Status(ctx, before, have)
 	if movers.NeverAccepted(err) { // somebody else wrote into the backend
-		have.Status = rebuilt.Unusable(b.Clock.Now())
+		have.Status = rebuilt.Unusable(have.Spec.SnapshotID, b.Clock.Now())
 		err = b.writer().Status(ctx, before, have)
 	}
 	if err != nil {

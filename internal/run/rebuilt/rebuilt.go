@@ -63,7 +63,7 @@ func Snapshot(
 			delete(labels, key)
 		}
 	}
-	out.Status = statusOf(reported(r, f.Components), f.Total, now)
+	out.Status = statusOf(f.Spec.SnapshotID, reported(r, f.Components), f.Total, now)
 	return out, ""
 }
 
@@ -90,7 +90,9 @@ func isToCome(name string, now time.Time) bool {
 }
 
 // Unusable returns the status of a rebuilt Snapshot whose components the API server refuses.
-func Unusable(now time.Time) v1alpha1.SnapshotStatus { return statusOf(nil, 0, now) }
+func Unusable(snapshotID string, now time.Time) v1alpha1.SnapshotStatus {
+	return statusOf(snapshotID, nil, 0, now)
+}
 
 // FrozenNames returns the Repositories of the Snapshots that runs under way make, by the names of the Snapshots. A run
 // makes that of a later target when its turn comes.
@@ -118,7 +120,9 @@ func OtherName(s *v1alpha1.Snapshot) string {
 // statusOf returns the status of a Snapshot that was made again from what lies in the backend. components are
 // what was found of it, and total is how many components it must have; 0 means unknown. A Snapshot of which something
 // is missing, or may be missing, failed.
-func statusOf(components map[string]v1alpha1.Component, total int32, now time.Time) v1alpha1.SnapshotStatus {
+func statusOf(
+	snapshotID string, components map[string]v1alpha1.Component, total int32, now time.Time,
+) v1alpha1.SnapshotStatus {
 	const generation = 1 // of an object that was just made
 	s := v1alpha1.SnapshotStatus{Components: components}
 	var host v1alpha1.ResolvedHost
@@ -126,7 +130,7 @@ func statusOf(components map[string]v1alpha1.Component, total int32, now time.Ti
 		host.Volumes = append(host.Volumes, v1alpha1.ResolvedVolume{Component: name})
 	}
 	backup.FinishSnapshot(&s, &v1alpha1.ResolvedTarget{Hosts: []v1alpha1.ResolvedHost{host}}, generation, nil, now)
-	s.SnapshotTime = madeAt(components, now)
+	s.SnapshotTime = madeAt(snapshotID, components, now)
 	missing := ""
 	switch {
 	case total == 0:
@@ -142,16 +146,40 @@ func statusOf(components map[string]v1alpha1.Component, total int32, now time.Ti
 	return s
 }
 
-// madeAt returns when the last of the components ended, but never a time to come: a node's clock can have been wrong.
-func madeAt(components map[string]v1alpha1.Component, now time.Time) *metav1.Time {
-	var last *metav1.Time
+// madeAt returns when the last of the components ended, but never a time after the run or after now: a node's clock can
+// have been wrong. The slot comes from the manager's clock, and a difference of two times of one clock is right even if
+// the clock was not. The components can have run one after the other.
+func madeAt(snapshotID string, components map[string]v1alpha1.Component, now time.Time) *metav1.Time {
+	var last time.Time
+	var took time.Duration
 	for _, c := range components {
-		if last == nil || c.CompletionTime != nil && last.Before(c.CompletionTime) {
-			last = c.CompletionTime
+		if c.CompletionTime == nil {
+			continue
+		}
+		if c.CompletionTime.After(last) {
+			last = c.CompletionTime.Time
+		}
+		if c.StartTime != nil {
+			took += max(0, c.CompletionTime.Sub(c.StartTime.Time))
 		}
 	}
-	if latest := metav1.NewTime(now).Rfc3339Copy(); last == nil || latest.Before(last) {
-		return &latest
+	latest := now
+	if slot, ok := slotOf(snapshotID); ok && slot.Add(took).Before(now) {
+		latest = slot.Add(took)
 	}
-	return last
+	if last.IsZero() || last.After(latest) {
+		last = latest
+	}
+	at := metav1.NewTime(last).Rfc3339Copy()
+	return &at
+}
+
+// slotOf returns the slot that a snapshotID holds. MadeAt moves the zero time to it.
+func slotOf(snapshotID string) (slot time.Time, ok bool) {
+	s := v1alpha1.Snapshot{
+		Spec:   v1alpha1.SnapshotSpec{SnapshotID: snapshotID},
+		Status: v1alpha1.SnapshotStatus{SnapshotTime: &metav1.Time{}},
+	}
+	slot = s.MadeAt().Time
+	return slot, !slot.IsZero()
 }
