@@ -1,6 +1,7 @@
 package keeper
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -76,8 +77,11 @@ func (b *rebuilding) found(ctx context.Context, f task.Found) error {
 	b.count.Found++
 	err := b.rebuild(ctx, f)
 	_, known := errors.AsType[refusal](err)
+	_, goes := errors.AsType[going](err)
 	switch {
 	case err == nil:
+	case goes:
+		b.failed = cmp.Or(b.failed, err)
 	case known, movers.Refused(err):
 		b.leaveOut(ctx, f.Name, err)
 	case passes(err) && b.failures < maxFailures:
@@ -168,6 +172,8 @@ func (b *rebuilding) place(ctx context.Context, want *v1alpha1.Snapshot) (*v1alp
 // earlier Job of it, or a manager that was killed.
 func (b *rebuilding) fill(ctx context.Context, have, want *v1alpha1.Snapshot) error {
 	switch {
+	case b.goes(have):
+		return going(klog.KObj(have).String())
 	case have.Status.Phase != "":
 		if !sameRebuilt(have, want, v1alpha1.AnnotationRebuilt, v1alpha1.AnnotationScan) {
 			return nil

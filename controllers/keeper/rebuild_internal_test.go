@@ -156,6 +156,75 @@ func TestAScanThatIsTriedAgainCountsAll(t *testing.T) {
 	}
 }
 
+// The Repository was made again, or the removal of a Snapshot was given up. The old object still waits for its record,
+// or for the garbage collector, and is gone a moment after the scan.
+func TestAScanWaitsForASnapshotThatIsGoing(t *testing.T) {
+	t.Parallel()
+	owned := func(by types.UID) func(*v1alpha1.Snapshot) {
+		return func(s *v1alpha1.Snapshot) {
+			s.OwnerReferences = []metav1.OwnerReference{*metav1.NewControllerRef(
+				&metav1.ObjectMeta{Name: "web", UID: by}, v1alpha1.GroupVersion.WithKind(v1alpha1.RepositoryKind))}
+		}
+	}
+	wipes := func(s *v1alpha1.Snapshot) {
+		s.Spec.DeletionPolicy = v1alpha1.WipeOut
+		s.Finalizers = append(s.Finalizers, v1alpha1.FinalizerWipe)
+	}
+	for name, tt := range map[string]struct {
+		change  []func(*v1alpha1.Snapshot)
+		deleted bool
+		waits   bool
+	}{
+		"it is there":                     {nil, false, false},
+		"it waits for its record":         {nil, true, true},
+		"the Repository owns it":          {[]func(*v1alpha1.Snapshot){owned("uid-web")}, false, false},
+		"an earlier Repository owns it":   {[]func(*v1alpha1.Snapshot){owned("uid-before")}, false, true},
+		"a keeper removes its data":       {[]func(*v1alpha1.Snapshot){owned("uid-web"), wipes}, true, false},
+		"no keeper removes what it holds": {[]func(*v1alpha1.Snapshot){owned("uid-before"), wipes}, true, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			g, b := NewWithT(t), newBackend(t)
+			old := &v1alpha1.Snapshot{
+				ObjectMeta: metav1.ObjectMeta{
+					Namespace: "shop", Name: "first", Finalizers: []string{v1alpha1.FinalizerRecord},
+				},
+				Spec: v1alpha1.SnapshotSpec{
+					Repository: "web", SnapshotID: "id-first", BackupSession: "run", Session: "nightly",
+				},
+			}
+			for _, change := range tt.change {
+				change(old)
+			}
+			g.Expect(b.Create(t.Context(), old)).To(Succeed())
+			old.Status.Phase = v1alpha1.SnapshotSucceeded
+			g.Expect(b.Client.Status().Update(t.Context(), old)).To(Succeed())
+			if tt.deleted {
+				g.Expect(b.Delete(t.Context(), old)).To(Succeed())
+			}
+			done, err := b.scan(t.Context(), t, "job", inBackend("first", 0), inBackend("second", 0))
+			g.Expect(err).NotTo(HaveOccurred())
+			g.Expect(done).To(Equal(!tt.waits))
+			g.Expect(b.Get(t.Context(), client.ObjectKey{Namespace: "shop", Name: "second"}, &v1alpha1.Snapshot{})).
+				To(Succeed(), "it waits for no other")
+			if !tt.waits {
+				return
+			}
+			g.Expect(conditions.GetMessage(b.repository, v1alpha1.ConditionScanned)).To(Equal(
+				"Snapshot shop/first is being deleted, and can be made again once it is gone: Cairn tries again"))
+
+			g.Expect(b.Get(t.Context(), client.ObjectKeyFromObject(old), old)).To(Succeed())
+			old.Finalizers = nil
+			g.Expect(b.Update(t.Context(), old)).To(Succeed())
+			g.Expect(client.IgnoreNotFound(b.Delete(t.Context(), old))).To(Succeed())
+			done, err = b.scan(t.Context(), t, "again", inBackend("first", 0), inBackend("second", 0))
+			g.Expect(err).NotTo(HaveOccurred())
+			g.Expect(done).To(BeTrue())
+			g.Expect(b.repository.Status.LastScan).To(HaveValue(HaveField("Rebuilt", int32(2))))
+		})
+	}
+}
+
 func TestAnAPIServerInTroubleIsNotAskedForEachSnapshot(t *testing.T) {
 	t.Parallel()
 	g, b := NewWithT(t), newBackend(t)

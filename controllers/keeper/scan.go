@@ -15,6 +15,7 @@ import (
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/keeper"
+	"github.com/cairn-backup/cairn/internal/retention"
 	"github.com/cairn-backup/cairn/internal/task"
 	"github.com/cairn-backup/cairn/internal/text"
 )
@@ -79,6 +80,23 @@ type errPages struct{ job string }
 
 func (e errPages) Error() string {
 	return "the ConfigMaps of Job " + e.job + " are not those that it wrote"
+}
+
+// going names a Snapshot that is in the way of a scan: its object goes, and its data stays.
+type going string
+
+func (s going) Error() string {
+	return "Snapshot " + string(s) + " is being deleted, and can be made again once it is gone"
+}
+
+// goes reports whether the object of a Snapshot is on its way out while its data stays: then it proves nothing. One
+// that an earlier Repository of the name owned goes with that. A keeper of this Repository removes the data of others.
+func (b *rebuilding) goes(have *v1alpha1.Snapshot) bool {
+	owned := retention.Owns(b.repository, have)
+	if have.DeletionTimestamp.IsZero() {
+		return !owned && have.Status.Phase != ""
+	}
+	return !owned || !keeper.Removes(have)
 }
 
 // pages reads the answer to a scan.
