@@ -75,6 +75,17 @@ func (s *filesStore) PutIfAbsent(ctx context.Context, p string, data []byte) err
 
 // List implements Store.
 func (s *filesStore) List(ctx context.Context, directory string) ([]string, error) {
+	return s.find(ctx, directory, func(e fs.FileInfo) bool {
+		return e.Mode().IsRegular() && !strings.HasPrefix(e.Name(), remote.TempPrefix)
+	})
+}
+
+func (s *filesStore) specials(ctx context.Context, directory string) ([]string, error) {
+	return s.find(ctx, directory, func(e fs.FileInfo) bool { return isSpecial(e.Mode()) })
+}
+
+// find returns the sorted paths below a directory for which wants is true.
+func (s *filesStore) find(ctx context.Context, directory string, wants func(fs.FileInfo) bool) ([]string, error) {
 	var bad error
 	if directory != "" {
 		bad = checkPath(directory)
@@ -82,13 +93,15 @@ func (s *filesStore) List(ctx context.Context, directory string) ([]string, erro
 	var found []string
 	err := s.do(ctx, "list "+directory, bad, func(ctx context.Context, alive *deadline) error {
 		found = nil
-		return s.walk(ctx, alive, directory, &found)
+		return s.walk(ctx, alive, directory, wants, &found)
 	})
 	slices.Sort(found)
 	return found, err
 }
 
-func (s *filesStore) walk(ctx context.Context, alive *deadline, dir string, found *[]string) error {
+func (s *filesStore) walk(
+	ctx context.Context, alive *deadline, dir string, wants func(fs.FileInfo) bool, found *[]string,
+) error {
 	entries, err := s.tree.List(ctx, s.name(dir))
 	if errors.Is(notFound(dir, err), ErrNotFound) { // it never existed, or was removed meanwhile
 		return nil
@@ -101,10 +114,10 @@ func (s *filesStore) walk(ctx context.Context, alive *deadline, dir string, foun
 		p := path.Join(dir, e.Name())
 		switch {
 		case e.IsDir():
-			if err := s.walk(ctx, alive, p, found); err != nil {
+			if err := s.walk(ctx, alive, p, wants, found); err != nil {
 				return err
 			}
-		case e.Mode().IsRegular() && !strings.HasPrefix(e.Name(), remote.TempPrefix):
+		case wants(e):
 			*found = append(*found, p)
 		}
 	}

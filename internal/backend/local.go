@@ -122,6 +122,17 @@ func write(root *os.Root, name string, data []byte) error {
 
 // List implements Store.
 func (s *localStore) List(ctx context.Context, directory string) ([]string, error) {
+	return s.walk(ctx, directory, func(d fs.DirEntry) bool {
+		return d.Type().IsRegular() && !strings.HasPrefix(d.Name(), tempPrefix)
+	})
+}
+
+func (s *localStore) specials(ctx context.Context, directory string) ([]string, error) {
+	return s.walk(ctx, directory, func(d fs.DirEntry) bool { return isSpecial(d.Type()) })
+}
+
+// walk returns the sorted paths below a directory for which wants is true.
+func (s *localStore) walk(ctx context.Context, directory string, wants func(fs.DirEntry) bool) ([]string, error) {
 	var (
 		found []string
 		bad   error
@@ -139,7 +150,7 @@ func (s *localStore) List(ctx context.Context, directory string) ([]string, erro
 				return nil
 			case err != nil:
 				return err
-			case d.Type().IsRegular() && !strings.HasPrefix(d.Name(), tempPrefix):
+			case wants(d):
 				found = append(found, strings.TrimPrefix(strings.TrimPrefix(p, s.prefix), "/"))
 			}
 			return nil

@@ -7,6 +7,8 @@ import (
 	"net/http/httptest"
 	"net/http/httputil"
 	"net/url"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -118,6 +120,48 @@ func TestWipe(t *testing.T) {
 				"web/notes/a.txt", "web/removed/deeper/u.yaml", "web/repository.yaml", "web/repository/v1/config",
 				"web/snapshots/0123abcd", "web2/repository.yaml",
 			}))
+		})
+	}
+}
+
+// An administrator has moved data of a repository to another place of the volume, or of the file server. A link leads
+// there, and its removal would leave the data.
+func TestAWipeSeesLinks(t *testing.T) {
+	sftp := enginetest.StartSFTP(t)
+	for name, s := range map[string]repository.Storage{
+		"local": {Local: &repository.Local{Path: t.TempDir()}},
+		"SFTP":  {SFTP: &sftp},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g, ctx := NewWithT(t), t.Context()
+			root := sftp.Path
+			if s.Local != nil {
+				root = s.Local.Path
+			}
+			store, err := backend.Open(s)
+			g.Expect(err).NotTo(HaveOccurred())
+			for _, file := range []string{
+				"web/repository.yaml", "web/snapshots/s/c.yaml", "big/p01/234/56789abcdef0123.f", "big/xn0_1",
+			} {
+				g.Expect(store.Put(ctx, file, []byte("x"))).To(Succeed())
+			}
+			g.Expect(os.Symlink("../big", filepath.Join(root, "web/kopia"))).To(Succeed())
+			owned := func(context.Context) error { return nil }
+			_, err = backend.Wipe(ctx, store, "web", owned)
+			g.Expect(err).To(And(MatchError(backend.ErrLink), MatchError(ContainSubstring("web/kopia"))))
+			_, _, err = backend.Inspect(ctx, store, "web")
+			g.Expect(err).To(MatchError(backend.ErrLink), "it is not wiped")
+			g.Expect(store.List(ctx, "web/snapshots")).To(HaveLen(1), "nothing was removed")
+
+			g.Expect(os.Remove(filepath.Join(root, "web/kopia"))).To(Succeed())
+			g.Expect(os.Rename(filepath.Join(root, "big"), filepath.Join(root, "web/kopia"))).To(Succeed())
+			g.Expect(os.Symlink("../../elsewhere", filepath.Join(root, "web/kopia/p02"))).To(Succeed())
+			g.Expect(store.Put(ctx, "web/removed", []byte("a person's"))).To(Succeed())
+			left, err := backend.Wipe(ctx, store, "web", owned)
+			g.Expect(err).NotTo(HaveOccurred())
+			g.Expect(left).To(Equal(backend.Left{Files: 2}), "the link in a part, and the file in the place of one")
+			g.Expect(store.List(ctx, "")).To(Equal([]string{"web/removed", "web/repository.yaml"}))
+			g.Expect(os.Readlink(filepath.Join(root, "web/kopia/p02"))).To(Equal("../../elsewhere"))
 		})
 	}
 }

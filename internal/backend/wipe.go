@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"path"
 	"slices"
 	"strings"
@@ -13,7 +14,7 @@ import (
 
 // Left is what a wipe leaves, because it is not the repository's own.
 type Left struct {
-	// Files is the number of files.
+	// Files is the number of files, and of what is neither a file nor a directory, such as a symbolic link.
 	Files int
 	// Places are the directories of other repositories and storages among them, relative to the storage.
 	Places []string
@@ -25,6 +26,8 @@ var (
 	ErrForeign = errors.New("the data of the repository lies in the place of another")
 	// ErrComesBack means that somebody still writes to a repository.
 	ErrComesBack = errors.New("removed files come back")
+	// ErrLink means that the data of a repository can lie in another place, to which a symbolic link leads.
+	ErrLink = errors.New("something else stands in the place of a directory of the repository")
 )
 
 // maxWipes is how often one wipe removes what somebody wrote meanwhile.
@@ -35,17 +38,13 @@ const maxWipes = 3
 // leaves everything in and below their directories, as well as every other file. Before each part it asks whether the
 // directory still belongs to the repository.
 func Wipe(ctx context.Context, s Store, directory string, owned func(context.Context) error) (Left, error) {
-	files, err := s.List(ctx, directory)
+	c, err := look(ctx, s, directory)
 	if err != nil {
 		return Left{}, err
 	}
 	for range maxWipes {
-		places, err := foreign(ctx, s, directory, files)
-		if err != nil {
-			return Left{}, err
-		}
 		for _, part := range layout.Parts(directory) {
-			if slices.Contains(places, part) {
+			if slices.Contains(c.places, part) {
 				return Left{}, fmt.Errorf("%w: %s", ErrForeign, part)
 			}
 		}
@@ -53,14 +52,15 @@ func Wipe(ctx context.Context, s Store, directory string, owned func(context.Con
 			if err := owned(ctx); err != nil {
 				return Left{}, err
 			}
-			if err := wipePart(ctx, s, directory, part, files, places); err != nil {
+			if err := wipePart(ctx, s, part, c); err != nil {
 				return Left{}, err
 			}
 		}
-		if files, err = s.List(ctx, directory); err != nil {
+		places := c.places
+		if c, err = look(ctx, s, directory); err != nil {
 			return Left{}, err
 		}
-		if left, done := remaining(directory, files, places); done {
+		if left, done := c.remaining(places); done {
 			return left, nil
 		}
 	}
@@ -70,27 +70,60 @@ func Wipe(ctx context.Context, s Store, directory string, owned func(context.Con
 // Inspect returns what lies in the directory of a repository and is not its own, and whether it holds something that
 // is, beside RepositoryMetadata.
 func Inspect(ctx context.Context, s Store, directory string) (others Left, own bool, _ error) {
-	files, err := s.List(ctx, directory)
+	c, err := look(ctx, s, directory)
 	if err != nil {
 		return Left{}, false, err
 	}
-	places, err := foreign(ctx, s, directory, files)
-	if err != nil {
-		return Left{}, false, err
-	}
-	others, none := remaining(directory, files, places)
+	others, none := c.remaining(c.places)
 	return others, !none, nil
 }
 
-// remaining returns what a wipe has left, and whether none of it is the repository's own.
-func remaining(directory string, files, places []string) (Left, bool) {
-	left := Left{Places: places}
-	for _, file := range files {
-		if _, lease := layout.ParseKeeperLeasePath(directory, file); lease ||
-			file == layout.RepositoryPath(directory) {
+// content is what lies in the directory of a repository.
+type content struct {
+	directory string
+	files     []string
+	// specials are what is neither a file nor a directory. None of it is the repository's own.
+	specials []string
+	// places are the directories of other repositories and storages.
+	places []string
+}
+
+// look reads what lies in the directory of a repository. It returns ErrLink if a part is no directory.
+func look(ctx context.Context, s Store, directory string) (content, error) {
+	c := content{directory: directory}
+	var err error
+	if c.files, err = s.List(ctx, directory); err != nil {
+		return content{}, err
+	}
+	if x, ok := s.(interface {
+		specials(ctx context.Context, directory string) ([]string, error)
+	}); ok {
+		if c.specials, err = x.specials(ctx, directory); err != nil {
+			return content{}, err
+		}
+	}
+	for _, part := range layout.Parts(directory) {
+		if slices.Contains(c.specials, part) {
+			return content{}, fmt.Errorf("%w: %s", ErrLink, part)
+		}
+	}
+	c.places, err = foreign(ctx, s, directory, c.files)
+	return c, err
+}
+
+// isSpecial reports whether an entry is neither a file nor a directory.
+func isSpecial(mode fs.FileMode) bool { return !mode.IsDir() && !mode.IsRegular() }
+
+// remaining returns what a wipe has left, and whether none of it is the repository's own. places are the directories
+// of others before the wipe.
+func (c content) remaining(places []string) (Left, bool) {
+	left := Left{Files: len(c.specials), Places: places}
+	for _, file := range c.files {
+		if _, lease := layout.ParseKeeperLeasePath(c.directory, file); lease ||
+			file == layout.RepositoryPath(c.directory) {
 			continue
 		}
-		if isOwn(directory, file, places) {
+		if isOwn(c.directory, file, places) {
 			return Left{}, false
 		}
 		left.Files++
@@ -104,15 +137,17 @@ func isOwn(directory, file string, places []string) bool {
 		!slices.ContainsFunc(places, func(place string) bool { return within(file, place) })
 }
 
-// wipePart removes the repository's own files in a part. If the part has no others, it goes as a whole, which takes
+// wipePart removes the repository's own files in a part. If the part has nothing else, it goes as a whole, which takes
 // fewer requests.
-func wipePart(ctx context.Context, s Store, directory, part string, files, places []string) error {
+func wipePart(ctx context.Context, s Store, part string, c content) error {
 	var own []string
-	others := false
-	for _, file := range files {
+	others := slices.ContainsFunc(c.specials, func(p string) bool { return within(p, part) })
+	for _, file := range c.files {
 		switch {
+		case file == part: // a person's
+			others = true
 		case !within(file, part):
-		case isOwn(directory, file, places):
+		case isOwn(c.directory, file, c.places):
 			own = append(own, file)
 		default:
 			others = true

@@ -265,7 +265,7 @@ func (k *keeper) gone(ctx context.Context, r *task.ComponentResult) (bool, error
 	}
 	left, own, err := backend.Inspect(ctx, k.store, k.directory)
 	if err != nil {
-		return false, err
+		return false, wipeFailure(err)
 	}
 	if own {
 		return false, failure.New(v1alpha1.ReasonRepositoryNotFound, fmt.Sprintf("directory %s holds files but no "+
@@ -297,20 +297,29 @@ func (k *keeper) inStorage(ctx context.Context) error {
 // wipe can go on, and goes under the lease: from then on the directory can belong to another Repository.
 func (k *keeper) wipe(ctx context.Context, r *task.ComponentResult) error {
 	left, err := backend.Wipe(ctx, k.store, k.directory, k.owned)
-	switch {
-	case errors.Is(err, backend.ErrForeign):
-		return failure.New(v1alpha1.ReasonDirectoryTaken, err.Error()+", which has a repository.yaml or "+
-			"metadata.yaml: nothing was removed. Move the other one away")
-	case errors.Is(err, backend.ErrComesBack):
-		return failure.New(v1alpha1.ReasonRemovalPending, err.Error()+": somebody still writes to the repository")
-	case err != nil:
-		return err
+	if err != nil {
+		return wipeFailure(err)
 	}
 	k.left(r, left)
 	if err := k.owned(ctx); err != nil {
 		return err
 	}
 	return k.store.Delete(ctx, layout.RepositoryPath(k.directory))
+}
+
+// wipeFailure says what to do about a wipe that can't be done.
+func wipeFailure(err error) error {
+	switch {
+	case errors.Is(err, backend.ErrForeign):
+		return failure.New(v1alpha1.ReasonDirectoryTaken, err.Error()+", which has a repository.yaml or "+
+			"metadata.yaml: nothing was removed. Move the other one away")
+	case errors.Is(err, backend.ErrLink):
+		return failure.New(v1alpha1.ReasonInvalidPath, err.Error()+", such as a symbolic link, which hides where the "+
+			"data is: move the data to the place of the link, or remove both by hand")
+	case errors.Is(err, backend.ErrComesBack):
+		return failure.New(v1alpha1.ReasonRemovalPending, err.Error()+": somebody still writes to the repository")
+	}
+	return err
 }
 
 // left reports what a wipe has left.

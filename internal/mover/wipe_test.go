@@ -104,6 +104,26 @@ func TestAWipeOfAPartThatIsAnotherPlaceRemovesNothing(t *testing.T) {
 	g.Expect(p.files("snapshots")).To(Equal([]string{"one"}))
 }
 
+// A link says nothing about what becomes of the data behind it.
+func TestAWipeOfALinkSaysWhatToDo(t *testing.T) {
+	t.Parallel()
+	g, p := NewWithT(t), backedUp(t, "one")
+	kopia := filepath.Join(p.root, "cairn/storage/backups/shop/web/kopia")
+	g.Expect(os.Rename(kopia, filepath.Join(p.root, "cairn/storage/big"))).To(Succeed())
+	g.Expect(os.Symlink("../../../big", kopia)).To(Succeed())
+	_, r := p.run(t.Context(), wipeTask())
+	g.Expect(r.Reason).To(Equal(v1alpha1.ReasonInvalidPath), r.Message)
+	g.Expect(r.Message).To(ContainSubstring("shop/web/kopia, such as a symbolic link"))
+	g.Expect(r.Message).To(ContainSubstring("remove both by hand"))
+	g.Expect(p.files("snapshots")).To(Equal([]string{"one"}), "nothing was removed")
+
+	g.Expect(os.Remove(kopia)).To(Succeed())
+	g.Expect(os.Rename(filepath.Join(p.root, "cairn/storage/big"), kopia)).To(Succeed())
+	code, r := p.run(t.Context(), wipeTask())
+	g.Expect(code).To(BeZero(), "%+v", r)
+	g.Expect(p.files("")).To(BeEmpty())
+}
+
 // Components can have the names of the files that mark a place, and a Snapshot that of a directory of others.
 func TestNamesLikeThoseOfOthersAreTheRepositorysOwn(t *testing.T) {
 	t.Parallel()
