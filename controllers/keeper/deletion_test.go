@@ -1,6 +1,7 @@
 package keeper_test
 
 import (
+	"maps"
 	"strings"
 	"testing"
 
@@ -226,4 +227,38 @@ func TestTheMaintenanceSecret(t *testing.T) {
 	released(t, o)
 	released(t, second)
 	gone(t, &copied, "the copy is removed with the Job")
+}
+
+// A keeper's Job ended, no Repository of its place is left, and the manager was killed before it wrote the result. The
+// new process learns of the Job itself. Here a Job of another place is such a one.
+func TestAnEndedJobWithoutRepositoryHoldsNoSnapshot(t *testing.T) {
+	t.Parallel()
+	for name, reason := range map[string]string{"it removed the data": "", "it failed": v1alpha1.ReasonUnreachable} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newShop(t)
+			o := s.snapshot(s.repository, 1, good, wipeOutSnapshot)
+			del(t, o)
+			job, _ := s.job()
+			left := &batchv1.Job{
+				ObjectMeta: metav1.ObjectMeta{
+					Namespace: s.namespace, Name: job.Name + "-x", Labels: maps.Clone(job.Labels),
+				},
+				Spec: *job.Spec.DeepCopy(),
+			}
+			left.Labels[v1alpha1.LabelKeeper] = left.Name
+			left.Spec.Selector, left.Spec.Template.Labels = nil, nil
+			bed.Create(t, left)
+			s.did(left, reason)
+			del(t, s.repository)
+			gone(t, s.repository, "the Repository leaves its data")
+			gone(t, left, "its result is written")
+			if reason == "" {
+				released(t, o)
+				return
+			}
+			gone(t, o, "the data stays")
+			expectEvent(t, s.namespace, "the data stays in the backend")
+		})
+	}
 }

@@ -39,7 +39,7 @@ import (
 )
 
 // Reconciler runs the keepers. A request names the namespace of the Repositories and, as "<namespace>/<name>", the
-// storage.
+// storage. For a Job whose Repositories are gone it names the Job instead.
 type Reconciler struct {
 	client.Client
 	record.EventRecorder
@@ -65,14 +65,18 @@ const (
 	storageInterval = time.Minute
 )
 
-// place is a storage as one namespace uses it.
+// place is a storage as one namespace uses it. Once no Repository uses it any more, only the name of its Job is known.
 type place struct {
 	namespace string
 	storage   client.ObjectKey
+	job       string
 }
 
 // name returns the name of the Lease and of the Job, and the value of their label.
 func (p place) name() string {
+	if p.job != "" {
+		return p.job
+	}
 	return policy.JobName("keeper", p.storage.Namespace, p.storage.Name)
 }
 
@@ -87,11 +91,12 @@ func (r *Reconciler) writer() status.Writer {
 // Reconcile writes the result of an ended Job, or starts a Job if work is due.
 func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Result, error) {
 	namespace, name, ok := strings.Cut(req.Name, "/")
-	if !ok {
-		return ctrl.Result{}, nil
-	}
 	p := place{namespace: req.Namespace, storage: client.ObjectKey{Namespace: namespace, Name: name}}
-	result, err := r.reconcile(ctx, p)
+	decide := r.reconcile
+	if !ok {
+		p, decide = place{namespace: req.Namespace, job: req.Name}, r.finish
+	}
+	result, err := decide(ctx, p)
 	if apierrors.IsConflict(err) {
 		logs.DecidesAgain(ctx, err)
 		return ctrl.Result{RequeueAfter: soon}, nil
@@ -134,6 +139,19 @@ func (r *Reconciler) reconcile(ctx context.Context, p place) (ctrl.Result, error
 		return later(next, now), nil
 	}
 	return r.start(ctx, p, &storage, lease, work)
+}
+
+// finish writes the result of a Job whose Repositories are gone: Snapshots can still wait for it.
+func (r *Reconciler) finish(ctx context.Context, p place) (ctrl.Result, error) {
+	_, used, err := r.placeOfJob(ctx, p.namespace, p.job)
+	if err != nil || used {
+		return ctrl.Result{}, err
+	}
+	job, err := r.job(ctx, r.Client, p)
+	if err != nil || job == nil {
+		return ctrl.Result{}, err
+	}
+	return r.observe(ctx, p, job)
 }
 
 // withNext returns a logger that names the time of the next look; the zero time means none.

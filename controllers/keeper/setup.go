@@ -95,17 +95,33 @@ func (r *Reconciler) ofSnapshot(ctx context.Context, o client.Object) []reconcil
 	return ofRepository(ctx, &repository)
 }
 
-// ofJob returns a request for the keeper of a Job. The Job's label names the place of a repository, so ofJob looks for
-// a Repository of that place in the Job's namespace.
+// ofJob returns a request for the keeper of a Job. If no Repository of its place exists any more, the request names the
+// Job: a manager that starts learns of it in no other way.
 func (r *Reconciler) ofJob(ctx context.Context, o client.Object) []reconcile.Request {
-	var list v1alpha1.RepositoryList
-	if err := r.List(ctx, &list, client.InNamespace(o.GetNamespace())); err != nil {
+	p, used, err := r.placeOfJob(ctx, o.GetNamespace(), o.GetLabels()[v1alpha1.LabelKeeper])
+	if err != nil {
 		ctrl.LoggerFrom(ctx).Error(err, "list Repositories of keeper Job")
 	}
+	if used {
+		return []reconcile.Request{p.request()}
+	}
+	if o.GetName() != o.GetLabels()[v1alpha1.LabelKeeper] {
+		return nil // no keeper has made it
+	}
+	return []reconcile.Request{{NamespacedName: client.ObjectKeyFromObject(o)}}
+}
+
+// placeOfJob returns the place of a keeper's Job, whose name is also its label. It looks for a Repository of that place
+// in the Job's namespace, and reports whether there is one.
+func (r *Reconciler) placeOfJob(ctx context.Context, namespace, job string) (place, bool, error) {
+	var list v1alpha1.RepositoryList
+	if err := r.List(ctx, &list, client.InNamespace(namespace)); err != nil {
+		return place{}, false, fmt.Errorf("list Repositories of Namespace %s: %w", namespace, err)
+	}
 	for i := range list.Items {
-		if p := placeOf(&list.Items[i]); p.name() == o.GetLabels()[v1alpha1.LabelKeeper] {
-			return []reconcile.Request{p.request()}
+		if p := placeOf(&list.Items[i]); p.name() == job {
+			return p, true, nil
 		}
 	}
-	return nil
+	return place{}, false, nil
 }
