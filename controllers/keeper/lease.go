@@ -3,6 +3,7 @@ package keeper
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	coordinationv1 "k8s.io/api/coordination/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -30,10 +31,14 @@ func (r *Reconciler) lease(ctx context.Context, p place) (*lease, error) {
 	return l, nil
 }
 
-// hold takes the Lease for a Job that is about to be created.
+// holderPrefix begins the name of a holder that is a Cairn; the UID of its cluster follows.
+const holderPrefix = "cairn@"
+
+// hold takes the Lease for a Job that is about to be created. A Lease that another cluster's Cairn holds came with a
+// backup of that cluster, and says nothing here: the name of the Job and the lease in the backend keep others out.
 func (r *Reconciler) hold(ctx context.Context, p place, l *lease) error {
 	now := metav1.NewMicroTime(r.Clock.Now())
-	holder := "cairn@" + r.ClusterUID
+	holder := holderPrefix + r.ClusterUID
 	if l.UID == "" {
 		l.Lease = coordinationv1.Lease{
 			ObjectMeta: metav1.ObjectMeta{
@@ -49,7 +54,7 @@ func (r *Reconciler) hold(ctx context.Context, p place, l *lease) error {
 		}
 		return nil
 	}
-	if other := l.Spec.HolderIdentity; other != nil && *other != holder {
+	if other := l.Spec.HolderIdentity; other != nil && !strings.HasPrefix(*other, holderPrefix) {
 		return fmt.Errorf("hold Lease %s/%s: %s holds it", p.namespace, p.name(), *other)
 	}
 	before := l.DeepCopy()
