@@ -1,6 +1,7 @@
 package keeper
 
 import (
+	"encoding/json"
 	"fmt"
 	"strings"
 	"testing"
@@ -263,7 +264,7 @@ func TestAScanIsHandledOnce(t *testing.T) {
 		}, "one"},
 		"a long request that is handled": {func(r *v1alpha1.Repository) {
 			r.Annotations = map[string]string{v1alpha1.AnnotationScan: strings.Repeat("x", 300)}
-			r.Status.LastScan = &v1alpha1.ScanStatus{Requested: strings.Repeat("x", 256)}
+			r.Status.LastScan = &v1alpha1.ScanStatus{Requested: strings.Repeat("x", 253) + "…"}
 		}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -277,6 +278,26 @@ func TestAScanIsHandledOnce(t *testing.T) {
 			g.Expect(w.Scan).To(Equal(c.want))
 			g.Expect(w.Maintain).To(BeEmpty())
 		})
+	}
+}
+
+// A request comes back from the task of a Job as it went there, wherever it was cut.
+func TestALongRequestIsHandledOnce(t *testing.T) {
+	t.Parallel()
+	for n := range 8 {
+		g := NewWithT(t)
+		r := usedRepository(func(r *v1alpha1.Repository) {
+			r.Annotations = map[string]string{
+				v1alpha1.AnnotationScan: strings.Repeat("a", 248+n) + strings.Repeat("é日", 10),
+			}
+		})
+		order, err := json.Marshal(task.Keep{Scan: ScanOf(r)})
+		g.Expect(err).NotTo(HaveOccurred())
+		var got task.Keep
+		g.Expect(json.Unmarshal(order, &got)).To(Succeed())
+		g.Expect(len(got.Scan)).To(And(BeNumerically("<=", 256), BeNumerically(">", 240)))
+		r.Status.LastScan = &v1alpha1.ScanStatus{Requested: got.Scan}
+		g.Expect(ScanOf(r)).To(BeEmpty(), "it was handled")
 	}
 }
 
