@@ -6,6 +6,7 @@ import (
 	"time"
 
 	. "github.com/onsi/gomega"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -78,4 +79,45 @@ func TestWhatWasDoneIsNotDoneAgainForAnOldCache(t *testing.T) {
 		bed.Cached(t, s.repository)
 		look(t, s, lagging{repository: s.repository, snapshot: old})
 	})
+}
+
+// unaware is a cache that holds no restores, as that of a manager that was paused for a while.
+type unaware struct{ client.Client }
+
+func (c unaware) List(ctx context.Context, list client.ObjectList, opts ...client.ListOption) error {
+	switch list.(type) {
+	case *v1alpha1.RestoreSessionList, *v1alpha1.RestoreBatchList:
+		return nil
+	}
+	return c.Client.List(ctx, list, opts...)
+}
+
+func TestARestoreThatTheCacheLacksHoldsWhatItReads(t *testing.T) {
+	t.Parallel()
+	g, s := NewWithT(t), newShop(t)
+	used := s.snapshot(s.repository, 1, good, wipeOutSnapshot)
+	restore := &v1alpha1.RestoreSession{
+		ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, Name: "r"},
+		Spec: v1alpha1.RestoreSessionSpec{
+			Target:     &v1alpha1.TypedObjectReference{Kind: "PersistentVolumeClaim", Name: "copy"},
+			DataSource: &v1alpha1.RestoreDataSource{Snapshot: used.Name},
+		},
+	}
+	bed.Create(t, restore)
+	bed.Cached(t, restore)
+	del(t, used)
+	bed.Cached(t, used)
+	r := &keeper.Reconciler{
+		Client: unaware{bed.Manager.GetClient()}, APIReader: bed.Manager.GetAPIReader(), EventRecorder: &events,
+		Clock: now, MoverImage: "mover:test", ClusterUID: "uid-cluster", FieldManager: "cairn-manager",
+	}
+	g.Eventually(func(g Gomega) {
+		result, err := r.Reconcile(t.Context(), ctrl.Request{NamespacedName: client.ObjectKey{
+			Namespace: s.namespace, Name: s.storage.Namespace + "/" + s.storage.Name,
+		}})
+		g.Expect(err).NotTo(HaveOccurred())
+		g.Expect(result.RequeueAfter).To(Equal(time.Minute), "by then its cache knows")
+	}, "10s", "100ms").Should(Succeed())
+	s.noJob("nothing is removed under a restore")
+	g.Expect(s.get(used.Name).Finalizers).To(ContainElement(v1alpha1.FinalizerWipe))
 }

@@ -107,11 +107,11 @@ func (r *Reconciler) toRemove(
 	return out, held, nil
 }
 
-// idle leaves out the wipes of Repositories that something works with, and reports that on these. It reads past the
-// cache: a restore or a backup can have begun after the decision to wipe. One that begins still later finds that
-// decision.
+// idle leaves out the wipes of Repositories that something works with, and reports that on these, and the removals of
+// Snapshots that something works with. It reads past the cache: a restore or a backup can have begun after the decision
+// to remove, and the cache of a manager that was paused is old. One that begins still later finds that decision.
 func (r *Reconciler) idle(ctx context.Context, all []keeper.Work) ([]keeper.Work, error) {
-	if !slices.ContainsFunc(all, func(w keeper.Work) bool { return w.Wipe }) {
+	if !slices.ContainsFunc(all, func(w keeper.Work) bool { return w.Removes() }) {
 		return all, nil
 	}
 	used, err := index.InUseNow(ctx, r.APIReader)
@@ -124,9 +124,14 @@ func (r *Reconciler) idle(ctx context.Context, all []keeper.Work) ([]keeper.Work
 	}
 	var out []keeper.Work
 	for _, w := range all {
+		if w.Snapshots, err = r.unused(ctx, w.Snapshots, used); err != nil {
+			return nil, err
+		}
 		user := users[w.Repository.Name]
 		if user == "" {
-			out = append(out, w)
+			if !w.Empty() {
+				out = append(out, w)
+			}
 			continue
 		}
 		before := w.Repository.DeepCopy()
@@ -134,6 +139,22 @@ func (r *Reconciler) idle(ctx context.Context, all []keeper.Work) ([]keeper.Work
 			"the data is removed later: %s", user)
 		if err := r.writer().Status(ctx, before, w.Repository); client.IgnoreNotFound(err) != nil {
 			return nil, fmt.Errorf("write status of Repository %s: %w", w.Repository.Name, err)
+		}
+	}
+	return out, nil
+}
+
+// unused returns the Snapshots that nothing works with. The next look finds the others.
+func (r *Reconciler) unused(
+	ctx context.Context, all []*v1alpha1.Snapshot, used index.InUse,
+) (out []*v1alpha1.Snapshot, _ error) {
+	for _, s := range all {
+		user, err := used.User(ctx, r.APIReader, s)
+		if err != nil {
+			return nil, err
+		}
+		if user == "" {
+			out = append(out, s)
 		}
 	}
 	return out, nil
@@ -147,6 +168,9 @@ func (r *Reconciler) users(ctx context.Context, all []keeper.Work, used index.In
 		if w.Wipe {
 			wiped[w.Repository.Name] = w.Repository
 		}
+	}
+	if len(wiped) == 0 {
+		return users, nil
 	}
 	err := read.Pages(ctx, r.APIReader, func(page *v1alpha1.SnapshotList) error {
 		for i := range page.Items {

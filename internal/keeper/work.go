@@ -135,6 +135,14 @@ func idsOf(s *v1alpha1.Snapshot) []string {
 	return ids
 }
 
+// Empty reports whether there is nothing to do.
+func (w *Work) Empty() bool {
+	return !w.Removes() && w.Maintain == "" && w.Scan == ""
+}
+
+// Removes reports whether the work removes data.
+func (w *Work) Removes() bool { return w.Wipe || len(w.Snapshots) > 0 }
+
 // limitToJob returns as much of the work as fits into one Job. A check without room is left to the next Job, and the
 // full maintenance with it: a check of nothing would find everything intact.
 func limitToJob(all []Work) []Work {
@@ -154,7 +162,7 @@ func limitToJob(all []Work) []Work {
 			}
 		}
 		scanned = scanned || w.Scan != ""
-		if w.Wipe || w.Maintain != "" || w.Scan != "" || len(w.Snapshots) > 0 {
+		if !w.Empty() {
 			out = append(out, w)
 		}
 	}
