@@ -90,6 +90,7 @@ const (
 	ReasonDeletionBlocked      = "DeletionBlocked"
 	ReasonInventoryTooLarge    = "InventoryTooLarge"
 	ReasonOwnedByOther         = "OwnedByOther"
+	ReasonSecretInUse          = "SecretInUse"
 	ReasonForbidden            = "Forbidden"
 	ReasonServiceAccountAbsent = "ServiceAccountNotFound"
 

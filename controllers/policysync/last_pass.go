@@ -21,6 +21,8 @@ type lastPass struct {
 	conditions []metav1.Condition
 	// foreign is the object of somebody else that the pass failed on, if any.
 	foreign *key
+	// awaits is the consent that the pass lacked, if any.
+	awaits string
 }
 
 // appliedRevision is a revision that a pass of this process applied. at is when it was last compared with the cluster.

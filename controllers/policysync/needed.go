@@ -86,15 +86,19 @@ func wipes(value any) bool {
 	return false
 }
 
-// users names, for the objects that data in a backend depends on, the first object that needs them.
+// users names, for the objects that data in a backend depends on, the first object that needs them. passwords are the
+// Secrets that Repositories are encrypted with; they are among the secrets, too.
 type users struct {
-	storages, secrets map[types.NamespacedName]string
+	storages, secrets, passwords map[types.NamespacedName]string
 }
 
 // needed lists what needs storages and Secrets. A Repository needs its storage and its password, and a BackupStorage
 // its credentials, whoever made them.
 func (a *applier) needed(ctx context.Context) (users, error) {
-	out := users{storages: map[types.NamespacedName]string{}, secrets: map[types.NamespacedName]string{}}
+	out := users{
+		storages: map[types.NamespacedName]string{}, secrets: map[types.NamespacedName]string{},
+		passwords: map[types.NamespacedName]string{},
+	}
 	first := func(of map[types.NamespacedName]string, key types.NamespacedName, user string) {
 		if key.Name != "" && (of[key] == "" || user < of[key]) {
 			of[key] = user
@@ -111,6 +115,7 @@ func (a *applier) needed(ctx context.Context) (users, error) {
 		name := "Repository " + r.Namespace + "/" + r.Name
 		first(out.storages, r.Spec.StorageRef.In(r.Namespace), name)
 		first(out.secrets, r.Spec.EncryptionSecret.In(r.Namespace), name)
+		first(out.passwords, r.Spec.EncryptionSecret.In(r.Namespace), name)
 	}
 	var storages v1alpha1.BackupStorageList
 	if err := a.APIReader.List(ctx, &storages); err != nil {

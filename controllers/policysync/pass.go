@@ -141,6 +141,9 @@ func (s *reconciling) prepare(ctx context.Context, o origin) (*applier, *build.R
 		return nil, nil, nil, f
 	}
 	live, f := a.observe(ctx, built.Objects)
+	if f == nil {
+		f = a.guardSecrets(ctx, o.revision.String(), built.Objects, live)
+	}
 	return a, built, live, f
 }
 

@@ -167,7 +167,7 @@ func (s *reconciling) sync(ctx context.Context) ctrl.Result {
 	if fault != nil {
 		result := s.fail(ctx, fault)
 		if fault.stalled {
-			s.remember(origin.revision, fault.foreign)
+			s.remember(origin.revision, fault)
 		}
 		if fault.early {
 			s.keep(ctx, origin)
@@ -213,15 +213,20 @@ func (s *reconciling) upToDate(revision source.Revision) (lastPass, bool) {
 		last.generation == s.obj.Generation &&
 		s.obj.Generation == s.obj.Status.ObservedGeneration &&
 		(request == "" || request == s.obj.Status.GetLastHandledReconcileRequest()) &&
-		!s.awaited() &&
+		!s.awaited() && (last.awaits == "" || last.awaits != s.given()) &&
 		s.Clock.Since(last.at) < driftInterval
 }
 
-func (s *reconciling) remember(revision source.Revision, foreign *key) {
-	s.passes.put(client.ObjectKeyFromObject(s.obj), lastPass{
-		uid: s.obj.UID, at: s.Clock.Now(), revision: revision.String(), generation: s.obj.Generation, foreign: foreign,
+// remember keeps how a pass ended: with a fault, or without.
+func (s *reconciling) remember(revision source.Revision, f *fault) {
+	last := lastPass{
+		uid: s.obj.UID, at: s.Clock.Now(), revision: revision.String(), generation: s.obj.Generation,
 		conditions: append(s.obj.Status.Conditions[:0:0], s.obj.Status.Conditions...),
-	})
+	}
+	if f != nil {
+		last.foreign, last.awaits = f.foreign, f.awaits
+	}
+	s.passes.put(client.ObjectKeyFromObject(s.obj), last)
 }
 
 func (s *reconciling) interval() time.Duration {

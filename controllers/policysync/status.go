@@ -29,6 +29,8 @@ type fault struct {
 	early bool
 	// foreign is the object of somebody else that is in the way.
 	foreign *key
+	// awaits is the consent that would let the pass go on.
+	awaits string
 	// retryAfter is the pause that the server asked for.
 	retryAfter time.Duration
 }

@@ -1,0 +1,99 @@
+package policysync
+
+import (
+	"testing"
+
+	. "github.com/onsi/gomega"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+)
+
+// password returns a file with the Secret enc.
+func password(value string) string {
+	return "apiVersion: v1\nkind: Secret\nmetadata: {name: enc}\nstringData: {password: \"" + value + "\"}\n"
+}
+
+// encrypts makes a Repository that is encrypted with the Secret enc.
+func (r *testNamespace) encrypts() {
+	r.t.Helper()
+	r.g.Expect(r.Create(r.t.Context(), &v1alpha1.Repository{
+		ObjectMeta: metav1.ObjectMeta{Namespace: r.namespace, Name: "web"},
+		Spec: v1alpha1.RepositorySpec{
+			AppRef:     v1alpha1.TypedObjectReference{Kind: "PersistentVolumeClaim", Name: "web"},
+			StorageRef: v1alpha1.ObjectReference{Name: "a"}, Path: "/web",
+			EncryptionSecret: v1alpha1.ObjectReference{Name: "enc"},
+		},
+	})).To(Succeed())
+}
+
+func (r *testNamespace) expectPassword(want string) {
+	r.t.Helper()
+	secret := &corev1.Secret{}
+	r.g.Expect(r.exists(secret, "enc")).To(BeTrue())
+	r.g.Expect(string(secret.Data["password"])).To(Equal(want))
+}
+
+// The password of a Repository that somebody made by hand is not replaced by a file in Git: without it all backups are
+// lost.
+func TestAPasswordThatARepositoryNeedsIsNotReplaced(t *testing.T) {
+	r := asDeployer(t)
+	good := map[string]string{"policy/a.yaml": storage("a")}
+	r.begins(good)
+	applied := r.sync.Status.LastAppliedRevision
+	r.g.Expect(r.Create(t.Context(), &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{Namespace: r.namespace, Name: "enc"},
+		StringData: map[string]string{"password": "the only copy"},
+	})).To(Succeed())
+	r.encrypts()
+	for range 2 { // a refused revision makes the Secret nobody's
+		r.push(map[string]string{
+			"policy/a.yaml": storage("a"), "policy/b.yaml": storage("b"), "policy/e.yaml": password("x"),
+		})
+		r.reconcile()
+		r.expectNotReady(v1alpha1.ReasonSecretInUse, "policy/e.yaml: Secret/"+r.namespace+
+			"/enc would get another password, but Repository "+r.namespace+"/web uses it")
+		r.expectPassword("the only copy")
+		r.g.Expect(r.exists(&v1alpha1.BackupStorage{}, "b")).To(BeFalse(), "nothing of the revision")
+		r.g.Expect(r.sync.Status.LastAppliedRevision).To(Equal(applied))
+	}
+	revision := r.push(map[string]string{"policy/a.yaml": storage("a"), "policy/e.yaml": password("the only copy")})
+	r.reconcile()
+	r.expectReady(revision)
+}
+
+// A PolicySync replaces a password that it has applied itself only with a consent, which counts once.
+func TestAPasswordChangesOnlyWithConsent(t *testing.T) {
+	r := asDeployer(t)
+	files := func(value string) map[string]string {
+		return map[string]string{"policy/a.yaml": storage("a"), "policy/e.yaml": password(value)}
+	}
+	r.begins(files("one"))
+	r.encrypts()
+	revision := r.push(files("two"))
+	r.reconcile()
+	r.expectNotReady(v1alpha1.ReasonSecretInUse, v1alpha1.AnnotationAllowDelete+"=sha256:")
+	r.expectPassword("one")
+
+	last, ok := r.passes.get(client.ObjectKeyFromObject(r.sync))
+	r.g.Expect(ok).To(BeTrue())
+	r.consent(last.awaits)
+	r.reconcile()
+	r.expectReady(revision)
+	r.expectPassword("two")
+
+	r.push(files("one"))
+	r.reconcile()
+	r.expectNotReady(v1alpha1.ReasonSecretInUse, "would get another password")
+	r.git("reset", "-q", "--hard", revision[len("main@sha1:"):])
+	r.git("push", "-q", "-f", "origin", "main")
+	secret := &corev1.Secret{}
+	r.g.Expect(r.exists(secret, "enc")).To(BeTrue())
+	secret.Data["password"] = []byte("by hand")
+	r.g.Expect(r.Update(t.Context(), secret)).To(Succeed())
+	r.reconcile()
+	r.expectNotReady(v1alpha1.ReasonSecretInUse, "would get another password")
+	r.expectPassword("by hand")
+}
