@@ -23,8 +23,8 @@ const (
 )
 
 // takesAlong reports whether the deletion of one of these objects takes more along than the object: a Namespace takes
-// what is in it, and deletionPolicy: WipeOut takes backups. An object that moves to the path of another PolicySync is
-// stale for the first one before it belongs to the second.
+// what is in it, deletionPolicy: WipeOut takes backups, and a PolicySync can take what it has applied. An object that
+// moves to the path of another PolicySync is stale for the first one before it belongs to the second.
 func (a *applier) takesAlong(ctx context.Context, stale []v1alpha1.ResourceRef) (bool, error) {
 	var found atomic.Bool
 	var g errgroup.Group
@@ -46,10 +46,10 @@ func (a *applier) takesAlong(ctx context.Context, stale []v1alpha1.ResourceRef) 
 				return nil
 			case err != nil:
 				return fmt.Errorf("get %s: %w", describe(ref), err)
-			case u.GetDeletionTimestamp() != nil || !a.owns(u):
+			case u.GetDeletionTimestamp() != nil || !a.owns(u) || u.GetUID() == a.obj.UID:
 				return nil
 			}
-			if gvk.Kind == namespaceKind || wipes(u.Object["spec"]) {
+			if gvk.Kind == namespaceKind || wipes(u.Object["spec"]) || prunesAll(u) {
 				found.Store(true)
 			}
 			return nil
@@ -65,6 +65,12 @@ func (a *applier) mayDelete(namespace string, ref v1alpha1.ResourceRef) bool {
 	id, _, err := kindOf(ref)
 	return err == nil && (a.obj.Spec.ServiceAccountName != "" ||
 		namespace == a.obj.Namespace && build.Confined(id.GroupKind))
+}
+
+// prunesAll reports whether an object is a PolicySync that deletes everything that it has applied when it goes.
+func prunesAll(u *unstructured.Unstructured) bool {
+	policy, _, _ := unstructured.NestedString(u.Object, "spec", "deletionPolicy")
+	return u.GetKind() == v1alpha1.PolicySyncKind && policy == v1alpha1.DeletionPolicyDelete
 }
 
 // wipes reports whether a value of a spec holds deletionPolicy: WipeOut, at any depth.

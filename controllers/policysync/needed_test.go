@@ -11,6 +11,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
@@ -85,6 +86,45 @@ func TestAMoveBetweenPolicySyncsDeletesNothing(t *testing.T) {
 		r.g.Expect(r.Get(t.Context(), types.NamespacedName{Name: name}, namespace)).To(Succeed())
 		r.g.Expect(namespace.DeletionTimestamp).To(BeNil())
 	})
+}
+
+// wiping returns a storage that takes its backups along.
+func wiping(name, namespace string) string {
+	return "apiVersion: backup.cairn.dev/v1alpha1\nkind: BackupStorage\nmetadata: {name: " + name + ", namespace: \"" +
+		namespace + "\"}\nspec: {deletionPolicy: WipeOut, " +
+		"storage: {provider: local, local: {persistentVolumeClaim: {claimName: other}}}}\n"
+}
+
+// A PolicySync with deletionPolicy: Delete takes along everything that it has applied.
+func TestAPolicySyncIsNotRemovedWithoutConsent(t *testing.T) {
+	r := asDeployer(t)
+	child := "apiVersion: backup.cairn.dev/v1alpha1\nkind: PolicySync\nmetadata: {name: child}\nspec: {url: \"" +
+		r.sync.Spec.URL + "\", path: ./child, prune: true, interval: 1m, deletionPolicy: Delete}\n"
+	x := wiping("x", r.namespace)
+	r.begins(map[string]string{"policy/a.yaml": storage("a"), "policy/child.yaml": child, "child/x.yaml": x})
+	reconcileChild := func() {
+		t.Helper()
+		_, err := r.Reconcile(t.Context(), ctrl.Request{
+			NamespacedName: types.NamespacedName{Namespace: r.namespace, Name: "child"},
+		})
+		r.g.Expect(err).NotTo(HaveOccurred())
+	}
+	reconcileChild()
+	r.g.Expect(r.exists(&v1alpha1.BackupStorage{}, "x")).To(BeTrue(), "the child has applied it")
+
+	r.ClassWait = 1
+	revision := r.push(map[string]string{"policy/a.yaml": storage("a"), "child/x.yaml": x})
+	r.reconcile()
+	reconcileChild()
+	r.g.Expect(r.exists(&v1alpha1.BackupStorage{}, "x")).To(BeTrue(), "its backups would go with it")
+	r.expectNotReady(v1alpha1.ReasonDeletionBlocked, "PolicySync/"+r.namespace+"/child")
+	r.consent(r.sync.Status.Removal.Digest)
+	r.reconcile()
+	reconcileChild()
+	reconcileChild()
+	r.g.Expect(r.exists(&v1alpha1.BackupStorage{}, "x")).To(BeFalse(), "somebody has consented")
+	r.reconcile()
+	r.expectReady(revision)
 }
 
 // A storage that a Repository uses stays. So does what is needed to read it.
