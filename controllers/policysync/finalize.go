@@ -2,9 +2,13 @@ package policysync
 
 import (
 	"context"
+	"fmt"
+	"strings"
 
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
 	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
@@ -27,6 +31,12 @@ func (s *reconciling) finalize(ctx context.Context) (ctrl.Result, error) {
 }
 
 func (s *reconciling) deleteAll(ctx context.Context) *fault {
+	if f := s.readInventory(); f != nil {
+		return f
+	}
+	if f := s.keepOutside(ctx); f != nil {
+		return f
+	}
 	a, f := s.applier(ctx)
 	if f != nil && f.reason == v1alpha1.ReasonServiceAccountAbsent {
 		// No account is left to act as, for example because the namespace is being deleted: waiting would never end.
@@ -34,9 +44,6 @@ func (s *reconciling) deleteAll(ctx context.Context) *fault {
 		return nil
 	}
 	if f != nil {
-		return f
-	}
-	if f := s.readInventory(); f != nil {
 		return f
 	}
 	all := s.inventory
@@ -53,4 +60,31 @@ func (s *reconciling) deleteAll(ctx context.Context) *fault {
 		}
 	}
 	return f
+}
+
+// keepOutside takes what is outside the own namespace off the inventory if that namespace is being deleted: nobody has
+// asked for the deletion of anything else.
+func (s *reconciling) keepOutside(ctx context.Context) *fault {
+	namespace := &corev1.Namespace{}
+	err := s.APIReader.Get(ctx, types.NamespacedName{Name: s.obj.Namespace}, namespace)
+	switch {
+	case client.IgnoreNotFound(err) != nil:
+		return applyFault(ctx, fmt.Errorf("get Namespace %s: %w", s.obj.Namespace, err), nil)
+	case err == nil && namespace.DeletionTimestamp.IsZero():
+		return nil
+	}
+	var inside []v1alpha1.ResourceRef
+	var outside []string
+	for _, ref := range s.inventory {
+		if id, gvk, err := kindOf(ref); err == nil && id.Namespace == s.obj.Namespace {
+			inside = append(inside, ref)
+		} else if gvk.Kind != namespaceKind || id.Name != s.obj.Namespace {
+			outside = append(outside, describe(ref))
+		}
+	}
+	if len(outside) > 0 {
+		s.event(corev1.EventTypeWarning, v1alpha1.ReasonDataKept,
+			"the namespace is being deleted: what was applied elsewhere stays: "+strings.Join(outside, ", "))
+	}
+	return s.setInventory(inside)
 }

@@ -114,8 +114,8 @@ func (s *reconciling) blocked() *fault {
 	}
 	message := fmt.Sprintf("revision %s is applied, but %s%s were not deleted: this or an earlier revision "+
 		"removes everything that was applied before, or a Namespace, or backups (deletionPolicy: WipeOut), or a "+
-		"PolicySync with what it applied (deletionPolicy: Delete), and since then Cairn deletes only what you confirm. "+
-		"To delete them, run: kubectl annotate policysync -n %s %s --overwrite %s=%s",
+		"PolicySync with what it applied (deletionPolicy: Delete), and since then Cairn deletes only what you "+
+		"confirm. To delete them, run: kubectl annotate policysync -n %s %s --overwrite %s=%s",
 		s.obj.Status.LastAppliedRevision, strings.Join(first, ", "), rest, s.obj.Namespace, s.obj.Name,
 		v1alpha1.AnnotationAllowDelete, removal.Digest)
 	if c := s.obj.Status.Consent; c != nil && c.Digest == removal.Digest {

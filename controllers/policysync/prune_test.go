@@ -12,6 +12,8 @@ import (
 	. "github.com/onsi/gomega"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -179,4 +181,29 @@ func TestADeletionThatFailsIsOneEvent(t *testing.T) {
 	r.g.Expect(r.exists(&v1alpha1.BackupStorage{}, "a")).To(BeFalse())
 	r.g.Expect(*logged).To(ContainElement(ContainSubstring(
 		`"msg"="deleted what it owned" "released"=1 "left"=0`)), "the log says what the finalizer did")
+}
+
+// Nothing is wiped because a namespace is being deleted, also not in another one.
+func TestTheDeletionOfANamespacePrunesNoOther(t *testing.T) {
+	r := asDeployer(t, func(p *v1alpha1.PolicySync) { p.Spec.DeletionPolicy = v1alpha1.DeletionPolicyDelete })
+	other := r.namespace + "-b"
+	r.begins(map[string]string{
+		"policy/a.yaml": storage("a"),
+		"policy/n.yaml": "apiVersion: v1\nkind: Namespace\nmetadata: {name: " + other + "}\n---\n" + wiping("x", other),
+	})
+	r.emitted()
+	r.g.Expect(bed.Client.Delete(t.Context(), &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: r.namespace}})).
+		To(Succeed())
+	r.g.Expect(bed.Client.Delete(t.Context(), r.sync)).To(Succeed()) // as the namespace controller does
+	r.reconcile()
+
+	x, namespace := &v1alpha1.BackupStorage{}, &corev1.Namespace{}
+	r.g.Expect(r.Get(t.Context(), types.NamespacedName{Namespace: other, Name: "x"}, x)).To(Succeed())
+	r.g.Expect(x.DeletionTimestamp).To(BeNil(), "its backups would go with it")
+	r.g.Expect(r.Get(t.Context(), types.NamespacedName{Name: other}, namespace)).To(Succeed())
+	r.g.Expect(namespace.DeletionTimestamp).To(BeNil())
+	r.g.Expect(r.emitted()).To(ContainElement(And(
+		HavePrefix("Warning DataKept"), ContainSubstring("BackupStorage/"+other+"/x"))))
+	r.g.Expect(r.exists(&v1alpha1.PolicySync{}, "policy")).To(BeFalse(), "it blocks its namespace no longer")
+	r.g.Expect(r.exists(&v1alpha1.BackupStorage{}, "a")).To(BeFalse(), "this is in the deleted namespace")
 }
