@@ -63,6 +63,9 @@ func (d *Departure) LetGo(ctx context.Context, chosen policy.ChosenRepository) (
 		return false, err
 	}
 	used, waits, err := d.usedByOther(ctx, chosen.Name)
+	if err == nil && used {
+		err = b.takeBack(ctx, actual)
+	}
 	if err != nil || used || waits {
 		return waits, err
 	}
@@ -72,6 +75,10 @@ func (d *Departure) LetGo(ctx context.Context, chosen policy.ChosenRepository) (
 		actual.Spec.DeletionPolicy = v1alpha1.WipeOut
 	}
 	if actual.Spec.DeletionPolicy != before.Spec.DeletionPolicy {
+		if _, ok := actual.Annotations[v1alpha1.AnnotationDeparture]; !ok {
+			metav1.SetMetaDataAnnotation(&actual.ObjectMeta, v1alpha1.AnnotationDeparture,
+				string(before.Spec.DeletionPolicy))
+		}
 		if err := b.Writer.Object(ctx, before, actual); err != nil {
 			return false, err
 		}
@@ -81,6 +88,19 @@ func (d *Departure) LetGo(ctx context.Context, chosen policy.ChosenRepository) (
 		return false, fmt.Errorf("delete Repository %s: %w", actual.Name, err)
 	}
 	return false, nil
+}
+
+// takeBack gives a Repository that stays its own deletionPolicy again, if a departure that was killed before it could
+// delete the Repository had replaced it.
+func (b Binder) takeBack(ctx context.Context, repository *v1alpha1.Repository) error {
+	own, ok := repository.Annotations[v1alpha1.AnnotationDeparture]
+	if !ok || !repository.DeletionTimestamp.IsZero() {
+		return nil
+	}
+	before := repository.DeepCopy()
+	repository.Spec.DeletionPolicy = v1alpha1.DeletionPolicy(own)
+	delete(repository.Annotations, v1alpha1.AnnotationDeparture)
+	return b.Writer.Object(ctx, before, repository)
 }
 
 // usedByOther reports whether a BackupConfiguration that does not go with the deleted policy uses a Repository, or a

@@ -35,14 +35,16 @@ type Binder struct {
 }
 
 // Name names the policy on a Repository that Cairn made, unless the Repository names another policy that still uses
-// it.
+// it. A Repository that a policy uses keeps nothing of a departure that was killed.
 func (b Binder) Name(
 	ctx context.Context, repository *v1alpha1.Repository, configuration *v1alpha1.BackupConfiguration,
 ) error {
 	invoker := policy.InvokerOf(configuration)
-	if repository.Labels[v1alpha1.LabelManagedBy] != v1alpha1.ManagedByCairn || invoker.Marked(repository) ||
-		!repository.DeletionTimestamp.IsZero() {
+	if repository.Labels[v1alpha1.LabelManagedBy] != v1alpha1.ManagedByCairn || !repository.DeletionTimestamp.IsZero() {
 		return nil
+	}
+	if err := b.takeBack(ctx, repository); err != nil || invoker.Marked(repository) {
+		return err
 	}
 	users, err := b.Users.Of(ctx, b.Client, repository.Namespace, repository.Name)
 	if err != nil {
