@@ -37,12 +37,19 @@ func RetryIn(s *v1alpha1.BackupSession, now time.Time) time.Duration {
 
 // failedTargets returns the frozen targets that failed.
 func failedTargets(status *v1alpha1.BackupSessionStatus) []v1alpha1.ResolvedTarget {
+	return targetsThat(status, v1alpha1.BackupSessionFailed)
+}
+
+// targetsThat returns the frozen targets that ended in one of the phases.
+func targetsThat(
+	status *v1alpha1.BackupSessionStatus, ended ...v1alpha1.BackupSessionPhase,
+) []v1alpha1.ResolvedTarget {
 	if status.Resolved == nil {
 		return nil
 	}
 	return slices.DeleteFunc(slices.Clone(status.Resolved.Targets), func(t v1alpha1.ResolvedTarget) bool {
 		return !slices.ContainsFunc(status.Targets, func(s v1alpha1.BackupTargetStatus) bool {
-			return s.Name == t.Name && s.Phase == v1alpha1.BackupSessionFailed
+			return s.Name == t.Name && slices.Contains(ended, s.Phase)
 		})
 	})
 }
@@ -61,9 +68,10 @@ func WhyNotRetryable(s, of *v1alpha1.BackupSession) string {
 	}
 }
 
-// Again turns start into a retry of the run of, for the targets that failed in it. current holds these targets as the
-// policy has them now. They are used, with their present pods and volumes, if the policy has not changed. Otherwise the
-// frozen targets are tried again unchanged.
+// Again turns start into a retry of the run of, for the targets that failed or were skipped in it: without the skipped
+// ones, a successful retry would count as a backup of all. current holds these targets as the policy has them now. They
+// are used, with their present pods and volumes, if the policy has not changed. Otherwise the frozen targets are tried
+// again unchanged; a target that was skipped is skipped again then.
 func (start *Start) Again(s, of *v1alpha1.BackupSession, current []StartTarget) {
 	frozen := of.Status.Resolved
 	same := frozen.Policy.Digest == start.Policy.Digest
@@ -79,7 +87,7 @@ func (start *Start) Again(s, of *v1alpha1.BackupSession, current []StartTarget) 
 	start.Hooks, start.HookError = hooksForRetry(frozen.Hooks, s.Name), nil
 	start.ExecutionOrder, start.MaxParallel = frozen.ExecutionOrder, frozen.MaxParallel
 	start.Targets = nil
-	for _, t := range failedTargets(&of.Status) {
+	for _, t := range targetsThat(&of.Status, v1alpha1.BackupSessionFailed, v1alpha1.BackupSessionSkipped) {
 		i := slices.IndexFunc(current, func(n StartTarget) bool { return n.Resolved.Name == t.Name })
 		if same && i >= 0 {
 			target := current[i]

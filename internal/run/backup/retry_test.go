@@ -116,6 +116,21 @@ func TestARunThatTriesAgain(t *testing.T) {
 		s.Again(next(), of, live[:1])
 		NewWithT(t).Expect(s.Targets[0].Resolved.Repositories[0].Snapshot).To(Equal("b-run-r1"))
 	})
+	skipping := of.DeepCopy()
+	skipping.Status.Resolved.Targets[0] = broken("a", v1alpha1.ReasonRestoreInProgress)
+	skipping.Status.Targets[0].Phase = backupSkipped
+	t.Run("it takes what was skipped, too", func(t *testing.T) {
+		s := start("sha256:1")
+		s.Again(next(), skipping, s.Targets)
+		NewWithT(t).Expect(s.Targets).To(Equal(live), "else its success would count as a backup of both")
+	})
+	t.Run("with another policy it skips again what was skipped", func(t *testing.T) {
+		g := NewWithT(t)
+		s := start("sha256:2")
+		s.Again(next(), skipping, s.Targets)
+		g.Expect(s.Targets).To(HaveLen(2))
+		g.Expect(s.Targets[0].Resolved).To(Equal(skipping.Status.Resolved.Targets[0]))
+	})
 	t.Run("its own timeout counts", func(t *testing.T) {
 		s := start("sha256:1")
 		short := func(s *v1alpha1.BackupSession) { s.Spec.BackupTimeout = &metav1.Duration{Duration: time.Minute} }
