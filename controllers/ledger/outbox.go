@@ -124,7 +124,7 @@ func (o *Outbox) load(ctx context.Context, p parcel) ([]ledger.Record, error) {
 		key := types.NamespacedName{Namespace: p.meta.Namespace, Name: ledger.PartName(p.meta.Name, number)}
 		if err := o.reader.Get(ctx, key, &cm); err != nil {
 			switch {
-			case number == 1 && apierrors.IsNotFound(err):
+			case number == 1 && absent(err):
 				return nil, nil
 			case apierrors.IsNotFound(err): // not with this reason: it would say that the namespace is gone
 				return nil, fmt.Errorf("%w: ConfigMap %s is missing", ledger.ErrParcel, key.Name)
@@ -199,7 +199,7 @@ func (o *Outbox) stillThere(ctx context.Context, l *v1alpha1.Ledger, packed []le
 	var now v1alpha1.Ledger
 	err := o.reader.Get(ctx, client.ObjectKeyFromObject(l), &now)
 	switch {
-	case client.IgnoreNotFound(err) != nil:
+	case err != nil && !absent(err):
 		return fmt.Errorf("get Ledger: %w", err)
 	case err == nil && now.UID == l.UID && now.DeletionTimestamp == nil:
 		return nil

@@ -7,6 +7,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	kerrors "k8s.io/apimachinery/pkg/util/errors"
 	"k8s.io/klog/v2"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -141,12 +142,36 @@ func (c *Collector) addEach(
 func (c *Collector) addTo(ctx context.Context, l *v1alpha1.Ledger, records []ledger.Record) error {
 	err := c.Outbox.add(ctx, l, records)
 	if apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause) || apierrors.IsNotFound(err) {
-		return errGone
+		gone, read := c.goes(ctx, l.Namespace)
+		if gone {
+			return errGone
+		}
+		err = errors.Join(err, read)
 	}
 	if err != nil {
 		return fmt.Errorf("write record for Ledger %s: %w", ledgerName(l), err)
 	}
 	return nil
+}
+
+// goes reports whether a namespace is being deleted, or is gone. A refused write does not prove it: webhooks and
+// proxies before the API server say NotFound, too.
+func (c *Collector) goes(ctx context.Context, name string) (bool, error) {
+	var namespace corev1.Namespace
+	err := c.APIReader.Get(ctx, client.ObjectKey{Name: name}, &namespace)
+	switch {
+	case err == nil:
+		return !namespace.DeletionTimestamp.IsZero(), nil
+	case absent(err):
+		return true, nil
+	}
+	return false, fmt.Errorf("get Namespace %s: %w", name, err)
+}
+
+// absent reports whether the API server says that an object does not exist. The answer of a proxy before it that knows
+// no such address is another one.
+func absent(err error) bool {
+	return apierrors.IsNotFound(err) && !apierrors.HasStatusCause(err, metav1.CauseTypeUnexpectedServerResponse)
 }
 
 // release removes the finalizer, and changes nothing else of the object. The cache is often stale: a Ledger without a
