@@ -165,8 +165,17 @@ func (r *Reconciler) ofStorage(ctx context.Context, s *v1alpha1.Snapshot, reposi
 			"leave its data", storage, retention.GiveUp(s))})
 }
 
-// release removes finalizers from the Snapshot, in one write, and logs why.
+// release removes finalizers from the Snapshot, in one write, and logs why. A Snapshot that goes on waiting for its
+// record has lost its data: the condition Wiped says so before, for the record.
 func (r *Reconciler) release(ctx context.Context, s *v1alpha1.Snapshot, why string, finalizers ...string) error {
+	const record = v1alpha1.FinalizerRecord
+	if slices.Contains(s.Finalizers, record) && !slices.Contains(finalizers, record) {
+		before := s.DeepCopy()
+		conditions.MarkTrue(s, v1alpha1.ConditionWiped, v1alpha1.ReasonWiped, "%s", why)
+		if err := r.writer().Status(ctx, before, s); client.IgnoreNotFound(err) != nil {
+			return err
+		}
+	}
 	released, err := r.writer().Release(ctx, s, finalizers...)
 	if released {
 		logf.FromContext(ctx).Info("released the Snapshot", "why", why)

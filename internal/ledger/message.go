@@ -86,6 +86,7 @@ var phaseWords = []struct{ phase, word string }{
 	{string(v1alpha1.RestoreSessionInvalid), "invalid"},
 	{string(v1alpha1.BackupSessionSkipped), "skipped"},
 	{phaseRemoved, "removed"},
+	{phaseUnknown, "unknown"},
 }
 
 // subject names as many namespaces as fit: "shop, blog and 3 more: 5 succeeded, 1 failed".

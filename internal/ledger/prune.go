@@ -3,27 +3,53 @@ package ledger
 import (
 	"time"
 
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
 
-// phaseRemoved is the phase of a Snapshot whose data was removed, in the message of a commit.
-const phaseRemoved = "Removed"
+// The phases of a Snapshot that went, in the message of a commit.
+const (
+	phaseRemoved = "Removed"
+	// phaseUnknown means that nothing proves that its data was removed.
+	phaseUnknown = "Unknown"
+)
 
 // PruneRecord returns the record of a Snapshot whose data was removed from its repository. Its condition Retained
-// says which rule let it go. The record lies in the folder of the Repository, because the invoker can be long gone.
+// says which rule let it go. Somebody can have taken the finalizer off before the data was removed: then the record
+// says that nobody knows. The record lies in the folder of the Repository, because the invoker can be long gone.
 func PruneRecord(cluster string, snapshot *v1alpha1.Snapshot) ([]Record, error) {
 	object := Object{
 		Kind: v1alpha1.SnapshotKind, Namespace: snapshot.Namespace, Name: snapshot.Name, UID: snapshot.UID,
 		Phase: phaseRemoved,
 	}
-	for _, c := range snapshot.Status.Conditions {
-		if c.Type == v1alpha1.ConditionRetained {
-			object.Reason = c.Reason
+	let := apimeta.FindStatusCondition(snapshot.Status.Conditions, v1alpha1.ConditionRetained)
+	if let != nil {
+		object.Reason = let.Reason
+	}
+	if wiped := apimeta.FindStatusCondition(snapshot.Status.Conditions, v1alpha1.ConditionWiped); !removed(let, wiped) {
+		object.Phase = phaseUnknown
+		if wiped != nil {
+			object.Reason = wiped.Reason
 		}
 	}
 	folder := folderOf(v1alpha1.RepositoryKind, snapshot.Spec.Repository, prunedAt(snapshot))
 	docs := []document{pruneDocument(cluster, snapshot)}
 	return newRecord(recordPath(folder, &snapshot.ObjectMeta), object, docs)
+}
+
+// removed reports whether the conditions Retained and Wiped of a Snapshot say that its data is gone. Whoever removes
+// the data of a Snapshot that somebody deleted writes the reason Deleted after that. A Snapshot that retention lets go
+// has its reason before, and then Wiped is False if the last attempt failed.
+func removed(let, wiped *metav1.Condition) bool {
+	switch {
+	case wiped != nil && wiped.Status == metav1.ConditionTrue:
+		return true
+	case let == nil || let.Status != metav1.ConditionFalse:
+		return false
+	}
+	return let.Reason == v1alpha1.ReasonDeleted || wiped == nil
 }
 
 // prunedAt returns when the Snapshot was deleted, which never changes.
