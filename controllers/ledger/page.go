@@ -179,8 +179,12 @@ func inForce(known *v1alpha1.SessionStatus, config *v1alpha1.SessionConfig, iden
 	if known.Schedule != "" || config.Scheduler == nil {
 		return
 	}
-	if times, err := schedule.New(config.Scheduler, identity); err == nil {
-		known.Schedule, known.ScheduledSince = times.String(), &created
+	times, err := schedule.New(config.Scheduler, identity)
+	if err == nil {
+		known.Schedule = times.String()
+	}
+	if err == nil || known.ScheduledSince == nil {
+		known.ScheduledSince = &created
 	}
 }
 

@@ -11,6 +11,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/run"
+	"github.com/cairn-backup/cairn/internal/run/backup"
 	"github.com/cairn-backup/cairn/internal/testbed"
 )
 
@@ -53,6 +55,20 @@ func pageFollowsPolicy(t *testing.T, w *world) {
 	g.Expect(bed.Client.Delete(t.Context(), c)).To(Succeed())
 	shows("a policy that is gone", Not(ContainSubstring("diary")))
 	g.Expect(page()).To(ContainSubstring("There is no backup policy."))
+}
+
+// STATUS.md says the same as the condition Protected of a policy whose schedule never fires.
+func TestThePageKnowsAnImpossibleSchedule(t *testing.T) {
+	t.Parallel()
+	g := NewWithT(t)
+	created := metav1.NewTime(time.Date(2026, 11, 20, 10, 0, 0, 0, time.UTC))
+	config := &v1alpha1.SessionConfig{Name: "nightly", Scheduler: &v1alpha1.SchedulerSpec{Schedule: "0 0 30 2 *"}}
+	for _, known := range []v1alpha1.SessionStatus{{}, {Name: "nightly", ScheduledSince: &created}} {
+		inForce(&known, config, "BackupConfiguration/shop/diary/nightly", created)
+		due, ok := backup.SuccessDue(&known, config, backup.Success{}, created.AddDate(1, 0, 0), next)
+		g.Expect(ok).To(BeTrue())
+		g.Expect(due).To(Equal(created.Add(run.LateAfter)))
+	}
 }
 
 // Of the edits in other namespaces a Ledger need not know: each would make it ask its Git server.

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/fluxcd/pkg/runtime/conditions"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/policy"
@@ -40,6 +41,16 @@ func protect(
 		p.unfinished = unfinished(b.runs)
 	}
 	return p
+}
+
+// unreadable judges a session that never had a readable schedule. It promises backups since the policy is there.
+func (j *judgement) unreadable(b *sessionFacts, last backup.Success) {
+	j.status.Schedule = ""
+	if j.status.ScheduledSince == nil && !b.created.IsZero() {
+		j.status.ScheduledSince = &metav1.Time{Time: b.created}
+	}
+	j.protection = protect(b, &j.status, schedule.Times{}, last)
+	j.at(b.now, j.protection.due)
 }
 
 // unfinished returns the name of the oldest run that has not ended, or "".

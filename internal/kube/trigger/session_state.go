@@ -31,8 +31,9 @@ type sessionFacts struct {
 	runs []*v1alpha1.BackupSession
 	// unscheduled is why the session's CronJob is not in place: a name conflict, or an invalid policy.
 	unscheduled error
-	// generation of the policy.
+	// generation of the policy, and when it was created.
 	generation int64
+	created    time.Time
 	now        time.Time
 }
 
@@ -85,7 +86,8 @@ func judge(b sessionFacts) judgement {
 	if wrong != nil {
 		var err error
 		if times, err = schedule.Read(b.previous.Schedule); err != nil {
-			return j // There never was a readable schedule.
+			j.unreadable(&b, last)
+			return j
 		}
 	} else if text := times.String(); j.status.Schedule != text || j.status.ScheduledSince == nil {
 		j.status.Schedule, j.status.ScheduledSince = text, new(metav1.NewTime(b.now).Rfc3339Copy())

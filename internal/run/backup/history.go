@@ -7,6 +7,7 @@ import (
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/run"
+	"github.com/cairn-backup/cairn/internal/schedule"
 )
 
 // BeyondHistory returns the runs of one session that its history no longer keeps.
@@ -118,22 +119,34 @@ func WaitsSince(status *v1alpha1.SessionStatus, last Success, now time.Time) (si
 // SuccessDue returns when the next success of a session must be there: the run of the first slot since the last success
 // has its timeout, or run.LateAfter without one. After that the session is late, also if its schedule is suspended. The
 // condition Protected, the metric and STATUS.md all say so. next returns the first slot of the session's schedule after
-// a time. A session without a schedule is never due: ok is false.
+// a time. A session whose schedule never could be read has no slot: its success is due since it waits. A session
+// without a schedule is never due: ok is false.
 func SuccessDue(
 	status *v1alpha1.SessionStatus, config *v1alpha1.SessionConfig, last Success, now time.Time,
 	next func(line string, from time.Time) (time.Time, error),
 ) (due time.Time, ok bool) {
-	since, _ := WaitsSince(status, last, now)
-	if status.Schedule == "" || since.IsZero() {
+	slot, _ := WaitsSince(status, last, now)
+	if slot.IsZero() || status.Schedule == "" && !unreadable(config.Scheduler) {
 		return time.Time{}, false
 	}
-	slot, err := next(status.Schedule, since)
-	if err != nil {
-		return time.Time{}, false
+	if status.Schedule != "" {
+		var err error
+		if slot, err = next(status.Schedule, slot); err != nil {
+			return time.Time{}, false
+		}
 	}
 	patience := run.LateAfter
 	if config.BackupTimeout != nil {
 		patience = config.BackupTimeout.Duration
 	}
 	return slot.Add(patience), true
+}
+
+// unreadable reports whether a session has a schedule that nobody can read, or that has no slot.
+func unreadable(scheduler *v1alpha1.SchedulerSpec) bool {
+	if scheduler == nil {
+		return false
+	}
+	_, err := schedule.New(scheduler, "")
+	return err != nil
 }

@@ -41,6 +41,7 @@ func TestLate(t *testing.T) {
 		want         int // minutes from now
 		neverBefore  bool
 		suspendedToo bool
+		impossible   bool
 	}{
 		"the slot of the last success counts": {runs: []*v1alpha1.BackupSession{ran(-120, -30)}, want: -60},
 		"a failure is none":                   {runs: []*v1alpha1.BackupSession{ran(-120, -30), failed}, want: -60},
@@ -63,8 +64,10 @@ func TestLate(t *testing.T) {
 		"no schedule": {
 			runs: []*v1alpha1.BackupSession{ran(-120, -30)}, unscheduled: true, want: never,
 		},
-		"a schedule that nobody can read": {success: at(-30), line: "never", want: never},
-		"nothing is known":                {want: never, neverBefore: true},
+		"a schedule that never was readable":     {since: at(-90), impossible: true, want: -90, neverBefore: true},
+		"a run by hand does not mend a schedule": {success: at(-30), impossible: true, want: -30},
+		"a schedule that nobody can read":        {success: at(-30), line: "never", want: never},
+		"nothing is known":                       {want: never, neverBefore: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -82,8 +85,14 @@ func TestLate(t *testing.T) {
 			if tt.timeout == never {
 				config.BackupTimeout = nil
 			}
-			if tt.unscheduled {
+			if tt.unscheduled || tt.impossible {
 				status.Schedule = ""
+			}
+			if tt.unscheduled {
+				config.Scheduler = nil
+			}
+			if tt.impossible {
+				config.Scheduler.Schedule = "0 0 30 2 *"
 			}
 			var last backup.Success
 			for _, r := range tt.runs {
