@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"slices"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -59,11 +60,21 @@ func (r *Reconciler) reconcileDelete(
 	if err != nil {
 		return ctrl.Result{}, err
 	}
-	if l.Status.Pending == 0 {
+	left, err := r.Outbox.list(ctx, l)
+	if err != nil {
+		return ctrl.Result{}, err
+	}
+	if !slices.ContainsFunc(left, s.waits) {
 		return ctrl.Result{}, r.finish(ctx, l)
 	}
 	result.RequeueAfter = min(result.RequeueAfter, flushRetry)
 	return result, nil
+}
+
+// waits reports whether a parcel waits to be pushed. One that holds only the rest of a record counts no record, and one
+// that does not hold what Cairn wrote is never pushed.
+func (s *memory) waits(p parcel) bool {
+	return p.records > 0 || !slices.Contains(s.unreadable, p.meta.Name)
 }
 
 // flush pushes the records that wait, if a push is due.

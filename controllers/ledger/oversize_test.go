@@ -344,3 +344,30 @@ func TestAnObjectWithAFaultHoldsUpNoOther(t *testing.T) {
 	g.Expect(get(w, l)).To(beReady(metav1.ConditionTrue, v1alpha1.ReasonPushed))
 	g.Expect(l.Status.Recorded).To(BeEquivalentTo(3))
 }
+
+// TestADeletedLedgerPushesTheRestOfARecord deletes a Ledger whose outbox holds only the last file of a record, which
+// counts as none.
+func TestADeletedLedgerPushesTheRestOfARecord(t *testing.T) {
+	t.Parallel()
+	g, w := NewWithT(t), newWorld(t)
+	l := w.ledger("ledger")
+	w.settle(l)
+	rest := numbered(1)
+	rest.File = 2
+	g.Expect(w.collector.Outbox.add(t.Context(), l, []ledger.Record{rest})).To(Succeed())
+	foreign := ledger.Parcel{Name: "foreign", Data: []byte("x")}
+	g.Expect(w.collector.Outbox.create(t.Context(), l, foreign)).To(Succeed())
+	w.down = true
+	g.Expect(bed.Client.Delete(t.Context(), l)).To(Succeed())
+	w.pass(time.Minute)
+	_, err := w.push(l)
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(get(w, l).Finalizers).To(ContainElement(v1alpha1.FinalizerFlush))
+	w.down = false
+	w.pass(10 * time.Minute)
+	_, err = w.push(l)
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(w.files("clusters/production/records")).To(HaveLen(1))
+	g.Expect(w.parcels()).To(Equal([]string{"foreign"}))
+	g.Expect(apierrors.IsNotFound(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(l), l))).To(BeTrue())
+}
