@@ -1,8 +1,12 @@
 package ledger
 
 import (
+	"bytes"
+	"compress/gzip"
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"testing"
 	"time"
 
@@ -225,4 +229,51 @@ func TestLimiter(t *testing.T) {
 	l.spent("b", now, 0)
 	g.Expect(l.reserve("b", now, time.Time{})).To(BeZero(), "no push is known")
 	g.Expect(l.reserve("c", now, now.Add(time.Hour))).To(BeZero(), "a push in the future does not block")
+}
+
+// A ConfigMap with the name of a parcel and other content holds no record: a caller that relied on it would release an
+// object without a record.
+func TestOutboxReliesOnNoParcelWithOtherContent(t *testing.T) {
+	t.Parallel()
+	record := numbered(1)
+	packed, err := ledger.Pack("ledger", []ledger.Record{record})
+	NewWithT(t).Expect(err).NotTo(HaveOccurred())
+	packedElsewhere := func(level int) []byte { // as another version of Go would compress it
+		unpacked, err := gzip.NewReader(bytes.NewReader(packed[0].Data))
+		NewWithT(t).Expect(err).NotTo(HaveOccurred())
+		var out bytes.Buffer
+		z, err := gzip.NewWriterLevel(&out, level)
+		NewWithT(t).Expect(err).NotTo(HaveOccurred())
+		_, err = io.Copy(z, unpacked)
+		NewWithT(t).Expect(errors.Join(err, z.Close())).NotTo(HaveOccurred())
+		return out.Bytes()
+	}
+	for name, tt := range map[string]struct {
+		data []byte
+		same bool
+	}{
+		"nothing that Cairn wrote":    {data: []byte("x")},
+		"compressed in the same way":  {data: packed[0].Data, same: true},
+		"compressed in another way":   {data: packedElsewhere(gzip.NoCompression), same: true},
+		"the beginning of the parcel": {data: packed[0].Data[:20]},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			g, w := NewWithT(t), newWorld(t)
+			l := w.ledger("ledger")
+			w.create(&corev1.ConfigMap{
+				ObjectMeta: metav1.ObjectMeta{
+					Namespace: w.namespace, Name: packed[0].Name,
+					Labels: map[string]string{v1alpha1.LabelLedger: l.Name},
+				},
+				BinaryData: map[string][]byte{ledger.ParcelKey: tt.data},
+			})
+			err := w.collector.Outbox.create(t.Context(), l, packed[0])
+			if tt.same {
+				g.Expect(err).NotTo(HaveOccurred())
+			} else {
+				g.Expect(err).To(MatchError(ContainSubstring(packed[0].Name + " holds something else: delete it")))
+			}
+		})
+	}
 }
