@@ -44,6 +44,9 @@ func (a *applier) takesAlong(ctx context.Context, stale []v1alpha1.ResourceRef) 
 			switch {
 			case apierrors.IsNotFound(err):
 				return nil
+			case apierrors.IsForbidden(err): // nobody knows, and the rest of the revision does not wait
+				found.Store(true)
+				return nil
 			case err != nil:
 				return fmt.Errorf("get %s: %w", describe(ref), err)
 			case u.GetDeletionTimestamp() != nil || !a.owns(u) || u.GetUID() == a.obj.UID:
@@ -118,10 +121,13 @@ func (a *applier) needed(ctx context.Context) (users, error) {
 		if policy.HoldsVolumeSnapshots(&r) {
 			continue
 		}
-		name := "Repository " + r.Namespace + "/" + r.Name
+		name, password := "Repository "+r.Namespace+"/"+r.Name, r.Spec.EncryptionSecret.In(r.Namespace)
 		first(out.storages, r.Spec.StorageRef.In(r.Namespace), name)
-		first(out.secrets, r.Spec.EncryptionSecret.In(r.Namespace), name)
-		first(out.passwords, r.Spec.EncryptionSecret.In(r.Namespace), name)
+		if password.Namespace != r.Namespace && r.Status.InitializedSpec == "" {
+			continue // Anybody can name a Secret of another namespace. This one has no data yet.
+		}
+		first(out.secrets, password, name)
+		first(out.passwords, password, name)
 	}
 	var storages v1alpha1.BackupStorageList
 	if err := a.APIReader.List(ctx, &storages); err != nil {
