@@ -90,7 +90,8 @@ func (r *Reconciler) snapshot(
 	if err != nil {
 		return nil, movers.AsRefusal(fmt.Errorf("create Snapshot %s: %w", want.Name, err))
 	}
-	if snap.Spec.SnapshotID != want.Spec.SnapshotID || v1alpha1.HasRecordAnnotation(snap.Annotations) {
+	if _, rebuilt := snap.Annotations[v1alpha1.AnnotationRebuilt]; rebuilt ||
+		snap.Spec.SnapshotID != want.Spec.SnapshotID || v1alpha1.HasRecordAnnotation(snap.Annotations) {
 		return nil, movers.Refuse(v1alpha1.ReasonNameConflict, "a Snapshot %s of another run already exists", snap.Name)
 	}
 	if listed := backup.Listed(s, want.Name); listed != "" && listed != snap.UID && !run.TargetEnded(s, t.Name) {

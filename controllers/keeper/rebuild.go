@@ -37,8 +37,8 @@ type rebuilding struct {
 	*Reconciler
 	repository *v1alpha1.Repository
 	known      rebuilt.Policies
-	// frozen holds the Repositories of Snapshots that runs under way still make, by the names of these.
-	frozen map[string]string
+	// frozen holds the names of the Snapshots that runs under way make.
+	frozen map[string]bool
 	// count is the result of the scan.
 	count *v1alpha1.ScanStatus
 	// refused are the first Snapshots that were left out, and why.
@@ -146,12 +146,12 @@ func (b *rebuilding) rebuild(ctx context.Context, f task.Found) error {
 // place returns the Snapshot of this name, and makes it if there is none. It returns nil if the name belongs to another
 // Snapshot.
 func (b *rebuilding) place(ctx context.Context, want *v1alpha1.Snapshot) (*v1alpha1.Snapshot, error) {
-	if of, frozen := b.frozen[want.Name]; frozen && of != want.Spec.Repository {
-		return nil, nil
-	}
 	have := &v1alpha1.Snapshot{}
 	err := b.Get(ctx, client.ObjectKeyFromObject(want), have)
 	if apierrors.IsNotFound(err) {
+		if b.frozen[want.Name] { // the run makes it, in whichever Repository
+			return nil, nil
+		}
 		have = want.DeepCopy()
 		have.Status = v1alpha1.SnapshotStatus{ObservedGeneration: -1}
 		if err = b.Create(ctx, have, client.FieldOwner(b.FieldManager)); apierrors.IsAlreadyExists(err) {

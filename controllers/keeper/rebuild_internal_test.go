@@ -261,31 +261,35 @@ func TestASmallPageFillsNoLog(t *testing.T) {
 }
 
 // A run has frozen the names of its Snapshots, and makes those of later targets (Sequential, hooks, a queue) later. The
-// backend of another Repository takes none of these names.
+// backend of no Repository takes one of these names, not even that of the Repository for which the run makes it.
 func TestAScanTakesNoNameFromARunUnderWay(t *testing.T) {
-	g, b := NewWithT(t), newBackend(t)
-	slot := clockTime.Add(-10 * time.Minute)
-	run := policy.BackupSessionName("shop", "nightly", slot)
-	name := policy.SnapshotName("db", run) // of the Repository db; the scan is of the Repository web
-	g.Expect(b.Client.Create(t.Context(), &v1alpha1.BackupSession{
-		ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: run},
-		Status: v1alpha1.BackupSessionStatus{
-			Phase: v1alpha1.BackupSessionRunning,
-			Resolved: &v1alpha1.ResolvedBackup{Targets: []v1alpha1.ResolvedTarget{{
-				Name: "db", Repositories: []v1alpha1.ResolvedRepository{{Name: "db", Snapshot: name}},
-			}}},
-		},
-	})).To(Succeed())
-	_, err := b.scan(t.Context(), t, "keeper-job", func() task.Found {
-		f := inBackend(name, 0)
-		f.Spec.BackupSession = run
-		return f
-	}())
-	g.Expect(err).NotTo(HaveOccurred())
-	var taken v1alpha1.Snapshot
-	err = b.Get(t.Context(), client.ObjectKey{Namespace: "shop", Name: name}, &taken)
-	g.Expect(apierrors.IsNotFound(err)).To(BeTrue(), "%v", err)
-	var all v1alpha1.SnapshotList
-	g.Expect(b.List(t.Context(), &all)).To(Succeed())
-	g.Expect(all.Items).To(HaveLen(1), "it has another name")
+	for _, of := range []string{"db", "web"} {
+		t.Run("of the Repository "+of, func(t *testing.T) {
+			g, b := NewWithT(t), newBackend(t)
+			slot := clockTime.Add(-10 * time.Minute)
+			run := policy.BackupSessionName("shop", "nightly", slot)
+			name := policy.SnapshotName("db", run) // of the Repository db; the scan is of the Repository web
+			g.Expect(b.Client.Create(t.Context(), &v1alpha1.BackupSession{
+				ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: run},
+				Status: v1alpha1.BackupSessionStatus{
+					Phase: v1alpha1.BackupSessionRunning,
+					Resolved: &v1alpha1.ResolvedBackup{Targets: []v1alpha1.ResolvedTarget{{
+						Name: "db", Repositories: []v1alpha1.ResolvedRepository{{Name: of, Snapshot: name}},
+					}}},
+				},
+			})).To(Succeed())
+			_, err := b.scan(t.Context(), t, "keeper-job", func() task.Found {
+				f := inBackend(name, 0)
+				f.Spec.BackupSession = run
+				return f
+			}())
+			g.Expect(err).NotTo(HaveOccurred())
+			var taken v1alpha1.Snapshot
+			err = b.Get(t.Context(), client.ObjectKey{Namespace: "shop", Name: name}, &taken)
+			g.Expect(apierrors.IsNotFound(err)).To(BeTrue(), "%v", err)
+			var all v1alpha1.SnapshotList
+			g.Expect(b.List(t.Context(), &all)).To(Succeed())
+			g.Expect(all.Items).To(HaveLen(1), "it has another name")
+		})
+	}
 }

@@ -147,15 +147,17 @@ func (r *Reconciler) succeed(
 // release writes why the Snapshot's data is gone, unless a reason is set, and removes FinalizerWipe. FinalizerRecord
 // holds the Snapshot until it is recorded.
 func (r *Reconciler) release(ctx context.Context, s *v1alpha1.Snapshot) error {
+	const why = "its data is removed"
 	before := s.DeepCopy()
-	if retention.MarkDeleted(s) {
+	deleted, wiped := retention.MarkDeleted(s), retention.MarkWiped(s, true, why)
+	if deleted || wiped {
 		if err := r.writer().Status(ctx, before, s); client.IgnoreNotFound(err) != nil {
 			return err
 		}
 	}
 	released, err := r.writer().Release(ctx, s, v1alpha1.FinalizerWipe)
 	if released {
-		logf.FromContext(ctx).Info("released the Snapshot", "snapshot", klog.KObj(s), "why", "its data is removed")
+		logf.FromContext(ctx).Info("released the Snapshot", "snapshot", klog.KObj(s), "why", why)
 	}
 	return err
 }

@@ -35,6 +35,9 @@ func (w *world) removed(name string, finalizers ...string) *v1alpha1.Snapshot {
 			Conditions: []metav1.Condition{{
 				Type: v1alpha1.ConditionRetained, Status: metav1.ConditionFalse, Reason: v1alpha1.ReasonNotKept,
 				Message: "RetentionPolicy shop/keep: no rule keeps it", LastTransitionTime: metav1.Now(),
+			}, {
+				Type: v1alpha1.ConditionWiped, Status: metav1.ConditionTrue, Reason: v1alpha1.ReasonWiped,
+				Message: "its data is removed", LastTransitionTime: metav1.Now(),
 			}},
 		},
 	}

@@ -121,13 +121,16 @@ func (a *applier) needed(ctx context.Context) (users, error) {
 		if policy.HoldsVolumeSnapshots(&r) {
 			continue
 		}
-		name, password := "Repository "+r.Namespace+"/"+r.Name, r.Spec.EncryptionSecret.In(r.Namespace)
-		first(out.storages, r.Spec.StorageRef.In(r.Namespace), name)
-		if password.Namespace != r.Namespace && r.Status.InitializedSpec == "" {
-			continue // Anybody can name a Secret of another namespace. This one has no data yet.
+		name := "Repository " + r.Namespace + "/" + r.Name
+		needs := func(of map[types.NamespacedName]string, key types.NamespacedName) {
+			// Anybody can name an object of another namespace. This Repository has no data yet.
+			if key.Namespace == r.Namespace || r.Status.InitializedSpec != "" {
+				first(of, key, name)
+			}
 		}
-		first(out.secrets, password, name)
-		first(out.passwords, password, name)
+		needs(out.storages, r.Spec.StorageRef.In(r.Namespace))
+		needs(out.secrets, r.Spec.EncryptionSecret.In(r.Namespace))
+		needs(out.passwords, r.Spec.EncryptionSecret.In(r.Namespace))
 	}
 	var storages v1alpha1.BackupStorageList
 	if err := a.APIReader.List(ctx, &storages); err != nil {

@@ -21,19 +21,22 @@ import (
 func TestARepositoryOfAStrangerKeepsNoSecret(t *testing.T) {
 	r := asDeployer(t)
 	leaked := "apiVersion: v1\nkind: Secret\nmetadata: {name: leaked}\nstringData: {password: x}\n"
-	r.begins(map[string]string{"policy/a.yaml": storage("a"), "policy/e.yaml": leaked})
+	r.begins(map[string]string{
+		"policy/a.yaml": storage("a"), "policy/b.yaml": storage("b"), "policy/e.yaml": leaked,
+	})
 	stranger := bed.Namespace(t, nil)
 	r.g.Expect(r.Create(t.Context(), &v1alpha1.Repository{
 		ObjectMeta: metav1.ObjectMeta{Namespace: stranger, Name: "mine"},
 		Spec: v1alpha1.RepositorySpec{
 			AppRef:           v1alpha1.TypedObjectReference{Kind: "PersistentVolumeClaim", Name: "web"},
-			StorageRef:       v1alpha1.ObjectReference{Name: "none"},
+			StorageRef:       v1alpha1.ObjectReference{Namespace: r.namespace, Name: "b"},
 			Path:             "/x",
 			EncryptionSecret: v1alpha1.ObjectReference{Namespace: r.namespace, Name: "leaked"},
 		},
 	})).To(Succeed())
 	r.push(map[string]string{"policy/a.yaml": storage("a")})
 	r.reconcile()
+	r.g.Expect(r.exists(&v1alpha1.BackupStorage{}, "b")).To(BeFalse())
 	r.g.Expect(r.exists(&corev1.Secret{}, "leaked")).To(BeFalse(), "Ready=%v: %s",
 		conditions.IsReady(r.sync), conditions.GetMessage(r.sync, meta.ReadyCondition))
 }

@@ -43,17 +43,18 @@ func (r *Reconciler) finalize(ctx context.Context, repository *v1alpha1.Reposito
 	if err != nil {
 		return ctrl.Result{}, err
 	}
-	if why != "" && conditions.IsTrue(repository, v1alpha1.ConditionWiped) { // too late: nothing is left to keep
-		return ctrl.Result{}, r.release(ctx, repository, "removed", "its data is gone already")
-	}
-	if why != "" {
+	wiped := conditions.IsTrue(repository, v1alpha1.ConditionWiped)
+	switch { // Once it is wiped, it is too late: nothing is left to keep.
+	case why != "" && !wiped:
 		return r.keep(ctx, repository, why)
+	case why == retention.NamespaceGoes:
+		return ctrl.Result{}, r.release(ctx, repository, "removed", "its data is gone already")
 	}
 	snapshots, err := snapshotsByRepository.Of(ctx, r.Client, repository.Namespace, repository.Name)
 	if err != nil {
 		return ctrl.Result{}, err
 	}
-	if conditions.IsTrue(repository, v1alpha1.ConditionWiped) {
+	if wiped {
 		return r.wiped(ctx, repository, snapshots)
 	}
 	user, err := r.user(ctx, snapshots)

@@ -192,13 +192,17 @@ func (r *Reconciler) makeClaim(
 }
 
 // stamp marks the claims that were filled, before any status reports them. It leaves a claim alone that was deleted or
-// recreated in the meantime.
+// recreated in the meantime, and one that the restore no longer holds: a manager whose cache is old could mark it again
+// while another restore writes into it.
 func (r *Reconciler) stamp(ctx context.Context, s *v1alpha1.RestoreSession) error {
 	if intoDatabase(s.Status.Resolved) {
 		return r.stampDatabase(ctx, s)
 	}
 	claims := len(restore.ClaimsOf(s.Status.Resolved.Hosts))
 	return r.eachClaim(ctx, s, func(claim *corev1.PersistentVolumeClaim, _ *v1alpha1.ResolvedRestoreVolume) error {
+		if !restore.Holds(claim.Annotations, s.UID) {
+			return nil
+		}
 		volume, err := read.VolumeOf(ctx, r.APIReader, claim)
 		if err != nil {
 			return err
@@ -206,9 +210,6 @@ func (r *Reconciler) stamp(ctx context.Context, s *v1alpha1.RestoreSession) erro
 		stamp := restore.Stamp{Digest: s.Status.Resolved.SpecDigest, Target: claim.UID, Claims: claims}
 		if volume != nil {
 			stamp.Volume = string(volume.UID)
-		}
-		if claim.Annotations == nil {
-			claim.Annotations = map[string]string{}
 		}
 		claim.Annotations[v1alpha1.AnnotationRestored] = stamp.String()
 		return nil
@@ -229,7 +230,7 @@ func (r *Reconciler) release(ctx context.Context, s *v1alpha1.RestoreSession) er
 		return r.releaseDatabase(ctx, s)
 	}
 	return r.eachClaim(ctx, s, func(claim *corev1.PersistentVolumeClaim, _ *v1alpha1.ResolvedRestoreVolume) error {
-		if claim.Annotations[v1alpha1.AnnotationRestoring] == string(s.UID) {
+		if restore.Holds(claim.Annotations, s.UID) {
 			delete(claim.Annotations, v1alpha1.AnnotationRestoring)
 		}
 		return nil

@@ -154,8 +154,8 @@ func (r *Reconciler) writeMark(
 // stampDatabase marks a database as filled by the restore.
 func (r *Reconciler) stampDatabase(ctx context.Context, s *v1alpha1.RestoreSession) error {
 	mark, err := r.mark(ctx, s.Namespace, s.Status.Resolved.TargetUID)
-	if err != nil || mark == nil {
-		return err // The Lease went with its database.
+	if err != nil || mark == nil || !restore.Holds(mark.Annotations, s.UID) {
+		return err // The Lease went with its database, or another restore writes into it by now.
 	}
 	volumes, err := r.volumesOfDatabase(ctx, s)
 	if err != nil {

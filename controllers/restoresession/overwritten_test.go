@@ -5,8 +5,10 @@ import (
 
 	. "github.com/onsi/gomega"
 	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/run/restore"
 	"github.com/cairn-backup/cairn/internal/task"
 	"github.com/cairn-backup/cairn/internal/testbed/kubelet"
 )
@@ -79,4 +81,24 @@ func TestAStampOfADatabaseDoesNotOutliveAnotherRestore(t *testing.T) {
 	w.restore("again", intoService(auth))
 	s = w.settle("again")
 	w.Expect(ending(s)).NotTo(Equal("Skipped/AlreadyRestored"), message(s))
+}
+
+// The cache of a manager still shows the first restore before its end, and another restore holds the volume by now.
+func TestAStaleCacheStampsNoVolumeOfAnotherRestore(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.restore("newest")
+	old := w.settle("newest").DeepCopy()
+	old.Status.Phase = v1alpha1.RestoreSessionRunning
+	w.restore("older", w.confirmed("target"), func(s *v1alpha1.RestoreSession) {
+		s.Spec.DataSource = &v1alpha1.RestoreDataSource{Snapshot: "first"}
+	})
+	w.Reconcile("older")
+	w.Reconcile("older")
+	r := reconciler(w.World)
+	w.Expect(r.stamp(t.Context(), old)).To(Succeed())
+	claim := &corev1.PersistentVolumeClaim{}
+	w.Get("target", claim)
+	w.Expect(claim.Annotations).To(HaveKeyWithValue(v1alpha1.AnnotationRestoring, string(w.session("older").UID)))
+	w.Expect(restore.ParseStamp(claim.Annotations[v1alpha1.AnnotationRestored]).Target).To(BeEmpty())
 }

@@ -144,7 +144,11 @@ func (r *Reconciler) ofRepository(ctx context.Context, s *v1alpha1.Snapshot) (ct
 	case !retention.Owns(&repository, s):
 		return r.keep(ctx, s, retention.RepositoryGone)
 	case conditions.IsTrue(&repository, v1alpha1.ConditionWiped):
-		return ctrl.Result{}, r.release(ctx, s, "its data went with the Repository", v1alpha1.FinalizerWipe)
+		const why = "its data went with the Repository"
+		if err := r.markWiped(ctx, s, true, why); err != nil {
+			return ctrl.Result{}, err
+		}
+		return ctrl.Result{}, r.release(ctx, s, why, v1alpha1.FinalizerWipe)
 	}
 	return ctrl.Result{}, r.ofStorage(ctx, s, &repository)
 }
@@ -165,17 +169,17 @@ func (r *Reconciler) ofStorage(ctx context.Context, s *v1alpha1.Snapshot, reposi
 			"leave its data", storage, retention.GiveUp(s))})
 }
 
-// release removes finalizers from the Snapshot, in one write, and logs why. A Snapshot that goes on waiting for its
-// record has lost its data: the condition Wiped says so before, for the record.
-func (r *Reconciler) release(ctx context.Context, s *v1alpha1.Snapshot, why string, finalizers ...string) error {
-	const record = v1alpha1.FinalizerRecord
-	if slices.Contains(s.Finalizers, record) && !slices.Contains(finalizers, record) {
-		before := s.DeepCopy()
-		conditions.MarkTrue(s, v1alpha1.ConditionWiped, v1alpha1.ReasonWiped, "%s", why)
-		if err := r.writer().Status(ctx, before, s); client.IgnoreNotFound(err) != nil {
-			return err
-		}
+// markWiped writes whether the data of a Snapshot is gone: see retention.MarkWiped.
+func (r *Reconciler) markWiped(ctx context.Context, s *v1alpha1.Snapshot, gone bool, why string) error {
+	before := s.DeepCopy()
+	if !retention.MarkWiped(s, gone, why) {
+		return nil
 	}
+	return client.IgnoreNotFound(r.writer().Status(ctx, before, s))
+}
+
+// release removes finalizers from the Snapshot, in one write, and logs why.
+func (r *Reconciler) release(ctx context.Context, s *v1alpha1.Snapshot, why string, finalizers ...string) error {
 	released, err := r.writer().Release(ctx, s, finalizers...)
 	if released {
 		logf.FromContext(ctx).Info("released the Snapshot", "why", why)

@@ -184,10 +184,16 @@ func (r *Reconciler) wiped(
 				strings.Join(kept, ", "))
 	}
 	why := "its VolumeSnapshots are gone"
+	if len(kept) > 0 {
+		why += ", and their data stays as contentDeletionPolicy says"
+	}
 	if len(left) > 0 {
 		why = "its VolumeSnapshots are gone, and these VolumeSnapshotContents with their data are not: " +
 			strings.Join(left, ", ")
 		r.Event(s, corev1.EventTypeWarning, v1alpha1.ReasonDataKept, why)
+	}
+	if err := r.markWiped(ctx, s, len(kept)+len(left)+len(found.foreign) == 0, why); err != nil {
+		return err
 	}
 	return r.release(ctx, s, why, v1alpha1.FinalizerWipe)
 }

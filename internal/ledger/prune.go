@@ -24,11 +24,11 @@ func PruneRecord(cluster string, snapshot *v1alpha1.Snapshot) ([]Record, error) 
 		Kind: v1alpha1.SnapshotKind, Namespace: snapshot.Namespace, Name: snapshot.Name, UID: snapshot.UID,
 		Phase: phaseRemoved,
 	}
-	let := apimeta.FindStatusCondition(snapshot.Status.Conditions, v1alpha1.ConditionRetained)
-	if let != nil {
+	if let := apimeta.FindStatusCondition(snapshot.Status.Conditions, v1alpha1.ConditionRetained); let != nil {
 		object.Reason = let.Reason
 	}
-	if wiped := apimeta.FindStatusCondition(snapshot.Status.Conditions, v1alpha1.ConditionWiped); !removed(let, wiped) {
+	wiped := apimeta.FindStatusCondition(snapshot.Status.Conditions, v1alpha1.ConditionWiped)
+	if wiped == nil || wiped.Status != metav1.ConditionTrue {
 		object.Phase = phaseUnknown
 		if wiped != nil {
 			object.Reason = wiped.Reason
@@ -37,19 +37,6 @@ func PruneRecord(cluster string, snapshot *v1alpha1.Snapshot) ([]Record, error) 
 	folder := folderOf(v1alpha1.RepositoryKind, snapshot.Spec.Repository, prunedAt(snapshot))
 	docs := []document{pruneDocument(cluster, snapshot)}
 	return newRecord(recordPath(folder, &snapshot.ObjectMeta), object, docs)
-}
-
-// removed reports whether the conditions Retained and Wiped of a Snapshot say that its data is gone. Whoever removes
-// the data of a Snapshot that somebody deleted writes the reason Deleted after that. A Snapshot that retention lets go
-// has its reason before, and then Wiped is False if the last attempt failed.
-func removed(let, wiped *metav1.Condition) bool {
-	switch {
-	case wiped != nil && wiped.Status == metav1.ConditionTrue:
-		return true
-	case let == nil || let.Status != metav1.ConditionFalse:
-		return false
-	}
-	return let.Reason == v1alpha1.ReasonDeleted || wiped == nil
 }
 
 // prunedAt returns when the Snapshot was deleted, which never changes.

@@ -34,12 +34,19 @@ func TestARecordSaysRemovedOnlyOfDataThatIsGone(t *testing.T) {
 		},
 		"retention let it go": {
 			conditions: []metav1.Condition{condition(retained, metav1.ConditionFalse, v1alpha1.ReasonNotKept)},
-			want:       "Snapshot shop/s Removed (NotKept)",
+			want:       "Snapshot shop/s Unknown (NotKept)",
 		},
-		"it was removed after a failure": {
+		"it was deleted, and the data of its VolumeSnapshots stays": {
 			conditions: []metav1.Condition{
 				condition(retained, metav1.ConditionFalse, v1alpha1.ReasonDeleted),
-				condition(wiped, metav1.ConditionFalse, v1alpha1.ReasonUnreachable),
+				condition(wiped, metav1.ConditionFalse, v1alpha1.ReasonDataKept),
+			},
+			want: "Snapshot shop/s Unknown (DataKept)",
+		},
+		"a keeper has removed it": {
+			conditions: []metav1.Condition{
+				condition(retained, metav1.ConditionFalse, v1alpha1.ReasonDeleted),
+				condition(wiped, metav1.ConditionTrue, v1alpha1.ReasonWiped),
 			},
 			want: "Snapshot shop/s Removed (Deleted)",
 		},

@@ -38,6 +38,19 @@ func TestAWrongClockDoesNotSwitchTheShrinkGuardOff(t *testing.T) {
 	p.backs("snap-4", nil, v1alpha1.ReasonShrunk)
 }
 
+// The clock of this node is a year behind: all backups seem to be from the future, and a loss is still a loss.
+func TestAClockThatIsBehindDoesNotSwitchTheShrinkGuardOff(t *testing.T) {
+	p := initialised(t)
+	for i := range 200 {
+		p.write(fmt.Sprintf("cairn/volumes/pvc/dir/%d", i), strings.Repeat("y", 1000))
+	}
+	p.backs("snap-1", nil, "")
+	NewWithT(t).Expect(os.RemoveAll(filepath.Join(p.volume(), "dir"))).To(Succeed())
+	p.write("cairn/volumes/pvc/first", "x")
+	p.mover.Now = func() time.Time { return time.Now().AddDate(-1, 0, 0) }
+	p.backs("snap-2", nil, v1alpha1.ReasonShrunk)
+}
+
 // The other way round, a loss that somebody accepted is not refused again and again.
 func TestAWrongClockDoesNotRefuseGoodBackups(t *testing.T) {
 	g := NewWithT(t)

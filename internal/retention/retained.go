@@ -1,6 +1,8 @@
 package retention
 
 import (
+	"slices"
+
 	"github.com/fluxcd/pkg/runtime/conditions"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
@@ -23,6 +25,20 @@ func MarkDeleted(s *v1alpha1.Snapshot) bool {
 	}
 	conditions.MarkFalse(s, v1alpha1.ConditionRetained, v1alpha1.ReasonDeleted,
 		"the Snapshot was deleted with deletionPolicy WipeOut")
+	return true
+}
+
+// MarkWiped writes to a Snapshot that waits for its record whether its data is gone, and reports whether it did. The
+// record says the same.
+func MarkWiped(s *v1alpha1.Snapshot, gone bool, why string) bool {
+	switch {
+	case !slices.Contains(s.Finalizers, v1alpha1.FinalizerRecord):
+		return false
+	case gone:
+		conditions.MarkTrue(s, v1alpha1.ConditionWiped, v1alpha1.ReasonWiped, "%s", why)
+	default:
+		conditions.MarkFalse(s, v1alpha1.ConditionWiped, v1alpha1.ReasonDataKept, "%s", why)
+	}
 	return true
 }
 

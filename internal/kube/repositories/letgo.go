@@ -44,6 +44,9 @@ type Departure struct {
 	versions map[types.UID]string
 	chosen   map[string]bool
 	unknown  bool // of some batch
+	// configured holds the Repositories that BackupConfigurations use which do not go, as of the first deletion. The
+	// cache can lack one that was made before the deleted policy went: each kind has a watch of its own.
+	configured map[string]bool
 }
 
 // Departure returns the departure of a deleted policy. goes reports whether a BackupConfiguration goes with it.
@@ -117,7 +120,37 @@ func (d *Departure) usedByOther(ctx context.Context, name string) (used, waits b
 	if err := d.observe(ctx); err != nil {
 		return false, false, err
 	}
-	return d.chosen[name], !d.chosen[name] && d.unknown, nil
+	if d.chosen[name] || d.unknown {
+		return d.chosen[name], !d.chosen[name], nil
+	}
+	if d.configured == nil {
+		if err := d.observeConfigurations(ctx); err != nil {
+			return false, false, err
+		}
+	}
+	return d.configured[name], false, nil
+}
+
+// observeConfigurations looks, past the cache, what BackupConfigurations use that do not go.
+func (d *Departure) observeConfigurations(ctx context.Context) error {
+	configured := map[string]bool{}
+	err := read.Pages(ctx, d.binder.Live, func(page *v1alpha1.BackupConfigurationList) error {
+		for i := range page.Items {
+			c := &page.Items[i]
+			if !v1alpha1.InForce(c) || d.goes(c) {
+				continue
+			}
+			for _, chosen := range policy.ConfigurationRepositories(c) {
+				configured[chosen.Name] = true
+			}
+		}
+		return nil
+	}, client.InNamespace(d.invoker.GetNamespace()))
+	if err != nil {
+		return fmt.Errorf("list BackupConfigurations: %w", err)
+	}
+	d.configured = configured
+	return nil
 }
 
 // observe looks what other batches choose, unless none of them has changed since the last look.

@@ -109,3 +109,30 @@ func TestAKilledDepartureLeavesNoWipeOut(t *testing.T) {
 		})
 	}
 }
+
+// A policy was applied before the one that used the Repository went, and the cache does not know it yet.
+func TestADepartureSeesAPolicyThatTheCacheLacks(t *testing.T) {
+	g := NewWithT(t)
+	target := v1alpha1.TypedObjectReference{Kind: "PersistentVolumeClaim", Name: "uploads"}
+	policyOf := func(name string) *v1alpha1.BackupConfiguration {
+		c := &v1alpha1.BackupConfiguration{
+			ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: name, UID: types.UID("uid-" + name)},
+		}
+		c.Spec.Target = &target
+		c.Spec.Sessions = []v1alpha1.BackupConfigurationSession{{
+			Repositories: []v1alpha1.RepositoryInfo{{Name: "uploads", DeletionPolicy: v1alpha1.WipeOutRepository}},
+		}}
+		return c
+	}
+	killed, old := false, policyOf("old")
+	b, repository := shop(&killed, old, target)
+	live, _ := shop(&killed, old, target)
+	g.Expect(live.Client.Create(t.Context(), policyOf("new"))).To(Succeed())
+	b.Live = live.Client
+	_, err := b.Departure(old, func(u *v1alpha1.BackupConfiguration) bool { return u.UID == old.UID }).
+		LetGo(t.Context(), policy.ConfigurationRepositories(old)[0])
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(b.Client.Get(t.Context(), client.ObjectKeyFromObject(repository), repository)).To(Succeed())
+	g.Expect(repository.DeletionTimestamp).To(BeNil())
+	g.Expect(repository.Spec.DeletionPolicy).To(Equal(v1alpha1.DeleteObjects))
+}

@@ -14,6 +14,7 @@ import (
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/mover"
+	"github.com/cairn-backup/cairn/internal/mover/report"
 	"github.com/cairn-backup/cairn/internal/sidecar"
 	"github.com/cairn-backup/cairn/internal/task"
 )
@@ -142,21 +143,21 @@ func (s *sidecarStatus) report(ctx context.Context, name string, terminal bool, 
 	if s.accepted == nil {
 		s.accepted = map[string]bool{}
 	}
-	s.accepted[name] = err == nil && terminal
+	s.accepted[name] = (err == nil || errors.Is(err, report.ErrFenced)) && terminal
 	return err
 }
 
-// whileItStands sends a report unless the assignment no longer belongs to this pod.
+// whileItStands sends a report. It returns report.ErrFenced if the assignment no longer belongs to this pod.
 func (s *sidecarStatus) whileItStands(ctx context.Context, send func() error) error {
 	if errors.Is(context.Cause(s.work), errWithdrawn) {
-		return nil
+		return report.ErrFenced
 	}
 	switch stands, err := s.stands(ctx); {
 	case err != nil:
 		return err
 	case !stands:
 		s.withdraw()
-		return nil
+		return report.ErrFenced
 	}
 	return send()
 }

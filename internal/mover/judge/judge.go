@@ -2,6 +2,7 @@
 package judge
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
@@ -27,20 +28,24 @@ func Scope(c task.Component, exclude []string) string {
 }
 
 // FindPrevious sorts the snapshots of a source, which come oldest first. It returns the one that an earlier mover of
-// this run left, and the newest other one of the same scope. Each can be nil. One that a node with a wrong clock made
-// after now is not the newest: each later backup would be compared with it.
+// this run left, and the newest other one of the same scope. Each can be nil. One that seems to be from after now counts
+// only if there is no other: a node's clock was ahead, or this one's is behind.
 func FindPrevious(
 	all []repository.Snapshot, uid, scope string, now time.Time,
 ) (done, previous *repository.Snapshot) {
+	var ahead *repository.Snapshot
 	for i := range all {
 		switch s := &all[i]; {
 		case s.Tags[TagSnapshotUID] == uid:
 			done = s
-		case s.Tags[TagScope] == scope && !s.Start.After(now):
+		case s.Tags[TagScope] != scope:
+		case s.Start.After(now):
+			ahead = s
+		default:
 			previous = s
 		}
 	}
-	return done, previous
+	return done, cmp.Or(previous, ahead)
 }
 
 // Judge returns why the data that was read is no backup, nil if it is one. Wrong leniency could not be repaired: when

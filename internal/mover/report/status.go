@@ -76,7 +76,7 @@ func (s APIStatus) apply(
 		"metadata":   map[string]any{"name": object.Name, "namespace": s.Namespace},
 		"status":     map[string]any{"components": map[string]any{name: fields}},
 	}}
-	same, err := json.Marshal([]map[string]any{{"op": "test", "path": "/metadata/uid", "value": object.UID}})
+	same, err := json.Marshal([]map[string]any{{"op": "test", "path": uidPath, "value": object.UID}})
 	if err != nil {
 		return fmt.Errorf("encode patch: %w", err)
 	}
@@ -85,7 +85,7 @@ func (s APIStatus) apply(
 	err = retry.DelayFunc().Until(ctx, true, true, func(ctx context.Context) (bool, error) {
 		now, err := api.Patch(ctx, object.Name, types.JSONPatchType, same, metav1.PatchOptions{}, "status")
 		if err != nil {
-			if apierrors.IsInvalid(err) || fences(err) {
+			if apierrors.IsInvalid(err) && strings.Contains(err.Error(), uidPath) || fences(err) {
 				err = fmt.Errorf("%w: %w", ErrFenced, err)
 			}
 			return false, fmt.Errorf("compare the UID of %s: %w", object.Name, err)
@@ -114,12 +114,17 @@ func (s APIStatus) apply(
 	return err
 }
 
+// uidPath is where the UID is in an object. A test of it that fails has the path in its message.
+const uidPath = "/metadata/uid"
+
 // fences reports whether an error says for good that the object takes no reports of this mover: it is gone, or
 // config/admission/mover_policy.yaml finds the mover's Job no longer in AnnotationMovers. Any other lack of a right can
-// end by itself.
+// end by itself, and a proxy before the API server says NotFound of what is there.
 func fences(err error) bool {
-	return apierrors.IsNotFound(err) || apierrors.IsForbidden(err) &&
-		(strings.Contains(err.Error(), v1alpha1.AnnotationMovers) || strings.Contains(err.Error(), ownComponents))
+	if apierrors.IsNotFound(err) {
+		return !apierrors.HasStatusCause(err, metav1.CauseTypeUnexpectedServerResponse)
+	}
+	return apierrors.IsForbidden(err) && (strings.Contains(err.Error(), v1alpha1.AnnotationMovers) || strings.Contains(err.Error(), ownComponents))
 }
 
 // ownComponents is what the policy says of a Job that has other components of the object.

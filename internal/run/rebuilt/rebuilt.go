@@ -94,10 +94,10 @@ func Unusable(snapshotID string, now time.Time) v1alpha1.SnapshotStatus {
 	return statusOf(snapshotID, nil, 0, now)
 }
 
-// FrozenNames returns the Repositories of the Snapshots that runs under way make, by the names of the Snapshots. A run
-// makes that of a later target when its turn comes.
-func FrozenNames(runs []v1alpha1.BackupSession) map[string]string {
-	out := map[string]string{}
+// FrozenNames returns the names of the Snapshots that runs under way make. A run makes that of a later target when its
+// turn comes.
+func FrozenNames(runs []v1alpha1.BackupSession) map[string]bool {
+	out := map[string]bool{}
 	for i := range runs {
 		r := &runs[i]
 		if r.Status.Resolved == nil || r.Status.Phase.Terminal() || v1alpha1.HasRecordAnnotation(r.Annotations) {
@@ -105,7 +105,7 @@ func FrozenNames(runs []v1alpha1.BackupSession) map[string]string {
 		}
 		for _, t := range r.Status.Resolved.Targets {
 			for _, of := range t.Repositories {
-				out[of.Snapshot] = of.Name
+				out[of.Snapshot] = true
 			}
 		}
 	}
@@ -146,9 +146,13 @@ func statusOf(
 	return s
 }
 
-// madeAt returns when the last of the components ended, but never a time after the run or after now: a node's clock can
-// have been wrong. The slot comes from the manager's clock, and a difference of two times of one clock is right even if
-// the clock was not. The components can have run one after the other.
+// lateStart is how long after its slot a run can begin and still be believed: it waited for another one, or the manager
+// was down.
+const lateStart = 24 * time.Hour
+
+// madeAt returns when the last of the components ended, but never a time long after the run or after now: a node's clock
+// can have been wrong. The slot comes from the manager's clock, and a difference of two times of one clock is right even
+// if the clock was not. The components can have run one after the other.
 func madeAt(snapshotID string, components map[string]v1alpha1.Component, now time.Time) *metav1.Time {
 	var last time.Time
 	var took time.Duration
@@ -163,12 +167,12 @@ func madeAt(snapshotID string, components map[string]v1alpha1.Component, now tim
 			took += max(0, c.CompletionTime.Sub(c.StartTime.Time))
 		}
 	}
-	latest := now
+	latest, end := now, now
 	if slot, ok := slotOf(snapshotID); ok && slot.Add(took).Before(now) {
-		latest = slot.Add(took)
+		latest, end = slot.Add(took+lateStart), slot.Add(took)
 	}
-	if last.IsZero() || last.After(latest) {
-		last = latest
+	if last.IsZero() || last.After(latest) || last.After(now) {
+		last = end
 	}
 	at := metav1.NewTime(last).Rfc3339Copy()
 	return &at

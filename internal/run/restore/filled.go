@@ -53,7 +53,7 @@ func Marked(annotations map[string]string, digest string) bool {
 // another restore had filled or made is no longer what the annotations say. The digest stays: it says that a
 // confirmation was used.
 func Take(annotations map[string]string, s types.UID) {
-	if annotations[v1alpha1.AnnotationRestoring] == string(s) {
+	if Holds(annotations, s) {
 		return
 	}
 	annotations[v1alpha1.AnnotationRestoring] = string(s)
@@ -61,6 +61,11 @@ func Take(annotations map[string]string, s types.UID) {
 	if stamp := ParseStamp(annotations[v1alpha1.AnnotationRestored]); stamp.Digest != "" {
 		annotations[v1alpha1.AnnotationRestored] = stamp.Digest
 	}
+}
+
+// Holds reports whether a restore is the one that writes into a claim or a database with these annotations: see Take.
+func Holds(annotations map[string]string, s types.UID) bool {
+	return annotations[v1alpha1.AnnotationRestoring] == string(s)
 }
 
 // FilledBy reports whether a restore with the digest filled a claim that still has that volume. volume is the UID of
