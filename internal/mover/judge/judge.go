@@ -28,8 +28,8 @@ func Scope(c task.Component, exclude []string) string {
 }
 
 // FindPrevious sorts the snapshots of a source, which come oldest first. It returns the one that an earlier mover of
-// this run left, and the newest other one of the same scope. Each can be nil. One that seems to be from after now counts
-// only if there is no other: a node's clock was ahead, or this one's is behind.
+// this run left, and the newest other one of the same scope. Each can be nil. One that seems to be from after now
+// counts only if there is no other: a node's clock was ahead, or this one's is behind.
 func FindPrevious(
 	all []repository.Snapshot, uid, scope string, now time.Time,
 ) (done, previous *repository.Snapshot) {

@@ -21,7 +21,8 @@ func TestWhatFences(t *testing.T) {
 		"the object is gone":       {apierrors.NewNotFound(snapshots, "s"), true},
 		"a proxy knows no address": {ofAProxy, false},
 		"another Job has it": {
-			apierrors.NewForbidden(snapshots, "s", errors.New("the annotation backup.cairn.dev/movers does not name its Job")),
+			apierrors.NewForbidden(snapshots, "s",
+				errors.New("the annotation backup.cairn.dev/movers does not name its Job")),
 			true,
 		},
 		"a right is missing":     {apierrors.NewForbidden(snapshots, "s", errors.New("cannot patch")), false},

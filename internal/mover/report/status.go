@@ -124,7 +124,8 @@ func fences(err error) bool {
 	if apierrors.IsNotFound(err) {
 		return !apierrors.HasStatusCause(err, metav1.CauseTypeUnexpectedServerResponse)
 	}
-	return apierrors.IsForbidden(err) && (strings.Contains(err.Error(), v1alpha1.AnnotationMovers) || strings.Contains(err.Error(), ownComponents))
+	return apierrors.IsForbidden(err) && (strings.Contains(err.Error(), v1alpha1.AnnotationMovers) ||
+		strings.Contains(err.Error(), ownComponents))
 }
 
 // ownComponents is what the policy says of a Job that has other components of the object.

@@ -78,8 +78,12 @@ func TestARebuiltSnapshotIsOfItsRun(t *testing.T) {
 		components []v1alpha1.Component
 		want       time.Duration // after the slot
 	}{
-		"right clocks":      {[]v1alpha1.Component{of(slot, 0, time.Hour), of(slot, time.Hour, time.Hour)}, 2 * time.Hour},
-		"a run that waited": {[]v1alpha1.Component{of(slot, 18*time.Hour, 10*time.Minute)}, 18*time.Hour + 10*time.Minute},
+		"right clocks": {
+			[]v1alpha1.Component{of(slot, 0, time.Hour), of(slot, time.Hour, time.Hour)}, 2 * time.Hour,
+		},
+		"a run that waited": {
+			[]v1alpha1.Component{of(slot, 18*time.Hour, 10*time.Minute)}, 18*time.Hour + 10*time.Minute,
+		},
 		"one of two clocks ahead": {
 			[]v1alpha1.Component{of(slot, 0, time.Hour), of(slot, year, time.Minute)}, time.Hour + time.Minute,
 		},

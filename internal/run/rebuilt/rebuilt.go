@@ -150,9 +150,9 @@ func statusOf(
 // was down.
 const lateStart = 24 * time.Hour
 
-// madeAt returns when the last of the components ended, but never a time long after the run or after now: a node's clock
-// can have been wrong. The slot comes from the manager's clock, and a difference of two times of one clock is right even
-// if the clock was not. The components can have run one after the other.
+// madeAt returns when the last of the components ended, but never a time long after the run or after now: a node's
+// clock can have been wrong. The slot comes from the manager's clock, and a difference of two times of one clock is
+// right even if the clock was not. The components can have run one after the other.
 func madeAt(snapshotID string, components map[string]v1alpha1.Component, now time.Time) *metav1.Time {
 	var last time.Time
 	var took time.Duration
