@@ -18,7 +18,7 @@ func TestARemovalThatIsGivenUpTooLateKeptNothing(t *testing.T) {
 	t.Parallel()
 	g := NewWithT(t)
 	r, _ := initialised(t, storageOf(t))
-	bed.Create(t, &v1alpha1.Snapshot{
+	s := &v1alpha1.Snapshot{
 		ObjectMeta: metav1.ObjectMeta{
 			Namespace: r.Namespace, Name: "s", Finalizers: []string{v1alpha1.FinalizerWipe},
 		},
@@ -26,7 +26,8 @@ func TestARemovalThatIsGivenUpTooLateKeptNothing(t *testing.T) {
 			SnapshotID: "1", Repository: r.Name, Session: "nightly", BackupSession: "b", Version: "v1",
 			AppRef: r.Spec.AppRef,
 		},
-	})
+	}
+	bed.Create(t, s)
 	bed.Edit(t, r, func() { r.Spec.DeletionPolicy = v1alpha1.WipeOut })
 	g.Expect(bed.Client.Delete(t.Context(), r)).To(Succeed())
 	bed.Eventually(t, r, func(g Gomega) {
@@ -36,6 +37,12 @@ func TestARemovalThatIsGivenUpTooLateKeptNothing(t *testing.T) {
 		conditions.MarkTrue(r, v1alpha1.ConditionWiped, v1alpha1.ReasonSucceeded, "the directory was removed")
 	})
 	bed.Edit(t, r, func() { r.Annotations = map[string]string{v1alpha1.AnnotationGiveUp: string(r.UID)} })
+	bed.Eventually(t, s, func(g Gomega) {
+		g.Expect(s.DeletionTimestamp).NotTo(BeNil())
+		g.Expect(s.Spec.DeletionPolicy).To(Equal(v1alpha1.WipeOut))
+		g.Expect(conditions.GetReason(s, v1alpha1.ConditionRetained)).To(Equal(v1alpha1.ReasonRepositoryWiped))
+	}, "the record of the Snapshot says what became of its data")
+	bed.Edit(t, s, func() { s.Finalizers = nil })
 	g.Eventually(func() bool {
 		return apierrors.IsNotFound(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(r), r))
 	}, testbed.Patience, testbed.Interval).Should(BeTrue(), "the Repository is released")
