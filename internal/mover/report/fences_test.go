@@ -30,5 +30,17 @@ func TestWhatFences(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) { NewWithT(t).Expect(fences(tt.err)).To(Equal(tt.want)) })
 	}
-	NewWithT(t).Expect(apierrors.HasStatusCause(ofAProxy, metav1.CauseTypeUnexpectedServerResponse)).To(BeTrue())
+	const tested = "the server rejected our request due to an error in our request"
+	for name, tt := range map[string]struct {
+		err  error
+		want bool
+	}{
+		"the test failed": {apierrors.NewGenericServerResponse(422, "", snapshots, "", tested, 0, false), true},
+		"a proxy":         {apierrors.NewGenericServerResponse(422, "", snapshots, "", tested, 0, true), false},
+		"a webhook": {&apierrors.StatusError{ErrStatus: metav1.Status{
+			Code: 422, Reason: metav1.StatusReasonInvalid, Message: `admission webhook "w" denied the request`,
+		}}, false},
+	} {
+		t.Run(name, func(t *testing.T) { NewWithT(t).Expect(differs(tt.err)).To(Equal(tt.want)) })
+	}
 }

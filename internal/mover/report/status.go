@@ -76,7 +76,7 @@ func (s APIStatus) apply(
 		"metadata":   map[string]any{"name": object.Name, "namespace": s.Namespace},
 		"status":     map[string]any{"components": map[string]any{name: fields}},
 	}}
-	same, err := json.Marshal([]map[string]any{{"op": "test", "path": uidPath, "value": object.UID}})
+	same, err := json.Marshal([]map[string]any{{"op": "test", "path": "/metadata/uid", "value": object.UID}})
 	if err != nil {
 		return fmt.Errorf("encode patch: %w", err)
 	}
@@ -85,7 +85,7 @@ func (s APIStatus) apply(
 	err = retry.DelayFunc().Until(ctx, true, true, func(ctx context.Context) (bool, error) {
 		now, err := api.Patch(ctx, object.Name, types.JSONPatchType, same, metav1.PatchOptions{}, "status")
 		if err != nil {
-			if apierrors.IsInvalid(err) && strings.Contains(err.Error(), uidPath) || fences(err) {
+			if differs(err) || fences(err) {
 				err = fmt.Errorf("%w: %w", ErrFenced, err)
 			}
 			return false, fmt.Errorf("compare the UID of %s: %w", object.Name, err)
@@ -114,15 +114,23 @@ func (s APIStatus) apply(
 	return err
 }
 
-// uidPath is where the UID is in an object. A test of it that fails has the path in its message.
-const uidPath = "/metadata/uid"
+// differs reports whether the API server itself says that the test of a JSON patch failed. Neither a proxy before it
+// nor a webhook behind it has tested anything.
+func differs(err error) bool {
+	return apierrors.IsInvalid(err) && !unexpected(err) && !strings.Contains(err.Error(), "admission webhook")
+}
+
+// unexpected reports whether an answer is not one of the API server.
+func unexpected(err error) bool {
+	return apierrors.HasStatusCause(err, metav1.CauseTypeUnexpectedServerResponse)
+}
 
 // fences reports whether an error says for good that the object takes no reports of this mover: it is gone, or
 // config/admission/mover_policy.yaml finds the mover's Job no longer in AnnotationMovers. Any other lack of a right can
 // end by itself, and a proxy before the API server says NotFound of what is there.
 func fences(err error) bool {
 	if apierrors.IsNotFound(err) {
-		return !apierrors.HasStatusCause(err, metav1.CauseTypeUnexpectedServerResponse)
+		return !unexpected(err)
 	}
 	return apierrors.IsForbidden(err) && (strings.Contains(err.Error(), v1alpha1.AnnotationMovers) ||
 		strings.Contains(err.Error(), ownComponents))
