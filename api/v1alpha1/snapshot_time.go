@@ -32,7 +32,7 @@ func (s *Snapshot) MadeAt() *metav1.Time {
 // began returns a time at or before the start of the run, or zero if nothing tells it. The snapshotID holds the slot of
 // the run. A Snapshot that was brought into another cluster has a later creationTimestamp.
 func (s *Snapshot) began() time.Time {
-	slot, ok := timeOfID(s.Spec.SnapshotID)
+	slot, ok := SnapshotIDTime(s.Spec.SnapshotID)
 	if !ok {
 		return time.Time{}
 	}
@@ -70,8 +70,8 @@ const (
 	idTimeLength = 10
 )
 
-// timeOfID returns the time that a snapshotID begins with. An ID that is no ULID has none.
-func timeOfID(id string) (time.Time, bool) {
+// SnapshotIDTime returns the time that a snapshotID begins with: the slot of the run. An ID that is no ULID has none.
+func SnapshotIDTime(id string) (time.Time, bool) {
 	if len(id) != idLength {
 		return time.Time{}, false
 	}

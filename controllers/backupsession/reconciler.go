@@ -101,7 +101,10 @@ func (r kind) Start(ctx context.Context, s *v1alpha1.BackupSession) (backup.Inpu
 		}
 		return r.missing(ctx, in)
 	})
-	return in, r.starting.Unlock, err
+	if err != nil {
+		return in, release, err
+	}
+	return in, r.starting.Unlock, nil
 }
 
 // lockStart takes the lock of starts, and keeps it only if look succeeds. controller-runtime recovers from a panic: the

@@ -2,16 +2,14 @@ package policysync
 
 import (
 	"context"
-	"fmt"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/types"
 	ctrl "sigs.k8s.io/controller-runtime"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/kube/read"
 )
 
 // finalize carries out the deletion policy and removes the finalizer. A suspended PolicySync changes nothing, not even
@@ -65,12 +63,11 @@ func (s *reconciling) deleteAll(ctx context.Context) *fault {
 // keepOutside takes what is outside the own namespace off the inventory if that namespace is being deleted: nobody has
 // asked for the deletion of anything else.
 func (s *reconciling) keepOutside(ctx context.Context) *fault {
-	namespace := &corev1.Namespace{}
-	err := s.APIReader.Get(ctx, types.NamespacedName{Name: s.obj.Namespace}, namespace)
+	goes, err := read.NamespaceGoes(ctx, s.APIReader, s.obj.Namespace)
 	switch {
-	case client.IgnoreNotFound(err) != nil:
-		return applyFault(ctx, fmt.Errorf("get Namespace %s: %w", s.obj.Namespace, err), nil)
-	case err == nil && namespace.DeletionTimestamp.IsZero():
+	case err != nil:
+		return applyFault(ctx, err, nil)
+	case !goes:
 		return nil
 	}
 	var inside []v1alpha1.ResourceRef

@@ -87,7 +87,12 @@ func digestOf(refs []v1alpha1.ResourceRef) string {
 		ids[i] = ref.ID
 	}
 	slices.Sort(ids)
-	sum := sha256.Sum256([]byte(strings.Join(ids, "\n")))
+	return digest(strings.Join(ids, "\n"))
+}
+
+// digest returns the digest of a text, as a consent names it.
+func digest(text string) string {
+	sum := sha256.Sum256([]byte(text))
 	return "sha256:" + hex.EncodeToString(sum[:])
 }
 

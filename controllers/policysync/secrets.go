@@ -2,8 +2,6 @@ package policysync
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -57,15 +55,15 @@ func (a *applier) guardSecrets(
 	if len(found.passwords) == 0 {
 		return nil
 	}
-	digest := digestOfChange(revision, found.states)
-	if a.given() == digest {
+	change := digestOfChange(revision, found.states)
+	if a.given() == change {
 		return nil
 	}
 	return &fault{
-		reason: v1alpha1.ReasonSecretInUse, stalled: true, awaits: digest,
+		reason: v1alpha1.ReasonSecretInUse, stalled: true, awaits: change,
 		message: fmt.Sprintf("%s: nothing was applied. Backups can be read only with the password that they were "+
 			"made with. If you mean the change, run: kubectl annotate policysync -n %s %s --overwrite %s=%s",
-			strings.Join(found.passwords, "; "), a.obj.Namespace, a.obj.Name, v1alpha1.AnnotationAllowDelete, digest),
+			strings.Join(found.passwords, "; "), a.obj.Namespace, a.obj.Name, v1alpha1.AnnotationAllowDelete, change),
 	}
 }
 
@@ -149,6 +147,5 @@ func dataOf(secret *unstructured.Unstructured) map[string]string {
 // A Secret has another state after the change: so the consent counts once.
 func digestOfChange(revision string, states []string) string {
 	slices.Sort(states)
-	sum := sha256.Sum256([]byte("change\n" + revision + "\n" + strings.Join(states, "\n")))
-	return "sha256:" + hex.EncodeToString(sum[:])
+	return digest("change\n" + revision + "\n" + strings.Join(states, "\n"))
 }

@@ -199,7 +199,7 @@ func paramsOf(s *v1alpha1.RestoreSession) map[string]string {
 // releaseDatabase gives back the database of an ended restore.
 func (r *Reconciler) releaseDatabase(ctx context.Context, s *v1alpha1.RestoreSession) error {
 	mark, err := r.mark(ctx, s.Namespace, s.Status.Resolved.TargetUID)
-	if err != nil || mark == nil || mark.Annotations[v1alpha1.AnnotationRestoring] != string(s.UID) {
+	if err != nil || mark == nil || !restore.Holds(mark.Annotations, s.UID) {
 		return err
 	}
 	return client.IgnoreNotFound(r.writeMark(ctx, mark, func(annotations map[string]string) {

@@ -6,7 +6,6 @@ import (
 	"maps"
 	"slices"
 
-	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -20,12 +19,11 @@ import (
 // MayGo reports whether a deleted policy lets its Repositories go, or returns why they stay: its namespace is being
 // deleted too, or the deletion keeps the policy's dependents.
 func (b Binder) MayGo(ctx context.Context, invoker client.Object) (why string, err error) {
-	var namespace corev1.Namespace
-	err = b.Live.Get(ctx, client.ObjectKey{Name: invoker.GetNamespace()}, &namespace)
+	goes, err := read.NamespaceGoes(ctx, b.Live, invoker.GetNamespace())
 	switch {
-	case client.IgnoreNotFound(err) != nil:
-		return "", fmt.Errorf("get Namespace %s: %w", invoker.GetNamespace(), err)
-	case err != nil || !namespace.DeletionTimestamp.IsZero():
+	case err != nil:
+		return "", err
+	case goes:
 		return "the namespace is being deleted", nil
 	case slices.Contains(invoker.GetFinalizers(), metav1.FinalizerOrphanDependents):
 		return "the deletion keeps the dependents of the policy", nil

@@ -55,7 +55,8 @@ type claim struct {
 	known, agrees bool
 }
 
-// compare compares the claim with a BackupConfiguration. uses says whether it uses the Repository.
+// compare notes what a BackupConfiguration says about the claim. uses reports whether the BackupConfiguration uses the
+// Repository.
 func (x *claim) compare(configuration string, target v1alpha1.TypedObjectReference, uses bool) {
 	named := policy.LabelValue(configuration) == x.configuration
 	uses = uses && (x.target.Name == "" || target.Name == "" || policy.SameKindAndName(x.target, target))

@@ -168,7 +168,7 @@ func madeAt(snapshotID string, components map[string]v1alpha1.Component, now tim
 		}
 	}
 	latest, end := now, now
-	if slot, ok := slotOf(snapshotID); ok && slot.Add(took).Before(now) {
+	if slot, ok := v1alpha1.SnapshotIDTime(snapshotID); ok && slot.Add(took).Before(now) {
 		latest, end = slot.Add(took+lateStart), slot.Add(took)
 	}
 	if last.IsZero() || last.After(latest) || last.After(now) {
@@ -176,14 +176,4 @@ func madeAt(snapshotID string, components map[string]v1alpha1.Component, now tim
 	}
 	at := metav1.NewTime(last).Rfc3339Copy()
 	return &at
-}
-
-// slotOf returns the slot that a snapshotID holds. MadeAt moves the zero time to it.
-func slotOf(snapshotID string) (slot time.Time, ok bool) {
-	s := v1alpha1.Snapshot{
-		Spec:   v1alpha1.SnapshotSpec{SnapshotID: snapshotID},
-		Status: v1alpha1.SnapshotStatus{SnapshotTime: &metav1.Time{}},
-	}
-	slot = s.MadeAt().Time
-	return slot, !slot.IsZero()
 }
