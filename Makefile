@@ -111,6 +111,9 @@ ON_CLUSTER := /e2e$$|/e2e/faults$$|/e2e/overhead$$
 # As many as CI has processors: more of them beside the scenarios make both slower, and waits of tests run out.
 TEST_PACKAGES ?= 2
 
+# Packages that "make test" leaves out, as a regexp.
+NOT_TESTED ?= $(ON_CLUSTER)
+
 .PHONY: test
 test: clusterctl ## Run the unit tests and those against a real API server.
 	@$(CLUSTERCTL) preflight --install --for=test
@@ -119,7 +122,7 @@ test: clusterctl ## Run the unit tests and those against a real API server.
 	@$(STEP) "unpack the databases" hack/databases >/dev/null
 	@$(STEP) "test" env KUBEBUILDER_ASSETS="$${KUBEBUILDER_ASSETS:-$(CLUSTER_BIN)}" VERSITYGW=$(CLUSTER_BIN)/versitygw \
 		CAIRN_DATABASES="$$(hack/databases)" $(GO) test -vet=off -timeout 45m -p $(TEST_PACKAGES) \
-		$$($(GO) list ./... | grep -Ev '$(ON_CLUSTER)')
+		$$($(GO) list ./... | grep -Ev '$(ON_CLUSTER)|$(NOT_TESTED)')
 	@$(STEP) "test the cluster's own programs" $(GO) test -C hack/cluster \
 		$$($(GO) list -C hack/cluster -f '$(TESTED)' ./...)
 
