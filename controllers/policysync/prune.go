@@ -193,28 +193,56 @@ func (a *applier) delete(
 	return deletionBegan, "", nil
 }
 
-// waitGone waits until objects are gone, and returns those that still exist at the end.
+// waitGone waits until objects are gone, and returns those that still exist at the end. The first look has no limit:
+// at many objects it takes its time.
 func (a *applier) waitGone(ctx context.Context, refs []v1alpha1.ResourceRef) ([]v1alpha1.ResourceRef, error) {
+	refs, err := a.existing(ctx, refs)
+	if err != nil || len(refs) == 0 {
+		return refs, err
+	}
 	limit := cmp.Or(a.ClassWait, classWait)
-	err := wait.PollUntilContextTimeout(ctx, classPoll, limit, true, func(ctx context.Context) (bool, error) {
-		var still []v1alpha1.ResourceRef
-		for _, ref := range refs {
-			id, gvk, _ := kindOf(ref)
-			u := &metav1.PartialObjectMetadata{}
-			u.SetGroupVersionKind(gvk)
-			err := a.client.Get(ctx, types.NamespacedName{Namespace: id.Namespace, Name: id.Name}, u)
-			if client.IgnoreNotFound(err) != nil {
-				return false, fmt.Errorf("get %s: %w", describe(ref), err)
-			}
-			if err == nil {
-				still = append(still, ref)
-			}
+	err = wait.PollUntilContextTimeout(ctx, classPoll, limit, false, func(ctx context.Context) (bool, error) {
+		left, err := a.existing(ctx, refs)
+		if err == nil {
+			refs = left
 		}
-		refs = still
-		return len(refs) == 0, nil
+		return err == nil && len(refs) == 0, err
 	})
 	if wait.Interrupted(err) && ctx.Err() == nil {
 		err = nil
 	}
 	return refs, err
+}
+
+// existing returns those of the objects that exist, in their order.
+func (a *applier) existing(ctx context.Context, refs []v1alpha1.ResourceRef) ([]v1alpha1.ResourceRef, error) {
+	gone := make([]bool, len(refs))
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(concurrency)
+	for i, ref := range refs {
+		g.Go(func() error {
+			id, gvk, err := kindOf(ref)
+			if err != nil {
+				return fmt.Errorf("read inventory: %w", err)
+			}
+			u := &metav1.PartialObjectMetadata{}
+			u.SetGroupVersionKind(gvk)
+			err = a.client.Get(ctx, types.NamespacedName{Namespace: id.Namespace, Name: id.Name}, u)
+			if client.IgnoreNotFound(err) != nil {
+				return fmt.Errorf("get %s: %w", describe(ref), err)
+			}
+			gone[i] = err != nil
+			return nil
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return nil, err
+	}
+	var left []v1alpha1.ResourceRef
+	for i, ref := range refs {
+		if !gone[i] {
+			left = append(left, ref)
+		}
+	}
+	return left, nil
 }
