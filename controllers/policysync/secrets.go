@@ -11,10 +11,12 @@ import (
 
 	"github.com/fluxcd/cli-utils/pkg/object"
 	"github.com/fluxcd/pkg/ssa/normalize"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/build"
@@ -25,12 +27,13 @@ var passwordKeys = []string{v1alpha1.EncryptionPassword, v1alpha1.EncryptionRest
 
 // secretChanges collects what a revision would change in Secrets that are in use.
 type secretChanges struct {
-	foreign, passwords []string // in words
-	states             []string // of the Secrets with these passwords
+	foreign, asked []string // in words; asked may change with a consent
+	states         []string // of the Secrets that may
 }
 
 // guardSecrets returns a fault if a revision would replace what others need. The values of a Secret that this
-// PolicySync has not applied can be the only ones. A password that it has applied changes only with a consent.
+// PolicySync has not applied can be the only ones. A password that it has applied changes only with a consent, and so
+// do the other values of a Secret of which it has applied something else, such as a label.
 func (a *applier) guardSecrets(
 	ctx context.Context, revision string, objects []build.Object, live liveObjects,
 ) *fault {
@@ -52,7 +55,7 @@ func (a *applier) guardSecrets(
 				"its values can be the only ones. Give the file the same values, or another name",
 		}
 	}
-	if len(found.passwords) == 0 {
+	if len(found.asked) == 0 {
 		return nil
 	}
 	change := digestOfChange(revision, found.states)
@@ -61,9 +64,9 @@ func (a *applier) guardSecrets(
 	}
 	return &fault{
 		reason: v1alpha1.ReasonSecretInUse, stalled: true, awaits: change,
-		message: fmt.Sprintf("%s: nothing was applied. Backups can be read only with the password that they were "+
-			"made with. If you mean the change, run: kubectl annotate policysync -n %s %s --overwrite %s=%s",
-			strings.Join(found.passwords, "; "), a.obj.Namespace, a.obj.Name, v1alpha1.AnnotationAllowDelete, change),
+		message: fmt.Sprintf("%s: nothing was applied. Keep a copy of the old values: backups can be read only with "+
+			"the password that they were made with. If you mean the change, run: kubectl annotate policysync "+
+			"-n %s %s --overwrite %s=%s", strings.Join(found.asked, "; "), a.obj.Namespace, a.obj.Name, v1alpha1.AnnotationAllowDelete, change),
 	}
 }
 
@@ -97,18 +100,55 @@ func (a *applier) compareSecret(
 		return fmt.Sprintf("%s: Secret/%s/%s would get another %s, but %s uses it",
 			o.File, name.Namespace, name.Name, strings.Join(keys, ", "), user)
 	}
-	id := object.UnstructuredToObjMetadata(have).String()
-	held := a.owns(have) &&
-		slices.ContainsFunc(a.inventory, func(ref v1alpha1.ResourceRef) bool { return ref.ID == id })
 	changed, password := changesOf(dataOf(have), dataOf(want))
-	switch user := of.passwords[name]; {
-	case !held && len(changed) > 0:
-		found.foreign = append(found.foreign, says(changed, of.secrets[name]))
-	case held && password && user != "":
-		found.passwords = append(found.passwords, says([]string{v1alpha1.EncryptionPassword}, user))
-		found.states = append(found.states, fmt.Sprintf("%s %s %s", name, have.GetUID(), have.GetResourceVersion()))
+	if !a.holds(have) {
+		if len(changed) > 0 {
+			found.foreign = append(found.foreign, says(changed, of.secrets[name]))
+		}
+		return nil
 	}
+	others, err := othersOf(have, changed)
+	if err != nil {
+		return &objectError{k, err}
+	}
+	switch user := of.passwords[name]; {
+	case password && user != "":
+		found.asked = append(found.asked, says([]string{v1alpha1.EncryptionPassword}, user))
+	case len(others) > 0:
+		found.asked = append(found.asked, says(others, of.secrets[name]))
+	default:
+		return nil
+	}
+	found.states = append(found.states, fmt.Sprintf("%s %s %s", name, have.GetUID(), have.GetResourceVersion()))
 	return nil
+}
+
+// holds reports whether this PolicySync has applied the object.
+func (a *applier) holds(u *unstructured.Unstructured) bool {
+	id := object.UnstructuredToObjMetadata(u).String()
+	return a.owns(u) && slices.ContainsFunc(a.inventory, func(ref v1alpha1.ResourceRef) bool { return ref.ID == id })
+}
+
+// othersOf returns those of a Secret's keys whose values no PolicySync has applied: it can have applied a label alone.
+func othersOf(secret *unstructured.Unstructured, keys []string) (others []string, err error) {
+	applied := fieldpath.NewSet()
+	for _, e := range secret.GetManagedFields() {
+		if e.Manager != owner.Field || e.Operation != metav1.ManagedFieldsOperationApply || e.FieldsV1 == nil {
+			continue
+		}
+		var set fieldpath.Set
+		if err := set.FromJSON(e.FieldsV1.GetRawReader()); err != nil {
+			return nil, fmt.Errorf("read metadata.managedFields: %w", err)
+		}
+		applied = applied.Union(&set)
+	}
+	have := dataOf(secret)
+	for _, k := range keys {
+		if _, ok := have[k]; ok && !applied.Has(fieldpath.MakePathOrDie("data", k)) {
+			others = append(others, k)
+		}
+	}
+	return others, nil
 }
 
 // changesOf returns the keys whose values an apply would replace or remove, and whether the password is among them.

@@ -97,3 +97,58 @@ func TestAPasswordChangesOnlyWithConsent(t *testing.T) {
 	r.expectNotReady(v1alpha1.ReasonSecretInUse, "would get another password")
 	r.expectPassword("by hand")
 }
+
+// A commit that gives a Secret a label does not make its values those of Git.
+func TestALabelDoesNotMakeTheValuesOurs(t *testing.T) {
+	r := asDeployer(t)
+	files := func(fields string) map[string]string {
+		return map[string]string{"policy/a.yaml": storage("a"), "policy/e.yaml": "apiVersion: v1\nkind: Secret\n" +
+			"metadata: {name: enc, labels: {team: web}}\n" + fields}
+	}
+	r.begins(map[string]string{"policy/a.yaml": storage("a")})
+	r.g.Expect(r.Create(t.Context(), &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{Namespace: r.namespace, Name: "enc"},
+		StringData: map[string]string{"password": "the only copy"},
+	})).To(Succeed())
+	r.encrypts()
+	revision := r.push(files(""))
+	r.reconcile()
+	r.expectReady(revision)
+	r.push(files("stringData: {password: x}\n"))
+	r.reconcile()
+	r.expectNotReady(v1alpha1.ReasonSecretInUse, "enc would get another password, but")
+	r.expectPassword("the only copy")
+}
+
+// Nor the keys of a storage: they change with a consent.
+func TestALabelDoesNotMakeTheKeysOurs(t *testing.T) {
+	r := asDeployer(t)
+	r.g.Expect(r.Create(t.Context(), &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{Namespace: r.namespace, Name: "keys"},
+		StringData: map[string]string{"AWS_SECRET_ACCESS_KEY": "the only copy"},
+	})).To(Succeed())
+	files := func(fields string) map[string]string {
+		return map[string]string{"policy/a.yaml": storage("a"), "policy/e.yaml": "apiVersion: v1\nkind: Secret\n" +
+			"metadata: {name: keys, labels: {team: web}}\n" + fields}
+	}
+	r.begins(files(""))
+	s3 := &v1alpha1.BackupStorage{
+		ObjectMeta: metav1.ObjectMeta{Namespace: r.namespace, Name: "s3"},
+		Spec: v1alpha1.BackupStorageSpec{Storage: v1alpha1.Storage{
+			Provider: v1alpha1.ProviderS3, S3: &v1alpha1.S3Storage{Bucket: "bucket", SecretName: "keys"},
+		}},
+	}
+	r.g.Expect(r.Create(t.Context(), s3)).To(Succeed())
+	revision := r.push(files("stringData: {AWS_SECRET_ACCESS_KEY: x}\n"))
+	r.reconcile()
+	r.expectNotReady(v1alpha1.ReasonSecretInUse, "keys would get another AWS_SECRET_ACCESS_KEY, but")
+	last, ok := r.passes.get(client.ObjectKeyFromObject(r.sync))
+	r.g.Expect(ok).To(BeTrue())
+	r.consent(last.awaits)
+	r.reconcile()
+	r.expectReady(revision)
+
+	revision = r.push(files("stringData: {AWS_SECRET_ACCESS_KEY: y}\n"))
+	r.reconcile()
+	r.expectReady(revision) // now they are
+}
