@@ -84,6 +84,35 @@ func (s *filesStore) specials(ctx context.Context, directory string) ([]string, 
 	return s.find(ctx, directory, func(e fs.FileInfo) bool { return isSpecial(e.Mode()) })
 }
 
+func (s *filesStore) dangling(ctx context.Context, directory string) (link string, err error) {
+	err = s.do(ctx, "look for "+directory, checkPath(directory), func(ctx context.Context, alive *deadline) error {
+		for _, p := range wayTo(directory) {
+			entries, err := s.tree.List(ctx, s.name(path.Dir(p)))
+			if err != nil {
+				return err
+			}
+			alive.answered()
+			i := slices.IndexFunc(entries, func(e fs.FileInfo) bool { return e.Name() == path.Base(p) })
+			if i < 0 {
+				return nil
+			}
+			if !isSpecial(entries[i].Mode()) {
+				continue
+			}
+			_, err = s.tree.Stat(ctx, s.name(p))
+			if errors.Is(notFound(p, err), ErrNotFound) {
+				link = p
+				return nil
+			}
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return link, err
+}
+
 // find returns the sorted paths below a directory for which wants is true.
 func (s *filesStore) find(ctx context.Context, directory string, wants func(fs.FileInfo) bool) ([]string, error) {
 	var bad error

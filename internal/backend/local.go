@@ -131,6 +131,33 @@ func (s *localStore) specials(ctx context.Context, directory string) ([]string, 
 	return s.walk(ctx, directory, func(d fs.DirEntry) bool { return isSpecial(d.Type()) })
 }
 
+func (s *localStore) dangling(ctx context.Context, directory string) (link string, err error) {
+	err = s.do(ctx, "look for "+directory, checkPath(directory), func(root *os.Root) error {
+		for _, p := range wayTo(directory) {
+			info, err := root.Lstat(s.name(p))
+			if errors.Is(err, fs.ErrNotExist) {
+				return nil
+			}
+			if err != nil {
+				return err
+			}
+			if !isSpecial(info.Mode()) {
+				continue
+			}
+			_, err = root.Stat(s.name(p))
+			if errors.Is(err, fs.ErrNotExist) {
+				link = p
+				return nil
+			}
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return link, err
+}
+
 // walk returns the sorted paths below a directory for which wants is true.
 func (s *localStore) walk(ctx context.Context, directory string, wants func(fs.DirEntry) bool) ([]string, error) {
 	var (

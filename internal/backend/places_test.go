@@ -165,3 +165,37 @@ func TestAWipeSeesLinks(t *testing.T) {
 		})
 	}
 }
+
+// The disk behind a link is not mounted: what it holds is not wiped.
+func TestAWipeSeesLinksThatLeadNowhere(t *testing.T) {
+	sftp := enginetest.StartSFTP(t)
+	for name, s := range map[string]repository.Storage{
+		"local": {Local: &repository.Local{Path: t.TempDir()}},
+		"SFTP":  {SFTP: &sftp},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g, ctx := NewWithT(t), t.Context()
+			root := sftp.Path
+			if s.Local != nil {
+				root = s.Local.Path
+			}
+			store, err := backend.Open(s)
+			g.Expect(err).NotTo(HaveOccurred())
+			g.Expect(store.Put(ctx, "team/web/a/repository.yaml", []byte("x"))).To(Succeed())
+			g.Expect(os.Symlink("nowhere", filepath.Join(root, "team/db"))).To(Succeed())
+			g.Expect(os.Symlink("team", filepath.Join(root, "alias"))).To(Succeed())
+			for directory, link := range map[string]string{
+				"team/db": "team/db", "team/db/a": "team/db", "alias/db/a": "alias/db",
+			} {
+				_, _, err = backend.Inspect(ctx, store, directory)
+				g.Expect(err).To(MatchError(backend.ErrLink))
+				g.Expect(err).To(MatchError(HaveSuffix(link)), directory)
+			}
+			for _, directory := range []string{"team/web/b", "team/none/a", "none/web/a", "alias/web/b"} {
+				_, own, err := backend.Inspect(ctx, store, directory)
+				g.Expect(err).NotTo(HaveOccurred(), directory)
+				g.Expect(own).To(BeFalse())
+			}
+		})
+	}
+}

@@ -88,6 +88,25 @@ type content struct {
 	places []string
 }
 
+// linked is a storage that can hold symbolic links.
+type linked interface {
+	// specials returns the paths below a directory that are neither files nor directories.
+	specials(ctx context.Context, directory string) ([]string, error)
+	// dangling returns the first link on the way to a directory that leads nowhere, or "". Behind it the directory
+	// looks empty.
+	dangling(ctx context.Context, directory string) (string, error)
+}
+
+// wayTo returns the paths of the directories above a directory, and its own.
+func wayTo(directory string) []string {
+	way := []string{directory}
+	for up := path.Dir(directory); up != "."; up = path.Dir(up) {
+		way = append(way, up)
+	}
+	slices.Reverse(way)
+	return way
+}
+
 // look reads what lies in the directory of a repository. It returns ErrLink if a part is no directory.
 func look(ctx context.Context, s Store, directory string) (content, error) {
 	c := content{directory: directory}
@@ -95,11 +114,18 @@ func look(ctx context.Context, s Store, directory string) (content, error) {
 	if c.files, err = s.List(ctx, directory); err != nil {
 		return content{}, err
 	}
-	if x, ok := s.(interface {
-		specials(ctx context.Context, directory string) ([]string, error)
-	}); ok {
+	if x, ok := s.(linked); ok {
 		if c.specials, err = x.specials(ctx, directory); err != nil {
 			return content{}, err
+		}
+		if len(c.files) == 0 {
+			link, err := x.dangling(ctx, directory)
+			if err == nil && link != "" {
+				err = fmt.Errorf("%w: %s", ErrLink, link)
+			}
+			if err != nil {
+				return content{}, err
+			}
 		}
 	}
 	for _, part := range layout.Parts(directory) {
