@@ -121,6 +121,15 @@ func WithStat(d Driver, after func(name string, st *unix.Stat_t)) Driver {
 	return d
 }
 
+// WithFileStat calls before each time that an open file is described.
+func WithFileStat(d Driver, before func()) Driver {
+	d.fstat = func(fd int, st *unix.Stat_t) error {
+		before()
+		return fstat(fd, st)
+	}
+	return d
+}
+
 // WithDescription saves a snapshot again with another description, and returns the ID of the new one.
 func WithDescription(t testing.TB, e repository.Engine, id string, change func(string) string) string {
 	t.Helper()

@@ -28,7 +28,7 @@ func (f *fileNode) Open(context.Context) (fs.Reader, error) {
 	now := f.w.now()
 	r.racyUntil = f.w.racyUntil(&r.before, now)
 	r.coarse, r.young = f.w.isCoarse(&r.before, now), f.w.isYoung(&r.before, now)
-	if f.w.again || r.racy() || r.coarse {
+	if f.w.again || r.racy() || r.coarse || r.young && r.before.Size <= youngAgain {
 		r.sum = sha256.New()
 	}
 	if !f.first.CompareAndSwap(nil, &r.before) && !f.w.isSame(f.first.Load(), &r.before) {
@@ -82,6 +82,10 @@ func (w *walk) isCoarse(st *unix.Stat_t, now time.Time) bool {
 // by default, and a few more until the disk has it. As long as it does, further writes to the page leave the times of
 // the file unchanged.
 var dirtyFor = time.Minute
+
+// youngAgain is the size up to which a young file is read a second time, to see whether it was written to through a
+// mapping. Bigger files would take too long, and are not in the memory of the node any more.
+const youngAgain = 64 << 20
 
 // isYoung reports whether a later write through a mapping may leave the times that the file has now. Nothing tells
 // which files are mapped.
@@ -176,7 +180,7 @@ func (r *fileReader) Close() error {
 		// From then on a write changes the file's times, also for the next backup.
 		time.Sleep(r.racyUntil.Sub(r.n.w.now()))
 	}
-	if (written || r.racy() || r.coarse) && !r.whole() {
+	if (written || r.racy() || r.coarse || r.young && r.sum != nil) && !r.whole() {
 		r.n.changed()
 	}
 	if r.coarse || r.young {

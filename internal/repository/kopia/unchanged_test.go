@@ -220,5 +220,39 @@ func TestAWriteThroughAMappingIsBackedUp(t *testing.T) {
 	g.Expect(p.FilesUnchanged).To(BeEquivalentTo(1), "no longer")
 }
 
+// TestATornReadThroughAMappingIsNoticed checks a program that changes two pages through a mapping while the file is
+// read. The pages were written to before, so the times of the file stay.
+func TestATornReadThroughAMappingIsNoticed(t *testing.T) {
+	t.Parallel()
+	g, ctx, src, out := NewWithT(t), t.Context(), t.TempDir(), t.TempDir()
+	const size = 8 << 20
+	f, err := os.Create(filepath.Join(src, "data"))
+	g.Expect(err).NotTo(HaveOccurred())
+	defer func() { _ = f.Close() }()
+	g.Expect(errors.Join(f.Truncate(size), f.Sync())).To(Succeed())
+	mapped, err := unix.Mmap(int(f.Fd()), 0, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+	g.Expect(err).NotTo(HaveOccurred())
+	defer func() { _ = unix.Munmap(mapped) }()
+	write := func(text string) {
+		copy(mapped, text)
+		copy(mapped[size-4096:], text)
+	}
+	write("first")
+	time.Sleep(100 * time.Millisecond) // a write has times of its own
+	looks := 0
+	d := kopia.WithFileStat(kopia.WithDirtyFor(kopia.Driver{}, time.Minute), func() {
+		if looks++; looks == 2 { // the file was read
+			write("other")
+		}
+	})
+	e := enginetest.Open(t, d, initialized(t))
+	s, _ := backUp(ctx, g, e, src, repository.BackupOptions{})
+	_, err = e.Restore(ctx, s.ID, out, repository.RestoreOptions{})
+	g.Expect(err).NotTo(HaveOccurred())
+	data, err := os.ReadFile(filepath.Join(out, "data"))
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(string(data[:5])).To(Equal("other"), "it was read again")
+}
+
 // ignoring takes a file for unchanged by size and time of the last write alone.
 var ignoring = repository.BackupOptions{IgnoreInode: true, FullReadEvery: time.Hour}
