@@ -66,7 +66,8 @@ func (a *applier) guardSecrets(
 		reason: v1alpha1.ReasonSecretInUse, stalled: true, awaits: change,
 		message: fmt.Sprintf("%s: nothing was applied. Keep a copy of the old values: backups can be read only with "+
 			"the password that they were made with. If you mean the change, run: kubectl annotate policysync "+
-			"-n %s %s --overwrite %s=%s", strings.Join(found.asked, "; "), a.obj.Namespace, a.obj.Name, v1alpha1.AnnotationAllowDelete, change),
+			"-n %s %s --overwrite %s=%s", strings.Join(found.asked, "; "), a.obj.Namespace, a.obj.Name,
+			v1alpha1.AnnotationAllowDelete, change),
 	}
 }
 
