@@ -20,10 +20,8 @@ import (
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/build"
+	"github.com/cairn-backup/cairn/internal/policy"
 )
-
-// passwordKeys are the keys of a Secret that can hold the password of a Repository, the one that counts first.
-var passwordKeys = []string{v1alpha1.EncryptionPassword, v1alpha1.EncryptionResticPassword}
 
 // secretChanges collects what a revision would change in Secrets that are in use.
 type secretChanges struct {
@@ -161,21 +159,18 @@ func changesOf(have, want map[string]string) (keys []string, password bool) {
 	}
 	before := passwordIn(have)
 	password = before != "" && before != passwordIn(want)
-	if password && !slices.ContainsFunc(keys, func(k string) bool { return slices.Contains(passwordKeys, k) }) {
+	isPassword := func(k string) bool { return slices.Contains(policy.PasswordKeys(), k) }
+	if password && !slices.ContainsFunc(keys, isPassword) {
 		keys = append(keys, v1alpha1.EncryptionPassword) // it is new, and takes precedence
 	}
 	slices.Sort(keys)
 	return keys, password
 }
 
-// passwordIn returns the password that movers would find.
+// passwordIn returns the password that movers would find, as encoded as the values are.
 func passwordIn(data map[string]string) string {
-	for _, k := range passwordKeys {
-		if data[k] != "" {
-			return data[k]
-		}
-	}
-	return ""
+	_, password := policy.PasswordOf(func(k string) string { return data[k] })
+	return password
 }
 
 // dataOf returns the encoded values of a Secret.

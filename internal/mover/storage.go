@@ -70,24 +70,26 @@ func (m *Mover) credential(key string) (string, error) {
 	return strings.TrimSpace(string(b)), nil
 }
 
-// password reads the password of the repository. It drops a trailing newline, which editors add.
+// password reads the password of the repository.
 func (m *Mover) password(directory string) (string, error) {
-	for _, key := range []string{v1alpha1.EncryptionPassword, v1alpha1.EncryptionResticPassword} {
+	var unreadable error
+	_, password := policy.PasswordOf(func(key string) string {
 		b, err := os.ReadFile(m.encryptionFile(directory, key))
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
-		}
-		if err != nil {
-			return "", failure.New(v1alpha1.ReasonEncryptionSecretNotAvailable,
+		if err != nil && !errors.Is(err, fs.ErrNotExist) && unreadable == nil {
+			unreadable = failure.New(v1alpha1.ReasonEncryptionSecretNotAvailable,
 				fmt.Sprintf("key %s can't be read: %v", key, err))
 		}
-		if p := strings.TrimRight(string(b), "\r\n"); p != "" {
-			return p, nil
-		}
+		return string(b)
+	})
+	if unreadable != nil {
+		return "", unreadable
 	}
-	return "", failure.New(v1alpha1.ReasonEncryptionSecretNotAvailable,
-		fmt.Sprintf("the encryption Secret has neither %s nor %s", v1alpha1.EncryptionPassword,
-			v1alpha1.EncryptionResticPassword))
+	if password == "" {
+		return "", failure.New(v1alpha1.ReasonEncryptionSecretNotAvailable,
+			fmt.Sprintf("the encryption Secret has neither %s nor %s", v1alpha1.EncryptionPassword,
+				v1alpha1.EncryptionResticPassword))
+	}
+	return password, nil
 }
 
 // repository returns where the task's repository lies and how to open it.

@@ -129,3 +129,19 @@ func (s StorageSecret) Missing(size func(key string) int) string {
 	}
 	return strings.Join(missing, " and ")
 }
+
+// PasswordKeys returns the keys of a Secret that can hold the password of a Repository, the one that counts first.
+func PasswordKeys() []string {
+	return []string{v1alpha1.EncryptionPassword, v1alpha1.EncryptionResticPassword}
+}
+
+// PasswordOf returns the password of a Repository that a Secret holds, and its key; "" if it holds none. It drops a
+// trailing newline, which editors add. value returns the value of a key, and is not asked for more than counts.
+func PasswordOf(value func(key string) string) (key, password string) {
+	for _, key := range PasswordKeys() {
+		if password := strings.TrimRight(value(key), "\r\n"); password != "" {
+			return key, password
+		}
+	}
+	return "", ""
+}

@@ -108,3 +108,28 @@ func TestSecretsSayWhatTheyLack(t *testing.T) {
 	g.Expect(sftp.Missing(has("known_hosts", "password"))).To(BeEmpty())
 	g.Expect(sftp.Keys()).To(Equal([]string{"known_hosts", "identity", "password"}))
 }
+
+func TestThePasswordOfASecret(t *testing.T) {
+	const plain, restic = v1alpha1.EncryptionPassword, v1alpha1.EncryptionResticPassword
+	for name, c := range map[string]struct {
+		data          map[string]string
+		key, password string
+	}{
+		"a password":                      {map[string]string{plain: "p"}, plain, "p"},
+		"a password of restic":            {map[string]string{restic: "r"}, restic, "r"},
+		"the one that counts first":       {map[string]string{restic: "r", plain: "p"}, plain, "p"},
+		"what an editor adds":             {map[string]string{plain: "p\r\n\n"}, plain, "p"},
+		"spaces, and lines within":        {map[string]string{plain: "\n p\np "}, plain, "\n p\np "},
+		"an empty key does not count":     {map[string]string{plain: "", restic: "r"}, restic, "r"},
+		"nor does a key of newlines":      {map[string]string{plain: "\n", restic: "r"}, restic, "r"},
+		"a Secret that has only newlines": {map[string]string{plain: "\r\n", restic: "\n"}, "", ""},
+		"other keys":                      {map[string]string{"PASSWORD": "p"}, "", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			key, password := policy.PasswordOf(func(key string) string { return c.data[key] })
+			g.Expect(key).To(Equal(c.key))
+			g.Expect(password).To(Equal(c.password))
+		})
+	}
+}

@@ -149,20 +149,19 @@ func (b backendReader) storage(ctx context.Context, ref v1alpha1.ObjectReference
 	return backend.FromSpec(spec, "", func(k string) (string, error) { return strings.TrimSpace(string(data[k])), nil })
 }
 
-// password reads the password of the repository. It drops a trailing newline, which editors add.
+// password reads the password of the repository.
 func (b backendReader) password(ctx context.Context, ref v1alpha1.ObjectReference) (string, error) {
 	key := ref.In(b.namespace)
 	var s corev1.Secret
 	if err := b.get(ctx, "Secret", key, &s); err != nil {
 		return "", err
 	}
-	for _, k := range []string{v1alpha1.EncryptionPassword, v1alpha1.EncryptionResticPassword} {
-		if p := strings.TrimRight(string(s.Data[k]), "\r\n"); p != "" {
-			return p, nil
-		}
+	_, password := policy.PasswordOf(func(k string) string { return string(s.Data[k]) })
+	if password == "" {
+		return "", fmt.Errorf("encryption Secret %s has neither %s nor %s", key, v1alpha1.EncryptionPassword,
+			v1alpha1.EncryptionResticPassword)
 	}
-	return "", fmt.Errorf("encryption Secret %s has neither %s nor %s", key, v1alpha1.EncryptionPassword,
-		v1alpha1.EncryptionResticPassword)
+	return password, nil
 }
 
 // get reads an object. If the object does not exist, the error names its kind, name and namespace.

@@ -203,6 +203,13 @@ func TestCredentialsAreRefusedWithAReason(t *testing.T) {
 			},
 			reason: v1alpha1.ReasonEncryptionSecretNotAvailable,
 		},
+		"the password of the encryption Secret is a newline": {
+			usage: everybody(),
+			encryption: func(home, _ string) v1alpha1.ObjectReference {
+				return v1alpha1.ObjectReference{Namespace: home, Name: "blank"}
+			},
+			reason: v1alpha1.ReasonEncryptionSecretNotAvailable,
+		},
 		"the encryption Secret of the storage's namespace is not shared": {
 			usage: everybody(),
 			encryption: func(home, _ string) v1alpha1.ObjectReference {
@@ -223,6 +230,7 @@ func TestCredentialsAreRefusedWithAReason(t *testing.T) {
 			ns, home, other := namespace(t), namespace(t), namespace(t)
 			storage := s3(t, home, tc.usage)
 			share(t, home, "empty", map[string]string{"OTHER": "x"})
+			share(t, home, "blank", map[string]string{"password": "\n"})
 			secret(t, home, "private", map[string]string{"password": "p"})
 			share(t, other, "enc", map[string]string{"password": "p"})
 			if tc.change != nil {

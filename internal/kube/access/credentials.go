@@ -149,13 +149,13 @@ func encryptionSecret(
 			"encryption Secret %s is not shared with namespace %s: annotate it with %s=true", key, namespace,
 			v1alpha1.AnnotationShared)
 	}
-	for _, k := range []string{v1alpha1.EncryptionPassword, v1alpha1.EncryptionResticPassword} {
-		if len(secret.Data[k]) > 0 {
-			return secret, k, nil
-		}
+	dataKey, _ = policy.PasswordOf(func(k string) string { return string(secret.Data[k]) })
+	if dataKey == "" {
+		return nil, "", refuse(v1alpha1.ReasonEncryptionSecretNotAvailable,
+			"encryption Secret %s has neither %s nor %s", key, v1alpha1.EncryptionPassword,
+			v1alpha1.EncryptionResticPassword)
 	}
-	return nil, "", refuse(v1alpha1.ReasonEncryptionSecretNotAvailable, "encryption Secret %s has neither %s nor %s",
-		key, v1alpha1.EncryptionPassword, v1alpha1.EncryptionResticPassword)
+	return secret, dataKey, nil
 }
 
 // only copies the given keys as far as they exist.

@@ -59,8 +59,7 @@ func (b blueprint) mounts() ([]corev1.Volume, []corev1.VolumeMount, error) {
 	}
 	if b.credentials.EncryptionSecret != "" {
 		add("encryption", task.EncryptionDir, true,
-			secretSource(b.credentials.EncryptionSecret, v1alpha1.EncryptionPassword,
-				v1alpha1.EncryptionResticPassword))
+			secretSource(b.credentials.EncryptionSecret, policy.PasswordKeys()...))
 	}
 	if d := b.resolved.Database; d != nil {
 		add(databaseVolume, task.DatabaseDir, true, databaseSource(d))
@@ -70,8 +69,7 @@ func (b blueprint) mounts() ([]corev1.Volume, []corev1.VolumeMount, error) {
 	}
 	for i, secret := range b.passwords {
 		if secret != "" {
-			add("encryption-"+strconv.Itoa(i), passwordDir(i), true, secretSource(secret, v1alpha1.EncryptionPassword,
-				v1alpha1.EncryptionResticPassword))
+			add("encryption-"+strconv.Itoa(i), passwordDir(i), true, secretSource(secret, policy.PasswordKeys()...))
 		}
 	}
 	if local := b.task.Storage.Spec.Local; local != nil {
