@@ -61,7 +61,8 @@ type BackupSessionSpec struct {
 	// +kubebuilder:validation:Maximum=100
 	RetryLeft int32 `json:"retryLeft,omitempty"`
 
-	// RetryOf names the BackupSession whose failed targets this run retries, with the policy that was frozen for it.
+	// RetryOf names the BackupSession whose failed and skipped targets this run retries, with the policy that was
+	// frozen for it.
 	// +optional
 	// +kubebuilder:validation:MaxLength=63
 	RetryOf string `json:"retryOf,omitempty"`
@@ -130,7 +131,8 @@ type BackupSessionStatus struct {
 	// +structType=atomic
 	Resolved *ResolvedBackup `json:"resolved,omitempty"`
 
-	// NextRetry is when the failed targets are retried. It is removed if a later run makes the retry unnecessary.
+	// NextRetry is when the failed and skipped targets are retried. It is removed if a later run makes the retry
+	// unnecessary.
 	// +optional
 	NextRetry *metav1.Time `json:"nextRetry,omitempty"`
 

@@ -181,8 +181,8 @@ type SessionConfig struct {
 	// +optional
 	Hooks *BackupHooks `json:"hooks,omitempty"`
 
-	// RetryConfig retries the failed targets of a run that the schedule started. Without it, nothing is retried before
-	// the next slot.
+	// RetryConfig retries the failed targets of a run that the schedule started, and with them the skipped ones.
+	// Without it, nothing is retried before the next slot.
 	// +optional
 	RetryConfig *RetryConfig `json:"retryConfig,omitempty"`
 

@@ -13,7 +13,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/workload"
 )
 
-// planRetry sets when the failed targets of a run that has just ended are tried again.
+// planRetry sets when a run that has just ended is tried again, if one of its targets failed.
 func planRetry(s *v1alpha1.BackupSession, status *v1alpha1.BackupSessionStatus) {
 	if s.Spec.RetryLeft <= 0 || status.Phase != v1alpha1.BackupSessionFailed || stopped(s) ||
 		len(failedTargets(status)) == 0 {
