@@ -166,26 +166,13 @@ func (p *pageBuilder) add(
 		if t := known.LastSuccessTime; t != nil && !run.Ahead(t.Time, p.now) {
 			row.LastSuccess = later(row.LastSuccess, t.Time)
 		}
-		inForce(&known, config, schedule.Identity(kind, o.Namespace, o.Name, config.Name), o.CreationTimestamp)
+		known = backup.Scheduled(known, config, schedule.Identity(kind, o.Namespace, o.Name, config.Name),
+			o.CreationTimestamp.Time)
 		due, ok := backup.SuccessDue(&known, config, h.sessions[config.Name], p.now, next)
 		row.Late = row.Late || ok && p.now.After(due)
 	}
 	p.rows = append(p.rows, row)
 	return nil
-}
-
-// inForce completes the status of a session that was not reconciled yet by its schedule.
-func inForce(known *v1alpha1.SessionStatus, config *v1alpha1.SessionConfig, identity string, created metav1.Time) {
-	if known.Schedule != "" || config.Scheduler == nil {
-		return
-	}
-	times, err := schedule.New(config.Scheduler, identity)
-	if err == nil {
-		known.Schedule = times.String()
-	}
-	if err == nil || known.ScheduledSince == nil {
-		known.ScheduledSince = &created
-	}
 }
 
 // next returns the first slot of a schedule after a time.

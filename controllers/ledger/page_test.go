@@ -64,7 +64,7 @@ func TestThePageKnowsAnImpossibleSchedule(t *testing.T) {
 	created := metav1.NewTime(time.Date(2026, 11, 20, 10, 0, 0, 0, time.UTC))
 	config := &v1alpha1.SessionConfig{Name: "nightly", Scheduler: &v1alpha1.SchedulerSpec{Schedule: "0 0 30 2 *"}}
 	for _, known := range []v1alpha1.SessionStatus{{}, {Name: "nightly", ScheduledSince: &created}} {
-		inForce(&known, config, "BackupConfiguration/shop/diary/nightly", created)
+		known = backup.Scheduled(known, config, "BackupConfiguration/shop/diary/nightly", created.Time)
 		due, ok := backup.SuccessDue(&known, config, backup.Success{}, created.AddDate(1, 0, 0), next)
 		g.Expect(ok).To(BeTrue())
 		g.Expect(due).To(Equal(created.Add(run.LateAfter)))

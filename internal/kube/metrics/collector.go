@@ -109,18 +109,21 @@ func (s *scrape) policy(
 	if v1alpha1.HasRecordAnnotation(o.GetAnnotations()) {
 		return
 	}
+	known := map[string]v1alpha1.SessionStatus{}
 	for i := range statuses {
 		status := &statuses[i]
+		known[status.Name] = *status
 		labels := []string{o.GetNamespace(), kind, o.GetName(), status.Name}
 		s.giveTime(sessionLastSuccess, status.LastSuccessTime, labels...)
 		s.giveTime(sessionNextRun, status.NextSchedule, labels...)
-		for j := range sessions {
-			if sessions[j].Name == status.Name {
-				last := s.successes[sessionKey{o.GetNamespace(), kind, o.GetName(), status.Name}]
-				if late, ok := s.lateness(status, &sessions[j], last); ok {
-					s.give(sessionLate, late.Seconds(), labels...)
-				}
-			}
+	}
+	for i := range sessions {
+		config := &sessions[i]
+		key := sessionKey{o.GetNamespace(), kind, o.GetName(), config.Name}
+		status := backup.Scheduled(known[config.Name], config,
+			schedule.Identity(kind, key.namespace, key.name, key.session), o.GetCreationTimestamp().Time)
+		if late, ok := s.lateness(&status, config, s.successes[key]); ok {
+			s.give(sessionLate, late.Seconds(), key.namespace, kind, key.name, key.session)
 		}
 	}
 }

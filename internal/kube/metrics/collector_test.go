@@ -186,6 +186,40 @@ func TestAScrapeTellsWhatTheCacheKnows(t *testing.T) {
 	golden(t, filepath.Join("testdata", "scrape.txt"), text)
 }
 
+// The metric says the same as STATUS.md and the condition Protected.
+func TestASessionThatWasNotReconciledYetIsLate(t *testing.T) {
+	for name, tt := range map[string]struct {
+		schedule string
+		known    []v1alpha1.SessionStatus
+		late     string // in seconds: the policy is from midnight, the clock stands at 8 o'clock
+	}{
+		"nobody can read its schedule":  {schedule: "61 * * * *", late: "7200"},
+		"its schedule never fires":      {schedule: "0 0 30 2 *", late: "7200"},
+		"since the schedule is there":   {"0 0 30 2 *", []v1alpha1.SessionStatus{{ScheduledSince: at(1, 0)}}, "3600"},
+		"the status lacks the schedule": {"0 1 * * *", []v1alpha1.SessionStatus{{}}, "3600"},
+		"there is time":                 {schedule: "0 3 * * *", late: "0"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			policy := &v1alpha1.BackupConfiguration{ObjectMeta: named("files")}
+			policy.CreationTimestamp = *at(0, 0)
+			policy.Spec.Sessions = []v1alpha1.BackupConfigurationSession{
+				{SessionConfig: v1alpha1.SessionConfig{
+					Name: "nightly", Scheduler: &v1alpha1.SchedulerSpec{Schedule: tt.schedule},
+				}},
+				{SessionConfig: v1alpha1.SessionConfig{Name: "by-hand"}},
+			}
+			policy.Status.Sessions = tt.known
+			for i := range policy.Status.Sessions {
+				policy.Status.Sessions[i].Name = "nightly"
+			}
+			text := scrapeOf(t, policy)
+			g := NewWithT(t)
+			g.Expect(text).To(ContainSubstring(`session="nightly"} ` + tt.late + "\n"))
+			g.Expect(text).NotTo(ContainSubstring("by-hand"), "nobody promised a backup")
+		})
+	}
+}
+
 func TestWhatIsNotKnownOfARepositoryIsNotSaid(t *testing.T) {
 	NewWithT(t).Expect(scrapeOf(t, scene()...)).NotTo(ContainSubstring(`repository="new"`))
 }

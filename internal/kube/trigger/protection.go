@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/fluxcd/pkg/runtime/conditions"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/policy"
@@ -43,12 +42,10 @@ func protect(
 	return p
 }
 
-// unreadable judges a session that never had a readable schedule. It promises backups since the policy is there.
+// unreadable judges a session that never had a readable schedule.
 func (j *judgement) unreadable(b *sessionFacts, last backup.Success) {
 	j.status.Schedule = ""
-	if j.status.ScheduledSince == nil && !b.created.IsZero() {
-		j.status.ScheduledSince = &metav1.Time{Time: b.created}
-	}
+	j.status = backup.Scheduled(j.status, &b.config, b.identity, b.created)
 	j.protection = protect(b, &j.status, schedule.Times{}, last)
 	j.at(b.now, j.protection.due)
 }

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"time"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/run"
 	"github.com/cairn-backup/cairn/internal/schedule"
@@ -119,14 +121,14 @@ func WaitsSince(status *v1alpha1.SessionStatus, last Success, now time.Time) (si
 // SuccessDue returns when the next success of a session must be there: the run of the first slot since the last success
 // has its timeout, or run.LateAfter without one. After that the session is late, also if its schedule is suspended. The
 // condition Protected, the metric and STATUS.md all say so. next returns the first slot of the session's schedule after
-// a time. A session whose schedule never could be read has no slot: its success is due since it waits. A session
-// without a schedule is never due: ok is false.
+// a time. status is what Scheduled returns. A session whose schedule never could be read has no slot: its success is
+// due since it waits. A session without a schedule is never due: ok is false.
 func SuccessDue(
 	status *v1alpha1.SessionStatus, config *v1alpha1.SessionConfig, last Success, now time.Time,
 	next func(line string, from time.Time) (time.Time, error),
 ) (due time.Time, ok bool) {
 	slot, _ := WaitsSince(status, last, now)
-	if slot.IsZero() || status.Schedule == "" && !unreadable(config.Scheduler) {
+	if slot.IsZero() || status.Schedule == "" && config.Scheduler == nil {
 		return time.Time{}, false
 	}
 	if status.Schedule != "" {
@@ -142,11 +144,21 @@ func SuccessDue(
 	return slot.Add(patience), true
 }
 
-// unreadable reports whether a session has a schedule that nobody can read, or that has no slot.
-func unreadable(scheduler *v1alpha1.SchedulerSpec) bool {
-	if scheduler == nil {
-		return false
+// Scheduled completes the status of a session whose schedule is not in it: the policy was not reconciled yet, or nobody
+// can read the schedule, or it has no slot. Then Schedule stays empty. Either way the session promises backups since
+// the policy was created.
+func Scheduled(
+	status v1alpha1.SessionStatus, config *v1alpha1.SessionConfig, identity string, created time.Time,
+) v1alpha1.SessionStatus {
+	if status.Schedule != "" || config.Scheduler == nil {
+		return status
 	}
-	_, err := schedule.New(scheduler, "")
-	return err != nil
+	times, err := schedule.New(config.Scheduler, identity)
+	if err == nil {
+		status.Schedule = times.String()
+	}
+	if (err == nil || status.ScheduledSince == nil) && !created.IsZero() {
+		status.ScheduledSince = &metav1.Time{Time: created}
+	}
+	return status
 }
