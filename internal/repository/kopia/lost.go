@@ -29,10 +29,10 @@ type lost struct {
 // other writers add packs meanwhile.
 func (e *repoEngine) findLost(ctx context.Context, w repo.DirectRepositoryWriter) (*lost, error) {
 	index := w.ContentReader()
-	ends := map[blob.ID]int64{} // of what the index knows in each pack
+	ends := map[blob.ID]content.Info{} // the last content that the index knows in each pack
 	err := index.IterateContents(ctx, content.IterateOptions{}, func(c content.Info) error {
-		if end := endOf(c); end > ends[c.PackBlobID] {
-			ends[c.PackBlobID] = end
+		if endOf(c) > endOf(ends[c.PackBlobID]) {
+			ends[c.PackBlobID] = c
 		}
 		return nil
 	})
@@ -50,8 +50,8 @@ func (e *repoEngine) findLost(ctx context.Context, w repo.DirectRepositoryWriter
 		}
 	}
 	packs := 0
-	for pack, end := range ends {
-		if end > lengths[pack] {
+	for pack, last := range ends {
+		if cutOff(last, lengths[pack]) {
 			packs++
 		}
 	}
@@ -60,7 +60,7 @@ func (e *repoEngine) findLost(ctx context.Context, w repo.DirectRepositoryWriter
 	}
 	l := &lost{ids: map[content.ID]bool{}, w: w}
 	err = index.IterateContents(ctx, content.IterateOptions{}, func(c content.Info) error {
-		if _, known := ends[c.PackBlobID]; known && endOf(c) > lengths[c.PackBlobID] {
+		if _, known := ends[c.PackBlobID]; known && cutOff(c, lengths[c.PackBlobID]) {
 			l.ids[c.ContentID] = true
 		}
 		return nil
@@ -71,6 +71,9 @@ func (e *repoEngine) findLost(ctx context.Context, w repo.DirectRepositoryWriter
 	}
 	return l, err
 }
+
+// cutOff reports whether a pack of this length, 0 if it is not there, lacks a part of a content.
+func cutOff(c content.Info, length int64) bool { return length < endOf(c) }
 
 // endOf returns how long the pack of a content is at least.
 func endOf(c content.Info) int64 { return int64(c.PackOffset) + int64(c.PackedLength) }

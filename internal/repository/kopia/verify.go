@@ -83,7 +83,7 @@ func (m measured) ContentInfo(ctx context.Context, id content.ID) (content.Info,
 	if err != nil {
 		return info, err
 	}
-	if pack, ok := m.blobs[info.PackBlobID]; ok && pack.Length < endOf(info) {
+	if pack, ok := m.blobs[info.PackBlobID]; ok && cutOff(info, pack.Length) {
 		return info, fmt.Errorf("blob %v is cut off: it has %d bytes, but the content ends at %d",
 			info.PackBlobID, pack.Length, endOf(info))
 	}
