@@ -5,6 +5,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"testing"
+	"time"
 
 	. "github.com/onsi/gomega"
 
@@ -98,6 +99,36 @@ func TestEscape(t *testing.T) {
 			enginetest.Same(t, src, out)
 		})
 	}
+}
+
+// TestIfNewerKeepsWhatIsWrittenMeanwhile checks a file that an application writes while the restored one waits for the
+// disk, and so for its name.
+func TestIfNewerKeepsWhatIsWrittenMeanwhile(t *testing.T) {
+	t.Parallel()
+	g, ctx, src, out := NewWithT(t), t.Context(), t.TempDir(), t.TempDir()
+	put := func(dir, text string, at time.Time) {
+		file := filepath.Join(dir, "orders")
+		g.Expect(os.WriteFile(file, []byte(text), 0o644)).To(Succeed())
+		g.Expect(os.Chtimes(file, at, at)).To(Succeed())
+	}
+	old := time.Date(2020, 1, 1, 0, 0, 0, 0, time.UTC)
+	put(src, "of the backup", old.AddDate(1, 0, 0))
+	d := kopia.WithDisk(kopia.Driver{}, func() error {
+		if b, _ := os.ReadFile(filepath.Join(out, "orders")); string(b) == "older" {
+			put(out, "of the application", time.Now())
+		}
+		return nil
+	})
+	e := enginetest.Open(t, d, initialized(t))
+	s, err := e.Backup(ctx, repository.Source{Name: "d", Dir: src}, repository.BackupOptions{})
+	g.Expect(err).NotTo(HaveOccurred())
+	put(out, "older", old)
+	res, err := e.Restore(ctx, s.ID, out, repository.RestoreOptions{OnConflict: repository.ConflictNewer})
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(os.ReadFile(filepath.Join(out, "orders"))).To(BeEquivalentTo("of the application"))
+	g.Expect(os.ReadDir(out)).To(HaveLen(1), "nothing unfinished is left")
+	g.Expect(res.Overwritten).To(BeZero())
+	g.Expect(res.Skipped).To(BeEquivalentTo(1))
 }
 
 func needs(t testing.TB, programs ...string) {

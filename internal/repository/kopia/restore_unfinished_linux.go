@@ -101,6 +101,9 @@ func (r *restorer) make(
 	}
 	return func(disk error) error {
 		err := disk
+		if err == nil && replaces && r.keepsNow(dfd, name, t) {
+			err = errSkipped
+		}
 		if err == nil {
 			err = r.rename(dfd, tmp, name, replaces)
 		}
@@ -116,6 +119,13 @@ func (r *restorer) make(
 		}
 		return err
 	}, nil
+}
+
+// keepsNow reports whether what has the name stays. An entry waits long for the disk: an application may have written
+// meanwhile. The entry of the snapshot was modified at t.
+func (r *restorer) keepsNow(dfd int, name string, t timeRec) bool {
+	var st unix.Stat_t
+	return unix.Fstatat(dfd, name, &st, unix.AT_SYMLINK_NOFOLLOW) == nil && r.keeps(&st, t)
 }
 
 // rename gives an entry its name. Without replaces it fails where the name was taken meanwhile.
