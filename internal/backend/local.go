@@ -187,14 +187,15 @@ func (s *localStore) walk(ctx context.Context, directory string, wants func(fs.D
 	return found, err
 }
 
-// Delete implements Store.
+// Delete implements Store. It removes directories that are empty then. A link to one stays: other files lie behind it.
 func (s *localStore) Delete(ctx context.Context, p string) error {
 	return s.do(ctx, "delete "+p, checkPath(p), func(root *os.Root) error {
 		if err := root.Remove(s.name(p)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 		for dir := path.Dir(p); dir != "."; dir = path.Dir(dir) {
-			if root.Remove(s.name(dir)) != nil { // it is not empty
+			info, err := root.Lstat(s.name(dir))
+			if err != nil || !info.IsDir() || root.Remove(s.name(dir)) != nil { // it is not empty
 				break
 			}
 		}

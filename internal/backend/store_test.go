@@ -291,3 +291,21 @@ func TestLocalErrors(t *testing.T) {
 	g.Expect(s.Put(ctx, "link/planted", nil)).NotTo(Succeed())
 	g.Expect(os.ReadDir(outside)).To(HaveLen(1))
 }
+
+// Somebody has moved a directory to another place of the volume and left a link. The data behind it stays within reach.
+func TestDeleteLeavesALinkToADirectory(t *testing.T) {
+	g, ctx, dir := NewWithT(t), t.Context(), t.TempDir()
+	g.Expect(os.MkdirAll(filepath.Join(dir, "moved/shop"), 0o755)).To(Succeed())
+	g.Expect(os.Symlink("moved/shop", filepath.Join(dir, "shop"))).To(Succeed())
+	s, err := backend.Open(repository.Storage{Local: &repository.Local{Path: dir}})
+	g.Expect(err).NotTo(HaveOccurred())
+	web, db := "shop/web/repository.yaml", "shop/db/repository.yaml"
+	for _, file := range []string{web, db} {
+		g.Expect(s.Put(ctx, file, []byte("x"))).To(Succeed())
+	}
+	g.Expect(s.Delete(ctx, web)).To(Succeed())
+	g.Expect(filepath.Join(dir, "moved/shop/web")).NotTo(BeADirectory(), "it is empty")
+	g.Expect(s.Get(ctx, db)).To(BeEquivalentTo("x"))
+	g.Expect(s.Delete(ctx, db)).To(Succeed())
+	g.Expect(s.Put(ctx, web, []byte("x"))).To(Succeed(), "the link leads to a directory")
+}
