@@ -15,6 +15,7 @@ import (
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/policy"
+	"github.com/cairn-backup/cairn/internal/task"
 	"github.com/cairn-backup/cairn/internal/testbed/csi"
 	"github.com/cairn-backup/cairn/internal/testbed/kubelet"
 	"github.com/cairn-backup/cairn/internal/testbed/sessiontest"
@@ -99,6 +100,14 @@ func TestACopyOfAVolumeIsBackedUp(t *testing.T) {
 				claims, made := w.copies()
 				w.Expect(claims).To(HaveLen(1), "both repositories share the copy")
 				w.Expect(made).To(HaveLen(snapshots))
+				first := claims[0].CreationTimestamp
+				if snapshots > 0 {
+					first = made[0].CreationTimestamp
+				}
+				work, err := task.Decode([]byte(job.Spec.Template.Annotations[v1alpha1.AnnotationTask]),
+					task.KindBackup)
+				w.Expect(err).NotTo(HaveOccurred())
+				w.Expect(work.Components[0].CopiedAt.Time).To(BeTemporally("==", first.Time))
 				w.Expect(claims[0].Spec.AccessModes).
 					To(Equal([]corev1.PersistentVolumeAccessMode{corev1.ReadWriteOnce}))
 				return kubelet.Succeed(job)

@@ -6,7 +6,6 @@ import (
 
 	batchv1 "k8s.io/api/batch/v1"
 
-	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/kube/movers"
 	"github.com/cairn-backup/cairn/internal/kube/oneshot"
 	"github.com/cairn-backup/cairn/internal/policy"
@@ -47,7 +46,7 @@ func (r *Reconciler) writeJobs(
 		if refused[m.Repository.Snapshot] != nil || workload.IsSidecar(m.Target) {
 			continue
 		}
-		err := r.create(ctx, s, in.Snapshots[m.Repository.Snapshot], m)
+		err := r.create(ctx, in, m)
 		if refusal := movers.RefusalOf(err); refusal != nil {
 			refused.Set(ctx, m.Repository.Snapshot, refusal)
 		} else if err != nil {
@@ -58,21 +57,18 @@ func (r *Reconciler) writeJobs(
 }
 
 // create creates the Job of one mover.
-func (r *Reconciler) create(
-	ctx context.Context, s *v1alpha1.BackupSession, snap *v1alpha1.Snapshot, m backup.Mover,
-) error {
-	job, err := r.job(ctx, s, snap, m)
+func (r *Reconciler) create(ctx context.Context, in backup.Input, m backup.Mover) error {
+	job, err := r.job(ctx, in, m)
 	if err != nil {
 		return err
 	}
-	return movers.Create(ctx, r.Client, r.APIReader, s, job)
+	return movers.Create(ctx, r.Client, r.APIReader, in.Session, job)
 }
 
 // job builds the Job of one mover. Everything comes from the frozen session, except that the storage's usagePolicy is
 // checked again.
-func (r *Reconciler) job(
-	ctx context.Context, s *v1alpha1.BackupSession, snap *v1alpha1.Snapshot, m backup.Mover,
-) (*batchv1.Job, error) {
+func (r *Reconciler) job(ctx context.Context, in backup.Input, m backup.Mover) (*batchv1.Job, error) {
+	s, snap := in.Session, in.Snapshots[m.Repository.Snapshot]
 	if backup.IsVolumeSnapshots(m.Target) {
 		return r.volumeSnapshotJob(ctx, s, snap, m)
 	}
@@ -83,7 +79,7 @@ func (r *Reconciler) job(
 	}
 	job, err := moverjob.BackupJob(moverjob.BackupJobInput{
 		Session: s, Snapshot: snap, Target: *m.Target, Host: *m.Host, Repository: *m.Repository,
-		Storage:     &granted.Storage,
+		Storage: &granted.Storage, CopiedAt: backup.CopiedAt(in, m.Target, m.Host),
 		Credentials: granted.Credentials, Timeout: movers.Timeout(backup.DeadlineOf(s, m.Target.Name), r.Clock.Now()),
 		Privileged: granted.Privileged, ClusterUID: r.ClusterUID,
 	})

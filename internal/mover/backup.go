@@ -125,7 +125,7 @@ func (b *backup) component(
 			judge.TagSnapshotUID: uid, judge.TagComponent: c.Name,
 			judge.TagBackupSession: b.t.Snapshot.Spec.BackupSession, judge.TagScope: part,
 		},
-		Exclude: b.flags.Exclude, Mounts: mounts(c),
+		Exclude: b.flags.Exclude, Mounts: mounts(c), CopiedAt: copiedAt(c),
 		AllowPartial: policy.AllowsUnreadable(), AllowChanged: policy.AllowsChanged(),
 		FullReadEvery: b.flags.FullReadEvery, IgnoreInode: b.flags.IgnoreInode,
 		// Judge before the snapshot exists: a refused one can then neither be restored nor be found by another mover.

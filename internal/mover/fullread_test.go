@@ -1,14 +1,17 @@
 package mover_test
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"testing"
 	"time"
 
 	. "github.com/onsi/gomega"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/cairn-backup/cairn/internal/mover"
+	"github.com/cairn-backup/cairn/internal/task"
 )
 
 // reads backs the volume up and returns the id of the backup.
@@ -54,4 +57,24 @@ func TestAReplacedFileIsBackedUp(t *testing.T) {
 		g.Expect(s.FullRead).To(BeTemporally("==", all[0].FullRead))
 	}
 	g.Expect(all[4].FullRead).To(BeTemporally(">", all[0].FullRead))
+}
+
+// TestTheNextBackupReadsWhatACopyMayLack checks that the time of a copy reaches the engine. A file changed half a
+// minute before it was copied, and the copy did not have its data.
+func TestTheNextBackupReadsWhatACopyMayLack(t *testing.T) {
+	t.Parallel()
+	g, p := NewWithT(t), initialised(t)
+	old := time.Now().Add(-time.Hour)
+	copied := metav1.NewTime(old.Add(30 * time.Second))
+	flags := mover.Flags{IgnoreInode: true, FullReadEvery: 24 * time.Hour}
+	for i, content := range []string{"one", "two"} {
+		p.write("cairn/volumes/pvc/file", content)
+		g.Expect(os.Chtimes(filepath.Join(p.volume(), "file"), old, old)).To(Succeed())
+		code, result := p.with(t.Context(),
+			backupTask(fmt.Sprint("snap-", i), task.Component{Name: "pvc", CopiedAt: &copied}), flags)
+		g.Expect(code).To(BeZero(), result.Message)
+		dir := t.TempDir()
+		p.restores(result.Components[0].ID, dir, mover.Flags{})
+		g.Expect(os.ReadFile(filepath.Join(dir, "file"))).To(BeEquivalentTo(content))
+	}
 }

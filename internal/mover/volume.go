@@ -9,6 +9,7 @@ import (
 	"os"
 	"strconv"
 	"syscall"
+	"time"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/kubestash"
@@ -42,6 +43,14 @@ func mounts(c task.Component) []repository.Mount {
 		out = append(out, repository.Mount{Path: "/" + below})
 	}
 	return out
+}
+
+// copiedAt returns the time of the copy that a component is backed up from. It is zero if that is the volume itself.
+func copiedAt(c task.Component) time.Time {
+	if c.CopiedAt == nil {
+		return time.Time{}
+	}
+	return c.CopiedAt.Time
 }
 
 // openPlace opens a directory of a volume. It follows symbolic links that stay in the volume.

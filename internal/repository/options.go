@@ -44,6 +44,11 @@ type BackupOptions struct {
 	// snapshot. It is for file systems that give unchanged files new ones. It needs FullReadEvery, because a file that
 	// was replaced by one of the same size and time is found only then.
 	IgnoreInode bool
+	// CopiedAt is when the source was copied from the volume that an application writes to, or a time before that. Zero
+	// means that the source is that volume. In a copy that was made without a pause of the file system, a file can have
+	// the times of a write whose data did not get into the copy. So files that changed shortly before CopiedAt, or
+	// later, are read again by the next backup.
+	CopiedAt time.Time
 	// AllowPartial keeps a snapshot in which some entries or attributes could not be read.
 	AllowPartial bool
 	// AllowChanged accepts files that were written to while they were read. Most of them are then not read again,

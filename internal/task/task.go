@@ -131,6 +131,8 @@ type Component struct {
 	Path string `json:"path,omitempty"`
 	// Mounts are where the target's containers mount the volume: users know its files under these paths.
 	Mounts []v1alpha1.ResolvedMount `json:"mounts,omitempty"`
+	// CopiedAt is when the copy that a backup reads was asked for; nil means that it reads the volume itself.
+	CopiedAt *metav1.Time `json:"copiedAt,omitempty"`
 	// Stream is the program that writes or reads the component. There is a volume only if the program also reads or
 	// writes a server's files.
 	Stream *v1alpha1.ResolvedStream `json:"stream,omitempty"`

@@ -26,8 +26,13 @@ func (f *fileNode) Open(context.Context) (fs.Reader, error) {
 		return nil, &sourceError{&os.PathError{Op: "open", Path: f.path(), Err: errors.New("changed its type")}}
 	}
 	now := f.w.now()
-	r.racyUntil = f.w.racyUntil(&r.before, now)
 	r.coarse, r.young = f.w.isCoarse(&r.before, now), f.w.isYoung(&r.before, now)
+	r.untold = r.coarse || r.young
+	if f.w.copiedAt.IsZero() {
+		r.racyUntil = f.w.racyUntil(&r.before, now)
+	} else {
+		r.coarse, r.young = false, false // nobody writes to a copy
+	}
 	if f.w.again || r.racy() || r.coarse || r.young && r.before.Size <= youngAgain {
 		r.sum = sha256.New()
 	}
@@ -74,8 +79,18 @@ func (w *walk) isCoarse(st *unix.Stat_t, now time.Time) bool {
 	if last.Nsec != 0 {
 		return false
 	}
-	return now.Sub(time.Unix(last.Sec, 0)).Abs() < oneTime ||
-		now.Sub(time.Unix(st.Mtim.Sec, st.Mtim.Nsec)).Abs() < oneTime
+	return w.isNear(last, now, oneTime) || w.isNear(st.Mtim, now, oneTime)
+}
+
+// isNear reports whether a file's time is so close to the moment of which the tree shows the content. For a volume that
+// is now, and for a copy some time between copiedAt and now: what was written a little earlier may have changed the
+// file's times, and not be in the copy.
+func (w *walk) isNear(ts unix.Timespec, now time.Time, within time.Duration) bool {
+	t, since := time.Unix(ts.Sec, ts.Nsec), now
+	if !w.copiedAt.IsZero() {
+		since = w.copiedAt
+	}
+	return t.After(since.Add(-within)) && t.Before(now.Add(within))
 }
 
 // dirtyFor is longer than the kernel keeps a page that was written through a mapping of a file (mmap) in memory: 30 s
@@ -94,7 +109,7 @@ func (w *walk) isYoung(st *unix.Stat_t, now time.Time) bool {
 	if w.noInode {
 		last = st.Mtim
 	}
-	return now.Sub(time.Unix(last.Sec, last.Nsec)).Abs() < w.dirtyFor
+	return w.isNear(last, now, w.dirtyFor)
 }
 
 // changed records that the content which was read may be torn.
@@ -115,6 +130,7 @@ type fileReader struct {
 	racyUntil time.Time
 	coarse    bool      // so may a write within the next seconds
 	young     bool      // so may a write through a mapping
+	untold    bool      // its times may not tell the next backup of a write
 	sum       hash.Hash // of the first size bytes; nil where the file was not read from its start to its end
 	size      int64
 }
@@ -183,7 +199,7 @@ func (r *fileReader) Close() error {
 	if (written || r.racy() || r.coarse || r.young && r.sum != nil) && !r.whole() {
 		r.n.changed()
 	}
-	if r.coarse || r.young {
+	if r.untold {
 		r.n.dir.stamps.drop(r.n.stamp) // so that the next backup reads the file again
 	}
 	err := unix.Close(r.fd)

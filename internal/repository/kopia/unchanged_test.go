@@ -190,6 +190,52 @@ func TestAWriteInTheSecondOfTheBackup(t *testing.T) {
 	}
 }
 
+// TestAWriteThatACopyLacks checks a copy of a volume whose file system was not frozen. The disk can have the times of a
+// write, and its data only half a minute later. The next copy has the data, with the same times.
+func TestAWriteThatACopyLacks(t *testing.T) {
+	t.Parallel()
+	copied := time.Now().Add(-10 * time.Minute).Truncate(time.Second).Add(time.Millisecond)
+	for name, tc := range map[string]struct {
+		change   time.Time
+		dirtyFor time.Duration
+		opt      repository.BackupOptions
+		same     int // files that the next backup does not read
+	}{
+		"just before":                 {change: copied.Add(-30 * time.Second), dirtyFor: time.Minute},
+		"after it was asked for":      {change: copied.Add(5 * time.Second), dirtyFor: time.Minute},
+		"long before":                 {change: copied.Add(-2 * time.Minute), dirtyFor: time.Minute, same: 1},
+		"in its second":               {change: copied.Truncate(time.Second), dirtyFor: 1},
+		"with a time within a second": {change: copied.Add(-1), dirtyFor: 1, same: 1},
+		"of a clock that was wrong":   {change: copied.Add(time.Hour), dirtyFor: time.Minute, same: 1},
+		"where only mtimes count":     {change: copied.Add(-30 * time.Second), dirtyFor: time.Minute, opt: ignoring},
+		"where mtimes count, and old": {change: copied.Add(-time.Hour), dirtyFor: time.Minute, opt: ignoring, same: 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			g, ctx, src, out := NewWithT(t), t.Context(), t.TempDir(), t.TempDir()
+			file := filepath.Join(src, "data")
+			write := func(content string) {
+				g.Expect(os.WriteFile(file, []byte(content), 0o600)).To(Succeed())
+				g.Expect(os.Chtimes(file, tc.change, tc.change)).To(Succeed())
+			}
+			d := kopia.WithDirtyFor(kopia.WithChangeTime(kopia.Driver{}, tc.change), tc.dirtyFor)
+			e, opt := enginetest.Open(t, d, initialized(t)), tc.opt
+			opt.CopiedAt = copied
+			write("first")
+			backUp(ctx, g, e, src, opt)
+			if tc.same == 0 {
+				write("other")
+			}
+			_, p := backUp(ctx, g, e, src, opt)
+			g.Expect(p.FilesUnchanged).To(BeEquivalentTo(tc.same))
+			s, _ := backUp(ctx, g, e, src, opt)
+			_, err := e.Restore(ctx, s.ID, out, repository.RestoreOptions{Owners: os.Getuid() == 0})
+			g.Expect(err).NotTo(HaveOccurred())
+			enginetest.Same(t, src, out)
+		})
+	}
+}
+
 // TestAWriteThroughAMappingIsBackedUp checks a file that a program writes to through a mapping, as LMDB, SQLite and
 // journald do. The kernel sets the file's times at the first write to a page, and then not until the disk has the page.
 func TestAWriteThroughAMappingIsBackedUp(t *testing.T) {

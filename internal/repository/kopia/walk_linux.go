@@ -22,6 +22,7 @@ type walk struct {
 	fstat    fstatFunc
 	now      func() time.Time
 	dirtyFor time.Duration
+	copiedAt time.Time // zero where the tree is not a copy
 	rootDev  uint64
 	oneFS    bool
 	attrs    bool            // capture attributes
@@ -78,7 +79,7 @@ func newWalk(root string, o repository.BackupOptions, lstat lstatFunc) (*walk, *
 		return nil, nil, &os.PathError{Op: "open", Path: root, Err: unix.ENOTDIR}
 	}
 	w := &walk{
-		lstat: lstat, fstat: fstat, now: time.Now, dirtyFor: dirtyFor,
+		lstat: lstat, fstat: fstat, now: time.Now, dirtyFor: dirtyFor, copiedAt: o.CopiedAt,
 		rootDev: st.Dev, oneFS: o.OneFileSystem, attrs: !o.NoAttributes,
 		noInode: o.IgnoreInode, progress: newProgress(repository.BackupOptions{}),
 	}

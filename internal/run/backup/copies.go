@@ -7,6 +7,7 @@ import (
 	snapshotv1 "github.com/kubernetes-csi/external-snapshotter/client/v8/apis/volumesnapshot/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/run"
@@ -40,6 +41,30 @@ type Copy struct {
 func (c Copy) Going() bool {
 	return (c.Snapshot == nil || c.Snapshot.DeletionTimestamp != nil) &&
 		(c.Claim == nil || c.Claim.DeletionTimestamp != nil)
+}
+
+// CopiedAt returns when the copies that a host reads were asked for, by the claim of the target's volume. No copy is
+// older. Without the VolumeSnapshot of a copy nothing is known but that the run made it.
+func CopiedAt(in Input, t *v1alpha1.ResolvedTarget, h *v1alpha1.ResolvedHost) map[string]metav1.Time {
+	var out map[string]metav1.Time
+	for _, v := range h.Volumes {
+		c := t.CopyOf(v.ClaimName)
+		if c == nil {
+			continue
+		}
+		at, have := in.Session.CreationTimestamp, in.Copies[c.Name]
+		switch {
+		case have.Snapshot != nil:
+			at = have.Snapshot.CreationTimestamp
+		case have.Claim != nil && c.VolumeSnapshotClassName == "":
+			at = have.Claim.CreationTimestamp
+		}
+		if out == nil {
+			out = map[string]metav1.Time{}
+		}
+		out[v.ClaimName] = at
+	}
+	return out
 }
 
 // CopyRequest is a part of a copy that must be made.

@@ -68,6 +68,37 @@ func asked(d backup.Decision) []string {
 	return out
 }
 
+// A file that changed shortly before a copy may not be in it. So no time may be later than the copy.
+func TestTheTimeOfACopyIsNoLaterThanTheCopy(t *testing.T) {
+	for name, tc := range map[string]struct {
+		class           string
+		snapshot, claim bool
+		after           time.Duration // since the run began
+	}{
+		"of a VolumeSnapshot":             {class: "snap", snapshot: true, claim: true, after: time.Minute},
+		"of a clone":                      {claim: true, after: time.Hour},
+		"whose VolumeSnapshot is missing": {class: "snap", claim: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g, f := NewWithT(t), copiedRun(tc.class, "pod-0")
+			began := f.at
+			f.session.CreationTimestamp = metav1.NewTime(began)
+			if f.at = began.Add(time.Minute); tc.snapshot {
+				f.take("copy-pod-0")
+			}
+			if f.at = began.Add(time.Hour); tc.claim {
+				f.claim("copy-pod-0", corev1.ClaimBound)
+			}
+			in := backup.Input{Session: f.session, Copies: f.copies}
+			target := &in.Session.Status.Resolved.Targets[0]
+			g.Expect(backup.CopiedAt(in, target, &target.Hosts[0])).
+				To(Equal(map[string]metav1.Time{"pod-0": metav1.NewTime(began.Add(tc.after))}))
+			target.Copies = nil
+			g.Expect(backup.CopiedAt(in, target, &target.Hosts[0])).To(BeEmpty(), "the volume itself")
+		})
+	}
+}
+
 func TestMoversBeginWhenTheirCopiesAreThere(t *testing.T) {
 	g := NewWithT(t)
 	f := copiedRun("snap", "pod-0", "pod-1")

@@ -22,6 +22,8 @@ type BackupJobInput struct {
 	Target     v1alpha1.ResolvedTarget
 	Host       v1alpha1.ResolvedHost
 	Repository v1alpha1.ResolvedRepository
+	// CopiedAt is when each copy that the host reads was asked for, by the claim of the target's volume.
+	CopiedAt map[string]metav1.Time
 	// Storage of the repository.
 	Storage *v1alpha1.BackupStorage
 	// Credentials as access.EnsureCredentials returned them.
@@ -114,9 +116,11 @@ func BackupTask(in BackupJobInput) task.Task {
 		t.SuccessPolicy = r.SuccessPolicy
 	}
 	for _, v := range in.Host.Volumes {
-		t.Components = append(t.Components, task.Component{
-			Name: v.Component, Path: v.Path, Mounts: v.Mounts, Stream: v.Stream,
-		})
+		c := task.Component{Name: v.Component, Path: v.Path, Mounts: v.Mounts, Stream: v.Stream}
+		if at, copied := in.CopiedAt[v.ClaimName]; copied {
+			c.CopiedAt = &at
+		}
+		t.Components = append(t.Components, c)
 	}
 	return t
 }
