@@ -27,6 +27,7 @@ type dirRef struct {
 	raw    string
 	// What a directory that is backed up has beside that:
 	rel      string // the path for kopia
+	index    uint32 // among the directories that were listed
 	previous []*previousDir
 	stamps   *stamps
 }
@@ -73,6 +74,7 @@ func (d *dirNode) open() (*dirRef, error) {
 	if err == unix.EACCES && d.dir != nil && d.dir.parent == nil && d.raw == lostAndFound {
 		// The file system keeps nobody's data here: treat the directory as if it had just vanished.
 		err = unix.ENOENT
+		d.w.hidden.Add(1)
 	}
 	if err != nil {
 		return nil, &sourceError{&os.PathError{Op: "open", Path: d.path(), Err: err}}
@@ -104,6 +106,7 @@ func (d *dirNode) Iterate(ctx context.Context) (fs.DirectoryIterator, error) {
 	}
 	ref.rel, ref.stamps, ref.previous = d.rel, new(stamps), d.w.previousDirs(ctx, d.previous)
 	d.w.open.Store(d.rel, ref.stamps)
+	d.w.remember(ref)
 	it := &dirIter{w: d.w, ref: ref}
 	if d.w.attrs {
 		self := record{}

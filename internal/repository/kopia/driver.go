@@ -46,6 +46,8 @@ type Driver struct {
 	within time.Duration
 	// below wraps the storage below the limits. Only tests set it.
 	below func(blob.Storage) blob.Storage
+	// passes replaces maxPasses. Only tests set it.
+	passes int
 	// readAgain replaces maxReadAgain. Only tests set it.
 	readAgain int64
 	// lstat replaces the lookup of names in a source. Only tests set it.

@@ -314,6 +314,12 @@ func WithReadAgain(d Driver, bytes int64) Driver {
 	return d
 }
 
+// WithPasses sets how often a tree is read at most.
+func WithPasses(d Driver, passes int) Driver {
+	d.passes = passes
+	return d
+}
+
 // WithPatience sets how long a storage may refuse to list blobs.
 func WithPatience(d Driver, p time.Duration) Driver {
 	d.patience = p

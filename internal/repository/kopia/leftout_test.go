@@ -61,7 +61,7 @@ func TestEntriesThatTheBackupMissedAreKept(t *testing.T) {
 		}
 		return nil
 	})
-	e := enginetest.Open(t, d, initialized(t))
+	e := enginetest.Open(t, kopia.WithPasses(d, 1), initialized(t))
 	s, err := e.Backup(t.Context(), repository.Source{Name: "d", Dir: src},
 		repository.BackupOptions{AllowPartial: true})
 	g.Expect(err).NotTo(HaveOccurred())

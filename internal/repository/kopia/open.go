@@ -48,6 +48,8 @@ type repoEngine struct {
 	dirtyFor time.Duration
 	step     func() // of the driver
 	syncfs   func(fd int) error
+	// passes is maxPasses, or the value of a test.
+	passes int
 	// readAgain is maxReadAgain, or the value of a test.
 	readAgain int64
 }
@@ -112,7 +114,7 @@ func (d Driver) engine(r repository.Repository) *repoEngine {
 		log: r.Log, safety: maintenance.SafetyFull, now: time.Now, fatal: make(chan error, 1),
 		refuse: make(chan error, 1), lstat: fstatat, fstat: fstat,
 		fileTime: time.Now, readAgain: cmp.Or(d.readAgain, maxReadAgain), step: d.step, syncfs: unix.Syncfs,
-		dirtyFor: cmp.Or(d.dirtyFor, dirtyFor),
+		dirtyFor: cmp.Or(d.dirtyFor, dirtyFor), passes: cmp.Or(d.passes, maxPasses),
 	}
 	if d.syncfs != nil {
 		e.syncfs = d.syncfs

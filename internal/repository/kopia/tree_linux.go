@@ -35,7 +35,7 @@ func (b *backup) tree(ctx, kctx context.Context, w repo.RepositoryWriter) (*snap
 	})()
 
 	stopFlushing := b.flushByCount(kctx, w, u)
-	man, wk, err := b.upload(kctx, u, out, previous)
+	man, wk, err := b.upload(ctx, kctx, u, out, previous)
 	err = firstError(stopFlushing(), err)
 	if failed := b.progress.storage.Load(); failed != nil {
 		return nil, details{}, *failed
@@ -70,24 +70,20 @@ const (
 	maxReadAgain = 1 << 30
 )
 
-// upload reads the tree, and then again while files change during the pass. A later pass opens only files that
-// changed since, and those that were written to while they were read.
+// upload reads the tree, and then again while files change during the pass, or may have moved. A later pass opens only
+// files that changed since, and those that were written to while they were read.
 func (b *backup) upload(
-	ctx context.Context, u *upload.Uploader, w *stampWriter, previous []*snapshot.Manifest,
+	ctx, kctx context.Context, u *upload.Uploader, w *stampWriter, previous []*snapshot.Manifest,
 ) (*snapshot.Manifest, *walk, error) {
 	var start fs.UTCTimestamp
+	moved := false
 	for pass := 1; ; pass++ {
-		wk, root, err := newWalk(b.src.Dir, b.opt, b.e.lstat)
+		wk, root, err := b.walk(w, pass)
 		if err != nil {
 			return nil, nil, &repository.Error{Op: "backup", Kind: repository.ErrSource, Err: err}
 		}
-		wk.again, wk.now, wk.fstat, wk.progress = pass > 1, b.e.fileTime, b.e.fstat, b.progress
-		wk.dirtyFor = b.e.dirtyFor
-		wk.rep, w.walk, root.previous, wk.lost = w, wk, rootsOf(previous), b.lost
-		if len(b.opt.Exclude) > 0 {
-			wk.exclude = &b.exclude
-		}
-		man, err := u.Upload(ctx, root, b.policy(), source(b.src.Name))
+		root.previous = rootsOf(previous)
+		man, err := u.Upload(kctx, root, b.policy(), source(b.src.Name))
 		if err != nil {
 			return nil, nil, err
 		}
@@ -97,13 +93,36 @@ func (b *backup) upload(
 			start = man.StartTime
 		}
 		man.StartTime = start
-		willDo := wk.changed.Load() == 0 || b.opt.AllowChanged && wk.torn.Load() > b.e.readAgain
-		if willDo || man.IncompleteReason != "" || pass == maxPasses || b.progress.storage.Load() != nil {
+		if man.IncompleteReason != "" || pass == b.e.passes || b.progress.storage.Load() != nil {
 			return man, wk, nil
+		}
+		if wk.changed.Load() == 0 || b.opt.AllowChanged && wk.torn.Load() > b.e.readAgain {
+			if b.opt.AllowChanged && moved || !wk.restless(ctx, b.src.Dir) {
+				return man, wk, nil
+			}
+			moved = true
 		}
 		previous = []*snapshot.Manifest{man}
 		b.progress.readAgain()
 	}
+}
+
+// walk returns the walk of a pass.
+func (b *backup) walk(w *stampWriter, pass int) (*walk, *dirNode, error) {
+	wk, root, err := newWalk(b.src.Dir, b.opt, b.e.lstat)
+	if err != nil {
+		return nil, nil, err
+	}
+	wk.again, wk.now, wk.fstat, wk.progress = pass > 1, b.e.fileTime, b.e.fstat, b.progress
+	wk.dirtyFor = b.e.dirtyFor
+	wk.rep, w.walk, wk.lost = w, wk, b.lost
+	if len(b.opt.Exclude) > 0 {
+		wk.exclude = &b.exclude
+	}
+	if pass < b.e.passes && b.opt.CopiedAt.IsZero() {
+		wk.listed = &listedDirs{}
+	}
+	return wk, root, nil
 }
 
 func (b *backup) uploader(w repo.RepositoryWriter) *upload.Uploader {

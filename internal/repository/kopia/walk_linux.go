@@ -31,7 +31,8 @@ type walk struct {
 	rep      repo.Repository // of the previous snapshots
 	lost     *lost           // what the repository does not have any more
 	progress *progress
-	open     sync.Map // path for kopia -> *stamps of the directories that are being read
+	listed   *listedDirs // nil where no entry can move, or where no further walk follows
+	open     sync.Map    // path for kopia -> *stamps of the directories that are being read
 	noXattrs atomic.Bool
 	entries  atomic.Int64 // entries with attributes
 	files    atomic.Int64 // attribute files written
@@ -39,6 +40,7 @@ type walk struct {
 	changed  atomic.Int64
 	torn     atomic.Int64 // bytes of what changed
 	vanished atomic.Int64 // between the listing and the look-up
+	hidden   atomic.Int64 // directories that count as vanished, and are there
 	same     atomic.Int64 // files that are the same as in a previous snapshot
 	sameSize atomic.Int64 // their size
 
