@@ -130,6 +130,9 @@ func WithFileStat(d Driver, before func()) Driver {
 	return d
 }
 
+// Fstat and FstatNow describe an open file as this node remembers it, and as its server knows it.
+var Fstat, FstatNow = fstat, fstatNow
+
 // WithDescription saves a snapshot again with another description, and returns the ID of the new one.
 func WithDescription(t testing.TB, e repository.Engine, id string, change func(string) string) string {
 	t.Helper()

@@ -191,7 +191,7 @@ func (r *fileReader) Close() error {
 		return nil
 	}
 	var after unix.Stat_t
-	written := r.n.w.fstat(r.fd, &after) != nil || !r.n.w.isSame(&after, &r.before)
+	written := r.n.w.fstatNow(r.fd, &after) != nil || !r.n.w.isSame(&after, &r.before)
 	if !written && r.racy() {
 		// From then on a write changes the file's times, also for the next backup.
 		time.Sleep(r.racyUntil.Sub(r.n.w.now()))

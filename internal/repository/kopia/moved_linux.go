@@ -112,6 +112,9 @@ func statBeneath(root int, rel string, st *unix.Stat_t) error {
 	return statNow(fd, "", st)
 }
 
+// fstatNow describes an open file as its server knows it.
+func fstatNow(fd int, st *unix.Stat_t) error { return statNow(fd, "", st) }
+
 // statNow describes an entry of a directory, or the directory itself if name is empty. It asks the server of a network
 // file system, where fstat may tell what this node remembers.
 func statNow(fd int, name string, st *unix.Stat_t) error {

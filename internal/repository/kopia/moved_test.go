@@ -121,6 +121,30 @@ func TestADirectoryThatNeverRests(t *testing.T) {
 	}
 }
 
+// TestBothLooksAtAFileTellTheSame checks that a file that nobody changes has the same attributes when it is opened and
+// when it is closed. Otherwise each backup would read each file again.
+func TestBothLooksAtAFileTellTheSame(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	file := filepath.Join(dir, "file")
+	NewWithT(t).Expect(os.WriteFile(file, []byte("text"), 0o640)).To(Succeed())
+	for _, name := range []string{file, dir, "/dev/null"} {
+		g := NewWithT(t)
+		fd, err := unix.Open(name, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+		g.Expect(err).NotTo(HaveOccurred())
+		defer func() { _ = unix.Close(fd) }()
+		var first, second unix.Stat_t
+		g.Expect(kopia.Fstat(fd, &first)).To(Succeed())
+		g.Expect(kopia.FstatNow(fd, &second)).To(Succeed())
+		of := func(st unix.Stat_t) []any {
+			return []any{st.Dev, st.Ino, st.Mode, st.Uid, st.Gid, st.Size, st.Mtim, st.Ctim}
+		}
+		g.Expect(of(second)).To(Equal(of(first)), name)
+	}
+	g := NewWithT(t)
+	g.Expect(kopia.FstatNow(-1, &unix.Stat_t{})).To(MatchError(unix.EBADF))
+}
+
 // mkdirAll makes directories below dir, one in the other.
 func mkdirAll(dir, names string) error {
 	fd, err := unix.Open(dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)

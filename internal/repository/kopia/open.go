@@ -43,6 +43,8 @@ type repoEngine struct {
 	now    func() time.Time
 	lstat  lstatFunc
 	fstat  fstatFunc
+	// fstatNow is fstat past what a network file system remembers.
+	fstatNow fstatFunc
 	// fileTime is the clock of this machine, from which the kernel takes file times, whatever now returns.
 	fileTime func() time.Time
 	dirtyFor time.Duration
@@ -112,7 +114,7 @@ func (d Driver) open(ctx context.Context, r repository.Repository) (_ *repoEngin
 func (d Driver) engine(r repository.Repository) *repoEngine {
 	e := &repoEngine{
 		log: r.Log, safety: maintenance.SafetyFull, now: time.Now, fatal: make(chan error, 1),
-		refuse: make(chan error, 1), lstat: fstatat, fstat: fstat,
+		refuse: make(chan error, 1), lstat: fstatat, fstat: fstat, fstatNow: fstatNow,
 		fileTime: time.Now, readAgain: cmp.Or(d.readAgain, maxReadAgain), step: d.step, syncfs: unix.Syncfs,
 		dirtyFor: cmp.Or(d.dirtyFor, dirtyFor), passes: cmp.Or(d.passes, maxPasses),
 	}
@@ -123,7 +125,7 @@ func (d Driver) engine(r repository.Repository) *repoEngine {
 		e.lstat = d.lstat
 	}
 	if d.fstat != nil {
-		e.fstat = d.fstat
+		e.fstat, e.fstatNow = d.fstat, d.fstat
 	}
 	if lstat := e.lstat; d.Lookup != nil {
 		e.lstat = func(fd int, name string, st *unix.Stat_t) error {

@@ -114,7 +114,7 @@ func (b *backup) walk(w *stampWriter, pass int) (*walk, *dirNode, error) {
 		return nil, nil, err
 	}
 	wk.again, wk.now, wk.fstat, wk.progress = pass > 1, b.e.fileTime, b.e.fstat, b.progress
-	wk.dirtyFor = b.e.dirtyFor
+	wk.fstatNow, wk.dirtyFor = b.e.fstatNow, b.e.dirtyFor
 	wk.rep, w.walk, wk.lost = w, wk, b.lost
 	if len(b.opt.Exclude) > 0 {
 		wk.exclude = &b.exclude

@@ -20,6 +20,7 @@ import (
 type walk struct {
 	lstat    lstatFunc
 	fstat    fstatFunc
+	fstatNow fstatFunc
 	now      func() time.Time
 	dirtyFor time.Duration
 	copiedAt time.Time // zero where the tree is not a copy
@@ -81,7 +82,7 @@ func newWalk(root string, o repository.BackupOptions, lstat lstatFunc) (*walk, *
 		return nil, nil, &os.PathError{Op: "open", Path: root, Err: unix.ENOTDIR}
 	}
 	w := &walk{
-		lstat: lstat, fstat: fstat, now: time.Now, dirtyFor: dirtyFor, copiedAt: o.CopiedAt,
+		lstat: lstat, fstat: fstat, fstatNow: fstatNow, now: time.Now, dirtyFor: dirtyFor, copiedAt: o.CopiedAt,
 		rootDev: st.Dev, oneFS: o.OneFileSystem, attrs: !o.NoAttributes,
 		noInode: o.IgnoreInode, progress: newProgress(repository.BackupOptions{}),
 	}
