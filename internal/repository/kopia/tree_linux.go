@@ -96,7 +96,10 @@ func (b *backup) upload(
 		if man.IncompleteReason != "" || pass == b.e.passes || b.progress.storage.Load() != nil {
 			return man, wk, nil
 		}
-		if wk.changed.Load() == 0 || b.opt.AllowChanged && wk.torn.Load() > b.e.readAgain {
+		if b.opt.AllowChanged && wk.torn.Load() > b.e.readAgain {
+			return man, wk, nil // another pass would read them again
+		}
+		if wk.changed.Load() == 0 {
 			if b.opt.AllowChanged && moved || !wk.restless(ctx, b.src.Dir) {
 				return man, wk, nil
 			}
