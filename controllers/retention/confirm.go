@@ -13,6 +13,7 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/kube/read"
 	"github.com/cairn-backup/cairn/internal/policy"
+	"github.com/cairn-backup/cairn/internal/retention"
 )
 
 // maxSelected is the number of Repositories that one label selector names. For more, all Snapshots of the namespace are
@@ -48,8 +49,12 @@ func (r *Reconciler) confirmRepository(ctx context.Context, cached *v1alpha1.Rep
 
 // confirmPolicy finds the policy once more, in the same way.
 func (r *Reconciler) confirmPolicy(ctx context.Context, s *state) error {
+	users, err := r.liveUsers(ctx, s.repository)
+	if err != nil {
+		return err
+	}
 	live := &state{repository: s.repository}
-	if err := r.resolve(ctx, r.APIReader, live); err != nil {
+	if err := r.resolve(ctx, r.APIReader, live, users); err != nil {
 		return err
 	}
 	if live.refusal != nil || live.ref == nil || *live.ref != *s.ref || live.isDefault != s.isDefault ||
@@ -58,6 +63,19 @@ func (r *Reconciler) confirmPolicy(ctx context.Context, s *state) error {
 		return behind(v1alpha1.RetentionPolicyKind, s.spec.Name)
 	}
 	return nil
+}
+
+// liveUsers returns the BackupConfigurations that can use the Repository, as the API server has them. The others of the
+// namespace can be many: of those that the cache has in this generation, their metadata is enough.
+func (r *Reconciler) liveUsers(
+	ctx context.Context, repository *v1alpha1.Repository,
+) ([]v1alpha1.BackupConfiguration, error) {
+	return read.Unsettled(ctx, r.Client, r.APIReader, v1alpha1.BackupConfigurationKind,
+		&v1alpha1.BackupConfigurationList{},
+		func(cached *v1alpha1.BackupConfiguration, is *metav1.PartialObjectMetadata) bool {
+			_, uses := retention.PoliciesByRepository(cached)[repository.Name]
+			return !uses && cached.Generation == is.Generation
+		}, client.InNamespace(repository.Namespace))
 }
 
 // confirmSnapshots compares the Snapshots with those of the API server: no other Snapshots, and no other versions.

@@ -70,7 +70,12 @@ func (r *Reconciler) observe(ctx context.Context, repository *v1alpha1.Repositor
 	if blocked := retention.Blocked(removing); blocked != nil {
 		s.failure = new(whyNotWiped(blocked))
 	}
-	err = r.resolve(ctx, r.Client, s, client.MatchingFields{indexRepository: repository.Name})
+	var users v1alpha1.BackupConfigurationList
+	if err := r.List(ctx, &users, client.InNamespace(repository.Namespace),
+		client.MatchingFields{indexRepository: repository.Name}); err != nil {
+		return nil, fmt.Errorf("list BackupConfigurations of Repository %s: %w", repository.Name, err)
+	}
+	err = r.resolve(ctx, r.Client, s, users.Items)
 	if err != nil || s.ref == nil || s.refusal != nil {
 		return s, err
 	}
@@ -93,19 +98,17 @@ func (r *Reconciler) observe(ctx context.Context, repository *v1alpha1.Repositor
 	return s, nil
 }
 
-// resolve finds the one policy of the Repository, and the other Repositories of its batch under the same policy. It
-// reads everything with reader; narrow selects the BackupConfigurations that can use the Repository.
-func (r *Reconciler) resolve(ctx context.Context, reader client.Reader, s *state, narrow ...client.ListOption) error {
+// resolve finds the one policy of the Repository, and the other Repositories of its batch under the same policy. users
+// are the BackupConfigurations that can use the Repository. It reads everything else with reader.
+func (r *Reconciler) resolve(
+	ctx context.Context, reader client.Reader, s *state, users []v1alpha1.BackupConfiguration,
+) error {
 	namespace := s.repository.Namespace
-	var users v1alpha1.BackupConfigurationList
-	if err := reader.List(ctx, &users, append(narrow, client.InNamespace(namespace))...); err != nil {
-		return fmt.Errorf("list BackupConfigurations of Repository %s: %w", s.repository.Name, err)
-	}
 	fallback, err := defaults.RetentionPolicy(ctx, reader, namespace)
 	if err != nil {
 		return err
 	}
-	resolved := retention.Resolve(s.repository.Name, users.Items, fallback)
+	resolved := retention.Resolve(s.repository.Name, users, fallback)
 	if resolved.Conflict != "" {
 		s.refusal = &trouble{v1alpha1.ReasonRetentionPolicyConflict, "nothing is removed, because " + resolved.Conflict}
 		return nil

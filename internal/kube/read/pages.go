@@ -15,9 +15,16 @@ func Pages[L any, P interface {
 	*L
 	client.ObjectList
 }](ctx context.Context, live client.Reader, do func(P) error, options ...client.ListOption) error {
+	return pages(ctx, live, func() P { return new(L) }, do, options...)
+}
+
+// pages lists into a new list for each page.
+func pages[P client.ObjectList](
+	ctx context.Context, live client.Reader, empty func() P, do func(P) error, options ...client.ListOption,
+) error {
 	next := ""
 	for {
-		page := P(new(L))
+		page := empty()
 		err := live.List(ctx, page, append(slices.Clone(options), client.Limit(pageSize), client.Continue(next))...)
 		if err != nil {
 			return err

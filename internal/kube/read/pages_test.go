@@ -57,3 +57,17 @@ func TestPagesEnd(t *testing.T) {
 	})).To(Succeed())
 	g.Expect(names).To(Equal([]string{"aa", "b"}))
 }
+
+func TestMetadataIsReadInPages(t *testing.T) {
+	g := NewWithT(t)
+	c := server(t,
+		`{"apiVersion":"meta.k8s.io/v1","kind":"PartialObjectMetadataList","metadata":{"continue":"more"},`+
+			`"items":[{"metadata":{"name":"a"}}]}`,
+		`{"apiVersion":"meta.k8s.io/v1","kind":"PartialObjectMetadataList","metadata":{},`+
+			`"items":[{"metadata":{"name":"b"}}]}`,
+	)
+	all, err := read.Metadata(t.Context(), c, v1alpha1.SnapshotKind)
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(all).To(HaveLen(2))
+	g.Expect(all[0].Name + all[1].Name).To(Equal("ab"))
+}
