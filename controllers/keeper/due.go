@@ -114,7 +114,7 @@ func (r *Reconciler) idle(ctx context.Context, all []keeper.Work) ([]keeper.Work
 	if !slices.ContainsFunc(all, func(w keeper.Work) bool { return w.Removes() }) {
 		return all, nil
 	}
-	used, err := index.InUseNow(ctx, r.APIReader)
+	used, err := index.InUseNow(ctx, r.Client, r.APIReader)
 	if err != nil {
 		return nil, err
 	}

@@ -4,9 +4,11 @@ import (
 	"context"
 	"fmt"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/kube/read"
 	"github.com/cairn-backup/cairn/internal/retention"
 )
 
@@ -44,21 +46,34 @@ type InUse struct{ retention.InUse }
 
 // InUse lists the restores that have not ended.
 func (i Restores) InUse(ctx context.Context, c client.Reader) (InUse, error) {
-	return inUse(ctx, c, client.MatchingFields{string(i): active})
-}
-
-// InUseNow lists all restores, for a reader without the index: it reads past the cache.
-func InUseNow(ctx context.Context, live client.Reader) (InUse, error) { return inUse(ctx, live) }
-
-func inUse(ctx context.Context, c client.Reader, narrow ...client.ListOption) (InUse, error) {
 	var sessions v1alpha1.RestoreSessionList
 	var batches v1alpha1.RestoreBatchList
 	for _, list := range []client.ObjectList{&sessions, &batches} {
-		if err := c.List(ctx, list, narrow...); err != nil {
+		if err := c.List(ctx, list, client.MatchingFields{string(i): active}); err != nil {
 			return InUse{}, fmt.Errorf("list restores: %w", err)
 		}
 	}
 	return InUse{retention.NewInUse(sessions.Items, batches.Items)}, nil
+}
+
+// InUseNow reads the restores that have not ended past the cache. A restore that ended never starts again: of those
+// that ended for the cache, which stay for ever, it reads only the metadata.
+func InUseNow(ctx context.Context, cache, live client.Reader) (InUse, error) {
+	sessions, err := read.Unsettled(ctx, cache, live, v1alpha1.RestoreSessionKind, &v1alpha1.RestoreSessionList{},
+		func(cached *v1alpha1.RestoreSession, is *metav1.PartialObjectMetadata) bool {
+			return cached.Status.Phase.Terminal() || v1alpha1.HasRecordAnnotation(is.Annotations)
+		})
+	if err != nil {
+		return InUse{}, err
+	}
+	batches, err := read.Unsettled(ctx, cache, live, v1alpha1.RestoreBatchKind, &v1alpha1.RestoreBatchList{},
+		func(cached *v1alpha1.RestoreBatch, is *metav1.PartialObjectMetadata) bool {
+			return cached.Status.Phase.Terminal() || v1alpha1.HasRecordAnnotation(is.Annotations)
+		})
+	if err != nil {
+		return InUse{}, err
+	}
+	return InUse{retention.NewInUse(sessions, batches)}, nil
 }
 
 // User says what works with the data of a Snapshot, or returns "": a restore reads it, or the backup that made it can
