@@ -22,7 +22,8 @@ import (
 	"github.com/cairn-backup/cairn/internal/retention"
 )
 
-// goingInterval is the interval at which a storage is checked whose users or Repositories still exist.
+// goingInterval is the interval at which a storage is checked whose Repositories still exist, and the shortest for one
+// whose users do.
 const goingInterval = 10 * time.Second
 
 // finalize releases a storage once nothing uses it: policy goes first, then the Repositories. The storage's
@@ -51,17 +52,15 @@ func (r *Reconciler) finalize(ctx context.Context, storage *v1alpha1.BackupStora
 	if why != "" || len(repositories) == 0 {
 		return ctrl.Result{}, r.release(ctx, storage, string(why), len(repositories))
 	}
-	users, err := r.users(ctx, storage)
-	if err == nil && len(users) == 0 && slices.ContainsFunc(repositories, stays) {
-		users, err = r.usersNow(ctx, storage)
-	}
+	users, err := r.holders(ctx, storage, repositories)
 	if err != nil {
 		return ctrl.Result{}, err
 	}
 	if len(users) > 0 {
-		return ctrl.Result{RequeueAfter: goingInterval}, r.say(ctx, storage, v1alpha1.ReasonInUse, fmt.Sprintf(
+		err := r.say(ctx, storage, v1alpha1.ReasonInUse, fmt.Sprintf(
 			"the BackupStorage is released once nothing uses it: %s. Delete these users first, or annotate the "+
 				"BackupStorage with %s", firstThree(users), retention.GiveUp(storage)))
+		return ctrl.Result{RequeueAfter: r.heldInterval(storage)}, err
 	}
 	var names []string
 	for i := range repositories {

@@ -37,7 +37,7 @@ type Reconciler struct {
 
 	// APIReader reads Secrets and Namespaces from the API server.
 	APIReader client.Reader
-	// Clock decides when a failed init Job is retried.
+	// Clock decides when a failed init Job is retried, and when to look again for users of a storage that goes.
 	Clock clock.PassiveClock
 	// MoverImage is the image of init Jobs.
 	MoverImage string

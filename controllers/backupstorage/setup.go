@@ -30,6 +30,12 @@ const (
 	indexConfigurations = "backupstorage.configurations"
 )
 
+// indexGoing finds the storages that are being deleted, by the value going.
+const (
+	indexGoing = "backupstorage.going"
+	going      = "going"
+)
+
 // SetupWithManager registers the controller, its index and its watches.
 func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, opts controller.Options) error {
 	err := mgr.GetFieldIndexer().IndexField(context.Background(), &v1alpha1.BackupStorage{}, indexPlace,
@@ -51,6 +57,7 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, opts controller.Options)
 			return nil
 		}},
 		{&v1alpha1.BackupConfiguration{}, indexConfigurations, storagesOf},
+		{&v1alpha1.BackupStorage{}, indexGoing, goes},
 	} {
 		if err := mgr.GetFieldIndexer().IndexField(context.Background(), index.object, index.field,
 			index.values); err != nil {
@@ -66,6 +73,10 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, opts controller.Options)
 			builder.WithPredicates(predicate.GenerationChangedPredicate{})).
 		Watches(&v1alpha1.Repository{}, handler.EnqueueRequestsFromMapFunc(ofRepository),
 			builder.WithPredicates(repositoryChanged)).
+		Watches(&v1alpha1.BackupConfiguration{}, handler.EnqueueRequestsFromMapFunc(r.allGoing),
+			builder.WithPredicates(policyChanged)).
+		Watches(&v1alpha1.BackupBatch{}, handler.EnqueueRequestsFromMapFunc(r.allGoing),
+			builder.WithPredicates(policyChanged)).
 		WithOptions(opts).
 		Complete(r)
 }
@@ -92,6 +103,32 @@ var repositoryChanged = predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bo
 		before.DeletionTimestamp.IsZero() != after.DeletionTimestamp.IsZero() ||
 		conditions.GetMessage(before, meta.ReadyCondition) != conditions.GetMessage(after, meta.ReadyCondition)
 }}
+
+// policyChanged lets through what can end the use of a storage.
+var policyChanged = predicate.And[client.Object](predicate.GenerationChangedPredicate{}, predicate.Funcs{
+	CreateFunc: func(event.CreateEvent) bool { return false },
+})
+
+// goes indexes a storage that is being deleted.
+func goes(o client.Object) []string {
+	if o.GetDeletionTimestamp().IsZero() {
+		return nil
+	}
+	return []string{going}
+}
+
+// allGoing returns requests for the storages that are being deleted: policy that changed can have been the last user.
+func (r *Reconciler) allGoing(ctx context.Context, _ client.Object) []reconcile.Request {
+	var list v1alpha1.BackupStorageList
+	if err := r.List(ctx, &list, client.MatchingFields{indexGoing: going}); err != nil {
+		return nil
+	}
+	out := make([]reconcile.Request, 0, len(list.Items))
+	for i := range list.Items {
+		out = append(out, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(&list.Items[i])})
+	}
+	return out
+}
 
 func ofRepository(_ context.Context, o client.Object) []reconcile.Request {
 	if policy.HoldsVolumeSnapshots(o.(*v1alpha1.Repository)) {

@@ -3,6 +3,7 @@ package backupstorage
 import (
 	"context"
 	"testing"
+	"time"
 
 	"github.com/fluxcd/pkg/apis/meta"
 	"github.com/fluxcd/pkg/runtime/conditions"
@@ -11,8 +12,11 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/tools/record"
+	clocktesting "k8s.io/utils/clock/testing"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
+	"sigs.k8s.io/controller-runtime/pkg/event"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/testbed"
@@ -56,13 +60,14 @@ func goingStorage(
 		return fake.NewClientBuilder().WithScheme(scheme).WithObjects(objects...).WithStatusSubresource(s).
 			WithIndex(&v1alpha1.Repository{}, indexRepositories, func(o client.Object) []string {
 				return []string{o.(*v1alpha1.Repository).Spec.StorageRef.In(o.GetNamespace()).String()}
-			}).WithIndex(&v1alpha1.BackupConfiguration{}, indexConfigurations, storagesOf).Build()
+			}).WithIndex(&v1alpha1.BackupConfiguration{}, indexConfigurations, storagesOf).
+			WithIndex(s, indexGoing, goes).Build()
 	}
 	cache := build(s, r, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "shop"}})
 	g.Expect(cache.Get(t.Context(), client.ObjectKeyFromObject(s), s)).To(Succeed())
 	return &Reconciler{
 		Client: cache, APIReader: staleReader{cache, build(policy...)}, EventRecorder: record.NewFakeRecorder(10),
-		FieldManager: "test",
+		FieldManager: "test", Clock: clocktesting.NewFakePassiveClock(time.Now()),
 	}, s, r
 }
 
@@ -144,4 +149,62 @@ func TestAStorageThatNoPolicyUsesGoes(t *testing.T) {
 	g.Expect(rec.Get(t.Context(), client.ObjectKeyFromObject(r), r)).To(Succeed())
 	g.Expect(r.DeletionTimestamp).NotTo(BeNil())
 	g.Expect(r.Spec.DeletionPolicy).To(Equal(v1alpha1.WipeOut))
+}
+
+// clusterLists counts lists of the whole cluster past the cache, and of them those without a limit.
+type clusterLists struct {
+	client.Reader
+	lists, unlimited int
+}
+
+func (r *clusterLists) List(ctx context.Context, list client.ObjectList, opts ...client.ListOption) error {
+	o := (&client.ListOptions{}).ApplyOptions(opts)
+	if o.Namespace == "" {
+		r.lists++
+		if o.Limit == 0 {
+			r.unlimited++
+		}
+	}
+	return r.Reader.List(ctx, list, opts...)
+}
+
+// A configuration that names no storage is in no index. A storage that it holds for months must not be dear.
+func TestAStorageInUseDoesNotListTheCluster(t *testing.T) {
+	t.Parallel()
+	g := NewWithT(t)
+	rec, s, r := goingStorage(t, true, configured())
+	live := &clusterLists{Reader: rec.APIReader}
+	rec.APIReader = live
+	keeps(t, rec, s, r, "BackupConfiguration shop/mail")
+	g.Expect(live.lists).To(Equal(4), "the cache lacks it: that is the last look before data can go")
+	g.Expect(live.unlimited).To(BeZero(), "the API server is read in pages")
+
+	g.Expect(rec.Create(t.Context(), configured())).To(Succeed())
+	for held, after := range map[time.Duration]time.Duration{
+		0: goingInterval, time.Minute: time.Minute, time.Hour: longestHeld,
+	} {
+		rec.Clock = clocktesting.NewFakePassiveClock(
+			conditions.Get(s, meta.ReadyCondition).LastTransitionTime.Add(held))
+		result, err := rec.finalize(t.Context(), s)
+		g.Expect(err).NotTo(HaveOccurred())
+		g.Expect(result.RequeueAfter).To(Equal(after))
+		g.Expect(rec.Get(t.Context(), client.ObjectKeyFromObject(s), s)).To(Succeed())
+	}
+	g.Expect(live.lists).To(Equal(4), "the cache has it")
+}
+
+// A storage that was in use for long looks for its users seldom. It must not have to wait for that.
+func TestPolicyThatEndsItsUseWakesAStorageThatGoes(t *testing.T) {
+	t.Parallel()
+	g := NewWithT(t)
+	rec, s, _ := goingStorage(t, false)
+	g.Expect(rec.Create(t.Context(), testbed.S3("mail"))).To(Succeed())
+	was, is := configured(), configured()
+	g.Expect(policyChanged.Create(event.CreateEvent{Object: is})).To(BeFalse(), "it ends no use")
+	g.Expect(policyChanged.Update(event.UpdateEvent{ObjectOld: was, ObjectNew: is})).To(BeFalse(), "its status changed")
+	is.Generation++
+	g.Expect(policyChanged.Update(event.UpdateEvent{ObjectOld: was, ObjectNew: is})).To(BeTrue(), "its spec changed")
+	g.Expect(policyChanged.Delete(event.DeleteEvent{Object: is})).To(BeTrue())
+	g.Expect(rec.allGoing(t.Context(), is)).
+		To(ConsistOf(reconcile.Request{NamespacedName: client.ObjectKeyFromObject(s)}))
 }
