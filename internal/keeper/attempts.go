@@ -65,6 +65,7 @@ func (a Attempts) Ready(all []Work, now time.Time) (due []Work, next time.Time) 
 			next = EarlierOf(next, f.retry())
 			continue
 		}
+		w.removesFirst = f.Count%2 == 1
 		due = append(due, w)
 	}
 	return limitToJob(due), next

@@ -21,24 +21,29 @@ func roomFor(all []Work) *room {
 	return &room{shared: slices.ContainsFunc(all, func(w Work) bool { return len(w.Check) > 0 })}
 }
 
-// removals returns as many of the removals as fit. One that is too large for any Job gets a Job of its own.
-func (r *room) removals(snapshots []*v1alpha1.Snapshot) []*v1alpha1.Snapshot {
-	limit := maxBytes
-	if r.shared {
-		limit /= 2
+// removals returns those of the removals that fit. One that is too large for any Job gets a Job of its own. first
+// reports that they go before checks now: a check that fails each time must not put off a large removal for ever.
+func (r *room) removals(snapshots []*v1alpha1.Snapshot, first bool) []*v1alpha1.Snapshot {
+	limit, alone := maxBytes, true
+	if r.shared && !first {
+		limit, alone = maxBytes/2, false
 	}
-	for i, s := range snapshots {
+	var out []*v1alpha1.Snapshot
+	for _, s := range snapshots {
+		if r.snapshots == maxSnapshots || r.bytes >= maxBytes {
+			break
+		}
 		size := len(s.Name) + 64
 		for _, id := range idsOf(s) {
 			size += len(id) + 3
 		}
-		fits := r.bytes+size <= maxBytes && r.removed+size <= limit || r.bytes == 0 && !r.shared
-		if r.snapshots == maxSnapshots || !fits {
-			return snapshots[:i]
+		if fits := r.bytes+size <= maxBytes && r.removed+size <= limit; !fits && (r.bytes > 0 || !alone) {
+			continue // The smaller ones behind it need not wait for it.
 		}
 		r.snapshots, r.bytes, r.removed = r.snapshots+1, r.bytes+size, r.removed+size
+		out = append(out, s)
 	}
-	return snapshots
+	return out
 }
 
 // checks returns as many of the components as fit.

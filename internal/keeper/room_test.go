@@ -2,10 +2,12 @@ package keeper
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
 	. "github.com/onsi/gomega"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/task"
@@ -97,6 +99,49 @@ func TestRemovalsLeaveRoomForAMaintenance(t *testing.T) {
 			}
 			g.Expect(removals).To(Equal(tt.removals))
 			g.Expect(checked).To(Equal(tt.checked))
+		})
+	}
+}
+
+// A check that fails each time comes with each Job. Neither it nor a removal that fails each time may put off the other
+// for ever, nor what is behind a removal that finds no room.
+func TestACheckThatFailsAndALargeRemovalTakeTurns(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		id     int // the length of the large one's ID
+		fails  bool
+		checks []int
+		larges []int
+	}{
+		"as large as half":                 {60 << 10, false, []int{3, 3, 3, 3, 3, 3}, []int{0, 1, 0, 1, 0, 1}},
+		"too large for any Job":            {200 << 10, false, []int{3, 0, 3, 0, 3, 0}, []int{0, 1, 0, 1, 0, 1}},
+		"too large, and its removal fails": {200 << 10, true, []int{3, 0, 3, 0, 3, 0}, []int{0, 1, 0, 1, 0, 1}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			g := NewWithT(t)
+			large := deleted(1, tt.id)[0]
+			small := deleted(3, 32)[1:]
+			all := []Work{fullMaintenance("web", 3, append([]*v1alpha1.Snapshot{large}, small...)...)}
+			attempts, now := Attempts{}, start
+			var checks, larges []int
+			for i := range 6 {
+				job, _ := attempts.Ready(all, now)
+				g.Expect(job).To(HaveLen(1))
+				checks = append(checks, len(job[0].Check))
+				n := 0
+				if slices.Contains(job[0].Snapshots, large) {
+					n = 1
+				} else {
+					g.Expect(job[0].Snapshots).To(Equal(small), "they do not wait for the large one")
+				}
+				larges = append(larges, n)
+				failed := len(job[0].Check) > 0 || tt.fails && n > 0
+				attempts.Count(fmt.Sprint(i), metav1.NewTime(now), map[string]bool{"web": failed})
+				now = now.Add(lastRetry)
+			}
+			g.Expect(checks).To(Equal(tt.checks))
+			g.Expect(larges).To(Equal(tt.larges))
 		})
 	}
 }

@@ -31,6 +31,9 @@ type Work struct {
 	Scan string
 	// Began is when the Job that does the work was created.
 	Began metav1.Time
+
+	// removesFirst lets removals take the room of checks: it changes with each failure in a row.
+	removesFirst bool
 }
 
 // The limits of one Job: its task must fit into an annotation.
@@ -155,7 +158,7 @@ func limitToJob(all []Work) []Work {
 		if scanned {
 			w.Scan = "" // The next Job does it.
 		}
-		w.Snapshots = left.removals(w.Snapshots)
+		w.Snapshots = left.removals(w.Snapshots, w.removesFirst)
 		if asked := len(w.Check); asked > 0 {
 			if w.Check = left.checks(w.Check); len(w.Check) == 0 {
 				w.Maintain, w.Checks = "", false
