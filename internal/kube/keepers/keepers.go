@@ -52,7 +52,7 @@ func Remove(ctx context.Context, c client.Client, job *batchv1.Job, repositories
 
 // Stop removes the Job that removes the data of an object, a Repository or a Snapshot, and reports whether it can still
 // work. The result of a Job that has ended is for its controller to write. live reads what the cache of c drops: the
-// work of Jobs and pods. Where no keeper works, Stop sends no request.
+// work of Jobs, and of pods whose Job is gone. Where no keeper works, Stop sends no request.
 func Stop(ctx context.Context, c client.Client, live client.Reader, o client.Object, now time.Time) (bool, error) {
 	var jobs batchv1.JobList
 	of := []client.ListOption{client.InNamespace(o.GetNamespace()), client.HasLabels{v1alpha1.LabelKeeper}}
@@ -63,16 +63,20 @@ func Stop(ctx context.Context, c client.Client, live client.Reader, o client.Obj
 	if err := c.List(ctx, &pods, of...); err != nil {
 		return false, fmt.Errorf("list pods of keepers: %w", err)
 	}
-	runs := func(p corev1.Pod) bool { return CanRun(&p, now) }
-	works := false
+	works, others := false, map[types.UID]bool{}
 	for _, cached := range jobs.Items {
-		stops, err := stop(ctx, c, live, client.ObjectKeyFromObject(&cached), o.GetUID())
+		uid, stops, err := stop(ctx, c, live, client.ObjectKeyFromObject(&cached), o.GetUID())
 		if err != nil {
 			return false, err
 		}
-		works = works || stops
+		works, others[uid] = works || stops, true
 	}
-	if works || !slices.ContainsFunc(pods.Items, runs) {
+	// A pod does what its Job says. So only pods whose Job is gone have to be read.
+	left := func(p corev1.Pod) bool {
+		owner := metav1.GetControllerOf(&p)
+		return CanRun(&p, now) && (owner == nil || !others[owner.UID])
+	}
+	if works || !slices.ContainsFunc(pods.Items, left) {
 		return works, nil
 	}
 	if err := live.List(ctx, &pods, of...); err != nil {
@@ -80,26 +84,27 @@ func Stop(ctx context.Context, c client.Client, live client.Reader, o client.Obj
 	}
 	return slices.ContainsFunc(pods.Items, func(p corev1.Pod) bool {
 		_, removes := removes(p.Annotations, o.GetUID())
-		return removes && runs(p)
+		return removes && CanRun(&p, now)
 	}), nil
 }
 
-// stop removes a Job that removes the data of the object with a UID, and reports whether it is such a Job.
+// stop removes a Job that removes the data of the object with a UID, and reports whether it is such a Job. It also
+// returns the UID of the Job, "" if the Job no longer exists.
 func stop(
 	ctx context.Context, c client.Client, live client.Reader, key client.ObjectKey, uid types.UID,
-) (bool, error) {
+) (types.UID, bool, error) {
 	var job batchv1.Job
 	if err := live.Get(ctx, key, &job); err != nil {
 		if client.IgnoreNotFound(err) == nil {
-			return false, nil
+			return "", false, nil
 		}
-		return false, fmt.Errorf("get Job %s: %w", key, err)
+		return "", false, fmt.Errorf("get Job %s: %w", key, err)
 	}
 	t, removes := removes(job.Spec.Template.Annotations, uid)
 	if !removes || observe.End(&job) != nil {
-		return removes, nil
+		return job.UID, removes, nil
 	}
-	return true, Remove(ctx, c, &job, len(t.Keep))
+	return job.UID, true, Remove(ctx, c, &job, len(t.Keep))
 }
 
 // removes reports whether the task in these annotations removes the data of the object with a UID.
