@@ -56,8 +56,16 @@ func (c *Collector) Reconcile(ctx context.Context, _ ctrl.Request) (ctrl.Result,
 	}
 	unwanted, waiting := wanted(pending)
 	wait := c.window(waiting)
-	if len(unwanted) > 0 || wait <= 0 {
-		// The cache can lack a Ledger, or a label of a Namespace. What is released now gets no record later.
+	// The cache can lack a Ledger, or a label of a Namespace. What is released now gets no record later. What goes on
+	// waiting is not looked for.
+	if wait > 0 && len(unwanted) > 0 {
+		if err := c.match(ctx, c.APIReader, unwanted); err != nil {
+			return ctrl.Result{}, err
+		}
+		unwanted, waiting = wanted(pending)
+		wait = c.window(waiting)
+	}
+	if wait <= 0 {
 		if err := c.match(ctx, c.APIReader, pending); err != nil {
 			return ctrl.Result{}, err
 		}

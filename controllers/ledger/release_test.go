@@ -132,3 +132,64 @@ func TestARecordOfAClockThatWasAheadIsPushed(t *testing.T) {
 	w.settle(l)
 	g.Expect(w.files("clusters/production/records")).To(Equal([]string{w.path(s)}))
 }
+
+// liveNamespaces counts the Namespaces that are read past the cache.
+type liveNamespaces struct {
+	client.Reader
+	n int
+}
+
+func (r *liveNamespaces) Get(
+	ctx context.Context, key client.ObjectKey, o client.Object, opts ...client.GetOption,
+) error {
+	if _, ok := o.(*corev1.Namespace); ok {
+		r.n++
+	}
+	return r.Reader.Get(ctx, key, o, opts...)
+}
+
+// Runs end all the time that no Ledger wants. Their release must not read the Namespaces of all runs that wait.
+func TestAReleaseReadsNoNamespaceOfWhatWaits(t *testing.T) {
+	t.Parallel()
+	g, w := NewWithT(t), newWorld(t)
+	w.ledger("ledger", func(l *v1alpha1.Ledger) {
+		l.Spec.Selector = &metav1.LabelSelector{MatchLabels: map[string]string{"tier": "gold"}}
+		l.Spec.NamespaceSelector = &metav1.LabelSelector{MatchLabels: map[string]string{"team": "shop"}}
+	})
+	waits := w.session("a", func(s *v1alpha1.BackupSession) { s.Labels = map[string]string{"tier": "gold"} })
+	unwanted := w.session("b", func(s *v1alpha1.BackupSession) { s.Labels = nil })
+	live := &liveNamespaces{Reader: w.client}
+	w.collector.APIReader = live
+	result, err := w.collect()
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(result.RequeueAfter).To(BeNumerically(">", 0))
+	g.Expect(get(w, unwanted).Finalizers).To(BeEmpty())
+	g.Expect(get(w, waits).Finalizers).NotTo(BeEmpty())
+	g.Expect(live.n).To(BeZero())
+	w.pass(11 * time.Second)
+	_, err = w.collect()
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(get(w, waits).Finalizers).To(BeEmpty())
+	g.Expect(live.n).To(Equal(1), "what is stored and released is looked for")
+}
+
+// The cache does not know the Ledger whose window ends the wait of all: they are looked for, too.
+func TestAWindowThatTheCacheLacksLosesNoRecord(t *testing.T) {
+	t.Parallel()
+	g, w := NewWithT(t), newWorld(t)
+	gold := func(l *v1alpha1.Ledger) {
+		l.Spec.Selector = &metav1.LabelSelector{MatchLabels: map[string]string{"tier": "gold"}}
+		l.Spec.BatchWindow = metav1.Duration{Duration: time.Hour}
+	}
+	known := []v1alpha1.Ledger{*w.ledger("slow", gold)}
+	w.ledger("new")
+	s := w.session("a", func(s *v1alpha1.BackupSession) { s.Labels = map[string]string{"tier": "gold"} })
+	other := w.session("b", func(s *v1alpha1.BackupSession) { s.Labels = nil })
+	w.collector.Client = staleCache{Client: w.client, ledgers: known}
+	w.pass(11 * time.Second)
+	_, err := w.collect()
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(get(w, s).Finalizers).To(BeEmpty())
+	g.Expect(get(w, other).Finalizers).To(BeEmpty())
+	g.Expect(w.parcels()).To(HaveLen(2), "of both Ledgers")
+}
