@@ -87,6 +87,12 @@ func TestARebuiltSnapshotIsOfItsRun(t *testing.T) {
 		"one of two clocks ahead": {
 			[]v1alpha1.Component{of(slot, 0, time.Hour), of(slot, year, time.Minute)}, time.Hour + time.Minute,
 		},
+		"a clock that was put right": {
+			[]v1alpha1.Component{of(slot, -year, year+2*time.Hour)}, 2 * time.Hour,
+		},
+		"a clock that was put right by too much": {
+			[]v1alpha1.Component{of(slot, -year, year+49*time.Hour)}, 0,
+		},
 		"a clock behind": {[]v1alpha1.Component{of(slot, -year, time.Hour)}, 0},
 		"a clock that was set back during the backup": {
 			[]v1alpha1.Component{of(slot, year, -time.Hour)}, 0,
