@@ -164,6 +164,9 @@ const (
 	AnnotationShared = Group + "/shared"
 	// AnnotationSpecDigest on generated objects is the digest of the input that they were generated from.
 	AnnotationSpecDigest = Group + "/spec-digest"
+	// AnnotationFormerDigests on a RestoreSession that a RestoreBatch made holds, separated by commas, the digests that
+	// earlier versions would have given to it: a target with the stamp of one is already restored.
+	AnnotationFormerDigests = Group + "/former-spec-digests"
 )
 
 // Finalizers, one for each duty.

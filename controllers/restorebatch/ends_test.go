@@ -11,6 +11,9 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/policy"
+	"github.com/cairn-backup/cairn/internal/run/restore"
+	"github.com/cairn-backup/cairn/internal/run/restorebatch"
 	"github.com/cairn-backup/cairn/internal/testbed/kubelet"
 	"github.com/cairn-backup/cairn/internal/testbed/sessiontest"
 )
@@ -147,4 +150,27 @@ func TestAnotherNamespacesBatchNeedsConsent(t *testing.T) {
 			w.Expect(summary(w.settle("back"))).To(Equal(tt.want))
 		})
 	}
+}
+
+// The CRD of an earlier version gave each RestoreBatch the restoreTimeout 6h.
+func TestABatchThatIsCreatedAgainAfterAnUpgradeOverwritesNothing(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.restore("back", func(b *v1alpha1.RestoreBatch) {
+		b.Spec.RestoreTimeout = &metav1.Duration{Duration: 6 * time.Hour} // the former default of the CRD
+	})
+	b := w.settle("back")
+	for _, name := range names {
+		claim := &corev1.PersistentVolumeClaim{}
+		w.Get(name, claim)
+		bed.Edit(t, claim, func() {
+			stamp := restore.ParseStamp(claim.Annotations[v1alpha1.AnnotationRestored])
+			stamp.Digest = restorebatch.TargetDigest(policy.Digest(b.Spec), name) // as the earlier version wrote it
+			claim.Annotations[v1alpha1.AnnotationRestored] = stamp.String()
+		})
+	}
+	w.forget("back")
+	// The same file, with the CRD of now.
+	w.restore("back", func(b *v1alpha1.RestoreBatch) { b.Spec.RestoreTimeout = nil })
+	w.Expect(summary(w.settle("back"))[0]).To(HavePrefix("Skipped/AlreadyRestored"))
 }

@@ -27,8 +27,8 @@ func (r *Reconciler) lookUp(ctx context.Context, b *v1alpha1.RestoreBatch) (*res
 	if resolved.Policy, _, err = read.Policy(ctx, r.Client, b.Labels); err != nil {
 		return nil, err
 	}
-	resolved.SpecDigest = policy.Digest(b.Spec)
-	resolved.Policy.Generation, resolved.Policy.Digest = b.Generation, resolved.SpecDigest
+	resolved.SpecDigest = restorebatch.SpecDigests(b)[0]
+	resolved.Policy.Generation, resolved.Policy.Digest = b.Generation, policy.Digest(b.Spec)
 	resolved.Namespace = cmp.Or(b.Spec.DataSource.Namespace, b.Namespace)
 	snapshots, err := r.snapshots(ctx, b, resolved.Namespace)
 	if err != nil {
@@ -37,7 +37,7 @@ func (r *Reconciler) lookUp(ctx context.Context, b *v1alpha1.RestoreBatch) (*res
 	var chosen map[string]*v1alpha1.Snapshot
 	if chosen, start.Error = restorebatch.ChooseSnapshots(snapshots, &b.Spec); start.Error != nil {
 		// The Snapshots can have been deleted after the restore.
-		start.AlreadyRestored, err = r.stamped(ctx, b, resolved.SpecDigest)
+		start.AlreadyRestored, err = r.stamped(ctx, b)
 		if resolved.Namespace != b.Namespace && len(snapshots) == 0 {
 			start.Error = &v1alpha1.ResolvedError{Reason: v1alpha1.ReasonRestoreNotAllowed, Message: fmt.Sprintf(
 				"among the Snapshots of namespace %s whose Repositories allow namespace %s to restore them with the "+
@@ -92,14 +92,14 @@ func (r *Reconciler) snapshots(
 
 // stamped reports whether an identical earlier RestoreBatch filled each target, and all its claims still have their
 // data.
-func (r *Reconciler) stamped(ctx context.Context, b *v1alpha1.RestoreBatch, digest string) (bool, error) {
+func (r *Reconciler) stamped(ctx context.Context, b *v1alpha1.RestoreBatch) (bool, error) {
 	var claims corev1.PersistentVolumeClaimList
 	if err := r.APIReader.List(ctx, &claims, client.InNamespace(b.Namespace)); err != nil {
 		return false, fmt.Errorf("list PersistentVolumeClaims: %w", err)
 	}
 	for i := range b.Spec.Targets {
-		of := restorebatch.TargetDigest(digest, b.Spec.Targets[i].Name)
-		filled, err := read.Filled(ctx, r.APIReader, claims.Items, of)
+		digests := restorebatch.TargetDigests(b, b.Spec.Targets[i].Name)
+		filled, err := read.Filled(ctx, r.APIReader, claims.Items, digests...)
 		if err != nil || !filled.Complete() {
 			return false, err
 		}

@@ -49,8 +49,8 @@ func (r *Reconciler) findDatabase(ctx context.Context, look *lookup) error {
 		return nil
 	}
 	volumes := restore.VolumesOfDatabase(found.Location.Pod, look.claims)
-	look.AlreadyRestored = restore.DatabaseFilledBy(mark.Annotations, found.UID(), volumes, look.Resolved.SpecDigest)
-	if !look.AlreadyRestored && restore.Marked(mark.Annotations, look.Resolved.SpecDigest) {
+	look.AlreadyRestored = restore.DatabaseFilledBy(mark.Annotations, found.UID(), volumes, look.digests...)
+	if !look.AlreadyRestored && restore.Marked(mark.Annotations, look.digests...) {
 		look.Error = restore.ConfirmationUsed(look.session, "Lease "+mark.Name)
 	}
 	return nil

@@ -29,6 +29,8 @@ const (
 type lookup struct {
 	*restore.Start
 	session *v1alpha1.RestoreSession
+	// digests are those of an identical restore: see restore.Digests.
+	digests []string
 	target  destination.Target
 	claims  []corev1.PersistentVolumeClaim
 	// filled says which claims an identical restore has filled.
@@ -53,7 +55,8 @@ func (r *Reconciler) lookUp(ctx context.Context, s *v1alpha1.RestoreSession) (*r
 		look.Timeout = s.Spec.RestoreTimeout.Duration
 	}
 	resolved := &look.Resolved
-	resolved.SpecDigest = restore.Digest(s)
+	look.digests = restore.Digests(s)
+	resolved.SpecDigest = look.digests[0]
 	var err error
 	if resolved.Policy, _, err = read.Policy(ctx, r.Client, s.Labels); err != nil {
 		return nil, err

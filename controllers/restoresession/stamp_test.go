@@ -2,6 +2,7 @@ package restoresession
 
 import (
 	"testing"
+	"time"
 
 	. "github.com/onsi/gomega"
 	appsv1 "k8s.io/api/apps/v1"
@@ -11,6 +12,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/policy"
 	"github.com/cairn-backup/cairn/internal/run/restore"
 	"github.com/cairn-backup/cairn/internal/testbed/sessiontest"
 )
@@ -140,4 +142,27 @@ func TestAStampOfADatabaseCountsForItsVolume(t *testing.T) {
 	w.restore("again", intoService(auth))
 	w.Expect(ending(w.settle("again"))).To(Equal("Succeeded/Succeeded"))
 	w.Expect(w.Jobs()).To(HaveLen(2), "the new server had no data")
+}
+
+// The CRD of an earlier version gave each restore the restoreTimeout 6h. After an upgrade, a GitOps tool that creates
+// the same file again must not overwrite what the application has written since.
+func TestARestoreThatIsCreatedAgainAfterAnUpgradeOverwritesNothing(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	confirmed := w.confirmed("target")
+	w.restore("first", confirmed, func(s *v1alpha1.RestoreSession) {
+		s.Spec.RestoreTimeout = &metav1.Duration{Duration: 6 * time.Hour} // the former default of the CRD
+	})
+	w.Expect(ending(w.settle("first"))).To(Equal("Succeeded/Succeeded"))
+	claim := w.claim("target")
+	bed.Edit(t, claim, func() {
+		stamp := restore.ParseStamp(claim.Annotations[v1alpha1.AnnotationRestored])
+		stamp.Digest = policy.Digest(w.session("first").Spec) // as the earlier version wrote it
+		claim.Annotations[v1alpha1.AnnotationRestored] = stamp.String()
+	})
+	// The same file, with the CRD of now.
+	w.restore("again", confirmed, func(s *v1alpha1.RestoreSession) { s.Spec.RestoreTimeout = nil })
+	s := w.settle("again")
+	w.Expect(w.Jobs()).To(HaveLen(1), "nothing is overwritten: "+ending(s))
+	w.Expect(ending(s)).To(Equal("Skipped/AlreadyRestored"))
 }

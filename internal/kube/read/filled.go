@@ -10,14 +10,14 @@ import (
 	"github.com/cairn-backup/cairn/internal/run/restore"
 )
 
-// Filled finds which of the claims a restore with the digest has filled. It reads the volumes, past the cache, only of
-// claims whose annotation names the digest.
+// Filled finds which of the claims a restore with one of the digests has filled. It reads the volumes, past the cache,
+// only of claims whose annotation names one.
 func Filled(
-	ctx context.Context, live client.Reader, claims []corev1.PersistentVolumeClaim, digest string,
+	ctx context.Context, live client.Reader, claims []corev1.PersistentVolumeClaim, digests ...string,
 ) (restore.Filled, error) {
 	volumes := map[string]types.UID{}
 	for i := range claims {
-		if !restore.Marked(claims[i].Annotations, digest) {
+		if !restore.Marked(claims[i].Annotations, digests...) {
 			continue
 		}
 		volume, err := VolumeOf(ctx, live, &claims[i])
@@ -28,5 +28,5 @@ func Filled(
 			volumes[claims[i].Name] = volume.UID
 		}
 	}
-	return restore.FindFilled(claims, volumes, digest), nil
+	return restore.FindFilled(claims, volumes, digests...), nil
 }

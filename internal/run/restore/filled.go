@@ -2,6 +2,7 @@ package restore
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -43,10 +44,11 @@ func ParseStamp(value string) Stamp {
 	return Stamp{Digest: parts[0], Target: types.UID(parts[1]), Volume: parts[2], Claims: claims}
 }
 
-// Marked reports whether an annotation of the object says that a restore with the digest filled it. That is no proof:
-// see Filled.
-func Marked(annotations map[string]string, digest string) bool {
-	return digest != "" && ParseStamp(annotations[v1alpha1.AnnotationRestored]).Digest == digest
+// Marked reports whether an annotation of the object says that a restore with one of the digests filled it. That is no
+// proof: see Filled.
+func Marked(annotations map[string]string, digests ...string) bool {
+	digest := ParseStamp(annotations[v1alpha1.AnnotationRestored]).Digest
+	return digest != "" && slices.Contains(digests, digest)
 }
 
 // Take makes the annotations of a claim, or of the Lease of a database, say that a restore writes into it now. What
@@ -68,32 +70,32 @@ func Holds(annotations map[string]string, s types.UID) bool {
 	return annotations[v1alpha1.AnnotationRestoring] == string(s)
 }
 
-// FilledBy reports whether a restore with the digest filled a claim that still has that volume. volume is the UID of
-// its PersistentVolume, or "" if it has none.
-func FilledBy(claim *corev1.PersistentVolumeClaim, volume types.UID, digest string) bool {
+// FilledBy reports whether a restore with one of the digests filled a claim that still has that volume. volume is the
+// UID of its PersistentVolume, or "" if it has none.
+func FilledBy(claim *corev1.PersistentVolumeClaim, volume types.UID, digests ...string) bool {
 	stamp := ParseStamp(claim.Annotations[v1alpha1.AnnotationRestored])
-	return Marked(claim.Annotations, digest) && claim.DeletionTimestamp == nil &&
+	return Marked(claim.Annotations, digests...) && claim.DeletionTimestamp == nil &&
 		claim.Status.Phase != corev1.ClaimLost && stamp.Target == claim.UID &&
 		volume != "" && stamp.Volume == string(volume)
 }
 
-// Filled says which claims of a namespace a restore with one digest has filled.
+// Filled says which claims of a namespace identical restores have filled.
 type Filled struct {
 	marked, proven map[string]bool
 	claims         int
 }
 
-// FindFilled returns which of the claims a restore with the digest has filled. volumes holds, by the name of the claim,
-// the UIDs of the PersistentVolumes of those that are Marked.
-func FindFilled(claims []corev1.PersistentVolumeClaim, volumes map[string]types.UID, digest string) Filled {
+// FindFilled returns which of the claims a restore with one of the digests has filled. volumes holds, by the name of
+// the claim, the UIDs of the PersistentVolumes of those that are Marked.
+func FindFilled(claims []corev1.PersistentVolumeClaim, volumes map[string]types.UID, digests ...string) Filled {
 	out := Filled{marked: map[string]bool{}, proven: map[string]bool{}}
 	for i := range claims {
 		c := &claims[i]
-		if !Marked(c.Annotations, digest) {
+		if !Marked(c.Annotations, digests...) {
 			continue
 		}
 		out.marked[c.Name] = true
-		if FilledBy(c, volumes[c.Name], digest) {
+		if FilledBy(c, volumes[c.Name], digests...) {
 			out.proven[c.Name] = true
 			out.claims = max(out.claims, ParseStamp(c.Annotations[v1alpha1.AnnotationRestored]).Claims)
 		}
@@ -124,11 +126,12 @@ func (f Filled) AnyMarked(names []string) string {
 	return ""
 }
 
-// DatabaseFilledBy reports whether a restore with the digest filled a database. lease holds the annotations of the
-// database's Lease, target is the UID of the object that stands for it, and volumes is VolumesOfDatabase of its server.
-func DatabaseFilledBy(lease map[string]string, target types.UID, volumes, digest string) bool {
+// DatabaseFilledBy reports whether a restore with one of the digests filled a database. lease holds the annotations of
+// the database's Lease, target is the UID of the object that stands for it, and volumes is VolumesOfDatabase of its
+// server.
+func DatabaseFilledBy(lease map[string]string, target types.UID, volumes string, digests ...string) bool {
 	stamp := ParseStamp(lease[v1alpha1.AnnotationRestored])
-	return Marked(lease, digest) && stamp.Target == target && stamp.Volume == volumes
+	return Marked(lease, digests...) && stamp.Target == target && stamp.Volume == volumes
 }
 
 // VolumesOfDatabase identifies what holds the data of a database: the claims of its only server, by their UIDs, or the

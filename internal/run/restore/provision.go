@@ -3,6 +3,7 @@ package restore
 import (
 	"cmp"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -79,14 +80,14 @@ func FormatMade(digest string, v *v1alpha1.ResolvedRestoreVolume, claim types.UI
 	return digest + "/" + v.ID + "/" + string(claim)
 }
 
-// MadeByIdenticalRestore reports whether an identical restore made a claim and left it to its first consumer pod. The
-// claim can have its volume by now. source is the UID of the VolumeSnapshot that now has the name from which the claim
-// is made, or "" if there is none.
-func MadeByIdenticalRestore(claim *corev1.PersistentVolumeClaim, digest string, source types.UID) bool {
-	rest, made := strings.CutPrefix(claim.Annotations[v1alpha1.AnnotationMade], digest+"/")
+// MadeByIdenticalRestore reports whether a restore with one of the digests made a claim and left it to its first
+// consumer pod. The claim can have its volume by now. source is the UID of the VolumeSnapshot that now has the name
+// from which the claim is made, or "" if there is none.
+func MadeByIdenticalRestore(claim *corev1.PersistentVolumeClaim, source types.UID, digests ...string) bool {
+	digest, rest, _ := strings.Cut(claim.Annotations[v1alpha1.AnnotationMade], "/")
 	of, uid, _ := strings.Cut(rest, "/")
 	from := volumesnapshot.SourceOf(claim)
-	if !made || of == "" || digest == "" || from == "" || claim.DeletionTimestamp != nil ||
+	if digest == "" || !slices.Contains(digests, digest) || of == "" || from == "" || claim.DeletionTimestamp != nil ||
 		claim.Status.Phase == corev1.ClaimLost || types.UID(uid) != claim.UID {
 		return false
 	}

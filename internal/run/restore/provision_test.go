@@ -223,7 +223,7 @@ func TestAClaimThatAnEqualRestoreMade(t *testing.T) {
 			if tc.edit != nil {
 				tc.edit(claim)
 			}
-			NewWithT(t).Expect(restore.MadeByIdenticalRestore(claim, "sha256:yes", tc.source)).To(Equal(tc.want))
+			NewWithT(t).Expect(restore.MadeByIdenticalRestore(claim, tc.source, "sha256:yes")).To(Equal(tc.want))
 		})
 	}
 }

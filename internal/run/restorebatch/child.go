@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -13,11 +14,6 @@ import (
 	"github.com/cairn-backup/cairn/internal/policy"
 	"github.com/cairn-backup/cairn/internal/retention"
 )
-
-// TargetDigest returns restore.Digest of the RestoreSession for a target of a RestoreBatch whose spec has this digest.
-func TargetDigest(specDigest, target string) string {
-	return policy.Digest([]string{specDigest, target})
-}
 
 // ResolveRestoreTargets returns the targets of a RestoreBatch with their Snapshots, in the order of the spec.
 func ResolveRestoreTargets(
@@ -73,7 +69,10 @@ func NewRestoreSession(b *v1alpha1.RestoreBatch, i int, now time.Time) *v1alpha1
 			Labels: map[string]string{
 				v1alpha1.LabelManagedBy: v1alpha1.ManagedByCairn, v1alpha1.LabelRestoreBatch: policy.LabelValue(b.Name),
 			},
-			Annotations: map[string]string{v1alpha1.AnnotationSpecDigest: TargetDigest(resolved.SpecDigest, t.Name)},
+			Annotations: map[string]string{
+				v1alpha1.AnnotationSpecDigest:    TargetDigest(resolved.SpecDigest, t.Name),
+				v1alpha1.AnnotationFormerDigests: strings.Join(TargetDigests(b, t.Name)[1:], ","),
+			},
 			OwnerReferences: []metav1.OwnerReference{*metav1.NewControllerRef(
 				b, v1alpha1.GroupVersion.WithKind(v1alpha1.RestoreBatchKind))},
 		},
