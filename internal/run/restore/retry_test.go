@@ -109,6 +109,59 @@ func TestWhatFailedIsRestoredAgain(t *testing.T) {
 	g.Expect(d.Release).To(BeTrue())
 }
 
+// The node of the mover died, and its Node object stays: its pod terminates for ever. Neither does the restore wait for
+// it for ever, nor does another mover write beside it.
+func TestARetryOnADeadNodeEnds(t *testing.T) {
+	g := NewWithT(t)
+	r := newRestoring(&v1alpha1.RetryConfig{MaxRetry: 1, Delay: metav1.Duration{Duration: time.Minute}})
+	r.session.Status.RestoreDeadline, r.session.Status.Resolved.Timeout = nil, nil // the default
+	r.step()
+	r.jobs[restore.JobName("r", "pod-0", 1)] = restored("pod-0", task.ComponentResult{Outcome: task.OutcomeSucceeded})
+	r.jobs[restore.JobName("r", "pod-1", 1)] = run.Job{Observation: observe.Observation{
+		State: observe.StateFailed, Reason: v1alpha1.ReasonNodeLost, Message: "the node of the pod no longer answers",
+	}}
+	r.pods = 1
+	d := r.step()
+	g.Expect(d.Delete).To(Equal([]string{restore.JobName("r", "pod-1", 1)}))
+	g.Expect(d.Status.Reason).To(Equal(v1alpha1.ReasonRetrying))
+	for range 2 * 60 / 5 {
+		r.at = r.at.Add(5 * time.Second)
+		d = r.step()
+		g.Expect(d.Create).To(BeEmpty(), "its pod can still write")
+		g.Expect(d.Status.Phase).To(Equal(restoreRunning), "a node that restarts comes back")
+	}
+	r.at = r.session.Status.NextRetry.Add(10 * time.Minute)
+	d = r.step()
+	g.Expect(d.Verify).To(BeTrue(), "an observation through a cache is not enough to end the restore")
+	g.Expect(d.Create).To(BeEmpty())
+	g.Expect(d.Status.Phase).To(Equal(restoreFailed))
+	g.Expect(d.Status.Reason).To(Equal(v1alpha1.ReasonNodeLost))
+	g.Expect(d.Status.NextRetry).To(BeNil())
+	g.Expect(d.Status.Attempt).To(BeEquivalentTo(1))
+	g.Expect(d.Status.Components["pod-1"].Error).To(And(HavePrefix("the node of the pod no longer answers"),
+		ContainSubstring("it was not tried again because a pod of this attempt has not ended")))
+	g.Expect(d.Status.Components["pod-0"].Phase).To(Equal(restoreSucceeded))
+	g.Expect(*d.Movers).NotTo(ContainSubstring("pod-1"), "the mover of the lost node may report nothing any more")
+}
+
+// A clock that was ahead has written when the next attempt begins: the pods get their time all the same.
+func TestAClockThatWasAheadDoesNotGiveUpARetry(t *testing.T) {
+	g := NewWithT(t)
+	r := newRestoring(&v1alpha1.RetryConfig{MaxRetry: 1})
+	r.step()
+	for _, host := range []string{"pod-0", "pod-1"} {
+		r.jobs[restore.JobName("r", host, 1)] = restored(host, task.ComponentResult{
+			Outcome: task.OutcomeFailed, Reason: v1alpha1.ReasonUnreachable,
+		})
+	}
+	r.step()
+	r.session.Status.NextRetry.Time = r.at.AddDate(1, 0, 0)
+	r.pods, r.at = 1, r.at.Add(time.Second)
+	g.Expect(r.step().Status.NextRetry.Time).To(BeTemporally("==", r.at))
+	r.pods, r.at = 0, r.at.Add(9*time.Minute)
+	g.Expect(r.step().Create).To(HaveLen(2))
+}
+
 // Without a timeout neither the movers nor the attempts are bounded.
 func TestARestoreWithoutATimeoutIsNeverTooLate(t *testing.T) {
 	g := NewWithT(t)
