@@ -18,8 +18,8 @@ import (
 const waitForPods = 10 * time.Minute
 
 // notTriedAgain ends messages about components whose next attempt could not begin.
-const notTriedAgain = "; it was not tried again because a pod of this attempt has not ended: when the node of the pod " +
-	"is back or deleted, create the restore again"
+const notTriedAgain = "; it was not tried again because a pod of this attempt has not ended: when the node of the " +
+	"pod is back or deleted, create the restore again"
 
 // waitsForRetry reports whether the next attempt is still to come. When its time has come and nothing of the previous
 // attempt runs any more, the failed components start again.

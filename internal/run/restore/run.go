@@ -87,7 +87,8 @@ func (r *runner) late() bool {
 func (r *runner) host(i int, h *v1alpha1.ResolvedRestoreHost) {
 	name := r.jobName(h)
 	job, exists := r.Jobs[name]
-	if pending, _ := r.pending(h); pending {
+	unfinished, _ := r.pending(h)
+	if unfinished {
 		r.step(i, h, name)
 	}
 	pending, _ := r.pending(h)
@@ -107,6 +108,22 @@ func (r *runner) host(i int, h *v1alpha1.ResolvedRestoreHost) {
 	if pending || exists && !job.Finished && !r.late() && r.Session.DeletionTimestamp == nil &&
 		!slices.Contains(r.d.Delete, name) {
 		r.open++
+		if !unfinished {
+			r.outlived(name, job)
+		} else if !pending {
+			r.d.After = run.EarlierOf(r.d.After, run.PollInterval)
+		}
+	}
+}
+
+// outlived deletes a Job whose components and whose mover have ended, but whose pod runs on: on a node that died, or
+// with a container that a webhook has added. It comes after the step that wrote down the end of the components: if the
+// manager were killed in between, nobody would know that end.
+func (r *runner) outlived(name string, job run.Job) {
+	r.d.After = run.EarlierOf(r.d.After, job.Recheck)
+	if !job.Sidecar && (job.State == observe.StateSucceeded || job.State == observe.StateFailed) {
+		r.d.Delete = append(r.d.Delete, name)
+		r.d.After = run.EarlierOf(r.d.After, run.PollInterval)
 	}
 }
 

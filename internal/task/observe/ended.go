@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"time"
 
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -72,6 +73,21 @@ func isFunction(pod *corev1.Pod) bool {
 	return slices.ContainsFunc(pod.Status.ContainerStatuses, func(s corev1.ContainerStatus) bool {
 		return s.Name == moverjob.FunctionContainerName
 	})
+}
+
+// outlived observes a Job whose mover has ended while its pod has not. A container runs on that a webhook of the
+// cluster has added, such as the proxy of a mesh, and the Job never ends: so the end of the mover soon counts as that
+// of the Job. An end in the future is of a node whose clock is wrong.
+func outlived(pod *corev1.Pod, end *corev1.ContainerStateTerminated, now time.Time) Observation {
+	left := outliveLimit - now.Sub(end.FinishedAt.Time)
+	switch {
+	case left > 0 && left <= outliveLimit+v1alpha1.ClockTolerance:
+		return Observation{State: StateRunning, Reason: v1alpha1.ReasonRunning, Recheck: left}
+	case end.ExitCode == 0:
+		return completed(pod)
+	default:
+		return failed(&batchv1.JobCondition{}, pod)
+	}
 }
 
 // outsideReasons explains what happened to a pod that was ended from outside.

@@ -3,11 +3,16 @@ package observe_test
 import (
 	"slices"
 	"testing"
+	"time"
 
 	. "github.com/onsi/gomega"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/task"
+	"github.com/cairn-backup/cairn/internal/task/moverjob"
 	"github.com/cairn-backup/cairn/internal/task/observe"
 )
 
@@ -42,6 +47,81 @@ func TestEnded(t *testing.T) {
 				return
 			}
 			g.Expect(observe.End(job)).To(BeIdenticalTo(&job.Status.Conditions[tt.by]))
+		})
+	}
+}
+
+// A webhook of the cluster (Istio, Linkerd, Vault) has added a container to the pod, which does not end with the mover.
+func TestTheEndOfTheMoverIsTheEndOfItsJob(t *testing.T) {
+	good := message(t, task.Result{Outcome: task.OutcomeSucceeded, Reason: v1alpha1.ReasonSucceeded})
+	bad := message(t, task.Result{Outcome: task.OutcomeFailed, Reason: v1alpha1.ReasonWrongPassword, Message: "m"})
+	for name, tt := range map[string]struct {
+		end       corev1.ContainerStateTerminated
+		container string
+		edit      func(*corev1.Pod)
+		after     time.Duration
+		state     observe.State
+		reason    string
+		recheck   time.Duration
+		result    bool
+	}{
+		"it has just ended": {
+			end: corev1.ContainerStateTerminated{Message: good}, after: time.Second, state: observe.StateRunning,
+			recheck: 59 * time.Second, reason: v1alpha1.ReasonRunning,
+		},
+		"it ended well": {
+			end: corev1.ContainerStateTerminated{Message: good}, after: time.Minute, state: observe.StateSucceeded,
+			reason: v1alpha1.ReasonSucceeded, result: true,
+		},
+		"it failed": {
+			end: corev1.ContainerStateTerminated{ExitCode: 6, Message: bad}, after: time.Minute,
+			state: observe.StateFailed, reason: v1alpha1.ReasonWrongPassword, result: true,
+		},
+		"it needed too much memory": {
+			end:   corev1.ContainerStateTerminated{ExitCode: 137, Reason: "OOMKilled"},
+			after: time.Minute, state: observe.StateFailed, reason: v1alpha1.ReasonOutOfMemory,
+		},
+		"it is a Function": {
+			container: moverjob.FunctionContainerName, after: time.Minute, state: observe.StateSucceeded,
+			reason: v1alpha1.ReasonSucceeded,
+		},
+		"it ended well before its node was lost": {
+			end:   corev1.ContainerStateTerminated{Message: good},
+			edit:  podCondition(corev1.PodReady, corev1.ConditionUnknown, "NodeStatusUnknown"),
+			after: time.Hour, state: observe.StateSucceeded, reason: v1alpha1.ReasonSucceeded, result: true,
+		},
+		"it ended well, and the image of the other container can't be pulled": {
+			end:   corev1.ContainerStateTerminated{Message: good},
+			edit:  func(p *corev1.Pod) { p.Status.Phase = corev1.PodPending },
+			after: time.Hour, state: observe.StateSucceeded, reason: v1alpha1.ReasonSucceeded, result: true,
+		},
+		"it ended well, says the clock of its node, in a year": {
+			end: corev1.ContainerStateTerminated{Message: good}, after: -365 * 24 * time.Hour,
+			state: observe.StateSucceeded, reason: v1alpha1.ReasonSucceeded, result: true,
+		},
+		"only the other container has ended": {
+			container: "another", after: time.Hour, state: observe.StateRunning, reason: v1alpha1.ReasonRunning,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			tt.end.FinishedAt = metav1.NewTime(began)
+			pod := podWith(podEnded(tt.end))
+			pod.Status.Phase = corev1.PodRunning
+			if tt.container != "" {
+				pod.Status.ContainerStatuses[0].Name = tt.container
+			}
+			pod.Status.ContainerStatuses = append(pod.Status.ContainerStatuses, corev1.ContainerStatus{
+				Name: "istio-proxy", State: corev1.ContainerState{Running: &corev1.ContainerStateRunning{}},
+			})
+			if tt.edit != nil {
+				tt.edit(pod)
+			}
+			o := observe.Observe(jobWith(), []corev1.Pod{*pod}, began.Add(tt.after))
+			g.Expect(o.State).To(Equal(tt.state), o.Message)
+			g.Expect(o.Reason).To(Equal(tt.reason))
+			g.Expect(o.Recheck).To(Equal(tt.recheck))
+			g.Expect(o.Result != nil).To(Equal(tt.result))
 		})
 	}
 }

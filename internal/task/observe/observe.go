@@ -34,6 +34,8 @@ const (
 	noPodLimit       = 5 * time.Minute
 	// mountLimit is long because a volume can first have to be detached from a dead node, which takes six minutes.
 	mountLimit = 15 * time.Minute
+	// outliveLimit is how long a pod can run on when its mover has ended.
+	outliveLimit = time.Minute
 )
 
 // Observation is what a Job and its pods show.
@@ -123,6 +125,9 @@ func noPod(job *batchv1.Job, now time.Time) Observation {
 
 // alive observes a Job that has not ended.
 func alive(pod *corev1.Pod, now time.Time) Observation {
+	if end := terminated(pod); end != nil && !PodEnded(pod) {
+		return outlived(pod, end, now)
+	}
 	if since, lost := lostSince(pod); lost {
 		o := limited(Observation{Reason: v1alpha1.ReasonNodeLost, Message: "the node of the pod no longer answers"},
 			since, nodeLostLimit, now)
