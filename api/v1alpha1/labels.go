@@ -96,6 +96,9 @@ const (
 	AnnotationMovers = Group + "/movers"
 	// AnnotationCronJob on a BackupSession names the CronJob whose pod created it. The admission policy reads it.
 	AnnotationCronJob = Group + "/cronjob"
+	// AnnotationRun on a BackupSession is its own UID. An annotation goes along when an object is exported and created
+	// again, so another UID means that the BackupSession is a copy of an old run, and does not run again.
+	AnnotationRun = Group + "/run"
 	// AnnotationTrigger on a BackupConfiguration or BackupBatch starts a run: "<session>", or "<session>/<token>" to
 	// start another run of the same session. Each value is handled once: see status.lastHandledTrigger.
 	AnnotationTrigger = Group + "/trigger"

@@ -15,11 +15,15 @@ import (
 	"github.com/cairn-backup/cairn/internal/policy"
 )
 
-// adopt gives a new session its finalizers, its labels and, if its invoker exists, its owner. A name that is no valid
-// label value belongs to no invoker and no session: the session ends without that label.
+// adopt gives a new session its finalizers, its labels, the note of its UID and, if its invoker exists, its owner. A
+// copy keeps the note of another UID. A name that is no valid label value belongs to no invoker and no session: the
+// session ends without that label.
 func (r *Reconciler) adopt(ctx context.Context, s *v1alpha1.BackupSession, invoker client.Object) error {
 	before := s.DeepCopy()
 	oneshot.AddFinalizers(s)
+	if s.Annotations[v1alpha1.AnnotationRun] == "" {
+		metav1.SetMetaDataAnnotation(&s.ObjectMeta, v1alpha1.AnnotationRun, string(s.UID))
+	}
 	if s.Labels == nil {
 		s.Labels = map[string]string{}
 	}

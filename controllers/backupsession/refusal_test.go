@@ -234,3 +234,27 @@ func (w *world) restoreBatchOf(claim string) {
 	}
 	sessiontest.Create(w.T, w.Client, batch)
 }
+
+// A person made the run, without a slot. Velero and "kubectl get -o yaml" keep its metadata and not its status.
+func TestAnOldRunThatComesBackDoesNotRun(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.configuration()
+	w.run(v1alpha1.BackupConfigurationKind, "uploads", "run")
+	old := w.settle("run")
+	w.Expect(old.Status.Phase).To(Equal(v1alpha1.BackupSessionSucceeded))
+	held := w.session("run")
+	bed.Edit(t, held, func() { held.Finalizers = nil })
+	w.Expect(w.Client.Delete(t.Context(), held)).To(Succeed())
+	jobs := len(w.Jobs())
+
+	w.run(v1alpha1.BackupConfigurationKind, "uploads", "run", func(s *v1alpha1.BackupSession) {
+		s.Labels, s.Annotations, s.Finalizers = old.Labels, old.Annotations, old.Finalizers
+	})
+	s := w.settle("run")
+	w.Expect(s.Status.Phase).To(Equal(v1alpha1.BackupSessionSkipped))
+	w.Expect(s.Status.Reason).To(Equal(v1alpha1.ReasonStartingDeadlineExceeded))
+	w.Expect(w.Jobs()).To(HaveLen(jobs), "nothing is backed up")
+	w.run(v1alpha1.BackupConfigurationKind, "uploads", "another")
+	w.Expect(w.settle("another").Status.Phase).To(Equal(v1alpha1.BackupSessionSucceeded))
+}

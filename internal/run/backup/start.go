@@ -27,6 +27,10 @@ func start(in Input) Decision {
 	case stopped(in.Session):
 		_, message := stoppedAt(in.Session)
 		end(in, &d, v1alpha1.BackupSessionFailed, v1alpha1.ReasonReplaced, message)
+	case isCopy(in.Session):
+		end(in, &d, v1alpha1.BackupSessionSkipped, v1alpha1.ReasonStartingDeadlineExceeded,
+			"this is a copy of an old run that came back without its status, for example from an export: to back up, "+
+				"create a BackupSession without the annotation "+v1alpha1.AnnotationRun)
 	case s.Refused != nil:
 		end(in, &d, v1alpha1.BackupSessionFailed, s.Refused.Reason, s.Refused.Message)
 	case wrongCronJob(in.Session, s.CronJob):
@@ -64,6 +68,13 @@ func start(in Input) Decision {
 
 // Freezes reports whether the next step of a run is to freeze it.
 func Freezes(in Input) bool { return start(in).Status.Resolved != nil }
+
+// isCopy reports whether a run has the note of another one. A run without a slot has no deadline that would tell that
+// it is an old one.
+func isCopy(s *v1alpha1.BackupSession) bool {
+	uid := s.Annotations[v1alpha1.AnnotationRun]
+	return uid != "" && uid != string(s.UID)
+}
 
 func wrongCronJob(s *v1alpha1.BackupSession, want string) bool {
 	name, ok := s.Annotations[v1alpha1.AnnotationCronJob]
@@ -168,7 +179,7 @@ const unscheduledDeadline = 24 * time.Hour
 // must not start. That is the scheduler's deadline. Without a deadline it is the next slot, but at least
 // leastStartingDeadline after the slot of the run; without a schedule it is unscheduledDeadline after this slot. So a
 // run that was restored from elsewhere without its status does not start. A run without a slot has no deadline: the
-// time is zero.
+// time is zero, and only isCopy finds such an old run.
 func Timing(s *v1alpha1.BackupSession, scheduler *v1alpha1.SchedulerSpec) (line string, deadline time.Time) {
 	var times schedule.Times
 	readable := false

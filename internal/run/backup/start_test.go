@@ -50,6 +50,17 @@ func TestStartOfABackup(t *testing.T) {
 			annotations: map[string]string{v1alpha1.AnnotationCronJob: "mine"},
 			phase:       backupRunning, reason: v1alpha1.ReasonRunning, event: run.ReasonStarted,
 		},
+		"its own note": {
+			start:       backup.Start{Targets: []backup.StartTarget{ready("a")}},
+			annotations: map[string]string{v1alpha1.AnnotationRun: "uid-run"},
+			phase:       backupRunning, reason: v1alpha1.ReasonRunning, event: run.ReasonStarted,
+		},
+		"the note of another run, of which it is a copy": {
+			start:       backup.Start{Targets: []backup.StartTarget{ready("a")}},
+			annotations: map[string]string{v1alpha1.AnnotationRun: "uid-old"},
+			phase:       backupSkipped, reason: v1alpha1.ReasonStartingDeadlineExceeded,
+			event: v1alpha1.ReasonStartingDeadlineExceeded,
+		},
 		"too late": {
 			start: backup.Start{Deadline: runtest.Now.Add(-time.Second), Targets: []backup.StartTarget{ready("a")}},
 			phase: backupSkipped, reason: v1alpha1.ReasonStartingDeadlineExceeded,
@@ -110,7 +121,9 @@ func TestStartOfABackup(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
 			s := &v1alpha1.BackupSession{
-				ObjectMeta: metav1.ObjectMeta{Name: "run", Annotations: tt.annotations, Generation: 1},
+				ObjectMeta: metav1.ObjectMeta{
+					Name: "run", UID: "uid-run", Annotations: tt.annotations, Generation: 1,
+				},
 			}
 			if tt.deleted {
 				s.DeletionTimestamp = &metav1.Time{Time: runtest.Now}
