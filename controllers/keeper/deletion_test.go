@@ -248,6 +248,7 @@ func TestAnEndedJobWithoutRepositoryHoldsNoSnapshot(t *testing.T) {
 			}
 			left.Labels[v1alpha1.LabelKeeper] = left.Name
 			left.Spec.Selector, left.Spec.Template.Labels = nil, nil
+			s.keep(left)
 			bed.Create(t, left)
 			s.did(left, reason)
 			del(t, s.repository)

@@ -4,7 +4,8 @@
 // One goroutine at a time reconciles a keeper. Invariants: the Job stays until its result is written to Repositories
 // and Snapshots, so that a killed manager loses nothing, and a result is written again without harm; work is not
 // repeated for a stale cache (TestWhatWasDoneIsNotDoneAgainForAnOldCache); nothing is removed under a restore
-// (TestARestoreHoldsWhatItReads).
+// (TestARestoreHoldsWhatItReads); a Job proves nothing unless its controller is the keeper's Lease
+// (TestAForeignJobReportsNoWipe).
 package keeper
 
 import (
@@ -109,8 +110,15 @@ func (r *Reconciler) reconcile(ctx context.Context, p place) (ctrl.Result, error
 	if err != nil {
 		return ctrl.Result{}, err
 	}
-	if job != nil {
-		return r.observe(ctx, p, job)
+	if job != nil && job.Labels[v1alpha1.LabelKeeper] == job.Name {
+		made, err := keepers.Made(ctx, r.APIReader, job)
+		switch {
+		case err != nil:
+			return ctrl.Result{}, err
+		case made:
+			return r.observe(ctx, p, job)
+		}
+		return r.end(ctx, job)
 	}
 	var storage v1alpha1.BackupStorage
 	if err := r.Get(ctx, p.storage, &storage); err != nil {
@@ -149,6 +157,10 @@ func (r *Reconciler) finish(ctx context.Context, p place) (ctrl.Result, error) {
 	}
 	job, err := r.job(ctx, r.Client, p)
 	if err != nil || job == nil {
+		return ctrl.Result{}, err
+	}
+	made, err := keepers.Made(ctx, r.APIReader, job)
+	if err != nil || !made {
 		return ctrl.Result{}, err
 	}
 	return r.observe(ctx, p, job)
@@ -255,8 +267,7 @@ func (r *Reconciler) start(
 		return ctrl.Result{}, err
 	}
 	if job != nil {
-		logs.CacheIsBehind(ctx, "job", klog.KObj(job))
-		return ctrl.Result{RequeueAfter: soon}, nil
+		return r.occupied(ctx, job, work)
 	}
 	if after, err := r.blocked(ctx, p, work); err != nil || after > 0 {
 		return ctrl.Result{RequeueAfter: after}, err

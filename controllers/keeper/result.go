@@ -74,7 +74,7 @@ func logEnd(ctx context.Context, p place, job *batchv1.Job, k *task.Keep, result
 	log.Info("keeper ended")
 }
 
-// workOf reads the objects of the work, as far as they still exist.
+// workOf reads the objects of the work, as far as they still exist. What is not being deleted was not removed.
 func (r *Reconciler) workOf(ctx context.Context, p place, k *task.Keep) (*keeper.Work, error) {
 	w := &keeper.Work{
 		Wipe: k.Wipe, Maintain: k.Maintain, Check: k.Check, Checks: k.Maintain == task.MaintainFull,
@@ -85,7 +85,7 @@ func (r *Reconciler) workOf(ctx context.Context, p place, k *task.Keep) (*keeper
 	if client.IgnoreNotFound(err) != nil {
 		return nil, fmt.Errorf("get Repository %s: %w", k.Repository.Name, err)
 	}
-	if err == nil && repository.UID == k.Repository.UID {
+	if err == nil && repository.UID == k.Repository.UID && (!k.Wipe || !repository.DeletionTimestamp.IsZero()) {
 		w.Repository = &repository
 	}
 	for _, s := range k.Remove {

@@ -313,8 +313,9 @@ func (m *Mover) report(ctx context.Context, t task.Task, name string, c v1alpha1
 
 // ended adds times and outcome to a result.
 func ended(r task.ComponentResult, f *failure.Failure, began, now time.Time) task.ComponentResult {
-	r.StartTime, r.CompletionTime = report.TimeOf(began), report.TimeOf(now)
-	r.Duration = now.Sub(began).Round(time.Millisecond).String()
+	took := now.Sub(began) // also right if the node's clock was put right meanwhile
+	r.StartTime, r.CompletionTime = report.TimeOf(began), report.TimeOf(began.Add(took))
+	r.Duration = took.Round(time.Millisecond).String()
 	switch {
 	case f == nil:
 		r.Outcome = task.OutcomeSucceeded

@@ -318,13 +318,27 @@ func TestCopiesAreRemovedWithTheirJob(t *testing.T) {
 	ns, home := namespace(t), namespace(t)
 	storage := s3(t, home, everybody())
 	secret(t, ns, "enc", map[string]string{"password": "p"})
-	_, err := access.EnsureCredentials(t.Context(), bed.Client, owner(t, ns), ns, storage,
+	run := owner(t, ns)
+	_, err := access.EnsureCredentials(t.Context(), bed.Client, run, ns, storage,
 		v1alpha1.ObjectReference{Name: "enc"}, "job")
 	g.Expect(err).NotTo(HaveOccurred())
-	for range 2 {
-		g.Expect(access.RemoveCopies(t.Context(), bed.Client, ns, "job")).To(Succeed())
+	secret(t, ns, "job-encryption", map[string]string{"password": "somebody's own"})
+	of := *metav1.NewControllerRef(run, v1alpha1.GroupVersion.WithKind(v1alpha1.BackupSessionKind))
+	left := func() []string {
+		var secrets corev1.SecretList
+		g.Expect(bed.Client.List(t.Context(), &secrets, client.InNamespace(ns))).To(Succeed())
+		var names []string
+		for i := range secrets.Items {
+			names = append(names, secrets.Items[i].Name)
+		}
+		return names
 	}
-	var secrets corev1.SecretList
-	g.Expect(bed.Client.List(t.Context(), &secrets, client.InNamespace(ns))).To(Succeed())
-	g.Expect(secrets.Items).To(HaveLen(1), "the user's own stays")
+	other := of
+	other.UID = "uid-other"
+	g.Expect(access.RemoveCopies(t.Context(), bed.Client, other, ns, "job")).To(Succeed())
+	g.Expect(left()).To(ConsistOf("enc", "job-storage", "job-encryption"), "another run made the copy")
+	for range 2 {
+		g.Expect(access.RemoveCopies(t.Context(), bed.Client, of, ns, "job")).To(Succeed())
+	}
+	g.Expect(left()).To(ConsistOf("enc", "job-encryption"), "what the user made stays")
 }

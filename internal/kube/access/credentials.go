@@ -82,13 +82,33 @@ func versionOf(secrets ...*corev1.Secret) string {
 	return policy.Digest(versions)
 }
 
-// RemoveCopies deletes the Secrets that EnsureCredentials copied for jobBaseName.
-func RemoveCopies(ctx context.Context, c client.Client, namespace, jobBaseName string) error {
+// RemoveCopies deletes the Secrets that EnsureCredentials copied for jobBaseName and that owner controls. A Secret of
+// such a name that somebody else made stays.
+func RemoveCopies(
+	ctx context.Context, c client.Client, owner metav1.OwnerReference, namespace, jobBaseName string,
+) error {
 	for _, name := range []string{jobBaseName + storageSuffix, jobBaseName + encryptionSuffix} {
-		s := &corev1.Secret{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name}}
-		if err := client.IgnoreNotFound(c.Delete(ctx, s)); err != nil {
-			return fmt.Errorf("delete Secret %s/%s: %w", namespace, name, err)
+		if err := removeCopy(ctx, c, owner, client.ObjectKey{Namespace: namespace, Name: name}); err != nil {
+			return err
 		}
+	}
+	return nil
+}
+
+func removeCopy(ctx context.Context, c client.Client, owner metav1.OwnerReference, key client.ObjectKey) error {
+	s := &metav1.PartialObjectMetadata{}
+	s.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Secret"))
+	if err := c.Get(ctx, key, s); apierrors.IsNotFound(err) {
+		return nil
+	} else if err != nil {
+		return fmt.Errorf("get Secret %s: %w", key, err)
+	}
+	of := metav1.GetControllerOf(s)
+	if of == nil || of.UID != owner.UID || of.Kind != owner.Kind || of.Name != owner.Name {
+		return nil
+	}
+	if err := client.IgnoreNotFound(c.Delete(ctx, s, client.Preconditions{UID: &s.UID})); err != nil {
+		return fmt.Errorf("delete Secret %s: %w", key, err)
 	}
 	return nil
 }

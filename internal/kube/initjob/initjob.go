@@ -247,8 +247,10 @@ func jitter(uid types.UID) time.Duration {
 // remove deletes the Job, its pods and the credentials that were copied for it. A Job that has not ended stays until
 // its pods are gone.
 func (r Runner) remove(ctx context.Context, job *batchv1.Job) error {
-	if err := access.RemoveCopies(ctx, r.Client, job.Namespace, job.Name); err != nil {
-		return err
+	if owner := metav1.GetControllerOf(job); owner != nil {
+		if err := access.RemoveCopies(ctx, r.Client, *owner, job.Namespace, job.Name); err != nil {
+			return err
+		}
 	}
 	if !job.DeletionTimestamp.IsZero() {
 		return nil

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	batchv1 "k8s.io/api/batch/v1"
+	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -31,17 +32,51 @@ func CanRun(pod *corev1.Pod, now time.Time) bool {
 	return !observe.PodEnded(pod) && !lost
 }
 
+// leaseOf returns the reference by which a Job says that a keeper has made it: its controller is the Lease of its name.
+// It returns nil for other Jobs: a keeper's label is a mark that anybody can put on a Job of their own.
+func leaseOf(job *batchv1.Job) *metav1.OwnerReference {
+	owner := metav1.GetControllerOf(job)
+	if owner == nil || owner.APIVersion != coordinationv1.SchemeGroupVersion.String() || owner.Kind != "Lease" ||
+		owner.Name != job.Name {
+		return nil
+	}
+	return owner
+}
+
+// Made reports whether a keeper has made a Job: the Lease of its name exists and is its controller. live reads Leases
+// from the API server.
+func Made(ctx context.Context, live client.Reader, job *batchv1.Job) (bool, error) {
+	owner := leaseOf(job)
+	if owner == nil {
+		return false, nil
+	}
+	var lease coordinationv1.Lease
+	err := live.Get(ctx, client.ObjectKeyFromObject(job), &lease)
+	if client.IgnoreNotFound(err) != nil {
+		return false, fmt.Errorf("get Lease %s/%s: %w", job.Namespace, job.Name, err)
+	}
+	return err == nil && lease.UID == owner.UID, nil
+}
+
 // CopyName returns the prefix of the names of the Secrets that are copied for a repository of a Job.
 func CopyName(job string, index int) string { return job + "-" + strconv.Itoa(index) }
 
-// Remove deletes a Job with its pods, and the Secrets that were copied for its work in a number of Repositories. The
-// Job goes at once: on a dead node its pod never goes. Before the next Job starts, its controller looks for the pod.
+// Remove deletes a Job with its pods, and the Secrets of its Lease that were copied for its work in a number of
+// Repositories. The Job goes at once: on a dead node its pod never goes. Before the next Job starts, its controller
+// looks for the pod.
 func Remove(ctx context.Context, c client.Client, job *batchv1.Job, repositories int) error {
-	for i := range repositories {
-		if err := access.RemoveCopies(ctx, c, job.Namespace, CopyName(job.Name, i)); err != nil {
-			return err
+	if owner := leaseOf(job); owner != nil {
+		for i := range repositories {
+			if err := access.RemoveCopies(ctx, c, *owner, job.Namespace, CopyName(job.Name, i)); err != nil {
+				return err
+			}
 		}
 	}
+	return End(ctx, c, job)
+}
+
+// End deletes a Job with its pods.
+func End(ctx context.Context, c client.Client, job *batchv1.Job) error {
 	err := c.Delete(ctx, job, client.PropagationPolicy(metav1.DeletePropagationBackground),
 		client.Preconditions{UID: &job.UID})
 	if client.IgnoreNotFound(err) != nil {
@@ -51,8 +86,9 @@ func Remove(ctx context.Context, c client.Client, job *batchv1.Job, repositories
 }
 
 // Stop removes the Job that removes the data of an object, a Repository or a Snapshot, and reports whether it can still
-// work. The result of a Job that has ended is for its controller to write. live reads what the cache of c drops: the
-// work of Jobs, and of pods whose Job is gone. Where no keeper works, Stop sends no request.
+// work. The result of a Job that has ended is for its controller to write. A Job that no keeper has made is left alone,
+// with its pods. live reads what the cache of c drops: the work of Jobs, and of pods whose Job is gone. Where no keeper
+// works, Stop sends no request.
 func Stop(ctx context.Context, c client.Client, live client.Reader, o client.Object, now time.Time) (bool, error) {
 	var jobs batchv1.JobList
 	of := []client.ListOption{client.InNamespace(o.GetNamespace()), client.HasLabels{v1alpha1.LabelKeeper}}
@@ -65,6 +101,10 @@ func Stop(ctx context.Context, c client.Client, live client.Reader, o client.Obj
 	}
 	works, others := false, map[types.UID]bool{}
 	for _, cached := range jobs.Items {
+		if leaseOf(&cached) == nil {
+			others[cached.UID] = true
+			continue
+		}
 		uid, stops, err := stop(ctx, c, live, client.ObjectKeyFromObject(&cached), o.GetUID())
 		if err != nil {
 			return false, err
@@ -84,7 +124,7 @@ func Stop(ctx context.Context, c client.Client, live client.Reader, o client.Obj
 	}
 	return slices.ContainsFunc(pods.Items, func(p corev1.Pod) bool {
 		_, removes := removes(p.Annotations, o.GetUID())
-		return removes && CanRun(&p, now)
+		return removes && left(p)
 	}), nil
 }
 
