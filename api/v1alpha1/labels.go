@@ -69,7 +69,8 @@ const (
 	// AnnotationAllowDelete on a PolicySync allows the removal set with this digest, once: see status.consent.
 	AnnotationAllowDelete = Group + "/allow-delete"
 	// AnnotationDeparture on a Repository is the deletionPolicy that it had before the policy that goes replaced it, in
-	// order to delete the Repository next.
+	// order to delete the Repository next: "<deletionPolicy>/<UID of the Repository>/<kind>/<name>/<UID>", where the
+	// last three are those of that policy.
 	AnnotationDeparture = Group + "/departure"
 	// AnnotationPrivilegedMovers on a Namespace, with the value "true", allows movers there that run as root, mount
 	// host paths, or have an SELinux user, role or type beyond the restricted Pod Security profile. Policy can't set

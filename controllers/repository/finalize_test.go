@@ -49,3 +49,18 @@ func TestARemovalThatIsGivenUpTooLateKeptNothing(t *testing.T) {
 	g.Expect(events.Of(r.Namespace)).NotTo(ContainElement(ContainSubstring(v1alpha1.ReasonDataKept)),
 		"no data stays in the backend")
 }
+
+// A policy that was about to wipe the Repository is gone without it: the Repository has its own deletionPolicy again.
+func TestNothingIsLeftOfADepartureWithoutPolicy(t *testing.T) {
+	t.Parallel()
+	r, _ := initialised(t, storageOf(t))
+	bed.Edit(t, r, func() {
+		r.Spec.DeletionPolicy = v1alpha1.WipeOut
+		metav1.SetMetaDataAnnotation(&r.ObjectMeta, v1alpha1.AnnotationDeparture,
+			"Delete/"+string(r.UID)+"/BackupConfiguration/gone/uid-gone")
+	})
+	bed.Eventually(t, r, func(g Gomega) {
+		g.Expect(r.Annotations).NotTo(HaveKey(v1alpha1.AnnotationDeparture))
+		g.Expect(r.Spec.DeletionPolicy).To(Equal(v1alpha1.DeleteObjects))
+	}, "no policy asks for a wipe any more")
+}

@@ -25,9 +25,13 @@ import (
 	"github.com/cairn-backup/cairn/internal/kube/index"
 	"github.com/cairn-backup/cairn/internal/kube/initjob"
 	"github.com/cairn-backup/cairn/internal/kube/logs"
+	"github.com/cairn-backup/cairn/internal/kube/repositories"
 	"github.com/cairn-backup/cairn/internal/kube/status"
 	"github.com/cairn-backup/cairn/internal/policy"
 )
+
+// departureInterval is the interval at which a Repository is checked that a deleted policy is about to delete.
+const departureInterval = time.Minute
 
 // Reconciler reconciles Repositories.
 type Reconciler struct {
@@ -76,9 +80,20 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 		// the patch triggers another reconcile
 		return ctrl.Result{}, r.writer().Hold(ctx, repository, v1alpha1.FinalizerWipe)
 	}
-	return r.writer().Reconcile(ctx, req.NamespacedName, repository, func(ctx context.Context) (ctrl.Result, error) {
-		return r.reconcile(ctx, repository)
-	})
+	departs, err := repositories.Settle(ctx, r.writer(), r.APIReader, repository)
+	if apierrors.IsConflict(err) {
+		logs.DecidesAgain(ctx, err)
+		return ctrl.Result{RequeueAfter: time.Second}, nil
+	}
+	if err != nil {
+		return ctrl.Result{}, client.IgnoreNotFound(err)
+	}
+	result, err := r.writer().Reconcile(ctx, req.NamespacedName, repository,
+		func(ctx context.Context) (ctrl.Result, error) { return r.reconcile(ctx, repository) })
+	if departs && err == nil && (result.RequeueAfter == 0 || result.RequeueAfter > departureInterval) {
+		result.RequeueAfter = departureInterval
+	}
+	return result, err
 }
 
 // reconcile sets all conditions or, with an error, leaves them as they are. The generation counts as observed only with

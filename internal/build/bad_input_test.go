@@ -225,6 +225,18 @@ spec:
 			file: "a.yaml", document: 1, line: 6, field: "metadata.annotations[backup.cairn.dev/privileged-movers]",
 			says: "never by policy",
 		},
+		"the note of a departure": {
+			files: files{"a.yaml": "apiVersion: backup.cairn.dev/v1alpha1\nkind: Repository\nmetadata:\n  name: x\n" +
+				"  annotations:\n    backup.cairn.dev/departure: WipeOut\n"},
+			file: "a.yaml", document: 1, line: 6, field: "metadata.annotations[backup.cairn.dev/departure]",
+			says: "is set by Cairn",
+		},
+		"the work of a sidecar": {
+			files: files{"a.yaml": "apiVersion: backup.cairn.dev/v1alpha1\nkind: RestoreSession\nmetadata:\n" +
+				"  name: x\n  annotations:\n    backup.cairn.dev/sidecar-task: \"{}\"\n"},
+			file: "a.yaml", document: 1, line: 6, field: "metadata.annotations[backup.cairn.dev/sidecar-task]",
+			says: "is set by Cairn",
+		},
 		"unknown field of a Secret": {
 			files: files{"a.yaml": "apiVersion: v1\nkind: Secret\nmetadata: {name: x}\nstringDate: {a: b}\n"},
 			opts:  &build.Options{Namespace: "shop"}, file: "a.yaml", document: 1, line: 4, field: "stringDate",

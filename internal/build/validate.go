@@ -148,9 +148,14 @@ var reservedAnnotations = map[string]string{
 		"remove it",
 	v1alpha1.AnnotationRecord: "marks a record of what happened, on which no controller acts: remove the " +
 		"record from policy",
-	v1alpha1.AnnotationMovers:   "is set by Cairn: remove it",
-	v1alpha1.AnnotationRestored: "is set by Cairn: remove it",
-	v1alpha1.AnnotationMade:     "is set by Cairn: remove it",
+	v1alpha1.AnnotationDeparture: "is set by Cairn: remove it",
+	v1alpha1.AnnotationMovers:    "is set by Cairn: remove it",
+	v1alpha1.AnnotationRestored:  "is set by Cairn: remove it",
+	v1alpha1.AnnotationMade:      "is set by Cairn: remove it",
+
+	v1alpha1.AnnotationSidecarTask:        "is set by Cairn: remove it",
+	v1alpha1.AnnotationSidecarState:       "is set by Cairn: remove it",
+	v1alpha1.AnnotationSidecarCredentials: "is set by Cairn: remove it",
 }
 
 func (c *objectCheck) metadata() {

@@ -65,7 +65,7 @@ func (d *Departure) LetGo(ctx context.Context, chosen policy.ChosenRepository) (
 	}
 	used, waits, err := d.usedByOther(ctx, chosen.Name)
 	if err == nil && used {
-		err = b.takeBack(ctx, actual)
+		err = takeBack(ctx, b.Writer, actual)
 	}
 	if err != nil || used || waits {
 		return waits, err
@@ -76,10 +76,15 @@ func (d *Departure) LetGo(ctx context.Context, chosen policy.ChosenRepository) (
 		actual.Spec.DeletionPolicy = v1alpha1.WipeOut
 	}
 	if actual.Spec.DeletionPolicy != before.Spec.DeletionPolicy {
-		if _, ok := actual.Annotations[v1alpha1.AnnotationDeparture]; !ok {
-			metav1.SetMetaDataAnnotation(&actual.ObjectMeta, v1alpha1.AnnotationDeparture,
-				string(before.Spec.DeletionPolicy))
+		own := before.Spec.DeletionPolicy
+		if earlier, ok := noteOn(before); ok {
+			own = earlier.own
 		}
+		kind, err := b.Client.GroupVersionKindFor(d.invoker)
+		if err != nil {
+			return false, fmt.Errorf("find kind of policy %s: %w", d.invoker.GetName(), err)
+		}
+		note{own, kind.Kind, d.invoker.GetName(), string(d.invoker.GetUID())}.write(actual)
 		if err := b.Writer.Object(ctx, before, actual); err != nil {
 			return false, err
 		}
@@ -89,19 +94,6 @@ func (d *Departure) LetGo(ctx context.Context, chosen policy.ChosenRepository) (
 		return false, fmt.Errorf("delete Repository %s: %w", actual.Name, err)
 	}
 	return false, nil
-}
-
-// takeBack gives a Repository that stays its own deletionPolicy again, if a departure that was killed before it could
-// delete the Repository had replaced it.
-func (b Binder) takeBack(ctx context.Context, repository *v1alpha1.Repository) error {
-	own, ok := repository.Annotations[v1alpha1.AnnotationDeparture]
-	if !ok || !repository.DeletionTimestamp.IsZero() {
-		return nil
-	}
-	before := repository.DeepCopy()
-	repository.Spec.DeletionPolicy = v1alpha1.DeletionPolicy(own)
-	delete(repository.Annotations, v1alpha1.AnnotationDeparture)
-	return b.Writer.Object(ctx, before, repository)
 }
 
 // usedByOther reports whether a BackupConfiguration that does not go with the deleted policy uses a Repository, or a

@@ -110,6 +110,80 @@ func TestAKilledDepartureLeavesNoWipeOut(t *testing.T) {
 	}
 }
 
+// Anybody who writes metadata can write the note of a departure, and a copy of a Repository brings it along.
+func TestANoteOfNoDepartureChangesNoDeletionPolicy(t *testing.T) {
+	target := v1alpha1.TypedObjectReference{Kind: "PersistentVolumeClaim", Name: "uploads"}
+	for name, value := range map[string]string{
+		"of nobody":             "WipeOut",
+		"without a value":       "",
+		"unknown":               "x",
+		"of another Repository": "WipeOut/uid-other/BackupConfiguration/old/uid-old",
+		"of an unknown kind":    "WipeOut/uid-r/Secret/old/uid-old",
+		"of no policy":          "WipeOut/uid-r/BackupConfiguration/old/",
+		"unknown but bound":     "x/uid-r/BackupConfiguration/old/uid-old",
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			killed := false
+			c := &v1alpha1.BackupConfiguration{
+				ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "new", UID: "uid-new"},
+			}
+			c.Spec.Target = &target
+			for _, settles := range []bool{false, true} {
+				b, repository := shop(&killed, c, target)
+				key := client.ObjectKeyFromObject(repository)
+				g.Expect(b.Client.Get(t.Context(), key, repository)).To(Succeed())
+				metav1.SetMetaDataAnnotation(&repository.ObjectMeta, v1alpha1.AnnotationDeparture, value)
+				g.Expect(b.Client.Update(t.Context(), repository)).To(Succeed())
+				if settles {
+					waits, err := Settle(t.Context(), b.Writer, b.Live, repository)
+					g.Expect(err).NotTo(HaveOccurred())
+					g.Expect(waits).To(BeFalse())
+				} else {
+					g.Expect(b.Name(t.Context(), repository, c)).To(Succeed())
+				}
+				g.Expect(b.Client.Get(t.Context(), key, repository)).To(Succeed())
+				g.Expect(repository.Spec.DeletionPolicy).To(Equal(v1alpha1.DeleteObjects))
+				g.Expect(repository.Annotations).NotTo(HaveKey(v1alpha1.AnnotationDeparture))
+			}
+		})
+	}
+}
+
+// The manager is killed between the two writes of a departure, and somebody removes the finalizer of the policy.
+func TestADepartureWithoutItsPolicyLeavesNoWipeOut(t *testing.T) {
+	g := NewWithT(t)
+	target := v1alpha1.TypedObjectReference{Kind: "PersistentVolumeClaim", Name: "uploads"}
+	old := &v1alpha1.BackupConfiguration{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "old", UID: "uid-old"}}
+	old.Spec.Target = &target
+	old.Spec.Sessions = []v1alpha1.BackupConfigurationSession{{
+		Repositories: []v1alpha1.RepositoryInfo{{Name: "uploads", DeletionPolicy: v1alpha1.WipeOutRepository}},
+	}}
+	killed := true
+	b, repository := shop(&killed, old, target)
+	_, err := b.Departure(old, func(u *v1alpha1.BackupConfiguration) bool { return u.UID == old.UID }).
+		LetGo(t.Context(), policy.ConfigurationRepositories(old)[0])
+	g.Expect(err).To(MatchError(ContainSubstring("killed")))
+	killed = false
+	settle := func() bool {
+		g.Expect(b.Client.Get(t.Context(), client.ObjectKeyFromObject(repository), repository)).To(Succeed())
+		waits, err := Settle(t.Context(), b.Writer, b.Live, repository)
+		g.Expect(err).NotTo(HaveOccurred())
+		g.Expect(b.Client.Get(t.Context(), client.ObjectKeyFromObject(repository), repository)).To(Succeed())
+		return waits
+	}
+	g.Expect(settle()).To(BeTrue(), "the policy still goes")
+	g.Expect(repository.Spec.DeletionPolicy).To(Equal(v1alpha1.WipeOut))
+
+	g.Expect(b.Client.Delete(t.Context(), old)).To(Succeed())
+	again := old.DeepCopy() // a policy of the same name is another one
+	again.UID, again.ResourceVersion = "uid-again", ""
+	g.Expect(b.Client.Create(t.Context(), again)).To(Succeed())
+	g.Expect(settle()).To(BeFalse())
+	g.Expect(repository.Spec.DeletionPolicy).To(Equal(v1alpha1.DeleteObjects))
+	g.Expect(repository.Annotations).NotTo(HaveKey(v1alpha1.AnnotationDeparture))
+}
+
 // A policy was applied before the one that used the Repository went, and the cache does not know it yet.
 func TestADepartureSeesAPolicyThatTheCacheLacks(t *testing.T) {
 	g := NewWithT(t)

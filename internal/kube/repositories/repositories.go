@@ -43,7 +43,7 @@ func (b Binder) Name(
 	if repository.Labels[v1alpha1.LabelManagedBy] != v1alpha1.ManagedByCairn || !repository.DeletionTimestamp.IsZero() {
 		return nil
 	}
-	if err := b.takeBack(ctx, repository); err != nil || invoker.Marked(repository) {
+	if err := takeBack(ctx, b.Writer, repository); err != nil || invoker.Marked(repository) {
 		return err
 	}
 	users, err := b.Users.Of(ctx, b.Client, repository.Namespace, repository.Name)
