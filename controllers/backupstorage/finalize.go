@@ -33,7 +33,7 @@ func (r *Reconciler) finalize(ctx context.Context, storage *v1alpha1.BackupStora
 		logs.BeingDeleted(ctx, "finalizers", storage.Finalizers)
 		return ctrl.Result{}, nil
 	}
-	repositories, err := r.repositories(ctx, storage)
+	repositories, err := r.made(ctx, storage)
 	if err != nil {
 		return ctrl.Result{}, err
 	}

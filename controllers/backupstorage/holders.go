@@ -124,14 +124,6 @@ func (s source) use(
 	use.Repository = func(namespace, name string) *v1alpha1.Repository {
 		return known[client.ObjectKey{Namespace: namespace, Name: name}]
 	}
-	labels := read.NewNamespaceLabels(s.Reader)
-	use.Labels = func(namespace string) map[string]string {
-		if *failed != nil {
-			return nil
-		}
-		var of map[string]string
-		of, *failed = labels.Of(ctx, namespace)
-		return of
-	}
+	use.Labels = labelsBy(ctx, s.Reader, failed)
 	return use, failed, nil
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/fluxcd/pkg/runtime/conditions"
 	. "github.com/onsi/gomega"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/tools/record"
@@ -207,4 +208,79 @@ func TestPolicyThatEndsItsUseWakesAStorageThatGoes(t *testing.T) {
 	g.Expect(policyChanged.Delete(event.DeleteEvent{Object: is})).To(BeTrue())
 	g.Expect(rec.allGoing(t.Context(), is)).
 		To(ConsistOf(reconcile.Request{NamespacedName: client.ObjectKeyFromObject(s)}))
+}
+
+// A namespace that the storage does not allow can name it, and holds nothing up.
+func TestAStrangersPolicyHoldsNoStorage(t *testing.T) {
+	t.Parallel()
+	key := &v1alpha1.ObjectReference{Namespace: "shop", Name: testbed.S3("shop").Name}
+	named := configured(v1alpha1.BackendReference{Name: "main", StorageRef: key})
+	named.Namespace = "tenant"
+	batch := &v1alpha1.BackupBatch{ObjectMeta: metav1.ObjectMeta{Namespace: "tenant", Name: "squat"}}
+	batch.Spec.Backends = named.Spec.Backends
+	ofRepository := configured()
+	ofRepository.Namespace = "tenant"
+	repository := func(initialised string) *v1alpha1.Repository {
+		return &v1alpha1.Repository{
+			ObjectMeta: metav1.ObjectMeta{Namespace: "tenant", Name: "mail"},
+			Spec:       v1alpha1.RepositorySpec{StorageRef: *key, Path: "/tenant/mail"},
+			Status:     v1alpha1.RepositoryStatus{InitializedSpec: initialised},
+		}
+	}
+	const configurationUses, batchUses = "BackupConfiguration tenant/mail", "BackupBatch tenant/squat"
+	for name, tt := range map[string]struct {
+		policy          client.Object
+		repository      *v1alpha1.Repository
+		cached, allowed bool
+		user            string
+	}{
+		"a batch":                          {policy: batch},
+		"a configuration":                  {policy: named},
+		"a configuration in the cache":     {policy: named, cached: true},
+		"a Repository that was never made": {policy: ofRepository, repository: repository("")},
+		"a Repository that was made": {
+			policy: ofRepository, repository: repository("v1"), user: configurationUses,
+		},
+		"an allowed batch":         {policy: batch, allowed: true, user: batchUses},
+		"an allowed configuration": {policy: named, allowed: true, user: configurationUses},
+		"an allowed configuration in the cache": {
+			policy: named, cached: true, allowed: true, user: configurationUses,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			g := NewWithT(t)
+			o := tt.policy.DeepCopyObject().(client.Object)
+			rec, s, r := goingStorage(t, false, o)
+			if !tt.allowed {
+				s.Spec.UsagePolicy = nil
+				g.Expect(rec.Update(t.Context(), s)).To(Succeed())
+			}
+			if tt.cached {
+				o.SetResourceVersion("")
+				g.Expect(rec.Create(t.Context(), o)).To(Succeed())
+			}
+			if tt.repository != nil {
+				g.Expect(rec.Create(t.Context(), tt.repository)).To(Succeed())
+			}
+			if tt.user != "" {
+				keeps(t, rec, s, r, tt.user)
+				return
+			}
+			_, err := rec.finalize(t.Context(), s)
+			g.Expect(err).NotTo(HaveOccurred())
+			g.Expect(rec.Get(t.Context(), client.ObjectKeyFromObject(r), r)).To(Succeed())
+			g.Expect(r.DeletionTimestamp).NotTo(BeNil(), "the namespace tenant has no right to the storage")
+			if o := tt.repository; o != nil {
+				g.Expect(rec.Get(t.Context(), client.ObjectKeyFromObject(o), o)).To(Succeed())
+				g.Expect(o.DeletionTimestamp).To(BeNil(), "it is none of the storage")
+				r.Finalizers = nil
+				g.Expect(rec.Update(t.Context(), r)).To(Succeed())
+				_, err := rec.finalize(t.Context(), s)
+				g.Expect(err).NotTo(HaveOccurred())
+				err = rec.Get(t.Context(), client.ObjectKeyFromObject(s), s)
+				g.Expect(apierrors.IsNotFound(err)).To(BeTrue(), "it waits for no Repository of a stranger")
+			}
+		})
+	}
 }

@@ -7,7 +7,8 @@ import (
 	"github.com/cairn-backup/cairn/internal/policy"
 )
 
-// StorageUse tells which policy uses a BackupStorage, or would get it as the default.
+// StorageUse tells which policy uses a BackupStorage, or would get it as the default. A namespace that the storage does
+// not allow uses it only by what was made there while it was allowed: anybody can name any storage.
 type StorageUse struct {
 	// Storage may be in deletion: that ends no use.
 	Storage *v1alpha1.BackupStorage
@@ -23,7 +24,7 @@ type StorageUse struct {
 // Repository in it, or would get it as the default for a Repository that does not exist yet.
 func (u StorageUse) ByConfiguration(c *v1alpha1.BackupConfiguration) bool {
 	spec := SpecWithResolved(c)
-	if u.named(c.Namespace, spec.Backends) {
+	if u.named(c.Namespace, spec.Backends) && u.Allows(c.Namespace) {
 		return true
 	}
 	for i := range spec.Sessions {
@@ -31,7 +32,8 @@ func (u StorageUse) ByConfiguration(c *v1alpha1.BackupConfiguration) bool {
 			switch r := u.Repository(c.Namespace, cmp.Or(info.Name, c.Name)); {
 			case r != nil && policy.HoldsVolumeSnapshots(r):
 			case r != nil:
-				if u.is(r.Namespace, &r.Spec.StorageRef) {
+				if u.is(r.Namespace, &r.Spec.StorageRef) &&
+					(r.Status.InitializedSpec != "" || u.Allows(c.Namespace)) {
 					return true
 				}
 			case u.inferred(c.Namespace, spec.Backends, info.Backend):
@@ -45,7 +47,7 @@ func (u StorageUse) ByConfiguration(c *v1alpha1.BackupConfiguration) bool {
 // ByBatch reports whether a BackupBatch names the storage, or would get it as the default for BackupConfigurations that
 // are not made yet. Those that exist speak for themselves.
 func (u StorageUse) ByBatch(b *v1alpha1.BackupBatch) bool {
-	if u.named(b.Namespace, b.Spec.Backends) {
+	if u.named(b.Namespace, b.Spec.Backends) && u.Allows(b.Namespace) {
 		return true
 	}
 	if b.Status.ObservedGeneration == b.Generation {
@@ -60,6 +62,15 @@ func (u StorageUse) ByBatch(b *v1alpha1.BackupBatch) bool {
 		}
 	}
 	return false
+}
+
+// Allows reports whether a namespace is allowed to use the storage. A volume is for its own namespace alone.
+func (u StorageUse) Allows(namespace string) bool {
+	if namespace == u.Storage.Namespace {
+		return true
+	}
+	return u.Storage.Spec.Storage.Local == nil &&
+		policy.Allowed(u.Storage.Spec.UsagePolicy, u.Storage.Namespace, namespace, u.Labels(namespace))
 }
 
 // is reports whether a reference in a namespace names the storage.
