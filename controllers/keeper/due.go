@@ -160,13 +160,14 @@ func (r *Reconciler) unused(
 	return out, nil
 }
 
-// users returns what works with a Snapshot of each Repository that is wiped, by the Repository's name. It reads all
+// users returns what works with the data of each Repository that is wiped, by the Repository's name. It reads all
 // Snapshots of the namespace, past the cache: anybody can change their labels.
 func (r *Reconciler) users(ctx context.Context, all []keeper.Work, used index.InUse) (map[string]string, error) {
 	wiped, users := map[string]*v1alpha1.Repository{}, map[string]string{}
 	for _, w := range all {
 		if w.Wipe {
 			wiped[w.Repository.Name] = w.Repository
+			users[w.Repository.Name] = used.Reader(w.Repository)
 		}
 	}
 	if len(wiped) == 0 {

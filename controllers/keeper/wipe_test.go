@@ -72,6 +72,130 @@ func TestAWipeWaitsForARestoreThatBeganLater(t *testing.T) {
 	expectKept(t, o)
 }
 
+// deleteInForeground deletes the Repository as kubectl delete --cascade=foreground and Argo CD do: the garbage
+// collector deletes the Snapshots while the Repository waits for its own finalizer.
+func (s *shop) deleteInForeground(snapshots ...*v1alpha1.Snapshot) {
+	s.t.Helper()
+	g := NewWithT(s.t)
+	g.Expect(bed.Client.Delete(s.t.Context(), s.repository,
+		client.PropagationPolicy(metav1.DeletePropagationForeground))).To(Succeed())
+	for _, o := range snapshots {
+		g.Expect(client.IgnoreNotFound(bed.Client.Delete(s.t.Context(), o))).To(Succeed())
+	}
+}
+
+func TestWhatGoesWithAForegroundDeletionIsRecorded(t *testing.T) {
+	t.Parallel()
+	g, s := NewWithT(t), newShop(t, wipeOut)
+	o := s.snapshot(s.repository, 1, good)
+	s.deleteInForeground(o)
+	job, keep := s.job()
+	g.Expect(keep.Keep[0].Wipe).To(BeTrue())
+	bed.Eventually(t, o, func(g Gomega) {
+		g.Expect(o.Spec.DeletionPolicy).To(Equal(v1alpha1.WipeOut))
+	}, "the Snapshot goes with its data")
+	g.Expect(o.Finalizers).To(ContainElements(v1alpha1.FinalizerWipe, v1alpha1.FinalizerRecord))
+	g.Expect(conditions.Has(o, v1alpha1.ConditionWiped)).To(BeFalse(), "nothing is removed yet")
+	s.did(job, "")
+	recorded(t, o)
+	g.Expect(conditions.IsTrue(o, v1alpha1.ConditionWiped)).To(BeTrue(), "its record says so")
+	g.Expect(conditions.GetReason(o, v1alpha1.ConditionRetained)).To(Equal(v1alpha1.ReasonRepositoryWiped))
+}
+
+// Foreground deletion holds the Repository itself until its Snapshots have gone.
+func TestAForegroundDeletionWhoseDataStaysHoldsNoSnapshot(t *testing.T) {
+	t.Parallel()
+	t.Run("because it is given up", func(t *testing.T) {
+		t.Parallel()
+		s := newShop(t, wipeOut)
+		del(t, s.storage)
+		gone(t, s.storage, "the storage controller does not run in this test")
+		o := s.snapshot(s.repository, 1, good)
+		s.deleteInForeground(o)
+		bed.Eventually(t, o, func(g Gomega) {
+			g.Expect(conditions.GetReason(o, v1alpha1.ConditionWiped)).To(Equal(v1alpha1.ReasonStorageNotFound))
+		}, "the removal waits")
+		bed.Edit(t, s.repository, func() {
+			s.repository.Annotations = map[string]string{v1alpha1.AnnotationGiveUp: string(s.repository.UID)}
+		})
+		gone(t, o, "no keeper will come, and no record says that its data went")
+		expectEvent(t, s.namespace, "Warning DataKept the data stays in the backend: its Repository is gone")
+	})
+	t.Run("because the Repository leaves it", func(t *testing.T) {
+		t.Parallel()
+		s := newShop(t)
+		o := s.snapshot(s.repository, 1, good, wipeOutSnapshot)
+		del(t, s.storage)
+		gone(t, s.storage, "the storage controller does not run in this test")
+		s.deleteInForeground(o)
+		gone(t, o, "no keeper will come")
+	})
+}
+
+// A restore that has chosen its Snapshot goes on without the object.
+func TestAWipeWaitsForARestoreWhoseSnapshotIsGone(t *testing.T) {
+	t.Parallel()
+	restoring := func(s *shop, o *v1alpha1.Snapshot) {
+		restore := &v1alpha1.RestoreSession{
+			ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, Name: "reads"},
+			Spec: v1alpha1.RestoreSessionSpec{
+				Target:     &v1alpha1.TypedObjectReference{Kind: "PersistentVolumeClaim", Name: "copy"},
+				DataSource: &v1alpha1.RestoreDataSource{Repository: "web", Snapshot: o.Name},
+			},
+		}
+		bed.Create(s.t, restore)
+		bed.EditStatus(s.t, restore, func() {
+			restore.Status.Phase = v1alpha1.RestoreSessionRunning
+			restore.Status.Resolved = &v1alpha1.ResolvedRestore{
+				Namespace: s.namespace, Snapshot: o.Name, SnapshotUID: o.UID,
+				Repository: v1alpha1.ResolvedRepository{Name: s.repository.Name, UID: s.repository.UID},
+			}
+		})
+		bed.Cached(s.t, restore)
+	}
+	waits := func(s *shop) {
+		s.t.Helper()
+		s.expectWiped(v1alpha1.ReasonInUse, "RestoreSession "+s.namespace+"/reads reads it")
+		s.noJob("nothing is removed under a restore")
+	}
+	t.Run("deleted with its Repository, in the foreground", func(t *testing.T) {
+		t.Parallel()
+		s := newShop(t, wipeOut)
+		o := s.snapshot(s.repository, 1, good)
+		restoring(s, o)
+		s.deleteInForeground(o)
+		waits(s)
+	})
+	t.Run("deleted before its Repository", func(t *testing.T) {
+		t.Parallel()
+		s := newShop(t, wipeOut)
+		o := s.snapshot(s.repository, 1, good)
+		restoring(s, o)
+		del(t, o)
+		gone(t, o, "its data stays")
+		del(t, s.repository)
+		waits(s)
+	})
+	t.Run("as the keeper sees it, whose manager knew nothing of the restore", func(t *testing.T) {
+		t.Parallel()
+		s := newShop(t, wipeOut)
+		o := s.snapshot(s.repository, 1, good)
+		del(t, o)
+		gone(t, o, "its data stays")
+		del(t, testbed.S3Key(s.storage.Namespace))
+		del(t, s.repository)
+		s.expectWiped(v1alpha1.ReasonBackendSecretNotAvailable, "")
+		bed.Quiet(t, s.namespace)
+		restoring(s, o)
+		bed.Create(t, testbed.S3Key(s.storage.Namespace))
+		request := ctrl.Request{NamespacedName: client.ObjectKey{
+			Namespace: s.namespace, Name: client.ObjectKeyFromObject(s.storage).String(),
+		}}
+		_, _ = keepers.Reconcile(t.Context(), request) // or the manager was faster
+		waits(s)
+	})
+}
+
 // As long as a keeper removes the data, nobody can say that it stays.
 func TestGivingUpStopsTheWipe(t *testing.T) {
 	t.Parallel()

@@ -57,7 +57,7 @@ func (r *Reconciler) finalize(ctx context.Context, repository *v1alpha1.Reposito
 	if wiped {
 		return r.wiped(ctx, repository, snapshots)
 	}
-	user, err := r.user(ctx, snapshots)
+	user, err := r.user(ctx, repository, snapshots)
 	if err != nil {
 		return ctrl.Result{}, err
 	}
@@ -89,10 +89,15 @@ func (r *Reconciler) keep(
 }
 
 // user returns what works with the Repository's data, or "" if nothing does.
-func (r *Reconciler) user(ctx context.Context, snapshots []*v1alpha1.Snapshot) (string, error) {
+func (r *Reconciler) user(
+	ctx context.Context, repository *v1alpha1.Repository, snapshots []*v1alpha1.Snapshot,
+) (string, error) {
 	used, err := restores.InUse(ctx, r.Client)
 	if err != nil {
 		return "", err
+	}
+	if user := used.Reader(repository); user != "" {
+		return user, nil
 	}
 	for _, s := range snapshots {
 		if user, err := used.User(ctx, r.Client, s); user != "" || err != nil {

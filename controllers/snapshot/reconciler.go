@@ -149,6 +149,8 @@ func (r *Reconciler) ofRepository(ctx context.Context, s *v1alpha1.Snapshot) (ct
 			return ctrl.Result{}, err
 		}
 		return ctrl.Result{}, r.release(ctx, s, why, v1alpha1.FinalizerWipe)
+	case released(&repository):
+		return r.keep(ctx, s, retention.RepositoryGone)
 	}
 	return ctrl.Result{}, r.ofStorage(ctx, s, &repository)
 }

@@ -3,21 +3,17 @@ package snapshot
 import (
 	"cmp"
 	"context"
-	"fmt"
 	"slices"
 	"strings"
 	"time"
 
 	snapshotv1 "github.com/kubernetes-csi/external-snapshotter/client/v8/apis/volumesnapshot/v1"
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	logf "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
-	"github.com/cairn-backup/cairn/internal/kube/read"
-	"github.com/cairn-backup/cairn/internal/policy"
 	"github.com/cairn-backup/cairn/internal/retention"
 )
 
@@ -29,42 +25,6 @@ const (
 	// stuckAfter is the default of StuckAfter.
 	stuckAfter = time.Minute
 )
-
-// mark makes a Snapshot that is being deleted take its VolumeSnapshots along, if its Repository is being wiped. With
-// foreground deletion the garbage collector deletes the Snapshots before the Repository's own finalizer has marked
-// them, or while that waits.
-func (r *Reconciler) mark(ctx context.Context, s *v1alpha1.Snapshot) error {
-	if s.Spec.DeletionPolicy == v1alpha1.WipeOut || v1alpha1.HasRecordAnnotation(s.Annotations) {
-		return nil
-	}
-	var repository v1alpha1.Repository
-	key := client.ObjectKey{Namespace: s.Namespace, Name: s.Spec.Repository}
-	err := read.FallbackReader{Reader: r.Client, Live: r.APIReader}.Get(ctx, key, &repository)
-	if err == nil && policy.HoldsVolumeSnapshots(&repository) {
-		err = r.APIReader.Get(ctx, key, &repository) // The cache can lack that it is being deleted.
-	}
-	switch {
-	case apierrors.IsNotFound(err):
-		return nil
-	case err != nil:
-		return fmt.Errorf("get Repository %s: %w", key, err)
-	case !policy.HoldsVolumeSnapshots(&repository), repository.DeletionTimestamp.IsZero(),
-		repository.Spec.DeletionPolicy != v1alpha1.WipeOut,
-		retention.IsGivenUp(&repository):
-		return nil
-	}
-	before := s.DeepCopy()
-	retention.MarkRepositoryWiped(s)
-	if err := r.writer().Status(ctx, before, s); err != nil {
-		return err
-	}
-	before = s.DeepCopy()
-	s.Spec.DeletionPolicy = v1alpha1.WipeOut
-	if err := r.writer().Object(ctx, before, s); err != nil {
-		return err
-	}
-	return nil
-}
 
 // wipe removes the VolumeSnapshots of a Snapshot that is being deleted, and then releases it. It remembers nothing:
 // each reconcile looks for what still exists.

@@ -83,6 +83,21 @@ func (s InUse) By(snapshot *v1alpha1.Snapshot) string {
 	return ""
 }
 
+// Reads names the restore that reads the data of a Repository, or returns "". A restore that has chosen its Snapshot
+// goes on without that object.
+func (s InUse) Reads(repository *v1alpha1.Repository) string {
+	for _, r := range s.sessions {
+		chosen := r.Status.Resolved
+		if chosen == nil || chosen.Repository.Name != repository.Name || chosen.Namespace != repository.Namespace {
+			continue
+		}
+		if uid := chosen.Repository.UID; uid == "" || uid == repository.UID {
+			return "RestoreSession " + r.Namespace + "/" + r.Name
+		}
+	}
+	return ""
+}
+
 // restoresFrom reports whether the templates of a restore name a VolumeSnapshot of the Snapshot.
 func restoresFrom(r *v1alpha1.RestoreSession, snapshot *v1alpha1.Snapshot) bool {
 	var named []string

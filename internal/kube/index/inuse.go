@@ -76,11 +76,23 @@ func InUseNow(ctx context.Context, cache, live client.Reader) (InUse, error) {
 	return InUse{retention.NewInUse(sessions, batches)}, nil
 }
 
+// reads ends the name of a restore.
+const reads = " reads it"
+
+// Reader says which restore has chosen its Snapshot in a Repository and reads its data, or returns "". That Snapshot
+// can be gone.
+func (s InUse) Reader(repository *v1alpha1.Repository) string {
+	if user := s.Reads(repository); user != "" {
+		return user + reads
+	}
+	return ""
+}
+
 // User says what works with the data of a Snapshot, or returns "": a restore reads it, or the backup that made it can
 // still write to it.
 func (s InUse) User(ctx context.Context, c client.Reader, snapshot *v1alpha1.Snapshot) (string, error) {
 	if user := s.By(snapshot); user != "" {
-		return user + " reads it", nil
+		return user + reads, nil
 	}
 	if snapshot.Status.Phase.Terminal() {
 		return "", nil
