@@ -39,6 +39,9 @@ type ResolvedBackup struct {
 	// RestorePointUID is the UID of that BackupSession.
 	// +optional
 	RestorePointUID types.UID `json:"restorePointUID,omitempty"`
+	// RestorePointTime is the slot of that BackupSession. A retry that succeeds counts as a success of this time.
+	// +optional
+	RestorePointTime *metav1.Time `json:"restorePointTime,omitempty"`
 	// Timeout of the run.
 	// +optional
 	Timeout *metav1.Duration `json:"timeout,omitempty"`

@@ -110,7 +110,8 @@ type SessionStatus struct {
 	// +optional
 	LastMissedTime *metav1.Time `json:"lastMissedTime,omitempty"`
 
-	// LastSuccessTime is when the last successful run ended.
+	// LastSuccessTime is when the last successful run ended. For a retry it is the slot of the run that began its
+	// restore point.
 	// +optional
 	LastSuccessTime *metav1.Time `json:"lastSuccessTime,omitempty"`
 

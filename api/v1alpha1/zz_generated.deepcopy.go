@@ -3016,6 +3016,10 @@ func (in *ResolvedBackend) DeepCopy() *ResolvedBackend {
 func (in *ResolvedBackup) DeepCopyInto(out *ResolvedBackup) {
 	*out = *in
 	out.Policy = in.Policy
+	if in.RestorePointTime != nil {
+		in, out := &in.RestorePointTime, &out.RestorePointTime
+		*out = (*in).DeepCopy()
+	}
 	if in.Timeout != nil {
 		in, out := &in.Timeout, &out.Timeout
 		*out = new(metav1.Duration)

@@ -12,8 +12,8 @@ func keptBackup(in *v1alpha1.ResolvedBackup) *v1alpha1.ResolvedBackup {
 	}
 	out := &v1alpha1.ResolvedBackup{
 		Policy: keptPolicy(in.Policy), Schedule: in.Schedule, RestorePoint: in.RestorePoint,
-		RestorePointUID: in.RestorePointUID,
-		Timeout:         in.Timeout, SuccessPolicy: keptSuccessPolicy(in.SuccessPolicy),
+		RestorePointUID: in.RestorePointUID, RestorePointTime: in.RestorePointTime,
+		Timeout: in.Timeout, SuccessPolicy: keptSuccessPolicy(in.SuccessPolicy),
 	}
 	out.ExecutionOrder, out.MaxParallel = in.ExecutionOrder, in.MaxParallel
 	for _, t := range in.Targets {

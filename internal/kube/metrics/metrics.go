@@ -44,7 +44,8 @@ const (
 // all returns the metrics of a Collector, in the order of the reference.
 func all() []metric {
 	return []metric{
-		{sessionLastSuccess, "End of the last successful run of a session.", ofSession},
+		{sessionLastSuccess, "End of the last successful run of a session. For a retry it is the slot of the run " +
+			"that began its restore point.", ofSession},
 		{sessionNextRun, "Next slot of a session's schedule.", ofSession},
 		{
 			sessionLate,

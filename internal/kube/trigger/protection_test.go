@@ -3,6 +3,7 @@ package trigger
 import (
 	"testing"
 
+	"github.com/fluxcd/pkg/runtime/conditions"
 	. "github.com/onsi/gomega"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -38,5 +39,41 @@ func TestAnImpossibleScheduleProtectsNothing(t *testing.T) {
 			g.Expect(j.status.Schedule).To(Equal("17 * * * *"))
 			g.Expect(j.status.ScheduledSince).To(HaveValue(Equal(metav1.NewTime(b.now).Rfc3339Copy())))
 		})
+	}
+}
+
+// A person retries the failed target of an old run. The other target has had no backup since that run.
+func TestARetryOfAnOldRunProtectsNoOtherTarget(t *testing.T) {
+	g := NewWithT(t)
+	ok, failed := v1alpha1.BackupSessionSucceeded, v1alpha1.BackupSessionFailed
+	targets := func(s *v1alpha1.BackupSession, web, db v1alpha1.BackupSessionPhase) *v1alpha1.BackupSession {
+		for name, phase := range map[string]v1alpha1.BackupSessionPhase{"web": web, "db": db} {
+			if phase != "" {
+				s.Status.Targets = append(s.Status.Targets, v1alpha1.BackupTargetStatus{Name: name, Phase: phase})
+			}
+		}
+		return s
+	}
+	b := hourly(t, "11-20T12:30:00", func(b *sessionFacts) {
+		old := targets(runOf(t, "11-19T03:17:00", failed), ok, failed) // web has had its last backup here
+		b.runs = append(b.runs, old)
+		for _, slot := range []string{"11-20T10:17:00", "11-20T11:17:00", "11-20T12:17:00"} {
+			b.runs = append(b.runs, targets(runOf(t, slot, failed), failed, ok))
+		}
+		retry := targets(runOf(t, "11-20T12:20:00", ok), "", ok)
+		retry.Spec.RetryOf = old.Name
+		retry.Status.Resolved = &v1alpha1.ResolvedBackup{
+			RestorePoint: old.Name, RestorePointTime: old.Spec.ScheduledTime,
+		}
+		b.runs = append(b.runs, retry)
+	})
+	for _, runs := range []string{"all runs are there", "the history has let the retry go"} {
+		j := judge(b)
+		g.Expect(j.status.LastSuccessTime.Time).To(Equal(at(t, "11-19T03:17:00")), runs)
+		c := &v1alpha1.BackupConfiguration{}
+		protected(c, []*protection{j.protection})
+		g.Expect(conditions.IsFalse(c, v1alpha1.ConditionProtected)).To(BeTrue(),
+			"%s: web has no backup for 33 hours", runs)
+		b.previous, b.runs = j.status, b.runs[:len(b.runs)-1]
 	}
 }

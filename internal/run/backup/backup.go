@@ -64,6 +64,8 @@ type Start struct {
 	RestorePoint string
 	// RestorePointUID is the UID of that run.
 	RestorePointUID types.UID
+	// RestorePointTime is the slot of that run.
+	RestorePointTime *metav1.Time
 	// Schedule is the schedule of the session, empty where it has none.
 	Schedule string
 	// Timeout is the timeout of the run; 0 means that it has none.

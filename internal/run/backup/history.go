@@ -70,7 +70,8 @@ func SlotOf(s *v1alpha1.BackupSession) time.Time {
 
 // Success tells when a session last succeeded, as far as its runs that exist tell. The zero value knows of no success.
 type Success struct {
-	// Ended is when the last successful run ended, Slot the newest slot with a successful run.
+	// Ended is when the last successful run ended, Slot the newest slot with a successful run. A retry counts for both
+	// with the slot of the run that began its restore point: the targets that it left out were backed up no later.
 	Ended, Slot time.Time
 }
 
@@ -79,10 +80,14 @@ func (s *Success) See(r *v1alpha1.BackupSession, now time.Time) {
 	if !run.Whole(r) {
 		return
 	}
-	if at := happened(EndOf(r), r, now); at.After(s.Ended) {
+	ended, slot := EndOf(r), SlotOf(r)
+	if f := r.Status.Resolved; f != nil && f.RestorePointTime != nil {
+		ended, slot = f.RestorePointTime.Time, f.RestorePointTime.Time
+	}
+	if at := happened(ended, r, now); at.After(s.Ended) {
 		s.Ended = at
 	}
-	if at := happened(SlotOf(r), r, now); at.After(s.Slot) {
+	if at := happened(slot, r, now); at.After(s.Slot) {
 		s.Slot = at
 	}
 }

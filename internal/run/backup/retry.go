@@ -80,6 +80,9 @@ func (start *Start) Again(s, of *v1alpha1.BackupSession, current []StartTarget) 
 	if start.RestorePoint == "" { // of began it
 		start.RestorePoint, start.RestorePointUID = of.Name, of.UID
 	}
+	if start.RestorePointTime = frozen.RestorePointTime; start.RestorePointTime == nil {
+		start.RestorePointTime = new(metav1.NewTime(SlotOf(of))) // of began it, or an earlier version has frozen of
+	}
 	start.Schedule, start.RetryDelay, start.SuccessPolicy = frozen.Schedule, frozen.RetryDelay, frozen.SuccessPolicy
 	if s.Spec.BackupTimeout == nil {
 		start.Timeout = ptr.Deref(frozen.Timeout, metav1.Duration{}).Duration

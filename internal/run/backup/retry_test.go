@@ -97,6 +97,7 @@ func TestARunThatTriesAgain(t *testing.T) {
 		g.Expect(s.Timeout).To(Equal(time.Hour))
 		g.Expect(s.Schedule).To(Equal("17 * * * *"))
 		g.Expect(s.RetryDelay.Duration).To(Equal(time.Minute))
+		g.Expect(s.RestorePointTime.Time).To(Equal(backup.SlotOf(of)))
 		g.Expect(s.PolicyApplying).To(BeFalse(), "a retry must not wait for the policy")
 	})
 	t.Run("with another policy it takes them as they were", func(t *testing.T) {

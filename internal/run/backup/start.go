@@ -110,8 +110,8 @@ func freeze(in Input, d *Decision) {
 	resolved := &v1alpha1.ResolvedBackup{
 		Policy: s.Policy, Schedule: s.Schedule, Timeout: timeout,
 		SuccessPolicy: successPolicy(in), RetryDelay: s.RetryDelay, RestorePoint: s.RestorePoint, Hooks: hooksOf(s),
-		RestorePointUID: s.RestorePointUID,
-		ExecutionOrder:  s.ExecutionOrder, MaxParallel: s.MaxParallel,
+		RestorePointUID: s.RestorePointUID, RestorePointTime: s.RestorePointTime,
+		ExecutionOrder: s.ExecutionOrder, MaxParallel: s.MaxParallel,
 	}
 	var snapshots int32
 	for _, t := range s.Targets {
