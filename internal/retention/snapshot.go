@@ -36,9 +36,3 @@ func TimeOf(s *v1alpha1.Snapshot) time.Time {
 func Point(s *v1alpha1.Snapshot) string {
 	return cmp.Or(s.Labels[v1alpha1.LabelRestorePoint], s.Spec.BackupSession)
 }
-
-// PointKey identifies the restore point of a Snapshot among all of its namespace. The name alone does not: a run can
-// have the name of an earlier one. Snapshots of earlier versions know only the name.
-func PointKey(s *v1alpha1.Snapshot) string {
-	return Point(s) + "/" + s.Labels[v1alpha1.LabelRestorePointUID]
-}

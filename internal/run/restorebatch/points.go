@@ -34,6 +34,7 @@ func ChooseSnapshots(
 		moment = restore.Before{At: source.PITR.TargetTime.Time, Exclusive: source.PITR.Exclusive}
 	}
 	points, known := map[string]*restorePoint{}, map[string]bool{}
+	keyOf := pointKeys(list, source)
 	var damaged []string
 	for i := range list {
 		s := &list[i]
@@ -41,7 +42,7 @@ func ChooseSnapshots(
 			continue
 		}
 		if named && (s.Spec.BackupSession == source.BackupSession || retention.Point(s) == source.BackupSession) {
-			known[retention.PointKey(s)] = true
+			known[keyOf(s)] = true
 		}
 		target := wantedTarget(spec, s)
 		if target == "" || !restorable(s, moment) {
@@ -51,7 +52,7 @@ func ChooseSnapshots(
 			damaged = append(damaged, fmt.Sprintf("Snapshot %s: %s", s.Name, damage))
 			continue
 		}
-		key := retention.PointKey(s)
+		key := keyOf(s)
 		point := points[key]
 		if point == nil {
 			point = &restorePoint{retention.Point(s), key, map[string]*v1alpha1.Snapshot{}}
