@@ -3,6 +3,7 @@ package retention
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -78,8 +79,8 @@ func (r *Reconciler) liveUsers(
 		}, client.InNamespace(repository.Namespace))
 }
 
-// confirmSnapshots compares the Snapshots with those of the API server: no other Snapshots, and no other versions.
-// Their metadata is enough for that.
+// confirmSnapshots compares the Snapshots with those of the API server: no other Snapshots, and none that differs in
+// what the verdicts rest on. Their metadata is enough for that.
 func (r *Reconciler) confirmSnapshots(ctx context.Context, s *state) error {
 	live, err := r.liveSnapshots(ctx, s)
 	if err != nil {
@@ -87,7 +88,7 @@ func (r *Reconciler) confirmSnapshots(ctx context.Context, s *state) error {
 	}
 	for _, snapshot := range s.decided {
 		is, exists := live[snapshot.Name]
-		if !exists || is.UID != snapshot.UID || is.ResourceVersion != snapshot.ResourceVersion {
+		if !exists || !decidesTheSame(snapshot, &is) {
 			return behind(v1alpha1.SnapshotKind, snapshot.Name)
 		}
 		delete(live, snapshot.Name)
@@ -104,6 +105,19 @@ func (r *Reconciler) confirmSnapshots(ctx context.Context, s *state) error {
 		}
 	}
 	return nil
+}
+
+// decidesTheSame reports whether the verdicts would be the same with a Snapshot as the API server has it, or let only
+// more go. A Snapshot that is being made changes all the time: it stays with its restore point and takes nobody's
+// place, and what it becomes can only take that away.
+func decidesTheSame(cached *v1alpha1.Snapshot, live *metav1.PartialObjectMetadata) bool {
+	if cached.UID != live.UID {
+		return false
+	}
+	if cached.Status.Phase.Terminal() {
+		return cached.ResourceVersion == live.ResourceVersion
+	}
+	return cached.Generation == live.Generation && maps.Equal(cached.Labels, live.Labels)
 }
 
 // repositories returns the label values of the Repositories whose Snapshots decide.

@@ -1,0 +1,63 @@
+package retention
+
+import (
+	"testing"
+
+	. "github.com/onsi/gomega"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client/fake"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+)
+
+// Some run of a batch is always under way: it must not hold up the removals of all its Repositories.
+func TestARunUnderWayHoldsUpNoRemoval(t *testing.T) {
+	for name, tt := range map[string]struct {
+		phase  v1alpha1.SnapshotPhase
+		change func(*v1alpha1.Snapshot)
+		behind bool
+	}{
+		"it reports progress": {
+			v1alpha1.SnapshotRunning, func(s *v1alpha1.Snapshot) { s.Status.Size = "1 GiB" }, false,
+		},
+		"it has begun": {
+			v1alpha1.SnapshotPending, func(s *v1alpha1.Snapshot) { s.Status.Phase = v1alpha1.SnapshotRunning }, false,
+		},
+		"it has succeeded": {
+			v1alpha1.SnapshotRunning, func(s *v1alpha1.Snapshot) { s.Status.Phase = v1alpha1.SnapshotSucceeded }, false,
+		},
+		"it is of another restore point": {
+			v1alpha1.SnapshotRunning, func(s *v1alpha1.Snapshot) { s.Labels[v1alpha1.LabelRestorePoint] = "b" }, true,
+		},
+		"it is another one": {v1alpha1.SnapshotRunning, func(s *v1alpha1.Snapshot) { s.UID = "2" }, true},
+		"a check found it damaged": {
+			v1alpha1.SnapshotSucceeded, func(s *v1alpha1.Snapshot) { s.Status.Integrity = new(false) }, true,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			scheme := runtime.NewScheme()
+			g.Expect(v1alpha1.AddToScheme(scheme)).To(Succeed())
+			cached := &v1alpha1.Snapshot{ObjectMeta: metav1.ObjectMeta{
+				Namespace: "shop", Name: "web-1", UID: "1", Generation: 1, ResourceVersion: "7",
+				Labels: map[string]string{v1alpha1.LabelRepository: "web", v1alpha1.LabelRestorePoint: "a"},
+			}}
+			cached.Spec.Repository, cached.Status.Phase = "web", tt.phase
+			live := cached.DeepCopy()
+			live.ResourceVersion = "8"
+			tt.change(live)
+			r := &Reconciler{APIReader: fake.NewClientBuilder().WithScheme(scheme).WithObjects(live).Build()}
+			err := r.confirmSnapshots(t.Context(), &state{
+				repository: &v1alpha1.Repository{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "web"}},
+				decided:    []*v1alpha1.Snapshot{cached},
+			})
+			if tt.behind {
+				g.Expect(apierrors.IsConflict(err)).To(BeTrue(), "%v", err)
+			} else {
+				g.Expect(err).NotTo(HaveOccurred())
+			}
+		})
+	}
+}
