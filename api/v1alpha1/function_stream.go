@@ -121,7 +121,7 @@ type FunctionStream struct {
 // StreamProbe is a program that reports what a database holds. A restore without confirm reads its standard output
 // first. It writes only if the program ended with exit code 0 and every line of the output is empty or begins with #.
 // In a backup, and in a restore with confirm, the program only shows that the database answers: its output does not
-// count. It has the environment and the files of the stream's own program.
+// count, except for refuse. It has the environment and the files of the stream's own program.
 type StreamProbe struct {
 	// Command is the program and its first arguments.
 	// +required
@@ -143,6 +143,32 @@ type StreamProbe struct {
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=64
 	Args []StreamArgument `json:"args,omitempty"`
+
+	// Refuse lists lines of the output that fail a backup before its program runs. Only a backup can use it.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=16
+	Refuse []StreamRefusal `json:"refuse,omitempty"`
+}
+
+// StreamRefusal is a line of a probe's output with which a dump would look good and lack data.
+type StreamRefusal struct {
+	// Line is how the line begins.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
+	Line string `json:"line"`
+
+	// Message of the failure. The lines follow it.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=512
+	Message string `json:"message"`
+
+	// Unless is true or false, or a variable such as ${onlyVisible}. With true nothing is refused. Empty means false.
+	// +optional
+	// +kubebuilder:validation:MaxLength=253
+	Unless string `json:"unless,omitempty"`
 }
 
 // StreamFinish is a program that finishes the work of another one.
@@ -299,4 +325,17 @@ type ResolvedProgram struct {
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=1024
 	Args []ResolvedStreamArgument `json:"args,omitempty"`
+	// Refuse lists lines of a probe's output that fail a backup.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=16
+	Refuse []ResolvedRefusal `json:"refuse,omitempty"`
+}
+
+// ResolvedRefusal is a StreamRefusal that holds.
+type ResolvedRefusal struct {
+	// Line is how the line begins.
+	Line string `json:"line"`
+	// Message of the failure.
+	Message string `json:"message"`
 }

@@ -38,11 +38,13 @@ The following has not been tried and can fail:
   CockroachDB. Restore into a server of the dump's version or, for PostgreSQL and MariaDB, of a later version.
 - **AppBinding** and **Cluster** of CloudNativePG as targets together with their operators: the tests create these
   objects by hand.
-- Redis Cluster: a dump contains the data of one server. Name each primary as a target of its own. Redis before 6
-  knows neither users nor TLS.
+- Redis before 6, which knows neither users nor TLS.
 
 The tools themselves have these limits:
 
+- A dump of Redis contains the data of one server. The backup of a node of a Redis Cluster fails, unless the parameter
+  ` + "`clusterNode`" + ` is true. Make each primary a target of its own then. A user of Redis needs the
+  rights ` + "`+sync`" + `, ` + "`+replconf`" + ` and ` + "`+info`" + `.
 - ` + "`mariadb-dump --single-transaction`" + ` is consistent for InnoDB only. Tables of Aria and MyISAM can change
   while they are dumped, and so can the definition of any table.
 - A restore of a named database needs the database to exist, with its encoding and owner. A restore of all of

@@ -1,9 +1,13 @@
 package mover_test
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
+	"time"
 
 	. "github.com/onsi/gomega"
 
@@ -104,4 +108,52 @@ func TestRedisTasks(t *testing.T) {
 		base.with("args", "-n 3 --verbose").backedUp(p, "good")
 	})
 	p.secretIsNowhere(password)
+}
+
+// Each node of a Redis Cluster holds a part of the keys.
+func TestANodeOfARedisClusterIsBackedUpOnPurposeOnly(t *testing.T) {
+	t.Parallel()
+	g := NewWithT(t)
+	a, b, p := startRedis(t, "--cluster-enabled", "yes"), startRedis(t, "--cluster-enabled", "yes"), withSecret(t)
+	p.login("password", "hunter2secret")
+	a.must(a.redis("CLUSTER", "ADDSLOTSRANGE", "0", "8191"))
+	b.must(b.redis("CLUSTER", "ADDSLOTSRANGE", "8192", "16383"))
+	a.must(a.redis("CLUSTER", "MEET", "127.0.0.1", b.port))
+	for _, s := range []*databaseServer{a, b} {
+		g.Eventually(func() (string, error) { return s.redis("CLUSTER", "INFO") }).WithTimeout(time.Minute).
+			Should(And(ContainSubstring("cluster_state:ok"), ContainSubstring("cluster_known_nodes:2")))
+	}
+	for i := range 20 {
+		key := fmt.Sprintf("customer-%02d", i)
+		if _, err := a.redis("SET", key, "x"); err != nil {
+			b.must(b.redis("SET", key, "x"))
+		}
+	}
+	base := catalogTask{addon: "redis-addon", server: a}
+	for name, task := range map[string]catalogTask{"default": base, "false": base.with("clusterNode", "false")} {
+		g.Expect(task.backup(p, name)).To(And(HaveField("Reason", v1alpha1.ReasonDumpFailed),
+			HaveField("Message", ContainSubstring("the server is a node of a Redis Cluster"))))
+	}
+	made := base.with("clusterNode", "true").backedUp(p, "true")
+	text, held := p.content(made.Components[0].ID), a.must(a.redis("KEYS", "*"))
+	for i := range 20 {
+		key := fmt.Sprintf("customer-%02d", i)
+		g.Expect(strings.Contains(text, key)).To(Equal(slices.Contains(strings.Fields(held), key)), key)
+	}
+}
+
+// A user who is not allowed to ask can't tell either.
+func TestARedisUserWhoSeesNoClusterMakesNoBackup(t *testing.T) {
+	t.Parallel()
+	g := NewWithT(t)
+	s, p := startRedis(t), withSecret(t)
+	s.must(s.redis("SET", "key", "value"))
+	s.must(s.redis("ACL", "SETUSER", "keeper", "on", ">of the keeper", "+sync", "+psync", "+replconf"))
+	p.login("password", "of the keeper")
+	base := catalogTask{addon: "redis-addon", server: s}
+	g.Expect(base.with("user", "keeper").backup(p, "refused")).
+		To(And(HaveField("Reason", v1alpha1.ReasonDumpFailed), HaveField("Message", ContainSubstring("+info"))))
+	base.with("user", "keeper", "clusterNode", "true").backedUp(p, "on purpose")
+	s.must(s.redis("ACL", "SETUSER", "keeper", "+info"))
+	base.with("user", "keeper").backedUp(p, "allowed")
 }

@@ -2,6 +2,7 @@ package mover
 
 import (
 	"bufio"
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -49,16 +50,17 @@ func (m *Mover) noAnswer(s *v1alpha1.ResolvedStream, reason string) *failure.Fai
 			errNoAnswer, filepath.Base(s.Probe.Command[0]), cmp.Or(m.ProbeTimeout, defaultProbeTimeout)))
 }
 
-// answers returns a failure with this reason if a database does not answer its probe. The content of the answer does
-// not matter. A probe that could not connect is a failure too: the next attempt could hang.
+// answers returns a failure with this reason if a database does not answer its probe, or answers with one of the lines
+// that are refused. A probe that could not connect is a failure too: the next attempt could hang.
 func (m *Mover) answers(ctx context.Context, s *v1alpha1.ResolvedStream, reason string) *failure.Failure {
 	if s.Probe == nil {
 		return nil
 	}
 	out, end, err := m.ask(ctx, s)
+	lines := &refusedLines{refused: s.Probe.Refuse}
 	if err == nil {
 		defer end()
-		_, err = io.Copy(io.Discard, out)
+		_, err = io.Copy(lines, out)
 	}
 	var own *failure.Failure
 	var bad *program.Error
@@ -66,13 +68,63 @@ func (m *Mover) answers(ctx context.Context, s *v1alpha1.ResolvedStream, reason 
 	case errors.As(err, &own):
 		return own
 	case err == nil, errors.As(err, &bad) && bad.Empty:
-		return nil
+		return lines.failure(filepath.Base(s.Probe.Command[0]), reason)
 	case errors.Is(err, errNoAnswer):
 		return m.noAnswer(s, reason)
 	case bad != nil:
 		return programFailure(err, reason)
 	}
 	return failure.ClassifyMove(err)
+}
+
+// maxRefused is how many lines a failure quotes, and maxRefusedLine how many bytes of each count.
+const (
+	maxRefused     = 4
+	maxRefusedLine = 512
+)
+
+// refusedLines finds refused lines in what is written to it.
+type refusedLines struct {
+	refused []v1alpha1.ResolvedRefusal
+	line    []byte // the begun line
+	message string // of the first refusal
+	found   []string
+}
+
+// Write takes in a part of the output. It returns no error.
+func (r *refusedLines) Write(b []byte) (int, error) {
+	n := len(b)
+	for len(b) > 0 {
+		part, rest, ended := bytes.Cut(b, []byte("\n"))
+		r.line = append(r.line, part[:min(len(part), maxRefusedLine-len(r.line))]...)
+		if b = rest; ended {
+			r.end()
+		}
+	}
+	return n, nil
+}
+
+// end looks at the line that ends here.
+func (r *refusedLines) end() {
+	line := strings.TrimSpace(string(r.line))
+	r.line = r.line[:0]
+	for _, refusal := range r.refused {
+		if !strings.HasPrefix(line, refusal.Line) || len(r.found) == maxRefused {
+			continue
+		}
+		r.message = cmp.Or(r.message, refusal.Message)
+		r.found = append(r.found, line)
+		return
+	}
+}
+
+// failure returns the failure of what was found. It is nil if nothing was.
+func (r *refusedLines) failure(program, reason string) *failure.Failure {
+	r.end()
+	if len(r.found) == 0 {
+		return nil
+	}
+	return failure.New(reason, fmt.Sprintf("%s; %s said: %s", r.message, program, strings.Join(r.found, "; ")))
 }
 
 // probe returns a failure if a database holds data that nobody allowed to overwrite, or if that can't be found out.

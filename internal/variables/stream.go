@@ -50,6 +50,9 @@ func (v Values) Stream(s *v1alpha1.FunctionStream, value string) (*v1alpha1.Reso
 			value); err != nil {
 			return nil, fmt.Errorf("stream.probe.%w", err)
 		}
+		if out.Probe.Refuse, err = v.refusals(s.Probe.Refuse); err != nil {
+			return nil, fmt.Errorf("stream.probe.%w", err)
+		}
 	}
 	if out.DataDirectory, err = v.Expand(s.DataDirectory); err != nil {
 		return nil, fmt.Errorf("stream.dataDirectory: %w", err)
@@ -114,6 +117,25 @@ func (v Values) program(
 			maxStreamArguments)
 	}
 	return words, out, nil
+}
+
+// refusals returns those refusals that hold.
+func (v Values) refusals(all []v1alpha1.StreamRefusal) ([]v1alpha1.ResolvedRefusal, error) {
+	var out []v1alpha1.ResolvedRefusal
+	for i, r := range all {
+		unless, err := v.Expand(r.Unless)
+		if err != nil {
+			return nil, fmt.Errorf("refuse[%d].unless: %w", i, err)
+		}
+		switch unless {
+		case "", "false":
+			out = append(out, v1alpha1.ResolvedRefusal{Line: r.Line, Message: r.Message})
+		case "true":
+		default:
+			return nil, fmt.Errorf("refuse[%d].unless: write true or false, not %q", i, unless)
+		}
+	}
+	return out, nil
 }
 
 // argument expands an argument to none, one or several.

@@ -1,0 +1,53 @@
+package catalog_test
+
+import (
+	"testing"
+
+	. "github.com/onsi/gomega"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/catalog"
+	"github.com/cairn-backup/cairn/internal/variables"
+)
+
+func TestWhatAProbeRefuses(t *testing.T) {
+	tasks := []v1alpha1.Task{{Name: "ask", Function: "ask"}}
+	addon := &v1alpha1.Addon{Spec: v1alpha1.AddonSpec{BackupTasks: tasks, RestoreTasks: tasks}}
+	for name, tc := range map[string]struct {
+		unless  string
+		restore bool
+		refuses bool
+		says    string
+	}{
+		"always":       {refuses: true},
+		"as told":      {unless: "false", refuses: true},
+		"nothing":      {unless: "true"},
+		"perhaps":      {unless: "perhaps", says: `refuse[0].unless: write true or false, not "perhaps"`},
+		"in a restore": {restore: true, refuses: true, says: "only a backup can use stream.probe.refuse"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			f := &v1alpha1.Function{Spec: v1alpha1.FunctionSpec{Image: "database", Stream: &v1alpha1.FunctionStream{
+				Command: []string{"dump"}, Probe: &v1alpha1.StreamProbe{
+					Command: []string{"ask"},
+					Refuse:  []v1alpha1.StreamRefusal{{Line: "no", Message: "why", Unless: tc.unless}},
+				},
+			}}}
+			info := &v1alpha1.AddonInfo{Tasks: []v1alpha1.TaskReference{{Name: "ask"}}}
+			mistakes := catalog.FunctionMistakes("spec.addon", addon, info, tc.restore, variables.Builtin{},
+				func(string) *v1alpha1.Function { return f })
+			if tc.says != "" {
+				g.Expect(mistakes).To(ConsistOf(HaveField("Message", ContainSubstring(tc.says))))
+				return
+			}
+			g.Expect(mistakes).To(BeEmpty())
+			stream, err := variables.Values{}.Stream(f.Spec.Stream, "")
+			g.Expect(err).NotTo(HaveOccurred())
+			if tc.refuses {
+				g.Expect(stream.Probe.Refuse).To(ConsistOf(v1alpha1.ResolvedRefusal{Line: "no", Message: "why"}))
+			} else {
+				g.Expect(stream.Probe.Refuse).To(BeEmpty())
+			}
+		})
+	}
+}
