@@ -106,10 +106,10 @@ func (a *databasesApp) kinds() []databaseKind {
 			"databases: archive", "archive", []statement{{"archive", "DROP TABLE old;"}}, mariadb.look[1:2],
 		},
 		limited: limitedUser{[]statement{
-			{"archive", "CREATE TABLE zebra (n int); INSERT INTO zebra VALUES (1);"},
+			{"archive", "CREATE VIEW zebra AS SELECT 1 AS n;"},
 			{"mysql", "CREATE USER limited@'%' IDENTIFIED BY '" + limitedPassword +
-				"'; GRANT EVENT, TRIGGER ON archive.* TO limited@'%'; GRANT SELECT, SHOW VIEW ON archive.old TO " +
-				"limited@'%'; GRANT INSERT ON archive.zebra TO limited@'%';"},
+				"'; GRANT SELECT, EVENT, TRIGGER ON archive.* TO limited@'%'; GRANT SELECT ON mysql.proc TO " +
+				"limited@'%';"},
 		}, "command denied to user 'limited'"},
 		grow: statement{
 			"archive", "CREATE TABLE big AS SELECT seq, repeat(md5(seq), 100) AS text FROM seq_1_to_100000;",

@@ -47,6 +47,10 @@ The tools themselves have these limits:
   rights ` + "`+sync`" + `, ` + "`+replconf`" + ` and ` + "`+info`" + `.
 - ` + "`mariadb-dump --single-transaction`" + ` is consistent for InnoDB only. Tables of Aria and MyISAM can change
   while they are dumped, and so can the definition of any table.
+- ` + "`mariadb-dump`" + ` and ` + "`mysqldump`" + ` leave out without a word what their account must not see. The backup fails if
+  the account lacks rights ([which ones](../guides/databases.md#the-rights-of-the-account)), unless the parameter
+  ` + "`onlyVisible`" + ` is true. ` + "`args`" + ` are not for the client that asks for the rights, so put options of the
+  connection, such as ` + "`--skip-ssl`" + `, into ` + "`probeArgs`" + ` too.
 - A restore of a named database needs the database to exist, with its encoding and owner. A restore of all of
   PostgreSQL, MariaDB or MySQL creates databases and accounts, with their passwords.
 - The restore of one PostgreSQL database is one transaction. All other restores can have written a part before they

@@ -141,3 +141,111 @@ func TestMariaDBTasks(t *testing.T) {
 	})
 	p.secretIsNowhere(accountPassword, strings.ReplaceAll(accountPassword, `\`, `\\`))
 }
+
+// mariadb-dump leaves out without a word the tables, triggers and routines that its account must not see.
+func TestAMariaDBAccountWithFewRightsMakesNoHalfBackup(t *testing.T) {
+	t.Parallel()
+	s, p := startMariaDB(t), withSecret(t)
+	s.must(s.mariadb(mariadbTables + `
+		CREATE PROCEDURE pr() SELECT 1;
+		CREATE DATABASE crm; CREATE TABLE crm.clients (n int);
+		CREATE ROLE all_of_shop, readers;
+		GRANT SELECT, TRIGGER, EVENT, SHOW VIEW ON shop.* TO all_of_shop; GRANT SELECT ON mysql.* TO all_of_shop;
+		GRANT SELECT, TRIGGER, EVENT, SHOW VIEW ON *.* TO readers`))
+	shop := []string{"CREATE TABLE `people`", "TRIGGER tr", "FUNCTION `f`", "PROCEDURE `pr`"}
+	const few, role = "SELECT, LOCK TABLES, SHOW VIEW, EVENT ON shop.*", "SELECT, TRIGGER, EVENT ON crm.*"
+	one, everything := []string{"databases", "shop"}, []string{}
+	table := []string{"databases", "shop", "tables", "people, old"}
+	for name, tc := range map[string]struct {
+		grants, role string
+		params       []string
+		lacks        []string // if it fails
+		holds        []string // if not
+	}{
+		"few rights": {
+			few, "", one, []string{"GRANT TRIGGER ON `shop`.* TO 'keeper'@'%'", "GRANT SELECT ON mysql.proc"}, nil,
+		},
+		"few rights are enough": {
+			few, "", []string{"databases", "shop", "onlyVisible", "true"}, nil, shop[:1],
+		},
+		"few rights for everything": {
+			few, "", everything, []string{"GRANT SELECT, TRIGGER, EVENT, SHOW VIEW ON *.* TO 'keeper'@'%'"}, nil,
+		},
+		"rights on tables": {
+			"SELECT ON shop.people; TRIGGER ON shop.people", "", one, []string{"GRANT SELECT, TRIGGER, "}, nil,
+		},
+		"rights on the tables of the dump": {
+			"SELECT, TRIGGER, SHOW VIEW ON shop.people; SELECT, TRIGGER, SHOW VIEW ON shop.old; EVENT ON shop.*", "",
+			table, nil, shop[:2],
+		},
+		"rights on one of the tables": {
+			"SELECT, TRIGGER ON shop.people; SELECT ON shop.old", "", table, []string{"GRANT TRIGGER, "}, nil,
+		},
+		"all that is needed": {
+			"SELECT, TRIGGER, EVENT, SHOW VIEW ON shop.*; SELECT ON mysql.proc", "", one, nil, shop,
+		},
+		"a pattern": {
+			"SELECT, TRIGGER, EVENT, SHOW VIEW ON `s%p`.*; SELECT ON mysql.proc", "", one, nil, shop,
+		},
+		"another pattern": {
+			"SELECT, TRIGGER ON `sh\\_p`.*; SELECT ON mysql.proc", "", one, []string{"ON `shop`.* TO"}, nil,
+		},
+		"all rights on the database": {
+			"ALL ON shop.*", "", one, []string{"insufficient privileges to SHOW CREATE"}, nil,
+		},
+		"all that everything needs":   {"SELECT, TRIGGER, EVENT, SHOW VIEW ON *.*", "", everything, nil, shop},
+		"a role":                      {"", "all_of_shop", one, nil, shop},
+		"a role that has too little":  {"", "all_of_shop", everything, []string{"ON *.* TO"}, nil},
+		"a role for everything":       {"", "readers", everything, nil, shop},
+		"a role that nobody can read": {role, "hidden", one, []string{"Rights of roles count only if"}, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			s.must(s.mariadb(`CREATE OR REPLACE ROLE hidden; GRANT SELECT, TRIGGER ON shop.* TO hidden;
+				CREATE OR REPLACE USER keeper@'%' IDENTIFIED BY 'of the keeper'`))
+			for grant := range strings.SplitSeq(tc.grants, "; ") {
+				if grant != "" {
+					s.must(s.mariadb("GRANT " + grant + " TO keeper@'%'"))
+				}
+			}
+			if tc.role != "" {
+				s.must(s.mariadb("GRANT " + tc.role + " TO keeper@'%'; SET DEFAULT ROLE " + tc.role +
+					" FOR keeper@'%'"))
+			}
+			p.login("username", "keeper", "password", "of the keeper")
+			result := catalogTask{addon: "mariadb-addon", server: s}.with(tc.params...).backup(p, name)
+			if tc.lacks != nil {
+				g.Expect(result.Reason).To(Equal(v1alpha1.ReasonDumpFailed))
+			} else {
+				g.Expect(result.Reason).To(Equal(v1alpha1.ReasonSucceeded), result.Message)
+			}
+			for _, part := range tc.lacks {
+				g.Expect(result.Message).To(ContainSubstring(part))
+			}
+			for _, part := range tc.holds {
+				g.Expect(p.content(result.Components[0].ID)).To(ContainSubstring(part))
+			}
+		})
+	}
+}
+
+// Debian has no MySQL. MariaDB understands what mysql-addon asks, except for the hosts of roles.
+func TestWhatMySQLIsAskedForRights(t *testing.T) {
+	t.Parallel()
+	s := startMariaDB(t)
+	s.must(s.mariadb(`CREATE DATABASE shop; CREATE TABLE shop.a (n int); CREATE USER keeper@'%' IDENTIFIED BY 'k';
+		GRANT SELECT, EVENT ON shop.* TO keeper@'%'`))
+	_, functions := shipped()
+	for database, says := range map[string]string{
+		"shop": "GRANT TRIGGER, SHOW VIEW ON `shop`.* TO 'keeper'@'%'\nGRANT SHOW_ROUTINE ON *.* TO 'keeper'@'%'\n",
+		"":     "GRANT SELECT, TRIGGER, EVENT, SHOW VIEW ON *.* TO 'keeper'@'%'\n",
+	} {
+		g := NewWithT(t)
+		command := functions["mysql-backup"].Spec.Stream.Probe.Command
+		question := strings.NewReplacer("--execute=", "", "${value}", database, "${tables}", "", "ROLE_HOST", "''''").
+			Replace(command[len(command)-1])
+		g.Expect(s.mariadb(question)).To(BeEmpty())
+		g.Expect(s.client([]string{"MYSQL_PWD=k"}, question, "mariadb", "--no-defaults", "--batch", "--raw",
+			"--skip-column-names", "--host=127.0.0.1", "--port="+s.port, "--user=keeper")).To(Equal(says))
+	}
+}

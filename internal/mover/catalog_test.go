@@ -71,8 +71,9 @@ func (c catalogTask) components(p *pod, restore bool, names ...string) []task.Co
 	addons, functions := shipped()
 	lookup := func(name string) *v1alpha1.Function { return functions[name] }
 	given := maps.Clone(c.params)
-	if restore { // The components say which databases.
+	if restore { // The components say which databases, and nobody asks for rights.
 		delete(given, "databases")
+		delete(given, "probeArgs")
 	}
 	params, err := json.Marshal(given)
 	g.Expect(err).NotTo(HaveOccurred())

@@ -120,7 +120,7 @@ func TestMariaDBTasksOverTLS(t *testing.T) {
 	foreignCert, foreignKey := other.client("certified")
 	// For the host localhost, the client would take the Unix socket.
 	base := catalogTask{addon: "mariadb-addon", server: s, host: "localhost"}.with("databases", "shop", "args",
-		"--protocol=tcp")
+		"--protocol=tcp", "probeArgs", "--protocol=tcp")
 	elsewhere := base
 	elsewhere.host = "127.0.0.1"
 	sealed, certified := []string{"username", "sealed", "password", "word of sealed"}, []string{
@@ -132,7 +132,7 @@ func TestMariaDBTasksOverTLS(t *testing.T) {
 	logins(t, withSecret(t), map[string]login{
 		"verified with a CA": {task: base, secret: trusting},
 		"no encryption": {
-			base.with("databases", "shop", "args", "--protocol=tcp --skip-ssl"), sealed,
+			base.with("databases", "shop", "args", "--protocol=tcp --skip-ssl", "probeArgs", "--protocol=tcp"), sealed,
 			"Access denied",
 		},
 		"another name":      {elsewhere, trusting, "TLS/SSL error"},
