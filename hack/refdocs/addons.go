@@ -47,6 +47,9 @@ The tools themselves have these limits:
   rights ` + "`+sync`" + `, ` + "`+replconf`" + ` and ` + "`+info`" + `.
 - ` + "`mariadb-dump --single-transaction`" + ` is consistent for InnoDB only. Tables of Aria and MyISAM can change
   while they are dumped, and so can the definition of any table.
+- ` + "`pg_dump`" + ` leaves out subscriptions, and options of user mappings, if its account is no superuser. The backup fails
+  then, unless ` + "`onlyVisible`" + ` is true. Of databases in a backup of everything it looks only for subscriptions.
+  ` + "`pg_dumpall`" + ` leaves out databases that allow no connections.
 - ` + "`mariadb-dump`" + ` and ` + "`mysqldump`" + ` leave out without a word what their account must not see. The backup fails if
   the account lacks rights ([which ones](../guides/databases.md#the-rights-of-the-account)), unless the parameter
   ` + "`onlyVisible`" + ` is true. ` + "`args`" + ` are not for the client that asks for the rights, so put options of the

@@ -1,6 +1,7 @@
 package mover_test
 
 import (
+	"strings"
 	"testing"
 
 	. "github.com/onsi/gomega"
@@ -163,4 +164,57 @@ func TestPostgreSQLTasks(t *testing.T) {
 				HaveField("Message", ContainSubstring("lacks username"))))
 	})
 	p.secretIsNowhere(accountPassword, `p\:a`)
+}
+
+// pg_dump only warns of subscriptions that it leaves out, and says nothing of the options of user mappings.
+func TestAPostgreSQLAccountThatIsNoSuperuserMakesNoHalfBackup(t *testing.T) {
+	t.Parallel()
+	s, p := startPostgreSQL(t, "-c", "wal_level=logical"), withSecret(t)
+	s.must(s.psql("postgres", `CREATE DATABASE shop; CREATE DATABASE crm; CREATE ROLE keeper LOGIN PASSWORD 'k';
+		GRANT pg_read_all_data TO keeper`))
+	s.must(s.psql("shop", "CREATE TABLE people (n int); INSERT INTO people VALUES (1), (2)"))
+	base := catalogTask{addon: "postgres-addon", server: s}
+	shop, crm := base.with("databases", "shop"), base.with("databases", "crm")
+	super, keeper := []string{"username", account, "password", accountPassword}, []string{
+		"username", "keeper", "password", "k",
+	}
+	for _, step := range []struct {
+		name, sql string
+		task      catalogTask
+		login     []string
+		says      string
+	}{
+		{"nothing is hidden", "", shop, keeper, ""},
+		{"a subscription", `CREATE SUBSCRIPTION s CONNECTION 'host=127.0.0.1' PUBLICATION p
+			WITH (connect=false, slot_name=NONE)`, shop, keeper, "left out: subscriptions"},
+		{"a subscription of another database", "", crm, keeper, ""},
+		{"a subscription of any database", "", base, keeper, "left out: subscriptions"},
+		{"a subscription that may be missing", "", base.with("databases", "shop", "onlyVisible", "true"), keeper, ""},
+		{"tables alone", "", base.with("databases", "shop", "tables", "people"), keeper, ""},
+		{"a superuser", "", shop, super, ""},
+		{"a user mapping", `DROP SUBSCRIPTION s; CREATE FOREIGN DATA WRAPPER w; CREATE SERVER far FOREIGN DATA WRAPPER w;
+			CREATE USER MAPPING FOR app SERVER far OPTIONS (password 'x')`, shop, keeper,
+			"left out: options of the user mapping of app for far"},
+		{"a superuser again", "", base, super, ""},
+		{"rows", "DROP USER MAPPING FOR app SERVER far; ALTER TABLE people ENABLE ROW LEVEL SECURITY", shop, keeper,
+			"row-level security"},
+		{"all rows", "ALTER ROLE keeper BYPASSRLS", shop, keeper, ""},
+		{"roles", "REVOKE pg_read_all_data FROM keeper", base, keeper, "permission denied for table pg_authid"},
+		{"tables", "", shop, keeper, "permission denied for table people"},
+	} {
+		t.Run(step.name, func(t *testing.T) {
+			g := NewWithT(t)
+			for sql := range strings.SplitSeq(step.sql, ";") {
+				s.must(s.psql("shop", sql))
+			}
+			p.login(step.login...)
+			result := step.task.backup(p, step.name)
+			if step.says == "" {
+				g.Expect(result.Reason).To(Equal(v1alpha1.ReasonSucceeded), result.Message)
+				return
+			}
+			g.Expect(result).To(And(HaveField("Reason", v1alpha1.ReasonDumpFailed),
+				HaveField("Message", ContainSubstring(step.says))))
+		})
+	}
 }
