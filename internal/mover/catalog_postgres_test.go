@@ -192,12 +192,16 @@ func TestAPostgreSQLAccountThatIsNoSuperuserMakesNoHalfBackup(t *testing.T) {
 		{"a subscription that may be missing", "", base.with("databases", "shop", "onlyVisible", "true"), keeper, ""},
 		{"tables alone", "", base.with("databases", "shop", "tables", "people"), keeper, ""},
 		{"a superuser", "", shop, super, ""},
-		{"a user mapping", `DROP SUBSCRIPTION s; CREATE FOREIGN DATA WRAPPER w; CREATE SERVER far FOREIGN DATA WRAPPER w;
+		{
+			"a user mapping", `DROP SUBSCRIPTION s; CREATE FOREIGN DATA WRAPPER w; CREATE SERVER far FOREIGN DATA WRAPPER w;
 			CREATE USER MAPPING FOR app SERVER far OPTIONS (password 'x')`, shop, keeper,
-			"left out: options of the user mapping of app for far"},
+			"left out: options of the user mapping of app for far",
+		},
 		{"a superuser again", "", base, super, ""},
-		{"rows", "DROP USER MAPPING FOR app SERVER far; ALTER TABLE people ENABLE ROW LEVEL SECURITY", shop, keeper,
-			"row-level security"},
+		{
+			"rows", "DROP USER MAPPING FOR app SERVER far; ALTER TABLE people ENABLE ROW LEVEL SECURITY", shop, keeper,
+			"row-level security",
+		},
 		{"all rows", "ALTER ROLE keeper BYPASSRLS", shop, keeper, ""},
 		{"roles", "REVOKE pg_read_all_data FROM keeper", base, keeper, "permission denied for table pg_authid"},
 		{"tables", "", shop, keeper, "permission denied for table people"},

@@ -65,6 +65,9 @@ func TestPodsAreReadOnlyIfTheirJobIsGone(t *testing.T) {
 			work := map[string]string{v1alpha1.AnnotationTask: order}
 			job := &batchv1.Job{ObjectMeta: metav1.ObjectMeta{
 				Namespace: "shop", Name: "keeper-s3", UID: "job", Labels: labels,
+				OwnerReferences: []metav1.OwnerReference{{
+					APIVersion: "coordination.k8s.io/v1", Kind: "Lease", Name: "keeper-s3", Controller: new(true),
+				}},
 			}}
 			job.Spec.Template.Annotations = work
 			pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{
