@@ -21,6 +21,18 @@ type listedDirs struct {
 	mu    sync.Mutex
 	all   []listedDir
 	names []byte // of all, each with a NUL at its end
+	racy  int    // directories that changed also while it waited
+}
+
+// maxRacy is the number of directories after which a file system counts as one that gives directories the present time.
+// Then their times say nothing.
+const maxRacy = 64
+
+// useless reports whether the times of directories say nothing.
+func (l *listedDirs) useless() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.racy >= maxRacy
 }
 
 // listedDir is one directory. The first is the root, which is its own parent.
@@ -39,6 +51,13 @@ func (l *listedDirs) add(parent uint32, raw string, stamp uint64) uint32 {
 	return index
 }
 
+// waitedInVain counts a directory that changed also while the walk waited.
+func (l *listedDirs) waitedInVain() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.racy++
+}
+
 // path returns the path of a directory below the root.
 func (l *listedDirs) path(i uint32) string {
 	var elements []string
@@ -53,7 +72,7 @@ func (l *listedDirs) path(i uint32) string {
 // remember notes what an open directory is like. It waits where it changed so recently that another change could leave
 // its times as they are.
 func (w *walk) remember(ref *dirRef) {
-	if w.listed == nil {
+	if w.listed == nil || w.listed.useless() {
 		return
 	}
 	var st unix.Stat_t
@@ -63,7 +82,11 @@ func (w *walk) remember(ref *dirRef) {
 		time.Sleep(time.Until(until))
 		err = fstat(ref.fd, &st)
 	}
-	if now := time.Now(); err == nil && w.racyUntil(&st, now).IsZero() && !w.isCoarse(&st, now) {
+	switch now := time.Now(); {
+	case err != nil:
+	case !w.racyUntil(&st, now).IsZero():
+		w.listed.waitedInVain()
+	case !w.isCoarse(&st, now):
 		stamp = stampOf("", &st, w.noInode)
 	}
 	var parent uint32
@@ -79,7 +102,7 @@ func (w *walk) restless(ctx context.Context, root string) bool {
 	if w.vanished.Load()+w.progress.vanished.Load() > w.hidden.Load() {
 		return true
 	}
-	if w.listed == nil {
+	if w.listed == nil || w.listed.useless() {
 		return false
 	}
 	fd, err := unix.Open(root, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)

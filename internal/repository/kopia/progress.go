@@ -30,6 +30,28 @@ type progress struct {
 	cancel                                                  func()
 }
 
+// found is what a pass met in the source.
+type found struct {
+	unreadable, vanished int64
+	problems             []repository.Problem
+	left                 rules
+}
+
+func (p *progress) found() found {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return found{p.unreadable.Load(), p.vanished.Load(), p.problems, p.left}
+}
+
+// set takes back what a later pass met.
+func (p *progress) set(f found) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.problems, p.left = f.problems, f.left
+	p.unreadable.Store(f.unreadable)
+	p.vanished.Store(f.vanished)
+}
+
 // readAgain forgets the problems of the source before it is read once more. Finished files stay counted, once.
 func (p *progress) readAgain() {
 	p.muted.Store(true)

@@ -76,7 +76,7 @@ func (b *backup) upload(
 	ctx, kctx context.Context, u *upload.Uploader, w *stampWriter, previous []*snapshot.Manifest,
 ) (*snapshot.Manifest, *walk, error) {
 	var start fs.UTCTimestamp
-	moved := false
+	var whole *passed
 	for pass := 1; ; pass++ {
 		wk, root, err := b.walk(w, pass)
 		if err != nil {
@@ -93,21 +93,49 @@ func (b *backup) upload(
 			start = man.StartTime
 		}
 		man.StartTime = start
-		if man.IncompleteReason != "" || pass == b.e.passes || b.progress.storage.Load() != nil {
+		if man.IncompleteReason != "" || b.progress.storage.Load() != nil {
 			return man, wk, nil
 		}
-		if b.opt.AllowChanged && wk.torn.Load() > b.e.readAgain {
-			return man, wk, nil // another pass would read them again
+		moved := whole != nil
+		if is := (&passed{man, wk, b.progress.found()}); wk.changed.Load() == 0 && !is.worse(whole) {
+			whole = is
 		}
-		if wk.changed.Load() == 0 {
-			if b.opt.AllowChanged && moved || !wk.restless(ctx, b.src.Dir) {
-				return man, wk, nil
+		if b.done(ctx, pass, wk, moved) {
+			if whole != nil {
+				b.progress.set(whole.found)
+				return whole.man, whole.walk, nil
 			}
-			moved = true
+			return man, wk, nil
 		}
 		previous = []*snapshot.Manifest{man}
 		b.progress.readAgain()
 	}
+}
+
+// passed is a pass in which no file was written to while it was read. A later pass looks for what moved: if it meets
+// such a file, or one that it can't read, the earlier one is the better one.
+type passed struct {
+	man   *snapshot.Manifest
+	walk  *walk
+	found found
+}
+
+func (p *passed) worse(than *passed) bool {
+	return than != nil && p.found.unreadable > than.found.unreadable
+}
+
+// done reports whether no pass follows. moved tells that an earlier one was whole.
+func (b *backup) done(ctx context.Context, pass int, wk *walk, moved bool) bool {
+	defer func() { wk.listed = nil }()
+	switch {
+	case pass == b.e.passes:
+		return true
+	case b.opt.AllowChanged && (moved || wk.torn.Load() > b.e.readAgain):
+		return true // Another pass would read big files again.
+	case wk.changed.Load() > 0:
+		return false
+	}
+	return !wk.restless(ctx, b.src.Dir)
 }
 
 // walk returns the walk of a pass.
