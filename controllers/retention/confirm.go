@@ -107,9 +107,9 @@ func (r *Reconciler) confirmSnapshots(ctx context.Context, s *state) error {
 	return nil
 }
 
-// decidesTheSame reports whether the verdicts would be the same with a Snapshot as the API server has it, or let only
-// more go. A Snapshot that is being made changes all the time: it stays with its restore point and takes nobody's
-// place, and what it becomes can only take that away.
+// decidesTheSame reports whether all that was decided to go goes also with a Snapshot as the API server has it. A
+// Snapshot that is being made changes all the time. It keeps nothing but its own restore point: whatever it becomes, no
+// other one has to stay because of that.
 func decidesTheSame(cached *v1alpha1.Snapshot, live *metav1.PartialObjectMetadata) bool {
 	if cached.UID != live.UID {
 		return false

@@ -136,7 +136,8 @@ func PasswordKeys() []string {
 }
 
 // PasswordOf returns the password of a Repository that a Secret holds, and its key; "" if it holds none. It drops a
-// trailing newline, which editors add. value returns the value of a key, and is not asked for more than counts.
+// trailing newline, which editors add. value returns the value of a key. It is not
+// asked for keys after the one that counts.
 func PasswordOf(value func(key string) string) (key, password string) {
 	for _, key := range PasswordKeys() {
 		if password := strings.TrimRight(value(key), "\r\n"); password != "" {

@@ -32,9 +32,9 @@ func Metadata(
 	return out, nil
 }
 
-// Unsettled reads objects of one of Cairn's kinds past the cache, except for those that the cache settles: settled
-// reports that what the cache holds of an object is enough, whose metadata is is now. It must not change anything. The
-// cache lists into known. live must not be a cache.
+// Unsettled reads objects of one of Cairn's kinds past the cache, except for those that the cache settles. settled
+// reports whether the cached object is enough, given its live metadata. It must not change anything. The cache lists
+// into known. live must not be a cache.
 func Unsettled[T any, P interface {
 	*T
 	client.Object

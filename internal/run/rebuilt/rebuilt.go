@@ -150,9 +150,6 @@ func statusOf(
 // was down.
 const lateStart = 24 * time.Hour
 
-// skew is how far the clocks of healthy machines differ at most.
-const skew = 5 * time.Minute
-
 // madeAt returns when the last of the components ended, but never a time long after the run or after now: a node's
 // clock can have been wrong. The slot comes from the manager's clock, and a difference of two times of one clock is
 // right even if the clock was not, unless it was put right in between. The components can have run one after the other.
@@ -172,7 +169,7 @@ func madeAt(snapshotID string, components map[string]v1alpha1.Component, now tim
 	}
 	latest, end := now, now
 	if slot, ok := v1alpha1.SnapshotIDTime(snapshotID); ok && slot.Before(now) {
-		if slot.Add(took).After(now.Add(skew)) {
+		if slot.Add(took).After(now.Add(v1alpha1.ClockTolerance)) {
 			took = 0 // the clock was put right meanwhile
 		}
 		latest, end = slot.Add(took+lateStart), slot.Add(took)
