@@ -153,11 +153,11 @@ type StreamProbe struct {
 
 // StreamRefusal is a line of a probe's output with which a dump would look good and lack data.
 type StreamRefusal struct {
-	// Line is how the line begins.
+	// Prefix is how the line begins.
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
-	Line string `json:"line"`
+	Prefix string `json:"prefix"`
 
 	// Message of the failure. The lines follow it.
 	// +required
@@ -334,8 +334,8 @@ type ResolvedProgram struct {
 
 // ResolvedRefusal is a StreamRefusal that holds.
 type ResolvedRefusal struct {
-	// Line is how the line begins.
-	Line string `json:"line"`
+	// Prefix is how the line begins.
+	Prefix string `json:"prefix"`
 	// Message of the failure.
 	Message string `json:"message"`
 }

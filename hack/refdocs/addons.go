@@ -48,12 +48,14 @@ The tools themselves have these limits:
 - ` + "`mariadb-dump --single-transaction`" + ` is consistent for InnoDB only. Tables of Aria and MyISAM can change
   while they are dumped, and so can the definition of any table.
 - ` + "`pg_dump`" + ` leaves out subscriptions, and options of user mappings, if its account is no superuser. The backup fails
-  then, unless ` + "`onlyVisible`" + ` is true. Of databases in a backup of everything it looks only for subscriptions.
+  then, unless ` + "`onlyVisible`" + ` is true. Of databases in a backup of everything it looks for subscriptions, and for user mappings
+  of the database that it connects to. It cannot tell a mapping without options from one whose options are hidden, and
+  does not know ` + "`args`" + ` such as ` + "`--no-subscriptions`" + ` or ` + "`--role`" + `: set ` + "`onlyVisible`" + ` where the dump is whole all the same.
   ` + "`pg_dumpall`" + ` leaves out databases that allow no connections.
 - ` + "`mariadb-dump`" + ` and ` + "`mysqldump`" + ` leave out without a word what their account must not see. The backup fails if
   the account lacks rights ([which ones](../guides/databases.md#the-rights-of-the-account)), unless the parameter
   ` + "`onlyVisible`" + ` is true. ` + "`args`" + ` are not for the client that asks for the rights, so put options of the
-  connection, such as ` + "`--skip-ssl`" + `, into ` + "`probeArgs`" + ` too.
+  connection, such as ` + "`--skip-ssl`" + `, into ` + "`probeArgs`" + ` too, and set ` + "`onlyVisible`" + ` with ` + "`--skip-triggers`" + ` or the like.
 - A restore of a named database needs the database to exist, with its encoding and owner. A restore of all of
   PostgreSQL, MariaDB or MySQL creates databases and accounts, with their passwords.
 - The restore of one PostgreSQL database is one transaction. All other restores can have written a part before they

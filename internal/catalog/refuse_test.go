@@ -1,6 +1,11 @@
 package catalog_test
 
 import (
+	"maps"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
 	"testing"
 
 	. "github.com/onsi/gomega"
@@ -30,7 +35,7 @@ func TestWhatAProbeRefuses(t *testing.T) {
 			f := &v1alpha1.Function{Spec: v1alpha1.FunctionSpec{Image: "database", Stream: &v1alpha1.FunctionStream{
 				Command: []string{"dump"}, Probe: &v1alpha1.StreamProbe{
 					Command: []string{"ask"},
-					Refuse:  []v1alpha1.StreamRefusal{{Line: "no", Message: "why", Unless: tc.unless}},
+					Refuse:  []v1alpha1.StreamRefusal{{Prefix: "no", Message: "why", Unless: tc.unless}},
 				},
 			}}}
 			info := &v1alpha1.AddonInfo{Tasks: []v1alpha1.TaskReference{{Name: "ask"}}}
@@ -44,10 +49,30 @@ func TestWhatAProbeRefuses(t *testing.T) {
 			stream, err := variables.Values{}.Stream(f.Spec.Stream, "")
 			g.Expect(err).NotTo(HaveOccurred())
 			if tc.refuses {
-				g.Expect(stream.Probe.Refuse).To(ConsistOf(v1alpha1.ResolvedRefusal{Line: "no", Message: "why"}))
+				g.Expect(stream.Probe.Refuse).To(ConsistOf(v1alpha1.ResolvedRefusal{Prefix: "no", Message: "why"}))
 			} else {
 				g.Expect(stream.Probe.Refuse).To(BeEmpty())
 			}
 		})
 	}
+}
+
+// An Addon of an administrator can use the Functions of the catalog. It knows the variables that they had when it was
+// written: a variable that comes later needs a default, or each policy on the Addon becomes invalid.
+func TestVariablesOfFunctionsThatHaveNoDefault(t *testing.T) {
+	g, found := NewWithT(t), map[string]bool{}
+	files, err := filepath.Glob("../../policies/catalog/*-functions.yaml")
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(files).NotTo(BeEmpty())
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		g.Expect(err).NotTo(HaveOccurred())
+		for _, variable := range regexp.MustCompile(`\$\{[A-Za-z]+}`).FindAllString(string(text), -1) {
+			found[variable] = true
+		}
+	}
+	g.Expect(slices.Sorted(maps.Keys(found))).To(Equal([]string{
+		"${args}", "${databases}", "${image}", "${moverImage}", "${schemas}", "${tables}", "${targetHost}",
+		"${targetImage}", "${targetPort}", "${user}", "${value}",
+	}))
 }

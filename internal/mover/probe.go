@@ -89,6 +89,7 @@ type refusedLines struct {
 	line    []byte // the begun line
 	message string // of the first refusal
 	found   []string
+	more    bool // were found
 }
 
 // Write takes in a part of the output. It returns no error.
@@ -109,8 +110,12 @@ func (r *refusedLines) end() {
 	line := strings.TrimSpace(string(r.line))
 	r.line = r.line[:0]
 	for _, refusal := range r.refused {
-		if !strings.HasPrefix(line, refusal.Line) || len(r.found) == maxRefused {
+		if !strings.HasPrefix(line, refusal.Prefix) {
 			continue
+		}
+		if len(r.found) == maxRefused {
+			r.more = true
+			return
 		}
 		r.message = cmp.Or(r.message, refusal.Message)
 		r.found = append(r.found, line)
@@ -124,7 +129,11 @@ func (r *refusedLines) failure(program, reason string) *failure.Failure {
 	if len(r.found) == 0 {
 		return nil
 	}
-	return failure.New(reason, fmt.Sprintf("%s; %s said: %s", r.message, program, strings.Join(r.found, "; ")))
+	said := strings.Join(r.found, "; ")
+	if r.more {
+		said += "; and more"
+	}
+	return failure.New(reason, fmt.Sprintf("%s; %s said: %s", r.message, program, said))
 }
 
 // probe returns a failure if a database holds data that nobody allowed to overwrite, or if that can't be found out.

@@ -30,7 +30,7 @@ func TestAProbeRefusesABackup(t *testing.T) {
 			c := dumpOf("touch " + ran + "; echo rows")
 			c.Stream.Probe = &v1alpha1.ResolvedProgram{
 				Command: []string{"/bin/sh", "-c", tc.probe},
-				Refuse:  []v1alpha1.ResolvedRefusal{{Line: "none"}, {Line: "lacks ", Message: "rows are missing"}},
+				Refuse:  []v1alpha1.ResolvedRefusal{{Prefix: "none"}, {Prefix: "lacks ", Message: "rows are missing"}},
 			}
 			_, result := p.run(t.Context(), backupTask(name, c))
 			if tc.says == "" {

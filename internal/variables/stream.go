@@ -129,7 +129,7 @@ func (v Values) refusals(all []v1alpha1.StreamRefusal) ([]v1alpha1.ResolvedRefus
 		}
 		switch unless {
 		case "", "false":
-			out = append(out, v1alpha1.ResolvedRefusal{Line: r.Line, Message: r.Message})
+			out = append(out, v1alpha1.ResolvedRefusal{Prefix: r.Prefix, Message: r.Message})
 		case "true":
 		default:
 			return nil, fmt.Errorf("refuse[%d].unless: write true or false, not %q", i, unless)
