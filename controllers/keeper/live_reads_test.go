@@ -13,6 +13,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/testbed"
 )
 
 // weighed counts the BackupConfigurations that are read past the cache.
@@ -59,10 +60,13 @@ func TestARemovalReadsOnlyTheConfigurationsOfItsRepository(t *testing.T) {
 	r.APIReader = live
 	later := clocktesting.NewFakePassiveClock(now.Now().Add(2 * time.Hour))
 	r.Clock, r.ServerTime = later, func(context.Context) (time.Time, error) { return later.Now(), nil }
-	_, err := r.Reconcile(t.Context(), ctrl.Request{NamespacedName: client.ObjectKeyFromObject(s.repository)})
-	g.Expect(err).NotTo(HaveOccurred())
-	g.Expect(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(older), older)).To(Succeed())
-	g.Expect(older.DeletionTimestamp).NotTo(BeNil())
+	g.Eventually(func(g Gomega) { // the cache can be behind
+		live.configurations = 0
+		_, err := r.Reconcile(t.Context(), ctrl.Request{NamespacedName: client.ObjectKeyFromObject(s.repository)})
+		g.Expect(err).NotTo(HaveOccurred())
+		g.Expect(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(older), older)).To(Succeed())
+		g.Expect(older.DeletionTimestamp).NotTo(BeNil())
+	}, testbed.Patience, testbed.Interval).Should(Succeed(), "the older one goes")
 	g.Expect(live.configurations).To(Equal(1), "one uses the Repository")
 }
 
