@@ -19,7 +19,10 @@ func TestAProbeRefusesABackup(t *testing.T) {
 		"after a very long one": {
 			"head -c 1000000 /dev/zero; echo; printf 'lacks '; sleep 0.1; echo a", "sh said: lacks a",
 		},
-		"with very many":         {"seq --format 'lacks %.0f' 100000", "said: lacks 1; lacks 2; lacks 3; lacks 4; and more"},
+		"with very many": {
+			"seq --format 'lacks %.0f' 100000",
+			"said: lacks 1; lacks 2; lacks 3; lacks 4; and more",
+		},
 		"but not in the middle":  {"echo it lacks a", ""},
 		"but not if it is empty": {":", ""},
 		"but fails first":        {"echo lacks a; echo no route >&2; exit 2", "sh ended with exit code 2: no route"},
