@@ -11,7 +11,6 @@ import (
 
 	"github.com/fluxcd/cli-utils/pkg/object"
 	"github.com/fluxcd/pkg/ssa/normalize"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
@@ -20,6 +19,7 @@ import (
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/build"
+	"github.com/cairn-backup/cairn/internal/managedfields"
 	"github.com/cairn-backup/cairn/internal/policy"
 )
 
@@ -30,8 +30,8 @@ type secretChanges struct {
 }
 
 // guardSecrets returns a fault if a revision would replace what others need. The values of a Secret that this
-// PolicySync has not applied can be the only ones. A password that it has applied changes only with a consent, and so
-// do the other values of a Secret of which it has applied something else, such as a label.
+// PolicySync has not applied can be the only ones. A password that it has applied changes only with a consent. So do
+// values of a Secret of which it has applied only something else, such as a label.
 func (a *applier) guardSecrets(
 	ctx context.Context, revision string, objects []build.Object, live liveObjects,
 ) *fault {
@@ -130,16 +130,9 @@ func (a *applier) holds(u *unstructured.Unstructured) bool {
 
 // othersOf returns those of a Secret's keys whose values no PolicySync has applied: it can have applied a label alone.
 func othersOf(secret *unstructured.Unstructured, keys []string) (others []string, err error) {
-	applied := fieldpath.NewSet()
-	for _, e := range secret.GetManagedFields() {
-		if e.Manager != owner.Field || e.Operation != metav1.ManagedFieldsOperationApply || e.FieldsV1 == nil {
-			continue
-		}
-		var set fieldpath.Set
-		if err := set.FromJSON(e.FieldsV1.GetRawReader()); err != nil {
-			return nil, fmt.Errorf("read metadata.managedFields: %w", err)
-		}
-		applied = applied.Union(&set)
+	applied, err := managedfields.AppliedBy(owner.Field, secret)
+	if err != nil {
+		return nil, err
 	}
 	have := dataOf(secret)
 	for _, k := range keys {

@@ -1,7 +1,6 @@
 package sidecar
 
 import (
-	"fmt"
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
@@ -9,6 +8,7 @@ import (
 	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/managedfields"
 	"github.com/cairn-backup/cairn/internal/policy"
 )
 
@@ -30,9 +30,9 @@ type Found struct {
 
 // Find looks for the sidecar in a workload. The object must have its managedFields.
 func Find(workload metav1.Object, template *corev1.PodTemplateSpec) (Found, error) {
-	owned, err := ownedFields(workload.GetManagedFields())
+	owned, err := managedfields.AppliedBy(FieldManager, workload)
 	if err != nil {
-		return Found{}, fmt.Errorf("read managedFields of %s: %w", workload.GetName(), err)
+		return Found{}, err
 	}
 	out := Found{Anything: !owned.Empty()}
 	spec := &template.Spec
@@ -70,22 +70,6 @@ func Find(workload metav1.Object, template *corev1.PodTemplateSpec) (Found, erro
 	}
 	out.Theirs, out.Ours = policy.Digest(theirs), policy.Digest(ours)
 	return out, nil
-}
-
-// ownedFields returns the fields that our field manager applied.
-func ownedFields(entries []metav1.ManagedFieldsEntry) (*fieldpath.Set, error) {
-	all := fieldpath.NewSet()
-	for _, e := range entries {
-		if e.Manager != FieldManager || e.Operation != metav1.ManagedFieldsOperationApply || e.FieldsV1 == nil {
-			continue
-		}
-		var set fieldpath.Set
-		if err := set.FromJSON(e.FieldsV1.GetRawReader()); err != nil {
-			return nil, err
-		}
-		all = all.Union(&set)
-	}
-	return all, nil
 }
 
 // owns reports whether the fields include the entry of this name in a list of the pod template.
