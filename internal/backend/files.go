@@ -84,33 +84,27 @@ func (s *filesStore) specials(ctx context.Context, directory string) ([]string, 
 	return s.find(ctx, directory, func(e fs.FileInfo) bool { return isSpecial(e.Mode()) })
 }
 
-func (s *filesStore) dangling(ctx context.Context, directory string) (link string, err error) {
-	err = s.do(ctx, "look for "+directory, checkPath(directory), func(ctx context.Context, alive *deadline) error {
-		for _, p := range wayTo(directory) {
-			entries, err := s.tree.List(ctx, s.name(path.Dir(p)))
-			if err != nil {
-				return err
-			}
-			alive.answered()
-			i := slices.IndexFunc(entries, func(e fs.FileInfo) bool { return e.Name() == path.Base(p) })
-			if i < 0 {
-				return nil
-			}
-			if !isSpecial(entries[i].Mode()) {
-				continue
-			}
-			_, err = s.tree.Stat(ctx, s.name(p))
-			if errors.Is(notFound(p, err), ErrNotFound) {
-				link = p
-				return nil
-			}
-			if err != nil {
-				return err
-			}
+func (s *filesStore) lstat(ctx context.Context, p string) (mode fs.FileMode, err error) {
+	err = s.do(ctx, "look at "+p, checkPath(p), func(ctx context.Context, _ *deadline) error {
+		entries, err := s.tree.List(ctx, s.name(path.Dir(p)))
+		if err != nil {
+			return err
 		}
+		i := slices.IndexFunc(entries, func(e fs.FileInfo) bool { return e.Name() == path.Base(p) })
+		if i < 0 {
+			return fmt.Errorf("%s: %w", p, ErrNotFound)
+		}
+		mode = entries[i].Mode()
 		return nil
 	})
-	return link, err
+	return mode, err
+}
+
+func (s *filesStore) reaches(ctx context.Context, p string) error {
+	return s.do(ctx, "look behind "+p, checkPath(p), func(ctx context.Context, _ *deadline) error {
+		_, err := s.tree.Stat(ctx, s.name(p))
+		return notFound(p, err)
+	})
 }
 
 // find returns the sorted paths below a directory for which wants is true.

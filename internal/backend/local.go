@@ -131,31 +131,23 @@ func (s *localStore) specials(ctx context.Context, directory string) ([]string, 
 	return s.walk(ctx, directory, func(d fs.DirEntry) bool { return isSpecial(d.Type()) })
 }
 
-func (s *localStore) dangling(ctx context.Context, directory string) (link string, err error) {
-	err = s.do(ctx, "look for "+directory, checkPath(directory), func(root *os.Root) error {
-		for _, p := range wayTo(directory) {
-			info, err := root.Lstat(s.name(p))
-			if errors.Is(err, fs.ErrNotExist) {
-				return nil
-			}
-			if err != nil {
-				return err
-			}
-			if !isSpecial(info.Mode()) {
-				continue
-			}
-			_, err = root.Stat(s.name(p))
-			if errors.Is(err, fs.ErrNotExist) {
-				link = p
-				return nil
-			}
-			if err != nil {
-				return err
-			}
+func (s *localStore) lstat(ctx context.Context, p string) (mode fs.FileMode, err error) {
+	err = s.do(ctx, "look at "+p, checkPath(p), func(root *os.Root) error {
+		info, err := root.Lstat(s.name(p))
+		if err != nil {
+			return notFound(p, err)
 		}
+		mode = info.Mode()
 		return nil
 	})
-	return link, err
+	return mode, err
+}
+
+func (s *localStore) reaches(ctx context.Context, p string) error {
+	return s.do(ctx, "look behind "+p, checkPath(p), func(root *os.Root) error {
+		_, err := root.Stat(s.name(p))
+		return notFound(p, err)
+	})
 }
 
 // walk returns the sorted paths below a directory for which wants is true.

@@ -124,78 +124,74 @@ func TestWipe(t *testing.T) {
 	}
 }
 
-// An administrator has moved data of a repository to another place of the volume, or of the file server. A link leads
-// there, and its removal would leave the data.
-func TestAWipeSeesLinks(t *testing.T) {
+// whereLinksCanBe runs a test on each storage that can hold symbolic links. root is its directory on this machine.
+func whereLinksCanBe(t *testing.T, test func(t *testing.T, root string, store backend.Store)) {
+	t.Helper()
 	sftp := enginetest.StartSFTP(t)
 	for name, s := range map[string]repository.Storage{
 		"local": {Local: &repository.Local{Path: t.TempDir()}},
 		"SFTP":  {SFTP: &sftp},
 	} {
 		t.Run(name, func(t *testing.T) {
-			g, ctx := NewWithT(t), t.Context()
 			root := sftp.Path
 			if s.Local != nil {
 				root = s.Local.Path
 			}
 			store, err := backend.Open(s)
-			g.Expect(err).NotTo(HaveOccurred())
-			for _, file := range []string{
-				"web/repository.yaml", "web/snapshots/s/c.yaml", "big/p01/234/56789abcdef0123.f", "big/xn0_1",
-			} {
-				g.Expect(store.Put(ctx, file, []byte("x"))).To(Succeed())
-			}
-			g.Expect(os.Symlink("../big", filepath.Join(root, "web/kopia"))).To(Succeed())
-			owned := func(context.Context) error { return nil }
-			_, err = backend.Wipe(ctx, store, "web", owned)
-			g.Expect(err).To(And(MatchError(backend.ErrLink), MatchError(ContainSubstring("web/kopia"))))
-			_, _, err = backend.Inspect(ctx, store, "web")
-			g.Expect(err).To(MatchError(backend.ErrLink), "it is not wiped")
-			g.Expect(store.List(ctx, "web/snapshots")).To(HaveLen(1), "nothing was removed")
-
-			g.Expect(os.Remove(filepath.Join(root, "web/kopia"))).To(Succeed())
-			g.Expect(os.Rename(filepath.Join(root, "big"), filepath.Join(root, "web/kopia"))).To(Succeed())
-			g.Expect(os.Symlink("../../elsewhere", filepath.Join(root, "web/kopia/p02"))).To(Succeed())
-			g.Expect(store.Put(ctx, "web/removed", []byte("a person's"))).To(Succeed())
-			left, err := backend.Wipe(ctx, store, "web", owned)
-			g.Expect(err).NotTo(HaveOccurred())
-			g.Expect(left).To(Equal(backend.Left{Files: 2}), "the link in a part, and the file in the place of one")
-			g.Expect(store.List(ctx, "")).To(Equal([]string{"web/removed", "web/repository.yaml"}))
-			g.Expect(os.Readlink(filepath.Join(root, "web/kopia/p02"))).To(Equal("../../elsewhere"))
+			NewWithT(t).Expect(err).NotTo(HaveOccurred())
+			test(t, root, store)
 		})
 	}
 }
 
+// An administrator has moved data of a repository to another place of the volume, or of the file server. A link leads
+// there, and its removal would leave the data.
+func TestAWipeSeesLinks(t *testing.T) {
+	whereLinksCanBe(t, func(t *testing.T, root string, store backend.Store) {
+		g, ctx := NewWithT(t), t.Context()
+		for _, file := range []string{
+			"web/repository.yaml", "web/snapshots/s/c.yaml", "big/p01/234/56789abcdef0123.f", "big/xn0_1",
+		} {
+			g.Expect(store.Put(ctx, file, []byte("x"))).To(Succeed())
+		}
+		g.Expect(os.Symlink("../big", filepath.Join(root, "web/kopia"))).To(Succeed())
+		owned := func(context.Context) error { return nil }
+		_, err := backend.Wipe(ctx, store, "web", owned)
+		g.Expect(err).To(And(MatchError(backend.ErrLink), MatchError(ContainSubstring("web/kopia"))))
+		_, _, err = backend.Inspect(ctx, store, "web")
+		g.Expect(err).To(MatchError(backend.ErrLink), "it is not wiped")
+		g.Expect(store.List(ctx, "web/snapshots")).To(HaveLen(1), "nothing was removed")
+
+		g.Expect(os.Remove(filepath.Join(root, "web/kopia"))).To(Succeed())
+		g.Expect(os.Rename(filepath.Join(root, "big"), filepath.Join(root, "web/kopia"))).To(Succeed())
+		g.Expect(os.Symlink("../../elsewhere", filepath.Join(root, "web/kopia/p02"))).To(Succeed())
+		g.Expect(store.Put(ctx, "web/removed", []byte("a person's"))).To(Succeed())
+		left, err := backend.Wipe(ctx, store, "web", owned)
+		g.Expect(err).NotTo(HaveOccurred())
+		g.Expect(left).To(Equal(backend.Left{Files: 2}), "the link in a part, and the file in the place of one")
+		g.Expect(store.List(ctx, "")).To(Equal([]string{"web/removed", "web/repository.yaml"}))
+		g.Expect(os.Readlink(filepath.Join(root, "web/kopia/p02"))).To(Equal("../../elsewhere"))
+	})
+}
+
 // The disk behind a link is not mounted: what it holds is not wiped.
 func TestAWipeSeesLinksThatLeadNowhere(t *testing.T) {
-	sftp := enginetest.StartSFTP(t)
-	for name, s := range map[string]repository.Storage{
-		"local": {Local: &repository.Local{Path: t.TempDir()}},
-		"SFTP":  {SFTP: &sftp},
-	} {
-		t.Run(name, func(t *testing.T) {
-			g, ctx := NewWithT(t), t.Context()
-			root := sftp.Path
-			if s.Local != nil {
-				root = s.Local.Path
-			}
-			store, err := backend.Open(s)
-			g.Expect(err).NotTo(HaveOccurred())
-			g.Expect(store.Put(ctx, "team/web/a/repository.yaml", []byte("x"))).To(Succeed())
-			g.Expect(os.Symlink("nowhere", filepath.Join(root, "team/db"))).To(Succeed())
-			g.Expect(os.Symlink("team", filepath.Join(root, "alias"))).To(Succeed())
-			for directory, link := range map[string]string{
-				"team/db": "team/db", "team/db/a": "team/db", "alias/db/a": "alias/db",
-			} {
-				_, _, err = backend.Inspect(ctx, store, directory)
-				g.Expect(err).To(MatchError(backend.ErrLink))
-				g.Expect(err).To(MatchError(HaveSuffix(link)), directory)
-			}
-			for _, directory := range []string{"team/web/b", "team/none/a", "none/web/a", "alias/web/b"} {
-				_, own, err := backend.Inspect(ctx, store, directory)
-				g.Expect(err).NotTo(HaveOccurred(), directory)
-				g.Expect(own).To(BeFalse())
-			}
-		})
-	}
+	whereLinksCanBe(t, func(t *testing.T, root string, store backend.Store) {
+		g, ctx := NewWithT(t), t.Context()
+		g.Expect(store.Put(ctx, "team/web/a/repository.yaml", []byte("x"))).To(Succeed())
+		g.Expect(os.Symlink("nowhere", filepath.Join(root, "team/db"))).To(Succeed())
+		g.Expect(os.Symlink("team", filepath.Join(root, "alias"))).To(Succeed())
+		for directory, link := range map[string]string{
+			"team/db": "team/db", "team/db/a": "team/db", "alias/db/a": "alias/db",
+		} {
+			_, _, err := backend.Inspect(ctx, store, directory)
+			g.Expect(err).To(MatchError(backend.ErrLink))
+			g.Expect(err).To(MatchError(HaveSuffix(link)), directory)
+		}
+		for _, directory := range []string{"team/web/b", "team/none/a", "none/web/a", "alias/web/b"} {
+			_, own, err := backend.Inspect(ctx, store, directory)
+			g.Expect(err).NotTo(HaveOccurred(), directory)
+			g.Expect(own).To(BeFalse())
+		}
+	})
 }

@@ -92,9 +92,30 @@ type content struct {
 type linked interface {
 	// specials returns the paths below a directory that are neither files nor directories.
 	specials(ctx context.Context, directory string) ([]string, error)
-	// dangling returns the first link on the way to a directory that leads nowhere, or "". Behind it the directory
-	// looks empty.
-	dangling(ctx context.Context, directory string) (string, error)
+	// lstat returns the mode of what has a path, and does not follow a link. It returns ErrNotFound if nothing has it.
+	lstat(ctx context.Context, path string) (fs.FileMode, error)
+	// reaches returns ErrNotFound if a link leads nowhere.
+	reaches(ctx context.Context, path string) error
+}
+
+// dangling returns the first link on the way to a directory that leads nowhere, or "". Behind it the directory looks
+// empty.
+func dangling(ctx context.Context, s linked, directory string) (string, error) {
+	for _, p := range wayTo(directory) {
+		mode, err := s.lstat(ctx, p)
+		if errors.Is(err, ErrNotFound) {
+			return "", nil
+		}
+		if err == nil && isSpecial(mode) {
+			if err = s.reaches(ctx, p); errors.Is(err, ErrNotFound) {
+				return p, nil
+			}
+		}
+		if err != nil {
+			return "", err
+		}
+	}
+	return "", nil
 }
 
 // wayTo returns the paths of the directories above a directory, and its own.
@@ -119,7 +140,7 @@ func look(ctx context.Context, s Store, directory string) (content, error) {
 			return content{}, err
 		}
 		if len(c.files) == 0 {
-			link, err := x.dangling(ctx, directory)
+			link, err := dangling(ctx, x, directory)
 			if err == nil && link != "" {
 				err = fmt.Errorf("%w: %s", ErrLink, link)
 			}
