@@ -141,6 +141,9 @@ var reservedMetadata = map[string]string{
 	"ownerReferences": "would delete the object together with another one: remove them from the file",
 }
 
+// setByCairn says why policy can't set an annotation.
+const setByCairn = "is set by Cairn: remove it"
+
 // reservedAnnotations are never policy: they grant privileges, keep controllers from acting, or are Cairn's own
 // records.
 var reservedAnnotations = map[string]string{
@@ -148,14 +151,14 @@ var reservedAnnotations = map[string]string{
 		"remove it",
 	v1alpha1.AnnotationRecord: "marks a record of what happened, on which no controller acts: remove the " +
 		"record from policy",
-	v1alpha1.AnnotationDeparture: "is set by Cairn: remove it",
-	v1alpha1.AnnotationMovers:    "is set by Cairn: remove it",
-	v1alpha1.AnnotationRestored:  "is set by Cairn: remove it",
-	v1alpha1.AnnotationMade:      "is set by Cairn: remove it",
+	v1alpha1.AnnotationDeparture: setByCairn,
+	v1alpha1.AnnotationMovers:    setByCairn,
+	v1alpha1.AnnotationRestored:  setByCairn,
+	v1alpha1.AnnotationMade:      setByCairn,
 
-	v1alpha1.AnnotationSidecarTask:        "is set by Cairn: remove it",
-	v1alpha1.AnnotationSidecarState:       "is set by Cairn: remove it",
-	v1alpha1.AnnotationSidecarCredentials: "is set by Cairn: remove it",
+	v1alpha1.AnnotationSidecarTask:        setByCairn,
+	v1alpha1.AnnotationSidecarState:       setByCairn,
+	v1alpha1.AnnotationSidecarCredentials: setByCairn,
 }
 
 func (c *objectCheck) metadata() {

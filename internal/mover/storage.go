@@ -86,8 +86,7 @@ func (m *Mover) password(directory string) (string, error) {
 	}
 	if password == "" {
 		return "", failure.New(v1alpha1.ReasonEncryptionSecretNotAvailable,
-			fmt.Sprintf("the encryption Secret has neither %s nor %s", v1alpha1.EncryptionPassword,
-				v1alpha1.EncryptionResticPassword))
+			"the encryption Secret "+policy.NoPassword)
 	}
 	return password, nil
 }

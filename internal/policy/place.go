@@ -135,9 +135,12 @@ func PasswordKeys() []string {
 	return []string{v1alpha1.EncryptionPassword, v1alpha1.EncryptionResticPassword}
 }
 
+// NoPassword says of a Secret that PasswordOf finds no password in it.
+const NoPassword = "has neither " + v1alpha1.EncryptionPassword + " nor " + v1alpha1.EncryptionResticPassword
+
 // PasswordOf returns the password of a Repository that a Secret holds, and its key; "" if it holds none. It drops a
-// trailing newline, which editors add. value returns the value of a key. It is not
-// asked for keys after the one that counts.
+// trailing newline, which editors add. value returns the value of a key. It is not asked for
+// keys after the one that counts.
 func PasswordOf(value func(key string) string) (key, password string) {
 	for _, key := range PasswordKeys() {
 		if password := strings.TrimRight(value(key), "\r\n"); password != "" {

@@ -158,8 +158,7 @@ func (b backendReader) password(ctx context.Context, ref v1alpha1.ObjectReferenc
 	}
 	_, password := policy.PasswordOf(func(k string) string { return string(s.Data[k]) })
 	if password == "" {
-		return "", fmt.Errorf("encryption Secret %s has neither %s nor %s", key, v1alpha1.EncryptionPassword,
-			v1alpha1.EncryptionResticPassword)
+		return "", fmt.Errorf("encryption Secret %s %s", key, policy.NoPassword)
 	}
 	return password, nil
 }

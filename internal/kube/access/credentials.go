@@ -172,8 +172,7 @@ func encryptionSecret(
 	dataKey, _ = policy.PasswordOf(func(k string) string { return string(secret.Data[k]) })
 	if dataKey == "" {
 		return nil, "", refuse(v1alpha1.ReasonEncryptionSecretNotAvailable,
-			"encryption Secret %s has neither %s nor %s", key, v1alpha1.EncryptionPassword,
-			v1alpha1.EncryptionResticPassword)
+			"encryption Secret %s %s", key, policy.NoPassword)
 	}
 	return secret, dataKey, nil
 }

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -20,8 +21,8 @@ import (
 type listedDirs struct {
 	mu    sync.Mutex
 	all   []listedDir
-	names []byte // of all, each with a NUL at its end
-	racy  int    // directories that changed also while it waited
+	names []byte       // of all, each with a NUL at its end
+	racy  atomic.Int32 // directories that changed also while it waited
 }
 
 // maxRacy is the number of directories after which a file system counts as one that gives directories the present time.
@@ -29,11 +30,7 @@ type listedDirs struct {
 const maxRacy = 64
 
 // useless reports whether the times of directories say nothing.
-func (l *listedDirs) useless() bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.racy >= maxRacy
-}
+func (l *listedDirs) useless() bool { return l.racy.Load() >= maxRacy }
 
 // listedDir is one directory. The first is the root, which is its own parent.
 type listedDir struct {
@@ -49,13 +46,6 @@ func (l *listedDirs) add(parent uint32, raw string, stamp uint64) uint32 {
 	l.all = append(l.all, listedDir{parent: parent, name: uint32(len(l.names)), stamp: stamp})
 	l.names = append(append(l.names, raw...), 0)
 	return index
-}
-
-// waitedInVain counts a directory that changed also while the walk waited.
-func (l *listedDirs) waitedInVain() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.racy++
 }
 
 // path returns the path of a directory below the root.
@@ -85,7 +75,7 @@ func (w *walk) remember(ref *dirRef) {
 	switch now := time.Now(); {
 	case err != nil:
 	case !w.racyUntil(&st, now).IsZero():
-		w.listed.waitedInVain()
+		w.listed.racy.Add(1)
 	case !w.isCoarse(&st, now):
 		stamp = stampOf("", &st, w.noInode)
 	}
