@@ -79,7 +79,7 @@ func (r *repo) newSnapshot() *snapshot {
 	s.CreationTimestamp = r.c.stamp()
 	s.Finalizers = []string{v1alpha1.FinalizerWipe}
 	s.Spec = v1alpha1.SnapshotSpec{
-		SnapshotID: "01" + string(s.UID), Repository: r.object.Name, Session: "s",
+		SnapshotID: backup.SnapshotID(w.now, string(s.UID)), Repository: r.object.Name, Session: "s",
 		BackupSession: "run-" + string(s.UID), Version: v1alpha1.SnapshotLayoutVersion, AppRef: r.object.Spec.AppRef,
 		DeletionPolicy: v1alpha1.WipeOut,
 	}
