@@ -97,8 +97,9 @@ func (r *Reconciler) stamped(ctx context.Context, b *v1alpha1.RestoreBatch) (boo
 	if err := r.APIReader.List(ctx, &claims, client.InNamespace(b.Namespace)); err != nil {
 		return false, fmt.Errorf("list PersistentVolumeClaims: %w", err)
 	}
+	ofSpec := restorebatch.SpecDigests(b)
 	for i := range b.Spec.Targets {
-		digests := restorebatch.TargetDigests(b, b.Spec.Targets[i].Name)
+		digests := restorebatch.TargetDigests(ofSpec, b.Spec.Targets[i].Name)
 		filled, err := read.Filled(ctx, r.APIReader, claims.Items, digests...)
 		if err != nil || !filled.Complete() {
 			return false, err

@@ -71,7 +71,7 @@ func NewRestoreSession(b *v1alpha1.RestoreBatch, i int, now time.Time) *v1alpha1
 			},
 			Annotations: map[string]string{
 				v1alpha1.AnnotationSpecDigest:    TargetDigest(resolved.SpecDigest, t.Name),
-				v1alpha1.AnnotationFormerDigests: strings.Join(TargetDigests(b, t.Name)[1:], ","),
+				v1alpha1.AnnotationFormerDigests: strings.Join(TargetDigests(SpecDigests(b), t.Name)[1:], ","),
 			},
 			OwnerReferences: []metav1.OwnerReference{*metav1.NewControllerRef(
 				b, v1alpha1.GroupVersion.WithKind(v1alpha1.RestoreBatchKind))},

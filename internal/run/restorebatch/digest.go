@@ -27,11 +27,11 @@ func TargetDigest(specDigest, target string) string {
 }
 
 // TargetDigests returns the digests with which an identical RestoreBatch can have stamped a target: that of this
-// version first.
-func TargetDigests(b *v1alpha1.RestoreBatch, target string) []string {
-	out := SpecDigests(b)
+// version first. specDigests are those of its spec, which cost more than all targets.
+func TargetDigests(specDigests []string, target string) []string {
+	out := make([]string, len(specDigests))
 	for i := range out {
-		out[i] = TargetDigest(out[i], target)
+		out[i] = TargetDigest(specDigests[i], target)
 	}
 	return out
 }

@@ -64,6 +64,6 @@ func TestAChildKnowsTheStampsOfEarlierVersions(t *testing.T) {
 		SpecDigest: SpecDigests(b)[0],
 		Targets:    []v1alpha1.ResolvedRestoreTarget{{Name: "web", RestoreSession: "back-web"}},
 	}
-	g.Expect(restore.Digests(NewRestoreSession(b, 0, time.Unix(0, 0)))).To(Equal(TargetDigests(b, "web")))
-	g.Expect(TargetDigests(b, "web")).To(ContainElement(TargetDigest(policy.Digest(b.Spec), "web")))
+	g.Expect(restore.Digests(NewRestoreSession(b, 0, time.Unix(0, 0)))).To(Equal(TargetDigests(SpecDigests(b), "web")))
+	g.Expect(TargetDigests(SpecDigests(b), "web")).To(ContainElement(TargetDigest(policy.Digest(b.Spec), "web")))
 }
