@@ -253,7 +253,7 @@ func TestAnOldRunThatComesBackDoesNotRun(t *testing.T) {
 	})
 	s := w.settle("run")
 	w.Expect(s.Status.Phase).To(Equal(v1alpha1.BackupSessionSkipped))
-	w.Expect(s.Status.Reason).To(Equal(v1alpha1.ReasonStartingDeadlineExceeded))
+	w.Expect(s.Status.Reason).To(Equal(v1alpha1.ReasonCopyOfRun))
 	w.Expect(w.Jobs()).To(HaveLen(jobs), "nothing is backed up")
 	w.run(v1alpha1.BackupConfigurationKind, "uploads", "another")
 	w.Expect(w.settle("another").Status.Phase).To(Equal(v1alpha1.BackupSessionSucceeded))

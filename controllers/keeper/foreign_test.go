@@ -2,6 +2,7 @@ package keeper_test
 
 import (
 	"testing"
+	"time"
 
 	"github.com/fluxcd/pkg/runtime/conditions"
 	. "github.com/onsi/gomega"
@@ -11,6 +12,7 @@ import (
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/rest"
+	clocktesting "k8s.io/utils/clock/testing"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -195,4 +197,28 @@ func TestOnlyADeletedRepositoryIsWiped(t *testing.T) {
 	gone(t, job, "its result is written")
 	g.Expect(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(s.repository), s.repository)).To(Succeed())
 	g.Expect(conditions.Has(s.repository, v1alpha1.ConditionWiped)).To(BeFalse())
+}
+
+func TestAJobThatDoesNotGoIsNamed(t *testing.T) {
+	t.Parallel()
+	g, s := NewWithT(t), newShop(t, wipeOut)
+	del(t, s.repository)
+	job, _ := s.job()
+	bed.Edit(t, job, func() { job.Finalizers = append(job.Finalizers, "example.com/held") })
+	g.Expect(bed.Client.Delete(t.Context(), job)).To(Succeed())
+	t.Cleanup(func() { bed.Edit(t, job, func() { job.Finalizers = nil }) })
+	later := *keepers
+	later.Clock = clocktesting.NewFakePassiveClock(time.Now().Add(time.Hour))
+	request := ctrl.Request{NamespacedName: client.ObjectKey{
+		Namespace: s.namespace, Name: client.ObjectKeyFromObject(s.storage).String(),
+	}}
+	g.Eventually(func(g Gomega) {
+		_, err := later.Reconcile(t.Context(), request)
+		g.Expect(err).NotTo(HaveOccurred())
+		g.Expect(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(s.repository), s.repository)).To(Succeed())
+		g.Expect(conditions.GetReason(s.repository, v1alpha1.ConditionWiped)).To(Equal(v1alpha1.ReasonJobNotDeleted))
+		g.Expect(conditions.GetMessage(s.repository, v1alpha1.ConditionWiped)).To(ContainSubstring(
+			"Job " + job.Name + " of an earlier keeper is being deleted and does not go: see what its finalizers " +
+				"(example.com/held) wait for"))
+	}, testbed.Patience, testbed.Interval).Should(Succeed(), "the Repository names the Job that holds up its removal")
 }

@@ -64,6 +64,8 @@ const (
 	soon = 2 * time.Second
 	// storageInterval is the delay before an unusable storage is tried again.
 	storageInterval = time.Minute
+	// stuckAfter is how long a Job is being deleted before its Repositories say what holds it.
+	stuckAfter = 5 * time.Minute
 )
 
 // place is a storage as one namespace uses it. Once no Repository uses it any more, only the name of its Job is known.
@@ -118,7 +120,7 @@ func (r *Reconciler) reconcile(ctx context.Context, p place) (ctrl.Result, error
 		case made:
 			return r.observe(ctx, p, job)
 		}
-		return r.end(ctx, job)
+		return r.end(ctx, p, job)
 	}
 	var storage v1alpha1.BackupStorage
 	if err := r.Get(ctx, p.storage, &storage); err != nil {
@@ -199,8 +201,7 @@ func (r *Reconciler) job(ctx context.Context, reader client.Reader, p place) (*b
 // observe checks the Job. It writes the result of an ended Job and deletes the Job.
 func (r *Reconciler) observe(ctx context.Context, p place, job *batchv1.Job) (ctrl.Result, error) {
 	if !job.DeletionTimestamp.IsZero() {
-		logf.FromContext(ctx).V(1).Info("waits for the Job to go", "job", klog.KObj(job))
-		return ctrl.Result{RequeueAfter: soon}, nil
+		return r.going(ctx, p, job)
 	}
 	o, err := r.outcome(ctx, r.Client, job)
 	if err != nil {

@@ -28,7 +28,7 @@ func start(in Input) Decision {
 		_, message := stoppedAt(in.Session)
 		end(in, &d, v1alpha1.BackupSessionFailed, v1alpha1.ReasonReplaced, message)
 	case isCopy(in.Session):
-		end(in, &d, v1alpha1.BackupSessionSkipped, v1alpha1.ReasonStartingDeadlineExceeded,
+		end(in, &d, v1alpha1.BackupSessionSkipped, v1alpha1.ReasonCopyOfRun,
 			"this is a copy of an old run that came back without its status, for example from an export: to back up, "+
 				"create a BackupSession without the annotation "+v1alpha1.AnnotationRun)
 	case s.Refused != nil:

@@ -58,8 +58,7 @@ func TestStartOfABackup(t *testing.T) {
 		"the note of another run, of which it is a copy": {
 			start:       backup.Start{Targets: []backup.StartTarget{ready("a")}},
 			annotations: map[string]string{v1alpha1.AnnotationRun: "uid-old"},
-			phase:       backupSkipped, reason: v1alpha1.ReasonStartingDeadlineExceeded,
-			event: v1alpha1.ReasonStartingDeadlineExceeded,
+			phase:       backupSkipped, reason: v1alpha1.ReasonCopyOfRun, event: v1alpha1.ReasonCopyOfRun,
 		},
 		"too late": {
 			start: backup.Start{Deadline: runtest.Now.Add(-time.Second), Targets: []backup.StartTarget{ready("a")}},
