@@ -278,7 +278,7 @@ type ResolvedStream struct {
 	Args []ResolvedStreamArgument `json:"args,omitempty"`
 	// Probe runs before the program.
 	// +optional
-	Probe *ResolvedProgram `json:"probe,omitempty"`
+	Probe *ResolvedProbe `json:"probe,omitempty"`
 	// Env is the environment of the program.
 	// +optional
 	// +listType=map
@@ -314,7 +314,7 @@ type ResolvedStreamArgument struct {
 	IfKey string `json:"ifKey,omitempty"`
 }
 
-// ResolvedProgram is a StreamProbe or StreamFinish after all variables were filled in.
+// ResolvedProgram is the program of a StreamProbe or StreamFinish after all variables were filled in.
 type ResolvedProgram struct {
 	// Command is the program and its first arguments.
 	// +listType=atomic
@@ -325,7 +325,12 @@ type ResolvedProgram struct {
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=1024
 	Args []ResolvedStreamArgument `json:"args,omitempty"`
-	// Refuse lists lines of a probe's output that fail a backup.
+}
+
+// ResolvedProbe is a StreamProbe after all variables were filled in.
+type ResolvedProbe struct {
+	ResolvedProgram `json:",inline"`
+	// Refuse lists lines of the output that fail a backup.
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=16

@@ -51,7 +51,8 @@ The tools themselves have these limits:
   then, unless ` + "`onlyVisible`" + ` is true. Of databases in a backup of everything it looks for subscriptions, and for user mappings
   of the database that it connects to. It cannot tell a mapping without options from one whose options are hidden, and
   does not know ` + "`args`" + ` such as ` + "`--no-subscriptions`" + ` or ` + "`--role`" + `: set ` + "`onlyVisible`" + ` where the dump is whole all the same.
-  ` + "`pg_dumpall`" + ` leaves out databases that allow no connections.
+  ` + "`pg_dumpall`" + ` leaves out databases that allow no connections. The backup of everything fails if there are any
+  besides template0, unless ` + "`onlyVisible`" + ` is true.
 - ` + "`mariadb-dump`" + ` and ` + "`mysqldump`" + ` leave out without a word what their account must not see. The backup fails if
   the account lacks rights ([which ones](../guides/databases.md#the-rights-of-the-account)), unless the parameter
   ` + "`onlyVisible`" + ` is true. ` + "`args`" + ` are not for the client that asks for the rights, so put options of the

@@ -203,6 +203,10 @@ func TestAPostgreSQLAccountThatIsNoSuperuserMakesNoHalfBackup(t *testing.T) {
 			"row-level security",
 		},
 		{"all rows", "ALTER ROLE keeper BYPASSRLS", shop, keeper, ""},
+		{"a closed database", "ALTER DATABASE crm ALLOW_CONNECTIONS false", base, super, "said: closed: crm"},
+		{"a closed database that may be missing", "", base.with("onlyVisible", "true"), super, ""},
+		{"a database beside it", "", shop, super, ""},
+		{"a database that is open again", "ALTER DATABASE crm ALLOW_CONNECTIONS true", base, super, ""},
 		{"roles", "REVOKE pg_read_all_data FROM keeper", base, keeper, "permission denied for table pg_authid"},
 		{"tables", "", shop, keeper, "permission denied for table people"},
 	} {

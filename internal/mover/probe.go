@@ -27,7 +27,7 @@ var errNoAnswer = errors.New("the database does not answer")
 // ask starts the probe of a stream, limited to ProbeTimeout. If it returns no error, the caller must call the
 // returned function.
 func (m *Mover) ask(ctx context.Context, s *v1alpha1.ResolvedStream) (*program.Output, func(), error) {
-	spec, f := m.prepare(running(s, s.Probe))
+	spec, f := m.prepare(running(s, &s.Probe.ResolvedProgram))
 	if f != nil {
 		return nil, nil, f
 	}
@@ -72,7 +72,9 @@ func (m *Mover) answers(ctx context.Context, s *v1alpha1.ResolvedStream, reason 
 	case errors.Is(err, errNoAnswer):
 		return m.noAnswer(s, reason)
 	case bad != nil:
-		return programFailure(err, reason)
+		f := programFailure(err, reason)
+		f.Message = "the probe failed: " + f.Message
+		return f
 	}
 	return failure.ClassifyMove(err)
 }

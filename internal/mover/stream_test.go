@@ -468,7 +468,9 @@ func TestADatabaseThatHoldsDataIsLeftAlone(t *testing.T) {
 			in.Restore = tc.restore
 			in.Components = []task.Component{dumpOf("cat >" + out)}
 			in.Components[0].ID, in.Components[0].Resume = id, tc.resume
-			in.Components[0].Stream.Probe = &v1alpha1.ResolvedProgram{Command: []string{"/bin/sh", "-c", tc.probe}}
+			in.Components[0].Stream.Probe = &v1alpha1.ResolvedProbe{ResolvedProgram: v1alpha1.ResolvedProgram{
+				Command: []string{"/bin/sh", "-c", tc.probe},
+			}}
 			code, result := p.run(t.Context(), in)
 			if tc.loads {
 				g.Expect(code).To(BeZero(), result.Message)

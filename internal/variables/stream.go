@@ -45,7 +45,7 @@ func (v Values) Stream(s *v1alpha1.FunctionStream, value string) (*v1alpha1.Reso
 		return nil, fmt.Errorf("stream.%w", err)
 	}
 	if s.Probe != nil {
-		out.Probe = &v1alpha1.ResolvedProgram{}
+		out.Probe = &v1alpha1.ResolvedProbe{}
 		if out.Probe.Command, out.Probe.Args, err = v.program(s.Probe.Command, s.Probe.EachCommand, s.Probe.Args,
 			value); err != nil {
 			return nil, fmt.Errorf("stream.probe.%w", err)

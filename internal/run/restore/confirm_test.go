@@ -17,7 +17,7 @@ func TestConfirmation(t *testing.T) {
 	into := func(v v1alpha1.ResolvedRestoreVolume) []v1alpha1.ResolvedRestoreHost {
 		return []v1alpha1.ResolvedRestoreHost{{Name: "target", Volumes: []v1alpha1.ResolvedRestoreVolume{v}}}
 	}
-	database := func(probe *v1alpha1.ResolvedProgram) []v1alpha1.ResolvedRestoreHost {
+	database := func(probe *v1alpha1.ResolvedProbe) []v1alpha1.ResolvedRestoreHost {
 		return into(v1alpha1.ResolvedRestoreVolume{Stream: &v1alpha1.ResolvedStream{Probe: probe}})
 	}
 	for name, tt := range map[string]struct {
@@ -54,7 +54,7 @@ func TestConfirmation(t *testing.T) {
 			confirm: "uid", resolved: v1alpha1.ResolvedRestore{TargetUID: "uid", Hosts: database(nil)},
 		},
 		"a program looks into the database": {
-			resolved: v1alpha1.ResolvedRestore{TargetUID: "uid", Hosts: database(&v1alpha1.ResolvedProgram{})},
+			resolved: v1alpha1.ResolvedRestore{TargetUID: "uid", Hosts: database(&v1alpha1.ResolvedProbe{})},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
