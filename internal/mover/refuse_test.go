@@ -25,7 +25,9 @@ func TestAProbeRefusesABackup(t *testing.T) {
 		},
 		"but not in the middle":  {"echo it lacks a", ""},
 		"but not if it is empty": {":", ""},
-		"but fails first":        {"echo lacks a; echo no route >&2; exit 2", "the probe failed: sh ended with exit code 2: no route"},
+		"but fails first":        {
+			"echo lacks a; echo no route >&2; exit 2", "the probe failed: sh ended with exit code 2: no route",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
@@ -33,7 +35,9 @@ func TestAProbeRefusesABackup(t *testing.T) {
 			c := dumpOf("touch " + ran + "; echo rows")
 			c.Stream.Probe = &v1alpha1.ResolvedProbe{
 				ResolvedProgram: v1alpha1.ResolvedProgram{Command: []string{"/bin/sh", "-c", tc.probe}},
-				Refuse:          []v1alpha1.ResolvedRefusal{{Prefix: "none"}, {Prefix: "lacks ", Message: "rows are missing"}},
+				Refuse: []v1alpha1.ResolvedRefusal{
+					{Prefix: "none"}, {Prefix: "lacks ", Message: "rows are missing"},
+				},
 			}
 			_, result := p.run(t.Context(), backupTask(name, c))
 			if tc.says == "" {
