@@ -25,7 +25,7 @@ func TestAProbeRefusesABackup(t *testing.T) {
 		},
 		"but not in the middle":  {"echo it lacks a", ""},
 		"but not if it is empty": {":", ""},
-		"but fails first":        {
+		"but fails first": {
 			"echo lacks a; echo no route >&2; exit 2", "the probe failed: sh ended with exit code 2: no route",
 		},
 	} {
