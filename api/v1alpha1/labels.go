@@ -66,7 +66,8 @@ const (
 
 // Annotations.
 const (
-	// AnnotationAllowDelete on a PolicySync allows the removal set with this digest, once: see status.consent.
+	// AnnotationAllowDelete on a PolicySync allows the removals, or the changes of Secrets, with this digest, once: see
+	// status.consent.
 	AnnotationAllowDelete = Group + "/allow-delete"
 	// AnnotationDeparture on a Repository is the deletionPolicy that it had before the policy that goes replaced it, in
 	// order to delete the Repository next: "<deletionPolicy>/<UID of the Repository>/<kind>/<name>/<UID>", where the
@@ -106,9 +107,9 @@ const (
 	// AnnotationReplacedBy on a BackupSession ends it, because concurrencyPolicy is Replace: "<backupsession>/<unix
 	// seconds>", the run that replaces it and the time of the replacement.
 	AnnotationReplacedBy = Group + "/replaced-by"
-	// AnnotationRestored on a PersistentVolumeClaim says which RestoreSession filled it: the digest of its spec, the
-	// UID of the claim, the UID of its PersistentVolume and the number of claims that were filled, with slashes in
-	// between. It says nothing about a claim or volume with another UID.
+	// AnnotationRestored on a PersistentVolumeClaim, or on the Lease of a database, says which RestoreSession filled it:
+	// the digest of its spec, the UID of the claim, the UID of its PersistentVolume and the number of claims that were
+	// filled, with slashes in between. It says nothing about a claim or volume with another UID.
 	AnnotationRestored = Group + "/restored"
 	// AnnotationMade on a PersistentVolumeClaim marks a claim that a RestoreSession made from a VolumeSnapshot and that
 	// gets its volume when its first pod mounts it: the digest of the RestoreSession's spec, the UID of the

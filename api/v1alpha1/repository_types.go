@@ -169,7 +169,8 @@ type ScanStatus struct {
 	// Incomplete is how many of the rebuilt Snapshots are Failed: they had failed before, or data of them is missing.
 	// +optional
 	Incomplete int32 `json:"incomplete,omitempty"`
-	// Refused is how many of them can't be objects of this cluster: the log of the manager names them and the reason.
+	// Refused is how many of them can't be objects of this cluster: the log of the manager names the first three
+	// and the reasons.
 	// +optional
 	Refused int32 `json:"refused,omitempty"`
 	// Unreadable is the number of files beside the repository that describe a component but can't be understood. A

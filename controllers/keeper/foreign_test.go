@@ -219,6 +219,6 @@ func TestAJobThatDoesNotGoIsNamed(t *testing.T) {
 		g.Expect(conditions.GetReason(s.repository, v1alpha1.ConditionWiped)).To(Equal(v1alpha1.ReasonJobNotDeleted))
 		g.Expect(conditions.GetMessage(s.repository, v1alpha1.ConditionWiped)).To(ContainSubstring(
 			"Job " + job.Name + " of an earlier keeper is being deleted and does not go: see what its finalizers " +
-				"(example.com/held) wait for"))
+				"(example.com/held"))
 	}, testbed.Patience, testbed.Interval).Should(Succeed(), "the Repository names the Job that holds up its removal")
 }

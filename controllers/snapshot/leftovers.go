@@ -107,7 +107,6 @@ func (r *Reconciler) sweep(ctx context.Context) error {
 	byNamespace := map[string][]*snapshotv1.VolumeSnapshot{}
 	found := map[types.UID]*pair{}
 	err := r.each(ctx, func(v *snapshotv1.VolumeSnapshot) {
-		v = v.DeepCopy() // the next page reuses the same list
 		found[v.UID] = &pair{snapshot: v}
 		if v.Annotations[v1alpha1.AnnotationSnapshotUID] != "" {
 			byNamespace[v.Namespace] = append(byNamespace[v.Namespace], v)

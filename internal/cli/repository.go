@@ -140,7 +140,7 @@ func scanResult(s *v1alpha1.ScanStatus) string {
 		text string
 	}{
 		{s.Incomplete, "of these Failed, because they had failed before or data is missing"},
-		{s.Refused, "left out: the log of the manager says why"},
+		{s.Refused, "left out: the log of the manager says why, of the first three"},
 		{s.Unreadable, "result files could not be understood"},
 		{s.Unknown, "backups in the repository belong to no Snapshot"},
 	} {

@@ -22,6 +22,9 @@ import (
 
 const (
 	progressEvery = 10 * time.Second
+	// progressGap is the time between two reports of progress to one Snapshot, on average. A report is two requests,
+	// and another mover's report between them makes it start again.
+	progressGap = 100 * time.Millisecond
 	// ReportWithin is the time that the API server gets to accept a report. The work waits meanwhile.
 	ReportWithin = 5 * time.Second
 	// afterStop is the time for the remaining work after a mover was told to stop.
@@ -139,7 +142,7 @@ func (b *backup) component(
 			}
 			return nil
 		},
-		Progress: b.progress(ctx, c, began), ProgressEvery: progressEvery,
+		Progress: b.progress(ctx, c, began), ProgressEvery: b.progressEvery(),
 	})
 	if done != nil {
 		return report.WithSnapshot(r, *done, previous), nil
@@ -206,12 +209,20 @@ func (b *backup) sourceName(c task.Component) string {
 	return path.Join(namespace, ref.Kind, ref.Name, c.Name)
 }
 
+// progressEvery is the interval of progress. It grows with the components of the Snapshot: each can have a mover.
+func (b *backup) progressEvery() time.Duration {
+	if b.t.Snapshot == nil {
+		return progressEvery
+	}
+	return max(progressEvery, time.Duration(b.t.Snapshot.Components)*progressGap)
+}
+
 // progress reports how far the backup is, at most once per progressEvery.
 func (b *backup) progress(ctx context.Context, c task.Component, began time.Time) func(repository.Progress) {
-	last := began
+	last, every := began, b.progressEvery()
 	return func(p repository.Progress) {
 		now := b.m.Now()
-		if now.Sub(last) < progressEvery {
+		if now.Sub(last) < every {
 			return
 		}
 		last = now
