@@ -3,9 +3,13 @@ package policysync
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
+	"strings"
 	"sync/atomic"
 
 	"golang.org/x/sync/errgroup"
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
@@ -149,7 +153,7 @@ func (a *applier) needed(ctx context.Context) (users, error) {
 	return out, nil
 }
 
-// whyKept returns why an object stays because others need it, or "". left are the objects that stay already.
+// whyKept returns why an object stays because others need it, or can, or "". left are the objects that stay.
 func (a *applier) whyKept(
 	u *unstructured.Unstructured, needed func() (users, error), left []v1alpha1.ResourceRef,
 ) (string, error) {
@@ -172,8 +176,26 @@ func (a *applier) whyKept(
 	if u.GetKind() == secretKind {
 		user = of.secrets[client.ObjectKeyFromObject(u)]
 	}
-	if user == "" {
+	switch {
+	case user != "":
+		return user + " uses it", nil
+	case u.GetKind() == secretKind:
+		return onlyCopy(u)
+	}
+	return "", nil
+}
+
+// onlyCopy returns why a Secret stays that nobody uses, or "". Values that no PolicySync has applied can be the only
+// copy of the password of data that outlives its Repository. Kubernetes makes the token of an account by itself.
+func onlyCopy(secret *unstructured.Unstructured) (string, error) {
+	made, _, _ := unstructured.NestedString(secret.Object, "type")
+	if made == string(corev1.SecretTypeServiceAccountToken) {
 		return "", nil
 	}
-	return user + " uses it", nil
+	others, err := othersOf(secret, slices.Sorted(maps.Keys(dataOf(secret))))
+	if err != nil || len(others) == 0 {
+		return "", err
+	}
+	return "no PolicySync has applied the values of " + strings.Join(others, ", ") +
+		" in it: delete it by hand if nobody needs them any more", nil
 }

@@ -1,8 +1,11 @@
 package policysync
 
 import (
+	"strings"
 	"testing"
 
+	"github.com/fluxcd/pkg/apis/meta"
+	"github.com/fluxcd/pkg/runtime/conditions"
 	. "github.com/onsi/gomega"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -151,4 +154,68 @@ func TestALabelDoesNotMakeTheKeysOurs(t *testing.T) {
 	revision = r.push(files("stringData: {AWS_SECRET_ACCESS_KEY: y}\n"))
 	r.reconcile()
 	r.expectReady(revision) // now they are
+}
+
+// Git shares a password that only a person knows, by an annotation on its Secret. One commit drops the application: its
+// Repository, whose data stays in the backend, and the Secret.
+func TestAPasswordOfAPersonIsNotRemovedUnasked(t *testing.T) {
+	person := corev1.Secret{StringData: map[string]string{"password": "the only copy"}}
+	for name, tt := range map[string]struct {
+		secret  corev1.Secret
+		fields  string
+		deletes bool // the PolicySync
+		goes    bool
+	}{
+		"by a revision":       {secret: person},
+		"with the PolicySync": {secret: person, deletes: true},
+		"beside one of Git": {
+			secret: corev1.Secret{StringData: map[string]string{"old": "the only copy"}},
+			fields: "stringData: {password: x}\n",
+		},
+		"taken over by Git": {
+			secret: corev1.Secret{StringData: map[string]string{"password": "x"}},
+			fields: "stringData: {password: x}\n", goes: true,
+		},
+		"the token of an account": {
+			secret: corev1.Secret{
+				ObjectMeta: metav1.ObjectMeta{Annotations: map[string]string{corev1.ServiceAccountNameKey: "deployer"}},
+				Type:       corev1.SecretTypeServiceAccountToken, StringData: map[string]string{"token": "x"},
+			},
+			fields: "type: kubernetes.io/service-account-token\n", goes: true,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := asDeployer(t, func(p *v1alpha1.PolicySync) { p.Spec.DeletionPolicy = v1alpha1.DeletionPolicyDelete })
+			secret := tt.secret.DeepCopy()
+			secret.Namespace, secret.Name = r.namespace, "enc"
+			r.g.Expect(r.Create(t.Context(), secret)).To(Succeed())
+			r.begins(map[string]string{
+				"policy/a.yaml": storage("a"),
+				"policy/e.yaml": "apiVersion: v1\nkind: Secret\nmetadata: {name: enc, annotations: " +
+					"{backup.cairn.dev/shared: \"true\"}}\n" + tt.fields,
+				"policy/r.yaml": "apiVersion: backup.cairn.dev/v1alpha1\nkind: Repository\nmetadata: {name: web}\n" +
+					"spec: {appRef: {kind: PersistentVolumeClaim, name: web}, storageRef: {name: a}, path: /web, " +
+					"encryptionSecret: {name: enc}}\n",
+			})
+			r.g.Expect(r.exists(&v1alpha1.Repository{}, "web")).To(BeTrue())
+			if tt.deletes {
+				r.g.Expect(r.Client.Delete(t.Context(), r.sync)).To(Succeed())
+			} else {
+				r.push(map[string]string{"policy/a.yaml": storage("a")})
+			}
+			r.emitted()
+			r.reconcile()
+			r.g.Expect(r.exists(&v1alpha1.Repository{}, "web")).To(BeFalse())
+			r.g.Expect(r.exists(&corev1.Secret{}, "enc")).To(Equal(!tt.goes),
+				"the data in the backend stays, and nobody can read it any more: Ready=%v: %s",
+				conditions.IsReady(r.sync), conditions.GetMessage(r.sync, meta.ReadyCondition))
+			said := conditions.GetMessage(r.sync, meta.ReadyCondition)
+			if tt.deletes {
+				said = strings.Join(r.emitted(), "\n")
+			}
+			if !tt.goes {
+				r.g.Expect(said).To(ContainSubstring("not deleted: Secret/" + r.namespace + "/enc (no PolicySync has"))
+			}
+		})
+	}
 }
