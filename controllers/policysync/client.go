@@ -28,6 +28,8 @@ const concurrency = 8
 type applier struct {
 	*reconciling
 	client client.Client
+	// stays are the objects that no prune deletes.
+	stays []v1alpha1.ResourceRef
 }
 
 func (s *reconciling) applier(ctx context.Context) (*applier, *fault) {

@@ -26,6 +26,15 @@ func inventoryOf(objects []build.Object) []v1alpha1.ResourceRef {
 	return union(out, nil)
 }
 
+// self returns an entry for the PolicySync.
+func (s *reconciling) self() v1alpha1.ResourceRef {
+	id := object.ObjMetadata{
+		Namespace: s.obj.Namespace, Name: s.obj.Name,
+		GroupKind: schema.GroupKind{Group: v1alpha1.Group, Kind: v1alpha1.PolicySyncKind},
+	}
+	return v1alpha1.ResourceRef{ID: id.String(), Version: v1alpha1.GroupVersion.Version}
+}
+
 // union returns the sorted union. If both have an object, the entry of a wins.
 func union(a, b []v1alpha1.ResourceRef) []v1alpha1.ResourceRef {
 	out := slices.Concat(a, b)

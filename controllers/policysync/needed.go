@@ -28,14 +28,16 @@ const (
 
 // takesAlong reports whether the deletion of one of these objects takes more along than the object: a Namespace takes
 // what is in it, deletionPolicy: WipeOut takes backups, and a PolicySync can take what it has applied. An object that
-// moves to the path of another PolicySync is stale for the first one before it belongs to the second.
+// moves to the path of another PolicySync is stale for the first one before it belongs to the second. A Namespace with
+// something that stays is not deleted.
 func (a *applier) takesAlong(ctx context.Context, stale []v1alpha1.ResourceRef) (bool, error) {
 	var found atomic.Bool
 	var g errgroup.Group
 	g.SetLimit(concurrency)
 	for _, ref := range stale {
 		id, gvk, err := kindOf(ref)
-		if err != nil || gvk.Kind != namespaceKind && gvk.Group != v1alpha1.Group || !a.mayDelete(id.Namespace, ref) {
+		if err != nil || gvk.Kind != namespaceKind && gvk.Group != v1alpha1.Group || !a.mayDelete(id.Namespace, ref) ||
+			gvk.Kind == namespaceKind && firstIn(id.Name, a.stays) != "" {
 			continue
 		}
 		g.Go(func() error {
@@ -64,6 +66,16 @@ func (a *applier) takesAlong(ctx context.Context, stale []v1alpha1.ResourceRef) 
 	}
 	err := g.Wait()
 	return found.Load(), err
+}
+
+// firstIn names the first of the objects that is in a Namespace, or returns "".
+func firstIn(namespace string, refs []v1alpha1.ResourceRef) string {
+	for _, ref := range refs {
+		if id, _, err := kindOf(ref); err == nil && id.Namespace == namespace {
+			return describe(ref)
+		}
+	}
+	return ""
 }
 
 // mayDelete reports whether this PolicySync is allowed to delete an object. Without an account it deletes only what it
@@ -158,10 +170,8 @@ func (a *applier) whyKept(
 	u *unstructured.Unstructured, needed func() (users, error), left []v1alpha1.ResourceRef,
 ) (string, error) {
 	if u.GetKind() == namespaceKind {
-		for _, ref := range left {
-			if id, _, err := kindOf(ref); err == nil && id.Namespace == u.GetName() {
-				return describe(ref) + " stays in it", nil
-			}
+		if inside := firstIn(u.GetName(), left); inside != "" {
+			return inside + " stays in it", nil
 		}
 		return "", nil
 	}

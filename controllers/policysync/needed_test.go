@@ -208,6 +208,47 @@ func TestANamespaceWithWhatIsKeptStays(t *testing.T) {
 	r.g.Expect(conditions.GetMessage(r.sync, meta.ReadyCondition)).To(ContainSubstring("kept stays in it"))
 }
 
+// Another team takes over the Namespace: its file goes, and the policy in it stays in Git.
+func TestANamespaceWithPolicyOfGitStays(t *testing.T) {
+	r := asDeployer(t)
+	name := r.namespace + "-b"
+	inside := "apiVersion: backup.cairn.dev/v1alpha1\nkind: BackupStorage\nmetadata: {name: inside, namespace: " +
+		name + "}\nspec: {storage: {provider: local, local: {persistentVolumeClaim: {claimName: backups}}}}\n"
+	spaces := "apiVersion: v1\nkind: Namespace\nmetadata: {name: " + name + "}\n---\n" +
+		"apiVersion: v1\nkind: Namespace\nmetadata: {name: " + r.namespace + "}\n"
+	files := map[string]string{
+		"policy/s.yaml": inside, "policy/n.yaml": spaces, "policy/x.yaml": wiping("x", r.namespace),
+	}
+	r.begins(files)
+	delete(files, "policy/n.yaml")
+	expectStays := func(revision string) {
+		t.Helper()
+		for _, name := range []string{name, r.namespace} {
+			namespace := &corev1.Namespace{}
+			r.g.Expect(r.Get(t.Context(), types.NamespacedName{Name: name}, namespace)).To(Succeed())
+			r.g.Expect(namespace.DeletionTimestamp).To(BeNil(), "%s would take along what the revision has", name)
+		}
+		r.expectReady(revision)
+		r.g.Expect(conditions.GetMessage(r.sync, meta.ReadyCondition)).To(And(
+			ContainSubstring("Namespace/"+name+" (BackupStorage/"+name+"/inside stays in it)"),
+			ContainSubstring("Namespace/"+r.namespace+" (")))
+	}
+	revision := r.push(files)
+	r.reconcile()
+	expectStays(revision) // nobody is asked for a consent to what is not done
+	delete(files, "policy/x.yaml")
+	revision = r.push(files)
+	r.reconcile()
+	r.expectNotReady(v1alpha1.ReasonDeletionBlocked, "/x")
+	r.consent(r.sync.Status.Removal.Digest)
+	for range 2 {
+		r.reconcile()
+		expectStays(revision)
+		r.clock.Step(driftInterval + 1)
+	}
+	r.g.Expect(r.exists(&v1alpha1.BackupStorage{}, "x")).To(BeFalse())
+}
+
 // A Repository of another namespace that was never initialised has no data to lose: whoever makes one cannot keep a
 // Secret that policy removes, such as a leaked key.
 func TestARepositoryOfAStrangerKeepsNoSecret(t *testing.T) {

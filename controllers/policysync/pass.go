@@ -37,6 +37,7 @@ func (s *reconciling) pass(ctx context.Context, o origin) *fault {
 	}
 	wanted := inventoryOf(built.Objects)
 	stale := s.stale(wanted)
+	a.stays = append(slices.Clone(wanted), s.self())
 	var removed []v1alpha1.ResourceRef // otherwise the inventory keeps them until the PolicySync prunes
 	if s.obj.Spec.Prune {
 		removed = stale

@@ -64,7 +64,7 @@ func (a *applier) prune(ctx context.Context, stale []v1alpha1.ResourceRef) (out 
 				refs = append(refs, ref)
 			}
 		}
-		waiting, began, staying, err := a.deleteClass(ctx, refs, out.left)
+		waiting, began, staying, err := a.deleteClass(ctx, refs, slices.Concat(a.stays, out.left))
 		out.deleted += began
 		for _, ref := range refs {
 			if why, ok := staying[ref.ID]; ok {
@@ -107,7 +107,7 @@ func pruneFault(ctx context.Context, waiting []v1alpha1.ResourceRef, err error) 
 	}
 }
 
-// deleteClass deletes objects that are still ours. left are the objects of earlier classes that stay. It returns the
+// deleteClass deletes objects that are still ours. left are the objects outside this class that stay. It returns the
 // objects that are being deleted, for how many of them the deletion began now, and by id why others are kept.
 func (a *applier) deleteClass(
 	ctx context.Context, refs, left []v1alpha1.ResourceRef,
