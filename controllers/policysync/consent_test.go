@@ -200,6 +200,43 @@ func TestAConsentThatWasThereBeforeIsUsedUp(t *testing.T) {
 	}
 }
 
+// While a removal is blocked, somebody sets prune to false, reverts a part of the commit, and sets prune to true.
+func TestAPauseOfPruneIsNoConsent(t *testing.T) {
+	r := newRoom(t)
+	prune := func(prune bool) {
+		r.t.Helper()
+		r.update(func(p *v1alpha1.PolicySync) { p.Spec.Prune = prune })
+		r.reconcile()
+	}
+	r.push(both)
+	r.reconcile()
+	bad := r.push(another)
+	r.reconcile()
+	r.expectNotReady(v1alpha1.ReasonDeletionBlocked, "")
+	prune(false)
+	r.expectReady(bad)
+	r.g.Expect(conditions.Get(r.sync, v1alpha1.ConditionDeletionBlocked)).To(BeNil(), "nothing is to be deleted")
+	partial := r.push(map[string]string{"policy/a.yaml": storage("a"), "policy/c.yaml": storage("c")})
+	r.reconcile()
+	r.expectReady(partial)
+	r.g.Expect(r.sync.Status.Removal).NotTo(BeNil(), "it still waits for a consent")
+	r.consent(r.sync.Status.Removal.Digest)
+	for range 2 {
+		r.reconcile()
+		r.expectReady(partial)
+		r.g.Expect(r.there()).To(Equal("abc"))
+		r.g.Expect(r.sync.Status.Consent).To(BeNil(), "it counts once prune is true")
+	}
+	r.update(func(p *v1alpha1.PolicySync) { delete(p.Annotations, v1alpha1.AnnotationAllowDelete) })
+	prune(true)
+	r.expectNotReady(v1alpha1.ReasonDeletionBlocked, "BackupStorage/"+r.namespace+"/b")
+	r.g.Expect(r.there()).To(Equal("abc"), "nobody has consented")
+	r.consent(r.sync.Status.Removal.Digest)
+	r.reconcile()
+	r.expectReady(partial)
+	r.g.Expect(r.there()).To(Equal("ac"))
+}
+
 // The guard counts no removals over time: each revision was reviewed, and the last object stays in any case.
 func TestTheGuardHoldsTheLastStepOfManyRemovals(t *testing.T) {
 	r := newRoom(t)

@@ -48,7 +48,7 @@ func (s *reconciling) pass(ctx context.Context, o origin) *fault {
 		fault.early = true
 		return fault
 	}
-	s.guard(o.revision.String(), removed, live, takesAlong)
+	s.guard(o.revision.String(), stale, live, takesAlong)
 	if fault := s.begin(ctx, o.revision.String(), union(wanted, stale)); fault != nil {
 		return fault
 	}
@@ -75,14 +75,15 @@ func (s *reconciling) remove(
 	ctx context.Context, a *applier, applied passResult, wanted, stale []v1alpha1.ResourceRef,
 ) *fault {
 	switch {
+	case !s.obj.Spec.Prune:
+		conditions.Delete(s.obj, v1alpha1.ConditionDeletionBlocked)
+		s.logApplied(ctx, applied)
+		s.succeed("applied revision " + applied.revision)
+		return nil
 	case s.obj.Status.Removal != nil:
 		applied.stale = len(stale)
 		s.logApplied(ctx, applied)
 		return s.blocked()
-	case !s.obj.Spec.Prune:
-		s.logApplied(ctx, applied)
-		s.succeed("applied revision " + applied.revision)
-		return nil
 	}
 	pruned, fault := a.prune(ctx, stale)
 	applied.stale, applied.deleted = len(pruned.left), pruned.deleted
