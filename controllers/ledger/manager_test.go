@@ -71,6 +71,7 @@ func TestManager(t *testing.T) {
 	g.Expect(w.files("clusters/production/records")).To(HaveLen(2))
 	g.Expect(l.Status.Recorded).To(BeEquivalentTo(2))
 	pageFollowsPolicy(t, w)
+	pageFollowsLedgers(t, w, l)
 	g.Expect(testutil.CollectAndCount(registry, "cairn_ledger_push_total", "cairn_ledger_push_duration_seconds")).
 		To(Equal(2))
 }

@@ -6,9 +6,11 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/kube/read"
+	"github.com/cairn-backup/cairn/internal/ledger"
 )
 
 // matcher matches the objects that a Ledger records.
@@ -42,6 +44,70 @@ func selector(s *metav1.LabelSelector) (labels.Selector, error) {
 func (m matcher) name() string { return ledgerName(m.ledger) }
 
 func ledgerName(l *v1alpha1.Ledger) string { return l.Namespace + "/" + l.Name }
+
+// place identifies the folder of the Ledger in its branch, however its URL is spelled. It is "" if the URL is wrong.
+func place(l *v1alpha1.Ledger) string {
+	where := pushedTo(l)
+	if where == "" {
+		return ""
+	}
+	return where + "/" + ledger.Folder(l.Spec.Path, l.Spec.ClusterName)
+}
+
+// sharing lists the other Ledgers of the same place, also those that are suspended or being deleted: all of them write
+// one page.
+func (r *Reconciler) sharing(ctx context.Context, l *v1alpha1.Ledger) (others []*v1alpha1.Ledger, err error) {
+	var list v1alpha1.LedgerList
+	if err := r.List(ctx, &list, client.UnsafeDisableDeepCopy); err != nil {
+		return nil, fmt.Errorf("list Ledgers: %w", err)
+	}
+	here := place(l)
+	for i := range list.Items {
+		other := &list.Items[i]
+		if here != "" && place(other) == here && ledgerName(other) != ledgerName(l) &&
+			!v1alpha1.HasRecordAnnotation(other.Annotations) {
+			others = append(others, other)
+		}
+	}
+	return others, nil
+}
+
+// matchers match what any of several Ledgers records.
+type matchers []matcher
+
+// matchers returns those of all Ledgers that write the page of this one.
+func (r *Reconciler) matchers(ctx context.Context, l *v1alpha1.Ledger) (matchers, error) {
+	own, err := newMatcher(l)
+	if err != nil {
+		return nil, err
+	}
+	others, err := r.sharing(ctx, l)
+	if err != nil {
+		return nil, err
+	}
+	out := matchers{own}
+	for _, other := range others {
+		if m, err := newMatcher(other); err == nil { // otherwise its own reconcile says so
+			out = append(out, m)
+		}
+	}
+	return out, nil
+}
+
+// any reports whether one of the Ledgers selects a namespace, and sessions as the caller wants.
+func (m matchers) any(
+	ctx context.Context, n namespaces, namespace string, sessions func(labels.Selector) bool,
+) (bool, error) {
+	for _, one := range m {
+		if !sessions(one.sessions) {
+			continue
+		}
+		if ok, err := n.matches(ctx, one.namespaces, namespace); err != nil || ok {
+			return ok, err
+		}
+	}
+	return false, nil
+}
 
 // namespaces are the Namespaces whose objects a Ledger can record.
 type namespaces struct{ read.NamespaceLabels }

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
@@ -27,14 +28,16 @@ type history struct {
 	sessions       map[string]backup.Success
 }
 
-// page renders STATUS.md from the policies and runs of the namespaces that the Ledger records.
+// page renders STATUS.md from the policies and runs of the namespaces that the Ledger records, or another that writes
+// the same page.
 func (r *Reconciler) page(ctx context.Context, l *v1alpha1.Ledger) ([]byte, error) {
 	r.memories.rendered(client.ObjectKeyFromObject(l))
-	m, err := newMatcher(l)
+	m, err := r.matchers(ctx, l)
 	if err != nil {
 		return nil, err
 	}
-	runs, err := r.histories(ctx, m)
+	p := pageBuilder{matchers: m, namespaces: namespaces{read.NewNamespaceLabels(r.Client)}, now: r.Clock.Now()}
+	p.runs, err = r.histories(ctx, m, p.namespaces)
 	if err != nil {
 		return nil, err
 	}
@@ -45,9 +48,6 @@ func (r *Reconciler) page(ctx context.Context, l *v1alpha1.Ledger) ([]byte, erro
 	var configurations v1alpha1.BackupConfigurationList
 	if err := r.List(ctx, &configurations, client.UnsafeDisableDeepCopy); err != nil {
 		return nil, fmt.Errorf("list BackupConfigurations: %w", err)
-	}
-	p := pageBuilder{
-		matcher: m, namespaces: namespaces{read.NewNamespaceLabels(r.Client)}, runs: runs, now: r.Clock.Now(),
 	}
 	for i := range batches.Items {
 		b := &batches.Items[i]
@@ -85,8 +85,8 @@ func (r *Reconciler) page(ctx context.Context, l *v1alpha1.Ledger) ([]byte, erro
 	return ledger.Page(l.Spec.ClusterName, p.rows), nil
 }
 
-// histories reads the ended runs.
-func (r *Reconciler) histories(ctx context.Context, m matcher) (map[invoker]*history, error) {
+// histories reads the ended runs that one of the Ledgers records.
+func (r *Reconciler) histories(ctx context.Context, m matchers, n namespaces) (map[invoker]*history, error) {
 	var list v1alpha1.BackupSessionList
 	if err := r.List(ctx, &list, client.UnsafeDisableDeepCopy); err != nil {
 		return nil, fmt.Errorf("list BackupSessions: %w", err)
@@ -94,8 +94,14 @@ func (r *Reconciler) histories(ctx context.Context, m matcher) (map[invoker]*his
 	out := map[invoker]*history{}
 	for i := range list.Items {
 		s := &list.Items[i]
-		if !s.Status.Phase.Terminal() || v1alpha1.HasRecordAnnotation(s.Annotations) ||
-			!m.sessions.Matches(labelsOf(s)) {
+		if !s.Status.Phase.Terminal() || v1alpha1.HasRecordAnnotation(s.Annotations) {
+			continue
+		}
+		ok, err := m.any(ctx, n, s.Namespace, func(l labels.Selector) bool { return l.Matches(labelsOf(s)) })
+		if err != nil {
+			return nil, err
+		}
+		if !ok {
 			continue
 		}
 		key := invoker{s.Namespace, s.Spec.Invoker.Kind, s.Spec.Invoker.Name}
@@ -123,7 +129,7 @@ func (h *history) add(s *v1alpha1.BackupSession, now time.Time) {
 
 // pageBuilder collects the rows of the page.
 type pageBuilder struct {
-	matcher    matcher
+	matchers   matchers
 	namespaces namespaces
 	runs       map[invoker]*history
 	now        time.Time
@@ -135,15 +141,14 @@ func (p *pageBuilder) add(
 	status []v1alpha1.SessionStatus,
 ) error {
 	h := p.runs[invoker{o.Namespace, kind, o.Name}]
-	// With a selector the Ledger records only some sessions: it leaves out a policy without any of them.
-	if !v1alpha1.InForce(o) || h == nil && !p.matcher.sessions.Empty() {
+	if !v1alpha1.InForce(o) {
 		return nil
 	}
-	ok, err := p.namespaces.matches(ctx, p.matcher.namespaces, o.Namespace)
-	if err != nil || !ok {
-		return err
-	}
 	if h == nil {
+		// With a selector a Ledger records only some sessions: it leaves out a policy without any of them.
+		if ok, err := p.matchers.any(ctx, p.namespaces, o.Namespace, labels.Selector.Empty); err != nil || !ok {
+			return err
+		}
 		h = &history{}
 	}
 	row := ledger.Policy{

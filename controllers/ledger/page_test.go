@@ -9,6 +9,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/run"
@@ -55,6 +56,106 @@ func pageFollowsPolicy(t *testing.T, w *world) {
 	g.Expect(bed.Client.Delete(t.Context(), c)).To(Succeed())
 	shows("a policy that is gone", Not(ContainSubstring("diary")))
 	g.Expect(page()).To(ContainSubstring("There is no backup policy."))
+}
+
+// pageFollowsLedgers makes another Ledger of the same place and deletes it, and expects that STATUS.md follows.
+func pageFollowsLedgers(t *testing.T, w *world, l *v1alpha1.Ledger) {
+	t.Helper()
+	g := NewWithT(t)
+	page := func() string { return w.git("show", branch+":clusters/production/STATUS.md") }
+	bed.Edit(t, l, func() {
+		l.Spec.NamespaceSelector = &metav1.LabelSelector{MatchLabels: map[string]string{"team": "none"}}
+	})
+	other := w.ledger("other")
+	w.nightly("letters")
+	g.Eventually(page, testbed.Patience, 200*time.Millisecond).Should(ContainSubstring("letters"))
+	g.Eventually(func() bool { return get(w, l).Status.ObservedGeneration == l.Generation }, testbed.Patience,
+		200*time.Millisecond).Should(BeTrue(), "it has written its own page")
+	g.Expect(bed.Client.Delete(t.Context(), other)).To(Succeed())
+	g.Eventually(page, testbed.Patience, 200*time.Millisecond).ShouldNot(ContainSubstring("letters"))
+}
+
+// nightly makes a policy that backs up a volume each night.
+func (w *world) nightly(name string) {
+	w.t.Helper()
+	w.create(&v1alpha1.BackupConfiguration{
+		ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: name},
+		Spec: v1alpha1.BackupConfigurationSpec{
+			Target: &v1alpha1.TypedObjectReference{Kind: "PersistentVolumeClaim", Name: name},
+			Sessions: []v1alpha1.BackupConfigurationSession{{SessionConfig: v1alpha1.SessionConfig{
+				Name: "nightly", Scheduler: &v1alpha1.SchedulerSpec{Schedule: "0 3 * * *"},
+			}}},
+		},
+	})
+}
+
+// Two teams of one cluster have a Ledger each, for their own namespaces, in one branch.
+func TestALedgerLeavesThePolicyOfAnotherOnThePage(t *testing.T) {
+	t.Parallel()
+	g, w := NewWithT(t), newWorld(t)
+	w.nightly("diary")
+	page := func(prefix string) string { return w.git("show", branch+":"+prefix+"clusters/production/STATUS.md") }
+	of := func(team string) *metav1.LabelSelector {
+		return &metav1.LabelSelector{MatchLabels: map[string]string{"team": team}}
+	}
+	shop := w.ledger("shop", func(l *v1alpha1.Ledger) { l.Spec.NamespaceSelector = of("shop") })
+	w.settle(shop)
+	g.Expect(page("")).To(ContainSubstring("diary"))
+	blog := w.ledger("blog", func(l *v1alpha1.Ledger) { l.Spec.NamespaceSelector, l.Spec.Path = of("blog"), "./" })
+	elsewhere := w.ledger("elsewhere", func(l *v1alpha1.Ledger) {
+		l.Spec.NamespaceSelector, l.Spec.Path = of("blog"), "other"
+	})
+	tip := w.tip()
+	w.settle(blog)
+	g.Expect(w.tip()).To(Equal(tip), "both write the same page: %s", page(""))
+	w.settle(elsewhere)
+	g.Expect(page("other/")).NotTo(ContainSubstring("diary"), "this page is of no other Ledger")
+
+	g.Expect(bed.Client.Delete(t.Context(), shop)).To(Succeed())
+	w.settle(shop)
+	w.settle(blog)
+	g.Expect(page("")).To(ContainSubstring("diary"), "nothing has woken the other Ledger")
+	g.Expect(w.reconciler.sharers(t.Context(), shop)).
+		To(ConsistOf(reconcile.Request{NamespacedName: client.ObjectKeyFromObject(blog)}))
+	w.settle(blog)
+	g.Expect(page("")).NotTo(ContainSubstring("diary"))
+}
+
+// A Ledger that records some runs of a policy adds its rows to the page of another.
+func TestThePageCountsTheRunsOfAllItsLedgers(t *testing.T) {
+	t.Parallel()
+	g, w := NewWithT(t), newWorld(t)
+	for _, name := range []string{"diary", "photos"} {
+		w.nightly(name)
+	}
+	for _, session := range []string{"hourly", "nightly"} {
+		w.pass(time.Minute)
+		w.session(session, func(s *v1alpha1.BackupSession) {
+			s.Labels[v1alpha1.LabelSession] = session
+			s.Spec.Invoker.Kind, s.Spec.Invoker.Name = v1alpha1.BackupConfigurationKind, "diary"
+			s.Spec.Session = session
+			if session == "nightly" {
+				s.Status.Phase, s.Status.Reason = v1alpha1.BackupSessionFailed, "JobFailed"
+			}
+		})
+	}
+	var pages []string
+	for _, session := range []string{"hourly", "nightly"} {
+		l := w.ledger(session, func(l *v1alpha1.Ledger) {
+			l.Spec.Selector = &metav1.LabelSelector{MatchLabels: map[string]string{v1alpha1.LabelSession: session}}
+		})
+		page, err := w.reconciler.page(t.Context(), l)
+		g.Expect(err).NotTo(HaveOccurred())
+		pages = append(pages, string(page))
+	}
+	g.Expect(pages[0]).To(And(ContainSubstring("diary"), Not(ContainSubstring("JobFailed"))))
+	g.Expect(pages[1]).To(ContainSubstring("JobFailed"))
+	page, err := w.reconciler.page(t.Context(), w.ledger("both", func(l *v1alpha1.Ledger) {
+		l.Spec.NamespaceSelector = &metav1.LabelSelector{MatchLabels: map[string]string{"team": "none"}}
+	}))
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(string(page)).To(Equal(pages[1]))
+	g.Expect(pages).NotTo(ContainElement(ContainSubstring("photos")), "no Ledger records its runs")
 }
 
 // STATUS.md says the same as the condition Protected of a policy whose schedule never fires.

@@ -110,6 +110,25 @@ func (r *Reconciler) outdated(ctx context.Context, o client.Object) (out []recon
 	return out
 }
 
+// sharers marks the other Ledgers that write the page of a Ledger that comes, changes or goes, and returns them.
+func (r *Reconciler) sharers(ctx context.Context, o client.Object) (out []reconcile.Request) {
+	l, ok := o.(*v1alpha1.Ledger)
+	if !ok {
+		return nil
+	}
+	others, err := r.sharing(ctx, l)
+	if err != nil {
+		ctrl.LoggerFrom(ctx).Error(err, "list Ledgers")
+		return nil
+	}
+	for _, other := range others {
+		key := client.ObjectKeyFromObject(other)
+		r.memories.changed(key, r.Clock.Now())
+		out = append(out, reconcile.Request{NamespacedName: key})
+	}
+	return out
+}
+
 // SetupWithManager adds the Reconciler to the manager. It wakes when a Ledger, a PolicySync or a policy on the page
 // changes, and when the Collector has written to an outbox.
 func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, opts controller.Options) error {
@@ -136,6 +155,8 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, opts controller.Options)
 		Named("ledger").
 		WithOptions(opts).
 		For(&v1alpha1.Ledger{}, builder.WithPredicates(changed)).
+		Watches(&v1alpha1.Ledger{}, handler.EnqueueRequestsFromMapFunc(r.sharers),
+			builder.WithPredicates(predicate.GenerationChangedPredicate{})).
 		Watches(&v1alpha1.PolicySync{}, all, builder.WithPredicates(predicate.GenerationChangedPredicate{})).
 		Watches(&v1alpha1.BackupBatch{}, outdated, builder.WithPredicates(onPage)).
 		Watches(&v1alpha1.BackupConfiguration{}, outdated, builder.WithPredicates(onPage)).
