@@ -26,7 +26,8 @@ const (
 	// ConditionRepositoriesRetained is True while Repositories stay that a BackupConfiguration or BackupBatch no longer
 	// uses.
 	ConditionRepositoriesRetained = "RepositoriesRetained"
-	// ConditionClockSkewed is True on a Snapshot if a mover reported times outside of the run.
+	// ConditionClockSkewed is True on a Snapshot if a mover reported times outside of the run, or if the clock of the
+	// manager was wrong.
 	ConditionClockSkewed = "ClockSkewed"
 	// ConditionPartial is True if some but not all of a session's targets, or of a restore's attributes, succeeded.
 	ConditionPartial = "Partial"

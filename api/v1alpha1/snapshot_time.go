@@ -13,13 +13,19 @@ const ClockTolerance = 5 * time.Minute
 
 // MadeAt returns when the Snapshot was made, by the clocks of the manager and the API server. It returns nil if the
 // Snapshot has no snapshotTime. A mover takes its times from the clock of its node, which can be wrong: a snapshotTime
-// before the run began, or after Cairn wrote that the Snapshot was complete, counts as that moment. Use MadeAt wherever
-// the time of a Snapshot decides something.
+// before the run began, or after Cairn wrote that the Snapshot was complete, counts as that moment. The clock of the
+// manager can have been wrong too: ByServer says when that of the API server counts instead. Use MadeAt wherever the
+// time of a Snapshot decides something.
 func (s *Snapshot) MadeAt() *metav1.Time {
 	if s.Status.SnapshotTime == nil {
 		return nil
 	}
 	earliest, latest := s.began(), s.completed()
+	if slot, ok := SnapshotIDTime(s.Spec.SnapshotID); ok && !s.rebuilt() {
+		if at, decides := ByServer(s.said(), slot, latest, s.CreationTimestamp.Time); decides {
+			return &metav1.Time{Time: at}
+		}
+	}
 	switch at := s.Status.SnapshotTime.Time; {
 	case !latest.IsZero() && at.After(latest):
 		return &metav1.Time{Time: latest}
@@ -29,6 +35,65 @@ func (s *Snapshot) MadeAt() *metav1.Time {
 	return s.Status.SnapshotTime.DeepCopy()
 }
 
+// MadeBy returns MadeAt for a decision of now. A time that is still to come is of a clock that was ahead: it counts as
+// the creationTimestamp of the object, if at least that has passed.
+func (s *Snapshot) MadeBy(now time.Time) *metav1.Time {
+	at := s.MadeAt()
+	if created := s.CreationTimestamp; at != nil && at.Sub(now) > ClockTolerance && !created.IsZero() &&
+		created.Sub(now) <= ClockTolerance {
+		return &created
+	}
+	return at
+}
+
+// ByServer returns when a backup ended, and whether the clock of the API server decides that. Three clocks tell it:
+// said is what the mover said, or zero; began and ended are the manager's times, and the API server created the
+// Snapshot in between. If the last two contradict each other, the one wins with which the mover agrees. A run that
+// began after its Snapshot was there is of a manager's clock that was ahead, and needs no mover to say so. One that
+// ended before that can also be of a Snapshot that was brought into another cluster.
+func ByServer(said, began, ended, created time.Time) (at time.Time, decides bool) {
+	ahead := began.Sub(created) > ClockTolerance
+	behind := !ended.IsZero() && created.Sub(ended) > ClockTolerance
+	if created.IsZero() || !ahead && !behind || about(said, began, ended) {
+		return time.Time{}, false
+	}
+	latest := created.Add(ended.Sub(began))
+	if ended.Before(began) { // The manager's clock was put right meanwhile.
+		latest = created
+		if ended.After(created) {
+			latest = ended
+		}
+	}
+	switch {
+	case !ahead && !about(said, created, latest):
+		return time.Time{}, false
+	case said.Before(created):
+		return created, true
+	case said.After(latest):
+		return latest, true
+	}
+	return said, true
+}
+
+// about reports whether a time lies between two others, as far as clocks are allowed to differ.
+func about(at, from, to time.Time) bool {
+	return from.Sub(at) <= ClockTolerance && at.Sub(to) <= ClockTolerance
+}
+
+// said returns when the last mover said that it was done, or zero.
+func (s *Snapshot) said() time.Time {
+	var last time.Time
+	for _, c := range s.Status.Components {
+		if c.Phase == SnapshotSucceeded && c.CompletionTime != nil && c.CompletionTime.After(last) {
+			last = c.CompletionTime.Time
+		}
+	}
+	return last
+}
+
+// rebuilt reports whether a scan made the object: its creationTimestamp is that of the scan.
+func (s *Snapshot) rebuilt() bool { return s.Annotations[AnnotationRebuilt] != "" }
+
 // began returns a time at or before the start of the run, or zero if nothing tells it. The snapshotID holds the slot of
 // the run. A Snapshot that was brought into another cluster has a later creationTimestamp.
 func (s *Snapshot) began() time.Time {
@@ -37,6 +102,9 @@ func (s *Snapshot) began() time.Time {
 		return time.Time{}
 	}
 	if created := s.CreationTimestamp.Time; !created.IsZero() && created.Before(slot) {
+		if s.rebuilt() { // The clock of the manager was ahead, and the scan came after the run.
+			return time.Time{}
+		}
 		return created
 	}
 	return slot

@@ -35,7 +35,7 @@ func (r *Reconciler) lookUp(ctx context.Context, b *v1alpha1.RestoreBatch) (*res
 		return nil, err
 	}
 	var chosen map[string]*v1alpha1.Snapshot
-	if chosen, start.Error = restorebatch.ChooseSnapshots(snapshots, &b.Spec); start.Error != nil {
+	if chosen, start.Error = restorebatch.ChooseSnapshots(snapshots, &b.Spec, r.Clock.Now()); start.Error != nil {
 		// The Snapshots can have been deleted after the restore.
 		start.AlreadyRestored, err = r.stamped(ctx, b)
 		if resolved.Namespace != b.Namespace && len(snapshots) == 0 {

@@ -19,8 +19,8 @@ type Snapshot struct {
 	// Point is the restore point to which it belongs. All Snapshots of a point stay or go together. Empty means that
 	// the Snapshot is a point by itself.
 	Point string
-	// Time is when it was made.
-	Time time.Time
+	// Time is when it was made, and Created when the API server made the object.
+	Time, Created time.Time
 	// Phase is its phase. Pending and Running Snapshots stay.
 	Phase v1alpha1.SnapshotPhase
 	// Held is the reason why the Snapshot stays, whatever the policy says. Empty means that nothing holds it.
@@ -82,7 +82,11 @@ func (v Verdict) Goes() bool { return len(v.Kept) == 0 }
 func (p Policy) Decide(snapshots []Snapshot, now time.Time) []Verdict {
 	verdicts := make([]Verdict, len(snapshots))
 	for i := range snapshots {
-		verdicts[i].Snapshot = snapshots[i]
+		v := &verdicts[i]
+		v.Snapshot = snapshots[i]
+		if ahead(v.Time, now) && !v.Created.IsZero() && !ahead(v.Created, now) {
+			v.Time = v.Created
+		}
 	}
 	slices.SortFunc(verdicts, func(a, b Verdict) int {
 		return cmp.Or(b.Time.Compare(a.Time), cmp.Compare(b.Name, a.Name))
@@ -128,17 +132,18 @@ func (p Policy) judge(verdicts []*Verdict, now time.Time) {
 		switch v.Phase {
 		case v1alpha1.SnapshotSucceeded:
 			succeeded++
-			if !v.Damaged {
+			sound := !v.Damaged && !ahead(v.Time, now)
+			if sound {
 				intact++
 			}
 			switch {
 			case succeeded == 1:
 				keep(KeepNewest, "")
-			case intact == 1 && !v.Damaged:
+			case intact == 1 && sound:
 				keep(KeepNewest, notDamaged)
 			}
 			if !old {
-				p.success(v, rules, undamaged)
+				p.success(v, sound, rules, undamaged)
 			}
 		case v1alpha1.SnapshotFailed:
 			if failed++; failed <= p.Failed && !old {
@@ -151,11 +156,15 @@ func (p Policy) judge(verdicts []*Verdict, now time.Time) {
 	}
 }
 
+// ahead reports whether a time is so much later than now that a clock which was ahead has written it. A Snapshot of
+// such a time takes nobody's place, as one that is damaged: nobody knows how old it is.
+func ahead(t, now time.Time) bool { return t.Sub(now) > v1alpha1.ClockTolerance }
+
 // success applies each rule to a successful Snapshot that is not too old, once among all and once among those that are
-// not damaged.
-func (p Policy) success(v *Verdict, rules, undamaged []counter) {
+// sound: not damaged, and not of the future.
+func (p Policy) success(v *Verdict, sound bool, rules, undamaged []counter) {
 	p.counted(v, rules)
-	if !v.Damaged {
+	if sound {
 		p.intact(v, undamaged)
 	}
 }

@@ -13,7 +13,7 @@ import (
 func FromSnapshot(s *v1alpha1.Snapshot, user string) Snapshot {
 	out := Snapshot{
 		Name: s.Name, Repository: s.Spec.Repository, Time: TimeOf(s), Phase: s.Status.Phase, Held: user,
-		Damaged: s.Status.Integrity != nil && !*s.Status.Integrity,
+		Created: s.CreationTimestamp.Time, Damaged: s.Status.Integrity != nil && !*s.Status.Integrity,
 	}
 	if s.Spec.Paused {
 		out.Held = cmp.Or(user, "paused")

@@ -49,7 +49,7 @@ func (r *repo) backUp(h how) {
 		}
 		r.job(s, names, total, h)
 	}
-	backup.FinishSnapshot(&s.Status, target, 1, &s.CreationTimestamp, w.now)
+	backup.FinishSnapshot(&s.Status, target, &s.ObjectMeta, &s.CreationTimestamp, w.now)
 	w.say("%s %s", s.Name, s.Status.Phase)
 	if !s.Status.Phase.Terminal() {
 		broken("%s: Snapshot %s is %s although its Jobs ended", r, s.Name, s.Status.Phase)

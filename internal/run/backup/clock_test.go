@@ -9,8 +9,10 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/retention"
 	"github.com/cairn-backup/cairn/internal/run"
 	"github.com/cairn-backup/cairn/internal/run/backup"
+	"github.com/cairn-backup/cairn/internal/run/restore"
 	"github.com/cairn-backup/cairn/internal/run/runtest"
 )
 
@@ -108,6 +110,82 @@ func TestAWrongClockDoesNotChangeWhichRunIsTheNewest(t *testing.T) {
 				runs = append(runs, s)
 			}
 			NewWithT(t).Expect(backup.BeyondHistory(runs, 1)).To(HaveExactElements(HaveField("Name", "old")))
+		})
+	}
+}
+
+// byClockOff returns the Snapshot of a run at a true time, while the manager's clock was off. The clocks of the API
+// server and of the mover's node are right. known says that the manager compared its clock with the API server's when
+// it wrote the time of the Snapshot; earlier managers did not.
+func byClockOff(t *testing.T, name string, at time.Time, off time.Duration, known bool) v1alpha1.Snapshot {
+	t.Helper()
+	g, wrong, created := NewWithT(t), at.Add(off), metav1.NewTime(at)
+	f := frozen(runtest.Target("a", "target"))
+	f.at = wrong.Add(time.Minute)
+	f.session.Status.StartTime = &metav1.Time{Time: wrong}
+	f.session.Status.BackupDeadline = nil
+	f.session.Status.Targets[0].StartTime = &metav1.Time{Time: wrong}
+	if known {
+		f.snapshots["snap-a"].CreationTimestamp = created
+	}
+	done := runtest.Succeeded("target")
+	done.Created = at
+	done.Result.Components[0].CompletionTime = &metav1.Time{Time: at.Add(30 * time.Second)}
+	f.jobs = map[string]run.Job{runtest.Job("a", "target", 1): done}
+	s := v1alpha1.Snapshot{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: name, CreationTimestamp: created},
+		Spec: v1alpha1.SnapshotSpec{
+			Repository: "web", BackupSession: name, Session: "nightly", SnapshotID: backup.SnapshotID(wrong, name),
+		},
+		Status: f.decide().Snapshots["snap-a"],
+	}
+	g.Expect(s.Status.Phase).To(Equal(v1alpha1.SnapshotSucceeded))
+	if known {
+		g.Expect(s.Status.SnapshotTime.Time).To(BeTemporally("==", at.Add(30*time.Second)))
+		g.Expect(apimeta.IsStatusConditionTrue(s.Status.Conditions, v1alpha1.ConditionClockSkewed)).To(Equal(off != 0))
+	}
+	g.Expect(s.MadeAt().Time).To(BeTemporally("==", at.Add(30*time.Second)))
+	return s
+}
+
+// The manager's clock is a year ahead for a minute, and a run that begins in it succeeds. The clock is put right. From
+// then on each later backup is newer than that one.
+func TestABackupOfAClockThatWasAheadIsNotTheNewestForAYear(t *testing.T) {
+	t.Parallel()
+	for name, known := range map[string]bool{"by this manager": true, "by an earlier one": false} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			g := NewWithT(t)
+			old := byClockOff(t, "old", runtest.Now, 365*24*time.Hour, known)
+			today := byClockOff(t, "today", runtest.Now.Add(90*24*time.Hour), 0, known)
+			now := today.CreationTimestamp.Add(time.Hour)
+			latest, _ := restore.Latest([]v1alpha1.Snapshot{old, today}, "web", restore.Before{}, now)
+			g.Expect(latest.Name).To(Equal("today"))
+			p := retention.Policy{Rules: []retention.Rule{{Name: "last", Count: 1}}, Zone: time.UTC}
+			for _, v := range p.Decide([]retention.Snapshot{
+				retention.FromSnapshot(&old, ""), retention.FromSnapshot(&today, ""),
+			}, now) {
+				g.Expect(v.Goes()).To(Equal(v.Name == "old"), "%s: %s", v.Name, v.Message)
+			}
+		})
+	}
+}
+
+// The manager's clock is 40 days behind for a night. Once it is put right, the backups of that night are not too old.
+func TestABackupOfAClockThatWasBehindIsNotTooOld(t *testing.T) {
+	t.Parallel()
+	for name, known := range map[string]bool{"by this manager": true, "by an earlier one": false} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			g := NewWithT(t)
+			yesterday := byClockOff(t, "yesterday", runtest.Now, -40*24*time.Hour, known)
+			today := byClockOff(t, "today", runtest.Now.Add(24*time.Hour), 0, known)
+			p := retention.Policy{MaxAge: 30 * 24 * time.Hour, Zone: time.UTC}
+			for _, v := range p.Decide([]retention.Snapshot{
+				retention.FromSnapshot(&yesterday, ""), retention.FromSnapshot(&today, ""),
+			}, runtest.Now.Add(30*time.Hour)) {
+				g.Expect(v.Goes()).To(BeFalse(), "%s: %s", v.Name, v.Message)
+			}
 		})
 	}
 }

@@ -19,10 +19,11 @@ import (
 	"github.com/cairn-backup/cairn/internal/text"
 )
 
-// FinishSnapshot derives the status of a Snapshot from its components. began is when its run began.
+// FinishSnapshot derives the status of a Snapshot from its components. began is when its run began, of is its metadata.
 func FinishSnapshot(
-	s *v1alpha1.SnapshotStatus, t *v1alpha1.ResolvedTarget, generation int64, began *metav1.Time, now time.Time,
+	s *v1alpha1.SnapshotStatus, t *v1alpha1.ResolvedTarget, of *metav1.ObjectMeta, began *metav1.Time, now time.Time,
 ) {
+	generation := of.Generation
 	before := *s
 	deriveSnapshot(s, t, generation, now)
 	switch {
@@ -30,7 +31,7 @@ func FinishSnapshot(
 	case s.Phase == before.Phase && before.SnapshotTime != nil:
 		s.SnapshotTime = before.SnapshotTime
 	default:
-		withinRun(s, generation, began, now)
+		withinRun(s, of, began, now)
 	}
 	if s.LastUpdateTime == nil || s.Phase != before.Phase || s.Size != before.Size ||
 		s.TotalComponents != before.TotalComponents {
@@ -92,22 +93,30 @@ func deriveSnapshot(s *v1alpha1.SnapshotStatus, t *v1alpha1.ResolvedTarget, gene
 
 // withinRun moves the time of a Snapshot into its run, as far as the clock of the mover's node disagrees with that of
 // the manager. Retention and restores of the latest Snapshot compare these times.
-func withinRun(s *v1alpha1.SnapshotStatus, generation int64, began *metav1.Time, now time.Time) {
+func withinRun(s *v1alpha1.SnapshotStatus, of *metav1.ObjectMeta, began *metav1.Time, now time.Time) {
 	said, clamped := s.SnapshotTime.Time, s.SnapshotTime.Time
+	message := "the clock of a mover's node is wrong: its times lie outside of the run. snapshotTime comes from the " +
+		"manager's clock; correct the clock of the node"
 	if began != nil && clamped.Before(began.Time) {
 		clamped = began.Time
 	}
 	if clamped.After(now) {
 		clamped = now
 	}
+	wrong := said.Sub(clamped).Abs() > v1alpha1.ClockTolerance
+	if began != nil {
+		if at, ok := v1alpha1.ByServer(said, began.Time, now, of.CreationTimestamp.Time); ok {
+			clamped, wrong = at, true
+			message = "the clock of the manager is wrong, or was when the run began: snapshotTime comes from the " +
+				"clock of the API server; correct the clock of the manager's node"
+		}
+	}
 	at := metav1.NewTime(clamped).Rfc3339Copy()
 	s.SnapshotTime = &at
-	if off := said.Sub(clamped).Abs(); off <= v1alpha1.ClockTolerance {
-		return
+	if wrong {
+		run.Set(&s.Conditions, v1alpha1.ConditionClockSkewed, metav1.ConditionTrue, v1alpha1.ReasonClockSkew, message,
+			of.Generation, now)
 	}
-	run.Set(&s.Conditions, v1alpha1.ConditionClockSkewed, metav1.ConditionTrue, v1alpha1.ReasonClockSkew,
-		"the clock of a mover's node is wrong: its times lie outside of the run. snapshotTime comes from the "+
-			"manager's clock; correct the clock of the node", generation, now)
 }
 
 // firstFailure returns the reason and message of the first failed component by name. If none failed, the target had no

@@ -111,7 +111,7 @@ func (t *targetRun) snapshot(repo *v1alpha1.ResolvedRepository) {
 	if ended {
 		return
 	}
-	FinishSnapshot(&status, t.frozen, snap.Generation, r.Session.Status.StartTime, r.Now)
+	FinishSnapshot(&status, t.frozen, &snap.ObjectMeta, r.Session.Status.StartTime, r.Now)
 	r.d.Movers[snap.Name] = run.FormatMovers(wanted)
 	r.d.Snapshots[snap.Name] = status
 }
@@ -265,7 +265,7 @@ func (r *runner) cancelSnapshot(t *v1alpha1.ResolvedTarget, repo *v1alpha1.Resol
 		h := host{Mover: Mover{Target: t, Repository: repo, Host: &t.Hosts[i]}, components: status.Components}
 		h.fail(r.stop, message)
 	}
-	FinishSnapshot(&status, t, r.Snapshots[repo.Snapshot].Generation, r.Session.Status.StartTime, r.Now)
+	FinishSnapshot(&status, t, &r.Snapshots[repo.Snapshot].ObjectMeta, r.Session.Status.StartTime, r.Now)
 	r.d.Snapshots[repo.Snapshot] = status
 	r.d.Movers[repo.Snapshot] = ""
 }

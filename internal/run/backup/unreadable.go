@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/text"
@@ -44,13 +45,13 @@ const maxMissing = 10
 
 // Missing returns the components of the newest successful Snapshot of a target in its first Repository that the target
 // no longer has, ordered by name. A backup without them would look as whole as the last one.
-func Missing(snapshots []v1alpha1.Snapshot, t *v1alpha1.ResolvedTarget) []string {
+func Missing(snapshots []v1alpha1.Snapshot, t *v1alpha1.ResolvedTarget, now time.Time) []string {
 	var last *v1alpha1.Snapshot
 	for i := range snapshots {
 		s := &snapshots[i]
 		if s.Spec.Repository == t.Repositories[0].Name && s.Spec.AppRef == t.AppRef &&
 			s.Status.Phase == v1alpha1.SnapshotSucceeded && s.MadeAt() != nil &&
-			!v1alpha1.HasRecordAnnotation(s.Annotations) && (last == nil || last.MadeAt().Before(s.MadeAt())) {
+			!v1alpha1.HasRecordAnnotation(s.Annotations) && (last == nil || last.MadeBy(now).Before(s.MadeBy(now))) {
 			last = s
 		}
 	}

@@ -113,12 +113,12 @@ func TestAComponentThatIsGoneIsSaid(t *testing.T) {
 		}
 		return s
 	}
-	g.Expect(backup.Missing(nil, &target)).To(BeEmpty())
+	g.Expect(backup.Missing(nil, &target, runtest.Now)).To(BeEmpty())
 	missing := backup.Missing([]v1alpha1.Snapshot{
 		snapshot(-3, v1alpha1.SnapshotSucceeded, "pod-0", "pod-7"),
 		snapshot(-2, v1alpha1.SnapshotSucceeded, "pod-0", "pod-2", "pod-1"),
 		snapshot(-1, v1alpha1.SnapshotFailed, "pod-0", "pod-9"),
-	}, &target)
+	}, &target, runtest.Now)
 	g.Expect(missing).To(Equal([]string{"pod-1", "pod-2"}))
 
 	for name, succeeds := range map[string]bool{"with a backup": true, "without any": false} {

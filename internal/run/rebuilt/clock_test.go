@@ -58,7 +58,7 @@ func TestAScanDoesNotMakeOldSnapshotsNew(t *testing.T) {
 			g, slot := NewWithT(t), now.Add(-24*time.Hour)
 			old := madeAgain(t, january, of(january, ahead, time.Minute))
 			yesterday := madeAgain(t, slot, of(slot, 0, time.Minute))
-			latest, _ := restore.Latest([]v1alpha1.Snapshot{*old, *yesterday}, "web", restore.Before{})
+			latest, _ := restore.Latest([]v1alpha1.Snapshot{*old, *yesterday}, "web", restore.Before{}, now)
 			g.Expect(latest.Name).To(Equal(yesterday.Name))
 			verdicts := retention.Policy{Rules: []retention.Rule{{Name: "last", Count: 1}}, Zone: time.UTC}.Decide(
 				[]retention.Snapshot{retention.FromSnapshot(old, ""), retention.FromSnapshot(yesterday, "")}, now)

@@ -124,12 +124,13 @@ func statusOf(
 	snapshotID string, components map[string]v1alpha1.Component, total int32, now time.Time,
 ) v1alpha1.SnapshotStatus {
 	const generation = 1 // of an object that was just made
+	of := metav1.ObjectMeta{Generation: generation}
 	s := v1alpha1.SnapshotStatus{Components: components}
 	var host v1alpha1.ResolvedHost
 	for _, name := range slices.Sorted(maps.Keys(components)) {
 		host.Volumes = append(host.Volumes, v1alpha1.ResolvedVolume{Component: name})
 	}
-	backup.FinishSnapshot(&s, &v1alpha1.ResolvedTarget{Hosts: []v1alpha1.ResolvedHost{host}}, generation, nil, now)
+	backup.FinishSnapshot(&s, &v1alpha1.ResolvedTarget{Hosts: []v1alpha1.ResolvedHost{host}}, &of, nil, now)
 	s.SnapshotTime = madeAt(snapshotID, components, now)
 	missing := ""
 	switch {

@@ -199,7 +199,7 @@ func TestTheBucketOfATargetMakesNoRestorePointOfOthers(t *testing.T) {
 					BackupBatch: "shop", BackupSession: v1alpha1.LatestBackupSession,
 				},
 				Targets: []v1alpha1.RestoreBatchTarget{{Name: target}},
-			})
+			}, now)
 			g.Expect(missing != nil).To(Equal(tt.strange), "labels %v", s.Labels)
 		})
 	}

@@ -50,21 +50,21 @@ func (m Before) Allows(t time.Time) bool {
 }
 
 // Latest returns the newest successful Snapshot of a Repository that before allows and that is not known to be damaged,
-// or nil. damaged is the newest damaged one if that is newer. Of two with the same time, the one with the greater ID
-// counts as newer.
+// or nil, as now counts their times. damaged is the newest damaged one if that is newer. Of two with the same time, the
+// one with the greater ID counts as newer.
 func Latest(
-	snapshots []v1alpha1.Snapshot, repository string, before Before,
+	snapshots []v1alpha1.Snapshot, repository string, before Before, now time.Time,
 ) (best, damaged *v1alpha1.Snapshot) {
 	newer := func(s, than *v1alpha1.Snapshot) bool {
-		return than == nil || than.MadeAt().Before(s.MadeAt()) ||
-			than.MadeAt().Equal(s.MadeAt()) && than.Spec.SnapshotID < s.Spec.SnapshotID
+		return than == nil || than.MadeBy(now).Before(s.MadeBy(now)) ||
+			than.MadeBy(now).Equal(s.MadeBy(now)) && than.Spec.SnapshotID < s.Spec.SnapshotID
 	}
 	for i := range snapshots {
 		s := &snapshots[i]
 		if s.Spec.Repository != repository || s.Status.Phase != v1alpha1.SnapshotSucceeded ||
 			s.DeletionTimestamp != nil ||
 			s.Status.SnapshotTime == nil || v1alpha1.HasRecordAnnotation(s.Annotations) ||
-			!before.Allows(s.MadeAt().Time) {
+			!before.Allows(s.MadeBy(now).Time) {
 			continue
 		}
 		switch whole := DamageOf(s, nil) == ""; {

@@ -44,7 +44,7 @@ func TestARestorePointThatWentOnAfterAnUpgradeIsWhole(t *testing.T) {
 				got, refusal := ChooseSnapshots(tt.list, &v1alpha1.RestoreBatchSpec{
 					Targets:    []v1alpha1.RestoreBatchTarget{{Name: "web"}, {Name: "db"}},
 					DataSource: v1alpha1.RestoreBatchDataSource{BackupBatch: "shop", BackupSession: run},
-				})
+				}, later)
 				if tt.web == "" {
 					g.Expect(refusal).NotTo(BeNil(), "no point is whole")
 					continue

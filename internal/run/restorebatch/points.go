@@ -18,14 +18,16 @@ import (
 // restorePoint holds the requested targets of one restore point.
 type restorePoint struct {
 	name, key string
+	// now counts the times of the Snapshots.
+	now       time.Time
 	snapshots map[string]*v1alpha1.Snapshot // by target
 }
 
 // ChooseSnapshots returns the Snapshots that a RestoreBatch restores, by target. They belong to one restore point
 // unless the spec asks for a mix. The list can hold Snapshots of other BackupBatches. The result does not depend on the
-// order of the list.
+// order of the list. now counts their times.
 func ChooseSnapshots(
-	list []v1alpha1.Snapshot, spec *v1alpha1.RestoreBatchSpec,
+	list []v1alpha1.Snapshot, spec *v1alpha1.RestoreBatchSpec, now time.Time,
 ) (map[string]*v1alpha1.Snapshot, *v1alpha1.ResolvedError) {
 	source := &spec.DataSource
 	named := source.PITR == nil && source.BackupSession != v1alpha1.LatestBackupSession
@@ -45,7 +47,7 @@ func ChooseSnapshots(
 			known[keyOf(s)] = true
 		}
 		target := wantedTarget(spec, s)
-		if target == "" || !restorable(s, moment) {
+		if target == "" || !restorable(s, moment, now) {
 			continue
 		}
 		if damage := damageOf(s); damage != "" && !source.AllowDamaged {
@@ -55,14 +57,14 @@ func ChooseSnapshots(
 		key := keyOf(s)
 		point := points[key]
 		if point == nil {
-			point = &restorePoint{retention.Point(s), key, map[string]*v1alpha1.Snapshot{}}
+			point = &restorePoint{retention.Point(s), key, now, map[string]*v1alpha1.Snapshot{}}
 			points[key] = point
 		}
-		if before := point.snapshots[target]; before == nil || preferred(s, before) {
+		if before := point.snapshots[target]; before == nil || preferred(s, before, now) {
 			point.snapshots[target] = s
 		}
 	}
-	chosen, refusal := choose(points, known, named, spec)
+	chosen, refusal := choose(points, known, named, spec, now)
 	if refusal != nil && len(damaged) > 0 {
 		slices.Sort(damaged)
 		return nil, workload.Fail(v1alpha1.ReasonSnapshotDamaged,
@@ -79,11 +81,12 @@ const maxDamaged = 5
 // choose chooses among the restore points whose Snapshots can be restored.
 func choose(
 	points map[string]*restorePoint, known map[string]bool, named bool, spec *v1alpha1.RestoreBatchSpec,
+	now time.Time,
 ) (map[string]*v1alpha1.Snapshot, *v1alpha1.ResolvedError) {
 	all := slices.SortedFunc(maps.Values(points), newestPoint)
 	switch {
 	case spec.DataSource.Mixed:
-		return mix(all, spec)
+		return mix(all, spec, now)
 	case named:
 		return pointOf(all, known, spec)
 	default:
@@ -120,28 +123,28 @@ func wantedTarget(spec *v1alpha1.RestoreBatchSpec, s *v1alpha1.Snapshot) string 
 }
 
 // restorable reports whether a Snapshot can be restored and was complete within moment.
-func restorable(s *v1alpha1.Snapshot, moment restore.Before) bool {
+func restorable(s *v1alpha1.Snapshot, moment restore.Before, now time.Time) bool {
 	return s.Status.Phase == v1alpha1.SnapshotSucceeded && s.Status.SnapshotTime != nil &&
-		moment.Allows(s.MadeAt().Time)
+		moment.Allows(s.MadeBy(now).Time)
 }
 
 // preferred reports whether s is taken rather than than, where both are of the same target and restore point. One that
 // this cluster made wins over one that a scan made, whose labels come from the backend. Then the first Repository by
 // name wins, then the newer Snapshot.
-func preferred(s, than *v1alpha1.Snapshot) bool {
+func preferred(s, than *v1alpha1.Snapshot, now time.Time) bool {
 	if rebuilt := isRebuilt(s); rebuilt != isRebuilt(than) {
 		return !rebuilt
 	}
 	if s.Spec.Repository != than.Spec.Repository {
 		return s.Spec.Repository < than.Spec.Repository
 	}
-	return newerSnapshot(s, than) > 0
+	return newerSnapshot(s, than, now) > 0
 }
 
 func isRebuilt(s *v1alpha1.Snapshot) bool { return s.Annotations[v1alpha1.AnnotationRebuilt] != "" }
 
-func newerSnapshot(a, b *v1alpha1.Snapshot) int {
-	return cmp.Or(a.MadeAt().Compare(b.MadeAt().Time),
+func newerSnapshot(a, b *v1alpha1.Snapshot, now time.Time) int {
+	return cmp.Or(a.MadeBy(now).Compare(b.MadeBy(now).Time),
 		cmp.Compare(a.Spec.SnapshotID, b.Spec.SnapshotID))
 }
 
@@ -149,7 +152,7 @@ func newerSnapshot(a, b *v1alpha1.Snapshot) int {
 func (p *restorePoint) since() time.Time {
 	var out time.Time
 	for _, s := range p.snapshots {
-		if t := s.MadeAt().Time; out.IsZero() || t.Before(out) {
+		if t := s.MadeBy(p.now).Time; out.IsZero() || t.Before(out) {
 			out = t
 		}
 	}
@@ -174,12 +177,12 @@ func (p *restorePoint) missing(spec *v1alpha1.RestoreBatchSpec) []string {
 
 // mix takes for each target the newest Snapshot of all points.
 func mix(
-	all []*restorePoint, spec *v1alpha1.RestoreBatchSpec,
+	all []*restorePoint, spec *v1alpha1.RestoreBatchSpec, now time.Time,
 ) (map[string]*v1alpha1.Snapshot, *v1alpha1.ResolvedError) {
 	out := &restorePoint{snapshots: map[string]*v1alpha1.Snapshot{}}
 	for _, p := range all {
 		for name, s := range p.snapshots {
-			if before := out.snapshots[name]; before == nil || newerSnapshot(s, before) > 0 {
+			if before := out.snapshots[name]; before == nil || newerSnapshot(s, before, now) > 0 {
 				out.snapshots[name] = s
 			}
 		}

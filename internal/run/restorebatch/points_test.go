@@ -13,6 +13,9 @@ import (
 	"github.com/cairn-backup/cairn/internal/run/restore"
 )
 
+// later is when the restores of tests choose.
+var later = time.Date(2026, 8, 1, 0, 0, 0, 0, time.UTC)
+
 // pointSnapshot returns a Snapshot of the BackupBatch shop that was complete at this hour.
 func pointSnapshot(point, run, target string, hour int, edit ...func(*v1alpha1.Snapshot)) v1alpha1.Snapshot {
 	s := v1alpha1.Snapshot{
@@ -163,7 +166,7 @@ func TestChooseSnapshots(t *testing.T) {
 			}
 			for range 5 { // The order of the list must not matter.
 				rand.Shuffle(len(tt.list), func(i, j int) { tt.list[i], tt.list[j] = tt.list[j], tt.list[i] })
-				chosen, err := ChooseSnapshots(tt.list, &spec)
+				chosen, err := ChooseSnapshots(tt.list, &spec, later)
 				if tt.message != "" {
 					g.Expect(err).NotTo(BeNil())
 					g.Expect(err.Reason).To(Equal(v1alpha1.ReasonSnapshotNotFound))
@@ -225,7 +228,7 @@ func TestDamagedSnapshotsDoNotCount(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
-			chosen, refusal := ChooseSnapshots(tt.list, tt.spec)
+			chosen, refusal := ChooseSnapshots(tt.list, tt.spec, later)
 			if tt.reason != "" {
 				g.Expect(refusal).To(HaveField("Reason", tt.reason))
 				g.Expect(refusal.Message).To(And(ContainSubstring("db-second"), ContainSubstring("allowDamaged")))
@@ -258,10 +261,30 @@ func TestARestorePointIsOfOneRun(t *testing.T) {
 			g := NewWithT(t)
 			spec.DataSource = v1alpha1.RestoreBatchDataSource{BackupBatch: "shop", BackupSession: session}
 			rand.Shuffle(len(list), func(i, j int) { list[i], list[j] = list[j], list[i] })
-			got, refusal := ChooseSnapshots(list, spec)
+			got, refusal := ChooseSnapshots(list, spec, later)
 			g.Expect(refusal).To(BeNil(), name)
 			g.Expect(got["web"].Name).To(Equal("web-a-1"), name)
 			g.Expect(got["db"].Name).To(Equal("db-a-1"), name)
 		}
+	}
+}
+
+// A clock that was ahead made a point that seems to be of a later month. The API server's clock knows when its Snapshot
+// was made.
+func TestAPointOfTheFutureIsNotTheNewest(t *testing.T) {
+	future := pointSnapshot("a", "a", "web", 24*60, func(s *v1alpha1.Snapshot) {
+		s.CreationTimestamp = metav1.NewTime(time.Date(2026, 7, 1, 1, 0, 0, 0, time.UTC))
+	})
+	today := pointSnapshot("b", "b", "web", 2)
+	for _, mixed := range []bool{false, true} {
+		g := NewWithT(t)
+		chosen, refusal := ChooseSnapshots([]v1alpha1.Snapshot{future, today}, &v1alpha1.RestoreBatchSpec{
+			Targets: []v1alpha1.RestoreBatchTarget{{Name: "web"}},
+			DataSource: v1alpha1.RestoreBatchDataSource{
+				BackupBatch: "shop", BackupSession: v1alpha1.LatestBackupSession, Mixed: mixed,
+			},
+		}, later)
+		g.Expect(refusal).To(BeNil())
+		g.Expect(chosen["web"].Name).To(Equal(today.Name))
 	}
 }
