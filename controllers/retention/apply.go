@@ -29,9 +29,7 @@ func (r *Reconciler) apply(ctx context.Context, s *state) error {
 		return err
 	}
 	for _, snapshot := range s.snapshots {
-		if created := snapshot.CreationTimestamp.Time; created.After(clocks.Newest) {
-			clocks.Newest = created
-		}
+		clocks.See(snapshot.CreationTimestamp.Time)
 	}
 	if s.doubt = clocks.Doubt(); s.doubt != "" {
 		return nil

@@ -21,11 +21,20 @@ const (
 type Clocks struct {
 	// Now is the manager's time, Server the time of the API server.
 	Now, Server time.Time
-	// Newest is the latest creationTimestamp that the API server gave to a Snapshot of the Repository.
+	// Newest is the latest creationTimestamp that See counted. It is zero if there is none: then no time has passed in
+	// which the cluster can have stood still.
 	Newest time.Time
 	// Steady is for how long the manager's clock has run like a stopwatch, and Jumped reports that it has not always.
 	Steady time.Duration
 	Jumped bool
+}
+
+// See counts the creationTimestamp that the API server gave to a Snapshot of the Repository. One of the last hour says
+// nothing: a wrong clock with which a node boots begins the runs of the slots that seem to have passed at once.
+func (c *Clocks) See(created time.Time) {
+	if c.Now.Sub(created) >= settle && created.After(c.Newest) {
+		c.Newest = created
+	}
 }
 
 // Doubt says why the manager's clock must not decide now. It returns "" if there is no doubt.
@@ -35,7 +44,7 @@ func (c Clocks) Doubt() string {
 		return "the clocks of the manager and of the API server differ: correct them"
 	case c.Steady < settle && c.Jumped:
 		return "the clock of the manager has jumped: Cairn waits an hour in case it jumps back"
-	case c.Steady < settle && c.Now.Sub(c.Newest) > stoodStill:
+	case c.Steady < settle && !c.Newest.IsZero() && c.Now.Sub(c.Newest) > stoodStill:
 		return "the newest Snapshot is very old, and the manager has just started: Cairn waits an hour in case its " +
 			"clock is wrong"
 	}

@@ -70,3 +70,26 @@ func TestAJumpOfTheClockIsSeen(t *testing.T) {
 	expect(2*time.Minute, true)(look(2*time.Minute, 2*time.Minute))
 	expect(0, true)(look(-365*24*time.Hour, time.Minute))
 }
+
+// A cluster whose Snapshots are all new has not stood still.
+func TestOnlySnapshotsFromBeforeTellThatAClusterStoodStill(t *testing.T) {
+	t.Parallel()
+	now := time.Date(2026, 11, 20, 8, 0, 0, 0, time.UTC)
+	for name, tt := range map[string]struct {
+		ages  []time.Duration
+		doubt bool
+	}{
+		"all are new":                  {[]time.Duration{time.Minute, 30 * time.Minute}, false},
+		"one is of this week":          {[]time.Duration{time.Minute, 50 * time.Hour, 900 * time.Hour}, false},
+		"all but new ones are too old": {[]time.Duration{time.Minute, 900 * time.Hour}, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c := retention.Clocks{Now: now, Server: now, Steady: time.Minute}
+			for _, age := range tt.ages {
+				c.See(now.Add(-age))
+			}
+			NewWithT(t).Expect(c.Doubt() != "").To(Equal(tt.doubt))
+		})
+	}
+}

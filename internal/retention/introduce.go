@@ -21,7 +21,9 @@ func Introduce(
 	known *v1alpha1.DefaultRetention, ref v1alpha1.ObjectReference, policy *v1alpha1.RetentionPolicy,
 	verdicts []Verdict, now time.Time,
 ) (inForce *v1alpha1.DefaultRetention, held bool) {
-	if known == nil || known.Ref != ref || known.UID != policy.UID || known.Generation != policy.Generation {
+	// A clock that was ahead can have written the date: then the notice begins anew.
+	wrong := known != nil && known.RemovesAfter != nil && ahead(known.RemovesAfter.Time, now.Add(notice))
+	if known == nil || wrong || known.Ref != ref || known.UID != policy.UID || known.Generation != policy.Generation {
 		known = &v1alpha1.DefaultRetention{Ref: ref, UID: policy.UID, Generation: policy.Generation}
 		if slices.ContainsFunc(verdicts, Verdict.Goes) {
 			known.RemovesAfter = new(metav1.NewTime(now.Add(notice)))

@@ -38,9 +38,10 @@ func TestADefaultIsAnnouncedBeforeItRemoves(t *testing.T) {
 		"it is new and removes nothing": {
 			nil, stays, &v1alpha1.DefaultRetention{Ref: ref, UID: "1", Generation: 2}, false,
 		},
-		"it is known for an hour":       {begun(time.Hour), goes, begun(time.Hour), true},
-		"it is known for a day":         {begun(24 * time.Hour), goes, begun(24 * time.Hour), false},
-		"it would remove nothing today": {begun(time.Hour), stays, begun(time.Hour), true},
+		"it is known for an hour":             {begun(time.Hour), goes, begun(time.Hour), true},
+		"it is known for a day":               {begun(24 * time.Hour), goes, begun(24 * time.Hour), false},
+		"it would remove nothing today":       {begun(time.Hour), stays, begun(time.Hour), true},
+		"a clock that was ahead announced it": {begun(-24 * 365 * time.Hour), goes, begun(0), true},
 		"another was the default": {
 			other(func(known *v1alpha1.DefaultRetention) { known.Ref.Name = "old" }), goes, begun(0), true,
 		},

@@ -1,0 +1,68 @@
+package retention
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	. "github.com/onsi/gomega"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	clocktesting "k8s.io/utils/clock/testing"
+	"sigs.k8s.io/controller-runtime/pkg/client/fake"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/retention"
+)
+
+// A node boots with a clock that is a year ahead: that of the API server and that of the manager, which has just
+// started. The slots that seem to have passed begin a run at once. Its Snapshot must not lift the doubt about the clock
+// that made it, also if the manager has been killed since.
+func TestTheFirstBackupOfAWrongClockLiftsNoDoubt(t *testing.T) {
+	t.Parallel()
+	for name, fresh := range map[string]time.Duration{
+		"before the first run": 0, "when the first run has begun": time.Minute, "after a restart": 10 * time.Minute,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			g := NewWithT(t)
+			scheme := runtime.NewScheme()
+			g.Expect(v1alpha1.AddToScheme(scheme)).To(Succeed())
+			was := time.Date(2026, 11, 20, 8, 0, 0, 0, time.UTC)
+			now := was.AddDate(1, 0, 0)
+			s := &state{
+				repository: &v1alpha1.Repository{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "web"}},
+				ref:        &v1alpha1.ObjectReference{Namespace: "shop", Name: "keep"},
+				snapshots:  map[string]*v1alpha1.Snapshot{},
+			}
+			add := func(name string, at time.Time, phase v1alpha1.SnapshotPhase) {
+				o := &v1alpha1.Snapshot{ObjectMeta: metav1.ObjectMeta{
+					Namespace: "shop", Name: name, CreationTimestamp: metav1.NewTime(at),
+				}}
+				o.Spec.Repository, o.Status.Phase = "web", phase
+				if phase.Terminal() {
+					o.Status.SnapshotTime = &metav1.Time{Time: at}
+				}
+				s.snapshots[name] = o
+			}
+			add("web-1", was.Add(-26*time.Hour), v1alpha1.SnapshotSucceeded)
+			add("web-2", was.Add(-2*time.Hour), v1alpha1.SnapshotSucceeded)
+			if fresh > 0 {
+				add("web-3", now.Add(-fresh), v1alpha1.SnapshotPending)
+			}
+			var input []retention.Snapshot
+			for _, o := range s.snapshots {
+				input = append(input, retention.FromSnapshot(o, ""))
+			}
+			s.verdicts = retention.Policy{MaxAge: 30 * 24 * time.Hour, Zone: time.UTC}.Decide(input, now)
+			r := &Reconciler{
+				APIReader:  fake.NewClientBuilder().WithScheme(scheme).Build(),
+				Clock:      clocktesting.NewFakePassiveClock(now),
+				ServerTime: func(context.Context) (time.Time, error) { return now, nil },
+				Stopwatch:  func() time.Duration { return 2 * time.Minute },
+			}
+			_ = r.apply(t.Context(), s) // Without doubt it goes on, and fails for want of the Repository.
+			g.Expect(s.doubt).To(ContainSubstring("waits an hour"))
+		})
+	}
+}
