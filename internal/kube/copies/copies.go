@@ -22,6 +22,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/kube/sweep"
 	"github.com/cairn-backup/cairn/internal/policy"
 	"github.com/cairn-backup/cairn/internal/run/backup"
+	"github.com/cairn-backup/cairn/internal/task/observe"
 	"github.com/cairn-backup/cairn/internal/volumesnapshot"
 	"github.com/cairn-backup/cairn/internal/workload"
 )
@@ -78,7 +79,9 @@ func (m Maker) Observe(ctx context.Context, s *v1alpha1.BackupSession, now time.
 // trouble returns what the driver said last about a claim that still has no volume after volumesnapshot.ErrorGrace. It
 // returns "" while the driver still works on the volume, whatever it said before.
 func (m Maker) trouble(ctx context.Context, claim *corev1.PersistentVolumeClaim, now time.Time) (string, error) {
-	if claim.Status.Phase == corev1.ClaimBound || now.Sub(claim.CreationTimestamp.Time) < volumesnapshot.ErrorGrace {
+	created := claim.CreationTimestamp.Time
+	if claim.Status.Phase == corev1.ClaimBound ||
+		now.Sub(created) < volumesnapshot.ErrorGrace && !observe.FarAhead(created, now) {
 		return "", nil
 	}
 	last, err := read.LastEvent(ctx, m.Live, claim, client.MatchingFields{"reason": "ProvisioningFailed"})

@@ -166,3 +166,18 @@ func TestWhatARunWaitsForIsLogged(t *testing.T) {
 		Equal(`"level"=1 "msg"="waits for Jobs" "jobs"=["a" "b"] "count"=2`),
 	))
 }
+
+// A Job that was deleted while the API server's clock was a year ahead is not waited for until then.
+func TestADeletionOfTheFutureIsStuck(t *testing.T) {
+	now := time.Date(2026, 11, 20, 8, 0, 0, 0, time.UTC)
+	for name, tt := range map[string]struct {
+		deleted time.Duration
+		stuck   bool
+	}{
+		"a minute ago": {-time.Minute, false}, "an hour ago": {-time.Hour, true},
+		"by a manager behind": {time.Hour, false}, "in a year": {365 * 24 * time.Hour, true},
+	} {
+		job := &batchv1.Job{ObjectMeta: metav1.ObjectMeta{DeletionTimestamp: &metav1.Time{Time: now.Add(tt.deleted)}}}
+		NewWithT(t).Expect(deletionStuck(job, now)).To(Equal(tt.stuck), name)
+	}
+}

@@ -86,7 +86,7 @@ func (t *targetRun) copied(h *host) bool {
 		if c == nil {
 			continue
 		}
-		done, failure := t.run.copy(t.frozen, c)
+		done, failure := t.copy(c)
 		if failure != nil {
 			t.run.giveUp(h, failure.Reason, failure.Message)
 			return false
@@ -101,40 +101,50 @@ func (t *targetRun) copied(h *host) bool {
 }
 
 // copy reports whether a copy is ready, or why it never will be, and asks for its missing part.
-func (r *runner) copy(t *v1alpha1.ResolvedTarget, c *v1alpha1.ResolvedCopy) (bool, *v1alpha1.ResolvedError) {
+func (t *targetRun) copy(c *v1alpha1.ResolvedCopy) (bool, *v1alpha1.ResolvedError) {
+	r := t.run
 	have, there := r.Copies[c.Name]
 	switch {
 	case there && have.Going(), have.Claim != nil && have.Claim.DeletionTimestamp != nil:
 		return false, workload.Fail(v1alpha1.ReasonCopyFailed, "%s was deleted before it was read",
 			workload.DescribeCopy(c))
 	case have.Claim != nil:
-		return r.claimed(c, have)
+		return t.claimed(c, have)
 	case c.VolumeSnapshotClassName == "":
-		r.make(CopyRequest{Target: t, Copy: c, Size: c.Size})
+		r.make(CopyRequest{Target: t.frozen, Copy: c, Size: c.Size})
 	case have.Snapshot == nil:
-		r.make(CopyRequest{Target: t, Copy: c, Snapshot: true})
+		r.make(CopyRequest{Target: t.frozen, Copy: c, Snapshot: true})
 	case volumesnapshot.Ready(have.Snapshot):
-		request := CopyRequest{Target: t, Copy: c, Size: c.Size}
+		request := CopyRequest{Target: t.frozen, Copy: c, Size: c.Size}
 		if least := have.Snapshot.Status.RestoreSize; least != nil && least.Cmp(c.Size) > 0 {
 			request.Size = *least
 		}
 		r.make(request)
 	default:
-		return false, r.snapshotting(c, have.Snapshot)
+		return false, t.snapshotting(c, have.Snapshot)
 	}
 	return false, nil
 }
 
+// waited returns for how long the target has waited for a part of a copy since it was created. If that lies in the
+// future, a clock was wrong, and the time since the start of the target counts: both come from the manager's clock.
+func (t *targetRun) waited(created time.Time) time.Duration {
+	if start := t.status.StartTime; start != nil && run.Ahead(created, t.run.Now) {
+		created = start.Time
+	}
+	return t.run.Now.Sub(created)
+}
+
 // snapshotting explains why the run no longer waits for a VolumeSnapshot that is not ready. Nil means that it still
 // waits.
-func (r *runner) snapshotting(c *v1alpha1.ResolvedCopy, s *snapshotv1.VolumeSnapshot) *v1alpha1.ResolvedError {
+func (t *targetRun) snapshotting(c *v1alpha1.ResolvedCopy, s *snapshotv1.VolumeSnapshot) *v1alpha1.ResolvedError {
 	message, since := volumesnapshot.Failure(s)
 	if since.IsZero() {
 		since = s.CreationTimestamp.Time
 	}
-	late := r.Now.Sub(s.CreationTimestamp.Time) >= SnapshotLimit
+	late := t.waited(s.CreationTimestamp.Time) >= SnapshotLimit
 	switch {
-	case message != "" && (late || r.Now.Sub(since) >= volumesnapshot.ErrorGrace):
+	case message != "" && (late || t.waited(since) >= volumesnapshot.ErrorGrace):
 		return workload.Fail(v1alpha1.ReasonVolumeSnapshotFailed, "the VolumeSnapshot for %s failed: %s",
 			workload.DescribeCopy(c),
 			message)
@@ -150,7 +160,7 @@ func (r *runner) snapshotting(c *v1alpha1.ResolvedCopy, s *snapshotv1.VolumeSnap
 
 // claimed reports whether movers can use an existing claim. A claim that binds to its first consumer can be used at
 // once.
-func (r *runner) claimed(c *v1alpha1.ResolvedCopy, have Copy) (bool, *v1alpha1.ResolvedError) {
+func (t *targetRun) claimed(c *v1alpha1.ResolvedCopy, have Copy) (bool, *v1alpha1.ResolvedError) {
 	switch {
 	case have.Claim.Status.Phase == corev1.ClaimLost:
 		return false, workload.Fail(v1alpha1.ReasonCopyFailed, "the volume of %s was lost", workload.DescribeCopy(c))
@@ -158,7 +168,7 @@ func (r *runner) claimed(c *v1alpha1.ResolvedCopy, have Copy) (bool, *v1alpha1.R
 		return true, nil
 	case have.Trouble != "":
 		return false, workload.Fail(v1alpha1.ReasonCopyFailed, "%s", notMadeMessage(c, have))
-	case r.Now.Sub(have.Claim.CreationTimestamp.Time) >= ClaimLimit:
+	case t.waited(have.Claim.CreationTimestamp.Time) >= ClaimLimit:
 		return false, workload.Fail(v1alpha1.ReasonCopyFailed, "%s was not made within %s", workload.DescribeCopy(c),
 			ClaimLimit)
 	default:

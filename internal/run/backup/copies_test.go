@@ -328,3 +328,36 @@ func TestARetryMakesCopiesOfItsOwn(t *testing.T) {
 	g.Expect(f.session.Status.Resolved.Targets[0].Copies[0].Name).To(
 		Equal("copy-pod-0"), "frozen copies must not change")
 }
+
+// The API server's clock was a year ahead when it made the objects of a copy. The run waits for them as long as for all
+// others, by the manager's clock.
+func TestACopyOfTheFutureIsNotAwaitedUntilThen(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		class  string
+		limit  time.Duration
+		reason string
+	}{
+		"a VolumeSnapshot": {"snap", backup.SnapshotLimit, v1alpha1.ReasonVolumeSnapshotNotReady},
+		"a claim":          {"", backup.ClaimLimit, v1alpha1.ReasonCopyFailed},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			g, f := NewWithT(t), copiedRun(tt.class, "pod-0")
+			f.session.Status.BackupDeadline = nil
+			began := f.session.Status.Targets[0].StartTime.Time
+			f.at = began.AddDate(1, 0, 0)
+			if tt.class != "" {
+				f.take("copy-pod-0")
+			} else {
+				f.claim("copy-pod-0", corev1.ClaimPending)
+			}
+			f.at = began.Add(tt.limit - time.Second)
+			f.step()
+			g.Expect(f.component("a", "pod-0").Phase.Terminal()).To(BeFalse())
+			f.at = began.Add(tt.limit)
+			f.step()
+			g.Expect(f.component("a", "pod-0").Reason).To(Equal(tt.reason))
+		})
+	}
+}

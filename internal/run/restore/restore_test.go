@@ -195,6 +195,13 @@ func TestRunOfARestore(t *testing.T) {
 			pods: 1, deleted: true, later: run.WaitForPods, phase: restoreFailed, reason: v1alpha1.ReasonCancelled,
 			fenced: true, verify: true, maybePartly: true,
 		},
+		"deleted by a clock that was a year ahead": {
+			pods: 1, deleted: true, later: -365 * 24 * time.Hour, phase: restoreFailed,
+			reason: v1alpha1.ReasonCancelled, fenced: true, verify: true, maybePartly: true,
+		},
+		"deleted, and the manager is behind": {
+			pods: 1, deleted: true, later: -time.Hour, phase: restoreRunning, reason: "Running",
+		},
 		"a storage that is no longer allowed": {
 			refused: &v1alpha1.ResolvedError{Reason: v1alpha1.ReasonStorageNotAllowed, Message: "m"},
 			phase:   restoreFailed, reason: v1alpha1.ReasonStorageNotAllowed, fenced: true, verify: true,

@@ -167,7 +167,7 @@ func (r *runner) step(i int, h *v1alpha1.ResolvedRestoreHost, name string) {
 		r.giveUp(h, reason, message)
 	case deleted != nil:
 		gone := len(r.Jobs) == 0 && r.Pods == 0
-		if until := deleted.Add(run.WaitForPods); !gone && r.Now.Before(until) {
+		if until := deleted.Add(run.WaitForPods); !gone && r.Now.Before(until) && !observe.FarAhead(until, r.Now) {
 			r.d.Delete = slices.Sorted(maps.Keys(r.Jobs))
 			r.d.After = run.EarlierOf(r.d.After, min(until.Sub(r.Now), 5*time.Second))
 			return

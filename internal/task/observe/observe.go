@@ -38,6 +38,13 @@ const (
 	outliveLimit = time.Minute
 )
 
+// farAhead is how far a time lies ahead of the manager's clock at most if that is merely behind. What lies farther
+// ahead was written while a clock was wrong, and whoever waited for it would wait for years.
+const farAhead = 24 * time.Hour
+
+// FarAhead reports whether a time that the API server or a node has written can't be waited for.
+func FarAhead(t, now time.Time) bool { return t.Sub(now) > farAhead }
+
 // Observation is what a Job and its pods show.
 type Observation struct {
 	State State
@@ -112,7 +119,7 @@ func noPod(job *batchv1.Job, now time.Time) Observation {
 	if job.Spec.Suspend != nil && *job.Spec.Suspend {
 		return Observation{State: StateWaiting, Reason: v1alpha1.ReasonPending, Message: "the Job is suspended"}
 	}
-	o := limited(Observation{
+	o := patient(Observation{
 		Reason:  v1alpha1.ReasonPodNotCreated,
 		Message: "no pod could be created: see the events of the Job (most often a quota or an admission policy)",
 	}, job.CreationTimestamp.Time, noPodLimit, now)
@@ -172,7 +179,7 @@ func pending(pod *corev1.Pod, now time.Time) Observation {
 		}
 	}
 	if !mounted {
-		stuck := limited(Observation{
+		stuck := patient(Observation{
 			Reason:  v1alpha1.ReasonPodNotStarted,
 			Message: "the node cannot mount the volumes of the pod or give it a network: see the events of the pod",
 		}, since, mountLimit, now)
@@ -213,8 +220,16 @@ func podCondition(pod *corev1.Pod, kind corev1.PodConditionType) *corev1.PodCond
 	return nil
 }
 
-// limited returns o as Failed once the state has lasted limit; until then as Waiting with a time to look again.
+// limited is patient for a state in which no Job begins. If a clock that was ahead says when it began, it has lasted.
 func limited(o Observation, since time.Time, limit time.Duration, now time.Time) Observation {
+	if FarAhead(since, now) {
+		since = now.Add(-limit)
+	}
+	return patient(o, since, limit, now)
+}
+
+// patient returns o as Failed once the state has lasted limit; until then as Waiting with a time to look again.
+func patient(o Observation, since time.Time, limit time.Duration, now time.Time) Observation {
 	o.State = StateFailed
 	if left := limit - now.Sub(since); left > 0 {
 		o.State, o.Recheck = StateWaiting, left
