@@ -109,7 +109,7 @@ func (k *Scheduler) forget(
 		if !ok {
 			limit = defaultHistory
 		}
-		for _, s := range backup.BeyondHistory(all, limit) {
+		for _, s := range backup.BeyondHistory(all, limit, now) {
 			if scheduled[name] && backup.SlotOf(s).After(counted[name]) && s.Spec.RetryOf == "" &&
 				s.Spec.ScheduledTime != nil && onMinute(s) && !run.Ahead(backup.SlotOf(s), now) {
 				continue

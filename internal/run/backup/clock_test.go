@@ -109,7 +109,8 @@ func TestAWrongClockDoesNotChangeWhichRunIsTheNewest(t *testing.T) {
 				s.Status.CompletionTime = &metav1.Time{Time: runtest.Now.Add(ends[i])}
 				runs = append(runs, s)
 			}
-			NewWithT(t).Expect(backup.BeyondHistory(runs, 1)).To(HaveExactElements(HaveField("Name", "old")))
+			now := runtest.Now.Add(2 * time.Hour)
+			NewWithT(t).Expect(backup.BeyondHistory(runs, 1, now)).To(HaveExactElements(HaveField("Name", "old")))
 		})
 	}
 }
@@ -188,4 +189,24 @@ func TestABackupOfAClockThatWasBehindIsNotTooOld(t *testing.T) {
 			}
 		})
 	}
+}
+
+// The clocks of the manager and the API server were ahead during a run. Once they are right, the failure of a later run
+// stays for the person who looks for it, and so does the last success before it.
+func TestARunOfAClockThatWasAheadHidesNoFailureForAYear(t *testing.T) {
+	t.Parallel()
+	g := NewWithT(t)
+	ended := func(name string, at time.Time, phase v1alpha1.BackupSessionPhase) *v1alpha1.BackupSession {
+		s := &v1alpha1.BackupSession{ObjectMeta: metav1.ObjectMeta{Name: name, CreationTimestamp: metav1.NewTime(at)}}
+		s.Status.Phase, s.Status.CompletionTime = phase, &metav1.Time{Time: at.Add(time.Minute)}
+		return s
+	}
+	year := runtest.Now.AddDate(1, 0, 0)
+	runs := []*v1alpha1.BackupSession{
+		ended("ahead", year, backupSucceeded), ended("ahead before", year.Add(-time.Hour), backupSucceeded),
+		ended("before", runtest.Now.Add(-24*time.Hour), backupSucceeded),
+		ended("today", runtest.Now.Add(24*time.Hour), backupFailed),
+	}
+	g.Expect(backup.BeyondHistory(runs, 1, runtest.Now.Add(25*time.Hour))).
+		To(HaveExactElements(HaveField("Name", "ahead before")))
 }

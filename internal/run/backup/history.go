@@ -14,19 +14,30 @@ import (
 
 // BeyondHistory returns the runs of one session that its history no longer keeps.
 //
+// A run that seems to be made long after now is of a clock that was ahead. Such runs have a history of their own, so
+// that they hide no later one.
+//
 // The history keeps the newest ended runs, up to limit, and the last run that backed up all of its targets. It also
 // keeps runs that have not ended, runs that a finalizer holds (they are not recorded yet, or their Jobs still exist),
 // and runs whose retry is planned or under way.
-func BeyondHistory(runs []*v1alpha1.BackupSession, limit int) []*v1alpha1.BackupSession {
-	var finished []*v1alpha1.BackupSession
+func BeyondHistory(runs []*v1alpha1.BackupSession, limit int, now time.Time) []*v1alpha1.BackupSession {
+	var finished, ahead []*v1alpha1.BackupSession
 	needed := map[string]bool{}
 	for _, s := range runs {
-		if s.Status.Phase.Terminal() {
-			finished = append(finished, s)
-		} else {
+		switch {
+		case !s.Status.Phase.Terminal():
 			needed[s.Spec.RetryOf] = true
+		case run.Ahead(s.CreationTimestamp.Time, now):
+			ahead = append(ahead, s)
+		default:
+			finished = append(finished, s)
 		}
 	}
+	return append(beyond(finished, limit, needed), beyond(ahead, limit, needed)...)
+}
+
+// beyond returns the ended runs of one history that it no longer keeps. needed names those whose retry is under way.
+func beyond(finished []*v1alpha1.BackupSession, limit int, needed map[string]bool) []*v1alpha1.BackupSession {
 	slices.SortFunc(finished, func(a, b *v1alpha1.BackupSession) int {
 		// The ends come from the manager's clock, which can have been wrong for a while.
 		return cmp.Or(b.CreationTimestamp.Compare(a.CreationTimestamp.Time), EndOf(b).Compare(EndOf(a)),

@@ -198,7 +198,7 @@ func TestExpired(t *testing.T) {
 	} {
 		g := NewWithT(t)
 		var got []string
-		for _, s := range backup.BeyondHistory(runs, limit) {
+		for _, s := range backup.BeyondHistory(runs, limit, runtest.Now.AddDate(10, 0, 0)) {
 			got = append(got, s.Name)
 		}
 		g.Expect(got).To(Equal(want), "limit %d", limit)
