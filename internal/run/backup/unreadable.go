@@ -43,13 +43,16 @@ func unreadableOf(components map[string]v1alpha1.Component) []string {
 // maxMissing is how many missing components a message names.
 const maxMissing = 10
 
-// Missing returns the components of the newest successful Snapshot of a target in its first Repository that the target
-// no longer has, ordered by name. A backup without them would look as whole as the last one.
-func Missing(snapshots []v1alpha1.Snapshot, t *v1alpha1.ResolvedTarget, now time.Time) []string {
+// Missing returns the components that the session's newest successful Snapshot of a target in its first Repository has
+// and that the target no longer has, ordered by name. A backup without them would look as whole as the last one.
+// Another session can back up more or less of the target on purpose.
+func Missing(
+	snapshots []v1alpha1.Snapshot, session string, t *v1alpha1.ResolvedTarget, now time.Time,
+) []string {
 	var last *v1alpha1.Snapshot
 	for i := range snapshots {
 		s := &snapshots[i]
-		if s.Spec.Repository == t.Repositories[0].Name && s.Spec.AppRef == t.AppRef &&
+		if s.Spec.Repository == t.Repositories[0].Name && s.Spec.Session == session && s.Spec.AppRef == t.AppRef &&
 			s.Status.Phase == v1alpha1.SnapshotSucceeded && s.MadeAt() != nil &&
 			!v1alpha1.HasRecordAnnotation(s.Annotations) && (last == nil || last.MadeBy(now).Before(s.MadeBy(now))) {
 			last = s

@@ -102,7 +102,9 @@ func TestAComponentThatIsGoneIsSaid(t *testing.T) {
 	target := runtest.Target("a", "pod-0")
 	snapshot := func(hour int, phase v1alpha1.SnapshotPhase, components ...string) v1alpha1.Snapshot {
 		s := v1alpha1.Snapshot{
-			Spec: v1alpha1.SnapshotSpec{Repository: target.Repositories[0].Name, AppRef: target.AppRef},
+			Spec: v1alpha1.SnapshotSpec{
+				Repository: target.Repositories[0].Name, Session: "nightly", AppRef: target.AppRef,
+			},
 			Status: v1alpha1.SnapshotStatus{
 				Phase: phase, SnapshotTime: new(metav1.NewTime(runtest.Now.Add(time.Duration(hour) * time.Hour))),
 				Components: map[string]v1alpha1.Component{},
@@ -113,12 +115,15 @@ func TestAComponentThatIsGoneIsSaid(t *testing.T) {
 		}
 		return s
 	}
-	g.Expect(backup.Missing(nil, &target, runtest.Now)).To(BeEmpty())
+	g.Expect(backup.Missing(nil, "nightly", &target, runtest.Now)).To(BeEmpty())
+	hourly := snapshot(-1, v1alpha1.SnapshotSucceeded, "pod-0", "pod-8")
+	hourly.Spec.Session = "hourly"
 	missing := backup.Missing([]v1alpha1.Snapshot{
+		hourly,
 		snapshot(-3, v1alpha1.SnapshotSucceeded, "pod-0", "pod-7"),
 		snapshot(-2, v1alpha1.SnapshotSucceeded, "pod-0", "pod-2", "pod-1"),
 		snapshot(-1, v1alpha1.SnapshotFailed, "pod-0", "pod-9"),
-	}, &target, runtest.Now)
+	}, "nightly", &target, runtest.Now)
 	g.Expect(missing).To(Equal([]string{"pod-1", "pod-2"}))
 
 	for name, succeeds := range map[string]bool{"with a backup": true, "without any": false} {
