@@ -175,6 +175,12 @@ type BackupBatchStatus struct {
 	// +optional
 	// +kubebuilder:validation:MaxLength=253
 	LastHandledTrigger string `json:"lastHandledTrigger,omitempty"`
+
+	// HandledTriggers counts the values of the annotation that were handled. The name of the run that the next value
+	// starts depends on it.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	HandledTriggers int64 `json:"handledTriggers,omitempty"`
 }
 
 // BatchTargetStatus is the state of one target of a BackupBatch.

@@ -126,6 +126,12 @@ type BackupConfigurationStatus struct {
 	// +optional
 	// +kubebuilder:validation:MaxLength=253
 	LastHandledTrigger string `json:"lastHandledTrigger,omitempty"`
+
+	// HandledTriggers counts the values of the annotation that were handled. The name of the run that the next value
+	// starts depends on it.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	HandledTriggers int64 `json:"handledTriggers,omitempty"`
 }
 
 // BackupConfiguration is the backup policy of one target.

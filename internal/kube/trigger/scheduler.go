@@ -29,6 +29,7 @@ type view struct {
 	paused   bool
 	status   *[]v1alpha1.SessionStatus
 	handled  *string
+	triggers *int64
 }
 
 func viewOf(o any) (view, error) {
@@ -38,11 +39,13 @@ func viewOf(o any) (view, error) {
 			kind: v1alpha1.BackupConfigurationKind, object: o, sessions: policy.ConfigurationSessions(o),
 			paused: o.Spec.Paused,
 			status: &o.Status.Sessions, handled: &o.Status.LastHandledTrigger,
+			triggers: &o.Status.HandledTriggers,
 		}, nil
 	case *v1alpha1.BackupBatch:
 		return view{
 			kind: v1alpha1.BackupBatchKind, object: o, sessions: policy.BatchSessions(o), paused: o.Spec.Paused,
 			status: &o.Status.Sessions, handled: &o.Status.LastHandledTrigger,
+			triggers: &o.Status.HandledTriggers,
 		}, nil
 	default:
 		return view{}, fmt.Errorf("unexpected kind %T: it has no sessions", o)

@@ -3,6 +3,7 @@ package trigger
 import (
 	"context"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -51,7 +52,8 @@ func retriesOf(config *v1alpha1.SessionConfig) int32 {
 	return config.RetryConfig.MaxRetry
 }
 
-// startIfAsked starts the run that the annotation asks for, once for each value of the annotation.
+// startIfAsked starts the run that the annotation asks for, once for each change of the annotation. A manager that is
+// killed before it writes the status finds the run again by its name, which says how many changes came before.
 func (k *Scheduler) startIfAsked(ctx context.Context, v view, now time.Time) error {
 	value := v.object.GetAnnotations()[v1alpha1.AnnotationTrigger]
 	name, _, _ := strings.Cut(value, "/")
@@ -69,16 +71,18 @@ func (k *Scheduler) startIfAsked(ctx context.Context, v view, now time.Time) err
 		}
 		o := v.object
 		made, err := k.create(ctx, v, name, now, 0, policy.TriggeredSessionName(o.GetName(), name, string(o.GetUID()),
-			*v.handled, value))
+			*v.handled, value, strconv.FormatInt(*v.triggers, 10)))
 		if err != nil {
 			return err
 		}
 		*v.handled = value
+		*v.triggers++
 		k.Events.Eventf(o, corev1.EventTypeNormal, v1alpha1.ReasonTriggered,
 			"started BackupSession %s, as the annotation %s asks for", made, v1alpha1.AnnotationTrigger)
 		return nil
 	}
 	*v.handled = value
+	*v.triggers++
 	k.Events.Eventf(v.object, corev1.EventTypeWarning, v1alpha1.ReasonInvalidTrigger,
 		"the annotation %s names no session: set it to one of %s, or to <session>/<token>",
 		v1alpha1.AnnotationTrigger, strings.Join(known, ", "))
