@@ -10,11 +10,13 @@ import (
 	. "github.com/onsi/gomega"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/controllers/retention"
+	"github.com/cairn-backup/cairn/controllers/snapshot"
 )
 
 // stale is a cache that holds some objects as they were.
@@ -132,4 +134,40 @@ func TestAWronglyLabelledSnapshotHoldsUpNoRemoval(t *testing.T) {
 	s.removes(older, oldest)
 	expectKept(t, newest)
 	expectKept(t, other)
+}
+
+// paused is the cache of a manager that was paused: it lacks the restores that began since.
+type paused struct{ client.Client }
+
+func (c paused) List(ctx context.Context, list client.ObjectList, opts ...client.ListOption) error {
+	if err := c.Client.List(ctx, list, opts...); err != nil {
+		return err
+	}
+	if restores, ok := list.(*v1alpha1.RestoreSessionList); ok {
+		restores.Items = nil
+	}
+	return nil
+}
+
+// Whoever removes VolumeSnapshots looks past the cache for restores, as a keeper does.
+func TestARestoreThatTheCacheLacksKeepsItsVolumeSnapshots(t *testing.T) {
+	t.Parallel()
+	g, l := NewWithT(t), newLab(t)
+	l.backup(1, "Delete")
+	s, v := l.backup(2, "Delete")
+	l.restoring(s)
+	bed.Edit(t, s, func() { s.Spec.DeletionPolicy = v1alpha1.WipeOut })
+	g.Expect(bed.Client.Delete(t.Context(), s)).To(Succeed())
+	bed.Eventually(t, s, func(g Gomega) {
+		g.Expect(conditions.GetReason(s, v1alpha1.ConditionWiped)).To(Equal(v1alpha1.ReasonInUse))
+	}, "the restore holds it")
+
+	r := &snapshot.Reconciler{
+		Client: paused{bed.Manager.GetClient()}, EventRecorder: &events, APIReader: bed.Manager.GetAPIReader(),
+		Clock: clock.RealClock{}, FieldManager: "cairn-manager",
+	}
+	_, err := r.Reconcile(t.Context(), ctrl.Request{NamespacedName: client.ObjectKeyFromObject(s)})
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(v), v)).To(Succeed(), "the restore reads it")
+	g.Expect(v.DeletionTimestamp).To(BeNil(), "the restore reads it")
 }

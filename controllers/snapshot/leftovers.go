@@ -81,22 +81,28 @@ func (r *Reconciler) clean(ctx context.Context, s *v1alpha1.Snapshot) (ctrl.Resu
 	} else if err != nil {
 		return ctrl.Result{}, err
 	}
+	leftovers := slices.DeleteFunc(found.ours,
+		func(v snapshotv1.VolumeSnapshot) bool { return !stays(v) || !neverBackup(&live, &v) })
+	if len(leftovers) == 0 {
+		return ctrl.Result{}, nil
+	}
+	if user, err = r.userNow(ctx, &live); err != nil {
+		return ctrl.Result{}, err
+	}
+	if user != "" {
+		logf.FromContext(ctx).V(1).Info("waits to remove leftover VolumeSnapshots", "why", user)
+		return ctrl.Result{RequeueAfter: inUseInterval}, nil
+	}
 	var names []string
-	for i := range found.ours {
-		v := &found.ours[i]
-		if v.DeletionTimestamp != nil || !neverBackup(&live, v) {
-			continue
-		}
-		if err := r.remove(ctx, v, snapshotv1.VolumeSnapshotContentDelete); err != nil {
+	for i := range leftovers {
+		if err := r.remove(ctx, &leftovers[i], snapshotv1.VolumeSnapshotContentDelete); err != nil {
 			return ctrl.Result{}, err
 		}
-		names = append(names, v.Name)
+		names = append(names, leftovers[i].Name)
 	}
-	if len(names) > 0 {
-		r.Metrics.addRemoved(len(names))
-		r.Event(s, corev1.EventTypeNormal, v1alpha1.ReasonLeftoversRemoved,
-			"removed VolumeSnapshots that never became a backup: "+strings.Join(names, ", "))
-	}
+	r.Metrics.addRemoved(len(names))
+	r.Event(s, corev1.EventTypeNormal, v1alpha1.ReasonLeftoversRemoved,
+		"removed VolumeSnapshots that never became a backup: "+strings.Join(names, ", "))
 	return ctrl.Result{}, nil
 }
 

@@ -14,6 +14,7 @@ import (
 	logf "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/kube/index"
 	"github.com/cairn-backup/cairn/internal/retention"
 )
 
@@ -49,10 +50,7 @@ func (r *Reconciler) wipe(ctx context.Context, s *v1alpha1.Snapshot) (ctrl.Resul
 	if err != nil {
 		return ctrl.Result{}, err
 	}
-	waiting, err := r.waiting(ctx, s.Namespace, found.ours)
-	if err == nil && waiting == "" {
-		waiting, err = r.borrowed(ctx, found.ours)
-	}
+	waiting, err := r.held(ctx, s, found.ours)
 	if err != nil {
 		return ctrl.Result{}, err
 	}
@@ -158,7 +156,36 @@ func (r *Reconciler) wiped(
 	return r.release(ctx, s, why, v1alpha1.FinalizerWipe)
 }
 
-// user returns what works with the Snapshot's VolumeSnapshots, or can still make some. It returns "" if nothing does.
+// held explains, past the cache, what still needs one of the VolumeSnapshots, or returns "". Those that are being
+// deleted are lost for it.
+func (r *Reconciler) held(ctx context.Context, s *v1alpha1.Snapshot, ours []snapshotv1.VolumeSnapshot) (string, error) {
+	if !slices.ContainsFunc(ours, stays) {
+		return "", nil
+	}
+	if user, err := r.userNow(ctx, s); user != "" || err != nil {
+		return user, err
+	}
+	if waiting, err := r.waiting(ctx, s.Namespace, ours); waiting != "" || err != nil {
+		return waiting, err
+	}
+	return r.borrowed(ctx, ours)
+}
+
+// stays reports whether a VolumeSnapshot is not being deleted.
+func stays(v snapshotv1.VolumeSnapshot) bool { return v.DeletionTimestamp == nil }
+
+// userNow returns which restore or backup works with the Snapshot, past the cache: that of a manager that was paused
+// lacks the restores that began since. A restore that begins later finds the Snapshot being deleted.
+func (r *Reconciler) userNow(ctx context.Context, s *v1alpha1.Snapshot) (string, error) {
+	used, err := index.InUseNow(ctx, r.Client, r.APIReader)
+	if err != nil {
+		return "", err
+	}
+	return used.User(ctx, r.APIReader, s)
+}
+
+// user returns what works with the Snapshot's VolumeSnapshots, or can still make some, as the cache knows it. It
+// returns "" if nothing does.
 func (r *Reconciler) user(ctx context.Context, s *v1alpha1.Snapshot) (string, error) {
 	used, err := restores.InUse(ctx, r.Client)
 	if err != nil {
