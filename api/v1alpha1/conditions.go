@@ -45,6 +45,9 @@ const (
 	ConditionChecked = "Checked"
 	// ConditionWiped is the progress of removing the data of an object that is being deleted.
 	ConditionWiped = "Wiped"
+	// ConditionRemovalBegan is True on an object that is being deleted once Cairn has begun to remove its data: a part
+	// of the data can be gone, whatever ConditionWiped says.
+	ConditionRemovalBegan = "RemovalBegan"
 	// ConditionVolumeSnapshotsAtRisk is True on a Repository, and on the BackupConfigurations that use it, if the data
 	// of its newest VolumeSnapshots goes with these objects or with their namespace.
 	ConditionVolumeSnapshotsAtRisk = "VolumeSnapshotsAtRisk"

@@ -165,6 +165,7 @@ func TestAForeignJobHoldsUpNoKeeper(t *testing.T) {
 		bed.Eventually(t, o, func(g Gomega) {
 			g.Expect(conditions.GetReason(o, v1alpha1.ConditionWiped)).To(Equal(v1alpha1.ReasonNameConflict))
 			g.Expect(conditions.GetMessage(o, v1alpha1.ConditionWiped)).To(ContainSubstring("delete the Job"))
+			g.Expect(conditions.Has(o, v1alpha1.ConditionRemovalBegan)).To(BeFalse(), "no keeper was started")
 		}, "the condition says what it waits for")
 		expectKept(t, job)
 	})

@@ -399,7 +399,8 @@ func TestARemovalOfVolumeSnapshotsWaits(t *testing.T) {
 		g.Expect(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(s), s)).To(Succeed())
 		bed.Edit(t, s, func() { s.Annotations = map[string]string{v1alpha1.AnnotationGiveUp: string(s.UID)} })
 		gone(t, s, "the removal was given up")
-		expectEvent(t, l.namespace, "Warning DataKept the VolumeSnapshots stay: its removal was given up")
+		expectEvent(t, l.namespace, "Warning DataKept the VolumeSnapshots stay: its removal was given up. "+
+			"But its removal had begun, and a part of it can be gone")
 	})
 	t.Run("for a restore and for a Job", func(t *testing.T) {
 		t.Parallel()

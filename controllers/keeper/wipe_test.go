@@ -202,10 +202,13 @@ func TestGivingUpStopsTheWipe(t *testing.T) {
 	giveUp := func(o client.Object) {
 		o.SetAnnotations(map[string]string{v1alpha1.AnnotationGiveUp: string(o.GetUID())})
 	}
-	began := func(t *testing.T, s *shop, o client.Object) (*batchv1.Job, *corev1.Pod) {
+	began := func(t *testing.T, s *shop, o conditions.Setter) (*batchv1.Job, *corev1.Pod) {
 		t.Helper()
 		del(t, o)
 		job, _ := s.job()
+		g := NewWithT(t)
+		g.Expect(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(o), o)).To(Succeed())
+		g.Expect(conditions.IsTrue(o, v1alpha1.ConditionRemovalBegan)).To(BeTrue(), "it is noted before the Job starts")
 		return job, kubelet.Start(t, bed.Client, job)
 	}
 	stops := func(t *testing.T, s *shop, o client.Object, job *batchv1.Job, pod *corev1.Pod, why string) {

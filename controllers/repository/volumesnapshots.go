@@ -74,6 +74,12 @@ func (r *Reconciler) wipeVolumeSnapshots(
 			"the data is removed later: %s", user)
 		return ctrl.Result{RequeueAfter: inUseInterval}, r.writer().Status(ctx, before, repository)
 	}
+	if len(snapshots) > 0 && retention.MarkRemovalBegan(repository) {
+		if err := r.writer().Status(ctx, before, repository); err != nil {
+			return ctrl.Result{}, err
+		}
+		before = repository.DeepCopy()
+	}
 	waiting, removing := false, []*v1alpha1.Snapshot(nil)
 	for _, s := range snapshots {
 		if s.DeletionTimestamp.IsZero() {

@@ -117,13 +117,9 @@ func (r *Reconciler) keep(ctx context.Context, s *v1alpha1.Snapshot, why retenti
 			reason: v1alpha1.ReasonCancelled, cause: "the removal is being stopped: " + string(why),
 		})
 	}
-	message, began := why.Message(ofVolumeSnapshots(s)), false
-	if !ofVolumeSnapshots(s) {
-		message = retention.Partly(message, s.Status.Conditions)
-		began = retention.RemovalBegan(s.Status.Conditions)
-	}
-	if why != retention.Unasked || began {
-		r.Event(s, corev1.EventTypeWarning, v1alpha1.ReasonDataKept, message)
+	if why != retention.Unasked || retention.RemovalBegan(s.Status.Conditions) {
+		r.Event(s, corev1.EventTypeWarning, v1alpha1.ReasonDataKept, retention.Partly(
+			why.Message(ofVolumeSnapshots(s)), s.Status.Conditions))
 	}
 	return ctrl.Result{}, r.release(ctx, s, string(why), v1alpha1.FinalizerWipe, v1alpha1.FinalizerRecord)
 }

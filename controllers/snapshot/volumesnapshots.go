@@ -57,6 +57,11 @@ func (r *Reconciler) wipe(ctx context.Context, s *v1alpha1.Snapshot) (ctrl.Resul
 	if waiting != "" {
 		return ctrl.Result{RequeueAfter: seldom}, r.markWaiting(ctx, s, inUse(waiting))
 	}
+	if before := s.DeepCopy(); slices.ContainsFunc(found.ours, stays) && retention.MarkRemovalBegan(s) {
+		if err := r.writer().Status(ctx, before, s); err != nil {
+			return ctrl.Result{}, err
+		}
+	}
 	for i := range found.ours {
 		if err := r.remove(ctx, &found.ours[i], policyOf(s, &found.ours[i])); err != nil {
 			return ctrl.Result{}, r.notDeleted(ctx, s, v1alpha1.ReasonVolumeSnapshotNotDeleted, err)

@@ -1,8 +1,7 @@
 package retention
 
 import (
-	"slices"
-
+	"github.com/fluxcd/pkg/runtime/conditions"
 	corev1 "k8s.io/api/core/v1"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -71,21 +70,23 @@ func (k Kept) Message(volumeSnapshots bool) string {
 	return "the VolumeSnapshots stay: " + string(k)
 }
 
-// notBegun are the reasons of ConditionWiped with which no keeper has begun to remove the data.
-var notBegun = []string{
-	v1alpha1.ReasonInUse, v1alpha1.ReasonStorageNotFound, v1alpha1.ReasonStorageChanged,
-	v1alpha1.ReasonStorageNotAllowed, v1alpha1.ReasonBackendSecretNotAvailable,
-	v1alpha1.ReasonEncryptionSecretNotAvailable,
-}
-
-// RemovalBegan reports whether a keeper can have removed a part of the data in a backend of the object with these
-// conditions.
+// RemovalBegan reports whether a part of the data of the object with these conditions can have been removed.
 func RemovalBegan(conditions []metav1.Condition) bool {
-	c := apimeta.FindStatusCondition(conditions, v1alpha1.ConditionWiped)
-	return c != nil && c.Status == metav1.ConditionFalse && !slices.Contains(notBegun, c.Reason)
+	return apimeta.IsStatusConditionTrue(conditions, v1alpha1.ConditionRemovalBegan)
 }
 
-// Partly ends a message about data that stays, if a keeper can have removed a part of it.
+// MarkRemovalBegan writes to an object that the removal of its data begins, and reports whether it did. The caller
+// writes the status before anything can be gone. Nothing takes the mark back.
+func MarkRemovalBegan(o conditions.Setter) bool {
+	if conditions.IsTrue(o, v1alpha1.ConditionRemovalBegan) {
+		return false
+	}
+	conditions.MarkTrue(o, v1alpha1.ConditionRemovalBegan, v1alpha1.ReasonProgressing,
+		"the removal of the data has begun, and a part of it can be gone")
+	return true
+}
+
+// Partly ends a message about data that stays, if a part of it can have been removed.
 func Partly(message string, conditions []metav1.Condition) string {
 	if RemovalBegan(conditions) {
 		return message + ". But its removal had begun, and a part of it can be gone"

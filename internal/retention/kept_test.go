@@ -4,6 +4,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/fluxcd/pkg/runtime/conditions"
 	. "github.com/onsi/gomega"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -51,5 +52,22 @@ func TestWhyKept(t *testing.T) {
 				g.Expect(got.Message(true)).To(Equal(tt.snapshots))
 			}
 		})
+	}
+}
+
+// Only the mark says that a removal began: the reasons of the condition Wiped follow each other.
+func TestARemovalThatNobodyBeganTookNothing(t *testing.T) {
+	g := NewWithT(t)
+	const stays = "the data stays in the backend"
+	for _, reason := range []string{
+		v1alpha1.ReasonNameConflict, v1alpha1.ReasonJobNotDeleted, v1alpha1.ReasonInUse, v1alpha1.ReasonUnreachable,
+		v1alpha1.ReasonStorageNotFound, v1alpha1.ReasonCancelled,
+	} {
+		r := &v1alpha1.Repository{}
+		conditions.MarkFalse(r, v1alpha1.ConditionWiped, reason, "why")
+		g.Expect(Partly(stays, r.Status.Conditions)).To(Equal(stays), reason)
+		g.Expect(MarkRemovalBegan(r)).To(BeTrue())
+		g.Expect(MarkRemovalBegan(r)).To(BeFalse(), "once")
+		g.Expect(Partly(stays, r.Status.Conditions)).To(HaveSuffix("a part of it can be gone"), reason)
 	}
 }

@@ -1,0 +1,178 @@
+package keeper
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/fluxcd/pkg/runtime/conditions"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/klog/v2"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	logf "sigs.k8s.io/controller-runtime/pkg/log"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/keeper"
+	"github.com/cairn-backup/cairn/internal/kube/access"
+	"github.com/cairn-backup/cairn/internal/kube/keepers"
+	"github.com/cairn-backup/cairn/internal/kube/logs"
+	"github.com/cairn-backup/cairn/internal/retention"
+	"github.com/cairn-backup/cairn/internal/task/moverjob"
+)
+
+// start creates the Job and what it needs. The fixed name allows only one Job at a time.
+func (r *Reconciler) start(
+	ctx context.Context, p place, storage *v1alpha1.BackupStorage, lease *lease, work []keeper.Work,
+) (ctrl.Result, error) {
+	job, err := r.job(ctx, r.APIReader, p)
+	if err != nil {
+		return ctrl.Result{}, err
+	}
+	if job != nil {
+		return r.occupied(ctx, job, work)
+	}
+	if after, err := r.blocked(ctx, p, work); err != nil || after > 0 {
+		return ctrl.Result{RequeueAfter: after}, err
+	}
+	usable, err := r.usable(ctx, p, storage, work)
+	if err != nil {
+		return ctrl.Result{}, err
+	}
+	if len(usable) == 0 {
+		return ctrl.Result{RequeueAfter: storageInterval}, nil
+	}
+	if slices.ContainsFunc(usable, func(w keeper.Work) bool { return w.Scan != "" }) {
+		if err := r.removePages(ctx, p.namespace, p.name()); err != nil { // of a Job that somebody deleted
+			return ctrl.Result{}, err
+		}
+	}
+	if err := access.EnsureMover(ctx, r.Client, p.namespace); err != nil {
+		return ctrl.Result{}, err
+	}
+	privileged, err := access.Privileged(ctx, r.Client, p.namespace)
+	if err != nil {
+		return ctrl.Result{}, err
+	}
+	if err := r.hold(ctx, p, lease); err != nil {
+		return ctrl.Result{}, err
+	}
+	in := moverjob.KeepJobInput{
+		Owner: lease.owner(), Name: p.name(), Namespace: p.namespace, Label: p.name(), Storage: storage,
+		Image: r.MoverImage, ClusterUID: r.ClusterUID, Privileged: privileged, Time: new(metav1.NewTime(r.Clock.Now())),
+	}
+	for i := range usable {
+		w := &usable[i]
+		credentials, err := r.credentials(ctx, p, storage, lease, w, i)
+		if err != nil {
+			return ctrl.Result{}, err
+		}
+		in.StorageSecret = credentials.StorageSecret
+		in.Work = append(in.Work, moverjob.KeepWork{
+			Repository: w.Repository, EncryptionSecret: credentials.EncryptionSecret, Remove: w.Removed(), Wipe: w.Wipe,
+			Maintain: w.Maintain, Check: w.Check, Scan: w.Scan,
+		})
+	}
+	job, err = moverjob.KeepJob(in)
+	if err != nil {
+		return ctrl.Result{}, err
+	}
+	if err := r.begin(ctx, usable); err != nil {
+		return ctrl.Result{}, err
+	}
+	if err := r.Create(ctx, job, client.FieldOwner(r.FieldManager)); err != nil && !apierrors.IsAlreadyExists(err) {
+		return ctrl.Result{}, fmt.Errorf("create Job %s/%s: %w", job.Namespace, job.Name, err)
+	}
+	return ctrl.Result{RequeueAfter: lookAgain}, nil
+}
+
+// begin notes on the Repositories and Snapshots whose data the Job removes that a part of it can be gone from now on.
+func (r *Reconciler) begin(ctx context.Context, work []keeper.Work) error {
+	for i := range work {
+		var all []conditions.Setter
+		if work[i].Wipe {
+			all = append(all, work[i].Repository)
+		}
+		for _, s := range work[i].Snapshots {
+			all = append(all, s)
+		}
+		for _, o := range all {
+			before := o.DeepCopyObject().(client.Object)
+			if !retention.MarkRemovalBegan(o) {
+				continue
+			}
+			if err := r.writer().Status(ctx, before, o); err != nil {
+				return fmt.Errorf("note that the removal of the data of %s/%s begins: %w", o.GetNamespace(),
+					o.GetName(), err)
+			}
+		}
+	}
+	return nil
+}
+
+// blocked returns after which time the start of a Job can be tried again, and logs why it has to wait. It returns 0 if
+// nothing is in the way.
+func (r *Reconciler) blocked(ctx context.Context, p place, work []keeper.Work) (time.Duration, error) {
+	busy, err := r.busy(ctx, p)
+	if err != nil {
+		return 0, err
+	}
+	if busy {
+		logf.FromContext(ctx).V(1).Info("waits, because a pod of an earlier Job still runs")
+		return lookAgain, nil
+	}
+	behind, err := r.behind(ctx, work)
+	if err != nil {
+		return 0, err
+	}
+	if behind {
+		logs.CacheIsBehind(ctx)
+		return soon, nil
+	}
+	return 0, nil
+}
+
+// usable leaves out what idle does, and work for which a credential or password is missing, and reports that on the
+// objects of the work.
+func (r *Reconciler) usable(
+	ctx context.Context, p place, storage *v1alpha1.BackupStorage, all []keeper.Work,
+) ([]keeper.Work, error) {
+	all, err := r.idle(ctx, all)
+	if err != nil {
+		return nil, err
+	}
+	var out []keeper.Work
+	for i := range all {
+		_, err := access.Digest(ctx, r.APIReader, p.namespace, access.ForMaintenance(storage), passwordOf(&all[i]))
+		if err == nil {
+			err = access.Allowed(ctx, r.Client, storage, p.namespace)
+		}
+		if reason, message, ok := access.ReasonOf(err); ok {
+			logf.FromContext(ctx).V(1).Info("leaves work out", "repository", klog.KObj(all[i].Repository),
+				"snapshots", len(all[i].Snapshots), "reason", reason, "message", message)
+			if err := r.fail(ctx, &all[i], reason, message); err != nil {
+				return nil, err
+			}
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, all[i])
+	}
+	return out, nil
+}
+
+// busy reports whether a pod of an earlier Job still runs.
+func (r *Reconciler) busy(ctx context.Context, p place) (bool, error) {
+	var pods corev1.PodList
+	if err := r.APIReader.List(ctx, &pods, client.InNamespace(p.namespace),
+		client.MatchingLabels{v1alpha1.LabelKeeper: p.name()}); err != nil {
+		return false, fmt.Errorf("list Pods of keeper %s/%s: %w", p.namespace, p.name(), err)
+	}
+	now := r.Clock.Now()
+	return slices.ContainsFunc(pods.Items, func(p corev1.Pod) bool { return keepers.CanRun(&p, now) }), nil
+}

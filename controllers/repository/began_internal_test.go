@@ -1,0 +1,68 @@
+package repository
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/fluxcd/pkg/runtime/conditions"
+	. "github.com/onsi/gomega"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/tools/record"
+	clocktesting "k8s.io/utils/clock/testing"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/fake"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/retention"
+	"github.com/cairn-backup/cairn/internal/testbed"
+)
+
+// indexer registers indexes with the builder of a fake client.
+type indexer struct{ *fake.ClientBuilder }
+
+func (i indexer) IndexField(_ context.Context, o client.Object, field string, values client.IndexerFunc) error {
+	i.WithIndex(o, field, values)
+	return nil
+}
+
+// A keeper has removed a part of the data when the backend goes for good. Somebody deletes the BackupStorage, the
+// condition says so, and the removal is given up as it asks for. The event must not say that the data stays.
+func TestAHalfRemovedRepositoryIsNotSaidToStay(t *testing.T) {
+	g := NewWithT(t)
+	o := &v1alpha1.Repository{
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: "shop", Name: "web", UID: "uid", DeletionTimestamp: new(metav1.Now()),
+			Finalizers: []string{v1alpha1.FinalizerWipe},
+		},
+		Spec: v1alpha1.RepositorySpec{
+			StorageRef: v1alpha1.ObjectReference{Name: "s3"}, Path: "/shop/web", DeletionPolicy: v1alpha1.WipeOut,
+		},
+		Status: v1alpha1.RepositoryStatus{InitializedSpec: "somewhere"},
+	}
+	retention.MarkRemovalBegan(o) // as a keeper does before it starts a Job
+	conditions.MarkFalse(o, v1alpha1.ConditionWiped, v1alpha1.ReasonUnreachable, "the storage can't be reached")
+	b := fake.NewClientBuilder().WithScheme(testbed.Scheme()).WithStatusSubresource(o).
+		WithObjects(o, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "shop"}})
+	g.Expect(snapshotsByRepository.Register(t.Context(), indexer{b})).To(Succeed())
+	g.Expect(restores.Register(t.Context(), indexer{b})).To(Succeed())
+	c := b.Build()
+	events := record.NewFakeRecorder(10)
+	r := &Reconciler{
+		Client: c, APIReader: c, EventRecorder: events, FieldManager: "test",
+		Clock: clocktesting.NewFakePassiveClock(time.Now()),
+	}
+	look := func() {
+		g.Expect(c.Get(t.Context(), client.ObjectKeyFromObject(o), o)).To(Succeed())
+		_, err := r.finalize(t.Context(), o)
+		g.Expect(err).NotTo(HaveOccurred())
+	}
+	look()
+	g.Expect(c.Get(t.Context(), client.ObjectKeyFromObject(o), o)).To(Succeed())
+	g.Expect(conditions.GetReason(o, v1alpha1.ConditionWiped)).To(Equal(v1alpha1.ReasonStorageNotFound))
+	o.Annotations = map[string]string{v1alpha1.AnnotationGiveUp: string(o.UID)}
+	g.Expect(c.Update(t.Context(), o)).To(Succeed())
+	look()
+	g.Expect(<-events.Events).To(ContainSubstring("a part of it can be gone"))
+}
