@@ -149,6 +149,8 @@ func worthRestoringAgain(reason string) bool {
 		v1alpha1.ReasonSnapshotNotFound, v1alpha1.ReasonComponentNotFound, v1alpha1.ReasonSnapshotDamaged,
 		v1alpha1.ReasonTargetNotFound, v1alpha1.ReasonConfirmationWrong, v1alpha1.ReasonConfirmationMissing,
 		v1alpha1.ReasonConfirmationUsed,
+		// The patterns leave nothing of a Snapshot that stays as it is.
+		v1alpha1.ReasonEmpty,
 		// Another attempt could keep the very files that differ, compare nothing and succeed.
 		v1alpha1.ReasonVerificationFailed,
 		v1alpha1.ReasonPrivilegeRequired, v1alpha1.ReasonRestoreInProgress, v1alpha1.ReasonNameConflict,

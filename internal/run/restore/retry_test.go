@@ -229,6 +229,10 @@ func TestWhatNoRepetitionMendsIsNotRepeated(t *testing.T) {
 			retry:  &v1alpha1.RetryConfig{MaxRetry: 3},
 			result: task.ComponentResult{Reason: v1alpha1.ReasonComponentNotFound},
 		},
+		"patterns that leave nothing": {
+			retry:  &v1alpha1.RetryConfig{MaxRetry: 3},
+			result: task.ComponentResult{Reason: v1alpha1.ReasonEmpty},
+		},
 		"a confirmation that was used": {
 			retry:  &v1alpha1.RetryConfig{MaxRetry: 3},
 			result: task.ComponentResult{Reason: v1alpha1.ReasonConfirmationUsed},
