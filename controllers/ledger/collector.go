@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"k8s.io/apimachinery/pkg/types"
 	kerrors "k8s.io/apimachinery/pkg/util/errors"
 	"k8s.io/client-go/tools/record"
 	"k8s.io/utils/clock"
@@ -28,8 +29,8 @@ const (
 )
 
 // Collector writes the records of ended BackupSessions, RestoreSessions and RestoreBatches, and of removed Snapshots,
-// into the outboxes of all matching Ledgers. It then removes FinalizerRecord from the objects. It keeps no state: the
-// batch window starts when the first object ended.
+// into the outboxes of all matching Ledgers. It then removes FinalizerRecord from the objects. It keeps no state that
+// matters: the batch window starts when the first object ended.
 type Collector struct {
 	client.Client
 	// APIReader is not cached.
@@ -39,6 +40,9 @@ type Collector struct {
 	Outbox        *Outbox
 	// FieldManager owns all writes.
 	FieldManager string
+
+	// full is when the outboxes of Ledgers were found full.
+	full map[types.UID]time.Time
 }
 
 func (c *Collector) writer() status.Writer {
@@ -55,7 +59,14 @@ func (c *Collector) Reconcile(ctx context.Context, _ ctrl.Request) (ctrl.Result,
 		return ctrl.Result{}, err
 	}
 	unwanted, waiting := wanted(pending)
-	wait := c.window(waiting)
+	wait, held := c.window(waiting), false
+	if wait <= 0 {
+		all := len(pending)
+		pending = c.withRoom(ctx, pending)
+		held = len(pending) < all
+		unwanted, waiting = wanted(pending)
+		wait = c.window(waiting)
+	}
 	// The cache can lack a Ledger, or a label of a Namespace. What is released now gets no record later. What goes on
 	// waiting is not looked for.
 	if wait > 0 && len(unwanted) > 0 {
@@ -65,22 +76,32 @@ func (c *Collector) Reconcile(ctx context.Context, _ ctrl.Request) (ctrl.Result,
 		unwanted, waiting = wanted(pending)
 		wait = c.window(waiting)
 	}
-	if wait <= 0 {
+	if wait <= 0 && len(pending) > 0 {
 		if err := c.match(ctx, c.APIReader, pending); err != nil {
 			return ctrl.Result{}, err
 		}
 		unwanted, waiting = wanted(pending)
 		wait = c.window(waiting)
 	}
+	return c.collect(ctx, unwanted, waiting, wait, held)
+}
+
+// collect releases what no Ledger wants, and stores what waits unless its window is open. held reports that more waits
+// for room in an outbox.
+func (c *Collector) collect(
+	ctx context.Context, unwanted, waiting []*ended, wait time.Duration, held bool,
+) (ctrl.Result, error) {
 	var errs []error
 	for _, e := range unwanted {
 		errs = append(errs, c.release(ctx, e))
 	}
 	if wait > 0 {
+		if held {
+			wait = min(wait, fullRetry)
+		}
 		logf.FromContext(ctx).V(1).Info("waits for more records", "records", len(waiting), "after", wait.String())
 		return ctrl.Result{RequeueAfter: wait}, kerrors.NewAggregate(errs)
 	}
-	held := false
 	for batch := range slices.Chunk(waiting, batchSize) {
 		some, err := c.store(ctx, batch)
 		held = held || some

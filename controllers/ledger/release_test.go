@@ -8,6 +8,7 @@ import (
 	. "github.com/onsi/gomega"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
@@ -192,4 +193,60 @@ func TestAWindowThatTheCacheLacksLosesNoRecord(t *testing.T) {
 	g.Expect(get(w, s).Finalizers).To(BeEmpty())
 	g.Expect(get(w, other).Finalizers).To(BeEmpty())
 	g.Expect(w.parcels()).To(HaveLen(2), "of both Ledgers")
+}
+
+// otherNamespaces lists the pending runs as if each of them were in several Namespaces.
+type otherNamespaces struct {
+	client.Client
+	names []string
+}
+
+func (o otherNamespaces) List(ctx context.Context, list client.ObjectList, opts ...client.ListOption) error {
+	if err := o.Client.List(ctx, list, opts...); err != nil {
+		return err
+	}
+	if sessions, ok := list.(*v1alpha1.BackupSessionList); ok {
+		for _, s := range sessions.Items {
+			for _, name := range o.names {
+				s := *s.DeepCopy()
+				s.Namespace, s.UID = name, s.UID+"-"+types.UID(name)
+				sessions.Items = append(sessions.Items, s)
+			}
+		}
+	}
+	return nil
+}
+
+// The Git server is down for long, and the outbox is full. Each run that ends wakes the Collector, which can store and
+// release nothing: it must not ask the API server for the Namespace of everything that waits.
+func TestAFullOutboxReadsNoNamespaceOfWhatWaits(t *testing.T) {
+	t.Parallel()
+	g, w := NewWithT(t), newWorld(t)
+	l := w.ledger("ledger", func(l *v1alpha1.Ledger) {
+		l.Spec.Suspend = true
+		l.Spec.NamespaceSelector = &metav1.LabelSelector{MatchLabels: map[string]string{"team": "shop"}}
+	})
+	w.fill(l)
+	var names []string
+	for range 20 {
+		n := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{
+			GenerateName: w.namespace + "-", Labels: map[string]string{"team": "shop"},
+		}}
+		w.create(n)
+		names = append(names, n.Name)
+	}
+	w.session("a")
+	w.collector.Client = otherNamespaces{w.client, names}
+	live := &liveNamespaces{Reader: w.client}
+	w.collector.APIReader = live
+	w.pass(11 * time.Second)
+	result, err := w.collect()
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(result.RequeueAfter).To(Equal(fullRetry), "the outbox is full")
+	before := live.n
+	for range 3 { // runs end elsewhere
+		_, err = w.collect()
+		g.Expect(err).NotTo(HaveOccurred())
+	}
+	g.Expect(live.n-before).To(BeNumerically("<=", 3), "nothing can be stored or released")
 }

@@ -4,10 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	kerrors "k8s.io/apimachinery/pkg/util/errors"
 	"k8s.io/klog/v2"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -46,6 +49,7 @@ func (c *Collector) store(ctx context.Context, batch []*ended) (held bool, err e
 			full = full || errors.Is(failed[e], errFull)
 		}
 		if full {
+			c.markFull(l)
 			c.Outbox.notify(l)
 		}
 	}
@@ -68,6 +72,42 @@ func (c *Collector) store(ctx context.Context, batch []*ended) (held bool, err e
 		}
 	}
 	return held, kerrors.NewAggregate(unique(errs))
+}
+
+// markFull remembers that the outbox of a Ledger is full.
+func (c *Collector) markFull(l *v1alpha1.Ledger) {
+	if c.full == nil {
+		c.full = map[types.UID]time.Time{}
+	}
+	c.full[l.UID] = c.Clock.Now()
+}
+
+// withRoom leaves out objects that can be neither stored nor released: all their outboxes were full a moment ago, and
+// still are, or nobody knows their Ledgers. Each run that ends wakes the Collector: it must not read their Namespaces
+// past the cache, and build their records, each time.
+func (c *Collector) withRoom(ctx context.Context, pending []*ended) (out []*ended) {
+	known := map[types.UID]bool{}
+	isFull := func(l *v1alpha1.Ledger) bool {
+		age := c.Clock.Now().Sub(c.full[l.UID])
+		if age < 0 || age >= fullRetry {
+			delete(c.full, l.UID)
+			return false
+		}
+		full, ok := known[l.UID]
+		if !ok {
+			parcels, err := c.Outbox.all(ctx, l)
+			full = err == nil && size(parcels) >= maxParcels // the attempt to store reports the error
+			known[l.UID] = full
+		}
+		return full
+	}
+	for _, e := range pending {
+		hasRoom := func(l *v1alpha1.Ledger) bool { return !isFull(l) }
+		if e.urgent || len(e.ledgers) == 0 && !e.undecided || slices.ContainsFunc(e.ledgers, hasRoom) {
+			out = append(out, e)
+		}
+	}
+	return out
 }
 
 // errUndecided means that nobody knows whether a Ledger wants the record, because its selector can't be read.
