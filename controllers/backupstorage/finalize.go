@@ -57,9 +57,8 @@ func (r *Reconciler) finalize(ctx context.Context, storage *v1alpha1.BackupStora
 		return ctrl.Result{}, err
 	}
 	if len(users) > 0 {
-		err := r.say(ctx, storage, v1alpha1.ReasonInUse, fmt.Sprintf(
-			"the BackupStorage is released once nothing uses it: %s. Delete these users first, or annotate the "+
-				"BackupStorage with %s", firstThree(users), retention.GiveUp(storage)))
+		err := r.say(ctx, storage, v1alpha1.ReasonInUse, users, "the BackupStorage is released once nothing uses it: "+
+			"%s. Delete these users first, or annotate the BackupStorage with "+retention.GiveUp(storage))
 		return ctrl.Result{RequeueAfter: r.heldInterval(storage)}, err
 	}
 	var names []string
@@ -69,16 +68,33 @@ func (r *Reconciler) finalize(ctx context.Context, storage *v1alpha1.BackupStora
 		}
 		names = append(names, "Repository "+repositories[i].Namespace+"/"+repositories[i].Name)
 	}
-	return ctrl.Result{RequeueAfter: goingInterval}, r.say(ctx, storage, v1alpha1.ReasonRemovalPending,
-		"the BackupStorage is released after its Repositories: "+firstThree(names))
+	return ctrl.Result{RequeueAfter: goingInterval}, r.say(ctx, storage, v1alpha1.ReasonRemovalPending, names,
+		"the BackupStorage is released after its Repositories: %s")
 }
+
+// A message names at most maxNames objects, and ends with others if there are more.
+const (
+	maxNames = 3
+	others   = " and others"
+)
 
 // firstThree joins at most three names.
 func firstThree(names []string) string {
-	if len(names) > 3 {
-		return strings.Join(names[:3], ", ") + " and others"
+	if len(names) > maxNames {
+		return strings.Join(names[:maxNames], ", ") + others
 	}
 	return strings.Join(names, ", ")
+}
+
+// stillTrue reports whether what was said for this reason can stay: it names one of the objects and says that there are
+// others. Many objects can go one after the other.
+func stillTrue(storage *v1alpha1.BackupStorage, reason string, names []string) bool {
+	said := conditions.GetMessage(storage, meta.ReadyCondition)
+	return len(names) > maxNames && conditions.GetReason(storage, meta.ReadyCondition) == reason &&
+		storage.Status.ObservedGeneration == storage.Generation && strings.Contains(said, others) &&
+		slices.ContainsFunc(names, func(name string) bool {
+			return strings.Contains(said, name+",") || strings.Contains(said, name+others)
+		})
 }
 
 // letRepositoryGo deletes a Repository, and first gives it the storage's deletionPolicy. But a storage wipes nothing in
@@ -113,9 +129,14 @@ func (r *Reconciler) letRepositoryGo(
 	return nil
 }
 
-// say writes why the storage still exists.
-func (r *Reconciler) say(ctx context.Context, storage *v1alpha1.BackupStorage, reason, message string) error {
-	before := storage.DeepCopy()
+// say writes why the storage still exists: because of the named objects, which the format takes.
+func (r *Reconciler) say(
+	ctx context.Context, storage *v1alpha1.BackupStorage, reason string, names []string, format string,
+) error {
+	if stillTrue(storage, reason, names) {
+		return nil
+	}
+	before, message := storage.DeepCopy(), fmt.Sprintf(format, firstThree(names))
 	storage.Status.Phase, storage.Status.ObservedGeneration = v1alpha1.PhaseNotReady, storage.Generation
 	status.NotReady(storage, reason, message)
 	if err := r.writer().Status(ctx, before, storage); err != nil {

@@ -3,10 +3,12 @@ package backupstorage
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/fluxcd/pkg/apis/meta"
 	"github.com/fluxcd/pkg/runtime/conditions"
 	batchv1 "k8s.io/api/batch/v1"
+	"k8s.io/client-go/util/workqueue"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -35,6 +37,9 @@ const (
 	indexGoing = "backupstorage.going"
 	going      = "going"
 )
+
+// wakeDelay is the delay after which a storage that goes looks at policy that changed.
+const wakeDelay = time.Second
 
 // SetupWithManager registers the controller, its index and its watches.
 func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, opts controller.Options) error {
@@ -73,9 +78,9 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, opts controller.Options)
 			builder.WithPredicates(predicate.GenerationChangedPredicate{})).
 		Watches(&v1alpha1.Repository{}, handler.EnqueueRequestsFromMapFunc(ofRepository),
 			builder.WithPredicates(repositoryChanged)).
-		Watches(&v1alpha1.BackupConfiguration{}, handler.EnqueueRequestsFromMapFunc(r.allGoing),
+		Watches(&v1alpha1.BackupConfiguration{}, r.soonAllGoing(),
 			builder.WithPredicates(policyChanged)).
-		Watches(&v1alpha1.BackupBatch{}, handler.EnqueueRequestsFromMapFunc(r.allGoing),
+		Watches(&v1alpha1.BackupBatch{}, r.soonAllGoing(),
 			builder.WithPredicates(policyChanged)).
 		WithOptions(opts).
 		Complete(r)
@@ -128,6 +133,20 @@ func (r *Reconciler) allGoing(ctx context.Context, _ client.Object) []reconcile.
 		out = append(out, reconcile.Request{NamespacedName: client.ObjectKeyFromObject(&list.Items[i])})
 	}
 	return out
+}
+
+// soonAllGoing calls the storages of allGoing after wakeDelay: one look serves all policies that go meanwhile.
+func (r *Reconciler) soonAllGoing() handler.EventHandler {
+	type queue = workqueue.TypedRateLimitingInterface[reconcile.Request]
+	call := func(ctx context.Context, o client.Object, q queue) {
+		for _, request := range r.allGoing(ctx, o) {
+			q.AddAfter(request, wakeDelay)
+		}
+	}
+	return handler.Funcs{
+		UpdateFunc: func(ctx context.Context, e event.UpdateEvent, q queue) { call(ctx, e.ObjectNew, q) },
+		DeleteFunc: func(ctx context.Context, e event.DeleteEvent, q queue) { call(ctx, e.Object, q) },
+	}
 }
 
 func ofRepository(_ context.Context, o client.Object) []reconcile.Request {

@@ -48,7 +48,7 @@ func stays(r v1alpha1.Repository) bool { return r.DeletionTimestamp.IsZero() }
 // users returns the BackupConfigurations that back up into the storage and that it allows, as the cache knows them.
 func (r *Reconciler) users(ctx context.Context, storage *v1alpha1.BackupStorage) ([]string, error) {
 	var list v1alpha1.BackupConfigurationList
-	if err := r.List(ctx, &list,
+	if err := r.List(ctx, &list, client.UnsafeDisableDeepCopy,
 		client.MatchingFields{indexConfigurations: storage.Namespace + "/" + storage.Name}); err != nil {
 		return nil, fmt.Errorf("list BackupConfigurations of BackupStorage %s: %w", storage.Name, err)
 	}

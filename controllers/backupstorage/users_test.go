@@ -2,6 +2,7 @@ package backupstorage
 
 import (
 	"context"
+	"fmt"
 	"testing"
 	"time"
 
@@ -283,4 +284,43 @@ func TestAStrangersPolicyHoldsNoStorage(t *testing.T) {
 			}
 		})
 	}
+}
+
+// writes counts the writes of a status.
+type writes struct {
+	client.Client
+	n *int
+}
+
+func (w writes) Status() client.SubResourceWriter { *w.n++; return w.Client.Status() }
+
+// The policies of a large tenant go one after the other, and each of them wakes the storage. Its condition names three
+// users: it must not be written once for each policy.
+func TestUsersThatGoDoNotWriteTheStorageEachTime(t *testing.T) {
+	t.Parallel()
+	g := NewWithT(t)
+	rec, s, _ := goingStorage(t, false)
+	const users = 50
+	var all []*v1alpha1.BackupConfiguration
+	for i := range users {
+		c := configured(v1alpha1.BackendReference{
+			Name: "main", StorageRef: &v1alpha1.ObjectReference{Name: testbed.S3("shop").Name},
+		})
+		c.Name = fmt.Sprintf("mail-%02d", i)
+		g.Expect(rec.Create(t.Context(), c)).To(Succeed())
+		all = append(all, c)
+	}
+	_, err := rec.finalize(t.Context(), s)
+	g.Expect(err).NotTo(HaveOccurred())
+	written := 0
+	rec.Client = writes{rec.Client, &written}
+	for _, c := range all[:users-1] { // the API server lists, and the garbage collector deletes, by name
+		g.Expect(rec.Delete(t.Context(), c)).To(Succeed())
+		g.Expect(policyChanged.Delete(event.DeleteEvent{Object: c})).To(BeTrue())
+		g.Expect(rec.allGoing(t.Context(), c)).To(HaveLen(1))
+		g.Expect(rec.Get(t.Context(), client.ObjectKeyFromObject(s), s)).To(Succeed())
+		_, err := rec.finalize(t.Context(), s)
+		g.Expect(err).NotTo(HaveOccurred())
+	}
+	g.Expect(written).To(BeNumerically("<", users/2))
 }
