@@ -142,6 +142,27 @@ func TestMariaDBTasks(t *testing.T) {
 	p.secretIsNowhere(accountPassword, strings.ReplaceAll(accountPassword, `\`, `\\`))
 }
 
+// A database can hold procedures and events alone. A restore that nobody confirmed must not replace them.
+func TestARestoreIntoADatabaseOfProceduresNeedsAConfirmation(t *testing.T) {
+	t.Parallel()
+	s := startMariaDB(t)
+	s.must(s.mariadb(`CREATE DATABASE tools; USE tools; CREATE TABLE t (n int); CREATE PROCEDURE it() SELECT 'backup';
+		CREATE EVENT it ON SCHEDULE EVERY 1 DAY DO SELECT 'backup'`))
+	base := catalogTask{addon: "mariadb-addon", server: s}
+	for _, databases := range []string{"", "tools"} {
+		p := withSecret(t)
+		made := base.with("databases", databases).backedUp(p, "tools")
+		for kind, begin := range map[string]string{"PROCEDURE": "()", "EVENT": " ON SCHEDULE EVERY 1 DAY DO"} {
+			g, to := NewWithT(t), startMariaDB(t)
+			to.must(to.mariadb("CREATE DATABASE tools; USE tools; CREATE " + kind + " it" + begin +
+				" SELECT 'of the server'"))
+			result := base.on(to).with().restore(p, made)
+			g.Expect(to.mariadb("SHOW CREATE "+kind+" tools.it")).To(ContainSubstring("of the server"), result.Reason)
+			g.Expect(result.Reason).To(Equal(v1alpha1.ReasonVolumeNotEmpty), kind)
+		}
+	}
+}
+
 // mariadb-dump leaves out without a word the tables, triggers and routines that its account must not see.
 func TestAMariaDBAccountWithFewRightsMakesNoHalfBackup(t *testing.T) {
 	t.Parallel()

@@ -166,6 +166,22 @@ func TestPostgreSQLTasks(t *testing.T) {
 	p.secretIsNowhere(accountPassword, `p\:a`)
 }
 
+// A server can have functions and no tables. A restore that nobody confirmed must not replace them.
+func TestARestoreIntoPostgreSQLWithFunctionsNeedsAConfirmation(t *testing.T) {
+	t.Parallel()
+	g, s, to, p := NewWithT(t), startPostgreSQL(t), startPostgreSQL(t), withSecret(t)
+	const function = "CREATE FUNCTION f() RETURNS text LANGUAGE sql AS "
+	s.must(s.psql("postgres", function+"$$SELECT 'of the dump'$$; CREATE DATABASE shop"))
+	to.must(to.psql("postgres", function+"$$SELECT 'of the server'$$"))
+	base := catalogTask{addon: "postgres-addon", server: s}
+	made := base.backedUp(p, "functions")
+	result := base.on(to).restore(p, made)
+	g.Expect(to.psql("postgres", "SELECT f()")).To(Equal("of the server\n"), "the restore: %s", result.Reason)
+	g.Expect(result.Reason).To(Equal(v1alpha1.ReasonVolumeNotEmpty), result.Message)
+	base.on(to).confirmed().restored(p, made)
+	g.Expect(to.psql("postgres", "SELECT f()")).To(Equal("of the dump\n"))
+}
+
 // pg_dump only warns of subscriptions that it leaves out, and says nothing of the options of user mappings.
 func TestAPostgreSQLAccountThatIsNoSuperuserMakesNoHalfBackup(t *testing.T) {
 	t.Parallel()
