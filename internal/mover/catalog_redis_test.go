@@ -3,6 +3,7 @@ package mover_test
 import (
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -156,4 +157,24 @@ func TestARedisUserWhoSeesNoClusterMakesNoBackup(t *testing.T) {
 	base.with("user", "keeper", "clusterNode", "true").backedUp(p, "on purpose")
 	s.must(s.redis("ACL", "SETUSER", "keeper", "+info"))
 	base.with("user", "keeper").backedUp(p, "allowed")
+}
+
+// An answer that is no answer says nothing about a cluster either.
+func TestARedisServerThatDoesNotSayWhetherItIsInAClusterIsNotBackedUp(t *testing.T) {
+	t.Parallel()
+	p := withSecret(t)
+	p.login("password", "hunter2secret")
+	renamed, busy := startRedis(t, "--rename-command", "INFO", "HIDDEN"), startRedis(t, "--busy-reply-threshold", "1")
+	loop := exec.Command(databaseProgram(t, "redis-cli"), "-p", busy.port, "EVAL", "while true do end", "0")
+	loop.Env = append(os.Environ(), "REDISCLI_AUTH=hunter2secret")
+	NewWithT(t).Expect(loop.Start()).To(Succeed())
+	defer func() { _ = loop.Process.Kill(); _ = loop.Wait() }()
+	NewWithT(t).Eventually(func() error { _, err := busy.redis("GET", "x"); return err }).WithTimeout(time.Minute).
+		Should(MatchError(ContainSubstring("BUSY")))
+	for says, s := range map[string]*databaseServer{"ERR unknown command": renamed, "BUSY": busy} {
+		NewWithT(t).Expect(catalogTask{addon: "redis-addon", server: s}.backup(p, says)).
+			To(And(HaveField("Reason", v1alpha1.ReasonDumpFailed), HaveField("Message", And(ContainSubstring(says),
+				ContainSubstring("does not say whether it is a node of a Redis Cluster")))))
+	}
+	catalogTask{addon: "redis-addon", server: renamed}.with("clusterNode", "true").backedUp(p, "on purpose")
 }
