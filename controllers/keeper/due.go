@@ -107,9 +107,10 @@ func (r *Reconciler) toRemove(
 	return out, held, nil
 }
 
-// idle leaves out the wipes of Repositories that something works with, and reports that on these, and the removals of
-// Snapshots that something works with. It reads past the cache: a restore or a backup can have begun after the decision
-// to remove, and the cache of a manager that was paused is old. One that begins still later finds that decision.
+// idle leaves out the wipes of Repositories that something works with, and reports that on these. It leaves out the
+// removals of Snapshots that something works with, or whose data another one needs. It looks for who works past the
+// cache: a restore or a backup can have begun after the decision to remove, and the cache of a manager that was paused
+// is old. One that begins still later finds that decision.
 func (r *Reconciler) idle(ctx context.Context, all []keeper.Work) ([]keeper.Work, error) {
 	if !slices.ContainsFunc(all, func(w keeper.Work) bool { return w.Removes() }) {
 		return all, nil
@@ -125,6 +126,9 @@ func (r *Reconciler) idle(ctx context.Context, all []keeper.Work) ([]keeper.Work
 	var out []keeper.Work
 	for _, w := range all {
 		if w.Snapshots, err = r.unused(ctx, w.Snapshots, used); err != nil {
+			return nil, err
+		}
+		if w.Snapshots, err = r.unshared(ctx, &w); err != nil {
 			return nil, err
 		}
 		user := users[w.Repository.Name]

@@ -32,21 +32,22 @@ func TestARemovalIsLogged(t *testing.T) {
 		Finalizers: []string{v1alpha1.FinalizerWipe, v1alpha1.FinalizerRecord},
 	}}
 	lost := errors.New("lost")
+	const why = "its data is removed"
 	c := fake.NewClientBuilder().WithScheme(scheme).WithStatusSubresource(s).WithObjects(s).
 		WithInterceptorFuncs(testbed.FailPatch(&lost)).Build()
 	r := &Reconciler{Client: c, APIReader: c, EventRecorder: record.NewFakeRecorder(10), FieldManager: "test"}
 	ctx, lines := loglines.Record(t.Context(), 0)
-	g.Expect(r.release(ctx, s.DeepCopy())).To(MatchError(lost))
+	g.Expect(r.release(ctx, s.DeepCopy(), true, why)).To(MatchError(lost))
 	lost = nil
 	g.Expect(c.Get(ctx, client.ObjectKeyFromObject(s), s)).To(Succeed())
 	for range 2 { // a manager that was killed does it again
-		g.Expect(r.release(ctx, s)).To(Succeed())
+		g.Expect(r.release(ctx, s, true, why)).To(Succeed())
 	}
 	g.Expect(*lines).To(HaveExactElements(HaveSuffix(`"msg"="released the Snapshot" ` +
-		`"snapshot"={"name"="one" "namespace"="shop"} "why"="its data is removed"`)))
+		`"snapshot"={"name"="one" "namespace"="shop"} "why"="` + why + `"`)))
 	gone := s.DeepCopy()
 	gone.Name, gone.Finalizers, gone.Status.Conditions = "gone", []string{v1alpha1.FinalizerWipe}, nil
-	g.Expect(r.release(ctx, gone)).To(Succeed(), "somebody else released the Snapshot, and it is gone")
+	g.Expect(r.release(ctx, gone, true, why)).To(Succeed(), "somebody else released the Snapshot, and it is gone")
 	g.Expect(*lines).To(HaveLen(1))
 }
 

@@ -37,6 +37,10 @@ type rebuilding struct {
 	*Reconciler
 	repository *v1alpha1.Repository
 	known      rebuilt.Policies
+	// names are those of the Snapshots that the Repository has, by snapshotID.
+	names map[string]string
+	// had holds the snapshotIDs that the scan had already: no two backups have the same.
+	had map[string]bool
 	// frozen holds the names of the Snapshots that runs under way make.
 	frozen map[string]bool
 	// count is the result of the scan.
@@ -53,8 +57,8 @@ type refusal string
 
 func (r refusal) Error() string { return string(r) }
 
-// newRebuilding reads the policies and runs of the namespace past the cache: they decide what a Snapshot belongs to,
-// and which names are taken.
+// newRebuilding reads the policies, runs and Snapshots of the namespace past the cache: they decide what a Snapshot
+// belongs to, which names are taken, and which backups have a Snapshot.
 func (r *Reconciler) newRebuilding(
 	ctx context.Context, repository *v1alpha1.Repository, count *v1alpha1.ScanStatus,
 ) (*rebuilding, error) {
@@ -66,9 +70,14 @@ func (r *Reconciler) newRebuilding(
 			return nil, fmt.Errorf("list policies and runs of Namespace %s: %w", repository.Namespace, err)
 		}
 	}
+	names, err := r.names(ctx, repository)
+	if err != nil {
+		return nil, err
+	}
 	return &rebuilding{
-		Reconciler: r, repository: repository, count: count, frozen: rebuilt.FrozenNames(runs.Items),
-		known: rebuilt.Policies{Configurations: configurations.Items, Batches: batches.Items},
+		Reconciler: r, repository: repository, count: count, names: names, had: map[string]bool{},
+		frozen: rebuilt.FrozenNames(runs.Items),
+		known:  rebuilt.Policies{Configurations: configurations.Items, Batches: batches.Items},
 	}, nil
 }
 
@@ -129,43 +138,24 @@ func (b *rebuilding) rebuild(ctx context.Context, f task.Found) error {
 		return refusal(why)
 	}
 	want.Annotations[v1alpha1.AnnotationScan] = b.count.Requested
-	have, err := b.place(ctx, want)
-	if err == nil && have == nil { // another Repository has a Snapshot of this name
-		want.Name = rebuilt.OtherName(want)
-		have, err = b.place(ctx, want)
+	if b.had[want.Spec.SnapshotID] {
+		return refusal("another Snapshot of the backend has its snapshotID")
 	}
-	if err != nil {
-		return err
+	b.had[want.Spec.SnapshotID] = true
+	names := []string{want.Name, rebuilt.OtherName(want)} // another Repository can have a Snapshot of the first
+	if name, ok := b.names[want.Spec.SnapshotID]; ok {
+		names = slices.Insert(names, 0, name)
 	}
-	if have == nil {
-		return refusal("other Snapshots have its name")
-	}
-	return b.fill(ctx, have, want)
-}
-
-// place returns the Snapshot of this name, and makes it if there is none. It returns nil if the name belongs to another
-// Snapshot.
-func (b *rebuilding) place(ctx context.Context, want *v1alpha1.Snapshot) (*v1alpha1.Snapshot, error) {
-	have := &v1alpha1.Snapshot{}
-	err := b.Get(ctx, client.ObjectKeyFromObject(want), have)
-	if apierrors.IsNotFound(err) {
-		if b.frozen[want.Name] { // the run makes it, in whichever Repository
-			return nil, nil
+	for _, want.Name = range names {
+		have, err := b.place(ctx, want)
+		if err != nil {
+			return err
 		}
-		have = want.DeepCopy()
-		have.Status = v1alpha1.SnapshotStatus{ObservedGeneration: -1}
-		if err = b.Create(ctx, have, client.FieldOwner(b.FieldManager)); apierrors.IsAlreadyExists(err) {
-			err = b.APIReader.Get(ctx, client.ObjectKeyFromObject(want), have)
+		if have != nil {
+			return b.fill(ctx, have, want)
 		}
 	}
-	if err != nil {
-		return nil, fmt.Errorf("make Snapshot %s/%s again: %w", want.Namespace, want.Name, err)
-	}
-	if have.Spec.Repository != want.Spec.Repository || v1alpha1.HasRecordAnnotation(have.Annotations) ||
-		have.Spec.SnapshotID != want.Spec.SnapshotID {
-		return nil, nil
-	}
-	return have, nil
+	return refusal("other Snapshots have its name")
 }
 
 // fill writes the status of a Snapshot that lacks one, and counts the Snapshots that this request has made: also an

@@ -137,19 +137,18 @@ func (r *Reconciler) succeed(
 		}
 	}
 	for _, s := range w.Snapshots {
-		if err := r.release(ctx, s); err != nil {
+		if err := r.release(ctx, s, true, "its data is removed"); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// release writes why the Snapshot's data is gone, unless a reason is set, and removes FinalizerWipe. FinalizerRecord
-// holds the Snapshot until it is recorded.
-func (r *Reconciler) release(ctx context.Context, s *v1alpha1.Snapshot) error {
-	const why = "its data is removed"
+// release writes why the Snapshot goes, unless a reason is set, and whether its data is gone. Then it removes
+// FinalizerWipe. FinalizerRecord holds the Snapshot until it is recorded.
+func (r *Reconciler) release(ctx context.Context, s *v1alpha1.Snapshot, gone bool, why string) error {
 	before := s.DeepCopy()
-	deleted, wiped := retention.MarkDeleted(s), retention.MarkWiped(s, true, why)
+	deleted, wiped := retention.MarkDeleted(s), retention.MarkWiped(s, gone, why)
 	if deleted || wiped {
 		if err := r.writer().Status(ctx, before, s); client.IgnoreNotFound(err) != nil {
 			return err

@@ -2,6 +2,7 @@ package task
 
 import (
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/validation"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
@@ -39,3 +40,6 @@ type Found struct {
 	// Components that were found. One is Succeeded only if the repository has its data.
 	Components map[string]v1alpha1.Component `json:"components"`
 }
+
+// IsUID reports whether a text from a backend can be the UID of an object: it becomes a part of a path.
+func IsUID(text string) bool { return len(validation.IsDNS1123Label(text)) == 0 }
