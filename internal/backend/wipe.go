@@ -254,27 +254,3 @@ func foreign(ctx context.Context, s Store, directory string, files []string) ([]
 
 // within reports whether a path lies below a directory.
 func within(p, directory string) bool { return strings.HasPrefix(p, directory+"/") }
-
-// DeleteSnapshot removes the ComponentResults of a Snapshot, and no other file in their directory.
-func DeleteSnapshot(ctx context.Context, s Store, directory, snapshot string) error {
-	files, err := s.List(ctx, layout.SnapshotPath(directory, snapshot))
-	if err != nil {
-		return err
-	}
-	for _, file := range files {
-		if _, _, own := layout.ParseSnapshotComponentPath(directory, file); !own {
-			continue
-		}
-		if layout.IsMarker(file) {
-			if own, err := isComponent(ctx, s, directory, file); err != nil {
-				return err
-			} else if !own {
-				continue
-			}
-		}
-		if err := s.Delete(ctx, file); err != nil {
-			return err
-		}
-	}
-	return nil
-}

@@ -33,7 +33,7 @@ func (r *room) removals(snapshots []*v1alpha1.Snapshot, first bool) []*v1alpha1.
 		if r.snapshots == maxSnapshots || r.bytes >= maxBytes {
 			break
 		}
-		size := len(s.Name) + 64
+		size := len(s.Name) + len(s.Spec.SnapshotID) + len(s.Spec.BackupSession) + len(rebuiltOf(s)) + 128
 		for _, id := range idsOf(s) {
 			size += len(id) + 3
 		}

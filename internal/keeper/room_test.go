@@ -77,15 +77,15 @@ func TestRemovalsLeaveRoomForAMaintenance(t *testing.T) {
 		all               []Work
 		removals, checked []int
 	}{
-		"many removals and a check":  {[]Work{fullMaintenance("web", 3, deleted(450, 200)...)}, []int{180}, []int{3}},
+		"many removals and a check":  {[]Work{fullMaintenance("web", 3, deleted(450, 200)...)}, []int{147}, []int{3}},
 		"a removal as large as half": {[]Work{fullMaintenance("web", 3, deleted(2, 60<<10)...)}, []int{0}, []int{3}},
 		"removals of another Repository": {
-			[]Work{{Snapshots: deleted(450, 200)}, fullMaintenance("web", 3)}, []int{180, 0}, []int{0, 3},
+			[]Work{{Snapshots: deleted(450, 200)}, fullMaintenance("web", 3)}, []int{147, 0}, []int{0, 3},
 		},
 		"a large check before removals": {
-			[]Work{fullMaintenance("web", 600), {Snapshots: deleted(450, 200)}}, []int{0, 124}, []int{600, 0},
+			[]Work{fullMaintenance("web", 600), {Snapshots: deleted(450, 200)}}, []int{0, 101}, []int{600, 0},
 		},
-		"a quick maintenance": {[]Work{quick}, []int{361}, []int{0}},
+		"a quick maintenance": {[]Work{quick}, []int{295}, []int{0}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -123,7 +123,10 @@ func StateOf(r *v1alpha1.Repository) State {
 func (w *Work) Removed() []task.Removed {
 	var out []task.Removed
 	for _, s := range w.Snapshots {
-		out = append(out, task.Removed{Name: s.Name, UID: s.UID, IDs: idsOf(s)})
+		out = append(out, task.Removed{
+			Name: s.Name, UID: s.UID, IDs: idsOf(s), SnapshotID: s.Spec.SnapshotID,
+			BackupSession: s.Spec.BackupSession, Rebuilt: rebuiltOf(s),
+		})
 	}
 	return out
 }

@@ -124,7 +124,9 @@ func (k *keeper) steps(ctx context.Context, storage repository.Storage, r *task.
 		return err
 	}
 	defer func() { err = errors.Join(err, k.engine.Close(context.WithoutCancel(ctx))) }()
-	removal := removal.Repository{Engine: k.engine, Store: k.store, Directory: k.directory, Now: k.now}
+	removal := removal.Repository{
+		Engine: k.engine, Store: k.store, Directory: k.directory, UID: string(k.work.Repository.UID), Now: k.now,
+	}
 	err = step(ctx, &r.Removal, func() error { return removal.Remove(ctx, k.work.Remove) })
 	if k.work.Scan != "" {
 		err = cmp.Or(err, step(ctx, &r.Scanning, func() error { return k.scan(ctx, removal, r) }))

@@ -25,7 +25,9 @@ func keepTask(snapshots ...string) task.Task {
 	t.Kind = task.KindKeep
 	k := task.Keep{Repository: *repositoryTask().Repository}
 	for _, s := range snapshots {
-		k.Remove = append(k.Remove, task.Removed{Name: s, UID: types.UID("uid-" + s)})
+		k.Remove = append(k.Remove, task.Removed{
+			Name: s, UID: types.UID("uid-" + s), SnapshotID: "01", BackupSession: "run-1",
+		})
 	}
 	t.Keep = []task.Keep{k}
 	return t

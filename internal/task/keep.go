@@ -99,11 +99,17 @@ type Checked struct {
 	ID        string    `json:"id"`
 }
 
-// Removed is a Snapshot whose data the keeper removes.
+// Removed is a Snapshot whose data the keeper removes. Its object can have come back from a backup of the cluster, or
+// from a scan: then its data has the UID of an earlier object.
 type Removed struct {
 	Name string    `json:"name"`
 	UID  types.UID `json:"uid"`
-	// IDs of its data in the repository, as far as they are known. The keeper also removes data tagged with the UID.
+	// SnapshotID and BackupSession name the backup, whatever the UID of its object is.
+	SnapshotID    string `json:"snapshotID,omitempty"`
+	BackupSession string `json:"backupSession,omitempty"`
+	// Rebuilt is the UID of the earlier object, if a scan has made this one.
+	Rebuilt string `json:"rebuilt,omitempty"`
+	// IDs of its data in the repository, as far as they are known. The keeper also removes data tagged with the UIDs.
 	IDs []string `json:"ids,omitempty"`
 }
 

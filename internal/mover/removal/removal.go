@@ -35,9 +35,10 @@ const (
 // Repository is the repository from which Snapshots are removed.
 type Repository struct {
 	Engine repository.Engine
-	// Store is the storage, and Directory the normalized directory of the repository in it.
+	// Store is the storage, and Directory the normalized directory of the repository in it. UID is that of the object.
 	Store     backend.Store
 	Directory string
+	UID       string
 	// Now is the clock.
 	Now func() time.Time
 }
@@ -50,17 +51,12 @@ func (x Repository) Remove(ctx context.Context, snapshots []task.Removed) error 
 		return err
 	}
 	remembered := maps.Clone(removals)
-	for _, s := range snapshots {
-		r := layout.Removal{Snapshot: s.Name, SnapshotUID: string(s.UID)}
-		if old := remembered[r.SnapshotUID]; old != nil {
-			r.IDs = slices.Clone(old.IDs)
-		}
-		for _, id := range s.IDs {
-			if !slices.Contains(r.IDs, id) {
-				r.IDs = append(r.IDs, id)
-			}
-		}
-		removals[r.SnapshotUID] = &r
+	backups, err := x.find(ctx, snapshots)
+	if err != nil {
+		return err
+	}
+	for i, s := range snapshots {
+		backups[i].order(removals, s)
 	}
 	if len(removals) == 0 {
 		return nil
@@ -68,12 +64,16 @@ func (x Repository) Remove(ctx context.Context, snapshots []task.Removed) error 
 	if err := x.delete(ctx, removals, remembered); err != nil {
 		return err
 	}
-	for _, s := range snapshots {
-		if err := x.remember(ctx, removals[string(s.UID)]); err != nil {
-			return err
+	for _, b := range backups {
+		for _, uid := range b.uids {
+			if err := x.remember(ctx, removals[uid]); err != nil {
+				return err
+			}
 		}
-		if err := backend.DeleteSnapshot(ctx, x.Store, x.Directory, s.Name); err != nil {
-			return err
+		for _, file := range b.files {
+			if err := x.Store.Delete(ctx, file); err != nil {
+				return err
+			}
 		}
 	}
 	return x.forget(ctx, removals)
