@@ -288,6 +288,27 @@ func TestVolumeSnapshotsGoWithTheirSnapshot(t *testing.T) {
 		expectEvent(t, l.namespace,
 			"Warning DataKept left alone VolumeSnapshots that this backup did not make: mine, web-1, web-11")
 	})
+	t.Run("but for its own, if its object came back without a status", func(t *testing.T) {
+		t.Parallel()
+		g, l := NewWithT(t), newLab(t)
+		s, v := l.backup(1, "", wipeOutSnapshot)
+		bed.Remove(t, s) // and a backup of the cluster brings it back
+		again := &v1alpha1.Snapshot{
+			ObjectMeta: metav1.ObjectMeta{
+				Namespace: s.Namespace, Name: s.Name, Labels: s.Labels,
+				Finalizers: []string{v1alpha1.FinalizerWipe, v1alpha1.FinalizerRecord},
+			},
+			Spec: s.Spec,
+		}
+		bed.Create(t, again)
+		bed.Cached(t, again)
+		del(t, again)
+		released(t, again)
+		g.Expect(conditions.Get(again, v1alpha1.ConditionWiped)).To(HaveValue(And(
+			HaveField("Reason", v1alpha1.ReasonDataKept), HaveField("Message",
+				"its VolumeSnapshots are gone, except for those that this object did not make: "+v.Name))))
+		expectKept(t, v)
+	})
 	t.Run("also those that were never reported", func(t *testing.T) {
 		t.Parallel()
 		l := newLab(t)

@@ -16,6 +16,7 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/kube/index"
 	"github.com/cairn-backup/cairn/internal/retention"
+	"github.com/cairn-backup/cairn/internal/text"
 )
 
 const (
@@ -149,6 +150,9 @@ func (r *Reconciler) wiped(
 	why := "its VolumeSnapshots are gone"
 	if len(kept) > 0 {
 		why += ", and their data stays as contentDeletionPolicy says"
+	}
+	if len(found.foreign) > 0 { // a Snapshot that came back from a backup of the cluster has another UID
+		why += ", except for those that this object did not make: " + text.Shorten(strings.Join(found.foreign, ", "))
 	}
 	if len(left) > 0 {
 		why = "its VolumeSnapshots are gone, and these VolumeSnapshotContents with their data are not: " +
