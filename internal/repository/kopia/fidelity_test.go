@@ -1,6 +1,7 @@
 package kopia_test
 
 import (
+	"encoding/binary"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -8,6 +9,7 @@ import (
 	"time"
 
 	. "github.com/onsi/gomega"
+	"golang.org/x/sys/unix"
 
 	"github.com/cairn-backup/cairn/internal/repository"
 	"github.com/cairn-backup/cairn/internal/repository/enginetest"
@@ -137,4 +139,69 @@ func needs(t testing.TB, programs ...string) {
 		t.Skip("needs root: owners, devices and capabilities")
 	}
 	enginetest.Needs(t, programs...)
+}
+
+// aclFor returns an ACL that lets user 1234 do all, as the kernel holds it.
+func aclFor() []byte {
+	b := binary.LittleEndian.AppendUint32(nil, 2)
+	for _, e := range []struct {
+		tag, perm uint16
+		id        uint32
+	}{{1, 7, ^uint32(0)}, {2, 7, 1234}, {4, 7, ^uint32(0)}, {0x10, 7, ^uint32(0)}, {0x20, 0, ^uint32(0)}} {
+		b = binary.LittleEndian.AppendUint16(b, e.tag)
+		b = binary.LittleEndian.AppendUint16(b, e.perm)
+		b = binary.LittleEndian.AppendUint32(b, e.id)
+	}
+	return b
+}
+
+// TestARestoredFileInheritsNoACL checks a volume to whose directory somebody gave a default ACL after the backup. What
+// a restore writes must have the rights that the backup has.
+func TestARestoredFileInheritsNoACL(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		dir string
+		opt repository.RestoreOptions
+	}{
+		"in the root":               {opt: repository.RestoreOptions{OnConflict: repository.ConflictReplace}},
+		"in a directory":            {"dir", repository.RestoreOptions{OnConflict: repository.ConflictReplace}},
+		"in a root that stays":      {opt: repository.RestoreOptions{OnConflict: repository.ConflictSkip}},
+		"in a directory that stays": {"dir", repository.RestoreOptions{OnConflict: repository.ConflictSkip}},
+		"that is chosen": {"dir", repository.RestoreOptions{
+			OnConflict: repository.ConflictReplace, Include: []string{"dir/secret", "dir/below/secret"},
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			g, src, out := NewWithT(t), t.TempDir(), t.TempDir()
+			files := []string{filepath.Join(tc.dir, "secret"), filepath.Join(tc.dir, "below", "secret")}
+			for _, f := range files {
+				g.Expect(os.MkdirAll(filepath.Join(src, filepath.Dir(f)), 0o750)).To(Succeed())
+				g.Expect(os.WriteFile(filepath.Join(src, f), []byte("text"), 0o660)).To(Succeed())
+				g.Expect(os.Chmod(filepath.Join(src, f), 0o660)).To(Succeed())
+			}
+			g.Expect(os.MkdirAll(filepath.Join(out, tc.dir), 0o750)).To(Succeed())
+			err := unix.Setxattr(filepath.Join(out, tc.dir), "system.posix_acl_default", aclFor(), 0)
+			if err == unix.ENOTSUP {
+				t.Skip("this file system has no ACLs")
+			}
+			g.Expect(err).NotTo(HaveOccurred())
+			e := enginetest.Open(t, kopia.Driver{}, initialized(t))
+			s, err := e.Backup(t.Context(), repository.Source{Name: "d", Dir: src}, repository.BackupOptions{})
+			g.Expect(err).NotTo(HaveOccurred())
+			tc.opt.Owners = os.Getuid() == 0
+			res, err := e.Restore(t.Context(), s.ID, out, tc.opt)
+			g.Expect(err).NotTo(HaveOccurred())
+			g.Expect(res.AttributesNotRestored).To(BeZero())
+			for f, acls := range map[string][]string{
+				files[0]: {"access"}, files[1]: {"access"}, filepath.Dir(files[1]): {"access", "default"},
+			} {
+				for _, acl := range acls {
+					acl = "system.posix_acl_" + acl
+					n, err := unix.Getxattr(filepath.Join(out, f), acl, make([]byte, 1024))
+					g.Expect(err).To(Equal(unix.ENODATA), "%s has %s of %d bytes", f, acl, n)
+				}
+			}
+		})
+	}
 }

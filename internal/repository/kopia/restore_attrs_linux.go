@@ -21,6 +21,9 @@ type place struct {
 // setAttrs sets the attributes of an entry. The order matters: chown clears set-id bits and capabilities, an ACL
 // changes the mode, and everything changes the time.
 func (r *restorer) setAttrs(p place, de *snapshot.DirEntry, rec *record) {
+	if de.Type != snapshot.EntryTypeDirectory && de.Type != snapshot.EntryTypeSymlink {
+		r.disinherit(p, aclAccess)
+	}
 	r.setOwner(p, de)
 	if rec != nil {
 		r.setXattrs(p, rec.xattrs)
@@ -30,6 +33,43 @@ func (r *restorer) setAttrs(p place, de *snapshot.DirEntry, rec *record) {
 	}
 	r.setTime(p, de, rec)
 }
+
+// The names of the ACLs.
+const aclAccess, aclDefault = "system.posix_acl_access", "system.posix_acl_default"
+
+// dropDefaultACL removes the default ACL of an existing directory before it is filled, if the directory gets the
+// attributes of the snapshot: else every new entry inherits it. The ACL of the snapshot is set at the end. If it stays,
+// each new entry loses what it inherits.
+func (r *restorer) dropDefaultACL(fd int, may bool) {
+	if may && unix.Fremovexattr(fd, aclDefault) == nil {
+		return
+	}
+	if _, err := unix.Fgetxattr(fd, aclDefault, nil); err == nil {
+		r.inherits.Store(true)
+	}
+}
+
+// disinherit removes ACLs that a new entry may have from its directory.
+func (r *restorer) disinherit(p place, names ...string) {
+	if !r.inherits.Load() {
+		return
+	}
+	for _, name := range names {
+		r.step()
+		var err error
+		if p.fd >= 0 {
+			err = unix.Fremovexattr(p.fd, name)
+		} else {
+			err = unix.Lremovexattr(p.proc(), name)
+		}
+		if err != nil && err != unix.ENODATA && err != unix.ENOTSUP {
+			r.lost(&r.attrsLost, p.rel, fmt.Errorf("remove attribute %s: %w", name, err))
+		}
+	}
+}
+
+// proc returns a path of the entry. The descriptor pins the directory, and l*xattr does not follow the last name.
+func (p place) proc() string { return "/proc/self/fd/" + strconv.Itoa(p.dfd) + "/" + p.name }
 
 func (r *restorer) setOwner(p place, de *snapshot.DirEntry) {
 	if !r.opt.Owners {
@@ -54,8 +94,8 @@ func (r *restorer) setXattrs(p place, xattrs []xattr) {
 		var err error
 		if p.fd >= 0 {
 			err = unix.Fsetxattr(p.fd, x.name, []byte(x.value), 0)
-		} else { // the descriptor pins the directory, and l*xattr does not follow the last name
-			err = unix.Lsetxattr("/proc/self/fd/"+strconv.Itoa(p.dfd)+"/"+p.name, x.name, []byte(x.value), 0)
+		} else {
+			err = unix.Lsetxattr(p.proc(), x.name, []byte(x.value), 0)
 		}
 		if err != nil {
 			r.lost(&r.attrsLost, p.rel, fmt.Errorf("set attribute %s: %w", x.name, err))

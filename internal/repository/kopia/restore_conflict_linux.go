@@ -63,9 +63,8 @@ func (r *restorer) top(ctx context.Context) error {
 	}
 	if at.attrs {
 		at.marked = r.mark(r.fd, r.entry)
-		// else every new file inherits it; the ACL of the snapshot is set at the end
-		_ = unix.Fremovexattr(r.fd, "system.posix_acl_default")
 	}
+	r.dropDefaultACL(r.fd, at.attrs)
 	finish, err := r.dir(ctx, r.fd, "", r.entry, at)
 	r.later(weightDir, func(disk error) {
 		if finish != nil && disk == nil {
@@ -141,6 +140,7 @@ func (r *restorer) enter(
 	if at.attrs {
 		at.marked = r.mark(fd, de)
 	}
+	r.dropDefaultACL(fd, at.attrs)
 	return fd, at, nil
 }
 
@@ -157,6 +157,7 @@ func (r *restorer) mkdir(dfd int, name string, de *snapshot.DirEntry) (int, erro
 	}
 	fd, err := openDir(dfd, tmp)
 	if err == nil {
+		r.disinherit(place{fd, fd, ".", ""}, aclDefault, aclAccess)
 		r.mark(fd, de)
 		err = r.rename(dfd, tmp, name, false)
 	}

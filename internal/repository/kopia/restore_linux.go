@@ -66,6 +66,7 @@ func (r *restorer) one(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	r.dropDefaultACL(r.fd, false)
 	err = r.restore(ctx, r.fd, "", name, r.entry, recs[name], true)
 	r.later(weightFile, func(error) {
 		r.sweep(r.fd, "", func(n string) bool { return n != name && repository.IsUnfinishedName(n) })
@@ -94,6 +95,8 @@ type restorer struct {
 	sel   repository.Selection
 	left  leftOut
 	dev   uint64 // of the target
+	// inherits is set once new entries can have an ACL from a directory of the target.
+	inherits atomic.Bool
 
 	waiting waiting
 	end     error // nothing more can be restored
