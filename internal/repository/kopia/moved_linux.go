@@ -22,15 +22,19 @@ type listedDirs struct {
 	mu    sync.Mutex
 	all   []listedDir
 	names []byte       // of all, each with a NUL at its end
-	racy  atomic.Int32 // directories that changed also while it waited
+	racy  atomic.Int64 // directories that changed also while it waited
+	calm  atomic.Int64 // directories with a stamp
 }
 
-// maxRacy is the number of directories after which a file system counts as one that gives directories the present time.
-// Then their times say nothing.
+// maxRacy is the number of directories after which a walk no longer waits for those that have just changed.
 const maxRacy = 64
 
-// useless reports whether the times of directories say nothing.
-func (l *listedDirs) useless() bool { return l.racy.Load() >= maxRacy }
+// useless reports whether the times of directories say nothing: the file system gives each directory the present time.
+// A busy file system has calm directories beside the others. (A walk that is held up can take one for calm.)
+func (l *listedDirs) useless() bool {
+	racy := l.racy.Load()
+	return racy >= maxRacy && l.calm.Load() <= racy/1000
+}
 
 // listedDir is one directory. The first is the root, which is its own parent.
 type listedDir struct {
@@ -62,13 +66,14 @@ func (l *listedDirs) path(i uint32) string {
 // remember notes what an open directory is like. It waits where it changed so recently that another change could leave
 // its times as they are.
 func (w *walk) remember(ref *dirRef) {
-	if w.listed == nil || w.listed.useless() {
+	if w.listed == nil {
 		return
 	}
 	var st unix.Stat_t
 	var stamp uint64
 	err := fstat(ref.fd, &st)
-	if until := w.racyUntil(&st, time.Now()); err == nil && !until.IsZero() {
+	until := w.racyUntil(&st, time.Now())
+	if err == nil && !until.IsZero() && w.listed.racy.Load() < maxRacy {
 		time.Sleep(time.Until(until))
 		err = fstat(ref.fd, &st)
 	}
@@ -78,6 +83,7 @@ func (w *walk) remember(ref *dirRef) {
 		w.listed.racy.Add(1)
 	case !w.isCoarse(&st, now):
 		stamp = stampOf("", &st, w.noInode)
+		w.listed.calm.Add(1)
 	}
 	var parent uint32
 	if ref.parent != nil {
