@@ -108,3 +108,96 @@ func (e *repoEngine) attrs(ctx context.Context, dm *snapshot.DirManifest) (map[s
 	}
 	return nil, nil
 }
+
+// mender puts files of other passes into the place of torn ones.
+type mender struct {
+	rep    repo.RepositoryWriter
+	pass   *passed
+	others []*passed
+	dirs   map[string]bool // those with torn files below them
+}
+
+// storedDir is a directory as it is stored.
+type storedDir struct {
+	snapshot.DirManifest
+	Stamps []byte `json:"cairnStamps,omitempty"`
+}
+
+// dir mends a directory, which has these entries in the other passes, and returns by how much its files grew. The entry
+// of a torn file is that of another pass then. Perhaps that was another file of the same name, and the torn one has
+// moved there. So the directory counts as restless.
+func (m *mender) dir(
+	ctx context.Context, rel string, de *snapshot.DirEntry, others []*snapshot.DirEntry,
+) (grown int64, _ error) {
+	if !m.dirs[rel] || len(others) == 0 {
+		return 0, nil
+	}
+	var own storedDir
+	if err := decodeDir(ctx, m.rep, de.ObjectID, &own); err != nil {
+		return 0, err
+	}
+	there := make([]map[string]*snapshot.DirEntry, len(others))
+	for i, o := range others {
+		var dm snapshot.DirManifest
+		if o != nil && o.Type == snapshot.EntryTypeDirectory {
+			if err := decodeDir(ctx, m.rep, o.ObjectID, &dm); err != nil {
+				return 0, err
+			}
+		}
+		there[i] = make(map[string]*snapshot.DirEntry, len(dm.Entries))
+		for _, x := range dm.Entries {
+			there[i][x.Name] = x
+		}
+	}
+	for i, x := range own.Entries {
+		p := path.Join(rel, x.Name)
+		if x.Type == snapshot.EntryTypeDirectory {
+			below := make([]*snapshot.DirEntry, len(there))
+			for k := range there {
+				below[k] = there[k][x.Name]
+			}
+			n, err := m.dir(ctx, p, x, below)
+			if err != nil {
+				return 0, err
+			}
+			grown += n
+		} else if by := m.whole(p, x, there); by != nil {
+			own.Entries[i] = by
+			grown += by.FileSize - x.FileSize
+			m.pass.stirred.unrest(rel)
+		}
+	}
+	own.Summary.TotalFileSize += grown
+	de.DirSummary = own.Summary
+	var err error
+	de.ObjectID, err = m.write(ctx, rel, &own)
+	return grown, err
+}
+
+// whole returns the entry of a torn file in a pass that read it whole, and takes it from the torn ones.
+func (m *mender) whole(p string, x *snapshot.DirEntry, there []map[string]*snapshot.DirEntry) *snapshot.DirEntry {
+	wk := m.pass.walk
+	if _, torn := wk.tornFiles[p]; !torn {
+		return nil
+	}
+	for i, other := range m.others {
+		by := there[i][x.Name]
+		if _, torn := other.walk.tornFiles[p]; by != nil && by.Type == snapshot.EntryTypeFile && !torn {
+			delete(wk.tornFiles, p)
+			wk.changed.Add(-1)
+			return by
+		}
+	}
+	return nil
+}
+
+func (m *mender) write(ctx context.Context, rel string, d *storedDir) (object.ID, error) {
+	w := m.rep.NewObjectWriter(ctx, object.WriterOptions{
+		Description: "DIR:" + rel, Prefix: "k", Compressor: "zstd-fastest", MetadataCompressor: "zstd-fastest",
+	})
+	defer func() { _ = w.Close() }()
+	if err := json.NewEncoder(w).Encode(d); err != nil {
+		return object.EmptyID, err
+	}
+	return w.Result()
+}

@@ -8,6 +8,7 @@ import (
 	"hash"
 	"io"
 	"os"
+	"path"
 	"time"
 
 	"github.com/kopia/kopia/fs"
@@ -114,11 +115,19 @@ func (w *walk) isYoung(st *unix.Stat_t, now time.Time) bool {
 
 // changed records that the content which was read may be torn.
 func (f *fileNode) changed() {
-	p := f.path()
-	f.w.changed.Add(1)
 	f.w.torn.Add(f.size)
-	f.w.problem(p, errChanged)
 	f.dir.stamps.drop(f.stamp)
+	rel, p := path.Join(f.dir.rel, f.name), f.path()
+	f.w.mu.Lock()
+	defer f.w.mu.Unlock()
+	if _, known := f.w.tornFiles[rel]; known {
+		return // another part of the file
+	}
+	if f.w.tornFiles == nil {
+		f.w.tornFiles = map[string]string{}
+	}
+	f.w.tornFiles[rel] = p
+	f.w.changed.Add(1)
 }
 
 // fileReader notices when a file is written to between Open and Close.

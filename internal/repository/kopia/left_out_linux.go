@@ -3,6 +3,7 @@ package kopia
 import (
 	"fmt"
 	"path"
+	"slices"
 	"strings"
 
 	"github.com/cairn-backup/cairn/internal/repository"
@@ -18,27 +19,47 @@ type rules struct {
 	// read, that were gone when it looked them up, or that lie on another file system. More means that there were too
 	// many to keep.
 	LeftOut []string `json:",omitempty"`
-	More    bool     `json:",omitempty"`
+	// Restless are the stored names of directories that changed after the backup had listed them: it can lack an entry
+	// that moved there.
+	Restless []string `json:",omitempty"`
+	More     bool     `json:",omitempty"`
 }
 
-// Limits of rules.LeftOut: whoever lists the snapshots of a repository holds the rules of all of them in memory.
+// Limits of LeftOut and Restless together: whoever lists the snapshots of a repository holds the rules of all of them
+// in memory.
 const maxLeftOut, maxLeftOutBytes = 100, 8 << 10
 
 // leaveOut adds an entry by its path in the snapshot.
-func (l *rules) leaveOut(p string) {
+func (l *rules) leaveOut(p string) { l.add(&l.LeftOut, p) }
+
+// unrest adds a directory that changed after it was listed.
+func (l *rules) unrest(p string) { l.add(&l.Restless, p) }
+
+func (l *rules) add(to *[]string, p string) {
 	p = path.Clean(p)
+	if slices.Contains(*to, p) {
+		return
+	}
 	bytes := len(p)
-	for _, other := range l.LeftOut {
-		if other == p {
-			return
-		}
+	for _, other := range slices.Concat(l.LeftOut, l.Restless) {
 		bytes += len(other)
 	}
-	if len(l.LeftOut) == maxLeftOut || bytes > maxLeftOutBytes {
+	if len(l.LeftOut)+len(l.Restless) >= maxLeftOut || bytes > maxLeftOutBytes {
 		l.More = true
 		return
 	}
-	l.LeftOut = append(l.LeftOut, p)
+	*to = append(*to, p)
+}
+
+// merge adds the entries and directories of other.
+func (l *rules) merge(other rules) {
+	for _, p := range other.LeftOut {
+		l.leaveOut(p)
+	}
+	for _, p := range other.Restless {
+		l.unrest(p)
+	}
+	l.More = l.More || other.More
 }
 
 // encodePath returns a path as the snapshot stores it.
@@ -80,6 +101,20 @@ func (b *backup) tellOfRestores(wk *walk) {
 		"rename them", text.Quantity(wk.ofRestores, "entry"), wk.ofARestore))
 }
 
+// tellOfUnrest says that the backup can lack entries: its directories never rested while it read them.
+func (b *backup) tellOfUnrest(wk *walk) {
+	if len(wk.left.Restless) == 0 || b.e.log == nil {
+		return
+	}
+	least := ""
+	if wk.left.More {
+		least = "at least "
+	}
+	b.e.log("warn", "backup", fmt.Sprintf("%s%s changed while the tree was read, first %q: what moved there meanwhile "+
+		"can be missing; back up a snapshot of the volume to have it", least,
+		text.Quantity(len(wk.left.Restless), "directory"), wk.left.Restless[0]))
+}
+
 // rules returns what the backup left out.
 func (b *backup) rules(wk *walk) *rules {
 	out := &rules{Exclude: b.opt.Exclude, Mounts: b.opt.Mounts}
@@ -87,11 +122,7 @@ func (b *backup) rules(wk *walk) *rules {
 	defer wk.mu.Unlock()
 	b.progress.mu.Lock()
 	defer b.progress.mu.Unlock()
-	for _, l := range []rules{wk.left, b.progress.left} {
-		for _, p := range l.LeftOut {
-			out.leaveOut(p)
-		}
-		out.More = out.More || l.More
-	}
+	out.merge(b.progress.left)
+	out.merge(wk.left)
 	return out
 }

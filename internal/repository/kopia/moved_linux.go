@@ -2,13 +2,17 @@ package kopia
 
 import (
 	"bytes"
+	"cmp"
 	"context"
+	"path"
 	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"github.com/kopia/kopia/repo"
+	"github.com/kopia/kopia/snapshot"
 	"golang.org/x/sys/unix"
 )
 
@@ -92,30 +96,74 @@ func (w *walk) remember(ref *dirRef) {
 	ref.index = w.listed.add(parent, ref.raw, stamp)
 }
 
-// restless reports whether the snapshot may lack an entry that was there all the time: something vanished during the
-// walk, or a directory changed since it was listed. It gives up if ctx ends.
-func (w *walk) restless(ctx context.Context, root string) bool {
-	if w.vanished.Load()+w.progress.vanished.Load() > w.hidden.Load() {
-		return true
-	}
+// stirred returns which directories changed since they were listed.
+func (w *walk) stirred(ctx context.Context, root string) (out rules) {
 	if w.listed == nil || w.listed.useless() {
-		return false
+		return out
 	}
 	fd, err := unix.Open(root, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return true
+		return rules{Restless: []string{"."}, More: true}
 	}
 	defer func() { _ = unix.Close(fd) }()
 	for i, d := range w.listed.all {
-		if ctx.Err() != nil {
-			return false
-		}
 		var st unix.Stat_t
-		if statBeneath(fd, w.listed.path(uint32(i)), &st) != nil || stampOf("", &st, w.noInode) != d.stamp {
-			return true
+		rel := w.listed.path(uint32(i))
+		if statBeneath(fd, rel, &st) != nil || stampOf("", &st, w.noInode) != d.stamp {
+			out.unrest(encodePath(rel))
+		}
+		if out.More = out.More || ctx.Err() != nil; out.More {
+			break
 		}
 	}
-	return false
+	return out
+}
+
+// passed is a finished pass.
+type passed struct {
+	man     *snapshot.Manifest
+	walk    *walk
+	found   found
+	stirred rules // Restless and More
+}
+
+// whole reports whether no file was written to while it was read.
+func (p *passed) whole() bool { return p.walk.changed.Load() == 0 }
+
+// restless reports whether the pass may lack an entry that was there all the time: something vanished during the walk,
+// or a directory changed since it was listed.
+func (p *passed) restless() bool {
+	vanished := p.walk.vanished.Load() + p.found.vanished
+	return vanished > p.walk.hidden.Load() || len(p.stirred.Restless) > 0 || p.stirred.More
+}
+
+// lacks returns how much the pass could not read.
+func (p *passed) lacks() int64 { return p.found.unreadable + p.walk.attrsLost.Load() }
+
+// best returns the last pass: what moved before it is in none of the earlier ones. An earlier one is better if it could
+// read more. What another pass read whole takes the place of files that the pass met while they were written to: a
+// volume can be so busy that no pass meets none.
+func (b *backup) best(ctx context.Context, w repo.RepositoryWriter, passes []*passed) (*passed, error) {
+	slices.Reverse(passes)
+	best := slices.MinFunc(passes, func(x, y *passed) int { return cmp.Compare(x.lacks(), y.lacks()) })
+	b.progress.set(best.found)
+	m := &mender{rep: w, pass: best, dirs: map[string]bool{}}
+	for rel := range best.walk.tornFiles {
+		for rel != "." {
+			rel = path.Dir(rel)
+			m.dirs[rel] = true
+		}
+	}
+	var roots []*snapshot.DirEntry
+	for _, p := range passes {
+		if p != best {
+			m.others = append(m.others, p)
+			roots = append(roots, p.man.RootEntry)
+		}
+	}
+	_, err := m.dir(ctx, ".", best.man.RootEntry, roots)
+	best.walk.left.merge(best.stirred)
+	return best, err
 }
 
 // statBeneath describes a directory, which may have a path of any length.

@@ -1,7 +1,6 @@
 package kopia_test
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -120,38 +119,6 @@ func TestADirectoryThatNeverRests(t *testing.T) {
 			g.Expect(passes).To(Equal(tc.passes))
 		})
 	}
-}
-
-// TestAWholePassIsKept checks a tree that never rests, and a file that is written to while the last pass reads it. The
-// pass before was whole.
-func TestAWholePassIsKept(t *testing.T) {
-	t.Parallel()
-	g, src, passes := NewWithT(t), t.TempDir(), 0
-	file := filepath.Join(src, "file")
-	g.Expect(os.WriteFile(file, []byte("text"), 0o644)).To(Succeed())
-	d := kopia.WithLstat(kopia.Driver{}, func(name string) error {
-		if name != "file" {
-			return nil
-		}
-		passes++
-		return errors.Join(os.WriteFile(filepath.Join(src, fmt.Sprint("new", passes)), nil, 0o644),
-			os.WriteFile(file, fmt.Append(nil, "text", passes), 0o644))
-	})
-	looks, wrote := 0, error(nil)
-	d = kopia.WithFileStat(d, func() {
-		if looks++; passes == 3 {
-			wrote = errors.Join(wrote, os.WriteFile(file, fmt.Append(nil, "torn", looks), 0o644))
-		}
-	})
-	e := enginetest.Open(t, d, initialized(t))
-	s, err := e.Backup(t.Context(), repository.Source{Name: "d", Dir: src}, repository.BackupOptions{})
-	g.Expect(errors.Join(err, wrote)).NotTo(HaveOccurred())
-	g.Expect(passes).To(Equal(3))
-	g.Expect([]int64{s.Changed, s.Unreadable}).To(Equal([]int64{0, 0}))
-	out := t.TempDir()
-	_, err = e.Restore(t.Context(), s.ID, out, repository.RestoreOptions{})
-	g.Expect(err).NotTo(HaveOccurred())
-	g.Expect(os.ReadFile(filepath.Join(out, "file"))).To(BeEquivalentTo("text2"))
 }
 
 // TestBothLooksAtAFileTellTheSame checks that a file that nobody changes has the same attributes when it is opened and

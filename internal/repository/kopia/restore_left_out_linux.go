@@ -16,6 +16,7 @@ type leftOut struct {
 	unknown bool // the snapshot does not say what its backup left out
 	exclude repository.Selection
 	paths   map[string]bool // stored names of further entries
+	dirs    map[string]bool // stored names of directories in which any can be missing
 	below   string          // the path of the snapshot that is restored
 }
 
@@ -33,6 +34,10 @@ func newLeftOut(man *snapshot.Manifest, p string) (leftOut, []repository.Mount) 
 	l.exclude, l.unknown, l.paths = exclude, kept.More, make(map[string]bool, len(kept.LeftOut))
 	for _, name := range kept.LeftOut {
 		l.paths[name] = true
+	}
+	l.dirs = make(map[string]bool, len(kept.Restless))
+	for _, name := range kept.Restless {
+		l.dirs[name] = true
 	}
 	return l, kept.Mounts
 }
@@ -75,12 +80,13 @@ func (r *restorer) choosesNothing(ctx context.Context, rel string, de *snapshot.
 // the backup left it out. It counts entries of which nobody knows.
 func (r *restorer) keepsExtra(rel string, typ uint32) bool {
 	full := path.Join(r.left.below, rel)
+	stored := encodePath(full)
 	switch {
 	case typ == unix.S_IFSOCK: // no backup holds one
 		return true
 	case r.left.exclude.Excludes(full, typ == unix.S_IFDIR):
 		return true
-	case r.left.unknown || r.left.paths[encodePath(full)]:
+	case r.left.unknown || r.left.paths[stored] || r.left.dirs[path.Dir(stored)]:
 		r.extraKept.Add(1)
 		return true
 	}

@@ -5,9 +5,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
-	"github.com/kopia/kopia/fs"
 	"github.com/kopia/kopia/repo"
 	"github.com/kopia/kopia/snapshot"
 	"github.com/kopia/kopia/snapshot/policy"
@@ -47,6 +48,7 @@ func (b *backup) tree(ctx, kctx context.Context, w repo.RepositoryWriter) (*snap
 		return nil, details{}, err
 	}
 	b.tellOfRestores(wk)
+	b.tellOfUnrest(wk)
 	d := b.count(man, wk)
 	switch err := b.verdict(ctx, man, d); {
 	case err == nil:
@@ -75,10 +77,9 @@ const (
 func (b *backup) upload(
 	ctx, kctx context.Context, u *upload.Uploader, w *stampWriter, previous []*snapshot.Manifest,
 ) (*snapshot.Manifest, *walk, error) {
-	var start fs.UTCTimestamp
-	var whole *passed
-	for pass := 1; ; pass++ {
-		wk, root, err := b.walk(w, pass)
+	var passes []*passed
+	for {
+		wk, root, err := b.walk(w, len(passes) > 0)
 		if err != nil {
 			return nil, nil, &repository.Error{Op: "backup", Kind: repository.ErrSource, Err: err}
 		}
@@ -89,68 +90,51 @@ func (b *backup) upload(
 		}
 		man.Tags = b.labels()
 		wk.addUnchanged(&man.Stats)
-		if pass == 1 {
-			start = man.StartTime
+		if len(passes) > 0 {
+			man.StartTime = passes[0].man.StartTime
 		}
-		man.StartTime = start
 		if man.IncompleteReason != "" || b.progress.storage.Load() != nil {
 			return man, wk, nil
 		}
-		moved := whole != nil
-		if is := (&passed{man, wk, b.progress.found()}); wk.changed.Load() == 0 && !is.worse(whole) {
-			whole = is
-		}
-		if b.done(ctx, pass, wk, moved) {
-			if whole != nil {
-				b.progress.set(whole.found)
-				return whole.man, whole.walk, nil
-			}
-			return man, wk, nil
+		passes = append(passes, &passed{man, wk, b.progress.found(), wk.stirred(ctx, b.src.Dir)})
+		wk.listed = nil
+		if b.done(passes) {
+			best, err := b.best(kctx, w.RepositoryWriter, passes)
+			return best.man, best.walk, err
 		}
 		previous = []*snapshot.Manifest{man}
 		b.progress.readAgain()
 	}
 }
 
-// passed is a pass in which no file was written to while it was read. A later pass looks for what moved: if it meets
-// such a file, or one that it can't read, the earlier one is the better one.
-type passed struct {
-	man   *snapshot.Manifest
-	walk  *walk
-	found found
-}
-
-func (p *passed) worse(than *passed) bool {
-	return than != nil && p.found.unreadable > than.found.unreadable
-}
-
-// done reports whether no pass follows. moved tells that an earlier one was whole.
-func (b *backup) done(ctx context.Context, pass int, wk *walk, moved bool) bool {
-	defer func() { wk.listed = nil }()
+// done reports whether no pass follows.
+func (b *backup) done(passes []*passed) bool {
+	last := passes[len(passes)-1]
+	whole := slices.ContainsFunc(passes[:len(passes)-1], (*passed).whole)
 	switch {
-	case pass == b.e.passes:
+	case len(passes) == b.e.passes:
 		return true
-	case b.opt.AllowChanged && (moved || wk.torn.Load() > b.e.readAgain):
+	case b.opt.AllowChanged && (whole || last.walk.torn.Load() > b.e.readAgain):
 		return true // Another pass would read big files again.
-	case wk.changed.Load() > 0:
+	case !last.whole():
 		return false
 	}
-	return !wk.restless(ctx, b.src.Dir)
+	return !last.restless()
 }
 
 // walk returns the walk of a pass.
-func (b *backup) walk(w *stampWriter, pass int) (*walk, *dirNode, error) {
+func (b *backup) walk(w *stampWriter, again bool) (*walk, *dirNode, error) {
 	wk, root, err := newWalk(b.src.Dir, b.opt, b.e.lstat)
 	if err != nil {
 		return nil, nil, err
 	}
-	wk.again, wk.now, wk.fstat, wk.progress = pass > 1, b.e.fileTime, b.e.fstat, b.progress
+	wk.again, wk.now, wk.fstat, wk.progress = again, b.e.fileTime, b.e.fstat, b.progress
 	wk.fstatNow, wk.dirtyFor = b.e.fstatNow, b.e.dirtyFor
 	wk.rep, w.walk, wk.lost = w, wk, b.lost
 	if len(b.opt.Exclude) > 0 {
 		wk.exclude = &b.exclude
 	}
-	if pass < b.e.passes && b.opt.CopiedAt.IsZero() {
+	if b.opt.CopiedAt.IsZero() {
 		wk.listed = &listedDirs{}
 	}
 	return wk, root, nil
@@ -174,6 +158,9 @@ func (b *backup) uploader(w repo.RepositoryWriter) *upload.Uploader {
 func (b *backup) count(man *snapshot.Manifest, wk *walk) details {
 	for _, p := range wk.problems {
 		b.progress.addProblem(p)
+	}
+	for _, rel := range slices.Sorted(maps.Keys(wk.tornFiles)) {
+		b.progress.addProblem(repository.Problem{Path: wk.tornFiles[rel], Err: errChanged})
 	}
 	sum := man.RootEntry.DirSummary
 	return details{

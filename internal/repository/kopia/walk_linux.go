@@ -49,9 +49,10 @@ type walk struct {
 
 	exclude *repository.Selection // nil excludes nothing
 
-	mu       sync.Mutex
-	problems []repository.Problem
-	left     rules // LeftOut and More
+	mu        sync.Mutex
+	problems  []repository.Problem
+	tornFiles map[string]string // paths of those that changed, by their paths for kopia
+	left      rules             // without Exclude and Mounts
 	// ofRestores are entries of unfinished restores, of which none is in the snapshot.
 	ofRestores int64
 	ofARestore string // path of the first one
