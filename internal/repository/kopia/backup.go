@@ -152,7 +152,7 @@ func (b *backup) accept(ctx context.Context, w repo.RepositoryWriter, man *snaps
 	if b.src.Stream != nil {
 		return err
 	}
-	return b.keepForNext(ctx, w, man, "refused", err)
+	return b.keepForNext(ctx, w, man, reasonRefused, err)
 }
 
 // keepForNext saves the manifest as incomplete: it is no restore point, but the next run skips the files that it

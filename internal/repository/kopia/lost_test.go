@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	. "github.com/onsi/gomega"
 
@@ -128,6 +129,58 @@ func TestAStreamAfterALossIsSentAgain(t *testing.T) {
 				g.Expect(e.RestoreStream(ctx, last.ID, &got)).To(Succeed())
 				g.Expect(bytes.Equal(got.Bytes(), dump)).To(BeTrue())
 			})
+		})
+	}
+}
+
+// TestATreeThatLostDataIsNoSnapshot checks a backup of a tree that takes days. Meanwhile somebody deletes the snapshot
+// before it, from which it takes the files that did not change, and maintenance drops their data. The backup fails,
+// also if it continues one that was interrupted, and the next one sends the data again.
+func TestATreeThatLostDataIsNoSnapshot(t *testing.T) {
+	t.Parallel()
+	for name, interrupted := range map[string]bool{"in one run": false, "in an interrupted run": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			g, ctx, r, src := NewWithT(t), t.Context(), initialized(t), t.TempDir()
+			enginetest.Incompressible(t, src, 3, 1<<20)
+			g.Expect(os.MkdirAll(filepath.Join(src, "a", "b", "c"), 0o755)).To(Succeed())
+			enginetest.Incompressible(t, filepath.Join(src, "a", "b", "c"), 30, 1<<20)
+			d, c := dated()
+			source := repository.Source{Name: "d", Dir: src}
+			old, err := enginetest.Open(t, d, r).Backup(ctx, source, repository.BackupOptions{})
+			g.Expect(err).NotTo(HaveOccurred())
+			c.pass(26 * time.Hour)
+			first, stop := context.WithCancel(ctx)
+			defer stop()
+			days, looks := 0, 0
+			slow := kopia.WithLstat(d, func(name string) error {
+				if name != "c" || days > 0 {
+					if looks += days; looks == 3*20 && interrupted {
+						stop()
+					}
+					return nil
+				}
+				keeper := enginetest.Open(t, d, r)
+				g.Expect(keeper.Delete(ctx, old.ID)).To(Succeed())
+				for ; days < 3; days++ {
+					c.pass(26 * time.Hour)
+					g.Expect(keeper.Maintain(ctx, repository.MaintainOptions{Full: true})).To(Succeed())
+				}
+				return nil
+			})
+			_, err = enginetest.Open(t, slow, r).Backup(first, source, repository.BackupOptions{Parallel: 1})
+			g.Expect(days).To(Equal(3))
+			if interrupted {
+				g.Expect(err).To(MatchError(repository.ErrCanceled))
+				_, err = enginetest.Open(t, d, r).Backup(ctx, source, repository.BackupOptions{})
+			}
+			g.Expect(err).To(MatchError(repository.ErrCorrupt))
+			e := enginetest.Open(t, d, r)
+			g.Expect(kopia.Unfinished(ctx, e)).To(BeEmpty())
+			s, err := e.Backup(ctx, source, repository.BackupOptions{})
+			g.Expect(err).NotTo(HaveOccurred())
+			_, err = e.Restore(ctx, s.ID, t.TempDir(), repository.RestoreOptions{})
+			g.Expect(err).NotTo(HaveOccurred())
 		})
 	}
 }

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"time"
 
@@ -33,7 +32,10 @@ func (b *backup) stream(ctx, kctx context.Context, w repo.RepositoryWriter) (*sn
 	}
 	oid, err := ow.Result()
 	if err == nil {
-		err = b.stillThere(kctx, w, oid, start)
+		err = b.stillThere(kctx, w, start, func() error {
+			_, err := w.VerifyObject(kctx, oid)
+			return err
+		})
 	}
 	if err != nil {
 		return nil, details{}, err
@@ -95,24 +97,6 @@ func (b *backup) keeper(
 		}
 		return w.Flush(ctx)
 	}
-}
-
-// safeFor is less than the four hours between the two collections that drop a content.
-const safeFor = 3 * time.Hour
-
-// stillThere checks that a stream that took long lost nothing meanwhile, for example while its program wrote nothing
-// for days, or because another program maintained the repository.
-func (b *backup) stillThere(ctx context.Context, w repo.RepositoryWriter, oid object.ID, start time.Time) error {
-	if w.Time().Sub(start) < safeFor {
-		return nil
-	}
-	if err := b.e.rep.Refresh(ctx); err != nil {
-		return err
-	}
-	if _, err := w.VerifyObject(ctx, oid); err != nil {
-		return fmt.Errorf("the repository lost data of the stream while it was read, so back it up again: %w", err)
-	}
-	return nil
 }
 
 func copyStream(

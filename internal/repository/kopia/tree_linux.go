@@ -21,6 +21,7 @@ import (
 // tree stores a directory. ctx is the context of the caller. kctx outlives it by cancelGrace, so that a canceled
 // backup can still save what it has.
 func (b *backup) tree(ctx, kctx context.Context, w repo.RepositoryWriter) (*snapshot.Manifest, details, error) {
+	start := w.Time()
 	previous, err := previousManifests(kctx, w, b.src.Name)
 	if err != nil {
 		return nil, details{}, err
@@ -47,6 +48,9 @@ func (b *backup) tree(ctx, kctx context.Context, w repo.RepositoryWriter) (*snap
 		}
 		return nil, details{}, err
 	}
+	if err := b.treeStillThere(kctx, w, start, previous, man); err != nil {
+		return nil, details{}, err
+	}
 	b.tellOfRestores(wk)
 	b.tellOfUnrest(wk)
 	d := b.count(man, wk)
@@ -54,7 +58,7 @@ func (b *backup) tree(ctx, kctx context.Context, w repo.RepositoryWriter) (*snap
 	case err == nil:
 		return man, d, nil
 	case man.IncompleteReason == "":
-		return man, d, b.keepForNext(kctx, w, man, "unreadable", err)
+		return man, d, b.keepForNext(kctx, w, man, reasonUnreadable, err)
 	default:
 		// An incomplete manifest is no restore point, but the next run skips the files that it lists.
 		if _, err2 := snapshot.SaveSnapshot(kctx, w, man); err2 != nil {
