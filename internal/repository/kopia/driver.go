@@ -56,6 +56,8 @@ type Driver struct {
 	fstat fstatFunc
 	// dirtyFor replaces the variable of that name. Only tests set it.
 	dirtyFor time.Duration
+	// skew is by how much the clock of the source may differ at least. Only tests set it.
+	skew time.Duration
 	// fileTime replaces the clock that file times are compared with. Only tests set it.
 	fileTime func() time.Time
 	// step is called before each change of the target of a restore. Only tests set it.

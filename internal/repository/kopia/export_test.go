@@ -212,6 +212,15 @@ func WithDirtyFor(d Driver, t time.Duration) Driver {
 	return d
 }
 
+// WithSkew sets by how much the clock of a source may differ, as that of a network file system may.
+func WithSkew(d Driver, t time.Duration) Driver {
+	d.skew = t
+	return d
+}
+
+// SkewOf returns by how much the clock of a directory's files may differ.
+var SkewOf = skewOf
+
 // OpenTwice opens a file of a source twice, as kopia does for the parts of a big file, and returns the number of
 // changes that the driver noticed.
 func OpenTwice(ctx context.Context, dir, name string, between func()) (int64, error) {

@@ -91,6 +91,7 @@ func (w *walk) isNear(ts unix.Timespec, now time.Time, within time.Duration) boo
 	if !w.copiedAt.IsZero() {
 		since = w.copiedAt
 	}
+	within += w.skew
 	return t.After(since.Add(-within)) && t.Before(now.Add(within))
 }
 

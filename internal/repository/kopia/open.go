@@ -48,7 +48,8 @@ type repoEngine struct {
 	// fileTime is the clock of this machine, from which the kernel takes file times, whatever now returns.
 	fileTime func() time.Time
 	dirtyFor time.Duration
-	step     func() // of the driver
+	skew     time.Duration // of the driver
+	step     func()        // of the driver
 	syncfs   func(fd int) error
 	// passes is maxPasses, or the value of a test.
 	passes int
@@ -116,7 +117,7 @@ func (d Driver) engine(r repository.Repository) *repoEngine {
 		log: r.Log, safety: maintenance.SafetyFull, now: time.Now, fatal: make(chan error, 1),
 		refuse: make(chan error, 1), lstat: fstatat, fstat: fstat, fstatNow: fstatNow,
 		fileTime: time.Now, readAgain: cmp.Or(d.readAgain, maxReadAgain), step: d.step, syncfs: unix.Syncfs,
-		dirtyFor: cmp.Or(d.dirtyFor, dirtyFor), passes: cmp.Or(d.passes, maxPasses),
+		skew: d.skew, dirtyFor: cmp.Or(d.dirtyFor, dirtyFor), passes: cmp.Or(d.passes, maxPasses),
 	}
 	if d.syncfs != nil {
 		e.syncfs = d.syncfs

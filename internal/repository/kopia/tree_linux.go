@@ -133,7 +133,7 @@ func (b *backup) walk(w *stampWriter, again bool) (*walk, *dirNode, error) {
 		return nil, nil, err
 	}
 	wk.again, wk.now, wk.fstat, wk.progress = again, b.e.fileTime, b.e.fstat, b.progress
-	wk.fstatNow, wk.dirtyFor = b.e.fstatNow, b.e.dirtyFor
+	wk.fstatNow, wk.dirtyFor, wk.skew = b.e.fstatNow, b.e.dirtyFor, max(wk.skew, b.e.skew)
 	wk.rep, w.walk, wk.lost = w, wk, b.lost
 	if len(b.opt.Exclude) > 0 {
 		wk.exclude = &b.exclude

@@ -190,6 +190,34 @@ func TestAWriteInTheSecondOfTheBackup(t *testing.T) {
 	}
 }
 
+// TestAWriteByAnotherClock checks a file server whose clock is behind that of the node, or ahead. A file that was
+// written to just now seems to be older, or to come from the future. A later write through a mapping leaves its times.
+func TestAWriteByAnotherClock(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		ahead, skew time.Duration
+		same        int // files that the next backup does not read
+	}{
+		"behind":                 {ahead: -3 * time.Minute, skew: 5 * time.Minute},
+		"ahead":                  {ahead: 3 * time.Minute, skew: 5 * time.Minute},
+		"on a disk of the node":  {ahead: -3 * time.Minute, same: 1},
+		"further than we expect": {ahead: -7 * time.Minute, skew: 5 * time.Minute, same: 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			g, ctx, src := NewWithT(t), t.Context(), t.TempDir()
+			g.Expect(os.WriteFile(filepath.Join(src, "data"), []byte("first"), 0o600)).To(Succeed())
+			d := kopia.WithChangeTime(kopia.WithDirtyFor(kopia.Driver{}, time.Minute), time.Now().Add(tc.ahead))
+			e := enginetest.Open(t, kopia.WithSkew(d, tc.skew), initialized(t))
+			backUp(ctx, g, e, src, repository.BackupOptions{})
+			_, p := backUp(ctx, g, e, src, repository.BackupOptions{})
+			g.Expect(p.FilesUnchanged).To(BeEquivalentTo(tc.same))
+		})
+	}
+	NewWithT(t).Expect(kopia.SkewOf(filepath.Join(t.TempDir(), "none"))).To(Equal(5*time.Minute), "nobody knows")
+	NewWithT(t).Expect(kopia.SkewOf("/proc")).To(BeZero(), "a file system of this node")
+}
+
 // TestAWriteThatACopyLacks checks a copy of a volume whose file system was not frozen. The disk can have the times of a
 // write, and its data only half a minute later. The next copy has the data, with the same times.
 func TestAWriteThatACopyLacks(t *testing.T) {

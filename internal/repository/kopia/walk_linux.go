@@ -23,7 +23,8 @@ type walk struct {
 	fstatNow fstatFunc
 	now      func() time.Time
 	dirtyFor time.Duration
-	copiedAt time.Time // zero where the tree is not a copy
+	skew     time.Duration // of the files' clock
+	copiedAt time.Time     // zero where the tree is not a copy
 	rootDev  uint64
 	oneFS    bool
 	attrs    bool            // capture attributes
@@ -83,14 +84,33 @@ func newWalk(root string, o repository.BackupOptions, lstat lstatFunc) (*walk, *
 		return nil, nil, &os.PathError{Op: "open", Path: root, Err: unix.ENOTDIR}
 	}
 	w := &walk{
-		lstat: lstat, fstat: fstat, fstatNow: fstatNow, now: time.Now, dirtyFor: dirtyFor, copiedAt: o.CopiedAt,
-		rootDev: st.Dev, oneFS: o.OneFileSystem, attrs: !o.NoAttributes,
+		lstat: lstat, fstat: fstat, fstatNow: fstatNow, now: time.Now, dirtyFor: dirtyFor, skew: skewOf(root),
+		copiedAt: o.CopiedAt, rootDev: st.Dev, oneFS: o.OneFileSystem, attrs: !o.NoAttributes,
 		noInode: o.IgnoreInode, progress: newProgress(repository.BackupOptions{}),
 	}
 	d := &dirNode{root: root, rel: "."}
 	w.fill(&d.node, nil, "", &st)
 	d.name, d.size = "data", 0
 	return w, d, nil
+}
+
+// serverSkew is by how much the clock of a file server may differ from that of the node, as in Kerberos.
+const serverSkew = 5 * time.Minute
+
+// skewOf returns by how much the times of files may differ from the clock of the node. Those of a network file system,
+// or of one in user space, can come from another machine.
+func skewOf(dir string) time.Duration {
+	var st unix.Statfs_t
+	if unix.Statfs(dir, &st) != nil {
+		return serverSkew
+	}
+	switch uint32(st.Type) {
+	case unix.NFS_SUPER_MAGIC, unix.SMB_SUPER_MAGIC, unix.SMB2_SUPER_MAGIC, unix.CIFS_SUPER_MAGIC,
+		unix.CEPH_SUPER_MAGIC, unix.FUSE_SUPER_MAGIC, unix.V9FS_MAGIC, unix.AFS_SUPER_MAGIC, unix.CODA_SUPER_MAGIC,
+		unix.OCFS2_SUPER_MAGIC, 0x01161970, 0x0bd00bd0: // and GFS2 and Lustre
+		return serverSkew
+	}
+	return 0
 }
 
 func (w *walk) fill(n *node, dir *dirRef, raw string, st *unix.Stat_t) {
