@@ -107,8 +107,8 @@ const (
 	// AnnotationReplacedBy on a BackupSession ends it, because concurrencyPolicy is Replace: "<backupsession>/<unix
 	// seconds>", the run that replaces it and the time of the replacement.
 	AnnotationReplacedBy = Group + "/replaced-by"
-	// AnnotationRestored on a PersistentVolumeClaim, or on the Lease of a database, says which RestoreSession filled it:
-	// the digest of its spec, the UID of the claim, the UID of its PersistentVolume and the number of claims that were
+	// AnnotationRestored on a PersistentVolumeClaim, or on a database's Lease, says which RestoreSession filled it: the
+	// digest of its spec, the UID of the claim, the UID of its PersistentVolume and the number of claims that were
 	// filled, with slashes in between. It says nothing about a claim or volume with another UID.
 	AnnotationRestored = Group + "/restored"
 	// AnnotationMade on a PersistentVolumeClaim marks a claim that a RestoreSession made from a VolumeSnapshot and that

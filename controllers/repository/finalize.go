@@ -21,8 +21,8 @@ import (
 	"github.com/cairn-backup/cairn/internal/retention"
 )
 
-// wipeInterval is the interval at which a Repository is checked whose VolumeSnapshots are being deleted, or whose keeper
-// is being stopped.
+// wipeInterval is the interval at which a Repository is checked whose VolumeSnapshots are being deleted, or whose
+// keeper is being stopped.
 const wipeInterval = 2 * time.Second
 
 // inUseInterval is the delay before a Repository is checked again that can't be wiped yet.

@@ -52,22 +52,27 @@ func TestAMariaDBAccountWithFewRightsMakesNoHalfBackup(t *testing.T) {
 		},
 		"tables and commas": {
 			"SELECT, TRIGGER ON shop.people; SELECT, TRIGGER, SHOW VIEW ON shop.old; EVENT ON shop.*", "",
-			[]string{"databases", "shop", "tables", ",people,,,old, ,"}, nil, shop[:2],
+			[]string{"databases", "shop", "tables", ",people,,,old, ,"},
+			nil, shop[:2],
 		},
 		"no tables but commas": {
-			all + "shop.*", "", []string{"databases", "shop", "tables", " , "},
-			[]string{"GRANT SELECT ON mysql.proc"}, nil,
+			all + "shop.*", "",
+			[]string{"databases", "shop", "tables", " , "},
+			[]string{"GRANT SELECT ON mysql.proc"},
+			nil,
 		},
 		"a pattern that the name hides": {
 			few + "; SELECT, TRIGGER ON `s%`.*" + routines, "", one,
-			[]string{"said: GRANT TRIGGER ON `shop`.* TO"}, nil,
+			[]string{"said: GRANT TRIGGER ON `shop`.* TO"},
+			nil,
 		},
 		"routines of a pattern that the name hides": {
 			all + "shop.*; EXECUTE ON `s%`.*", "", one, []string{"said: GRANT SELECT ON mysql.proc TO"}, nil,
 		},
 		"a pattern that hides another": {
 			all + "`s%`.*; SELECT ON `sh%`.*" + routines, "", one,
-			[]string{"said: GRANT " + all + "`shop`.* TO"}, nil,
+			[]string{"said: GRANT " + all + "`shop`.* TO"},
+			nil,
 		},
 		"a pattern of a role that the name hides": {
 			"TRIGGER ON `s%`.*", "sellers", one, []string{"GRANT " + all + "`shop`.* TO"}, nil,
@@ -79,12 +84,16 @@ func TestAMariaDBAccountWithFewRightsMakesNoHalfBackup(t *testing.T) {
 			all + "shop.*; SELECT ON `s%`.*" + routines, "", one, nil, shop,
 		},
 		"a name that is a pattern": {
-			all + "`my_crm`.*; SELECT ON `m%`.*" + routines, "", []string{"databases", "my_crm"},
-			[]string{"GRANT " + all + "`my\\_crm`.* TO"}, nil,
+			all + "`my_crm`.*; SELECT ON `m%`.*" + routines, "",
+			[]string{"databases", "my_crm"},
+			[]string{"GRANT " + all + "`my\\_crm`.* TO"},
+			nil,
 		},
 		"a name that is the only pattern": {
-			"SELECT ON my_crm.*" + routines, "", []string{"databases", "my_crm"},
-			[]string{"said: GRANT TRIGGER, EVENT, SHOW VIEW ON `my_crm`.* TO"}, nil,
+			"SELECT ON my_crm.*" + routines, "",
+			[]string{"databases", "my_crm"},
+			[]string{"said: GRANT TRIGGER, EVENT, SHOW VIEW ON `my_crm`.* TO"},
+			nil,
 		},
 		"all names, of which one is hidden": {
 			all + "`%`.*; SELECT ON crm.*", "", everything, []string{"TRIGGER, EVENT, SHOW VIEW ON *.* TO"}, nil,
