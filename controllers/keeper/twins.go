@@ -94,7 +94,8 @@ func (r *Reconciler) unshared(ctx context.Context, w *keeper.Work) (out []*v1alp
 			out = append(out, s)
 			continue
 		}
-		why := "the data stays in the backend: Snapshot " + other + " is of the same backup and needs it"
+		why := retention.Partly("the data stays in the backend: Snapshot "+other+" is of the same backup and needs it",
+			s.Status.Conditions)
 		if err := r.release(ctx, s, false, why); err != nil {
 			return nil, err
 		}

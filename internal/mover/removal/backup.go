@@ -3,21 +3,15 @@ package removal
 import (
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 
-	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/backend"
 	"github.com/cairn-backup/cairn/internal/backend/layout"
-	"github.com/cairn-backup/cairn/internal/mover/failure"
 	"github.com/cairn-backup/cairn/internal/mover/judge"
 	"github.com/cairn-backup/cairn/internal/policy"
 	"github.com/cairn-backup/cairn/internal/repository"
 	"github.com/cairn-backup/cairn/internal/task"
 )
-
-// maxUIDs is how many UIDs one backup can have. An honest one has a UID for each object that its run made.
-const maxUIDs = 16
 
 // backup is what lies in the backend of a Snapshot to remove.
 type backup struct {
@@ -57,7 +51,7 @@ func (x Repository) find(ctx context.Context, snapshots []task.Removed) ([]backu
 	}
 	for i, s := range snapshots {
 		out[i].uids = slices.DeleteFunc(out[i].uids, func(uid string) bool {
-			return uid != string(s.UID) && isOfAnotherRun(all, uid, s.BackupSession)
+			return uid != string(s.UID) && !isOfRun(all, uid, s.BackupSession)
 		})
 	}
 	return out, nil
@@ -84,12 +78,19 @@ func isOther(uid string, s task.Removed) bool {
 	return uid != string(s.UID) && task.IsUID(uid) && !layout.IsMarker(layout.RemovalPath("", uid))
 }
 
-// isOfAnotherRun reports whether the engine has data of another run with this UID. Anybody who can write to the backend
-// decides what a component result says, and so could have any data removed. The tags of data need the password.
-func isOfAnotherRun(all []repository.Snapshot, uid, run string) bool {
-	return slices.ContainsFunc(all, func(s repository.Snapshot) bool {
-		return s.Tags[judge.TagSnapshotUID] == uid && s.Tags[judge.TagBackupSession] != run
-	})
+// isOfRun reports whether the engine has data with this UID, and all of it is of this run. Anybody who can write to the
+// backend decides what a component result says, and so could have any data removed. The tags of data need the password.
+func isOfRun(all []repository.Snapshot, uid, run string) bool {
+	found := false
+	for _, s := range all {
+		if s.Tags[judge.TagSnapshotUID] == uid {
+			if s.Tags[judge.TagBackupSession] != run {
+				return false
+			}
+			found = true
+		}
+	}
+	return found
 }
 
 // otherNames returns the names in the backend of Snapshots that a scan has given other names, by these.
@@ -141,10 +142,6 @@ func (x Repository) read(ctx context.Context, s task.Removed, name string, b *ba
 			continue // of another backup
 		case s.Rebuilt == "" && isOther(c.SnapshotUID, s) && !slices.Contains(b.uids, c.SnapshotUID):
 			b.uids = append(b.uids, c.SnapshotUID)
-		}
-		if len(b.uids) > maxUIDs {
-			return failure.New(v1alpha1.ReasonRepositoryDamaged, fmt.Sprintf("%s has results of one backup with more "+
-				"than %d UIDs: remove those that Cairn did not write", layout.SnapshotPath(x.Directory, name), maxUIDs))
 		}
 		b.files = append(b.files, file)
 	}
