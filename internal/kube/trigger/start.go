@@ -52,8 +52,8 @@ func retriesOf(config *v1alpha1.SessionConfig) int32 {
 	return config.RetryConfig.MaxRetry
 }
 
-// startIfAsked starts the run that the annotation asks for, once for each value that differs from the last. A manager that is
-// killed before it writes the status finds the run again by its name, which says how many changes came before.
+// startIfAsked starts the run that the annotation asks for, once for each value that differs from the last. A manager
+// that is killed before it writes the status finds the run again by its name, which says how many changes came before.
 func (k *Scheduler) startIfAsked(ctx context.Context, v view, now time.Time) error {
 	value := v.object.GetAnnotations()[v1alpha1.AnnotationTrigger]
 	name, _, _ := strings.Cut(value, "/")
