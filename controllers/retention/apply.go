@@ -19,8 +19,7 @@ import (
 // apply removes the Snapshots that the verdicts let go. A deletion can't be taken back, so it first confirms what the
 // verdicts rest on.
 func (r *Reconciler) apply(ctx context.Context, s *state) error {
-	clocks := retention.Clocks{Now: r.Clock.Now()}
-	clocks.Steady, clocks.Jumped = r.steadiness.Look(clocks.Now, r.Stopwatch())
+	clocks := r.look()
 	if !slices.ContainsFunc(s.verdicts, retention.Verdict.Goes) {
 		return nil
 	}
@@ -53,6 +52,13 @@ func (r *Reconciler) apply(ctx context.Context, s *state) error {
 		s.removing++
 	}
 	return nil
+}
+
+// look compares the clock with the stopwatch.
+func (r *Reconciler) look() retention.Clocks {
+	clocks := retention.Clocks{Now: r.Clock.Now()}
+	clocks.Steady, clocks.Jumped = r.steadiness.Look(clocks.Now, r.Stopwatch())
+	return clocks
 }
 
 func behind(kind, name string) error {

@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/fluxcd/pkg/runtime/conditions"
 	. "github.com/onsi/gomega"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -65,4 +66,42 @@ func TestTheFirstBackupOfAWrongClockLiftsNoDoubt(t *testing.T) {
 			g.Expect(s.doubt).To(ContainSubstring("waits an hour"))
 		})
 	}
+}
+
+// The clock of the manager is behind for a minute while a default is held. Also a jump ahead that comes while it is held
+// has to be seen.
+func TestAClockThatIsBehindForAMinuteEndsNoNotice(t *testing.T) {
+	t.Parallel()
+	g := NewWithT(t)
+	now := time.Date(2026, 11, 20, 8, 0, 0, 0, time.UTC)
+	noted := &v1alpha1.DefaultRetention{
+		Ref: v1alpha1.ObjectReference{Namespace: "shop", Name: "keep"}, UID: "1",
+		RemovesAfter: new(metav1.NewTime(now.Add(24 * time.Hour))),
+	}
+	s := &state{
+		repository: &v1alpha1.Repository{}, ref: &noted.Ref, isDefault: true, verdicts: []retention.Verdict{{}},
+		spec: &v1alpha1.RetentionPolicy{ObjectMeta: metav1.ObjectMeta{UID: "1"}},
+	}
+	s.repository.Status.DefaultRetention = noted
+	clock, runs := clocktesting.NewFakePassiveClock(now), 2*time.Hour
+	r := &Reconciler{
+		Clock: clock, ServerTime: func(context.Context) (time.Time, error) { return now, nil },
+		Stopwatch: func() time.Duration { return runs },
+	}
+	g.Expect(r.introduce(t.Context(), s)).To(Succeed())
+	g.Expect(s.held).To(BeTrue())
+	g.Expect(s.doubt).To(BeEmpty())
+
+	clock.SetTime(now.AddDate(0, 0, -40))
+	g.Expect(r.introduce(t.Context(), s)).To(Succeed())
+	g.Expect(s.held).To(BeTrue())
+	g.Expect(s.repository.Status.DefaultRetention).To(Equal(noted))
+	result, err := r.enforce(t.Context(), s)
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(result.RequeueAfter).To(Equal(clockInterval))
+	r.summarize(s.repository, s)
+	g.Expect(conditions.GetReason(s.repository, v1alpha1.ConditionRetentionApplied)).To(
+		Equal(v1alpha1.ReasonClockSkew))
+	_, jumped := r.steadiness.Look(clock.Now(), runs)
+	g.Expect(jumped).To(BeTrue())
 }

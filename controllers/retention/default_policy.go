@@ -1,6 +1,7 @@
 package retention
 
 import (
+	"context"
 	"fmt"
 
 	corev1 "k8s.io/api/core/v1"
@@ -9,15 +10,25 @@ import (
 	"github.com/cairn-backup/cairn/internal/retention"
 )
 
-// introduce writes to the status which default is in force.
-func (r *Reconciler) introduce(s *state) {
+// introduce writes to the status which default is in force. It looks at the clock also while nothing is removed: only a
+// look before a jump and one after it show the jump.
+func (r *Reconciler) introduce(ctx context.Context, s *state) error {
+	clocks := r.look()
 	status := &s.repository.Status
 	if !s.isDefault || s.refusal != nil {
 		status.DefaultRetention = nil
-		return
+		return nil
 	}
-	status.DefaultRetention, s.held = retention.Introduce(status.DefaultRetention, *s.ref, s.spec, s.verdicts,
-		r.Clock.Now())
+	var err error
+	status.DefaultRetention, s.held, err = retention.Introduce(status.DefaultRetention, *s.ref, s.spec, s.verdicts,
+		clocks.Now, func() (string, error) {
+			var err error
+			if clocks.Server, err = r.ServerTime(ctx); err == nil {
+				s.doubt = clocks.Doubt()
+			}
+			return s.doubt, err
+		})
+	return err
 }
 
 // announce emits one event for a default that came or went.

@@ -88,7 +88,9 @@ func (r *Reconciler) reconcile(ctx context.Context, repository *v1alpha1.Reposit
 	if err != nil {
 		return ctrl.Result{}, err
 	}
-	r.introduce(state)
+	if err := r.introduce(ctx, state); err != nil {
+		return ctrl.Result{}, err
+	}
 	var result ctrl.Result
 	if state.refusal == nil && !repository.Spec.Paused {
 		if err := r.takeBack(ctx, state); err != nil {
@@ -110,7 +112,10 @@ func (r *Reconciler) enforce(ctx context.Context, s *state) (ctrl.Result, error)
 	if s.ref == nil {
 		return ctrl.Result{}, nil
 	}
-	if s.held {
+	switch {
+	case s.doubt != "":
+		return ctrl.Result{RequeueAfter: clockInterval}, nil
+	case s.held:
 		return ctrl.Result{RequeueAfter: max(s.repository.Status.DefaultRetention.RemovesAfter.Sub(r.Clock.Now()),
 			time.Second)}, nil
 	}

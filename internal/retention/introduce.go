@@ -16,18 +16,23 @@ const notice = 24 * time.Hour
 // Introduce returns which default is in force for a Repository, for its status, and whether it is held. known is what
 // the status says now, and ref names the default in full. A default that is new to the Repository in its current form,
 // and that lets Snapshots go, is held: nothing is removed before the status shows the date of the removal. So even a
-// killed manager removes nothing without notice.
+// killed manager removes nothing without notice. doubt is asked before a notice begins, and says why the clock must not
+// date it, or "": a clock that is behind for a minute would end the notice with that minute. Then known stays, and the
+// default is held.
 func Introduce(
 	known *v1alpha1.DefaultRetention, ref v1alpha1.ObjectReference, policy *v1alpha1.RetentionPolicy,
-	verdicts []Verdict, now time.Time,
-) (inForce *v1alpha1.DefaultRetention, held bool) {
+	verdicts []Verdict, now time.Time, doubt func() (string, error),
+) (inForce *v1alpha1.DefaultRetention, held bool, err error) {
 	// A clock that was ahead can have written the date: then the notice begins anew.
 	wrong := known != nil && known.RemovesAfter != nil && ahead(known.RemovesAfter.Time, now.Add(notice))
 	if known == nil || wrong || known.Ref != ref || known.UID != policy.UID || known.Generation != policy.Generation {
+		if why, err := doubt(); why != "" || err != nil {
+			return known, true, err
+		}
 		known = &v1alpha1.DefaultRetention{Ref: ref, UID: policy.UID, Generation: policy.Generation}
 		if slices.ContainsFunc(verdicts, Verdict.Goes) {
 			known.RemovesAfter = new(metav1.NewTime(now.Add(notice)))
 		}
 	}
-	return known, known.RemovesAfter != nil && now.Before(known.RemovesAfter.Time)
+	return known, known.RemovesAfter != nil && now.Before(known.RemovesAfter.Time), nil
 }

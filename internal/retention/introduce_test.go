@@ -1,6 +1,7 @@
 package retention_test
 
 import (
+	"errors"
 	"testing"
 	"time"
 
@@ -54,9 +55,38 @@ func TestADefaultIsAnnouncedBeforeItRemoves(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
-			inForce, held := retention.Introduce(tt.known, ref, policy, tt.verdicts, now)
+			sure := func() (string, error) { return "", nil }
+			inForce, held, err := retention.Introduce(tt.known, ref, policy, tt.verdicts, now, sure)
+			g.Expect(err).NotTo(HaveOccurred())
 			g.Expect(inForce).To(Equal(tt.want))
 			g.Expect(held).To(Equal(tt.held))
+		})
+	}
+}
+
+// A clock that is behind for a minute must not end a notice with that minute.
+func TestAClockInDoubtBeginsNoNotice(t *testing.T) {
+	t.Parallel()
+	now := time.Date(2026, 11, 20, 12, 0, 0, 0, time.UTC)
+	ref := v1alpha1.ObjectReference{Namespace: "shop", Name: "keep"}
+	policy := &v1alpha1.RetentionPolicy{ObjectMeta: metav1.ObjectMeta{UID: "1", Generation: 2}}
+	noted := &v1alpha1.DefaultRetention{
+		Ref: ref, UID: "1", Generation: 2, RemovesAfter: new(metav1.NewTime(now.Add(24 * time.Hour))),
+	}
+	behind := now.AddDate(0, 0, -40)
+	for name, known := range map[string]*v1alpha1.DefaultRetention{"it is noted": noted, "it is new": nil} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			g := NewWithT(t)
+			inForce, held, err := retention.Introduce(known, ref, policy, []retention.Verdict{{}}, behind,
+				func() (string, error) { return "the clocks differ", nil })
+			g.Expect(err).NotTo(HaveOccurred())
+			g.Expect(inForce).To(Equal(known))
+			g.Expect(held).To(BeTrue())
+			failed := errors.New("no answer")
+			_, _, err = retention.Introduce(known, ref, policy, nil, behind,
+				func() (string, error) { return "", failed })
+			g.Expect(err).To(MatchError(failed))
 		})
 	}
 }
