@@ -63,6 +63,17 @@ type Job struct {
 	Sidecar bool
 }
 
+// Moves reports whether Jobs of movers exist among these. A deleted Job counts until its pods are gone, or could have
+// ended.
+func Moves(jobs map[string]Job) bool {
+	for _, job := range jobs {
+		if !job.Hook && !job.Sidecar {
+			return true
+		}
+	}
+	return false
+}
+
 // Event is something that happened to a run or restore.
 type Event struct {
 	// Type is corev1.EventTypeNormal or corev1.EventTypeWarning.

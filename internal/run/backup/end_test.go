@@ -109,6 +109,18 @@ func TestEndOfABackup(t *testing.T) {
 				verify: true,
 			},
 		},
+		"deleted by a clock that was a year ahead: the Job goes first": {
+			run: func() *fixture {
+				f := frozen(runtest.Target("a", "pod-0"))
+				f.jobs[runtest.Job("a", "pod-0", 1)] = runtest.Running()
+				f.session.DeletionTimestamp = &metav1.Time{Time: f.at.AddDate(1, 0, 0)}
+				return f
+			},
+			want: runWant{
+				phase: backupRunning, reason: "Running", targets: []string{"Running/Running"},
+				delete: []string{runtest.Job("a", "pod-0", 1)},
+			},
+		},
 		"deleted when everything was done: it has succeeded": {
 			run: func() *fixture {
 				f := frozen(runtest.Target("a", "pod-0"))

@@ -199,6 +199,10 @@ func TestRunOfARestore(t *testing.T) {
 			pods: 1, deleted: true, later: -365 * 24 * time.Hour, phase: restoreFailed,
 			reason: v1alpha1.ReasonCancelled, fenced: true, verify: true, maybePartly: true,
 		},
+		"deleted by such a clock: the Job goes first": {
+			job: new(runtest.Running()), pods: 1, deleted: true, later: -365 * 24 * time.Hour, phase: restoreRunning,
+			reason: "Running", remove: true,
+		},
 		"deleted, and the manager is behind": {
 			pods: 1, deleted: true, later: -time.Hour, phase: restoreRunning, reason: "Running",
 		},

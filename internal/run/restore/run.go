@@ -166,10 +166,7 @@ func (r *runner) step(i int, h *v1alpha1.ResolvedRestoreHost, name string) {
 		}
 		r.giveUp(h, reason, message)
 	case deleted != nil:
-		gone := len(r.Jobs) == 0 && r.Pods == 0
-		if until := deleted.Add(run.WaitForPods); !gone && r.Now.Before(until) && !observe.FarAhead(until, r.Now) {
-			r.d.Delete = slices.Sorted(maps.Keys(r.Jobs))
-			r.d.After = run.EarlierOf(r.d.After, min(until.Sub(r.Now), 5*time.Second))
+		if r.stops(deleted.Time) {
 			return
 		}
 		r.giveUp(h, v1alpha1.ReasonCancelled, "the RestoreSession was deleted"+maybePartly)
@@ -192,6 +189,22 @@ func (r *runner) step(i int, h *v1alpha1.ResolvedRestoreHost, name string) {
 	default:
 		r.d.Create = append(r.d.Create, i)
 	}
+}
+
+// stops deletes the Jobs of a restore that was deleted, and reports whether it waits for them and their pods. If a
+// clock that was ahead dated the deletion, only the Jobs are waited for: each counts as gone some time after its own
+// deletion.
+func (r *runner) stops(deleted time.Time) bool {
+	until := deleted.Add(run.WaitForPods)
+	waits := (len(r.Jobs) > 0 || r.Pods > 0) && r.Now.Before(until)
+	if observe.FarAhead(until, r.Now) {
+		waits = run.Moves(r.Jobs)
+	}
+	if waits {
+		r.d.Delete = slices.Sorted(maps.Keys(r.Jobs))
+		r.d.After = run.EarlierOf(r.d.After, min(until.Sub(r.Now), 5*time.Second))
+	}
+	return waits
 }
 
 // mark records in the components that their Job existed. If the Job is missing later, somebody deleted it.
