@@ -15,6 +15,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/keeper"
 	"github.com/cairn-backup/cairn/internal/kube/keepers"
 	"github.com/cairn-backup/cairn/internal/kube/logs"
+	"github.com/cairn-backup/cairn/internal/task/observe"
 )
 
 // end deletes a Job that has the name and the label of a keeper of this place but that none has made, or whose Lease is
@@ -51,7 +52,8 @@ func (r *Reconciler) occupied(ctx context.Context, job *batchv1.Job, work []keep
 func (r *Reconciler) going(ctx context.Context, p place, job *batchv1.Job) (ctrl.Result, error) {
 	logf.FromContext(ctx).V(1).Info("waits for the Job to go", "job", klog.KObj(job), "finalizers", job.Finalizers)
 	now := r.Clock.Now()
-	if p.job != "" || now.Sub(job.DeletionTimestamp.Time) < stuckAfter {
+	at := job.DeletionTimestamp.Time
+	if p.job != "" || now.Sub(at) < stuckAfter && !observe.FarAhead(at, now) {
 		return ctrl.Result{RequeueAfter: soon}, nil
 	}
 	var storage v1alpha1.BackupStorage

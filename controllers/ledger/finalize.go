@@ -16,6 +16,7 @@ import (
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/kube/status"
+	"github.com/cairn-backup/cairn/internal/task/observe"
 	"github.com/cairn-backup/cairn/internal/text"
 )
 
@@ -47,7 +48,8 @@ func (r *Reconciler) reconcileDelete(
 	if l.Annotations[v1alpha1.AnnotationDropRecords] == string(l.UID) {
 		return ctrl.Result{}, r.drop(ctx, l, parcels, "as the annotation "+v1alpha1.AnnotationDropRecords+" asks")
 	}
-	overdue, err := r.overdue(ctx, l)
+	s := r.memories.of(l)
+	overdue, err := r.overdue(ctx, l, s.failures > 0)
 	if err != nil {
 		return ctrl.Result{}, err
 	}
@@ -55,7 +57,6 @@ func (r *Reconciler) reconcileDelete(
 		return ctrl.Result{},
 			r.drop(ctx, l, parcels, "because the namespace is being deleted and the branch can't be reached")
 	}
-	s := r.memories.of(l)
 	result, err := r.flush(ctx, patcher, l, s, parcels)
 	if err != nil {
 		return ctrl.Result{}, err
@@ -100,13 +101,18 @@ func (r *Reconciler) flush(
 	return r.attempt(ctx, patcher, l, s, where, parcels)
 }
 
-// overdue reports whether the Ledger has blocked the deletion of its namespace for too long.
-func (r *Reconciler) overdue(ctx context.Context, l *v1alpha1.Ledger) (bool, error) {
+// overdue reports whether the Ledger has blocked the deletion of its namespace for too long. If a clock that was ahead
+// dated the deletion, one push that failed is enough.
+func (r *Reconciler) overdue(ctx context.Context, l *v1alpha1.Ledger, failed bool) (bool, error) {
 	var ns corev1.Namespace
 	if err := r.APIReader.Get(ctx, types.NamespacedName{Name: l.Namespace}, &ns); err != nil {
 		return false, fmt.Errorf("get Namespace %s: %w", l.Namespace, err)
 	}
-	return ns.DeletionTimestamp != nil && r.Clock.Now().Sub(ns.DeletionTimestamp.Time) > giveUpAfter, nil
+	if ns.DeletionTimestamp == nil {
+		return false, nil
+	}
+	at, now := ns.DeletionTimestamp.Time, r.Clock.Now()
+	return now.Sub(at) > giveUpAfter || failed && observe.FarAhead(at, now), nil
 }
 
 // drop gives up the records that were not pushed.

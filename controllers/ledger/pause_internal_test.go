@@ -1,12 +1,15 @@
 package ledger
 
 import (
+	"errors"
 	"testing"
 	"time"
 
 	. "github.com/onsi/gomega"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	clocktesting "k8s.io/utils/clock/testing"
+	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/testbed/loglines"
@@ -100,4 +103,30 @@ func TestLineOfAFailure(t *testing.T) {
 			g.Expect(*lines).To(ConsistOf(ContainSubstring(tt.want)))
 		})
 	}
+}
+
+// A clock that was a year ahead has dated the deletion of a namespace. Records that can't be pushed must not block it
+// for a year, and are tried to be pushed first.
+func TestRecordsDoNotBlockADeletionThatAWrongClockHasDated(t *testing.T) {
+	t.Parallel()
+	g := NewWithT(t)
+	now := time.Date(2026, 7, 1, 12, 0, 0, 0, time.UTC)
+	ahead := new(metav1.NewTime(now.AddDate(1, 0, 0)))
+	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{
+		Name: "shop", DeletionTimestamp: ahead, Finalizers: []string{"kubernetes"},
+	}}
+	clock := clocktesting.NewFakePassiveClock(now)
+	r := &Reconciler{APIReader: fake.NewClientBuilder().WithObjects(namespace).Build(), Clock: clock}
+	l := &v1alpha1.Ledger{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "l", DeletionTimestamp: ahead}}
+	for _, failed := range []bool{false, true} {
+		overdue, err := r.overdue(t.Context(), l, failed)
+		g.Expect(err).NotTo(HaveOccurred())
+		g.Expect(overdue).To(Equal(failed))
+	}
+	c := &Collector{Clock: clock}
+	why := errors.New("no answer")
+	g.Expect(c.givenUp(&ended{object: l, urgent: true}, why)).To(BeTrue())
+	g.Expect(c.givenUp(&ended{object: l}, why)).To(BeFalse(), "nothing waits for it")
+	l.DeletionTimestamp = new(metav1.NewTime(now))
+	g.Expect(c.givenUp(&ended{object: l, urgent: true}, why)).To(BeFalse(), "it was deleted just now")
 }

@@ -20,6 +20,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/kube/logs"
 	"github.com/cairn-backup/cairn/internal/kube/status"
 	"github.com/cairn-backup/cairn/internal/ledger"
+	"github.com/cairn-backup/cairn/internal/task/observe"
 )
 
 // store writes the records of a batch and releases each object whose record is in all its outboxes. held reports that
@@ -122,10 +123,15 @@ func whyNone(why error) string {
 }
 
 // givenUp reports whether an object that is being deleted goes without its record: at once if the outbox is full or the
-// selector of a Ledger can't be read, after giveUpAfter if the record can't be written for another reason.
+// selector of a Ledger can't be read, after giveUpAfter if the record can't be written for another reason. Nobody waits
+// for a deletion that a clock that was ahead has dated.
 func (c *Collector) givenUp(e *ended, why error) bool {
-	return e.urgent && (errors.Is(why, errFull) || errors.Is(why, errUndecided) ||
-		c.Clock.Now().Sub(e.object.GetDeletionTimestamp().Time) > giveUpAfter)
+	if !e.urgent {
+		return false
+	}
+	at, now := e.object.GetDeletionTimestamp().Time, c.Clock.Now()
+	return errors.Is(why, errFull) || errors.Is(why, errUndecided) || now.Sub(at) > giveUpAfter ||
+		observe.FarAhead(at, now)
 }
 
 // errGone means that the namespace of a Ledger takes no more objects.

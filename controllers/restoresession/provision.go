@@ -17,6 +17,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/kube/oneshot"
 	"github.com/cairn-backup/cairn/internal/run/restore"
 	"github.com/cairn-backup/cairn/internal/task/moverjob"
+	"github.com/cairn-backup/cairn/internal/task/observe"
 	"github.com/cairn-backup/cairn/internal/workload/destination"
 )
 
@@ -173,7 +174,8 @@ func (r *Reconciler) freeName(
 		return 0, movers.Refuse(v1alpha1.ReasonNameConflict,
 			"somebody else created PersistentVolumeClaim %s while the restore began", v.ClaimName)
 	case claim.DeletionTimestamp != nil:
-		if wait := restore.WaitTimeout(s.Status.Resolved.Task); r.Clock.Since(claim.DeletionTimestamp.Time) > wait {
+		at, now := claim.DeletionTimestamp.Time, r.Clock.Now()
+		if wait := restore.WaitTimeout(s.Status.Resolved.Task); now.Sub(at) > wait || observe.FarAhead(at, now) {
 			return 0, movers.Refuse(v1alpha1.ReasonVolumeInUse,
 				"PersistentVolumeClaim %s has been terminating for more than %s: something still uses it",
 				v.ClaimName, wait)

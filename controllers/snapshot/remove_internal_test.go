@@ -388,3 +388,19 @@ func TestWhatASnapshotWaitsForIsCurrent(t *testing.T) {
 	}
 	g.Expect(events.Events).NotTo(Receive())
 }
+
+// A clock that was a year ahead has dated a deletion. What blocks it must be said this year.
+func TestADeletionThatAWrongClockHasDatedCountsAsOld(t *testing.T) {
+	t.Parallel()
+	g := NewWithT(t)
+	now := time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC)
+	all := make([]snapshotv1.VolumeSnapshot, 3)
+	all[1].DeletionTimestamp = new(metav1.NewTime(now.Add(-time.Hour)))
+	index, age := longestTerminating(all, now)
+	g.Expect(index).To(Equal(1))
+	g.Expect(age).To(Equal(time.Hour))
+	all[2].DeletionTimestamp = new(metav1.NewTime(now.AddDate(1, 0, 0)))
+	index, age = longestTerminating(all, now)
+	g.Expect(index).To(Equal(2))
+	g.Expect(interval(age)).To(Equal(seldom))
+}

@@ -16,6 +16,7 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/kube/index"
 	"github.com/cairn-backup/cairn/internal/retention"
+	"github.com/cairn-backup/cairn/internal/task/observe"
 	"github.com/cairn-backup/cairn/internal/text"
 )
 
@@ -105,14 +106,23 @@ func (r *Reconciler) going(
 }
 
 // longestTerminating returns the index of the object that has been terminating for the longest time, and that time. An
-// object without a deletionTimestamp was deleted just now.
+// object without a deletionTimestamp was deleted just now. One whose deletion a clock that was ahead has dated counts as
+// old.
 func longestTerminating[T any, O interface {
 	*T
 	client.Object
 }](all []T, now time.Time) (index int, age time.Duration) {
 	for i := range all {
-		if at := O(&all[i]).GetDeletionTimestamp(); at != nil && now.Sub(at.Time) > age {
-			index, age = i, now.Sub(at.Time)
+		at := O(&all[i]).GetDeletionTimestamp()
+		if at == nil {
+			continue
+		}
+		since := now.Sub(at.Time)
+		if observe.FarAhead(at.Time, now) {
+			since = -since
+		}
+		if since > age {
+			index, age = i, since
 		}
 	}
 	return index, age

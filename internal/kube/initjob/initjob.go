@@ -203,7 +203,7 @@ func (r Runner) observe(ctx context.Context, job *batchv1.Job) (Progress, error)
 	case observe.StateSucceeded:
 		return Progress{State: o.State}, nil
 	case observe.StateFailed:
-		due := retryAt(job)
+		due := retryAt(job, now)
 		if now.Before(due) {
 			return Progress{State: o.State, Reason: o.Reason, Message: o.Message, After: min(due.Sub(now), lookAgain)},
 				nil
@@ -228,14 +228,19 @@ func outcome(ctx context.Context, reader client.Reader, job *batchv1.Job, now ti
 }
 
 // retryAt returns when a failed Job is tried again: a minute after its end plus up to 15 seconds that depend on its
-// UID, so that the Jobs of a server that was down do not return all at once.
-func retryAt(job *batchv1.Job) time.Time {
+// UID, so that the Jobs of a server that was down do not return all at once. What a clock that was ahead has dated is
+// due now.
+func retryAt(job *batchv1.Job, now time.Time) time.Time {
+	due := job.CreationTimestamp.Add(stuckAfter + jitter(job.UID))
 	for _, c := range job.Status.Conditions {
 		if c.Type == batchv1.JobFailed && c.Status == corev1.ConditionTrue {
-			return c.LastTransitionTime.Add(retryAfter + jitter(job.UID))
+			due = c.LastTransitionTime.Add(retryAfter + jitter(job.UID))
 		}
 	}
-	return job.CreationTimestamp.Add(stuckAfter + jitter(job.UID))
+	if observe.FarAhead(due, now) {
+		return now
+	}
+	return due
 }
 
 func jitter(uid types.UID) time.Duration {

@@ -31,12 +31,14 @@ func TestRetryAt(t *testing.T) {
 	at := time.Date(2026, 11, 20, 8, 0, 0, 0, time.UTC)
 	job := &batchv1.Job{ObjectMeta: metav1.ObjectMeta{UID: "u", CreationTimestamp: metav1.NewTime(at)}}
 	g := NewWithT(t)
-	g.Expect(retryAt(job)).To(Equal(at.Add(stuckAfter+jitter("u"))), "a Job that cannot start")
+	g.Expect(retryAt(job, at)).To(Equal(at.Add(stuckAfter+jitter("u"))), "a Job that cannot start")
 	job.Status.Conditions = []batchv1.JobCondition{
 		{Type: batchv1.JobFailed, Status: corev1.ConditionTrue, LastTransitionTime: metav1.NewTime(at.Add(time.Hour))},
 	}
-	g.Expect(retryAt(job)).To(Equal(at.Add(time.Hour+retryAfter+jitter("u"))), "a Job that failed")
-	g.Expect(retryAt(job)).To(Equal(retryAt(job)), "a restarted manager computes the same time")
+	g.Expect(retryAt(job, at)).To(Equal(at.Add(time.Hour+retryAfter+jitter("u"))), "a Job that failed")
+	g.Expect(retryAt(job, at)).To(Equal(retryAt(job, at)), "a restarted manager computes the same time")
+	year := at.AddDate(-1, 0, 0)
+	g.Expect(retryAt(job, year)).To(Equal(year), "a clock that was a year ahead has dated the failure")
 }
 
 // A mark that lasts for longer than any init holds nobody up, and takes no turn.

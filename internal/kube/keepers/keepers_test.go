@@ -88,3 +88,20 @@ func TestPodsAreReadOnlyIfTheirJobIsGone(t *testing.T) {
 		})
 	}
 }
+
+func TestAPodWhoseNodeIsDeadDoesNotWorkForEver(t *testing.T) {
+	t.Parallel()
+	now := time.Date(2026, 11, 20, 8, 0, 0, 0, time.UTC)
+	for name, tt := range map[string]struct {
+		deleted time.Duration
+		runs    bool
+	}{
+		"deleted just now":                 {runs: true},
+		"deleted long ago":                 {deleted: -11 * time.Minute},
+		"deleted by a clock that is ahead": {deleted: time.Hour, runs: true},
+		"deleted by a clock a year ahead":  {deleted: 365 * 24 * time.Hour},
+	} {
+		pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{DeletionTimestamp: new(metav1.NewTime(now.Add(tt.deleted)))}}
+		NewWithT(t).Expect(keepers.CanRun(pod, now)).To(Equal(tt.runs), name)
+	}
+}
