@@ -46,6 +46,15 @@ func (s *Snapshot) MadeBy(now time.Time) *metav1.Time {
 	return at
 }
 
+// PassedBy returns MadeBy, or nil if also that is still to come at now. Whoever reports the last backup must use it: an
+// alert on its age would be silent until then.
+func (s *Snapshot) PassedBy(now time.Time) *metav1.Time {
+	if at := s.MadeBy(now); at != nil && at.Sub(now) <= ClockTolerance {
+		return at
+	}
+	return nil
+}
+
 // ByServer returns when a backup ended, and whether the clock of the API server decides that. Three clocks tell it:
 // said is what the mover said, or zero; began and ended are the manager's times, and the API server created the
 // Snapshot in between. If the last two contradict each other, the one wins with which the mover agrees. A run that

@@ -89,7 +89,8 @@ func run(ctx context.Context, o *options) error {
 		return fmt.Errorf("register the metrics: %w", err)
 	}
 	if o.kubeStashMetrics {
-		if err := ctrlmetrics.Registry.Register(cairnmetrics.NewKubeStashCollector(mgr.GetClient())); err != nil {
+		theirs := cairnmetrics.NewKubeStashCollector(mgr.GetClient(), clock.RealClock{})
+		if err := ctrlmetrics.Registry.Register(theirs); err != nil {
 			return fmt.Errorf("register the metrics of KubeStash: %w", err)
 		}
 	}

@@ -133,7 +133,7 @@ func (p *Pusher) later(ctx context.Context, s *v1alpha1.BackupSession) (bool, er
 // gather reads the objects of a run. It leaves out deleted ones.
 func (p *Pusher) gather(ctx context.Context, s *v1alpha1.BackupSession) (pushgateway.Backup, error) {
 	b := pushgateway.Backup{
-		Session: s, Snapshots: map[string]*v1alpha1.Snapshot{},
+		Session: s, Now: p.Clock.Now(), Snapshots: map[string]*v1alpha1.Snapshot{},
 		Repositories: map[string]*v1alpha1.Repository{}, Storages: map[string]*v1alpha1.BackupStorage{},
 	}
 	if s.Status.Resolved == nil {

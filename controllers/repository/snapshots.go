@@ -4,11 +4,11 @@ import (
 	"context"
 	"slices"
 	"strings"
+	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
-	"github.com/cairn-backup/cairn/internal/retention"
 	"github.com/cairn-backup/cairn/internal/task"
 )
 
@@ -25,14 +25,23 @@ func (r *Reconciler) count(
 		return "", nil, err
 	}
 	snapshots = slices.DeleteFunc(snapshots, func(s *v1alpha1.Snapshot) bool { return !s.DeletionTimestamp.IsZero() })
+	now := r.Clock.Now()
 	slices.SortFunc(snapshots, func(a, b *v1alpha1.Snapshot) int {
-		if c := retention.TimeOf(b).Compare(retention.TimeOf(a)); c != 0 {
+		if c := madeBy(b, now).Compare(madeBy(a, now)); c != 0 {
 			return c
 		}
 		return strings.Compare(b.Spec.SnapshotID, a.Spec.SnapshotID)
 	})
-	summarize(&repository.Status, snapshots)
+	summarize(&repository.Status, snapshots, now)
 	return snapshotWithChangedPassword(snapshots), snapshots, nil
+}
+
+// madeBy returns when a Snapshot was made, or its object if that is not known.
+func madeBy(s *v1alpha1.Snapshot, now time.Time) time.Time {
+	if at := s.MadeBy(now); at != nil {
+		return at.Time
+	}
+	return s.CreationTimestamp.Time
 }
 
 // snapshotWithChangedPassword returns the name of the newest Snapshot that has ended, if it failed because the password
@@ -55,7 +64,7 @@ func snapshotWithChangedPassword(snapshots []*v1alpha1.Snapshot) string {
 }
 
 // summarize expects the Snapshots newest first.
-func summarize(status *v1alpha1.RepositoryStatus, snapshots []*v1alpha1.Snapshot) {
+func summarize(status *v1alpha1.RepositoryStatus, snapshots []*v1alpha1.Snapshot, now time.Time) {
 	var succeeded int32
 	var last *metav1.Time
 	size := ""
@@ -64,7 +73,7 @@ func summarize(status *v1alpha1.RepositoryStatus, snapshots []*v1alpha1.Snapshot
 		if len(infos) < recent {
 			infos = append(infos, v1alpha1.SnapshotInfo{
 				Name: s.Name, Phase: s.Status.Phase, Session: s.Spec.Session, Size: s.Status.Size,
-				SnapshotTime: s.MadeAt(),
+				SnapshotTime: s.MadeBy(now),
 			})
 		}
 		if s.Status.Phase != v1alpha1.SnapshotSucceeded {
@@ -73,12 +82,15 @@ func summarize(status *v1alpha1.RepositoryStatus, snapshots []*v1alpha1.Snapshot
 		if succeeded++; succeeded == 1 {
 			size = s.Status.Size
 		}
-		if at := s.MadeAt(); at != nil && (last == nil || last.Before(at)) {
+		if at := s.PassedBy(now); at != nil && (last == nil || last.Before(at)) {
 			last = at
 		}
 	}
 	status.SnapshotCount, status.RecentSnapshots = &succeeded, infos
-	// The time of the last backup stays when its Snapshot goes.
+	// The time of the last backup stays when its Snapshot goes, unless a clock that was ahead has told it.
+	if known := status.LastBackupTime; known != nil && known.Sub(now) > v1alpha1.ClockTolerance {
+		status.LastBackupTime = nil
+	}
 	if last != nil {
 		status.LastBackupTime, status.Size = last, size
 	}

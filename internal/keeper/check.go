@@ -127,7 +127,7 @@ func (v Verdict) Whole(all []*v1alpha1.Snapshot, checkedWhole bool, began metav1
 		if _, checked := v[s.Name]; checked || s.Status.Phase != v1alpha1.SnapshotSucceeded {
 			continue
 		}
-		switch at := s.MadeAt(); {
+		switch at := s.MadeBy(began.Time); {
 		case s.Status.Integrity != nil && !*s.Status.Integrity:
 			return new(false)
 		case s.Status.Integrity == nil && at != nil && at.Time.Before(began.Time):

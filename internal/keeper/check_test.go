@@ -159,6 +159,10 @@ func TestVerdictOnTheRepository(t *testing.T) {
 		s.Status.Integrity, s.Status.SnapshotTime = integrity, &metav1.Time{Time: start.Add(taken)}
 		return s
 	}
+	created := func(s *v1alpha1.Snapshot, at time.Duration) *v1alpha1.Snapshot {
+		s.CreationTimestamp = metav1.NewTime(start.Add(at))
+		return s
+	}
 	a := with(checkable("a", "x"), new(true), 0)
 	for name, tt := range map[string]struct {
 		others       []*v1alpha1.Snapshot
@@ -175,6 +179,9 @@ func TestVerdictOnTheRepository(t *testing.T) {
 		},
 		"another one is newer than the check": {
 			[]*v1alpha1.Snapshot{with(checkable("b", "x"), nil, 2*time.Hour)}, true, new(true),
+		},
+		"another one was never checked, and its clock was ahead": {
+			[]*v1alpha1.Snapshot{created(with(checkable("b", "x"), nil, 365*24*time.Hour), -time.Hour)}, true, nil,
 		},
 		"another one has not ended": {[]*v1alpha1.Snapshot{{Status: v1alpha1.SnapshotStatus{
 			Phase: v1alpha1.SnapshotRunning,

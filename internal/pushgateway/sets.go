@@ -14,6 +14,8 @@ import (
 // Backup is an ended BackupSession and what is known of the objects that it made.
 type Backup struct {
 	Session *v1alpha1.BackupSession
+	// Now is the time of the push.
+	Now time.Time
 	// Snapshots by name.
 	Snapshots map[string]*v1alpha1.Snapshot
 	// Repositories by name, and Storages by the name of the Repository.
@@ -46,7 +48,7 @@ func BackupSet(b Backup) *Set {
 			set.session(labels, s)
 			set.target(with(labels, "kind", target.AppRef.Kind, "group", target.AppRef.APIGroup, "name",
 				target.AppRef.Name),
-				target, b.Snapshots[repository.Snapshot])
+				target, b.Snapshots[repository.Snapshot], b.Now)
 			set.repository(b, repository.Name)
 		}
 	}
@@ -83,7 +85,9 @@ func (s *Set) session(labels prometheus.Labels, status *v1alpha1.BackupSessionSt
 // ofTarget lists the labels that identify a target. A retry does not have all targets of its session.
 var ofTarget = []string{"session", "kind", "group", "name"}
 
-func (s *Set) target(labels prometheus.Labels, target *v1alpha1.ResolvedTarget, snapshot *v1alpha1.Snapshot) {
+func (s *Set) target(
+	labels prometheus.Labels, target *v1alpha1.ResolvedTarget, snapshot *v1alpha1.Snapshot, now time.Time,
+) {
 	ok := snapshot != nil && snapshot.Status.Phase == v1alpha1.SnapshotSucceeded
 	s.outcome(labels, ofTarget...).gauge("backupsession_target_success", "backup_target_success",
 		"Whether the last backup of the target succeeded.", success(ok), labels)
@@ -91,7 +95,7 @@ func (s *Set) target(labels prometheus.Labels, target *v1alpha1.ResolvedTarget, 
 		g := s.lasting(labels, append(ofTarget, "repository")...)
 		g.gauge("backupsession_target_host_count_total", "backup_target_host_count_total", "Hosts of the target.",
 			float64(len(target.Hosts)), labels)
-		if at := snapshot.MadeAt(); at != nil {
+		if at := snapshot.PassedBy(now); at != nil {
 			g.gauge("backupsession_target_last_success_time_seconds", "backup_target_last_success_time_seconds",
 				"When the last backup of the target that succeeded ended.", float64(at.Unix()), labels)
 		}

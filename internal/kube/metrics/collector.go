@@ -225,7 +225,7 @@ func (s *scrape) snapshots(ctx context.Context) {
 		key := repositoryKey{snapshot.Namespace, snapshot.Spec.Repository}
 		counts[outcome{key, string(snapshot.Status.Phase)}]++
 		if snapshot.Status.Phase == v1alpha1.SnapshotSucceeded {
-			last.see(key, snapshot.MadeAt(), snapshot)
+			last.see(key, snapshot.PassedBy(s.now), snapshot)
 		}
 	}
 	for o, n := range counts {

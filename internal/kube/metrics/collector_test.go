@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -225,7 +226,9 @@ func TestWhatIsNotKnownOfARepositoryIsNotSaid(t *testing.T) {
 }
 
 func TestKubeStashsMetrics(t *testing.T) {
-	theirs := func(r client.Reader) prometheus.Collector { return NewKubeStashCollector(r) }
+	theirs := func(r client.Reader) prometheus.Collector { 
+		return NewKubeStashCollector(r, clocktesting.NewFakePassiveClock(now))
+	}
 	text := scraped(t, theirs, scene()...)
 	g := NewWithT(t)
 	for _, m := range kubeStash() {
@@ -234,6 +237,31 @@ func TestKubeStashsMetrics(t *testing.T) {
 	g.Expect(text).NotTo(ContainSubstring("recorded"), "the scrape leaves out a copy from a record")
 	golden(t, filepath.Join("testdata", "kubestash.txt"), text)
 	g.Expect(scraped(t, theirs)).To(BeEmpty())
+}
+
+// An alert on the age of the last backup must not be silent for a year because a clock was ahead.
+func TestTheLastBackupIsNoneThatIsStillToCome(t *testing.T) {
+	g := NewWithT(t)
+	const last = `\ncairn_repository_last_backup_timestamp_seconds{.*repository="files"} `
+	ahead := func(name string, created time.Time) *v1alpha1.Snapshot {
+		s := &v1alpha1.Snapshot{ObjectMeta: metav1.ObjectMeta{
+			Namespace: "shop", Name: name, CreationTimestamp: metav1.NewTime(created),
+		}}
+		s.Spec.Repository, s.Status.Phase = "files", v1alpha1.SnapshotSucceeded
+		s.Status.SnapshotTime = new(metav1.NewTime(now.AddDate(1, 0, 0)))
+		return s
+	}
+	both := ahead("both-clocks", now.AddDate(1, 0, 0))
+	g.Expect(scrapeOf(t, both)).NotTo(MatchRegexp(last))
+	text := scrapeOf(t, both, ahead("the-managers-clock", at(7, 0).Time))
+	g.Expect(text).To(MatchRegexp(last + regexp.QuoteMeta(fmt.Sprint(float64(at(7, 0).Unix())))))
+
+	r := &v1alpha1.Repository{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "files"}}
+	r.Status.LastBackupTime = both.Status.SnapshotTime
+	text = scraped(t, func(r client.Reader) prometheus.Collector {
+		return NewKubeStashCollector(r, clocktesting.NewFakePassiveClock(now))
+	}, r)
+	g.Expect(text).NotTo(ContainSubstring("last_successful_backup{"))
 }
 
 func TestNothingIsRememberedOfWhatIsGone(t *testing.T) {

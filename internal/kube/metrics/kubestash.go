@@ -8,6 +8,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
@@ -18,8 +19,8 @@ import (
 type KubeStashCollector struct{ *Collector }
 
 // NewKubeStashCollector returns a KubeStashCollector that reads with reader, which is the cache.
-func NewKubeStashCollector(reader client.Reader) KubeStashCollector {
-	return KubeStashCollector{&Collector{reader: reader, descs: descriptions(kubeStash())}}
+func NewKubeStashCollector(reader client.Reader, clock clock.PassiveClock) KubeStashCollector {
+	return KubeStashCollector{&Collector{reader: reader, clock: clock, descs: descriptions(kubeStash())}}
 }
 
 // Prefixes of the names.
@@ -90,7 +91,7 @@ func kubeStash() []metric {
 func (c KubeStashCollector) Collect(out chan<- prometheus.Metric) {
 	ctx, cancel := context.WithTimeout(context.Background(), scrapeTimeout)
 	defer cancel()
-	s := &scrape{Collector: c.Collector, out: out}
+	s := &scrape{Collector: c.Collector, out: out, now: c.clock.Now()}
 	s.theirConfigurations(ctx)
 	s.theirBackups(ctx)
 	s.theirRestores(ctx)

@@ -10,6 +10,7 @@ import (
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/policy"
+	"github.com/cairn-backup/cairn/internal/run"
 )
 
 // Phases of each kind.
@@ -137,7 +138,7 @@ func (s *scrape) theirRepository(o *v1alpha1.Repository) {
 		referenced(o.Spec.AppRef, o.Namespace))}
 	t.general(o, o.Status.Conditions, readyPhases, o.Status.Phase, o.Spec.Path, o.Status.Phase,
 		known(o.Status.Integrity))
-	if at := o.Status.LastBackupTime; at != nil {
+	if at := o.Status.LastBackupTime; at != nil && !run.Ahead(at.Time, s.now) {
 		t.give("last_successful_backup", float64(at.Unix()))
 	}
 	if n := o.Status.StoredBytes; n != nil {
@@ -166,7 +167,7 @@ func (s *scrape) theirSnapshots(ctx context.Context) {
 			}
 			t.give("size_bytes", float64(size))
 		}
-		if at := o.MadeAt(); at != nil {
+		if at := o.MadeBy(s.now); at != nil {
 			t.give("time_seconds", float64(at.Unix()))
 		}
 		t.give("component_count_total", float64(o.Status.TotalComponents))
