@@ -91,6 +91,10 @@ func (r *Reconciler) removeContents(
 		if going[i].DeletionTimestamp != nil {
 			continue
 		}
+		// Whoever deleted the VolumeSnapshots, their data was still there.
+		if err := r.begin(ctx, s); err != nil {
+			return ctrl.Result{}, err
+		}
 		if err := sweep.Delete(ctx, r.Client, &going[i]); err != nil {
 			return ctrl.Result{}, r.notDeleted(ctx, s, v1alpha1.ReasonContentNotDeleted, err)
 		}

@@ -159,6 +159,9 @@ func TestRemoveContents(t *testing.T) {
 			c := b.WithInterceptorFuncs(interceptor.Funcs{Delete: func(
 				ctx context.Context, c client.WithWatch, o client.Object, opts ...client.DeleteOption,
 			) error {
+				var noted v1alpha1.Snapshot
+				g.Expect(c.Get(ctx, client.ObjectKeyFromObject(s), &noted)).To(Succeed())
+				g.Expect(conditions.IsTrue(&noted, v1alpha1.ConditionRemovalBegan)).To(BeTrue(), "first it is noted")
 				if tt.refused != nil {
 					return tt.refused
 				}
@@ -168,7 +171,11 @@ func TestRemoveContents(t *testing.T) {
 				Client: c, APIReader: c, Clock: clocktesting.NewFakePassiveClock(now), FieldManager: "test",
 				EventRecorder: record.NewFakeRecorder(10),
 			}
+			deletes := slices.ContainsFunc(tt.contents, func(c *snapshotv1.VolumeSnapshotContent) bool {
+				return c.DeletionTimestamp == nil
+			})
 			result, err := r.removeContents(t.Context(), s, going)
+			g.Expect(conditions.IsTrue(s, v1alpha1.ConditionRemovalBegan)).To(Equal(deletes))
 			g.Expect(result.RequeueAfter).To(Equal(tt.after))
 			if tt.refused == nil {
 				g.Expect(err).NotTo(HaveOccurred())

@@ -59,8 +59,8 @@ func (r *Reconciler) wipe(ctx context.Context, s *v1alpha1.Snapshot) (ctrl.Resul
 	if waiting != "" {
 		return ctrl.Result{RequeueAfter: seldom}, r.markWaiting(ctx, s, inUse(waiting))
 	}
-	if before := s.DeepCopy(); slices.ContainsFunc(found.ours, stays) && retention.MarkRemovalBegan(s) {
-		if err := r.writer().Status(ctx, before, s); err != nil {
+	if slices.ContainsFunc(found.ours, stays) {
+		if err := r.begin(ctx, s); err != nil {
 			return ctrl.Result{}, err
 		}
 	}
@@ -86,6 +86,15 @@ func (r *Reconciler) wipe(ctx context.Context, s *v1alpha1.Snapshot) (ctrl.Resul
 		return r.removeContents(ctx, s, left.going)
 	}
 	return ctrl.Result{}, r.wiped(ctx, s, found, left.kept)
+}
+
+// begin notes that a part of the data can be gone from now on.
+func (r *Reconciler) begin(ctx context.Context, s *v1alpha1.Snapshot) error {
+	before := s.DeepCopy()
+	if !retention.MarkRemovalBegan(s) {
+		return nil
+	}
+	return r.writer().Status(ctx, before, s)
 }
 
 // going returns when to look again at VolumeSnapshots that are being deleted, and reports what blocks the oldest.

@@ -58,16 +58,23 @@ func Owns(r *v1alpha1.Repository, s *v1alpha1.Snapshot) bool {
 	return owner == nil || owner.Kind != v1alpha1.RepositoryKind || owner.UID == r.UID
 }
 
+// maybeWiped ends messages about what a Repository has left: its wipe takes the Snapshots along without a mark on them.
+const maybeWiped = ", so a part of it can be gone if Cairn had begun to remove the data of the Repository"
+
 // Message says what becomes of the data in a backend, or of VolumeSnapshots, that Cairn does not remove.
 func (k Kept) Message(volumeSnapshots bool) string {
+	message := "the VolumeSnapshots stay: " + string(k)
 	switch {
 	case !volumeSnapshots:
-		return "the data stays in the backend: " + string(k)
+		message = "the data stays in the backend: " + string(k)
 	case k == NamespaceGoes:
 		return "Cairn removes nothing: the namespace is being deleted, and its VolumeSnapshots with it; " +
 			"data stays if its VolumeSnapshotContent has deletionPolicy Retain"
 	}
-	return "the VolumeSnapshots stay: " + string(k)
+	if k == RepositoryGone {
+		message += maybeWiped
+	}
+	return message
 }
 
 // RemovalBegan reports whether a part of the data of the object with these conditions can have been removed.

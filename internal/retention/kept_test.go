@@ -55,6 +55,16 @@ func TestWhyKept(t *testing.T) {
 	}
 }
 
+// The wipe of a Repository takes its Snapshots along, marks only the Repository, and can be given up half way.
+func TestWhatAGoneRepositoryLeftMayBeAPart(t *testing.T) {
+	g := NewWithT(t)
+	for _, volumeSnapshots := range []bool{false, true} {
+		g.Expect(RepositoryGone.Message(volumeSnapshots)).To(And(
+			ContainSubstring(": its Repository is gone"), ContainSubstring("can be gone if Cairn had begun")))
+		g.Expect(GivenUp.Message(volumeSnapshots)).NotTo(ContainSubstring("can be gone"))
+	}
+}
+
 // Only the mark says that a removal began: the reasons of the condition Wiped follow each other.
 func TestARemovalThatNobodyBeganTookNothing(t *testing.T) {
 	g := NewWithT(t)
