@@ -201,7 +201,7 @@ func (r *Reconciler) missing(ctx context.Context, in backup.Input) error {
 			client.MatchingFields{string(snapshotsByRepository): name}); err != nil {
 			return fmt.Errorf("list Snapshots of Repository %s: %w", name, err)
 		}
-		t.Missing = backup.Missing(list.Items, in.Session.Spec.Session, &t.Resolved, in.Now)
+		t.Missing = backup.Missing(list.Items, in.Session, &t.Resolved, in.Now)
 	}
 	return nil
 }

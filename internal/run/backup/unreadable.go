@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/policy"
 	"github.com/cairn-backup/cairn/internal/text"
 )
 
@@ -45,14 +46,14 @@ const maxMissing = 10
 
 // Missing returns the components that the session's newest successful Snapshot of a target in its first Repository has
 // and that the target no longer has, ordered by name. A backup without them would look as whole as the last one.
-// Another session can back up more or less of the target on purpose.
+// Another session can back up more or less of the target on purpose, and so can one of the same name of another policy.
 func Missing(
-	snapshots []v1alpha1.Snapshot, session string, t *v1alpha1.ResolvedTarget, now time.Time,
+	snapshots []v1alpha1.Snapshot, session *v1alpha1.BackupSession, t *v1alpha1.ResolvedTarget, now time.Time,
 ) []string {
 	var last *v1alpha1.Snapshot
 	for i := range snapshots {
 		s := &snapshots[i]
-		if s.Spec.Repository == t.Repositories[0].Name && s.Spec.Session == session && s.Spec.AppRef == t.AppRef &&
+		if s.Spec.Repository == t.Repositories[0].Name && sameSession(s, session) && s.Spec.AppRef == t.AppRef &&
 			s.Status.Phase == v1alpha1.SnapshotSucceeded && s.MadeAt() != nil &&
 			!v1alpha1.HasRecordAnnotation(s.Annotations) && (last == nil || last.MadeBy(now).Before(s.MadeBy(now))) {
 			last = s
@@ -71,6 +72,15 @@ func Missing(
 		}
 	}
 	return slices.Sorted(maps.Keys(gone))
+}
+
+// sameSession reports whether a Snapshot is of the session that a run belongs to. A Snapshot without the labels of its
+// policy can be of any.
+func sameSession(s *v1alpha1.Snapshot, of *v1alpha1.BackupSession) bool {
+	invoker := of.Spec.Invoker
+	kind, name := s.Labels[v1alpha1.LabelInvokerKind], s.Labels[v1alpha1.LabelInvokerName]
+	return s.Spec.Session == of.Spec.Session && (kind == "" || name == "" || invoker.Name == "" ||
+		kind == invoker.Kind && name == policy.LabelValue(invoker.Name))
 }
 
 // missingText says which components of their last backup the targets no longer have, or returns "".

@@ -115,15 +115,25 @@ func TestAComponentThatIsGoneIsSaid(t *testing.T) {
 		}
 		return s
 	}
-	g.Expect(backup.Missing(nil, "nightly", &target, runtest.Now)).To(BeEmpty())
+	nightly := &v1alpha1.BackupSession{}
+	nightly.Spec.Session = "nightly"
+	nightly.Spec.Invoker = v1alpha1.TypedLocalObjectReference{Kind: v1alpha1.BackupConfigurationKind, Name: "web"}
+	of := func(s v1alpha1.Snapshot, kind, name string) v1alpha1.Snapshot {
+		s.Labels = map[string]string{v1alpha1.LabelInvokerKind: kind, v1alpha1.LabelInvokerName: name}
+		return s
+	}
+	g.Expect(backup.Missing(nil, nightly, &target, runtest.Now)).To(BeEmpty())
 	hourly := snapshot(-1, v1alpha1.SnapshotSucceeded, "pod-0", "pod-8")
 	hourly.Spec.Session = "hourly"
 	missing := backup.Missing([]v1alpha1.Snapshot{
 		hourly,
+		of(snapshot(-1, v1alpha1.SnapshotSucceeded, "pod-0", "pod-5"), v1alpha1.BackupConfigurationKind, "other"),
+		of(snapshot(-1, v1alpha1.SnapshotSucceeded, "pod-0", "pod-6"), v1alpha1.BackupBatchKind, "web"),
 		snapshot(-3, v1alpha1.SnapshotSucceeded, "pod-0", "pod-7"),
-		snapshot(-2, v1alpha1.SnapshotSucceeded, "pod-0", "pod-2", "pod-1"),
+		of(snapshot(-2, v1alpha1.SnapshotSucceeded, "pod-0", "pod-2", "pod-1"), v1alpha1.BackupConfigurationKind,
+			"web"),
 		snapshot(-1, v1alpha1.SnapshotFailed, "pod-0", "pod-9"),
-	}, "nightly", &target, runtest.Now)
+	}, nightly, &target, runtest.Now)
 	g.Expect(missing).To(Equal([]string{"pod-1", "pod-2"}))
 
 	for name, succeeds := range map[string]bool{"with a backup": true, "without any": false} {
