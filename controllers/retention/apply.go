@@ -28,7 +28,7 @@ func (r *Reconciler) apply(ctx context.Context, s *state) error {
 		return err
 	}
 	for _, snapshot := range s.snapshots {
-		clocks.See(snapshot.CreationTimestamp.Time)
+		clocks.See(snapshot.CreationTimestamp.Time, retention.TimeOf(snapshot))
 	}
 	if s.doubt = clocks.Doubt(); s.doubt != "" {
 		return nil

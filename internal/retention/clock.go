@@ -21,17 +21,23 @@ const (
 type Clocks struct {
 	// Now is the manager's time, Server the time of the API server.
 	Now, Server time.Time
-	// Newest is the latest creationTimestamp that See counted. It is zero if there is none: then no time has passed in
-	// which the cluster can have stood still.
+	// Newest is the latest creationTimestamp that See counted. It is zero if there is none.
 	Newest time.Time
+	// Oldest is the earliest time of a backup that See was told. It decides if there is no Newest: while all Snapshots
+	// are new, no time has passed in which the cluster can have stood still, unless a scan made them of old backups.
+	Oldest time.Time
 	// Steady is for how long the manager's clock has run like a stopwatch, and Jumped reports that it has not always.
 	Steady time.Duration
 	Jumped bool
 }
 
 // See counts the creationTimestamp that the API server gave to a Snapshot of the Repository. One of the last hour says
-// nothing: a wrong clock with which a node boots begins the runs of the slots that seem to have passed at once.
-func (c *Clocks) See(created time.Time) {
+// nothing: a wrong clock with which a node boots begins the runs of the slots that seem to have passed at once. made is
+// when the backup was made.
+func (c *Clocks) See(created, made time.Time) {
+	if c.Oldest.IsZero() || made.Before(c.Oldest) {
+		c.Oldest = made
+	}
 	if c.Now.Sub(created) >= settle && created.After(c.Newest) {
 		c.Newest = created
 	}
@@ -47,6 +53,9 @@ func (c Clocks) Doubt() string {
 	case c.Steady < settle && !c.Newest.IsZero() && c.Now.Sub(c.Newest) > stoodStill:
 		return "the newest Snapshot is very old, and the manager has just started: Cairn waits an hour in case its " +
 			"clock is wrong"
+	case c.Steady < settle && c.Newest.IsZero() && !c.Oldest.IsZero() && c.Now.Sub(c.Oldest) > stoodStill:
+		return "all Snapshots are new but hold old backups, and the manager has just started: Cairn waits an hour in " +
+			"case its clock is wrong"
 	}
 	return ""
 }

@@ -77,17 +77,20 @@ func TestOnlySnapshotsFromBeforeTellThatAClusterStoodStill(t *testing.T) {
 	now := time.Date(2026, 11, 20, 8, 0, 0, 0, time.UTC)
 	for name, tt := range map[string]struct {
 		ages  []time.Duration
+		made  time.Duration // of all, before that
 		doubt bool
 	}{
-		"all are new":                  {[]time.Duration{time.Minute, 30 * time.Minute}, false},
-		"one is of this week":          {[]time.Duration{time.Minute, 50 * time.Hour, 900 * time.Hour}, false},
-		"all but new ones are too old": {[]time.Duration{time.Minute, 900 * time.Hour}, true},
+		"all are new":                  {[]time.Duration{time.Minute, 30 * time.Minute}, 0, false},
+		"a scan has just made all":     {[]time.Duration{time.Minute, 30 * time.Minute}, 900 * time.Hour, true},
+		"a scan made them yesterday":   {[]time.Duration{25 * time.Hour}, 900 * time.Hour, false},
+		"one is of this week":          {[]time.Duration{time.Minute, 50 * time.Hour, 900 * time.Hour}, 0, false},
+		"all but new ones are too old": {[]time.Duration{time.Minute, 900 * time.Hour}, 0, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			c := retention.Clocks{Now: now, Server: now, Steady: time.Minute}
 			for _, age := range tt.ages {
-				c.See(now.Add(-age))
+				c.See(now.Add(-age), now.Add(-age-tt.made))
 			}
 			NewWithT(t).Expect(c.Doubt() != "").To(Equal(tt.doubt))
 		})
