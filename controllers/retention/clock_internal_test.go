@@ -68,8 +68,8 @@ func TestTheFirstBackupOfAWrongClockLiftsNoDoubt(t *testing.T) {
 	}
 }
 
-// The clock of the manager is behind for a minute while a default is held. Also a jump ahead that comes while it is held
-// has to be seen.
+// The clock of the manager is behind for a minute while a default is held. The jump has to be seen although nothing is
+// removed.
 func TestAClockThatIsBehindForAMinuteEndsNoNotice(t *testing.T) {
 	t.Parallel()
 	g := NewWithT(t)

@@ -115,7 +115,7 @@ func (r *Reconciler) going(
 }
 
 // longestTerminating returns the index of the object that has been terminating for the longest time, and that time. An
-// object without a deletionTimestamp was deleted just now. One whose deletion a clock that was ahead has dated counts as
+// object without a deletionTimestamp was deleted just now. One whose deletion was dated by a clock that was ahead is
 // old.
 func longestTerminating[T any, O interface {
 	*T
