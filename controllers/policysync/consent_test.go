@@ -2,6 +2,7 @@ package policysync
 
 import (
 	"net/http"
+	"strings"
 	"testing"
 
 	"github.com/fluxcd/pkg/apis/meta"
@@ -235,6 +236,34 @@ func TestAPauseOfPruneIsNoConsent(t *testing.T) {
 	r.reconcile()
 	r.expectReady(partial)
 	r.g.Expect(r.there()).To(Equal("ac"))
+}
+
+// While a removal is blocked, somebody sets prune to false, and the next reconcile fails.
+func TestWithoutPruneNoDeletionIsBlocked(t *testing.T) {
+	for name, fails := range map[string]func(*testNamespace){
+		"an apply fails": func(r *testNamespace) {
+			r.push(map[string]string{"policy/c.yaml": storage("c"), "policy/d.yaml": storage("d")})
+			r.api.refuse = func(req *http.Request) bool {
+				return req.Method == http.MethodPatch && strings.HasSuffix(req.URL.Path, "/backupstorages/d")
+			}
+		},
+		"Git is down": func(r *testNamespace) { r.down.Store(true) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRoom(t)
+			r.push(both)
+			r.reconcile()
+			r.push(another)
+			r.reconcile()
+			r.g.Expect(conditions.IsTrue(r.sync, v1alpha1.ConditionDeletionBlocked)).To(BeTrue())
+			r.update(func(p *v1alpha1.PolicySync) { p.Spec.Prune = false })
+			fails(r)
+			r.reconcile()
+			r.g.Expect(conditions.IsReady(r.sync)).To(BeFalse())
+			r.g.Expect(conditions.Get(r.sync, v1alpha1.ConditionDeletionBlocked)).To(BeNil(), "nothing is to be deleted")
+			r.g.Expect(r.sync.Status.Removal).NotTo(BeNil(), "it still waits for a consent")
+		})
+	}
 }
 
 // The guard counts no removals over time: each revision was reviewed, and the last object stays in any case.

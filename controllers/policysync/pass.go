@@ -76,7 +76,6 @@ func (s *reconciling) remove(
 ) *fault {
 	switch {
 	case !s.obj.Spec.Prune:
-		conditions.Delete(s.obj, v1alpha1.ConditionDeletionBlocked)
 		s.logApplied(ctx, applied)
 		s.succeed("applied revision " + applied.revision)
 		return nil

@@ -141,6 +141,9 @@ func (s *reconciling) sync(ctx context.Context) ctrl.Result {
 	}
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
+	if !s.obj.Spec.Prune { // nothing is to be deleted, however this reconcile ends
+		conditions.Delete(s.obj, v1alpha1.ConditionDeletionBlocked)
+	}
 	origin, err := s.origin(ctx)
 	if err == nil {
 		origin.revision, err = source.Resolve(ctx, s.obj.Spec.URL, origin.ref, origin.auth)
