@@ -266,6 +266,43 @@ func TestWithoutPruneNoDeletionIsBlocked(t *testing.T) {
 	}
 }
 
+// Somebody sets prune to false before the commit, and to true after it, or after a part of it was reverted.
+func TestARemovalThatComesWithoutPruneNeedsAConsent(t *testing.T) {
+	for name, tt := range map[string]struct{ from, bad, partial, held string }{
+		"everything":                  {"ab", "c", "c", "a"},
+		"everything, in part":         {"ab", "c", "ac", "b"},
+		"backups go along":            {"abx", "a", "a", "x"},
+		"backups went along, in part": {"abx", "a", "ax", "b"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRoom(t)
+			push := func(names string) string {
+				files := map[string]string{}
+				for _, name := range strings.Split(names, "") {
+					files["policy/"+name+".yaml"] = storage(name)
+				}
+				if strings.Contains(names, "x") {
+					files["policy/x.yaml"] = wiping("x", r.namespace)
+				}
+				revision := r.push(files)
+				r.reconcile()
+				return revision
+			}
+			r.expectReady(push(tt.from))
+			r.update(func(p *v1alpha1.PolicySync) { p.Spec.Prune = false })
+			r.expectReady(push(tt.bad))
+			r.expectReady(push(tt.partial))
+			r.update(func(p *v1alpha1.PolicySync) { p.Spec.Prune = true })
+			r.reconcile()
+			r.g.Expect(r.exists(&v1alpha1.BackupStorage{}, tt.held)).To(BeTrue(), "nobody has consented")
+			r.expectNotReady(v1alpha1.ReasonDeletionBlocked, "BackupStorage/"+r.namespace+"/"+tt.held)
+			r.consent(r.sync.Status.Removal.Digest)
+			r.reconcile()
+			r.g.Expect(r.exists(&v1alpha1.BackupStorage{}, tt.held)).To(BeFalse(), "somebody has")
+		})
+	}
+}
+
 // The guard counts no removals over time: each revision was reviewed, and the last object stays in any case.
 func TestTheGuardHoldsTheLastStepOfManyRemovals(t *testing.T) {
 	r := newRoom(t)

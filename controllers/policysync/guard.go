@@ -15,7 +15,8 @@ import (
 // it takes more along than the objects (takesAlong). The inventory alone can't tell whether it removes everything,
 // because it also holds what a refused revision was going to apply. Once a consent is
 // needed, it stays needed for every removal until it is given or nothing is left to remove: a revert can be partial,
-// and the revision whose removals were held back can come again. That prune is false for a while changes nothing.
+// and the revision whose removals were held back can come again. That prune is false for a while changes nothing, also if
+// it is when the revision comes.
 //
 // The guard counts no removals over time. Each revision was reviewed by itself, and if many empty the repository step
 // by step, the last step removes everything and needs a consent.
@@ -24,9 +25,8 @@ func (s *reconciling) guard(revision string, stale []v1alpha1.ResourceRef, live 
 	s.closeConsent(revision)
 	everything := len(stale) > 0 && (len(stale) == len(s.inventory) || !s.ownsAny(live))
 	digest := digestOf(stale)
-	prunes := s.obj.Spec.Prune
-	needed := len(stale) > 0 && (status.Removal != nil || prunes && (everything || takesAlong))
-	if !needed || prunes && s.consented(revision, digest) {
+	needed := len(stale) > 0 && (status.Removal != nil || everything || takesAlong)
+	if !needed || s.obj.Spec.Prune && s.consented(revision, digest) {
 		status.Removal = nil
 		conditions.Delete(s.obj, v1alpha1.ConditionDeletionBlocked)
 		return

@@ -38,11 +38,7 @@ func (s *reconciling) pass(ctx context.Context, o origin) *fault {
 	wanted := inventoryOf(built.Objects)
 	stale := s.stale(wanted)
 	a.stays = append(slices.Clone(wanted), s.self())
-	var removed []v1alpha1.ResourceRef // otherwise the inventory keeps them until the PolicySync prunes
-	if s.obj.Spec.Prune {
-		removed = stale
-	}
-	takesAlong, err := a.takesAlong(ctx, removed)
+	takesAlong, err := a.takesAlong(ctx, stale)
 	if err != nil {
 		fault := applyFault(ctx, err, nil)
 		fault.early = true
