@@ -1,38 +1,143 @@
 package policysync
 
 import (
+	"context"
 	"fmt"
+	"slices"
 	"strings"
+	"sync"
 
 	"github.com/fluxcd/pkg/runtime/conditions"
+	"golang.org/x/sync/errgroup"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
 
-// guard decides whether a removal needs a consent: if it removes everything, if no object that stays exists yet, or if
-// it takes more along than the objects (takesAlong). The inventory alone can't tell whether it removes everything,
-// because it also holds what a refused revision was going to apply. Once a consent is
-// needed, it stays needed for every removal until it is given or nothing is left to remove: a revert can be partial,
-// and the revision whose removals were held back can come again. That prune is false for a while changes nothing, also if
-// it is when the revision comes.
+// removal is what a revision lacks.
+type removal struct {
+	// stale are all entries of the inventory that the revision lacks. goes are those to delete. stays are the others,
+	// with the reasons by id.
+	stale, goes, stays []v1alpha1.ResourceRef
+	why                map[string]string
+	// takesAlong says that more goes along with one of them: a Namespace takes what is in it, deletionPolicy: WipeOut
+	// takes backups, and a PolicySync can take what it has applied. An object that moves to the path of another
+	// PolicySync is stale for the first one before it belongs to the second.
+	takesAlong bool
+}
+
+// kept describes what stays.
+func (r *removal) kept() (out []string) {
+	for _, ref := range r.stays {
+		out = append(out, describe(ref)+" ("+r.why[ref.ID]+")")
+	}
+	return out
+}
+
+// plan finds out what a removal of stale objects would delete. What is needed only by what goes, or can go along, does
+// not stay: whoever consents to the one consents to the other.
+func (a *applier) plan(ctx context.Context, stale []v1alpha1.ResourceRef) (*removal, error) {
+	out := &removal{stale: stale, why: map[string]string{}}
+	going, along := map[string]bool{}, false
+	goes := func(user string) bool {
+		return going[user] || along && strings.HasPrefix(user, v1alpha1.RepositoryKind+" ")
+	}
+	for class := range classes {
+		refs := ofClass(stale, class)
+		looks, err := a.lookAt(ctx, refs, goes, slices.Concat(a.stays, out.stays))
+		if err != nil {
+			return nil, err
+		}
+		for i, ref := range refs {
+			switch l := looks[i]; {
+			case l.why != "":
+				out.stays, out.why[ref.ID] = append(out.stays, ref), l.why
+			case l.found != nil:
+				going[l.found.GetKind()+" "+client.ObjectKeyFromObject(l.found).String()] = true
+				fallthrough
+			default:
+				along = along || l.takes && class == 0 // for example a BackupConfiguration its Repositories
+				out.takesAlong = out.takesAlong || l.takes && (l.found == nil || l.found.GetDeletionTimestamp() == nil)
+			}
+		}
+	}
+	for _, ref := range stale {
+		if out.why[ref.ID] == "" {
+			out.goes = append(out.goes, ref)
+		}
+	}
+	return out, nil
+}
+
+// look is what a look at a stale object found: the object, if it would be deleted, or why it stays, and whether it
+// takes more along.
+type look struct {
+	found *unstructured.Unstructured
+	why   string
+	takes bool
+}
+
+// lookAt looks at stale objects of one class. left are the objects outside this class that stay.
+func (a *applier) lookAt(
+	ctx context.Context, refs []v1alpha1.ResourceRef, goes func(user string) bool, left []v1alpha1.ResourceRef,
+) ([]look, error) {
+	looks := make([]look, len(refs))
+	needed := sync.OnceValues(func() (users, error) { return a.needed(ctx, goes) })
+	var g errgroup.Group
+	g.SetLimit(concurrency)
+	for i, ref := range refs {
+		id, gvk, _ := kindOf(ref)
+		takesMore := gvk.Kind == namespaceKind || gvk.Group == v1alpha1.Group
+		if a.mayDelete(id.Namespace, ref) && !takesMore && gvk.Kind != secretKind {
+			continue
+		}
+		g.Go(func() error {
+			u, why, err := a.find(ctx, ref, needed, left)
+			switch {
+			case apierrors.IsForbidden(err): // nobody knows, and the rest of the revision does not wait
+				looks[i].takes = takesMore
+				return nil
+			case err != nil:
+				return err
+			}
+			looks[i] = look{found: u, why: why}
+			if u != nil {
+				looks[i].takes = gvk.Kind == namespaceKind || wipes(u.Object["spec"]) || prunesAll(u)
+			}
+			return nil
+		})
+	}
+	return looks, g.Wait()
+}
+
+// guard decides whether a removal needs a consent: if nothing that was applied before is left but what stays in any
+// case, if no object of the revision exists yet, or if the removal takes more along. The inventory alone can't tell
+// whether it removes everything, because it also holds what a refused revision was going to apply. Once a consent is
+// needed, it stays needed for every removal until it is given or nothing is stale any more: a revert can be partial,
+// and the revision whose removals were held back can come again. That prune is false for a while changes nothing, also
+// if it is when the revision comes.
 //
 // The guard counts no removals over time. Each revision was reviewed by itself, and if many empty the repository step
 // by step, the last step removes everything and needs a consent.
-func (s *reconciling) guard(revision string, stale []v1alpha1.ResourceRef, live liveObjects, takesAlong bool) {
+func (s *reconciling) guard(revision string, lacks *removal, live liveObjects) {
 	status := &s.obj.Status
 	s.closeConsent(revision)
-	everything := len(stale) > 0 && (len(stale) == len(s.inventory) || !s.ownsAny(live))
-	digest := digestOf(stale)
-	needed := len(stale) > 0 && (status.Removal != nil || everything || takesAlong)
-	if !needed || s.obj.Spec.Prune && s.consented(revision, digest) {
+	goes := lacks.goes
+	everything := len(lacks.stale) == len(s.inventory) || !s.ownsAny(live)
+	needed := len(lacks.stale) > 0 && status.Removal != nil || len(goes) > 0 && (everything || lacks.takesAlong)
+	if len(goes) == 0 {
+		conditions.Delete(s.obj, v1alpha1.ConditionDeletionBlocked)
+	}
+	if !needed || len(goes) > 0 && s.obj.Spec.Prune && s.consented(revision, lacks) {
 		status.Removal = nil
 		conditions.Delete(s.obj, v1alpha1.ConditionDeletionBlocked)
 		return
 	}
-	status.Removal = &v1alpha1.BlockedRemoval{Digest: digest, Count: int32(len(stale))}
-	for _, ref := range stale[:min(len(stale), 20)] {
+	status.Removal = &v1alpha1.BlockedRemoval{Digest: digestOf(goes), Count: int32(len(goes))}
+	for _, ref := range goes[:min(len(goes), 20)] {
 		status.Removal.Objects = append(status.Removal.Objects, describe(ref))
 	}
 }
@@ -63,16 +168,18 @@ func (s *reconciling) closeConsent(revision string) {
 }
 
 // consented reports whether a removal is allowed. The consent is used up by that: the status holds it before the first
-// object is deleted. If a part of the objects was deleted, or the manager was killed, it counts for the others.
-func (s *reconciling) consented(revision, digest string) bool {
+// object is deleted. If a part of the objects was deleted, or the manager was killed, it counts for the others, but for
+// nothing that has stayed until then. A consent to all that is stale counts for what goes, too.
+func (s *reconciling) consented(revision string, lacks *removal) bool {
+	counts := func(digest string) bool { return digest == digestOf(lacks.goes) || digest == digestOf(lacks.stale) }
 	if c := s.obj.Status.Consent; c != nil {
-		return !c.Complete
+		return !c.Complete && counts(c.Digest)
 	}
-	if s.given() != digest {
+	if !counts(s.given()) {
 		return false
 	}
 	s.obj.Status.Consent = &v1alpha1.UsedConsent{
-		Digest: digest, Revision: revision, Generation: s.obj.Generation,
+		Digest: s.given(), Revision: revision, Generation: s.obj.Generation,
 	}
 	return true
 }

@@ -89,6 +89,15 @@ func (s *reconciling) stale(wanted []v1alpha1.ResourceRef) []v1alpha1.ResourceRe
 	return out
 }
 
+func ofClass(refs []v1alpha1.ResourceRef, class int) (out []v1alpha1.ResourceRef) {
+	for _, ref := range refs {
+		if _, gvk, err := kindOf(ref); err == nil && classOf(gvk.Kind) == class {
+			out = append(out, ref)
+		}
+	}
+	return out
+}
+
 // digestOf identifies a removal set. It does not depend on the order of refs.
 func digestOf(refs []v1alpha1.ResourceRef) string {
 	ids := make([]string, len(refs))

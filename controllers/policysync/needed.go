@@ -6,9 +6,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"sync/atomic"
 
-	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -26,48 +24,6 @@ const (
 	secretKind    = "Secret"
 )
 
-// takesAlong reports whether the deletion of one of these objects takes more along than the object: a Namespace takes
-// what is in it, deletionPolicy: WipeOut takes backups, and a PolicySync can take what it has applied. An object that
-// moves to the path of another PolicySync is stale for the first one before it belongs to the second. A Namespace with
-// something that stays is not deleted.
-func (a *applier) takesAlong(ctx context.Context, stale []v1alpha1.ResourceRef) (bool, error) {
-	var found atomic.Bool
-	var g errgroup.Group
-	g.SetLimit(concurrency)
-	for _, ref := range stale {
-		id, gvk, err := kindOf(ref)
-		if err != nil || gvk.Kind != namespaceKind && gvk.Group != v1alpha1.Group || !a.mayDelete(id.Namespace, ref) ||
-			gvk.Kind == namespaceKind && firstIn(id.Name, a.stays) != "" {
-			continue
-		}
-		g.Go(func() error {
-			if found.Load() {
-				return nil
-			}
-			u := &unstructured.Unstructured{}
-			u.SetGroupVersionKind(gvk)
-			err := a.client.Get(ctx, types.NamespacedName{Namespace: id.Namespace, Name: id.Name}, u)
-			switch {
-			case apierrors.IsNotFound(err):
-				return nil
-			case apierrors.IsForbidden(err): // nobody knows, and the rest of the revision does not wait
-				found.Store(true)
-				return nil
-			case err != nil:
-				return fmt.Errorf("get %s: %w", describe(ref), err)
-			case u.GetDeletionTimestamp() != nil || !a.owns(u) || u.GetUID() == a.obj.UID:
-				return nil
-			}
-			if gvk.Kind == namespaceKind || wipes(u.Object["spec"]) || prunesAll(u) {
-				found.Store(true)
-			}
-			return nil
-		})
-	}
-	err := g.Wait()
-	return found.Load(), err
-}
-
 // firstIn names the first of the objects that is in a Namespace, or returns "".
 func firstIn(namespace string, refs []v1alpha1.ResourceRef) string {
 	for _, ref := range refs {
@@ -77,6 +33,9 @@ func firstIn(namespace string, refs []v1alpha1.ResourceRef) string {
 	}
 	return ""
 }
+
+// nobody goes.
+func nobody(string) bool { return false }
 
 // mayDelete reports whether this PolicySync is allowed to delete an object. Without an account it deletes only what it
 // would apply: the manager's rights must not serve whoever can change a PolicySync.
@@ -118,14 +77,14 @@ type users struct {
 }
 
 // needed lists what needs storages and Secrets. A Repository needs its storage and its password, and a BackupStorage
-// its credentials, whoever made them.
-func (a *applier) needed(ctx context.Context) (users, error) {
+// its credentials, whoever made them. Users that go count for nothing.
+func (a *applier) needed(ctx context.Context, goes func(user string) bool) (users, error) {
 	out := users{
 		storages: map[types.NamespacedName]string{}, secrets: map[types.NamespacedName]string{},
 		passwords: map[types.NamespacedName]string{},
 	}
 	first := func(of map[types.NamespacedName]string, key types.NamespacedName, user string) {
-		if key.Name != "" && (of[key] == "" || user < of[key]) {
+		if key.Name != "" && (of[key] == "" || user < of[key]) && !goes(user) {
 			of[key] = user
 		}
 	}
@@ -163,6 +122,36 @@ func (a *applier) needed(ctx context.Context) (users, error) {
 		}
 	}
 	return out, nil
+}
+
+// find returns an object to delete, or why it is kept. An object that is gone, or that somebody else took over, is
+// neither deleted nor kept.
+func (a *applier) find(
+	ctx context.Context, ref v1alpha1.ResourceRef, needed func() (users, error), left []v1alpha1.ResourceRef,
+) (u *unstructured.Unstructured, why string, err error) {
+	id, gvk, err := kindOf(ref)
+	if err != nil {
+		return nil, "", fmt.Errorf("read inventory: %w", err)
+	}
+	if !a.mayDelete(id.Namespace, ref) { // it was applied as an account
+		return nil, "set spec.serviceAccountName to an account that is allowed to delete it", nil
+	}
+	u = &unstructured.Unstructured{}
+	u.SetGroupVersionKind(gvk)
+	if err := a.client.Get(ctx, types.NamespacedName{Namespace: id.Namespace, Name: id.Name}, u); err != nil {
+		if apierrors.IsNotFound(err) {
+			return nil, "", nil
+		}
+		return nil, "", fmt.Errorf("get %s: %w", describe(ref), err)
+	}
+	by, err := a.otherOwner(ctx, u)
+	if err != nil || by != "" || !a.owns(u) || u.GetUID() == a.obj.UID { // the last: this PolicySync
+		return nil, "", err
+	}
+	if why, err := a.whyKept(u, needed, left); err != nil || why != "" {
+		return nil, why, err
+	}
+	return u, "", nil
 }
 
 // whyKept returns why an object stays because others need it, or can, or "". left are the objects that stay.

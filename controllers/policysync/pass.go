@@ -36,16 +36,15 @@ func (s *reconciling) pass(ctx context.Context, o origin) *fault {
 		return fault
 	}
 	wanted := inventoryOf(built.Objects)
-	stale := s.stale(wanted)
 	a.stays = append(slices.Clone(wanted), s.self())
-	takesAlong, err := a.takesAlong(ctx, stale)
+	lacks, err := a.plan(ctx, s.stale(wanted))
 	if err != nil {
 		fault := applyFault(ctx, err, nil)
 		fault.early = true
 		return fault
 	}
-	s.guard(o.revision.String(), stale, live, takesAlong)
-	if fault := s.begin(ctx, o.revision.String(), union(wanted, stale)); fault != nil {
+	s.guard(o.revision.String(), lacks, live)
+	if fault := s.begin(ctx, o.revision.String(), union(wanted, lacks.stale)); fault != nil {
 		return fault
 	}
 	changed, err := a.apply(ctx, built.Objects, live)
@@ -63,27 +62,31 @@ func (s *reconciling) pass(ctx context.Context, o origin) *fault {
 	if s.drifted(applied) {
 		s.announceDrift()
 	}
-	return s.remove(ctx, a, applied, wanted, stale)
+	return s.remove(ctx, a, applied, wanted, lacks)
 }
 
 // remove deletes what is stale, unless the guard or the spec holds it back, and ends the pass.
 func (s *reconciling) remove(
-	ctx context.Context, a *applier, applied passResult, wanted, stale []v1alpha1.ResourceRef,
+	ctx context.Context, a *applier, applied passResult, wanted []v1alpha1.ResourceRef, lacks *removal,
 ) *fault {
 	switch {
 	case !s.obj.Spec.Prune:
 		s.logApplied(ctx, applied)
 		s.succeed("applied revision " + applied.revision)
 		return nil
-	case s.obj.Status.Removal != nil:
-		applied.stale = len(stale)
+	case s.obj.Status.Removal != nil && len(lacks.goes) > 0:
+		applied.stale = len(lacks.stale)
 		s.logApplied(ctx, applied)
 		return s.blocked()
 	}
-	pruned, fault := a.prune(ctx, stale)
-	applied.stale, applied.deleted = len(pruned.left), pruned.deleted
+	pruned, fault := a.prune(ctx, lacks.goes)
+	left := union(lacks.stays, pruned.left)
+	applied.stale, applied.deleted = len(left), pruned.deleted
 	s.logApplied(ctx, applied)
-	if f := s.setInventory(union(wanted, pruned.left)); f != nil { // it is smaller than before
+	if c := s.obj.Status.Consent; fault != nil && c != nil && !c.Complete {
+		left = lacks.stale // the rest goes under the same digest
+	}
+	if f := s.setInventory(union(wanted, left)); f != nil { // it is not larger than before
 		return f
 	}
 	if fault != nil {
@@ -91,8 +94,8 @@ func (s *reconciling) remove(
 	}
 	s.completeConsent()
 	message := "applied revision " + applied.revision
-	if len(pruned.kept) > 0 {
-		message += "; not deleted: " + strings.Join(pruned.kept, ", ")
+	if kept := append(lacks.kept(), pruned.kept...); len(kept) > 0 {
+		message += "; not deleted: " + strings.Join(kept, ", ")
 	}
 	s.succeed(message)
 	return nil

@@ -10,9 +10,7 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -58,12 +56,7 @@ type pruned struct {
 // prune deletes stale objects class by class.
 func (a *applier) prune(ctx context.Context, stale []v1alpha1.ResourceRef) (out pruned, f *fault) {
 	for class := range classes {
-		var refs []v1alpha1.ResourceRef
-		for _, ref := range stale {
-			if _, gvk, err := kindOf(ref); err == nil && classOf(gvk.Kind) == class {
-				refs = append(refs, ref)
-			}
-		}
+		refs := ofClass(stale, class)
 		waiting, began, staying, err := a.deleteClass(ctx, refs, slices.Concat(a.stays, out.left))
 		out.deleted += began
 		for _, ref := range refs {
@@ -114,7 +107,7 @@ func (a *applier) deleteClass(
 ) (waiting []v1alpha1.ResourceRef, began int, kept map[string]string, err error) {
 	kept = map[string]string{}
 	left = slices.Clone(left)
-	needed := sync.OnceValues(func() (users, error) { return a.needed(ctx) })
+	needed := sync.OnceValues(func() (users, error) { return a.needed(ctx, nobody) })
 	var mu sync.Mutex
 	var g errgroup.Group // an object that can't be deleted holds up no other of its class
 	g.SetLimit(concurrency)
@@ -151,31 +144,12 @@ const (
 	deletionUnderWay
 )
 
-// delete deletes an object if it is still ours, or returns why it is kept. An object that somebody else took over is
-// neither deleted nor kept.
+// delete deletes an object if it is still ours, or returns why it is kept.
 func (a *applier) delete(
 	ctx context.Context, ref v1alpha1.ResourceRef, needed func() (users, error), left []v1alpha1.ResourceRef,
 ) (state deletion, why string, err error) {
-	id, gvk, err := kindOf(ref)
-	if err != nil {
-		return noDeletion, "", fmt.Errorf("read inventory: %w", err)
-	}
-	if !a.mayDelete(id.Namespace, ref) { // it was applied as an account
-		return noDeletion, "set spec.serviceAccountName to an account that is allowed to delete it", nil
-	}
-	u := &unstructured.Unstructured{}
-	u.SetGroupVersionKind(gvk)
-	if err := a.client.Get(ctx, types.NamespacedName{Namespace: id.Namespace, Name: id.Name}, u); err != nil {
-		if apierrors.IsNotFound(err) {
-			return noDeletion, "", nil
-		}
-		return noDeletion, "", fmt.Errorf("get %s: %w", describe(ref), err)
-	}
-	by, err := a.otherOwner(ctx, u)
-	if err != nil || by != "" || !a.owns(u) || u.GetUID() == a.obj.UID { // the last: this PolicySync
-		return noDeletion, "", err
-	}
-	if why, err := a.whyKept(u, needed, left); err != nil || why != "" {
+	u, why, err := a.find(ctx, ref, needed, left)
+	if u == nil || err != nil {
 		return noDeletion, why, err
 	}
 	if u.GetDeletionTimestamp() != nil {

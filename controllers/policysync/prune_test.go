@@ -207,3 +207,138 @@ func TestTheDeletionOfANamespacePrunesNoOther(t *testing.T) {
 	r.g.Expect(r.exists(&v1alpha1.PolicySync{}, "policy")).To(BeFalse(), "it blocks its namespace no longer")
 	r.g.Expect(r.exists(&v1alpha1.BackupStorage{}, "a")).To(BeFalse(), "this is in the deleted namespace")
 }
+
+// uses makes a Repository in a storage.
+func (r *testNamespace) uses(storage string) *v1alpha1.Repository {
+	r.t.Helper()
+	repository := &v1alpha1.Repository{
+		ObjectMeta: metav1.ObjectMeta{Namespace: r.namespace, Name: "web"},
+		Spec: v1alpha1.RepositorySpec{
+			AppRef:     v1alpha1.TypedObjectReference{Kind: "PersistentVolumeClaim", Name: "web"},
+			StorageRef: v1alpha1.ObjectReference{Name: storage}, Path: "/web",
+			EncryptionSecret: v1alpha1.ObjectReference{Name: "enc"},
+		},
+	}
+	r.g.Expect(r.Create(r.t.Context(), repository)).To(Succeed())
+	return repository
+}
+
+// A revision drops a Namespace, the Secret in it with a password that only a person knows, a storage in use, and x.
+func TestAConsentCoversOnlyWhatGoes(t *testing.T) {
+	r := asDeployer(t)
+	name := r.namespace + "-b"
+	files := map[string]string{
+		"policy/a.yaml": storage("a"), "policy/b.yaml": storage("b"),
+		"policy/n.yaml": "apiVersion: v1\nkind: Namespace\nmetadata: {name: " + name + "}\n",
+	}
+	r.begins(files)
+	r.g.Expect(r.Create(t.Context(), &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{Namespace: name, Name: "enc"},
+		StringData: map[string]string{"password": "the only copy"},
+	})).To(Succeed())
+	files["policy/e.yaml"] = "apiVersion: v1\nkind: Secret\nmetadata: {name: enc, namespace: " + name +
+		", annotations: {backup.cairn.dev/shared: \"true\"}}\n"
+	files["policy/u.yaml"], files["policy/x.yaml"] = wiping("used", r.namespace), wiping("x", r.namespace)
+	r.push(files)
+	r.reconcile()
+	r.uses("used")
+	for _, f := range []string{"n", "e", "u", "x"} {
+		delete(files, "policy/"+f+".yaml")
+	}
+	revision := r.push(files)
+	r.reconcile()
+	r.expectNotReady(v1alpha1.ReasonDeletionBlocked, "BackupStorage/"+r.namespace+"/x were not deleted")
+	r.g.Expect(r.sync.Status.Removal.Objects).To(ConsistOf("BackupStorage/" + r.namespace + "/x"))
+	r.consent(r.sync.Status.Removal.Digest)
+	expect := func() {
+		t.Helper()
+		r.reconcile()
+		r.expectReady(revision)
+		for _, stays := range []string{
+			"Secret/" + name + "/enc (no PolicySync has", "Namespace/" + name + " (Secret/" + name + "/enc stays in it)",
+			"BackupStorage/" + r.namespace + "/used (Repository " + r.namespace + "/web uses it)",
+		} {
+			r.g.Expect(conditions.GetMessage(r.sync, meta.ReadyCondition)).To(ContainSubstring(stays))
+		}
+		r.g.Expect(r.sync.Status.Removal).To(BeNil())
+		r.clock.Step(driftInterval)
+	}
+	expect()
+	r.g.Expect(r.exists(&v1alpha1.BackupStorage{}, "x")).To(BeFalse(), "somebody has consented")
+	expect()
+	r.restart()
+	expect()
+	delete(files, "policy/b.yaml")
+	revision = r.push(files)
+	expect()
+	r.g.Expect(r.exists(&v1alpha1.BackupStorage{}, "b")).To(BeFalse(), "a later revision removes something else")
+	r.g.Expect(r.Client.Delete(t.Context(), &v1alpha1.BackupStorage{
+		ObjectMeta: metav1.ObjectMeta{Namespace: r.namespace, Name: "a"},
+	})).To(Succeed())
+	expect() // somebody deleted all objects of the revision
+	r.g.Expect(r.exists(&v1alpha1.BackupStorage{}, "a")).To(BeTrue())
+}
+
+// What stays while a consent is not carried out yet, and then could go, needs a consent of its own.
+func TestAConsentCountsForNothingThatStayed(t *testing.T) {
+	r := newRoom(t)
+	r.push(map[string]string{
+		"policy/a.yaml": storage("a"), "policy/u.yaml": wiping("used", r.namespace),
+		"policy/x.yaml": wiping("x", r.namespace), "policy/y.yaml": wiping("y", r.namespace),
+	})
+	r.reconcile()
+	repository := r.uses("used")
+	revision := r.push(map[string]string{"policy/a.yaml": storage("a")})
+	r.reconcile()
+	r.consent(r.sync.Status.Removal.Digest)
+	r.api.refuse = func(req *http.Request) bool {
+		return req.Method == http.MethodDelete && strings.HasSuffix(req.URL.Path, "/x")
+	}
+	r.reconcile()
+	r.expectNotReady(v1alpha1.ReasonPruneFailed, "")
+	r.api.refuse = nil
+	r.g.Expect(r.exists(&v1alpha1.BackupStorage{}, "y")).To(BeFalse())
+	r.g.Expect(r.Client.Delete(t.Context(), repository)).To(Succeed())
+	r.clock.Step(driftInterval)
+	r.reconcile()
+	r.g.Expect(r.exists(&v1alpha1.BackupStorage{}, "used")).To(BeTrue(), "the consent was for x and y")
+	r.expectNotReady(v1alpha1.ReasonDeletionBlocked, "BackupStorage/"+r.namespace+"/used")
+	r.consent(r.sync.Status.Removal.Digest)
+	r.reconcile()
+	r.expectReady(revision)
+	r.g.Expect(r.exists(&v1alpha1.BackupStorage{}, "used")).To(BeFalse())
+}
+
+// Whoever consents to the removal of what needs a storage consents to that of the storage.
+func TestAConsentCoversWhatIsNoLongerNeeded(t *testing.T) {
+	for name, file := range map[string]string{
+		"the Repository goes": "apiVersion: backup.cairn.dev/v1alpha1\nkind: Repository\nmetadata: {name: web}\n" +
+			"spec: {appRef: {kind: PersistentVolumeClaim, name: web}, storageRef: {name: used}, path: /web, " +
+			"encryptionSecret: {name: enc}}\n",
+		"it can go along": strings.Replace(configuration("web", "0 2 * * *"), "encryptionSecret: {name: enc}",
+			"encryptionSecret: {name: enc}, deletionPolicy: WipeOut", 1),
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRoom(t)
+			r.push(map[string]string{
+				"policy/a.yaml": storage("a"), "policy/u.yaml": wiping("used", r.namespace), "policy/w.yaml": file,
+			})
+			r.reconcile()
+			repository := &v1alpha1.Repository{}
+			if !r.exists(repository, "web") {
+				repository = r.uses("used")
+			}
+			revision := r.push(map[string]string{"policy/a.yaml": storage("a")})
+			r.reconcile()
+			r.expectNotReady(v1alpha1.ReasonDeletionBlocked, "")
+			r.g.Expect(r.sync.Status.Removal.Objects).To(ContainElement("BackupStorage/" + r.namespace + "/used"))
+			r.consent(r.sync.Status.Removal.Digest)
+			for range 2 { // in this test nobody takes the second Repository along
+				r.reconcile()
+				r.expectReady(revision)
+				r.g.Expect(r.exists(&v1alpha1.BackupStorage{}, "used")).To(Equal(r.exists(repository, "web")))
+				r.clock.Step(driftInterval)
+			}
+		})
+	}
+}

@@ -36,7 +36,7 @@ func (a *applier) guardSecrets(
 	ctx context.Context, revision string, objects []build.Object, live liveObjects,
 ) *fault {
 	var found secretChanges
-	needed := sync.OnceValues(func() (users, error) { return a.needed(ctx) })
+	needed := sync.OnceValues(func() (users, error) { return a.needed(ctx, nobody) })
 	for _, o := range objects {
 		have := live[keyOf(o.Unstructured)]
 		if o.Unstructured.GroupVersionKind().GroupKind() != (schema.GroupKind{Kind: secretKind}) || have == nil {
