@@ -260,7 +260,8 @@ func TestWithoutPruneNoDeletionIsBlocked(t *testing.T) {
 			fails(r)
 			r.reconcile()
 			r.g.Expect(conditions.IsReady(r.sync)).To(BeFalse())
-			r.g.Expect(conditions.Get(r.sync, v1alpha1.ConditionDeletionBlocked)).To(BeNil(), "nothing is to be deleted")
+			r.g.Expect(conditions.Get(r.sync, v1alpha1.ConditionDeletionBlocked)).
+				To(BeNil(), "nothing is to be deleted")
 			r.g.Expect(r.sync.Status.Removal).NotTo(BeNil(), "it still waits for a consent")
 		})
 	}

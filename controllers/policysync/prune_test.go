@@ -255,7 +255,8 @@ func TestAConsentCoversOnlyWhatGoes(t *testing.T) {
 		r.reconcile()
 		r.expectReady(revision)
 		for _, stays := range []string{
-			"Secret/" + name + "/enc (no PolicySync has", "Namespace/" + name + " (Secret/" + name + "/enc stays in it)",
+			"Secret/" + name + "/enc (no PolicySync has",
+			"Namespace/" + name + " (Secret/" + name + "/enc stays in it)",
 			"BackupStorage/" + r.namespace + "/used (Repository " + r.namespace + "/web uses it)",
 		} {
 			r.g.Expect(conditions.GetMessage(r.sync, meta.ReadyCondition)).To(ContainSubstring(stays))
