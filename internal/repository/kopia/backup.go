@@ -119,7 +119,10 @@ type backup struct {
 	progress *progress
 	// fullRead is the time since when each file of the snapshot was read. It is zero for a stream.
 	fullRead time.Time
-	lost     *lost
+	// unchecked is the start of the oldest backup of which this one has data that was not checked. It is zero for a
+	// stream.
+	unchecked time.Time
+	lost      *lost
 }
 
 // writer opens a writer, which sends again what the storage has lost.

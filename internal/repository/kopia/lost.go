@@ -4,16 +4,12 @@ import (
 	"context"
 	"fmt"
 	"sync"
-	"time"
 
-	"github.com/kopia/kopia/fs"
 	"github.com/kopia/kopia/repo"
 	"github.com/kopia/kopia/repo/blob"
 	"github.com/kopia/kopia/repo/compression"
 	"github.com/kopia/kopia/repo/content"
 	"github.com/kopia/kopia/repo/object"
-	"github.com/kopia/kopia/snapshot"
-	"github.com/kopia/kopia/snapshot/snapshotfs"
 
 	"github.com/cairn-backup/cairn/internal/text"
 )
@@ -107,79 +103,6 @@ func (l *lost) touches(ctx context.Context, id object.ID) bool {
 		}
 	}
 	return false
-}
-
-// safeFor is less than the four hours between the two collections that drop a content, also if kopia's view of the
-// index is old: it reads the index every 15 minutes.
-const safeFor = 3 * time.Hour
-
-// stillThere checks by verify that a backup that took long lost nothing meanwhile. A stream may pause for days, and
-// somebody may delete the snapshot from which a tree takes what did not change; or another program maintained the
-// repository.
-func (b *backup) stillThere(ctx context.Context, w repo.RepositoryWriter, start time.Time, verify func() error) error {
-	if w.Time().Sub(start) < safeFor {
-		return nil
-	}
-	if err := b.e.rep.Refresh(ctx); err != nil {
-		return err
-	}
-	if err := verify(); err != nil {
-		return fmt.Errorf("the repository lost data of the backup while it ran, so back it up again: %w", err)
-	}
-	return nil
-}
-
-// Reasons for which a finished backup is no snapshot. All of its data is there.
-const reasonUnreadable, reasonRefused = "unreadable", "refused"
-
-// treeStillThere checks a tree. It counts from the start of the oldest interrupted backup that this one continues: a
-// checkpoint is not checked. If data is gone, the checkpoints go too: else the next backup would take from them what is
-// not there.
-func (b *backup) treeStillThere(
-	ctx context.Context, w repo.RepositoryWriter, start time.Time, previous []*snapshot.Manifest,
-	man *snapshot.Manifest,
-) error {
-	if man.IncompleteReason != "" {
-		return nil // no snapshot
-	}
-	for _, m := range previous {
-		switch m.IncompleteReason {
-		case "", reasonUnreadable, reasonRefused:
-		default:
-			if t := m.StartTime.ToTime(); t.Before(start) {
-				start = t
-			}
-		}
-	}
-	err := b.stillThere(ctx, w, start, func() error { return verifyTree(ctx, w, man) })
-	if err != nil && damage(err) {
-		err = firstError(dropUnfinished(ctx, w, man), err)
-	}
-	return err
-}
-
-// verifyTree checks that the index has all contents of a tree.
-func verifyTree(ctx context.Context, w repo.RepositoryWriter, man *snapshot.Manifest) error {
-	root, err := snapshotfs.SnapshotRoot(w, man)
-	if err != nil {
-		return err
-	}
-	tw, err := snapshotfs.NewTreeWalker(ctx, snapshotfs.TreeWalkerOptions{
-		Parallelism: defaultParallel,
-		EntryCallback: func(ctx context.Context, _ fs.Entry, id object.ID, _ string) error {
-			_, err := w.VerifyObject(ctx, id)
-			return err
-		},
-	})
-	if err != nil {
-		return err
-	}
-	defer tw.Close(ctx)
-	err = tw.Process(ctx, root, ".")
-	if found, _ := tw.GetErrors(); len(found) > 0 {
-		return found[0]
-	}
-	return err
 }
 
 // writer returns a writer that sends lost contents again.

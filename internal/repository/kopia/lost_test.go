@@ -135,10 +135,13 @@ func TestAStreamAfterALossIsSentAgain(t *testing.T) {
 
 // TestATreeThatLostDataIsNoSnapshot checks a backup of a tree that takes days. Meanwhile somebody deletes the snapshot
 // before it, from which it takes the files that did not change, and maintenance drops their data. The backup fails,
-// also if it continues one that was interrupted, and the next one sends the data again.
+// also if it continues one that was interrupted and of which only a short backup, interrupted as well, has left
+// anything. The next one sends the data again.
 func TestATreeThatLostDataIsNoSnapshot(t *testing.T) {
 	t.Parallel()
-	for name, interrupted := range map[string]bool{"in one run": false, "in an interrupted run": true} {
+	for name, interrupted := range map[string]int{
+		"in one run": 0, "in an interrupted run": 1, "before an interrupted run": 2,
+	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			g, ctx, r, src := NewWithT(t), t.Context(), initialized(t), t.TempDir()
@@ -155,8 +158,9 @@ func TestATreeThatLostDataIsNoSnapshot(t *testing.T) {
 			days, looks := 0, 0
 			slow := kopia.WithLstat(d, func(name string) error {
 				if name != "c" || days > 0 {
-					if looks += days; looks == 3*20 && interrupted {
+					if looks += days; looks == 3*20 && interrupted > 0 {
 						stop()
+						time.Sleep(200 * time.Millisecond) // until it has told the uploader
 					}
 					return nil
 				}
@@ -170,8 +174,11 @@ func TestATreeThatLostDataIsNoSnapshot(t *testing.T) {
 			})
 			_, err = enginetest.Open(t, slow, r).Backup(first, source, repository.BackupOptions{Parallel: 1})
 			g.Expect(days).To(Equal(3))
-			if interrupted {
+			if interrupted > 0 {
 				g.Expect(err).To(MatchError(repository.ErrCanceled))
+				if interrupted > 1 {
+					interruptedAgain(t, d, r, source)
+				}
 				_, err = enginetest.Open(t, d, r).Backup(ctx, source, repository.BackupOptions{})
 			}
 			g.Expect(err).To(MatchError(repository.ErrCorrupt))
@@ -183,4 +190,29 @@ func TestATreeThatLostDataIsNoSnapshot(t *testing.T) {
 			g.Expect(err).NotTo(HaveOccurred())
 		})
 	}
+}
+
+// interruptedAgain interrupts a backup that continues another one. What the other has left goes, as kopia lets go of
+// old checkpoints.
+func interruptedAgain(t *testing.T, d kopia.Driver, r repository.Repository, source repository.Source) {
+	t.Helper()
+	g, e := NewWithT(t), enginetest.Open(t, d, r)
+	before, err := kopia.Unfinished(t.Context(), e)
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(before).NotTo(BeEmpty())
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	looks := 0
+	short := kopia.WithLstat(d, func(string) error {
+		if looks++; looks == 25 {
+			stop()
+			time.Sleep(200 * time.Millisecond)
+		}
+		return nil
+	})
+	_, err = enginetest.Open(t, short, r).Backup(ctx, source, repository.BackupOptions{Parallel: 1})
+	g.Expect(err).To(MatchError(repository.ErrCanceled))
+	e = enginetest.Open(t, d, r)
+	g.Expect(e.Delete(t.Context(), before...)).To(Succeed())
+	g.Expect(kopia.Unfinished(t.Context(), e)).NotTo(BeEmpty())
 }

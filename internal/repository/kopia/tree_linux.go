@@ -21,12 +21,13 @@ import (
 // tree stores a directory. ctx is the context of the caller. kctx outlives it by cancelGrace, so that a canceled
 // backup can still save what it has.
 func (b *backup) tree(ctx, kctx context.Context, w repo.RepositoryWriter) (*snapshot.Manifest, details, error) {
-	start := w.Time()
+	start := w.Time().UTC()
 	previous, err := previousManifests(kctx, w, b.src.Name)
 	if err != nil {
 		return nil, details{}, err
 	}
 	previous = b.trusted(previous)
+	b.unchecked = uncheckedSince(start, previous)
 	out := &stampWriter{RepositoryWriter: w}
 	u := b.uploader(out)
 	kctx, hardStop := context.WithCancel(kctx)
@@ -48,7 +49,7 @@ func (b *backup) tree(ctx, kctx context.Context, w repo.RepositoryWriter) (*snap
 		}
 		return nil, details{}, err
 	}
-	if err := b.treeStillThere(kctx, w, start, previous, man); err != nil {
+	if err := b.treeStillThere(kctx, w, man); err != nil {
 		return nil, details{}, err
 	}
 	b.tellOfRestores(wk)
@@ -92,7 +93,7 @@ func (b *backup) upload(
 		if err != nil {
 			return nil, nil, err
 		}
-		man.Tags = b.labels()
+		man.Tags = b.unfinishedLabels()
 		wk.addUnchanged(&man.Stats)
 		if len(passes) > 0 {
 			man.StartTime = passes[0].man.StartTime
@@ -153,7 +154,7 @@ func (b *backup) uploader(w repo.RepositoryWriter) *upload.Uploader {
 	u.CheckpointInterval = min(cmp.Or(b.opt.CheckpointEvery, defaultCheckpoint), upload.DefaultCheckpointInterval)
 	quiet := policy.LogDetail(0)
 	u.OverrideDirLogDetail, u.OverrideEntryLogDetail = &quiet, &quiet
-	u.CheckpointLabels = b.labels()
+	u.CheckpointLabels = b.unfinishedLabels()
 	b.progress.cancel = u.Cancel
 	return u
 }

@@ -1,0 +1,104 @@
+package kopia
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/kopia/kopia/fs"
+	"github.com/kopia/kopia/repo"
+	"github.com/kopia/kopia/repo/object"
+	"github.com/kopia/kopia/snapshot"
+	"github.com/kopia/kopia/snapshot/snapshotfs"
+)
+
+// safeFor is less than the four hours between the two collections that drop a content, also if kopia's view of the
+// index is old: it reads the index every 15 minutes.
+const safeFor = 3 * time.Hour
+
+// stillThere checks by verify that a backup that took long lost nothing meanwhile. A stream may pause for days, and
+// somebody may delete the snapshot from which a tree takes what did not change; or another program maintained the
+// repository.
+func (b *backup) stillThere(ctx context.Context, w repo.RepositoryWriter, start time.Time, verify func() error) error {
+	if w.Time().Sub(start) < safeFor {
+		return nil
+	}
+	if err := b.e.rep.Refresh(ctx); err != nil {
+		return err
+	}
+	if err := verify(); err != nil {
+		return fmt.Errorf("the repository lost data of the backup while it ran, so back it up again: %w", err)
+	}
+	return nil
+}
+
+// Reasons for which a finished backup is no snapshot. All of its data is there.
+const reasonUnreadable, reasonRefused = "unreadable", "refused"
+
+// uncheckedLabel is the label of what is kept of an unfinished backup. It says when the oldest backup began of which
+// this one continues something that was not checked: kopia deletes old checkpoints.
+const uncheckedLabel = "unchecked-since"
+
+// uncheckedSince returns the oldest start of the interrupted backups that this one continues, and of itself. A
+// checkpoint is not checked.
+func uncheckedSince(start time.Time, previous []*snapshot.Manifest) time.Time {
+	for _, m := range previous {
+		switch m.IncompleteReason {
+		case "", reasonUnreadable, reasonRefused:
+			continue
+		}
+		if t := m.StartTime.ToTime(); t.Before(start) {
+			start = t
+		}
+		if t, err := time.Parse(time.RFC3339Nano, m.Tags[uncheckedLabel]); err == nil && t.Before(start) {
+			start = t
+		}
+	}
+	return start
+}
+
+// unfinishedLabels returns the labels of what is kept of an unfinished backup.
+func (b *backup) unfinishedLabels() map[string]string {
+	labels := b.labels()
+	if !b.unchecked.IsZero() {
+		labels[uncheckedLabel] = b.unchecked.Format(time.RFC3339Nano)
+	}
+	return labels
+}
+
+// treeStillThere checks a tree. If data is gone, the checkpoints go too: else the next backup would take from them what
+// is not there.
+func (b *backup) treeStillThere(ctx context.Context, w repo.RepositoryWriter, man *snapshot.Manifest) error {
+	if man.IncompleteReason != "" {
+		return nil // no snapshot
+	}
+	err := b.stillThere(ctx, w, b.unchecked, func() error { return verifyTree(ctx, w, man) })
+	if err != nil && damage(err) {
+		err = firstError(dropUnfinished(ctx, w, man), err)
+	}
+	return err
+}
+
+// verifyTree checks that the index has all contents of a tree.
+func verifyTree(ctx context.Context, w repo.RepositoryWriter, man *snapshot.Manifest) error {
+	root, err := snapshotfs.SnapshotRoot(w, man)
+	if err != nil {
+		return err
+	}
+	tw, err := snapshotfs.NewTreeWalker(ctx, snapshotfs.TreeWalkerOptions{
+		Parallelism: defaultParallel,
+		EntryCallback: func(ctx context.Context, _ fs.Entry, id object.ID, _ string) error {
+			_, err := w.VerifyObject(ctx, id)
+			return err
+		},
+	})
+	if err != nil {
+		return err
+	}
+	defer tw.Close(ctx)
+	err = tw.Process(ctx, root, ".")
+	if found, _ := tw.GetErrors(); len(found) > 0 {
+		return found[0]
+	}
+	return err
+}
