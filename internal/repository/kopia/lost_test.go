@@ -216,3 +216,25 @@ func interruptedAgain(t *testing.T, d kopia.Driver, r repository.Repository, sou
 	g.Expect(e.Delete(t.Context(), before...)).To(Succeed())
 	g.Expect(kopia.Unfinished(t.Context(), e)).NotTo(BeEmpty())
 }
+
+// TestALongTreeIsKeptWhileItIsChecked checks that a backup which is stopped during its check has not read for nothing.
+func TestALongTreeIsKeptWhileItIsChecked(t *testing.T) {
+	t.Parallel()
+	g, ctx, r, src := NewWithT(t), t.Context(), initialized(t), t.TempDir()
+	enginetest.Tree(t, src, 10)
+	d, c := dated()
+	slow := kopia.WithLstat(d, func(string) error {
+		c.pass(time.Hour)
+		return nil
+	})
+	var kept []string
+	_, err := enginetest.Open(t, slow, r).Backup(ctx, repository.Source{Name: "d", Dir: src}, repository.BackupOptions{
+		Accept: func(repository.Snapshot) (err error) { // follows the check
+			kept, err = kopia.Unfinished(ctx, enginetest.Open(t, d, r))
+			return err
+		},
+	})
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(kept).To(HaveLen(1))
+	g.Expect(kopia.Unfinished(ctx, enginetest.Open(t, d, r))).To(BeEmpty())
+}

@@ -10,6 +10,7 @@ import (
 	"github.com/kopia/kopia/repo/object"
 	"github.com/kopia/kopia/snapshot"
 	"github.com/kopia/kopia/snapshot/snapshotfs"
+	"github.com/kopia/kopia/snapshot/upload"
 )
 
 // safeFor is less than the four hours between the two collections that drop a content, also if kopia's view of the
@@ -20,7 +21,7 @@ const safeFor = 3 * time.Hour
 // somebody may delete the snapshot from which a tree takes what did not change; or another program maintained the
 // repository.
 func (b *backup) stillThere(ctx context.Context, w repo.RepositoryWriter, start time.Time, verify func() error) error {
-	if w.Time().Sub(start) < safeFor {
+	if !isLong(w, start) {
 		return nil
 	}
 	if err := b.e.rep.Refresh(ctx); err != nil {
@@ -31,6 +32,9 @@ func (b *backup) stillThere(ctx context.Context, w repo.RepositoryWriter, start 
 	}
 	return nil
 }
+
+// isLong reports whether data of a backup that began at start can be gone.
+func isLong(w repo.RepositoryWriter, start time.Time) bool { return w.Time().Sub(start) >= safeFor }
 
 // Reasons for which a finished backup is no snapshot. All of its data is there.
 const reasonUnreadable, reasonRefused = "unreadable", "refused"
@@ -66,11 +70,19 @@ func (b *backup) unfinishedLabels() map[string]string {
 	return labels
 }
 
-// treeStillThere checks a tree. If data is gone, the checkpoints go too: else the next backup would take from them what
-// is not there.
+// treeStillThere checks a tree. That can take hours, so it first keeps the tree: maintenance drops nothing of it from
+// then on, and a backup that is stopped goes on from there. If data is gone, the checkpoints go too: else the next
+// backup would take from them what is not there.
 func (b *backup) treeStillThere(ctx context.Context, w repo.RepositoryWriter, man *snapshot.Manifest) error {
-	if man.IncompleteReason != "" {
-		return nil // no snapshot
+	if man.IncompleteReason != "" || !isLong(w, b.unchecked) {
+		return nil // no snapshot, or a safe one
+	}
+	if err := b.keepForNext(ctx, w, man, upload.IncompleteReasonCheckpoint, nil); err != nil {
+		return err
+	}
+	man.IncompleteReason = ""
+	if err := w.Flush(ctx); err != nil {
+		return err
 	}
 	err := b.stillThere(ctx, w, b.unchecked, func() error { return verifyTree(ctx, w, man) })
 	if err != nil && damage(err) {
@@ -86,8 +98,11 @@ func verifyTree(ctx context.Context, w repo.RepositoryWriter, man *snapshot.Mani
 		return err
 	}
 	tw, err := snapshotfs.NewTreeWalker(ctx, snapshotfs.TreeWalkerOptions{
-		Parallelism: defaultParallel,
+		Parallelism: defaultParallel, MaxErrors: 1,
 		EntryCallback: func(ctx context.Context, _ fs.Entry, id object.ID, _ string) error {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
 			_, err := w.VerifyObject(ctx, id)
 			return err
 		},
