@@ -1,6 +1,7 @@
 package kopia_test
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -117,6 +118,52 @@ func TestADirectoryThatNeverRests(t *testing.T) {
 			g.Expect(err).NotTo(HaveOccurred())
 			g.Expect(s.Dirs).To(BeNumerically(">", 20))
 			g.Expect(passes).To(Equal(tc.passes))
+		})
+	}
+}
+
+// canceledWhenAsked is canceled when somebody asks whether it is.
+type canceledWhenAsked struct {
+	context.Context
+	cancel func()
+}
+
+// Err implements context.Context.
+func (c canceledWhenAsked) Err() error {
+	c.cancel()
+	return c.Context.Err()
+}
+
+// TestAFinishedPassOutlivesACancellation checks a tree that never rests, and a backup that is canceled after a pass or
+// during the next one: what it has read is a snapshot.
+func TestAFinishedPassOutlivesACancellation(t *testing.T) {
+	t.Parallel()
+	for name, during := range map[string]bool{"after it": false, "during the next": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			g, src, passes := NewWithT(t), t.TempDir(), 0
+			g.Expect(os.WriteFile(filepath.Join(src, "file"), []byte("text"), 0o644)).To(Succeed())
+			ctx, cancel := context.WithCancel(t.Context())
+			defer cancel()
+			d := kopia.WithLstat(kopia.Driver{}, func(name string) error {
+				if name != "file" {
+					return nil
+				}
+				if passes++; passes > 1 {
+					cancel()
+					time.Sleep(200 * time.Millisecond) // until it has told the uploader
+				}
+				return os.WriteFile(filepath.Join(src, fmt.Sprint("new", passes)), nil, 0o644)
+			})
+			e := enginetest.Open(t, d, initialized(t))
+			if !during {
+				ctx = canceledWhenAsked{ctx, cancel}
+			}
+			s, err := e.Backup(ctx, repository.Source{Name: "d", Dir: src}, repository.BackupOptions{})
+			g.Expect(err).NotTo(HaveOccurred())
+			g.Expect(s.Files).To(BeNumerically(">", 0))
+			g.Expect(e.List(t.Context(), "d")).To(HaveLen(1))
+			g.Expect(passes == 2).To(Equal(during))
 		})
 	}
 }

@@ -98,12 +98,14 @@ func (b *backup) upload(
 		if len(passes) > 0 {
 			man.StartTime = passes[0].man.StartTime
 		}
-		if man.IncompleteReason != "" || b.progress.storage.Load() != nil {
+		switch {
+		case b.progress.storage.Load() != nil || man.IncompleteReason != "" && (ctx.Err() == nil || len(passes) == 0):
 			return man, wk, nil
+		case man.IncompleteReason == "": // else it was canceled, and what earlier passes read is whole
+			passes = append(passes, &passed{man, wk, b.progress.found(), wk.stirred(ctx, b.src.Dir)})
+			wk.listed = nil
 		}
-		passes = append(passes, &passed{man, wk, b.progress.found(), wk.stirred(ctx, b.src.Dir)})
-		wk.listed = nil
-		if b.done(passes) {
+		if b.done(ctx, passes) {
 			best, err := b.best(kctx, w.RepositoryWriter, passes)
 			return best.man, best.walk, err
 		}
@@ -112,12 +114,12 @@ func (b *backup) upload(
 	}
 }
 
-// done reports whether no pass follows.
-func (b *backup) done(passes []*passed) bool {
+// done reports whether no pass follows. None can follow a cancellation.
+func (b *backup) done(ctx context.Context, passes []*passed) bool {
 	last := passes[len(passes)-1]
 	whole := slices.ContainsFunc(passes[:len(passes)-1], (*passed).whole)
 	switch {
-	case len(passes) == b.e.passes:
+	case len(passes) == b.e.passes || ctx.Err() != nil:
 		return true
 	case b.opt.AllowChanged && (whole || last.walk.torn.Load() > b.e.readAgain):
 		return true // Another pass would read big files again.
