@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"time"
 
 	"github.com/kopia/kopia/fs"
@@ -122,6 +123,7 @@ type backup struct {
 	// unchecked is the start of the oldest backup of which this one has data that was not checked. It is zero for a
 	// stream.
 	unchecked time.Time
+	passes    []fs.UTCTimestamp // when each reading of a tree began
 	lost      *lost
 }
 
@@ -166,7 +168,7 @@ func (b *backup) keepForNext(
 	man.IncompleteReason = reason
 	_, err2 := snapshot.SaveSnapshot(ctx, w, man)
 	if err2 == nil {
-		err2 = dropUnfinished(ctx, w, man)
+		err2 = b.dropUnfinished(ctx, w, man)
 	}
 	man.ID = ""
 	if err2 != nil {
@@ -187,15 +189,16 @@ func previousManifests(ctx context.Context, w repo.RepositoryWriter, name string
 	return snapshot.FindPreviousManifests(ctx, w, source(name), nil)
 }
 
-// dropUnfinished deletes the incomplete manifests that the run of man and earlier runs of the source left, but man, and
-// those that seem to be from after its end: their node's clock was ahead.
-func dropUnfinished(ctx context.Context, w repo.RepositoryWriter, man *snapshot.Manifest) error {
+// dropUnfinished deletes the incomplete manifests that all passes of this run and earlier runs of the source left, but
+// man, and those that seem to be from after its end: their node's clock was ahead.
+func (b *backup) dropUnfinished(ctx context.Context, w repo.RepositoryWriter, man *snapshot.Manifest) error {
 	old, err := snapshot.ListSnapshots(ctx, w, man.Source)
 	if err != nil {
 		return err
 	}
 	for _, o := range old {
-		later := o.StartTime.After(man.StartTime) && !o.StartTime.After(man.EndTime)
+		later := o.StartTime.After(man.StartTime) && !o.StartTime.After(man.EndTime) &&
+			!slices.Contains(b.passes, o.StartTime)
 		if o.IncompleteReason != "" && o.ID != man.ID && !later {
 			if err := w.DeleteManifest(ctx, o.ID); err != nil {
 				return err
@@ -219,7 +222,7 @@ func (b *backup) commit(ctx context.Context, w repo.RepositoryWriter, man *snaps
 	if _, err := snapshot.SaveSnapshot(ctx, w, man); err != nil {
 		return err
 	}
-	if err := dropUnfinished(ctx, w, man); err != nil {
+	if err := b.dropUnfinished(ctx, w, man); err != nil {
 		return err
 	}
 	return w.Flush(ctx)

@@ -168,6 +168,28 @@ func TestAFinishedPassOutlivesACancellation(t *testing.T) {
 	}
 }
 
+// TestNoPassLeavesACheckpoint checks checkpoints of a later pass. The next backup would continue them.
+func TestNoPassLeavesACheckpoint(t *testing.T) {
+	t.Parallel()
+	g, src, passes := NewWithT(t), t.TempDir(), 0
+	g.Expect(os.WriteFile(filepath.Join(src, "file"), []byte("text"), 0o644)).To(Succeed())
+	d := kopia.WithLstat(kopia.Driver{}, func(name string) error {
+		if name != "file" {
+			return nil
+		}
+		if passes++; passes == 2 {
+			time.Sleep(500 * time.Millisecond)
+		}
+		return os.WriteFile(filepath.Join(src, fmt.Sprint("new", passes)), nil, 0o644)
+	})
+	e := enginetest.Open(t, d, initialized(t))
+	_, err := e.Backup(t.Context(), repository.Source{Name: "d", Dir: src},
+		repository.BackupOptions{CheckpointEvery: 20 * time.Millisecond})
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(passes).To(Equal(3))
+	g.Expect(kopia.Unfinished(t.Context(), e)).To(BeEmpty())
+}
+
 // TestBothLooksAtAFileTellTheSame checks that a file that nobody changes has the same attributes when it is opened and
 // when it is closed. Otherwise each backup would read each file again.
 func TestBothLooksAtAFileTellTheSame(t *testing.T) {

@@ -86,7 +86,7 @@ func (b *backup) treeStillThere(ctx context.Context, w repo.RepositoryWriter, ma
 	}
 	err := b.stillThere(ctx, w, b.unchecked, func() error { return verifyTree(ctx, w, man) })
 	if err != nil && damage(err) {
-		err = firstError(dropUnfinished(ctx, w, man), err)
+		err = firstError(b.dropUnfinished(ctx, w, man), err)
 	}
 	return err
 }

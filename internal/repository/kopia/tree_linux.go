@@ -94,6 +94,7 @@ func (b *backup) upload(
 			return nil, nil, err
 		}
 		man.Tags = b.unfinishedLabels()
+		b.passes = append(b.passes, man.StartTime)
 		wk.addUnchanged(&man.Stats)
 		if len(passes) > 0 {
 			man.StartTime = passes[0].man.StartTime
