@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"slices"
 	"time"
 
 	"github.com/kopia/kopia/fs"
@@ -175,37 +174,6 @@ func (b *backup) keepForNext(
 		return errors.Join(err, err2)
 	}
 	return err
-}
-
-// previousManifests returns what a backup of a source continues: the newest snapshot, and what interrupted runs left
-// after it. A snapshot of a node whose clock was ahead would be the newest for a long time, and every backup would be
-// compared with old data. So one from the future counts only if there is no other.
-func previousManifests(ctx context.Context, w repo.RepositoryWriter, name string) ([]*snapshot.Manifest, error) {
-	now := fs.UTCTimestampFromTime(w.Time())
-	found, err := snapshot.FindPreviousManifests(ctx, w, source(name), &now)
-	if err != nil || len(found) > 0 {
-		return found, err
-	}
-	return snapshot.FindPreviousManifests(ctx, w, source(name), nil)
-}
-
-// dropUnfinished deletes the incomplete manifests that all passes of this run and earlier runs of the source left, but
-// man, and those that seem to be from after its end: their node's clock was ahead.
-func (b *backup) dropUnfinished(ctx context.Context, w repo.RepositoryWriter, man *snapshot.Manifest) error {
-	old, err := snapshot.ListSnapshots(ctx, w, man.Source)
-	if err != nil {
-		return err
-	}
-	for _, o := range old {
-		later := o.StartTime.After(man.StartTime) && !o.StartTime.After(man.EndTime) &&
-			!slices.Contains(b.passes, o.StartTime)
-		if o.IncompleteReason != "" && o.ID != man.ID && !later {
-			if err := w.DeleteManifest(ctx, o.ID); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
 }
 
 // commit saves the manifest and flushes. The snapshot exists only after the flush has returned. The same flush

@@ -10,6 +10,7 @@ import (
 
 	"github.com/kopia/kopia/repo"
 	"github.com/kopia/kopia/repo/blob"
+	"github.com/kopia/kopia/repo/content/indexblob"
 	"github.com/kopia/kopia/repo/maintenance"
 	"github.com/kopia/kopia/repo/manifest"
 	"github.com/kopia/kopia/snapshot"
@@ -390,4 +391,40 @@ func OpenPackFiles() (get func(id blob.ID, file string) *os.File, count func() i
 		defer p.mu.Unlock()
 		return p.lru.Len()
 	}
+}
+
+// LoseContents deletes the contents of all files of a snapshot, as maintenance does with what it takes for
+// unused.
+func LoseContents(ctx context.Context, e repository.Engine, id string) error {
+	re := e.(*repoEngine)
+	_, man, err := re.root(ctx, id)
+	if err != nil {
+		return err
+	}
+	return repo.DirectWriteSession(ctx, re.rep, repo.WriteSessionOptions{},
+		func(ctx context.Context, w repo.DirectRepositoryWriter) error {
+			if err := errors.Join(deleteFiles(ctx, re, w, man.RootEntry), w.Flush(ctx)); err != nil {
+				return err
+			}
+			return w.ContentManager().CompactIndexes(ctx,
+				indexblob.CompactOptions{DropDeletedBefore: w.Time().Add(time.Second)})
+		})
+}
+
+func deleteFiles(ctx context.Context, e *repoEngine, w repo.DirectRepositoryWriter, de *snapshot.DirEntry) error {
+	if de.Type != snapshot.EntryTypeDirectory {
+		parts, err := w.VerifyObject(ctx, de.ObjectID)
+		for _, part := range parts {
+			err = errors.Join(err, w.ContentManager().DeleteContent(ctx, part))
+		}
+		return err
+	}
+	dm, err := e.readDir(ctx, de.ObjectID)
+	if err != nil {
+		return err
+	}
+	for _, x := range dm.Entries {
+		err = errors.Join(err, deleteFiles(ctx, e, w, x))
+	}
+	return err
 }

@@ -238,3 +238,31 @@ func TestALongTreeIsKeptWhileItIsChecked(t *testing.T) {
 	g.Expect(kept).To(HaveLen(1))
 	g.Expect(kopia.Unfinished(ctx, enginetest.Open(t, d, r))).To(BeEmpty())
 }
+
+// TestASnapshotThatLostDataIsNotContinued checks a snapshot that has lost data, from which a long backup takes what did
+// not change. The backup fails, and the next one reads and sends the data again.
+func TestASnapshotThatLostDataIsNotContinued(t *testing.T) {
+	t.Parallel()
+	g, ctx, r, src := NewWithT(t), t.Context(), initialized(t), t.TempDir()
+	enginetest.Incompressible(t, src, 3, 1<<20)
+	d, c := dated()
+	source := repository.Source{Name: "d", Dir: src}
+	old, err := enginetest.Open(t, d, r).Backup(ctx, source, repository.BackupOptions{})
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(kopia.LoseContents(ctx, enginetest.Open(t, d, r), old.ID)).To(Succeed())
+	slow := kopia.WithLstat(d, func(string) error {
+		c.pass(time.Hour)
+		return nil
+	})
+	_, err = enginetest.Open(t, slow, r).Backup(ctx, source, repository.BackupOptions{})
+	g.Expect(err).To(MatchError(repository.ErrCorrupt))
+	e := enginetest.Open(t, d, r)
+	_, err = e.Verify(ctx, old.ID, 0)
+	g.Expect(err).To(MatchError(repository.ErrCorrupt), "it keeps its ID")
+	for _, unchanged := range []int{0, 3} {
+		s, p := backUp(ctx, g, e, src, repository.BackupOptions{})
+		g.Expect(p.FilesUnchanged).To(BeEquivalentTo(unchanged))
+		_, err = e.Verify(ctx, s.ID, 100)
+		g.Expect(err).NotTo(HaveOccurred())
+	}
+}

@@ -28,7 +28,8 @@ func (b *backup) stillThere(ctx context.Context, w repo.RepositoryWriter, start 
 		return err
 	}
 	if err := verify(); err != nil {
-		return fmt.Errorf("the repository lost data of the backup while it ran, so back it up again: %w", err)
+		return fmt.Errorf("the repository has lost data of the backup, before it or while it ran, so back it up "+
+			"again: %w", err)
 	}
 	return nil
 }
@@ -71,8 +72,8 @@ func (b *backup) unfinishedLabels() map[string]string {
 }
 
 // treeStillThere checks a tree. That can take hours, so it first keeps the tree: maintenance drops nothing of it from
-// then on, and a backup that is stopped goes on from there. If data is gone, the checkpoints go too: else the next
-// backup would take from them what is not there.
+// then on, and a backup that is stopped goes on from there. If data is gone, the next
+// backup takes nothing from this one, and from those before it.
 func (b *backup) treeStillThere(ctx context.Context, w repo.RepositoryWriter, man *snapshot.Manifest) error {
 	if man.IncompleteReason != "" || !isLong(w, b.unchecked) {
 		return nil // no snapshot, or a safe one
@@ -86,7 +87,7 @@ func (b *backup) treeStillThere(ctx context.Context, w repo.RepositoryWriter, ma
 	}
 	err := b.stillThere(ctx, w, b.unchecked, func() error { return verifyTree(ctx, w, man) })
 	if err != nil && damage(err) {
-		err = firstError(b.dropUnfinished(ctx, w, man), err)
+		err = firstError(b.distrust(ctx, w, man), err)
 	}
 	return err
 }
