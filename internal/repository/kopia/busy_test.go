@@ -151,6 +151,26 @@ func TestWhatASnapshotMayLackIsNotExtra(t *testing.T) {
 	g.Expect(filepath.Join(src, "calm", "extra")).NotTo(BeAnExistingFile())
 }
 
+// TestADirectoryInThePlaceOfAFileIsExtra checks a restore that deletes what is extra where a directory took the place of a
+// file, in a directory that changed during the backup: what the snapshot may lack stays.
+func TestADirectoryInThePlaceOfAFileIsExtra(t *testing.T) {
+	t.Parallel()
+	g, src, r := NewWithT(t), t.TempDir(), initialized(t)
+	file := filepath.Join(src, "file")
+	g.Expect(os.WriteFile(file, []byte("text"), 0o644)).To(Succeed())
+	d := kopia.WithLstat(kopia.WithPasses(kopia.Driver{}, 1), func(name string) error {
+		return os.WriteFile(filepath.Join(src, "new"), nil, 0o644)
+	})
+	s, err := enginetest.Open(t, d, r).Backup(t.Context(), repository.Source{Name: "d", Dir: src},
+		repository.BackupOptions{})
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(errors.Join(os.Remove(file), os.MkdirAll(filepath.Join(file, "a", "b"), 0o755))).To(Succeed())
+	res := restoredInPlace(t, r, s.ID, src)
+	g.Expect([]int64{res.Deleted, res.ExtraKept}).To(Equal([]int64{3, 1}))
+	g.Expect(os.ReadFile(file)).To(BeEquivalentTo("text"))
+	g.Expect(filepath.Join(src, "new")).To(BeAnExistingFile())
+}
+
 // TestWhatMovesBesideBusyDirectoriesIsInTheSnapshot checks a mail that moves up into a directory that was read before,
 // beside directories to which links are added all the time, and from which none goes. The file system is an ordinary
 // one: the times of the directories of the mail tell that it moved.

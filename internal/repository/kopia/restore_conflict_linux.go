@@ -3,7 +3,6 @@ package kopia
 import (
 	"context"
 	"errors"
-	"path"
 
 	"github.com/kopia/kopia/snapshot"
 	"golang.org/x/sys/unix"
@@ -195,7 +194,7 @@ func (r *restorer) prepare(dfd int, rel, name string, t timeRec) (replaces bool,
 // deleted.
 func (r *restorer) clear(dfd int, rel, name string) error {
 	if r.opt.DeleteExtra {
-		r.remove(dfd, path.Dir(rel), name)
+		r.removeEntry(dfd, rel, name, true)
 	}
 	r.step()
 	err := unix.Unlinkat(dfd, name, unix.AT_REMOVEDIR)

@@ -88,7 +88,11 @@ func names(fd int, want func(string) bool) ([]string, error) {
 // remove deletes the selected part of an entry that the snapshot does not have. It follows no symbolic link and
 // enters no other file system. An entry that cannot be deleted makes the restore fail.
 func (r *restorer) remove(dfd int, relDir, name string) {
-	rel := path.Join(relDir, name)
+	r.removeEntry(dfd, path.Join(relDir, name), name, false)
+}
+
+// removeEntry does so with an entry of which it knows whether the snapshot has another one of its name.
+func (r *restorer) removeEntry(dfd int, rel, name string, replaced bool) {
 	var st unix.Stat_t
 	err := unix.Fstatat(dfd, name, &st, unix.AT_SYMLINK_NOFOLLOW)
 	if err == unix.ENOENT {
@@ -100,7 +104,7 @@ func (r *restorer) remove(dfd int, relDir, name string) {
 	}
 	dir := st.Mode&unix.S_IFMT == unix.S_IFDIR
 	selected, enter := r.sel.Takes(rel, dir)
-	if st.Dev != r.dev || !selected && !enter || r.keepsExtra(rel, st.Mode&unix.S_IFMT) {
+	if st.Dev != r.dev || !selected && !enter || r.keepsExtra(rel, st.Mode&unix.S_IFMT, replaced) {
 		return
 	}
 	flags := 0

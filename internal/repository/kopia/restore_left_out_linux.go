@@ -77,8 +77,9 @@ func (r *restorer) choosesNothing(ctx context.Context, rel string, de *snapshot.
 }
 
 // keepsExtra reports whether an entry of the target that the snapshot does not have stays: it is no extra entry where
-// the backup left it out. It counts entries of which nobody knows.
-func (r *restorer) keepsExtra(rel string, typ uint32) bool {
+// the backup left it out. It counts entries of which nobody knows. If the snapshot has another entry of its name, which
+// replaces it, it was not left out.
+func (r *restorer) keepsExtra(rel string, typ uint32, replaced bool) bool {
 	full := path.Join(r.left.below, rel)
 	stored := encodePath(full)
 	switch {
@@ -86,6 +87,7 @@ func (r *restorer) keepsExtra(rel string, typ uint32) bool {
 		return true
 	case r.left.exclude.Excludes(full, typ == unix.S_IFDIR):
 		return true
+	case replaced:
 	case r.left.unknown || r.left.paths[stored] || r.left.dirs[path.Dir(stored)]:
 		r.extraKept.Add(1)
 		return true
