@@ -267,6 +267,26 @@ func ReadDuring(ctx context.Context, dir, name string, change func()) (int64, er
 	return w.changed.Load(), err
 }
 
+// ReadsTwice reports whether a backup by modification times alone, of a source whose clock may differ so much, reads a
+// file a second time.
+func ReadsTwice(ctx context.Context, dir, name string, skew time.Duration) (bool, error) {
+	w, root, err := newWalk(dir, repository.BackupOptions{IgnoreInode: true}, fstatat)
+	if err != nil {
+		return false, err
+	}
+	w.skew, w.dirtyFor = skew, time.Minute
+	e, err := root.Child(ctx, name)
+	if err != nil {
+		return false, err
+	}
+	defer e.Close()
+	r, err := e.(*fileNode).Open(ctx)
+	if err != nil {
+		return false, err
+	}
+	return r.(*fileReader).sum != nil, r.Close()
+}
+
 // ForgetFullRead makes a snapshot what a version without stamps leaves.
 func ForgetFullRead(ctx context.Context, e repository.Engine, id string) error {
 	return repo.WriteSession(ctx, e.(*repoEngine).rep, repo.WriteSessionOptions{},

@@ -27,14 +27,16 @@ func (f *fileNode) Open(context.Context) (fs.Reader, error) {
 		return nil, &sourceError{&os.PathError{Op: "open", Path: f.path(), Err: errors.New("changed its type")}}
 	}
 	now := f.w.now()
-	r.coarse, r.young = f.w.isCoarse(&r.before, now), f.w.isYoung(&r.before, now)
+	r.coarse = f.w.isCoarse(&r.before, now, 0)
+	r.young = f.w.isYoung(&r.before, now) || f.w.isCoarse(&r.before, now, f.w.skew)
 	r.untold = r.coarse || r.young
+	r.young = r.young && r.before.Size <= youngAgain
 	if f.w.copiedAt.IsZero() {
 		r.racyUntil = f.w.racyUntil(&r.before, now)
 	} else {
 		r.coarse, r.young = false, false // nobody writes to a copy
 	}
-	if f.w.again || r.racy() || r.coarse || r.young && r.before.Size <= youngAgain {
+	if f.w.again || r.racy() || r.coarse || r.young {
 		r.sum = sha256.New()
 	}
 	if !f.first.CompareAndSwap(nil, &r.before) && !f.w.isSame(f.first.Load(), &r.before) {
@@ -71,8 +73,8 @@ func (w *walk) racyUntil(st *unix.Stat_t, now time.Time) (until time.Time) {
 const oneTime = 2100 * time.Millisecond
 
 // isCoarse reports whether a file system that knows only whole seconds may give a later write the times that the file
-// has now. Waiting for the next second would take too long.
-func (w *walk) isCoarse(st *unix.Stat_t, now time.Time) bool {
+// has now, by a clock that differs so much. Waiting for the next second would take too long.
+func (w *walk) isCoarse(st *unix.Stat_t, now time.Time, skew time.Duration) bool {
 	last := st.Ctim
 	if w.noInode {
 		last = st.Mtim
@@ -80,7 +82,7 @@ func (w *walk) isCoarse(st *unix.Stat_t, now time.Time) bool {
 	if last.Nsec != 0 {
 		return false
 	}
-	return w.isNear(last, now, oneTime) || w.isNear(st.Mtim, now, oneTime)
+	return w.isNear(last, now, oneTime+skew) || w.isNear(st.Mtim, now, oneTime+skew)
 }
 
 // isNear reports whether a file's time is so close to the moment of which the tree shows the content. For a volume that
@@ -91,7 +93,6 @@ func (w *walk) isNear(ts unix.Timespec, now time.Time, within time.Duration) boo
 	if !w.copiedAt.IsZero() {
 		since = w.copiedAt
 	}
-	within += w.skew
 	return t.After(since.Add(-within)) && t.Before(now.Add(within))
 }
 
@@ -111,7 +112,7 @@ func (w *walk) isYoung(st *unix.Stat_t, now time.Time) bool {
 	if w.noInode {
 		last = st.Mtim
 	}
-	return w.isNear(last, now, w.dirtyFor)
+	return w.isNear(last, now, w.dirtyFor+w.skew)
 }
 
 // changed records that the content which was read may be torn.
@@ -139,7 +140,7 @@ type fileReader struct {
 	// racyUntil is set where a write now may leave the file's times unchanged.
 	racyUntil time.Time
 	coarse    bool      // so may a write within the next seconds
-	young     bool      // so may a write through a mapping
+	young     bool      // so may a write through a mapping, or by another clock
 	untold    bool      // its times may not tell the next backup of a write
 	sum       hash.Hash // of the first size bytes; nil where the file was not read from its start to its end
 	size      int64

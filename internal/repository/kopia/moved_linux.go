@@ -85,7 +85,7 @@ func (w *walk) remember(ref *dirRef) {
 	case err != nil:
 	case !w.racyUntil(&st, now).IsZero():
 		w.listed.racy.Add(1)
-	case !w.isCoarse(&st, now):
+	case !w.isCoarse(&st, now, 0): // with the skew of a network file system, no directory would rest for five minutes
 		stamp = stampOf("", &st, w.noInode)
 		w.listed.calm.Add(1)
 	}

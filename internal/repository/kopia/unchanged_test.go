@@ -218,6 +218,40 @@ func TestAWriteByAnotherClock(t *testing.T) {
 	NewWithT(t).Expect(kopia.SkewOf("/proc")).To(BeZero(), "a file system of this node")
 }
 
+// TestWholeSecondsByAnotherClock checks a file server that knows only whole seconds, and whose clock may differ: a tree
+// that rests is read once, and a big file that did not change in the last seconds too.
+func TestWholeSecondsByAnotherClock(t *testing.T) {
+	t.Parallel()
+	g, ctx, src, passes := NewWithT(t), t.Context(), t.TempDir(), 0
+	const skew, small, big = 5 * time.Minute, 100, 64<<20 + 1
+	now := time.Now().Truncate(time.Second)
+	for name, tc := range map[string]struct {
+		size  int64
+		at    time.Time
+		twice bool
+	}{
+		"a small file":              {size: small, at: now.Add(-2 * time.Minute), twice: true},
+		"a big file":                {size: big, at: now.Add(-2 * time.Minute)},
+		"a big file of this second": {size: big, at: now.Add(time.Second), twice: true},
+		"an old file":               {size: small, at: now.Add(-time.Hour)},
+	} {
+		file := filepath.Join(src, name)
+		g.Expect(os.WriteFile(file, nil, 0o600)).To(Succeed())
+		g.Expect(errors.Join(os.Truncate(file, tc.size), os.Chtimes(file, tc.at, tc.at))).To(Succeed())
+		g.Expect(kopia.ReadsTwice(ctx, src, name, skew)).To(Equal(tc.twice), name)
+	}
+	g.Expect(os.Chtimes(src, now.Add(-2*time.Minute), now.Add(-2*time.Minute))).To(Succeed())
+	d := kopia.WithLstat(kopia.WithSkew(kopia.Driver{}, skew), func(name string) error {
+		if name == "an old file" {
+			passes++
+		}
+		return nil
+	})
+	s, _ := backUp(ctx, g, enginetest.Open(t, d, initialized(t)), src, ignoring)
+	g.Expect(passes).To(Equal(1))
+	g.Expect(s.Changed).To(BeZero())
+}
+
 // TestAWriteThatACopyLacks checks a copy of a volume whose file system was not frozen. The disk can have the times of a
 // write, and its data only half a minute later. The next copy has the data, with the same times.
 func TestAWriteThatACopyLacks(t *testing.T) {
