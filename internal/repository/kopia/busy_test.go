@@ -151,8 +151,8 @@ func TestWhatASnapshotMayLackIsNotExtra(t *testing.T) {
 	g.Expect(filepath.Join(src, "calm", "extra")).NotTo(BeAnExistingFile())
 }
 
-// TestADirectoryInThePlaceOfAFileIsExtra checks a restore that deletes what is extra where a directory took the place of a
-// file, in a directory that changed during the backup: what the snapshot may lack stays.
+// TestADirectoryInThePlaceOfAFileIsExtra checks a restore that deletes what is extra where a directory took the place
+// of a file, in a directory that changed during the backup: what the snapshot may lack stays.
 func TestADirectoryInThePlaceOfAFileIsExtra(t *testing.T) {
 	t.Parallel()
 	g, src, r := NewWithT(t), t.TempDir(), initialized(t)
