@@ -226,7 +226,7 @@ func TestWhatIsNotKnownOfARepositoryIsNotSaid(t *testing.T) {
 }
 
 func TestKubeStashsMetrics(t *testing.T) {
-	theirs := func(r client.Reader) prometheus.Collector { 
+	theirs := func(r client.Reader) prometheus.Collector {
 		return NewKubeStashCollector(r, clocktesting.NewFakePassiveClock(now))
 	}
 	text := scraped(t, theirs, scene()...)

@@ -158,7 +158,7 @@ func TestADirectoryInThePlaceOfAFileIsExtra(t *testing.T) {
 	g, src, r := NewWithT(t), t.TempDir(), initialized(t)
 	file := filepath.Join(src, "file")
 	g.Expect(os.WriteFile(file, []byte("text"), 0o644)).To(Succeed())
-	d := kopia.WithLstat(kopia.WithPasses(kopia.Driver{}, 1), func(name string) error {
+	d := kopia.WithLstat(kopia.WithPasses(kopia.Driver{}, 1), func(string) error {
 		return os.WriteFile(filepath.Join(src, "new"), nil, 0o644)
 	})
 	s, err := enginetest.Open(t, d, r).Backup(t.Context(), repository.Source{Name: "d", Dir: src},
