@@ -207,7 +207,6 @@ func TestAJobThatDoesNotGoIsNamed(t *testing.T) {
 	job, _ := s.job()
 	bed.Edit(t, job, func() { job.Finalizers = append(job.Finalizers, "example.com/held") })
 	g.Expect(bed.Client.Delete(t.Context(), job)).To(Succeed())
-	t.Cleanup(func() { bed.Edit(t, job, func() { job.Finalizers = nil }) })
 	later := *keepers
 	later.Clock = clocktesting.NewFakePassiveClock(time.Now().Add(time.Hour))
 	request := ctrl.Request{NamespacedName: client.ObjectKey{
@@ -222,4 +221,6 @@ func TestAJobThatDoesNotGoIsNamed(t *testing.T) {
 			"Job " + job.Name + " of an earlier keeper is being deleted and does not go: see what its finalizers " +
 				"(example.com/held"))
 	}, testbed.Patience, testbed.Interval).Should(Succeed(), "the Repository names the Job that holds up its removal")
+	bed.Edit(t, job, func() { job.Finalizers = nil })
+	s.job(job)
 }
