@@ -54,8 +54,8 @@ func TestScan(t *testing.T) {
 	g.Expect(runIn(t, "repository", "scan", "web", "-n", ns, "--wait")).To(Equal(result{
 		out: "repository/web: a scan is asked for\nscan of repository/web succeeded: 9 Snapshots in the backend, " +
 			"8 rebuilt; 1 of these Failed, because they had failed before or data is missing; 2 left out: the log of " +
-			"the manager says why; 3 result files could not be understood; 4 backups in the repository belong to no " +
-			"Snapshot\n",
+			"the manager says why, of the first three; 3 result files could not be understood; 4 backups in the " +
+			"repository belong to no Snapshot\n",
 	}))
 
 	g.Expect(runIn(t, "repository", "scan", "volumes", "-n", ns)).To(Equal(result{
