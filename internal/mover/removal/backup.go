@@ -49,9 +49,11 @@ func (x Repository) find(ctx context.Context, snapshots []task.Removed) ([]backu
 	if err != nil {
 		return nil, err
 	}
+	runs := runsOf(all)
 	for i, s := range snapshots {
 		out[i].uids = slices.DeleteFunc(out[i].uids, func(uid string) bool {
-			return uid != string(s.UID) && !isOfRun(all, uid, s.BackupSession)
+			run, found := runs[uid]
+			return uid != string(s.UID) && (!found || run != s.BackupSession)
 		})
 	}
 	return out, nil
@@ -78,19 +80,21 @@ func isOther(uid string, s task.Removed) bool {
 	return uid != string(s.UID) && task.IsUID(uid) && !layout.IsMarker(layout.RemovalPath("", uid))
 }
 
-// isOfRun reports whether the engine has data with this UID, and all of it is of this run. Anybody who can write to the
-// backend decides what a component result says, and so could have any data removed. The tags of data need the password.
-func isOfRun(all []repository.Snapshot, uid, run string) bool {
-	found := false
+// severalRuns stands for the runs of data with one UID. No BackupSession has this name.
+const severalRuns = "/"
+
+// runsOf returns the run of the engine's data by UID. Anybody who can write to the backend decides what a component
+// result says, and so could have any data removed. The tags of data need the password.
+func runsOf(all []repository.Snapshot) map[string]string {
+	out := map[string]string{}
 	for _, s := range all {
-		if s.Tags[judge.TagSnapshotUID] == uid {
-			if s.Tags[judge.TagBackupSession] != run {
-				return false
-			}
-			found = true
+		uid, run := s.Tags[judge.TagSnapshotUID], s.Tags[judge.TagBackupSession]
+		if other, found := out[uid]; found && other != run {
+			run = severalRuns
 		}
+		out[uid] = run
 	}
-	return found
+	return out
 }
 
 // otherNames returns the names in the backend of Snapshots that a scan has given other names, by these.
