@@ -130,8 +130,7 @@ func (c *Collector) givenUp(e *ended, why error) bool {
 		return false
 	}
 	at, now := e.object.GetDeletionTimestamp().Time, c.Clock.Now()
-	return errors.Is(why, errFull) || errors.Is(why, errUndecided) || now.Sub(at) > giveUpAfter ||
-		observe.FarAhead(at, now)
+	return errors.Is(why, errFull) || errors.Is(why, errUndecided) || observe.Lasted(at, now, giveUpAfter)
 }
 
 // errGone means that the namespace of a Ledger takes no more objects.

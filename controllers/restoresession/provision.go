@@ -175,7 +175,7 @@ func (r *Reconciler) freeName(
 			"somebody else created PersistentVolumeClaim %s while the restore began", v.ClaimName)
 	case claim.DeletionTimestamp != nil:
 		at, now := claim.DeletionTimestamp.Time, r.Clock.Now()
-		if wait := restore.WaitTimeout(s.Status.Resolved.Task); now.Sub(at) > wait || observe.FarAhead(at, now) {
+		if wait := restore.WaitTimeout(s.Status.Resolved.Task); observe.Lasted(at, now, wait) {
 			return 0, movers.Refuse(v1alpha1.ReasonVolumeInUse,
 				"PersistentVolumeClaim %s has been terminating for more than %s: something still uses it",
 				v.ClaimName, wait)

@@ -28,8 +28,7 @@ const lostAfter = 10 * time.Minute
 // CanRun reports whether a pod of a keeper can still work. A pod can outlive its Job for a while. A pod whose node does
 // not end it counts as gone after ten minutes: then only the lease in the backend keeps the next one out.
 func CanRun(pod *corev1.Pod, now time.Time) bool {
-	lost := pod.DeletionTimestamp != nil && (now.Sub(pod.DeletionTimestamp.Time) > lostAfter ||
-		observe.FarAhead(pod.DeletionTimestamp.Time, now))
+	lost := pod.DeletionTimestamp != nil && observe.Lasted(pod.DeletionTimestamp.Time, now, lostAfter)
 	return !observe.PodEnded(pod) && !lost
 }
 

@@ -83,8 +83,7 @@ func observeJob(job *batchv1.Job, pods []corev1.Pod, now time.Time) run.Job {
 // deletionStuck reports whether a deleted Job waits for something that can stay away, such as a report from a dead
 // node.
 func deletionStuck(job *batchv1.Job, now time.Time) bool {
-	return job.DeletionTimestamp != nil && (now.After(job.DeletionTimestamp.Add(run.WaitForPods)) ||
-		observe.FarAhead(job.DeletionTimestamp.Time, now))
+	return job.DeletionTimestamp != nil && observe.Lasted(job.DeletionTimestamp.Time, now, run.WaitForPods)
 }
 
 func isHook(o client.Object) bool { return o.GetLabels()[v1alpha1.LabelHook] != "" }

@@ -45,6 +45,12 @@ const farAhead = 24 * time.Hour
 // FarAhead reports whether a time that the API server or a node has written can't be waited for.
 func FarAhead(t, now time.Time) bool { return t.Sub(now) > farAhead }
 
+// Lasted reports whether what began at a time that the API server has written has lasted longer than limit. It has if a
+// clock that was ahead says when it began.
+func Lasted(since, now time.Time, limit time.Duration) bool {
+	return now.Sub(since) > limit || FarAhead(since, now)
+}
+
 // Observation is what a Job and its pods show.
 type Observation struct {
 	State State
