@@ -1,27 +1,19 @@
 package backupsession
 
 import (
-	"context"
 	"testing"
 	"time"
 
 	. "github.com/onsi/gomega"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/run/backup"
 	"github.com/cairn-backup/cairn/internal/run/runtest"
+	"github.com/cairn-backup/cairn/internal/testbed"
 )
-
-type indexer struct{ *fake.ClientBuilder }
-
-func (x indexer) IndexField(_ context.Context, o client.Object, field string, values client.IndexerFunc) error {
-	x.WithIndex(o, field, values)
-	return nil
-}
 
 // Two sessions of one target back up into one Repository: nightly everything, hourly only what changes a lot (the
 // parameter paths or databases). What the hourly session leaves out on purpose is not missing, and a component that the
@@ -44,7 +36,7 @@ func TestWhatIsMissingIsThatOfTheSession(t *testing.T) {
 			g.Expect(v1alpha1.AddToScheme(scheme)).To(Succeed())
 			target := runtest.Target("a", tt.now...)
 			b := fake.NewClientBuilder().WithScheme(scheme)
-			g.Expect(snapshotsByRepository.Register(t.Context(), indexer{b})).To(Succeed())
+			g.Expect(snapshotsByRepository.Register(t.Context(), testbed.Indexes{ClientBuilder: b})).To(Succeed())
 			for i, session := range tt.runs {
 				s := &v1alpha1.Snapshot{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: session}}
 				s.Spec.Repository, s.Spec.Session, s.Spec.AppRef = "a", session, target.AppRef

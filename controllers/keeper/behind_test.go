@@ -6,7 +6,6 @@ import (
 	"time"
 
 	. "github.com/onsi/gomega"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -96,15 +95,7 @@ func TestARestoreThatTheCacheLacksHoldsWhatItReads(t *testing.T) {
 	t.Parallel()
 	g, s := NewWithT(t), newShop(t)
 	used := s.snapshot(s.repository, 1, good, wipeOutSnapshot)
-	restore := &v1alpha1.RestoreSession{
-		ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, Name: "r"},
-		Spec: v1alpha1.RestoreSessionSpec{
-			Target:     &v1alpha1.TypedObjectReference{Kind: "PersistentVolumeClaim", Name: "copy"},
-			DataSource: &v1alpha1.RestoreDataSource{Snapshot: used.Name},
-		},
-	}
-	bed.Create(t, restore)
-	bed.Cached(t, restore)
+	s.restores(used)
 	del(t, used)
 	bed.Cached(t, used)
 	r := &keeper.Reconciler{

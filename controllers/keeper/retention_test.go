@@ -191,17 +191,7 @@ func TestARestoreHoldsWhatItReads(t *testing.T) {
 	used, paused, free := s.snapshot(s.repository, 2, good), s.snapshot(s.repository, 3, good,
 		func(s *v1alpha1.Snapshot) { s.Spec.Paused = true }), s.snapshot(s.repository, 4, good)
 	running := s.snapshot(s.repository, 5, v1alpha1.SnapshotRunning)
-	restore := &v1alpha1.RestoreSession{
-		ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, Name: "r"},
-		Spec: v1alpha1.RestoreSessionSpec{
-			Target:     &v1alpha1.TypedObjectReference{Kind: "PersistentVolumeClaim", Name: "copy"},
-			DataSource: &v1alpha1.RestoreDataSource{Snapshot: used.Name},
-		},
-	}
-	bed.Create(t, restore)
-	NewWithT(t).Eventually(func() error {
-		return bed.Manager.GetClient().Get(t.Context(), client.ObjectKeyFromObject(restore), restore.DeepCopy())
-	}, testbed.Patience, testbed.Interval).Should(Succeed(), "the cache has it")
+	restore := s.restores(used)
 	s.policy("c", last(1), "web")
 	job, _ := s.job()
 	s.did(job, "")

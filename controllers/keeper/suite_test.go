@@ -236,6 +236,21 @@ func (s *shop) job(not ...client.Object) (*batchv1.Job, task.Task) {
 	return job, t
 }
 
+// restores creates a restore of the Snapshot. The cache knows it afterwards.
+func (s *shop) restores(of *v1alpha1.Snapshot) *v1alpha1.RestoreSession {
+	s.t.Helper()
+	restore := &v1alpha1.RestoreSession{
+		ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, Name: "r"},
+		Spec: v1alpha1.RestoreSessionSpec{
+			Target:     &v1alpha1.TypedObjectReference{Kind: "PersistentVolumeClaim", Name: "copy"},
+			DataSource: &v1alpha1.RestoreDataSource{Snapshot: of.Name},
+		},
+	}
+	bed.Create(s.t, restore)
+	bed.Cached(s.t, restore)
+	return restore
+}
+
 // did ends the keeper's Job: for each repository with success, or with a reason.
 func (s *shop) did(job *batchv1.Job, reasons ...string) {
 	s.t.Helper()

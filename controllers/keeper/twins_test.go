@@ -5,7 +5,6 @@ import (
 
 	"github.com/fluxcd/pkg/runtime/conditions"
 	. "github.com/onsi/gomega"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
@@ -50,15 +49,7 @@ func TestARestoreHoldsTheDataOfBothSnapshotsOfABackup(t *testing.T) {
 	twin := s.snapshot(s.repository, 2, good, wipeOutSnapshot, func(o *v1alpha1.Snapshot) {
 		o.Spec.SnapshotID = read.Spec.SnapshotID
 	})
-	restore := &v1alpha1.RestoreSession{
-		ObjectMeta: metav1.ObjectMeta{Namespace: s.namespace, Name: "r"},
-		Spec: v1alpha1.RestoreSessionSpec{
-			Target:     &v1alpha1.TypedObjectReference{Kind: "PersistentVolumeClaim", Name: "copy"},
-			DataSource: &v1alpha1.RestoreDataSource{Snapshot: read.Name},
-		},
-	}
-	bed.Create(t, restore)
-	bed.Cached(t, restore)
+	s.restores(read)
 	del(t, read)
 	bed.Cached(t, read)
 	del(t, twin)

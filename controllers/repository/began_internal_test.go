@@ -1,7 +1,6 @@
 package repository
 
 import (
-	"context"
 	"testing"
 	"time"
 
@@ -18,14 +17,6 @@ import (
 	"github.com/cairn-backup/cairn/internal/retention"
 	"github.com/cairn-backup/cairn/internal/testbed"
 )
-
-// indexer registers indexes with the builder of a fake client.
-type indexer struct{ *fake.ClientBuilder }
-
-func (i indexer) IndexField(_ context.Context, o client.Object, field string, values client.IndexerFunc) error {
-	i.WithIndex(o, field, values)
-	return nil
-}
 
 // A keeper has removed a part of the data when the backend goes for good. Somebody deletes the BackupStorage, the
 // condition says so, and the removal is given up as it asks for. The event must not say that the data stays.
@@ -45,8 +36,8 @@ func TestAHalfRemovedRepositoryIsNotSaidToStay(t *testing.T) {
 	conditions.MarkFalse(o, v1alpha1.ConditionWiped, v1alpha1.ReasonUnreachable, "the storage can't be reached")
 	b := fake.NewClientBuilder().WithScheme(testbed.Scheme()).WithStatusSubresource(o).
 		WithObjects(o, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "shop"}})
-	g.Expect(snapshotsByRepository.Register(t.Context(), indexer{b})).To(Succeed())
-	g.Expect(restores.Register(t.Context(), indexer{b})).To(Succeed())
+	g.Expect(snapshotsByRepository.Register(t.Context(), testbed.Indexes{ClientBuilder: b})).To(Succeed())
+	g.Expect(restores.Register(t.Context(), testbed.Indexes{ClientBuilder: b})).To(Succeed())
 	c := b.Build()
 	events := record.NewFakeRecorder(10)
 	r := &Reconciler{

@@ -14,15 +14,8 @@ import (
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/kube/index"
+	"github.com/cairn-backup/cairn/internal/testbed"
 )
-
-// registrar registers indexes with the builder of a fake client.
-type registrar struct{ *fake.ClientBuilder }
-
-func (r registrar) IndexField(_ context.Context, o client.Object, field string, values client.IndexerFunc) error {
-	r.WithIndex(o, field, values)
-	return nil
-}
 
 // The lists of a cache have no order.
 func TestSnapshotsAreListedByName(t *testing.T) {
@@ -40,7 +33,7 @@ func TestSnapshotsAreListedByName(t *testing.T) {
 		snapshot("shop", "web", "a", nil), snapshot("shop", "web", "b", nil), snapshot("shop", "web", "c", nil),
 		snapshot("shop", "web", "record", map[string]string{v1alpha1.AnnotationRecord: "x"}),
 		snapshot("shop", "db", "other", nil), snapshot("copy", "web", "foreign", nil))
-	g.Expect(field.Register(t.Context(), registrar{b})).To(Succeed())
+	g.Expect(field.Register(t.Context(), testbed.Indexes{ClientBuilder: b})).To(Succeed())
 	backwards := interceptor.NewClient(b.Build(), interceptor.Funcs{List: func(
 		ctx context.Context, c client.WithWatch, list client.ObjectList, opts ...client.ListOption,
 	) error {
