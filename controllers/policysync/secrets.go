@@ -30,8 +30,8 @@ type secretChanges struct {
 }
 
 // guardSecrets returns a fault if a revision would replace what others need. The values of a Secret that this
-// PolicySync has not applied can be the only ones. A password that it has applied changes only with a consent. So do
-// values of a Secret of which it has applied only something else, such as a label.
+// PolicySync has not applied can be the only ones. A password that it has applied changes only with a consent. The
+// same holds for the values of a Secret to which it has applied only a label or an annotation.
 func (a *applier) guardSecrets(
 	ctx context.Context, revision string, objects []build.Object, live liveObjects,
 ) *fault {

@@ -91,7 +91,7 @@ func (r *restorer) remove(dfd int, relDir, name string) {
 	r.removeEntry(dfd, path.Join(relDir, name), name, false)
 }
 
-// removeEntry does so with an entry of which it knows whether the snapshot has another one of its name.
+// removeEntry removes an entry. replaced says that the snapshot has another one of its name.
 func (r *restorer) removeEntry(dfd int, rel, name string, replaced bool) {
 	var st unix.Stat_t
 	err := unix.Fstatat(dfd, name, &st, unix.AT_SYMLINK_NOFOLLOW)
