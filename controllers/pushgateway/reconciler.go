@@ -73,7 +73,7 @@ func (p *Pusher) backup(ctx context.Context, req ctrl.Request) (ctrl.Result, err
 	if err != nil {
 		return ctrl.Result{}, err
 	}
-	if p.Clock.Since(s.Status.CompletionTime.Time) < patience && behind(b) {
+	if stale(b) || p.Clock.Since(s.Status.CompletionTime.Time) < patience && behind(b) {
 		logf.FromContext(ctx).V(1).Info("waits until the Repositories know the end of its Snapshots")
 		return ctrl.Result{RequeueAfter: lookAfter}, nil
 	}
@@ -177,6 +177,20 @@ func (p *Pusher) gather(ctx context.Context, s *v1alpha1.BackupSession) (pushgat
 		}
 	}
 	return b, nil
+}
+
+// stale reports whether the cache holds a Snapshot as it was before its run succeeded. The end of a Snapshot is written
+// before the end of its run, but each kind has its own watch.
+func stale(b pushgateway.Backup) bool {
+	if b.Session.Status.Phase != v1alpha1.BackupSessionSucceeded {
+		return false
+	}
+	for _, snapshot := range b.Snapshots {
+		if phase := snapshot.Status.Phase; phase != v1alpha1.SnapshotSucceeded && phase != v1alpha1.SnapshotFailed {
+			return true
+		}
+	}
+	return false
 }
 
 // behind reports whether a Repository does not know the end of a Snapshot of the run yet.

@@ -154,11 +154,12 @@ func TestAnOlderRunAndOldNewsAreNotPushed(t *testing.T) {
 	g.Expect(r.due(newer, newer.Status.CompletionTime)).To(BeFalse(), "a record is no run")
 }
 
-// The Repository counts a Snapshot at about the time at which the run ends: the push includes that count.
-func TestAPushWaitsForTheRepository(t *testing.T) {
-	t.Parallel()
-	g := NewWithT(t)
-	namespace := bed.Namespace(t, nil)
+// backedUp creates a Repository that has counted four Snapshots, the Snapshot of a run in it, and the run, which has
+// succeeded. The Snapshot is in the cache in this phase when the run ends.
+func backedUp(t testing.TB, namespace string, minutes int, phase v1alpha1.SnapshotPhase) (
+	*v1alpha1.Repository, *v1alpha1.Snapshot,
+) {
+	t.Helper()
 	r := &v1alpha1.Repository{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "r"}}
 	r.Spec = v1alpha1.RepositorySpec{
 		StorageRef: v1alpha1.ObjectReference{Name: "none"}, Path: "/r",
@@ -173,9 +174,9 @@ func TestAPushWaitsForTheRepository(t *testing.T) {
 		AppRef:  v1alpha1.TypedObjectReference{Kind: v1alpha1.KindPersistentVolumeClaim, Name: "files"},
 	}
 	bed.Create(t, snapshot)
-	bed.EditStatus(t, snapshot, func() { snapshot.Status.Phase = v1alpha1.SnapshotSucceeded })
+	bed.EditStatus(t, snapshot, func() { snapshot.Status.Phase = phase })
 	bed.Cached(t, r, snapshot)
-	endedWith(t, namespace, "files", "one", 0, v1alpha1.BackupSessionSucceeded,
+	endedWith(t, namespace, "files", "one", minutes, v1alpha1.BackupSessionSucceeded,
 		&v1alpha1.ResolvedBackup{Targets: []v1alpha1.ResolvedTarget{{
 			Name: "files", AppRef: snapshot.Spec.AppRef, Configuration: "files",
 			Repositories: []v1alpha1.ResolvedRepository{{
@@ -183,6 +184,15 @@ func TestAPushWaitsForTheRepository(t *testing.T) {
 				Directory: "r", EncryptionSecret: r.Spec.EncryptionSecret,
 			}},
 		}}})
+	return r, snapshot
+}
+
+// The Repository counts a Snapshot at about the time at which the run ends: the push includes that count.
+func TestAPushWaitsForTheRepository(t *testing.T) {
+	t.Parallel()
+	g := NewWithT(t)
+	namespace := bed.Namespace(t, nil)
+	r, _ := backedUp(t, namespace, 0, v1alpha1.SnapshotSucceeded)
 	job := "backupconfiguration-" + namespace + "-files"
 	count := func() float64 { return pushed(job, "stash_repository_snapshot_count") }
 	g.Consistently(count, "1500ms", "100ms").Should(Equal(-1.0), "4 is the count before this run")
@@ -191,6 +201,22 @@ func TestAPushWaitsForTheRepository(t *testing.T) {
 		r.Status.RecentSnapshots = []v1alpha1.SnapshotInfo{{Name: "snap", Phase: v1alpha1.SnapshotSucceeded}}
 	})
 	g.Eventually(count, testbed.Patience, testbed.Interval).Should(Equal(5.0), "the Repository has counted it")
+}
+
+// The watch of Snapshots can be behind that of runs. What is pushed for a run is never repaired.
+func TestAPushOfASuccessWaitsForItsSnapshots(t *testing.T) {
+	t.Parallel()
+	g := NewWithT(t)
+	namespace := bed.Namespace(t, nil)
+	r, snapshot := backedUp(t, namespace, 5, v1alpha1.SnapshotRunning)
+	bed.EditStatus(t, r, func() {
+		r.Status.RecentSnapshots = []v1alpha1.SnapshotInfo{{Name: "snap", Phase: v1alpha1.SnapshotRunning}}
+	})
+	job := "backupconfiguration-" + namespace + "-files"
+	success := func() float64 { return pushed(job, "stash_backup_target_success") }
+	g.Consistently(success, "1500ms", "100ms").Should(Equal(-1.0), "0 would be the failure of a run that succeeded")
+	bed.EditStatus(t, snapshot, func() { snapshot.Status.Phase = v1alpha1.SnapshotSucceeded })
+	g.Eventually(success, testbed.Patience, testbed.Interval).Should(Equal(1.0), "the target succeeded")
 }
 
 func TestARefusedPushIsAnEventAfterThreeTries(t *testing.T) {
