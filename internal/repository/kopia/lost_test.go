@@ -266,3 +266,29 @@ func TestASnapshotThatLostDataIsNotContinued(t *testing.T) {
 		g.Expect(err).NotTo(HaveOccurred())
 	}
 }
+
+// TestASnapshotThatACheckFindsDamagedIsNotContinued checks that a source whose backups are all short heals by itself
+// after a loss: no backup of a few minutes looks for what its predecessor has.
+func TestASnapshotThatACheckFindsDamagedIsNotContinued(t *testing.T) {
+	t.Parallel()
+	g, ctx, r, src := NewWithT(t), t.Context(), initialized(t), t.TempDir()
+	enginetest.Incompressible(t, src, 3, 1<<20)
+	d, c := dated()
+	e := enginetest.Open(t, d, r)
+	old, err := e.Backup(ctx, repository.Source{Name: "d", Dir: src}, repository.BackupOptions{})
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(kopia.LoseContents(ctx, e, old.ID)).To(Succeed())
+	c.pass(time.Hour)
+	keeper := enginetest.Open(t, d, r)
+	for range 2 { // what is known already changes nothing
+		g.Expect(keeper.Check(ctx, []string{old.ID, "none"})).To(ConsistOf(old.ID, "none"))
+	}
+	e = enginetest.Open(t, d, r)
+	for _, unchanged := range []int{0, 3} {
+		s, p := backUp(ctx, g, e, src, repository.BackupOptions{})
+		g.Expect(p.FilesUnchanged).To(BeEquivalentTo(unchanged))
+		g.Expect(e.Check(ctx, []string{s.ID})).To(BeEmpty())
+		_, err = e.Verify(ctx, s.ID, 100)
+		g.Expect(err).NotTo(HaveOccurred())
+	}
+}

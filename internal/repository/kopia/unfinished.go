@@ -2,6 +2,7 @@ package kopia
 
 import (
 	"context"
+	"errors"
 	"slices"
 
 	"github.com/kopia/kopia/fs"
@@ -89,5 +90,47 @@ func (b *backup) distrust(ctx context.Context, w repo.RepositoryWriter, man *sna
 		}
 	}
 	_, err = w.ReplaceManifests(ctx, doubtfulLabels(b.src.Name), d)
+	return err
+}
+
+// doubt lets the next backups of the sources of damaged snapshots take nothing from these.
+func (e *repoEngine) doubt(ctx context.Context, ids []string) error {
+	return repo.WriteSession(ctx, e.rep, repo.WriteSessionOptions{Purpose: "check"},
+		func(ctx context.Context, w repo.RepositoryWriter) error {
+			bySource := map[string][]manifest.ID{}
+			for _, id := range ids {
+				man, err := snapshot.LoadSnapshot(ctx, w, manifest.ID(id))
+				if errors.Is(err, snapshot.ErrSnapshotNotFound) {
+					continue
+				}
+				if err != nil {
+					return err
+				}
+				if man.IncompleteReason == "" {
+					bySource[man.Source.Path] = append(bySource[man.Source.Path], man.ID)
+				}
+			}
+			for name, damaged := range bySource {
+				if err := doubtAlso(ctx, w, name, damaged); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+}
+
+// doubtAlso adds snapshots to those of a source from which no backup takes anything.
+func doubtAlso(ctx context.Context, w repo.RepositoryWriter, name string, damaged []manifest.ID) error {
+	known, err := doubtful(ctx, w, name)
+	if err != nil {
+		return err
+	}
+	all := slices.Concat(known, damaged)
+	slices.Sort(all)
+	all = slices.Compact(all)
+	if len(all) == len(known) {
+		return nil
+	}
+	_, err = w.ReplaceManifests(ctx, doubtfulLabels(name), doubtfulSnapshots{Snapshots: all})
 	return err
 }

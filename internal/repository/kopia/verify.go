@@ -91,7 +91,7 @@ func (m measured) ContentInfo(ctx context.Context, id content.ID) (content.Info,
 }
 
 // Check walks all snapshots together, so that it walks shared subtrees once. Only where it finds damage it walks each
-// snapshot by itself.
+// snapshot by itself. A repository that can't be written to now is checked all the same.
 func (e *repoEngine) Check(ctx context.Context, ids []string) ([]string, error) {
 	ctx, stop := e.ctx(ctx)
 	defer stop()
@@ -129,6 +129,12 @@ func (e *repoEngine) Check(ctx context.Context, ids []string) ([]string, error) 
 		if bad[id] {
 			damaged = append(damaged, id)
 		}
+	}
+	if len(damaged) == 0 {
+		return nil, nil
+	}
+	if err := e.doubt(ctx, damaged); err != nil && e.log != nil {
+		e.log("warn", "check", "the next backups can take data from damaged snapshots: "+classify("check", err).Error())
 	}
 	return damaged, nil
 }
