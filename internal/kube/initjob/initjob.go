@@ -228,13 +228,17 @@ func outcome(ctx context.Context, reader client.Reader, job *batchv1.Job, now ti
 }
 
 // retryAt returns when a failed Job is tried again: a minute after its end plus up to 15 seconds that depend on its
-// UID, so that the Jobs of a server that was down do not return all at once. What a clock that was ahead has dated is
-// due now.
+// UID, so that the Jobs of a server that was down do not return all at once. If a clock that was ahead has dated the
+// end, the minute counts from the Job's creation. If it has dated the creation, too, the Job is due now.
 func retryAt(job *batchv1.Job, now time.Time) time.Time {
 	due := job.CreationTimestamp.Add(stuckAfter + jitter(job.UID))
 	for _, c := range job.Status.Conditions {
 		if c.Type == batchv1.JobFailed && c.Status == corev1.ConditionTrue {
-			due = c.LastTransitionTime.Add(retryAfter + jitter(job.UID))
+			end := c.LastTransitionTime
+			if observe.FarAhead(end.Time, now) {
+				end = job.CreationTimestamp
+			}
+			due = end.Add(retryAfter + jitter(job.UID))
 		}
 	}
 	if observe.FarAhead(due, now) {
