@@ -132,7 +132,8 @@ type PolicySyncStatus struct {
 	// +optional
 	Inventory *ResourceInventory `json:"inventory,omitempty"`
 
-	// Removal is a removal that the deletion guard holds back until it is allowed.
+	// Removal is a removal that the deletion guard holds back until it is allowed. With a count of 0 nothing is held
+	// back now, because what is no longer in Git stays in any case: the next removal needs a consent.
 	// +optional
 	Removal *BlockedRemoval `json:"removal,omitempty"`
 
