@@ -37,6 +37,7 @@ type rebuilding struct {
 	*Reconciler
 	repository *v1alpha1.Repository
 	known      rebuilt.Policies
+	order      rebuilt.Order
 	// names are those of the Snapshots that the Repository has, by snapshotID.
 	names map[string]string
 	// had holds the snapshotIDs that the scan had already: no two backups have the same.
@@ -133,7 +134,7 @@ func (b *rebuilding) leftOut() string { return strings.Join(b.refused, "; ") }
 
 // rebuild makes one Snapshot, unless it exists.
 func (b *rebuilding) rebuild(ctx context.Context, f task.Found) error {
-	want, why := rebuilt.Snapshot(b.repository, f, b.known, b.Clock.Now())
+	want, why := rebuilt.Snapshot(b.repository, f, b.known, &b.order, b.Clock.Now())
 	if why != "" {
 		return refusal(why)
 	}

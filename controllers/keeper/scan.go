@@ -66,9 +66,15 @@ func (r *Reconciler) scanned(
 	if err != nil {
 		return nil, err
 	}
-	for _, page := range pages {
-		if err := task.ReadPage(page, func(f task.Found) error { return b.found(ctx, f) }); err != nil {
-			return nil, err
+	see := func(f task.Found) error {
+		b.order.See(f, b.Clock.Now())
+		return nil
+	}
+	for _, each := range []func(task.Found) error{see, func(f task.Found) error { return b.found(ctx, f) }} {
+		for _, page := range pages {
+			if err := task.ReadPage(page, each); err != nil {
+				return nil, err
+			}
 		}
 	}
 	b.logLeftOut(ctx)

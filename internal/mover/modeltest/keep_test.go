@@ -230,9 +230,16 @@ func (r *repo) rebuild(p *pod, got task.ComponentResult) {
 		before[string(s.origin())] = s
 	}
 	r.snapshots = nil
+	var order rebuilt.Order
 	for _, page := range pages {
 		must(task.ReadPage(page, func(f task.Found) error {
-			made, why := rebuilt.Snapshot(&r.object, f, rebuilt.Policies{}, w.now)
+			order.See(f, w.now)
+			return nil
+		}))
+	}
+	for _, page := range pages {
+		must(task.ReadPage(page, func(f task.Found) error {
+			made, why := rebuilt.Snapshot(&r.object, f, rebuilt.Policies{}, &order, w.now)
 			if why != "" {
 				broken("%s: a scan found Snapshot %s, which can't be made again: %s", r, f.Name, why)
 			}

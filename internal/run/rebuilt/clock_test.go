@@ -27,6 +27,11 @@ func of(slot time.Time, off, took time.Duration) v1alpha1.Component {
 // madeAgain returns the Snapshot of a slot with these components.
 func madeAgain(t *testing.T, slot time.Time, components ...v1alpha1.Component) *v1alpha1.Snapshot {
 	t.Helper()
+	return again(t, &Order{}, inBackend(slot, components...))
+}
+
+// inBackend returns what a scan finds of the run of a slot with these components.
+func inBackend(slot time.Time, components ...v1alpha1.Component) task.Found {
 	run := policy.BackupSessionName("web", "nightly", slot)
 	f := task.Found{
 		Name: policy.SnapshotName("web", run), UID: "uid", Total: int32(len(components)),
@@ -38,8 +43,14 @@ func madeAgain(t *testing.T, slot time.Time, components ...v1alpha1.Component) *
 	for i, c := range components {
 		f.Components[string(rune('a'+i))] = c
 	}
+	return f
+}
+
+// again returns the Snapshot that is made of what a scan found.
+func again(t *testing.T, order *Order, f task.Found) *v1alpha1.Snapshot {
+	t.Helper()
 	r := &v1alpha1.Repository{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "web", UID: "r"}}
-	s, refusal := Snapshot(r, f, Policies{}, now)
+	s, refusal := Snapshot(r, f, Policies{}, order, now)
 	NewWithT(t).Expect(refusal).To(BeEmpty())
 	s.CreationTimestamp = metav1.NewTime(now)
 	return s
@@ -111,4 +122,66 @@ func TestARebuiltSnapshotIsOfItsRun(t *testing.T) {
 	}
 	unusable := v1alpha1.Snapshot{Status: Unusable(backup.SnapshotID(slot, "web"), now)}
 	NewWithT(t).Expect(unusable.Status.SnapshotTime.Time).To(BeTemporally("==", slot))
+}
+
+// The slots of a session's runs tell their order, whatever the clocks of the movers' nodes said.
+func TestAScanKeepsTheOrderOfASession(t *testing.T) {
+	t.Parallel()
+	slot := now.Add(-24 * time.Hour)
+	for name, tt := range map[string]struct {
+		runs   []task.Found
+		other  string        // the session of the last run, if it is another one
+		newest time.Duration // after slot
+	}{
+		"a clock was three hours ahead": {
+			runs: []task.Found{
+				inBackend(slot, of(slot, 3*time.Hour, time.Minute)),
+				inBackend(slot.Add(time.Hour), of(slot.Add(time.Hour), 0, time.Minute)),
+			},
+			newest: time.Hour,
+		},
+		"and the next one was behind": {
+			runs: []task.Found{
+				inBackend(slot, of(slot, 3*time.Hour, time.Minute)),
+				inBackend(slot.Add(time.Hour), of(slot.Add(time.Hour), -3*time.Hour, time.Minute)),
+			},
+			newest: time.Hour,
+		},
+		"two clocks were ahead": {
+			runs: []task.Found{
+				inBackend(slot, of(slot, 5*time.Hour, time.Minute)),
+				inBackend(slot.Add(time.Hour), of(slot.Add(time.Hour), 3*time.Hour, time.Minute)),
+				inBackend(slot.Add(2*time.Hour), of(slot.Add(2*time.Hour), 0, time.Minute)),
+			},
+			newest: 2 * time.Hour,
+		},
+		"a late run of another session": {
+			runs: []task.Found{
+				inBackend(slot, of(slot, 3*time.Hour, time.Minute)),
+				inBackend(slot.Add(time.Hour), of(slot.Add(time.Hour), 0, time.Minute)),
+			},
+			other: "weekly",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			g, order := NewWithT(t), &Order{}
+			if tt.other != "" {
+				tt.runs[len(tt.runs)-1].Spec.Session = tt.other
+			}
+			for _, f := range tt.runs {
+				order.See(f, now)
+			}
+			var made []v1alpha1.Snapshot
+			for _, f := range tt.runs {
+				s := again(t, order, f)
+				began, _ := v1alpha1.SnapshotIDTime(f.Spec.SnapshotID)
+				g.Expect(s.MadeAt().Time).To(BeTemporally(">=", began))
+				made = append(made, *s)
+			}
+			newest, _ := restore.Latest(made, "web", restore.Before{}, now)
+			began, _ := v1alpha1.SnapshotIDTime(newest.Spec.SnapshotID)
+			g.Expect(began).To(BeTemporally("==", slot.Add(tt.newest)))
+		})
+	}
 }

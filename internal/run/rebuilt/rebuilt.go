@@ -25,9 +25,10 @@ var keptLabels = []string{
 }
 
 // Snapshot returns the Snapshot of a Repository that a scan found, with its status, or why it must not be an object of
-// the API. The API server checks the rest. known are the policies of the namespace.
+// the API. The API server checks the rest. known are the policies of the namespace, and order has seen what the scan
+// found.
 func Snapshot(
-	r *v1alpha1.Repository, f task.Found, known Policies, now time.Time,
+	r *v1alpha1.Repository, f task.Found, known Policies, order *Order, now time.Time,
 ) (_ *v1alpha1.Snapshot, refusal string) {
 	switch {
 	case len(validation.IsDNS1123Subdomain(f.Name)) > 0 || f.UID == "" || f.Spec.SnapshotID == "" ||
@@ -64,6 +65,7 @@ func Snapshot(
 		}
 	}
 	out.Status = statusOf(f.Spec.SnapshotID, reported(r, f.Components), f.Total, now)
+	out.Status.SnapshotTime = order.limit(f.Spec.SnapshotID, out.Status.SnapshotTime)
 	return out, ""
 }
 

@@ -58,7 +58,7 @@ func TestForgedDataTakesNoNameOfALaterRun(t *testing.T) {
 				found(func(f *task.Found) { f.Name = policy.SnapshotName("web", tt.run) }),
 				found(func(f *task.Found) { f.Spec.BackupSession = tt.run }),
 			} {
-				s, refusal := Snapshot(&v1alpha1.Repository{}, f, Policies{}, now)
+				s, refusal := Snapshot(&v1alpha1.Repository{}, f, Policies{}, &Order{}, now)
 				if tt.forged {
 					g.Expect(refusal).To(Equal("it has the name of a run to come"))
 					continue
@@ -126,7 +126,7 @@ func TestALabelOfTheBucketMakesNoRestorePoint(t *testing.T) {
 			t.Parallel()
 			g := NewWithT(t)
 			r := &v1alpha1.Repository{ObjectMeta: metav1.ObjectMeta{Name: "web", Labels: tt.repository}}
-			s, refusal := Snapshot(r, found(func(*task.Found) {}), tt.known, now)
+			s, refusal := Snapshot(r, found(func(*task.Found) {}), tt.known, &Order{}, now)
 			g.Expect(refusal).To(BeEmpty(), "its data can be restored in any case")
 			for _, key := range []string{
 				v1alpha1.LabelInvokerKind, v1alpha1.LabelInvokerName, v1alpha1.LabelConfiguration,
@@ -186,7 +186,7 @@ func TestTheBucketOfATargetMakesNoRestorePointOfOthers(t *testing.T) {
 			}
 			s, refusal := Snapshot(r, found(func(f *task.Found) {
 				f.Labels[v1alpha1.LabelConfiguration], f.Spec.AppRef = tt.configuration, *claimNamed(tt.says)
-			}), tt.known, now)
+			}), tt.known, &Order{}, now)
 			g.Expect(refusal).To(BeEmpty())
 			at := metav1.NewTime(now)
 			s.Status = v1alpha1.SnapshotStatus{Phase: v1alpha1.SnapshotSucceeded, SnapshotTime: &at}
@@ -232,7 +232,7 @@ func TestAPageSetsOnlyWhatAMoverReports(t *testing.T) {
 		f.Components = map[string]v1alpha1.Component{
 			"good": good, "failed": failed, "forged": forged, "wild": wild, "unknown": unknown,
 		}
-	}), Policies{}, now)
+	}), Policies{}, &Order{}, now)
 	g.Expect(refusal).To(BeEmpty())
 	c := s.Status.Components
 	g.Expect(c["good"]).To(Equal(good), "an honest result stays as it is")

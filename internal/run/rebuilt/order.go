@@ -1,0 +1,81 @@
+package rebuilt
+
+import (
+	"slices"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/task"
+)
+
+// Order knows in which order the backups of each session were made. Their slots come from the manager's clock, and the
+// times of the movers from many clocks. One that was ahead for hours would make its backup the newest of its session,
+// and retention would let better ones go. See must see each Snapshot that a scan found before Snapshot gets one of
+// them. The zero value knows nothing. It is not safe for concurrent use.
+type Order struct {
+	runs   map[session][]dated
+	sorted bool
+	before map[string]time.Time // by snapshotID, a time before which its backup was made
+}
+
+// session is what the labels of a Snapshot say of its session.
+type session struct{ kind, invoker, name string }
+
+type dated struct {
+	id       string
+	slot, at time.Time
+}
+
+// See notes a Snapshot that a scan found.
+func (o *Order) See(f task.Found, now time.Time) {
+	slot, ok := v1alpha1.SnapshotIDTime(f.Spec.SnapshotID)
+	if !ok {
+		return
+	}
+	if o.runs == nil {
+		o.runs, o.before = map[session][]dated{}, map[string]time.Time{}
+	}
+	at := madeAt(f.Spec.SnapshotID, f.Components, now).Time
+	if at.Before(slot) {
+		at = slot
+	}
+	of := session{f.Labels[v1alpha1.LabelInvokerKind], f.Labels[v1alpha1.LabelInvokerName], f.Spec.Session}
+	o.runs[of], o.sorted = append(o.runs[of], dated{f.Spec.SnapshotID, slot, at}), false
+}
+
+// limit returns a time, or an earlier one if the backup would else be newer than a later one of its session.
+func (o *Order) limit(snapshotID string, at *metav1.Time) *metav1.Time {
+	if !o.sorted {
+		o.sort()
+	}
+	if before, ok := o.before[snapshotID]; ok && at != nil && !at.Time.Before(before) {
+		limited := metav1.NewTime(before.Add(-time.Second)).Rfc3339Copy()
+		return &limited
+	}
+	return at
+}
+
+func (o *Order) sort() {
+	o.sorted = true
+	for _, runs := range o.runs {
+		slices.SortStableFunc(runs, func(a, b dated) int { return a.slot.Compare(b.slot) })
+		var bound, least time.Time // by the later slots, and by all runs so far
+		for i := len(runs) - 1; i >= 0; i-- {
+			this := &runs[i]
+			if i+1 < len(runs) && this.slot.Before(runs[i+1].slot) {
+				bound = least
+			}
+			if !bound.IsZero() {
+				o.before[this.id] = bound
+				if !this.at.Before(bound) {
+					this.at = bound.Add(-time.Second)
+				}
+			}
+			if least.IsZero() || this.at.Before(least) {
+				least = this.at
+			}
+		}
+	}
+}
