@@ -38,7 +38,7 @@ func TestRetryAt(t *testing.T) {
 	g.Expect(retryAt(job, at)).To(Equal(at.Add(time.Hour+retryAfter+jitter("u"))), "a Job that failed")
 	g.Expect(retryAt(job, at)).To(Equal(retryAt(job, at)), "a restarted manager computes the same time")
 	job.Status.Conditions[0].LastTransitionTime = metav1.NewTime(at.AddDate(1, 0, 0))
-	g.Expect(retryAt(job, at)).To(Equal(at.Add(retryAfter+jitter("u"))), "only the controller-manager's clock was ahead")
+	g.Expect(retryAt(job, at)).To(Equal(at.Add(retryAfter+jitter("u"))), "the controller-manager's clock was ahead")
 	year := at.AddDate(-1, 0, 0)
 	g.Expect(retryAt(job, year)).To(Equal(year), "a clock that was a year ahead has dated the failure")
 }

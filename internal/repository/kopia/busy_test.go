@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -213,5 +214,37 @@ func addLinks(src string, directories int, stop <-chan struct{}) {
 		for i := range directories {
 			_ = os.Symlink("x", filepath.Join(src, fmt.Sprintf("cache-%02d", i), fmt.Sprint(n)))
 		}
+	}
+}
+
+// TestADirectoryInThePlaceOfAFileOfABusyVolumeIsExtra is TestADirectoryInThePlaceOfAFileIsExtra for a volume of which
+// more directories changed during the backup than a snapshot can name.
+func TestADirectoryInThePlaceOfAFileOfABusyVolumeIsExtra(t *testing.T) {
+	t.Parallel()
+	for name, dirs := range map[string]int{"few": 90, "many": 110} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			g, src, r := NewWithT(t), t.TempDir(), initialized(t)
+			file := filepath.Join(src, "file")
+			g.Expect(os.WriteFile(file, []byte("text"), 0o644)).To(Succeed())
+			for i := range dirs {
+				dir := filepath.Join(src, fmt.Sprint("dir", i))
+				g.Expect(os.Mkdir(dir, 0o755)).To(Succeed())
+				g.Expect(os.WriteFile(filepath.Join(dir, fmt.Sprint("of", i)), nil, 0o644)).To(Succeed())
+			}
+			d := kopia.WithLstat(kopia.WithPasses(kopia.Driver{}, 1), func(name string) error {
+				if i, ok := strings.CutPrefix(name, "of"); ok {
+					return os.WriteFile(filepath.Join(src, "dir"+i, "new"), nil, 0o644)
+				}
+				return nil
+			})
+			s, err := enginetest.Open(t, d, r).Backup(t.Context(), repository.Source{Name: "d", Dir: src},
+				repository.BackupOptions{})
+			g.Expect(err).NotTo(HaveOccurred())
+			g.Expect(errors.Join(os.Remove(file), os.MkdirAll(filepath.Join(file, "a", "b"), 0o755))).To(Succeed())
+			restoredInPlace(t, r, s.ID, src)
+			g.Expect(os.ReadFile(file)).To(BeEquivalentTo("text"))
+			g.Expect(filepath.Join(src, "dir0", "new")).To(BeAnExistingFile())
+		})
 	}
 }

@@ -91,7 +91,8 @@ func (r *restorer) remove(dfd int, relDir, name string) {
 	r.removeEntry(dfd, path.Join(relDir, name), name, false)
 }
 
-// removeEntry removes an entry. replaced says that the snapshot has another one of its name.
+// removeEntry removes an entry. replaced says that the snapshot has another one of its name, or of the name of a
+// directory around it.
 func (r *restorer) removeEntry(dfd int, rel, name string, replaced bool) {
 	var st unix.Stat_t
 	err := unix.Fstatat(dfd, name, &st, unix.AT_SYMLINK_NOFOLLOW)
@@ -110,7 +111,7 @@ func (r *restorer) removeEntry(dfd int, rel, name string, replaced bool) {
 	flags := 0
 	if dir {
 		flags = unix.AT_REMOVEDIR
-		if !r.removeAll(dfd, rel, name) {
+		if !r.removeAll(dfd, rel, name, replaced) {
 			return
 		}
 	}
@@ -128,15 +129,16 @@ func (r *restorer) removeEntry(dfd int, rel, name string, replaced bool) {
 	}
 }
 
-// removeAll removes the selected entries of a directory. It reports whether it could list them.
-func (r *restorer) removeAll(dfd int, rel, name string) bool {
+// removeAll removes the selected entries of a directory. It reports whether it could list them. replaced says that the
+// snapshot has no directory there, so that the backup left nothing in it out.
+func (r *restorer) removeAll(dfd int, rel, name string, replaced bool) bool {
 	fd, err := unix.Openat(dfd, name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	if err == nil {
 		defer func() { _ = unix.Close(fd) }()
 		var all []string
 		if all, err = names(fd, func(string) bool { return true }); err == nil {
 			for _, n := range all {
-				r.remove(fd, rel, n)
+				r.removeEntry(fd, path.Join(rel, n), n, replaced)
 			}
 			return true
 		}
