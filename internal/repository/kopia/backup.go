@@ -11,6 +11,7 @@ import (
 	"github.com/kopia/kopia/fs"
 	"github.com/kopia/kopia/repo"
 	"github.com/kopia/kopia/repo/compression"
+	"github.com/kopia/kopia/repo/content"
 	"github.com/kopia/kopia/snapshot"
 
 	"github.com/cairn-backup/cairn/internal/repository"
@@ -124,6 +125,7 @@ type backup struct {
 	unchecked time.Time
 	passes    []fs.UTCTimestamp // when each reading of a tree began
 	lost      *lost
+	contents  *content.WriteManager
 }
 
 // writer opens a writer, which sends again what the storage has lost.
@@ -133,6 +135,7 @@ func (b *backup) writer(ctx context.Context) (context.Context, repo.RepositoryWr
 	if err != nil {
 		return ctx, nil, err
 	}
+	b.contents = w.ContentManager()
 	var out repo.RepositoryWriter
 	if b.lost, err = b.e.findLost(ctx, w); err == nil {
 		out, err = b.lost.writer(ctx, w)

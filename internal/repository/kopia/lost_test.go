@@ -7,9 +7,11 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
+	"github.com/kopia/kopia/repo/blob"
 	. "github.com/onsi/gomega"
 
 	"github.com/cairn-backup/cairn/internal/repository"
@@ -291,4 +293,73 @@ func TestASnapshotThatACheckFindsDamagedIsNotContinued(t *testing.T) {
 		_, err = e.Verify(ctx, s.ID, 100)
 		g.Expect(err).NotTo(HaveOccurred())
 	}
+}
+
+// slowKeeper is the storage of a keeper whose maintenance has collected garbage, and then takes long before it drops
+// what earlier collections have marked as deleted: it rewrites packs.
+type slowKeeper struct {
+	blob.Storage
+	once          *sync.Once
+	puts          *int
+	reached, goOn chan struct{}
+}
+
+// PutBlob implements blob.Storage. kopia writes down each finished task.
+func (s slowKeeper) PutBlob(ctx context.Context, id blob.ID, data blob.Bytes, o blob.PutOptions) error {
+	if id == "kopia.maintenance" {
+		if *s.puts++; *s.puts == 2 { // the first is its start, and the second the end of the collection
+			s.once.Do(func() { close(s.reached) })
+			<-s.goOn
+		}
+	}
+	return s.Storage.PutBlob(ctx, id, data, o)
+}
+
+// TestATreeThatEndsDuringMaintenanceIsWhole checks a tree like TestATreeThatLostDataIsNoSnapshot. The backup ends while
+// the maintenance of the third day is under way, which has looked for what is in use before the backup kept its tree,
+// and drops the rest afterwards.
+func TestATreeThatEndsDuringMaintenanceIsWhole(t *testing.T) {
+	t.Parallel()
+	g, ctx, r, src := NewWithT(t), t.Context(), initialized(t), t.TempDir()
+	enginetest.Incompressible(t, src, 3, 1<<20)
+	g.Expect(os.MkdirAll(filepath.Join(src, "a", "b", "c"), 0o755)).To(Succeed())
+	enginetest.Incompressible(t, filepath.Join(src, "a", "b", "c"), 30, 1<<20)
+	d, c := dated()
+	source := repository.Source{Name: "d", Dir: src}
+	old, err := enginetest.Open(t, d, r).Backup(ctx, source, repository.BackupOptions{})
+	g.Expect(err).NotTo(HaveOccurred())
+	c.pass(26 * time.Hour)
+	reached, goOn, maintained := make(chan struct{}), make(chan struct{}), make(chan error, 1)
+	puts := 0
+	third := d
+	third.Wrap = func(s blob.Storage) blob.Storage {
+		return slowKeeper{d.Wrap(s), new(sync.Once), &puts, reached, goOn}
+	}
+	days := 0
+	slow := kopia.WithLstat(d, func(name string) error {
+		if name != "c" || days > 0 {
+			return nil
+		}
+		keeper := enginetest.Open(t, d, r)
+		g.Expect(keeper.Delete(ctx, old.ID)).To(Succeed())
+		for ; days < 2; days++ {
+			c.pass(26 * time.Hour)
+			g.Expect(keeper.Maintain(ctx, repository.MaintainOptions{Full: true})).To(Succeed())
+		}
+		c.pass(26 * time.Hour)
+		days++
+		go func() {
+			maintained <- enginetest.Open(t, third, r).Maintain(ctx, repository.MaintainOptions{Full: true})
+		}()
+		<-reached
+		return nil
+	})
+	s, err := enginetest.Open(t, slow, r).Backup(ctx, source, repository.BackupOptions{Parallel: 1})
+	g.Expect(days).To(Equal(3))
+	close(goOn)
+	g.Expect(<-maintained).To(Succeed())
+	g.Expect(err).NotTo(HaveOccurred())
+	e := enginetest.Open(t, d, r)
+	_, err = e.Verify(ctx, s.ID, 100)
+	g.Expect(err).NotTo(HaveOccurred(), "what was marked is stored again")
 }

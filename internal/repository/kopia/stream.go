@@ -32,10 +32,7 @@ func (b *backup) stream(ctx, kctx context.Context, w repo.RepositoryWriter) (*sn
 	}
 	oid, err := ow.Result()
 	if err == nil {
-		err = b.stillThere(kctx, w, start, func() error {
-			_, err := w.VerifyObject(kctx, oid)
-			return err
-		})
+		err = b.stillThere(kctx, w, start, func() error { return b.verifyObject(kctx, w, oid) })
 	}
 	if err != nil {
 		return nil, details{}, err

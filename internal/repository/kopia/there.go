@@ -71,9 +71,9 @@ func (b *backup) unfinishedLabels() map[string]string {
 	return labels
 }
 
-// treeStillThere checks a tree. That can take hours, so it first keeps the tree: maintenance drops nothing of it from
-// then on, and a backup that is stopped goes on from there. If data is gone, the next
-// backup takes nothing from this one, and from those before it.
+// treeStillThere checks a tree. That can take hours, so it first keeps the tree: no collection that begins later marks
+// anything of it as deleted, and a backup that is stopped goes on from there. If data is gone, the next backup takes
+// nothing from this one, and from those before it.
 func (b *backup) treeStillThere(ctx context.Context, w repo.RepositoryWriter, man *snapshot.Manifest) error {
 	if man.IncompleteReason != "" || !isLong(w, b.unchecked) {
 		return nil // no snapshot, or a safe one
@@ -85,7 +85,7 @@ func (b *backup) treeStillThere(ctx context.Context, w repo.RepositoryWriter, ma
 	if err := w.Flush(ctx); err != nil {
 		return err
 	}
-	err := b.stillThere(ctx, w, b.unchecked, func() error { return verifyTree(ctx, w, man) })
+	err := b.stillThere(ctx, w, b.unchecked, func() error { return b.verifyTree(ctx, w, man) })
 	if err != nil && damage(err) {
 		err = firstError(b.distrust(ctx, w, man), err)
 	}
@@ -93,7 +93,7 @@ func (b *backup) treeStillThere(ctx context.Context, w repo.RepositoryWriter, ma
 }
 
 // verifyTree checks that the index has all contents of a tree.
-func verifyTree(ctx context.Context, w repo.RepositoryWriter, man *snapshot.Manifest) error {
+func (b *backup) verifyTree(ctx context.Context, w repo.RepositoryWriter, man *snapshot.Manifest) error {
 	root, err := snapshotfs.SnapshotRoot(w, man)
 	if err != nil {
 		return err
@@ -104,8 +104,7 @@ func verifyTree(ctx context.Context, w repo.RepositoryWriter, man *snapshot.Mani
 			if err := ctx.Err(); err != nil {
 				return err
 			}
-			_, err := w.VerifyObject(ctx, id)
-			return err
+			return b.verifyObject(ctx, w, id)
 		},
 	})
 	if err != nil {
@@ -117,4 +116,24 @@ func verifyTree(ctx context.Context, w repo.RepositoryWriter, man *snapshot.Mani
 		return found[0]
 	}
 	return err
+}
+
+// verifyObject checks that the index has all contents of an object. Earlier collections can have marked one of them as
+// deleted, and a maintenance that is under way drops it without another look at what is in use. So what is marked is
+// stored again.
+func (b *backup) verifyObject(ctx context.Context, w repo.RepositoryWriter, id object.ID) error {
+	parts, err := w.VerifyObject(ctx, id)
+	if err != nil {
+		return err
+	}
+	for _, part := range parts {
+		info, err := b.contents.ContentInfo(ctx, part)
+		if err == nil && info.Deleted {
+			err = b.contents.UndeleteContent(ctx, part)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
