@@ -102,7 +102,8 @@ const (
 	// again, so another UID means that the BackupSession is a copy of an old run, and does not run again.
 	AnnotationRun = Group + "/run"
 	// AnnotationTrigger on a BackupConfiguration or BackupBatch starts a run: "<session>", or "<session>/<token>" to
-	// start another run of the same session. Each value is handled once: see status.lastHandledTrigger.
+	// start another run of the same session. A change of the value counts, also back to one that it had before: see
+	// status.lastHandledTrigger.
 	AnnotationTrigger = Group + "/trigger"
 	// AnnotationReplacedBy on a BackupSession ends it, because concurrencyPolicy is Replace: "<backupsession>/<unix
 	// seconds>", the run that replaces it and the time of the replacement.

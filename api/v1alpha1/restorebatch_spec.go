@@ -187,8 +187,9 @@ type RestoreBatchTarget struct {
 	OverwritePolicy OverwritePolicy `json:"overwritePolicy,omitempty"`
 
 	// DeleteExtraFiles deletes files in the volume that are not in the Snapshot. It keeps what the parameters include
-	// and exclude leave out, and what the backup left out: what its parameters excluded, sockets, and files that it
-	// could not read. If the Snapshot does not say what its backup left out, it deletes nothing. The default is false.
+	// and exclude leave out, and what the backup left out: what its parameters excluded, sockets, files that it could
+	// not read, and what lies in directories that changed during it. If the Snapshot does not say what its backup left
+	// out, only what is in the place of another entry goes. The default is false.
 	// +optional
 	DeleteExtraFiles bool `json:"deleteExtraFiles,omitempty"`
 
