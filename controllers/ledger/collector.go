@@ -11,6 +11,7 @@ import (
 	kerrors "k8s.io/apimachinery/pkg/util/errors"
 	"k8s.io/client-go/tools/record"
 	"k8s.io/utils/clock"
+	"k8s.io/utils/lru"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	logf "sigs.k8s.io/controller-runtime/pkg/log"
@@ -43,6 +44,8 @@ type Collector struct {
 
 	// full is when the outboxes of Ledgers were found full.
 	full map[types.UID]time.Time
+	// failed is when the records of objects could not be written first, by the UID of the object.
+	failed *lru.Cache
 }
 
 func (c *Collector) writer() status.Writer {

@@ -49,7 +49,7 @@ func (r *Reconciler) reconcileDelete(
 		return ctrl.Result{}, r.drop(ctx, l, parcels, "as the annotation "+v1alpha1.AnnotationDropRecords+" asks")
 	}
 	s := r.memories.of(l)
-	overdue, err := r.overdue(ctx, l, s.failures > 0)
+	overdue, err := r.overdue(ctx, l, s)
 	if err != nil {
 		return ctrl.Result{}, err
 	}
@@ -101,9 +101,9 @@ func (r *Reconciler) flush(
 	return r.attempt(ctx, patcher, l, s, where, parcels)
 }
 
-// overdue reports whether the Ledger has blocked the deletion of its namespace for too long. If a clock that was ahead
-// dated the deletion, one push that failed is enough.
-func (r *Reconciler) overdue(ctx context.Context, l *v1alpha1.Ledger, failed bool) (bool, error) {
+// overdue reports whether the Ledger has blocked the deletion of its namespace for too long. A deletion that a clock
+// that was ahead has dated counts from when this process first saw it.
+func (r *Reconciler) overdue(ctx context.Context, l *v1alpha1.Ledger, s *memory) (bool, error) {
 	var ns corev1.Namespace
 	if err := r.APIReader.Get(ctx, types.NamespacedName{Name: l.Namespace}, &ns); err != nil {
 		return false, fmt.Errorf("get Namespace %s: %w", l.Namespace, err)
@@ -112,7 +112,13 @@ func (r *Reconciler) overdue(ctx context.Context, l *v1alpha1.Ledger, failed boo
 		return false, nil
 	}
 	at, now := ns.DeletionTimestamp.Time, r.Clock.Now()
-	return now.Sub(at) > giveUpAfter || failed && observe.FarAhead(at, now), nil
+	if observe.FarAhead(at, now) {
+		if s.going.IsZero() {
+			s.going = now
+		}
+		at = s.going
+	}
+	return now.Sub(at) > giveUpAfter, nil
 }
 
 // drop gives up the records that were not pushed.

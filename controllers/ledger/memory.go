@@ -35,6 +35,7 @@ type memory struct {
 	unreadable []string                // ConfigMaps of the outbox that do not hold what Cairn wrote
 	entered    map[types.UID]bool      // objects that have their commit, while others of the push do not
 	refusing   map[types.UID]time.Time // since when the API server has a fault for an object
+	going      time.Time               // when the deletion of the namespace was seen first
 }
 
 // memories holds one memory for each Ledger. One goroutine at a time reconciles a Ledger.

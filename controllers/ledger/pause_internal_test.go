@@ -117,16 +117,22 @@ func TestRecordsDoNotBlockADeletionThatAWrongClockHasDated(t *testing.T) {
 	}}
 	clock := clocktesting.NewFakePassiveClock(now)
 	r := &Reconciler{APIReader: fake.NewClientBuilder().WithObjects(namespace).Build(), Clock: clock}
-	l := &v1alpha1.Ledger{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "l", DeletionTimestamp: ahead}}
-	for _, failed := range []bool{false, true} {
-		overdue, err := r.overdue(t.Context(), l, failed)
-		g.Expect(err).NotTo(HaveOccurred())
-		g.Expect(overdue).To(Equal(failed))
-	}
-	c := &Collector{Clock: clock}
+	l := &v1alpha1.Ledger{ObjectMeta: metav1.ObjectMeta{
+		Namespace: "shop", Name: "l", UID: "u", DeletionTimestamp: ahead,
+	}}
+	c, s := &Collector{Clock: clock}, &memory{failures: 1} // one failure can be from before the deletion
 	why := errors.New("no answer")
-	g.Expect(c.givenUp(&ended{object: l, urgent: true}, why)).To(BeTrue())
+	for _, tt := range []struct {
+		after time.Duration
+		late  bool
+	}{{0, false}, {giveUpAfter, false}, {giveUpAfter + time.Second, true}} {
+		clock.SetTime(now.Add(tt.after))
+		overdue, err := r.overdue(t.Context(), l, s)
+		g.Expect(err).NotTo(HaveOccurred())
+		g.Expect(overdue).To(Equal(tt.late))
+		g.Expect(c.givenUp(&ended{object: l, urgent: true}, why)).To(Equal(tt.late))
+	}
 	g.Expect(c.givenUp(&ended{object: l}, why)).To(BeFalse(), "nothing waits for it")
-	l.DeletionTimestamp = new(metav1.NewTime(now))
+	l.DeletionTimestamp = new(metav1.NewTime(clock.Now()))
 	g.Expect(c.givenUp(&ended{object: l, urgent: true}, why)).To(BeFalse(), "it was deleted just now")
 }

@@ -13,6 +13,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 	kerrors "k8s.io/apimachinery/pkg/util/errors"
 	"k8s.io/klog/v2"
+	"k8s.io/utils/lru"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	logf "sigs.k8s.io/controller-runtime/pkg/log"
 
@@ -123,15 +124,34 @@ func whyNone(why error) string {
 }
 
 // givenUp reports whether an object that is being deleted goes without its record: at once if the outbox is full or the
-// selector of a Ledger can't be read, after giveUpAfter if the record can't be written for another reason. Nobody waits
-// for a deletion that a clock that was ahead has dated.
+// selector of a Ledger can't be read, after giveUpAfter if the record can't be written for another reason. A deletion
+// that a clock that was ahead has dated counts from the first time that its record can't be written.
 func (c *Collector) givenUp(e *ended, why error) bool {
 	if !e.urgent {
 		return false
 	}
 	at, now := e.object.GetDeletionTimestamp().Time, c.Clock.Now()
-	return errors.Is(why, errFull) || errors.Is(why, errUndecided) || observe.Lasted(at, now, giveUpAfter)
+	if observe.FarAhead(at, now) {
+		at = c.firstFailed(e.object.GetUID(), now)
+	}
+	return errors.Is(why, errFull) || errors.Is(why, errUndecided) || now.Sub(at) > giveUpAfter
 }
+
+// firstFailed returns when the record of an object could not be written for the first time, as far as this process
+// knows.
+func (c *Collector) firstFailed(of types.UID, now time.Time) time.Time {
+	if c.failed == nil {
+		c.failed = lru.New(failedAtMost)
+	}
+	if at, known := c.failed.Get(of); known {
+		return at.(time.Time)
+	}
+	c.failed.Add(of, now)
+	return now
+}
+
+// failedAtMost is how many objects firstFailed remembers.
+const failedAtMost = 4096
 
 // errGone means that the namespace of a Ledger takes no more objects.
 var errGone = errors.New("namespace is being deleted")
