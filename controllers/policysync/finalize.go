@@ -44,6 +44,7 @@ func (s *reconciling) deleteAll(ctx context.Context) *fault {
 	if f != nil {
 		return f
 	}
+	a.stays = []v1alpha1.ResourceRef{s.self()} // and so does its Namespace, with what others have in it
 	all := s.inventory
 	pruned, f := a.prune(ctx, all)
 	if tooLarge := s.setInventory(pruned.left); tooLarge != nil { // it is smaller than before

@@ -303,3 +303,22 @@ func TestAStaleObjectThatCantBeReadHoldsUpNoOther(t *testing.T) {
 	r.g.Expect(r.exists(&v1alpha1.BackupStorage{}, "b")).To(BeTrue(), "%s: %s",
 		conditions.GetReason(r.sync, meta.ReadyCondition), conditions.GetMessage(r.sync, meta.ReadyCondition))
 }
+
+// A PolicySync goes that has applied its own Namespace, where a person keeps the password of backups.
+func TestAPolicySyncThatGoesLeavesItsOwnNamespace(t *testing.T) {
+	r := asDeployer(t, func(p *v1alpha1.PolicySync) { p.Spec.DeletionPolicy = v1alpha1.DeletionPolicyDelete })
+	r.begins(map[string]string{
+		"policy/a.yaml": storage("a"),
+		"policy/n.yaml": "apiVersion: v1\nkind: Namespace\nmetadata: {name: " + r.namespace + "}\n",
+	})
+	r.emitted()
+	r.g.Expect(r.Client.Delete(t.Context(), r.sync)).To(Succeed())
+	r.reconcile()
+	r.g.Expect(r.exists(&v1alpha1.PolicySync{}, "policy")).To(BeFalse())
+	r.g.Expect(r.exists(&v1alpha1.BackupStorage{}, "a")).To(BeFalse())
+	namespace := &corev1.Namespace{}
+	r.g.Expect(r.Get(t.Context(), types.NamespacedName{Name: r.namespace}, namespace)).To(Succeed())
+	r.g.Expect(namespace.DeletionTimestamp).To(BeNil(), "what nobody has applied would go with it")
+	r.g.Expect(r.emitted()).
+		To(ContainElement(ContainSubstring("not deleted: Namespace/" + r.namespace + " (PolicySync/")))
+}
