@@ -1,0 +1,111 @@
+package policysync
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+)
+
+// removal is what a revision lacks.
+type removal struct {
+	// stale are all entries of the inventory that the revision lacks. goes are those to delete. stays are the others,
+	// with the reasons by id.
+	stale, goes, stays []v1alpha1.ResourceRef
+	why                map[string]string
+	// takesAlong says that more goes along with one of them: a Namespace takes what is in it, deletionPolicy: WipeOut
+	// takes backups, and a PolicySync can take what it has applied. An object that moves to the path of another
+	// PolicySync is stale for the first one before it belongs to the second.
+	takesAlong bool
+}
+
+// kept describes what stays.
+func (r *removal) kept() (out []string) {
+	for _, ref := range r.stays {
+		out = append(out, describe(ref)+" ("+r.why[ref.ID]+")")
+	}
+	return out
+}
+
+// plan finds out what a removal of stale objects would delete. What is needed only by what goes, or can go along, does
+// not stay: whoever consents to the one consents to the other.
+func (a *applier) plan(ctx context.Context, stale []v1alpha1.ResourceRef) (*removal, error) {
+	out := &removal{stale: stale, why: map[string]string{}}
+	going, along := map[string]bool{}, false
+	goes := func(user string) bool {
+		return going[user] || along && strings.HasPrefix(user, v1alpha1.RepositoryKind+" ")
+	}
+	for class := range classes {
+		refs := ofClass(stale, class)
+		looks, err := a.lookAt(ctx, refs, goes, slices.Concat(a.stays, out.stays))
+		if err != nil {
+			return nil, err
+		}
+		for i, ref := range refs {
+			switch l := looks[i]; {
+			case l.why != "":
+				out.stays, out.why[ref.ID] = append(out.stays, ref), l.why
+			case l.found != nil:
+				going[l.found.GetKind()+" "+client.ObjectKeyFromObject(l.found).String()] = true
+				fallthrough
+			default:
+				along = along || l.takes && class == 0 // for example a BackupConfiguration its Repositories
+				out.takesAlong = out.takesAlong || l.takes && (l.found == nil || l.found.GetDeletionTimestamp() == nil)
+			}
+		}
+	}
+	for _, ref := range stale {
+		if out.why[ref.ID] == "" {
+			out.goes = append(out.goes, ref)
+		}
+	}
+	return out, nil
+}
+
+// look is what a look at a stale object found: the object, if it would be deleted, or why it stays, and whether it
+// takes more along.
+type look struct {
+	found *unstructured.Unstructured
+	why   string
+	takes bool
+}
+
+// lookAt looks at stale objects of one class. left are the objects outside this class that stay.
+func (a *applier) lookAt(
+	ctx context.Context, refs []v1alpha1.ResourceRef, goes func(user string) bool, left []v1alpha1.ResourceRef,
+) ([]look, error) {
+	looks := make([]look, len(refs))
+	needed := sync.OnceValues(func() (users, error) { return a.needed(ctx, goes) })
+	var g errgroup.Group
+	g.SetLimit(concurrency)
+	for i, ref := range refs {
+		id, gvk, _ := kindOf(ref)
+		takesMore := gvk.Kind == namespaceKind || gvk.Group == v1alpha1.Group
+		if a.mayDelete(id.Namespace, ref) && !takesMore && gvk.Kind != secretKind {
+			continue
+		}
+		g.Go(func() error {
+			u, why, err := a.find(ctx, ref, needed, left)
+			switch {
+			case apierrors.IsForbidden(err): // nobody knows, and the rest of the revision does not wait
+				looks[i].takes = takesMore
+				return nil
+			case err != nil:
+				return err
+			}
+			looks[i] = look{found: u, why: why}
+			if u != nil {
+				looks[i].takes = gvk.Kind == namespaceKind || wipes(u.Object["spec"]) || prunesAll(u)
+			}
+			return nil
+		})
+	}
+	return looks, g.Wait()
+}
