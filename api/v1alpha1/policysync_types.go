@@ -152,8 +152,8 @@ type UsedConsent struct {
 	Revision string `json:"revision"`
 	// Generation of the PolicySync for which the consent counted.
 	Generation int64 `json:"generation"`
-	// Complete is true once the removal was carried out, or something else came in between. Until then, what is left of
-	// it needs no other consent.
+	// Complete is true once everything that the consent named has gone, or another revision or spec came in between.
+	// Until then, what is left of it needs no other consent, also if it has to wait until it is no longer in use.
 	// +optional
 	Complete bool `json:"complete,omitempty"`
 }
@@ -168,8 +168,9 @@ type ResourceInventory struct {
 	// +kubebuilder:validation:MaxItems=20000
 	Entries []ResourceRef `json:"entries"`
 
-	// Packed lists more than 1,000 objects: gzip of one line for each object, with its id, a space and its version. To
-	// read it, run "cairn get policies -o yaml", which prints it as entries, or "base64 -d | gunzip".
+	// Packed lists more than 1,000 objects: gzip of one line for each object, with its id, its version and, if it has
+	// one, its consent, and spaces between them. To read it, run "cairn get policies -o yaml", which prints it as
+	// entries, or "base64 -d | gunzip".
 	// +optional
 	// +kubebuilder:validation:MaxLength=1400000
 	Packed []byte `json:"packed,omitempty"`
@@ -185,7 +186,19 @@ type ResourceRef struct {
 	ID string `json:"id"`
 	// Version of the API the object was applied with.
 	Version string `json:"v"`
+	// Consent is set on objects that are no longer in Git. Needed: this object goes only with a consent that names it,
+	// also if nobody had to consent now, for example because a revision removed everything while the object was in use.
+	// Given: status.consent names it, and counts until it has gone.
+	// +optional
+	// +kubebuilder:validation:Enum=Needed;Given
+	Consent string `json:"consent,omitempty"`
 }
+
+// The values of ResourceRef.Consent.
+const (
+	ConsentNeeded = "Needed"
+	ConsentGiven  = "Given"
+)
 
 // BlockedRemoval lists the objects that would be removed and how to allow it.
 type BlockedRemoval struct {

@@ -2,6 +2,7 @@ package policysync
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/fluxcd/pkg/runtime/conditions"
@@ -12,32 +13,50 @@ import (
 )
 
 // guard decides whether a removal needs a consent: if nothing that was applied before is left but what stays in any
-// case, if no object of the revision exists yet, or if the removal takes more along. The inventory alone can't tell
-// whether it removes everything, because it also holds what a refused revision was going to apply. Once a consent is
-// needed, it stays needed for every removal until it is given or nothing is stale any more: a revert can be partial,
-// and the revision whose removals were held back can come again. That prune is false for a while changes nothing, also
-// if it is when the revision comes.
+// case, if no object of the revision exists yet, or if an object takes more along. The inventory alone can't tell
+// whether a revision removes everything, because it also holds what a refused revision was going to apply. What stays
+// in use while everything is removed needs a consent once it can go. While a removal is held back, every other one
+// needs a consent, too, until one is given or nothing is stale any more: a revert can be partial, and the revision
+// whose removals were held back can come again. That prune is false for a while changes nothing, also if it is when the
+// revision comes.
 //
 // The guard counts no removals over time. Each revision was reviewed by itself, and if many empty the repository step
 // by step, the last step removes everything and needs a consent.
 func (s *reconciling) guard(revision string, lacks *removal, live liveObjects) {
 	status := &s.obj.Status
-	s.closeConsent(revision)
-	goes := lacks.goes
-	everything := len(lacks.stale) == len(s.inventory) || !s.ownsAny(live)
-	needed := len(lacks.stale) > 0 && status.Removal != nil || len(goes) > 0 && (everything || lacks.takesAlong)
-	if len(goes) == 0 {
+	s.closeConsent(revision, lacks)
+	if len(lacks.stale) == len(s.inventory) || !s.ownsAny(live) {
+		lacks.needConsent("")
+	}
+	lacks.held = slices.ContainsFunc(lacks.goes, func(ref v1alpha1.ResourceRef) bool {
+		return ref.Consent != v1alpha1.ConsentGiven &&
+			(ref.Consent == v1alpha1.ConsentNeeded || status.Removal != nil || lacks.takes[ref.ID])
+	})
+	if lacks.held && s.obj.Spec.Prune && s.consented(revision, lacks) {
+		for i := range lacks.goes {
+			lacks.goes[i].Consent = v1alpha1.ConsentGiven
+		}
+		lacks.held, status.Removal = false, nil
+	}
+	if !lacks.held {
 		conditions.Delete(s.obj, v1alpha1.ConditionDeletionBlocked)
 	}
-	if !needed || len(goes) > 0 && s.obj.Spec.Prune && s.consented(revision, lacks) {
+	switch {
+	case lacks.held:
+		status.Removal = blockedRemoval(lacks.goes)
+	case status.Removal != nil && len(lacks.left()) > 0: // the next removal needs a consent
+		status.Removal = blockedRemoval(nil)
+	default:
 		status.Removal = nil
-		conditions.Delete(s.obj, v1alpha1.ConditionDeletionBlocked)
-		return
 	}
-	status.Removal = &v1alpha1.BlockedRemoval{Digest: digestOf(goes), Count: int32(len(goes))}
+}
+
+func blockedRemoval(goes []v1alpha1.ResourceRef) *v1alpha1.BlockedRemoval {
+	held := &v1alpha1.BlockedRemoval{Digest: digestOf(goes), Count: int32(len(goes))}
 	for _, ref := range goes[:min(len(goes), 20)] {
-		status.Removal.Objects = append(status.Removal.Objects, describe(ref))
+		held.Objects = append(held.Objects, describe(ref))
 	}
+	return held
 }
 
 // given returns the consent that somebody gave, or "".
@@ -51,30 +70,38 @@ func (s *reconciling) forgetConsent() {
 }
 
 // closeConsent ends a consent that counted for something else than this revision under this spec: what is stale now can
-// be more than what was consented to. The first revision of all removes nothing, so a consent that is there already
-// came with a PolicySync that was made again, or whose status was lost.
-func (s *reconciling) closeConsent(revision string) {
+// be more than what was consented to. What it named and is still here needs another one. The first revision of all
+// removes nothing, so a consent that is there already came with a PolicySync that was made again, or whose status was
+// lost.
+func (s *reconciling) closeConsent(revision string, lacks *removal) {
 	status := &s.obj.Status
-	switch c := status.Consent; {
-	case c != nil && (c.Revision != revision || c.Generation != s.obj.Generation):
-		c.Complete = true
+	c := status.Consent
+	switch {
 	case c == nil && s.given() != "" && status.Inventory == nil:
 		status.Consent = &v1alpha1.UsedConsent{
 			Digest: s.given(), Revision: revision, Generation: s.obj.Generation, Complete: true,
 		}
+	case c != nil && (c.Revision != revision || c.Generation != s.obj.Generation):
+		if !c.Complete && !anyGiven(lacks.left()) {
+			lacks.needConsent("") // an earlier version did not keep what the consent named
+		}
+		c.Complete = true
+	}
+	if c == nil || c.Complete {
+		lacks.needConsent(v1alpha1.ConsentGiven)
 	}
 }
 
-// consented reports whether a removal is allowed. The consent is used up by that: the status holds it before the first
-// object is deleted. If a part of the objects was deleted, or the manager was killed, it counts for the others, but for
-// nothing that has stayed until then. A consent to all that is stale counts for what goes, too.
+// consented reports whether a removal is allowed. The consent is used up by that: the status holds it, and marks what
+// it named, before the first object is deleted. If a part of the objects was deleted, or has to wait, or the manager
+// was killed, it counts for the others, but for nothing that has stayed until then. A consent to all that is stale
+// counts for what goes, too.
 func (s *reconciling) consented(revision string, lacks *removal) bool {
-	counts := func(digest string) bool { return digest == digestOf(lacks.goes) || digest == digestOf(lacks.stale) }
-	if c := s.obj.Status.Consent; c != nil {
-		return !c.Complete && counts(c.Digest)
-	}
-	if !counts(s.given()) {
+	if s.given() != digestOf(lacks.goes) && s.given() != digestOf(lacks.stale) {
 		return false
+	}
+	if c := s.obj.Status.Consent; c != nil {
+		return !c.Complete && !anyGiven(lacks.left()) // an earlier version marked nothing
 	}
 	s.obj.Status.Consent = &v1alpha1.UsedConsent{
 		Digest: s.given(), Revision: revision, Generation: s.obj.Generation,
@@ -82,17 +109,22 @@ func (s *reconciling) consented(revision string, lacks *removal) bool {
 	return true
 }
 
-// completeConsent ends the consent of a removal that was carried out.
+// anyGiven reports whether a consent counts for one of the objects.
+func anyGiven(refs []v1alpha1.ResourceRef) bool {
+	return slices.ContainsFunc(refs, func(r v1alpha1.ResourceRef) bool { return r.Consent == v1alpha1.ConsentGiven })
+}
+
+// completeConsent ends a consent once everything that it named has gone.
 func (s *reconciling) completeConsent() {
-	if c := s.obj.Status.Consent; c != nil {
+	if c := s.obj.Status.Consent; c != nil && !anyGiven(s.inventory) {
 		c.Complete = true
 	}
 }
 
 // awaited reports whether somebody gave the consent that a removal waits for, and it was not used up before.
 func (s *reconciling) awaited() bool {
-	removal := s.obj.Status.Removal
-	return removal != nil && s.obj.Spec.Prune && s.given() == removal.Digest && s.obj.Status.Consent == nil
+	held := s.obj.Status.Removal
+	return held != nil && s.obj.Spec.Prune && s.given() == held.Digest && s.obj.Status.Consent == nil
 }
 
 // ownsAny reports whether this PolicySync applied any of the objects.
@@ -112,10 +144,10 @@ func (s *reconciling) owns(u *unstructured.Unstructured) bool {
 
 // blocked returns a fault that names what the guard holds back and how to consent.
 func (s *reconciling) blocked() *fault {
-	removal := s.obj.Status.Removal
-	first := removal.Objects[:min(len(removal.Objects), 3)]
+	held := s.obj.Status.Removal
+	first := held.Objects[:min(len(held.Objects), 3)]
 	rest := ""
-	if int(removal.Count) > len(first) {
+	if int(held.Count) > len(first) {
 		rest = " and others"
 	}
 	message := fmt.Sprintf("revision %s is applied, but %s%s were not deleted: this or an earlier revision "+
@@ -123,8 +155,8 @@ func (s *reconciling) blocked() *fault {
 		"PolicySync with what it applied (deletionPolicy: Delete), and since then Cairn deletes only what you "+
 		"confirm. To delete them, run: kubectl annotate policysync -n %s %s --overwrite %s=%s",
 		s.obj.Status.LastAppliedRevision, strings.Join(first, ", "), rest, s.obj.Namespace, s.obj.Name,
-		v1alpha1.AnnotationAllowDelete, removal.Digest)
-	if c := s.obj.Status.Consent; c != nil && c.Digest == removal.Digest {
+		v1alpha1.AnnotationAllowDelete, held.Digest)
+	if c := s.obj.Status.Consent; c != nil && c.Digest == held.Digest {
 		message += fmt.Sprintf(". The annotation has this value already, but it counted for revision %s and counts "+
 			"once: before, run: kubectl annotate policysync -n %s %s %s- and wait until status.consent is gone",
 			c.Revision, s.obj.Namespace, s.obj.Name, v1alpha1.AnnotationAllowDelete)

@@ -44,7 +44,7 @@ func (s *reconciling) pass(ctx context.Context, o origin) *fault {
 		return fault
 	}
 	s.guard(o.revision.String(), lacks, live)
-	if fault := s.begin(ctx, o.revision.String(), union(wanted, lacks.stale)); fault != nil {
+	if fault := s.begin(ctx, o.revision.String(), union(wanted, lacks.left())); fault != nil {
 		return fault
 	}
 	changed, err := a.apply(ctx, built.Objects, live)
@@ -74,8 +74,8 @@ func (s *reconciling) remove(
 		s.logApplied(ctx, applied)
 		s.succeed("applied revision " + applied.revision)
 		return nil
-	case s.obj.Status.Removal != nil && len(lacks.goes) > 0:
-		applied.stale = len(lacks.stale)
+	case lacks.held:
+		applied.stale = len(lacks.left())
 		s.logApplied(ctx, applied)
 		return s.blocked()
 	}
@@ -83,9 +83,6 @@ func (s *reconciling) remove(
 	left := union(lacks.stays, pruned.left)
 	applied.stale, applied.deleted = len(left), pruned.deleted
 	s.logApplied(ctx, applied)
-	if c := s.obj.Status.Consent; fault != nil && c != nil && !c.Complete {
-		left = lacks.stale // the rest goes under the same digest
-	}
 	if f := s.setInventory(union(wanted, left)); f != nil { // it is not larger than before
 		return f
 	}

@@ -20,10 +20,26 @@ type removal struct {
 	// with the reasons by id.
 	stale, goes, stays []v1alpha1.ResourceRef
 	why                map[string]string
-	// takesAlong says that more goes along with one of them: a Namespace takes what is in it, deletionPolicy: WipeOut
-	// takes backups, and a PolicySync can take what it has applied. An object that moves to the path of another
-	// PolicySync is stale for the first one before it belongs to the second.
-	takesAlong bool
+	// takes holds, by id, what goes and takes more along: a Namespace takes what is in it, deletionPolicy: WipeOut takes
+	// backups, and a PolicySync can take what it has applied. An object that moves to the path of another PolicySync is
+	// stale for the first one before it belongs to the second.
+	takes map[string]bool
+	// held says that what goes waits for a consent.
+	held bool
+}
+
+// left returns what the inventory still holds when the removal begins.
+func (r *removal) left() []v1alpha1.ResourceRef { return union(r.goes, r.stays) }
+
+// needConsent makes what has this mark, or none that counts, go only with a consent.
+func (r *removal) needConsent(mark string) {
+	for _, refs := range [][]v1alpha1.ResourceRef{r.goes, r.stays} {
+		for i := range refs {
+			if refs[i].Consent == mark {
+				refs[i].Consent = v1alpha1.ConsentNeeded
+			}
+		}
+	}
 }
 
 // kept describes what stays.
@@ -35,9 +51,9 @@ func (r *removal) kept() (out []string) {
 }
 
 // plan finds out what a removal of stale objects would delete. What is needed only by what goes, or can go along, does
-// not stay: whoever consents to the one consents to the other.
+// not stay: whoever consents to the one consents to the other, also if the prune has to wait for the other.
 func (a *applier) plan(ctx context.Context, stale []v1alpha1.ResourceRef) (*removal, error) {
-	out := &removal{stale: stale, why: map[string]string{}}
+	out := &removal{stale: stale, why: map[string]string{}, takes: map[string]bool{}}
 	going, along := map[string]bool{}, false
 	goes := func(user string) bool {
 		return going[user] || along && strings.HasPrefix(user, v1alpha1.RepositoryKind+" ")
@@ -56,16 +72,13 @@ func (a *applier) plan(ctx context.Context, stale []v1alpha1.ResourceRef) (*remo
 				going[l.found.GetKind()+" "+client.ObjectKeyFromObject(l.found).String()] = true
 				fallthrough
 			default:
+				out.goes = append(out.goes, ref)
 				along = along || l.takes && class == 0 // for example a BackupConfiguration its Repositories
-				out.takesAlong = out.takesAlong || l.takes && (l.found == nil || l.found.GetDeletionTimestamp() == nil)
+				out.takes[ref.ID] = l.takes && (l.found == nil || l.found.GetDeletionTimestamp() == nil)
 			}
 		}
 	}
-	for _, ref := range stale {
-		if out.why[ref.ID] == "" {
-			out.goes = append(out.goes, ref)
-		}
-	}
+	out.goes = union(out.goes, nil)
 	return out, nil
 }
 

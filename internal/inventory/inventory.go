@@ -38,7 +38,11 @@ func Pack(entries []v1alpha1.ResourceRef) (*v1alpha1.ResourceInventory, error) {
 		return nil, fmt.Errorf("pack inventory: %w", err)
 	}
 	for _, e := range entries {
-		if _, err := io.WriteString(z, e.ID+" "+e.Version+"\n"); err != nil {
+		line := e.ID + " " + e.Version
+		if e.Consent != "" {
+			line += " " + e.Consent
+		}
+		if _, err := io.WriteString(z, line+"\n"); err != nil {
 			return nil, fmt.Errorf("pack inventory: %w", err)
 		}
 	}
@@ -83,7 +87,8 @@ func Entries(in *v1alpha1.ResourceInventory) ([]v1alpha1.ResourceRef, error) {
 		if !ok {
 			return nil, fmt.Errorf("read status.inventory.packed: line %d is no object", len(out)+1)
 		}
-		out = append(out, v1alpha1.ResourceRef{ID: id, Version: version})
+		version, consent, _ := strings.Cut(version, " ")
+		out = append(out, v1alpha1.ResourceRef{ID: id, Version: version, Consent: consent})
 	}
 	if len(out) != int(in.Count) {
 		return nil, fmt.Errorf("read status.inventory.packed: it lists %d objects instead of %d", len(out), in.Count)

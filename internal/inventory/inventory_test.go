@@ -30,6 +30,9 @@ func TestPack(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
 			want := objects(n, "blue")
+			for i := range want {
+				want[i].Consent = []string{"", v1alpha1.ConsentNeeded, v1alpha1.ConsentGiven}[i%3]
+			}
 			in, err := Pack(want)
 			g.Expect(err).NotTo(HaveOccurred())
 			g.Expect(in.Entries).NotTo(BeNil())
