@@ -322,3 +322,46 @@ func TestAPolicySyncThatGoesLeavesItsOwnNamespace(t *testing.T) {
 	r.g.Expect(r.emitted()).
 		To(ContainElement(ContainSubstring("not deleted: Namespace/" + r.namespace + " (PolicySync/")))
 }
+
+// A commit moves an object with backups to the path of another PolicySync, or drops it. The removal waits for a consent
+// when the other one takes the object over, or when somebody deletes it by hand.
+func TestWhatIsGoneOrOfOthersBlocksNothing(t *testing.T) {
+	for name, leaves := range map[string]func(*testNamespace, client.Object){
+		"it belongs to another": func(r *testNamespace, x client.Object) {
+			other := &v1alpha1.PolicySync{}
+			other.Namespace, other.Name, other.Spec = r.namespace, "other", *r.sync.Spec.DeepCopy()
+			r.g.Expect(client.IgnoreAlreadyExists(r.Create(r.t.Context(), other))).To(Succeed())
+			x.GetLabels()[v1alpha1.LabelSyncName] = "other" // the other one has applied it
+			r.g.Expect(r.Update(r.t.Context(), x)).To(Succeed())
+		},
+		"somebody deletes it by hand": func(r *testNamespace, x client.Object) {
+			r.g.Expect(r.Client.Delete(r.t.Context(), x)).To(Succeed())
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := asDeployer(t)
+			settings := "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: settings}\n"
+			r.begins(map[string]string{
+				"policy/a.yaml": storage("a"), "policy/b.yaml": storage("b"), "policy/x.yaml": wiping("x", r.namespace),
+				"policy/c.yaml": settings,
+			})
+			revision := r.push(map[string]string{"policy/a.yaml": storage("a"), "policy/b.yaml": storage("b")})
+			r.reconcile()
+			r.expectNotReady(v1alpha1.ReasonDeletionBlocked, "/x")
+			for name, object := range map[string]client.Object{
+				"x": &v1alpha1.BackupStorage{}, "settings": &corev1.ConfigMap{},
+			} {
+				r.g.Expect(r.exists(object, name)).To(BeTrue(), name)
+				leaves(r, object)
+			}
+			r.clock.Step(driftInterval)
+			r.reconcile()
+			r.expectReady(revision) // nothing is left that this PolicySync could delete
+			r.g.Expect(r.sync.Status.Inventory.Entries).To(HaveLen(2))
+			revision = r.push(map[string]string{"policy/a.yaml": storage("a")})
+			r.reconcile()
+			r.expectReady(revision)
+			r.g.Expect(r.exists(&v1alpha1.BackupStorage{}, "b")).To(BeFalse(), "an ordinary removal")
+		})
+	}
+}

@@ -16,13 +16,13 @@ import (
 
 // removal is what a revision lacks.
 type removal struct {
-	// stale are all entries of the inventory that the revision lacks. goes are those to delete. stays are the others,
-	// with the reasons by id.
+	// stale are all entries of the inventory that the revision lacks. goes are those to delete. stays are those that
+	// stay, with the reasons by id. What is gone, or belongs to somebody else now, is neither.
 	stale, goes, stays []v1alpha1.ResourceRef
 	why                map[string]string
-	// takes holds, by id, what goes and takes more along: a Namespace takes what is in it, deletionPolicy: WipeOut takes
-	// backups, and a PolicySync can take what it has applied. An object that moves to the path of another PolicySync is
-	// stale for the first one before it belongs to the second.
+	// takes holds, by id, what goes and takes more along: a Namespace takes what is in it, deletionPolicy: WipeOut
+	// takes backups, and a PolicySync can take what it has applied. An object that moves to the path of another
+	// PolicySync is stale for the first one before it belongs to the second.
 	takes map[string]bool
 	// held says that what goes waits for a consent.
 	held bool
@@ -70,11 +70,11 @@ func (a *applier) plan(ctx context.Context, stale []v1alpha1.ResourceRef) (*remo
 				out.stays, out.why[ref.ID] = append(out.stays, ref), l.why
 			case l.found != nil:
 				going[l.found.GetKind()+" "+client.ObjectKeyFromObject(l.found).String()] = true
-				fallthrough
-			default:
 				out.goes = append(out.goes, ref)
 				along = along || l.takes && class == 0 // for example a BackupConfiguration its Repositories
-				out.takes[ref.ID] = l.takes && (l.found == nil || l.found.GetDeletionTimestamp() == nil)
+				out.takes[ref.ID] = l.takes && l.found.GetDeletionTimestamp() == nil
+			case l.unknown:
+				out.goes, out.takes[ref.ID] = append(out.goes, ref), l.takes
 			}
 		}
 	}
@@ -85,9 +85,10 @@ func (a *applier) plan(ctx context.Context, stale []v1alpha1.ResourceRef) (*remo
 // look is what a look at a stale object found: the object, if it would be deleted, or why it stays, and whether it
 // takes more along.
 type look struct {
-	found *unstructured.Unstructured
-	why   string
-	takes bool
+	found   *unstructured.Unstructured
+	why     string
+	takes   bool
+	unknown bool
 }
 
 // lookAt looks at stale objects of one class. left are the objects outside this class that stay.
@@ -99,16 +100,13 @@ func (a *applier) lookAt(
 	var g errgroup.Group
 	g.SetLimit(concurrency)
 	for i, ref := range refs {
-		id, gvk, _ := kindOf(ref)
+		_, gvk, _ := kindOf(ref)
 		takesMore := gvk.Kind == namespaceKind || gvk.Group == v1alpha1.Group
-		if a.mayDelete(id.Namespace, ref) && !takesMore && gvk.Kind != secretKind {
-			continue
-		}
 		g.Go(func() error {
 			u, why, err := a.find(ctx, ref, needed, left)
 			switch {
 			case apierrors.IsForbidden(err): // nobody knows, and the rest of the revision does not wait
-				looks[i].takes = takesMore
+				looks[i].takes, looks[i].unknown = takesMore, true
 				return nil
 			case err != nil:
 				return err
