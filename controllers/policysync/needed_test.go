@@ -273,37 +273,6 @@ func TestARepositoryOfAStrangerKeepsNoSecret(t *testing.T) {
 		conditions.IsReady(r.sync), conditions.GetMessage(r.sync, meta.ReadyCondition))
 }
 
-// An object that policy drops, and that the account may no longer read, holds up nothing else.
-func TestAStaleObjectThatCantBeReadHoldsUpNoOther(t *testing.T) {
-	r := newRoom(t, func(p *v1alpha1.PolicySync) { p.Spec.ServiceAccountName = "deployer" })
-	all := []string{"*"}
-	r.allow("deployer", rbacv1.PolicyRule{APIGroups: []string{v1alpha1.Group}, Resources: all, Verbs: all})
-	binding := &rbacv1.ClusterRoleBinding{
-		ObjectMeta: metav1.ObjectMeta{Name: r.namespace},
-		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "cluster-admin"},
-		Subjects:   []rbacv1.Subject{{Kind: "ServiceAccount", Name: "deployer", Namespace: r.namespace}},
-	}
-	r.g.Expect(r.Create(t.Context(), binding)).To(Succeed())
-	r.begins(map[string]string{
-		"policy/a.yaml": storage("a"),
-		"policy/n.yaml": "apiVersion: v1\nkind: Namespace\nmetadata: {name: " + r.namespace + "-b}\n",
-	})
-	r.g.Expect(r.Delete(t.Context(), binding)).To(Succeed())
-	a, f := (&reconciling{Reconciler: r.Reconciler, obj: r.sync}).applier(t.Context())
-	r.g.Expect(f).To(BeNil())
-	r.g.Eventually(func() bool {
-		err := a.client.Get(t.Context(), types.NamespacedName{Name: r.namespace + "-b"}, &corev1.Namespace{})
-		return apierrors.IsForbidden(err)
-	}, testbed.Patience, "100ms").Should(BeTrue(), "the account lost its role")
-	r.push(map[string]string{"policy/a.yaml": storage("a"), "policy/b.yaml": storage("b")})
-	for range 3 {
-		r.reconcile()
-		r.clock.Step(driftInterval)
-	}
-	r.g.Expect(r.exists(&v1alpha1.BackupStorage{}, "b")).To(BeTrue(), "%s: %s",
-		conditions.GetReason(r.sync, meta.ReadyCondition), conditions.GetMessage(r.sync, meta.ReadyCondition))
-}
-
 // A PolicySync goes that has applied its own Namespace, where a person keeps the password of backups.
 func TestAPolicySyncThatGoesLeavesItsOwnNamespace(t *testing.T) {
 	r := asDeployer(t, func(p *v1alpha1.PolicySync) { p.Spec.DeletionPolicy = v1alpha1.DeletionPolicyDelete })
@@ -321,47 +290,4 @@ func TestAPolicySyncThatGoesLeavesItsOwnNamespace(t *testing.T) {
 	r.g.Expect(namespace.DeletionTimestamp).To(BeNil(), "what nobody has applied would go with it")
 	r.g.Expect(r.emitted()).
 		To(ContainElement(ContainSubstring("not deleted: Namespace/" + r.namespace + " (PolicySync/")))
-}
-
-// A commit moves an object with backups to the path of another PolicySync, or drops it. The removal waits for a consent
-// when the other one takes the object over, or when somebody deletes it by hand.
-func TestWhatIsGoneOrOfOthersBlocksNothing(t *testing.T) {
-	for name, leaves := range map[string]func(*testNamespace, client.Object){
-		"it belongs to another": func(r *testNamespace, x client.Object) {
-			other := &v1alpha1.PolicySync{}
-			other.Namespace, other.Name, other.Spec = r.namespace, "other", *r.sync.Spec.DeepCopy()
-			r.g.Expect(client.IgnoreAlreadyExists(r.Create(r.t.Context(), other))).To(Succeed())
-			x.GetLabels()[v1alpha1.LabelSyncName] = "other" // the other one has applied it
-			r.g.Expect(r.Update(r.t.Context(), x)).To(Succeed())
-		},
-		"somebody deletes it by hand": func(r *testNamespace, x client.Object) {
-			r.g.Expect(r.Client.Delete(r.t.Context(), x)).To(Succeed())
-		},
-	} {
-		t.Run(name, func(t *testing.T) {
-			r := asDeployer(t)
-			settings := "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: settings}\n"
-			r.begins(map[string]string{
-				"policy/a.yaml": storage("a"), "policy/b.yaml": storage("b"), "policy/x.yaml": wiping("x", r.namespace),
-				"policy/c.yaml": settings,
-			})
-			revision := r.push(map[string]string{"policy/a.yaml": storage("a"), "policy/b.yaml": storage("b")})
-			r.reconcile()
-			r.expectNotReady(v1alpha1.ReasonDeletionBlocked, "/x")
-			for name, object := range map[string]client.Object{
-				"x": &v1alpha1.BackupStorage{}, "settings": &corev1.ConfigMap{},
-			} {
-				r.g.Expect(r.exists(object, name)).To(BeTrue(), name)
-				leaves(r, object)
-			}
-			r.clock.Step(driftInterval)
-			r.reconcile()
-			r.expectReady(revision) // nothing is left that this PolicySync could delete
-			r.g.Expect(r.sync.Status.Inventory.Entries).To(HaveLen(2))
-			revision = r.push(map[string]string{"policy/a.yaml": storage("a")})
-			r.reconcile()
-			r.expectReady(revision)
-			r.g.Expect(r.exists(&v1alpha1.BackupStorage{}, "b")).To(BeFalse(), "an ordinary removal")
-		})
-	}
 }

@@ -37,12 +37,7 @@ func (s *reconciling) pass(ctx context.Context, o origin) *fault {
 	}
 	wanted := inventoryOf(built.Objects)
 	a.stays = append(slices.Clone(wanted), s.self())
-	lacks, err := a.plan(ctx, s.stale(wanted))
-	if err != nil {
-		fault := applyFault(ctx, err, nil)
-		fault.early = true
-		return fault
-	}
+	lacks := a.plan(ctx, s.stale(wanted))
 	s.guard(o.revision.String(), lacks, live)
 	if fault := s.begin(ctx, o.revision.String(), union(wanted, lacks.left())); fault != nil {
 		return fault
@@ -85,6 +80,9 @@ func (s *reconciling) remove(
 	s.logApplied(ctx, applied)
 	if f := s.setInventory(union(wanted, left)); f != nil { // it is not larger than before
 		return f
+	}
+	if fault == nil && lacks.failed != nil {
+		fault = pruneFault(ctx, nil, lacks.failed)
 	}
 	if fault != nil {
 		return fault

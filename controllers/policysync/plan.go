@@ -1,13 +1,13 @@
 package policysync
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"strings"
 	"sync"
 
 	"golang.org/x/sync/errgroup"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -26,6 +26,8 @@ type removal struct {
 	takes map[string]bool
 	// held says that what goes waits for a consent.
 	held bool
+	// failed is why nobody knows of one of them whether it could go. It stays for now.
+	failed error
 }
 
 // left returns what the inventory still holds when the removal begins.
@@ -51,72 +53,81 @@ func (r *removal) kept() (out []string) {
 }
 
 // plan finds out what a removal of stale objects would delete. What is needed only by what goes, or can go along, does
-// not stay: whoever consents to the one consents to the other, also if the prune has to wait for the other.
-func (a *applier) plan(ctx context.Context, stale []v1alpha1.ResourceRef) (*removal, error) {
+// not stay: whoever consents to the one consents to the other, also if the prune has to wait for the other. An object
+// that can't be read holds up only itself, and what contains it.
+func (a *applier) plan(ctx context.Context, stale []v1alpha1.ResourceRef) *removal {
 	out := &removal{stale: stale, why: map[string]string{}, takes: map[string]bool{}}
-	going, along := map[string]bool{}, false
-	goes := func(user string) bool {
-		return going[user] || along && strings.HasPrefix(user, v1alpha1.RepositoryKind+" ")
-	}
+	going := going{}
 	for class := range classes {
 		refs := ofClass(stale, class)
-		looks, err := a.lookAt(ctx, refs, goes, slices.Concat(a.stays, out.stays))
-		if err != nil {
-			return nil, err
-		}
-		for i, ref := range refs {
-			switch l := looks[i]; {
+		for i, l := range a.lookAt(ctx, refs, going.has, slices.Concat(a.stays, out.stays)) {
+			ref := refs[i]
+			switch {
+			case l.err != nil:
+				out.stays, out.why[ref.ID] = append(out.stays, ref), l.err.Error()
+				out.failed = cmp.Or(out.failed, l.err)
 			case l.why != "":
 				out.stays, out.why[ref.ID] = append(out.stays, ref), l.why
 			case l.found != nil:
-				going[l.found.GetKind()+" "+client.ObjectKeyFromObject(l.found).String()] = true
+				going.add(l.found, l.takes && class == 0)
 				out.goes = append(out.goes, ref)
-				along = along || l.takes && class == 0 // for example a BackupConfiguration its Repositories
 				out.takes[ref.ID] = l.takes && l.found.GetDeletionTimestamp() == nil
-			case l.unknown:
-				out.goes, out.takes[ref.ID] = append(out.goes, ref), l.takes
 			}
 		}
 	}
 	out.goes = union(out.goes, nil)
-	return out, nil
+	return out
+}
+
+// going holds what goes, as "<kind> <namespace>/<name>" and, for Repositories that can go along, as the beginning of
+// that.
+type going map[string]bool
+
+// add adds an object. Policy that takes along its Repositories, such as a BackupConfiguration, has them in its
+// namespace. What a PolicySync takes along can be anywhere.
+func (g going) add(u *unstructured.Unstructured, takes bool) {
+	g[u.GetKind()+" "+client.ObjectKeyFromObject(u).String()] = true
+	switch {
+	case takes && u.GetKind() == v1alpha1.PolicySyncKind:
+		g[v1alpha1.RepositoryKind+" "] = true
+	case takes:
+		g[v1alpha1.RepositoryKind+" "+u.GetNamespace()+"/"] = true
+	}
+}
+
+func (g going) has(user string) bool {
+	kind, _, _ := strings.Cut(user, " ")
+	namespace, _, _ := strings.Cut(user, "/")
+	return g[user] || g[kind+" "] || g[namespace+"/"]
 }
 
 // look is what a look at a stale object found: the object, if it would be deleted, or why it stays, and whether it
-// takes more along.
+// takes more along. It is empty if the object is gone or belongs to somebody else.
 type look struct {
-	found   *unstructured.Unstructured
-	why     string
-	takes   bool
-	unknown bool
+	found *unstructured.Unstructured
+	why   string
+	takes bool
+	err   error
 }
 
 // lookAt looks at stale objects of one class. left are the objects outside this class that stay.
 func (a *applier) lookAt(
 	ctx context.Context, refs []v1alpha1.ResourceRef, goes func(user string) bool, left []v1alpha1.ResourceRef,
-) ([]look, error) {
+) []look {
 	looks := make([]look, len(refs))
 	needed := sync.OnceValues(func() (users, error) { return a.needed(ctx, goes) })
 	var g errgroup.Group
 	g.SetLimit(concurrency)
 	for i, ref := range refs {
-		_, gvk, _ := kindOf(ref)
-		takesMore := gvk.Kind == namespaceKind || gvk.Group == v1alpha1.Group
 		g.Go(func() error {
 			u, why, err := a.find(ctx, ref, needed, left)
-			switch {
-			case apierrors.IsForbidden(err): // nobody knows, and the rest of the revision does not wait
-				looks[i].takes, looks[i].unknown = takesMore, true
-				return nil
-			case err != nil:
-				return err
-			}
-			looks[i] = look{found: u, why: why}
-			if u != nil {
-				looks[i].takes = gvk.Kind == namespaceKind || wipes(u.Object["spec"]) || prunesAll(u)
+			looks[i] = look{found: u, why: why, err: err}
+			if u != nil && err == nil {
+				looks[i].takes = u.GetKind() == namespaceKind || wipes(u.Object["spec"]) || prunesAll(u)
 			}
 			return nil
 		})
 	}
-	return looks, g.Wait()
+	_ = g.Wait() // each look has its own error
+	return looks
 }
