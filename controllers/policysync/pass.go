@@ -81,13 +81,13 @@ func (s *reconciling) remove(
 	if f := s.setInventory(union(wanted, left)); f != nil { // it is not larger than before
 		return f
 	}
+	s.completeConsent()
 	if fault == nil && lacks.failed != nil {
 		fault = pruneFault(ctx, nil, lacks.failed)
 	}
 	if fault != nil {
 		return fault
 	}
-	s.completeConsent()
 	message := "applied revision " + applied.revision
 	if kept := append(lacks.kept(), pruned.kept...); len(kept) > 0 {
 		message += "; not deleted: " + strings.Join(kept, ", ")

@@ -346,29 +346,44 @@ func TestAConsentCoversWhatIsNoLongerNeeded(t *testing.T) {
 
 // A commit drops a BackupConfiguration and its storage, both with deletionPolicy: WipeOut. The Repository needs the
 // storage until a keeper has wiped it, which takes longer than the removal. Whoever consented to all of it is not asked
-// again.
+// again, unless the consent ends.
 func TestAConsentLastsUntilAWipeHasEnded(t *testing.T) {
-	r := newRoom(t)
-	r.push(map[string]string{
-		"policy/a.yaml": storage("a"), "policy/u.yaml": wiping("used", r.namespace),
-		"policy/w.yaml": strings.Replace(configuration("web", "0 2 * * *"), "encryptionSecret: {name: enc}",
-			"encryptionSecret: {name: enc}, deletionPolicy: WipeOut", 1),
-	})
-	r.reconcile()
-	repository := r.uses("used")
-	revision := r.push(map[string]string{"policy/a.yaml": storage("a")})
-	r.reconcile()
-	r.expectNotReady(v1alpha1.ReasonDeletionBlocked, "")
-	r.g.Expect(r.sync.Status.Removal.Objects).To(ConsistOf(
-		HaveSuffix("/web"), "BackupStorage/"+r.namespace+"/used"))
-	r.consent(r.sync.Status.Removal.Digest)
-	r.reconcile()
-	r.expectReady(revision)
-	r.g.Expect(r.sync.Status.Consent.Complete).To(BeFalse(), "it counts for the storage")
-	r.restart()
-	r.g.Expect(r.Client.Delete(t.Context(), repository)).To(Succeed()) // its wipe has ended
-	r.reconcile()
-	r.expectReady(revision)
-	r.g.Expect(r.exists(&v1alpha1.BackupStorage{}, "used")).To(BeFalse(), "somebody has consented to its removal")
-	r.g.Expect(r.sync.Status.Consent.Complete).To(BeTrue())
+	for name, ends := range map[string]func(*testNamespace){
+		"it lasts":               nil,
+		"another revision comes": func(r *testNamespace) { r.push(both) },
+		"somebody withdraws it":  func(r *testNamespace) { r.consent("") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRoom(t)
+			r.push(map[string]string{
+				"policy/a.yaml": storage("a"), "policy/u.yaml": wiping("used", r.namespace),
+				"policy/w.yaml": strings.Replace(configuration("web", "0 2 * * *"), "encryptionSecret: {name: enc}",
+					"encryptionSecret: {name: enc}, deletionPolicy: WipeOut", 1),
+			})
+			r.reconcile()
+			repository := r.uses("used")
+			revision := r.push(map[string]string{"policy/a.yaml": storage("a")})
+			r.reconcile()
+			r.expectNotReady(v1alpha1.ReasonDeletionBlocked, "")
+			used := "BackupStorage/" + r.namespace + "/used"
+			r.g.Expect(r.sync.Status.Removal.Objects).To(ConsistOf(HaveSuffix("/web"), used))
+			r.consent(r.sync.Status.Removal.Digest)
+			r.reconcile()
+			r.expectReady(revision)
+			r.g.Expect(r.sync.Status.Consent.Complete).To(BeFalse(), "it counts for the storage")
+			if ends != nil {
+				ends(r)
+			}
+			r.restart()
+			r.g.Expect(r.Client.Delete(t.Context(), repository)).To(Succeed()) // its wipe has ended
+			r.reconcile()
+			r.g.Expect(r.exists(&v1alpha1.BackupStorage{}, "used")).To(Equal(ends != nil))
+			if ends != nil {
+				r.expectNotReady(v1alpha1.ReasonDeletionBlocked, used)
+				return
+			}
+			r.expectReady(revision)
+			r.g.Expect(r.sync.Status.Consent.Complete).To(BeTrue())
+		})
+	}
 }
