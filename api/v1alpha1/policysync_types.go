@@ -58,8 +58,9 @@ type PolicySyncSpec struct {
 	// +kubebuilder:validation:XValidation:rule="duration(self) >= duration('1s')",message="the timeout must be at least 1s"
 	Timeout *metav1.Duration `json:"timeout,omitempty"`
 
-	// Prune deletes objects that this PolicySync applied earlier and that the repository no longer contains. It never
-	// deletes backup data.
+	// Prune deletes objects that this PolicySync applied earlier and that the repository no longer contains. Backup
+	// data stays, unless the deletionPolicy of such an object is WipeOut: its removal needs a consent, see
+	// status.removal.
 	// +required
 	Prune bool `json:"prune"`
 
@@ -138,7 +139,8 @@ type PolicySyncStatus struct {
 	Removal *BlockedRemoval `json:"removal,omitempty"`
 
 	// Consent is the value of the annotation backup.cairn.dev/allow-delete that counted last. It counts for one
-	// revision, and for no other until the annotation is removed or changed.
+	// revision, and for no other until the annotation is removed or changed. Whoever removes the annotation before it
+	// is complete withdraws what is left of it.
 	// +optional
 	Consent *UsedConsent `json:"consent,omitempty"`
 }

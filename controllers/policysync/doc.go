@@ -20,6 +20,10 @@
 //   - Removing everything needs a consent to exactly that (TestTheGuard, TestTheGuardIsNotHiddenByARefusedRevision).
 //   - Nor does a Namespace go without a consent, or an object that takes backups along
 //     (TestAMoveBetweenPolicySyncsDeletesNothing).
+//   - A consent counts for what it names until that has gone, in one revision (TestAConsentLastsUntilAWipeHasEnded,
+//     TestAConsentThatDeletedNothingCountsForNoLaterRevision), and for nothing else
+//     (TestAConsentCountsForNothingThatStayed).
+//   - Nothing that only a removal needs stops an apply (TestAStaleObjectHoldsUpOnlyItself).
 //   - What data that stays depends on stays too (TestASecretThatARepositoryNeedsIsKept,
 //     TestANamespaceWithWhatIsKeptStays).
 //   - Without a ServiceAccount the manager deletes only what it is allowed to apply
