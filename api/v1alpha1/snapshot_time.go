@@ -8,9 +8,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// ClockTolerance is how far clocks are allowed to differ before Cairn says so, or refuses to decide.
-const ClockTolerance = 5 * time.Minute
-
 // MadeAt returns when the Snapshot was made, by the clocks of the manager and the API server. It returns nil if the
 // Snapshot has no snapshotTime. A mover takes its times from the clock of its node, which can be wrong: a snapshotTime
 // before the run began, or after Cairn wrote that the Snapshot was complete, counts as that moment. The clock of the
@@ -39,9 +36,10 @@ func (s *Snapshot) MadeAt() *metav1.Time {
 // the creationTimestamp of the object, if at least that has passed.
 func (s *Snapshot) MadeBy(now time.Time) *metav1.Time {
 	at := s.MadeAt()
-	if created := s.CreationTimestamp; at != nil && at.Sub(now) > ClockTolerance && !created.IsZero() &&
-		created.Sub(now) <= ClockTolerance {
-		return &created
+	if at != nil {
+		if happened := Happened(at.Time, s.CreationTimestamp.Time, now); !happened.IsZero() {
+			return &metav1.Time{Time: happened}
+		}
 	}
 	return at
 }
@@ -49,7 +47,7 @@ func (s *Snapshot) MadeBy(now time.Time) *metav1.Time {
 // PassedBy returns MadeBy, or nil if also that is still to come at now. Whoever reports the last backup must use it: an
 // alert on its age would be silent until then.
 func (s *Snapshot) PassedBy(now time.Time) *metav1.Time {
-	if at := s.MadeBy(now); at != nil && at.Sub(now) <= ClockTolerance {
+	if at := s.MadeBy(now); at != nil && !Ahead(at.Time, now) {
 		return at
 	}
 	return nil

@@ -84,8 +84,8 @@ func (p Policy) Decide(snapshots []Snapshot, now time.Time) []Verdict {
 	for i := range snapshots {
 		v := &verdicts[i]
 		v.Snapshot = snapshots[i]
-		if ahead(v.Time, now) && !v.Created.IsZero() && !ahead(v.Created, now) {
-			v.Time = v.Created
+		if happened := v1alpha1.Happened(v.Time, v.Created, now); !happened.IsZero() {
+			v.Time = happened
 		}
 	}
 	slices.SortFunc(verdicts, func(a, b Verdict) int {
@@ -132,7 +132,9 @@ func (p Policy) judge(verdicts []*Verdict, now time.Time) {
 		switch v.Phase {
 		case v1alpha1.SnapshotSucceeded:
 			succeeded++
-			sound := !v.Damaged && !ahead(v.Time, now)
+			// A Snapshot whose time is still to come takes nobody's place, as one that is damaged: nobody knows how old
+			// it is.
+			sound := !v.Damaged && !v1alpha1.Ahead(v.Time, now)
 			if sound {
 				intact++
 			}
@@ -155,10 +157,6 @@ func (p Policy) judge(verdicts []*Verdict, now time.Time) {
 		p.expire(v)
 	}
 }
-
-// ahead reports whether a time is so much later than now that a clock which was ahead has written it. A Snapshot of
-// such a time takes nobody's place, as one that is damaged: nobody knows how old it is.
-func ahead(t, now time.Time) bool { return t.Sub(now) > v1alpha1.ClockTolerance }
 
 // success applies each rule to a successful Snapshot that is not too old, once among all and once among those that are
 // sound: not damaged, and not of the future.

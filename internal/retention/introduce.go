@@ -24,7 +24,7 @@ func Introduce(
 	verdicts []Verdict, now time.Time, doubt func() (string, error),
 ) (inForce *v1alpha1.DefaultRetention, held bool, err error) {
 	// A clock that was ahead can have written the date: then the notice begins anew.
-	wrong := known != nil && known.RemovesAfter != nil && ahead(known.RemovesAfter.Time, now.Add(notice))
+	wrong := known != nil && known.RemovesAfter != nil && v1alpha1.Ahead(known.RemovesAfter.Time, now.Add(notice))
 	if known == nil || wrong || known.Ref != ref || known.UID != policy.UID || known.Generation != policy.Generation {
 		if why, err := doubt(); why != "" || err != nil {
 			return known, true, err

@@ -10,7 +10,7 @@ import (
 
 // Ahead reports whether a time lies so far after now that only a clock that was wrong can have written it. Whoever
 // waited for such a time would wait for years.
-func Ahead(t, now time.Time) bool { return t.Sub(now) > v1alpha1.ClockTolerance }
+func Ahead(t, now time.Time) bool { return v1alpha1.Ahead(t, now) }
 
 // Left returns how much of a wait is left that lasts for the duration in all and ends at until. It is never longer than
 // that: if more seems to be left, a clock that was ahead has written until, and nothing is left.

@@ -95,23 +95,13 @@ func (s *Success) See(r *v1alpha1.BackupSession, now time.Time) {
 	if f := r.Status.Resolved; f != nil && f.RestorePointTime != nil {
 		ended, slot = f.RestorePointTime.Time, f.RestorePointTime.Time
 	}
-	if at := happened(ended, r, now); at.After(s.Ended) {
+	created := r.CreationTimestamp.Time
+	if at := v1alpha1.Happened(ended, created, now); at.After(s.Ended) {
 		s.Ended = at
 	}
-	if at := happened(slot, r, now); at.After(s.Slot) {
+	if at := v1alpha1.Happened(slot, created, now); at.After(s.Slot) {
 		s.Slot = at
 	}
-}
-
-// happened returns a time of a run, or when the run was made if that time is still to come, or the zero time if both
-// are: the clock of the manager was ahead.
-func happened(at time.Time, r *v1alpha1.BackupSession, now time.Time) time.Time {
-	for _, t := range []time.Time{at, r.CreationTimestamp.Time} {
-		if !run.Ahead(t, now) {
-			return t
-		}
-	}
-	return time.Time{}
 }
 
 // WaitsSince returns since when a session waits for its next success: the slot of the last success, or its end if that
