@@ -73,7 +73,7 @@ func (p *Pusher) backup(ctx context.Context, req ctrl.Request) (ctrl.Result, err
 	if err != nil {
 		return ctrl.Result{}, err
 	}
-	if stale(b) || p.Clock.Since(s.Status.CompletionTime.Time) < patience && behind(b) {
+	if stale(b) || p.Clock.Since(p.end(s, s.Status.CompletionTime)) < patience && behind(b) {
 		logf.FromContext(ctx).V(1).Info("waits until the Repositories know the end of its Snapshots")
 		return ctrl.Result{RequeueAfter: lookAfter}, nil
 	}
@@ -105,7 +105,10 @@ func ended(o client.Object) bool {
 
 // due reports whether an object that ended at this time is to be pushed.
 func (p *Pusher) due(o client.Object, ended *metav1.Time) bool {
-	if v1alpha1.HasRecordAnnotation(o.GetAnnotations()) || ended == nil || p.Clock.Since(ended.Time) > news {
+	if v1alpha1.HasRecordAnnotation(o.GetAnnotations()) || ended == nil {
+		return false
+	}
+	if at := p.end(o, ended); !at.IsZero() && p.Clock.Since(at) > news {
 		return false
 	}
 	p.mu.Lock()
@@ -113,8 +116,13 @@ func (p *Pusher) due(o client.Object, ended *metav1.Time) bool {
 	return p.tries[o.GetUID()] < attempts
 }
 
+// end returns when an object ended, or when it was created if its end is still to come, or zero if nothing tells it.
+func (p *Pusher) end(o client.Object, ended *metav1.Time) time.Time {
+	return v1alpha1.Happened(ended.Time, o.GetCreationTimestamp().Time, p.Clock.Now())
+}
+
 // later reports whether another run of the same invoker and session ended after s: the gateway holds its metrics
-// already.
+// already. A run of a clock that was ahead is later than no run that has ended since.
 func (p *Pusher) later(ctx context.Context, s *v1alpha1.BackupSession) (bool, error) {
 	var list v1alpha1.BackupSessionList
 	if err := p.List(ctx, &list, client.InNamespace(s.Namespace), client.UnsafeDisableDeepCopy); err != nil {
@@ -123,7 +131,8 @@ func (p *Pusher) later(ctx context.Context, s *v1alpha1.BackupSession) (bool, er
 	for i := range list.Items {
 		o := &list.Items[i]
 		if o.UID != s.UID && ended(o) && o.Spec.Invoker == s.Spec.Invoker && o.Spec.Session == s.Spec.Session &&
-			s.Status.CompletionTime.Before(o.Status.CompletionTime) {
+			o.Status.CompletionTime != nil &&
+			p.end(s, s.Status.CompletionTime).Before(p.end(o, o.Status.CompletionTime)) {
 			return true, nil
 		}
 	}

@@ -154,6 +154,30 @@ func TestAnOlderRunAndOldNewsAreNotPushed(t *testing.T) {
 	g.Expect(r.due(newer, newer.Status.CompletionTime)).To(BeFalse(), "a record is no run")
 }
 
+// A run of a clock that was ahead seems to end after all others until its date. It must not hide that backups fail.
+func TestARunOfAClockThatWasAheadHidesNoFailure(t *testing.T) {
+	t.Parallel()
+	g := NewWithT(t)
+	namespace := bed.Namespace(t, nil)
+	job := "backupconfiguration-" + namespace + "-files"
+	state := func() float64 { return pushed(job, succeeded) }
+	ahead := endedRun(t, namespace, "files", "ahead", -365*24*60, v1alpha1.BackupSessionSucceeded)
+	bed.Cached(t, ahead)
+	fails := endedRun(t, namespace, "files", "fails", 5, v1alpha1.BackupSessionFailed)
+	g.Eventually(state, testbed.Patience, testbed.Interval).Should(Equal(0.0), "the failure is pushed")
+
+	bed.Cached(t, fails)
+	r := &Pusher{Client: bed.Manager.GetClient(), Clock: pusher.Clock} // as after a restart
+	g.Expect(r.later(t.Context(), ahead)).To(BeTrue(), "the gateway holds the failure")
+	g.Expect(r.later(t.Context(), fails)).To(BeFalse())
+	for created, due := range map[time.Time]bool{
+		now.Add(-news / 2): true, now.Add(-2 * news): false, now.AddDate(1, 0, 0): true, // nobody knows how old it is
+	} {
+		ahead.CreationTimestamp = metav1.NewTime(created)
+		g.Expect(r.due(ahead, ahead.Status.CompletionTime)).To(Equal(due), "created at %s", created)
+	}
+}
+
 // backedUp creates a Repository that has counted four Snapshots, the Snapshot of a run in it, and the run, which has
 // succeeded. The Snapshot is in the cache in this phase when the run ends.
 func backedUp(t testing.TB, namespace string, minutes int, phase v1alpha1.SnapshotPhase) (
