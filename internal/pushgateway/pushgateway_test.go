@@ -3,12 +3,10 @@ package pushgateway
 import (
 	"bytes"
 	"flag"
-	"fmt"
 	"log/slog"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -164,31 +162,6 @@ func TestWhatEndedIsPushedWithStashsNames(t *testing.T) {
 			NewWithT(t).Expect(gateway.Push(t.Context(), set)).To(Succeed())
 			golden(t, name, gateway.pushed(t)) // Once more is no more.
 		})
-	}
-}
-
-// An alert on the age of the last success must not be silent for a year.
-func TestASuccessOfAClockThatWasAheadIsNotDatedThen(t *testing.T) {
-	t.Parallel()
-	const name = "stash_backup_target_last_success_time_seconds"
-	for what, tt := range map[string]struct {
-		created time.Time
-		want    string
-	}{
-		"only the manager's clock": {at(0, 5).Time, fmt.Sprintf(" %v\n", float64(at(0, 5).Unix()))},
-		"both clocks":              {at(0, 5).AddDate(1, 0, 0), ""},
-	} {
-		g, gateway := NewWithT(t), newGateway(t)
-		b := backup(v1alpha1.BackupSessionSucceeded)
-		b.Snapshots["snap"].CreationTimestamp = metav1.NewTime(tt.created)
-		b.Snapshots["snap"].Status.SnapshotTime = new(metav1.NewTime(at(1, 20).AddDate(1, 0, 0)))
-		g.Expect(gateway.Push(t.Context(), BackupSet(b))).To(Succeed())
-		text := gateway.pushed(t)
-		if tt.want == "" {
-			g.Expect(text).NotTo(ContainSubstring("\n"+name+"{"), what)
-		} else {
-			g.Expect(text).To(MatchRegexp("\n"+name+"{.*}"+regexp.QuoteMeta(tt.want)), what)
-		}
 	}
 }
 

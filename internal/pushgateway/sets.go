@@ -33,7 +33,7 @@ func BackupSet(b Backup) *Set {
 		"session": b.Session.Spec.Session, "driver": "", "repository": "",
 	}
 	if s.Resolved == nil || len(s.Resolved.Targets) == 0 {
-		set.session(run, s)
+		set.session(run, &b)
 		return set
 	}
 	for i := range s.Resolved.Targets {
@@ -45,7 +45,7 @@ func BackupSet(b Backup) *Set {
 		}
 		for _, repository := range repositories {
 			labels := with(run, "repository", repository.Name)
-			set.session(labels, s)
+			set.session(labels, &b)
 			set.target(with(labels, "kind", target.AppRef.Kind, "group", target.AppRef.APIGroup, "name",
 				target.AppRef.Name),
 				target, b.Snapshots[repository.Snapshot], b.Now)
@@ -65,7 +65,8 @@ func (s *Set) lasting(labels prometheus.Labels, names ...string) *group {
 	return s.group(false, labels, names)
 }
 
-func (s *Set) session(labels prometheus.Labels, status *v1alpha1.BackupSessionStatus) {
+func (s *Set) session(labels prometheus.Labels, b *Backup) {
+	status := &b.Session.Status
 	ok := status.Phase == v1alpha1.BackupSessionSucceeded
 	s.outcome(labels, "session").gauge("backupsession_success", "backup_session_success",
 		"Whether the last session succeeded.", success(ok), labels)
@@ -77,9 +78,10 @@ func (s *Set) session(labels prometheus.Labels, status *v1alpha1.BackupSessionSt
 		took(status.StartTime, status.CompletionTime), labels)
 	g.gauge("backupsession_target_count_total", "backup_target_count_total", "Targets of the session.",
 		float64(len(status.Targets)), labels)
-	g.gauge("backupsession_last_success_time_seconds", "backup_last_success_time_seconds",
-		"When the last session that succeeded ended.",
-		float64(status.CompletionTime.Unix()), labels)
+	if at := b.ended(); at != nil {
+		g.gauge("backupsession_last_success_time_seconds", "backup_last_success_time_seconds",
+			"When the last session that succeeded ended.", float64(at.Unix()), labels)
+	}
 }
 
 // ofTarget lists the labels that identify a target. A retry does not have all targets of its session.
