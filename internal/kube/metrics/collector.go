@@ -85,6 +85,13 @@ func (s *scrape) giveTime(name string, at *metav1.Time, labels ...string) {
 	}
 }
 
+// givePast gives no time that is still to come: an alert on its age would be silent until then.
+func (s *scrape) givePast(name string, at *metav1.Time, labels ...string) {
+	if at != nil && !v1alpha1.Ahead(at.Time, s.now) {
+		s.giveTime(name, at, labels...)
+	}
+}
+
 // policies reports the state of the policies' sessions. Children of batches have no schedule.
 func (s *scrape) policies(ctx context.Context) {
 	var configurations v1alpha1.BackupConfigurationList
@@ -114,7 +121,7 @@ func (s *scrape) policy(
 		status := &statuses[i]
 		known[status.Name] = *status
 		labels := []string{o.GetNamespace(), kind, o.GetName(), status.Name}
-		s.giveTime(sessionLastSuccess, status.LastSuccessTime, labels...)
+		s.givePast(sessionLastSuccess, status.LastSuccessTime, labels...)
 		s.giveTime(sessionNextRun, status.NextSchedule, labels...)
 	}
 	for i := range sessions {
@@ -150,18 +157,29 @@ func (s *scrape) next(line string, from time.Time) (time.Time, error) {
 	return s.slots[key], nil
 }
 
-// newest holds for each key the value with the latest time.
+// newest holds for each key the value with the latest time. A value of no time stays only until another one comes.
 type newest[K comparable, V any] map[K]struct {
 	at    time.Time
 	value V
 }
 
-func (n newest[K, V]) see(key K, at *metav1.Time, value V) {
-	if at != nil && (n[key].at.IsZero() || n[key].at.Before(at.Time)) {
+func (n newest[K, V]) see(key K, at time.Time, value V) {
+	if n[key].at.IsZero() || n[key].at.Before(at) {
 		n[key] = struct {
 			at    time.Time
 			value V
-		}{at.Time, value}
+		}{at, value}
+	}
+}
+
+// lastDurations holds for each key how long the last of several objects took that ended.
+type lastDurations[K comparable] newest[K, time.Duration]
+
+// see counts an object. A clock that was ahead makes it later than none that has ended since.
+func (d lastDurations[K]) see(key K, o client.Object, start, end *metav1.Time, now time.Time) {
+	if start != nil && end != nil {
+		at := v1alpha1.Happened(end.Time, o.GetCreationTimestamp().Time, now)
+		newest[K, time.Duration](d).see(key, at, end.Sub(start.Time))
 	}
 }
 
@@ -192,13 +210,11 @@ func (s *scrape) backups(runs []v1alpha1.BackupSession) {
 		phase, reason string
 	}
 	counts := map[outcome]int{}
-	durations := newest[sessionKey, time.Duration]{}
+	durations := lastDurations[sessionKey]{}
 	for b := range made(runs) {
 		key := keyOf(b)
 		counts[outcome{key, string(b.Status.Phase), b.Status.Reason}]++
-		if b.Status.StartTime != nil && b.Status.CompletionTime != nil {
-			durations.see(key, b.Status.CompletionTime, b.Status.CompletionTime.Sub(b.Status.StartTime.Time))
-		}
+		durations.see(key, b, b.Status.StartTime, b.Status.CompletionTime, s.now)
 	}
 	for o, n := range counts {
 		s.give(backupSessions, float64(n), o.namespace, o.kind, o.name, o.session, o.phase, o.reason)
@@ -224,8 +240,8 @@ func (s *scrape) snapshots(ctx context.Context) {
 	for snapshot := range made(list.Items) {
 		key := repositoryKey{snapshot.Namespace, snapshot.Spec.Repository}
 		counts[outcome{key, string(snapshot.Status.Phase)}]++
-		if snapshot.Status.Phase == v1alpha1.SnapshotSucceeded {
-			last.see(key, snapshot.PassedBy(s.now), snapshot)
+		if at := snapshot.PassedBy(s.now); at != nil && snapshot.Status.Phase == v1alpha1.SnapshotSucceeded {
+			last.see(key, at.Time, snapshot)
 		}
 	}
 	for o, n := range counts {
@@ -255,8 +271,8 @@ func (s *scrape) repositories(ctx context.Context) {
 			s.give(repositoryIntegrity, truth(*whole), r.Namespace, r.Name)
 		}
 		if m := r.Status.LastMaintenance; m != nil {
-			s.giveTime(repositoryMaintained, m.Quick, r.Namespace, r.Name, "quick")
-			s.giveTime(repositoryMaintained, m.Full, r.Namespace, r.Name, "full")
+			s.givePast(repositoryMaintained, m.Quick, r.Namespace, r.Name, "quick")
+			s.givePast(repositoryMaintained, m.Full, r.Namespace, r.Name, "full")
 		}
 	}
 }
@@ -278,12 +294,12 @@ func (s *scrape) restores(ctx context.Context) {
 		return
 	}
 	counts := map[outcome]int{}
-	durations := newest[repositoryKey, time.Duration]{}
+	durations := lastDurations[repositoryKey]{}
 	for r := range made(list.Items) {
 		counts[outcome{r.Namespace, string(r.Status.Phase), r.Status.Reason}]++
-		if r.Spec.Target != nil && r.Status.StartTime != nil && r.Status.CompletionTime != nil {
-			durations.see(repositoryKey{r.Namespace, r.Spec.Target.String()}, r.Status.CompletionTime,
-				r.Status.CompletionTime.Sub(r.Status.StartTime.Time))
+		if r.Spec.Target != nil {
+			durations.see(repositoryKey{r.Namespace, r.Spec.Target.String()}, r, r.Status.StartTime,
+				r.Status.CompletionTime, s.now)
 		}
 	}
 	for o, n := range counts {
@@ -300,13 +316,11 @@ func (s *scrape) restoreBatches(ctx context.Context) {
 		return
 	}
 	counts := map[outcome]int{}
-	durations := newest[repositoryKey, time.Duration]{}
+	durations := lastDurations[repositoryKey]{}
 	for b := range made(list.Items) {
 		counts[outcome{b.Namespace, string(b.Status.Phase), b.Status.Reason}]++
-		if b.Status.StartTime != nil && b.Status.CompletionTime != nil {
-			durations.see(repositoryKey{b.Namespace, b.Spec.DataSource.BackupBatch}, b.Status.CompletionTime,
-				b.Status.CompletionTime.Sub(b.Status.StartTime.Time))
-		}
+		durations.see(repositoryKey{b.Namespace, b.Spec.DataSource.BackupBatch}, b, b.Status.StartTime,
+			b.Status.CompletionTime, s.now)
 	}
 	for o, n := range counts {
 		s.give(restoreBatches, float64(n), o.namespace, o.phase, o.reason)

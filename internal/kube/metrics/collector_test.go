@@ -264,6 +264,62 @@ func TestTheLastBackupIsNoneThatIsStillToCome(t *testing.T) {
 	g.Expect(text).NotTo(ContainSubstring("last_successful_backup{"))
 }
 
+// A run of a clock that was ahead is the last one that ended only until another run ends. So is a restore.
+func TestTheDurationIsThatOfTheLastRunThatEnded(t *testing.T) {
+	t.Parallel()
+	times := func(until time.Time, took time.Duration) (from, to *metav1.Time) {
+		return new(metav1.NewTime(until.Add(-took))), new(metav1.NewTime(until))
+	}
+	object := func(name string, created time.Time) metav1.ObjectMeta {
+		return metav1.ObjectMeta{Namespace: "shop", Name: name, CreationTimestamp: metav1.NewTime(created)}
+	}
+	ended := func(name string, created, until time.Time, took time.Duration) []client.Object {
+		s := &v1alpha1.BackupSession{ObjectMeta: object(name, created)}
+		s.Spec.Invoker = v1alpha1.TypedLocalObjectReference{
+			APIGroup: v1alpha1.Group, Kind: v1alpha1.BackupConfigurationKind, Name: "files",
+		}
+		s.Spec.Session, s.Status.Phase = "nightly", v1alpha1.BackupSessionSucceeded
+		s.Status.StartTime, s.Status.CompletionTime = times(until, took)
+		r := &v1alpha1.RestoreSession{ObjectMeta: object(name, created)}
+		r.Spec.Target = &v1alpha1.TypedObjectReference{Kind: v1alpha1.KindPersistentVolumeClaim, Name: "files"}
+		r.Status.StartTime, r.Status.CompletionTime = times(until, took)
+		b := &v1alpha1.RestoreBatch{ObjectMeta: object(name, created)}
+		b.Spec.DataSource.BackupBatch = "files"
+		b.Status.StartTime, b.Status.CompletionTime = times(until, took)
+		return []client.Object{s, r, b}
+	}
+	year := at(2, 0).AddDate(1, 0, 0)
+	last := ended("last", at(7, 0).Time, at(7, 10).Time, 10*time.Minute)
+	for what, tt := range map[string]struct {
+		objects []client.Object
+		want    string
+	}{
+		"both clocks":              {append(ended("ahead", year, year, time.Minute), last...), "600"},
+		"only the manager's clock": {append(ended("ahead", at(5, 0).Time, year, time.Minute), last...), "600"},
+		"it was the last one":      {append(ended("ahead", at(7, 20).Time, year, time.Minute), last...), "60"},
+		"there is no other":        {ended("ahead", year, year, time.Minute), "60"},
+	} {
+		text := scrapeOf(t, tt.objects...)
+		for _, name := range []string{backupDuration, restoreDuration, restoreBatchDuration} {
+			NewWithT(t).Expect(text).To(MatchRegexp("\n"+name+"{.*} "+tt.want+"\n"), what)
+		}
+	}
+}
+
+// An alert on the age of the last success, or of the last maintenance, must not be silent for a year.
+func TestNoSuccessAndNoMaintenanceIsStillToCome(t *testing.T) {
+	t.Parallel()
+	year := new(metav1.NewTime(now.AddDate(1, 0, 0)))
+	c := &v1alpha1.BackupConfiguration{ObjectMeta: named("files")}
+	c.Status.Sessions = []v1alpha1.SessionStatus{{Name: "nightly", LastSuccessTime: year, NextSchedule: year}}
+	r := &v1alpha1.Repository{ObjectMeta: named("files")}
+	r.Status.LastMaintenance = &v1alpha1.MaintenanceStatus{Quick: year, Full: at(7, 0)}
+	text := scrapeOf(t, c, r)
+	NewWithT(t).Expect(text).To(And(Not(ContainSubstring(sessionLastSuccess+"{")),
+		ContainSubstring(sessionNextRun+"{"), Not(ContainSubstring(`maintenance="quick"`)),
+		ContainSubstring(`maintenance="full"`)))
+}
+
 func TestNothingIsRememberedOfWhatIsGone(t *testing.T) {
 	NewWithT(t).Expect(scrapeOf(t)).To(BeEmpty())
 }
