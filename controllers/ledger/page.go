@@ -116,7 +116,7 @@ func (r *Reconciler) histories(ctx context.Context, m matchers, n namespaces) (m
 }
 
 func (h *history) add(s *v1alpha1.BackupSession, now time.Time) {
-	ended := backup.EndOf(s)
+	ended := v1alpha1.Happened(backup.EndOf(s), s.CreationTimestamp.Time, now)
 	// If two runs ended at the same time, the result must not depend on the order of the list.
 	result, reason := string(s.Status.Phase), s.Status.Reason
 	if ended.After(h.ended) || ended.Equal(h.ended) && result+reason > h.result+h.reason {

@@ -198,3 +198,24 @@ func TestAnEditElsewhereWakesNoLedger(t *testing.T) {
 	bed.Edit(t, namespace, func() { namespace.Labels = map[string]string{"team": w.namespace} })
 	g.Expect(woken(w.namespace)).To(ConsistOf("all", "own"))
 }
+
+// The manager's clock was a year ahead while a run succeeded. Since it was put right, the runs fail.
+func TestThePageShowsTheFailureAfterARunOfAClockThatWasAhead(t *testing.T) {
+	t.Parallel()
+	g, w := NewWithT(t), newWorld(t)
+	w.nightly("diary")
+	of := func(s *v1alpha1.BackupSession) {
+		s.Spec.Invoker.Kind, s.Spec.Invoker.Name = v1alpha1.BackupConfigurationKind, "diary"
+	}
+	w.session("ahead", of, func(s *v1alpha1.BackupSession) {
+		year := metav1.NewTime(w.clock.Now().AddDate(1, 0, 0).Truncate(time.Second))
+		s.Status.StartTime, s.Status.CompletionTime = &year, &year
+	})
+	w.pass(24 * time.Hour)
+	w.session("today", of, func(s *v1alpha1.BackupSession) {
+		s.Status.Phase, s.Status.Reason = v1alpha1.BackupSessionFailed, "JobFailed"
+	})
+	page, err := w.reconciler.page(t.Context(), w.ledger("l"))
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(string(page)).To(ContainSubstring("Failed (JobFailed)"))
+}
