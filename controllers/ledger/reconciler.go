@@ -24,6 +24,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/kube/logs"
 	"github.com/cairn-backup/cairn/internal/kube/status"
 	"github.com/cairn-backup/cairn/internal/ledger"
+	"github.com/cairn-backup/cairn/internal/run"
 )
 
 const (
@@ -194,8 +195,10 @@ func (r *Reconciler) pause(l *v1alpha1.Ledger, s *memory, pending, forced bool) 
 		}
 		return look.Sub(now), idle
 	}
-	if t := l.Status.LastPushedTime; t != nil && l.Spec.BatchWindow.Duration > pushInterval {
-		return min(t.Add(l.Spec.BatchWindow.Duration).Sub(now), l.Spec.BatchWindow.Duration), collecting
+	if t, window := l.Status.LastPushedTime, l.Spec.BatchWindow.Duration; t != nil && window > pushInterval {
+		if wait := run.Left(t.Add(window), window, now); wait > 0 {
+			return wait, collecting
+		}
 	}
 	return 0, ""
 }

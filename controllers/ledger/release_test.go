@@ -134,6 +134,31 @@ func TestARecordOfAClockThatWasAheadIsPushed(t *testing.T) {
 	g.Expect(w.files("clusters/production/records")).To(Equal([]string{w.path(s)}))
 }
 
+// The manager's clock was a year ahead when the Ledger pushed, and was put right. The records after that must not wait
+// until that year is over, and nobody would see it: the Ledger is Ready.
+func TestARecordArrivesAfterThePushOfAClockThatWasAhead(t *testing.T) {
+	t.Parallel()
+	g, w := NewWithT(t), newWorld(t)
+	l := w.ledger("ledger", func(l *v1alpha1.Ledger) { l.Spec.BatchWindow.Duration = time.Minute })
+	w.session("one")
+	w.pass(2 * time.Minute)
+	w.settle(l)
+	g.Expect(get(w, l).Status.Recorded).To(BeEquivalentTo(1))
+	l.Status.LastPushedTime = new(metav1.NewTime(w.clock.Now().AddDate(1, 0, 0))) // so that clock wrote it
+	g.Expect(bed.Client.Status().Update(t.Context(), l)).To(Succeed())
+	w.session("two")
+	for range 2 {
+		w.pass(15 * time.Minute)
+		_, err := w.collect()
+		g.Expect(err).NotTo(HaveOccurred())
+		_, err = w.push(l)
+		g.Expect(err).NotTo(HaveOccurred())
+	}
+	get(w, l)
+	g.Expect(l.Status.Recorded).To(BeEquivalentTo(2), "%d pending; Ready: %v", l.Status.Pending, ready(l))
+	g.Expect(l.Status.LastPushedTime.After(w.clock.Now())).To(BeFalse())
+}
+
 // liveNamespaces counts the Namespaces that are read past the cache.
 type liveNamespaces struct {
 	client.Reader
