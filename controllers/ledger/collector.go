@@ -145,14 +145,9 @@ func (c *Collector) match(ctx context.Context, reader client.Reader, pending []*
 		if !v1alpha1.InForce(l) {
 			continue
 		}
-		m, err := newMatcher(l)
-		if err != nil {
-			// The Reconciler reports the error on the Ledger. Until it is corrected, the Ledger can match any object.
-			for _, e := range pending {
-				e.undecided = true
-			}
-			continue
-		}
+		// The Reconciler reports an unreadable selector on the Ledger. Until it is corrected, the Ledger can match each
+		// object that its other selector matches.
+		m, unreadable := newMatcher(l)
 		for _, e := range pending {
 			if !m.sessions.Matches(labelsOf(e.object)) || e.recordedBy(m.name()) {
 				continue
@@ -161,7 +156,10 @@ func (c *Collector) match(ctx context.Context, reader client.Reader, pending []*
 			if err != nil {
 				return err
 			}
-			if ok {
+			switch {
+			case ok && unreadable != nil:
+				e.undecided = true
+			case ok:
 				e.ledgers = append(e.ledgers, l)
 			}
 		}

@@ -20,24 +20,26 @@ type matcher struct {
 	namespaces labels.Selector
 }
 
+// newMatcher returns with an error a matcher of everything that the Ledger can select once its selectors are corrected.
 func newMatcher(l *v1alpha1.Ledger) (matcher, error) {
-	sessions, err := selector(l.Spec.Selector)
-	if err != nil {
-		return matcher{}, fmt.Errorf("parse spec.selector: %w", err)
+	sessions, err := selector("spec.selector", l.Spec.Selector)
+	namespaces, other := selector("spec.namespaceSelector", l.Spec.NamespaceSelector)
+	if err == nil {
+		err = other
 	}
-	namespaces, err := selector(l.Spec.NamespaceSelector)
-	if err != nil {
-		return matcher{}, fmt.Errorf("parse spec.namespaceSelector: %w", err)
-	}
-	return matcher{l, sessions, namespaces}, nil
+	return matcher{l, sessions, namespaces}, err
 }
 
-// selector differs from the library in the meaning of nil: it selects everything.
-func selector(s *metav1.LabelSelector) (labels.Selector, error) {
+// selector differs from the library in the meaning of nil: it selects everything. So does one that can't be read.
+func selector(field string, s *metav1.LabelSelector) (labels.Selector, error) {
 	if s == nil {
 		return labels.Everything(), nil
 	}
-	return metav1.LabelSelectorAsSelector(s)
+	out, err := metav1.LabelSelectorAsSelector(s)
+	if err != nil {
+		return labels.Everything(), fmt.Errorf("parse %s: %w", field, err)
+	}
+	return out, nil
 }
 
 // name returns the name of the Ledger in status.records.

@@ -33,7 +33,7 @@ type ended struct {
 	// urgent reports that a deletion waits for the record. A removed Snapshot is always being deleted; it is urgent
 	// only if its whole namespace is being deleted.
 	urgent bool
-	// undecided reports that the selector of some Ledger can't be read.
+	// undecided reports that the selector of some Ledger can't be read, which therefore can record the object.
 	undecided bool
 }
 
