@@ -26,18 +26,22 @@ func (r *Reconciler) writeSessions(ctx context.Context, repository *v1alpha1.Rep
 		client.MatchingFields{indexSessions: repository.Name}); err != nil {
 		return fmt.Errorf("list BackupSessions of %s: %w", repository.Name, err)
 	}
-	var newest *v1alpha1.BackupSession
+	// Runs that a clock of the future created have a newest one of their own: it hides none that was created since.
+	now := r.Clock.Now()
+	newest := map[bool]*v1alpha1.BackupSession{}
 	for i := range list.Items {
 		session := &list.Items[i]
-		if newest == nil || newest.CreationTimestamp.Before(&session.CreationTimestamp) {
-			newest = session
+		ahead := v1alpha1.Ahead(session.CreationTimestamp.Time, now)
+		if last := newest[ahead]; last == nil || last.CreationTimestamp.Before(&session.CreationTimestamp) {
+			newest[ahead] = session
 		}
 	}
 	for i := range list.Items {
 		session := &list.Items[i]
 		is := entry(session, repository.Name)
-		if is != nil && equality.Semantic.DeepEqual(*is, want) || is == nil && session != newest || is != nil &&
-			is.Phase == v1alpha1.RetentionApplied && session != newest {
+		old := session != newest[v1alpha1.Ahead(session.CreationTimestamp.Time, now)]
+		if is != nil && equality.Semantic.DeepEqual(*is, want) || is == nil && old || is != nil &&
+			is.Phase == v1alpha1.RetentionApplied && old {
 			continue
 		}
 		if err := r.writeSession(ctx, session, want); err != nil {
