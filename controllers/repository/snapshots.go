@@ -79,16 +79,14 @@ func summarize(status *v1alpha1.RepositoryStatus, snapshots []*v1alpha1.Snapshot
 		if s.Status.Phase != v1alpha1.SnapshotSucceeded {
 			continue
 		}
-		if succeeded++; succeeded == 1 {
-			size = s.Status.Size
-		}
+		succeeded++
 		if at := s.PassedBy(now); at != nil && (last == nil || last.Before(at)) {
-			last = at
+			last, size = at, s.Status.Size
 		}
 	}
 	status.SnapshotCount, status.RecentSnapshots = &succeeded, infos
 	// The time of the last backup stays when its Snapshot goes, unless a clock that was ahead has told it.
-	if known := status.LastBackupTime; known != nil && known.Sub(now) > v1alpha1.ClockTolerance {
+	if known := status.LastBackupTime; known != nil && v1alpha1.Ahead(known.Time, now) {
 		status.LastBackupTime = nil
 	}
 	if last != nil {
