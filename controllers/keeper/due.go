@@ -71,7 +71,7 @@ func (r *Reconciler) dueIn(
 		if err != nil {
 			return nil, time.Time{}, err
 		}
-		w.Check = keeper.ToCheck(existing)
+		w.Check = keeper.ToCheck(existing, now)
 		if conditions.GetReason(repository, v1alpha1.ConditionChecked) == v1alpha1.ReasonDeadlineExceeded {
 			w.Check = keeper.Half(w.Check)
 		}

@@ -134,7 +134,8 @@ func (r *Reconciler) checked(
 	}
 	out.Status.Integrity = new(len(lost) == 0)
 	now := metav1.NewTime(r.Clock.Now()).Rfc3339Copy()
-	if at := out.Status.LastCheckTime; !changed && at != nil && now.Sub(at.Time) < checkReportInterval {
+	if at := out.Status.LastCheckTime; !changed && at != nil && now.Sub(at.Time) < checkReportInterval &&
+		!v1alpha1.Ahead(at.Time, now.Time) {
 		return nil, nil, nil
 	}
 	out.Status.LastCheckTime = &now

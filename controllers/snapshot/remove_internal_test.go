@@ -411,3 +411,28 @@ func TestADeletionThatAWrongClockHasDatedCountsAsOld(t *testing.T) {
 	g.Expect(index).To(Equal(2))
 	g.Expect(interval(age)).To(Equal(seldom))
 }
+
+// A clock that was a year ahead has dated the last look at the VolumeSnapshots. The next look must not go unsaid until
+// then.
+func TestTheLastCheckIsNotStillToCome(t *testing.T) {
+	t.Parallel()
+	now := time.Date(2026, 11, 20, 8, 0, 0, 0, time.UTC)
+	r := &Reconciler{Clock: clocktesting.NewFakePassiveClock(now)}
+	for name, tt := range map[string]struct {
+		at     time.Time
+		writes bool
+	}{
+		"an hour ago":   {now.Add(-time.Hour), false},
+		"two days ago":  {now.AddDate(0, 0, -2), true},
+		"still to come": {now.AddDate(1, 0, 0), true},
+	} {
+		g, s := NewWithT(t), &v1alpha1.Snapshot{}
+		s.Status.Phase, s.Status.LastCheckTime = v1alpha1.SnapshotSucceeded, new(metav1.NewTime(tt.at))
+		out, _, err := r.checked(t.Context(), s, nil)
+		g.Expect(err).NotTo(HaveOccurred())
+		g.Expect(out != nil).To(Equal(tt.writes), name)
+		if tt.writes {
+			g.Expect(out.Status.LastCheckTime.Time).To(BeTemporally("==", now))
+		}
+	}
+}

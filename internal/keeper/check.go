@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"maps"
 	"slices"
+	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
@@ -15,10 +16,11 @@ import (
 const maxChecked = 400
 
 // ToCheck returns the components of successful Snapshots to check, whole Snapshots at a time. Snapshots that were never
-// checked come first, then those whose last check is the oldest. ToCheck sorts the Snapshots.
-func ToCheck(snapshots []*v1alpha1.Snapshot) []task.Checked {
+// checked come first, then those whose last check is the oldest. A check that is still to come is none: a clock was
+// ahead. ToCheck sorts the Snapshots.
+func ToCheck(snapshots []*v1alpha1.Snapshot, now time.Time) []task.Checked {
 	slices.SortFunc(snapshots, func(a, b *v1alpha1.Snapshot) int {
-		return cmp.Or(checkedAt(a).Compare(checkedAt(b).Time), cmp.Compare(a.Name, b.Name))
+		return cmp.Or(checkedAt(a, now).Compare(checkedAt(b, now)), cmp.Compare(a.Name, b.Name))
 	})
 	var out []task.Checked
 	for _, s := range snapshots {
@@ -47,11 +49,11 @@ func Half(all []task.Checked) []task.Checked {
 	return all
 }
 
-func checkedAt(s *v1alpha1.Snapshot) metav1.Time {
-	if s.Status.LastCheckTime == nil {
-		return metav1.Time{}
+func checkedAt(s *v1alpha1.Snapshot, now time.Time) time.Time {
+	if at := s.Status.LastCheckTime; at != nil && !isAhead(at.Time, now) {
+		return at.Time
 	}
-	return *s.Status.LastCheckTime
+	return time.Time{}
 }
 
 // Verdict is the result of a check: whether each checked component is intact, by the names of Snapshot and component.

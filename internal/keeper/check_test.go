@@ -30,6 +30,7 @@ func TestToCheck(t *testing.T) {
 		s.Status.LastCheckTime = &metav1.Time{Time: start.Add(time.Duration(days) * 24 * time.Hour)}
 		return s
 	}
+	now := start.Add(30 * 24 * time.Hour)
 	many := func(name string, n int) *v1alpha1.Snapshot {
 		var components []string
 		for i := range n {
@@ -49,6 +50,10 @@ func TestToCheck(t *testing.T) {
 			},
 			[]string{"c/x", "d/x", "b/x", "a/x"},
 		},
+		"a check that is still to come is none": {
+			[]*v1alpha1.Snapshot{at(checkable("a", "x"), 400), at(checkable("b", "x"), 1), checkable("c", "x")},
+			[]string{"a/x", "c/x", "b/x"},
+		},
 		"only what succeeded": {[]*v1alpha1.Snapshot{failed, checkable("b", "y", "x")}, []string{"b/x", "b/y"}},
 		"a component without data": {[]*v1alpha1.Snapshot{func() *v1alpha1.Snapshot {
 			s := checkable("a", "x")
@@ -59,7 +64,7 @@ func TestToCheck(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			var got []string
-			for _, c := range ToCheck(tt.snapshots) {
+			for _, c := range ToCheck(tt.snapshots, now) {
 				got = append(got, c.Snapshot+"/"+c.Component)
 			}
 			NewWithT(t).Expect(got).To(Equal(tt.want))
@@ -67,7 +72,7 @@ func TestToCheck(t *testing.T) {
 	}
 	t.Run("a Snapshot is checked whole or not at all", func(t *testing.T) {
 		snapshots := []*v1alpha1.Snapshot{many("a", 300), many("b", 300), many("c", 10)}
-		NewWithT(t).Expect(ToCheck(snapshots)).To(HaveLen(300))
+		NewWithT(t).Expect(ToCheck(snapshots, now)).To(HaveLen(300))
 	})
 }
 

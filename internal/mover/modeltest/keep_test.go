@@ -67,7 +67,8 @@ func (r *repo) keep(full, killed bool) {
 		return
 	}
 	if work.Maintain == task.MaintainFull {
-		work.Check = keeper.ToCheck(objects(r.find(func(s *snapshot) bool { return s.DeletionTimestamp.IsZero() })))
+		existing := r.find(func(s *snapshot) bool { return s.DeletionTimestamp.IsZero() })
+		work.Check = keeper.ToCheck(objects(existing), w.now)
 	}
 	p := w.pod(w.skew())
 	if killed {
