@@ -26,18 +26,34 @@ func (r Rivals) Judged() bool {
 }
 
 // inTheWay returns the rivals that have started or were made before s. Of two runs that wait, the one that was made
-// first goes first.
-func (r Rivals) inTheWay(s *v1alpha1.BackupSession) []*v1alpha1.BackupSession {
+// first goes first. A run that a clock of the future has dated counts as made before all others: if it waited for those,
+// it would end each of them.
+func (r Rivals) inTheWay(s *v1alpha1.BackupSession, now time.Time) []*v1alpha1.BackupSession {
 	if !r.Judged() {
 		return nil
 	}
 	return slices.DeleteFunc(slices.Clone(r.Runs), func(other *v1alpha1.BackupSession) bool {
-		return other.Status.Resolved == nil && compareRuns(other, s) > 0
+		later := compareRuns(other, s) > 0
+		if ahead := toCome(other, now); ahead != toCome(s, now) {
+			later = !ahead
+		}
+		return other.Status.Resolved == nil && later
 	})
 }
 
 func compareRuns(a, b *v1alpha1.BackupSession) int {
 	return cmp.Or(a.CreationTimestamp.Compare(b.CreationTimestamp.Time), cmp.Compare(a.Name, b.Name))
+}
+
+// toCome reports whether a clock that was ahead says when a run was made.
+func toCome(s *v1alpha1.BackupSession, now time.Time) bool {
+	return run.Ahead(s.CreationTimestamp.Time, now)
+}
+
+// laterThan reports whether a run is known to be made after s. Of one that is still to come nobody knows that, unless
+// also s is: then the manager can be behind.
+func laterThan(s, other *v1alpha1.BackupSession, now time.Time) bool {
+	return compareRuns(other, s) > 0 && (!toCome(other, now) || toCome(s, now))
 }
 
 // replaces reports whether s takes the place of its rivals. A retry never does.
@@ -86,7 +102,7 @@ func stoppedAt(s *v1alpha1.BackupSession) (since time.Time, message string) {
 // handleRivals handles the rivals of a run that can start. It returns false if there are none in the way. Otherwise the
 // run gives way or ends them first.
 func handleRivals(in Input, d *Decision) bool {
-	rivals := in.Start.Rivals.inTheWay(in.Session)
+	rivals := in.Start.Rivals.inTheWay(in.Session, in.Now)
 	if len(rivals) == 0 {
 		return false
 	}
@@ -97,7 +113,7 @@ func handleRivals(in Input, d *Decision) bool {
 		return true
 	}
 	for _, other := range rivals {
-		if compareRuns(other, in.Session) > 0 {
+		if laterThan(in.Session, other, in.Now) {
 			end(in, d, v1alpha1.BackupSessionFailed, v1alpha1.ReasonReplaced,
 				fmt.Sprintf("BackupSession %s started while this run waited, and replaces it (concurrencyPolicy "+
 					"Replace)", other.Name))

@@ -39,6 +39,7 @@ func TestConcurrency(t *testing.T) {
 	tests := map[string]struct {
 		policy   v1alpha1.ConcurrencyPolicy
 		rivals   []*v1alpha1.BackupSession
+		made     time.Duration
 		retry    bool
 		deadline time.Duration
 		wait     bool
@@ -92,6 +93,22 @@ func TestConcurrency(t *testing.T) {
 			policy: replace, rivals: []*v1alpha1.BackupSession{another("a", -time.Hour, started)},
 			phase: backupPending, reason: v1alpha1.ReasonReplacing, replace: []string{"a"},
 		},
+		"replace: one runs that a clock a year ahead has dated": {
+			policy: replace, rivals: []*v1alpha1.BackupSession{another("a", 365*24*time.Hour, started)},
+			phase: backupPending, reason: v1alpha1.ReasonReplacing, replace: []string{"a"},
+		},
+		"replace: one waits that a clock a year ahead has dated": {
+			policy: replace, rivals: []*v1alpha1.BackupSession{another("a", 365*24*time.Hour)},
+			phase: backupPending, reason: v1alpha1.ReasonReplacing, replace: []string{"a"},
+		},
+		"replace: a clock a year ahead has dated this one, and a later one waits": {
+			policy: replace, made: 365 * 24 * time.Hour, rivals: []*v1alpha1.BackupSession{another("b", 0)},
+			phase: backupRunning, reason: v1alpha1.ReasonRunning,
+		},
+		"replace: the manager is behind, and one runs": {
+			policy: replace, made: 10 * time.Minute, rivals: []*v1alpha1.BackupSession{another("a", 0, started)},
+			phase: backupPending, reason: v1alpha1.ReasonReplacing, replace: []string{"a"},
+		},
 		"replace: one runs and one waits": {
 			policy: replace, rivals: []*v1alpha1.BackupSession{
 				another("a", -time.Hour, started), another("b", -time.Minute),
@@ -138,7 +155,7 @@ func TestConcurrency(t *testing.T) {
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
-			s := another("run", 0)
+			s := another("run", tt.made)
 			if tt.retry {
 				s.Spec.RetryOf = "other"
 			}
