@@ -66,7 +66,7 @@ func (r *Reconciler) retry(ctx context.Context, s *v1alpha1.BackupSession) (time
 	}
 	event := &run.Event{Type: corev1.EventTypeNormal}
 	before := s.DeepCopy()
-	if by := backup.Superseded(s, all.Items); by != nil {
+	if by := backup.Superseded(s, all.Items, r.Clock.Now()); by != nil {
 		s.Status.NextRetry = nil
 		event.Reason, event.Message = v1alpha1.ReasonRetryDropped,
 			"not retried: BackupSession "+by.Name+" is a later run of the session"

@@ -26,8 +26,8 @@ func (r Rivals) Judged() bool {
 }
 
 // inTheWay returns the rivals that have started or were made before s. Of two runs that wait, the one that was made
-// first goes first. A run that a clock of the future has dated counts as made before all others: if it waited for those,
-// it would end each of them.
+// first goes first. One that a clock of the future has dated counts as made before the others: if it replaced them, an
+// old run would win against new ones.
 func (r Rivals) inTheWay(s *v1alpha1.BackupSession, now time.Time) []*v1alpha1.BackupSession {
 	if !r.Judged() {
 		return nil

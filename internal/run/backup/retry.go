@@ -113,14 +113,17 @@ func (start *Start) Again(s, of *v1alpha1.BackupSession, current []StartTarget) 
 }
 
 // Superseded returns another run of the session that makes a retry of s needless: it is newer than s, is no retry
-// itself, was not skipped, is not being deleted and is no record. It returns nil if there is none.
-func Superseded(s *v1alpha1.BackupSession, others []v1alpha1.BackupSession) *v1alpha1.BackupSession {
+// itself, was not skipped, is not being deleted and is no record. It returns nil if there is none. A run that a clock
+// of the future has dated is not known to be newer.
+func Superseded(
+	s *v1alpha1.BackupSession, others []v1alpha1.BackupSession, now time.Time,
+) *v1alpha1.BackupSession {
 	for i := range others {
 		o := &others[i]
 		if o.UID != s.UID && o.Spec.Invoker == s.Spec.Invoker && o.Spec.Session == s.Spec.Session &&
 			o.Spec.RetryOf == "" &&
 			o.Status.Phase != v1alpha1.BackupSessionSkipped && o.DeletionTimestamp == nil &&
-			!v1alpha1.HasRecordAnnotation(o.Annotations) && compareRuns(o, s) > 0 {
+			!v1alpha1.HasRecordAnnotation(o.Annotations) && laterThan(s, o, now) {
 			return o
 		}
 	}

@@ -159,11 +159,15 @@ func TestARunThatTriesAgain(t *testing.T) {
 			for _, o := range others {
 				list = append(list, *o)
 			}
-			return backup.Superseded(of, list) != nil
+			return backup.Superseded(of, list, runtest.Now) != nil
 		}
 		g.Expect(superseded()).To(BeFalse())
 		g.Expect(superseded(another("x", time.Second))).To(BeTrue())
 		g.Expect(superseded(another("x", -time.Second))).To(BeFalse(), "an earlier run does not count")
+		g.Expect(superseded(another("x", 365*24*time.Hour))).To(BeFalse(), "a clock that was ahead has dated it")
+		of.CreationTimestamp = metav1.NewTime(runtest.Now.Add(10 * time.Minute))
+		g.Expect(superseded(another("x", 11*time.Minute))).To(BeTrue(), "the manager is behind")
+		of.CreationTimestamp = metav1.NewTime(runtest.Now)
 		skipped := func(s *v1alpha1.BackupSession) { s.Status.Phase = backupSkipped }
 		g.Expect(superseded(another("x", time.Second, skipped))).To(BeFalse(), "a skipped run does not count")
 		foreign := func(s *v1alpha1.BackupSession) { s.Spec.Session = "other" }
