@@ -133,7 +133,8 @@ const (
 	// AnnotationVolumeSnapshotClass on a PersistentVolumeClaim, or else on its StorageClass, names its
 	// VolumeSnapshotClass.
 	AnnotationVolumeSnapshotClass = Group + "/volume-snapshot-class"
-	// AnnotationSnapshotUID on a VolumeSnapshot is the UID of the Snapshot that it belongs to.
+	// AnnotationSnapshotUID on a VolumeSnapshot, or on the Job of a backup, is the UID of the Snapshot that it belongs
+	// to.
 	AnnotationSnapshotUID = Group + "/snapshot-uid"
 	// AnnotationJob on an object that a Job makes is the name of that Job. The admission policy requires it.
 	AnnotationJob = Group + "/job"

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/cairn-backup/cairn/internal/task"
 	"github.com/cairn-backup/cairn/internal/task/observe"
@@ -55,6 +56,8 @@ type Job struct {
 	Hook bool
 	// Created is when the Job was made.
 	Created time.Time
+	// Snapshot is the UID of the Snapshot that the Job makes. It is empty if the Job makes none, or does not say.
+	Snapshot types.UID
 	// Deleted is when somebody deleted the Job, which stays until its pods are gone. Nil means that nobody did.
 	Deleted *metav1.Time
 	// Finished means that Kubernetes is done with the Job.

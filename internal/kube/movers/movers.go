@@ -14,6 +14,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/klog/v2"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -64,7 +65,8 @@ func Observe(
 func observeJob(job *batchv1.Job, pods []corev1.Pod, now time.Time) run.Job {
 	out := run.Job{
 		Observation: observe.Observe(job, pods, now), Hook: isHook(job), Created: job.CreationTimestamp.Time,
-		Deleted: job.DeletionTimestamp,
+		Deleted:  job.DeletionTimestamp,
+		Snapshot: types.UID(job.Annotations[v1alpha1.AnnotationSnapshotUID]),
 	}
 	for _, c := range job.Status.Conditions {
 		switch {

@@ -40,7 +40,10 @@ func TestWhenKubernetesIsDoneWithAJob(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got := observeJob(&batchv1.Job{Status: tc.status}, nil, time.Time{})
+			job := &batchv1.Job{Status: tc.status}
+			metav1.SetMetaDataAnnotation(&job.ObjectMeta, v1alpha1.AnnotationSnapshotUID, "uid")
+			got := observeJob(job, nil, time.Time{})
+			NewWithT(t).Expect(got.Snapshot).To(BeEquivalentTo("uid"))
 			NewWithT(t).Expect(got.Finished).To(Equal(tc.want))
 			if tc.want && tc.status.Conditions[0].Type != batchv1.JobComplete {
 				NewWithT(t).Expect(got.State).To(Equal(observe.StateFailed))

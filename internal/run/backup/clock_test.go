@@ -7,6 +7,7 @@ import (
 	. "github.com/onsi/gomega"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/retention"
@@ -209,4 +210,37 @@ func TestARunOfAClockThatWasAheadHidesNoFailureForAYear(t *testing.T) {
 	}
 	g.Expect(backup.BeyondHistory(runs, 1, runtest.Now.Add(25*time.Hour))).
 		To(HaveExactElements(HaveField("Name", "ahead before")))
+}
+
+// The Job of a backup says of which Snapshot it is: the times of both can be of clocks that were wrong.
+func TestAJobBelongsToTheSnapshotThatItNames(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		of      types.UID
+		made    time.Duration
+		succeed bool
+	}{
+		"of a Snapshot of a clock that was ahead":          {of: "uid", made: 365 * 24 * time.Hour, succeed: true},
+		"of one that was made again":                       {of: "other", made: time.Second},
+		"of one that was made again by a clock put back":   {of: "other", made: -time.Hour},
+		"of an earlier version, older than the Snapshot":   {made: time.Second},
+		"of an earlier version, younger than the Snapshot": {made: -time.Second, succeed: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			g := NewWithT(t)
+			f := frozen(runtest.Target("a", "target"))
+			f.snapshots["snap-a"].UID = "uid"
+			f.snapshots["snap-a"].CreationTimestamp = metav1.NewTime(f.at.Add(tt.made))
+			done := runtest.Succeeded("target")
+			done.Created, done.Snapshot = f.at, tt.of
+			f.jobs = map[string]run.Job{runtest.Job("a", "target", 1): done}
+			got := f.decide().Snapshots["snap-a"]
+			if tt.succeed {
+				g.Expect(got.Phase).To(Equal(v1alpha1.SnapshotSucceeded))
+				return
+			}
+			g.Expect(got.Components["target"].Reason).To(Equal(v1alpha1.ReasonSnapshotNotFound))
+		})
+	}
 }

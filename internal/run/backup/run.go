@@ -90,7 +90,7 @@ func (t *targetRun) snapshot(repo *v1alpha1.ResolvedRepository) {
 		}
 		h.attempt(r.Jobs, movers)
 		if !ended {
-			r.refuseOlder(&h, snap)
+			r.refuseOther(&h, snap)
 			t.host(&h)
 			h.refuseClaims()
 			t.refuseCopies(&h)
@@ -128,11 +128,15 @@ func (t *targetRun) abandon(repo *v1alpha1.ResolvedRepository) {
 	}
 }
 
-// refuseOlder fails a host whose Job is older than the Snapshot. The Job belongs to a Snapshot of the same name that
-// was deleted, perhaps with its data.
-func (r *runner) refuseOlder(h *host, snap *v1alpha1.Snapshot) {
+// refuseOther fails a host whose Job belongs to a Snapshot of the same name that was deleted, perhaps with its data. The
+// Job of an earlier version does not say to which one it belongs: then it must not be older than the Snapshot.
+func (r *runner) refuseOther(h *host, snap *v1alpha1.Snapshot) {
 	job, exists := r.Jobs[h.Name]
-	if pending, _ := h.pending(); pending && exists && !job.Sidecar && job.Created.Before(snap.CreationTimestamp.Time) {
+	other := job.Created.Before(snap.CreationTimestamp.Time)
+	if job.Snapshot != "" {
+		other = job.Snapshot != snap.UID
+	}
+	if pending, _ := h.pending(); pending && exists && !job.Sidecar && other {
 		r.giveUp(h, v1alpha1.ReasonSnapshotNotFound, "the Snapshot was deleted during the run and made again")
 	}
 }

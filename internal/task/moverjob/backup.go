@@ -84,6 +84,7 @@ func backupBlueprint(in BackupJobInput) blueprint {
 			v1alpha1.LabelConfiguration: policy.LabelValue(in.Target.Configuration),
 			v1alpha1.LabelSnapshot:      policy.LabelValue(in.Snapshot.Name),
 		},
+		annotations: map[string]string{v1alpha1.AnnotationSnapshotUID: string(in.Snapshot.UID)},
 	}
 }
 

@@ -35,7 +35,9 @@ type Credentials struct {
 type blueprint struct {
 	name, namespace string
 	labels          map[string]string
-	owner           metav1.OwnerReference
+	// annotations of the Job, but not of its pod.
+	annotations map[string]string
+	owner       metav1.OwnerReference
 	// account that the pod runs as; empty means v1alpha1.MoverServiceAccount.
 	account string
 	// resolved task; an init Job sets only image and args.
@@ -75,6 +77,10 @@ func (b blueprint) job() (*batchv1.Job, error) {
 	if m := b.resolved.JobMetadata; m != nil {
 		job.Labels, job.Annotations = labelled(job.Labels, m.Labels), maps.Clone(m.Annotations)
 	}
+	if job.Annotations == nil && b.annotations != nil {
+		job.Annotations = map[string]string{}
+	}
+	maps.Copy(job.Annotations, b.annotations)
 	if m := b.resolved.PodMetadata; m != nil {
 		if what := unconfined(m.Annotations); what != "" && !b.privileged {
 			return nil, fmt.Errorf("build Job %s: annotation %s %w", b.name, what, ErrPrivilegeRequired)
