@@ -16,6 +16,7 @@ import (
 	"github.com/fluxcd/pkg/runtime/conditions"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/tools/record"
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -117,11 +118,36 @@ func (r *Reconciler) keep(ctx context.Context, s *v1alpha1.Snapshot, why retenti
 			reason: v1alpha1.ReasonCancelled, cause: "the removal is being stopped: " + string(why),
 		})
 	}
-	if why != retention.Unasked || retention.RemovalBegan(s.Status.Conditions) {
+	marks, err := r.marks(ctx, s, why)
+	if err != nil {
+		return ctrl.Result{}, err
+	}
+	if why != retention.Unasked || retention.RemovalBegan(marks) {
 		r.Event(s, corev1.EventTypeWarning, v1alpha1.ReasonDataKept, retention.Partly(
-			why.Message(ofVolumeSnapshots(s)), s.Status.Conditions))
+			why.Message(ofVolumeSnapshots(s)), marks))
 	}
 	return ctrl.Result{}, r.release(ctx, s, string(why), v1alpha1.FinalizerWipe, v1alpha1.FinalizerRecord)
+}
+
+// marks returns the conditions that say whether a part of the data of a Snapshot can be gone: its own, or those of its
+// Repository. The wipe of a Repository takes its Snapshots along without a mark on them.
+func (r *Reconciler) marks(
+	ctx context.Context, s *v1alpha1.Snapshot, why retention.Kept,
+) ([]metav1.Condition, error) {
+	own := s.Status.Conditions
+	if retention.RemovalBegan(own) || why == retention.RepositoryGone || ofVolumeSnapshots(s) {
+		return own, nil
+	}
+	var repository v1alpha1.Repository
+	key := client.ObjectKey{Namespace: s.Namespace, Name: s.Spec.Repository}
+	err := r.APIReader.Get(ctx, key, &repository) // The cache can lack the mark.
+	switch {
+	case client.IgnoreNotFound(err) != nil:
+		return nil, fmt.Errorf("get Repository %s: %w", key, err)
+	case err == nil && retention.Owns(&repository, s) && retention.RemovalBegan(repository.Status.Conditions):
+		return repository.Status.Conditions, nil
+	}
+	return own, nil
 }
 
 // ofRepository checks the Snapshot's Repository: without Repository the data stays, a wiped Repository has taken the
