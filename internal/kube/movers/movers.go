@@ -59,7 +59,7 @@ func Observe(
 	if n := len(unfinished); n > 0 {
 		logf.FromContext(ctx).V(1).Info("waits for Jobs", "jobs", unfinished[:min(n, maxLogged)], "count", n)
 	}
-	return out, unfinishedMoverPods(pods.Items, owner), nil
+	return out, unfinishedMoverPods(pods.Items, jobs.Items, owner, now), nil
 }
 
 func observeJob(job *batchv1.Job, pods []corev1.Pod, now time.Time) run.Job {
@@ -90,14 +90,19 @@ func deletionStuck(job *batchv1.Job, now time.Time) bool {
 
 func isHook(o client.Object) bool { return o.GetLabels()[v1alpha1.LabelHook] != "" }
 
-// unfinishedMoverPods counts the mover pods that have not ended and were made after the owner. A deleted owner of the
-// same name can have left older pods.
-func unfinishedMoverPods(pods []corev1.Pod, owner client.Object) int {
+// unfinishedMoverPods counts the mover pods that have not ended and are of the owner: of one of its Jobs, or made after
+// it. A deleted owner of the same name can have left older pods. Which ones are older nobody can tell if a clock of the
+// future has dated the owner.
+func unfinishedMoverPods(pods []corev1.Pod, jobs []batchv1.Job, owner client.Object, now time.Time) int {
+	created := owner.GetCreationTimestamp()
 	n := 0
 	for i := range pods {
 		p := &pods[i]
-		if !isHook(p) && !observe.PodEnded(p) &&
-			!p.CreationTimestamp.Before(new(owner.GetCreationTimestamp())) {
+		own := run.Ahead(created.Time, now) || !p.CreationTimestamp.Before(&created) ||
+			slices.ContainsFunc(jobs, func(j batchv1.Job) bool {
+				return metav1.IsControlledBy(p, &j) && metav1.IsControlledBy(&j, owner)
+			})
+		if own && !isHook(p) && !observe.PodEnded(p) {
 			n++
 		}
 	}

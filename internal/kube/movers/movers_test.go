@@ -10,6 +10,7 @@ import (
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
@@ -182,5 +183,42 @@ func TestADeletionOfTheFutureIsStuck(t *testing.T) {
 	} {
 		job := &batchv1.Job{ObjectMeta: metav1.ObjectMeta{DeletionTimestamp: &metav1.Time{Time: now.Add(tt.deleted)}}}
 		NewWithT(t).Expect(deletionStuck(job, now)).To(Equal(tt.stuck), name)
+	}
+}
+
+// A deleted owner of the same name can have left pods. The API server can have had a wrong clock when it made the owner.
+func TestWhichPodsAreOfTheOwner(t *testing.T) {
+	t.Parallel()
+	now := time.Date(2026, 11, 20, 8, 0, 0, 0, time.UTC)
+	for name, tt := range map[string]struct {
+		owner time.Duration
+		job   bool
+		want  int
+	}{
+		"made after the owner":                 {owner: -time.Hour, want: 1},
+		"left by an earlier owner":             {owner: time.Second},
+		"the owner is dated in a year":         {owner: 365 * 24 * time.Hour, want: 1},
+		"the date of the owner has just come":  {owner: 0, want: 0},
+		"and its Job still has the pod":        {owner: 0, job: true, want: 1},
+		"dated in a year, and the Job has one": {owner: 365 * 24 * time.Hour, job: true, want: 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			owner := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{
+				Name: "run", UID: "run", CreationTimestamp: metav1.NewTime(now.Add(tt.owner)),
+			}}
+			of := func(uid types.UID) []metav1.OwnerReference {
+				return []metav1.OwnerReference{{UID: uid, Controller: new(true)}}
+			}
+			job := batchv1.Job{ObjectMeta: metav1.ObjectMeta{UID: "job", OwnerReferences: of("earlier")}}
+			if tt.job {
+				job.OwnerReferences = of("run")
+			}
+			pod := corev1.Pod{ObjectMeta: metav1.ObjectMeta{
+				CreationTimestamp: metav1.NewTime(now.Add(-time.Minute)), OwnerReferences: of("job"),
+			}}
+			n := unfinishedMoverPods([]corev1.Pod{pod}, []batchv1.Job{job}, owner, now)
+			NewWithT(t).Expect(n).To(Equal(tt.want))
+		})
 	}
 }
