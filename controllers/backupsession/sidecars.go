@@ -177,7 +177,7 @@ func withdraw(work *sidecar.Work, in backup.Input, d backup.Decision, snap *v1al
 		case ended, asked && (a.PodUID == "" || in.Jobs[name].State == observe.StateFailed):
 			work.Withdraw(a.Host)
 		case asked:
-			work.Host(a.Host).Stop = true
+			work.Host(a.Host).AskToStop(in.Now)
 		}
 	}
 }

@@ -126,7 +126,7 @@ func withdraw(work *sidecar.Work, in restore.Input, d restore.Decision) {
 		case ended, asked && a.PodUID == "" && in.Jobs[name].State != observe.StateFailed:
 			work.Withdraw(a.Host)
 		case asked:
-			work.Host(a.Host).Stop = true
+			work.Host(a.Host).AskToStop(in.Now)
 		}
 	}
 }

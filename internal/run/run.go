@@ -58,7 +58,8 @@ type Job struct {
 	Created time.Time
 	// Snapshot is the UID of the Snapshot that the Job makes. It is empty if the Job makes none, or does not say.
 	Snapshot types.UID
-	// Deleted is when somebody deleted the Job, which stays until its pods are gone. Nil means that nobody did.
+	// Deleted is when somebody deleted the Job, which stays until its pods are gone, or when the manager asked a sidecar
+	// to stop. Nil means that nobody did.
 	Deleted *metav1.Time
 	// Finished means that Kubernetes is done with the Job.
 	Finished bool
@@ -66,11 +67,13 @@ type Job struct {
 	Sidecar bool
 }
 
-// Moves reports whether Jobs of movers exist among these. A deleted Job counts until its pods are gone, or could have
-// ended.
-func Moves(jobs map[string]Job) bool {
+// Moves reports whether Jobs of movers exist among these, or sidecars are at work. A deleted Job counts until its pods
+// are gone, or could have ended, and a sidecar as long after it was asked to stop.
+func Moves(jobs map[string]Job, now time.Time) bool {
 	for _, job := range jobs {
-		if !job.Hook && !job.Sidecar {
+		stops := job.Sidecar && job.Deleted != nil &&
+			Left(job.Deleted.Add(WaitForPods), WaitForPods, now) == 0
+		if !job.Hook && !stops {
 			return true
 		}
 	}

@@ -130,8 +130,8 @@ func isLost(p *corev1.Pod) bool {
 // assignment has begun or is done.
 func (c *SidecarPods) Observe(object types.UID, a *sidecar.Assignment, begun bool, now time.Time) Job {
 	if a.PodUID == "" {
-		return Job{Sidecar: true, Created: a.Since.Time, Observation: observe.NoSidecar(a.Since.Time,
-			c.nobody(a.Host), now)}
+		return Job{Sidecar: true, Created: a.Since.Time, Deleted: a.Stopped, Observation: observe.NoSidecar(
+			a.Since.Time, c.nobody(a.Host), now)}
 	}
 	work := observe.SidecarAtWork{
 		Container: sidecar.Container, Since: a.Since.Time, Begun: begun || c.Occupied(a.PodUID, object),
@@ -147,7 +147,7 @@ func (c *SidecarPods) Observe(object types.UID, a *sidecar.Assignment, begun boo
 	o := observe.ObserveSidecar(pod, work, now)
 	// If the sidecar's pod disappeared, the sidecar of another pod can do the work, or find that it was done.
 	return Job{
-		Sidecar: true, Observation: o, Created: a.Since.Time,
+		Sidecar: true, Observation: o, Created: a.Since.Time, Deleted: a.Stopped,
 		Finished: o.State == observe.StateFailed && o.Reason != v1alpha1.ReasonSidecarNotReady,
 	}
 }

@@ -188,8 +188,11 @@ func TestAnAssignmentIsObservedLikeAJob(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
+			tt.a.AskToStop(now.Add(-time.Second))
+			tt.a.AskToStop(now)
 			got := tt.crew.Observe("mine", &tt.a, tt.begun, now)
 			g.Expect(got.Sidecar).To(BeTrue())
+			g.Expect(got.Deleted).To(Equal(at(time.Second)), "when it was asked first")
 			g.Expect(got.State).To(Equal(tt.state))
 			g.Expect(got.Reason).To(Equal(tt.reason))
 			g.Expect(got.Finished).To(Equal(tt.done))

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -60,8 +61,18 @@ type Assignment struct {
 	Restarts int32 `json:"restarts,omitempty"`
 	// Stop asks the sidecar to stop and to report unfinished components as Cancelled.
 	Stop bool `json:"stop,omitempty"`
+	// Stopped is when the manager asked for that.
+	Stopped *metav1.Time `json:"stopped,omitempty"`
 	// Components in the order of the work.
 	Components []Component `json:"components"`
+}
+
+// AskToStop asks the sidecar to stop, and keeps when that was asked first.
+func (a *Assignment) AskToStop(now time.Time) {
+	a.Stop = true
+	if a.Stopped == nil {
+		a.Stopped = new(metav1.NewTime(now).Rfc3339Copy())
+	}
 }
 
 // Component is a component of a Task and the volume that has it.

@@ -231,8 +231,8 @@ func (r *runner) cancel() {
 	jobs := r.moverJobs()
 	gone := len(jobs) == 0 && r.Pods == 0
 	// A clock that was ahead says nothing about the time that has passed. Each Job counts as gone some time after its
-	// own deletion.
-	if run.Ahead(since, r.Now) && run.Moves(r.Jobs) {
+	// own deletion, and each sidecar after it was asked to stop.
+	if run.Ahead(since, r.Now) && run.Moves(r.Jobs, r.Now) {
 		left = run.WaitForPods
 	}
 	if !gone && left > 0 {

@@ -203,6 +203,19 @@ func TestRunOfARestore(t *testing.T) {
 			job: new(runtest.Running()), pods: 1, deleted: true, later: -365 * 24 * time.Hour, phase: restoreRunning,
 			reason: "Running", remove: true,
 		},
+		"deleted by such a clock: a sidecar works": {
+			job: new(asked(nil)), deleted: true, later: -365 * 24 * time.Hour, phase: restoreRunning,
+			reason: "Running", remove: true,
+		},
+		"deleted by such a clock: a sidecar is just asked to stop": {
+			job:     new(asked(new(metav1.NewTime(runtest.Now.Add(-365*24*time.Hour - time.Minute))))),
+			deleted: true, later: -365 * 24 * time.Hour, phase: restoreRunning, reason: "Running", remove: true,
+		},
+		"deleted by such a clock: a sidecar does not stop": {
+			job:     new(asked(new(metav1.NewTime(runtest.Now.Add(-365*24*time.Hour - run.WaitForPods))))),
+			deleted: true, later: -365 * 24 * time.Hour, phase: restoreFailed, reason: v1alpha1.ReasonCancelled,
+			fenced: true, verify: true, maybePartly: true,
+		},
 		"deleted, and the manager is behind": {
 			pods: 1, deleted: true, later: -time.Hour, phase: restoreRunning, reason: "Running",
 		},
@@ -373,4 +386,11 @@ func reportOf(c task.ComponentResult) run.Job {
 func newest(all []v1alpha1.Snapshot, repository string, before restore.Before) *v1alpha1.Snapshot {
 	s, _ := restore.Latest(all, repository, before, runtest.Now.AddDate(10, 0, 0))
 	return s
+}
+
+// asked returns the work of a sidecar that was asked to stop at a time, or was not.
+func asked(at *metav1.Time) run.Job {
+	job := runtest.Running()
+	job.Sidecar, job.Deleted = true, at
+	return job
 }

@@ -192,13 +192,13 @@ func (r *runner) step(i int, h *v1alpha1.ResolvedRestoreHost, name string) {
 }
 
 // stops deletes the Jobs of a restore that was deleted, and reports whether it waits for them and their pods. If a
-// clock that was ahead dated the deletion, only the Jobs are waited for: each counts as gone some time after its own
-// deletion.
+// clock that was ahead dated the deletion, only Jobs and sidecars are waited for: each counts as gone some time after
+// its own deletion, or after it was asked to stop.
 func (r *runner) stops(deleted time.Time) bool {
 	until := deleted.Add(run.WaitForPods)
 	waits := (len(r.Jobs) > 0 || r.Pods > 0) && r.Now.Before(until)
 	if observe.FarAhead(until, r.Now) {
-		waits = run.Moves(r.Jobs)
+		waits = run.Moves(r.Jobs, r.Now)
 	}
 	if waits {
 		r.d.Delete = slices.Sorted(maps.Keys(r.Jobs))
