@@ -130,6 +130,9 @@ const (
 	// of the claims that the restore is allowed to delete and replace. On such a claim it is the claim's own UID: the
 	// admission policy requires it.
 	AnnotationReplace = Group + "/replace"
+	// AnnotationTerminating on a PersistentVolumeClaim that a restore replaces is when the manager saw that it is being
+	// deleted, if the clock of the API server says that this is still to come.
+	AnnotationTerminating = Group + "/terminating"
 	// AnnotationVolumeSnapshotClass on a PersistentVolumeClaim, or else on its StorageClass, names its
 	// VolumeSnapshotClass.
 	AnnotationVolumeSnapshotClass = Group + "/volume-snapshot-class"

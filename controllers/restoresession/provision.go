@@ -17,7 +17,6 @@ import (
 	"github.com/cairn-backup/cairn/internal/kube/oneshot"
 	"github.com/cairn-backup/cairn/internal/run/restore"
 	"github.com/cairn-backup/cairn/internal/task/moverjob"
-	"github.com/cairn-backup/cairn/internal/task/observe"
 	"github.com/cairn-backup/cairn/internal/workload/destination"
 )
 
@@ -174,8 +173,11 @@ func (r *Reconciler) freeName(
 		return 0, movers.Refuse(v1alpha1.ReasonNameConflict,
 			"somebody else created PersistentVolumeClaim %s while the restore began", v.ClaimName)
 	case claim.DeletionTimestamp != nil:
-		at, now := claim.DeletionTimestamp.Time, r.Clock.Now()
-		if wait := restore.WaitTimeout(s.Status.Resolved.Task); observe.Lasted(at, now, wait) {
+		at, err := r.terminatingSince(ctx, claim)
+		if err != nil {
+			return 0, err
+		}
+		if wait := restore.WaitTimeout(s.Status.Resolved.Task); r.Clock.Since(at) > wait {
 			return 0, movers.Refuse(v1alpha1.ReasonVolumeInUse,
 				"PersistentVolumeClaim %s has been terminating for more than %s: something still uses it",
 				v.ClaimName, wait)

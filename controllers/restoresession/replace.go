@@ -4,11 +4,13 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"time"
 
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	storagev1 "k8s.io/api/storage/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -17,6 +19,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/kube/access"
 	"github.com/cairn-backup/cairn/internal/kube/movers"
 	"github.com/cairn-backup/cairn/internal/kube/read"
+	"github.com/cairn-backup/cairn/internal/run"
 	"github.com/cairn-backup/cairn/internal/task/moverjob"
 	"github.com/cairn-backup/cairn/internal/workload/destination"
 )
@@ -144,4 +147,22 @@ func (r *Reconciler) room(ctx context.Context, s *v1alpha1.RestoreSession) error
 		return movers.Refuse(refusal.Reason, "%s", refusal.Message)
 	}
 	return nil
+}
+
+// terminatingSince returns since when a claim is being deleted. A deletion that is still to come was dated by a clock
+// that was ahead, or the manager is behind: then it is when the manager saw it first, which it writes on the claim.
+func (r *Reconciler) terminatingSince(
+	ctx context.Context, claim *corev1.PersistentVolumeClaim,
+) (time.Time, error) {
+	at, now := claim.DeletionTimestamp.Time, r.Clock.Now()
+	if !run.Ahead(at, now) {
+		return at, nil
+	}
+	seen, err := time.Parse(time.RFC3339, claim.Annotations[v1alpha1.AnnotationTerminating])
+	if err == nil && !run.Ahead(seen, now) {
+		return seen, nil
+	}
+	before := claim.DeepCopy()
+	metav1.SetMetaDataAnnotation(&claim.ObjectMeta, v1alpha1.AnnotationTerminating, now.UTC().Format(time.RFC3339))
+	return now, client.IgnoreNotFound(r.writer().Object(ctx, before, claim))
 }

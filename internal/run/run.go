@@ -58,8 +58,8 @@ type Job struct {
 	Created time.Time
 	// Snapshot is the UID of the Snapshot that the Job makes. It is empty if the Job makes none, or does not say.
 	Snapshot types.UID
-	// Deleted is when somebody deleted the Job, which stays until its pods are gone, or when the manager asked a sidecar
-	// to stop. Nil means that nobody did.
+	// Deleted is when somebody deleted the Job, which stays until its pods are gone, or when the manager asked the
+	// sidecar to stop. Nil means that nobody did.
 	Deleted *metav1.Time
 	// Finished means that Kubernetes is done with the Job.
 	Finished bool

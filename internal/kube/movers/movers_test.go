@@ -186,7 +186,8 @@ func TestADeletionOfTheFutureIsStuck(t *testing.T) {
 	}
 }
 
-// A deleted owner of the same name can have left pods. The API server can have had a wrong clock when it made the owner.
+// A deleted owner of the same name can have left pods. The clock of the API server can have been wrong when it made the
+// owner.
 func TestWhichPodsAreOfTheOwner(t *testing.T) {
 	t.Parallel()
 	now := time.Date(2026, 11, 20, 8, 0, 0, 0, time.UTC)

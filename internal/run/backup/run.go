@@ -128,7 +128,7 @@ func (t *targetRun) abandon(repo *v1alpha1.ResolvedRepository) {
 	}
 }
 
-// refuseOther fails a host whose Job belongs to a Snapshot of the same name that was deleted, perhaps with its data. The
+// refuseOther fails a host whose Job belongs to a Snapshot of the same name that was deleted, perhaps with its data. A
 // Job of an earlier version does not say to which one it belongs: then it must not be older than the Snapshot.
 func (r *runner) refuseOther(h *host, snap *v1alpha1.Snapshot) {
 	job, exists := r.Jobs[h.Name]
