@@ -35,7 +35,8 @@ func (r *Reconciler) lookUp(ctx context.Context, b *v1alpha1.RestoreBatch) (*res
 		return nil, err
 	}
 	var chosen map[string]*v1alpha1.Snapshot
-	if chosen, start.Error = restorebatch.ChooseSnapshots(snapshots, &b.Spec, r.Clock.Now()); start.Error != nil {
+	now := run.Latest(r.Clock.Now(), b.CreationTimestamp)
+	if chosen, start.Error = restorebatch.ChooseSnapshots(snapshots, &b.Spec, now); start.Error != nil {
 		// The Snapshots can have been deleted after the restore.
 		start.AlreadyRestored, err = r.stamped(ctx, b)
 		if resolved.Namespace != b.Namespace && len(snapshots) == 0 {

@@ -13,8 +13,8 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
 
-// The deletion of a claim is still to come: a clock that was a year ahead has dated it, or the manager is behind. Nobody
-// waits for that date, and no restore fails before it has waited at all.
+// The deletion of a claim is still to come: a clock that was a year ahead has dated it, or the manager is behind.
+// Nobody waits for that date, and no restore fails before it has waited at all.
 func TestAClaimThatAWrongClockDeletedIsWaitedForOnce(t *testing.T) {
 	t.Parallel()
 	now := time.Date(2026, 11, 20, 8, 0, 0, 0, time.UTC)

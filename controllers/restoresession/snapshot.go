@@ -87,7 +87,8 @@ func (r *Reconciler) chooseSnapshot(ctx context.Context, look *lookup, namespace
 		moment = restore.Before{At: source.PITR.TargetTime.Time, Exclusive: source.PITR.Exclusive}
 		which = " by " + source.PITR.TargetTime.UTC().Format("2006-01-02T15:04:05Z")
 	}
-	snap, damaged := restore.Latest(list.Items, source.Repository, moment, r.Clock.Now())
+	snap, damaged := restore.Latest(list.Items, source.Repository, moment,
+		run.Latest(r.Clock.Now(), look.session.CreationTimestamp))
 	look.PassedOver = damaged
 	switch {
 	case snap != nil:

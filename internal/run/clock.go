@@ -12,6 +12,27 @@ import (
 // waited for such a time would wait for years.
 func Ahead(t, now time.Time) bool { return v1alpha1.Ahead(t, now) }
 
+// Latest returns now, or when the API server made the object for which something is decided, if that is later: then the
+// clock of the manager is behind.
+func Latest(now time.Time, made metav1.Time) time.Time {
+	if made.After(now) {
+		return made.Time
+	}
+	return now
+}
+
+// CompareTimes compares two times of which one wins. One that is still to come is of a clock that was ahead: it counts
+// as earlier than one that has passed, else it would win until then.
+func CompareTimes(a, b, now time.Time) int {
+	if ahead := Ahead(a, now); ahead != Ahead(b, now) {
+		if ahead {
+			return -1
+		}
+		return 1
+	}
+	return a.Compare(b)
+}
+
 // Left returns how much of a wait is left that lasts for the duration in all and ends at until. It is never longer than
 // that: if more seems to be left, a clock that was ahead has written until, and nothing is left.
 func Left(until time.Time, in time.Duration, now time.Time) time.Duration {

@@ -40,3 +40,18 @@ func TestAWaitThatBeganInTheFutureBeginsNow(t *testing.T) {
 	run.Progress(&cs, "Waiting", "it waits", 1, now.Add(time.Minute))
 	g.Expect(run.Since(cs, now.Add(time.Hour))).To(Equal(now))
 }
+
+// What a clock that was ahead has dated does not win until then. Whether a clock was ahead, or the manager is behind,
+// the API server knows.
+func TestWhatIsStillToComeDoesNotWin(t *testing.T) {
+	t.Parallel()
+	g := NewWithT(t)
+	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	ahead, old := now.AddDate(1, 0, 0), now.AddDate(-1, 0, 0)
+	g.Expect(run.CompareTimes(ahead, old, now)).To(Equal(-1))
+	g.Expect(run.CompareTimes(old, ahead, now)).To(Equal(1))
+	g.Expect(run.CompareTimes(now, old, now)).To(Equal(1))
+	g.Expect(run.CompareTimes(ahead, ahead.Add(time.Second), now)).To(Equal(-1), "both")
+	g.Expect(run.CompareTimes(ahead, old, run.Latest(now, metav1.NewTime(ahead)))).To(Equal(1), "the manager is behind")
+	g.Expect(run.Latest(now, metav1.NewTime(old))).To(Equal(now))
+}

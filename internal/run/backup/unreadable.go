@@ -9,6 +9,7 @@ import (
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/policy"
+	"github.com/cairn-backup/cairn/internal/run"
 	"github.com/cairn-backup/cairn/internal/text"
 )
 
@@ -50,12 +51,14 @@ const maxMissing = 10
 func Missing(
 	snapshots []v1alpha1.Snapshot, session *v1alpha1.BackupSession, t *v1alpha1.ResolvedTarget, now time.Time,
 ) []string {
+	now = run.Latest(now, session.CreationTimestamp)
 	var last *v1alpha1.Snapshot
 	for i := range snapshots {
 		s := &snapshots[i]
 		if s.Spec.Repository == t.Repositories[0].Name && sameSession(s, session) && s.Spec.AppRef == t.AppRef &&
 			s.Status.Phase == v1alpha1.SnapshotSucceeded && s.MadeAt() != nil &&
-			!v1alpha1.HasRecordAnnotation(s.Annotations) && (last == nil || last.MadeBy(now).Before(s.MadeBy(now))) {
+			!v1alpha1.HasRecordAnnotation(s.Annotations) && (last == nil ||
+			run.CompareTimes(s.MadeBy(now).Time, last.MadeBy(now).Time, now) > 0) {
 			last = s
 		}
 	}

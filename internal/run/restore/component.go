@@ -1,12 +1,14 @@
 package restore
 
 import (
+	"cmp"
 	"maps"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/run"
 	"github.com/cairn-backup/cairn/internal/workload"
 )
 
@@ -51,13 +53,13 @@ func (m Before) Allows(t time.Time) bool {
 
 // Latest returns the newest successful Snapshot of a Repository that before allows and that is not known to be damaged,
 // or nil, as now counts their times. damaged is the newest damaged one if that is newer. Of two with the same time, the
-// one with the greater ID counts as newer.
+// one with the greater ID counts as newer. One whose time is still to come is older than all others.
 func Latest(
 	snapshots []v1alpha1.Snapshot, repository string, before Before, now time.Time,
 ) (best, damaged *v1alpha1.Snapshot) {
 	newer := func(s, than *v1alpha1.Snapshot) bool {
-		return than == nil || than.MadeBy(now).Before(s.MadeBy(now)) ||
-			than.MadeBy(now).Equal(s.MadeBy(now)) && than.Spec.SnapshotID < s.Spec.SnapshotID
+		return than == nil || cmp.Or(run.CompareTimes(s.MadeBy(now).Time, than.MadeBy(now).Time, now),
+			cmp.Compare(s.Spec.SnapshotID, than.Spec.SnapshotID)) > 0
 	}
 	for i := range snapshots {
 		s := &snapshots[i]

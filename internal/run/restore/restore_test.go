@@ -298,6 +298,9 @@ func TestLatest(t *testing.T) {
 	}
 	g.Expect(newest(all, "r", restore.Before{}).Name).To(Equal("b2"))
 	g.Expect(newest(all, "none", restore.Before{})).To(BeNil())
+	ahead := snap("e", "r", v1alpha1.SnapshotSucceeded, 11*365*24*time.Hour)
+	g.Expect(newest(append(all, ahead), "r", restore.Before{}).Name).To(Equal("b2"), "clocks were ahead")
+	g.Expect(newest([]v1alpha1.Snapshot{ahead}, "r", restore.Before{}).Name).To(Equal("e"), "there is no other")
 	for name, tt := range map[string]struct {
 		moment restore.Before
 		want   string

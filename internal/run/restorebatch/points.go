@@ -11,6 +11,7 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/policy"
 	"github.com/cairn-backup/cairn/internal/retention"
+	"github.com/cairn-backup/cairn/internal/run"
 	"github.com/cairn-backup/cairn/internal/run/restore"
 	"github.com/cairn-backup/cairn/internal/workload"
 )
@@ -144,7 +145,7 @@ func preferred(s, than *v1alpha1.Snapshot, now time.Time) bool {
 func isRebuilt(s *v1alpha1.Snapshot) bool { return s.Annotations[v1alpha1.AnnotationRebuilt] != "" }
 
 func newerSnapshot(a, b *v1alpha1.Snapshot, now time.Time) int {
-	return cmp.Or(a.MadeBy(now).Compare(b.MadeBy(now).Time),
+	return cmp.Or(run.CompareTimes(a.MadeBy(now).Time, b.MadeBy(now).Time, now),
 		cmp.Compare(a.Spec.SnapshotID, b.Spec.SnapshotID))
 }
 
@@ -159,9 +160,9 @@ func (p *restorePoint) since() time.Time {
 	return out
 }
 
-// newestPoint orders restore points, the newest first.
+// newestPoint orders restore points, the newest first. Those whose time is still to come are the last.
 func newestPoint(a, b *restorePoint) int {
-	return cmp.Or(b.since().Compare(a.since()), cmp.Compare(b.key, a.key))
+	return cmp.Or(run.CompareTimes(b.since(), a.since(), a.now), cmp.Compare(b.key, a.key))
 }
 
 // missing returns the targets that a point lacks, in the order of the spec.

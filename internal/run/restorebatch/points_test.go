@@ -275,10 +275,14 @@ func TestAPointOfTheFutureIsNotTheNewest(t *testing.T) {
 	future := pointSnapshot("a", "a", "web", 24*60, func(s *v1alpha1.Snapshot) {
 		s.CreationTimestamp = metav1.NewTime(time.Date(2026, 7, 1, 1, 0, 0, 0, time.UTC))
 	})
+	// All clocks were ahead.
+	nextYear := pointSnapshot("c", "c", "web", 365*24*60, func(s *v1alpha1.Snapshot) {
+		s.CreationTimestamp = metav1.NewTime(later.AddDate(1, 0, 0))
+	})
 	today := pointSnapshot("b", "b", "web", 2)
 	for _, mixed := range []bool{false, true} {
 		g := NewWithT(t)
-		chosen, refusal := ChooseSnapshots([]v1alpha1.Snapshot{future, today}, &v1alpha1.RestoreBatchSpec{
+		chosen, refusal := ChooseSnapshots([]v1alpha1.Snapshot{future, today, nextYear}, &v1alpha1.RestoreBatchSpec{
 			Targets: []v1alpha1.RestoreBatchTarget{{Name: "web"}},
 			DataSource: v1alpha1.RestoreBatchDataSource{
 				BackupBatch: "shop", BackupSession: v1alpha1.LatestBackupSession, Mixed: mixed,
