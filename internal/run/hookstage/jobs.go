@@ -82,7 +82,11 @@ func (j *Jobs) outcome(
 		return nil, 0
 	}
 	st.Job = name
-	switch late := h.Timeout.Duration - now.Sub(job.Created); {
+	since := job.Created
+	if run.Ahead(since, now) && st.StartTime != nil { // the API server's clock was ahead, or the manager is behind
+		since = st.StartTime.Time
+	}
+	switch late := run.Left(since.Add(h.Timeout.Duration), h.Timeout.Duration, now); {
 	case job.State == observe.StateSucceeded:
 		return &Outcome{}, 0
 	case job.State == observe.StateFailed && job.Reason == v1alpha1.ReasonDeadlineExceeded,
