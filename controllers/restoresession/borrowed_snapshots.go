@@ -16,6 +16,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/kube/borrowed"
 	"github.com/cairn-backup/cairn/internal/kube/movers"
 	"github.com/cairn-backup/cairn/internal/policy"
+	"github.com/cairn-backup/cairn/internal/run"
 	"github.com/cairn-backup/cairn/internal/run/restore"
 	"github.com/cairn-backup/cairn/internal/volumesnapshot"
 )
@@ -52,7 +53,7 @@ func (r *Reconciler) ensureImport(
 	if volumesnapshot.Ready(snapshot) {
 		return 0, nil
 	}
-	age := r.Clock.Since(snapshot.CreationTimestamp.Time)
+	age := run.Waited(snapshot.CreationTimestamp.Time, s.Status.StartTime, r.Clock.Now())
 	if message, _ := volumesnapshot.Failure(snapshot); message != "" && age > volumesnapshot.ErrorGrace {
 		return 0, movers.Refuse(v1alpha1.ReasonVolumeSnapshotNotReady,
 			"VolumeSnapshot %s can't be used in namespace %s: %s",

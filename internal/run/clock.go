@@ -33,6 +33,15 @@ func CompareTimes(a, b, now time.Time) int {
 	return a.Compare(b)
 }
 
+// Waited returns for how long something was waited for since the API server made it. If that is still to come, the time
+// since start counts, which is of the clock of the manager.
+func Waited(made time.Time, start *metav1.Time, now time.Time) time.Duration {
+	if start != nil && Ahead(made, now) {
+		made = start.Time
+	}
+	return now.Sub(made)
+}
+
 // Left returns how much of a wait is left that lasts for the duration in all and ends at until. It is never longer than
 // that: if more seems to be left, a clock that was ahead has written until, and nothing is left.
 func Left(until time.Time, in time.Duration, now time.Time) time.Duration {

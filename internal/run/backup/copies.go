@@ -129,10 +129,7 @@ func (t *targetRun) copy(c *v1alpha1.ResolvedCopy) (bool, *v1alpha1.ResolvedErro
 // waited returns for how long the target has waited for a part of a copy since it was created. If that lies in the
 // future, a clock was wrong, and the time since the start of the target counts: both come from the manager's clock.
 func (t *targetRun) waited(created time.Time) time.Duration {
-	if start := t.status.StartTime; start != nil && run.Ahead(created, t.run.Now) {
-		created = start.Time
-	}
-	return t.run.Now.Sub(created)
+	return run.Waited(created, t.status.StartTime, t.run.Now)
 }
 
 // snapshotting explains why the run no longer waits for a VolumeSnapshot that is not ready. Nil means that it still

@@ -167,7 +167,8 @@ func (r *runner) provisioned(
 func (r *runner) mayStillBind(h *v1alpha1.ResolvedRestoreHost, job run.Job) bool {
 	return job.Reason == v1alpha1.ReasonUnschedulable && !job.Finished && !r.late() &&
 		r.Session.DeletionTimestamp == nil &&
-		Mounting(h, r.d.Status.Components) && r.Now.Before(job.Created.Add(WaitTimeout(r.d.Status.Resolved.Task)))
+		Mounting(h, r.d.Status.Components) &&
+		run.Waited(job.Created, r.d.Status.StartTime, r.Now) < WaitTimeout(r.d.Status.Resolved.Task)
 }
 
 // defaultWait is how long the storage system can take if the task does not say.

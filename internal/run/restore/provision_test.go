@@ -361,15 +361,19 @@ func TestASecondJobMountsTheClaimsThatWaitForThat(t *testing.T) {
 
 // A storage system that copies a large volume takes longer than a pod is usually allowed to be without a node.
 func TestAPodThatMountsClaimsWaitsForTheirVolumes(t *testing.T) {
+	const year = 365 * 24 * time.Hour
 	now := time.Date(2026, 7, 1, 0, 0, 0, 0, time.UTC)
 	for name, tc := range map[string]struct {
 		wait  string
 		since time.Duration
 		want  v1alpha1.RestoreSessionPhase
+		ahead time.Duration
 	}{
-		"as long as the task says":             {"30m", 29 * time.Minute, v1alpha1.RestoreSessionRunning},
-		"no longer than that":                  {"30m", 31 * time.Minute, v1alpha1.RestoreSessionFailed},
-		"ten minutes if the task does not say": {"", 9 * time.Minute, v1alpha1.RestoreSessionRunning},
+		"as long as the task says":             {"30m", 29 * time.Minute, v1alpha1.RestoreSessionRunning, 0},
+		"no longer than that":                  {"30m", 31 * time.Minute, v1alpha1.RestoreSessionFailed, 0},
+		"ten minutes if the task does not say": {"", 9 * time.Minute, v1alpha1.RestoreSessionRunning, 0},
+		"its Job is dated ahead":               {"30m", 29 * time.Minute, v1alpha1.RestoreSessionRunning, year},
+		"it is, and the time has passed":       {"30m", 31 * time.Minute, v1alpha1.RestoreSessionFailed, year},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
@@ -379,7 +383,7 @@ func TestAPodThatMountsClaimsWaitsForTheirVolumes(t *testing.T) {
 				"b": {Phase: v1alpha1.RestoreSessionPending, ClaimUID: "ub"},
 			}
 			waits := run.Job{
-				Created: now.Add(-tc.since),
+				Created: now.Add(tc.ahead - tc.since),
 				Observation: observe.Observation{
 					State: observe.StateFailed, Reason: v1alpha1.ReasonUnschedulable, Message: "no node",
 				},
