@@ -42,7 +42,7 @@ func (r *Reconciler) checked(
 	if err != nil {
 		return nil, err
 	}
-	return verdict.Whole(all, whole, w.Began), nil
+	return verdict.Whole(all, whole, w.Began, r.Clock.Now()), nil
 }
 
 // checkedSnapshot writes the result to one Snapshot. It reports true unless a component is known to be damaged. A

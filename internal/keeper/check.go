@@ -118,9 +118,9 @@ func integrityOf(components map[string]v1alpha1.Component) *bool {
 }
 
 // Whole reports whether a repository is intact after a check that began at a time: false if a Snapshot is damaged, nil
-// if one that existed before the check was never checked. all are the Snapshots of the Repository, and checkedWhole
-// reports whether those of the verdict are intact.
-func (v Verdict) Whole(all []*v1alpha1.Snapshot, checkedWhole bool, began metav1.Time) *bool {
+// if one that existed before the check was never checked. all are the Snapshots of the Repository as they are now, and
+// checkedWhole reports whether those of the verdict are intact.
+func (v Verdict) Whole(all []*v1alpha1.Snapshot, checkedWhole bool, began metav1.Time, now time.Time) *bool {
 	if !checkedWhole {
 		return new(false)
 	}
@@ -129,7 +129,7 @@ func (v Verdict) Whole(all []*v1alpha1.Snapshot, checkedWhole bool, began metav1
 		if _, checked := v[s.Name]; checked || s.Status.Phase != v1alpha1.SnapshotSucceeded {
 			continue
 		}
-		switch at := s.MadeBy(began.Time); {
+		switch at := s.MadeBy(now); {
 		case s.Status.Integrity != nil && !*s.Status.Integrity:
 			return new(false)
 		case s.Status.Integrity == nil && at != nil && at.Time.Before(began.Time):

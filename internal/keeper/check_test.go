@@ -185,6 +185,9 @@ func TestVerdictOnTheRepository(t *testing.T) {
 		"another one is newer than the check": {
 			[]*v1alpha1.Snapshot{with(checkable("b", "x"), nil, 2*time.Hour)}, true, new(true),
 		},
+		"another one was being made when the check began": {
+			[]*v1alpha1.Snapshot{created(with(checkable("b", "x"), nil, 2*time.Hour), -time.Hour)}, true, new(true),
+		},
 		"another one was never checked, and its clock was ahead": {
 			[]*v1alpha1.Snapshot{created(with(checkable("b", "x"), nil, 365*24*time.Hour), -time.Hour)}, true, nil,
 		},
@@ -196,7 +199,7 @@ func TestVerdictOnTheRepository(t *testing.T) {
 			g := NewWithT(t)
 			w := fullWork(component("a", "x"))
 			v, _ := w.Verdict(task.ComponentResult{Verified: 1})
-			g.Expect(v.Whole(append(tt.others, a), tt.checkedWhole, w.Began)).To(Equal(tt.want))
+			g.Expect(v.Whole(append(tt.others, a), tt.checkedWhole, w.Began, start.Add(3*time.Hour))).To(Equal(tt.want))
 		})
 	}
 }
