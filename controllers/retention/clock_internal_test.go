@@ -105,3 +105,50 @@ func TestAClockThatIsBehindForAMinuteEndsNoNotice(t *testing.T) {
 	_, jumped := r.steadiness.Look(clock.Now(), runs)
 	g.Expect(jumped).To(BeTrue())
 }
+
+// A node boots with a clock that is 40 days behind, that of the API server and that of the manager, and is put right a
+// minute later. A default whose notice still has 20 hours to go must not lose them.
+func TestANodeThatBootsWithAClockThatIsBehindEndsNoNotice(t *testing.T) {
+	t.Parallel()
+	now := time.Date(2026, 11, 20, 8, 0, 0, 0, time.UTC)
+	for name, tt := range map[string]struct{ noted, snapshot, policy time.Time }{
+		"the notice tells":                      {noted: now.Add(20 * time.Hour)},
+		"another default, and a Snapshot tells": {snapshot: now.Add(-2 * time.Hour)},
+		"another default, which tells":          {policy: now.Add(-2 * time.Hour)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			g := NewWithT(t)
+			s := &state{
+				repository: &v1alpha1.Repository{}, isDefault: true, verdicts: []retention.Verdict{{}},
+				ref:       &v1alpha1.ObjectReference{Namespace: "shop", Name: "keep"},
+				spec:      &v1alpha1.RetentionPolicy{ObjectMeta: metav1.ObjectMeta{UID: "1"}},
+				snapshots: map[string]*v1alpha1.Snapshot{"web-1": {}},
+			}
+			s.spec.CreationTimestamp = metav1.NewTime(tt.policy)
+			s.snapshots["web-1"].CreationTimestamp = metav1.NewTime(tt.snapshot)
+			if !tt.noted.IsZero() {
+				s.repository.Status.DefaultRetention = &v1alpha1.DefaultRetention{
+					Ref: *s.ref, UID: "1", RemovesAfter: new(metav1.NewTime(tt.noted)),
+				}
+			}
+			clock, runs := clocktesting.NewFakePassiveClock(now.AddDate(0, 0, -40)), time.Minute
+			r := &Reconciler{
+				Clock: clock, ServerTime: func(context.Context) (time.Time, error) { return clock.Now(), nil },
+				Stopwatch: func() time.Duration { return runs },
+			}
+			look := func(at time.Time, ran time.Duration) {
+				clock.SetTime(at)
+				runs, s.doubt = ran, ""
+				g.Expect(r.introduce(t.Context(), s)).To(Succeed())
+				g.Expect(s.held).To(BeTrue())
+			}
+			look(now.AddDate(0, 0, -40), time.Minute)
+			g.Expect(s.doubt).To(ContainSubstring("waits an hour"))
+			look(now, 2*time.Minute)
+			look(now.Add(2*time.Hour), 2*time.Hour+2*time.Minute) // and the hour of doubt is over
+			g.Expect(s.repository.Status.DefaultRetention.RemovesAfter.Time).To(
+				BeTemporally(">=", now.Add(20*time.Hour)))
+		})
+	}
+}

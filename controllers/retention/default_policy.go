@@ -19,6 +19,12 @@ func (r *Reconciler) introduce(ctx context.Context, s *state) error {
 		status.DefaultRetention = nil
 		return nil
 	}
+	clocks.Noted(status.DefaultRetention)
+	clocks.Wrote(s.repository.CreationTimestamp.Time)
+	clocks.Wrote(s.spec.CreationTimestamp.Time)
+	for _, snapshot := range s.snapshots {
+		clocks.Wrote(snapshot.CreationTimestamp.Time)
+	}
 	var err error
 	status.DefaultRetention, s.held, err = retention.Introduce(status.DefaultRetention, *s.ref, s.spec, s.verdicts,
 		clocks.Now, func() (string, error) {

@@ -26,6 +26,8 @@ type Clocks struct {
 	// Oldest is the earliest time of a backup that See was told. It decides if there is no Newest: while all Snapshots
 	// are new, no time has passed in which the cluster can have stood still, unless a scan made them of old backups.
 	Oldest time.Time
+	// Ahead reports that Wrote counted a time that is still to come.
+	Ahead bool
 	// Steady is for how long the manager's clock has run like a stopwatch, and Jumped reports that it has not always.
 	Steady time.Duration
 	Jumped bool
@@ -43,6 +45,19 @@ func (c *Clocks) See(created, made time.Time) {
 	}
 }
 
+// Wrote counts a time that the API server or a manager wrote. If it is still to come, either the clock of then was
+// ahead, or the one of now is behind.
+func (c *Clocks) Wrote(at time.Time) {
+	c.Ahead = c.Ahead || ahead(at, c.Now)
+}
+
+// Noted counts when the notice of a default began, as Wrote does.
+func (c *Clocks) Noted(known *v1alpha1.DefaultRetention) {
+	if known != nil && known.RemovesAfter != nil {
+		c.Wrote(known.RemovesAfter.Add(-notice))
+	}
+}
+
 // Doubt says why the manager's clock must not decide now. It returns "" if there is no doubt.
 func (c Clocks) Doubt() string {
 	switch {
@@ -56,6 +71,9 @@ func (c Clocks) Doubt() string {
 	case c.Steady < settle && c.Newest.IsZero() && !c.Oldest.IsZero() && c.Now.Sub(c.Oldest) > stoodStill:
 		return "all Snapshots are new but hold old backups, and the manager has just started: Cairn waits an hour in " +
 			"case its clock is wrong"
+	case c.Steady < settle && c.Ahead:
+		return "objects seem to be made in the future, and the manager has just started: Cairn waits an hour in case " +
+			"its clock is behind"
 	}
 	return ""
 }

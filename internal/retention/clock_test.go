@@ -33,6 +33,12 @@ func TestAClockInDoubtDecidesNothing(t *testing.T) {
 			retention.Clocks{Now: now.Add(year), Server: now.Add(year), Newest: now, Steady: time.Minute},
 			"has just started",
 		},
+		"objects of the future, after a start": {
+			retention.Clocks{Now: now, Server: now, Ahead: true, Steady: time.Minute}, "its clock is behind",
+		},
+		"objects of the future, and the clock steady": {
+			retention.Clocks{Now: now, Server: now, Ahead: true, Steady: 2 * time.Hour}, "",
+		},
 		"the newest is old, and the clock steady": {
 			retention.Clocks{Now: now.Add(year), Server: now.Add(year), Newest: now, Steady: 2 * time.Hour}, "",
 		},
