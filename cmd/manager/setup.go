@@ -148,6 +148,7 @@ func (s *shared) repository() reconciler {
 	return &repository.Reconciler{
 		Client: s.mgr.GetClient(), APIReader: s.mgr.GetAPIReader(), EventRecorder: s.recorder, Clock: clock.RealClock{},
 		MoverImage: s.options.moverImage, ClusterUID: s.clusterUID, FieldManager: name,
+		Stopwatch: func() time.Duration { return time.Since(s.began) },
 	}
 }
 

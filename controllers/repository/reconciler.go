@@ -28,6 +28,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/kube/repositories"
 	"github.com/cairn-backup/cairn/internal/kube/status"
 	"github.com/cairn-backup/cairn/internal/policy"
+	"github.com/cairn-backup/cairn/internal/retention"
 )
 
 // departureInterval is the interval at which a Repository is checked that a deleted policy is about to delete.
@@ -42,6 +43,8 @@ type Reconciler struct {
 	APIReader client.Reader
 	// Clock decides when a failed init Job is retried.
 	Clock clock.PassiveClock
+	// Stopwatch is the time since the start of the process, whatever its clock does. Nil means that the clock is right.
+	Stopwatch func() time.Duration
 	// MoverImage is the image of init Jobs.
 	MoverImage string
 	// ClusterUID is the UID of the namespace kube-system.
@@ -49,7 +52,8 @@ type Reconciler struct {
 	// FieldManager owns all writes.
 	FieldManager string
 
-	queue *initjob.Queue
+	queue      *initjob.Queue
+	steadiness retention.Steadiness
 }
 
 func (r *Reconciler) writer() status.Writer {
@@ -90,8 +94,8 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	}
 	result, err := r.writer().Reconcile(ctx, req.NamespacedName, repository,
 		func(ctx context.Context) (ctrl.Result, error) { return r.reconcile(ctx, repository) })
-	if departs && err == nil && (result.RequeueAfter == 0 || result.RequeueAfter > departureInterval) {
-		result.RequeueAfter = departureInterval
+	if departs && err == nil {
+		result.RequeueAfter = sooner(result.RequeueAfter, departureInterval)
 	}
 	return result, err
 }
@@ -99,13 +103,25 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 // reconcile sets all conditions or, with an error, leaves them as they are. The generation counts as observed only with
 // the conditions.
 func (r *Reconciler) reconcile(ctx context.Context, repository *v1alpha1.Repository) (ctrl.Result, error) {
-	disprovedBy, snapshots, err := r.count(ctx, repository)
+	counts, err := r.count(ctx, repository)
 	if err != nil {
 		return ctrl.Result{}, err
 	}
+	result, err := r.judge(ctx, repository, counts)
+	if err != nil {
+		return ctrl.Result{}, err
+	}
+	result.RequeueAfter = sooner(result.RequeueAfter, counts.again)
+	return result, nil
+}
+
+// judge sets all conditions.
+func (r *Reconciler) judge(
+	ctx context.Context, repository *v1alpha1.Repository, counts counted,
+) (ctrl.Result, error) {
 	if policy.HoldsVolumeSnapshots(repository) {
-		warn(repository, snapshots)
-		repository.Status.Integrity = integrity(snapshots)
+		warn(repository, counts.snapshots)
+		repository.Status.Integrity = integrity(counts.snapshots)
 		status := statusOf(repository)
 		status.Done, status.Usable = "VolumeSnapshots need no backend", "VolumeSnapshots can be kept"
 		status.Ready()
@@ -132,7 +148,7 @@ func (r *Reconciler) reconcile(ctx context.Context, repository *v1alpha1.Reposit
 	if err != nil {
 		return ctrl.Result{}, err
 	}
-	return r.initialise(ctx, repository, storage, disprovedBy)
+	return r.initialise(ctx, repository, storage, counts.disprovedBy)
 }
 
 // storage returns the repository's BackupStorage, or an *access.Error that says why this namespace can't use it.

@@ -1,6 +1,7 @@
 package repository
 
 import (
+	"cmp"
 	"context"
 	"slices"
 	"strings"
@@ -15,33 +16,51 @@ import (
 // recent is the number of Snapshots that the status shows.
 const recent = 5
 
-// count summarizes the repository's Snapshots in its status, and returns those that stay, newest first. disprovedBy
-// names the newest ended Snapshot if it failed because the password no longer fits.
-func (r *Reconciler) count(
-	ctx context.Context, repository *v1alpha1.Repository,
-) (disprovedBy string, snapshots []*v1alpha1.Snapshot, _ error) {
+// clockInterval is the delay before a Repository looks again at a time that is still to come: the clock of the manager
+// can be behind, and somebody can put it right.
+const clockInterval = 10 * time.Minute
+
+// counted is what a Repository's Snapshots say.
+type counted struct {
+	// disprovedBy names the newest ended Snapshot if it failed because the password no longer fits.
+	disprovedBy string
+	// snapshots are those that stay, newest first.
+	snapshots []*v1alpha1.Snapshot
+	// again is when to look at their times again, or 0.
+	again time.Duration
+}
+
+// count summarizes the repository's Snapshots in its status.
+func (r *Reconciler) count(ctx context.Context, repository *v1alpha1.Repository) (counted, error) {
 	snapshots, err := snapshotsByRepository.Of(ctx, r.Client, repository.Namespace, repository.Name)
 	if err != nil {
-		return "", nil, err
+		return counted{}, err
 	}
 	snapshots = slices.DeleteFunc(snapshots, func(s *v1alpha1.Snapshot) bool { return !s.DeletionTimestamp.IsZero() })
 	now := r.Clock.Now()
-	slices.SortFunc(snapshots, func(a, b *v1alpha1.Snapshot) int {
-		if c := madeBy(b, now).Compare(madeBy(a, now)); c != 0 {
-			return c
-		}
-		return strings.Compare(b.Spec.SnapshotID, a.Spec.SnapshotID)
-	})
-	summarize(&repository.Status, snapshots, now)
-	return snapshotWithChangedPassword(snapshots), snapshots, nil
+	newestFirst(snapshots, now)
+	again := summarize(&repository.Status, snapshots, now, r.settled(now))
+	return counted{snapshotWithChangedPassword(snapshots), snapshots, again}, nil
 }
 
-// madeBy returns when a Snapshot was made, or its object if that is not known.
-func madeBy(s *v1alpha1.Snapshot, now time.Time) time.Time {
-	if at := s.MadeBy(now); at != nil {
-		return at.Time
+// settled reports whether the manager's clock has run like a stopwatch for so long that it can take a time back.
+func (r *Reconciler) settled(now time.Time) bool {
+	return r.Stopwatch == nil || r.steadiness.Settled(now, r.Stopwatch())
+}
+
+// newestFirst sorts Snapshots by when they were made, or their objects if that is not known. It asks each once: the
+// answer can rest on a thousand components.
+func newestFirst(snapshots []*v1alpha1.Snapshot, now time.Time) {
+	made := make(map[*v1alpha1.Snapshot]time.Time, len(snapshots))
+	for _, s := range snapshots {
+		made[s] = s.CreationTimestamp.Time
+		if at := s.MadeBy(now); at != nil {
+			made[s] = at.Time
+		}
 	}
-	return s.CreationTimestamp.Time
+	slices.SortFunc(snapshots, func(a, b *v1alpha1.Snapshot) int {
+		return cmp.Or(made[b].Compare(made[a]), strings.Compare(b.Spec.SnapshotID, a.Spec.SnapshotID))
+	})
 }
 
 // snapshotWithChangedPassword returns the name of the newest Snapshot that has ended, if it failed because the password
@@ -63,8 +82,11 @@ func snapshotWithChangedPassword(snapshots []*v1alpha1.Snapshot) string {
 	return ""
 }
 
-// summarize expects the Snapshots newest first.
-func summarize(status *v1alpha1.RepositoryStatus, snapshots []*v1alpha1.Snapshot, now time.Time) {
+// summarize expects the Snapshots newest first. settled reports whether the clock can take back a time of the status.
+// summarize returns when to look again at times that are still to come, or 0.
+func summarize(
+	status *v1alpha1.RepositoryStatus, snapshots []*v1alpha1.Snapshot, now time.Time, settled bool,
+) (again time.Duration) {
 	var succeeded int32
 	var last *metav1.Time
 	size := ""
@@ -83,11 +105,15 @@ func summarize(status *v1alpha1.RepositoryStatus, snapshots []*v1alpha1.Snapshot
 		if at := s.PassedBy(now); at != nil && (last == nil || last.Before(at)) {
 			last, size = at, s.Status.Size
 		}
+		again = sooner(again, toCome(s.MadeAt(), now))
 	}
 	status.SnapshotCount, status.RecentSnapshots = &succeeded, infos
 	// The time of the last backup stays when its Snapshot goes, unless a clock that was ahead has told it.
-	if known := status.LastBackupTime; known != nil && v1alpha1.Ahead(known.Time, now) {
+	// Then a clock that has just started or jumped must not forget it: it can be behind.
+	if left := toCome(status.LastBackupTime, now); left > 0 && settled {
 		status.LastBackupTime = nil
+	} else if last == nil {
+		again = sooner(again, left)
 	}
 	if last != nil {
 		status.LastBackupTime, status.Size = last, size
@@ -95,4 +121,21 @@ func summarize(status *v1alpha1.RepositoryStatus, snapshots []*v1alpha1.Snapshot
 	if status.StoredBytes != nil {
 		status.Size = task.FormatSize(*status.StoredBytes)
 	}
+	return again
+}
+
+// toCome returns when to look again at a time that is still to come, or 0.
+func toCome(at *metav1.Time, now time.Time) time.Duration {
+	if at == nil || at.Sub(now) <= v1alpha1.ClockTolerance {
+		return 0
+	}
+	return min(max(at.Sub(now)-v1alpha1.ClockTolerance, time.Second), clockInterval)
+}
+
+// sooner returns the shorter of two delays; 0 means never.
+func sooner(a, b time.Duration) time.Duration {
+	if a == 0 || b != 0 && b < a {
+		return b
+	}
+	return a
 }

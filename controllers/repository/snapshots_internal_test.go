@@ -1,13 +1,22 @@
 package repository
 
 import (
+	"fmt"
+	"slices"
 	"testing"
 	"time"
 
 	. "github.com/onsi/gomega"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/client-go/tools/record"
+	clocktesting "k8s.io/utils/clock/testing"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/keeper"
+	"github.com/cairn-backup/cairn/internal/run/backup"
+	"github.com/cairn-backup/cairn/internal/testbed"
 )
 
 // An alert on the age of the last backup must not be silent for a year because a clock was ahead.
@@ -26,13 +35,132 @@ func TestTheLastBackupIsNoneThatIsStillToCome(t *testing.T) {
 	summarize(&status, []*v1alpha1.Snapshot{
 		snapshot(year, year.Time, "3GiB"), snapshot(year, now.Add(-time.Hour), "2GiB"),
 		snapshot(new(metav1.NewTime(now.Add(-2*time.Hour))), now.Add(-2*time.Hour), "1GiB"),
-	}, now)
+	}, now, true)
 	g.Expect(status.LastBackupTime.Time).To(Equal(now.Add(-time.Hour)))
 	g.Expect(status.Size).To(Equal("2GiB"), "the size of the same Snapshot")
 	g.Expect(status.RecentSnapshots[1].SnapshotTime.Time).To(Equal(now.Add(-time.Hour)))
-	summarize(&status, nil, now)
+	summarize(&status, nil, now, true)
 	g.Expect(status.LastBackupTime.Time).To(Equal(now.Add(-time.Hour)), "its Snapshot is gone")
 	status.LastBackupTime = year
-	summarize(&status, nil, now)
+	summarize(&status, nil, now, true)
 	g.Expect(status.LastBackupTime).To(BeNil(), "a clock that was ahead has told it")
+}
+
+// Both clocks were a year ahead when the Snapshots of a Repository were made. Its data is still maintained and checked.
+func TestWhatAClockThatWasAheadMadeIsMaintained(t *testing.T) {
+	t.Parallel()
+	g := NewWithT(t)
+	now := time.Date(2026, 11, 20, 8, 0, 0, 0, time.UTC)
+	year := metav1.NewTime(now.AddDate(1, 0, 0))
+	s := &v1alpha1.Snapshot{ObjectMeta: metav1.ObjectMeta{CreationTimestamp: year}}
+	s.Status.Phase, s.Status.SnapshotTime = v1alpha1.SnapshotSucceeded, &year
+	r := &v1alpha1.Repository{ObjectMeta: metav1.ObjectMeta{
+		UID: "1", CreationTimestamp: metav1.NewTime(now.AddDate(0, 0, -30)),
+	}}
+	r.Status.InitializedSpec, r.Status.LastBackupTime = "x", &year // an earlier version has written it
+	due := func() *keeper.Work { w, _ := keeper.WorkIn(r, nil, now); return w }
+	g.Expect(due()).NotTo(BeNil())
+	summarize(&r.Status, []*v1alpha1.Snapshot{s}, now, true)
+	g.Expect(r.Status.LastBackupTime).To(BeNil())
+	g.Expect(due()).NotTo(BeNil(), "it has a backup")
+}
+
+// holder returns a Repository of VolumeSnapshots, and a Reconciler that finds it and the Snapshots.
+func holder(t *testing.T, now time.Time, snapshots ...client.Object) (
+	*v1alpha1.Repository, *Reconciler, *clocktesting.FakePassiveClock,
+) {
+	t.Helper()
+	o := &v1alpha1.Repository{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "web", UID: "uid-web"}}
+	o.Spec.Driver = v1alpha1.DriverVolumeSnapshotter
+	b := fake.NewClientBuilder().WithScheme(testbed.Scheme()).WithObjects(o).WithObjects(snapshots...)
+	NewWithT(t).Expect(snapshotsByRepository.Register(t.Context(), testbed.Indexes{ClientBuilder: b})).To(Succeed())
+	c, clock := b.Build(), clocktesting.NewFakePassiveClock(now)
+	return o, &Reconciler{Client: c, APIReader: c, Clock: clock, EventRecorder: record.NewFakeRecorder(10)}, clock
+}
+
+// The clock of a manager is behind for a minute. The time of the last backup stays when its Snapshot is gone. If the
+// clock is right, and that of then was ahead, the time goes an hour later.
+func TestAClockThatIsBehindForAMinuteForgetsNoLastBackup(t *testing.T) {
+	t.Parallel()
+	g := NewWithT(t)
+	now := time.Date(2026, 11, 20, 8, 0, 0, 0, time.UTC)
+	o, r, clock := holder(t, now)
+	runs := 2 * time.Hour
+	r.Stopwatch = func() time.Duration { return runs }
+	o.Status.LastBackupTime = new(metav1.NewTime(now.Add(-24 * time.Hour)))
+	look := func(at time.Time) time.Duration {
+		runs += time.Minute
+		clock.SetTime(at)
+		result, err := r.reconcile(t.Context(), o)
+		g.Expect(err).NotTo(HaveOccurred())
+		return result.RequeueAfter
+	}
+	g.Expect(look(now)).To(BeZero())
+	behind := now.AddDate(0, 0, -40)
+	g.Expect(look(behind)).To(Equal(clockInterval), "somebody can put the clock right")
+	g.Expect(o.Status.LastBackupTime).NotTo(BeNil())
+	runs += time.Hour
+	g.Expect(look(behind.Add(time.Hour + time.Minute))).To(BeZero())
+	g.Expect(o.Status.LastBackupTime).To(BeNil())
+}
+
+// The clock of the manager is ten minutes behind those of the API server and of the nodes. The Repository looks again
+// when today's backup has come for it.
+func TestTheLastBackupIsToldByAManagerThatIsBehind(t *testing.T) {
+	t.Parallel()
+	g := NewWithT(t)
+	now := time.Date(2026, 11, 20, 8, 0, 0, 0, time.UTC) // of the manager
+	const off = 10 * time.Minute
+	var snapshots []client.Object
+	for name, ended := range map[string]time.Time{"today": now, "yesterday": now.Add(-24 * time.Hour)} {
+		s := &v1alpha1.Snapshot{ObjectMeta: metav1.ObjectMeta{
+			Namespace: "shop", Name: name, CreationTimestamp: metav1.NewTime(ended.Add(off - time.Minute)),
+		}}
+		s.Spec.Repository, s.Spec.SnapshotID = "web", backup.SnapshotID(ended.Add(-time.Minute), name)
+		said := metav1.NewTime(ended.Add(off))
+		s.Status.Components = map[string]v1alpha1.Component{
+			"data": {Phase: v1alpha1.SnapshotSucceeded, CompletionTime: &said},
+		}
+		s.Status.Phase, s.Status.SnapshotTime = v1alpha1.SnapshotSucceeded, &said
+		s.Status.LastUpdateTime = new(metav1.NewTime(ended))
+		snapshots = append(snapshots, s)
+	}
+	o, r, clock := holder(t, now, snapshots...)
+	result, err := r.reconcile(t.Context(), o)
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(result.RequeueAfter).To(Equal(off - v1alpha1.ClockTolerance))
+	clock.SetTime(now.Add(result.RequeueAfter))
+	result, err = r.reconcile(t.Context(), o)
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(result.RequeueAfter).To(BeZero())
+	g.Expect(o.Status.LastBackupTime.Time).To(BeTemporally("==", now.Add(off)))
+}
+
+// BenchmarkNewestFirst orders 5,000 Snapshots, as each change of one of them does. The clocks contradict each other, so
+// that the times of all components count.
+func BenchmarkNewestFirst(b *testing.B) {
+	at := func(i int) *metav1.Time {
+		return new(metav1.NewTime(time.UnixMilli(0).Add(time.Duration(i) * time.Second)))
+	}
+	for _, components := range []int{1, 100} {
+		b.Run(fmt.Sprint(components), func(b *testing.B) {
+			var all []*v1alpha1.Snapshot
+			for i := range 5000 {
+				ended := at(i * 7919 % 5000)
+				s := &v1alpha1.Snapshot{ObjectMeta: metav1.ObjectMeta{CreationTimestamp: *at(86400)}}
+				s.Spec.SnapshotID = backup.SnapshotID(ended.Time, "")
+				s.Status.SnapshotTime, s.Status.LastUpdateTime = ended, ended
+				s.Status.Components = map[string]v1alpha1.Component{}
+				for j := range components {
+					s.Status.Components[fmt.Sprint(j)] = v1alpha1.Component{
+						Phase: v1alpha1.SnapshotSucceeded, CompletionTime: ended,
+					}
+				}
+				all = append(all, s)
+			}
+			for b.Loop() {
+				newestFirst(slices.Clone(all), at(2*86400).Time)
+			}
+		})
+	}
 }

@@ -105,6 +105,13 @@ func StateOf(r *v1alpha1.Repository) State {
 	if t := r.Status.LastBackupTime; t != nil {
 		s.Changed = t.Time
 	}
+	// LastBackupTime tells of no backup that a clock which was ahead has dated, but it has changed the repository.
+	for i := range r.Status.RecentSnapshots {
+		recent := &r.Status.RecentSnapshots[i]
+		if t := recent.SnapshotTime; recent.Phase == v1alpha1.SnapshotSucceeded && t != nil && t.After(s.Changed) {
+			s.Changed = t.Time
+		}
+	}
 	if t := r.Status.LastRemovalTime; t != nil && t.After(s.Changed) {
 		s.Changed = t.Time
 	}

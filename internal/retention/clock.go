@@ -99,3 +99,9 @@ func (s *Steadiness) Look(now time.Time, stopwatch time.Duration) (steady time.D
 	s.started, s.wall, s.stopwatch = true, now, stopwatch
 	return stopwatch - s.since, s.jumped
 }
+
+// Settled takes a look, and reports whether the clock has run steadily for so long that it decides.
+func (s *Steadiness) Settled(now time.Time, stopwatch time.Duration) bool {
+	steady, _ := s.Look(now, stopwatch)
+	return steady >= settle
+}
