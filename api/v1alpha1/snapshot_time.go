@@ -18,8 +18,9 @@ func (s *Snapshot) MadeAt() *metav1.Time {
 		return nil
 	}
 	earliest, latest := s.began(), s.completed()
-	if slot, ok := SnapshotIDTime(s.Spec.SnapshotID); ok && !s.rebuilt() {
-		if at, decides := ByServer(s.said(), slot, latest, s.CreationTimestamp.Time); decides {
+	created := s.CreationTimestamp.Time
+	if slot, ok := SnapshotIDTime(s.Spec.SnapshotID); ok && !s.rebuilt() && contradicts(created, slot, latest) {
+		if at, decides := ByServer(s.said(), slot, latest, created); decides {
 			return &metav1.Time{Time: at}
 		}
 	}
@@ -59,9 +60,7 @@ func (s *Snapshot) PassedBy(now time.Time) *metav1.Time {
 // began after its Snapshot was there is of a manager's clock that was ahead, and needs no mover to say so. One that
 // ended before that can also be of a Snapshot that was brought into another cluster.
 func ByServer(said, began, ended, created time.Time) (at time.Time, decides bool) {
-	ahead := began.Sub(created) > ClockTolerance
-	behind := !ended.IsZero() && created.Sub(ended) > ClockTolerance
-	if created.IsZero() || !ahead && !behind || about(said, began, ended) {
+	if !contradicts(created, began, ended) || about(said, began, ended) {
 		return time.Time{}, false
 	}
 	latest := created.Add(ended.Sub(began))
@@ -72,7 +71,7 @@ func ByServer(said, began, ended, created time.Time) (at time.Time, decides bool
 		}
 	}
 	switch {
-	case !ahead && !about(said, created, latest):
+	case began.Sub(created) <= ClockTolerance && !about(said, created, latest):
 		return time.Time{}, false
 	case said.Before(created):
 		return created, true
@@ -80,6 +79,13 @@ func ByServer(said, began, ended, created time.Time) (at time.Time, decides bool
 		return latest, true
 	}
 	return said, true
+}
+
+// contradicts reports whether the API server created a Snapshot at another time than during a run of the manager's
+// clock.
+func contradicts(created, began, ended time.Time) bool {
+	return !created.IsZero() && (began.Sub(created) > ClockTolerance ||
+		!ended.IsZero() && created.Sub(ended) > ClockTolerance)
 }
 
 // about reports whether a time lies between two others, as far as clocks are allowed to differ.

@@ -48,7 +48,7 @@ func (c *Clocks) See(created, made time.Time) {
 // Wrote counts a time that the API server or a manager wrote. If it is still to come, either the clock of then was
 // ahead, or the one of now is behind.
 func (c *Clocks) Wrote(at time.Time) {
-	c.Ahead = c.Ahead || ahead(at, c.Now)
+	c.Ahead = c.Ahead || v1alpha1.Ahead(at, c.Now)
 }
 
 // Noted counts when the notice of a default began, as Wrote does.

@@ -57,27 +57,31 @@ func (m Before) Allows(t time.Time) bool {
 func Latest(
 	snapshots []v1alpha1.Snapshot, repository string, before Before, now time.Time,
 ) (best, damaged *v1alpha1.Snapshot) {
-	newer := func(s, than *v1alpha1.Snapshot) bool {
-		return than == nil || cmp.Or(run.CompareTimes(s.MadeBy(now).Time, than.MadeBy(now).Time, now),
-			cmp.Compare(s.Spec.SnapshotID, than.Spec.SnapshotID)) > 0
-	}
+	var bestAt, damagedAt time.Time
 	for i := range snapshots {
 		s := &snapshots[i]
 		if s.Spec.Repository != repository || s.Status.Phase != v1alpha1.SnapshotSucceeded ||
 			s.DeletionTimestamp != nil ||
-			s.Status.SnapshotTime == nil || v1alpha1.HasRecordAnnotation(s.Annotations) ||
-			!before.Allows(s.MadeBy(now).Time) {
+			s.Status.SnapshotTime == nil || v1alpha1.HasRecordAnnotation(s.Annotations) {
 			continue
 		}
+		at := s.MadeBy(now).Time
 		switch whole := DamageOf(s, nil) == ""; {
-		case whole && newer(s, best):
-			best = s
-		case !whole && newer(s, damaged):
-			damaged = s
+		case !before.Allows(at):
+		case whole && newer(s, best, at, bestAt, now):
+			best, bestAt = s, at
+		case !whole && newer(s, damaged, at, damagedAt, now):
+			damaged, damagedAt = s, at
 		}
 	}
-	if damaged != nil && best != nil && newer(best, damaged) {
+	if damaged != nil && best != nil && newer(best, damaged, bestAt, damagedAt, now) {
 		damaged = nil
 	}
 	return best, damaged
+}
+
+// newer reports whether s, made at a time, is newer than another Snapshot, or there is no other.
+func newer(s, than *v1alpha1.Snapshot, at, thanAt, now time.Time) bool {
+	return than == nil || cmp.Or(run.CompareTimes(at, thanAt, now),
+		cmp.Compare(s.Spec.SnapshotID, than.Spec.SnapshotID)) > 0
 }

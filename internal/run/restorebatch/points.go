@@ -21,7 +21,7 @@ type restorePoint struct {
 	name, key string
 	// now counts the times of the Snapshots.
 	now       time.Time
-	snapshots map[string]*v1alpha1.Snapshot // by target
+	snapshots map[string]dated // by target
 }
 
 // ChooseSnapshots returns the Snapshots that a RestoreBatch restores, by target. They belong to one restore point
@@ -48,7 +48,11 @@ func ChooseSnapshots(
 			known[keyOf(s)] = true
 		}
 		target := wantedTarget(spec, s)
-		if target == "" || !restorable(s, moment, now) {
+		if target == "" || s.Status.Phase != v1alpha1.SnapshotSucceeded || s.Status.SnapshotTime == nil {
+			continue
+		}
+		made := dated{s, s.MadeBy(now).Time, now}
+		if !moment.Allows(made.at) {
 			continue
 		}
 		if damage := damageOf(s); damage != "" && !source.AllowDamaged {
@@ -58,14 +62,14 @@ func ChooseSnapshots(
 		key := keyOf(s)
 		point := points[key]
 		if point == nil {
-			point = &restorePoint{retention.Point(s), key, now, map[string]*v1alpha1.Snapshot{}}
+			point = &restorePoint{retention.Point(s), key, now, map[string]dated{}}
 			points[key] = point
 		}
-		if before := point.snapshots[target]; before == nil || preferred(s, before, now) {
-			point.snapshots[target] = s
+		if before, ok := point.snapshots[target]; !ok || preferred(made, before) {
+			point.snapshots[target] = made
 		}
 	}
-	chosen, refusal := choose(points, known, named, spec, now)
+	chosen, refusal := choose(points, known, named, spec)
 	if refusal != nil && len(damaged) > 0 {
 		slices.Sort(damaged)
 		return nil, workload.Fail(v1alpha1.ReasonSnapshotDamaged,
@@ -82,12 +86,11 @@ const maxDamaged = 5
 // choose chooses among the restore points whose Snapshots can be restored.
 func choose(
 	points map[string]*restorePoint, known map[string]bool, named bool, spec *v1alpha1.RestoreBatchSpec,
-	now time.Time,
 ) (map[string]*v1alpha1.Snapshot, *v1alpha1.ResolvedError) {
 	all := slices.SortedFunc(maps.Values(points), newestPoint)
 	switch {
 	case spec.DataSource.Mixed:
-		return mix(all, spec, now)
+		return mix(all, spec)
 	case named:
 		return pointOf(all, known, spec)
 	default:
@@ -123,39 +126,22 @@ func wantedTarget(spec *v1alpha1.RestoreBatchSpec, s *v1alpha1.Snapshot) string 
 	return ""
 }
 
-// restorable reports whether a Snapshot can be restored and was complete within moment.
-func restorable(s *v1alpha1.Snapshot, moment restore.Before, now time.Time) bool {
-	return s.Status.Phase == v1alpha1.SnapshotSucceeded && s.Status.SnapshotTime != nil &&
-		moment.Allows(s.MadeBy(now).Time)
-}
-
-// preferred reports whether s is taken rather than than, where both are of the same target and restore point. One that
-// this cluster made wins over one that a scan made, whose labels come from the backend. Then the first Repository by
-// name wins, then the newer Snapshot.
-func preferred(s, than *v1alpha1.Snapshot, now time.Time) bool {
-	if rebuilt := isRebuilt(s); rebuilt != isRebuilt(than) {
-		return !rebuilt
-	}
-	if s.Spec.Repository != than.Spec.Repository {
-		return s.Spec.Repository < than.Spec.Repository
-	}
-	return newerSnapshot(s, than, now) > 0
-}
-
-func isRebuilt(s *v1alpha1.Snapshot) bool { return s.Annotations[v1alpha1.AnnotationRebuilt] != "" }
-
-func newerSnapshot(a, b *v1alpha1.Snapshot, now time.Time) int {
-	return cmp.Or(run.CompareTimes(a.MadeBy(now).Time, b.MadeBy(now).Time, now),
-		cmp.Compare(a.Spec.SnapshotID, b.Spec.SnapshotID))
-}
-
 // since returns when the first Snapshot of the point was complete. A later retry does not make a point newer.
 func (p *restorePoint) since() time.Time {
 	var out time.Time
 	for _, s := range p.snapshots {
-		if t := s.MadeBy(p.now).Time; out.IsZero() || t.Before(out) {
+		if t := s.at; out.IsZero() || t.Before(out) {
 			out = t
 		}
+	}
+	return out
+}
+
+// chosen returns the Snapshots of the point by target.
+func (p *restorePoint) chosen() map[string]*v1alpha1.Snapshot {
+	out := make(map[string]*v1alpha1.Snapshot, len(p.snapshots))
+	for name, s := range p.snapshots {
+		out[name] = s.Snapshot
 	}
 	return out
 }
@@ -169,7 +155,7 @@ func newestPoint(a, b *restorePoint) int {
 func (p *restorePoint) missing(spec *v1alpha1.RestoreBatchSpec) []string {
 	var out []string
 	for i := range spec.Targets {
-		if p == nil || p.snapshots[spec.Targets[i].Name] == nil {
+		if p == nil || p.snapshots[spec.Targets[i].Name].Snapshot == nil {
 			out = append(out, spec.Targets[i].Name)
 		}
 	}
@@ -178,12 +164,12 @@ func (p *restorePoint) missing(spec *v1alpha1.RestoreBatchSpec) []string {
 
 // mix takes for each target the newest Snapshot of all points.
 func mix(
-	all []*restorePoint, spec *v1alpha1.RestoreBatchSpec, now time.Time,
+	all []*restorePoint, spec *v1alpha1.RestoreBatchSpec,
 ) (map[string]*v1alpha1.Snapshot, *v1alpha1.ResolvedError) {
-	out := &restorePoint{snapshots: map[string]*v1alpha1.Snapshot{}}
+	out := &restorePoint{snapshots: map[string]dated{}}
 	for _, p := range all {
 		for name, s := range p.snapshots {
-			if before := out.snapshots[name]; before == nil || newerSnapshot(s, before, now) > 0 {
+			if before, ok := out.snapshots[name]; !ok || newerSnapshot(s, before) > 0 {
 				out.snapshots[name] = s
 			}
 		}
@@ -193,7 +179,7 @@ func mix(
 			"BackupBatch %s has no successful Snapshot%s of target %s",
 			spec.DataSource.BackupBatch, byWhen(spec), strings.Join(missing, ", "))
 	}
-	return out.snapshots, nil
+	return out.chosen(), nil
 }
 
 // pointOf returns the restore point that is named. known holds the keys of those that have the name, and all is sorted:
@@ -219,7 +205,7 @@ func pointOf(
 				"name another restore point",
 			source.BackupSession, strings.Join(missing, ", "))
 	}
-	return chosen.snapshots, nil
+	return chosen.chosen(), nil
 }
 
 // newestWhole returns the newest restore point in which every target succeeded.
@@ -228,7 +214,7 @@ func newestWhole(
 ) (map[string]*v1alpha1.Snapshot, *v1alpha1.ResolvedError) {
 	for _, p := range all {
 		if len(p.missing(spec)) == 0 {
-			return p.snapshots, nil
+			return p.chosen(), nil
 		}
 	}
 	if len(all) == 0 {
