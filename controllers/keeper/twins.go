@@ -70,8 +70,9 @@ func (b *rebuilding) place(ctx context.Context, want *v1alpha1.Snapshot) (*v1alp
 }
 
 // unshared returns the Snapshots whose data no other one needs. An earlier version could make two Snapshots of one
-// backup: as long as the other one has its data, the data stays, and the Snapshot is released. A restore can hold the
-// other one while both are deleted.
+// backup: as long as the other one has its data, the data stays, and the Snapshot is released. The other one can be
+// deleted too: a restore holds it, or its removal is left to the next Job. Then the message does not say that the data
+// stays.
 func (r *Reconciler) unshared(ctx context.Context, w *keeper.Work) (out []*v1alpha1.Snapshot, _ error) {
 	if len(w.Snapshots) == 0 {
 		return nil, nil
@@ -84,18 +85,30 @@ func (r *Reconciler) unshared(ctx context.Context, w *keeper.Work) (out []*v1alp
 	for _, s := range w.Snapshots {
 		goes[s.UID] = true
 	}
-	needs := keeper.NeedsOf(slices.DeleteFunc(all, func(s *v1alpha1.Snapshot) bool {
+	var stay, leave []*v1alpha1.Snapshot
+	for _, s := range all {
 		released := !s.DeletionTimestamp.IsZero() && !slices.Contains(s.Finalizers, v1alpha1.FinalizerWipe)
-		return goes[s.UID] || released || !retention.Owns(w.Repository, s)
-	}))
+		switch {
+		case goes[s.UID] || released || !retention.Owns(w.Repository, s):
+		case keeper.Removes(s):
+			leave = append(leave, s)
+		default:
+			stay = append(stay, s)
+		}
+	}
+	staying, leaving := keeper.NeedsOf(stay), keeper.NeedsOf(leave)
 	for _, s := range w.Snapshots {
-		other := needs.Of(s)
-		if other == "" {
+		why := ""
+		if other := staying.Of(s); other != "" {
+			why = "the data stays in the backend: Snapshot " + other + " is of the same backup and needs it"
+		} else if other := leaving.Of(s); other != "" {
+			why = "the data goes or stays with Snapshot " + other +
+				", which is of the same backup and is being deleted too"
+		} else {
 			out = append(out, s)
 			continue
 		}
-		why := retention.Partly("the data stays in the backend: Snapshot "+other+" is of the same backup and needs it",
-			s.Status.Conditions)
+		why = retention.Partly(why, s.Status.Conditions)
 		if err := r.release(ctx, s, false, why); err != nil {
 			return nil, err
 		}

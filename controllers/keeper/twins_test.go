@@ -54,7 +54,10 @@ func TestARestoreHoldsTheDataOfBothSnapshotsOfABackup(t *testing.T) {
 	bed.Cached(t, read)
 	del(t, twin)
 	released(t, twin)
-	g.Expect(conditions.GetReason(twin, v1alpha1.ConditionWiped)).To(Equal(v1alpha1.ReasonDataKept))
+	g.Expect(conditions.Get(twin, v1alpha1.ConditionWiped)).To(HaveValue(And(
+		HaveField("Reason", v1alpha1.ReasonDataKept),
+		HaveField("Message", "the data goes or stays with Snapshot "+read.Name+
+			", which is of the same backup and is being deleted too"))), "the data does not stay for good")
 	s.noJob("nothing is removed under a restore")
 	g.Expect(s.get(read.Name).Finalizers).To(ContainElement(v1alpha1.FinalizerWipe))
 }
