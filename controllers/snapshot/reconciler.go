@@ -53,7 +53,8 @@ type Reconciler struct {
 	// minute.
 	StuckAfter time.Duration
 
-	called chan event.GenericEvent
+	called  chan event.GenericEvent
+	answers shared
 }
 
 func (r *Reconciler) writer() status.Writer {

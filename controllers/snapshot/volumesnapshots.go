@@ -205,7 +205,9 @@ func stays(v snapshotv1.VolumeSnapshot) bool { return v.DeletionTimestamp == nil
 // userNow returns which restore or backup works with the Snapshot, past the cache: that of a manager that was paused
 // lacks the restores that began since. A restore that begins later finds the Snapshot being deleted.
 func (r *Reconciler) userNow(ctx context.Context, s *v1alpha1.Snapshot) (string, error) {
-	used, err := index.InUseNow(ctx, r.Client, r.APIReader)
+	used, err := r.answers.get(r.answers.arrive(), func() (index.InUse, error) {
+		return index.InUseNow(ctx, r.Client, r.APIReader)
+	})
 	if err != nil {
 		return "", err
 	}
