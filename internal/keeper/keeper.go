@@ -48,7 +48,7 @@ func due(s State, now time.Time) (task.Maintenance, time.Time) {
 	if s.Changed.IsZero() {
 		return "", time.Time{}
 	}
-	for _, t := range []*time.Time{&s.Quick, &s.Full} {
+	for _, t := range []*time.Time{&s.Created, &s.Quick, &s.Full} {
 		if isAhead(*t, now) {
 			*t = time.Time{}
 		}

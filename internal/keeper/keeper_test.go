@@ -115,6 +115,9 @@ func TestAClockThatWasAheadStopsNoKeeper(t *testing.T) {
 	how, _ = due(State{Identity: "uid-1", Created: created, Changed: ahead, Quick: now, Full: now}, now.Add(quickEvery))
 	g.Expect(how).To(Equal(task.MaintainQuick))
 
+	how, _ = due(State{Identity: "uid-1", Created: ahead, Changed: ahead}, now)
+	g.Expect(how).To(Equal(task.MaintainFull), "nobody knows when it was created")
+
 	at := metav1.NewTime(ahead)
 	all := []Work{{Repository: &v1alpha1.Repository{ObjectMeta: metav1.ObjectMeta{Name: "web"}}, Wipe: true}}
 	ready, _ := Attempts{"web": {Count: 3, At: at}}.Ready(all, now)
