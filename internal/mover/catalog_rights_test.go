@@ -61,6 +61,12 @@ func TestAMariaDBAccountWithFewRightsMakesNoHalfBackup(t *testing.T) {
 			[]string{"GRANT SELECT ON mysql.proc"},
 			nil,
 		},
+		"no tables but white space": {
+			all + "shop.*", "",
+			[]string{"databases", "shop", "tables", " ,\n\t\r"},
+			[]string{"GRANT SELECT ON mysql.proc"},
+			nil,
+		},
 		"a pattern that the name hides": {
 			few + "; SELECT, TRIGGER ON `s%`.*" + routines, "", one,
 			[]string{"said: GRANT TRIGGER ON `shop`.* TO"},
@@ -150,6 +156,22 @@ func TestAMariaDBAccountWithFewRightsMakesNoHalfBackup(t *testing.T) {
 			}
 		})
 	}
+}
+
+// On Linux, tables whose names differ only in upper and lower case are two tables.
+func TestRightsOnAnotherTableOfTheNameDoNotCount(t *testing.T) {
+	t.Parallel()
+	g, s, p := NewWithT(t), startMariaDB(t), withSecret(t)
+	s.must(s.mariadb(`CREATE DATABASE shop; USE shop; CREATE TABLE orders (n int); CREATE TABLE Orders (n int);
+		CREATE TRIGGER tr BEFORE INSERT ON orders FOR EACH ROW SET NEW.n = 7; CREATE USER keeper@'%' IDENTIFIED BY 'k';
+		GRANT EVENT ON shop.* TO keeper@'%'; GRANT SELECT, SHOW VIEW ON shop.orders TO keeper@'%';
+		GRANT SELECT, TRIGGER, SHOW VIEW ON shop.Orders TO keeper@'%'`))
+	p.login("username", "keeper", "password", "k")
+	task := catalogTask{addon: "mariadb-addon", server: s}.with("databases", "shop", "tables", "orders")
+	g.Expect(task.backup(p, "of one")).To(And(HaveField("Reason", v1alpha1.ReasonDumpFailed),
+		HaveField("Message", ContainSubstring("said: GRANT TRIGGER"))))
+	s.must(s.mariadb("GRANT TRIGGER ON shop.orders TO keeper@'%'"))
+	g.Expect(p.content(task.backedUp(p, "of one, granted").Components[0].ID)).To(ContainSubstring("TRIGGER tr"))
 }
 
 // Debian has no MySQL. MariaDB understands what mysql-addon asks, except for the hosts of roles.
