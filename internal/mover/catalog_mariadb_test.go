@@ -162,3 +162,49 @@ func TestARestoreIntoADatabaseOfProceduresNeedsAConfirmation(t *testing.T) {
 		}
 	}
 }
+
+// mariadb-dump leaves out the rows of a table with system versioning that were updated or deleted, unless it is told to
+// dump them.
+func TestTheHistoryOfATableIsInTheDump(t *testing.T) {
+	t.Parallel()
+	s, p := startMariaDB(t), withSecret(t)
+	s.must(s.mariadb(`CREATE DATABASE shop; USE shop; CREATE TABLE other (n int);
+		CREATE TABLE prices (id int, price int) WITH SYSTEM VERSIONING;
+		INSERT INTO prices VALUES (1, 100); UPDATE prices SET price = 200; UPDATE prices SET price = 300`))
+	const history = "SELECT price FROM shop.prices FOR SYSTEM_TIME ALL ORDER BY 1; SELECT price FROM shop.prices"
+	base := catalogTask{addon: "mariadb-addon", server: s}
+	one := []string{"databases", "shop"}
+	for name, params := range map[string][]string{"one database": one, "everything": nil} {
+		t.Run(name, func(t *testing.T) {
+			to := startMariaDB(t)
+			if params != nil {
+				to.must(to.mariadb("CREATE DATABASE shop"))
+			}
+			base.on(to).with().restored(p, base.with(params...).backedUp(p, name))
+			NewWithT(t).Expect(to.mariadb(history)).To(Equal("100\n200\n300\n300\n"))
+		})
+	}
+
+	t.Run("history by transactions", func(t *testing.T) {
+		g := NewWithT(t)
+		s.must(s.mariadb(`CREATE TABLE shop.exact (n int, b bigint unsigned GENERATED ALWAYS AS ROW START,
+			e bigint unsigned GENERATED ALWAYS AS ROW END, PERIOD FOR SYSTEM_TIME (b, e)) WITH SYSTEM VERSIONING`))
+		g.Expect(base.with(one...).backup(p, "exact")).To(And(HaveField("Reason", v1alpha1.ReasonDumpFailed),
+			HaveField("Message", ContainSubstring("Cannot use --dump-history for table `exact`"))))
+		base.with("databases", "shop", "args", "--skip-dump-history").backedUp(p, "exact, without")
+	})
+
+	t.Run("a server that can't take history back", func(t *testing.T) {
+		_, functions := shipped()
+		command := functions["mariadb-backup"].Spec.Stream.Probe.Command
+		const exact, prices = "history: shop.exact\n", "history: shop.prices\n"
+		for _, tc := range []struct{ database, tables, says string }{
+			{"shop", "", exact + prices}, {"", "", exact + prices}, {"shop", " other, prices", prices},
+			{"shop", "other", ""}, {"test", "", ""},
+		} {
+			question := strings.NewReplacer("--execute=", "", "${value}", tc.database, "${tables}", tc.tables,
+				"'SYSTEM_VERSIONING_INSERT_HISTORY'", "'ABSENT'").Replace(command[len(command)-1])
+			NewWithT(t).Expect(s.mariadb(question)).To(Equal(tc.says), "%v", tc)
+		}
+	})
+}
