@@ -44,19 +44,22 @@ The tools themselves have these limits:
 
 - A dump of Redis contains the data of one server. The backup of a node of a Redis Cluster fails, unless the parameter
   ` + "`clusterNode`" + ` is true. Make each primary a target of its own then. A user of Redis needs the
-  rights ` + "`+sync`" + `, ` + "`+replconf`" + ` and ` + "`+info`" + `.
+  rights ` + "`+sync`" + `, ` + "`+replconf`" + ` and ` + "`+info`" + `. If the server does not answer ` + "`INFO`" + `, for example because
+  it is loading, the backup fails too, unless ` + "`clusterNode`" + ` is true.
 - ` + "`mariadb-dump --single-transaction`" + ` is consistent for InnoDB only. Tables of Aria and MyISAM can change
   while they are dumped, and so can the definition of any table.
 - ` + "`pg_dump`" + ` leaves out subscriptions, and options of user mappings, if its account is no superuser. The backup fails
   then, unless ` + "`onlyVisible`" + ` is true. Of databases in a backup of everything it looks for subscriptions, and for user mappings
-  of the database that it connects to. It cannot tell a mapping without options from one whose options are hidden, and
-  does not know ` + "`args`" + ` such as ` + "`--no-subscriptions`" + ` or ` + "`--role`" + `: set ` + "`onlyVisible`" + ` where the dump is whole all the same.
+  of the database that it connects to. It cannot tell a mapping without options from one whose options are hidden, unless
+  it is the account's own for a server that the account may use, and does not know ` + "`args`" + ` such as ` + "`--no-subscriptions`" + ` or ` + "`--role`" + `: set ` + "`onlyVisible`" + ` where the dump is whole all the same.
   ` + "`pg_dumpall`" + ` leaves out databases that allow no connections. The backup of everything fails if there are any
   besides template0, unless ` + "`onlyVisible`" + ` is true.
 - ` + "`mariadb-dump`" + ` and ` + "`mysqldump`" + ` leave out without a word what their account must not see. The backup fails if
   the account lacks rights ([which ones](../guides/databases.md#the-rights-of-the-account)), unless the parameter
   ` + "`onlyVisible`" + ` is true. ` + "`args`" + ` are not for the client that asks for the rights, so put options of the
   connection, such as ` + "`--skip-ssl`" + `, into ` + "`probeArgs`" + ` too, and set ` + "`onlyVisible`" + ` with ` + "`--skip-triggers`" + ` or the like.
+- What else the tools leave out, and which of it fails a backup, is in [the
+  guide](../guides/databases.md#what-a-dump-leaves-out).
 - A restore of a named database needs the database to exist, with its encoding and owner. A restore of all of
   PostgreSQL, MariaDB or MySQL creates databases and accounts, with their passwords.
 - The restore of one PostgreSQL database is one transaction. All other restores can have written a part before they
