@@ -117,7 +117,7 @@ func (r *repo) keep(full, killed bool) {
 func (r *repo) refused(got task.ComponentResult) {
 	if got.Outcome == task.OutcomeSucceeded {
 		// The new owner can have wiped the directory: then there was nothing to do.
-		if len(r.c.w.leftIn(r.directory)) > 0 {
+		if len(r.left()) > 0 {
 			broken("%s: a keeper worked in a directory that another cluster has adopted", r)
 		}
 	}
@@ -139,14 +139,19 @@ func (r *repo) wiped() {
 		w.gone[s.origin()] = true
 	}
 	delete(r.c.repos, r.directory)
-	left := slices.DeleteFunc(w.leftIn(r.directory), func(p string) bool {
+	if left := r.left(); len(left) > 0 {
+		broken("%s: the wipe has left %s", r, quoted(left))
+	}
+}
+
+// left returns the files in the directory that are neither foreign nor in the directory of another Repository.
+func (r *repo) left() []string {
+	w := r.c.w
+	return slices.DeleteFunc(w.leftIn(r.directory), func(p string) bool {
 		return slices.ContainsFunc(w.allRepos(), func(o *repo) bool {
 			return o.directory != r.directory && len(o.directory) > len(r.directory) && within(p, o.directory)
 		})
 	})
-	if len(left) > 0 {
-		broken("%s: the wipe has left %s", r, quoted(left))
-	}
 }
 
 func within(p, directory string) bool { return strings.HasPrefix(p, directory+"/") }
