@@ -199,8 +199,11 @@ func TestTheHistoryOfATableIsInTheDump(t *testing.T) {
 		command := functions["mariadb-backup"].Spec.Stream.Probe.Command
 		const exact, prices = "history: shop.exact\n", "history: shop.prices\n"
 		for _, tc := range []struct{ database, tables, says string }{
-			{"shop", "", exact + prices}, {"", "", exact + prices}, {"shop", " other, prices", prices},
-			{"shop", "other", ""}, {"test", "", ""},
+			{"shop", "", exact + prices},
+			{"", "", exact + prices},
+			{"shop", " other, prices", prices},
+			{"shop", "other", ""},
+			{"test", "", ""},
 		} {
 			question := strings.NewReplacer("--execute=", "", "${value}", tc.database, "${tables}", tc.tables,
 				"'SYSTEM_VERSIONING_INSERT_HISTORY'", "'ABSENT'").Replace(command[len(command)-1])
