@@ -3,6 +3,7 @@ package kopia_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"math/rand"
 	"os"
 	"path/filepath"
@@ -270,28 +271,50 @@ func TestASnapshotThatLostDataIsNotContinued(t *testing.T) {
 }
 
 // TestASnapshotThatACheckFindsDamagedIsNotContinued checks that a source whose backups are all short heals by itself
-// after a loss: no backup of a few minutes looks for what its predecessor has.
+// after a loss: no backup of a few minutes looks for what its predecessor has. Nor does it go on from a backup that was
+// interrupted, and has its data from there.
 func TestASnapshotThatACheckFindsDamagedIsNotContinued(t *testing.T) {
 	t.Parallel()
-	g, ctx, r, src := NewWithT(t), t.Context(), initialized(t), t.TempDir()
-	enginetest.Incompressible(t, src, 3, 1<<20)
-	d, c := dated()
-	e := enginetest.Open(t, d, r)
-	old, err := e.Backup(ctx, repository.Source{Name: "d", Dir: src}, repository.BackupOptions{})
-	g.Expect(err).NotTo(HaveOccurred())
-	g.Expect(kopia.LoseContents(ctx, e, old.ID)).To(Succeed())
-	c.pass(time.Hour)
-	keeper := enginetest.Open(t, d, r)
-	for range 2 { // what is known already changes nothing
-		g.Expect(keeper.Check(ctx, []string{old.ID, "none"})).To(ConsistOf(old.ID, "none"))
-	}
-	e = enginetest.Open(t, d, r)
-	for _, unchanged := range []int{0, 3} {
-		s, p := backUp(ctx, g, e, src, repository.BackupOptions{})
-		g.Expect(p.FilesUnchanged).To(BeEquivalentTo(unchanged))
-		g.Expect(e.Check(ctx, []string{s.ID})).To(BeEmpty())
-		_, err = e.Verify(ctx, s.ID, 100)
-		g.Expect(err).NotTo(HaveOccurred())
+	for name, refused := range map[string]bool{"by the next backup": false, "through a refused backup": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			g, ctx, r, src := NewWithT(t), t.Context(), initialized(t), t.TempDir()
+			enginetest.Incompressible(t, src, 3, 1<<20)
+			d, c := dated()
+			e, source := enginetest.Open(t, d, r), repository.Source{Name: "d", Dir: src}
+			old, err := e.Backup(ctx, source, repository.BackupOptions{})
+			g.Expect(err).NotTo(HaveOccurred())
+			g.Expect(kopia.LoseContents(ctx, e, old.ID)).To(Succeed())
+			c.pass(time.Hour)
+			refuse := func() {
+				_, err = enginetest.Open(t, d, r).Backup(ctx, source, repository.BackupOptions{
+					Accept: func(repository.Snapshot) error { return errors.New("no") },
+				})
+				g.Expect(err).To(MatchError(repository.ErrRefused))
+				c.pass(time.Hour)
+			}
+			if refused {
+				refuse()
+			}
+			keeper := enginetest.Open(t, d, r)
+			for range 2 { // what is known already changes nothing
+				g.Expect(keeper.Check(ctx, []string{old.ID, "none"})).To(ConsistOf(old.ID, "none"))
+			}
+			c.pass(time.Hour)
+			unchanged := []int{0, 3}
+			if refused { // what is read from now on counts
+				refuse()
+				unchanged = []int{3, 3}
+			}
+			e = enginetest.Open(t, d, r)
+			for _, n := range unchanged {
+				s, p := backUp(ctx, g, e, src, repository.BackupOptions{})
+				g.Expect(p.FilesUnchanged).To(BeEquivalentTo(n))
+				g.Expect(e.Check(ctx, []string{s.ID})).To(BeEmpty())
+				_, err = e.Verify(ctx, s.ID, 100)
+				g.Expect(err).NotTo(HaveOccurred())
+			}
+		})
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"time"
 
 	"github.com/kopia/kopia/fs"
 	"github.com/kopia/kopia/repo"
@@ -23,8 +24,10 @@ func previousManifests(ctx context.Context, w repo.RepositoryWriter, name string
 	if err != nil {
 		return nil, err
 	}
-	bad, err := doubtful(ctx, w, name)
-	return slices.DeleteFunc(found, func(m *snapshot.Manifest) bool { return slices.Contains(bad, m.ID) }), err
+	bad, since, err := doubtful(ctx, w, name)
+	return slices.DeleteFunc(found, func(m *snapshot.Manifest) bool {
+		return slices.Contains(bad, m.ID) || m.IncompleteReason != "" && !m.StartTime.ToTime().After(since)
+	}), err
 }
 
 // dropUnfinished deletes the incomplete manifests that all passes of this run and earlier runs of the source left, but
@@ -60,17 +63,21 @@ func doubtfulLabels(name string) map[string]string {
 	return map[string]string{manifest.TypeLabelKey: doubtfulType, snapshot.PathLabel: name}
 }
 
-// doubtful returns the snapshots of a source from which no backup takes anything.
-func doubtful(ctx context.Context, w repo.RepositoryWriter, name string) (out []manifest.ID, _ error) {
+// doubtful returns the snapshots of a source from which no backup takes anything, and when the last of them was found.
+// What was interrupted before that can have its data from one of them.
+func doubtful(ctx context.Context, w repo.RepositoryWriter, name string) (out []manifest.ID, since time.Time, _ error) {
 	found, err := w.FindManifests(ctx, doubtfulLabels(name))
 	for _, m := range found {
 		var d doubtfulSnapshots
 		if _, err := w.GetManifest(ctx, m.ID, &d); err != nil {
-			return nil, err
+			return nil, since, err
 		}
-		out = append(out, d.Snapshots...)
+		if out = append(out, d.Snapshots...); m.ModTime.After(since) {
+			since = m.ModTime
+		}
 	}
-	return out, err
+	slices.Sort(out)
+	return slices.Compact(out), since, err
 }
 
 // distrust lets the next backup of a source read each file, after this one lacked data. What man has can come from an
@@ -121,7 +128,7 @@ func (e *repoEngine) doubt(ctx context.Context, ids []string) error {
 
 // doubtAlso adds snapshots to those of a source from which no backup takes anything.
 func doubtAlso(ctx context.Context, w repo.RepositoryWriter, name string, damaged []manifest.ID) error {
-	known, err := doubtful(ctx, w, name)
+	known, _, err := doubtful(ctx, w, name)
 	if err != nil {
 		return err
 	}
