@@ -97,7 +97,8 @@ type SnapshotStatus struct {
 	Phase SnapshotPhase `json:"phase,omitempty"`
 
 	// SnapshotTime is when the last component was complete. Cairn moves it into the run if the clock of the mover's
-	// node is wrong: then the Snapshot has the condition ClockSkewed.
+	// node is wrong: then the Snapshot has the condition ClockSkewed. If a scan made the Snapshot, the time does not
+	// lie after the next backup of the session, unless the backup itself took that long.
 	// +optional
 	SnapshotTime *metav1.Time `json:"snapshotTime,omitempty"`
 

@@ -155,6 +155,22 @@ func TestAScanKeepsTheOrderOfASession(t *testing.T) {
 			},
 			newest: 2 * time.Hour,
 		},
+		"a long run beside a shorter one": {
+			runs: []task.Found{
+				inBackend(slot, of(slot, 0, 6*time.Hour)),
+				inBackend(slot.Add(time.Hour), of(slot.Add(time.Hour), 0, time.Minute)),
+			},
+		},
+		"a run that failed": {
+			runs: []task.Found{
+				inBackend(slot, of(slot, 3*time.Hour, time.Minute)),
+				func() task.Found {
+					c := of(slot.Add(time.Hour), 0, time.Minute)
+					c.Phase, c.ID = v1alpha1.SnapshotFailed, ""
+					return inBackend(slot.Add(time.Hour), c)
+				}(),
+			},
+		},
 		"a late run of another session": {
 			runs: []task.Found{
 				inBackend(slot, of(slot, 3*time.Hour, time.Minute)),
@@ -177,7 +193,9 @@ func TestAScanKeepsTheOrderOfASession(t *testing.T) {
 				s := again(t, order, f)
 				began, _ := v1alpha1.SnapshotIDTime(f.Spec.SnapshotID)
 				g.Expect(s.MadeAt().Time).To(BeTemporally(">=", began))
-				made = append(made, *s)
+				if made = append(made, *s); tt.newest == 0 {
+					g.Expect(s.Status.SnapshotTime).To(Equal(madeAt(f.Spec.SnapshotID, f.Components, now)))
+				}
 			}
 			newest, _ := restore.Latest(made, "web", restore.Before{}, now)
 			began, _ := v1alpha1.SnapshotIDTime(newest.Spec.SnapshotID)

@@ -1,6 +1,7 @@
 package rebuilt
 
 import (
+	"maps"
 	"slices"
 	"time"
 
@@ -12,8 +13,10 @@ import (
 
 // Order knows in which order the backups of each session were made. Their slots come from the manager's clock, and the
 // times of the movers from many clocks. One that was ahead for hours would make its backup the newest of its session,
-// and retention would let better ones go. See must see each Snapshot that a scan found before Snapshot gets one of
-// them. The zero value knows nothing. It is not safe for concurrent use.
+// and retention would let better ones go. A run that only took longer than the next one keeps its time.
+//
+// See must see each Snapshot that a scan found before Snapshot gets one of them. The zero value knows nothing. An Order
+// is not safe for concurrent use.
 type Order struct {
 	runs   map[session][]dated
 	sorted bool
@@ -26,12 +29,15 @@ type session struct{ kind, invoker, name string }
 type dated struct {
 	id       string
 	slot, at time.Time
+	// late says that it ended longer after its slot than it took: it began late, or its clock was ahead.
+	late bool
 }
 
-// See notes a Snapshot that a scan found.
+// See notes a Snapshot that a scan found, if a part of it succeeded.
 func (o *Order) See(f task.Found, now time.Time) {
 	slot, ok := v1alpha1.SnapshotIDTime(f.Spec.SnapshotID)
-	if !ok {
+	succeeded := func(c v1alpha1.Component) bool { return c.Phase == v1alpha1.SnapshotSucceeded }
+	if !ok || !slices.ContainsFunc(slices.Collect(maps.Values(f.Components)), succeeded) {
 		return
 	}
 	if o.runs == nil {
@@ -41,8 +47,10 @@ func (o *Order) See(f task.Found, now time.Time) {
 	if at.Before(slot) {
 		at = slot
 	}
+	_, took := spent(f.Components)
+	late := at.Sub(slot)-took > v1alpha1.ClockTolerance
 	of := session{f.Labels[v1alpha1.LabelInvokerKind], f.Labels[v1alpha1.LabelInvokerName], f.Spec.Session}
-	o.runs[of], o.sorted = append(o.runs[of], dated{f.Spec.SnapshotID, slot, at}), false
+	o.runs[of], o.sorted = append(o.runs[of], dated{f.Spec.SnapshotID, slot, at, late}), false
 }
 
 // limit returns a time, or an earlier one if the backup would else be newer than a later one of its session.
@@ -67,7 +75,7 @@ func (o *Order) sort() {
 			if i+1 < len(runs) && this.slot.Before(runs[i+1].slot) {
 				bound = least
 			}
-			if !bound.IsZero() {
+			if !bound.IsZero() && this.late {
 				o.before[this.id] = bound
 				if !this.at.Before(bound) {
 					this.at = bound.Add(-time.Second)

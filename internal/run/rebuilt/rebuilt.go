@@ -157,19 +157,7 @@ const lateStart = 24 * time.Hour
 // clock can have been wrong. The slot comes from the manager's clock, and a difference of two times of one clock is
 // right even if the clock was not, unless it was put right in between. The components can have run one after the other.
 func madeAt(snapshotID string, components map[string]v1alpha1.Component, now time.Time) *metav1.Time {
-	var last time.Time
-	var took time.Duration
-	for _, c := range components {
-		if c.CompletionTime == nil {
-			continue
-		}
-		if c.CompletionTime.After(last) {
-			last = c.CompletionTime.Time
-		}
-		if c.StartTime != nil {
-			took += max(0, c.CompletionTime.Sub(c.StartTime.Time))
-		}
-	}
+	last, took := spent(components)
 	latest, end := now, now
 	if slot, ok := v1alpha1.SnapshotIDTime(snapshotID); ok && slot.Before(now) {
 		if slot.Add(took).After(now.Add(v1alpha1.ClockTolerance)) {
@@ -185,4 +173,20 @@ func madeAt(snapshotID string, components map[string]v1alpha1.Component, now tim
 	}
 	at := metav1.NewTime(last).Rfc3339Copy()
 	return &at
+}
+
+// spent returns when the last of the components ended, and how long all of them took together.
+func spent(components map[string]v1alpha1.Component) (last time.Time, took time.Duration) {
+	for _, c := range components {
+		if c.CompletionTime == nil {
+			continue
+		}
+		if c.CompletionTime.After(last) {
+			last = c.CompletionTime.Time
+		}
+		if c.StartTime != nil {
+			took += max(0, c.CompletionTime.Sub(c.StartTime.Time))
+		}
+	}
+	return last, took
 }
