@@ -23,7 +23,8 @@ type invoker struct{ namespace, kind, name string }
 
 // history sums up the existing runs of one invoker.
 type history struct {
-	success, ended time.Time
+	success        time.Time
+	ended          run.Moment
 	result, reason string
 	sessions       map[string]backup.Success
 }
@@ -116,10 +117,10 @@ func (r *Reconciler) histories(ctx context.Context, m matchers, n namespaces) (m
 }
 
 func (h *history) add(s *v1alpha1.BackupSession, now time.Time) {
-	ended := v1alpha1.Happened(backup.EndOf(s), s.CreationTimestamp.Time, now)
+	ended := run.MomentOf(backup.EndOf(s), s.CreationTimestamp.Time, now)
 	// If two runs ended at the same time, the result must not depend on the order of the list.
 	result, reason := string(s.Status.Phase), s.Status.Reason
-	if ended.After(h.ended) || ended.Equal(h.ended) && result+reason > h.result+h.reason {
+	if c := ended.Compare(h.ended); c > 0 || c == 0 && result+reason > h.result+h.reason {
 		h.ended, h.result, h.reason = ended, result, reason
 	}
 	last := h.sessions[s.Spec.Session]

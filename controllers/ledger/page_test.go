@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -218,4 +219,27 @@ func TestThePageShowsTheFailureAfterARunOfAClockThatWasAhead(t *testing.T) {
 	page, err := w.reconciler.page(t.Context(), w.ledger("l"))
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(string(page)).To(ContainSubstring("Failed (JobFailed)"))
+}
+
+// Both clocks were a year ahead for two runs. The failure came after the success.
+func TestThePageShowsTheLastOfSeveralRunsOfClocksThatWereAhead(t *testing.T) {
+	t.Parallel()
+	now := time.Date(2026, 11, 20, 8, 0, 0, 0, time.UTC)
+	ended := func(phase v1alpha1.BackupSessionPhase, after time.Duration) *v1alpha1.BackupSession {
+		year := metav1.NewTime(now.AddDate(1, 0, 0).Add(after))
+		s := &v1alpha1.BackupSession{ObjectMeta: metav1.ObjectMeta{CreationTimestamp: year}}
+		s.Status.Phase, s.Status.CompletionTime = phase, &year
+		return s
+	}
+	runs := []*v1alpha1.BackupSession{
+		ended(v1alpha1.BackupSessionSucceeded, 0), ended(v1alpha1.BackupSessionFailed, time.Hour),
+	}
+	for range runs {
+		slices.Reverse(runs)
+		h := &history{sessions: map[string]backup.Success{}}
+		for _, s := range runs {
+			h.add(s, now)
+		}
+		NewWithT(t).Expect(h.result).To(Equal("Failed"))
+	}
 }

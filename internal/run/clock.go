@@ -33,6 +33,28 @@ func CompareTimes(a, b, now time.Time) int {
 	return a.Compare(b)
 }
 
+// Moment is when something happened, for whoever looks for the last of several. The zero value is before all others.
+type Moment struct {
+	// At is what v1alpha1.Happened returns.
+	At time.Time
+	// told is what was written, by a clock that can have been ahead.
+	told time.Time
+}
+
+// MomentOf returns the Moment of what an object says: the time that is written there, and when it was created.
+func MomentOf(told, created, now time.Time) Moment {
+	return Moment{v1alpha1.Happened(told, created, now), told}
+}
+
+// Compare compares two Moments. Those of which nobody knows when they were are before all others: among them the clock
+// that was ahead decides.
+func (m Moment) Compare(o Moment) int {
+	if m.At.IsZero() && o.At.IsZero() {
+		return m.told.Compare(o.told)
+	}
+	return m.At.Compare(o.At)
+}
+
 // Waited returns for how long something was waited for since the API server made it. If that is still to come, the time
 // since start counts, which is of the clock of the manager.
 func Waited(made time.Time, start *metav1.Time, now time.Time) time.Duration {

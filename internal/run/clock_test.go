@@ -41,6 +41,21 @@ func TestAWaitThatBeganInTheFutureBeginsNow(t *testing.T) {
 	g.Expect(run.Since(cs, now.Add(time.Hour))).To(Equal(now))
 }
 
+// Of what clocks that were ahead have told, the last is the last, but only until something else has happened.
+func TestMomentsThatAreStillToComeKeepTheirOrder(t *testing.T) {
+	t.Parallel()
+	g := NewWithT(t)
+	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	year := now.AddDate(1, 0, 0)
+	first, second := run.MomentOf(year, year, now), run.MomentOf(year.Add(time.Hour), year, now)
+	g.Expect(second.Compare(first)).To(Equal(1))
+	g.Expect(first.Compare(second)).To(Equal(-1))
+	g.Expect(first.Compare(run.Moment{})).To(Equal(1))
+	today := run.MomentOf(now, now, now)
+	g.Expect(today.Compare(second)).To(Equal(1))
+	g.Expect(run.MomentOf(year, now, now).Compare(today)).To(Equal(0), "it was created now")
+}
+
 // What a clock that was ahead has dated does not win until then. Whether a clock was ahead, or the manager is behind,
 // the API server knows.
 func TestWhatIsStillToComeDoesNotWin(t *testing.T) {

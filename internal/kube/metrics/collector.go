@@ -12,6 +12,7 @@ import (
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/policy"
+	"github.com/cairn-backup/cairn/internal/run"
 	"github.com/cairn-backup/cairn/internal/run/backup"
 	"github.com/cairn-backup/cairn/internal/schedule"
 )
@@ -157,16 +158,16 @@ func (s *scrape) next(line string, from time.Time) (time.Time, error) {
 	return s.slots[key], nil
 }
 
-// newest holds for each key the value with the latest time. A value of no time stays only until another one comes.
+// newest holds for each key the value of the last Moment.
 type newest[K comparable, V any] map[K]struct {
-	at    time.Time
+	at    run.Moment
 	value V
 }
 
-func (n newest[K, V]) see(key K, at time.Time, value V) {
-	if n[key].at.IsZero() || n[key].at.Before(at) {
+func (n newest[K, V]) see(key K, at run.Moment, value V) {
+	if n[key].at.Compare(at) < 0 {
 		n[key] = struct {
-			at    time.Time
+			at    run.Moment
 			value V
 		}{at, value}
 	}
@@ -178,7 +179,7 @@ type lastDurations[K comparable] newest[K, time.Duration]
 // see counts an object. A clock that was ahead makes it later than none that has ended since.
 func (d lastDurations[K]) see(key K, o client.Object, start, end *metav1.Time, now time.Time) {
 	if start != nil && end != nil {
-		at := v1alpha1.Happened(end.Time, o.GetCreationTimestamp().Time, now)
+		at := run.MomentOf(end.Time, o.GetCreationTimestamp().Time, now)
 		newest[K, time.Duration](d).see(key, at, end.Sub(start.Time))
 	}
 }
@@ -241,7 +242,7 @@ func (s *scrape) snapshots(ctx context.Context) {
 		key := repositoryKey{snapshot.Namespace, snapshot.Spec.Repository}
 		counts[outcome{key, string(snapshot.Status.Phase)}]++
 		if at := snapshot.PassedBy(s.now); at != nil && snapshot.Status.Phase == v1alpha1.SnapshotSucceeded {
-			last.see(key, at.Time, snapshot)
+			last.see(key, run.Moment{At: at.Time}, snapshot)
 		}
 	}
 	for o, n := range counts {
@@ -254,7 +255,7 @@ func (s *scrape) snapshots(ctx context.Context) {
 		}
 		s.give(snapshotSize, float64(size), key.namespace, key.name)
 		s.give(snapshotUploaded, float64(uploaded), key.namespace, key.name)
-		s.give(repositoryLastBackup, float64(newest.at.Unix()), key.namespace, key.name)
+		s.give(repositoryLastBackup, float64(newest.at.At.Unix()), key.namespace, key.name)
 	}
 }
 

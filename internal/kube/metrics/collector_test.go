@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -298,6 +299,8 @@ func TestTheDurationIsThatOfTheLastRunThatEnded(t *testing.T) {
 		"only the manager's clock": {append(ended("ahead", at(5, 0).Time, year, time.Minute), last...), "600"},
 		"it was the last one":      {append(ended("ahead", at(7, 20).Time, year, time.Minute), last...), "60"},
 		"there is no other":        {ended("ahead", year, year, time.Minute), "60"},
+		"several of both clocks": {slices.Concat(ended("a", year, year, time.Minute),
+			ended("b", year, year.Add(time.Hour), 2*time.Minute), ended("c", year, year, time.Minute)), "120"},
 	} {
 		text := scrapeOf(t, tt.objects...)
 		for _, name := range []string{backupDuration, restoreDuration, restoreBatchDuration} {
