@@ -23,6 +23,7 @@ import (
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/pushgateway"
+	"github.com/cairn-backup/cairn/internal/run"
 )
 
 const (
@@ -30,7 +31,8 @@ const (
 	attempts = 3
 	// retryAfter is the time between two tries.
 	retryAfter = 10 * time.Second
-	// patience is how long after a run's end the Pusher waits for its Repositories to count its Snapshots.
+	// patience is how long after a run's end the Pusher waits for its Repositories to count its Snapshots, and for the
+	// Snapshots of a failed run to end.
 	patience = 10 * time.Second
 	// lookAfter is the time between two looks at the Repositories.
 	lookAfter = time.Second
@@ -51,6 +53,8 @@ type Pusher struct {
 
 	mu    sync.Mutex
 	tries map[types.UID]int
+	// seen holds when the Pusher first saw objects of which no clock tells when they ended.
+	seen map[types.UID]time.Time
 }
 
 // finished marks an object of which nothing more is to be pushed.
@@ -73,7 +77,7 @@ func (p *Pusher) backup(ctx context.Context, req ctrl.Request) (ctrl.Result, err
 	if err != nil {
 		return ctrl.Result{}, err
 	}
-	if stale(b) || p.Clock.Since(p.end(s, s.Status.CompletionTime)) < patience && behind(b) {
+	if waits(b, p.age(s, s.Status.CompletionTime)) {
 		logf.FromContext(ctx).V(1).Info("waits until the Repositories know the end of its Snapshots")
 		return ctrl.Result{RequeueAfter: lookAfter}, nil
 	}
@@ -108,7 +112,7 @@ func (p *Pusher) due(o client.Object, ended *metav1.Time) bool {
 	if v1alpha1.HasRecordAnnotation(o.GetAnnotations()) || ended == nil {
 		return false
 	}
-	if at := p.end(o, ended); !at.IsZero() && p.Clock.Since(at) > news {
+	if p.age(o, ended) > news {
 		return false
 	}
 	p.mu.Lock()
@@ -116,9 +120,26 @@ func (p *Pusher) due(o client.Object, ended *metav1.Time) bool {
 	return p.tries[o.GetUID()] < attempts
 }
 
-// end returns when an object ended, or when it was created if its end is still to come, or zero if nothing tells it.
-func (p *Pusher) end(o client.Object, ended *metav1.Time) time.Time {
-	return v1alpha1.Happened(ended.Time, o.GetCreationTimestamp().Time, p.Clock.Now())
+// age returns for how long an object has ended. If its end is still to come, it was created that long ago, or the Pusher
+// has seen it for that long.
+func (p *Pusher) age(o client.Object, ended *metav1.Time) time.Duration {
+	at := p.moment(o, ended).At
+	if !at.IsZero() {
+		return p.Clock.Since(at)
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.seen == nil {
+		p.seen = map[types.UID]time.Time{}
+	}
+	if _, ok := p.seen[o.GetUID()]; !ok {
+		p.seen[o.GetUID()] = p.Clock.Now()
+	}
+	return p.Clock.Since(p.seen[o.GetUID()])
+}
+
+func (p *Pusher) moment(o client.Object, ended *metav1.Time) run.Moment {
+	return run.MomentOf(ended.Time, o.GetCreationTimestamp().Time, p.Clock.Now())
 }
 
 // later reports whether another run of the same invoker and session ended after s: the gateway holds its metrics
@@ -132,7 +153,7 @@ func (p *Pusher) later(ctx context.Context, s *v1alpha1.BackupSession) (bool, er
 		o := &list.Items[i]
 		if o.UID != s.UID && ended(o) && o.Spec.Invoker == s.Spec.Invoker && o.Spec.Session == s.Spec.Session &&
 			o.Status.CompletionTime != nil &&
-			p.end(s, s.Status.CompletionTime).Before(p.end(o, o.Status.CompletionTime)) {
+			p.moment(s, s.Status.CompletionTime).Compare(p.moment(o, o.Status.CompletionTime)) < 0 {
 			return true, nil
 		}
 	}
@@ -188,12 +209,18 @@ func (p *Pusher) gather(ctx context.Context, s *v1alpha1.BackupSession) (pushgat
 	return b, nil
 }
 
-// stale reports whether the cache holds a Snapshot as it was before its run succeeded. The end of a Snapshot is written
-// before the end of its run, but each kind has its own watch.
-func stale(b pushgateway.Backup) bool {
-	if b.Session.Status.Phase != v1alpha1.BackupSessionSucceeded {
-		return false
+// waits reports whether the objects of a run, which ended this long ago, are not yet known as they are after it.
+func waits(b pushgateway.Backup, age time.Duration) bool {
+	limit := patience
+	if b.Session.Status.Phase == v1alpha1.BackupSessionSucceeded && stale(b) {
+		limit = news
 	}
+	return age < limit && (stale(b) || behind(b))
+}
+
+// stale reports whether the cache holds a Snapshot as it was before its run ended. The end of a Snapshot is written
+// before the end of its run, but each kind has its own watch. A Snapshot of a failed run can stay without an end.
+func stale(b pushgateway.Backup) bool {
 	for _, snapshot := range b.Snapshots {
 		if phase := snapshot.Status.Phase; phase != v1alpha1.SnapshotSucceeded && phase != v1alpha1.SnapshotFailed {
 			return true
@@ -245,4 +272,5 @@ func (p *Pusher) forget(o client.Object) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	delete(p.tries, o.GetUID())
+	delete(p.seen, o.GetUID())
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/prometheus/pushgateway/handler"
 	"github.com/prometheus/pushgateway/storage"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	clocktesting "k8s.io/utils/clock/testing"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -178,11 +179,59 @@ func TestARunOfAClockThatWasAheadHidesNoFailure(t *testing.T) {
 	}
 }
 
+// Both clocks were ahead for several runs, the last of which failed. A restarted manager pushes only that one.
+func TestTheLastOfSeveralRunsOfClocksThatWereAheadIsPushed(t *testing.T) {
+	t.Parallel()
+	g := NewWithT(t)
+	namespace := bed.Namespace(t, nil)
+	const year = 365 * 24 * 60
+	succeeds := endedRun(t, namespace, "files", "a", -year, v1alpha1.BackupSessionSucceeded)
+	fails := endedRun(t, namespace, "files", "b", -year-60, v1alpha1.BackupSessionFailed)
+	bed.Cached(t, succeeds, fails)
+	r := &Pusher{Client: bed.Manager.GetClient(), Clock: clocktesting.NewFakePassiveClock(now.AddDate(-1, 0, 0))}
+	g.Expect(r.later(t.Context(), succeeds)).To(BeTrue(), "the failure came after it")
+	g.Expect(r.later(t.Context(), fails)).To(BeFalse())
+}
+
+// A Snapshot that never ends keeps no push waiting for ever, also if no clock tells when its run ended.
+func TestAPushWaitsOnlySoLongForASnapshot(t *testing.T) {
+	t.Parallel()
+	g := NewWithT(t)
+	clock := clocktesting.NewFakePassiveClock(now)
+	r := &Pusher{Clock: clock}
+	year := metav1.NewTime(now.AddDate(1, 0, 0))
+	s := &v1alpha1.BackupSession{ObjectMeta: metav1.ObjectMeta{UID: "u", CreationTimestamp: year}}
+	s.Status.CompletionTime = &year
+	b := pushgateway.Backup{Session: s, Snapshots: map[string]*v1alpha1.Snapshot{"snap": {}}}
+	for phase, limit := range map[v1alpha1.BackupSessionPhase]time.Duration{
+		v1alpha1.BackupSessionFailed: patience, v1alpha1.BackupSessionSucceeded: news,
+	} {
+		s.UID, s.Status.Phase = types.UID(phase), phase
+		clock.SetTime(now)
+		g.Expect(waits(b, r.age(s, &year))).To(BeTrue(), "%s", phase)
+		clock.SetTime(now.Add(limit - time.Second))
+		g.Expect(waits(b, r.age(s, &year))).To(BeTrue(), "%s", phase)
+		clock.SetTime(now.Add(limit))
+		g.Expect(waits(b, r.age(s, &year))).To(BeFalse(), "%s", phase)
+		g.Expect(r.due(s, &year)).To(BeTrue(), "%s: it is pushed", phase)
+	}
+	r.forget(s)
+	g.Expect(r.seen).NotTo(HaveKey(s.UID))
+}
+
 // backedUp creates a Repository that has counted four Snapshots, the Snapshot of a run in it, and the run, which has
 // succeeded. The Snapshot is in the cache in this phase when the run ends.
 func backedUp(t testing.TB, namespace string, minutes int, phase v1alpha1.SnapshotPhase) (
 	*v1alpha1.Repository, *v1alpha1.Snapshot,
 ) {
+	t.Helper()
+	return backedUpBy(t, namespace, minutes, phase, v1alpha1.BackupSessionSucceeded)
+}
+
+// backedUpBy is backedUp by a run that ended in a phase.
+func backedUpBy(
+	t testing.TB, namespace string, minutes int, phase v1alpha1.SnapshotPhase, ended v1alpha1.BackupSessionPhase,
+) (*v1alpha1.Repository, *v1alpha1.Snapshot) {
 	t.Helper()
 	r := &v1alpha1.Repository{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "r"}}
 	r.Spec = v1alpha1.RepositorySpec{
@@ -200,7 +249,7 @@ func backedUp(t testing.TB, namespace string, minutes int, phase v1alpha1.Snapsh
 	bed.Create(t, snapshot)
 	bed.EditStatus(t, snapshot, func() { snapshot.Status.Phase = phase })
 	bed.Cached(t, r, snapshot)
-	endedWith(t, namespace, "files", "one", minutes, v1alpha1.BackupSessionSucceeded,
+	endedWith(t, namespace, "files", "one", minutes, ended,
 		&v1alpha1.ResolvedBackup{Targets: []v1alpha1.ResolvedTarget{{
 			Name: "files", AppRef: snapshot.Spec.AppRef, Configuration: "files",
 			Repositories: []v1alpha1.ResolvedRepository{{
@@ -240,6 +289,26 @@ func TestAPushOfASuccessWaitsForItsSnapshots(t *testing.T) {
 	success := func() float64 { return pushed(job, "stash_backup_target_success") }
 	g.Consistently(success, "1500ms", "100ms").Should(Equal(-1.0), "0 would be the failure of a run that succeeded")
 	bed.EditStatus(t, snapshot, func() { snapshot.Status.Phase = v1alpha1.SnapshotSucceeded })
+	g.Eventually(success, testbed.Patience, testbed.Interval).Should(Equal(1.0), "the target succeeded")
+}
+
+// Another target of the run failed. This one succeeded, and its Snapshot is a moment behind in the cache.
+func TestAPushOfAFailureWaitsForItsSnapshots(t *testing.T) {
+	t.Parallel()
+	g := NewWithT(t)
+	namespace := bed.Namespace(t, nil)
+	r, snapshot := backedUpBy(t, namespace, 0, v1alpha1.SnapshotRunning, v1alpha1.BackupSessionFailed)
+	knows := func(phase v1alpha1.SnapshotPhase) {
+		bed.EditStatus(t, r, func() {
+			r.Status.RecentSnapshots = []v1alpha1.SnapshotInfo{{Name: "snap", Phase: phase}}
+		})
+	}
+	knows(v1alpha1.SnapshotRunning)
+	job := "backupconfiguration-" + namespace + "-files"
+	success := func() float64 { return pushed(job, "stash_backup_target_success") }
+	g.Consistently(success, "1500ms", "100ms").Should(Equal(-1.0), "0 would be the failure of a target that succeeded")
+	bed.EditStatus(t, snapshot, func() { snapshot.Status.Phase = v1alpha1.SnapshotSucceeded })
+	knows(v1alpha1.SnapshotSucceeded)
 	g.Eventually(success, testbed.Patience, testbed.Interval).Should(Equal(1.0), "the target succeeded")
 }
 
