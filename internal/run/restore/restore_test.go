@@ -216,8 +216,16 @@ func TestRunOfARestore(t *testing.T) {
 			deleted: true, later: -365 * 24 * time.Hour, phase: restoreFailed, reason: v1alpha1.ReasonCancelled,
 			fenced: true, verify: true, maybePartly: true,
 		},
-		"deleted, and the manager is behind": {
-			pods: 1, deleted: true, later: -time.Hour, phase: restoreRunning, reason: "Running",
+		"deleted by a clock that was three hours ahead": {
+			pods: 1, deleted: true, later: -3 * time.Hour, phase: restoreFailed,
+			reason: v1alpha1.ReasonCancelled, fenced: true, verify: true, maybePartly: true,
+		},
+		"deleted by such a clock: the Job goes first, after three hours, too": {
+			job: new(runtest.Running()), pods: 1, deleted: true, later: -3 * time.Hour, phase: restoreRunning,
+			reason: "Running", remove: true,
+		},
+		"deleted, and the manager is a little behind": {
+			pods: 1, deleted: true, later: -4 * time.Minute, phase: restoreRunning, reason: "Running",
 		},
 		"a storage that is no longer allowed": {
 			refused: &v1alpha1.ResolvedError{Reason: v1alpha1.ReasonStorageNotAllowed, Message: "m"},

@@ -195,16 +195,18 @@ func (r *runner) step(i int, h *v1alpha1.ResolvedRestoreHost, name string) {
 // clock that was ahead dated the deletion, only Jobs and sidecars are waited for: each counts as gone some time after
 // its own deletion, or after it was asked to stop.
 func (r *runner) stops(deleted time.Time) bool {
-	until := deleted.Add(run.WaitForPods)
-	waits := (len(r.Jobs) > 0 || r.Pods > 0) && r.Now.Before(until)
-	if observe.FarAhead(until, r.Now) {
-		waits = run.Moves(r.Jobs, r.Now)
+	if len(r.Jobs) == 0 && r.Pods == 0 {
+		return false
 	}
-	if waits {
+	left := run.Left(deleted.Add(run.WaitForPods), run.WaitForPods, r.Now)
+	if run.Ahead(deleted, r.Now) && run.Moves(r.Jobs, r.Now) {
+		left = run.WaitForPods
+	}
+	if left > 0 {
 		r.d.Delete = slices.Sorted(maps.Keys(r.Jobs))
-		r.d.After = run.EarlierOf(r.d.After, min(until.Sub(r.Now), 5*time.Second))
+		r.d.After = run.EarlierOf(r.d.After, min(left, 5*time.Second))
 	}
-	return waits
+	return left > 0
 }
 
 // mark records in the components that their Job existed. If the Job is missing later, somebody deleted it.
