@@ -40,7 +40,7 @@ func (r *Reconciler) count(ctx context.Context, repository *v1alpha1.Repository)
 	now := r.Clock.Now()
 	newestFirst(snapshots, now)
 	again := summarize(&repository.Status, snapshots, now, r.settled(now))
-	return counted{snapshotWithChangedPassword(snapshots), snapshots, again}, nil
+	return counted{snapshotWithChangedPassword(snapshots, now), snapshots, again}, nil
 }
 
 // settled reports whether the manager's clock has run like a stopwatch for so long that it can take a time back.
@@ -64,9 +64,13 @@ func newestFirst(snapshots []*v1alpha1.Snapshot, now time.Time) {
 }
 
 // snapshotWithChangedPassword returns the name of the newest Snapshot that has ended, if it failed because the password
-// no longer opens the repository, and "" otherwise. The Snapshots must be sorted, newest first.
-func snapshotWithChangedPassword(snapshots []*v1alpha1.Snapshot) string {
+// no longer opens the repository, and "" otherwise. The Snapshots must be sorted, newest first. One that is still to
+// come says nothing: nobody knows what came after it.
+func snapshotWithChangedPassword(snapshots []*v1alpha1.Snapshot, now time.Time) string {
 	for _, s := range snapshots {
+		if at := s.MadeBy(now); at != nil && v1alpha1.Ahead(at.Time, now) {
+			continue
+		}
 		switch s.Status.Phase {
 		case v1alpha1.SnapshotSucceeded:
 			return ""

@@ -65,6 +65,26 @@ func TestWhatAClockThatWasAheadMadeIsMaintained(t *testing.T) {
 	g.Expect(due()).NotTo(BeNil(), "it has a backup")
 }
 
+// Both clocks were a year ahead when a backup succeeded. Since they were put right, the password has changed.
+func TestASuccessThatIsStillToComeHidesNoChangedPassword(t *testing.T) {
+	t.Parallel()
+	g := NewWithT(t)
+	now := time.Date(2026, 11, 20, 8, 0, 0, 0, time.UTC)
+	year := metav1.NewTime(now.AddDate(1, 0, 0))
+	ahead := &v1alpha1.Snapshot{ObjectMeta: metav1.ObjectMeta{Name: "ahead", CreationTimestamp: year}}
+	ahead.Status.Phase, ahead.Status.SnapshotTime = v1alpha1.SnapshotSucceeded, &year
+	fails := &v1alpha1.Snapshot{ObjectMeta: metav1.ObjectMeta{Name: "fails", CreationTimestamp: metav1.NewTime(now)}}
+	fails.Status.Phase = v1alpha1.SnapshotFailed
+	fails.Status.Components = map[string]v1alpha1.Component{
+		"data": {Phase: v1alpha1.SnapshotFailed, Reason: v1alpha1.ReasonPasswordChanged},
+	}
+	all := []*v1alpha1.Snapshot{fails, ahead}
+	newestFirst(all, now)
+	g.Expect(snapshotWithChangedPassword(all, now)).To(Equal("fails"))
+	newestFirst(all, year.Time)
+	g.Expect(snapshotWithChangedPassword(all, year.Time)).To(BeEmpty(), "it has come: the password fits again")
+}
+
 // holder returns a Repository of VolumeSnapshots, and a Reconciler that finds it and the Snapshots.
 func holder(t *testing.T, now time.Time, snapshots ...client.Object) (
 	*v1alpha1.Repository, *Reconciler, *clocktesting.FakePassiveClock,
