@@ -8,7 +8,6 @@ package pushgateway
 import (
 	"context"
 	"fmt"
-	"slices"
 	"sync"
 	"time"
 
@@ -120,8 +119,8 @@ func (p *Pusher) due(o client.Object, ended *metav1.Time) bool {
 	return p.tries[o.GetUID()] < attempts
 }
 
-// age returns for how long an object has ended. If its end is still to come, it was created that long ago, or the Pusher
-// has seen it for that long.
+// age returns for how long an object has ended. If its end is still to come, it was created that long ago, or the
+// Pusher has seen it for that long.
 func (p *Pusher) age(o client.Object, ended *metav1.Time) time.Duration {
 	at := p.moment(o, ended).At
 	if !at.IsZero() {
@@ -207,40 +206,6 @@ func (p *Pusher) gather(ctx context.Context, s *v1alpha1.BackupSession) (pushgat
 		}
 	}
 	return b, nil
-}
-
-// waits reports whether the objects of a run, which ended this long ago, are not yet known as they are after it.
-func waits(b pushgateway.Backup, age time.Duration) bool {
-	limit := patience
-	if b.Session.Status.Phase == v1alpha1.BackupSessionSucceeded && stale(b) {
-		limit = news
-	}
-	return age < limit && (stale(b) || behind(b))
-}
-
-// stale reports whether the cache holds a Snapshot as it was before its run ended. The end of a Snapshot is written
-// before the end of its run, but each kind has its own watch. A Snapshot of a failed run can stay without an end.
-func stale(b pushgateway.Backup) bool {
-	for _, snapshot := range b.Snapshots {
-		if phase := snapshot.Status.Phase; phase != v1alpha1.SnapshotSucceeded && phase != v1alpha1.SnapshotFailed {
-			return true
-		}
-	}
-	return false
-}
-
-// behind reports whether a Repository does not know the end of a Snapshot of the run yet.
-func behind(b pushgateway.Backup) bool {
-	for _, snapshot := range b.Snapshots {
-		repository := b.Repositories[snapshot.Spec.Repository]
-		knows := func(info v1alpha1.SnapshotInfo) bool {
-			return info.Name == snapshot.Name && info.Phase == snapshot.Status.Phase
-		}
-		if repository != nil && !slices.ContainsFunc(repository.Status.RecentSnapshots, knows) {
-			return true
-		}
-	}
-	return false
 }
 
 // push tries once. The last failure is an event.
