@@ -54,20 +54,23 @@ func (r *removal) kept() (out []string) {
 
 // plan finds out what a removal of stale objects would delete. What is needed only by what goes, or can go along, does
 // not stay: whoever consents to the one consents to the other, also if the prune has to wait for the other. An object
-// that can't be read holds up only itself, and what contains it.
+// that can't be read holds up what later classes find, because it can need that to go.
 func (a *applier) plan(ctx context.Context, stale []v1alpha1.ResourceRef) *removal {
 	out := &removal{stale: stale, why: map[string]string{}, takes: map[string]bool{}}
 	going := going{}
+	unread := "" // the first object of the earlier classes that could not be read
 	for class := range classes {
-		refs := ofClass(stale, class)
+		refs, before := ofClass(stale, class), unread
 		for i, l := range a.lookAt(ctx, refs, going.has, slices.Concat(a.stays, out.stays)) {
 			ref := refs[i]
 			switch {
 			case l.err != nil:
 				out.stays, out.why[ref.ID] = append(out.stays, ref), l.err.Error()
-				out.failed = cmp.Or(out.failed, l.err)
+				out.failed, unread = cmp.Or(out.failed, l.err), cmp.Or(unread, describe(ref))
 			case l.why != "":
 				out.stays, out.why[ref.ID] = append(out.stays, ref), l.why
+			case l.found != nil && before != "":
+				out.stays, out.why[ref.ID] = append(out.stays, ref), "waits for "+before
 			case l.found != nil:
 				going.add(l.found, l.takes && class == 0)
 				out.goes = append(out.goes, ref)

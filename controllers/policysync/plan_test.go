@@ -19,7 +19,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/testbed"
 )
 
-// An object that policy drops, and that the account may no longer read, holds up nothing else.
+// An object that policy drops, and that the account may no longer read, holds up nothing that goes before.
 func TestAStaleObjectThatCantBeReadHoldsUpNoOther(t *testing.T) {
 	r := newRoom(t, func(p *v1alpha1.PolicySync) { p.Spec.ServiceAccountName = "deployer" })
 	all := []string{"*"}
@@ -72,6 +72,35 @@ func TestAStaleObjectHoldsUpOnlyItself(t *testing.T) {
 			}
 			r.expectReady(revision)
 		})
+	}
+}
+
+// A commit drops an object and what it can need to go, as a Ledger needs its Secret and an account its role. Reading
+// the first fails once.
+func TestWhatAnUnreadStaleObjectNeedsStays(t *testing.T) {
+	r := asDeployer(t)
+	r.begins(map[string]string{
+		"policy/a.yaml": storage("a"), "policy/b.yaml": storage("b"),
+		"policy/w.yaml": configuration("web", "0 2 * * *"),
+		"policy/s.yaml": "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: settings}\n",
+		"policy/r.yaml": "apiVersion: rbac.authorization.k8s.io/v1\nkind: Role\nmetadata: {name: deploys}\nrules: []\n",
+	})
+	r.api.refuse = func(req *http.Request) bool {
+		return req.Method == http.MethodGet && strings.HasSuffix(req.URL.Path, "/backupstorages/b")
+	}
+	revision := r.push(map[string]string{"policy/a.yaml": storage("a")})
+	r.reconcile()
+	r.api.refuse = nil
+	r.expectNotReady(v1alpha1.ReasonPruneFailed, "get BackupStorage/"+r.namespace+"/b")
+	r.g.Expect(r.exists(&v1alpha1.BackupConfiguration{}, "web")).To(BeFalse(), "it goes before b")
+	r.g.Expect(r.exists(&corev1.ConfigMap{}, "settings")).To(BeTrue(), "b can need it")
+	r.g.Expect(r.exists(&rbacv1.Role{}, "deploys")).To(BeTrue(), "b can need it")
+	r.reconcile()
+	r.expectReady(revision)
+	for name, object := range map[string]client.Object{
+		"b": &v1alpha1.BackupStorage{}, "settings": &corev1.ConfigMap{}, "deploys": &rbacv1.Role{},
+	} {
+		r.g.Expect(r.exists(object, name)).To(BeFalse(), name)
 	}
 }
 
