@@ -321,67 +321,6 @@ func TestTheGuardHoldsTheLastStepOfManyRemovals(t *testing.T) {
 	r.g.Expect(r.there()).To(Equal("c"))
 }
 
-// A revision removes everything that was applied. All of it is in use at that time, or some. Then it no longer is.
-func TestRemovingEverythingNeedsAConsentAlsoLater(t *testing.T) {
-	for name, partly := range map[string]bool{"all is in use": false, "a part is": true} {
-		t.Run(name, func(t *testing.T) {
-			r := newRoom(t)
-			files := map[string]string{"policy/u.yaml": storage("used")}
-			if partly {
-				files["policy/x.yaml"] = storage("x")
-			}
-			r.push(files)
-			r.reconcile()
-			repository := r.uses("used")
-			revision := r.push(another)
-			r.reconcile()
-			if partly {
-				r.g.Expect(r.sync.Status.Removal.Objects).To(ConsistOf("BackupStorage/" + r.namespace + "/x"))
-				r.consent(r.sync.Status.Removal.Digest)
-				r.reconcile()
-			}
-			r.expectReady(revision)
-			r.g.Expect(r.Client.Delete(t.Context(), repository)).To(Succeed())
-			r.restart()
-			r.reconcile()
-			r.g.Expect(r.exists(&v1alpha1.BackupStorage{}, "used")).To(BeTrue(), "nobody has consented to this")
-			r.expectNotReady(v1alpha1.ReasonDeletionBlocked, "/used were not deleted")
-			r.consent(r.sync.Status.Removal.Digest)
-			r.reconcile()
-			r.expectReady(revision)
-			r.g.Expect(r.exists(&v1alpha1.BackupStorage{}, "used")).To(BeFalse())
-		})
-	}
-}
-
-// Somebody consents to the removal of everything, which fails. The commit is reverted in part.
-func TestAConsentThatDeletedNothingCountsForNoLaterRevision(t *testing.T) {
-	for name, earlier := range map[string]bool{"by this version": false, "by an earlier version": true} {
-		t.Run(name, func(t *testing.T) {
-			r := newRoom(t)
-			r.push(both)
-			r.reconcile()
-			r.push(another)
-			r.reconcile()
-			r.consent(r.sync.Status.Removal.Digest)
-			r.api.refuse = func(req *http.Request) bool { return req.Method == http.MethodDelete }
-			r.reconcile()
-			r.expectNotReady(v1alpha1.ReasonPruneFailed, "")
-			r.api.refuse = nil
-			if earlier {
-				for i := range r.sync.Status.Inventory.Entries {
-					r.sync.Status.Inventory.Entries[i].Consent = ""
-				}
-				r.g.Expect(r.Status().Update(t.Context(), r.sync)).To(Succeed())
-			}
-			r.push(map[string]string{"policy/a.yaml": storage("a"), "policy/c.yaml": storage("c")})
-			r.reconcile()
-			r.g.Expect(r.there()).To(Equal("abc"), "the consent counted for another revision, and for a and b")
-			r.expectNotReady(v1alpha1.ReasonDeletionBlocked, "BackupStorage/"+r.namespace+"/b")
-		})
-	}
-}
-
 // restart forgets everything that a process remembers.
 func (r *testNamespace) restart() {
 	r.passes, r.applied, r.inForce = store[lastPass]{}, store[map[key]fingerprint]{}, store[appliedRevision]{}

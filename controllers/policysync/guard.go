@@ -76,15 +76,15 @@ func (s *reconciling) forgetConsent() {
 func (s *reconciling) closeConsent(revision string, lacks *removal) {
 	status := &s.obj.Status
 	c := status.Consent
-	switch {
-	case c == nil && s.given() != "" && status.Inventory == nil:
+	if c == nil && s.given() != "" && status.Inventory == nil {
 		status.Consent = &v1alpha1.UsedConsent{
 			Digest: s.given(), Revision: revision, Generation: s.obj.Generation, Complete: true,
 		}
-	case c != nil && (c.Revision != revision || c.Generation != s.obj.Generation):
-		if !c.Complete && !anyGiven(lacks.left()) {
-			lacks.needConsent("") // an earlier version did not keep what the consent named
-		}
+	}
+	if c != nil && !c.Complete && !anyGiven(s.inventory) { // an earlier version did not keep what the consent named
+		lacks.needConsent("")
+	}
+	if c != nil && (c.Revision != revision || c.Generation != s.obj.Generation) {
 		c.Complete = true
 	}
 	if c == nil || c.Complete {
@@ -101,7 +101,7 @@ func (s *reconciling) consented(revision string, lacks *removal) bool {
 		return false
 	}
 	if c := s.obj.Status.Consent; c != nil {
-		return !c.Complete && !anyGiven(lacks.left()) // an earlier version marked nothing
+		return !c.Complete && !anyGiven(s.inventory) // an earlier version marked nothing
 	}
 	s.obj.Status.Consent = &v1alpha1.UsedConsent{
 		Digest: s.given(), Revision: revision, Generation: s.obj.Generation,
@@ -143,7 +143,7 @@ func (s *reconciling) owns(u *unstructured.Unstructured) bool {
 }
 
 // blocked returns a fault that names what the guard holds back and how to consent.
-func (s *reconciling) blocked() *fault {
+func (s *reconciling) blocked(lacks *removal) *fault {
 	held := s.obj.Status.Removal
 	first := held.Objects[:min(len(held.Objects), 3)]
 	rest := ""
@@ -156,7 +156,12 @@ func (s *reconciling) blocked() *fault {
 		"confirm. To delete them, run: kubectl annotate policysync -n %s %s --overwrite %s=%s",
 		s.obj.Status.LastAppliedRevision, strings.Join(first, ", "), rest, s.obj.Namespace, s.obj.Name,
 		v1alpha1.AnnotationAllowDelete, held.Digest)
-	if c := s.obj.Status.Consent; c != nil && c.Digest == held.Digest {
+	switch c := s.obj.Status.Consent; {
+	case c == nil:
+	case !c.Complete && anyGiven(lacks.stays):
+		message += fmt.Sprintf(". This ends the consent of revision %s, which still waits to delete something: Cairn "+
+			"will ask you for that again", c.Revision)
+	case c.Digest == held.Digest:
 		message += fmt.Sprintf(". The annotation has this value already, but it counted for revision %s and counts "+
 			"once: before, run: kubectl annotate policysync -n %s %s %s- and wait until status.consent is gone",
 			c.Revision, s.obj.Namespace, s.obj.Name, v1alpha1.AnnotationAllowDelete)

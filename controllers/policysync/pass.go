@@ -72,7 +72,7 @@ func (s *reconciling) remove(
 	case lacks.held:
 		applied.stale = len(lacks.left())
 		s.logApplied(ctx, applied)
-		return s.blocked()
+		return s.blocked(lacks)
 	}
 	pruned, fault := a.prune(ctx, lacks.goes)
 	left := union(lacks.stays, pruned.left)
