@@ -19,6 +19,8 @@ const (
 	// maxPacked is the greatest size of a packed inventory in bytes. The API server encodes it with a third more, and
 	// etcd takes 1.5 MiB for an object.
 	maxPacked = 1_000_000
+	// maxMarks is how much the header of a gzip file takes: the marks of 262,140 entries.
+	maxMarks = 1<<16 - 1
 	// maxUnpacked bounds what Entries inflates.
 	maxUnpacked = 64 << 20
 )
@@ -37,12 +39,12 @@ func Pack(entries []v1alpha1.ResourceRef) (*v1alpha1.ResourceInventory, error) {
 	if err != nil {
 		return nil, fmt.Errorf("pack inventory: %w", err)
 	}
+	z.Extra = marks(entries)
+	if len(z.Extra) > maxMarks {
+		return nil, fmt.Errorf("%w: it has %s", ErrTooLarge, text.Quantity(len(entries), "object"))
+	}
 	for _, e := range entries {
-		line := e.ID + " " + e.Version
-		if e.Consent != "" {
-			line += " " + e.Consent
-		}
-		if _, err := io.WriteString(z, line+"\n"); err != nil {
+		if _, err := io.WriteString(z, e.ID+" "+e.Version+"\n"); err != nil {
 			return nil, fmt.Errorf("pack inventory: %w", err)
 		}
 	}
@@ -74,6 +76,7 @@ func Entries(in *v1alpha1.ResourceInventory) ([]v1alpha1.ResourceRef, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read status.inventory.packed: %w", err)
 	}
+	extra := z.Extra
 	raw, err := io.ReadAll(io.LimitReader(z, maxUnpacked+1))
 	if err != nil {
 		return nil, fmt.Errorf("read status.inventory.packed: %w", err)
@@ -87,11 +90,14 @@ func Entries(in *v1alpha1.ResourceInventory) ([]v1alpha1.ResourceRef, error) {
 		if !ok {
 			return nil, fmt.Errorf("read status.inventory.packed: line %d is no object", len(out)+1)
 		}
-		version, consent, _ := strings.Cut(version, " ")
+		version, consent, _ := strings.Cut(version, " ") // an earlier version has the mark there
 		out = append(out, v1alpha1.ResourceRef{ID: id, Version: version, Consent: consent})
 	}
 	if len(out) != int(in.Count) {
 		return nil, fmt.Errorf("read status.inventory.packed: it lists %d objects instead of %d", len(out), in.Count)
+	}
+	if err := mark(out, extra); err != nil {
+		return nil, fmt.Errorf("read status.inventory.packed: %w", err)
 	}
 	return out, nil
 }

@@ -1,7 +1,10 @@
 package inventory
 
 import (
+	"bytes"
+	"compress/gzip"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -67,6 +70,37 @@ func TestPack(t *testing.T) {
 	})
 }
 
+// After a downgrade, an earlier version reads what is packed: "<id> <version>" in each line.
+func TestEarlierVersionsCanReadWhatIsPacked(t *testing.T) {
+	g := NewWithT(t)
+	want := objects(plain+1, "blue")
+	want[7].Consent = v1alpha1.ConsentNeeded
+	in, err := Pack(want)
+	g.Expect(err).NotTo(HaveOccurred())
+	z, err := gzip.NewReader(bytes.NewReader(in.Packed))
+	g.Expect(err).NotTo(HaveOccurred())
+	raw, err := io.ReadAll(z)
+	g.Expect(err).NotTo(HaveOccurred())
+	for line := range strings.Lines(string(raw)) {
+		g.Expect(line).To(HaveSuffix(" v1alpha1\n"))
+	}
+}
+
+// An earlier version wrote the consent behind the version.
+func TestWhatEarlierVersionsPackedCanBeRead(t *testing.T) {
+	g := NewWithT(t)
+	var out bytes.Buffer
+	z := gzip.NewWriter(&out)
+	_, err := io.WriteString(z, "a_b_g_K v1 Given\na_c_g_K v1\n")
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(z.Close()).To(Succeed())
+	got, err := Entries(&v1alpha1.ResourceInventory{Packed: out.Bytes(), Count: 2})
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(got).To(Equal([]v1alpha1.ResourceRef{
+		{ID: "a_b_g_K", Version: "v1", Consent: v1alpha1.ConsentGiven}, {ID: "a_c_g_K", Version: "v1"},
+	}))
+}
+
 // What can't be read is not empty.
 func TestADamagedInventoryIsNotEmpty(t *testing.T) {
 	g := NewWithT(t)
@@ -77,6 +111,14 @@ func TestADamagedInventoryIsNotEmpty(t *testing.T) {
 		"not packed":    func(in *v1alpha1.ResourceInventory) { in.Packed = []byte("x") },
 		"missing":       func(in *v1alpha1.ResourceInventory) { in.Packed = nil },
 		"another count": func(in *v1alpha1.ResourceInventory) { in.Count++ },
+		"other marks": func(in *v1alpha1.ResourceInventory) {
+			marked := objects(2004, "blue")
+			marked[0].Consent = v1alpha1.ConsentNeeded
+			of, err := Pack(marked)
+			g.Expect(err).NotTo(HaveOccurred())
+			header := 10 + 2 + 2004/4 // the fixed part, the size and the marks
+			in.Packed = append(of.Packed[:header:header], in.Packed[10:]...)
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			in := good.DeepCopy()
