@@ -109,8 +109,8 @@ func TestAConsentThatIsCarriedOutBlocksNoLaterRevision(t *testing.T) {
 	r.g.Expect(r.there()).To(Equal("c"))
 }
 
-// One storage waits until its backups are wiped. Another was in use from elsewhere, and can go before that. A consent to
-// the second one ends that to the first.
+// One storage waits until its backups are wiped. Another was in use from elsewhere, and can go before that. A consent
+// to the second one ends that to the first.
 func TestTheMessageSaysWhatANewConsentEnds(t *testing.T) {
 	r := newRoom(t)
 	r.push(map[string]string{
