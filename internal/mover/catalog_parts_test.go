@@ -25,8 +25,8 @@ func TestPartsOfTablesThatNoPatternMatchesFailTheBackup(t *testing.T) {
 		CREATE TABLE "Odd"."We.ird$x" (n int); CREATE TABLE "Odd".kid () INHERITS ("Odd"."We.ird$x");
 		INSERT INTO "Odd".kid VALUES (1)`))
 	base := catalogTask{addon: "postgres-addon", server: s}
-	const public, site = "apart: events_1 is a part of events", "apart: parts.events_1 is a part of site.events; " +
-		"apart: parts.low is a part of parts.events_1"
+	const public, site = "apart: public.events_1 is a part of public.events", "apart: parts.events_1 is a part of " +
+		"site.events; apart: parts.low is a part of parts.events_1"
 	const odd = `apart: "Odd".kid is a part of "Odd"."We.ird$x"`
 	for _, tc := range []struct{ parameter, patterns, says, restored string }{
 		{"tables", "events", public, ""},
@@ -59,6 +59,79 @@ func TestPartsOfTablesThatNoPatternMatchesFailTheBackup(t *testing.T) {
 		})
 	}
 	base.with("databases", "shop", "tables", "events", "onlyVisible", "true").backedUp(p, "without parts")
+
+	s.must(s.psql("shop", "CREATE TABLE whole (n int)"))
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		_, _ = s.psql("shop", "CREATE TEMPORARY TABLE mine () INHERITS (whole); SELECT pg_sleep(600)")
+	}()
+	NewWithT(t).Eventually(func() (string, error) {
+		return s.psql("shop", "SELECT count(*) FROM pg_inherits WHERE inhparent = 'whole'::regclass")
+	}, "30s").Should(Equal("1\n"))
+	base.with("databases", "shop", "tables", "whole").backedUp(p, "with a temporary child")
+	s.must(s.psql("shop", "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE '%pg_sleep%' AND "+
+		"pid <> pg_backend_pid()"))
+	<-ended
+}
+
+// Only an account that may write into a schema of the path is needed to put functions and operators there that fit the
+// questions better than the server's own. Nothing of them runs as the account of the backup.
+func TestFunctionsOfOthersAnswerNoQuestionAboutPostgreSQL(t *testing.T) {
+	t.Parallel()
+	g, s, p := NewWithT(t), startPostgreSQL(t), withSecret(t)
+	s.must(s.psql("postgres", "CREATE DATABASE closed ALLOW_CONNECTIONS false"))
+	const traps = `CREATE FUNCTION unnest(text[]) RETURNS SETOF text LANGUAGE plpgsql AS $$BEGIN RETURN; END$$;
+		CREATE FUNCTION cardinality(text[]) RETURNS int LANGUAGE plpgsql AS $$BEGIN RAISE 'stolen'; END$$;
+		CREATE FUNCTION join_to(text, regclass) RETURNS text LANGUAGE plpgsql AS $$BEGIN RAISE 'stolen'; END$$;
+		CREATE FUNCTION join_to(name, name) RETURNS text LANGUAGE plpgsql AS $$BEGIN RAISE 'stolen'; END$$;
+		CREATE FUNCTION unlike(name, name) RETURNS bool LANGUAGE plpgsql AS $$BEGIN RETURN false; END$$;
+		CREATE OPERATOR || (LEFTARG = text, RIGHTARG = regclass, FUNCTION = join_to);
+		CREATE OPERATOR || (LEFTARG = name, RIGHTARG = name, FUNCTION = join_to);
+		CREATE OPERATOR !~ (LEFTARG = name, RIGHTARG = name, FUNCTION = unlike);
+		CREATE TABLE events (n int) PARTITION BY RANGE (n);
+		CREATE TABLE events_1 PARTITION OF events FOR VALUES FROM (0) TO (1000)`
+	s.must(s.psql("postgres", traps))
+	base := catalogTask{addon: "postgres-addon", server: s}
+	g.Expect(base.with("databases", "postgres", "tables", "events").backup(p, "of a table").Message).
+		To(ContainSubstring("apart: public.events_1 is a part of public.events"))
+	g.Expect(base.backup(p, "everything").Message).To(ContainSubstring("closed: closed"))
+	made := base.with("onlyVisible", "true").backedUp(p, "what is open")
+	s.must(s.psql("postgres", "DROP DATABASE closed; DROP TABLE events"))
+	g.Expect(base.restore(p, made).Reason).To(Equal(v1alpha1.ReasonVolumeNotEmpty), "it has functions")
+}
+
+// pg_dump makes letters of ASCII small in patterns. The database could make others of them: a Turkish I has no dot.
+func TestPatternsOfTablesFoldAsPgDumpDoes(t *testing.T) {
+	t.Parallel()
+	g, s, p := NewWithT(t), startPostgreSQL(t), withSecret(t)
+	s.must(s.psql("postgres", "CREATE DATABASE shop TEMPLATE template0 LOCALE_PROVIDER icu ICU_LOCALE 'tr'"))
+	s.must(s.psql("shop", `CREATE TABLE items (n int) PARTITION BY RANGE (n);
+		CREATE TABLE items_1 PARTITION OF items FOR VALUES FROM (0) TO (1000)`))
+	result := catalogTask{addon: "postgres-addon", server: s}.with("databases", "shop", "tables", "ITEMS").backup(p, "i")
+	g.Expect(result.Message).To(ContainSubstring("apart: public.items_1 is a part of public.items"))
+}
+
+// Names can have quotes, and one table hides another of the same name later in the path.
+func TestPatternsOfTablesMeanWhatTheyMeanToPgDump(t *testing.T) {
+	t.Parallel()
+	g, s, p := NewWithT(t), startPostgreSQL(t), withSecret(t)
+	s.must(s.psql("postgres", `CREATE SCHEMA late; ALTER DATABASE postgres SET search_path = public, late`))
+	s.must(s.psql("postgres", `CREATE TABLE "o'brien" (n int); CREATE TABLE "o'kid" () INHERITS ("o'brien");
+		CREATE TABLE public.twice (n int); CREATE TABLE late.twice (n int); CREATE TABLE late.kid () INHERITS (late.twice);
+		CREATE TABLE late.once (n int); CREATE TABLE late.twin () INHERITS (late.once);`))
+	base := catalogTask{addon: "postgres-addon", server: s}.with("databases", "postgres")
+	for tables, says := range map[string]string{
+		"o'brien": `apart: public."o'kid" is a part of public."o'brien"`, "o'*": "", "twice": "",
+		"late.twice": "apart: late.kid is a part of late.twice", "once": "apart: late.twin is a part of late.once",
+	} {
+		result := base.with("databases", "postgres", "tables", tables).backup(p, tables)
+		if says == "" {
+			g.Expect(result.Reason).To(Equal(v1alpha1.ReasonSucceeded), result.Message)
+			continue
+		}
+		g.Expect(result.Message).To(ContainSubstring(says))
+	}
 }
 
 // pg_dump with --schema or --table dumps no large object, also none that a row of the dump refers to.
@@ -77,6 +150,11 @@ func TestLargeObjectsBesideSchemasNeedADecision(t *testing.T) {
 			HaveField("Message", ContainSubstring("parameter largeObjects to blobs"))))
 	}
 	base.with("databases", "shop", "schemas", "files", "largeObjects", "no-blobs").backedUp(p, "without")
+	for _, args := range []string{"--blobs", "-b", "--no-owner '--no-blobs'"} {
+		base.with("databases", "shop", "schemas", "files", "args", args).backedUp(p, "decided by "+args)
+	}
+	g.Expect(base.with("databases", "shop", "schemas", "files", "args", "'--exclude-table=x--blobs'").
+		backup(p, "undecided").Message).To(ContainSubstring("parameter largeObjects to blobs"))
 	made := base.with("databases", "shop", "schemas", "files", "largeObjects", "blobs").backedUp(p, "with")
 	const scan = "SELECT convert_from(lo_get(scan), 'UTF8') FROM files.scans"
 	base.on(to).with().restored(p, made)
@@ -117,7 +195,7 @@ func TestUnloggedTablesOfAStandbyFailTheBackup(t *testing.T) {
 	g.Expect(os.WriteFile(filepath.Join(data, "standby.signal"), nil, 0o644)).To(Succeed())
 	s.startOn(data)
 	for _, params := range [][]string{nil, {"databases", "postgres"}, {"databases", "postgres", "tables", "lo*"}} {
-		g.Expect(base.with(params...).backup(p, "of the standby").Message).To(ContainSubstring("unlogged: loose"))
+		g.Expect(base.with(params...).backup(p, "of the standby").Message).To(ContainSubstring("unlogged: public.loose"))
 	}
 	base.with("databases", "postgres", "tables", "tight").backedUp(p, "of another table")
 	base.with("databases", "postgres", "onlyVisible", "true").backedUp(p, "without")
