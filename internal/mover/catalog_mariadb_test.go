@@ -192,6 +192,10 @@ func TestTheHistoryOfATableIsInTheDump(t *testing.T) {
 		g.Expect(base.with(one...).backup(p, "exact")).To(And(HaveField("Reason", v1alpha1.ReasonDumpFailed),
 			HaveField("Message", ContainSubstring("Cannot use --dump-history for table `exact`"))))
 		base.with("databases", "shop", "args", "--skip-dump-history").backedUp(p, "exact, without")
+		base.with("databases", "shop", "args", "--skip-dump-history --replace").backedUp(p, "replacing")
+		base.with("databases", "shop", "args", "--xml --skip-dump-history").backedUp(p, "as XML")
+		g.Expect(base.with("databases", "shop", "tables", "prices", "args", "--replace").backup(p, "both").Message).
+			To(ContainSubstring("--replace"))
 	})
 
 	t.Run("a server that can't take history back", func(t *testing.T) {
@@ -204,10 +208,39 @@ func TestTheHistoryOfATableIsInTheDump(t *testing.T) {
 			{"shop", " other, prices", prices},
 			{"shop", "other", ""},
 			{"test", "", ""},
+			{"Shop", "", ""},
+			{"shop", "Prices", ""},
+			{"shop", "o'brien", ""},
 		} {
 			question := strings.NewReplacer("--execute=", "", "${value}", tc.database, "${tables}", tc.tables,
 				"'SYSTEM_VERSIONING_INSERT_HISTORY'", "'ABSENT'").Replace(command[len(command)-1])
 			NewWithT(t).Expect(s.mariadb(question)).To(Equal(tc.says), "%v", tc)
 		}
 	})
+}
+
+// A server that lets nobody set the time takes no history. The restore must say so, and not write rows of today.
+func TestHistoryThatAServerRefusesFailsTheRestore(t *testing.T) {
+	t.Parallel()
+	g, s, to, p := NewWithT(t), startMariaDB(t), startMariaDB(t, "--secure-timestamp=YES"), withSecret(t)
+	s.must(s.mariadb(`CREATE DATABASE shop; CREATE TABLE shop.prices (price int) WITH SYSTEM VERSIONING;
+		INSERT INTO shop.prices VALUES (100); UPDATE shop.prices SET price = 200`))
+	to.must(to.mariadb("CREATE DATABASE shop"))
+	base := catalogTask{addon: "mariadb-addon", server: s}
+	result := base.on(to).restore(p, base.with("databases", "shop").backedUp(p, "history"))
+	g.Expect(result.Message).To(ContainSubstring("secure"))
+	g.Expect(result.Reason).To(Equal(v1alpha1.ReasonLoadFailed))
+	plain := base.with("databases", "shop", "args", "--skip-dump-history").backedUp(p, "without")
+	base.on(to).confirmed().restored(p, plain)
+	g.Expect(to.mariadb("SELECT price FROM shop.prices FOR SYSTEM_TIME ALL")).To(Equal("200\n"))
+}
+
+// Names of tables can have single quotes.
+func TestQuotesInTheNameOfATableBreakNoBackup(t *testing.T) {
+	t.Parallel()
+	s, p := startMariaDB(t), withSecret(t)
+	s.must(s.mariadb("CREATE DATABASE shop; CREATE TABLE shop.`o'brien` (n int)"))
+	made := catalogTask{addon: "mariadb-addon", server: s}.with("databases", "shop", "tables", "o'brien").
+		backedUp(p, "quoted")
+	NewWithT(t).Expect(p.content(made.Components[0].ID)).To(ContainSubstring("CREATE TABLE `o'brien`"))
 }
