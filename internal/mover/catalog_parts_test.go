@@ -75,8 +75,8 @@ func TestPartsOfTablesThatNoPatternMatchesFailTheBackup(t *testing.T) {
 	<-ended
 }
 
-// Only an account that may write into a schema of the path is needed to put functions and operators there that fit the
-// questions better than the server's own. Nothing of them runs as the account of the backup.
+// Accounts that may write into the schema public can put functions and operators there that fit the questions better
+// than the server's own. None of them runs as the account of the backup.
 func TestFunctionsOfOthersAnswerNoQuestionAboutPostgreSQL(t *testing.T) {
 	t.Parallel()
 	g, s, p := NewWithT(t), startPostgreSQL(t), withSecret(t)
@@ -108,7 +108,8 @@ func TestPatternsOfTablesFoldAsPgDumpDoes(t *testing.T) {
 	s.must(s.psql("postgres", "CREATE DATABASE shop TEMPLATE template0 LOCALE_PROVIDER icu ICU_LOCALE 'tr'"))
 	s.must(s.psql("shop", `CREATE TABLE items (n int) PARTITION BY RANGE (n);
 		CREATE TABLE items_1 PARTITION OF items FOR VALUES FROM (0) TO (1000)`))
-	result := catalogTask{addon: "postgres-addon", server: s}.with("databases", "shop", "tables", "ITEMS").backup(p, "i")
+	base := catalogTask{addon: "postgres-addon", server: s}
+	result := base.with("databases", "shop", "tables", "ITEMS").backup(p, "i")
 	g.Expect(result.Message).To(ContainSubstring("apart: public.items_1 is a part of public.items"))
 }
 
@@ -118,7 +119,8 @@ func TestPatternsOfTablesMeanWhatTheyMeanToPgDump(t *testing.T) {
 	g, s, p := NewWithT(t), startPostgreSQL(t), withSecret(t)
 	s.must(s.psql("postgres", `CREATE SCHEMA late; ALTER DATABASE postgres SET search_path = public, late`))
 	s.must(s.psql("postgres", `CREATE TABLE "o'brien" (n int); CREATE TABLE "o'kid" () INHERITS ("o'brien");
-		CREATE TABLE public.twice (n int); CREATE TABLE late.twice (n int); CREATE TABLE late.kid () INHERITS (late.twice);
+		CREATE TABLE public.twice (n int); CREATE TABLE late.twice (n int);
+		CREATE TABLE late.kid () INHERITS (late.twice);
 		CREATE TABLE late.once (n int); CREATE TABLE late.twin () INHERITS (late.once);`))
 	base := catalogTask{addon: "postgres-addon", server: s}.with("databases", "postgres")
 	for tables, says := range map[string]string{
@@ -195,7 +197,8 @@ func TestUnloggedTablesOfAStandbyFailTheBackup(t *testing.T) {
 	g.Expect(os.WriteFile(filepath.Join(data, "standby.signal"), nil, 0o644)).To(Succeed())
 	s.startOn(data)
 	for _, params := range [][]string{nil, {"databases", "postgres"}, {"databases", "postgres", "tables", "lo*"}} {
-		g.Expect(base.with(params...).backup(p, "of the standby").Message).To(ContainSubstring("unlogged: public.loose"))
+		g.Expect(base.with(params...).backup(p, "of the standby").Message).
+			To(ContainSubstring("unlogged: public.loose"))
 	}
 	base.with("databases", "postgres", "tables", "tight").backedUp(p, "of another table")
 	base.with("databases", "postgres", "onlyVisible", "true").backedUp(p, "without")
