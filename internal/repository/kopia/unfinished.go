@@ -24,9 +24,9 @@ func previousManifests(ctx context.Context, w repo.RepositoryWriter, name string
 	if err != nil {
 		return nil, err
 	}
-	bad, since, err := doubtful(ctx, w, name)
+	bad, err := doubtful(ctx, w, name)
 	return slices.DeleteFunc(found, func(m *snapshot.Manifest) bool {
-		return slices.Contains(bad, m.ID) || m.IncompleteReason != "" && !m.StartTime.ToTime().After(since)
+		return slices.Contains(bad.Snapshots, m.ID) || !m.StartTime.ToTime().After(bad.Until)
 	}), err
 }
 
@@ -56,28 +56,34 @@ const doubtfulType = "cairn-doubtful"
 // doubtfulSnapshots is the content of that manifest.
 type doubtfulSnapshots struct {
 	Snapshots []manifest.ID `json:"snapshots"`
+	// Until is the time until which backups can have taken data from one of them, finished or not.
+	Until time.Time `json:"until"`
 }
+
+// clocksDiffer is how far the clocks of two nodes differ at most: kopia allows five minutes between a node and the
+// storage.
+const clocksDiffer = 10 * time.Minute
 
 // doubtfulLabels are the labels of that manifest.
 func doubtfulLabels(name string) map[string]string {
 	return map[string]string{manifest.TypeLabelKey: doubtfulType, snapshot.PathLabel: name}
 }
 
-// doubtful returns the snapshots of a source from which no backup takes anything, and when the last of them was found.
-// What was interrupted before that can have its data from one of them.
-func doubtful(ctx context.Context, w repo.RepositoryWriter, name string) (out []manifest.ID, since time.Time, _ error) {
+// doubtful returns what no backup of a source takes anything from.
+func doubtful(ctx context.Context, w repo.RepositoryWriter, name string) (out doubtfulSnapshots, _ error) {
 	found, err := w.FindManifests(ctx, doubtfulLabels(name))
 	for _, m := range found {
 		var d doubtfulSnapshots
 		if _, err := w.GetManifest(ctx, m.ID, &d); err != nil {
-			return nil, since, err
+			return out, err
 		}
-		if out = append(out, d.Snapshots...); m.ModTime.After(since) {
-			since = m.ModTime
+		if out.Snapshots = append(out.Snapshots, d.Snapshots...); d.Until.After(out.Until) {
+			out.Until = d.Until
 		}
 	}
-	slices.Sort(out)
-	return slices.Compact(out), since, err
+	slices.Sort(out.Snapshots)
+	out.Snapshots = slices.Compact(out.Snapshots)
+	return out, err
 }
 
 // distrust lets the next backup of a source read each file, after this one lacked data. What man has can come from an
@@ -90,7 +96,7 @@ func (b *backup) distrust(ctx context.Context, w repo.RepositoryWriter, man *sna
 	if err != nil {
 		return err
 	}
-	var d doubtfulSnapshots
+	d := doubtfulSnapshots{Until: man.StartTime.ToTime()}
 	for _, m := range all {
 		if m.IncompleteReason == "" {
 			d.Snapshots = append(d.Snapshots, m.ID)
@@ -100,12 +106,13 @@ func (b *backup) distrust(ctx context.Context, w repo.RepositoryWriter, man *sna
 	return err
 }
 
-// doubt lets the next backups of the sources of damaged snapshots take nothing from these.
-func (e *repoEngine) doubt(ctx context.Context, ids []string) error {
+// doubt lets the next backups of the sources of damaged snapshots take nothing from these, nor from what began before
+// the end of the check and can have its data from there. began is when the check began.
+func (e *repoEngine) doubt(ctx context.Context, checked, damaged []string, began time.Time) error {
 	return repo.WriteSession(ctx, e.rep, repo.WriteSessionOptions{Purpose: "check"},
 		func(ctx context.Context, w repo.RepositoryWriter) error {
-			bySource := map[string][]manifest.ID{}
-			for _, id := range ids {
+			bySource := map[snapshot.SourceInfo][]manifest.ID{}
+			for _, id := range damaged {
 				man, err := snapshot.LoadSnapshot(ctx, w, manifest.ID(id))
 				if errors.Is(err, snapshot.ErrSnapshotNotFound) {
 					continue
@@ -114,11 +121,20 @@ func (e *repoEngine) doubt(ctx context.Context, ids []string) error {
 					return err
 				}
 				if man.IncompleteReason == "" {
-					bySource[man.Source.Path] = append(bySource[man.Source.Path], man.ID)
+					bySource[man.Source] = append(bySource[man.Source], man.ID)
 				}
 			}
-			for name, damaged := range bySource {
-				if err := doubtAlso(ctx, w, name, damaged); err != nil {
+			for source, damaged := range bySource {
+				all, err := snapshot.ListSnapshots(ctx, w, source)
+				if err != nil {
+					return err
+				}
+				d := doubtfulSnapshots{Snapshots: damaged}
+				id := newest(all, began)
+				if !slices.Contains(checked, string(id)) || slices.Contains(damaged, id) {
+					d.Until = w.Time().Add(clocksDiffer)
+				}
+				if err := doubtAlso(ctx, w, source.Path, d); err != nil {
 					return err
 				}
 			}
@@ -126,18 +142,35 @@ func (e *repoEngine) doubt(ctx context.Context, ids []string) error {
 		})
 }
 
-// doubtAlso adds snapshots to those of a source from which no backup takes anything.
-func doubtAlso(ctx context.Context, w repo.RepositoryWriter, name string, damaged []manifest.ID) error {
-	known, _, err := doubtful(ctx, w, name)
+// newest returns the newest complete snapshot that began before a time, which the next backup continues, or "".
+func newest(all []*snapshot.Manifest, before time.Time) manifest.ID {
+	var out *snapshot.Manifest
+	for _, m := range all {
+		if m.IncompleteReason == "" && !m.StartTime.ToTime().After(before) &&
+			(out == nil || m.StartTime.After(out.StartTime)) {
+			out = m
+		}
+	}
+	if out == nil {
+		return ""
+	}
+	return out.ID
+}
+
+// doubtAlso adds to what no backup of a source takes anything from. What is known already changes nothing.
+func doubtAlso(ctx context.Context, w repo.RepositoryWriter, name string, more doubtfulSnapshots) error {
+	all, err := doubtful(ctx, w, name)
 	if err != nil {
 		return err
 	}
-	all := slices.Concat(known, damaged)
-	slices.Sort(all)
-	all = slices.Compact(all)
-	if len(all) == len(known) {
+	known := func(id manifest.ID) bool { return slices.Contains(all.Snapshots, id) }
+	if !slices.ContainsFunc(more.Snapshots, func(id manifest.ID) bool { return !known(id) }) {
 		return nil
 	}
-	_, err = w.ReplaceManifests(ctx, doubtfulLabels(name), doubtfulSnapshots{Snapshots: all})
+	all.Snapshots = append(all.Snapshots, more.Snapshots...)
+	if more.Until.After(all.Until) {
+		all.Until = more.Until
+	}
+	_, err = w.ReplaceManifests(ctx, doubtfulLabels(name), all)
 	return err
 }

@@ -99,7 +99,7 @@ func (e *repoEngine) Check(ctx context.Context, ids []string) ([]string, error) 
 	if err := e.rep.Refresh(ctx); err != nil {
 		return nil, classify("check", cause(ctx, err))
 	}
-	bad := map[string]bool{}
+	began, bad := e.rep.Time(), map[string]bool{}
 	roots := make([]fs.Entry, len(ids))
 	for i, id := range ids {
 		root, _, err := e.load(ctx, id)
@@ -133,7 +133,7 @@ func (e *repoEngine) Check(ctx context.Context, ids []string) ([]string, error) 
 	if len(damaged) == 0 {
 		return nil, nil
 	}
-	if err := e.doubt(ctx, damaged); err != nil && e.log != nil {
+	if err := e.doubt(ctx, ids, damaged, began); err != nil && e.log != nil {
 		e.log("warn", "check", "the next backups can take data from damaged snapshots: "+classify("check", err).Error())
 	}
 	return damaged, nil
