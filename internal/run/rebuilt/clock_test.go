@@ -161,6 +161,14 @@ func TestAScanKeepsTheOrderOfASession(t *testing.T) {
 				inBackend(slot.Add(time.Hour), of(slot.Add(time.Hour), 0, time.Minute)),
 			},
 		},
+		"parts beside each other, of which one clock was ahead": {
+			runs: []task.Found{
+				inBackend(slot, of(slot, 0, 50*time.Minute), of(slot, 0, 50*time.Minute), of(slot, 0, 50*time.Minute),
+					of(slot, 3*time.Hour, 50*time.Minute)),
+				inBackend(slot.Add(time.Hour), of(slot.Add(time.Hour), 0, time.Minute)),
+			},
+			newest: time.Hour,
+		},
 		"a run that failed": {
 			runs: []task.Found{
 				inBackend(slot, of(slot, 3*time.Hour, time.Minute)),

@@ -175,17 +175,30 @@ func madeAt(snapshotID string, components map[string]v1alpha1.Component, now tim
 	return &at
 }
 
-// spent returns when the last of the components ended, and how long all of them took together.
+// spent returns when the last of the components ended, and how long at least one of them ran. They can have run beside
+// each other.
 func spent(components map[string]v1alpha1.Component) (last time.Time, took time.Duration) {
-	for _, c := range components {
+	start := func(c v1alpha1.Component) (at time.Time) {
+		if c.StartTime != nil {
+			at = c.StartTime.Time
+		}
+		return at
+	}
+	ran := slices.SortedFunc(maps.Values(components), func(a, b v1alpha1.Component) int {
+		return start(a).Compare(start(b))
+	})
+	for _, c := range ran {
 		if c.CompletionTime == nil {
 			continue
 		}
+		if from := start(c); !from.IsZero() {
+			if from.Before(last) {
+				from = last
+			}
+			took += max(0, c.CompletionTime.Sub(from))
+		}
 		if c.CompletionTime.After(last) {
 			last = c.CompletionTime.Time
-		}
-		if c.StartTime != nil {
-			took += max(0, c.CompletionTime.Sub(c.StartTime.Time))
 		}
 	}
 	return last, took
