@@ -119,12 +119,10 @@ func (p *Pusher) due(o client.Object, ended *metav1.Time) bool {
 	return p.tries[o.GetUID()] < attempts
 }
 
-// age returns for how long an object has ended. If its end is still to come, it was created that long ago, or the
-// Pusher has seen it for that long.
+// age returns for how long an object has ended. If its end is still to come, it is for how long the Pusher has seen it.
 func (p *Pusher) age(o client.Object, ended *metav1.Time) time.Duration {
-	at := p.moment(o, ended).At
-	if !at.IsZero() {
-		return p.Clock.Since(at)
+	if !v1alpha1.Ahead(ended.Time, p.Clock.Now()) {
+		return p.Clock.Since(ended.Time)
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
