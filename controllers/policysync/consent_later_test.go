@@ -9,6 +9,8 @@ import (
 	"github.com/fluxcd/pkg/runtime/conditions"
 	. "github.com/onsi/gomega"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	ctrl "sigs.k8s.io/controller-runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
@@ -86,27 +88,38 @@ func TestAConsentThatDeletedNothingCountsForNoLaterRevision(t *testing.T) {
 
 // A finalizer holds the last object of a consented removal, which then goes before the next revision comes.
 func TestAConsentThatIsCarriedOutBlocksNoLaterRevision(t *testing.T) {
-	r := newRoom(t)
-	r.ClassWait = time.Millisecond
-	r.push(both)
-	r.reconcile()
-	b := &v1alpha1.BackupStorage{}
-	r.g.Expect(r.exists(b, "b")).To(BeTrue())
-	b.Finalizers = append(b.Finalizers, "example.com/held")
-	r.g.Expect(r.Update(t.Context(), b)).To(Succeed())
-	r.push(map[string]string{"policy/c.yaml": storage("c"), "policy/d.yaml": storage("d")})
-	r.reconcile()
-	r.consent(r.sync.Status.Removal.Digest)
-	r.reconcile()
-	r.expectNotReady(v1alpha1.ReasonPruneFailed, "waiting until BackupStorage/"+r.namespace+"/b is deleted")
-	r.g.Expect(r.exists(b, "b")).To(BeTrue())
-	b.Finalizers = nil
-	r.g.Expect(r.Update(t.Context(), b)).To(Succeed())
-	revision := r.push(another)
-	r.reconcile()
-	r.expectReady(revision)
-	r.g.Expect(r.exists(b, "d")).To(BeFalse(), "an ordinary removal")
-	r.g.Expect(r.there()).To(Equal("c"))
+	for name, killed := range map[string]bool{"between two passes": false, "in a pass that is killed": true} {
+		t.Run(name, func(t *testing.T) {
+			r := newRoom(t)
+			r.ClassWait = time.Millisecond
+			r.push(both)
+			r.reconcile()
+			b := &v1alpha1.BackupStorage{}
+			r.g.Expect(r.exists(b, "b")).To(BeTrue())
+			b.Finalizers = append(b.Finalizers, "example.com/held")
+			r.g.Expect(r.Update(t.Context(), b)).To(Succeed())
+			r.push(map[string]string{"policy/c.yaml": storage("c"), "policy/d.yaml": storage("d")})
+			r.reconcile()
+			r.consent(r.sync.Status.Removal.Digest)
+			r.reconcile()
+			r.expectNotReady(v1alpha1.ReasonPruneFailed, "waiting until BackupStorage/"+r.namespace+"/b is deleted")
+			r.g.Expect(r.exists(b, "b")).To(BeTrue())
+			b.Finalizers = nil
+			r.g.Expect(r.Update(t.Context(), b)).To(Succeed())
+			if killed { // when it has written that b is gone
+				_, dead := r.killAt(1, false)
+				_, _ = r.Reconcile(t.Context(), ctrl.Request{NamespacedName: client.ObjectKeyFromObject(r.sync)})
+				r.g.Expect(*dead).To(BeTrue())
+				r.api.around = nil
+				r.restart()
+			}
+			revision := r.push(another)
+			r.reconcile()
+			r.expectReady(revision)
+			r.g.Expect(r.exists(b, "d")).To(BeFalse(), "an ordinary removal")
+			r.g.Expect(r.there()).To(Equal("c"))
+		})
+	}
 }
 
 // One storage waits until its backups are wiped. Another was in use from elsewhere, and can go before that. A consent

@@ -222,6 +222,7 @@ func (s *reconciling) begin(ctx context.Context, revision string, inventory []v1
 		status.LastAttemptedRevision = revision
 		return fault
 	}
+	s.completeConsent()
 	// A revision that is retried after a refusal is already announced.
 	announced := (revision == status.LastAppliedRevision || conditions.IsReconciling(s.obj)) &&
 		(status.Removal == nil || s.before.Status.Removal != nil)
