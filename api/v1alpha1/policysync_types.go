@@ -170,9 +170,9 @@ type ResourceInventory struct {
 	// +kubebuilder:validation:MaxItems=20000
 	Entries []ResourceRef `json:"entries"`
 
-	// Packed lists more than 1,000 objects: gzip of one line for each object, with its id, its version and, if it has
-	// one, its consent, and spaces between them. To read it, run "cairn get policies -o yaml", which prints it as
-	// entries, or "base64 -d | gunzip".
+	// Packed lists more than 1,000 objects: gzip of one line for each object, with its id, a space and its version. The
+	// header of the gzip has the consents. To read all of it, run "cairn get policies -o yaml", which prints it as
+	// entries; "base64 -d | gunzip" prints the lines.
 	// +optional
 	// +kubebuilder:validation:MaxLength=1400000
 	Packed []byte `json:"packed,omitempty"`
@@ -190,7 +190,8 @@ type ResourceRef struct {
 	Version string `json:"v"`
 	// Consent is set on objects that are no longer in Git. Needed: this object goes only with a consent that names it,
 	// also if nobody had to consent now, for example because a revision removed everything while the object was in use.
-	// Given: status.consent names it, and counts until it has gone.
+	// What takes more along (a Namespace, WipeOut, a PolicySync) needs a consent without this mark, too. Given:
+	// status.consent names it, and counts until it has gone.
 	// +optional
 	// +kubebuilder:validation:Enum=Needed;Given
 	Consent string `json:"consent,omitempty"`
