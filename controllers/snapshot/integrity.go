@@ -143,12 +143,12 @@ func (r *Reconciler) checked(
 }
 
 // there reports whether the VolumeSnapshot of a component can still be used. It looks by name for a VolumeSnapshot that
-// has lost its labels.
+// has lost its labels, and for one that was not ready when the sweep listed it: its run can have ended since.
 func (r *Reconciler) there(
 	ctx context.Context, namespace string, c *v1alpha1.Component, found map[types.UID]*pair,
 ) (bool, error) {
-	if p := found[types.UID(c.ID)]; p != nil {
-		return p.usable(c), nil
+	if p := found[types.UID(c.ID)]; p != nil && p.usable(c) {
+		return true, nil
 	}
 	for _, stats := range c.VolumeSnapshotterStats {
 		v := &snapshotv1.VolumeSnapshot{}
