@@ -194,6 +194,12 @@ func (k *keeper) check(ctx context.Context, r *task.ComponentResult) error {
 	bounded, cancel := context.WithTimeout(ctx, cmp.Or(k.m.CheckTimeout, checkTimeout))
 	defer cancel()
 	damaged, err := k.engine.Check(bounded, ids)
+	checked := len(ids)
+	if part, ok := errors.AsType[*repository.CheckedPart](err); ok && ctx.Err() == nil {
+		k.m.Log.Info("gave up the check after a part, which is damaged", "repository", k.work.Repository.Name,
+			"components", part.Count, "of", len(ids))
+		checked, err = part.Count, nil
+	}
 	if err != nil && bounded.Err() != nil && ctx.Err() == nil {
 		k.m.Log.Info("give up the check, which took too long", "repository", k.work.Repository.Name, "components",
 			len(ids))
@@ -203,8 +209,8 @@ func (k *keeper) check(ctx context.Context, r *task.ComponentResult) error {
 	if err != nil {
 		return err
 	}
-	r.Verified = int64(len(ids))
-	for i, id := range ids {
+	r.Verified = int64(checked)
+	for i, id := range ids[:checked] {
 		if !slices.Contains(damaged, id) {
 			continue
 		}

@@ -316,6 +316,35 @@ func (slowCheckEngine) Check(ctx context.Context, _ []string) ([]string, error) 
 	return nil, context.Cause(ctx)
 }
 
+// partlyChecked is a driver whose checks have time for one component, which is damaged.
+type partlyChecked struct{ repository.Driver }
+
+type partlyCheckedEngine struct{ repository.Engine }
+
+func (d partlyChecked) Open(ctx context.Context, r repository.Repository) (repository.Engine, error) {
+	e, err := d.Driver.Open(ctx, r)
+	return partlyCheckedEngine{e}, err
+}
+
+func (partlyCheckedEngine) Check(ctx context.Context, ids []string) ([]string, error) {
+	<-ctx.Done()
+	return ids[:1], &repository.CheckedPart{Count: 1, Err: context.Cause(ctx)}
+}
+
+func TestACheckThatFoundDamageTellsItAlsoWithoutTime(t *testing.T) {
+	t.Parallel()
+	g, p := NewWithT(t), backedUp(t, "one")
+	p.mover.Driver, p.mover.CheckTimeout = partlyChecked{kopia.Driver{}}, time.Millisecond
+	work := p.checking(keepTask())
+	work.Keep[0].Maintain = task.MaintainFull
+	work.Keep[0].Check = append(work.Keep[0].Check, work.Keep[0].Check...)
+	_, r := p.run(t.Context(), work)
+	k := r.Components[0]
+	g.Expect(k.Check).To(Or(BeNil(), HaveField("Reason", BeEmpty())))
+	g.Expect(k.Damaged).To(Equal([]int{0}))
+	g.Expect(k.Verified).To(BeEquivalentTo(1), "the others are checked the next time")
+}
+
 func TestACheckThatWasGivenUpIsNotChecked(t *testing.T) {
 	t.Parallel()
 	g, p := NewWithT(t), backedUp(t, "one")

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
+
+	"github.com/cairn-backup/cairn/internal/text"
 )
 
 // Errors on which a caller can act. Test for them with errors.Is.
@@ -77,3 +79,20 @@ func Redact(s string) string {
 		return m[:strings.IndexByte(m, '=')+1] + "***"
 	})
 }
+
+// CheckedPart is the error of a Check that found damage and had no time to find all of it. The damaged snapshots that
+// are returned beside it are those of the first Count of the list.
+type CheckedPart struct {
+	// Count is how many snapshots were checked, at least one.
+	Count int
+	// Err is why the others were not.
+	Err error
+}
+
+// Error implements error.
+func (e *CheckedPart) Error() string {
+	return fmt.Sprintf("%s checked: %v", text.Quantity(int64(e.Count), "snapshot"), e.Err)
+}
+
+// Unwrap returns why the others were not checked.
+func (e *CheckedPart) Unwrap() error { return e.Err }

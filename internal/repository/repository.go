@@ -57,7 +57,7 @@ type Engine interface {
 	Verify(ctx context.Context, id string, percent float64) (VerifyResult, error)
 	// Check checks whether everything that the snapshots need exists, without reading their files back. Snapshots
 	// share much, and shared data is checked once. It returns the snapshots that are damaged or missing. A backup takes
-	// nothing from one of these: it reads every file. An error means that nothing is known.
+	// nothing from one of these: it reads every file. An error means that nothing is known, unless it is a CheckedPart.
 	Check(ctx context.Context, ids []string) (damaged []string, err error)
 	// Delete removes snapshots. A later Maintain frees their space. Unknown ids are no error. A deleted snapshot can
 	// come back while others write: a deletion is final only when a later List confirms it.

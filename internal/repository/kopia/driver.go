@@ -60,7 +60,8 @@ type Driver struct {
 	skew time.Duration
 	// fileTime replaces the clock that file times are compared with. Only tests set it.
 	fileTime func() time.Time
-	// step is called before each change of the target of a restore. Only tests set it.
+	// step is called before each change of the target of a restore, and before each look at one snapshot of a check
+	// that has found damage. Only tests set it.
 	step func()
 	// syncfs replaces the call that brings a restore to the disk. Only tests set it.
 	syncfs func(fd int) error

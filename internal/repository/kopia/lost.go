@@ -26,11 +26,12 @@ type lost struct {
 }
 
 // findLost returns the contents that are lost, nil if there are none. It reads the index before it lists the packs:
-// other writers add packs meanwhile.
+// other writers add packs meanwhile. A content that is marked as deleted can be lost, too: a backup that was to send it
+// again can have been stopped in between.
 func (e *repoEngine) findLost(ctx context.Context, w repo.DirectRepositoryWriter) (*lost, error) {
 	index := w.ContentReader()
 	ends := map[blob.ID]content.Info{} // the last content that the index knows in each pack
-	err := index.IterateContents(ctx, content.IterateOptions{}, func(c content.Info) error {
+	err := index.IterateContents(ctx, content.IterateOptions{IncludeDeleted: true}, func(c content.Info) error {
 		if endOf(c) > endOf(ends[c.PackBlobID]) {
 			ends[c.PackBlobID] = c
 		}
@@ -59,7 +60,7 @@ func (e *repoEngine) findLost(ctx context.Context, w repo.DirectRepositoryWriter
 		return nil, nil
 	}
 	l := &lost{ids: map[content.ID]bool{}, w: w}
-	err = index.IterateContents(ctx, content.IterateOptions{}, func(c content.Info) error {
+	err = index.IterateContents(ctx, content.IterateOptions{IncludeDeleted: true}, func(c content.Info) error {
 		if _, known := ends[c.PackBlobID]; known && cutOff(c, lengths[c.PackBlobID]) {
 			l.ids[c.ContentID] = true
 		}

@@ -328,6 +328,39 @@ func TestASnapshotThatACheckFindsDamagedIsNotContinued(t *testing.T) {
 	}
 }
 
+// TestACheckWithoutTimeTellsWhatItFound checks a check that finds damage and has no time to look at each snapshot by
+// itself.
+func TestACheckWithoutTimeTellsWhatItFound(t *testing.T) {
+	t.Parallel()
+	g, r, src := NewWithT(t), initialized(t), t.TempDir()
+	enginetest.Incompressible(t, src, 3, 1<<20)
+	d, c := dated()
+	e, source := enginetest.Open(t, d, r), repository.Source{Name: "d", Dir: src}
+	old, err := e.Backup(t.Context(), source, repository.BackupOptions{})
+	g.Expect(err).NotTo(HaveOccurred())
+	g.Expect(kopia.LoseContents(t.Context(), e, old.ID)).To(Succeed())
+	c.pass(time.Hour)
+	other, err := enginetest.Open(t, d, r).Backup(t.Context(), repository.Source{Name: "x", Dir: t.TempDir()},
+		repository.BackupOptions{})
+	g.Expect(err).NotTo(HaveOccurred())
+	ctx, stop := context.WithCancel(t.Context())
+	defer stop()
+	looks := 0
+	keeper := enginetest.Open(t, kopia.WithStep(d, func() {
+		if looks++; looks == 2 {
+			stop()
+		}
+	}), r)
+	damaged, err := keeper.Check(ctx, []string{old.ID, other.ID})
+	var part *repository.CheckedPart
+	g.Expect(errors.As(err, &part)).To(BeTrue())
+	g.Expect(part.Count).To(Equal(1))
+	g.Expect(damaged).To(ConsistOf(old.ID))
+	c.pass(time.Hour)
+	_, p := backUp(t.Context(), g, enginetest.Open(t, d, r), src, repository.BackupOptions{})
+	g.Expect(p.FilesUnchanged).To(BeZero(), "the next backup reads every file")
+}
+
 // slowKeeper is the storage of a keeper whose maintenance has collected garbage, and then takes long before it drops
 // what earlier collections have marked as deleted: it rewrites packs.
 type slowKeeper struct {

@@ -98,9 +98,7 @@ func (b *backup) distrust(ctx context.Context, w repo.RepositoryWriter, man *sna
 	}
 	d := doubtfulSnapshots{Until: man.StartTime.ToTime()}
 	for _, m := range all {
-		if m.IncompleteReason == "" {
-			d.Snapshots = append(d.Snapshots, m.ID)
-		}
+		d.Snapshots = append(d.Snapshots, m.ID) // also what another run left meanwhile
 	}
 	_, err = w.ReplaceManifests(ctx, doubtfulLabels(b.src.Name), d)
 	return err

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/kopia/kopia/fs"
 	"github.com/kopia/kopia/repo"
@@ -120,8 +121,15 @@ func (e *repoEngine) Check(ctx context.Context, ids []string) ([]string, error) 
 	var damaged []string
 	for i, id := range ids {
 		if !bad[id] && !whole {
+			if e.step != nil {
+				e.step()
+			}
 			one, err := e.whole(ctx, blobs, roots[i])
-			if err != nil {
+			switch {
+			case err != nil && ctx.Err() != nil && i > 0:
+				e.tellDamage(ctx, ids[:i], damaged, began)
+				return damaged, &repository.CheckedPart{Count: i, Err: err}
+			case err != nil:
 				return nil, err
 			}
 			bad[id] = !one
@@ -130,13 +138,20 @@ func (e *repoEngine) Check(ctx context.Context, ids []string) ([]string, error) 
 			damaged = append(damaged, id)
 		}
 	}
+	e.tellDamage(ctx, ids, damaged, began)
+	return damaged, nil
+}
+
+// tellDamage tells the backups to come of what a check found, also if the check had no more time.
+func (e *repoEngine) tellDamage(ctx context.Context, checked, damaged []string, began time.Time) {
 	if len(damaged) == 0 {
-		return nil, nil
+		return
 	}
-	if err := e.doubt(ctx, ids, damaged, began); err != nil && e.log != nil {
+	ctx, stop := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
+	defer stop()
+	if err := e.doubt(ctx, checked, damaged, began); err != nil && e.log != nil {
 		e.log("warn", "check", "the next backups can take data from damaged snapshots: "+classify("check", err).Error())
 	}
-	return damaged, nil
 }
 
 // whole reports whether nothing is missing below the roots. It returns an error where it cannot find out: damage that
