@@ -22,7 +22,8 @@ func TestASnapshotThatWasMadeDuringTheSweepIsWhole(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			g := NewWithT(t)
-			listed := &snapshotv1.VolumeSnapshot{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "web", UID: "v"}}
+			listed := &snapshotv1.VolumeSnapshot{}
+			listed.ObjectMeta = metav1.ObjectMeta{Namespace: "shop", Name: "web", UID: "v"}
 			live := listed.DeepCopy()
 			live.Status = &snapshotv1.VolumeSnapshotStatus{
 				BoundVolumeSnapshotContentName: new("content"), ReadyToUse: new(whole),
