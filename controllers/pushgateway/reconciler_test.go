@@ -171,11 +171,10 @@ func TestARunOfAClockThatWasAheadHidesNoFailure(t *testing.T) {
 	r := &Pusher{Client: bed.Manager.GetClient(), Clock: pusher.Clock} // as after a restart
 	g.Expect(r.later(t.Context(), ahead)).To(BeTrue(), "the gateway holds the failure")
 	g.Expect(r.later(t.Context(), fails)).To(BeFalse())
-	for created, due := range map[time.Time]bool{
-		now.Add(-news / 2): true, now.Add(-2 * news): false, now.AddDate(1, 0, 0): true, // nobody knows how old it is
-	} {
+	// Nobody knows when it ended: a run can take longer than anything is news.
+	for _, created := range []time.Time{now.Add(-news / 2), now.Add(-2 * news), now.AddDate(1, 0, 0)} {
 		ahead.CreationTimestamp = metav1.NewTime(created)
-		g.Expect(r.due(ahead, ahead.Status.CompletionTime)).To(Equal(due), "created at %s", created)
+		g.Expect(r.due(ahead, ahead.Status.CompletionTime)).To(BeTrue(), "created at %s", created)
 	}
 }
 
