@@ -10,11 +10,11 @@ import (
 
 // waits reports whether the objects of a run, which ended this long ago, are not yet known as they are after it.
 func waits(b pushgateway.Backup, age time.Duration) bool {
-	limit := patience
-	if b.Session.Status.Phase == v1alpha1.BackupSessionSucceeded && stale(b) {
+	limit, old := patience, stale(b)
+	if b.Session.Status.Phase == v1alpha1.BackupSessionSucceeded && old {
 		limit = news
 	}
-	return age < limit && (stale(b) || behind(b))
+	return age < limit && (old || behind(b))
 }
 
 // stale reports whether the cache holds a Snapshot as it was before its run ended. The end of a Snapshot is written

@@ -29,6 +29,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/kube/status"
 	"github.com/cairn-backup/cairn/internal/policy"
 	"github.com/cairn-backup/cairn/internal/retention"
+	"github.com/cairn-backup/cairn/internal/run"
 )
 
 // departureInterval is the interval at which a Repository is checked that a deleted policy is about to delete.
@@ -95,7 +96,7 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	result, err := r.writer().Reconcile(ctx, req.NamespacedName, repository,
 		func(ctx context.Context) (ctrl.Result, error) { return r.reconcile(ctx, repository) })
 	if departs && err == nil {
-		result.RequeueAfter = sooner(result.RequeueAfter, departureInterval)
+		result.RequeueAfter = run.EarlierOf(result.RequeueAfter, departureInterval)
 	}
 	return result, err
 }
@@ -111,7 +112,7 @@ func (r *Reconciler) reconcile(ctx context.Context, repository *v1alpha1.Reposit
 	if err != nil {
 		return ctrl.Result{}, err
 	}
-	result.RequeueAfter = sooner(result.RequeueAfter, counts.again)
+	result.RequeueAfter = run.EarlierOf(result.RequeueAfter, counts.again)
 	return result, nil
 }
 

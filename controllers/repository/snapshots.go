@@ -10,6 +10,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/run"
 	"github.com/cairn-backup/cairn/internal/task"
 )
 
@@ -109,7 +110,7 @@ func summarize(
 		if at := s.PassedBy(now); at != nil && (last == nil || last.Before(at)) {
 			last, size = at, s.Status.Size
 		}
-		again = sooner(again, toCome(s.MadeAt(), now))
+		again = run.EarlierOf(again, toCome(s.MadeAt(), now))
 	}
 	status.SnapshotCount, status.RecentSnapshots = &succeeded, infos
 	// The time of the last backup stays when its Snapshot goes, unless a clock that was ahead has told it.
@@ -117,7 +118,7 @@ func summarize(
 	if left := toCome(status.LastBackupTime, now); left > 0 && settled {
 		status.LastBackupTime = nil
 	} else if last == nil {
-		again = sooner(again, left)
+		again = run.EarlierOf(again, left)
 	}
 	if last != nil {
 		status.LastBackupTime, status.Size = last, size
@@ -130,16 +131,8 @@ func summarize(
 
 // toCome returns when to look again at a time that is still to come, or 0.
 func toCome(at *metav1.Time, now time.Time) time.Duration {
-	if at == nil || at.Sub(now) <= v1alpha1.ClockTolerance {
+	if at == nil || !v1alpha1.Ahead(at.Time, now) {
 		return 0
 	}
 	return min(max(at.Sub(now)-v1alpha1.ClockTolerance, time.Second), clockInterval)
-}
-
-// sooner returns the shorter of two delays; 0 means never.
-func sooner(a, b time.Duration) time.Duration {
-	if a == 0 || b != 0 && b < a {
-		return b
-	}
-	return a
 }
