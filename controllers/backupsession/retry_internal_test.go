@@ -6,13 +6,13 @@ import (
 
 	. "github.com/onsi/gomega"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/tools/record"
 	clocktesting "k8s.io/utils/clock/testing"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/testbed"
 )
 
 // The clock of the API server was a year ahead when it made a run, which the history keeps until then. What fails today
@@ -20,8 +20,6 @@ import (
 func TestARunOfAClockThatWasAheadTakesNoRetryAway(t *testing.T) {
 	t.Parallel()
 	g := NewWithT(t)
-	scheme := runtime.NewScheme()
-	g.Expect(v1alpha1.AddToScheme(scheme)).To(Succeed())
 	now := time.Date(2026, 11, 20, 8, 0, 0, 0, time.UTC)
 	made := func(name string, at time.Time, phase v1alpha1.BackupSessionPhase) *v1alpha1.BackupSession {
 		s := &v1alpha1.BackupSession{ObjectMeta: metav1.ObjectMeta{
@@ -36,7 +34,8 @@ func TestARunOfAClockThatWasAheadTakesNoRetryAway(t *testing.T) {
 	ahead.UID, failed.UID = "uid-ahead", "uid-failed"
 	failed.Spec.RetryLeft = 1
 	failed.Status.NextRetry, failed.Status.Retried = new(metav1.NewTime(now.Add(-time.Minute))), new(false)
-	c := fake.NewClientBuilder().WithScheme(scheme).WithStatusSubresource(failed).WithObjects(ahead, failed).Build()
+	c := fake.NewClientBuilder().WithScheme(testbed.Scheme()).WithStatusSubresource(failed).
+		WithObjects(ahead, failed).Build()
 	g.Expect(c.Get(t.Context(), client.ObjectKeyFromObject(failed), failed)).To(Succeed())
 	events := record.NewFakeRecorder(10)
 	r := &Reconciler{

@@ -169,7 +169,7 @@ func (p *pageBuilder) add(
 				known = s
 			}
 		}
-		if t := known.LastSuccessTime; t != nil && !run.Ahead(t.Time, p.now) {
+		if t := known.LastSuccessTime; t != nil && !v1alpha1.Ahead(t.Time, p.now) {
 			row.LastSuccess = later(row.LastSuccess, t.Time)
 		}
 		known = backup.Scheduled(known, config, schedule.Identity(kind, o.Namespace, o.Name, config.Name),

@@ -19,7 +19,6 @@ import (
 	"github.com/cairn-backup/cairn/internal/kube/access"
 	"github.com/cairn-backup/cairn/internal/kube/movers"
 	"github.com/cairn-backup/cairn/internal/kube/read"
-	"github.com/cairn-backup/cairn/internal/run"
 	"github.com/cairn-backup/cairn/internal/task/moverjob"
 	"github.com/cairn-backup/cairn/internal/workload/destination"
 )
@@ -155,11 +154,11 @@ func (r *Reconciler) terminatingSince(
 	ctx context.Context, claim *corev1.PersistentVolumeClaim,
 ) (time.Time, error) {
 	at, now := claim.DeletionTimestamp.Time, r.Clock.Now()
-	if !run.Ahead(at, now) {
+	if !v1alpha1.Ahead(at, now) {
 		return at, nil
 	}
 	seen, err := time.Parse(time.RFC3339, claim.Annotations[v1alpha1.AnnotationTerminating])
-	if err == nil && !run.Ahead(seen, now) {
+	if err == nil && !v1alpha1.Ahead(seen, now) {
 		return seen, nil
 	}
 	before := claim.DeepCopy()

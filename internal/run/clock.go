@@ -8,10 +8,6 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
 
-// Ahead reports whether a time lies so far after now that only a clock that was wrong can have written it. Whoever
-// waited for such a time would wait for years.
-func Ahead(t, now time.Time) bool { return v1alpha1.Ahead(t, now) }
-
 // Latest returns now, or when the API server made the object for which something is decided, if that is later: then the
 // clock of the manager is behind.
 func Latest(now time.Time, made metav1.Time) time.Time {
@@ -24,7 +20,7 @@ func Latest(now time.Time, made metav1.Time) time.Time {
 // CompareTimes compares two times of which one wins. One that is still to come is of a clock that was ahead: it counts
 // as earlier than one that has passed, else it would win until then.
 func CompareTimes(a, b, now time.Time) int {
-	if ahead := Ahead(a, now); ahead != Ahead(b, now) {
+	if ahead := v1alpha1.Ahead(a, now); ahead != v1alpha1.Ahead(b, now) {
 		if ahead {
 			return -1
 		}
@@ -58,7 +54,7 @@ func (m Moment) Compare(o Moment) int {
 // Waited returns for how long something was waited for since the API server made it. If that is still to come, the time
 // since start counts, which is of the clock of the manager.
 func Waited(made time.Time, start *metav1.Time, now time.Time) time.Duration {
-	if start != nil && Ahead(made, now) {
+	if start != nil && v1alpha1.Ahead(made, now) {
 		made = start.Time
 	}
 	return now.Sub(made)
@@ -79,7 +75,7 @@ func Left(until time.Time, in time.Duration, now time.Time) time.Duration {
 func Restart(
 	start, deadline *metav1.Time, timeout *metav1.Duration, now time.Time,
 ) (newStart, newDeadline *metav1.Time) {
-	if start == nil || !Ahead(start.Time, now) {
+	if start == nil || !v1alpha1.Ahead(start.Time, now) {
 		return start, deadline
 	}
 	at := metav1.NewTime(now).Rfc3339Copy()

@@ -15,7 +15,7 @@ import (
 // Progress sets the conditions of something that is under way.
 func Progress(cs *[]metav1.Condition, reason, message string, generation int64, now time.Time) {
 	if since := apimeta.FindStatusCondition(*cs, meta.ReconcilingCondition); since != nil &&
-		Ahead(since.LastTransitionTime.Time, now) {
+		v1alpha1.Ahead(since.LastTransitionTime.Time, now) {
 		apimeta.RemoveStatusCondition(cs, meta.ReconcilingCondition)
 	}
 	Set(cs, meta.ReconcilingCondition, metav1.ConditionTrue, reason, message, generation, now)
@@ -67,7 +67,7 @@ func Set(
 // returns now, and so it does if a clock that was ahead has set the condition: Progress corrects that.
 func Since(cs []metav1.Condition, now time.Time) time.Time {
 	if c := apimeta.FindStatusCondition(cs, meta.ReconcilingCondition); c != nil &&
-		!Ahead(c.LastTransitionTime.Time, now) {
+		!v1alpha1.Ahead(c.LastTransitionTime.Time, now) {
 		return c.LastTransitionTime.Time
 	}
 	return now

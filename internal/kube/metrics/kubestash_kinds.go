@@ -10,7 +10,6 @@ import (
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/policy"
-	"github.com/cairn-backup/cairn/internal/run"
 )
 
 // Phases of each kind.
@@ -138,7 +137,7 @@ func (s *scrape) theirRepository(o *v1alpha1.Repository) {
 		referenced(o.Spec.AppRef, o.Namespace))}
 	t.general(o, o.Status.Conditions, readyPhases, o.Status.Phase, o.Spec.Path, o.Status.Phase,
 		known(o.Status.Integrity))
-	if at := o.Status.LastBackupTime; at != nil && !run.Ahead(at.Time, s.now) {
+	if at := o.Status.LastBackupTime; at != nil && !v1alpha1.Ahead(at.Time, s.now) {
 		t.give("last_successful_backup", float64(at.Unix()))
 	}
 	if n := o.Status.StoredBytes; n != nil {

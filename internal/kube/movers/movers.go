@@ -98,7 +98,7 @@ func unfinishedMoverPods(pods []corev1.Pod, jobs []batchv1.Job, owner client.Obj
 	n := 0
 	for i := range pods {
 		p := &pods[i]
-		own := run.Ahead(created.Time, now) || !p.CreationTimestamp.Before(&created) ||
+		own := v1alpha1.Ahead(created.Time, now) || !p.CreationTimestamp.Before(&created) ||
 			slices.ContainsFunc(jobs, func(j batchv1.Job) bool {
 				return metav1.IsControlledBy(p, &j) && metav1.IsControlledBy(&j, owner)
 			})

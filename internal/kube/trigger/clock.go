@@ -5,7 +5,7 @@ import (
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-	"github.com/cairn-backup/cairn/internal/run"
+	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/schedule"
 )
 
@@ -15,7 +15,7 @@ type dropped struct{ any, slot bool }
 // dropAhead drops what a clock that was ahead has left in the status of a session. Otherwise no run would start, and no
 // success would be late, before those times have come.
 func (b *sessionFacts) dropAhead() dropped {
-	ahead := func(t *metav1.Time) bool { return t != nil && run.Ahead(t.Time, b.now) }
+	ahead := func(t *metav1.Time) bool { return t != nil && v1alpha1.Ahead(t.Time, b.now) }
 	p := &b.previous
 	d := dropped{slot: ahead(p.LastScheduleTime)}
 	d.any = d.slot || ahead(p.LastSuccessTime) || ahead(p.LastMissedTime) || ahead(p.ScheduledSince)

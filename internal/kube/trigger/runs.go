@@ -16,7 +16,6 @@ import (
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/kube/logs"
-	"github.com/cairn-backup/cairn/internal/run"
 	"github.com/cairn-backup/cairn/internal/run/backup"
 )
 
@@ -111,7 +110,7 @@ func (k *Scheduler) forget(
 		}
 		for _, s := range backup.BeyondHistory(all, limit, now) {
 			if scheduled[name] && backup.SlotOf(s).After(counted[name]) && s.Spec.RetryOf == "" &&
-				s.Spec.ScheduledTime != nil && onMinute(s) && !run.Ahead(backup.SlotOf(s), now) {
+				s.Spec.ScheduledTime != nil && onMinute(s) && !v1alpha1.Ahead(backup.SlotOf(s), now) {
 				continue
 			}
 			gone := &v1alpha1.BackupSession{ObjectMeta: metav1.ObjectMeta{Namespace: s.Namespace, Name: s.Name}}

@@ -12,7 +12,6 @@ import (
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/policy"
-	"github.com/cairn-backup/cairn/internal/run"
 	"github.com/cairn-backup/cairn/internal/schedule"
 )
 
@@ -110,7 +109,7 @@ func (k *Scheduler) judge(
 	for i := range v.sessions {
 		config := &v.sessions[i]
 		previous := previousOf(*v.status, config.Name)
-		if at := previous.LastScheduleTime; at != nil && !run.Ahead(at.Time, now) {
+		if at := previous.LastScheduleTime; at != nil && !v1alpha1.Ahead(at.Time, now) {
 			counted[config.Name] = previous.LastScheduleTime.Time
 		}
 		j := judge(sessionFacts{

@@ -14,7 +14,6 @@ import (
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/policy"
-	"github.com/cairn-backup/cairn/internal/run"
 )
 
 // start creates the run of a slot, unless the API server shows that it was created: the invoker that was read can be
@@ -35,7 +34,7 @@ func (k *Scheduler) start(
 	}
 	is, _ := viewOf(live)
 	if last := previousOf(*is.status, config.Name).LastScheduleTime; last != nil && !slot.After(last.Time) &&
-		!run.Ahead(last.Time, now) {
+		!v1alpha1.Ahead(last.Time, now) {
 		return nil
 	}
 	_, err := k.create(ctx, v, config.Name, slot, retriesOf(config),

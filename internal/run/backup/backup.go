@@ -163,7 +163,7 @@ func Next(in Input) Decision {
 
 // inTime returns the input with a start and deadlines that lie in no future from which a clock has come back.
 func inTime(in Input) Input {
-	ahead := func(t *metav1.Time) bool { return t != nil && run.Ahead(t.Time, in.Now) }
+	ahead := func(t *metav1.Time) bool { return t != nil && v1alpha1.Ahead(t.Time, in.Now) }
 	if !ahead(in.Session.Status.StartTime) &&
 		!slices.ContainsFunc(in.Session.Status.Targets, func(t v1alpha1.BackupTargetStatus) bool {
 			return ahead(t.StartTime)

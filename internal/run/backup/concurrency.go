@@ -47,7 +47,7 @@ func compareRuns(a, b *v1alpha1.BackupSession) int {
 
 // toCome reports whether a clock that was ahead says when a run was made.
 func toCome(s *v1alpha1.BackupSession, now time.Time) bool {
-	return run.Ahead(s.CreationTimestamp.Time, now)
+	return v1alpha1.Ahead(s.CreationTimestamp.Time, now)
 }
 
 // laterThan reports whether a run is known to be made after s. Of one that is still to come nobody knows that, unless

@@ -27,7 +27,7 @@ func BeyondHistory(runs []*v1alpha1.BackupSession, limit int, now time.Time) []*
 		switch {
 		case !s.Status.Phase.Terminal():
 			needed[s.Spec.RetryOf] = true
-		case run.Ahead(s.CreationTimestamp.Time, now):
+		case v1alpha1.Ahead(s.CreationTimestamp.Time, now):
 			ahead = append(ahead, s)
 		default:
 			finished = append(finished, s)
@@ -109,7 +109,7 @@ func (s *Success) See(r *v1alpha1.BackupSession, now time.Time) {
 // zero if nobody knows.
 func WaitsSince(status *v1alpha1.SessionStatus, last Success, now time.Time) (since time.Time, none bool) {
 	since = last.Slot
-	if known := status.LastSuccessTime; known != nil && known.After(last.Ended) && !run.Ahead(known.Time, now) {
+	if known := status.LastSuccessTime; known != nil && known.After(last.Ended) && !v1alpha1.Ahead(known.Time, now) {
 		since = known.Time
 	}
 	if !since.IsZero() {

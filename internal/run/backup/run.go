@@ -232,7 +232,7 @@ func (r *runner) cancel() {
 	gone := len(jobs) == 0 && r.Pods == 0
 	// A clock that was ahead says nothing about the time that has passed. Each Job counts as gone some time after its
 	// own deletion, and each sidecar after it was asked to stop.
-	if run.Ahead(since, r.Now) && run.Moves(r.Jobs, r.Now) {
+	if v1alpha1.Ahead(since, r.Now) && run.Moves(r.Jobs, r.Now) {
 		left = run.WaitForPods
 	}
 	if !gone && left > 0 {

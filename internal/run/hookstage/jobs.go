@@ -83,7 +83,7 @@ func (j *Jobs) outcome(
 	}
 	st.Job = name
 	since := job.Created
-	if run.Ahead(since, now) && st.StartTime != nil { // the API server's clock was ahead, or the manager is behind
+	if v1alpha1.Ahead(since, now) && st.StartTime != nil { // the API server's clock was ahead, or the manager is behind
 		since = st.StartTime.Time
 	}
 	switch late := run.Left(since.Add(h.Timeout.Duration), h.Timeout.Duration, now); {

@@ -199,7 +199,7 @@ func (r *runner) stops(deleted time.Time) bool {
 		return false
 	}
 	left := run.Left(deleted.Add(run.WaitForPods), run.WaitForPods, r.Now)
-	if run.Ahead(deleted, r.Now) && run.Moves(r.Jobs, r.Now) {
+	if v1alpha1.Ahead(deleted, r.Now) && run.Moves(r.Jobs, r.Now) {
 		left = run.WaitForPods
 	}
 	if left > 0 {
