@@ -3,8 +3,6 @@ package mover_test
 import (
 	"bytes"
 	"fmt"
-	"math/rand/v2"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -15,6 +13,8 @@ import (
 	"time"
 
 	. "github.com/onsi/gomega"
+
+	"github.com/cairn-backup/cairn/internal/repository/enginetest"
 )
 
 // unpacked is the environment variable that names the directory where hack/databases put real servers and clients.
@@ -76,20 +76,8 @@ func newServer(t testing.TB) *databaseServer {
 	return s
 }
 
-// unusedPort returns a port below those that systems hand out on request, so nobody gets it before the server
-// listens.
-func unusedPort(t testing.TB) string {
-	t.Helper()
-	for range 100 {
-		port := fmt.Sprint(16_000 + rand.IntN(14_000))
-		if l, err := net.Listen("tcp", "127.0.0.1:"+port); err == nil {
-			NewWithT(t).Expect(l.Close()).To(Succeed())
-			return port
-		}
-	}
-	t.Fatal("find an unused port")
-	return ""
-}
+// unusedPort returns a port that no other test gets.
+func unusedPort(t testing.TB) string { return fmt.Sprint(enginetest.UnusedAddress(t).Port) }
 
 // command returns a command of the server's side.
 func (s *databaseServer) command(name string, args ...string) *exec.Cmd {

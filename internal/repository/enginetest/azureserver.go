@@ -3,7 +3,6 @@ package enginetest
 import (
 	"context"
 	"encoding/base64"
-	"net"
 	"os"
 	"os/exec"
 	"strconv"
@@ -49,25 +48,13 @@ func OnAzure(t *testing.T, test func(*testing.T, repository.Azure)) {
 // startAzurite starts azurite, which stops with the test, and returns its address.
 func startAzurite(t *testing.T, bin, cert, key string) string {
 	t.Helper()
-	g := NewWithT(t)
-	addr := unusedAddress(t)
+	addr := UnusedAddress(t)
 	address, port := addr.String(), strconv.Itoa(addr.Port)
 	cmd := exec.Command(bin, "--blobHost", "127.0.0.1", "--blobPort", port, "--location", t.TempDir(), "--silent",
 		"--disableTelemetry",
 		"--skipApiVersionCheck", "--cert", cert, "--key", key)
 	cmd.Env = append(os.Environ(), "AZURITE_ACCOUNTS="+azureAccount+":"+azureKey)
-	g.Expect(cmd.Start()).To(Succeed())
-	t.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait() // fails because it was killed
-	})
-	g.Eventually(func() error {
-		c, err := net.Dial("tcp", address)
-		if err != nil {
-			return err
-		}
-		return c.Close()
-	}).WithTimeout(connectTimeout).Should(Succeed(), "azurite listens")
+	startServer(t, cmd, address)
 	return address
 }
 

@@ -30,7 +30,7 @@ import (
 func StartGCS(t testing.TB) repository.GCS {
 	t.Helper()
 	g := NewWithT(t)
-	addr := unusedAddress(t)
+	addr := UnusedAddress(t)
 	server, err := fakestorage.NewServerWithOptions(fakestorage.Options{
 		Scheme: "http", Host: "127.0.0.1", Port: uint16(addr.Port), PublicHost: addr.String(), ExternalURL: "http://" +
 			addr.String(), Writer: io.Discard,

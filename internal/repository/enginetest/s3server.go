@@ -1,6 +1,7 @@
 package enginetest
 
 import (
+	"bytes"
 	"fmt"
 	"math/rand/v2"
 	"net"
@@ -31,21 +32,10 @@ func StartS3(t testing.TB, args ...string) repository.S3 {
 	bin := s3Program(t)
 	dir := t.TempDir()
 	g.Expect(os.Mkdir(filepath.Join(dir, "bucket"), 0o755)).To(Succeed())
-	addr := unusedAddress(t).String()
+	addr := UnusedAddress(t).String()
 	cmd := exec.Command(bin, append(append([]string{"-q", "--port", addr}, args...), "posix", dir)...)
 	cmd.Env = append(os.Environ(), "ROOT_ACCESS_KEY="+S3AccessKey, "ROOT_SECRET_KEY="+S3SecretKey)
-	g.Expect(cmd.Start()).To(Succeed())
-	t.Cleanup(func() {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait() // fails because it was killed
-	})
-	g.Eventually(func() error {
-		c, err := net.Dial("tcp", addr)
-		if err != nil {
-			return err
-		}
-		return c.Close()
-	}).WithTimeout(connectTimeout).Should(Succeed(), "the S3 server listens")
+	startServer(t, cmd, addr)
 	return repository.S3{
 		Endpoint: addr, Bucket: "bucket", Region: "us-east-1", AccessKey: S3AccessKey,
 		SecretKey: S3SecretKey, Plain: len(args) == 0,
@@ -67,19 +57,56 @@ func s3Program(t testing.TB) string {
 	return found[len(found)-1]
 }
 
-// unusedAddress returns an address of this machine for a server that must be told where to listen. Its port is below
-// the ports that systems hand out on request, so no other test gets it before the server listens.
-func unusedAddress(t testing.TB) *net.TCPAddr {
+// startServer starts a server that stops with the test, and waits until it listens on addr. A server that stops
+// earlier fails the test with what it said.
+func startServer(t testing.TB, cmd *exec.Cmd, addr string) {
+	t.Helper()
+	g := NewWithT(t)
+	var said bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &said, &said
+	g.Expect(cmd.Start()).To(Succeed())
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	t.Cleanup(func() {
+		select {
+		case err := <-ended:
+			t.Errorf("%s stopped before the test: %v: %s", cmd.Path, err, said.Bytes()[max(0, said.Len()-4000):])
+		default:
+			_ = cmd.Process.Kill()
+			<-ended // fails because it was killed
+		}
+	})
+	g.Eventually(func() error {
+		if len(ended) > 0 {
+			return StopTrying("the server stopped")
+		}
+		c, err := net.Dial("tcp", addr)
+		if err != nil {
+			return err
+		}
+		return c.Close()
+	}).WithTimeout(connectTimeout).Should(Succeed(), "the server listens")
+}
+
+// UnusedAddress returns an address of this machine for a server that must be told where to listen. Its port is below
+// the ports that systems hand out on request, and nobody else gets it from UnusedAddress until the test ends: a server
+// may take seconds until it listens, and two tests with one address would share the server of the first.
+func UnusedAddress(t testing.TB) *net.TCPAddr {
 	t.Helper()
 	const lowest, highest, tries = 16_000, 30_000, 100
-	var err error
 	for range tries {
-		var l net.Listener
-		if l, err = net.Listen("tcp", fmt.Sprint("127.0.0.1:", lowest+rand.IntN(highest-lowest))); err == nil {
+		port := lowest + rand.IntN(highest-lowest)
+		ours, err := net.Listen("unix", fmt.Sprint("@cairn-test-port-", port)) // a name without a file
+		if err != nil {
+			continue
+		}
+		if l, err := net.Listen("tcp", fmt.Sprint("127.0.0.1:", port)); err == nil {
 			NewWithT(t).Expect(l.Close()).To(Succeed())
+			t.Cleanup(func() { _ = ours.Close() })
 			return l.Addr().(*net.TCPAddr)
 		}
+		_ = ours.Close()
 	}
-	t.Fatalf("find an unused port: %v", err)
+	t.Fatal("no unused port")
 	return nil
 }
