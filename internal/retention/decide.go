@@ -99,6 +99,7 @@ func (p Policy) Decide(snapshots []Snapshot, now time.Time) []Verdict {
 	for _, repository := range byRepository {
 		p.judge(repository, now)
 	}
+	keepWholePoints(verdicts, now)
 	completeRestorePoints(verdicts)
 	for i := range verdicts {
 		if v := &verdicts[i]; v.Goes() {
@@ -132,9 +133,7 @@ func (p Policy) judge(verdicts []*Verdict, now time.Time) {
 		switch v.Phase {
 		case v1alpha1.SnapshotSucceeded:
 			succeeded++
-			// A Snapshot whose time is still to come takes nobody's place, as one that is damaged: nobody knows how old
-			// it is.
-			sound := !v.Damaged && !v1alpha1.Ahead(v.Time, now)
+			sound := v.sound(now)
 			if sound {
 				intact++
 			}
@@ -157,6 +156,10 @@ func (p Policy) judge(verdicts []*Verdict, now time.Time) {
 		p.expire(v)
 	}
 }
+
+// sound reports whether a successful Snapshot takes a place. One whose time is still to come takes nobody's place, as
+// one that is damaged: nobody knows how old it is.
+func (v *Verdict) sound(now time.Time) bool { return !v.Damaged && !v1alpha1.Ahead(v.Time, now) }
 
 // success applies each rule to a successful Snapshot that is not too old, once among all and once among those that are
 // sound: not damaged, and not of the future.
