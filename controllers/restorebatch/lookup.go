@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 
-	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
@@ -38,7 +37,7 @@ func (r *Reconciler) lookUp(ctx context.Context, b *v1alpha1.RestoreBatch) (*res
 	now := run.Latest(r.Clock.Now(), b.CreationTimestamp)
 	if chosen, start.Error = restorebatch.ChooseSnapshots(snapshots, &b.Spec, now); start.Error != nil {
 		// The Snapshots can have been deleted after the restore.
-		start.AlreadyRestored, err = r.stamped(ctx, b)
+		start.AlreadyRestored, err = r.stamped(ctx, b, nil)
 		if resolved.Namespace != b.Namespace && len(snapshots) == 0 {
 			start.Error = &v1alpha1.ResolvedError{Reason: v1alpha1.ReasonRestoreNotAllowed, Message: fmt.Sprintf(
 				"among the Snapshots of namespace %s whose Repositories allow namespace %s to restore them with the "+
@@ -89,24 +88,6 @@ func (r *Reconciler) snapshots(
 		}
 	}
 	return out, nil
-}
-
-// stamped reports whether an identical earlier RestoreBatch filled each target, and all its claims still have their
-// data.
-func (r *Reconciler) stamped(ctx context.Context, b *v1alpha1.RestoreBatch) (bool, error) {
-	var claims corev1.PersistentVolumeClaimList
-	if err := r.APIReader.List(ctx, &claims, client.InNamespace(b.Namespace)); err != nil {
-		return false, fmt.Errorf("list PersistentVolumeClaims: %w", err)
-	}
-	ofSpec := restorebatch.SpecDigests(b)
-	for i := range b.Spec.Targets {
-		digests := restorebatch.TargetDigests(ofSpec, b.Spec.Targets[i].Name)
-		filled, err := read.Filled(ctx, r.APIReader, claims.Items, digests...)
-		if err != nil || !filled.Complete() {
-			return false, err
-		}
-	}
-	return true, nil
 }
 
 // resolveHooks resolves the hooks around all targets.

@@ -78,7 +78,7 @@ func (r *Reconciler) resolveScaling(
 		return nil
 	}
 	// A RestoreBatch that was recreated, and restores nothing again, scales nothing.
-	if filled, err := r.stamped(ctx, b); filled || err != nil {
+	if filled, err := r.stamped(ctx, b, start.Resolved.Targets); filled || err != nil {
 		return err
 	}
 	autoscalers := r.autoscalers(ctx, b.Namespace)

@@ -27,8 +27,8 @@ func (r *Reconciler) findDatabase(ctx context.Context, look *lookup) error {
 		return nil
 	}
 	ref := look.session.Spec.Target
-	found, refusal, err := read.FindDatabase(ctx, r.APIReader, look.session.Namespace, *ref, paramsOf(look.session),
-		look.target.Pods)
+	found, refusal, err := read.FindDatabase(ctx, r.APIReader, look.session.Namespace, *ref,
+		catalog.RestoreParams(look.session.Spec.Addon), look.target.Pods)
 	if err != nil {
 		return err
 	}
@@ -41,37 +41,22 @@ func (r *Reconciler) findDatabase(ctx context.Context, look *lookup) error {
 	}
 	look.database = found
 	look.TargetFound, look.Resolved.TargetUID = true, found.UID()
-	mark, err := r.mark(ctx, look.session.Namespace, found.UID())
-	if err != nil {
+	filled, mark, err := read.DatabaseFilled(ctx, r.APIReader, look.session.Namespace, found, look.claims,
+		look.digests...)
+	if mark == nil || err != nil {
 		return err
 	}
-	if mark == nil {
-		return nil
-	}
-	volumes := restore.VolumesOfDatabase(found.Location.Pod, look.claims)
-	look.AlreadyRestored = restore.DatabaseFilledBy(mark.Annotations, found.UID(), volumes, look.digests...)
+	look.AlreadyRestored = filled
 	if !look.AlreadyRestored && restore.Marked(mark.Annotations, look.digests...) {
 		look.Error = restore.ConfirmationUsed(look.session, "Lease "+mark.Name)
 	}
 	return nil
 }
 
-// mark returns the Lease that holds for a database what a claim holds in its own annotations: which restore writes into
-// it, and which restore filled it. The object that stands for the database belongs to others, and the manager is not
-// allowed to write it. mark returns nil if the Lease does not exist.
+// mark returns the Lease of a database, or nil: see read.DatabaseMark.
 func (r *Reconciler) mark(ctx context.Context, namespace string, target types.UID) (*coordinationv1.Lease, error) {
-	mark := &coordinationv1.Lease{}
-	err := r.APIReader.Get(ctx, client.ObjectKey{Namespace: namespace, Name: databaseLeaseName(target)}, mark)
-	if apierrors.IsNotFound(err) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, fmt.Errorf("get Lease %s: %w", databaseLeaseName(target), err)
-	}
-	return mark, nil
+	return read.DatabaseMark(ctx, r.APIReader, namespace, target)
 }
-
-func databaseLeaseName(target types.UID) string { return "cairn-restore-" + string(target) }
 
 // intoDatabase reports whether a frozen restore writes into a database.
 func intoDatabase(resolved *v1alpha1.ResolvedRestore) bool { return resolved.Task.Database != nil }
@@ -122,7 +107,7 @@ func (r *Reconciler) makeMark(ctx context.Context, s *v1alpha1.RestoreSession, t
 		return fmt.Errorf("get kind of %s: %w", target.GetName(), err)
 	}
 	mark := &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{
-		Namespace: s.Namespace, Name: databaseLeaseName(target.GetUID()),
+		Namespace: s.Namespace, Name: read.DatabaseMarkName(target.GetUID()),
 		Labels:      map[string]string{v1alpha1.LabelManagedBy: v1alpha1.ManagedByCairn},
 		Annotations: map[string]string{v1alpha1.AnnotationRestoring: string(s.UID)},
 		OwnerReferences: []metav1.OwnerReference{{
@@ -181,19 +166,12 @@ func (r *Reconciler) volumesOfDatabase(ctx context.Context, s *v1alpha1.RestoreS
 	if err := r.APIReader.List(ctx, &pods, namespace); err != nil {
 		return "", fmt.Errorf("list Pods: %w", err)
 	}
-	found, refusal, err := read.FindDatabase(ctx, r.APIReader, s.Namespace, *s.Spec.Target, paramsOf(s), pods.Items)
+	found, refusal, err := read.FindDatabase(ctx, r.APIReader, s.Namespace, *s.Spec.Target,
+		catalog.RestoreParams(s.Spec.Addon), pods.Items)
 	if err != nil || refusal != nil {
 		return "", err
 	}
 	return restore.VolumesOfDatabase(found.Location.Pod, claims.Items), nil
-}
-
-// paramsOf returns the parameters of a restore's task.
-func paramsOf(s *v1alpha1.RestoreSession) map[string]string {
-	if addon := s.Spec.Addon; addon != nil && len(addon.Tasks) == 1 {
-		return catalog.Params(&addon.Tasks[0])
-	}
-	return map[string]string{}
 }
 
 // releaseDatabase gives back the database of an ended restore.

@@ -12,6 +12,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/kube/read"
 	"github.com/cairn-backup/cairn/internal/run/restore"
 	"github.com/cairn-backup/cairn/internal/testbed/kubelet"
 	"github.com/cairn-backup/cairn/internal/testbed/sessiontest"
@@ -42,7 +43,7 @@ func databaseWorld(t testing.TB, ready bool) (*world, *corev1.Service) {
 func (w *world) mark(service *corev1.Service) *coordinationv1.Lease {
 	w.T.Helper()
 	mark := &coordinationv1.Lease{}
-	w.Get(databaseLeaseName(service.UID), mark)
+	w.Get(read.DatabaseMarkName(service.UID), mark)
 	return mark
 }
 

@@ -33,6 +33,14 @@ func Params(reference *v1alpha1.TaskReference) map[string]string {
 	return out
 }
 
+// RestoreParams returns the parameters that a restore gives to its task. info can be nil.
+func RestoreParams(info *v1alpha1.AddonInfo) map[string]string {
+	if info != nil && len(info.Tasks) == 1 {
+		return Params(&info.Tasks[0])
+	}
+	return map[string]string{}
+}
+
 // streams reports whether the mover of a task runs a program that talks to a database, as far as lookup knows its
 // Function.
 func streams(t *v1alpha1.Task, lookup func(string) *v1alpha1.Function) (streams, known bool) {

@@ -2,8 +2,11 @@ package read
 
 import (
 	"context"
+	"fmt"
 
+	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -29,4 +32,39 @@ func Filled(
 		}
 	}
 	return restore.FindFilled(claims, volumes, digests...), nil
+}
+
+// DatabaseMark reads, past the cache, the Lease that holds for a database what a claim holds in its own annotations:
+// which restore writes into it, and which restore filled it. The object that stands for the database belongs to others,
+// and the manager is not allowed to write it. target is the UID of that object. DatabaseMark returns nil if the Lease
+// does not exist.
+func DatabaseMark(
+	ctx context.Context, live client.Reader, namespace string, target types.UID,
+) (*coordinationv1.Lease, error) {
+	mark := &coordinationv1.Lease{}
+	err := live.Get(ctx, client.ObjectKey{Namespace: namespace, Name: DatabaseMarkName(target)}, mark)
+	if apierrors.IsNotFound(err) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("get Lease %s: %w", DatabaseMarkName(target), err)
+	}
+	return mark, nil
+}
+
+// DatabaseMarkName returns the name of the Lease of a database: see DatabaseMark.
+func DatabaseMarkName(target types.UID) string { return "cairn-restore-" + string(target) }
+
+// DatabaseFilled reports whether a restore with one of the digests filled a database that still has its data. claims
+// are those of the namespace. It also returns the DatabaseMark, which can be nil.
+func DatabaseFilled(
+	ctx context.Context, live client.Reader, namespace string, d *Database, claims []corev1.PersistentVolumeClaim,
+	digests ...string,
+) (bool, *coordinationv1.Lease, error) {
+	mark, err := DatabaseMark(ctx, live, namespace, d.UID())
+	if mark == nil || err != nil {
+		return false, nil, err
+	}
+	volumes := restore.VolumesOfDatabase(d.Location.Pod, claims)
+	return restore.DatabaseFilledBy(mark.Annotations, d.UID(), volumes, digests...), mark, nil
 }

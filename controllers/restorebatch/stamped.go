@@ -1,0 +1,69 @@
+package restorebatch
+
+import (
+	"context"
+	"fmt"
+	"sync"
+
+	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/catalog"
+	"github.com/cairn-backup/cairn/internal/kube/read"
+	"github.com/cairn-backup/cairn/internal/run/restorebatch"
+)
+
+// stamped reports whether an identical earlier RestoreBatch filled each target, and each still has its data. resolved
+// holds the resolved targets. It is empty if their Snapshots are gone: then only the spec can name a target.
+func (r *Reconciler) stamped(
+	ctx context.Context, b *v1alpha1.RestoreBatch, resolved []v1alpha1.ResolvedRestoreTarget,
+) (bool, error) {
+	namespace := client.InNamespace(b.Namespace)
+	var claims corev1.PersistentVolumeClaimList
+	if err := r.APIReader.List(ctx, &claims, namespace); err != nil {
+		return false, fmt.Errorf("list PersistentVolumeClaims: %w", err)
+	}
+	pods := sync.OnceValues(func() ([]corev1.Pod, error) {
+		var list corev1.PodList
+		if err := r.APIReader.List(ctx, &list, namespace); err != nil {
+			return nil, fmt.Errorf("list Pods: %w", err)
+		}
+		return list.Items, nil
+	})
+	ofSpec := restorebatch.SpecDigests(b)
+	for i := range b.Spec.Targets {
+		t := b.Spec.Targets[i]
+		if len(resolved) > 0 {
+			t.Target = resolved[i].Target
+		}
+		filled, err := r.filled(ctx, b.Namespace, &t, claims.Items, pods, restorebatch.TargetDigests(ofSpec, t.Name))
+		if err != nil || !filled {
+			return false, err
+		}
+	}
+	return true, nil
+}
+
+// filled reports whether a restore with one of the digests filled a target that still has its data. It knows a database
+// as the target's RestoreSession does, by its Lease.
+func (r *Reconciler) filled(
+	ctx context.Context, namespace string, t *v1alpha1.RestoreBatchTarget, claims []corev1.PersistentVolumeClaim,
+	pods func() ([]corev1.Pod, error), digests []string,
+) (bool, error) {
+	if t.Target != nil && t.Target.IsDatabase() {
+		running, err := pods()
+		if err != nil {
+			return false, err
+		}
+		found, refusal, err := read.FindDatabase(ctx, r.APIReader, namespace, *t.Target,
+			catalog.RestoreParams(t.Addon), running)
+		if err != nil || refusal != nil {
+			return false, err
+		}
+		filled, _, err := read.DatabaseFilled(ctx, r.APIReader, namespace, found, claims, digests...)
+		return filled, err
+	}
+	filled, err := read.Filled(ctx, r.APIReader, claims, digests...)
+	return filled.Complete(), err
+}

@@ -1,0 +1,67 @@
+package restorebatch
+
+import (
+	"testing"
+
+	. "github.com/onsi/gomega"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/testbed/sessiontest"
+)
+
+// database creates a database, whose dump is the newest Snapshot of target db. It returns a change of a RestoreBatch
+// that restores it and web.
+func (w *world) database() func(*v1alpha1.RestoreBatch) {
+	w.T.Helper()
+	sessiontest.Create(w.T, w.Client, sessiontest.Database(w.Namespace, "db", true)...)
+	w.snapshot("fourth", "fourth", "web", 4, false)
+	w.snapshot("fourth", "fourth", "db", 4, false)
+	dump := &v1alpha1.Snapshot{ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: "shop-db-fourth"}}
+	bed.EditStatus(w.T, dump, func() {
+		dump.Status.Components = map[string]v1alpha1.Component{"dump-shop": {
+			Phase: v1alpha1.SnapshotSucceeded, Driver: v1alpha1.DriverKopia, ID: "k-dump",
+		}}
+	})
+	return func(b *v1alpha1.RestoreBatch) {
+		b.Spec.Targets = []v1alpha1.RestoreBatchTarget{{Name: "web"}, {
+			Name: "db", Target: &v1alpha1.TypedObjectReference{Kind: v1alpha1.KindService, Name: "db"},
+			Addon: &v1alpha1.AddonInfo{Name: "postgres-addon", Tasks: []v1alpha1.TaskReference{{
+				Name:   "logical-backup-restore",
+				Params: &apiextensionsv1.JSON{Raw: []byte(`{"secretName":"db-auth"}`)},
+			}}},
+		}}
+	}
+}
+
+func TestARestoreBatchOfADatabaseThatIsMadeAnewScalesNothing(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.gone(w.deployment("kubectl"))
+	database := w.database()
+	w.restore("back", scalesWeb, database)
+	b := w.settle("back")
+	w.Expect(b.Status.Phase).To(Equal(v1alpha1.RestoreSessionSucceeded), summary(b))
+	w.forget("back")
+	before := w.generation()
+	w.restore("back", scalesWeb, database)
+	w.Expect(summary(w.settle("back"))).To(Equal([]string{
+		"Skipped/AlreadyRestored of fourth", "web: Skipped/AlreadyRestored of fourth",
+		"db: Skipped/AlreadyRestored of fourth",
+	}))
+	w.Expect(w.generation()).To(Equal(before))
+}
+
+func TestARestoreBatchOfADatabaseThatIsMadeAnewNeedsNoSnapshots(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	database := w.database()
+	w.restore("back", database)
+	w.settle("back")
+	w.forget("back")
+	w.Expect(w.Client.DeleteAllOf(t.Context(), &v1alpha1.Snapshot{}, client.InNamespace(w.Namespace))).To(Succeed())
+	w.restore("back", database)
+	w.Expect(summary(w.settle("back"))).To(Equal([]string{"Skipped/AlreadyRestored of "}))
+}
