@@ -45,8 +45,9 @@ func (r *Reconciler) stamped(
 	return true, nil
 }
 
-// filled reports whether a restore with one of the digests filled a target that still has its data. It knows a database
-// as the target's RestoreSession does, by its Lease.
+// filled reports whether a restore with one of the digests filled a target that still has its data. It looks where the
+// target's RestoreSession looks: at the claim, or at the Lease of the database. Which claims a workload has is known
+// only once its Snapshot is read, so there it looks for all claims of the stamp.
 func (r *Reconciler) filled(
 	ctx context.Context, namespace string, t *v1alpha1.RestoreBatchTarget, claims []corev1.PersistentVolumeClaim,
 	pods func() ([]corev1.Pod, error), digests []string,
@@ -65,5 +66,11 @@ func (r *Reconciler) filled(
 		return filled, err
 	}
 	filled, err := read.Filled(ctx, r.APIReader, claims, digests...)
-	return filled.Complete(), err
+	if err != nil {
+		return false, err
+	}
+	if t.Target != nil && t.Target.Kind == v1alpha1.KindPersistentVolumeClaim {
+		return filled.All([]string{t.Target.Name}), nil
+	}
+	return filled.Complete(), nil
 }

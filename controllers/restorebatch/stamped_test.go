@@ -2,6 +2,7 @@ package restorebatch
 
 import (
 	"testing"
+	"time"
 
 	. "github.com/onsi/gomega"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
@@ -64,4 +65,30 @@ func TestARestoreBatchOfADatabaseThatIsMadeAnewNeedsNoSnapshots(t *testing.T) {
 	w.Expect(w.Client.DeleteAllOf(t.Context(), &v1alpha1.Snapshot{}, client.InNamespace(w.Namespace))).To(Succeed())
 	w.restore("back", database)
 	w.Expect(summary(w.settle("back"))).To(Equal([]string{"Skipped/AlreadyRestored of "}))
+}
+
+// Since then the BackupBatch has backed up another claim as the target, and nothing has filled that one.
+func TestAStampOfAnotherClaimScalesTheWorkload(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.gone(w.deployment("kubectl"))
+	only := func(b *v1alpha1.RestoreBatch) { b.Spec.Targets = b.Spec.Targets[:1] }
+	w.restore("back", scalesWeb, only)
+	w.settle("back")
+	w.forget("back")
+	newest := &v1alpha1.Snapshot{}
+	w.Get("shop-web-third", newest)
+	newest.ObjectMeta = metav1.ObjectMeta{Namespace: w.Namespace, Name: "shop-web-fourth", Labels: newest.Labels}
+	newest.Labels[v1alpha1.LabelRestorePoint] = "fourth"
+	newest.Spec.SnapshotID, newest.Spec.BackupSession, newest.Spec.AppRef.Name = "web-fourth", "fourth", "moved"
+	newest.Status.SnapshotTime.Time = newest.Status.SnapshotTime.Add(time.Hour)
+	sessiontest.Create(t, w.Client, sessiontest.Claim(w.Namespace, "moved"), newest)
+	before := w.generation()
+	w.restore("back", scalesWeb, only)
+	b := w.settle("back")
+	w.Expect(summary(b)).To(Equal([]string{
+		"Succeeded/Succeeded of fourth", "web: Succeeded/Succeeded of fourth",
+	}))
+	w.Expect(b.Status.ScaledDown).To(HaveLen(1))
+	w.Expect(w.generation()).To(BeNumerically(">", before))
 }
