@@ -12,6 +12,7 @@ import (
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/policy"
+	"github.com/cairn-backup/cairn/internal/retention"
 	"github.com/cairn-backup/cairn/internal/run/restore"
 	"github.com/cairn-backup/cairn/internal/run/restorebatch"
 	"github.com/cairn-backup/cairn/internal/testbed/kubelet"
@@ -44,6 +45,35 @@ func TestTheDeadline(t *testing.T) {
 		"uploads: Failed/DeadlineExceeded of second", "db: Failed/DeadlineExceeded of second",
 	}))
 	w.Expect(w.children()).To(HaveLen(1), "a target that had not begun never begins")
+}
+
+// While its workload loses its pods, two Snapshots of the RestoreBatch are deleted. It holds the data of both, but the
+// removal of one has begun all the same.
+func TestASnapshotWhoseRemovalHasBegunIsNotRestored(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	pod := w.deployment("kubectl")
+	w.restore("back", scalesWeb)
+	for range 3 {
+		w.Reconcile("back")
+	}
+	w.Expect(w.batch("back").Status.Resolved).NotTo(BeNil())
+	for _, target := range []string{"uploads", "db"} {
+		snap := &v1alpha1.Snapshot{ObjectMeta: metav1.ObjectMeta{
+			Namespace: w.Namespace, Name: "shop-" + target + "-second",
+		}}
+		bed.Edit(t, snap, func() { snap.Finalizers = []string{v1alpha1.FinalizerWipe} })
+		w.Expect(w.Client.Delete(t.Context(), snap)).To(Succeed())
+		if target == "db" {
+			bed.EditStatus(t, snap, func() { retention.MarkRemovalBegan(snap) })
+		}
+	}
+	w.gone(pod)
+	w.Expect(summary(w.settle("back"))).To(Equal([]string{
+		"Failed/TargetsFailed of second", "web: Succeeded/Succeeded of second",
+		"uploads: Succeeded/Succeeded of second", "db: Invalid/SnapshotDamaged of second",
+	}))
+	w.Expect(w.Jobs()).To(HaveLen(2))
 }
 
 func TestDeletedWhileItRuns(t *testing.T) {

@@ -7,6 +7,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/retention"
 	"github.com/cairn-backup/cairn/internal/testbed/sessiontest"
 )
 
@@ -115,6 +116,24 @@ func TestDamageThatIsFoundBeforeTheJob(t *testing.T) {
 	w.Expect(w.session("restore").Status.Resolved.Snapshot).To(Equal("second"))
 	w.damage("second", "pvc")
 	w.Expect(ending(w.settle("restore"))).To(Equal("Failed/SnapshotDamaged"))
+	w.Expect(w.Jobs()).To(BeEmpty())
+}
+
+// No restore and no batch has held the Snapshot, for whatever reason: the Job would read what a keeper removes.
+func TestARemovalThatBeganBeforeTheJob(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.Killer = &sessiontest.Killer{At: 3}
+	w.restore("restore")
+	w.Reconcile("restore")
+	w.Expect(w.session("restore").Status.Resolved.Snapshot).To(Equal("second"))
+	snap := &v1alpha1.Snapshot{ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: "second"}}
+	bed.Edit(t, snap, func() { snap.Finalizers = []string{v1alpha1.FinalizerWipe} })
+	w.Expect(w.Client.Delete(t.Context(), snap)).To(Succeed())
+	bed.EditStatus(t, snap, func() { retention.MarkRemovalBegan(snap) })
+	s := w.settle("restore")
+	w.Expect(ending(s)).To(Equal("Failed/SnapshotDamaged"))
+	w.Expect(message(s)).To(ContainSubstring("a part of its data can be gone already"))
 	w.Expect(w.Jobs()).To(BeEmpty())
 }
 

@@ -1,6 +1,7 @@
 package restoresession
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"time"
@@ -103,7 +104,9 @@ func (r *Reconciler) jobInput(
 		return moverjob.RestoreJobInput{}, fmt.Errorf("get Snapshot %s: %w", resolved.Snapshot, err)
 	}
 	// The last check can be younger than the choice of the Snapshot.
-	if refusal := restore.DamageRefusal(&snap, s.Spec.DataSource); refusal != nil {
+	refusal := cmp.Or(restore.DamageRefusal(&snap, s.Spec.DataSource),
+		restore.DeletionRefusal(&snap, s.Spec.DataSource, true))
+	if refusal != nil {
 		return moverjob.RestoreJobInput{}, movers.Refuse(refusal.Reason, "%s", refusal.Message)
 	}
 	resume := map[string]bool{}

@@ -141,8 +141,8 @@ func (r *Reconciler) namedSnapshot(ctx context.Context, look *lookup, namespace 
 			snap.Status.Phase)
 	default:
 		look.Error = restore.DamageRefusal(snap, source)
-		if look.Error == nil && !ofBatch(look.session) {
-			look.Error = restore.DeletionRefusal(snap, source)
+		if look.Error == nil {
+			look.Error = restore.DeletionRefusal(snap, source, ofBatch(look.session))
 		}
 		if look.Error == nil {
 			return snap, nil

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/retention"
 	"github.com/cairn-backup/cairn/internal/workload"
 )
 
@@ -49,14 +50,20 @@ func DamageRefusal(s *v1alpha1.Snapshot, source *v1alpha1.RestoreDataSource) *v1
 }
 
 // DeletionRefusal explains why a Snapshot that is being deleted must not be restored without consent: its data can be
-// gone before the restore ends. It returns nil for any other Snapshot, or if source consents.
-func DeletionRefusal(s *v1alpha1.Snapshot, source *v1alpha1.RestoreDataSource) *v1alpha1.ResolvedError {
-	if s.DeletionTimestamp == nil || source.AllowDamaged {
+// gone before the restore ends. With held, the data has been kept for the restore since before the deletion: then only
+// a removal that has begun all the same counts. It returns nil for any other Snapshot, or if source consents.
+func DeletionRefusal(s *v1alpha1.Snapshot, source *v1alpha1.RestoreDataSource, held bool) *v1alpha1.ResolvedError {
+	began := retention.RemovalBegan(s.Status.Conditions)
+	if source.AllowDamaged || !began && (held || s.DeletionTimestamp == nil) {
 		return nil
 	}
+	what := "its data can be gone before the restore ends"
+	if began {
+		what = "a part of its data can be gone already"
+	}
 	return workload.Fail(v1alpha1.ReasonSnapshotDamaged,
-		"Snapshot %s is being deleted, and its data can be gone before the restore ends: name another Snapshot, or "+
-			"create another restore with dataSource.allowDamaged (cairn restore --allow-damaged)", s.Name)
+		"Snapshot %s is being deleted, and %s: name another Snapshot, or create another restore with "+
+			"dataSource.allowDamaged (cairn restore --allow-damaged)", s.Name, what)
 }
 
 // passedOverMessage says that a restore of the latest Snapshot does not take the newest one. It returns "" if it does.
