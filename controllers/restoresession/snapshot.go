@@ -174,7 +174,8 @@ func (r *Reconciler) revealed(
 	return false, nil
 }
 
-// ofBatch reports whether a RestoreBatch made the restore. The RestoreBatch has held the Snapshot since it was frozen.
+// ofBatch reports whether a RestoreBatch made the restore. The RestoreBatch has held the Snapshot since before it chose
+// it: see retention.InUse.
 func ofBatch(s *v1alpha1.RestoreSession) bool {
 	owner := metav1.GetControllerOf(s)
 	return owner != nil && owner.Kind == v1alpha1.RestoreBatchKind &&

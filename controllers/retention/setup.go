@@ -20,6 +20,7 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/kube/defaults"
 	"github.com/cairn-backup/cairn/internal/kube/index"
+	"github.com/cairn-backup/cairn/internal/policy"
 	"github.com/cairn-backup/cairn/internal/retention"
 )
 
@@ -70,7 +71,7 @@ func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, opts controller.Options)
 		Watches(&v1alpha1.RetentionPolicy{}, enqueue(r.ofDefault), builder.WithPredicates(defaults.Changes)).
 		Watches(&v1alpha1.BackupSession{}, enqueue(ofSession), builder.WithPredicates(ending)).
 		Watches(&v1alpha1.RestoreSession{}, enqueue(r.ofRestore), builder.WithPredicates(ending)).
-		Watches(&v1alpha1.RestoreBatch{}, enqueue(ofRestoreBatch), builder.WithPredicates(ending)).
+		Watches(&v1alpha1.RestoreBatch{}, enqueue(r.ofRestoreBatch), builder.WithPredicates(ending)).
 		Watches(&corev1.Namespace{}, enqueue(r.ofNamespace), builder.WithPredicates(predicate.LabelChangedPredicate{})).
 		WithOptions(opts).
 		Complete(r)
@@ -236,15 +237,27 @@ func (r *Reconciler) ofRestore(ctx context.Context, o client.Object) []reconcile
 	return []reconcile.Request{request(namespace, snapshot.Spec.Repository)}
 }
 
-// ofRestoreBatch returns requests for the Repositories that a RestoreBatch reads.
-func ofRestoreBatch(_ context.Context, o client.Object) []reconcile.Request {
-	resolved := o.(*v1alpha1.RestoreBatch).Status.Resolved
-	if resolved == nil {
-		return nil
-	}
+// ofRestoreBatch returns requests for the Repositories that a RestoreBatch reads. One that ended before it chose its
+// Snapshots held all those that it could choose.
+func (r *Reconciler) ofRestoreBatch(ctx context.Context, o client.Object) []reconcile.Request {
+	b := o.(*v1alpha1.RestoreBatch)
 	var out []reconcile.Request
-	for _, t := range resolved.Targets {
-		out = append(out, request(resolved.Namespace, t.Repository))
+	if resolved := b.Status.Resolved; resolved != nil {
+		for _, t := range resolved.Targets {
+			out = append(out, request(resolved.Namespace, t.Repository))
+		}
+		return out
+	}
+	var list v1alpha1.SnapshotList
+	namespace := cmp.Or(b.Spec.DataSource.Namespace, b.Namespace)
+	if err := r.List(ctx, &list, client.InNamespace(namespace), client.MatchingLabels{
+		v1alpha1.LabelInvokerKind: v1alpha1.BackupBatchKind,
+		v1alpha1.LabelInvokerName: policy.LabelValue(b.Spec.DataSource.BackupBatch),
+	}); err != nil {
+		ctrl.LoggerFrom(ctx).Error(err, "list Snapshots of BackupBatch")
+	}
+	for i := range list.Items {
+		out = append(out, request(namespace, list.Items[i].Spec.Repository))
 	}
 	return out
 }

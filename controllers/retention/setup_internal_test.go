@@ -6,6 +6,8 @@ import (
 	"github.com/fluxcd/pkg/runtime/conditions"
 	. "github.com/onsi/gomega"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client/fake"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
@@ -42,4 +44,28 @@ func TestDecisive(t *testing.T) {
 			NewWithT(t).Expect(decisive.Update(update)).To(Equal(tt.want))
 		})
 	}
+}
+
+// A RestoreBatch holds Snapshots of all Repositories until it has chosen. If it ends before, they can go.
+func TestARestoreBatchThatEndsEarlyIsAReasonToLookAgain(t *testing.T) {
+	g := NewWithT(t)
+	scheme := runtime.NewScheme()
+	g.Expect(v1alpha1.AddToScheme(scheme)).To(Succeed())
+	snapshot := func(namespace, batch string) *v1alpha1.Snapshot {
+		s := &v1alpha1.Snapshot{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: batch}}
+		s.Labels = map[string]string{
+			v1alpha1.LabelInvokerKind: v1alpha1.BackupBatchKind, v1alpha1.LabelInvokerName: batch,
+		}
+		s.Spec.Repository = batch + "-web"
+		return s
+	}
+	r := &Reconciler{Client: fake.NewClientBuilder().WithScheme(scheme).WithObjects(
+		snapshot("shop", "shop"), snapshot("shop", "blog"), snapshot("copy", "shop")).Build()}
+	b := &v1alpha1.RestoreBatch{ObjectMeta: metav1.ObjectMeta{Namespace: "copy", Name: "back"}}
+	b.Spec.DataSource.Namespace, b.Spec.DataSource.BackupBatch = "shop", "shop"
+	g.Expect(r.ofRestoreBatch(t.Context(), b)).To(ConsistOf(request("shop", "shop-web")))
+	b.Status.Resolved = &v1alpha1.ResolvedRestoreBatch{
+		Namespace: "shop", Targets: []v1alpha1.ResolvedRestoreTarget{{Repository: "shop-db"}},
+	}
+	g.Expect(r.ofRestoreBatch(t.Context(), b)).To(ConsistOf(request("shop", "shop-db")))
 }

@@ -8,6 +8,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/policy"
 	"github.com/cairn-backup/cairn/internal/workload/destination"
 )
 
@@ -17,9 +18,9 @@ type InUse struct {
 	batches  []*v1alpha1.RestoreBatch
 }
 
-// BatchUnderWay reports whether a RestoreBatch has chosen Snapshots for which it can still create RestoreSessions.
+// BatchUnderWay reports whether a RestoreBatch has not ended.
 func BatchUnderWay(b *v1alpha1.RestoreBatch) bool {
-	return b.Status.Resolved != nil && !b.Status.Phase.Terminal() && !v1alpha1.HasRecordAnnotation(b.Annotations)
+	return !b.Status.Phase.Terminal() && !v1alpha1.HasRecordAnnotation(b.Annotations)
 }
 
 // RestoreUnderWay reports whether a RestoreSession has not ended.
@@ -52,7 +53,7 @@ func byKey(a, b metav1.Object) int {
 }
 
 // By names the restore that works with the Snapshot, or returns "". A restore that has not chosen its Snapshot yet can
-// choose any Snapshot of its repository.
+// choose any Snapshot of its repository, and a RestoreBatch any of its BackupBatch.
 func (s InUse) By(snapshot *v1alpha1.Snapshot) string {
 	for _, r := range s.sessions {
 		source := r.Spec.DataSource
@@ -76,7 +77,7 @@ func (s InUse) By(snapshot *v1alpha1.Snapshot) string {
 		}
 	}
 	for _, b := range s.batches {
-		if b.Status.Resolved.Namespace == snapshot.Namespace && waitsFor(b, snapshot.Name) {
+		if waitsFor(b, snapshot) {
 			return "RestoreBatch " + b.Namespace + "/" + b.Name
 		}
 	}
@@ -114,9 +115,22 @@ func restoresFrom(r *v1alpha1.RestoreSession, snapshot *v1alpha1.Snapshot) bool 
 	return false
 }
 
-// waitsFor reports whether a RestoreBatch has chosen a Snapshot for a target that has not ended.
-func waitsFor(b *v1alpha1.RestoreBatch, snapshot string) bool {
-	return slices.ContainsFunc(b.Status.Targets, func(t v1alpha1.RestoreTargetStatus) bool {
-		return t.Snapshot == snapshot && !t.Phase.Terminal()
-	})
+// waitsFor reports whether a RestoreBatch can still choose a Snapshot, or has chosen it for a target that has not
+// ended.
+func waitsFor(b *v1alpha1.RestoreBatch, snapshot *v1alpha1.Snapshot) bool {
+	resolved, source := b.Status.Resolved, &b.Spec.DataSource
+	if resolved == nil {
+		return cmp.Or(source.Namespace, b.Namespace) == snapshot.Namespace && OfBatch(snapshot, source)
+	}
+	return resolved.Namespace == snapshot.Namespace &&
+		slices.ContainsFunc(b.Status.Targets, func(t v1alpha1.RestoreTargetStatus) bool {
+			return t.Snapshot == snapshot.Name && !t.Phase.Terminal()
+		})
+}
+
+// OfBatch reports whether a Snapshot belongs to the BackupBatch, and to the session if source names one.
+func OfBatch(s *v1alpha1.Snapshot, source *v1alpha1.RestoreBatchDataSource) bool {
+	return s.Labels[v1alpha1.LabelInvokerKind] == v1alpha1.BackupBatchKind &&
+		s.Labels[v1alpha1.LabelInvokerName] == policy.LabelValue(source.BackupBatch) &&
+		(source.Session == "" || s.Spec.Session == source.Session) && !v1alpha1.HasRecordAnnotation(s.Annotations)
 }

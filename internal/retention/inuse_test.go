@@ -57,6 +57,27 @@ func TestARestoreBatchKeepsWhatItChose(t *testing.T) {
 	g.Expect(by("shop", "db-1")).To(BeEmpty(), "it has ended")
 }
 
+// What goes before it has chosen would be gone when it restores.
+func TestARestoreBatchKeepsWhatItCanChoose(t *testing.T) {
+	g := NewWithT(t)
+	b := v1alpha1.RestoreBatch{ObjectMeta: metav1.ObjectMeta{Namespace: "copy", Name: "back"}}
+	b.Spec.DataSource = v1alpha1.RestoreBatchDataSource{BackupBatch: "shop", Namespace: "shop", Session: "nightly"}
+	by := func(namespace, batch, session string) string {
+		s := &v1alpha1.Snapshot{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "web-1"}}
+		s.Labels = map[string]string{
+			v1alpha1.LabelInvokerKind: v1alpha1.BackupBatchKind, v1alpha1.LabelInvokerName: batch,
+		}
+		s.Spec.Session = session
+		return retention.NewInUse(nil, []v1alpha1.RestoreBatch{b}).By(s)
+	}
+	g.Expect(by("shop", "shop", "nightly")).To(Equal("RestoreBatch copy/back"))
+	g.Expect(by("shop", "shop", "hourly")).To(BeEmpty(), "it is of another session")
+	g.Expect(by("shop", "blog", "nightly")).To(BeEmpty(), "it is of another BackupBatch")
+	g.Expect(by("copy", "shop", "nightly")).To(BeEmpty(), "it is of another namespace")
+	b.Status.Phase = v1alpha1.RestoreSessionInvalid
+	g.Expect(by("shop", "shop", "nightly")).To(BeEmpty(), "it has ended")
+}
+
 // The lists of a cache have no order: the name of the restore must not change from look to look.
 func TestTheSameRestoreIsNamedAtEachLook(t *testing.T) {
 	g := NewWithT(t)

@@ -23,7 +23,7 @@ func pointKeys(list []v1alpha1.Snapshot, source *v1alpha1.RestoreBatchDataSource
 	all := map[string]*namesakes{}
 	for i := range list {
 		s := &list[i]
-		if !ofBatch(s, source) {
+		if !retention.OfBatch(s, source) {
 			continue
 		}
 		point := retention.Point(s)

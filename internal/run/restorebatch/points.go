@@ -41,7 +41,7 @@ func ChooseSnapshots(
 	var damaged []string
 	for i := range list {
 		s := &list[i]
-		if !ofBatch(s, source) {
+		if !retention.OfBatch(s, source) {
 			continue
 		}
 		if named && (s.Spec.BackupSession == source.BackupSession || retention.Point(s) == source.BackupSession) {
@@ -104,13 +104,6 @@ func damageOf(s *v1alpha1.Snapshot) string {
 		return "it is being deleted"
 	}
 	return restore.DamageOf(s, nil)
-}
-
-// ofBatch reports whether a Snapshot belongs to the BackupBatch, and to the session if source names one.
-func ofBatch(s *v1alpha1.Snapshot, source *v1alpha1.RestoreBatchDataSource) bool {
-	return s.Labels[v1alpha1.LabelInvokerKind] == v1alpha1.BackupBatchKind &&
-		s.Labels[v1alpha1.LabelInvokerName] == policy.LabelValue(source.BackupBatch) &&
-		(source.Session == "" || s.Spec.Session == source.Session) && !v1alpha1.HasRecordAnnotation(s.Annotations)
 }
 
 // wantedTarget returns the target that a Snapshot belongs to, or "" if that target is not requested, or not from this
