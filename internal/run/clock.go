@@ -60,6 +60,12 @@ func Waited(made time.Time, start *metav1.Time, now time.Time) time.Duration {
 	return now.Sub(made)
 }
 
+// MayStillBind reports whether the pod of a Job has no node because its volumes can still come: they have been waited
+// for since then, and can take limit. See Waited for start.
+func MayStillBind(job Job, since time.Time, start *metav1.Time, limit time.Duration, now time.Time) bool {
+	return job.Reason == v1alpha1.ReasonUnschedulable && !job.Finished && Waited(since, start, now) < limit
+}
+
 // Left returns how much of a wait is left that lasts for the duration in all and ends at until. It is never longer than
 // that: if more seems to be left, a clock that was ahead has written until, and nothing is left.
 func Left(until time.Time, in time.Duration, now time.Time) time.Duration {

@@ -60,7 +60,11 @@ func (m Maker) Observe(ctx context.Context, s *v1alpha1.BackupSession, now time.
 		if err != nil {
 			return nil, err
 		}
-		out[claim.Name] = backup.Copy{Claim: claim, Trouble: trouble, Wrong: volumesnapshot.WrongVolume(claim, volume)}
+		have := backup.Copy{Claim: claim, Trouble: trouble, Wrong: volumesnapshot.WrongVolume(claim, volume)}
+		if volume != nil {
+			have.Made = volume.CreationTimestamp.Time
+		}
+		out[claim.Name] = have
 	}
 	var snapshots snapshotv1.VolumeSnapshotList
 	if err := m.Live.List(ctx, &snapshots, selector...); err != nil && !volumesnapshot.NoKind(err) {

@@ -1,6 +1,7 @@
 package backup
 
 import (
+	"fmt"
 	"slices"
 	"time"
 
@@ -21,6 +22,8 @@ const (
 	SnapshotLimit = 10 * time.Minute
 	// ClaimLimit is how long a run waits for a temporary volume. Some drivers copy all data.
 	ClaimLimit = time.Hour
+	// annotationSelectedNode is how the scheduler tells the storage system to make the volume of a claim.
+	annotationSelectedNode = "volume.kubernetes.io/selected-node"
 	// copyPoll is how often a run looks at a copy that is being made. No watch reports its progress.
 	copyPoll = 2 * time.Second
 )
@@ -31,6 +34,8 @@ type Copy struct {
 	Snapshot *snapshotv1.VolumeSnapshot
 	// Claim is the claim of the volume, nil where there is none.
 	Claim *corev1.PersistentVolumeClaim
+	// Made is when the volume was made, zero where there is none.
+	Made time.Time
 	// Trouble is what the driver says keeps the volume from being made, empty where it says nothing.
 	Trouble string
 	// Wrong explains why the volume is not a copy of the original, empty where it is.
@@ -41,6 +46,12 @@ type Copy struct {
 func (c Copy) Going() bool {
 	return (c.Snapshot == nil || c.Snapshot.DeletionTimestamp != nil) &&
 		(c.Claim == nil || c.Claim.DeletionTimestamp != nil)
+}
+
+// underway reports whether the storage system makes the volume for a pod that has waited for it to get its node.
+func (c Copy) underway() bool {
+	return c.Claim != nil && c.Claim.DeletionTimestamp == nil && c.Claim.Status.Phase == corev1.ClaimPending &&
+		c.Claim.Annotations[annotationSelectedNode] != ""
 }
 
 // CopiedAt returns when the copies that a host reads were asked for, by the claim of the target's volume. No copy is
@@ -166,8 +177,7 @@ func (t *targetRun) claimed(c *v1alpha1.ResolvedCopy, have Copy) (bool, *v1alpha
 	case have.Trouble != "":
 		return false, workload.Fail(v1alpha1.ReasonCopyFailed, "%s", notMadeMessage(c, have))
 	case t.waited(have.Claim.CreationTimestamp.Time) >= ClaimLimit:
-		return false, workload.Fail(v1alpha1.ReasonCopyFailed, "%s was not made within %s", workload.DescribeCopy(c),
-			ClaimLimit)
+		return false, workload.Fail(v1alpha1.ReasonCopyFailed, "%s", notMadeInTime(c))
 	default:
 		return false, nil
 	}
@@ -175,6 +185,10 @@ func (t *targetRun) claimed(c *v1alpha1.ResolvedCopy, have Copy) (bool, *v1alpha
 
 func notMadeMessage(c *v1alpha1.ResolvedCopy, have Copy) string {
 	return workload.DescribeCopy(c) + " can't be made: " + have.Trouble
+}
+
+func notMadeInTime(c *v1alpha1.ResolvedCopy) string {
+	return fmt.Sprintf("%s was not made within %s", workload.DescribeCopy(c), ClaimLimit)
 }
 
 // trouble explains why a mover waits in vain for its node: a volume that is made for its pod can't be made. It returns
@@ -186,6 +200,30 @@ func (t *targetRun) trouble(h *host) string {
 		}
 	}
 	return ""
+}
+
+// underway returns a copy that a host reads and whose volume is being made for its pod, or nil.
+func (t *targetRun) underway(h *host) *v1alpha1.ResolvedCopy {
+	for _, v := range h.Host.Volumes {
+		if c := t.frozen.CopyOf(v.ClaimName); c != nil && t.run.Copies[c.Name].underway() {
+			return c
+		}
+	}
+	return nil
+}
+
+// mayStillBind reports whether the pod of a mover has no node because a copy is being made for it, or was made so
+// lately that the scheduler has not looked since.
+func (t *targetRun) mayStillBind(h *host, job run.Job) bool {
+	start, now := t.status.StartTime, t.run.Now
+	if t.underway(h) != nil {
+		return run.MayStillBind(job, job.Created, start, ClaimLimit, now)
+	}
+	return slices.ContainsFunc(h.Host.Volumes, func(v v1alpha1.ResolvedVolume) bool {
+		c := t.frozen.CopyOf(v.ClaimName)
+		return c != nil && !t.run.Copies[c.Name].Made.IsZero() &&
+			run.MayStillBind(job, t.run.Copies[c.Name].Made, start, observe.UnscheduledLimit, now)
+	})
 }
 
 // wrongCopy explains why a volume that a host reads is not a copy of the target's volume. It returns "" if nothing is

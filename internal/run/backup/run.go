@@ -153,6 +153,9 @@ func (t *targetRun) host(h *host) {
 		return
 	}
 	job, exists := r.Jobs[h.Name]
+	if t.mayStillBind(h, job) {
+		job.State, job.Recheck = observe.StateWaiting, run.PollInterval
+	}
 	refused := r.Refused[h.Repository.Snapshot]
 	switch {
 	case exists && job.Result != nil:
@@ -193,6 +196,10 @@ func (t *targetRun) ended(h *host, job run.Job) {
 		reason = v1alpha1.ReasonJobFailed
 	case t.stop != "" && job.Result != nil:
 		reason = t.stop
+	case job.Reason == v1alpha1.ReasonUnschedulable && t.trouble(h) != "":
+		reason, message = v1alpha1.ReasonCopyFailed, t.trouble(h)
+	case job.Reason == v1alpha1.ReasonUnschedulable && t.underway(h) != nil:
+		reason, message = v1alpha1.ReasonCopyFailed, notMadeInTime(t.underway(h))+": "+message
 	}
 	if h.Attempt > 1 || !run.WorthRepeating(job) || t.stop != "" {
 		r.giveUp(h, reason, message)

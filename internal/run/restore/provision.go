@@ -165,10 +165,8 @@ func (r *runner) provisioned(
 // mayStillBind reports whether the pod that mounts claims has no node because the storage system still makes their
 // volumes. The parameter waitTimeout limits that time.
 func (r *runner) mayStillBind(h *v1alpha1.ResolvedRestoreHost, job run.Job) bool {
-	return job.Reason == v1alpha1.ReasonUnschedulable && !job.Finished && !r.late() &&
-		r.Session.DeletionTimestamp == nil &&
-		Mounting(h, r.d.Status.Components) &&
-		run.Waited(job.Created, r.d.Status.StartTime, r.Now) < WaitTimeout(r.d.Status.Resolved.Task)
+	return !r.late() && r.Session.DeletionTimestamp == nil && Mounting(h, r.d.Status.Components) &&
+		run.MayStillBind(job, job.Created, r.d.Status.StartTime, WaitTimeout(r.d.Status.Resolved.Task), r.Now)
 }
 
 // defaultWait is how long the storage system can take if the task does not say.

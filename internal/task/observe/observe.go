@@ -28,14 +28,15 @@ const (
 
 // How long a Job is allowed to stay in a state that rarely ends by itself.
 const (
-	imagePullLimit   = 2 * time.Minute
-	unscheduledLimit = 5 * time.Minute
-	nodeLostLimit    = 5 * time.Minute
-	noPodLimit       = 5 * time.Minute
+	imagePullLimit = 2 * time.Minute
+	nodeLostLimit  = 5 * time.Minute
+	noPodLimit     = 5 * time.Minute
 	// mountLimit is long because a volume can first have to be detached from a dead node, which takes six minutes.
 	mountLimit = 15 * time.Minute
 	// outliveLimit is how long a pod can run on when its mover has ended.
 	outliveLimit = time.Minute
+	// UnscheduledLimit is how long a pod can be without a node.
+	UnscheduledLimit = 5 * time.Minute
 )
 
 // farAhead is how far a time lies ahead of the manager's clock at most if that is merely behind. What lies farther
@@ -164,7 +165,7 @@ func pending(pod *corev1.Pod, now time.Time) Observation {
 	if c := podCondition(pod, corev1.PodScheduled); c != nil && c.Status == corev1.ConditionFalse {
 		// The creation time counts, because the scheduler rewrites its condition when the message changes.
 		return limited(Observation{Reason: v1alpha1.ReasonUnschedulable, Message: "no node can take the pod: " +
-			text.Cut(c.Message, 512)}, pod.CreationTimestamp.Time, unscheduledLimit, now)
+			text.Cut(c.Message, 512)}, pod.CreationTimestamp.Time, UnscheduledLimit, now)
 	}
 	since, mounted := prepared(pod)
 	since = latest(since, stepEnded(pod)) // An image is pulled when the previous step has ended.
