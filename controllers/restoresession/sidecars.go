@@ -184,7 +184,12 @@ func (r *Reconciler) assign(
 		Within: metav1.Duration{Duration: movers.Timeout(restore.DeadlineOf(s), in.Now)},
 	}
 	for i, c := range t.Components {
-		a.Components = append(a.Components, sidecar.Component{Component: c, Volume: h.Volumes[i].Volume})
+		if !s.Status.Components[c.Name].Phase.Terminal() { // what is done would count as begun
+			a.Components = append(a.Components, sidecar.Component{Component: c, Volume: h.Volumes[i].Volume})
+		}
+	}
+	if len(a.Components) == 0 {
+		return nil
 	}
 	work.Task, work.Args = t, resolved.Task.Args[1:]
 	work.Keys, work.KeysVersion = keys, version
