@@ -218,7 +218,12 @@ func (r *Reconciler) assign(
 		Within: metav1.Duration{Duration: movers.Timeout(backup.DeadlineOf(in.Session, m.Target.Name), in.Now)},
 	}
 	for i, c := range t.Components {
-		a.Components = append(a.Components, sidecar.Component{Component: c, Volume: m.Host.Volumes[i].Volume})
+		if !snap.Status.Components[c.Name].Phase.Terminal() { // what is done would count as begun
+			a.Components = append(a.Components, sidecar.Component{Component: c, Volume: m.Host.Volumes[i].Volume})
+		}
+	}
+	if len(a.Components) == 0 {
+		return nil
 	}
 	work.Task, work.Args = t, m.Target.Task.Args[1:]
 	work.Keys, work.KeysVersion = sidecar.KeysOf(namespace, m.Repository.Name), version

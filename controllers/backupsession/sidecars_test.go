@@ -277,6 +277,25 @@ func TestWhatGoesWrongWithASidecar(t *testing.T) {
 			want:  []string{"Succeeded/Succeeded", "db: Succeeded/Succeeded"},
 			given: []string{"db-0/1", "db-1/1", "db-1/2"},
 		},
+		"its pod is replaced while it works, and the next one never begins": {
+			disturb: func(w *sidecarWorld) {
+				does, lost := w.does, false
+				w.does = func(pod string, c sidecar.Component) *v1alpha1.Component {
+					switch {
+					case pod != "db-1":
+						return does(pod, c)
+					case lost:
+						return nil
+					}
+					lost = true
+					w.removePod("db-1")
+					w.pod("db-1", "c")
+					return &v1alpha1.Component{Phase: v1alpha1.SnapshotRunning}
+				}
+			},
+			want:  []string{"Failed/SidecarNotReady", "db: Failed/SidecarNotReady"},
+			given: []string{"db-0/1", "db-1/1", "db-1/2"},
+		},
 		"its pods are replaced again and again": {
 			disturb: func(w *sidecarWorld) {
 				does := w.does

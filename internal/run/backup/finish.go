@@ -67,8 +67,9 @@ func deriveSnapshot(s *v1alpha1.SnapshotStatus, t *v1alpha1.ResolvedTarget, gene
 	switch total := int(s.TotalComponents); {
 	case done+failed < total:
 		message := "no mover has begun"
+		begun := s.Phase == v1alpha1.SnapshotRunning // by a first attempt, perhaps
 		s.Phase = v1alpha1.SnapshotPending
-		if done+failed+running > 0 {
+		if begun || done+failed+running > 0 {
 			s.Phase, message = v1alpha1.SnapshotRunning, "the backup runs"
 		}
 		run.Progress(&s.Conditions, v1alpha1.ReasonProgressing, message, generation, now)

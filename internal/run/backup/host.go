@@ -8,6 +8,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/run"
 	"github.com/cairn-backup/cairn/internal/task"
 	"github.com/cairn-backup/cairn/internal/text"
+	"github.com/cairn-backup/cairn/internal/workload"
 )
 
 // host is one host of one Snapshot during a step of the run.
@@ -68,6 +69,18 @@ func (h *host) mark() {
 			c.Phase = v1alpha1.SnapshotPending
 			c.Path, c.Driver = v.Path, h.Target.Task.Driver
 			h.components[v.Component] = c
+		}
+	}
+}
+
+// restart forgets what the first attempt of a sidecar has begun: the second one has not, and is given up if it never
+// does. The limits of a Job do not depend on that.
+func (h *host) restart() {
+	for _, v := range h.Host.Volumes {
+		if h.components[v.Component].Phase == v1alpha1.SnapshotRunning && workload.IsSidecar(h.Target) {
+			h.components[v.Component] = v1alpha1.Component{
+				Phase: v1alpha1.SnapshotPending, Path: v.Path, Driver: h.Target.Task.Driver,
+			}
 		}
 	}
 }

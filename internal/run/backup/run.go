@@ -179,9 +179,19 @@ func (t *targetRun) host(h *host) {
 		r.giveUp(h, refused.Reason, refused.Message)
 	case seen && h.Attempt == 1:
 		r.giveUp(h, v1alpha1.ReasonJobVanished, "the Job was deleted before it ended")
-	case t.copied(h):
-		r.d.Create = append(r.d.Create, h.Mover)
-		r.busy++
+	default:
+		t.create(h)
+	}
+}
+
+// create asks for the Job of a host once its copies exist.
+func (t *targetRun) create(h *host) {
+	if h.Attempt > 1 {
+		h.restart()
+	}
+	if t.copied(h) {
+		t.run.d.Create = append(t.run.d.Create, h.Mover)
+		t.run.busy++
 	}
 }
 
@@ -207,10 +217,7 @@ func (t *targetRun) ended(h *host, job run.Job) {
 	}
 	h.Attempt, h.Name = 2, run.JobName(h.Repository.Snapshot, h.Host.Name, 2)
 	r.d.Verify = true
-	if t.copied(h) {
-		r.d.Create = append(r.d.Create, h.Mover)
-		r.busy++
-	}
+	t.create(h)
 }
 
 // giveUp fails a host for a reason that its mover did not report.
