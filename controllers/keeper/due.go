@@ -72,9 +72,6 @@ func (r *Reconciler) dueIn(
 			return nil, time.Time{}, err
 		}
 		w.Check = keeper.ToCheck(existing, now)
-		if conditions.GetReason(repository, v1alpha1.ConditionChecked) == v1alpha1.ReasonDeadlineExceeded {
-			w.Check = keeper.Half(w.Check)
-		}
 	}
 	return w, next, nil
 }

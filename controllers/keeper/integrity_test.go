@@ -5,11 +5,14 @@ import (
 	"testing"
 	"time"
 
+	"github.com/fluxcd/pkg/runtime/conditions"
 	. "github.com/onsi/gomega"
+	batchv1 "k8s.io/api/batch/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/task"
+	"github.com/cairn-backup/cairn/internal/testbed/kubelet"
 )
 
 // integrity waits until a Snapshot's integrity is "true", "false" or "nil".
@@ -81,6 +84,52 @@ func TestAFullMaintenanceChecksTheSnapshots(t *testing.T) {
 	integrity(t, old, "true")
 	bed.Eventually(t, s.repository, func(g Gomega) { g.Expect(shown(s.repository.Status.Integrity)).To(Equal("true")) },
 		"all Snapshots are intact")
+}
+
+// A check that takes too long says nothing of any Snapshot. So the next ones have fewer, until one has time.
+func TestASlowCheckIsHalvedUntilItHasTime(t *testing.T) {
+	t.Parallel()
+	g, s := NewWithT(t), newShop(t)
+	for hours := range 4 {
+		s.snapshot(s.repository, hours+1, good)
+	}
+	slow := task.ComponentResult{
+		Name: "0", Outcome: task.OutcomeFailed, Reason: v1alpha1.ReasonDeadlineExceeded, Error: "too long",
+	}
+	slow.Maintenance, slow.Check = &task.Step{}, &task.Step{Reason: slow.Reason, Error: slow.Error}
+	end := func(job *batchv1.Job, r task.ComponentResult, ended time.Time) {
+		kubelet.Finish(t, bed.Client, job, kubelet.Report(task.Result{
+			Outcome: r.Outcome, Reason: r.Reason, Message: r.Error, Components: []task.ComponentResult{r},
+		}), ended)
+	}
+	s.dueFor(task.MaintainFull)
+	job, keep := s.job()
+	for _, want := range []int{4, 2, 1} {
+		g.Expect(keep.Keep[0].Check).To(HaveLen(want))
+		if want == 1 {
+			break
+		}
+		end(job, slow, now.Now().Add(-25*time.Hour)) // the next one is due
+		bed.Eventually(t, s.repository, func(g Gomega) {
+			g.Expect(conditions.GetReason(s.repository, v1alpha1.ConditionChecked)).To(Equal(slow.Reason))
+			g.Expect(shown(s.repository.Status.Integrity)).To(Equal("nil"))
+		}, "nothing is known")
+		job, keep = s.job(job)
+	}
+	checked := keep.Keep[0].Check[0].Snapshot
+	end(job, task.ComponentResult{Name: "0", Outcome: task.OutcomeSucceeded, Verified: 1}, now.Now())
+	bed.Eventually(t, s.repository, func(g Gomega) {
+		g.Expect(conditions.IsTrue(s.repository, v1alpha1.ConditionChecked)).To(BeTrue())
+		g.Expect(shown(s.repository.Status.Integrity)).To(Equal("nil"), "three were never checked")
+	}, "one Snapshot was checked")
+	gone(t, job, "the Job is removed")
+	week := metav1.NewTime(now.Now().Add(-8 * 24 * time.Hour))
+	bed.EditStatus(t, s.repository, func() {
+		s.repository.Status.LastMaintenance = &v1alpha1.MaintenanceStatus{Quick: &week, Full: &week}
+	})
+	_, keep = s.job(job)
+	g.Expect(keep.Keep[0].Check).To(HaveLen(2), "the next one can have more")
+	g.Expect(keep.Keep[0].Check[0].Snapshot).NotTo(Equal(checked))
 }
 
 func TestNothingIsSaidThatWasNotChecked(t *testing.T) {

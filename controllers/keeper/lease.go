@@ -14,7 +14,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/keeper"
 )
 
-// lease is the Lease of a keeper. It owns the Job and the copied Secrets, and remembers failures.
+// lease is the Lease of a keeper. It owns the Job and the copied Secrets, and remembers how the work ended.
 type lease struct {
 	coordinationv1.Lease
 	attempts keeper.Attempts
@@ -66,12 +66,14 @@ func (r *Reconciler) hold(ctx context.Context, p place, l *lease) error {
 }
 
 // remember counts failures and successes of a Job, and releases the Lease. It can be called again for the same Job.
-func (r *Reconciler) remember(ctx context.Context, p place, job string, at metav1.Time, failed map[string]bool) error {
+func (r *Reconciler) remember(
+	ctx context.Context, p place, job string, at metav1.Time, ended map[string]keeper.Ended,
+) error {
 	l, err := r.lease(ctx, p)
 	if err != nil || l.UID == "" {
 		return err
 	}
-	l.attempts.Count(job, at, failed)
+	l.attempts.Count(job, at, ended)
 	text, err := l.attempts.Encode()
 	if err != nil {
 		return err

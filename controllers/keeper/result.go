@@ -26,7 +26,7 @@ func (r *Reconciler) writeResult(
 	ctx context.Context, p place, job *batchv1.Job, t *task.Task, o observe.Observation,
 ) error {
 	at := keeper.EndOf(job, metav1.NewTime(r.Clock.Now()))
-	failed := map[string]bool{}
+	ended := map[string]keeper.Ended{}
 	for i := range t.Keep {
 		k := &t.Keep[i]
 		result := keeper.ResultOf(o, i)
@@ -39,7 +39,9 @@ func (r *Reconciler) writeResult(
 		if err != nil {
 			return err
 		}
-		failed[k.Repository.Name] = !scanned || result.Outcome != task.OutcomeSucceeded
+		e := w.Ended(result)
+		e.Failed = e.Failed || !scanned
+		ended[k.Repository.Name] = e
 		done, undone := w.Split(result)
 		for _, f := range undone {
 			if err := r.fail(ctx, f.Work, f.Reason, f.Message); err != nil {
@@ -50,7 +52,7 @@ func (r *Reconciler) writeResult(
 			return err
 		}
 	}
-	return r.remember(ctx, p, string(job.UID), at, failed)
+	return r.remember(ctx, p, string(job.UID), at, ended)
 }
 
 // logEnds logs how the work of a Job in each Repository ended, once the results are written and the Job is deleted. A

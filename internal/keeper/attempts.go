@@ -8,7 +8,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// Attempts counts the failures of a keeper in a row, by the name of the Repository.
+// Attempts counts the failures of a keeper in a row, and knows how much a check can do, by the name of the Repository.
 type Attempts map[string]Attempt
 
 // Attempt counts how often in a row the work in a Repository failed.
@@ -17,6 +17,30 @@ type Attempt struct {
 	At    metav1.Time `json:"at"`
 	// Job is the last counted Job, so that no Job counts twice.
 	Job string `json:"job"`
+	// Check is the number of components that the next check can have, because one took too long. 0 is no limit.
+	Check int `json:"check,omitempty"`
+}
+
+// Ended is how the work of a Job in a Repository ended.
+type Ended struct {
+	Failed bool
+	// TooMany is the number of components of a check that took too long, and Verified that of a check that did not.
+	// Both are 0 if the work was no check.
+	TooMany, Verified int
+}
+
+// limit returns how many components the next check can have, if the last one could have as many as before. A check that
+// took too long halves the number. One that did not doubles it: the storage can be faster now.
+func (e Ended) limit(before int) int {
+	switch {
+	case e.TooMany > 0:
+		return (e.TooMany + 1) / 2
+	case before == 0 || e.Verified == 0:
+		return before
+	case 2*e.Verified >= maxChecked:
+		return 0
+	}
+	return 2 * e.Verified
 }
 
 const (
@@ -66,20 +90,28 @@ func (a Attempts) Ready(all []Work, now time.Time) (due []Work, next time.Time) 
 			continue
 		}
 		w.removesFirst = f.Count%2 == 1
+		w.Check = atMost(f.Check, w.Check)
 		due = append(due, w)
 	}
 	return limitToJob(due), next
 }
 
 // Count counts the failures and successes of a Job that ended at a time. It can be called again for the same Job.
-func (a Attempts) Count(job string, at metav1.Time, failed map[string]bool) {
-	for repository, is := range failed {
+func (a Attempts) Count(job string, at metav1.Time, ended map[string]Ended) {
+	for repository, e := range ended {
 		before := a[repository]
+		next := Attempt{At: at, Job: job, Check: e.limit(before.Check)}
+		if before.Job == job {
+			next = before
+		}
 		switch {
-		case !is:
-			delete(a, repository)
+		case !e.Failed:
+			next.Count = 0
 		case before.Job != job:
-			a[repository] = Attempt{Count: before.Count + 1, At: at, Job: job}
+			next.Count = before.Count + 1
+		}
+		if a[repository] = next; next.Count == 0 && next.Check == 0 {
+			delete(a, repository)
 		}
 	}
 }

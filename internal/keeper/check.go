@@ -38,15 +38,22 @@ func ToCheck(snapshots []*v1alpha1.Snapshot, now time.Time) []task.Checked {
 	return out
 }
 
-// Half returns the first half of the components, whole Snapshots at a time and at least one: a check of all of them
-// took too long.
-func Half(all []task.Checked) []task.Checked {
-	for i := (len(all) + 1) / 2; i < len(all); i++ {
-		if i > 0 && all[i].Snapshot != all[i-1].Snapshot {
-			return all[:i]
+// atMost returns the first components, whole Snapshots at a time: at most limit, but at least one Snapshot. 0 is no
+// limit.
+func atMost(limit int, all []task.Checked) []task.Checked {
+	if limit == 0 || len(all) <= limit {
+		return all
+	}
+	end := 0
+	for i := 1; i < len(all) && (i <= limit || end == 0); i++ {
+		if all[i].Snapshot != all[i-1].Snapshot {
+			end = i
 		}
 	}
-	return all
+	if end == 0 {
+		return all
+	}
+	return all[:end]
 }
 
 func checkedAt(s *v1alpha1.Snapshot, now time.Time) time.Time {

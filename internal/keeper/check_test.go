@@ -76,21 +76,97 @@ func TestToCheck(t *testing.T) {
 	})
 }
 
-func TestHalf(t *testing.T) {
-	for name, tt := range map[string]struct{ all, want []task.Checked }{
-		"nothing": {nil, nil},
-		"one Snapshot": {[]task.Checked{component("a", "x"), component("a", "y")}, []task.Checked{
-			component("a", "x"), component("a", "y"),
-		}},
-		"several": {[]task.Checked{component("a", "x"), component("b", "x"), component("c", "x")}, []task.Checked{
-			component("a", "x"), component("b", "x"),
-		}},
-		"a whole Snapshot": {
-			[]task.Checked{component("a", "x"), component("a", "y"), component("a", "z"), component("b", "x")},
-			[]task.Checked{component("a", "x"), component("a", "y"), component("a", "z")},
-		},
+func TestACheckHasWholeSnapshots(t *testing.T) {
+	a := []task.Checked{component("a", "x"), component("a", "y"), component("a", "z")}
+	b, c := component("b", "x"), component("c", "x")
+	for name, tt := range map[string]struct {
+		limit int
+		all   []task.Checked
+		want  int
+	}{
+		"nothing":               {1, nil, 0},
+		"no limit":              {0, append(a, b, c), 5},
+		"what fits":             {5, append(a, b, c), 5},
+		"one Snapshot at least": {2, a, 3},
+		"and no other":          {2, append(a, b, c), 3},
+		"several":               {4, append(a, b, c), 4},
+		"no part of a Snapshot": {3, append([]task.Checked{b}, a...), 1},
 	} {
-		t.Run(name, func(t *testing.T) { NewWithT(t).Expect(Half(tt.all)).To(Equal(tt.want)) })
+		t.Run(name, func(t *testing.T) { NewWithT(t).Expect(atMost(tt.limit, tt.all)).To(Equal(tt.all[:tt.want])) })
+	}
+}
+
+// Whatever part of the Snapshots can be checked in time, each is checked at some time, and no one is called intact
+// before.
+func TestASlowRepositoryIsCheckedInParts(t *testing.T) {
+	t.Parallel()
+	for _, fits := range []int{1, 2, 3, 7, 20} {
+		t.Run(fmt.Sprint(fits), func(t *testing.T) {
+			t.Parallel()
+			g, at := NewWithT(t), start
+			var all []*v1alpha1.Snapshot
+			for i := range 20 {
+				all = append(all, checkable(fmt.Sprintf("s%02d", i), "x"))
+			}
+			r := usedRepository(func(r *v1alpha1.Repository) { r.Name = "web" })
+			attempts, verified, whole, tries := Attempts{}, 0, (*bool)(nil), 0
+			for ; whole == nil && tries < 60; tries++ {
+				w := Work{Repository: r, Maintain: task.MaintainFull, Checks: true, Check: ToCheck(all, at)}
+				job, _ := attempts.Ready([]Work{w}, at)
+				g.Expect(job).To(HaveLen(1))
+				w, w.Began = job[0], metav1.NewTime(at)
+				result := task.ComponentResult{Outcome: task.OutcomeSucceeded, Verified: int64(len(w.Check))}
+				if len(w.Check) > fits {
+					result = task.ComponentResult{Outcome: task.OutcomeFailed}
+					result.Check = &task.Step{Reason: v1alpha1.ReasonDeadlineExceeded}
+				}
+				if v, ok := w.Verdict(result); ok {
+					for _, s := range all {
+						v.WriteTo(s, metav1.NewTime(at))
+					}
+					verified += len(w.Check)
+					whole = v.Whole(all, true, w.Began, at)
+					g.Expect(whole != nil).To(Equal(verified >= len(all)), "after %d", verified)
+				}
+				for range 2 { // a manager that is killed writes it again
+					attempts.Count(fmt.Sprint(tries), metav1.NewTime(at), map[string]Ended{"web": w.Ended(result)})
+				}
+				at = at.Add(fullEvery)
+			}
+			g.Expect(whole).To(HaveValue(BeTrue()), "after %d tries", tries)
+		})
+	}
+}
+
+func TestACheckThatHadTimeCanHaveMoreTheNextTime(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		before int
+		ended  Ended
+		want   int
+	}{
+		"never slow":                    {0, Ended{Verified: 100}, 0},
+		"slow":                          {0, Ended{Failed: true, TooMany: 5}, 3},
+		"still slow":                    {3, Ended{Failed: true, TooMany: 3}, 2},
+		"one Snapshot":                  {1, Ended{Failed: true, TooMany: 1}, 1},
+		"in time":                       {2, Ended{Verified: 2}, 4},
+		"as many as a check ever has":   {200, Ended{Verified: 200}, 0},
+		"work without a check":          {3, Ended{}, 3},
+		"a check without an answer":     {3, Ended{Failed: true}, 3},
+		"work without a check, at once": {0, Ended{}, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			g, a := NewWithT(t), Attempts{}
+			if tt.before > 0 {
+				a["web"] = Attempt{Job: "1", Check: tt.before}
+			}
+			for range 2 {
+				a.Count("2", metav1.NewTime(start), map[string]Ended{"web": tt.ended})
+			}
+			g.Expect(a["web"].Check).To(Equal(tt.want))
+			g.Expect(len(a) > 0).To(Equal(tt.want > 0 || tt.ended.Failed))
+		})
 	}
 }
 

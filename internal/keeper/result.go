@@ -79,6 +79,19 @@ func (w *Work) Split(result task.ComponentResult) (done *Work, failed []Undone) 
 	return done, failed
 }
 
+// Ended returns how the work ended.
+func (w *Work) Ended(result task.ComponentResult) Ended {
+	out := Ended{Failed: result.Outcome != task.OutcomeSucceeded}
+	switch {
+	case !w.Checks:
+	case result.Check != nil && result.Check.Reason == v1alpha1.ReasonDeadlineExceeded:
+		out.TooMany = len(w.Check)
+	default:
+		out.Verified = min(len(w.Check), int(result.Verified))
+	}
+	return out
+}
+
 // Conditions returns the conditions of the Repository that say how the work went.
 func (w *Work) Conditions() []string {
 	var out []string

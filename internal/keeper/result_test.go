@@ -92,7 +92,7 @@ func TestAttempts(t *testing.T) {
 	at := metav1.NewTime(start)
 	a := ParseAttempts("")
 	for i, job := range []string{"1", "2", "2", "3"} {
-		a.Count(job, at, map[string]bool{"web": true, "db": i == 0})
+		a.Count(job, at, map[string]Ended{"web": {Failed: true}, "db": {Failed: i == 0}})
 	}
 	g.Expect(a).To(Equal(Attempts{"web": {Count: 3, At: at, Job: "3"}}), "no Job counts twice, and a success forgets")
 	text, err := a.Encode()

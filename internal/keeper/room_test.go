@@ -137,7 +137,7 @@ func TestACheckThatFailsAndALargeRemovalTakeTurns(t *testing.T) {
 				}
 				larges = append(larges, n)
 				failed := len(job[0].Check) > 0 || tt.fails && n > 0
-				attempts.Count(fmt.Sprint(i), metav1.NewTime(now), map[string]bool{"web": failed})
+				attempts.Count(fmt.Sprint(i), metav1.NewTime(now), map[string]Ended{"web": {Failed: failed}})
 				now = now.Add(lastRetry)
 			}
 			g.Expect(checks).To(Equal(tt.checks))

@@ -203,8 +203,8 @@ func (k *keeper) check(ctx context.Context, r *task.ComponentResult) error {
 	if err != nil && bounded.Err() != nil && ctx.Err() == nil {
 		k.m.Log.Info("give up the check, which took too long", "repository", k.work.Repository.Name, "components",
 			len(ids))
-		return failure.New(v1alpha1.ReasonDeadlineExceeded, "the check took too long and was given up: the next one "+
-			"checks a half of the Snapshots")
+		return failure.New(v1alpha1.ReasonDeadlineExceeded, "the check took too long and was given up: "+
+			afterSlowCheck(k.work.Check))
 	}
 	if err != nil {
 		return err
@@ -220,6 +220,14 @@ func (k *keeper) check(ctx context.Context, r *task.ComponentResult) error {
 		}
 	}
 	return nil
+}
+
+// afterSlowCheck says what comes after a check that took too long. A check has at least one Snapshot.
+func afterSlowCheck(checked []task.Checked) string {
+	if checked[0].Snapshot == checked[len(checked)-1].Snapshot {
+		return "it had only Snapshot " + checked[0].Snapshot + ", so find out why the storage is slow"
+	}
+	return "the next one has half as many Snapshots"
 }
 
 // owned verifies that the directory still belongs to the Repository: nothing is removed from the directory of another

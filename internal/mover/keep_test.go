@@ -356,5 +356,12 @@ func TestACheckThatWasGivenUpIsNotChecked(t *testing.T) {
 	k := r.Components[0]
 	g.Expect(k.Maintenance.Reason).To(BeEmpty(), "the maintenance counts")
 	g.Expect(k.Check.Reason).To(Equal(v1alpha1.ReasonDeadlineExceeded))
+	g.Expect(k.Check.Error).To(ContainSubstring("only Snapshot one"))
 	g.Expect(k.Verified).To(BeZero())
+
+	other := work.Keep[0].Check[0]
+	other.Snapshot = "two"
+	work.Keep[0].Check = append(work.Keep[0].Check, other)
+	_, r = p.run(t.Context(), work)
+	g.Expect(r.Components[0].Check.Error).To(HaveSuffix("the next one has half as many Snapshots"))
 }
