@@ -120,6 +120,57 @@ func TestNothingIsStartedWhilePaused(t *testing.T) {
 		Should(Succeed(), "the newest slot runs as soon as the policy resumes, as with a CronJob")
 }
 
+// A policy with a mistake can be paused and resumed, whoever starts its runs: nothing else of its schedule changes.
+func TestAnInvalidPolicyCanBePaused(t *testing.T) {
+	t.Parallel()
+	g := NewWithT(t)
+	configuration := working(t)
+	// read returns the CronJob without what the API server counts.
+	read := func(g Gomega) *batchv1.CronJob {
+		cronJob := cronJobOf(configuration, "nightly")
+		g.Expect(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(cronJob), cronJob)).To(Succeed())
+		cronJob.ResourceVersion, cronJob.Generation, cronJob.ManagedFields = "", 0, nil
+		return cronJob
+	}
+	suspended := func(want bool, reason string) *batchv1.CronJob {
+		t.Helper()
+		var cronJob *batchv1.CronJob
+		g.Eventually(func(g Gomega) {
+			cronJob = read(g)
+			g.Expect(cronJob.Spec.Suspend).To(HaveValue(Equal(want)))
+		}, testbed.Patience, testbed.Interval).Should(Succeed(), reason)
+		return cronJob
+	}
+	before := suspended(false, "the CronJob starts runs")
+	bed.Edit(t, configuration, func() {
+		configuration.Spec.Sessions[0].Scheduler.Schedule, configuration.Spec.Paused = "0 0 30 2 *", true
+	})
+	paused := suspended(true, "the CronJob of a paused policy starts nothing")
+	paused.Spec.Suspend = before.Spec.Suspend
+	g.Expect(paused).To(Equal(before), "the previous schedule stays in force")
+	bed.ExpectReason(t, configuration, v1alpha1.PhaseInvalid, v1alpha1.ReasonInvalidSchedule, "")
+	bed.NoOp(t, reconciler, &events, configuration)
+
+	bed.Edit(t, configuration, func() { configuration.Spec.Paused = false })
+	g.Expect(suspended(false, "the policy goes on")).To(Equal(before))
+	bed.Edit(t, configuration, func() { configuration.Spec.Paused = true })
+	suspended(true, "the policy is paused again")
+	bed.Edit(t, configuration, func() {
+		configuration.Spec.Sessions[0].Scheduler.Schedule, configuration.Spec.Paused = "0 2 * * *", false
+	})
+	g.Expect(suspended(false, "the corrected policy goes on")).To(Equal(before))
+
+	bed.Edit(t, configuration, func() { configuration.Spec.Paused = true })
+	byController(t, configuration)
+	bed.Edit(t, configuration, func() { configuration.Spec.Sessions[0].Scheduler.Schedule = "0 0 30 2 *" })
+	bed.ExpectReason(t, configuration, v1alpha1.PhaseInvalid, v1alpha1.ReasonInvalidSchedule, "")
+	bed.NoOp(t, reconciler, &events, configuration)
+	g.Expect(runsOf(g, t, configuration.Namespace)).To(BeEmpty(), "the manager starts nothing while it is paused")
+	bed.Edit(t, configuration, func() { configuration.Spec.Paused = false })
+	g.Eventually(func(g Gomega) { g.Expect(runsOf(g, t, configuration.Namespace)).To(HaveLen(1)) }, testbed.Patience,
+		testbed.Interval).Should(Succeed(), "the previous schedule goes on")
+}
+
 func TestTheAnnotationStartsARunForEachOfItsValues(t *testing.T) {
 	t.Parallel()
 	g := NewWithT(t)

@@ -54,8 +54,8 @@ func viewOf(o any) (view, error) {
 // Schedule does everything that the sessions of a BackupConfiguration or BackupBatch ask for: it creates their
 // CronJobs, the runs that the manager starts itself and the run that an annotation asks for, and it deletes runs beyond
 // the history limit. It sets the status of the sessions and the condition Protected. With an invalid policy, the
-// previous schedules stay in force, except those of removed sessions. The conflicts are the sessions whose CronJob's
-// name is in use. After says how soon to call Schedule again; zero means never.
+// previous schedules stay in force, except those of removed sessions; they can be suspended and resumed. The conflicts
+// are the sessions whose CronJob's name is in use. After says how soon to call Schedule again; zero means never.
 func (k *Scheduler) Schedule(
 	ctx context.Context, invoker conditions.Setter, invalid bool, now time.Time,
 ) (conflicts map[string]error, after time.Duration, err error) {
@@ -66,6 +66,9 @@ func (k *Scheduler) Schedule(
 	unscheduled := map[string]error{}
 	if invalid {
 		if err := k.prune(ctx, v); err != nil {
+			return nil, 0, err
+		}
+		if err := k.suspend(ctx, v); err != nil {
 			return nil, 0, err
 		}
 		for _, s := range v.sessions {

@@ -14,11 +14,14 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/tools/record"
+	"k8s.io/klog/v2"
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	logf "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/kube/apply"
+	"github.com/cairn-backup/cairn/internal/kube/logs"
 	"github.com/cairn-backup/cairn/internal/policy"
 	"github.com/cairn-backup/cairn/internal/schedule"
 )
@@ -108,6 +111,43 @@ func (k *Scheduler) prune(ctx context.Context, v view) error {
 	return nil
 }
 
+// suspend suspends or resumes the invoker's CronJobs, as the policy says, and changes nothing else of them: for a
+// policy that is invalid otherwise. A CronJob that does not exist is not created.
+func (k *Scheduler) suspend(ctx context.Context, v view) error {
+	for _, session := range v.sessions {
+		if !hasCronJob(session) {
+			continue
+		}
+		cronJob := &batchv1.CronJob{}
+		key := client.ObjectKey{
+			Namespace: v.object.GetNamespace(), Name: policy.CronJobName(v.kind, v.object.GetName(), session.Name),
+		}
+		if err := k.Client.Get(ctx, key, cronJob); apierrors.IsNotFound(err) {
+			continue
+		} else if err != nil {
+			return fmt.Errorf("get CronJob %s: %w", key.Name, err)
+		}
+		suspended := suspends(v, session)
+		if !metav1.IsControlledBy(cronJob, v.object) || ptr.Deref(cronJob.Spec.Suspend, false) == suspended {
+			continue
+		}
+		before := cronJob.DeepCopy()
+		cronJob.Spec.Suspend = &suspended
+		patch := client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})
+		err := k.Client.Patch(ctx, cronJob, patch, client.FieldOwner(k.FieldManager))
+		if client.IgnoreNotFound(err) != nil {
+			return fmt.Errorf("suspend or resume CronJob %s: %w", key.Name, err)
+		}
+		logf.FromContext(ctx).Info("changed", logs.Key("CronJob"), klog.KObj(cronJob))
+	}
+	return nil
+}
+
+// suspends reports whether the CronJob of a session starts nothing for now.
+func suspends(v view, session v1alpha1.SessionConfig) bool {
+	return v.paused || ptr.Deref(session.Scheduler.Suspend, false)
+}
+
 func (k *Scheduler) cronJob(v view, session v1alpha1.SessionConfig) (*batchv1.CronJob, error) {
 	namespace, name := v.object.GetNamespace(), v.object.GetName()
 	times, err := schedule.New(session.Scheduler, schedule.Identity(v.kind, namespace, name, session.Name))
@@ -122,7 +162,7 @@ func (k *Scheduler) cronJob(v view, session v1alpha1.SessionConfig) (*batchv1.Cr
 		Session:      session.Name,
 		Scheduler:    *session.Scheduler,
 		Times:        times,
-		Suspended:    v.paused || ptr.Deref(session.Scheduler.Suspend, false),
+		Suspended:    suspends(v, session),
 		Retries:      retriesOf(&session),
 		MoverImage:   k.MoverImage,
 	})
