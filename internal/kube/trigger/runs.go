@@ -2,6 +2,7 @@ package trigger
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -103,6 +104,7 @@ func (k *Scheduler) forget(
 		limits[s.Name] = int(ptr.Deref(s.SessionHistoryLimit, defaultHistory))
 		scheduled[s.Name] = s.Scheduler != nil
 	}
+	var failed []error
 	for name, all := range runs {
 		limit, ok := limits[name]
 		if !ok {
@@ -118,11 +120,12 @@ func (k *Scheduler) forget(
 				client.Preconditions{UID: &s.UID, ResourceVersion: &s.ResourceVersion},
 				client.PropagationPolicy(metav1.DeletePropagationBackground))
 			if err != nil && !apierrors.IsNotFound(err) && !apierrors.IsConflict(err) {
-				return fmt.Errorf("delete BackupSession %s, which is beyond the history limit: %w", s.Name, err)
+				failed = append(failed, fmt.Errorf("delete BackupSession %s, which is beyond the history limit: %w",
+					s.Name, err))
 			}
 		}
 	}
-	return nil
+	return errors.Join(failed...)
 }
 
 // onMinute reports whether the time of a run can be a slot. The time of a run that somebody started rarely is.

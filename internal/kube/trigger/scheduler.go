@@ -9,13 +9,19 @@ import (
 
 	"github.com/fluxcd/pkg/runtime/conditions"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/policy"
 	"github.com/cairn-backup/cairn/internal/schedule"
 )
 
-var errUntouched = errors.New("the policy is invalid: the previous schedule stays in force")
+// These errors say why the CronJob of a session is not in place. Those of the API server are not among them: each try
+// can have new words, and each write triggers a reconcile.
+var (
+	errUntouched = errors.New("the policy is invalid, or could not be checked: the previous schedule stays in force")
+	errUnwritten = errors.New("the CronJob could not be written: Cairn tries again")
+)
 
 // conflictRetry is how soon a name in use is tried again: no event reports that its owner gives it up.
 const conflictRetry = time.Minute
@@ -55,7 +61,8 @@ func viewOf(o any) (view, error) {
 // CronJobs, the runs that the manager starts itself and the run that an annotation asks for, and it deletes runs beyond
 // the history limit. It sets the status of the sessions and the condition Protected. With an invalid policy, the
 // previous schedules stay in force, except those of removed sessions; they can be suspended and resumed. The conflicts
-// are the sessions whose CronJob's name is in use. After says how soon to call Schedule again; zero means never.
+// are the sessions whose CronJob's name is in use. After says how soon to call Schedule again; zero means never. A
+// write that fails holds up nothing else: the errors are joined, and the status is true beside them.
 func (k *Scheduler) Schedule(
 	ctx context.Context, invoker conditions.Setter, invalid bool, now time.Time,
 ) (conflicts map[string]error, after time.Duration, err error) {
@@ -63,31 +70,20 @@ func (k *Scheduler) Schedule(
 	if err != nil {
 		return nil, 0, err
 	}
-	unscheduled := map[string]error{}
+	unscheduled, failed := map[string]error{}, k.prune(ctx, v)
 	if invalid {
-		if err := k.prune(ctx, v); err != nil {
-			return nil, 0, err
-		}
-		if err := k.suspend(ctx, v); err != nil {
-			return nil, 0, err
-		}
+		failed = errors.Join(failed, k.suspend(ctx, v))
 		for _, s := range v.sessions {
 			unscheduled[s.Name] = errUntouched
 		}
 	} else {
-		if conflicts, err = k.ensureAll(ctx, v); err != nil {
-			return nil, 0, err
-		}
-		unscheduled = conflicts
+		conflicts, unscheduled, err = k.ensureAll(ctx, v)
+		failed = errors.Join(failed, err)
 	}
 	look, err := k.judge(ctx, v, unscheduled, now)
-	if err != nil {
-		return nil, 0, err
-	}
+	failed = errors.Join(failed, err)
 	if !invalid {
-		if err := k.startIfAsked(ctx, v, now); err != nil {
-			return nil, 0, err
-		}
+		failed = errors.Join(failed, k.startIfAsked(ctx, v, now))
 	}
 	if !look.IsZero() {
 		after = look.Sub(now)
@@ -95,10 +91,17 @@ func (k *Scheduler) Schedule(
 	if len(conflicts) > 0 && (after == 0 || after > conflictRetry) {
 		after = conflictRetry
 	}
-	return conflicts, after, nil
+	return conflicts, after, failed
 }
 
-// judge judges every session and acts on the result.
+// KnownValid reports whether the last look at this generation of a policy found it valid. Then a failed check does not
+// make it invalid.
+func KnownValid(invoker conditions.Getter) bool {
+	c := conditions.Get(invoker, v1alpha1.ConditionValidationPassed)
+	return c != nil && c.Status == metav1.ConditionTrue && c.ObservedGeneration == invoker.GetGeneration()
+}
+
+// judge judges every session and acts on the result. A slot whose run could not be started is still due.
 func (k *Scheduler) judge(
 	ctx context.Context, v view, unscheduled map[string]error, now time.Time,
 ) (look time.Time, err error) {
@@ -109,6 +112,7 @@ func (k *Scheduler) judge(
 	statuses := make([]v1alpha1.SessionStatus, 0, len(v.sessions))
 	counted := map[string]time.Time{}
 	var protections []*protection
+	var failed []error
 	for i := range v.sessions {
 		config := &v.sessions[i]
 		previous := previousOf(*v.status, config.Name)
@@ -123,7 +127,9 @@ func (k *Scheduler) judge(
 		})
 		if !j.start.IsZero() {
 			if err := k.start(ctx, v, config, j.start, now); err != nil {
-				return look, err
+				failed = append(failed, err)
+				j.status.LastScheduleTime, j.status.LastMissedTime = previous.LastScheduleTime, previous.LastMissedTime
+				j.missed = ""
 			}
 		}
 		if j.skewed != "" {
@@ -142,7 +148,7 @@ func (k *Scheduler) judge(
 	}
 	*v.status = statuses
 	protected(v.object, protections)
-	return look, k.forget(ctx, v, runs, counted, now)
+	return look, errors.Join(append(failed, k.forget(ctx, v, runs, counted, now))...)
 }
 
 // previousOf returns the status of a session, or an empty one.

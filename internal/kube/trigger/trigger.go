@@ -50,22 +50,26 @@ type Scheduler struct {
 	EnsureAccess func(ctx context.Context, namespace string) error
 }
 
-// ensureAll creates the CronJobs of the sessions, corrects those that were edited and removes those of sessions that no
-// longer have one. The schedules must be valid. The conflicts are the sessions whose CronJob's name is in use; the
-// other sessions are in order then.
-func (k *Scheduler) ensureAll(ctx context.Context, v view) (conflicts map[string]error, err error) {
-	if err := k.prune(ctx, v); err != nil {
-		return nil, err
-	}
+// ensureAll creates the CronJobs of the sessions and corrects those that were edited. The schedules must be valid. The
+// conflicts are the sessions whose CronJob's name is in use. The unscheduled are all sessions whose CronJob is not in
+// order, and why; the others are in order, also beside an error.
+func (k *Scheduler) ensureAll(ctx context.Context, v view) (conflicts, unscheduled map[string]error, err error) {
+	conflicts, unscheduled = map[string]error{}, map[string]error{}
 	if !slices.ContainsFunc(v.sessions, hasCronJob) {
-		return nil, nil
+		return conflicts, unscheduled, nil
 	}
-	if err := k.EnsureAccess(ctx, v.object.GetNamespace()); err != nil {
-		return nil, fmt.Errorf("ensure the trigger's account in %s: %w", v.object.GetNamespace(), err)
+	var failed []error
+	access := k.EnsureAccess(ctx, v.object.GetNamespace())
+	if access != nil { // No pod of a new CronJob could start. Those that exist can be paused.
+		failed = append(failed, fmt.Errorf("ensure the trigger's account in %s: %w", v.object.GetNamespace(), access),
+			k.suspend(ctx, v))
 	}
-	conflicts = map[string]error{}
 	for _, session := range v.sessions {
 		if !hasCronJob(session) {
+			continue
+		}
+		if access != nil {
+			unscheduled[session.Name] = errUnwritten
 			continue
 		}
 		wanted, err := k.cronJob(v, session)
@@ -73,12 +77,12 @@ func (k *Scheduler) ensureAll(ctx context.Context, v view) (conflicts map[string
 			err = k.ensure(ctx, v.object, wanted)
 		}
 		if errors.Is(err, errNameConflict) {
-			conflicts[session.Name] = err
+			conflicts[session.Name], unscheduled[session.Name] = err, err
 		} else if err != nil {
-			return nil, err
+			failed, unscheduled[session.Name] = append(failed, err), errUnwritten
 		}
 	}
-	return conflicts, nil
+	return conflicts, unscheduled, errors.Join(failed...)
 }
 
 // hasCronJob reports whether a CronJob starts the runs of a session.
@@ -94,6 +98,7 @@ func (k *Scheduler) prune(ctx context.Context, v view) error {
 	}); err != nil {
 		return fmt.Errorf("list CronJobs: %w", err)
 	}
+	var failed []error
 	for i := range list.Items {
 		cronJob := &list.Items[i]
 		if !metav1.IsControlledBy(cronJob, v.object) ||
@@ -105,41 +110,46 @@ func (k *Scheduler) prune(ctx context.Context, v view) error {
 		err := k.Client.Delete(ctx, cronJob, client.Preconditions{UID: &cronJob.UID},
 			client.PropagationPolicy(metav1.DeletePropagationBackground))
 		if client.IgnoreNotFound(err) != nil {
-			return fmt.Errorf("delete CronJob %s: %w", cronJob.Name, err)
+			failed = append(failed, fmt.Errorf("delete CronJob %s: %w", cronJob.Name, err))
 		}
 	}
-	return nil
+	return errors.Join(failed...)
 }
 
 // suspend suspends or resumes the invoker's CronJobs, as the policy says, and changes nothing else of them: for a
 // policy that is invalid otherwise. A CronJob that does not exist is not created.
 func (k *Scheduler) suspend(ctx context.Context, v view) error {
+	var failed []error
 	for _, session := range v.sessions {
-		if !hasCronJob(session) {
-			continue
+		if hasCronJob(session) {
+			failed = append(failed, k.suspendOne(ctx, v, session))
 		}
-		cronJob := &batchv1.CronJob{}
-		key := client.ObjectKey{
-			Namespace: v.object.GetNamespace(), Name: policy.CronJobName(v.kind, v.object.GetName(), session.Name),
-		}
-		if err := k.Client.Get(ctx, key, cronJob); apierrors.IsNotFound(err) {
-			continue
-		} else if err != nil {
-			return fmt.Errorf("get CronJob %s: %w", key.Name, err)
-		}
-		suspended := suspends(v, session)
-		if !metav1.IsControlledBy(cronJob, v.object) || ptr.Deref(cronJob.Spec.Suspend, false) == suspended {
-			continue
-		}
-		before := cronJob.DeepCopy()
-		cronJob.Spec.Suspend = &suspended
-		patch := client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})
-		err := k.Client.Patch(ctx, cronJob, patch, client.FieldOwner(k.FieldManager))
-		if client.IgnoreNotFound(err) != nil {
-			return fmt.Errorf("suspend or resume CronJob %s: %w", key.Name, err)
-		}
-		logf.FromContext(ctx).Info("changed", logs.Key("CronJob"), klog.KObj(cronJob))
 	}
+	return errors.Join(failed...)
+}
+
+func (k *Scheduler) suspendOne(ctx context.Context, v view, session v1alpha1.SessionConfig) error {
+	cronJob := &batchv1.CronJob{}
+	name := policy.CronJobName(v.kind, v.object.GetName(), session.Name)
+	err := k.Client.Get(ctx, client.ObjectKey{Namespace: v.object.GetNamespace(), Name: name}, cronJob)
+	if apierrors.IsNotFound(err) {
+		return nil
+	} else if err != nil {
+		return fmt.Errorf("get CronJob %s: %w", name, err)
+	}
+	suspended := suspends(v, session)
+	if !metav1.IsControlledBy(cronJob, v.object) || ptr.Deref(cronJob.Spec.Suspend, false) == suspended {
+		return nil
+	}
+	before := cronJob.DeepCopy()
+	cronJob.Spec.Suspend = &suspended
+	patch := client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})
+	if err := k.Client.Patch(ctx, cronJob, patch, client.FieldOwner(k.FieldManager)); apierrors.IsNotFound(err) {
+		return nil
+	} else if err != nil {
+		return fmt.Errorf("suspend or resume CronJob %s: %w", name, err)
+	}
+	logf.FromContext(ctx).Info("changed", logs.Key("CronJob"), klog.KObj(cronJob))
 	return nil
 }
 

@@ -1,0 +1,92 @@
+package trigger
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	ctrl "sigs.k8s.io/controller-runtime"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/kube/movers"
+)
+
+const (
+	// refusedRetry is how soon a refused write is tried again: no event reports that the refusal ends. The back-off
+	// of an error grows beyond that, and would hold up the runs that the manager starts.
+	refusedRetry = time.Minute
+	// maxLogged is how many refusals of one reconcile are logged.
+	maxLogged = 3
+)
+
+// Refused reports whether the API server refuses a request for a reason that lasts: a quota, an admission webhook or
+// policy is against it, it cannot call such a webhook, or it does not permit or take the request at all.
+func Refused(err error) bool {
+	var status apierrors.APIStatus
+	switch {
+	case !errors.As(err, &status), apierrors.IsResourceExpired(err), apierrors.IsGone(err),
+		apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause), isAnother(status):
+		return false
+	case apierrors.IsInternalError(err):
+		return strings.Contains(err.Error(), "failed calling webhook")
+	default:
+		return movers.Refused(err)
+	}
+}
+
+// isAnother reports whether a write failed because the object was made again since it was read.
+func isAnother(status apierrors.APIStatus) bool {
+	details := status.Status().Details
+	return details != nil && slices.ContainsFunc(details.Causes,
+		func(c metav1.StatusCause) bool { return c.Field == "metadata.uid" })
+}
+
+// Refusals splits joined errors into those that are Refused and the others, which can be gone at the next try.
+func Refusals(err error) (refused []error, others error) {
+	joined, ok := err.(interface{ Unwrap() []error })
+	switch {
+	case err == nil:
+		return nil, nil
+	case !ok && Refused(err):
+		return []error{err}, nil
+	case !ok:
+		return nil, err
+	}
+	for _, e := range joined.Unwrap() {
+		r, o := Refusals(e)
+		refused, others = append(refused, r...), errors.Join(others, o)
+	}
+	return refused, others
+}
+
+// Words splits the message of a refusal into what Cairn tried, such as "apply CronJob shop/trigger-web", and the words
+// of the API server.
+func Words(refusal error) (what, words string) {
+	what, words, _ = strings.Cut(refusal.Error(), ": ")
+	return what, words
+}
+
+// Retry returns what a reconcile returns after it has done what it could: the errors of which some can be gone at the
+// next try, or when to try again what is refused. after is when to reconcile otherwise; zero means never.
+func Retry(ctx context.Context, after time.Duration, err error) (ctrl.Result, error) {
+	refused, others := Refusals(err)
+	for i, r := range refused {
+		if i == maxLogged {
+			break
+		}
+		what, words := Words(r)
+		movers.LogRefused(ctx, what, &v1alpha1.ResolvedError{Reason: v1alpha1.ReasonReconcileFailed, Message: words})
+	}
+	if others != nil {
+		return ctrl.Result{}, others
+	}
+	if len(refused) > 0 && (after == 0 || after > refusedRetry) {
+		after = refusedRetry
+	}
+	return ctrl.Result{RequeueAfter: after}, nil
+}
