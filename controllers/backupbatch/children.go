@@ -2,18 +2,16 @@ package backupbatch
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
 
-	"github.com/fluxcd/pkg/apis/meta"
-	"github.com/fluxcd/pkg/runtime/conditions"
 	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	kerrors "k8s.io/apimachinery/pkg/util/errors"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
@@ -31,7 +29,7 @@ const (
 
 // ensureChildren makes the batch's children match policy.Expand, deletes the children of targets that are gone, and
 // returns the state of each target. It adds what the children depend on to dependencies. A failure of one child does
-// not hold up the others.
+// not hold up the others: the errors are joined, and beside them the states are nil only if no child was tried.
 func (r *Reconciler) ensureChildren(
 	ctx context.Context, batch *v1alpha1.BackupBatch, find policy.Find, dependencies *policy.Dependencies,
 ) ([]v1alpha1.BatchTargetStatus, error) {
@@ -74,20 +72,18 @@ func (r *Reconciler) ensureChildren(
 	targets := make([]v1alpha1.BatchTargetStatus, len(children))
 	wanted := make(map[string]bool, len(children))
 	for i, t := range policy.Targets(batch, find) {
-		wanted[children[i].Name] = true
-		targets[i] = v1alpha1.BatchTargetStatus{
-			Name: t.Name, FoundBy: t.FoundBy, AppRef: t.AppRef,
-			Configuration: children[i].Name,
-		}
+		name := children[i].Name
+		wanted[name] = true
+		targets[i] = v1alpha1.BatchTargetStatus{Name: t.Name, FoundBy: t.FoundBy, AppRef: t.AppRef, Configuration: name}
+		targets[i].Phase, targets[i].Reason = stateOf(actual[i], errs[i])
 		if errs[i] != nil {
-			continue
+			actual[i] = owned[name]
 		}
-		targets[i].Phase, targets[i].Reason = stateOf(actual[i])
 		if actual[i] != nil {
 			dependencies.Merge(actual[i].Status.Dependencies)
 		}
 	}
-	return targets, kerrors.NewAggregate(append(errs, r.removeOthers(ctx, batch, owned, wanted)))
+	return targets, errors.Join(append(errs, r.removeOthers(ctx, batch, owned, wanted))...)
 }
 
 // owned returns the children of the batch by name, as the cache has them. The caller must not change them: they are not
@@ -211,6 +207,7 @@ func (r *Reconciler) removeOthers(
 	ctx context.Context, batch *v1alpha1.BackupBatch, owned map[string]*v1alpha1.BackupConfiguration,
 	wanted map[string]bool,
 ) error {
+	var failed []error
 	for _, name := range slices.Sorted(maps.Keys(owned)) {
 		child := owned[name]
 		if wanted[name] || !child.DeletionTimestamp.IsZero() {
@@ -220,29 +217,12 @@ func (r *Reconciler) removeOthers(
 		if err := r.Delete(ctx, child, client.Preconditions{UID: &child.UID}); apierrors.IsNotFound(err) {
 			continue
 		} else if err != nil {
-			return fmt.Errorf("delete BackupConfiguration %s: %w", child.Name, err)
+			failed = append(failed, fmt.Errorf("delete BackupConfiguration %s: %w", child.Name, err))
+			continue
 		}
 		r.Eventf(batch, corev1.EventTypeNormal, v1alpha1.ReasonChildRemoved,
 			"removed BackupConfiguration %s: its target has left the batch, its Repositories and their data stay",
 			child.Name)
 	}
-	return nil
-}
-
-// stateOf returns the phase of a target and the reason why it is not ready. One write carries the phase of a child and
-// its Ready condition, so where they differ, somebody else wrote one of them.
-func stateOf(child *v1alpha1.BackupConfiguration) (phase, reason string) {
-	switch {
-	case child == nil:
-		return v1alpha1.PhaseInvalid, v1alpha1.ReasonNameConflict
-	case !child.DeletionTimestamp.IsZero(), child.Status.ObservedGeneration != child.Generation,
-		child.Status.Phase == "":
-		return v1alpha1.PhaseNotReady, v1alpha1.ReasonProgressing
-	case conditions.IsReady(child) != (child.Status.Phase == v1alpha1.PhaseReady):
-		return v1alpha1.PhaseNotReady, v1alpha1.ReasonProgressing
-	case conditions.IsReady(child):
-		return v1alpha1.PhaseReady, ""
-	default:
-		return child.Status.Phase, conditions.GetReason(child, meta.ReadyCondition)
-	}
+	return errors.Join(failed...)
 }

@@ -9,6 +9,7 @@ package backupbatch
 
 import (
 	"context"
+	"errors"
 
 	"k8s.io/client-go/tools/record"
 	"k8s.io/utils/clock"
@@ -69,56 +70,67 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	})
 }
 
-// reconcile does the work and sets the status. It returns an error if a retry can help; the status then keeps its last
-// state.
+// reconcile does the work and sets the status. A failure holds up nothing that does not need what failed. The status
+// names what the API server refuses; beside another error it keeps the last state of what Cairn does not know.
 func (r *Reconciler) reconcile(ctx context.Context, batch *v1alpha1.BackupBatch) (ctrl.Result, error) {
 	now := r.Clock.Now()
 	keeper := &trigger.Scheduler{
 		Client: r.Client, Reader: r.APIReader, Events: r.EventRecorder, Runs: runs,
 		MoverImage: r.MoverImage, FieldManager: r.FieldManager, EnsureAccess: r.EnsureTrigger,
 	}
-	candidates, err := r.selection.Candidates(ctx, r.Client, r.APIReader, batch)
-	if err != nil {
-		return ctrl.Result{}, err
-	}
-	find := policy.FindAmong(batch, candidates)
-	mistakes := policy.BatchMistakes(batch, find)
-	var missing []policy.Mistake
-	if len(mistakes) == 0 {
-		if mistakes, missing, err = r.checkHooks(ctx, batch); err != nil {
-			return ctrl.Result{}, err
+	found, failed := r.look(ctx, batch)
+	if failed != nil || len(found.mistakes) > 0 {
+		_, after, err := keeper.Schedule(ctx, batch, failed == nil || !trigger.KnownValid(batch), now)
+		failed = errors.Join(failed, err)
+		if len(found.mistakes) > 0 {
+			batch.Status.ObservedGeneration = batch.Generation
+			markInvalid(batch, found.mistakes)
+		} else if refused, _ := trigger.Refusals(failed); len(refused) > 0 {
+			markRefused(batch, refused, now)
 		}
-	}
-	if len(mistakes) > 0 {
-		_, after, err := keeper.Schedule(ctx, batch, true, now)
-		if err != nil {
-			return ctrl.Result{}, err
-		}
-		batch.Status.ObservedGeneration = batch.Generation
-		markInvalid(batch, mistakes)
-		return ctrl.Result{RequeueAfter: after}, nil
+		return trigger.Retry(ctx, after, failed)
 	}
 
 	var dependencies policy.Dependencies
-	targets, err := r.ensureChildren(ctx, batch, find, &dependencies)
-	if err != nil {
-		return ctrl.Result{}, err
-	}
+	targets, failed := r.ensureChildren(ctx, batch, found.find, &dependencies)
 	conflicts, after, err := keeper.Schedule(ctx, batch, false, now)
-	if err != nil {
-		return ctrl.Result{}, err
-	}
+	failed = errors.Join(failed, err)
 	retained, err := r.binder().Retained(ctx, batch.Namespace, invokerOf(batch),
-		policy.BatchRepositories(batch, policy.Targets(batch, find)))
-	if err != nil {
-		return ctrl.Result{}, err
+		policy.BatchRepositories(batch, policy.Targets(batch, found.find)))
+	if failed = errors.Join(failed, err); err == nil {
+		batch.Status.RetainedRepositories = retained
+		repositories.SetRetained(batch, retained)
 	}
-	batch.Status.RetainedRepositories = retained
-	repositories.SetRetained(batch, retained)
-	batch.Status.Targets = targets
-	batch.Status.Dependencies = dependencies[:min(len(dependencies), maxDependencies)]
-	batch.Status.ObservedGeneration = batch.Generation
-	summarize(batch, policy.BatchSessions(batch), conflicts, missing)
-	markOverlaps(batch, policy.Overlaps(batch, policy.Targets(batch, find), candidates))
-	return ctrl.Result{RequeueAfter: after}, nil
+	refused, others := trigger.Refusals(failed)
+	switch {
+	case others != nil && len(refused) == 0: // The next try can succeed: the rest of the status keeps its state.
+	case targets == nil && len(refused) > 0:
+		markRefused(batch, refused, now)
+	default:
+		batch.Status.Targets = targets
+		batch.Status.Dependencies = dependencies[:min(len(dependencies), maxDependencies)]
+		batch.Status.ObservedGeneration = batch.Generation
+		summarize(batch, problems{found.missing, conflicts, refused}, now)
+		markOverlaps(batch, policy.Overlaps(batch, policy.Targets(batch, found.find), found.candidates))
+	}
+	return trigger.Retry(ctx, after, failed)
+}
+
+// found is what a look at the batch finds: its targets, what is wrong with it, and what its hooks name that is missing.
+type found struct {
+	candidates        []policy.Candidate
+	find              policy.Find
+	mistakes, missing []policy.Mistake
+}
+
+// look finds out what the batch asks for, and whether it can be expanded.
+func (r *Reconciler) look(ctx context.Context, batch *v1alpha1.BackupBatch) (f found, err error) {
+	if f.candidates, err = r.selection.Candidates(ctx, r.Client, r.APIReader, batch); err != nil {
+		return found{}, err
+	}
+	f.find = policy.FindAmong(batch, f.candidates)
+	if f.mistakes = policy.BatchMistakes(batch, f.find); len(f.mistakes) == 0 {
+		f.mistakes, f.missing, err = r.checkHooks(ctx, batch)
+	}
+	return f, err
 }

@@ -309,7 +309,7 @@ func TestATargetIsNeverReadyWithAReasonNorUnreadyWithoutOne(t *testing.T) {
 			} else {
 				conditions.MarkFalse(child, meta.ReadyCondition, v1alpha1.ReasonTargetNotFound, "absent")
 			}
-			phase, reason := stateOf(child)
+			phase, reason := stateOf(child, nil)
 			NewWithT(t).Expect([]string{phase, reason}).To(Equal([]string{tc.wanted, tc.cause}))
 		})
 	}

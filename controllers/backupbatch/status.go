@@ -5,11 +5,14 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
+	"github.com/fluxcd/pkg/apis/meta"
 	"github.com/fluxcd/pkg/runtime/conditions"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/kube/status"
+	"github.com/cairn-backup/cairn/internal/kube/trigger"
 	"github.com/cairn-backup/cairn/internal/policy"
 	"github.com/cairn-backup/cairn/internal/text"
 )
@@ -57,56 +60,94 @@ func emptySelectors(batch *v1alpha1.BackupBatch) string {
 	return "every target that exists can be backed up; these selectors find nothing: " + strings.Join(names, ", ")
 }
 
+// markRefused says that the batch could not be looked at, because the API server refuses something.
+func markRefused(batch *v1alpha1.BackupBatch, refused []error, now time.Time) {
+	batch.Status.ObservedGeneration = batch.Generation
+	batch.Status.Phase = v1alpha1.PhaseNotReady
+	status.NotReady(batch, v1alpha1.ReasonReconcileFailed, status.Message(batch, trigger.Problems(refused), now))
+}
+
+// problems of an expanded batch beside those of its targets.
+type problems struct {
+	// missing is what its hooks name that does not exist.
+	missing []policy.Mistake
+	// conflicts are the sessions whose CronJob's name is in use.
+	conflicts map[string]error
+	// refused is what the API server refuses.
+	refused []error
+}
+
 // summarize sets the phase and the conditions of an expanded batch from the state of its targets and sessions. The
-// batch is stalled while something needs a change of policy. missing is what its hooks name that does not exist.
-func summarize(
-	batch *v1alpha1.BackupBatch, sessions []v1alpha1.SessionConfig, conflicts map[string]error,
-	missing []policy.Mistake,
-) {
+// batch is stalled while something needs a change of policy.
+func summarize(batch *v1alpha1.BackupBatch, found problems, now time.Time) {
 	conditions.MarkTrue(batch, v1alpha1.ConditionValidationPassed, v1alpha1.ReasonResourceValidationPassed,
 		"the policy is valid")
-	var messages []string
 	reason, stalled := v1alpha1.ReasonChildrenNotReady, false
-	for i, m := range missing {
+	all := trigger.Problems(found.refused)
+	if len(all) > 0 {
+		reason = v1alpha1.ReasonReconcileFailed
+	}
+	add := func(format string, args ...any) {
+		all = append(all, status.Problem{Text: fmt.Sprintf(format, args...)})
+	}
+	for i, m := range found.missing {
 		if i == 0 {
 			reason = m.Reason
 		}
-		messages = append(messages, m.Field+": "+m.Message)
+		add("%s: %s", m.Field, m.Message)
 	}
 	for _, target := range batch.Status.Targets {
 		switch {
 		case target.Reason == v1alpha1.ReasonNameConflict && target.Phase == v1alpha1.PhaseInvalid:
 			reason, stalled = v1alpha1.ReasonNameConflict, true
-			messages = append(messages,
-				fmt.Sprintf(
-					"target %s: BackupConfiguration %s exists and does not belong to this batch: rename the target or "+
-						"delete that BackupConfiguration",
-					target.Name, target.Configuration))
+			add("target %s: BackupConfiguration %s exists and does not belong to this batch: rename the target or "+
+				"delete that BackupConfiguration", target.Name, target.Configuration)
 		case target.Phase == v1alpha1.PhaseInvalid:
 			stalled = true
-			messages = append(messages,
-				fmt.Sprintf("target %s: %s, see BackupConfiguration %s", target.Name, target.Reason,
-					target.Configuration))
+			add("target %s: %s, see BackupConfiguration %s", target.Name, target.Reason, target.Configuration)
 		case target.Phase != v1alpha1.PhaseReady:
-			messages = append(messages, fmt.Sprintf("target %s: %s", target.Name, target.Reason))
+			add("target %s: %s", target.Name, target.Reason)
 		}
 	}
-	for _, session := range sessions {
-		if err := conflicts[session.Name]; err != nil {
+	for _, session := range policy.BatchSessions(batch) {
+		if err := found.conflicts[session.Name]; err != nil {
 			reason, stalled = v1alpha1.ReasonNameConflict, true
-			messages = append(messages, err.Error())
+			add("%s", err.Error())
 		}
 	}
 
-	if len(messages) == 0 {
+	if len(all) == 0 {
 		batch.Status.Phase = v1alpha1.PhaseReady
 		status.Ready(batch, cmp.Or(emptySelectors(batch), "every target can be backed up"))
 		return
 	}
 	batch.Status.Phase = v1alpha1.PhaseNotReady
-	if stalled {
-		status.Stalled(batch, reason, text.Join(messages))
+	if message := status.Message(batch, all, now); stalled {
+		status.Stalled(batch, reason, message)
 	} else {
-		status.NotReady(batch, reason, text.Join(messages))
+		status.NotReady(batch, reason, message)
+	}
+}
+
+// stateOf returns the phase of a target and the reason why it is not ready. failed is the error of the write of its
+// child. One write carries the phase of a child and its Ready condition, so where they differ, somebody else wrote one
+// of them.
+func stateOf(child *v1alpha1.BackupConfiguration, failed error) (phase, reason string) {
+	switch {
+	case trigger.Refused(failed):
+		return v1alpha1.PhaseNotReady, v1alpha1.ReasonReconcileFailed
+	case failed != nil:
+		return v1alpha1.PhaseNotReady, v1alpha1.ReasonProgressing
+	case child == nil:
+		return v1alpha1.PhaseInvalid, v1alpha1.ReasonNameConflict
+	case !child.DeletionTimestamp.IsZero(), child.Status.ObservedGeneration != child.Generation,
+		child.Status.Phase == "":
+		return v1alpha1.PhaseNotReady, v1alpha1.ReasonProgressing
+	case conditions.IsReady(child) != (child.Status.Phase == v1alpha1.PhaseReady):
+		return v1alpha1.PhaseNotReady, v1alpha1.ReasonProgressing
+	case conditions.IsReady(child):
+		return v1alpha1.PhaseReady, ""
+	default:
+		return child.Status.Phase, conditions.GetReason(child, meta.ReadyCondition)
 	}
 }

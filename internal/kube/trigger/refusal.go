@@ -3,6 +3,7 @@ package trigger
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -14,14 +15,15 @@ import (
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/kube/movers"
+	"github.com/cairn-backup/cairn/internal/kube/status"
 )
 
 const (
 	// refusedRetry is how soon a refused write is tried again: no event reports that the refusal ends. The back-off
 	// of an error grows beyond that, and would hold up the runs that the manager starts.
 	refusedRetry = time.Minute
-	// maxLogged is how many refusals of one reconcile are logged.
-	maxLogged = 3
+	// maxNamed is how many refusals the status of a policy and the log name.
+	maxNamed = 3
 )
 
 // Refused reports whether the API server refuses a request for a reason that lasts: a quota, an admission webhook or
@@ -64,22 +66,26 @@ func Refusals(err error) (refused []error, others error) {
 	return refused, others
 }
 
-// Words splits the message of a refusal into what Cairn tried, such as "apply CronJob shop/trigger-web", and the words
-// of the API server.
-func Words(refusal error) (what, words string) {
-	what, words, _ = strings.Cut(refusal.Error(), ": ")
-	return what, words
+// Problems returns what a status says of refusals: of the first ones what Cairn tried, such as "apply CronJob
+// shop/trigger-web", with the words of the API server; of the others how many there are.
+func Problems(refused []error) []status.Problem {
+	var out []status.Problem
+	for _, err := range refused[:min(len(refused), maxNamed)] {
+		what, words, _ := strings.Cut(err.Error(), ": ")
+		out = append(out, status.Problem{Text: what + ": ", Words: words})
+	}
+	if more := len(refused) - maxNamed; more > 0 {
+		out = append(out, status.Problem{Text: fmt.Sprintf("the API server refuses %d more", more)})
+	}
+	return out
 }
 
 // Retry returns what a reconcile returns after it has done what it could: the errors of which some can be gone at the
 // next try, or when to try again what is refused. after is when to reconcile otherwise; zero means never.
 func Retry(ctx context.Context, after time.Duration, err error) (ctrl.Result, error) {
 	refused, others := Refusals(err)
-	for i, r := range refused {
-		if i == maxLogged {
-			break
-		}
-		what, words := Words(r)
+	for _, err := range refused[:min(len(refused), maxNamed)] {
+		what, words, _ := strings.Cut(err.Error(), ": ")
 		movers.LogRefused(ctx, what, &v1alpha1.ResolvedError{Reason: v1alpha1.ReasonReconcileFailed, Message: words})
 	}
 	if others != nil {
