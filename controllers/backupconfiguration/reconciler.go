@@ -11,6 +11,7 @@ package backupconfiguration
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/fluxcd/pkg/runtime/conditions"
@@ -79,38 +80,35 @@ func (r *Reconciler) Reconcile(ctx context.Context, req ctrl.Request) (ctrl.Resu
 	})
 }
 
-// reconcile does the work and sets the status. It returns an error if a retry can help; the status then keeps its last
-// state.
+// reconcile does the work and sets the status. A failure holds up nothing that does not need what failed. The status
+// names what the API server refuses; beside another error it keeps the last state of what Cairn does not know.
 func (r *Reconciler) reconcile(ctx context.Context, configuration *v1alpha1.BackupConfiguration) (ctrl.Result, error) {
-	found := findings{}
+	now, found := r.Clock.Now(), findings{}
 	for _, m := range check.ConfigurationMistakes(configuration) {
 		found.invalid(m.Reason, m.Field+": "+m.Message)
 	}
 	// The next checks follow references that a spec with mistakes can lack.
 	if len(found.all) == 0 {
-		if err := r.check(ctx, configuration, &found); err != nil {
-			return ctrl.Result{}, err
-		}
+		found.unchecked = r.check(ctx, configuration, &found)
 	}
 
-	conflicts, after, err := r.scheduler().Schedule(ctx, configuration, found.anyInvalid(), r.Clock.Now())
-	if err != nil {
-		return ctrl.Result{}, err
-	}
+	invalid := found.anyInvalid() || found.unchecked != nil && !trigger.KnownValid(configuration)
+	conflicts, after, err := r.scheduler().Schedule(ctx, configuration, invalid, now)
 	for _, session := range configuration.Spec.Sessions {
 		if err := conflicts[session.Name]; err != nil {
 			found.notReady(v1alpha1.ReasonNameConflict, err.Error())
 		}
 	}
-	if err := r.setRetained(ctx, configuration, found.anyInvalid()); err != nil {
-		return ctrl.Result{}, err
+	failed := errors.Join(append(found.refused, found.unchecked, err, r.setRetained(ctx, configuration, invalid))...)
+	var others error
+	if found.refused, others = trigger.Refusals(failed); others == nil || len(found.refused) > 0 {
+		configuration.Status.ObservedGeneration = configuration.Generation
+		summarize(configuration, &found, now)
 	}
-	configuration.Status.ObservedGeneration = configuration.Generation
-	summarize(configuration, &found)
 	if found.lookAgain && (after == 0 || after > missingInterval) {
 		after = missingInterval
 	}
-	return ctrl.Result{RequeueAfter: after}, nil
+	return trigger.Retry(ctx, after, failed)
 }
 
 // check completes a configuration without mistakes and follows its references.

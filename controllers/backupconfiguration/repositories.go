@@ -2,6 +2,7 @@ package backupconfiguration
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -13,16 +14,19 @@ import (
 	"github.com/cairn-backup/cairn/internal/kube/apply"
 	"github.com/cairn-backup/cairn/internal/kube/defaults"
 	"github.com/cairn-backup/cairn/internal/kube/index"
+	"github.com/cairn-backup/cairn/internal/kube/trigger"
 	"github.com/cairn-backup/cairn/internal/policy"
 )
 
 // ensureRepositories creates the missing Repositories in usable backends, and reports on all Repositories. Nothing owns
-// a Repository, and nothing but a missing target changes once it exists.
+// a Repository, and nothing but a missing target changes once it exists. A failure of one Repository does not hold up
+// the others.
 func (r *Reconciler) ensureRepositories(
 	ctx context.Context, configuration *v1alpha1.BackupConfiguration, drivers map[string]v1alpha1.Driver,
 	usable map[string]bool, findings *findings,
 ) error {
 	var statuses []v1alpha1.RepoStatus
+	var failed []error
 	seen := map[string]bool{}
 	for i := range configuration.Spec.Sessions {
 		for j := range configuration.Spec.Sessions[i].Repositories {
@@ -35,8 +39,11 @@ func (r *Reconciler) ensureRepositories(
 			// The driver never changes later: without its task a Repository is not created.
 			makes := driver == v1alpha1.DriverVolumeSnapshotter || driver != "" && usable[info.Backend]
 			status, found, err := r.ensureRepository(ctx, configuration, info, driver, makes, findings)
-			if err != nil {
-				return err
+			if trigger.Refused(err) {
+				findings.refused = append(findings.refused, err)
+				status.Reason = v1alpha1.ReasonReconcileFailed
+			} else if err != nil {
+				failed = append(failed, err)
 			}
 			if found != nil {
 				findings.add(*found)
@@ -45,7 +52,7 @@ func (r *Reconciler) ensureRepositories(
 		}
 	}
 	configuration.Status.Repositories = statuses
-	return nil
+	return errors.Join(failed...)
 }
 
 func (r *Reconciler) ensureRepository(

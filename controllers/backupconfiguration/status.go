@@ -2,13 +2,14 @@ package backupconfiguration
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/fluxcd/pkg/runtime/conditions"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/kube/status"
+	"github.com/cairn-backup/cairn/internal/kube/trigger"
 	"github.com/cairn-backup/cairn/internal/policy"
-	"github.com/cairn-backup/cairn/internal/text"
 )
 
 // finding is one reason why a configuration is not ready.
@@ -25,6 +26,10 @@ type findings struct {
 	dependencies policy.Dependencies
 	// atRisk holds the messages of Repositories whose VolumeSnapshots are easily lost.
 	atRisk []string
+	// refused is what the API server refuses and holds up nothing else.
+	refused []error
+	// unchecked is why the checks are not complete.
+	unchecked error
 	// lookAgain reports that an object is missing that no watch covers.
 	lookAgain bool
 }
@@ -53,31 +58,39 @@ func (f *findings) only(invalid bool) []finding {
 	return some
 }
 
-func messageOf(some []finding) string {
-	messages := make([]string, len(some))
-	for i, found := range some {
-		messages[i] = found.message
+// messageOf returns the message of Ready: what the API server refuses, and some of the findings.
+func (f *findings) messageOf(configuration *v1alpha1.BackupConfiguration, some []finding, now time.Time) string {
+	problems := trigger.Problems(f.refused)
+	for _, found := range some {
+		problems = append(problems, status.Problem{Text: found.message})
 	}
-	return text.Join(messages)
+	return status.Message(configuration, problems, now)
 }
 
 // summarize sets phase and conditions. Findings that need a change of policy come before those that can pass.
-func summarize(configuration *v1alpha1.BackupConfiguration, f *findings) {
+func summarize(configuration *v1alpha1.BackupConfiguration, f *findings, now time.Time) {
 	if wrong := f.only(true); len(wrong) > 0 {
 		configuration.Status.Phase = v1alpha1.PhaseInvalid
-		message := messageOf(wrong)
+		message := f.messageOf(configuration, wrong, now)
 		conditions.MarkFalse(configuration, v1alpha1.ConditionValidationPassed, v1alpha1.ReasonResourceValidationFailed,
 			"%s", message)
 		status.Stalled(configuration, wrong[0].reason, message)
 		return
 	}
-	conditions.MarkTrue(configuration, v1alpha1.ConditionValidationPassed, v1alpha1.ReasonResourceValidationPassed,
-		"the policy is valid")
-	if missing := f.only(false); len(missing) > 0 {
-		configuration.Status.Phase = v1alpha1.PhaseNotReady
-		status.NotReady(configuration, missing[0].reason, messageOf(missing))
+	if f.unchecked == nil {
+		conditions.MarkTrue(configuration, v1alpha1.ConditionValidationPassed, v1alpha1.ReasonResourceValidationPassed,
+			"the policy is valid")
+	}
+	missing := f.only(false)
+	if len(f.refused) == 0 && len(missing) == 0 {
+		configuration.Status.Phase = v1alpha1.PhaseReady
+		status.Ready(configuration, fmt.Sprintf("%s can be backed up", configuration.Spec.Target))
 		return
 	}
-	configuration.Status.Phase = v1alpha1.PhaseReady
-	status.Ready(configuration, fmt.Sprintf("%s can be backed up", configuration.Spec.Target))
+	reason := v1alpha1.ReasonReconcileFailed
+	if len(f.refused) == 0 {
+		reason = missing[0].reason
+	}
+	configuration.Status.Phase = v1alpha1.PhaseNotReady
+	status.NotReady(configuration, reason, f.messageOf(configuration, missing, now))
 }
