@@ -24,9 +24,8 @@ import (
 	"github.com/cairn-backup/cairn/internal/build"
 )
 
-// apply applies the objects that differ from the cluster, after the API server accepted all of them in a dry run. It
-// returns the number of objects that it wrote. Namespaces are written before the dry run of the rest, because the dry
-// run needs them.
+// apply applies the objects that differ from the cluster, after the API server accepted all of them in a dry run, and
+// returns how many it wrote. Namespaces are written before the dry run of the rest, which needs them.
 func (a *applier) apply(ctx context.Context, objects []build.Object, live liveObjects) (changed int, err error) {
 	var namespaces, rest []*unstructured.Unstructured
 	for _, o := range objects {
@@ -84,6 +83,9 @@ func (a *applier) applySet(
 	}
 	if len(changed) == 0 {
 		return 0, nil
+	}
+	if err := a.takeFromKubectl(ctx, changed, live); err != nil {
+		return 0, err
 	}
 	if _, err := manager.ApplyAll(ctx, changed, ssa.DefaultApplyOptions()); err != nil {
 		return 0, err

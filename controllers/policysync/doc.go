@@ -16,6 +16,8 @@
 //     (TestTheInventoryIsWrittenFirst).
 //   - A pass writes, and tries in a dry run, only objects that changed on either side (TestAChangeIsApplied,
 //     TestEditsByHandAreReverted).
+//   - A field that only kubectl owns does not outlive its removal from Git (TestAFieldThatKubectlAppliedGoesWithGit).
+//     What a person wrote into a Secret does (TestWhatKubectlWroteIntoASecretStays).
 //   - An object of another owner is never touched (TestObjectsOfOthersAreNotTouched).
 //   - Removing everything needs a consent to exactly that (TestTheGuard, TestTheGuardIsNotHiddenByARefusedRevision).
 //   - Nor does a Namespace go without a consent, or an object that takes backups along

@@ -2,6 +2,7 @@ package policysync
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -13,10 +14,12 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/util/retry"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/build"
+	"github.com/cairn-backup/cairn/internal/managedfields"
 )
 
 const (
@@ -121,6 +124,54 @@ func (s *reconciling) stillForeign(ctx context.Context, k key) bool {
 	}
 	by, err := a.otherOwner(ctx, u)
 	return err == nil && by != ""
+}
+
+// takeFromKubectl makes this PolicySync the owner of the fields that kubectl owns. Otherwise a field would stay after
+// Git has dropped it, and one that somebody added by hand would stay for ever. It comes before the dry run, which then
+// shows what an apply removes. live has the objects as they are then. The values of a Secret stay a person's, because
+// they can be the only ones. So does what other programs wrote, such as "cairn pause".
+func (a *applier) takeFromKubectl(ctx context.Context, objects []*unstructured.Unstructured, live liveObjects) error {
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(concurrency)
+	for _, u := range objects {
+		have := live[keyOf(u)]
+		if have == nil || have.GroupVersionKind().GroupKind() == (schema.GroupKind{Kind: secretKind}) {
+			continue
+		}
+		g.Go(func() error {
+			err := retry.RetryOnConflict(retry.DefaultRetry, func() error { return a.take(ctx, have) })
+			if client.IgnoreNotFound(err) != nil {
+				return &objectError{keyOf(have), err}
+			}
+			return nil
+		})
+	}
+	return g.Wait()
+}
+
+// take takes the fields of one object. After a conflict it has read the object anew.
+func (a *applier) take(ctx context.Context, have *unstructured.Unstructured) error {
+	fields, err := managedfields.TakeFromKubectl(owner.Field, have)
+	if err != nil || fields == nil {
+		return err
+	}
+	if err := a.current(ctx); err != nil {
+		return err
+	}
+	data, err := json.Marshal(map[string]any{
+		"metadata": map[string]any{"managedFields": fields, "resourceVersion": have.GetResourceVersion()},
+	})
+	if err != nil {
+		return fmt.Errorf("encode managedFields: %w", err)
+	}
+	err = a.client.Patch(ctx, have, client.RawPatch(types.MergePatchType, data), client.FieldOwner(owner.Field))
+	if !apierrors.IsConflict(err) {
+		return err
+	}
+	if err := a.client.Get(ctx, client.ObjectKeyFromObject(have), have); err != nil {
+		return err
+	}
+	return err
 }
 
 // read gets the objects. It lists where many objects of a kind are in one namespace.

@@ -53,7 +53,8 @@ If the policy in Git sets spec.paused, the PolicySync sets it back: change it in
 	return cmd
 }
 
-// pause sets spec.paused of an invoker. It refuses the child of a batch, whose schedule belongs to the batch.
+// pause sets spec.paused of an invoker. It refuses the child of a batch, whose schedule belongs to the batch. The API
+// server knows the writer as "cairn". What kubectl writes a PolicySync reverts, also if Git does not set the field.
 func pause(
 	ctx context.Context, o command.Options, api client.Client, namespace string, ref v1alpha1.TypedLocalObjectReference,
 	paused bool,

@@ -1,5 +1,5 @@
-// Package managedfields tells which fields of an object a field manager has applied. All functions are safe for
-// concurrent use.
+// Package managedfields tells which fields of an object a field manager has applied, and makes those of kubectl its
+// own. All functions are safe for concurrent use.
 package managedfields
 
 import (

@@ -36,3 +36,65 @@ func TestAppliedBy(t *testing.T) {
 	_, err = managedfields.AppliedBy("cairn", secret)
 	g.Expect(err).To(MatchError(HavePrefix("read managedFields of keys: ")))
 }
+
+func TestTakeFromKubectl(t *testing.T) {
+	type entry = metav1.ManagedFieldsEntry
+	of := func(manager string, operation metav1.ManagedFieldsOperationType, fields string) entry {
+		return entry{
+			Manager: manager, Operation: operation, APIVersion: "v1", FieldsType: "FieldsV1",
+			FieldsV1: metav1.NewFieldsV1(fields),
+		}
+	}
+	const (
+		apply  = metav1.ManagedFieldsOperationApply
+		update = metav1.ManagedFieldsOperationUpdate
+	)
+	scale := of("kubectl", update, `{"f:spec":{"f:replicas":{}}}`)
+	scale.Subresource = "scale"
+	other := of("kubectl-edit", update, `{"f:spec":{"f:x":{}}}`)
+	other.APIVersion = "v2"
+	ours := of("cairn", apply, `{"f:spec":{"f:a":{}}}`)
+	labels := of("kubectl-label", update, `{"f:metadata":{"f:labels":{"f:team":{}}}}`)
+	for name, tt := range map[string]struct{ before, after []entry }{
+		"nothing":        {[]entry{ours, of("helm", update, `{"f:spec":{"f:x":{}}}`)}, nil},
+		"no fields":      {[]entry{ours, {Manager: "kubectl", Operation: update, APIVersion: "v1"}}, nil},
+		"metadata":       {[]entry{ours, labels}, nil},
+		"a subresource":  {[]entry{ours, scale}, nil},
+		"other version":  {[]entry{other, ours}, nil},
+		"other programs": {[]entry{ours, of("cairn", update, `{"f:spec":{"f:x":{}}}`)}, nil},
+		"adopted": {
+			[]entry{labels, of("kubectl", apply, `{"f:spec":{"f:x":{}}}`)},
+			[]entry{labels, of("cairn", apply, `{"f:spec":{"f:x":{}}}`)},
+		},
+		"several": {
+			[]entry{
+				of("kubectl-edit", update, `{"f:spec":{"f:b":{"f:c":{}}}}`), ours, scale,
+				of("before-first-apply", update, `{"f:data":{}}`),
+			},
+			[]entry{scale, of("cairn", apply, `{"f:data":{},"f:spec":{"f:a":{},"f:b":{"f:c":{}}}}`)},
+		},
+		"kubectl apply": {
+			[]entry{ours, of("kubectl-client-side-apply", update, `{"f:metadata":{"f:annotations":{".":{},"f:me":{},`+
+				`"f:kubectl.kubernetes.io/last-applied-configuration":{}}},"f:spec":{"f:b":{}}}`)},
+			[]entry{
+				of("kubectl-client-side-apply", update, `{"f:metadata":{"f:annotations":{".":{},"f:me":{}}}}`),
+				of("cairn", apply, `{"f:metadata":{"f:annotations":{`+
+					`"f:kubectl.kubernetes.io/last-applied-configuration":{}}},"f:spec":{"f:a":{},"f:b":{}}}`),
+			},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			got, err := managedfields.TakeFromKubectl("cairn", &corev1.Secret{
+				ObjectMeta: metav1.ObjectMeta{ManagedFields: tt.before},
+			})
+			g.Expect(err).NotTo(HaveOccurred())
+			g.Expect(got).To(Equal(tt.after))
+		})
+	}
+	g := NewWithT(t)
+	_, err := managedfields.TakeFromKubectl("cairn", &corev1.Secret{
+		ObjectMeta: metav1.ObjectMeta{Name: "x", ManagedFields: []entry{of("kubectl", apply, "{")}},
+	})
+	g.Expect(err).To(MatchError(HavePrefix("read managedFields of x: ")))
+}

@@ -1,0 +1,178 @@
+package policysync
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+
+	. "github.com/onsi/gomega"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/yaml"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+)
+
+// The field managers of "kubectl apply" and "kubectl edit".
+const (
+	kubectlApply = "kubectl-client-side-apply"
+	kubectlEdit  = "kubectl-edit"
+)
+
+func keeping(rule string) string {
+	return "apiVersion: backup.cairn.dev/v1alpha1\nkind: RetentionPolicy\nmetadata: {name: keep}\n" +
+		"spec: {" + rule + "}\n"
+}
+
+// byKubectl creates an object as "kubectl apply" does.
+func (r *testNamespace) byKubectl(file string) {
+	r.t.Helper()
+	u := &unstructured.Unstructured{}
+	r.g.Expect(yaml.Unmarshal([]byte(file), u)).To(Succeed())
+	u.SetNamespace(r.namespace)
+	u.SetAnnotations(map[string]string{corev1.LastAppliedConfigAnnotation: "{}"})
+	r.g.Expect(r.Create(r.t.Context(), u, client.FieldOwner(kubectlApply))).To(Succeed())
+}
+
+// patched changes an object as a program does.
+func (r *testNamespace) patched(o client.Object, manager, patch string) {
+	r.t.Helper()
+	o.SetNamespace(r.namespace)
+	r.g.Expect(r.Patch(r.t.Context(), o, client.RawPatch(types.MergePatchType, []byte(patch)),
+		client.FieldOwner(manager))).To(Succeed())
+}
+
+func TestAFieldThatKubectlAppliedGoesWithGit(t *testing.T) {
+	for name, manager := range map[string]string{"client-side": kubectlApply, "server-side": "kubectl"} {
+		t.Run(name, func(t *testing.T) {
+			r := newRoom(t)
+			old := "maxRetentionPeriod: 30d"
+			if manager == kubectlApply {
+				r.byKubectl(keeping(old))
+			} else {
+				u := &unstructured.Unstructured{}
+				r.g.Expect(yaml.Unmarshal([]byte(keeping(old)), u)).To(Succeed())
+				u.SetNamespace(r.namespace)
+				r.g.Expect(r.Apply(t.Context(), client.ApplyConfigurationFromUnstructured(u),
+					client.FieldOwner(manager))).To(Succeed())
+			}
+			revision := r.push(map[string]string{"policy/keep.yaml": keeping(old), "policy/s.yaml": storage("local")})
+			r.reconcile()
+			r.expectReady(revision)
+			keep := &v1alpha1.RetentionPolicy{}
+			r.g.Expect(r.exists(keep, "keep")).To(BeTrue())
+			r.g.Expect(keep.Spec.MaxRetentionPeriod).NotTo(BeEmpty())
+			r.g.Expect(keep.Annotations).NotTo(HaveKey(corev1.LastAppliedConfigAnnotation))
+
+			revision = r.push(map[string]string{
+				"policy/keep.yaml": keeping("successfulSnapshots: {monthly: 12}"), "policy/s.yaml": storage("local"),
+			})
+			r.reconcile()
+			r.expectReady(revision)
+			keep = &v1alpha1.RetentionPolicy{}
+			r.g.Expect(r.exists(keep, "keep")).To(BeTrue())
+			r.g.Expect(keep.Spec.SuccessfulSnapshots.Monthly).NotTo(BeZero())
+			r.g.Expect(keep.Spec.MaxRetentionPeriod).To(BeEmpty(), "Git does not have it any more")
+
+			r.restart()
+			r.clock.Step(driftInterval)
+			writes := r.api.writes()
+			r.reconcile()
+			r.g.Expect(r.api.writes()).To(Equal(writes), "nothing drifted")
+		})
+	}
+}
+
+// A field that Git does not have is an edit by hand, too. What "cairn pause" writes is not, nor is a request in an
+// annotation.
+func TestAFieldThatKubectlAddedIsReverted(t *testing.T) {
+	r := newRoom(t)
+	revision := r.push(map[string]string{
+		"policy/s.yaml": storage("local"), "policy/k.yaml": keeping("maxRetentionPeriod: 1y"),
+		"policy/a.yaml": configuration("a", "0 2 * * *"), "policy/b.yaml": configuration("b", "0 2 * * *"),
+	})
+	r.reconcile()
+	r.emitted()
+	a, b := &v1alpha1.BackupConfiguration{}, &v1alpha1.BackupConfiguration{}
+	a.Name, b.Name = "a", "b"
+	r.patched(a, kubectlEdit, `{"spec":{"paused":true},"metadata":{"labels":{"team":"web"}}}`)
+	r.patched(a, "kubectl-annotate", `{"metadata":{"annotations":{"example.org/request":"now"}}}`)
+	r.patched(b, "cairn", `{"spec":{"paused":true}}`)
+	keep := &v1alpha1.RetentionPolicy{}
+	keep.Name = "keep"
+	r.patched(keep, "kubectl-patch", `{"spec":{"timeZone":"Europe/Zurich"}}`)
+	lost := true
+	r.api.around = func(req *http.Request, next http.RoundTripper) (*http.Response, error) {
+		patch := req.Method == http.MethodPatch && strings.HasSuffix(req.URL.Path, "/backupconfigurations/a")
+		if lost && patch && req.Header.Get("Content-Type") == string(types.MergePatchType) {
+			lost = false // the object changes meanwhile
+			r.g.Expect(bed.Client.Patch(t.Context(), a.DeepCopy(), client.RawPatch(types.MergePatchType,
+				[]byte(`{"metadata":{"labels":{"more":"web"}}}`)), client.FieldOwner("kubectl-label"))).To(Succeed())
+		}
+		return next.RoundTrip(req)
+	}
+	r.clock.Step(driftInterval)
+	r.reconcile()
+	r.api.around = nil
+	r.expectReady(revision)
+	r.g.Expect(lost).To(BeFalse())
+	r.g.Expect(r.emitted()).To(ConsistOf(ContainSubstring("changed or deleted by hand")))
+	a, b, keep = &v1alpha1.BackupConfiguration{}, &v1alpha1.BackupConfiguration{}, &v1alpha1.RetentionPolicy{}
+	r.g.Expect(r.exists(a, "a") && r.exists(b, "b") && r.exists(keep, "keep")).To(BeTrue())
+	r.g.Expect(a.Spec.Paused).To(BeFalse(), "kubectl edit")
+	r.g.Expect(keep.Spec.TimeZone).To(BeNil(), "kubectl patch")
+	r.g.Expect(b.Spec.Paused).To(BeTrue(), "cairn pause")
+	r.g.Expect(a.Labels).To(And(HaveKeyWithValue("team", "web"), HaveKeyWithValue("more", "web")))
+	r.g.Expect(a.Annotations).To(HaveKey("example.org/request"))
+
+	for range 2 {
+		r.clock.Step(driftInterval)
+		writes := r.api.writes()
+		r.reconcile()
+		r.g.Expect(r.api.writes()).To(Equal(writes), "nothing drifted")
+		r.restart()
+	}
+}
+
+// What kubectl wrote into a Secret or on a Namespace stays a person's, although Git has applied a label there.
+func TestWhatKubectlWroteIntoASecretStays(t *testing.T) {
+	r := asDeployer(t)
+	r.byKubectl(strings.Replace(password("the only copy"), "stringData", "immutable: false\nstringData", 1))
+	namespace := &corev1.Namespace{}
+	namespace.Name = r.namespace
+	r.g.Expect(r.Patch(t.Context(), namespace, client.RawPatch(types.MergePatchType,
+		[]byte(`{"metadata":{"labels":{"team":"web"},"annotations":{"example.org/by":"me"}}}`)),
+		client.FieldOwner(kubectlApply))).To(Succeed())
+	files := func(label string) map[string]string {
+		return map[string]string{
+			"policy/a.yaml": storage("a"),
+			"policy/e.yaml": "apiVersion: v1\nkind: Secret\nmetadata: {name: enc, labels: {git: " + label + "}}\n",
+			"policy/n.yaml": "apiVersion: v1\nkind: Namespace\nmetadata: {name: " + r.namespace + ", labels: {git: " +
+				label + "}}\n",
+		}
+	}
+	r.begins(files("one"))
+	revision := r.push(files("two"))
+	r.reconcile()
+	r.expectReady(revision)
+	r.expectPassword("the only copy")
+	r.g.Expect(r.Get(t.Context(), client.ObjectKeyFromObject(namespace), namespace)).To(Succeed())
+	r.g.Expect(namespace.Labels).To(And(HaveKeyWithValue("team", "web"), HaveKeyWithValue("git", "two")))
+	r.g.Expect(namespace.Annotations).To(HaveKey("example.org/by"))
+}
+
+// A backend that kubectl applied does not hold up the one that Git has instead.
+func TestWhatKubectlAppliedDoesNotHoldUpItsReplacement(t *testing.T) {
+	r := newRoom(t)
+	r.byKubectl(storage("local"))
+	revision := r.push(map[string]string{"policy/s.yaml": strings.Replace(storage("local"),
+		"{provider: local, local: {persistentVolumeClaim: {claimName: backups}}}",
+		"{provider: s3, s3: {bucket: bucket, endpoint: \"https://s3.example.org\", secretName: key}}", 1)})
+	r.reconcile()
+	r.expectReady(revision)
+	s := &v1alpha1.BackupStorage{}
+	r.g.Expect(r.exists(s, "local")).To(BeTrue())
+	r.g.Expect(s.Spec.Storage.Local).To(BeNil())
+}
