@@ -21,13 +21,15 @@
 //   - An object of another owner is never touched (TestObjectsOfOthersAreNotTouched).
 //   - Removing everything needs a consent to exactly that (TestTheGuard, TestTheGuardIsNotHiddenByARefusedRevision).
 //   - Nor does a Namespace go without a consent, or an object that takes backups along
-//     (TestAMoveBetweenPolicySyncsDeletesNothing).
+//     (TestAMoveBetweenPolicySyncsDeletesNothing), or a Repository its Snapshots
+//     (TestARepositoryWithSnapshotsGoesOnlyWithConsent).
 //   - A consent counts for what it names until that has gone, in one revision (TestAConsentLastsUntilAWipeHasEnded,
 //     TestAConsentThatDeletedNothingCountsForNoLaterRevision), and for nothing else
 //     (TestAConsentCountsForNothingThatStayed).
 //   - Nothing that only a removal needs stops an apply (TestAStaleObjectHoldsUpOnlyItself).
 //   - What data that stays depends on stays too (TestASecretThatARepositoryNeedsIsKept,
-//     TestANamespaceWithWhatIsKeptStays).
+//     TestANamespaceWithWhatIsKeptStays), and so does a Repository that policy names
+//     (TestARepositoryThatPolicyNamesIsKept).
 //   - Without a ServiceAccount the manager deletes only what it is allowed to apply
 //     (TestWithoutAnAccountNothingOfAnAccountIsDeleted).
 //   - The revision in force stays in force while a newer one can't be applied

@@ -15,6 +15,7 @@ import (
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/build"
+	"github.com/cairn-backup/cairn/internal/kube/read"
 	"github.com/cairn-backup/cairn/internal/policy"
 )
 
@@ -45,35 +46,77 @@ func (a *applier) mayDelete(namespace string, ref v1alpha1.ResourceRef) bool {
 		namespace == a.obj.Namespace && build.Confined(id.GroupKind))
 }
 
-// prunesAll reports whether an object is a PolicySync that deletes everything that it has applied when it goes.
-func prunesAll(u *unstructured.Unstructured) bool {
-	policy, _, _ := unstructured.NestedString(u.Object, "spec", "deletionPolicy")
-	return u.GetKind() == v1alpha1.PolicySyncKind && policy == v1alpha1.DeletionPolicyDelete
-}
-
-// wipes reports whether a value of a spec holds deletionPolicy: WipeOut, at any depth.
-func wipes(value any) bool {
-	switch v := value.(type) {
-	case map[string]any:
-		for name, field := range v {
-			if name == "deletionPolicy" && field == string(v1alpha1.WipeOut) || wipes(field) {
-				return true
-			}
-		}
-	case []any:
-		for _, item := range v {
-			if wipes(item) {
-				return true
-			}
-		}
-	}
-	return false
-}
-
 // users names, for the objects that data in a backend depends on, the first object that needs them. passwords are the
 // Secrets that Repositories are encrypted with; they are among the secrets, too.
 type users struct {
-	storages, secrets, passwords map[types.NamespacedName]string
+	storages, secrets, passwords, repositories map[types.NamespacedName]string
+}
+
+// usersOf lists what needs the objects of one class. Users that go count for nothing.
+func (a *applier) usersOf(
+	ctx context.Context, refs []v1alpha1.ResourceRef, goes func(user string) bool,
+) (users, error) {
+	repositories := ofClass(refs, classOf(v1alpha1.RepositoryKind))
+	if len(repositories) == 0 {
+		return a.needed(ctx, goes)
+	}
+	out := users{repositories: map[types.NamespacedName]string{}}
+	looked := map[string]bool{}
+	for _, ref := range repositories {
+		id, _, err := kindOf(ref)
+		if err != nil || looked[id.Namespace] {
+			continue
+		}
+		looked[id.Namespace] = true
+		if err := a.choosers(ctx, id.Namespace, goes, out.repositories); err != nil {
+			return users{}, err
+		}
+	}
+	return out, nil
+}
+
+// choosers adds to out which policy of a namespace names its Repositories. A BackupConfiguration that belongs to a
+// BackupBatch goes with it.
+func (a *applier) choosers(
+	ctx context.Context, namespace string, goes func(user string) bool, out map[types.NamespacedName]string,
+) error {
+	choose := func(by policy.Invoker, chosen []policy.ChosenRepository) {
+		user := by.Kind + " " + namespace + "/" + by.Name
+		for _, c := range chosen {
+			k := types.NamespacedName{Namespace: namespace, Name: c.Name}
+			if (out[k] == "" || user < out[k]) && !goes(user) {
+				out[k] = user
+			}
+		}
+	}
+	batches := map[string]bool{}
+	err := read.Pages(ctx, a.APIReader, func(page *v1alpha1.BackupBatchList) error {
+		for i := range page.Items {
+			if b := &page.Items[i]; v1alpha1.InForce(b) {
+				batches[b.Name] = true
+				choose(policy.Invoker{Kind: v1alpha1.BackupBatchKind, Name: b.Name},
+					policy.BatchRepositories(b, policy.KnownTargets(b)))
+			}
+		}
+		return nil
+	}, client.InNamespace(namespace))
+	if err != nil {
+		return fmt.Errorf("list BackupBatches: %w", err)
+	}
+	err = read.Pages(ctx, a.APIReader, func(page *v1alpha1.BackupConfigurationList) error {
+		for i := range page.Items {
+			c := &page.Items[i]
+			by := policy.InvokerOf(c)
+			if v1alpha1.InForce(c) && (by.Kind != v1alpha1.BackupBatchKind || batches[by.Name]) {
+				choose(by, policy.ConfigurationRepositories(c))
+			}
+		}
+		return nil
+	}, client.InNamespace(namespace))
+	if err != nil {
+		return fmt.Errorf("list BackupConfigurations: %w", err)
+	}
+	return nil
 }
 
 // needed lists what needs storages and Secrets. A Repository needs its storage and its password, and a BackupStorage
@@ -164,7 +207,7 @@ func (a *applier) whyKept(
 		}
 		return "", nil
 	}
-	if u.GetKind() != v1alpha1.BackupStorageKind && u.GetKind() != secretKind {
+	if !isRepository(u) && u.GetKind() != v1alpha1.BackupStorageKind && u.GetKind() != secretKind {
 		return "", nil
 	}
 	of, err := needed()
@@ -172,7 +215,10 @@ func (a *applier) whyKept(
 		return "", err
 	}
 	user := of.storages[client.ObjectKeyFromObject(u)]
-	if u.GetKind() == secretKind {
+	switch u.GetKind() {
+	case v1alpha1.RepositoryKind:
+		user = of.repositories[client.ObjectKeyFromObject(u)]
+	case secretKind:
 		user = of.secrets[client.ObjectKeyFromObject(u)]
 	}
 	switch {

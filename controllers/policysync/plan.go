@@ -3,6 +3,7 @@ package policysync
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"slices"
 	"strings"
 	"sync"
@@ -21,8 +22,8 @@ type removal struct {
 	stale, goes, stays []v1alpha1.ResourceRef
 	why                map[string]string
 	// takes holds, by id, what goes and takes more along: a Namespace takes what is in it, deletionPolicy: WipeOut
-	// takes backups, and a PolicySync can take what it has applied. An object that moves to the path of another
-	// PolicySync is stale for the first one before it belongs to the second.
+	// takes backups, a Repository its Snapshots, and a PolicySync can take what it has applied. An object that moves to
+	// the path of another PolicySync is stale for the first one before it belongs to the second.
 	takes map[string]bool
 	// held says that what goes waits for a consent.
 	held bool
@@ -87,12 +88,16 @@ func (a *applier) plan(ctx context.Context, stale []v1alpha1.ResourceRef) *remov
 type going map[string]bool
 
 // add adds an object. Policy that takes along its Repositories, such as a BackupConfiguration, has them in its
-// namespace. What a PolicySync takes along can be anywhere.
+// namespace. What a PolicySync takes along can be anywhere: Repositories, and the policy that names them.
 func (g going) add(u *unstructured.Unstructured, takes bool) {
 	g[u.GetKind()+" "+client.ObjectKeyFromObject(u).String()] = true
 	switch {
 	case takes && u.GetKind() == v1alpha1.PolicySyncKind:
-		g[v1alpha1.RepositoryKind+" "] = true
+		for _, kind := range []string{
+			v1alpha1.RepositoryKind, v1alpha1.BackupConfigurationKind, v1alpha1.BackupBatchKind,
+		} {
+			g[kind+" "] = true
+		}
 	case takes:
 		g[v1alpha1.RepositoryKind+" "+u.GetNamespace()+"/"] = true
 	}
@@ -118,19 +123,69 @@ func (a *applier) lookAt(
 	ctx context.Context, refs []v1alpha1.ResourceRef, goes func(user string) bool, left []v1alpha1.ResourceRef,
 ) []look {
 	looks := make([]look, len(refs))
-	needed := sync.OnceValues(func() (users, error) { return a.needed(ctx, goes) })
+	needed := sync.OnceValues(func() (users, error) { return a.usersOf(ctx, refs, goes) })
 	var g errgroup.Group
 	g.SetLimit(concurrency)
 	for i, ref := range refs {
 		g.Go(func() error {
 			u, why, err := a.find(ctx, ref, needed, left)
-			looks[i] = look{found: u, why: why, err: err}
+			takes := false
 			if u != nil && err == nil {
-				looks[i].takes = u.GetKind() == namespaceKind || wipes(u.Object["spec"]) || prunesAll(u)
+				takes, err = a.takes(ctx, u)
 			}
+			looks[i] = look{found: u, why: why, takes: takes, err: err}
 			return nil
 		})
 	}
 	_ = g.Wait() // each look has its own error
 	return looks
+}
+
+// prunesAll reports whether an object is a PolicySync that deletes everything that it has applied when it goes.
+func prunesAll(u *unstructured.Unstructured) bool {
+	policy, _, _ := unstructured.NestedString(u.Object, "spec", "deletionPolicy")
+	return u.GetKind() == v1alpha1.PolicySyncKind && policy == v1alpha1.DeletionPolicyDelete
+}
+
+// wipes reports whether a value of a spec holds deletionPolicy: WipeOut, at any depth.
+func wipes(value any) bool {
+	switch v := value.(type) {
+	case map[string]any:
+		for name, field := range v {
+			if name == "deletionPolicy" && field == string(v1alpha1.WipeOut) || wipes(field) {
+				return true
+			}
+		}
+	case []any:
+		for _, item := range v {
+			if wipes(item) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// isRepository reports whether an object is a Repository of Cairn: other kinds have that name, too.
+func isRepository(u *unstructured.Unstructured) bool {
+	return u.GroupVersionKind().GroupKind() == v1alpha1.GroupVersion.WithKind(v1alpha1.RepositoryKind).GroupKind()
+}
+
+// takes reports whether an object takes more along: see removal. Without its Snapshots nothing in the cluster knows the
+// backups of a Repository until somebody makes it again and asks for a scan.
+func (a *applier) takes(ctx context.Context, u *unstructured.Unstructured) (bool, error) {
+	switch {
+	case u.GetKind() == namespaceKind || wipes(u.Object["spec"]) || prunesAll(u):
+		return true, nil
+	case !isRepository(u):
+		return false, nil
+	}
+	var snapshots v1alpha1.SnapshotList
+	err := a.List(ctx, &snapshots, client.InNamespace(u.GetNamespace()), client.UnsafeDisableDeepCopy)
+	if err != nil {
+		return false, fmt.Errorf("list Snapshots of Repository %s: %w", client.ObjectKeyFromObject(u), err)
+	}
+	return slices.ContainsFunc(snapshots.Items, func(s v1alpha1.Snapshot) bool {
+		return s.Spec.Repository == u.GetName() && v1alpha1.InForce(&s)
+	}), nil
 }

@@ -107,7 +107,7 @@ func (a *applier) deleteClass(
 ) (waiting []v1alpha1.ResourceRef, began int, kept map[string]string, err error) {
 	kept = map[string]string{}
 	left = slices.Clone(left)
-	needed := sync.OnceValues(func() (users, error) { return a.needed(ctx, nobody) })
+	needed := sync.OnceValues(func() (users, error) { return a.usersOf(ctx, refs, nobody) })
 	var mu sync.Mutex
 	var g errgroup.Group // an object that can't be deleted holds up no other of its class
 	g.SetLimit(concurrency)
