@@ -269,8 +269,9 @@ func TestTheLastWholeRestorePointStays(t *testing.T) {
 			stay:      slices.Concat(whole, partial, []Snapshot{point(2, "mail", good), point(3, "mail", bad)}),
 		},
 		"the newest whole one is damaged": {
-			snapshots: slices.Concat(whole, []Snapshot{point(2, "web", good), damaged(point(2, "db", good))}, []Snapshot{
-				point(3, "web", good), point(3, "db", bad), point(4, "web", bad), point(4, "db", good),
+			snapshots: slices.Concat(whole, []Snapshot{
+				point(2, "web", good), damaged(point(2, "db", good)), point(3, "web", good), point(3, "db", bad),
+				point(4, "web", bad), point(4, "db", good),
 			}),
 			stay: slices.Concat(whole, []Snapshot{point(2, "web", good), point(2, "db", good)}),
 		},
