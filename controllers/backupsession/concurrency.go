@@ -43,8 +43,8 @@ func batchOf(invoker client.Object) string {
 	return ""
 }
 
-// rivals returns the runs of the same session that have not ended, read from the API server. A run of a batch and a run
-// of its child are the same session of the child's target.
+// rivals returns the runs of the same session that have not ended, or ended because s takes their place, read from the
+// API server. A run of a batch and a run of its child are the same session of the child's target.
 func (r *Reconciler) rivals(
 	ctx context.Context, s *v1alpha1.BackupSession, invoker client.Object,
 ) ([]*v1alpha1.BackupSession, error) {
@@ -68,7 +68,8 @@ func (r *Reconciler) rivals(
 	var out []*v1alpha1.BackupSession
 	for i := range list.Items {
 		o := &list.Items[i]
-		if o.UID != s.UID && o.Spec.Session == s.Spec.Session && !o.Status.Phase.Terminal() &&
+		if o.UID != s.UID && o.Spec.Session == s.Spec.Session &&
+			(!o.Status.Phase.Terminal() || backup.Replaces(s, o)) &&
 			!v1alpha1.HasRecordAnnotation(o.Annotations) &&
 			invokers[[2]string{o.Spec.Invoker.Kind, o.Spec.Invoker.Name}] {
 			out = append(out, o)

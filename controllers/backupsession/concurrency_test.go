@@ -2,9 +2,11 @@ package backupsession
 
 import (
 	"testing"
+	"time"
 
 	. "github.com/onsi/gomega"
 	batchv1 "k8s.io/api/batch/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/policy"
@@ -136,4 +138,29 @@ func TestReplaceEndsTheEarlierRun(t *testing.T) {
 			w.Expect(killer.Dead()).To(BeTrue(), "the manager was killed")
 		})
 	}
+}
+
+// The earlier run can take longer to end than the later one is allowed to wait for its start.
+func TestARunThatReplacedAnotherIsNotTooLate(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.configuration(concurrency(v1alpha1.ConcurrencyReplace), func(c *v1alpha1.BackupConfiguration) {
+		c.Spec.Sessions[0].Scheduler.StartingDeadlineSeconds = new(int64(60))
+	})
+	w.Outcome = hang
+	w.run(v1alpha1.BackupConfigurationKind, "uploads", "first")
+	w.Reconcile("first")
+	w.Cluster()
+	w.run(v1alpha1.BackupConfigurationKind, "uploads", "second", func(s *v1alpha1.BackupSession) {
+		s.Spec.ScheduledTime = new(metav1.NewTime(w.Clock.Now()).Rfc3339Copy())
+	})
+	w.Reconcile("second")
+	w.Expect(summary(w.session("second"))[0]).To(Equal("Pending/Replacing"))
+	w.Clock.SetTime(w.Clock.Now().Add(90 * time.Second))
+	w.Expect(summary(w.settle("first"))[0]).To(Equal("Failed/Replaced"))
+	second := w.session("second")
+	second.Status.Reason = v1alpha1.ReasonHooksInProgress
+	w.Expect(w.Client.Status().Update(t.Context(), second)).To(Succeed(), "it has waited for something else since")
+	w.Outcome = kubelet.Succeed
+	w.Expect(summary(w.settle("second"))[0]).To(Equal("Succeeded/Succeeded"))
 }

@@ -16,7 +16,8 @@ import (
 type Rivals struct {
 	// Policy is the concurrencyPolicy of the session. Empty means Allow.
 	Policy v1alpha1.ConcurrencyPolicy
-	// Runs are the other runs of the same session that have not ended.
+	// Runs are the other runs of the same session that have not ended, and those that ended because this run takes their
+	// place.
 	Runs []*v1alpha1.BackupSession
 }
 
@@ -37,7 +38,7 @@ func (r Rivals) inTheWay(s *v1alpha1.BackupSession, now time.Time) []*v1alpha1.B
 		if ahead := toCome(other, now); ahead != toCome(s, now) {
 			later = !ahead
 		}
-		return other.Status.Resolved == nil && later
+		return other.Status.Phase.Terminal() || other.Status.Resolved == nil && later
 	})
 }
 
@@ -61,12 +62,17 @@ func (r Rivals) replaces(s *v1alpha1.BackupSession) bool {
 	return r.Policy == v1alpha1.ConcurrencyReplace && s.Spec.RetryOf == ""
 }
 
-// hasReplaced reports whether s already ends another run. If so, s has begun its work and can no longer be too late.
+// hasReplaced reports whether s ends another run or has ended one. If so, s has begun its work and can no longer be too
+// late. The status says it where the other run is gone.
 func (r Rivals) hasReplaced(s *v1alpha1.BackupSession) bool {
-	return slices.ContainsFunc(r.Runs, func(other *v1alpha1.BackupSession) bool {
-		by, _ := replacedBy(other)
-		return by == s.Name
-	})
+	return s.Status.Reason == v1alpha1.ReasonReplacing ||
+		slices.ContainsFunc(r.Runs, func(other *v1alpha1.BackupSession) bool { return Replaces(s, other) })
+}
+
+// Replaces reports whether s takes the place of other, which somebody has marked so.
+func Replaces(s, other *v1alpha1.BackupSession) bool {
+	by, _ := replacedBy(other)
+	return by == s.Name
 }
 
 // replacedBy returns the run that takes the place of s, and since when. The name is empty where there is none.

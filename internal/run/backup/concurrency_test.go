@@ -28,6 +28,8 @@ func started(s *v1alpha1.BackupSession) {
 	s.Status.Phase, s.Status.Resolved = backupRunning, &v1alpha1.ResolvedBackup{}
 }
 
+func ended(s *v1alpha1.BackupSession) { s.Status.Phase = backupFailed }
+
 func replacedBy(name string) func(*v1alpha1.BackupSession) {
 	return func(s *v1alpha1.BackupSession) {
 		s.Annotations = map[string]string{v1alpha1.AnnotationReplacedBy: backup.FormatReplacedBy(name, runtest.Now)}
@@ -42,6 +44,7 @@ func TestConcurrency(t *testing.T) {
 		made     time.Duration
 		retry    bool
 		deadline time.Duration
+		was      string
 		wait     bool
 		phase    v1alpha1.BackupSessionPhase
 		reason   string
@@ -151,11 +154,21 @@ func TestConcurrency(t *testing.T) {
 			rivals: []*v1alpha1.BackupSession{another("a", -time.Hour, started, replacedBy("run"))},
 			phase:  backupPending, reason: v1alpha1.ReasonReplacing,
 		},
+		"replace: too late once the other has ended": {
+			policy: replace, deadline: -time.Second,
+			rivals: []*v1alpha1.BackupSession{another("a", -time.Hour, ended, replacedBy("run"))},
+			phase:  backupRunning, reason: v1alpha1.ReasonRunning,
+		},
+		"replace: too late once the other is gone": {
+			policy: replace, deadline: -time.Second, was: v1alpha1.ReasonReplacing,
+			phase: backupRunning, reason: v1alpha1.ReasonRunning,
+		},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
 			s := another("run", tt.made)
+			s.Status.Reason = tt.was
 			if tt.retry {
 				s.Spec.RetryOf = "other"
 			}

@@ -96,7 +96,7 @@ func waitsFor(now time.Time, s *Start) (*v1alpha1.ResolvedTarget, time.Time) {
 func wait(in Input, d *Decision, reason, message string, until time.Time) {
 	d.Status.Phase, d.Status.Reason = v1alpha1.BackupSessionPending, reason
 	d.Event = run.Wait(&d.Status.Conditions, reason, message, in.Session.Generation, in.Now)
-	if s := in.Start; !s.Deadline.IsZero() && s.Deadline.Before(until) {
+	if s := in.Start; !in.Now.After(s.Deadline) && s.Deadline.Before(until) {
 		until = s.Deadline.Add(time.Second)
 	}
 	d.After = min(max(until.Sub(in.Now), time.Second), run.PollInterval)
