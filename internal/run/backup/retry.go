@@ -113,7 +113,7 @@ func (start *Start) Again(s, of *v1alpha1.BackupSession, current []StartTarget) 
 }
 
 // Superseded returns another run of the session that makes a retry of s needless: it is newer than s, is no retry
-// itself, was not skipped, is not being deleted and is no record. It returns nil if there is none. A run that a clock
+// itself, was not in vain, is not being deleted and is no record. It returns nil if there is none. A run that a clock
 // of the future has dated is not known to be newer.
 func Superseded(
 	s *v1alpha1.BackupSession, others []v1alpha1.BackupSession, now time.Time,
@@ -121,11 +121,16 @@ func Superseded(
 	for i := range others {
 		o := &others[i]
 		if o.UID != s.UID && o.Spec.Invoker == s.Spec.Invoker && o.Spec.Session == s.Spec.Session &&
-			o.Spec.RetryOf == "" &&
-			o.Status.Phase != v1alpha1.BackupSessionSkipped && o.DeletionTimestamp == nil &&
+			o.Spec.RetryOf == "" && !inVain(&o.Status) && o.DeletionTimestamp == nil &&
 			!v1alpha1.HasRecordAnnotation(o.Annotations) && laterThan(s, o, now) {
 			return o
 		}
 	}
 	return nil
+}
+
+// inVain reports whether a run was skipped, or has failed and nothing tries it again.
+func inVain(s *v1alpha1.BackupSessionStatus) bool {
+	return s.Phase == v1alpha1.BackupSessionSkipped ||
+		s.Phase == v1alpha1.BackupSessionFailed && s.NextRetry == nil && !ptr.Deref(s.Retried, false)
 }

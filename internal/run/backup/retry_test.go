@@ -170,6 +170,11 @@ func TestARunThatTriesAgain(t *testing.T) {
 		of.CreationTimestamp = metav1.NewTime(runtest.Now)
 		skipped := func(s *v1alpha1.BackupSession) { s.Status.Phase = backupSkipped }
 		g.Expect(superseded(another("x", time.Second, skipped))).To(BeFalse(), "a skipped run does not count")
+		g.Expect(superseded(another("x", time.Second, ended))).To(BeFalse(), "nothing tries it again")
+		pending := func(s *v1alpha1.BackupSession) { s.Status.NextRetry, s.Status.Retried = &metav1.Time{}, new(false) }
+		g.Expect(superseded(another("x", time.Second, ended, pending))).To(BeTrue(), "it is tried again")
+		retried := func(s *v1alpha1.BackupSession) { s.Status.Retried = new(true) }
+		g.Expect(superseded(another("x", time.Second, ended, retried))).To(BeTrue(), "it was tried again")
 		foreign := func(s *v1alpha1.BackupSession) { s.Spec.Session = "other" }
 		g.Expect(superseded(another("x", time.Second, foreign))).To(BeFalse())
 		g.Expect(superseded(another("x", time.Second, func(s *v1alpha1.BackupSession) { s.Spec.RetryOf = "run" }))).To(
