@@ -126,6 +126,9 @@ func handleRivals(in Input, d *Decision) bool {
 			return true
 		}
 	}
+	if !in.Start.canBackUp() {
+		return false // It ends at once, and would end another for nothing.
+	}
 	for _, other := range rivals {
 		if name, _ := replacedBy(other); name == "" {
 			d.Replace = append(d.Replace, other.Name)
@@ -134,4 +137,12 @@ func handleRivals(in Input, d *Decision) bool {
 	wait(in, d, v1alpha1.ReasonReplacing,
 		"waiting for BackupSession "+rivals[0].Name+" to end, which this run replaces", in.Now.Add(run.PollInterval))
 	return true
+}
+
+// canBackUp reports whether a target has no error.
+func (start *Start) canBackUp() bool {
+	return slices.ContainsFunc(start.Targets, func(t StartTarget) bool {
+		trouble, _ := t.trouble()
+		return trouble == nil
+	})
 }

@@ -46,6 +46,7 @@ func TestConcurrency(t *testing.T) {
 		deadline time.Duration
 		was      string
 		wait     bool
+		broken   bool
 		phase    v1alpha1.BackupSessionPhase
 		reason   string
 		replace  []string
@@ -143,6 +144,14 @@ func TestConcurrency(t *testing.T) {
 			},
 			phase: backupSkipped, reason: v1alpha1.ReasonConcurrencyForbidden,
 		},
+		"replace: nothing can be backed up": {
+			policy: replace, broken: true, rivals: []*v1alpha1.BackupSession{another("a", -time.Hour, started)},
+			phase: backupRunning, reason: v1alpha1.ReasonRunning,
+		},
+		"forbid: nothing can be backed up": {
+			policy: forbid, broken: true, rivals: []*v1alpha1.BackupSession{another("a", -time.Hour, started)},
+			phase: backupSkipped, reason: v1alpha1.ReasonConcurrencyForbidden,
+		},
 		"replace: too late": {
 			policy: replace, deadline: -time.Second, rivals: []*v1alpha1.BackupSession{
 				another("a", -time.Hour, started),
@@ -178,6 +187,9 @@ func TestConcurrency(t *testing.T) {
 			}
 			if tt.wait {
 				start.Targets = []backup.StartTarget{waiting("a", v1alpha1.ReasonRepositoryNotReady, time.Minute)}
+			}
+			if tt.broken {
+				start.Targets = []backup.StartTarget{waiting("a", v1alpha1.ReasonTargetNotFound, 0)}
 			}
 			if tt.deadline != 0 {
 				start.Deadline = runtest.Now.Add(tt.deadline)
