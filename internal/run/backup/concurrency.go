@@ -16,8 +16,8 @@ import (
 type Rivals struct {
 	// Policy is the concurrencyPolicy of the session. Empty means Allow.
 	Policy v1alpha1.ConcurrencyPolicy
-	// Runs are the other runs of the same session that have not ended, and those that ended because this run takes their
-	// place.
+	// Runs are the other runs of the same session that have not ended, and those that ended because this run takes
+	// their place.
 	Runs []*v1alpha1.BackupSession
 }
 

@@ -4,10 +4,12 @@ import (
 	"testing"
 	"time"
 
+	. "github.com/onsi/gomega"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/run"
+	"github.com/cairn-backup/cairn/internal/run/hookstage"
 	"github.com/cairn-backup/cairn/internal/run/runtest"
 )
 
@@ -133,5 +135,35 @@ func TestEndOfABackup(t *testing.T) {
 	}
 	for name, tt := range tests {
 		t.Run(name, tt.check)
+	}
+}
+
+// Nothing stops a command in a container. A freeze that ended after the thaw would stay.
+func TestTheThawOfAStoppedRunComesAfterItsFreeze(t *testing.T) {
+	for name, out := range map[string]*hookstage.Outcome{
+		"Succeeded": {}, "Failed": {Reason: v1alpha1.ReasonHookTimeout, Message: "it did not end within 1m0s"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			h := withHooks(frozen(runtest.Target("db", "pod-0")),
+				[]v1alpha1.ResolvedHook{resolvedHook("freeze", retries(3)), resolvedHook("next")},
+				[]v1alpha1.ResolvedHook{resolvedHook("thaw")})
+			h.look()
+			g.Expect(h.decideOnly().Hooks).To(HaveLen(1), "the pre hook must be under way")
+			h.session.DeletionTimestamp = &metav1.Time{Time: h.at}
+			for range 3 {
+				h.at = h.at.Add(15 * time.Second)
+				h.look()
+				g.Expect(hookPhases(h.session.Status.Hooks.PreHooks)).
+					To(Equal([]string{"freeze=Running", "next=Pending"}))
+				g.Expect(h.session.Status.Hooks.PostHooks).To(BeEmpty(), "the freeze goes on")
+			}
+			h.known[hookstage.Attempt{Stage: hookstage.Pre, Name: "freeze", Number: 1}] = out
+			h.settle(g)
+			g.Expect(hookPhases(h.session.Status.Hooks.PreHooks)).To(Equal([]string{"freeze=" + name, "next=Skipped"}))
+			g.Expect(h.made).To(Equal([]string{"thaw#1"}))
+			g.Expect(h.session.Status.Reason).To(Equal(v1alpha1.ReasonCancelled))
+			g.Expect(h.jobs).To(BeEmpty())
+		})
 	}
 }

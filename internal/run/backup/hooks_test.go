@@ -298,17 +298,21 @@ func TestAFailingPreHookSaysSoEverywhere(t *testing.T) {
 	}
 }
 
-// Ending a run in the middle of a pre hook stops that hook, and the post hooks run.
+// Ending a run in the middle of a pre hook stops that hook once its timeout has passed, and the post hooks run.
 func TestTheEndOfARunStopsItsPreHooks(t *testing.T) {
 	for name, tt := range map[string]struct {
 		end    func(*hasHooksOn)
+		waits  bool
 		reason string
 	}{
 		"deleted": {
-			func(h *hasHooksOn) { h.session.DeletionTimestamp = &metav1.Time{Time: h.at} }, v1alpha1.ReasonCancelled,
+			func(h *hasHooksOn) { h.session.DeletionTimestamp = &metav1.Time{Time: h.at} }, true,
+			v1alpha1.ReasonCancelled,
 		},
+		"replaced": {func(h *hasHooksOn) { replacedBy("next")(h.session) }, true, v1alpha1.ReasonReplaced},
 		"its deadline passes": {
-			func(h *hasHooksOn) { h.at = h.session.Status.BackupDeadline.Time }, v1alpha1.ReasonDeadlineExceeded,
+			func(h *hasHooksOn) { h.at = h.session.Status.BackupDeadline.Time }, false,
+			v1alpha1.ReasonDeadlineExceeded,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -322,6 +326,12 @@ func TestTheEndOfARunStopsItsPreHooks(t *testing.T) {
 			g.Expect(d.Hooks).To(HaveLen(1), "the pre hook must be under way")
 			tt.end(h)
 			d = h.look()
+			if tt.waits {
+				g.Expect(d.StopHooks).To(BeEmpty(), "it goes on")
+				g.Expect(d.Hooks).To(BeEmpty(), "it is not made again")
+				h.at = h.at.Add(d.After)
+				d = h.look()
+			}
 			g.Expect(d.StopHooks).To(ConsistOf(hookstage.Attempt{Stage: hookstage.Pre, Name: "freeze", Number: 1}))
 			h.settle(g)
 			s := h.session.Status

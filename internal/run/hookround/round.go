@@ -78,7 +78,7 @@ func (r *Round) Pre(stop string, able bool) (state State, failures string) {
 	stage.Stop, stage.Applies = stop, func(*v1alpha1.ResolvedHook) bool { return able }
 	ended := stage.Advance()
 	status.PreHooks = stage.Status
-	if !ended {
+	if !ended && stop == "" {
 		r.Decision.After = run.EarlierOf(r.Decision.After, run.Until(r.Deadline, r.Now))
 	}
 	return r.advanced(stage, ended)

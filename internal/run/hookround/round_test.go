@@ -85,6 +85,12 @@ func (o *owner) ends(stage hookstage.Stage, reason string) *owner {
 	return o
 }
 
+// began makes the running attempt of the pre hook begin so long ago.
+func (o *owner) began(ago time.Duration) *owner {
+	o.status.PreHooks[0].StartTime = &metav1.Time{Time: runtest.Now.Add(-ago)}
+	return o
+}
+
 // retries makes the pre hook have two attempts.
 func (o *owner) retries() *owner {
 	o.hooks.Pre[0].MaxRetry = 1
@@ -140,6 +146,7 @@ func TestPreHooks(t *testing.T) {
 	failed := func(why string) metav1.Condition {
 		return conditionOf(metav1.ConditionFalse, v1alpha1.ReasonFailedToExecutePreBackupHooks, "hook a: "+why)
 	}
+	const late = "the hook was stopped; it did not end within 1m0s"
 	skipped := conditionOf(metav1.ConditionTrue, v1alpha1.ReasonSuccessfullyExecutedPreBackupHooks,
 		"no preBackup hook had to run")
 	for name, tt := range map[string]struct {
@@ -201,9 +208,33 @@ func TestPreHooks(t *testing.T) {
 			about: skipped, ready: works,
 		},
 		"the run stops in between": {
-			owner: withHooks().are(v1alpha1.HookRunning, ""), stop: "Cancelled", state: hookround.EndedNow,
-			failures: "hook a: the hook was stopped", phase: v1alpha1.HookFailed, about: failed("the hook was stopped"),
+			owner: withHooks().are(v1alpha1.HookRunning, "").began(30 * time.Second), stop: "Cancelled",
+			state: hookround.UnderWay, phase: v1alpha1.HookRunning, ready: runs, after: 35 * time.Second,
+		},
+		"the run stops, and its deadline has passed": {
+			owner: until(-time.Minute, withHooks().are(v1alpha1.HookRunning, "").began(30*time.Second)),
+			stop:  "DeadlineExceeded", state: hookround.UnderWay, phase: v1alpha1.HookRunning, ready: runs,
+			after: 35 * time.Second,
+		},
+		"the run stops, and the hook does not end": {
+			owner: withHooks().are(v1alpha1.HookRunning, "").began(65 * time.Second), stop: "Cancelled",
+			state: hookround.EndedNow, failures: "hook a: " + late, phase: v1alpha1.HookFailed, about: failed(late),
 			ready: works, stopped: 1, ended: "Cancelled",
+		},
+		"the run stops, and the hook is of a clock that was ahead": {
+			owner: withHooks().are(v1alpha1.HookRunning, "").began(-time.Hour), stop: "Cancelled",
+			state: hookround.EndedNow, failures: "hook a: " + late, phase: v1alpha1.HookFailed, about: failed(late),
+			ready: works, stopped: 1, ended: "Cancelled",
+		},
+		"the run stops, and the hook succeeds": {
+			owner: withHooks().are(v1alpha1.HookRunning, "").began(time.Second).ends(pre, ""), stop: "Cancelled",
+			state: hookround.EndedNow, phase: v1alpha1.HookSucceeded, about: succeeded, ready: works,
+			ended: v1alpha1.ReasonSucceeded,
+		},
+		"the run stops, and the hook fails": {
+			owner: withHooks().retries().are(v1alpha1.HookRunning, "").began(time.Second).ends(pre, "Bad"),
+			stop:  "Cancelled", state: hookround.EndedNow, failures: "hook a: boom", phase: v1alpha1.HookFailed,
+			about: failed("boom"), ready: works, ended: "Bad",
 		},
 		"the run stops between two attempts": {
 			owner: withHooks().are(v1alpha1.HookPending, "").failedOnce(), stop: "Cancelled", state: hookround.EndedNow,

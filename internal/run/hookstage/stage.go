@@ -123,13 +123,6 @@ func (s *Hooks) Advance() bool {
 		case st.Phase.Terminal():
 		case pre && (stopped || s.Stop != "") && st.Attempts == 0, !s.Applies(&s.Hooks[i]):
 			st.Phase = v1alpha1.HookSkipped
-		case pre && s.Stop != "":
-			s.Stopped = append(s.Stopped, s.last(st))
-			s.fail(st, Outcome{Reason: s.Stop, Message: "the hook was stopped"})
-			if s.Hooks[i].Function != nil {
-				s.Functions.Verify = true
-				s.Functions.lingers(s.Stage, st, true)
-			}
 		case !s.step(&s.Hooks[i], st):
 			s.underWay = i
 			return false
@@ -159,6 +152,9 @@ func (s *Hooks) outcome(h *v1alpha1.ResolvedHook, st *v1alpha1.HookStatus, attem
 
 // step advances one hook and reports whether it has ended.
 func (s *Hooks) step(h *v1alpha1.ResolvedHook, st *v1alpha1.HookStatus) bool {
+	if s.Stage == Pre && s.Stop != "" {
+		return s.stop(h, st)
+	}
 	if st.Phase == v1alpha1.HookRunning {
 		attempt := s.last(st)
 		out := s.outcome(h, st, attempt)
@@ -169,9 +165,7 @@ func (s *Hooks) step(h *v1alpha1.ResolvedHook, st *v1alpha1.HookStatus) bool {
 			s.attempt = &attempt
 			return false
 		case out.Reason == "":
-			st.Phase, st.CompletionTime = v1alpha1.HookSucceeded, s.stamp()
-			st.Reason, st.Message, st.Stderr = "", "", ""
-			s.Ends = append(s.Ends, End{attempt, v1alpha1.ReasonSucceeded})
+			s.succeed(st)
 			return true
 		case out.Final || st.Attempts > h.MaxRetry:
 			s.fail(st, *out)
@@ -193,6 +187,13 @@ func (s *Hooks) step(h *v1alpha1.ResolvedHook, st *v1alpha1.HookStatus) bool {
 	st.Attempts++
 	s.After = time.Second
 	return false
+}
+
+// succeed writes that the running attempt of a hook succeeded.
+func (s *Hooks) succeed(st *v1alpha1.HookStatus) {
+	s.Ends = append(s.Ends, End{s.last(st), v1alpha1.ReasonSucceeded})
+	st.Phase, st.CompletionTime = v1alpha1.HookSucceeded, s.stamp()
+	st.Reason, st.Message, st.Stderr = "", "", ""
 }
 
 // fail writes that a hook failed. The last attempt of a hook that waits for its next one ended before.
