@@ -4,6 +4,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 )
 
 // BackupHooks run before and after a backup. In a batch they run around the backup of all targets: preBackup before the
@@ -234,11 +235,24 @@ type HookStatus struct {
 	// +optional
 	// +kubebuilder:validation:MaxLength=63
 	Job string `json:"job,omitempty"`
+	// Pod in which the hook acts, for executor type Pod with strategy ExecuteOnOne. It is written before the hook acts.
+	// Further attempts, and later hooks that choose among the same pods, act in it as long as it runs.
+	// +optional
+	Pod *HookPod `json:"pod,omitempty"`
 	// Stderr is the end of the standard error of a command that failed, or of the log of a Function that failed. Events
 	// and records do not contain it.
 	// +optional
 	// +kubebuilder:validation:MaxLength=1024
 	Stderr string `json:"stderr,omitempty"`
+}
+
+// HookPod is a pod in which a hook acts.
+type HookPod struct {
+	// Name of the pod.
+	// +kubebuilder:validation:MaxLength=253
+	Name string `json:"name"`
+	// UID of the pod.
+	UID types.UID `json:"uid"`
 }
 
 // ResolvedHooks are the hooks of a run or restore, frozen when it started.

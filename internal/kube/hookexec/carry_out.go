@@ -17,7 +17,8 @@ type Hooks struct {
 	*Executor
 }
 
-// CarryOut starts the attempts of runs that are not known, or creates their Jobs, and stops the attempts of stop.
+// CarryOut starts the attempts of runs that are not known, or creates their Jobs, and stops the attempts of stop. An
+// attempt that has only chosen its pod is not known any more once the run has that pod.
 // Before it starts anything, it calls newest to check that the owner has not changed since the decision. An error
 // prevents the start.
 func (h *Hooks) CarryOut(
@@ -28,7 +29,7 @@ func (h *Hooks) CarryOut(
 		h.Stop(owner.GetUID(), attempt)
 	}
 	runs = slices.DeleteFunc(slices.Clone(runs), func(run hookstage.Run) bool {
-		return h.known(owner.GetUID(), run.Attempt)
+		return h.known(owner.GetUID(), run.Attempt, run.Pod)
 	})
 	if len(runs) == 0 {
 		return nil
@@ -45,8 +46,10 @@ func (h *Hooks) CarryOut(
 
 // begin starts one attempt.
 func (h *Hooks) begin(ctx context.Context, owner client.Object, run *hookstage.Run) error {
-	logf.FromContext(ctx).Info("runs hook", "hook", run.Name, "stage", run.Stage, "attempt", run.Number, "target",
-		run.Target)
+	if run.Pod != nil || !hookstage.InOnePod(run.Hook) { // else it only chooses the pod
+		logf.FromContext(ctx).Info("runs hook", "hook", run.Name, "stage", run.Stage, "attempt", run.Number, "target",
+			run.Target)
+	}
 	if run.Hook.Function != nil {
 		return h.makeJob(ctx, owner, run)
 	}

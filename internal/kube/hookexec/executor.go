@@ -47,14 +47,15 @@ func refused(reason, format string, args ...any) error {
 	return &failure{reason: reason, message: fmt.Sprintf(format, args...), final: true}
 }
 
-// Execute makes one attempt of a hook of a session in namespace.
+// Execute makes one attempt of a hook of a session in namespace. If the hook acts in one pod and the run does not have
+// that pod yet, the outcome has it, and nothing is done.
 func (e *Executor) Execute(ctx context.Context, namespace string, run hookstage.Run) hookstage.Outcome {
 	secrets := map[string]string{}
-	err := e.execute(ctx, namespace, run, secrets)
+	pod, err := e.execute(ctx, namespace, run, secrets)
 	var f *failure
 	switch {
 	case err == nil:
-		return hookstage.Outcome{}
+		return hookstage.Outcome{Pod: pod}
 	case errors.Is(ctx.Err(), context.DeadlineExceeded):
 		return hookstage.Outcome{Reason: v1alpha1.ReasonHookTimeout, Message: timeoutMessage(run.Hook)}
 	case errors.Is(ctx.Err(), context.Canceled):
@@ -79,25 +80,26 @@ func timeoutMessage(h *v1alpha1.ResolvedHook) string {
 	return message
 }
 
-// execute makes the attempt, and fills secrets with the values that must stay secret.
+// execute makes the attempt, or returns the pod in which it must be made. It fills secrets with the values that must
+// stay secret.
 func (e *Executor) execute(
 	ctx context.Context, namespace string, run hookstage.Run, secrets map[string]string,
-) error {
+) (*v1alpha1.HookPod, error) {
 	if run.Stage == hookstage.Pre {
 		if err := e.mayUse(ctx, namespace, run.Hook.Template); err != nil {
-			return err
+			return nil, err
 		}
 	}
 	values, err := e.values(ctx, namespace, run.Hook.Variables, secrets)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	rendered, err := hook.Render(run.Hook, values, run.Summary)
 	if err != nil {
-		return refused(v1alpha1.ReasonInvalidHook, "%v", err)
+		return nil, refused(v1alpha1.ReasonInvalidHook, "%v", err)
 	}
 	if run.Hook.Executor.Type == v1alpha1.HookExecutorOperator {
-		return e.connect(ctx, rendered.Action, run.Hook.Action, nil)
+		return nil, e.connect(ctx, rendered.Action, run.Hook.Action, nil)
 	}
 	return e.inPods(ctx, namespace, run, rendered)
 }

@@ -27,19 +27,25 @@ import (
 const maxPods = 8
 
 // inPods carries an action out in the pods that the executor chooses. It finishes in all pods, even if it fails in
-// some.
-func (e *Executor) inPods(ctx context.Context, namespace string, run hookstage.Run, rendered hook.Rendered) error {
+// some. It does nothing in a single pod that run does not have, but returns that pod: the pod must be known to later
+// hooks before anything happens there.
+func (e *Executor) inPods(
+	ctx context.Context, namespace string, run hookstage.Run, rendered hook.Rendered,
+) (*v1alpha1.HookPod, error) {
 	config := rest.CopyConfig(e.Config)
 	config.Impersonate = rest.ImpersonationConfig{
 		UserName: "system:serviceaccount:" + namespace + ":" + v1alpha1.HookServiceAccount,
 	}
 	api, err := kubernetes.NewForConfig(config)
 	if err != nil {
-		return fmt.Errorf("create client for ServiceAccount %s: %w", v1alpha1.HookServiceAccount, err)
+		return nil, fmt.Errorf("create client for ServiceAccount %s: %w", v1alpha1.HookServiceAccount, err)
 	}
 	pods, err := e.pods(ctx, api, namespace, run, rendered)
 	if err != nil {
-		return err
+		return nil, err
+	}
+	if hookstage.InOnePod(run.Hook) && (run.Pod == nil || !is(&pods[0], *run.Pod)) {
+		return &v1alpha1.HookPod{Name: pods[0].Name, UID: pods[0].UID}, nil
 	}
 	errs := make([]error, len(pods))
 	var wait sync.WaitGroup
@@ -58,10 +64,10 @@ func (e *Executor) inPods(ctx context.Context, namespace string, run hookstage.R
 	wait.Wait()
 	for _, err := range errs {
 		if err != nil {
-			return err
+			return nil, err
 		}
 	}
-	return nil
+	return nil, nil
 }
 
 // pods returns the pods in which the action is carried out, ordered by name. There is at least one.
@@ -100,7 +106,7 @@ func (e *Executor) pods(
 		return p.Status.Phase != corev1.PodRunning || p.DeletionTimestamp != nil || !foreign(&p) || !chosen(&p)
 	})
 	slices.SortFunc(running, func(a, b corev1.Pod) int { return strings.Compare(a.Name, b.Name) })
-	if executor.Strategy != v1alpha1.ExecuteOnAll {
+	if hookstage.InOnePod(run.Hook) {
 		running = one(running, run)
 	}
 	if len(running) == 0 {
@@ -109,10 +115,21 @@ func (e *Executor) pods(
 	return running, nil
 }
 
-// one keeps one pod. It prefers the first pod that was ready when the run began. So a hook after the work, or a
-// repeated one, uses the pod that was frozen before, although freezing can have made that pod unready. If no such pod
-// is left, one keeps the first that is ready now, and after the work the first of all.
+// one keeps one pod. It prefers the pod in which the hook or an earlier one acted: that one was frozen. If that pod is
+// gone, one prefers the first pod that was ready when the run began, although freezing can have made it unready. If no
+// such pod is left, one keeps the first that is ready now, and after the work the first of all.
 func one(running []corev1.Pod, run hookstage.Run) []corev1.Pod {
+	former := run.Former
+	if run.Pod != nil {
+		former = append([]v1alpha1.HookPod{*run.Pod}, former...)
+	}
+	for _, pod := range former {
+		for i := range running {
+			if is(&running[i], pod) {
+				return running[i : i+1]
+			}
+		}
+	}
 	for _, fits := range []func(*corev1.Pod) bool{
 		func(p *corev1.Pod) bool { return wasReady(p, run.Since) },
 		isReady,
@@ -126,6 +143,9 @@ func one(running []corev1.Pod, run hookstage.Run) []corev1.Pod {
 	}
 	return nil
 }
+
+// is reports whether a pod is the one that the status of a hook has.
+func is(p *corev1.Pod, pod v1alpha1.HookPod) bool { return p.Name == pod.Name && p.UID == pod.UID }
 
 // readiness returns the condition Ready of a pod. It is empty if the pod has none.
 func readiness(p *corev1.Pod) corev1.PodCondition {

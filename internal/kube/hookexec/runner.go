@@ -16,6 +16,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 
+	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/run/hookstage"
 )
 
@@ -75,11 +76,17 @@ func (r *Runner) Results(owner types.UID) hookstage.Results {
 	}
 }
 
-// known reports whether this process has made or is making an attempt.
-func (r *Runner) known(owner types.UID, a hookstage.Attempt) bool {
+// known reports whether this process has made or is making an attempt. If the attempt has only chosen this pod, known
+// forgets that: it is still to be made.
+func (r *Runner) known(owner types.UID, a hookstage.Attempt, pod *v1alpha1.HookPod) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.runs[owner][a] != nil
+	run := r.runs[owner][a]
+	if run != nil && pod != nil && run.outcome != nil && run.outcome.Pod != nil && *run.outcome.Pod == *pod {
+		delete(r.runs[owner], a)
+		return false
+	}
+	return run != nil
 }
 
 // Ensure starts an attempt, unless it is known.

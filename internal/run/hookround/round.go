@@ -92,6 +92,7 @@ func (r *Round) Post(work WorkEnd) (state State, failures string) {
 	}
 	status := statuses(r.Status)
 	stage := r.stage(hookstage.Post, r.Hooks.Post, status.PostHooks)
+	stage.Earlier, stage.EarlierStatus = r.Hooks.Pre, status.PreHooks
 	if stage.Over() {
 		return EndedBefore, hookstage.Failures(status.PostHooks)
 	}

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/utils/ptr"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/hook"
@@ -48,6 +47,8 @@ type Outcome struct {
 	Stderr string
 	// Final means that no further attempt can succeed.
 	Final bool
+	// Pod is the pod that the attempt has chosen. It has done nothing else, and is made once the status has the pod.
+	Pod *v1alpha1.HookPod
 }
 
 // End is an attempt that ended, and the reason of its end: Succeeded, or the reason of its failure.
@@ -68,6 +69,11 @@ type Run struct {
 	Hook *v1alpha1.ResolvedHook
 	// Targets are the targets whose pods are used where the hook names none.
 	Targets []v1alpha1.TypedObjectReference
+	// Pod is the pod that the status has for the hook, and the only one in which the attempt may act if it acts in one
+	// pod. Former are those of earlier hooks that choose among the same pods. The attempt chooses another one only if
+	// none of them fits any more.
+	Pod    *v1alpha1.HookPod
+	Former []v1alpha1.HookPod
 	// Since is when the run, its target or the restore began.
 	Since time.Time
 	// Summary is the state of the run, its target or the restore so far.
@@ -91,14 +97,17 @@ type Hooks struct {
 	Results   Results
 	Functions Jobs // Jobs of hooks with a Function
 	Status    []v1alpha1.HookStatus
-	Applies   func(*v1alpha1.ResolvedHook) bool
-	Stop      string    // why pre hooks must end; empty: they go on
-	Stopped   []Attempt // attempts that must be stopped
-	Ends      []End     // attempts that ended in this step
-	attempt   *Attempt
-	After     time.Duration
-	underWay  int // index of the hook that the others wait for
-	Room      int // longest text of a hook; 0: the limit of the API
+	// Earlier are the hooks of the stage before, with their status.
+	Earlier       []v1alpha1.ResolvedHook
+	EarlierStatus []v1alpha1.HookStatus
+	Applies       func(*v1alpha1.ResolvedHook) bool
+	Stop          string    // why pre hooks must end; empty: they go on
+	Stopped       []Attempt // attempts that must be stopped
+	Ends          []End     // attempts that ended in this step
+	attempt       *Attempt
+	After         time.Duration
+	underWay      int // index of the hook that the others wait for
+	Room          int // longest text of a hook; 0: the limit of the API
 }
 
 // Over reports whether all hooks have ended and nothing of them runs any more, so that there is nothing to advance.
@@ -164,6 +173,9 @@ func (s *Hooks) step(h *v1alpha1.ResolvedHook, st *v1alpha1.HookStatus) bool {
 		case out == nil:
 			s.attempt = &attempt
 			return false
+		case out.Pod != nil:
+			s.choose(st, *out.Pod)
+			return false
 		case out.Reason == "":
 			s.succeed(st)
 			return true
@@ -214,19 +226,6 @@ func (s *Hooks) last(st *v1alpha1.HookStatus) Attempt {
 func (s *Hooks) stamp() *metav1.Time {
 	t := metav1.NewTime(s.Now).Rfc3339Copy()
 	return &t
-}
-
-// Run returns the attempt that must be under way, if there is one.
-func (s *Hooks) Run(targets []v1alpha1.TypedObjectReference, since *metav1.Time, summary hook.Summary) []Run {
-	if s.attempt == nil {
-		return nil
-	}
-	return []Run{
-		{
-			Attempt: *s.attempt, Hook: &s.Hooks[s.underWay], Targets: targets,
-			Since: ptr.Deref(since, metav1.Time{}).Time, Summary: summary,
-		},
-	}
 }
 
 // Failures names the failed hooks and why, in one line. It returns "" if none failed.

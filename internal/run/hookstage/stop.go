@@ -28,6 +28,8 @@ func (s *Hooks) stop(h *v1alpha1.ResolvedHook, st *v1alpha1.HookStatus) bool {
 	}
 	out, left := s.Results(s.last(st)), s.left(h, st)
 	switch {
+	case out != nil && out.Pod != nil: // It has done nothing yet.
+		s.giveUp(st, "the hook was stopped")
 	case out != nil && out.Reason == "":
 		s.succeed(st)
 	case out != nil:

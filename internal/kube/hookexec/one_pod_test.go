@@ -1,0 +1,101 @@
+package hookexec_test
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	. "github.com/onsi/gomega"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/intstr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/kube/hookexec"
+	"github.com/cairn-backup/cairn/internal/run/hookstage"
+	"github.com/cairn-backup/cairn/internal/testbed"
+)
+
+// A pod that was frozen can miss some probes and be ready again. Then its condition no longer tells that it was ready
+// when the run began, but it is still the one to thaw.
+func TestAHookActsInThePodOfAnEarlierOne(t *testing.T) {
+	namespace := bed.Namespace(t, nil)
+	allow(t, namespace)
+	since := time.Now().Add(time.Minute).Truncate(time.Second) // after the pods were made
+	servers, uids := map[string]*server{}, map[string]types.UID{}
+	for name, at := range map[string]time.Duration{"b": 5 * time.Second, "c": -time.Second} {
+		s := serve(t, status(200))
+		servers[name] = s
+		makePod(t, namespace, name, false, func(p *corev1.Pod) {
+			p.Spec.Containers[0].Ports[0].ContainerPort = s.port.IntVal
+		})
+		isNow(t, namespace, name, corev1.PodCondition{
+			Type: corev1.PodReady, Status: corev1.ConditionTrue, LastTransitionTime: metav1.NewTime(since.Add(at)),
+		})
+		var p corev1.Pod
+		NewWithT(t).Expect(bed.Client.Get(t.Context(), client.ObjectKey{Namespace: namespace, Name: name}, &p)).
+			To(Succeed())
+		uids[name] = p.UID
+	}
+	b, other := v1alpha1.HookPod{Name: "b", UID: uids["b"]}, v1alpha1.HookPod{Name: "b", UID: "of an earlier pod"}
+	gone := v1alpha1.HookPod{Name: "a", UID: "1"}
+	for name, tt := range map[string]struct {
+		own    *v1alpha1.HookPod
+		former []v1alpha1.HookPod
+		want   string
+	}{
+		"nobody knows the pod":              {want: "c"},
+		"an earlier hook acted in it":       {former: []v1alpha1.HookPod{b}, want: "b"},
+		"an earlier attempt acted in it":    {own: &b, want: "b"},
+		"the pod was made again":            {own: &other, former: []v1alpha1.HookPod{other}, want: "c"},
+		"the pod of the first hook is gone": {own: &gone, former: []v1alpha1.HookPod{gone, b}, want: "b"},
+	} {
+		for _, stage := range []hookstage.Stage{hookstage.Pre, hookstage.Post} {
+			t.Run(name+" "+string(stage), func(t *testing.T) {
+				NewWithT(t).Expect(podAsked(t, namespace, stage, since, servers, func(r *hookstage.Run) {
+					r.Pod, r.Former = tt.own, tt.former
+				})).To(Equal(tt.want))
+			})
+		}
+	}
+}
+
+func TestNothingHappensInAPodBeforeTheStatusHasIt(t *testing.T) {
+	g := NewWithT(t)
+	namespace := bed.Namespace(t, nil)
+	allow(t, namespace)
+	s := serve(t, status(200))
+	makePod(t, namespace, "db-0", true, func(p *corev1.Pod) {
+		p.Spec.Containers[0].Ports[0].ContainerPort = s.port.IntVal
+	})
+	run := operator(v1alpha1.HookAction{
+		ContainerName: "db", HTTPGet: &v1alpha1.HookHTTPGetAction{Port: intstr.FromString("admin")},
+	}, inPods(&v1alpha1.HookPodExecutor{Selector: "app=db"}))
+	g.Eventually(func() *v1alpha1.HookPod { return executor().Execute(t.Context(), namespace, run).Pod }).
+		WithTimeout(testbed.Patience).ShouldNot(BeNil(), "the RoleBinding must take effect")
+
+	hooks := &hookexec.Hooks{Runner: hookexec.NewRunner(), Executor: executor()}
+	owner := &v1alpha1.BackupSession{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: "run", UID: "1"}}
+	began := 0
+	carryOut := func() {
+		g.Expect(hooks.CarryOut(t.Context(), owner, []hookstage.Run{run}, nil,
+			func(context.Context, client.Object) error { began++; return nil })).To(Succeed())
+	}
+	carryOut()
+	g.Eventually(hooks.Ended()).WithTimeout(testbed.Patience).Should(Receive())
+	out := hooks.Results("1")(run.Attempt)
+	g.Expect(out).To(HaveValue(HaveField("Pod", HaveValue(HaveField("Name", "db-0")))))
+	carryOut()
+	g.Expect(began).To(Equal(1), "the status does not have the pod yet")
+	g.Expect(s.asked).To(BeEmpty())
+
+	run.Pod = out.Pod
+	carryOut()
+	g.Eventually(hooks.Ended()).WithTimeout(testbed.Patience).Should(Receive())
+	g.Expect(hooks.Results("1")(run.Attempt)).To(HaveValue(Equal(hookstage.Outcome{})))
+	carryOut()
+	g.Expect(began).To(Equal(2), "the attempt has been made")
+	g.Expect(s.asked).To(HaveLen(1))
+}

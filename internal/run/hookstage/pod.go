@@ -1,0 +1,68 @@
+package hookstage
+
+import (
+	"time"
+
+	apiequality "k8s.io/apimachinery/pkg/api/equality"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/hook"
+)
+
+// InOnePod reports whether a hook acts in one pod that it chooses.
+func InOnePod(h *v1alpha1.ResolvedHook) bool {
+	return h.Executor.Type != v1alpha1.HookExecutorOperator && h.Function == nil &&
+		ptr.Deref(h.Executor.Pod, v1alpha1.HookPodExecutor{}).Strategy != v1alpha1.ExecuteOnAll
+}
+
+// Run returns the attempt that must be under way, if there is one.
+func (s *Hooks) Run(targets []v1alpha1.TypedObjectReference, since *metav1.Time, summary hook.Summary) []Run {
+	if s.attempt == nil {
+		return nil
+	}
+	return []Run{
+		{
+			Attempt: *s.attempt, Hook: &s.Hooks[s.underWay], Targets: targets,
+			Pod: s.Status[s.underWay].Pod, Former: s.former(s.underWay),
+			Since: ptr.Deref(since, metav1.Time{}).Time, Summary: summary,
+		},
+	}
+}
+
+// choose writes down the pod that the running attempt of a hook has chosen. Once it is written, the attempt is made.
+func (s *Hooks) choose(st *v1alpha1.HookStatus, pod v1alpha1.HookPod) {
+	if st.Pod != nil && *st.Pod == pod {
+		attempt := s.last(st)
+		s.attempt = &attempt
+		return
+	}
+	st.Pod = &pod
+	s.After = time.Second
+}
+
+// former returns the pods in which earlier hooks acted that choose among the same pods as hook i.
+func (s *Hooks) former(i int) []v1alpha1.HookPod {
+	var out []v1alpha1.HookPod
+	add := func(hooks []v1alpha1.ResolvedHook, status []v1alpha1.HookStatus) {
+		for j := range min(len(hooks), len(status)) {
+			if pod := status[j].Pod; pod != nil && samePods(&hooks[j], &s.Hooks[i]) {
+				out = append(out, *pod)
+			}
+		}
+	}
+	add(s.Earlier, s.EarlierStatus)
+	add(s.Hooks[:i], s.Status)
+	return out
+}
+
+// samePods reports whether two hooks choose among the same pods.
+func samePods(a, b *v1alpha1.ResolvedHook) bool {
+	of := func(h *v1alpha1.ResolvedHook) v1alpha1.HookPodExecutor {
+		p := ptr.Deref(h.Executor.Pod, v1alpha1.HookPodExecutor{})
+		p.Strategy = ""
+		return p
+	}
+	return apiequality.Semantic.DeepEqual(of(a), of(b))
+}
