@@ -252,6 +252,7 @@ const (
 	ReasonReplicasManaged             = "ReplicasManaged"
 	ReasonReplicasChanged             = "ReplicasChanged"
 	ReasonScalingNotPermitted         = "ScalingNotPermitted"
+	ReasonScalingDeletesClaims        = "ScalingDeletesClaims"
 	ReasonRestoreInProgress           = "RestoreInProgress"
 	ReasonAlreadyRestored             = "AlreadyRestored"
 	ReasonSnapshotNotFound            = "SnapshotNotFound"

@@ -113,6 +113,9 @@ func (r *Reconciler) whyNotScaled(
 	ctx context.Context, namespace string, asked v1alpha1.ScaleDown, w *workload,
 	autoscalers func() ([]autoscalingv2.HorizontalPodAutoscaler, error),
 ) (*v1alpha1.ResolvedError, error) {
+	if w.DeletesClaims && w.Replicas > 0 {
+		return restorebatch.DeletesClaims(asked.Kind, asked.Name), nil
+	}
 	err := findManager(asked.Kind, w, autoscalers)
 	if err == nil {
 		err = r.findTaken(ctx, w)
@@ -157,7 +160,10 @@ func (r *Reconciler) workloads(
 			out[frozen.String()] = restorebatch.Workload{}
 			continue
 		}
-		is := restorebatch.Workload{UID: w.UID, Generation: w.Generation, Replicas: w.Replicas, Settled: w.Settled}
+		is := restorebatch.Workload{
+			UID: w.UID, Generation: w.Generation, Replicas: w.Replicas, Settled: w.Settled,
+			DeletesClaims: w.DeletesClaims,
+		}
 		if is.Pods, err = r.pods(ctx, w); err != nil {
 			return nil, nil, err
 		}

@@ -22,6 +22,8 @@ type Workload struct {
 	// Settled reports that the workload's controller has seen the newest spec, and that no more pods exist than the
 	// spec wants.
 	Settled bool
+	// DeletesClaims reports that the pods that a scale-down ends take their claims with them.
+	DeletesClaims bool
 }
 
 // WorkloadOf returns the state of a Deployment or StatefulSet. An object of another kind has one replica and is never
@@ -36,6 +38,9 @@ func WorkloadOf(o metav1.Object) Workload {
 	case *appsv1.StatefulSet:
 		w.Replicas, w.Selector = ptr.Deref(o.Spec.Replicas, 1), o.Spec.Selector
 		w.Settled = settled(o.Status.ObservedGeneration, o.Status.Replicas)
+		policy := o.Spec.PersistentVolumeClaimRetentionPolicy
+		w.DeletesClaims = len(o.Spec.VolumeClaimTemplates) > 0 && policy != nil &&
+			policy.WhenScaled == appsv1.DeletePersistentVolumeClaimRetentionPolicyType
 	}
 	return w
 }

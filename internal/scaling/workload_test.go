@@ -14,6 +14,10 @@ import (
 func TestWorkloadOf(t *testing.T) {
 	meta := metav1.ObjectMeta{UID: "u", Generation: 2}
 	selector := &metav1.LabelSelector{MatchLabels: map[string]string{"app": "web"}}
+	claims := []corev1.PersistentVolumeClaim{{}}
+	whenScaled := &appsv1.StatefulSetPersistentVolumeClaimRetentionPolicy{
+		WhenScaled: appsv1.DeletePersistentVolumeClaimRetentionPolicyType,
+	}
 	for name, tt := range map[string]struct {
 		object metav1.Object
 		want   Workload
@@ -38,6 +42,28 @@ func TestWorkloadOf(t *testing.T) {
 				Status: appsv1.StatefulSetStatus{ObservedGeneration: 2, Replicas: 1},
 			},
 			Workload{UID: "u", Generation: 2, Replicas: 1, Selector: selector, Settled: true},
+		},
+		"a StatefulSet that loses its claims with its pods": {
+			&appsv1.StatefulSet{ObjectMeta: meta, Spec: appsv1.StatefulSetSpec{
+				Selector: selector, VolumeClaimTemplates: claims, PersistentVolumeClaimRetentionPolicy: whenScaled,
+			}},
+			Workload{UID: "u", Generation: 2, Replicas: 1, Selector: selector, DeletesClaims: true},
+		},
+		"a StatefulSet without claims": {
+			&appsv1.StatefulSet{ObjectMeta: meta, Spec: appsv1.StatefulSetSpec{
+				Selector: selector, PersistentVolumeClaimRetentionPolicy: whenScaled,
+			}},
+			Workload{UID: "u", Generation: 2, Replicas: 1, Selector: selector},
+		},
+		"a StatefulSet that keeps its claims until it is deleted": {
+			&appsv1.StatefulSet{ObjectMeta: meta, Spec: appsv1.StatefulSetSpec{
+				Selector: selector, VolumeClaimTemplates: claims,
+				PersistentVolumeClaimRetentionPolicy: &appsv1.StatefulSetPersistentVolumeClaimRetentionPolicy{
+					WhenDeleted: appsv1.DeletePersistentVolumeClaimRetentionPolicyType,
+					WhenScaled:  appsv1.RetainPersistentVolumeClaimRetentionPolicyType,
+				},
+			}},
+			Workload{UID: "u", Generation: 2, Replicas: 1, Selector: selector},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

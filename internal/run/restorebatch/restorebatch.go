@@ -55,6 +55,8 @@ type Workload struct {
 	// Managed says who manages the replicas, or could, if they are about to be changed: see scaling.Manager and
 	// scaling.PossibleManager.
 	Managed string
+	// DeletesClaims means that the pods that a scale-down ends take their claims with them.
+	DeletesClaims bool
 }
 
 // Start is what was found out about a RestoreBatch before it is frozen.

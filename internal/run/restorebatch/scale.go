@@ -71,6 +71,8 @@ func problemOf(w *v1alpha1.ScaledWorkload, is Workload) *v1alpha1.ResolvedError 
 		return NotPermitted(is.Refused)
 	case is.Managed != "":
 		return ReplicasManaged(w.Kind, w.Name, is.Managed)
+	case is.DeletesClaims && is.Replicas > 0:
+		return DeletesClaims(w.Kind, w.Name)
 	case is.Replicas != 0 && is.Replicas != w.Before:
 		return workload.Fail(v1alpha1.ReasonReplicasChanged,
 			"somebody scaled %s from %d to %s in the meantime", w, w.Before,
@@ -86,6 +88,14 @@ func ReplicasManaged(kind, name, managed string) *v1alpha1.ResolvedError {
 		"%s/%s is not scaled down: its replicas %s, so it can be scaled up in the middle of the restore. Scale it "+
 			"down there, or suspend that and scale it down by hand, and leave it out of scaleDown",
 		kind, name, managed)
+}
+
+// DeletesClaims refuses to scale a workload down because that would delete its claims.
+func DeletesClaims(kind, name string) *v1alpha1.ResolvedError {
+	return workload.Fail(v1alpha1.ReasonScalingDeletesClaims,
+		"%s/%s is not scaled down: its persistentVolumeClaimRetentionPolicy has whenScaled: Delete, so Kubernetes "+
+			"would delete the claims of its pods, and their data. Set whenScaled: Retain before anybody scales it "+
+			"down, also by hand, and restore again", kind, name)
 }
 
 // NotPermitted refuses to scale a workload because the API server does, for the reason of message.

@@ -69,6 +69,10 @@ func TestScalingDown(t *testing.T) {
 			is: Workload{UID: "u", Replicas: 2, Refused: "no"}, phase: v1alpha1.ScaleLeft,
 			reason: v1alpha1.ReasonScalingNotPermitted,
 		},
+		"its pods would take their claims with them": {
+			is: Workload{UID: "u", Replicas: 2, DeletesClaims: true}, phase: v1alpha1.ScaleLeft,
+			reason: v1alpha1.ReasonScalingDeletesClaims,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
