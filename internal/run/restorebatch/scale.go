@@ -1,7 +1,6 @@
 package restorebatch
 
 import (
-	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -139,98 +138,4 @@ func (r *runner) scale(w *v1alpha1.ScaledWorkload, replicas int32) {
 		r.d.Scale = map[string]int32{}
 	}
 	r.d.Scale[w.String()] = replicas
-}
-
-// scaleUp scales the workloads up again once all targets have ended, and reports whether that is done. If the targets
-// were restored only in part, the workloads stay down, because their pods would start on that data.
-func (r *runner) scaleUp() bool {
-	s := &r.d.Status
-	if !slices.ContainsFunc(s.ScaledDown, func(w v1alpha1.ScaledWorkload) bool { return !scaled(w.Phase) }) {
-		return true
-	}
-	if r.Workloads == nil {
-		r.d.Look = true
-		return false
-	}
-	touched := slices.ContainsFunc(s.Targets, func(t v1alpha1.RestoreTargetStatus) bool {
-		return t.RestoreSession != ""
-	})
-	well := !slices.ContainsFunc(s.Targets, func(t v1alpha1.RestoreTargetStatus) bool { return !wellEnded(t.Phase) })
-	ended := true
-	for i := range s.ScaledDown {
-		w := &s.ScaledDown[i]
-		if !scaled(w.Phase) {
-			r.bringBack(w, r.Workloads[w.String()], well || !touched)
-		}
-		ended = ended && scaled(w.Phase)
-	}
-	if !ended {
-		r.d.After = run.EarlierOf(r.d.After, time.Second)
-	}
-	return ended
-}
-
-// scaled reports whether nothing more is done about a workload.
-func scaled(p v1alpha1.ScalePhase) bool {
-	return p == v1alpha1.ScaleUpDone || p == v1alpha1.ScaleLeft || p == v1alpha1.ScaleDisturbed
-}
-
-// bringBack decides what becomes of a workload at the end.
-func (r *runner) bringBack(w *v1alpha1.ScaledWorkload, is Workload, may bool) {
-	was := w.Phase
-	w.Phase = v1alpha1.ScaleLeft
-	switch {
-	case is.UID != w.UID:
-		w.Message = "it was deleted or replaced"
-	case is.Replicas > 0 && was == v1alpha1.ScalePending:
-		w.Message = "it was not scaled down"
-	case is.Replicas > 0 && was == v1alpha1.ScaleDownDone:
-		w.Phase = v1alpha1.ScaleDisturbed
-		w.Message = "it was scaled to " + text.Quantity(is.Replicas, "replica") +
-			" during the restore: its pods may have written into the restored data"
-	case was == v1alpha1.ScaleDownDone && is.Generation != w.Generation:
-		w.Phase = v1alpha1.ScaleDisturbed
-		w.Message = "it was changed during the restore: if it had pods, they may have written into the restored data" +
-			advice(r.Batch.Namespace, w)
-	case is.Replicas > 0:
-		w.Phase = v1alpha1.ScaleUpDone
-	case w.Replicas == 0:
-		w.Message = "it had no replicas before"
-	case !may:
-		w.Message = "not everything was restored, and its pods would start on incomplete data" +
-			advice(r.Batch.Namespace, w)
-	case is.Refused != "":
-		w.Message = is.Refused + advice(r.Batch.Namespace, w)
-	case was != v1alpha1.ScalingUp:
-		w.Phase = v1alpha1.ScalingUp
-	default:
-		r.scale(w, w.Replicas)
-		w.Phase = v1alpha1.ScaleUpDone
-	}
-}
-
-func advice(namespace string, w *v1alpha1.ScaledWorkload) string {
-	return fmt.Sprintf(": scale it up with \"kubectl scale -n %s %s/%s --replicas=%d\"", namespace,
-		strings.ToLower(w.Kind), w.Name, w.Replicas)
-}
-
-// left names the workloads that should have been scaled up but were left as they are.
-func (r *runner) left() string {
-	return r.inPhase(v1alpha1.ScaleLeft)
-}
-
-// disturbed names the workloads that had pods while they should have had none. It returns "" if there are none.
-func (r *runner) disturbed() string {
-	return r.inPhase(v1alpha1.ScaleDisturbed)
-}
-
-// inPhase names the workloads in a phase, and why. Workloads that had no replicas before don't count as left.
-func (r *runner) inPhase(p v1alpha1.ScalePhase) string {
-	var out []string
-	for i := range r.d.Status.ScaledDown {
-		if w := &r.d.Status.ScaledDown[i]; w.Phase == p && (w.Replicas > 0 || p != v1alpha1.ScaleLeft) {
-			out = append(out, w.String()+": "+w.Message)
-		}
-	}
-	return strings.Join(out, "; ")
 }

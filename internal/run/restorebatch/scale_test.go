@@ -154,6 +154,15 @@ func TestScalingUp(t *testing.T) {
 			was: v1alpha1.ScalingUp, is: down, untouched: true, scale: up, phase: v1alpha1.ScaleUpDone,
 			want: "Failed/DeadlineExceeded",
 		},
+		"nothing was touched, and another number is requested": {
+			was: v1alpha1.ScalingUp, is: down, edit: func(w *v1alpha1.ScaledWorkload) { w.Replicas = 3 },
+			untouched: true, scale: up, phase: v1alpha1.ScaleUpDone, want: "Failed/DeadlineExceeded",
+		},
+		"nothing was touched, and an earlier restore left it without replicas": {
+			is: down, edit: func(w *v1alpha1.ScaledWorkload) { w.Before = 0 }, untouched: true,
+			phase: v1alpha1.ScaleLeft, message: "nothing was restored, and it had no replicas before",
+			want: "Failed/DeadlineExceeded",
+		},
 		"somebody scaled it up meanwhile": {
 			child: good, is: Workload{UID: "u", Replicas: 1}, phase: v1alpha1.ScaleDisturbed,
 			message: "may have written", want: "Failed/ReplicasChanged", partial: true,
