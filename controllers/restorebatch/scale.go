@@ -103,7 +103,11 @@ func (r *Reconciler) resolveScaling(
 			err != nil {
 			return err
 		}
-		start.ScaledDown = append(start.ScaledDown, scaling.Freeze(asked, w.Workload))
+		left, err := r.leftDown(ctx, w)
+		if err != nil {
+			return err
+		}
+		start.ScaledDown = append(start.ScaledDown, scaling.Freeze(asked, w.Workload, left))
 	}
 	return nil
 }

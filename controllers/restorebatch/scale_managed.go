@@ -44,17 +44,27 @@ func (r *Reconciler) findTaken(ctx context.Context, w *workload) error {
 		return nil
 	}
 	w.managed = scaling.PossibleManager(w.Object, r.Clock.Now())
-	if w.managed == "" || w.Replicas != 0 {
+	if w.managed == "" {
 		return nil
 	}
-	var list v1alpha1.RestoreBatchList
-	if err := r.List(ctx, &list, client.InNamespace(w.GetNamespace())); err != nil {
-		return fmt.Errorf("list RestoreBatches: %w", err)
-	}
-	if scaling.LeftDown(list.Items, w.Workload) {
+	left, err := r.leftDown(ctx, w)
+	if left != nil {
 		w.managed = ""
 	}
-	return nil
+	return err
+}
+
+// leftDown returns the state of a workload in the RestoreBatch that left it without pods, or nil: see scaling.LeftDown.
+// It reads past the cache: that RestoreBatch can have ended a moment ago.
+func (r *Reconciler) leftDown(ctx context.Context, w *workload) (*v1alpha1.ScaledWorkload, error) {
+	if w.Replicas != 0 {
+		return nil, nil
+	}
+	var list v1alpha1.RestoreBatchList
+	if err := r.APIReader.List(ctx, &list, client.InNamespace(w.GetNamespace())); err != nil {
+		return nil, fmt.Errorf("list RestoreBatches: %w", err)
+	}
+	return scaling.LeftDown(list.Items, w.Workload), nil
 }
 
 // restoredInPods returns the target that the sidecar in the pods of a workload is to restore, because the batch or the

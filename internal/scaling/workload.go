@@ -57,11 +57,16 @@ func Running(pods []corev1.Pod) int {
 }
 
 // Freeze returns how a restore scales a workload: down to no replicas, and up again to the replicas that are asked for,
-// else to the replicas of now.
-func Freeze(asked v1alpha1.ScaleDown, w Workload) v1alpha1.ScaledWorkload {
+// else to the replicas of now. If it has none, it gets what the RestoreBatch that left it down would have given it: see
+// LeftDown.
+func Freeze(asked v1alpha1.ScaleDown, w Workload, leftDown *v1alpha1.ScaledWorkload) v1alpha1.ScaledWorkload {
+	replicas := w.Replicas
+	if leftDown != nil {
+		replicas = leftDown.Replicas
+	}
 	return v1alpha1.ScaledWorkload{
 		Kind: asked.Kind, Name: asked.Name, UID: w.UID, Before: w.Replicas,
-		Replicas: ptr.Deref(asked.Replicas, w.Replicas), Generation: w.Generation, Phase: v1alpha1.ScalePending,
+		Replicas: ptr.Deref(asked.Replicas, replicas), Generation: w.Generation, Phase: v1alpha1.ScalePending,
 	}
 }
 
@@ -71,18 +76,30 @@ func MayBeTaken(frozen *v1alpha1.ScaledWorkload, w Workload) bool {
 	return w.Replicas != 0 && w.Generation != frozen.Generation
 }
 
-// LeftDown reports whether one of the RestoreBatches left a workload without pods, and nobody has changed the workload
-// since.
-func LeftDown(batches []v1alpha1.RestoreBatch, w Workload) bool {
+// LeftDown returns the state of a workload in the ended RestoreBatch that left it without pods, if nobody has changed
+// the workload since; otherwise nil. Of several RestoreBatches, the newest counts that knows how many replicas it is to
+// have.
+func LeftDown(batches []v1alpha1.RestoreBatch, w Workload) *v1alpha1.ScaledWorkload {
 	if w.Replicas != 0 {
-		return false
+		return nil
 	}
+	var found *v1alpha1.ScaledWorkload
+	var made metav1.Time
 	for i := range batches {
-		for _, s := range batches[i].Status.ScaledDown {
-			if s.UID == w.UID && s.Generation == w.Generation {
-				return true
+		b := &batches[i]
+		if !b.Status.Phase.Terminal() {
+			continue
+		}
+		for j := range b.Status.ScaledDown {
+			s := &b.Status.ScaledDown[j]
+			if s.UID != w.UID || s.Generation != w.Generation {
+				continue
+			}
+			if known := s.Replicas > 0; found == nil || known && (found.Replicas == 0 ||
+				made.Before(&b.CreationTimestamp)) {
+				found, made = s, b.CreationTimestamp
 			}
 		}
 	}
-	return false
+	return found
 }

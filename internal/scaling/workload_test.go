@@ -1,9 +1,12 @@
 package scaling
 
 import (
+	"slices"
 	"testing"
+	"time"
 
 	. "github.com/onsi/gomega"
+	"github.com/onsi/gomega/types"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -89,9 +92,16 @@ func TestFreeze(t *testing.T) {
 	frozen := v1alpha1.ScaledWorkload{
 		Kind: "Deployment", Name: "web", UID: "u", Generation: 7, Before: 2, Replicas: 2, Phase: v1alpha1.ScalePending,
 	}
-	g.Expect(Freeze(asked, w)).To(Equal(frozen))
+	g.Expect(Freeze(asked, w, nil)).To(Equal(frozen))
 	asked.Replicas, frozen.Replicas = new(int32(0)), 0
-	g.Expect(Freeze(asked, w)).To(Equal(frozen), "the batch asks for another number")
+	g.Expect(Freeze(asked, w, nil)).To(Equal(frozen), "the batch asks for another number")
+
+	w.Replicas = 0
+	left := &v1alpha1.ScaledWorkload{Replicas: 3}
+	asked.Replicas, frozen.Replicas, frozen.Before = nil, 3, 0
+	g.Expect(Freeze(asked, w, left)).To(Equal(frozen), "another batch left it down")
+	asked.Replicas, frozen.Replicas = new(int32(1)), 1
+	g.Expect(Freeze(asked, w, left)).To(Equal(frozen), "the batch asks for another number")
 }
 
 func TestMayBeTaken(t *testing.T) {
@@ -111,20 +121,38 @@ func TestMayBeTaken(t *testing.T) {
 }
 
 func TestLeftDown(t *testing.T) {
-	batches := []v1alpha1.RestoreBatch{{}, {Status: v1alpha1.RestoreBatchStatus{
-		ScaledDown: []v1alpha1.ScaledWorkload{{UID: "other", Generation: 7}, {UID: "u", Generation: 7}},
-	}}}
+	at := time.Unix(0, 0)
+	batch := func(phase v1alpha1.RestoreSessionPhase, scaled ...v1alpha1.ScaledWorkload) v1alpha1.RestoreBatch {
+		at = at.Add(time.Minute)
+		return v1alpha1.RestoreBatch{
+			ObjectMeta: metav1.ObjectMeta{CreationTimestamp: metav1.NewTime(at)},
+			Status:     v1alpha1.RestoreBatchStatus{Phase: phase, ScaledDown: scaled},
+		}
+	}
+	const failed = v1alpha1.RestoreSessionFailed
+	batches := []v1alpha1.RestoreBatch{
+		{}, batch(failed, v1alpha1.ScaledWorkload{UID: "u", Generation: 7, Replicas: 2}),
+		batch(failed, v1alpha1.ScaledWorkload{UID: "other", Generation: 7, Replicas: 4},
+			v1alpha1.ScaledWorkload{UID: "u", Generation: 7, Replicas: 3}),
+		batch(failed, v1alpha1.ScaledWorkload{UID: "u", Generation: 7}),
+		batch(v1alpha1.RestoreSessionRunning, v1alpha1.ScaledWorkload{UID: "u", Generation: 7, Replicas: 5}),
+		batch(failed, v1alpha1.ScaledWorkload{UID: "none", Generation: 7}),
+	}
 	for name, tt := range map[string]struct {
 		is   Workload
-		want bool
+		want types.GomegaMatcher
 	}{
-		"as the batch left it": {Workload{UID: "u", Generation: 7}, true},
-		"changed since":        {Workload{UID: "u", Generation: 8}, false},
-		"it has replicas":      {Workload{UID: "u", Generation: 7, Replicas: 1}, false},
-		"another of this name": {Workload{UID: "v", Generation: 7}, false},
+		"as the batch left it":  {Workload{UID: "u", Generation: 7}, HaveField("Replicas", int32(3))},
+		"nobody knows how many": {Workload{UID: "none", Generation: 7}, HaveField("Replicas", int32(0))},
+		"changed since":         {Workload{UID: "u", Generation: 8}, BeNil()},
+		"it has replicas":       {Workload{UID: "u", Generation: 7, Replicas: 1}, BeNil()},
+		"another of this name":  {Workload{UID: "v", Generation: 7}, BeNil()},
 	} {
 		t.Run(name, func(t *testing.T) {
-			NewWithT(t).Expect(LeftDown(batches, tt.is)).To(Equal(tt.want))
+			g := NewWithT(t)
+			g.Expect(LeftDown(batches, tt.is)).To(tt.want)
+			slices.Reverse(batches)
+			g.Expect(LeftDown(batches, tt.is)).To(tt.want, "in any order")
 		})
 	}
 }

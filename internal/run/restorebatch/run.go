@@ -245,6 +245,9 @@ func (r *runner) finish() {
 		phase, reason, message = v1alpha1.RestoreSessionFailed, v1alpha1.ReasonFailedToExecutePostRestoreHooks,
 			hookround.Restore.HooksFailedMessage(message, hooks)
 	}
+	if wellEnded(phase) {
+		message += r.asleep()
+	}
 	end(r.Input, r.d, phase, reason, message)
 }
 

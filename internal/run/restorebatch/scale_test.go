@@ -123,6 +123,7 @@ func TestScalingUp(t *testing.T) {
 		want      string // empty: Running
 		partial   bool
 		untouched bool // the deadline passed before the target began
+		ready     string
 	}{
 		"all is restored: the status is written before it is scaled up": {
 			child: good, is: down, phase: v1alpha1.ScalingUp,
@@ -142,6 +143,7 @@ func TestScalingUp(t *testing.T) {
 		"it had none before": {
 			child: good, is: down, edit: func(w *v1alpha1.ScaledWorkload) { w.Before, w.Replicas = 0, 0 },
 			phase: v1alpha1.ScaleLeft, message: "no replicas before", want: "Succeeded/Succeeded",
+			ready: "still have none: Deployment/web",
 		},
 		"it had none and gets some": {
 			child: good, is: down, edit: func(w *v1alpha1.ScaledWorkload) { w.Before = 0 }, phase: v1alpha1.ScalingUp,
@@ -207,6 +209,11 @@ func TestScalingUp(t *testing.T) {
 				partial = Not(partial)
 			}
 			g.Expect(d.Status.Conditions).To(partial)
+			if tt.ready != "" {
+				g.Expect(d.Status.Conditions).To(ContainElement(And(HaveField("Type", "Ready"),
+					HaveField("Message", ContainSubstring(tt.ready)))))
+				g.Expect(d.Event.Message).To(ContainSubstring(tt.ready))
+			}
 		})
 	}
 	t.Run("a RestoreBatch that is deleted before anything was restored", func(t *testing.T) {

@@ -70,7 +70,7 @@ func (r *runner) bringBack(w *v1alpha1.ScaledWorkload, is Workload, want int32, 
 	case is.Replicas > 0:
 		w.Phase = v1alpha1.ScaleUpDone
 	case w.Replicas == 0:
-		w.Message = "it had no replicas before"
+		w.Message = noReplicasBefore
 	case !may:
 		w.Message = "not everything was restored, and its pods would start on incomplete data" +
 			r.advice(w, w.Replicas)
@@ -99,6 +99,25 @@ func (r *runner) advice(w *v1alpha1.ScaledWorkload, replicas int32) string {
 func (r *runner) left() string {
 	return r.inPhase(v1alpha1.ScaleLeft)
 }
+
+// asleep says which workloads have no replicas after a restore because they had none before. A user who has scaled
+// them down by hand for the restore can have forgotten that.
+func (r *runner) asleep() string {
+	var out []string
+	for i := range r.d.Status.ScaledDown {
+		if w := &r.d.Status.ScaledDown[i]; w.Phase == v1alpha1.ScaleLeft && w.Message == noReplicasBefore {
+			out = append(out, w.String())
+		}
+	}
+	if len(out) == 0 {
+		return ""
+	}
+	return "; these had no replicas before and still have none: " + strings.Join(out, ", ") +
+		". If they are to run, scale them up"
+}
+
+// noReplicasBefore is the message of a workload for which nobody knows another number of replicas than 0.
+const noReplicasBefore = "it had no replicas before"
 
 // disturbed names the workloads that had pods while they should have had none. It returns "" if there are none.
 func (r *runner) disturbed() string {

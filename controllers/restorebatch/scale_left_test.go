@@ -1,0 +1,54 @@
+package restorebatch
+
+import (
+	"testing"
+
+	. "github.com/onsi/gomega"
+	batchv1 "k8s.io/api/batch/v1"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/testbed/kubelet"
+)
+
+// fromSecond names the restore point.
+func fromSecond(b *v1alpha1.RestoreBatch) { b.Spec.DataSource.BackupSession = "second" }
+
+// leftDown makes a RestoreBatch fail half-way, so that it leaves the Deployment without replicas.
+func (w *world) leftDown() {
+	w.T.Helper()
+	w.Outcome = func(job *batchv1.Job) kubelet.Outcome {
+		if kubelet.TaskOf(job).RestoreSession.Name == "first-uploads" {
+			return kubelet.Fail(v1alpha1.ReasonTargetUnwritable)
+		}
+		return kubelet.Succeed(job)
+	}
+	w.restore("first", scalesWeb, fromSecond)
+	w.Expect(w.settle("first").Status.Phase).To(Equal(v1alpha1.RestoreSessionFailed))
+	w.Expect(w.replicas()).To(BeZero())
+}
+
+// Otherwise the repeated RestoreBatch would succeed, and the application would stay down.
+func TestTheNextRestoreBatchKnowsTheReplicasOfTheOneThatLeftAWorkloadDown(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.gone(w.deployment("kubectl"))
+	w.leftDown()
+	w.restore("again", scalesWeb, fromSecond)
+	w.Expect(summary(w.settle("again"))[0]).To(Equal("Succeeded/Succeeded of second"))
+	w.Expect(w.replicas()).To(Equal(int32(2)))
+}
+
+// The data is as the first one left it.
+func TestARestoreBatchThatTouchesNothingStartsNoWorkloadThatAnotherLeftDown(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.gone(w.deployment("kubectl"))
+	w.leftDown()
+	w.restore("typo", scalesWeb, func(b *v1alpha1.RestoreBatch) { b.Spec.ScaleDown[0].Replicas = new(int32(2)) })
+	w.Reconcile("typo")
+	b := w.batch("typo")
+	w.Expect(b.Status.Resolved).NotTo(BeNil())
+	w.Expect(w.Client.Delete(t.Context(), b)).To(Succeed())
+	w.Expect(w.settle("typo").Status.Reason).To(Equal(v1alpha1.ReasonCancelled))
+	w.Expect(w.replicas()).To(BeZero())
+}
