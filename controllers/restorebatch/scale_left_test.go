@@ -52,3 +52,16 @@ func TestARestoreBatchThatTouchesNothingStartsNoWorkloadThatAnotherLeftDown(t *t
 	w.Expect(w.settle("typo").Status.Reason).To(Equal(v1alpha1.ReasonCancelled))
 	w.Expect(w.replicas()).To(BeZero())
 }
+
+// Whoever forgets confirm learns that from the RestoreBatch, and the application goes on with the data that it had.
+func TestAWorkloadComesBackWhereEveryTargetRefused(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.gone(w.deployment("kubectl"))
+	w.Outcome = func(*batchv1.Job) kubelet.Outcome { return kubelet.Fail(v1alpha1.ReasonVolumeNotEmpty) }
+	w.restore("back", scalesWeb)
+	b := w.settle("back")
+	w.Expect(b.Status.Targets).To(HaveEach(And(
+		HaveField("Reason", v1alpha1.ReasonVolumeNotEmpty), HaveField("Message", ContainSubstring("confirm")))))
+	w.Expect(w.replicas()).To(Equal(int32(2)))
+}

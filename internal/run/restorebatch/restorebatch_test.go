@@ -40,6 +40,7 @@ func restoreBatchOf(targets ...string) *v1alpha1.RestoreBatch {
 func restoredChild(name string, phase v1alpha1.RestoreSessionPhase, reason string) *v1alpha1.RestoreSession {
 	s := &v1alpha1.RestoreSession{ObjectMeta: metav1.ObjectMeta{Name: name}}
 	s.Status.Phase, s.Status.Reason = phase, reason
+	s.Status.Resolved = &v1alpha1.ResolvedRestore{}
 	s.Status.Conditions = []metav1.Condition{{Type: "Ready", Message: "says why"}}
 	return s
 }

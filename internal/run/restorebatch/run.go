@@ -2,8 +2,6 @@ package restorebatch
 
 import (
 	"cmp"
-	"fmt"
-	"strings"
 	"time"
 
 	"github.com/fluxcd/pkg/apis/meta"
@@ -136,83 +134,6 @@ func (r *runner) limit() int {
 
 func (r *runner) fail(t *v1alpha1.RestoreTargetStatus, reason, message string) {
 	t.Phase, t.Reason, t.Message = v1alpha1.RestoreSessionFailed, reason, r.cut(message)
-}
-
-// outcome sums up how the targets ended.
-func (r *runner) outcome() (phase v1alpha1.RestoreSessionPhase, reason, message string) {
-	by := map[v1alpha1.RestoreSessionPhase][]string{}
-	for _, t := range r.d.Status.Targets {
-		by[t.Phase] = append(by[t.Phase], t.Name)
-	}
-	total := len(r.d.Status.Targets)
-	targets := text.Quantity(total, "target")
-	succeeded, skipped, unknown := by[v1alpha1.RestoreSessionSucceeded], by[v1alpha1.RestoreSessionSkipped],
-		by[v1alpha1.RestoreSessionUnknown]
-	source := &r.Batch.Spec.DataSource
-	switch {
-	case len(succeeded)+len(skipped)+len(unknown) < total:
-		return v1alpha1.RestoreSessionFailed, r.failedReason(), "not restored: " + r.failures()
-	case r.disturbed() != "" && len(skipped) < total:
-		return v1alpha1.RestoreSessionFailed, v1alpha1.ReasonReplicasChanged, "all was written, but " + r.disturbed()
-	case len(unknown) > 0:
-		return v1alpha1.RestoreSessionUnknown, v1alpha1.ReasonTargetsFailed,
-			"all was written, but not all could be verified: " + r.failures()
-	case len(skipped) == total:
-		return v1alpha1.RestoreSessionSkipped, v1alpha1.ReasonAlreadyRestored,
-			"an identical RestoreBatch has filled the targets before"
-	case len(skipped) > 0 && !source.Mixed &&
-		(source.PITR != nil || source.BackupSession == v1alpha1.LatestBackupSession):
-		// Nobody knows any more from which restore point that was.
-		return v1alpha1.RestoreSessionFailed, v1alpha1.ReasonMixedRestorePoints, fmt.Sprintf(
-			"%s: an identical RestoreBatch has filled this before, perhaps from another restore point than that of "+
-				"%s, BackupSession %s. Check whether they fit together; to restore all from one restore point, "+
-				"create a RestoreBatch that names it in dataSource.backupSession",
-			strings.Join(skipped, ", "), strings.Join(succeeded, ", "), r.d.Status.RestorePoint)
-	case r.d.Status.RestorePoint == "":
-		return v1alpha1.RestoreSessionSucceeded, v1alpha1.ReasonSucceeded,
-			fmt.Sprintf("restored %s of BackupBatch %s, from different restore points", targets,
-				source.BackupBatch)
-	default:
-		return v1alpha1.RestoreSessionSucceeded, v1alpha1.ReasonSucceeded,
-			fmt.Sprintf("restored %s of BackupBatch %s from the restore point of BackupSession %s",
-				targets, source.BackupBatch, r.d.Status.RestorePoint)
-	}
-}
-
-// failedReason returns the reason that all failed targets share, or else TargetsFailed.
-func (r *runner) failedReason() string {
-	if reason := r.stopReason(); reason == v1alpha1.ReasonCancelled {
-		return reason
-	}
-	reason := ""
-	for _, t := range r.d.Status.Targets {
-		if wellEnded(t.Phase) {
-			continue
-		}
-		if reason != "" && reason != t.Reason || t.Phase != v1alpha1.RestoreSessionFailed {
-			return v1alpha1.ReasonTargetsFailed
-		}
-		reason = t.Reason
-	}
-	if reason == v1alpha1.ReasonFailedToExecutePreRestoreHooks || reason == v1alpha1.ReasonDeadlineExceeded {
-		return reason
-	}
-	return v1alpha1.ReasonTargetsFailed
-}
-
-func wellEnded(p v1alpha1.RestoreSessionPhase) bool {
-	return p == v1alpha1.RestoreSessionSucceeded || p == v1alpha1.RestoreSessionSkipped
-}
-
-// failures names the targets that did not end well, and why, in one line.
-func (r *runner) failures() string {
-	var out []string
-	for _, t := range r.d.Status.Targets {
-		if !wellEnded(t.Phase) {
-			out = append(out, fmt.Sprintf("target %s: %s: %s", t.Name, t.Reason, t.Message))
-		}
-	}
-	return strings.Join(out, "; ")
 }
 
 // finish ends the RestoreBatch according to its targets, once its postRestore hooks have ended.

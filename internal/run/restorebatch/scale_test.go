@@ -1,13 +1,11 @@
 package restorebatch
 
 import (
-	"cmp"
 	"slices"
 	"testing"
 	"time"
 
 	. "github.com/onsi/gomega"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
@@ -105,135 +103,6 @@ func TestScalingDown(t *testing.T) {
 		d := Next(Input{Now: time.Unix(60, 0), Batch: scalingBatch(v1alpha1.ScaleDownDone)})
 		g.Expect(d.Create).To(Equal([]int{0}))
 		g.Expect(d.Look).To(BeFalse())
-	})
-}
-
-func TestScalingUp(t *testing.T) {
-	const good, bad = v1alpha1.RestoreSessionSucceeded, v1alpha1.RestoreSessionFailed
-	down := Workload{UID: "u"}
-	up := map[string]int32{"Deployment/web": 2}
-	for name, tt := range map[string]struct {
-		was       v1alpha1.ScalePhase // empty: ScaleDownDone
-		child     v1alpha1.RestoreSessionPhase
-		is        Workload
-		edit      func(*v1alpha1.ScaledWorkload)
-		scale     map[string]int32
-		phase     v1alpha1.ScalePhase
-		message   string
-		want      string // empty: Running
-		partial   bool
-		untouched bool // the deadline passed before the target began
-		ready     string
-	}{
-		"all is restored: the status is written before it is scaled up": {
-			child: good, is: down, phase: v1alpha1.ScalingUp,
-		},
-		"then it is scaled up": {
-			was: v1alpha1.ScalingUp, child: good, is: down, scale: up, phase: v1alpha1.ScaleUpDone,
-			want: "Succeeded/Succeeded",
-		},
-		"it is up already": {
-			was: v1alpha1.ScalingUp, child: good, is: Workload{UID: "u", Replicas: 2}, phase: v1alpha1.ScaleUpDone,
-			want: "Succeeded/Succeeded",
-		},
-		"another number is requested": {
-			was: v1alpha1.ScalingUp, child: good, is: down, edit: func(w *v1alpha1.ScaledWorkload) { w.Replicas = 3 },
-			scale: map[string]int32{"Deployment/web": 3}, phase: v1alpha1.ScaleUpDone, want: "Succeeded/Succeeded",
-		},
-		"it had none before": {
-			child: good, is: down, edit: func(w *v1alpha1.ScaledWorkload) { w.Before, w.Replicas = 0, 0 },
-			phase: v1alpha1.ScaleLeft, message: "no replicas before", want: "Succeeded/Succeeded",
-			ready: "still have none: Deployment/web",
-		},
-		"it had none and gets some": {
-			child: good, is: down, edit: func(w *v1alpha1.ScaledWorkload) { w.Before = 0 }, phase: v1alpha1.ScalingUp,
-		},
-		"not all is restored": {
-			child: bad, is: down, phase: v1alpha1.ScaleLeft,
-			message: "kubectl scale -n shop deployment/web --replicas=2", want: "Failed/TargetsFailed",
-		},
-		"nothing was touched": {
-			was: v1alpha1.ScalingUp, is: down, untouched: true, scale: up, phase: v1alpha1.ScaleUpDone,
-			want: "Failed/DeadlineExceeded",
-		},
-		"nothing was touched, and another number is requested": {
-			was: v1alpha1.ScalingUp, is: down, edit: func(w *v1alpha1.ScaledWorkload) { w.Replicas = 3 },
-			untouched: true, scale: up, phase: v1alpha1.ScaleUpDone, want: "Failed/DeadlineExceeded",
-		},
-		"nothing was touched, and an earlier restore left it without replicas": {
-			is: down, edit: func(w *v1alpha1.ScaledWorkload) { w.Before = 0 }, untouched: true,
-			phase: v1alpha1.ScaleLeft, message: "nothing was restored, and it had no replicas before",
-			want: "Failed/DeadlineExceeded",
-		},
-		"somebody scaled it up meanwhile": {
-			child: good, is: Workload{UID: "u", Replicas: 1}, phase: v1alpha1.ScaleDisturbed,
-			message: "may have written", want: "Failed/ReplicasChanged", partial: true,
-		},
-		"somebody scaled it up and down": {
-			child: good, is: Workload{UID: "u", Generation: 9}, phase: v1alpha1.ScaleDisturbed,
-			message: "if it had pods", want: "Failed/ReplicasChanged", partial: true,
-		},
-		"somebody scaled it up after that": {
-			was: v1alpha1.ScalingUp, child: good, is: Workload{UID: "u", Replicas: 1}, phase: v1alpha1.ScaleUpDone,
-			want: "Succeeded/Succeeded",
-		},
-		"it does not exist": {
-			child: good, phase: v1alpha1.ScaleLeft, message: "deleted", want: "Succeeded/Succeeded", partial: true,
-		},
-		"scaling it is no longer allowed": {
-			was: v1alpha1.ScalingUp, child: good, is: Workload{UID: "u", Refused: "no"}, phase: v1alpha1.ScaleLeft,
-			message: "kubectl scale", want: "Succeeded/Succeeded", partial: true,
-		},
-	} {
-		t.Run(name, func(t *testing.T) {
-			g := NewWithT(t)
-			b := scalingBatch(cmp.Or(tt.was, v1alpha1.ScaleDownDone))
-			if tt.edit != nil {
-				tt.edit(&b.Status.ScaledDown[0])
-			}
-			in := Input{Batch: b}
-			if tt.untouched {
-				in.Now = time.Unix(3601, 0)
-			} else {
-				in.Children = map[string]*v1alpha1.RestoreSession{
-					"back-web": restoredChild("back-web", tt.child, "Why"),
-				}
-			}
-			d := decideScaling(g, in, tt.is)
-			g.Expect(d.Scale).To(Equal(tt.scale))
-			g.Expect(d.Status.ScaledDown[0].Phase).To(Equal(tt.phase))
-			g.Expect(d.Status.ScaledDown[0].Message).To(ContainSubstring(tt.message))
-			g.Expect(string(d.Status.Phase) + "/" + d.Status.Reason).To(Equal(cmp.Or(tt.want, "Running/")))
-			partial := ContainElement(And(HaveField("Type", "Partial"), HaveField("Status", metav1.ConditionTrue)))
-			if !tt.partial {
-				partial = Not(partial)
-			}
-			g.Expect(d.Status.Conditions).To(partial)
-			if tt.ready != "" {
-				g.Expect(d.Status.Conditions).To(ContainElement(And(HaveField("Type", "Ready"),
-					HaveField("Message", ContainSubstring(tt.ready)))))
-				g.Expect(d.Event.Message).To(ContainSubstring(tt.ready))
-			}
-		})
-	}
-	t.Run("a RestoreBatch that is deleted before anything was restored", func(t *testing.T) {
-		g := NewWithT(t)
-		b := scalingBatch(v1alpha1.ScalePending)
-		b.DeletionTimestamp = &metav1.Time{Time: time.Unix(50, 0)}
-		d := decideScaling(g, Input{Batch: b}, Workload{UID: "u", Pods: 1})
-		g.Expect(d.Status.ScaledDown[0].Phase).To(Equal(v1alpha1.ScalingUp))
-		b.Status = d.Status
-		d = decideScaling(g, Input{Batch: b}, Workload{UID: "u", Pods: 1})
-		g.Expect(d.Scale).To(Equal(up))
-		g.Expect(d.Status.Reason).To(Equal(v1alpha1.ReasonCancelled))
-	})
-	t.Run("a workload that was never scaled down", func(t *testing.T) {
-		g := NewWithT(t)
-		b := scalingBatch(v1alpha1.ScalePending)
-		b.DeletionTimestamp = &metav1.Time{Time: time.Unix(50, 0)}
-		d := decideScaling(g, Input{Batch: b}, Workload{UID: "u", Replicas: 2, Pods: 2})
-		g.Expect(d.Scale).To(BeEmpty())
-		g.Expect(d.Status.ScaledDown[0].Message).To(Equal("it was not scaled down"))
 	})
 }
 

@@ -8,6 +8,7 @@ import (
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/run"
+	"github.com/cairn-backup/cairn/internal/run/restore"
 	"github.com/cairn-backup/cairn/internal/text"
 )
 
@@ -22,9 +23,6 @@ func (r *runner) scaleUp() bool {
 		r.d.Look = true
 		return false
 	}
-	touched := slices.ContainsFunc(s.Targets, func(t v1alpha1.RestoreTargetStatus) bool {
-		return t.RestoreSession != ""
-	})
 	well := !slices.ContainsFunc(s.Targets, func(t v1alpha1.RestoreTargetStatus) bool { return !wellEnded(t.Phase) })
 	ended := true
 	for i := range s.ScaledDown {
@@ -35,7 +33,7 @@ func (r *runner) scaleUp() bool {
 			if !well {
 				want = w.Before
 			}
-			r.bringBack(w, r.Workloads[w.String()], want, well || !touched)
+			r.bringBack(w, r.Workloads[w.String()], want, well || !r.touched())
 		}
 		ended = ended && scaled(w.Phase)
 	}
@@ -43,6 +41,14 @@ func (r *runner) scaleUp() bool {
 		r.d.After = run.EarlierOf(r.d.After, time.Second)
 	}
 	return ended
+}
+
+// touched reports whether the data of a target can have changed. A RestoreSession that is gone can have changed it.
+func (r *runner) touched() bool {
+	return slices.ContainsFunc(r.d.Status.Targets, func(t v1alpha1.RestoreTargetStatus) bool {
+		child := r.Children[t.RestoreSession]
+		return t.RestoreSession != "" && (child == nil || restore.MayHaveWritten(child))
+	})
 }
 
 // scaled reports whether nothing more is done about a workload.
@@ -56,9 +62,9 @@ func (r *runner) bringBack(w *v1alpha1.ScaledWorkload, is Workload, want int32, 
 	w.Phase = v1alpha1.ScaleLeft
 	switch {
 	case is.UID != w.UID:
-		w.Message = "it was deleted or replaced"
+		w.Message = workloadGone
 	case is.Replicas > 0 && was == v1alpha1.ScalePending:
-		w.Message = "it was not scaled down"
+		w.Message = notScaledDown
 	case is.Replicas > 0 && was == v1alpha1.ScaleDownDone:
 		w.Phase = v1alpha1.ScaleDisturbed
 		w.Message = "it was scaled to " + text.Quantity(is.Replicas, "replica") +
@@ -72,7 +78,8 @@ func (r *runner) bringBack(w *v1alpha1.ScaledWorkload, is Workload, want int32, 
 	case w.Replicas == 0:
 		w.Message = noReplicasBefore
 	case !may:
-		w.Message = "not everything was restored, and its pods would start on incomplete data" +
+		w.Message = "it stays without replicas because not everything was restored, and its pods could start on " +
+			"incomplete data" +
 			r.advice(w, w.Replicas)
 	case want == 0:
 		w.Message = "nothing was restored, and it had no replicas before"
@@ -100,6 +107,24 @@ func (r *runner) left() string {
 	return r.inPhase(v1alpha1.ScaleLeft)
 }
 
+// down says which workloads a failed restore leaves without replicas, or disturbed, why, and how to scale them up. It
+// leaves out the disturbed ones if reason has named them. What it returns ends a message, and leaves room for that.
+func (r *runner) down(reason string) string {
+	var out []string
+	for i := range r.d.Status.ScaledDown {
+		w := &r.d.Status.ScaledDown[i]
+		left := w.Phase == v1alpha1.ScaleLeft && w.Replicas > 0 && w.Message != notScaledDown &&
+			w.Message != workloadGone
+		if left || w.Phase == v1alpha1.ScaleDisturbed && reason != v1alpha1.ReasonReplicasChanged {
+			out = append(out, w.String()+": "+w.Message)
+		}
+	}
+	if len(out) == 0 {
+		return ""
+	}
+	return text.Cut("; "+strings.Join(out, "; "), text.MaxMessage/2)
+}
+
 // asleep says which workloads have no replicas after a restore because they had none before. A user who has scaled
 // them down by hand for the restore can have forgotten that.
 func (r *runner) asleep() string {
@@ -116,8 +141,13 @@ func (r *runner) asleep() string {
 		". If they are to run, scale them up"
 }
 
-// noReplicasBefore is the message of a workload for which nobody knows another number of replicas than 0.
-const noReplicasBefore = "it had no replicas before"
+// Messages of workloads.
+const (
+	workloadGone  = "it was deleted or replaced"
+	notScaledDown = "it was not scaled down"
+	// noReplicasBefore is about a workload for which nobody knows another number of replicas than 0.
+	noReplicasBefore = "it had no replicas before"
+)
 
 // disturbed names the workloads that had pods while they should have had none. It returns "" if there are none.
 func (r *runner) disturbed() string {
