@@ -10,15 +10,15 @@ import (
 
 // outcome sums up how the restore ended. If it failed, the message says what became of the workloads, too.
 func (r *runner) outcome() (phase v1alpha1.RestoreSessionPhase, reason, message string) {
-	phase, reason, message = r.ended()
+	phase, reason, message = r.ended(r.disturbed())
 	if down := r.down(reason); down != "" && !wellEnded(phase) {
 		message = text.Cut(message, text.MaxMessage-len(down)) + down
 	}
 	return phase, reason, message
 }
 
-// ended sums up how the targets ended.
-func (r *runner) ended() (phase v1alpha1.RestoreSessionPhase, reason, message string) {
+// ended sums up how the targets ended. disturbed names the workloads that had pods meanwhile.
+func (r *runner) ended(disturbed string) (phase v1alpha1.RestoreSessionPhase, reason, message string) {
 	by := map[v1alpha1.RestoreSessionPhase][]string{}
 	for _, t := range r.d.Status.Targets {
 		by[t.Phase] = append(by[t.Phase], t.Name)
@@ -31,8 +31,8 @@ func (r *runner) ended() (phase v1alpha1.RestoreSessionPhase, reason, message st
 	switch {
 	case len(succeeded)+len(skipped)+len(unknown) < total:
 		return v1alpha1.RestoreSessionFailed, r.failedReason(), "not restored: " + r.failures()
-	case r.disturbed() != "" && len(skipped) < total:
-		return v1alpha1.RestoreSessionFailed, v1alpha1.ReasonReplicasChanged, "all was written, but " + r.disturbed()
+	case disturbed != "" && len(skipped) < total:
+		return v1alpha1.RestoreSessionFailed, v1alpha1.ReasonReplicasChanged, "all was written, but " + disturbed
 	case len(unknown) > 0:
 		return v1alpha1.RestoreSessionUnknown, v1alpha1.ReasonTargetsFailed,
 			"all was written, but not all could be verified: " + r.failures()

@@ -23,8 +23,9 @@ func (r *runner) scaleUp() bool {
 		r.d.Look = true
 		return false
 	}
-	well := !slices.ContainsFunc(s.Targets, func(t v1alpha1.RestoreTargetStatus) bool { return !wellEnded(t.Phase) })
-	ended := true
+	// A workload that was disturbed does not keep the others down.
+	phase, _, _ := r.ended("")
+	well, ended := wellEnded(phase), true
 	for i := range s.ScaledDown {
 		w := &s.ScaledDown[i]
 		if !scaled(w.Phase) {
@@ -78,8 +79,8 @@ func (r *runner) bringBack(w *v1alpha1.ScaledWorkload, is Workload, want int32, 
 	case w.Replicas == 0:
 		w.Message = noReplicasBefore
 	case !may:
-		w.Message = "it stays without replicas because not everything was restored, and its pods could start on " +
-			"incomplete data" +
+		w.Message = "it stays without replicas because the restore did not end well, and its pods could start on " +
+			"data that is incomplete or does not fit together" +
 			r.advice(w, w.Replicas)
 	case want == 0:
 		w.Message = "nothing was restored, and it had no replicas before"

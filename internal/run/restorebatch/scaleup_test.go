@@ -55,8 +55,9 @@ func TestScalingUp(t *testing.T) {
 		"not all is restored": {
 			child: bad, is: down, phase: v1alpha1.ScaleLeft,
 			message: "kubectl scale -n shop deployment/web --replicas=2", want: "Failed/TargetsFailed",
-			ready: "Deployment/web: it stays without replicas because not everything was restored, and its pods could " +
-				"start on incomplete data: scale it up with \"kubectl scale -n shop deployment/web --replicas=2\"",
+			ready: "Deployment/web: it stays without replicas because the restore did not end well, and its pods " +
+				"could start on data that is incomplete or does not fit together: scale it up with " +
+				"\"kubectl scale -n shop deployment/web --replicas=2\"",
 		},
 		"nothing was touched": {
 			was: v1alpha1.ScalingUp, is: down, untouched: true, scale: up, phase: v1alpha1.ScaleUpDone,
@@ -129,6 +130,18 @@ func TestScalingUp(t *testing.T) {
 			}
 		})
 	}
+	t.Run("targets that can come from different restore points", func(t *testing.T) {
+		g := NewWithT(t)
+		b := restoreBatchOf("web", "db")
+		b.Status.ScaledDown = scalingBatch(v1alpha1.ScaleDownDone).Status.ScaledDown
+		d := decideScaling(g, Input{Batch: b, Children: map[string]*v1alpha1.RestoreSession{
+			"back-web": restoredChild("back-web", good, "Why"),
+			"back-db":  restoredChild("back-db", v1alpha1.RestoreSessionSkipped, "Why"),
+		}}, down)
+		g.Expect(d.Status.Reason).To(Equal(v1alpha1.ReasonMixedRestorePoints))
+		g.Expect(d.Status.ScaledDown[0].Phase).To(Equal(v1alpha1.ScaleLeft))
+		g.Expect(d.Scale).To(BeEmpty())
+	})
 	t.Run("a RestoreBatch that is deleted before anything was restored", func(t *testing.T) {
 		g := NewWithT(t)
 		b := scalingBatch(v1alpha1.ScalePending)
