@@ -29,12 +29,7 @@ func (r *runner) scaleUp() bool {
 	for i := range s.ScaledDown {
 		w := &s.ScaledDown[i]
 		if !scaled(w.Phase) {
-			// What is neither restored nor touched is as it was, and so is what runs on it.
-			want := w.Replicas
-			if !well {
-				want = w.Before
-			}
-			r.bringBack(w, r.Workloads[w.String()], want, well || !r.touched())
+			r.bringBack(w, r.Workloads[w.String()], well, r.touched())
 		}
 		ended = ended && scaled(w.Phase)
 	}
@@ -57,20 +52,24 @@ func scaled(p v1alpha1.ScalePhase) bool {
 	return p == v1alpha1.ScaleUpDone || p == v1alpha1.ScaleLeft || p == v1alpha1.ScaleDisturbed
 }
 
-// bringBack decides what becomes of a workload at the end: it gets the wanted replicas if it may have any.
-func (r *runner) bringBack(w *v1alpha1.ScaledWorkload, is Workload, want int32, may bool) {
-	was := w.Phase
+// bringBack decides what becomes of a workload at the end of a restore that ended well, or not, and touched data, or
+// not. Data that is neither restored nor touched is as it was, and so is what runs on it.
+func (r *runner) bringBack(w *v1alpha1.ScaledWorkload, is Workload, well, touched bool) {
+	was, want := w.Phase, w.Replicas
+	if !well {
+		want = w.Before
+	}
 	w.Phase = v1alpha1.ScaleLeft
 	switch {
 	case is.UID != w.UID:
 		w.Message = workloadGone
 	case is.Replicas > 0 && was == v1alpha1.ScalePending:
 		w.Message = notScaledDown
-	case is.Replicas > 0 && was == v1alpha1.ScaleDownDone:
+	case is.Replicas > 0 && was == v1alpha1.ScaleDownDone && touched:
 		w.Phase = v1alpha1.ScaleDisturbed
 		w.Message = "it was scaled to " + text.Quantity(is.Replicas, "replica") +
 			" during the restore: its pods may have written into the restored data"
-	case was == v1alpha1.ScaleDownDone && is.Generation != w.Generation:
+	case was == v1alpha1.ScaleDownDone && touched && is.Generation != w.Generation:
 		w.Phase = v1alpha1.ScaleDisturbed
 		w.Message = "it was changed during the restore: if it had pods, they may have written into the restored data" +
 			r.advice(w, w.Replicas)
@@ -78,7 +77,7 @@ func (r *runner) bringBack(w *v1alpha1.ScaledWorkload, is Workload, want int32, 
 		w.Phase = v1alpha1.ScaleUpDone
 	case w.Replicas == 0:
 		w.Message = noReplicasBefore
-	case !may:
+	case !well && touched:
 		w.Message = "it stays without replicas because the restore did not end well, and its pods could start on " +
 			"data that is incomplete or does not fit together" +
 			r.advice(w, w.Replicas)

@@ -76,6 +76,13 @@ func TestScalingUp(t *testing.T) {
 			phase: v1alpha1.ScaleLeft, message: "nothing was restored, and it had no replicas before",
 			want: "Failed/DeadlineExceeded",
 		},
+		"nothing was touched, and somebody scaled it up meanwhile": {
+			is: Workload{UID: "u", Replicas: 1}, untouched: true, phase: v1alpha1.ScaleUpDone,
+			want: "Failed/DeadlineExceeded",
+		},
+		"nothing was touched, and somebody changed it meanwhile": {
+			is: Workload{UID: "u", Generation: 9}, untouched: true, phase: v1alpha1.ScalingUp,
+		},
 		"somebody scaled it up meanwhile": {
 			child: good, is: Workload{UID: "u", Replicas: 1}, phase: v1alpha1.ScaleDisturbed,
 			message: "may have written", want: "Failed/ReplicasChanged", partial: true,
