@@ -84,7 +84,8 @@ func (r *runner) bringBack(w *v1alpha1.ScaledWorkload, is Workload, well, touche
 	case want == 0:
 		w.Message = "nothing was restored, and it had no replicas before"
 	case is.Refused != "":
-		w.Message = is.Refused + r.advice(w, want)
+		advice := r.advice(w, want)
+		w.Message = text.Cut(is.Refused, maxScaleMessage-len(advice)) + advice
 	case was != v1alpha1.ScalingUp:
 		w.Phase = v1alpha1.ScalingUp
 	default:
@@ -140,6 +141,9 @@ func (r *runner) asleep() string {
 	return "; these had no replicas before and still have none: " + strings.Join(out, ", ") +
 		". If they are to run, scale them up"
 }
+
+// maxScaleMessage is the longest message of a workload that the API allows.
+const maxScaleMessage = 1024
 
 // Messages of workloads.
 const (

@@ -2,6 +2,7 @@ package restorebatch
 
 import (
 	"cmp"
+	"strings"
 	"testing"
 	"time"
 
@@ -137,6 +138,15 @@ func TestScalingUp(t *testing.T) {
 			}
 		})
 	}
+	t.Run("a webhook that says very much about why it is not scaled", func(t *testing.T) {
+		g := NewWithT(t)
+		d := decideScaling(g, Input{
+			Batch:    scalingBatch(v1alpha1.ScalingUp),
+			Children: map[string]*v1alpha1.RestoreSession{"back-web": restoredChild("back-web", good, "Why")},
+		}, Workload{UID: "u", Refused: strings.Repeat("no ", 1000)})
+		g.Expect(d.Status.ScaledDown[0].Message).To(HaveSuffix("--replicas=2\""))
+		g.Expect(len(d.Status.ScaledDown[0].Message)).To(Equal(1024), "the API server takes no more")
+	})
 	t.Run("targets that can come from different restore points", func(t *testing.T) {
 		g := NewWithT(t)
 		b := restoreBatchOf("web", "db")
