@@ -81,6 +81,10 @@ func (r *Reconciler) resolveScaling(
 	if filled, err := r.stamped(ctx, b, start.Resolved.Targets); filled || err != nil {
 		return err
 	}
+	batches, err := r.batches(ctx, b.Namespace)
+	if err != nil {
+		return err
+	}
 	autoscalers := r.autoscalers(ctx, b.Namespace)
 	for _, asked := range b.Spec.ScaleDown {
 		target, err := r.restoredInPods(ctx, b, start, asked)
@@ -99,14 +103,15 @@ func (r *Reconciler) resolveScaling(
 			start.Error, start.Wait = restorebatch.NoWorkload(asked), run.WaitForChild
 			return nil
 		}
+		if other := scaling.HeldBy(batches, w.UID, b.UID); other != nil {
+			start.Error, start.Wait = restorebatch.ScaledByAnother(asked, other.Name), run.WaitForChild
+			return nil
+		}
 		if start.Error, err = r.whyNotScaled(ctx, b.Namespace, asked, w, autoscalers); start.Error != nil ||
 			err != nil {
 			return err
 		}
-		left, err := r.leftDown(ctx, w)
-		if err != nil {
-			return err
-		}
+		left := scaling.LeftDown(batches, w.Workload)
 		start.ScaledDown = append(start.ScaledDown, scaling.Freeze(asked, w.Workload, left))
 	}
 	return nil

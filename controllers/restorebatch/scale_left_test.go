@@ -65,3 +65,25 @@ func TestAWorkloadComesBackWhereEveryTargetRefused(t *testing.T) {
 		HaveField("Reason", v1alpha1.ReasonVolumeNotEmpty), HaveField("Message", ContainSubstring("confirm")))))
 	w.Expect(w.replicas()).To(Equal(int32(2)))
 }
+
+// The first of them to end would start the application while the other one restores.
+func TestOneRestoreBatchAtATimeScalesAWorkload(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	pod := w.deployment("kubectl")
+	w.restore("first", scalesWeb)
+	for range 2 {
+		w.Reconcile("first")
+	}
+	w.Expect(w.replicas()).To(BeZero())
+	w.restore("second", scalesWeb, fromSecond)
+	w.Reconcile("second")
+	second := w.batch("second").Status
+	w.Expect([]any{second.Phase, second.Reason}).
+		To(Equal([]any{v1alpha1.RestoreSessionPending, v1alpha1.ReasonRestoreInProgress}))
+	w.gone(pod)
+	w.Expect(summary(w.settle("first"))).To(Equal(whole("second")))
+	w.Expect(w.replicas()).To(Equal(int32(2)))
+	w.Reconcile("second")
+	w.Expect(w.batch("second").Status.Resolved).NotTo(BeNil(), "it begins when the first has ended")
+}

@@ -60,11 +60,17 @@ func (r *Reconciler) leftDown(ctx context.Context, w *workload) (*v1alpha1.Scale
 	if w.Replicas != 0 {
 		return nil, nil
 	}
+	batches, err := r.batches(ctx, w.GetNamespace())
+	return scaling.LeftDown(batches, w.Workload), err
+}
+
+// batches returns the RestoreBatches of a namespace.
+func (r *Reconciler) batches(ctx context.Context, namespace string) ([]v1alpha1.RestoreBatch, error) {
 	var list v1alpha1.RestoreBatchList
-	if err := r.APIReader.List(ctx, &list, client.InNamespace(w.GetNamespace())); err != nil {
+	if err := r.APIReader.List(ctx, &list, client.InNamespace(namespace)); err != nil {
 		return nil, fmt.Errorf("list RestoreBatches: %w", err)
 	}
-	return scaling.LeftDown(list.Items, w.Workload), nil
+	return list.Items, nil
 }
 
 // restoredInPods returns the target that the sidecar in the pods of a workload is to restore, because the batch or the

@@ -103,3 +103,22 @@ func LeftDown(batches []v1alpha1.RestoreBatch, w Workload) *v1alpha1.ScaledWorkl
 	}
 	return found
 }
+
+// HeldBy returns a RestoreBatch under way that scales the workload with a UID down and up again, other than the one
+// with the UID except. It returns nil if there is none.
+func HeldBy(batches []v1alpha1.RestoreBatch, uid, except types.UID) *v1alpha1.RestoreBatch {
+	for i := range batches {
+		b := &batches[i]
+		if b.UID == except || b.Status.Phase.Terminal() || v1alpha1.HasRecordAnnotation(b.Annotations) {
+			continue
+		}
+		for _, s := range b.Status.ScaledDown {
+			open := s.Phase == v1alpha1.ScalePending || s.Phase == v1alpha1.ScaleDownDone ||
+				s.Phase == v1alpha1.ScalingUp
+			if s.UID == uid && open {
+				return b
+			}
+		}
+	}
+	return nil
+}

@@ -10,6 +10,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	k8stypes "k8s.io/apimachinery/pkg/types"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
@@ -153,6 +154,33 @@ func TestLeftDown(t *testing.T) {
 			g.Expect(LeftDown(batches, tt.is)).To(tt.want)
 			slices.Reverse(batches)
 			g.Expect(LeftDown(batches, tt.is)).To(tt.want, "in any order")
+		})
+	}
+}
+
+func TestHeldBy(t *testing.T) {
+	batch := func(uid string, phase v1alpha1.RestoreSessionPhase, scaled v1alpha1.ScalePhase) v1alpha1.RestoreBatch {
+		b := v1alpha1.RestoreBatch{ObjectMeta: metav1.ObjectMeta{UID: k8stypes.UID(uid)}}
+		b.Status.Phase = phase
+		b.Status.ScaledDown = []v1alpha1.ScaledWorkload{{UID: "u", Phase: scaled}}
+		return b
+	}
+	const running = v1alpha1.RestoreSessionRunning
+	for name, tt := range map[string]struct {
+		batch v1alpha1.RestoreBatch
+		want  bool
+	}{
+		"it will scale it down":        {batch("other", running, v1alpha1.ScalePending), true},
+		"it has it down":               {batch("other", running, v1alpha1.ScaleDownDone), true},
+		"it will scale it up":          {batch("other", running, v1alpha1.ScalingUp), true},
+		"it has scaled it up":          {batch("other", running, v1alpha1.ScaleUpDone), false},
+		"it has left it down":          {batch("other", running, v1alpha1.ScaleLeft), false},
+		"it has ended":                 {batch("other", v1alpha1.RestoreSessionFailed, v1alpha1.ScalePending), false},
+		"it is this RestoreBatch":      {batch("self", running, v1alpha1.ScalePending), false},
+		"it has not chosen its backup": {v1alpha1.RestoreBatch{}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			NewWithT(t).Expect(HeldBy([]v1alpha1.RestoreBatch{tt.batch}, "u", "self") != nil).To(Equal(tt.want))
 		})
 	}
 }

@@ -108,6 +108,13 @@ func NoWorkload(asked v1alpha1.ScaleDown) *v1alpha1.ResolvedError {
 		asked.Name)
 }
 
+// ScaledByAnother refuses to scale a workload because another RestoreBatch does, and would start it in the middle.
+func ScaledByAnother(asked v1alpha1.ScaleDown, other string) *v1alpha1.ResolvedError {
+	return workload.Fail(v1alpha1.ReasonRestoreInProgress,
+		"%s/%s is scaled down and up again by RestoreBatch %s, which has not ended: create this one again afterwards",
+		asked.Kind, asked.Name, other)
+}
+
 // Scales reports whether an entry of scaleDown names the target of a restore. A Snapshot can name its target without
 // its API group, and the pods of its sidecar are found by kind and name, so these decide.
 func Scales(asked v1alpha1.ScaleDown, target v1alpha1.TypedObjectReference) bool {
