@@ -62,6 +62,8 @@ The tools themselves have these limits:
   guide](../guides/databases.md#what-a-dump-leaves-out).
 - A restore of a named database needs the database to exist, with its encoding and owner. A restore of all of
   PostgreSQL, MariaDB or MySQL creates databases and accounts, with their passwords.
+- A restore of all of PostgreSQL leaves the role that connects as it is, with its password and its other attributes,
+  whatever the dump says. It logs in again for each database.
 - The restore of one PostgreSQL database is one transaction. All other restores can have written a part before they
   fail, and report that.
 - ` + "`redis-cli`" + ` does not compare the certificate of a server with its name. Against a port without TLS it

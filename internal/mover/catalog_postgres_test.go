@@ -120,7 +120,12 @@ func TestPostgreSQLTasks(t *testing.T) {
 		to := startPostgreSQL(t)
 		made := base.with().backedUp(p, "everything")
 		g.Expect(made.Components[0].Name).To(Equal("dump"))
+		to.must(to.psql("postgres", "ALTER ROLE app PASSWORD 'of the other server' CONNECTION LIMIT 50"))
+		to.password = "of the other server"
+		defer p.login("username", account, "password", accountPassword)
+		p.login("username", account, "password", to.password)
 		base.on(to).with().restored(p, made)
+		g.Expect(to.psql("shop", "SELECT rolconnlimit FROM pg_roles WHERE rolname = 'app'")).To(Equal("50\n"))
 		const rights = "SELECT has_table_privilege('seller', 'people', 'SELECT'), tableowner, rolpassword IS NOT " +
 			"NULL FROM " +
 			"pg_tables, pg_authid WHERE tablename = 'events' AND rolname = 'seller'"
@@ -131,6 +136,7 @@ func TestPostgreSQLTasks(t *testing.T) {
 		to.must(to.psql("shop", "DELETE FROM people"))
 		base.on(to).with().confirmed().restored(p, made)
 		g.Expect(to.psql("shop", "SELECT count(*) FROM people")).To(Equal("5000\n"))
+		p.login("username", account, "password", accountPassword)
 		narrow := base.with("args", "--exclude-database=crm --exclude-database=postgres").backedUp(p, "narrow")
 		g.Expect(p.content(narrow.Components[0].ID)).
 			To(And(ContainSubstring("\\connect shop"), Not(ContainSubstring("\\connect crm"))))

@@ -51,9 +51,11 @@ type databaseServer struct {
 	t    testing.TB
 	dir  string
 	port string
-	cmd  *exec.Cmd
-	said bytes.Buffer
-	kill func()
+	// password of the account.
+	password string
+	cmd      *exec.Cmd
+	said     bytes.Buffer
+	kill     func()
 }
 
 // newServer makes a directory for a server, which must not run as root.
@@ -62,7 +64,7 @@ func newServer(t testing.TB) *databaseServer {
 	g := NewWithT(t)
 	dir, err := os.MkdirTemp("", "cairn-database-")
 	g.Expect(err).NotTo(HaveOccurred())
-	s := &databaseServer{t: t, dir: dir, port: unusedPort(t), kill: func() {}}
+	s := &databaseServer{t: t, dir: dir, port: unusedPort(t), password: accountPassword, kill: func() {}}
 	t.Cleanup(func() {
 		s.kill()
 		if t.Failed() {
@@ -162,7 +164,7 @@ func (s *databaseServer) startOn(data string, options ...string) {
 // psql runs statements.
 func (s *databaseServer) psql(database, statements string) (string, error) {
 	s.t.Helper()
-	return s.client([]string{"PGPASSWORD=" + accountPassword}, statements, "psql", "--no-psqlrc", "--quiet",
+	return s.client([]string{"PGPASSWORD=" + s.password}, statements, "psql", "--no-psqlrc", "--quiet",
 		"--tuples-only", "--no-align",
 		"--set=ON_ERROR_STOP=1", "--host=127.0.0.1", "--port="+s.port, "--username="+account, "--dbname="+database)
 }
@@ -224,7 +226,7 @@ func (s *databaseServer) startMariaDBOn(data string, more ...string) {
 // mariadb runs statements.
 func (s *databaseServer) mariadb(statements string) (string, error) {
 	s.t.Helper()
-	return s.client([]string{"MYSQL_PWD=" + accountPassword}, statements, "mariadb", "--no-defaults", "--batch",
+	return s.client([]string{"MYSQL_PWD=" + s.password}, statements, "mariadb", "--no-defaults", "--batch",
 		"--skip-column-names",
 		"--default-character-set=utf8mb4", "--host=127.0.0.1", "--port="+s.port, "--user="+account)
 }

@@ -1,6 +1,7 @@
 // Package pgroles changes the beginning of a dump of pg_dumpall, which creates roles, so that a server that has some
 // of them can read it. The role that reads the dump always exists, and a client that stops at the first error would
-// stop there. A Writer is for one goroutine.
+// stop there. The role also logs in again for each database, so it must keep the password that it has. A Writer is for
+// one goroutine.
 package pgroles
 
 import (
@@ -16,7 +17,8 @@ const header = "--\n-- PostgreSQL database cluster dump\n"
 // longest is how long a line of the beginning can be. A longer line is not part of it.
 const longest = 1 << 20
 
-// Writer passes a dump on to another writer. CREATE ROLE creates only a missing role, and DROP ROLE is left out.
+// Writer passes a dump on to another writer. CREATE ROLE creates only a missing role, and DROP ROLE is left out. ALTER
+// ROLE WITH leaves the role that reads the dump as it is: its password, and all else that it could be locked out by.
 // Nothing is changed from the first line that connects to a database, after which data can follow. A stream that is
 // no dump of a cluster stays as it is. A Writer is for one goroutine.
 type Writer struct {
@@ -70,29 +72,61 @@ func (w *Writer) Flush() error {
 
 // rewriteLine returns the replacement of a line.
 func rewriteLine(line string) string {
-	statement := strings.TrimRight(line, "\r\n")
-	if strings.HasPrefix(statement, "DROP ROLE ") && strings.HasSuffix(statement, ";") {
-		return "\n"
-	}
-	role, ok := strings.CutPrefix(statement, "CREATE ROLE ")
-	if !ok || !strings.HasSuffix(role, ";") {
-		return line
-	}
-	role = strings.TrimSuffix(role, ";")
-	name, ok := unquoted(role)
+	statement, ok := strings.CutSuffix(strings.TrimRight(line, "\r\n"), ";")
 	if !ok {
 		return line
 	}
-	return "DO $cairn$BEGIN IF NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = '" +
-		strings.ReplaceAll(name, "'", "''") +
-		"') THEN CREATE ROLE " + role + "; END IF; END$cairn$;\n"
+	if strings.HasPrefix(statement, "DROP ROLE ") {
+		return "\n"
+	}
+	if strings.Contains(statement, tag) {
+		return line
+	}
+	if role, ok := strings.CutPrefix(statement, "CREATE ROLE "); ok {
+		if name, ok := literal(role); ok {
+			return "DO " + tag + "BEGIN IF NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = " + name +
+				") THEN " + statement + "; END IF; END" + tag + ";\n"
+		}
+	}
+	if role, ok := strings.CutPrefix(statement, "ALTER ROLE "); ok {
+		if name, ok := literal(cutName(role, " WITH ")); ok {
+			// PostgreSQL quotes a statement that fails in a block, with its password: the block hides it.
+			return "DO " + tag + "BEGIN IF session_user <> " + name + " THEN " + statement + "; END IF; EXCEPTION " +
+				"WHEN OTHERS THEN RAISE EXCEPTION USING MESSAGE = SQLERRM, ERRCODE = SQLSTATE; END" + tag + ";\n"
+		}
+	}
+	return line
+}
+
+// tag quotes the body of a block.
+const tag = "$cairn$"
+
+// literal returns the name that an identifier stands for as a string of SQL.
+func literal(identifier string) (string, bool) {
+	name, ok := unquoted(identifier)
+	return "'" + strings.ReplaceAll(name, "'", "''") + "'", ok && name != ""
+}
+
+// cutName returns the identifier before the first separator that is not a part of it, or "".
+func cutName(text, separator string) string {
+	for at := 0; ; {
+		next := strings.Index(text[at:], separator)
+		if next < 0 {
+			return ""
+		}
+		at += next
+		if strings.Count(text[:at], `"`)%2 == 0 {
+			return text[:at]
+		}
+		at += len(separator)
+	}
 }
 
 // unquoted returns the name that an identifier stands for.
 func unquoted(identifier string) (string, bool) {
 	inner, quoted := strings.CutPrefix(identifier, `"`)
 	switch {
-	case strings.Contains(identifier, "$cairn$") || strings.ContainsRune(identifier, '\\'):
+	case strings.ContainsRune(identifier, '\\'):
 		return "", false
 	case !quoted:
 		return identifier, !strings.ContainsAny(identifier, ` "'`)

@@ -18,8 +18,13 @@ SET default_transaction_read_only = off;
 DROP DATABASE IF EXISTS shop;
 DROP ROLE IF EXISTS postgres;
 CREATE ROLE postgres;
-ALTER ROLE postgres WITH SUPERUSER;
+ALTER ROLE postgres WITH SUPERUSER PASSWORD 'old';
 CREATE ROLE "O'Neil ""x""";
+ALTER ROLE "O'Neil ""x""" WITH NOLOGIN;
+ALTER ROLE "WITH WITH me" WITH LOGIN;
+ALTER ROLE "O'Neil" SET search_path TO 'a WITH b';
+ALTER ROLE postgres WITH PASSWORD '$cairn$';
+ALTER ROLE postgres;
 CREATE ROLE "back\slash";
 CREATE ROLE two words;
 \connect shop
@@ -36,8 +41,13 @@ SET default_transaction_read_only = off;
 DROP DATABASE IF EXISTS shop;
 
 DO $cairn$BEGIN IF NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = 'postgres') THEN CREATE ROLE postgres; END IF; END$cairn$;
-ALTER ROLE postgres WITH SUPERUSER;
+DO $cairn$BEGIN IF session_user <> 'postgres' THEN ALTER ROLE postgres WITH SUPERUSER PASSWORD 'old'; END IF; EXCEPTION WHEN OTHERS THEN RAISE EXCEPTION USING MESSAGE = SQLERRM, ERRCODE = SQLSTATE; END$cairn$;
 DO $cairn$BEGIN IF NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = 'O''Neil "x"') THEN CREATE ROLE "O'Neil ""x"""; END IF; END$cairn$;
+DO $cairn$BEGIN IF session_user <> 'O''Neil "x"' THEN ALTER ROLE "O'Neil ""x""" WITH NOLOGIN; END IF; EXCEPTION WHEN OTHERS THEN RAISE EXCEPTION USING MESSAGE = SQLERRM, ERRCODE = SQLSTATE; END$cairn$;
+DO $cairn$BEGIN IF session_user <> 'WITH WITH me' THEN ALTER ROLE "WITH WITH me" WITH LOGIN; END IF; EXCEPTION WHEN OTHERS THEN RAISE EXCEPTION USING MESSAGE = SQLERRM, ERRCODE = SQLSTATE; END$cairn$;
+ALTER ROLE "O'Neil" SET search_path TO 'a WITH b';
+ALTER ROLE postgres WITH PASSWORD '$cairn$';
+ALTER ROLE postgres;
 CREATE ROLE "back\slash";
 CREATE ROLE two words;
 \connect shop
