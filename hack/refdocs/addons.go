@@ -64,6 +64,10 @@ The tools themselves have these limits:
   PostgreSQL, MariaDB or MySQL creates databases and accounts, with their passwords.
 - A restore of all of PostgreSQL leaves the role that connects as it is, with its password and its other attributes,
   whatever the dump says. It logs in again for each database.
+- A restore of all of MariaDB or MySQL replaces the accounts, also the one that restores, with its password. If the
+  Secret does not open the server any more, the restore fails with ` + "`VerificationFailed`" + ` when all data is there: put the
+  password of the time of the backup into the Secret, or change it in the database. The restore of the database ` + "`mysql`" + `
+  alone replaces the accounts, too, but from the next restart of the server on.
 - The restore of one PostgreSQL database is one transaction. All other restores can have written a part before they
   fail, and report that.
 - ` + "`redis-cli`" + ` does not compare the certificate of a server with its name. Against a port without TLS it

@@ -90,6 +90,21 @@ func TestMariaDBTasks(t *testing.T) {
 		g.Expect(to.mariadb("SHOW GRANTS FOR clerk")).To(Equal(s.must(s.mariadb("SHOW GRANTS FOR clerk"))))
 	})
 
+	t.Run("everything into a server with another password", func(t *testing.T) {
+		g := NewWithT(t)
+		to := startMariaDB(t, "--max-allowed-packet=64M")
+		made := base.with().backedUp(p, "everything again")
+		to.must(to.mariadb("ALTER USER app IDENTIFIED BY 'of the other server'"))
+		defer p.login("username", account, "password", accountPassword)
+		p.login("username", account, "password", "of the other server")
+		result := base.on(to).with().restore(p, made)
+		g.Expect(result).To(And(HaveField("Reason", v1alpha1.ReasonVerificationFailed), HaveField("Message", And(
+			ContainSubstring("Access denied"),
+			ContainSubstring("the password that it had at the time of the backup")))))
+		g.Expect(result.Components[0].TargetWritten).To(BeTrue())
+		g.Expect(to.mariadb(sum)).To(Equal(s.must(s.mariadb(sum))), "the data and the password of the dump are there")
+	})
+
 	t.Run("the first error ends a restore", func(t *testing.T) {
 		made := base.with("databases", "shop").backedUp(p, "first")
 		for name, there := range map[string]catalogTask{

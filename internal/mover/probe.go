@@ -188,3 +188,23 @@ func probeFailure(err error) *failure.Failure {
 	f.Message = "can't find out whether the database holds data: " + f.Message
 	return f
 }
+
+// stillOpens returns a failure if a loaded database refuses the account of the Secret: the dump of a whole server
+// replaces its accounts. That a busy database gives no answer says nothing.
+func (m *Mover) stillOpens(ctx context.Context, s *v1alpha1.ResolvedStream) *failure.Failure {
+	if s.Probe == nil {
+		return nil
+	}
+	out, end, err := m.ask(ctx, s)
+	if err == nil {
+		defer end()
+		_, err = io.Copy(io.Discard, out)
+	}
+	var bad *program.Error
+	if !errors.As(err, &bad) || bad.Empty {
+		return nil
+	}
+	return failure.New(v1alpha1.ReasonVerificationFailed, fmt.Sprintf("all data was written, but the probe failed "+
+		"after that: %s. If the dump replaced the account, put the password that it had at the time of the backup "+
+		"into the Secret, or set its password in the database again", bad.Message))
+}

@@ -46,7 +46,7 @@ func (m *Mover) restoreStream(
 		return r, loadFailure(err)
 	}
 	r.Files = 1
-	return r, nil
+	return r, m.stillOpens(ctx, c.Stream)
 }
 
 // feed writes the backup to the program, through the stream's filter.
