@@ -154,8 +154,9 @@ func (r *Reconciler) stampDatabase(ctx context.Context, s *v1alpha1.RestoreSessi
 	}))
 }
 
-// volumesOfDatabase identifies what holds the data of the database that a restore has filled. It returns "" if the
-// database can't be found now: the stamp then proves nothing, and an identical restore looks at the database itself.
+// volumesOfDatabase identifies what holds the data of the database that a restore has filled. It returns "" if that is
+// unknown, or if the database can't be found now: the stamp then proves nothing, and an identical restore looks at the
+// database itself.
 func (r *Reconciler) volumesOfDatabase(ctx context.Context, s *v1alpha1.RestoreSession) (string, error) {
 	namespace := client.InNamespace(s.Namespace)
 	var claims corev1.PersistentVolumeClaimList

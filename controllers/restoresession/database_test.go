@@ -92,6 +92,31 @@ func TestADatabaseIsRestoredOnce(t *testing.T) {
 	}
 }
 
+// Nothing tells whether a database of several pods still has its data: all volumes can be new behind the same Service.
+func TestADatabaseOfSeveralPodsIsRestoredAgain(t *testing.T) {
+	t.Parallel()
+	w, service := databaseWorld(t, true)
+	slice := &discoveryv1.EndpointSlice{}
+	w.Get("db", slice)
+	slice.Endpoints = append(slice.Endpoints, discoveryv1.Endpoint{Addresses: []string{"10.1.2.4"}})
+	w.Expect(w.Client.Update(t.Context(), slice)).To(Succeed())
+	for i, name := range []string{"first", "again"} {
+		w.restore(name, intoService(auth))
+		w.Expect(ending(w.settle(name))).To(Equal("Succeeded/Succeeded"))
+		w.Expect(w.Jobs()).To(HaveLen(i + 1))
+	}
+	for _, job := range w.Jobs() {
+		in := kubelet.TaskOf(&job)
+		w.Expect(in.Restore).To(Or(BeNil(), HaveField("Overwrite", BeEmpty())), "only an empty database is filled")
+		w.Expect(in.Components[0]).To(And(HaveField("Resume", BeFalse()), HaveField("Stream.Probe", Not(BeNil()))))
+	}
+	confirm := func(s *v1alpha1.RestoreSession) { s.Spec.Confirm = string(service.UID) }
+	w.restore("confirmed", intoService(auth), confirm)
+	w.Expect(ending(w.settle("confirmed"))).To(Equal("Succeeded/Succeeded"))
+	w.restore("confirmed-again", intoService(auth), confirm)
+	w.Expect(ending(w.settle("confirmed-again"))).To(Equal("Invalid/ConfirmationUsed"))
+}
+
 // A Secret of the Service Binding specification names the Addon that restores, as it names the one that backs up.
 func TestTheAddonOfARestoreIntoABinding(t *testing.T) {
 	t.Parallel()

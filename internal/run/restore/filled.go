@@ -20,7 +20,7 @@ type Stamp struct {
 	// Target is the UID of the claim, or of the object that stands for the database.
 	Target types.UID
 	// Volume identifies what holds the data: the UID of the claim's PersistentVolume, or VolumesOfDatabase. It is ""
-	// where that was unknown: such a stamp of a claim proves nothing.
+	// where that was unknown: such a stamp proves nothing.
 	Volume string
 	// Claims is how many claims the restore filled.
 	Claims int
@@ -131,15 +131,15 @@ func (f Filled) AnyMarked(names []string) string {
 // server.
 func DatabaseFilledBy(lease map[string]string, target types.UID, volumes string, digests ...string) bool {
 	stamp := ParseStamp(lease[v1alpha1.AnnotationRestored])
-	return Marked(lease, digests...) && stamp.Target == target && stamp.Volume == volumes
+	return Marked(lease, digests...) && stamp.Target == target && volumes != "" && stamp.Volume == volumes
 }
 
 // VolumesOfDatabase identifies what holds the data of a database: the claims of its only server, by their UIDs, or the
-// server itself if it has none. It returns "external" where the server is unknown: only the object that stands for the
-// database identifies it.
+// server itself if it has none. It returns "" where several servers answer, or one elsewhere: the object that stands
+// for the database stays when their data is lost.
 func VolumesOfDatabase(server *corev1.Pod, claims []corev1.PersistentVolumeClaim) string {
 	if server == nil {
-		return "external"
+		return ""
 	}
 	var uids []string
 	for _, v := range server.Spec.Volumes {

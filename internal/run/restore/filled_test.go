@@ -104,13 +104,15 @@ func TestDatabaseFilledBy(t *testing.T) {
 	g.Expect(DatabaseFilledBy(lease, "service", "uid-new", "d")).To(BeFalse(), "its server has a new volume")
 	g.Expect(DatabaseFilledBy(map[string]string{v1alpha1.AnnotationRestored: "d"}, "service", "", "d")).To(BeFalse())
 	g.Expect(DatabaseFilledBy(nil, "service", "", "d")).To(BeFalse())
+	lease[v1alpha1.AnnotationRestored] = Stamp{Digest: "d", Target: "service", Claims: 1}.String()
+	g.Expect(DatabaseFilledBy(lease, "service", "", "d")).To(BeFalse(), "its server was unknown and is unknown")
 }
 
 func TestVolumesOfDatabase(t *testing.T) {
 	g := NewWithT(t)
 	claims := []corev1.PersistentVolumeClaim{filledClaim("data", "d"), filledClaim("logs", "d")}
 	server := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{UID: "pod"}}
-	g.Expect(VolumesOfDatabase(nil, claims)).To(Equal("external"))
+	g.Expect(VolumesOfDatabase(nil, claims)).To(BeEmpty())
 	g.Expect(VolumesOfDatabase(server, claims)).To(Equal("pod"), "the data goes with the pod")
 	for _, name := range []string{"data", "logs"} {
 		server.Spec.Volumes = append(server.Spec.Volumes, corev1.Volume{VolumeSource: corev1.VolumeSource{
