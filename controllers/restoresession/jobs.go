@@ -141,6 +141,7 @@ func (r *Reconciler) job(
 	if err != nil {
 		return nil, err
 	}
+	in.Restore.Again = status.Attempt > 1
 	in.Restore.Group = empty && moverjob.CanTakeGroup(h.SecurityContext, resolved.Task, &granted.Storage)
 	in.Storage, in.Credentials, in.Privileged = &granted.Storage, granted.Credentials, granted.Privileged
 	in.Timeout = movers.Timeout(restore.DeadlineOf(s), r.Clock.Now())

@@ -163,7 +163,7 @@ func (r *Reconciler) assign(
 	if err != nil {
 		return err
 	}
-	input.Storage = storage
+	input.Storage, input.Restore.Again = storage, attempt > 1
 	if err := access.Allowed(ctx, r.Client, storage, s.Namespace); err != nil {
 		return err
 	}

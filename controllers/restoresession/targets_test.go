@@ -225,6 +225,10 @@ func TestARetriedRestoreKnowsItsOwnWork(t *testing.T) {
 	w.Expect(s.Status.Attempt).To(BeEquivalentTo(2))
 	w.Expect(s.Status.Retried).To(BeEquivalentTo(1))
 	w.Expect(w.Jobs()).To(HaveLen(2))
+	for _, job := range w.Jobs() {
+		second := kubelet.TaskOf(&job).Components[0].Resume
+		w.Expect(restoreOf(&job).Again).To(Equal(second), "what it keeps can be the work of the first")
+	}
 }
 
 func TestAnEmptyVolumeThatBelongsToRootIsGivenToTheMover(t *testing.T) {

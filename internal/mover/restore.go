@@ -99,7 +99,7 @@ func (m *Mover) restoreComponent(
 		Progress:    report.progress(ctx), ProgressEvery: progressEvery,
 	}
 	if rules.Verify {
-		options.Kept = new(repository.Kept)
+		options.Kept, options.Again = new(repository.Kept), rules.Again
 	}
 	got, err := engine.Restore(ctx, c.ID, dir.path(), options)
 	r.Files, r.SizeBytes = got.Files+got.Links, got.Bytes
@@ -148,6 +148,12 @@ func (m *Mover) verify(
 		return r, failure.New(v1alpha1.ReasonUnreadable,
 			"all data was written, but "+text.Quantity(got.Unreadable, "entry")+" could not be read back: restore as "+
 				"a user who is allowed to read everything (jobTemplate.spec.securityContext)")
+	case got.Doubtful > 0:
+		r.Outcome = task.OutcomeUnknown
+		return r, failure.New(v1alpha1.ReasonVerificationFailed,
+			"all data was written, but "+text.Quantity(got.Doubtful, "entry")+" with the time of the Snapshot, which "+
+				"this attempt kept and an earlier one could have written, differ from the repository: restore them "+
+				"again with the parameter include and overwritePolicy Overwrite, unless they are yours")
 	}
 	return r, nil
 }

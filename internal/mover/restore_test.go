@@ -328,6 +328,44 @@ func TestAResumedRestoreKeepsNothingOfAnEarlierAttempt(t *testing.T) {
 	}
 }
 
+// TestAnotherAttemptComparesWhatItKept: what a killed mover wrote has the times of the Snapshot, so the next one keeps
+// it. A disk that lost it meanwhile must not pass for a user's file.
+func TestAnotherAttemptComparesWhatItKept(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct {
+		again   bool
+		content string
+		outcome task.Outcome
+	}{
+		"the first attempt":       {false, "torn!", task.OutcomeSucceeded},
+		"the second":              {true, "torn!", task.OutcomeUnknown},
+		"the second, all is well": {true, "hello", task.OutcomeSucceeded},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			g := NewWithT(t)
+			p := initialised(t)
+			now := time.Now().Truncate(time.Second)
+			p.write("cairn/volumes/pvc/one", "hello")
+			p.write("cairn/volumes/new/one", tc.content)
+			p.write("cairn/volumes/new/theirs", "of the user")
+			for _, volume := range []string{"pvc", "new"} {
+				g.Expect(os.Chtimes(filepath.Join(p.root, "cairn/volumes", volume, "one"), now, now)).To(Succeed())
+			}
+			in := restoreTask(p.backs("snap-1", nil, "").ID)
+			in.Restore = &task.Restore{Overwrite: v1alpha1.OverwriteIfNewer, Verify: true, Again: tc.again}
+			_, result := p.run(t.Context(), in)
+			r := result.Components[0]
+			g.Expect(r.Outcome).To(Equal(tc.outcome), r.Error)
+			g.Expect(r.Kept).To(BeEquivalentTo(1))
+			if tc.outcome == task.OutcomeUnknown {
+				g.Expect(r.Reason).To(Equal(v1alpha1.ReasonVerificationFailed))
+				g.Expect(r.Error).To(ContainSubstring("1 entry with the time of the Snapshot"))
+			}
+		})
+	}
+}
+
 // restoreUntilKilled is a mover that the kernel kills when a file grows beyond killedAt.
 func restoreUntilKilled(t *testing.T, root, id string) {
 	g := NewWithT(t)

@@ -24,5 +24,7 @@ type CompareResult struct {
 	Files, Bytes int64 // that are equal
 	Different    int64 // entries that are missing, of another type, or hold something else
 	Unreadable   int64 // entries that could not be read back
-	Problems     []Problem
+	// Doubtful counts apart which of the entries that RestoreOptions.Again names differ or could not be read.
+	Doubtful int64
+	Problems []Problem
 }

@@ -111,6 +111,9 @@ type RestoreOptions struct {
 	DeleteExtra bool
 	// Kept, if set, takes in which entries the restore kept. Compare leaves these out.
 	Kept *Kept
+	// Again says that an interrupted restore could have written what this one kept. Compare looks at kept entries with
+	// the time of the snapshot, too.
+	Again bool
 	// Progress is called from one goroutine, every ProgressEvery (default 1 s) and once at the end.
 	Progress      func(RestoreProgress)
 	ProgressEvery time.Duration

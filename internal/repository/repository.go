@@ -42,8 +42,8 @@ type Engine interface {
 	// The result says what was written, also beside an error.
 	Restore(ctx context.Context, id, target string, opt RestoreOptions) (RestoreResult, error)
 	// Compare reads what a restore with the same options wrote below target, from the disk as far as possible, and
-	// compares it with the snapshot. It leaves out what the restore kept, by opt.Kept, and nothing else. Differences
-	// are counted and are no error.
+	// compares it with the snapshot. It leaves out what the restore kept, by opt.Kept and opt.Again, and nothing
+	// else. Differences are counted and are no error.
 	Compare(ctx context.Context, id, target string, opt RestoreOptions) (CompareResult, error)
 	// ReadDir lists a directory of a snapshot, by name. Path "" is its root.
 	ReadDir(ctx context.Context, id, path string) ([]Entry, error)

@@ -15,4 +15,6 @@ type Restore struct {
 	Verify bool `json:"verify,omitempty"`
 	// Group reports that the kubelet gave the volumes to the mover's group when it mounted them.
 	Group bool `json:"group,omitempty"`
+	// Again reports that an earlier attempt of this restore can have written into the volumes.
+	Again bool `json:"again,omitempty"`
 }

@@ -38,7 +38,7 @@ func (e *repoEngine) Compare(
 	}
 	res := repository.CompareResult{
 		Files: c.files.Load(), Bytes: c.bytes.Load(), Different: c.different.Load(), Unreadable: c.unreadable.Load(),
-		Problems: c.problems,
+		Doubtful: c.doubtful.Load(), Problems: c.problems,
 	}
 	if ctx.Err() != nil {
 		return res, classify("compare", context.Cause(ctx))
@@ -49,7 +49,7 @@ func (e *repoEngine) Compare(
 // comparer is one comparison. It uses the counts and rules of the restorer.
 type comparer struct {
 	*restorer
-	different, unreadable atomic.Int64
+	different, unreadable, doubtful atomic.Int64
 }
 
 // dir compares the entries of an open directory. It returns only errors of the repository.
@@ -70,7 +70,8 @@ func (c *comparer) compare(
 	ctx context.Context, dfd int, relDir, name string, de *snapshot.DirEntry, selected bool,
 ) error {
 	rel := path.Join(relDir, name)
-	if c.opt.Kept.Has(rel) {
+	kept := c.opt.Kept.Has(rel)
+	if kept && !c.opt.Again {
 		return nil
 	}
 	var st unix.Stat_t
@@ -81,6 +82,31 @@ func (c *comparer) compare(
 	if err != nil {
 		return c.miss(rel, err)
 	}
+	if kept {
+		return c.doubt(ctx, dfd, rel, name, de, &st)
+	}
+	return c.entry(ctx, dfd, rel, name, de, &st)
+}
+
+// doubt compares an entry that the restore kept, and that an earlier restore could have written. What is in the place
+// of a directory was no restore's work.
+func (c *comparer) doubt(
+	ctx context.Context, dfd int, rel, name string, de *snapshot.DirEntry, st *unix.Stat_t,
+) error {
+	t := changed(de, nil)
+	if de.Type == snapshot.EntryTypeDirectory || st.Mtim.Sec != t.sec || st.Mtim.Nsec != t.nsec {
+		return nil
+	}
+	alone := &comparer{restorer: c.restorer}
+	err := alone.entry(ctx, dfd, rel, name, de, st)
+	c.doubtful.Add(alone.different.Load() + alone.unreadable.Load())
+	return err
+}
+
+// entry compares one entry that exists.
+func (c *comparer) entry(
+	ctx context.Context, dfd int, rel, name string, de *snapshot.DirEntry, st *unix.Stat_t,
+) error {
 	typ := st.Mode & unix.S_IFMT
 	switch {
 	case de.Type == snapshot.EntryTypeDirectory && typ == unix.S_IFDIR:
