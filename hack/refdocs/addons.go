@@ -70,6 +70,11 @@ The tools themselves have these limits:
   alone replaces the accounts, too, but from the next restart of the server on.
 - The restore of one PostgreSQL database is one transaction. All other restores can have written a part before they
   fail, and report that.
+- A restore of Redis fails with ` + "`VerificationFailed`" + ` if the server evicted keys meanwhile, because its ` + "`maxmemory`" + ` is too
+  small and its ` + "`maxmemory-policy`" + ` is not ` + "`noeviction`" + `. Keys of a cache that others write to count, too.
+- ` + "`pg_restore`" + ` switches the server's ` + "`lock_timeout`" + ` off. A restore with ` + "`confirm`" + ` into a database that is in use waits for
+  the sessions that hold its tables, for as long as ` + "`restoreTimeout`" + ` lets it. End them, or set
+  ` + "`idle_in_transaction_session_timeout`" + ` on the server.
 - ` + "`redis-cli`" + ` does not compare the certificate of a server with its name. Against a port without TLS it
   would wait for ever: a backup or restore fails when its server does not answer for two minutes.
 - Without ca.crt in the Secret, PostgreSQL's programs encrypt if the server can, but verify nothing (see

@@ -38,6 +38,17 @@ func TestRedisTasks(t *testing.T) {
 		g.Expect(to.redis("DEBUG", "DIGEST")).To(Equal(digest))
 	})
 
+	t.Run("into a server without the room", func(t *testing.T) {
+		g := NewWithT(t)
+		to := startRedis(t, "--maxmemory", "4mb", "--maxmemory-policy", "allkeys-lru")
+		result := base.on(to).restore(p, made)
+		g.Expect(result).To(And(HaveField("Reason", v1alpha1.ReasonVerificationFailed),
+			HaveField("Message", MatchRegexp("the server evicted [0-9]+ keys: raise its maxmemory"))))
+		to.must(to.redis("CONFIG", "SET", "maxmemory", "100mb"))
+		base.on(to).confirmed().restored(p, made)
+		g.Expect(to.redis("DEBUG", "DIGEST")).To(Equal(digest), "what went before counts for no later restore")
+	})
+
 	t.Run("another user", func(t *testing.T) {
 		g := NewWithT(t)
 		to := startRedis(t)

@@ -1,11 +1,14 @@
 package mover
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
@@ -14,6 +17,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/rdb"
 	"github.com/cairn-backup/cairn/internal/repository"
 	"github.com/cairn-backup/cairn/internal/task"
+	"github.com/cairn-backup/cairn/internal/text"
 )
 
 // restoreStream feeds the backup of a stream to its program.
@@ -25,6 +29,7 @@ func (m *Mover) restoreStream(
 	if f := m.probe(ctx, t, c); f != nil {
 		return r, f
 	}
+	evicted := m.evicted(ctx, c.Stream) // before the program starts, which shares its directory
 	l := m.loader(ctx, c.Stream)
 	defer l.close()
 	if err := l.start(); err != nil { // before reading from the repository, in case the database can't be reached
@@ -46,7 +51,39 @@ func (m *Mover) restoreStream(
 		return r, loadFailure(err)
 	}
 	r.Files = 1
+	if gone := m.evicted(ctx, c.Stream) - evicted; gone > 0 && evicted >= 0 {
+		return r, failure.New(v1alpha1.ReasonVerificationFailed, "all data was written, but meanwhile the server "+
+			"evicted "+text.Quantity(gone, "key")+": raise its maxmemory, or set its maxmemory-policy to noeviction, "+
+			"and restore again")
+	}
 	return r, m.stillOpens(ctx, c.Stream)
+}
+
+// evicted returns how many keys a Redis has evicted since its start, or -1 if that is unknown. It asks as the probe
+// does that asks for another section of INFO.
+func (m *Mover) evicted(ctx context.Context, s *v1alpha1.ResolvedStream) int64 {
+	if s.Filter != v1alpha1.StreamFilterRedisCommands || s.Probe == nil {
+		return -1
+	}
+	last := len(s.Probe.Args) - 1
+	if last < 1 || !strings.EqualFold(s.Probe.Args[last-1].Value, "INFO") {
+		return -1
+	}
+	s = s.DeepCopy()
+	s.Probe.Args[last].Value = "stats"
+	out, end, err := m.ask(ctx, s)
+	if err != nil {
+		return -1
+	}
+	defer end()
+	for lines := bufio.NewScanner(out); lines.Scan(); {
+		if value, ok := strings.CutPrefix(strings.TrimSpace(lines.Text()), "evicted_keys:"); ok {
+			if n, err := strconv.ParseInt(value, 10, 64); err == nil {
+				return n
+			}
+		}
+	}
+	return -1
 }
 
 // feed writes the backup to the program, through the stream's filter.
@@ -62,12 +99,12 @@ func (m *Mover) feed(
 		return m.feedRedis(ctx, engine, c.ID, in, kept)
 	case v1alpha1.StreamFilterPostgresRoles:
 		to := pgroles.NewWriter(in)
-		text := &statements{to: to}
-		kept.to = text
+		dump := &statements{to: to}
+		kept.to = dump
 		if err := engine.RestoreStream(ctx, c.ID, kept); err != nil {
 			return err
 		}
-		if err := text.Flush(); err != nil {
+		if err := dump.Flush(); err != nil {
 			return err
 		}
 		return to.Flush()
