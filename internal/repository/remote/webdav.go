@@ -56,7 +56,7 @@ func newWebDAV(o repository.WebDAV) (*davTree, error) {
 		auth = gowebdav.NewAutoAuth(o.Username, o.Password)
 	}
 	client := gowebdav.NewAuthClient(o.URL, auth)
-	client.SetTransport(transport)
+	client.SetTransport(wholeAnswers{transport})
 	client.SetHeader("Accept-Encoding", "identity")
 	return &davTree{client: client, transport: transport}, nil
 }
