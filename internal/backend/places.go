@@ -6,6 +6,8 @@ import (
 	"path"
 	"strings"
 
+	"github.com/minio/minio-go/v7"
+
 	"github.com/cairn-backup/cairn/internal/backend/layout"
 	"github.com/cairn-backup/cairn/internal/repository"
 )
@@ -50,8 +52,7 @@ func Above(ctx context.Context, s repository.Storage, directory string) (*Place,
 		}
 		for _, name := range names {
 			marks, err := isMarker(ctx, root, path.Join(dir, name))
-			inside := len(dir) >= len(prefix)
-			if err != nil && (inside || ctx.Err() != nil || errors.Is(err, repository.ErrUnreachable)) {
+			if inside := len(dir) >= len(prefix); err != nil && (inside || !isHidden(err)) {
 				return nil, err
 			}
 			if err == nil && marks {
@@ -71,6 +72,13 @@ func parent(dir string) (string, bool) {
 		dir = ""
 	}
 	return dir, true
+}
+
+// isHidden reports whether a storage said that the credential has nothing to look for in a place. A storage that is
+// busy, and one whose error nobody knows, has not said it.
+func isHidden(err error) bool {
+	return errors.Is(err, repository.ErrAccessDenied) || errors.Is(err, repository.ErrBadCredentials) ||
+		code(err) == minio.MethodNotAllowed
 }
 
 // isMarker reports whether a file exists that marks a repository or storage.

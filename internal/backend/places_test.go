@@ -33,19 +33,20 @@ func mark(t testing.TB, s repository.Storage, file string) {
 	g.Expect(store.Put(t.Context(), file, text)).To(Succeed())
 }
 
-// TestAboveAPrefixThatACredentialIsLimitedTo: what can't be read there is not known, and fails no init.
+// TestAboveAPrefixThatACredentialIsLimitedTo: what the storage hides there fails no init.
 func TestAboveAPrefixThatACredentialIsLimitedTo(t *testing.T) {
 	s3 := enginetest.StartS3(t)
 	mark(t, repository.Storage{S3: &s3}, "teams/repository.yaml")
 	for name, c := range map[string]struct {
 		status int
 		code   string
-		fails  error
+		fails  bool
 		finds  bool
 	}{
 		"everything can be read":         {finds: true},
 		"the credential ends there":      {status: http.StatusForbidden, code: "AccessDenied"},
 		"the server knows no such place": {status: http.StatusMethodNotAllowed, code: "MethodNotAllowed"},
+		"the server does not know now":   {status: http.StatusConflict, code: "OperationAborted", fails: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -68,6 +69,10 @@ func TestAboveAPrefixThatACredentialIsLimitedTo(t *testing.T) {
 			o.Endpoint, o.Prefix = server.Listener.Addr().String(), "teams/shop"
 			for _, directory := range []string{"", "web", "a/b"} {
 				place, err := backend.Above(ctx, repository.Storage{S3: &o}, directory)
+				if c.fails {
+					g.Expect(err).To(MatchError(ContainSubstring(c.code)))
+					continue
+				}
 				g.Expect(err).NotTo(HaveOccurred())
 				if c.finds {
 					g.Expect(place).To(Equal(&backend.Place{Path: "teams"}))
