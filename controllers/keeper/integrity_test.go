@@ -192,3 +192,26 @@ func TestNothingIsSaidThatWasNotChecked(t *testing.T) {
 		integrity(t, one, "nil")
 	})
 }
+
+// Somebody has emptied the bucket. An outage says nothing about the data.
+func TestARepositoryThatIsGoneIsNotIntact(t *testing.T) {
+	t.Parallel()
+	for reason, want := range map[string]string{
+		v1alpha1.ReasonRepositoryNotFound: "false", v1alpha1.ReasonRepositoryDamaged: "false",
+		v1alpha1.ReasonUnreachable: "true",
+	} {
+		t.Run(reason, func(t *testing.T) {
+			t.Parallel()
+			s := newShop(t)
+			s.snapshot(s.repository, 1, good)
+			bed.EditStatus(t, s.repository, func() { s.repository.Status.Integrity = new(true) })
+			s.dueFor(task.MaintainQuick)
+			job, _ := s.job()
+			s.did(job, reason)
+			bed.Eventually(t, s.repository, func(g Gomega) {
+				g.Expect(conditions.GetReason(s.repository, v1alpha1.ConditionMaintained)).To(Equal(reason))
+				g.Expect(shown(s.repository.Status.Integrity)).To(Equal(want))
+			}, reason)
+		})
+	}
+}

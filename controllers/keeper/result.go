@@ -172,7 +172,8 @@ func (r *Reconciler) fail(ctx context.Context, w *keeper.Work, reason, message s
 		}
 		err := r.writeRepository(ctx, w.Repository, func(repository *v1alpha1.Repository) {
 			conditions.MarkFalse(repository, condition, reason, "%s", message+advice)
-			if reason == v1alpha1.ReasonRepositoryDamaged {
+			switch reason {
+			case v1alpha1.ReasonRepositoryDamaged, v1alpha1.ReasonRepositoryNotFound:
 				repository.Status.Integrity = new(false)
 			}
 		})
