@@ -125,6 +125,7 @@ var decisive = predicate.Funcs{UpdateFunc: func(e event.UpdateEvent) bool {
 		before.DeletionTimestamp.IsZero() != after.DeletionTimestamp.IsZero() ||
 		len(before.Finalizers) != len(after.Finalizers) ||
 		whyNotWiped(before) != whyNotWiped(after) ||
+		!equality.Semantic.DeepEqual(before.Status.Integrity, after.Status.Integrity) ||
 		!equality.Semantic.DeepEqual(before.Status.SnapshotTime, after.Status.SnapshotTime)
 }}
 

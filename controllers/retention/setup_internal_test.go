@@ -31,6 +31,7 @@ func TestDecisive(t *testing.T) {
 		"its deletion":              {func(s *v1alpha1.Snapshot) { s.DeletionTimestamp = new(metav1.Now()) }, true},
 		"a finalizer":               {func(s *v1alpha1.Snapshot) { s.Finalizers = nil }, true},
 		"its time":                  {func(s *v1alpha1.Snapshot) { s.Status.SnapshotTime = new(metav1.Now()) }, true},
+		"the result of a check":     {func(s *v1alpha1.Snapshot) { s.Status.Integrity = new(true) }, true},
 		"why its data is not gone":  {waits(v1alpha1.ReasonUnreachable, "Job a has not ended"), true},
 		"who uses it":               {waits(v1alpha1.ReasonInUse, "Job b has not ended"), true},
 		"the same user at each try": {waits(v1alpha1.ReasonInUse, "Job a has not ended"), false},

@@ -115,6 +115,10 @@ func StateOf(r *v1alpha1.Repository) State {
 	if t := r.Status.LastRemovalTime; t != nil && t.After(s.Changed) {
 		s.Changed = t.Time
 	}
+	// A check must look at what a scan has made, also in a repository that nothing changes any more.
+	if scan := r.Status.LastScan; scan != nil && scan.Rebuilt > 0 && scan.Time.After(s.Changed) {
+		s.Changed = scan.Time.Time
+	}
 	if m := r.Status.LastMaintenance; m != nil {
 		if m.Quick != nil {
 			s.Quick = m.Quick.Time

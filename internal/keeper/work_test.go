@@ -69,6 +69,14 @@ func TestWorkIn(t *testing.T) {
 		"it is not initialised": {
 			func(r *v1alpha1.Repository) { r.Status.InitializedSpec = "" }, gone, hours(24), "", time.Time{},
 		},
+		"nothing has changed for weeks": {func(r *v1alpha1.Repository) {
+			r.Status.LastMaintenance.Full.Time = hours(20 * 24)
+			r.Status.LastScan = &v1alpha1.ScanStatus{Time: metav1.NewTime(hours(30 * 24))}
+		}, nil, hours(30 * 24), "", time.Time{}},
+		"and a scan has made a Snapshot": {func(r *v1alpha1.Repository) {
+			r.Status.LastMaintenance.Full.Time = hours(20 * 24)
+			r.Status.LastScan = &v1alpha1.ScanStatus{Time: metav1.NewTime(hours(30 * 24)), Rebuilt: 1}
+		}, nil, hours(30 * 24), "full", hours(31 * 24)},
 		"it is wiped": {beingWiped, nil, hours(24), "wipe", time.Time{}},
 		"its data stays": {
 			wiped(func(r *v1alpha1.Repository) { r.Spec.DeletionPolicy = "" }), nil, hours(24), "", time.Time{},

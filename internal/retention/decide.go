@@ -28,6 +28,12 @@ type Snapshot struct {
 	// Damaged says that a check found that data is missing. A damaged Snapshot takes nobody's place: as many
 	// undamaged ones stay as if it did not exist.
 	Damaged bool
+	// Unchecked is until when the Snapshot stays because a scan made it and no check has looked at it: a scan does not
+	// see what is damaged. Until then it takes nobody's place. Zero means that it needs no check.
+	Unchecked time.Time
+	// Gathering is until when the Snapshot stays because a scan made it, and others of its restore point can still be
+	// missing: each Repository has its own scan.
+	Gathering time.Time
 }
 
 // Keep is a reason why a Snapshot stays.
@@ -52,6 +58,8 @@ const (
 	KeepNewest = "newest success"
 	// keepHeld keeps a Snapshot that is in use.
 	keepHeld = "in use"
+	// keepRebuilt keeps a Snapshot that a scan made, until it is checked and those of its restore point are there.
+	keepRebuilt = "rebuilt"
 	// keepUnfinished keeps a Snapshot that is being made.
 	keepUnfinished = "unfinished"
 	// keepFailed keeps the newest failed Snapshots.
@@ -106,6 +114,7 @@ func (p Policy) Decide(snapshots []Snapshot, now time.Time) []Verdict {
 			v.Reason, v.Message = p.because(v, now)
 		}
 	}
+	p.lookAhead(verdicts, snapshots, now)
 	return verdicts
 }
 
@@ -128,6 +137,9 @@ func (p Policy) judge(verdicts []*Verdict, now time.Time) {
 		keep := func(rule, of string) { v.Kept = append(v.Kept, Keep{rule, of}) }
 		if v.Held != "" {
 			keep(keepHeld, v.Held)
+		}
+		if of := v.rebuilt(now); of != "" {
+			keep(keepRebuilt, of)
 		}
 		old := p.tooOld(v.Time, now)
 		switch v.Phase {
@@ -158,11 +170,13 @@ func (p Policy) judge(verdicts []*Verdict, now time.Time) {
 }
 
 // sound reports whether a successful Snapshot takes a place. One whose time is still to come takes nobody's place, as
-// one that is damaged: nobody knows how old it is.
-func (v *Verdict) sound(now time.Time) bool { return !v.Damaged && !v1alpha1.Ahead(v.Time, now) }
+// one that is damaged: nobody knows how old it is. Nor does one that was not checked since a scan made it.
+func (v *Verdict) sound(now time.Time) bool {
+	return !v.Damaged && !v1alpha1.Ahead(v.Time, now) && !now.Before(v.Unchecked)
+}
 
 // success applies each rule to a successful Snapshot that is not too old, once among all and once among those that are
-// sound: not damaged, and not of the future.
+// sound: not damaged, and not of the future, and checked if a scan made them.
 func (p Policy) success(v *Verdict, sound bool, rules, undamaged []counter) {
 	p.counted(v, rules)
 	if sound {
@@ -212,7 +226,8 @@ func (p Policy) counters() []counter {
 // expire sets when age alone lets the Snapshot go, if it can.
 func (p Policy) expire(v *Verdict) {
 	for _, k := range v.Kept {
-		if k.Rule == KeepNewest || k.Rule == keepHeld || k.Rule == keepUnfinished {
+		switch k.Rule {
+		case KeepNewest, keepHeld, keepRebuilt, keepUnfinished:
 			return
 		}
 	}

@@ -10,11 +10,12 @@ import (
 	"time"
 )
 
-// world is a random set of Snapshots of a few Repositories, with failures, unfinished runs, restores and ties.
+// world is a random set of Snapshots of a few Repositories, with failures, unfinished runs, restores, scans and
+// ties.
 func world(r *rand.Rand) ([]Snapshot, time.Time) {
 	now := time.Date(2026, 11, 20, 12, 0, 0, 0, time.UTC)
 	var out []Snapshot
-	points := 1 + r.IntN(60)
+	points, scanned := 1+r.IntN(60), r.IntN(3) == 0
 	for i := range points {
 		when := now.Add(-time.Duration(r.Int64N(int64(900 * 24 * time.Hour))))
 		if r.IntN(3) == 0 {
@@ -37,6 +38,14 @@ func world(r *rand.Rand) ([]Snapshot, time.Time) {
 				s.Held = "a restore"
 			case 4, 5:
 				s.Damaged = true
+			case 6, 7:
+				if scanned {
+					s.Unchecked = now.Add(time.Duration(1+7*r.IntN(2)) * 24 * time.Hour)
+				}
+			case 8:
+				if scanned {
+					s.Gathering = now.Add(24 * time.Hour)
+				}
 			}
 			out = append(out, s)
 		}
@@ -164,8 +173,8 @@ func keepsWhatItMust(snapshots []Snapshot, stay map[string]bool, verdicts []Verd
 			(!ok || s.Time.After(n.Time) || s.Time.Equal(n.Time) && s.Name > n.Name) {
 			intact[s.Repository] = s
 		}
-		if (!s.Phase.Terminal() || s.Held != "") && !stay[s.Name] {
-			return fmt.Errorf("%s goes although it is held or unfinished", s.Name)
+		if (!s.Phase.Terminal() || s.Held != "" || !s.Unchecked.IsZero() || !s.Gathering.IsZero()) && !stay[s.Name] {
+			return fmt.Errorf("%s goes although it is held or unfinished, or was rebuilt", s.Name)
 		}
 		if stays, seen := points[s.Point]; s.Point != "" && seen && stays != stay[s.Name] {
 			return fmt.Errorf("a part of restore point %s goes", s.Point)

@@ -21,8 +21,27 @@ func FromSnapshot(s *v1alpha1.Snapshot, user string) Snapshot {
 	if s.Labels[v1alpha1.LabelInvokerKind] == v1alpha1.BackupBatchKind {
 		out.Point = Point(s)
 	}
+	if s.Annotations[v1alpha1.AnnotationRebuilt] != "" {
+		if s.Status.Integrity == nil {
+			out.Unchecked = dayAfter(out.Created.Add(checkedWithin))
+		}
+		if out.Point != "" {
+			out.Gathering = dayAfter(out.Created.Add(scannedWithin))
+		}
+	}
 	return out
 }
+
+const (
+	// checkedWithin is how long a Snapshot that a scan made waits for a check, which comes every week. A failed one
+	// gets none.
+	checkedWithin = 8 * 24 * time.Hour
+	// scannedWithin is how long the scans of the Repositories of a batch can take.
+	scannedWithin = 24 * time.Hour
+)
+
+// dayAfter rounds a time up to a whole day: Decide looks at each time at which a hold ends.
+func dayAfter(t time.Time) time.Time { return t.Add(24*time.Hour - 1).Truncate(24 * time.Hour) }
 
 // TimeOf returns when a Snapshot was made: a scan can make its object long after that.
 func TimeOf(s *v1alpha1.Snapshot) time.Time {
