@@ -140,6 +140,7 @@ const (
 	ReasonKeepsEverything           = "KeepsEverything"
 	ReasonRemovalPending            = "RemovalPending"
 	ReasonRemovalHeld               = "RemovalHeld"
+	ReasonNotChecked                = "NotChecked"
 	ReasonDefaultRetention          = "DefaultRetention"
 	ReasonRetentionPolicyNotFound   = "RetentionPolicyNotFound"
 	ReasonRetentionPolicyNotAllowed = "RetentionPolicyNotAllowed"

@@ -16,6 +16,7 @@ import (
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/keeper"
+	"github.com/cairn-backup/cairn/internal/policy"
 	"github.com/cairn-backup/cairn/internal/retention"
 	"github.com/cairn-backup/cairn/internal/task"
 	"github.com/cairn-backup/cairn/internal/task/observe"
@@ -43,6 +44,10 @@ func (r *Reconciler) writeResult(
 		e.Failed = e.Failed || !scanned
 		ended[k.Repository.Name] = e
 		done, undone := w.Split(result)
+		if w.Repository != nil && w.Repository.Status.InitializedSpec != placeOfWork(t, k) {
+			failed[k.Repository.Name] = true // It has moved meanwhile, and nothing was checked in its new place.
+			done.Maintain, done.Checks, done.Check = "", false, nil
+		}
 		for _, f := range undone {
 			if err := r.fail(ctx, f.Work, f.Reason, f.Message); err != nil {
 				return err
@@ -53,6 +58,11 @@ func (r *Reconciler) writeResult(
 		}
 	}
 	return r.remember(ctx, p, string(job.UID), at, ended)
+}
+
+// placeOfWork returns the digest of the place in which a keeper has worked.
+func placeOfWork(t *task.Task, k *task.Keep) string {
+	return policy.RepositoryPlace(t.Storage.Namespace, t.Storage.Spec, k.Repository.Directory)
 }
 
 // logEnds logs how the work of a Job in each Repository ended, once the results are written and the Job is deleted. A

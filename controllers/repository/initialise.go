@@ -7,11 +7,13 @@ import (
 	"github.com/fluxcd/pkg/runtime/conditions"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	ctrl "sigs.k8s.io/controller-runtime"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/kube/access"
 	"github.com/cairn-backup/cairn/internal/kube/initjob"
+	"github.com/cairn-backup/cairn/internal/kube/logs"
 	"github.com/cairn-backup/cairn/internal/policy"
 	"github.com/cairn-backup/cairn/internal/task"
 	"github.com/cairn-backup/cairn/internal/task/moverjob"
@@ -22,15 +24,15 @@ import (
 const missingInterval = 15 * time.Second
 
 // initialise runs the init Job unless it has already proved the repository in this place. From then on it no longer
-// reads the Secrets: each run does. disprovedBy names a Snapshot that failed because of its password: another init Job
+// reads the Secrets: each run does. A Snapshot can disprove it, which failed because of its password: another init Job
 // proves the repository again.
 func (r *Reconciler) initialise(
-	ctx context.Context, repository *v1alpha1.Repository, storage *v1alpha1.BackupStorage, disprovedBy string,
+	ctx context.Context, repository *v1alpha1.Repository, storage *v1alpha1.BackupStorage, counts counted,
 ) (ctrl.Result, error) {
 	place := policy.RepositoryPlace(storage.Namespace, storage.Spec.Storage, repository.Spec.Path)
+	disprovedBy := counts.disprovedBy
 	runner := initjob.Runner{
-		Client: r.Client, Reader: r.APIReader, Clock: r.Clock, FieldManager: r.FieldManager,
-		Queue: r.queue,
+		Client: r.Client, Reader: r.APIReader, Clock: r.Clock, FieldManager: r.FieldManager, Queue: r.queue,
 	}
 	request := initjob.Request{Owner: repository, Label: v1alpha1.LabelRepository}
 	status := statusOf(repository)
@@ -75,12 +77,21 @@ func (r *Reconciler) initialise(
 	if err != nil {
 		return ctrl.Result{}, err
 	}
-	status.Follow(progress)
-	if progress.State == observe.StateSucceeded {
-		repository.Status.InitializedSpec, repository.Status.ProvedAfter = place, disprovedBy
-		return ctrl.Result{}, nil
+	if progress.State != observe.StateSucceeded {
+		status.Follow(progress)
+		return ctrl.Result{RequeueAfter: progress.After}, nil
 	}
-	return ctrl.Result{RequeueAfter: progress.After}, nil
+	err = r.leave(ctx, repository, place, counts.snapshots)
+	if apierrors.IsConflict(err) {
+		logs.DecidesAgain(ctx, err)
+		return ctrl.Result{RequeueAfter: time.Second}, nil
+	}
+	if err != nil {
+		return ctrl.Result{}, err
+	}
+	status.Follow(progress)
+	repository.Status.InitializedSpec, repository.Status.ProvedAfter = place, disprovedBy
+	return ctrl.Result{}, nil
 }
 
 // job builds the init Job in the repository's namespace.

@@ -149,7 +149,7 @@ func (r *Reconciler) judge(
 	if err != nil {
 		return ctrl.Result{}, err
 	}
-	return r.initialise(ctx, repository, storage, counts.disprovedBy)
+	return r.initialise(ctx, repository, storage, counts)
 }
 
 // storage returns the repository's BackupStorage, or an *access.Error that says why this namespace can't use it.

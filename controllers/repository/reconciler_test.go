@@ -161,6 +161,68 @@ func TestARepositoryWhoseStorageMovedIsLookedForAndNotCreated(t *testing.T) {
 	g.Expect(taskOf(t, job).Repository.MustExist).To(BeTrue())
 }
 
+// The bucket was copied on Monday and named on Wednesday: what was found in the old one says nothing about the copy.
+func TestWhatWasFoundInAnotherPlaceIsForgotten(t *testing.T) {
+	t.Parallel()
+	g, s := NewWithT(t), storageOf(t)
+	r, first := initialised(t, s)
+	intact, damaged := snapshotOf(t, r, "intact", true), snapshotOf(t, r, "damaged", false)
+	at := metav1.NewTime(now.Now().Add(-time.Hour).Truncate(time.Second))
+	bed.EditStatus(t, r, func() {
+		r.Status.Integrity, r.Status.StoredBytes = new(true), new(int64(12<<20))
+		r.Status.LastMaintenance = &v1alpha1.MaintenanceStatus{Quick: &at, Full: &at}
+		conditions.MarkTrue(r, v1alpha1.ConditionChecked, v1alpha1.ReasonChecked, "done")
+	})
+	bed.Edit(t, s, func() { s.Spec.Storage.S3.Prefix = "copy" })
+	expect(t, r, v1alpha1.ReasonStorageNotReady)
+	bed.MarkReady(t, s)
+	job := kubelet.Job(t, bed.Client, r.Namespace, v1alpha1.LabelRepository, first)
+	g.Expect(r.Status.Integrity).To(HaveValue(BeTrue()), "it still has its old place")
+	kubelet.Finish(t, bed.Client, job, kubelet.Report(task.Result{
+		Outcome: task.OutcomeSucceeded, Reason: v1alpha1.ReasonSucceeded,
+	}), now.Now())
+	expect(t, r, v1alpha1.ReasonReady)
+	g.Expect(r.Status.Integrity).To(BeNil())
+	g.Expect(r.Status.StoredBytes).To(BeNil())
+	g.Expect(r.Status.LastMaintenance.Full).To(BeNil(), "the next check comes soon")
+	g.Expect(r.Status.LastMaintenance.Quick).NotTo(BeNil())
+	g.Expect(conditions.IsUnknown(r, v1alpha1.ConditionChecked)).To(BeTrue())
+	g.Expect(conditions.GetReason(r, v1alpha1.ConditionChecked)).To(Equal(v1alpha1.ReasonNotChecked))
+	for _, snapshot := range []*v1alpha1.Snapshot{intact, damaged} {
+		g.Expect(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(snapshot), snapshot)).To(Succeed())
+		g.Expect(snapshot.Status.LastCheckTime).To(BeNil())
+	}
+	g.Expect(intact.Status.Integrity).To(BeNil())
+	g.Expect(intact.Status.Components["pvc"].Integrity).To(BeNil())
+	g.Expect(damaged.Status.Integrity).To(HaveValue(BeFalse()), "a copy is damaged, too")
+}
+
+// snapshotOf creates a good Snapshot that was checked.
+func snapshotOf(t testing.TB, r *v1alpha1.Repository, name string, intact bool) *v1alpha1.Snapshot {
+	t.Helper()
+	s := &v1alpha1.Snapshot{
+		ObjectMeta: metav1.ObjectMeta{Namespace: r.Namespace, Name: name},
+		Spec: v1alpha1.SnapshotSpec{
+			SnapshotID: name, Repository: r.Name, Session: "nightly", BackupSession: "b", Version: "v1",
+			AppRef: r.Spec.AppRef,
+		},
+	}
+	bed.Create(t, s)
+	at := metav1.NewTime(now.Now().Add(-time.Hour).Truncate(time.Second))
+	bed.EditStatus(t, s, func() {
+		s.Status.Phase, s.Status.SnapshotTime, s.Status.LastCheckTime = v1alpha1.SnapshotSucceeded, &at, &at
+		s.Status.Integrity = &intact
+		s.Status.Components = map[string]v1alpha1.Component{
+			"pvc": {Phase: v1alpha1.SnapshotSucceeded, ID: "id-" + name, Integrity: &intact},
+		}
+	})
+	bed.Eventually(t, r, func(g Gomega) {
+		g.Expect(r.Status.RecentSnapshots).To(ContainElement(HaveField("Name", name)))
+		g.Expect(r.Status.LastBackupTime).NotTo(BeNil())
+	}, "the Repository knows of it")
+	return s
+}
+
 func TestWhatARepositoryNeedsIsSaid(t *testing.T) {
 	t.Parallel()
 	s := storageOf(t)

@@ -46,13 +46,15 @@ type state struct {
 	// doubt is why the clock must not let any Snapshot go now; "" if there is no doubt.
 	doubt string
 	// more reports that a pass removed as many Snapshots as it is allowed to, held that the default is too new to
-	// remove any.
-	more, held bool
+	// remove any, moved that nothing was checked in the place where the Repository is now.
+	more, held, moved bool
 }
 
 // observe reads everything and decides.
 func (r *Reconciler) observe(ctx context.Context, repository *v1alpha1.Repository) (*state, error) {
-	s := &state{repository: repository, snapshots: map[string]*v1alpha1.Snapshot{}}
+	s := &state{
+		repository: repository, snapshots: map[string]*v1alpha1.Snapshot{}, moved: retention.Moved(repository),
+	}
 	all, err := snapshotsByRepository.Of(ctx, r.Client, repository.Namespace, repository.Name)
 	if err != nil {
 		return nil, err

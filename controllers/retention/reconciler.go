@@ -113,6 +113,8 @@ func (r *Reconciler) enforce(ctx context.Context, s *state) (ctrl.Result, error)
 		return ctrl.Result{}, nil
 	}
 	switch {
+	case s.moved:
+		return ctrl.Result{}, nil // the check changes the Repository
 	case s.doubt != "":
 		return ctrl.Result{RequeueAfter: clockInterval}, nil
 	case s.held:
@@ -140,6 +142,9 @@ func (r *Reconciler) summarize(repository *v1alpha1.Repository, s *state) {
 	repository.Status.RetentionPolicy = s.ref
 	const condition = v1alpha1.ConditionRetentionApplied
 	switch {
+	case s.moved && s.ref != nil: // Before all else: it is remembered here while checks fail.
+		conditions.MarkFalse(repository, condition, v1alpha1.ReasonNotChecked, "nothing is removed until a check has "+
+			"looked at the place that the BackupStorage and the path name now")
 	case s.refusal != nil:
 		conditions.MarkFalse(repository, condition, s.refusal.reason, "%s", s.refusal.message)
 	case repository.Spec.Paused:

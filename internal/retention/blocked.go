@@ -9,7 +9,8 @@ import (
 // Waits reports whether a removal with this reason waits: it has not failed.
 func Waits(reason string) bool {
 	switch reason {
-	case v1alpha1.ReasonInUse, v1alpha1.ReasonRemovalPending, v1alpha1.ReasonRemovalHeld:
+	case v1alpha1.ReasonInUse, v1alpha1.ReasonRemovalPending, v1alpha1.ReasonRemovalHeld,
+		v1alpha1.ReasonNotChecked:
 		return true
 	}
 	return false

@@ -1,0 +1,71 @@
+package keeper_test
+
+import (
+	"testing"
+
+	"github.com/fluxcd/pkg/runtime/conditions"
+	. "github.com/onsi/gomega"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/retention"
+	"github.com/cairn-backup/cairn/internal/task"
+	"github.com/cairn-backup/cairn/internal/testbed"
+	"github.com/cairn-backup/cairn/internal/testbed/kubelet"
+)
+
+// What is known of the Snapshots was found in the place where the Repository was before.
+func TestNothingIsRemovedBeforeACheckInANewPlace(t *testing.T) {
+	t.Parallel()
+	g, s := NewWithT(t), newShop(t)
+	s.snapshot(s.repository, 1, good)
+	older := s.snapshot(s.repository, 2, good)
+	bed.EditStatus(t, s.repository, func() {
+		s.repository.Status.LastBackupTime = &metav1.Time{Time: now.Now()}
+		retention.Leave(s.repository)
+	})
+	s.policy("c", last(1), "web")
+	s.expectRetention(s.repository, v1alpha1.ReasonNotChecked, "until a check has looked")
+	s.dueFor(task.MaintainFull)
+	job, _ := s.job()
+	kubelet.Finish(t, bed.Client, job, kubelet.Report(task.Result{
+		Outcome: task.OutcomeSucceeded,
+		Components: []task.ComponentResult{{
+			Name: "0", Outcome: task.OutcomeSucceeded, Steps: task.Steps{
+				Maintenance: &task.Step{}, Check: &task.Step{Reason: v1alpha1.ReasonUnreachable, Error: "no answer"},
+			},
+		}},
+	}), now.Now())
+	bed.Eventually(t, s.repository, func(g Gomega) {
+		g.Expect(conditions.GetReason(s.repository, v1alpha1.ConditionChecked)).To(Equal(v1alpha1.ReasonUnreachable))
+	}, "the check failed")
+	bed.Quiet(t, s.namespace)
+	s.expectRetention(s.repository, v1alpha1.ReasonNotChecked, "")
+	expectKept(t, older)
+
+	bed.EditStatus(t, s.repository, func() {
+		conditions.MarkTrue(s.repository, v1alpha1.ConditionChecked, v1alpha1.ReasonChecked, "done")
+	})
+	g.Eventually(func(g Gomega) {
+		g.Expect(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(older), older)).To(Succeed())
+		g.Expect(older.DeletionTimestamp).NotTo(BeNil())
+	}, testbed.Patience, testbed.Interval).Should(Succeed(), "a check was done")
+}
+
+// A keeper that began before the BackupStorage was edited has looked at the old place.
+func TestACheckOfTheOldPlaceSaysNothing(t *testing.T) {
+	t.Parallel()
+	g, s := NewWithT(t), newShop(t)
+	one := s.snapshot(s.repository, 1, good)
+	s.dueFor(task.MaintainFull)
+	job, keep := s.job()
+	g.Expect(keep.Keep[0].Check).To(HaveLen(1))
+	bed.EditStatus(t, s.repository, func() { s.repository.Status.InitializedSpec = "the new place" })
+	s.found(job, 1)
+	gone(t, job, "the Job is removed")
+	integrity(t, one, "nil")
+	g.Expect(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(s.repository), s.repository)).To(Succeed())
+	g.Expect(conditions.Has(s.repository, v1alpha1.ConditionChecked)).To(BeFalse())
+	g.Expect(shown(s.repository.Status.Integrity)).To(Equal("nil"))
+}

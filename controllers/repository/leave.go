@@ -1,0 +1,33 @@
+package repository
+
+import (
+	"context"
+
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	logf "sigs.k8s.io/controller-runtime/pkg/log"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/retention"
+)
+
+// leave forgets what was measured of a Repository in the place where it was before, if that is another one. It writes
+// to the Snapshots first: a manager that is killed meanwhile does it again.
+func (r *Reconciler) leave(
+	ctx context.Context, repository *v1alpha1.Repository, place string, snapshots []*v1alpha1.Snapshot,
+) error {
+	if was := repository.Status.InitializedSpec; was == "" || was == place {
+		return nil
+	}
+	for _, before := range snapshots {
+		s := before.DeepCopy()
+		if !retention.LeaveSnapshot(s) {
+			continue
+		}
+		if err := r.writer().Status(ctx, before, s); client.IgnoreNotFound(err) != nil {
+			return err
+		}
+	}
+	retention.Leave(repository)
+	logf.FromContext(ctx).Info("the Repository has another place: nothing was checked there yet")
+	return nil
+}
