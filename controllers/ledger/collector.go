@@ -96,7 +96,7 @@ func (c *Collector) collect(
 ) (ctrl.Result, error) {
 	var errs []error
 	for _, e := range unwanted {
-		errs = append(errs, c.release(ctx, e))
+		errs = append(errs, c.releaseUnwanted(ctx, e))
 	}
 	if wait > 0 {
 		if held {
@@ -130,10 +130,10 @@ func wanted(pending []*ended) (unwanted, waiting []*ended) {
 }
 
 // match finds the Ledgers of each object, as the reader knows them: the Ledgers that record the object and do not have
-// its record yet.
+// its record yet. It also notes a Ledger that would record the object if it were not being deleted.
 func (c *Collector) match(ctx context.Context, reader client.Reader, pending []*ended) error {
 	for _, e := range pending {
-		e.ledgers, e.undecided = nil, false
+		e.ledgers, e.going, e.undecided = nil, nil, false
 	}
 	var list v1alpha1.LedgerList
 	if err := reader.List(ctx, &list); err != nil {
@@ -142,7 +142,7 @@ func (c *Collector) match(ctx context.Context, reader client.Reader, pending []*
 	namespaces := namespaces{read.NewNamespaceLabels(reader)}
 	for i := range list.Items {
 		l := &list.Items[i]
-		if !v1alpha1.InForce(l) {
+		if v1alpha1.HasRecordAnnotation(l.Annotations) {
 			continue
 		}
 		// The Reconciler reports an unreadable selector on the Ledger. Until it is corrected, the Ledger can match each
@@ -157,6 +157,8 @@ func (c *Collector) match(ctx context.Context, reader client.Reader, pending []*
 				return err
 			}
 			switch {
+			case ok && !v1alpha1.InForce(l):
+				e.going = l
 			case ok && unreadable != nil:
 				e.undecided = true
 			case ok:

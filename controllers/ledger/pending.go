@@ -30,6 +30,8 @@ type ended struct {
 	at      time.Time
 	records []v1alpha1.RecordStatus
 	ledgers []*v1alpha1.Ledger
+	// going is a Ledger that is being deleted, and would record the object otherwise. There can be others.
+	going *v1alpha1.Ledger
 	// urgent reports that a deletion waits for the record. A removed Snapshot is always being deleted; it is urgent
 	// only if its whole namespace is being deleted.
 	urgent bool

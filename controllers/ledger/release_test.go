@@ -275,3 +275,38 @@ func TestAFullOutboxReadsNoNamespaceOfWhatWaits(t *testing.T) {
 	}
 	g.Expect(live.n-before).To(BeNumerically("<=", 3), "nothing can be stored or released")
 }
+
+// A run ends while the only Ledger that would record it waits for its Git server to go.
+func TestARunWithoutARecordIsReported(t *testing.T) {
+	t.Parallel()
+	g, w := NewWithT(t), newWorld(t)
+	l := w.ledger("ledger", func(l *v1alpha1.Ledger) {
+		l.Spec.Selector = &metav1.LabelSelector{MatchLabels: map[string]string{v1alpha1.LabelSession: "hourly"}}
+	})
+	w.settle(l)
+	w.session("before")
+	w.pass(11 * time.Second)
+	g.Expect(w.collect()).Error().NotTo(HaveOccurred())
+	w.down = true
+	g.Expect(bed.Client.Delete(t.Context(), l)).To(Succeed())
+	w.seen()
+	s := w.session("after")
+	other := w.session("other", func(s *v1alpha1.BackupSession) { s.Labels[v1alpha1.LabelSession] = "nightly" })
+	then := &v1alpha1.BackupSessionList{Items: []v1alpha1.BackupSession{*s.DeepCopy(), *other.DeepCopy()}}
+	for range 2 { // the second time from a stale cache
+		g.Expect(w.collect()).Error().NotTo(HaveOccurred())
+		w.collector.Client = staleList{w.client, then}
+	}
+	g.Expect(get(w, s).Finalizers).To(BeEmpty())
+	g.Expect(get(w, other).Finalizers).To(BeEmpty())
+	g.Expect(w.seen()).To(Equal("Warning RecordDropped Ledger "+w.namespace+"/ledger is being deleted and takes no "+
+		"more records, and no other Ledger records this"), "once, and not for what no Ledger would have recorded")
+
+	w.collector.Client = w.client
+	second := w.ledger("second")
+	both := w.session("both")
+	w.pass(11 * time.Second)
+	g.Expect(w.collect()).Error().NotTo(HaveOccurred())
+	g.Expect(get(w, both).Finalizers).To(BeEmpty())
+	g.Expect(w.seen()).To(BeEmpty(), "%s records it", second.Name)
+}

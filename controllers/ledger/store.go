@@ -63,10 +63,12 @@ func (c *Collector) store(ctx context.Context, batch []*ended) (held bool, err e
 		}
 		switch {
 		case why == nil:
-			errs = append(errs, c.release(ctx, e))
+			_, err := c.release(ctx, e)
+			errs = append(errs, err)
 		case c.givenUp(e, why): // a Ledger must not block the deletion of a namespace
 			c.warn(ctx, []*ended{e}, nil, "deleted without a record: "+whyNone(why))
-			errs = append(errs, c.release(ctx, e))
+			_, err := c.release(ctx, e)
+			errs = append(errs, err)
 		case errors.Is(why, errFull), errors.Is(why, errUndecided):
 			held = true
 		default:
@@ -239,24 +241,36 @@ func absent(err error) bool {
 	return apierrors.IsNotFound(err) && !apierrors.HasStatusCause(err, metav1.CauseTypeUnexpectedServerResponse)
 }
 
-// release removes the finalizer, and changes nothing else of the object. The cache is often stale: a Ledger without a
-// batch window pushes, and writes status.records, before the last object of a batch is released.
-func (c *Collector) release(ctx context.Context, e *ended) error {
+// releaseUnwanted releases an object that no Ledger wants. It warns once if a Ledger would have recorded the object but
+// is being deleted, and no other one has its record.
+func (c *Collector) releaseUnwanted(ctx context.Context, e *ended) error {
+	released, err := c.release(ctx, e)
+	if released && e.going != nil && len(e.records) == 0 {
+		c.warn(ctx, []*ended{e}, e.going,
+			"Ledger %s is being deleted and takes no more records, and no other Ledger records this")
+	}
+	return err
+}
+
+// release removes the finalizer, and changes nothing else of the object. It reports whether it was this call that did.
+// The cache is often stale: a Ledger without a batch window pushes, and writes status.records, before the last object
+// of a batch is released.
+func (c *Collector) release(ctx context.Context, e *ended) (released bool, err error) {
 	key, uid := client.ObjectKeyFromObject(e.object), e.object.GetUID()
-	_, err := c.writer().Release(ctx, e.object, v1alpha1.FinalizerRecord)
+	released, err = c.writer().Release(ctx, e.object, v1alpha1.FinalizerRecord)
 	if apierrors.IsConflict(err) {
 		err = status.RetryConflict(ctx, func() error {
 			if err := c.APIReader.Get(ctx, key, e.object); err != nil || e.object.GetUID() != uid {
 				return err
 			}
-			_, err := c.writer().Release(ctx, e.object, v1alpha1.FinalizerRecord)
+			released, err = c.writer().Release(ctx, e.object, v1alpha1.FinalizerRecord)
 			return err
 		})
 	}
 	if client.IgnoreNotFound(err) != nil {
-		return fmt.Errorf("release %s %s: %w", e.kind, key, err)
+		return false, fmt.Errorf("release %s %s: %w", e.kind, key, err)
 	}
-	return nil
+	return released, nil
 }
 
 func (c *Collector) warn(ctx context.Context, members []*ended, l *v1alpha1.Ledger, message string) {
