@@ -78,7 +78,14 @@ func (c *change) claim(ctx context.Context, head gitstore.Reader, path string) (
 		return nil, nil
 	}
 	raw, err := head.ReadFile(ctx, path)
-	if err != nil && !errors.Is(err, gitstore.ErrNoBlob) {
+	switch {
+	case errors.Is(err, gitstore.ErrNoBlob):
+		return nil, &fault{
+			reason: v1alpha1.ReasonGitOperationFailed, err: err,
+			message: fmt.Sprintf("%v, so nobody knows whose folder it is: if it is this cluster's, make the content "+
+				"exactly %q", err, ours),
+		}
+	case err != nil:
 		return nil, err
 	}
 	if there, err := ledger.ParseCluster(raw); err == nil && there.UID == c.cluster.UID {

@@ -115,24 +115,40 @@ func restartAndDelete(t *testing.T, g *WithT, s *Store, reach func(*Options)) {
 
 func TestReadFileInBloblessStore(t *testing.T) {
 	t.Parallel()
+	reachable := withConfig("uploadpack.allowFilter=true", "uploadpack.allowReachableSHA1InWant=true")
+	small, large := "text", strings.Repeat("x", smallFile)
 	for name, tc := range map[string]struct {
 		opts []serverOption
+		ssh  bool
+		text string
 		want error
 	}{
-		"objects by hash": {[]serverOption{lazyAll}, nil},
-		"reachable objects": {
-			[]serverOption{withConfig("uploadpack.allowFilter=true", "uploadpack.allowReachableSHA1InWant=true")}, nil,
+		"objects by hash":        {opts: []serverOption{lazyAll}, text: small},
+		"reachable objects":      {opts: []serverOption{reachable}, text: small},
+		"by hash, over SSH":      {opts: []serverOption{lazyAll}, ssh: true, text: large},
+		"reachable, over SSH":    {opts: []serverOption{reachable}, ssh: true, text: large},
+		"filter only":            {opts: []serverOption{blobless}, text: small},
+		"filter only, over SSH":  {opts: []serverOption{blobless}, ssh: true, text: small},
+		"filter only, not small": {opts: []serverOption{blobless}, text: large, want: ErrNoBlob},
+		"no filter at all":       {text: small},
+		"no filter, nor small":   {text: large},
+		"no filter, over SSH":    {ssh: true, text: small},
+		"filter advertised, refused": {
+			opts: []serverOption{blobless, withConfig("uploadpackfilter.allow=false")}, text: small,
 		},
-		"filter only":      {[]serverOption{blobless}, ErrNoBlob},
-		"no filter at all": {nil, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			g, ctx := NewWithT(t), t.Context()
 			r := newRemote(t, tc.opts...)
-			_, err := r.open(t).Update(ctx, put(map[string]string{"a": "text"}))
+			reach := func(*Options) {}
+			if tc.ssh {
+				r.startSSH()
+				reach = func(o *Options) { o.URL, o.Auth = r.ssh.URL, r.ssh.Auth }
+			}
+			_, err := r.open(t).Update(ctx, put(map[string]string{"a": tc.text, "b": "another"}))
 			g.Expect(err).NotTo(HaveOccurred())
-			s := r.open(t)
+			s := r.open(t, reach)
 			g.Expect(s.Fetch(ctx)).To(Succeed())
 			g.Expect(s.lazy != nil).To(Equal(strings.Contains(name, "objects")))
 			before := s.Stats().Requests
@@ -145,7 +161,12 @@ func TestReadFileInBloblessStore(t *testing.T) {
 				return
 			}
 			g.Expect(err).NotTo(HaveOccurred())
-			g.Expect(string(got)).To(Equal("text"))
+			g.Expect(string(got)).To(Equal(tc.text))
+			before = s.Stats().Requests
+			g.Expect(s.ReadFile(ctx, "a")).To(BeEquivalentTo(tc.text))
+			g.Expect(s.Stats().Requests).To(Equal(before), "the store keeps the content")
+			_, err = s.Update(ctx, put(map[string]string{"a": tc.text + "!"}))
+			g.Expect(err).NotTo(HaveOccurred())
 		})
 	}
 }

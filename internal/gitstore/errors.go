@@ -56,9 +56,9 @@ var (
 	ErrAppendOnly = errors.New("existing record would be changed")
 	// ErrNoFile: the branch has no such file or directory.
 	ErrNoFile = errors.New("no such file in the branch")
-	// ErrNoBlob: the store has no blobs and the server does not hand out single objects. Open the store with
-	// FullBlobs to read file contents.
-	ErrNoBlob = errors.New("content is not available in a blob-less store")
+	// ErrNoBlob: the store has no blobs, the server does not hand out single objects, and the file is not small. Open
+	// the store with FullBlobs to read any content.
+	ErrNoBlob = errors.New("the server does not hand out the content of this file alone")
 )
 
 // RemoteError is a failed exchange with the server. Its text is safe to show: credentials are removed and its length

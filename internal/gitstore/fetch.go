@@ -130,24 +130,61 @@ func handsOutObjects(c conversation) bool {
 	return caps.Supports(capability.Filter) && caps.Supports(capability.AllowReachableSHA1InWant)
 }
 
-// fetchObjects gets single objects by hash and stores them loose: they are few and small, and one pack per request
-// would make every later lookup slower.
+// fetchObjects gets single objects by hash.
 func (s *Store) fetchObjects(ctx context.Context, hashes ...plumbing.Hash) error {
 	if s.lazy == nil {
 		return fmt.Errorf("%w: object %s is missing", errCorrupt, hashes[0])
 	}
-	s.objects.stats.Requests++
 	ctx, cancel := context.WithTimeout(ctx, s.limits.Timeout)
 	defer cancel()
+	return s.fetchByHash(ctx, s.lazy, hashes...)
+}
+
+// fetchByHash stores objects loose: they are few and small, and one pack per request would make every later lookup
+// slower.
+func (s *Store) fetchByHash(ctx context.Context, c conversation, hashes ...plumbing.Hash) error {
+	s.objects.stats.Requests++
 	got := memory.NewStorage()
 	r := request{want: hashes, filter: packp.FilterTreeDepth(0)} // wanted objects are sent in spite of the filter
-	if _, err := download(ctx, s.lazy, r, s.limits.PackBytes, got); err != nil {
+	if _, err := download(ctx, c, r, s.limits.PackBytes, got); err != nil {
 		return s.remote.classify("fetch objects", err)
 	}
 	for _, o := range got.Objects {
 		if _, err := s.objects.write(o); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// smallFile is the size in bytes below which a file can be read from a server that hands out no single objects. Such
+// a server sends all files of the branch that are as small.
+const smallFile = 1 << 10
+
+// fetchFile gets the content of a file that the fetch of the branch has left out.
+func (s *Store) fetchFile(ctx context.Context, blob plumbing.Hash) error {
+	if s.lazy != nil {
+		return s.fetchObjects(ctx, blob)
+	}
+	c, ctx, done, err := s.conversation(ctx, uploadPack)
+	if err != nil {
+		return s.remote.classify("fetch file", err)
+	}
+	defer done()
+	if handsOutObjects(c) { // over SSH, where each request needs a connection of its own
+		return s.fetchByHash(ctx, c, blob)
+	}
+	if tip := c.refs().References[s.ref.String()]; tip != s.base {
+		return s.moved(tip)
+	}
+	r := request{want: []plumbing.Hash{s.base}, depth: 1}
+	if s.filters && c.refs().Capabilities.Supports(capability.Filter) {
+		r.filter = packp.FilterBlobLimit(smallFile, packp.BlobLimitPrefixNone)
+	}
+	s.objects.packs++
+	s.objects.stats.Requests++
+	if _, err := download(ctx, c, r, s.limits.PackBytes, s.objects); err != nil {
+		return s.remote.classify("fetch file", err)
 	}
 	return nil
 }

@@ -18,7 +18,8 @@ type Reader interface {
 	// Lookup returns a file or directory, or ErrNoFile. Compare its hash with BlobHash to find out whether a content
 	// is there without reading it.
 	Lookup(ctx context.Context, path string) (Entry, error)
-	// ReadFile returns the content of a file, ErrNoFile, or ErrNoBlob.
+	// ReadFile returns the content of a file, ErrNoFile, or ErrNoBlob. It asks the server for a content that the store
+	// does not have yet.
 	ReadFile(ctx context.Context, path string) ([]byte, error)
 	// List returns a directory's entries in Git's order. "" is the root. A missing directory is empty.
 	List(ctx context.Context, dir string) ([]Entry, error)
@@ -111,10 +112,7 @@ func (v view) ReadFile(ctx context.Context, path string) ([]byte, error) {
 	}
 	blob, err := v.s.objects.read(plumbing.BlobObject, e.Hash)
 	if blob == nil && err == nil {
-		if v.s.lazy == nil {
-			return nil, fmt.Errorf("%w: %q", ErrNoBlob, path)
-		}
-		if err = v.s.fetchObjects(ctx, e.Hash); err == nil {
+		if err = v.s.fetchFile(ctx, e.Hash); err == nil {
 			blob, err = v.s.objects.read(plumbing.BlobObject, e.Hash)
 		}
 	}
