@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -27,10 +28,13 @@ type change struct {
 	// careful makes edit look for each record before it writes it. Without careful, a record that exists with the same
 	// content costs nothing, and a record with different content is an error of the store.
 	careful bool
+	// room is the size in bytes of the records that the change adds at most, unless it adds just one. 0 is no limit.
+	room int
 
-	added   []ledger.Record // not in the branch before
-	present []ledger.Record // in the branch before with the same content, as far as careful looked
-	differs []ledger.Record // in the branch with different content, which stays
+	added   []ledger.Record  // not in the branch before
+	present []ledger.Record  // in the branch before with the same content, as far as careful looked
+	differs []ledger.Record  // in the branch with different content, which stays
+	later   map[string]error // paths of the records that room leaves to another push
 }
 
 func (c *change) edit(ctx context.Context, head gitstore.Reader) ([]gitstore.Edit, gitstore.Meta, error) {
@@ -48,18 +52,38 @@ func (c *change) edit(ctx context.Context, head gitstore.Reader) ([]gitstore.Edi
 		}
 		if put {
 			c.added = append(c.added, r)
-			edits = append(edits, gitstore.Put(folder+r.Path, []byte(r.Content)))
 		}
 	}
+	c.fit()
 	objects := make([]ledger.Object, len(c.added))
 	for i, r := range c.added {
 		objects[i] = r.Object
+		edits = append(edits, gitstore.Put(folder+r.Path, []byte(r.Content)))
 	}
 	author := c.ledger.Spec.Author
 	return edits, gitstore.Meta{
 		Author: author.Name, AuthorEmail: author.Email, When: c.when,
 		Message: ledger.CommitMessage(c.ledger.Spec.ClusterName, objects),
 	}, nil
+}
+
+// errLater means that a record waits for another push.
+var errLater = errors.New("there was no room for the record in this push")
+
+// fit leaves the largest records to another push if there is no room for all.
+func (c *change) fit() {
+	c.later = map[string]error{}
+	if c.room == 0 {
+		return
+	}
+	smallest := slices.Clone(c.added)
+	slices.SortStableFunc(smallest, func(a, b ledger.Record) int { return cmp.Compare(len(a.Content), len(b.Content)) })
+	for i, bytes := 0, 0; i < len(smallest); i++ {
+		if bytes += len(smallest[i].Content); i > 0 && bytes > c.room {
+			c.later[smallest[i].Path] = errLater
+		}
+	}
+	c.added = slices.DeleteFunc(c.added, func(r ledger.Record) bool { return c.later[r.Path] != nil })
 }
 
 // claim makes sure that the folder belongs to this cluster.

@@ -36,6 +36,35 @@ type memory struct {
 	entered    map[types.UID]bool      // objects that have their commit, while others of the push do not
 	refusing   map[types.UID]time.Time // since when the API server has a fault for an object
 	going      time.Time               // when the deletion of the namespace was seen first
+
+	room      int       // bytes of records that a push adds at most, until roomUntil; 0 means no limit
+	roomUntil time.Time // of the server's limit, which somebody can have raised
+	shrunk    bool      // room got smaller by the last push, which was too large
+	more      bool      // the last push left records to the next one for want of room
+}
+
+// roomFor is how long pushes stay small after one was too large for the server.
+const roomFor = 24 * time.Hour
+
+// shrink halves what the next pushes add if this push was too large. A push of a single record can't be smaller.
+func (s *memory) shrink(err error, added []ledger.Record, now time.Time) {
+	s.shrunk = errors.Is(err, gitstore.ErrPushTooLarge) && len(added) > 1
+	if !s.shrunk {
+		return
+	}
+	bytes := 0
+	for _, r := range added {
+		bytes += len(r.Content)
+	}
+	s.room, s.roomUntil = max(bytes/2, 1), now.Add(roomFor)
+}
+
+// roomAt returns how many bytes of records a push adds at most; 0 means no limit.
+func (s *memory) roomAt(now time.Time) int {
+	if now.Before(s.roomUntil) {
+		return s.room
+	}
+	return 0
 }
 
 // memories holds one memory for each Ledger. One goroutine at a time reconciles a Ledger.
@@ -132,7 +161,7 @@ func (r *Reconciler) open(ctx context.Context, l *v1alpha1.Ledger, s *memory) (*
 	if err := s.openAt(o, lastPushed(l)); err != nil {
 		return nil, fmt.Errorf("open local store: %w", err)
 	}
-	s.from = from
+	s.from, s.room = from, 0
 	return s.store, nil
 }
 

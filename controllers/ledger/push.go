@@ -56,12 +56,14 @@ func (r *Reconciler) push(
 	uncounted := !s.remembered.IsZero() && s.remembered != lastPushed(l)
 	c := &change{
 		ledger: l, cluster: r.clusterOf(l), records: in.records, page: page, when: r.Clock.Now(),
-		careful: s.unsettled || uncounted,
+		room: s.roomAt(r.Clock.Now()),
 	}
+	c.careful = s.unsettled || uncounted || c.room > 0
 	s.unsettled = true
 	start := r.Clock.Now()
 	result, err := c.update(ctx, store)
 	r.LedgerMetrics.pushed(l, gitstore.Reason(err), r.Clock.Now().Sub(start))
+	s.shrink(err, c.added, r.Clock.Now())
 	if err != nil {
 		r.limiter.spent(where, r.Clock.Now(), max(result.Attempts, 1))
 		return nil, err
@@ -86,11 +88,14 @@ func (r *Reconciler) push(
 	}
 	written = true
 	left, err := r.afterPush(ctx, l, s, c, result.Commit, in.taken)
-	r.Outbox.putBack(left)
+	if s.more = len(c.later) > 0; !s.more {
+		r.Outbox.putBack(left)
+	}
 	if err != nil {
 		return nil, err
 	}
-	s.unsettled, l.Status.Counted = false, nil
+	// What is in the branch of a parcel that is left was counted.
+	s.unsettled, l.Status.Counted = s.more, names(left)
 	return r.Outbox.list(ctx, l)
 }
 
@@ -111,7 +116,7 @@ func names(parcels []parcel) []string {
 }
 
 // afterPush writes the commit into the status of the recorded objects and empties the outbox. If an object does not
-// take the commit, the parcels with its record are left, and the others go.
+// take the commit, or its record has to wait for another push, the parcels with its record are left, and the others go.
 func (r *Reconciler) afterPush(
 	ctx context.Context, l *v1alpha1.Ledger, s *memory, c *change, commit gitstore.Hash, taken []parcel,
 ) (left []parcel, err error) {
@@ -126,7 +131,7 @@ func (r *Reconciler) afterPush(
 	}
 	for _, rec := range c.records {
 		o := rec.Object
-		if rec.File > 0 || s.entered[o.UID] {
+		if rec.File > 0 || s.entered[o.UID] || c.later[rec.Path] != nil {
 			continue
 		}
 		if err := r.writeCommit(ctx, l, s, o, commit, before[rec.Path]); err != nil {
@@ -135,7 +140,7 @@ func (r *Reconciler) afterPush(
 			entered[o.UID] = true
 		}
 	}
-	if len(failed) == 0 {
+	if len(failed)+len(c.later) == 0 {
 		s.entered, s.refusing = nil, nil
 		return nil, r.Outbox.remove(ctx, taken)
 	}
@@ -144,15 +149,21 @@ func (r *Reconciler) afterPush(
 		s.entered = map[types.UID]bool{}
 	}
 	maps.Copy(s.entered, entered)
+	wait := maps.Clone(failed)
+	maps.Copy(wait, c.later)
 	var done []parcel
 	for _, p := range taken {
-		if r.Outbox.holdsAny(p, failed) {
+		if r.Outbox.holdsAny(p, wait) {
 			left = append(left, p)
 		} else {
 			done = append(done, p)
 		}
 	}
-	return left, errors.Join(r.Outbox.remove(ctx, done), failed[slices.Min(slices.Collect(maps.Keys(failed)))])
+	err = r.Outbox.remove(ctx, done)
+	if len(failed) > 0 {
+		err = errors.Join(err, failed[slices.Min(slices.Collect(maps.Keys(failed)))])
+	}
+	return left, err
 }
 
 // commitTries limits how often the Ledger writes a commit while others change the entries of the object.

@@ -195,7 +195,8 @@ func (r *Reconciler) pause(l *v1alpha1.Ledger, s *memory, pending, forced bool) 
 		}
 		return look.Sub(now), idle
 	}
-	if t, window := l.Status.LastPushedTime, l.Spec.BatchWindow.Duration; t != nil && window > pushInterval {
+	t, window := l.Status.LastPushedTime, l.Spec.BatchWindow.Duration
+	if t != nil && window > pushInterval && !s.more {
 		if wait := run.Left(t.Add(window), window, now); wait > 0 {
 			return wait, collecting
 		}
@@ -228,6 +229,9 @@ func (r *Reconciler) attempt(
 	}
 	if len(rest) > len(s.unreadable) {
 		wait := max(pushInterval, l.Spec.BatchWindow.Duration)
+		if s.more {
+			wait = pushInterval
+		}
 		logPause(ctx, l, limited, wait)
 		return ctrl.Result{RequeueAfter: wait}, nil
 	}
@@ -293,7 +297,9 @@ func logFailed(ctx context.Context, l *v1alpha1.Ledger, f *fault, wait time.Dura
 // backoff returns a pause that doubles with each failure in a row, unless the server asked for a longer one.
 func (r *Reconciler) backoff(s *memory, f *fault) time.Duration {
 	wait := maxBackoff
-	if s.failures < 6 {
+	if s.shrunk && errors.Is(f, gitstore.ErrPushTooLarge) {
+		wait = firstBackoff // the next push is another one
+	} else if s.failures < 6 {
 		wait = firstBackoff << s.failures
 	}
 	var remote *gitstore.RemoteError

@@ -69,6 +69,10 @@ var faults = []struct {
 	},
 	{gitstore.ErrAuth, v1alpha1.ReasonAuthenticationFailed, false, "check the Secret and the account's right to push"},
 	{gitstore.ErrNoRepository, v1alpha1.ReasonRepositoryNotFound, false, "create the repository or correct spec.url"},
+	{
+		gitstore.ErrPushTooLarge, v1alpha1.ReasonPushRefused, false,
+		"the next push has fewer records, down to one; raise the limit of the server, or of a proxy before it",
+	},
 	{gitstore.ErrRefused, v1alpha1.ReasonPushRefused, false, "allow the account to push to the branch"},
 	{gitstore.ErrUnreachable, v1alpha1.ReasonUnreachable, false, "records wait in the cluster"},
 	{gitstore.ErrOutcomeUnknown, v1alpha1.ReasonUnreachable, false, "records wait in the cluster"},

@@ -51,6 +51,7 @@ type world struct {
 	reconciler *Reconciler
 
 	down      bool                    // the Git server answers 503
+	limit     int64                   // the Git server takes no larger push; 0 means no limit
 	during    func()                  // happens during a push
 	loseReply bool                    // the server takes the next push, and answers nothing from then on
 	silent    atomic.Bool             // the server answers nothing now
@@ -72,6 +73,10 @@ func newWorld(t testing.TB) *world {
 		return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 			if w.down || w.silent.Load() {
 				http.Error(rw, "down", http.StatusServiceUnavailable)
+				return
+			}
+			if w.limit > 0 && isPush(r) && r.ContentLength > w.limit {
+				http.Error(rw, "too large", http.StatusRequestEntityTooLarge)
 				return
 			}
 			if w.during != nil && isPush(r) {

@@ -19,6 +19,9 @@ var (
 	errMoved = errors.New("branch has moved")
 	// ErrRefused: the server, a hook or a branch rule refused. Retrying is futile.
 	ErrRefused = errors.New("push refused by the server")
+	// ErrPushTooLarge: the server, or a proxy before it, refused the size of the push. It is an ErrRefused. A smaller
+	// push can succeed.
+	ErrPushTooLarge = fmt.Errorf("%w for its size", ErrRefused)
 	// ErrURL: the URL is not that of a remote repository, or holds a credential.
 	ErrURL = errors.New("URL is not usable")
 	// ErrAuth: credentials were refused, lack a permission, or can't be read.
@@ -126,6 +129,7 @@ var serverWords = []struct {
 	{"knownhosts: ", ErrHostKey},                                // unknown, changed or revoked host key
 	{"no common algorithm for host key", ErrHostKey},            // key of another type than the known ones
 	{"not our ref", ErrNotServed},                               // C git
+	{"exceeds maximum allowed size", ErrPushTooLarge},           // C git, receive.maxInputSize
 	{"not allowed to push", ErrRefused},                         // GitLab
 	{"hook declined", ErrRefused},
 	{"protected branch", ErrRefused},
@@ -188,6 +192,8 @@ func kindOfStatus(s *httpStatus) error {
 		return ErrNoRepository
 	case s.code == http.StatusTooManyRequests, s.code == http.StatusRequestTimeout, s.code >= 500:
 		return ErrUnreachable
+	case s.code == http.StatusRequestEntityTooLarge:
+		return ErrPushTooLarge
 	default:
 		return ErrRefused
 	}

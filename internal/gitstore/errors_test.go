@@ -37,6 +37,10 @@ func TestClassify(t *testing.T) {
 			ErrRefused,
 		},
 		"C git, quota":              {no("unpack: unpacker error"), ErrRefused},
+		"C git, size": {
+			&refusal{"unpack: index-pack abnormal exit", "fatal: pack exceeds maximum allowed size (1.00 MiB)"},
+			ErrPushTooLarge,
+		},
 		"C git, fsck":               {no("unpack: index-pack abnormal exit"), ErrRefused},
 		"C git, missing objects":    {no("missing necessary objects"), ErrRefused},
 		"git daemon, no repository": {fmt.Errorf("empty input: no such repository"), ErrNoRepository},
@@ -62,7 +66,7 @@ func TestClassify(t *testing.T) {
 		"HTTP 401":                      {&httpStatus{code: 401}, ErrAuth},
 		"HTTP 403":                      {&httpStatus{code: 403}, ErrAuth},
 		"HTTP 404":                      {&httpStatus{code: 404}, ErrNoRepository},
-		"HTTP 413":                      {&httpStatus{code: 413}, ErrRefused},
+		"HTTP 413":                      {&httpStatus{code: 413}, ErrPushTooLarge},
 		"HTTP 429":                      {&httpStatus{code: 429}, ErrUnreachable},
 		"HTTP 502":                      {&httpStatus{code: 502}, ErrUnreachable},
 		"refused connection": {

@@ -3,6 +3,7 @@ package gitstore
 import (
 	"context"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -231,6 +232,19 @@ func TestHookRefuses(t *testing.T) {
 			})
 		}
 	}
+}
+
+// C git says that a push is too large where hooks write. The caller makes it smaller.
+func TestALargePushIsRefusedForItsSize(t *testing.T) {
+	t.Parallel()
+	g, ctx := NewWithT(t), t.Context()
+	s := newRemote(t, withConfig("receive.maxInputSize=2000")).open(t)
+	noise := make([]byte, 4000)
+	_, _ = rand.NewChaCha8([32]byte{}).Read(noise)
+	_, err := s.Update(ctx, put(map[string]string{record(1): string(noise)}))
+	g.Expect(err).To(And(MatchError(ErrPushTooLarge), MatchError(ErrRefused)))
+	_, err = s.Update(ctx, put(map[string]string{record(1): "small"}))
+	g.Expect(err).NotTo(HaveOccurred())
 }
 
 // The branch moves after the listing and before the pack: only the server's compare-and-swap sees it.
