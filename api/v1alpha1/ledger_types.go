@@ -115,6 +115,12 @@ type LedgerStatus struct {
 	// +optional
 	LastPushedTo string `json:"lastPushedTo,omitempty"`
 
+	// LastFolder is the folder there whose STATUS.md is kept. When path or clusterName changes, Cairn writes into the
+	// old page that nobody keeps it any more.
+	// +optional
+	// +kubebuilder:validation:MaxLength=1024
+	LastFolder string `json:"lastFolder,omitempty"`
+
 	// LastPushedTime is when the remote accepted it.
 	// +optional
 	LastPushedTime *metav1.Time `json:"lastPushedTime,omitempty"`

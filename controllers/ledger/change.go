@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path"
 	"slices"
 	"strings"
 	"time"
@@ -24,6 +25,7 @@ type change struct {
 	records []ledger.Record
 	page    []byte
 	when    time.Time
+	left    string // folder whose page the Ledger keeps no longer; "" if there is none
 
 	// careful makes edit look for each record before it writes it. Without careful, a record that exists with the same
 	// content costs nothing, and a record with different content is an error of the store.
@@ -39,11 +41,15 @@ type change struct {
 
 func (c *change) edit(ctx context.Context, head gitstore.Reader) ([]gitstore.Edit, gitstore.Meta, error) {
 	folder := ledger.Folder(c.ledger.Spec.Path, c.ledger.Spec.ClusterName) + "/"
-	owner, err := c.claim(ctx, head, folder+ledger.ClusterFile)
+	edits, err := c.claim(ctx, head, folder+ledger.ClusterFile, c.cluster)
 	if err != nil {
 		return nil, gitstore.Meta{}, err
 	}
-	edits := append(owner, gitstore.Put(folder+ledger.PageFile, c.page))
+	retired, err := c.retire(ctx, head)
+	if err != nil {
+		return nil, gitstore.Meta{}, err
+	}
+	edits = append(append(edits, retired...), gitstore.Put(folder+ledger.PageFile, c.page))
 	c.added, c.present, c.differs = nil, nil, nil
 	for _, r := range c.records {
 		put, err := c.wanted(ctx, head, folder, r)
@@ -86,9 +92,38 @@ func (c *change) fit() {
 	c.added = slices.DeleteFunc(c.added, func(r ledger.Record) bool { return c.later[r.Path] != nil })
 }
 
+// retire writes into the page of the folder that the Ledger has left that nobody keeps it any more. It leaves a folder
+// alone that belongs to another cluster, or has no page.
+func (c *change) retire(ctx context.Context, head gitstore.Reader) ([]gitstore.Edit, error) {
+	if c.left == "" {
+		return nil, nil
+	}
+	name := path.Base(c.left)
+	owner, err := c.claim(ctx, head, path.Join(c.left, ledger.ClusterFile),
+		ledger.Cluster{Name: name, UID: c.cluster.UID})
+	var unclear *fault
+	if len(owner) > 0 || errors.Is(err, errNameTaken) || errors.As(err, &unclear) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	old := path.Join(c.left, ledger.PageFile)
+	if _, err := head.Lookup(ctx, old); err != nil {
+		if errors.Is(err, gitstore.ErrNoFile) {
+			return nil, nil
+		}
+		return nil, err
+	}
+	now := path.Join(ledger.Folder(c.ledger.Spec.Path, c.ledger.Spec.ClusterName), ledger.PageFile)
+	return []gitstore.Edit{gitstore.Put(old, ledger.Retire(c.page, name, c.when, now))}, nil
+}
+
 // claim makes sure that the folder belongs to this cluster.
-func (c *change) claim(ctx context.Context, head gitstore.Reader, path string) ([]gitstore.Edit, error) {
-	ours, err := c.cluster.Bytes()
+func (c *change) claim(
+	ctx context.Context, head gitstore.Reader, path string, cluster ledger.Cluster,
+) ([]gitstore.Edit, error) {
+	ours, err := cluster.Bytes()
 	if err != nil {
 		return nil, err
 	}
@@ -112,7 +147,7 @@ func (c *change) claim(ctx context.Context, head gitstore.Reader, path string) (
 	case err != nil:
 		return nil, err
 	}
-	if there, err := ledger.ParseCluster(raw); err == nil && there.UID == c.cluster.UID {
+	if there, err := ledger.ParseCluster(raw); err == nil && there.UID == cluster.UID {
 		return nil, nil
 	}
 	return nil, fmt.Errorf("%s: %w", path, errNameTaken)
@@ -197,6 +232,33 @@ func (r *Reconciler) gather(ctx context.Context, l *v1alpha1.Ledger, parcels []p
 	}
 	slices.SortFunc(out.records, func(a, b ledger.Record) int { return strings.Compare(a.Path, b.Path) })
 	return out, nil
+}
+
+// change returns what a push wants to write.
+func (r *Reconciler) change(ctx context.Context, l *v1alpha1.Ledger, records []ledger.Record) (*change, error) {
+	c := &change{ledger: l, cluster: r.clusterOf(l), records: records, when: r.Clock.Now()}
+	var err error
+	if c.page, err = r.page(ctx, l); err != nil {
+		return nil, err
+	}
+	if at := l.DeletionTimestamp; !at.IsZero() {
+		kept, err := r.keptByOther(ctx, l, place(l))
+		if err != nil {
+			return nil, err
+		}
+		if !kept {
+			c.page = ledger.Retire(c.page, l.Spec.ClusterName, at.Time, "")
+		}
+	}
+	old := l.Status.LastFolder
+	if old == "" || old == ledger.Folder(l.Spec.Path, l.Spec.ClusterName) || elsewhere(l) {
+		return c, nil
+	}
+	kept, err := r.keptByOther(ctx, l, pushedTo(l)+"/"+old)
+	if err == nil && !kept {
+		c.left = old
+	}
+	return c, err
 }
 
 // clusterOf returns the claim on the Ledger's folder.

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/fluxcd/pkg/runtime/conditions"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -26,6 +27,8 @@ const (
 	giveUpAfter = 2 * time.Minute
 	// flushRetry is the longest pause between two pushes of a Ledger that is being deleted.
 	flushRetry = 30 * time.Second
+	// leaveWithin limits the last push of a Ledger without records.
+	leaveWithin = 15 * time.Second
 )
 
 // reconcileDelete pushes the records that wait. It gives them up if that was asked for, or if the namespace is being
@@ -42,7 +45,7 @@ func (r *Reconciler) reconcileDelete(
 	}
 	r.count(l, parcels)
 	if len(parcels) == 0 {
-		return ctrl.Result{}, r.finish(ctx, l)
+		return r.leave(ctx, patcher, l)
 	}
 	// The value names the Ledger: one that was made again from Git or from an export drops nothing.
 	if l.Annotations[v1alpha1.AnnotationDropRecords] == string(l.UID) {
@@ -70,6 +73,38 @@ func (r *Reconciler) reconcileDelete(
 	}
 	result.RequeueAfter = min(result.RequeueAfter, flushRetry)
 	return result, nil
+}
+
+// leave writes into STATUS.md that nobody keeps it any more, and lets the Ledger go. It tries that once, and only if
+// the last push succeeded: no deletion waits for a server that is down. A push of records has written it before.
+func (r *Reconciler) leave(
+	ctx context.Context, patcher *status.Patcher, l *v1alpha1.Ledger,
+) (ctrl.Result, error) {
+	s, now := r.memories.of(l), r.Clock.Now()
+	kept, err := r.keptByOther(ctx, l, place(l))
+	if err != nil {
+		return ctrl.Result{}, err
+	}
+	where, err := r.check(ctx, l)
+	if err != nil || kept || l.Spec.Suspend || !conditions.IsReady(l) || elsewhere(l) ||
+		now.Sub(l.DeletionTimestamp.Time) > giveUpAfter {
+		return ctrl.Result{}, r.finish(ctx, l)
+	}
+	if wait := r.limiter.reserve(where, now, time.Time{}); wait > 0 {
+		return ctrl.Result{RequeueAfter: wait}, nil
+	}
+	short, cancel := context.WithTimeout(ctx, leaveWithin)
+	defer cancel()
+	rest, err := r.push(short, patcher, l, s, where, nil)
+	switch {
+	case err == nil && len(rest) > 0: // a record came before the Ledger began to go
+		return ctrl.Result{RequeueAfter: overtakenRetry}, nil
+	case ctx.Err() != nil:
+		return ctrl.Result{}, ctx.Err() // the manager stops
+	case err != nil:
+		logf.FromContext(ctx).Info("left STATUS.md as it is", "why", explain(err).message)
+	}
+	return ctrl.Result{}, r.finish(ctx, l)
 }
 
 // waits reports whether a parcel waits to be pushed. One that holds only the rest of a record counts no record, and one

@@ -3,6 +3,7 @@ package ledger
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
@@ -59,11 +60,23 @@ func place(l *v1alpha1.Ledger) string {
 // sharing lists the other Ledgers of the same place, also those that are suspended or being deleted: all of them write
 // one page.
 func (r *Reconciler) sharing(ctx context.Context, l *v1alpha1.Ledger) (others []*v1alpha1.Ledger, err error) {
+	return r.others(ctx, l, place(l))
+}
+
+// keptByOther reports whether another Ledger than this one keeps the page of a place.
+func (r *Reconciler) keptByOther(ctx context.Context, l *v1alpha1.Ledger, here string) (bool, error) {
+	others, err := r.others(ctx, l, here)
+	return slices.ContainsFunc(others, func(o *v1alpha1.Ledger) bool { return o.DeletionTimestamp.IsZero() }), err
+}
+
+// others lists the Ledgers of a place other than l.
+func (r *Reconciler) others(
+	ctx context.Context, l *v1alpha1.Ledger, here string,
+) (others []*v1alpha1.Ledger, err error) {
 	var list v1alpha1.LedgerList
 	if err := r.List(ctx, &list, client.UnsafeDisableDeepCopy); err != nil {
 		return nil, fmt.Errorf("list Ledgers: %w", err)
 	}
-	here := place(l)
 	for i := range list.Items {
 		other := &list.Items[i]
 		if here != "" && place(other) == here && ledgerName(other) != ledgerName(l) &&

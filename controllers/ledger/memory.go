@@ -230,6 +230,11 @@ func pushedTo(l *v1alpha1.Ledger) string {
 	return where + "@" + l.Spec.Branch
 }
 
+// elsewhere reports whether the last push of the Ledger went to another branch or repository.
+func elsewhere(l *v1alpha1.Ledger) bool {
+	return l.Status.LastPushedTo != "" && l.Status.LastPushedTo != pushedTo(l)
+}
+
 // pushInterval is the minimum time between two pushes to one repository, whatever the number of Ledgers: forges accept
 // at most about six pushes a minute.
 const pushInterval = 10 * time.Second

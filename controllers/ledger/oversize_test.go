@@ -280,6 +280,7 @@ func TestAParcelIsNotWrittenAfterItsLedger(t *testing.T) {
 			s := w.session("a")
 			stale := get(w, l).DeepCopy()
 			g.Expect(bed.Client.Delete(t.Context(), l)).To(Succeed())
+			w.pass(time.Minute)
 			_, err := w.push(l)
 			g.Expect(err).NotTo(HaveOccurred())
 			var next *v1alpha1.Ledger

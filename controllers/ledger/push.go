@@ -44,7 +44,7 @@ func (r *Reconciler) push(
 			r.Outbox.putBack(in.taken)
 		}
 	}()
-	page, err := r.page(ctx, l)
+	c, err := r.change(ctx, l, in.records)
 	if err != nil {
 		return nil, err
 	}
@@ -54,10 +54,7 @@ func (r *Reconciler) push(
 	}
 	// An earlier process or attempt pushed, and was killed before it wrote the status.
 	uncounted := !s.remembered.IsZero() && s.remembered != lastPushed(l)
-	c := &change{
-		ledger: l, cluster: r.clusterOf(l), records: in.records, page: page, when: r.Clock.Now(),
-		room: s.roomAt(r.Clock.Now()),
-	}
+	c.room = s.roomAt(r.Clock.Now())
 	c.careful = s.unsettled || uncounted || c.room > 0
 	s.unsettled = true
 	start := r.Clock.Now()
@@ -68,19 +65,12 @@ func (r *Reconciler) push(
 		r.limiter.spent(where, r.Clock.Now(), max(result.Attempts, 1))
 		return nil, err
 	}
-	pushes := result.Attempts
-	if result.Outcome == gitstore.Unchanged {
-		pushes = 0
-	}
-	r.limiter.spent(where, r.Clock.Now(), pushes)
+	pushes := r.pushed(ctx, l, where, c, result)
 	if pushes > 0 || uncounted {
 		l.Status.LastPushedTime = &metav1.Time{Time: r.Clock.Now().Truncate(time.Second)}
 	}
 	s.rememberIn(l, store.LastPushed())
-	if pushes > 0 {
-		logf.FromContext(ctx).Info("pushed", "branch", l.Spec.Branch, "commit", result.Commit.String(),
-			"records", len(c.added), "differing", len(c.differs), "attempts", pushes)
-	}
+	l.Status.LastFolder = ledger.Folder(l.Spec.Path, l.Spec.ClusterName)
 	l.Status.Recorded += int64(c.arrived(result.Outcome, in.counted))
 	l.Status.Counted = names(in.taken)
 	if err := r.patch(ctx, patcher, l); err != nil {
@@ -97,6 +87,22 @@ func (r *Reconciler) push(
 	// What is in the branch of a parcel that is left was counted.
 	s.unsettled, l.Status.Counted = s.more, names(left)
 	return r.Outbox.list(ctx, l)
+}
+
+// pushed tells the limiter and the log of an update that succeeded, and returns the number of pushes that it took.
+func (r *Reconciler) pushed(
+	ctx context.Context, l *v1alpha1.Ledger, where string, c *change, result gitstore.Result,
+) int {
+	pushes := result.Attempts
+	if result.Outcome == gitstore.Unchanged {
+		pushes = 0
+	}
+	r.limiter.spent(where, r.Clock.Now(), pushes)
+	if pushes > 0 {
+		logf.FromContext(ctx).Info("pushed", "branch", l.Spec.Branch, "commit", result.Commit.String(),
+			"records", len(c.added), "differing", len(c.differs), "attempts", pushes)
+	}
+	return pushes
 }
 
 // rememberIn writes the last commit that was pushed, if any, to the status.

@@ -36,7 +36,7 @@ func TestClassify(t *testing.T) {
 			no("You are not allowed to push code to protected branches on this project."),
 			ErrRefused,
 		},
-		"C git, quota":              {no("unpack: unpacker error"), ErrRefused},
+		"C git, quota": {no("unpack: unpacker error"), ErrRefused},
 		"C git, size": {
 			&refusal{"unpack: index-pack abnormal exit", "fatal: pack exceeds maximum allowed size (1.00 MiB)"},
 			ErrPushTooLarge,

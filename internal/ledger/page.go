@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"bytes"
 	"cmp"
 	"fmt"
 	"slices"
@@ -24,6 +25,23 @@ type Policy struct {
 	Late bool
 }
 
+// kept is what a page says first, as long as somebody keeps it.
+const kept = "Cairn keeps this page up to date."
+
+// Retire returns the page of a cluster that nobody keeps any more. It says so at its top, and where the page is now if
+// it has moved.
+func Retire(page []byte, cluster string, since time.Time, now string) []byte {
+	notice := fmt.Sprintf("**No longer kept since %s:** the page shows the state of that time, and changes no more.",
+		moment(since))
+	if now != "" {
+		notice += " Cairn goes on in " + escape(now) + "."
+	}
+	_, rest, _ := bytes.Cut(page, []byte("\n"))
+	return slices.Concat([]byte(title(cluster)), bytes.Replace(rest, []byte(kept), []byte(notice), 1))
+}
+
+func title(cluster string) string { return "# Backups of " + escape(cluster) + "\n" }
+
 // maxTargets is the number of targets that a row names.
 const maxTargets = 10
 
@@ -34,10 +52,8 @@ func Page(cluster string, policies []Policy) []byte {
 		return cmp.Or(cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Name, b.Name))
 	})
 	var out strings.Builder
-	fmt.Fprintf(&out, "# Backups of %s\n\n", escape(cluster))
-	out.WriteString(
-		"Cairn keeps this page up to date. Times are UTC. A policy is late when a run that was due has not " +
-			"succeeded within its time.\n")
+	out.WriteString(title(cluster) + "\n" + kept +
+		" Times are UTC. A policy is late when a run that was due has not succeeded within its time.\n")
 	if len(policies) == 0 {
 		out.WriteString("\nThere is no backup policy.\n")
 	}
