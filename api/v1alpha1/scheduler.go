@@ -115,6 +115,12 @@ type SessionStatus struct {
 	// +optional
 	LastSuccessTime *metav1.Time `json:"lastSuccessTime,omitempty"`
 
+	// LastSuccessOf is a digest of the targets and repositories of the policy that this run has backed up. Protected
+	// compares it with the policy once the run is gone.
+	// +optional
+	// +kubebuilder:validation:MaxLength=64
+	LastSuccessOf string `json:"lastSuccessOf,omitempty"`
+
 	// Conditions: SchedulerEnsured; SlotsMissed while slots pass without a run.
 	// +optional
 	// +listType=map

@@ -92,7 +92,11 @@ func (r *Reconciler) reconcile(ctx context.Context, batch *v1alpha1.BackupBatch)
 	}
 
 	var dependencies policy.Dependencies
+	before := batch.Status.Targets
 	targets, failed := r.ensureChildren(ctx, batch, found.find, &dependencies)
+	if targets != nil {
+		batch.Status.Targets = targets // of which the schedule tells what has no backup yet
+	}
 	conflicts, after, err := keeper.Schedule(ctx, batch, false, now)
 	failed = errors.Join(failed, err)
 	retained, err := r.binder().Retained(ctx, batch.Namespace, invokerOf(batch),
@@ -104,10 +108,10 @@ func (r *Reconciler) reconcile(ctx context.Context, batch *v1alpha1.BackupBatch)
 	refused, others := trigger.Refusals(failed)
 	switch {
 	case others != nil && len(refused) == 0: // The next try can succeed: the rest of the status keeps its state.
+		batch.Status.Targets = before
 	case targets == nil && len(refused) > 0:
 		markRefused(batch, refused, now)
 	default:
-		batch.Status.Targets = targets
 		batch.Status.Dependencies = dependencies[:min(len(dependencies), maxDependencies)]
 		batch.Status.ObservedGeneration = batch.Generation
 		summarize(batch, problems{found.missing, conflicts, refused}, now)

@@ -69,12 +69,28 @@ func TestTheRunsOfABatch(t *testing.T) {
 
 	run := &v1alpha1.BackupSession{ObjectMeta: metav1.ObjectMeta{Namespace: batch.Namespace, Name: slot}}
 	g.Expect(bed.Client.Get(t.Context(), client.ObjectKeyFromObject(run), run)).To(Succeed())
+	backsUp := func(name string) {
+		run.Status.Resolved.Targets = append(run.Status.Resolved.Targets, v1alpha1.ResolvedTarget{
+			Name: name, Configuration: policy.ChildName("shop", name), AppRef: batch.Spec.Targets[0].AppRef,
+			Repositories: []v1alpha1.ResolvedRepository{{Name: name}},
+		})
+		run.Status.Resolved.Targets[len(run.Status.Resolved.Targets)-1].AppRef.Name = name
+	}
 	bed.EditStatus(t, run, func() {
+		run.Status.Resolved = &v1alpha1.ResolvedBackup{}
+		backsUp("web")
 		run.Status.Phase, run.Status.CompletionTime = v1alpha1.BackupSessionSucceeded, new(metav1.NewTime(now))
 	})
 	bed.Eventually(t, batch, func(g Gomega) {
 		g.Expect(batch.Status.Sessions[0].LastSuccessTime).To(HaveField("Time", BeTemporally("==", now)))
+		g.Expect(conditions.GetReason(batch, v1alpha1.ConditionProtected)).To(Equal(v1alpha1.ReasonNoBackupYet))
+		g.Expect(conditions.GetMessage(batch, v1alpha1.ConditionProtected)).
+			To(HaveSuffix("hourly: PersistentVolumeClaim/db in Repository db"))
+	}, "the success is counted, but it lacks a target")
+	bed.EditStatus(t, run, func() { backsUp("db") })
+	bed.Edit(t, batch, func() { batch.Spec.Sessions[0].RetryConfig.MaxRetry = 2 })
+	bed.Eventually(t, batch, func(g Gomega) {
 		g.Expect(conditions.IsTrue(batch, v1alpha1.ConditionProtected)).To(BeTrue())
-	}, "the success is counted")
+	}, "the success has all targets")
 	bed.NoOp(t, reconciler, &events, batch)
 }

@@ -23,7 +23,7 @@ func (b *sessionFacts) dropAhead() dropped {
 		p.LastScheduleTime = nil
 	}
 	if ahead(p.LastSuccessTime) {
-		p.LastSuccessTime = nil
+		p.LastSuccessTime, p.LastSuccessOf = nil, ""
 	}
 	if ahead(p.LastMissedTime) {
 		p.LastMissedTime = nil

@@ -11,6 +11,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/policy"
 	"github.com/cairn-backup/cairn/internal/run/backup"
 	"github.com/cairn-backup/cairn/internal/schedule"
+	"github.com/cairn-backup/cairn/internal/text"
 )
 
 // protection describes how old the last success of a session is allowed to become.
@@ -22,6 +23,8 @@ type protection struct {
 	late, suspended bool
 	// none reports that the session never had a success.
 	none bool
+	// uncovered names what policy asks for and the last success has not backed up; "" if nothing.
+	uncovered string
 	// unfinished names the oldest run that has not ended. A run without a timeout can hang, and Forbid then holds up
 	// the later ones.
 	unfinished string
@@ -36,6 +39,7 @@ func protect(
 	p.due, _ = backup.SuccessDue(status, &b.config, last, b.now, func(_ string, from time.Time) (time.Time, error) {
 		return times.Next(from), nil
 	})
+	p.uncovered, status.LastSuccessOf = b.uncovered(last)
 	if p.late = b.now.After(p.due); p.late {
 		p.unfinished = unfinished(b.runs)
 	}
@@ -67,7 +71,7 @@ func unfinished(runs []*v1alpha1.BackupSession) string {
 // protected sets the condition Protected from the protections of all sessions with a schedule. Without such a session
 // it removes the condition: nobody promised a backup.
 func protected(o conditions.Setter, all []*protection) {
-	var late, none []string
+	var late, none, uncovered []string
 	suspended := true
 	for _, p := range all {
 		switch {
@@ -80,6 +84,8 @@ func protected(o conditions.Setter, all []*protection) {
 			suspended = suspended && p.suspended
 		case p.none:
 			none = append(none, p.session)
+		case p.uncovered != "":
+			uncovered = append(uncovered, p.session+": "+p.uncovered)
 		}
 	}
 	switch {
@@ -95,6 +101,9 @@ func protected(o conditions.Setter, all []*protection) {
 	case len(none) > 0:
 		conditions.MarkUnknown(o, v1alpha1.ConditionProtected, v1alpha1.ReasonNoBackupYet,
 			"no run has succeeded yet: %s", strings.Join(none, ", "))
+	case len(uncovered) > 0:
+		conditions.MarkUnknown(o, v1alpha1.ConditionProtected, v1alpha1.ReasonNoBackupYet,
+			"the policy asks for more than the last success has backed up: %s", text.Join(uncovered))
 	default:
 		conditions.MarkTrue(o, v1alpha1.ConditionProtected, v1alpha1.ReasonProtected,
 			"the last success of every session is recent enough for its schedule")

@@ -123,6 +123,7 @@ func (k *Scheduler) judge(
 			previous: previous, config: *config, paused: v.paused, runs: runs[config.Name],
 			unscheduled: unscheduled[config.Name],
 			identity:    schedule.Identity(v.kind, v.object.GetNamespace(), v.object.GetName(), config.Name),
+			asked:       asked(v.object, config.Name),
 			generation:  v.object.GetGeneration(), created: v.object.GetCreationTimestamp().Time, now: now,
 		})
 		if !j.start.IsZero() {

@@ -29,6 +29,8 @@ type sessionFacts struct {
 	paused   bool
 	// runs of the session, in any order.
 	runs []*v1alpha1.BackupSession
+	// asked is what policy asks the session to back up, as far as known.
+	asked []part
 	// unscheduled is why the session's CronJob is not in place: a name conflict, or an invalid policy.
 	unscheduled error
 	// generation of the policy, and when it was created.

@@ -1,0 +1,161 @@
+package trigger
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/policy"
+	"github.com/cairn-backup/cairn/internal/run"
+	"github.com/cairn-backup/cairn/internal/run/backup"
+)
+
+// part is what a session backs up: one target into one Repository.
+type part struct {
+	// Name of the target in a run. Another object can have it later.
+	Name string
+	// Target is the object, Repository the name of the Repository.
+	Target, Repository string
+}
+
+func (p part) String() string { return fmt.Sprintf("%s in Repository %s", p.Target, p.Repository) }
+
+// asked returns what policy asks a session to back up.
+func asked(invoker any, session string) []part {
+	var out []part
+	add := func(name, configuration string, target v1alpha1.TypedObjectReference, all []v1alpha1.RepositoryInfo) {
+		if len(all) == 0 {
+			all = []v1alpha1.RepositoryInfo{{}}
+		}
+		for i := range all {
+			out = append(out, part{name, target.String(), cmp.Or(all[i].Name, configuration)})
+		}
+	}
+	switch o := invoker.(type) {
+	case *v1alpha1.BackupConfiguration:
+		for i := range o.Spec.Sessions {
+			if s := &o.Spec.Sessions[i]; s.Name == session && o.Spec.Target != nil {
+				add(o.Name, o.Name, *o.Spec.Target, s.Repositories)
+			}
+		}
+	case *v1alpha1.BackupBatch:
+		known := policy.KnownTargets(o)
+		for i := range o.Spec.Sessions {
+			s := &o.Spec.Sessions[i]
+			if s.Name != session {
+				continue
+			}
+			for j := range s.Targets {
+				for _, t := range known {
+					if t.Entry() == s.Targets[j].Name {
+						add(t.Name, policy.ChildName(o.Name, t.Name), t.AppRef,
+							policy.TargetRepositories(s, &s.Targets[j], &t))
+					}
+				}
+			}
+		}
+	}
+	return out
+}
+
+// uncovered tells which parts of what policy asks the last success has not backed up, nor a run after it. It returns
+// "" if none, or if nobody knows, and a digest of the others. If the run of the last success is gone, it compares the
+// digest that is known.
+func (b *sessionFacts) uncovered(last backup.Success) (text, digest string) {
+	digest = b.previous.LastSuccessOf
+	known, from := b.previous.LastSuccessTime, b.begun(last)
+	if from == nil || known != nil && known.After(last.Ended) {
+		if digest != "" && digest != digestOf(b.asked) {
+			text = "the targets or repositories have changed"
+		}
+		return text, digest
+	}
+	got := b.backedUp(last, from)
+	var has []part
+	var none []string
+	for _, p := range b.asked {
+		if got[p] || got[part{Name: p.Name}] {
+			has = append(has, p)
+		} else {
+			none = append(none, p.String())
+		}
+	}
+	return listed(none), digestOf(has)
+}
+
+// begun returns the runs of the last success, of which the second began the restore point if the first is a retry. It
+// returns nil if the run is gone, or does not tell what it backed up.
+func (b *sessionFacts) begun(last backup.Success) (of []*v1alpha1.BackupSession) {
+	for _, r := range b.runs {
+		var one backup.Success
+		if one.See(r, b.now); one.Ended.IsZero() || !one.Ended.Equal(last.Ended) || r.Status.Resolved == nil {
+			continue
+		}
+		of = []*v1alpha1.BackupSession{r}
+		for _, first := range b.runs {
+			if first.Name == r.Status.Resolved.RestorePoint && first.Status.Resolved != nil {
+				of = append(of, first)
+			}
+		}
+	}
+	return of
+}
+
+// backedUp returns what the runs of the last success, and later ones, have backed up. A part without a target stands
+// for all of that name: the run that began the restore point is gone, and had left it in order.
+func (b *sessionFacts) backedUp(last backup.Success, from []*v1alpha1.BackupSession) map[part]bool {
+	got := map[part]bool{}
+	all := func(r *v1alpha1.BackupSession, counts func(name string) bool) {
+		for i := range r.Status.Resolved.Targets {
+			t := &r.Status.Resolved.Targets[i]
+			for j := range t.Repositories {
+				if counts(t.Name) {
+					got[part{t.Name, t.AppRef.String(), t.Repositories[j].Name}] = true
+				}
+			}
+		}
+	}
+	for _, r := range from { // a retry that succeeded completes what the first run of its restore point began
+		all(r, func(string) bool { return true })
+	}
+	if s := from[0].Status.Resolved; s.RestorePoint != "" && len(from) == 1 {
+		for _, p := range b.asked {
+			if !slices.ContainsFunc(s.Targets, func(t v1alpha1.ResolvedTarget) bool { return t.Name == p.Name }) {
+				got[part{Name: p.Name}] = true
+			}
+		}
+	}
+	for _, r := range b.runs {
+		if r.Status.Resolved == nil || !r.Status.Phase.Terminal() || backup.EndOf(r).Before(last.Ended) {
+			continue
+		}
+		all(r, func(name string) bool {
+			return run.Whole(r) || slices.ContainsFunc(r.Status.Targets, func(t v1alpha1.BackupTargetStatus) bool {
+				return t.Name == name && t.Phase == v1alpha1.BackupSessionSucceeded
+			})
+		})
+	}
+	return got
+}
+
+// digestOf returns a short digest of parts in any order.
+func digestOf(parts []part) string {
+	parts = slices.Clone(parts)
+	slices.SortFunc(parts, func(a, b part) int {
+		return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.Target, b.Target),
+			cmp.Compare(a.Repository, b.Repository))
+	})
+	return strings.TrimPrefix(policy.Digest(parts), "sha256:")[:16]
+}
+
+// listedParts is how many parts a message names.
+const listedParts = 5
+
+func listed(parts []string) string {
+	if more := len(parts) - listedParts; more > 0 {
+		return fmt.Sprintf("%s and %d more", strings.Join(parts[:listedParts], ", "), more)
+	}
+	return strings.Join(parts, ", ")
+}
