@@ -42,12 +42,13 @@ func (r *Reconciler) writeResult(
 		}
 		e := w.Ended(result)
 		e.Failed = e.Failed || !scanned
-		ended[k.Repository.Name] = e
 		done, undone := w.Split(result)
 		if w.Repository != nil && w.Repository.Status.InitializedSpec != placeOfWork(t, k) {
-			failed[k.Repository.Name] = true // It has moved meanwhile, and nothing was checked in its new place.
+			// It has moved meanwhile, and nothing was checked in its new place.
+			e = keeper.Ended{Failed: true}
 			done.Maintain, done.Checks, done.Check = "", false, nil
 		}
+		ended[k.Repository.Name] = e
 		for _, f := range undone {
 			if err := r.fail(ctx, f.Work, f.Reason, f.Message); err != nil {
 				return err
