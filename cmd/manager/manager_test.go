@@ -8,7 +8,11 @@ import (
 
 	. "github.com/onsi/gomega"
 	appsv1 "k8s.io/api/apps/v1"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/discovery"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/yaml"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
@@ -74,6 +78,33 @@ func TestManager(t *testing.T) {
 						`Snapshot: install the CRDs of this version with \"kubectl apply -k config/crd\"`))
 	})
 	install(t)
+	t.Run("with CRDs of an older version it says what to do", func(t *testing.T) {
+		g := NewWithT(t)
+		scheme := runtime.NewScheme()
+		g.Expect(apiextensionsv1.AddToScheme(scheme)).To(Succeed())
+		crds, err := client.New(bed.Config, client.Options{Scheme: scheme})
+		g.Expect(err).NotTo(HaveOccurred())
+		crd := &apiextensionsv1.CustomResourceDefinition{}
+		g.Expect(crds.Get(t.Context(), client.ObjectKey{Name: "backupsessions." + v1alpha1.Group}, crd)).To(Succeed())
+		older := crd.DeepCopy()
+		hooks := older.Spec.Versions[0].Schema.OpenAPIV3Schema.Properties["status"].Properties["hooks"]
+		delete(hooks.Properties["preHooks"].Items.Schema.Properties, "pod")
+		g.Expect(crds.Patch(t.Context(), older, client.MergeFrom(crd))).To(Succeed())
+		api, err := discovery.NewDiscoveryClientForConfig(bed.Config)
+		g.Expect(err).NotTo(HaveOccurred())
+		g.Eventually(func() error { return checkFields(api) }, testbed.Patience).ShouldNot(Succeed(),
+			"the API server tells of the CRD")
+		p := begin(t, kubeconfig(t, false), "--enable-leader-election")
+		g.Expect(p.code(t)).To(Equal(1))
+		g.Expect(p.log.String()).To(ContainSubstring("are of an older version and lack the fields " +
+			"BackupSession.status.hooks.preHooks.pod: " +
+			`install the CRDs of this version with \"kubectl apply -k config/crd\"`))
+		whole := older.DeepCopy()
+		whole.Spec = crd.Spec
+		g.Expect(crds.Patch(t.Context(), whole, client.MergeFrom(older))).To(Succeed())
+		g.Eventually(func() error { return checkFields(api) }, testbed.Patience).Should(Succeed(),
+			"the API server tells of the CRD")
+	})
 	t.Run("with its own rights it leads, is healthy and shows metrics", func(t *testing.T) {
 		g := NewWithT(t)
 		p := begin(t, kubeconfig(t, false), "--enable-leader-election", "--kubestash-metrics")

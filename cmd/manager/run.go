@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"math/rand"
 	"os"
-	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -18,9 +16,7 @@ import (
 	"github.com/fluxcd/pkg/runtime/probes"
 	snapshotv1 "github.com/kubernetes-csi/external-snapshotter/client/v8/apis/volumesnapshot/v1"
 	corev1 "k8s.io/api/core/v1"
-	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	utilruntime "k8s.io/apimachinery/pkg/util/runtime"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
@@ -60,7 +56,7 @@ func run(ctx context.Context, o *options) error {
 	if err != nil {
 		return err
 	}
-	if err := checkCRDs(mgr.GetScheme(), mgr.GetRESTMapper()); err != nil {
+	if err := checkCRDs(ctx, mgr); err != nil {
 		return err
 	}
 	recorder, err := events.NewRecorder(mgr, ctrl.Log, o.eventsAddr, name)
@@ -140,30 +136,6 @@ func newClient(config *rest.Config, options ctrlclient.Options) (ctrlclient.Clie
 		return nil, err
 	}
 	return logs.NewClient(c), nil
-}
-
-// checkCRDs returns an error that names the kinds of Cairn that the cluster lacks. A controller that waits for a
-// missing kind would report it only after minutes.
-func checkCRDs(scheme *runtime.Scheme, mapper meta.RESTMapper) error {
-	var missing []string
-	for kind := range scheme.KnownTypes(v1alpha1.GroupVersion) {
-		if !scheme.Recognizes(v1alpha1.GroupVersion.WithKind(kind + "List")) {
-			continue // a list, or a kind that belongs to every API
-		}
-		_, err := mapper.RESTMapping(schema.GroupKind{Group: v1alpha1.Group, Kind: kind}, v1alpha1.GroupVersion.Version)
-		if meta.IsNoMatchError(err) {
-			missing = append(missing, kind)
-		} else if err != nil {
-			return fmt.Errorf("look up kind %s: %w", kind, err)
-		}
-	}
-	if len(missing) > 0 {
-		slices.Sort(missing)
-		return fmt.Errorf(
-			"the cluster lacks the kinds %s: install the CRDs of this version with \"kubectl apply -k config/crd\"",
-			strings.Join(missing, ", "))
-	}
-	return nil
 }
 
 // clusterUID returns the UID of the namespace kube-system, which identifies a cluster for its whole life.
