@@ -81,7 +81,16 @@ func (r *Reconciler) initialise(
 		status.Follow(progress)
 		return ctrl.Result{RequeueAfter: progress.After}, nil
 	}
-	err = r.leave(ctx, repository, place, counts.snapshots)
+	return r.proved(ctx, repository, status, progress, place, counts)
+}
+
+// proved writes that an init Job has proved the repository in a place. What was known of an earlier place counts no
+// more.
+func (r *Reconciler) proved(
+	ctx context.Context, repository *v1alpha1.Repository, status initjob.Status, progress initjob.Progress, place string,
+	counts counted,
+) (ctrl.Result, error) {
+	err := r.leave(ctx, repository, place, counts.snapshots)
 	if apierrors.IsConflict(err) {
 		logs.DecidesAgain(ctx, err)
 		return ctrl.Result{RequeueAfter: time.Second}, nil
@@ -90,7 +99,7 @@ func (r *Reconciler) initialise(
 		return ctrl.Result{}, err
 	}
 	status.Follow(progress)
-	repository.Status.InitializedSpec, repository.Status.ProvedAfter = place, disprovedBy
+	repository.Status.InitializedSpec, repository.Status.ProvedAfter = place, counts.disprovedBy
 	return ctrl.Result{}, nil
 }
 

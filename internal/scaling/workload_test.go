@@ -132,7 +132,8 @@ func TestLeftDown(t *testing.T) {
 	}
 	const failed = v1alpha1.RestoreSessionFailed
 	batches := []v1alpha1.RestoreBatch{
-		{}, batch(failed, v1alpha1.ScaledWorkload{UID: "u", Generation: 7, Replicas: 2}),
+		{},
+		batch(failed, v1alpha1.ScaledWorkload{UID: "u", Generation: 7, Replicas: 2}),
 		batch(failed, v1alpha1.ScaledWorkload{UID: "other", Generation: 7, Replicas: 4},
 			v1alpha1.ScaledWorkload{UID: "u", Generation: 7, Replicas: 3}),
 		batch(failed, v1alpha1.ScaledWorkload{UID: "u", Generation: 7}),

@@ -25,37 +25,47 @@ func (p part) String() string { return fmt.Sprintf("%s in Repository %s", p.Targ
 // asked returns what policy asks a session to back up.
 func asked(invoker any, session string) []part {
 	var out []part
-	add := func(name, configuration string, target v1alpha1.TypedObjectReference, all []v1alpha1.RepositoryInfo) {
-		if len(all) == 0 {
-			all = []v1alpha1.RepositoryInfo{{}}
-		}
-		for i := range all {
-			out = append(out, part{name, target.String(), cmp.Or(all[i].Name, configuration)})
-		}
-	}
 	switch o := invoker.(type) {
 	case *v1alpha1.BackupConfiguration:
 		for i := range o.Spec.Sessions {
 			if s := &o.Spec.Sessions[i]; s.Name == session && o.Spec.Target != nil {
-				add(o.Name, o.Name, *o.Spec.Target, s.Repositories)
+				out = append(out, partsOf(o.Name, o.Name, *o.Spec.Target, s.Repositories)...)
 			}
 		}
 	case *v1alpha1.BackupBatch:
 		known := policy.KnownTargets(o)
 		for i := range o.Spec.Sessions {
-			s := &o.Spec.Sessions[i]
-			if s.Name != session {
-				continue
-			}
-			for j := range s.Targets {
-				for _, t := range known {
-					if t.Entry() == s.Targets[j].Name {
-						add(t.Name, policy.ChildName(o.Name, t.Name), t.AppRef,
-							policy.TargetRepositories(s, &s.Targets[j], &t))
-					}
-				}
+			if s := &o.Spec.Sessions[i]; s.Name == session {
+				out = append(out, askedOfBatch(o.Name, s, known)...)
 			}
 		}
+	}
+	return out
+}
+
+func askedOfBatch(batch string, s *v1alpha1.BackupBatchSession, known []policy.Target) []part {
+	var out []part
+	for i := range s.Targets {
+		for _, t := range known {
+			if t.Entry() == s.Targets[i].Name {
+				out = append(out, partsOf(t.Name, policy.ChildName(batch, t.Name), t.AppRef,
+					policy.TargetRepositories(s, &s.Targets[i], &t))...)
+			}
+		}
+	}
+	return out
+}
+
+// partsOf returns the parts of one target. Without a name, a Repository has that of the configuration.
+func partsOf(
+	name, configuration string, target v1alpha1.TypedObjectReference, all []v1alpha1.RepositoryInfo,
+) []part {
+	if len(all) == 0 {
+		all = []v1alpha1.RepositoryInfo{{}}
+	}
+	out := make([]part, len(all))
+	for i := range all {
+		out[i] = part{name, target.String(), cmp.Or(all[i].Name, configuration)}
 	}
 	return out
 }

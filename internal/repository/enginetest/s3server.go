@@ -65,15 +65,15 @@ func startServer(t testing.TB, cmd *exec.Cmd, addr string) {
 	var said bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &said, &said
 	g.Expect(cmd.Start()).To(Succeed())
-	ended := make(chan error, 1)
-	go func() { ended <- cmd.Wait() }()
+	ended := make(chan string, 1)
+	go func() { ended <- fmt.Sprint(cmd.Wait()) }()
 	t.Cleanup(func() {
 		select {
-		case err := <-ended:
-			t.Errorf("%s stopped before the test: %v: %s", cmd.Path, err, said.Bytes()[max(0, said.Len()-4000):])
+		case how := <-ended:
+			t.Errorf("%s stopped before the test: %s: %s", cmd.Path, how, said.Bytes()[max(0, said.Len()-4000):])
 		default:
 			_ = cmd.Process.Kill()
-			<-ended // fails because it was killed
+			<-ended
 		}
 	})
 	g.Eventually(func() error {
