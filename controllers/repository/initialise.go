@@ -87,8 +87,8 @@ func (r *Reconciler) initialise(
 // proved writes that an init Job has proved the repository in a place. What was known of an earlier place counts no
 // more.
 func (r *Reconciler) proved(
-	ctx context.Context, repository *v1alpha1.Repository, status initjob.Status, progress initjob.Progress, place string,
-	counts counted,
+	ctx context.Context, repository *v1alpha1.Repository, status initjob.Status, progress initjob.Progress,
+	place string, counts counted,
 ) (ctrl.Result, error) {
 	err := r.leave(ctx, repository, place, counts.snapshots)
 	if apierrors.IsConflict(err) {

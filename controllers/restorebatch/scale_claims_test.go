@@ -56,7 +56,8 @@ func TestAWorkloadThatWouldLoseItsClaimsIsNotScaledDown(t *testing.T) {
 				w.Reconcile("back")
 				w.Expect(w.batch("back").Status.Resolved).NotTo(BeNil())
 				bed.Edit(t, s, func() {
-					s.Spec.PersistentVolumeClaimRetentionPolicy.WhenScaled = appsv1.DeletePersistentVolumeClaimRetentionPolicyType
+					claims := s.Spec.PersistentVolumeClaimRetentionPolicy
+					claims.WhenScaled = appsv1.DeletePersistentVolumeClaimRetentionPolicyType
 				})
 			}
 			b := w.settle("back")
