@@ -129,13 +129,14 @@ func (s *reconciling) stillForeign(ctx context.Context, k key) bool {
 // takeFromKubectl makes this PolicySync the owner of the fields that kubectl owns. Otherwise a field would stay after
 // Git has dropped it, and one that somebody added by hand would stay for ever. It comes before the dry run, which then
 // shows what an apply removes. live has the objects as they are then. The values of a Secret stay a person's, because
-// they can be the only ones. So does what other programs wrote, such as "cairn pause".
+// they can be the only ones. So does what a person added to a RetentionPolicy, because backups would go with it, and to
+// what Cairn does not let change: see staysWithPerson. So does what other programs wrote, such as "cairn pause".
 func (a *applier) takeFromKubectl(ctx context.Context, objects []*unstructured.Unstructured, live liveObjects) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.SetLimit(concurrency)
 	for _, u := range objects {
 		have := live[keyOf(u)]
-		if have == nil || have.GroupVersionKind().GroupKind() == (schema.GroupKind{Kind: secretKind}) {
+		if have == nil || staysWithPerson(have) {
 			continue
 		}
 		g.Go(func() error {
@@ -149,9 +150,28 @@ func (a *applier) takeFromKubectl(ctx context.Context, objects []*unstructured.U
 	return g.Wait()
 }
 
+// staysWithPerson reports whether nothing of an object is taken from kubectl: of a Secret; of a Repository, whose
+// spec.paused protects its backups, and whose other fields mostly can't change; and of runs and restores, whose spec
+// never changes.
+func staysWithPerson(u *unstructured.Unstructured) bool {
+	switch u.GroupVersionKind().GroupKind() {
+	case schema.GroupKind{Kind: secretKind}:
+		return true
+	case schema.GroupKind{Group: v1alpha1.Group, Kind: v1alpha1.RepositoryKind},
+		schema.GroupKind{Group: v1alpha1.Group, Kind: v1alpha1.BackupSessionKind},
+		schema.GroupKind{Group: v1alpha1.Group, Kind: v1alpha1.RestoreSessionKind},
+		schema.GroupKind{Group: v1alpha1.Group, Kind: v1alpha1.RestoreBatchKind}:
+		return true
+	default:
+		return false
+	}
+}
+
 // take takes the fields of one object. After a conflict it has read the object anew.
 func (a *applier) take(ctx context.Context, have *unstructured.Unstructured) error {
-	fields, err := managedfields.TakeFromKubectl(owner.Field, have)
+	kind := have.GroupVersionKind().GroupKind()
+	shared := kind == (schema.GroupKind{Group: v1alpha1.Group, Kind: v1alpha1.RetentionPolicyKind})
+	fields, err := managedfields.TakeFromKubectl(owner.Field, have, shared)
 	if err != nil || fields == nil {
 		return err
 	}

@@ -55,39 +55,52 @@ func TestTakeFromKubectl(t *testing.T) {
 	other.APIVersion = "v2"
 	ours := of("cairn", apply, `{"f:spec":{"f:a":{}}}`)
 	labels := of("kubectl-label", update, `{"f:metadata":{"f:labels":{"f:team":{}}}}`)
-	for name, tt := range map[string]struct{ before, after []entry }{
-		"nothing":        {[]entry{ours, of("helm", update, `{"f:spec":{"f:x":{}}}`)}, nil},
-		"no fields":      {[]entry{ours, {Manager: "kubectl", Operation: update, APIVersion: "v1"}}, nil},
-		"metadata":       {[]entry{ours, labels}, nil},
-		"a subresource":  {[]entry{ours, scale}, nil},
-		"other version":  {[]entry{other, ours}, nil},
-		"other programs": {[]entry{ours, of("cairn", update, `{"f:spec":{"f:x":{}}}`)}, nil},
+	for name, tt := range map[string]struct {
+		before, after []entry
+		shared        bool
+	}{
+		"nothing":        {before: []entry{ours, of("helm", update, `{"f:spec":{"f:x":{}}}`)}},
+		"no fields":      {before: []entry{ours, {Manager: "kubectl", Operation: update, APIVersion: "v1"}}},
+		"metadata":       {before: []entry{ours, labels}},
+		"a subresource":  {before: []entry{ours, scale}},
+		"other version":  {before: []entry{other, ours}},
+		"other programs": {before: []entry{ours, of("cairn", update, `{"f:spec":{"f:x":{}}}`)}},
 		"adopted": {
-			[]entry{labels, of("kubectl", apply, `{"f:spec":{"f:x":{}}}`)},
-			[]entry{labels, of("cairn", apply, `{"f:spec":{"f:x":{}}}`)},
+			before: []entry{labels, of("kubectl", apply, `{"f:spec":{"f:x":{}}}`)},
+			after:  []entry{labels, of("cairn", apply, `{"f:spec":{"f:x":{}}}`)},
 		},
 		"several": {
-			[]entry{
+			before: []entry{
 				of("kubectl-edit", update, `{"f:spec":{"f:b":{"f:c":{}}}}`), ours, scale,
 				of("before-first-apply", update, `{"f:data":{}}`),
 			},
-			[]entry{scale, of("cairn", apply, `{"f:data":{},"f:spec":{"f:a":{},"f:b":{"f:c":{}}}}`)},
+			after: []entry{scale, of("cairn", apply, `{"f:data":{},"f:spec":{"f:a":{},"f:b":{"f:c":{}}}}`)},
 		},
 		"kubectl apply": {
-			[]entry{ours, of("kubectl-client-side-apply", update, `{"f:metadata":{"f:annotations":{".":{},"f:me":{},`+
-				`"f:kubectl.kubernetes.io/last-applied-configuration":{}}},"f:spec":{"f:b":{}}}`)},
-			[]entry{
+			before: []entry{ours, of("kubectl-client-side-apply", update, `{"f:metadata":{"f:annotations":{`+
+				`".":{},"f:me":{},"f:kubectl.kubernetes.io/last-applied-configuration":{}}},"f:spec":{"f:b":{}}}`)},
+			after: []entry{
 				of("kubectl-client-side-apply", update, `{"f:metadata":{"f:annotations":{".":{},"f:me":{}}}}`),
 				of("cairn", apply, `{"f:metadata":{"f:annotations":{`+
 					`"f:kubectl.kubernetes.io/last-applied-configuration":{}}},"f:spec":{"f:a":{},"f:b":{}}}`),
 			},
+		},
+		"shared": {
+			before: []entry{of("kubectl-edit", update, `{"f:spec":{"f:a":{},"f:b":{}}}`), ours},
+			after: []entry{
+				of("kubectl-edit", update, `{"f:spec":{"f:b":{}}}`), of("cairn", apply, `{"f:spec":{"f:a":{}}}`),
+			},
+			shared: true,
+		},
+		"nothing shared": {
+			before: []entry{other, of("kubectl-edit", update, `{"f:spec":{"f:b":{}}}`), ours}, shared: true,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
 			got, err := managedfields.TakeFromKubectl("cairn", &corev1.Secret{
 				ObjectMeta: metav1.ObjectMeta{ManagedFields: tt.before},
-			})
+			}, tt.shared)
 			g.Expect(err).NotTo(HaveOccurred())
 			g.Expect(got).To(Equal(tt.after))
 		})
@@ -95,6 +108,6 @@ func TestTakeFromKubectl(t *testing.T) {
 	g := NewWithT(t)
 	_, err := managedfields.TakeFromKubectl("cairn", &corev1.Secret{
 		ObjectMeta: metav1.ObjectMeta{Name: "x", ManagedFields: []entry{of("kubectl", apply, "{")}},
-	})
+	}, false)
 	g.Expect(err).To(MatchError(HavePrefix("read managedFields of x: ")))
 }

@@ -19,12 +19,16 @@ var (
 // TakeFromKubectl returns the metadata.managedFields of an object as they are if a manager has applied, itself, all
 // fields that kubectl owns. Its next apply then removes those of them that it does not apply. The rest of the metadata
 // stays kubectl's: many labels and annotations are requests that a person makes with kubectl, such as a consent. The
-// record that "kubectl apply" keeps of the other fields goes with them. TakeFromKubectl returns nil if kubectl owns no
-// such field.
-func TakeFromKubectl(manager string, o metav1.Object) ([]metav1.ManagedFieldsEntry, error) {
+// record that "kubectl apply" keeps of the other fields goes with them. With shared, it takes only what the manager has
+// applied as well. TakeFromKubectl returns nil if kubectl owns no such field.
+func TakeFromKubectl(manager string, o metav1.Object, shared bool) ([]metav1.ManagedFieldsEntry, error) {
 	all, err := AppliedBy(manager, o)
 	if err != nil {
 		return nil, err
+	}
+	var only *fieldpath.Set
+	if shared {
+		only = all
 	}
 	var own metav1.ManagedFieldsEntry
 	entries := slices.Clone(o.GetManagedFields())
@@ -37,7 +41,7 @@ func TakeFromKubectl(manager string, o metav1.Object) ([]metav1.ManagedFieldsEnt
 	var out []metav1.ManagedFieldsEntry
 	took := false
 	for _, e := range entries {
-		taken, left, err := split(e)
+		taken, left, err := split(e, only)
 		switch {
 		case err != nil:
 			return nil, fmt.Errorf("read managedFields of %s: %w", o.GetName(), err)
@@ -64,8 +68,9 @@ func TakeFromKubectl(manager string, o metav1.Object) ([]metav1.ManagedFieldsEnt
 	return append(out, own), err
 }
 
-// split returns the fields of an entry that can be taken from kubectl, and those that are left to it.
-func split(e metav1.ManagedFieldsEntry) (taken, left *fieldpath.Set, err error) {
+// split returns the fields of an entry that can be taken from kubectl, and those that are left to it. If only is not
+// nil, no other field can be taken.
+func split(e metav1.ManagedFieldsEntry, only *fieldpath.Set) (taken, left *fieldpath.Set, err error) {
 	if !ofKubectl(e) {
 		return fieldpath.NewSet(), nil, nil
 	}
@@ -74,6 +79,9 @@ func split(e metav1.ManagedFieldsEntry) (taken, left *fieldpath.Set, err error) 
 		return nil, nil, err
 	}
 	taken = all.RecursiveDifference(metadata)
+	if only != nil {
+		taken = taken.Intersection(only)
+	}
 	if !taken.Empty() {
 		taken = taken.Union(all.Intersection(lastApplied))
 	}
