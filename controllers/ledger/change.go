@@ -93,7 +93,7 @@ func (c *change) fit() {
 }
 
 // retire writes into the page of the folder that the Ledger has left that nobody keeps it any more. It leaves a folder
-// alone that belongs to another cluster, or has no page.
+// alone that belongs to another cluster, has no page, or can't be read.
 func (c *change) retire(ctx context.Context, head gitstore.Reader) ([]gitstore.Edit, error) {
 	if c.left == "" {
 		return nil, nil
@@ -102,7 +102,8 @@ func (c *change) retire(ctx context.Context, head gitstore.Reader) ([]gitstore.E
 	owner, err := c.claim(ctx, head, path.Join(c.left, ledger.ClusterFile),
 		ledger.Cluster{Name: name, UID: c.cluster.UID})
 	var unclear *fault
-	if len(owner) > 0 || errors.Is(err, errNameTaken) || errors.As(err, &unclear) {
+	var unread *gitstore.RemoteError
+	if len(owner) > 0 || errors.Is(err, errNameTaken) || errors.As(err, &unclear) || errors.As(err, &unread) {
 		return nil, nil
 	}
 	if err != nil {
