@@ -19,6 +19,8 @@ type Snapshot struct {
 	// Point is the restore point to which it belongs. All Snapshots of a point stay or go together. Empty means that
 	// the Snapshot is a point by itself.
 	Point string
+	// Target is what it is a backup of. Empty means that its Repository has one target.
+	Target string
 	// Time is when it was made, and Created when the API server made the object.
 	Time, Created time.Time
 	// Phase is its phase. Pending and Running Snapshots stay.

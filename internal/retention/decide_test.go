@@ -246,6 +246,17 @@ func TestTheLastWholeRestorePointStays(t *testing.T) {
 		}
 	}
 	damaged := func(s Snapshot) Snapshot { s.Damaged = true; return s }
+	// twice adds a second Repository of each Snapshot's target, with this phase.
+	twice := func(phase v1alpha1.SnapshotPhase, snapshots ...Snapshot) []Snapshot {
+		var out []Snapshot
+		for _, s := range snapshots {
+			far := s
+			s.Target, far.Target = s.Repository, s.Repository
+			far.Name, far.Repository, far.Phase = "far-"+s.Name, "far-"+s.Repository, phase
+			out = append(out, s, far)
+		}
+		return out
+	}
 	whole := []Snapshot{point(1, "web", good), point(1, "db", good)}
 	partial := []Snapshot{
 		point(2, "web", good), point(2, "db", bad), point(3, "web", bad), point(3, "db", good),
@@ -282,6 +293,18 @@ func TestTheLastWholeRestorePointStays(t *testing.T) {
 				point(4, "mail", bad),
 			},
 			goes: []Snapshot{point(1, "web", good), point(2, "web", good)},
+		},
+		"one Repository of each target fails for months": {
+			snapshots: slices.Concat(twice(good, whole...), twice(bad, point(2, "web", good), point(2, "db", good)),
+				twice(bad, point(3, "web", good), point(3, "db", bad), point(4, "web", bad), point(4, "db", good))),
+			stay: slices.Concat(whole, []Snapshot{point(2, "web", good), point(2, "db", good)}),
+		},
+		"a session of half of the Repositories has its own": {
+			snapshots: slices.Concat(
+				[]Snapshot{point(0, "web", good), point(0, "db", good), point(0, "mail", good), point(0, "files", good)},
+				whole, partial, []Snapshot{point(4, "mail", good), point(4, "files", good)},
+			),
+			stay: whole,
 		},
 		"a session of its own Repositories has its own": {
 			snapshots: slices.Concat(whole, partial, []Snapshot{

@@ -27,7 +27,7 @@ func world(r *rand.Rand) ([]Snapshot, time.Time) {
 				Time: when.Add(time.Duration(r.IntN(90)) * time.Second), Phase: good,
 			}
 			if r.IntN(2) == 0 {
-				s.Point = fmt.Sprint(i)
+				s.Point, s.Target = fmt.Sprint(i), fmt.Sprint(repository/2)
 			}
 			switch r.IntN(12) {
 			case 0, 1:

@@ -19,7 +19,7 @@ func FromSnapshot(s *v1alpha1.Snapshot, user string) Snapshot {
 		out.Held = cmp.Or(user, "paused")
 	}
 	if s.Labels[v1alpha1.LabelInvokerKind] == v1alpha1.BackupBatchKind {
-		out.Point = Point(s)
+		out.Point, out.Target = Point(s), s.Labels[v1alpha1.LabelConfiguration]
 	}
 	if s.Annotations[v1alpha1.AnnotationRebuilt] != "" {
 		if s.Status.Integrity == nil {

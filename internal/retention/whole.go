@@ -17,17 +17,24 @@ type restorePoint struct {
 	name string
 	// since is the time of its first Snapshot: a later retry does not make a point newer.
 	since time.Time
-	// covered says for each of its Repositories whether it has a success there.
+	// covered says for each of its targets, or Repositories, whether it has a success of it.
 	covered map[string]bool
 }
 
-// keepWholePoints keeps the newest whole restore points, once among all and once among those that are sound.
+// keepWholePoints keeps the newest whole restore points: those with a success in each Repository, and those from which
+// each target can be restored, although one of its Repositories has failed. It keeps them once among all and once among
+// those that are sound.
 func keepWholePoints(verdicts []Verdict, now time.Time) {
 	kept := map[string]string{}
 	for _, of := range []string{notDamaged, ""} {
 		counts := func(v *Verdict) bool { return v.Phase == v1alpha1.SnapshotSucceeded && (of == "" || v.sound(now)) }
-		for _, name := range newestWhole(wholePoints(verdicts, counts)) {
-			kept[name] = of
+		for _, part := range []func(*Verdict) string{
+			func(v *Verdict) string { return v.Repository },
+			func(v *Verdict) string { return cmp.Or(v.Target, v.Repository) },
+		} {
+			for _, name := range newestWhole(wholePoints(verdicts, part, counts)) {
+				kept[name] = of
+			}
 		}
 	}
 	for i := range verdicts {
@@ -39,9 +46,9 @@ func keepWholePoints(verdicts []Verdict, now time.Time) {
 	}
 }
 
-// wholePoints returns the restore points that have a success in each of their Repositories, the newest first. counts
-// reports whether a Snapshot is a success.
-func wholePoints(verdicts []Verdict, counts func(*Verdict) bool) []*restorePoint {
+// wholePoints returns the restore points that have a success of each of their parts, the newest first. part returns the
+// part that a Snapshot belongs to, and counts reports whether the Snapshot is a success.
+func wholePoints(verdicts []Verdict, part func(*Verdict) string, counts func(*Verdict) bool) []*restorePoint {
 	points := map[string]*restorePoint{}
 	var out []*restorePoint
 	for i := range verdicts {
@@ -56,7 +63,7 @@ func wholePoints(verdicts []Verdict, counts func(*Verdict) bool) []*restorePoint
 			out = append(out, p)
 		}
 		p.since = v.Time // the verdicts come newest first
-		p.covered[v.Repository] = p.covered[v.Repository] || counts(v)
+		p.covered[part(v)] = p.covered[part(v)] || counts(v)
 	}
 	out = slices.DeleteFunc(out, func(p *restorePoint) bool {
 		for _, success := range p.covered {
@@ -72,38 +79,20 @@ func wholePoints(verdicts []Verdict, counts func(*Verdict) bool) []*restorePoint
 	return out
 }
 
-// newestWhole returns the names of the restore points that must stay, of whole ones that come newest first: the newest,
-// and an older one if it covers more Repositories. A target that a run could not look at, or did not come to, has no
-// Snapshot, so that the run looks whole without it. Sessions that share no Repository do not compare.
+// newestWhole returns the names of the restore points that must stay, of whole ones that come newest first: each that
+// covers more than any newer one with which it shares a part. A target that a run could not look at, or did not come
+// to, has no Snapshot, so that the run looks whole without it. Sessions that share nothing do not compare.
 func newestWhole(points []*restorePoint) []string {
-	group := map[string]string{}
-	find := func(repository string) string {
-		for group[repository] != "" {
-			repository = group[repository]
-		}
-		return repository
-	}
-	for _, p := range points {
-		first := ""
-		for repository := range p.covered {
-			root := find(repository)
-			if first == "" {
-				first = root
-			}
-			if root != first {
-				group[root] = first
-			}
-		}
-	}
 	var names []string
-	most := map[string]int{}
+	most := map[string]int{} // of the newer points that have a part
 	for _, p := range points {
-		for repository := range p.covered { // all are of one group
-			if root := find(repository); len(p.covered) > most[root] {
-				most[root] = len(p.covered)
-				names = append(names, p.name)
-			}
-			break
+		covers := true
+		for part := range p.covered {
+			covers = covers && len(p.covered) > most[part]
+			most[part] = max(most[part], len(p.covered))
+		}
+		if covers {
+			names = append(names, p.name)
 		}
 	}
 	return names
