@@ -22,27 +22,27 @@ func (r *Reconciler) existing(ctx context.Context, repository *v1alpha1.Reposito
 }
 
 // checked writes the result of a check to the Snapshots, and reports whether the whole repository is intact. nil means
-// that this is unknown.
+// that this is unknown. unjudged reports that a check has not looked at each Snapshot yet.
 func (r *Reconciler) checked(
 	ctx context.Context, w *keeper.Work, result task.ComponentResult, at metav1.Time,
-) (*bool, error) {
+) (intact *bool, unjudged bool, err error) {
 	verdict, ok := w.Verdict(result)
 	if !ok {
-		return nil, nil
+		return nil, true, nil
 	}
 	whole := true
 	for _, name := range verdict.Snapshots() {
 		ok, err := r.checkedSnapshot(ctx, client.ObjectKey{Namespace: w.Repository.Namespace, Name: name}, verdict, at)
 		if err != nil {
-			return nil, err
+			return nil, false, err
 		}
 		whole = whole && ok
 	}
 	all, err := r.existing(ctx, w.Repository)
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
-	return verdict.Whole(all, whole, w.Began, r.Clock.Now()), nil
+	return verdict.Whole(all, whole, w.Began, r.Clock.Now()), verdict.Unjudged(all, w.Began, r.Clock.Now()), nil
 }
 
 // checkedSnapshot writes the result to one Snapshot. It reports true unless a component is known to be damaged. A

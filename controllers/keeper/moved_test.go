@@ -53,6 +53,31 @@ func TestNothingIsRemovedBeforeACheckInANewPlace(t *testing.T) {
 	}, testbed.Patience, testbed.Interval).Should(Succeed(), "a check was done")
 }
 
+// A check looks at so many components at a time, and stops at so many damaged ones.
+func TestACheckOfAPartOfTheNewPlaceIsNotEnough(t *testing.T) {
+	t.Parallel()
+	g, s := NewWithT(t), newShop(t)
+	s.snapshot(s.repository, 1, good)
+	older := s.snapshot(s.repository, 2, good)
+	bed.EditStatus(t, s.repository, func() {
+		s.repository.Status.LastBackupTime = &metav1.Time{Time: now.Now()}
+		retention.Leave(s.repository)
+	})
+	s.policy("c", last(1), "web")
+	s.expectRetention(s.repository, v1alpha1.ReasonNotChecked, "until a check has looked")
+	s.dueFor(task.MaintainFull)
+	job, keep := s.job()
+	g.Expect(keep.Keep[0].Check).To(HaveLen(2))
+	s.found(job, 1)
+	bed.Eventually(t, s.repository, func(g Gomega) {
+		g.Expect(conditions.GetMessage(s.repository, v1alpha1.ConditionChecked)).
+			To(ContainSubstring("has not looked at each Snapshot"))
+	}, "a part was checked")
+	bed.Quiet(t, s.namespace)
+	s.expectRetention(s.repository, v1alpha1.ReasonNotChecked, "")
+	expectKept(t, older)
+}
+
 // A keeper that began before the BackupStorage was edited has looked at the old place.
 func TestACheckOfTheOldPlaceSaysNothing(t *testing.T) {
 	t.Parallel()

@@ -3,6 +3,7 @@ package keeper
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/fluxcd/pkg/runtime/conditions"
 	batchv1 "k8s.io/api/batch/v1"
@@ -47,6 +48,7 @@ func (r *Reconciler) writeResult(
 			// It has moved meanwhile, and nothing was checked in its new place.
 			e = keeper.Ended{Failed: true}
 			done.Maintain, done.Checks, done.Check = "", false, nil
+			undone = slices.DeleteFunc(undone, func(f keeper.Undone) bool { return f.Maintain != "" || f.Checks })
 		}
 		ended[k.Repository.Name] = e
 		for _, f := range undone {
@@ -119,7 +121,7 @@ func (r *Reconciler) succeed(
 	ctx context.Context, w *keeper.Work, result task.ComponentResult, at metav1.Time,
 ) error {
 	if w.Repository != nil {
-		whole, err := r.checked(ctx, w, result, at)
+		whole, unjudged, err := r.checked(ctx, w, result, at)
 		if err != nil {
 			return err
 		}
@@ -137,6 +139,11 @@ func (r *Reconciler) succeed(
 			}
 			if w.Checks {
 				w.Checked(&repository.Status, whole)
+				if unjudged && retention.Moved(repository) {
+					conditions.MarkUnknown(repository, v1alpha1.ConditionChecked, v1alpha1.ReasonNotChecked,
+						"the last check has not looked at each Snapshot in the new place")
+					return
+				}
 				conditions.MarkTrue(repository, v1alpha1.ConditionChecked, v1alpha1.ReasonChecked,
 					"the last check could be done: status.integrity has its result")
 			}

@@ -109,6 +109,26 @@ func (v Verdict) WriteTo(s *v1alpha1.Snapshot, at metav1.Time) {
 	s.Status.Integrity = integrityOf(s.Status.Components)
 }
 
+// Unjudged reports whether a Snapshot that was made before the check began is still not known to be intact or damaged,
+// although a check can tell. What the verdict says of a Snapshot may not be written to it yet.
+func (v Verdict) Unjudged(all []*v1alpha1.Snapshot, began metav1.Time, now time.Time) bool {
+	return slices.ContainsFunc(all, func(s *v1alpha1.Snapshot) bool {
+		n, at := len(s.Status.Components), s.MadeBy(now)
+		return s.Status.Phase == v1alpha1.SnapshotSucceeded && s.Status.Integrity == nil && 0 < n && n <= maxChecked &&
+			at != nil && at.Time.Before(began.Time) && len(v[s.Name]) < n && !v.damaged(s.Name)
+	})
+}
+
+// damaged reports whether a component of a Snapshot is damaged.
+func (v Verdict) damaged(snapshot string) bool {
+	for _, c := range v[snapshot] {
+		if !c.intact {
+			return true
+		}
+	}
+	return false
+}
+
 // integrityOf returns false if a component is damaged, true if all components were found intact, and otherwise nil.
 func integrityOf(components map[string]v1alpha1.Component) *bool {
 	whole := len(components) > 0

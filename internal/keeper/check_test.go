@@ -2,6 +2,7 @@ package keeper
 
 import (
 	"fmt"
+	"strconv"
 	"testing"
 	"time"
 
@@ -231,6 +232,40 @@ func TestNoVerdict(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			_, ok := tt.work.Verdict(task.ComponentResult{})
 			NewWithT(t).Expect(ok).To(Equal(tt.want))
+		})
+	}
+}
+
+func TestUnjudged(t *testing.T) {
+	made := func(s *v1alpha1.Snapshot, integrity *bool, at time.Duration) *v1alpha1.Snapshot {
+		s.Status.Integrity, s.Status.SnapshotTime = integrity, &metav1.Time{Time: start.Add(at)}
+		return s
+	}
+	intact, lost := checkedComponent{intact: true}, checkedComponent{}
+	var many []string
+	for i := range maxChecked + 1 {
+		many = append(many, strconv.Itoa(i))
+	}
+	for name, tt := range map[string]struct {
+		snapshot *v1alpha1.Snapshot
+		verdict  Verdict
+		want     bool
+	}{
+		"it was never checked":                 {made(checkable("a", "x"), nil, 0), nil, true},
+		"it was intact before":                 {made(checkable("a", "x"), new(true), 0), nil, false},
+		"it is damaged":                        {made(checkable("a", "x"), new(false), 0), nil, false},
+		"it was checked now":                   {made(checkable("a", "x"), nil, 0), Verdict{"a": {"x": intact}}, false},
+		"a part of it was checked":             {made(checkable("a", "x", "y"), nil, 0), Verdict{"a": {"x": intact}}, true},
+		"a part of it is lost":                 {made(checkable("a", "x", "y"), nil, 0), Verdict{"a": {"x": lost}}, false},
+		"another one was checked":              {made(checkable("a", "x"), nil, 0), Verdict{"b": {"x": intact}}, true},
+		"it is newer than the check":           {made(checkable("a", "x"), nil, 2*time.Hour), nil, false},
+		"it has nothing that a check looks at": {made(checkable("a"), nil, 0), nil, false},
+		"it has more than a check can look at": {made(checkable("a", many...), nil, 0), nil, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			all := []*v1alpha1.Snapshot{tt.snapshot}
+			NewWithT(t).Expect(tt.verdict.Unjudged(all, metav1.NewTime(start.Add(time.Hour)), start.Add(3*time.Hour))).
+				To(Equal(tt.want))
 		})
 	}
 }
