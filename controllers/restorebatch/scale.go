@@ -111,7 +111,7 @@ func (r *Reconciler) resolveScaling(
 			err != nil {
 			return err
 		}
-		left := scaling.LeftDown(batches, w.Workload)
+		left := scaling.Inherited(batches, w.Workload, b)
 		start.ScaledDown = append(start.ScaledDown, scaling.Freeze(asked, w.Workload, left))
 	}
 	return nil
@@ -138,7 +138,7 @@ func (r *Reconciler) whyNotScaled(
 		return restorebatch.ReplicasManaged(asked.Kind, asked.Name, w.managed), nil
 	}
 	switch err := r.scaleTo(ctx, w, w.Replicas, client.DryRunAll); {
-	case apierrors.IsForbidden(err):
+	case movers.Refused(err):
 		return restorebatch.NotPermitted(r.notPermitted(namespace, err)), nil
 	case err != nil:
 		return nil, fmt.Errorf("dry-run scale of %s %s: %w", asked.Kind, asked.Name, err)
@@ -146,7 +146,12 @@ func (r *Reconciler) whyNotScaled(
 	return nil, nil
 }
 
+// notPermitted says why the API server refuses to scale. A refusal that is not about rights, such as that of an
+// admission policy, speaks for itself.
 func (r *Reconciler) notPermitted(namespace string, err error) string {
+	if !apierrors.IsForbidden(err) {
+		return fmt.Sprintf("the API server refuses to scale the workload: %v", err)
+	}
 	return fmt.Sprintf(
 		"Cairn is not allowed to scale workloads here: %v. The owner of the namespace can allow it with "+
 			"a RoleBinding (kubectl create rolebinding %s --namespace %s --clusterrole %s --serviceaccount %s)",
@@ -225,7 +230,7 @@ func (r *Reconciler) scale(
 			continue
 		}
 		err := r.scaleTo(ctx, in.found[frozen.String()], want)
-		if apierrors.IsForbidden(err) {
+		if movers.Refused(err) {
 			err = refused.Add(ctx, frozen.String(),
 				movers.Refuse(v1alpha1.ReasonScalingNotPermitted, "%s", r.notPermitted(in.Batch.Namespace, err)))
 		}

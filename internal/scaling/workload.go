@@ -1,6 +1,8 @@
 package scaling
 
 import (
+	"slices"
+
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -58,7 +60,7 @@ func Running(pods []corev1.Pod) int {
 
 // Freeze returns how a restore scales a workload: down to no replicas, and up again to the replicas that are asked for,
 // else to the replicas of now. If it has none, it gets what the RestoreBatch that left it down would have given it: see
-// LeftDown.
+// Inherited.
 func Freeze(asked v1alpha1.ScaleDown, w Workload, leftDown *v1alpha1.ScaledWorkload) v1alpha1.ScaledWorkload {
 	replicas := w.Replicas
 	if leftDown != nil {
@@ -80,11 +82,36 @@ func MayBeTaken(frozen *v1alpha1.ScaledWorkload, w Workload) bool {
 // the workload since; otherwise nil. Of several RestoreBatches, the newest counts that knows how many replicas it is to
 // have.
 func LeftDown(batches []v1alpha1.RestoreBatch, w Workload) *v1alpha1.ScaledWorkload {
-	if w.Replicas != 0 {
+	found, _ := leftBy(batches, w)
+	return found
+}
+
+// Inherited returns the state of LeftDown if the RestoreBatch b restores all that the other one did not restore;
+// otherwise nil: if b scaled the workload up, its pods would start on data that is incomplete still.
+func Inherited(batches []v1alpha1.RestoreBatch, w Workload, b *v1alpha1.RestoreBatch) *v1alpha1.ScaledWorkload {
+	found, by := leftBy(batches, w)
+	if found == nil || by.Spec.DataSource.BackupBatch != b.Spec.DataSource.BackupBatch {
 		return nil
 	}
-	var found *v1alpha1.ScaledWorkload
-	var made metav1.Time
+	for i := range by.Status.Targets {
+		t := &by.Status.Targets[i]
+		restored := t.Phase == v1alpha1.RestoreSessionSucceeded || t.Phase == v1alpha1.RestoreSessionSkipped
+		if !restored && !slices.ContainsFunc(b.Spec.Targets, func(own v1alpha1.RestoreBatchTarget) bool {
+			return own.Name == t.Name
+		}) {
+			return nil
+		}
+	}
+	return found
+}
+
+// leftBy returns the state of LeftDown, and the RestoreBatch that has it.
+func leftBy(
+	batches []v1alpha1.RestoreBatch, w Workload,
+) (found *v1alpha1.ScaledWorkload, by *v1alpha1.RestoreBatch) {
+	if w.Replicas != 0 {
+		return nil, nil
+	}
 	for i := range batches {
 		b := &batches[i]
 		if !b.Status.Phase.Terminal() {
@@ -96,12 +123,12 @@ func LeftDown(batches []v1alpha1.RestoreBatch, w Workload) *v1alpha1.ScaledWorkl
 				continue
 			}
 			if known := s.Replicas > 0; found == nil || known && (found.Replicas == 0 ||
-				made.Before(&b.CreationTimestamp)) {
-				found, made = s, b.CreationTimestamp
+				by.CreationTimestamp.Before(&b.CreationTimestamp)) {
+				found, by = s, b
 			}
 		}
 	}
-	return found
+	return found, by
 }
 
 // HeldBy returns a RestoreBatch under way that scales the workload with a UID down and up again, other than the one

@@ -159,6 +159,40 @@ func TestLeftDown(t *testing.T) {
 	}
 }
 
+// Who restores only a part of what is half restored does not start the application on the rest.
+func TestInherited(t *testing.T) {
+	target := func(name string, phase v1alpha1.RestoreSessionPhase) v1alpha1.RestoreTargetStatus {
+		return v1alpha1.RestoreTargetStatus{Name: name, Phase: phase}
+	}
+	left := v1alpha1.RestoreBatch{}
+	left.Spec.DataSource.BackupBatch = "shop"
+	left.Status = v1alpha1.RestoreBatchStatus{
+		Phase: v1alpha1.RestoreSessionFailed, ScaledDown: []v1alpha1.ScaledWorkload{{UID: "u", Generation: 7, Replicas: 3}},
+		Targets: []v1alpha1.RestoreTargetStatus{
+			target("files", v1alpha1.RestoreSessionFailed), target("media", v1alpha1.RestoreSessionFailed),
+			target("db", v1alpha1.RestoreSessionSucceeded), target("cache", v1alpha1.RestoreSessionSkipped),
+		},
+	}
+	for name, tt := range map[string]struct {
+		of      string
+		targets []string
+		want    types.GomegaMatcher
+	}{
+		"all that failed":                {"shop", []string{"media", "files"}, HaveField("Replicas", int32(3))},
+		"a part of it":                   {"shop", []string{"files", "db"}, BeNil()},
+		"targets of another BackupBatch": {"blog", []string{"media", "files"}, BeNil()},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := &v1alpha1.RestoreBatch{}
+			b.Spec.DataSource.BackupBatch = tt.of
+			for _, name := range tt.targets {
+				b.Spec.Targets = append(b.Spec.Targets, v1alpha1.RestoreBatchTarget{Name: name})
+			}
+			NewWithT(t).Expect(Inherited([]v1alpha1.RestoreBatch{left}, Workload{UID: "u", Generation: 7}, b)).To(tt.want)
+		})
+	}
+}
+
 func TestHeldBy(t *testing.T) {
 	batch := func(uid string, phase v1alpha1.RestoreSessionPhase, scaled v1alpha1.ScalePhase) v1alpha1.RestoreBatch {
 		b := v1alpha1.RestoreBatch{ObjectMeta: metav1.ObjectMeta{UID: k8stypes.UID(uid)}}

@@ -4,11 +4,12 @@ import "github.com/cairn-backup/cairn/api/v1alpha1"
 
 // MayHaveWritten reports whether a restore that has ended can have changed its target. It has not if it was never
 // frozen, or if each of its components was refused before a mover wrote. Hooks and steps of the task can write before
-// that, and what an earlier attempt wrote does not show in the last reason.
+// that, and what an earlier attempt wrote does not show in the last reason. A restore that another one kept out counts
+// as that one, which writes.
 func MayHaveWritten(s *v1alpha1.RestoreSession) bool {
 	resolved := s.Status.Resolved
 	if resolved == nil {
-		return false
+		return s.Status.Reason == v1alpha1.ReasonRestoreInProgress
 	}
 	if s.Status.Attempt > 1 || resolved.Hooks != nil || len(resolved.Task.Steps) > 0 || len(resolved.Hosts) == 0 {
 		return true
@@ -31,7 +32,7 @@ func endsBeforeWriting(reason string) bool {
 	switch reason {
 	case v1alpha1.ReasonVolumeNotEmpty, v1alpha1.ReasonWrongPassword, v1alpha1.ReasonPasswordChanged,
 		v1alpha1.ReasonConfirmationMissing, v1alpha1.ReasonConfirmationWrong, v1alpha1.ReasonConfirmationUsed,
-		v1alpha1.ReasonSnapshotDamaged, v1alpha1.ReasonRestoreNotAllowed, v1alpha1.ReasonRestoreInProgress:
+		v1alpha1.ReasonSnapshotDamaged, v1alpha1.ReasonRestoreNotAllowed:
 		return true
 	default:
 		return false

@@ -27,6 +27,10 @@ func TestMayHaveWritten(t *testing.T) {
 		want bool
 	}{
 		"it was never frozen":         {func(s *v1alpha1.RestoreSession) { s.Status.Resolved = nil }, false},
+		"another restore kept it out": {reason(v1alpha1.ReasonRestoreInProgress), true},
+		"another restore kept it from being frozen": {func(s *v1alpha1.RestoreSession) {
+			s.Status.Resolved, s.Status.Reason = nil, v1alpha1.ReasonRestoreInProgress
+		}, true},
 		"its volume holds data":       {reason(v1alpha1.ReasonVolumeNotEmpty), false},
 		"its password does not fit":   {reason(v1alpha1.ReasonPasswordChanged), false},
 		"its confirmation is wrong":   {reason(v1alpha1.ReasonConfirmationWrong), false},

@@ -130,8 +130,9 @@ func RestoredInPods(asked v1alpha1.ScaleDown, target string) *v1alpha1.ResolvedE
 		asked.Kind, asked.Name, target)
 }
 
-// refuseScaled fails every target because a workload can't be scaled down.
+// refuseScaled fails every target because a workload can't be scaled down. Then no other one is scaled down either.
 func (r *runner) refuseScaled(problem *v1alpha1.ResolvedError) {
+	r.d.Scale = nil
 	for i := range r.d.Status.Targets {
 		if t := &r.d.Status.Targets[i]; !t.Phase.Terminal() {
 			r.fail(t, problem.Reason, "not restored: "+problem.Message)

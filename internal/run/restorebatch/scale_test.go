@@ -183,6 +183,22 @@ func TestScalingDownOfOneOfTwo(t *testing.T) {
 	}
 }
 
+// The status would say that it was not scaled down.
+func TestNoWorkloadIsScaledDownBesideOneThatCannotBe(t *testing.T) {
+	g := NewWithT(t)
+	b := scalingBatch(v1alpha1.ScalePending)
+	b.Status.ScaledDown = append(b.Status.ScaledDown, v1alpha1.ScaledWorkload{
+		Kind: "Deployment", Name: "worker", UID: "v", Before: 3, Replicas: 3, Phase: v1alpha1.ScalePending,
+	})
+	d := Next(Input{Now: time.Unix(60, 0), Batch: b, Workloads: map[string]Workload{
+		"Deployment/web":    {UID: "u", Replicas: 2, Pods: 2, Settled: true},
+		"Deployment/worker": {UID: "v", Replicas: 3, DeletesClaims: true},
+	}})
+	g.Expect(d.Status.Targets[0].Reason).To(Equal(v1alpha1.ReasonScalingDeletesClaims))
+	g.Expect(d.Scale).To(BeEmpty())
+	g.Expect(d.Status.ScaledDown[0].Message).To(Equal(notScaledDown))
+}
+
 func TestScales(t *testing.T) {
 	web := v1alpha1.ScaleDown{Kind: "Deployment", Name: "web"}
 	for name, tt := range map[string]struct {

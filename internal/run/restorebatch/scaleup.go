@@ -6,6 +6,8 @@ import (
 	"strings"
 	"time"
 
+	"k8s.io/utils/ptr"
+
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/run"
 	"github.com/cairn-backup/cairn/internal/run/restore"
@@ -39,8 +41,13 @@ func (r *runner) scaleUp() bool {
 	return ended
 }
 
-// touched reports whether the data of a target can have changed. A RestoreSession that is gone can have changed it.
+// touched reports whether the data of a target can have changed. A RestoreSession that is gone can have changed it, and
+// so can a hook that ran before.
 func (r *runner) touched() bool {
+	hooks := ptr.Deref(r.d.Status.Hooks, v1alpha1.HookStatuses{})
+	if slices.ContainsFunc(hooks.PreHooks, func(h v1alpha1.HookStatus) bool { return h.Attempts > 0 }) {
+		return true
+	}
 	return slices.ContainsFunc(r.d.Status.Targets, func(t v1alpha1.RestoreTargetStatus) bool {
 		child := r.Children[t.RestoreSession]
 		return t.RestoreSession != "" && (child == nil || restore.MayHaveWritten(child))

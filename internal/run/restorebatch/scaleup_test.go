@@ -28,6 +28,7 @@ func TestScalingUp(t *testing.T) {
 		partial   bool
 		untouched bool // the deadline passed before the target began
 		refused   bool // the RestoreSession was refused
+		hooked    bool // a hook ran before the restore
 		ready     string
 	}{
 		"all is restored: the status is written before it is scaled up": {
@@ -67,6 +68,10 @@ func TestScalingUp(t *testing.T) {
 		"what was to be restored was refused": {
 			was: v1alpha1.ScalingUp, child: v1alpha1.RestoreSessionInvalid, refused: true, is: down, scale: up,
 			phase: v1alpha1.ScaleUpDone, want: "Failed/TargetsFailed",
+		},
+		"what was to be restored was refused, but a hook had run": {
+			child: v1alpha1.RestoreSessionInvalid, refused: true, hooked: true, is: down, phase: v1alpha1.ScaleLeft,
+			message: "its pods could start on data that is incomplete", want: "Failed/TargetsFailed",
 		},
 		"nothing was touched, and another number is requested": {
 			was: v1alpha1.ScalingUp, is: down, edit: func(w *v1alpha1.ScaledWorkload) { w.Replicas = 3 },
@@ -120,6 +125,11 @@ func TestScalingUp(t *testing.T) {
 				if tt.refused {
 					in.Children["back-web"].Status.Resolved = nil
 				}
+			}
+			if tt.hooked {
+				b.Status.Hooks = &v1alpha1.HookStatuses{PreHooks: []v1alpha1.HookStatus{
+					{Phase: v1alpha1.HookSucceeded, Attempts: 1},
+				}}
 			}
 			d := decideScaling(g, in, tt.is)
 			g.Expect(d.Scale).To(Equal(tt.scale))
