@@ -51,12 +51,28 @@ func (m *Mover) restoreStream(
 		return r, loadFailure(err)
 	}
 	r.Files = 1
-	if gone := m.evicted(ctx, c.Stream) - evicted; gone > 0 && evicted >= 0 {
-		return r, failure.New(v1alpha1.ReasonVerificationFailed, "all data was written, but meanwhile the server "+
-			"evicted "+text.Quantity(gone, "key")+": raise its maxmemory, or set its maxmemory-policy to noeviction, "+
-			"and restore again")
+	if f := m.evictedSince(ctx, c.Stream, evicted); f != nil {
+		return r, f
 	}
 	return r, m.stillOpens(ctx, c.Stream)
+}
+
+// evictedSince fails if a Redis has evicted keys since it had evicted so many, or no longer says how many.
+func (m *Mover) evictedSince(ctx context.Context, s *v1alpha1.ResolvedStream, before int64) *failure.Failure {
+	if before < 0 {
+		return nil
+	}
+	const advice = "raise its maxmemory, or set its maxmemory-policy to noeviction, and restore again"
+	switch after := m.evicted(ctx, s); {
+	case after < 0:
+		return failure.New(v1alpha1.ReasonVerificationFailed, "all data was written, but the server no longer tells "+
+			"how many keys it has evicted: look at evicted_keys of INFO stats; if it grew, "+advice)
+	case after > before:
+		return failure.New(v1alpha1.ReasonVerificationFailed, "all data was written, but meanwhile the server "+
+			"evicted "+text.Quantity(after-before, "key")+": "+advice)
+	default:
+		return nil
+	}
 }
 
 // evicted returns how many keys a Redis has evicted since its start, or -1 if that is unknown. It asks as the probe

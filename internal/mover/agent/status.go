@@ -63,7 +63,7 @@ func (s *Sidecar) current(ctx context.Context, p posting) (*current, error) {
 		return nil, err
 	}
 	out := &current{work: work, assignment: *a}
-	done, resume, err := reportedComponents(p.resource, object.Object)
+	done, resume, begun, err := reportedComponents(p.resource, object.Object)
 	if err != nil {
 		return nil, err
 	}
@@ -72,6 +72,9 @@ func (s *Sidecar) current(ctx context.Context, p posting) (*current, error) {
 		if !done[c.Name] {
 			c.Resume = c.Resume || resume[c.Name]
 			out.assignment.Components = append(out.assignment.Components, c)
+			if begun[c.Name] && out.work.Task.Restore != nil {
+				out.work.Task.Restore.Again = true // what this attempt keeps can be what it wrote before
+			}
 		}
 	}
 	if len(out.assignment.Components) == 0 {
@@ -80,29 +83,30 @@ func (s *Sidecar) current(ctx context.Context, p posting) (*current, error) {
 	return out, nil
 }
 
-// reportedComponents returns the components whose end the status holds, and those into whose volumes this sidecar began
-// to write before its container was restarted.
-func reportedComponents(resource string, object map[string]any) (done, resume map[string]bool, err error) {
-	done, resume = map[string]bool{}, map[string]bool{}
+// reportedComponents returns the components whose end the status holds, those into whose volumes this sidecar began to
+// write before its container was restarted, and those of a restore that it had begun.
+func reportedComponents(resource string, object map[string]any) (done, resume, begun map[string]bool, err error) {
+	done, resume, begun = map[string]bool{}, map[string]bool{}, map[string]bool{}
 	convert := runtime.DefaultUnstructuredConverter.FromUnstructured
 	if resource == snapshots {
 		var s v1alpha1.Snapshot
 		if err := convert(object, &s); err != nil {
-			return nil, nil, fmt.Errorf("decode Snapshot: %w", err)
+			return nil, nil, nil, fmt.Errorf("decode Snapshot: %w", err)
 		}
 		for name, c := range s.Status.Components {
 			done[name] = c.Phase.Terminal()
 		}
-		return done, resume, nil
+		return done, resume, begun, nil
 	}
 	var r v1alpha1.RestoreSession
 	if err := convert(object, &r); err != nil {
-		return nil, nil, fmt.Errorf("decode RestoreSession: %w", err)
+		return nil, nil, nil, fmt.Errorf("decode RestoreSession: %w", err)
 	}
 	for name, c := range r.Status.Components {
 		done[name], resume[name] = c.Phase.Terminal(), c.TargetWritten
+		begun[name] = c.Phase == v1alpha1.RestoreSessionRunning
 	}
-	return done, resume, nil
+	return done, resume, begun, nil
 }
 
 // sidecarStatus reports for an assignment as long as it stands, and remembers for which components it reported the
