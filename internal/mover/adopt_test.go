@@ -389,14 +389,14 @@ func TestAStepOfAKeeperFailsAlone(t *testing.T) {
 func TestOneKeeperAtATime(t *testing.T) {
 	t.Parallel()
 	g, p := NewWithT(t), backedUp(t, "one")
-	p.mover.RenewLease = 100 * time.Millisecond
+	p.mover.RenewLease = time.Second
 	storage := repository.Storage{Local: &repository.Local{
 		Path: filepath.Join(p.root, "cairn/storage"), Prefix: "backups",
 	}}
 	store, err := backend.Open(storage)
 	g.Expect(err).NotTo(HaveOccurred())
 	_, lease, err := backend.TakeLease(t.Context(), store, "shop/web",
-		backend.LeaseOptions{Now: time.Now, Renew: 100 * time.Millisecond})
+		backend.LeaseOptions{Now: time.Now, Renew: time.Second})
 	g.Expect(err).NotTo(HaveOccurred())
 	for _, work := range []task.Task{keepTask("one"), wipeTask()} {
 		_, r := p.run(t.Context(), work)

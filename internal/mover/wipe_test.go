@@ -234,7 +234,7 @@ func TestAWipeOfAnEmptyPlaceIsNotDone(t *testing.T) {
 func TestAnAdoptionWaitsForAWipe(t *testing.T) {
 	t.Parallel()
 	g, p := NewWithT(t), backedUp(t, "one")
-	p.mover.RenewLease = 100 * time.Millisecond
+	p.mover.RenewLease = time.Second
 	store, err := backend.Open(repository.Storage{Local: &repository.Local{
 		Path: filepath.Join(p.root, "cairn/storage"), Prefix: "backups",
 	}})
