@@ -24,13 +24,13 @@ import (
 )
 
 // installCRDs is what to do about CRDs that do not fit.
-const installCRDs = "install the CRDs of this version with \"kubectl apply -k config/crd\""
+const installCRDs = "install the CRDs of this version with \"kubectl apply --server-side -k config/crd\""
 
 // crdPatience is how long a manager waits for the fields of its version: the API server tells of a new CRD only after
 // some seconds.
 const crdPatience = 20 * time.Second
 
-// checkCRDs returns an error if the CRDs of the cluster do not fit this manager.
+// checkCRDs returns an error if the cluster lacks kinds or fields of this version. It does not compare their rules.
 func checkCRDs(ctx context.Context, mgr ctrl.Manager) error {
 	if err := checkKinds(mgr.GetScheme(), mgr.GetRESTMapper()); err != nil {
 		return err

@@ -75,7 +75,7 @@ func TestManager(t *testing.T) {
 						"BackupStorage, " +
 						"Function, HookTemplate, Ledger, PolicySync, Repository, RestoreBatch, RestoreSession, " +
 						"RetentionPolicy, " +
-						`Snapshot: install the CRDs of this version with \"kubectl apply -k config/crd\"`))
+						`Snapshot: install the CRDs of this version with \"kubectl apply --server-side -k config/crd\"`))
 	})
 	install(t)
 	t.Run("with CRDs of an older version it says what to do", func(t *testing.T) {
@@ -98,7 +98,7 @@ func TestManager(t *testing.T) {
 		g.Expect(p.code(t)).To(Equal(1))
 		g.Expect(p.log.String()).To(ContainSubstring("are of an older version and lack the fields " +
 			"BackupSession.status.hooks.preHooks.pod: " +
-			`install the CRDs of this version with \"kubectl apply -k config/crd\"`))
+			`install the CRDs of this version with \"kubectl apply --server-side -k config/crd\"`))
 		whole := older.DeepCopy()
 		whole.Spec = crd.Spec
 		g.Expect(crds.Patch(t.Context(), whole, client.MergeFrom(older))).To(Succeed())

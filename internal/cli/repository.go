@@ -35,8 +35,8 @@ const (
 
 Use it after a Repository was deleted and created again, after a directory was adopted from another cluster, or
 after a Snapshot was deleted whose data stays. A keeper looks into the backend. A Snapshot is only Succeeded again if
-the repository has the data of all its components. Retention decides about the new Snapshots as about all others: set
-spec.paused of the Repository before, to look at them first.`
+the repository has the data of all its components. Retention keeps a new Snapshot until a check has looked at it, for
+about eight days at most: set spec.paused of the Repository before if you need more time to look at them.`
 	scanExample = `  # Make the Snapshots of the Repository shop-web again, and wait for the result
   %[1]s repository scan shop-web -n shop --wait`
 )
