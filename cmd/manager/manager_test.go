@@ -75,7 +75,8 @@ func TestManager(t *testing.T) {
 						"BackupStorage, " +
 						"Function, HookTemplate, Ledger, PolicySync, Repository, RestoreBatch, RestoreSession, " +
 						"RetentionPolicy, " +
-						`Snapshot: install the CRDs of this version with \"kubectl apply --server-side -k config/crd\"`))
+						`Snapshot: install the CRDs of this version with ` +
+						`\"kubectl apply --server-side -k config/crd\"`))
 	})
 	install(t)
 	t.Run("with CRDs of an older version it says what to do", func(t *testing.T) {

@@ -301,7 +301,9 @@ func TestTheLastWholeRestorePointStays(t *testing.T) {
 		},
 		"a session of half of the Repositories has its own": {
 			snapshots: slices.Concat(
-				[]Snapshot{point(0, "web", good), point(0, "db", good), point(0, "mail", good), point(0, "files", good)},
+				[]Snapshot{
+					point(0, "web", good), point(0, "db", good), point(0, "mail", good), point(0, "files", good),
+				},
 				whole, partial, []Snapshot{point(4, "mail", good), point(4, "files", good)},
 			),
 			stay: whole,

@@ -167,7 +167,8 @@ func TestInherited(t *testing.T) {
 	left := v1alpha1.RestoreBatch{}
 	left.Spec.DataSource.BackupBatch = "shop"
 	left.Status = v1alpha1.RestoreBatchStatus{
-		Phase: v1alpha1.RestoreSessionFailed, ScaledDown: []v1alpha1.ScaledWorkload{{UID: "u", Generation: 7, Replicas: 3}},
+		Phase:      v1alpha1.RestoreSessionFailed,
+		ScaledDown: []v1alpha1.ScaledWorkload{{UID: "u", Generation: 7, Replicas: 3}},
 		Targets: []v1alpha1.RestoreTargetStatus{
 			target("files", v1alpha1.RestoreSessionFailed), target("media", v1alpha1.RestoreSessionFailed),
 			target("db", v1alpha1.RestoreSessionSucceeded), target("cache", v1alpha1.RestoreSessionSkipped),
@@ -188,7 +189,8 @@ func TestInherited(t *testing.T) {
 			for _, name := range tt.targets {
 				b.Spec.Targets = append(b.Spec.Targets, v1alpha1.RestoreBatchTarget{Name: name})
 			}
-			NewWithT(t).Expect(Inherited([]v1alpha1.RestoreBatch{left}, Workload{UID: "u", Generation: 7}, b)).To(tt.want)
+			got := Inherited([]v1alpha1.RestoreBatch{left}, Workload{UID: "u", Generation: 7}, b)
+			NewWithT(t).Expect(got).To(tt.want)
 		})
 	}
 }

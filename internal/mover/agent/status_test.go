@@ -29,7 +29,8 @@ func TestARestartedSidecarRestoresAgain(t *testing.T) {
 				{Component: task.Component{Name: "data"}},
 			}}
 			text, err := sidecar.Encode(sidecar.Work{
-				Task: task.Task{Kind: task.KindRestore, Restore: &task.Restore{}}, Assignments: []sidecar.Assignment{given},
+				Task:        task.Task{Kind: task.KindRestore, Restore: &task.Restore{}},
+				Assignments: []sidecar.Assignment{given},
 			})
 			g.Expect(err).NotTo(HaveOccurred())
 			s := &v1alpha1.RestoreSession{
