@@ -97,7 +97,6 @@ func (r *Reconciler) reconcile(ctx context.Context, batch *v1alpha1.BackupBatch)
 	if targets != nil {
 		batch.Status.Targets = targets // of which the schedule tells what has no backup yet
 	}
-	unwritten := failed
 	conflicts, after, err := keeper.Schedule(ctx, batch, false, now)
 	failed = errors.Join(failed, err)
 	retained, err := r.binder().Retained(ctx, batch.Namespace, invokerOf(batch),
@@ -114,9 +113,7 @@ func (r *Reconciler) reconcile(ctx context.Context, batch *v1alpha1.BackupBatch)
 		markRefused(batch, refused, now)
 	default:
 		batch.Status.Dependencies = dependencies[:min(len(dependencies), maxDependencies)]
-		if unwritten == nil { // a run waits for the children of this generation
-			batch.Status.ObservedGeneration = batch.Generation
-		}
+		batch.Status.ObservedGeneration = batch.Generation
 		summarize(batch, problems{found.missing, conflicts, refused}, now)
 		markOverlaps(batch, policy.Overlaps(batch, policy.Targets(batch, found.find), found.candidates))
 	}

@@ -60,9 +60,9 @@ func emptySelectors(batch *v1alpha1.BackupBatch) string {
 	return "every target that exists can be backed up; these selectors find nothing: " + strings.Join(names, ", ")
 }
 
-// markRefused says that the batch could not be looked at, because the API server refuses something. Its children are
-// not those of this generation, so the status does not claim that.
+// markRefused says that the batch could not be looked at, because the API server refuses something.
 func markRefused(batch *v1alpha1.BackupBatch, refused []error, now time.Time) {
+	batch.Status.ObservedGeneration = batch.Generation
 	batch.Status.Phase = v1alpha1.PhaseNotReady
 	status.NotReady(batch, v1alpha1.ReasonReconcileFailed, status.Message(batch, trigger.Problems(refused), now))
 }
