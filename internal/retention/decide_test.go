@@ -2,7 +2,6 @@ package retention
 
 import (
 	"fmt"
-	"slices"
 	"testing"
 	"time"
 
