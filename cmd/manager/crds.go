@@ -39,9 +39,13 @@ func checkCRDs(ctx context.Context, mgr ctrl.Manager) error {
 	if err != nil {
 		return fmt.Errorf("make the client that looks up fields: %w", err)
 	}
+	want, err := ownSchemas()
+	if err != nil {
+		return err
+	}
 	var lacks error
 	err = wait.PollUntilContextTimeout(ctx, time.Second, crdPatience, true, func(context.Context) (bool, error) {
-		lacks = checkFields(client)
+		lacks = checkFields(client, want)
 		return lacks == nil, nil
 	})
 	if lacks != nil {
@@ -80,26 +84,18 @@ type properties struct {
 	AdditionalProperties *properties            `json:"additionalProperties"`
 }
 
-// checkFields returns an error that names fields which the CRDs of the cluster lack. The API server drops such a field
-// without a word, and a manager that finds none of what it wrote decides wrongly. Fields that only the cluster has do
-// no harm.
-func checkFields(client discovery.OpenAPIV3SchemaInterface) error {
+// checkFields returns an error that names fields of want, by kind, which the CRDs of the cluster lack. The API server
+// drops such a field without a word, and a manager that finds none of what it wrote decides wrongly. Fields that only
+// the cluster has do no harm.
+func checkFields(client discovery.OpenAPIV3SchemaInterface, want map[string]*properties) error {
 	served, err := servedSchemas(client)
 	if err != nil {
 		return fmt.Errorf("look up the fields of the API: %w", err)
 	}
-	files, err := fs.Glob(config.CRDs, "crd/bases/*.yaml")
-	if err != nil {
-		return fmt.Errorf("read the CRDs: %w", err)
-	}
 	var missing []string
-	for _, file := range files {
-		kind, want, err := ownSchema(file)
-		if err != nil {
-			return fmt.Errorf("read %s: %w", file, err)
-		}
+	for _, kind := range slices.Sorted(maps.Keys(want)) {
 		for _, part := range []string{"spec", "status"} {
-			missing = append(missing, want.Properties[part].lacks(served[kind].field(part), kind+"."+part)...)
+			missing = append(missing, want[kind].field(part).lacks(served[kind].field(part), kind+"."+part)...)
 		}
 	}
 	if len(missing) == 0 {
@@ -147,6 +143,23 @@ func servedSchemas(client discovery.OpenAPIV3SchemaInterface) (map[string]*prope
 				out[k.Kind] = &s.properties
 			}
 		}
+	}
+	return out, nil
+}
+
+// ownSchemas returns the schemas of this version, by kind.
+func ownSchemas() (map[string]*properties, error) {
+	files, err := fs.Glob(config.CRDs, "crd/bases/*.yaml")
+	if err != nil {
+		return nil, fmt.Errorf("read the CRDs: %w", err)
+	}
+	out := map[string]*properties{}
+	for _, file := range files {
+		kind, schema, err := ownSchema(file)
+		if err != nil {
+			return nil, fmt.Errorf("read %s: %w", file, err)
+		}
+		out[kind] = schema
 	}
 	return out, nil
 }

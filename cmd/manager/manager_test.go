@@ -93,7 +93,9 @@ func TestManager(t *testing.T) {
 		g.Expect(crds.Patch(t.Context(), older, client.MergeFrom(crd))).To(Succeed())
 		api, err := discovery.NewDiscoveryClientForConfig(bed.Config)
 		g.Expect(err).NotTo(HaveOccurred())
-		g.Eventually(func() error { return checkFields(api) }, testbed.Patience).ShouldNot(Succeed(),
+		want, err := ownSchemas()
+		g.Expect(err).NotTo(HaveOccurred())
+		g.Eventually(func() error { return checkFields(api, want) }, testbed.Patience).ShouldNot(Succeed(),
 			"the API server tells of the CRD")
 		p := begin(t, kubeconfig(t, false), "--enable-leader-election")
 		g.Expect(p.code(t)).To(Equal(1))
@@ -103,7 +105,7 @@ func TestManager(t *testing.T) {
 		whole := older.DeepCopy()
 		whole.Spec = crd.Spec
 		g.Expect(crds.Patch(t.Context(), whole, client.MergeFrom(older))).To(Succeed())
-		g.Eventually(func() error { return checkFields(api) }, testbed.Patience).Should(Succeed(),
+		g.Eventually(func() error { return checkFields(api, want) }, testbed.Patience).Should(Succeed(),
 			"the API server tells of the CRD")
 	})
 	t.Run("with its own rights it leads, is healthy and shows metrics", func(t *testing.T) {
