@@ -15,19 +15,26 @@ import (
 	"github.com/cairn-backup/cairn/internal/testbed/kubelet"
 )
 
-// What is known of the Snapshots was found in the place where the Repository was before.
-func TestNothingIsRemovedBeforeACheckInANewPlace(t *testing.T) {
-	t.Parallel()
-	g, s := NewWithT(t), newShop(t)
+// moved gives the Repository another place, and a check there to come. It returns the Snapshot that its policy lets go.
+func (s *shop) moved() (older *v1alpha1.Snapshot) {
+	s.t.Helper()
 	s.snapshot(s.repository, 1, good)
-	older := s.snapshot(s.repository, 2, good)
-	bed.EditStatus(t, s.repository, func() {
+	older = s.snapshot(s.repository, 2, good)
+	bed.EditStatus(s.t, s.repository, func() {
 		s.repository.Status.LastBackupTime = &metav1.Time{Time: now.Now()}
 		retention.Leave(s.repository)
 	})
 	s.policy("c", last(1), "web")
 	s.expectRetention(s.repository, v1alpha1.ReasonNotChecked, "until a check has looked")
 	s.dueFor(task.MaintainFull)
+	return older
+}
+
+// What is known of the Snapshots was found in the place where the Repository was before.
+func TestNothingIsRemovedBeforeACheckInANewPlace(t *testing.T) {
+	t.Parallel()
+	g, s := NewWithT(t), newShop(t)
+	older := s.moved()
 	job, _ := s.job()
 	kubelet.Finish(t, bed.Client, job, kubelet.Report(task.Result{
 		Outcome: task.OutcomeSucceeded,
@@ -57,15 +64,7 @@ func TestNothingIsRemovedBeforeACheckInANewPlace(t *testing.T) {
 func TestACheckOfAPartOfTheNewPlaceIsNotEnough(t *testing.T) {
 	t.Parallel()
 	g, s := NewWithT(t), newShop(t)
-	s.snapshot(s.repository, 1, good)
-	older := s.snapshot(s.repository, 2, good)
-	bed.EditStatus(t, s.repository, func() {
-		s.repository.Status.LastBackupTime = &metav1.Time{Time: now.Now()}
-		retention.Leave(s.repository)
-	})
-	s.policy("c", last(1), "web")
-	s.expectRetention(s.repository, v1alpha1.ReasonNotChecked, "until a check has looked")
-	s.dueFor(task.MaintainFull)
+	older := s.moved()
 	job, keep := s.job()
 	g.Expect(keep.Keep[0].Check).To(HaveLen(2))
 	s.found(job, 1)
