@@ -163,7 +163,7 @@ func (r *Reconciler) summarize(repository *v1alpha1.Repository, s *state) {
 			"no RetentionPolicy is named, and there is no default: everything is kept")
 	default:
 		conditions.MarkTrue(repository, condition, v1alpha1.ReasonApplied,
-			"every Snapshot that RetentionPolicy %s lets go is gone", refName(*s.ref))
+			"the data of every Snapshot that RetentionPolicy %s lets go is removed", refName(*s.ref))
 	}
 }
 
