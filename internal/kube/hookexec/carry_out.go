@@ -17,8 +17,8 @@ type Hooks struct {
 	*Executor
 }
 
-// CarryOut starts the attempts of runs that are not known, or creates their Jobs, and stops the attempts of stop. An
-// attempt that has only chosen its pod is not known any more once the run has that pod.
+// CarryOut starts the attempts of runs that are not known, or creates their Jobs. Attempts of stop that have not begun
+// never begin. An attempt that has only chosen its pod is not known any more once the run has that pod.
 // Before it starts anything, it calls newest to check that the owner has not changed since the decision. An error
 // prevents the start.
 func (h *Hooks) CarryOut(

@@ -302,51 +302,6 @@ func TestATimeoutEndsAnAttempt(t *testing.T) {
 		func(context.Context, client.Object) error { panic("a known attempt must not be made again") })).To(Succeed())
 }
 
-// Thawing one target goes on while freezing another target is stopped.
-func TestOneAttemptIsStoppedAlone(t *testing.T) {
-	g := NewWithT(t)
-	runner := hookexec.NewRunner()
-	owner := &v1alpha1.BackupSession{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "run", UID: "1"}}
-	freeze := hookstage.Attempt{Target: "a", Stage: hookstage.Pre, Name: "x", Number: 1}
-	thaw := hookstage.Attempt{Target: "b", Stage: hookstage.Post, Name: "x", Number: 1}
-	release := make(chan struct{})
-	for _, a := range []hookstage.Attempt{freeze, thaw} {
-		runner.Ensure(owner, a, time.Minute, func(ctx context.Context) hookstage.Outcome {
-			select {
-			case <-ctx.Done():
-				return hookstage.Outcome{Reason: v1alpha1.ReasonCancelled}
-			case <-release:
-				return hookstage.Outcome{}
-			}
-		})
-	}
-	runner.Stop("1", freeze)
-	g.Eventually(runner.Ended()).WithTimeout(testbed.Patience).Should(Receive())
-	g.Expect(runner.Results("1")(freeze)).To(HaveValue(HaveField("Reason", v1alpha1.ReasonCancelled)))
-	g.Expect(runner.Results("1")(thaw)).To(BeNil())
-	close(release)
-	g.Eventually(runner.Ended()).WithTimeout(testbed.Patience).Should(Receive())
-	g.Expect(runner.Results("1")(thaw)).To(HaveValue(Equal(hookstage.Outcome{})))
-}
-
-// An attempt that is stopped before it has begun ends, too: its owner waits for it. It is random which of the two the
-// runner sees first, so the test repeats it often.
-func TestAnAttemptThatIsStoppedBeforeItsTurnEnds(t *testing.T) {
-	g := NewWithT(t)
-	runner := hookexec.NewRunner()
-	owner := &v1alpha1.BackupSession{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "run", UID: "1"}}
-	for i := range int32(50) {
-		a := hookstage.Attempt{Target: "a", Stage: hookstage.Pre, Name: "x", Number: i}
-		runner.Ensure(owner, a, time.Minute, func(ctx context.Context) hookstage.Outcome {
-			<-ctx.Done()
-			return hookstage.Outcome{Reason: v1alpha1.ReasonCancelled}
-		})
-		runner.Stop("1", a)
-		g.Eventually(runner.Ended()).WithTimeout(testbed.Patience).Should(Receive())
-		g.Expect(runner.Results("1")(a)).To(HaveValue(HaveField("Reason", v1alpha1.ReasonCancelled)))
-	}
-}
-
 // makePod creates a pod that no kubelet knows.
 func makePod(t *testing.T, namespace, name string, ready bool, edit ...func(*corev1.Pod)) {
 	t.Helper()

@@ -20,8 +20,8 @@ import (
 	"github.com/cairn-backup/cairn/internal/run/hookstage"
 )
 
-// maxRunning is how many attempts a Runner makes at once. Further attempts wait, and their timeouts start when they
-// begin.
+// maxRunning is how many attempts a Runner makes at once. Further attempts wait for their turn, and their timeouts
+// start when they begin.
 const maxRunning = 100
 
 // Work is one attempt. It ends soon after ctx.
@@ -41,6 +41,7 @@ type Runner struct {
 
 type attempt struct {
 	cancel  context.CancelFunc
+	begun   bool
 	outcome *hookstage.Outcome
 }
 
@@ -64,15 +65,19 @@ func (r *Runner) Start(ctx context.Context) error {
 // Ended returns a channel that receives the owner of each attempt that has ended.
 func (r *Runner) Ended() <-chan event.GenericEvent { return r.ended }
 
-// Results returns how the attempts of an owner ended, if this process made them.
+// Results returns how the attempts of an owner ended, or that they are under way, if this process makes them.
 func (r *Runner) Results(owner types.UID) hookstage.Results {
 	return func(a hookstage.Attempt) *hookstage.Outcome {
 		r.mu.Lock()
 		defer r.mu.Unlock()
-		if run := r.runs[owner][a]; run != nil {
+		switch run := r.runs[owner][a]; {
+		case run == nil:
+			return nil
+		case run.outcome == nil:
+			return &hookstage.Outcome{UnderWay: true}
+		default:
 			return run.outcome
 		}
-		return nil
 	}
 }
 
@@ -110,11 +115,12 @@ func (r *Runner) Ensure(owner client.Object, a hookstage.Attempt, timeout time.D
 	}()
 }
 
-// Stop stops a running attempt of an owner.
+// Stop keeps an attempt of an owner from beginning, if it still waits for its turn: it ends as cancelled. One that has
+// begun goes on, because nothing can stop what it does.
 func (r *Runner) Stop(owner types.UID, a hookstage.Attempt) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if run := r.runs[owner][a]; run != nil {
+	if run := r.runs[owner][a]; run != nil && !run.begun {
 		run.cancel()
 	}
 }
@@ -134,11 +140,14 @@ func (r *Runner) do(ctx context.Context, owner client.Object, run *attempt, time
 	select {
 	case r.running <- struct{}{}:
 		defer func() { <-r.running }()
-	case <-ctx.Done(): // stopped before its turn: work ends at once and its owner learns the outcome
+	case <-ctx.Done():
 	}
-	timed, cancel := context.WithTimeout(ctx, timeout)
-	defer cancel()
-	outcome := work(timed)
+	outcome := hookstage.Outcome{Reason: v1alpha1.ReasonCancelled, Message: "it was stopped before it began"}
+	if r.begins(ctx, run) {
+		timed, cancel := context.WithTimeout(ctx, timeout)
+		defer cancel()
+		outcome = work(timed)
+	}
 	if r.base.Err() != nil {
 		return
 	}
@@ -149,4 +158,12 @@ func (r *Runner) do(ctx context.Context, owner client.Object, run *attempt, time
 	case r.ended <- event.GenericEvent{Object: owner}:
 	case <-r.base.Done():
 	}
+}
+
+// begins notes that it is an attempt's turn, and reports whether it begins: nobody has stopped it before.
+func (r *Runner) begins(ctx context.Context, run *attempt) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	run.begun = ctx.Err() == nil
+	return run.begun
 }

@@ -23,7 +23,7 @@ type Base struct {
 	Yield bool
 	// Hooks are the attempts that must be under way once the status is written.
 	Hooks []hookstage.Run
-	// StopHooks are the attempts that must be stopped.
+	// StopHooks are the attempts that must not begin any more.
 	StopHooks []hookstage.Attempt
 	// EndedHooks are the attempts that end with this decision.
 	EndedHooks []hookstage.End

@@ -91,6 +91,12 @@ func (o *owner) began(ago time.Duration) *owner {
 	return o
 }
 
+// underWay makes this process make the attempt of the pre hook.
+func (o *owner) underWay() *owner {
+	o.results[hookstage.Attempt{Stage: hookstage.Pre, Name: "a", Number: 1}] = &hookstage.Outcome{UnderWay: true}
+	return o
+}
+
 // retries makes the pre hook have two attempts.
 func (o *owner) retries() *owner {
 	o.hooks.Pre[0].MaxRetry = 1
@@ -147,6 +153,7 @@ func TestPreHooks(t *testing.T) {
 		return conditionOf(metav1.ConditionFalse, v1alpha1.ReasonFailedToExecutePreBackupHooks, "hook a: "+why)
 	}
 	const late = "the hook was stopped; it did not end within 1m0s"
+	const unbegun = "the hook was stopped before it began"
 	skipped := conditionOf(metav1.ConditionTrue, v1alpha1.ReasonSuccessfullyExecutedPreBackupHooks,
 		"no preBackup hook had to run")
 	for name, tt := range map[string]struct {
@@ -173,6 +180,10 @@ func TestPreHooks(t *testing.T) {
 		"an attempt must be made": {
 			owner: withHooks().are(v1alpha1.HookRunning, ""), state: hookround.UnderWay, phase: v1alpha1.HookRunning,
 			ready: runs, after: time.Hour, runs: 1,
+		},
+		"an attempt is under way": {
+			owner: withHooks().are(v1alpha1.HookRunning, "").underWay(), state: hookround.UnderWay,
+			phase: v1alpha1.HookRunning, ready: runs, after: time.Hour, runs: 1,
 		},
 		"the deadline is near": {
 			owner: until(time.Minute, withHooks().are(v1alpha1.HookRunning, "")), state: hookround.UnderWay,
@@ -225,6 +236,15 @@ func TestPreHooks(t *testing.T) {
 			owner: withHooks().are(v1alpha1.HookRunning, "").began(-time.Hour), stop: "Cancelled",
 			state: hookround.EndedNow, failures: "hook a: " + late, phase: v1alpha1.HookFailed, about: failed(late),
 			ready: works, stopped: 1, ended: "Cancelled",
+		},
+		"the run stops, and the hook waits for its turn or has begun after that": {
+			owner: withHooks().are(v1alpha1.HookRunning, "").began(time.Hour).underWay(), stop: "Cancelled",
+			state: hookround.UnderWay, phase: v1alpha1.HookRunning, ready: runs, after: 10 * time.Second, stopped: 1,
+		},
+		"the run stops, and the hook never began": {
+			owner: withHooks().retries().are(v1alpha1.HookRunning, "").ends(pre, "Cancelled"), stop: "DeadlineExceeded",
+			state: hookround.EndedNow, failures: "hook a: " + unbegun, phase: v1alpha1.HookFailed,
+			about: failed(unbegun), ready: works, stopped: 1, ended: "DeadlineExceeded",
 		},
 		"the run stops, and the hook succeeds": {
 			owner: withHooks().are(v1alpha1.HookRunning, "").began(time.Second).ends(pre, ""), stop: "Cancelled",

@@ -66,6 +66,20 @@ func (j *Jobs) lingering(stage Stage, status []v1alpha1.HookStatus) bool {
 	return false
 }
 
+// outcome returns the outcome of the running attempt, or nil while it has none.
+func (s *Hooks) outcome(h *v1alpha1.ResolvedHook, st *v1alpha1.HookStatus, attempt Attempt) *Outcome {
+	known := s.Results(attempt)
+	if known != nil && known.UnderWay {
+		known = nil
+	}
+	if h.Function == nil {
+		return known
+	}
+	out, after := s.Functions.outcome(h, s.Stage, st, known, s.Now)
+	s.After = after
+	return out
+}
+
 // outcome returns the outcome of the last attempt of a hook with a Function, or nil while it has none, and when to look
 // again. known is the result of making its Job.
 func (j *Jobs) outcome(

@@ -49,6 +49,8 @@ type Outcome struct {
 	Final bool
 	// Pod is the pod that the attempt has chosen. It has done nothing else, and is made once the status has the pod.
 	Pod *v1alpha1.HookPod
+	// UnderWay means that the attempt has not ended: this process makes it, or will when it is its turn.
+	UnderWay bool
 }
 
 // End is an attempt that ended, and the reason of its end: Succeeded, or the reason of its failure.
@@ -57,8 +59,8 @@ type End struct {
 	Reason string
 }
 
-// Results returns how an attempt ended. It returns nil if the attempt has not ended or is unknown; an unknown
-// attempt must be made.
+// Results returns how an attempt ended, or that it is under way. It returns nil if this process does not know the
+// attempt; an unknown attempt must be made.
 type Results func(Attempt) *Outcome
 
 // Run is an attempt that must be under way. Its beginning is already in the status, so a restarted manager makes it
@@ -102,7 +104,7 @@ type Hooks struct {
 	EarlierStatus []v1alpha1.HookStatus
 	Applies       func(*v1alpha1.ResolvedHook) bool
 	Stop          string    // why pre hooks must end; empty: they go on
-	Stopped       []Attempt // attempts that must be stopped
+	Stopped       []Attempt // attempts that must not begin any more
 	Ends          []End     // attempts that ended in this step
 	attempt       *Attempt
 	After         time.Duration
@@ -147,17 +149,6 @@ func (s *Hooks) Advance() bool {
 
 // wait makes later hooks wait for the remaining Job of hook i.
 func (s *Hooks) wait(i int, after time.Duration) { s.underWay, s.After = i, after }
-
-// outcome returns the outcome of the running attempt, or nil while it has none.
-func (s *Hooks) outcome(h *v1alpha1.ResolvedHook, st *v1alpha1.HookStatus, attempt Attempt) *Outcome {
-	known := s.Results(attempt)
-	if h.Function == nil {
-		return known
-	}
-	out, after := s.Functions.outcome(h, s.Stage, st, known, s.Now)
-	s.After = after
-	return out
-}
 
 // step advances one hook and reports whether it has ended.
 func (s *Hooks) step(h *v1alpha1.ResolvedHook, st *v1alpha1.HookStatus) bool {

@@ -8,13 +8,15 @@ import (
 	"github.com/cairn-backup/cairn/internal/run"
 )
 
-// beginning is how long after the start of an attempt in the status its action begins at the latest, as a rule.
+// beginning is how long after the start of an attempt in the status its action begins, as a rule. It is later while
+// many hooks run.
 const beginning = 5 * time.Second
 
 // stop ends a pre hook because its run ends, and reports whether the hook has ended. Nothing can stop a command that
-// runs in a container, nor what a server does for a request: a freeze would come after its thaw. So an attempt that is
-// under way goes on, at the longest for its timeout. It is not known whether the attempt of a manager that was stopped
-// goes on: that time is waited for, and the attempt is not made again.
+// runs in a container, nor what a server does for a request: a freeze would come after its thaw. So an attempt that
+// still waits for its turn never begins, and one that has begun goes on, at the longest for its timeout. It is not
+// known whether the attempt of a manager that was stopped goes on: that time is waited for, and the attempt is not made
+// again.
 func (s *Hooks) stop(h *v1alpha1.ResolvedHook, st *v1alpha1.HookStatus) bool {
 	if h.Function != nil {
 		s.giveUp(st, "the hook was stopped")
@@ -28,6 +30,12 @@ func (s *Hooks) stop(h *v1alpha1.ResolvedHook, st *v1alpha1.HookStatus) bool {
 	}
 	out, left := s.Results(s.last(st)), s.left(h, st)
 	switch {
+	case out != nil && out.UnderWay:
+		s.Stopped = append(s.Stopped, s.last(st))
+		s.After = run.PollInterval
+		return false
+	case out != nil && out.Reason == v1alpha1.ReasonCancelled:
+		s.giveUp(st, "the hook was stopped before it began")
 	case out != nil && out.Pod != nil: // It has done nothing yet.
 		s.giveUp(st, "the hook was stopped")
 	case out != nil && out.Reason == "":
@@ -43,7 +51,7 @@ func (s *Hooks) stop(h *v1alpha1.ResolvedHook, st *v1alpha1.HookStatus) bool {
 	return true
 }
 
-// left returns how long the last attempt of a hook can still be under way.
+// left returns how long the last attempt of a hook can still be under way, if another process made it.
 func (s *Hooks) left(h *v1alpha1.ResolvedHook, st *v1alpha1.HookStatus) time.Duration {
 	if st.StartTime == nil {
 		return 0

@@ -1,0 +1,91 @@
+package hookexec_test
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	. "github.com/onsi/gomega"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/kube/hookexec"
+	"github.com/cairn-backup/cairn/internal/run/hookstage"
+	"github.com/cairn-backup/cairn/internal/testbed"
+)
+
+// hundred is how many attempts a Runner makes at once.
+const hundred = 100
+
+// busy returns a Runner that makes as many attempts of owner as it can at once, until release is closed.
+func busy(g *WithT, owner *v1alpha1.BackupSession) (runner *hookexec.Runner, release chan struct{}) {
+	runner, release = hookexec.NewRunner(), make(chan struct{})
+	begun := make(chan struct{}, hundred)
+	for i := range int32(hundred) {
+		runner.Ensure(owner, attempt("busy", i), time.Hour, func(context.Context) hookstage.Outcome {
+			begun <- struct{}{}
+			<-release
+			return hookstage.Outcome{}
+		})
+	}
+	for range hundred {
+		g.Eventually(begun).WithTimeout(testbed.Patience).Should(Receive())
+	}
+	return runner, release
+}
+
+func attempt(name string, number int32) hookstage.Attempt {
+	return hookstage.Attempt{Target: "a", Stage: hookstage.Pre, Name: name, Number: number}
+}
+
+func session() *v1alpha1.BackupSession {
+	return &v1alpha1.BackupSession{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "run", UID: "1"}}
+}
+
+// A freeze that still waits for its turn when its run is stopped would come after the thaw.
+func TestAStoppedAttemptThatWaitsForItsTurnNeverBegins(t *testing.T) {
+	t.Parallel()
+	g := NewWithT(t)
+	runner, release := busy(g, session())
+	began := make(chan string, 2)
+	for _, name := range []string{"stopped", "waits"} {
+		runner.Ensure(session(), attempt(name, 1), time.Minute, func(context.Context) hookstage.Outcome {
+			began <- name
+			return hookstage.Outcome{}
+		})
+	}
+	underWay := HaveValue(Equal(hookstage.Outcome{UnderWay: true}))
+	g.Expect(runner.Results("1")(attempt("stopped", 1))).To(underWay)
+	runner.Stop("1", attempt("stopped", 1))
+	g.Eventually(runner.Ended()).WithTimeout(testbed.Patience).Should(Receive(HaveField("Object.GetName()", "run")))
+	g.Expect(runner.Results("1")(attempt("stopped", 1))).To(HaveValue(Equal(hookstage.Outcome{
+		Reason: v1alpha1.ReasonCancelled, Message: "it was stopped before it began",
+	})))
+	g.Expect(runner.Results("1")(attempt("waits", 1))).To(underWay)
+	close(release)
+	g.Eventually(began).WithTimeout(testbed.Patience).Should(Receive(Equal("waits")))
+	g.Consistently(began, "100ms").ShouldNot(Receive())
+}
+
+// Nothing stops what an attempt does once it has begun. Whoever stops it waits for its end.
+func TestAStoppedAttemptThatHasBegunGoesOn(t *testing.T) {
+	t.Parallel()
+	g := NewWithT(t)
+	runner, begun, release := hookexec.NewRunner(), make(chan struct{}), make(chan struct{})
+	freeze := attempt("freeze", 1)
+	runner.Ensure(session(), freeze, time.Minute, func(ctx context.Context) hookstage.Outcome {
+		close(begun)
+		<-release
+		if ctx.Err() != nil {
+			return hookstage.Outcome{Reason: v1alpha1.ReasonCancelled}
+		}
+		return hookstage.Outcome{}
+	})
+	g.Eventually(begun).WithTimeout(testbed.Patience).Should(BeClosed())
+	runner.Stop("1", freeze)
+	g.Expect(runner.Results("1")(freeze)).To(HaveValue(Equal(hookstage.Outcome{UnderWay: true})))
+	g.Expect(runner.Results("1")(attempt("thaw", 1))).To(BeNil(), "nobody makes it")
+	close(release)
+	g.Eventually(runner.Ended()).WithTimeout(testbed.Patience).Should(Receive())
+	g.Expect(runner.Results("1")(freeze)).To(HaveValue(Equal(hookstage.Outcome{})))
+}
