@@ -2,6 +2,7 @@ package hookexec
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 
@@ -10,7 +11,8 @@ import (
 	"k8s.io/client-go/transport/spdy"
 )
 
-// errCut means that nobody knows how a command ended, or whether it did.
+// errCut means that nobody knows how a command ended, or whether it did: the kubelet and the container runtime do not
+// end a command whose connection is cut.
 var errCut = errors.New("the connection was cut before the command ended")
 
 // confirmedUpgrader makes connections whose commands succeed only if the kubelet says so. Without it, a connection that
@@ -28,9 +30,13 @@ func (u confirmedUpgrader) NewConnection(response *http.Response) (httpstream.Co
 
 type confirmedConnection struct{ httpstream.Connection }
 
-// CreateStream watches the stream on which the kubelet says how the command ended.
+// CreateStream watches the stream on which the kubelet says how the command ended. The command begins once all streams
+// are there, of which that of its standard error is the last.
 func (c confirmedConnection) CreateStream(headers http.Header) (httpstream.Stream, error) {
 	stream, err := c.Connection.CreateStream(headers)
+	if err != nil && headers.Get(corev1.StreamType) == corev1.StreamTypeStderr {
+		return nil, fmt.Errorf("%w: %w", errCut, err)
+	}
 	if err != nil || headers.Get(corev1.StreamType) != corev1.StreamTypeError {
 		return stream, err
 	}

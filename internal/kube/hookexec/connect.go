@@ -8,11 +8,13 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptrace"
 	"net/netip"
 	"net/url"
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 
 	corev1 "k8s.io/api/core/v1"
@@ -95,6 +97,10 @@ func (e *Executor) request(
 	}
 	target.Scheme, target.Host = scheme, net.JoinHostPort(host, port)
 	body, kind := bodyOf(action.HTTPPost)
+	var connected atomic.Bool // from then on the server can have got the request
+	ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
+		GotConn: func(httptrace.GotConnInfo) { connected.Store(true) },
+	})
 	request, err := http.NewRequestWithContext(ctx, method, target.String(), strings.NewReader(body))
 	if err != nil {
 		return refused(v1alpha1.ReasonInvalidHook, "%s: the request is not valid", at)
@@ -112,20 +118,32 @@ func (e *Executor) request(
 	}
 	answer, err := e.httpClient(r.Host == "").Do(request)
 	if err != nil {
-		return failed(v1alpha1.ReasonRequestFailed, "%s: %v", at, withoutAddress(err))
+		return &failure{
+			reason: v1alpha1.ReasonRequestFailed, message: fmt.Sprintf("%s: %v", at, withoutAddress(err)),
+			cut: connected.Load(),
+		}
 	}
 	defer func() { _ = answer.Body.Close() }()
 	_, _ = io.CopyN(io.Discard, answer.Body, maxAnswer)
+	return judge(at, answer.StatusCode)
+}
+
+// judge returns why an answer is no success. A gateway that got no answer in time knows no more than whoever was cut
+// off from the server.
+func judge(at string, code int) error {
 	advice := ""
-	switch code := answer.StatusCode; {
+	switch {
 	case code >= 200 && code < 300:
 		return nil
 	case code >= 300 && code < 400:
 		advice = ": a redirect is followed only on the same server, and for a POST only with status 307 or 308; name " +
 			"the scheme, host and path that answer"
 	}
-	return failed(v1alpha1.ReasonRequestFailed, "%s: the answer is %d %s%s", at, answer.StatusCode,
-		http.StatusText(answer.StatusCode), advice)
+	return &failure{
+		reason:  v1alpha1.ReasonRequestFailed,
+		message: fmt.Sprintf("%s: the answer is %d %s%s", at, code, http.StatusText(code), advice),
+		cut:     code == http.StatusGatewayTimeout,
+	}
 }
 
 // httpClient returns a client for one request. It follows redirects only on the same server and with the same method,

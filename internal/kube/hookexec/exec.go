@@ -50,9 +50,17 @@ func command(
 	case forbidden(err):
 		return notPermitted(pod.Namespace)
 	default:
-		return failed(v1alpha1.ReasonCommandFailed, "run command in pod %s, container %s: %v", pod.Name, container, err)
+		return &failure{
+			reason:  v1alpha1.ReasonCommandFailed,
+			message: fmt.Sprintf("run command in pod %s, container %s: %v", pod.Name, container, err),
+			cut:     errors.Is(err, errCut) || strings.Contains(err.Error(), noStatus),
+		}
 	}
 }
+
+// noStatus begins the error of client-go for a connection that broke before the kubelet said how the command ended.
+// Only this text says so if a WebSocket was used.
+const noStatus = "error reading from error stream"
 
 // executorOf returns an executor that takes a connection that was cut for a failure. That is possible only with SPDY,
 // which the API server passes on as it is: for a WebSocket it translates, and itself takes a connection to the kubelet

@@ -73,9 +73,12 @@ func kubelet(t *testing.T, status string) *httptest.Server {
 // A cut connection ends all streams, and so does the end of a command: only the status tells them apart.
 func TestACommandWhoseConnectionWasCutFailed(t *testing.T) {
 	t.Parallel()
-	for name, tt := range map[string]struct{ status, want string }{
+	for name, tt := range map[string]struct {
+		status, want string
+		cut          bool
+	}{
 		"it ended":          {status: `{"status": "Success"}`},
-		"it was cut":        {want: "the connection was cut before the command ended"},
+		"it was cut":        {want: "the connection was cut before the command ended", cut: true},
 		"its status is cut": {status: `{"status": "Succ`, want: "error stream protocol error"},
 		"it failed": {
 			status: `{"status": "Failure", "reason": "NonZeroExitCode", "details": {"causes": [` +
@@ -101,6 +104,16 @@ func TestACommandWhoseConnectionWasCutFailed(t *testing.T) {
 				return
 			}
 			g.Expect(err).To(MatchError(ContainSubstring(tt.want)))
+			g.Expect(cut(err)).To(Equal(tt.cut), "whether it can go on")
 		})
 	}
+}
+
+func TestACommandThatCanGoOnCountsBeforeOneThatFailed(t *testing.T) {
+	t.Parallel()
+	g := NewWithT(t)
+	failed, cut := &failure{message: "exit code 3"}, &failure{message: "cut", cut: true}
+	g.Expect(worst([]error{nil, failed, cut})).To(Equal(error(cut)))
+	g.Expect(worst([]error{nil, failed})).To(Equal(error(failed)))
+	g.Expect(worst([]error{nil, nil})).To(Succeed())
 }

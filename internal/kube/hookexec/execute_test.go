@@ -259,6 +259,39 @@ func TestATCPHookConnects(t *testing.T) {
 	g.Expect(out.Message).To(HavePrefix(fmt.Sprintf("connect to localhost:%d: ", port)))
 }
 
+// A server that got a request can go on with it when the connection is cut, and freeze after the thaw.
+func TestARequestThatNobodyAnsweredCanGoOn(t *testing.T) {
+	closed := serve(t, status(200))
+	closed.Close()
+	for name, tt := range map[string]struct {
+		server *server
+		stage  hookstage.Stage
+		want   bool
+	}{
+		"it was cut": {serve(t, func(w http.ResponseWriter, _ *http.Request) {
+			conn, _, _ := w.(http.Hijacker).Hijack()
+			_ = conn.Close()
+		}), hookstage.Pre, true},
+		"a gateway waited in vain": {serve(t, status(504)), hookstage.Pre, true},
+		"a thaw does not wait":     {serve(t, status(504)), hookstage.Post, false},
+		"the server refused it":    {serve(t, status(500)), hookstage.Pre, false},
+		"no server got it":         {closed, hookstage.Pre, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g, get := NewWithT(t), tt.server.get("/")
+			run := operator(v1alpha1.HookAction{HTTPGet: &get})
+			run.Stage, run.Hook.Template = tt.stage, v1alpha1.ObjectReference{Namespace: "default", Name: "gone"}
+			out := executor().Execute(t.Context(), "default", run)
+			g.Expect(out.Reason).To(Equal(v1alpha1.ReasonRequestFailed))
+			g.Expect(out.Lingers).To(Equal(tt.want), out.Message)
+			if tt.want {
+				g.Expect(out.Message).To(HaveSuffix(
+					"; it could go on, so Cairn waited until its timeout of 1m0s had passed"))
+			}
+		})
+	}
+}
+
 func TestTheManagersOwnMachineIsOutOfReach(t *testing.T) {
 	g := NewWithT(t)
 	s := serve(t, status(200))

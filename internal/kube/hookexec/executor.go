@@ -34,6 +34,8 @@ type Executor struct {
 type failure struct {
 	reason, message, stderr string
 	final                   bool
+	// cut means that nobody knows whether what was begun has ended.
+	cut bool
 }
 
 func (f *failure) Error() string { return f.message }
@@ -63,10 +65,22 @@ func (e *Executor) Execute(ctx context.Context, namespace string, run hookstage.
 	case !errors.As(err, &f):
 		f = &failure{reason: v1alpha1.ReasonFailed, message: err.Error()}
 	}
-	return hookstage.Outcome{
+	out := hookstage.Outcome{
 		Reason: f.reason, Message: hook.Redact(f.message, secrets), Stderr: hook.Redact(f.stderr, secrets),
 		Final: f.final,
 	}
+	if f.cut && run.Stage == hookstage.Pre { // A freeze must not end after its thaw. A thaw must not wait.
+		out.Lingers = true
+		out.Message += fmt.Sprintf("; it could go on, so Cairn waited until its timeout of %s had passed",
+			run.Hook.Timeout.Duration)
+	}
+	return out
+}
+
+// cut reports whether nobody knows whether what was begun has ended.
+func cut(err error) bool {
+	var f *failure
+	return errors.As(err, &f) && f.cut
 }
 
 // timeoutMessage returns the message of an attempt that did not end in time. Kubernetes has no way to stop a command in

@@ -62,12 +62,18 @@ func (e *Executor) inPods(
 		})
 	}
 	wait.Wait()
-	for _, err := range errs {
-		if err != nil {
-			return nil, err
+	return nil, worst(errs)
+}
+
+// worst returns the error that tells most about what happened in several pods: something can still go on in one of
+// them, or else the first.
+func worst(errs []error) error {
+	for _, is := range []func(error) bool{cut, func(err error) bool { return err != nil }} {
+		if i := slices.IndexFunc(errs, is); i >= 0 {
+			return errs[i]
 		}
 	}
-	return nil, nil
+	return nil
 }
 
 // pods returns the pods in which the action is carried out, ordered by name. There is at least one.

@@ -135,19 +135,10 @@ func (r *Runner) Forget(owner types.UID) {
 	delete(r.runs, owner)
 }
 
-// do makes one attempt and reports its end. If the process ends first, the attempt counts as never made.
+// do makes one attempt when it is its turn, and reports its end. If the process ends first, the attempt counts as never
+// made.
 func (r *Runner) do(ctx context.Context, owner client.Object, run *attempt, timeout time.Duration, work Work) {
-	select {
-	case r.running <- struct{}{}:
-		defer func() { <-r.running }()
-	case <-ctx.Done():
-	}
-	outcome := hookstage.Outcome{Reason: v1alpha1.ReasonCancelled, Message: "it was stopped before it began"}
-	if r.begins(ctx, run) {
-		timed, cancel := context.WithTimeout(ctx, timeout)
-		defer cancel()
-		outcome = work(timed)
-	}
+	outcome := r.carryOut(ctx, run, timeout, work)
 	if r.base.Err() != nil {
 		return
 	}
@@ -158,6 +149,30 @@ func (r *Runner) do(ctx context.Context, owner client.Object, run *attempt, time
 	case r.ended <- event.GenericEvent{Object: owner}:
 	case <-r.base.Done():
 	}
+}
+
+// carryOut waits for the turn of an attempt and makes it. If nobody knows whether what it began has ended, carryOut
+// waits until its timeout has passed. Others can have their turn meanwhile: a thaw must not wait for that.
+func (r *Runner) carryOut(ctx context.Context, run *attempt, timeout time.Duration, work Work) hookstage.Outcome {
+	stopped := hookstage.Outcome{Reason: v1alpha1.ReasonCancelled, Message: "it was stopped before it began"}
+	select {
+	case r.running <- struct{}{}:
+	case <-ctx.Done():
+		return stopped
+	}
+	done := sync.OnceFunc(func() { <-r.running })
+	defer done()
+	if !r.begins(ctx, run) {
+		return stopped
+	}
+	timed, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	outcome := work(timed)
+	if outcome.Lingers {
+		done()
+		<-timed.Done()
+	}
+	return outcome
 }
 
 // begins notes that it is an attempt's turn, and reports whether it begins: nobody has stopped it before.

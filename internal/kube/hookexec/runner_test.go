@@ -89,3 +89,27 @@ func TestAStoppedAttemptThatHasBegunGoesOn(t *testing.T) {
 	g.Eventually(runner.Ended()).WithTimeout(testbed.Patience).Should(Receive())
 	g.Expect(runner.Results("1")(freeze)).To(HaveValue(Equal(hookstage.Outcome{})))
 }
+
+// What a cut connection leaves behind can go on until its timeout. Others do not wait for that.
+func TestAnAttemptThatCanGoOnIsUnderWayUntilItsTimeout(t *testing.T) {
+	t.Parallel()
+	g := NewWithT(t)
+	runner := hookexec.NewRunner()
+	lost := hookstage.Outcome{Reason: v1alpha1.ReasonCommandFailed, Lingers: true}
+	const timeout = 2 * time.Second
+	began := time.Now()
+	for i := range int32(hundred) {
+		runner.Ensure(session(), attempt("freeze", i), timeout, func(context.Context) hookstage.Outcome { return lost })
+	}
+	thaw := attempt("thaw", 1)
+	runner.Ensure(session(), thaw, time.Minute, func(context.Context) hookstage.Outcome { return hookstage.Outcome{} })
+	g.Eventually(func() *hookstage.Outcome { return runner.Results("1")(thaw) }).WithTimeout(testbed.Patience).
+		Should(HaveValue(Equal(hookstage.Outcome{})))
+	state := runner.Results("1")(attempt("freeze", 1))
+	if time.Since(began) < timeout {
+		g.Expect(state).To(HaveValue(Equal(hookstage.Outcome{UnderWay: true})))
+	}
+	g.Eventually(func() *hookstage.Outcome { return runner.Results("1")(attempt("freeze", 1)) }).
+		WithTimeout(testbed.Patience).Should(HaveValue(Equal(lost)))
+	g.Expect(time.Since(began)).To(BeNumerically(">=", timeout))
+}

@@ -47,6 +47,9 @@ type Outcome struct {
 	Stderr string
 	// Final means that no further attempt can succeed.
 	Final bool
+	// Lingers means that nobody knows whether what the attempt began has ended. Then the outcome is known only when the
+	// timeout of the attempt has passed.
+	Lingers bool
 	// Pod is the pod that the attempt has chosen. It has done nothing else, and is made once the status has the pod.
 	Pod *v1alpha1.HookPod
 	// UnderWay means that the attempt has not ended: this process makes it, or will when it is its turn.
