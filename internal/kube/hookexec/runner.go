@@ -35,8 +35,9 @@ type Runner struct {
 	base    context.Context
 	stop    context.CancelFunc
 
-	mu   sync.Mutex
-	runs map[types.UID]map[hookstage.Attempt]*attempt
+	mu    sync.Mutex
+	since time.Time
+	runs  map[types.UID]map[hookstage.Attempt]*attempt
 }
 
 type attempt struct {
@@ -55,8 +56,11 @@ func NewRunner() *Runner {
 	return r
 }
 
-// Start waits for the end of ctx and then stops the running attempts. A manager calls it.
+// Start waits for the end of ctx and then stops the running attempts. A manager calls it when it may make attempts.
 func (r *Runner) Start(ctx context.Context) error {
+	r.mu.Lock()
+	r.since = time.Now()
+	r.mu.Unlock()
 	<-ctx.Done()
 	r.stop()
 	return nil
@@ -154,16 +158,15 @@ func (r *Runner) do(ctx context.Context, owner client.Object, run *attempt, time
 // carryOut waits for the turn of an attempt and makes it. If nobody knows whether what it began has ended, carryOut
 // waits until its timeout has passed. Others can have their turn meanwhile: a thaw must not wait for that.
 func (r *Runner) carryOut(ctx context.Context, run *attempt, timeout time.Duration, work Work) hookstage.Outcome {
-	stopped := hookstage.Outcome{Reason: v1alpha1.ReasonCancelled, Message: "it was stopped before it began"}
 	select {
 	case r.running <- struct{}{}:
 	case <-ctx.Done():
-		return stopped
+		return r.unbegun()
 	}
 	done := sync.OnceFunc(func() { <-r.running })
 	defer done()
 	if !r.begins(ctx, run) {
-		return stopped
+		return r.unbegun()
 	}
 	timed, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
@@ -181,4 +184,13 @@ func (r *Runner) begins(ctx context.Context, run *attempt) bool {
 	defer r.mu.Unlock()
 	run.begun = ctx.Err() == nil
 	return run.begun
+}
+
+// unbegun returns the outcome of an attempt that was stopped before it began.
+func (r *Runner) unbegun() hookstage.Outcome {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return hookstage.Outcome{
+		Reason: v1alpha1.ReasonCancelled, Message: "it was stopped before it began", Since: r.since,
+	}
 }

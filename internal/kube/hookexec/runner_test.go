@@ -2,6 +2,7 @@ package hookexec_test
 
 import (
 	"context"
+	"sync"
 	"testing"
 	"time"
 
@@ -34,6 +35,26 @@ func busy(g *WithT, owner *v1alpha1.BackupSession) (runner *hookexec.Runner, rel
 	return runner, release
 }
 
+// awaited is a context that tells when somebody waits for its end.
+type awaited struct {
+	context.Context
+	waits func()
+}
+
+func (a awaited) Done() <-chan struct{} {
+	a.waits()
+	return a.Context.Done()
+}
+
+// start starts a Runner as a manager does.
+func start(t *testing.T, runner *hookexec.Runner) {
+	t.Helper()
+	started := make(chan struct{})
+	ctx := awaited{t.Context(), sync.OnceFunc(func() { close(started) })}
+	go func() { _ = runner.Start(ctx) }()
+	<-started
+}
+
 func attempt(name string, number int32) hookstage.Attempt {
 	return hookstage.Attempt{Target: "a", Stage: hookstage.Pre, Name: name, Number: number}
 }
@@ -47,6 +68,8 @@ func TestAStoppedAttemptThatWaitsForItsTurnNeverBegins(t *testing.T) {
 	t.Parallel()
 	g := NewWithT(t)
 	runner, release := busy(g, session())
+	from := time.Now()
+	start(t, runner)
 	began := make(chan string, 2)
 	for _, name := range []string{"stopped", "waits"} {
 		runner.Ensure(session(), attempt(name, 1), time.Minute, func(context.Context) hookstage.Outcome {
@@ -58,9 +81,10 @@ func TestAStoppedAttemptThatWaitsForItsTurnNeverBegins(t *testing.T) {
 	g.Expect(runner.Results("1")(attempt("stopped", 1))).To(underWay)
 	runner.Stop("1", attempt("stopped", 1))
 	g.Eventually(runner.Ended()).WithTimeout(testbed.Patience).Should(Receive(HaveField("Object.GetName()", "run")))
-	g.Expect(runner.Results("1")(attempt("stopped", 1))).To(HaveValue(Equal(hookstage.Outcome{
-		Reason: v1alpha1.ReasonCancelled, Message: "it was stopped before it began",
-	})))
+	out := runner.Results("1")(attempt("stopped", 1))
+	g.Expect(out.Reason).To(Equal(v1alpha1.ReasonCancelled))
+	g.Expect(out.Message).To(Equal("it was stopped before it began"))
+	g.Expect(out.Since).To(BeTemporally("~", from, testbed.Patience), "when this process began")
 	g.Expect(runner.Results("1")(attempt("waits", 1))).To(underWay)
 	close(release)
 	g.Eventually(began).WithTimeout(testbed.Patience).Should(Receive(Equal("waits")))

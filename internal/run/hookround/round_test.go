@@ -97,6 +97,14 @@ func (o *owner) underWay() *owner {
 	return o
 }
 
+// unbegun makes a process that began so long ago stop the attempt of the pre hook before it began.
+func (o *owner) unbegun(since time.Duration) *owner {
+	o.results[hookstage.Attempt{Stage: hookstage.Pre, Name: "a", Number: 1}] = &hookstage.Outcome{
+		Reason: v1alpha1.ReasonCancelled, Since: runtest.Now.Add(-since),
+	}
+	return o
+}
+
 // retries makes the pre hook have two attempts.
 func (o *owner) retries() *owner {
 	o.hooks.Pre[0].MaxRetry = 1
@@ -242,9 +250,19 @@ func TestPreHooks(t *testing.T) {
 			state: hookround.UnderWay, phase: v1alpha1.HookRunning, ready: runs, after: 10 * time.Second, stopped: 1,
 		},
 		"the run stops, and the hook never began": {
-			owner: withHooks().retries().are(v1alpha1.HookRunning, "").ends(pre, "Cancelled"), stop: "DeadlineExceeded",
+			owner: withHooks().retries().are(v1alpha1.HookRunning, "").unbegun(0), stop: "DeadlineExceeded",
 			state: hookround.EndedNow, failures: "hook a: " + unbegun, phase: v1alpha1.HookFailed,
 			about: failed(unbegun), ready: works, stopped: 1, ended: "DeadlineExceeded",
+		},
+		"the run stops, and the hook never began, but an earlier manager can have begun it": {
+			owner: withHooks().are(v1alpha1.HookRunning, "").began(30 * time.Second).unbegun(20 * time.Second),
+			stop:  "Cancelled", state: hookround.UnderWay, phase: v1alpha1.HookRunning, ready: runs,
+			after: 35 * time.Second,
+		},
+		"the run stops, and the hook of this manager never began": {
+			owner: withHooks().are(v1alpha1.HookRunning, "").began(30 * time.Second).unbegun(40 * time.Second),
+			stop:  "Cancelled", state: hookround.EndedNow, failures: "hook a: " + unbegun, phase: v1alpha1.HookFailed,
+			about: failed(unbegun), ready: works, stopped: 1, ended: "Cancelled",
 		},
 		"the run stops, and the hook succeeds": {
 			owner: withHooks().are(v1alpha1.HookRunning, "").began(time.Second).ends(pre, ""), stop: "Cancelled",

@@ -52,6 +52,8 @@ type Outcome struct {
 	Lingers bool
 	// Pod is the pod that the attempt has chosen. It has done nothing else, and is made once the status has the pod.
 	Pod *v1alpha1.HookPod
+	// Since is when this process began to make attempts. It is set if this process stopped the attempt before it began.
+	Since time.Time
 	// UnderWay means that the attempt has not ended: this process makes it, or will when it is its turn.
 	UnderWay bool
 }

@@ -29,6 +29,9 @@ func (s *Hooks) stop(h *v1alpha1.ResolvedHook, st *v1alpha1.HookStatus) bool {
 		return true
 	}
 	out, left := s.Results(s.last(st)), s.left(h, st)
+	if out != nil && st.StartTime != nil && st.StartTime.Time.Before(out.Since.Truncate(time.Second)) {
+		out = nil // An earlier process can have begun it.
+	}
 	switch {
 	case out != nil && out.UnderWay:
 		s.Stopped = append(s.Stopped, s.last(st))
