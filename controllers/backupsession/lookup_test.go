@@ -15,7 +15,6 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
-	"github.com/cairn-backup/cairn/internal/run"
 	"github.com/cairn-backup/cairn/internal/testbed/sessiontest"
 )
 
@@ -95,45 +94,6 @@ func TestOnlyAStartLooksAtEarlierSnapshots(t *testing.T) {
 	s := w.settle("second")
 	w.Expect(conditions.GetMessage(s, v1alpha1.ConditionPartial)).
 		To(ContainSubstring("db: the target no longer has what its last backup had: pod-1"))
-}
-
-func TestChildrenOfABatch(t *testing.T) {
-	t.Parallel()
-	t.Run("one that is missing is waited for, then its target has failed", func(t *testing.T) {
-		t.Parallel()
-		w := newWorld(t)
-		w.batch()
-		child := &v1alpha1.BackupConfiguration{ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: "shop-db"}}
-		w.Expect(w.Client.Delete(t.Context(), child)).To(Succeed())
-		w.run(v1alpha1.BackupBatchKind, "shop", "run")
-		w.Reconcile("run")
-		w.Expect(w.session("run").Status.Reason).To(Equal(v1alpha1.ReasonChildrenNotReady))
-		w.Clock.SetTime(w.Clock.Now().Add(run.WaitForChild))
-		w.Expect(summary(w.settle("run"))).To(Equal([]string{
-			"Failed/TargetsFailed", "web: Succeeded/Succeeded", "uploads: Succeeded/Succeeded",
-			"db: Failed/ChildrenNotReady",
-		}))
-	})
-	t.Run("one that belongs to somebody else is not used", func(t *testing.T) {
-		t.Parallel()
-		w := newWorld(t)
-		w.batch()
-		child := &v1alpha1.BackupConfiguration{ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: "shop-db"}}
-		bed.Edit(t, child, func() { child.OwnerReferences = nil })
-		w.run(v1alpha1.BackupBatchKind, "shop", "run")
-		w.Expect(summary(w.settle("run"))[3]).To(Equal("db: Failed/NameConflict"))
-	})
-	t.Run("a batch that was just changed is expanded first", func(t *testing.T) {
-		t.Parallel()
-		w := newWorld(t)
-		b := w.batch()
-		bed.EditStatus(t, b, func() { b.Status.ObservedGeneration = 0 })
-		w.run(v1alpha1.BackupBatchKind, "shop", "run")
-		w.Reconcile("run")
-		w.Expect(w.session("run").Status.Phase).To(Equal(v1alpha1.BackupSessionPending))
-		bed.EditStatus(t, b, func() { b.Status.ObservedGeneration = b.Generation })
-		w.Expect(summary(w.settle("run"))[0]).To(Equal("Succeeded/Succeeded"))
-	})
 }
 
 func TestTheRevisionInForceIsFrozen(t *testing.T) {

@@ -10,14 +10,12 @@ import (
 	"github.com/fluxcd/pkg/apis/meta"
 	"github.com/fluxcd/pkg/runtime/conditions"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/catalog"
 	"github.com/cairn-backup/cairn/internal/kube/defaults"
 	"github.com/cairn-backup/cairn/internal/kube/read"
-	"github.com/cairn-backup/cairn/internal/policy"
 	"github.com/cairn-backup/cairn/internal/run"
 	"github.com/cairn-backup/cairn/internal/run/backup"
 )
@@ -44,82 +42,8 @@ type resolution struct {
 	*Reconciler
 	session   *v1alpha1.BackupSession
 	namespace *namespaceState
-}
-
-// batch resolves the targets of a batch through its children, in the order of the session.
-func (r *resolution) batch(
-	ctx context.Context, b *v1alpha1.BackupBatch, since time.Time,
-) ([]backup.StartTarget, error) {
-	i := slices.IndexFunc(b.Spec.Sessions,
-		func(c v1alpha1.BackupBatchSession) bool { return c.Name == r.session.Spec.Session })
-	targets, err := r.targetsOf(ctx, b)
-	if err != nil {
-		return nil, err
-	}
-	var out []backup.StartTarget
-	says := map[string]*v1alpha1.BatchSessionTarget{}
-	for k := range b.Spec.Sessions[i].Targets {
-		says[b.Spec.Sessions[i].Targets[k].Name] = &b.Spec.Sessions[i].Targets[k]
-	}
-	for _, bt := range policy.SessionTargets(&b.Spec.Sessions[i], targets) {
-		t, err := r.child(ctx, b, bt, since)
-		if err != nil {
-			return nil, err
-		}
-		does := says[bt.Entry()]
-		t.Resolved.Timeout = does.BackupTimeout.DeepCopy()
-		t.Resolved.Hooks, t.HookError, err = r.hooksOf(ctx, r.session, does.Hooks.BackupHooks(), &t.Resolved.AppRef)
-		if err != nil {
-			return nil, err
-		}
-		out = append(out, t)
-	}
-	return out, nil
-}
-
-// targetsOf returns the targets of a batch, including what its selectors find now.
-func (r *Reconciler) targetsOf(ctx context.Context, b *v1alpha1.BackupBatch) ([]policy.Target, error) {
-	candidates, err := r.selection.Candidates(ctx, r.Client, r.APIReader, b)
-	if err != nil {
-		return nil, err
-	}
-	return policy.TargetsInForce(b, policy.FindAmong(b, candidates)), nil
-}
-
-// child resolves one target of a batch. The run waits for a child that is missing or older than the batch.
-func (r *resolution) child(
-	ctx context.Context, b *v1alpha1.BackupBatch, bt policy.Target, since time.Time,
-) (backup.StartTarget, error) {
-	name := policy.ChildName(b.Name, bt.Name)
-	var child v1alpha1.BackupConfiguration
-	err := r.Get(ctx, client.ObjectKey{Namespace: b.Namespace, Name: name}, &child)
-	waiting := r.Clock.Now().Before(since.Add(run.WaitForChild))
-	switch {
-	case err != nil && !apierrors.IsNotFound(err):
-		return backup.StartTarget{}, fmt.Errorf("get BackupConfiguration %s: %w", name, err)
-	case err != nil || b.Status.ObservedGeneration < b.Generation && waiting:
-		return refusedTarget(bt.Name, bt.AppRef, name, run.WaitForChild, v1alpha1.ReasonChildrenNotReady,
-			"BackupConfiguration %s does not exist yet", name), nil
-	case !metav1.IsControlledBy(&child, b):
-		return refusedTarget(bt.Name, bt.AppRef, name, 0, v1alpha1.ReasonNameConflict,
-			"BackupConfiguration %s does not belong to BackupBatch %s", name, b.Name), nil
-	default:
-		return r.target(ctx, bt.Name, bt.AppRef, &child)
-	}
-}
-
-// refusedTarget returns a target that can't be backed up, or not yet.
-func refusedTarget(
-	name string, app v1alpha1.TypedObjectReference, configuration string, wait time.Duration, reason, format string,
-	args ...any,
-) backup.StartTarget {
-	return backup.StartTarget{
-		Resolved: v1alpha1.ResolvedTarget{
-			Name: name, AppRef: app, Configuration: configuration,
-			Error: &v1alpha1.ResolvedError{Reason: reason, Message: fmt.Sprintf(format, args...)},
-		},
-		Wait: wait,
-	}
+	// wanted are the children that the batch asks for, by name. It is nil while the children made before are in force.
+	wanted map[string]*v1alpha1.BackupConfiguration
 }
 
 // target resolves one target from its BackupConfiguration.

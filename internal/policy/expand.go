@@ -127,6 +127,20 @@ func TargetRepositories(
 	return out
 }
 
+// ChildDigest returns the digest of what the runs of a batch's session take from the spec of a child. They take the
+// rest of the session from the batch, and other sessions do not change it.
+func ChildDigest(spec *v1alpha1.BackupConfigurationSpec, session string) string {
+	used := v1alpha1.BackupConfigurationSpec{Target: spec.Target}
+	for _, s := range spec.Sessions {
+		if s.Name == session {
+			s.SessionConfig = v1alpha1.SessionConfig{Name: s.Name}
+			used.Sessions = append(used.Sessions, s)
+		}
+	}
+	used.Backends = usedBackends(spec.Backends, used.Sessions)
+	return Digest(&used)
+}
+
 // usedBackends returns the backends that the sessions use, ordered by name.
 func usedBackends(
 	backends []v1alpha1.BackendReference, sessions []v1alpha1.BackupConfigurationSession,

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	. "github.com/onsi/gomega"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/policy"
@@ -50,6 +51,45 @@ func TestExpandMakesOneChildPerTarget(t *testing.T) {
 	web.Spec.Sessions[0].Addon.Tasks[0].Name = "changed"
 	web.Spec.Backends[0].StorageRef.Name = "changed"
 	g.Expect(batch).To(Equal(before), "children share no memory with the batch")
+}
+
+// A run of a session takes from the child of a target what only that session and its backend say.
+func TestChildDigest(t *testing.T) {
+	g := NewWithT(t)
+	digest := func(edit func(*v1alpha1.BackupBatch)) string {
+		batch := policytest.BatchOf("web", "db")
+		edit(batch)
+		children, err := policy.Expand(batch, nil)
+		g.Expect(err).NotTo(HaveOccurred())
+		return policy.ChildDigest(&children[0].Spec, batch.Spec.Sessions[0].Name)
+	}
+	before := digest(func(*v1alpha1.BackupBatch) {})
+	for name, edit := range map[string]func(*v1alpha1.BackupBatch){
+		"another session": func(b *v1alpha1.BackupBatch) { b.Spec.Sessions[1].Targets[0].Addon.Name = "x" },
+		"a timeout": func(b *v1alpha1.BackupBatch) {
+			b.Spec.Sessions[0].BackupTimeout = &metav1.Duration{Duration: time.Minute}
+		},
+		"another target": func(b *v1alpha1.BackupBatch) { b.Spec.Targets[1].AppRef.Name = "x" },
+	} {
+		g.Expect(digest(edit)).To(Equal(before), name)
+	}
+	for name, edit := range map[string]func(*v1alpha1.BackupBatch){
+		"its Addon": func(b *v1alpha1.BackupBatch) { b.Spec.Sessions[0].Targets[0].Addon.Name = "x" },
+		"its executor": func(b *v1alpha1.BackupBatch) {
+			b.Spec.Sessions[0].Targets[0].Executor = v1alpha1.ExecutorSidecar
+		},
+		"its repository": func(b *v1alpha1.BackupBatch) {
+			b.Spec.Sessions[0].Targets[0].Repositories[0].Directory = "/x"
+		},
+		"its backend": func(b *v1alpha1.BackupBatch) {
+			for i := range b.Spec.Backends {
+				b.Spec.Backends[i].StorageRef.Name = "x"
+			}
+		},
+		"the object": func(b *v1alpha1.BackupBatch) { b.Spec.Targets[0].AppRef.Name = "x" },
+	} {
+		g.Expect(digest(edit)).NotTo(Equal(before), name)
+	}
 }
 
 func TestExpandRefusesBadBatches(t *testing.T) {
