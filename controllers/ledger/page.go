@@ -38,8 +38,10 @@ func (r *Reconciler) page(ctx context.Context, l *v1alpha1.Ledger) ([]byte, erro
 		return nil, err
 	}
 	p := pageBuilder{matchers: m, namespaces: namespaces{read.NewNamespaceLabels(r.Client)}, now: r.Clock.Now()}
-	p.runs, err = r.histories(ctx, m, p.namespaces)
-	if err != nil {
+	if p.runs, err = r.histories(ctx, m, p.namespaces); err != nil {
+		return nil, err
+	}
+	if p.backedUp, err = r.backedUp(ctx); err != nil {
 		return nil, err
 	}
 	var batches v1alpha1.BackupBatchList
@@ -52,9 +54,9 @@ func (r *Reconciler) page(ctx context.Context, l *v1alpha1.Ledger) ([]byte, erro
 	}
 	for i := range batches.Items {
 		b := &batches.Items[i]
-		var targets []string
+		var targets []v1alpha1.TypedObjectReference
 		for _, t := range policy.KnownTargets(b) {
-			targets = append(targets, t.AppRef.String())
+			targets = append(targets, t.AppRef)
 		}
 		var sessions []v1alpha1.SessionConfig
 		for _, s := range b.Spec.Sessions {
@@ -70,9 +72,9 @@ func (r *Reconciler) page(ctx context.Context, l *v1alpha1.Ledger) ([]byte, erro
 		if c.Labels[v1alpha1.LabelBatch] != "" {
 			continue // its batch has a row
 		}
-		var targets []string
+		var targets []v1alpha1.TypedObjectReference
 		if c.Spec.Target != nil {
-			targets = append(targets, c.Spec.Target.String())
+			targets = append(targets, *c.Spec.Target)
 		}
 		var sessions []v1alpha1.SessionConfig
 		for _, s := range c.Spec.Sessions {
@@ -128,18 +130,54 @@ func (h *history) add(s *v1alpha1.BackupSession, now time.Time) {
 	h.sessions[s.Spec.Session], h.success = last, later(h.success, last.Ended)
 }
 
+// backedUp returns the targets, with their namespaces, that have had a good backup. A run tells it while the cache
+// lacks its Snapshots, or after they were removed.
+func (r *Reconciler) backedUp(ctx context.Context) (map[v1alpha1.TypedObjectReference]bool, error) {
+	var snapshots v1alpha1.SnapshotList
+	if err := r.List(ctx, &snapshots, client.UnsafeDisableDeepCopy); err != nil {
+		return nil, fmt.Errorf("list Snapshots: %w", err)
+	}
+	var sessions v1alpha1.BackupSessionList
+	if err := r.List(ctx, &sessions, client.UnsafeDisableDeepCopy); err != nil {
+		return nil, fmt.Errorf("list BackupSessions: %w", err)
+	}
+	out := map[v1alpha1.TypedObjectReference]bool{}
+	for i := range snapshots.Items {
+		s := &snapshots.Items[i]
+		if target := s.Spec.AppRef; s.Status.Phase == v1alpha1.SnapshotSucceeded && v1alpha1.InForce(s) {
+			target.Namespace = s.Namespace
+			out[target] = true
+		}
+	}
+	for i := range sessions.Items {
+		s := &sessions.Items[i]
+		if v1alpha1.HasRecordAnnotation(s.Annotations) {
+			continue
+		}
+		for j := range s.Status.Targets {
+			t := &s.Status.Targets[j]
+			if target := t.AppRef; t.Phase == v1alpha1.BackupSessionSucceeded {
+				target.Namespace = s.Namespace
+				out[target] = true
+			}
+		}
+	}
+	return out, nil
+}
+
 // pageBuilder collects the rows of the page.
 type pageBuilder struct {
 	matchers   matchers
 	namespaces namespaces
 	runs       map[invoker]*history
+	backedUp   map[v1alpha1.TypedObjectReference]bool
 	now        time.Time
 	rows       []ledger.Policy
 }
 
 func (p *pageBuilder) add(
-	ctx context.Context, kind string, o *metav1.ObjectMeta, targets []string, sessions []v1alpha1.SessionConfig,
-	status []v1alpha1.SessionStatus,
+	ctx context.Context, kind string, o *metav1.ObjectMeta, targets []v1alpha1.TypedObjectReference,
+	sessions []v1alpha1.SessionConfig, status []v1alpha1.SessionStatus,
 ) error {
 	h := p.runs[invoker{o.Namespace, kind, o.Name}]
 	if !v1alpha1.InForce(o) {
@@ -153,8 +191,14 @@ func (p *pageBuilder) add(
 		h = &history{}
 	}
 	row := ledger.Policy{
-		Namespace: o.Namespace, Kind: kind, Name: o.Name, Targets: targets,
+		Namespace: o.Namespace, Kind: kind, Name: o.Name,
 		LastSuccess: h.success, LastResult: h.result, LastReason: h.reason,
+	}
+	for _, t := range targets {
+		row.Targets = append(row.Targets, t.String())
+		if t.Namespace = o.Namespace; !p.backedUp[t] {
+			row.NoBackup = append(row.NoBackup, t.String())
+		}
 	}
 	for _, s := range status {
 		if n := s.NextSchedule; n != nil && (row.Next.IsZero() || n.Time.Before(row.Next)) {

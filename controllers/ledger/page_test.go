@@ -43,7 +43,8 @@ func pageFollowsPolicy(t *testing.T, w *world) {
 		},
 	}
 	w.create(c)
-	shows("a new policy", ContainSubstring("| BackupConfiguration/diary | PersistentVolumeClaim/diary | - | - | - |"))
+	shows("a new policy", ContainSubstring(
+		"| BackupConfiguration/diary | PersistentVolumeClaim/diary (**no backup yet**) | - | - | - |"))
 	for _, name := range []string{"a", "b", "photos"} { // one commit shows the last of them
 		bed.Edit(t, c, func() { c.Spec.Target = new(claim(name)) })
 	}
@@ -52,7 +53,8 @@ func pageFollowsPolicy(t *testing.T, w *world) {
 		c.Status.ObservedGeneration = c.Generation
 		c.Status.Sessions = []v1alpha1.SessionStatus{{Name: "nightly", NextSchedule: &next}}
 	})
-	shows("another target and slot", ContainSubstring("| PersistentVolumeClaim/photos | - | - | 2030-01-01 03:00 |"))
+	shows("another target and slot", ContainSubstring(
+		"| PersistentVolumeClaim/photos (**no backup yet**) | - | - | 2030-01-01 03:00 |"))
 	g.Expect(commits()-before).To(BeNumerically("<=", 3), "no commit for each change")
 	g.Expect(bed.Client.Delete(t.Context(), c)).To(Succeed())
 	shows("a policy that is gone", Not(ContainSubstring("diary")))
@@ -157,6 +159,43 @@ func TestThePageCountsTheRunsOfAllItsLedgers(t *testing.T) {
 	g.Expect(err).NotTo(HaveOccurred())
 	g.Expect(string(page)).To(Equal(pages[1]))
 	g.Expect(pages).NotTo(ContainElement(ContainSubstring("photos")), "no Ledger records its runs")
+}
+
+// A target that never had a good backup is on the page, also if other targets of its policy have one.
+func TestThePageNamesTargetsWithoutABackup(t *testing.T) {
+	t.Parallel()
+	g, w := NewWithT(t), newWorld(t)
+	page := func() string {
+		out, err := w.reconciler.page(t.Context(), get(w, &v1alpha1.Ledger{
+			ObjectMeta: metav1.ObjectMeta{Namespace: w.namespace, Name: "l"},
+		}))
+		g.Expect(err).NotTo(HaveOccurred())
+		return string(out)
+	}
+	w.ledger("l")
+	for _, name := range []string{"data", "diary"} {
+		w.nightly(name)
+	}
+	g.Expect(page()).To(ContainSubstring("**No backup yet:** BackupConfiguration/data in " + w.namespace +
+		" (1 of 1 targets), BackupConfiguration/diary in " + w.namespace + " (1 of 1 targets).\n"))
+
+	of := func(phase v1alpha1.BackupSessionPhase) func(*v1alpha1.BackupSession) {
+		return func(s *v1alpha1.BackupSession) {
+			s.Spec.Invoker.Kind, s.Spec.Invoker.Name = v1alpha1.BackupConfigurationKind, "diary"
+			s.Status.Targets = []v1alpha1.BackupTargetStatus{{
+				Name: "diary", Phase: phase,
+				AppRef: v1alpha1.TypedObjectReference{Kind: "PersistentVolumeClaim", Name: "diary"},
+			}}
+		}
+	}
+	w.session("failed", of(v1alpha1.BackupSessionFailed))
+	g.Expect(page()).To(And(
+		ContainSubstring("**No backup yet:** BackupConfiguration/diary in "+w.namespace+" (1 of 1 targets).\n"),
+		ContainSubstring("| PersistentVolumeClaim/data |"),
+	), "data has a Snapshot, and the run of diary failed")
+
+	w.session("succeeded", of(v1alpha1.BackupSessionSucceeded))
+	g.Expect(page()).NotTo(ContainSubstring("o backup yet"))
 }
 
 // STATUS.md says the same as the condition Protected of a policy whose schedule never fires.

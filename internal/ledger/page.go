@@ -15,6 +15,8 @@ type Policy struct {
 	Namespace, Kind, Name string
 	// Targets are in the form "<kind>/<name>", in the order of the policy.
 	Targets []string
+	// NoBackup are those of them that never had a good backup.
+	NoBackup []string
 	// LastSuccess is when the last successful run ended. Zero means that none is known.
 	LastSuccess time.Time
 	// LastResult is the phase of the last run that ended, LastReason its reason. Empty means that none is known.
@@ -42,8 +44,11 @@ func Retire(page []byte, cluster string, since time.Time, now string) []byte {
 
 func title(cluster string) string { return "# Backups of " + escape(cluster) + "\n" }
 
-// maxTargets is the number of targets that a row names.
-const maxTargets = 10
+// maxTargets is the number of targets that a row names, and maxPolicies that of the policies at the top.
+const (
+	maxTargets  = 10
+	maxPolicies = 10
+)
 
 // Page returns the page for people, in Markdown. It is a function of the set of policies, in any order.
 func Page(cluster string, policies []Policy) []byte {
@@ -54,6 +59,7 @@ func Page(cluster string, policies []Policy) []byte {
 	var out strings.Builder
 	out.WriteString(title(cluster) + "\n" + kept +
 		" Times are UTC. A policy is late when a run that was due has not succeeded within its time.\n")
+	out.WriteString(noBackup(policies))
 	if len(policies) == 0 {
 		out.WriteString("\nThere is no backup policy.\n")
 	}
@@ -63,22 +69,55 @@ func Page(cluster string, policies []Policy) []byte {
 			out.WriteString("| Policy | Targets | Last success | Last result | Next | Late |\n")
 			out.WriteString("| --- | --- | --- | --- | --- | --- |\n")
 		}
-		fmt.Fprintf(&out, "| %s | %s | %s | %s | %s | %s |\n", escape(p.Kind+"/"+p.Name), targets(p.Targets),
+		fmt.Fprintf(&out, "| %s | %s | %s | %s | %s | %s |\n", escape(p.Kind+"/"+p.Name), targets(p),
 			moment(p.LastSuccess), result(p), moment(p.Next), late(p.Late))
 	}
 	return []byte(out.String())
 }
 
-func targets(all []string) string {
+// noBackup names the policies with targets that never had a good backup.
+func noBackup(policies []Policy) string {
+	var names []string
+	more := 0
+	for _, p := range policies {
+		switch n := len(p.NoBackup); {
+		case n == 0:
+		case len(names) == maxPolicies:
+			more++
+		default:
+			names = append(names, fmt.Sprintf("%s in %s (%d of %d targets)", escape(p.Kind+"/"+p.Name),
+				escape(p.Namespace), n, len(p.Targets)))
+		}
+	}
+	if len(names) == 0 {
+		return ""
+	}
+	if more > 0 {
+		names = append(names, fmt.Sprintf("and %d more", more))
+	}
+	return "\n**No backup yet:** " + strings.Join(names, ", ") + ".\n"
+}
+
+// targets names the targets of a policy. Those without a backup come first.
+func targets(p Policy) string {
+	var without, with []string
+	for _, t := range p.Targets {
+		if slices.Contains(p.NoBackup, t) {
+			without = append(without, escape(t)+" (**no backup yet**)")
+		} else {
+			with = append(with, escape(t))
+		}
+	}
+	all := slices.Concat(without, with)
 	shown := all[:min(len(all), maxTargets)]
-	text := make([]string, len(shown))
-	for i, t := range shown {
-		text[i] = escape(t)
-	}
 	if more := len(all) - len(shown); more > 0 {
-		text = append(text, fmt.Sprintf("and %d more", more))
+		rest := fmt.Sprintf("and %d more", more)
+		if hidden := len(without) - len(shown); hidden > 0 {
+			rest += fmt.Sprintf(" (**no backup yet** of %d)", hidden)
+		}
+		shown = append(slices.Clone(shown), rest)
 	}
-	return strings.Join(text, ", ")
+	return strings.Join(shown, ", ")
 }
 
 func moment(t time.Time) string {

@@ -17,8 +17,8 @@ func TestPage(t *testing.T) {
 	}
 	policies := []Policy{
 		{
-			Namespace: "shop", Kind: "BackupBatch", Name: "shop", Targets: many, LastResult: "Failed",
-			LastReason:  "TargetsFailed",
+			Namespace: "shop", Kind: "BackupBatch", Name: "shop", Targets: many, NoBackup: []string{many[3], many[11]},
+			LastResult: "Failed", LastReason: "TargetsFailed",
 			LastSuccess: slot.Add(-48 * time.Hour), Next: slot.In(time.FixedZone("x", 7200)), Late: true,
 		},
 		{
@@ -26,11 +26,33 @@ func TestPage(t *testing.T) {
 			Targets:    []string{"PersistentVolumeClaim/uploads"},
 			LastResult: "Succeeded", LastReason: "Succeeded", LastSuccess: slot, Next: slot.Add(24 * time.Hour),
 		},
-		{Namespace: "blog", Kind: "BackupConfiguration", Name: "a|b_[x](y)", Targets: []string{"Job/<b>\n# x"}},
+		{
+			Namespace: "blog", Kind: "BackupConfiguration", Name: "a|b_[x](y)", Targets: []string{"Job/<b>\n# x"},
+			NoBackup: []string{"Job/<b>\n# x"},
+		},
 	}
 	page := string(Page("production", policies))
 	golden(t, "page.md", page)
 	slices.Reverse(policies)
 	g.Expect(string(Page("production", policies))).To(Equal(page))
 	golden(t, "page-empty.md", string(Page("production", nil)))
+}
+
+// A page of very many policies and targets without a backup says how many there are.
+func TestPageOfMuchWithoutBackup(t *testing.T) {
+	g := NewWithT(t)
+	var policies []Policy
+	for i := range 12 {
+		p := Policy{Namespace: "shop", Kind: "BackupBatch", Name: fmt.Sprintf("b%02d", i)}
+		for j := range 13 {
+			p.Targets = append(p.Targets, fmt.Sprintf("Deployment/d%02d", j))
+		}
+		p.NoBackup = p.Targets[1:]
+		policies = append(policies, p)
+	}
+	page := string(Page("production", policies))
+	g.Expect(page).To(ContainSubstring("**No backup yet:** BackupBatch/b00 in shop (12 of 13 targets), "))
+	g.Expect(page).To(ContainSubstring("BackupBatch/b09 in shop (12 of 13 targets), and 2 more.\n"))
+	g.Expect(page).To(ContainSubstring("| Deployment/d01 (**no backup yet**), "))
+	g.Expect(page).To(ContainSubstring("Deployment/d10 (**no backup yet**), and 3 more (**no backup yet** of 2) |"))
 }
