@@ -99,20 +99,56 @@ func (r *resolution) child(
 	case !metav1.IsControlledBy(&child, b):
 		return refusedTarget(bt.Name, bt.AppRef, name, 0, v1alpha1.ReasonNameConflict,
 			"BackupConfiguration %s does not belong to BackupBatch %s", name, b.Name), nil
-	case b.Status.ObservedGeneration < b.Generation && waiting, r.outdated(b, bt, &child):
-		return childRefused(b, bt, "is not yet what BackupBatch "+b.Name+" asks for"), nil
+	case b.Status.ObservedGeneration < b.Generation && waiting, r.outdated(b, bt, &child, policy.ChildDigest):
+		return childRefused(b, bt, notYet(b)), nil
 	default:
 		return r.target(ctx, bt.Name, bt.AppRef, &child)
 	}
 }
 
+// alone resolves the target of a BackupConfiguration whose own run this is. The run of a child waits as that of its
+// batch does.
+func (r *resolution) alone(ctx context.Context, c *v1alpha1.BackupConfiguration) (backup.StartTarget, error) {
+	owner := metav1.GetControllerOf(c)
+	if owner == nil || owner.Kind != v1alpha1.BackupBatchKind {
+		return r.target(ctx, c.Name, *c.Spec.Target, c)
+	}
+	var b v1alpha1.BackupBatch
+	err := r.Get(ctx, client.ObjectKey{Namespace: c.Namespace, Name: owner.Name}, &b)
+	if apierrors.IsNotFound(err) || err == nil && b.UID != owner.UID {
+		return r.target(ctx, c.Name, *c.Spec.Target, c)
+	} else if err != nil {
+		return backup.StartTarget{}, fmt.Errorf("get BackupBatch %s: %w", owner.Name, err)
+	}
+	find, err := r.finds(ctx, &b)
+	if err != nil {
+		return backup.StartTarget{}, err
+	}
+	r.wanted = wantedOf(&b, find)
+	for _, bt := range policy.TargetsInForce(&b, find) {
+		if policy.ChildName(b.Name, bt.Name) == c.Name && r.outdated(&b, bt, c, whole) {
+			t := childRefused(&b, bt, notYet(&b))
+			t.Resolved.Name = c.Name
+			return t, nil
+		}
+	}
+	return r.target(ctx, c.Name, *c.Spec.Target, c)
+}
+
+// whole is the digest for the run of a child alone, which takes hooks and timeouts from it, too.
+func whole(spec *v1alpha1.BackupConfigurationSpec, _ string) string { return policy.Digest(spec) }
+
 // outdated reports whether the session would back up a target by an earlier policy, because the batch could not write
-// the child. What somebody else has changed in a child since the batch wrote it counts only if it cannot be reverted.
-func (r *resolution) outdated(b *v1alpha1.BackupBatch, bt policy.Target, child *v1alpha1.BackupConfiguration) bool {
+// the child: what the digest covers differs. What somebody else has changed in a child since the batch wrote it counts
+// only if it cannot be reverted.
+func (r *resolution) outdated(
+	b *v1alpha1.BackupBatch, bt policy.Target, child *v1alpha1.BackupConfiguration,
+	digest func(spec *v1alpha1.BackupConfigurationSpec, session string) string,
+) bool {
 	const written = v1alpha1.AnnotationSpecDigest
 	wanted, session := r.wanted[child.Name], r.session.Spec.Session
 	return wanted != nil && (child.Annotations[written] != wanted.Annotations[written] || unwritable(b, bt)) &&
-		policy.ChildDigest(&child.Spec, session) != policy.ChildDigest(&wanted.Spec, session)
+		digest(&child.Spec, session) != digest(&wanted.Spec, session)
 }
 
 // unwritable reports whether the API server refused the last write of the target's child.
@@ -120,6 +156,10 @@ func unwritable(b *v1alpha1.BackupBatch, bt policy.Target) bool {
 	return slices.ContainsFunc(b.Status.Targets, func(t v1alpha1.BatchTargetStatus) bool {
 		return t.Name == bt.Name && t.Reason == v1alpha1.ReasonReconcileFailed && t.Phase == v1alpha1.PhaseNotReady
 	})
+}
+
+func notYet(b *v1alpha1.BackupBatch) string {
+	return "is not yet what BackupBatch " + b.Name + " asks for"
 }
 
 // childRefused returns a target whose child is wrong. If the API server is the reason, it says so in the words of the

@@ -125,6 +125,22 @@ func TestAChildThatTheAPIServerRefusesToChange(t *testing.T) {
 	}
 }
 
+func TestARunOfAChildThatTheAPIServerRefusesToChange(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	b := w.changed()
+	w.refuse(b, "uploads")
+	w.run(v1alpha1.BackupConfigurationKind, "shop-web", "other")
+	w.Expect(summary(w.settle("other"))[0]).To(Equal("Succeeded/Succeeded"))
+	w.run(v1alpha1.BackupConfigurationKind, "shop-uploads", "run")
+	w.Reconcile("run")
+	w.Expect(summary(w.session("run"))).To(Equal([]string{"Pending/ReconciliationFailed"}))
+	w.Clock.SetTime(w.Clock.Now().Add(run.WaitForChild))
+	s := w.settle("run")
+	w.Expect(summary(s)).To(Equal([]string{"Failed/ReconciliationFailed", "shop-uploads: Failed/ReconciliationFailed"}))
+	w.Expect(conditions.GetMessage(s, meta.ReadyCondition)).To(ContainSubstring("policy no-nodes denies it"))
+}
+
 // changed creates a batch and changes how it backs up a target, which does not reach the child.
 func (w *world) changed() *v1alpha1.BackupBatch {
 	w.T.Helper()

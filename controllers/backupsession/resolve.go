@@ -28,7 +28,7 @@ func (r *Reconciler) targets(
 	res := &resolution{Reconciler: r, session: s}
 	switch o := invoker.(type) {
 	case *v1alpha1.BackupConfiguration:
-		t, err := res.target(ctx, o.Name, *o.Spec.Target, o)
+		t, err := res.alone(ctx, o)
 		return []backup.StartTarget{t}, err
 	case *v1alpha1.BackupBatch:
 		return res.batch(ctx, o, since)
