@@ -38,8 +38,8 @@ const (
 	LabelSnapshot = Group + "/snapshot"
 	// LabelCopy is on the temporary VolumeSnapshots and claims that movers read: the name of the BackupSession.
 	LabelCopy = Group + "/copy"
-	// LabelReads is on the pods of movers that must share a node because they read the same copy of a volume: the name
-	// of the copy.
+	// LabelReads is on the pods of movers that must share a node because they read the same volume, which only one node
+	// can mount: the name of its claim, or of its copy.
 	LabelReads = Group + "/reads"
 	// LabelRepository is on Snapshots and init Jobs.
 	LabelRepository = Group + "/repository"

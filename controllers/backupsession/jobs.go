@@ -9,15 +9,16 @@ import (
 	"github.com/cairn-backup/cairn/internal/kube/movers"
 	"github.com/cairn-backup/cairn/internal/kube/oneshot"
 	"github.com/cairn-backup/cairn/internal/policy"
+	"github.com/cairn-backup/cairn/internal/run"
 	"github.com/cairn-backup/cairn/internal/run/backup"
 	"github.com/cairn-backup/cairn/internal/task/moverjob"
 	"github.com/cairn-backup/cairn/internal/workload"
 )
 
 // writeJobs deletes and creates the Jobs of a decision. If a Job must not be created, it adds the reason to refused:
-// the next decision takes that into account.
+// the next decision takes that into account. If a Job must wait for another one, it looks again soon.
 func (r *Reconciler) writeJobs(
-	ctx context.Context, in backup.Input, d backup.Decision, refused movers.Refusals,
+	ctx context.Context, in backup.Input, d *backup.Decision, refused movers.Refusals,
 ) error {
 	s := in.Session
 	for _, name := range d.Delete {
@@ -29,13 +30,17 @@ func (r *Reconciler) writeJobs(
 		}
 	}
 	if len(d.Create) == 0 {
-		return r.writeSidecars(ctx, in, d, refused)
+		return r.writeSidecars(ctx, in, *d, refused)
 	}
 	if err := oneshot.Newest(ctx, r.APIReader, s); err != nil {
 		return err
 	}
 	// The state can have been frozen long ago, for example if the manager was down. So read the restores of today.
 	restores, err := r.restores(ctx, s.Namespace)
+	if err != nil {
+		return err
+	}
+	claims, err := r.claims(ctx, s.Namespace)
 	if err != nil {
 		return err
 	}
@@ -46,28 +51,43 @@ func (r *Reconciler) writeJobs(
 		if refused[m.Repository.Snapshot] != nil || workload.IsSidecar(m.Target) {
 			continue
 		}
-		err := r.create(ctx, in, m)
+		waits, err := r.create(ctx, in, m, exclusive(m, claims))
 		if refusal := movers.RefusalOf(err); refusal != nil {
 			refused.Set(ctx, m.Repository.Snapshot, refusal)
 		} else if err != nil {
 			return err
 		}
+		if waits {
+			d.After = run.EarlierOf(d.After, run.PollInterval)
+		}
 	}
-	return r.writeSidecars(ctx, in, d, refused)
+	return r.writeSidecars(ctx, in, *d, refused)
 }
 
-// create creates the Job of one mover.
-func (r *Reconciler) create(ctx context.Context, in backup.Input, m backup.Mover) error {
-	job, err := r.job(ctx, in, m)
-	if err != nil {
-		return err
+// create creates the Job of one mover, unless the Job must wait until another one has ended: of those that mount a
+// volume which one pod can mount, one is there at a time.
+func (r *Reconciler) create(
+	ctx context.Context, in backup.Input, m backup.Mover, claims exclusiveClaims,
+) (waits bool, err error) {
+	if len(claims.onePod) > 0 {
+		r.taking.Lock()
+		defer r.taking.Unlock()
+		if waits, err = r.taken(ctx, in.Session.Namespace, m.Name, claims.onePod); waits || err != nil {
+			return waits, err
+		}
 	}
-	return movers.Create(ctx, r.Client, r.APIReader, in.Session, job)
+	job, err := r.job(ctx, in, m, claims.oneNode)
+	if err != nil {
+		return false, err
+	}
+	return false, movers.Create(ctx, r.Client, r.APIReader, in.Session, job)
 }
 
 // job builds the Job of one mover. Everything comes from the frozen session, except that the storage's usagePolicy is
-// checked again.
-func (r *Reconciler) job(ctx context.Context, in backup.Input, m backup.Mover) (*batchv1.Job, error) {
+// checked again, and that the claims of oneNode are read.
+func (r *Reconciler) job(
+	ctx context.Context, in backup.Input, m backup.Mover, oneNode []string,
+) (*batchv1.Job, error) {
 	s, snap := in.Session, in.Snapshots[m.Repository.Snapshot]
 	if backup.IsVolumeSnapshots(m.Target) {
 		return r.volumeSnapshotJob(ctx, s, snap, m)
@@ -80,6 +100,7 @@ func (r *Reconciler) job(ctx context.Context, in backup.Input, m backup.Mover) (
 	job, err := moverjob.BackupJob(moverjob.BackupJobInput{
 		Session: s, Snapshot: snap, Target: *m.Target, Host: *m.Host, Repository: *m.Repository,
 		Storage: &granted.Storage, CopiedAt: backup.CopiedAt(in, m.Target, m.Host),
+		OneNode: oneNode, Attempt: m.Attempt,
 		Credentials: granted.Credentials, Timeout: movers.Timeout(backup.DeadlineOf(s, m.Target.Name), r.Clock.Now()),
 		Privileged: granted.Privileged, ClusterUID: r.ClusterUID,
 	})

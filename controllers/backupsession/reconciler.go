@@ -56,6 +56,10 @@ type Reconciler struct {
 	// from its look at those runs until its start is written.
 	starting sync.Mutex
 
+	// taking serializes the Jobs that mount a volume which one pod can mount: who holds it looks for another one, and
+	// creates its own.
+	taking sync.Mutex
+
 	// selection reads the objects that the selectors of batches find.
 	selection selection.Reader
 }
@@ -164,19 +168,19 @@ func (r kind) Decide(in backup.Input) oneshot.Decision[v1alpha1.BackupSession] {
 			if in.Start != nil {
 				return r.replace(ctx, in.Session, in.Start.Rivals.Runs, d.Replace)
 			}
-			return r.carryOut(ctx, in, d, refused)
+			return r.carryOut(ctx, in, &d, refused)
 		},
 	}
 }
 
 // carryOut carries out a decision about a frozen run, except for the status.
 func (r *Reconciler) carryOut(
-	ctx context.Context, in backup.Input, d backup.Decision, refused movers.Refusals,
+	ctx context.Context, in backup.Input, d *backup.Decision, refused movers.Refusals,
 ) error {
-	if err := r.writeSnapshots(ctx, in, d); err != nil {
+	if err := r.writeSnapshots(ctx, in, *d); err != nil {
 		return err
 	}
-	if err := r.writeCopies(ctx, in, d, refused); err != nil {
+	if err := r.writeCopies(ctx, in, *d, refused); err != nil {
 		return err
 	}
 	return r.writeJobs(ctx, in, d, refused)

@@ -144,6 +144,9 @@ func (r *Resolver) node(volumes []v1alpha1.ResolvedVolume) (string, *v1alpha1.Re
 		switch {
 		case len(nodes) == 0, r.Copied:
 		case slices.Contains(claim.Spec.AccessModes, corev1.ReadWriteOncePod):
+			if r.mounter(v.ClaimName) == nil {
+				continue // only movers use it, and they take turns
+			}
 			return "", Fail(v1alpha1.ReasonVolumeInUse,
 				"PersistentVolumeClaim %s is ReadWriteOncePod and in use, so no second pod can mount it: set "+
 					"copyMethod Snapshot or Clone, or back it up while no pod uses it", v.ClaimName)

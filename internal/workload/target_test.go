@@ -58,7 +58,7 @@ func TestResolveHosts(t *testing.T) {
 	}
 	unbound := workloadtest.Claim("web-data")
 	unbound.Status.Phase = corev1.ClaimPending
-	own := workloadtest.Claim("web-data")
+	own, alone := workloadtest.Claim("web-data"), workloadtest.Claim("web-data", corev1.ReadWriteOncePod)
 	mover := workloadtest.Pod("backup-x", "node-b", data)
 	mover.Labels = map[string]string{v1alpha1.LabelManagedBy: v1alpha1.ManagedByCairn}
 	ended := workloadtest.Pod("web-0", "node-a", data)
@@ -94,6 +94,9 @@ func TestResolveHosts(t *testing.T) {
 		"a claim that another run reads is on that run's node": {
 			target: workload.Target{Claim: &own, Pods: []corev1.Pod{mover}},
 			want:   []string{"target@node-b: pvc=web-data"},
+		},
+		"a claim for one pod that another run reads is backed up in turn": {
+			target: workload.Target{Claim: &alone, Pods: []corev1.Pod{mover}}, want: []string{"target@: pvc=web-data"},
 		},
 		"a pod that has ended mounts nothing": {
 			target: workload.Target{Claim: &own, Pods: []corev1.Pod{ended}}, want: []string{"target@: pvc=web-data"},

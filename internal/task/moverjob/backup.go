@@ -1,6 +1,7 @@
 package moverjob
 
 import (
+	"slices"
 	"time"
 
 	batchv1 "k8s.io/api/batch/v1"
@@ -24,6 +25,10 @@ type BackupJobInput struct {
 	Repository v1alpha1.ResolvedRepository
 	// CopiedAt is when each copy that the host reads was asked for, by the claim of the target's volume.
 	CopiedAt map[string]metav1.Time
+	// OneNode names the claims that the Job mounts itself, not copies of them, and that the pods of one node can mount.
+	OneNode []string
+	// Attempt is 2 for the Job that repeats one that died.
+	Attempt int
 	// Storage of the repository.
 	Storage *v1alpha1.BackupStorage
 	// Credentials as access.EnsureCredentials returned them.
@@ -56,8 +61,10 @@ func BackupJob(in BackupJobInput) (*batchv1.Job, error) {
 		}
 		b.volumes = append(b.volumes, read)
 	}
-	if c := oneNode(in.Target, in.Host); c != nil {
-		b.labels[v1alpha1.LabelReads], b.reads = c.Name, c.Name
+	if name := oneNode(in); name != "" {
+		b.labels[v1alpha1.LabelReads] = name
+		b.beside = in.Host.Node == ""
+		b.near = in.Attempt > 1
 	}
 	b.task = BackupTask(in)
 	return b.job()
@@ -88,18 +95,31 @@ func backupBlueprint(in BackupJobInput) blueprint {
 	}
 }
 
-// oneNode returns a copy that several Jobs of a host read at once, one for each repository, and that only one node can
-// mount; nil if there is none.
-func oneNode(t v1alpha1.ResolvedTarget, h v1alpha1.ResolvedHost) *v1alpha1.ResolvedCopy {
-	if len(t.Repositories) < 2 {
-		return nil
-	}
-	for _, v := range h.Volumes {
-		if c := t.CopyOf(v.ClaimName); c != nil && len(c.AccessModes) == 1 && c.AccessModes[0] == corev1.ReadWriteOnce {
-			return c
+// oneNode returns the value of LabelReads for a volume that only one node can mount, and that other Jobs can read at
+// once: a copy by those of the target, a claim also by those of other runs. It returns "" if there is none.
+func oneNode(in BackupJobInput) string {
+	for _, v := range in.Host.Volumes {
+		c := in.Target.CopyOf(v.ClaimName)
+		switch {
+		case c == nil && slices.Contains(in.OneNode, v.ClaimName):
+			return policy.LabelValue(v.ClaimName)
+		case c != nil && readers(in.Target, v.ClaimName) > 1 &&
+			len(c.AccessModes) == 1 && c.AccessModes[0] == corev1.ReadWriteOnce:
+			return c.Name
 		}
 	}
-	return nil
+	return ""
+}
+
+// readers returns how many Jobs of a target read a claim: one for each repository and each host that has it.
+func readers(t v1alpha1.ResolvedTarget, claim string) int {
+	n := 0
+	for _, h := range t.Hosts {
+		if slices.ContainsFunc(h.Volumes, func(v v1alpha1.ResolvedVolume) bool { return v.ClaimName == claim }) {
+			n++
+		}
+	}
+	return n * len(t.Repositories)
 }
 
 // BackupTask returns the work order for backing up one host's volumes into one Snapshot, by a Job or a sidecar.

@@ -49,8 +49,9 @@ type blueprint struct {
 	privileged  bool
 	node        string
 	volumes     []volume
-	// reads is the value of LabelReads on the pods with which the Job's pod must share a node; empty for none.
-	reads string
+	// beside means that the Job's pod must share a node with the pods that have the same LabelReads. With near, it
+	// shares one if it can: the node of the other pods may be lost.
+	beside, near bool
 	// passwords names the Secrets with the passwords of a keeper's repositories.
 	passwords []string
 	// rootCapabilities are added if the mover runs as root.
@@ -119,8 +120,8 @@ func (b blueprint) pod() (corev1.PodSpec, error) {
 	if b.node != "" {
 		pod.Affinity = onNode(pod.Affinity, b.node)
 	}
-	if b.reads != "" {
-		pod.Affinity = besideReaders(pod.Affinity, b.reads)
+	if b.beside {
+		pod.Affinity = besideReaders(pod.Affinity, b.labels[v1alpha1.LabelReads], b.near)
 	}
 	if d := b.resolved.Database; d != nil {
 		pod.ImagePullSecrets = withPullSecrets(pod.ImagePullSecrets, d.ImagePullSecrets)
@@ -251,9 +252,9 @@ func onNode(asked *corev1.Affinity, node string) *corev1.Affinity {
 	return out
 }
 
-// besideReaders places the pod on the node of the other pods that read the same copy; the first one can run on any
-// node.
-func besideReaders(asked *corev1.Affinity, reads string) *corev1.Affinity {
+// besideReaders places the pod on the node of the other pods that read the same volume; the first one can run on any
+// node. With near, it can run on another node if that one takes no pod.
+func besideReaders(asked *corev1.Affinity, reads string, near bool) *corev1.Affinity {
 	out := asked.DeepCopy()
 	if out == nil {
 		out = &corev1.Affinity{}
@@ -261,11 +262,17 @@ func besideReaders(asked *corev1.Affinity, reads string) *corev1.Affinity {
 	if out.PodAffinity == nil {
 		out.PodAffinity = &corev1.PodAffinity{}
 	}
-	required := &out.PodAffinity.RequiredDuringSchedulingIgnoredDuringExecution
-	*required = append(*required, corev1.PodAffinityTerm{
+	term := corev1.PodAffinityTerm{
 		LabelSelector: &metav1.LabelSelector{MatchLabels: map[string]string{v1alpha1.LabelReads: reads}},
 		TopologyKey:   corev1.LabelHostname,
-	})
+	}
+	required := &out.PodAffinity.RequiredDuringSchedulingIgnoredDuringExecution
+	preferred := &out.PodAffinity.PreferredDuringSchedulingIgnoredDuringExecution
+	if near {
+		*preferred = append(*preferred, corev1.WeightedPodAffinityTerm{Weight: 100, PodAffinityTerm: term})
+	} else {
+		*required = append(*required, term)
+	}
 	return out
 }
 

@@ -147,6 +147,7 @@ func TestJobsAreAsInTheGoldenFiles(t *testing.T) {
 			in := backupInput()
 			in.Host.Node = ""
 			in.Target.Repositories = make([]v1alpha1.ResolvedRepository, 2)
+			in.Target.Hosts = []v1alpha1.ResolvedHost{in.Host}
 			in.Target.Copies = []v1alpha1.ResolvedCopy{
 				{
 					ClaimName: "data-mariadb-0", Name: "copy-data", AccessModes: []corev1.PersistentVolumeAccessMode{

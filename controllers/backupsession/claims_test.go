@@ -1,0 +1,106 @@
+package backupsession
+
+import (
+	"testing"
+	"time"
+
+	. "github.com/onsi/gomega"
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/run"
+	"github.com/cairn-backup/cairn/internal/task/observe"
+	"github.com/cairn-backup/cairn/internal/testbed/kubelet"
+	"github.com/cairn-backup/cairn/internal/testbed/sessiontest"
+)
+
+// claim replaces the claim uploads by one with this access mode, which nothing mounts.
+func (w *world) claim(mode corev1.PersistentVolumeAccessMode) {
+	w.T.Helper()
+	var old corev1.PersistentVolumeClaim
+	w.Get("uploads", &old)
+	old.Finalizers = nil
+	w.Expect(w.Client.Update(w.T.Context(), &old)).To(Succeed())
+	w.Expect(w.Client.Delete(w.T.Context(), &old)).To(Succeed())
+	claim := sessiontest.Claim(w.Namespace, "uploads")
+	claim.Spec.AccessModes = []corev1.PersistentVolumeAccessMode{mode}
+	sessiontest.Create(w.T, w.Client, claim)
+}
+
+// unended returns how many Jobs have not ended.
+func (w *world) unended() int {
+	n := 0
+	for _, job := range w.Jobs() {
+		if !observe.Ended(&job) {
+			n++
+		}
+	}
+	return n
+}
+
+func TestJobsOfAnUnmountedVolumeShareANode(t *testing.T) {
+	t.Parallel()
+	for mode, terms := range map[corev1.PersistentVolumeAccessMode]int{
+		corev1.ReadWriteOnce: 1, corev1.ReadWriteMany: 0,
+	} {
+		t.Run(string(mode), func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			w.twoRepositories()
+			w.claim(mode)
+			w.run(v1alpha1.BackupConfigurationKind, "uploads", "run")
+			w.Reconcile("run")
+			w.Expect(w.Jobs()).To(HaveLen(2), "both run at once")
+			for _, job := range w.Jobs() {
+				pod := job.Spec.Template
+				if terms == 0 {
+					w.Expect(pod.Spec.Affinity).To(BeNil(), "each node can mount the volume")
+					continue
+				}
+				w.Expect(pod.Spec.Affinity).NotTo(BeNil())
+				w.Expect(pod.Spec.Affinity.PodAffinity.RequiredDuringSchedulingIgnoredDuringExecution).
+					To(HaveLen(terms))
+				w.Expect(pod.Labels).To(HaveKeyWithValue(v1alpha1.LabelReads, "uploads"))
+			}
+		})
+	}
+}
+
+func TestJobsOfAVolumeForOnePodRunOneAfterTheOther(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.twoRepositories()
+	w.claim(corev1.ReadWriteOncePod)
+	w.run(v1alpha1.BackupConfigurationKind, "uploads", "run")
+	w.run(v1alpha1.BackupConfigurationKind, "uploads", "other")
+	ran := 0
+	w.Outcome = func(job *batchv1.Job) kubelet.Outcome {
+		w.Expect(w.unended()).To(Equal(1), "a second pod could not mount the volume")
+		ran++
+		return kubelet.Succeed(job)
+	}
+	w.Reconcile("run")
+	w.Expect(w.unended()).To(Equal(1))
+	w.Expect(w.Reconcile("other").RequeueAfter).To(Equal(run.PollInterval), "nothing wakes it")
+	w.Expect(w.unended()).To(Equal(1))
+	for _, name := range []string{"run", "other"} {
+		w.Expect(summary(w.settle(name))).To(Equal([]string{"Succeeded/Succeeded", "uploads: Succeeded/Succeeded"}))
+	}
+	w.Expect(ran).To(Equal(4))
+}
+
+func TestARunWaitsForNoJobThatNeverWorks(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.configuration()
+	w.claim(corev1.ReadWriteOncePod)
+	w.run(v1alpha1.BackupConfigurationKind, "uploads", "run")
+	w.run(v1alpha1.BackupConfigurationKind, "uploads", "other")
+	w.Reconcile("run")
+	w.Reconcile("other")
+	w.Expect(w.Jobs()).To(HaveLen(1))
+	w.Clock.SetTime(w.Clock.Now().Add(6 * time.Minute)) // the Job has no pod yet
+	w.Reconcile("other")
+	w.Expect(w.Jobs()).To(HaveLen(2))
+}
