@@ -241,6 +241,7 @@ const (
 	ReasonNoRunningPod                = "NoRunningPod"
 	ReasonVolumeNotBound              = "VolumeNotBound"
 	ReasonVolumeInUse                 = "VolumeInUse"
+	ReasonVolumeMoving                = "VolumeMoving"
 	ReasonVolumeNotEmpty              = "VolumeNotEmpty"
 	ReasonConfirmationWrong           = "ConfirmationWrong"
 	ReasonConfirmationMissing         = "ConfirmationMissing"

@@ -4,9 +4,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/fluxcd/pkg/apis/meta"
+	"github.com/fluxcd/pkg/runtime/conditions"
 	. "github.com/onsi/gomega"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/run"
@@ -103,4 +106,56 @@ func TestARunWaitsForNoJobThatNeverWorks(t *testing.T) {
 	w.Clock.SetTime(w.Clock.Now().Add(6 * time.Minute)) // the Job has no pod yet
 	w.Reconcile("other")
 	w.Expect(w.Jobs()).To(HaveLen(2))
+}
+
+func TestARunWaitsForTheNodeOfAPod(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.configuration()
+	pod := sessiontest.Pod(w.Namespace, "web-0", "", "uploads", nil)
+	pod.Status.Phase = corev1.PodPending
+	sessiontest.Create(t, w.Client, pod)
+	w.run(v1alpha1.BackupConfigurationKind, "uploads", "run")
+	w.Expect(w.Reconcile("run").RequeueAfter).To(Equal(run.PollInterval))
+	s := w.session("run")
+	w.Expect(s.Status.Reason).To(Equal(v1alpha1.ReasonVolumeMoving))
+	w.Expect(s.Status.Resolved).To(BeNil())
+	w.Expect(conditions.GetMessage(s, meta.ReadyCondition)).To(ContainSubstring("pod web-0"))
+
+	w.Expect(w.Client.SubResource("binding").Create(t.Context(), pod, &corev1.Binding{
+		Target: corev1.ObjectReference{Kind: "Node", Name: "node-b"},
+	})).To(Succeed())
+	w.Reconcile("run")
+	w.Expect(w.session("run").Status.Resolved.Targets[0].Hosts[0].Node).To(Equal("node-b"))
+}
+
+func TestAPodThatFindsNoNodeStopsNoRun(t *testing.T) {
+	t.Parallel()
+	slot := metav1.NewTime(time.Now().Add(-time.Minute))
+	for name, test := range map[string]struct {
+		deadline *int64
+		after    time.Duration
+	}{
+		"in the end":                   {after: run.WaitForNode},
+		"before its starting deadline": {deadline: new(int64(75))},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			w.configuration(func(c *v1alpha1.BackupConfiguration) {
+				c.Spec.Sessions[0].Scheduler = &v1alpha1.SchedulerSpec{
+					Schedule: "0 0 * * *", StartingDeadlineSeconds: test.deadline,
+				}
+			})
+			sessiontest.Create(t, w.Client, sessiontest.Pod(w.Namespace, "web-0", "", "uploads", nil))
+			w.run(v1alpha1.BackupConfigurationKind, "uploads", "run",
+				func(s *v1alpha1.BackupSession) { s.Spec.ScheduledTime = &slot })
+			if w.Reconcile("run"); test.after > 0 {
+				w.Expect(w.session("run").Status.Resolved).To(BeNil())
+				w.Clock.SetTime(w.Clock.Now().Add(test.after))
+				w.Reconcile("run")
+			}
+			w.Expect(w.session("run").Status.Phase).To(Equal(v1alpha1.BackupSessionRunning))
+		})
+	}
 }

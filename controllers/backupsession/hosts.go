@@ -71,8 +71,8 @@ func (r *resolution) hosts(
 		Pods: state.pods, Claims: state.claims, Paths: moving.params[workload.ParamPaths], Job: resolved.Task.Job,
 		Privileged: state.privileged,
 		Singleton:  resolved.Task.Singleton, Sidecar: workload.IsSidecar(resolved),
-		VolumeSnapshots: backup.IsVolumeSnapshots(resolved),
-		Copied:          moving.copied,
+		VolumeSnapshots: backup.IsVolumeSnapshots(resolved), Copied: moving.copied,
+		AwaitNodes: r.Clock.Now().Before(r.start.Since.Add(r.start.WaitForNode())),
 	}
 	if moving.database != nil {
 		by := restore.RestoreIntoDatabase(state.restores, moving.database.UID(), resolved.Task.Database, "")

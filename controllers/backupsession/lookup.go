@@ -56,7 +56,7 @@ func (r *Reconciler) lookUp(ctx context.Context, s *v1alpha1.BackupSession) (*ba
 	if err := r.source(ctx, invoker, start); err != nil {
 		return nil, nil, err
 	}
-	if start.Targets, err = r.targets(ctx, s, invoker, start.Since); err != nil {
+	if start.Targets, err = r.targets(ctx, s, invoker, start); err != nil {
 		return nil, nil, err
 	}
 	if err := r.hooks(ctx, s, config, start); err != nil {

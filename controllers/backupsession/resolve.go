@@ -23,15 +23,15 @@ import (
 // targets resolves every target of a run, in the order of its session. Mistakes of policy are in the targets; an
 // error is temporary.
 func (r *Reconciler) targets(
-	ctx context.Context, s *v1alpha1.BackupSession, invoker client.Object, since time.Time,
+	ctx context.Context, s *v1alpha1.BackupSession, invoker client.Object, start *backup.Start,
 ) ([]backup.StartTarget, error) {
-	res := &resolution{Reconciler: r, session: s}
+	res := &resolution{Reconciler: r, session: s, start: start}
 	switch o := invoker.(type) {
 	case *v1alpha1.BackupConfiguration:
 		t, err := res.alone(ctx, o)
 		return []backup.StartTarget{t}, err
 	case *v1alpha1.BackupBatch:
-		return res.batch(ctx, o, since)
+		return res.batch(ctx, o, start.Since)
 	default:
 		return nil, fmt.Errorf("resolve targets of %s: its kind has no targets", invoker.GetName())
 	}
@@ -41,6 +41,7 @@ func (r *Reconciler) targets(
 type resolution struct {
 	*Reconciler
 	session   *v1alpha1.BackupSession
+	start     *backup.Start
 	namespace *namespaceState
 	// wanted are the children that the batch asks for, by name. It is nil while the children made before are in force.
 	wanted map[string]*v1alpha1.BackupConfiguration
@@ -102,10 +103,22 @@ func (r *resolution) target(
 		return out, err
 	}
 	out.Resolved.Error, err = r.volumes(ctx, moving, config.CopySettings, &out.Resolved)
-	if refusal := out.Resolved.Error; refusal != nil && refusal.Reason == v1alpha1.ReasonTargetNotReady {
-		out.Wait = run.WaitForDaemonSet // its pods may still come
-	}
+	out.Wait = r.waitForVolumes(out.Resolved.Error)
 	return out, err
+}
+
+// waitForVolumes returns how long a refusal of the volumes of a target can still go away by itself.
+func (r *resolution) waitForVolumes(refusal *v1alpha1.ResolvedError) time.Duration {
+	switch {
+	case refusal == nil:
+		return 0
+	case refusal.Reason == v1alpha1.ReasonTargetNotReady:
+		return run.WaitForDaemonSet // its pods may still come
+	case refusal.Reason == v1alpha1.ReasonVolumeMoving:
+		return r.start.WaitForNode()
+	default:
+		return 0
+	}
 }
 
 // missing finds out which components of their last backups the targets no longer have, if the run is about to be

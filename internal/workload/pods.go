@@ -140,6 +140,9 @@ func (r *Resolver) node(volumes []v1alpha1.ResolvedVolume) (string, *v1alpha1.Re
 		if r.VolumeSnapshots {
 			continue // nothing is mounted
 		}
+		if err := r.awaitsNode(claim); err != nil {
+			return "", err
+		}
 		nodes := r.NodesOf(v.ClaimName)
 		switch {
 		case len(nodes) == 0, r.Copied:
@@ -163,6 +166,37 @@ func (r *Resolver) node(volumes []v1alpha1.ResolvedVolume) (string, *v1alpha1.Re
 		}
 	}
 	return cmp.Or(node, wish), nil
+}
+
+// moving returns a pod that uses a claim and gets its node only later, or leaves it, while no pod stays on a node with
+// the claim. It returns nil if there is none.
+func (r *Resolver) moving(claim string) *corev1.Pod {
+	var found *corev1.Pod
+	for i := range r.Pods {
+		p := &r.Pods[i]
+		switch {
+		case observe.PodEnded(p) || IsMover(p) || !Mounts(p, claim):
+		case p.Spec.NodeName != "" && p.DeletionTimestamp == nil:
+			return nil
+		case found == nil:
+			found = p
+		}
+	}
+	return found
+}
+
+// awaitsNode refuses a claim that only one node can mount, as long as a pod that uses it can still choose that node: a
+// mover that is faster would keep the volume from the pod until the end of the backup.
+func (r *Resolver) awaitsNode(claim *corev1.PersistentVolumeClaim) *v1alpha1.ResolvedError {
+	p := r.moving(claim.Name)
+	if p == nil || !r.AwaitNodes || r.Copied || IsShared(claim) {
+		return nil
+	}
+	what := "has no node yet"
+	if p.DeletionTimestamp != nil {
+		what = "is being deleted, and another one can take its place"
+	}
+	return Fail(v1alpha1.ReasonVolumeMoving, "pod %s uses PersistentVolumeClaim %s and %s", p.Name, claim.Name, what)
 }
 
 // NodesOf returns the nodes of the pods that mount a claim, each once.

@@ -60,6 +60,8 @@ type Target struct {
 	Copied bool
 	// Sidecar means that the sidecar in the target's pods makes the backup, not Jobs.
 	Sidecar bool
+	// AwaitNodes means that a volume whose pod has no node yet, or leaves it, is refused with ReasonVolumeMoving.
+	AwaitNodes bool
 	// VolumeSnapshots means that the storage system makes the backup, so the volumes are not mounted.
 	VolumeSnapshots bool
 }

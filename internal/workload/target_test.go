@@ -95,6 +95,46 @@ func TestResolveHosts(t *testing.T) {
 			target: workload.Target{Claim: &own, Pods: []corev1.Pod{mover}},
 			want:   []string{"target@node-b: pvc=web-data"},
 		},
+		"a claim whose pod has no node yet": {
+			target: workload.Target{
+				Claim: &own, AwaitNodes: true, Pods: []corev1.Pod{workloadtest.Pod("web-0", "", data)},
+			},
+			reason:  v1alpha1.ReasonVolumeMoving,
+			message: "pod web-0 uses PersistentVolumeClaim web-data and has no node",
+		},
+		"a claim whose pod has found no node in time": {
+			target: workload.Target{Claim: &own, Pods: []corev1.Pod{workloadtest.Pod("web-0", "", data)}},
+			want:   []string{"target@: pvc=web-data"},
+		},
+		"a claim whose pod leaves its node": {
+			target: workload.Target{
+				Claim: &own, AwaitNodes: true,
+				Pods: []corev1.Pod{deleted(workloadtest.Pod("web-0", "node-a", data)), mover},
+			},
+			reason: v1alpha1.ReasonVolumeMoving, message: "is being deleted",
+		},
+		"a claim whose pod starts on another node": {
+			target: workload.Target{
+				Claim: &own, AwaitNodes: true, Pods: []corev1.Pod{
+					deleted(workloadtest.Pod("web-0", "node-a", data)),
+					inPhase(workloadtest.Pod("web-1", "node-b", data), corev1.PodPending),
+				},
+			},
+			want: []string{"target@node-b: pvc=web-data"},
+		},
+		"a shared claim whose pod has no node yet": {
+			target: workload.Target{
+				Claim: new(workloadtest.Claim("web-data", corev1.ReadWriteMany)), AwaitNodes: true,
+				Pods: []corev1.Pod{workloadtest.Pod("web-0", "", data)},
+			},
+			want: []string{"target@: pvc=web-data"},
+		},
+		"a copy of a claim whose pod has no node yet": {
+			target: workload.Target{
+				Claim: &own, AwaitNodes: true, Copied: true, Pods: []corev1.Pod{workloadtest.Pod("web-0", "", data)},
+			},
+			want: []string{"target@: pvc=web-data"},
+		},
 		"a claim for one pod that another run reads is backed up in turn": {
 			target: workload.Target{Claim: &alone, Pods: []corev1.Pod{mover}}, want: []string{"target@: pvc=web-data"},
 		},

@@ -92,6 +92,15 @@ func waitsFor(now time.Time, s *Start) (*v1alpha1.ResolvedTarget, time.Time) {
 	return nil, time.Time{}
 }
 
+// WaitForNode returns how long the run waits, from Since on, for the nodes of pods that use its volumes. It is less if
+// the run would miss its starting deadline by that, because it can go on without them.
+func (start *Start) WaitForNode() time.Duration {
+	if start.Deadline.IsZero() {
+		return run.WaitForNode
+	}
+	return min(run.WaitForNode, start.Deadline.Sub(start.Since)-3*run.PollInterval)
+}
+
 // wait leaves the run Pending and reports at once what it waits for.
 func wait(in Input, d *Decision, reason, message string, until time.Time) {
 	d.Status.Phase, d.Status.Reason = v1alpha1.BackupSessionPending, reason
