@@ -199,13 +199,16 @@ func (r *Resolver) awaitsNode(claim *corev1.PersistentVolumeClaim) *v1alpha1.Res
 	return Fail(v1alpha1.ReasonVolumeMoving, "pod %s uses PersistentVolumeClaim %s and %s", p.Name, claim.Name, what)
 }
 
-// NodesOf returns the nodes of the pods that mount a claim, each once.
+// NodesOf returns the nodes of the pods that mount a claim, each once, and first those of pods that stay.
 func (r *Resolver) NodesOf(claim string) []string {
 	var nodes []string
-	for i := range r.Pods {
-		p := &r.Pods[i]
-		if keepsMounted(p) && Mounts(p, claim) && !slices.Contains(nodes, p.Spec.NodeName) {
-			nodes = append(nodes, p.Spec.NodeName)
+	for _, leaves := range []bool{false, true} {
+		for i := range r.Pods {
+			p := &r.Pods[i]
+			if keepsMounted(p) && Mounts(p, claim) && leaves == (p.DeletionTimestamp != nil) &&
+				!slices.Contains(nodes, p.Spec.NodeName) {
+				nodes = append(nodes, p.Spec.NodeName)
+			}
 		}
 	}
 	return nodes

@@ -173,6 +173,9 @@ func (r *resolver) node(h *v1alpha1.ResolvedRestoreHost) (string, *v1alpha1.Reso
 		switch {
 		case claim == nil, len(nodes) == 0:
 		case slices.Contains(claim.Spec.AccessModes, corev1.ReadWriteOncePod):
+			if InUse(r.Pods, v.ClaimName, IsMover) == nil {
+				continue // only a mover uses it, and CheckUnused waits for that
+			}
 			return "", workload.Fail(v1alpha1.ReasonVolumeInUse,
 				"PersistentVolumeClaim %s is ReadWriteOncePod and in use, so no second pod can mount it: restore it "+
 					"while no pod uses it", v.ClaimName)

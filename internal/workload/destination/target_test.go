@@ -7,6 +7,7 @@ import (
 
 	. "github.com/onsi/gomega"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/workload"
@@ -47,6 +48,10 @@ func TestWhereComponentsAreRestoredTo(t *testing.T) {
 		}
 		return out
 	}
+	mover := workloadtest.Pod("m", "n1", workloadtest.PodSpec(workloadtest.ClaimVolume("x", "once")))
+	mover.Labels = map[string]string{v1alpha1.LabelManagedBy: v1alpha1.ManagedByCairn}
+	leaving := workloadtest.Pod("a", "n1", workloadtest.PodSpec(workloadtest.ClaimVolume("x", "pages")))
+	leaving.DeletionTimestamp = &metav1.Time{}
 	tests := map[string]struct {
 		components string
 		target     destination.Target
@@ -89,6 +94,19 @@ func TestWhereComponentsAreRestoredTo(t *testing.T) {
 			pods: []corev1.Pod{
 				workloadtest.Pod("a", "n1", workloadtest.PodSpec(workloadtest.ClaimVolume("x", "once"))),
 			}, reason: v1alpha1.ReasonVolumeInUse,
+		},
+		"a claim of one pod that a mover uses, which ends": {
+			components: "pvc", target: destination.Target{
+				Target: workload.Target{Claim: new(workloadtest.Claim("once", corev1.ReadWriteOncePod))},
+			},
+			pods: []corev1.Pod{mover}, want: []string{"target: pvc>once"},
+		},
+		"a claim whose pod moves to another node": {
+			components: "pvc",
+			target:     destination.Target{Target: workload.Target{Claim: new(workloadtest.Claim("pages"))}},
+			pods: []corev1.Pod{
+				leaving, workloadtest.Pod("b", "n2", workloadtest.PodSpec(workloadtest.ClaimVolume("x", "pages"))),
+			}, want: []string{"target@n2: pvc>pages"},
 		},
 		"volumes of a Deployment": {
 			components: "pages uploads",
