@@ -96,19 +96,21 @@ func backupBlueprint(in BackupJobInput) blueprint {
 }
 
 // oneNode returns the value of LabelReads for a volume that only one node can mount, and that other Jobs can read at
-// once: a copy by those of the target, a claim also by those of other runs. It returns "" if there is none.
+// once: a copy by those of the target, a claim also by those of other runs. It returns "" if there is none. Of several
+// it takes the one with the most readers, such as one that all pods of a StatefulSet share.
 func oneNode(in BackupJobInput) string {
+	name, most := "", 0
 	for _, v := range in.Host.Volumes {
-		c := in.Target.CopyOf(v.ClaimName)
+		c, n := in.Target.CopyOf(v.ClaimName), readers(in.Target, v.ClaimName)
 		switch {
+		case name != "" && n <= most:
 		case c == nil && slices.Contains(in.OneNode, v.ClaimName):
-			return policy.LabelValue(v.ClaimName)
-		case c != nil && readers(in.Target, v.ClaimName) > 1 &&
-			len(c.AccessModes) == 1 && c.AccessModes[0] == corev1.ReadWriteOnce:
-			return c.Name
+			name, most = policy.LabelValue(v.ClaimName), n
+		case c != nil && n > 1 && len(c.AccessModes) == 1 && c.AccessModes[0] == corev1.ReadWriteOnce:
+			name, most = c.Name, n
 		}
 	}
-	return ""
+	return name
 }
 
 // readers returns how many Jobs of a target read a claim: one for each repository and each host that has it.

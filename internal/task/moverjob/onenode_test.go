@@ -14,6 +14,12 @@ func TestJobsThatReadAVolumeOfOneNodeShareANode(t *testing.T) {
 	claim := func(in *moverjob.BackupJobInput) { in.OneNode = []string{"logs-mariadb-0"} }
 	anywhere := func(in *moverjob.BackupJobInput) { in.Host.Node = "" }
 	again := func(in *moverjob.BackupJobInput) { in.Attempt = 2 }
+	shared := func(in *moverjob.BackupJobInput) {
+		in.OneNode = []string{"data-mariadb-0", "logs-mariadb-0"}
+		in.Target.Repositories = make([]v1alpha1.ResolvedRepository, 1)
+		other := v1alpha1.ResolvedHost{Name: "pod-1", Volumes: in.Host.Volumes[1:]}
+		in.Target.Hosts = []v1alpha1.ResolvedHost{in.Host, other}
+	}
 	sharedCopy := func(in *moverjob.BackupJobInput) {
 		in.Target.Repositories = make([]v1alpha1.ResolvedRepository, 1)
 		in.Target.Hosts = []v1alpha1.ResolvedHost{in.Host, in.Host}
@@ -38,6 +44,9 @@ func TestJobsThatReadAVolumeOfOneNodeShareANode(t *testing.T) {
 		},
 		"a second attempt does not wait for a node that can be lost": {
 			edit: []func(*moverjob.BackupJobInput){anywhere, claim, again}, label: "logs-mariadb-0", can: true,
+		},
+		"a volume that several pods share, beside one of each": {
+			edit: []func(*moverjob.BackupJobInput){anywhere, shared}, label: "logs-mariadb-0", must: true,
 		},
 		"a copy that the Jobs of two pods read": {
 			edit: []func(*moverjob.BackupJobInput){anywhere, sharedCopy}, label: "copy-data", must: true,
