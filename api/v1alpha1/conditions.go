@@ -247,6 +247,7 @@ const (
 	ReasonConfirmationMissing         = "ConfirmationMissing"
 	ReasonConfirmationUsed            = "ConfirmationUsed"
 	ReasonSnapshotDamaged             = "SnapshotDamaged"
+	ReasonHalfRestored                = "HalfRestored"
 	ReasonRestoreNotAllowed           = "RestoreNotAllowed"
 	ReasonVerificationFailed          = "VerificationFailed"
 	ReasonRetrying                    = "Retrying"

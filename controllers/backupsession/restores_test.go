@@ -15,6 +15,8 @@ import (
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/controllers/restoresession"
+	"github.com/cairn-backup/cairn/internal/retention"
+	"github.com/cairn-backup/cairn/internal/run/restore"
 	"github.com/cairn-backup/cairn/internal/testbed/kubelet"
 	"github.com/cairn-backup/cairn/internal/testbed/sessiontest"
 )
@@ -167,4 +169,35 @@ func TestOfABackupAndARestoreOfTheSameMomentOneWorks(t *testing.T) {
 			}
 		})
 	}
+}
+
+// The restore breaks off in the middle. The next backup of its target is made, and is no good state to restore.
+func TestABackupOfAHalfRestoredTargetIsNotTheLatest(t *testing.T) {
+	t.Parallel()
+	w := newRestoringWorld(t)
+	w.Outcome = func(*batchv1.Job) kubelet.Outcome { return kubelet.Fail(v1alpha1.ReasonUnreachable) }
+	for range 10 {
+		w.Expect(w.reconcileRestore(&sessiontest.Killer{}, w.Client)).To(Succeed())
+		w.Cluster()
+	}
+	w.Expect(w.restoreSession().Status.Phase).To(Equal(v1alpha1.RestoreSessionFailed))
+	w.Outcome = kubelet.Succeed
+	run := w.settle("run")
+	w.Expect(summary(run)[0]).To(Equal("Succeeded/Succeeded"), "data is data")
+	var list v1alpha1.SnapshotList
+	w.Expect(w.Client.List(t.Context(), &list, client.InNamespace(w.Namespace))).To(Succeed())
+	w.Expect(list.Items).To(HaveLen(2))
+	for i := range list.Items {
+		s := &list.Items[i]
+		w.Expect(retention.FromSnapshot(s, "").Damaged).To(Equal(s.Name != "old"), "the good one must stay")
+		w.Expect(restore.HalfRestoredOf(s) != "").To(Equal(s.Name != "old"))
+		s.Status.SnapshotTime = &metav1.Time{Time: w.Clock.Now()}
+		if s.Name == "old" {
+			s.Status.SnapshotTime.Time = w.Clock.Now().Add(-time.Hour)
+		}
+	}
+	latest, passedOver := restore.Latest(list.Items, "uploads", restore.Before{}, w.Clock.Now())
+	w.Expect(latest).To(HaveField("Name", "old"))
+	w.Expect(passedOver).To(HaveField("Spec.BackupSession", "run"))
+	w.Expect(w.EventReasons()).To(ContainElement(v1alpha1.ReasonHalfRestored))
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/policy"
 	"github.com/cairn-backup/cairn/internal/run"
 	"github.com/cairn-backup/cairn/internal/run/backup"
+	"github.com/cairn-backup/cairn/internal/run/restore"
 )
 
 // snapshots reads the Snapshots of a frozen session and creates the missing ones. If a Snapshot can't be created, it
@@ -81,10 +82,15 @@ func (r *Reconciler) snapshot(
 		if err := r.checkRepository(ctx, s.Namespace, repo); err != nil {
 			return nil, err
 		}
+		if err := r.markHalfRestored(ctx, s, t, want); err != nil {
+			return nil, err
+		}
 		snap = want
 		if err = r.Create(ctx, snap, client.FieldOwner(r.FieldManager)); apierrors.IsAlreadyExists(err) {
 			snap = &v1alpha1.Snapshot{} // another one than want, with which it is compared
 			err = r.APIReader.Get(ctx, client.ObjectKeyFromObject(want), snap)
+		} else if half := restore.HalfRestoredOf(snap); err == nil && half != "" {
+			r.Event(snap, corev1.EventTypeWarning, v1alpha1.ReasonHalfRestored, halfRestoredMessage(half))
 		}
 	}
 	if err != nil {

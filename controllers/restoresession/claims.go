@@ -159,7 +159,7 @@ func (r *Reconciler) take(ctx context.Context, s *v1alpha1.RestoreSession, claim
 	if claim.Annotations == nil {
 		claim.Annotations = map[string]string{}
 	}
-	restore.Take(claim.Annotations, s.UID)
+	restore.Take(claim.Annotations, s, claim.UID)
 	return r.writer().Object(ctx, before, claim)
 }
 
@@ -224,15 +224,15 @@ func (r *Reconciler) stampMade(ctx context.Context, s *v1alpha1.RestoreSession) 
 	})
 }
 
-// release gives back the claims of an ended restore.
-func (r *Reconciler) release(ctx context.Context, s *v1alpha1.RestoreSession) error {
+// release gives back the claims of a restore that ends with status.
+func (r *Reconciler) release(
+	ctx context.Context, s *v1alpha1.RestoreSession, status *v1alpha1.RestoreSessionStatus,
+) error {
 	if intoDatabase(s.Status.Resolved) {
-		return r.releaseDatabase(ctx, s)
+		return r.releaseDatabase(ctx, s, status)
 	}
 	return r.eachClaim(ctx, s, func(claim *corev1.PersistentVolumeClaim, _ *v1alpha1.ResolvedRestoreVolume) error {
-		if restore.Holds(claim.Annotations, s.UID) {
-			delete(claim.Annotations, v1alpha1.AnnotationRestoring)
-		}
+		restore.Release(claim.Annotations, s, status, claim.Name, claim.UID)
 		return nil
 	})
 }

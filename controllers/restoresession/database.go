@@ -96,7 +96,9 @@ func (r *Reconciler) usableDatabase(
 	if mark == nil {
 		return r.makeMark(ctx, s, target)
 	}
-	return r.writeMark(ctx, mark, func(annotations map[string]string) { restore.Take(annotations, s.UID) })
+	return r.writeMark(ctx, mark, func(annotations map[string]string) {
+		restore.Take(annotations, s, resolved.TargetUID)
+	})
 }
 
 // makeMark creates the Lease of a database. The Lease goes with the object that stands for the database. If two
@@ -109,11 +111,12 @@ func (r *Reconciler) makeMark(ctx context.Context, s *v1alpha1.RestoreSession, t
 	mark := &coordinationv1.Lease{ObjectMeta: metav1.ObjectMeta{
 		Namespace: s.Namespace, Name: read.DatabaseMarkName(target.GetUID()),
 		Labels:      map[string]string{v1alpha1.LabelManagedBy: v1alpha1.ManagedByCairn},
-		Annotations: map[string]string{v1alpha1.AnnotationRestoring: string(s.UID)},
+		Annotations: map[string]string{},
 		OwnerReferences: []metav1.OwnerReference{{
 			APIVersion: gvk.GroupVersion().String(), Kind: gvk.Kind, Name: target.GetName(), UID: target.GetUID(),
 		}},
 	}}
+	restore.Take(mark.Annotations, s, target.GetUID())
 	err = r.Create(ctx, mark, client.FieldOwner(r.FieldManager))
 	if apierrors.IsAlreadyExists(err) {
 		return apierrors.NewConflict(coordinationv1.Resource("leases"), mark.Name, err)
@@ -175,13 +178,15 @@ func (r *Reconciler) volumesOfDatabase(ctx context.Context, s *v1alpha1.RestoreS
 	return restore.VolumesOfDatabase(found.Location.Pod, claims.Items), nil
 }
 
-// releaseDatabase gives back the database of an ended restore.
-func (r *Reconciler) releaseDatabase(ctx context.Context, s *v1alpha1.RestoreSession) error {
+// releaseDatabase gives back the database of a restore that ends with status.
+func (r *Reconciler) releaseDatabase(
+	ctx context.Context, s *v1alpha1.RestoreSession, status *v1alpha1.RestoreSessionStatus,
+) error {
 	mark, err := r.mark(ctx, s.Namespace, s.Status.Resolved.TargetUID)
 	if err != nil || mark == nil || !restore.Holds(mark.Annotations, s.UID) {
 		return err
 	}
 	return client.IgnoreNotFound(r.writeMark(ctx, mark, func(annotations map[string]string) {
-		delete(annotations, v1alpha1.AnnotationRestoring)
+		restore.Release(annotations, s, status, "", s.Status.Resolved.TargetUID)
 	}))
 }

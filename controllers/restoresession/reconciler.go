@@ -161,7 +161,7 @@ func (r *Reconciler) carryOut(
 		}
 	}
 	if d.Release {
-		return "", r.release(ctx, s)
+		return "", r.release(ctx, s, &d.Status)
 	}
 	return "", nil
 }

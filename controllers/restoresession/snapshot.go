@@ -95,9 +95,10 @@ func (r *Reconciler) chooseSnapshot(ctx context.Context, look *lookup, namespace
 		return snap, nil
 	case damaged != nil:
 		look.refuse(0, v1alpha1.ReasonSnapshotDamaged,
-			"every successful Snapshot of Repository %s%s is damaged. The newest is %s: %s. To restore what is left "+
-				"of it, name it in dataSource.snapshot with dataSource.allowDamaged (cairn restore --allow-damaged)",
-			source.Repository, which, damaged.Name, restore.DamageOf(damaged, nil))
+			"every successful Snapshot of Repository %s%s is damaged or half restored. The newest is %s: %s. To "+
+				"restore what is there of it, name it in dataSource.snapshot, with dataSource.allowDamaged if it is "+
+				"damaged (cairn restore --allow-damaged)",
+			source.Repository, which, damaged.Name, restore.PassOver(damaged))
 		return nil, nil
 	}
 	message := fmt.Sprintf("Repository %s has no successful Snapshot%s", source.Repository, which)

@@ -27,8 +27,8 @@ type Snapshot struct {
 	Phase v1alpha1.SnapshotPhase
 	// Held is the reason why the Snapshot stays, whatever the policy says. Empty means that nothing holds it.
 	Held string
-	// Damaged says that a check found that data is missing. A damaged Snapshot takes nobody's place: as many
-	// undamaged ones stay as if it did not exist.
+	// Damaged says that a check found that data is missing, or that a restore had left its target half written. A
+	// damaged Snapshot takes nobody's place: as many undamaged ones stay as if it did not exist.
 	Damaged bool
 	// Unchecked is until when the Snapshot stays because a scan made it and no check has looked at it: a scan does not
 	// see what is damaged. Until then it takes nobody's place. Zero means that it needs no check.

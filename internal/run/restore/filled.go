@@ -53,12 +53,13 @@ func Marked(annotations map[string]string, digests ...string) bool {
 
 // Take makes the annotations of a claim, or of the Lease of a database, say that a restore writes into it now. What
 // another restore had filled or made is no longer what the annotations say. The digest stays: it says that a
-// confirmation was used.
-func Take(annotations map[string]string, s types.UID) {
-	if Holds(annotations, s) {
+// confirmation was used. target is the UID of the claim or database.
+func Take(annotations map[string]string, s *v1alpha1.RestoreSession, target types.UID) {
+	if Holds(annotations, s.UID) {
 		return
 	}
-	annotations[v1alpha1.AnnotationRestoring] = string(s)
+	annotations[v1alpha1.AnnotationRestoring] = string(s.UID)
+	markHalf(annotations, s, target)
 	delete(annotations, v1alpha1.AnnotationMade)
 	if stamp := ParseStamp(annotations[v1alpha1.AnnotationRestored]); stamp.Digest != "" {
 		annotations[v1alpha1.AnnotationRestored] = stamp.Digest

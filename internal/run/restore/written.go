@@ -18,12 +18,17 @@ func MayHaveWritten(s *v1alpha1.RestoreSession) bool {
 		for _, v := range h.Volumes {
 			c := s.Status.Components[v.Component]
 			made := v.Template > 0 || v.Provision != nil
-			if made || c.Phase != v1alpha1.RestoreSessionFailed || c.TargetWritten || !endsBeforeWriting(c.Reason) {
+			if made || wrote(c) {
 				return true
 			}
 		}
 	}
 	return false
+}
+
+// wrote reports whether the mover of a component can have written.
+func wrote(c v1alpha1.RestoredComponent) bool {
+	return c.Phase != v1alpha1.RestoreSessionFailed || c.TargetWritten || !endsBeforeWriting(c.Reason)
 }
 
 // endsBeforeWriting reports whether the reason of a failed component proves that its mover wrote nothing: the mover

@@ -55,7 +55,7 @@ func ChooseSnapshots(
 		if !moment.Allows(made.at) {
 			continue
 		}
-		if damage := damageOf(s); damage != "" && !source.AllowDamaged {
+		if damage := damageOf(s, named); damage != "" && !source.AllowDamaged {
 			damaged = append(damaged, fmt.Sprintf("Snapshot %s: %s", s.Name, damage))
 			continue
 		}
@@ -98,12 +98,17 @@ func choose(
 	}
 }
 
-// damageOf says why a Snapshot can't be restored as a whole, or returns "".
-func damageOf(s *v1alpha1.Snapshot) string {
-	if s.DeletionTimestamp != nil {
+// damageOf says why a Snapshot can't be restored as a whole, or returns "". One of a half restored target is restored
+// if its restore point is named.
+func damageOf(s *v1alpha1.Snapshot, named bool) string {
+	switch {
+	case s.DeletionTimestamp != nil:
 		return "it is being deleted"
+	case named:
+		return restore.DamageOf(s, nil)
+	default:
+		return restore.PassOver(s)
 	}
-	return restore.DamageOf(s, nil)
 }
 
 // wantedTarget returns the target that a Snapshot belongs to, or "" if that target is not requested, or not from this

@@ -2,6 +2,7 @@ package restorebatch
 
 import (
 	"math/rand/v2"
+	"slices"
 	"testing"
 	"time"
 
@@ -208,6 +209,10 @@ func TestDamagedSnapshotsDoNotCount(t *testing.T) {
 		pointSnapshot("first", "first", "web", 1), pointSnapshot("first", "first", "db", 1),
 		pointSnapshot("second", "second", "web", 2), pointSnapshot("second", "second", "db", 2, damaged),
 	}
+	half := slices.Clone(list)
+	half[3] = pointSnapshot("second", "second", "db", 2, func(s *v1alpha1.Snapshot) {
+		s.Annotations = map[string]string{v1alpha1.AnnotationHalfRestored: "broke-off"}
+	})
 	spec := func(run string, allow bool) *v1alpha1.RestoreBatchSpec {
 		return &v1alpha1.RestoreBatchSpec{
 			DataSource: v1alpha1.RestoreBatchDataSource{BackupBatch: "shop", BackupSession: run, AllowDamaged: allow},
@@ -220,11 +225,13 @@ func TestDamagedSnapshotsDoNotCount(t *testing.T) {
 		db     string
 		reason string
 	}{
-		"latest passes over them":      {list, spec("latest", false), "db-first", ""},
-		"by name":                      {list, spec("second", false), "", v1alpha1.ReasonSnapshotDamaged},
-		"by name, with consent":        {list, spec("second", true), "db-second", ""},
-		"another by name":              {list, spec("first", false), "db-first", ""},
-		"latest, but there is no more": {list[2:], spec("latest", false), "", v1alpha1.ReasonSnapshotDamaged},
+		"latest passes over them":                {list, spec("latest", false), "db-first", ""},
+		"by name":                                {list, spec("second", false), "", v1alpha1.ReasonSnapshotDamaged},
+		"by name, with consent":                  {list, spec("second", true), "db-second", ""},
+		"another by name":                        {list, spec("first", false), "db-first", ""},
+		"latest passes over a half restored one": {half, spec("latest", false), "db-first", ""},
+		"a half restored one by name":            {half, spec("second", false), "db-second", ""},
+		"latest, but there is no more":           {list[2:], spec("latest", false), "", v1alpha1.ReasonSnapshotDamaged},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)

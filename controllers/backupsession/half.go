@@ -1,0 +1,68 @@
+package backupsession
+
+import (
+	"context"
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/kube/read"
+	"github.com/cairn-backup/cairn/internal/run/restore"
+)
+
+// markHalfRestored marks the Snapshot of a target that a restore has left half written: latest must not take it for the
+// newest good state. It reads past the cache, after the run was frozen: from then on no restore begins to write.
+func (r *Reconciler) markHalfRestored(
+	ctx context.Context, s *v1alpha1.BackupSession, t *v1alpha1.ResolvedTarget, snap *v1alpha1.Snapshot,
+) error {
+	by, err := r.halfRestored(ctx, s.Namespace, t)
+	if by != "" {
+		snap.Annotations[v1alpha1.AnnotationHalfRestored] = by
+	}
+	return err
+}
+
+// halfRestored returns the name of a RestoreSession that has left a claim, or the database, of a target half written.
+// It returns "" if there is none.
+func (r *Reconciler) halfRestored(ctx context.Context, namespace string, t *v1alpha1.ResolvedTarget) (string, error) {
+	if t.AppRef.IsDatabase() {
+		database, refusal, err := read.DatabaseObject(ctx, r.APIReader, namespace, t.AppRef)
+		if refusal != nil || err != nil {
+			return "", err
+		}
+		mark, err := read.DatabaseMark(ctx, r.APIReader, namespace, database.GetUID())
+		if mark == nil || err != nil {
+			return "", err
+		}
+		return restore.HalfRestored(mark.Annotations, database.GetUID()), nil
+	}
+	for i := range t.Hosts {
+		for _, v := range t.Hosts[i].Volumes {
+			if v.ClaimName == "" {
+				continue
+			}
+			claim := &corev1.PersistentVolumeClaim{}
+			err := read.Get(ctx, r.APIReader, client.ObjectKey{Namespace: namespace, Name: v.ClaimName}, claim)
+			if apierrors.IsNotFound(err) {
+				continue
+			}
+			if err != nil {
+				return "", fmt.Errorf("get PersistentVolumeClaim %s: %w", v.ClaimName, err)
+			}
+			if by := restore.HalfRestored(claim.Annotations, claim.UID); by != "" {
+				return by, nil
+			}
+		}
+	}
+	return "", nil
+}
+
+// halfRestoredMessage explains a Snapshot of a half restored target. half is what restore.HalfRestoredOf says.
+func halfRestoredMessage(half string) string {
+	return fmt.Sprintf("%s, so latest and pitr do not take it: restore the target again. If its data is right, remove "+
+		"the annotation %s from the PersistentVolumeClaim, or from the Lease of the database, and from this Snapshot",
+		half, v1alpha1.AnnotationHalfRestored)
+}

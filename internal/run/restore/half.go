@@ -1,0 +1,91 @@
+package restore
+
+import (
+	"fmt"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+)
+
+// HalfRestored returns the name of the RestoreSession that has left a claim, or a database, with a part of its data, or
+// that writes into it now. annotations are those of the claim or of the database's Lease, and target is the UID of the
+// claim or database. It returns "" if there is none.
+func HalfRestored(annotations map[string]string, target types.UID) string {
+	if name, _, of := parseHalf(annotations); of == target {
+		return name
+	}
+	return ""
+}
+
+// parseHalf reads AnnotationHalfRestored. An annotation goes along when an object is exported and created again, so it
+// counts only for target.
+func parseHalf(annotations map[string]string) (name string, by, target types.UID) {
+	parts := strings.Split(annotations[v1alpha1.AnnotationHalfRestored], "/")
+	if len(parts) != 3 {
+		return "", "", ""
+	}
+	return parts[0], types.UID(parts[1]), types.UID(parts[2])
+}
+
+// Release makes the annotations of a claim, or of the Lease of a database, say that a restore ends. status is the one
+// it ends with. claim is the name of the claim, or "" for a database, and target the UID of either. What stays half
+// restored keeps its mark, also if an earlier restore has left it so and this one wrote nothing.
+func Release(
+	annotations map[string]string, s *v1alpha1.RestoreSession, status *v1alpha1.RestoreSessionStatus, claim string,
+	target types.UID,
+) {
+	if !Holds(annotations, s.UID) {
+		return
+	}
+	delete(annotations, v1alpha1.AnnotationRestoring)
+	_, by, _ := parseHalf(annotations)
+	switch whole, untouched := left(status, claim); {
+	case whole, untouched && by == s.UID:
+		delete(annotations, v1alpha1.AnnotationHalfRestored)
+	case !untouched:
+		markHalf(annotations, s, target) // a claim that the restore made had no UID to begin with
+	}
+}
+
+// markHalf marks a claim or a database as half restored, unless an earlier restore has left it so.
+func markHalf(annotations map[string]string, s *v1alpha1.RestoreSession, target types.UID) {
+	if HalfRestored(annotations, target) == "" {
+		annotations[v1alpha1.AnnotationHalfRestored] = fmt.Sprintf("%s/%s/%s", s.Name, s.UID, target)
+	}
+}
+
+// left reports whether a claim has all the data that a restore was to write into it, and whether it is as it was
+// before. What a hook did is not known: hooks do not count.
+func left(s *v1alpha1.RestoreSessionStatus, claim string) (whole, untouched bool) {
+	whole, untouched = true, s.Attempt <= 1 && stepThatWritesFirst(s.Resolved.Task) == ""
+	for _, h := range s.Resolved.Hosts {
+		for i := range h.Volumes {
+			if h.Volumes[i].ClaimName != claim {
+				continue
+			}
+			c := s.Components[h.Volumes[i].Component]
+			whole = whole && c.Phase == v1alpha1.RestoreSessionSucceeded
+			untouched = untouched && (!wrote(c) || c.Reason == v1alpha1.ReasonUnschedulable && !c.TargetWritten)
+		}
+	}
+	return whole, untouched
+}
+
+// HalfRestoredOf says that a Snapshot was made of what a restore had left half written. It returns "" for any other.
+func HalfRestoredOf(s *v1alpha1.Snapshot) string {
+	by := s.Annotations[v1alpha1.AnnotationHalfRestored]
+	if by == "" {
+		return ""
+	}
+	return fmt.Sprintf("it was made after RestoreSession %s had written into its target and had not ended well", by)
+}
+
+// PassOver says why latest and pitr do not take a Snapshot although it succeeded. It returns "" if they take it.
+func PassOver(s *v1alpha1.Snapshot) string {
+	if damage := DamageOf(s, nil); damage != "" {
+		return damage
+	}
+	return HalfRestoredOf(s)
+}

@@ -1,0 +1,58 @@
+package restore
+
+import (
+	"testing"
+
+	. "github.com/onsi/gomega"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+)
+
+// What a restore leaves half written stays marked, whatever comes next, until a restore ends well.
+func TestAMarkOfAHalfRestoredClaimStaysUntilARestoreEndsWell(t *testing.T) {
+	const target types.UID = "claim"
+	failed := func(reason string) v1alpha1.RestoredComponent {
+		return v1alpha1.RestoredComponent{Phase: v1alpha1.RestoreSessionFailed, Reason: reason}
+	}
+	succeeded := v1alpha1.RestoredComponent{Phase: v1alpha1.RestoreSessionSucceeded}
+	broken, refused := failed(v1alpha1.ReasonUnreachable), failed(v1alpha1.ReasonVolumeNotEmpty)
+	for name, tt := range map[string]struct {
+		ends []v1alpha1.RestoredComponent
+		want string
+	}{
+		"it succeeded":                  {[]v1alpha1.RestoredComponent{succeeded}, ""},
+		"it broke off":                  {[]v1alpha1.RestoredComponent{broken}, "first"},
+		"it wrote nothing":              {[]v1alpha1.RestoredComponent{refused}, ""},
+		"its pod never ran":             {[]v1alpha1.RestoredComponent{failed(v1alpha1.ReasonUnschedulable)}, ""},
+		"the next one broke off, too":   {[]v1alpha1.RestoredComponent{broken, broken}, "first"},
+		"the next one wrote nothing":    {[]v1alpha1.RestoredComponent{broken, refused}, "first"},
+		"the next one succeeded":        {[]v1alpha1.RestoredComponent{broken, succeeded}, ""},
+		"only the next one wrote":       {[]v1alpha1.RestoredComponent{refused, broken}, "next"},
+		"the next one broke a good one": {[]v1alpha1.RestoredComponent{succeeded, broken}, "next"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g, annotations := NewWithT(t), map[string]string{}
+			for i, c := range tt.ends {
+				s := &v1alpha1.RestoreSession{ObjectMeta: metav1.ObjectMeta{
+					Name: []string{"first", "next"}[i], UID: types.UID([]string{"1", "2"}[i]),
+				}}
+				Take(annotations, s, target)
+				g.Expect(HalfRestored(annotations, target)).NotTo(BeEmpty(), "it can be killed at any moment")
+				Release(annotations, s, &v1alpha1.RestoreSessionStatus{
+					Attempt: 1,
+					Resolved: &v1alpha1.ResolvedRestore{Hosts: []v1alpha1.ResolvedRestoreHost{{
+						Volumes: []v1alpha1.ResolvedRestoreVolume{
+							{Component: "pvc", ClaimName: "data"}, {Component: "more", ClaimName: "other"},
+						},
+					}}},
+					Components: map[string]v1alpha1.RestoredComponent{"pvc": c, "more": broken},
+				}, "data", target)
+			}
+			g.Expect(HalfRestored(annotations, target)).To(Equal(tt.want))
+			g.Expect(HalfRestored(annotations, "another claim")).To(BeEmpty(), "it was created again from an export")
+			g.Expect(annotations).NotTo(HaveKey(v1alpha1.AnnotationRestoring))
+		})
+	}
+}
