@@ -3,13 +3,15 @@
 // RestoreSessions, which do the work, in an order in which every step can be repeated.
 //
 // A Reconciler is safe for concurrent use; one goroutine at a time reconciles a RestoreBatch. Invariants: a restore
-// ends the same way wherever the manager is killed (TestKilledAtAnyWrite), and a workload that was scaled down gets its
+// ends the same way wherever the manager is killed (TestKilledAtAnyWrite), a workload that was scaled down gets its
 // replicas back unless a part of its data was not restored (TestKilledWhileItScales,
-// TestAWorkloadStaysDownWhereNotAllWasRestored).
+// TestAWorkloadStaysDownWhereNotAllWasRestored), and of two restores that scale one workload only one goes
+// (TestOfTwoRestoreBatchesOfTheSameMomentTheOlderOneScales).
 package restorebatch
 
 import (
 	"context"
+	"sync"
 	"time"
 
 	"k8s.io/client-go/tools/record"
@@ -43,6 +45,10 @@ type Reconciler struct {
 	// Account is the manager's ServiceAccount, "<namespace>:<name>". The owner of a namespace binds ClusterRole
 	// cairn-scaler to it.
 	Account string
+
+	// starting serializes the starts of RestoreBatches that scale workloads. Such a start holds it from its look at the
+	// others until it is written: of two at the same moment, the second sees the first.
+	starting sync.Mutex
 }
 
 // Reconcile takes a RestoreBatch as far as possible now.
@@ -67,7 +73,8 @@ type observed struct {
 	found map[string]*workload
 }
 
-// Start adopts a RestoreBatch and looks up what it needs.
+// Start adopts a RestoreBatch and looks up what it needs. One that scales workloads holds a lock until its start is
+// written.
 func (r kind) Start(ctx context.Context, b *v1alpha1.RestoreBatch) (observed, func(), error) {
 	in := observed{Input: restorebatch.Input{Now: r.Clock.Now(), Batch: b, Start: &restorebatch.Start{}}}
 	if b.DeletionTimestamp != nil {
@@ -77,8 +84,30 @@ func (r kind) Start(ctx context.Context, b *v1alpha1.RestoreBatch) (observed, fu
 	if err != nil {
 		return in, nil, err
 	}
-	in.Start, err = r.lookUp(ctx, b)
-	return in, func() {}, err
+	if len(b.Spec.ScaleDown) == 0 {
+		in.Start, err = r.lookUp(ctx, b)
+		return in, func() {}, err
+	}
+	err = r.lockStart(func() error {
+		in.Start, err = r.lookUp(ctx, b)
+		return err
+	})
+	return in, r.starting.Unlock, err
+}
+
+// lockStart takes the lock of starts, and keeps it only if look succeeds. controller-runtime recovers from a panic: the
+// lock must not stay.
+func (r *Reconciler) lockStart(look func() error) error {
+	r.starting.Lock()
+	keep := false
+	defer func() {
+		if !keep {
+			r.starting.Unlock()
+		}
+	}()
+	err := look()
+	keep = err == nil
+	return err
 }
 
 // Refuse ends a RestoreBatch whose status the API server does not accept.

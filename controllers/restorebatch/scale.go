@@ -103,7 +103,7 @@ func (r *Reconciler) resolveScaling(
 			start.Error, start.Wait = restorebatch.NoWorkload(asked), run.WaitForChild
 			return nil
 		}
-		if other := scaling.HeldBy(batches, w.UID, b.UID); other != nil {
+		if other := scaling.HeldBy(batches, asked, w.UID, b); other != nil {
 			start.Error, start.Wait = restorebatch.ScaledByAnother(asked, other.Name), run.WaitForChild
 			return nil
 		}

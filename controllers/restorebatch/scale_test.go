@@ -1,6 +1,7 @@
 package restorebatch
 
 import (
+	"sync"
 	"testing"
 
 	. "github.com/onsi/gomega"
@@ -271,5 +272,32 @@ func TestKilledWhileItScales(t *testing.T) {
 			w.Expect(w.replicas()).To(Equal(int32(2)))
 			w.Expect(w.Jobs()).To(HaveLen(3))
 		})
+	}
+}
+
+// Whatever the moments at which they begin, one has the workload until it has ended, and the other waits for that.
+func TestOfTwoRestoreBatchesOfTheSameMomentTheOlderOneScales(t *testing.T) {
+	t.Parallel()
+	for range 3 {
+		w := newWorld(t)
+		w.gone(w.deployment("kubectl"))
+		w.restore("one", scalesWeb)
+		w.restore("two", scalesWeb)
+		first, second := w.batch("one"), w.batch("two")
+		if second.CreationTimestamp.Equal(&first.CreationTimestamp) && second.UID < first.UID {
+			first, second = second, first
+		}
+		r := reconciler(w.World)
+		var both sync.WaitGroup
+		for _, b := range []*v1alpha1.RestoreBatch{second, first} {
+			both.Go(func() {
+				_, err := r.Reconcile(t.Context(), ctrl.Request{NamespacedName: client.ObjectKeyFromObject(b)})
+				w.Expect(err).NotTo(HaveOccurred())
+			})
+		}
+		both.Wait()
+		w.Expect(w.batch(first.Name).Status.ScaledDown).To(HaveLen(1))
+		w.Expect(w.batch(second.Name).Status).To(And(
+			HaveField("Reason", v1alpha1.ReasonRestoreInProgress), HaveField("ScaledDown", BeEmpty())))
 	}
 }

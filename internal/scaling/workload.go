@@ -131,21 +131,36 @@ func leftBy(
 	return found, by
 }
 
-// HeldBy returns a RestoreBatch under way that scales the workload with a UID down and up again, other than the one
-// with the UID except. It returns nil if there is none.
-func HeldBy(batches []v1alpha1.RestoreBatch, uid, except types.UID) *v1alpha1.RestoreBatch {
+// HeldBy returns a RestoreBatch other than b that scales a workload down and up again, or is about to: one under way
+// that has the UID of the workload, or an older one that asks for the workload and has not begun. So of several that
+// were created at once the oldest goes first. It returns nil if there is none.
+func HeldBy(
+	batches []v1alpha1.RestoreBatch, asked v1alpha1.ScaleDown, uid types.UID, b *v1alpha1.RestoreBatch,
+) *v1alpha1.RestoreBatch {
 	for i := range batches {
-		b := &batches[i]
-		if b.UID == except || b.Status.Phase.Terminal() || v1alpha1.HasRecordAnnotation(b.Annotations) {
+		other := &batches[i]
+		if other.UID == b.UID || other.Status.Phase.Terminal() || v1alpha1.HasRecordAnnotation(other.Annotations) {
 			continue
 		}
-		for _, s := range b.Status.ScaledDown {
+		if other.Status.Resolved == nil && older(other, b) && slices.ContainsFunc(other.Spec.ScaleDown,
+			func(s v1alpha1.ScaleDown) bool { return s.Kind == asked.Kind && s.Name == asked.Name }) {
+			return other
+		}
+		for _, s := range other.Status.ScaledDown {
 			open := s.Phase == v1alpha1.ScalePending || s.Phase == v1alpha1.ScaleDownDone ||
 				s.Phase == v1alpha1.ScalingUp
 			if s.UID == uid && open {
-				return b
+				return other
 			}
 		}
 	}
 	return nil
+}
+
+// older reports whether a was made before b. Within the same second the smaller UID counts as older.
+func older(a, b *v1alpha1.RestoreBatch) bool {
+	if !a.CreationTimestamp.Equal(&b.CreationTimestamp) {
+		return a.CreationTimestamp.Before(&b.CreationTimestamp)
+	}
+	return a.UID < b.UID
 }

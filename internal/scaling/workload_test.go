@@ -203,21 +203,35 @@ func TestHeldBy(t *testing.T) {
 		return b
 	}
 	const running = v1alpha1.RestoreSessionRunning
+	asked := v1alpha1.ScaleDown{Kind: v1alpha1.KindDeployment, Name: "web"}
+	waiting := func(uid string, made int64, of string) v1alpha1.RestoreBatch {
+		b := v1alpha1.RestoreBatch{ObjectMeta: metav1.ObjectMeta{
+			UID: k8stypes.UID(uid), CreationTimestamp: metav1.Unix(made, 0),
+		}}
+		b.Spec.ScaleDown = []v1alpha1.ScaleDown{{Kind: v1alpha1.KindDeployment, Name: of}}
+		return b
+	}
+	self := waiting("self", 100, "web")
 	for name, tt := range map[string]struct {
 		batch v1alpha1.RestoreBatch
 		want  bool
 	}{
-		"it will scale it down":        {batch("other", running, v1alpha1.ScalePending), true},
-		"it has it down":               {batch("other", running, v1alpha1.ScaleDownDone), true},
-		"it will scale it up":          {batch("other", running, v1alpha1.ScalingUp), true},
-		"it has scaled it up":          {batch("other", running, v1alpha1.ScaleUpDone), false},
-		"it has left it down":          {batch("other", running, v1alpha1.ScaleLeft), false},
-		"it has ended":                 {batch("other", v1alpha1.RestoreSessionFailed, v1alpha1.ScalePending), false},
-		"it is this RestoreBatch":      {batch("self", running, v1alpha1.ScalePending), false},
-		"it has not chosen its backup": {v1alpha1.RestoreBatch{}, false},
+		"it is older and will ask for it":     {waiting("zzz", 99, "web"), true},
+		"it is younger and will ask for it":   {waiting("aaa", 101, "web"), false},
+		"of the same second, the smaller UID": {waiting("aaa", 100, "web"), true},
+		"of the same second, the greater UID": {waiting("zzz", 100, "web"), false},
+		"it will ask for another one":         {waiting("zzz", 99, "db"), false},
+		"it will scale it down":               {batch("other", running, v1alpha1.ScalePending), true},
+		"it has it down":                      {batch("other", running, v1alpha1.ScaleDownDone), true},
+		"it will scale it up":                 {batch("other", running, v1alpha1.ScalingUp), true},
+		"it has scaled it up":                 {batch("other", running, v1alpha1.ScaleUpDone), false},
+		"it has left it down":                 {batch("other", running, v1alpha1.ScaleLeft), false},
+		"it has ended":                        {batch("other", v1alpha1.RestoreSessionFailed, v1alpha1.ScalePending), false},
+		"it is this RestoreBatch":             {batch("self", running, v1alpha1.ScalePending), false},
+		"it has not chosen its backup":        {v1alpha1.RestoreBatch{}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			NewWithT(t).Expect(HeldBy([]v1alpha1.RestoreBatch{tt.batch}, "u", "self") != nil).To(Equal(tt.want))
+			NewWithT(t).Expect(HeldBy([]v1alpha1.RestoreBatch{tt.batch}, asked, "u", &self) != nil).To(Equal(tt.want))
 		})
 	}
 }
