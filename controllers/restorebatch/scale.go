@@ -81,6 +81,10 @@ func (r *Reconciler) resolveScaling(
 	if filled, err := r.stamped(ctx, b, start.Resolved.Targets); filled || err != nil {
 		return err
 	}
+	var err error
+	if start.Error, err = r.spent(ctx, b, start.Resolved.Targets); start.Error != nil || err != nil {
+		return err
+	}
 	batches, err := r.batches(ctx, b.Namespace)
 	if err != nil {
 		return err

@@ -24,13 +24,7 @@ func (r *Reconciler) stamped(
 	if err := r.APIReader.List(ctx, &claims, namespace); err != nil {
 		return false, fmt.Errorf("list PersistentVolumeClaims: %w", err)
 	}
-	pods := sync.OnceValues(func() ([]corev1.Pod, error) {
-		var list corev1.PodList
-		if err := r.APIReader.List(ctx, &list, namespace); err != nil {
-			return nil, fmt.Errorf("list Pods: %w", err)
-		}
-		return list.Items, nil
-	})
+	pods := r.podsOf(ctx, b.Namespace)
 	ofSpec := restorebatch.SpecDigests(b)
 	for i := range b.Spec.Targets {
 		t := b.Spec.Targets[i]
@@ -43,6 +37,17 @@ func (r *Reconciler) stamped(
 		}
 	}
 	return true, nil
+}
+
+// podsOf returns a function that reads the pods of a namespace at its first call.
+func (r *Reconciler) podsOf(ctx context.Context, namespace string) func() ([]corev1.Pod, error) {
+	return sync.OnceValues(func() ([]corev1.Pod, error) {
+		var list corev1.PodList
+		if err := r.APIReader.List(ctx, &list, client.InNamespace(namespace)); err != nil {
+			return nil, fmt.Errorf("list Pods: %w", err)
+		}
+		return list.Items, nil
+	})
 }
 
 // filled reports whether a restore with one of the digests filled a target that still has its data. It looks where the

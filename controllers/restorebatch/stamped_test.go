@@ -5,11 +5,13 @@ import (
 	"time"
 
 	. "github.com/onsi/gomega"
+	corev1 "k8s.io/api/core/v1"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/run/restore"
 	"github.com/cairn-backup/cairn/internal/testbed/sessiontest"
 )
 
@@ -44,7 +46,7 @@ func TestARestoreBatchOfADatabaseThatIsMadeAnewScalesNothing(t *testing.T) {
 	database := w.database()
 	w.restore("back", scalesWeb, database)
 	b := w.settle("back")
-	w.Expect(b.Status.Phase).To(Equal(v1alpha1.RestoreSessionSucceeded), summary(b))
+	w.Expect(b.Status.Phase).To(Equal(v1alpha1.RestoreSessionSucceeded), "%v", summary(b))
 	w.forget("back")
 	before := w.generation()
 	w.restore("back", scalesWeb, database)
@@ -91,4 +93,77 @@ func TestAStampOfAnotherClaimScalesTheWorkload(t *testing.T) {
 	}))
 	w.Expect(b.Status.ScaledDown).To(HaveLen(1))
 	w.Expect(w.generation()).To(BeNumerically(">", before))
+}
+
+// Nobody can see whether a database elsewhere still has its data, so its RestoreSession would be refused. The workloads
+// must not lose their pods for that.
+func TestARestoreBatchOfADatabaseElsewhereThatIsMadeAnewScalesNothing(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		confirmed bool
+		want      string
+	}{
+		"without confirm": {false, v1alpha1.ReasonConfirmationMissing},
+		"with confirm":    {true, v1alpha1.ReasonConfirmationUsed},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			w.gone(w.deployment("kubectl"))
+			database := w.database()
+			service := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: "db"}}
+			bed.Edit(t, service, func() {
+				service.Spec.Type, service.Spec.ExternalName = corev1.ServiceTypeExternalName, "db.example.com"
+				service.Spec.ClusterIP, service.Spec.ClusterIPs = "", nil
+			})
+			elsewhere := func(b *v1alpha1.RestoreBatch) {
+				database(b)
+				db := &b.Spec.Targets[1]
+				db.Addon.Tasks[0].Params.Raw = []byte(`{"secretName":"db-auth","image":"postgres:16.4"}`)
+				if tt.confirmed {
+					db.Confirm = string(service.UID)
+				}
+			}
+			w.restore("back", scalesWeb, elsewhere)
+			b := w.settle("back")
+			w.Expect(b.Status.Phase).To(Equal(v1alpha1.RestoreSessionSucceeded), "%v", summary(b))
+			w.forget("back")
+			before := w.generation()
+			w.restore("back", scalesWeb, elsewhere)
+			b = w.settle("back")
+			w.Expect(b.Status.Reason).To(Equal(tt.want), "%v", summary(b))
+			w.Expect(w.generation()).To(Equal(before), "no workload was scaled")
+			w.Expect(w.children()).To(BeEmpty())
+			if tt.confirmed {
+				return
+			}
+			w.restore("over", scalesWeb, elsewhere, func(b *v1alpha1.RestoreBatch) {
+				b.Spec.Targets[1].Confirm = string(service.UID)
+			})
+			b = w.settle("over")
+			w.Expect(b.Status.Phase).To(Equal(v1alpha1.RestoreSessionSucceeded), "%v", summary(b))
+		})
+	}
+}
+
+// The stamp of the claim is of an earlier version, which proves nothing: the confirmation does not count again.
+func TestARestoreBatchWhoseConfirmationWasUsedScalesNothing(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.gone(w.deployment("kubectl"))
+	claim := &corev1.PersistentVolumeClaim{ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: "web"}}
+	w.Get("web", claim)
+	confirmed := func(b *v1alpha1.RestoreBatch) { b.Spec.Targets[0].Confirm = string(claim.UID) }
+	w.restore("back", scalesWeb, confirmed)
+	w.Expect(w.settle("back").Status.Phase).To(Equal(v1alpha1.RestoreSessionSucceeded))
+	w.forget("back")
+	bed.Edit(t, claim, func() {
+		claim.Annotations[v1alpha1.AnnotationRestored] = restore.ParseStamp(
+			claim.Annotations[v1alpha1.AnnotationRestored]).Digest
+	})
+	before := w.generation()
+	w.restore("back", scalesWeb, confirmed)
+	b := w.settle("back")
+	w.Expect(b.Status.Reason).To(Equal(v1alpha1.ReasonConfirmationUsed), "%v", summary(b))
+	w.Expect(w.generation()).To(Equal(before))
 }

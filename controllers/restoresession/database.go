@@ -48,7 +48,7 @@ func (r *Reconciler) findDatabase(ctx context.Context, look *lookup) error {
 	}
 	look.AlreadyRestored = filled
 	if !look.AlreadyRestored && restore.Marked(mark.Annotations, look.digests...) {
-		look.Error = restore.ConfirmationUsed(look.session, "Lease "+mark.Name)
+		look.Error = restore.ConfirmationUsed(look.session.Spec.Confirm, "Lease "+mark.Name)
 	}
 	return nil
 }

@@ -117,7 +117,7 @@ func (r *Reconciler) resolveHosts(ctx context.Context, look *lookup) error {
 	if look.Error = restore.ConfirmationRefusal(look.session, resolved); look.Error != nil {
 		return nil
 	}
-	if look.Error = restore.ConfirmationUsed(look.session, look.marked()); look.Error != nil {
+	if look.Error = restore.ConfirmationUsed(look.session.Spec.Confirm, look.marked()); look.Error != nil {
 		return nil
 	}
 	return r.usableHosts(ctx, look)

@@ -202,7 +202,7 @@ func TestHeldBy(t *testing.T) {
 		b.Status.ScaledDown = []v1alpha1.ScaledWorkload{{UID: "u", Phase: scaled}}
 		return b
 	}
-	const running = v1alpha1.RestoreSessionRunning
+	const running, ended = v1alpha1.RestoreSessionRunning, v1alpha1.RestoreSessionFailed
 	asked := v1alpha1.ScaleDown{Kind: v1alpha1.KindDeployment, Name: "web"}
 	waiting := func(uid string, made int64, of string) v1alpha1.RestoreBatch {
 		b := v1alpha1.RestoreBatch{ObjectMeta: metav1.ObjectMeta{
@@ -226,7 +226,7 @@ func TestHeldBy(t *testing.T) {
 		"it will scale it up":                 {batch("other", running, v1alpha1.ScalingUp), true},
 		"it has scaled it up":                 {batch("other", running, v1alpha1.ScaleUpDone), false},
 		"it has left it down":                 {batch("other", running, v1alpha1.ScaleLeft), false},
-		"it has ended":                        {batch("other", v1alpha1.RestoreSessionFailed, v1alpha1.ScalePending), false},
+		"it has ended":                        {batch("other", ended, v1alpha1.ScalePending), false},
 		"it is this RestoreBatch":             {batch("self", running, v1alpha1.ScalePending), false},
 		"it has not chosen its backup":        {v1alpha1.RestoreBatch{}, false},
 	} {

@@ -35,11 +35,11 @@ func ConfirmationRefusal(s *v1alpha1.RestoreSession, resolved *v1alpha1.Resolved
 	return nil
 }
 
-// ConfirmationUsed explains why the confirmation of a restore does not count again: an annotation of marked says that
+// ConfirmationUsed explains why the confirm of a restore does not count again: an annotation of marked says that
 // an identical restore has used it, but not that marked still has what that restore wrote. So nothing is known about
 // what would be overwritten. It returns nil if marked is "", or if the restore overwrites nothing.
-func ConfirmationUsed(s *v1alpha1.RestoreSession, marked string) *v1alpha1.ResolvedError {
-	if marked == "" || s.Spec.Confirm == "" {
+func ConfirmationUsed(confirm, marked string) *v1alpha1.ResolvedError {
+	if marked == "" || confirm == "" {
 		return nil
 	}
 	return workload.Fail(v1alpha1.ReasonConfirmationUsed,

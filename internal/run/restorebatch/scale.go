@@ -5,6 +5,8 @@ import (
 	"strings"
 	"time"
 
+	"k8s.io/apimachinery/pkg/types"
+
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/policy"
 	"github.com/cairn-backup/cairn/internal/run"
@@ -128,6 +130,18 @@ func RestoredInPods(asked v1alpha1.ScaleDown, target string) *v1alpha1.ResolvedE
 			"target, or "+
 			"leave the workload out of scaleDown",
 		asked.Kind, asked.Name, target)
+}
+
+// FilledUnseen refuses to scale workloads down for a database that an identical restore has filled: nobody can see
+// whether it still has its data, and if it has, its RestoreSession would be refused while the workloads are down. uid
+// is that of the object that stands for the database, and lease the name of its mark.
+func FilledUnseen(t *v1alpha1.RestoreBatchTarget, uid types.UID, lease string) *v1alpha1.ResolvedError {
+	return workload.Fail(v1alpha1.ReasonConfirmationMissing,
+		"an identical restore has filled target %s before, and whether %s still has that data can't be seen, so no "+
+			"workload is scaled down. If it is empty, remove the annotation %s from Lease %s and create the "+
+			"RestoreBatch again; to restore over what it holds, create another RestoreBatch with confirm: %s for this "+
+			"target (cairn restore --batch --confirm TARGET/%[5]s)",
+		t.Name, t.Target, v1alpha1.AnnotationRestored, lease, uid)
 }
 
 // refuseScaled fails every target because a workload can't be scaled down. Then no other one is scaled down either.

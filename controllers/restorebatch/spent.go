@@ -1,0 +1,82 @@
+package restorebatch
+
+import (
+	"context"
+	"fmt"
+
+	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/catalog"
+	"github.com/cairn-backup/cairn/internal/kube/read"
+	"github.com/cairn-backup/cairn/internal/run/restore"
+	"github.com/cairn-backup/cairn/internal/run/restorebatch"
+)
+
+// spent explains why the RestoreSession of a target would be refused: the target has the stamp of an identical restore,
+// but nothing proves that it still has its data. A batch learns that before it takes the pods of an application away.
+// The volumes of a workload are known only to the RestoreSession, which looks at them itself.
+func (r *Reconciler) spent(
+	ctx context.Context, b *v1alpha1.RestoreBatch, resolved []v1alpha1.ResolvedRestoreTarget,
+) (*v1alpha1.ResolvedError, error) {
+	var claims corev1.PersistentVolumeClaimList
+	if err := r.APIReader.List(ctx, &claims, client.InNamespace(b.Namespace)); err != nil {
+		return nil, fmt.Errorf("list PersistentVolumeClaims: %w", err)
+	}
+	pods, ofSpec := r.podsOf(ctx, b.Namespace), restorebatch.SpecDigests(b)
+	for i := range resolved {
+		t := b.Spec.Targets[i]
+		if t.Target = resolved[i].Target; t.Target == nil {
+			continue
+		}
+		digests := restorebatch.TargetDigests(ofSpec, t.Name)
+		look := r.spentClaim
+		if t.Target.IsDatabase() {
+			look = r.spentDatabase
+		}
+		if refusal, err := look(ctx, b, &t, claims.Items, pods, digests); refusal != nil || err != nil {
+			return refusal, err
+		}
+	}
+	return nil, nil
+}
+
+// spentClaim is spent for a target that is a claim.
+func (r *Reconciler) spentClaim(
+	ctx context.Context, _ *v1alpha1.RestoreBatch, t *v1alpha1.RestoreBatchTarget,
+	claims []corev1.PersistentVolumeClaim, _ func() ([]corev1.Pod, error), digests []string,
+) (*v1alpha1.ResolvedError, error) {
+	name := []string{t.Target.Name}
+	filled, err := read.Filled(ctx, r.APIReader, claims, digests...)
+	if err != nil || t.Target.Kind != v1alpha1.KindPersistentVolumeClaim || filled.All(name) ||
+		filled.AnyMarked(name) == "" {
+		return nil, err
+	}
+	return restore.ConfirmationUsed(t.Confirm, "PersistentVolumeClaim "+t.Target.Name), nil
+}
+
+// spentDatabase is spent for a target that is a database. One whose server is elsewhere, or is one of several, never
+// proves that it has its data.
+func (r *Reconciler) spentDatabase(
+	ctx context.Context, b *v1alpha1.RestoreBatch, t *v1alpha1.RestoreBatchTarget,
+	claims []corev1.PersistentVolumeClaim, pods func() ([]corev1.Pod, error), digests []string,
+) (*v1alpha1.ResolvedError, error) {
+	running, err := pods()
+	if err != nil {
+		return nil, err
+	}
+	found, refusal, err := read.FindDatabase(ctx, r.APIReader, b.Namespace, *t.Target, catalog.RestoreParams(t.Addon),
+		running)
+	if err != nil || refusal != nil {
+		return nil, err // The RestoreSession waits for a database that is not ready.
+	}
+	filled, mark, err := read.DatabaseFilled(ctx, r.APIReader, b.Namespace, found, claims, digests...)
+	if err != nil || filled || mark == nil || !restore.Marked(mark.Annotations, digests...) {
+		return nil, err
+	}
+	if t.Confirm != "" || found.Location.Pod != nil {
+		return restore.ConfirmationUsed(t.Confirm, "Lease "+mark.Name), nil
+	}
+	return restorebatch.FilledUnseen(t, found.UID(), mark.Name), nil
+}
