@@ -135,9 +135,9 @@ func DatabaseFilledBy(lease map[string]string, target types.UID, volumes string,
 	return Marked(lease, digests...) && stamp.Target == target && volumes != "" && stamp.Volume == volumes
 }
 
-// VolumesOfDatabase identifies what holds the data of a database: the claims of its only server, by their UIDs, or the
-// server itself if it has none. It returns "" where several servers answer, or one elsewhere: the object that stands
-// for the database stays when their data is lost.
+// VolumesOfDatabase identifies what holds the data of a database: the claims of its only server, by their UIDs, and the
+// server itself unless its data is clearly on these claims. It returns "" where several servers answer, or one
+// elsewhere: the object that stands for the database stays when their data is lost.
 func VolumesOfDatabase(server *corev1.Pod, claims []corev1.PersistentVolumeClaim) string {
 	if server == nil {
 		return ""
@@ -153,10 +153,61 @@ func VolumesOfDatabase(server *corev1.Pod, claims []corev1.PersistentVolumeClaim
 			}
 		}
 	}
-	if len(uids) == 0 {
-		uids = []string{string(server.UID)}
+	if len(uids) == 0 || !keepsData(&server.Spec) {
+		uids = append(uids, lifeOf(server))
 	}
 	return strings.Join(uids, "+")
+}
+
+// lifeOf identifies a pod until one of its containers starts again: what is in no volume is lost then.
+func lifeOf(pod *corev1.Pod) string {
+	restarts := int32(0)
+	for i := range pod.Status.ContainerStatuses {
+		restarts += pod.Status.ContainerStatuses[i].RestartCount
+	}
+	if restarts == 0 {
+		return string(pod.UID)
+	}
+	return fmt.Sprintf("%s.%d", pod.UID, restarts)
+}
+
+// keepsData reports whether the data of a server is on claims, as far as the paths of its mounts tell: a claim is where
+// servers keep data, and no volume that goes with the pod, or with its node, is at such a path.
+func keepsData(pod *corev1.PodSpec) bool {
+	keeps := false
+	for i := range pod.Containers {
+		for _, m := range pod.Containers[i].VolumeMounts {
+			if m.ReadOnly || !holdsData(m.MountPath) {
+				continue
+			}
+			at := slices.IndexFunc(pod.Volumes, func(v corev1.Volume) bool { return v.Name == m.Name })
+			if at < 0 {
+				return false
+			}
+			switch v := pod.Volumes[at]; {
+			case v.PersistentVolumeClaim != nil:
+				keeps = true
+			case v.ConfigMap == nil && v.Secret == nil && v.Projected == nil && v.DownwardAPI == nil:
+				return false
+			}
+		}
+	}
+	return keeps
+}
+
+// holdsData reports whether database servers keep their data at a path, and neither settings, logs nor scratch files.
+func holdsData(path string) bool {
+	products, data := []string{"postgres", "pgsql", "mysql", "mariadb", "mongo", "redis", "valkey"}, false
+	for _, name := range strings.Split(path, "/") {
+		switch name {
+		case "etc", "conf", "conf.d", "config", "tmp", "run", "log", "logs", "shm":
+			return false
+		case "data", "db", "pgdata", "bitnami":
+			data = true
+		}
+		data = data || slices.ContainsFunc(products, func(p string) bool { return strings.Contains(name, p) })
+	}
+	return data
 }
 
 // ClaimsOf returns the names of the claims of a restore's hosts.

@@ -109,15 +109,59 @@ func TestDatabaseFilledBy(t *testing.T) {
 }
 
 func TestVolumesOfDatabase(t *testing.T) {
-	g := NewWithT(t)
 	claims := []corev1.PersistentVolumeClaim{filledClaim("data", "d"), filledClaim("logs", "d")}
-	server := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{UID: "pod"}}
-	g.Expect(VolumesOfDatabase(nil, claims)).To(BeEmpty())
-	g.Expect(VolumesOfDatabase(server, claims)).To(Equal("pod"), "the data goes with the pod")
-	for _, name := range []string{"data", "logs"} {
-		server.Spec.Volumes = append(server.Spec.Volumes, corev1.Volume{VolumeSource: corev1.VolumeSource{
-			PersistentVolumeClaim: &corev1.PersistentVolumeClaimVolumeSource{ClaimName: name},
-		}})
+	at := func(volume, path string) corev1.VolumeMount { return corev1.VolumeMount{Name: volume, MountPath: path} }
+	readOnly := at("data", "/var/lib/mysql")
+	readOnly.ReadOnly = true
+	for name, tt := range map[string]struct {
+		volumes []string
+		mounts  []corev1.VolumeMount
+		want    string
+	}{
+		"no volume": {nil, nil, "pod"},
+		"its data is on a claim": {
+			[]string{"data"}, []corev1.VolumeMount{at("data", "/var/lib/postgresql/data")}, "uid-data",
+		},
+		"its data is on a claim, beside others": {
+			[]string{"data", "logs", "empty"}, []corev1.VolumeMount{
+				at("data", "/bitnami/mysql"), at("logs", "/logs"), at("empty", "/opt/bitnami/mysql/conf"),
+				at("empty", "/tmp"), at("empty", "/controller"),
+			}, "uid-data+uid-logs",
+		},
+		"its data goes with the pod": {
+			[]string{"data", "empty"}, []corev1.VolumeMount{
+				at("data", "/etc/postgresql"), at("empty", "/var/lib/postgresql/data"),
+			}, "uid-data+pod",
+		},
+		"its data is on a claim, or goes with the pod": {
+			[]string{"data", "empty"}, []corev1.VolumeMount{at("data", "/data"), at("empty", "/var/lib/redis")},
+			"uid-data+pod",
+		},
+		"its data is in the container": {
+			[]string{"data"}, []corev1.VolumeMount{at("data", "/config")}, "uid-data+pod",
+		},
+		"it can't write to the claim":   {[]string{"data"}, []corev1.VolumeMount{readOnly}, "uid-data+pod"},
+		"the claim's path says nothing": {[]string{"data"}, []corev1.VolumeMount{at("data", "/srv")}, "uid-data+pod"},
+		"the claim is not mounted":      {[]string{"data"}, nil, "uid-data+pod"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			server := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{UID: "pod"}}
+			server.Spec.Containers = []corev1.Container{{VolumeMounts: tt.mounts}}
+			for _, name := range tt.volumes {
+				v := corev1.Volume{Name: name}
+				if name == "empty" {
+					v.EmptyDir = &corev1.EmptyDirVolumeSource{}
+				} else {
+					v.PersistentVolumeClaim = &corev1.PersistentVolumeClaimVolumeSource{ClaimName: name}
+				}
+				server.Spec.Volumes = append(server.Spec.Volumes, v)
+			}
+			g.Expect(VolumesOfDatabase(server, claims)).To(Equal(tt.want))
+		})
 	}
-	g.Expect(VolumesOfDatabase(server, claims)).To(Equal("uid-data+uid-logs"))
+	g, server := NewWithT(t), &corev1.Pod{ObjectMeta: metav1.ObjectMeta{UID: "pod"}}
+	g.Expect(VolumesOfDatabase(nil, claims)).To(BeEmpty())
+	server.Status.ContainerStatuses = []corev1.ContainerStatus{{RestartCount: 2}}
+	g.Expect(VolumesOfDatabase(server, claims)).To(Equal("pod.2"), "the container began anew")
 }
