@@ -87,7 +87,7 @@ func isPodOfHost(p *corev1.Pod, app v1alpha1.TypedObjectReference, host, node st
 	case v1alpha1.KindDaemonSet:
 		return p.Spec.NodeName == node
 	default:
-		return true
+		return node == "" || p.Spec.NodeName == node // only there are the host paths that the run has resolved
 	}
 }
 

@@ -116,6 +116,10 @@ func TestAPodIsChosen(t *testing.T) {
 		"no pod while the sidecar has no token": {
 			app: deployment, host: "target", tokenless: true, pods: []corev1.Pod{crewed("web-a", "n", 0)},
 		},
+		"of a Deployment with host paths a pod on their node": {
+			app: deployment, host: "target", node: "node-b", want: "web-b",
+			pods: []corev1.Pod{crewed("web-a", "node-a", time.Hour), crewed("web-b", "node-b", 0)},
+		},
 		"of a StatefulSet the pod with the ordinal": {
 			app: set, host: "pod-1", want: "db-1",
 			pods: []corev1.Pod{crewed("db-0", "n", 0), crewed("db-1", "n", 0), crewed("db-11", "n", 0)},

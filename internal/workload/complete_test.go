@@ -114,6 +114,7 @@ func TestAVolumeIsNotLeftOutUnasked(t *testing.T) {
 					workloadtest.Claim("web-data"),
 				},
 				Paths: tt.paths, Privileged: tt.privileged, VolumeSnapshots: tt.snapshots,
+				Pods: []corev1.Pod{workloadtest.Pod("web-0", "node-a", spec)},
 			})
 			if tt.refused == "" {
 				g.Expect(refusal).To(BeNil())

@@ -117,11 +117,12 @@ func (r *Resolver) mounter(claim string) *corev1.Pod {
 }
 
 // node returns the node on which all these volumes can be mounted, or "" for any node. A claim that only one node can
-// mount decides. A shared claim that pods on several nodes use does not.
-func (r *Resolver) node(volumes []v1alpha1.ResolvedVolume) (string, *v1alpha1.ResolvedError) {
-	node, decidedBy, wish := "", "", ""
+// mount decides. A shared claim that pods on several nodes use does not. If the volumes have host paths, at is their
+// node: then no claim may need another one.
+func (r *Resolver) node(volumes []v1alpha1.ResolvedVolume, at string) (string, *v1alpha1.ResolvedError) {
+	node, decidedBy, wish := at, "", ""
 	if r.Sidecar {
-		return "", nil // a sidecar runs where its pod is
+		return at, nil // a sidecar runs where its pod is
 	}
 	for _, v := range volumes {
 		if v.ClaimName == "" {
@@ -156,6 +157,12 @@ func (r *Resolver) node(volumes []v1alpha1.ResolvedVolume) (string, *v1alpha1.Re
 		case IsShared(claim):
 			if wish == "" && len(nodes) == 1 {
 				wish = nodes[0]
+			}
+		case at != "":
+			if !slices.Contains(nodes, at) {
+				return "", Fail(v1alpha1.ReasonVolumeInUse,
+					"PersistentVolumeClaim %s is in use on node %s, but the host paths are those of %s, so no pod can "+
+						"mount both: leave one of them out with the parameter paths", v.ClaimName, nodes[0], at)
 			}
 		case node != "" && node != nodes[0]:
 			return "", Fail(v1alpha1.ReasonVolumeInUse,

@@ -160,7 +160,7 @@ func (r *Resolver) ofClaim() ([]v1alpha1.ResolvedHost, *v1alpha1.ResolvedError) 
 		Name:    HostTarget,
 		Volumes: []v1alpha1.ResolvedVolume{{Component: "pvc", ClaimName: r.Claim.Name, Path: dir}},
 	}
-	if host.Node, err = r.node(host.Volumes); err != nil {
+	if host.Node, err = r.node(host.Volumes, ""); err != nil {
 		return nil, err
 	}
 	pod := r.mounter(r.Claim.Name)
@@ -193,7 +193,11 @@ func (r *Resolver) ofDeployment() ([]v1alpha1.ResolvedHost, *v1alpha1.ResolvedEr
 		}
 		host.Volumes = append(host.Volumes, r.Resolved(v, v.Name, podName))
 	}
-	if host.Node, err = r.node(host.Volumes); err != nil {
+	at, err := r.nodeOfHostPaths("Deployment/"+d.Name, host.Volumes, pods)
+	if err != nil {
+		return nil, err
+	}
+	if host.Node, err = r.node(host.Volumes, at); err != nil {
 		return nil, err
 	}
 	host.SecurityContext = r.SecurityContext(spec, volumes[0].Name)
@@ -280,7 +284,7 @@ func (r *Resolver) ofDatabase() ([]v1alpha1.ResolvedHost, *v1alpha1.ResolvedErro
 		host.Volumes = append(host.Volumes, v)
 	}
 	var err *v1alpha1.ResolvedError
-	host.Node, err = r.node(host.Volumes)
+	host.Node, err = r.node(host.Volumes, "")
 	return []v1alpha1.ResolvedHost{host}, err
 }
 
@@ -297,11 +301,13 @@ func (r *Resolver) hostOfPod(
 		}
 		host.Volumes = append(host.Volumes, r.Resolved(v, component, podName))
 	}
-	node, err := r.node(host.Volumes)
+	at, err := r.nodeOfPod(podName, host.Volumes)
 	if err != nil {
 		return host, err
 	}
-	host.Node = node
+	if host.Node, err = r.node(host.Volumes, at); err != nil {
+		return host, err
+	}
 	spec := template
 	for i := range r.Pods {
 		if r.Pods[i].Name == podName {

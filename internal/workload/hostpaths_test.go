@@ -1,0 +1,134 @@
+package workload_test
+
+import (
+	"testing"
+
+	. "github.com/onsi/gomega"
+	corev1 "k8s.io/api/core/v1"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/workload"
+	"github.com/cairn-backup/cairn/internal/workload/workloadtest"
+)
+
+// Each node can have a directory with the name of a host path, and only one of them holds the data of the target.
+func TestAHostPathIsReadOnTheNodeOfItsPod(t *testing.T) {
+	logs := workloadtest.HostPaths("logs")
+	both := workloadtest.HostPaths("logs")
+	both.Volumes = append(both.Volumes, workloadtest.ClaimVolume("data", "web-data"))
+	other := workloadtest.PodSpec(workloadtest.ClaimVolume("x", "web-data"))
+	elsewhere := workloadtest.Pod("other", "node-b", other)
+	elsewhere.Labels = nil
+	a, b := workloadtest.Pod("web-0", "node-a", logs), workloadtest.Pod("web-1", "node-b", logs)
+	shared := workloadtest.Claim("web-data", corev1.ReadWriteMany)
+	for name, tt := range map[string]struct {
+		target workload.Target
+		want   []string
+		reason string
+		says   string
+	}{
+		"a Deployment with one pod": {
+			target: workload.Target{Deployment: workloadtest.Deployment(logs), Pods: []corev1.Pod{a}},
+			want:   []string{"target@node-a: logs=/logs"},
+		},
+		"a Deployment with several pods on one node": {
+			target: workload.Target{Deployment: workloadtest.Deployment(logs), Pods: []corev1.Pod{
+				a, workloadtest.Pod("web-1", "node-a", logs),
+			}},
+			want: []string{"target@node-a: logs=/logs"},
+		},
+		"a Deployment on several nodes": {
+			target: workload.Target{Deployment: workloadtest.Deployment(logs), Pods: []corev1.Pod{a, b}},
+			reason: v1alpha1.ReasonNoVolumes, says: "such as node-a and node-b, each with files of its own",
+		},
+		"a Deployment on several nodes, in sidecars": {
+			target: workload.Target{
+				Deployment: workloadtest.Deployment(logs), Pods: []corev1.Pod{a, b}, Sidecar: true,
+			},
+			reason: v1alpha1.ReasonNoVolumes, says: "use a DaemonSet, or leave the volume out with the parameter paths",
+		},
+		"a Deployment with one pod, in its sidecar": {
+			target: workload.Target{Deployment: workloadtest.Deployment(logs), Pods: []corev1.Pod{b}, Sidecar: true},
+			want:   []string{"target@node-b: logs=/logs"},
+		},
+		"a Deployment without pods": {
+			target: workload.Target{Deployment: workloadtest.Deployment(logs)},
+			reason: v1alpha1.ReasonNoRunningPod, says: "scale it up",
+		},
+		"a Deployment whose pods have ended": {
+			target: workload.Target{
+				Deployment: workloadtest.Deployment(logs), Pods: []corev1.Pod{inPhase(a, corev1.PodFailed)},
+			},
+			reason: v1alpha1.ReasonNoRunningPod, says: "no running pod of Deployment/web",
+		},
+		"a claim on another node": {
+			target: workload.Target{
+				Deployment: workloadtest.Deployment(both), Pods: []corev1.Pod{a, elsewhere},
+				Claims: []corev1.PersistentVolumeClaim{workloadtest.Claim("web-data")},
+			},
+			reason: v1alpha1.ReasonVolumeInUse, says: "in use on node node-b, but the host paths are those of node-a",
+		},
+		"a claim on the same node": {
+			target: workload.Target{
+				Deployment: workloadtest.Deployment(both),
+				Pods:       []corev1.Pod{workloadtest.Pod("web-0", "node-a", both)},
+				Claims:     []corev1.PersistentVolumeClaim{workloadtest.Claim("web-data")},
+			},
+			want: []string{"target@node-a: logs=/logs data=web-data"},
+		},
+		"a claim that another node can mount, too": {
+			target: workload.Target{
+				Deployment: workloadtest.Deployment(both), Pods: []corev1.Pod{a, elsewhere},
+				Claims: []corev1.PersistentVolumeClaim{shared},
+			},
+			want: []string{"target@node-a: logs=/logs data=web-data"},
+		},
+		"a host path that is left out": {
+			target: workload.Target{
+				Deployment: workloadtest.Deployment(mounting(both, "data", "/data")), Pods: []corev1.Pod{a, b},
+				Claims: []corev1.PersistentVolumeClaim{workloadtest.Claim("web-data")}, Paths: "/data",
+			},
+			want: []string{"target@: data=web-data"},
+		},
+		"the pods of a StatefulSet": {
+			target: workload.Target{
+				StatefulSet: workloadtest.StatefulSet(2, logs),
+				Pods: []corev1.Pod{
+					workloadtest.Pod("db-0", "node-a", logs), workloadtest.Pod("db-1", "node-b", logs),
+				},
+			},
+			want: []string{"pod-0@node-a: pod-0=/logs", "pod-1@node-b: pod-1=/logs"},
+		},
+		"a StatefulSet without one of its pods": {
+			target: workload.Target{
+				StatefulSet: workloadtest.StatefulSet(2, logs),
+				Pods:        []corev1.Pod{workloadtest.Pod("db-0", "node-a", logs)},
+			},
+			reason: v1alpha1.ReasonNoRunningPod, says: "component pod-1 is the host path /logs",
+		},
+		"a StatefulSet whose pods do it themselves": {
+			target: workload.Target{StatefulSet: workloadtest.StatefulSet(1, logs), Sidecar: true},
+			want:   []string{"pod-0@: pod-0=/logs"},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g := NewWithT(t)
+			tt.target.Privileged = true
+			got, refusal := workload.ResolveHosts(tt.target)
+			if tt.reason != "" {
+				g.Expect(refusal).To(HaveValue(And(HaveField("Reason", tt.reason),
+					HaveField("Message", ContainSubstring(tt.says)))))
+				return
+			}
+			g.Expect(refusal).To(BeNil())
+			g.Expect(hosts(got)).To(Equal(tt.want))
+		})
+	}
+}
+
+// mounting adds a mount to a copy of a pod's first container.
+func mounting(spec corev1.PodSpec, volume, path string) corev1.PodSpec {
+	out := *spec.DeepCopy()
+	out.Containers[0].VolumeMounts = append(out.Containers[0].VolumeMounts, workloadtest.Mount(volume, path))
+	return out
+}
