@@ -404,7 +404,10 @@ func TestPathsOfAWorkload(t *testing.T) {
 	tests := map[string]struct {
 		paths, want, message string
 	}{
-		"the root of a volume": {paths: "/var/www", want: "target@: data=web-data"},
+		"the root of a volume": {paths: "/var/www,!/var/www/cache", want: "target@: data=web-data"},
+		"the root of a volume, with another below it": {
+			paths: "/var/www", message: "/var/www/cache is on volume cache, which would be left out",
+		},
 		"a directory below it": {
 			paths: "/var/www/html/", want: "target@: data=web-data//html",
 		},

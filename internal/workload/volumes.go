@@ -101,7 +101,7 @@ func (r *Resolver) Volumes(
 		}
 	}
 	if strings.TrimSpace(r.Paths) != "" {
-		return choose(all, spec, r.Paths)
+		return r.choose(all, spec)
 	}
 	seen := map[string]bool{}
 	return slices.DeleteFunc(all, func(v Volume) bool {
@@ -125,23 +125,32 @@ func (r *Resolver) incomplete(target string, spec *corev1.PodSpec, all []Volume)
 		"name the directories that are backed up with the parameter paths", v.Name, target, advice)
 }
 
-// leftOut returns a volume of a pod template that can hold data of the workload and is not among all, or nil. Volumes
-// that end with their pod hold none, and neither does what no container is able to write.
+// leftOut returns a volume of a pod template that can hold data of the workload and is not among all, or nil.
 func leftOut(spec *corev1.PodSpec, all []Volume) *corev1.Volume {
 	for i := range spec.Volumes {
 		v := &spec.Volumes[i]
-		s := v.VolumeSource
-		switch {
-		case slices.ContainsFunc(all, func(a Volume) bool { return a.Name == v.Name }):
-		case policy.IsDevice(spec, v.Name): // refused for itself
-		case s == corev1.VolumeSource{}, s.EmptyDir != nil, s.ConfigMap != nil, s.Secret != nil, s.DownwardAPI != nil,
-			s.Projected != nil, s.Image != nil, s.GitRepo != nil:
-		case s.HostPath != nil && isDeviceFile(s.HostPath), s.CSI != nil && ptr.Deref(s.CSI.ReadOnly, false):
-		case written(spec, v.Name):
+		if !slices.ContainsFunc(all, func(a Volume) bool { return a.Name == v.Name }) && canHoldData(spec, v) {
 			return v
 		}
 	}
 	return nil
+}
+
+// canHoldData reports whether a volume that can't be backed up can hold data of the workload. Volumes that end with
+// their pod hold none, and neither does what no container is able to write.
+func canHoldData(spec *corev1.PodSpec, v *corev1.Volume) bool {
+	s := v.VolumeSource
+	switch {
+	case policy.IsDevice(spec, v.Name): // refused for itself
+		return false
+	case s == corev1.VolumeSource{}, s.EmptyDir != nil, s.ConfigMap != nil, s.Secret != nil, s.DownwardAPI != nil,
+		s.Projected != nil, s.Image != nil, s.GitRepo != nil:
+		return false
+	case s.HostPath != nil && isDeviceFile(s.HostPath), s.CSI != nil && ptr.Deref(s.CSI.ReadOnly, false):
+		return false
+	default:
+		return written(spec, v.Name)
+	}
 }
 
 // isDeviceFile reports whether a hostPath is a socket or a device of the node, such as that of the container runtime.
@@ -177,41 +186,6 @@ func (r *Resolver) deviceClaim(v v1alpha1.ResolvedVolume) *v1alpha1.ResolvedErro
 		return nil
 	}
 	return Fail(v1alpha1.ReasonNoVolumes, "PersistentVolumeClaim %s is %s", v.ClaimName, rawDevice)
-}
-
-// choose keeps the volumes that contain the container paths, and sets the directory inside each volume.
-func choose(all []Volume, spec *corev1.PodSpec, paths string) ([]Volume, *v1alpha1.ResolvedError) {
-	chosen := map[string]string{}
-	for _, p := range strings.Split(paths, ",") {
-		p = strings.TrimSpace(p)
-		if !path.IsAbs(p) {
-			return nil, Fail(v1alpha1.ReasonInvalidParameters, "paths: %q is not an absolute path in a container", p)
-		}
-		p = path.Clean(p)
-		mount, ok := mountOf(spec, p)
-		if !ok || !slices.ContainsFunc(all, func(v Volume) bool { return v.Name == mount.Name }) {
-			return nil, Fail(v1alpha1.ReasonInvalidParameters,
-				"paths: %s is on no volume that can be backed up; the target has: %s", p, Names(all))
-		}
-		if mount.SubPathExpr != "" {
-			return nil, Fail(v1alpha1.ReasonInvalidParameters,
-				"paths: %s is on volume %s, which is mounted with subPathExpr: name a path of another mount of it", p,
-				mount.Name)
-		}
-		if other, twice := chosen[mount.Name]; twice {
-			return nil, Fail(v1alpha1.ReasonInvalidParameters,
-				"paths: /%s and %s are both on volume %s: name one directory per volume", other, p, mount.Name)
-		}
-		chosen[mount.Name] = path.Join("/", mount.SubPath, strings.TrimPrefix(p, path.Clean(mount.MountPath)))[1:]
-	}
-	var out []Volume
-	for _, v := range all {
-		if dir, ok := chosen[v.Name]; ok {
-			v.path = dir
-			out = append(out, v)
-		}
-	}
-	return out, nil
 }
 
 // Bounds of ResolvedVolume.mounts. The first is in the API too. The second is for the text of all of them, which a run
