@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"strconv"
+	"strings"
 	"sync/atomic"
 
 	"github.com/kopia/kopia/snapshot"
@@ -19,18 +20,17 @@ type place struct {
 }
 
 // setAttrs sets the attributes of an entry. The order matters: chown clears set-id bits and capabilities, an ACL
-// changes the mode, and everything changes the time.
+// changes the mode, the mode can discard an ACL of NFSv4, and everything changes the time.
 func (r *restorer) setAttrs(p place, de *snapshot.DirEntry, rec *record) {
 	if de.Type != snapshot.EntryTypeDirectory && de.Type != snapshot.EntryTypeSymlink {
 		r.disinherit(p, aclAccess)
 	}
 	r.setOwner(p, de)
-	if rec != nil {
-		r.setXattrs(p, rec.xattrs)
-	}
+	r.setXattrs(p, rec, false)
 	if de.Type != snapshot.EntryTypeSymlink {
 		r.setMode(p, de)
 	}
+	r.setXattrs(p, rec, true)
 	r.setTime(p, de, rec)
 }
 
@@ -84,8 +84,18 @@ func (r *restorer) setOwner(p place, de *snapshot.DirEntry) {
 	}
 }
 
-func (r *restorer) setXattrs(p place, xattrs []xattr) {
-	for _, x := range xattrs {
+// isACLOfNFSv4 reports whether an attribute is an ACL of NFSv4, in one of the forms of Linux and of ZFS.
+func isACLOfNFSv4(name string) bool { return strings.HasPrefix(name, "system.nfs4_") }
+
+// setXattrs sets the attributes that come before the mode of an entry, or those that come after it.
+func (r *restorer) setXattrs(p place, rec *record, afterMode bool) {
+	if rec == nil {
+		return
+	}
+	for _, x := range rec.xattrs {
+		if isACLOfNFSv4(x.name) != afterMode {
+			continue
+		}
 		if x.name == "security.capability" && !r.opt.SetID {
 			r.lost(&r.attrsLost, p.rel, errors.New("capabilities not restored: not asked for"))
 			continue

@@ -114,20 +114,22 @@ func (r *restorer) dropUnfinished(dfd int, name string) {
 // writableBits let the owner of a directory remove its mark.
 const writableBits = 0o300
 
-// unmark removes the mark of a directory that has its mode already. Only root can do that in each directory.
-func (r *restorer) unmark(fd int, de *snapshot.DirEntry) error {
+// unmark removes the mark of a directory that has its mode already. Only root can do that in each directory. It reports
+// whether it had to set the mode again.
+func (r *restorer) unmark(fd int, de *snapshot.DirEntry) (again bool, err error) {
 	r.step()
-	err := unix.Unlinkat(fd, repository.RestoreMark, 0)
+	err = unix.Unlinkat(fd, repository.RestoreMark, 0)
 	if mode := unixMode(de.Permissions); err == unix.EACCES && mode&writableBits != writableBits {
 		if err = unix.Fchmod(fd, mode|writableBits); err == nil {
 			err = unix.Unlinkat(fd, repository.RestoreMark, 0)
 			_ = unix.Fchmod(fd, mode)
+			again = true
 		}
 	}
 	if err == unix.ENOENT {
-		return nil
+		err = nil
 	}
-	return err
+	return again, err
 }
 
 // settleDir sets the attributes of a directory and removes its mark.
@@ -138,12 +140,15 @@ func (r *restorer) settleDir(fd int, rel string, de *snapshot.DirEntry, rec *rec
 		return
 	}
 	r.setOwner(p, de)
-	if rec != nil {
-		r.setXattrs(p, rec.xattrs)
-	}
+	r.setXattrs(p, rec, false)
 	r.setMode(p, de)
-	if err := r.unmark(fd, de); err != nil {
+	r.setXattrs(p, rec, true)
+	again, err := r.unmark(fd, de)
+	if err != nil {
 		r.fail(rel, fmt.Errorf("remove the mark of an unfinished directory: %w", err))
+	}
+	if again {
+		r.setXattrs(p, rec, true)
 	}
 	r.setTime(p, de, rec)
 }
