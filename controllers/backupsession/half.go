@@ -13,8 +13,8 @@ import (
 	"github.com/cairn-backup/cairn/internal/run/restore"
 )
 
-// markHalfRestored marks the Snapshot of a target that a restore has left half written: latest must not take it for the
-// newest good state. It reads past the cache, after the run was frozen: from then on no restore begins to write.
+// markHalfRestored marks the Snapshot of a target that a restore has left half written: latest must not take it without
+// a word. It reads past the cache, after the run was frozen: from then on no restore begins to write.
 func (r *Reconciler) markHalfRestored(
 	ctx context.Context, s *v1alpha1.BackupSession, t *v1alpha1.ResolvedTarget, snap *v1alpha1.Snapshot,
 ) error {
@@ -62,7 +62,7 @@ func (r *Reconciler) halfRestored(ctx context.Context, namespace string, t *v1al
 
 // halfRestoredMessage explains a Snapshot of a half restored target. half is what restore.HalfRestoredOf says.
 func halfRestoredMessage(half string) string {
-	return fmt.Sprintf("%s, so latest and pitr do not take it: restore the target again. If its data is right, remove "+
-		"the annotation %s from the PersistentVolumeClaim, or from the Lease of the database, and from this Snapshot",
-		half, v1alpha1.AnnotationHalfRestored)
+	return fmt.Sprintf("%s: a restore of latest or by pitr is refused until it names a Snapshot. Restore the target "+
+		"again; if its data is right, remove the annotation %s from the PersistentVolumeClaim, or from the Lease of "+
+		"the database, and from this Snapshot", half, v1alpha1.AnnotationHalfRestored)
 }

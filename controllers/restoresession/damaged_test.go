@@ -5,6 +5,7 @@ import (
 
 	. "github.com/onsi/gomega"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/retention"
@@ -43,6 +44,26 @@ func TestLatestTakesNoDamagedSnapshot(t *testing.T) {
 	s = w.settle("none")
 	w.Expect(ending(s)).To(Equal("Invalid/SnapshotDamaged"))
 	w.Expect(message(s)).To(ContainSubstring("second"))
+}
+
+// Whether a half restored target was put in order since, only its owner knows: neither the newest Snapshot nor an old
+// one is taken without a word.
+func TestLatestIsRefusedAfterAHalfRestore(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	second := &v1alpha1.Snapshot{}
+	w.Expect(w.Client.Get(t.Context(), client.ObjectKey{Namespace: w.Namespace, Name: "second"}, second)).To(Succeed())
+	second.Annotations = map[string]string{v1alpha1.AnnotationHalfRestored: "broke-off"}
+	w.Expect(w.Client.Update(t.Context(), second)).To(Succeed())
+	w.restore("restore")
+	s := w.settle("restore")
+	w.Expect(ending(s)).To(Equal("Invalid/HalfRestored"))
+	w.Expect(message(s)).To(ContainSubstring("the newest Snapshot is second, but it was made after RestoreSession " +
+		"broke-off had written into its target and had not ended well; the newest from before is first: name"))
+	w.restore("named", func(s *v1alpha1.RestoreSession) {
+		s.Spec.DataSource = &v1alpha1.RestoreDataSource{Snapshot: "second"}
+	})
+	w.Expect(ending(w.settle("named"))).To(Equal("Succeeded/Succeeded"))
 }
 
 func TestADamagedSnapshotNeedsAWordOfConsent(t *testing.T) {

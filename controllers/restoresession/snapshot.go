@@ -87,18 +87,21 @@ func (r *Reconciler) chooseSnapshot(ctx context.Context, look *lookup, namespace
 		moment = restore.Before{At: source.PITR.TargetTime.Time, Exclusive: source.PITR.Exclusive}
 		which = " by " + source.PITR.TargetTime.UTC().Format("2006-01-02T15:04:05Z")
 	}
-	snap, damaged := restore.Latest(list.Items, source.Repository, moment,
-		run.Latest(r.Clock.Now(), look.session.CreationTimestamp))
+	now := run.Latest(r.Clock.Now(), look.session.CreationTimestamp)
+	snap, damaged := restore.Latest(list.Items, source.Repository, moment, now)
 	look.PassedOver = damaged
 	switch {
+	case snap != nil && restore.HalfRestoredOf(snap) != "":
+		before, _ := restore.Latest(restore.WithoutHalfRestored(list.Items), source.Repository, moment, now)
+		look.refuse(0, v1alpha1.ReasonHalfRestored, "%s", restore.HalfRestoredMessage(snap, before))
+		return nil, nil
 	case snap != nil:
 		return snap, nil
 	case damaged != nil:
 		look.refuse(0, v1alpha1.ReasonSnapshotDamaged,
-			"every successful Snapshot of Repository %s%s is damaged or half restored. The newest is %s: %s. To "+
-				"restore what is there of it, name it in dataSource.snapshot, with dataSource.allowDamaged if it is "+
-				"damaged (cairn restore --allow-damaged)",
-			source.Repository, which, damaged.Name, restore.PassOver(damaged))
+			"every successful Snapshot of Repository %s%s is damaged. The newest is %s: %s. To restore what is left "+
+				"of it, name it in dataSource.snapshot with dataSource.allowDamaged (cairn restore --allow-damaged)",
+			source.Repository, which, damaged.Name, restore.DamageOf(damaged, nil))
 		return nil, nil
 	}
 	message := fmt.Sprintf("Repository %s has no successful Snapshot%s", source.Repository, which)

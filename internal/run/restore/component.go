@@ -51,9 +51,8 @@ func (m Before) Allows(t time.Time) bool {
 	return m.At.IsZero() || t.Before(m.At) || !m.Exclusive && t.Equal(m.At)
 }
 
-// Latest returns the newest successful Snapshot of a Repository that before allows and that is not known to be damaged
-// or half restored, or nil, as now counts their times: see PassOver. damaged is the newest of those that are, if that
-// is newer. Of two with the same time, the
+// Latest returns the newest successful Snapshot of a Repository that before allows and that is not known to be damaged,
+// or nil, as now counts their times. damaged is the newest damaged one if that is newer. Of two with the same time, the
 // one with the greater ID counts as newer. One whose time is still to come is older than all others.
 func Latest(
 	snapshots []v1alpha1.Snapshot, repository string, before Before, now time.Time,
@@ -67,7 +66,7 @@ func Latest(
 			continue
 		}
 		at := s.MadeBy(now).Time
-		switch whole := PassOver(s) == ""; {
+		switch whole := DamageOf(s, nil) == ""; {
 		case !before.Allows(at):
 		case whole && newer(s, best, at, bestAt, now):
 			best, bestAt = s, at

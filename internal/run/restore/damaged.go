@@ -71,5 +71,5 @@ func passedOverMessage(newer *v1alpha1.Snapshot) string {
 	if newer == nil {
 		return ""
 	}
-	return fmt.Sprintf("; Snapshot %s is newer, but %s", newer.Name, PassOver(newer))
+	return fmt.Sprintf("; Snapshot %s is newer, but %s", newer.Name, DamageOf(newer, nil))
 }

@@ -134,7 +134,8 @@ func TestVolumesOfDatabase(t *testing.T) {
 			}, "uid-data+pod",
 		},
 		"its data is on a claim, or goes with the pod": {
-			[]string{"data", "empty"}, []corev1.VolumeMount{at("data", "/data"), at("empty", "/var/lib/redis")},
+			[]string{"data", "empty"},
+			[]corev1.VolumeMount{at("data", "/data"), at("empty", "/var/lib/redis")},
 			"uid-data+pod",
 		},
 		"its data is in the container": {

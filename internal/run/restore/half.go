@@ -2,6 +2,7 @@ package restore
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"k8s.io/apimachinery/pkg/types"
@@ -82,10 +83,21 @@ func HalfRestoredOf(s *v1alpha1.Snapshot) string {
 	return fmt.Sprintf("it was made after RestoreSession %s had written into its target and had not ended well", by)
 }
 
-// PassOver says why latest and pitr do not take a Snapshot although it succeeded. It returns "" if they take it.
-func PassOver(s *v1alpha1.Snapshot) string {
-	if damage := DamageOf(s, nil); damage != "" {
-		return damage
+// WithoutHalfRestored returns the Snapshots that were not made of what a restore had left half written.
+func WithoutHalfRestored(snapshots []v1alpha1.Snapshot) []v1alpha1.Snapshot {
+	return slices.DeleteFunc(slices.Clone(snapshots), func(s v1alpha1.Snapshot) bool {
+		return HalfRestoredOf(&s) != ""
+	})
+}
+
+// HalfRestoredMessage says why a restore of the latest Snapshot does not take newest, which was made of a half restored
+// target: whether the target was put in order since, only its owner knows. before is the newest Snapshot that was not,
+// or nil.
+func HalfRestoredMessage(newest, before *v1alpha1.Snapshot) string {
+	good := "there is none from before"
+	if before != nil {
+		good = "the newest from before is " + before.Name
 	}
-	return HalfRestoredOf(s)
+	return fmt.Sprintf("the newest Snapshot is %s, but %s; %s: name the one to restore in dataSource.snapshot",
+		newest.Name, HalfRestoredOf(newest), good)
 }

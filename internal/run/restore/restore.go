@@ -57,8 +57,7 @@ type Start struct {
 	Dependencies []v1alpha1.ResourceFoundStatus
 	// PausedBackups are the policies that back up the target.
 	PausedBackups []v1alpha1.TypedObjectReference
-	// PassedOver is a damaged or half restored Snapshot that is newer than the one that was taken for the latest, or
-	// nil.
+	// PassedOver is a damaged Snapshot that is newer than the one that was taken for the latest, or nil.
 	PassedOver *v1alpha1.Snapshot
 	// Error explains why the restore can't start.
 	Error *v1alpha1.ResolvedError

@@ -24,14 +24,12 @@ type restorePoint struct {
 	snapshots map[string]dated // by target
 }
 
-// ChooseSnapshots returns the Snapshots that a RestoreBatch restores, by target. They belong to one restore point
-// unless the spec asks for a mix. The list can hold Snapshots of other BackupBatches. The result does not depend on the
-// order of the list. now counts their times.
-func ChooseSnapshots(
+// chooseAmong chooses as ChooseSnapshots does, also what was made of half restored targets.
+func chooseAmong(
 	list []v1alpha1.Snapshot, spec *v1alpha1.RestoreBatchSpec, now time.Time,
 ) (map[string]*v1alpha1.Snapshot, *v1alpha1.ResolvedError) {
 	source := &spec.DataSource
-	named := source.PITR == nil && source.BackupSession != v1alpha1.LatestBackupSession
+	named := isNamed(source)
 	var moment restore.Before
 	if source.PITR != nil && source.PITR.TargetTime != nil {
 		moment = restore.Before{At: source.PITR.TargetTime.Time, Exclusive: source.PITR.Exclusive}
@@ -55,7 +53,7 @@ func ChooseSnapshots(
 		if !moment.Allows(made.at) {
 			continue
 		}
-		if damage := damageOf(s, named); damage != "" && !source.AllowDamaged {
+		if damage := damageOf(s); damage != "" && !source.AllowDamaged {
 			damaged = append(damaged, fmt.Sprintf("Snapshot %s: %s", s.Name, damage))
 			continue
 		}
@@ -98,17 +96,12 @@ func choose(
 	}
 }
 
-// damageOf says why a Snapshot can't be restored as a whole, or returns "". One of a half restored target is restored
-// if its restore point is named.
-func damageOf(s *v1alpha1.Snapshot, named bool) string {
-	switch {
-	case s.DeletionTimestamp != nil:
+// damageOf says why a Snapshot can't be restored as a whole, or returns "".
+func damageOf(s *v1alpha1.Snapshot) string {
+	if s.DeletionTimestamp != nil {
 		return "it is being deleted"
-	case named:
-		return restore.DamageOf(s, nil)
-	default:
-		return restore.PassOver(s)
 	}
+	return restore.DamageOf(s, nil)
 }
 
 // wantedTarget returns the target that a Snapshot belongs to, or "" if that target is not requested, or not from this

@@ -224,21 +224,36 @@ func TestDamagedSnapshotsDoNotCount(t *testing.T) {
 		spec   *v1alpha1.RestoreBatchSpec
 		db     string
 		reason string
+		says   string
 	}{
-		"latest passes over them":                {list, spec("latest", false), "db-first", ""},
-		"by name":                                {list, spec("second", false), "", v1alpha1.ReasonSnapshotDamaged},
-		"by name, with consent":                  {list, spec("second", true), "db-second", ""},
-		"another by name":                        {list, spec("first", false), "db-first", ""},
-		"latest passes over a half restored one": {half, spec("latest", false), "db-first", ""},
-		"a half restored one by name":            {half, spec("second", false), "db-second", ""},
-		"latest, but there is no more":           {list[2:], spec("latest", false), "", v1alpha1.ReasonSnapshotDamaged},
+		"latest passes over them": {
+			list, spec("latest", false), "db-first", "", "",
+		},
+		"by name": {
+			list, spec("second", false), "", v1alpha1.ReasonSnapshotDamaged, "allowDamaged",
+		},
+		"by name, with consent": {
+			list, spec("second", true), "db-second", "", "",
+		},
+		"another by name": {
+			list, spec("first", false), "db-first", "", "",
+		},
+		"latest, but a target was half restored": {
+			half, spec("latest", false), "", v1alpha1.ReasonHalfRestored, "BackupSession first",
+		},
+		"a half restored one by name": {
+			half, spec("second", false), "db-second", "", "",
+		},
+		"latest, but there is no more": {
+			list[2:], spec("latest", false), "", v1alpha1.ReasonSnapshotDamaged, "allowDamaged",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			g := NewWithT(t)
 			chosen, refusal := ChooseSnapshots(tt.list, tt.spec, later)
 			if tt.reason != "" {
 				g.Expect(refusal).To(HaveField("Reason", tt.reason))
-				g.Expect(refusal.Message).To(And(ContainSubstring("db-second"), ContainSubstring("allowDamaged")))
+				g.Expect(refusal.Message).To(And(ContainSubstring("db-second"), ContainSubstring(tt.says)))
 				return
 			}
 			g.Expect(refusal).To(BeNil())

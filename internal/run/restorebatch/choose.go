@@ -1,0 +1,45 @@
+package restorebatch
+
+import (
+	"time"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/retention"
+	"github.com/cairn-backup/cairn/internal/run/restore"
+	"github.com/cairn-backup/cairn/internal/workload"
+)
+
+// ChooseSnapshots returns the Snapshots that a RestoreBatch restores, by target. They belong to one restore point
+// unless the spec asks for a mix. The list can hold Snapshots of other BackupBatches. The result does not depend on the
+// order of the list. now counts their times.
+//
+// What was made of a half restored target is restored only if its restore point is named: whether the target was put in
+// order since, only its owner knows.
+func ChooseSnapshots(
+	list []v1alpha1.Snapshot, spec *v1alpha1.RestoreBatchSpec, now time.Time,
+) (map[string]*v1alpha1.Snapshot, *v1alpha1.ResolvedError) {
+	chosen, refusal := chooseAmong(list, spec, now)
+	if refusal != nil || isNamed(&spec.DataSource) {
+		return chosen, refusal
+	}
+	for i := range spec.Targets {
+		s := chosen[spec.Targets[i].Name]
+		half := restore.HalfRestoredOf(s)
+		if half == "" {
+			continue
+		}
+		good := "there is none from before"
+		if before, refusal := chooseAmong(restore.WithoutHalfRestored(list), spec, now); refusal == nil {
+			good = "the newest from before is that of BackupSession " + retention.Point(before[spec.Targets[i].Name])
+		}
+		return nil, workload.Fail(v1alpha1.ReasonHalfRestored,
+			"the newest restore point has Snapshot %s, but %s; %s: name the restore point in dataSource.backupSession",
+			s.Name, half, good)
+	}
+	return chosen, nil
+}
+
+// isNamed reports whether a data source names its restore point.
+func isNamed(source *v1alpha1.RestoreBatchDataSource) bool {
+	return source.PITR == nil && source.BackupSession != v1alpha1.LatestBackupSession
+}
