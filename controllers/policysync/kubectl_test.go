@@ -92,14 +92,22 @@ func TestAFieldThatKubectlAddedIsReverted(t *testing.T) {
 	revision := r.push(map[string]string{
 		"policy/s.yaml": storage("local"), "policy/k.yaml": keeping("maxRetentionPeriod: 1y"),
 		"policy/a.yaml": configuration("a", "0 2 * * *"), "policy/b.yaml": configuration("b", "0 2 * * *"),
+		"policy/c.yaml": configuration("c", "0 2 * * *"),
 	})
 	r.reconcile()
 	r.emitted()
-	a, b := &v1alpha1.BackupConfiguration{}, &v1alpha1.BackupConfiguration{}
-	a.Name, b.Name = "a", "b"
+	a, b, c := &v1alpha1.BackupConfiguration{}, &v1alpha1.BackupConfiguration{}, &v1alpha1.BackupConfiguration{}
+	a.Name, b.Name, c.Name = "a", "b", "c"
 	r.patched(a, kubectlEdit, `{"spec":{"paused":true},"metadata":{"labels":{"team":"web"}}}`)
 	r.patched(a, "kubectl-annotate", `{"metadata":{"annotations":{"example.org/request":"now"}}}`)
 	r.patched(b, "cairn", `{"spec":{"paused":true}}`)
+	r.patched(c, kubectlEdit, `{"spec":{"paused":true}}`)
+	pause := &unstructured.Unstructured{Object: map[string]any{"spec": map[string]any{"paused": true}}}
+	pause.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind(v1alpha1.BackupConfigurationKind))
+	pause.SetNamespace(r.namespace)
+	pause.SetName("c")
+	r.g.Expect(r.Apply(t.Context(), client.ApplyConfigurationFromUnstructured(pause), client.FieldOwner("cairn"))).
+		To(Succeed())
 	keep := &v1alpha1.RetentionPolicy{}
 	keep.Name = "keep"
 	r.patched(keep, "kubectl-patch", `{"spec":{"successfulSnapshots":{"yearly":5}}}`)
@@ -119,11 +127,13 @@ func TestAFieldThatKubectlAddedIsReverted(t *testing.T) {
 	r.expectReady(revision)
 	r.g.Expect(lost).To(BeFalse())
 	r.g.Expect(r.emitted()).To(ConsistOf(ContainSubstring("changed or deleted by hand")))
-	a, b, keep = &v1alpha1.BackupConfiguration{}, &v1alpha1.BackupConfiguration{}, &v1alpha1.RetentionPolicy{}
-	r.g.Expect(r.exists(a, "a") && r.exists(b, "b") && r.exists(keep, "keep")).To(BeTrue())
+	a, b, c = &v1alpha1.BackupConfiguration{}, &v1alpha1.BackupConfiguration{}, &v1alpha1.BackupConfiguration{}
+	keep = &v1alpha1.RetentionPolicy{}
+	r.g.Expect(r.exists(a, "a") && r.exists(b, "b") && r.exists(c, "c") && r.exists(keep, "keep")).To(BeTrue())
 	r.g.Expect(a.Spec.Paused).To(BeFalse(), "kubectl edit")
 	r.g.Expect(keep.Spec.SuccessfulSnapshots.Yearly).NotTo(BeZero(), "kubectl patch")
 	r.g.Expect(b.Spec.Paused).To(BeTrue(), "cairn pause")
+	r.g.Expect(c.Spec.Paused).To(BeTrue(), "cairn pause after kubectl edit")
 	r.g.Expect(a.Labels).To(And(HaveKeyWithValue("team", "web"), HaveKeyWithValue("more", "web")))
 	r.g.Expect(a.Annotations).To(HaveKey("example.org/request"))
 

@@ -7,10 +7,13 @@ import (
 	"github.com/spf13/cobra"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/cli/command"
+	"github.com/cairn-backup/cairn/internal/managedfields"
 )
 
 const pauseExample = `  # Stop the schedules of the batch shop, for example during a migration
@@ -27,12 +30,16 @@ func newResume(o command.Options) *cobra.Command {
 	return newPausing(o, false, "resume", "Resume the schedules of a paused policy")
 }
 
+// pauser is the field manager of "cairn pause". A PolicySync leaves alone what it owns, and takes what kubectl owns.
+const pauser = "cairn"
+
 // newPausing returns a command that sets spec.paused.
 func newPausing(o command.Options, paused bool, verb, short string) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   verb + " bc/NAME|batch/NAME",
 		Short: short,
 		Long: short + `: set spec.paused. Runs that have started go on, and "trigger" still starts runs.
+A PolicySync leaves alone what "pause" sets, also where somebody has paused with kubectl before, which it takes back.
 If the policy in Git sets spec.paused, the PolicySync sets it back: change it in Git instead.`,
 		Example: fmt.Sprintf(pauseExample, o.Name()),
 		Args:    command.ArgsBetween(1, 1, "bc/NAME|batch/NAME"),
@@ -53,21 +60,12 @@ If the policy in Git sets spec.paused, the PolicySync sets it back: change it in
 	return cmd
 }
 
-// pause sets spec.paused of an invoker. It refuses the child of a batch, whose schedule belongs to the batch. The API
-// server knows the writer as "cairn". What kubectl writes a PolicySync reverts, also if Git does not set the field.
+// pause sets spec.paused of an invoker. It refuses the child of a batch, whose schedule belongs to the batch.
 func pause(
 	ctx context.Context, o command.Options, api client.Client, namespace string, ref v1alpha1.TypedLocalObjectReference,
 	paused bool,
 ) error {
-	var invoker client.Object
-	var field *bool
-	if ref.Kind == v1alpha1.BackupBatchKind {
-		batch := &v1alpha1.BackupBatch{}
-		invoker, field = batch, &batch.Spec.Paused
-	} else {
-		configuration := &v1alpha1.BackupConfiguration{}
-		invoker, field = configuration, &configuration.Spec.Paused
-	}
+	invoker, field := invokerOf(ref)
 	err := api.Get(ctx, client.ObjectKey{Namespace: namespace, Name: ref.Name}, invoker)
 	if apierrors.IsNotFound(err) {
 		return fmt.Errorf("there is no %s %s in namespace %s: \"cairn get policies\" lists them",
@@ -83,18 +81,59 @@ func pause(
 	if paused {
 		state = "is paused"
 	}
-	if *field == paused {
+	done := *field == paused
+	if done && paused {
+		if done, err = isOurs(invoker); err != nil {
+			return err
+		}
+	}
+	if done {
 		fmt.Fprintf(o.Out, "%s %s already\n", ref, state)
 		return nil
 	}
-	before, ok := invoker.DeepCopyObject().(client.Object)
-	if !ok {
-		return fmt.Errorf("copy %s: unexpected type", ref)
-	}
-	*field = paused
-	if err := api.Patch(ctx, invoker, client.MergeFrom(before)); err != nil {
+	if err := setPaused(ctx, api, invoker, field, paused); err != nil {
 		return fmt.Errorf("patch %s: %w", ref, err)
 	}
 	fmt.Fprintf(o.Out, "%s %s\n", ref, state)
 	return nil
+}
+
+// invokerOf returns an empty invoker of a kind, and its spec.paused.
+func invokerOf(ref v1alpha1.TypedLocalObjectReference) (client.Object, *bool) {
+	if ref.Kind == v1alpha1.BackupBatchKind {
+		batch := &v1alpha1.BackupBatch{}
+		return batch, &batch.Spec.Paused
+	}
+	configuration := &v1alpha1.BackupConfiguration{}
+	return configuration, &configuration.Spec.Paused
+}
+
+// isOurs reports whether "cairn pause" has set spec.paused. What only kubectl has set a PolicySync takes back.
+func isOurs(invoker client.Object) (bool, error) {
+	fields, err := managedfields.OwnedBy(pauser, invoker)
+	return err == nil && fields.Has(fieldpath.MakePathOrDie("spec", "paused")), err
+}
+
+// setPaused writes spec.paused. A pause is applied, so that it is Cairn's also where somebody has paused already. To
+// resume removes the field, and so takes it from all who have set it.
+func setPaused(ctx context.Context, api client.Client, invoker client.Object, field *bool, paused bool) error {
+	if !paused {
+		before, ok := invoker.DeepCopyObject().(client.Object)
+		if !ok {
+			return fmt.Errorf("unexpected type %T", invoker)
+		}
+		*field = false
+		return api.Patch(ctx, invoker, client.MergeFrom(before), client.FieldOwner(pauser))
+	}
+	gvk, err := api.GroupVersionKindFor(invoker)
+	if err != nil {
+		return err
+	}
+	u := &unstructured.Unstructured{Object: map[string]any{"spec": map[string]any{"paused": true}}}
+	u.SetGroupVersionKind(gvk)
+	u.SetNamespace(invoker.GetNamespace())
+	u.SetName(invoker.GetName())
+	u.SetUID(invoker.GetUID()) // an object that is gone does not come back
+	return api.Apply(ctx, client.ApplyConfigurationFromUnstructured(u), client.FieldOwner(pauser),
+		client.ForceOwnership)
 }

@@ -6,10 +6,60 @@ import (
 
 	. "github.com/onsi/gomega"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/managedfields"
 )
+
+// What kubectl has paused a PolicySync resumes, but not what "cairn pause" has. To resume takes the field from all.
+func TestAPauseIsCairnsAlsoWhereKubectlHasPaused(t *testing.T) {
+	ns := namespace(t, "pause-again")
+	g := NewWithT(t)
+	photos := &v1alpha1.BackupConfiguration{}
+	for _, o := range read(t, "testdata/shop.yaml") {
+		if o.GetKind() == v1alpha1.BackupConfigurationKind && o.GetName() == "photos" {
+			o.SetNamespace(ns)
+			g.Expect(bed.Client.Create(t.Context(), o)).To(Succeed())
+		}
+	}
+	photos.Namespace, photos.Name = ns, "photos"
+	kubectl := func() {
+		g.Expect(bed.Client.Patch(t.Context(), photos, client.RawPatch(types.MergePatchType,
+			[]byte(`{"spec":{"paused":true}}`)), client.FieldOwner("kubectl-patch"))).To(Succeed())
+	}
+	owners := func() (out []string) {
+		photos := &v1alpha1.BackupConfiguration{}
+		g.Expect(bed.Client.Get(t.Context(), client.ObjectKey{Namespace: ns, Name: "photos"}, photos)).To(Succeed())
+		for _, e := range photos.ManagedFields {
+			fields, err := managedfields.OwnedBy(e.Manager, photos)
+			g.Expect(err).NotTo(HaveOccurred())
+			if fields.Has(fieldpath.MakePathOrDie("spec", "paused")) {
+				out = append(out, e.Manager)
+			}
+		}
+		g.Expect(photos.Spec.Paused).To(Equal(len(out) > 0))
+		return out
+	}
+	kubectl()
+	g.Expect(owners()).To(ConsistOf("kubectl-patch"))
+	g.Expect(runIn(t, "pause", "bc/photos", "-n", ns)).To(Equal(result{out: "BackupConfiguration/photos is paused\n"}))
+	g.Expect(owners()).To(ConsistOf("kubectl-patch", "cairn"))
+	g.Expect(runIn(t, "pause", "bc/photos", "-n", ns)).
+		To(Equal(result{out: "BackupConfiguration/photos is paused already\n"}))
+	g.Expect(runIn(t, "resume", "bc/photos", "-n", ns)).To(Equal(result{out: "BackupConfiguration/photos goes on\n"}))
+	g.Expect(owners()).To(BeEmpty())
+	g.Expect(runIn(t, "resume", "bc/photos", "-n", ns)).
+		To(Equal(result{out: "BackupConfiguration/photos goes on already\n"}))
+
+	// An earlier version has patched the field.
+	g.Expect(bed.Client.Patch(t.Context(), photos, client.RawPatch(types.MergePatchType,
+		[]byte(`{"spec":{"paused":true}}`)), client.FieldOwner("cairn"))).To(Succeed())
+	g.Expect(runIn(t, "pause", "bc/photos", "-n", ns)).
+		To(Equal(result{out: "BackupConfiguration/photos is paused already\n"}))
+}
 
 func TestPauseAndResume(t *testing.T) {
 	ns := namespace(t, "pause")

@@ -11,13 +11,25 @@ import (
 
 // AppliedBy returns the fields that a manager has applied to an object: what is in its metadata.managedFields.
 func AppliedBy(manager string, o metav1.Object) (*fieldpath.Set, error) {
-	all := fieldpath.NewSet()
-	for _, e := range o.GetManagedFields() {
-		if e.Manager != manager || e.Operation != metav1.ManagedFieldsOperationApply || e.FieldsV1 == nil {
+	return fieldsOf(o, func(e *metav1.ManagedFieldsEntry) bool {
+		return e.Manager == manager && e.Operation == metav1.ManagedFieldsOperationApply
+	})
+}
+
+// OwnedBy returns the fields of an object that a manager has applied, or has written in another way.
+func OwnedBy(manager string, o metav1.Object) (*fieldpath.Set, error) {
+	return fieldsOf(o, func(e *metav1.ManagedFieldsEntry) bool { return e.Manager == manager })
+}
+
+// fieldsOf returns the fields of some entries.
+func fieldsOf(o metav1.Object, counts func(*metav1.ManagedFieldsEntry) bool) (*fieldpath.Set, error) {
+	all, entries := fieldpath.NewSet(), o.GetManagedFields()
+	for i := range entries {
+		if e := &entries[i]; e.FieldsV1 == nil || !counts(e) {
 			continue
 		}
 		var set fieldpath.Set
-		if err := set.FromJSON(e.FieldsV1.GetRawReader()); err != nil {
+		if err := set.FromJSON(entries[i].FieldsV1.GetRawReader()); err != nil {
 			return nil, fmt.Errorf("read managedFields of %s: %w", o.GetName(), err)
 		}
 		all = all.Union(&set)

@@ -32,6 +32,11 @@ func TestAppliedBy(t *testing.T) {
 	for key, want := range map[string]bool{"a": true, "b": true, "c": false, "d": false} {
 		g.Expect(applied.Has(fieldpath.MakePathOrDie("data", key))).To(Equal(want), key)
 	}
+	owned, err := managedfields.OwnedBy("cairn", secret)
+	g.Expect(err).NotTo(HaveOccurred())
+	for key, want := range map[string]bool{"a": true, "b": true, "c": true, "d": false} {
+		g.Expect(owned.Has(fieldpath.MakePathOrDie("data", key))).To(Equal(want), key)
+	}
 	secret.ManagedFields[0].FieldsV1 = metav1.NewFieldsV1("{")
 	_, err = managedfields.AppliedBy("cairn", secret)
 	g.Expect(err).To(MatchError(HavePrefix("read managedFields of keys: ")))
