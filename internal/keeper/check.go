@@ -1,7 +1,6 @@
 package keeper
 
 import (
-	"cmp"
 	"maps"
 	"slices"
 	"time"
@@ -15,16 +14,14 @@ import (
 // maxChecked is the number of components that are checked in a Repository at a time.
 const maxChecked = 400
 
-// ToCheck returns the components of successful Snapshots to check, whole Snapshots at a time. Snapshots that were never
-// checked come first, then those whose last check is the oldest. A check that is still to come is none: a clock was
-// ahead. ToCheck sorts the Snapshots.
+// ToCheck returns the components of successful Snapshots to check, whole Snapshots at a time, as inOrder says.
 func ToCheck(snapshots []*v1alpha1.Snapshot, now time.Time) []task.Checked {
-	slices.SortFunc(snapshots, func(a, b *v1alpha1.Snapshot) int {
-		return cmp.Or(checkedAt(a, now).Compare(checkedAt(b, now)), cmp.Compare(a.Name, b.Name))
+	snapshots = slices.DeleteFunc(slices.Clone(snapshots), func(s *v1alpha1.Snapshot) bool {
+		return s.Status.Phase != v1alpha1.SnapshotSucceeded
 	})
 	var out []task.Checked
-	for _, s := range snapshots {
-		if n := len(s.Status.Components); s.Status.Phase != v1alpha1.SnapshotSucceeded || n > maxChecked {
+	for _, s := range inOrder(snapshots, now) {
+		if n := len(s.Status.Components); n > maxChecked {
 			continue
 		} else if len(out)+n > maxChecked {
 			break
@@ -54,13 +51,6 @@ func atMost(limit int, all []task.Checked) []task.Checked {
 		return all
 	}
 	return all[:end]
-}
-
-func checkedAt(s *v1alpha1.Snapshot, now time.Time) time.Time {
-	if at := s.Status.LastCheckTime; at != nil && !isAhead(at.Time, now) {
-		return at.Time
-	}
-	return time.Time{}
 }
 
 // Verdict is the result of a check: whether each checked component is intact, by the names of Snapshot and component.
