@@ -14,43 +14,37 @@ import (
 // maxChecked is the number of components that are checked in a Repository at a time.
 const maxChecked = 400
 
-// ToCheck returns the components of successful Snapshots to check, whole Snapshots at a time, as inOrder says.
+// ToCheck returns the components of successful Snapshots to check, as inOrder says: whole Snapshots at a time, but as
+// many components as there is room for of one that has more than fit into a check.
 func ToCheck(snapshots []*v1alpha1.Snapshot, now time.Time) []task.Checked {
 	snapshots = slices.DeleteFunc(slices.Clone(snapshots), func(s *v1alpha1.Snapshot) bool {
 		return s.Status.Phase != v1alpha1.SnapshotSucceeded
 	})
 	var out []task.Checked
 	for _, s := range inOrder(snapshots, now) {
-		if n := len(s.Status.Components); n > maxChecked {
-			continue
-		} else if len(out)+n > maxChecked {
+		components, left := componentsOf(s, now), maxChecked-len(out)
+		if len(components) > left {
+			if len(components) > maxChecked {
+				out = append(out, components[:left]...)
+			}
 			break
 		}
-		for _, name := range slices.Sorted(maps.Keys(s.Status.Components)) {
-			if id := s.Status.Components[name].ID; id != "" {
-				out = append(out, task.Checked{Snapshot: s.Name, UID: s.UID, Component: name, ID: id})
-			}
-		}
+		out = append(out, components...)
 	}
 	return out
 }
 
-// atMost returns the first components, whole Snapshots at a time: at most limit, but at least one Snapshot. 0 is no
-// limit.
+// atMost returns the first components, at most limit: whole Snapshots, or a part of the first one. 0 is no limit.
 func atMost(limit int, all []task.Checked) []task.Checked {
 	if limit == 0 || len(all) <= limit {
 		return all
 	}
-	end := 0
-	for i := 1; i < len(all) && (i <= limit || end == 0); i++ {
-		if all[i].Snapshot != all[i-1].Snapshot {
-			end = i
+	for end := limit; end > 0; end-- {
+		if all[end].Snapshot != all[end-1].Snapshot {
+			return all[:end]
 		}
 	}
-	if end == 0 {
-		return all
-	}
-	return all[:end]
+	return all[:limit]
 }
 
 // Verdict is the result of a check: whether each checked component is intact, by the names of Snapshot and component.
@@ -81,31 +75,31 @@ func (w *Work) Verdict(result task.ComponentResult) (v Verdict, ok bool) {
 func (v Verdict) Snapshots() []string { return slices.Sorted(maps.Keys(v)) }
 
 // WriteTo writes the result of the check to the status of a Snapshot of that name. A Snapshot that was recreated since
-// is another Snapshot and gets no result.
+// is another Snapshot and gets no result. One that is checked in parts counts as checked once no part is missing.
 func (v Verdict) WriteTo(s *v1alpha1.Snapshot, at metav1.Time) {
-	all := len(s.Status.Components)
+	wrote := false
 	for name, c := range v[s.Name] {
 		component, ok := s.Status.Components[name]
 		if !ok || s.UID != c.UID || component.ID != c.ID {
 			continue
 		}
-		component.Integrity = &c.intact
+		component.Integrity, wrote = &c.intact, true
 		s.Status.Components[name] = component
-		all--
 	}
-	if all == 0 {
+	if wrote && !lacks(s, nil) {
 		s.Status.LastCheckTime = &at
 	}
 	s.Status.Integrity = integrityOf(s.Status.Components)
 }
 
 // Unjudged reports whether a Snapshot that was made before the check began is still not known to be intact or damaged,
-// although a check can tell. What the verdict says of a Snapshot may not be written to it yet.
+// although one check can tell. What the verdict says of a Snapshot may not be written to it yet.
 func (v Verdict) Unjudged(all []*v1alpha1.Snapshot, began metav1.Time, now time.Time) bool {
 	return slices.ContainsFunc(all, func(s *v1alpha1.Snapshot) bool {
-		n, at := len(s.Status.Components), s.MadeBy(now)
-		return s.Status.Phase == v1alpha1.SnapshotSucceeded && s.Status.Integrity == nil && 0 < n && n <= maxChecked &&
-			at != nil && at.Time.Before(began.Time) && len(v[s.Name]) < n && !v.damaged(s.Name)
+		at := s.MadeBy(now)
+		return s.Status.Phase == v1alpha1.SnapshotSucceeded && s.Status.Integrity == nil &&
+			len(s.Status.Components) <= maxChecked && lacks(s, v[s.Name]) && at != nil &&
+			at.Time.Before(began.Time) && !v.damaged(s.Name)
 	})
 }
 
@@ -135,15 +129,16 @@ func integrityOf(components map[string]v1alpha1.Component) *bool {
 }
 
 // Whole reports whether a repository is intact after a check that began at a time: false if a Snapshot is damaged, nil
-// if one that existed before the check was never checked. all are the Snapshots of the Repository as they are now, and
-// checkedWhole reports whether those of the verdict are intact.
+// if one that existed before the check was never checked, or only in part. all are the Snapshots of the Repository as
+// they are now, and checkedWhole reports whether those of the verdict are intact.
 func (v Verdict) Whole(all []*v1alpha1.Snapshot, checkedWhole bool, began metav1.Time, now time.Time) *bool {
 	if !checkedWhole {
 		return new(false)
 	}
 	unknown := false
 	for _, s := range all {
-		if _, checked := v[s.Name]; checked || s.Status.Phase != v1alpha1.SnapshotSucceeded {
+		verdict, checked := v[s.Name]
+		if s.Status.Phase != v1alpha1.SnapshotSucceeded || checked && !lacks(s, verdict) {
 			continue
 		}
 		switch at := s.MadeBy(now); {

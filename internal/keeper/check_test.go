@@ -61,7 +61,6 @@ func TestToCheck(t *testing.T) {
 			s.Status.Components["none"] = v1alpha1.Component{}
 			return s
 		}()}, []string{"a/x"}},
-		"a Snapshot that never fits": {[]*v1alpha1.Snapshot{many("a", 401), checkable("b", "x")}, []string{"b/x"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var got []string
@@ -71,7 +70,7 @@ func TestToCheck(t *testing.T) {
 			NewWithT(t).Expect(got).To(Equal(tt.want))
 		})
 	}
-	t.Run("a Snapshot is checked whole or not at all", func(t *testing.T) {
+	t.Run("a Snapshot that fits is checked whole or not at all", func(t *testing.T) {
 		snapshots := []*v1alpha1.Snapshot{many("a", 300), many("b", 300), many("c", 10)}
 		NewWithT(t).Expect(ToCheck(snapshots, now)).To(HaveLen(300))
 	})
@@ -88,8 +87,8 @@ func TestACheckHasWholeSnapshots(t *testing.T) {
 		"nothing":               {1, nil, 0},
 		"no limit":              {0, append(a, b, c), 5},
 		"what fits":             {5, append(a, b, c), 5},
-		"one Snapshot at least": {2, a, 3},
-		"and no other":          {2, append(a, b, c), 3},
+		"a part of one":         {2, a, 2},
+		"and no other":          {2, append(a, b, c), 2},
 		"several":               {4, append(a, b, c), 4},
 		"no part of a Snapshot": {3, append([]task.Checked{b}, a...), 1},
 	} {
@@ -293,6 +292,9 @@ func TestVerdictOnTheRepository(t *testing.T) {
 		},
 		"another one was never checked": {
 			[]*v1alpha1.Snapshot{with(checkable("b", "x"), nil, 0)}, true, nil,
+		},
+		"of another one a part was checked before": {
+			[]*v1alpha1.Snapshot{with(partlyChecked("b", "x", "y"), nil, 0)}, true, nil,
 		},
 		"another one is newer than the check": {
 			[]*v1alpha1.Snapshot{with(checkable("b", "x"), nil, 2*time.Hour)}, true, new(true),

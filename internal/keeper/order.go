@@ -14,15 +14,17 @@ const oldEvery = 4
 // inOrder sorts Snapshots into the order in which they are checked. Those that were never checked come first: of what a
 // scan has made the newest count most, and are protected only for some days. But each fourth is the oldest of them,
 // which would not get its turn otherwise where more come than a check can look at. If the last check has looked only at
-// newer ones, it begins with the oldest. Then come the others, first those whose last check is the oldest. A check that
-// is still to come is none: a clock was ahead.
+// newer ones, it begins with the oldest. One of which a part was checked counts as the newest. Then come the others,
+// first those whose last check is the oldest. A check that is still to come is none: a clock was ahead.
 func inOrder(snapshots []*v1alpha1.Snapshot, now time.Time) []*v1alpha1.Snapshot {
 	slices.SortFunc(snapshots, func(a, b *v1alpha1.Snapshot) int {
-		return cmp.Or(checkedAt(a, now).Compare(checkedAt(b, now)), madeBy(b, now).Compare(madeBy(a, now)),
-			cmp.Compare(a.Name, b.Name))
+		return cmp.Or(checkedAt(a, now).Compare(checkedAt(b, now)), beginning(a)-beginning(b),
+			madeBy(b, now).Compare(madeBy(a, now)), cmp.Compare(a.Name, b.Name))
 	})
 	never, checked := snapshots, []*v1alpha1.Snapshot(nil)
-	if i := slices.IndexFunc(snapshots, func(s *v1alpha1.Snapshot) bool { return !checkedAt(s, now).IsZero() }); i >= 0 {
+	if i := slices.IndexFunc(snapshots, func(s *v1alpha1.Snapshot) bool {
+		return !checkedAt(s, now).IsZero()
+	}); i >= 0 {
 		never, checked = snapshots[:i], snapshots[i:]
 	}
 	out := make([]*v1alpha1.Snapshot, 0, len(snapshots))
@@ -50,6 +52,14 @@ func leftOut(oldest *v1alpha1.Snapshot, checked []*v1alpha1.Snapshot, now time.T
 	return !slices.ContainsFunc(checked, func(s *v1alpha1.Snapshot) bool {
 		return checkedAt(s, now).Equal(at) && !madeBy(s, now).After(madeBy(oldest, now))
 	})
+}
+
+// beginning returns 0 for a Snapshot of which a part was checked, and 1 for others.
+func beginning(s *v1alpha1.Snapshot) int {
+	if begun(s) {
+		return 0
+	}
+	return 1
 }
 
 // madeBy returns when a Snapshot was made; zero if that is not known.

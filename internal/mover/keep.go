@@ -224,8 +224,12 @@ func (k *keeper) check(ctx context.Context, r *task.ComponentResult) error {
 
 // afterSlowCheck says what comes after a check that took too long. A check has at least one Snapshot.
 func afterSlowCheck(checked []task.Checked) string {
-	if checked[0].Snapshot == checked[len(checked)-1].Snapshot {
-		return "it had only Snapshot " + checked[0].Snapshot + ", so find out why the storage is slow"
+	switch first := checked[0]; {
+	case len(checked) == 1:
+		return "it had only Snapshot " + first.Snapshot + ", component " + first.Component +
+			", so find out why the storage is slow"
+	case first.Snapshot == checked[len(checked)-1].Snapshot:
+		return "the next one has half as many components"
 	}
 	return "the next one has half as many Snapshots"
 }

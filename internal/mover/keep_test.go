@@ -356,10 +356,14 @@ func TestACheckThatWasGivenUpIsNotChecked(t *testing.T) {
 	k := r.Components[0]
 	g.Expect(k.Maintenance.Reason).To(BeEmpty(), "the maintenance counts")
 	g.Expect(k.Check.Reason).To(Equal(v1alpha1.ReasonDeadlineExceeded))
-	g.Expect(k.Check.Error).To(ContainSubstring("only Snapshot one"))
+	g.Expect(k.Check.Error).To(HaveSuffix("the next one has half as many components"))
 	g.Expect(k.Verified).To(BeZero())
 
 	other := work.Keep[0].Check[0]
+	work.Keep[0].Check = work.Keep[0].Check[:1]
+	_, r = p.run(t.Context(), work)
+	g.Expect(r.Components[0].Check.Error).To(ContainSubstring("only Snapshot one, component " + other.Component))
+
 	other.Snapshot = "two"
 	work.Keep[0].Check = append(work.Keep[0].Check, other)
 	_, r = p.run(t.Context(), work)
