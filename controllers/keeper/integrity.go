@@ -71,3 +71,20 @@ func (r *Reconciler) checkedSnapshot(
 	}
 	return s.Status.Integrity == nil || *s.Status.Integrity, nil
 }
+
+// markSlow writes to a Snapshot that it is not checked, if the check of one of its components alone took too long.
+func (r *Reconciler) markSlow(ctx context.Context, f keeper.Undone, at metav1.Time) error {
+	if f.Repository == nil || len(f.Check) != 1 || f.Reason != v1alpha1.ReasonDeadlineExceeded {
+		return nil
+	}
+	key := client.ObjectKey{Namespace: f.Repository.Namespace, Name: f.Check[0].Snapshot}
+	var s v1alpha1.Snapshot
+	if err := r.APIReader.Get(ctx, key, &s); client.IgnoreNotFound(err) != nil {
+		return fmt.Errorf("get Snapshot %s: %w", key.Name, err)
+	} else if err != nil || !s.DeletionTimestamp.IsZero() {
+		return nil
+	}
+	before := s.DeepCopy()
+	keeper.MarkSlow(&s, f.Check[0], f.Message, at)
+	return client.IgnoreNotFound(r.writer().Status(ctx, before, &s))
+}

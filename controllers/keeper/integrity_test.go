@@ -86,6 +86,37 @@ func TestAFullMaintenanceChecksTheSnapshots(t *testing.T) {
 		"all Snapshots are intact")
 }
 
+// slowCheck returns the result of a check that took too long, and ends a Job with a result.
+func slowCheck(t *testing.T) (task.ComponentResult, func(*batchv1.Job, task.ComponentResult, time.Time)) {
+	slow := task.ComponentResult{
+		Name: "0", Outcome: task.OutcomeFailed, Reason: v1alpha1.ReasonDeadlineExceeded, Error: "too long",
+	}
+	slow.Maintenance, slow.Check = &task.Step{}, &task.Step{Reason: slow.Reason, Error: slow.Error}
+	return slow, func(job *batchv1.Job, r task.ComponentResult, ended time.Time) {
+		kubelet.Finish(t, bed.Client, job, kubelet.Report(task.Result{
+			Outcome: r.Outcome, Reason: r.Reason, Message: r.Error, Components: []task.ComponentResult{r},
+		}), ended)
+	}
+}
+
+// What takes too long alone says so, and the next check looks at others.
+func TestASlowSnapshotSaysThatItIsNotChecked(t *testing.T) {
+	t.Parallel()
+	g, s := NewWithT(t), newShop(t)
+	one := s.snapshot(s.repository, 1, good)
+	slow, end := slowCheck(t)
+	s.dueFor(task.MaintainFull)
+	job, keep := s.job()
+	g.Expect(keep.Keep[0].Check).To(HaveLen(1))
+	two := s.snapshot(s.repository, 2, good)
+	end(job, slow, now.Now().Add(-25*time.Hour))
+	bed.Eventually(t, one, func(g Gomega) {
+		g.Expect(conditions.GetReason(one, v1alpha1.ConditionChecked)).To(Equal(v1alpha1.ReasonDeadlineExceeded))
+	}, "it is not checked")
+	_, keep = s.job(job)
+	g.Expect(keep.Keep[0].Check).To(HaveExactElements(HaveField("Snapshot", two.Name)))
+}
+
 // A check that takes too long says nothing of any Snapshot. So the next ones have fewer, until one has time.
 func TestASlowCheckIsHalvedUntilItHasTime(t *testing.T) {
 	t.Parallel()
@@ -93,15 +124,7 @@ func TestASlowCheckIsHalvedUntilItHasTime(t *testing.T) {
 	for hours := range 4 {
 		s.snapshot(s.repository, hours+1, good)
 	}
-	slow := task.ComponentResult{
-		Name: "0", Outcome: task.OutcomeFailed, Reason: v1alpha1.ReasonDeadlineExceeded, Error: "too long",
-	}
-	slow.Maintenance, slow.Check = &task.Step{}, &task.Step{Reason: slow.Reason, Error: slow.Error}
-	end := func(job *batchv1.Job, r task.ComponentResult, ended time.Time) {
-		kubelet.Finish(t, bed.Client, job, kubelet.Report(task.Result{
-			Outcome: r.Outcome, Reason: r.Reason, Message: r.Error, Components: []task.ComponentResult{r},
-		}), ended)
-	}
+	slow, end := slowCheck(t)
 	s.dueFor(task.MaintainFull)
 	job, keep := s.job()
 	for _, want := range []int{4, 2, 1} {

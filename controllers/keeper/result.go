@@ -55,6 +55,9 @@ func (r *Reconciler) writeResult(
 			if err := r.fail(ctx, f.Work, f.Reason, f.Message); err != nil {
 				return err
 			}
+			if err := r.markSlow(ctx, f, at); err != nil {
+				return err
+			}
 		}
 		if err := r.succeed(ctx, done, result, at); err != nil {
 			return err

@@ -30,10 +30,13 @@ type Ended struct {
 }
 
 // limit returns how many components the next check can have, if the last one could have as many as before. A check that
-// took too long halves the number. One that did not doubles it: the storage can be faster now.
+// took too long halves the number, unless it had a single one, which says nothing of others. One that did not doubles
+// it: the storage can be faster now.
 func (e Ended) limit(before int) int {
 	switch {
-	case e.TooMany > 0:
+	case e.TooMany == 1:
+		return before
+	case e.TooMany > 1:
 		return (e.TooMany + 1) / 2
 	case before == 0 || e.Verified == 0:
 		return before

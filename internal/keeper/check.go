@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
@@ -15,13 +16,18 @@ import (
 const maxChecked = 400
 
 // ToCheck returns the components of successful Snapshots to check, as inOrder says: whole Snapshots at a time, but as
-// many components as there is room for of one that has more than fit into a check.
+// many components as there is room for of one that has more than fit into a check. Of a Snapshot whose check takes too
+// long it returns one component, if there is nothing else to check, or at times.
 func ToCheck(snapshots []*v1alpha1.Snapshot, now time.Time) []task.Checked {
 	snapshots = slices.DeleteFunc(slices.Clone(snapshots), func(s *v1alpha1.Snapshot) bool {
 		return s.Status.Phase != v1alpha1.SnapshotSucceeded
 	})
+	slow, others := splitSlow(snapshots, now)
+	if slowDue(slow, now) || len(others) == 0 {
+		return slowest(slow, now)
+	}
 	var out []task.Checked
-	for _, s := range inOrder(snapshots, now) {
+	for _, s := range inOrder(others, now) {
 		components, left := componentsOf(s, now), maxChecked-len(out)
 		if len(components) > left {
 			if len(components) > maxChecked {
@@ -85,6 +91,9 @@ func (v Verdict) WriteTo(s *v1alpha1.Snapshot, at metav1.Time) {
 		}
 		component.Integrity, wrote = &c.intact, true
 		s.Status.Components[name] = component
+	}
+	if wrote {
+		apimeta.RemoveStatusCondition(&s.Status.Conditions, v1alpha1.ConditionChecked)
 	}
 	if wrote && !lacks(s, nil) {
 		s.Status.LastCheckTime = &at

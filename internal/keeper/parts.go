@@ -27,6 +27,14 @@ func componentsOf(s *v1alpha1.Snapshot, now time.Time) []task.Checked {
 	if len(never) > 0 || len(all) == 0 {
 		return never
 	}
+	return turned(s, all, now)
+}
+
+// turned returns the components of a Snapshot in an order that begins with another one each day.
+func turned(s *v1alpha1.Snapshot, all []task.Checked, now time.Time) []task.Checked {
+	if len(all) == 0 {
+		return nil
+	}
 	day := now.Unix() / int64(24*time.Hour/time.Second)
 	first := int(jitter(fmt.Sprint(s.Name, s.UID, day), time.Duration(len(all))))
 	return slices.Concat(all[first:], all[:first])

@@ -227,7 +227,7 @@ func afterSlowCheck(checked []task.Checked) string {
 	switch first := checked[0]; {
 	case len(checked) == 1:
 		return "it had only Snapshot " + first.Snapshot + ", component " + first.Component +
-			", so find out why the storage is slow"
+			", which is not checked for four weeks if there are others: find out why the storage is slow"
 	case first.Snapshot == checked[len(checked)-1].Snapshot:
 		return "the next one has half as many components"
 	}

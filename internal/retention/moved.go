@@ -2,6 +2,7 @@ package retention
 
 import (
 	"github.com/fluxcd/pkg/runtime/conditions"
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
@@ -26,7 +27,8 @@ func Leave(r *v1alpha1.Repository) {
 
 // LeaveSnapshot does so for a Snapshot, and reports whether it changed anything.
 func LeaveSnapshot(s *v1alpha1.Snapshot) bool {
-	changed := s.Status.LastCheckTime != nil
+	changed := apimeta.RemoveStatusCondition(&s.Status.Conditions, v1alpha1.ConditionChecked)
+	changed = changed || s.Status.LastCheckTime != nil
 	s.Status.LastCheckTime = nil
 	if s.Status.Integrity != nil && *s.Status.Integrity {
 		s.Status.Integrity, changed = nil, true

@@ -1,0 +1,97 @@
+package keeper
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	. "github.com/onsi/gomega"
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/task"
+)
+
+// Components of which a check alone takes too long hold up no other, say so, and are tried again at times.
+func TestASlowSnapshotHoldsUpNoOther(t *testing.T) {
+	for name, tt := range map[string]struct{ slow, quick, every int }{
+		"one of several":    {1, 3, 0},
+		"several":           {3, 3, 0},
+		"while others come": {2, 1, 2},
+		"nothing else":      {2, 0, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			g, r := NewWithT(t), usedRepository(func(r *v1alpha1.Repository) { r.Name = "web" })
+			isSlow, tries, attempts := map[string]bool{}, map[string]int{}, Attempts{}
+			var all []*v1alpha1.Snapshot
+			add := func(name string, slow bool, day int) {
+				isSlow[name] = slow
+				all = append(all, aged(name, day, 0))
+			}
+			for i := range tt.slow {
+				add(fmt.Sprint("slow-", i), true, 10+i)
+			}
+			for i := range tt.quick {
+				add(fmt.Sprint("quick-", i), false, i)
+			}
+			for day := 20; day < 120; day++ {
+				if tt.every > 0 && day%tt.every == 0 && day < 110 {
+					add(fmt.Sprint("new-", day), false, day)
+				}
+				at := start.Add(time.Duration(day) * 24 * time.Hour)
+				w := Work{Repository: r, Maintain: task.MaintainFull, Checks: true, Check: ToCheck(all, at)}
+				job, _ := attempts.Ready([]Work{w}, at)
+				g.Expect(job).To(HaveLen(1))
+				w = job[0]
+				result := task.ComponentResult{Outcome: task.OutcomeSucceeded, Verified: int64(len(w.Check))}
+				for _, c := range w.Check {
+					if isSlow[c.Snapshot] {
+						result = task.ComponentResult{Outcome: task.OutcomeFailed}
+						result.Check = &task.Step{Reason: v1alpha1.ReasonDeadlineExceeded}
+					}
+				}
+				if v, ok := w.Verdict(result); ok && result.Check == nil {
+					for _, s := range all {
+						v.WriteTo(s, metav1.NewTime(at))
+					}
+				} else if len(w.Check) == 1 {
+					for _, s := range all {
+						if s.Name == w.Check[0].Snapshot {
+							MarkSlow(s, w.Check[0], "too long", metav1.NewTime(at))
+							tries[s.Name]++
+						}
+					}
+				}
+				attempts.Count(fmt.Sprint(day), metav1.NewTime(at), map[string]Ended{"web": w.Ended(result)})
+			}
+			for _, s := range all {
+				c := apimeta.FindStatusCondition(s.Status.Conditions, v1alpha1.ConditionChecked)
+				if isSlow[s.Name] {
+					g.Expect(c).To(HaveField("Reason", v1alpha1.ReasonDeadlineExceeded), s.Name)
+					g.Expect(tries[s.Name]).To(BeNumerically(">", 2), s.Name)
+					continue
+				}
+				g.Expect(c).To(BeNil())
+				g.Expect(s.Status.Integrity).To(HaveValue(BeTrue()), s.Name)
+			}
+		})
+	}
+}
+
+func TestWhatWasSlowIsCheckedLikeOthersOnceItHasTime(t *testing.T) {
+	g, s, at := NewWithT(t), checkable("a", "x", "y"), metav1.NewTime(start)
+	MarkSlow(s, task.Checked{Snapshot: "a", UID: "other", Component: "x", ID: "x"}, "too long", at)
+	g.Expect(s.Status.Conditions).To(BeEmpty(), "it was recreated")
+	MarkSlow(s, component("a", "x"), "too long", at)
+	others := []*v1alpha1.Snapshot{s, checkable("b", "x")}
+	g.Expect(ToCheck(others, start)).To(Equal([]task.Checked{component("b", "x")}))
+	g.Expect(ToCheck(others, start.Add(-48*time.Hour))).To(HaveExactElements(HaveField("Snapshot", "a")),
+		"a clock was ahead")
+	tried := ToCheck(others, start.Add(slowAgain))
+	g.Expect(tried).To(HaveExactElements(HaveField("Snapshot", "a")))
+	v, _ := fullWork(tried...).Verdict(task.ComponentResult{Verified: 1})
+	v.WriteTo(s, at)
+	g.Expect(s.Status.Conditions).To(BeEmpty())
+	g.Expect(ToCheck(others, start.Add(slowAgain))).To(HaveLen(2), "the rest of it, and the other one")
+}
