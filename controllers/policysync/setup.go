@@ -1,16 +1,20 @@
 package policysync
 
 import (
+	"context"
+	"math"
 	"math/rand/v2"
 	"time"
 
 	"github.com/fluxcd/pkg/runtime/predicates"
 	"k8s.io/client-go/rest"
+	"k8s.io/client-go/util/workqueue"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/controller"
 	"sigs.k8s.io/controller-runtime/pkg/event"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 )
@@ -20,6 +24,9 @@ import (
 func (r *Reconciler) SetupWithManager(mgr ctrl.Manager, opts controller.Options) error {
 	if r.RESTConfig == nil {
 		r.RESTConfig = rest.CopyConfig(mgr.GetConfig())
+	}
+	if opts.RateLimiter == nil {
+		opts.RateLimiter = r.rateLimiter()
 	}
 	return ctrl.NewControllerManagedBy(mgr).
 		For(&v1alpha1.PolicySync{}, builder.WithPredicates(predicate.Or(
@@ -38,6 +45,31 @@ func (consentChanged) Update(e event.UpdateEvent) bool {
 	const consent = v1alpha1.AnnotationAllowDelete
 	return e.ObjectOld != nil && e.ObjectNew != nil &&
 		e.ObjectOld.GetAnnotations()[consent] != e.ObjectNew.GetAnnotations()[consent]
+}
+
+// firstRetry is the delay after the first of some errors in a row. It doubles with each.
+const firstRetry = 5 * time.Millisecond
+
+// rateLimiter delays what follows an error, such as of a status that the API server could not take. The delay doubles
+// with each error, but not beyond the retryInterval of the PolicySync: that is when it tries again after any fault.
+func (r *Reconciler) rateLimiter() workqueue.TypedRateLimiter[reconcile.Request] {
+	doubling := workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](firstRetry, math.MaxInt64)
+	return &retries{doubling, r}
+}
+
+type retries struct {
+	workqueue.TypedRateLimiter[reconcile.Request]
+	r *Reconciler
+}
+
+// When returns the delay. The PolicySync comes from the cache.
+func (l *retries) When(req reconcile.Request) time.Duration {
+	s := reconciling{Reconciler: l.r, obj: &v1alpha1.PolicySync{}}
+	longest := defaultInterval
+	if err := l.r.Get(context.Background(), req.NamespacedName, s.obj); err == nil {
+		longest = s.retryInterval()
+	}
+	return l.r.jittered(min(l.TypedRateLimiter.When(req), longest))
 }
 
 func (r *Reconciler) jittered(d time.Duration) time.Duration {
