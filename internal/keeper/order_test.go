@@ -63,13 +63,13 @@ func TestEachSnapshotIsCheckedAtSomeTimeAlthoughNewOnesCome(t *testing.T) {
 		t.Run(fmt.Sprint(room), func(t *testing.T) {
 			g := NewWithT(t)
 			var all []*v1alpha1.Snapshot
-			var old []*v1alpha1.Snapshot
+			for i := range 10 {
+				all = append(all, aged(fmt.Sprint("old-", i), 0, 0))
+			}
+			old := slices.Clone(all)
 			for day := 1; day <= 80; day++ {
 				for i := range room {
 					all = append(all, aged(fmt.Sprintf("s%02d-%d", day, i), day, 0))
-				}
-				if day == 10 {
-					old = slices.Clone(all)
 				}
 				order := inOrder(slices.Clone(all), start.Add(time.Duration(day)*24*time.Hour))
 				for _, s := range order[:room] {
