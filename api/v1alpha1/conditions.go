@@ -31,6 +31,9 @@ const (
 	ConditionClockSkewed = "ClockSkewed"
 	// ConditionPartial is True if some but not all of a session's targets, or of a restore's attributes, succeeded.
 	ConditionPartial = "Partial"
+	// ConditionCreationRefused is True on a run or restore while the API server refuses an object that it needs, and
+	// since when.
+	ConditionCreationRefused = "CreationRefused"
 	// ConditionBacklogged is True while a Ledger's outbox is full.
 	ConditionBacklogged = "Backlogged"
 	// ConditionRetained is False on a Snapshot that a retention rule removes, and names the rule.
@@ -270,6 +273,7 @@ const (
 	ReasonPodNotCreated               = "PodNotCreated"
 	ReasonPodNotStarted               = "PodNotStarted"
 	ReasonQuotaExceeded               = "QuotaExceeded"
+	ReasonCreationRefused             = "CreationRefused"
 	ReasonVolumeMountFailed           = "VolumeMountFailed"
 	ReasonOutOfMemory                 = "OutOfMemory"
 	ReasonStepFailed                  = "StepFailed"

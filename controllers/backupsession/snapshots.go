@@ -54,6 +54,10 @@ func (r *Reconciler) snapshotOrRefusal(
 	repo *v1alpha1.ResolvedRepository,
 ) (*v1alpha1.Snapshot, error) {
 	snap, err := r.snapshot(ctx, reader, s, t, repo)
+	if refusal := movers.RefusalOf(err); run.CanPass(refusal) {
+		movers.LogRefused(ctx, repo.Snapshot, refusal)
+		return snap, err
+	}
 	if movers.RefusalOf(err) == nil || run.TargetEnded(s, t.Name) || r.refused.Has(s.UID, repo.Snapshot) {
 		return snap, err
 	}
@@ -94,7 +98,7 @@ func (r *Reconciler) snapshot(
 		}
 	}
 	if err != nil {
-		return nil, movers.AsRefusal(fmt.Errorf("create Snapshot %s: %w", want.Name, err))
+		return nil, movers.AsDenial(fmt.Errorf("create Snapshot %s: %w", want.Name, err))
 	}
 	if _, rebuilt := snap.Annotations[v1alpha1.AnnotationRebuilt]; rebuilt ||
 		snap.Spec.SnapshotID != want.Spec.SnapshotID || v1alpha1.HasRecordAnnotation(snap.Annotations) {

@@ -117,7 +117,7 @@ func (r *Reconciler) volumeSnapshotJob(
 	ctx context.Context, s *v1alpha1.BackupSession, snap *v1alpha1.Snapshot, m backup.Mover,
 ) (*batchv1.Job, error) {
 	if err := access.EnsureSnapshotter(ctx, r.Client, s.Namespace); err != nil {
-		return nil, err
+		return nil, movers.AsDenial(err)
 	}
 	privileged, err := access.Privileged(ctx, r.Client, s.Namespace)
 	if err != nil {

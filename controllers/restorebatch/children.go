@@ -42,7 +42,7 @@ func (r *Reconciler) create(ctx context.Context, b *v1alpha1.RestoreBatch, i int
 	child := restorebatch.NewRestoreSession(b, i, r.Clock.Now())
 	err := r.Create(ctx, child, client.FieldOwner(r.FieldManager))
 	if !apierrors.IsAlreadyExists(err) {
-		return movers.AsRefusal(wrap("create RestoreSession", child.Name, err))
+		return movers.AsDenial(wrap("create RestoreSession", child.Name, err))
 	}
 	var there v1alpha1.RestoreSession
 	if err := r.APIReader.Get(ctx, client.ObjectKeyFromObject(child), &there); err != nil {

@@ -40,7 +40,7 @@ func (r *Reconciler) ensureImport(
 	for _, o := range []client.Object{content, snapshot} {
 		err := r.Create(ctx, o, client.FieldOwner(access.FieldManager))
 		if err != nil && !apierrors.IsAlreadyExists(err) {
-			return 0, movers.AsRefusal(fmt.Errorf("import VolumeSnapshot %s: %w", from.VolumeSnapshot, err))
+			return 0, movers.AsDenial(fmt.Errorf("import VolumeSnapshot %s: %w", from.VolumeSnapshot, err))
 		}
 	}
 	if err := r.APIReader.Get(ctx, client.ObjectKeyFromObject(snapshot), snapshot); err != nil {

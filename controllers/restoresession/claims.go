@@ -186,7 +186,7 @@ func (r *Reconciler) makeClaim(
 	claim.Annotations[v1alpha1.AnnotationRestoreSession] = string(s.UID)
 	claim.Annotations[v1alpha1.AnnotationRestoring] = string(s.UID)
 	if err := r.Create(ctx, claim, client.FieldOwner(access.FieldManager)); err != nil {
-		return movers.AsRefusal(fmt.Errorf("create PersistentVolumeClaim %s: %w", claim.Name, err))
+		return movers.AsDenial(fmt.Errorf("create PersistentVolumeClaim %s: %w", claim.Name, err))
 	}
 	return nil
 }

@@ -122,7 +122,7 @@ func (r *Reconciler) makeMark(ctx context.Context, s *v1alpha1.RestoreSession, t
 		return apierrors.NewConflict(coordinationv1.Resource("leases"), mark.Name, err)
 	}
 	if err != nil {
-		return movers.AsRefusal(fmt.Errorf("create Lease %s: %w", mark.Name, err))
+		return movers.AsDenial(fmt.Errorf("create Lease %s: %w", mark.Name, err))
 	}
 	return nil
 }

@@ -47,7 +47,7 @@ func (r *Reconciler) provision(
 		}
 	}
 	if err := ensure(ctx, r.Client, s.Namespace); err != nil {
-		return 0, err
+		return 0, movers.AsDenial(err)
 	}
 	job, err := build(in)
 	if err != nil {

@@ -151,7 +151,7 @@ func (m Maker) create(ctx context.Context, s *v1alpha1.BackupSession, o, found c
 	case apierrors.IsForbidden(err):
 		return movers.Refuse(v1alpha1.ReasonCopyFailed, "the API server refused the copy: %v", err)
 	case !apierrors.IsAlreadyExists(err):
-		return movers.AsRefusal(fmt.Errorf("create copy %s: %w", client.ObjectKeyFromObject(o), err))
+		return movers.AsDenial(fmt.Errorf("create copy %s: %w", client.ObjectKeyFromObject(o), err))
 	}
 	if err := m.Live.Get(ctx, client.ObjectKeyFromObject(o), found); err != nil {
 		return fmt.Errorf("get copy %s: %w", client.ObjectKeyFromObject(o), err)

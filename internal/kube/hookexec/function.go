@@ -16,6 +16,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/kube/access"
 	"github.com/cairn-backup/cairn/internal/kube/movers"
 	"github.com/cairn-backup/cairn/internal/policy"
+	runs "github.com/cairn-backup/cairn/internal/run"
 	"github.com/cairn-backup/cairn/internal/run/hookstage"
 	"github.com/cairn-backup/cairn/internal/task/moverjob"
 )
@@ -32,9 +33,9 @@ func (h *Hooks) makeJob(ctx context.Context, owner client.Object, run *hookstage
 	case err == nil:
 		return nil
 	case errors.As(err, &f):
-	case refusal != nil:
+	case refusal != nil && !runs.CanPass(refusal):
 		f = &failure{reason: refusal.Reason, message: refusal.Message, final: true}
-	case apierrors.IsForbidden(err) && !apierrors.HasStatusCause(err, "NamespaceTerminating"):
+	case refusal != nil && !apierrors.IsInternalError(err):
 		f = &failure{
 			reason: v1alpha1.ReasonPodNotCreated, message: fmt.Sprintf("the Job could not be created: %v", err),
 		}

@@ -50,12 +50,12 @@ func ProvideAccess(
 	}
 	out.Storage = *storage
 	if err := access.EnsureMover(ctx, c, namespace); err != nil {
-		return out, err
+		return out, AsDenial(err)
 	}
 	out.Credentials, err = access.EnsureCredentials(ctx, c, owner, namespace, &out.Storage,
 		repository.EncryptionSecret, secrets)
 	if err != nil {
-		return out, err
+		return out, AsDenial(err)
 	}
 	out.Privileged, err = access.Privileged(ctx, c, namespace)
 	return out, err

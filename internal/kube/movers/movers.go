@@ -125,14 +125,14 @@ func Timeout(deadline, now time.Time) time.Duration {
 
 // Create makes a Job, or finds that it was made before. If a Job of another owner still has the name, that owner was
 // deleted and its Job is being deleted, too: the error asks to try again later. A Job that the API server will never
-// accept is refused.
+// accept is refused, and so is one that it does not accept for now.
 func Create(ctx context.Context, c client.Client, live client.Reader, owner client.Object, job *batchv1.Job) error {
 	err := c.Create(ctx, job)
 	if err == nil {
 		return nil
 	}
 	if !apierrors.IsAlreadyExists(err) {
-		return AsRefusal(fmt.Errorf("create Job %s/%s: %w", job.Namespace, job.Name, err))
+		return AsDenial(fmt.Errorf("create Job %s/%s: %w", job.Namespace, job.Name, err))
 	}
 	made, err := Made(ctx, live, owner, job)
 	if err == nil && !made {

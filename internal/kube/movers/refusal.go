@@ -7,11 +7,13 @@ import (
 	"net/http"
 	"strings"
 
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	logf "sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/kube/access"
+	"github.com/cairn-backup/cairn/internal/run"
 	"github.com/cairn-backup/cairn/internal/task/moverjob"
 )
 
@@ -52,7 +54,38 @@ func AsRefusal(err error) error {
 	return err
 }
 
-// Refusals explains why things can never be made, by the names under which a decision looks for them.
+// RefusedForNow reports whether the API server refuses an object for a reason that can pass: a quota, an admission
+// webhook or an admission policy is against it, it can't call such a webhook, or the manager lacks the right. A
+// namespace that is being deleted takes nothing more, which is no refusal.
+func RefusedForNow(err error) bool {
+	switch {
+	case NeverAccepted(err), apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause):
+		return false
+	case apierrors.IsInternalError(err):
+		return strings.Contains(err.Error(), "failed calling webhook")
+	default:
+		return Refused(err)
+	}
+}
+
+// AsDenial turns the error of a creation into a refusal as AsRefusal does, and also if the API server refuses the
+// object for now: then run.CanPass recognises the refusal. It returns any other error unchanged.
+func AsDenial(err error) error {
+	if RefusedForNow(err) {
+		return &denial{err}
+	}
+	return AsRefusal(err)
+}
+
+// denial is a refusal that can pass. It still shows the error of the API server.
+type denial struct{ error }
+
+// Unwrap returns the refusal and its cause.
+func (d *denial) Unwrap() []error {
+	return []error{Refuse(v1alpha1.ReasonCreationRefused, "the API server refuses it: %v", d.error), d.error}
+}
+
+// Refusals explains why things can't be made, by the names under which a decision looks for them.
 type Refusals map[string]*v1alpha1.ResolvedError
 
 // Add adds the refusal that err carries under name, and logs it. It returns any other error, and a second refusal under
@@ -75,9 +108,14 @@ func (r Refusals) Set(ctx context.Context, name string, refusal *v1alpha1.Resolv
 	r[name] = refusal
 }
 
-// LogRefused logs that the thing of a name can never be made. Refusals.Add and Refusals.Set call it themselves.
+// LogRefused logs that the thing of a name can never be made, or at V(1) that it can't be made for now: that is tried
+// again and again. Refusals.Add and Refusals.Set call it themselves.
 func LogRefused(ctx context.Context, name string, refusal *v1alpha1.ResolvedError) {
-	logf.FromContext(ctx).Info("refused", "name", name, "reason", refusal.Reason, "message", refusal.Message)
+	log := logf.FromContext(ctx)
+	if run.CanPass(refusal) {
+		log = log.V(1)
+	}
+	log.Info("refused", "name", name, "reason", refusal.Reason, "message", refusal.Message)
 }
 
 // maxLogged is how many Jobs and reasons one line names at most.

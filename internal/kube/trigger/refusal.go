@@ -8,7 +8,6 @@ import (
 	"strings"
 	"time"
 
-	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	ctrl "sigs.k8s.io/controller-runtime"
@@ -31,13 +30,10 @@ const (
 func Refused(err error) bool {
 	var status apierrors.APIStatus
 	switch {
-	case !errors.As(err, &status), apierrors.IsResourceExpired(err), apierrors.IsGone(err),
-		apierrors.HasStatusCause(err, corev1.NamespaceTerminatingCause), isAnother(status):
+	case !errors.As(err, &status), apierrors.IsResourceExpired(err), apierrors.IsGone(err), isAnother(status):
 		return false
-	case apierrors.IsInternalError(err):
-		return strings.Contains(err.Error(), "failed calling webhook")
 	default:
-		return movers.Refused(err)
+		return movers.NeverAccepted(err) || movers.RefusedForNow(err)
 	}
 }
 

@@ -30,7 +30,7 @@ type Input struct {
 	// Snapshots holds the existing Snapshots of the run, by name.
 	Snapshots map[string]*v1alpha1.Snapshot
 	// Refused explains, by the name of a Snapshot, why it or its Jobs can no longer be made, for example because the
-	// usage policy of the storage changed.
+	// usage policy of the storage changed, or not for now: see run.CanPass.
 	Refused map[string]*v1alpha1.ResolvedError
 	// Jobs holds the existing Jobs of the run, by name.
 	Jobs map[string]run.Job

@@ -156,6 +156,8 @@ func (r *runner) finish(targets []*targetRun) {
 			Message: text.Shorten(strings.Join(failed, "; ")),
 		}
 	}
+	refused := run.ReportRefused(&s.Conditions, strings.Join(r.refusals, "; "), r.Session.Generation, r.Now)
+	r.d.Event = cmp.Or(r.d.Event, refused)
 	if open == 0 {
 		r.conclude()
 		return

@@ -67,6 +67,8 @@ type runner struct {
 	why string
 	// busy is the number of hosts that can still succeed.
 	busy int
+	// refusals say what the API server refuses for now, by target.
+	refusals []string
 }
 
 // snapshot takes one step for the target in one Repository.
@@ -175,6 +177,8 @@ func (t *targetRun) host(h *host) {
 		h.mark()
 		r.busy++
 		r.d.After = run.EarlierOf(r.d.After, job.Recheck)
+	case t.heldUp(refused):
+		r.busy++
 	case refused != nil:
 		r.giveUp(h, refused.Reason, refused.Message)
 	case seen && h.Attempt == 1:

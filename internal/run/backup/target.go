@@ -29,6 +29,8 @@ type targetRun struct {
 	stop, why string
 	// ready means that the preBackup hooks have ended.
 	ready bool
+	// refusal is what the API server refuses for now, nil where it refuses nothing.
+	refusal *v1alpha1.ResolvedError
 }
 
 // targets returns the targets of the run with their present status.
@@ -87,6 +89,10 @@ func (t *targetRun) finish() {
 		t.keepSnapshots()
 	case !t.ready || !t.result() || t.lingers():
 		s.Reason, s.Message = v1alpha1.ReasonRunning, ""
+		if t.refusal != nil {
+			s.Reason, s.Message = t.refusal.Reason, text.Cut(t.refusal.Message, t.run.room(text.MaxMessage))
+			t.run.refusals = append(t.run.refusals, t.frozen.Name+": "+s.Message)
+		}
 		return
 	}
 	t.discard()
@@ -131,6 +137,7 @@ func (t *targetRun) result() bool {
 		info.UID = Listed(t.run.Session, repo.Snapshot)
 		status, ok := t.run.status(repo.Snapshot)
 		switch refused := t.run.Refused[repo.Snapshot]; {
+		case !ok && t.heldUp(refused):
 		case !ok && refused != nil:
 			fail(refused.Reason, refused.Message)
 			if info.UID != "" { // else it would be made again
@@ -170,6 +177,18 @@ func (t *targetRun) result() bool {
 		fail(v1alpha1.ReasonInvalidTask, "the target has no Repository, so nothing was backed up")
 	}
 	s.Uploaded = task.FormatSize(uploaded)
+	return true
+}
+
+// heldUp reports whether the target waits until a refusal has passed, and notes that. It does not wait for ever, and
+// not if it is being ended.
+func (t *targetRun) heldUp(refusal *v1alpha1.ResolvedError) bool {
+	left := run.RefusedLeft(t.run.Session.Status.Conditions, t.status.StartTime, t.run.Now)
+	if !run.CanPass(refusal) || left == 0 || t.stop != "" {
+		return false
+	}
+	t.refusal = refusal
+	t.run.d.After = run.EarlierOf(t.run.d.After, run.RefusedAgain(left))
 	return true
 }
 

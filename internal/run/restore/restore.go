@@ -24,7 +24,8 @@ type Input struct {
 	Session *v1alpha1.RestoreSession
 	// Start is what was found out about a restore that is not frozen yet. It is nil for a frozen restore.
 	Start *Start
-	// Refused explains, by the name of the host, why its Job can no longer be made.
+	// Refused explains, by the name of the host, why its Job can no longer be made, or not for now: see
+	// run.CanPass.
 	Refused map[string]*v1alpha1.ResolvedError
 	// Jobs holds the existing Jobs of the restore, by name.
 	Jobs map[string]run.Job

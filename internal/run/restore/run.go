@@ -44,6 +44,8 @@ type runner struct {
 	movers map[string]string
 	// open is the number of hosts that are not done.
 	open int
+	// refusals say what the API server refuses for now.
+	refusals []string
 }
 
 // advance takes one step for every host. When no host is open it ends the attempt or the restore.
@@ -66,6 +68,9 @@ func advance(in Input, d *Decision) {
 	for i := range hosts {
 		r.host(i, &hosts[i])
 	}
+	slices.Sort(r.refusals)
+	d.Event = cmp.Or(d.Event, run.ReportRefused(&d.Status.Conditions,
+		strings.Join(slices.Compact(r.refusals), "; "), in.Session.Generation, in.Now))
 	movers := run.FormatMovers(r.movers)
 	d.Movers = &movers
 	switch {
@@ -178,6 +183,7 @@ func (r *runner) step(i int, h *v1alpha1.ResolvedRestoreHost, name string) {
 	case exists:
 		r.mark(h)
 		r.d.After = run.EarlierOf(r.d.After, job.Recheck)
+	case r.heldUp(r.Refused[h.Name]):
 	case r.Refused[h.Name] != nil:
 		r.giveUp(h, r.Refused[h.Name].Reason, r.Refused[h.Name].Message)
 	case seen:
@@ -189,6 +195,17 @@ func (r *runner) step(i int, h *v1alpha1.ResolvedRestoreHost, name string) {
 	default:
 		r.d.Create = append(r.d.Create, i)
 	}
+}
+
+// heldUp reports whether a host waits until a refusal has passed, and notes that. It does not wait for ever.
+func (r *runner) heldUp(refusal *v1alpha1.ResolvedError) bool {
+	left := run.RefusedLeft(r.d.Status.Conditions, r.d.Status.StartTime, r.Now)
+	if !run.CanPass(refusal) || left == 0 {
+		return false
+	}
+	r.refusals = append(r.refusals, refusal.Message)
+	r.d.After = run.EarlierOf(r.d.After, run.RefusedAgain(left))
+	return true
 }
 
 // stops deletes the Jobs of a restore that was deleted, and reports whether it waits for them and their pods. If a

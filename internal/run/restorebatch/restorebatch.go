@@ -106,7 +106,7 @@ func Next(in Input) Decision {
 	default:
 		d.Status.StartTime, d.Status.RestoreDeadline = run.Restart(d.Status.StartTime, d.Status.RestoreDeadline,
 			d.Status.Resolved.Timeout, in.Now)
-		(&runner{in, &d}).run()
+		(&runner{Input: in, d: &d}).run()
 	}
 	return d
 }

@@ -11,6 +11,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/run"
 	"github.com/cairn-backup/cairn/internal/run/restore"
 )
 
@@ -239,4 +240,38 @@ func TestDatabaseMistakes(t *testing.T) {
 	refusal := DatabaseMistakes(b, []v1alpha1.ResolvedRestoreTarget{database})
 	g.Expect(refusal).NotTo(BeNil())
 	g.Expect(refusal.Message).To(ContainSubstring("spec.targets[0]"))
+}
+
+func TestARefusedRestoreSessionHoldsUpOnlyItsTarget(t *testing.T) {
+	g := NewWithT(t)
+	b, at := restoreBatchOf("web", "db"), time.Unix(60, 0)
+	refused := map[string]*v1alpha1.ResolvedError{
+		"web": {Reason: v1alpha1.ReasonCreationRefused, Message: "exceeded quota"},
+	}
+	step := func() Decision {
+		d := Next(Input{
+			Now: at, Batch: b, Refused: refused,
+			Children: map[string]*v1alpha1.RestoreSession{
+				"back-db": restoredChild("back-db", v1alpha1.RestoreSessionSucceeded, "Succeeded"),
+			},
+		})
+		b.Status = d.Status
+		return d
+	}
+	d := step()
+	g.Expect(d.Status.Targets[0]).To(And(HaveField("Phase", v1alpha1.RestoreSessionPending),
+		HaveField("Message", "exceeded quota")))
+	g.Expect(d.Status.Targets[1].Phase).To(Equal(v1alpha1.RestoreSessionSucceeded))
+	g.Expect(d.Create).To(BeEmpty())
+	g.Expect(d.After).To(Equal(5 * time.Second))
+	g.Expect(d.Event.Reason).To(Equal(v1alpha1.ReasonCreationRefused))
+	at = at.Add(run.WaitForRefused - time.Second)
+	d = step()
+	g.Expect(d.Event).To(BeNil())
+	g.Expect(d.Status.Phase).To(Equal(v1alpha1.RestoreSessionRunning))
+	at = at.Add(time.Second)
+	d = step()
+	g.Expect(d.Status.Phase).To(Equal(v1alpha1.RestoreSessionFailed))
+	g.Expect(d.Status.Targets[0].Reason).To(Equal(v1alpha1.ReasonCreationRefused))
+	g.Expect(d.Status.Conditions).NotTo(ContainElement(HaveField("Type", v1alpha1.ConditionCreationRefused)))
 }

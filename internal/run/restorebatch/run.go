@@ -2,6 +2,7 @@ package restorebatch
 
 import (
 	"cmp"
+	"strings"
 	"time"
 
 	"github.com/fluxcd/pkg/apis/meta"
@@ -20,6 +21,8 @@ const childGrace = time.Minute
 type runner struct {
 	Input
 	d *Decision
+	// refusals say what the API server refuses for now, by target.
+	refusals []string
 }
 
 // late reports whether the deadline passed at least grace ago.
@@ -69,6 +72,8 @@ func (r *runner) targets() bool {
 			open++
 		}
 	}
+	r.d.Event = cmp.Or(r.d.Event,
+		run.ReportRefused(&s.Conditions, strings.Join(r.refusals, "; "), r.Batch.Generation, r.Now))
 	if open > 0 {
 		now := r.Now
 		if r.late(0) {
@@ -95,6 +100,8 @@ func (r *runner) target(i int, t *v1alpha1.RestoreTargetStatus, active int) (beg
 		reason, message := cmp.Or(stop, v1alpha1.ReasonCancelled),
 			"RestoreSession "+name+" was deleted before it ended: the target may have been restored only in part"
 		r.fail(t, reason, message)
+	case stop == "" && r.heldUp(t, r.Refused[t.Name]):
+		return true // it keeps its turn
 	case r.Refused[t.Name] != nil:
 		r.fail(t, r.Refused[t.Name].Reason, r.Refused[t.Name].Message)
 	case stop == v1alpha1.ReasonCancelled:
@@ -108,6 +115,18 @@ func (r *runner) target(i int, t *v1alpha1.RestoreTargetStatus, active int) (beg
 		return true
 	}
 	return false
+}
+
+// heldUp reports whether a target waits until a refusal has passed, and notes that. It does not wait for ever.
+func (r *runner) heldUp(t *v1alpha1.RestoreTargetStatus, refusal *v1alpha1.ResolvedError) bool {
+	left := run.RefusedLeft(r.d.Status.Conditions, nil, r.Now)
+	if !run.CanPass(refusal) || left == 0 {
+		return false
+	}
+	t.Reason, t.Message = refusal.Reason, r.cut(refusal.Message)
+	r.refusals = append(r.refusals, t.Name+": "+t.Message)
+	r.d.After = run.EarlierOf(r.d.After, run.RefusedAgain(left))
+	return true
 }
 
 // follow copies the state of a target from its RestoreSession.

@@ -1,0 +1,62 @@
+package restoresession
+
+import (
+	"net/http"
+	"testing"
+
+	. "github.com/onsi/gomega"
+	apimeta "k8s.io/apimachinery/pkg/api/meta"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
+
+	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/run"
+	"github.com/cairn-backup/cairn/internal/testbed"
+)
+
+// What a restore needs is tried again, and fails the restore with the words of the API server if that goes on for too
+// long.
+func TestWhatTheAPIServerRefusesIsTriedAgain(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		kind   string
+		code   int32
+		passes bool
+	}{
+		"a Job, for ever":                     {kind: "Job", code: http.StatusForbidden},
+		"a Job, by a webhook that comes back": {kind: "Job", code: http.StatusInternalServerError, passes: true},
+		"a Secret, for ever":                  {kind: "Secret", code: http.StatusBadRequest},
+		"an account, for a while":             {kind: "ServiceAccount", code: http.StatusForbidden, passes: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			var denied error
+			w.Client = interceptor.NewClient(w.Client, testbed.Deny(tt.kind, "", &denied))
+			w.restore("restore")
+			denied = testbed.Denied(tt.code)
+			for range 3 {
+				w.Reconcile("restore")
+			}
+			s := w.session("restore")
+			w.Expect(s.Status.Phase).To(Equal(v1alpha1.RestoreSessionRunning))
+			w.Expect(s.Status.Conditions).To(ContainElement(And(
+				HaveField("Type", v1alpha1.ConditionCreationRefused),
+				HaveField("Message", ContainSubstring("rules.example.com")))))
+			w.Expect(w.EventReasons()).To(ConsistOf(run.ReasonStarted, v1alpha1.ReasonCreationRefused))
+			if tt.passes {
+				denied = nil
+			}
+			w.Clock.SetTime(w.Clock.Now().Add(run.WaitForRefused))
+			s = w.settle("restore")
+			w.Expect(apimeta.FindStatusCondition(s.Status.Conditions, v1alpha1.ConditionCreationRefused)).To(BeNil())
+			if tt.passes {
+				w.Expect(s.Status.Phase).To(Equal(v1alpha1.RestoreSessionSucceeded))
+				return
+			}
+			w.Expect(s.Status.Phase).To(Equal(v1alpha1.RestoreSessionFailed))
+			w.Expect(s.Status.Reason).To(Equal(v1alpha1.ReasonCreationRefused))
+			w.Expect(apimeta.FindStatusCondition(s.Status.Conditions, "Ready").Message).
+				To(ContainSubstring("rules.example.com"))
+		})
+	}
+}
