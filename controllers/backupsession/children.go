@@ -19,9 +19,7 @@ import (
 )
 
 // batch resolves the targets of a batch through its children, in the order of the session.
-func (r *resolution) batch(
-	ctx context.Context, b *v1alpha1.BackupBatch, since time.Time,
-) ([]backup.StartTarget, error) {
+func (r *resolution) batch(ctx context.Context, b *v1alpha1.BackupBatch) ([]backup.StartTarget, error) {
 	i := slices.IndexFunc(b.Spec.Sessions,
 		func(c v1alpha1.BackupBatchSession) bool { return c.Name == r.session.Spec.Session })
 	find, err := r.finds(ctx, b)
@@ -35,7 +33,7 @@ func (r *resolution) batch(
 		says[b.Spec.Sessions[i].Targets[k].Name] = &b.Spec.Sessions[i].Targets[k]
 	}
 	for _, bt := range policy.SessionTargets(&b.Spec.Sessions[i], policy.TargetsInForce(b, find)) {
-		t, err := r.child(ctx, b, bt, since)
+		t, err := r.child(ctx, b, bt)
 		if err != nil {
 			return nil, err
 		}
@@ -85,12 +83,12 @@ func wantedOf(b *v1alpha1.BackupBatch, find policy.Find) map[string]*v1alpha1.Ba
 // child resolves one target of a batch. The run waits for a child that is missing, is older than the batch or is not
 // what the batch asks for.
 func (r *resolution) child(
-	ctx context.Context, b *v1alpha1.BackupBatch, bt policy.Target, since time.Time,
+	ctx context.Context, b *v1alpha1.BackupBatch, bt policy.Target,
 ) (backup.StartTarget, error) {
 	name := policy.ChildName(b.Name, bt.Name)
 	var child v1alpha1.BackupConfiguration
 	err := r.Get(ctx, client.ObjectKey{Namespace: b.Namespace, Name: name}, &child)
-	waiting := r.Clock.Now().Before(since.Add(run.WaitForChild))
+	waiting := r.Clock.Now().Before(r.start.Until(run.WaitForChild))
 	switch {
 	case err != nil && !apierrors.IsNotFound(err):
 		return backup.StartTarget{}, fmt.Errorf("get BackupConfiguration %s: %w", name, err)

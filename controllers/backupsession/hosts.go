@@ -12,6 +12,7 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/kube/access"
 	"github.com/cairn-backup/cairn/internal/kube/read"
+	"github.com/cairn-backup/cairn/internal/run"
 	"github.com/cairn-backup/cairn/internal/run/backup"
 	"github.com/cairn-backup/cairn/internal/run/restore"
 	"github.com/cairn-backup/cairn/internal/workload"
@@ -72,7 +73,7 @@ func (r *resolution) hosts(
 		Privileged: state.privileged,
 		Singleton:  resolved.Task.Singleton, Sidecar: workload.IsSidecar(resolved),
 		VolumeSnapshots: backup.IsVolumeSnapshots(resolved), Copied: moving.copied,
-		AwaitNodes: r.Clock.Now().Before(r.start.Since.Add(r.start.WaitForNode())),
+		AwaitNodes: r.Clock.Now().Before(r.start.Until(run.WaitForNode)),
 	}
 	if moving.database != nil {
 		by := restore.RestoreIntoDatabase(state.restores, moving.database.UID(), resolved.Task.Database, "")

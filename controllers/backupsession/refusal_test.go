@@ -129,6 +129,11 @@ func TestARunThatCannotStart(t *testing.T) {
 			change: func(w *world) { w.repositoryPhase(v1alpha1.PhaseNotReady) }, later: run.WaitForRepository,
 			pending: v1alpha1.ReasonRepositoryNotReady, want: "Failed/RepositoryNotReady",
 		},
+		"a repository that is not ready before the starting deadline": {
+			policy: deadline(new(int64(120))), run: scheduled(now),
+			change: func(w *world) { w.repositoryPhase(v1alpha1.PhaseNotReady) }, later: 115 * time.Second,
+			pending: v1alpha1.ReasonRepositoryNotReady, want: "Failed/RepositoryNotReady",
+		},
 		"a repository of another directory": {
 			policy:  func(c *v1alpha1.BackupConfiguration) { c.Spec.Sessions[0].Repositories[0].Directory = "/other" },
 			want:    "Failed/RepositoryConflict",

@@ -31,7 +31,7 @@ func (r *Reconciler) targets(
 		t, err := res.alone(ctx, o)
 		return []backup.StartTarget{t}, err
 	case *v1alpha1.BackupBatch:
-		return res.batch(ctx, o, start.Since)
+		return res.batch(ctx, o)
 	default:
 		return nil, fmt.Errorf("resolve targets of %s: its kind has no targets", invoker.GetName())
 	}
@@ -115,7 +115,7 @@ func (r *resolution) waitForVolumes(refusal *v1alpha1.ResolvedError) time.Durati
 	case refusal.Reason == v1alpha1.ReasonTargetNotReady:
 		return run.WaitForDaemonSet // its pods may still come
 	case refusal.Reason == v1alpha1.ReasonVolumeMoving:
-		return r.start.WaitForNode()
+		return run.WaitForNode
 	default:
 		return 0
 	}

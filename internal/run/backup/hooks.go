@@ -48,7 +48,7 @@ func (start *Start) SharesHooks(sessions []v1alpha1.BackupSession) *v1alpha1.Bac
 // hookError ends a run whose hooks can't be run. It waits a moment first if a missing HookTemplate or Function can
 // still arrive with the policy.
 func hookError(in Input, d *Decision) {
-	e, until := in.Start.HookError, in.Start.Since.Add(run.WaitForChild)
+	e, until := in.Start.HookError, in.Start.Until(run.WaitForChild)
 	if hook.MayCome(e.Reason) && in.Now.Before(until) {
 		wait(in, d, e.Reason, "waiting: "+e.Message, until)
 		return

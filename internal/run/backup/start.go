@@ -40,9 +40,9 @@ func start(in Input) Decision {
 	case !s.Deadline.IsZero() && in.Now.After(s.Deadline) && !s.Rivals.hasReplaced(in.Session):
 		end(in, &d, v1alpha1.BackupSessionSkipped, v1alpha1.ReasonStartingDeadlineExceeded,
 			"the starting deadline of the run has passed since its slot")
-	case s.PolicyApplying && in.Now.Before(s.Since.Add(run.WaitForPolicy)):
+	case s.PolicyApplying && in.Now.Before(s.Until(run.WaitForPolicy)):
 		wait(in, &d, v1alpha1.ReasonProgressing, "waiting for the PolicySync to apply its revision",
-			s.Since.Add(run.WaitForPolicy))
+			s.Until(run.WaitForPolicy))
 	case s.HookError != nil:
 		hookError(in, &d)
 	default:
@@ -81,24 +81,29 @@ func wrongCronJob(s *v1alpha1.BackupSession, want string) bool {
 	return ok && name != want
 }
 
+// startMargin is how long before its deadline a run starts at the latest: enough for a manager that is busy.
+const startMargin = 10 * time.Second
+
+// Until returns until when the run waits at most for something that can take so long. It ends in time for the run to
+// start before its deadline: what is missing then fails its target, and not the run.
+func (s *Start) Until(wait time.Duration) time.Time {
+	until := s.Since.Add(wait)
+	if last := s.Deadline.Add(-min(startMargin, max(s.Deadline.Sub(s.Since)/4, 0))); !s.Deadline.IsZero() &&
+		last.Before(until) {
+		return last
+	}
+	return until
+}
+
 // waitsFor returns the first target whose error can still go away, and until when to wait for it.
 func waitsFor(now time.Time, s *Start) (*v1alpha1.ResolvedTarget, time.Time) {
 	for i := range s.Targets {
 		trouble, wait := s.Targets[i].trouble()
-		if until := s.Since.Add(wait); trouble != nil && now.Before(until) {
+		if until := s.Until(wait); trouble != nil && now.Before(until) {
 			return &v1alpha1.ResolvedTarget{Name: s.Targets[i].Resolved.Name, Error: trouble}, until
 		}
 	}
 	return nil, time.Time{}
-}
-
-// WaitForNode returns how long the run waits, from Since on, for the nodes of pods that use its volumes. It is less if
-// the run would miss its starting deadline by that, because it can go on without them.
-func (start *Start) WaitForNode() time.Duration {
-	if start.Deadline.IsZero() {
-		return run.WaitForNode
-	}
-	return min(run.WaitForNode, start.Deadline.Sub(start.Since)-3*run.PollInterval)
 }
 
 // wait leaves the run Pending and reports at once what it waits for.

@@ -103,12 +103,38 @@ func TestStartOfABackup(t *testing.T) {
 			},
 			phase: backupRunning, reason: v1alpha1.ReasonRunning, event: run.ReasonStarted,
 		},
-		"waiting never passes the starting deadline": {
+		"waiting for a target ends before the starting deadline": {
 			start: backup.Start{
-				Since: runtest.Now, Deadline: runtest.Now.Add(2 * time.Second),
-				Targets: []backup.StartTarget{waiting("b", v1alpha1.ReasonRepositoryNotReady, time.Minute)},
+				Since: runtest.Now, Deadline: runtest.Now.Add(16 * time.Second),
+				Targets: []backup.StartTarget{
+					ready("a"), waiting("b", v1alpha1.ReasonRepositoryNotReady, time.Minute),
+				},
 			},
 			phase: backupPending, reason: v1alpha1.ReasonRepositoryNotReady, event: v1alpha1.ReasonRepositoryNotReady,
+			after: 10 * time.Second,
+		},
+		"the starting deadline is near": {
+			start: backup.Start{
+				Since: runtest.Now.Add(-time.Minute), Deadline: runtest.Now.Add(10 * time.Second),
+				Targets: []backup.StartTarget{
+					ready("a"), waiting("b", v1alpha1.ReasonRepositoryNotReady, 5*time.Minute),
+				},
+			},
+			phase: backupRunning, reason: v1alpha1.ReasonRunning, event: run.ReasonStarted,
+		},
+		"the starting deadline is near while policy is being applied": {
+			start: backup.Start{
+				Since: runtest.Now.Add(-20 * time.Second), Deadline: runtest.Now.Add(5 * time.Second),
+				PolicyApplying: true, Targets: []backup.StartTarget{ready("a")},
+			},
+			phase: backupRunning, reason: v1alpha1.ReasonRunning, event: run.ReasonStarted,
+		},
+		"waiting for another run never passes the starting deadline": {
+			start: backup.Start{
+				Since: runtest.Now, Deadline: runtest.Now.Add(2 * time.Second), HooksOf: "other",
+				Targets: []backup.StartTarget{ready("a")},
+			},
+			phase: backupPending, reason: v1alpha1.ReasonHooksInProgress, event: v1alpha1.ReasonHooksInProgress,
 			after: 3 * time.Second,
 		},
 		"deleted before it started": {
