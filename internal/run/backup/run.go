@@ -176,6 +176,9 @@ func (t *targetRun) host(h *host) {
 	case exists:
 		h.mark()
 		r.busy++
+		if job.Suspended() {
+			t.suspended = job.Message
+		}
 		r.d.After = run.EarlierOf(r.d.After, job.Recheck)
 	case t.heldUp(refused):
 		r.busy++

@@ -12,6 +12,7 @@ import (
 	"github.com/cairn-backup/cairn/api/v1alpha1"
 	"github.com/cairn-backup/cairn/internal/run"
 	"github.com/cairn-backup/cairn/internal/run/runtest"
+	"github.com/cairn-backup/cairn/internal/task/observe"
 )
 
 func TestAWholeRun(t *testing.T) {
@@ -176,4 +177,26 @@ func TestADeadlineThatPassesBeforeTheFirstSnapshotIsSaid(t *testing.T) {
 	g.Expect(d.Status.Targets).To(HaveExactElements(And(
 		HaveField("Reason", v1alpha1.ReasonDeadlineExceeded),
 		HaveField("Message", "the deadline of the run passed before it began"))))
+}
+
+func TestATargetSaysThatItsJobIsSuspended(t *testing.T) {
+	g := NewWithT(t)
+	f := frozen(runtest.Target("a", "target"))
+	f.step()
+	f.step()
+	g.Expect(f.jobs).To(HaveLen(1))
+	for name := range f.jobs {
+		f.jobs[name] = run.Job{Observation: observe.Observation{
+			State: observe.StateWaiting, Reason: v1alpha1.ReasonSuspended, Message: "Job j is suspended",
+		}}
+	}
+	f.step()
+	g.Expect(f.session.Status.Targets[0]).To(And(HaveField("Phase", backupRunning),
+		HaveField("Reason", v1alpha1.ReasonSuspended), HaveField("Message", "Job j is suspended")))
+	for name := range f.jobs {
+		f.jobs[name] = run.Job{Observation: observe.Observation{State: observe.StateRunning}}
+	}
+	f.step()
+	g.Expect(f.session.Status.Targets[0]).To(And(HaveField("Reason", v1alpha1.ReasonRunning),
+		HaveField("Message", "")))
 }

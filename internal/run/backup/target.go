@@ -31,6 +31,8 @@ type targetRun struct {
 	ready bool
 	// refusal is what the API server refuses for now, nil where it refuses nothing.
 	refusal *v1alpha1.ResolvedError
+	// suspended says which Job somebody has suspended, empty where there is none.
+	suspended string
 }
 
 // targets returns the targets of the run with their present status.
@@ -89,7 +91,10 @@ func (t *targetRun) finish() {
 		t.keepSnapshots()
 	case !t.ready || !t.result() || t.lingers():
 		s.Reason, s.Message = v1alpha1.ReasonRunning, ""
-		if t.refusal != nil {
+		switch {
+		case t.refusal == nil && t.suspended != "":
+			s.Reason, s.Message = v1alpha1.ReasonSuspended, text.Cut(t.suspended, t.run.room(text.MaxMessage))
+		case t.refusal != nil:
 			s.Reason, s.Message = t.refusal.Reason, text.Cut(t.refusal.Message, t.run.room(text.MaxMessage))
 			t.run.refusals = append(t.run.refusals, t.frozen.Name+": "+s.Message)
 		}

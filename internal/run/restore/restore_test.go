@@ -129,6 +129,16 @@ func TestRunOfARestore(t *testing.T) {
 	}{
 		"its Job is made": {phase: restoreRunning, reason: "Running", create: true},
 		"its Job runs":    {job: new(runtest.Running()), phase: restoreRunning, reason: "Running"},
+		"its Job is suspended": {
+			job: &run.Job{Observation: observe.Observation{
+				State: observe.StateWaiting, Reason: v1alpha1.ReasonSuspended, Message: "Job j is suspended",
+			}},
+			phase: restoreRunning, reason: v1alpha1.ReasonSuspended,
+		},
+		"the API server refuses its Job for now": {
+			refused: &v1alpha1.ResolvedError{Reason: v1alpha1.ReasonCreationRefused, Message: "quota"},
+			phase:   restoreRunning, reason: "Running",
+		},
 		"the termination message is enough": {
 			job: new(reportOf(done)), phase: restoreSucceeded, reason: "Succeeded", stamp: true,
 		},

@@ -46,6 +46,8 @@ type runner struct {
 	open int
 	// refusals say what the API server refuses for now.
 	refusals []string
+	// suspended says which Job somebody has suspended, empty where there is none.
+	suspended string
 }
 
 // advance takes one step for every host. When no host is open it ends the attempt or the restore.
@@ -68,6 +70,7 @@ func advance(in Input, d *Decision) {
 	for i := range hosts {
 		r.host(i, &hosts[i])
 	}
+	r.tellSuspended()
 	slices.Sort(r.refusals)
 	d.Event = cmp.Or(d.Event, run.ReportRefused(&d.Status.Conditions,
 		strings.Join(slices.Compact(r.refusals), "; "), in.Session.Generation, in.Now))
@@ -182,6 +185,9 @@ func (r *runner) step(i int, h *v1alpha1.ResolvedRestoreHost, name string) {
 		r.giveUp(h, v1alpha1.ReasonDeadlineExceeded, "the deadline of the restore passed"+maybePartly)
 	case exists:
 		r.mark(h)
+		if job.Suspended() {
+			r.suspended = job.Message
+		}
 		r.d.After = run.EarlierOf(r.d.After, job.Recheck)
 	case r.heldUp(r.Refused[h.Name]):
 	case r.Refused[h.Name] != nil:
@@ -206,6 +212,20 @@ func (r *runner) heldUp(refusal *v1alpha1.ResolvedError) bool {
 	r.refusals = append(r.refusals, refusal.Message)
 	r.d.After = run.EarlierOf(r.d.After, run.RefusedAgain(left))
 	return true
+}
+
+// tellSuspended makes the status say that somebody has suspended a Job, or that the restore runs again.
+func (r *runner) tellSuspended() {
+	s := &r.d.Status
+	switch {
+	case r.suspended != "":
+		s.Reason = v1alpha1.ReasonSuspended
+		r.d.Event = cmp.Or(r.d.Event, run.Wait(&s.Conditions, s.Reason, "waiting: "+r.suspended,
+			r.Session.Generation, r.Now))
+	case s.Reason == v1alpha1.ReasonSuspended:
+		s.Reason = v1alpha1.ReasonRunning
+		run.Progress(&s.Conditions, s.Reason, "the restore runs", r.Session.Generation, r.Now)
+	}
 }
 
 // stops deletes the Jobs of a restore that was deleted, and reports whether it waits for them and their pods. If a

@@ -66,6 +66,11 @@ type Observation struct {
 	Recheck time.Duration
 }
 
+// Suspended reports whether a Job waits for somebody else to let it go on. That has no limit.
+func (o *Observation) Suspended() bool {
+	return o.State == StateWaiting && o.Reason == v1alpha1.ReasonSuspended
+}
+
 // Observe returns the state of a Job. It ignores pods of other Jobs. The caller must notice when a Job vanishes.
 func Observe(job *batchv1.Job, pods []corev1.Pod, now time.Time) Observation {
 	pod := newest(job, pods)
@@ -124,7 +129,8 @@ func finished(job *batchv1.Job, types ...batchv1.JobConditionType) *batchv1.JobC
 // noPod observes a Job without a pod.
 func noPod(job *batchv1.Job, now time.Time) Observation {
 	if job.Spec.Suspend != nil && *job.Spec.Suspend {
-		return Observation{State: StateWaiting, Reason: v1alpha1.ReasonPending, Message: "the Job is suspended"}
+		return Observation{State: StateWaiting, Reason: v1alpha1.ReasonSuspended, Message: "Job " + job.Name +
+			" is suspended: it goes on when whoever suspended it, such as Kueue, sets spec.suspend to false"}
 	}
 	o := patient(Observation{
 		Reason:  v1alpha1.ReasonPodNotCreated,

@@ -422,3 +422,15 @@ func TestAStateThatEndsByItselfSaysWhenToLookAgain(t *testing.T) {
 		Recheck: 14 * time.Minute,
 	}), "every pod starts this way")
 }
+
+func TestASuspendedJobSaysThatItWaits(t *testing.T) {
+	g := NewWithT(t)
+	job := jobWith()
+	job.Spec.Suspend = new(true)
+	o := observe.Observe(job, nil, began.Add(24*time.Hour))
+	g.Expect(o.Suspended()).To(BeTrue())
+	g.Expect(o.Message).To(ContainSubstring("Job j is suspended"))
+	job.Spec.Suspend = nil
+	o = observe.Observe(job, nil, began)
+	g.Expect(o.Suspended()).To(BeFalse())
+}
