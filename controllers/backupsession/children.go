@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/fluxcd/pkg/apis/meta"
@@ -13,6 +14,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
+	"github.com/cairn-backup/cairn/internal/kube/movers"
 	"github.com/cairn-backup/cairn/internal/policy"
 	"github.com/cairn-backup/cairn/internal/run"
 	"github.com/cairn-backup/cairn/internal/run/backup"
@@ -34,12 +36,13 @@ func (r *resolution) batch(ctx context.Context, b *v1alpha1.BackupBatch) ([]back
 	}
 	for _, bt := range policy.SessionTargets(&b.Spec.Sessions[i], policy.TargetsInForce(b, find)) {
 		t, err := r.child(ctx, b, bt)
-		if err != nil {
-			return nil, err
+		if does := says[bt.Entry()]; err == nil {
+			t.Resolved.Timeout = does.BackupTimeout.DeepCopy()
+			t.Resolved.Hooks, t.HookError, err = r.hooksOf(ctx, r.session, does.Hooks.BackupHooks(), &t.Resolved.AppRef)
 		}
-		does := says[bt.Entry()]
-		t.Resolved.Timeout = does.BackupTimeout.DeepCopy()
-		t.Resolved.Hooks, t.HookError, err = r.hooksOf(ctx, r.session, does.Hooks.BackupHooks(), &t.Resolved.AppRef)
+		if lasting(err) {
+			t, err = notLookedUp(bt.Name, bt.AppRef, policy.ChildName(b.Name, bt.Name), err), nil
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -169,6 +172,19 @@ func childRefused(b *v1alpha1.BackupBatch, bt policy.Target, what string) backup
 		what += ", because the API server refuses the change: " + conditions.GetMessage(b, meta.ReadyCondition)
 	}
 	return refusedTarget(bt.Name, bt.AppRef, name, run.WaitForChild, reason, "BackupConfiguration %s %s", name, what)
+}
+
+// lasting reports whether the API server answers with an error that concerns what was asked for, and that can last:
+// the manager has no right to it, or the conversion webhook of its kind is broken.
+func lasting(err error) bool {
+	return movers.Refused(err) || apierrors.IsInternalError(err) && strings.Contains(err.Error(), "conversion webhook")
+}
+
+// notLookedUp returns a target that can't be looked up. It does not hold up the other targets for long.
+func notLookedUp(name string, app v1alpha1.TypedObjectReference, configuration string, err error) backup.StartTarget {
+	app.Namespace = ""
+	return refusedTarget(name, app, configuration, run.WaitForRepository, v1alpha1.ReasonReconcileFailed,
+		"it can't be looked up: %v", err)
 }
 
 // refusedTarget returns a target that can't be backed up, or not yet.

@@ -1,15 +1,20 @@
 package backupsession
 
 import (
+	"context"
+	"errors"
 	"net/http"
 	"testing"
 	"time"
 
 	. "github.com/onsi/gomega"
+	appsv1 "k8s.io/api/apps/v1"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	apimeta "k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
 
 	"github.com/cairn-backup/cairn/api/v1alpha1"
@@ -133,4 +138,39 @@ func TestAQuotaOfJobsEndsARunInTime(t *testing.T) {
 	w.Expect(s.Status.Targets[0].Message).To(ContainSubstring("exceeded quota"))
 	w.Clock.SetTime(w.Clock.Now().Add(run.WaitForRefused))
 	w.Expect(summary(w.settle("run"))[0]).To(Equal("Failed/CreationRefused"))
+}
+
+// A target whose kind has a broken conversion webhook does not keep the others from their backup.
+func TestATargetThatCannotBeLookedUpFailsAlone(t *testing.T) {
+	t.Parallel()
+	for name, broken := range map[string]error{
+		"a conversion webhook": apierrors.NewInternalError(errors.New("conversion webhook for v1 failed: no answer")),
+		"a right":              testbed.Denied(http.StatusForbidden),
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			w.batch()
+			w.run(v1alpha1.BackupBatchKind, "shop", "run")
+			w.Client = interceptor.NewClient(w.Client, interceptor.Funcs{Get: func(
+				ctx context.Context, c client.WithWatch, key client.ObjectKey, o client.Object,
+				opts ...client.GetOption,
+			) error {
+				if _, ok := o.(*appsv1.Deployment); ok {
+					return broken
+				}
+				return c.Get(ctx, key, o, opts...)
+			}})
+			w.Reconcile("run")
+			s := w.session("run")
+			w.Expect(summary(s)).To(Equal([]string{"Pending/ReconciliationFailed"}))
+			w.Expect(s.Status.Conditions).To(ContainElement(HaveField("Message", ContainSubstring(broken.Error()))))
+			w.Clock.SetTime(w.Clock.Now().Add(run.WaitForRepository))
+			s = w.settle("run")
+			w.Expect(summary(s)).To(Equal([]string{
+				"Failed/TargetsFailed", "web: Failed/ReconciliationFailed", "uploads: Succeeded/Succeeded",
+				"db: Succeeded/Succeeded",
+			}))
+		})
+	}
 }

@@ -29,6 +29,9 @@ func (r *Reconciler) targets(
 	switch o := invoker.(type) {
 	case *v1alpha1.BackupConfiguration:
 		t, err := res.alone(ctx, o)
+		if lasting(err) {
+			t, err = notLookedUp(o.Name, *o.Spec.Target, o.Name, err), nil
+		}
 		return []backup.StartTarget{t}, err
 	case *v1alpha1.BackupBatch:
 		return res.batch(ctx, o)
