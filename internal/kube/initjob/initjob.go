@@ -18,6 +18,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/cairn-backup/cairn/internal/kube/access"
+	"github.com/cairn-backup/cairn/internal/kube/movers"
 	"github.com/cairn-backup/cairn/internal/policy"
 	"github.com/cairn-backup/cairn/internal/task/observe"
 )
@@ -32,6 +33,8 @@ const (
 	lookAgain = 10 * time.Second
 	// takenAgain is how soon the Runner tries again while a deleted Job still has the name.
 	takenAgain = 2 * time.Second
+	// refusedAgain is how soon the Runner tries again what the API server refuses.
+	refusedAgain = 15 * time.Second
 )
 
 // Runner runs init Jobs. It is safe for concurrent use.
@@ -72,7 +75,8 @@ type Request struct {
 type Progress struct {
 	// State is observe.StateRunning while the outcome is not known.
 	State observe.State
-	// Reason and Message explain a failure. A Message alone explains what a Job waits for that was not created yet.
+	// Reason and Message explain a failure. A Message alone explains what a Job waits for that was not created yet, or
+	// that somebody has suspended.
 	Reason, Message string
 	// After is when to look again; 0 means when the Job changes.
 	After time.Duration
@@ -97,7 +101,7 @@ func (r Runner) Run(ctx context.Context, req Request) (Progress, error) {
 	if jobs, err = r.jobs(ctx, r.Reader, req); err == nil {
 		progress, err = r.proceed(ctx, req, jobs)
 	}
-	if err != nil || progress == notYet {
+	if err != nil || progress == notYet || progress.State == observe.StateRunning && progress.Message != "" {
 		r.leave(ctx, req)
 	}
 	return progress, err
@@ -172,17 +176,25 @@ func (r Runner) jobs(ctx context.Context, reader client.Reader, req Request) ([]
 	return own, nil
 }
 
-// create creates the Job. If a Job of the name exists, which the cache lacks or which is being deleted, it waits.
+// create creates the Job. If a Job of the name exists, which the cache lacks or which is being deleted, it waits. It
+// also waits for an API server that refuses the Job or what the Job needs.
 func (r Runner) create(ctx context.Context, req Request) (Progress, error) {
 	job, err := req.Build(ctx)
-	if err != nil {
-		return Progress{}, err
+	if err == nil {
+		if err = r.Client.Create(ctx, job, client.FieldOwner(r.FieldManager)); err != nil {
+			err = fmt.Errorf("create Job %s/%s: %w", job.Namespace, job.Name, err)
+		}
 	}
-	switch err := r.Client.Create(ctx, job, client.FieldOwner(r.FieldManager)); {
+	switch {
 	case apierrors.IsAlreadyExists(err):
 		return notYet, nil
+	case movers.NeverAccepted(err), movers.RefusedForNow(err):
+		return Progress{
+			State: observe.StateRunning, Message: fmt.Sprintf("the API server refuses what it needs: %v", err),
+			After: refusedAgain,
+		}, nil
 	case err != nil:
-		return Progress{}, fmt.Errorf("create Job %s/%s: %w", job.Namespace, job.Name, err)
+		return Progress{}, err
 	}
 	r.own().saw(job.UID, req.Place, r.Clock.Now())
 	return Progress{State: observe.StateRunning}, nil
@@ -213,8 +225,11 @@ func (r Runner) observe(ctx context.Context, job *batchv1.Job) (Progress, error)
 		}
 		return Progress{State: o.State, Reason: o.Reason, Message: o.Message, After: takenAgain}, nil
 	}
-	// Pods are not watched here.
-	return Progress{State: observe.StateRunning, After: lookAgain}, nil
+	progress := Progress{State: observe.StateRunning, After: lookAgain} // pods are not watched here
+	if o.Suspended() {
+		progress.Message = o.Message
+	}
+	return progress, nil
 }
 
 // outcome observes a Job and its pods.
