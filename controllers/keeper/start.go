@@ -4,9 +4,11 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/fluxcd/pkg/runtime/conditions"
+	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -20,6 +22,7 @@ import (
 	"github.com/cairn-backup/cairn/internal/kube/access"
 	"github.com/cairn-backup/cairn/internal/kube/keepers"
 	"github.com/cairn-backup/cairn/internal/kube/logs"
+	"github.com/cairn-backup/cairn/internal/kube/movers"
 	"github.com/cairn-backup/cairn/internal/retention"
 	"github.com/cairn-backup/cairn/internal/task/moverjob"
 )
@@ -50,25 +53,46 @@ func (r *Reconciler) start(
 			return ctrl.Result{}, err
 		}
 	}
-	if err := access.EnsureMover(ctx, r.Client, p.namespace); err != nil {
-		return ctrl.Result{}, err
+	if job, err = r.build(ctx, p, storage, lease, usable); err == nil {
+		err = r.create(ctx, job, usable)
 	}
-	privileged, err := access.Privileged(ctx, r.Client, p.namespace)
+	if refusal := movers.RefusalOf(movers.AsDenial(err)); refusal != nil {
+		for i := range usable {
+			if err := r.fail(ctx, &usable[i], refusal.Reason, refusal.Message); err != nil {
+				return ctrl.Result{}, err
+			}
+		}
+		return ctrl.Result{RequeueAfter: storageInterval}, nil
+	}
 	if err != nil {
 		return ctrl.Result{}, err
 	}
+	return ctrl.Result{RequeueAfter: lookAgain}, nil
+}
+
+// build makes what the Job needs, and returns the Job.
+func (r *Reconciler) build(
+	ctx context.Context, p place, storage *v1alpha1.BackupStorage, lease *lease, work []keeper.Work,
+) (*batchv1.Job, error) {
+	if err := access.EnsureMover(ctx, r.Client, p.namespace); err != nil {
+		return nil, err
+	}
+	privileged, err := access.Privileged(ctx, r.Client, p.namespace)
+	if err != nil {
+		return nil, err
+	}
 	if err := r.hold(ctx, p, lease); err != nil {
-		return ctrl.Result{}, err
+		return nil, err
 	}
 	in := moverjob.KeepJobInput{
 		Owner: lease.owner(), Name: p.name(), Namespace: p.namespace, Label: p.name(), Storage: storage,
 		Image: r.MoverImage, ClusterUID: r.ClusterUID, Privileged: privileged, Time: new(metav1.NewTime(r.Clock.Now())),
 	}
-	for i := range usable {
-		w := &usable[i]
+	for i := range work {
+		w := &work[i]
 		credentials, err := r.credentials(ctx, p, storage, lease, w, i)
 		if err != nil {
-			return ctrl.Result{}, err
+			return nil, err
 		}
 		in.StorageSecret = credentials.StorageSecret
 		in.Work = append(in.Work, moverjob.KeepWork{
@@ -76,17 +100,25 @@ func (r *Reconciler) start(
 			Maintain: w.Maintain, Check: w.Check, Scan: w.Scan,
 		})
 	}
-	job, err = moverjob.KeepJob(in)
-	if err != nil {
-		return ctrl.Result{}, err
+	return moverjob.KeepJob(in)
+}
+
+// create creates the Job. Before that it notes what the Job removes, and before that it asks the API server whether it
+// takes the Job: what a refused Job would have removed must not be said to be partly gone.
+func (r *Reconciler) create(ctx context.Context, job *batchv1.Job, work []keeper.Work) error {
+	if slices.ContainsFunc(work, func(w keeper.Work) bool { return w.Wipe || len(w.Snapshots) > 0 }) {
+		err := r.Create(ctx, job.DeepCopy(), client.FieldOwner(r.FieldManager), client.DryRunAll)
+		if err != nil && !apierrors.IsAlreadyExists(err) && !strings.Contains(err.Error(), "not support dry run") {
+			return fmt.Errorf("create Job %s/%s: %w", job.Namespace, job.Name, err)
+		}
 	}
-	if err := r.begin(ctx, usable); err != nil {
-		return ctrl.Result{}, err
+	if err := r.begin(ctx, work); err != nil {
+		return err
 	}
 	if err := r.Create(ctx, job, client.FieldOwner(r.FieldManager)); err != nil && !apierrors.IsAlreadyExists(err) {
-		return ctrl.Result{}, fmt.Errorf("create Job %s/%s: %w", job.Namespace, job.Name, err)
+		return fmt.Errorf("create Job %s/%s: %w", job.Namespace, job.Name, err)
 	}
-	return ctrl.Result{RequeueAfter: lookAgain}, nil
+	return nil
 }
 
 // begin notes on the Repositories and Snapshots whose data the Job removes that a part of it can be gone from now on.
